@@ -1,0 +1,67 @@
+//! What the engine is told at start: already checked, in units. The binary makes it from flags, environment and file.
+use std::collections::HashMap;
+use std::net::SocketAddr;
+use std::time::Duration;
+
+use millstream_hub::config::{FlushPolicy, StreamConfig};
+use millstream_proto::id::Id;
+
+/// Which kernel interface the shards use.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+pub enum IoChoice {
+    /// io_uring where the kernel permits it, else epoll.
+    #[default]
+    Auto,
+    /// io_uring, or refuse to start.
+    Uring,
+    /// epoll.
+    Epoll,
+}
+
+/// Maxima of what peers may take.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Limits {
+    /// Connections of the whole process.
+    pub connections: usize,
+    /// Connections of one address.
+    pub per_address: usize,
+    /// Connections that have not yet asked for anything (RTMP handshake, HTTP head), of the whole process.
+    pub handshakes: usize,
+    /// Streams of the whole process.
+    pub streams: usize,
+}
+
+/// The engine's configuration.
+#[derive(Clone, Debug)]
+pub struct Config {
+    /// Number of shards: threads that own sockets and streams.
+    pub shards: usize,
+    /// io_uring or epoll.
+    pub io: IoChoice,
+    /// Where encoders push and RTMP viewers play.
+    pub rtmp: SocketAddr,
+    /// Where HTTP viewers play.
+    pub http: SocketAddr,
+    /// Where `/metrics` is.
+    pub control: SocketAddr,
+    /// How long running sessions may take to end after SIGTERM.
+    pub drain: Duration,
+    /// Time for the RTMP handshake and for the commands up to publish or play.
+    pub handshake_timeout: Duration,
+    /// Time for an HTTP request head.
+    pub header_timeout: Duration,
+    /// Chunk size that RTMP is sent with, bytes.
+    pub chunk_size: usize,
+    /// Defaults of every stream.
+    pub stream: StreamConfig,
+    /// Flush policy of streams whose record names one.
+    pub flush: HashMap<Id, FlushPolicy>,
+    /// Maxima.
+    pub limits: Limits,
+}
+
+impl Default for Limits {
+    fn default() -> Self {
+        Self { connections: 20_000, per_address: 2_000, handshakes: 512, streams: 4_096 }
+    }
+}

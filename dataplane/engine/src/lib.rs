@@ -1,0 +1,4 @@
+//! Owns sockets, shards and time.
+#![deny(unsafe_code)]
+
+pub mod config;

@@ -1,0 +1,50 @@
+//! How streams behave: the `[stream]` table of the configuration, already checked and in units.
+use std::time::Duration;
+
+/// When frames that have arrived go out to viewers: the delay against the cost of a send.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug, Default)]
+pub enum FlushPolicy {
+    /// At once, after the socket read they came with.
+    Low,
+    /// With a video frame, no sooner than 25 ms after the last flush; audio waits at most 60 ms.
+    #[default]
+    Balanced,
+    /// Every 100 ms.
+    Dense,
+}
+
+/// Settings of one stream; defaults are those of the configuration file.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct StreamConfig {
+    /// When frames go out.
+    pub flush: FlushPolicy,
+    /// Most bytes that the log of a stream holds.
+    pub log_bytes_max: usize,
+    /// Longest time that the log of a stream reaches back, if it holds more than its newest GOP.
+    pub log_time_max: Duration,
+    /// How long viewers stay when the publisher has gone.
+    pub publisher_wait: Duration,
+    /// How long a viewer waits for a keyframe to start at.
+    pub joiner_wait: Duration,
+    /// A viewer that jumps this often within `lag_window` is closed.
+    pub lag_skips: u32,
+    /// See `lag_skips`.
+    pub lag_window: Duration,
+    /// A viewer that takes no byte for this long, with bytes to take, is closed.
+    pub stall_close: Duration,
+}
+
+impl Default for StreamConfig {
+    fn default() -> Self {
+        Self {
+            flush: FlushPolicy::Balanced,
+            log_bytes_max: 16 << 20,
+            log_time_max: Duration::from_secs(12),
+            publisher_wait: Duration::from_secs(10),
+            joiner_wait: Duration::from_secs(10),
+            lag_skips: 3,
+            lag_window: Duration::from_secs(30),
+            stall_close: Duration::from_secs(10),
+        }
+    }
+}

@@ -1,0 +1,22 @@
+//! Protocols and formats, sans-IO: no sockets, clocks, threads or locks. Bytes and the time go in; bytes and events come out.
+//!
+//! Reading order: [`time`], [`limits`], [`media`] (what a stream is made of), [`rtmp`] (how it arrives and one way it leaves),
+//! [`flv`] (the other way), [`http`] (how viewers ask), [`sign`] (who may).
+//!
+//! Invariants: no input panics, blocks, or makes anything grow past a maximum named in [`limits`]; nothing here reads a clock.
+#![forbid(unsafe_code)]
+#![cfg_attr(not(test), warn(clippy::indexing_slicing, clippy::unwrap_used, clippy::expect_used, clippy::panic))]
+
+pub mod amf0;
+pub mod codec;
+pub mod cursor;
+pub mod flv;
+pub mod http;
+pub mod id;
+pub mod limits;
+pub mod media;
+pub mod query;
+pub mod rtmp;
+pub mod secret;
+pub mod sign;
+pub mod time;

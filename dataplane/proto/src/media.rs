@@ -1,0 +1,94 @@
+//! What a stream is made of: configurations and frames on one 64-bit timeline. Before it on the walk: [`crate::rtmp`] (and
+//! [`crate::flv`]'s reader) hand over tag bodies; after it: the hub's log.
+use bytes::Bytes;
+
+/// Which of a stream's two tracks.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
+pub enum Track {
+    /// The picture.
+    Video,
+    /// The sound.
+    Audio,
+}
+
+/// What the bytes of a track are coded with.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
+#[non_exhaustive]
+pub enum Codec {
+    /// H.264.
+    Avc,
+    /// H.265, by FourCC or by the legacy id 12.
+    Hevc,
+    /// AV1.
+    Av1,
+    /// VP9.
+    Vp9,
+    /// AAC.
+    Aac,
+    /// Opus.
+    Opus,
+    /// MP3 (legacy id 2): no configuration of its own.
+    Mp3,
+    /// AC-3.
+    Ac3,
+    /// E-AC-3.
+    Eac3,
+    /// FLAC.
+    Flac,
+}
+
+/// One coded picture or one packet of sound.
+#[derive(Clone, Debug)]
+pub struct Frame {
+    /// The track it belongs to.
+    pub track: Track,
+    /// Its coding.
+    pub codec: Codec,
+    /// Decode time, milliseconds on the publisher's timeline, unrolled from its 32-bit stamps.
+    pub dts_ms: i64,
+    /// Presentation time minus decode time, milliseconds; may be negative.
+    pub cts_ms: i32,
+    /// A decoder can start here. True of every audio frame.
+    pub keyframe: bool,
+    /// The whole FLV tag body (RTMP message payload) as the publisher sent it.
+    pub body: Bytes,
+    /// Where in `body` the coded data starts.
+    pub data_at: usize,
+}
+
+/// A codec configuration (decoder configuration record) that is in force from here on.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct CodecConfig {
+    /// The track it belongs to.
+    pub track: Track,
+    /// Its coding.
+    pub codec: Codec,
+    /// The whole FLV tag body as the publisher sent it.
+    pub body: Bytes,
+    /// Where in `body` the record (avcC, hvcC, av1C, AudioSpecificConfig, OpusHead) starts.
+    pub record_at: usize,
+}
+
+/// What a publisher's message turned out to be.
+#[derive(Clone, Debug)]
+#[non_exhaustive]
+pub enum MediaEvent {
+    /// A configuration: always before the first frame that needs it.
+    Config(CodecConfig),
+    /// A frame.
+    Frame(Frame),
+    /// `onMetaData`: the AMF0 values after the name `@setDataFrame`, starting with the string `onMetaData`.
+    Metadata(Bytes),
+}
+
+/// The three kinds of FLV tag and of RTMP media message; the values are those of both formats.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
+#[repr(u8)]
+pub enum TagKind {
+    /// Type 8.
+    Audio = 8,
+    /// Type 9.
+    Video = 9,
+    /// Type 18: AMF0 data.
+    Script = 18,
+}

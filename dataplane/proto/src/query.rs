@@ -1,0 +1,116 @@
+//! Query strings of push URLs, play URLs and HTTP requests: decoded, bounded, and secret by default, since signatures travel in them.
+use crate::limits::{QUERY_PARAMS_MAX, STREAM_KEY_BYTES_MAX};
+use crate::secret::Secret;
+
+/// Decoded parameters, in order, duplicates kept. Values do not print.
+#[derive(Clone, PartialEq, Eq, Debug, Default)]
+pub struct Params(Vec<(String, Secret)>);
+
+/// A query string that is refused.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum QueryError {
+    /// More than [`STREAM_KEY_BYTES_MAX`] bytes.
+    #[error("the query has {0} bytes; at most {STREAM_KEY_BYTES_MAX} are allowed")]
+    Long(usize),
+    /// More than [`QUERY_PARAMS_MAX`] parameters.
+    #[error("the query has more than {QUERY_PARAMS_MAX} parameters")]
+    Many,
+    /// A `%` that two hexadecimal digits do not follow, or bytes that are not UTF-8 once decoded.
+    #[error("the query is not valid percent-encoded UTF-8")]
+    Encoding,
+}
+
+impl Params {
+    /// Parses what follows the `?`. A parameter without `=` has an empty value; `+` stays `+`, since base64 and URLs use it.
+    pub fn parse(query: &str) -> Result<Self, QueryError> {
+        if query.len() > STREAM_KEY_BYTES_MAX {
+            return Err(QueryError::Long(query.len()));
+        }
+        let mut params = Vec::new();
+        for pair in query.split('&').filter(|pair| !pair.is_empty()) {
+            if params.len() == QUERY_PARAMS_MAX {
+                return Err(QueryError::Many);
+            }
+            let (name, value) = pair.split_once('=').unwrap_or((pair, ""));
+            params.push((percent_decode(name)?, Secret::new(percent_decode(value)?)));
+        }
+        Ok(Self(params))
+    }
+
+    /// The first value of that name.
+    pub fn get(&self, name: &str) -> Option<&str> {
+        self.all(name).next()
+    }
+
+    /// Every value of that name, in order.
+    pub fn all<'a>(&'a self, name: &str) -> impl Iterator<Item = &'a str> {
+        self.0.iter().filter(move |(n, _)| n == name).map(|(_, value)| value.expose())
+    }
+
+    /// Appends another place's parameters, as when server URL and stream key both carry some.
+    pub fn append(&mut self, other: Self) -> Result<(), QueryError> {
+        if self.0.len() + other.0.len() > QUERY_PARAMS_MAX {
+            return Err(QueryError::Many);
+        }
+        self.0.extend(other.0);
+        Ok(())
+    }
+
+    /// How many parameters there are.
+    pub fn len(&self) -> usize {
+        self.0.len()
+    }
+
+    /// Whether there are none.
+    pub fn is_empty(&self) -> bool {
+        self.0.is_empty()
+    }
+}
+
+fn percent_decode(text: &str) -> Result<String, QueryError> {
+    let mut decoded = Vec::with_capacity(text.len());
+    let mut bytes = text.bytes();
+    while let Some(byte) = bytes.next() {
+        if byte == b'%' {
+            let digit = |b: Option<u8>| b.and_then(|b| char::from(b).to_digit(16)).ok_or(QueryError::Encoding);
+            let (high, low) = (digit(bytes.next())?, digit(bytes.next())?);
+            decoded.push((high * 16 + low) as u8);
+        } else {
+            decoded.push(byte);
+        }
+    }
+    String::from_utf8(decoded).map_err(|_| QueryError::Encoding)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn pairs_in_order() {
+        let check = |query: &str, expected: &[(&str, &str)]| {
+            let params = Params::parse(query).unwrap();
+            let pairs: Vec<_> = params.0.iter().map(|(n, v)| (n.as_str(), v.expose())).collect();
+            assert_eq!(pairs, expected, "{query:?}");
+        };
+        check("", &[]);
+        check("sign=1-ab", &[("sign", "1-ab")]);
+        check("a=1&&b&a=%32", &[("a", "1"), ("b", ""), ("a", "2")]);
+        check("x=a+b%2B%e4%bd%a0", &[("x", "a+b+你")]);
+    }
+
+    #[test]
+    fn refused() {
+        assert_eq!(Params::parse("a=%2"), Err(QueryError::Encoding));
+        assert_eq!(Params::parse("a=%zz"), Err(QueryError::Encoding));
+        assert_eq!(Params::parse("a=%ff"), Err(QueryError::Encoding));
+        assert_eq!(Params::parse(&"a&".repeat(33)), Err(QueryError::Many));
+        assert_eq!(Params::parse(&"a".repeat(2049)), Err(QueryError::Long(2049)));
+    }
+
+    #[test]
+    fn values_do_not_print() {
+        assert!(!format!("{:?}", Params::parse("sign=hush").unwrap()).contains("hush"));
+    }
+}
