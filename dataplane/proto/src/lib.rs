@@ -1,7 +1,8 @@
 //! Protocols and formats, sans-IO: no sockets, clocks, threads or locks. Bytes and the time go in; bytes and events come out.
 //!
-//! Reading order: [`time`], [`limits`], [`media`] (what a stream is made of), [`rtmp`] (how it arrives and one way it leaves),
-//! [`flv`] (the other way), [`http`] (how viewers ask), [`sign`] (who may).
+//! Reading order: [`time`], [`limits`], [`media`] (what a stream is made of; [`codec`]
+//! reads its configurations), [`rtmp`] (how it arrives and one way it leaves),
+//! [`flv`] (the other way), [`http`] (how viewers ask), [`sign`] (who may). [`proxy`] and [`network`] are for what stands in front of us.
 //!
 //! Invariants: no input panics, blocks, or makes anything grow past a maximum named in [`limits`]; nothing here reads a clock.
 #![forbid(unsafe_code)]
@@ -15,8 +16,13 @@ pub mod http;
 pub mod id;
 pub mod limits;
 pub mod media;
+pub mod network;
+pub mod proxy;
 pub mod query;
 pub mod rtmp;
 pub mod secret;
 pub mod sign;
 pub mod time;
+
+#[cfg(test)]
+mod testkit;

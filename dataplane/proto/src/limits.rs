@@ -8,18 +8,37 @@ pub const RTMP_MESSAGE_UNADMITTED_BYTES_MAX: usize = 64 << 10;
 pub const RTMP_CHUNK_STREAMS_MAX: usize = 64;
 /// Bytes of all half-assembled messages of one connection.
 pub const RTMP_ASSEMBLY_BYTES_MAX: usize = 12 << 20;
-/// Largest chunk size that a peer may set, bytes; a larger one is clamped, because no buffer is sized by it.
-pub const RTMP_CHUNK_SIZE_MAX: usize = 0x7F_FFFF;
+/// Bytes of all half-assembled messages of one connection before the door has admitted it.
+pub const RTMP_ASSEMBLY_UNADMITTED_BYTES_MAX: usize = 128 << 10;
+/// Bytes reserved for a message on the strength of its declared length alone; beyond that, buffers grow with what arrives.
+pub const RTMP_RESERVE_BYTES: usize = 64 << 10;
+/// The same before the door has admitted the session.
+pub const RTMP_RESERVE_UNADMITTED_BYTES: usize = 1 << 10;
+/// Largest chunk size that a peer may set, bytes; a larger one is clamped, because no buffer is sized by it. It is the
+/// longest message that a header can declare, so that clamping never changes where a chunk ends.
+pub const RTMP_CHUNK_SIZE_MAX: usize = 0xFF_FFFF;
 /// The chunk size that this server sends with, bytes.
 pub const RTMP_CHUNK_SIZE_OUT: usize = 60_000;
-/// Message streams that one connection may create.
-pub const RTMP_STREAMS_MAX: u32 = 16;
+/// Bytes that wait behind a publish or play request until it is answered.
+pub const RTMP_INBOX_BYTES_MAX: usize = 256 << 10;
+/// Tags taken out of one aggregate message.
+pub const RTMP_AGGREGATE_TAGS_MAX: usize = 4096;
 /// Commands that one connection may send before its media starts.
 pub const RTMP_COMMANDS_UNADMITTED_MAX: u32 = 64;
 /// Bytes of control output that may wait for one peer.
 pub const RTMP_OUTPUT_BYTES_MAX: usize = 64 << 10;
-/// Window acknowledgement size announced, bytes.
+/// Bytes of output, media included, that may wait in a client session.
+pub const RTMP_CLIENT_OUTPUT_BYTES_MAX: usize = 16 << 20;
+/// Window acknowledgement size announced, bytes; also the largest that a peer's is adopted at.
 pub const RTMP_WINDOW_BYTES: u32 = 2_500_000;
+/// Smallest window acknowledgement size that a peer's is adopted at, bytes.
+pub const RTMP_WINDOW_BYTES_MIN: u32 = 4096;
+/// Bytes kept of a client's self-description (flashVer, pageUrl).
+pub const RTMP_CLIENT_TEXT_BYTES_MAX: usize = 256;
+/// Bytes of a status description that is sent.
+pub const RTMP_DESCRIPTION_BYTES_MAX: usize = 512;
+/// Seconds between the pings that a session sends to its peer.
+pub const RTMP_PING_SECS: u64 = 30;
 
 /// Nesting of AMF0 objects and arrays.
 pub const AMF0_DEPTH_MAX: usize = 16;
@@ -34,19 +53,51 @@ pub const ID_CHARS_MAX: usize = 64;
 pub const STREAM_KEY_BYTES_MAX: usize = 2048;
 /// Query parameters kept of one URL.
 pub const QUERY_PARAMS_MAX: usize = 32;
+/// Bytes of the value of a `sign` parameter: the longer form has 59 with an expiry of this century.
+pub const SIGN_BYTES_MAX: usize = 128;
+/// Digits of a signature's expiry, Unix seconds: 12 reach the year 33658, and milliseconds given by mistake are noticed.
+pub const SIGN_EXPIRY_DIGITS_MAX: usize = 12;
+
+/// Bytes of a PROXY protocol header: addresses take at most 232, and what proxies append is mostly short.
+pub const PROXY_HEADER_BYTES_MAX: usize = 4 << 10;
 
 /// Bytes of an HTTP request head.
 pub const HTTP_HEAD_BYTES_MAX: usize = 8 << 10;
 /// Header lines of an HTTP request.
 pub const HTTP_HEADERS_MAX: usize = 64;
+/// Segments of a request's path: `/g/<grant>/<id>/s/<session>/<track>/<name>` has seven.
+pub const HTTP_PATH_SEGMENTS_MAX: usize = 16;
+/// Bytes of an HTTP request's body: play requests have none, and a grant request is short.
+pub const HTTP_BODY_BYTES_MAX: u64 = 64 << 10;
+
+/// Bytes that an FLV header may say it has: 9 in every file seen.
+pub const FLV_HEADER_BYTES_MAX: u32 = 1 << 10;
+/// Bytes that may wait in an FLV reader: the longest tag, and a large read more.
+pub const FLV_UNREAD_BYTES_MAX: usize = RTMP_MESSAGE_BYTES_MAX + (4 << 20);
 
 /// Bytes of a codec configuration (avcC, hvcC, av1C, ASC): a real one has some hundred.
 pub const CODEC_CONFIG_BYTES_MAX: usize = 64 << 10;
+/// Parameter sets (SPS, PPS, VPS, SEI) of one codec configuration.
+pub const PARAMETER_SETS_MAX: usize = 64;
+/// Bytes of one parameter set that are parsed for the size of the picture: a real one has less than a hundred.
+pub const PARAMETER_SET_PARSED_BYTES_MAX: usize = 4 << 10;
+/// Tracks of one Enhanced RTMP packet that are looked through for the first one.
+pub const MULTITRACK_TRACKS_MAX: usize = 16;
+/// ModEx records that one Enhanced RTMP packet may carry.
+pub const MODEX_MAX: usize = 8;
 /// Bytes of an onMetaData message that are kept.
 pub const METADATA_BYTES_MAX: usize = 64 << 10;
 
 const _: () = assert!(RTMP_MESSAGE_UNADMITTED_BYTES_MAX <= RTMP_MESSAGE_BYTES_MAX);
 const _: () = assert!(RTMP_MESSAGE_BYTES_MAX <= RTMP_ASSEMBLY_BYTES_MAX);
-const _: () = assert!(RTMP_CHUNK_SIZE_OUT <= RTMP_CHUNK_SIZE_MAX);
+const _: () = assert!(RTMP_MESSAGE_UNADMITTED_BYTES_MAX <= RTMP_ASSEMBLY_UNADMITTED_BYTES_MAX);
+const _: () = assert!(RTMP_ASSEMBLY_UNADMITTED_BYTES_MAX <= RTMP_ASSEMBLY_BYTES_MAX);
+const _: () = assert!(RTMP_CHUNK_STREAMS_MAX * RTMP_RESERVE_BYTES <= RTMP_ASSEMBLY_BYTES_MAX);
+const _: () = assert!(RTMP_CHUNK_STREAMS_MAX * RTMP_RESERVE_UNADMITTED_BYTES <= RTMP_ASSEMBLY_UNADMITTED_BYTES_MAX);
+const _: () = assert!(RTMP_CHUNK_SIZE_OUT <= RTMP_CHUNK_SIZE_MAX && RTMP_MESSAGE_BYTES_MAX <= RTMP_CHUNK_SIZE_MAX);
+const _: () = assert!(RTMP_WINDOW_BYTES_MIN <= RTMP_WINDOW_BYTES);
+const _: () = assert!(RTMP_MESSAGE_BYTES_MAX < RTMP_CLIENT_OUTPUT_BYTES_MAX);
 const _: () = assert!(METADATA_BYTES_MAX <= RTMP_MESSAGE_BYTES_MAX && CODEC_CONFIG_BYTES_MAX <= RTMP_MESSAGE_BYTES_MAX);
+const _: () = assert!(FLV_UNREAD_BYTES_MAX > RTMP_MESSAGE_BYTES_MAX + FLV_HEADER_BYTES_MAX as usize);
+const _: () = assert!(PARAMETER_SET_PARSED_BYTES_MAX <= CODEC_CONFIG_BYTES_MAX);
 const _: () = assert!(STREAM_KEY_BYTES_MAX < HTTP_HEAD_BYTES_MAX);

@@ -68,7 +68,7 @@ impl Params {
     }
 }
 
-fn percent_decode(text: &str) -> Result<String, QueryError> {
+pub(crate) fn percent_decode(text: &str) -> Result<String, QueryError> {
     let mut decoded = Vec::with_capacity(text.len());
     let mut bytes = text.bytes();
     while let Some(byte) = bytes.next() {

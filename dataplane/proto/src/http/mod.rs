@@ -1,1 +1,7 @@
-//! HTTP.
+//! HTTP/1 heads: how viewers ask and how they are answered. Before it on the walk: bytes of a viewer's connection; after it: the engine's
+//! router, which knows what is at which path.
+pub mod request;
+pub mod response;
+mod target;
+#[cfg(test)]
+mod tests;

@@ -1,6 +1,15 @@
 //! What a stream is made of: configurations and frames on one 64-bit timeline. Before it on the walk: [`crate::rtmp`] (and
-//! [`crate::flv`]'s reader) hand over tag bodies; after it: the hub's log.
+//! [`crate::flv`]'s reader) hand over tag bodies to the [`Unpacker`]; after it: the hub's log.
+mod packet;
+#[cfg(test)]
+mod tests;
+mod timeline;
+mod unpack;
+
 use bytes::Bytes;
+
+use crate::codec::{self, Summary};
+pub use unpack::{Skipped, Unpacker};
 
 /// Which of a stream's two tracks.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
@@ -37,6 +46,21 @@ pub enum Codec {
     Flac,
 }
 
+/// The FourCCs of a track's codecs that are passed on, as Enhanced RTMP writes them.
+pub const fn four_ccs(track: Track) -> &'static [(&'static str, Codec)] {
+    match track {
+        Track::Video => &[("avc1", Codec::Avc), ("hvc1", Codec::Hevc), ("av01", Codec::Av1), ("vp09", Codec::Vp9)],
+        Track::Audio => &[
+            ("mp4a", Codec::Aac),
+            ("Opus", Codec::Opus),
+            ("ac-3", Codec::Ac3),
+            ("ec-3", Codec::Eac3),
+            ("fLaC", Codec::Flac),
+            (".mp3", Codec::Mp3),
+        ],
+    }
+}
+
 /// One coded picture or one packet of sound.
 #[derive(Clone, Debug)]
 pub struct Frame {
@@ -69,6 +93,25 @@ pub struct CodecConfig {
     pub record_at: usize,
 }
 
+impl CodecConfig {
+    /// The decoder configuration record itself.
+    pub fn record(&self) -> &[u8] {
+        self.body.get(self.record_at..).unwrap_or_default()
+    }
+
+    /// What the record says, for metadata and the API; `None` where it is malformed or has nothing to say.
+    pub fn summary(&self) -> Option<Summary> {
+        codec::summary(self.codec, self.record())
+    }
+}
+
+impl Frame {
+    /// The coded data, without the tag's own header.
+    pub fn data(&self) -> &[u8] {
+        self.body.get(self.data_at..).unwrap_or_default()
+    }
+}
+
 /// What a publisher's message turned out to be.
 #[derive(Clone, Debug)]
 #[non_exhaustive]
@@ -91,4 +134,16 @@ pub enum TagKind {
     Video = 9,
     /// Type 18: AMF0 data.
     Script = 18,
+}
+
+impl TagKind {
+    /// The kind that this type byte names, if it is one of the three.
+    pub const fn from_byte(byte: u8) -> Option<Self> {
+        match byte {
+            8 => Some(Self::Audio),
+            9 => Some(Self::Video),
+            18 => Some(Self::Script),
+            _ => None,
+        }
+    }
 }

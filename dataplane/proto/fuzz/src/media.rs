@@ -1,0 +1,62 @@
+//! FLV, messages, records.
+use bytes::{Bytes, BytesMut};
+use millstream_proto::codec;
+use millstream_proto::flv::{self, Item, Reader};
+use millstream_proto::media::{Codec, MediaEvent, TagKind, Unpacker};
+
+/// FLV in pieces; what is read must be the same when it is written and read again.
+pub fn flv_read(data: &[u8]) {
+    assert!(flv::tags(data).map(|tag| flv::tag_bytes(tag.body.len())).sum::<usize>() <= data.len());
+    let mut reader = Reader::new();
+    let (mut block, mut read) = (BytesMut::new(), Vec::new());
+    for piece in crate::pieces(data) {
+        if reader.push(piece).is_err() {
+            return;
+        }
+        while let Ok(Some(item)) = reader.poll() {
+            if let Item::Tag { kind, timestamp_ms, body } = item {
+                flv::write_tag(&mut block, kind, timestamp_ms, &body).expect("what was a tag fits into one");
+                read.push((kind, timestamp_ms, body));
+            }
+        }
+    }
+    let again = flv::tags(&block).map(|tag| (tag.kind, tag.timestamp_ms, Bytes::copy_from_slice(tag.body)));
+    assert!(again.eq(read.iter().cloned()), "written and read again");
+    let bytes: usize = read.iter().map(|(_, _, body)| flv::tag_bytes(body.len())).sum();
+    assert_eq!(bytes, block.len());
+}
+
+/// Messages of one publisher, each as kind, stamp (4 bytes), length (2 bytes), body.
+pub fn unpack(mut data: &[u8]) {
+    let mut unpacker = Unpacker::new();
+    while let Some(([kind, t0, t1, t2, t3, l0, l1], rest)) = data.split_first_chunk() {
+        let body_bytes = usize::from(u16::from_be_bytes([*l0, *l1])).min(rest.len());
+        let (body, rest) = rest.split_at(body_bytes);
+        data = rest;
+        let kind = [TagKind::Audio, TagKind::Video, TagKind::Script][usize::from(kind % 3)];
+        let stamp_ms = u32::from_be_bytes([*t0, *t1, *t2, *t3]);
+        match unpacker.push(kind, stamp_ms, Bytes::copy_from_slice(body)) {
+            Ok(MediaEvent::Frame(frame)) => {
+                assert!(frame.data_at < frame.body.len(), "a frame has data");
+                assert_eq!(frame.dts_ms as u32, stamp_ms, "equal modulo 2^32");
+                assert!((-(1 << 23)..1 << 23).contains(&frame.cts_ms), "24 bits");
+            }
+            Ok(MediaEvent::Config(config)) => {
+                assert!(config.record_at <= config.body.len());
+                assert!(config.summary().is_some(), "what was accepted can be described");
+            }
+            Ok(MediaEvent::Metadata(values)) => assert!(values.starts_with(b"\x02\0\x0aonMetaData")),
+            Ok(other) => panic!("an event that this target does not know: {other:?}"),
+            Err(skipped) => assert!(!skipped.label().is_empty()),
+        }
+    }
+}
+
+/// A record of the codec that the first byte chooses.
+pub fn codec(data: &[u8]) {
+    const CODECS: [Codec; 8] =
+        [Codec::Avc, Codec::Hevc, Codec::Av1, Codec::Vp9, Codec::Aac, Codec::Opus, Codec::Flac, Codec::Mp3];
+    let Some((first, record)) = data.split_first() else { return };
+    let kind = CODECS[usize::from(first % 8)];
+    assert_eq!(codec::check(kind, record).is_ok(), codec::summary(kind, record).is_some());
+}

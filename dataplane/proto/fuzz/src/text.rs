@@ -1,0 +1,62 @@
+//! What viewers, URLs and proxies say.
+use millstream_proto::http::request::{Parsed, parse};
+use millstream_proto::http::response;
+use millstream_proto::limits::{HTTP_BODY_BYTES_MAX, PROXY_HEADER_BYTES_MAX};
+use millstream_proto::network::Network;
+use millstream_proto::proxy;
+use millstream_proto::query::Params;
+
+/// A request head. Its paths never go up; a head that is whole is partial before its last byte; refusals have a status.
+pub fn http_request(data: &[u8]) {
+    match parse(data) {
+        Ok(Parsed::Complete { request, head_bytes }) => {
+            for segment in &request.path {
+                assert!(!matches!(segment.as_str(), "" | "." | ".."), "{segment:?}");
+                assert!(!segment.contains(|c: char| matches!(c, '/' | '\\') || c.is_control()), "{segment:?}");
+            }
+            assert!(request.content_length <= HTTP_BODY_BYTES_MAX);
+            assert!(data[..head_bytes].ends_with(b"\r\n"));
+            assert_eq!(
+                parse(&data[..head_bytes]),
+                Ok(Parsed::Complete { request, head_bytes }),
+                "what follows is not read"
+            );
+            assert_eq!(parse(&data[..head_bytes - 1]), Ok(Parsed::Partial));
+        }
+        Ok(Parsed::Partial) => {}
+        Err(refused) => {
+            let answer = response::error(refused.status(), &refused.to_string(), false, false, None);
+            assert!(answer.starts_with(b"HTTP/1.1 4") || answer.starts_with(b"HTTP/1.1 5"));
+        }
+    }
+    let head = response::Head::new(302, response::Body::None, response::Cache::NoStore, true);
+    let head = head.header("Location", &String::from_utf8_lossy(data)).finish();
+    assert_eq!(head.windows(4).filter(|window| window == b"\r\n\r\n").count(), 1, "no value splits a head");
+    assert_eq!(head.iter().filter(|byte| **byte == b'\n').count(), 7);
+}
+
+/// A query string. Values do not print.
+pub fn query(data: &[u8]) {
+    let Ok(text) = std::str::from_utf8(data) else { return };
+    if let Ok(params) = Params::parse(text) {
+        assert_eq!(params.get("sign"), params.all("sign").next());
+        assert!(params.len() <= text.len());
+    }
+}
+
+/// A PROXY protocol header, and a network as text. What follows a header is not read; before its last byte it is partial.
+pub fn proxy(data: &[u8]) {
+    match proxy::parse(data) {
+        Ok(proxy::Parsed::Complete { source, header_bytes }) => {
+            assert!(header_bytes <= PROXY_HEADER_BYTES_MAX && header_bytes <= data.len());
+            let whole = proxy::parse(&data[..header_bytes]);
+            assert_eq!(whole, Ok(proxy::Parsed::Complete { source, header_bytes }), "what follows is not read");
+            assert_eq!(proxy::parse(&data[..header_bytes - 1]), Ok(proxy::Parsed::Partial));
+        }
+        Ok(proxy::Parsed::Partial) => assert!(data.len() < PROXY_HEADER_BYTES_MAX),
+        Err(error) => assert!(error.label().starts_with("proxy_")),
+    }
+    if let Some(network) = std::str::from_utf8(data).ok().and_then(|text| text.parse::<Network>().ok()) {
+        assert_eq!(network.to_string().parse(), Ok(network));
+    }
+}

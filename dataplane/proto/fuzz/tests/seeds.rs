@@ -1,0 +1,211 @@
+//! Runs every target on stable Rust: on each seed, and on damaged copies of it. `write_seeds` makes the seeds.
+use std::fs;
+use std::path::{Path, PathBuf};
+
+use millstream_proto::media::TagKind;
+use millstream_proto_fuzz::TARGETS;
+
+const DAMAGED_COPIES_PER_SEED: u32 = 2_000;
+
+fn seeds(target: &str) -> Vec<(PathBuf, Vec<u8>)> {
+    let directory = Path::new(env!("CARGO_MANIFEST_DIR")).join("seeds").join(target);
+    let entries = fs::read_dir(&directory).unwrap_or_else(|e| panic!("{}: {e}", directory.display()));
+    let mut paths: Vec<_> = entries.map(|entry| entry.unwrap().path()).collect();
+    paths.sort();
+    paths.into_iter().map(|path| (path.clone(), fs::read(path).unwrap())).collect()
+}
+
+/// Marsaglia's xorshift64: the same damage in each run.
+struct Random(u64);
+
+impl Random {
+    fn below(&mut self, end: usize) -> usize {
+        self.0 ^= self.0 << 13;
+        self.0 ^= self.0 >> 7;
+        self.0 ^= self.0 << 17;
+        if end == 0 { 0 } else { (self.0 % end as u64) as usize }
+    }
+
+    fn damage(&mut self, bytes: &mut Vec<u8>) {
+        for _ in 0..=self.below(4) {
+            let at = self.below(bytes.len());
+            match self.below(4) {
+                0 if !bytes.is_empty() => bytes[at] ^= 1 << self.below(8),
+                1 if !bytes.is_empty() => bytes[at] = [0, 1, 0x7F, 0x80, 0xFE, 0xFF][self.below(6)],
+                2 => bytes.truncate(at),
+                _ => bytes.insert(at, self.below(256) as u8),
+            }
+        }
+    }
+}
+
+#[test]
+fn seeds_and_damaged_copies() {
+    for (name, target) in TARGETS {
+        let seeds = seeds(name);
+        assert!(!seeds.is_empty(), "{name} has no seeds");
+        for (path, seed) in seeds {
+            println!("{}", path.display());
+            target(&seed);
+            let mut random = Random(0x4D69_6C6C);
+            for _ in 0..DAMAGED_COPIES_PER_SEED {
+                let mut bytes = seed.clone();
+                random.damage(&mut bytes);
+                target(&bytes);
+            }
+        }
+    }
+}
+
+#[test]
+#[ignore = "writes into the source tree"]
+fn write_seeds() {
+    let write = |target: &str, name: &str, bytes: &[u8]| {
+        let directory = Path::new(env!("CARGO_MANIFEST_DIR")).join("seeds").join(target);
+        fs::create_dir_all(&directory).unwrap();
+        fs::write(directory.join(name), bytes).unwrap();
+    };
+    let data = Path::new(env!("CARGO_MANIFEST_DIR")).join("../tests/data");
+    let read = |name: &str| fs::read(data.join(name)).unwrap();
+    let flv = read("av.flv");
+    for (first, name) in [(0, "whole"), (1, "bytes"), (4, "sevens")] {
+        write("flv_read", name, &[&[first], &flv[..1200]].concat());
+    }
+    let message = |kind: u8, stamp_ms: u32, body: &[u8]| {
+        [&[kind], &stamp_ms.to_be_bytes()[..], &(body.len() as u16).to_be_bytes(), body].concat()
+    };
+    let messages: Vec<_> = millstream_proto::flv::tags(&flv[13..1400])
+        .map(|tag| {
+            let kind = match tag.kind {
+                TagKind::Audio => 0,
+                TagKind::Video => 1,
+                TagKind::Script => 2,
+            };
+            message(kind, tag.timestamp_ms, tag.body)
+        })
+        .collect();
+    write("unpack", "ffmpeg", &messages.concat());
+    let records = [
+        ("avc", "avcc"),
+        ("hevc", "hvcc"),
+        ("av1", "av1c"),
+        ("vp9", "vpcc"),
+        ("aac", ""),
+        ("opus", "dops"),
+        ("flac", "dfla"),
+    ];
+    for (index, (name, file)) in records.into_iter().enumerate() {
+        let mut record = if file.is_empty() { vec![0x12, 0x10, 0x56, 0xE5, 0] } else { read(&format!("{file}.bin")) };
+        record.truncate(200);
+        if name == "flac" {
+            record.drain(..4);
+        }
+        write("codec", name, &[&[index as u8], &record[..]].concat());
+        if name == "flac" {
+            write("codec", "flac_bare", &[&[index as u8], &record[4..38]].concat());
+        }
+    }
+    let head = [&b"\x90av01"[..], &read("av1c.bin")].concat();
+    let enhanced = [
+        message(1, 0, &head),
+        message(1, 0, b"\x91av01obu"),
+        message(0, 0, b"\x90OpusOpusHead\x01\x02\x38\x01\x80\xbb\0\0\0\0\0"),
+        message(0, 20, b"\x97\x02\0\0\x09\x01Opuso"),
+        message(0, 20, b"\x95\x11Opus\x01\0\0\x01b\0\0\0\x01a"),
+        message(0, u32::MAX, b"\x91Opuso"),
+        message(0, 5, b"\x94mp4a\x01\x02\0\0\0\x03"),
+    ];
+    write("unpack", "enhanced", &enhanced.concat());
+    write(
+        "http_request",
+        "player",
+        b"GET /cam/live.flv?sign=v2-1-a HTTP/1.1\r\nHost: a:8080\r\nRange: bytes=0-\r\n\r\n",
+    );
+    write("http_request", "old", b"HEAD http://a/b%20c/.../%252e HTTP/1.0\r\nConnection: keep-alive\r\n\r\nGET /");
+    write("http_request", "post", b"POST /cam/grant HTTP/1.1\r\nHost: a\r\nContent-Length: 2\r\n\r\n{}");
+    write(
+        "http_request",
+        "bad",
+        b"GET /a/../b HTTP/1.1\r\nHost: a\r\nContent-Length: 1\r\nTransfer-Encoding: x\r\n\r\n",
+    );
+    write("query", "signed", b"sign=1670544000-63497837275539bdb8e21800887e2db9&start=next");
+    write("query", "escapes", b"a=%e4%bd%a0&&b&sign=%2B+&sign=");
+    let signature = b"\r\n\r\n\0\r\nQUIT\n";
+    let v4 = b"\x21\x11\0\x13\xc0\0\x02\x01\xc6\x33\x64\x07\x03\xe8\x07\x8f\x04\0\x04abcd\x03";
+    write("proxy", "v4", &[signature, &v4[..]].concat());
+    write("proxy", "v6", &[signature, &b"\x21\x21\0\x24"[..], &[0x20; 36]].concat());
+    write("proxy", "local", &[signature, &b"\x20\0\0\0"[..]].concat());
+    write("proxy", "network", b"2001:db8::/32");
+    write("sign", "legacy", b"1670544000-63497837275539bdb8e21800887e2db9");
+    write("sign", "v2", b"v2-1670544000-AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA");
+    write("sign", "key", b"AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA\n");
+    write("amf0", "metadata", millstream_proto::flv::tags(&flv[13..]).next().unwrap().body);
+    write(
+        "amf0",
+        "values",
+        b"\x00\x40\x08\0\0\0\0\0\0\x01\x01\x05\x06\x0a\0\0\0\x01\x05\x0b\0\0\0\0\0\0\0\0\0\0\x0c\0\0\0\x01a",
+    );
+    write("rtmp_server", "enhanced_connect", &[&[0x80], &enhanced_connect()[..]].concat());
+    write_sessions(&write);
+}
+
+/// `connect` as an encoder that knows Enhanced RTMP v2 says it.
+fn enhanced_connect() -> Vec<u8> {
+    use millstream_proto::amf0::{Value, encode};
+
+    let list = ["hvc1", "av01", "Opus"].map(Value::string).into();
+    let connect = Value::object([
+        ("app", Value::string("stream")),
+        ("fourCcList", Value::StrictArray(list)),
+        ("videoFourCcInfoMap", Value::object([("*", Value::Number(4.0)), ("vp09", Value::Number(3.0))])),
+        ("audioFourCcInfoMap", Value::object([("fLaC", Value::Number(2.0))])),
+        ("capsEx", Value::Number(15.0)),
+    ]);
+    let payload = encode(&[Value::string("connect"), Value::Number(1.0), connect]);
+    let mut out = bytes::BytesMut::new();
+    millstream_proto::rtmp::chunk_write::write_message(&mut out, 3, 0, 20, 0, &payload, 128);
+    out.to_vec()
+}
+
+/// What our own two ends say to each other.
+fn write_sessions(write: &dyn Fn(&str, &str, &[u8])) {
+    use millstream_proto::rtmp::{ClientEvent, ClientRole, Event, ServerConfig, ServerSession};
+    use millstream_proto::time::Time;
+
+    for (role, name, bit) in [(ClientRole::Publish, "publish", 0x40), (ClientRole::Play, "play", 0)] {
+        let mut client = millstream_proto_fuzz::rtmp::client(role);
+        let mut server = ServerSession::new(Time::ZERO, ServerConfig::default());
+        let (mut to_server, mut to_client) = (Vec::new(), Vec::new());
+        for _ in 0..20 {
+            while let Some(bytes) = client.poll_output() {
+                to_server.extend_from_slice(&bytes);
+                server.handle_input(Time::ZERO, &bytes).unwrap();
+            }
+            while let Some(event) = server.poll_event() {
+                if matches!(event, Event::PublishRequested(_) | Event::PlayRequested(_)) {
+                    server.accept(Time::ZERO).unwrap();
+                }
+            }
+            while let Some(bytes) = server.poll_output() {
+                to_client.extend_from_slice(&bytes);
+                client.handle_input(Time::ZERO, &bytes).unwrap();
+            }
+            while let Some(event) = client.poll_event() {
+                if event == ClientEvent::Ready && role == ClientRole::Publish {
+                    client.send(TagKind::Audio, 0, b"\xaf\0\x12\x10").unwrap();
+                    client.send(TagKind::Audio, 23, b"\xaf\x01abc").unwrap();
+                    client.finish();
+                }
+            }
+        }
+        // Behind the two handshake packets: the targets put some of their own in front.
+        let (from_client, from_server) = (&to_server[1 + 2 * 1536..], &to_client[1 + 2 * 1536..]);
+        write("rtmp_server", name, &[&[0x80], from_client].concat());
+        write("rtmp_server", &format!("{name}_in_pieces"), &[&[0x85], from_client].concat());
+        write("rtmp_server", &format!("{name}_with_handshake"), &[&[7], &to_server[..]].concat());
+        write("rtmp_client", name, &[&[0x80 | bit], from_server].concat());
+        write("rtmp_client", &format!("{name}_in_pieces"), &[&[0x83 | bit], from_server].concat());
+        write("rtmp_chunk", name, &[&[2], from_client].concat());
+        write("rtmp_chunk", &format!("{name}_answers"), &[&[0], from_server].concat());
+    }
+}

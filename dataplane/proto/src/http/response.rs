@@ -1,0 +1,168 @@
+//! Writes response heads, and whole answers to requests that fail. Before it: the engine's router; after it: the viewer's socket.
+//!
+//! A head cannot be split: names and most values are the program's own, and a value from elsewhere is cleaned first.
+use std::fmt::Write as _;
+
+use bytes::Bytes;
+
+/// How the receiver finds the end of the body (RFC 9112, 6).
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Body {
+    /// That many bytes.
+    Length(u64),
+    /// Chunks: HTTP/1.1 only.
+    Chunked,
+    /// The connection closes behind it: HTTP/1.0.
+    UntilClose,
+    /// The status has none: 204 and 304.
+    None,
+}
+
+/// What caches may do with it.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Cache {
+    /// Keep nothing.
+    NoStore,
+    /// Keep it this many seconds.
+    MaxAge(u32),
+    /// Keep it a year, and never ask again: the name is never used twice.
+    Immutable,
+}
+
+/// A head in the making.
+#[derive(Clone, Debug)]
+pub struct Head {
+    lines: String,
+}
+
+impl Head {
+    /// Starts a head with what every answer has: status, length, cache rule and CORS. `keep_alive` is ignored where the body ends with
+    /// the connection.
+    pub fn new(status: u16, body: Body, cache: Cache, keep_alive: bool) -> Self {
+        let mut lines = format!("HTTP/1.1 {status:03} {}\r\n", reason(status));
+        let keep_alive = keep_alive && body != Body::UntilClose;
+        // Writing to a string cannot fail.
+        let _ = match body {
+            Body::Length(bytes) => write!(lines, "Content-Length: {bytes}\r\n"),
+            Body::Chunked => write!(lines, "Transfer-Encoding: chunked\r\n"),
+            Body::UntilClose | Body::None => Ok(()),
+        };
+        let _ = match cache {
+            Cache::NoStore => write!(lines, "Cache-Control: no-store\r\n"),
+            Cache::MaxAge(seconds) => write!(lines, "Cache-Control: public, max-age={seconds}\r\n"),
+            Cache::Immutable => write!(lines, "Cache-Control: public, max-age=31536000, immutable\r\n"),
+        };
+        lines.push_str("Access-Control-Allow-Origin: *\r\nAccess-Control-Expose-Headers: Age, Date\r\n");
+        lines.push_str(if keep_alive { "Connection: keep-alive\r\n" } else { "Connection: close\r\n" });
+        Self { lines }
+    }
+
+    /// `Content-Type`.
+    pub fn content_type(self, value: &'static str) -> Self {
+        self.header("Content-Type", value)
+    }
+
+    /// `Date`, from Unix time in seconds.
+    pub fn date(self, unix_s: u64) -> Self {
+        self.header("Date", &imf_fixdate(unix_s))
+    }
+
+    /// Any other header. Characters of the value other than visible ASCII, space and tab become `?`, so that it stays one value.
+    pub fn header(mut self, name: &'static str, value: &str) -> Self {
+        self.lines.push_str(name);
+        self.lines.push_str(": ");
+        self.lines.extend(value.chars().map(|c| if matches!(c, ' '..='~' | '\t') { c } else { '?' }));
+        self.lines.push_str("\r\n");
+        self
+    }
+
+    /// The head's bytes, with the empty line.
+    pub fn finish(mut self) -> Bytes {
+        self.lines.push_str("\r\n");
+        self.lines.into()
+    }
+}
+
+/// A whole answer to a request that fails: text that says what was wrong and what to do, never kept by caches. `detail` is for
+/// people; it must not repeat what the request said. `head_only` answers `HEAD`; `unix_s` is the `Date`.
+pub fn error(status: u16, detail: &str, keep_alive: bool, head_only: bool, unix_s: Option<u64>) -> Bytes {
+    failure(status, detail, keep_alive, head_only, unix_s, None)
+}
+
+/// The answer to a method that the target does not know; `allow` lists those that it does.
+pub fn not_allowed(allow: &str, keep_alive: bool, head_only: bool, unix_s: Option<u64>) -> Bytes {
+    failure(405, &format!("only {allow} are answered here"), keep_alive, head_only, unix_s, Some(allow))
+}
+
+fn failure(
+    status: u16,
+    detail: &str,
+    keep_alive: bool,
+    head_only: bool,
+    unix_s: Option<u64>,
+    allow: Option<&str>,
+) -> Bytes {
+    let body = format!("{status} {}: {detail}\n", reason(status));
+    let mut head = Head::new(status, Body::Length(body.len() as u64), Cache::NoStore, keep_alive)
+        .content_type("text/plain; charset=utf-8")
+        .header("X-Content-Type-Options", "nosniff");
+    if let Some(unix_s) = unix_s {
+        head = head.date(unix_s);
+    }
+    if let Some(allow) = allow {
+        head = head.header("Allow", allow);
+    }
+    let head = head.finish();
+    if head_only { head } else { [&head[..], body.as_bytes()].concat().into() }
+}
+
+/// The reason phrase of the statuses that are used.
+const fn reason(status: u16) -> &'static str {
+    match status {
+        200 => "OK",
+        204 => "No Content",
+        206 => "Partial Content",
+        302 => "Found",
+        304 => "Not Modified",
+        400 => "Bad Request",
+        403 => "Forbidden",
+        404 => "Not Found",
+        405 => "Method Not Allowed",
+        408 => "Request Timeout",
+        410 => "Gone",
+        413 => "Content Too Large",
+        414 => "URI Too Long",
+        416 => "Range Not Satisfiable",
+        429 => "Too Many Requests",
+        431 => "Request Header Fields Too Large",
+        500 => "Internal Server Error",
+        501 => "Not Implemented",
+        502 => "Bad Gateway",
+        503 => "Service Unavailable",
+        504 => "Gateway Timeout",
+        505 => "HTTP Version Not Supported",
+        // A phrase may be empty, the space before it not (RFC 9112, 4).
+        _ => "",
+    }
+}
+
+/// A time as HTTP writes it (RFC 9110, 5.6.7): `Sun, 06 Nov 1994 08:49:37 GMT`. Stops at the end of the year 9999.
+pub fn imf_fixdate(unix_s: u64) -> String {
+    const DAYS: [&str; 7] = ["Thu", "Fri", "Sat", "Sun", "Mon", "Tue", "Wed"];
+    const MONTHS: [&str; 12] = ["Jan", "Feb", "Mar", "Apr", "May", "Jun", "Jul", "Aug", "Sep", "Oct", "Nov", "Dec"];
+    let unix_s = unix_s.min(253_402_300_799);
+    let (days, second) = (unix_s / 86_400, unix_s % 86_400);
+    // Howard Hinnant's `civil_from_days`: years begin in March, so that the leap day is a year's last; an era has 400 years.
+    let shifted = days + 719_468;
+    let (era, day_of_era) = (shifted / 146_097, shifted % 146_097);
+    let year_of_era = (day_of_era - day_of_era / 1_460 + day_of_era / 36_524 - day_of_era / 146_096) / 365;
+    let day_of_year = day_of_era - (365 * year_of_era + year_of_era / 4 - year_of_era / 100);
+    let march_month = (5 * day_of_year + 2) / 153;
+    let day = day_of_year - (153 * march_month + 2) / 5 + 1;
+    let month = if march_month < 10 { march_month + 2 } else { march_month - 10 };
+    let year = era * 400 + year_of_era + u64::from(month < 2);
+    let weekday = DAYS.get((days % 7) as usize).copied().unwrap_or_default();
+    let month = MONTHS.get(month as usize).copied().unwrap_or_default();
+    let (hour, minute, second) = (second / 3_600, second / 60 % 60, second % 60);
+    format!("{weekday}, {day:02} {month} {year:04} {hour:02}:{minute:02}:{second:02} GMT")
+}

@@ -1,0 +1,168 @@
+//! What a server session does for each command, and how it answers.
+use super::{Asked, Event, ServerSession, State};
+use crate::amf0::Value;
+use crate::media::Track;
+use crate::rtmp::chunk_write::MESSAGE_STREAM;
+use crate::rtmp::command::{self, Command};
+use crate::rtmp::enhanced;
+use crate::rtmp::error::SessionError;
+use crate::rtmp::message::{UserControl, kind};
+use crate::rtmp::request::ConnectInfo;
+
+impl ServerSession {
+    pub(super) fn obey(&mut self, command: &Command, stream_id: u32) -> Result<(), SessionError> {
+        match command.name.as_str() {
+            "connect" => self.connect(command)?,
+            // Every message stream is the same one, so there is nothing to count or to free.
+            "createStream" => self.result(command, Value::Number(f64::from(MESSAGE_STREAM))),
+            "releaseStream" | "_checkbw" => self.result(command, Value::Undefined),
+            "getStreamLength" => self.result(command, Value::Number(0.0)),
+            "FCPublish" => {
+                self.fc_publish = true;
+                self.result(command, Value::Undefined);
+            }
+            "FCSubscribe" => {
+                let status = command::status("onFCSubscribe", "status", "NetStream.Play.Start", "Subscribed.");
+                self.outbox.command(0, &status);
+            }
+            "publish" => self.ask(Asked::Publish, command, stream_id)?,
+            "play" => self.ask(Asked::Play, command, stream_id)?,
+            "FCUnpublish" => {
+                self.result(command, Value::Undefined);
+                let status = command::status("onFCUnpublish", "status", "NetStream.Unpublish.Success", "Unpublished.");
+                self.outbox.command(0, &status);
+                self.end_use();
+            }
+            "closeStream" => self.end_use(),
+            // Encoders that clean up before they start may name a stream that they never had.
+            "deleteStream" if command.args.first().and_then(Value::as_number).is_none_or(|id| id <= 1.0) => {
+                self.end_use();
+            }
+            "deleteStream" => {}
+            "pause" | "pauseRaw" => self.pause(command),
+            "receiveAudio" => self.receive(command, Track::Audio),
+            "receiveVideo" => self.receive(command, Track::Video),
+            // Not answered: ffmpeg takes an `_error` for the end, and nobody waits for an answer to what we do not know.
+            _ => self.stats.commands_unknown += 1,
+        }
+        Ok(())
+    }
+
+    fn connect(&mut self, command: &Command) -> Result<(), SessionError> {
+        if self.connect.is_some() {
+            return Err(SessionError::ConnectedTwice);
+        }
+        match ConnectInfo::new(&command.object) {
+            Ok(info) => {
+                self.connect = Some(info);
+                let window = self.config.window_ack_bytes;
+                self.outbox.number(kind::WINDOW_ACK_SIZE, window);
+                // Limit type 2, dynamic.
+                self.outbox.control(kind::SET_PEER_BANDWIDTH, &[&window.to_be_bytes()[..], &[2]].concat());
+                self.outbox.set_chunk_size(self.config.chunk_size);
+                // Repeated as it was asked for: Flash disconnects from a server that changes it. Both wrappers are read.
+                let encoding = command.object.get("objectEncoding").and_then(Value::as_number);
+                let encoding = if encoding == Some(3.0) { 3.0 } else { 0.0 };
+                let enhancements = enhanced::answer(&command.object);
+                self.outbox.command(0, &command::connect_result(command.transaction, encoding, enhancements));
+                self.follows_reconnect = enhanced::follows_reconnect(&command.object);
+            }
+            Err(error) => {
+                self.outbox.command(0, &command::connect_error(command.transaction, &error.to_string()));
+                self.close();
+            }
+        }
+        Ok(())
+    }
+
+    fn ask(&mut self, asked: Asked, command: &Command, stream_id: u32) -> Result<(), SessionError> {
+        let connect = self.connect.as_ref().ok_or(SessionError::NotConnected)?;
+        if !matches!(self.state, State::Idle) {
+            // Answered, but what runs goes on.
+            self.stats.commands_refused += 1;
+            let code = match asked {
+                Asked::Publish => "NetStream.Publish.BadName",
+                Asked::Play => "NetStream.Play.Failed",
+            };
+            self.status("error", code, "This connection is in use already.");
+            return Ok(());
+        }
+        let request = connect.request(command.text(0)).map_err(|error| error.to_string());
+        // Some encoders publish on stream 0. Players must use the stream that shared messages are made for.
+        let stream_fits = stream_id == MESSAGE_STREAM || (asked == Asked::Publish && stream_id == 0);
+        let request =
+            if stream_fits { request } else { Err("Not a stream that createStream has answered.".to_owned()) };
+        self.state = State::Asked(asked);
+        match (asked, request) {
+            (Asked::Publish, Ok(request)) => self.events.push_back(Event::PublishRequested(request)),
+            (Asked::Play, Ok(request)) => self.events.push_back(Event::PlayRequested(request)),
+            (_, Err(reason)) => self.refuse(asked, stream_fits, &reason),
+        }
+        Ok(())
+    }
+
+    /// A request that the door need not see.
+    fn refuse(&mut self, asked: Asked, stream_fits: bool, reason: &str) {
+        self.stats.commands_refused += 1;
+        let refusal = if stream_fits { super::Refusal::BadName } else { super::Refusal::Failed };
+        let code = super::refusal_code(asked, refusal);
+        self.status("error", code, reason);
+        self.close();
+    }
+
+    pub(super) fn answer_publish(&mut self) {
+        self.outbox.user_control(UserControl::StreamBegin(MESSAGE_STREAM));
+        if std::mem::take(&mut self.fc_publish) {
+            let status = command::status("onFCPublish", "status", "NetStream.Publish.Start", "Published.");
+            self.outbox.command(0, &status);
+        }
+        self.status("status", "NetStream.Publish.Start", "Published.");
+    }
+
+    pub(super) fn answer_play(&mut self) {
+        self.outbox.user_control(UserControl::StreamBegin(MESSAGE_STREAM));
+        self.status("status", "NetStream.Play.Reset", "Reset.");
+        self.status("status", "NetStream.Play.Start", "Started.");
+        let access = [Value::string("|RtmpSampleAccess"), Value::Boolean(true), Value::Boolean(true)];
+        self.outbox.data(MESSAGE_STREAM, &access);
+    }
+
+    /// The client has ended what it did; the connection may be used again.
+    fn end_use(&mut self) {
+        match self.state {
+            State::Publishing(_) => {
+                self.reader.dismiss();
+                self.events.push_back(Event::PublishEnded);
+                self.status("status", "NetStream.Unpublish.Success", "Unpublished.");
+            }
+            State::Playing => {
+                self.events.push_back(Event::PlayEnded);
+                self.status("status", "NetStream.Play.Stop", "Stopped.");
+            }
+            State::Idle | State::Asked(_) | State::Closing => return,
+        }
+        self.state = State::Idle;
+    }
+
+    fn pause(&mut self, command: &Command) {
+        let (State::Playing, Some(paused)) = (&self.state, command.args.first().and_then(Value::as_bool)) else {
+            return;
+        };
+        self.events.push_back(Event::Paused(paused));
+        let code = if paused { "NetStream.Pause.Notify" } else { "NetStream.Unpause.Notify" };
+        self.status("status", code, "");
+    }
+
+    fn receive(&mut self, command: &Command, track: Track) {
+        if let (State::Playing, Some(on)) = (&self.state, command.args.first().and_then(Value::as_bool)) {
+            self.events.push_back(Event::Receive { track, on });
+        }
+    }
+
+    fn result(&mut self, command: &Command, value: Value) {
+        // Transaction 0 means that no answer is expected (section 7.2.1).
+        if command.transaction != 0.0 {
+            self.outbox.command(0, &command::result(command.transaction, value));
+        }
+    }
+}
