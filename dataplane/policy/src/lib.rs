@@ -1,5 +1,8 @@
 //! What a decision is: who asks ([`Request`]), what a step of the chain may answer ([`Step`]), and the chain itself ([`Chain`]).
 //! No I/O, no clock. Before it: the engine's door; after it: the verdict that a session gets.
+//!
+//! The steps of today: [`open::Open`] (anyone), [`signed::SignedPublish`] and [`signed::RecordedPlay`] over [`records::Records`].
+//! [`preset::preset`] puts them into the chains that `--auth` names.
 #![forbid(unsafe_code)]
 
 use std::net::SocketAddr;
@@ -7,15 +10,16 @@ use std::sync::Arc;
 
 use millstream_proto::id::Id;
 use millstream_proto::query::Params;
+/// What a client wants to do: the same word that signatures sign.
+pub use millstream_proto::sign::Action;
 
-/// What a client wants to do.
-#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
-pub enum Action {
-    /// Push a stream.
-    Publish,
-    /// Watch a stream.
-    Play,
-}
+pub mod open;
+pub mod preset;
+pub mod records;
+pub mod signed;
+
+#[cfg(test)]
+mod tests;
 
 /// Who asks, and over what.
 #[derive(Clone, Debug)]
@@ -75,6 +79,13 @@ pub struct Denial {
     pub why: Why,
     /// A sentence for the peer: what was wrong and what to do. Never holds a secret.
     pub reason: String,
+}
+
+impl Denial {
+    /// The refusal as what a step answers.
+    pub fn step(why: Why, reason: impl Into<String>) -> Step {
+        Step::Deny(Self { why, reason: reason.into() })
+    }
 }
 
 /// What one step of a chain answers.

@@ -1,0 +1,41 @@
+//! The chains that `--auth` names.
+use std::sync::Arc;
+
+use millstream_proto::secret::Secret;
+use millstream_proto::sign::MasterKey;
+
+use crate::open::Open;
+use crate::records::Records;
+use crate::signed::{RecordedPlay, SignedPublish};
+use crate::{Chain, Policy};
+
+/// A ready-made chain, with what it needs to decide.
+#[derive(Clone, Debug)]
+pub enum Preset {
+    /// Anyone may publish and play anything.
+    Open,
+    /// Publish with a signature, play by anyone; both of streams that have a record only.
+    Signed {
+        /// The streams that exist.
+        records: Records,
+        /// What their secrets are made from.
+        master: MasterKey,
+        /// Secrets of an older system, good for verifying the legacy form.
+        legacy: Vec<Secret>,
+    },
+}
+
+/// Puts the steps of a preset into a chain. Steps that an operator adds (hooks, callbacks) are to come before them: these decide.
+pub fn preset(preset: Preset) -> Chain {
+    match preset {
+        Preset::Open => {
+            let open: Arc<dyn Policy> = Arc::new(Open);
+            Chain::new(vec![Arc::clone(&open)], vec![open])
+        }
+        Preset::Signed { records, master, legacy } => {
+            let records = Arc::new(records);
+            let publish = SignedPublish::new(Arc::clone(&records), master, legacy);
+            Chain::new(vec![Arc::new(publish)], vec![Arc::new(RecordedPlay::new(records))])
+        }
+    }
+}

@@ -1,0 +1,175 @@
+//! What each preset answers, and how a chain goes through its steps.
+use std::sync::Arc;
+
+use millstream_proto::id::Id;
+use millstream_proto::query::Params;
+use millstream_proto::secret::Secret;
+use millstream_proto::sign::{Claim, MasterKey, legacy, v2};
+
+use crate::preset::{Preset, preset};
+use crate::records::{Record, Records};
+use crate::{Action, Answer, Chain, Client, Denial, Grant, Policy, Request, Step, Verdict, Why};
+
+const NOW: u64 = 1_763_900_000;
+const EXPIRY: u64 = NOW + 3_600;
+const OLD_KEY: &str = "old-secret";
+
+fn id(name: &str) -> Id {
+    Id::new(name).unwrap()
+}
+
+fn master() -> MasterKey {
+    MasterKey::new([7; 32])
+}
+
+fn request(action: Action, app: &str, name: &str, query: &str) -> Request {
+    let client = Client {
+        session: 1,
+        address: "192.0.2.1:5000".parse().unwrap(),
+        protocol: "rtmp",
+        user_agent: String::new(),
+        referer: String::new(),
+    };
+    Request { action, app: id(app), name: id(name), params: Params::parse(query).unwrap(), client }
+}
+
+/// Knows `cam1` at generation 1 and `cam2` at generation 2.
+fn signed() -> Chain {
+    let records = [(id("cam1"), Record::default()), (id("cam2"), Record { generation: 2 })].into_iter().collect();
+    preset(Preset::Signed { records, master: master(), legacy: vec![Secret::new(OLD_KEY)] })
+}
+
+fn v2_sign(action: Action, name: &str, generation: u64, expiry: u64) -> String {
+    let secret = master().stream_secret(&id(name), generation);
+    let sign = v2::sign(Claim { action, app: &id("stream"), id: &id(name) }, expiry, &secret);
+    format!("sign={}", sign.expose())
+}
+
+fn legacy_sign(name: &str, secret: &Secret) -> String {
+    format!("sign={}", legacy::sign(&id("stream"), &id(name), EXPIRY, secret).expose())
+}
+
+/// `None` is admitted; otherwise why not, and a part of the sentence that the peer is told.
+#[track_caller]
+fn check(chain: &Chain, request: &Request, expected: Option<(Why, &str)>) {
+    let answer = chain.ask(request, 1, NOW);
+    match (&answer, expected) {
+        (Answer::Verdict(Verdict::Allow(_)), None) => {}
+        (Answer::Verdict(Verdict::Deny(denial)), Some((why, part))) => {
+            assert_eq!(denial.why, why, "{denial:?}");
+            assert!(denial.reason.contains(part), "{denial:?}");
+            for sign in request.params.all("sign").filter(|sign| sign.len() > 3) {
+                assert!(!denial.reason.contains(sign), "{denial:?} repeats the signature");
+            }
+        }
+        _ => panic!("{answer:?}, not {expected:?}"),
+    }
+}
+
+#[test]
+fn open_admits_anyone() {
+    let open = preset(Preset::Open);
+    check(&open, &request(Action::Publish, "live", "whatever", ""), None);
+    check(&open, &request(Action::Play, "stream", "whatever", "sign=rubbish"), None);
+}
+
+#[test]
+fn signed_admits_a_signed_publisher() {
+    let publish = |name, query: &str| check(&signed(), &request(Action::Publish, "stream", name, query), None);
+    publish("cam1", &v2_sign(Action::Publish, "cam1", 1, EXPIRY));
+    publish("cam2", &v2_sign(Action::Publish, "cam2", 2, EXPIRY));
+    publish("cam1", &legacy_sign("cam1", &master().stream_secret(&id("cam1"), 1)));
+    publish("cam1", &legacy_sign("cam1", &Secret::new(OLD_KEY)));
+}
+
+#[test]
+fn signed_refuses_other_publishers() {
+    let refused = |name: &str, query: &str, why, part| {
+        check(&signed(), &request(Action::Publish, "stream", name, query), Some((why, part)));
+    };
+    let right = v2_sign(Action::Publish, "cam1", 1, EXPIRY);
+    refused("cam1", "", Why::Unauthenticated, "append ?sign=");
+    refused("cam1", &format!("{right}&{right}"), Why::Unauthenticated, "more than one sign");
+    refused("cam1", "sign=rubbish", Why::Unauthenticated, "form");
+    refused("cam2", &right, Why::Unauthenticated, "wrong");
+    refused("cam2", &v2_sign(Action::Publish, "cam2", 1, EXPIRY), Why::Unauthenticated, "wrong");
+    refused("cam1", &v2_sign(Action::Play, "cam1", 1, EXPIRY), Why::Unauthenticated, "wrong");
+    refused("cam1", &v2_sign(Action::Publish, "cam1", 1, NOW - 60), Why::Expired, "expired 60 s ago");
+    refused("nobody", &v2_sign(Action::Publish, "nobody", 1, EXPIRY), Why::NotFound, "no stream nobody");
+    refused("nobody", &legacy_sign("nobody", &Secret::new(OLD_KEY)), Why::NotFound, "no stream nobody");
+}
+
+#[test]
+fn a_legacy_key_admits_the_legacy_form_only() {
+    let claim = Claim { action: Action::Publish, app: &id("stream"), id: &id("cam1") };
+    let query = format!("sign={}", v2::sign(claim, EXPIRY, &Secret::new(OLD_KEY)).expose());
+    let request = request(Action::Publish, "stream", "cam1", &query);
+    check(&signed(), &request, Some((Why::Unauthenticated, "wrong")));
+}
+
+#[test]
+fn signed_knows_one_application() {
+    for action in [Action::Publish, Action::Play] {
+        let request = request(action, "live", "cam1", &v2_sign(action, "cam1", 1, EXPIRY));
+        check(&signed(), &request, Some((Why::NotFound, "rtmp://HOST/stream/cam1")));
+    }
+}
+
+#[test]
+fn play_is_open_for_streams_with_a_record() {
+    check(&signed(), &request(Action::Play, "stream", "cam1", ""), None);
+    check(&signed(), &request(Action::Play, "stream", "cam1", "sign=rubbish"), None);
+    check(&signed(), &request(Action::Play, "stream", "nobody", ""), Some((Why::NotFound, "no stream nobody")));
+}
+
+#[test]
+fn steps_hold_no_secret_in_their_debug_output() {
+    let records = Records::default();
+    let preset = Preset::Signed { records, master: master(), legacy: vec![Secret::new(OLD_KEY)] };
+    let text = format!("{preset:?}");
+    assert!(!text.contains(OLD_KEY) && !text.contains('7'), "{text}");
+}
+
+/// A step that answers what it is told, once asked in its turn.
+struct Says(Step);
+
+impl Policy for Says {
+    fn name(&self) -> &'static str {
+        "says"
+    }
+
+    fn decide(&self, _request: &Request, _ticket: u64, _unix_s: u64) -> Step {
+        self.0.clone()
+    }
+}
+
+fn chain(steps: &[Step]) -> Chain {
+    let steps: Vec<Arc<dyn Policy>> = steps.iter().cloned().map(|step| Arc::new(Says(step)) as _).collect();
+    Chain::new(steps, Vec::new())
+}
+
+#[test]
+fn the_first_opinion_counts_and_the_end_denies() {
+    let publish = request(Action::Publish, "stream", "a", "");
+    let (allow, deny) = (Step::Allow(Grant::default()), Denial::step(Why::Busy, "later"));
+    let end = Some((Why::Forbidden, "nothing"));
+    check(&chain(&[]), &publish, end);
+    check(&chain(&[Step::Next, Step::Next]), &publish, end);
+    check(&chain(&[Step::Next, allow.clone(), deny.clone()]), &publish, None);
+    check(&chain(&[deny, allow.clone()]), &publish, Some((Why::Busy, "later")));
+    check(&chain(&[allow]), &request(Action::Play, "stream", "a", ""), end);
+}
+
+#[test]
+fn a_pending_step_is_resumed_where_it_stood() {
+    let publish = request(Action::Publish, "stream", "a", "");
+    let allow = Step::Allow(Grant::default());
+    let chain = chain(&[Step::Next, Step::Pending, allow.clone()]);
+    assert_eq!(chain.ask(&publish, 1, NOW), Answer::Pending { step: 1 });
+    let resume = |answer| chain.resume(1, answer, &publish, 1, NOW);
+    let allowed = Answer::Verdict(Verdict::Allow(Grant::default()));
+    assert_eq!(resume(Step::Pending), Answer::Pending { step: 1 });
+    assert_eq!(resume(Step::Next), allowed);
+    assert_eq!(resume(allow), allowed);
+    assert!(matches!(resume(Denial::step(Why::Busy, "later")), Answer::Verdict(Verdict::Deny(_))));
+}
