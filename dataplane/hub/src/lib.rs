@@ -1,4 +1,25 @@
-//! Streams, their logs and their viewers, sans-IO: time is an argument, bytes go in and come out.
+//! Streams, their logs and their viewers, sans-IO: time is an argument, events go in and bytes come out.
+//!
+//! Reading order, which is the walk of a frame: [`stream`] (who publishes; frames become tags on one [`timeline`]), [`flush`]
+//! (when they go out), [`package`] (tags become a block, once), [`log`] (blocks wait), [`viewer`] (a cursor sends them). Beside
+//! it: [`registry`] (which shard owns a stream), [`mirror`] (blocks for viewers on other shards), [`parked`] (sessions whose
+//! verdict is pending).
+//!
+//! Invariants: nothing is kept per viewer but its cursor and the one send under way; cursors only move forward; every viewer gets
+//! configuration, then a keyframe, then whole tags in order; nothing is lost but by the lag rule, which counts it.
 #![forbid(unsafe_code)]
 
 pub mod config;
+pub mod flush;
+pub mod log;
+pub mod mirror;
+pub mod package;
+pub mod parked;
+pub mod registry;
+pub mod stream;
+#[cfg(test)]
+mod testkit;
+pub mod timeline;
+pub mod viewer;
+#[cfg(test)]
+mod walk;

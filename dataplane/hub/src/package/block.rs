@@ -1,0 +1,149 @@
+//! A block: the tags of one flush as one run of bytes, framed once as an HTTP chunk. [`crate::stream`] seals blocks,
+//! [`crate::log`] keeps them, [`crate::viewer`] sends them; they cross to other shards as they are.
+use std::cell::OnceCell;
+use std::rc::Rc;
+use std::sync::Arc;
+
+use bytes::{Bytes, BytesMut};
+use millstream_proto::flv;
+use millstream_proto::media::TagKind;
+use millstream_proto::rtmp;
+use millstream_proto::time::Time;
+
+use super::preamble::Preamble;
+
+/// How a viewer takes its bytes.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
+pub enum Format {
+    /// FLV inside HTTP chunks (HTTP/1.1).
+    FlvChunked,
+    /// FLV until the connection ends (HTTP/1.0).
+    FlvPlain,
+    /// RTMP messages on message stream 1, already chunked.
+    Rtmp,
+}
+
+/// One tag that waits to be sealed into a block.
+#[derive(Clone, Debug)]
+pub(crate) struct Tag {
+    pub(crate) kind: TagKind,
+    pub(crate) timestamp_ms: u32,
+    pub(crate) body: Bytes,
+}
+
+/// The sealed tags of one flush. Immutable, and shared between shards by one count per shard.
+#[derive(Debug)]
+pub struct Block {
+    /// Its number in the stream, without gaps.
+    pub seq: u64,
+    /// A decoder can start with its first tag, given `preamble`.
+    pub start: bool,
+    /// Headers and configurations in force at its first tag.
+    pub preamble: Arc<Preamble>,
+    /// Output timeline of its first tag, milliseconds.
+    pub first_ms: i64,
+    /// Output timeline of its last tag, milliseconds.
+    pub last_ms: i64,
+    /// When the last byte of its first frame arrived: of all in it, that one waited longest.
+    pub arrived: Time,
+    /// Size line, tags, CRLF.
+    chunk: Bytes,
+    /// Length of the size line.
+    tags_at: usize,
+}
+
+impl Block {
+    pub(crate) fn seal(
+        seq: u64,
+        start: bool,
+        preamble: Arc<Preamble>,
+        span_ms: (i64, i64),
+        arrived: Time,
+        tags: &[Tag],
+    ) -> Self {
+        let (chunk, tags_at) = http_chunk(tags.iter().map(|tag| (tag.kind, tag.timestamp_ms, tag.body.as_ref())), &[]);
+        Self { seq, start, preamble, first_ms: span_ms.0, last_ms: span_ms.1, arrived, chunk, tags_at }
+    }
+
+    /// Its FLV tags, without the HTTP framing.
+    pub fn tags(&self) -> &[u8] {
+        &self.chunk[self.tags_at..self.chunk.len() - CRLF.len()]
+    }
+
+    /// Bytes that it occupies in a log.
+    pub fn bytes(&self) -> usize {
+        self.chunk.len()
+    }
+}
+
+const CRLF: &[u8] = b"\r\n";
+
+/// Writes `head` and tags as one HTTP chunk (RFC 9112, 7.1) in one exact allocation; the second value is where its data starts.
+pub(crate) fn http_chunk<'a>(
+    tags: impl Iterator<Item = (TagKind, u32, &'a [u8])> + Clone,
+    head: &[u8],
+) -> (Bytes, usize) {
+    let data = head.len() + tags.clone().map(|(_, _, body)| flv::tag_bytes(body.len())).sum::<usize>();
+    let size_line = format!("{data:x}\r\n");
+    let mut out = BytesMut::with_capacity(size_line.len() + data + CRLF.len());
+    out.extend_from_slice(size_line.as_bytes());
+    out.extend_from_slice(head);
+    for (kind, timestamp_ms, body) in tags {
+        // What arrives fits into a tag: asserted where `write_tag` is.
+        let written = flv::write_tag(&mut out, kind, timestamp_ms, body);
+        debug_assert!(written.is_ok());
+    }
+    out.extend_from_slice(CRLF);
+    (out.freeze(), size_line.len())
+}
+
+/// Writes FLV tags as RTMP messages, each with a full header: the same bytes whatever was sent before them.
+pub(crate) fn rtmp_messages<'a>(
+    tags: impl Iterator<Item = (TagKind, u32, &'a [u8])>,
+    bytes_hint: usize,
+    chunk_size: usize,
+) -> Bytes {
+    let mut out = BytesMut::with_capacity(bytes_hint);
+    for (kind, timestamp_ms, body) in tags {
+        rtmp::chunk_write::write_media(&mut out, kind, timestamp_ms, body, chunk_size);
+    }
+    out.freeze()
+}
+
+/// A block as one shard holds it: its viewers count references here, without touching what other shards touch, and the forms that
+/// only some viewers want are made here when the first one asks.
+#[derive(Debug)]
+pub struct Entry {
+    /// The block itself.
+    pub block: Arc<Block>,
+    rtmp: OnceCell<Bytes>,
+}
+
+/// How a shard holds an entry.
+pub type EntryRef = Rc<Entry>;
+
+impl Entry {
+    /// Wraps a block for this shard.
+    pub fn new(block: Arc<Block>) -> EntryRef {
+        Rc::new(Self { block, rtmp: OnceCell::new() })
+    }
+
+    /// Makes the bytes for viewers of that format, if nobody asked for them before; `rtmp_chunk_bytes` must be the same on every call.
+    pub fn make(&self, format: Format, rtmp_chunk_bytes: usize) {
+        if format == Format::Rtmp {
+            self.rtmp.get_or_init(|| {
+                let tags = flv::tags(self.block.tags()).map(|tag| (tag.kind, tag.timestamp_ms, tag.body));
+                rtmp_messages(tags, self.block.bytes() + 64, rtmp_chunk_bytes)
+            });
+        }
+    }
+
+    /// The bytes for viewers of that format; none before [`Entry::make`].
+    pub fn made(&self, format: Format) -> &[u8] {
+        match format {
+            Format::FlvChunked => &self.block.chunk,
+            Format::FlvPlain => self.block.tags(),
+            Format::Rtmp => self.rtmp.get().map_or(&[], |bytes| bytes),
+        }
+    }
+}

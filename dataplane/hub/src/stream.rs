@@ -1,0 +1,363 @@
+//! A stream on its owner's shard: the publisher's place, the timeline, and the way of a frame from event to sealed block.
+//! Before it: `proto::rtmp`'s events; after it: [`crate::log`]. The log is passed in, because viewers read it on its own.
+use std::sync::Arc;
+use std::time::Duration;
+
+use bytes::Bytes;
+use millstream_proto::flv;
+use millstream_proto::media::{CodecConfig, Frame, MediaEvent, TagKind, Track};
+use millstream_proto::time::Time;
+
+use crate::config::{FlushPolicy, StreamConfig};
+use crate::flush::Flusher;
+use crate::log::{EndReason, Log};
+use crate::package::block::{Block, Tag};
+use crate::package::preamble::{Preamble, SCRIPT_TIMESTAMP_MS, Seen};
+use crate::timeline::Timeline;
+
+/// A publisher that has sent nothing for this long gives way to another.
+pub const PUBLISHER_SILENT_AFTER: Duration = Duration::from_secs(5);
+/// With only one track seen, viewers start this long after the first frame: the other one had its chance.
+const SETTLE: Duration = Duration::from_millis(500);
+/// Viewers hear something at least this often, also while nobody publishes: proxies and players give up at 10 s and more.
+const KEEPALIVE_EVERY: Duration = Duration::from_secs(5);
+/// Who waits for the place gets it before the stream ends, also where viewers are not to wait: it is told in the same moment.
+const VACANT_AT_LEAST: Duration = Duration::from_millis(1);
+/// A block is sealed when it holds this many bytes, flush or not: what a viewer's send refers to stays small.
+const BLOCK_BYTES_MAX: usize = 64 << 10;
+
+/// Who publishes.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Place {
+    /// This session, which last sent something at `heard`.
+    OnAir {
+        /// Its number.
+        session: u64,
+        /// Its last sign of life.
+        heard: Time,
+    },
+    /// Nobody since then; viewers wait for a return.
+    Vacant {
+        /// When the last one left.
+        since: Time,
+    },
+}
+
+/// Another publisher is alive.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, thiserror::Error)]
+#[error("another publisher is on air with this stream; it was heard {} ms ago, and gives way after {} s of silence", heard_ago.as_millis(), PUBLISHER_SILENT_AFTER.as_secs())]
+pub struct Taken {
+    /// How long ago it was heard.
+    pub heard_ago: Duration,
+}
+
+/// What came of a frame, for the metrics.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Pushed {
+    /// It is in the stream.
+    Taken,
+    /// A picture that no keyframe precedes: nobody could decode it.
+    BeforeKeyframe,
+}
+
+/// The owner's side of one stream.
+#[derive(Debug)]
+pub struct Stream {
+    config: StreamConfig,
+    place: Place,
+    timeline: Timeline,
+    preamble: Arc<Preamble>,
+    flusher: Flusher,
+    tags: Vec<Tag>,
+    tags_bytes: usize,
+    tags_start: bool,
+    tags_span_ms: (i64, i64),
+    arrived: Time,
+    wait_keyframe: bool,
+    /// What the publisher of now has sent.
+    seen: Seen,
+    first_frame_at: Option<Time>,
+    /// Its tracks are taken as known.
+    settled: bool,
+    /// When viewers were last woken with something new, and how far the log was.
+    flushed_at: Time,
+    flushed_head: u64,
+}
+
+impl Stream {
+    /// A stream that nobody publishes yet.
+    pub fn new(config: StreamConfig, now: Time) -> Self {
+        Self {
+            config,
+            place: Place::Vacant { since: now },
+            timeline: Timeline::default(),
+            preamble: Arc::default(),
+            flusher: Flusher::new(config.flush),
+            tags: Vec::new(),
+            tags_bytes: 0,
+            tags_start: false,
+            tags_span_ms: (0, 0),
+            arrived: now,
+            wait_keyframe: true,
+            seen: Seen::default(),
+            first_frame_at: None,
+            settled: false,
+            flushed_at: now,
+            flushed_head: 0,
+        }
+    }
+
+    /// Its settings.
+    pub fn config(&self) -> &StreamConfig {
+        &self.config
+    }
+
+    /// Who publishes.
+    pub fn place(&self) -> Place {
+        self.place
+    }
+
+    /// The timeline, for metrics.
+    pub fn timeline(&self) -> &Timeline {
+        &self.timeline
+    }
+
+    /// Changes when frames go out, while the stream runs.
+    pub fn set_flush(&mut self, policy: FlushPolicy) {
+        self.config.flush = policy;
+        self.flusher.set_policy(policy);
+    }
+
+    /// Takes the publisher's place. Gives the session that is replaced, if there is one: it has been silent.
+    pub fn publish(&mut self, session: u64, now: Time) -> Result<Option<u64>, Taken> {
+        let replaced = match self.place {
+            Place::Vacant { .. } => None,
+            Place::OnAir { session: old, heard } => {
+                let heard_ago = now.since(heard);
+                if heard_ago < PUBLISHER_SILENT_AFTER {
+                    return Err(Taken { heard_ago });
+                }
+                Some(old)
+            }
+        };
+        self.place = Place::OnAir { session, heard: now };
+        self.timeline.restart();
+        self.wait_keyframe = true;
+        (self.seen, self.first_frame_at, self.settled) = (Seen::default(), None, false);
+        Ok(replaced)
+    }
+
+    /// The session's publish is over. Nothing changes if it was replaced before.
+    pub fn leave(&mut self, session: u64, now: Time, log: &mut Log) {
+        if matches!(self.place, Place::OnAir { session: on_air, .. } if on_air == session) {
+            self.flush(now, log);
+            self.place = Place::Vacant { since: now };
+        }
+    }
+
+    /// The session was heard, even if what it sent was no media.
+    pub fn heard(&mut self, session: u64, now: Time) -> bool {
+        match &mut self.place {
+            Place::OnAir { session: on_air, heard } if *on_air == session => {
+                *heard = now;
+                true
+            }
+            _ => false,
+        }
+    }
+
+    /// Takes what the publisher sent.
+    pub fn push(&mut self, event: MediaEvent, now: Time, log: &mut Log) -> Pushed {
+        match event {
+            MediaEvent::Config(config) => self.configure(&config, now, log),
+            MediaEvent::Metadata(body) => self.describe(&body, now, log),
+            MediaEvent::Frame(frame) => return self.frame(frame, now, log),
+            _ => {}
+        }
+        Pushed::Taken
+    }
+
+    fn configure(&mut self, config: &CodecConfig, now: Time, log: &mut Log) {
+        self.see(config.track);
+        let Some(next) = self.preamble.with_config(config) else { return };
+        let kind = tag_kind(config.track);
+        self.change(next, kind, config.body.clone(), now, log);
+        if config.track == Track::Video {
+            // Pictures coded against the old configuration do not decode with the new one.
+            self.wait_keyframe = true;
+        }
+    }
+
+    fn see(&mut self, track: Track) {
+        match track {
+            Track::Video => self.seen.video = true,
+            Track::Audio => self.seen.audio = true,
+        }
+    }
+
+    fn describe(&mut self, body: &Bytes, now: Time, log: &mut Log) {
+        self.seen.metadata = true;
+        if let Some(next) = self.preamble.with_metadata(body) {
+            self.change(next, TagKind::Script, body.clone(), now, log);
+        }
+    }
+
+    /// A change of the preamble travels in a block of its own, so that no viewer starts at it and gets it twice.
+    fn change(&mut self, next: Preamble, kind: TagKind, body: Bytes, now: Time, log: &mut Log) {
+        self.seal(log);
+        self.preamble = Arc::new(next);
+        let ms = self.timeline.newest_ms();
+        let timestamp_ms = if kind == TagKind::Script { SCRIPT_TIMESTAMP_MS } else { ms as u32 };
+        self.add(Tag { kind, timestamp_ms, body }, ms, now);
+        self.seal(log);
+    }
+
+    fn frame(&mut self, frame: Frame, now: Time, log: &mut Log) -> Pushed {
+        self.see(frame.track);
+        if let Some(next) = self.preamble.with_bare_track(frame.track, frame.codec) {
+            self.seal(log);
+            self.preamble = Arc::new(next);
+        }
+        let video = frame.track == Track::Video;
+        if video && self.wait_keyframe {
+            if !frame.keyframe {
+                return Pushed::BeforeKeyframe;
+            }
+            self.wait_keyframe = false;
+        }
+        let ms = self.timeline.map(frame.track, frame.dts_ms, now);
+        if video && frame.keyframe {
+            self.seal(log);
+            self.tags_start = true;
+        } else if !self.preamble.has(Track::Video) && self.tags.is_empty() {
+            self.tags_start = true;
+        }
+        self.first_frame_at.get_or_insert(now);
+        self.flusher.add(frame.track, frame.dts_ms, now);
+        self.add(Tag { kind: tag_kind(frame.track), timestamp_ms: ms as u32, body: frame.body }, ms, now);
+        if self.tags_bytes >= BLOCK_BYTES_MAX {
+            self.seal(log);
+        }
+        Pushed::Taken
+    }
+
+    fn add(&mut self, tag: Tag, ms: i64, now: Time) {
+        if self.tags.is_empty() {
+            self.tags_span_ms.0 = ms;
+            self.arrived = now;
+        }
+        self.tags_span_ms.1 = ms;
+        self.tags_bytes += flv::tag_bytes(tag.body.len());
+        self.tags.push(tag);
+    }
+
+    fn seal(&mut self, log: &mut Log) {
+        if self.tags.is_empty() {
+            return;
+        }
+        let block = Block::seal(
+            log.head(),
+            self.tags_start,
+            Arc::clone(&self.preamble),
+            self.tags_span_ms,
+            self.arrived,
+            &self.tags,
+        );
+        self.tags.clear();
+        self.tags_bytes = 0;
+        self.tags_start = false;
+        log.append(Arc::new(block));
+    }
+
+    /// Call when a whole socket read has been pushed. True: the log changed and viewers are to be woken.
+    pub fn after_read(&mut self, now: Time, log: &mut Log) -> bool {
+        let opened = self.settle(now, log);
+        if self.flusher.after_read(now) {
+            self.flush(now, log);
+            return true;
+        }
+        opened
+    }
+
+    fn flush(&mut self, now: Time, log: &mut Log) {
+        self.seal(log);
+        self.flusher.flushed(now);
+        // A publisher that comes and goes and sends nothing must not put off the keepalive.
+        if log.head() > self.flushed_head {
+            (self.flushed_at, self.flushed_head) = (now, log.head());
+        }
+    }
+
+    fn settle(&mut self, now: Time, log: &mut Log) -> bool {
+        if self.settles_at().is_none_or(|at| at > now) {
+            return false;
+        }
+        self.settled = true;
+        if let Some(next) = self.preamble.with_only(self.seen) {
+            // A publisher before had a track that this one has not: who joins from here on is not told of it.
+            self.seal(log);
+            self.preamble = Arc::new(next);
+        }
+        if log.is_open() {
+            return false;
+        }
+        self.flush(now, log);
+        log.open();
+        true
+    }
+
+    /// When the publisher's tracks are known, now that these were seen; `None` before its first frame, and afterwards.
+    fn settles_at(&self) -> Option<Time> {
+        let first = self.first_frame_at.filter(|_| !self.settled)?;
+        let both = self.seen.video && self.seen.audio;
+        Some(if both { first } else { first + SETTLE })
+    }
+
+    /// When [`Stream::handle_timeout`] is to be called.
+    pub fn poll_timeout(&self) -> Time {
+        let keepalive = self.flushed_at + KEEPALIVE_EVERY;
+        let end = match self.place {
+            Place::Vacant { since } => self.vacant_until(since),
+            Place::OnAir { .. } => keepalive,
+        };
+        let settle = self.settles_at().unwrap_or(keepalive);
+        [self.flusher.due().unwrap_or(keepalive), end, settle].into_iter().fold(keepalive, Time::min)
+    }
+
+    fn vacant_until(&self, since: Time) -> Time {
+        since + self.config.publisher_wait.max(VACANT_AT_LEAST)
+    }
+
+    /// Does what is due. True: the log changed and viewers are to be woken.
+    pub fn handle_timeout(&mut self, now: Time, log: &mut Log) -> bool {
+        if let Place::Vacant { since } = self.place
+            && now >= self.vacant_until(since)
+        {
+            log.end(EndReason::PublisherGone);
+            return true;
+        }
+        let opened = self.settle(now, log);
+        if self.flusher.due().is_some_and(|due| due <= now) {
+            self.flush(now, log);
+            return true;
+        }
+        if now >= self.flushed_at + KEEPALIVE_EVERY {
+            let ms = self.timeline.newest_ms();
+            let body = Bytes::from_static(flv::keepalive_body());
+            self.add(Tag { kind: TagKind::Script, timestamp_ms: SCRIPT_TIMESTAMP_MS, body }, ms, now);
+            self.flush(now, log);
+            return true;
+        }
+        opened
+    }
+}
+
+fn tag_kind(track: Track) -> TagKind {
+    match track {
+        Track::Video => TagKind::Video,
+        Track::Audio => TagKind::Audio,
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,380 @@
+//! A viewer: a cursor into the log, not a queue. What it has yet to get is `log[cursor..head]`; what it is being sent owns its
+//! references; when it falls off the log it goes on at the newest keyframe. After [`crate::log`]; before the engine's egress.
+use std::collections::VecDeque;
+use std::ops::Deref;
+use std::rc::Rc;
+use std::time::Duration;
+
+use bytes::Bytes;
+use millstream_proto::time::Time;
+
+use crate::config::StreamConfig;
+use crate::log::{EndReason, Log};
+use crate::package::block::{EntryRef, Format};
+
+/// Buffers of one send at most (HOT_PATH, rule 2).
+pub const SEND_PIECES_MAX: usize = 64;
+/// Bytes of one send at most.
+pub const SEND_BYTES_MAX: usize = 256 << 10;
+/// Bytes of the viewer's own (preamble, control messages) that may wait; more means that it asks and does not read.
+pub const LEAD_BYTES_MAX: usize = 512 << 10;
+
+/// Why a viewer is closed by us.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
+#[non_exhaustive]
+pub enum CloseReason {
+    /// It got everything of a stream that is over.
+    Ended(EndReason),
+    /// It fell off the log too often.
+    Lagging,
+    /// It took no byte for too long.
+    Stalled,
+    /// No keyframe came to start at.
+    NoStart,
+    /// It lets control messages pile up.
+    ControlFlood,
+}
+
+impl CloseReason {
+    /// A short name for metrics and logs.
+    pub fn label(self) -> &'static str {
+        match self {
+            Self::Ended(EndReason::PublisherGone) => "ended",
+            Self::Ended(EndReason::Shutdown) => "shutdown",
+            Self::Lagging => "lagging",
+            Self::Stalled => "stalled",
+            Self::NoStart => "no_keyframe",
+            Self::ControlFlood => "control_flood",
+        }
+    }
+}
+
+/// Where a viewer starts.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug, Default)]
+pub enum Start {
+    /// At the newest keyframe in the log: a picture at once.
+    #[default]
+    Newest,
+    /// At the next keyframe: the lowest delay.
+    Next,
+}
+
+/// What [`Viewer::fill`] found.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Fill {
+    /// There are pieces to send.
+    Send,
+    /// Nothing to send until the log changes.
+    Wait,
+    /// Close it.
+    Close(CloseReason),
+}
+
+#[derive(Debug)]
+enum Source {
+    /// A block; a reference within the shard.
+    Block(EntryRef, Format),
+    /// Bytes of the viewer's own, or a preamble.
+    Lead(Bytes),
+}
+
+impl Source {
+    fn len(&self) -> usize {
+        match self {
+            Self::Block(entry, format) => entry.made(*format).len(),
+            Self::Lead(bytes) => bytes.len(),
+        }
+    }
+}
+
+/// A run of bytes to send. Owns what it refers to.
+#[derive(Debug)]
+pub struct Piece {
+    source: Source,
+    from: usize,
+    to: usize,
+}
+
+impl Deref for Piece {
+    type Target = [u8];
+    fn deref(&self) -> &[u8] {
+        match &self.source {
+            Source::Block(entry, format) => &entry.made(*format)[self.from..self.to],
+            Source::Lead(bytes) => &bytes[self.from..self.to],
+        }
+    }
+}
+
+impl Piece {
+    /// As much of the rest of a source as there is room for.
+    fn new(source: Source, from: usize, room: &mut usize) -> Self {
+        let to = source.len().min(from + *room);
+        *room -= to - from;
+        Self { source, from, to }
+    }
+
+    /// Whether nothing of its source comes after it.
+    fn is_last(&self) -> bool {
+        self.to == self.source.len()
+    }
+
+    /// When the frames in it had arrived; `None` for what is not of the log.
+    pub fn arrived(&self) -> Option<Time> {
+        match &self.source {
+            Source::Block(entry, _) => Some(entry.block.arrived),
+            Source::Lead(_) => None,
+        }
+    }
+
+    /// Whether it begins with a block that a decoder can start at.
+    pub fn is_start(&self) -> bool {
+        matches!(&self.source, Source::Block(entry, _) if entry.block.start)
+    }
+}
+
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+enum State {
+    /// Waits for a block to start at, no older than `from`.
+    Joining { since: Time, from: u64 },
+    /// Was paused: goes on at a start if there is a newer one, else where it was.
+    Resuming,
+    /// Has started.
+    Playing,
+}
+
+/// One viewer of one stream.
+#[derive(Debug)]
+pub struct Viewer {
+    format: Format,
+    state: State,
+    /// The next block to begin.
+    next: u64,
+    /// A block that is partly sent, and how many of its bytes were: held, so that it can be finished after it left the log.
+    partial: Option<(EntryRef, usize)>,
+    /// Goes out before the next block begins, and never inside one.
+    lead: VecDeque<Bytes>,
+    lead_offset: usize,
+    lead_bytes: usize,
+    /// Its peer asks and does not read.
+    flooded: bool,
+    /// Generation of the configuration it has.
+    generation: u32,
+    needs_file_header: bool,
+    paused: bool,
+    skips: VecDeque<Time>,
+    skips_total: u64,
+    /// Since when it has had bytes to take and took none.
+    stalled_since: Option<Time>,
+    /// When it was first seen that nothing more comes.
+    ended_since: Option<Time>,
+}
+
+impl Viewer {
+    /// A viewer that joins now.
+    pub fn new(format: Format, start: Start, log: &Log, now: Time) -> Self {
+        let from = match start {
+            Start::Newest => 0,
+            Start::Next => log.head(),
+        };
+        Self {
+            format,
+            state: State::Joining { since: now, from },
+            next: 0,
+            partial: None,
+            lead: VecDeque::new(),
+            lead_offset: 0,
+            lead_bytes: 0,
+            flooded: false,
+            generation: 0,
+            needs_file_header: true,
+            paused: false,
+            skips: VecDeque::new(),
+            skips_total: 0,
+            stalled_since: None,
+            ended_since: None,
+        }
+    }
+
+    /// Bytes of the viewer's own that go out before the next block: the response head, control messages. Where too many wait they
+    /// are not kept, and the viewer is closed.
+    pub fn lead(&mut self, bytes: Bytes) {
+        self.flooded |= self.lead_bytes + bytes.len() > LEAD_BYTES_MAX;
+        if !bytes.is_empty() && !self.flooded {
+            self.lead_bytes += bytes.len();
+            self.lead.push_back(bytes);
+        }
+    }
+
+    /// Stops the media, or goes on with it: at the newest keyframe, or where it was if none came since.
+    pub fn pause(&mut self, paused: bool, now: Time) {
+        if self.paused && !paused {
+            self.state = match self.state {
+                State::Joining { from, .. } => State::Joining { since: now, from },
+                State::Resuming | State::Playing => State::Resuming,
+            };
+        }
+        self.paused = paused;
+    }
+
+    /// How often it jumped.
+    pub fn skips(&self) -> u64 {
+        self.skips_total
+    }
+
+    /// Gathers what to send next. At most one send is under way: [`Viewer::sent`] must be called before this is called again.
+    pub fn fill(&mut self, log: &Log, config: &StreamConfig, now: Time, out: &mut Vec<Piece>) -> Fill {
+        debug_assert!(out.is_empty());
+        if self.flooded {
+            return Fill::Close(CloseReason::ControlFlood);
+        }
+        if log.ended().is_some() {
+            self.ended_since.get_or_insert(now);
+        }
+        let mut room = SEND_BYTES_MAX;
+        if let Some((entry, sent)) = &self.partial {
+            // A block that is partly sent is finished before the cursor jumps, wherever the log is by now.
+            out.push(Piece::new(Source::Block(Rc::clone(entry), self.format), *sent, &mut room));
+        } else if self.lead_offset == 0
+            && let Some(close) = self.position(log, config, now)
+            && (self.lead.is_empty() || close == CloseReason::Lagging)
+        {
+            return Fill::Close(close);
+        }
+        for (index, bytes) in self.lead.iter().enumerate() {
+            if room == 0 || out.len() == SEND_PIECES_MAX {
+                break;
+            }
+            let from = if index == 0 { self.lead_offset } else { 0 };
+            out.push(Piece::new(Source::Lead(bytes.clone()), from, &mut room));
+        }
+        if self.state == State::Playing && !self.paused {
+            for seq in self.next..log.head() {
+                let Some(entry) = log.get(seq).filter(|_| room > 0 && out.len() < SEND_PIECES_MAX) else { break };
+                entry.make(self.format, log.limits.rtmp_chunk_bytes);
+                out.push(Piece::new(Source::Block(Rc::clone(entry), self.format), 0, &mut room));
+            }
+        }
+        if out.is_empty() {
+            self.stalled_since = None;
+            return Fill::Wait;
+        }
+        self.stalled_since.get_or_insert(now);
+        Fill::Send
+    }
+
+    /// Moves the cursor to a block that is held: the start for a joiner, the newest start for one that fell off.
+    fn position(&mut self, log: &Log, config: &StreamConfig, now: Time) -> Option<CloseReason> {
+        if self.paused {
+            return log.ended().map(CloseReason::Ended);
+        }
+        if self.state == State::Resuming {
+            match log.newest_start() {
+                Some(start) if start >= self.next => self.begin_at(start, log),
+                _ if self.next >= log.first() => self.state = State::Playing,
+                _ => self.state = State::Joining { since: now, from: self.next },
+            }
+        }
+        match self.state {
+            State::Resuming => None,
+            State::Joining { since, from } => {
+                if let Some(start) = log.newest_start().filter(|&start| start >= from && log.is_open()) {
+                    self.begin_at(start, log);
+                    return None;
+                }
+                let waited = now.since(since) > config.joiner_wait;
+                log.ended().map(CloseReason::Ended).or(waited.then_some(CloseReason::NoStart))
+            }
+            State::Playing => {
+                if self.next >= log.head() {
+                    return log.ended().map(CloseReason::Ended);
+                }
+                if self.next >= log.first() {
+                    return None;
+                }
+                self.skips_total += 1;
+                self.skips.push_back(now);
+                while self.skips.front().is_some_and(|&at| now.since(at) > config.lag_window) {
+                    self.skips.pop_front();
+                }
+                if self.skips.len() >= config.lag_skips as usize {
+                    return Some(CloseReason::Lagging);
+                }
+                match log.newest_start() {
+                    Some(start) => self.begin_at(start, log),
+                    None => self.state = State::Joining { since: now, from: 0 },
+                }
+                None
+            }
+        }
+    }
+
+    fn begin_at(&mut self, start: u64, log: &Log) {
+        let Some(entry) = log.get(start) else { return };
+        let preamble = log.preamble().for_start_at(&entry.block.preamble);
+        if self.needs_file_header || preamble.generation != self.generation {
+            let stamp = entry.block.first_ms as u32;
+            self.lead(preamble.bytes(self.format, self.needs_file_header, stamp, log.limits.rtmp_chunk_bytes));
+            self.needs_file_header = false;
+        }
+        self.generation = preamble.generation;
+        self.state = State::Playing;
+        self.next = start;
+    }
+
+    /// `count` bytes of the pieces that [`Viewer::fill`] gave were taken by the kernel.
+    pub fn sent(&mut self, pieces: &[Piece], count: usize) {
+        if count > 0 {
+            self.stalled_since = None;
+        }
+        let mut left = count;
+        for piece in pieces {
+            let taken = left.min(piece.len());
+            if taken == 0 {
+                break;
+            }
+            left -= taken;
+            let sent = piece.from + taken;
+            let whole = taken == piece.len() && piece.is_last();
+            match &piece.source {
+                Source::Lead(bytes) => {
+                    self.lead_offset = if whole { 0 } else { sent };
+                    if whole {
+                        self.lead_bytes -= bytes.len();
+                        self.lead.pop_front();
+                    }
+                }
+                Source::Block(entry, _) => {
+                    if piece.from == 0 {
+                        self.next = entry.block.seq + 1;
+                        self.generation = self.generation.max(entry.block.preamble.generation);
+                    }
+                    self.partial = (!whole).then(|| (Rc::clone(entry), sent));
+                }
+            }
+        }
+    }
+
+    /// Whether to close it for waiting too long; asked now and then. Looks only at clocks, so it may be asked during a send.
+    pub fn overdue(&self, config: &StreamConfig, now: Time) -> Option<CloseReason> {
+        if self.flooded {
+            return Some(CloseReason::ControlFlood);
+        }
+        // Nothing falls off a log that has ended: who reads it byte by byte would hold it for good.
+        let over = self.ended_since.is_some_and(|since| now.since(since) > config.log_time_max + config.stall_close);
+        if over || self.stalled_since.is_some_and(|since| now.since(since) > config.stall_close) {
+            return Some(CloseReason::Stalled);
+        }
+        match self.state {
+            State::Joining { since, .. } if !self.paused && now.since(since) > config.joiner_wait => {
+                Some(CloseReason::NoStart)
+            }
+            _ => None,
+        }
+    }
+}
+
+/// Longest time between two looks at [`Viewer::overdue`] that keeps its promises to within a tenth.
+pub const OVERDUE_LOOK_EVERY: Duration = Duration::from_millis(500);
+
+#[cfg(test)]
+mod tests;

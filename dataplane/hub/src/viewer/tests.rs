@@ -1,0 +1,340 @@
+//! Viewers: what they get, in which form, after which jump, and when they are closed. Beside [`super`]; the rig is
+//! [`crate::testkit`]'s.
+use std::time::Duration;
+
+use bytes::Bytes;
+use millstream_proto::media::Track;
+
+use super::*;
+use crate::testkit::*;
+
+/// A rig with two GOPs: keyframes at 0 and 120.
+fn two_gops() -> Rig {
+    let mut rig = Rig::av();
+    rig.play(&[key(0), sound(10), picture(40), picture(80), key(120), sound(130), picture(160)]);
+    rig
+}
+
+/// A log that holds a GOP or two of the frames below.
+fn small() -> StreamConfig {
+    StreamConfig { log_bytes_max: 20_000, ..StreamConfig::default() }
+}
+
+fn big(keyframe: bool, ms: i64) -> millstream_proto::media::MediaEvent {
+    frame(Track::Video, keyframe, ms, 3_000, ms as u32)
+}
+
+#[test]
+fn starts_at_the_newest_keyframe_in_every_form() {
+    let rig = two_gops();
+    for format in FORMATS {
+        assert_eq!(rig.joined(format), "V1 A1 K120 a130 p160", "{format:?}");
+    }
+    let mut client = rig.join(Format::FlvPlain, Start::Newest);
+    rig.drain(&mut client);
+    assert_eq!(client.read().0, (true, true));
+    assert!(client.tags()[..2].iter().all(|tag| tag.ms == 120), "stamped like the block they introduce");
+}
+
+#[test]
+fn the_next_keyframe_may_be_asked_for() {
+    let mut rig = two_gops();
+    let mut client = rig.join(Format::Rtmp, Start::Next);
+    rig.play(&[picture(200)]);
+    assert_eq!(rig.drain(&mut client), Fill::Wait);
+    assert!(client.got.is_empty());
+    rig.play(&[key(240), picture(280)]);
+    rig.drain(&mut client);
+    assert_eq!(names(&client.tags()), "V1 A1 K240 p280");
+}
+
+#[test]
+fn a_lead_goes_first() {
+    let rig = two_gops();
+    let mut client = rig.join(Format::FlvPlain, Start::Next);
+    client.viewer.lead(Bytes::from_static(b"HTTP/1.0 200 OK\r\n\r\n"));
+    client.viewer.lead(Bytes::new());
+    assert_eq!(rig.drain(&mut client), Fill::Wait);
+    assert_eq!(client.got, b"HTTP/1.0 200 OK\r\n\r\n");
+}
+
+#[test]
+fn short_writes_of_every_size_give_the_same_bytes() {
+    let rig = two_gops();
+    for format in FORMATS {
+        let mut whole = rig.join(format, Start::Newest);
+        whole.viewer.lead(control());
+        rig.drain(&mut whole);
+        for bytes_max in 1..whole.got.len() {
+            let mut client = rig.join(format, Start::Newest);
+            client.viewer.lead(control());
+            client.drain(&rig.log, &rig.config, rig.now, bytes_max);
+            assert!(client.got == whole.got, "{format:?}, {bytes_max} at a time");
+        }
+    }
+}
+
+#[test]
+fn a_send_that_takes_nothing_changes_nothing() {
+    let rig = two_gops();
+    let (mut client, mut whole) =
+        (rig.join(Format::FlvPlain, Start::Newest), rig.join(Format::FlvPlain, Start::Newest));
+    rig.drain(&mut whole);
+    while client.fill(&rig.log, &rig.config, rig.now) == Fill::Send {
+        client.take(0);
+        client.fill(&rig.log, &rig.config, rig.now);
+        client.take(7);
+    }
+    assert_eq!(client.got, whole.got);
+}
+
+#[test]
+fn a_frame_longer_than_a_send_goes_in_several() {
+    let mut rig = Rig::av();
+    rig.read(&[frame(Track::Video, true, 0, 3 * SEND_BYTES_MAX, 0)]);
+    rig.play(&[picture(40)]);
+    for format in FORMATS {
+        assert_eq!(rig.joined(format), "V1 A1 K0 p40");
+    }
+}
+
+/// The rule that decides between a damaged stream and a whole one.
+#[test]
+fn a_block_that_is_partly_sent_is_finished_before_the_jump() {
+    for format in FORMATS {
+        for cut in [1, 50, 3_000, 3_050] {
+            let mut rig = Rig::new(small());
+            rig.read(&[config(Track::Video, 1), config(Track::Audio, 1), big(true, 0)]);
+            let mut client = rig.join(format, Start::Newest);
+            client.fill(&rig.log, &rig.config, rig.now);
+            client.take(usize::MAX);
+            rig.play(&[big(false, 40)]);
+            assert_eq!(client.fill(&rig.log, &rig.config, rig.now), Fill::Send);
+            client.take(cut);
+            // Meanwhile the log moves on, with another configuration.
+            rig.play(&[big(false, 80), config(Track::Video, 2), big(true, 1000), big(false, 1040)]);
+            for n in 0..8 {
+                rig.play(&[big(n == 6, 1080 + 40 * n)]);
+            }
+            rig.drain(&mut client);
+            let got = names(&client.tags());
+            assert!(got.starts_with("V1 A1 K0 p40 V2 A1 K"), "{format:?} {cut}: {got}");
+            assert!(!got.contains("p80") && got.ends_with(&format!("p{}", rig.stream.timeline().newest_ms())));
+            assert_eq!(client.viewer.skips(), 1);
+        }
+    }
+}
+
+#[test]
+fn a_jump_without_a_change_needs_no_configuration() {
+    let mut rig = Rig::new(small());
+    rig.read(&[config(Track::Video, 1), big(true, 0)]);
+    rig.wait_ms(500);
+    let mut client = rig.join(Format::FlvPlain, Start::Newest);
+    rig.drain(&mut client);
+    for n in 1..12 {
+        rig.play(&[big(n % 6 == 0, 40 * n)]);
+    }
+    rig.drain(&mut client);
+    let got = names(&client.tags());
+    assert_eq!(got.matches("V1").count(), 1, "{got}");
+    assert_eq!((got.matches('K').count(), client.viewer.skips()), (2, 1), "{got}");
+}
+
+/// Sends a byte of each GOP and then falls off; gives the times of the jumps.
+fn lag(gap_ms: u64) -> (Rig, Client, Fill) {
+    let mut rig = Rig::new(small());
+    rig.read(&[config(Track::Video, 1), config(Track::Audio, 1), big(true, 0)]);
+    let mut client = rig.join(Format::FlvChunked, Start::Newest);
+    let mut fill = rig.drain(&mut client);
+    for round in 1..=4_i64 {
+        rig.wait_ms(gap_ms);
+        for n in 0..12 {
+            rig.read(&[big(n % 6 == 0, 400 * round + n)]);
+        }
+        fill = client.fill(&rig.log, &rig.config, rig.now);
+        if fill != Fill::Send {
+            break;
+        }
+        client.take(usize::MAX);
+        rig.drain(&mut client);
+    }
+    (rig, client, fill)
+}
+
+#[test]
+fn falling_off_too_often_closes() {
+    let (_, client, fill) = lag(1_000);
+    assert_eq!((fill, client.viewer.skips()), (LAGGING, 3));
+    client.tags();
+    let (_, client, fill) = lag(16_000);
+    assert_eq!((fill, client.viewer.skips()), (Fill::Send, 4));
+}
+
+#[test]
+fn one_that_is_closed_for_lagging_gets_the_rest_of_its_block() {
+    for format in FORMATS {
+        let mut rig = Rig::new(small());
+        rig.config.lag_skips = 1;
+        rig.read(&[config(Track::Video, 1), config(Track::Audio, 1), big(true, 0)]);
+        let mut client = rig.join(format, Start::Newest);
+        client.fill(&rig.log, &rig.config, rig.now);
+        client.take(700);
+        (1..12).for_each(|n| rig.play(&[big(n % 6 == 0, 40 * n)]));
+        if format == Format::Rtmp {
+            (0..50).for_each(|_| client.viewer.lead(control()));
+        }
+        assert_eq!(client.drain(&rig.log, &rig.config, rig.now, 90), LAGGING);
+        assert_eq!((names(&client.tags()).as_str(), client.viewer.skips()), ("V1 A1 K0", 1));
+    }
+}
+
+#[test]
+fn the_stall_clock_starts_with_the_send() {
+    let mut rig = two_gops();
+    let mut client = rig.join(Format::FlvPlain, Start::Newest);
+    assert_eq!(rig.drain(&mut client), Fill::Wait);
+    // Nothing to take for long: that is no fault of the viewer's.
+    rig.wait_ms(60_000);
+    assert_eq!(client.viewer.overdue(&rig.config, rig.now), None);
+    assert_eq!(client.fill(&rig.log, &rig.config, rig.now), Fill::Send);
+    rig.wait_ms(9_900);
+    assert_eq!(client.viewer.overdue(&rig.config, rig.now), None);
+    rig.wait_ms(200);
+    assert_eq!(client.viewer.overdue(&rig.config, rig.now), Some(CloseReason::Stalled));
+    client.take(1);
+    assert_eq!(client.viewer.overdue(&rig.config, rig.now), None);
+}
+
+#[test]
+fn a_log_that_has_ended_is_not_held_for_good() {
+    let mut rig = two_gops();
+    let mut client = rig.join(Format::FlvPlain, Start::Newest);
+    rig.log.end(EndReason::PublisherGone);
+    let most = rig.config.log_time_max + rig.config.stall_close;
+    let mut closed = None;
+    // A byte now and then keeps the stall clock quiet.
+    for _ in 0..60 {
+        if client.fill(&rig.log, &rig.config, rig.now) == Fill::Send {
+            client.take(1);
+        }
+        rig.wait_ms(1_000);
+        closed = closed.or(client.viewer.overdue(&rig.config, rig.now).map(|why| (why, rig.now)));
+    }
+    let (why, at) = closed.expect("closed in the end");
+    assert_eq!(why, CloseReason::Stalled);
+    assert!(at.since(millstream_proto::time::Time::ZERO) >= most, "it had its time");
+}
+
+#[test]
+fn a_joiner_without_a_keyframe_is_closed_with_a_reason() {
+    let mut rig = Rig::av();
+    rig.play(&[sound(0), sound(20)]);
+    let mut client = rig.join(Format::FlvPlain, Start::Newest);
+    assert_eq!(rig.drain(&mut client), Fill::Wait);
+    rig.wait_ms(10_000);
+    assert_eq!(client.viewer.overdue(&rig.config, rig.now), None);
+    rig.wait_ms(1);
+    assert_eq!(client.viewer.overdue(&rig.config, rig.now), Some(CloseReason::NoStart));
+    client.viewer.pause(true, rig.now);
+    assert_eq!(client.viewer.overdue(&rig.config, rig.now), None);
+}
+
+#[test]
+fn a_viewer_of_a_stream_that_ends_gets_all_of_it() {
+    let mut rig = two_gops();
+    let (mut client, mut late) = (rig.join(Format::FlvChunked, Start::Newest), rig.join(Format::Rtmp, Start::Next));
+    rig.log.end(EndReason::Shutdown);
+    for client in [&mut client, &mut late] {
+        let fill = client.drain(&rig.log, &rig.config, rig.now, 11);
+        assert_eq!(fill, Fill::Close(CloseReason::Ended(EndReason::Shutdown)));
+    }
+    assert_eq!(names(&client.tags()), "V1 A1 K120 a130 p160");
+    assert!(late.got.is_empty());
+    let mut paused = rig.join(Format::Rtmp, Start::Newest);
+    paused.viewer.pause(true, rig.now);
+    assert_eq!(rig.drain(&mut paused), Fill::Close(CloseReason::Ended(EndReason::Shutdown)));
+}
+
+#[test]
+fn a_pause_goes_on_at_a_newer_keyframe_or_where_it_was() {
+    let mut rig = two_gops();
+    let mut client = rig.join(Format::Rtmp, Start::Newest);
+    rig.drain(&mut client);
+    client.viewer.pause(true, rig.now);
+    rig.play(&[picture(200)]);
+    assert_eq!(rig.drain(&mut client), Fill::Wait);
+    client.viewer.pause(false, rig.now);
+    rig.drain(&mut client);
+    // No keyframe came in between: nothing is repeated, nothing is missed.
+    assert_eq!(names(&client.tags()), "V1 A1 K120 a130 p160 p200");
+    client.viewer.pause(true, rig.now);
+    rig.play(&[picture(240), key(280), picture(320)]);
+    client.viewer.pause(false, rig.now);
+    rig.drain(&mut client);
+    assert_eq!(names(&client.tags()), "V1 A1 K120 a130 p160 p200 K280 p320");
+    assert_eq!(client.viewer.skips(), 0);
+}
+
+#[test]
+fn case_21_a_paused_viewer_costs_nothing_and_goes_on_at_a_keyframe() {
+    for format in FORMATS {
+        let mut rig = Rig::new(small());
+        rig.read(&[config(Track::Video, 1), config(Track::Audio, 1), big(true, 0)]);
+        let mut client = rig.join(format, Start::Newest);
+        client.fill(&rig.log, &rig.config, rig.now);
+        client.take(100);
+        client.viewer.pause(true, rig.now);
+        for n in 1..600 {
+            rig.play(&[big(n % 6 == 0, 40 * n)]);
+            // What the viewer's socket takes while it is paused is the rest of its block; nothing waits for it but the log.
+            client.drain(&rig.log, &rig.config, rig.now, 1_000);
+            assert!(rig.log.bytes() <= rig.config.log_bytes_max && client.viewer.lead.is_empty());
+        }
+        assert_eq!(names(&client.tags()), "V1 A1 K0");
+        client.viewer.pause(false, rig.now);
+        rig.drain(&mut client);
+        let got = names(&client.tags());
+        assert!(got.starts_with("V1 A1 K0 K") && client.viewer.skips() == 0, "{got}");
+    }
+}
+
+#[test]
+fn control_messages_stand_between_messages() {
+    let rig = two_gops();
+    for cut in 1..600 {
+        let mut client = rig.join(Format::Rtmp, Start::Newest);
+        client.fill(&rig.log, &rig.config, rig.now);
+        client.take(cut);
+        client.viewer.lead(control());
+        client.drain(&rig.log, &rig.config, rig.now, 13);
+        assert_eq!(names(&client.tags()), "V1 A1 K120 a130 p160", "cut at {cut}");
+    }
+}
+
+#[test]
+fn a_peer_that_asks_and_does_not_read_is_closed() {
+    let rig = two_gops();
+    let mut client = rig.join(Format::Rtmp, Start::Newest);
+    assert_eq!(client.fill(&rig.log, &rig.config, rig.now), Fill::Send);
+    for _ in 0..1_000_000 {
+        client.viewer.lead(control());
+    }
+    assert!(client.viewer.lead.len() * control().len() <= LEAD_BYTES_MAX);
+    assert_eq!(client.viewer.overdue(&rig.config, rig.now), Some(CloseReason::ControlFlood));
+    client.take(usize::MAX);
+    assert_eq!(rig.drain(&mut client), Fill::Close(CloseReason::ControlFlood));
+}
+
+#[test]
+fn what_was_sent_may_be_followed_by_as_much_again() {
+    let rig = two_gops();
+    let mut client = rig.join(Format::Rtmp, Start::Newest);
+    for _ in 0..3 * LEAD_BYTES_MAX / control().len() {
+        client.viewer.lead(control());
+        client.fill(&rig.log, &rig.config, rig.now);
+        client.take(usize::MAX);
+    }
+    assert_eq!((rig.drain(&mut client), client.viewer.lead_bytes), (Fill::Wait, 0));
+    assert_eq!(client.viewer.overdue(&rig.config, rig.now + Duration::from_mins(1)), None);
+}
