@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use millstream_hub::config::{FlushPolicy, StreamConfig};
 use millstream_proto::id::Id;
+use millstream_proto::network::Network;
 
 /// Which kernel interface the shards use.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
@@ -21,13 +22,13 @@ pub enum IoChoice {
 /// Maxima of what peers may take.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct Limits {
-    /// Connections of the whole process.
+    /// Connections of the whole process; cut to what the descriptors allow.
     pub connections: usize,
     /// Connections of one address.
     pub per_address: usize,
     /// Connections that have not yet asked for anything (RTMP handshake, HTTP head), of the whole process.
     pub handshakes: usize,
-    /// Streams of the whole process.
+    /// Streams that one shard holds: its own, and those of other shards that have viewers on it.
     pub streams: usize,
 }
 
@@ -46,6 +47,8 @@ pub struct Config {
     pub control: SocketAddr,
     /// How long running sessions may take to end after SIGTERM.
     pub drain: Duration,
+    /// Proxies in front of the RTMP port: their connections begin with a PROXY protocol v2 header.
+    pub proxy_protocol_from: Vec<Network>,
     /// Time for the RTMP handshake and for the commands up to publish or play.
     pub handshake_timeout: Duration,
     /// Time for an HTTP request head.

@@ -1,4 +1,20 @@
-//! Owns sockets, shards and time.
+//! Owns sockets, shards and time: the shell around `proto` and `hub`.
+//!
+//! Reading order, which is the walk of a frame: [`io`] hands bytes from a publisher's socket to [`ingest`], which feeds the RTMP
+//! session and pushes its frames to a [`shard::channel`]; `hub` makes blocks of them; [`egress`] sends those to viewers. Beside
+//! the walk: [`door`] (asked before publish and play), [`metrics`], [`clock`], [`admin`] (start, stop, answers from outside).
+//!
+//! Invariants: a shard shares nothing with another but mailboxes; no lock is taken per frame; a panic ends one session.
 #![deny(unsafe_code)]
 
+mod admin;
+mod clock;
 pub mod config;
+mod door;
+mod egress;
+mod ingest;
+mod io;
+mod metrics;
+mod shard;
+
+pub use admin::{Addresses, Answers, Engine, EngineError, Handle, StartError, start};

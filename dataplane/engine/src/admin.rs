@@ -1,0 +1,255 @@
+//! The engine from outside: start it, learn where it listens, answer its pending questions, stop it.
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::sync::atomic::AtomicUsize;
+use std::sync::mpsc::{Receiver, Sender, SyncSender, channel, sync_channel};
+
+use millstream_policy::{Chain, Step};
+
+use crate::clock::Clock;
+use crate::config::Config;
+use crate::door;
+use crate::io::{self, Bell, Ringer};
+use crate::metrics::ShardStats;
+use crate::shard::mailbox::{Mail, mailbox};
+use crate::shard::{self, Parts};
+
+/// Messages from outside that may wait at a shard.
+const OUTSIDE_LEN_MAX: usize = 1024;
+
+/// Where the engine listens: the real ports where 0 was asked for.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Addresses {
+    /// RTMP.
+    pub rtmp: SocketAddr,
+    /// HTTP play.
+    pub http: SocketAddr,
+    /// `/metrics`.
+    pub control: SocketAddr,
+}
+
+/// Why the engine does not start.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum StartError {
+    /// A port cannot be bound.
+    #[error(
+        "cannot listen on {address} for {what}: {source}; is another server running there? Choose another address with --{flag}"
+    )]
+    Listen {
+        /// What the port is for.
+        what: &'static str,
+        /// The flag that changes it.
+        flag: &'static str,
+        /// Where.
+        address: SocketAddr,
+        /// The system's reason.
+        source: std::io::Error,
+    },
+    /// The kernel interface that was asked for is not there.
+    #[error("{0}")]
+    Io(std::io::Error),
+    /// A thread cannot be started.
+    #[error("cannot start a shard: {0}")]
+    Thread(std::io::Error),
+}
+
+/// Why a running engine stopped by itself.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum EngineError {
+    /// A shard's runtime failed.
+    #[error("shard {shard} failed: {source}")]
+    Shard {
+        /// Its number.
+        shard: usize,
+        /// The system's reason.
+        source: std::io::Error,
+    },
+    /// A shard's thread died of a defect.
+    #[error("shard {0} died of a defect; the message is above")]
+    Panicked(usize),
+}
+
+type End = (usize, Option<std::io::Result<()>>);
+
+/// A running engine.
+#[derive(Debug)]
+pub struct Engine {
+    addresses: Addresses,
+    answers: Answers,
+    ends: Receiver<End>,
+}
+
+/// Gives pending policy steps their answers, from any thread.
+#[derive(Clone, Debug)]
+pub struct Answers(Arc<[(SyncSender<Mail>, Ringer)]>);
+
+impl Answers {
+    /// The answer of the pending step that was given `ticket`. Comes to nothing where it is too late.
+    pub fn answer(&self, ticket: u64, step: Step) {
+        if let Some((sender, ringer)) = self.0.get(door::shard_of(ticket)) {
+            // Full: the session that waits times out, and says so. Closed: the shard has ended.
+            let _ = sender.try_send(Mail::Answer { ticket, step });
+            ringer.ring();
+        }
+    }
+}
+
+/// Tells that a shard's thread has ended, however it ended.
+struct Farewell(usize, Sender<End>, Option<std::io::Result<()>>);
+
+impl Drop for Farewell {
+    fn drop(&mut self) {
+        let _ = self.1.send((self.0, self.2.take()));
+    }
+}
+
+/// Binds every port, then starts the shards.
+pub fn start(mut config: Config, chain: Chain) -> Result<Engine, StartError> {
+    let (driver, why) = io::choose(config.io).map_err(StartError::Io)?;
+    let shards = config.shards.max(1);
+    let descriptors = io::raise_descriptor_limit();
+    let listen = |what, flag, address, count| {
+        io::bind(address, count).map_err(|source| StartError::Listen { what, flag, address, source })
+    };
+    let (rtmp, rtmp_listeners) = listen("RTMP", "rtmp", config.rtmp, shards)?;
+    let (http, http_listeners) = listen("HTTP", "http", config.http, shards)?;
+    let (control, control_listeners) = listen("control", "control", config.control, 1)?;
+    let addresses = Addresses { rtmp, http, control };
+    let connections = connections(config.limits.connections, descriptors, shards);
+    if connections < config.limits.connections {
+        tracing::warn!(
+            connections,
+            configured = config.limits.connections,
+            descriptors,
+            "limits.connections is cut to what the limit of open descriptors allows; raise that (ulimit -n, LimitNOFILE=)"
+        );
+        config.limits.connections = connections;
+    }
+    tracing::info!(?driver, why, shards, descriptors, connections, "starting");
+
+    let stats: Vec<_> = (0..shards).map(|_| Arc::new(ShardStats::new())).collect();
+    let bells = (0..shards).map(|_| Bell::new()).collect::<Result<Vec<_>, _>>().map_err(StartError::Thread)?;
+    let ringers: Vec<Ringer> = bells.iter().map(|(_, ringer)| ringer.clone()).collect();
+    // `outboxes[from][to]` leads to one of `inboxes[to]`.
+    let mut inboxes: Vec<_> = (0..shards).map(|_| Vec::new()).collect();
+    let mut outboxes: Vec<_> = (0..shards).map(|_| Vec::new()).collect();
+    for (from, outboxes) in outboxes.iter_mut().enumerate() {
+        for (to, (inboxes, ringer)) in inboxes.iter_mut().zip(&ringers).enumerate() {
+            outboxes.push((from != to).then(|| {
+                let (outbox, inbox) = mailbox(ringer);
+                inboxes.push(inbox);
+                outbox
+            }));
+        }
+    }
+    let (config, clock) = (Arc::new(config), Clock::start());
+    let undrained = Arc::new(AtomicUsize::new(shards));
+    let (end, ends) = channel();
+    let mut remotes = Vec::new();
+    let mut control_listener = control_listeners.into_iter().next();
+    let ports = rtmp_listeners.into_iter().zip(http_listeners);
+    let links = bells.into_iter().zip(inboxes).zip(outboxes).zip(vec![chain; shards]);
+    for (index, ((rtmp, http), ((((bell, ringer), inboxes), outboxes), chain))) in ports.zip(links).enumerate() {
+        let (outside_sender, outside) = sync_channel(OUTSIDE_LEN_MAX);
+        remotes.push((outside_sender, ringer));
+        let room = Parts {
+            index,
+            config: Arc::clone(&config),
+            clock,
+            driver,
+            chain,
+            stats: stats.clone(),
+            rtmp,
+            http,
+            control: control_listener.take(),
+            bell,
+            outboxes,
+            inboxes,
+            outside,
+            undrained: Arc::clone(&undrained),
+        };
+        spawn(room, end.clone()).map_err(StartError::Thread)?;
+    }
+    Ok(Engine { addresses, answers: Answers(remotes.into()), ends })
+}
+
+/// Descriptors that are not for connections of publishers and viewers: the control port's, files, and some that are just being
+/// closed.
+const DESCRIPTORS_KEPT: usize = 112;
+/// Each shard's own: listeners, rings, bells.
+const DESCRIPTORS_KEPT_PER_SHARD: usize = 8;
+
+/// How many connections there may be with so many descriptors; none are known where the system does not say.
+fn connections(configured: usize, descriptors: u64, shards: usize) -> usize {
+    match usize::try_from(descriptors) {
+        Ok(0) | Err(_) => configured,
+        Ok(most) => {
+            let kept = DESCRIPTORS_KEPT + DESCRIPTORS_KEPT_PER_SHARD * shards;
+            configured.min(most.saturating_sub(kept).max(1))
+        }
+    }
+}
+
+fn spawn(parts: Parts, end: Sender<End>) -> std::io::Result<()> {
+    let index = parts.index;
+    let thread = std::thread::Builder::new().name(format!("shard-{index}"));
+    thread
+        .spawn(move || {
+            let mut farewell = Farewell(index, end, None);
+            farewell.2 = Some(shard::run(parts));
+        })
+        .map(drop)
+}
+
+impl Engine {
+    /// Where it listens.
+    pub fn addresses(&self) -> &Addresses {
+        &self.addresses
+    }
+
+    /// A handle for policy steps that answer later.
+    pub fn answers(&self) -> Answers {
+        self.answers.clone()
+    }
+
+    /// Begins to drain: nothing new is taken, sessions end within the configured time. Returns at once; see [`Engine::wait`].
+    pub fn shutdown(&self) {
+        self.handle().shutdown();
+    }
+
+    /// A handle that can begin the drain from another thread.
+    pub fn handle(&self) -> Handle {
+        Handle(self.answers.clone())
+    }
+
+    /// Waits until all shards have drained, or one has failed.
+    pub fn wait(self) -> Result<(), EngineError> {
+        for _ in 0..self.answers.0.len() {
+            match self.ends.recv() {
+                Ok((_, Some(Ok(())))) => {}
+                Ok((shard, Some(Err(source)))) => return Err(EngineError::Shard { shard, source }),
+                Ok((shard, None)) => return Err(EngineError::Panicked(shard)),
+                // Every shard's thread tells of its end, so there is none left.
+                Err(_) => break,
+            }
+        }
+        Ok(())
+    }
+}
+
+/// Begins the drain.
+#[derive(Clone, Debug)]
+pub struct Handle(Answers);
+
+impl Handle {
+    /// Begins the drain. May be called more than once.
+    pub fn shutdown(&self) {
+        for (sender, ringer) in &*self.0.0 {
+            // Waits for room, unlike an answer: this must arrive. Closed: the shard has ended.
+            let _ = sender.send(Mail::Shutdown);
+            ringer.ring();
+        }
+    }
+}

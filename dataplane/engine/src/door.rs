@@ -1,0 +1,128 @@
+//! The door: everybody who wants to publish or play is led here first, over whatever protocol, and nothing is answered before
+//! the verdict. It asks the policy chain; a step that needs time parks the session.
+use std::cell::{Cell, RefCell};
+use std::rc::Rc;
+use std::time::Duration;
+
+use millstream_hub::parked::Parked;
+use millstream_policy::{Answer, Chain, Denial, Request, Step, Verdict, Why};
+use millstream_proto::time::Time;
+
+use crate::clock::unix_s;
+use crate::shard::Shard;
+use crate::shard::wait::Later;
+
+/// Sessions of one shard whose verdict may be pending.
+const PARKED_LEN_MAX: usize = 4096;
+/// Longest wait for a pending verdict.
+const PARKED_WAIT_MAX: Duration = Duration::from_secs(5);
+/// Tickets carry their shard in the bits above these.
+const TICKET_BITS: u32 = 48;
+
+/// The shard that an answer to this ticket must go to.
+pub(crate) fn shard_of(ticket: u64) -> usize {
+    (ticket >> TICKET_BITS) as usize
+}
+
+/// What a parked session is waiting for; `None`: it took too long.
+type Decision = Rc<Later<Option<Step>>>;
+
+/// One shard's door.
+pub(crate) struct Door {
+    chain: Chain,
+    parked: RefCell<Parked<Decision>>,
+    last_ticket: Cell<u64>,
+}
+
+impl Door {
+    pub(crate) fn new(chain: Chain, shard: usize) -> Self {
+        Self {
+            chain,
+            parked: RefCell::new(Parked::new(PARKED_LEN_MAX, PARKED_WAIT_MAX)),
+            last_ticket: Cell::new((shard as u64) << TICKET_BITS),
+        }
+    }
+
+    /// The verdict: at once in most cases, else when it has come or the wait is over. Steps run in the task of the session that
+    /// asks, so that a defect in one ends that session alone.
+    pub(crate) async fn ask(&self, shard: &Shard, request: Request) -> Verdict {
+        let mut ticket = self.ticket();
+        let mut answer = self.chain.ask(&request, ticket, unix_s());
+        let verdict = loop {
+            let step = match answer {
+                Answer::Verdict(verdict) => break verdict,
+                Answer::Pending { step } => step,
+            };
+            let decision = Later::new();
+            let parked = self.parked.borrow_mut().park(ticket, Rc::clone(&decision), shard.now());
+            if parked.is_err() {
+                break busy("too many requests wait for a decision; try again in a moment");
+            }
+            answer = match decision.get().await {
+                None => break busy("the decision took too long; try again in a moment"),
+                Some(decided) => {
+                    // A later step that is pending too gets a ticket of its own: a second answer of this one is not for it.
+                    ticket = self.ticket();
+                    self.chain.resume(step, decided, &request, ticket, unix_s())
+                }
+            };
+        };
+        if let Verdict::Deny(denial) = &verdict {
+            shard.stats.refused.add(label(denial.why), 1);
+        }
+        verdict
+    }
+
+    fn ticket(&self) -> u64 {
+        let ticket = self.last_ticket.get() + 1;
+        self.last_ticket.set(ticket);
+        ticket
+    }
+
+    /// A pending step has decided; nothing happens if it took too long.
+    pub(crate) fn answer(&self, ticket: u64, step: Step) {
+        // "Pending" again is no decision: the step stays where it is.
+        if step == Step::Pending {
+            return;
+        }
+        let parked = self.parked.borrow_mut().take(ticket);
+        if let Some(decision) = parked {
+            decision.set(Some(step));
+        }
+    }
+
+    /// Turns away those that have waited too long.
+    pub(crate) fn expire(&self, now: Time) {
+        loop {
+            let expired = self.parked.borrow_mut().expire(now);
+            match expired {
+                Some(decision) => decision.set(None),
+                None => return,
+            }
+        }
+    }
+
+    /// Turns away all who wait.
+    pub(crate) fn close(&self, now: Time) {
+        self.expire(now + PARKED_WAIT_MAX);
+    }
+
+    /// How many wait.
+    pub(crate) fn parked(&self) -> usize {
+        self.parked.borrow().len()
+    }
+}
+
+fn busy(reason: &str) -> Verdict {
+    Verdict::Deny(Denial { why: Why::Busy, reason: reason.to_owned() })
+}
+
+fn label(why: Why) -> &'static str {
+    match why {
+        Why::Unauthenticated => "unauthenticated",
+        Why::Expired => "expired",
+        Why::Forbidden => "forbidden",
+        Why::NotFound => "not_found",
+        _ => "busy",
+    }
+}

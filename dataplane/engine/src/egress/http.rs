@@ -1,0 +1,279 @@
+//! HTTP/1.1 and 1.0 connections: heads are read, routed and answered, until one of them is a stream. One router for the play port
+//! and one for the control port.
+use std::rc::Rc;
+use std::time::Duration;
+
+use bytes::Bytes;
+use millstream_hub::viewer::Start;
+use millstream_policy::{Action, Client, Request as Question, Verdict, Why};
+use millstream_proto::http::request::{Method, Parsed, Request, parse};
+use millstream_proto::http::response::{self, Body, Cache, Head};
+use millstream_proto::id::Id;
+use millstream_proto::limits::{HTTP_BODY_BYTES_MAX, HTTP_HEAD_BYTES_MAX};
+
+use super::{NO_ROOM, OVERLOAD, flv, pages};
+use crate::clock::unix_s;
+use crate::ingest::{Ended, GOODBYE, checked, was_check};
+use crate::io::Socket;
+use crate::metrics;
+use crate::shard::channel::NotPlayable;
+use crate::shard::session::Session;
+use crate::shard::{Port, Shard};
+
+/// A connection may wait this long for its next request; proxies keep theirs for 60 s and more.
+const KEEP_ALIVE: Duration = Duration::from_secs(80);
+/// A player page may be kept this long, seconds.
+const PAGE_MAX_AGE_S: u32 = 600;
+/// Bytes of a connection's requests that are held: one whole request, and the start of the next.
+const INPUT_BYTES_MAX: usize = 2 * HTTP_HEAD_BYTES_MAX + HTTP_BODY_BYTES_MAX as usize;
+/// The application that play URLs over HTTP stand for.
+const APP: &str = "stream";
+
+/// What a request gets.
+enum Answer {
+    /// A whole response.
+    Whole(Bytes),
+    /// A stream, on the rest of the connection.
+    Flv(flv::Play),
+}
+
+/// Serves a connection to its end.
+pub(crate) async fn serve(shard: Rc<Shard>, session: Rc<Session>, mut socket: Socket, port: Port) {
+    let mut input = Vec::new();
+    let why = loop {
+        match request(&shard, &session, &mut socket, &mut input).await {
+            Err(why) => break why,
+            Ok(request) => {
+                session.asked();
+                session.set_deadline(None);
+                let keep_alive = request.keep_alive && !shard.is_draining();
+                let answer = match port {
+                    Port::Control => Answer::Whole(control(&shard, &request, keep_alive)),
+                    Port::Http | Port::Rtmp => play(&shard, &session, &request, keep_alive).await,
+                };
+                match answer {
+                    Answer::Flv(play) => {
+                        // A task of its own, because of its size: what this one needed for requests goes.
+                        return shard.spawn(flv::play(Rc::clone(&shard), session, socket, play));
+                    }
+                    Answer::Whole(bytes) => {
+                        session.set_deadline(Some(shard.now() + shard.config.stream.stall_close));
+                        if socket.writer.send_all(bytes).await.is_err() {
+                            break "peer_gone";
+                        }
+                        if !keep_alive {
+                            break "answered";
+                        }
+                    }
+                }
+            }
+        }
+    };
+    if matches!(why, "answered" | "bad_request") {
+        session.set_deadline(Some(shard.now() + GOODBYE));
+        socket.linger(&shard.scratch).await;
+    }
+    let why = if why == "answered" { why } else { session.ending().unwrap_or(why) };
+    if session.is_new() && input.is_empty() && was_check(why) {
+        return checked(&shard, &session);
+    }
+    if !matches!(why, "answered" | "peer_closed") {
+        ended(&shard, &session, why);
+    }
+}
+
+/// Counts and logs the end of a session.
+pub(super) fn ended(shard: &Shard, session: &Session, why: Ended) {
+    shard.stats.closed.add(why, 1);
+    tracing::info!(parent: &session.span, why, "session ended");
+}
+
+/// Tells a connection that it is one too many, as far as that is possible without waiting for it.
+pub(crate) fn turn_away(shard: &Shard, socket: &Socket) {
+    // What has come already is read, because closing over it would reset the connection and take the answer along.
+    let _ = socket.reader.recv_now(&mut shard.scratch.borrow_mut());
+    let reason = "the server has as many connections as it may have; try again in a moment";
+    socket.writer.send_now(&response::error(503, reason, false, false, Some(unix_s())));
+}
+
+/// Reads the next request; what follows it stays in `input`.
+async fn request(shard: &Shard, session: &Session, socket: &mut Socket, input: &mut Vec<u8>) -> Result<Request, Ended> {
+    let mut deadline_of_head = None;
+    loop {
+        match parse(input) {
+            Ok(Parsed::Complete { request, head_bytes }) => {
+                let whole = head_bytes.saturating_add(usize::try_from(request.content_length).unwrap_or(usize::MAX));
+                if input.len() >= whole {
+                    input.drain(..whole);
+                    if input.is_empty() {
+                        // Connections that wait hold no buffer.
+                        *input = Vec::new();
+                    }
+                    return Ok(request);
+                }
+            }
+            Ok(Parsed::Partial) => {}
+            Err(error) => {
+                let answer = response::error(error.status(), &error.to_string(), false, false, Some(unix_s()));
+                shard.stats.refused.add("bad_request", 1);
+                session.set_deadline(Some(shard.now() + GOODBYE));
+                let _ = socket.writer.send_all(answer).await;
+                return Err("bad_request");
+            }
+        }
+        let now = shard.now();
+        let head_by = now + shard.config.header_timeout;
+        session.set_deadline(Some(match (input.is_empty(), session.is_new()) {
+            (true, false) => now + KEEP_ALIVE,
+            _ => *deadline_of_head.get_or_insert(head_by),
+        }));
+        session.set_idle(input.is_empty() && !session.is_new());
+        let readable = socket.reader.readable().await;
+        session.set_idle(false);
+        readable.map_err(|_| "peer_gone")?;
+        let scratch = &mut *shard.scratch.borrow_mut();
+        // A whole request always fits, so there is always room here.
+        let room = INPUT_BYTES_MAX.saturating_sub(input.len()).clamp(1, scratch.len());
+        let scratch = scratch.get_mut(..room).unwrap_or_default();
+        match socket.reader.recv_now(scratch) {
+            Ok(None) => {}
+            Ok(Some(0)) => return Err("peer_closed"),
+            Ok(Some(count)) => input.extend_from_slice(scratch.get(..count).unwrap_or_default()),
+            Err(_) => return Err("peer_gone"),
+        }
+    }
+}
+
+/// Builds answers to one request.
+struct Reply<'a> {
+    request: &'a Request,
+    keep_alive: bool,
+}
+
+impl Reply<'_> {
+    fn error(&self, status: u16, detail: &str) -> Bytes {
+        response::error(status, detail, self.keep_alive, self.request.method == Method::Head, Some(unix_s()))
+    }
+
+    fn not_allowed(&self, allow: &str) -> Bytes {
+        response::not_allowed(allow, self.keep_alive, self.request.method == Method::Head, Some(unix_s()))
+    }
+
+    fn whole(&self, status: u16, content_type: &'static str, cache: Cache, body: &[u8]) -> Bytes {
+        let head = Head::new(status, Body::Length(body.len() as u64), cache, self.keep_alive)
+            .content_type(content_type)
+            .header("X-Content-Type-Options", "nosniff")
+            .date(unix_s())
+            .finish();
+        if self.request.method == Method::Head { head } else { [&head[..], body].concat().into() }
+    }
+
+    fn preflight(&self) -> Bytes {
+        Head::new(204, Body::None, Cache::NoStore, self.keep_alive)
+            .header("Access-Control-Allow-Methods", "GET, HEAD, OPTIONS")
+            .header("Access-Control-Allow-Headers", "*")
+            .header("Access-Control-Max-Age", "86400")
+            .date(unix_s())
+            .finish()
+    }
+
+    fn health(&self, shard: &Shard) -> Bytes {
+        let (status, text) = if shard.is_draining() { (503, "draining\n") } else { (200, "ok\n") };
+        self.whole(status, "text/plain; charset=utf-8", Cache::NoStore, text.as_bytes())
+    }
+}
+
+/// What the play port answers.
+async fn play(shard: &Rc<Shard>, session: &Rc<Session>, request: &Request, keep_alive: bool) -> Answer {
+    let reply = Reply { request, keep_alive };
+    let path: Vec<&str> = request.path.iter().map(String::as_str).collect();
+    Answer::Whole(match (&request.method, path.as_slice()) {
+        (Method::Options, _) => reply.preflight(),
+        (Method::Get | Method::Head, ["healthz"]) => reply.health(shard),
+        (Method::Get | Method::Head, _) if shard.is_draining() => {
+            reply.error(503, "the server is going down; connect again")
+        }
+        (Method::Get | Method::Head, [".assets", name]) => match pages::asset(name) {
+            Some((content_type, bytes)) => reply.whole(200, content_type, Cache::Immutable, bytes),
+            None => reply.error(404, "there is no such asset"),
+        },
+        (Method::Get | Method::Head, [id, name]) => match (Id::new(id), *name) {
+            (Err(error), _) => reply.error(404, &format!("no stream can have this id: {error}")),
+            (Ok(id), "live.flv") => return live_flv(shard, session, &reply, id).await,
+            (Ok(_), name) => match pages::page(name) {
+                Some(page) => reply.whole(200, "text/html; charset=utf-8", Cache::MaxAge(PAGE_MAX_AGE_S), page),
+                None => reply.error(404, "there is nothing here; a stream has live.flv and flv.html"),
+            },
+        },
+        (Method::Get | Method::Head, _) => reply.error(404, "there is nothing here; try /<stream id>/flv.html"),
+        _ => reply.not_allowed("GET, HEAD, OPTIONS"),
+    })
+}
+
+async fn live_flv(shard: &Rc<Shard>, session: &Rc<Session>, reply: &Reply<'_>, id: Id) -> Answer {
+    let asked_at = shard.now();
+    let request = reply.request;
+    let start = match request.query.get("start") {
+        None => Start::Newest,
+        Some("next") => Start::Next,
+        Some(_) => return Answer::Whole(reply.error(400, "start can only be \"next\"")),
+    };
+    let Ok(app) = Id::new(APP) else { return Answer::Whole(reply.error(500, "the server's configuration is wrong")) };
+    if !shard.sessions.has_room(Action::Play) {
+        shard.stats.refused.add(OVERLOAD, 1);
+        return Answer::Whole(reply.error(503, NO_ROOM));
+    }
+    let question = Question {
+        action: Action::Play,
+        app,
+        name: id.clone(),
+        params: request.query.clone(),
+        client: Client {
+            session: session.number,
+            address: session.peer(),
+            protocol: "http-flv",
+            user_agent: request.user_agent.clone().unwrap_or_default(),
+            referer: request.referer.as_ref().map(|referer| referer.expose().to_owned()).unwrap_or_default(),
+        },
+    };
+    if let Verdict::Deny(denial) = shard.door.ask(shard, question).await {
+        let status = match denial.why {
+            Why::NotFound => 404,
+            Why::Busy => 503,
+            // Not 401: that would ask for a login (RFC 9110, 11.6.1), and tokens are in the URL.
+            _ => 403,
+        };
+        return Answer::Whole(reply.error(status, &denial.reason));
+    }
+    match shard.tune_in(&id).await {
+        Err(NotPlayable::NotOnAir) => {
+            shard.stats.refused.add("not_on_air", 1);
+            Answer::Whole(reply.error(404, "nobody publishes this stream now; try again when it is on air"))
+        }
+        Err(NotPlayable::Busy) => Answer::Whole(reply.error(503, "the server is busy; try again in a moment")),
+        Ok(_) if request.method == Method::Head => {
+            Answer::Whole(flv::head(request.minor_version > 0, reply.keep_alive))
+        }
+        Ok(seat) => Answer::Flv(flv::Play { seat, chunked: request.minor_version > 0, start, asked_at }),
+    }
+}
+
+/// What the control port answers.
+fn control(shard: &Shard, request: &Request, keep_alive: bool) -> Bytes {
+    let reply = Reply { request, keep_alive };
+    let path: Vec<&str> = request.path.iter().map(String::as_str).collect();
+    match (&request.method, path.as_slice()) {
+        (Method::Get | Method::Head, ["healthz"]) => reply.health(shard),
+        (Method::Get | Method::Head, ["metrics"]) => match metrics::render(&shard.all_stats) {
+            Ok(text) => reply.whole(
+                200,
+                "application/openmetrics-text; version=1.0.0; charset=utf-8",
+                Cache::NoStore,
+                text.as_bytes(),
+            ),
+            Err(_) => reply.error(500, "the metrics cannot be shown"),
+        },
+        (Method::Get | Method::Head, _) => reply.error(404, "there is nothing here; try /metrics or /healthz"),
+        _ => reply.not_allowed("GET, HEAD"),
+    }
+}

@@ -1,0 +1,12 @@
+//! From the log to viewers. [`http`] reads requests and routes them, [`flv`] and [`rtmp`] begin a play over their protocol,
+//! [`pump`] sends for both; [`pages`] are the players.
+pub(crate) mod flv;
+pub(crate) mod http;
+mod pages;
+mod pump;
+pub(crate) mod rtmp;
+
+/// What is counted where a new viewer is refused so that those on air go on.
+const OVERLOAD: &str = "overload_play";
+/// What such a viewer is told.
+const NO_ROOM: &str = "the server has no room for new viewers now; try again in a moment";

@@ -1,0 +1,482 @@
+//! RTMP connections: bytes from the socket go into `proto::rtmp`'s session, its requests to the door, its media to the stream's
+//! log; players are handed to [`crate::egress::rtmp`]. A publisher of another shard's stream is handed to that shard.
+use std::net::SocketAddr;
+use std::os::fd::OwnedFd;
+use std::rc::Rc;
+use std::time::Duration;
+
+use millstream_hub::stream::Taken;
+use millstream_policy::{Action, Client, Request, Verdict, Why};
+use millstream_proto::id::Id;
+use millstream_proto::limits::PROXY_HEADER_BYTES_MAX;
+use millstream_proto::media::MediaEvent;
+use millstream_proto::proxy::{self, Source};
+use millstream_proto::rtmp::{self, Event, Refusal, ServerConfig, ServerSession};
+
+use crate::egress;
+use crate::io::{Socket, sleep_until};
+use crate::shard::Shard;
+use crate::shard::channel::Channel;
+use crate::shard::mailbox::Mail;
+use crate::shard::session::{Arrival, Session};
+use crate::shard::wait::{Place, first};
+
+/// A publisher's read buffer: two keyframes of a usual stream fit, and 2,000 publishers stay under 64 MiB.
+const READ_BYTES: usize = 32 << 10;
+/// A publisher that sends nothing for this long is closed, also when nobody wants its place.
+const PUBLISHER_IDLE: Duration = Duration::from_mins(1);
+
+/// A publisher whose place is taken is refused after this long.
+const LEAVING_GRACE: Duration = Duration::from_millis(500);
+/// Time for a peer to take our last words and to close.
+pub(crate) const GOODBYE: Duration = Duration::from_secs(2);
+
+/// What a drain is called.
+const GOING_DOWN: &str = "the server is going down; connect again";
+
+/// A publisher on its way to the shard that owns its stream, already admitted: descriptor, session, unread bytes.
+pub(crate) struct Parcel {
+    fd: OwnedFd,
+    rtmp: Box<ServerSession>,
+    peer: SocketAddr,
+    number: u64,
+    id: Id,
+}
+
+/// A connection and the session that is spoken on it.
+pub(crate) struct Connection {
+    pub(crate) session: Rc<Session>,
+    pub(crate) socket: Socket,
+    pub(crate) rtmp: Box<ServerSession>,
+}
+
+/// Why a connection is over.
+pub(crate) type Ended = &'static str;
+
+enum Turn {
+    /// The connection is somebody else's by now: another shard's, or a play's, which ended it.
+    Gone,
+    /// The connection may ask again.
+    Again(Connection),
+    /// Over.
+    Ended(Connection, Ended),
+}
+
+/// Serves a fresh connection to its end.
+pub(crate) async fn serve(shard: Rc<Shard>, session: Rc<Session>, socket: Socket, arrival: Arrival) {
+    let config = ServerConfig { chunk_size: shard.config.chunk_size, ..ServerConfig::default() };
+    let rtmp = Box::new(ServerSession::new(shard.now(), config));
+    let mut connection = Connection { session, socket, rtmp };
+    if arrival == Arrival::Proxied
+        && let Err(why) = introduce(&shard, &mut connection).await
+    {
+        return finish(&shard, connection, why).await;
+    }
+    converse(&shard, connection).await;
+}
+
+/// Reads what a proxy says of a connection before its client's first byte.
+async fn introduce(shard: &Shard, connection: &mut Connection) -> Result<(), Ended> {
+    let Connection { session, socket, rtmp } = connection;
+    session.set_deadline(Some(shard.now() + shard.config.handshake_timeout));
+    let mut input = Vec::new();
+    loop {
+        match proxy::parse(&input) {
+            Ok(proxy::Parsed::Complete { source, header_bytes }) => {
+                let peer = if let Source::Client(peer) = source { peer } else { session.peer() };
+                tracing::debug!(parent: &session.span, ?source, "introduced by a proxy");
+                session.comes_from(peer).inspect_err(|limit| shard.stats.refused.add(limit, 1))?;
+                return feed(shard, session, rtmp, input.get(header_bytes..).unwrap_or_default());
+            }
+            Ok(proxy::Parsed::Partial) => {}
+            Err(error) => {
+                tracing::warn!(parent: &session.span, %error, "protocol error");
+                return Err(error.label());
+            }
+        }
+        socket.reader.readable().await.map_err(|_| "peer_gone")?;
+        let scratch = &mut *shard.scratch.borrow_mut();
+        // A whole header always fits, so there is always room here.
+        let room = scratch.get_mut(..PROXY_HEADER_BYTES_MAX.saturating_sub(input.len()).max(1)).unwrap_or_default();
+        match socket.reader.recv_now(room) {
+            Ok(None) => {}
+            Ok(Some(0)) if input.is_empty() => return Err("peer_closed"),
+            Ok(Some(0)) => return Err(proxy::ProxyError::Short.label()),
+            Ok(Some(count)) => input.extend_from_slice(room.get(..count).unwrap_or_default()),
+            Err(_) => return Err("peer_gone"),
+        }
+    }
+}
+
+/// Goes on with a publisher that another shard handed over.
+pub(crate) async fn resume(shard: Rc<Shard>, parcel: Box<Parcel>) {
+    let Parcel { fd, rtmp, peer, number, id } = *parcel;
+    let Ok(socket) = Socket::from_fd(fd) else { return };
+    let session = match shard.readmit(number, peer, &socket) {
+        Ok(session) => session,
+        Err(limit) => {
+            turn_away(&shard, &socket, rtmp, "the server has as many connections as it may have");
+            return shard.stats.refused.add(limit, 1);
+        }
+    };
+    match publish(&shard, Connection { session, socket, rtmp }, &id).await {
+        Turn::Gone => {}
+        Turn::Again(connection) => converse(&shard, connection).await,
+        Turn::Ended(connection, why) => finish(&shard, connection, why).await,
+    }
+}
+
+/// Refuses the waiting request of a connection that no task serves, as far as that is possible without waiting for it.
+fn turn_away(shard: &Shard, socket: &Socket, mut rtmp: Box<ServerSession>, reason: &str) {
+    rtmp.reject(shard.now(), Refusal::Failed, reason);
+    socket.writer.send_now(&rtmp.poll_output().unwrap_or_default());
+}
+
+/// Requests and what comes of them, until the connection ends.
+async fn converse(shard: &Rc<Shard>, mut connection: Connection) {
+    loop {
+        let turn = match request(shard, &mut connection).await {
+            Ok((Action::Publish, request)) => admit_publisher(shard, connection, request).await,
+            Ok((Action::Play, request)) => match egress::rtmp::play(shard, connection, request).await {
+                Ok(()) => Turn::Gone,
+                Err((connection, why)) => Turn::Ended(connection, why),
+            },
+            Err(why) => Turn::Ended(connection, why),
+        };
+        match turn {
+            Turn::Gone => return,
+            Turn::Again(again) => connection = again,
+            Turn::Ended(connection, why) => return finish(shard, connection, why).await,
+        }
+    }
+}
+
+/// Says goodbye where the session has something to say, counts, logs.
+async fn finish(shard: &Rc<Shard>, mut connection: Connection, why: Ended) {
+    let why = connection.session.ending().unwrap_or(why);
+    if why == "shutdown" {
+        connection.rtmp.request_reconnect(shard.now(), GOING_DOWN);
+        connection.rtmp.end(shard.now(), GOING_DOWN);
+    }
+    connection.session.set_deadline(Some(shard.now() + GOODBYE));
+    // The peer may be gone: what could not be said is lost with it.
+    if connection.send_output().await.is_ok() && connection.rtmp.is_closing() {
+        connection.socket.linger(&shard.scratch).await;
+    }
+    closed(shard, &connection.session, &connection.rtmp, why);
+}
+
+/// Counts and logs the end of a session.
+pub(crate) fn closed(shard: &Shard, session: &Session, rtmp: &ServerSession, why: Ended) {
+    let stats = rtmp.stats();
+    shard.stats.c2_mismatches.add(stats.c2_mismatches);
+    for (reason, count) in stats.skipped() {
+        shard.stats.dropped.add(reason, count);
+    }
+    if stats.bytes_in == 0 && was_check(why) {
+        return checked(shard, session);
+    }
+    shard.stats.closed.add(why, 1);
+    tracing::info!(parent: &session.span, why, "session ended");
+}
+
+/// Whether a connection that ended so, without a byte, was only to see that we are here: load balancers do that every few seconds.
+pub(crate) fn was_check(why: Ended) -> bool {
+    matches!(why, "peer_closed" | "peer_gone")
+}
+
+/// Counts such a connection, and is quiet about it.
+pub(crate) fn checked(shard: &Shard, session: &Session) {
+    shard.stats.closed.add("health_check", 1);
+    tracing::debug!(parent: &session.span, "connected and left without a byte");
+}
+
+/// Reads until the client asks to publish or play.
+async fn request(shard: &Shard, connection: &mut Connection) -> Result<(Action, rtmp::Request), Ended> {
+    connection.session.set_deadline(Some(shard.now() + shard.config.handshake_timeout));
+    loop {
+        let mut asked = None;
+        while let Some(event) = connection.rtmp.poll_event() {
+            match event {
+                Event::PublishRequested(request) => asked = Some((Action::Publish, request)),
+                Event::PlayRequested(request) => asked = Some((Action::Play, request)),
+                _ => {}
+            }
+        }
+        // Answers to the commands before it go out without waiting for the verdict.
+        connection.send_output().await?;
+        if let Some(asked) = asked {
+            connection.session.asked();
+            return Ok(asked);
+        }
+        if connection.rtmp.is_closing() {
+            return Err("closed");
+        }
+        connection.read_little(shard).await?;
+    }
+}
+
+impl Connection {
+    /// Sends what the session has to say.
+    pub(crate) async fn send_output(&mut self) -> Result<(), Ended> {
+        while let Some(bytes) = self.rtmp.poll_output() {
+            self.socket.writer.send_all(bytes).await.map_err(|_| "peer_gone")?;
+        }
+        Ok(())
+    }
+
+    /// Waits for input without a buffer, and feeds it to the session.
+    async fn read_little(&mut self, shard: &Shard) -> Result<(), Ended> {
+        self.socket.reader.readable().await.map_err(|_| "peer_gone")?;
+        read_now(shard, &self.session, &self.socket.reader, &mut self.rtmp)
+    }
+
+    /// Refuses the request that waits, and lets the refusal out.
+    pub(crate) fn refuse(&mut self, shard: &Shard, refusal: Refusal, reason: &str) {
+        tracing::warn!(parent: &self.session.span, reason, "refused");
+        self.rtmp.reject(shard.now(), refusal, reason);
+    }
+}
+
+/// Feeds what is there to read to the session.
+pub(crate) fn read_now(
+    shard: &Shard,
+    session: &Session,
+    reader: &crate::io::Reader,
+    rtmp: &mut ServerSession,
+) -> Result<(), Ended> {
+    let scratch = &mut *shard.scratch.borrow_mut();
+    let count = match reader.recv_now(scratch) {
+        Ok(None) => return Ok(()),
+        Ok(Some(0)) => return Err("peer_closed"),
+        Ok(Some(count)) => count,
+        Err(_) => return Err("peer_gone"),
+    };
+    feed(shard, session, rtmp, scratch.get(..count).unwrap_or_default())
+}
+
+fn feed(shard: &Shard, session: &Session, rtmp: &mut ServerSession, bytes: &[u8]) -> Result<(), Ended> {
+    rtmp.handle_input(shard.now(), bytes).map_err(|error| {
+        tracing::warn!(parent: &session.span, %error, "protocol error");
+        error.label()
+    })
+}
+
+/// What the door is asked about an RTMP request; an error names what is wrong with it.
+pub(crate) fn question(session: &Session, action: Action, request: rtmp::Request) -> Result<Request, String> {
+    let app = Id::new(&request.app).map_err(|error| format!("application: {error}"))?;
+    let name = Id::new(&request.name).map_err(|error| format!("stream: {error}"))?;
+    let client = Client {
+        session: session.number,
+        address: session.peer(),
+        protocol: "rtmp",
+        user_agent: request.flash_ver,
+        referer: request.page_url,
+    };
+    Ok(Request { action, app, name, params: request.params, client })
+}
+
+/// The RTMP words for a refusal.
+pub(crate) fn refusal(why: Why) -> Refusal {
+    match why {
+        Why::NotFound => Refusal::NotFound,
+        Why::Busy => Refusal::Failed,
+        _ => Refusal::Denied,
+    }
+}
+
+async fn admit_publisher(shard: &Rc<Shard>, mut connection: Connection, request: rtmp::Request) -> Turn {
+    // The door has its own limit of time.
+    connection.session.set_deadline(None);
+    let question = match question(&connection.session, Action::Publish, request) {
+        Ok(question) => question,
+        Err(reason) => {
+            connection.refuse(shard, Refusal::BadName, &reason);
+            return Turn::Ended(connection, "bad_name");
+        }
+    };
+    let id = question.name.clone();
+    if let Verdict::Deny(denial) = shard.door.ask(shard, question).await {
+        connection.refuse(shard, refusal(denial.why), &denial.reason);
+        return Turn::Ended(connection, "refused");
+    }
+    if shard.owner(&id) == shard.index {
+        publish(shard, connection, &id).await
+    } else {
+        hand_over(shard, connection, id)
+    }
+}
+
+/// Sends an admitted publisher to the shard that owns its stream.
+fn hand_over(shard: &Shard, connection: Connection, id: Id) -> Turn {
+    let Connection { session, socket, rtmp } = connection;
+    let (peer, number) = (session.peer(), session.number);
+    // Nothing on this shard may refer to the socket any more: it has to be the only reference to let go of the descriptor.
+    drop(session);
+    let Some(fd) = socket.into_fd() else {
+        shard.stats.closed.add("handover_failed", 1);
+        return Turn::Gone;
+    };
+    let owner = shard.owner(&id);
+    let parcel = Box::new(Parcel { fd, rtmp, peer, number, id });
+    match shard.put(owner, Mail::Publisher(parcel)) {
+        Ok(()) => shard.stats.handovers_total.add(1),
+        Err(mail) => {
+            shard.stats.closed.add("handover_failed", 1);
+            if let Mail::Publisher(parcel) = mail
+                && let Ok(socket) = Socket::from_fd(parcel.fd)
+            {
+                turn_away(shard, &socket, parcel.rtmp, "the server is busy; try again in a moment");
+            }
+        }
+    }
+    Turn::Gone
+}
+
+/// A publisher on the shard that owns its stream, from the answer to its end.
+async fn publish(shard: &Rc<Shard>, mut connection: Connection, id: &Id) -> Turn {
+    connection.session.asked();
+    if shard.is_draining() {
+        connection.refuse(shard, Refusal::Failed, GOING_DOWN);
+        return Turn::Ended(connection, "shutdown");
+    }
+    // A stream that is on air, or waits for its publisher, is not a new one.
+    if !shard.holds(id) && !shard.sessions.has_room(Action::Publish) {
+        connection.refuse(shard, Refusal::Failed, "the server has no room for new streams now; try again in a moment");
+        shard.stats.refused.add("overload_publish", 1);
+        return Turn::Ended(connection, "overload");
+    }
+    let (channel, replaced) = match claim(shard, id, connection.session.number).await {
+        Ok(place) => place,
+        Err(NoPlace::Full) => {
+            connection.refuse(shard, Refusal::Failed, "the server has as many streams as it may have");
+            return Turn::Ended(connection, "streams_max");
+        }
+        Err(NoPlace::Taken(taken)) => {
+            connection.refuse(shard, Refusal::Busy, &taken.to_string());
+            shard.stats.refused.add("taken", 1);
+            return Turn::Ended(connection, "taken");
+        }
+    };
+    if let Some(old) = replaced.and_then(|number| shard.sessions.get(number)) {
+        old.end("replaced");
+    }
+    tracing::info!(parent: &connection.session.span, stream = %id, "publish started");
+    shard.stats.publishes_total.add(1);
+    shard.stats.publishers.add(1);
+    let on_air = OnAir { shard, channel: &channel, number: connection.session.number };
+    let ended = pump(shard, &mut connection, &channel).await;
+    drop(on_air);
+    tracing::info!(parent: &connection.session.span, stream = %id, why = ended.unwrap_or("unpublished"), "publish ended");
+    match ended {
+        None => Turn::Again(connection),
+        Some(why) => Turn::Ended(connection, why),
+    }
+}
+
+/// Why a publisher gets no place.
+enum NoPlace {
+    /// There are too many streams.
+    Full,
+    /// Somebody else has it.
+    Taken(Taken),
+}
+
+/// Takes the publisher's place, also where the one before is just leaving: encoders that stop and start have their new connection
+/// here before we have read the end of the old one. Gives the session that is replaced, if one is.
+async fn claim(shard: &Rc<Shard>, id: &Id, number: u64) -> Result<(Rc<Channel>, Option<u64>), NoPlace> {
+    let until = shard.now() + LEAVING_GRACE;
+    let place = Place::default();
+    loop {
+        // Asked for each time: the stream may end with its last publisher, and this one then begins it anew.
+        let channel = shard.own(id).ok_or(NoPlace::Full)?;
+        let seen = channel.waiters.seen();
+        match channel.publish(number, shard.now()) {
+            Ok(replaced) => return Ok((channel, replaced)),
+            Err(_) if shard.now() < until => {
+                first(channel.waiters.changed(seen, &place), sleep_until(shard.clock.instant(until))).await;
+            }
+            Err(taken) => return Err(NoPlace::Taken(taken)),
+        }
+    }
+}
+
+/// Gives the publisher's place up, however the session ends.
+struct OnAir<'a> {
+    shard: &'a Shard,
+    channel: &'a Channel,
+    number: u64,
+}
+
+impl Drop for OnAir<'_> {
+    fn drop(&mut self) {
+        self.shard.stats.publishers.add(-1);
+        self.channel.leave(self.number, self.shard.now());
+    }
+}
+
+/// Socket to log. `None`: the client ended its publish and may ask again.
+async fn pump(shard: &Shard, connection: &mut Connection, channel: &Channel) -> Option<Ended> {
+    let number = connection.session.number;
+    let mut buf = Vec::with_capacity(READ_BYTES);
+    let mut events = Vec::new();
+    // Media may already be there: it came with the request.
+    if let Err(error) = connection.rtmp.accept(shard.now()) {
+        return Some(error.label());
+    }
+    loop {
+        let now = shard.now();
+        let over = drain(&mut connection.rtmp, &mut events);
+        if !channel.read(number, &mut events, now, shard) {
+            return Some("replaced");
+        }
+        if shard.is_draining() {
+            // Said with the first frame after the drain has begun; a publisher that sends nothing hears it at the end.
+            connection.rtmp.request_reconnect(now, GOING_DOWN);
+        }
+        if connection.rtmp.poll_timeout().is_some_and(|at| at <= now)
+            && let Err(error) = connection.rtmp.handle_timeout(now)
+        {
+            return Some(error.label());
+        }
+        connection.session.set_deadline(Some(now + PUBLISHER_IDLE));
+        if let Err(why) = connection.send_output().await {
+            return Some(why);
+        }
+        if over {
+            return None;
+        }
+        if connection.rtmp.is_closing() {
+            return Some("closed");
+        }
+        buf.clear();
+        let (result, back) = connection.socket.reader.recv(buf).await;
+        buf = back;
+        match result {
+            Ok(0) => return Some("peer_closed"),
+            // A publisher that never pauses would not notice the end of its reading side.
+            Ok(_) if connection.session.ending().is_some() => return connection.session.ending(),
+            Ok(count) => shard.stats.bytes_in.add(count as u64),
+            Err(_) => return Some("peer_gone"),
+        }
+        if let Err(error) = connection.rtmp.handle_input(shard.now(), &buf) {
+            tracing::warn!(parent: &connection.session.span, %error, "protocol error");
+            // What came whole before the error is the viewers'.
+            drain(&mut connection.rtmp, &mut events);
+            channel.read(number, &mut events, shard.now(), shard);
+            return Some(error.label());
+        }
+    }
+}
+
+/// Moves the session's media into `events`; true: the publish is over.
+fn drain(rtmp: &mut ServerSession, events: &mut Vec<MediaEvent>) -> bool {
+    while let Some(event) = rtmp.poll_event() {
+        match event {
+            Event::Media(media) => events.push(media),
+            Event::PublishEnded => return true,
+            _ => {}
+        }
+    }
+    false
+}

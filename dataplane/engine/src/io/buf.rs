@@ -1,0 +1,66 @@
+//! What a send lends to the kernel: buffers that own what they point to until the kernel has answered.
+#![allow(unsafe_code)]
+use millstream_hub::viewer::Piece;
+use monoio::buf::{IoBuf, IoVecBuf};
+
+/// One piece of a viewer's send.
+pub(super) struct PieceBuf(pub(super) Piece);
+
+// SAFETY: a piece points into a block or into `Bytes`, both on the heap, immutable, and owned by the piece; moving the piece
+// moves neither.
+unsafe impl IoBuf for PieceBuf {
+    fn read_ptr(&self) -> *const u8 {
+        self.0.as_ptr()
+    }
+
+    fn bytes_init(&self) -> usize {
+        self.0.len()
+    }
+}
+
+/// Pieces that a fresh batch has room for.
+const SHORT_PIECES_MAX: usize = 4;
+
+/// The pieces of one vectored send, with the array that the kernel reads. Reused: see `Batch`.
+pub(crate) struct BatchBuf {
+    pub(super) pieces: Vec<Piece>,
+    iovecs: Vec<libc::iovec>,
+}
+
+impl BatchBuf {
+    pub(super) fn new() -> Self {
+        Self { pieces: Vec::with_capacity(SHORT_PIECES_MAX), iovecs: Vec::with_capacity(SHORT_PIECES_MAX) }
+    }
+
+    /// Whether it holds little memory.
+    pub(super) fn is_short(&self) -> bool {
+        self.pieces.capacity() <= SHORT_PIECES_MAX
+    }
+
+    /// Points the array at the pieces.
+    pub(super) fn aim(&mut self) {
+        self.iovecs.clear();
+        self.iovecs.extend(
+            self.pieces
+                .iter()
+                .map(|piece| libc::iovec { iov_base: piece.as_ptr().cast_mut().cast(), iov_len: piece.len() }),
+        );
+    }
+
+    pub(super) fn clear(&mut self) {
+        self.iovecs.clear();
+        self.pieces.clear();
+    }
+}
+
+// SAFETY: the array is on the heap and unchanged while the kernel has it, because only `aim` and `clear` write to it and both
+// need the batch back; the entries point to what the pieces own (see `PieceBuf`).
+unsafe impl IoVecBuf for BatchBuf {
+    fn read_iovec_ptr(&self) -> *const libc::iovec {
+        self.iovecs.as_ptr()
+    }
+
+    fn read_iovec_len(&self) -> usize {
+        self.iovecs.len()
+    }
+}

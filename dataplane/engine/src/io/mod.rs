@@ -1,0 +1,16 @@
+//! The kernel: which interface the shards use, and sockets over it. The only room that knows monoio's types, and the only one
+//! with `unsafe`, so that the runtime can be replaced. Before it: nothing; after it: [`crate::ingest`] and [`crate::egress`].
+mod ahead;
+mod buf;
+mod listen;
+mod runtime;
+mod socket;
+mod sys;
+mod wake;
+
+pub(crate) use ahead::{Area, Spot};
+pub(crate) use listen::{Listener, bind};
+pub(crate) use runtime::{Driver, choose, run, sleep, sleep_until, spawn};
+pub(crate) use socket::{Closer, LoadPool, Reader, Socket, Writer};
+pub(crate) use sys::{pin_to_core, raise_descriptor_limit, thread_cpu};
+pub(crate) use wake::{Bell, Ringer};

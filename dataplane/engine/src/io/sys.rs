@@ -1,0 +1,117 @@
+//! System calls that neither std nor the runtime offers, each wrapped once.
+#![allow(unsafe_code)]
+use std::io;
+use std::os::fd::RawFd;
+use std::time::Duration;
+
+/// CPU time that the calling thread has used.
+pub(crate) fn thread_cpu() -> Duration {
+    let mut time = libc::timespec { tv_sec: 0, tv_nsec: 0 };
+    // SAFETY: the pointer is to a live timespec; the clock id is valid on Linux.
+    unsafe { libc::clock_gettime(libc::CLOCK_THREAD_CPUTIME_ID, &raw mut time) };
+    Duration::new(time.tv_sec.unsigned_abs(), u32::try_from(time.tv_nsec).unwrap_or(0))
+}
+
+/// Pins the calling thread to a core of those that the process may use; does nothing where there is no such core.
+pub(crate) fn pin_to_core(index: usize) {
+    // SAFETY: cpu_set_t is plain bits, for which zero is valid; both calls get its size and a live pointer.
+    unsafe {
+        let mut allowed: libc::cpu_set_t = std::mem::zeroed();
+        if libc::sched_getaffinity(0, size_of::<libc::cpu_set_t>(), &raw mut allowed) != 0 {
+            return;
+        }
+        let cores: Vec<usize> =
+            (0..libc::CPU_SETSIZE as usize).filter(|&core| libc::CPU_ISSET(core, &allowed)).collect();
+        let Some(&core) = cores.get(index) else { return };
+        let mut one: libc::cpu_set_t = std::mem::zeroed();
+        libc::CPU_SET(core, &mut one);
+        libc::sched_setaffinity(0, size_of::<libc::cpu_set_t>(), &raw const one);
+    }
+}
+
+/// Raises the limit of open descriptors to the most that is allowed, and says what it is now.
+pub(crate) fn raise_descriptor_limit() -> u64 {
+    let mut limit = libc::rlimit { rlim_cur: 0, rlim_max: 0 };
+    // SAFETY: both calls get a live pointer to a plain struct.
+    unsafe {
+        if libc::getrlimit(libc::RLIMIT_NOFILE, &raw mut limit) != 0 {
+            return 0;
+        }
+        let wanted = libc::rlimit { rlim_cur: limit.rlim_max, ..limit };
+        if libc::setrlimit(libc::RLIMIT_NOFILE, &raw const wanted) == 0 {
+            limit.rlim_cur = limit.rlim_max;
+        }
+    }
+    limit.rlim_cur
+}
+
+/// Receives what is there, without waiting: `None` where nothing is, `Some(0)` at the end of the stream.
+pub(crate) fn recv_now(fd: RawFd, buf: &mut [u8]) -> io::Result<Option<usize>> {
+    // SAFETY: pointer and length are of a live buffer.
+    let count = unsafe { libc::recv(fd, buf.as_mut_ptr().cast(), buf.len(), libc::MSG_DONTWAIT) };
+    if count >= 0 {
+        return Ok(Some(count as usize));
+    }
+    match io::Error::last_os_error() {
+        error if matches!(error.kind(), io::ErrorKind::WouldBlock | io::ErrorKind::Interrupted) => Ok(None),
+        error => Err(error),
+    }
+}
+
+/// Sends what fits, without waiting. What does not fit is lost, and so is what a peer that is gone does not get.
+pub(crate) fn send_now(fd: RawFd, bytes: &[u8]) {
+    // SAFETY: pointer and length are of a live buffer.
+    unsafe { libc::send(fd, bytes.as_ptr().cast(), bytes.len(), libc::MSG_DONTWAIT | libc::MSG_NOSIGNAL) };
+}
+
+/// Asks for the cache line of an address. The address need not be valid.
+pub(crate) fn prefetch(address: usize) {
+    #[cfg(target_arch = "x86_64")]
+    // SAFETY: a prefetch is a hint; it reads nothing into the program and does not fault, whatever the address.
+    unsafe {
+        use std::arch::x86_64::{_MM_HINT_T0, _mm_prefetch};
+        _mm_prefetch::<_MM_HINT_T0>(std::ptr::without_provenance(address));
+    }
+    #[cfg(not(target_arch = "x86_64"))]
+    let _ = address;
+}
+
+/// Ends one or both directions: operations that wait on the socket complete.
+pub(crate) fn shutdown(fd: RawFd, how: libc::c_int) {
+    // SAFETY: no memory is passed; a stale descriptor cannot be given, because the caller holds the socket.
+    unsafe { libc::shutdown(fd, how) };
+}
+
+/// A fresh eventfd, non-blocking.
+pub(crate) fn eventfd() -> io::Result<std::os::fd::OwnedFd> {
+    use std::os::fd::FromRawFd;
+    // SAFETY: no memory is passed, and the descriptor that comes back is new and ours alone.
+    unsafe {
+        let fd = libc::eventfd(0, libc::EFD_CLOEXEC | libc::EFD_NONBLOCK);
+        if fd < 0 { Err(io::Error::last_os_error()) } else { Ok(std::os::fd::OwnedFd::from_raw_fd(fd)) }
+    }
+}
+
+/// Sets an integer TCP option.
+pub(crate) fn set_tcp(fd: RawFd, option: libc::c_int, value: libc::c_int) {
+    // SAFETY: the pointer is to a live integer of the given size.
+    unsafe {
+        libc::setsockopt(fd, libc::IPPROTO_TCP, option, (&raw const value).cast(), size_of::<libc::c_int>() as u32);
+    }
+}
+
+/// Reads from a non-blocking descriptor that is no socket.
+pub(crate) fn read_now(fd: std::os::fd::BorrowedFd<'_>, buf: &mut [u8]) -> io::Result<usize> {
+    use std::os::fd::AsRawFd;
+    // SAFETY: pointer and length are of a live buffer.
+    let count = unsafe { libc::read(fd.as_raw_fd(), buf.as_mut_ptr().cast(), buf.len()) };
+    usize::try_from(count).map_err(|_| io::Error::last_os_error())
+}
+
+/// Writes to a non-blocking descriptor that is no socket.
+pub(crate) fn write_now(fd: std::os::fd::BorrowedFd<'_>, buf: &[u8]) -> io::Result<usize> {
+    use std::os::fd::AsRawFd;
+    // SAFETY: pointer and length are of a live buffer.
+    let count = unsafe { libc::write(fd.as_raw_fd(), buf.as_ptr().cast(), buf.len()) };
+    usize::try_from(count).map_err(|_| io::Error::last_os_error())
+}

@@ -1,0 +1,169 @@
+//! `/metrics`: the shards' numbers as OpenMetrics text. No label grows with streams or viewers.
+use std::fmt;
+use std::sync::Arc;
+
+use prometheus_client::collector::Collector;
+use prometheus_client::encoding::{DescriptorEncoder, text};
+use prometheus_client::metrics::MetricType;
+use prometheus_client::registry::{Registry, Unit};
+
+use super::{Counter, Gauge, Histogram, Reasons, ShardStats};
+
+/// The text for these shards.
+pub(crate) fn render(shards: &[Arc<ShardStats>]) -> Result<String, fmt::Error> {
+    let mut registry = Registry::default();
+    registry.register_collector(Box::new(Shards(shards.to_vec())));
+    let mut out = String::new();
+    text::encode(&mut out, &registry)?;
+    Ok(out)
+}
+
+#[derive(Debug)]
+struct Shards(Vec<Arc<ShardStats>>);
+
+type Of<T> = fn(&ShardStats) -> &T;
+
+impl Shards {
+    fn gauge(&self, out: &mut DescriptorEncoder<'_>, name: &str, help: &str, of: Of<Gauge>) -> fmt::Result {
+        let mut metric = out.encode_descriptor(name, help, None, MetricType::Gauge)?;
+        self.each(|shard, stats| metric.encode_family(&[("shard", shard)])?.encode_gauge(&of(stats).get()))
+    }
+
+    fn gauges(
+        &self,
+        out: &mut DescriptorEncoder<'_>,
+        name: &str,
+        help: &str,
+        label: &str,
+        of: &[(&str, Of<Gauge>)],
+    ) -> fmt::Result {
+        let mut metric = out.encode_descriptor(name, help, None, MetricType::Gauge)?;
+        self.each(|shard, stats| {
+            of.iter().try_for_each(|(value, of)| {
+                metric.encode_family(&[("shard", shard), (label, value)])?.encode_gauge(&of(stats).get())
+            })
+        })
+    }
+
+    fn counter(&self, out: &mut DescriptorEncoder<'_>, name: &str, help: &str, of: Of<Counter>) -> fmt::Result {
+        let mut metric = out.encode_descriptor(name, help, None, MetricType::Counter)?;
+        self.each(|shard, stats| {
+            metric
+                .encode_family(&[("shard", shard)])?
+                .encode_counter::<[(&str, &str); 0], _, f64>(&of(stats).get(), None)
+        })
+    }
+
+    fn reasons(&self, out: &mut DescriptorEncoder<'_>, name: &str, help: &str, of: Of<Reasons>) -> fmt::Result {
+        let mut metric = out.encode_descriptor(name, help, None, MetricType::Counter)?;
+        self.each(|shard, stats| {
+            of(stats).get().iter().try_for_each(|(reason, count)| {
+                metric
+                    .encode_family(&[("shard", shard), ("reason", reason)])?
+                    .encode_counter::<[(&str, &str); 0], _, f64>(count, None)
+            })
+        })
+    }
+
+    fn histogram(
+        &self,
+        out: &mut DescriptorEncoder<'_>,
+        (name, unit): (&str, Unit),
+        help: &str,
+        of: Of<Histogram>,
+    ) -> fmt::Result {
+        let mut metric = out.encode_descriptor(name, help, Some(&unit), MetricType::Histogram)?;
+        self.each(|shard, stats| {
+            let (sum, count, buckets) = of(stats).get();
+            metric.encode_family(&[("shard", shard)])?.encode_histogram::<[(&str, &str); 0]>(sum, count, &buckets, None)
+        })
+    }
+
+    fn each(&self, mut show: impl FnMut(&str, &ShardStats) -> fmt::Result) -> fmt::Result {
+        self.0.iter().enumerate().try_for_each(|(index, stats)| show(&index.to_string(), stats))
+    }
+}
+
+impl Collector for Shards {
+    fn encode(&self, mut encoder: DescriptorEncoder<'_>) -> fmt::Result {
+        let out = &mut encoder;
+        self.gauge(out, "millstream_streams", "Streams held, on air or waiting for their publisher.", |s| &s.streams)?;
+        self.gauges(
+            out,
+            "millstream_sessions",
+            "Sessions that publish or play.",
+            "role",
+            &[
+                ("publisher", |s| &s.publishers),
+                ("viewer_flv", |s| &s.viewers_flv),
+                ("viewer_rtmp", |s| &s.viewers_rtmp),
+            ],
+        )?;
+        self.gauges(
+            out,
+            "millstream_viewers",
+            "Viewers by protocol.",
+            "protocol",
+            &[("http-flv", |s| &s.viewers_flv), ("rtmp", |s| &s.viewers_rtmp)],
+        )?;
+        self.gauge(out, "millstream_connections", "Open connections of publishers and viewers.", |s| &s.connections)?;
+        self.gauge(out, "millstream_mirrors", "Streams of other shards that have viewers here.", |s| &s.mirrors)?;
+        self.gauge(out, "millstream_parked_sessions", "Sessions whose verdict is pending.", |s| &s.parked)?;
+        self.gauge(out, "millstream_sends_in_flight", "Sends to viewers that the kernel has not answered.", |s| {
+            &s.sends_in_flight
+        })?;
+        self.gauge(out, "millstream_log_bytes", "Bytes in the logs of streams and mirrors.", |s| &s.log_bytes)?;
+        self.gauge(out, "millstream_log_blocks", "Blocks in the logs of streams and mirrors.", |s| &s.log_blocks)?;
+        self.counter(out, "millstream_accepted_connections", "Connections accepted.", |s| &s.connections_total)?;
+        self.counter(out, "millstream_publishes", "Publish sessions that started.", |s| &s.publishes_total)?;
+        self.counter(out, "millstream_plays", "Play sessions that started.", |s| &s.plays_total)?;
+        self.counter(out, "millstream_handovers", "Publishers handed to the shard that owns their stream.", |s| {
+            &s.handovers_total
+        })?;
+        self.counter(out, "millstream_received_bytes", "Bytes received from publishers.", |s| &s.bytes_in)?;
+        self.counter(out, "millstream_sent_bytes", "Bytes that the kernel took for viewers.", |s| &s.bytes_out)?;
+        self.counter(out, "millstream_video_frames", "Pictures received.", |s| &s.frames_video)?;
+        self.counter(out, "millstream_audio_frames", "Sound packets received.", |s| &s.frames_audio)?;
+        self.counter(out, "millstream_sends", "Sends to viewers.", |s| &s.sends)?;
+        self.counter(out, "millstream_viewer_skips", "Jumps of viewers that fell off the log.", |s| &s.skips)?;
+        self.counter(out, "millstream_mirror_skips", "Jumps of mirrors that fell off the owner's log.", |s| {
+            &s.mirror_jumps
+        })?;
+        self.counter(out, "millstream_mailbox_full", "Messages between shards that found no room.", |s| {
+            &s.mailbox_full
+        })?;
+        self.counter(out, "millstream_session_panics", "Sessions that a defect ended.", |s| &s.panics)?;
+        self.counter(out, "millstream_handshake_mismatches", "RTMP peers whose C2 was not our S1.", |s| {
+            &s.c2_mismatches
+        })?;
+        self.counter(out, "millstream_timestamp_jumps", "Jumps of publishers' timestamps that were smoothed.", |s| {
+            &s.timestamp_jumps
+        })?;
+        self.reasons(out, "millstream_dropped", "Frames and messages dropped, by reason.", |s| &s.dropped)?;
+        self.reasons(out, "millstream_closed", "Sessions closed, by reason.", |s| &s.closed)?;
+        self.reasons(out, "millstream_refused", "Connections and requests refused, by reason.", |s| &s.refused)?;
+        self.histogram(out, ("millstream_flush", Unit::Bytes), "Bytes of a flush.", |s| &s.flush_bytes)?;
+        self.histogram(
+            out,
+            ("millstream_added_delay", Unit::Seconds),
+            "From a frame's last byte in to the completion of the send that carried it, per send.",
+            |s| &s.added_delay,
+        )?;
+        self.histogram(
+            out,
+            ("millstream_first_frame", Unit::Seconds),
+            "From a viewer's request to the completion of the send with its first keyframe.",
+            |s| &s.first_frame,
+        )?;
+        let mut cpu = out.encode_descriptor(
+            "millstream_shard_cpu",
+            "CPU time of the shard's thread.",
+            Some(&Unit::Seconds),
+            MetricType::Counter,
+        )?;
+        self.each(|shard, stats| {
+            cpu.encode_family(&[("shard", shard)])?
+                .encode_counter::<[(&str, &str); 0], _, f64>(&(stats.cpu_micros.get() as f64 / 1e6), None)
+        })
+    }
+}

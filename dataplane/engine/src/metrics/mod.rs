@@ -1,0 +1,58 @@
+//! What each shard counts, and how it is shown. A shard writes only its own numbers; `/metrics` reads all of them.
+mod expose;
+mod numbers;
+
+pub(crate) use expose::render;
+pub(crate) use numbers::{Counter, Gauge, Histogram, Reasons};
+
+/// Numbers of one shard.
+#[derive(Debug, Default)]
+pub(crate) struct ShardStats {
+    pub(crate) streams: Gauge,
+    pub(crate) publishers: Gauge,
+    pub(crate) viewers_flv: Gauge,
+    pub(crate) viewers_rtmp: Gauge,
+    pub(crate) connections: Gauge,
+    pub(crate) mirrors: Gauge,
+    pub(crate) parked: Gauge,
+    pub(crate) sends_in_flight: Gauge,
+    pub(crate) log_bytes: Gauge,
+    pub(crate) log_blocks: Gauge,
+    pub(crate) connections_total: Counter,
+    pub(crate) publishes_total: Counter,
+    pub(crate) plays_total: Counter,
+    pub(crate) handovers_total: Counter,
+    pub(crate) bytes_in: Counter,
+    pub(crate) bytes_out: Counter,
+    pub(crate) frames_video: Counter,
+    pub(crate) frames_audio: Counter,
+    pub(crate) sends: Counter,
+    pub(crate) skips: Counter,
+    pub(crate) mirror_jumps: Counter,
+    pub(crate) mailbox_full: Counter,
+    pub(crate) panics: Counter,
+    pub(crate) c2_mismatches: Counter,
+    pub(crate) timestamp_jumps: Counter,
+    pub(crate) cpu_micros: Counter,
+    /// Frames and messages that did not reach a viewer, by reason.
+    pub(crate) dropped: Reasons,
+    /// Sessions that ended, by reason.
+    pub(crate) closed: Reasons,
+    /// Requests that were refused, by reason.
+    pub(crate) refused: Reasons,
+    pub(crate) flush_bytes: Histogram,
+    pub(crate) added_delay: Histogram,
+    pub(crate) first_frame: Histogram,
+}
+
+impl ShardStats {
+    /// All zero.
+    pub(crate) fn new() -> Self {
+        Self {
+            flush_bytes: Histogram::new(&[1e3, 4e3, 16e3, 64e3, 256e3, 1e6]),
+            added_delay: Histogram::new(&[0.001, 0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1.0]),
+            first_frame: Histogram::new(&[0.001, 0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.5, 1.0, 5.0, 10.0]),
+            ..Self::default()
+        }
+    }
+}

@@ -1,0 +1,338 @@
+//! A stream as one shard has it: the log its viewers read, and either the stream itself (on the shard that owns it) or the
+//! subscription to it. Between [`crate::ingest`] or the mailboxes, which fill it, and [`crate::egress`], which empties it.
+use std::cell::{Cell, RefCell};
+use std::rc::Rc;
+use std::time::Duration;
+
+use millstream_hub::config::StreamConfig;
+use millstream_hub::log::{EndReason, Log, LogLimits};
+use millstream_hub::mirror::{Feed, FeedMessage, apply};
+use millstream_hub::stream::{Pushed, Stream, Taken};
+use millstream_proto::id::Id;
+use millstream_proto::media::{MediaEvent, Track};
+use millstream_proto::time::Time;
+
+use super::Shard;
+use super::mailbox::Mail;
+use super::wait::{First, Nudge, Place, Waiters, first};
+use crate::io::{sleep, sleep_until};
+use crate::metrics::ShardStats;
+
+/// A feed that found its mailbox full is tried again after this long.
+const FEED_RETRY: Duration = Duration::from_millis(20);
+/// The owner answers a subscription within this time, or the viewer is told to come again.
+const SUBSCRIBE_WAIT: Duration = Duration::from_secs(2);
+/// A mirror without viewers is kept this long for the next one.
+const MIRROR_LINGER: Duration = Duration::from_secs(5);
+
+/// A stream on one shard.
+pub(crate) struct Channel {
+    /// Its id.
+    pub(crate) id: Id,
+    /// Its settings.
+    pub(crate) config: StreamConfig,
+    /// What viewers read.
+    pub(crate) log: RefCell<Log>,
+    /// Viewers that wait for more.
+    pub(crate) waiters: Waiters,
+    viewers: Cell<usize>,
+    idle_since: Cell<Time>,
+    side: Side,
+}
+
+enum Side {
+    Owner { inner: Box<RefCell<Owner>>, nudge: Nudge, asleep_until: Cell<Time> },
+    Mirror { subscription: u64, state: Cell<MirrorState> },
+}
+
+struct Owner {
+    stream: Stream,
+    feeds: Vec<Feed>,
+}
+
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum MirrorState {
+    Asked,
+    Live,
+    Unknown,
+}
+
+/// A viewer's place at a channel; counted while it is held.
+pub(crate) struct Seat {
+    pub(crate) channel: Rc<Channel>,
+    shard: Rc<Shard>,
+}
+
+impl Drop for Seat {
+    fn drop(&mut self) {
+        let channel = &self.channel;
+        channel.viewers.set(channel.viewers.get() - 1);
+        channel.idle_since.set(self.shard.now());
+    }
+}
+
+/// Why there is nothing to play.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) enum NotPlayable {
+    /// Nobody publishes it.
+    NotOnAir,
+    /// The owner's shard does not answer in time.
+    Busy,
+}
+
+impl Channel {
+    fn new(shard: &Shard, id: &Id, side: Side) -> Rc<Self> {
+        let config = stream_config(shard, id);
+        let limits = LogLimits {
+            bytes_max: config.log_bytes_max,
+            time_max: config.log_time_max,
+            rtmp_chunk_bytes: shard.config.chunk_size,
+        };
+        Rc::new(Self {
+            id: id.clone(),
+            config,
+            log: RefCell::new(Log::new(limits)),
+            waiters: Waiters::default(),
+            viewers: Cell::new(0),
+            idle_since: Cell::new(shard.now()),
+            side,
+        })
+    }
+
+    /// A channel for a stream that this shard owns; a task tends it until the stream is over.
+    pub(super) fn own(shard: &Rc<Shard>, id: &Id) -> Rc<Self> {
+        let owner = Owner { stream: Stream::new(stream_config(shard, id), shard.now()), feeds: Vec::new() };
+        let side = Side::Owner {
+            inner: Box::new(RefCell::new(owner)),
+            nudge: Nudge::default(),
+            asleep_until: Cell::new(Time::ZERO),
+        };
+        let channel = Self::new(shard, id, side);
+        shard.spawn(tend(Rc::clone(shard), Rc::clone(&channel)));
+        channel
+    }
+
+    /// A channel that mirrors a stream of another shard.
+    pub(super) fn mirror(shard: &Shard, id: &Id, subscription: u64) -> Rc<Self> {
+        Self::new(shard, id, Side::Mirror { subscription, state: Cell::new(MirrorState::Asked) })
+    }
+
+    /// A place for a viewer.
+    pub(super) fn sit(self: Rc<Self>, shard: &Rc<Shard>) -> Seat {
+        self.viewers.set(self.viewers.get() + 1);
+        Seat { channel: self, shard: Rc::clone(shard) }
+    }
+
+    /// Waits until it is known whether there is a stream. At once, where this shard owns it.
+    pub(super) async fn playable(&self, shard: &Shard) -> Result<(), NotPlayable> {
+        let Side::Mirror { state, .. } = &self.side else { return Ok(()) };
+        let deadline = shard.now() + SUBSCRIBE_WAIT;
+        let place = Place::default();
+        loop {
+            let seen = self.waiters.seen();
+            match state.get() {
+                MirrorState::Live => return Ok(()),
+                MirrorState::Unknown => return Err(NotPlayable::NotOnAir),
+                MirrorState::Asked => {}
+            }
+            let wait = self.waiters.changed(seen, &place);
+            if let First::B(()) = first(wait, sleep_until(shard.clock.instant(deadline))).await {
+                return Err(NotPlayable::Busy);
+            }
+        }
+    }
+
+    /// Whether it is over, or was never there.
+    pub(super) fn is_over(&self) -> bool {
+        self.log.borrow().ended().is_some()
+            || matches!(&self.side, Side::Mirror { state, .. } if state.get() == MirrorState::Unknown)
+    }
+
+    /// The subscription of a mirror.
+    pub(super) fn subscription(&self) -> Option<u64> {
+        match &self.side {
+            Side::Mirror { subscription, .. } => Some(*subscription),
+            Side::Owner { .. } => None,
+        }
+    }
+
+    /// The owner does not know the stream.
+    pub(super) fn unknown(&self) {
+        if let Side::Mirror { state, .. } = &self.side {
+            state.set(MirrorState::Unknown);
+        }
+        self.waiters.wake_all();
+    }
+
+    /// The owner has news.
+    pub(super) fn told(&self, message: FeedMessage) {
+        if let Side::Mirror { state, .. } = &self.side {
+            state.set(MirrorState::Live);
+        }
+        apply(&mut self.log.borrow_mut(), message);
+        self.waiters.wake_all();
+    }
+
+    /// Whether a mirror is of no more use: nobody has watched it for a while.
+    pub(super) fn is_idle_mirror(&self, now: Time) -> bool {
+        matches!(self.side, Side::Mirror { .. })
+            && self.viewers.get() == 0
+            && now.since(self.idle_since.get()) > MIRROR_LINGER
+    }
+
+    /// Another shard has viewers for it.
+    pub(super) fn subscribe(&self, from: usize, subscription: u64) {
+        if let Side::Owner { inner, nudge, .. } = &self.side {
+            let feed = Feed::new(from, subscription, &self.log.borrow());
+            let feeds = &mut inner.borrow_mut().feeds;
+            feeds.retain(|old| old.shard != from);
+            feeds.push(feed);
+            nudge.nudge();
+        }
+    }
+
+    /// It has none any more.
+    pub(super) fn unsubscribe(&self, from: usize, subscription: u64) {
+        if let Side::Owner { inner, .. } = &self.side {
+            inner.borrow_mut().feeds.retain(|feed| feed.shard != from || feed.subscription != subscription);
+        }
+    }
+
+    /// Takes the publisher's place; gives the session that is replaced.
+    pub(crate) fn publish(&self, session: u64, now: Time) -> Result<Option<u64>, Taken> {
+        match &self.side {
+            Side::Owner { inner, .. } => inner.borrow_mut().stream.publish(session, now),
+            // Publishers are only ever handed to the owner.
+            Side::Mirror { .. } => Err(Taken { heard_ago: Duration::ZERO }),
+        }
+    }
+
+    /// The publisher's session is over.
+    pub(crate) fn leave(&self, session: u64, now: Time) {
+        if let Side::Owner { inner, nudge, .. } = &self.side {
+            inner.borrow_mut().stream.leave(session, now, &mut self.log.borrow_mut());
+            nudge.nudge();
+            self.waiters.wake_all();
+        }
+    }
+
+    /// Takes what came with one read of the publisher's socket. False: the session has been replaced.
+    pub(crate) fn read(&self, session: u64, events: &mut Vec<MediaEvent>, now: Time, shard: &Shard) -> bool {
+        let Side::Owner { inner, nudge, asleep_until } = &self.side else { return false };
+        let owner = &mut *inner.borrow_mut();
+        if !owner.stream.heard(session, now) {
+            return false;
+        }
+        let flushed = {
+            let log = &mut *self.log.borrow_mut();
+            let (head, rebases) = (log.head(), owner.stream.timeline().rebases());
+            for event in events.drain(..) {
+                count_frame(&shard.stats, &event);
+                if owner.stream.push(event, now, log) == Pushed::BeforeKeyframe {
+                    shard.stats.dropped.add("before_keyframe", 1);
+                }
+            }
+            shard.stats.timestamp_jumps.add(owner.stream.timeline().rebases() - rebases);
+            let flushed = owner.stream.after_read(now, log);
+            count_flush(&shard.stats, log, head);
+            flushed
+        };
+        if flushed {
+            // A mirror without room is tried again with the next flush.
+            self.flushed(owner, shard);
+        }
+        if owner.stream.poll_timeout() < asleep_until.get() {
+            nudge.nudge();
+        }
+        true
+    }
+
+    /// Viewers here and mirrors elsewhere get what is new. True: a mirror has no room, and is to be tried again.
+    fn flushed(&self, owner: &mut Owner, shard: &Shard) -> bool {
+        self.waiters.wake_all();
+        self.feed(owner, shard)
+    }
+
+    /// Mirrors elsewhere get what is new to them.
+    fn feed(&self, owner: &mut Owner, shard: &Shard) -> bool {
+        let log = self.log.borrow();
+        let mut full = false;
+        for feed in &mut owner.feeds {
+            let jumps = feed.jumps();
+            while let Some(message) = feed.next_message(&log) {
+                let before = feed.clone();
+                feed.told(&message);
+                let mail = Mail::Feed { id: self.id.clone(), subscription: feed.subscription, message };
+                if shard.put(feed.shard, mail).is_err() {
+                    *feed = before;
+                    full = true;
+                    break;
+                }
+            }
+            shard.stats.mirror_jumps.add(feed.jumps() - jumps);
+        }
+        full
+    }
+
+    /// The stream is over.
+    pub(super) fn end(&self, reason: EndReason) {
+        self.log.borrow_mut().end(reason);
+        if let Side::Owner { nudge, .. } = &self.side {
+            nudge.nudge();
+        }
+        self.waiters.wake_all();
+    }
+}
+
+fn stream_config(shard: &Shard, id: &Id) -> StreamConfig {
+    let config = shard.config.stream;
+    StreamConfig { flush: shard.config.flush.get(id).copied().unwrap_or(config.flush), ..config }
+}
+
+fn count_frame(stats: &ShardStats, event: &MediaEvent) {
+    if let MediaEvent::Frame(frame) = event {
+        match frame.track {
+            Track::Video => stats.frames_video.add(1),
+            Track::Audio => stats.frames_audio.add(1),
+        }
+    }
+}
+
+fn count_flush(stats: &ShardStats, log: &Log, head_before: u64) {
+    let bytes: usize = (head_before..log.head()).filter_map(|seq| log.get(seq)).map(|entry| entry.block.bytes()).sum();
+    if bytes > 0 {
+        stats.flush_bytes.observe(bytes as f64);
+    }
+}
+
+/// Looks after a stream's clock for as long as it lives: flushes that no read caused, keepalives, the end.
+async fn tend(shard: Rc<Shard>, channel: Rc<Channel>) {
+    let Side::Owner { inner, nudge, asleep_until } = &channel.side else { return };
+    loop {
+        let now = shard.now();
+        let (retry, wake_at) = {
+            let owner = &mut *inner.borrow_mut();
+            let changed = {
+                let log = &mut *channel.log.borrow_mut();
+                let head = log.head();
+                let changed = owner.stream.handle_timeout(now, log);
+                count_flush(&shard.stats, log, head);
+                changed
+            };
+            let retry = if changed { channel.flushed(owner, &shard) } else { channel.feed(owner, &shard) };
+            let log = channel.log.borrow();
+            if log.ended().is_some() && owner.feeds.iter().all(Feed::is_over) {
+                break;
+            }
+            (retry || log.ended().is_some(), owner.stream.poll_timeout())
+        };
+        asleep_until.set(wake_at);
+        if retry {
+            sleep(FEED_RETRY).await;
+        } else {
+            first(nudge.nudged(), sleep_until(shard.clock.instant(wake_at))).await;
+        }
+    }
+    shard.remove(&channel);
+    tracing::info!(stream = %channel.id, shard = shard.index, "stream ended");
+}

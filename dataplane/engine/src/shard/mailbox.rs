@@ -1,0 +1,67 @@
+//! Messages between shards: one bounded ring per pair, one writer and one reader each, and the reader's bell.
+use std::cell::RefCell;
+
+use millstream_hub::mirror::FeedMessage;
+use millstream_policy::Step;
+use millstream_proto::id::Id;
+use rtrb::{Consumer, Producer, RingBuffer};
+
+use crate::ingest::Parcel;
+use crate::io::Ringer;
+
+/// Messages of one pair that may wait.
+const MAILBOX_LEN_MAX: usize = 1024;
+
+/// What one shard tells another, or the outside tells a shard.
+pub(crate) enum Mail {
+    /// A publisher of a stream that the receiver owns, already admitted.
+    Publisher(Box<Parcel>),
+    /// Shard `from` has viewers for a stream that the receiver owns.
+    Subscribe { id: Id, from: usize, subscription: u64 },
+    /// It has none any more.
+    Unsubscribe { id: Id, from: usize, subscription: u64 },
+    /// News of a stream that the receiver mirrors.
+    Feed { id: Id, subscription: u64, message: FeedMessage },
+    /// There is no such stream.
+    Unknown { id: Id, subscription: u64 },
+    /// A pending policy step has decided.
+    Answer { ticket: u64, step: Step },
+    /// Begin to drain.
+    Shutdown,
+}
+
+// By hand: what a parcel holds is nobody's to read.
+impl std::fmt::Debug for Mail {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(match self {
+            Self::Publisher(_) => "Publisher",
+            Self::Subscribe { .. } => "Subscribe",
+            Self::Unsubscribe { .. } => "Unsubscribe",
+            Self::Feed { .. } => "Feed",
+            Self::Unknown { .. } => "Unknown",
+            Self::Answer { .. } => "Answer",
+            Self::Shutdown => "Shutdown",
+        })
+    }
+}
+
+/// The sending end to one other shard.
+pub(crate) struct Outbox {
+    ring: RefCell<Producer<Mail>>,
+    ringer: Ringer,
+}
+
+impl Outbox {
+    /// Puts a message, or gives it back where there is no room.
+    pub(crate) fn put(&self, mail: Mail) -> Result<(), Mail> {
+        let put = self.ring.borrow_mut().push(mail).map_err(|rtrb::PushError::Full(mail)| mail);
+        self.ringer.ring();
+        put
+    }
+}
+
+/// A mailbox from one writer to the shard that `ringer` wakes.
+pub(crate) fn mailbox(ringer: &Ringer) -> (Outbox, Consumer<Mail>) {
+    let (producer, consumer) = RingBuffer::new(MAILBOX_LEN_MAX);
+    (Outbox { ring: RefCell::new(producer), ringer: ringer.clone() }, consumer)
+}

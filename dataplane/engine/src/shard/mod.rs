@@ -1,0 +1,477 @@
+//! A shard: one pinned thread with its own runtime, sockets, streams, viewers and numbers. Nothing in here is shared with another
+//! shard but what travels by [`mailbox`].
+pub(crate) mod channel;
+pub(crate) mod mailbox;
+pub(crate) mod session;
+pub(crate) mod wait;
+
+use std::cell::{Cell, RefCell};
+use std::collections::HashMap;
+use std::future::{Future, poll_fn};
+use std::io::ErrorKind;
+use std::net::{SocketAddr, TcpListener};
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::pin::{Pin, pin};
+use std::rc::Rc;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::mpsc::Receiver;
+use std::task::{Context, Poll};
+use std::time::Duration;
+
+use millstream_hub::log::EndReason;
+use millstream_hub::registry;
+use millstream_hub::viewer::{OVERDUE_LOOK_EVERY, Piece};
+use millstream_policy::Chain;
+use millstream_proto::id::Id;
+use millstream_proto::time::Time;
+use rtrb::Consumer;
+
+use self::channel::{Channel, NotPlayable, Seat};
+use self::mailbox::{Mail, Outbox};
+use self::session::{Arrival, Session, Sessions};
+use self::wait::{First, Place, Waiters, first};
+use crate::clock::Clock;
+use crate::config::{Config, Limits};
+use crate::door::Door;
+use crate::io::{Bell, Driver, Listener, LoadPool, Socket, sleep};
+use crate::metrics::ShardStats;
+use crate::{egress, ingest, io};
+
+/// Bytes of a shard's scratch buffer: what is read from peers that send little is parsed from here, so that they hold no buffer.
+const SCRATCH_BYTES: usize = 64 << 10;
+/// Connections accepted before others have their turn.
+const ACCEPTS_PER_TURN: usize = 64;
+/// After an accept that failed (no descriptors left, mostly) the next one waits: the loop neither dies nor spins.
+const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
+/// Time for goodbyes once the drain is over.
+const GOODBYE: Duration = Duration::from_millis(500);
+
+/// What the control port takes.
+const CONTROL_LIMITS: Limits = Limits { connections: 64, per_address: 64, handshakes: 64, streams: 0 };
+
+/// What a shard is made of, before its thread runs.
+pub(crate) struct Parts {
+    pub(crate) index: usize,
+    pub(crate) config: Arc<Config>,
+    pub(crate) clock: Clock,
+    pub(crate) driver: Driver,
+    pub(crate) chain: Chain,
+    pub(crate) stats: Vec<Arc<ShardStats>>,
+    pub(crate) rtmp: TcpListener,
+    pub(crate) http: TcpListener,
+    /// Only one shard has it.
+    pub(crate) control: Option<TcpListener>,
+    pub(crate) bell: Bell,
+    pub(crate) outboxes: Vec<Option<Outbox>>,
+    pub(crate) inboxes: Vec<Consumer<Mail>>,
+    pub(crate) outside: Receiver<Mail>,
+    /// Shards that have not drained.
+    pub(crate) undrained: Arc<AtomicUsize>,
+}
+
+/// What a listening port is for.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) enum Port {
+    Rtmp,
+    Http,
+    Control,
+}
+
+/// A running shard, as its tasks see it.
+pub(crate) struct Shard {
+    pub(crate) index: usize,
+    pub(crate) config: Arc<Config>,
+    pub(crate) clock: Clock,
+    pub(crate) door: Door,
+    pub(crate) stats: Arc<ShardStats>,
+    pub(crate) all_stats: Vec<Arc<ShardStats>>,
+    pub(crate) sessions: Rc<Sessions>,
+    /// Those of the control port, apart: a crowd of viewers is when operators look at the metrics.
+    control: Rc<Sessions>,
+    pub(crate) loads: LoadPool,
+    /// For gathering a send; empty between uses.
+    pub(crate) pieces: RefCell<Vec<Piece>>,
+    /// For reading; see [`SCRATCH_BYTES`].
+    pub(crate) scratch: RefCell<Box<[u8]>>,
+    channels: RefCell<HashMap<Id, Rc<Channel>>>,
+    outboxes: Vec<Option<Outbox>>,
+    last_number: Cell<u64>,
+    draining: Cell<bool>,
+    drain: Waiters,
+}
+
+/// Runs a shard on the calling thread, to the end of its drain.
+pub(crate) fn run(parts: Parts) -> std::io::Result<()> {
+    io::pin_to_core(parts.index);
+    let driver = parts.driver;
+    io::run(driver, main(parts))?
+}
+
+async fn main(parts: Parts) -> std::io::Result<()> {
+    let Parts { index, config, clock, driver, chain, stats: all_stats, bell, outboxes, mut inboxes, outside, .. } =
+        parts;
+    let Some(stats) = all_stats.get(index).map(Arc::clone) else { return Err(ErrorKind::InvalidInput.into()) };
+    let undrained = parts.undrained;
+    let shard = Rc::new(Shard {
+        index,
+        sessions: Sessions::new(config.limits, all_stats.clone(), index),
+        control: Sessions::new(CONTROL_LIMITS, vec![Arc::new(ShardStats::new())], 0),
+        config,
+        clock,
+        door: Door::new(chain, index),
+        stats,
+        all_stats,
+        loads: LoadPool::default(),
+        pieces: RefCell::default(),
+        scratch: RefCell::new(vec![0; SCRATCH_BYTES].into_boxed_slice()),
+        channels: RefCell::default(),
+        outboxes,
+        last_number: Cell::new(0),
+        draining: Cell::new(false),
+        drain: Waiters::default(),
+    });
+    let listeners = [(Port::Rtmp, Some(parts.rtmp)), (Port::Http, Some(parts.http)), (Port::Control, parts.control)];
+    for (port, listener) in listeners {
+        if let Some(listener) = listener {
+            shard.spawn(accept(Rc::clone(&shard), port, Listener::new(listener, driver)?));
+        }
+    }
+    let listening = {
+        let shard = Rc::clone(&shard);
+        bell.listen(move || {
+            while let Ok(mail) = outside.try_recv() {
+                shard.receive(mail);
+            }
+            for inbox in &mut inboxes {
+                while let Ok(mail) = inbox.pop() {
+                    shard.receive(mail);
+                }
+            }
+        })
+    };
+    match first(listening, live(&shard, &undrained)).await {
+        First::A(result) => result,
+        First::B(()) => Ok(()),
+    }
+}
+
+/// The shard's slow clock, until all shards are drained: one that ended sooner would leave its share of `/healthz` unanswered.
+async fn live(shard: &Rc<Shard>, undrained: &AtomicUsize) {
+    let (mut drained_by, mut drained) = (None, false);
+    let place = Place::default();
+    loop {
+        let look_every = OVERDUE_LOOK_EVERY / if drained_by.is_some() { 10 } else { 2 };
+        first(sleep(look_every), shard.drain.changed(u64::from(shard.draining.get()), &place)).await;
+        let now = shard.now();
+        shard.sweep(now);
+        if !shard.draining.get() {
+            continue;
+        }
+        let deadline = *drained_by.get_or_insert(now + shard.config.drain);
+        if now >= deadline {
+            shard.end_all(now);
+        }
+        if !drained && shard.sessions.len() == 0 {
+            drained = true;
+            undrained.fetch_sub(1, Ordering::SeqCst);
+        }
+        if undrained.load(Ordering::SeqCst) == 0 || now >= deadline + GOODBYE {
+            return;
+        }
+    }
+}
+
+async fn accept(shard: Rc<Shard>, port: Port, listener: Listener) {
+    let place = Place::default();
+    let mut failing = false;
+    loop {
+        // Only the RTMP port closes at once: the others go on to say that the server is draining.
+        let ready = match port {
+            Port::Rtmp => match first(listener.ready(), shard.drain.changed(0, &place)).await {
+                First::A(ready) => ready,
+                First::B(()) => return,
+            },
+            Port::Http | Port::Control => listener.ready().await,
+        };
+        let accepted = ready.and_then(|()| {
+            for _ in 0..ACCEPTS_PER_TURN {
+                let Some((socket, peer)) = listener.accept()? else { break };
+                shard.admit(port, socket, peer);
+            }
+            Ok(())
+        });
+        match accepted {
+            Ok(()) => failing = false,
+            // It was gone before it was taken.
+            Err(error) if matches!(error.kind(), ErrorKind::ConnectionAborted | ErrorKind::ConnectionReset) => {}
+            Err(error) => {
+                shard.stats.refused.add("accept", 1);
+                // Said once until it works again.
+                if !std::mem::replace(&mut failing, true) {
+                    tracing::warn!(%error, ?port, shard = shard.index, "cannot accept connections; trying again");
+                }
+                sleep(ACCEPT_PAUSE).await;
+            }
+        }
+    }
+}
+
+impl Shard {
+    /// The time.
+    pub(crate) fn now(&self) -> Time {
+        self.clock.now()
+    }
+
+    /// How many shards there are.
+    pub(crate) fn shards(&self) -> usize {
+        self.all_stats.len()
+    }
+
+    /// Whether nothing new is taken.
+    pub(crate) fn is_draining(&self) -> bool {
+        self.draining.get()
+    }
+
+    /// A number that no other session or subscription of the process has.
+    pub(crate) fn number(&self) -> u64 {
+        let number = self.last_number.get() + 1;
+        self.last_number.set(number);
+        number * self.shards() as u64 + self.index as u64
+    }
+
+    /// Starts a task of this shard. A panic in it ends it alone, and is counted.
+    pub(crate) fn spawn(self: &Rc<Self>, task: impl Future<Output = ()> + 'static) {
+        let shard = Rc::clone(self);
+        // Pinned inside the runtime's task, so that all of it is one run of memory.
+        io::spawn(async move {
+            let mut task = pin!(task);
+            poll_fn(|cx| shard.poll_guarded(task.as_mut(), cx)).await;
+        });
+    }
+
+    fn poll_guarded(&self, task: Pin<&mut impl Future<Output = ()>>, cx: &mut Context<'_>) -> Poll<()> {
+        // State that a panic leaves half-changed belongs to the session that ends with it; borrows are released by unwinding.
+        catch_unwind(AssertUnwindSafe(|| task.poll(cx))).unwrap_or_else(|_| {
+            self.stats.panics.add(1);
+            tracing::error!(shard = self.index, "a defect ended a session; please report the message above");
+            Poll::Ready(())
+        })
+    }
+
+    fn admit(self: &Rc<Self>, port: Port, socket: Socket, peer: SocketAddr) {
+        self.stats.connections_total.add(1);
+        let number = self.number();
+        // Port names are those of the startup lines.
+        let protocol = match port {
+            Port::Rtmp => "rtmp",
+            Port::Http => "http",
+            Port::Control => "control",
+        };
+        let proxied = port == Port::Rtmp && self.config.proxy_protocol_from.iter().any(|net| net.contains(peer.ip()));
+        let (arrival, span) = if proxied {
+            let no_peer = tracing::field::Empty;
+            let shard = self.index;
+            (
+                Arrival::Proxied,
+                tracing::info_span!("session", session = number, peer = no_peer, shard, protocol, proxy = %peer),
+            )
+        } else {
+            let span = tracing::info_span!("session", session = number, %peer, shard = self.index, protocol);
+            (Arrival::Direct, span)
+        };
+        let sessions = if port == Port::Control { &self.control } else { &self.sessions };
+        match sessions.admit(number, peer, socket.reader.closer(), span, arrival) {
+            Ok(session) => {
+                socket.tune(self.config.stream.stall_close);
+                let shard = Rc::clone(self);
+                match port {
+                    Port::Rtmp => self.spawn(ingest::serve(shard, session, socket, arrival)),
+                    Port::Http | Port::Control => self.spawn(egress::http::serve(shard, session, socket, port)),
+                }
+            }
+            Err(limit) => {
+                self.stats.refused.add(limit, 1);
+                if port != Port::Rtmp {
+                    egress::http::turn_away(self, &socket);
+                }
+            }
+        }
+    }
+
+    /// Registers a session that came from another shard.
+    pub(crate) fn readmit(&self, number: u64, peer: SocketAddr, socket: &Socket) -> Result<Rc<Session>, &'static str> {
+        let span = tracing::info_span!("session", session = number, %peer, shard = self.index, protocol = "rtmp");
+        self.sessions.admit(number, peer, socket.reader.closer(), span, Arrival::HandedOver)
+    }
+
+    /// The shard that owns a stream.
+    pub(crate) fn owner(&self, id: &Id) -> usize {
+        registry::owner(id, self.shards())
+    }
+
+    /// Sends to another shard; counted where it has no room.
+    pub(crate) fn put(&self, to: usize, mail: Mail) -> Result<(), Mail> {
+        let put = match self.outboxes.get(to) {
+            Some(Some(outbox)) => outbox.put(mail),
+            _ => Err(mail),
+        };
+        if put.is_err() {
+            self.stats.mailbox_full.add(1);
+        }
+        put
+    }
+
+    fn receive(self: &Rc<Self>, mail: Mail) {
+        match mail {
+            Mail::Publisher(parcel) => self.spawn(ingest::resume(Rc::clone(self), parcel)),
+            Mail::Subscribe { id, from, subscription } => match self.live(&id) {
+                Some(channel) => channel.subscribe(from, subscription),
+                // The asker gives up by itself if this finds no room.
+                None => drop(self.put(from, Mail::Unknown { id, subscription })),
+            },
+            Mail::Unsubscribe { id, from, subscription } => {
+                if let Some(channel) = self.live(&id) {
+                    channel.unsubscribe(from, subscription);
+                }
+            }
+            Mail::Feed { id, subscription, message } => match self.mirrored(&id, subscription) {
+                Some(channel) => {
+                    channel.told(message);
+                    if channel.is_over() {
+                        self.remove(&channel);
+                    }
+                }
+                // Sent before the owner heard that nobody watches any more.
+                None => self.unsubscribe(id, subscription),
+            },
+            Mail::Unknown { id, subscription } => {
+                if let Some(channel) = self.mirrored(&id, subscription) {
+                    channel.unknown();
+                    self.remove(&channel);
+                }
+            }
+            Mail::Answer { ticket, step } => self.door.answer(ticket, step),
+            // Said more than once by impatient operators: the drain counts one change.
+            Mail::Shutdown => {
+                if !self.draining.replace(true) {
+                    self.sessions
+                        .all()
+                        .iter()
+                        .filter(|session| session.is_idle())
+                        .for_each(|session| session.end("shutdown"));
+                    self.drain.wake_all();
+                }
+            }
+        }
+    }
+
+    fn unsubscribe(&self, id: Id, subscription: u64) {
+        // Without room it is said again when the next feed message comes.
+        drop(self.put(self.owner(&id), Mail::Unsubscribe { id, from: self.index, subscription }));
+    }
+
+    fn live(&self, id: &Id) -> Option<Rc<Channel>> {
+        self.channels.borrow().get(id).filter(|channel| !channel.is_over()).cloned()
+    }
+
+    /// Whether it holds this stream, on air or waiting for its publisher.
+    pub(crate) fn holds(&self, id: &Id) -> bool {
+        self.live(id).is_some()
+    }
+
+    fn mirrored(&self, id: &Id, subscription: u64) -> Option<Rc<Channel>> {
+        let channels = self.channels.borrow();
+        channels.get(id).filter(|channel| channel.subscription() == Some(subscription)).cloned()
+    }
+
+    /// Forgets a channel; viewers that still hold it read on to its end.
+    pub(crate) fn remove(&self, channel: &Rc<Channel>) {
+        let mut channels = self.channels.borrow_mut();
+        if channels.get(&channel.id).is_some_and(|held| Rc::ptr_eq(held, channel)) {
+            channels.remove(&channel.id);
+        }
+    }
+
+    /// The channel for a publisher of a stream that this shard owns; `None` where there are too many streams.
+    pub(crate) fn own(self: &Rc<Self>, id: &Id) -> Option<Rc<Channel>> {
+        if let Some(channel) = self.live(id) {
+            return Some(channel);
+        }
+        if self.channels.borrow().len() >= self.config.limits.streams {
+            return None;
+        }
+        let channel = Channel::own(self, id);
+        self.channels.borrow_mut().insert(id.clone(), Rc::clone(&channel));
+        Some(channel)
+    }
+
+    /// A seat at a stream that is on air, wherever it is owned.
+    pub(crate) async fn tune_in(self: &Rc<Self>, id: &Id) -> Result<Seat, NotPlayable> {
+        let channel = match self.live(id) {
+            Some(channel) => channel,
+            None if self.owner(id) == self.index => return Err(NotPlayable::NotOnAir),
+            None => {
+                if self.channels.borrow().len() >= self.config.limits.streams {
+                    return Err(NotPlayable::Busy);
+                }
+                let subscription = self.number();
+                let channel = Channel::mirror(self, id, subscription);
+                let mail = Mail::Subscribe { id: id.clone(), from: self.index, subscription };
+                self.put(self.owner(id), mail).map_err(|_| NotPlayable::Busy)?;
+                self.channels.borrow_mut().insert(id.clone(), Rc::clone(&channel));
+                channel
+            }
+        };
+        let seat = Rc::clone(&channel).sit(self);
+        let playable = channel.playable(self).await;
+        if playable == Err(NotPlayable::Busy) {
+            self.remove(&channel);
+        }
+        playable.map(|()| seat)
+    }
+
+    fn sweep(&self, now: Time) {
+        self.sessions.sweep(now);
+        self.control.sweep(now);
+        self.door.expire(now);
+        let (mut mirrors, mut bytes, mut blocks, mut idle) = (0, 0, 0, Vec::new());
+        for channel in self.channels.borrow().values() {
+            let log = channel.log.borrow();
+            bytes += log.bytes();
+            blocks += log.head() - log.first();
+            mirrors += i64::from(channel.subscription().is_some());
+            if channel.is_idle_mirror(now) {
+                idle.push(Rc::clone(channel));
+            }
+        }
+        for channel in idle {
+            self.remove(&channel);
+            if let Some(subscription) = channel.subscription() {
+                self.unsubscribe(channel.id.clone(), subscription);
+            }
+        }
+        let stats = &self.stats;
+        stats.mirrors.set(mirrors);
+        stats.streams.set(self.channels.borrow().len() as i64 - mirrors);
+        stats.log_bytes.set(bytes as i64);
+        stats.log_blocks.set(blocks as i64);
+        stats.parked.set(self.door.parked() as i64);
+        stats.cpu_micros.set(u64::try_from(io::thread_cpu().as_micros()).unwrap_or(u64::MAX));
+    }
+
+    /// Ends what is still there when the drain is over, each with a goodbye.
+    fn end_all(&self, now: Time) {
+        self.door.close(now);
+        let channels: Vec<_> = self.channels.borrow().values().cloned().collect();
+        for channel in channels {
+            channel.end(EndReason::Shutdown);
+        }
+        for session in self.sessions.all() {
+            // Viewers end with their log, once they have all of it.
+            if session.ending().is_none() && !session.was_watching() {
+                session.end_politely("shutdown");
+            }
+        }
+    }
+}

@@ -1,0 +1,366 @@
+//! The sessions of a shard: who is connected, until when they must have done something, and how they are ended from outside
+//! their own task. One slow sweep replaces a timer per session.
+use std::cell::{Cell, RefCell};
+use std::collections::{BTreeSet, HashMap};
+use std::net::{IpAddr, Ipv6Addr, SocketAddr};
+use std::rc::{Rc, Weak};
+use std::sync::Arc;
+
+use millstream_hub::viewer::{CloseReason, Viewer};
+use millstream_policy::Action;
+use millstream_proto::time::Time;
+use tracing::Span;
+
+use super::channel::Channel;
+use super::wait::Nudge;
+use crate::config::Limits;
+use crate::io::Closer;
+use crate::metrics::ShardStats;
+
+/// What a viewer's overdue rules look at.
+type Watched = (Rc<Channel>, Rc<RefCell<Viewer>>);
+
+/// One connection.
+pub(crate) struct Session {
+    /// Its number, unique in the process.
+    pub(crate) number: u64,
+    /// Its span: what is logged of it is logged in there.
+    pub(crate) span: Span,
+    /// Wakes its viewer task.
+    pub(crate) nudge: Nudge,
+    peer: Cell<SocketAddr>,
+    /// Whether it counts for that address: not before a proxy has named it.
+    counted: Cell<bool>,
+    closer: Closer,
+    deadline: Cell<Option<Time>>,
+    ending: Cell<Option<&'static str>>,
+    new: Cell<bool>,
+    idle: Cell<bool>,
+    watching: RefCell<Option<Watched>>,
+    home: Weak<Sessions>,
+}
+
+impl Session {
+    /// Its address; the proxy's until that has named the client.
+    pub(crate) fn peer(&self) -> SocketAddr {
+        self.peer.get()
+    }
+
+    /// A proxy has named the address behind it, which counts from here on; an error is the limit that this would pass.
+    pub(crate) fn comes_from(&self, peer: SocketAddr) -> Result<(), &'static str> {
+        self.span.record("peer", tracing::field::display(peer));
+        self.peer.set(peer);
+        if let Some(home) = self.home.upgrade()
+            && !self.counted.get()
+        {
+            home.count(peer.ip())?;
+            self.counted.set(true);
+        }
+        Ok(())
+    }
+
+    /// It must have moved this deadline by then, or is ended.
+    pub(crate) fn set_deadline(&self, deadline: Option<Time>) {
+        self.deadline.set(deadline);
+    }
+
+    /// It has asked for something: it no longer counts against the limit of those that have not.
+    pub(crate) fn asked(&self) {
+        if self.new.replace(false)
+            && let Some(home) = self.home.upgrade()
+        {
+            home.new.borrow_mut().remove(&self.number);
+        }
+    }
+
+    /// Whether it has yet to ask for something.
+    pub(crate) fn is_new(&self) -> bool {
+        self.new.get()
+    }
+
+    /// It waits for a request, or has one.
+    pub(crate) fn set_idle(&self, idle: bool) {
+        if self.idle.replace(idle) != idle
+            && let Some(home) = self.home.upgrade()
+        {
+            let mut all = home.idle.borrow_mut();
+            if idle {
+                all.insert(self.number)
+            } else {
+                all.remove(&self.number)
+            };
+        }
+    }
+
+    /// Whether it has nothing to do, and loses nothing when it ends.
+    pub(crate) fn is_idle(&self) -> bool {
+        self.idle.get()
+    }
+
+    /// Whether it plays or played.
+    pub(crate) fn was_watching(&self) -> bool {
+        self.watching.borrow().is_some()
+    }
+
+    /// Why it is being ended, if it is.
+    pub(crate) fn ending(&self) -> Option<&'static str> {
+        self.ending.get()
+    }
+
+    /// Ends it: its task finds the connection closed, and this reason.
+    pub(crate) fn end(&self, why: &'static str) {
+        if self.ending.get().is_none() {
+            self.ending.set(Some(why));
+        }
+        self.closer.close();
+        self.nudge.nudge();
+    }
+
+    /// Ends it, but lets it say goodbye: reading ends, writing goes on.
+    pub(crate) fn end_politely(&self, why: &'static str) {
+        if self.ending.get().is_none() {
+            self.ending.set(Some(why));
+        }
+        self.closer.close_read();
+        self.nudge.nudge();
+    }
+
+    /// It plays: the sweep looks after its viewer from here on.
+    pub(crate) fn watch(&self, channel: &Rc<Channel>, viewer: &Rc<RefCell<Viewer>>) {
+        *self.watching.borrow_mut() = Some((Rc::clone(channel), Rc::clone(viewer)));
+    }
+}
+
+impl Drop for Session {
+    fn drop(&mut self) {
+        self.asked();
+        self.set_idle(false);
+        if let Some(home) = self.home.upgrade() {
+            home.forget(self);
+        }
+    }
+}
+
+/// What connections are counted by: an IPv4 address, also where it comes to an IPv6 socket, or the /64 that an IPv6 host can
+/// choose addresses from.
+fn counted(address: IpAddr) -> IpAddr {
+    match address.to_canonical() {
+        IpAddr::V6(address) => IpAddr::V6(Ipv6Addr::from_bits(address.to_bits() >> 64 << 64)),
+        v4 @ IpAddr::V4(_) => v4,
+    }
+}
+
+/// Ends a session whose task ends without having said so: a defect. Its other task is not to go on alone.
+pub(crate) struct EndsWith<'a>(pub(crate) &'a Session);
+
+impl Drop for EndsWith<'_> {
+    fn drop(&mut self) {
+        self.0.end("defect");
+    }
+}
+
+/// Why a connection is turned away.
+const CONNECTIONS: &str = "connections";
+const PER_ADDRESS: &str = "per_address";
+
+/// How a connection came here.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) enum Arrival {
+    /// From its peer. It has yet to ask for something.
+    Direct,
+    /// Through a proxy that has yet to name the peer; counts for no address until then.
+    Proxied,
+    /// From another shard, where it has asked and holds its descriptor already.
+    HandedOver,
+}
+
+/// All sessions of a shard, and its share of the limits.
+pub(crate) struct Sessions {
+    list: RefCell<HashMap<u64, Weak<Session>>>,
+    addresses: RefCell<HashMap<IpAddr, usize>>,
+    /// Those that have yet to ask for something, the oldest first.
+    new: RefCell<BTreeSet<u64>>,
+    /// Those that have nothing to do, the oldest first.
+    idle: RefCell<BTreeSet<u64>>,
+    limits: Limits,
+    /// Numbers of all shards, which tell how many connections the process has; this shard's are at `index`.
+    stats: Vec<Arc<ShardStats>>,
+    index: usize,
+}
+
+impl Sessions {
+    /// The sessions of one of the shards that `stats` are of. Connections are counted exactly, for they are descriptors. For
+    /// the rest, the kernel spreads connections evenly, but not exactly: each shard gets a quarter more than its share.
+    pub(crate) fn new(limits: Limits, stats: Vec<Arc<ShardStats>>, index: usize) -> Rc<Self> {
+        let shards = stats.len();
+        let share = |limit: usize| if shards < 2 { limit } else { (limit + limit / 4).div_ceil(shards).max(1) };
+        let limits = Limits { per_address: share(limits.per_address), handshakes: share(limits.handshakes), ..limits };
+        Rc::new(Self {
+            list: RefCell::default(),
+            addresses: RefCell::default(),
+            new: RefCell::default(),
+            idle: RefCell::default(),
+            limits,
+            stats,
+            index,
+        })
+    }
+
+    /// A new connection, or the limit that it would pass.
+    pub(crate) fn admit(
+        self: &Rc<Self>,
+        number: u64,
+        peer: SocketAddr,
+        closer: Closer,
+        span: Span,
+        arrival: Arrival,
+    ) -> Result<Rc<Session>, &'static str> {
+        if arrival != Arrival::HandedOver {
+            if self.open() >= self.places(Action::Publish) {
+                self.end_idle();
+            }
+            if self.open() >= self.limits.connections {
+                return Err(CONNECTIONS);
+            }
+        }
+        let counted = arrival != Arrival::Proxied;
+        if counted {
+            self.count(peer.ip())?;
+        }
+        let new = arrival != Arrival::HandedOver;
+        let session = Rc::new(Session {
+            number,
+            peer: Cell::new(peer),
+            counted: Cell::new(counted),
+            span,
+            nudge: Nudge::default(),
+            closer,
+            deadline: Cell::new(None),
+            ending: Cell::new(None),
+            new: Cell::new(new),
+            idle: Cell::new(false),
+            watching: RefCell::new(None),
+            home: Rc::downgrade(self),
+        });
+        self.list.borrow_mut().insert(number, Rc::downgrade(&session));
+        self.tell();
+        if new {
+            self.new.borrow_mut().insert(number);
+        }
+        self.make_room();
+        Ok(session)
+    }
+
+    /// Whether a connection that is here may begin this. When connections run out, new publishers are refused first, in the
+    /// last tenth, then new viewers, in the last twentieth, then connections. Who is on air goes on.
+    pub(crate) fn has_room(&self, action: Action) -> bool {
+        self.open() <= self.places(action)
+    }
+
+    fn places(&self, action: Action) -> usize {
+        let most = self.limits.connections;
+        match action {
+            Action::Publish => most - most / 10,
+            Action::Play => most - most / 20,
+        }
+    }
+
+    /// Connections of the process.
+    fn open(&self) -> usize {
+        self.stats.iter().map(|stats| usize::try_from(stats.connections.get()).unwrap_or(0)).sum()
+    }
+
+    /// Tells the other shards how many there are here.
+    fn tell(&self) {
+        if let Some(stats) = self.stats.get(self.index) {
+            stats.connections.set(self.len() as i64);
+        }
+    }
+
+    /// One more connection of that address, or the limit that it would pass.
+    fn count(&self, address: IpAddr) -> Result<(), &'static str> {
+        let mut addresses = self.addresses.borrow_mut();
+        let of_address = addresses.entry(counted(address)).or_default();
+        if *of_address >= self.limits.per_address {
+            return Err(PER_ADDRESS);
+        }
+        *of_address += 1;
+        Ok(())
+    }
+
+    /// Before anybody is refused, a connection that has nothing to do gives way.
+    fn end_idle(&self) {
+        let oldest = self.idle.borrow_mut().pop_first();
+        if let Some(session) = oldest.and_then(|number| self.get(number)) {
+            session.end("gave_way");
+        }
+    }
+
+    /// With too many that have not asked for anything, the oldest goes: who connects and says nothing cannot keep others out.
+    fn make_room(&self) {
+        let oldest = {
+            let mut new = self.new.borrow_mut();
+            if new.len() <= self.limits.handshakes {
+                return;
+            }
+            new.pop_first()
+        };
+        if let Some(session) = oldest.and_then(|number| self.get(number)) {
+            session.end("handshakes");
+        }
+    }
+
+    fn forget(&self, session: &Session) {
+        self.list.borrow_mut().remove(&session.number);
+        self.tell();
+        if !session.counted.get() {
+            return;
+        }
+        let mut addresses = self.addresses.borrow_mut();
+        let address = counted(session.peer().ip());
+        if let Some(count) = addresses.get_mut(&address) {
+            *count -= 1;
+            if *count == 0 {
+                addresses.remove(&address);
+            }
+        }
+    }
+
+    /// How many there are.
+    pub(crate) fn len(&self) -> usize {
+        self.list.borrow().len()
+    }
+
+    /// The session of that number.
+    pub(crate) fn get(&self, number: u64) -> Option<Rc<Session>> {
+        self.list.borrow().get(&number).and_then(Weak::upgrade)
+    }
+
+    /// Ends those that have missed their deadline, and viewers that have waited or stalled too long.
+    pub(crate) fn sweep(&self, now: Time) {
+        for session in self.all() {
+            // Also of one that is being ended: its goodbye has a deadline too.
+            if session.deadline.get().is_some_and(|deadline| deadline <= now) {
+                session.end("timeout");
+            }
+            if session.ending().is_some() {
+                continue;
+            }
+            let overdue = session.watching.borrow().as_ref().and_then(|(channel, viewer)| {
+                // A viewer that is being worked on is not overdue.
+                viewer.try_borrow().ok().and_then(|viewer| viewer.overdue(&channel.config, now))
+            });
+            match overdue {
+                // Nothing is under way: it finds out by itself, and can say goodbye.
+                Some(CloseReason::NoStart) => session.nudge.nudge(),
+                Some(why) => session.end(why.label()),
+                None => {}
+            }
+        }
+    }
+
+    /// Every session there is now.
+    pub(crate) fn all(&self) -> Vec<Rc<Session>> {
+        self.list.borrow().values().filter_map(Weak::upgrade).collect()
+    }
+}

@@ -1,0 +1,143 @@
+//! How tasks of one shard wait for each other: no locks, no atomics.
+use std::cell::{Cell, RefCell};
+use std::future::{Future, poll_fn};
+use std::pin::pin;
+use std::rc::Rc;
+use std::task::{Poll, Waker};
+
+/// Many tasks that wait for the same thing to change. Counting changes makes it safe to look first and wait afterwards.
+#[derive(Default)]
+pub(crate) struct Waiters {
+    changes: Cell<u64>,
+    wakers: RefCell<Vec<Waker>>,
+    spare: RefCell<Vec<Waker>>,
+}
+
+impl Waiters {
+    /// The number of changes so far.
+    pub(crate) fn seen(&self) -> u64 {
+        self.changes.get()
+    }
+
+    /// Something changed: everybody looks again.
+    pub(crate) fn wake_all(&self) {
+        self.changes.set(self.changes.get().wrapping_add(1));
+        let mut woken = self.spare.take();
+        std::mem::swap(&mut woken, &mut *self.wakers.borrow_mut());
+        for waker in woken.drain(..) {
+            waker.wake();
+        }
+        *self.spare.borrow_mut() = woken;
+    }
+
+    /// Waits for a change after `seen`.
+    pub(crate) async fn changed(&self, seen: u64, place: &Place) {
+        self.changed_or(seen, &Nudge::default(), place).await;
+    }
+
+    /// Waits for a change after `seen`, or for the nudge.
+    pub(crate) async fn changed_or(&self, seen: u64, nudge: &Nudge, place: &Place) {
+        poll_fn(|cx| {
+            if nudge.take() || self.changes.get() != seen {
+                return Poll::Ready(());
+            }
+            if place.0.replace(Some(seen)) != Some(seen) {
+                self.wakers.borrow_mut().push(cx.waker().clone());
+            }
+            nudge.register(cx.waker());
+            Poll::Pending
+        })
+        .await;
+    }
+}
+
+/// A task's place among the waiters of one thing, kept for as long as the task may wait for it: a wait that something else ended
+/// leaves its waker behind, and the next wait for the same change finds it there instead of adding another.
+#[derive(Default)]
+pub(crate) struct Place(Cell<Option<u64>>);
+
+/// One task that is told to look again.
+#[derive(Default)]
+pub(crate) struct Nudge {
+    nudged: Cell<bool>,
+    waker: RefCell<Option<Waker>>,
+}
+
+impl Nudge {
+    /// Tells it.
+    pub(crate) fn nudge(&self) {
+        self.nudged.set(true);
+        if let Some(waker) = self.waker.take() {
+            waker.wake();
+        }
+    }
+
+    /// Waits to be told.
+    pub(crate) async fn nudged(&self) {
+        poll_fn(|cx| {
+            if self.take() {
+                return Poll::Ready(());
+            }
+            self.register(cx.waker());
+            Poll::Pending
+        })
+        .await;
+    }
+
+    fn take(&self) -> bool {
+        self.nudged.replace(false)
+    }
+
+    fn register(&self, waker: &Waker) {
+        let mut slot = self.waker.borrow_mut();
+        if !slot.as_ref().is_some_and(|old| old.will_wake(waker)) {
+            *slot = Some(waker.clone());
+        }
+    }
+}
+
+/// A value that comes later.
+pub(crate) struct Later<T> {
+    value: RefCell<Option<T>>,
+    nudge: Nudge,
+}
+
+impl<T> Later<T> {
+    pub(crate) fn new() -> Rc<Self> {
+        Rc::new(Self { value: RefCell::new(None), nudge: Nudge::default() })
+    }
+
+    /// Gives the value.
+    pub(crate) fn set(&self, value: T) {
+        *self.value.borrow_mut() = Some(value);
+        self.nudge.nudge();
+    }
+
+    /// Waits for it.
+    pub(crate) async fn get(&self) -> T {
+        loop {
+            if let Some(value) = self.value.take() {
+                return value;
+            }
+            self.nudge.nudged().await;
+        }
+    }
+}
+
+/// What ended first.
+pub(crate) enum First<A, B> {
+    A(A),
+    B(B),
+}
+
+/// Runs both until one ends; the other is dropped.
+pub(crate) async fn first<A: Future, B: Future>(a: A, b: B) -> First<A::Output, B::Output> {
+    let (mut a, mut b) = (pin!(a), pin!(b));
+    poll_fn(|cx| {
+        if let Poll::Ready(value) = a.as_mut().poll(cx) {
+            return Poll::Ready(First::A(value));
+        }
+        b.as_mut().poll(cx).map(First::B)
+    })
+    .await
+}

@@ -1,0 +1,18 @@
+//! The engine from outside: started in this process, driven over loopback with blocking sockets. `kit` is what the tests share:
+//! servers, publishers, viewers. Each test starts its own engine on ports of its own.
+#[path = "engine/door.rs"]
+mod door;
+#[path = "engine/drain.rs"]
+mod drain;
+#[path = "engine/http.rs"]
+mod http;
+#[path = "engine/kit.rs"]
+mod kit;
+#[path = "engine/limits.rs"]
+mod limits;
+#[path = "engine/play.rs"]
+mod play;
+#[path = "engine/proxy.rs"]
+mod proxy;
+#[path = "engine/shards.rs"]
+mod shards;

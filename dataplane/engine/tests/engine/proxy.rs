@@ -1,0 +1,162 @@
+//! Proxies in front of the RTMP port: whom a connection is for, and connections that are for nobody.
+use std::io::Write as _;
+use std::net::{Shutdown, SocketAddr, TcpStream};
+use std::time::Duration;
+
+use millstream_engine::config::{Config, IoChoice};
+use millstream_proto::rtmp::{ClientEvent, ClientRole};
+
+use crate::kit::{BOTH, Rtmp, SOON, Server, config, connect, eventually, frame, head, read_for};
+
+fn start(io: IoChoice, shards: usize, change: impl FnOnce(&mut Config)) -> Server {
+    let mut config = config(io, shards);
+    config.proxy_protocol_from = vec!["127.0.0.0/8".parse().unwrap()];
+    change(&mut config);
+    Server::start(config)
+}
+
+/// A header of version 2 for a client of this address.
+fn header(client: &str) -> Vec<u8> {
+    let mut bytes = b"\r\n\r\n\0\r\nQUIT\n\x21".to_vec();
+    match client.parse().unwrap() {
+        SocketAddr::V4(v4) => {
+            bytes.extend([0x11, 0, 12]);
+            bytes.extend(v4.ip().octets());
+            bytes.extend([127, 0, 0, 1]);
+        }
+        SocketAddr::V6(v6) => {
+            bytes.extend([0x21, 0, 36]);
+            bytes.extend(v6.ip().octets());
+            bytes.extend([0; 16]);
+        }
+    }
+    let port = client.parse::<SocketAddr>().unwrap().port();
+    [&bytes[..], &port.to_be_bytes(), &[7, 0x8F]].concat()
+}
+
+const LOCAL: &[u8] = b"\r\n\r\n\0\r\nQUIT\n\x20\0\0\0";
+
+fn through(server: &Server, client: &str, stream: &str, role: ClientRole) -> Rtmp {
+    let mut socket = connect(server.at.rtmp);
+    socket.write_all(&header(client)).unwrap();
+    Rtmp::over(socket, stream, role)
+}
+
+/// As the RTMP port sees a load balancer that looks whether it is there.
+fn look(server: &Server, said: &[u8], reset: bool) {
+    let mut socket = TcpStream::connect(server.at.rtmp).unwrap();
+    socket.write_all(said).unwrap();
+    if reset {
+        socket2::SockRef::from(&socket).set_linger(Some(Duration::ZERO)).unwrap();
+    } else {
+        socket.shutdown(Shutdown::Write).unwrap();
+        read_for(&mut socket, SOON);
+    }
+}
+
+#[test]
+fn the_door_is_told_who_is_behind_the_proxy() {
+    for io in BOTH {
+        // With two shards, some publishers are handed over.
+        let server = start(io, 2, |_| {});
+        let mut publishers = Vec::new();
+        for (n, client) in ["192.0.2.1:1000", "192.0.2.1:1001", "[2001:db8::7]:5", "198.51.100.2:9"].iter().enumerate()
+        {
+            let mut publisher = through(&server, client, &format!("live-{n}"), ClientRole::Publish);
+            publisher.ready();
+            assert_eq!(server.asked_by.recv_timeout(SOON).unwrap(), client.parse().unwrap());
+            publisher.send(head());
+            publisher.send((0..20).map(frame));
+            publishers.push(publisher);
+        }
+        let mut viewer = through(&server, "203.0.113.1:80", "live-2", ClientRole::Play);
+        viewer.until_frame(19);
+        assert_eq!(server.asked_by.recv_timeout(SOON).unwrap(), "203.0.113.1:80".parse().unwrap());
+
+        // One byte at a time, and the proxy's own connections.
+        let mut slow = connect(server.at.rtmp);
+        for byte in header("192.0.2.3:3") {
+            slow.write_all(&[byte]).unwrap();
+        }
+        Rtmp::over(slow, "live-0", ClientRole::Play).until_frame(19);
+        assert_eq!(server.asked_by.recv_timeout(SOON).unwrap(), "192.0.2.3:3".parse().unwrap());
+        let mut own = connect(server.at.rtmp);
+        own.write_all(LOCAL).unwrap();
+        let from = own.local_addr().unwrap();
+        Rtmp::over(own, "live-0", ClientRole::Play).until_frame(19);
+        assert_eq!(server.asked_by.recv_timeout(SOON).unwrap(), from);
+    }
+}
+
+#[test]
+fn limits_are_those_of_the_address_behind() {
+    let server = start(IoChoice::Auto, 1, |config| config.limits.per_address = 2);
+    let waiting = |client: &str, n: u32| {
+        let mut rtmp =
+            through(&server, client, &format!("wait-{client}-{n}").replace(['.', ':'], "_"), ClientRole::Publish);
+        rtmp.until("an answer", |rtmp| server.tickets.try_recv().is_ok() || rtmp.closed);
+        rtmp
+    };
+    let kept: Vec<_> = (0..2).flat_map(|n| [waiting("192.0.2.1:1", n), waiting("192.0.2.2:1", n)]).collect();
+    assert!(kept.iter().all(|rtmp| !rtmp.closed));
+    assert!(waiting("192.0.2.1:2", 3).closed, "a third one of that address");
+    assert!(!waiting("192.0.2.3:1", 1).closed);
+    eventually("counted", || server.metric("millstream_refused_total", "per_address") == 1);
+    drop(kept);
+    eventually("room again", || !waiting("192.0.2.1:3", 4).closed);
+}
+
+#[test]
+fn only_headers_and_only_from_proxies() {
+    for io in BOTH {
+        let server = start(io, 1, |config| config.handshake_timeout = Duration::from_secs(1));
+        let closed = |reason: &str| server.metric("millstream_closed_total", &format!("\"{reason}\""));
+        let refused = |said: &[u8]| {
+            let mut socket = connect(server.at.rtmp);
+            socket.write_all(said).unwrap();
+            let (answer, ended) = read_for(&mut socket, SOON);
+            assert!(ended && answer.is_empty());
+        };
+        refused(b"\x03rtmp at once");
+        refused(b"PROXY TCP4 192.0.2.1 127.0.0.1 1 1935\r\n");
+        // A header that does not end is given up.
+        refused(&header("192.0.2.1:1")[..20]);
+        refused(&[&b"\r\n\r\n\0\r\nQUIT\n\x21\x11\xff\xff"[..], &[0; 2_000]].concat());
+        eventually("counted", || closed("proxy_signature") == 2 && closed("proxy_header_bytes_max") == 1);
+        eventually("counted", || closed("timeout") == 1);
+
+        let other = start(io, 1, |config| config.proxy_protocol_from = vec!["192.0.2.0/24".parse().unwrap()]);
+        let mut socket = connect(other.at.rtmp);
+        socket.write_all(&header("192.0.2.1:1")).unwrap();
+        assert!(read_for(&mut socket, SOON).1, "from elsewhere, a header is no RTMP");
+        let mut direct = Rtmp::connect(other.at.rtmp, "live", ClientRole::Publish);
+        direct.ready();
+        assert_eq!(direct.events, [ClientEvent::Ready]);
+        assert_eq!(other.asked_by.recv_timeout(SOON).unwrap().ip().to_string(), "127.0.0.1");
+    }
+}
+
+#[test]
+fn who_only_looks_is_counted_apart() {
+    for io in BOTH {
+        for proxied in [true, false] {
+            let server = start(io, 1, |config| {
+                if !proxied {
+                    config.proxy_protocol_from.clear();
+                }
+            });
+            let said: &[u8] = if proxied { LOCAL } else { b"" };
+            for reset in [true, false] {
+                look(&server, b"", reset);
+                look(&server, said, reset);
+            }
+            drop(TcpStream::connect(server.at.http).unwrap());
+            eventually("counted", || server.metric("millstream_closed_total", "health_check") == 5);
+            assert_eq!(server.metric("millstream_closed_total", ""), 5, "and as nothing else");
+            // Who says half a header, or half a handshake, does not only look.
+            look(&server, if proxied { &LOCAL[..5] } else { b"\x03" }, false);
+            eventually("counted", || server.metric("millstream_closed_total", "") == 6);
+            assert_eq!(server.metric("millstream_closed_total", "health_check"), 5);
+        }
+    }
+}
