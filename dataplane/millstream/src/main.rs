@@ -1,2 +1,21 @@
-//! The binary.
-fn main() {}
+//! The binary. Start with `cli` (what can be asked), then `serve` (how the parts are put together), `layers` and `settings` (what
+//! the parts are told), `keys` (the secrets on disk), `demo` (the server with a publisher of its own).
+//!
+//! Invariants: no secret is printed but the one that `sign` is asked for; nothing that is set is ignored without a word.
+#![forbid(unsafe_code)]
+
+use std::process::ExitCode;
+
+mod check_command;
+mod cli;
+mod demo;
+mod keys;
+mod layers;
+mod logging;
+mod serve;
+mod settings;
+mod sign_command;
+
+fn main() -> ExitCode {
+    cli::run()
+}

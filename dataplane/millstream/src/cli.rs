@@ -1,0 +1,180 @@
+//! The command line: what can be asked, and which exit status the answer has. Before it: `main`; after it: one module per command.
+//!
+//! Every setting has an environment variable below its flag, `MILLSTREAM_` and its name; what a command is to do (`sign`'s
+//! arguments) has none. Secrets are in files and never in either.
+use std::net::SocketAddr;
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+use clap::{Args, Parser, Subcommand, ValueEnum};
+use millstream_engine::config::IoChoice;
+use millstream_proto::id::Id;
+
+use crate::settings::SettingsError;
+use crate::settings::values::{self, AuthPreset, Shards};
+use crate::sign_command::Expiry;
+use crate::{check_command, demo, serve, sign_command};
+
+/// Live streaming: RTMP in; HTTP-FLV and RTMP out.
+#[derive(Debug, Parser)]
+#[command(name = "millstream", version)]
+pub(crate) struct Cli {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    /// Run everything on this machine with a built-in test stream, and print what to open
+    Demo(DemoFlags),
+    /// Run the server
+    Serve(Box<ServeFlags>),
+    /// Print the sign= value of a stream's push URL
+    Sign(SignFlags),
+    /// Read a configuration file and say what is wrong with it
+    Check(CheckFlags),
+}
+
+/// What the engine is told by `serve` and `demo` alike.
+#[derive(Debug, Default, Args)]
+pub(crate) struct EngineFlags {
+    /// Where encoders push and RTMP viewers play [default: 0.0.0.0:1935]
+    #[arg(long, env = "MILLSTREAM_RTMP", value_name = "ADDR", value_parser = values::address)]
+    pub(crate) rtmp: Option<SocketAddr>,
+    /// Where HTTP viewers play [default: 0.0.0.0:8080]
+    #[arg(long, env = "MILLSTREAM_HTTP", value_name = "ADDR", value_parser = values::address)]
+    pub(crate) http: Option<SocketAddr>,
+    /// Where /metrics is; a loopback address [default: 127.0.0.1:8081]
+    #[arg(long, env = "MILLSTREAM_CONTROL", value_name = "ADDR", value_parser = values::control_address)]
+    pub(crate) control: Option<SocketAddr>,
+    /// Threads that own sockets and streams [default: auto]
+    #[arg(long, env = "MILLSTREAM_SHARDS", value_name = "N|auto", value_parser = values::shards)]
+    pub(crate) shards: Option<Shards>,
+    /// Kernel interface: auto, uring or epoll [default: auto]
+    #[arg(long, env = "MILLSTREAM_IO", value_name = "auto|uring|epoll", value_parser = values::io)]
+    pub(crate) io: Option<IoChoice>,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct DemoFlags {
+    #[command(flatten)]
+    pub(crate) engine: EngineFlags,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct ServeFlags {
+    /// Configuration file (TOML)
+    #[arg(long, env = "MILLSTREAM_CONFIG", value_name = "FILE")]
+    pub(crate) config: Option<PathBuf>,
+    /// Data directory [default: ./millstream-data]
+    #[arg(long, env = "MILLSTREAM_DATA_DIR", value_name = "DIR")]
+    pub(crate) data_dir: Option<PathBuf>,
+    /// What this process does for its fleet; only "all" exists yet
+    #[arg(long, env = "MILLSTREAM_ROLE", value_name = "ROLE", default_value = "all")]
+    pub(crate) role: Role,
+    /// Where a fleet's control plane is; not in force yet
+    #[arg(long, env = "MILLSTREAM_CONTROL_URL", value_name = "URL")]
+    pub(crate) control_url: Option<String>,
+    #[command(flatten)]
+    pub(crate) engine: EngineFlags,
+    /// Who may publish: open (anyone) or signed [default: signed]
+    #[arg(long, env = "MILLSTREAM_AUTH", value_name = "open|signed", value_parser = values::auth)]
+    pub(crate) auth: Option<AuthPreset>,
+    /// A file with a secret of an older system, good for verifying legacy signatures
+    #[arg(long, env = "MILLSTREAM_KEY_FILE", value_name = "FILE")]
+    pub(crate) key_file: Option<PathBuf>,
+}
+
+/// The parts that a process of a fleet can take.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, ValueEnum)]
+pub(crate) enum Role {
+    /// Everything in one process.
+    All,
+    /// Media only.
+    Node,
+    /// Control only.
+    Control,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct SignFlags {
+    /// The stream
+    #[arg(value_name = "ID", value_parser = Id::new)]
+    pub(crate) id: Id,
+    /// Until when the signature admits: a date (UTC midnight at its start) or Unix seconds
+    #[arg(long, value_name = "YYYY-MM-DD|SECONDS", value_parser = Expiry::parse)]
+    pub(crate) expires: Expiry,
+    /// Make the form that older systems use: SECONDS-MD5
+    #[arg(long)]
+    pub(crate) legacy: bool,
+    // Not from MILLSTREAM_KEY_FILE: there it is one more secret that the server verifies with, and an operator who has it set
+    // would get signatures under the old secret without having asked.
+    /// Use the secret in this file as it is; implies --legacy
+    #[arg(long, value_name = "FILE")]
+    pub(crate) key_file: Option<PathBuf>,
+    /// Data directory with the master key [default: the configuration's, or ./millstream-data]
+    #[arg(long, env = "MILLSTREAM_DATA_DIR", value_name = "DIR")]
+    pub(crate) data_dir: Option<PathBuf>,
+    /// Configuration file with the stream's generation
+    #[arg(long, env = "MILLSTREAM_CONFIG", value_name = "FILE")]
+    pub(crate) config: Option<PathBuf>,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct CheckFlags {
+    /// Configuration file (TOML)
+    #[arg(value_name = "FILE")]
+    pub(crate) file: PathBuf,
+}
+
+/// Why a command did not do what it was asked, and whose move it is.
+#[derive(Debug)]
+pub(crate) enum Failure {
+    /// Usage or configuration: the caller's. Exit status 2.
+    Configuration(anyhow::Error),
+    /// Anything that went wrong while running. Exit status 1.
+    Running(anyhow::Error),
+}
+
+impl Failure {
+    /// For `map_err`, where the caller can mend it.
+    pub(crate) fn configuration(error: impl Into<anyhow::Error>) -> Self {
+        Self::Configuration(error.into())
+    }
+
+    /// For `map_err`, where the caller cannot.
+    pub(crate) fn running(error: impl Into<anyhow::Error>) -> Self {
+        Self::Running(error.into())
+    }
+}
+
+/// Does what the command line asks. clap has ended the process with status 2 where it makes no sense.
+pub(crate) fn run() -> ExitCode {
+    let done = match Cli::parse().command {
+        Command::Demo(flags) => demo::run(flags),
+        Command::Serve(flags) => serve::run(*flags),
+        Command::Sign(flags) => sign_command::run(&flags),
+        Command::Check(flags) => check_command::run(&flags),
+    };
+    let (status, error) = match done {
+        Ok(()) => return ExitCode::SUCCESS,
+        Err(Failure::Configuration(error)) => (2, error),
+        Err(Failure::Running(error)) => (1, error),
+    };
+    // A file's errors are lines that start with its path, as editors and CI jobs find them.
+    let prefix = if error.is::<SettingsError>() { "" } else { "millstream: " };
+    eprintln!("{prefix}{error:#}");
+    ExitCode::from(status)
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::CommandFactory as _;
+
+    use super::*;
+
+    #[test]
+    fn the_command_line_is_consistent() {
+        Cli::command().debug_assert();
+    }
+}

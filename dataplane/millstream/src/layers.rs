@@ -1,0 +1,208 @@
+//! Flags over environment over file over defaults, made into what the engine and the policy chain take. Before it: [`crate::cli`]
+//! (where clap has put the environment below the flags) and [`crate::settings`]; after it: [`crate::serve`] and [`crate::demo`].
+use std::net::SocketAddr;
+use std::path::PathBuf;
+use std::time::Duration;
+
+use anyhow::bail;
+use millstream_engine::config::{Config, Limits};
+use millstream_hub::config::StreamConfig;
+use millstream_policy::records::{Record, Records};
+use millstream_proto::limits::RTMP_CHUNK_SIZE_OUT;
+use millstream_proto::secret::Secret;
+
+use crate::cli::EngineFlags;
+use crate::settings::values::{AuthPreset, Shards};
+use crate::settings::{Settings, StreamDefaults};
+
+/// Where the data directory is unless something says otherwise.
+pub(crate) const DATA_DIR: &str = "millstream-data";
+
+/// The flags of `serve` that take part.
+#[derive(Debug, Default)]
+pub(crate) struct Flags {
+    pub(crate) engine: EngineFlags,
+    pub(crate) data_dir: Option<PathBuf>,
+    pub(crate) auth: Option<AuthPreset>,
+    /// The content of `--key-file`.
+    pub(crate) key_file: Option<Secret>,
+}
+
+/// All layers in one.
+#[derive(Debug)]
+pub(crate) struct Layers {
+    pub(crate) data_dir: PathBuf,
+    pub(crate) auth: AuthPreset,
+    pub(crate) records: Records,
+    pub(crate) legacy_keys: Vec<Secret>,
+    pub(crate) config: Config,
+    /// What is set and not in force, as lines to print.
+    pub(crate) warnings: Vec<String>,
+}
+
+/// Puts the layers over each other and checks what no layer can check alone.
+pub(crate) fn merge(flags: Flags, settings: Settings) -> anyhow::Result<Layers> {
+    let auth = flags.auth.or(settings.auth).unwrap_or(AuthPreset::Signed);
+    let mut warnings = settings.warnings.clone();
+    warn_of_what_auth_ignores(auth, &flags, &settings, &mut warnings);
+    let data_dir = flags.data_dir.or_else(|| settings.data_dir.clone()).unwrap_or_else(|| DATA_DIR.into());
+    let config = config(&flags.engine, &settings);
+    check_addresses(&config)?;
+    let records = settings.streams.iter().map(|entry| {
+        let defaults = Record::default();
+        (entry.id.clone(), Record { generation: entry.generation.unwrap_or(defaults.generation) })
+    });
+    let records = records.collect();
+    let legacy_keys = settings.legacy_keys.into_iter().chain(flags.key_file).collect();
+    Ok(Layers { data_dir, auth, records, legacy_keys, config, warnings })
+}
+
+fn warn_of_what_auth_ignores(auth: AuthPreset, flags: &Flags, settings: &Settings, warnings: &mut Vec<String>) {
+    match auth {
+        AuthPreset::Signed if settings.streams.is_empty() => warnings.push(
+            "there is no [[stream]] entry: with auth \"signed\", every publisher and viewer will be refused; add one per stream \
+             to the configuration file"
+                .to_owned(),
+        ),
+        AuthPreset::Signed => {}
+        AuthPreset::Open => {
+            let generation = settings.streams.iter().any(|entry| entry.generation.is_some());
+            let unused = [
+                (!settings.legacy_keys.is_empty(), "auth.legacy_keys"),
+                (flags.key_file.is_some(), "--key-file"),
+                (generation, "stream.generation"),
+            ];
+            for (_, key) in unused.iter().filter(|(set, _)| *set) {
+                warnings.push(format!("{key}: set, but not in force: auth is \"open\", which checks no signature"));
+            }
+        }
+    }
+}
+
+fn config(flags: &EngineFlags, settings: &Settings) -> Config {
+    let limits = Limits::default();
+    let shards = match flags.shards.or(settings.shards).unwrap_or(Shards::Auto) {
+        Shards::Auto => std::thread::available_parallelism().map_or(1, usize::from),
+        Shards::Count(count) => count,
+    };
+    Config {
+        shards,
+        io: flags.io.or(settings.io).unwrap_or_default(),
+        rtmp: flags.rtmp.or(settings.rtmp).unwrap_or(SocketAddr::from(([0, 0, 0, 0], 1935))),
+        http: flags.http.or(settings.http).unwrap_or(SocketAddr::from(([0, 0, 0, 0], 8080))),
+        control: flags.control.or(settings.control).unwrap_or(SocketAddr::from(([127, 0, 0, 1], 8081))),
+        drain: settings.drain.unwrap_or(Duration::from_secs(10)),
+        proxy_protocol_from: settings.proxy_protocol_from.clone(),
+        handshake_timeout: settings.handshake_timeout.unwrap_or(Duration::from_secs(5)),
+        header_timeout: settings.header_timeout.unwrap_or(Duration::from_secs(5)),
+        chunk_size: settings.chunk_size.unwrap_or(RTMP_CHUNK_SIZE_OUT),
+        stream: stream(&settings.stream),
+        flush: settings.streams.iter().filter_map(|entry| Some((entry.id.clone(), entry.flush?))).collect(),
+        limits: Limits {
+            connections: settings.connections.unwrap_or(limits.connections),
+            per_address: settings.per_address.unwrap_or(limits.per_address),
+            handshakes: settings.handshakes.unwrap_or(limits.handshakes),
+            streams: settings.streams_max.unwrap_or(limits.streams),
+        },
+    }
+}
+
+fn stream(set: &StreamDefaults) -> StreamConfig {
+    let defaults = StreamConfig::default();
+    StreamConfig {
+        flush: set.flush.unwrap_or(defaults.flush),
+        log_bytes_max: set.log_max.unwrap_or(defaults.log_bytes_max),
+        log_time_max: set.log_time.unwrap_or(defaults.log_time_max),
+        publisher_wait: set.publisher_wait.unwrap_or(defaults.publisher_wait),
+        joiner_wait: set.joiner_wait.unwrap_or(defaults.joiner_wait),
+        lag_skips: set.lag_skips.unwrap_or(defaults.lag_skips),
+        lag_window: set.lag_window.unwrap_or(defaults.lag_window),
+        stall_close: set.stall_close.unwrap_or(defaults.stall_close),
+    }
+}
+
+/// Two listeners on one address: with `SO_REUSEPORT` the kernel would let them, and give each a part of the other's clients.
+fn check_addresses(config: &Config) -> anyhow::Result<()> {
+    let listeners = [("rtmp", config.rtmp), ("http", config.http), ("control", config.control)];
+    for (n, (one, a)) in listeners.iter().enumerate() {
+        for (other, b) in listeners.iter().skip(n + 1) {
+            let overlap = a.ip() == b.ip() || a.ip().is_unspecified() || b.ip().is_unspecified();
+            if a.port() == b.port() && a.port() != 0 && overlap {
+                bail!("{one} ({a}) and {other} ({b}) would listen on the same port; give one of them another port");
+            }
+        }
+    }
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::settings::values;
+
+    fn settings() -> Settings {
+        Settings {
+            rtmp: Some(values::address("127.0.0.1:1").unwrap()),
+            http: Some(values::address("127.0.0.1:2").unwrap()),
+            shards: Some(Shards::Count(3)),
+            data_dir: Some("from-file".into()),
+            ..Settings::default()
+        }
+    }
+
+    #[test]
+    fn flags_win_over_the_file_which_wins_over_defaults() {
+        let engine = EngineFlags { rtmp: Some(values::address("[::1]:9").unwrap()), ..EngineFlags::default() };
+        let flags = Flags { engine, auth: Some(AuthPreset::Open), ..Flags::default() };
+        let layers = merge(flags, Settings { auth: Some(AuthPreset::Signed), ..settings() }).unwrap();
+        assert_eq!(layers.config.rtmp.to_string(), "[::1]:9");
+        assert_eq!(layers.config.http.to_string(), "127.0.0.1:2");
+        assert_eq!(layers.config.control.to_string(), "127.0.0.1:8081");
+        assert_eq!(layers.config.shards, 3);
+        assert_eq!(layers.auth, AuthPreset::Open);
+        assert_eq!(layers.data_dir, PathBuf::from("from-file"));
+    }
+
+    #[test]
+    fn defaults_are_those_of_the_contract() {
+        let layers = merge(Flags::default(), Settings::default()).unwrap();
+        assert_eq!(layers.config.rtmp.to_string(), "0.0.0.0:1935");
+        assert_eq!(layers.config.http.to_string(), "0.0.0.0:8080");
+        assert_eq!(layers.config.drain, Duration::from_secs(10));
+        assert_eq!(layers.config.chunk_size, 60_000);
+        assert_eq!(layers.auth, AuthPreset::Signed);
+        assert_eq!(layers.config.stream, StreamConfig::default());
+        assert!(layers.config.shards >= 1);
+    }
+
+    #[test]
+    fn two_listeners_do_not_share_a_port() {
+        let check = |rtmp: &str, http: &str, good| {
+            let set = |text| Some(values::address(text).unwrap());
+            let layers = merge(Flags::default(), Settings { rtmp: set(rtmp), http: set(http), ..Settings::default() });
+            assert_eq!(layers.is_ok(), good, "{rtmp} {http}");
+        };
+        check("127.0.0.1:5", "127.0.0.1:5", false);
+        check("0.0.0.0:5", "127.0.0.1:5", false);
+        check("[::]:5", "127.0.0.1:5", false);
+        check("0.0.0.0:8081", "127.0.0.1:5", false);
+        check("127.0.0.2:5", "127.0.0.1:5", true);
+        check("127.0.0.1:0", "127.0.0.1:0", true);
+    }
+
+    #[test]
+    fn what_open_does_not_check_is_said() {
+        let legacy_keys = vec![Secret::new("hush")];
+        let flags = Flags { auth: Some(AuthPreset::Open), key_file: Some(Secret::new("hush")), ..Flags::default() };
+        let layers = merge(flags, Settings { legacy_keys, ..settings() }).unwrap();
+        assert_eq!(layers.warnings.len(), 2);
+        assert_eq!(layers.legacy_keys.len(), 2);
+        assert!(!format!("{layers:?}").contains("hush"));
+    }
+
+    #[test]
+    fn signed_without_streams_is_said() {
+        let layers = merge(Flags::default(), Settings::default()).unwrap();
+        assert!(layers.warnings[0].contains("[[stream]]"), "{:?}", layers.warnings);
+    }
+}

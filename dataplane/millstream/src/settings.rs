@@ -1,0 +1,321 @@
+//! The configuration file: its shape, which of its keys are in force, and what is wrong with it. Before it: `--config FILE`; after
+//! it: [`crate::layers`] puts flags and environment above it and defaults below.
+use std::fmt;
+use std::io::Read as _;
+use std::net::SocketAddr;
+use std::ops::RangeInclusive;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use millstream_engine::config::IoChoice;
+use millstream_hub::config::FlushPolicy;
+use millstream_proto::id::Id;
+use millstream_proto::network::Network;
+use millstream_proto::secret::Secret;
+use toml::de::DeValue;
+
+use self::document::{Findings, Remark, Table, list, position, string, whole};
+use self::values::{AuthPreset, SHARDS, Shards};
+
+pub(crate) mod document;
+pub(crate) mod values;
+
+#[cfg(test)]
+mod tests;
+
+/// Largest file that is read, bytes: some thousand `[[stream]]` entries.
+const FILE_BYTES_MAX: u64 = 1 << 20;
+/// Most `legacy_keys`: each costs every wrong signature a digest.
+const LEGACY_KEYS_MAX: usize = 16;
+/// Most networks of `proxy_protocol_from`: every connection is looked up in all of them.
+const NETWORKS_MAX: usize = 256;
+
+/// What a file sets; `None` where it says nothing.
+#[derive(Debug, Default)]
+pub(crate) struct Settings {
+    pub(crate) data_dir: Option<PathBuf>,
+    pub(crate) shards: Option<Shards>,
+    pub(crate) io: Option<IoChoice>,
+    pub(crate) drain: Option<Duration>,
+    pub(crate) rtmp: Option<SocketAddr>,
+    pub(crate) handshake_timeout: Option<Duration>,
+    pub(crate) chunk_size: Option<usize>,
+    pub(crate) proxy_protocol_from: Vec<Network>,
+    pub(crate) http: Option<SocketAddr>,
+    pub(crate) header_timeout: Option<Duration>,
+    pub(crate) control: Option<SocketAddr>,
+    pub(crate) auth: Option<AuthPreset>,
+    pub(crate) legacy_keys: Vec<Secret>,
+    pub(crate) stream: StreamDefaults,
+    pub(crate) connections: Option<usize>,
+    pub(crate) per_address: Option<usize>,
+    pub(crate) handshakes: Option<usize>,
+    pub(crate) streams_max: Option<usize>,
+    pub(crate) streams: Vec<StreamEntry>,
+    /// Keys that are set and not in force, as lines to print.
+    pub(crate) warnings: Vec<String>,
+}
+
+/// The `[stream]` table.
+#[derive(Debug, Default)]
+pub(crate) struct StreamDefaults {
+    pub(crate) flush: Option<FlushPolicy>,
+    pub(crate) log_max: Option<usize>,
+    pub(crate) log_time: Option<Duration>,
+    pub(crate) publisher_wait: Option<Duration>,
+    pub(crate) joiner_wait: Option<Duration>,
+    pub(crate) lag_skips: Option<u32>,
+    pub(crate) lag_window: Option<Duration>,
+    pub(crate) stall_close: Option<Duration>,
+}
+
+/// One `[[stream]]` entry.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub(crate) struct StreamEntry {
+    pub(crate) id: Id,
+    pub(crate) generation: Option<u64>,
+    pub(crate) flush: Option<FlushPolicy>,
+}
+
+/// A file that cannot be used. Prints one line per error, each with file, line and column as compilers write them.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum SettingsError {
+    /// Not even text.
+    #[error("{}: cannot be read: {error}; give the path of a TOML file that this user may read", file.display())]
+    Unreadable {
+        /// The path.
+        file: PathBuf,
+        /// What the system said.
+        error: std::io::Error,
+    },
+    /// Too large to be meant.
+    #[error("{}: is larger than {FILE_BYTES_MAX} bytes; this is not a configuration file", file.display())]
+    Large {
+        /// The path.
+        file: PathBuf,
+    },
+    /// Text with errors.
+    #[error("{}", Lines { file, remarks })]
+    Wrong {
+        /// The path.
+        file: PathBuf,
+        /// All that is wrong, in the order of the text.
+        remarks: Vec<Remark>,
+    },
+}
+
+struct Lines<'a> {
+    file: &'a Path,
+    remarks: &'a [Remark],
+}
+
+impl fmt::Display for Lines<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        for (n, remark) in self.remarks.iter().enumerate() {
+            let newline = if n == 0 { "" } else { "\n" };
+            write!(f, "{newline}{}:{remark}", self.file.display())?;
+        }
+        Ok(())
+    }
+}
+
+/// Reads and checks a file.
+pub(crate) fn read(file: &Path) -> Result<Settings, SettingsError> {
+    let unreadable = |error| SettingsError::Unreadable { file: file.to_owned(), error };
+    let mut bytes = Vec::new();
+    let opened = std::fs::File::open(file).map_err(unreadable)?;
+    opened.take(FILE_BYTES_MAX + 1).read_to_end(&mut bytes).map_err(unreadable)?;
+    if bytes.len() as u64 > FILE_BYTES_MAX {
+        return Err(SettingsError::Large { file: file.to_owned() });
+    }
+    parse(file, &bytes)
+}
+
+/// Checks the content of a file; its path is for the messages only.
+fn parse(file: &Path, bytes: &[u8]) -> Result<Settings, SettingsError> {
+    let wrong = |remarks| SettingsError::Wrong { file: file.to_owned(), remarks };
+    let text = rename_stream_entries(as_text(bytes).map_err(|remark| wrong(vec![remark]))?);
+    let mut findings = Findings::new(&text);
+    let settings = Table::parse(&text, &mut findings).map(|file| walk(file, &mut findings));
+    let Findings { mut errors, warnings, .. } = findings;
+    match settings {
+        Some(settings) if errors.is_empty() => {
+            let warnings = warnings.iter().map(|remark| format!("{}:{remark}", file.display())).collect();
+            Ok(Settings { warnings, ..settings })
+        }
+        _ => {
+            errors.sort_by_key(|remark| (remark.line, remark.column));
+            Err(wrong(errors))
+        }
+    }
+}
+
+/// A file that is not text at all is most often the wrong file: that is said first, and not in the words of a TOML parser.
+fn as_text(bytes: &[u8]) -> Result<&str, Remark> {
+    let remark = |good: &[u8], message: &str| {
+        let (line, column) = position(&String::from_utf8_lossy(good), usize::MAX);
+        Remark { line, column, key: String::new(), message: message.to_owned() }
+    };
+    let binary = |b: u8| b.is_ascii_control() && !matches!(b, b'\t' | b'\r' | b'\n');
+    let text = std::str::from_utf8(bytes);
+    let text_bytes = text.as_ref().map_or_else(std::str::Utf8Error::valid_up_to, |text| text.len());
+    if let Some(at) = bytes[..text_bytes].iter().position(|b| binary(*b)) {
+        return Err(remark(&bytes[..at], "this is a binary file (it holds a control character); give a TOML file"));
+    }
+    let advice = "this is not UTF-8 text; save the file as UTF-8, or give another file";
+    let text = text.map_err(|_| remark(&bytes[..text_bytes], advice))?;
+    Ok(text.strip_prefix('\u{feff}').unwrap_or(text))
+}
+
+/// What `[[stream]]` is called once [`rename_stream_entries`] has been over the text: as long, and nobody's key.
+const STREAM_ENTRIES: &str = "------";
+
+/// The contract has both a table `[stream]` (defaults) and tables `[[stream]]` (records), which TOML does not let one file have.
+/// So the headers of the latter get another name before the text is parsed, of the same length so that positions stay true.
+fn rename_stream_entries(text: &str) -> String {
+    let rename = |line: &str| {
+        let inner = line.trim_start().strip_prefix("[[")?.split_once("]]")?.0;
+        (inner.trim() == "stream").then(|| line.replacen("stream", STREAM_ENTRIES, 1))
+    };
+    text.split_inclusive('\n').map(|line| rename(line).unwrap_or_else(|| line.to_owned())).collect()
+}
+
+/// Takes every key that the contract has out of the file.
+fn walk(mut file: Table<'_>, f: &mut Findings<'_>) -> Settings {
+    let mut set = Settings::default();
+
+    let mut node = file.table(f, "node");
+    set.data_dir = node.take(f, "data_dir", path);
+    set.shards = node.take(f, "shards", shards);
+    set.io = node.take(f, "io", |v| values::io(string(v)?));
+    set.drain = node.take(f, "drain", duration(0, MINUTES_10));
+    node.close(f);
+
+    let mut rtmp = file.table(f, "rtmp");
+    set.rtmp = rtmp.take(f, "listen", |v| values::address(string(v)?));
+    set.handshake_timeout = rtmp.take(f, "handshake_timeout", duration(100, MINUTES_10));
+    set.chunk_size = rtmp.take(f, "chunk_size", number(128..=65_536));
+    set.proxy_protocol_from = rtmp.take(f, "proxy_protocol_from", networks).unwrap_or_default();
+    rtmp.close(f);
+
+    let mut http = file.table(f, "http");
+    set.http = http.take(f, "listen", |v| values::address(string(v)?));
+    set.header_timeout = http.take(f, "header_timeout", duration(100, MINUTES_10));
+    http.close(f);
+
+    let mut control = file.table(f, "control");
+    set.control = control.take(f, "listen", |v| values::control_address(string(v)?));
+    control.close(f);
+
+    let mut auth = file.table(f, "auth");
+    set.auth = auth.take(f, "preset", |v| values::auth(string(v)?));
+    set.legacy_keys = auth.take(f, "legacy_keys", legacy_keys).unwrap_or_default();
+    auth.take_unused(f, "edge_secret", |v| string(v).map(|_| ()));
+    auth.close(f);
+
+    set.stream = walk_stream(file.table(f, "stream"), f);
+
+    let mut hls = file.table(f, "hls");
+    hls.take_unused(f, "segment", duration(500, MINUTES_10));
+    hls.take_unused(f, "part", duration(50, MINUTES_10));
+    hls.take_unused(f, "window", number::<usize>(3..=1_000));
+    hls.close(f);
+
+    let mut limits = file.table(f, "limits");
+    set.connections = limits.take(f, "connections", number(1..=10_000_000));
+    set.per_address = limits.take(f, "per_address", number(1..=10_000_000));
+    set.handshakes = limits.take(f, "handshakes", number(1..=1_000_000));
+    set.streams_max = limits.take(f, "streams", number(1..=1_000_000));
+    limits.close(f);
+
+    set.streams = walk_entries(&mut file, f);
+    file.close(f);
+    set
+}
+
+fn walk_stream(mut stream: Table<'_>, f: &mut Findings<'_>) -> StreamDefaults {
+    let set = StreamDefaults {
+        flush: stream.take(f, "flush", |v| values::flush(string(v)?)),
+        log_max: stream.take(f, "log_max", |v| values::size(string(v)?, &(1 << 20..=1 << 30)).map(|b| b as usize)),
+        log_time: stream.take(f, "log_time", duration(1_000, MINUTES_10)),
+        publisher_wait: stream.take(f, "publisher_wait", duration(0, MINUTES_10)),
+        joiner_wait: stream.take(f, "joiner_wait", duration(100, MINUTES_10)),
+        lag_skips: stream.take(f, "lag_skips", number(1..=1_000)),
+        lag_window: stream.take(f, "lag_window", duration(1_000, 6 * MINUTES_10)),
+        stall_close: stream.take(f, "stall_close", duration(1_000, MINUTES_10)),
+    };
+    stream.close(f);
+    set
+}
+
+fn walk_entries(file: &mut Table<'_>, f: &mut Findings<'_>) -> Vec<StreamEntry> {
+    let mut entries: Vec<StreamEntry> = Vec::new();
+    for mut table in file.tables(f, STREAM_ENTRIES, "stream") {
+        let errors_before = f.errors.len();
+        let id =
+            table.take_located(f, "id", |v| Id::new(string(v)?).map_err(|e| format!("{e}; give 1 to 64 of these")));
+        let generation = table.take(f, "generation", |v| whole(v, &(1..=u64::from(u32::MAX))));
+        let flush = table.take(f, "flush", |v| values::flush(string(v)?));
+        match id {
+            Some(id) if entries.iter().any(|entry| entry.id == id.value) => {
+                f.error(id.at, "stream.id", format!("{} is there twice; keep one of the two entries", id.value));
+            }
+            Some(id) => entries.push(StreamEntry { id: id.value, generation, flush }),
+            // An id that was there and wrong has been reported.
+            None if f.errors.len() == errors_before => table.error(f, "id", "missing; give every [[stream]] an id"),
+            None => {}
+        }
+        table.close(f);
+    }
+    entries
+}
+
+const MINUTES_10: u64 = 600_000;
+
+/// A duration in this range, in milliseconds.
+fn duration(min_ms: u64, max_ms: u64) -> impl Fn(&DeValue<'_>) -> Result<Duration, String> {
+    let range = Duration::from_millis(min_ms)..=Duration::from_millis(max_ms);
+    move |value| {
+        let text = string(value).map_err(|error| format!("{error}, such as \"10s\" or \"333ms\""))?;
+        values::duration(text, &range)
+    }
+}
+
+/// A whole number in this range, which fits the target type.
+fn number<T: TryFrom<u64>>(range: RangeInclusive<u64>) -> impl Fn(&DeValue<'_>) -> Result<T, String> {
+    move |value| T::try_from(whole(value, &range)?).map_err(|_| "this is too large".to_owned())
+}
+
+fn shards(value: &DeValue<'_>) -> Result<Shards, String> {
+    match value {
+        DeValue::Integer(_) => whole(value, &SHARDS).map(|count| Shards::Count(count as usize)),
+        _ => values::shards(string(value)?),
+    }
+}
+
+fn path(value: &DeValue<'_>) -> Result<PathBuf, String> {
+    match string(value)? {
+        "" => Err("the path is empty; give a directory".to_owned()),
+        text => Ok(text.into()),
+    }
+}
+
+fn networks(value: &DeValue<'_>) -> Result<Vec<Network>, String> {
+    let networks = list(value, |item| values::network(string(item)?))?;
+    if networks.len() > NETWORKS_MAX {
+        return Err(format!("there are {} networks; give at most {NETWORKS_MAX}", networks.len()));
+    }
+    Ok(networks)
+}
+
+/// Never quotes a key, whatever is wrong with it.
+fn legacy_keys(value: &DeValue<'_>) -> Result<Vec<Secret>, String> {
+    let keys = list(value, |item| match string(item)? {
+        "" => Err("the key is empty; anyone could sign with it".to_owned()),
+        key => Ok(Secret::new(key)),
+    })?;
+    if keys.len() > LEGACY_KEYS_MAX {
+        return Err(format!("there are {} keys; give at most {LEGACY_KEYS_MAX}", keys.len()));
+    }
+    Ok(keys)
+}

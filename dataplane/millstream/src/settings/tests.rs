@@ -1,0 +1,254 @@
+//! What files say, and what is said about wrong ones: line, column, key, what to do.
+use super::*;
+
+fn read_text(text: &str) -> Result<Settings, SettingsError> {
+    parse(Path::new("m.toml"), text.as_bytes())
+}
+
+/// The file is refused, with exactly this one line.
+#[track_caller]
+fn refused(text: &str, expected: &str) {
+    assert_eq!(read_text(text).unwrap_err().to_string(), expected, "{text}");
+}
+
+/// The file is refused, with a line that starts so.
+#[track_caller]
+fn refused_at(text: &str, expected: &str) {
+    let error = read_text(text).unwrap_err().to_string();
+    assert!(error.starts_with(expected), "{text:?} gave {error}");
+}
+
+const WHOLE: &str = r#"
+[node]
+data_dir = "d"
+shards = "auto"
+io = "epoll"
+drain = "0s"
+[rtmp]
+listen = "[::]:1935"
+handshake_timeout = "5s"
+chunk_size = 4096
+proxy_protocol_from = ["10.0.0.0/8", "::1"]
+[http]
+listen = "0.0.0.0:8080"
+header_timeout = "5s"
+[control]
+listen = "127.0.0.1:8081"
+[auth]
+preset = "signed"
+legacy_keys = ["one", "two"]
+[stream]
+flush = "low"
+log_max = "32MiB"
+log_time = "20s"
+publisher_wait = "1s"
+joiner_wait = "333ms"
+lag_skips = 5
+lag_window = "1m"
+stall_close = "2s"
+[limits]
+connections = 10
+per_address = 11
+handshakes = 12
+streams = 13
+[[stream]]
+id = "cam1"
+[[stream]]
+id = "cam2"
+generation = 2
+flush = "dense"
+"#;
+
+#[test]
+fn a_whole_file() {
+    let set = read_text(WHOLE).unwrap();
+    assert_eq!(set.data_dir, Some("d".into()));
+    assert_eq!((set.shards, set.io, set.drain), (Some(Shards::Auto), Some(IoChoice::Epoll), Some(Duration::ZERO)));
+    assert_eq!(set.rtmp.unwrap().to_string(), "[::]:1935");
+    assert_eq!(set.chunk_size, Some(4096));
+    assert_eq!(set.proxy_protocol_from, ["10.0.0.0/8".parse().unwrap(), "::1/128".parse().unwrap()]);
+    assert_eq!(set.auth, Some(AuthPreset::Signed));
+    assert_eq!(set.legacy_keys, [Secret::new("one"), Secret::new("two")]);
+    assert_eq!((set.stream.flush, set.stream.log_max), (Some(FlushPolicy::Low), Some(32 << 20)));
+    assert_eq!((set.stream.lag_skips, set.stream.lag_window), (Some(5), Some(Duration::from_mins(1))));
+    assert_eq!(set.stream.joiner_wait, Some(Duration::from_millis(333)));
+    let limits = (set.connections, set.per_address, set.handshakes, set.streams_max);
+    assert_eq!(limits, (Some(10), Some(11), Some(12), Some(13)));
+    let id = |name| Id::new(name).unwrap();
+    let expected = [
+        StreamEntry { id: id("cam1"), generation: None, flush: None },
+        StreamEntry { id: id("cam2"), generation: Some(2), flush: Some(FlushPolicy::Dense) },
+    ];
+    assert_eq!(set.streams, expected);
+    assert!(set.warnings.is_empty());
+}
+
+#[test]
+fn an_empty_file_sets_nothing() {
+    for text in ["", "# nothing\n", "\u{feff}", "[node]\n[stream]\n"] {
+        let set = read_text(text).unwrap();
+        assert!(set.shards.is_none() && set.streams.is_empty() && set.warnings.is_empty());
+    }
+}
+
+#[test]
+fn whole_numbers_of_shards() {
+    assert_eq!(read_text("[node]\nshards = 4\n").unwrap().shards, Some(Shards::Count(4)));
+    refused("[node]\nshards = 0\n", "m.toml:2:10: node.shards: 0 is out of range; give a whole number, 1 to 256");
+    refused("node.shards = -1", "m.toml:1:15: node.shards: -1 is out of range; give a whole number, 1 to 256");
+}
+
+#[test]
+fn keys_that_are_not_known() {
+    refused(
+        "[node]\n  shard = 1\n",
+        "m.toml:2:3: node.shard: unknown key (did you mean shards?); remove it, or use one of node: data_dir, shards, io, drain",
+    );
+    refused_at("[streem]\nflush = \"low\"\n", "m.toml:1:2: streem: unknown key (did you mean stream?)");
+    refused_at(
+        "lag_skips = 3",
+        "m.toml:1:1: lag_skips: unknown key; remove it, or use one of a table of this file: node,",
+    );
+    refused_at("[[stream]]\nid = \"a\"\nname = \"x\"\n", "m.toml:3:1: stream.name: unknown key");
+    refused_at("[node]\n\"a\\u001b[31m\" = 1\n", "m.toml:2:1: node.a\\u{1b}[31m: unknown key");
+}
+
+#[test]
+fn values_of_the_wrong_type() {
+    refused(
+        "[node]\ndrain = 10",
+        "m.toml:2:9: node.drain: this is a whole number; give text in quotes, such as \"10s\" or \"333ms\"",
+    );
+    refused(
+        "[stream]\nlag_skips = \"3\"",
+        "m.toml:2:13: stream.lag_skips: this is text; give a whole number, 1 to 1000",
+    );
+    refused(
+        "[stream]\nlag_skips = 1.5",
+        "m.toml:2:13: stream.lag_skips: this is a number with a fraction; give a whole number, 1 to 1000",
+    );
+    refused("node = 1", "m.toml:1:8: node: this is a table; write [node] on a line, and its keys below");
+    refused("[auth]\nlegacy_keys = \"hush\"", "m.toml:2:15: auth.legacy_keys: this is text; give a list in brackets");
+    refused_at("stream = [1]", "m.toml:1:10: stream: this is a table;");
+}
+
+#[test]
+fn values_out_of_range() {
+    let stream = |line: &str, part: &str| refused_at(&format!("[stream]\n{line}\n"), &format!("m.toml:2:{part}"));
+    stream("lag_skips = 0", "13: stream.lag_skips: 0 is out of range; give a whole number, 1 to 1000");
+    stream("log_max = \"1KiB\"", "11: stream.log_max: \"1KiB\" is out of range; give 1MiB to 1GiB");
+    stream("log_max = \"16\"", "11: stream.log_max: \"16\" is not a size");
+    stream("flush = \"lwo\"", "9: stream.flush: \"lwo\" is none of the choices");
+    stream("stall_close = \"10ms\"", "15: stream.stall_close: \"10ms\" is out of range; give 1s to 10m");
+    refused_at(
+        "[rtmp]\nchunk_size = 127",
+        "m.toml:2:14: rtmp.chunk_size: 127 is out of range; give a whole number, 128 to 65536",
+    );
+    refused_at("[rtmp]\nchunk_size = 65537", "m.toml:2:14: rtmp.chunk_size: 65537 is out of range");
+    refused_at(
+        "[rtmp]\nlisten = \":1935\"",
+        "m.toml:2:10: rtmp.listen: \":1935\" is not an address; give an IP address",
+    );
+    let proxies = |list: &str, part: &str| {
+        refused_at(
+            &format!("[rtmp]\nproxy_protocol_from = {list}"),
+            &format!("m.toml:2:23: rtmp.proxy_protocol_from: {part}"),
+        );
+    };
+    proxies("\"10.0.0.0/8\"", "this is text; give a list in brackets");
+    proxies("[\"::1\", \"lb.local\"]", "item 2: \"lb.local\" is not a network: not an IP address; give an address");
+    proxies(
+        "[\"10.0.0.1/8\"]",
+        "item 1: \"10.0.0.1/8\" is not a network: the address has bits behind its prefix; the network is 10.0.0.0/8",
+    );
+    refused_at(
+        "[control]\nlisten = \"0.0.0.0:1\"",
+        "m.toml:2:10: control.listen: \"0.0.0.0:1\" is not a loopback address",
+    );
+    refused_at(
+        "[limits]\nconnections = 99999999999999999999",
+        "m.toml:2:15: limits.connections: 99999999999999999999 is out",
+    );
+}
+
+#[test]
+fn streams_are_named_once_and_rightly() {
+    refused("[[stream]]\ngeneration = 1", "m.toml:1:1: stream.id: missing; give every [[stream]] an id");
+    refused_at(
+        "[[stream]]\nid = \"../x\"",
+        "m.toml:2:6: stream.id: the name has a character that is not allowed at byte 0",
+    );
+    refused(
+        "[[stream]]\nid = \"a\"\n[[stream]]\nid = \"a\"",
+        "m.toml:4:6: stream.id: a is there twice; keep one of the two entries",
+    );
+    refused_at("[[stream]]\nid = \"a\"\ngeneration = 0", "m.toml:3:14: stream.generation: 0 is out of range");
+}
+
+#[test]
+fn text_that_is_not_toml() {
+    refused_at("[node]\nshards = \n", "m.toml:2:10: this is not TOML: ");
+    refused_at("[node\n", "m.toml:1:6: this is not TOML: ");
+    refused_at("[node]\nio = \"epoll\"\nio = \"uring\"", "m.toml:3:1: this is not TOML: duplicate key");
+    let error = parse(Path::new("m.toml"), b"[node]\nio = \"\xff\"").unwrap_err().to_string();
+    assert_eq!(error, "m.toml:2:7: this is not UTF-8 text; save the file as UTF-8, or give another file");
+    let error = parse(Path::new("m.toml"), b"\x7fELF\x02\x01\x01\0\0\0").unwrap_err().to_string();
+    assert_eq!(error, "m.toml:1:1: this is a binary file (it holds a control character); give a TOML file");
+}
+
+#[test]
+fn columns_count_characters() {
+    refused_at("[node]\n\"日本\" = { x = 1 }\nio = \"é\"; z", "m.toml:3:9: this is not TOML");
+    refused_at("node = { \"日本\" = 1 }", "m.toml:1:10: node.日本: unknown key");
+    refused_at("node = { data_dir = \"日本\", io = 1 }", "m.toml:1:32: node.io: this is a whole number");
+}
+
+#[test]
+fn all_errors_at_once_in_the_order_of_the_text() {
+    let error = read_text("[http]\nlisten = 1\n[node]\nio = \"x\"\nfoo = 1\n").unwrap_err().to_string();
+    let lines: Vec<_> = error.lines().map(|line| line.split(": ").take(2).collect::<Vec<_>>().join(" ")).collect();
+    assert_eq!(lines, ["m.toml:2:10 http.listen", "m.toml:4:6 node.io", "m.toml:5:1 node.foo"]);
+}
+
+#[test]
+fn what_is_not_in_force_yet_is_said() {
+    let text = "[auth]\nedge_secret = \"hush\"\n[hls]\nsegment = \"2s\"\nwindow = 6\n";
+    let warnings = read_text(text).unwrap().warnings;
+    let keys = ["2:15: auth.edge_secret", "4:11: hls.segment", "5:10: hls.window"];
+    assert_eq!(warnings.len(), keys.len());
+    for key in keys {
+        let line = format!("m.toml:{key}: set, but not in force: this version does not act on it yet");
+        assert!(warnings.contains(&line), "{line} is not in {warnings:?}");
+    }
+    refused_at("[hls]\nsegment = 2", "m.toml:2:11: hls.segment: this is a whole number");
+}
+
+#[test]
+fn secrets_are_not_repeated() {
+    for text in [
+        "[auth]\nlegacy_keys = [\"hush\", 1]",
+        "[auth]\nlegacy_keys = [\"hush\"",
+        "[auth]\nlegacy_keys = \"hush\"",
+        "[auth]\nlegacy_keys = [\"hush]",
+        "[auth]\nedge_secret = [\"hush\"]",
+        "[auth]\nedge_secret = hush",
+        "[auth]\nedge_secret = \"hush\" \"hush\"",
+    ] {
+        let error = read_text(text).unwrap_err();
+        assert!(!format!("{error} {error:?}").contains("hush"), "{error}");
+    }
+    refused_at("[auth]\nlegacy_keys = [\"hush\", \"\"]", "m.toml:2:15: auth.legacy_keys: item 2: the key is empty");
+    let set = read_text("[auth]\nlegacy_keys = [\"hush\"]\nedge_secret = \"hush\"").unwrap();
+    assert!(!format!("{set:?}").contains("hush"));
+}
+
+#[test]
+fn files_that_cannot_be_read() {
+    let dir = tempfile::tempdir().unwrap();
+    let missing = dir.path().join("none.toml");
+    assert!(read(&missing).unwrap_err().to_string().starts_with(&format!("{}: cannot be read: ", missing.display())));
+    assert!(matches!(read(dir.path()), Err(SettingsError::Unreadable { .. })));
+    let large = dir.path().join("large.toml");
+    std::fs::write(&large, vec![b'#'; (1 << 20) + 1]).unwrap();
+    assert!(matches!(read(&large), Err(SettingsError::Large { .. })));
+}

@@ -1,0 +1,231 @@
+//! One value as text: durations, sizes, addresses and the words of choices. The file and the flags read them alike, so that both
+//! accept the same and say the same. Every error says what was wrong and what to give instead.
+use std::net::SocketAddr;
+use std::ops::RangeInclusive;
+use std::time::Duration;
+
+use millstream_engine::config::IoChoice;
+use millstream_hub::config::FlushPolicy;
+use millstream_proto::network::Network;
+
+/// Most shards that can be asked for: more threads than any machine that this runs on has cores.
+pub(crate) const SHARDS: RangeInclusive<u64> = 1..=256;
+
+/// How many shards to run.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) enum Shards {
+    /// One per core that this process may use.
+    Auto,
+    /// So many.
+    Count(usize),
+}
+
+/// The chain that decides who may publish and play.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) enum AuthPreset {
+    /// Anyone.
+    Open,
+    /// Signed publish, open play.
+    Signed,
+}
+
+/// `0.0.0.0:1935`, `[::]:1935`.
+pub(crate) fn address(text: &str) -> Result<SocketAddr, String> {
+    let advice = "give an IP address and a port, such as 0.0.0.0:1935 or [::1]:1935";
+    text.parse().map_err(|_| format!("{text:?} is not an address; {advice}"))
+}
+
+/// An address that only this machine reaches, since the control listener has neither TLS nor a login.
+pub(crate) fn control_address(text: &str) -> Result<SocketAddr, String> {
+    let parsed = address(text)?;
+    if parsed.ip().is_loopback() {
+        return Ok(parsed);
+    }
+    Err(format!(
+        "{text:?} is not a loopback address, and the control listener has neither TLS nor a login; give 127.0.0.1:PORT or \
+         [::1]:PORT, and reach it through a proxy or a tunnel that has"
+    ))
+}
+
+/// `10.0.0.0/8`, `2001:db8::/32`, or an address alone.
+pub(crate) fn network(text: &str) -> Result<Network, String> {
+    let advice = "give an address or a network, such as 192.0.2.1, 10.0.0.0/8 or 2001:db8::/32";
+    text.parse().map_err(|error| format!("{text:?} is not a network: {error}; {advice}"))
+}
+
+/// `auto` or a number.
+pub(crate) fn shards(text: &str) -> Result<Shards, String> {
+    if text == "auto" {
+        return Ok(Shards::Auto);
+    }
+    match text.parse::<u64>() {
+        Ok(count) if SHARDS.contains(&count) => Ok(Shards::Count(count as usize)),
+        _ => Err(format!("{text:?} is not a number of shards; give auto, or {} to {}", SHARDS.start(), SHARDS.end())),
+    }
+}
+
+/// `auto`, `uring` or `epoll`.
+pub(crate) fn io(text: &str) -> Result<IoChoice, String> {
+    choice(text, &[("auto", IoChoice::Auto), ("uring", IoChoice::Uring), ("epoll", IoChoice::Epoll)])
+}
+
+/// `open` or `signed`.
+pub(crate) fn auth(text: &str) -> Result<AuthPreset, String> {
+    choice(text, &[("open", AuthPreset::Open), ("signed", AuthPreset::Signed)])
+}
+
+/// `low`, `balanced` or `dense`.
+pub(crate) fn flush(text: &str) -> Result<FlushPolicy, String> {
+    let choices = [("low", FlushPolicy::Low), ("balanced", FlushPolicy::Balanced), ("dense", FlushPolicy::Dense)];
+    choice(text, &choices)
+}
+
+fn choice<T: Copy>(text: &str, choices: &[(&str, T)]) -> Result<T, String> {
+    if let Some((_, value)) = choices.iter().find(|(word, _)| *word == text) {
+        return Ok(*value);
+    }
+    let words: Vec<_> = choices.iter().map(|(word, _)| *word).collect();
+    let hint =
+        nearest(text, words.iter().copied()).map_or_else(String::new, |word| format!(" (did you mean {word:?}?)"));
+    Err(format!("{text:?} is none of the choices{hint}; give {}", words.join(", ")))
+}
+
+/// `10s`, `333ms`, `1m 30s`: a number always has its unit.
+pub(crate) fn duration(text: &str, range: &RangeInclusive<Duration>) -> Result<Duration, String> {
+    let span = format!("{} to {}", show(*range.start()), show(*range.end()));
+    let parsed = humantime::parse_duration(text)
+        .map_err(|_| format!("{text:?} is not a duration; give a number and its unit, {span}"))?;
+    if range.contains(&parsed) { Ok(parsed) } else { Err(format!("{text:?} is out of range; give {span}")) }
+}
+
+fn show(duration: Duration) -> String {
+    humantime::format_duration(duration).to_string()
+}
+
+/// `16MiB`, `512KiB`, `65536B`: binary units only, since `MB` means two things.
+pub(crate) fn size(text: &str, range: &RangeInclusive<u64>) -> Result<u64, String> {
+    const UNITS: [(&str, u64); 4] = [("KiB", 1 << 10), ("MiB", 1 << 20), ("GiB", 1 << 30), ("B", 1)];
+    let span = format!("{} to {}", show_size(*range.start()), show_size(*range.end()));
+    let bytes = UNITS.iter().find_map(|(unit, bytes)| {
+        let number = text.strip_suffix(unit)?.trim_end();
+        let digits = !number.is_empty() && number.bytes().all(|b| b.is_ascii_digit());
+        digits.then(|| number.parse::<u64>().ok()?.checked_mul(*bytes))?
+    });
+    match bytes {
+        Some(bytes) if range.contains(&bytes) => Ok(bytes),
+        Some(_) => Err(format!("{text:?} is out of range; give {span}")),
+        None => Err(format!("{text:?} is not a size; give a whole number and its unit (B, KiB, MiB, GiB), {span}")),
+    }
+}
+
+fn show_size(bytes: u64) -> String {
+    match bytes {
+        b if b % (1 << 30) == 0 => format!("{}GiB", b >> 30),
+        b if b % (1 << 20) == 0 => format!("{}MiB", b >> 20),
+        b => format!("{b}B"),
+    }
+}
+
+/// The word that was probably meant: the one fewest edits away, if these are at most a third of its letters.
+pub(crate) fn nearest<'a>(text: &str, words: impl Iterator<Item = &'a str>) -> Option<&'a str> {
+    // The distance costs time with the square of the length; a key longer than any known one is no misspelling.
+    if text.len() > 64 {
+        return None;
+    }
+    let (edits, word) = words.map(|word| (edit_distance(text, word), word)).min_by_key(|(edits, _)| *edits)?;
+    (edits <= word.len().div_ceil(3)).then_some(word)
+}
+
+/// Levenshtein's distance, one row at a time.
+fn edit_distance(a: &str, b: &str) -> usize {
+    let b: Vec<char> = b.chars().collect();
+    let mut row: Vec<usize> = (0..=b.len()).collect();
+    for (i, from) in a.chars().enumerate() {
+        let mut diagonal = row[0];
+        row[0] = i + 1;
+        for (j, to) in b.iter().enumerate() {
+            let replaced = diagonal + usize::from(from != *to);
+            diagonal = row[j + 1];
+            row[j + 1] = replaced.min(row[j] + 1).min(diagonal + 1);
+        }
+    }
+    row[b.len()]
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn durations() {
+        let check = |text: &str, expected: Option<u64>| {
+            let range = Duration::from_millis(100)..=Duration::from_mins(1);
+            assert_eq!(duration(text, &range).ok(), expected.map(Duration::from_millis), "{text}");
+        };
+        check("333ms", Some(333));
+        check("10s", Some(10_000));
+        check("1m", Some(60_000));
+        check("61s", None);
+        check("0s", None);
+        check("10", None);
+        check("-1s", None);
+        check("", None);
+        check("1s 500ms", Some(1_500));
+        let error = duration("10", &(Duration::from_secs(1)..=Duration::from_hours(1))).unwrap_err();
+        assert_eq!(error, "\"10\" is not a duration; give a number and its unit, 1s to 1h");
+    }
+
+    #[test]
+    fn sizes() {
+        let check = |text: &str, expected: Option<u64>| {
+            assert_eq!(size(text, &(1 << 20..=1 << 30)).ok(), expected, "{text}");
+        };
+        check("16MiB", Some(16 << 20));
+        check("16 MiB", Some(16 << 20));
+        check("1GiB", Some(1 << 30));
+        check("2048KiB", Some(2 << 20));
+        check("1048576B", Some(1 << 20));
+        check("2GiB", None);
+        check("16MB", None);
+        check("16", None);
+        check("MiB", None);
+        check("-1MiB", None);
+        check("99999999999999999999GiB", None);
+        check("18446744073709551615GiB", None);
+        assert_eq!(size("1KiB", &(1 << 20..=1 << 30)).unwrap_err(), "\"1KiB\" is out of range; give 1MiB to 1GiB");
+    }
+
+    #[test]
+    fn addresses_of_both_families() {
+        assert!(address("0.0.0.0:1935").is_ok() && address("[::]:1935").is_ok() && address("[::1]:0").is_ok());
+        for bad in ["", "1935", ":1935", "localhost:1935", "::1:1935x", "1.2.3.4", "1.2.3.4:65536"] {
+            assert!(address(bad).unwrap_err().contains("give an IP address"), "{bad}");
+        }
+        assert!(control_address("127.0.0.1:8081").is_ok() && control_address("[::1]:8081").is_ok());
+        assert!(control_address("0.0.0.0:8081").unwrap_err().contains("loopback"));
+    }
+
+    #[test]
+    fn choices() {
+        assert_eq!(shards("auto"), Ok(Shards::Auto));
+        assert_eq!(shards("2"), Ok(Shards::Count(2)));
+        assert!(shards("0").is_err() && shards("257").is_err() && shards("two").is_err());
+        assert_eq!(
+            auth("singed").unwrap_err(),
+            "\"singed\" is none of the choices (did you mean \"signed\"?); give open, signed"
+        );
+        assert_eq!(flush("x").unwrap_err(), "\"x\" is none of the choices; give low, balanced, dense");
+        assert_eq!(io("epoll"), Ok(IoChoice::Epoll));
+    }
+
+    #[test]
+    fn nearest_words() {
+        let check =
+            |text: &str, expected| assert_eq!(nearest(text, ["lag_skips", "log_max", "id"].into_iter()), expected);
+        check("lag_skip", Some("lag_skips"));
+        check("logmax", Some("log_max"));
+        check("LAG_SKIPS", None);
+        check("window", None);
+        check(&"x".repeat(100_000), None);
+    }
+}

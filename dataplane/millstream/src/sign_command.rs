@@ -1,0 +1,97 @@
+//! `millstream sign ID --expires ...`: the value of `sign=` in a stream's push URL, and nothing else, on standard output.
+use std::io::Write as _;
+use std::time::{SystemTime, UNIX_EPOCH};
+
+use anyhow::Context as _;
+use millstream_policy::signed::APP;
+use millstream_proto::id::Id;
+use millstream_proto::secret::Secret;
+use millstream_proto::sign::{Action, Claim, legacy, parse_expiry, v2};
+use time::Date;
+use time::macros::format_description;
+
+use crate::cli::{Failure, SignFlags};
+use crate::layers::DATA_DIR;
+use crate::settings::Settings;
+use crate::{keys, settings};
+
+/// When a signature stops admitting, Unix seconds.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) struct Expiry(u64);
+
+impl Expiry {
+    /// A date, which means UTC midnight at its start, or Unix seconds.
+    pub(crate) fn parse(text: &str) -> Result<Self, String> {
+        if let Some(seconds) = parse_expiry(text) {
+            return Ok(Self(seconds));
+        }
+        Date::parse(text, format_description!("[year]-[month]-[day]"))
+            .ok()
+            .and_then(|date| u64::try_from(date.midnight().assume_utc().unix_timestamp()).ok())
+            .map(Self)
+            .ok_or_else(|| "give a date such as 2030-12-31, or Unix seconds of at most 12 digits".to_owned())
+    }
+}
+
+/// Prints the value.
+pub(crate) fn run(flags: &SignFlags) -> Result<(), Failure> {
+    let Expiry(expiry) = flags.expires;
+    let app = Id::new(APP).map_err(Failure::running)?;
+    let secret = match &flags.key_file {
+        Some(path) => keys::read_key_file(path),
+        None => stream_secret(flags),
+    };
+    let secret = secret.map_err(Failure::Configuration)?;
+    // A secret of an older system verifies the legacy form only.
+    let sign = if flags.legacy || flags.key_file.is_some() {
+        legacy::sign(&app, &flags.id, expiry, &secret)
+    } else {
+        v2::sign(Claim { action: Action::Publish, app: &app, id: &flags.id }, expiry, &secret)
+    };
+    if SystemTime::now().duration_since(UNIX_EPOCH).is_ok_and(|now| now.as_secs() >= expiry) {
+        eprintln!("warning: --expires is in the past: servers will refuse this signature");
+    }
+    writeln!(std::io::stdout(), "{}", sign.expose()).context("cannot print the signature").map_err(Failure::Running)
+}
+
+/// The secret that a server with this configuration and data directory gives the stream.
+fn stream_secret(flags: &SignFlags) -> anyhow::Result<Secret> {
+    let settings = match &flags.config {
+        Some(file) => settings::read(file)?,
+        None => Settings::default(),
+    };
+    let entry = settings.streams.iter().find(|entry| entry.id == flags.id);
+    if let (Some(file), None) = (&flags.config, entry) {
+        let (file, id) = (file.display(), &flags.id);
+        eprintln!("warning: {file} has no [[stream]] with the id {id}: generation 1 is taken");
+    }
+    let generation = entry.and_then(|entry| entry.generation).unwrap_or(1);
+    let data_dir = flags.data_dir.clone().or(settings.data_dir).unwrap_or_else(|| DATA_DIR.into());
+    let master = keys::read_master_key(&data_dir)
+        .context("a signature needs the server's master key (or --key-file with a secret of an older system)")?;
+    Ok(master.stream_secret(&flags.id, generation))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn expiries() {
+        let check = |text: &str, expected: Option<u64>| {
+            assert_eq!(Expiry::parse(text).ok(), expected.map(Expiry), "{text}");
+        };
+        check("2022-12-09", Some(1_670_544_000));
+        check("1970-01-01", Some(0));
+        check("2024-02-29", Some(1_709_164_800));
+        check("1670544000", Some(1_670_544_000));
+        check("2023-02-29", None);
+        check("1969-12-31", None);
+        check("2022-12-9", None);
+        check("2022-12-09T00:00:00Z", None);
+        check("tomorrow", None);
+        check("-5", None);
+        check("1670544000000", None);
+        check("", None);
+    }
+}
