@@ -1,0 +1,35 @@
+//! The load test harness against the real server: its verdict, and its counters beside the server's.
+use std::process::Command;
+
+use millstream_tests::server::{Options, binary};
+
+#[test]
+fn smoke_passes_and_the_counters_agree_to_the_byte() {
+    let server = Options::open().shards(1).start();
+    let json = server.data_dir().join("report.json");
+    let output = Command::new(binary().with_file_name("millstream-loadtest"))
+        .args([
+            "run",
+            "smoke",
+            "--rtmp",
+            &format!("rtmp://{}", server.rtmp),
+            "--http",
+            &format!("http://{}", server.http),
+        ])
+        .args(["--pid", &server.pid().to_string(), "--metrics", &server.control.to_string(), "--quiet", "--json"])
+        .arg(&json)
+        .output()
+        .expect("millstream-loadtest is built beside the server");
+    let text = format!("{}{}", String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr));
+    // 3 is void: the tests beside this one keep the machine busy, and no fault was found.
+    assert!(matches!(output.status.code(), Some(0 | 3)), "{text}");
+    for part in [
+        "12 visits, 12 joined, 0 left by plan, 0 lost, 12 at the end",
+        "0 missing, 0 torn, 0 damaged, 0 unknown, 0 backwards, 0 overdue",
+        "cores        harness",
+    ] {
+        assert!(text.contains(part), "{part:?} is not in:\n{text}");
+    }
+    assert_eq!(text.matches("they agree to the byte").count(), 2, "both ways:\n{text}");
+    assert!(json.exists());
+}

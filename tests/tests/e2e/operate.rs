@@ -1,0 +1,173 @@
+//! What an operator sees: start, refusal to start, stop, metrics, demo.
+use std::net::TcpListener;
+use std::time::Instant;
+
+use millstream_tests::clip::Clip;
+use millstream_tests::crowd::{Crowd, Member};
+use millstream_tests::flv::Tag;
+use millstream_tests::http::{self, Viewer};
+use millstream_tests::rtmp::{Player, Publisher};
+use millstream_tests::server::{Options, millstream};
+use millstream_tests::tools::ffprobe;
+use millstream_tests::{eventually, seconds};
+
+#[test]
+fn a_port_in_use_is_named() {
+    let taken = TcpListener::bind("127.0.0.1:0").expect("a port");
+    let address = taken.local_addr().expect("bound").to_string();
+    let dir = tempfile::tempdir().expect("a directory");
+    let dir = dir.path().to_str().expect("ASCII");
+    for listener in ["--rtmp", "--http", "--control"] {
+        let mut args = vec!["serve", "--auth", "open", "--data-dir", dir];
+        for flag in ["--rtmp", "--http", "--control"] {
+            args.extend([flag, if flag == listener { &address } else { "127.0.0.1:0" }]);
+        }
+        let output = millstream(&args);
+        let said = String::from_utf8_lossy(&output.stderr);
+        assert!(matches!(output.status.code(), Some(1 | 2)), "{listener}: {} {said}", output.status);
+        assert!(said.contains(&address), "{listener}: the address is not named: {said}");
+    }
+}
+
+/// Sharing a port between shards must not let a second server share it by accident: half of the viewers would land there.
+#[test]
+fn a_second_server_on_the_same_ports_is_refused() {
+    let server = Options::open().start();
+    let dir = tempfile::tempdir().expect("a directory");
+    let (rtmp, http) = (server.rtmp.to_string(), server.http.to_string());
+    for (rtmp, http) in [(rtmp.as_str(), "127.0.0.1:0"), ("127.0.0.1:0", http.as_str())] {
+        let dir = dir.path().to_str().expect("ASCII");
+        let args =
+            ["serve", "--auth", "open", "--data-dir", dir, "--rtmp", rtmp, "--http", http, "--control", "127.0.0.1:0"];
+        let output = millstream(&args);
+        assert!(matches!(output.status.code(), Some(1 | 2)), "{}", String::from_utf8_lossy(&output.stderr));
+    }
+}
+
+#[test]
+fn a_wrong_configuration_is_refused_with_line_and_column() {
+    let dir = tempfile::tempdir().expect("a directory");
+    let file = dir.path().join("millstream.toml");
+    let path = file.to_str().expect("ASCII");
+    let wrong = [
+        ("[node]\nshards = 1\n\n[rtmp]\nlisten = \"127.0.0.1:0\"\nchunksize = 60000\n", "6", "chunk_size"),
+        ("[http]\nheader_timeout = \"5 parsecs\"\n", "2", ""),
+        ("[stream]\nflush = \"sometimes\"\n", "2", ""),
+        ("[[stream]]\nid = \"../etc\"\n", "2", ""),
+        ("[node\n", "1", ""),
+        ("[nodes]\n", "1", "node"),
+    ];
+    for (text, line, hint) in wrong {
+        std::fs::write(&file, text).expect("written");
+        for args in [vec!["check", path], vec!["serve", "--config", path]] {
+            let output = millstream(&args);
+            let said = String::from_utf8_lossy(&output.stderr);
+            assert_eq!(output.status.code(), Some(2), "{args:?} with {text:?}: {said}");
+            let place = said.contains(&format!("line {line}, column ")) || said.contains(&format!(":{line}:"));
+            assert!(place, "{args:?} with {text:?}: no line {line} and column in {said}");
+            assert!(said.contains(hint), "{args:?} with {text:?}: no {hint:?} in {said}");
+        }
+    }
+    std::fs::write(&file, "[node]\nshards = 1\n").expect("written");
+    let output = millstream(&["check", path]);
+    assert_eq!(output.status.code(), Some(0), "{}", String::from_utf8_lossy(&output.stderr));
+    assert_eq!(millstream(&["serve", "--no-such-flag"]).status.code(), Some(2));
+    assert_eq!(millstream(&["check", "/no/such/file"]).status.code(), Some(2));
+}
+
+#[test]
+fn sigterm_drains_and_ends_with_status_0() {
+    let mut server = Options::open().config("[node]\ndrain = \"4s\"\n").start();
+    let _push = Publisher::start(server.rtmp, "stream", "cam").expect("published").repeat(Clip::small());
+    let mut viewer = Viewer::watch(server.http, "cam");
+    viewer.find("keyframe", seconds(5), Tag::is_keyframe);
+    let mut play = Player::start(server.rtmp, "stream", "cam").expect("play");
+    play.find(seconds(5), Tag::is_keyframe).expect("a keyframe");
+    assert_eq!(http::get(server.http, "/healthz").status, 200);
+    let told = Instant::now();
+    server.terminate();
+    let mut draining = false;
+    let status = eventually("the server ends", seconds(15), || {
+        if let Ok(response) = http::try_get(server.http, "/healthz")
+            && response.status == 503
+        {
+            assert_eq!(response.body.trim_ascii(), b"draining");
+            assert_eq!(response.header("cache-control"), "no-store");
+            draining = true;
+        }
+        server.try_wait()
+    });
+    let took = told.elapsed();
+    println!("ended after {took:?}");
+    assert_eq!(status.code(), Some(0));
+    assert!(draining, "/healthz never said 503 draining");
+    assert!(took < seconds(8), "it took {took:?} with a drain time of 4 s");
+    while viewer.next_tag(seconds(2)).is_some() {}
+    assert_eq!(viewer.end, Some(http::End::Clean), "the viewer's stream has a proper end");
+    while play.next_tag(seconds(2)).is_ok() {}
+}
+
+#[test]
+fn sigterm_with_nobody_connected_ends_at_once() {
+    let mut server = Options::open().start();
+    server.terminate();
+    assert_eq!(server.wait(seconds(3)).code(), Some(0));
+}
+
+#[test]
+fn metrics_move_and_their_number_does_not_grow_with_viewers() {
+    let server = Options::open().shards(2).start();
+    let response = http::get(server.control, "/metrics");
+    assert!(response.header("content-type").starts_with("application/openmetrics-text"), "{:?}", response.head);
+    let idle = server.metrics();
+    assert!(idle.ends_with("# EOF\n"), "no end: {idle}");
+    assert_eq!(http::get(server.http, "/metrics").status, 404, "metrics are not for viewers");
+
+    let _push = Publisher::start(server.rtmp, "stream", "cam").expect("published").repeat(Clip::small());
+    let mut few = Crowd::open(server.http, "/cam/live.flv", 0).expect("none");
+    eventually("on air", seconds(10), || {
+        (http::request(server.http, "HEAD", "/cam/live.flv").ok()?.status == 200).then_some(())
+    });
+    few.add(server.http, "/cam/live.flv", 5).expect("5 viewers");
+    few.run_until("a frame", seconds(10), Member::started).expect("all start");
+    few.run(seconds(1)).expect("they go on");
+    let some = server.metrics();
+    assert!((server.metric("millstream_streams") - 1.0).abs() < 0.5, "{some}");
+    assert!((server.metric("millstream_viewers") - 5.0).abs() < 0.5, "{some}");
+    let sent = server.metric("millstream_sent_bytes_total");
+    let received = server.metric("millstream_received_bytes_total");
+    few.add(server.http, "/cam/live.flv", 200).expect("200 more");
+    few.run_until("a frame", seconds(10), Member::started).expect("all start");
+    few.run(seconds(1)).expect("they go on");
+    let many = server.metrics();
+    assert!((server.metric("millstream_viewers") - 205.0).abs() < 0.5, "{many}");
+    assert!(server.metric("millstream_received_bytes_total") > received, "{many}");
+    let sent = server.metric("millstream_sent_bytes_total") - sent;
+    assert!(sent > 200.0 * 10_000.0, "only {sent} bytes sent to 205 viewers");
+    let (some, many) = (some.lines().count(), many.lines().count());
+    assert!(many <= some + 5, "{some} lines became {many}");
+    drop(few);
+    eventually("viewers that left are not counted", seconds(10), || {
+        (server.metric("millstream_viewers") < 0.5).then_some(())
+    });
+}
+
+#[test]
+fn the_demo_says_what_to_open_and_plays_within_two_seconds() {
+    let started = Instant::now();
+    let server = Options::demo().start();
+    let path = eventually("the demo prints a play URL", seconds(5), || {
+        let text = format!("{}\n{}", server.stdout.text(), server.log.text());
+        let url = text.split_whitespace().find(|word| word.contains("/live.flv"))?.to_owned();
+        Some(url.trim_matches(['"', '\'', ',', ')']).split_once("//")?.1.split_once('/')?.1.to_owned())
+    });
+    let id = path.split('/').next().expect("an id").to_owned();
+    Viewer::watch(server.http, &id).find("keyframe", seconds(2), Tag::is_keyframe);
+    let took = started.elapsed();
+    println!("the demo's first keyframe after {took:?}");
+    assert!(took < seconds(2), "the demo's stream took {took:?}");
+    let tracks = ffprobe(&server.flv_url(&id));
+    assert!(tracks.iter().any(|t| t.starts_with("h264,")) && tracks.contains(&"aac".to_owned()), "{tracks:?}");
+    let text = format!("{}\n{}", server.stdout.text(), server.log.text());
+    assert!(text.contains("/flv.html"), "the demo says what to open in a browser: {text}");
+}
