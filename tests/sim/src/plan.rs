@@ -1,0 +1,264 @@
+//! What is to happen in a walk, drawn from its seed before it begins: settings, encoders and viewers with their habits.
+use std::time::Duration;
+
+use millstream_hub::config::{FlushPolicy, StreamConfig};
+use millstream_hub::package::block::Format;
+use millstream_hub::viewer::Start;
+use millstream_proto::time::Time;
+
+use crate::media::{Coding, codings};
+use crate::random::Random;
+
+/// How long things are started, milliseconds.
+const ACTIVE_MS: u64 = 18_000;
+
+/// Settings of a walk.
+pub(crate) struct Settings {
+    pub(crate) shards: usize,
+    pub(crate) stream: StreamConfig,
+    pub(crate) chunk_size: usize,
+    pub(crate) parked_max: usize,
+    pub(crate) mailbox_max: usize,
+    pub(crate) streams_max: usize,
+    /// Mail takes up to this long, microseconds, and now and then a hundred times that.
+    pub(crate) mail_us: u64,
+    pub(crate) drain_at: Option<Time>,
+    pub(crate) drain: Duration,
+    /// When the last peer has come.
+    pub(crate) quiet_after: Time,
+}
+
+/// What a door step says to a request.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) enum Gate {
+    Allow,
+    Deny,
+    Next,
+    Never,
+    LaterAllow,
+    LaterDeny,
+    LaterNext,
+}
+
+const GATES: [(Gate, char); 7] = [
+    (Gate::Allow, 'a'),
+    (Gate::Deny, 'd'),
+    (Gate::Next, 'n'),
+    (Gate::Never, 'v'),
+    (Gate::LaterAllow, 'A'),
+    (Gate::LaterDeny, 'D'),
+    (Gate::LaterNext, 'N'),
+];
+
+impl Gate {
+    pub(crate) fn from_letter(letter: char) -> Self {
+        GATES.iter().find(|(_, of)| *of == letter).expect("a gate's letter").0
+    }
+
+    fn letter(self) -> char {
+        GATES.iter().find(|(gate, _)| *gate == self).expect("a letter").1
+    }
+}
+
+/// How the door treats one peer: two steps, and how long those that answer later take.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Mood {
+    pub(crate) gates: [Gate; 2],
+    pub(crate) later_ms: u64,
+}
+
+impl Mood {
+    fn draw(random: &mut Random) -> Self {
+        let gate = |random: &mut Random| match random.below(20) {
+            0 => Gate::Deny,
+            1 => Gate::Never,
+            2 | 3 => Gate::LaterAllow,
+            4 => Gate::LaterDeny,
+            5 | 6 => Gate::LaterNext,
+            7..10 => Gate::Next,
+            _ => Gate::Allow,
+        };
+        Self { gates: [gate(random), gate(random)], later_ms: random.pick(&[1, 40, 600, 4_000, 5_500]) }
+    }
+
+    /// As a query parameter: it goes the way that a signature would.
+    pub(crate) fn query(self) -> String {
+        format!("door={}{}", self.gates[0].letter(), self.gates[1].letter())
+    }
+
+    /// Whether the door lets it in, given time.
+    pub(crate) fn admits(self) -> bool {
+        let in_time = self.later_ms < 5_000;
+        for gate in self.gates {
+            match gate {
+                Gate::Allow => return true,
+                Gate::LaterAllow => return in_time,
+                Gate::Deny | Gate::Never | Gate::LaterDeny => return false,
+                Gate::LaterNext if !in_time => return false,
+                Gate::Next | Gate::LaterNext => {}
+            }
+        }
+        false
+    }
+}
+
+/// How a connection ends from the peer's side.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) enum Leave {
+    /// Says goodbye, then closes.
+    Polite,
+    /// Closes.
+    Close,
+    /// Is cut off: nothing arrives any more, in either direction, and nobody is told.
+    Cut,
+    /// Stays until the server ends it.
+    Stay,
+}
+
+/// An encoder's habits.
+#[derive(Clone, Debug)]
+pub(crate) struct EncoderPlan {
+    pub(crate) video: Option<Coding>,
+    pub(crate) audio: Option<Coding>,
+    pub(crate) first_stamp_ms: u32,
+    pub(crate) pace_ms: u64,
+    pub(crate) gop: u64,
+    /// Sends media right behind its request, without waiting for the answer.
+    pub(crate) eager: bool,
+    pub(crate) wild: bool,
+    /// The other track begins this much later.
+    pub(crate) late_ms: u64,
+}
+
+/// A viewer's habits.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct ViewerPlan {
+    pub(crate) format: Format,
+    pub(crate) start: Start,
+    /// Reads this often, this many bytes; at once and everything where that is 0.
+    pub(crate) every_ms: u64,
+    pub(crate) bytes_max: usize,
+    /// Of a thousand reads, those after which it sleeps.
+    pub(crate) sleepy: u64,
+    pub(crate) pauses: bool,
+}
+
+/// What a peer is.
+#[derive(Clone, Debug)]
+pub(crate) enum Role {
+    Encoder(EncoderPlan),
+    Viewer(ViewerPlan),
+}
+
+/// A peer that will connect.
+#[derive(Clone, Debug)]
+pub(crate) struct PeerPlan {
+    pub(crate) at: Time,
+    pub(crate) stream: &'static str,
+    pub(crate) mood: Mood,
+    pub(crate) life_ms: u64,
+    pub(crate) leave: Leave,
+    pub(crate) role: Role,
+    pub(crate) latency_us: u64,
+    pub(crate) room: usize,
+}
+
+/// Draws a walk.
+pub(crate) fn draw(random: &mut Random) -> (Settings, Vec<PeerPlan>) {
+    let millis = Duration::from_millis;
+    let stream = StreamConfig {
+        flush: random.pick(&[FlushPolicy::Low, FlushPolicy::Balanced, FlushPolicy::Balanced, FlushPolicy::Dense]),
+        log_bytes_max: random.pick(&[6_000, 12_000, 40_000, 400_000]),
+        log_time_max: millis(random.pick(&[700, 3_000, 12_000])),
+        publisher_wait: millis(random.pick(&[0, 300, 2_000, 6_000])),
+        joiner_wait: millis(random.pick(&[1_000, 4_000, 10_000])),
+        lag_skips: random.pick(&[2, 3, 1_000]),
+        lag_window: millis(random.pick(&[3_000, 30_000])),
+        stall_close: millis(random.pick(&[1_500, 4_000, 10_000])),
+    };
+    let draining = random.chance(200);
+    let settings = Settings {
+        shards: random.pick(&[1, 2, 2, 3]),
+        stream,
+        chunk_size: random.pick(&[128, 500, 4_096, 60_000]),
+        parked_max: random.pick(&[1, 2, 8]),
+        mailbox_max: random.pick(&[1, 2, 4, 64]),
+        streams_max: random.pick(&[1, 2, 8]),
+        mail_us: random.pick(&[10, 500, 8_000]),
+        drain_at: draining.then(|| Time::from_millis(random.within(2_000, ACTIVE_MS))),
+        drain: millis(random.pick(&[0, 500, 3_000])),
+        quiet_after: Time::from_millis(ACTIVE_MS),
+    };
+    let mut plans = Vec::new();
+    for stream in ["camera", "door-7"].into_iter().take(random.within(1, 3) as usize) {
+        let mut at_ms = random.below(300);
+        while at_ms < ACTIVE_MS {
+            let life_ms = random.within(200, 9_000);
+            plans.push(encoder(random, stream, at_ms, life_ms));
+            // Before the last one has gone, at once, or after a while; sometimes long enough for it to be silent.
+            at_ms += match random.below(4) {
+                0 => life_ms.saturating_sub(random.below(400)),
+                1 => life_ms + random.below(50),
+                2 => random.within(300, life_ms + 500),
+                _ => life_ms + random.below(7_000),
+            };
+        }
+        for _ in 0..random.within(3, 8) {
+            plans.push(viewer(random, stream));
+        }
+    }
+    (settings, plans)
+}
+
+fn encoder(random: &mut Random, stream: &'static str, at_ms: u64, life_ms: u64) -> PeerPlan {
+    let (video, audio) = codings(random);
+    let role = Role::Encoder(EncoderPlan {
+        video,
+        audio,
+        first_stamp_ms: random.pick(&[0, 77_000, 0x7FFF_FC00, 0xFFFF_F800, 0xFFFF_FF00]),
+        pace_ms: random.pick(&[20, 50, 120]),
+        gop: random.pick(&[3, 8, 30]),
+        eager: random.chance(300),
+        wild: random.chance(150),
+        late_ms: if random.chance(200) { random.within(50, 1_500) } else { 0 },
+    });
+    let leave = random.pick(&[Leave::Polite, Leave::Close, Leave::Cut]);
+    let mut mood = Mood::draw(random);
+    // Most encoders get in, or there would be nothing to see.
+    if random.chance(700) {
+        mood.gates = [Gate::Allow, Gate::Deny];
+    }
+    peer(random, stream, at_ms, life_ms, (mood, leave, role))
+}
+
+fn viewer(random: &mut Random, stream: &'static str) -> PeerPlan {
+    let every_ms = random.pick(&[0, 0, 0, 5, 60, 400]);
+    let role = Role::Viewer(ViewerPlan {
+        format: random.pick(&[Format::FlvChunked, Format::FlvPlain, Format::Rtmp]),
+        start: random.pick(&[Start::Newest, Start::Newest, Start::Next]),
+        every_ms,
+        bytes_max: random.pick(&[40, 700, 9_000]),
+        sleepy: random.pick(&[0, 5, 30]),
+        pauses: random.chance(250),
+    });
+    let at_ms = random.within(100, ACTIVE_MS);
+    let leave = random.pick(&[Leave::Stay, Leave::Stay, Leave::Stay, Leave::Close, Leave::Cut]);
+    let mut mood = Mood::draw(random);
+    if random.chance(600) {
+        mood.gates[0] = Gate::Allow;
+    }
+    let life_ms = random.within(100, 10_000);
+    peer(random, stream, at_ms, life_ms, (mood, leave, role))
+}
+
+fn peer(
+    random: &mut Random,
+    stream: &'static str,
+    at_ms: u64,
+    life_ms: u64,
+    (mood, leave, role): (Mood, Leave, Role),
+) -> PeerPlan {
+    let latency_us = random.pick(&[50, 2_000, 40_000]);
+    let room = random.pick(&[1_000, 8_000, 128_000]);
+    PeerPlan { at: Time::from_millis(at_ms), stream, mood, life_ms, leave, role, latency_us, room }
+}
