@@ -1,0 +1,154 @@
+//! Whom to load: the two URLs, checked, with a place for the stream's name. Only this machine, unless somebody insists.
+use std::net::{SocketAddr, ToSocketAddrs as _};
+
+use bytes::Bytes;
+use millstream_proto::rtmp::{ClientConfig, ClientRole};
+use millstream_proto::secret::Secret;
+
+/// Stands for the stream's name in a URL.
+const PLACEHOLDER: &str = "{stream}";
+/// Chunk size of what publishers send, bytes: what encoders use.
+const CHUNK_SIZE: usize = 60_000;
+
+/// Why a URL cannot be used.
+#[derive(Clone, PartialEq, Eq, Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum TargetError {
+    /// Another scheme, or none.
+    #[error("{0:?} does not begin with {1}://")]
+    Scheme(String, &'static str),
+    /// No host, or a port that is no number.
+    #[error("{0:?} has no host that can be found: {1}")]
+    Host(String, String),
+    /// Not this machine.
+    #[error(
+        "{0} is not on this machine; a load test against somebody else's machine is an attack: --allow-remote says that it is yours"
+    )]
+    Remote(SocketAddr),
+    /// Several streams, and one name for all.
+    #[error("there are several streams, so the URL needs {PLACEHOLDER} where their name goes")]
+    Name,
+    /// A line break, or a blank.
+    #[error("the URL has a character that no URL has")]
+    Character,
+}
+
+/// Where to push and play RTMP.
+#[derive(Clone, Debug)]
+pub struct RtmpTarget {
+    pub(crate) address: SocketAddr,
+    host: String,
+    app: String,
+    key: Secret,
+}
+
+/// Where to play HTTP-FLV.
+#[derive(Clone, Debug)]
+pub struct HttpTarget {
+    pub(crate) address: SocketAddr,
+    host: String,
+    path: Secret,
+}
+
+/// Scheme taken off: host with port, address, rest.
+fn split<'u>(
+    url: &'u str,
+    scheme: &'static str,
+    port: u16,
+    remote: bool,
+) -> Result<(String, SocketAddr, &'u str), TargetError> {
+    if url.chars().any(|c| c.is_whitespace() || c.is_control()) {
+        return Err(TargetError::Character);
+    }
+    let rest = url.strip_prefix(scheme).and_then(|rest| rest.strip_prefix("://"));
+    // What is shown of a URL ends before what may be secret.
+    let shown = || url.split('?').next().unwrap_or_default().to_owned();
+    let rest = rest.ok_or_else(|| TargetError::Scheme(shown(), scheme))?;
+    let (host, path) = rest.split_once('/').unwrap_or((rest, ""));
+    let has_port = host.rsplit_once(':').is_some_and(|(_, port)| port.bytes().all(|b| b.is_ascii_digit()));
+    let host = if has_port { host.to_owned() } else { format!("{host}:{port}") };
+    let mut addresses = host.to_socket_addrs().map_err(|why| TargetError::Host(shown(), why.to_string()))?;
+    let address = addresses.next().ok_or_else(|| TargetError::Host(shown(), "no address".to_owned()))?;
+    if !remote && !address.ip().to_canonical().is_loopback() {
+        return Err(TargetError::Remote(address));
+    }
+    Ok((host, address, path))
+}
+
+impl RtmpTarget {
+    /// `rtmp://HOST[:PORT][/APP[/KEY]]`: the application is `stream` and the key the stream's name where they are not given.
+    pub fn parse(url: &str, remote: bool) -> Result<Self, TargetError> {
+        let (host, address, path) = split(url, "rtmp", 1935, remote)?;
+        let (app, key) = path.split_once('/').unwrap_or((path, ""));
+        let app = if app.is_empty() { "stream" } else { app }.to_owned();
+        let key = Secret::new(if key.is_empty() { PLACEHOLDER } else { key });
+        Ok(Self { address, host, app, key })
+    }
+
+    /// The name of the one stream that the URL says, if it says one.
+    pub fn name(&self) -> Option<&str> {
+        let key = self.key.expose();
+        (!key.contains(PLACEHOLDER)).then(|| key.split('?').next().unwrap_or_default())
+    }
+
+    pub(crate) fn config(&self, stream: &str, role: ClientRole) -> ClientConfig {
+        ClientConfig {
+            app: self.app.clone(),
+            tc_url: Secret::new(format!("rtmp://{}/{}", self.host, self.app)),
+            stream: Secret::new(self.key.expose().replace(PLACEHOLDER, stream)),
+            role,
+            chunk_size: CHUNK_SIZE,
+        }
+    }
+}
+
+impl HttpTarget {
+    /// `http://HOST[:PORT][/PATH]`: the path is `/{stream}/live.flv` where none is given.
+    pub fn parse(url: &str, remote: bool) -> Result<Self, TargetError> {
+        let (host, address, path) = split(url, "http", 80, remote)?;
+        let path = if path.is_empty() { format!("{PLACEHOLDER}/live.flv") } else { path.to_owned() };
+        Ok(Self { address, host, path: Secret::new(path) })
+    }
+
+    /// Whether each stream has a path of its own.
+    pub fn names_streams(&self) -> bool {
+        self.path.expose().contains(PLACEHOLDER)
+    }
+
+    pub(crate) fn request(&self, stream: &str) -> Bytes {
+        let path = self.path.expose().replace(PLACEHOLDER, stream);
+        let host = &self.host;
+        format!("GET /{path} HTTP/1.1\r\nHost: {host}\r\nUser-Agent: millstream-loadtest\r\nAccept: */*\r\n\r\n").into()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn urls_with_and_without_their_parts() {
+        let plain = RtmpTarget::parse("rtmp://127.0.0.1", false).unwrap();
+        let config = plain.config("cam", ClientRole::Play);
+        assert_eq!((plain.address.port(), config.app.as_str(), config.stream.expose()), (1935, "stream", "cam"));
+        let signed = RtmpTarget::parse("rtmp://[::1]:9/live/{stream}?sign=x", false).unwrap();
+        assert_eq!(signed.config("cam", ClientRole::Publish).stream.expose(), "cam?sign=x");
+        assert_eq!(signed.name(), None);
+        assert_eq!(RtmpTarget::parse("rtmp://localhost/live/one?sign=x", false).unwrap().name(), Some("one"));
+        let http = HttpTarget::parse("http://localhost:8080", false).unwrap();
+        assert!(http.request("cam").starts_with(b"GET /cam/live.flv HTTP/1.1\r\nHost: localhost:8080\r\n"));
+        let srs = HttpTarget::parse("http://127.0.0.1:8080/live/{stream}.flv", false).unwrap();
+        assert!(srs.request("cam").starts_with(b"GET /live/cam.flv HTTP/1.1\r\n"));
+    }
+
+    #[test]
+    fn what_cannot_be_loaded_is_refused() {
+        assert!(matches!(RtmpTarget::parse("http://localhost", false), Err(TargetError::Scheme(..))));
+        assert!(matches!(HttpTarget::parse("http://localhost:99999", false), Err(TargetError::Host(..))));
+        assert!(matches!(HttpTarget::parse("http://192.0.2.1", false), Err(TargetError::Remote(_))));
+        assert!(HttpTarget::parse("http://192.0.2.1", true).is_ok());
+        assert_eq!(HttpTarget::parse("http://localhost/a\r\nb", false).unwrap_err(), TargetError::Character);
+        let error = RtmpTarget::parse("x://h?sign=secret", false).unwrap_err().to_string();
+        assert!(!error.contains("secret"), "{error}");
+    }
+}
