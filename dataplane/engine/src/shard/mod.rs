@@ -11,7 +11,7 @@ use std::future::{Future, poll_fn};
 use std::io::ErrorKind;
 use std::net::{SocketAddr, TcpListener};
 use std::panic::{AssertUnwindSafe, catch_unwind};
-use std::pin::{Pin, pin};
+use std::pin::Pin;
 use std::rc::Rc;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -243,11 +243,9 @@ impl Shard {
     /// Starts a task of this shard. A panic in it ends it alone, and is counted.
     pub(crate) fn spawn(self: &Rc<Self>, task: impl Future<Output = ()> + 'static) {
         let shard = Rc::clone(self);
-        // Pinned inside the runtime's task, so that all of it is one run of memory.
-        io::spawn(async move {
-            let mut task = pin!(task);
-            poll_fn(|cx| shard.poll_guarded(task.as_mut(), cx)).await;
-        });
+        // Boxed: pinned in an async block it would be there twice, as what the block captured and as what it pinned.
+        let mut task = Box::pin(task);
+        io::spawn(poll_fn(move |cx| shard.poll_guarded(task.as_mut(), cx)));
     }
 
     fn poll_guarded(&self, task: Pin<&mut impl Future<Output = ()>>, cx: &mut Context<'_>) -> Poll<()> {
