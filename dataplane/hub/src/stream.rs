@@ -8,15 +8,15 @@ use millstream_proto::flv;
 use millstream_proto::media::{CodecConfig, Frame, MediaEvent, TagKind, Track};
 use millstream_proto::time::Time;
 
-use crate::config::{FlushPolicy, StreamConfig};
+use crate::config::{FlushPolicy, StreamConfig, Takeover};
 use crate::flush::Flusher;
 use crate::log::{EndReason, Log};
 use crate::package::block::{Block, Tag};
 use crate::package::preamble::{Preamble, SCRIPT_TIMESTAMP_MS, Seen};
 use crate::timeline::Timeline;
 
-/// A publisher that has sent nothing for this long gives way to another.
-pub const PUBLISHER_SILENT_AFTER: Duration = Duration::from_secs(5);
+/// A publisher that has sent nothing for this long gives way to another, and who finds the place taken waits this long for it.
+pub const PUBLISHER_SILENT_AFTER: Duration = Duration::from_secs(1);
 /// With only one track seen, viewers start this long after the first frame: the other one had its chance.
 const SETTLE: Duration = Duration::from_millis(500);
 /// Viewers hear something at least this often, also while nobody publishes: proxies and players give up at 10 s and more.
@@ -49,6 +49,13 @@ pub enum Place {
 pub struct Taken {
     /// How long ago it was heard.
     pub heard_ago: Duration,
+}
+
+impl Taken {
+    /// How long it takes until the place is free if the other one stays silent.
+    pub fn silent_in(self) -> Duration {
+        PUBLISHER_SILENT_AFTER.saturating_sub(self.heard_ago)
+    }
 }
 
 /// What came of a frame, for the metrics.
@@ -128,13 +135,15 @@ impl Stream {
         self.flusher.set_policy(policy);
     }
 
-    /// Takes the publisher's place. Gives the session that is replaced, if there is one: it has been silent.
-    pub fn publish(&mut self, session: u64, now: Time) -> Result<Option<u64>, Taken> {
+    /// Takes the publisher's place. Gives the session that is replaced, if there is one: it has been silent, or this one has
+    /// `waited` for [`PUBLISHER_SILENT_AFTER`] and the configuration puts the newer one first.
+    pub fn publish(&mut self, session: u64, waited: bool, now: Time) -> Result<Option<u64>, Taken> {
         let replaced = match self.place {
             Place::Vacant { .. } => None,
             Place::OnAir { session: old, heard } => {
                 let heard_ago = now.since(heard);
-                if heard_ago < PUBLISHER_SILENT_AFTER {
+                let insists = waited && self.config.takeover == Takeover::Replace;
+                if heard_ago < PUBLISHER_SILENT_AFTER && !insists {
                     return Err(Taken { heard_ago });
                 }
                 Some(old)

@@ -114,6 +114,7 @@ fn stream(set: &StreamDefaults) -> StreamConfig {
         log_bytes_max: set.log_max.unwrap_or(defaults.log_bytes_max),
         log_time_max: set.log_time.unwrap_or(defaults.log_time_max),
         publisher_wait: set.publisher_wait.unwrap_or(defaults.publisher_wait),
+        takeover: set.takeover.unwrap_or(defaults.takeover),
         joiner_wait: set.joiner_wait.unwrap_or(defaults.joiner_wait),
         lag_skips: set.lag_skips.unwrap_or(defaults.lag_skips),
         lag_window: set.lag_window.unwrap_or(defaults.lag_window),

@@ -8,7 +8,7 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use millstream_engine::config::IoChoice;
-use millstream_hub::config::FlushPolicy;
+use millstream_hub::config::{FlushPolicy, Takeover};
 use millstream_proto::id::Id;
 use millstream_proto::network::Network;
 use millstream_proto::secret::Secret;
@@ -63,6 +63,7 @@ pub(crate) struct StreamDefaults {
     pub(crate) log_max: Option<usize>,
     pub(crate) log_time: Option<Duration>,
     pub(crate) publisher_wait: Option<Duration>,
+    pub(crate) takeover: Option<Takeover>,
     pub(crate) joiner_wait: Option<Duration>,
     pub(crate) lag_skips: Option<u32>,
     pub(crate) lag_window: Option<Duration>,
@@ -239,6 +240,7 @@ fn walk_stream(mut stream: Table<'_>, f: &mut Findings<'_>) -> StreamDefaults {
         log_max: stream.take(f, "log_max", |v| values::size(string(v)?, &(1 << 20..=1 << 30)).map(|b| b as usize)),
         log_time: stream.take(f, "log_time", duration(1_000, MINUTES_10)),
         publisher_wait: stream.take(f, "publisher_wait", duration(0, MINUTES_10)),
+        takeover: stream.take(f, "takeover", |v| values::takeover(string(v)?)),
         joiner_wait: stream.take(f, "joiner_wait", duration(100, MINUTES_10)),
         lag_skips: stream.take(f, "lag_skips", number(1..=1_000)),
         lag_window: stream.take(f, "lag_window", duration(1_000, 6 * MINUTES_10)),

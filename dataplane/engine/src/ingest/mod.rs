@@ -5,7 +5,7 @@ use std::os::fd::OwnedFd;
 use std::rc::Rc;
 use std::time::Duration;
 
-use millstream_hub::stream::Taken;
+use millstream_hub::stream::{PUBLISHER_SILENT_AFTER, Taken};
 use millstream_policy::{Action, Client, Request, Verdict, Why};
 use millstream_proto::id::Id;
 use millstream_proto::limits::PROXY_HEADER_BYTES_MAX;
@@ -26,8 +26,6 @@ const READ_BYTES: usize = 32 << 10;
 /// A publisher that sends nothing for this long is closed, also when nobody wants its place.
 const PUBLISHER_IDLE: Duration = Duration::from_mins(1);
 
-/// A publisher whose place is taken is refused after this long.
-const LEAVING_GRACE: Duration = Duration::from_millis(500);
 /// Time for a peer to take our last words and to close.
 pub(crate) const GOODBYE: Duration = Duration::from_secs(2);
 
@@ -383,18 +381,21 @@ enum NoPlace {
 }
 
 /// Takes the publisher's place, also where the one before is just leaving: encoders that stop and start have their new connection
-/// here before we have read the end of the old one. Gives the session that is replaced, if one is.
+/// here before we have read the end of the old one, and those whose network died are back before the old one is known to be
+/// silent. Gives the session that is replaced, if one is.
 async fn claim(shard: &Rc<Shard>, id: &Id, number: u64) -> Result<(Rc<Channel>, Option<u64>), NoPlace> {
-    let until = shard.now() + LEAVING_GRACE;
+    let until = shard.now() + PUBLISHER_SILENT_AFTER;
     let place = Place::default();
     loop {
         // Asked for each time: the stream may end with its last publisher, and this one then begins it anew.
         let channel = shard.own(id).ok_or(NoPlace::Full)?;
         let seen = channel.waiters.seen();
-        match channel.publish(number, shard.now()) {
+        let now = shard.now();
+        match channel.publish(number, now >= until, now) {
             Ok(replaced) => return Ok((channel, replaced)),
-            Err(_) if shard.now() < until => {
-                first(channel.waiters.changed(seen, &place), sleep_until(shard.clock.instant(until))).await;
+            Err(taken) if now < until => {
+                let look_at = until.min(now + taken.silent_in());
+                first(channel.waiters.changed(seen, &place), sleep_until(shard.clock.instant(look_at))).await;
             }
             Err(taken) => return Err(NoPlace::Taken(taken)),
         }

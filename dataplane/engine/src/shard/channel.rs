@@ -199,9 +199,9 @@ impl Channel {
     }
 
     /// Takes the publisher's place; gives the session that is replaced.
-    pub(crate) fn publish(&self, session: u64, now: Time) -> Result<Option<u64>, Taken> {
+    pub(crate) fn publish(&self, session: u64, waited: bool, now: Time) -> Result<Option<u64>, Taken> {
         match &self.side {
-            Side::Owner { inner, .. } => inner.borrow_mut().stream.publish(session, now),
+            Side::Owner { inner, .. } => inner.borrow_mut().stream.publish(session, waited, now),
             // Publishers are only ever handed to the owner.
             Side::Mirror { .. } => Err(Taken { heard_ago: Duration::ZERO }),
         }

@@ -3,7 +3,8 @@ use std::collections::HashMap;
 use std::io::{ErrorKind, Read, Write};
 use std::net::{Shutdown, SocketAddr, TcpStream};
 use std::sync::Arc;
-use std::sync::mpsc::{Receiver, Sender, channel};
+use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender, channel};
+use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
 use millstream_engine::config::{Config, IoChoice, Limits};
@@ -329,6 +330,21 @@ impl Rtmp {
         }
     }
 
+    /// Goes on sending from a thread of its own, a frame every 50 ms, until it is closed or the guard is dropped.
+    pub(crate) fn go_on(mut self, from: u32) -> OnAir {
+        let (stop, stopped) = channel::<()>();
+        let thread = std::thread::spawn(move || {
+            for n in from.. {
+                self.send([frame(n)]);
+                self.turn();
+                if self.closed || stopped.recv_timeout(Duration::from_millis(50)) != Err(RecvTimeoutError::Timeout) {
+                    return;
+                }
+            }
+        });
+        OnAir { stop: Some(stop), thread: Some(thread) }
+    }
+
     /// Ends as encoders do.
     pub(crate) fn finish(mut self) {
         self.session.finish();
@@ -338,6 +354,27 @@ impl Rtmp {
 
     pub(crate) fn until_frame(&mut self, n: u32) {
         self.until("frame", |rtmp| rtmp.tags.iter().any(|tag| number(tag) == Some(n)));
+    }
+}
+
+/// A publisher that is heard for as long as this is held.
+pub(crate) struct OnAir {
+    stop: Option<Sender<()>>,
+    thread: Option<JoinHandle<()>>,
+}
+
+impl OnAir {
+    /// The server has closed it.
+    pub(crate) fn is_over(&self) -> bool {
+        self.thread.as_ref().is_none_or(JoinHandle::is_finished)
+    }
+}
+
+impl Drop for OnAir {
+    fn drop(&mut self) {
+        self.stop = None;
+        let ended = self.thread.take().map(JoinHandle::join);
+        assert!(std::thread::panicking() || !matches!(ended, Some(Err(_))), "the publisher's thread failed");
     }
 }
 

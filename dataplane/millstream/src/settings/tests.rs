@@ -42,6 +42,7 @@ flush = "low"
 log_max = "32MiB"
 log_time = "20s"
 publisher_wait = "1s"
+takeover = "replace"
 joiner_wait = "333ms"
 lag_skips = 5
 lag_window = "1m"
@@ -72,6 +73,7 @@ fn a_whole_file() {
     assert_eq!((set.stream.flush, set.stream.log_max), (Some(FlushPolicy::Low), Some(32 << 20)));
     assert_eq!((set.stream.lag_skips, set.stream.lag_window), (Some(5), Some(Duration::from_mins(1))));
     assert_eq!(set.stream.joiner_wait, Some(Duration::from_millis(333)));
+    assert_eq!(set.stream.takeover, Some(Takeover::Replace));
     let limits = (set.connections, set.per_address, set.handshakes, set.streams_max);
     assert_eq!(limits, (Some(10), Some(11), Some(12), Some(13)));
     let id = |name| Id::new(name).unwrap();

@@ -5,7 +5,7 @@ use std::ops::RangeInclusive;
 use std::time::Duration;
 
 use millstream_engine::config::IoChoice;
-use millstream_hub::config::FlushPolicy;
+use millstream_hub::config::{FlushPolicy, Takeover};
 use millstream_proto::network::Network;
 
 /// Most shards that can be asked for: more threads than any machine that this runs on has cores.
@@ -78,6 +78,11 @@ pub(crate) fn auth(text: &str) -> Result<AuthPreset, String> {
 pub(crate) fn flush(text: &str) -> Result<FlushPolicy, String> {
     let choices = [("low", FlushPolicy::Low), ("balanced", FlushPolicy::Balanced), ("dense", FlushPolicy::Dense)];
     choice(text, &choices)
+}
+
+/// `refuse` or `replace`.
+pub(crate) fn takeover(text: &str) -> Result<Takeover, String> {
+    choice(text, &[("refuse", Takeover::Refuse), ("replace", Takeover::Replace)])
 }
 
 fn choice<T: Copy>(text: &str, choices: &[(&str, T)]) -> Result<T, String> {
