@@ -114,8 +114,9 @@ pub(crate) async fn pump(playing: &Playing, writer: &mut Writer) -> Done {
         ]))
     })
     .await;
+    spot.visit(&shard.recent);
+    let mut now = shard.now();
     loop {
-        spot.visit();
         let seen = channel.waiters.seen();
         if let Some(why) = playing.left.get().or(session.ending()) {
             return Done::Gone(why);
@@ -125,7 +126,7 @@ pub(crate) async fn pump(playing: &Playing, writer: &mut Writer) -> Done {
             // A viewer that a defect ended may have left some.
             pieces.clear();
             let log = channel.log.borrow();
-            match viewer.borrow_mut().fill(&log, &channel.config, shard.now(), pieces) {
+            match viewer.borrow_mut().fill(&log, &channel.config, now, pieces) {
                 Fill::Send => Some(shard.loads.load(pieces)),
                 Fill::Wait => None,
                 Fill::Close(reason) => return Done::Closed(reason),
@@ -134,18 +135,21 @@ pub(crate) async fn pump(playing: &Playing, writer: &mut Writer) -> Done {
         let Some(load) = load else {
             caught_up = true;
             channel.waiters.changed_or(seen, &session.nudge, &place).await;
+            // One visit per turn of this task: who comes a few visits later is then the same task in every turn.
+            spot.visit(&shard.recent);
+            now = shard.now();
             continue;
         };
         stats.sends_in_flight.add(1);
         let (result, load) = writer.send(load).await;
-        spot.visit();
+        spot.visit(&shard.recent);
         stats.sends_in_flight.add(-1);
         let count = match result {
             Ok(0) => return Done::Gone("peer_closed"),
             Ok(count) => count,
             Err(_) => return Done::Gone(session.ending().unwrap_or("peer_gone")),
         };
-        let now = shard.now();
+        now = shard.now();
         viewer.borrow_mut().sent(load.pieces(), count);
         stats.sends.add(1);
         stats.bytes_out.add(count as u64);

@@ -34,7 +34,7 @@ use self::wait::{First, Place, Waiters, first};
 use crate::clock::Clock;
 use crate::config::{Config, Limits};
 use crate::door::Door;
-use crate::io::{Bell, Driver, Listener, LoadPool, Socket, sleep};
+use crate::io::{Bell, Driver, Listener, LoadPool, Recent, Socket, sleep};
 use crate::metrics::ShardStats;
 use crate::{egress, ingest, io};
 
@@ -90,6 +90,8 @@ pub(crate) struct Shard {
     /// Those of the control port, apart: a crowd of viewers is when operators look at the metrics.
     control: Rc<Sessions>,
     pub(crate) loads: LoadPool,
+    /// Whose memory is asked for ahead.
+    pub(crate) recent: Recent,
     /// For gathering a send; empty between uses.
     pub(crate) pieces: RefCell<Vec<Piece>>,
     /// For reading; see [`SCRATCH_BYTES`].
@@ -123,6 +125,7 @@ async fn main(parts: Parts) -> std::io::Result<()> {
         stats,
         all_stats,
         loads: LoadPool::default(),
+        recent: Recent::default(),
         pieces: RefCell::default(),
         scratch: RefCell::new(vec![0; SCRATCH_BYTES].into_boxed_slice()),
         channels: RefCell::default(),
