@@ -70,6 +70,9 @@ pub const HTTP_PATH_SEGMENTS_MAX: usize = 16;
 /// Bytes of an HTTP request's body: play requests have none, and a grant request is short.
 pub const HTTP_BODY_BYTES_MAX: u64 = 64 << 10;
 
+/// Digits of a number in an HLS delivery directive: the longest that surely fit into 64 bits.
+pub const HLS_NUMBER_DIGITS_MAX: usize = 19;
+
 /// Bytes that an FLV header may say it has: 9 in every file seen.
 pub const FLV_HEADER_BYTES_MAX: u32 = 1 << 10;
 /// Bytes that may wait in an FLV reader: the longest tag, and a large read more.
