@@ -76,8 +76,11 @@ fn sample(duration: u32, composition: i32, sync: bool, data: &[u8]) -> Sample<'_
     Sample { duration, composition, sync, data }
 }
 
-/// Each sample as a player finds it: duration, composition, flags, data.
-fn read(bytes: &[u8]) -> (u32, u64, Vec<(u32, i64, u32, Vec<u8>)>) {
+/// A sample as a player finds it: duration, composition, flags, data.
+type Read = (u32, i64, u32, Vec<u8>);
+
+/// Number, decode time and samples of a fragment.
+fn read(bytes: &[u8]) -> (u32, u64, Vec<Read>) {
     let mut rest = bytes;
     let moof = Moof::decode(&mut rest).unwrap();
     let mdat_at = bytes.len() - rest.len();

@@ -89,15 +89,14 @@ impl Mpd<'_> {
         writeln!(out, "<?xml version=\"1.0\" encoding=\"UTF-8\"?>")?;
         write!(out, "<MPD xmlns=\"urn:mpeg:dash:schema:mpd:2011\" profiles=\"urn:mpeg:dash:profile:isoff-live:2011\"")?;
         let Self { time_shift_ms, segment_max_ms, update_ms, delay_ms, .. } = *self;
-        match self.ended_after_ms {
+        if let Some(ms) = self.ended_after_ms {
             // § 5.3.1.2: without an update period a player does not ask again.
-            Some(ms) => write!(out, " type=\"static\" mediaPresentationDuration=\"{}\"", Duration(ms))?,
-            None => {
-                write!(out, " type=\"dynamic\" minimumUpdatePeriod=\"{}\"", Duration(update_ms))?;
-                write!(out, " suggestedPresentationDelay=\"{}\"", Duration(delay_ms))?;
-                write!(out, " availabilityStartTime=\"{}\"", rfc3339(self.availability_start_unix_ms))?;
-                write!(out, " timeShiftBufferDepth=\"{}\"", Duration(time_shift_ms))?;
-            }
+            write!(out, " type=\"static\" mediaPresentationDuration=\"{}\"", Duration(ms))?;
+        } else {
+            write!(out, " type=\"dynamic\" minimumUpdatePeriod=\"{}\"", Duration(update_ms))?;
+            write!(out, " suggestedPresentationDelay=\"{}\"", Duration(delay_ms))?;
+            write!(out, " availabilityStartTime=\"{}\"", rfc3339(self.availability_start_unix_ms))?;
+            write!(out, " timeShiftBufferDepth=\"{}\"", Duration(time_shift_ms))?;
         }
         write!(out, " publishTime=\"{}\"", rfc3339(self.publish_unix_ms))?;
         writeln!(out, " minBufferTime=\"PT1S\" maxSegmentDuration=\"{}\">", Duration(segment_max_ms))?;
