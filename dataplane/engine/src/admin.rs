@@ -127,7 +127,10 @@ pub fn start(mut config: Config, chain: Chain) -> Result<Engine, StartError> {
         );
         config.limits.connections = connections;
     }
-    tracing::info!(?driver, why, shards, descriptors, connections, "starting");
+    // What is left is for the kernel's buffers, which count in a control group and are not seen from here.
+    let memory = config.limits.memory.or_else(|| Some(io::machine_bytes()? / 10 * 9));
+    config.limits.memory = memory;
+    tracing::info!(?driver, why, shards, descriptors, connections, memory, "starting");
 
     let stats: Vec<_> = (0..shards).map(|_| Arc::new(ShardStats::new())).collect();
     let bells = (0..shards).map(|_| Bell::new()).collect::<Result<Vec<_>, _>>().map_err(StartError::Thread)?;

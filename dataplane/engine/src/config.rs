@@ -22,6 +22,8 @@ pub enum IoChoice {
 /// Maxima of what peers may take.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct Limits {
+    /// Bytes of memory that the process may hold; `None`: nine tenths of what the machine or its control group has.
+    pub memory: Option<u64>,
     /// Connections of the whole process; cut to what the descriptors allow.
     pub connections: usize,
     /// Connections of one address.
@@ -69,6 +71,6 @@ pub struct Config {
 
 impl Default for Limits {
     fn default() -> Self {
-        Self { connections: 20_000, per_address: 2_000, handshakes: 512, streams: 4_096, blocked: 10_000 }
+        Self { memory: None, connections: 20_000, per_address: 2_000, handshakes: 512, streams: 4_096, blocked: 10_000 }
     }
 }

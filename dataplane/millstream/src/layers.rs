@@ -101,6 +101,7 @@ fn config(flags: &EngineFlags, settings: &Settings) -> Config {
         hls: hls(&settings.hls),
         flush: settings.streams.iter().filter_map(|entry| Some((entry.id.clone(), entry.flush?))).collect(),
         limits: Limits {
+            memory: settings.memory.or(limits.memory),
             connections: settings.connections.unwrap_or(limits.connections),
             per_address: settings.per_address.unwrap_or(limits.per_address),
             handshakes: settings.handshakes.unwrap_or(limits.handshakes),

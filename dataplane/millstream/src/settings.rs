@@ -48,6 +48,7 @@ pub(crate) struct Settings {
     pub(crate) legacy_keys: Vec<Secret>,
     pub(crate) stream: StreamDefaults,
     pub(crate) hls: HlsDefaults,
+    pub(crate) memory: Option<u64>,
     pub(crate) connections: Option<usize>,
     pub(crate) per_address: Option<usize>,
     pub(crate) handshakes: Option<usize>,
@@ -233,6 +234,7 @@ fn walk(mut file: Table<'_>, f: &mut Findings<'_>) -> Settings {
     hls.close(f);
 
     let mut limits = file.table(f, "limits");
+    set.memory = limits.take(f, "memory", |v| values::size(string(v)?, &(64 << 20..=1 << 50)));
     set.connections = limits.take(f, "connections", number(1..=10_000_000));
     set.per_address = limits.take(f, "per_address", number(1..=10_000_000));
     set.handshakes = limits.take(f, "handshakes", number(1..=1_000_000));

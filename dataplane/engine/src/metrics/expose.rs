@@ -112,6 +112,8 @@ impl Collector for Shards {
         self.gauge(out, "millstream_sends_in_flight", "Sends to viewers that the kernel has not answered.", |s| {
             &s.sends_in_flight
         })?;
+        let help = "Bytes of memory that the process holds; told by the first shard.";
+        self.gauge(out, "millstream_resident_bytes", help, |s| &s.resident_bytes)?;
         self.gauge(out, "millstream_log_bytes", "Bytes in the logs of streams and mirrors.", |s| &s.log_bytes)?;
         self.gauge(out, "millstream_log_blocks", "Blocks in the logs of streams and mirrors.", |s| &s.log_blocks)?;
         self.gauge(out, "millstream_blocked_requests", "Requests for playlists and parts that wait.", |s| {

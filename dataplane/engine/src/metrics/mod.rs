@@ -13,6 +13,8 @@ pub(crate) struct ShardStats {
     pub(crate) viewers_flv: Gauge,
     pub(crate) viewers_rtmp: Gauge,
     pub(crate) connections: Gauge,
+    /// Of the whole process; the first shard tells it.
+    pub(crate) resident_bytes: Gauge,
     pub(crate) mirrors: Gauge,
     pub(crate) parked: Gauge,
     pub(crate) sends_in_flight: Gauge,

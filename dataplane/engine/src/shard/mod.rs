@@ -49,7 +49,8 @@ const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
 const GOODBYE: Duration = Duration::from_millis(500);
 
 /// What the control port takes.
-const CONTROL_LIMITS: Limits = Limits { connections: 64, per_address: 64, handshakes: 64, streams: 0, blocked: 0 };
+const CONTROL_LIMITS: Limits =
+    Limits { memory: None, connections: 64, per_address: 64, handshakes: 64, streams: 0, blocked: 0 };
 
 /// What a shard is made of, before its thread runs.
 pub(crate) struct Parts {
@@ -482,6 +483,12 @@ impl Shard {
             }
         }
         let stats = &self.stats;
+        // One shard tells it for all.
+        if self.index == 0
+            && let Some(bytes) = io::resident_bytes()
+        {
+            stats.resident_bytes.set(i64::try_from(bytes).unwrap_or(i64::MAX));
+        }
         stats.mirrors.set(mirrors);
         stats.streams.set(self.channels.borrow().len() as i64 - mirrors);
         stats.log_bytes.set(bytes as i64);

@@ -48,6 +48,7 @@ lag_skips = 5
 lag_window = "1m"
 stall_close = "2s"
 [limits]
+memory = "2GiB"
 connections = 10
 per_address = 11
 handshakes = 12
@@ -74,6 +75,7 @@ fn a_whole_file() {
     assert_eq!((set.stream.lag_skips, set.stream.lag_window), (Some(5), Some(Duration::from_mins(1))));
     assert_eq!(set.stream.joiner_wait, Some(Duration::from_millis(333)));
     assert_eq!(set.stream.takeover, Some(Takeover::Replace));
+    assert_eq!(set.memory, Some(2 << 30));
     let limits = (set.connections, set.per_address, set.handshakes, set.streams_max);
     assert_eq!(limits, (Some(10), Some(11), Some(12), Some(13)));
     let id = |name| Id::new(name).unwrap();
