@@ -99,6 +99,7 @@ fn crates_know_only_what_is_below_them() {
         ("millstream-policy", &["millstream-proto"]),
         ("millstream-hub", &["millstream-proto"]),
         ("millstream-engine", &["millstream-proto", "millstream-policy", "millstream-hub"]),
+        ("millstream-store", &[]),
         ("millstream", &["millstream-proto", "millstream-policy", "millstream-hub", "millstream-engine"]),
         // Measures what needs no kernel.
         ("millstream-bench", &["millstream-proto", "millstream-hub"]),
@@ -152,7 +153,7 @@ fn every_file_says_what_it_is_for_and_leaves_nothing_for_later() {
 /// `case_13_...` must be a case that exists, so that a search for `case_` tells the truth.
 #[test]
 fn field_cases_are_numbered_rightly() {
-    for dir in ["tests", "dataplane"] {
+    for dir in ["tests", "dataplane", "control"] {
         for file in files(&root().join(dir), "rs") {
             let text = read(&file);
             // Put together here, so that this line is not found itself.
