@@ -53,10 +53,10 @@ impl SqliteStore {
         let failed = |error: std::io::Error| StoreError::Failed { path: path.clone(), detail: error.to_string() };
         let named = |name: &str| std::thread::Builder::new().name(name.to_owned());
         let of = path.clone();
-        let writer = named("store-write").spawn(move || jobs::write_all(to_write, write_jobs, &of)).map_err(failed)?;
+        let writing = named("store-write").spawn(move || jobs::write_all(to_write, write_jobs, &of)).map_err(failed)?;
         let of = path.clone();
-        let reader = named("store-read").spawn(move || jobs::read_all(&to_read, read_jobs, &of)).map_err(failed)?;
-        Ok(Self { path, writes: Some(writes), reads: Some(reads), threads: vec![writer, reader], _lock: lock })
+        let reading = named("store-read").spawn(move || jobs::read_all(&to_read, read_jobs, &of)).map_err(failed)?;
+        Ok(Self { path, writes: Some(writes), reads: Some(reads), threads: vec![writing, reading], _lock: lock })
     }
 
     /// The file.
