@@ -100,8 +100,12 @@ fn crates_know_only_what_is_below_them() {
         ("millstream-hub", &["millstream-proto"]),
         ("millstream-link", &[]),
         ("millstream-engine", &["millstream-proto", "millstream-policy", "millstream-hub"]),
+        ("millstream-side", &["millstream-proto", "millstream-link", "millstream-engine"]),
         ("millstream-store", &[]),
-        ("millstream", &["millstream-proto", "millstream-policy", "millstream-hub", "millstream-engine"]),
+        (
+            "millstream",
+            &["millstream-proto", "millstream-policy", "millstream-hub", "millstream-engine", "millstream-side"],
+        ),
         // Measures what needs no kernel.
         ("millstream-bench", &["millstream-proto", "millstream-hub"]),
         // It loads any server, and knows no more of ours than the formats.
