@@ -103,8 +103,20 @@ fn crates_know_only_what_is_below_them() {
         ("millstream-side", &["millstream-proto", "millstream-link", "millstream-engine"]),
         ("millstream-store", &[]),
         (
+            "millstream-api",
+            &["millstream-proto", "millstream-policy", "millstream-link", "millstream-side", "millstream-store"],
+        ),
+        (
             "millstream",
-            &["millstream-proto", "millstream-policy", "millstream-hub", "millstream-engine", "millstream-side"],
+            &[
+                "millstream-proto",
+                "millstream-policy",
+                "millstream-hub",
+                "millstream-engine",
+                "millstream-side",
+                "millstream-store",
+                "millstream-api",
+            ],
         ),
         // Measures what needs no kernel.
         ("millstream-bench", &["millstream-proto", "millstream-hub"]),
