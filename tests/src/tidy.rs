@@ -99,11 +99,18 @@ fn crates_know_only_what_is_below_them() {
         ("millstream-policy", &["millstream-proto"]),
         ("millstream-hub", &["millstream-proto"]),
         ("millstream-link", &[]),
-        ("millstream-engine", &["millstream-proto", "millstream-policy", "millstream-hub"]),
+        ("millstream-engine", &["millstream-proto", "millstream-policy", "millstream-hub", "millstream-link"]),
         ("millstream-side", &["millstream-proto", "millstream-link", "millstream-engine"]),
         (
             "millstream",
-            &["millstream-proto", "millstream-policy", "millstream-hub", "millstream-engine", "millstream-side"],
+            &[
+                "millstream-proto",
+                "millstream-policy",
+                "millstream-hub",
+                "millstream-link",
+                "millstream-engine",
+                "millstream-side",
+            ],
         ),
         // Measures what needs no kernel.
         ("millstream-bench", &["millstream-proto", "millstream-hub"]),
