@@ -99,7 +99,7 @@ fn crates_know_only_what_is_below_them() {
         ("millstream-policy", &["millstream-proto"]),
         ("millstream-hub", &["millstream-proto"]),
         ("millstream-link", &[]),
-        ("millstream-engine", &["millstream-proto", "millstream-policy", "millstream-hub"]),
+        ("millstream-engine", &["millstream-proto", "millstream-policy", "millstream-hub", "millstream-link"]),
         ("millstream-side", &["millstream-proto", "millstream-link", "millstream-engine"]),
         ("millstream-store", &[]),
         (
@@ -112,6 +112,7 @@ fn crates_know_only_what_is_below_them() {
                 "millstream-proto",
                 "millstream-policy",
                 "millstream-hub",
+                "millstream-link",
                 "millstream-engine",
                 "millstream-side",
                 "millstream-store",

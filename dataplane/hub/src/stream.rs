@@ -14,6 +14,7 @@ use crate::log::{EndReason, Log};
 use crate::package::block::{Block, Tag};
 use crate::package::preamble::{Preamble, SCRIPT_TIMESTAMP_MS, Seen};
 use crate::timeline::Timeline;
+use crate::vitals::Vitals;
 
 /// A publisher that has sent nothing for this long gives way to another.
 pub const PUBLISHER_SILENT_AFTER: Duration = Duration::from_secs(5);
@@ -76,6 +77,7 @@ pub struct Stream {
     wait_keyframe: bool,
     /// What the publisher of now has sent.
     seen: Seen,
+    vitals: Vitals,
     first_frame_at: Option<Time>,
     /// Its tracks are taken as known.
     settled: bool,
@@ -100,6 +102,7 @@ impl Stream {
             arrived: now,
             wait_keyframe: true,
             seen: Seen::default(),
+            vitals: Vitals::new(now),
             first_frame_at: None,
             settled: false,
             flushed_at: now,
@@ -122,6 +125,11 @@ impl Stream {
         &self.timeline
     }
 
+    /// How its publisher is doing, or was when it left.
+    pub fn vitals(&self) -> &Vitals {
+        &self.vitals
+    }
+
     /// Changes when frames go out, while the stream runs.
     pub fn set_flush(&mut self, policy: FlushPolicy) {
         self.config.flush = policy;
@@ -142,6 +150,7 @@ impl Stream {
         };
         self.place = Place::OnAir { session, heard: now };
         self.timeline.restart();
+        self.vitals = Vitals::new(now);
         self.wait_keyframe = true;
         (self.seen, self.first_frame_at, self.settled) = (Seen::default(), None, false);
         Ok(replaced)
@@ -179,6 +188,7 @@ impl Stream {
 
     fn configure(&mut self, config: &CodecConfig, now: Time, log: &mut Log) {
         self.see(config.track);
+        self.vitals.configured(config);
         let Some(next) = self.preamble.with_config(config) else { return };
         let kind = tag_kind(config.track);
         self.change(next, kind, config.body.clone(), now, log);
@@ -214,6 +224,7 @@ impl Stream {
 
     fn frame(&mut self, frame: Frame, now: Time, log: &mut Log) -> Pushed {
         self.see(frame.track);
+        self.vitals.frame(&frame, now);
         if let Some(next) = self.preamble.with_bare_track(frame.track, frame.codec) {
             self.seal(log);
             self.preamble = Arc::new(next);

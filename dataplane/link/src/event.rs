@@ -43,7 +43,7 @@ pub enum What {
         /// How long it was on air, milliseconds.
         #[serde(default)]
         lasted_ms: u64,
-        /// Media that it sent, bytes.
+        /// Bytes that came from it.
         #[serde(default)]
         received_bytes: u64,
     },

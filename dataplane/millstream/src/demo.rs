@@ -94,7 +94,7 @@ mod tests {
         let banner = banner(&Addresses {
             rtmp: address("0.0.0.0:1935"),
             http: address("[::]:8080"),
-            control: address("127.0.0.1:8081"),
+            control: Some(address("127.0.0.1:8081")),
         });
         for part in [
             "http://[::1]:8080/demo/flv.html",

@@ -6,14 +6,15 @@ use std::time::Duration;
 
 use anyhow::bail;
 use millstream_engine::config::{Config, Limits};
-use millstream_hub::config::StreamConfig;
-use millstream_policy::records::{Record, Records};
+use millstream_engine::directory::Directory;
+use millstream_hub::config::{FlushPolicy, StreamConfig};
+use millstream_link::state::{Flush, Stream};
 use millstream_proto::limits::RTMP_CHUNK_SIZE_OUT;
 use millstream_proto::secret::Secret;
 
 use crate::cli::EngineFlags;
 use crate::settings::values::{AuthPreset, Shards};
-use crate::settings::{Settings, StreamDefaults};
+use crate::settings::{Settings, StreamDefaults, StreamEntry};
 
 /// Where the data directory is unless something says otherwise.
 pub(crate) const DATA_DIR: &str = "millstream-data";
@@ -33,7 +34,6 @@ pub(crate) struct Flags {
 pub(crate) struct Layers {
     pub(crate) data_dir: PathBuf,
     pub(crate) auth: AuthPreset,
-    pub(crate) records: Records,
     pub(crate) legacy_keys: Vec<Secret>,
     pub(crate) config: Config,
     /// What is set and not in force, as lines to print.
@@ -46,15 +46,22 @@ pub(crate) fn merge(flags: Flags, settings: Settings) -> anyhow::Result<Layers> 
     let mut warnings = settings.warnings.clone();
     warn_of_what_auth_ignores(auth, &flags, &settings, &mut warnings);
     let data_dir = flags.data_dir.or_else(|| settings.data_dir.clone()).unwrap_or_else(|| DATA_DIR.into());
-    let config = config(&flags.engine, &settings);
+    let streams: Vec<Stream> = settings.streams.iter().map(stream_of).collect();
+    let config = config(&flags.engine, &settings, &streams);
     check_addresses(&config)?;
-    let records = settings.streams.iter().map(|entry| {
-        let defaults = Record::default();
-        (entry.id.clone(), Record { generation: entry.generation.unwrap_or(defaults.generation) })
-    });
-    let records = records.collect();
     let legacy_keys = settings.legacy_keys.into_iter().chain(flags.key_file).collect();
-    Ok(Layers { data_dir, auth, records, legacy_keys, config, warnings })
+    Ok(Layers { data_dir, auth, legacy_keys, config, warnings })
+}
+
+/// A `[[stream]]` entry as the link says it.
+fn stream_of(entry: &StreamEntry) -> Stream {
+    let defaults = Stream::default();
+    let flush = entry.flush.map(|flush| match flush {
+        FlushPolicy::Low => Flush::Low,
+        FlushPolicy::Balanced => Flush::Balanced,
+        FlushPolicy::Dense => Flush::Dense,
+    });
+    Stream { id: entry.id.to_string(), generation: entry.generation.unwrap_or(defaults.generation), flush, ..defaults }
 }
 
 fn warn_of_what_auth_ignores(auth: AuthPreset, flags: &Flags, settings: &Settings, warnings: &mut Vec<String>) {
@@ -79,7 +86,7 @@ fn warn_of_what_auth_ignores(auth: AuthPreset, flags: &Flags, settings: &Setting
     }
 }
 
-fn config(flags: &EngineFlags, settings: &Settings) -> Config {
+fn config(flags: &EngineFlags, settings: &Settings, streams: &[Stream]) -> Config {
     let limits = Limits::default();
     let shards = match flags.shards.or(settings.shards).unwrap_or(Shards::Auto) {
         Shards::Auto => std::thread::available_parallelism().map_or(1, usize::from),
@@ -90,14 +97,14 @@ fn config(flags: &EngineFlags, settings: &Settings) -> Config {
         io: flags.io.or(settings.io).unwrap_or_default(),
         rtmp: flags.rtmp.or(settings.rtmp).unwrap_or(SocketAddr::from(([0, 0, 0, 0], 1935))),
         http: flags.http.or(settings.http).unwrap_or(SocketAddr::from(([0, 0, 0, 0], 8080))),
-        control: flags.control.or(settings.control).unwrap_or(SocketAddr::from(([127, 0, 0, 1], 8081))),
+        control: Some(flags.control.or(settings.control).unwrap_or(SocketAddr::from(([127, 0, 0, 1], 8081)))),
         drain: settings.drain.unwrap_or(Duration::from_secs(10)),
         proxy_protocol_from: settings.proxy_protocol_from.clone(),
         handshake_timeout: settings.handshake_timeout.unwrap_or(Duration::from_secs(5)),
         header_timeout: settings.header_timeout.unwrap_or(Duration::from_secs(5)),
         chunk_size: settings.chunk_size.unwrap_or(RTMP_CHUNK_SIZE_OUT),
         stream: stream(&settings.stream),
-        flush: settings.streams.iter().filter_map(|entry| Some((entry.id.clone(), entry.flush?))).collect(),
+        directory: Directory::new(streams),
         limits: Limits {
             connections: settings.connections.unwrap_or(limits.connections),
             per_address: settings.per_address.unwrap_or(limits.per_address),
@@ -123,7 +130,8 @@ fn stream(set: &StreamDefaults) -> StreamConfig {
 
 /// Two listeners on one address: with `SO_REUSEPORT` the kernel would let them, and give each a part of the other's clients.
 fn check_addresses(config: &Config) -> anyhow::Result<()> {
-    let listeners = [("rtmp", config.rtmp), ("http", config.http), ("control", config.control)];
+    let listeners = [("rtmp", Some(config.rtmp)), ("http", Some(config.http)), ("control", config.control)];
+    let listeners: Vec<_> = listeners.into_iter().filter_map(|(name, at)| Some((name, at?))).collect();
     for (n, (one, a)) in listeners.iter().enumerate() {
         for (other, b) in listeners.iter().skip(n + 1) {
             let overlap = a.ip() == b.ip() || a.ip().is_unspecified() || b.ip().is_unspecified();
@@ -157,7 +165,7 @@ mod tests {
         let layers = merge(flags, Settings { auth: Some(AuthPreset::Signed), ..settings() }).unwrap();
         assert_eq!(layers.config.rtmp.to_string(), "[::1]:9");
         assert_eq!(layers.config.http.to_string(), "127.0.0.1:2");
-        assert_eq!(layers.config.control.to_string(), "127.0.0.1:8081");
+        assert_eq!(layers.config.control.map(|at| at.to_string()), Some("127.0.0.1:8081".to_owned()));
         assert_eq!(layers.config.shards, 3);
         assert_eq!(layers.auth, AuthPreset::Open);
         assert_eq!(layers.data_dir, PathBuf::from("from-file"));

@@ -61,11 +61,9 @@ fn chain(layers: &Layers) -> anyhow::Result<Chain> {
             );
             preset(Preset::Open)
         }
-        AuthPreset::Signed => preset(Preset::Signed {
-            records: layers.records.clone(),
-            master: keys::master_key(dir)?,
-            legacy: layers.legacy_keys.clone(),
-        }),
+        AuthPreset::Signed => {
+            preset(Preset::Signed { master: keys::master_key(dir)?, legacy: layers.legacy_keys.clone() })
+        }
     })
 }
 
@@ -80,14 +78,16 @@ pub(crate) fn start(config: Config, chain: Chain) -> Result<Engine, Failure> {
     let Addresses { rtmp, http, control } = engine.addresses();
     info!(listener = "rtmp", address = %rtmp, "listening for RTMP (push and play)");
     info!(listener = "http", address = %http, "listening for HTTP (play)");
-    info!(listener = "control", address = %control, "listening for control (/metrics)");
+    if let Some(control) = control {
+        info!(listener = "control", address = %control, "listening for control (/metrics)");
+    }
     Ok(engine)
 }
 
 /// Waits until the engine has ended: by a signal and a clean drain, or because a shard died. The first signal calls `on_signal`
 /// before the drain starts.
 pub(crate) fn wait(engine: Engine, mut signals: Signals, on_signal: impl Fn() + Send + 'static) -> Result<(), Failure> {
-    let stop = engine.handle();
+    let stop = engine.remote();
     let waiting = signals.handle();
     let thread = std::thread::Builder::new().name("signals".to_owned()).spawn(move || {
         for (count, signal) in signals.forever().enumerate() {

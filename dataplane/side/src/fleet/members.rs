@@ -6,7 +6,7 @@ use std::time::Instant;
 
 use millstream_link::event::{Event, What};
 use millstream_link::exchange::{Answer, Command, NodeId, Order, Report, Status};
-use millstream_link::live::Live;
+use millstream_link::live::{Live, Publisher};
 use millstream_link::state::Version;
 use tokio::sync::{Notify, oneshot};
 
@@ -114,11 +114,21 @@ impl Members {
             // So that it is known at once who is on air; the next full report has the rest.
             match event.what {
                 What::Publish { .. } => {
-                    let live = Live { id: event.stream.clone(), ..Live::default() };
-                    member.live.entry(event.stream.clone()).or_insert(live);
+                    let live = member.live.entry(event.stream.clone()).or_default();
+                    live.id.clone_from(&event.stream);
+                    live.publisher = Some(Publisher {
+                        session: event.session,
+                        protocol: event.protocol.clone(),
+                        peer: event.peer.clone(),
+                        since_unix_ms: event.at_unix_ms,
+                        ..Publisher::default()
+                    });
                 }
                 What::Unpublish { .. } => {
-                    if let Some(live) = member.live.get_mut(&event.stream) {
+                    // Where one replaces another, the new one's start is told before the old one's end.
+                    if let Some(live) = member.live.get_mut(&event.stream)
+                        && live.publisher.as_ref().is_some_and(|publisher| publisher.session == event.session)
+                    {
                         live.publisher = None;
                     }
                 }
