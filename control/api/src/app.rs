@@ -3,6 +3,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
+use millstream_link::state::Stream;
 use millstream_proto::secret::Secret;
 use millstream_proto::sign::MasterKey;
 use millstream_side::fleet::Fleet;
@@ -34,7 +35,7 @@ pub struct Parts {
     /// What streams' secrets are made from; `None` where nothing checks a signature.
     pub master: Option<MasterKey>,
     /// Streams of the configuration file: shown, and changed there only.
-    pub fixed: Vec<Fixed>,
+    pub fixed: Vec<Stream>,
     /// Names that this server is reached by, beside loopback names and its address.
     pub names: Vec<String>,
     /// The port that encoders push to, for the push URLs that are shown.
@@ -49,15 +50,6 @@ pub struct Parts {
     pub metrics: Option<Arc<dyn Fn() -> String + Send + Sync>>,
     /// Whether this process is about to end.
     pub draining: Arc<dyn Fn() -> bool + Send + Sync>,
-}
-
-/// A stream of the configuration file.
-#[derive(Clone, PartialEq, Debug)]
-pub struct Fixed {
-    /// Its id.
-    pub id: String,
-    /// As a record.
-    pub record: StreamRecord,
 }
 
 /// Why the API does not start.
@@ -95,10 +87,10 @@ impl Api {
     pub async fn start(parts: Parts) -> Result<Self, StartError> {
         let last = Query { order: Order::Descending, limit: 1, ..Query::all(AUDIT) };
         let last = parts.store.page(last).await?.items.pop().map(|item| item.key);
+        let mut streams: BTreeMap<String, Stream> =
+            parts.fixed.iter().map(|stream| (stream.id.clone(), stream.clone())).collect();
         let fixed: BTreeMap<String, StreamRecord> =
-            parts.fixed.iter().map(|fixed| (fixed.id.clone(), fixed.record.clone())).collect();
-        let mut streams: BTreeMap<String, _> =
-            fixed.iter().map(|(id, record)| (id.clone(), record.to_link(id))).collect();
+            streams.iter().map(|(id, stream)| (id.clone(), StreamRecord::of_link(stream))).collect();
         let (mut stored, mut after) = (0, None);
         loop {
             let page = parts.store.page(Query { after, ..Query::all(STREAM) }).await?;

@@ -21,4 +21,4 @@ pub mod openapi;
 pub mod routes;
 pub mod streams;
 
-pub use app::{Api, Fixed, Parts, StartError};
+pub use app::{Api, Parts, StartError};

@@ -30,6 +30,16 @@ const BATCH_JOBS_MAX: usize = 256;
 /// Items that one purge removes: it shall not keep other writes waiting.
 pub(crate) const PURGE_ITEMS_MAX: usize = 2_000;
 
+/// One item of the store of a data directory, which another process may have open; `None` where there is no store either.
+pub fn peek(dir: &Path, kind: Kind, key: &str) -> Result<Option<Item>, StoreError> {
+    let path = dir.join(FILE);
+    if !path.is_file() {
+        return Ok(None);
+    }
+    let connection = open::reader(&path)?;
+    jobs::get(&connection, kind, key).map_err(|error| open::say(&path, &error))
+}
+
 /// An open store. Dropping it ends its threads, after what they have begun.
 #[derive(Debug)]
 pub struct SqliteStore {

@@ -3,8 +3,9 @@ use std::collections::BTreeMap;
 
 use millstream_link::state::{Flush, Outputs, Previous, Stream};
 use serde::{Deserialize, Serialize};
+use serde_json::json;
 
-use super::settings::Settings;
+use super::settings::{Reading, Settings};
 
 /// Generations that may be in their grace at the same time: each costs every publish request a digest or two.
 pub const PREVIOUS_MAX: usize = 4;
@@ -46,6 +47,26 @@ pub struct Grave {
 }
 
 impl StreamRecord {
+    /// A stream of the configuration file, as a record: to be shown.
+    pub fn of_link(stream: &Stream) -> Self {
+        let flush = match stream.flush {
+            Some(Flush::Low) => "low",
+            Some(Flush::Balanced) => "balanced",
+            Some(Flush::Dense) => "dense",
+            _ => "",
+        };
+        let Outputs { flv, hls, cmaf } = stream.outputs;
+        let given = json!({ "isFlv": flv, "isHls": hls, "isCMAF": cmaf, "flush": flush, "labels": stream.labels });
+        let mut settings = Settings::default();
+        // What the configuration accepts is within what a record may hold; were it not, the default would be shown.
+        let _ = given.as_object().map(|given| settings.merge(given, Reading::Strict));
+        let previous = stream
+            .previous
+            .iter()
+            .map(|previous| Grace { generation: previous.generation, until_unix_s: previous.until_unix_s });
+        Self { generation: stream.generation, previous: previous.collect(), settings, ..Self::default() }
+    }
+
     /// What nodes are told.
     pub fn to_link(&self, id: &str) -> Stream {
         let previous = self

@@ -61,7 +61,7 @@ fn a_rotation_gives_grace_or_none() {
     assert_eq!(server.get("/api/v1/streams/cam").json()["previous"].as_array().unwrap().len(), 1);
     // At once means at once, for every earlier one.
     assert_eq!(rotate(&json!({ "grace_s": 0 })).json(), &json!({ "generation": 4, "previous": [] }));
-    rotate(&json!({ "grace_s": -1 })).refused(400, "grace_s");
+    rotate(&json!({ "grace_s": -1 })).refused(400, "expected u64");
     rotate(&json!({ "grace_s": 40_000_000 })).refused(400, "grace_s");
     let stale = server.request("POST", "/api/v1/streams/cam/key").header("If-Match", "\"1-1\"").json(&json!({})).send();
     stale.refused(412, "");

@@ -8,9 +8,9 @@ use std::time::Duration;
 use millstream_api::clock::Clock;
 use millstream_api::events::{History, follow};
 use millstream_api::http::serve::{Limits, serve};
-use millstream_api::model::stream::StreamRecord;
-use millstream_api::{Api, Fixed, Parts, routes};
+use millstream_api::{Api, Parts, routes};
 use millstream_link::exchange::{Answer, NodeId, Order, Outcome, Poll, Report};
+use millstream_link::state::Stream;
 use millstream_proto::secret::Secret;
 use millstream_proto::sign::MasterKey;
 use millstream_side::fleet::Fleet;
@@ -31,7 +31,7 @@ pub(crate) fn master() -> MasterKey {
 /// How a server is to be.
 pub(crate) struct Options {
     pub(crate) store: Arc<dyn Store>,
-    pub(crate) fixed: Vec<Fixed>,
+    pub(crate) fixed: Vec<Stream>,
     pub(crate) names: Vec<String>,
     pub(crate) metrics_open: bool,
     pub(crate) limits: Limits,
@@ -96,8 +96,8 @@ impl Server {
     }
 
     /// A stream of the configuration file.
-    pub(crate) fn fixed(id: &str) -> Fixed {
-        Fixed { id: id.to_owned(), record: StreamRecord { generation: 1, ..StreamRecord::default() } }
+    pub(crate) fn fixed(id: &str) -> Stream {
+        Stream { id: id.to_owned(), ..Stream::default() }
     }
 
     pub(crate) fn set_clock(&self, ms: u64) {

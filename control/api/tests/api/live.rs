@@ -102,7 +102,7 @@ fn publish() -> What {
 }
 
 /// Listens, and gives what comes line by line.
-fn listen(server: &Server, more: &str) -> impl Iterator<Item = String> {
+fn listen(server: &Server, more: &str) -> impl Iterator<Item = String> + use<> {
     let mut stream = TcpStream::connect(server.address).unwrap();
     stream.set_read_timeout(Some(Duration::from_secs(10))).unwrap();
     let request = format!(

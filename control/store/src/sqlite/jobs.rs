@@ -135,7 +135,7 @@ fn item(row: &Row<'_>) -> rusqlite::Result<Item> {
     })
 }
 
-fn get(on: &Connection, kind: Kind, key: &str) -> rusqlite::Result<Option<Item>> {
+pub(super) fn get(on: &Connection, kind: Kind, key: &str) -> rusqlite::Result<Option<Item>> {
     on.prepare_cached("SELECT key, version, expires_ms, value FROM item WHERE kind = ?1 AND key = ?2")?
         .query_row(params![kind.0, key], item)
         .optional()

@@ -5,7 +5,7 @@ use std::path::Path;
 use std::process::Command;
 
 use millstream_store::item::{Expect, Query};
-use millstream_store::sqlite::{BackupError, FILE, SqliteStore, backup};
+use millstream_store::sqlite::{BackupError, FILE, SqliteStore, backup, peek};
 use millstream_store::{Store as _, StoreError};
 
 use crate::{KIND, run, write};
@@ -44,6 +44,17 @@ fn a_directory_has_one_store_at_a_time() {
     );
     drop(first);
     drop(open(dir.path()));
+}
+
+#[test]
+fn an_item_can_be_looked_at_beside_the_process_that_has_the_store() {
+    let dir = tempfile::tempdir().unwrap();
+    assert_eq!(peek(dir.path(), KIND, "k"), Ok(None));
+    let store = open(dir.path());
+    run(store.put(write("k", Expect::Absent, "kept"))).unwrap();
+    assert_eq!(peek(dir.path(), KIND, "k").unwrap().unwrap().value, b"kept");
+    assert_eq!(peek(dir.path(), KIND, "other"), Ok(None));
+    run(store.put(write("k", Expect::Any, "later"))).unwrap();
 }
 
 #[test]

@@ -1,0 +1,139 @@
+//! The control half of `serve`: the store in the data directory, the API on its port, and the fleet that both look after. Before it:
+//! [`crate::serve`]; after it: `millstream_api`, on a tokio runtime of its own, which no shard waits for.
+use std::net::{SocketAddr, TcpListener};
+use std::path::Path;
+use std::sync::Arc;
+use std::time::Duration;
+
+use anyhow::{Context as _, anyhow};
+use millstream_api::clock::Clock;
+use millstream_api::events::{History, follow};
+use millstream_api::http::serve::{Limits, serve};
+use millstream_api::{Api, Parts, routes};
+use millstream_engine::Remote;
+use millstream_link::state::Stream;
+use millstream_proto::secret::Secret;
+use millstream_proto::sign::MasterKey;
+use millstream_side::fleet::Fleet;
+use millstream_store::Store;
+use millstream_store::sqlite::SqliteStore;
+use serde_json::Value;
+use tokio::runtime::Runtime;
+use tokio::sync::oneshot;
+use tokio::task::JoinHandle;
+use tracing::info;
+
+/// How often what has expired is removed from the store.
+const PURGE_EVERY: Duration = Duration::from_mins(5);
+/// How long running requests may take once the process ends.
+const DRAIN: Duration = Duration::from_secs(2);
+
+/// What the control half is told.
+pub(crate) struct Told<'a> {
+    /// Where it listens.
+    pub(crate) listen: SocketAddr,
+    /// Names that it goes by, beside loopback names and its address.
+    pub(crate) names: Vec<String>,
+    /// The token of the `admin-token` file.
+    pub(crate) admin_token: Secret,
+    /// What streams' secrets are made from; `None` where nothing checks a signature.
+    pub(crate) master: Option<MasterKey>,
+    /// Streams of the configuration file.
+    pub(crate) streams: Vec<Stream>,
+    /// The configuration in force, without secrets.
+    pub(crate) config: Value,
+    /// The engine of this process, where it has one.
+    pub(crate) engine: Option<&'a Remote>,
+}
+
+/// The runtime of all that is not per-frame: one thread, beside the shards.
+pub(crate) fn runtime() -> anyhow::Result<Runtime> {
+    tokio::runtime::Builder::new_multi_thread()
+        .worker_threads(1)
+        .thread_name("side")
+        .enable_all()
+        .build()
+        .context("cannot start the runtime of the control API")
+}
+
+/// The store of the data directory, which this process has to itself from here on.
+pub(crate) fn open_store(dir: &Path) -> anyhow::Result<Arc<dyn Store>> {
+    Ok(Arc::new(SqliteStore::open(dir)?))
+}
+
+/// A running control half.
+pub(crate) struct Control {
+    fleet: Fleet,
+    end: Option<oneshot::Sender<()>>,
+    serving: JoinHandle<()>,
+}
+
+impl Control {
+    /// Reads the store, binds the port and serves on the runtime.
+    pub(crate) fn start(runtime: &Runtime, store: &Arc<dyn Store>, told: Told<'_>) -> anyhow::Result<Self> {
+        let listen = told.listen;
+        let bound = || -> std::io::Result<(TcpListener, SocketAddr)> {
+            let listener = TcpListener::bind(listen)?;
+            listener.set_nonblocking(true)?;
+            let address = listener.local_addr()?;
+            Ok((listener, address))
+        };
+        let (listener, address) = bound().map_err(|error| {
+            anyhow!(
+                "cannot listen on {listen} for control: {error}; is another server running there? Choose another address with \
+                 --control"
+            )
+        })?;
+        let fleet = Fleet::new([], String::new(), History::new(Arc::clone(store)));
+        let engine = told.engine.cloned();
+        let of = engine.clone();
+        let parts = Parts {
+            store: Arc::clone(store),
+            fleet: fleet.clone(),
+            clock: Clock::system(),
+            admin_token: Some(told.admin_token),
+            master: told.master,
+            fixed: told.streams,
+            names: told.names,
+            rtmp_port: engine.as_ref().map_or(1935, |engine| engine.addresses().rtmp.port()),
+            secure: false,
+            metrics_open: address.ip().is_loopback(),
+            config: told.config,
+            metrics: engine.map(|engine| Arc::new(move || engine.metrics().unwrap_or_default()) as _),
+            draining: Arc::new(move || of.as_ref().is_some_and(Remote::is_draining)),
+        };
+        let api = runtime.block_on(Api::start(parts)).context("the control API does not start")?;
+        let (end, ended) = oneshot::channel();
+        let limits = Limits { drain: DRAIN, ..Limits::default() };
+        let listening = async move {
+            let listener = tokio::net::TcpListener::from_std(listener)?;
+            Ok::<_, std::io::Error>(listener)
+        };
+        let listener = runtime.block_on(listening).context("the control port cannot be listened to")?;
+        runtime.spawn(follow(api.clone(), fleet.clone()));
+        runtime.spawn(purge(api.clone()));
+        let serving = runtime.spawn(serve(listener, routes::router(api), limits, async move { drop(ended.await) }));
+        info!(listener = "control", address = %address, "listening for control (API, /metrics)");
+        Ok(Self { fleet, end: Some(end), serving })
+    }
+
+    /// Control's end of the link, for the node of this process.
+    pub(crate) fn fleet(&self) -> &Fleet {
+        &self.fleet
+    }
+
+    /// Takes no more requests, and lets those that run end.
+    pub(crate) fn stop(mut self, runtime: &Runtime) {
+        // Dropped, it tells the same.
+        drop(self.end.take());
+        // A panic in it has been printed, and does not change how the server ended.
+        drop(runtime.block_on(self.serving));
+    }
+}
+
+async fn purge(api: Api) {
+    loop {
+        tokio::time::sleep(PURGE_EVERY).await;
+        api.purge().await;
+    }
+}
