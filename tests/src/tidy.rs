@@ -101,6 +101,11 @@ fn crates_know_only_what_is_below_them() {
         ("millstream-link", &[]),
         ("millstream-engine", &["millstream-proto", "millstream-policy", "millstream-hub", "millstream-link"]),
         ("millstream-side", &["millstream-proto", "millstream-link", "millstream-engine"]),
+        ("millstream-store", &[]),
+        (
+            "millstream-api",
+            &["millstream-proto", "millstream-policy", "millstream-link", "millstream-side", "millstream-store"],
+        ),
         (
             "millstream",
             &[
@@ -110,6 +115,8 @@ fn crates_know_only_what_is_below_them() {
                 "millstream-link",
                 "millstream-engine",
                 "millstream-side",
+                "millstream-store",
+                "millstream-api",
             ],
         ),
         // Measures what needs no kernel.
@@ -164,7 +171,7 @@ fn every_file_says_what_it_is_for_and_leaves_nothing_for_later() {
 /// `case_13_...` must be a case that exists, so that a search for `case_` tells the truth.
 #[test]
 fn field_cases_are_numbered_rightly() {
-    for dir in ["tests", "dataplane"] {
+    for dir in ["tests", "dataplane", "control"] {
         for file in files(&root().join(dir), "rs") {
             let text = read(&file);
             // Put together here, so that this line is not found itself.
