@@ -3,7 +3,7 @@
 use std::net::{SocketAddr, TcpListener};
 use std::path::Path;
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use anyhow::{Context as _, anyhow};
 use millstream_api::clock::Clock;
@@ -11,20 +11,26 @@ use millstream_api::events::{History, follow};
 use millstream_api::http::serve::{Limits, serve};
 use millstream_api::{Api, Parts, routes};
 use millstream_engine::Remote;
+use millstream_engine::directory::Directory;
+use millstream_link::exchange::NodeId;
 use millstream_link::state::Stream;
 use millstream_proto::secret::Secret;
 use millstream_proto::sign::MasterKey;
 use millstream_side::fleet::Fleet;
+use millstream_side::node::{Agent, Control as LinkTo, Identity};
 use millstream_store::Store;
 use millstream_store::sqlite::SqliteStore;
 use serde_json::Value;
 use tokio::runtime::Runtime;
-use tokio::sync::oneshot;
+use tokio::sync::{oneshot, watch};
 use tokio::task::JoinHandle;
-use tracing::info;
+use tracing::{info, warn};
 
 /// How often what has expired is removed from the store.
 const PURGE_EVERY: Duration = Duration::from_mins(5);
+/// Looks whether the node of this process has joined, and the time of each: five seconds in all.
+const JOIN_TRIES: u32 = 500;
+const JOIN_WAIT: Duration = Duration::from_millis(10);
 /// How long running requests may take once the process ends.
 const DRAIN: Duration = Duration::from_secs(2);
 
@@ -61,11 +67,22 @@ pub(crate) fn open_store(dir: &Path) -> anyhow::Result<Arc<dyn Store>> {
     Ok(Arc::new(SqliteStore::open(dir)?))
 }
 
+/// The node of this process, which follows the fleet by the same messages as one elsewhere.
+pub(crate) struct Here {
+    /// Its engine.
+    pub(crate) engine: Remote,
+    /// What the engine began with.
+    pub(crate) directory: Directory,
+    /// Which master key it has.
+    pub(crate) key_check: String,
+}
+
 /// A running control half.
 pub(crate) struct Control {
     fleet: Fleet,
     end: Option<oneshot::Sender<()>>,
     serving: JoinHandle<()>,
+    node: Option<(watch::Sender<bool>, JoinHandle<()>)>,
 }
 
 impl Control {
@@ -84,7 +101,8 @@ impl Control {
                  --control"
             )
         })?;
-        let fleet = Fleet::new([], String::new(), History::new(Arc::clone(store)));
+        let key_check = told.master.as_ref().map(MasterKey::check).unwrap_or_default();
+        let fleet = Fleet::new([], key_check, History::new(Arc::clone(store)));
         let engine = told.engine.cloned();
         let of = engine.clone();
         let parts = Parts {
@@ -114,18 +132,48 @@ impl Control {
         runtime.spawn(purge(api.clone()));
         let serving = runtime.spawn(serve(listener, routes::router(api), limits, async move { drop(ended.await) }));
         info!(listener = "control", address = %address, "listening for control (API, /metrics)");
-        Ok(Self { fleet, end: Some(end), serving })
+        Ok(Self { fleet, end: Some(end), serving, node: None })
     }
 
-    /// Control's end of the link, for the node of this process.
-    pub(crate) fn fleet(&self) -> &Fleet {
-        &self.fleet
+    /// Has the engine of this process follow, and waits until it has all streams in force, or for some seconds.
+    pub(crate) fn join(&mut self, runtime: &Runtime, here: Here) {
+        let now = || SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+        // Microseconds: whoever starts again has another one, and every reader of JSON takes it as it is.
+        let run = u64::try_from(now().as_micros()).unwrap_or(1);
+        let hostname = std::fs::read_to_string("/proc/sys/kernel/hostname").unwrap_or_default();
+        let name = Some(hostname.trim()).filter(|name| !name.is_empty()).unwrap_or("node").to_owned();
+        let identity = Identity {
+            node: NodeId { name, run },
+            key_check: here.key_check,
+            started_unix_ms: u64::try_from(now().as_millis()).unwrap_or(0),
+        };
+        let agent = Agent::new(LinkTo::Here(self.fleet.clone()), here.engine, here.directory, identity);
+        let (stop, stopped) = watch::channel(false);
+        self.node = Some((stop, runtime.spawn(agent.run(stopped))));
+        let fleet = &self.fleet;
+        let joined = runtime.block_on(async move {
+            for _ in 0..JOIN_TRIES {
+                if !fleet.nodes().is_empty() && fleet.in_force(fleet.version(), JOIN_WAIT).await {
+                    return true;
+                }
+                tokio::time::sleep(JOIN_WAIT).await;
+            }
+            false
+        });
+        if !joined {
+            warn!("the shards have not taken up the stored streams yet; they will as soon as they can");
+        }
     }
 
     /// Takes no more requests, and lets those that run end.
     pub(crate) fn stop(mut self, runtime: &Runtime) {
         // Dropped, it tells the same.
         drop(self.end.take());
+        if let Some((stop, running)) = self.node.take() {
+            // Tells the last of what happened first, for the session history.
+            stop.send_replace(true);
+            drop(runtime.block_on(running));
+        }
         // A panic in it has been printed, and does not change how the server ended.
         drop(runtime.block_on(self.serving));
     }

@@ -14,7 +14,7 @@ use signal_hook::iterator::Signals;
 use tracing::{error, info, warn};
 
 use crate::cli::{Failure, Role, ServeFlags};
-use crate::control::{self, Control, Told};
+use crate::control::{self, Control, Here, Told};
 use crate::layers::{self, Layers};
 use crate::settings::Settings;
 use crate::settings::values::AuthPreset;
@@ -29,8 +29,10 @@ pub(crate) fn run(flags: ServeFlags) -> Result<(), Failure> {
     // Before any port is open: who has the data directory is the server.
     let store = control::open_store(&layers.data_dir).map_err(Failure::Running)?;
     let shown = shown::shown(&layers);
+    let directory = layers.config.directory.clone();
     let engine = start(layers.config, secrets.chain)?;
     let remote = engine.remote();
+    let key_check = secrets.master.as_ref().map(MasterKey::check).unwrap_or_default();
     let told = Told {
         listen: layers.control,
         names: layers.control_names,
@@ -40,7 +42,8 @@ pub(crate) fn run(flags: ServeFlags) -> Result<(), Failure> {
         config: shown,
         engine: Some(&remote),
     };
-    let control = Control::start(&runtime, &store, told).map_err(Failure::Running)?;
+    let mut control = Control::start(&runtime, &store, told).map_err(Failure::Running)?;
+    control.join(&runtime, Here { engine: remote, directory, key_check });
     info!("ready");
     let ended = wait(engine, signals, || {});
     control.stop(&runtime);

@@ -26,3 +26,23 @@ pub const ORDER_WAIT_MAX: Duration = Duration::from_secs(2);
 pub const EVENTS_BEHIND_MAX: usize = 1024;
 /// Viewers in one page.
 pub const VIEWERS_PER_PAGE_MAX: u32 = 1000;
+/// Bytes of a state, on the wire and on disk: 100,000 streams take some 20 MB.
+pub const STATE_BYTES_MAX: usize = 128 << 20;
+/// Bytes of a receipt.
+pub const RECEIPT_BYTES_MAX: usize = 64 << 10;
+/// Events that wait at a node while control is away; the oldest go first, and leave a hole in the numbers.
+pub const EVENTS_KEPT_MAX: usize = 10_000;
+/// Events in one report.
+pub const EVENTS_PER_REPORT_MAX: usize = 1000;
+/// Answers to orders that wait at a node.
+pub const OUTCOMES_KEPT_MAX: usize = 1024;
+/// Orders that a node works on at the same time.
+pub const ORDERS_AT_ONCE_MAX: usize = 64;
+/// Webhooks that are under way at the same time.
+pub const DELIVERIES_AT_ONCE_MAX: usize = 16;
+/// Of those, to one hook: one that is slow leaves places for others.
+pub const DELIVERIES_PER_HOOK_MAX: usize = 4;
+/// Bytes of a receiver's answer that are read: only its status counts.
+pub const HOOK_REPLY_BYTES_MAX: usize = 4 << 10;
+
+const _: () = assert!(DELIVERIES_PER_HOOK_MAX < DELIVERIES_AT_ONCE_MAX);
