@@ -1,4 +1,4 @@
-//! What nodes tell: [`History`] keeps it (session history) before a node may forget it, and [`Feed`] passes it on to whoever listens
+//! What nodes tell: [`Keep`] keeps it (session history, webhooks) before a node may forget it, and [`Feed`] passes it on to whoever listens
 //! at `/api/v1/events`, with the last ones remembered for those who come back.
 use std::collections::VecDeque;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -9,12 +9,13 @@ use millstream_side::fleet::{Fleet, Keeper, Promise};
 use millstream_store::item::Expect;
 use millstream_store::{Store, StoreError};
 use serde::Serialize;
-use tokio::sync::broadcast;
+use tokio::sync::{Notify, broadcast};
 use utoipa::ToSchema;
 
 use crate::Api;
 use crate::model::history::{self, Session};
 use crate::model::{self, SESSION};
+use crate::outbox::StoredOutbox;
 
 /// Events that are remembered.
 const REMEMBERED_MAX: usize = 4_096;
@@ -116,14 +117,18 @@ pub async fn follow(api: Api, fleet: Fleet) {
     }
 }
 
-/// Keeps publishers' sessions.
+/// Keeps what nodes tell: publishers' sessions, and what webhooks are to get.
 #[derive(Clone)]
-pub struct History(Arc<dyn Store>);
+pub struct Keep {
+    store: Arc<dyn Store>,
+    outbox: Option<StoredOutbox>,
+    news: Arc<Notify>,
+}
 
-impl History {
-    /// In this store.
-    pub fn new(store: Arc<dyn Store>) -> Self {
-        Self(store)
+impl Keep {
+    /// In this store. Without an outbox there are no webhooks; `news` is told when something was added to it.
+    pub fn new(store: Arc<dyn Store>, outbox: Option<StoredOutbox>, news: Arc<Notify>) -> Self {
+        Self { store, outbox, news }
     }
 
     async fn keep_one(&self, node: &NodeId, event: &Event) -> Result<(), StoreError> {
@@ -139,7 +144,7 @@ impl History {
         let session = match &event.what {
             What::Publish { encoder } => Session { encoder: encoder.clone(), ..begun() },
             What::Unpublish { why, lasted_ms, received_bytes } => {
-                let kept = self.0.get(SESSION, &key).await?;
+                let kept = self.store.get(SESSION, &key).await?;
                 // What cannot be read is written anew: the end says as much.
                 let kept = kept.and_then(|item| serde_json::from_slice::<Session>(&item.value).ok());
                 let since_unix_ms = event.at_unix_ms.saturating_sub(*lasted_ms);
@@ -153,7 +158,7 @@ impl History {
             _ => return Ok(()),
         };
         let expires_ms = session.since_unix_ms.saturating_add(history::KEPT_MS);
-        match model::save(self.0.as_ref(), (SESSION, &key), Expect::Any, Some(expires_ms), &session).await {
+        match model::save(self.store.as_ref(), (SESSION, &key), Expect::Any, Some(expires_ms), &session).await {
             Ok(_) => Ok(()),
             // It has been logged with its reason.
             Err(problem) => Err(StoreError::Failed { path: "store".into(), detail: problem.status().to_string() }),
@@ -161,12 +166,17 @@ impl History {
     }
 }
 
-impl Keeper for History {
+impl Keeper for Keep {
     fn keep(&self, node: NodeId, events: Vec<Event>) -> Promise<Result<(), String>> {
-        let history = self.clone();
+        let keep = self.clone();
         Box::pin(async move {
             for event in &events {
-                history.keep_one(&node, event).await.map_err(|error| error.to_string())?;
+                keep.keep_one(&node, event).await.map_err(|error| error.to_string())?;
+            }
+            if let Some(outbox) = &keep.outbox
+                && outbox.add(&node, &events).await.map_err(|error| error.to_string())? > 0
+            {
+                keep.news.notify_one();
             }
             Ok(())
         })

@@ -2,7 +2,8 @@
 //!
 //! Reading order: [`Api`] (in [`app`]: what every handler holds), [`routes`] (the handlers, one file per thing), [`streams`] (what is
 //! done to a stream: store, then data plane, then audit log), [`model`] (what is kept), [`auth`] (who may), [`events`] (what nodes
-//! tell: the event stream and the session history), [`http`] (bodies, conditions, errors, connections), [`openapi`] (the document).
+//! tell: the event stream and the session history), [`outbox`] (what webhooks are to get),
+//! [`http`] (bodies, conditions, errors, connections), [`openapi`] (the document).
 //!
 //! Before it: an operator's browser or script; after it: [`millstream_store`] and, through [`millstream_side::fleet`], the nodes.
 //! Nothing here is ever waited for by a shard, and a data plane goes on without it.
@@ -18,6 +19,7 @@ pub mod events;
 pub mod http;
 pub mod model;
 pub mod openapi;
+pub mod outbox;
 pub mod routes;
 pub mod streams;
 

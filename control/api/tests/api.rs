@@ -2,7 +2,7 @@
 //!
 //! [`kit`] starts it; `streams` (records, conditions, idempotency keys), `keys`, `videostream` (the original's API), `live` (what nodes
 //! tell, and what they are told), `access` (tokens, roles, logins, hosts, origins), `hostile` (what a stranger may try), `document`
-//! (OpenAPI), `failures` (the store and the clock).
+//! (OpenAPI), `webhooks`, `failures` (the store and the clock).
 #[path = "api/access.rs"]
 mod access;
 #[path = "api/document.rs"]
@@ -21,3 +21,5 @@ mod live;
 mod streams;
 #[path = "api/videostream.rs"]
 mod videostream;
+#[path = "api/webhooks.rs"]
+mod webhooks;

@@ -7,22 +7,26 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use anyhow::{Context as _, anyhow};
 use millstream_api::clock::Clock;
-use millstream_api::events::{History, follow};
+use millstream_api::events::{Keep, follow};
 use millstream_api::http::serve::{Limits, serve};
+use millstream_api::outbox::StoredOutbox;
 use millstream_api::{Api, Parts, routes};
 use millstream_engine::Remote;
 use millstream_engine::directory::Directory;
 use millstream_link::exchange::NodeId;
 use millstream_link::state::Stream;
+use millstream_proto::network::Network;
 use millstream_proto::secret::Secret;
 use millstream_proto::sign::MasterKey;
 use millstream_side::fleet::Fleet;
+use millstream_side::http::guard::Guard;
 use millstream_side::node::{Agent, Control as LinkTo, Identity};
+use millstream_side::webhook::deliver::{Deliverer, Patience};
 use millstream_store::Store;
 use millstream_store::sqlite::SqliteStore;
 use serde_json::Value;
 use tokio::runtime::Runtime;
-use tokio::sync::{oneshot, watch};
+use tokio::sync::{Notify, oneshot, watch};
 use tokio::task::JoinHandle;
 use tracing::{info, warn};
 
@@ -46,6 +50,8 @@ pub(crate) struct Told<'a> {
     pub(crate) master: Option<MasterKey>,
     /// Streams of the configuration file.
     pub(crate) streams: Vec<Stream>,
+    /// Networks that webhooks may go to although they are not public.
+    pub(crate) webhooks_allow: Vec<Network>,
     /// The configuration in force, without secrets.
     pub(crate) config: Value,
     /// The engine of this process, where it has one.
@@ -83,6 +89,7 @@ pub(crate) struct Control {
     end: Option<oneshot::Sender<()>>,
     serving: JoinHandle<()>,
     node: Option<(watch::Sender<bool>, JoinHandle<()>)>,
+    stop_webhooks: watch::Sender<bool>,
 }
 
 impl Control {
@@ -102,7 +109,16 @@ impl Control {
             )
         })?;
         let key_check = told.master.as_ref().map(MasterKey::check).unwrap_or_default();
-        let fleet = Fleet::new([], key_check, History::new(Arc::clone(store)));
+        let news = Arc::new(Notify::new());
+        let outbox =
+            told.master.clone().map(|master| StoredOutbox::new(Arc::clone(store), master, runtime.handle().clone()));
+        let fleet = Fleet::new([], key_check, Keep::new(Arc::clone(store), outbox.clone(), Arc::clone(&news)));
+        let (stop_webhooks, webhooks_stopped) = watch::channel(false);
+        if let Some(outbox) = outbox {
+            let guard = Guard::PublicAnd(told.webhooks_allow);
+            let deliverer = Deliverer::new(Arc::new(outbox), guard, Patience::default());
+            runtime.spawn(deliverer.run(news, webhooks_stopped));
+        }
         let engine = told.engine.cloned();
         let of = engine.clone();
         let parts = Parts {
@@ -132,7 +148,7 @@ impl Control {
         runtime.spawn(purge(api.clone()));
         let serving = runtime.spawn(serve(listener, routes::router(api), limits, async move { drop(ended.await) }));
         info!(listener = "control", address = %address, "listening for control (API, /metrics)");
-        Ok(Self { fleet, end: Some(end), serving, node: None })
+        Ok(Self { fleet, end: Some(end), serving, node: None, stop_webhooks })
     }
 
     /// Has the engine of this process follow, and waits until it has all streams in force, or for some seconds.
@@ -167,6 +183,7 @@ impl Control {
 
     /// Takes no more requests, and lets those that run end.
     pub(crate) fn stop(mut self, runtime: &Runtime) {
+        self.stop_webhooks.send_replace(true);
         // Dropped, it tells the same.
         drop(self.end.take());
         if let Some((stop, running)) = self.node.take() {

@@ -10,6 +10,7 @@ use millstream_engine::directory::Directory;
 use millstream_hub::config::{FlushPolicy, StreamConfig};
 use millstream_link::state::{Flush, Stream};
 use millstream_proto::limits::RTMP_CHUNK_SIZE_OUT;
+use millstream_proto::network::Network;
 use millstream_proto::secret::Secret;
 
 use crate::cli::EngineFlags;
@@ -41,6 +42,8 @@ pub(crate) struct Layers {
     pub(crate) control: SocketAddr,
     /// Names that it goes by.
     pub(crate) control_names: Vec<String>,
+    /// Networks that webhooks may go to although they are not public.
+    pub(crate) webhooks_allow: Vec<Network>,
     /// Streams of the configuration file.
     pub(crate) streams: Vec<Stream>,
     /// What is set and not in force, as lines to print.
@@ -59,8 +62,8 @@ pub(crate) fn merge(flags: Flags, settings: Settings) -> anyhow::Result<Layers> 
     check_addresses(&config, control)?;
     check_control(control, flags.control_plain || settings.control_plain.unwrap_or(false), &mut warnings)?;
     let legacy_keys = settings.legacy_keys.into_iter().chain(flags.key_file).collect();
-    let control_names = settings.control_names;
-    Ok(Layers { data_dir, auth, legacy_keys, config, control, control_names, streams, warnings })
+    let (control_names, webhooks_allow) = (settings.control_names, settings.webhooks_allow);
+    Ok(Layers { data_dir, auth, legacy_keys, config, control, control_names, webhooks_allow, streams, warnings })
 }
 
 /// A `[[stream]]` entry as the link says it.

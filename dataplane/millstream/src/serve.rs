@@ -39,6 +39,7 @@ pub(crate) fn run(flags: ServeFlags) -> Result<(), Failure> {
         admin_token: secrets.admin_token,
         master: secrets.master,
         streams: layers.streams,
+        webhooks_allow: layers.webhooks_allow,
         config: shown,
         engine: Some(&remote),
     };

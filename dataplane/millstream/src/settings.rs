@@ -48,6 +48,7 @@ pub(crate) struct Settings {
     pub(crate) control: Option<SocketAddr>,
     pub(crate) control_names: Vec<String>,
     pub(crate) control_plain: Option<bool>,
+    pub(crate) webhooks_allow: Vec<Network>,
     pub(crate) auth: Option<AuthPreset>,
     pub(crate) legacy_keys: Vec<Secret>,
     pub(crate) stream: StreamDefaults,
@@ -212,6 +213,10 @@ fn walk(mut file: Table<'_>, f: &mut Findings<'_>) -> Settings {
     set.control_names = control.take(f, "names", host_names).unwrap_or_default();
     set.control_plain = control.take(f, "plain", boolean);
     control.close(f);
+
+    let mut webhooks = file.table(f, "webhooks");
+    set.webhooks_allow = webhooks.take(f, "allow", networks).unwrap_or_default();
+    webhooks.close(f);
 
     let mut auth = file.table(f, "auth");
     set.auth = auth.take(f, "preset", |v| values::auth(string(v)?));

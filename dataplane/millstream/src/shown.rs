@@ -35,6 +35,7 @@ pub(crate) fn shown(layers: &Layers) -> Value {
         },
         "http": { "listen": config.http.to_string(), "header_timeout": time(config.header_timeout) },
         "control": { "listen": control.to_string(), "names": control_names },
+        "webhooks": { "allow": layers.webhooks_allow.iter().map(ToString::to_string).collect::<Vec<_>>() },
         "auth": { "preset": auth, "legacy_keys": format!("{} hidden", layers.legacy_keys.len()) },
         "stream": {
             "flush": flush,

@@ -1,5 +1,5 @@
 //! What is kept in the store, as shapes. [`stream`] and [`settings`] (what an operator says of a stream), [`token`], [`audit`],
-//! [`history`]. Before it: the handlers of `routes`; after it: [`millstream_store::Store`], which sees kinds, keys and bytes.
+//! [`history`], [`webhook`]. Before it: the handlers of `routes`; after it: [`millstream_store::Store`], which sees kinds, keys and bytes.
 //!
 //! Invariants: every field of a stored shape has a default, so that what an older release wrote is read; a kind's name never changes.
 use millstream_store::item::{Expect, Item, Kind, Write};
@@ -14,6 +14,7 @@ pub mod history;
 pub mod settings;
 pub mod stream;
 pub mod token;
+pub mod webhook;
 
 /// Streams, by id.
 pub const STREAM: Kind = Kind("stream");
@@ -27,6 +28,12 @@ pub const LOGIN: Kind = Kind("login");
 pub const AUDIT: Kind = Kind("audit");
 /// Publishers' sessions, by stream, run of the node and session.
 pub const SESSION: Kind = Kind("session");
+/// Webhooks, by id.
+pub const WEBHOOK: Kind = Kind("webhook");
+/// Deliveries that wait, by hook, stream, time and event.
+pub const WAITING: Kind = Kind("waiting");
+/// Tries of deliveries, by hook and time.
+pub const DELIVERY: Kind = Kind("delivery");
 /// Answers to requests with an idempotency key, by caller and digest of the key.
 pub const ONCE: Kind = Kind("once");
 

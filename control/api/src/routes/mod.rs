@@ -24,12 +24,14 @@ pub mod ops;
 pub mod streams;
 pub mod tokens;
 pub mod videostream;
+pub mod webhooks;
 
 /// Every route, and the document that describes them.
 pub fn router(api: Api) -> Router {
     let keyed = OpenApiRouter::new()
         .routes(routes!(streams::list, streams::create))
         .routes(routes!(key::show, key::rotate))
+        .routes(routes!(webhooks::list, webhooks::create))
         .layer(middleware::from_fn_with_state(api.clone(), on_post));
     let unkeyed = OpenApiRouter::new()
         .routes(routes!(streams::read, streams::update, streams::remove))
@@ -42,6 +44,9 @@ pub fn router(api: Api) -> Router {
         .routes(routes!(nodes::nodes))
         .routes(routes!(tokens::list, tokens::create))
         .routes(routes!(tokens::read, tokens::remove))
+        .routes(routes!(webhooks::read, webhooks::update, webhooks::remove))
+        .routes(routes!(webhooks::show_secret))
+        .routes(routes!(webhooks::deliveries))
         .routes(routes!(audit::audit))
         .routes(routes!(config::config))
         .routes(routes!(login::who_am_i, login::log_in, login::log_out))

@@ -6,8 +6,9 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::Duration;
 
 use millstream_api::clock::Clock;
-use millstream_api::events::{History, follow};
+use millstream_api::events::{Keep, follow};
 use millstream_api::http::serve::{Limits, serve};
+use millstream_api::outbox::StoredOutbox;
 use millstream_api::{Api, Parts, routes};
 use millstream_link::exchange::{Answer, NodeId, Order, Outcome, Poll, Report};
 use millstream_link::state::Stream;
@@ -67,7 +68,9 @@ impl Server {
         let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build().unwrap();
         let now_ms = Arc::new(AtomicU64::new(NOW_MS));
         let draining = Arc::new(AtomicBool::new(false));
-        let fleet = Fleet::new([], String::new(), History::new(Arc::clone(&options.store)));
+        let outbox = StoredOutbox::new(Arc::clone(&options.store), master(), runtime.handle().clone());
+        let keep = Keep::new(Arc::clone(&options.store), Some(outbox), Arc::default());
+        let fleet = Fleet::new([], String::new(), keep);
         let (time, told, of) = (Arc::clone(&now_ms), Arc::clone(&draining), fleet.clone());
         let address = runtime.block_on(async move {
             let parts = Parts {

@@ -36,6 +36,8 @@ header_timeout = "5s"
 listen = "127.0.0.1:8081"
 names = ["Stream.example.org"]
 plain = false
+[webhooks]
+allow = ["10.1.0.0/16"]
 [auth]
 preset = "signed"
 legacy_keys = ["one", "two"]
