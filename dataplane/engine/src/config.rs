@@ -1,11 +1,11 @@
 //! What the engine is told at start: already checked, in units. The binary makes it from flags, environment and file.
-use std::collections::HashMap;
 use std::net::SocketAddr;
 use std::time::Duration;
 
-use millstream_hub::config::{FlushPolicy, HlsConfig, StreamConfig};
-use millstream_proto::id::Id;
+use millstream_hub::config::{HlsConfig, StreamConfig};
 use millstream_proto::network::Network;
+
+use crate::directory::Directory;
 
 /// Which kernel interface the shards use.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
@@ -47,8 +47,8 @@ pub struct Config {
     pub rtmp: SocketAddr,
     /// Where HTTP viewers play.
     pub http: SocketAddr,
-    /// Where `/metrics` is.
-    pub control: SocketAddr,
+    /// Where `/metrics` is; `None`: somebody else serves it.
+    pub control: Option<SocketAddr>,
     /// How long running sessions may take to end after SIGTERM.
     pub drain: Duration,
     /// Proxies in front of the RTMP port: their connections begin with a PROXY protocol v2 header.
@@ -63,8 +63,8 @@ pub struct Config {
     pub stream: StreamConfig,
     /// How streams are cut for HLS and DASH.
     pub hls: HlsConfig,
-    /// Flush policy of streams whose record names one.
-    pub flush: HashMap<Id, FlushPolicy>,
+    /// The streams that there are at start; see [`crate::Remote::adopt`].
+    pub directory: Directory,
     /// Maxima.
     pub limits: Limits,
 }

@@ -14,6 +14,7 @@ use crate::log::{EndReason, Log};
 use crate::package::block::{Block, Tag};
 use crate::package::preamble::{Preamble, SCRIPT_TIMESTAMP_MS, Seen};
 use crate::timeline::Timeline;
+use crate::vitals::Vitals;
 
 /// A publisher that has sent nothing for this long gives way to another, and who finds the place taken waits this long for it.
 pub const PUBLISHER_SILENT_AFTER: Duration = Duration::from_secs(1);
@@ -85,6 +86,7 @@ pub struct Stream {
     wait_keyframe: bool,
     /// What the publisher of now has sent.
     seen: Seen,
+    vitals: Vitals,
     first_frame_at: Option<Time>,
     /// Its tracks are taken as known.
     settled: bool,
@@ -110,6 +112,7 @@ impl Stream {
             publishers: 0,
             wait_keyframe: true,
             seen: Seen::default(),
+            vitals: Vitals::new(now),
             first_frame_at: None,
             settled: false,
             flushed_at: now,
@@ -130,6 +133,11 @@ impl Stream {
     /// The timeline, for metrics.
     pub fn timeline(&self) -> &Timeline {
         &self.timeline
+    }
+
+    /// How its publisher is doing, or was when it left.
+    pub fn vitals(&self) -> &Vitals {
+        &self.vitals
     }
 
     /// Changes when frames go out, while the stream runs.
@@ -155,6 +163,7 @@ impl Stream {
         self.place = Place::OnAir { session, heard: now };
         self.publishers = self.publishers.wrapping_add(1);
         self.timeline.restart();
+        self.vitals = Vitals::new(now);
         self.wait_keyframe = true;
         (self.seen, self.first_frame_at, self.settled) = (Seen::default(), None, false);
         Ok(replaced)
@@ -192,6 +201,7 @@ impl Stream {
 
     fn configure(&mut self, config: &CodecConfig, now: Time, log: &mut Log) {
         self.see(config.track);
+        self.vitals.configured(config);
         let Some(next) = self.preamble.with_config(config) else { return };
         let kind = tag_kind(config.track);
         self.change(next, kind, config.body.clone(), now, log);
@@ -227,6 +237,7 @@ impl Stream {
 
     fn frame(&mut self, frame: Frame, now: Time, log: &mut Log) -> Pushed {
         self.see(frame.track);
+        self.vitals.frame(&frame, now);
         if let Some(next) = self.preamble.with_bare_track(frame.track, frame.codec) {
             self.seal(log);
             self.preamble = Arc::new(next);

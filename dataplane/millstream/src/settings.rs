@@ -27,6 +27,8 @@ mod tests;
 const FILE_BYTES_MAX: u64 = 1 << 20;
 /// Most `legacy_keys`: each costs every wrong signature a digest.
 const LEGACY_KEYS_MAX: usize = 16;
+/// Most `names` of the control port: every request is looked up in all of them.
+const HOST_NAMES_MAX: usize = 64;
 /// Most networks of `proxy_protocol_from`: every connection is looked up in all of them.
 const NETWORKS_MAX: usize = 256;
 
@@ -44,6 +46,9 @@ pub(crate) struct Settings {
     pub(crate) http: Option<SocketAddr>,
     pub(crate) header_timeout: Option<Duration>,
     pub(crate) control: Option<SocketAddr>,
+    pub(crate) control_names: Vec<String>,
+    pub(crate) control_plain: Option<bool>,
+    pub(crate) webhooks_allow: Vec<Network>,
     pub(crate) auth: Option<AuthPreset>,
     pub(crate) legacy_keys: Vec<Secret>,
     pub(crate) stream: StreamDefaults,
@@ -216,8 +221,14 @@ fn walk(mut file: Table<'_>, f: &mut Findings<'_>) -> Settings {
     http.close(f);
 
     let mut control = file.table(f, "control");
-    set.control = control.take(f, "listen", |v| values::control_address(string(v)?));
+    set.control = control.take(f, "listen", |v| values::address(string(v)?));
+    set.control_names = control.take(f, "names", host_names).unwrap_or_default();
+    set.control_plain = control.take(f, "plain", boolean);
     control.close(f);
+
+    let mut webhooks = file.table(f, "webhooks");
+    set.webhooks_allow = webhooks.take(f, "allow", networks).unwrap_or_default();
+    webhooks.close(f);
 
     let mut auth = file.table(f, "auth");
     set.auth = auth.take(f, "preset", |v| values::auth(string(v)?));
@@ -306,6 +317,21 @@ fn shards(value: &DeValue<'_>) -> Result<Shards, String> {
         DeValue::Integer(_) => whole(value, &SHARDS).map(|count| Shards::Count(count as usize)),
         _ => values::shards(string(value)?),
     }
+}
+
+fn boolean(value: &DeValue<'_>) -> Result<bool, String> {
+    match value {
+        DeValue::Boolean(set) => Ok(*set),
+        _ => Err("give true or false, without quotes".to_owned()),
+    }
+}
+
+fn host_names(value: &DeValue<'_>) -> Result<Vec<String>, String> {
+    let names = list(value, |item| values::host_name(string(item)?))?;
+    if names.len() > HOST_NAMES_MAX {
+        return Err(format!("there are {} names; give at most {HOST_NAMES_MAX}", names.len()));
+    }
+    Ok(names)
 }
 
 fn path(value: &DeValue<'_>) -> Result<PathBuf, String> {

@@ -15,6 +15,7 @@ use crate::metrics::Gauge;
 use crate::shard::Shard;
 use crate::shard::channel::Seat;
 use crate::shard::session::Session;
+use crate::shard::view;
 use crate::shard::wait::Place;
 
 /// Bytes of a sending task's state that each visit touches, about.
@@ -66,7 +67,8 @@ impl Playing {
         let viewer = Rc::new(RefCell::new(viewer));
         session.asked();
         session.set_deadline(None);
-        session.watch(&seat.channel, &viewer);
+        session.watch(&seat.channel, &viewer, shard.now());
+        seat.channel.audience.join(session, view::protocol(viewer.borrow().format()));
         shard.stats.plays_total.add(1);
         gauge(shard).add(1);
         tracing::info!(parent: &session.span, stream = %seat.channel.id, "play started");
@@ -91,6 +93,7 @@ impl Playing {
 impl Drop for Playing {
     fn drop(&mut self) {
         (self.gauge)(&self.shard).add(-1);
+        self.seat.channel.audience.leave(self.session.number);
         self.shard.stats.skips.add(self.viewer.borrow().skips());
     }
 }

@@ -151,6 +151,7 @@ impl Collector for Shards {
         self.counter(out, "millstream_timestamp_jumps", "Jumps of publishers' timestamps that were smoothed.", |s| {
             &s.timestamp_jumps
         })?;
+        self.counter(out, "millstream_events_lost", "Events for control that found no room.", |s| &s.events_lost)?;
         self.reasons(out, "millstream_dropped", "Frames and messages dropped, by reason.", |s| &s.dropped)?;
         self.reasons(out, "millstream_closed", "Sessions closed, by reason.", |s| &s.closed)?;
         self.reasons(out, "millstream_refused", "Connections and requests refused, by reason.", |s| &s.refused)?;

@@ -42,6 +42,7 @@ pub(crate) struct ShardStats {
     pub(crate) panics: Counter,
     pub(crate) c2_mismatches: Counter,
     pub(crate) timestamp_jumps: Counter,
+    pub(crate) events_lost: Counter,
     pub(crate) cpu_micros: Counter,
     /// Frames and messages that did not reach a viewer, by reason.
     pub(crate) dropped: Reasons,

@@ -17,8 +17,16 @@ use crate::config::Limits;
 use crate::io::Closer;
 use crate::metrics::ShardStats;
 
-/// What a viewer's overdue rules look at.
-type Watched = (Rc<Channel>, Rc<RefCell<Viewer>>);
+/// What a session plays.
+#[derive(Clone)]
+pub(crate) struct Watched {
+    /// From where.
+    pub(crate) channel: Rc<Channel>,
+    /// With which cursor.
+    pub(crate) viewer: Rc<RefCell<Viewer>>,
+    /// Since when.
+    pub(crate) since: Time,
+}
 
 /// One connection.
 pub(crate) struct Session {
@@ -125,9 +133,15 @@ impl Session {
         self.nudge.nudge();
     }
 
+    /// What it plays or played.
+    pub(crate) fn watched(&self) -> Option<Watched> {
+        self.watching.borrow().clone()
+    }
+
     /// It plays: the sweep looks after its viewer from here on.
-    pub(crate) fn watch(&self, channel: &Rc<Channel>, viewer: &Rc<RefCell<Viewer>>) {
-        *self.watching.borrow_mut() = Some((Rc::clone(channel), Rc::clone(viewer)));
+    pub(crate) fn watch(&self, channel: &Rc<Channel>, viewer: &Rc<RefCell<Viewer>>, since: Time) {
+        let watched = Watched { channel: Rc::clone(channel), viewer: Rc::clone(viewer), since };
+        *self.watching.borrow_mut() = Some(watched);
     }
 }
 
@@ -340,7 +354,7 @@ impl Sessions {
             if session.ending().is_some() {
                 continue;
             }
-            let overdue = session.watching.borrow().as_ref().and_then(|(channel, viewer)| {
+            let overdue = session.watching.borrow().as_ref().and_then(|Watched { channel, viewer, .. }| {
                 // A viewer that is being worked on is not overdue.
                 viewer.try_borrow().ok().and_then(|viewer| viewer.overdue(&channel.config, now))
             });

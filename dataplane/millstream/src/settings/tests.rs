@@ -34,6 +34,10 @@ listen = "0.0.0.0:8080"
 header_timeout = "5s"
 [control]
 listen = "127.0.0.1:8081"
+names = ["Stream.example.org"]
+plain = false
+[webhooks]
+allow = ["10.1.0.0/16"]
 [auth]
 preset = "signed"
 legacy_keys = ["one", "two"]
@@ -165,10 +169,8 @@ fn values_out_of_range() {
         "[\"10.0.0.1/8\"]",
         "item 1: \"10.0.0.1/8\" is not a network: the address has bits behind its prefix; the network is 10.0.0.0/8",
     );
-    refused_at(
-        "[control]\nlisten = \"0.0.0.0:1\"",
-        "m.toml:2:10: control.listen: \"0.0.0.0:1\" is not a loopback address",
-    );
+    refused_at("[control]\nplain = \"yes\"", "m.toml:2:9: control.plain: give true or false");
+    refused_at("[control]\nnames = [\"a b\"]", "m.toml:2:9: control.names: item 1: \"a b\" is not a name");
     refused_at(
         "[limits]\nconnections = 99999999999999999999",
         "m.toml:2:15: limits.connections: 99999999999999999999 is out",
