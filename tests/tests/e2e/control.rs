@@ -339,9 +339,9 @@ fn the_api_is_quick_beside_viewers_and_they_do_not_notice() {
     let mut times = Vec::new();
     let loud = std::thread::scope(|scope| {
         let (server, times) = (&server, &mut times);
-        let load = scope.spawn(move || *times = load(server, seconds(15)));
+        let calls = scope.spawn(move || *times = load(server, seconds(15)));
         let loud = added_delay(server, &mut crowd, Some(seconds(15)));
-        load.join().expect("the load ran");
+        calls.join().expect("the load ran");
         loud
     });
     let (p50, p99) = (percentile(&mut times, 0.5), percentile(&mut times, 0.99));

@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use millstream_hub::package::window::{Answer as Found, Media, Playlist, Refusal, Window, track_of};
+use millstream_link::state::Outputs;
 use millstream_policy::Action;
 use millstream_proto::hls::request::Directives;
 use millstream_proto::http::response::Cache;
@@ -57,6 +58,11 @@ impl<'a> Wanted<'a> {
             ["s", session, directory, name] => Self::File { session, track: track_of(directory)?, name },
             _ => return None,
         })
+    }
+
+    /// Whether a stream with these outputs has it. The playlists are for both: players of HLS read the segments of DASH.
+    pub(super) fn is_among(self, outputs: Outputs) -> bool {
+        outputs.cmaf || outputs.hls && self != Self::Manifest
     }
 }
 

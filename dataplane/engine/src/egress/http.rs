@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use millstream_hub::viewer::Start;
+use millstream_link::state::Outputs;
 use millstream_policy::{Action, Client, Request as Question, Verdict, Why};
 use millstream_proto::http::request::{Method, Parsed, Request, parse};
 use millstream_proto::http::response::{self, Body, Cache, Head};
@@ -238,13 +239,16 @@ async fn play(shard: &Rc<Shard>, session: &Rc<Session>, request: &Request, keep_
         (Method::Get | Method::Head, [id, below @ ..])
             if let (Some(wanted), Ok(id)) = (Wanted::parse(below), Id::new(id)) =>
         {
+            if !wanted.is_among(shard.outputs_of(&id)) {
+                return Answer::Whole(reply.error(404, "this stream is not given out in this form"));
+            }
             // Boxed: what waits for minutes between requests is not to be as large as this.
             return Box::pin(hls::answer(shard, session, &reply, id, wanted)).await;
         }
         (Method::Get | Method::Head, [id, name]) => match (Id::new(id), *name) {
             (Err(error), _) => reply.error(404, &format!("no stream can have this id: {error}")),
-            (Ok(id), "live.flv" | "flv.html") if !shard.outputs_of(&id).flv => {
-                reply.error(404, "this stream is not given out as HTTP-FLV")
+            (Ok(id), name) if !page_is_among(name, shard.outputs_of(&id)) => {
+                reply.error(404, "this stream is not given out in this form")
             }
             (Ok(id), "live.flv") => return live_flv(shard, session, &reply, id).await,
             (Ok(_), name) => match pages::page(name) {
@@ -256,6 +260,16 @@ async fn play(shard: &Rc<Shard>, session: &Rc<Session>, request: &Request, keep_
         (Method::Get | Method::Head, _) => reply.error(404, "there is nothing here; try /<stream id>/flv.html"),
         _ => reply.not_allowed("GET, HEAD, OPTIONS"),
     })
+}
+
+/// Whether a stream with these outputs has HTTP-FLV or a page of this name.
+fn page_is_among(name: &str, outputs: Outputs) -> bool {
+    match name {
+        "live.flv" | "flv.html" => outputs.flv,
+        "hls.html" => outputs.hls || outputs.cmaf,
+        "dash.html" => outputs.cmaf,
+        _ => true,
+    }
 }
 
 async fn live_flv(shard: &Rc<Shard>, session: &Rc<Session>, reply: &Reply<'_>, id: Id) -> Answer {

@@ -127,23 +127,44 @@ fn an_output_that_is_off_is_not_found() {
     for io in BOTH {
         let server = signed(io, 2);
         let mut told = Told::nothing();
-        let with = |flv| Stream { outputs: Outputs { flv, ..Outputs::default() }, ..stream("cam") };
-        told.tell(&server, &[with(true)], &[]);
+        let with = |flv, hls, cmaf| Stream { outputs: Outputs { flv, hls, cmaf }, ..stream("cam") };
+        let all = [
+            ("flv", ["live.flv", "flv.html"].as_slice()),
+            ("hls", &["live.m3u8", "index.m3u8", "video.m3u8"]),
+            ("cmaf", &["manifest.mpd"]),
+        ];
+        let found = |outputs: &[&str]| {
+            for (output, names) in all {
+                for name in names {
+                    // A file has an end; the stream that has none is looked at below.
+                    if *name == "live.flv" && outputs.contains(&"flv") {
+                        continue;
+                    }
+                    let answer = Answer::get(server.at.http, &format!("/cam/{name}"));
+                    let expected = if outputs.contains(&output) { 200 } else { 404 };
+                    assert_eq!(answer.status(), expected, "{name} with {outputs:?}: {}", answer.text());
+                    assert!(expected == 200 || answer.text().contains("no-store"));
+                }
+            }
+        };
+        told.tell(&server, &[with(true, true, true)], &[]);
         let mut publisher = server.publish(&key("cam", 1));
         publisher.send(head());
         publisher.send((0..20).map(frame));
         let mut viewer = server.flv("cam");
-        told.tell(&server, &[with(false)], &[]);
-        for path in ["/cam/live.flv", "/cam/flv.html"] {
-            let answer = Answer::get(server.at.http, path);
-            assert_eq!(answer.status(), 404, "{path}");
-            assert!(answer.text().contains("not given out as HTTP-FLV") && answer.text().contains("no-store"));
-        }
+        told.tell(&server, &[with(false, false, false)], &[]);
+        found(&[]);
         server.play("cam").until_frame(19);
         publisher.send_live(20..40);
         viewer.until_frame(39);
-        told.tell(&server, &[with(true)], &[]);
+        told.tell(&server, &[with(true, false, false)], &[]);
         server.flv("cam").until_frame(39);
+        found(&["flv"]);
+        told.tell(&server, &[with(false, true, false)], &[]);
+        found(&["hls"]);
+        // The playlists of CMAF segments are part of that output.
+        told.tell(&server, &[with(false, false, true)], &[]);
+        found(&["hls", "cmaf"]);
     }
 }
 
@@ -358,12 +379,12 @@ fn case_15_a_duplicate_publish_that_is_refused_fires_no_publish_event() {
         let mut events = server.engine().remote().events().unwrap();
         let mut publisher = server.publish("cam");
         publisher.send(head());
+        let on_air = publisher.go_on(0);
         for _ in 0..5 {
             let (code, _) = Rtmp::connect(server.at.rtmp, "cam", ClientRole::Publish).refused();
             assert_eq!(code, "NetStream.Publish.BadName");
-            publisher.send([frame(0)]);
         }
-        publisher.finish();
+        drop(on_air);
         let mut heard = vec![next(&mut events)];
         while !matches!(heard.last(), Some((_, What::Unpublish { .. }))) {
             heard.push(next(&mut events));
