@@ -339,10 +339,10 @@ fn the_api_is_quick_beside_viewers_and_they_do_not_notice() {
     let mut times = Vec::new();
     let loud = std::thread::scope(|scope| {
         let (server, times) = (&server, &mut times);
-        let load = scope.spawn(move || *times = load(server, seconds(15)));
-        let loud = added_delay(server, &mut crowd, Some(seconds(15)));
-        load.join().expect("the load ran");
-        loud
+        let asking = scope.spawn(move || *times = load(server, seconds(15)));
+        let delay = added_delay(server, &mut crowd, Some(seconds(15)));
+        asking.join().expect("the load ran");
+        delay
     });
     let (p50, p99) = (percentile(&mut times, 0.5), percentile(&mut times, 0.99));
     println!("API: {} requests at 200/s with 10,000 streams: p50 {p50:?}, p99 {p99:?}", times.len());
@@ -384,9 +384,9 @@ fn load(server: &Server, time: Duration) -> Vec<Duration> {
                         let id = format!("s-{:06}", n * 37 % 10_000);
                         match n % 10 {
                             0 => {
-                                let patch = json!({ "settings": { "videoname": format!("n {n}") } });
+                                let change = json!({ "settings": { "videoname": format!("n {n}") } });
                                 let path = format!("/api/v1/streams/{id}");
-                                client.request("PATCH", &path, "If-Match: *\r\n", Some(&patch)).is(200);
+                                client.request("PATCH", &path, "If-Match: *\r\n", Some(&change)).is(200);
                             }
                             1 => drop(client.get("/api/v1/streams?limit=50").is(200)),
                             2 => drop(client.get(&format!("/api/v1/streams/{id}/key")).is(200)),
