@@ -51,6 +51,7 @@ pub struct Options {
     config: String,
     signed: bool,
     demo: bool,
+    role: Option<String>,
     descriptors: Option<u64>,
 }
 
@@ -74,6 +75,11 @@ impl Options {
     pub fn arg(mut self, flag: &str, value: &str) -> Self {
         self.args.extend([flag.to_owned(), value.to_owned()]);
         self
+    }
+
+    /// A part of a fleet: `node` or `control`.
+    pub fn role(self, role: &str) -> Self {
+        Self { role: Some(role.to_owned()), ..self }.arg("--role", role)
     }
 
     /// How many shards.
@@ -147,12 +153,14 @@ impl Options {
             child: Some(child),
             log,
             stdout,
-            dir,
+            dir: Some(dir),
             rtmp: unknown,
             http: unknown,
             control: unknown,
         };
-        for listener in ["rtmp", "http", "control"] {
+        let listeners: &[&str] =
+            if self.role.as_deref() == Some("control") { &["control"] } else { &["rtmp", "http", "control"] };
+        for &listener in listeners {
             let address = server.listening(listener);
             match listener {
                 "rtmp" => server.rtmp = address,
@@ -206,7 +214,7 @@ pub struct Server {
     pub log: Log,
     /// What it wrote to stdout.
     pub stdout: Log,
-    dir: TempDir,
+    dir: Option<TempDir>,
     /// Where encoders push.
     pub rtmp: SocketAddr,
     /// Where viewers play.
@@ -235,7 +243,7 @@ impl Server {
 
     /// Its data directory.
     pub fn data_dir(&self) -> &Path {
-        self.dir.path()
+        self.dir.as_ref().expect("a server that was killed is gone").path()
     }
 
     /// `rtmp://.../stream/<key>`; the key may carry a query.
@@ -250,7 +258,7 @@ impl Server {
 
     /// What `millstream sign ID ...` prints for this server's data directory, without a leading `sign=`.
     pub fn sign(&self, id: &str, args: &[&str]) -> String {
-        let dir = self.dir.path().to_str().expect("a path of ASCII");
+        let dir = self.data_dir().to_str().expect("a path of ASCII");
         let mut all = vec!["sign", id, "--data-dir", dir];
         all.extend(args);
         let output = millstream(&all);
@@ -303,6 +311,13 @@ impl Server {
     /// Waits for the end of the process.
     pub fn wait(&mut self, within: Duration) -> ExitStatus {
         eventually("the server ends", within, || self.try_wait())
+    }
+
+    /// Kills it as `kill -9` does; gives its data directory, as it was left.
+    pub fn kill(mut self) -> TempDir {
+        let mut child = self.child.take().expect("it runs");
+        child.kill().and_then(|()| child.wait()).expect("it can be killed");
+        self.dir.take().expect("it has one")
     }
 
     /// Whether it still answers on its HTTP port.

@@ -204,6 +204,27 @@ impl Api {
 
     /// Writes a change into the audit log. It is durable when this returns.
     pub(crate) async fn record(&self, caller: &Caller, action: &str, target: &str, parts: Vec<String>) -> Answer<()> {
+        let stamp = self.stamp();
+        self.record_as(&stamp, caller, action, target, parts).await?;
+        tracing::info!(who = caller.who, action, target, "changed");
+        Ok(())
+    }
+
+    /// A place in the audit log.
+    pub(crate) fn stamp(&self) -> String {
+        self.0.stamps.next(self.clock().now_ms())
+    }
+
+    /// Writes an entry at its place, for changes that are made at the same time: both share a sync of the store. Where the change comes
+    /// to nothing, [`Api::forget`] takes the entry back.
+    pub(crate) async fn record_as(
+        &self,
+        stamp: &str,
+        caller: &Caller,
+        action: &str,
+        target: &str,
+        parts: Vec<String>,
+    ) -> Answer<()> {
         let now_ms = self.clock().now_ms();
         let entry = Entry {
             at_unix_ms: now_ms,
@@ -213,11 +234,16 @@ impl Api {
             target: target.to_owned(),
             parts,
         };
-        tracing::info!(who = entry.who, action, target, "changed");
-        let key = self.0.stamps.next(now_ms);
         // A stamp is new, so nothing is there.
-        let _ = model::save(self.store(), (AUDIT, &key), Expect::Any, Some(now_ms + audit::KEPT_MS), &entry).await?;
+        let _ = model::save(self.store(), (AUDIT, stamp), Expect::Any, Some(now_ms + audit::KEPT_MS), &entry).await?;
         Ok(())
+    }
+
+    /// Takes back the entry of a change that came to nothing. Should that fail, the log names a change that was tried and no more.
+    pub(crate) async fn forget(&self, stamp: &str) {
+        if let Err(error) = self.store().delete(AUDIT, stamp, Expect::Any).await {
+            tracing::warn!(%error, stamp, "the audit log has an entry of a change that was refused");
+        }
     }
 
     /// Tidies up: removes what has expired, counts what is left. To be called every few minutes.

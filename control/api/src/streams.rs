@@ -1,5 +1,5 @@
-//! What is done to streams. Every change takes the same way: the record is written under a condition, the nodes are told, the audit log
-//! is written, and the caller is answered once this process's nodes have it in force, so that whoever has the answer may push.
+//! What is done to streams. Every change takes the same way: the record is written under a condition, beside it the audit log; the nodes
+//! are told, and the caller is answered once they have it in force, so that whoever has the answer may push.
 //!
 //! Changes of one stream come to the nodes in the order in which they were stored, because both happen under one lock ([`Locks`]).
 use std::sync::atomic::Ordering;
@@ -128,15 +128,18 @@ impl Api {
             previous: Vec::new(),
             settings,
         };
-        let Ok(version) = model::save(self.store(), (STREAM, &id), Expect::Absent, None, &record).await? else {
-            return Err(Problem::conflict(format!(
-                "there is a stream {id} already; give another id, or change that one"
-            )));
+        let names = given.keys().cloned().collect();
+        let saving = model::save(self.store(), (STREAM, &id), Expect::Absent, None, &record);
+        let (saved, logged) = self.logged(caller, "stream.create", &id, names, saving).await;
+        let Ok(version) = saved? else {
+            let detail = format!("there is a stream {id} already; give another id, or change that one");
+            return Err(Problem::conflict(detail));
         };
         self.stored_streams().fetch_add(1, Ordering::Relaxed);
         let told = self.fleet().put(record.to_link(&id));
         drop(lock);
-        self.acknowledge(caller, "stream.create", &id, given.keys().cloned().collect(), told).await?;
+        self.in_force("stream.create", caller, &id, told).await;
+        logged?;
         Ok(Found::stored(&id, Kept { version, value: record }))
     }
 
@@ -156,11 +159,14 @@ impl Api {
             let parts = change(&mut record)?;
             record.updated_ms = self.clock().now_ms();
             record.updated_by.clone_from(&caller.who);
-            match model::save(self.store(), (STREAM, id), Expect::Version(tag.version), None, &record).await? {
+            let saving = model::save(self.store(), (STREAM, id), Expect::Version(tag.version), None, &record);
+            let (saved, logged) = self.logged(caller, action, id, parts, saving).await;
+            match saved? {
                 Ok(version) => {
                     let told = self.fleet().put(record.to_link(id));
                     drop(lock);
-                    self.acknowledge(caller, action, id, parts, told).await?;
+                    self.in_force(action, caller, id, told).await;
+                    logged?;
                     return Ok(Found::stored(id, Kept { version, value: record }));
                 }
                 Err(model::Conflict) if condition.is_some() => return Err(IfMatch::failed()),
@@ -224,20 +230,23 @@ impl Api {
             // Before the record goes, so that there is no moment in which a new stream could begin to count anew.
             let grave = Grave { generation: record.generation };
             let _ = model::save(self.store(), (GRAVE, id), Expect::Any, None, &grave).await?;
-            if !self.delete_item((STREAM, id), tag.version).await? {
-                if condition.is_some() {
-                    return Err(IfMatch::failed());
+            let deleting =
+                async { Ok(self.delete_item((STREAM, id), tag.version).await?.then_some(()).ok_or(model::Conflict)) };
+            let (deleted, logged) = self.logged(caller, "stream.delete", id, Vec::new(), deleting).await;
+            match deleted? {
+                Ok(()) => {
+                    self.stored_streams().fetch_sub(1, Ordering::Relaxed);
+                    let told = self.fleet().remove(id);
+                    drop(lock);
+                    self.in_force("stream.delete", caller, id, told).await;
+                    if kick {
+                        self.fleet().kick_stream(id, Whom::All).await;
+                    }
+                    return logged;
                 }
-                continue;
+                Err(model::Conflict) if condition.is_some() => return Err(IfMatch::failed()),
+                Err(model::Conflict) => {}
             }
-            self.stored_streams().fetch_sub(1, Ordering::Relaxed);
-            let told = self.fleet().remove(id);
-            drop(lock);
-            self.acknowledge(caller, "stream.delete", id, Vec::new(), told).await?;
-            if kick {
-                self.fleet().kick_stream(id, Whom::All).await;
-            }
-            return Ok(());
         }
         Err(Problem::unavailable("busy", format!("too many others change stream {id}; try again in a moment"), 1))
     }
@@ -251,21 +260,30 @@ impl Api {
         }
     }
 
-    /// Writes the audit log while the nodes take the change up, and waits for both.
-    async fn acknowledge(
+    /// Makes a change and writes it into the audit log at the same time, so that both share a sync of the store. Gives what came of
+    /// either: a change that was made has to be told to the nodes, even where the log could not be written.
+    async fn logged<T>(
         &self,
         caller: &Caller,
         action: &str,
         id: &str,
         parts: Vec<String>,
-        told: Version,
-    ) -> Answer<()> {
-        let (written, in_force) =
-            tokio::join!(self.record(caller, action, id, parts), self.fleet().in_force(told, IN_FORCE_WAIT));
-        if !in_force {
+        change: impl Future<Output = Answer<Result<T, model::Conflict>>>,
+    ) -> (Answer<Result<T, model::Conflict>>, Answer<()>) {
+        let stamp = self.stamp();
+        let (changed, logged) = tokio::join!(change, self.record_as(&stamp, caller, action, id, parts));
+        if !matches!(changed, Ok(Ok(_))) && logged.is_ok() {
+            self.forget(&stamp).await;
+        }
+        (changed, logged)
+    }
+
+    /// Waits until the nodes have a change in force, and not for long.
+    async fn in_force(&self, action: &str, caller: &Caller, id: &str, told: Version) {
+        tracing::info!(who = caller.who, action, target = id, "changed");
+        if !self.fleet().in_force(told, IN_FORCE_WAIT).await {
             tracing::warn!(stream = id, "a node has not taken up a change yet; it will when it is heard again");
         }
-        written
     }
 }
 

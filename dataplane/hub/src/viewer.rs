@@ -337,8 +337,9 @@ impl Viewer {
     pub fn sent(&mut self, pieces: &[Piece], count: usize) {
         if count > 0 {
             self.stalled_since = None;
-            self.sent_bytes += count as u64;
         }
+        // Counted for every send of every viewer: without the check that it overflows, which takes millennia.
+        self.sent_bytes = self.sent_bytes.wrapping_add(count as u64);
         let mut left = count;
         for piece in pieces {
             let taken = left.min(piece.len());

@@ -6,12 +6,12 @@ use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::process::ExitCode;
 
-use clap::{Args, Parser, Subcommand, ValueEnum};
+use clap::{Args, Parser, Subcommand};
 use millstream_engine::config::IoChoice;
 use millstream_proto::id::Id;
 
 use crate::settings::SettingsError;
-use crate::settings::values::{self, AuthPreset, Shards};
+use crate::settings::values::{self, AuthPreset, Role, Shards};
 use crate::sign_command::Expiry;
 use crate::{backup_command, check_command, demo, serve, sign_command};
 
@@ -71,15 +71,21 @@ pub(crate) struct ServeFlags {
     /// Data directory [default: ./millstream-data]
     #[arg(long, env = "MILLSTREAM_DATA_DIR", value_name = "DIR")]
     pub(crate) data_dir: Option<PathBuf>,
-    /// What this process does for its fleet; only "all" exists yet
-    #[arg(long, env = "MILLSTREAM_ROLE", value_name = "ROLE", default_value = "all")]
-    pub(crate) role: Role,
+    /// What this process does for its fleet: all, node (media) or control (API) [default: all]
+    #[arg(long, env = "MILLSTREAM_ROLE", value_name = "all|node|control", value_parser = values::role)]
+    pub(crate) role: Option<Role>,
     /// Let other machines reach the control port without TLS, as for a proxy that has it: tokens can be read on the way
     #[arg(long, env = "MILLSTREAM_CONTROL_PLAIN")]
     pub(crate) control_plain: bool,
-    /// Where a fleet's control plane is; not in force yet
+    /// Where a node's control is: https://HOST, or http:// on this machine
     #[arg(long, env = "MILLSTREAM_CONTROL_URL", value_name = "URL")]
     pub(crate) control_url: Option<String>,
+    /// A file with the token of control's nodes [default: node-token in the data directory]
+    #[arg(long, env = "MILLSTREAM_CONTROL_TOKEN_FILE", value_name = "FILE")]
+    pub(crate) control_token_file: Option<PathBuf>,
+    /// What this node is called in its fleet [default: the machine's name]
+    #[arg(long, env = "MILLSTREAM_NODE_NAME", value_name = "NAME", value_parser = values::node_name)]
+    pub(crate) node_name: Option<String>,
     #[command(flatten)]
     pub(crate) engine: EngineFlags,
     /// Who may publish: open (anyone) or signed [default: signed]
@@ -88,17 +94,6 @@ pub(crate) struct ServeFlags {
     /// A file with a secret of an older system, good for verifying legacy signatures
     #[arg(long, env = "MILLSTREAM_KEY_FILE", value_name = "FILE")]
     pub(crate) key_file: Option<PathBuf>,
-}
-
-/// The parts that a process of a fleet can take.
-#[derive(Clone, Copy, PartialEq, Eq, Debug, ValueEnum)]
-pub(crate) enum Role {
-    /// Everything in one process.
-    All,
-    /// Media only.
-    Node,
-    /// Control only.
-    Control,
 }
 
 #[derive(Debug, Args)]

@@ -3,7 +3,7 @@
 use std::net::{SocketAddr, TcpListener};
 use std::path::Path;
 use std::sync::Arc;
-use std::time::{Duration, SystemTime, UNIX_EPOCH};
+use std::time::Duration;
 
 use anyhow::{Context as _, anyhow};
 use millstream_api::clock::Clock;
@@ -13,22 +13,24 @@ use millstream_api::outbox::StoredOutbox;
 use millstream_api::{Api, Parts, routes};
 use millstream_engine::Remote;
 use millstream_engine::directory::Directory;
-use millstream_link::exchange::NodeId;
 use millstream_link::state::Stream;
 use millstream_proto::network::Network;
 use millstream_proto::secret::Secret;
 use millstream_proto::sign::MasterKey;
-use millstream_side::fleet::Fleet;
+use millstream_side::fleet::{self, Fleet};
 use millstream_side::http::guard::Guard;
-use millstream_side::node::{Agent, Control as LinkTo, Identity};
+use millstream_side::node::{Control as LinkTo, Identity};
 use millstream_side::webhook::deliver::{Deliverer, Patience};
 use millstream_store::Store;
 use millstream_store::sqlite::SqliteStore;
 use serde_json::Value;
+use subtle::ConstantTimeEq as _;
 use tokio::runtime::Runtime;
 use tokio::sync::{Notify, oneshot, watch};
 use tokio::task::JoinHandle;
 use tracing::{info, warn};
+
+use crate::node::Joined;
 
 /// How often what has expired is removed from the store.
 const PURGE_EVERY: Duration = Duration::from_mins(5);
@@ -46,6 +48,8 @@ pub(crate) struct Told<'a> {
     pub(crate) names: Vec<String>,
     /// The token of the `admin-token` file.
     pub(crate) admin_token: Secret,
+    /// The token that nodes elsewhere tell.
+    pub(crate) node_token: Secret,
     /// What streams' secrets are made from; `None` where nothing checks a signature.
     pub(crate) master: Option<MasterKey>,
     /// Streams of the configuration file.
@@ -79,8 +83,8 @@ pub(crate) struct Here {
     pub(crate) engine: Remote,
     /// What the engine began with.
     pub(crate) directory: Directory,
-    /// Which master key it has.
-    pub(crate) key_check: String,
+    /// Who it is.
+    pub(crate) identity: Identity,
 }
 
 /// A running control half.
@@ -88,7 +92,7 @@ pub(crate) struct Control {
     fleet: Fleet,
     end: Option<oneshot::Sender<()>>,
     serving: JoinHandle<()>,
-    node: Option<(watch::Sender<bool>, JoinHandle<()>)>,
+    node: Option<Joined>,
     stop_webhooks: watch::Sender<bool>,
 }
 
@@ -146,26 +150,19 @@ impl Control {
         let listener = runtime.block_on(listening).context("the control port cannot be listened to")?;
         runtime.spawn(follow(api.clone(), fleet.clone()));
         runtime.spawn(purge(api.clone()));
-        let serving = runtime.spawn(serve(listener, routes::router(api), limits, async move { drop(ended.await) }));
+        let node_token = told.node_token;
+        let is_node = move |token: &Secret| bool::from(token.expose().as_bytes().ct_eq(node_token.expose().as_bytes()));
+        // Beside the API's own gate: nodes come by whatever name they were given.
+        let routes = routes::router(api).merge(fleet::router(fleet.clone(), Arc::new(is_node)));
+        let serving = runtime.spawn(serve(listener, routes, limits, async move { drop(ended.await) }));
         info!(listener = "control", address = %address, "listening for control (API, /metrics)");
         Ok(Self { fleet, end: Some(end), serving, node: None, stop_webhooks })
     }
 
     /// Has the engine of this process follow, and waits until it has all streams in force, or for some seconds.
     pub(crate) fn join(&mut self, runtime: &Runtime, here: Here) {
-        let now = || SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
-        // Microseconds: whoever starts again has another one, and every reader of JSON takes it as it is.
-        let run = u64::try_from(now().as_micros()).unwrap_or(1);
-        let hostname = std::fs::read_to_string("/proc/sys/kernel/hostname").unwrap_or_default();
-        let name = Some(hostname.trim()).filter(|name| !name.is_empty()).unwrap_or("node").to_owned();
-        let identity = Identity {
-            node: NodeId { name, run },
-            key_check: here.key_check,
-            started_unix_ms: u64::try_from(now().as_millis()).unwrap_or(0),
-        };
-        let agent = Agent::new(LinkTo::Here(self.fleet.clone()), here.engine, here.directory, identity);
-        let (stop, stopped) = watch::channel(false);
-        self.node = Some((stop, runtime.spawn(agent.run(stopped))));
+        let link = LinkTo::Here(self.fleet.clone());
+        self.node = Some(Joined::start(runtime, link, here.engine, here.directory, here.identity, None));
         let fleet = &self.fleet;
         let joined = runtime.block_on(async move {
             for _ in 0..JOIN_TRIES {
@@ -186,10 +183,9 @@ impl Control {
         self.stop_webhooks.send_replace(true);
         // Dropped, it tells the same.
         drop(self.end.take());
-        if let Some((stop, running)) = self.node.take() {
+        if let Some(node) = self.node.take() {
             // Tells the last of what happened first, for the session history.
-            stop.send_replace(true);
-            drop(runtime.block_on(running));
+            node.leave(runtime);
         }
         // A panic in it has been printed, and does not change how the server ended.
         drop(runtime.block_on(self.serving));

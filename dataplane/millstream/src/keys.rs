@@ -14,6 +14,8 @@ use tracing::info;
 const MASTER_KEY: &str = "master-key";
 /// The file of the token that the API asks for.
 const ADMIN_TOKEN: &str = "admin-token";
+/// The file of the token that nodes tell their control.
+pub(crate) const NODE_TOKEN: &str = "node-token";
 /// Longest key file that is read, bytes.
 const KEY_FILE_BYTES_MAX: u64 = 4096;
 
@@ -40,6 +42,18 @@ pub(crate) fn admin_token(dir: &Path) -> anyhow::Result<Secret> {
     make_if_missing(dir, ADMIN_TOKEN)?;
     // It has the form of a master key, and is checked as one.
     read_own(&dir.join(ADMIN_TOKEN)).map(|token| token.to_text())
+}
+
+/// The token of control's nodes; made where there is none.
+pub(crate) fn node_token(dir: &Path) -> anyhow::Result<Secret> {
+    make_if_missing(dir, NODE_TOKEN)?;
+    read_own(&dir.join(NODE_TOKEN)).map(|token| token.to_text())
+}
+
+/// The token that this node tells its control; an error where there is none, because control has made it.
+pub(crate) fn read_node_token(path: &Path) -> anyhow::Result<Secret> {
+    let token = read_own(path).map(|token| token.to_text());
+    token.context("a node needs the token of its control; copy control's node-token file, with its permissions")
 }
 
 /// Reads the secret in a `--key-file`: its one line, used as it is. Such files come from other systems (a mounted secret may be

@@ -4,7 +4,7 @@ use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::time::Duration;
 
-use anyhow::bail;
+use anyhow::{anyhow, bail};
 use millstream_engine::config::{Config, Limits};
 use millstream_engine::directory::Directory;
 use millstream_hub::config::{FlushPolicy, HlsConfig, StreamConfig};
@@ -12,9 +12,11 @@ use millstream_link::state::{Flush, Stream};
 use millstream_proto::limits::RTMP_CHUNK_SIZE_OUT;
 use millstream_proto::network::Network;
 use millstream_proto::secret::Secret;
+use millstream_side::http::url::Url;
 
 use crate::cli::EngineFlags;
-use crate::settings::values::{AuthPreset, Shards};
+use crate::keys::NODE_TOKEN;
+use crate::settings::values::{self, AuthPreset, Role, Shards};
 use crate::settings::{HlsDefaults, Settings, StreamDefaults, StreamEntry};
 
 /// Where the data directory is unless something says otherwise.
@@ -27,6 +29,10 @@ pub(crate) struct Flags {
     pub(crate) data_dir: Option<PathBuf>,
     pub(crate) auth: Option<AuthPreset>,
     pub(crate) control_plain: bool,
+    pub(crate) control_url: Option<String>,
+    pub(crate) control_token_file: Option<PathBuf>,
+    pub(crate) role: Option<Role>,
+    pub(crate) node_name: Option<String>,
     /// The content of `--key-file`.
     pub(crate) key_file: Option<Secret>,
 }
@@ -46,6 +52,14 @@ pub(crate) struct Layers {
     pub(crate) webhooks_allow: Vec<Network>,
     /// Streams of the configuration file.
     pub(crate) streams: Vec<Stream>,
+    /// What this process is of its fleet.
+    pub(crate) role: Role,
+    /// What it is called there, if that is set.
+    pub(crate) node_name: Option<String>,
+    /// Where a node's control is: there where the role is `node`.
+    pub(crate) control_url: Option<Url>,
+    /// The file with a node's token.
+    pub(crate) control_token_file: PathBuf,
     /// What is set and not in force, as lines to print.
     pub(crate) warnings: Vec<String>,
 }
@@ -61,10 +75,33 @@ pub(crate) fn merge(flags: Flags, settings: Settings) -> anyhow::Result<Layers> 
     let control = flags.engine.control.or(settings.control).unwrap_or(SocketAddr::from(([127, 0, 0, 1], 8081)));
     check_addresses(&config, control)?;
     check_parts(&config.hls)?;
-    check_control(control, flags.control_plain || settings.control_plain.unwrap_or(false), &mut warnings)?;
+    let role = flags.role.or(settings.role).unwrap_or_default();
+    warn_of_what_role_ignores(role, &flags.engine, &settings, &mut warnings);
+    let plain = flags.control_plain || settings.control_plain.unwrap_or(false);
+    let url = flags.control_url.as_deref().map(values::control_url).transpose();
+    let control_url = url.map_err(|error| anyhow!("--control-url: {error}"))?.or(settings.control_url);
+    check_control(control, plain && role != Role::Node, &mut warnings)?;
+    check_fleet(role, control_url.as_ref(), plain, &mut warnings)?;
+    let token_file = flags.control_token_file.or(settings.control_token_file);
+    let control_token_file = token_file.unwrap_or_else(|| data_dir.join(NODE_TOKEN));
+    let node_name = flags.node_name.or(settings.node_name);
     let legacy_keys = settings.legacy_keys.into_iter().chain(flags.key_file).collect();
     let (control_names, webhooks_allow) = (settings.control_names, settings.webhooks_allow);
-    Ok(Layers { data_dir, auth, legacy_keys, config, control, control_names, webhooks_allow, streams, warnings })
+    Ok(Layers {
+        data_dir,
+        auth,
+        legacy_keys,
+        config,
+        control,
+        control_names,
+        webhooks_allow,
+        streams,
+        role,
+        node_name,
+        control_url,
+        control_token_file,
+        warnings,
+    })
 }
 
 /// A `[[stream]]` entry as the link says it.
@@ -92,6 +129,30 @@ fn warn_of_what_auth_ignores(auth: AuthPreset, flags: &Flags, settings: &Setting
                 warnings.push(format!("{key}: set, but not in force: auth is \"open\", which checks no signature"));
             }
         }
+    }
+}
+
+fn warn_of_what_role_ignores(role: Role, flags: &EngineFlags, settings: &Settings, warnings: &mut Vec<String>) {
+    let engine = [
+        (flags.rtmp.or(settings.rtmp).is_some(), "rtmp"),
+        (flags.http.or(settings.http).is_some(), "http"),
+        (flags.shards.or(settings.shards).is_some(), "shards"),
+        (flags.io.or(settings.io).is_some(), "io"),
+    ];
+    let ignored: Vec<&str> = match role {
+        Role::All => Vec::new(),
+        Role::Control => engine.iter().filter(|(set, _)| *set).map(|(_, key)| *key).collect(),
+        Role::Node => {
+            if settings.control_names.is_empty() {
+                Vec::new()
+            } else {
+                vec!["control.names"]
+            }
+        }
+    };
+    for key in ignored {
+        let what = if role == Role::Control { "control" } else { "node" };
+        warnings.push(format!("{key}: set, but not in force: the role is \"{what}\", which has no use for it"));
     }
 }
 
@@ -194,6 +255,29 @@ fn check_control(control: SocketAddr, plain: bool, warnings: &mut Vec<String>) -
     Ok(())
 }
 
+/// A node has a control, and tells it a token that whoever is on the way could read.
+fn check_fleet(role: Role, url: Option<&Url>, plain: bool, warnings: &mut Vec<String>) -> anyhow::Result<()> {
+    match (role, url) {
+        (Role::Node, None) => bail!("a node follows a control; give its address with --control-url (control.url)"),
+        (Role::Node, Some(url)) if !url.secure && !url.is_loopback() => {
+            if !plain {
+                bail!(
+                    "control.url: {url} is not TLS: whoever is on the way could read this node's token; give an https:// URL, or \
+                     say that it may be plain with --control-plain (control.plain = true)"
+                );
+            }
+            warnings.push(format!("control.url: {url} is not TLS: whoever is on the way can read this node's token"));
+        }
+        (Role::Node, Some(_)) | (_, None) => {}
+        (_, Some(_)) => warnings.push(
+            "control.url (--control-url): set, but not in force: only a process with the role \"node\" follows a control \
+             elsewhere"
+                .to_owned(),
+        ),
+    }
+    Ok(())
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -260,6 +344,25 @@ mod tests {
         assert!(asked.warnings.iter().any(|warning| warning.contains("without TLS")), "{:?}", asked.warnings);
         let file = Settings { control: others(), control_plain: Some(true), ..Settings::default() };
         assert_eq!(merge(Flags::default(), file).unwrap().control.port(), 8081);
+    }
+
+    #[test]
+    fn a_node_has_a_control_and_its_token_is_not_told_in_the_clear() {
+        let node = |url: Option<&str>, control_plain| {
+            let control_url = url.map(str::to_owned);
+            merge(Flags { role: Some(Role::Node), control_url, control_plain, ..Flags::default() }, Settings::default())
+        };
+        assert!(node(None, false).unwrap_err().to_string().contains("--control-url"));
+        assert!(node(Some("http://192.0.2.1:8081"), false).unwrap_err().to_string().contains("not TLS"));
+        assert!(node(Some("nonsense"), false).unwrap_err().to_string().contains("--control-url: this is not a URL"));
+        for good in
+            ["https://control.example.com", "http://127.0.0.1:8081", "http://localhost:8081", "http://[::1]:8081"]
+        {
+            assert!(node(Some(good), false).unwrap().warnings.is_empty(), "{good}");
+        }
+        assert!(node(Some("http://192.0.2.1"), true).unwrap().warnings[0].contains("not TLS"));
+        let all = Settings { control_url: Some(values::control_url("https://a").unwrap()), ..Settings::default() };
+        assert!(merge(Flags::default(), all).unwrap().warnings[0].contains("not in force"));
     }
 
     #[test]

@@ -4,20 +4,23 @@ use std::path::Path;
 
 use anyhow::Context as _;
 use millstream_engine::config::Config;
-use millstream_engine::{Addresses, Engine};
+use millstream_engine::{Addresses, Engine, Remote};
 use millstream_policy::Chain;
 use millstream_policy::preset::{Preset, preset};
 use millstream_proto::secret::Secret;
 use millstream_proto::sign::MasterKey;
+use millstream_side::node::Control as LinkTo;
 use signal_hook::consts::{SIGINT, SIGTERM};
 use signal_hook::iterator::Signals;
+use tokio::runtime::Runtime;
 use tracing::{error, info, warn};
 
-use crate::cli::{Failure, Role, ServeFlags};
+use crate::cli::{Failure, ServeFlags};
 use crate::control::{self, Control, Here, Told};
 use crate::layers::{self, Layers};
+use crate::node::{self, Joined, Kept};
 use crate::settings::Settings;
-use crate::settings::values::AuthPreset;
+use crate::settings::values::{AuthPreset, Role};
 use crate::{keys, logging, settings, shown};
 
 /// Serves until a signal has ended it.
@@ -26,44 +29,86 @@ pub(crate) fn run(flags: ServeFlags) -> Result<(), Failure> {
     let (layers, secrets) = prepare(flags).map_err(Failure::Configuration)?;
     let signals = signals()?;
     let runtime = control::runtime().map_err(Failure::Running)?;
+    match (layers.role, secrets.link.clone()) {
+        (Role::Node, Some(link)) => as_node(layers, secrets, link, signals, &runtime),
+        (Role::Control, _) => as_control(layers, secrets, signals, &runtime),
+        _ => as_all(layers, secrets, signals, &runtime),
+    }
+}
+
+/// Control and a node in one process, which speak as they would if they were two.
+fn as_all(layers: Layers, secrets: Secrets, signals: Signals, runtime: &Runtime) -> Result<(), Failure> {
     // Before any port is open: who has the data directory is the server.
     let store = control::open_store(&layers.data_dir).map_err(Failure::Running)?;
-    let shown = shown::shown(&layers);
-    let directory = layers.config.directory.clone();
-    let engine = start(layers.config, secrets.chain)?;
+    let identity = node::identity(layers.node_name.clone(), secrets.master.as_ref()).map_err(Failure::Running)?;
+    let (config, chain) = (layers.config.clone(), secrets.chain.clone());
+    let directory = config.directory.clone();
+    let engine = start(config, chain)?;
     let remote = engine.remote();
-    let key_check = secrets.master.as_ref().map(MasterKey::check).unwrap_or_default();
-    let told = Told {
+    let told = told(layers, secrets, Some(&remote));
+    let mut control = Control::start(runtime, &store, told).map_err(Failure::Running)?;
+    control.join(runtime, Here { engine: remote, directory, identity });
+    info!("ready");
+    let ended = wait(engine, signals, || {});
+    control.stop(runtime);
+    ended
+}
+
+/// Control alone: nodes elsewhere follow it.
+fn as_control(layers: Layers, secrets: Secrets, mut signals: Signals, runtime: &Runtime) -> Result<(), Failure> {
+    let store = control::open_store(&layers.data_dir).map_err(Failure::Running)?;
+    let control = Control::start(runtime, &store, told(layers, secrets, None)).map_err(Failure::Running)?;
+    info!("ready");
+    let signal = signals.forever().next();
+    info!(signal, "ending; nodes go on");
+    control.stop(runtime);
+    info!("ended");
+    Ok(())
+}
+
+/// A node alone: it follows a control elsewhere, and goes on while that is away.
+fn as_node(layers: Layers, secrets: Secrets, link: LinkTo, signals: Signals, runtime: &Runtime) -> Result<(), Failure> {
+    let identity = node::identity(layers.node_name, secrets.master.as_ref()).map_err(Failure::Running)?;
+    let kept = Kept::read(&layers.data_dir);
+    let directory = kept.directory(&layers.config.directory);
+    let config = Config { control: Some(layers.control), directory: directory.clone(), ..layers.config };
+    let engine = start(config, secrets.chain)?;
+    let joined = Joined::start(runtime, link, engine.remote(), directory, identity, Some(kept));
+    info!("ready");
+    let ended = wait(engine, signals, || {});
+    joined.leave(runtime);
+    ended
+}
+
+fn told(layers: Layers, secrets: Secrets, engine: Option<&Remote>) -> Told<'_> {
+    Told {
         listen: layers.control,
+        config: shown::shown(&layers),
         names: layers.control_names,
         admin_token: secrets.admin_token,
+        node_token: secrets.node_token,
         master: secrets.master,
         streams: layers.streams,
         webhooks_allow: layers.webhooks_allow,
-        config: shown,
-        engine: Some(&remote),
-    };
-    let mut control = Control::start(&runtime, &store, told).map_err(Failure::Running)?;
-    control.join(&runtime, Here { engine: remote, directory, key_check });
-    info!("ready");
-    let ended = wait(engine, signals, || {});
-    control.stop(&runtime);
-    ended
+        engine,
+    }
 }
 
 /// What is made at the first start and read at each.
 struct Secrets {
     chain: Chain,
+    /// Of control; empty at a node.
     admin_token: Secret,
+    /// What nodes elsewhere tell control; empty at a node, which has it in `link`.
+    node_token: Secret,
+    /// A node's way to its control.
+    link: Option<LinkTo>,
     /// `None` where nothing checks a signature.
     master: Option<MasterKey>,
 }
 
 /// Everything that is decided before a socket is opened.
 fn prepare(flags: ServeFlags) -> anyhow::Result<(Layers, Secrets)> {
-    if flags.role != Role::All {
-        anyhow::bail!("this version knows the role \"all\" only; leave --role out, or give --role all");
-    }
     let settings = match &flags.config {
         Some(file) => settings::read(file)?,
         None => Settings::default(),
@@ -74,12 +119,13 @@ fn prepare(flags: ServeFlags) -> anyhow::Result<(Layers, Secrets)> {
         data_dir: flags.data_dir,
         auth: flags.auth,
         control_plain: flags.control_plain,
+        control_url: flags.control_url,
+        control_token_file: flags.control_token_file,
+        role: flags.role,
+        node_name: flags.node_name,
         key_file,
     };
-    let mut layers = layers::merge(merging, settings)?;
-    if flags.control_url.is_some() {
-        layers.warnings.push("--control-url: set, but not in force: this version has no fleets yet".to_owned());
-    }
+    let layers = layers::merge(merging, settings)?;
     for warning in &layers.warnings {
         warn!("{warning}");
     }
@@ -91,7 +137,18 @@ fn prepare(flags: ServeFlags) -> anyhow::Result<(Layers, Secrets)> {
 fn secrets(layers: &Layers) -> anyhow::Result<Secrets> {
     let dir: &Path = &layers.data_dir;
     keys::make_data_dir(dir)?;
-    let admin_token = keys::admin_token(dir)?;
+    let is_node = layers.role == Role::Node;
+    let (admin_token, node_token) = if is_node {
+        (Secret::default(), Secret::default())
+    } else {
+        (keys::admin_token(dir)?, keys::node_token(dir)?)
+    };
+    let link = match &layers.control_url {
+        Some(url) if is_node => {
+            Some(LinkTo::over_http(url.clone(), keys::read_node_token(&layers.control_token_file)?))
+        }
+        _ => None,
+    };
     let (chain, master) = match layers.auth {
         AuthPreset::Open => {
             warn!(
@@ -100,11 +157,13 @@ fn secrets(layers: &Layers) -> anyhow::Result<Secrets> {
             (preset(Preset::Open), None)
         }
         AuthPreset::Signed => {
-            let master = keys::master_key(dir)?;
+            // A node that made a key of its own would refuse every signature that control makes.
+            let advice = "a node needs the key that signatures are made with; copy control's master-key file, with its permissions";
+            let master = if is_node { keys::read_master_key(dir).context(advice)? } else { keys::master_key(dir)? };
             (preset(Preset::Signed { master: master.clone(), legacy: layers.legacy_keys.clone() }), Some(master))
         }
     };
-    Ok(Secrets { chain, admin_token, master })
+    Ok(Secrets { chain, admin_token, node_token, link, master })
 }
 
 /// SIGTERM and SIGINT, caught from here on: one that arrives while the engine starts is not lost.

@@ -12,10 +12,11 @@ use millstream_hub::config::{FlushPolicy, Takeover};
 use millstream_proto::id::Id;
 use millstream_proto::network::Network;
 use millstream_proto::secret::Secret;
+use millstream_side::http::url::Url;
 use toml::de::DeValue;
 
 use self::document::{Findings, Remark, Table, list, position, string, whole};
-use self::values::{AuthPreset, SHARDS, Shards};
+use self::values::{AuthPreset, Role, SHARDS, Shards};
 
 pub(crate) mod document;
 pub(crate) mod values;
@@ -47,6 +48,10 @@ pub(crate) struct Settings {
     pub(crate) header_timeout: Option<Duration>,
     pub(crate) control: Option<SocketAddr>,
     pub(crate) control_names: Vec<String>,
+    pub(crate) control_url: Option<Url>,
+    pub(crate) control_token_file: Option<PathBuf>,
+    pub(crate) role: Option<Role>,
+    pub(crate) node_name: Option<String>,
     pub(crate) control_plain: Option<bool>,
     pub(crate) webhooks_allow: Vec<Network>,
     pub(crate) auth: Option<AuthPreset>,
@@ -206,6 +211,8 @@ fn walk(mut file: Table<'_>, f: &mut Findings<'_>) -> Settings {
     set.shards = node.take(f, "shards", shards);
     set.io = node.take(f, "io", |v| values::io(string(v)?));
     set.drain = node.take(f, "drain", duration(0, MINUTES_10));
+    set.role = node.take(f, "role", |v| values::role(string(v)?));
+    set.node_name = node.take(f, "name", |v| values::node_name(string(v)?));
     node.close(f);
 
     let mut rtmp = file.table(f, "rtmp");
@@ -224,6 +231,8 @@ fn walk(mut file: Table<'_>, f: &mut Findings<'_>) -> Settings {
     set.control = control.take(f, "listen", |v| values::address(string(v)?));
     set.control_names = control.take(f, "names", host_names).unwrap_or_default();
     set.control_plain = control.take(f, "plain", boolean);
+    set.control_url = control.take(f, "url", |v| values::control_url(string(v)?));
+    set.control_token_file = control.take(f, "token_file", path);
     control.close(f);
 
     let mut webhooks = file.table(f, "webhooks");
@@ -336,7 +345,7 @@ fn host_names(value: &DeValue<'_>) -> Result<Vec<String>, String> {
 
 fn path(value: &DeValue<'_>) -> Result<PathBuf, String> {
     match string(value)? {
-        "" => Err("the path is empty; give a directory".to_owned()),
+        "" => Err("the path is empty; give one".to_owned()),
         text => Ok(text.into()),
     }
 }

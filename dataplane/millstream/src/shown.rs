@@ -4,7 +4,7 @@ use millstream_hub::config::FlushPolicy;
 use serde_json::{Value, json};
 
 use crate::layers::Layers;
-use crate::settings::values::AuthPreset;
+use crate::settings::values::{AuthPreset, Role};
 
 /// The configuration, without secrets.
 pub(crate) fn shown(layers: &Layers) -> Value {
@@ -22,6 +22,12 @@ pub(crate) fn shown(layers: &Layers) -> Value {
     let proxies: Vec<String> = config.proxy_protocol_from.iter().map(ToString::to_string).collect();
     json!({
         "node": {
+            "role": match layers.role {
+                Role::All => "all",
+                Role::Node => "node",
+                Role::Control => "control",
+            },
+            "name": layers.node_name,
             "data_dir": layers.data_dir.display().to_string(),
             "shards": config.shards,
             "io": format!("{:?}", config.io).to_ascii_lowercase(),

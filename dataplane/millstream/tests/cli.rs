@@ -125,7 +125,10 @@ fn bad_usage_is_status_2() {
     check(&["serve", "--shards", "0"], &["--shards", "1 to 256"]);
     check(&["serve", "--io", "kqueue"], &["auto, uring, epoll"]);
     check(&["serve", "--auth", "opne"], &["did you mean \"open\"?"]);
-    check(&["serve", "--role", "node"], &["role"]);
+    check(&["serve", "--role", "node"], &["--control-url"]);
+    check(&["serve", "--role", "nod"], &["did you mean \"node\"?"]);
+    check(&["serve", "--role", "node", "--control-url", "http://192.0.2.1"], &["not TLS", "--control-plain"]);
+    check(&["serve", "--role", "node", "--control-url", "http://127.0.0.1:1"], &["node-token", "copy control's"]);
     check(&["serve", "--config", "none.toml"], &["none.toml: cannot be read"]);
     check(&["serve", "--key-file", "none"], &["none"]);
     check(&["serve", "--rtmp", "127.0.0.1:5", "--http", "127.0.0.1:5"], &["same port"]);
@@ -233,7 +236,7 @@ fn serve_open_says_so_and_needs_no_master_key() {
     let (status, log) = serve_until_term(&room, &["--auth=open", "--control-url=http://c"]);
     assert_eq!(status, Some(0), "{log}");
     assert!(log.contains("anyone who reaches the RTMP port may push"), "{log}");
-    assert!(log.contains("--control-url: set, but not in force"), "{log}");
+    assert!(log.contains("control.url (--control-url): set, but not in force"), "{log}");
     assert!(!room.path("millstream-data/master-key").exists());
 }
 

@@ -154,6 +154,85 @@ fn an_output_that_is_off_is_not_found_and_comes_back() {
     Viewer::watch(server.http, "cam").find("keyframe", seconds(10), Tag::is_keyframe);
 }
 
+/// A receiver of webhooks that answers the first delivery with an error and the others with success; gives head and body of each.
+fn receiver() -> (std::net::SocketAddr, std::sync::mpsc::Receiver<(String, Vec<u8>)>) {
+    let listener = std::net::TcpListener::bind("127.0.0.1:0").expect("a port");
+    let address = listener.local_addr().expect("bound");
+    let (sender, received) = std::sync::mpsc::channel();
+    std::thread::spawn(move || {
+        for (n, stream) in listener.incoming().map_while(Result::ok).enumerate() {
+            let mut reader = std::io::BufReader::new(stream);
+            let (mut head, mut line) = (String::new(), String::new());
+            while std::io::BufRead::read_line(&mut reader, &mut line).is_ok_and(|read| read > 2) {
+                head.push_str(&line.to_ascii_lowercase());
+                line.clear();
+            }
+            let length = head.lines().find_map(|line| line.strip_prefix("content-length: ")?.trim().parse().ok());
+            let mut body = vec![0; length.unwrap_or(0)];
+            std::io::Read::read_exact(&mut reader, &mut body).expect("a whole body");
+            let status = if n == 0 { "503 Later" } else { "200 OK" };
+            let answer = format!("HTTP/1.1 {status}\r\nContent-Length: 0\r\nConnection: close\r\n\r\n");
+            let _ = std::io::Write::write_all(reader.get_mut(), answer.as_bytes());
+            if sender.send((head, body)).is_err() {
+                return;
+            }
+        }
+    });
+    (address, received)
+}
+
+/// RFC 2104, for a key that is shorter than a block.
+fn hmac_sha256(key: &[u8], message: &[u8]) -> String {
+    use sha2::{Digest as _, Sha256};
+    let pad = |byte: u8| -> Vec<u8> {
+        let padded = key.iter().copied().chain(std::iter::repeat(0)).take(64);
+        padded.map(|key| key ^ byte).collect()
+    };
+    let inner = Sha256::digest([pad(0x36), message.to_vec()].concat());
+    let outer = Sha256::digest([pad(0x5c), inner.to_vec()].concat());
+    outer.iter().fold(String::new(), |hex, byte| format!("{hex}{byte:02x}"))
+}
+
+#[test]
+fn a_webhook_is_told_signed_in_order_and_again_until_it_is_taken() {
+    let server = Options::signed().config("[webhooks]\nallow = [\"127.0.0.0/8\"]\n").start();
+    let mut client = Client::admin(&server);
+    let (address, received) = receiver();
+    let hook = json!({ "url": format!("http://{address}/hook"), "events": ["publish", "unpublish"] });
+    let id = client.post("/api/v1/webhooks", &hook).is(201).text("id").to_owned();
+    let secret = client.get(&format!("/api/v1/webhooks/{id}/secret")).is(200).text("secret").to_owned();
+    let sign = make(&mut client, "cam");
+    let push = Publisher::start(server.rtmp, "stream", &format!("cam?sign={sign}")).expect("let in");
+    push.finish().expect("an end");
+    let mut kinds = Vec::new();
+    let mut deliveries = Vec::new();
+    for _ in 0..3 {
+        let (head, body) = received.recv_timeout(seconds(20)).expect("a delivery");
+        let header = |name: &str| {
+            let line = head.lines().find_map(|line| line.strip_prefix(name)?.strip_prefix(": "));
+            line.unwrap_or_else(|| panic!("no {name} in {head}")).trim().to_owned()
+        };
+        let signature = header("millstream-signature");
+        let (time, mac) = signature.strip_prefix("t=").and_then(|rest| rest.split_once(",v1=")).expect("t=...,v1=...");
+        let message = [time.as_bytes(), b".", &body].concat();
+        assert_eq!(mac, hmac_sha256(secret.as_bytes(), &message), "{signature}");
+        let told: serde_json::Value = serde_json::from_slice(&body).expect("JSON");
+        assert_eq!(told["stream"], "cam");
+        kinds.push(header("millstream-event"));
+        deliveries.push(header("millstream-delivery"));
+    }
+    assert_eq!(kinds, ["publish", "publish", "unpublish"], "the first one was refused, and nothing overtakes it");
+    assert_eq!(deliveries[0], deliveries[1]);
+    let log = eventually("every try is in the log", seconds(10), || {
+        let log = client.get(&format!("/api/v1/webhooks/{id}/deliveries")).is(200).json;
+        (log["items"].as_array()?.len() == 3).then_some(log)
+    });
+    let outcomes: Vec<_> =
+        log["items"].as_array().expect("a list").iter().map(|item| item["outcome"].clone()).collect();
+    assert_eq!(outcomes, ["delivered", "delivered", "retry"], "the newest first");
+    assert!(!server.log.has(&secret), "the secret is in the log");
+}
+
 /// Every write that was answered before a kill is there after it, and keys and tokens are good.
 #[test]
 fn a_kill_loses_nothing_that_was_acknowledged() {
@@ -339,10 +418,10 @@ fn the_api_is_quick_beside_viewers_and_they_do_not_notice() {
     let mut times = Vec::new();
     let loud = std::thread::scope(|scope| {
         let (server, times) = (&server, &mut times);
-        let calls = scope.spawn(move || *times = load(server, seconds(15)));
-        let loud = added_delay(server, &mut crowd, Some(seconds(15)));
-        calls.join().expect("the load ran");
-        loud
+        let asking = scope.spawn(move || *times = load(server, seconds(15)));
+        let delay = added_delay(server, &mut crowd, Some(seconds(15)));
+        asking.join().expect("the load ran");
+        delay
     });
     let (p50, p99) = (percentile(&mut times, 0.5), percentile(&mut times, 0.99));
     println!("API: {} requests at 200/s with 10,000 streams: p50 {p50:?}, p99 {p99:?}", times.len());

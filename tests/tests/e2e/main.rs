@@ -3,7 +3,8 @@
 //! Modules: [`play`] (push and watch), [`clients`] (other people's programs), [`http`] (the HTTP surface), [`auth`] (who may push),
 //! [`enhanced`] (FourCC codecs, several tracks, odd encoders), [`lifecycle`] (publishers come and go), [`shards`], [`load`] (a thousand
 //! viewers, stalled viewers), [`loadtest`] (the harness against the server), [`hostile`] (bad input), [`floods`] (too much input),
-//! [`control`] (the API), [`operate`] (start, stop, metrics, demo), [`browser`].
+//! [`control`] (the API), [`operate`] (start, stop, metrics, demo), [`fleet`] (control and nodes as processes of their own),
+//! [`browser`].
 #![forbid(unsafe_code)]
 
 mod auth;
@@ -11,6 +12,7 @@ mod browser;
 mod clients;
 mod control;
 mod enhanced;
+mod fleet;
 mod floods;
 mod hostile;
 mod http;

@@ -100,26 +100,26 @@ impl FromRequestParts<Api> for From {
 pub struct LoginRequest {
     /// An API token.
     #[schema(max_length = 256)]
-    token: Token,
+    token: LoginToken,
 }
 
 /// Text that does not print.
 #[derive(Debug)]
-struct Token(Secret);
+struct LoginToken(Secret);
 
-impl<'de> Deserialize<'de> for Token {
+impl<'de> Deserialize<'de> for LoginToken {
     fn deserialize<D: serde::Deserializer<'de>>(from: D) -> Result<Self, D::Error> {
         String::deserialize(from).map(|text| Self(Secret::new(text)))
     }
 }
 
-impl utoipa::PartialSchema for Token {
+impl utoipa::PartialSchema for LoginToken {
     fn schema() -> utoipa::openapi::RefOr<utoipa::openapi::schema::Schema> {
         String::schema()
     }
 }
 
-impl ToSchema for Token {}
+impl ToSchema for LoginToken {}
 
 /// Who is logged in.
 #[derive(Debug, Serialize, ToSchema)]

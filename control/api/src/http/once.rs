@@ -67,8 +67,7 @@ pub(crate) async fn once(State(api): State<Api>, request: Request, next: Next) -
 /// Around handlers of `POST` that take no key.
 pub(crate) async fn refuse(request: Request, next: Next) -> Response {
     if request.headers().contains_key(KEY_HEADER) {
-        let message =
-            "this request takes no key, because its answer holds a secret, which is not kept; leave the header out";
+        let message = "this request takes no key (it may be repeated as it is, or its answer holds a secret, which is not kept); leave it out";
         return Problem::fields(vec![FieldError::new(KEY_HEADER.as_str(), message)]).into_response();
     }
     next.run(request).await

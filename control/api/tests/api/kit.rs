@@ -183,7 +183,7 @@ pub(crate) struct Request<'a> {
 
 impl Request<'_> {
     pub(crate) fn header(mut self, name: &str, value: &str) -> Self {
-        self.head.push_str(&format!("{name}: {value}\r\n"));
+        self.head = format!("{}{name}: {value}\r\n", self.head);
         self
     }
 

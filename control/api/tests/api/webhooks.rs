@@ -15,9 +15,9 @@ fn a_webhook_is_made_read_changed_and_removed() {
     let secret = server.get(&format!("{path}/secret"));
     assert_eq!(secret.is(200).text("secret").len(), 43);
     assert!(!server.get("/api/v1/webhooks").is(200).body().contains(secret.text("secret")));
-    let patch = json!({ "enabled": false, "stream": "" });
-    server.request("PATCH", &path).json(&patch).send().refused(428, "If-Match");
-    let changed = server.request("PATCH", &path).header("If-Match", made.etag()).json(&patch).send();
+    let change = json!({ "enabled": false, "stream": "" });
+    server.request("PATCH", &path).json(&change).send().refused(428, "If-Match");
+    let changed = server.request("PATCH", &path).header("If-Match", made.etag()).json(&change).send();
     let shown = changed.is(200).json();
     assert_eq!((&shown["enabled"], &shown["stream"], &shown["url"]), (&json!(false), &json!(null), &new["url"]));
     server.request("DELETE", &path).header("If-Match", made.etag()).send().refused(412, "");

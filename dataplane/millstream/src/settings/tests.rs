@@ -24,6 +24,8 @@ data_dir = "d"
 shards = "auto"
 io = "epoll"
 drain = "0s"
+role = "node"
+name = "edge-1"
 [rtmp]
 listen = "[::]:1935"
 handshake_timeout = "5s"
@@ -36,6 +38,8 @@ header_timeout = "5s"
 listen = "127.0.0.1:8081"
 names = ["Stream.example.org"]
 plain = false
+url = "https://control.example.com"
+token_file = "t"
 [webhooks]
 allow = ["10.1.0.0/16"]
 [auth]
@@ -70,6 +74,9 @@ fn a_whole_file() {
     let set = read_text(WHOLE).unwrap();
     assert_eq!(set.data_dir, Some("d".into()));
     assert_eq!((set.shards, set.io, set.drain), (Some(Shards::Auto), Some(IoChoice::Epoll), Some(Duration::ZERO)));
+    assert_eq!((set.role, set.node_name.as_deref()), (Some(Role::Node), Some("edge-1")));
+    assert_eq!(set.control_url.unwrap().to_string(), "https://control.example.com");
+    assert_eq!(set.control_token_file, Some("t".into()));
     assert_eq!(set.rtmp.unwrap().to_string(), "[::]:1935");
     assert_eq!(set.chunk_size, Some(4096));
     assert_eq!(set.proxy_protocol_from, ["10.0.0.0/8".parse().unwrap(), "::1/128".parse().unwrap()]);

@@ -7,6 +7,7 @@ use std::time::Duration;
 use millstream_engine::config::IoChoice;
 use millstream_hub::config::{FlushPolicy, Takeover};
 use millstream_proto::network::Network;
+use millstream_side::http::url::{Url, UrlError};
 
 /// Most shards that can be asked for: more threads than any machine that this runs on has cores.
 pub(crate) const SHARDS: RangeInclusive<u64> = 1..=256;
@@ -27,6 +28,37 @@ pub(crate) enum AuthPreset {
     Open,
     /// Signed publish, open play.
     Signed,
+}
+
+/// The parts that a process of a fleet can take.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+pub(crate) enum Role {
+    /// Everything in one process.
+    #[default]
+    All,
+    /// Media only.
+    Node,
+    /// Control only.
+    Control,
+}
+
+/// `all`, `node` or `control`.
+pub(crate) fn role(text: &str) -> Result<Role, String> {
+    choice(text, &[("all", Role::All), ("node", Role::Node), ("control", Role::Control)])
+}
+
+/// What a node is called: it is shown, and is part of events' ids.
+pub(crate) fn node_name(text: &str) -> Result<String, String> {
+    let good = |b: u8| b.is_ascii_alphanumeric() || matches!(b, b'.' | b'_' | b'-');
+    if (1..=64).contains(&text.len()) && text.bytes().all(good) {
+        return Ok(text.to_owned());
+    }
+    Err(format!("{text:?} is not a name of a node; give 1 to 64 letters, digits, dots, hyphens and underscores"))
+}
+
+/// Where control is. Never quotes what it is given: a URL may hold a password.
+pub(crate) fn control_url(text: &str) -> Result<Url, String> {
+    text.parse().map_err(|error: UrlError| error.to_string())
 }
 
 /// `0.0.0.0:1935`, `[::]:1935`.
@@ -223,6 +255,17 @@ mod tests {
         );
         assert_eq!(flush("x").unwrap_err(), "\"x\" is none of the choices; give low, balanced, dense");
         assert_eq!(io("epoll"), Ok(IoChoice::Epoll));
+    }
+
+    #[test]
+    fn fleets() {
+        assert_eq!(role("node"), Ok(Role::Node));
+        assert!(role("nod").unwrap_err().contains("did you mean \"node\""));
+        assert!(node_name("edge-1.example_x").is_ok());
+        assert!(node_name("").is_err() && node_name("a b").is_err() && node_name(&"x".repeat(65)).is_err());
+        assert!(control_url("https://control.example.com/base").is_ok());
+        let error = control_url("https://user:hush@control.example.com").unwrap_err();
+        assert!(error.contains("password") && !error.contains("hush"), "{error}");
     }
 
     #[test]

@@ -86,6 +86,11 @@ impl Url {
         if self.port == usual { host } else { format!("{host}:{}", self.port) }
     }
 
+    /// Whether it can only be this machine.
+    pub fn is_loopback(&self) -> bool {
+        self.host == "localhost" || self.host.parse::<IpAddr>().is_ok_and(|address| address.is_loopback())
+    }
+
     /// The same server, another path below this one's.
     pub(crate) fn below(&self, path: &str) -> Self {
         let base = self.path.split('?').next().unwrap_or_default().trim_end_matches('/');

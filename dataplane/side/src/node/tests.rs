@@ -11,7 +11,7 @@ use axum::{Json, Router};
 use millstream_engine::Engine;
 use millstream_engine::config::{Config, IoChoice, Limits};
 use millstream_engine::directory::Directory;
-use millstream_hub::config::StreamConfig;
+use millstream_hub::config::{HlsConfig, StreamConfig};
 use millstream_link::PROTOCOL;
 use millstream_link::event::What;
 use millstream_link::exchange::{Answer, NodeId, Order, Report, Whom};
@@ -64,6 +64,7 @@ impl Node {
             header_timeout: Duration::from_secs(5),
             chunk_size: 60_000,
             stream: StreamConfig::default(),
+            hls: HlsConfig::default(),
             directory: directory.clone(),
             limits: Limits::default(),
         };

@@ -1,0 +1,126 @@
+//! Control and nodes as processes of their own: what a node does while control is dead, and when either comes back.
+use std::net::{SocketAddr, TcpListener};
+
+use millstream_tests::clip::Clip;
+use millstream_tests::flv::Tag;
+use millstream_tests::http::{self, Viewer};
+use millstream_tests::rtmp::Publisher;
+use millstream_tests::server::{Options, Server};
+use millstream_tests::{eventually, millis, seconds};
+use tempfile::TempDir;
+
+const FAR: &str = "2035-01-01";
+
+fn directory() -> TempDir {
+    tempfile::Builder::new().prefix("millstream-e2e-").tempdir().expect("a temporary directory")
+}
+
+/// An address that is free now, and that control can come back to.
+fn free_address() -> SocketAddr {
+    TcpListener::bind("127.0.0.1:0").and_then(|listener| listener.local_addr()).expect("a free port")
+}
+
+/// Control with these streams, on its own data directory.
+fn control(at: SocketAddr, streams: &[&str], dir: TempDir) -> Server {
+    let records = streams.iter().fold(String::new(), |records, id| format!("{records}[[stream]]\nid = \"{id}\"\n\n"));
+    Options::signed().role("control").arg("--control", &at.to_string()).config(&records).start_in(dir)
+}
+
+/// A data directory for a node: control's master key and node token, and nothing else.
+fn node_directory(control: &Server) -> TempDir {
+    let dir = directory();
+    for name in ["master-key", "node-token"] {
+        std::fs::copy(control.data_dir().join(name), dir.path().join(name)).expect("control has made it");
+    }
+    dir
+}
+
+fn node(at: SocketAddr, dir: TempDir) -> Server {
+    let node = Options::signed().role("node").shards(2).arg("--control-url", &format!("http://{at}"));
+    node.arg("--node-name", "edge-1").start_in(dir)
+}
+
+fn push(control_or_node: &Server, node: &Server, id: &str) -> anyhow::Result<Publisher> {
+    let sign = control_or_node.sign(id, &["--expires", FAR]);
+    Publisher::start(node.rtmp, "stream", &format!("{id}?sign={sign}"))
+}
+
+/// Waits until a node knows a stream, which nobody publishes.
+fn knows(node: &Server, id: &str) {
+    eventually(&format!("the node knows {id}"), seconds(15), || {
+        let told = http::get(node.http, &format!("/{id}/live.flv"));
+        String::from_utf8_lossy(&told.body).contains("nobody publishes").then_some(())
+    });
+}
+
+#[test]
+fn viewers_publishers_and_new_signatures_do_not_notice_that_control_is_dead() {
+    let at = free_address();
+    let first = control(at, &["cam", "second"], directory());
+    let node = node(at, node_directory(&first));
+    knows(&node, "second");
+    let _push = push(&first, &node, "cam").expect("signed by control").repeat(Clip::small());
+    let mut viewer = Viewer::watch(node.http, "cam");
+    viewer.find("keyframe", seconds(10), Tag::is_keyframe);
+    // kill -9.
+    let dir = first.kill();
+    eventually("the node says so", seconds(15), || node.log.has("control is away").then_some(()));
+
+    let tags = viewer.tags_for(seconds(3));
+    let times: Vec<u32> = tags.iter().filter(|tag| !tag.is_configuration()).map(|tag| tag.timestamp).collect();
+    assert!(
+        times.len() > 60 && times.windows(2).all(|w| w[1].abs_diff(w[0]) <= 100),
+        "the stream has holes: {times:?}"
+    );
+    Viewer::watch(node.http, "cam").find("keyframe", seconds(10), Tag::is_keyframe);
+    // Signed now, with the key that control and node share, for a stream that was not on air before.
+    let _second = push(&node, &node, "second").expect("newly signed").repeat(Clip::small());
+    Viewer::watch(node.http, "second").find("keyframe", seconds(10), Tag::is_keyframe);
+    assert!(push(&node, &node, "unknown").is_err(), "a stream that nobody has made is let in");
+
+    let back = control(at, &["cam", "second", "third"], dir);
+    eventually("the node says so", seconds(20), || node.log.has("control is back").then_some(()));
+    knows(&node, "third");
+    let token = std::fs::read_to_string(back.data_dir().join("node-token")).expect("control has made it");
+    assert!(!node.log.has(token.trim()) && !back.log.has(token.trim()), "a log has the node's token");
+    viewer.tags_for(millis(500));
+    assert_eq!(viewer.end, None);
+}
+
+#[test]
+fn a_node_that_restarts_without_control_knows_what_it_knew() {
+    let at = free_address();
+    let first = control(at, &["cam"], directory());
+    let running = node(at, node_directory(&first));
+    knows(&running, "cam");
+    eventually("the state is kept", seconds(10), || running.data_dir().join("node-state.json").exists().then_some(()));
+    drop(first.kill());
+    let dir = running.kill();
+    let again = node(at, dir);
+    let _push = push(&again, &again, "cam").expect("admitted by what was kept").repeat(Clip::small());
+    Viewer::watch(again.http, "cam").find("keyframe", seconds(10), Tag::is_keyframe);
+    assert!(again.log.has("starting with the state that control sent last"), "{}", again.log.text());
+}
+
+#[test]
+fn a_node_with_a_wrong_token_or_without_a_key_says_what_to_do() {
+    let at = free_address();
+    let control = control(at, &["cam"], directory());
+    let dir = node_directory(&control);
+    std::fs::copy(control.data_dir().join("master-key"), dir.path().join("node-token")).expect("copied");
+    let wrong = node(at, dir);
+    eventually("it says so", seconds(15), || wrong.log.has("refuses this node's token").then_some(()));
+    let empty = directory();
+    let output = millstream_tests::server::millstream(&[
+        "serve",
+        "--role",
+        "node",
+        "--control-url",
+        &format!("http://{at}"),
+        "--data-dir",
+        empty.path().to_str().expect("ASCII"),
+    ]);
+    let said = String::from_utf8_lossy(&output.stderr);
+    assert_eq!(output.status.code(), Some(2), "{said}");
+    assert!(said.contains("copy control's"), "{said}");
+}
