@@ -22,6 +22,10 @@ pub struct Settings {
     pub flush: Option<FlushPolicy>,
     /// Which outputs it has.
     pub outputs: Outputs,
+    /// Seconds of an HLS segment; `None`: as the configuration says of all streams.
+    pub hls_segment_s: Option<u32>,
+    /// Segments of an HLS playlist; `None`: as the configuration says of all streams.
+    pub hls_window: Option<u32>,
 }
 
 /// All streams that exist. Cheap to clone.
@@ -129,7 +133,8 @@ fn read(stream: &Stream, complaints: &mut Vec<String>) -> Option<Change> {
         Flush::Dense => Some(FlushPolicy::Dense),
         Flush::Unknown => None,
     });
-    Some((id, Some((record, Settings { flush, outputs: stream.outputs }))))
+    let (hls_segment_s, hls_window) = (stream.hls_segment_s, stream.hls_window);
+    Some((id, Some((record, Settings { flush, outputs: stream.outputs, hls_segment_s, hls_window }))))
 }
 
 #[cfg(test)]
@@ -188,7 +193,7 @@ mod tests {
         let outputs = Outputs { flv: false, ..Outputs::default() };
         let set = Stream { flush: Some(Flush::Dense), outputs, ..stream("a", 1) };
         let first = Directory::default().updated(&update(false, vec![set, stream("b", 1)], &[])).directory;
-        assert_eq!(first.settings(&id("a")), Settings { flush: Some(FlushPolicy::Dense), outputs });
+        assert_eq!(first.settings(&id("a")), Settings { flush: Some(FlushPolicy::Dense), outputs, ..Settings::default() });
         assert_eq!(first.settings(&id("b")), Settings::default());
         let later = Stream { flush: Some(Flush::Unknown), ..stream("a", 1) };
         let next = first.updated(&update(false, vec![later], &[])).directory;

@@ -45,6 +45,10 @@ pub struct Stream {
     pub flush: Option<Flush>,
     /// Which outputs it has.
     pub outputs: Outputs,
+    /// Seconds of an HLS segment; `None`: as the node's configuration says.
+    pub hls_segment_s: Option<u32>,
+    /// Segments of an HLS playlist; `None`: as the node's configuration says.
+    pub hls_window: Option<u32>,
     /// The operator's own words about it, for hooks: the data plane carries them and does not read them.
     pub labels: BTreeMap<String, String>,
 }
@@ -57,6 +61,8 @@ impl Default for Stream {
             previous: Vec::new(),
             flush: None,
             outputs: Outputs::default(),
+            hls_segment_s: None,
+            hls_window: None,
             labels: BTreeMap::new(),
         }
     }

@@ -19,6 +19,8 @@ fn stream() -> Stream {
         previous: vec![Previous { generation: 2, until_unix_s: 1_800_000_000 }],
         flush: Some(Flush::Dense),
         outputs: Outputs { flv: true, hls: false, cmaf: false },
+        hls_segment_s: None,
+        hls_window: None,
         labels: BTreeMap::from([("team".into(), "gate".into())]),
     }
 }

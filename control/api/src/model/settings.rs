@@ -52,7 +52,7 @@ pub enum Feature {
 }
 
 /// What this version acts on. The rest is kept, and answered as not in force.
-const IN_FORCE: &[Feature] = &[Feature::Core];
+const IN_FORCE: &[Feature] = &[Feature::Core, Feature::Hls, Feature::Cmaf];
 
 /// A setting.
 #[derive(Clone, Debug)]

@@ -83,6 +83,8 @@ impl StreamRecord {
                 hls: self.settings.on("isHls"),
                 cmaf: self.settings.on("isCMAF"),
             },
+            hls_segment_s: whole(&self.settings, "hls_time"),
+            hls_window: whole(&self.settings, "hls_list_size"),
             labels: labels(&self.settings),
         }
     }
@@ -91,6 +93,11 @@ impl StreamRecord {
     pub fn in_grace(&self, now_s: u64) -> Vec<Grace> {
         self.previous.iter().copied().filter(|grace| grace.until_unix_s > now_s).collect()
     }
+}
+
+/// A setting that is a number.
+fn whole(settings: &Settings, name: &str) -> Option<u32> {
+    settings.get(name).as_u64().and_then(|number| u32::try_from(number).ok())
 }
 
 fn flush(settings: &Settings) -> Option<Flush> {

@@ -235,7 +235,7 @@ impl Channel {
     pub(crate) fn package(&self, shard: &Shard) {
         match &self.side {
             Side::Owner { nudge, .. } => {
-                if self.packaging.begin(shard, &self.log.borrow()) {
+                if self.packaging.begin(shard, &self.id, &self.log.borrow()) {
                     self.packaged(shard);
                     nudge.nudge();
                 }

@@ -22,7 +22,7 @@ use std::sync::mpsc::Receiver;
 use std::task::{Context, Poll};
 use std::time::Duration;
 
-use millstream_hub::config::FlushPolicy;
+use millstream_hub::config::{FlushPolicy, HlsConfig};
 use millstream_hub::log::EndReason;
 use millstream_hub::registry;
 use millstream_hub::viewer::{OVERDUE_LOOK_EVERY, Piece};
@@ -52,6 +52,10 @@ const SCRATCH_BYTES: usize = 64 << 10;
 const ACCEPTS_PER_TURN: usize = 64;
 /// After an accept that failed (no descriptors left, mostly) the next one waits: the loop neither dies nor spins.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
+/// Longest segment that a stream's record may ask for.
+const HLS_SEGMENT_MAX: Duration = Duration::from_mins(1);
+/// Segments of a playlist that a stream's record may ask for; bytes bound them besides.
+const HLS_WINDOW_MAX: usize = 1_000;
 /// Time for goodbyes once the drain is over.
 const GOODBYE: Duration = Duration::from_millis(500);
 
@@ -258,6 +262,15 @@ impl Shard {
     /// When a stream's frames go out.
     pub(crate) fn flush_of(&self, id: &Id) -> FlushPolicy {
         self.directory.borrow().settings(id).flush.unwrap_or(self.config.stream.flush)
+    }
+
+    /// How a stream is cut for HLS and DASH, from its next start on.
+    pub(crate) fn hls_of(&self, id: &Id) -> HlsConfig {
+        let (all, own) = (self.config.hls, self.directory.borrow().settings(id));
+        // A segment holds two parts at least, and a playlist three segments (RFC 8216, 6.2.2).
+        let segment = own.hls_segment_s.map(|s| Duration::from_secs(s.into()).clamp(all.part * 2, HLS_SEGMENT_MAX));
+        let window = own.hls_window.map(|segments| (segments as usize).clamp(3, HLS_WINDOW_MAX));
+        HlsConfig { segment: segment.unwrap_or(all.segment), window: window.unwrap_or(all.window), ..all }
     }
 
     /// Which outputs a stream has.

@@ -44,13 +44,13 @@ struct Outlet {
 
 impl Packaging {
     /// Begins on the owner's shard; false where it has begun before.
-    pub(super) fn begin(&self, shard: &Shard, log: &Log) -> bool {
+    pub(super) fn begin(&self, shard: &Shard, id: &Id, log: &Log) -> bool {
         let mut packager = self.packager.borrow_mut();
         if packager.is_some() {
             return false;
         }
         let wall = wall(shard);
-        let config = shard.config.hls;
+        let config = shard.hls_of(id);
         let first_msn = first_msn(&config, wall.unix_ms);
         *packager = Some(Box::new(Packager::new(config, session_name(wall.unix_ms), first_msn, log, wall)));
         true
