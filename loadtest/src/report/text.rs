@@ -53,6 +53,14 @@ impl fmt::Display for Report {
             writeln!(f, "  slow ones    {} of {} closed by the server", viewers.slow_closed, self.plan.view.slow)?;
         }
         writeln!(f, "  stalls       {}, {:.1} s in all", viewers.stalls, viewers.stalled_s)?;
+        if self.plan.view.hls_total() > 0 {
+            let hls = &self.hls;
+            writeln!(
+                f,
+                "  hls          {} requests; {} playlists, {} parts, {} segments came; rebuffered {} times, {:.1} s in all",
+                hls.requests, hls.playlists, hls.parts, hls.segments, hls.rebuffers, hls.rebuffered_s
+            )?;
+        }
         let frames = &self.frames;
         writeln!(
             f,
@@ -65,6 +73,9 @@ impl fmt::Display for Report {
         row(f, "delay, audio", &ms.audio)?;
         row(f, "delay, steady", &ms.steady)?;
         row(f, "join", &ms.join)?;
+        if self.plan.view.hls_total() > 0 {
+            row(f, "playhead", &ms.playhead)?;
+        }
         row(f, "connects late", &ms.connect_late)?;
         row(f, "sends late", &ms.publish_late)?;
         row(f, "probe", &ms.probe)?;
