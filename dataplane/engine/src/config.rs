@@ -3,7 +3,7 @@ use std::collections::HashMap;
 use std::net::SocketAddr;
 use std::time::Duration;
 
-use millstream_hub::config::{FlushPolicy, StreamConfig};
+use millstream_hub::config::{FlushPolicy, HlsConfig, StreamConfig};
 use millstream_proto::id::Id;
 use millstream_proto::network::Network;
 
@@ -30,6 +30,8 @@ pub struct Limits {
     pub handshakes: usize,
     /// Streams that one shard holds: its own, and those of other shards that have viewers on it.
     pub streams: usize,
+    /// Requests for playlists and parts that wait for something to come, of the whole process.
+    pub blocked: usize,
 }
 
 /// The engine's configuration.
@@ -57,6 +59,8 @@ pub struct Config {
     pub chunk_size: usize,
     /// Defaults of every stream.
     pub stream: StreamConfig,
+    /// How streams are cut for HLS and DASH.
+    pub hls: HlsConfig,
     /// Flush policy of streams whose record names one.
     pub flush: HashMap<Id, FlushPolicy>,
     /// Maxima.
@@ -65,6 +69,6 @@ pub struct Config {
 
 impl Default for Limits {
     fn default() -> Self {
-        Self { connections: 20_000, per_address: 2_000, handshakes: 512, streams: 4_096 }
+        Self { connections: 20_000, per_address: 2_000, handshakes: 512, streams: 4_096, blocked: 10_000 }
     }
 }

@@ -1,6 +1,8 @@
 //! How streams behave: the `[stream]` table of the configuration, already checked and in units.
 use std::time::Duration;
 
+use millstream_proto::limits::HLS_WINDOW_BYTES_MAX;
+
 /// When frames that have arrived go out to viewers: the delay against the cost of a send.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, Debug, Default)]
 pub enum FlushPolicy {
@@ -45,6 +47,30 @@ impl Default for StreamConfig {
             lag_skips: 3,
             lag_window: Duration::from_secs(30),
             stall_close: Duration::from_secs(10),
+        }
+    }
+}
+
+/// How a stream is cut for HLS and DASH: the `[hls]` table of the configuration.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct HlsConfig {
+    /// A segment ends at the first keyframe at or after this.
+    pub segment: Duration,
+    /// Length of a low-latency part.
+    pub part: Duration,
+    /// Segments in a playlist.
+    pub window: usize,
+    /// Most bytes of segments that are held of a stream, the open one not counted: a stream with more has a shorter window.
+    pub bytes_max: usize,
+}
+
+impl Default for HlsConfig {
+    fn default() -> Self {
+        Self {
+            segment: Duration::from_secs(2),
+            part: Duration::from_millis(333),
+            window: 6,
+            bytes_max: HLS_WINDOW_BYTES_MAX,
         }
     }
 }

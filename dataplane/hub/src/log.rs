@@ -143,6 +143,11 @@ impl Log {
         self.starts.back().copied()
     }
 
+    /// Numbers of the blocks that a viewer can start at, the oldest first.
+    pub fn starts(&self) -> impl Iterator<Item = u64> {
+        self.starts.iter().copied()
+    }
+
     /// Bytes held, with what the blocks cost besides their content.
     pub fn bytes(&self) -> usize {
         self.bytes

@@ -73,6 +73,8 @@ pub struct Stream {
     tags_start: bool,
     tags_span_ms: (i64, i64),
     arrived: Time,
+    /// How many have published it.
+    publishers: u32,
     wait_keyframe: bool,
     /// What the publisher of now has sent.
     seen: Seen,
@@ -98,6 +100,7 @@ impl Stream {
             tags_start: false,
             tags_span_ms: (0, 0),
             arrived: now,
+            publishers: 0,
             wait_keyframe: true,
             seen: Seen::default(),
             first_frame_at: None,
@@ -141,6 +144,7 @@ impl Stream {
             }
         };
         self.place = Place::OnAir { session, heard: now };
+        self.publishers = self.publishers.wrapping_add(1);
         self.timeline.restart();
         self.wait_keyframe = true;
         (self.seen, self.first_frame_at, self.settled) = (Seen::default(), None, false);
@@ -260,7 +264,7 @@ impl Stream {
             self.tags_start,
             Arc::clone(&self.preamble),
             self.tags_span_ms,
-            self.arrived,
+            (self.publishers, self.arrived),
             &self.tags,
         );
         self.tags.clear();

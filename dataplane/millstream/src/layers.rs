@@ -6,14 +6,14 @@ use std::time::Duration;
 
 use anyhow::bail;
 use millstream_engine::config::{Config, Limits};
-use millstream_hub::config::StreamConfig;
+use millstream_hub::config::{HlsConfig, StreamConfig};
 use millstream_policy::records::{Record, Records};
 use millstream_proto::limits::RTMP_CHUNK_SIZE_OUT;
 use millstream_proto::secret::Secret;
 
 use crate::cli::EngineFlags;
 use crate::settings::values::{AuthPreset, Shards};
-use crate::settings::{Settings, StreamDefaults};
+use crate::settings::{HlsDefaults, Settings, StreamDefaults};
 
 /// Where the data directory is unless something says otherwise.
 pub(crate) const DATA_DIR: &str = "millstream-data";
@@ -48,6 +48,7 @@ pub(crate) fn merge(flags: Flags, settings: Settings) -> anyhow::Result<Layers> 
     let data_dir = flags.data_dir.or_else(|| settings.data_dir.clone()).unwrap_or_else(|| DATA_DIR.into());
     let config = config(&flags.engine, &settings);
     check_addresses(&config)?;
+    check_parts(&config.hls)?;
     let records = settings.streams.iter().map(|entry| {
         let defaults = Record::default();
         (entry.id.clone(), Record { generation: entry.generation.unwrap_or(defaults.generation) })
@@ -97,12 +98,14 @@ fn config(flags: &EngineFlags, settings: &Settings) -> Config {
         header_timeout: settings.header_timeout.unwrap_or(Duration::from_secs(5)),
         chunk_size: settings.chunk_size.unwrap_or(RTMP_CHUNK_SIZE_OUT),
         stream: stream(&settings.stream),
+        hls: hls(&settings.hls),
         flush: settings.streams.iter().filter_map(|entry| Some((entry.id.clone(), entry.flush?))).collect(),
         limits: Limits {
             connections: settings.connections.unwrap_or(limits.connections),
             per_address: settings.per_address.unwrap_or(limits.per_address),
             handshakes: settings.handshakes.unwrap_or(limits.handshakes),
             streams: settings.streams_max.unwrap_or(limits.streams),
+            blocked: settings.blocked.unwrap_or(limits.blocked),
         },
     }
 }
@@ -119,6 +122,29 @@ fn stream(set: &StreamDefaults) -> StreamConfig {
         lag_window: set.lag_window.unwrap_or(defaults.lag_window),
         stall_close: set.stall_close.unwrap_or(defaults.stall_close),
     }
+}
+
+fn hls(set: &HlsDefaults) -> HlsConfig {
+    let defaults = HlsConfig::default();
+    HlsConfig {
+        segment: set.segment.unwrap_or(defaults.segment),
+        part: set.part.unwrap_or(defaults.part),
+        window: set.window.unwrap_or(defaults.window),
+        ..defaults
+    }
+}
+
+/// A segment of one part would be as late as one without parts.
+fn check_parts(hls: &HlsConfig) -> anyhow::Result<()> {
+    let HlsConfig { segment, part, .. } = hls;
+    if *part > *segment / 2 {
+        bail!(
+            "hls.part ({} ms) is longer than half of hls.segment ({} ms); give shorter parts or longer segments",
+            part.as_millis(),
+            segment.as_millis()
+        );
+    }
+    Ok(())
 }
 
 /// Two listeners on one address: with `SO_REUSEPORT` the kernel would let them, and give each a part of the other's clients.

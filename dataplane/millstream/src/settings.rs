@@ -47,10 +47,12 @@ pub(crate) struct Settings {
     pub(crate) auth: Option<AuthPreset>,
     pub(crate) legacy_keys: Vec<Secret>,
     pub(crate) stream: StreamDefaults,
+    pub(crate) hls: HlsDefaults,
     pub(crate) connections: Option<usize>,
     pub(crate) per_address: Option<usize>,
     pub(crate) handshakes: Option<usize>,
     pub(crate) streams_max: Option<usize>,
+    pub(crate) blocked: Option<usize>,
     pub(crate) streams: Vec<StreamEntry>,
     /// Keys that are set and not in force, as lines to print.
     pub(crate) warnings: Vec<String>,
@@ -67,6 +69,14 @@ pub(crate) struct StreamDefaults {
     pub(crate) lag_skips: Option<u32>,
     pub(crate) lag_window: Option<Duration>,
     pub(crate) stall_close: Option<Duration>,
+}
+
+/// The `[hls]` table.
+#[derive(Debug, Default)]
+pub(crate) struct HlsDefaults {
+    pub(crate) segment: Option<Duration>,
+    pub(crate) part: Option<Duration>,
+    pub(crate) window: Option<usize>,
 }
 
 /// One `[[stream]]` entry.
@@ -216,9 +226,9 @@ fn walk(mut file: Table<'_>, f: &mut Findings<'_>) -> Settings {
     set.stream = walk_stream(file.table(f, "stream"), f);
 
     let mut hls = file.table(f, "hls");
-    hls.take_unused(f, "segment", duration(500, MINUTES_10));
-    hls.take_unused(f, "part", duration(50, MINUTES_10));
-    hls.take_unused(f, "window", number::<usize>(3..=1_000));
+    set.hls.segment = hls.take(f, "segment", duration(500, MINUTES_10));
+    set.hls.part = hls.take(f, "part", duration(50, MINUTES_10));
+    set.hls.window = hls.take(f, "window", number(3..=1_000));
     hls.close(f);
 
     let mut limits = file.table(f, "limits");
@@ -226,6 +236,7 @@ fn walk(mut file: Table<'_>, f: &mut Findings<'_>) -> Settings {
     set.per_address = limits.take(f, "per_address", number(1..=10_000_000));
     set.handshakes = limits.take(f, "handshakes", number(1..=1_000_000));
     set.streams_max = limits.take(f, "streams", number(1..=1_000_000));
+    set.blocked = limits.take(f, "blocked", number(1..=10_000_000));
     limits.close(f);
 
     set.streams = walk_entries(&mut file, f);

@@ -2,16 +2,19 @@
 //!
 //! Reading order: [`time`], [`limits`], [`media`] (what a stream is made of; [`codec`]
 //! reads its configurations), [`rtmp`] (how it arrives and one way it leaves),
-//! [`flv`] (the other way), [`http`] (how viewers ask), [`sign`] (who may). [`proxy`] and [`network`] are for what stands in front of us.
+//! [`flv`] (the other way), [`cmaf`], [`hls`] and [`dash`] (as files and playlists), [`http`] (how viewers ask), [`sign`] (who may). [`proxy`] and [`network`] are for what stands in front of us.
 //!
 //! Invariants: no input panics, blocks, or makes anything grow past a maximum named in [`limits`]; nothing here reads a clock.
 #![forbid(unsafe_code)]
 #![cfg_attr(not(test), warn(clippy::indexing_slicing, clippy::unwrap_used, clippy::expect_used, clippy::panic))]
 
 pub mod amf0;
+pub mod cmaf;
 pub mod codec;
 pub mod cursor;
+pub mod dash;
 pub mod flv;
+pub mod hls;
 pub mod http;
 pub mod id;
 pub mod limits;

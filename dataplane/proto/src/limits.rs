@@ -70,6 +70,18 @@ pub const HTTP_PATH_SEGMENTS_MAX: usize = 16;
 /// Bytes of an HTTP request's body: play requests have none, and a grant request is short.
 pub const HTTP_BODY_BYTES_MAX: u64 = 64 << 10;
 
+/// Digits of a number in an HLS delivery directive: the longest that surely fit into 64 bits.
+pub const HLS_NUMBER_DIGITS_MAX: usize = 19;
+
+/// Bytes of one HLS part: 400 Mbit/s at the usual length. What comes on top before the part ends is dropped.
+pub const HLS_PART_BYTES_MAX: usize = 16 << 20;
+/// Frames of one HLS part: those of a stream whose clock stands still are dropped beyond it.
+pub const HLS_PART_FRAMES_MAX: usize = 1024;
+/// Bytes of segments held of one stream, unless configured otherwise: 14 segments of 2 s at 38 Mbit/s.
+pub const HLS_WINDOW_BYTES_MAX: usize = 128 << 20;
+/// Sound that waits for the picture it belongs to, frames.
+pub const HLS_HELD_FRAMES_MAX: usize = 256;
+
 /// Bytes that an FLV header may say it has: 9 in every file seen.
 pub const FLV_HEADER_BYTES_MAX: u32 = 1 << 10;
 /// Bytes that may wait in an FLV reader: the longest tag, and a large read more.
@@ -95,6 +107,7 @@ const _: () = assert!(RTMP_ASSEMBLY_UNADMITTED_BYTES_MAX <= RTMP_ASSEMBLY_BYTES_
 const _: () = assert!(RTMP_CHUNK_STREAMS_MAX * RTMP_RESERVE_BYTES <= RTMP_ASSEMBLY_BYTES_MAX);
 const _: () = assert!(RTMP_CHUNK_STREAMS_MAX * RTMP_RESERVE_UNADMITTED_BYTES <= RTMP_ASSEMBLY_UNADMITTED_BYTES_MAX);
 const _: () = assert!(RTMP_CHUNK_SIZE_OUT <= RTMP_CHUNK_SIZE_MAX && RTMP_MESSAGE_BYTES_MAX <= RTMP_CHUNK_SIZE_MAX);
+const _: () = assert!(RTMP_MESSAGE_BYTES_MAX <= HLS_PART_BYTES_MAX && HLS_PART_BYTES_MAX <= HLS_WINDOW_BYTES_MAX);
 const _: () = assert!(RTMP_WINDOW_BYTES_MIN <= RTMP_WINDOW_BYTES);
 const _: () = assert!(RTMP_MESSAGE_BYTES_MAX < RTMP_CLIENT_OUTPUT_BYTES_MAX);
 const _: () = assert!(METADATA_BYTES_MAX <= RTMP_MESSAGE_BYTES_MAX && CODEC_CONFIG_BYTES_MAX <= RTMP_MESSAGE_BYTES_MAX);

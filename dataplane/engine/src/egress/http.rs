@@ -10,7 +10,9 @@ use millstream_proto::http::request::{Method, Parsed, Request, parse};
 use millstream_proto::http::response::{self, Body, Cache, Head};
 use millstream_proto::id::Id;
 use millstream_proto::limits::{HTTP_BODY_BYTES_MAX, HTTP_HEAD_BYTES_MAX};
+use millstream_proto::time::Time;
 
+use super::hls::{self, Wanted};
 use super::{NO_ROOM, OVERLOAD, flv, pages};
 use crate::clock::unix_s;
 use crate::ingest::{Ended, GOODBYE, checked, was_check};
@@ -30,9 +32,11 @@ const INPUT_BYTES_MAX: usize = 2 * HTTP_HEAD_BYTES_MAX + HTTP_BODY_BYTES_MAX as 
 const APP: &str = "stream";
 
 /// What a request gets.
-enum Answer {
+pub(super) enum Answer {
     /// A whole response.
     Whole(Bytes),
+    /// A whole response whose bytes lie in several places. `waited_since`: when there was something to send to a request that waited.
+    File { pieces: Vec<Bytes>, waited_since: Option<Time> },
     /// A stream, on the rest of the connection.
     Flv(flv::Play),
 }
@@ -55,6 +59,24 @@ pub(crate) async fn serve(shard: Rc<Shard>, session: Rc<Session>, mut socket: So
                     Answer::Flv(play) => {
                         // A task of its own, because of its size: what this one needed for requests goes.
                         return shard.spawn(flv::play(Rc::clone(&shard), session, socket, play));
+                    }
+                    Answer::File { pieces, waited_since } => {
+                        let stall_close = shard.config.stream.stall_close;
+                        session.set_deadline(Some(shard.now() + stall_close));
+                        let progress = |count| {
+                            // Large segments over thin lines: who takes something is not stalled.
+                            session.set_deadline(Some(shard.now() + stall_close));
+                            shard.stats.bytes_out.add(count as u64);
+                        };
+                        if socket.writer.send_file(pieces, progress).await.is_err() {
+                            break "peer_gone";
+                        }
+                        if let Some(since) = waited_since {
+                            shard.stats.part_delay.observe(shard.now().since(since).as_secs_f64());
+                        }
+                        if !keep_alive {
+                            break "answered";
+                        }
                     }
                     Answer::Whole(bytes) => {
                         session.set_deadline(Some(shard.now() + shard.config.stream.stall_close));
@@ -145,13 +167,13 @@ async fn request(shard: &Shard, session: &Session, socket: &mut Socket, input: &
 }
 
 /// Builds answers to one request.
-struct Reply<'a> {
-    request: &'a Request,
-    keep_alive: bool,
+pub(super) struct Reply<'a> {
+    pub(super) request: &'a Request,
+    pub(super) keep_alive: bool,
 }
 
 impl Reply<'_> {
-    fn error(&self, status: u16, detail: &str) -> Bytes {
+    pub(super) fn error(&self, status: u16, detail: &str) -> Bytes {
         response::error(status, detail, self.keep_alive, self.request.method == Method::Head, Some(unix_s()))
     }
 
@@ -159,13 +181,28 @@ impl Reply<'_> {
         response::not_allowed(allow, self.keep_alive, self.request.method == Method::Head, Some(unix_s()))
     }
 
-    fn whole(&self, status: u16, content_type: &'static str, cache: Cache, body: &[u8]) -> Bytes {
+    pub(super) fn whole(&self, status: u16, content_type: &'static str, cache: Cache, body: &[u8]) -> Bytes {
         let head = Head::new(status, Body::Length(body.len() as u64), cache, self.keep_alive)
             .content_type(content_type)
             .header("X-Content-Type-Options", "nosniff")
             .date(unix_s())
             .finish();
         if self.request.method == Method::Head { head } else { [&head[..], body].concat().into() }
+    }
+
+    /// A file out of pieces.
+    pub(super) fn file(&self, content_type: &'static str, cache: Cache, mut pieces: Vec<Bytes>) -> Answer {
+        let bytes: usize = pieces.iter().map(Bytes::len).sum();
+        let head = Head::new(200, Body::Length(bytes as u64), cache, self.keep_alive)
+            .content_type(content_type)
+            .header("X-Content-Type-Options", "nosniff")
+            .date(unix_s())
+            .finish();
+        if self.request.method == Method::Head {
+            return Answer::Whole(head);
+        }
+        pieces.insert(0, head);
+        Answer::File { pieces, waited_since: None }
     }
 
     fn preflight(&self) -> Bytes {
@@ -197,12 +234,20 @@ async fn play(shard: &Rc<Shard>, session: &Rc<Session>, request: &Request, keep_
             Some((content_type, bytes)) => reply.whole(200, content_type, Cache::Immutable, bytes),
             None => reply.error(404, "there is no such asset"),
         },
+        (Method::Get | Method::Head, ["time"]) => hls::time(&reply),
+        (Method::Get | Method::Head, [id, below @ ..])
+            if let (Some(wanted), Ok(id)) = (Wanted::parse(below), Id::new(id)) =>
+        {
+            // Boxed: what waits for minutes between requests is not to be as large as this.
+            return Box::pin(hls::answer(shard, session, &reply, id, wanted)).await;
+        }
         (Method::Get | Method::Head, [id, name]) => match (Id::new(id), *name) {
             (Err(error), _) => reply.error(404, &format!("no stream can have this id: {error}")),
             (Ok(id), "live.flv") => return live_flv(shard, session, &reply, id).await,
             (Ok(_), name) => match pages::page(name) {
                 Some(page) => reply.whole(200, "text/html; charset=utf-8", Cache::MaxAge(PAGE_MAX_AGE_S), page),
-                None => reply.error(404, "there is nothing here; a stream has live.flv and flv.html"),
+                None => reply
+                    .error(404, "there is nothing here; a stream has live.flv, live.m3u8, manifest.mpd and flv.html"),
             },
         },
         (Method::Get | Method::Head, _) => reply.error(404, "there is nothing here; try /<stream id>/flv.html"),
@@ -218,32 +263,12 @@ async fn live_flv(shard: &Rc<Shard>, session: &Rc<Session>, reply: &Reply<'_>, i
         Some("next") => Start::Next,
         Some(_) => return Answer::Whole(reply.error(400, "start can only be \"next\"")),
     };
-    let Ok(app) = Id::new(APP) else { return Answer::Whole(reply.error(500, "the server's configuration is wrong")) };
     if !shard.sessions.has_room(Action::Play) {
         shard.stats.refused.add(OVERLOAD, 1);
         return Answer::Whole(reply.error(503, NO_ROOM));
     }
-    let question = Question {
-        action: Action::Play,
-        app,
-        name: id.clone(),
-        params: request.query.clone(),
-        client: Client {
-            session: session.number,
-            address: session.peer(),
-            protocol: "http-flv",
-            user_agent: request.user_agent.clone().unwrap_or_default(),
-            referer: request.referer.as_ref().map(|referer| referer.expose().to_owned()).unwrap_or_default(),
-        },
-    };
-    if let Verdict::Deny(denial) = shard.door.ask(shard, question).await {
-        let status = match denial.why {
-            Why::NotFound => 404,
-            Why::Busy => 503,
-            // Not 401: that would ask for a login (RFC 9110, 11.6.1), and tokens are in the URL.
-            _ => 403,
-        };
-        return Answer::Whole(reply.error(status, &denial.reason));
+    if let Err(refused) = admit(shard, session, reply, &id, "http-flv").await {
+        return refused;
     }
     match shard.tune_in(&id).await {
         Err(NotPlayable::NotOnAir) => {
@@ -256,6 +281,41 @@ async fn live_flv(shard: &Rc<Shard>, session: &Rc<Session>, reply: &Reply<'_>, i
         }
         Ok(seat) => Answer::Flv(flv::Play { seat, chunked: request.minor_version > 0, start, asked_at }),
     }
+}
+
+/// Asks the door whether this may be played; the answer where it may not.
+pub(super) async fn admit(
+    shard: &Shard,
+    session: &Session,
+    reply: &Reply<'_>,
+    id: &Id,
+    protocol: &'static str,
+) -> Result<(), Answer> {
+    let request = reply.request;
+    let Ok(app) = Id::new(APP) else {
+        return Err(Answer::Whole(reply.error(500, "the server's configuration is wrong")));
+    };
+    let question = Question {
+        action: Action::Play,
+        app,
+        name: id.clone(),
+        params: request.query.clone(),
+        client: Client {
+            session: session.number,
+            address: session.peer(),
+            protocol,
+            user_agent: request.user_agent.clone().unwrap_or_default(),
+            referer: request.referer.as_ref().map(|referer| referer.expose().to_owned()).unwrap_or_default(),
+        },
+    };
+    let Verdict::Deny(denial) = shard.door.ask(shard, question).await else { return Ok(()) };
+    let status = match denial.why {
+        Why::NotFound => 404,
+        Why::Busy => 503,
+        // Not 401: that would ask for a login (RFC 9110, 11.6.1), and tokens are in the URL.
+        _ => 403,
+    };
+    Err(Answer::Whole(reply.error(status, &denial.reason)))
 }
 
 /// What the control port answers.

@@ -14,7 +14,7 @@ use monoio::io::{AsyncReadRent, AsyncWriteRent, AsyncWriteRentExt};
 use monoio::net::TcpStream;
 
 use super::ahead::Area;
-use super::buf::{BatchBuf, PieceBuf};
+use super::buf::{BatchBuf, FileBuf, PieceBuf};
 use super::runtime::sleep;
 use super::sys;
 
@@ -185,6 +185,23 @@ impl Writer {
     /// Sends all of it.
     pub(crate) async fn send_all(&mut self, bytes: Bytes) -> io::Result<()> {
         operate(&self.0).write_all(bytes).await.0.map(drop)
+    }
+
+    /// Sends all of an answer whose bytes lie in several places; `progress` hears of each step, with its bytes.
+    pub(crate) async fn send_file(&mut self, pieces: Vec<Bytes>, progress: impl Fn(usize)) -> io::Result<()> {
+        let mut buf = FileBuf::new(pieces);
+        while !buf.is_empty() {
+            let (result, back) = operate(&self.0).writev(buf).await;
+            buf = back;
+            match result? {
+                0 => return Err(io::ErrorKind::WriteZero.into()),
+                count => {
+                    buf.sent(count);
+                    progress(count);
+                }
+            }
+        }
+        Ok(())
     }
 
     /// Sends what fits, as one operation, and gives the load back with the bytes that were taken.

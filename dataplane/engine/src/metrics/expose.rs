@@ -114,6 +114,16 @@ impl Collector for Shards {
         })?;
         self.gauge(out, "millstream_log_bytes", "Bytes in the logs of streams and mirrors.", |s| &s.log_bytes)?;
         self.gauge(out, "millstream_log_blocks", "Blocks in the logs of streams and mirrors.", |s| &s.log_blocks)?;
+        self.gauge(out, "millstream_blocked_requests", "Requests for playlists and parts that wait.", |s| {
+            &s.hls_blocked
+        })?;
+        self.gauge(out, "millstream_hls_bytes", "Bytes of HLS and DASH segments held.", |s| &s.hls_bytes)?;
+        self.counter(out, "millstream_hls_parts", "Parts made, of all tracks.", |s| &s.hls_parts)?;
+        self.counter(out, "millstream_hls_segments", "Segments finished, of all tracks.", |s| &s.hls_segments)?;
+        self.counter(out, "millstream_playlist_requests", "Requests for playlists and manifests.", |s| {
+            &s.hls_playlists
+        })?;
+        self.counter(out, "millstream_file_requests", "Requests for headers, segments and parts.", |s| &s.hls_files)?;
         self.counter(out, "millstream_accepted_connections", "Connections accepted.", |s| &s.connections_total)?;
         self.counter(out, "millstream_publishes", "Publish sessions that started.", |s| &s.publishes_total)?;
         self.counter(out, "millstream_plays", "Play sessions that started.", |s| &s.plays_total)?;
@@ -155,6 +165,23 @@ impl Collector for Shards {
             "From a viewer's request to the completion of the send with its first keyframe.",
             |s| &s.first_frame,
         )?;
+        self.histogram(
+            out,
+            ("millstream_part_delay", Unit::Seconds),
+            "From the arrival of a part's last frame to the completion of the send of that part to a request that waited for it.",
+            |s| &s.part_delay,
+        )?;
+        let mut packaging = out.encode_descriptor(
+            "millstream_packaging",
+            "Time that the shard spent on cutting streams into parts and segments.",
+            Some(&Unit::Seconds),
+            MetricType::Counter,
+        )?;
+        self.each(|shard, stats| {
+            packaging
+                .encode_family(&[("shard", shard)])?
+                .encode_counter::<[(&str, &str); 0], _, f64>(&(stats.packaging_micros.get() as f64 / 1e6), None)
+        })?;
         let mut cpu = out.encode_descriptor(
             "millstream_shard_cpu",
             "CPU time of the shard's thread.",

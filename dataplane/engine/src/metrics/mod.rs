@@ -18,6 +18,13 @@ pub(crate) struct ShardStats {
     pub(crate) sends_in_flight: Gauge,
     pub(crate) log_bytes: Gauge,
     pub(crate) log_blocks: Gauge,
+    pub(crate) hls_blocked: Gauge,
+    pub(crate) hls_bytes: Gauge,
+    pub(crate) hls_parts: Counter,
+    pub(crate) hls_segments: Counter,
+    pub(crate) hls_playlists: Counter,
+    pub(crate) hls_files: Counter,
+    pub(crate) packaging_micros: Counter,
     pub(crate) connections_total: Counter,
     pub(crate) publishes_total: Counter,
     pub(crate) plays_total: Counter,
@@ -43,6 +50,7 @@ pub(crate) struct ShardStats {
     pub(crate) flush_bytes: Histogram,
     pub(crate) added_delay: Histogram,
     pub(crate) first_frame: Histogram,
+    pub(crate) part_delay: Histogram,
 }
 
 impl ShardStats {
@@ -52,6 +60,7 @@ impl ShardStats {
             flush_bytes: Histogram::new(&[1e3, 4e3, 16e3, 64e3, 256e3, 1e6]),
             added_delay: Histogram::new(&[0.001, 0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1.0]),
             first_frame: Histogram::new(&[0.001, 0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.5, 1.0, 5.0, 10.0]),
+            part_delay: Histogram::new(&[0.001, 0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1.0]),
             ..Self::default()
         }
     }

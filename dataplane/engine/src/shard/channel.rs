@@ -7,6 +7,7 @@ use std::time::Duration;
 use millstream_hub::config::StreamConfig;
 use millstream_hub::log::{EndReason, Log, LogLimits};
 use millstream_hub::mirror::{Feed, FeedMessage, apply};
+use millstream_hub::package::change::Change;
 use millstream_hub::stream::{Pushed, Stream, Taken};
 use millstream_proto::id::Id;
 use millstream_proto::media::{MediaEvent, Track};
@@ -14,6 +15,7 @@ use millstream_proto::time::Time;
 
 use super::Shard;
 use super::mailbox::Mail;
+use super::packaging::Packaging;
 use super::wait::{First, Nudge, Place, Waiters, first};
 use crate::io::{sleep, sleep_until};
 use crate::metrics::ShardStats;
@@ -35,6 +37,8 @@ pub(crate) struct Channel {
     pub(crate) log: RefCell<Log>,
     /// Viewers that wait for more.
     pub(crate) waiters: Waiters,
+    /// Its playlists.
+    pub(crate) packaging: Packaging,
     viewers: Cell<usize>,
     idle_since: Cell<Time>,
     side: Side,
@@ -93,6 +97,7 @@ impl Channel {
             config,
             log: RefCell::new(Log::new(limits)),
             waiters: Waiters::default(),
+            packaging: Packaging::default(),
             viewers: Cell::new(0),
             idle_since: Cell::new(shard.now()),
             side,
@@ -195,7 +200,47 @@ impl Channel {
     pub(super) fn unsubscribe(&self, from: usize, subscription: u64) {
         if let Side::Owner { inner, .. } = &self.side {
             inner.borrow_mut().feeds.retain(|feed| feed.shard != from || feed.subscription != subscription);
+            self.packaging.unsubscribe(from, subscription);
         }
+    }
+
+    /// Cuts the stream into parts and segments from here on, if nobody has asked for that before.
+    pub(crate) fn package(&self, shard: &Shard) {
+        match &self.side {
+            Side::Owner { nudge, .. } => {
+                if self.packaging.begin(shard, &self.log.borrow()) {
+                    self.packaged(shard);
+                    nudge.nudge();
+                }
+            }
+            Side::Mirror { subscription, .. } => {
+                if !self.packaging.asked.replace(true) {
+                    let mail = Mail::Package { id: self.id.clone(), from: shard.index, subscription: *subscription };
+                    // Without room, the next request asks again.
+                    self.packaging.asked.set(shard.put(shard.owner(&self.id), mail).is_ok());
+                }
+            }
+        }
+    }
+
+    /// Another shard wants its playlists.
+    pub(super) fn package_for(&self, shard: &Shard, from: usize, subscription: u64) {
+        if let Side::Owner { nudge, .. } = &self.side {
+            self.package(shard);
+            self.packaging.subscribe(from, subscription);
+            nudge.nudge();
+        }
+    }
+
+    /// The owner's packager has news.
+    pub(super) fn repackaged(&self, changes: Vec<Change>) {
+        self.packaging.apply(changes);
+    }
+
+    /// What the log has that is new becomes parts and segments, here and elsewhere. True: another shard has no room.
+    fn packaged(&self, shard: &Shard) -> bool {
+        self.packaging.advance(shard, &self.id, &self.log.borrow());
+        self.packaging.tell(shard, &self.id)
     }
 
     /// Takes the publisher's place; gives the session that is replaced.
@@ -250,7 +295,8 @@ impl Channel {
     /// Viewers here and mirrors elsewhere get what is new. True: a mirror has no room, and is to be tried again.
     fn flushed(&self, owner: &mut Owner, shard: &Shard) -> bool {
         self.waiters.wake_all();
-        self.feed(owner, shard)
+        let full = self.packaged(shard);
+        self.feed(owner, shard) || full
     }
 
     /// Mirrors elsewhere get what is new to them.
@@ -319,9 +365,15 @@ async fn tend(shard: Rc<Shard>, channel: Rc<Channel>) {
                 count_flush(&shard.stats, log, head);
                 changed
             };
-            let retry = if changed { channel.flushed(owner, &shard) } else { channel.feed(owner, &shard) };
+            let retry = if changed {
+                channel.flushed(owner, &shard)
+            } else {
+                // A publisher that leaves flushes without waking anybody.
+                let full = channel.packaged(&shard);
+                channel.feed(owner, &shard) || full
+            };
             let log = channel.log.borrow();
-            if log.ended().is_some() && owner.feeds.iter().all(Feed::is_over) {
+            if log.ended().is_some() && owner.feeds.iter().all(Feed::is_over) && !channel.packaging.has_untold() {
                 break;
             }
             (retry || log.ended().is_some(), owner.stream.poll_timeout())

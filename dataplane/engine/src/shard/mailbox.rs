@@ -2,6 +2,7 @@
 use std::cell::RefCell;
 
 use millstream_hub::mirror::FeedMessage;
+use millstream_hub::package::change::Change;
 use millstream_policy::Step;
 use millstream_proto::id::Id;
 use rtrb::{Consumer, Producer, RingBuffer};
@@ -22,6 +23,10 @@ pub(crate) enum Mail {
     Unsubscribe { id: Id, from: usize, subscription: u64 },
     /// News of a stream that the receiver mirrors.
     Feed { id: Id, subscription: u64, message: FeedMessage },
+    /// Shard `from`, which mirrors a stream that the receiver owns, wants its playlists as well.
+    Package { id: Id, from: usize, subscription: u64 },
+    /// News of the playlists of a stream that the receiver mirrors.
+    Packaged { id: Id, subscription: u64, changes: Vec<Change> },
     /// There is no such stream.
     Unknown { id: Id, subscription: u64 },
     /// A pending policy step has decided.
@@ -38,6 +43,8 @@ impl std::fmt::Debug for Mail {
             Self::Subscribe { .. } => "Subscribe",
             Self::Unsubscribe { .. } => "Unsubscribe",
             Self::Feed { .. } => "Feed",
+            Self::Package { .. } => "Package",
+            Self::Packaged { .. } => "Packaged",
             Self::Unknown { .. } => "Unknown",
             Self::Answer { .. } => "Answer",
             Self::Shutdown => "Shutdown",

@@ -2,6 +2,7 @@
 //! shard but what travels by [`mailbox`].
 pub(crate) mod channel;
 pub(crate) mod mailbox;
+pub(crate) mod packaging;
 pub(crate) mod session;
 pub(crate) mod wait;
 
@@ -48,7 +49,7 @@ const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
 const GOODBYE: Duration = Duration::from_millis(500);
 
 /// What the control port takes.
-const CONTROL_LIMITS: Limits = Limits { connections: 64, per_address: 64, handshakes: 64, streams: 0 };
+const CONTROL_LIMITS: Limits = Limits { connections: 64, per_address: 64, handshakes: 64, streams: 0, blocked: 0 };
 
 /// What a shard is made of, before its thread runs.
 pub(crate) struct Parts {
@@ -95,6 +96,8 @@ pub(crate) struct Shard {
     /// For reading; see [`SCRATCH_BYTES`].
     pub(crate) scratch: RefCell<Box<[u8]>>,
     channels: RefCell<HashMap<Id, Rc<Channel>>>,
+    /// Streams that are over and whose playlists and segments can still be fetched, and until when.
+    lingering: RefCell<Vec<(Time, Rc<Channel>)>>,
     outboxes: Vec<Option<Outbox>>,
     last_number: Cell<u64>,
     draining: Cell<bool>,
@@ -126,6 +129,7 @@ async fn main(parts: Parts) -> std::io::Result<()> {
         pieces: RefCell::default(),
         scratch: RefCell::new(vec![0; SCRATCH_BYTES].into_boxed_slice()),
         channels: RefCell::default(),
+        lingering: RefCell::default(),
         outboxes,
         last_number: Cell::new(0),
         draining: Cell::new(false),
@@ -343,6 +347,16 @@ impl Shard {
                 // Sent before the owner heard that nobody watches any more.
                 None => self.unsubscribe(id, subscription),
             },
+            Mail::Package { id, from, subscription } => {
+                if let Some(channel) = self.live(&id) {
+                    channel.package_for(self, from, subscription);
+                }
+            }
+            Mail::Packaged { id, subscription, changes } => {
+                if let Some(channel) = self.mirrored(&id, subscription) {
+                    channel.repackaged(changes);
+                }
+            }
             Mail::Unknown { id, subscription } => {
                 if let Some(channel) = self.mirrored(&id, subscription) {
                     channel.unknown();
@@ -388,7 +402,17 @@ impl Shard {
         let mut channels = self.channels.borrow_mut();
         if channels.get(&channel.id).is_some_and(|held| Rc::ptr_eq(held, channel)) {
             channels.remove(&channel.id);
+            let linger = channel.packaging.linger();
+            if !linger.is_zero() {
+                self.lingering.borrow_mut().push((self.now() + linger, Rc::clone(channel)));
+            }
         }
+    }
+
+    /// Streams of that id that are over and can still be fetched, the newest first.
+    pub(crate) fn lingering(&self, id: &Id) -> Vec<Rc<Channel>> {
+        let lingering = self.lingering.borrow();
+        lingering.iter().rev().filter(|(_, channel)| channel.id == *id).map(|(_, channel)| Rc::clone(channel)).collect()
     }
 
     /// The channel for a publisher of a stream that this shard owns; `None` where there are too many streams.
@@ -433,15 +457,20 @@ impl Shard {
         self.sessions.sweep(now);
         self.control.sweep(now);
         self.door.expire(now);
-        let (mut mirrors, mut bytes, mut blocks, mut idle) = (0, 0, 0, Vec::new());
+        let (mut mirrors, mut bytes, mut blocks, mut hls_bytes, mut idle) = (0, 0, 0, 0, Vec::new());
         for channel in self.channels.borrow().values() {
             let log = channel.log.borrow();
             bytes += log.bytes();
+            hls_bytes += channel.packaging.window.borrow().bytes();
             blocks += log.head() - log.first();
             mirrors += i64::from(channel.subscription().is_some());
             if channel.is_idle_mirror(now) {
                 idle.push(Rc::clone(channel));
             }
+        }
+        self.lingering.borrow_mut().retain(|(until, _)| *until > now);
+        for (_, channel) in &*self.lingering.borrow() {
+            hls_bytes += channel.packaging.window.borrow().bytes();
         }
         for channel in idle {
             self.remove(&channel);
@@ -453,6 +482,7 @@ impl Shard {
         stats.mirrors.set(mirrors);
         stats.streams.set(self.channels.borrow().len() as i64 - mirrors);
         stats.log_bytes.set(bytes as i64);
+        stats.hls_bytes.set(hls_bytes as i64);
         stats.log_blocks.set(blocks as i64);
         stats.parked.set(self.door.parked() as i64);
         stats.cpu_micros.set(u64::try_from(io::thread_cpu().as_micros()).unwrap_or(u64::MAX));

@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 
 use millstream_engine::config::{Config, IoChoice, Limits};
 use millstream_engine::{Addresses, Engine};
-use millstream_hub::config::StreamConfig;
+use millstream_hub::config::{HlsConfig, StreamConfig};
 use millstream_policy::{Chain, Grant, Policy, Request, Step};
 use millstream_proto::flv;
 use millstream_proto::media::TagKind;
@@ -39,6 +39,7 @@ pub(crate) fn config(io: IoChoice, shards: usize) -> Config {
         header_timeout: Duration::from_secs(5),
         chunk_size: 60_000,
         stream: StreamConfig::default(),
+        hls: HlsConfig::default(),
         flush: HashMap::new(),
         limits: Limits::default(),
     }

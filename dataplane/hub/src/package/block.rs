@@ -46,6 +46,8 @@ pub struct Block {
     pub last_ms: i64,
     /// When the last byte of its first frame arrived: of all in it, that one waited longest.
     pub arrived: Time,
+    /// Which of the stream's publishers sent it, from 1.
+    pub publisher: u32,
     /// Size line, tags, CRLF.
     chunk: Bytes,
     /// Length of the size line.
@@ -58,16 +60,21 @@ impl Block {
         start: bool,
         preamble: Arc<Preamble>,
         span_ms: (i64, i64),
-        arrived: Time,
+        (publisher, arrived): (u32, Time),
         tags: &[Tag],
     ) -> Self {
         let (chunk, tags_at) = http_chunk(tags.iter().map(|tag| (tag.kind, tag.timestamp_ms, tag.body.as_ref())), &[]);
-        Self { seq, start, preamble, first_ms: span_ms.0, last_ms: span_ms.1, arrived, chunk, tags_at }
+        Self { seq, start, preamble, first_ms: span_ms.0, last_ms: span_ms.1, arrived, publisher, chunk, tags_at }
     }
 
     /// Its FLV tags, without the HTTP framing.
     pub fn tags(&self) -> &[u8] {
         &self.chunk[self.tags_at..self.chunk.len() - CRLF.len()]
+    }
+
+    /// The same, as a reference to it.
+    pub fn tags_bytes(&self) -> Bytes {
+        self.chunk.slice(self.tags_at..self.chunk.len() - CRLF.len())
     }
 
     /// Bytes that it occupies in a log.

@@ -1,4 +1,14 @@
 //! Frames become bytes here, once per stream: [`block`] is what the log holds. Before it: [`crate::stream`]; after it:
 //! [`crate::log`] and the viewers' cursors.
+//!
+//! HLS and DASH begin behind the log: [`packager`] is one more cursor over the owner's log. It reads frames out of blocks ([`demux`]), cuts
+//! them into parts and segments ([`track`], by the lengths of [`pace`]) and says what it did as [`change`]s; each shard's [`window`]
+//! applies those and answers requests.
 pub mod block;
+pub mod change;
+mod demux;
+mod pace;
+pub mod packager;
 pub mod preamble;
+mod track;
+pub mod window;

@@ -19,6 +19,10 @@ pub struct AacConfig {
     pub rate_hz: u32,
     /// Channels that come out; `None` where a program config element lists them.
     pub channels: Option<u8>,
+    /// Samples per second of what is coded, before SBR doubles them.
+    pub core_rate_hz: u32,
+    /// Samples of a frame at the core rate: 1024, or 960 for broadcasters' AAC.
+    pub frame_samples: u32,
 }
 
 impl AacConfig {
@@ -27,13 +31,15 @@ impl AacConfig {
         let mut bits = Bits::new(record);
         Self::read(&mut bits).ok_or(RecordError::Field("AudioSpecificConfig")).and_then(|config| match config.rate_hz {
             0 => Err(RecordError::Field("samplingFrequency")),
+            _ if config.core_rate_hz == 0 => Err(RecordError::Field("samplingFrequency")),
             _ => Ok(config),
         })
     }
 
     fn read(bits: &mut Bits<'_>) -> Option<Self> {
         let object_type = object_type(bits)?;
-        let mut rate_hz = rate(bits)?;
+        let core_rate_hz = rate(bits)?;
+        let mut rate_hz = core_rate_hz;
         let channel_configuration = bits.number(4)?;
         let mut channels = match channel_configuration {
             0 => None,
@@ -45,12 +51,15 @@ impl AacConfig {
         };
         if matches!(object_type, OBJECT_SBR | OBJECT_PS) {
             rate_hz = rate(bits)?;
+            self::object_type(bits)?;
             if object_type == OBJECT_PS && channels == Some(1) {
                 channels = Some(2);
             }
         }
+        // The first bit of GASpecificConfig (4.4.1); a record that ends before it has the usual length.
+        let frame_samples = if bits.flag() == Some(true) { 960 } else { 1024 };
         // Object type 0 is none at all.
-        (object_type != 0).then_some(Self { object_type, rate_hz, channels })
+        (object_type != 0).then_some(Self { object_type, rate_hz, channels, core_rate_hz, frame_samples })
     }
 
     /// RFC 6381's name.

@@ -40,3 +40,23 @@ impl OpusConfig {
         })
     }
 }
+
+/// Samples at 48 kHz that a packet lasts (RFC 6716, 3.1 and 3.2.5); `None` for one that says none or more than the 120 ms that are allowed.
+pub fn packet_samples(packet: &[u8]) -> Option<u32> {
+    const SAMPLES_MAX: u32 = 5_760;
+    let toc = *packet.first()?;
+    let frame = match toc >> 3 {
+        // SILK: 10, 20, 40 and 60 ms.
+        config @ 0..=11 => [480, 960, 1_920, 2_880].get(usize::from(config % 4)).copied()?,
+        // Hybrid: 10 and 20 ms.
+        config @ 12..=15 => 480 << (config % 2),
+        // CELT: 2.5 to 20 ms.
+        config => 120 << (config % 4),
+    };
+    let frames = match toc & 3 {
+        0 => 1,
+        1 | 2 => 2,
+        _ => u32::from(packet.get(1)? & 63),
+    };
+    Some(frame * frames).filter(|samples| (1..=SAMPLES_MAX).contains(samples))
+}

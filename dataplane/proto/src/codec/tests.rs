@@ -113,6 +113,22 @@ fn audio_specific_configs() {
 }
 
 #[test]
+fn lengths_of_audio_frames() {
+    let aac = |record: &[u8]| aac::AacConfig::parse(record).map(|aac| (aac.core_rate_hz, aac.frame_samples)).unwrap();
+    assert_eq!(aac(&[0x12, 0x10]), (44_100, 1024));
+    assert_eq!(aac(&[0x12, 0x14]), (44_100, 960));
+    assert_eq!(aac(&[0b0010_1011, 0b0001_0001, 0b1000_1000, 0]), (24_000, 1024));
+    assert_eq!(opus::packet_samples(&[0xFC, 1]), Some(960));
+    assert_eq!(opus::packet_samples(&[0x08, 1]), Some(960));
+    assert_eq!(opus::packet_samples(&[0x1B, 2]), Some(5_760));
+    assert_eq!(opus::packet_samples(&[0x1B, 3]), None);
+    assert_eq!(opus::packet_samples(&[0x80]), Some(120));
+    assert_eq!(opus::packet_samples(&[0xFB, 0]), None);
+    assert_eq!(opus::packet_samples(&[0xFB]), None);
+    assert_eq!(opus::packet_samples(&[]), None);
+}
+
+#[test]
 fn refused_records() {
     refused(Codec::Avc, &[0, 100, 0, 12, 0xFF, 0xE0, 0], RecordError::Version(0));
     refused(Codec::Avc, &[1, 100, 0, 12, 0xFE, 0xE0, 0], RecordError::Field("lengthSizeMinusOne"));

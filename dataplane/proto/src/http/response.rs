@@ -5,6 +5,8 @@ use std::fmt::Write as _;
 
 use bytes::Bytes;
 
+use crate::time::{UNIX_S_MAX, civil};
+
 /// How the receiver finds the end of the body (RFC 9112, 6).
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum Body {
@@ -150,19 +152,11 @@ const fn reason(status: u16) -> &'static str {
 pub fn imf_fixdate(unix_s: u64) -> String {
     const DAYS: [&str; 7] = ["Thu", "Fri", "Sat", "Sun", "Mon", "Tue", "Wed"];
     const MONTHS: [&str; 12] = ["Jan", "Feb", "Mar", "Apr", "May", "Jun", "Jul", "Aug", "Sep", "Oct", "Nov", "Dec"];
-    let unix_s = unix_s.min(253_402_300_799);
+    let unix_s = unix_s.min(UNIX_S_MAX);
     let (days, second) = (unix_s / 86_400, unix_s % 86_400);
-    // Howard Hinnant's `civil_from_days`: years begin in March, so that the leap day is a year's last; an era has 400 years.
-    let shifted = days + 719_468;
-    let (era, day_of_era) = (shifted / 146_097, shifted % 146_097);
-    let year_of_era = (day_of_era - day_of_era / 1_460 + day_of_era / 36_524 - day_of_era / 146_096) / 365;
-    let day_of_year = day_of_era - (365 * year_of_era + year_of_era / 4 - year_of_era / 100);
-    let march_month = (5 * day_of_year + 2) / 153;
-    let day = day_of_year - (153 * march_month + 2) / 5 + 1;
-    let month = if march_month < 10 { march_month + 2 } else { march_month - 10 };
-    let year = era * 400 + year_of_era + u64::from(month < 2);
+    let (year, month, day) = civil(days);
     let weekday = DAYS.get((days % 7) as usize).copied().unwrap_or_default();
-    let month = MONTHS.get(month as usize).copied().unwrap_or_default();
+    let month = MONTHS.get((month - 1) as usize).copied().unwrap_or_default();
     let (hour, minute, second) = (second / 3_600, second / 60 % 60, second % 60);
     format!("{weekday}, {day:02} {month} {year:04} {hour:02}:{minute:02}:{second:02} GMT")
 }

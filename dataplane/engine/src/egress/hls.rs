@@ -1,0 +1,292 @@
+//! HLS and DASH: playlists, segments and parts, out of a channel's window. Requests for what is not there yet wait here, each with a
+//! deadline and without a buffer. Before it: [`super::http`]'s router; after it: the connection sends the answer.
+use std::pin::pin;
+use std::rc::Rc;
+use std::time::Duration;
+
+use bytes::Bytes;
+use millstream_hub::package::window::{Answer as Found, Media, Playlist, Refusal, Window, track_of};
+use millstream_policy::Action;
+use millstream_proto::hls::request::Directives;
+use millstream_proto::http::response::Cache;
+use millstream_proto::id::Id;
+use millstream_proto::media::Track;
+use millstream_proto::time::Time;
+
+use super::http::{Answer, Reply, admit};
+use super::{NO_ROOM, OVERLOAD};
+use crate::clock::unix_ms;
+use crate::io::sleep_until;
+use crate::shard::Shard;
+use crate::shard::channel::{Channel, NotPlayable, Seat};
+use crate::shard::session::Session;
+use crate::shard::wait::{First, Place, first};
+
+/// The first playlist waits this long for a track that has been announced and not been heard yet.
+const TRACKS_WAIT: Duration = Duration::from_secs(2);
+/// What does not come within three target durations is answered just before they are over.
+const GIVE_UP_TARGETS: u32 = 3;
+const GIVE_UP_BEFORE: Duration = Duration::from_millis(250);
+/// A blocking answer may be kept this many target durations: its URL is not asked for again.
+const BY_NUMBER_TARGETS: u32 = 6;
+
+const HLS_TYPE: &str = "application/vnd.apple.mpegurl";
+const DASH_TYPE: &str = "application/dash+xml";
+
+/// What of a stream is asked for.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(super) enum Wanted<'a> {
+    /// The multivariant playlist. That of all renditions is the same as long as there is only the source.
+    Multivariant,
+    /// A track's playlist.
+    Playlist(Track),
+    /// The DASH manifest.
+    Manifest,
+    /// A header, segment or part.
+    File { session: &'a str, track: Track, name: &'a str },
+}
+
+impl<'a> Wanted<'a> {
+    /// What a path below the stream's stands for, if it is one of ours.
+    pub(super) fn parse(path: &[&'a str]) -> Option<Self> {
+        Some(match *path {
+            ["live.m3u8" | "index.m3u8"] => Self::Multivariant,
+            ["video.m3u8"] => Self::Playlist(Track::Video),
+            ["audio.m3u8"] => Self::Playlist(Track::Audio),
+            ["manifest.mpd"] => Self::Manifest,
+            ["s", session, directory, name] => Self::File { session, track: track_of(directory)?, name },
+            _ => return None,
+        })
+    }
+}
+
+/// Why there is no answer.
+enum Failed {
+    /// The window says no.
+    Refused(Refusal),
+    /// It did not come in time.
+    Late,
+    /// Too many wait.
+    Full,
+}
+
+/// Answers a request.
+pub(super) async fn answer(
+    shard: &Rc<Shard>,
+    session: &Session,
+    reply: &Reply<'_>,
+    id: Id,
+    wanted: Wanted<'_>,
+) -> Answer {
+    let asked_at = shard.now();
+    if let Wanted::File { session: name, track, name: file } = wanted {
+        shard.stats.hls_files.add(1);
+        return files(shard, session, reply, &id, (name, track, file), asked_at).await;
+    }
+    shard.stats.hls_playlists.add(1);
+    let directives = match Directives::parse(&reply.request.query) {
+        Ok(directives) => directives,
+        Err(error) => return reply.refuse(400, &error.to_string()),
+    };
+    if wanted == Wanted::Multivariant && !shard.sessions.has_room(Action::Play) {
+        shard.stats.refused.add(OVERLOAD, 1);
+        return reply.refuse(503, NO_ROOM);
+    }
+    if let Err(refused) = admit(shard, session, reply, &id, "hls").await {
+        return refused;
+    }
+    let seat = match tune_in(shard, &id).await {
+        Ok(seat) => seat,
+        Err(NotPlayable::NotOnAir) => {
+            shard.stats.refused.add("not_on_air", 1);
+            return reply.refuse(404, "nobody publishes this stream now; try again when it is on air");
+        }
+        Err(NotPlayable::Busy) => return reply.refuse(503, "the server is busy; try again in a moment"),
+    };
+    let waiting = Waiting { shard, session, channel: seat.channel(), asked_at };
+    let tracks_by = asked_at + TRACKS_WAIT;
+    let found = waiting.until_found(|window, now| {
+        let unnumbered = |text| Playlist { text, by_number: false };
+        match wanted {
+            Wanted::Playlist(track) => window.playlist(track, &directives),
+            Wanted::Manifest => window.manifest(unix_ms(), now >= tracks_by).map(unnumbered),
+            _ => window.multivariant(now >= tracks_by).map(unnumbered),
+        }
+    });
+    let found = found.await;
+    let target_s = seat.channel().packaging.window.borrow().target_duration_s().unwrap_or(1);
+    match found {
+        Ok(Playlist { text, by_number }) => {
+            let (content_type, max_age_s) = match wanted {
+                Wanted::Manifest => (DASH_TYPE, 1),
+                _ if by_number => (HLS_TYPE, target_s * BY_NUMBER_TARGETS),
+                // Half a target duration; a second is the least that can be said.
+                _ => (HLS_TYPE, (target_s / 2).max(1)),
+            };
+            reply.file(content_type, Cache::MaxAge(max_age_s), vec![text])
+        }
+        Err(failed) => reply.failed(shard, &failed),
+    }
+}
+
+/// A seat at a stream that is on air, or was until just now.
+async fn tune_in(shard: &Rc<Shard>, id: &Id) -> Result<Source, NotPlayable> {
+    match shard.tune_in(id).await {
+        Ok(seat) => {
+            seat.channel.package(shard);
+            Ok(Source::Live(seat))
+        }
+        Err(NotPlayable::NotOnAir) => {
+            shard.lingering(id).into_iter().next().map(Source::Over).ok_or(NotPlayable::NotOnAir)
+        }
+        Err(busy) => Err(busy),
+    }
+}
+
+/// Where playlists are read.
+enum Source {
+    Live(Seat),
+    Over(Rc<Channel>),
+}
+
+impl Source {
+    fn channel(&self) -> &Rc<Channel> {
+        match self {
+            Self::Live(seat) => &seat.channel,
+            Self::Over(channel) => channel,
+        }
+    }
+}
+
+/// A header, segment or part. The door is not asked: who knows the session's name was let in.
+async fn files(
+    shard: &Rc<Shard>,
+    session: &Session,
+    reply: &Reply<'_>,
+    id: &Id,
+    (name, track, file): (&str, Track, &str),
+    asked_at: Time,
+) -> Answer {
+    let over =
+        shard.lingering(id).into_iter().find(|channel| channel.packaging.window.borrow().session() == Some(name));
+    let place = match over {
+        Some(channel) => Ok(Source::Over(channel)),
+        None => tune_in(shard, id).await,
+    };
+    let place = match place {
+        Ok(place) => place,
+        Err(NotPlayable::NotOnAir) => return reply.refuse(404, &Refusal::NotFound.to_string()),
+        Err(NotPlayable::Busy) => return reply.refuse(503, "the server is busy; try again in a moment"),
+    };
+    let waiting = Waiting { shard, session, channel: place.channel(), asked_at };
+    let mut waited = false;
+    let found = waiting.until_found(|window, _| {
+        let found = window.media(name, track, file);
+        waited |= found == Found::Wait;
+        found
+    });
+    match found.await {
+        Ok(Media { track, pieces, arrived }) => {
+            let content_type = if track == Track::Video { "video/mp4" } else { "audio/mp4" };
+            let answer = reply.file(content_type, Cache::Immutable, pieces);
+            match answer {
+                Answer::File { pieces, .. } => Answer::File { pieces, waited_since: arrived.filter(|_| waited) },
+                other => other,
+            }
+        }
+        Err(failed) => reply.failed(shard, &failed),
+    }
+}
+
+impl Reply<'_> {
+    fn refuse(&self, status: u16, detail: &str) -> Answer {
+        Answer::Whole(self.error(status, detail))
+    }
+
+    fn failed(&self, shard: &Shard, failed: &Failed) -> Answer {
+        match failed {
+            Failed::Refused(refusal @ Refusal::FarAhead) => self.refuse(400, &refusal.to_string()),
+            Failed::Refused(refusal) => self.refuse(404, &refusal.to_string()),
+            Failed::Late => self.refuse(503, "it did not come in time; the publisher may be away: reload the playlist"),
+            Failed::Full => {
+                shard.stats.refused.add("blocked", 1);
+                self.refuse(503, "too many requests wait already; try again in a moment")
+            }
+        }
+    }
+}
+
+/// A request that may have to wait.
+struct Waiting<'a> {
+    shard: &'a Shard,
+    session: &'a Session,
+    channel: &'a Channel,
+    asked_at: Time,
+}
+
+impl Waiting<'_> {
+    /// Looks, and looks again after each change, until there is an answer or it has taken too long.
+    async fn until_found<T>(&self, mut look: impl FnMut(&mut Window, Time) -> Found<T>) -> Result<T, Failed> {
+        let Self { shard, session, channel, asked_at } = self;
+        let packaging = &channel.packaging;
+        let mut place = None;
+        let mut blocked = None;
+        loop {
+            let seen = packaging.waiters.seen();
+            let now = shard.now();
+            let (found, target_s) = {
+                let window = &mut *packaging.window.borrow_mut();
+                (look(window, now), window.target_duration_s())
+            };
+            match found {
+                Found::Ready(found) => return Ok(found),
+                Found::Refused(refusal) => return Err(Failed::Refused(refusal)),
+                Found::Wait => {}
+            }
+            // As long as nothing is known, three of the shortest.
+            let give_up_at =
+                *asked_at + Duration::from_secs(u64::from(target_s.unwrap_or(1) * GIVE_UP_TARGETS)) - GIVE_UP_BEFORE;
+            if now >= give_up_at || session.ending().is_some() {
+                return Err(Failed::Late);
+            }
+            if blocked.is_none() {
+                blocked = Some(Blocked::begin(shard).ok_or(Failed::Full)?);
+            }
+            let tracks_by = *asked_at + TRACKS_WAIT;
+            // The one moment besides that at which something else may be answered.
+            let look_at = if now < tracks_by { give_up_at.min(tracks_by) } else { give_up_at };
+            let changed = packaging.waiters.changed_or(seen, &session.nudge, place.get_or_insert_with(Place::default));
+            let timer = pin!(sleep_until(shard.clock.instant(look_at)));
+            match first(changed, timer).await {
+                First::A(()) | First::B(()) => {}
+            }
+        }
+    }
+}
+
+/// A request that waits: counted while it is held.
+struct Blocked<'a>(&'a Shard);
+
+impl<'a> Blocked<'a> {
+    /// `None`: as many wait as may.
+    fn begin(shard: &'a Shard) -> Option<Self> {
+        let blocked: i64 = shard.all_stats.iter().map(|stats| stats.hls_blocked.get()).sum();
+        if usize::try_from(blocked).unwrap_or(0) >= shard.config.limits.blocked {
+            return None;
+        }
+        shard.stats.hls_blocked.add(1);
+        Some(Self(shard))
+    }
+}
+
+impl Drop for Blocked<'_> {
+    fn drop(&mut self) {
+        self.0.stats.hls_blocked.add(-1);
+    }
+}
+
+/// The server's time, for players that align their clock with it.
+pub(super) fn time(reply: &Reply<'_>) -> Bytes {
+    let text = millstream_proto::time::rfc3339(unix_ms());
+    reply.whole(200, "text/plain; charset=utf-8", Cache::NoStore, text.as_bytes())
+}

@@ -1,0 +1,160 @@
+//! A stream's playlists on one shard: the window that requests look at, and, on the owner's shard, the packager that fills it and the way
+//! to the other shards. Between [`super::channel`], whose log is read, and [`crate::egress::hls`], which answers.
+use std::cell::{Cell, RefCell};
+use std::collections::VecDeque;
+use std::hash::{BuildHasher as _, RandomState};
+use std::time::Duration;
+
+use millstream_hub::config::HlsConfig;
+use millstream_hub::log::Log;
+use millstream_hub::package::change::Change;
+use millstream_hub::package::packager::{Packager, Wall};
+use millstream_hub::package::window::Window;
+use millstream_proto::id::Id;
+
+use super::Shard;
+use super::mailbox::Mail;
+use super::wait::Waiters;
+use crate::clock::unix_ms;
+
+/// Changes in one message to another shard.
+const CHANGES_PER_MAIL: usize = 64;
+/// Changes that wait for room in another shard's mailbox; with more, it gets the whole window anew.
+const CHANGES_WAITING_MAX: usize = 1_024;
+
+/// The playlists of a channel.
+#[derive(Default)]
+pub(crate) struct Packaging {
+    /// What is answered from.
+    pub(crate) window: RefCell<Window>,
+    /// Requests that wait for a change of it.
+    pub(crate) waiters: Waiters,
+    /// Of a mirror: the owner has been asked for changes.
+    pub(super) asked: Cell<bool>,
+    packager: RefCell<Option<Box<Packager>>>,
+    outlets: RefCell<Vec<Outlet>>,
+}
+
+/// Another shard that wants the changes.
+struct Outlet {
+    shard: usize,
+    subscription: u64,
+    untold: VecDeque<Change>,
+}
+
+impl Packaging {
+    /// Begins on the owner's shard; false where it has begun before.
+    pub(super) fn begin(&self, shard: &Shard, log: &Log) -> bool {
+        let mut packager = self.packager.borrow_mut();
+        if packager.is_some() {
+            return false;
+        }
+        let wall = wall(shard);
+        let config = shard.config.hls;
+        let first_msn = first_msn(&config, wall.unix_ms);
+        *packager = Some(Box::new(Packager::new(config, session_name(wall.unix_ms), first_msn, log, wall)));
+        true
+    }
+
+    /// Reads on in the log.
+    pub(super) fn advance(&self, shard: &Shard, id: &Id, log: &Log) {
+        let mut packager = self.packager.borrow_mut();
+        let Some(packager) = packager.as_mut() else { return };
+        let wall = wall(shard);
+        let changes = packager.advance(log, wall);
+        let stats = &shard.stats;
+        stats.dropped.add("hls", packager.take_dropped());
+        for reason in packager.take_left_out() {
+            stats.dropped.add("hls_track", 1);
+            tracing::warn!(stream = %id, reason, "a track is left out of HLS and DASH");
+        }
+        for change in &changes {
+            match change {
+                Change::Part(..) => stats.hls_parts.add(1),
+                Change::Closed(_) => stats.hls_segments.add(1),
+                _ => {}
+            }
+        }
+        if !changes.is_empty() {
+            for outlet in &mut *self.outlets.borrow_mut() {
+                outlet.untold.extend(changes.iter().cloned());
+            }
+            self.apply(changes);
+            for outlet in &mut *self.outlets.borrow_mut() {
+                if outlet.untold.len() > CHANGES_WAITING_MAX {
+                    outlet.untold = self.window.borrow().snapshot().into();
+                }
+            }
+        }
+        let took = shard.now().since(wall.now);
+        stats.packaging_micros.add(u64::try_from(took.as_micros()).unwrap_or(u64::MAX));
+    }
+
+    /// Takes changes, and lets requests look again.
+    pub(super) fn apply(&self, changes: Vec<Change>) {
+        let mut window = self.window.borrow_mut();
+        for change in changes {
+            window.apply(change);
+        }
+        drop(window);
+        self.waiters.wake_all();
+    }
+
+    /// Another shard wants to know all there is, and what comes.
+    pub(super) fn subscribe(&self, shard: usize, subscription: u64) {
+        let untold = self.window.borrow().snapshot().into();
+        let mut outlets = self.outlets.borrow_mut();
+        outlets.retain(|outlet| outlet.shard != shard);
+        outlets.push(Outlet { shard, subscription, untold });
+    }
+
+    pub(super) fn unsubscribe(&self, shard: usize, subscription: u64) {
+        self.outlets.borrow_mut().retain(|outlet| outlet.shard != shard || outlet.subscription != subscription);
+    }
+
+    /// Tells the other shards. True: one has no room.
+    pub(super) fn tell(&self, shard: &Shard, id: &Id) -> bool {
+        let mut full = false;
+        for outlet in &mut *self.outlets.borrow_mut() {
+            while !outlet.untold.is_empty() {
+                let count = outlet.untold.len().min(CHANGES_PER_MAIL);
+                let changes: Vec<_> = outlet.untold.drain(..count).collect();
+                let mail = Mail::Packaged { id: id.clone(), subscription: outlet.subscription, changes };
+                if let Err(mail) = shard.put(outlet.shard, mail) {
+                    if let Mail::Packaged { changes, .. } = mail {
+                        changes.into_iter().rev().for_each(|change| outlet.untold.push_front(change));
+                    }
+                    full = true;
+                    break;
+                }
+            }
+        }
+        full
+    }
+
+    /// Whether another shard has yet to be told something.
+    pub(super) fn has_untold(&self) -> bool {
+        self.outlets.borrow().iter().any(|outlet| !outlet.untold.is_empty())
+    }
+
+    /// How long what was in a playlist can be fetched after the stream is over; zero where there was none.
+    pub(super) fn linger(&self) -> Duration {
+        Duration::from_secs(self.window.borrow().linger_s())
+    }
+}
+
+fn wall(shard: &Shard) -> Wall {
+    Wall { now: shard.now(), unix_ms: unix_ms() }
+}
+
+/// A media sequence that begins here has never been this far before, across restarts of the server as well: a stream makes no
+/// more segments than there are seconds, or of shorter segments no more than fit.
+fn first_msn(config: &HlsConfig, unix_ms: u64) -> u64 {
+    let segment_ms = u64::try_from(config.segment.as_millis()).unwrap_or(u64::MAX).clamp(1, 1_000);
+    unix_ms / segment_ms
+}
+
+/// A name that no other session of a stream has: the moment it began, and something random against clocks that were set back.
+fn session_name(unix_ms: u64) -> String {
+    format!("{unix_ms:x}{:05x}", RandomState::new().hash_one(unix_ms) & 0xF_FFFF)
+}

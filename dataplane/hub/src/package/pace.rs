@@ -1,0 +1,117 @@
+//! The lengths that a playlist promises once and keeps: how long its segments and parts are. Asked by [`super::packager`] and
+//! [`super::track`] before the first playlist is there.
+use std::time::Duration;
+
+/// A part may be longer than asked for by this much, so that ten frames of 29.97 fps, whose stamps are rounded, fit into 333 ms.
+const PART_SLACK_MS: u32 = 2;
+/// Every part but a segment's last has at least this share of its target, percent (RFC 8216bis 4.4.4.9 asks for 85).
+const PART_PERCENT_MIN: u64 = 86;
+/// A segment may be longer than `EXT-X-TARGETDURATION` by this much: rounded, it is that.
+const ROUNDED_OFF_US: u64 = 450_000;
+/// A keyframe this much before its time ends a segment as well, percent of the segment: encoders' stamps are rounded.
+const EARLY_PERCENT: u64 = 5;
+
+/// Lengths of a stream's segments.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) struct SegmentPace {
+    /// `EXT-X-TARGETDURATION`, seconds.
+    pub(crate) target_s: u32,
+    /// A segment ends at the first keyframe from here on, microseconds.
+    pub(crate) ready_us: u64,
+    /// No segment is longer, microseconds.
+    pub(crate) most_us: u64,
+}
+
+impl SegmentPace {
+    /// For this configuration, and the longest distance of keyframes seen so far. Where these do not fit a segment of the configured
+    /// length, segments are somewhat longer; where that would double them, they end between keyframes.
+    pub(crate) fn choose(segment: Duration, gop: Option<Duration>) -> Self {
+        let segment_us = us(segment).max(1);
+        let early_us = segment_us * EARLY_PERCENT / 100;
+        let fitting_us = match gop.map(us) {
+            Some(gop_us @ 1..) => (segment_us - early_us).div_ceil(gop_us) * gop_us,
+            _ => segment_us,
+        };
+        let long_us = if fitting_us <= 2 * segment_us { fitting_us.max(segment_us) } else { segment_us };
+        let target_s = u32::try_from(((long_us + 500_000) / 1_000_000).max(1)).unwrap_or(u32::MAX);
+        let most_us = u64::from(target_s) * 1_000_000 + ROUNDED_OFF_US;
+        Self { target_s, ready_us: segment_us - early_us, most_us }
+    }
+}
+
+/// The `PART-TARGET` in milliseconds for frames of this length, at most `most_ms`: the configured one where a whole number of frames nearly
+/// fills it, else one frame more.
+pub(crate) fn part_target_ms(part: Duration, frame_us: u64, most_ms: u32) -> u32 {
+    let asked_ms = u32::try_from(part.as_millis()).unwrap_or(u32::MAX).saturating_add(PART_SLACK_MS).min(most_ms);
+    let room_us = u64::from(asked_ms) * 1_000;
+    let frames = room_us / frame_us.max(1);
+    if frames * frame_us * 100 >= room_us * PART_PERCENT_MIN {
+        return asked_ms;
+    }
+    let longer_ms = ((frames + 1) * frame_us).div_ceil(1_000);
+    u32::try_from(longer_ms).unwrap_or(u32::MAX).saturating_add(PART_SLACK_MS).min(most_ms)
+}
+
+/// The least length of a part that is not its segment's last.
+pub(crate) fn part_least_us(target_ms: u32) -> u64 {
+    u64::from(target_ms) * 10 * PART_PERCENT_MIN
+}
+
+fn us(duration: Duration) -> u64 {
+    u64::try_from(duration.as_micros()).unwrap_or(u64::MAX / 4).min(u64::MAX / 4)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn parts_fit_usual_frame_rates() {
+        for (rate, expected) in [
+            (23.976, 335),
+            (24.0, 335),
+            (25.0, 335),
+            (29.97, 335),
+            (30.0, 335),
+            (50.0, 335),
+            (59.94, 335),
+            (60.0, 335),
+            (15.0, 335),
+            (10.0, 335),
+            (44_100.0 / 1024.0, 335),
+            (48_000.0 / 1024.0, 335),
+            (50.0 / 3.0, 335),
+            (8.0, 377),
+            (5.0, 402),
+            (2.0, 502),
+            (8_000.0 / 1024.0, 386),
+        ] {
+            let frame_us = (1e6_f64 / rate).round() as u64;
+            let target_ms = part_target_ms(Duration::from_millis(333), frame_us, 2_000);
+            assert_eq!(target_ms, expected, "{rate} frames per second");
+            let whole = u64::from(target_ms) * 1_000 / frame_us * frame_us;
+            assert!(whole * 100 >= u64::from(target_ms) * 1_000 * 85, "{rate} frames per second");
+        }
+        assert_eq!(part_target_ms(Duration::from_millis(333), 5_000_000, 2_000), 2_000);
+    }
+
+    #[test]
+    fn case_23_the_target_duration_fits_the_keyframes() {
+        let check = |gop_ms: Option<u64>, target_s: u32| {
+            let pace = SegmentPace::choose(Duration::from_secs(2), gop_ms.map(Duration::from_millis));
+            assert_eq!((pace.target_s, pace.ready_us), (target_s, 1_900_000), "{gop_ms:?}");
+            assert!((pace.most_us + 500_000) / 1_000_000 == u64::from(target_s));
+        };
+        check(None, 2);
+        check(Some(500), 2);
+        check(Some(2_000), 2);
+        check(Some(2_002), 2);
+        check(Some(1_500), 3);
+        check(Some(3_000), 3);
+        check(Some(4_000), 4);
+        check(Some(10_000), 2);
+        check(Some(60_000), 2);
+        assert_eq!(SegmentPace::choose(Duration::from_millis(500), None).target_s, 1);
+        assert_eq!(SegmentPace::choose(Duration::from_secs(600), None).target_s, 600);
+    }
+}

@@ -1,0 +1,411 @@
+//! Cuts a stream into parts and segments, once: a cursor over the owner's log that starts with the first request. Before it: the log's
+//! blocks; after it: [`super::change`]s, which every shard's [`super::window`] applies.
+//!
+//! Both tracks have the same segments: the picture's keyframes decide where they end, and the sound follows. A stream without a picture is
+//! cut by its sound.
+use std::collections::VecDeque;
+use std::sync::Arc;
+use std::time::Duration;
+
+use millstream_proto::cmaf::init::{Init, init};
+use millstream_proto::limits::HLS_HELD_FRAMES_MAX;
+use millstream_proto::media::{Codec, CodecConfig, Frame, MediaEvent, Track};
+use millstream_proto::time::Time;
+
+use super::block::Block;
+use super::change::{Change, Session};
+use super::demux::Demux;
+use super::pace::SegmentPace;
+use super::track::{Picked, Plan, TrackPacker};
+use crate::config::HlsConfig;
+use crate::log::Log;
+
+/// Sound that is ahead of the picture waits for it this long, on the stream's timeline.
+const HOLD_MS: u64 = 1_000;
+/// A picture that is this far behind the sound no longer decides where segments end.
+const SILENT_MS: u64 = 2_000;
+/// Dates follow the clock of arrival by this much per segment: an encoder's clock runs a little fast or slow.
+const SLEW_MS: i64 = 2;
+
+/// A moment on both clocks.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Wall {
+    /// The process's clock.
+    pub now: Time,
+    /// The same moment, Unix milliseconds.
+    pub unix_ms: u64,
+}
+
+/// A track's codec, and the header to begin its next segment with.
+#[derive(Debug, Default)]
+struct Slot {
+    packer: Option<TrackPacker>,
+    /// Of the configuration in force; `None` where the track is not offered.
+    codec: Option<Codec>,
+    /// Not used yet.
+    fresh: Option<Init>,
+}
+
+/// Cuts one stream.
+#[derive(Debug)]
+pub struct Packager {
+    config: HlsConfig,
+    session: Arc<Session>,
+    pace: SegmentPace,
+    demux: Demux,
+    next_block: u64,
+    publisher: Option<u32>,
+    video: Slot,
+    audio: Slot,
+    headers: u32,
+    /// The segment that the leading track is in.
+    at: Plan,
+    /// The sound's next segment, while it is still in the one before.
+    follows: Option<Plan>,
+    /// Sound ahead of the picture.
+    held: VecDeque<Picked>,
+    /// Decode time of the newest picture of this publisher, milliseconds.
+    video_ms: Option<u64>,
+    /// What comes is of another publisher, or follows a hole in the log.
+    restarted: bool,
+    zero_unix_ms: i64,
+    /// How much later than the dates say the newest block came, milliseconds.
+    late_ms: i64,
+    /// When that block came.
+    arrived: Time,
+    out: Vec<Change>,
+    ended: bool,
+    left_out: Vec<String>,
+    dropped: u64,
+}
+
+impl Packager {
+    /// Begins at the oldest start that the log holds, as far as a playlist reaches: the first one has whole segments, and the keyframes so far tell
+    /// how long they are. `name` is the session's, and `first_msn` the number of its first segment.
+    pub fn new(config: HlsConfig, name: String, first_msn: u64, log: &Log, wall: Wall) -> Self {
+        let reach = config.segment.saturating_mul(u32::try_from(config.window).unwrap_or(u32::MAX));
+        let blocks: Vec<&Block> = log.starts().filter_map(|seq| log.get(seq)).map(|entry| &*entry.block).collect();
+        let newest_ms = log.get(log.head().wrapping_sub(1)).map_or(0, |entry| entry.block.last_ms);
+        let begin = blocks
+            .iter()
+            .position(|block| apart(block.first_ms, newest_ms) <= reach)
+            .unwrap_or(blocks.len().saturating_sub(1));
+        let starts = blocks.get(begin..).unwrap_or_default();
+        let gop = starts.windows(2).map(|pair| apart(pair[0].first_ms, pair[1].first_ms)).max();
+        let pictures = log.preamble().has(Track::Video);
+        let pace = SegmentPace::choose(config.segment, gop.filter(|_| pictures));
+        let first = starts.first().copied();
+        let next_block = first.map_or(log.first(), |block| block.seq);
+        // Dates are those of arrival: the newest block's, which no burst at the start of the stream has held up.
+        let newest = log.get(log.head().wrapping_sub(1)).map(|entry| &*entry.block);
+        let zero_unix_ms = newest.map_or(wall.unix_ms as i64, |block| arrival_ms(block, wall) - block.first_ms);
+        let session = Arc::new(Session {
+            name,
+            target_duration_s: pace.target_s,
+            window: config.window,
+            bytes_max: config.bytes_max,
+            zero_unix_ms: u64::try_from(zero_unix_ms).unwrap_or(0),
+        });
+        Self {
+            config,
+            out: vec![Change::Began(Arc::clone(&session))],
+            session,
+            pace,
+            demux: Demux::default(),
+            next_block,
+            publisher: None,
+            video: Slot::default(),
+            audio: Slot::default(),
+            headers: 0,
+            at: Plan {
+                msn: first_msn,
+                discontinuity: false,
+                discontinuities: 0,
+                run_start_ms: 0,
+                start_us: 0,
+                zero_unix_ms,
+            },
+            follows: None,
+            held: VecDeque::new(),
+            video_ms: None,
+            restarted: false,
+            zero_unix_ms,
+            late_ms: 0,
+            arrived: wall.now,
+            ended: false,
+            left_out: Vec::new(),
+            dropped: 0,
+        }
+    }
+
+    /// What stays the same.
+    pub fn session(&self) -> &Arc<Session> {
+        &self.session
+    }
+
+    /// Tracks that could not be offered since the last call, and why.
+    pub fn take_left_out(&mut self) -> Vec<String> {
+        std::mem::take(&mut self.left_out)
+    }
+
+    /// Frames that had no place since the last call.
+    pub fn take_dropped(&mut self) -> u64 {
+        std::mem::take(&mut self.dropped)
+    }
+
+    /// Reads what the log has that is new, and gives what came of it.
+    pub fn advance(&mut self, log: &Log, wall: Wall) -> Vec<Change> {
+        if self.next_block < log.first() {
+            self.next_block = log.newest_start().unwrap_or(log.head());
+            self.restarted = true;
+        }
+        while let Some(entry) = log.get(self.next_block) {
+            self.block(&entry.block, wall);
+            self.next_block += 1;
+        }
+        if log.ended().is_some() && !self.ended {
+            self.ended = true;
+            self.release(u64::MAX);
+            self.catch_up();
+            let end_us = self.at.start_us;
+            for slot in [&mut self.video, &mut self.audio] {
+                // A segment that has no frame is not worth a gap: nothing follows it.
+                if let Some(packer) = slot.packer.as_mut().filter(|packer| packer.is_open()) {
+                    packer.close_segment(end_us, &mut self.out);
+                }
+            }
+            self.out.push(Change::Ended);
+        }
+        std::mem::take(&mut self.out)
+    }
+
+    fn block(&mut self, block: &Block, wall: Wall) {
+        self.arrived = block.arrived;
+        self.late_ms = arrival_ms(block, wall) - block.first_ms - self.zero_unix_ms;
+        if self.publisher.replace(block.publisher).is_some_and(|before| before != block.publisher) {
+            self.release(u64::MAX);
+            self.restarted = true;
+            self.video_ms = None;
+        }
+        let mut events = Vec::new();
+        self.demux.read(block, |event| events.push(event));
+        for event in events {
+            match event {
+                MediaEvent::Config(config) => self.configure(&config),
+                MediaEvent::Frame(frame) => self.frame(&frame),
+                _ => {}
+            }
+        }
+    }
+
+    fn slot(&mut self, track: Track) -> &mut Slot {
+        match track {
+            Track::Video => &mut self.video,
+            Track::Audio => &mut self.audio,
+        }
+    }
+
+    fn slot_and_out(&mut self, track: Track) -> (&mut Slot, &mut Vec<Change>) {
+        match track {
+            Track::Video => (&mut self.video, &mut self.out),
+            Track::Audio => (&mut self.audio, &mut self.out),
+        }
+    }
+
+    fn configure(&mut self, config: &CodecConfig) {
+        if config.track == Track::Audio {
+            // What came before it is of the configuration before it.
+            self.release(u64::MAX);
+        }
+        let made = init(config);
+        let slot = self.slot(config.track);
+        (slot.codec, slot.fresh) = (None, None);
+        match made {
+            Ok(made) => (slot.codec, slot.fresh) = (Some(config.codec), Some(made)),
+            Err(error) => self.left_out.push(error.to_string()),
+        }
+    }
+
+    fn frame(&mut self, frame: &Frame) {
+        let slot = self.slot(frame.track);
+        if slot.codec != Some(frame.codec) {
+            // A codec without a configuration: said once, when it takes the place of another or of none.
+            if slot.codec.take().is_some() || slot.packer.is_none() && slot.fresh.is_none() {
+                let reason = millstream_proto::cmaf::init::InitError::Codec(frame.codec).to_string();
+                if !self.left_out.contains(&reason) {
+                    self.left_out.push(reason);
+                }
+            }
+            self.dropped += 1;
+            return;
+        }
+        let picked = Picked {
+            dts_ms: u64::try_from(frame.dts_ms).unwrap_or(0),
+            cts_ms: frame.cts_ms,
+            sync: frame.keyframe,
+            data: frame.body.slice(frame.data_at.min(frame.body.len())..),
+        };
+        match frame.track {
+            Track::Video => {
+                let dts_ms = picked.dts_ms;
+                self.video_ms = Some(dts_ms);
+                self.place(Track::Video, picked);
+                self.release(dts_ms);
+            }
+            Track::Audio => {
+                let newest_ms = picked.dts_ms;
+                self.held.push_back(picked);
+                match self.video_ms {
+                    Some(video_ms) if newest_ms > video_ms + SILENT_MS => {
+                        self.release(u64::MAX);
+                        self.catch_up();
+                        self.video_ms = None;
+                    }
+                    Some(video_ms) => self.release(video_ms.max(newest_ms.saturating_sub(HOLD_MS))),
+                    None => self.release(u64::MAX),
+                }
+            }
+        }
+    }
+
+    /// Places the sound up to this time.
+    fn release(&mut self, until_ms: u64) {
+        while self.held.front().is_some_and(|frame| frame.dts_ms <= until_ms) || self.held.len() > HLS_HELD_FRAMES_MAX {
+            let Some(frame) = self.held.pop_front() else { return };
+            self.place(Track::Audio, frame);
+        }
+    }
+
+    fn leads(&self, track: Track) -> bool {
+        match track {
+            Track::Video => self.video_ms.is_some(),
+            Track::Audio => self.video_ms.is_none(),
+        }
+    }
+
+    fn place(&mut self, track: Track, frame: Picked) {
+        let us = frame.dts_ms.saturating_mul(1_000);
+        let shown_us = us.saturating_add_signed(i64::from(frame.cts_ms) * 1_000);
+        self.begin(track, us);
+        if self.leads(track) {
+            if self.ends_segment(track, us, &frame) {
+                self.cut(us, shown_us.max(us));
+            }
+        } else if track == Track::Audio
+            && let Some(plan) = self.follows.filter(|plan| us >= plan.start_us)
+        {
+            self.follows = None;
+            self.move_to(Track::Audio, plan);
+        }
+        let arrived = self.arrived;
+        let (slot, out) = self.slot_and_out(track);
+        if slot.packer.as_mut().is_none_or(|packer| !packer.frame(frame, arrived, out)) {
+            self.dropped += 1;
+        }
+    }
+
+    /// Whatever has to happen before a frame of that track: a new run after a restart or a change of coding, the track's own start.
+    fn begin(&mut self, track: Track, us: u64) {
+        let anything = self.video.packer.is_some() || self.audio.packer.is_some();
+        let recoded = {
+            let slot = self.slot(track);
+            slot.fresh.is_some() && slot.packer.as_ref().is_some_and(TrackPacker::is_open)
+        };
+        if anything && (std::mem::take(&mut self.restarted) || recoded) {
+            self.break_off(us);
+        }
+        if !anything {
+            (self.at.start_us, self.at.run_start_ms) = (us, us / 1_000);
+        }
+        let Some(fresh) = self.slot(track).fresh.take() else { return };
+        self.headers += 1;
+        let (number, part) = (self.headers, self.config.part);
+        let part_most_ms = self.session.target_duration_s.saturating_mul(1_000);
+        let at = self.at;
+        let (slot, out) = self.slot_and_out(track);
+        if let Some(packer) = &mut slot.packer {
+            packer.configure(fresh, number, out);
+        } else {
+            let mut packer = TrackPacker::new(track, part, part_most_ms, fresh, number, out);
+            packer.plan(Plan { start_us: us.max(at.start_us), ..at });
+            slot.packer = Some(packer);
+        }
+    }
+
+    fn ends_segment(&self, track: Track, us: u64, frame: &Picked) -> bool {
+        let slot = if track == Track::Video { &self.video } else { &self.audio };
+        let Some(packer) = &slot.packer else { return false };
+        let length_us = us.saturating_sub(self.at.start_us);
+        let begun =
+            [&self.video, &self.audio].iter().any(|slot| slot.packer.as_ref().is_some_and(TrackPacker::is_open));
+        begun
+            && (frame.sync && length_us >= self.pace.ready_us
+                || length_us + packer.frame_us(&frame.data) > self.pace.most_us)
+    }
+
+    /// The leading track's next segment begins at `us`; the sound's with what is heard when its first picture is seen.
+    fn cut(&mut self, us: u64, shown_us: u64) {
+        self.zero_unix_ms += self.late_ms.clamp(-SLEW_MS, SLEW_MS);
+        let plan = Plan {
+            msn: self.at.msn + 1,
+            discontinuity: false,
+            start_us: us,
+            zero_unix_ms: self.zero_unix_ms,
+            ..self.at
+        };
+        self.catch_up();
+        self.at = plan;
+        self.move_to(Track::Video, plan);
+        if self.leads(Track::Video) {
+            self.follows = self.audio.packer.is_some().then_some(Plan { start_us: shown_us, ..plan });
+        } else {
+            self.move_to(Track::Audio, plan);
+        }
+    }
+
+    /// The sound goes to the segment that the picture is in.
+    fn catch_up(&mut self) {
+        if let Some(plan) = self.follows.take() {
+            self.move_to(Track::Audio, plan);
+        }
+    }
+
+    fn move_to(&mut self, track: Track, plan: Plan) {
+        let (slot, out) = self.slot_and_out(track);
+        if let Some(packer) = &mut slot.packer {
+            packer.close_segment(plan.start_us, out);
+            packer.plan(plan);
+        }
+    }
+
+    /// What comes is of another timeline or coding: all tracks begin a new segment with it.
+    fn break_off(&mut self, us: u64) {
+        self.catch_up();
+        let plan = Plan {
+            msn: self.at.msn + 1,
+            discontinuity: true,
+            discontinuities: self.at.discontinuities + 1,
+            run_start_ms: us / 1_000,
+            start_us: us,
+            zero_unix_ms: self.zero_unix_ms,
+        };
+        self.at = plan;
+        for track in [Track::Video, Track::Audio] {
+            self.move_to(track, plan);
+            let (slot, out) = self.slot_and_out(track);
+            if let Some(packer) = &mut slot.packer {
+                packer.skip_part(out);
+            }
+        }
+    }
+}
+
+/// When a block arrived, Unix milliseconds.
+fn arrival_ms(block: &Block, wall: Wall) -> i64 {
+    let ago = i64::try_from(wall.now.since(block.arrived).as_millis()).unwrap_or(i64::MAX / 4);
+    (wall.unix_ms as i64).saturating_sub(ago)
+}
+
+fn apart(from_ms: i64, to_ms: i64) -> Duration {
+    Duration::from_millis(to_ms.saturating_sub(from_ms).max(0).unsigned_abs())
+}

@@ -1,0 +1,325 @@
+//! A stream's playlists as one shard has them: a state that [`Change`]s build up, the same on every shard, and that answers requests.
+//! Before it: [`super::packager`]; after it: the engine, which lets requests wait for what is not there yet.
+mod held;
+mod manifest;
+mod text;
+
+use std::sync::Arc;
+
+use bytes::Bytes;
+use millstream_proto::hls::request::{Directives, Until};
+use millstream_proto::media::Track;
+use millstream_proto::time::Time;
+
+use self::held::Held;
+use super::change::{Change, Session};
+
+/// What a request gets.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub enum Answer<T> {
+    /// This, now.
+    Ready(T),
+    /// Nothing yet: look again after the next change.
+    Wait,
+    /// Nothing, now or later.
+    Refused(Refusal),
+}
+
+impl<T> Answer<T> {
+    /// With something else made of what is there.
+    pub fn map<U>(self, make: impl FnOnce(T) -> U) -> Answer<U> {
+        match self {
+            Self::Ready(found) => Answer::Ready(make(found)),
+            Self::Wait => Answer::Wait,
+            Self::Refused(refusal) => Answer::Refused(refusal),
+        }
+    }
+}
+
+/// Why there is nothing.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum Refusal {
+    /// No such track, segment or part, or no longer.
+    #[error("there is no such file, or no longer; reload the playlist")]
+    NotFound,
+    /// Further ahead than a player can know of.
+    #[error(
+        "the playlist is not that far: _HLS_msn may be at most two ahead of the last segment, and _HLS_part of the next parts"
+    )]
+    FarAhead,
+}
+
+/// A media playlist.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Playlist {
+    /// The text.
+    pub text: Bytes,
+    /// It was asked for by number: the same URL will not be asked for again.
+    pub by_number: bool,
+}
+
+/// A segment, part or header.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Media {
+    /// What it is of.
+    pub track: Track,
+    /// Its bytes, in order.
+    pub pieces: Vec<Bytes>,
+    /// Of a part: when its last frame arrived.
+    pub arrived: Option<Time>,
+}
+
+/// Where a track's files are, below the stream's URL.
+pub fn directory(track: Track) -> &'static str {
+    match track {
+        Track::Video => "v",
+        Track::Audio => "a",
+    }
+}
+
+/// The track of a directory.
+pub fn track_of(directory: &str) -> Option<Track> {
+    [Track::Video, Track::Audio].into_iter().find(|track| self::directory(*track) == directory)
+}
+
+/// A track's playlist.
+fn playlist_name(track: Track) -> &'static str {
+    match track {
+        Track::Video => "video.m3u8",
+        Track::Audio => "audio.m3u8",
+    }
+}
+
+/// A fresh playlist is shown when it has a whole segment, or open parts of this length: players that know no parts take one without a
+/// segment for a broken one.
+const FIRST_SHOWN_US: u64 = 3_000_000;
+
+/// The window on one stream.
+#[derive(Debug, Default)]
+pub struct Window {
+    session: Option<Arc<Session>>,
+    video: Held,
+    audio: Held,
+    ended: bool,
+}
+
+impl Window {
+    /// One that nothing is known of yet.
+    pub fn new() -> Self {
+        Self::default()
+    }
+
+    /// Takes the next change.
+    pub fn apply(&mut self, change: Change) {
+        match change {
+            Change::Began(session) => *self = Self { session: Some(session), ..Self::default() },
+            Change::Header(track, header) => self.held_mut(track).header(header),
+            Change::PartTarget(track, ms) => self.held_mut(track).part_target_ms = Some(ms),
+            Change::Opened(track, opened) => self.held_mut(track).open(opened),
+            Change::Part(track, part) => self.held_mut(track).part(part),
+            Change::Closed(track) => self.close(track, None),
+            Change::Gap(track, us) => self.close(track, Some(us)),
+            Change::Skipped(track, number) => self.held_mut(track).next_part = number,
+            Change::Ended => self.ended = true,
+        }
+        self.video.forget_texts();
+        self.audio.forget_texts();
+    }
+
+    /// Changes that make a new window the same as this one.
+    pub fn snapshot(&self) -> Vec<Change> {
+        let Some(session) = &self.session else { return Vec::new() };
+        let mut changes = vec![Change::Began(Arc::clone(session))];
+        for track in [Track::Video, Track::Audio] {
+            self.held(track).snapshot(track, &mut changes);
+        }
+        if self.ended {
+            changes.push(Change::Ended);
+        }
+        changes
+    }
+
+    fn close(&mut self, track: Track, gap_us: Option<u64>) {
+        let (window, bytes_max) = self.session.as_ref().map_or((0, 0), |session| (session.window, session.bytes_max));
+        self.held_mut(track).close(gap_us, window);
+        // Each track may take what the other leaves.
+        while self.video.bytes() + self.audio.bytes() > bytes_max {
+            let larger = if self.video.bytes() >= self.audio.bytes() { &mut self.video } else { &mut self.audio };
+            if !larger.drop_oldest() {
+                break;
+            }
+        }
+    }
+
+    fn held(&self, track: Track) -> &Held {
+        match track {
+            Track::Video => &self.video,
+            Track::Audio => &self.audio,
+        }
+    }
+
+    fn held_mut(&mut self, track: Track) -> &mut Held {
+        match track {
+            Track::Video => &mut self.video,
+            Track::Audio => &mut self.audio,
+        }
+    }
+
+    /// The name of its session, once it has one.
+    pub fn session(&self) -> Option<&str> {
+        self.session.as_ref().map(|session| session.name.as_str())
+    }
+
+    /// `EXT-X-TARGETDURATION`, seconds, once it is known.
+    pub fn target_duration_s(&self) -> Option<u32> {
+        self.session.as_ref().map(|session| session.target_duration_s)
+    }
+
+    /// Whether nothing more comes.
+    pub fn is_ended(&self) -> bool {
+        self.ended
+    }
+
+    /// Bytes held.
+    pub fn bytes(&self) -> usize {
+        self.video.bytes() + self.audio.bytes()
+    }
+
+    /// How long something stays fetchable that was in a playlist, seconds (RFC 8216bis 6.2.2).
+    pub fn linger_s(&self) -> u64 {
+        self.session.as_ref().map_or(0, |session| u64::from(session.target_duration_s) * (session.window as u64 + 1))
+    }
+
+    /// Whether a playlist of that track can be shown to somebody who asks for none in particular.
+    fn is_shown(&self, track: Track) -> bool {
+        let held = self.held(track);
+        held.segments().any(|segment| segment.closed) && held.has_media()
+            || held.open_us() >= FIRST_SHOWN_US
+            || self.ended && held.has_media()
+    }
+
+    /// The playlist of a track, as the directives want it.
+    pub fn playlist(&mut self, track: Track, directives: &Directives) -> Answer<Playlist> {
+        let Some(session) = self.session.clone() else { return Answer::Wait };
+        if self.held(track).part_target_ms.is_none() {
+            // It may come yet, unless the other track has shown for a while that it does not.
+            let other = if track == Track::Video { Track::Audio } else { Track::Video };
+            let alone = self.held(track).is_unknown() && self.is_shown(other);
+            return if alone || self.ended { Answer::Refused(Refusal::NotFound) } else { Answer::Wait };
+        }
+        let Some(until) = directives.until.filter(|_| !self.ended) else {
+            if !self.is_shown(track) {
+                return Answer::Wait;
+            }
+            let skip = directives.skip && !self.ended;
+            return Answer::Ready(Playlist { text: self.text(&session, track, skip), by_number: false });
+        };
+        match self.held(track).reached(until) {
+            Reached::Yes => {
+                Answer::Ready(Playlist { text: self.text(&session, track, directives.skip), by_number: true })
+            }
+            Reached::NotYet => Answer::Wait,
+            Reached::FarAhead => Answer::Refused(Refusal::FarAhead),
+        }
+    }
+
+    /// A file of that session by its path below the stream's URL.
+    pub fn media(&self, session: &str, track: Track, name: &str) -> Answer<Media> {
+        if self.session() != Some(session) {
+            return Answer::Refused(Refusal::NotFound);
+        }
+        let held = self.held(track);
+        let found = match Name::parse(name) {
+            Some(Name::Header(number)) => held.header_bytes(number).map(|bytes| (vec![bytes], None)),
+            Some(Name::Segment(msn)) => held.segment_pieces(msn).map(|pieces| (pieces, None)),
+            Some(Name::Part(number)) if number == held.next_part && !self.ended && !held.is_unknown() => {
+                return Answer::Wait;
+            }
+            Some(Name::Part(number)) => {
+                held.numbered_part(number).map(|part| (vec![part.bytes.clone()], Some(part.arrived)))
+            }
+            None => None,
+        };
+        found.map_or(Answer::Refused(Refusal::NotFound), |(pieces, arrived)| {
+            Answer::Ready(Media { track, pieces, arrived })
+        })
+    }
+}
+
+/// Whether a playlist has what a request waits for.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+enum Reached {
+    Yes,
+    NotYet,
+    FarAhead,
+}
+
+impl Held {
+    /// RFC 8216bis 6.2.5.2.
+    fn reached(&self, until: Until) -> Reached {
+        let Until { mut msn, mut part } = until;
+        let Some(last) = self.last() else { return Reached::NotYet };
+        // The last segment of the playlist: an open one counts once it has a part.
+        let newest =
+            if last.parts.is_empty() && !last.closed { last.opened.msn.saturating_sub(1) } else { last.opened.msn };
+        if msn > newest.saturating_add(2) {
+            return Reached::FarAhead;
+        }
+        if let (Some(index), Some(segment)) = (part, self.segment(msn))
+            && segment.closed
+            && index >= segment.parts.len() as u64
+        {
+            (msn, part) = (msn + 1, Some(0));
+        }
+        let have = self.segment(msn).map_or(0, |segment| segment.parts.len() as u64);
+        if part.is_some_and(|index| index > have + self.advance_parts_max()) {
+            return Reached::FarAhead;
+        }
+        let reached = match (self.segment(msn), part) {
+            (Some(segment), None) => segment.closed,
+            (Some(segment), Some(index)) => index < have || segment.closed,
+            // One that is no longer there was.
+            (None, _) => msn <= newest,
+        };
+        if reached { Reached::Yes } else { Reached::NotYet }
+    }
+
+    /// How many parts ahead a player may ask for: three seconds' (RFC 8216bis 6.2.5.2, Advance Part Limit).
+    fn advance_parts_max(&self) -> u64 {
+        match self.part_target_ms {
+            Some(ms @ 1..1_000) => u64::from(3_000_u32.div_ceil(ms)),
+            _ => 3,
+        }
+    }
+}
+
+/// A file's name in its track's directory.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+enum Name {
+    Header(u64),
+    Segment(u64),
+    Part(u64),
+}
+
+impl Name {
+    /// Only as we write them: another spelling would be another file to a cache.
+    fn parse(name: &str) -> Option<Self> {
+        if let Some(number) = name.strip_prefix("init-").and_then(|rest| rest.strip_suffix(".mp4")) {
+            return plain(number).map(Self::Header);
+        }
+        let stem = name.strip_suffix(".m4s")?;
+        match stem.strip_prefix('p') {
+            Some(number) => plain(number).map(Self::Part),
+            None => plain(stem).map(Self::Segment),
+        }
+    }
+}
+
+fn plain(digits: &str) -> Option<u64> {
+    let number = digits.parse().ok()?;
+    (digits == u64::to_string(&number)).then_some(number)
+}
+
+#[cfg(test)]
+mod tests;

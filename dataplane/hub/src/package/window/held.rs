@@ -1,0 +1,167 @@
+//! One track of a window: its segments, those in the playlist and those that have left it and can still be fetched, the open one last.
+use std::collections::VecDeque;
+use std::sync::Arc;
+
+use bytes::Bytes;
+use millstream_proto::media::Track;
+
+use crate::package::change::{Change, Header, Opened, Part};
+
+/// Segments that stay fetchable beyond a playlist's length after they have left it (RFC 8216bis 6.2.2: as long as the longest playlist that
+/// they were in, and their own length).
+const RETAINED_BEYOND: usize = 1;
+
+/// A segment.
+#[derive(Debug)]
+pub(super) struct Segment {
+    pub(super) opened: Opened,
+    pub(super) parts: Vec<Part>,
+    pub(super) closed: bool,
+    /// There is nothing in it; it stands for so long, microseconds.
+    pub(super) gap_us: Option<u64>,
+}
+
+impl Segment {
+    pub(super) fn duration_us(&self) -> u64 {
+        self.gap_us.unwrap_or_else(|| self.parts.iter().map(|part| part.duration_us).sum())
+    }
+
+    pub(super) fn bytes(&self) -> usize {
+        self.parts.iter().map(|part| part.bytes.len()).sum()
+    }
+}
+
+/// A track.
+#[derive(Debug, Default)]
+pub(super) struct Held {
+    headers: VecDeque<Arc<Header>>,
+    segments: VecDeque<Segment>,
+    /// How many of `segments` have left the playlist.
+    retained: usize,
+    bytes: usize,
+    pub(super) part_target_ms: Option<u32>,
+    /// Number that the next part will have.
+    pub(super) next_part: u64,
+    /// The playlist, and the one that leaves out what is old, until the next change.
+    pub(super) texts: [Option<Bytes>; 2],
+}
+
+impl Held {
+    pub(super) fn header(&mut self, header: Arc<Header>) {
+        self.headers.push_back(header);
+    }
+
+    pub(super) fn open(&mut self, opened: Opened) {
+        self.segments.push_back(Segment { opened, parts: Vec::new(), closed: false, gap_us: None });
+    }
+
+    pub(super) fn part(&mut self, mut part: Part) {
+        // A count of this shard's own: what its requests touch is not shared with other cores.
+        part.bytes = Bytes::from_owner(part.bytes);
+        self.next_part = part.number + 1;
+        self.bytes += part.bytes.len();
+        if let Some(segment) = self.segments.back_mut() {
+            segment.parts.push(part);
+        }
+    }
+
+    pub(super) fn close(&mut self, gap_us: Option<u64>, window: usize) {
+        if let Some(segment) = self.segments.back_mut() {
+            (segment.closed, segment.gap_us) = (true, gap_us);
+        }
+        self.retained = self.retained.max(self.segments.len().saturating_sub(window));
+        while self.retained > window + RETAINED_BEYOND {
+            self.drop_oldest();
+        }
+    }
+
+    /// Lets the oldest segment go. False where it is the newest as well.
+    pub(super) fn drop_oldest(&mut self) -> bool {
+        if self.segments.len() < 2 {
+            return false;
+        }
+        if let Some(segment) = self.segments.pop_front() {
+            self.bytes -= segment.bytes();
+            self.retained = self.retained.saturating_sub(1);
+        }
+        let needed = self.segments.front().map_or(0, |segment| segment.opened.header);
+        while self.headers.len() > 1 && self.headers.front().is_some_and(|header| header.number < needed) {
+            self.headers.pop_front();
+        }
+        true
+    }
+
+    pub(super) fn forget_texts(&mut self) {
+        self.texts = [None, None];
+    }
+
+    pub(super) fn bytes(&self) -> usize {
+        self.bytes
+    }
+
+    /// Whether the stream has shown no sign of this track.
+    pub(super) fn is_unknown(&self) -> bool {
+        self.headers.is_empty()
+    }
+
+    /// The segments of the playlist, the open one last.
+    pub(super) fn segments(&self) -> impl DoubleEndedIterator<Item = &Segment> + Clone {
+        self.segments.range(self.retained.min(self.segments.len())..)
+    }
+
+    pub(super) fn last(&self) -> Option<&Segment> {
+        self.segments.back()
+    }
+
+    pub(super) fn segment(&self, msn: u64) -> Option<&Segment> {
+        let first = self.segments.front()?.opened.msn;
+        self.segments.get(usize::try_from(msn.checked_sub(first)?).ok()?)
+    }
+
+    /// Length of the open segment so far.
+    pub(super) fn open_us(&self) -> u64 {
+        self.segments.back().filter(|segment| !segment.closed).map_or(0, Segment::duration_us)
+    }
+
+    /// Whether the playlist has anything but gaps.
+    pub(super) fn has_media(&self) -> bool {
+        self.segments().any(|segment| !segment.parts.is_empty())
+    }
+
+    pub(super) fn newest_header(&self) -> Option<&Arc<Header>> {
+        self.headers.back()
+    }
+
+    pub(super) fn header_of(&self, number: u32) -> Option<&Arc<Header>> {
+        self.headers.iter().find(|header| header.number == number)
+    }
+
+    pub(super) fn header_bytes(&self, number: u64) -> Option<Bytes> {
+        self.header_of(u32::try_from(number).ok()?).map(|header| header.bytes.clone())
+    }
+
+    pub(super) fn segment_pieces(&self, msn: u64) -> Option<Vec<Bytes>> {
+        let segment = self.segment(msn).filter(|segment| segment.closed && segment.gap_us.is_none())?;
+        Some(segment.parts.iter().map(|part| part.bytes.clone()).collect())
+    }
+
+    pub(super) fn numbered_part(&self, number: u64) -> Option<&Part> {
+        // The newest is asked for most.
+        self.segments.iter().rev().flat_map(|segment| &segment.parts).find(|part| part.number == number)
+    }
+
+    pub(super) fn snapshot(&self, track: Track, changes: &mut Vec<Change>) {
+        changes.extend(self.headers.iter().map(|header| Change::Header(track, Arc::clone(header))));
+        changes.extend(self.part_target_ms.map(|ms| Change::PartTarget(track, ms)));
+        for segment in &self.segments {
+            changes.push(Change::Opened(track, segment.opened));
+            changes.extend(segment.parts.iter().map(|part| Change::Part(track, part.clone())));
+            match segment.gap_us {
+                Some(us) => changes.push(Change::Gap(track, us)),
+                None if segment.closed => changes.push(Change::Closed(track)),
+                None => {}
+            }
+        }
+        changes.push(Change::Skipped(track, self.next_part));
+    }
+}

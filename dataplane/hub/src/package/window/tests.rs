@@ -1,0 +1,1 @@
+//! Windows as players see them.

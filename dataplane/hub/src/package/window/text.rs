@@ -1,0 +1,166 @@
+//! A window's playlists as text: rendered when first asked for after a change, and shared by all who asked.
+use std::borrow::Cow;
+
+use bytes::Bytes;
+use millstream_proto::codec::Shape;
+use millstream_proto::hls::media::{MediaPlaylist, Part, Report, Segment};
+use millstream_proto::hls::multivariant::{Audio, Multivariant, Variant};
+use millstream_proto::media::Track;
+
+use super::held::{self, Held};
+use super::{Answer, Refusal, Window, directory, playlist_name};
+use crate::package::change::Session;
+
+/// Parts older than this many target durations are not listed (RFC 8216bis 4.4.4.9: they should not be).
+const PARTS_TARGETS: u64 = 3;
+/// Delta updates reach back this many target durations (RFC 8216bis 4.4.3.8: at least six).
+const SKIP_TARGETS: u64 = 6;
+/// What is said of the rate of a stream that has no segment yet, bits per second.
+const BANDWIDTH_UNKNOWN: u64 = 1_000_000;
+/// Frame rates that encoders are set to; measured ones are some thousandths off.
+const FRAME_RATES: [f64; 12] =
+    [10.0, 12.5, 15.0, 20.0, 24_000.0 / 1_001.0, 24.0, 25.0, 30_000.0 / 1_001.0, 30.0, 50.0, 60_000.0 / 1_001.0, 60.0];
+
+impl Window {
+    /// The playlist of a track; `skip` leaves out what a player that knows an older one has.
+    pub(super) fn text(&mut self, session: &Session, track: Track, skip: bool) -> Bytes {
+        let skips = skip && can_skip(session);
+        if let Some(text) = self.held(track).texts.get(usize::from(skips)).and_then(Option::as_ref) {
+            return text.clone();
+        }
+        let text = Bytes::from(self.render(session, track, skips).to_text());
+        if let Some(place) = self.held_mut(track).texts.get_mut(usize::from(skips)) {
+            *place = Some(text.clone());
+        }
+        text
+    }
+
+    fn render(&self, session: &Session, track: Track, skips: bool) -> MediaPlaylist<'static> {
+        let held = self.held(track);
+        let target_us = u64::from(session.target_duration_s) * 1_000_000;
+        let base = format!("s/{}/{}", session.name, directory(track));
+        let total_us: u64 = held.segments().map(held::Segment::duration_us).sum();
+        let (mut segments, mut skipped) = (Vec::new(), 0);
+        let (mut header, mut passed_us) = (None, 0);
+        for segment in held.segments() {
+            let opened = &segment.opened;
+            let from_end_us = total_us - passed_us;
+            passed_us += segment.duration_us();
+            if segment.parts.is_empty() && !segment.closed {
+                continue;
+            }
+            let end_from_end_us = total_us - passed_us;
+            if skips && end_from_end_us >= target_us * SKIP_TARGETS {
+                skipped += 1;
+            }
+            let listed = !segment.closed
+                || from_end_us <= target_us * PARTS_TARGETS
+                || end_from_end_us < target_us * PARTS_TARGETS;
+            let map = (segment.gap_us.is_none() && header != Some(opened.header)).then(|| {
+                header = Some(opened.header);
+                format!("{base}/init-{}.mp4", opened.header)
+            });
+            let parts = segment.parts.iter().filter(|_| listed).map(|part| Part {
+                duration_us: part.duration_us,
+                uri: format!("{base}/p{}.m4s", part.number),
+                independent: part.independent,
+            });
+            let whole =
+                segment.closed.then(|| (segment.duration_us(), Cow::Owned(format!("{base}/{}.m4s", opened.msn))));
+            segments.push(Segment {
+                discontinuity: opened.discontinuity,
+                map,
+                date_unix_ms: opened.date_unix_ms,
+                gap: segment.gap_us.is_some(),
+                parts: parts.collect(),
+                whole,
+            });
+        }
+        let first = held.segments().next().map(|segment| segment.opened);
+        let other = if track == Track::Video { Track::Audio } else { Track::Video };
+        MediaPlaylist {
+            target_duration_s: session.target_duration_s,
+            part_target_ms: held.part_target_ms.unwrap_or_default(),
+            can_skip_until_ms: can_skip(session).then_some(target_us * SKIP_TARGETS / 1_000),
+            media_sequence: first.map_or(0, |first| first.msn),
+            // Those before the first segment: its own stands in the playlist.
+            discontinuity_sequence: first.map_or(0, |first| first.discontinuities - u64::from(first.discontinuity)),
+            skipped,
+            segments,
+            preload_hint: (!self.ended).then(|| format!("{base}/p{}.m4s", held.next_part)),
+            reports: self.report(other).into_iter().collect(),
+            ended: self.ended,
+        }
+    }
+
+    fn report(&self, track: Track) -> Option<Report<'static>> {
+        let last = self.held(track).segments().rev().find(|segment| !segment.parts.is_empty() || segment.closed)?;
+        let last_part = (last.parts.len() as u64).saturating_sub(1);
+        Some(Report { uri: playlist_name(track), last_msn: last.opened.msn, last_part })
+    }
+
+    /// The playlist over those of the tracks. `settled`: no more tracks are waited for.
+    pub fn multivariant(&self, settled: bool) -> Answer<Bytes> {
+        let shown = |track| self.is_shown(track);
+        let known = |track| !self.held(track).is_unknown();
+        let (video, audio) = (shown(Track::Video), shown(Track::Audio));
+        let missing = known(Track::Video) && !video || known(Track::Audio) && !audio;
+        if !video && !audio || missing && !settled {
+            return if self.ended { Answer::Refused(Refusal::NotFound) } else { Answer::Wait };
+        }
+        let header = |track| self.held(track).newest_header().filter(|_| shown(track));
+        let codecs =
+            [Track::Video, Track::Audio].into_iter().filter_map(header).map(|header| header.summary.codec.as_str());
+        let rates = [&self.video, &self.audio].map(Held::rates);
+        let resolution = header(Track::Video).and_then(|header| match header.summary.shape {
+            Some(Shape::Video { width, height }) => Some((width, height)),
+            _ => None,
+        });
+        let channels = header(Track::Audio).and_then(|header| match header.summary.shape {
+            Some(Shape::Audio { channels, .. }) => Some(channels),
+            _ => None,
+        });
+        let main = Variant {
+            uri: playlist_name(if video { Track::Video } else { Track::Audio }),
+            bandwidth: rates.iter().map(|rates| rates.0).sum::<u64>().max(1),
+            average_bandwidth: rates.iter().map(|rates| rates.1).sum::<u64>().max(1),
+            codecs: codecs.collect(),
+            resolution,
+            frame_rate: self.video.frame_rate().filter(|_| video),
+        };
+        let audio = (video && audio).then_some(Audio { uri: playlist_name(Track::Audio), channels });
+        Answer::Ready(Multivariant { main, audio }.to_text().into())
+    }
+}
+
+/// Delta updates are worth their text only for long playlists.
+fn can_skip(session: &Session) -> bool {
+    session.window as u64 > SKIP_TARGETS
+}
+
+impl Held {
+    /// Highest and mean rate of the playlist's segments, bits per second.
+    pub(super) fn rates(&self) -> (u64, u64) {
+        let rate = |bytes: usize, us: u64| (bytes as u64).saturating_mul(8_000_000).checked_div(us).unwrap_or(0);
+        let whole: Vec<_> = self.segments().filter(|segment| segment.closed && segment.gap_us.is_none()).collect();
+        let (bytes, us) = whole.iter().fold((0, 0), |(bytes, us), s| (bytes + s.bytes(), us + s.duration_us()));
+        let open = self.last().filter(|_| whole.is_empty()).map(|segment| rate(segment.bytes(), segment.duration_us()));
+        let mean = open.unwrap_or_else(|| rate(bytes, us));
+        let highest = whole.iter().map(|segment| rate(segment.bytes(), segment.duration_us())).max().unwrap_or(mean);
+        match (highest, mean) {
+            (0, _) if !self.is_unknown() => (BANDWIDTH_UNKNOWN, BANDWIDTH_UNKNOWN),
+            rates => rates,
+        }
+    }
+
+    /// Frames per second of the playlist's parts.
+    pub(super) fn frame_rate(&self) -> Option<f64> {
+        let parts = self.segments().flat_map(|segment| &segment.parts);
+        let (frames, us) =
+            parts.fold((0, 0), |(frames, us), part| (frames + u64::from(part.frames), us + part.duration_us));
+        let measured = (us > 0).then(|| frames as f64 * 1e6 / us as f64)?;
+        let off = |rate: &f64| (rate - measured).abs();
+        let nearest = FRAME_RATES.into_iter().min_by(|a, b| off(a).total_cmp(&off(b)))?;
+        Some(if off(&nearest) < nearest * 0.005 { nearest } else { measured })
+    }
+}

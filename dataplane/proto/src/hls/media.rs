@@ -1,0 +1,146 @@
+//! A media playlist with low-latency parts (§ 4.4). Before it: the hub's window; after it: players, which may ignore what they do not know.
+use std::fmt::Write as _;
+
+use super::{Millis, Seconds};
+use crate::time::rfc3339;
+
+/// The whole of a playlist.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct MediaPlaylist<'a> {
+    /// Longest segment, seconds, rounded; constant.
+    pub target_duration_s: u32,
+    /// Longest part, milliseconds; constant.
+    pub part_target_ms: u32,
+    /// How far back delta updates reach, milliseconds, where they are offered.
+    pub can_skip_until_ms: Option<u64>,
+    /// Number of the first segment.
+    pub media_sequence: u64,
+    /// Discontinuities before the first segment.
+    pub discontinuity_sequence: u64,
+    /// Segments that a delta update leaves out at the start of `segments`; 0 writes them all.
+    pub skipped: usize,
+    /// The segments, the open one last.
+    pub segments: Vec<Segment<'a>>,
+    /// The URI of the part that comes next.
+    pub preload_hint: Option<String>,
+    /// Where the other playlists of the stream are.
+    pub reports: Vec<Report<'a>>,
+    /// Nothing more comes.
+    pub ended: bool,
+}
+
+/// A segment of a playlist.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Segment<'a> {
+    /// What comes before it is of another timeline or coding.
+    pub discontinuity: bool,
+    /// The URI of its header, where that is another one than that of the segment before.
+    pub map: Option<String>,
+    /// When it was made, Unix milliseconds.
+    pub date_unix_ms: u64,
+    /// There is nothing to fetch.
+    pub gap: bool,
+    /// Its parts; none where they are no longer listed.
+    pub parts: Vec<Part>,
+    /// Its length in microseconds and its URI; `None` while it grows.
+    pub whole: Option<(u64, std::borrow::Cow<'a, str>)>,
+}
+
+/// A part of a segment.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Part {
+    /// Its length, microseconds.
+    pub duration_us: u64,
+    /// Its URI.
+    pub uri: String,
+    /// A player can start in it.
+    pub independent: bool,
+}
+
+/// The newest segment and part of another playlist (§ 4.4.5.4).
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Report<'a> {
+    /// Its URI.
+    pub uri: &'a str,
+    /// Number of its last segment.
+    pub last_msn: u64,
+    /// Index of that segment's last part.
+    pub last_part: u64,
+}
+
+/// Distance from the end that a player which knows no parts keeps, in target durations (§ 4.4.3.8: at least three).
+const HOLD_BACK_TARGETS: u64 = 3;
+/// Distance that a player which knows parts keeps, in part targets (§ 4.4.3.8: at least two, should be three).
+const PART_HOLD_BACK_TARGETS: u64 = 3;
+/// Bytes of a line, about: what is reserved for the text.
+const LINE_BYTES: usize = 96;
+
+impl MediaPlaylist<'_> {
+    /// The playlist as text.
+    pub fn to_text(&self) -> String {
+        let lines: usize = self.segments.iter().map(|segment| segment.parts.len() + 3).sum();
+        let mut out = String::with_capacity((lines + 8) * LINE_BYTES);
+        // Writing to a string cannot fail.
+        let _ = self.write(&mut out);
+        out
+    }
+
+    fn write(&self, out: &mut String) -> std::fmt::Result {
+        // § 8: EXT-X-MAP needs 6, EXT-X-SKIP 9.
+        let version = if self.can_skip_until_ms.is_some() { 9 } else { 6 };
+        writeln!(out, "#EXTM3U\n#EXT-X-VERSION:{version}")?;
+        writeln!(out, "#EXT-X-TARGETDURATION:{}", self.target_duration_s)?;
+        let part_hold_back_ms = u64::from(self.part_target_ms) * PART_HOLD_BACK_TARGETS;
+        let hold_back_ms = u64::from(self.target_duration_s) * HOLD_BACK_TARGETS * 1_000;
+        write!(out, "#EXT-X-SERVER-CONTROL:CAN-BLOCK-RELOAD=YES,PART-HOLD-BACK={}", Millis(part_hold_back_ms))?;
+        write!(out, ",HOLD-BACK={}", Millis(hold_back_ms))?;
+        match self.can_skip_until_ms {
+            Some(ms) => writeln!(out, ",CAN-SKIP-UNTIL={}", Millis(ms))?,
+            None => writeln!(out)?,
+        }
+        writeln!(out, "#EXT-X-PART-INF:PART-TARGET={}", Millis(u64::from(self.part_target_ms)))?;
+        writeln!(out, "#EXT-X-MEDIA-SEQUENCE:{}", self.media_sequence)?;
+        if self.discontinuity_sequence > 0 {
+            writeln!(out, "#EXT-X-DISCONTINUITY-SEQUENCE:{}", self.discontinuity_sequence)?;
+        }
+        if self.skipped > 0 {
+            writeln!(out, "#EXT-X-SKIP:SKIPPED-SEGMENTS={}", self.skipped)?;
+        }
+        for segment in self.segments.iter().skip(self.skipped) {
+            segment.write(out)?;
+        }
+        if self.ended {
+            return writeln!(out, "#EXT-X-ENDLIST");
+        }
+        if let Some(uri) = &self.preload_hint {
+            writeln!(out, "#EXT-X-PRELOAD-HINT:TYPE=PART,URI=\"{uri}\"")?;
+        }
+        for Report { uri, last_msn, last_part } in &self.reports {
+            writeln!(out, "#EXT-X-RENDITION-REPORT:URI=\"{uri}\",LAST-MSN={last_msn},LAST-PART={last_part}")?;
+        }
+        Ok(())
+    }
+}
+
+impl Segment<'_> {
+    fn write(&self, out: &mut String) -> std::fmt::Result {
+        if self.discontinuity {
+            writeln!(out, "#EXT-X-DISCONTINUITY")?;
+        }
+        if let Some(uri) = &self.map {
+            writeln!(out, "#EXT-X-MAP:URI=\"{uri}\"")?;
+        }
+        writeln!(out, "#EXT-X-PROGRAM-DATE-TIME:{}", rfc3339(self.date_unix_ms))?;
+        if self.gap {
+            writeln!(out, "#EXT-X-GAP")?;
+        }
+        for Part { duration_us, uri, independent } in &self.parts {
+            let independent = if *independent { ",INDEPENDENT=YES" } else { "" };
+            writeln!(out, "#EXT-X-PART:DURATION={},URI=\"{uri}\"{independent}", Seconds(*duration_us))?;
+        }
+        if let Some((duration_us, uri)) = &self.whole {
+            writeln!(out, "#EXTINF:{},\n{uri}", Seconds(*duration_us))?;
+        }
+        Ok(())
+    }
+}
