@@ -7,7 +7,7 @@ use millstream_proto::time::Time;
 
 fn block(seq: u64, start: bool, ms: i64, bytes: usize) -> Arc<Block> {
     let tag = Tag { kind: TagKind::Video, timestamp_ms: ms as u32, body: Bytes::from(vec![0; bytes]) };
-    Arc::new(Block::seal(seq, start, Arc::default(), (ms, ms), Time::ZERO, &[tag]))
+    Arc::new(Block::seal(seq, start, Arc::default(), (ms, ms), (1, Time::ZERO), &[tag]))
 }
 
 fn log(bytes_max: usize, time_max_ms: u64) -> Log {

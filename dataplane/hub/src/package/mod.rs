@@ -10,5 +10,7 @@ mod demux;
 mod pace;
 pub mod packager;
 pub mod preamble;
+#[cfg(test)]
+mod tests;
 mod track;
 pub mod window;

@@ -112,6 +112,6 @@ mod tests {
         check(Some(10_000), 2);
         check(Some(60_000), 2);
         assert_eq!(SegmentPace::choose(Duration::from_millis(500), None).target_s, 1);
-        assert_eq!(SegmentPace::choose(Duration::from_secs(600), None).target_s, 600);
+        assert_eq!(SegmentPace::choose(Duration::from_mins(10), None).target_s, 600);
     }
 }

@@ -66,6 +66,8 @@ pub struct Packager {
     held: VecDeque<Picked>,
     /// Decode time of the newest picture of this publisher, milliseconds.
     video_ms: Option<u64>,
+    /// How long after its decode time a keyframe is shown, microseconds.
+    delay_us: u64,
     /// What comes is of another publisher, or follows a hole in the log.
     restarted: bool,
     zero_unix_ms: i64,
@@ -128,6 +130,7 @@ impl Packager {
             follows: None,
             held: VecDeque::new(),
             video_ms: None,
+            delay_us: 0,
             restarted: false,
             zero_unix_ms,
             late_ms: 0,
@@ -285,17 +288,23 @@ impl Packager {
 
     fn place(&mut self, track: Track, frame: Picked) {
         let us = frame.dts_ms.saturating_mul(1_000);
-        let shown_us = us.saturating_add_signed(i64::from(frame.cts_ms) * 1_000);
         self.begin(track, us);
+        if track == Track::Video && frame.sync {
+            self.delay_us = u64::try_from(frame.cts_ms).unwrap_or(0) * 1_000;
+        }
         if self.leads(track) {
             if self.ends_segment(track, us, &frame) {
-                self.cut(us, shown_us.max(us));
+                self.cut(us);
             }
-        } else if track == Track::Audio
-            && let Some(plan) = self.follows.filter(|plan| us >= plan.start_us)
-        {
-            self.follows = None;
-            self.move_to(Track::Audio, plan);
+        } else if track == Track::Audio {
+            let full = self.is_full(track, us, &frame);
+            if self.follows.is_some_and(|plan| us >= plan.start_us || full) {
+                self.catch_up();
+            } else if full {
+                // The picture has fallen silent in the middle of a segment.
+                self.cut(us);
+                self.catch_up();
+            }
         }
         let arrived = self.arrived;
         let (slot, out) = self.slot_and_out(track);
@@ -340,11 +349,20 @@ impl Packager {
             [&self.video, &self.audio].iter().any(|slot| slot.packer.as_ref().is_some_and(TrackPacker::is_open));
         begun
             && (frame.sync && length_us >= self.pace.ready_us
-                || length_us + packer.frame_us(&frame.data) > self.pace.most_us)
+                || length_us + packer.frame_us(&frame.data) > self.pace.most_us
+                || self.is_full(track, us, frame))
+    }
+
+    /// Whether this frame would make the track's segment too long.
+    fn is_full(&self, track: Track, us: u64, frame: &Picked) -> bool {
+        let slot = if track == Track::Video { &self.video } else { &self.audio };
+        slot.packer.as_ref().is_some_and(|packer| {
+            packer.is_open() && packer.length_us(us) + packer.frame_us(&frame.data) > self.pace.most_us
+        })
     }
 
     /// The leading track's next segment begins at `us`; the sound's with what is heard when its first picture is seen.
-    fn cut(&mut self, us: u64, shown_us: u64) {
+    fn cut(&mut self, us: u64) {
         self.zero_unix_ms += self.late_ms.clamp(-SLEW_MS, SLEW_MS);
         let plan = Plan {
             msn: self.at.msn + 1,
@@ -357,7 +375,7 @@ impl Packager {
         self.at = plan;
         self.move_to(Track::Video, plan);
         if self.leads(Track::Video) {
-            self.follows = self.audio.packer.is_some().then_some(Plan { start_us: shown_us, ..plan });
+            self.follows = self.audio.packer.is_some().then_some(Plan { start_us: us + self.delay_us, ..plan });
         } else {
             self.move_to(Track::Audio, plan);
         }

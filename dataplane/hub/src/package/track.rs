@@ -60,8 +60,8 @@ struct Held {
 enum Place {
     /// No frame of it has come.
     Planned(Plan),
-    /// It has begun.
-    Open,
+    /// It has begun, at this time on the stream's timeline, microseconds.
+    Open(u64),
     /// The last one was closed, and the next one is not planned yet.
     Between,
 }
@@ -124,7 +124,7 @@ impl TrackPacker {
 
     /// Another header, from the next frame on: no frame of the open segment may be there.
     pub(crate) fn configure(&mut self, init: Init, number: u32, out: &mut Vec<Change>) {
-        debug_assert!(self.samples.is_empty() && !matches!(self.place, Place::Open));
+        debug_assert!(self.samples.is_empty() && !matches!(self.place, Place::Open(_)));
         // Both counts go on on the stream's timeline, whatever their units were.
         let scale =
             |units: u64| u128::from(units) * u128::from(init.timescale) / u128::from(self.init.timescale.max(1));
@@ -138,7 +138,12 @@ impl TrackPacker {
 
     /// Whether a frame of the open segment is there.
     pub(crate) fn is_open(&self) -> bool {
-        matches!(self.place, Place::Open)
+        matches!(self.place, Place::Open(_))
+    }
+
+    /// How long the open segment would be if it ended at `us`, microseconds.
+    pub(crate) fn length_us(&self, us: u64) -> u64 {
+        if let Place::Open(start_us) = self.place { us.saturating_sub(start_us) } else { 0 }
     }
 
     /// How long the next frame is expected to last, microseconds.
@@ -177,7 +182,7 @@ impl TrackPacker {
     pub(crate) fn close_segment(&mut self, until_us: u64, out: &mut Vec<Change>) {
         match std::mem::replace(&mut self.place, Place::Between) {
             Place::Between => {}
-            Place::Open => {
+            Place::Open(_) => {
                 self.close_part(false, out);
                 out.push(Change::Closed(self.track));
             }
@@ -226,7 +231,7 @@ impl TrackPacker {
         if let Place::Planned(plan) = &self.place {
             let opened = self.opened(plan, dts);
             out.push(Change::Opened(self.track, opened));
-            self.place = Place::Open;
+            self.place = Place::Open(opened.start_us);
         }
         self.arrived = arrived;
         self.bytes += frame.data.len();

@@ -320,6 +320,3 @@ fn plain(digits: &str) -> Option<u64> {
     let number = digits.parse().ok()?;
     (digits == u64::to_string(&number)).then_some(number)
 }
-
-#[cfg(test)]
-mod tests;

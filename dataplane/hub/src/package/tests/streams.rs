@@ -1,0 +1,477 @@
+//! Encoders of all kinds, and the playlists that come of them.
+use std::time::Duration;
+
+use millstream_proto::hls::request::Directives;
+use millstream_proto::media::{Codec, CodecConfig, Frame, MediaEvent, Track};
+
+use super::studio::{Studio, Tape, UNIX_MS, config, frame, samples, stamp};
+use crate::config::HlsConfig;
+use crate::package::window::{Answer, Refusal};
+
+#[test]
+fn a_usual_stream() {
+    let mut studio = Studio::av();
+    studio.play(&Tape::default().frames());
+    let video = studio.parsed(Track::Video);
+    assert_eq!((video.target, video.part_target, video.part_hold_back, video.hold_back), (2, 0.335, 1.005, 6.0));
+    assert_eq!(video.whole().count(), 6);
+    for segment in video.whole() {
+        assert!((segment.duration - 2.0).abs() < 0.002 && !segment.discontinuity, "{segment:?}");
+    }
+    let newest = &video.segments[video.segments.len() - 2];
+    assert_eq!(newest.parts.len(), 6);
+    assert!(newest.parts[0].independent && !newest.parts[1].independent);
+    let audio = studio.parsed(Track::Audio);
+    assert!((audio.part_target - 0.335).abs() < 1e-9);
+    assert_eq!(audio.sequence, video.sequence, "both tracks have the same segments");
+    assert!(audio.segments.iter().flat_map(|segment| &segment.parts).all(|part| part.independent));
+    // Both are as far as the other says.
+    let (_, msn, part) = audio.reports[0];
+    let last = video.segments.last().unwrap();
+    assert_eq!((audio.reports[0].0.as_str(), msn, part), ("video.m3u8", last.msn, last.parts.len() as u64 - 1));
+    assert!(studio.checked > 100);
+}
+
+#[test]
+fn what_is_shown_is_what_was_published() {
+    let mut studio = Studio::av();
+    let frames = Tape { for_ms: 10_100, ..Tape::default() }.frames();
+    studio.play(&frames);
+    for (track, timescale) in [(Track::Video, 90_000_i64), (Track::Audio, 44_100)] {
+        let shown = studio.shown(track);
+        let published = frames.iter().filter_map(|event| match event {
+            MediaEvent::Frame(frame) if frame.track == track => Some(frame),
+            _ => None,
+        });
+        let mut end = shown[0].dts;
+        for (shown, frame) in shown.iter().zip(published) {
+            assert_eq!(&shown.data[..], frame.data());
+            let off_ms = shown.pts * 1_000 / timescale - frame.dts_ms;
+            assert!((-1..=1).contains(&off_ms) || track == Track::Audio && off_ms.abs() <= 40, "{off_ms} ms off");
+            assert_eq!(shown.dts, end, "decode times leave no hole");
+            end += shown.duration;
+        }
+        assert!(shown.len() > 200);
+    }
+}
+
+/// Every playlist is checked on the way; gives the target duration, and the lengths of the whole segments.
+fn lengths(tape: Tape, asked_after_ms: i64) -> (u64, f64, Vec<f64>) {
+    let mut studio = Studio::new(HlsConfig::default());
+    let track = if tape.fps > 0.0 { Track::Video } else { Track::Audio };
+    if tape.fps > 0.0 {
+        studio.rig.read(&[config(Track::Video, 1)]);
+    }
+    if tape.rate_hz > 0.0 {
+        studio.rig.read(&[config(Track::Audio, 1)]);
+    }
+    let frames = tape.frames();
+    let (before, after): (Vec<_>, Vec<_>) = frames.into_iter().partition(|event| stamp(event) < asked_after_ms);
+    studio.play(&before);
+    studio.ask();
+    studio.play(&after);
+    let parsed = studio.parsed(track);
+    (parsed.target, parsed.part_target, parsed.whole().map(|segment| segment.duration).collect())
+}
+
+#[test]
+fn case_23_segments_fit_the_target_duration_whatever_the_keyframes() {
+    for (gop_ms, asked_after_ms, target) in [
+        (10_000, 0, 2),
+        (60_000, 0, 2),
+        (3_000, 0, 2),
+        (3_000, 7_000, 3),
+        (1_500, 7_000, 3),
+        (500, 0, 2),
+        (1_000_000, 5_000, 2),
+    ] {
+        let gop = gop_ms * 30 / 1_000;
+        let (found, _, lengths) = lengths(Tape { gop, for_ms: 30_000, ..Tape::default() }, asked_after_ms);
+        assert_eq!(found, target, "keyframes every {gop_ms} ms");
+        assert!(lengths.iter().all(|length| (length.round() as u64) <= target), "{lengths:?}");
+        assert!(lengths.iter().skip(1).all(|length| *length > 0.5), "{lengths:?}");
+    }
+}
+
+#[test]
+fn case_24_parts_keep_their_target_at_every_rate() {
+    for fps in [23.976, 24.0, 25.0, 29.97, 30.0, 50.0, 59.94, 60.0, 120.0, 15.0, 12.5, 11.0, 8.0, 5.0, 2.0, 1.0] {
+        for rate_hz in [44_100.0, 48_000.0] {
+            let gop = (2.0 * fps) as i64;
+            let (_, part_target, lengths) = lengths(Tape { fps, gop, rate_hz, ..Tape::default() }, 0);
+            assert!(lengths.len() >= 5, "{fps} fps: {lengths:?}");
+            assert!(part_target <= 0.335 || fps < 12.0, "{fps} fps: {part_target}");
+        }
+    }
+}
+
+#[test]
+fn case_19_sound_alone_pictures_alone_and_late_sound() {
+    let (target, part_target, sound) = lengths(Tape { fps: 0.0, ..Tape::default() }, 0);
+    assert_eq!((target, part_target), (2, 0.335));
+    assert!(sound.len() == 6 && sound.iter().all(|length| (1.8..2.45).contains(length)), "{sound:?}");
+    let (_, _, pictures) = lengths(Tape { rate_hz: 0.0, ..Tape::default() }, 0);
+    assert_eq!(pictures.len(), 6);
+
+    let mut studio = Studio::new(HlsConfig::default());
+    studio.rig.read(&[config(Track::Video, 1)]);
+    studio.play(&Tape { for_ms: 5_000, rate_hz: 0.0, ..Tape::default() }.frames());
+    studio.ask();
+    let alone = studio.window.multivariant(true);
+    let Answer::Ready(text) = alone else { panic!("{alone:?}") };
+    assert!(!String::from_utf8_lossy(&text).contains("audio.m3u8"));
+    assert_eq!(studio.window.playlist(Track::Audio, &Directives::default()), Answer::Refused(Refusal::NotFound));
+    studio.rig.read(&[config(Track::Audio, 1)]);
+    studio.play(&Tape { from_ms: 6_000, for_ms: 8_000, ..Tape::default() }.frames());
+    let Answer::Ready(text) = studio.window.multivariant(true) else { panic!("both") };
+    let text = String::from_utf8_lossy(&text).into_owned();
+    assert!(text.contains("URI=\"audio.m3u8\"") && text.contains("CODECS=\"avc1.640001,mp4a.40.2\""), "{text}");
+    let (video, audio) = (studio.parsed(Track::Video), studio.parsed(Track::Audio));
+    let msns = |parsed: &super::rules::Parsed| parsed.segments.last().map(|segment| segment.msn);
+    assert_eq!(msns(&video), msns(&audio));
+    assert!(audio.whole().all(|segment| !segment.gap));
+}
+
+#[test]
+fn case_17_an_encoder_that_returns_makes_a_discontinuity() {
+    let mut studio = Studio::av();
+    studio.play(&Tape { for_ms: 5_500, ..Tape::default() }.frames());
+    let before = studio.parsed(Track::Video);
+    studio.leave();
+    studio.pass_ms(4_000);
+    studio.publish();
+    studio.rig.read(&[config(Track::Video, 2), config(Track::Audio, 1)]);
+    studio.play(&Tape { from_ms: 777_000, for_ms: 7_100, ..Tape::default() }.frames());
+    for track in [Track::Video, Track::Audio] {
+        let parsed = studio.parsed(track);
+        assert_eq!(parsed.segments.iter().filter(|segment| segment.discontinuity).count(), 1, "{track:?}");
+        let at = parsed.segments.iter().position(|segment| segment.discontinuity).unwrap();
+        let (old, new) = (&parsed.segments[at - 1], &parsed.segments[at]);
+        // The picture has another configuration, the sound the same one.
+        assert_eq!(old.map != new.map, track == Track::Video);
+        assert!(studio.bytes(&new.map).is_some() && studio.bytes(&old.map).is_some());
+    }
+    let hint = before.hint.unwrap();
+    let now = studio.parsed(Track::Video);
+    let renamed = now.segments.iter().flat_map(|segment| &segment.parts).all(|part| part.uri != hint)
+        || before.segments.last().unwrap().parts.len() < 6;
+    assert!(renamed, "what was promised as a part of the old run is not one of the new");
+    studio.play(&Tape { from_ms: 785_000, for_ms: 20_000, ..Tape::default() }.frames());
+    let later = studio.parsed(Track::Video);
+    assert_eq!(later.discontinuity_sequence, 1, "it counts when it has left the playlist");
+    assert!(later.segments.iter().all(|segment| !segment.discontinuity && segment.discontinuities == 1));
+}
+
+#[test]
+fn case_13_an_encoder_whose_line_died_goes_on_in_the_same_playlist() {
+    let mut studio = Studio::av();
+    studio.play(&Tape { for_ms: 5_000, ..Tape::default() }.frames());
+    // No end was heard: the next one takes the place over.
+    studio.pass_ms(5_500);
+    studio.publish();
+    studio.play(&Tape { for_ms: 5_000, ..Tape::default() }.frames());
+    let parsed = studio.parsed(Track::Video);
+    assert_eq!(parsed.segments.iter().filter(|segment| segment.discontinuity).count(), 1);
+    assert!(!parsed.ended);
+}
+
+#[test]
+fn the_end_of_a_stream_is_the_end_of_its_playlists() {
+    let mut studio = Studio::av();
+    studio.play(&Tape { for_ms: 5_500, ..Tape::default() }.frames());
+    studio.leave();
+    assert!(!studio.parsed(Track::Video).ended);
+    studio.pass_ms(11_000);
+    for track in [Track::Video, Track::Audio] {
+        let parsed = studio.parsed(track);
+        assert!(parsed.ended && parsed.whole().count() == parsed.segments.len());
+    }
+    let shown = studio.shown(Track::Video);
+    assert_eq!(shown.len(), 165, "all pictures are there");
+}
+
+#[test]
+fn case_18_no_name_is_used_twice() {
+    let mut names = std::collections::HashSet::new();
+    for start in 0..2 {
+        let mut studio = Studio::av();
+        if start == 1 {
+            // As after a restart of the server, some time later.
+            studio.rig.wait_ms(1_000);
+            studio.ask();
+            studio.ask();
+        }
+        studio.play(&Tape::default().frames());
+        let parsed = studio.parsed(Track::Video);
+        for uri in parsed.segments.iter().flat_map(|segment| [&segment.uri, &segment.map]).filter(|uri| !uri.is_empty())
+        {
+            assert!(names.insert(format!("{uri} {}", if uri.ends_with("mp4") { names.len() } else { 0 })), "{uri}");
+        }
+    }
+}
+
+#[test]
+fn case_02_stamps_that_wrap_or_jump() {
+    let mut studio = Studio::av();
+    // The publisher's 32-bit stamps have been unrolled before they come here; the tags' wrap again.
+    studio.play(&Tape { from_ms: 0xFFFF_F000, for_ms: 10_000, ..Tape::default() }.frames());
+    studio.play(&Tape { from_ms: 0, for_ms: 5_000, ..Tape::default() }.frames());
+    studio.play(&Tape { from_ms: 86_400_000, for_ms: 5_000, ..Tape::default() }.frames());
+    studio.play(&Tape { from_ms: 86_408_000, for_ms: 5_000, ..Tape::default() }.frames());
+    let parsed = studio.parsed(Track::Video);
+    assert!(parsed.whole().count() >= 5);
+    let shown = studio.shown(Track::Video);
+    assert!(shown.windows(2).all(|pair| pair[0].dts < pair[1].dts));
+}
+
+#[test]
+fn case_03_pictures_that_are_shown_before_they_are_decoded() {
+    let mut studio = Studio::av();
+    let frames: Vec<_> = (0..200)
+        .map(|n| frame(Track::Video, n % 60 == 0, n * 33, if n % 2 == 0 { -34 } else { 66 }, &[n as u8; 50]))
+        .collect();
+    studio.play(&frames);
+    let shown = studio.shown(Track::Video);
+    for (n, shown) in shown.iter().enumerate() {
+        let expected_ms = n as i64 * 33 + if n % 2 == 0 { -34 } else { 66 };
+        assert_eq!(shown.pts, expected_ms * 90, "picture {n}");
+    }
+    assert!(shown.len() > 100);
+}
+
+#[test]
+fn case_11_codecs_with_names_of_four_letters() {
+    let hvcc = include_bytes!("../../../../proto/tests/data/hvcc.bin");
+    let av1c = include_bytes!("../../../../proto/tests/data/av1c.bin");
+    for (codec, name, record) in [(Codec::Hevc, "hvc1", &hvcc[..]), (Codec::Av1, "av01", &av1c[..])] {
+        let mut studio = Studio::new(HlsConfig::default());
+        let head = [&[0x90][..], name.as_bytes()].concat();
+        let body = [&head[..], record].concat().into();
+        studio.rig.read(&[MediaEvent::Config(CodecConfig { track: Track::Video, codec, body, record_at: 5 })]);
+        let opus = b"\x90OpusOpusHead\x01\x02\x38\x01\x80\xbb\0\0\0\0\0";
+        let body = opus.to_vec().into();
+        studio.rig.read(&[MediaEvent::Config(CodecConfig {
+            track: Track::Audio,
+            codec: Codec::Opus,
+            body,
+            record_at: 5,
+        })]);
+        studio.ask();
+        for n in 0..300 {
+            let head: Vec<u8> = match codec {
+                Codec::Hevc => [&[if n % 60 == 0 { 0x91 } else { 0xA1 }][..], b"hvc1\0\0\0"].concat(),
+                _ => [&[if n % 60 == 0 { 0x91 } else { 0xA1 }][..], b"av01"].concat(),
+            };
+            let data_at = head.len();
+            let body = [&head[..], &[n as u8; 100]].concat().into();
+            let picture =
+                Frame { track: Track::Video, codec, dts_ms: n * 33, cts_ms: 0, keyframe: n % 60 == 0, body, data_at };
+            let body = b"\x91Opus\xFC123".to_vec().into();
+            let sound = Frame {
+                track: Track::Audio,
+                codec: Codec::Opus,
+                dts_ms: n * 33,
+                cts_ms: 0,
+                keyframe: true,
+                body,
+                data_at: 5,
+            };
+            studio.play(&[MediaEvent::Frame(picture)]);
+            studio.play(&[MediaEvent::Frame(sound)]);
+            studio.pass_ms(33);
+        }
+        let Answer::Ready(text) = studio.window.multivariant(true) else { panic!("{codec:?}") };
+        let text = String::from_utf8_lossy(&text).into_owned();
+        assert!(text.contains(&format!("CODECS=\"{name}.")) && text.contains(",opus\""), "{text}");
+        assert!(studio.shown(Track::Video).len() > 200 && !studio.shown(Track::Audio).is_empty());
+        let header = studio.parsed(Track::Video).segments[0].map.clone();
+        let header = studio.bytes(&header).unwrap();
+        assert!(header.windows(4).any(|window| window == name.as_bytes()));
+    }
+}
+
+#[test]
+fn a_codec_that_players_do_not_take_is_left_out() {
+    let mut studio = Studio::new(HlsConfig::default());
+    studio.rig.read(&[config(Track::Video, 1)]);
+    studio.ask();
+    let mut frames = Tape { rate_hz: 0.0, for_ms: 6_000, ..Tape::default() }.frames();
+    for n in 0..200 {
+        let body = vec![0x2F, 1, 2, 3].into();
+        frames.push(MediaEvent::Frame(Frame {
+            track: Track::Audio,
+            codec: Codec::Mp3,
+            dts_ms: n * 26,
+            cts_ms: 0,
+            keyframe: true,
+            body,
+            data_at: 1,
+        }));
+    }
+    frames.sort_by_key(stamp);
+    studio.play(&frames);
+    assert_eq!(studio.window.playlist(Track::Audio, &Directives::default()), Answer::Refused(Refusal::NotFound));
+    assert!(studio.parsed(Track::Video).whole().count() >= 2);
+    let left_out = studio.packager.as_mut().unwrap().take_left_out();
+    assert_eq!(left_out.len(), 1, "{left_out:?}");
+    assert!(left_out[0].contains("Mp3"));
+}
+
+#[test]
+fn a_track_that_falls_silent_becomes_gaps() {
+    for silent in [Track::Video, Track::Audio] {
+        let mut studio = Studio::av();
+        let mut frames = Tape { for_ms: 22_000, ..Tape::default() }.frames();
+        frames.retain(|event| match event {
+            MediaEvent::Frame(frame) => frame.track != silent || !(5_000..15_000).contains(&frame.dts_ms),
+            _ => true,
+        });
+        studio.play(&frames);
+        let (video, audio) = (studio.parsed(Track::Video), studio.parsed(Track::Audio));
+        let (quiet, loud) = if silent == Track::Video { (&video, &audio) } else { (&audio, &video) };
+        assert!(quiet.segments.iter().any(|segment| segment.gap), "{silent:?}");
+        assert!(loud.segments.iter().all(|segment| !segment.gap));
+        assert_eq!(video.sequence, audio.sequence);
+        let gap = quiet.segments.iter().find(|segment| segment.gap).unwrap().uri.clone();
+        assert_eq!(studio.file(&gap), Answer::Refused(Refusal::NotFound));
+    }
+}
+
+#[test]
+fn sound_that_drifts_is_set_right_without_going_back() {
+    for factor in [0.97, 1.03] {
+        let mut studio = Studio::av();
+        let frames: Vec<_> = (0..1_000)
+            .map(|n| frame(Track::Audio, true, (n as f64 * 1_024.0 / 44.1 * factor) as i64, 0, &[n as u8; 20]))
+            .collect();
+        studio.play(&frames);
+        let shown = studio.shown(Track::Audio);
+        assert!(shown.windows(2).all(|pair| pair[0].dts + pair[0].duration <= pair[1].dts + 1));
+        let last = shown.last().unwrap();
+        let behind_ms = stamp(frames.last().unwrap()) - (last.dts * 1_000 / 44_100) as i64;
+        assert!(behind_ms < 2_600, "the newest whole segment is {behind_ms} ms behind");
+    }
+}
+
+#[test]
+fn dates_are_those_of_arrival() {
+    let mut studio = Studio::av();
+    let start_ms = UNIX_MS + studio.rig.now.as_micros() / 1_000;
+    studio.play(&Tape { for_ms: 6_100, ..Tape::default() }.frames());
+    let parsed = studio.parsed(Track::Video);
+    assert_eq!(parsed.segments.len(), 3);
+    let ms = |date: &str| {
+        let number = |range: std::ops::Range<usize>| date[range].parse::<i64>().unwrap();
+        ((number(11..13) * 60 + number(14..16)) * 60 + number(17..19)) * 1_000 + number(20..23)
+    };
+    for (n, segment) in parsed.segments.iter().enumerate() {
+        let expected = ms(&millstream_proto::time::rfc3339(start_ms + n as u64 * 2_000));
+        assert!(
+            (ms(&segment.date) - expected).abs() <= 5,
+            "{} is {} ms off",
+            segment.date,
+            ms(&segment.date) - expected
+        );
+    }
+}
+
+#[test]
+fn a_backlog_gives_whole_segments_at_once() {
+    let mut studio = Studio::new(HlsConfig::default());
+    studio.rig.read(&[config(Track::Video, 1), config(Track::Audio, 1)]);
+    studio.play(&Tape { for_ms: 11_000, ..Tape::default() }.frames());
+    studio.ask();
+    let parsed = studio.parsed(Track::Video);
+    assert_eq!(parsed.whole().count(), 5);
+    assert_eq!(parsed.segments[0].msn, super::studio::FIRST_MSN + 11);
+}
+
+#[test]
+fn case_22_memory_is_bounded_over_a_day() {
+    let mut studio = Studio::new(HlsConfig::default());
+    studio.rig.read(&[config(Track::Audio, 1)]);
+    studio.ask();
+    let tape = |n: i64| Tape { fps: 0.0, from_ms: n * 10_000, for_ms: 10_000, ..Tape::default() };
+    // An hour, sampled: what is held does not depend on how long it has run.
+    let mut held = Vec::new();
+    for n in 0..60 {
+        studio.play(&tape(n).frames());
+        if n >= 5 {
+            held.push(studio.window.bytes());
+        }
+    }
+    let (least, most) = (held.iter().min().unwrap(), held.iter().max().unwrap());
+    assert!(*most < least * 5 / 4, "{least} to {most} bytes");
+}
+
+#[test]
+fn what_is_held_is_twice_the_window_and_a_segment() {
+    let mut studio = Studio::av();
+    studio.play(&Tape { for_ms: 60_000, picture_bytes: 10_000, ..Tape::default() }.frames());
+    let segment_bytes = 60 * 10_000 + 87 * 48;
+    let bound = (2 * 6 + 1) * segment_bytes * 12 / 10;
+    assert!(studio.window.bytes() <= bound, "{} of {bound} bytes", studio.window.bytes());
+    // One that left the playlist a moment ago can still be fetched, for as long as it could be known of.
+    let oldest = studio.parsed(Track::Video).sequence;
+    let session = "n1";
+    let get = |msn: u64| studio.window.media(session, Track::Video, &format!("{msn}.m4s"));
+    assert!((1..=6).all(|ago| matches!(get(oldest - ago), Answer::Ready(_))));
+    assert_eq!(get(oldest - 20), Answer::Refused(Refusal::NotFound));
+}
+
+#[test]
+fn a_stream_with_too_many_bytes_has_a_shorter_window() {
+    let config_hls = HlsConfig { bytes_max: 4 << 20, ..HlsConfig::default() };
+    let mut studio = Studio::new(config_hls);
+    studio.rig.read(&[config(Track::Video, 1)]);
+    studio.ask();
+    studio.play(&Tape { for_ms: 30_000, picture_bytes: 20_000, rate_hz: 0.0, ..Tape::default() }.frames());
+    assert!(studio.window.bytes() <= (4 << 20) + 60 * 21_000, "{}", studio.window.bytes());
+    assert!((1..6).contains(&studio.parsed(Track::Video).whole().count()));
+}
+
+#[test]
+fn a_clock_that_stands_still_ends_no_part_and_fills_no_memory() {
+    let mut studio = Studio::av();
+    studio.play(&Tape { for_ms: 3_000, ..Tape::default() }.frames());
+    let still: Vec<_> = (0..20_000).map(|_| frame(Track::Video, false, 3_000, 0, &[5; 100])).collect();
+    studio.play(&still);
+    assert!(studio.packager.as_mut().unwrap().take_dropped() > 10_000);
+    studio.play(&Tape { from_ms: 3_100, for_ms: 6_000, ..Tape::default() }.frames());
+    assert!(studio.parsed(Track::Video).whole().count() >= 3);
+}
+
+#[test]
+fn other_lengths_of_segments_and_parts() {
+    for (segment_ms, part_ms, window, target) in
+        [(4_000, 500, 3, 4), (1_000, 200, 10, 1), (6_000, 1_000, 20, 6), (500, 100, 6, 1)]
+    {
+        let hls = HlsConfig {
+            segment: Duration::from_millis(segment_ms),
+            part: Duration::from_millis(part_ms),
+            window,
+            ..HlsConfig::default()
+        };
+        let mut studio = Studio::new(hls);
+        studio.rig.read(&[config(Track::Video, 1), config(Track::Audio, 1)]);
+        studio.ask();
+        let gop = i64::try_from(segment_ms).unwrap() * 30 / 1_000;
+        studio.play(&Tape { gop, for_ms: 30_000, ..Tape::default() }.frames());
+        let parsed = studio.parsed(Track::Video);
+        assert_eq!(parsed.target, target);
+        assert_eq!(parsed.can_skip_until, (window > 6).then_some(6.0 * target as f64));
+        assert!(parsed.whole().count() <= window);
+    }
+}
+
+#[test]
+fn parts_are_finished_with_their_last_frame() {
+    let mut studio = Studio::av();
+    studio.play(&Tape { for_ms: 4_000, rate_hz: 0.0, ..Tape::default() }.frames());
+    // The sixtieth picture of the second segment has just come, and nothing after it.
+    let hint = studio.parsed(Track::Video).hint;
+    let parts: usize = studio.parsed(Track::Video).segments.iter().map(|segment| segment.parts.len()).sum();
+    assert_eq!((parts, hint.as_deref()), (12, Some("s/n1/v/p12.m4s")));
+    let newest = studio.bytes("s/n1/v/p11.m4s").unwrap();
+    assert_eq!(samples(&newest).len(), 10);
+}

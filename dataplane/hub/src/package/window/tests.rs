@@ -1,1 +1,0 @@
-//! Windows as players see them.
