@@ -77,6 +77,8 @@ pub struct Delays {
     pub connect_late: Summary,
     /// Planned to real send: the harness's own.
     pub publish_late: Summary,
+    /// Planned send of the last frame of a part or segment to the arrival of the whole, of sampled HLS viewers.
+    pub part: Summary,
     /// Planned send to the model player's screen, of sampled HLS viewers.
     pub playhead: Summary,
     /// How late a thread that sleeps a millisecond wakes.

@@ -98,6 +98,8 @@ pub(crate) struct Frames {
 pub(crate) struct Hls {
     /// Planned send to the model player's screen.
     pub(crate) playhead: Times,
+    /// Planned send of a part's or segment's last frame to its last byte's arrival.
+    pub(crate) part: Times,
     pub(crate) requests: u64,
     pub(crate) playlists: u64,
     pub(crate) parts: u64,
@@ -157,6 +159,7 @@ impl Tally {
             publish_late: Times::new(),
             hls: Hls {
                 playhead: Times::new(),
+                part: Times::new(),
                 requests: 0,
                 playlists: 0,
                 parts: 0,

@@ -95,12 +95,14 @@ fn of_fragment<'a>(track: Track, moof: &Moof, mut data: &'a [u8], all: &mut Vec<
 }
 
 impl Sample<'_> {
-    /// What stood before the data in the tag of an H.264 picture.
-    pub(crate) fn video_head(&self) -> [u8; 5] {
-        // Rounded, for the server's units are finer than milliseconds.
+    /// What may have stood before the data in the tag of an H.264 picture, the likeliest first: decode times that were moved by less than a
+    /// millisecond, so that they follow one another evenly, leave it open by one where that was rounded.
+    pub(crate) fn video_heads(&self) -> [[u8; 5]; 3] {
         let cts_ms = (self.cts_us + if self.cts_us < 0 { -500 } else { 500 }) / 1_000;
-        let [_, a, b, c] = (cts_ms as i32).to_be_bytes();
-        [if self.sync { 0x17 } else { 0x27 }, 1, a, b, c]
+        [0, -1, 1].map(|off| {
+            let [_, a, b, c] = ((cts_ms + off) as i32).to_be_bytes();
+            [if self.sync { 0x17 } else { 0x27 }, 1, a, b, c]
+        })
     }
 
     /// What stood before the data in the tag of an AAC frame.
@@ -143,8 +145,9 @@ pub(crate) mod tests {
             found.iter().map(|s| (s.dts_us, s.data)).collect::<Vec<_>>(),
             [(5_000_000, &b"key"[..]), (5_100_000, b"p"), (5_200_000, b"more")]
         );
-        assert_eq!(found[0].video_head(), [0x17, 1, 0, 0, 40]);
-        assert_eq!(found[1].video_head(), [0x27, 1, 0xFF, 0xFF, 0xDE], "34 ms before its decode time");
+        assert_eq!(found[0].video_heads()[0], [0x17, 1, 0, 0, 40]);
+        assert_eq!(found[1].video_heads()[0], [0x27, 1, 0xFF, 0xFF, 0xDE], "34 ms before its decode time");
+        assert_eq!(found[0].video_heads()[1..], [[0x17, 1, 0, 0, 39], [0x17, 1, 0, 0, 41]]);
     }
 
     #[test]

@@ -41,13 +41,16 @@ struct Lane {
     /// What is out, or goes out when there is a connection; `None` while it waits for its time.
     ask: Option<Ask>,
     answer: Answer,
-    /// The last part or segment that it got.
+    /// The last part or segment that it got, and its name: a hint may be listed under another number than it was expected at.
     position: Option<Key>,
+    got: String,
     /// Its own playlists reach up to here.
     listed: Key,
     map: Option<String>,
     track: Option<fragment::Track>,
     last_piece: Time,
+    /// When the request that is out was sent.
+    asked: Time,
     refusals: u32,
     /// The connection was closed between two answers, once; a second time in a row is a loss.
     reopened: bool,
@@ -166,10 +169,12 @@ impl HlsViewer {
             ask: Some(ask),
             answer: Answer::default(),
             position: None,
+            got: String::new(),
             listed: (0, 0),
             map: None,
             track: None,
             last_piece: hall.now,
+            asked: hall.now,
             refusals: 0,
             reopened: false,
         });
@@ -211,6 +216,7 @@ impl HlsViewer {
         };
         let request = hall.target.request_beside(hall.stream, &name);
         hall.tally.hls.requests += 1;
+        open.asked = hall.now;
         open.connection.send(&request).map_err(|error| format!("connection lost: {error}"))?;
         Ok(())
     }
@@ -358,10 +364,14 @@ impl HlsViewer {
             (true, None) => edge.first_part().map(Ask::Part),
             // The part that was hinted is there, and the playlist that lists it is still to be fetched.
             (true, Some(at)) if open.listed <= at => Some(Ask::Playlist(Some(at))),
-            (true, Some(at)) => match edge.part_after(at, hall.hints) {
-                Some(wanted) => Some(Ask::Part(wanted)),
-                None => Some(Ask::Playlist(Some(newest.next))),
-            },
+            (true, Some(at)) => {
+                let mut next = edge.part_after(at, hall.hints);
+                if let Some(same) = next.take_if(|next| next.uri == open.got) {
+                    open.position = Some(same.key);
+                    next = edge.part_after(same.key, hall.hints);
+                }
+                Some(next.map_or(Ask::Playlist(Some(newest.next)), Ask::Part))
+            }
             (false, None) => edge.first_segment().map(Ask::Segment),
             (false, Some((msn, _))) => {
                 let next = edge.segment_after(msn).filter(|wanted| wanted.key.0 < open.listed.0);
@@ -403,6 +413,7 @@ impl HlsViewer {
             hall.tally.stalled += silence;
         }
         (open.last_piece, open.position, open.refusals) = (arrived, Some(wanted.key), 0);
+        open.got.clone_from(&wanted.uri);
         if lane == 0 && !self.joined {
             self.joined = true;
             hall.tally.joined += 1;
@@ -412,13 +423,19 @@ impl HlsViewer {
             let plain = media.hold_back.unwrap_or(media.target * 3);
             if low_latency { media.part_hold_back.unwrap_or(plain) } else { plain }
         });
+        let asked = open.asked;
         let Some(track) = open.track.filter(|_| self.samples()) else { return Ok(()) };
         let samples = fragment::samples(track, body).map_err(|broken| broken.to_string())?;
         if lane == 0 {
             self.play(&samples, arrived, hold_back, hall.tally);
         }
+        let mut last = None;
         for sample in &samples {
-            self.compare(lane, sample, arrived, hall);
+            last = self.compare(lane, sample, arrived, hall);
+        }
+        // What was there before the viewer asked says nothing about how quickly it comes.
+        if let Some(planned) = last.filter(|planned| *planned >= asked) {
+            hall.tally.hls.part.record(arrived.since(planned));
         }
         Ok(())
     }
@@ -439,24 +456,31 @@ impl HlsViewer {
         }
     }
 
-    /// Looks a frame up, as it was published.
-    fn compare(&mut self, lane: usize, sample: &Sample<'_>, arrived: Time, hall: &mut HlsHall<'_>) {
-        let (track, sum) = if lane == 0 {
-            (Track::Video, Sum::of_parts(&[&sample.video_head(), sample.data]))
-        } else {
-            (Track::Audio, Sum::of_parts(&[&Sample::AUDIO_HEAD, sample.data]))
-        };
+    /// Looks a frame up, as it was published; when that was planned.
+    fn compare(&mut self, lane: usize, sample: &Sample<'_>, arrived: Time, hall: &mut HlsHall<'_>) -> Option<Time> {
         let age_us = hall.now.since(arrived).as_micros() as u64;
         let stamp = stamp_us(sample.data).map(|us| Clock::place(arrived, Clock::wall_us().saturating_sub(age_us), us));
-        let found = self.place.find(hall.ledger, track, (sample.dts_us + 500) / 1_000, sum, stamp);
+        let dts_ms = (sample.dts_us + 500) / 1_000;
+        let (track, found) = if lane == 0 {
+            let heads = sample.video_heads();
+            let mut tries = heads.iter().map(|head| {
+                self.place.find(hall.ledger, Track::Video, dts_ms, Sum::of_parts(&[head, sample.data]), stamp)
+            });
+            let other = |found: &Found| !matches!(found, Found::Damaged | Found::Unknown);
+            (Track::Video, tries.find(other).unwrap_or(Found::Damaged))
+        } else {
+            let sum = Sum::of_parts(&[&Sample::AUDIO_HEAD, sample.data]);
+            (Track::Audio, self.place.find(hall.ledger, Track::Audio, dts_ms, sum, stamp))
+        };
         hall.tally.frame(found, track, sample.sync, arrived, self.begun, self.started);
-        let Found::Frame { planned, .. } = found else { return };
+        let Found::Frame { planned, .. } = found else { return None };
         self.started = true;
         if lane == 0
             && let (Some(planned), Some(shown)) = (planned, self.player.shown(sample.dts_us + sample.cts_us))
         {
             hall.tally.hls.playhead.record(shown.since(planned));
         }
+        planned
     }
 }
 

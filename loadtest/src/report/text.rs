@@ -74,6 +74,7 @@ impl fmt::Display for Report {
         row(f, "delay, steady", &ms.steady)?;
         row(f, "join", &ms.join)?;
         if self.plan.view.hls_total() > 0 {
+            row(f, "part, last frame", &ms.part)?;
             row(f, "playhead", &ms.playhead)?;
         }
         row(f, "connects late", &ms.connect_late)?;
@@ -141,7 +142,7 @@ fn counters_text(f: &mut fmt::Formatter<'_>, counters: &Counters) -> fmt::Result
 
 fn row(f: &mut fmt::Formatter<'_>, name: &str, summary: &Summary) -> fmt::Result {
     let Summary { count, p50, p90, p99, p999, max } = *summary;
-    write!(f, "  {name:<14} {count:>10}")?;
+    write!(f, "  {name:<16} {count:>8}")?;
     for value in [p50, p90, p99, p999, max] {
         write!(f, " {:>10}", number(value))?;
     }

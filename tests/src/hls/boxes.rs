@@ -24,6 +24,8 @@ pub struct Fragment {
     pub duration: u64,
     /// Bytes of each sample.
     pub sizes: Vec<usize>,
+    /// Presentation minus decode time of each sample, units of the track.
+    pub offsets: Vec<i32>,
     /// The first sample needs no other.
     pub starts_sync: bool,
     /// Bytes of the samples.
@@ -156,21 +158,22 @@ fn moof(bytes: &[u8]) -> Result<(Fragment, usize, usize)> {
     let mut tfdt = Bytes(child(traf, &[b"tfdt"])?);
     let decode_time = if tfdt.full()?.0 == 1 { tfdt.u64()? } else { u64::from(tfdt.u32()?) };
     let mut trun = Bytes(child(traf, &[b"trun"])?);
-    let (_, flags) = trun.full()?;
+    let (version, flags) = trun.full()?;
     let samples = trun.u32()? as usize;
     ensure!(samples > 0, "no samples");
     ensure!(flags & 1 != 0, "no data offset");
     let data_offset = trun.u32()? as usize;
     let first_flags = if flags & 4 != 0 { Some(trun.u32()?) } else { None };
-    let (mut duration, mut sizes, mut sync) = (0, Vec::new(), None);
+    let (mut duration, mut sizes, mut offsets, mut sync) = (0, Vec::new(), Vec::new(), None);
     for n in 0..samples {
         duration +=
             u64::from(if flags & 0x100 != 0 { trun.u32()? } else { default_duration.context("no duration")? });
         sizes.push((if flags & 0x200 != 0 { trun.u32()? } else { default_size.context("no size")? }) as usize);
         let own = if flags & 0x400 != 0 { Some(trun.u32()?) } else { None };
-        if flags & 0x800 != 0 {
-            trun.u32()?;
-        }
+        let offset = if flags & 0x800 != 0 { trun.u32()? } else { 0 };
+        // Only the newer version of the box knows negative ones (8.8.8).
+        ensure!(version > 0 || offset < 1 << 31, "a composition offset of {offset} in a box of version 0");
+        offsets.push(offset as i32);
         if n == 0 {
             // Bit 16 says that it is no sync sample (8.8.3.1).
             sync = Some(own.or(first_flags).or(default_flags).unwrap_or(0) & 0x1_0000 == 0);
@@ -179,7 +182,11 @@ fn moof(bytes: &[u8]) -> Result<(Fragment, usize, usize)> {
     ensure!(trun.0.is_empty(), "{} bytes behind the samples", trun.0.len());
     let starts_sync = sync.unwrap_or(false);
     let data_bytes = sizes.iter().sum();
-    Ok((Fragment { sequence, decode_time, duration, sizes, starts_sync, payload: Vec::new() }, data_offset, data_bytes))
+    Ok((
+        Fragment { sequence, decode_time, duration, sizes, offsets, starts_sync, payload: Vec::new() },
+        data_offset,
+        data_bytes,
+    ))
 }
 
 #[cfg(test)]
