@@ -288,7 +288,8 @@ impl Followed {
     fn segment(&self, segment: &Segment, fetched: &Fetched) -> Result<(f64, f64)> {
         anyhow::ensure!(fetched.status == 200, "listed, and answered with {}", fetched.status);
         let map = segment.map.as_deref().context("no initialisation")?;
-        let init = self.init(map).with_context(|| format!("{map} was not to be had"))??;
+        let status = self.fetched.get(map).map(|f| f.status);
+        let init = self.init(map).with_context(|| format!("{map} was not to be had: {status:?}"))??;
         let all = boxes::fragments(&fetched.body)?;
         let scale = f64::from(init.timescale);
         let span = |all: &[Fragment]| -> (f64, f64) {

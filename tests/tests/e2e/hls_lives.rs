@@ -136,9 +136,10 @@ fn case_03_a_picture_34_ms_before_its_decode_time_is_that_in_mp4() {
     let offsets: HashSet<i64> = boxes::fragments(body)
         .expect("fragments")
         .iter()
-        .flat_map(|f| f.offsets.iter().map(|o| i64::from(*o) * 1_000 / i64::from(timescale)))
+        .flat_map(|f| f.offsets.iter().map(|o| i64::from(*o) * 1_000_000 / i64::from(timescale)))
         .collect();
-    assert_eq!(offsets, HashSet::from([-34]), "milliseconds");
+    // Decode times may be moved by less than a millisecond, so that they follow one another evenly.
+    assert!(!offsets.is_empty() && offsets.iter().all(|us| (us + 34_000).abs() < 1_000), "microseconds: {offsets:?}");
 }
 
 #[test]
@@ -167,9 +168,13 @@ fn case_11_hevc_with_opus_and_av1_with_aac_play_as_fragmented_mp4() {
             said.len() == 2 && said.iter().zip(codecs).all(|(s, c)| s.to_lowercase().starts_with(&c.to_lowercase()));
         assert!(right, "{id}: {said:?}");
         let video = Plan::low_latency(server.http, id, "video.m3u8").start();
-        assert_eq!(ffprobe_by(&newer("ffprobe"), &format!("http://{}/{id}/live.m3u8", server.http)), tracks, "{id}");
+        let mut probed = ffprobe_by(&newer("ffprobe"), &format!("http://{}/{id}/live.m3u8", server.http));
+        // It shows the tracks of a variant once more by themselves.
+        probed.dedup();
+        assert_eq!(probed, tracks, "{id}");
+        std::thread::sleep(seconds(2));
         let video = video.stop();
-        sound(&video, 3);
+        sound(&video, 4);
         let map = video.history.segments().values().find_map(|s| s.map.clone()).expect("a map");
         let init = video.init(&map).expect("fetched").expect("an initialisation");
         assert_eq!(String::from_utf8_lossy(&init.codec), codecs[0], "{id}");

@@ -3,7 +3,7 @@
 //! Modules: [`play`] (push and watch), [`clients`] (other people's programs), [`http`] (the HTTP surface), [`auth`] (who may push),
 //! [`enhanced`] (FourCC codecs, several tracks, odd encoders), [`lifecycle`] (publishers come and go), [`shards`], [`load`] (a thousand
 //! viewers, stalled viewers), [`loadtest`] (the harness against the server), [`hls`] (playlists and parts), [`hls_lives`] (restarts and odd encoders),
-//! [`hls_cdn`] (behind caches), [`hostile`] (bad input), [`floods`] (too much input),
+//! [`hls_cdn`] (behind caches), [`hls_browser`], [`hostile`] (bad input), [`floods`] (too much input),
 //! [`operate`] (start, stop, metrics, demo), [`browser`].
 #![forbid(unsafe_code)]
 
@@ -13,6 +13,7 @@ mod clients;
 mod enhanced;
 mod floods;
 mod hls;
+mod hls_browser;
 mod hls_cdn;
 mod hls_lives;
 mod hostile;

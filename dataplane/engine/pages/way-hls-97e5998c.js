@@ -5,14 +5,14 @@
   const TYPE = 'application/vnd.apple.mpegurl';
   // Behind the newest part by more than this after a pause: go to live.
   const LATENCY_MAX_S = 6;
+  // What falls this many target durations behind jumps to live.
+  const LATENCY_MAX_TARGETS = 5;
   const settings = {
     lowLatencyMode: true,
     // A stall must not cost a whole target duration of delay for the rest of the visit.
     liveSyncOnStallIncrease: 0.2,
     // Catches up unnoticed.
     maxLiveSyncPlaybackRate: 1.1,
-    // What falls this many target durations behind jumps to live.
-    liveMaxLatencyDurationCount: 5,
     backBufferLength: 20,
     liveDurationInfinity: true,
     // The page's own security policy allows no worker made of a blob, and fragments that are MP4 already cost next to nothing.
@@ -30,6 +30,8 @@
   function openWithLibrary(page) {
     const { video } = page;
     const hls = new Hls(settings);
+    // Given with the other settings, it would want a fixed distance from live, too, instead of the one that the server asks for.
+    hls.config.liveMaxLatencyDurationCount = LATENCY_MAX_TARGETS;
     let healed = 0;
 
     function codecs() {
