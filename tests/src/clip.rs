@@ -35,9 +35,8 @@ impl Clip {
     /// 320x180 at 30 per second, a keyframe every two seconds as encoders are told to, AAC; 10 s. The top of each picture holds its number
     /// from 0 to 299: ten squares of 32 pixels, the first of them the lowest bit, white for 1.
     pub fn numbered() -> Self {
-        let number =
-            "geq=lum='if(lt(Y,32),if(mod(floor(N/pow(2,floor(X/32))),2),235,16),lum(X,Y))':cb='cb(X,Y)':cr='cr(X,Y)'";
-        Self::encode("numbered", &format!("testsrc2=size=320x180:rate=30,format=yuv420p,{number}"), "400k", 60, 10)
+        let number = "geq=lum='if(lt(Y,32),if(mod(floor(N/pow(2,floor(X/32))),2),235,16),lum(X,Y))':cb='if(lt(Y,16),128,cb(X,Y))':cr='if(lt(Y,16),128,cr(X,Y))'";
+        Self::encode("numbered-grey", &format!("testsrc2=size=320x180:rate=30,format=yuv420p,{number}"), "400k", 60, 10)
     }
 
     fn encode(name: &str, picture: &str, bits: &str, gop: u32, length: u32) -> Self {
