@@ -22,7 +22,7 @@ pub(super) fn asset(name: &str) -> Option<(&'static str, &'static [u8])> {
         "page-c42461a7.js" => (JS, include_bytes!("../../pages/page-c42461a7.js")),
         "way-flv-4d04f537.js" => (JS, include_bytes!("../../pages/way-flv-4d04f537.js")),
         "way-hls-97e5998c.js" => (JS, include_bytes!("../../pages/way-hls-97e5998c.js")),
-        "way-dash-1b02fa43.js" => (JS, include_bytes!("../../pages/way-dash-1b02fa43.js")),
+        "way-dash-85515396.js" => (JS, include_bytes!("../../pages/way-dash-85515396.js")),
         "page-0a436cca.css" => (CSS, include_bytes!("../../pages/page-0a436cca.css")),
         _ => return None,
     })

@@ -19,6 +19,12 @@
   function open(page) {
     const { video } = page;
     const source = page.url('manifest.mpd');
+    // It leaves a listener for `canplay` behind that fails when the next player has something to show: what it adds goes with it.
+    const added = [];
+    video.addEventListener = (type, listener, options) => {
+      if (type === 'canplay') added.push(listener);
+      EventTarget.prototype.addEventListener.call(video, type, listener, options);
+    };
     const player = dashjs.MediaPlayer().create();
     player.updateSettings(settings);
 
@@ -52,8 +58,9 @@
     player.on(events.STREAM_INITIALIZED, page.current(() => page.made(codecs())));
     const ended = page.current(() => page.retry('waiting', 'The stream has ended. If it comes back, so does the picture.'));
     video.addEventListener('ended', ended);
+    // It starts the element itself, and reloads the manifest only if it has seen that.
+    player.on(events.PLAYBACK_NOT_ALLOWED, page.current(page.play));
     player.initialize(video, source, true);
-    page.play();
 
     return {
       name: 'dash.js ' + dashjs.Version,
@@ -68,6 +75,8 @@
       close() {
         video.removeEventListener('ended', ended);
         player.destroy();
+        delete video.addEventListener;
+        for (const listener of added) video.removeEventListener('canplay', listener);
       },
     };
   }
