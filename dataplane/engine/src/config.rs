@@ -34,6 +34,15 @@ pub struct Limits {
     pub blocked: usize,
 }
 
+/// What a stream is offered as, besides HTTP-FLV and RTMP.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Outputs {
+    /// HLS.
+    pub hls: bool,
+    /// DASH.
+    pub dash: bool,
+}
+
 /// The engine's configuration.
 #[derive(Clone, Debug)]
 pub struct Config {
@@ -61,10 +70,18 @@ pub struct Config {
     pub stream: StreamConfig,
     /// How streams are cut for HLS and DASH.
     pub hls: HlsConfig,
+    /// What streams are not offered as, of those whose record says so; all others have every output.
+    pub outputs: HashMap<Id, Outputs>,
     /// Flush policy of streams whose record names one.
     pub flush: HashMap<Id, FlushPolicy>,
     /// Maxima.
     pub limits: Limits,
+}
+
+impl Default for Outputs {
+    fn default() -> Self {
+        Self { hls: true, dash: true }
+    }
 }
 
 impl Default for Limits {

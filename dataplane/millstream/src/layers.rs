@@ -5,15 +5,16 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use anyhow::bail;
-use millstream_engine::config::{Config, Limits};
+use millstream_engine::config::{Config, Limits, Outputs};
 use millstream_hub::config::{HlsConfig, StreamConfig};
 use millstream_policy::records::{Record, Records};
+use millstream_proto::id::Id;
 use millstream_proto::limits::RTMP_CHUNK_SIZE_OUT;
 use millstream_proto::secret::Secret;
 
 use crate::cli::EngineFlags;
 use crate::settings::values::{AuthPreset, Shards};
-use crate::settings::{HlsDefaults, Settings, StreamDefaults};
+use crate::settings::{HlsDefaults, Settings, StreamDefaults, StreamEntry};
 
 /// Where the data directory is unless something says otherwise.
 pub(crate) const DATA_DIR: &str = "millstream-data";
@@ -99,6 +100,7 @@ fn config(flags: &EngineFlags, settings: &Settings) -> Config {
         chunk_size: settings.chunk_size.unwrap_or(RTMP_CHUNK_SIZE_OUT),
         stream: stream(&settings.stream),
         hls: hls(&settings.hls),
+        outputs: settings.streams.iter().filter_map(outputs).collect(),
         flush: settings.streams.iter().filter_map(|entry| Some((entry.id.clone(), entry.flush?))).collect(),
         limits: Limits {
             connections: settings.connections.unwrap_or(limits.connections),
@@ -132,6 +134,13 @@ fn hls(set: &HlsDefaults) -> HlsConfig {
         window: set.window.unwrap_or(defaults.window),
         ..defaults
     }
+}
+
+/// What a stream's entry switches off.
+fn outputs(entry: &StreamEntry) -> Option<(Id, Outputs)> {
+    let on = Outputs::default();
+    let outputs = Outputs { hls: entry.hls.unwrap_or(on.hls), dash: entry.dash.unwrap_or(on.dash) };
+    (outputs != on).then(|| (entry.id.clone(), outputs))
 }
 
 /// A segment of one part would be as late as one without parts.
@@ -198,7 +207,29 @@ mod tests {
         assert_eq!(layers.config.chunk_size, 60_000);
         assert_eq!(layers.auth, AuthPreset::Signed);
         assert_eq!(layers.config.stream, StreamConfig::default());
+        assert_eq!(layers.config.hls, HlsConfig::default());
+        assert!(layers.config.outputs.is_empty());
         assert!(layers.config.shards >= 1);
+    }
+
+    #[test]
+    fn parts_are_much_shorter_than_segments() {
+        let check = |segment: Option<u64>, part: Option<u64>, good: bool| {
+            let hls = HlsDefaults {
+                segment: segment.map(Duration::from_millis),
+                part: part.map(Duration::from_millis),
+                window: None,
+            };
+            assert_eq!(
+                merge(Flags::default(), Settings { hls, ..Settings::default() }).is_ok(),
+                good,
+                "{segment:?} {part:?}"
+            );
+        };
+        check(None, None, true);
+        check(Some(1_000), Some(500), true);
+        check(Some(500), None, false);
+        check(None, Some(1_001), false);
     }
 
     #[test]

@@ -79,6 +79,15 @@ pub(super) async fn answer(
     wanted: Wanted<'_>,
 ) -> Answer {
     let asked_at = shard.now();
+    let outputs = shard.config.outputs.get(&id).copied().unwrap_or_default();
+    let offered = match wanted {
+        Wanted::Manifest => outputs.dash,
+        Wanted::File { .. } => outputs.hls || outputs.dash,
+        _ => outputs.hls,
+    };
+    if !offered {
+        return reply.refuse(404, "this stream is not offered in this form");
+    }
     if let Wanted::File { session: name, track, name: file } = wanted {
         shard.stats.hls_files.add(1);
         return files(shard, session, reply, &id, (name, track, file), asked_at).await;

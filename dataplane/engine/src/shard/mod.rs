@@ -329,8 +329,17 @@ impl Shard {
             Mail::Publisher(parcel) => self.spawn(ingest::resume(Rc::clone(self), parcel)),
             Mail::Subscribe { id, from, subscription } => match self.live(&id) {
                 Some(channel) => channel.subscribe(from, subscription),
-                // The asker gives up by itself if this finds no room.
-                None => drop(self.put(from, Mail::Unknown { id, subscription })),
+                None => {
+                    let mail = match self.lingering(&id).first() {
+                        Some(over) => {
+                            let changes = over.packaging.window.borrow().snapshot();
+                            Mail::Over { id, subscription, changes }
+                        }
+                        None => Mail::Unknown { id, subscription },
+                    };
+                    // The asker gives up by itself if this finds no room.
+                    drop(self.put(from, mail));
+                }
             },
             Mail::Unsubscribe { id, from, subscription } => {
                 if let Some(channel) = self.live(&id) {
@@ -355,6 +364,13 @@ impl Shard {
             Mail::Packaged { id, subscription, changes } => {
                 if let Some(channel) = self.mirrored(&id, subscription) {
                     channel.repackaged(changes);
+                }
+            }
+            Mail::Over { id, subscription, changes } => {
+                if let Some(channel) = self.mirrored(&id, subscription) {
+                    channel.repackaged(changes);
+                    channel.unknown();
+                    self.remove(&channel);
                 }
             }
             Mail::Unknown { id, subscription } => {

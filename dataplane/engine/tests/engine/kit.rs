@@ -40,6 +40,7 @@ pub(crate) fn config(io: IoChoice, shards: usize) -> Config {
         chunk_size: 60_000,
         stream: StreamConfig::default(),
         hls: HlsConfig::default(),
+        outputs: HashMap::new(),
         flush: HashMap::new(),
         limits: Limits::default(),
     }
