@@ -192,7 +192,9 @@ impl HlsViewer {
             open.connecting = false;
             return self.send(lane, hall);
         }
-        open.connection.send(&[]).map_err(|error| format!("connection lost: {error}"))?;
+        if let Err(error) = open.connection.send(&[]) {
+            return self.ended(lane, &format!("connection lost: {error}"), hall);
+        }
         if ready.readable { self.read(lane, ready.closed, hall) } else { Ok(()) }
     }
 
@@ -217,8 +219,10 @@ impl HlsViewer {
         let request = hall.target.request_beside(hall.stream, &name);
         hall.tally.hls.requests += 1;
         open.asked = hall.now;
-        open.connection.send(&request).map_err(|error| format!("connection lost: {error}"))?;
-        Ok(())
+        match open.connection.send(&request) {
+            Ok(_) => Ok(()),
+            Err(error) => self.ended(lane, &format!("connection lost: {error}"), hall),
+        }
     }
 
     fn read(&mut self, lane: usize, closed: bool, hall: &mut HlsHall<'_>) -> Result<(), String> {
@@ -231,10 +235,11 @@ impl HlsViewer {
             } else {
                 open.connection.read(hall.now, hall.scratch)
             };
-            let (count, arrived) = match got.map_err(|error| format!("connection lost: {error}"))? {
-                Got::Nothing => return Ok(()),
-                Got::End => return self.ended(lane, hall),
-                Got::Bytes(count, arrived) => (count, arrived),
+            let (count, arrived) = match got {
+                Ok(Got::Nothing) => return Ok(()),
+                Ok(Got::End) => return self.ended(lane, "closed by the server", hall),
+                Ok(Got::Bytes(count, arrived)) => (count, arrived),
+                Err(error) => return self.ended(lane, &format!("connection lost: {error}"), hall),
             };
             hall.tally.bytes_received += count as u64;
             hall.tally.last_data = hall.now;
@@ -275,10 +280,10 @@ impl HlsViewer {
         Ok(())
     }
 
-    /// The server has closed the connection: between two answers that is its right.
-    fn ended(&mut self, lane: usize, hall: &mut HlsHall<'_>) -> Result<(), String> {
+    /// The server has closed the connection: between two answers that is its right, and a request that met it is sent once more.
+    fn ended(&mut self, lane: usize, why: &str, hall: &mut HlsHall<'_>) -> Result<(), String> {
         let Some(open) = self.lanes[lane].as_mut().filter(|open| !open.answer.begun() && !open.reopened) else {
-            return Err("closed by the server".to_owned());
+            return Err(why.to_owned());
         };
         let _ = hall.poll.remove(&open.connection);
         open.connection =

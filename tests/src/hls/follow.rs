@@ -197,7 +197,8 @@ fn want(media: &Media) -> Vec<String> {
     let mut all = Vec::new();
     for segment in &media.segments {
         all.extend(segment.map.clone());
-        all.extend(segment.uri.clone());
+        // Of a gap there is nothing to fetch.
+        all.extend(segment.uri.clone().filter(|_| !segment.gap));
     }
     all.extend(media.hinted_part().map(str::to_owned));
     all
@@ -268,7 +269,7 @@ impl Followed {
         let mut faults = Vec::new();
         let mut end: Option<(u64, f64)> = None;
         for segment in self.history.segments().values() {
-            let Some(uri) = &segment.uri else { continue };
+            let Some(uri) = segment.uri.as_ref().filter(|_| !segment.gap) else { continue };
             let Some(fetched) = self.fetched.get(uri) else { continue };
             match self.segment(segment, fetched) {
                 Err(error) => faults.push(format!("{uri}: {error:#}")),
