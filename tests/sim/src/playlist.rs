@@ -17,9 +17,10 @@ struct Seen {
     sequence: u64,
     discontinuity_sequence: u64,
     parts: BTreeSet<String>,
-    /// The part that is promised, and the run that it was promised in.
-    hint: Option<(String, u64)>,
+    /// The part that is promised, the run that it was promised in, and the segment that was open then.
+    hint: Option<(String, u64, u64)>,
     ended: bool,
+    text: String,
     /// The run, and the last frame of it.
     last: Option<(u64, u32)>,
 }
@@ -65,7 +66,7 @@ impl Seen {
                 let duration = seconds(value(line, "DURATION").expect("a duration"));
                 assert!(duration <= part_target, "a part of {duration} s: {text}");
                 parts.push(duration);
-                self.part(value(line, "URI").expect("a URI"), run, window);
+                self.part(value(line, "URI").expect("a URI"), run, window, text);
             } else if let Some(duration) = line.strip_prefix("#EXTINF:").map(seconds) {
                 assert!(duration.round() <= target, "a segment of {duration} s, target {target}: {text}");
                 let whole = parts.len().saturating_sub(1);
@@ -76,18 +77,25 @@ impl Seen {
         let whole = parts.len().saturating_sub(1);
         assert!(parts[..whole].iter().all(|part| *part >= part_target * 0.85), "short parts: {parts:?}");
         self.ended = text.ends_with("#EXT-X-ENDLIST\n");
-        self.hint = of("#EXT-X-PRELOAD-HINT:").and_then(|line| value(line, "URI")).map(|uri| (uri.to_owned(), run));
+        self.hint = of("#EXT-X-PRELOAD-HINT:")
+            .and_then(|line| value(line, "URI"))
+            .map(|uri| (uri.to_owned(), run, sequence + text.matches("#EXTINF:").count() as u64));
         assert_eq!(self.hint.is_none(), self.ended);
+        text.clone_into(&mut self.text);
     }
 
-    fn part(&mut self, uri: &str, run: u64, window: &Window) {
+    fn part(&mut self, uri: &str, run: u64, window: &Window, text: &str) {
         if !self.parts.insert(uri.to_owned()) {
             return;
         }
-        if let Some((hint, hint_run)) = self.hint.take() {
-            // It may have come and be too old to be listed: changes reach other shards in bundles.
-            let came = || matches!(file(&hint, window), Answer::Ready(_));
-            assert!(run > hint_run || hint == uri || came(), "{uri} came where {hint} was promised");
+        if let Some((hint, hint_run, open)) = self.hint.take() {
+            // It may have come and be too old to be listed, or gone again where memory is short: changes come in bundles.
+            let came = || matches!(file(&hint, window), Answer::Ready(_)) || self.sequence > open;
+            assert!(
+                run > hint_run || hint == uri || came(),
+                "{uri} came where {hint} was promised: {text}\nbefore: {}",
+                self.text
+            );
         }
         for mark in marks(&bytes(uri, window)) {
             if let Some((last_run, last)) = self.last.replace((run, mark)) {

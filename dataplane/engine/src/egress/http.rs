@@ -218,7 +218,7 @@ impl Reply<'_> {
         match wanted {
             range::Wanted::Whole => {}
             range::Wanted::Part(from, to) => {
-                head = head.header("Content-Range", &format!("bytes {from}-{}/{bytes}", to - 1))
+                head = head.header("Content-Range", &format!("bytes {from}-{}/{bytes}", to - 1));
             }
             range::Wanted::Nothing => head = head.header("Content-Range", &format!("bytes */{bytes}")),
         }

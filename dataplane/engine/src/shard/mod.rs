@@ -327,20 +327,18 @@ impl Shard {
     fn receive(self: &Rc<Self>, mail: Mail) {
         match mail {
             Mail::Publisher(parcel) => self.spawn(ingest::resume(Rc::clone(self), parcel)),
-            Mail::Subscribe { id, from, subscription } => match self.live(&id) {
-                Some(channel) => channel.subscribe(from, subscription),
-                None => {
-                    let mail = match self.lingering(&id).first() {
-                        Some(over) => {
-                            let changes = over.packaging.window.borrow().snapshot();
-                            Mail::Over { id, subscription, changes }
-                        }
-                        None => Mail::Unknown { id, subscription },
-                    };
-                    // The asker gives up by itself if this finds no room.
-                    drop(self.put(from, mail));
+            Mail::Subscribe { id, from, subscription } => {
+                if let Some(channel) = self.live(&id) {
+                    return channel.subscribe(from, subscription);
                 }
-            },
+                let over = self.lingering(&id).first().map(|over| over.packaging.window.borrow().snapshot());
+                let mail = match over {
+                    Some(changes) => Mail::Over { id, subscription, changes },
+                    None => Mail::Unknown { id, subscription },
+                };
+                // The asker gives up by itself if this finds no room.
+                drop(self.put(from, mail));
+            }
             Mail::Unsubscribe { id, from, subscription } => {
                 if let Some(channel) = self.live(&id) {
                     channel.unsubscribe(from, subscription);

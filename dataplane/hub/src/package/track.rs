@@ -223,13 +223,17 @@ impl TrackPacker {
     pub(crate) fn frame(&mut self, frame: Picked, arrived: Time, out: &mut Vec<Change>) -> bool {
         let real = self.units(frame.dts_ms.saturating_mul(1_000));
         let length = self.length(&frame.data);
-        let Some(dts) = self.decode_time(real, length) else { return false };
+        let Some(mut dts) = self.decode_time(real, length) else { return false };
         if self.bytes + frame.data.len() > HLS_PART_BYTES_MAX || self.samples.len() == HLS_PART_FRAMES_MAX {
             return false;
         }
         if let Some(last) = self.samples.last_mut() {
             last.duration = dts - last.dts;
             self.make_room(dts, length, out);
+            if self.samples.is_empty() {
+                // The part that was just closed may have been stretched.
+                dts = dts.max(self.end.unwrap_or(0));
+            }
         }
         let composition = real as i64 + i64::from(frame.cts_ms) * i64::from(self.init.timescale) / 1_000 - dts as i64;
         let composition = composition.clamp(i64::from(i32::MIN), i64::from(i32::MAX)) as i32;

@@ -1,7 +1,5 @@
 //! `engine/shard/packaging.rs`, and `Channel::package` with what it calls: playlists on the owner's shard, and their way to others. What
 //! is over is not kept here: nobody asks for it.
-use std::collections::VecDeque;
-
 use millstream_hub::package::change::Change;
 use millstream_hub::package::packager::{Packager, Wall};
 use millstream_hub::package::window::Window;
@@ -13,7 +11,6 @@ use crate::Sabotage;
 use crate::playlist::Playlists;
 use crate::world::World;
 
-const CHANGES_PER_MAIL: usize = 64;
 const CHANGES_WAITING_MAX: usize = 1_024;
 /// Unix milliseconds of the walk's time 0.
 const UNIX_MS: u64 = 1_700_000_000_000;
@@ -32,7 +29,7 @@ pub(crate) struct Packaging {
 struct Outlet {
     shard: usize,
     subscription: u64,
-    untold: VecDeque<Change>,
+    untold: Vec<Change>,
 }
 
 impl Packaging {
@@ -86,7 +83,7 @@ impl World {
     pub(crate) fn package_for(&mut self, channel: usize, shard: usize, subscription: u64) {
         self.package(channel);
         let packaging = &mut self.channels[channel].packaging;
-        let untold = packaging.window.snapshot().into();
+        let untold = packaging.window.snapshot();
         packaging.outlets.retain(|outlet| outlet.shard != shard);
         packaging.outlets.push(Outlet { shard, subscription, untold });
         self.nudge(channel);
@@ -106,7 +103,7 @@ impl World {
             apply(packaging, changes);
             for outlet in &mut packaging.outlets {
                 if outlet.untold.len() > CHANGES_WAITING_MAX {
-                    outlet.untold = packaging.window.snapshot().into();
+                    outlet.untold = packaging.window.snapshot();
                 }
             }
         }
@@ -114,20 +111,19 @@ impl World {
         let mut outlets = std::mem::take(&mut self.channels[channel].packaging.outlets);
         let mut full = false;
         for outlet in &mut outlets {
-            while !outlet.untold.is_empty() {
-                let count = outlet.untold.len().min(CHANGES_PER_MAIL);
-                let mut changes: Vec<_> = outlet.untold.drain(..count).collect();
-                if self.sabotage == Some(Sabotage::LostPart) && self.random.chance(300) {
-                    changes.retain(|change| !matches!(change, Change::Part(..)));
+            if outlet.untold.is_empty() {
+                continue;
+            }
+            let mut changes = std::mem::take(&mut outlet.untold);
+            if self.sabotage == Some(Sabotage::LostPart) && self.random.chance(300) {
+                changes.retain(|change| !matches!(change, Change::Part(..)));
+            }
+            let mail = Mail::Packaged { id: id.clone(), subscription: outlet.subscription, changes };
+            if let Err(mail) = self.mail(from, outlet.shard, mail) {
+                if let Mail::Packaged { changes, .. } = mail {
+                    outlet.untold = changes;
                 }
-                let mail = Mail::Packaged { id: id.clone(), subscription: outlet.subscription, changes };
-                if let Err(mail) = self.mail(from, outlet.shard, mail) {
-                    if let Mail::Packaged { changes, .. } = mail {
-                        changes.into_iter().rev().for_each(|change| outlet.untold.push_front(change));
-                    }
-                    full = true;
-                    break;
-                }
+                full = true;
             }
         }
         self.channels[channel].packaging.outlets = outlets;
