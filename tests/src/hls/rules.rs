@@ -100,9 +100,11 @@ fn check_parts(media: &Media, faults: &mut Faults) {
         });
         // And those who follow closely need them that far back.
         let needed = from_end + segment.seconds() <= media.part_target.unwrap_or(0.0) * 3.0;
-        faults.demand(!needed || segment.uri.is_none() || !segment.parts.is_empty(), "missing parts", || {
-            format!("segment {} is at the live edge and lists no parts", segment.msn)
-        });
+        faults.demand(
+            !needed || segment.gap || segment.uri.is_none() || !segment.parts.is_empty(),
+            "missing parts",
+            || format!("segment {} is at the live edge and lists no parts", segment.msn),
+        );
         from_end += segment.seconds();
     }
 }
