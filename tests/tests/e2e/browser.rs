@@ -8,9 +8,9 @@ use millstream_tests::seconds;
 use millstream_tests::server::{Options, Server};
 use millstream_tests::tools::{Finished, Tool, ffmpeg_push};
 
-fn browser(server: &Server, scenario: &str, id: &str) -> Finished {
+fn browser(server: &Server, scenario: &str, id: &str, page: &str) -> Finished {
     let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("browser/flv.mjs");
-    let url = format!("http://{}/{id}/flv.html", server.http);
+    let url = format!("http://{}/{id}/{page}", server.http);
     let script = script.to_str().expect("ASCII");
     let done = Tool::start("node", &[script, scenario, &url]).wait(seconds(70));
     println!("{}", done.stdout);
@@ -22,18 +22,27 @@ fn browser(server: &Server, scenario: &str, id: &str) -> Finished {
 fn the_page_plays_for_ten_seconds() {
     let server = Options::open().start();
     let _push = ffmpeg_push(&server.push_url("cam"), 90);
-    browser(&server, "plays", "cam");
+    browser(&server, "plays", "cam", "flv.html");
 }
 
 #[test]
 fn the_page_waits_for_a_stream_that_is_not_on_air_and_starts_by_itself() {
+    waits("flv.html");
+}
+
+#[test]
+fn the_page_for_hls_waits_for_a_stream_that_is_not_on_air_and_starts_by_itself() {
+    waits("hls.html");
+}
+
+fn waits(page: &str) {
     let server = Options::open().start();
     let rtmp = server.rtmp;
     let later = std::thread::spawn(move || {
         std::thread::sleep(seconds(6));
         Publisher::start(rtmp, "stream", "cam").expect("published").repeat(Clip::small())
     });
-    browser(&server, "waits", "cam");
+    browser(&server, "waits", "cam", page);
     drop(later.join());
 }
 
