@@ -24,7 +24,7 @@ const EXIT_VOID: u8 = 3;
 #[command(
     name = "millstream-loadtest",
     version,
-    about = "Load for live streaming servers: RTMP publishers, HTTP-FLV and RTMP viewers"
+    about = "Load for live streaming servers: RTMP publishers, HTTP-FLV, RTMP and HLS viewers"
 )]
 struct Cli {
     #[command(subcommand)]
@@ -49,6 +49,9 @@ struct Run {
     /// Where to play HTTP-FLV: http://HOST[:PORT][/PATH]; {stream} in PATH stands for the stream's name [default path: {stream}/live.flv]
     #[arg(long, value_name = "URL")]
     http: Option<String>,
+    /// Where to play HLS, be it a cache: http://HOST[:PORT][/PATH] [default: {stream}/live.m3u8 beside HTTP-FLV]
+    #[arg(long, value_name = "URL")]
+    hls: Option<String>,
     /// Write the report as JSON, too
     #[arg(long, value_name = "FILE")]
     json: Option<PathBuf>,
@@ -84,6 +87,15 @@ struct Changes {
     /// RTMP viewers
     #[arg(long)]
     rtmp_viewers: Option<usize>,
+    /// HLS viewers that poll and fetch segments
+    #[arg(long)]
+    hls_viewers: Option<usize>,
+    /// HLS viewers that wait for parts
+    #[arg(long)]
+    ll_hls_viewers: Option<usize>,
+    /// Whether those ask for hinted parts
+    #[arg(long)]
+    hints: Option<bool>,
     /// Viewers that parse and compare all they get
     #[arg(long)]
     sample: Option<usize>,
@@ -149,6 +161,9 @@ impl Changes {
         let view = &mut plan.view;
         set(&mut view.flv, self.viewers);
         set(&mut view.rtmp, self.rtmp_viewers);
+        set(&mut view.hls, self.hls_viewers);
+        set(&mut view.ll_hls, self.ll_hls_viewers);
+        set(&mut view.hints, self.hints);
         set(&mut view.sample, self.sample);
         set(&mut view.schedule, self.schedule);
         set(&mut view.over, self.over);
@@ -214,13 +229,15 @@ fn carry_out(asked: Run) -> anyhow::Result<Report> {
     let remote = asked.allow_remote;
     let rtmp = asked.rtmp.map(|url| RtmpTarget::parse(&url, remote)).transpose().context("--rtmp")?;
     let http = asked.http.map(|url| HttpTarget::parse(&url, remote)).transpose().context("--http")?;
+    let hls = asked.hls.map(|url| HttpTarget::parse_hls(&url, remote)).transpose().context("--hls")?;
+    let hls = hls.or_else(|| http.as_ref().and_then(HttpTarget::hls_beside));
     // The first Ctrl-C ends the run and reports; the second ends the process.
     let stop = Arc::default();
     for signal in [SIGINT, SIGTERM] {
         signal_hook::flag::register_conditional_shutdown(signal, 128 + signal, Arc::clone(&stop))?;
         signal_hook::flag::register(signal, Arc::clone(&stop))?;
     }
-    let options = Options { rtmp, http, pid: asked.pid, metrics: asked.metrics, stop };
+    let options = Options { rtmp, http, hls, pid: asked.pid, metrics: asked.metrics, stop };
     let mut progress = Progress::new(asked.quiet);
     let report = run(&plan, &options, &mut progress);
     progress.finish();

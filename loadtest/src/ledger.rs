@@ -22,7 +22,16 @@ pub(crate) struct Sum {
 
 impl Sum {
     pub(crate) fn of(body: &[u8]) -> Self {
-        Self { bytes: body.len() as u32, crc: crc32fast::hash(body) }
+        Self::of_parts(&[body])
+    }
+
+    /// Of a body that is in pieces.
+    pub(crate) fn of_parts(parts: &[&[u8]]) -> Self {
+        let mut crc = crc32fast::Hasher::new();
+        for part in parts {
+            crc.update(part);
+        }
+        Self { bytes: parts.iter().map(|part| part.len()).sum::<usize>() as u32, crc: crc.finalize() }
     }
 }
 

@@ -1,7 +1,7 @@
 //! `millstream-loadtest`: publishers and viewers at a planned rate against a server, and a report of what came back when.
 //!
 //! Reading order: [`plan`] (what a run does), [`schedule`] (when), [`target`] (to whom), [`media`] (what publishers send), [`publisher`],
-//! [`wire`] and [`viewer`] (what comes back), [`ledger`] (which frame is this, and when was it planned), [`tally`] (what is counted),
+//! [`wire`] and [`viewer`] (what comes back), [`hls`] (the same for HLS viewers), [`ledger`] (which frame is this, and when was it planned), [`tally`] (what is counted),
 //! [`run()`] (the event loop: one thread, edge-triggered epoll), [`server`] and [`probe`] (was it the server, the harness or the machine),
 //! [`report`].
 //!
@@ -11,6 +11,7 @@
 #![forbid(unsafe_code)]
 
 mod clock;
+mod hls;
 mod ledger;
 pub mod limits;
 mod media;

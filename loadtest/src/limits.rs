@@ -31,6 +31,14 @@ pub const READ_BYTES: usize = 256 << 10;
 pub const VIEWER_OUTPUT_BYTES_MAX: usize = 64 << 10;
 /// Bytes that wait for one publisher's socket to take them.
 pub const PUBLISHER_OUTPUT_BYTES_MAX: usize = 8 << 20;
+/// Bytes of a playlist.
+pub const PLAYLIST_BYTES_MAX: u64 = 1 << 20;
+/// Bytes of a part or segment that is looked into.
+pub const PART_BYTES_MAX: u64 = 64 << 20;
+/// Samples of one part or segment.
+pub const FRAGMENT_SAMPLES_MAX: usize = 16_384;
+/// Answers in a row that are of no use to an HLS viewer, before it gives up.
+pub const HLS_REFUSALS_MAX: u32 = 20;
 /// Descriptors beside those of the connections: files, polls, standard streams.
 pub const DESCRIPTORS_SPARE: u64 = 64;
 /// Different kinds of trouble that are told apart; more are told as one.

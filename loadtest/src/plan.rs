@@ -13,9 +13,11 @@ use crate::limits::{
 use crate::schedule;
 
 /// The plans that are built in: name and text.
-const PRESETS: [(&str, &str); 6] = [
+const PRESETS: [(&str, &str); 8] = [
     ("smoke", include_str!("../presets/smoke.toml")),
     ("viewers", include_str!("../presets/viewers.toml")),
+    ("hls", include_str!("../presets/hls.toml")),
+    ("ll-hls", include_str!("../presets/ll-hls.toml")),
     ("publishers", include_str!("../presets/publishers.toml")),
     ("slow-viewers", include_str!("../presets/slow-viewers.toml")),
     ("churn", include_str!("../presets/churn.toml")),
@@ -28,7 +30,7 @@ const PRESETS: [(&str, &str); 6] = [
 pub enum PlanError {
     /// Neither a preset nor a file.
     #[error(
-        "{name:?} is no preset (smoke, viewers, publishers, slow-viewers, churn, flash-crowd), and not a file that can be read: {why}"
+        "{name:?} is no preset (smoke, viewers, hls, ll-hls, publishers, slow-viewers, churn, flash-crowd), and not a file that can be read: {why}"
     )]
     Unknown {
         /// What was asked for.
@@ -118,6 +120,12 @@ pub struct View {
     pub flv: usize,
     /// Over RTMP.
     pub rtmp: usize,
+    /// Over HLS: they poll the playlist and fetch whole segments.
+    pub hls: usize,
+    /// Over HLS with low latency: they wait for the playlist and fetch parts.
+    pub ll_hls: usize,
+    /// Whether those ask for the hinted part before it is listed; else they wait at the playlist only.
+    pub hints: bool,
     /// How many of them parse all that they get.
     pub sample: usize,
     /// When they come.
@@ -167,6 +175,9 @@ impl Default for View {
         Self {
             flv: 10,
             rtmp: 0,
+            hls: 0,
+            ll_hls: 0,
+            hints: true,
             sample: 4,
             schedule: Shape::Ramp,
             over: Duration::from_secs(1),
@@ -175,6 +186,18 @@ impl Default for View {
             slow: 0,
             slow_kbit: 0,
         }
+    }
+}
+
+impl View {
+    /// Viewers at the same time.
+    pub(crate) fn total(&self) -> usize {
+        [self.flv, self.rtmp, self.hls, self.ll_hls].into_iter().fold(0, usize::saturating_add)
+    }
+
+    /// Those of them that are HLS viewers, who have two connections each.
+    pub(crate) fn hls_total(&self) -> usize {
+        self.hls.saturating_add(self.ll_hls)
     }
 }
 
@@ -205,7 +228,12 @@ impl Plan {
 
     /// Viewers at the same time.
     pub fn viewers(&self) -> usize {
-        self.view.flv.saturating_add(self.view.rtmp)
+        self.view.total()
+    }
+
+    /// Connections that they need at the same time.
+    pub fn connections(&self) -> usize {
+        self.viewers().saturating_add(self.view.hls_total())
     }
 
     /// Names of the streams.

@@ -77,8 +77,29 @@ pub struct Delays {
     pub connect_late: Summary,
     /// Planned to real send: the harness's own.
     pub publish_late: Summary,
+    /// Planned send of the last frame of a part or segment to the arrival of the whole, of sampled HLS viewers.
+    pub part: Summary,
+    /// Planned send to the model player's screen, of sampled HLS viewers.
+    pub playhead: Summary,
     /// How late a thread that sleeps a millisecond wakes.
     pub probe: Summary,
+}
+
+/// What HLS viewers asked for and got.
+#[derive(Clone, Copy, Debug, Default, Serialize)]
+pub struct Hls {
+    /// Requests that went out.
+    pub requests: u64,
+    /// Media playlists that came.
+    pub playlists: u64,
+    /// Parts that came.
+    pub parts: u64,
+    /// Whole segments that came.
+    pub segments: u64,
+    /// How often the model player's picture had to wait.
+    pub rebuffers: u64,
+    /// Seconds of that.
+    pub rebuffered_s: f64,
 }
 
 /// Viewers of the whole run.
@@ -173,6 +194,8 @@ pub struct Report {
     pub viewers: Viewers,
     /// Bytes that viewers received.
     pub bytes_received: u64,
+    /// HLS viewers.
+    pub hls: Hls,
     /// Times, milliseconds.
     pub ms: Delays,
     /// Frames of the sample.
@@ -245,6 +268,7 @@ pub(crate) mod tests {
             published_bytes: 1_600_000,
             viewers: Viewers { visits: 12, joined: 11, lost: 1, most: 12, at_end: 11, ..Viewers::default() },
             bytes_received: 18_000_000,
+            hls: Hls { requests: 410, playlists: 200, parts: 198, segments: 0, rebuffers: 2, rebuffered_s: 0.3 },
             ms: Delays { video: summary, join: summary, probe: summary, ..Delays::default() },
             frames: Frames { same: 5_000, damaged: 2, ..Frames::default() },
             steady: Some(Steady {

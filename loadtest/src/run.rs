@@ -2,6 +2,8 @@
 //! that only drain wait in the **bulk** poll, which is looked into every [`BULK_EVERY`], so that their thousands never delay the few that
 //! are timed. Before it: [`crate::plan`], [`crate::target`]; after it: [`crate::report`].
 mod finish;
+mod hls;
+mod seat;
 mod stage;
 mod watch;
 
@@ -15,6 +17,7 @@ use std::time::Duration;
 use millstream_proto::time::Time;
 
 use crate::clock::Clock;
+use crate::hls::{Edges, Wake};
 use crate::ledger::Ledger;
 use crate::limits::{DESCRIPTORS_SPARE, READ_BYTES};
 use crate::media::{ClipError, Source};
@@ -27,7 +30,6 @@ use crate::schedule::{self, Habit, Protocol, Visit};
 use crate::server::{Metrics, Server, Usage};
 use crate::tally::Tally;
 use crate::target::{HttpTarget, RtmpTarget, TargetError};
-use crate::viewer::Viewer;
 use crate::wire::Heard;
 
 pub use watch::{Tick, Watch};
@@ -75,12 +77,21 @@ pub struct Options {
     pub rtmp: Option<RtmpTarget>,
     /// Where to play HTTP-FLV.
     pub http: Option<HttpTarget>,
+    /// Where to play HLS, where that is not beside it.
+    pub hls: Option<HttpTarget>,
     /// The server's process, where it should not be looked for.
     pub pid: Option<u32>,
     /// Where its `/metrics` are, where they should not be looked for.
     pub metrics: Option<SocketAddr>,
     /// Set by somebody who wants it to end now.
     pub stop: Arc<AtomicBool>,
+}
+
+impl Options {
+    /// Where playlists are.
+    pub(crate) fn playlists(&self) -> Option<&HttpTarget> {
+        self.hls.as_ref()
+    }
 }
 
 /// What the harness and the server had used at some moment.
@@ -112,7 +123,11 @@ struct Run<'a> {
     publishers: Vec<Publisher>,
     /// When each publisher's next frame is due, the earliest first.
     dues: BinaryHeap<std::cmp::Reverse<(Time, usize)>>,
-    viewers: Vec<Viewer>,
+    viewers: Vec<seat::Seat>,
+    /// When HLS viewers go on by themselves, the earliest first.
+    hls_wakes: BinaryHeap<Wake>,
+    /// What the HLS viewers of each stream know together.
+    edges: Vec<Edges>,
     visits: Vec<Visit>,
     next_visit: usize,
     leaves: BinaryHeap<Leave>,
@@ -138,7 +153,7 @@ pub fn run(plan: &Plan, options: &Options, watch: &mut dyn Watch) -> Result<Repo
     plan.check()?;
     needs(plan, options)?;
     let source = Arc::new(Source::new(&plan.publish)?);
-    let wanted = (plan.viewers() + plan.publish.count) as u64 + DESCRIPTORS_SPARE;
+    let wanted = (plan.connections() + plan.publish.count) as u64 + DESCRIPTORS_SPARE;
     let limit = raise_descriptor_limit()?;
     if wanted > limit {
         let most = limit.saturating_sub(DESCRIPTORS_SPARE + plan.publish.count as u64);
@@ -166,6 +181,12 @@ fn needs(plan: &Plan, options: &Options) -> Result<(), RunError> {
     }
     match &options.http {
         None if plan.view.flv > 0 => Err(RunError::NoTarget("HTTP-FLV viewers", "--http")),
+        _ if plan.view.hls_total() > 0 && options.playlists().is_none() => {
+            Err(RunError::NoTarget("HLS viewers", "--hls (or --http without a path)"))
+        }
+        _ if several && plan.view.hls_total() > 0 && options.playlists().is_some_and(|hls| !hls.names_streams()) => {
+            Err(TargetError::Name.into())
+        }
         Some(http) if several && plan.view.flv > 0 && !http.names_streams() => Err(TargetError::Name.into()),
         _ => Ok(()),
     }
@@ -182,7 +203,8 @@ impl<'a> Run<'a> {
         }
         let ledger = || if plan.publish.count == 0 { Ledger::learned() } else { Ledger::written() };
         let rtmp_only = slots.iter().all(|slot| slot.protocol == Protocol::Rtmp);
-        let http = options.http.as_ref().filter(|_| !rtmp_only).map(|target| target.address);
+        // Whoever serves playlists may be a cache; the server is behind it.
+        let http = options.http.as_ref().or(options.hls.as_ref()).filter(|_| !rtmp_only).map(|target| target.address);
         let rtmp = options.rtmp.as_ref().map(|target| target.address);
         let targets: Vec<SocketAddr> = http.into_iter().chain(rtmp).collect();
         Ok(Self {
@@ -200,7 +222,9 @@ impl<'a> Run<'a> {
             publishers: Vec::new(),
             dues: BinaryHeap::new(),
             visits: schedule::visits(&plan.view, slots.len(), plan.duration),
-            viewers: slots.into_iter().map(Viewer::new).collect(),
+            viewers: slots.into_iter().map(seat::Seat::new).collect(),
+            hls_wakes: BinaryHeap::new(),
+            edges: streams.iter().map(|_| Edges::default()).collect(),
             next_visit: 0,
             leaves: BinaryHeap::new(),
             slow: Vec::new(),

@@ -9,6 +9,17 @@ use crate::plan::{Plan, Shape, View};
 pub(crate) enum Protocol {
     Flv,
     Rtmp,
+    /// Playlists are polled, segments fetched.
+    Hls,
+    /// Playlists and parts are waited for.
+    LlHls,
+}
+
+impl Protocol {
+    /// Of one request after another, on two connections.
+    pub(crate) fn is_hls(self) -> bool {
+        matches!(self, Self::Hls | Self::LlHls)
+    }
 }
 
 /// What a viewer does with what it gets.
@@ -46,7 +57,12 @@ pub(crate) fn slots(plan: &Plan, streams: usize) -> Vec<Slot> {
     let total = plan.viewers();
     let slow_rate = view.slow_kbit.saturating_mul(125);
     let place = |n: usize| {
-        let protocol = if n < view.flv { Protocol::Flv } else { Protocol::Rtmp };
+        let protocol = match n {
+            n if n < view.flv => Protocol::Flv,
+            n if n < view.flv + view.rtmp => Protocol::Rtmp,
+            n if n < view.flv + view.rtmp + view.hls => Protocol::Hls,
+            _ => Protocol::LlHls,
+        };
         let habit = if n < view.slow { Habit::Slow(slow_rate) } else { Habit::Drain };
         Slot { protocol, habit, stream: n % streams.max(1) }
     };
@@ -90,7 +106,7 @@ pub(crate) fn visits(view: &View, total: usize, duration: Duration) -> Vec<Visit
 
 /// About how many visits there will be, without making them.
 pub(crate) fn sessions_estimate(view: &View, duration: Duration) -> usize {
-    let total = view.flv.saturating_add(view.rtmp);
+    let total = view.total();
     match view.schedule {
         Shape::Churn => {
             // Stays are at least half as long as said.

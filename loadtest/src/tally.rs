@@ -93,6 +93,21 @@ pub(crate) struct Frames {
     pub(crate) other: u64,
 }
 
+/// What HLS viewers asked for and got, and how the model player of the sampled ones fared.
+#[derive(Debug)]
+pub(crate) struct Hls {
+    /// Planned send to the model player's screen.
+    pub(crate) playhead: Times,
+    /// Planned send of a part's or segment's last frame to its last byte's arrival.
+    pub(crate) part: Times,
+    pub(crate) requests: u64,
+    pub(crate) playlists: u64,
+    pub(crate) parts: u64,
+    pub(crate) segments: u64,
+    pub(crate) rebuffers: u64,
+    pub(crate) rebuffered: Duration,
+}
+
 /// All numbers of a run.
 #[derive(Debug)]
 pub(crate) struct Tally {
@@ -108,6 +123,7 @@ pub(crate) struct Tally {
     pub(crate) connect_late: Times,
     /// Planned to real send.
     pub(crate) publish_late: Times,
+    pub(crate) hls: Hls,
     pub(crate) frames: Frames,
     pub(crate) bytes_received: u64,
     /// Bytes since the last one was read: when anything moved.
@@ -141,6 +157,16 @@ impl Tally {
             join: Times::new(),
             connect_late: Times::new(),
             publish_late: Times::new(),
+            hls: Hls {
+                playhead: Times::new(),
+                part: Times::new(),
+                requests: 0,
+                playlists: 0,
+                parts: 0,
+                segments: 0,
+                rebuffers: 0,
+                rebuffered: Duration::ZERO,
+            },
             frames: Frames::default(),
             bytes_received: 0,
             last_data: Time::ZERO,

@@ -7,6 +7,8 @@ use millstream_proto::secret::Secret;
 
 /// Stands for the stream's name in a URL.
 const PLACEHOLDER: &str = "{stream}";
+/// The multivariant playlist of a stream.
+const HLS_NAME: &str = "live.m3u8";
 /// Chunk size of what publishers send, bytes: what encoders use.
 const CHUNK_SIZE: usize = 60_000;
 
@@ -42,7 +44,7 @@ pub struct RtmpTarget {
     key: Secret,
 }
 
-/// Where to play HTTP-FLV.
+/// Where to play over HTTP.
 #[derive(Clone, Debug)]
 pub struct HttpTarget {
     pub(crate) address: SocketAddr,
@@ -110,13 +112,42 @@ impl HttpTarget {
         Ok(Self { address, host, path: Secret::new(path) })
     }
 
+    /// `http://HOST[:PORT][/PATH]` of a multivariant playlist: the path is `/{stream}/live.m3u8` where none is given.
+    pub fn parse_hls(url: &str, remote: bool) -> Result<Self, TargetError> {
+        let (host, address, path) = split(url, "http", 80, remote)?;
+        let path = if path.is_empty() { format!("{PLACEHOLDER}/{HLS_NAME}") } else { path.to_owned() };
+        Ok(Self { address, host, path: Secret::new(path) })
+    }
+
+    /// The playlists on the server of this one, where its path is the usual one.
+    pub fn hls_beside(&self) -> Option<Self> {
+        let usual = self.path.expose() == format!("{PLACEHOLDER}/live.flv");
+        usual.then(|| Self { path: Secret::new(format!("{PLACEHOLDER}/{HLS_NAME}")), ..self.clone() })
+    }
+
     /// Whether each stream has a path of its own.
     pub fn names_streams(&self) -> bool {
         self.path.expose().contains(PLACEHOLDER)
     }
 
     pub(crate) fn request(&self, stream: &str) -> Bytes {
-        let path = self.path.expose().replace(PLACEHOLDER, stream);
+        self.request_beside(stream, "")
+    }
+
+    /// A request for what a relative reference (RFC 3986, 5.2) names; an empty one is the URL itself. The URL's own query goes with nothing
+    /// else: what playlists name is the same for all.
+    pub(crate) fn request_beside(&self, stream: &str, name: &str) -> Bytes {
+        let mut path = self.path.expose().replace(PLACEHOLDER, stream);
+        if !name.is_empty() {
+            let directory = path.split('?').next().and_then(|path| path.rsplit_once('/')).map_or("", |(dir, _)| dir);
+            path = if let Some(absolute) = name.strip_prefix('/') {
+                absolute.to_owned()
+            } else if directory.is_empty() {
+                name.to_owned()
+            } else {
+                format!("{directory}/{name}")
+            };
+        }
         let host = &self.host;
         format!("GET /{path} HTTP/1.1\r\nHost: {host}\r\nUser-Agent: millstream-loadtest\r\nAccept: */*\r\n\r\n").into()
     }
@@ -137,6 +168,12 @@ mod tests {
         assert_eq!(RtmpTarget::parse("rtmp://localhost/live/one?sign=x", false).unwrap().name(), Some("one"));
         let http = HttpTarget::parse("http://localhost:8080", false).unwrap();
         assert!(http.request("cam").starts_with(b"GET /cam/live.flv HTTP/1.1\r\nHost: localhost:8080\r\n"));
+        let hls = http.hls_beside().unwrap();
+        assert!(hls.request("cam").starts_with(b"GET /cam/live.m3u8 HTTP/1.1\r\n"));
+        assert!(hls.request_beside("cam", "s/1/a.m4s").starts_with(b"GET /cam/s/1/a.m4s HTTP/1.1\r\n"));
+        let token = HttpTarget::parse_hls("http://localhost/x/live.m3u8?token=7", false).unwrap();
+        assert!(token.request("cam").starts_with(b"GET /x/live.m3u8?token=7 HTTP/1.1\r\n"));
+        assert!(token.request_beside("cam", "video.m3u8").starts_with(b"GET /x/video.m3u8 HTTP/1.1\r\n"));
         let srs = HttpTarget::parse("http://127.0.0.1:8080/live/{stream}.flv", false).unwrap();
         assert!(srs.request("cam").starts_with(b"GET /live/cam.flv HTTP/1.1\r\n"));
     }

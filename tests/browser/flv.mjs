@@ -1,86 +1,33 @@
 // Drives the player page in headless Chromium as a visitor would: `node flv.mjs plays|waits URL`. Prints figures; exit status 1 says why.
-import { mkdtempSync, rmSync } from 'node:fs';
-import { tmpdir } from 'node:os';
-import { join } from 'node:path';
-import { chromium } from 'playwright-core';
+import { check, run, sleep, until } from './chromium.mjs';
 
 const [scenario, url] = process.argv.slice(2);
-const sleep = (ms) => new Promise((done) => setTimeout(done, ms));
 
-function check(condition, text) {
-  if (!condition) throw new Error(text);
-}
-
-async function until(what, seconds, attempt) {
-  const end = Date.now() + seconds * 1000;
-  for (;;) {
-    const value = await attempt();
-    if (value) return value;
-    if (Date.now() > end) throw new Error(`not within ${seconds} s: ${what}`);
-    await sleep(50);
+await run(url, async ({ page, state }) => {
+  async function watch(seconds) {
+    const first = await state();
+    const latencies = [];
+    let last = first;
+    for (let i = 0; i < seconds; i += 1) {
+      await sleep(1000);
+      const now = await state();
+      check(now.state === 'playing', `after ${i + 1} s the page says ${now.state}: ${now.message} ${now.errors}`);
+      check(now.time > last.time, `the picture stands still at ${now.time} s`);
+      check(now.frames > last.frames, `no new frames at ${now.time} s`);
+      latencies.push(now.latency);
+      last = now;
+    }
+    const frames = last.frames - first.frames;
+    console.log(
+      `${last.player}, ${last.codecs}: ${frames} frames (${last.dropped} dropped) and ${(last.time - first.time).toFixed(1)} s of stream `
+      + `in ${seconds} s; buffered latency ${latencies.map((l) => l.toFixed(1)).join(' ')} s; ${(last.bits / 1e6).toFixed(2)} Mbit/s`,
+    );
+    check(last.time - first.time > seconds * 0.8, `only ${last.time - first.time} s of stream in ${seconds} s`);
+    check(frames > seconds * 30 * 0.6, `only ${frames} frames in ${seconds} s`);
+    check(latencies.at(-1) < 3, `the page is ${latencies.at(-1)} s behind`);
+    return last;
   }
-}
 
-const profile = mkdtempSync(join(tmpdir(), 'millstream-chromium-'));
-const context = await chromium.launchPersistentContext(profile, {
-  executablePath: process.env.CHROMIUM ?? '/usr/bin/chromium',
-  headless: true,
-  args: [
-    '--no-sandbox', '--disable-gpu', '--disable-quic', '--no-first-run', '--disable-background-networking',
-    '--disable-component-update', '--disable-sync', '--autoplay-policy=no-user-gesture-required',
-  ],
-});
-const page = context.pages()[0] ?? (await context.newPage());
-const complaints = [];
-const outside = [];
-page.on('pageerror', (error) => complaints.push(`page error: ${error.message}`));
-page.on('console', (line) => {
-  if (/content security policy/i.test(line.text())) complaints.push(line.text());
-});
-page.on('request', (request) => {
-  if (!request.url().startsWith(new URL(url).origin) && !/^(blob|data):/.test(request.url())) outside.push(request.url());
-});
-
-const state = () => page.evaluate(() => ({
-  state: window.millstream.state,
-  message: window.millstream.message,
-  shown: document.getElementById('message').textContent,
-  time: window.millstream.currentTime,
-  frames: window.millstream.frames,
-  dropped: window.millstream.dropped,
-  latency: window.millstream.latency,
-  bits: window.millstream.bitsPerSecond,
-  errors: window.millstream.errors,
-  attempts: window.millstream.attempts,
-  player: window.millstream.player,
-  codecs: window.millstream.codecs,
-}));
-
-async function watch(seconds) {
-  const first = await state();
-  const latencies = [];
-  let last = first;
-  for (let i = 0; i < seconds; i += 1) {
-    await sleep(1000);
-    const now = await state();
-    check(now.state === 'playing', `after ${i + 1} s the page says ${now.state}: ${now.message} ${now.errors}`);
-    check(now.time > last.time, `the picture stands still at ${now.time} s`);
-    check(now.frames > last.frames, `no new frames at ${now.time} s`);
-    latencies.push(now.latency);
-    last = now;
-  }
-  const frames = last.frames - first.frames;
-  console.log(
-    `${last.player}, ${last.codecs}: ${frames} frames (${last.dropped} dropped) and ${(last.time - first.time).toFixed(1)} s of stream `
-    + `in ${seconds} s; buffered latency ${latencies.map((l) => l.toFixed(1)).join(' ')} s; ${(last.bits / 1e6).toFixed(2)} Mbit/s`,
-  );
-  check(last.time - first.time > seconds * 0.8, `only ${last.time - first.time} s of stream in ${seconds} s`);
-  check(frames > seconds * 30 * 0.6, `only ${frames} frames in ${seconds} s`);
-  check(latencies.at(-1) < 3, `the page is ${latencies.at(-1)} s behind`);
-  return last;
-}
-
-try {
   const opened = Date.now();
   await page.goto(url);
   if (scenario === 'plays') {
@@ -115,13 +62,4 @@ try {
   } else {
     throw new Error(`no scenario ${scenario}`);
   }
-  check(complaints.length === 0, complaints.join('; '));
-  check(outside.length === 0, `asked elsewhere: ${outside}`);
-} catch (error) {
-  console.error(error.message);
-  console.error(await state().catch(() => 'the page has no state'));
-  process.exitCode = 1;
-} finally {
-  await context.close();
-  rmSync(profile, { recursive: true, force: true });
-}
+});

@@ -27,6 +27,18 @@ impl Clip {
         Self::encode("small", "testsrc2=size=320x180:rate=30", "250k", 30, 10)
     }
 
+    /// Like [`Clip::small`] with one keyframe in its 10 s.
+    pub fn long_gop() -> Self {
+        Self::encode("long-gop", "testsrc2=size=320x180:rate=30", "250k", 300, 10)
+    }
+
+    /// 320x180 at 30 per second, a keyframe every two seconds as encoders are told to, AAC; 10 s. The top of each picture holds its number
+    /// from 0 to 299: ten squares of 32 pixels, the first of them the lowest bit, white for 1.
+    pub fn numbered() -> Self {
+        let number = "geq=lum='if(lt(Y,32),if(mod(floor(N/pow(2,floor(X/32))),2),235,16),lum(X,Y))':cb='if(lt(Y,16),128,cb(X,Y))':cr='if(lt(Y,16),128,cr(X,Y))'";
+        Self::encode("numbered-grey", &format!("testsrc2=size=320x180:rate=30,format=yuv420p,{number}"), "400k", 60, 10)
+    }
+
     fn encode(name: &str, picture: &str, bits: &str, gop: u32, length: u32) -> Self {
         let test = std::env::current_exe().expect("a test knows its own path");
         let dir = test.ancestors().nth(2).map_or_else(std::env::temp_dir, Path::to_path_buf).join("millstream-clips");

@@ -189,10 +189,12 @@ fn field_cases_are_numbered_rightly() {
 fn pages_name_assets_that_exist_and_never_change() {
     let pages = root().join("dataplane/engine/pages");
     let table = read(&pages.join("vendor/VENDOR.md"));
-    for page in files(&pages, "html") {
+    // A script names the library that it loads.
+    for page in files(&pages, "html").into_iter().chain(files(&pages, "js")) {
         let text = read(&page);
-        let assets: Vec<&str> = text.split('"').filter_map(|word| word.strip_prefix("/.assets/")).collect();
-        assert!(!assets.is_empty());
+        let is_page = page.extension().is_some_and(|e| e == "html");
+        let assets: Vec<&str> = text.split(['"', '\'']).filter_map(|word| word.strip_prefix("/.assets/")).collect();
+        assert!(!is_page || !assets.is_empty(), "{} loads nothing", page.display());
         for asset in assets {
             if let Ok(bytes) = fs::read(pages.join("vendor").join(asset)) {
                 let sum = Sha256::digest(&bytes).iter().fold(String::new(), |s, b| format!("{s}{b:02x}"));
@@ -208,8 +210,24 @@ fn pages_name_assets_that_exist_and_never_change() {
             let right = format!("{name}-{:08x}.{extension}", crc32fast::hash(&bytes));
             assert_eq!(asset, right, "the file has changed: rename it, here and where it is named");
         }
+        if !is_page {
+            continue;
+        }
         for outside in ["http:", "https:", "<script>", "<style", "style=", "onclick"] {
             assert!(!text.contains(outside), "{}: {outside}", page.display());
+        }
+    }
+}
+
+/// A page or asset that is not built in is a page that does not load.
+#[test]
+fn every_page_and_asset_is_built_in() {
+    let pages = root().join("dataplane/engine/pages");
+    let table = read(&root().join("dataplane/engine/src/egress/pages.rs"));
+    for kind in ["html", "js", "css"] {
+        for file in files(&pages, kind) {
+            let name = file.strip_prefix(&pages).expect("below").display().to_string();
+            assert!(table.contains(&format!("/pages/{name}\")")), "engine/egress/pages.rs does not have {name}");
         }
     }
 }

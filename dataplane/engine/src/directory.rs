@@ -193,7 +193,10 @@ mod tests {
         let outputs = Outputs { flv: false, ..Outputs::default() };
         let set = Stream { flush: Some(Flush::Dense), outputs, ..stream("a", 1) };
         let first = Directory::default().updated(&update(false, vec![set, stream("b", 1)], &[])).directory;
-        assert_eq!(first.settings(&id("a")), Settings { flush: Some(FlushPolicy::Dense), outputs, ..Settings::default() });
+        assert_eq!(
+            first.settings(&id("a")),
+            Settings { flush: Some(FlushPolicy::Dense), outputs, ..Settings::default() }
+        );
         assert_eq!(first.settings(&id("b")), Settings::default());
         let later = Stream { flush: Some(Flush::Unknown), ..stream("a", 1) };
         let next = first.updated(&update(false, vec![later], &[])).directory;

@@ -8,7 +8,7 @@ use anyhow::{anyhow, bail};
 use millstream_engine::config::{Config, Limits};
 use millstream_engine::directory::Directory;
 use millstream_hub::config::{FlushPolicy, HlsConfig, StreamConfig};
-use millstream_link::state::{Flush, Stream};
+use millstream_link::state::{Flush, Outputs, Stream};
 use millstream_proto::limits::RTMP_CHUNK_SIZE_OUT;
 use millstream_proto::network::Network;
 use millstream_proto::secret::Secret;
@@ -112,7 +112,10 @@ fn stream_of(entry: &StreamEntry) -> Stream {
         FlushPolicy::Balanced => Flush::Balanced,
         FlushPolicy::Dense => Flush::Dense,
     });
-    Stream { id: entry.id.to_string(), generation: entry.generation.unwrap_or(defaults.generation), flush, ..defaults }
+    let Outputs { flv, hls, cmaf } = defaults.outputs;
+    let outputs = Outputs { flv, hls: entry.hls.unwrap_or(hls), cmaf: entry.dash.unwrap_or(cmaf) };
+    let generation = entry.generation.unwrap_or(defaults.generation);
+    Stream { id: entry.id.to_string(), generation, flush, outputs, ..defaults }
 }
 
 fn warn_of_what_auth_ignores(auth: AuthPreset, flags: &Flags, settings: &Settings, warnings: &mut Vec<String>) {
@@ -315,7 +318,28 @@ mod tests {
         assert_eq!(layers.config.chunk_size, 60_000);
         assert_eq!(layers.auth, AuthPreset::Signed);
         assert_eq!(layers.config.stream, StreamConfig::default());
+        assert_eq!(layers.config.hls, HlsConfig::default());
         assert!(layers.config.shards >= 1);
+    }
+
+    #[test]
+    fn parts_are_much_shorter_than_segments() {
+        let check = |segment: Option<u64>, part: Option<u64>, good: bool| {
+            let hls = HlsDefaults {
+                segment: segment.map(Duration::from_millis),
+                part: part.map(Duration::from_millis),
+                window: None,
+            };
+            assert_eq!(
+                merge(Flags::default(), Settings { hls, ..Settings::default() }).is_ok(),
+                good,
+                "{segment:?} {part:?}"
+            );
+        };
+        check(None, None, true);
+        check(Some(1_000), Some(500), true);
+        check(Some(500), None, false);
+        check(None, Some(1_001), false);
     }
 
     #[test]

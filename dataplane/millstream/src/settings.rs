@@ -15,7 +15,7 @@ use millstream_proto::secret::Secret;
 use millstream_side::http::url::Url;
 use toml::de::DeValue;
 
-use self::document::{Findings, Remark, Table, list, position, string, whole};
+use self::document::{Findings, Remark, Table, boolean, list, position, string, whole};
 use self::values::{AuthPreset, Role, SHARDS, Shards};
 
 pub(crate) mod document;
@@ -97,6 +97,8 @@ pub(crate) struct StreamEntry {
     pub(crate) id: Id,
     pub(crate) generation: Option<u64>,
     pub(crate) flush: Option<FlushPolicy>,
+    pub(crate) hls: Option<bool>,
+    pub(crate) dash: Option<bool>,
 }
 
 /// A file that cannot be used. Prints one line per error, each with file, line and column as compilers write them.
@@ -291,11 +293,12 @@ fn walk_entries(file: &mut Table<'_>, f: &mut Findings<'_>) -> Vec<StreamEntry> 
             table.take_located(f, "id", |v| Id::new(string(v)?).map_err(|e| format!("{e}; give 1 to 64 of these")));
         let generation = table.take(f, "generation", |v| whole(v, &(1..=u64::from(u32::MAX))));
         let flush = table.take(f, "flush", |v| values::flush(string(v)?));
+        let (hls, dash) = (table.take(f, "hls", boolean), table.take(f, "dash", boolean));
         match id {
             Some(id) if entries.iter().any(|entry| entry.id == id.value) => {
                 f.error(id.at, "stream.id", format!("{} is there twice; keep one of the two entries", id.value));
             }
-            Some(id) => entries.push(StreamEntry { id: id.value, generation, flush }),
+            Some(id) => entries.push(StreamEntry { id: id.value, generation, flush, hls, dash }),
             // An id that was there and wrong has been reported.
             None if f.errors.len() == errors_before => table.error(f, "id", "missing; give every [[stream]] an id"),
             None => {}
@@ -325,13 +328,6 @@ fn shards(value: &DeValue<'_>) -> Result<Shards, String> {
     match value {
         DeValue::Integer(_) => whole(value, &SHARDS).map(|count| Shards::Count(count as usize)),
         _ => values::shards(string(value)?),
-    }
-}
-
-fn boolean(value: &DeValue<'_>) -> Result<bool, String> {
-    match value {
-        DeValue::Boolean(set) => Ok(*set),
-        _ => Err("give true or false, without quotes".to_owned()),
     }
 }
 

@@ -53,6 +53,14 @@ impl fmt::Display for Report {
             writeln!(f, "  slow ones    {} of {} closed by the server", viewers.slow_closed, self.plan.view.slow)?;
         }
         writeln!(f, "  stalls       {}, {:.1} s in all", viewers.stalls, viewers.stalled_s)?;
+        if self.plan.view.hls_total() > 0 {
+            let hls = &self.hls;
+            writeln!(
+                f,
+                "  hls          {} requests; {} playlists, {} parts, {} segments came; rebuffered {} times, {:.1} s in all",
+                hls.requests, hls.playlists, hls.parts, hls.segments, hls.rebuffers, hls.rebuffered_s
+            )?;
+        }
         let frames = &self.frames;
         writeln!(
             f,
@@ -65,6 +73,10 @@ impl fmt::Display for Report {
         row(f, "delay, audio", &ms.audio)?;
         row(f, "delay, steady", &ms.steady)?;
         row(f, "join", &ms.join)?;
+        if self.plan.view.hls_total() > 0 {
+            row(f, "part, last frame", &ms.part)?;
+            row(f, "playhead", &ms.playhead)?;
+        }
         row(f, "connects late", &ms.connect_late)?;
         row(f, "sends late", &ms.publish_late)?;
         row(f, "probe", &ms.probe)?;
@@ -130,7 +142,7 @@ fn counters_text(f: &mut fmt::Formatter<'_>, counters: &Counters) -> fmt::Result
 
 fn row(f: &mut fmt::Formatter<'_>, name: &str, summary: &Summary) -> fmt::Result {
     let Summary { count, p50, p90, p99, p999, max } = *summary;
-    write!(f, "  {name:<14} {count:>10}")?;
+    write!(f, "  {name:<16} {count:>8}")?;
     for value in [p50, p90, p99, p999, max] {
         write!(f, " {:>10}", number(value))?;
     }

@@ -3,7 +3,7 @@ use super::watch::BUSY;
 use super::{Mark, Run};
 use crate::net::Cpu;
 use crate::probe::VOID_P99_MS;
-use crate::report::{Counters, Delays, Limit, Report, Steady, Summary, Verdict, Viewers};
+use crate::report::{Counters, Delays, Hls, Limit, Report, Steady, Summary, Verdict, Viewers};
 use crate::server::Metrics;
 use crate::tally::Times;
 
@@ -152,11 +152,21 @@ impl Run<'_> {
                 stalled_s: tally.stalled.as_secs_f64(),
             },
             bytes_received: tally.bytes_received,
+            hls: Hls {
+                requests: tally.hls.requests,
+                playlists: tally.hls.playlists,
+                parts: tally.hls.parts,
+                segments: tally.hls.segments,
+                rebuffers: tally.hls.rebuffers,
+                rebuffered_s: tally.hls.rebuffered.as_secs_f64(),
+            },
             ms: Delays {
                 video: Summary::of(&tally.video_delay),
                 audio: Summary::of(&tally.audio_delay),
                 steady: Summary::of(&tally.steady_delay),
                 join: Summary::of(&tally.join),
+                part: Summary::of(&tally.hls.part),
+                playhead: Summary::of(&tally.hls.playhead),
                 connect_late: Summary::of(&tally.connect_late),
                 publish_late: Summary::of(&tally.publish_late),
                 probe: Summary::of(probe),

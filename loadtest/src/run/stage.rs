@@ -8,6 +8,8 @@ use std::time::Duration;
 use millstream_proto::rtmp::ClientRole;
 use millstream_proto::time::Time;
 
+use super::hls::SECOND_LANE;
+use super::seat::Seat;
 use super::{BULK_EVERY, Mark, Run, RunError, Watch};
 use crate::limits::CONNECTS_PER_TURN_MAX;
 use crate::media::Source;
@@ -48,8 +50,8 @@ pub(super) struct Ended {
 }
 
 /// What a viewer's socket is registered as.
-fn token(viewer: &Viewer, place: usize) -> u64 {
-    u64::from(viewer.visit & VISIT_MASK) << VISIT_SHIFT | place as u64
+pub(super) fn token(seat: &Seat, place: usize) -> u64 {
+    u64::from(seat.visit() & VISIT_MASK) << VISIT_SHIFT | place as u64
 }
 
 /// What the loop does by the clock.
@@ -75,11 +77,11 @@ impl Run<'_> {
         }
         let (mark, viewers, seconds) = (self.mark(), self.present, self.now.since(start).as_secs_f64());
         for viewer in &self.viewers {
-            let ledger = &self.ledgers[viewer.slot.stream];
+            let ledger = &self.ledgers[viewer.slot().stream];
             viewer.settle(self.now, self.plan.expect.stall, ledger, &mut self.tally);
         }
         let metrics = self.fall_silent(&mut clockwork, watch)?;
-        self.viewers.iter_mut().for_each(Viewer::close);
+        self.viewers.iter_mut().for_each(Seat::close);
         self.publishers.drain(..).for_each(Publisher::goodbye);
         let interrupted = self.stopped();
         Ok(Ended { early, interrupted, seconds, publishers_on_air, viewers, mark, metrics })
@@ -193,7 +195,7 @@ impl Run<'_> {
         while let Some(&Reverse((_, place, visit))) = self.leaves.peek().filter(|Reverse((at, ..))| *at <= self.now) {
             self.leaves.pop();
             let viewer = &mut self.viewers[place];
-            if viewer.visit == visit && viewer.present() {
+            if viewer.visit() == visit && viewer.present() {
                 self.joining -= usize::from(viewer.joining());
                 viewer.close();
                 self.present -= 1;
@@ -213,7 +215,23 @@ impl Run<'_> {
     }
 
     fn begin_visit(&mut self, place: usize, until: Option<Time>) -> Result<(), RunError> {
-        let viewer = &mut self.viewers[place];
+        if self.viewers[place].slot().protocol.is_hls() {
+            self.begin_hls(place)?;
+        } else {
+            self.begin_stream(place)?;
+        }
+        if !self.viewers[place].present() {
+            return Ok(());
+        }
+        if let Some(until) = until {
+            self.leaves.push(Reverse((until, place, self.viewers[place].visit())));
+        }
+        self.most = self.most.max(self.present);
+        Ok(())
+    }
+
+    fn begin_stream(&mut self, place: usize) -> Result<(), RunError> {
+        let Seat::Stream(viewer) = &mut self.viewers[place] else { return Ok(()) };
         let stream = &self.streams[viewer.slot.stream];
         let parse = viewer.slot.habit == Habit::Sample;
         let (wire, address) = match (viewer.slot.protocol, &self.options.http, &self.options.rtmp) {
@@ -230,15 +248,14 @@ impl Run<'_> {
             viewer.lose(&format!("cannot connect: {error}"), &mut self.tally);
             return Ok(());
         }
-        if let Some(connection) = viewer.connection() {
-            self.hot.add(connection, token(viewer, place), Interest::ReadWrite)?;
-        }
-        if let Some(until) = until {
-            self.leaves.push(Reverse((until, place, viewer.visit)));
+        let token = token(&self.viewers[place], place);
+        if let Seat::Stream(viewer) = &self.viewers[place]
+            && let Some(connection) = viewer.connection()
+        {
+            self.hot.add(connection, token, Interest::ReadWrite)?;
         }
         self.present += 1;
         self.joining += 1;
-        self.most = self.most.max(self.present);
         Ok(())
     }
 
@@ -251,8 +268,11 @@ impl Run<'_> {
         watch: &mut dyn Watch,
     ) -> Result<(), RunError> {
         let due = self.dues.peek().map_or(wake, |Reverse((due, _))| *due);
-        let wake = wake.min(due).min(clockwork.bulk).min(clockwork.sip).min(clockwork.look).min(clockwork.second);
+        let hls = self.hls_wakes.peek().map_or(wake, |Reverse((at, ..))| *at);
+        let wake =
+            wake.min(hls).min(due).min(clockwork.bulk).min(clockwork.sip).min(clockwork.look).min(clockwork.second);
         self.hot_turn(wake.since(self.clock.now()))?;
+        self.wake_hls();
         if self.now >= clockwork.bulk {
             let more = self.bulk_turn()?;
             clockwork.bulk = if more { self.now } else { self.now + BULK_EVERY };
@@ -342,8 +362,15 @@ impl Run<'_> {
     }
 
     fn viewer_ready(&mut self, ready: Ready) -> Result<(), RunError> {
-        let (place, visit) = ((ready.token & 0xFFFF_FFFF) as usize, (ready.token >> VISIT_SHIFT) as u32);
-        if self.viewers[place].visit & VISIT_MASK == visit && self.viewers[place].present() {
+        let place = (ready.token & (SECOND_LANE - 1)) as usize;
+        let visit = (ready.token >> VISIT_SHIFT) as u32;
+        let seat = &self.viewers[place];
+        if seat.visit() & VISIT_MASK != visit || !seat.present() {
+            return Ok(());
+        }
+        if let Seat::Hls(_) = seat {
+            self.hls_ready(place, ready);
+        } else {
             self.serve_viewer(place, |viewer, hall| viewer.ready(ready, hall))?;
         }
         Ok(())
@@ -355,7 +382,8 @@ impl Run<'_> {
         place: usize,
         act: impl FnOnce(&mut Viewer, &mut Hall<'_>) -> Next,
     ) -> Result<bool, RunError> {
-        let viewer = &mut self.viewers[place];
+        let token = token(&self.viewers[place], place);
+        let Seat::Stream(viewer) = &mut self.viewers[place] else { return Ok(false) };
         let was_joining = viewer.joining();
         let mut hall = Hall {
             now: self.now,
@@ -367,7 +395,6 @@ impl Run<'_> {
         };
         let next = act(viewer, &mut hall);
         self.joining -= usize::from(was_joining && !viewer.joining());
-        let token = token(viewer, place);
         match (next, viewer.connection()) {
             (Next::Bulk, Some(connection)) => {
                 self.hot.remove(connection)?;

@@ -3,7 +3,8 @@
 //!
 //! Reading order: [`Sabotage`] and [`walk`] here, `plan` (what is drawn from a seed), `world` (the event queue), `shell` (the engine's
 //! part: the one thing that is imitated), `peer` and `encoder` (the other ends), `net`; then what is held against it: `reference`
-//! (what was published, what a viewer may get), `decode` (no torn tag), `audit` (bounds, after every event).
+//! (what was published, what a viewer may get), `decode` (no torn tag), `playlist` (what HLS players see), `audit` (bounds, after every
+//! event).
 //!
 //! Invariants: nothing here reads a clock, a random source or the order of a hash map; the product's bytes are read by what shares no
 //! code with what wrote them, where that is possible.
@@ -18,6 +19,7 @@ mod media;
 mod net;
 mod peer;
 mod plan;
+mod playlist;
 mod random;
 mod reference;
 mod shell;
@@ -41,12 +43,21 @@ pub enum Sabotage {
     EarlyStart,
     /// A stream takes what a publisher without its place sends.
     TwoPublishers,
+    /// Parts are told to another shard and never sent.
+    LostPart,
 }
 
 impl Sabotage {
     /// All kinds.
-    pub const ALL: [Self; 6] =
-        [Self::TornTag, Self::LostBlock, Self::Rewind, Self::UnboundedMailbox, Self::EarlyStart, Self::TwoPublishers];
+    pub const ALL: [Self; 7] = [
+        Self::TornTag,
+        Self::LostBlock,
+        Self::Rewind,
+        Self::UnboundedMailbox,
+        Self::EarlyStart,
+        Self::TwoPublishers,
+        Self::LostPart,
+    ];
 }
 
 /// A walk that went well.
@@ -86,6 +97,7 @@ impl Totals {
         self.ended += other.ended;
         self.closed += other.closed;
         self.drains += other.drains;
+        self.parts += other.parts;
     }
 }
 

@@ -1,7 +1,7 @@
 //! What is to happen in a walk, drawn from its seed before it begins: settings, encoders and viewers with their habits.
 use std::time::Duration;
 
-use millstream_hub::config::{FlushPolicy, StreamConfig, Takeover};
+use millstream_hub::config::{FlushPolicy, HlsConfig, StreamConfig, Takeover};
 use millstream_hub::package::block::Format;
 use millstream_hub::viewer::Start;
 use millstream_proto::time::Time;
@@ -11,6 +11,9 @@ use crate::random::Random;
 
 /// How long things are started, milliseconds.
 const ACTIVE_MS: u64 = 18_000;
+
+/// The streams of a walk, or some of them.
+pub(crate) const STREAMS: [&str; 2] = ["camera", "door-7"];
 
 /// Settings of a walk.
 pub(crate) struct Settings {
@@ -26,6 +29,9 @@ pub(crate) struct Settings {
     pub(crate) drain: Duration,
     /// When the last peer has come.
     pub(crate) quiet_after: Time,
+    pub(crate) hls: HlsConfig,
+    /// Requests for playlists: when, at which shard, of which stream.
+    pub(crate) playlist_asks: Vec<(Time, usize, usize)>,
 }
 
 /// What a door step says to a request.
@@ -178,7 +184,7 @@ pub(crate) fn draw(random: &mut Random) -> (Settings, Vec<PeerPlan>) {
         stall_close: millis(random.pick(&[1_500, 4_000, 10_000])),
     };
     let draining = random.chance(200);
-    let settings = Settings {
+    let mut settings = Settings {
         shards: random.pick(&[1, 2, 2, 3]),
         stream,
         chunk_size: random.pick(&[128, 500, 4_096, 60_000]),
@@ -189,9 +195,11 @@ pub(crate) fn draw(random: &mut Random) -> (Settings, Vec<PeerPlan>) {
         drain_at: draining.then(|| Time::from_millis(random.within(2_000, ACTIVE_MS))),
         drain: millis(random.pick(&[0, 500, 3_000])),
         quiet_after: Time::from_millis(ACTIVE_MS),
+        hls: HlsConfig::default(),
+        playlist_asks: Vec::new(),
     };
     let mut plans = Vec::new();
-    for stream in ["camera", "door-7"].into_iter().take(random.within(1, 3) as usize) {
+    for stream in STREAMS.into_iter().take(random.within(1, 3) as usize) {
         let mut at_ms = random.below(300);
         while at_ms < ACTIVE_MS {
             let life_ms = random.within(200, 9_000);
@@ -207,6 +215,17 @@ pub(crate) fn draw(random: &mut Random) -> (Settings, Vec<PeerPlan>) {
         for _ in 0..random.within(3, 8) {
             plans.push(viewer(random, stream));
         }
+    }
+    settings.hls = HlsConfig {
+        segment: millis(random.pick(&[500, 1_000, 2_000])),
+        part: millis(random.pick(&[100, 200])),
+        window: random.pick(&[3, 6, 20]),
+        bytes_max: random.pick(&[20_000, 100_000, 1 << 20]),
+    };
+    for _ in 0..random.below(12) {
+        let at = Time::from_millis(random.within(100, ACTIVE_MS));
+        let shard = random.below(settings.shards as u64) as usize;
+        settings.playlist_asks.push((at, shard, random.below(STREAMS.len() as u64) as usize));
     }
     (settings, plans)
 }

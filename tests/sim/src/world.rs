@@ -49,6 +49,8 @@ pub(crate) enum Event {
     Answer(usize, u64, char),
     /// The task that tends the channel is polled.
     Tend(usize),
+    /// A player asks that shard for a playlist of one of the streams.
+    AskPlaylist(usize, usize),
     /// The shard's slow clock.
     Sweep(usize),
     Drain,
@@ -89,6 +91,8 @@ pub struct Totals {
     pub closed: u64,
     /// Servers that were drained.
     pub drains: u64,
+    /// Parts that packagers made.
+    pub parts: u64,
 }
 
 pub(crate) struct World {
@@ -141,6 +145,9 @@ impl World {
         }
         for shard in 0..world.settings.shards {
             world.at(world.now, Event::Sweep(shard));
+        }
+        for &(at, shard, stream) in &world.settings.playlist_asks.clone() {
+            world.at(at, Event::AskPlaylist(shard, stream));
         }
         if let Some(at) = world.settings.drain_at {
             world.at(at, Event::Drain);
@@ -198,6 +205,9 @@ impl World {
                 self.receive(shard, Mail::Answer { ticket, step });
             }
             Event::Tend(channel) => self.tend(channel),
+            Event::AskPlaylist(shard, stream) => {
+                self.ask_for_playlist(shard, &Self::id(crate::plan::STREAMS[stream]));
+            }
             Event::Sweep(shard) => self.sweep(shard),
             Event::Drain => {
                 self.totals.drains += 1;

@@ -26,6 +26,7 @@ fn a_thousand_walks() {
         totals.ended,
         totals.closed,
         totals.drains,
+        totals.parts,
     ];
     assert!(seen.iter().all(|&count| count > 100), "{totals:?}");
 }
@@ -55,4 +56,5 @@ fn planted_defects_are_found() {
     check_found(Sabotage::UnboundedMailbox, &["passes its bound"]);
     check_found(Sabotage::EarlyStart, &["before the verdict"]);
     check_found(Sabotage::TwoPublishers, &["publishes again"]);
+    check_found(Sabotage::LostPart, &["was promised"]);
 }

@@ -8,9 +8,9 @@ use millstream_tests::seconds;
 use millstream_tests::server::{Options, Server};
 use millstream_tests::tools::{Finished, Tool, ffmpeg_push};
 
-fn browser(server: &Server, scenario: &str, id: &str) -> Finished {
+fn browser(server: &Server, scenario: &str, id: &str, page: &str) -> Finished {
     let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("browser/flv.mjs");
-    let url = format!("http://{}/{id}/flv.html", server.http);
+    let url = format!("http://{}/{id}/{page}", server.http);
     let script = script.to_str().expect("ASCII");
     let done = Tool::start("node", &[script, scenario, &url]).wait(seconds(70));
     println!("{}", done.stdout);
@@ -22,35 +22,51 @@ fn browser(server: &Server, scenario: &str, id: &str) -> Finished {
 fn the_page_plays_for_ten_seconds() {
     let server = Options::open().start();
     let _push = ffmpeg_push(&server.push_url("cam"), 90);
-    browser(&server, "plays", "cam");
+    browser(&server, "plays", "cam", "flv.html");
 }
 
 #[test]
 fn the_page_waits_for_a_stream_that_is_not_on_air_and_starts_by_itself() {
+    waits("flv.html");
+}
+
+#[test]
+fn the_page_for_hls_waits_for_a_stream_that_is_not_on_air_and_starts_by_itself() {
+    waits("hls.html");
+}
+
+fn waits(page: &str) {
     let server = Options::open().start();
     let rtmp = server.rtmp;
     let later = std::thread::spawn(move || {
         std::thread::sleep(seconds(6));
         Publisher::start(rtmp, "stream", "cam").expect("published").repeat(Clip::small())
     });
-    browser(&server, "waits", "cam");
+    browser(&server, "waits", "cam", page);
     drop(later.join());
 }
 
 #[test]
 fn the_page_needs_nothing_from_elsewhere_and_takes_no_script_from_its_address() {
     let server = Options::open().start();
-    let page = http::get(server.http, "/cam/flv.html");
-    assert_eq!((page.status, page.header("cache-control").contains("max-age=600")), (200, true), "{:?}", page.head);
-    let text = String::from_utf8(page.body).expect("UTF-8");
-    assert!(!text.contains("http://") && !text.contains("https://"), "an outside resource");
-    for asset in text.split('"').filter(|word| word.starts_with("/.assets/")) {
-        let response = http::get(server.http, asset);
-        assert_eq!(response.status, 200, "{asset}");
-        assert!(response.header("cache-control").contains("immutable"), "{asset}: {:?}", response.head);
-        let script = Path::new(asset).extension().is_some_and(|extension| extension == "js");
-        let kind = if script { "text/javascript" } else { "text/css" };
-        assert!(response.header("content-type").starts_with(kind), "{asset}: {:?}", response.head);
+    for name in ["flv.html", "hls.html", "dash.html", "index.html"] {
+        let page = http::get(server.http, &format!("/cam/{name}"));
+        assert_eq!((page.status, page.header("cache-control").contains("max-age=600")), (200, true), "{:?}", page.head);
+        let text = String::from_utf8(page.body).expect("UTF-8");
+        assert!(!text.contains("http://") && !text.contains("https://"), "an outside resource");
+        let mut assets: Vec<String> =
+            text.split('"').filter(|w| w.starts_with("/.assets/")).map(str::to_owned).collect();
+        while let Some(asset) = assets.pop() {
+            let response = http::get(server.http, &asset);
+            assert_eq!(response.status, 200, "{asset}");
+            assert!(response.header("cache-control").contains("immutable"), "{asset}: {:?}", response.head);
+            let script = Path::new(&asset).extension().is_some_and(|extension| extension == "js");
+            let kind = if script { "text/javascript" } else { "text/css" };
+            assert!(response.header("content-type").starts_with(kind), "{asset}: {:?}", response.head);
+            // A script names the library that it loads when it is needed.
+            let text = String::from_utf8_lossy(&response.body).into_owned();
+            assets.extend(text.split('\'').filter(|w| w.starts_with("/.assets/")).map(str::to_owned));
+        }
     }
     let odd = http::get(server.http, "/%3Cscript%3E/flv.html");
     assert!(matches!(odd.status, 400 | 404), "{}", odd.status);

@@ -7,6 +7,7 @@ use bytes::Bytes;
 use millstream_hub::viewer::Start;
 use millstream_link::state::Outputs;
 use millstream_policy::{Action, Client, Request as Question, Verdict, Why};
+use millstream_proto::http::range;
 use millstream_proto::http::request::{Method, Parsed, Request, parse};
 use millstream_proto::http::response::{self, Body, Cache, Head};
 use millstream_proto::id::Id;
@@ -191,15 +192,39 @@ impl Reply<'_> {
         if self.request.method == Method::Head { head } else { [&head[..], body].concat().into() }
     }
 
-    /// A file out of pieces.
+    /// A file out of pieces; of one that never changes, also a run of its bytes.
     pub(super) fn file(&self, content_type: &'static str, cache: Cache, mut pieces: Vec<Bytes>) -> Answer {
-        let bytes: usize = pieces.iter().map(Bytes::len).sum();
-        let head = Head::new(200, Body::Length(bytes as u64), cache, self.keep_alive)
+        let bytes = pieces.iter().map(|piece| piece.len() as u64).sum();
+        let ranges = cache == Cache::Immutable;
+        let wanted = match &self.request.range {
+            Some(range) if ranges => range::wanted(range, bytes),
+            _ => range::Wanted::Whole,
+        };
+        let (status, sent) = match wanted {
+            range::Wanted::Whole => (200, bytes),
+            range::Wanted::Part(from, to) => {
+                keep(&mut pieces, from, to);
+                (206, to - from)
+            }
+            range::Wanted::Nothing => (416, 0),
+        };
+        let cache = if status == 416 { Cache::NoStore } else { cache };
+        let mut head = Head::new(status, Body::Length(sent), cache, self.keep_alive)
             .content_type(content_type)
             .header("X-Content-Type-Options", "nosniff")
-            .date(unix_s())
-            .finish();
-        if self.request.method == Method::Head {
+            .date(unix_s());
+        if ranges {
+            head = head.header("Accept-Ranges", "bytes");
+        }
+        match wanted {
+            range::Wanted::Whole => {}
+            range::Wanted::Part(from, to) => {
+                head = head.header("Content-Range", &format!("bytes {from}-{}/{bytes}", to - 1));
+            }
+            range::Wanted::Nothing => head = head.header("Content-Range", &format!("bytes */{bytes}")),
+        }
+        let head = head.finish();
+        if self.request.method == Method::Head || status == 416 {
             return Answer::Whole(head);
         }
         pieces.insert(0, head);
@@ -219,6 +244,18 @@ impl Reply<'_> {
         let (status, text) = if shard.is_draining() { (503, "draining\n") } else { (200, "ok\n") };
         self.whole(status, "text/plain; charset=utf-8", Cache::NoStore, text.as_bytes())
     }
+}
+
+/// Cuts pieces down to the bytes `from..to` of them all.
+fn keep(pieces: &mut Vec<Bytes>, from: u64, to: u64) {
+    let mut at = 0;
+    pieces.retain_mut(|piece| {
+        let (start, end) = (at, at + piece.len() as u64);
+        at = end;
+        let within = |byte: u64| (byte.clamp(start, end) - start) as usize;
+        *piece = piece.slice(within(from)..within(to));
+        !piece.is_empty()
+    });
 }
 
 /// What the play port answers.

@@ -29,6 +29,8 @@ pub(crate) enum Mail {
     Package { id: Id, from: usize, subscription: u64 },
     /// News of the playlists of a stream that the receiver mirrors.
     Packaged { id: Id, subscription: u64, changes: Vec<Change> },
+    /// The stream is over; this is what can still be fetched of it.
+    Over { id: Id, subscription: u64, changes: Vec<Change> },
     /// There is no such stream.
     Unknown { id: Id, subscription: u64 },
     /// A pending policy step has decided.
@@ -52,6 +54,7 @@ impl std::fmt::Debug for Mail {
             Self::Feed { .. } => "Feed",
             Self::Package { .. } => "Package",
             Self::Packaged { .. } => "Packaged",
+            Self::Over { .. } => "Over",
             Self::Unknown { .. } => "Unknown",
             Self::Answer { .. } => "Answer",
             Self::Work(_) => "Work",

@@ -394,11 +394,18 @@ impl Shard {
     fn receive(self: &Rc<Self>, mail: Mail) {
         match mail {
             Mail::Publisher(parcel) => self.spawn(ingest::resume(Rc::clone(self), parcel)),
-            Mail::Subscribe { id, from, subscription } => match self.live(&id) {
-                Some(channel) => channel.subscribe(from, subscription),
+            Mail::Subscribe { id, from, subscription } => {
+                if let Some(channel) = self.live(&id) {
+                    return channel.subscribe(from, subscription);
+                }
+                let over = self.lingering(&id).first().map(|over| over.packaging.window.borrow().snapshot());
+                let mail = match over {
+                    Some(changes) => Mail::Over { id, subscription, changes },
+                    None => Mail::Unknown { id, subscription },
+                };
                 // The asker gives up by itself if this finds no room.
-                None => drop(self.put(from, Mail::Unknown { id, subscription })),
-            },
+                drop(self.put(from, mail));
+            }
             Mail::Unsubscribe { id, from, subscription } => {
                 if let Some(channel) = self.live(&id) {
                     channel.unsubscribe(from, subscription);
@@ -422,6 +429,13 @@ impl Shard {
             Mail::Packaged { id, subscription, changes } => {
                 if let Some(channel) = self.mirrored(&id, subscription) {
                     channel.repackaged(changes);
+                }
+            }
+            Mail::Over { id, subscription, changes } => {
+                if let Some(channel) = self.mirrored(&id, subscription) {
+                    channel.repackaged(changes);
+                    channel.unknown();
+                    self.remove(&channel);
                 }
             }
             Mail::Unknown { id, subscription } => {

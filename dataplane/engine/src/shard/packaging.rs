@@ -1,7 +1,6 @@
 //! A stream's playlists on one shard: the window that requests look at, and, on the owner's shard, the packager that fills it and the way
 //! to the other shards. Between [`super::channel`], whose log is read, and [`crate::egress::hls`], which answers.
 use std::cell::{Cell, RefCell};
-use std::collections::VecDeque;
 use std::hash::{BuildHasher as _, RandomState};
 use std::time::Duration;
 
@@ -17,8 +16,6 @@ use super::mailbox::Mail;
 use super::wait::Waiters;
 use crate::clock::unix_ms;
 
-/// Changes in one message to another shard.
-const CHANGES_PER_MAIL: usize = 64;
 /// Changes that wait for room in another shard's mailbox; with more, it gets the whole window anew.
 const CHANGES_WAITING_MAX: usize = 1_024;
 
@@ -39,7 +36,7 @@ pub(crate) struct Packaging {
 struct Outlet {
     shard: usize,
     subscription: u64,
-    untold: VecDeque<Change>,
+    untold: Vec<Change>,
 }
 
 impl Packaging {
@@ -82,7 +79,7 @@ impl Packaging {
             self.apply(changes);
             for outlet in &mut *self.outlets.borrow_mut() {
                 if outlet.untold.len() > CHANGES_WAITING_MAX {
-                    outlet.untold = self.window.borrow().snapshot().into();
+                    outlet.untold = self.window.borrow().snapshot();
                 }
             }
         }
@@ -102,7 +99,7 @@ impl Packaging {
 
     /// Another shard wants to know all there is, and what comes.
     pub(super) fn subscribe(&self, shard: usize, subscription: u64) {
-        let untold = self.window.borrow().snapshot().into();
+        let untold = self.window.borrow().snapshot();
         let mut outlets = self.outlets.borrow_mut();
         outlets.retain(|outlet| outlet.shard != shard);
         outlets.push(Outlet { shard, subscription, untold });
@@ -116,17 +113,17 @@ impl Packaging {
     pub(super) fn tell(&self, shard: &Shard, id: &Id) -> bool {
         let mut full = false;
         for outlet in &mut *self.outlets.borrow_mut() {
-            while !outlet.untold.is_empty() {
-                let count = outlet.untold.len().min(CHANGES_PER_MAIL);
-                let changes: Vec<_> = outlet.untold.drain(..count).collect();
-                let mail = Mail::Packaged { id: id.clone(), subscription: outlet.subscription, changes };
-                if let Err(mail) = shard.put(outlet.shard, mail) {
-                    if let Mail::Packaged { changes, .. } = mail {
-                        changes.into_iter().rev().for_each(|change| outlet.untold.push_front(change));
-                    }
-                    full = true;
-                    break;
+            if outlet.untold.is_empty() {
+                continue;
+            }
+            // All of it at once: requests there are not to see a stream that is half told.
+            let changes = std::mem::take(&mut outlet.untold);
+            let mail = Mail::Packaged { id: id.clone(), subscription: outlet.subscription, changes };
+            if let Err(mail) = shard.put(outlet.shard, mail) {
+                if let Mail::Packaged { changes, .. } = mail {
+                    outlet.untold = changes;
                 }
+                full = true;
             }
         }
         full

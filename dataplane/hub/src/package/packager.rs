@@ -330,12 +330,13 @@ impl Packager {
         self.headers += 1;
         let (number, part) = (self.headers, self.config.part);
         let part_most_ms = self.session.target_duration_s.saturating_mul(1_000);
+        let lengths = (part, part_most_ms, self.pace.most_us);
         let at = self.at;
         let (slot, out) = self.slot_and_out(track);
         if let Some(packer) = &mut slot.packer {
             packer.configure(fresh, number, out);
         } else {
-            let mut packer = TrackPacker::new(track, part, part_most_ms, fresh, number, out);
+            let mut packer = TrackPacker::new(track, lengths, fresh, number, out);
             packer.plan(Plan { start_us: us.max(at.start_us), ..at });
             slot.packer = Some(packer);
         }

@@ -22,6 +22,8 @@ const ANCHOR_SLACK_MS: u64 = 40;
 const INTERVAL_US: u64 = 33_333;
 /// Decode times further apart than this say nothing of the frame rate.
 const INTERVAL_US_MAX: u64 = 2_000_000;
+/// A gap stands for this long at least: a segment has a length.
+const GAP_US_MIN: u64 = 1_000;
 /// How fast the predicted interval follows the measured ones.
 const INTERVAL_WEIGHT: f64 = 1.0 / 8.0;
 
@@ -74,6 +76,7 @@ pub(crate) struct TrackPacker {
     header: u32,
     part_asked: Duration,
     part_most_ms: u32,
+    segment_most_us: u64,
     part_target_ms: Option<u32>,
     place: Place,
     /// The open part.
@@ -91,11 +94,11 @@ pub(crate) struct TrackPacker {
 }
 
 impl TrackPacker {
-    /// A track with this header; its parts are to be `part_asked` long and never longer than `part_most_ms`.
+    /// A track with this header; its parts are to be `part_asked` long and never longer than `part_most_ms`, its segments never longer than
+    /// `segment_most_us`.
     pub(crate) fn new(
         track: Track,
-        part_asked: Duration,
-        part_most_ms: u32,
+        (part_asked, part_most_ms, segment_most_us): (Duration, u32, u64),
         init: Init,
         number: u32,
         out: &mut Vec<Change>,
@@ -107,6 +110,7 @@ impl TrackPacker {
             header: 0,
             part_asked,
             part_most_ms,
+            segment_most_us,
             part_target_ms: None,
             place: Place::Between,
             samples: Vec::new(),
@@ -143,7 +147,8 @@ impl TrackPacker {
 
     /// How long the open segment would be if it ended at `us`, microseconds.
     pub(crate) fn length_us(&self, us: u64) -> u64 {
-        if let Place::Open(start_us) = self.place { us.saturating_sub(start_us) } else { 0 }
+        let end_us = self.end.map_or(0, |end| self.us(end)).max(us);
+        if let Place::Open(start_us) = self.place { end_us.saturating_sub(start_us) } else { 0 }
     }
 
     /// How long the next frame is expected to last, microseconds.
@@ -189,7 +194,10 @@ impl TrackPacker {
             Place::Planned(plan) => {
                 let start = self.units(plan.start_us).max(self.end.unwrap_or(0));
                 out.push(Change::Opened(self.track, self.opened(&plan, start)));
-                out.push(Change::Gap(self.track, until_us.saturating_sub(plan.start_us)));
+                // After a hole in all tracks, it stands for as much of that as a segment may.
+                let longest_us = u64::from(self.part_most_ms) * 1_000;
+                let gap_us = until_us.saturating_sub(plan.start_us).clamp(GAP_US_MIN, longest_us);
+                out.push(Change::Gap(self.track, gap_us));
             }
         }
     }
@@ -215,13 +223,17 @@ impl TrackPacker {
     pub(crate) fn frame(&mut self, frame: Picked, arrived: Time, out: &mut Vec<Change>) -> bool {
         let real = self.units(frame.dts_ms.saturating_mul(1_000));
         let length = self.length(&frame.data);
-        let Some(dts) = self.decode_time(real, length) else { return false };
+        let Some(mut dts) = self.decode_time(real, length) else { return false };
         if self.bytes + frame.data.len() > HLS_PART_BYTES_MAX || self.samples.len() == HLS_PART_FRAMES_MAX {
             return false;
         }
         if let Some(last) = self.samples.last_mut() {
             last.duration = dts - last.dts;
             self.make_room(dts, length, out);
+            if self.samples.is_empty() {
+                // The part that was just closed may have been stretched.
+                dts = dts.max(self.end.unwrap_or(0));
+            }
         }
         let composition = real as i64 + i64::from(frame.cts_ms) * i64::from(self.init.timescale) / 1_000 - dts as i64;
         let composition = composition.clamp(i64::from(i32::MIN), i64::from(i32::MAX)) as i32;
@@ -333,6 +345,11 @@ impl TrackPacker {
         let before = last.dts - start;
         if more_comes {
             last.duration = last.duration.max(shortest.saturating_sub(before));
+        }
+        if let Place::Open(start_us) = self.place {
+            let segment_end =
+                (u128::from(start_us + self.segment_most_us) * u128::from(self.init.timescale) / 1_000_000) as u64;
+            last.duration = last.duration.min(segment_end.saturating_sub(last.dts));
         }
         last.duration = last.duration.min(longest.saturating_sub(before)).max(1);
         let duration = before + last.duration;

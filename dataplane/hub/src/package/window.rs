@@ -226,8 +226,11 @@ impl Window {
 
     /// A file of that session by its path below the stream's URL.
     pub fn media(&self, session: &str, track: Track, name: &str) -> Answer<Media> {
-        if self.session() != Some(session) {
-            return Answer::Refused(Refusal::NotFound);
+        match self.session() {
+            // What there is has yet to be told to this shard.
+            None => return Answer::Wait,
+            Some(own) if own != session => return Answer::Refused(Refusal::NotFound),
+            Some(_) => {}
         }
         let held = self.held(track);
         let found = match Name::parse(name) {

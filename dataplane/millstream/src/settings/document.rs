@@ -226,6 +226,14 @@ pub(crate) fn whole(value: &DeValue<'_>, range: &RangeInclusive<u64>) -> Result<
     }
 }
 
+/// A value that is true or false.
+pub(crate) fn boolean(value: &DeValue<'_>) -> Result<bool, String> {
+    match value {
+        DeValue::Boolean(value) => Ok(*value),
+        other => Err(format!("this is {}; give true or false, without quotes", kind(other))),
+    }
+}
+
 /// A value that is a list; each item is parsed, and the first that is wrong is the error.
 pub(crate) fn list<T>(
     value: &DeValue<'_>,

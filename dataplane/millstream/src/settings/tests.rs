@@ -55,18 +55,24 @@ joiner_wait = "333ms"
 lag_skips = 5
 lag_window = "1m"
 stall_close = "2s"
+[hls]
+segment = "4s"
+part = "500ms"
+window = 8
 [limits]
 memory = "2GiB"
 connections = 10
 per_address = 11
 handshakes = 12
 streams = 13
+blocked = 14
 [[stream]]
 id = "cam1"
 [[stream]]
 id = "cam2"
 generation = 2
 flush = "dense"
+hls = false
 "#;
 
 #[test]
@@ -88,11 +94,19 @@ fn a_whole_file() {
     assert_eq!(set.stream.takeover, Some(Takeover::Replace));
     assert_eq!(set.memory, Some(2 << 30));
     let limits = (set.connections, set.per_address, set.handshakes, set.streams_max);
-    assert_eq!(limits, (Some(10), Some(11), Some(12), Some(13)));
+    assert_eq!((limits, set.blocked), ((Some(10), Some(11), Some(12), Some(13)), Some(14)));
+    assert_eq!((set.hls.segment, set.hls.part), (Some(Duration::from_secs(4)), Some(Duration::from_millis(500))));
+    assert_eq!(set.hls.window, Some(8));
     let id = |name| Id::new(name).unwrap();
     let expected = [
-        StreamEntry { id: id("cam1"), generation: None, flush: None },
-        StreamEntry { id: id("cam2"), generation: Some(2), flush: Some(FlushPolicy::Dense) },
+        StreamEntry { id: id("cam1"), generation: None, flush: None, hls: None, dash: None },
+        StreamEntry {
+            id: id("cam2"),
+            generation: Some(2),
+            flush: Some(FlushPolicy::Dense),
+            hls: Some(false),
+            dash: None,
+        },
     ];
     assert_eq!(set.streams, expected);
     assert!(set.warnings.is_empty());

@@ -24,6 +24,8 @@ pub const TARGETS: &[(&str, Target)] = &[
     ("codec", media::codec),
     ("http_request", text::http_request),
     ("query", text::query),
+    ("hls_request", text::hls_request),
+    ("cmaf", media::cmaf),
     ("proxy", text::proxy),
     ("amf0", rtmp::amf0),
     ("rtmp_chunk", rtmp::rtmp_chunk),

@@ -1,8 +1,9 @@
 //! FLV, messages, records.
 use bytes::{Bytes, BytesMut};
+use millstream_proto::cmaf::init::init;
 use millstream_proto::codec;
 use millstream_proto::flv::{self, Item, Reader};
-use millstream_proto::media::{Codec, MediaEvent, TagKind, Unpacker};
+use millstream_proto::media::{Codec, CodecConfig, MediaEvent, TagKind, Track, Unpacker};
 
 /// FLV in pieces; what is read must be the same when it is written and read again.
 pub fn flv_read(data: &[u8]) {
@@ -59,4 +60,22 @@ pub fn codec(data: &[u8]) {
     let Some((first, record)) = data.split_first() else { return };
     let kind = CODECS[usize::from(first % 8)];
     assert_eq!(codec::check(kind, record).is_ok(), codec::summary(kind, record).is_some());
+}
+
+/// A configuration record as the header of a CMAF file; the first byte chooses the codec. And a frame's length, by the rest.
+pub fn cmaf(data: &[u8]) {
+    let Some((first, record)) = data.split_first() else { return };
+    let codecs = [Codec::Avc, Codec::Hevc, Codec::Av1, Codec::Aac, Codec::Opus, Codec::Flac, Codec::Mp3];
+    let codec = codecs[usize::from(*first) % codecs.len()];
+    let track = if matches!(codec, Codec::Avc | Codec::Hevc | Codec::Av1) { Track::Video } else { Track::Audio };
+    let config = CodecConfig { track, codec, body: Bytes::copy_from_slice(record), record_at: 0 };
+    match init(&config) {
+        Ok(made) => {
+            assert!(codec::check(codec, record).is_ok() && made.timescale > 0, "what is written was understood");
+            assert_eq!(&made.bytes[4..8], b"ftyp");
+            assert!(made.bytes.len() <= record.len() + 4096);
+            assert!(made.frame.of(record).is_none_or(|units| (1..=5760).contains(&units)));
+        }
+        Err(error) => assert!(!error.to_string().is_empty()),
+    }
 }

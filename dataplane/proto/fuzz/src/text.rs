@@ -1,4 +1,6 @@
 //! What viewers, URLs and proxies say.
+use millstream_proto::hls::request::Directives;
+use millstream_proto::http::range::{self, Wanted};
 use millstream_proto::http::request::{Parsed, parse};
 use millstream_proto::http::response;
 use millstream_proto::limits::{HTTP_BODY_BYTES_MAX, PROXY_HEADER_BYTES_MAX};
@@ -58,5 +60,26 @@ pub fn proxy(data: &[u8]) {
     }
     if let Some(network) = std::str::from_utf8(data).ok().and_then(|text| text.parse::<Network>().ok()) {
         assert_eq!(network.to_string().parse(), Ok(network));
+    }
+}
+
+/// Delivery directives in a query, and a range. What is taken is what the text says; a range lies within its file.
+pub fn hls_request(data: &[u8]) {
+    let Ok(text) = std::str::from_utf8(data) else { return };
+    if let Ok(params) = Params::parse(text) {
+        match Directives::parse(&params) {
+            Ok(directives) => {
+                let msn = directives.until.map(|until| until.msn);
+                assert_eq!(msn, params.get("_HLS_msn").map(|msn| msn.parse().expect("a number")));
+                assert!(params.all("_HLS_msn").count() <= 1 && params.all("_HLS_part").count() <= 1);
+                assert!(directives.until.is_some() || params.get("_HLS_part").is_none());
+            }
+            Err(error) => assert!(!error.to_string().is_empty()),
+        }
+    }
+    for bytes in [0, 1, 1000, u64::MAX] {
+        if let Wanted::Part(from, to) = range::wanted(text, bytes) {
+            assert!(from < to && to <= bytes);
+        }
     }
 }

@@ -101,6 +101,11 @@ fn write_seeds() {
             record.drain(..4);
         }
         write("codec", name, &[&[index as u8], &record[..]].concat());
+        // The other target has no VP9.
+        let place = ["avc", "hevc", "av1", "aac", "opus", "flac"].iter().position(|known| *known == name);
+        if let Some(place) = place {
+            write("cmaf", name, &[&[place as u8], &record[..]].concat());
+        }
         if name == "flac" {
             write("codec", "flac_bare", &[&[index as u8], &record[4..38]].concat());
         }
@@ -129,6 +134,9 @@ fn write_seeds() {
         b"GET /a/../b HTTP/1.1\r\nHost: a\r\nContent-Length: 1\r\nTransfer-Encoding: x\r\n\r\n",
     );
     write("query", "signed", b"sign=1670544000-63497837275539bdb8e21800887e2db9&start=next");
+    write("hls_request", "blocking", b"_HLS_msn=1795531265&_HLS_part=3&_HLS_skip=YES");
+    write("hls_request", "twice", b"_HLS_msn=1&_HLS_msn=-1&_HLS_part=0");
+    write("hls_request", "range", b"bytes=100-199");
     write("query", "escapes", b"a=%e4%bd%a0&&b&sign=%2B+&sign=");
     let signature = b"\r\n\r\n\0\r\nQUIT\n";
     let v4 = b"\x21\x11\0\x13\xc0\0\x02\x01\xc6\x33\x64\x07\x03\xe8\x07\x8f\x04\0\x04abcd\x03";

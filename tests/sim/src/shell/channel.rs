@@ -9,6 +9,7 @@ use millstream_proto::id::Id;
 use millstream_proto::media::MediaEvent;
 use millstream_proto::time::Time;
 
+use super::packaging::Packaging;
 use super::shard::Mail;
 use crate::Sabotage;
 use crate::reference::Reference;
@@ -29,6 +30,7 @@ pub(crate) struct Channel {
     pub(crate) waiters: Vec<usize>,
     /// For the audit: `first` and `head` as they were, and how full the reference is.
     pub(crate) seen: (u64, u64),
+    pub(crate) packaging: Packaging,
     /// Which reference its tags are held against.
     pub(crate) reference: Option<usize>,
 }
@@ -67,6 +69,7 @@ impl Channel {
     pub(crate) fn unsubscribe(&mut self, from: usize, subscription: u64) {
         if let Side::Owner { feeds, .. } = &mut self.side {
             feeds.retain(|feed| feed.shard != from || feed.subscription != subscription);
+            self.packaging.unsubscribe(from, subscription);
         }
     }
 }
@@ -89,6 +92,7 @@ impl World {
             side,
             waiters: Vec::new(),
             seen: (0, 0),
+            packaging: Packaging::default(),
             reference,
         });
         self.channels.len() - 1
@@ -111,7 +115,7 @@ impl World {
     }
 
     /// The task of `tend` is to look again.
-    fn nudge(&mut self, channel: usize) {
+    pub(crate) fn nudge(&mut self, channel: usize) {
         if let Side::Owner { asleep_until, .. } = &mut self.channels[channel].side {
             *asleep_until = self.now;
             self.at(self.now, Event::Tend(channel));
@@ -213,7 +217,8 @@ impl World {
     /// `Channel::flushed`.
     fn flushed(&mut self, channel: usize) -> bool {
         self.wake_all(channel);
-        self.feed(channel)
+        let full = self.packaged(channel);
+        self.feed(channel) || full
     }
 
     /// `Channel::feed`.
@@ -264,13 +269,18 @@ impl World {
             return;
         }
         let changed = stream.handle_timeout(self.now, log);
-        let retry = if changed { self.flushed(channel) } else { self.feed(channel) };
-        let Channel { side: Side::Owner { stream, feeds, asleep_until, tended }, log, .. } =
+        let retry = if changed {
+            self.flushed(channel)
+        } else {
+            let full = self.packaged(channel);
+            self.feed(channel) || full
+        };
+        let Channel { side: Side::Owner { stream, feeds, asleep_until, tended }, log, packaging, .. } =
             &mut self.channels[channel]
         else {
             return;
         };
-        if log.ended().is_some() && feeds.iter().all(Feed::is_over) {
+        if log.ended().is_some() && feeds.iter().all(Feed::is_over) && !packaging.has_untold() {
             *tended = true;
             return self.remove(channel);
         }

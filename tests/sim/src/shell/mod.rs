@@ -6,5 +6,6 @@ pub(crate) mod conn;
 pub(crate) mod door;
 pub(crate) mod egress;
 pub(crate) mod ingest;
+pub(crate) mod packaging;
 pub(crate) mod requests;
 pub(crate) mod shard;

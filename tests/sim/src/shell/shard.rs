@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use millstream_hub::log::EndReason;
 use millstream_hub::mirror::FeedMessage;
+use millstream_hub::package::change::Change;
 use millstream_hub::registry;
 use millstream_hub::viewer::{CloseReason, OVERDUE_LOOK_EVERY};
 use millstream_policy::Step;
@@ -37,6 +38,16 @@ pub(crate) enum Mail {
         subscription: u64,
         message: FeedMessage,
         jumps: u64,
+    },
+    Package {
+        id: Id,
+        from: usize,
+        subscription: u64,
+    },
+    Packaged {
+        id: Id,
+        subscription: u64,
+        changes: Vec<Change>,
     },
     Unknown {
         id: Id,
@@ -127,6 +138,16 @@ impl World {
                 }
                 None => self.unsubscribe(shard, id, subscription),
             },
+            Mail::Package { id, from, subscription } => {
+                if let Some(channel) = self.live(shard, &id) {
+                    self.package_for(channel, from, subscription);
+                }
+            }
+            Mail::Packaged { id, subscription, changes } => {
+                if let Some(channel) = self.mirror_of(shard, &id, subscription) {
+                    self.repackaged(channel, changes);
+                }
+            }
             Mail::Unknown { id, subscription } => {
                 if let Some(channel) = self.mirror_of(shard, &id, subscription) {
                     self.unknown(channel);

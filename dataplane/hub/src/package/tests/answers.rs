@@ -183,3 +183,19 @@ fn the_manifest_has_the_same_segments() {
     let text = String::from_utf8_lossy(&text).into_owned();
     assert!(text.contains("type=\"static\"") && !text.contains("UTCTiming"), "{text}");
 }
+
+#[test]
+fn the_first_multivariant_playlist_has_both_tracks() {
+    let mut studio = Studio::av();
+    let frames = Tape { for_ms: 6_000, ..Tape::default() }.frames();
+    let first = frames.iter().find_map(|event| {
+        studio.arrive(super::studio::at(event), event);
+        // As somebody who has waited for two seconds asks.
+        match studio.window.multivariant(true) {
+            Answer::Ready(text) => Some(String::from_utf8(text.to_vec()).unwrap()),
+            _ => None,
+        }
+    });
+    let first = first.expect("a playlist");
+    assert!(first.contains("AUDIO=\"audio\"") && first.contains("mp4a.40.2"), "{first}");
+}

@@ -100,6 +100,11 @@ pub(super) fn stamp(event: &MediaEvent) -> i64 {
     if let MediaEvent::Frame(frame) = event { frame.dts_ms } else { 0 }
 }
 
+/// When a frame of a tape that begins with the stream arrives.
+pub(super) fn at(event: &MediaEvent) -> Time {
+    Time::from_millis(1_000 + stamp(event).unsigned_abs())
+}
+
 /// A sample that a player found.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub(super) struct Shown {

@@ -19,9 +19,11 @@ impl Window {
         let Some(session) = &self.session else { return Answer::Wait };
         let known = |track| !self.held(track).is_unknown();
         let whole = |track| self.held(track).segments().any(|segment| segment.closed);
-        let missing = [Track::Video, Track::Audio].into_iter().any(|track| known(track) && !whole(track));
+        // Players do not notice a track that is added later: one that has begun is waited for to its first whole segment.
+        let awaited = |track| if settled { self.held(track).has_media() } else { known(track) };
+        let missing = [Track::Video, Track::Audio].into_iter().any(|track| awaited(track) && !whole(track));
         let periods = self.periods(session);
-        if periods.is_empty() || missing && !settled {
+        if periods.is_empty() || missing && !self.ended {
             return if self.ended { Answer::Refused(Refusal::NotFound) } else { Answer::Wait };
         }
         let target_ms = u64::from(session.target_duration_s) * 1_000;

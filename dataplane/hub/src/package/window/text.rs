@@ -101,14 +101,16 @@ impl Window {
 
     /// The playlist over those of the tracks. `settled`: no more tracks are waited for.
     pub fn multivariant(&self, settled: bool) -> Answer<Bytes> {
-        let shown = |track| self.is_shown(track);
+        let shown = self.is_shown(Track::Video) || self.is_shown(Track::Audio);
+        // Players read this once: a track that has begun is in it, also where its first segment is not whole yet.
+        let begun = |track| self.held(track).has_media();
         let known = |track| !self.held(track).is_unknown();
-        let (video, audio) = (shown(Track::Video), shown(Track::Audio));
+        let (video, audio) = (begun(Track::Video), begun(Track::Audio));
         let missing = known(Track::Video) && !video || known(Track::Audio) && !audio;
-        if !video && !audio || missing && !settled {
+        if !shown || missing && !settled {
             return if self.ended { Answer::Refused(Refusal::NotFound) } else { Answer::Wait };
         }
-        let header = |track| self.held(track).newest_header().filter(|_| shown(track));
+        let header = |track| self.held(track).newest_header().filter(|_| begun(track));
         let codecs =
             [Track::Video, Track::Audio].into_iter().filter_map(header).map(|header| header.summary.codec.as_str());
         let rates = [&self.video, &self.audio].map(Held::rates);

@@ -1,0 +1,137 @@
+// The way that scales through caches: `live.m3u8` with low-latency parts, through hls.js, or through the browser's own player on Safari,
+// which knows low latency itself. Registers itself for `page.js`.
+'use strict';
+(window.millstreamWays = window.millstreamWays || {}).hls = (() => {
+  const TYPE = 'application/vnd.apple.mpegurl';
+  // Behind the newest part by more than this after a pause: go to live.
+  const LATENCY_MAX_S = 6;
+  // What falls this many target durations behind jumps to live.
+  const LATENCY_MAX_TARGETS = 5;
+  const settings = {
+    lowLatencyMode: true,
+    // A stall must not cost a whole target duration of delay for the rest of the visit.
+    liveSyncOnStallIncrease: 0.2,
+    // Catches up unnoticed.
+    maxLiveSyncPlaybackRate: 1.1,
+    backBufferLength: 20,
+    liveDurationInfinity: true,
+    // The page's own security policy allows no worker made of a blob, and fragments that are MP4 already cost next to nothing.
+    enableWorker: false,
+    enableInterstitialPlayback: false,
+    // Whether to try again is the page's to say, in words.
+    manifestLoadPolicy: {
+      default: { maxTimeToFirstByteMs: 10000, maxLoadTimeMs: 20000, timeoutRetry: null, errorRetry: null },
+    },
+  };
+
+  // Other browsers than Apple's also say that they play HLS, and not with low latency.
+  const native = () => /apple/i.test(navigator.vendor || '') && document.createElement('video').canPlayType(TYPE) !== '';
+
+  function openWithLibrary(page) {
+    const { video } = page;
+    const hls = new Hls(settings);
+    // Given with the other settings, it would want a fixed distance from live, too, instead of the one that the server asks for.
+    hls.config.liveMaxLatencyDurationCount = LATENCY_MAX_TARGETS;
+    let healed = 0;
+
+    function codecs() {
+      const level = hls.levels[hls.currentLevel >= 0 ? hls.currentLevel : 0];
+      if (!level) return [];
+      return [level.videoCodec && ['video', level.videoCodec], level.audioCodec && ['audio', level.audioCodec]].filter(Boolean);
+    }
+
+    function onError(_event, data) {
+      const status = data.response && data.response.code;
+      page.note(data.type, data.details + (status ? ' ' + status : '') + (data.reason ? ' ' + data.reason : ''));
+      if (!data.fatal) return;
+      const { ErrorDetails: details, ErrorTypes: types } = Hls;
+      if (data.details === details.MANIFEST_INCOMPATIBLE_CODECS_ERROR) {
+        if (page.made(codecs())) page.giveUp('This stream is in a format that this browser cannot play. Another browser or VLC may.');
+      } else if (data.type === types.NETWORK_ERROR && status >= 400) {
+        page.answered(status);
+      } else if (data.type === types.NETWORK_ERROR) {
+        page.retry('lost', 'The connection is lost. Trying again.');
+      } else if (data.type === types.MEDIA_ERROR && performance.now() - healed > 5000) {
+        // A buffer that was upset by a change in the stream heals without a new start, once.
+        healed = performance.now();
+        hls.recoverMediaError();
+      } else {
+        page.retry('lost', 'The picture broke off. Starting again.');
+      }
+    }
+
+    hls.on(Hls.Events.ERROR, page.current(onError));
+    hls.on(Hls.Events.MANIFEST_PARSED, page.current(() => {
+      page.made(codecs());
+      page.play();
+    }));
+    const ended = page.current(() => page.retry('waiting', 'The stream has ended. If it comes back, so does the picture.'));
+    video.addEventListener('ended', ended);
+    hls.loadSource(page.url('live.m3u8'));
+    hls.attachMedia(video);
+    // For tests and the curious: the wall-clock date of the picture on the screen.
+    window.millstream.hls = hls;
+
+    return {
+      name: 'hls.js ' + Hls.version,
+      latency: () => (hls.latestLevelDetails ? hls.latency : NaN),
+      // What the stream has, as its playlist says: what is measured while parts are held back says nothing.
+      bits: () => {
+        const level = hls.levels[hls.currentLevel];
+        return level ? level.averageBitrate || level.bitrate : 0;
+      },
+      toLive() {
+        if (hls.latency > LATENCY_MAX_S && hls.liveSyncPosition) video.currentTime = hls.liveSyncPosition;
+      },
+      close() {
+        video.removeEventListener('ended', ended);
+        delete window.millstream.hls;
+        hls.destroy();
+      },
+    };
+  }
+
+  function openNative(page) {
+    const { video } = page;
+    const source = page.url('live.m3u8');
+    // The element says that it failed, not why: ask.
+    const failed = page.current(async () => {
+      page.note('video', video.error ? video.error.code + ' ' + video.error.message : 'failed');
+      try {
+        const answer = await fetch(source, { method: 'HEAD', cache: 'no-store' });
+        if (!answer.ok) return page.answered(answer.status);
+      } catch (error) {
+        return page.retry('lost', 'The connection is lost. Trying again.');
+      }
+      page.retry('lost', 'The picture broke off. Starting again.');
+    });
+    const ended = page.current(() => page.retry('waiting', 'The stream has ended. If it comes back, so does the picture.'));
+    video.addEventListener('error', failed);
+    video.addEventListener('ended', ended);
+    video.src = source;
+    page.play();
+    const edge = () => (video.seekable.length ? video.seekable.end(video.seekable.length - 1) : NaN);
+    return {
+      name: 'the browser’s own player',
+      latency: () => edge() - video.currentTime,
+      bits: () => 0,
+      toLive() { if (edge() - video.currentTime > LATENCY_MAX_S) video.currentTime = edge() - 1; },
+      close() {
+        video.removeEventListener('error', failed);
+        video.removeEventListener('ended', ended);
+        video.removeAttribute('src');
+        video.load();
+      },
+    };
+  }
+
+  return {
+    title: 'HLS',
+    library: '/.assets/hls-1.7.4.js',
+    ready: () => native() || Boolean(window.Hls),
+    likely: () => native() || Boolean(window.ManagedMediaSource || window.MediaSource),
+    supported: () => native() || Hls.isSupported(),
+    unsupported: 'This browser can play HLS neither by itself nor with a script (it has no Media Source Extensions). VLC can: open the address of live.m3u8 there.',
+    open: (page) => (native() ? openNative(page) : openWithLibrary(page)),
+  };
+})();

@@ -1,0 +1,72 @@
+// What the scenarios share: headless Chromium with a page in it, and what is noticed about the page while it is open.
+import { mkdtempSync, rmSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { chromium } from 'playwright-core';
+
+export const sleep = (ms) => new Promise((done) => setTimeout(done, ms));
+
+export function check(condition, text) {
+  if (!condition) throw new Error(text);
+}
+
+export async function until(what, seconds, attempt) {
+  const end = Date.now() + seconds * 1000;
+  for (;;) {
+    const value = await attempt();
+    if (value) return value;
+    if (Date.now() > end) throw new Error(`not within ${seconds} s: ${what}`);
+    await sleep(50);
+  }
+}
+
+// Runs a scenario with a page; its error is printed with what the page says of itself, and is the process's exit status.
+export async function run(url, scenario) {
+  const profile = mkdtempSync(join(tmpdir(), 'millstream-chromium-'));
+  const context = await chromium.launchPersistentContext(profile, {
+    executablePath: process.env.CHROMIUM ?? '/usr/bin/chromium',
+    headless: true,
+    args: [
+      '--no-sandbox', '--disable-gpu', '--disable-quic', '--no-first-run', '--disable-background-networking',
+      '--disable-component-update', '--disable-sync', '--autoplay-policy=no-user-gesture-required',
+    ],
+  });
+  const page = context.pages()[0] ?? (await context.newPage());
+  const complaints = [];
+  const outside = [];
+  page.on('pageerror', (error) => complaints.push(`page error: ${error.message}`));
+  page.on('console', (line) => {
+    if (/content security policy/i.test(line.text())) complaints.push(line.text());
+  });
+  page.on('request', (request) => {
+    if (!request.url().startsWith(new URL(url).origin) && !/^(blob|data):/.test(request.url())) outside.push(request.url());
+  });
+  const state = () => page.evaluate(() => ({
+    way: window.millstream.way,
+    state: window.millstream.state,
+    message: window.millstream.message,
+    shown: document.getElementById('message').textContent,
+    time: window.millstream.currentTime,
+    frames: window.millstream.frames,
+    dropped: window.millstream.dropped,
+    latency: window.millstream.latency,
+    bits: window.millstream.bitsPerSecond,
+    errors: window.millstream.errors,
+    attempts: window.millstream.attempts,
+    player: window.millstream.player,
+    codecs: window.millstream.codecs,
+    rate: document.getElementById('video').playbackRate,
+  }));
+  try {
+    await scenario({ page, state });
+    check(complaints.length === 0, complaints.join('; '));
+    check(outside.length === 0, `asked elsewhere: ${outside}`);
+  } catch (error) {
+    console.error(error.message);
+    console.error(await state().catch(() => 'the page has no state'));
+    process.exitCode = 1;
+  } finally {
+    await context.close();
+    rmSync(profile, { recursive: true, force: true });
+  }
+}

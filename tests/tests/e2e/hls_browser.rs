@@ -1,0 +1,207 @@
+//! The pages for HLS and DASH in headless Chromium: how far behind the encoder the picture on the screen is, and that an encoder may restart.
+use std::net::SocketAddr;
+use std::path::Path;
+use std::time::{Duration, Instant, SystemTime};
+
+use millstream_tests::cdn::Cache;
+use millstream_tests::clip::Clip;
+use millstream_tests::flv::VIDEO;
+use millstream_tests::rtmp::{Publisher, Pushing};
+use millstream_tests::server::{Options, Server};
+use millstream_tests::tools::Tool;
+use millstream_tests::{eventually, millis, percentile, seconds};
+
+use crate::hls::on_air;
+
+/// Pictures of the clip.
+const PICTURES: u64 = 300;
+
+/// How late threads that sleep a millisecond woke while something ran: the machine's own part in delays.
+struct Probe {
+    stop: std::sync::Arc<std::sync::atomic::AtomicBool>,
+    thread: std::thread::JoinHandle<Vec<Duration>>,
+}
+
+impl Probe {
+    fn start() -> Self {
+        let stop = std::sync::Arc::new(std::sync::atomic::AtomicBool::new(false));
+        let seen = std::sync::Arc::clone(&stop);
+        let thread = std::thread::spawn(move || {
+            let mut late = Vec::new();
+            while !seen.load(std::sync::atomic::Ordering::Relaxed) {
+                let asleep = Instant::now();
+                std::thread::sleep(millis(1));
+                late.push(asleep.elapsed().saturating_sub(millis(1)));
+            }
+            late
+        });
+        Self { stop, thread }
+    }
+
+    /// 99% of the wakes were no later.
+    fn p99(self) -> Duration {
+        self.stop.store(true, std::sync::atomic::Ordering::Relaxed);
+        percentile(&mut self.thread.join().expect("it only sleeps"), 0.99)
+    }
+}
+
+/// What a page showed.
+struct Shown {
+    /// Number of a picture, and when it was on the screen.
+    pictures: Vec<(u64, SystemTime)>,
+    text: String,
+}
+
+/// Lets Chromium play a page for so many seconds.
+fn play(at: SocketAddr, page: &str, time_s: u64) -> Tool {
+    let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("browser/numbered.mjs");
+    let (script, url) = (script.to_str().expect("ASCII").to_owned(), format!("http://{at}/cam/{page}"));
+    Tool::start("node", &[&script, &url, &time_s.to_string()])
+}
+
+fn shown(tool: Tool, time_s: u64) -> Shown {
+    let done = tool.wait(seconds(time_s + 60));
+    let told: Vec<&str> = done.stdout.lines().filter(|line| !line.starts_with("picture ")).collect();
+    let text = told.join("\n");
+    println!("{text}");
+    assert!(done.status.success(), "{text}\n{}", done.stderr);
+    let picture = |line: &str| {
+        let mut words = line.strip_prefix("picture ")?.split(' ');
+        let (number, wall_ms): (u64, f64) = (words.next()?.parse().ok()?, words.next()?.parse().ok()?);
+        Some((number, SystemTime::UNIX_EPOCH + Duration::from_secs_f64(wall_ms / 1e3)))
+    };
+    Shown { pictures: done.stdout.lines().filter_map(picture).collect(), text }
+}
+
+impl Shown {
+    /// From a picture's sending to its being on the screen.
+    fn delays(&self, pushes: &[&Pushing]) -> Vec<Duration> {
+        let (now, wall) = (Instant::now(), SystemTime::now());
+        let mut sent = vec![Vec::new(); PICTURES as usize];
+        for push in pushes {
+            let pictures = push.sent().into_iter().filter(|(tag, _)| tag.kind == VIDEO && tag.is_frame());
+            for (n, (_, at)) in pictures.enumerate() {
+                sent[n % PICTURES as usize].push(wall - (now - at));
+            }
+        }
+        let one = |&(number, at): &(u64, SystemTime)| {
+            // The same number comes back every ten seconds: it is the newest that can be on the screen.
+            let times = sent[number as usize].iter().filter_map(|sent| at.duration_since(*sent).ok());
+            times.min()
+        };
+        self.pictures.iter().filter_map(one).collect()
+    }
+
+    /// Pictures that followed the one before, of those that there were.
+    fn smooth(&self) -> f64 {
+        let follows = self.pictures.windows(2).filter(|w| (w[1].0 + PICTURES - w[0].0) % PICTURES == 1).count();
+        follows as f64 / self.pictures.len().max(1) as f64
+    }
+}
+
+/// Measures a page; median and 99% of the delay, or nothing where the machine was too busy to tell.
+fn measured(name: &str, at: SocketAddr, page: &str, push: &Pushing) -> Option<(Duration, Duration)> {
+    const TIME_S: u64 = 20;
+    let probe = Probe::start();
+    let shown = shown(play(at, page, TIME_S), TIME_S);
+    let probe = probe.p99();
+    let mut delays = shown.delays(&[push]);
+    assert!(delays.len() as u64 > TIME_S * 30 * 6 / 10, "{name}: only {} pictures", delays.len());
+    // A player has settled after some seconds.
+    let mut settled = delays.split_off(delays.len() / 3);
+    let (p50, p99) = (percentile(&mut settled, 0.5), percentile(&mut settled, 0.99));
+    println!(
+        "{name}: encoder's send to screen p50 {p50:?}, p99 {p99:?} over {} pictures, {:.0}% of them in sequence; \
+         a thread that sleeps a millisecond wakes {probe:?} late (p99)",
+        settled.len(),
+        shown.smooth() * 100.0
+    );
+    if probe > millis(5) {
+        println!("{name}: void, the machine was too busy");
+        return None;
+    }
+    Some((p50, p99))
+}
+
+fn server() -> Server {
+    Options::open().shards(1).start()
+}
+
+#[test]
+fn hls_is_at_most_two_seconds_behind_the_encoder() {
+    let server = server();
+    let push = on_air(&server, "cam", Clip::numbered());
+    if let Some((p50, p99)) = measured("hls.js", server.http, "hls.html", &push) {
+        assert!(p50 <= millis(1_500), "p50 {p50:?}");
+        assert!(p99 <= millis(2_000), "p99 {p99:?}");
+    }
+}
+
+#[test]
+#[ignore = "takes half a minute; tests/run --long has it"]
+fn hls_through_varnish_is_at_most_a_tenth_of_a_second_further_behind() {
+    let server = server();
+    let push = on_air(&server, "cam", Clip::numbered());
+    let cache = Cache::varnish(server.http);
+    if let Some((p50, p99)) = measured("hls.js through Varnish", cache.address, "hls.html", &push) {
+        assert!(p50 <= millis(1_600), "p50 {p50:?}");
+        assert!(p99 <= millis(2_100), "p99 {p99:?}");
+    }
+}
+
+#[test]
+#[ignore = "takes half a minute; tests/run --long has it"]
+fn dash_is_at_most_six_seconds_behind_the_encoder() {
+    let server = server();
+    let push = on_air(&server, "cam", Clip::numbered());
+    if let Some((_, p99)) = measured("dash.js", server.http, "dash.html", &push) {
+        assert!(p99 <= seconds(6), "p99 {p99:?}");
+    }
+}
+
+/// An encoder that restarts while people watch: the same page goes on by itself.
+fn survives_a_restart(page: &str) {
+    const TIME_S: u64 = 30;
+    let server = server();
+    let first = on_air(&server, "cam", Clip::numbered());
+    let tool = play(server.http, page, TIME_S);
+    eventually("the page plays", seconds(40), || tool.stdout.has("start ").then_some(()));
+    std::thread::sleep(seconds(10));
+    first.cut();
+    std::thread::sleep(seconds(1));
+    let back = SystemTime::now();
+    let push = Publisher::start(server.rtmp, "stream", "cam").expect("published").repeat(Clip::numbered());
+    let shown = shown(tool, TIME_S);
+    let delays = shown.delays(&[&push]);
+    let again = shown.pictures.iter().filter(|(_, at)| *at > back + seconds(8)).count();
+    println!(
+        "{page}: {} pictures, {again} of them long after the restart; {} could be told",
+        shown.pictures.len(),
+        delays.len()
+    );
+    assert!(again > 150, "only {again} pictures after the restart\n{}", shown.text);
+    assert!(push.alive());
+}
+
+#[test]
+#[ignore = "takes most of a minute; tests/run --long has it"]
+fn hls_goes_on_after_an_encoder_restart() {
+    survives_a_restart("hls.html");
+}
+
+#[test]
+#[ignore = "takes most of a minute; tests/run --long has it"]
+fn dash_goes_on_after_an_encoder_restart() {
+    survives_a_restart("dash.html");
+}
+
+#[test]
+fn the_page_that_chooses_plays_and_lets_the_visitor_choose() {
+    let server = server();
+    let _push = on_air(&server, "cam", Clip::numbered());
+    let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("browser/choose.mjs");
+    let url = format!("http://{}/cam/index.html", server.http);
+    let done = Tool::start("node", &[script.to_str().expect("ASCII"), &url]).wait(seconds(90));
+    println!("{}", done.stdout);
+    assert!(done.status.success(), "{}\n{}", done.stdout, done.stderr);
+}
