@@ -180,7 +180,7 @@ impl Rig {
             picture: body(&[0x27, 1, 0, 0, 0], PICTURE_BYTES),
             sound: body(&[0xAF, 1], AUDIO_BYTES),
         };
-        rig.stream.publish(1, now).expect("nobody else publishes");
+        rig.stream.publish(1, false, now).expect("nobody else publishes");
         for (track, codec, head) in
             [(Track::Video, Codec::Avc, &[0x17, 0, 0, 0, 0][..]), (Track::Audio, Codec::Aac, &[0xAF, 0])]
         {

@@ -2,12 +2,13 @@
 //!
 //! Reading order: [`server`] (starts and watches the binary), [`tools`] (ffmpeg and other programs as children), [`clip`] (media to
 //! push), [`rtmp`] (a publisher and a player), [`encoder`] (a publisher whose every word the test chooses), [`raw`] (RTMP that no
-//! library would say), [`http`] and [`flv`] (a viewer), [`crowd`] (many viewers), [`proc`] (what the kernel says about the server).
+//! library would say), [`http`] and [`flv`] (a viewer), [`crowd`] (many viewers), [`control`] (the API), [`proc`] (what the kernel says about the server).
 //!
 //! Invariants: nothing here sleeps where it can poll with a deadline; no test needs a fixed port; a server never outlives its test.
 #![forbid(unsafe_code)]
 
 pub mod clip;
+pub mod control;
 pub mod crowd;
 pub mod encoder;
 pub mod flv;

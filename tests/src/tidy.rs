@@ -98,8 +98,27 @@ fn crates_know_only_what_is_below_them() {
         ("millstream-proto", &[]),
         ("millstream-policy", &["millstream-proto"]),
         ("millstream-hub", &["millstream-proto"]),
-        ("millstream-engine", &["millstream-proto", "millstream-policy", "millstream-hub"]),
-        ("millstream", &["millstream-proto", "millstream-policy", "millstream-hub", "millstream-engine"]),
+        ("millstream-link", &[]),
+        ("millstream-engine", &["millstream-proto", "millstream-policy", "millstream-hub", "millstream-link"]),
+        ("millstream-side", &["millstream-proto", "millstream-link", "millstream-engine"]),
+        ("millstream-store", &[]),
+        (
+            "millstream-api",
+            &["millstream-proto", "millstream-policy", "millstream-link", "millstream-side", "millstream-store"],
+        ),
+        (
+            "millstream",
+            &[
+                "millstream-proto",
+                "millstream-policy",
+                "millstream-hub",
+                "millstream-link",
+                "millstream-engine",
+                "millstream-side",
+                "millstream-store",
+                "millstream-api",
+            ],
+        ),
         // Measures what needs no kernel.
         ("millstream-bench", &["millstream-proto", "millstream-hub"]),
         // It loads any server, and knows no more of ours than the formats.
@@ -123,7 +142,7 @@ fn crates_know_only_what_is_below_them() {
 fn the_inner_crates_have_no_sockets_clocks_threads_or_files() {
     let banned =
         ["std::net::Tcp", "std::net::Udp", "std::thread", "std::fs", "std::env", "Instant::now", "SystemTime", "Mutex"];
-    for dir in ["dataplane/proto/src", "dataplane/hub/src", "dataplane/policy/src"] {
+    for dir in ["dataplane/proto/src", "dataplane/hub/src", "dataplane/policy/src", "dataplane/link/src"] {
         for file in files(&root().join(dir), "rs") {
             let text = read(&file);
             for (n, line) in text.lines().enumerate().filter(|(_, l)| !l.trim_start().starts_with("//")) {
@@ -152,7 +171,7 @@ fn every_file_says_what_it_is_for_and_leaves_nothing_for_later() {
 /// `case_13_...` must be a case that exists, so that a search for `case_` tells the truth.
 #[test]
 fn field_cases_are_numbered_rightly() {
-    for dir in ["tests", "dataplane"] {
+    for dir in ["tests", "dataplane", "control"] {
         for file in files(&root().join(dir), "rs") {
             let text = read(&file);
             // Put together here, so that this line is not found itself.

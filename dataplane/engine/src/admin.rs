@@ -1,18 +1,23 @@
-//! The engine from outside: start it, learn where it listens, answer its pending questions, stop it.
+//! The engine from outside: start it, learn where it listens, stop it. [`remote`] is what can be asked of it and done to it while it runs,
+//! [`feed`] what it tells by itself.
 use std::net::SocketAddr;
 use std::sync::Arc;
-use std::sync::atomic::AtomicUsize;
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::mpsc::{Receiver, Sender, SyncSender, channel, sync_channel};
 
-use millstream_policy::{Chain, Step};
+use millstream_policy::Chain;
 
+use self::feed::Feed;
+use self::remote::Remote;
 use crate::clock::Clock;
 use crate::config::Config;
-use crate::door;
 use crate::io::{self, Bell, Ringer};
 use crate::metrics::ShardStats;
 use crate::shard::mailbox::{Mail, mailbox};
 use crate::shard::{self, Parts};
+
+pub mod feed;
+pub mod remote;
 
 /// Messages from outside that may wait at a shard.
 const OUTSIDE_LEN_MAX: usize = 1024;
@@ -24,8 +29,8 @@ pub struct Addresses {
     pub rtmp: SocketAddr,
     /// HTTP play.
     pub http: SocketAddr,
-    /// `/metrics`.
-    pub control: SocketAddr,
+    /// `/metrics`, where the engine serves it itself.
+    pub control: Option<SocketAddr>,
 }
 
 /// Why the engine does not start.
@@ -76,23 +81,37 @@ type End = (usize, Option<std::io::Result<()>>);
 /// A running engine.
 #[derive(Debug)]
 pub struct Engine {
-    addresses: Addresses,
-    answers: Answers,
+    remote: Remote,
     ends: Receiver<End>,
 }
 
-/// Gives pending policy steps their answers, from any thread.
+/// The way into every shard's mailbox from outside.
 #[derive(Clone, Debug)]
-pub struct Answers(Arc<[(SyncSender<Mail>, Ringer)]>);
+struct Post {
+    shards: Arc<[(SyncSender<Mail>, Ringer)]>,
+    draining: Arc<AtomicBool>,
+}
 
-impl Answers {
-    /// The answer of the pending step that was given `ticket`. Comes to nothing where it is too late.
-    pub fn answer(&self, ticket: u64, step: Step) {
-        if let Some((sender, ringer)) = self.0.get(door::shard_of(ticket)) {
-            // Full: the session that waits times out, and says so. Closed: the shard has ended.
-            let _ = sender.try_send(Mail::Answer { ticket, step });
+impl Post {
+    /// Puts mail where there is room for it. Full or closed, it is dropped: whoever waits for what was in it finds out by that.
+    fn try_put(&self, shard: usize, mail: Mail) {
+        if let Some((sender, ringer)) = self.shards.get(shard) {
+            let _ = sender.try_send(mail);
             ringer.ring();
         }
+    }
+
+    fn shutdown(&self) {
+        self.draining.store(true, Ordering::SeqCst);
+        for (sender, ringer) in &*self.shards {
+            // Waits for room, unlike other mail: this must arrive. Closed: the shard has ended.
+            let _ = sender.send(Mail::Shutdown);
+            ringer.ring();
+        }
+    }
+
+    fn is_draining(&self) -> bool {
+        self.draining.load(Ordering::SeqCst)
     }
 }
 
@@ -115,7 +134,8 @@ pub fn start(mut config: Config, chain: Chain) -> Result<Engine, StartError> {
     };
     let (rtmp, rtmp_listeners) = listen("RTMP", "rtmp", config.rtmp, shards)?;
     let (http, http_listeners) = listen("HTTP", "http", config.http, shards)?;
-    let (control, control_listeners) = listen("control", "control", config.control, 1)?;
+    let control = config.control.map(|control| listen("control", "control", control, 1)).transpose()?;
+    let (control, control_listeners) = control.map_or((None, Vec::new()), |(at, listeners)| (Some(at), listeners));
     let addresses = Addresses { rtmp, http, control };
     let connections = connections(config.limits.connections, descriptors, shards);
     if connections < config.limits.connections {
@@ -127,7 +147,10 @@ pub fn start(mut config: Config, chain: Chain) -> Result<Engine, StartError> {
         );
         config.limits.connections = connections;
     }
-    tracing::info!(?driver, why, shards, descriptors, connections, "starting");
+    // What is left is for the kernel's buffers, which count in a control group and are not seen from here.
+    let memory = config.limits.memory.or_else(|| Some(io::machine_bytes()? / 10 * 9));
+    config.limits.memory = memory;
+    tracing::info!(?driver, why, shards, descriptors, connections, memory, "starting");
 
     let stats: Vec<_> = (0..shards).map(|_| Arc::new(ShardStats::new())).collect();
     let bells = (0..shards).map(|_| Bell::new()).collect::<Result<Vec<_>, _>>().map_err(StartError::Thread)?;
@@ -147,6 +170,7 @@ pub fn start(mut config: Config, chain: Chain) -> Result<Engine, StartError> {
     let (config, clock) = (Arc::new(config), Clock::start());
     let undrained = Arc::new(AtomicUsize::new(shards));
     let (end, ends) = channel();
+    let feed = Feed::new();
     let mut remotes = Vec::new();
     let mut control_listener = control_listeners.into_iter().next();
     let ports = rtmp_listeners.into_iter().zip(http_listeners);
@@ -169,13 +193,15 @@ pub fn start(mut config: Config, chain: Chain) -> Result<Engine, StartError> {
             inboxes,
             outside,
             undrained: Arc::clone(&undrained),
+            feed: Arc::clone(&feed),
         };
         spawn(room, end.clone()).map_err(StartError::Thread)?;
     }
-    Ok(Engine { addresses, answers: Answers(remotes.into()), ends })
+    let post = Post { shards: remotes.into(), draining: Arc::default() };
+    Ok(Engine { remote: Remote { post, stats: stats.into(), feed, addresses }, ends })
 }
 
-/// Descriptors that are not for connections of publishers and viewers: the control port's, files, and some that are just being
+/// Descriptors that are not for connections of publishers and viewers: those of control, the link and webhooks, files, and some that are just being
 /// closed.
 const DESCRIPTORS_KEPT: usize = 112;
 /// Each shard's own: listeners, rings, bells.
@@ -206,27 +232,22 @@ fn spawn(parts: Parts, end: Sender<End>) -> std::io::Result<()> {
 impl Engine {
     /// Where it listens.
     pub fn addresses(&self) -> &Addresses {
-        &self.addresses
+        self.remote.addresses()
     }
 
-    /// A handle for policy steps that answer later.
-    pub fn answers(&self) -> Answers {
-        self.answers.clone()
+    /// A handle for other threads.
+    pub fn remote(&self) -> Remote {
+        self.remote.clone()
     }
 
     /// Begins to drain: nothing new is taken, sessions end within the configured time. Returns at once; see [`Engine::wait`].
     pub fn shutdown(&self) {
-        self.handle().shutdown();
-    }
-
-    /// A handle that can begin the drain from another thread.
-    pub fn handle(&self) -> Handle {
-        Handle(self.answers.clone())
+        self.remote.shutdown();
     }
 
     /// Waits until all shards have drained, or one has failed.
     pub fn wait(self) -> Result<(), EngineError> {
-        for _ in 0..self.answers.0.len() {
+        for _ in 0..self.remote.shards() {
             match self.ends.recv() {
                 Ok((_, Some(Ok(())))) => {}
                 Ok((shard, Some(Err(source)))) => return Err(EngineError::Shard { shard, source }),
@@ -236,20 +257,5 @@ impl Engine {
             }
         }
         Ok(())
-    }
-}
-
-/// Begins the drain.
-#[derive(Clone, Debug)]
-pub struct Handle(Answers);
-
-impl Handle {
-    /// Begins the drain. May be called more than once.
-    pub fn shutdown(&self) {
-        for (sender, ringer) in &*self.0.0 {
-            // Waits for room, unlike an answer: this must arrive. Closed: the shard has ended.
-            let _ = sender.send(Mail::Shutdown);
-            ringer.ring();
-        }
     }
 }

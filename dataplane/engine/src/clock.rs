@@ -3,21 +3,25 @@ use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use millstream_proto::time::Time;
 
+use crate::io::monotonic_ns;
+
 /// The process's clock. Copies agree.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Clock {
     epoch: Instant,
+    /// The same moment, as the kernel counts it: asked for twice per send, so it is read without detours.
+    epoch_ns: u64,
 }
 
 impl Clock {
     /// A clock whose epoch is now.
     pub(crate) fn start() -> Self {
-        Self { epoch: Instant::now() }
+        Self { epoch: Instant::now(), epoch_ns: monotonic_ns() }
     }
 
     /// The time since the epoch.
     pub(crate) fn now(&self) -> Time {
-        Time::from_micros(u64::try_from(self.epoch.elapsed().as_micros()).unwrap_or(u64::MAX))
+        Time::from_micros(monotonic_ns().saturating_sub(self.epoch_ns) / 1_000)
     }
 
     /// A point in time as the runtime's timer wants it.
@@ -31,8 +35,8 @@ pub(crate) fn unix_s() -> u64 {
     SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |since| since.as_secs())
 }
 
-/// Wall-clock milliseconds since 1970, for dates in playlists.
+/// Wall-clock milliseconds since 1970, for people and for what is kept.
 pub(crate) fn unix_ms() -> u64 {
-    let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
-    u64::try_from(since.as_millis()).unwrap_or(u64::MAX)
+    let since = SystemTime::now().duration_since(UNIX_EPOCH);
+    since.map_or(0, |since| u64::try_from(since.as_millis()).unwrap_or(u64::MAX))
 }

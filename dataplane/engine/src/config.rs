@@ -1,11 +1,11 @@
 //! What the engine is told at start: already checked, in units. The binary makes it from flags, environment and file.
-use std::collections::HashMap;
 use std::net::SocketAddr;
 use std::time::Duration;
 
-use millstream_hub::config::{FlushPolicy, HlsConfig, StreamConfig};
-use millstream_proto::id::Id;
+use millstream_hub::config::{HlsConfig, StreamConfig};
 use millstream_proto::network::Network;
+
+use crate::directory::Directory;
 
 /// Which kernel interface the shards use.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
@@ -22,6 +22,8 @@ pub enum IoChoice {
 /// Maxima of what peers may take.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct Limits {
+    /// Bytes of memory that the process may hold; `None`: nine tenths of what the machine or its control group has.
+    pub memory: Option<u64>,
     /// Connections of the whole process; cut to what the descriptors allow.
     pub connections: usize,
     /// Connections of one address.
@@ -32,15 +34,6 @@ pub struct Limits {
     pub streams: usize,
     /// Requests for playlists and parts that wait for something to come, of the whole process.
     pub blocked: usize,
-}
-
-/// What a stream is offered as, besides HTTP-FLV and RTMP.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub struct Outputs {
-    /// HLS.
-    pub hls: bool,
-    /// DASH.
-    pub dash: bool,
 }
 
 /// The engine's configuration.
@@ -54,8 +47,8 @@ pub struct Config {
     pub rtmp: SocketAddr,
     /// Where HTTP viewers play.
     pub http: SocketAddr,
-    /// Where `/metrics` is.
-    pub control: SocketAddr,
+    /// Where `/metrics` is; `None`: somebody else serves it.
+    pub control: Option<SocketAddr>,
     /// How long running sessions may take to end after SIGTERM.
     pub drain: Duration,
     /// Proxies in front of the RTMP port: their connections begin with a PROXY protocol v2 header.
@@ -70,22 +63,14 @@ pub struct Config {
     pub stream: StreamConfig,
     /// How streams are cut for HLS and DASH.
     pub hls: HlsConfig,
-    /// What streams are not offered as, of those whose record says so; all others have every output.
-    pub outputs: HashMap<Id, Outputs>,
-    /// Flush policy of streams whose record names one.
-    pub flush: HashMap<Id, FlushPolicy>,
+    /// The streams that there are at start; see [`crate::Remote::adopt`].
+    pub directory: Directory,
     /// Maxima.
     pub limits: Limits,
 }
 
-impl Default for Outputs {
-    fn default() -> Self {
-        Self { hls: true, dash: true }
-    }
-}
-
 impl Default for Limits {
     fn default() -> Self {
-        Self { connections: 20_000, per_address: 2_000, handshakes: 512, streams: 4_096, blocked: 10_000 }
+        Self { memory: None, connections: 20_000, per_address: 2_000, handshakes: 512, streams: 4_096, blocked: 10_000 }
     }
 }

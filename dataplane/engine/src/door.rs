@@ -5,7 +5,8 @@ use std::rc::Rc;
 use std::time::Duration;
 
 use millstream_hub::parked::Parked;
-use millstream_policy::{Answer, Chain, Denial, Request, Step, Verdict, Why};
+use millstream_link::event::What;
+use millstream_policy::{Action, Answer, Chain, Denial, Moment, Request, Step, Verdict, Why};
 use millstream_proto::time::Time;
 
 use crate::clock::unix_s;
@@ -47,7 +48,10 @@ impl Door {
     /// asks, so that a defect in one ends that session alone.
     pub(crate) async fn ask(&self, shard: &Shard, request: Request) -> Verdict {
         let mut ticket = self.ticket();
-        let mut answer = self.chain.ask(&request, ticket, unix_s());
+        let mut answer = {
+            let directory = shard.directory.borrow();
+            self.chain.ask(&request, Moment { ticket, unix_s: unix_s(), records: directory.records() })
+        };
         let verdict = loop {
             let step = match answer {
                 Answer::Verdict(verdict) => break verdict,
@@ -63,12 +67,18 @@ impl Door {
                 Some(decided) => {
                     // A later step that is pending too gets a ticket of its own: a second answer of this one is not for it.
                     ticket = self.ticket();
-                    self.chain.resume(step, decided, &request, ticket, unix_s())
+                    let directory = shard.directory.borrow();
+                    let moment = Moment { ticket, unix_s: unix_s(), records: directory.records() };
+                    self.chain.resume(step, decided, &request, moment)
                 }
             };
         };
         if let Verdict::Deny(denial) = &verdict {
             shard.stats.refused.add(label(denial.why), 1);
+            let client = &request.client;
+            shard.tell(&request.name, client.session, client.address, client.protocol, || {
+                refused(request.action, label(denial.why), &denial.reason)
+            });
         }
         verdict
     }
@@ -111,6 +121,15 @@ impl Door {
     pub(crate) fn parked(&self) -> usize {
         self.parked.borrow().len()
     }
+}
+
+/// Somebody was not let in, as the outside is told.
+pub(crate) fn refused(action: Action, why: &str, reason: &str) -> What {
+    let action = match action {
+        Action::Publish => "publish",
+        Action::Play => "play",
+    };
+    What::Refused { action: action.to_owned(), why: why.to_owned(), reason: reason.to_owned() }
 }
 
 fn busy(reason: &str) -> Verdict {

@@ -2,14 +2,16 @@
 //!
 //! Reading order, which is the walk of a frame: [`io`] hands bytes from a publisher's socket to [`ingest`], which feeds the RTMP
 //! session and pushes its frames to a [`shard::channel`]; `hub` makes blocks of them; [`egress`] sends those to viewers. Beside
-//! the walk: [`door`] (asked before publish and play), [`metrics`], [`clock`], [`admin`] (start, stop, answers from outside).
+//! the walk: [`door`] (asked before publish and play), [`directory`] (which streams there are), [`metrics`], [`clock`], [`admin`]
+//! (start, stop; what is asked and done from outside).
 //!
 //! Invariants: a shard shares nothing with another but mailboxes; no lock is taken per frame; a panic ends one session.
 #![deny(unsafe_code)]
 
-mod admin;
+pub mod admin;
 mod clock;
 pub mod config;
+pub mod directory;
 mod door;
 mod egress;
 mod ingest;
@@ -17,4 +19,5 @@ mod io;
 mod metrics;
 mod shard;
 
-pub use admin::{Addresses, Answers, Engine, EngineError, Handle, StartError, start};
+pub use admin::remote::Remote;
+pub use admin::{Addresses, Engine, EngineError, StartError, start};

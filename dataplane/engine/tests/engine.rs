@@ -1,5 +1,7 @@
 //! The engine from outside: started in this process, driven over loopback with blocking sockets. `kit` is what the tests share:
 //! servers, publishers, viewers. Each test starts its own engine on ports of its own.
+#[path = "engine/admin.rs"]
+mod admin;
 #[path = "engine/door.rs"]
 mod door;
 #[path = "engine/drain.rs"]

@@ -15,6 +15,16 @@ pub enum FlushPolicy {
     Dense,
 }
 
+/// What a second publisher of a stream gets while the first is heard.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug, Default)]
+pub enum Takeover {
+    /// It waits for the end or the silence of the first, and is refused when neither comes.
+    #[default]
+    Refuse,
+    /// It waits as long, and then replaces the first.
+    Replace,
+}
+
 /// Settings of one stream; defaults are those of the configuration file.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct StreamConfig {
@@ -26,6 +36,8 @@ pub struct StreamConfig {
     pub log_time_max: Duration,
     /// How long viewers stay when the publisher has gone.
     pub publisher_wait: Duration,
+    /// What a second publisher gets.
+    pub takeover: Takeover,
     /// How long a viewer waits for a keyframe to start at.
     pub joiner_wait: Duration,
     /// A viewer that jumps this often within `lag_window` is closed.
@@ -43,6 +55,7 @@ impl Default for StreamConfig {
             log_bytes_max: 16 << 20,
             log_time_max: Duration::from_secs(12),
             publisher_wait: Duration::from_secs(10),
+            takeover: Takeover::Refuse,
             joiner_wait: Duration::from_secs(10),
             lag_skips: 3,
             lag_window: Duration::from_secs(30),

@@ -8,15 +8,16 @@ use millstream_proto::flv;
 use millstream_proto::media::{CodecConfig, Frame, MediaEvent, TagKind, Track};
 use millstream_proto::time::Time;
 
-use crate::config::{FlushPolicy, StreamConfig};
+use crate::config::{FlushPolicy, StreamConfig, Takeover};
 use crate::flush::Flusher;
 use crate::log::{EndReason, Log};
 use crate::package::block::{Block, Tag};
 use crate::package::preamble::{Preamble, SCRIPT_TIMESTAMP_MS, Seen};
 use crate::timeline::Timeline;
+use crate::vitals::Vitals;
 
-/// A publisher that has sent nothing for this long gives way to another.
-pub const PUBLISHER_SILENT_AFTER: Duration = Duration::from_secs(5);
+/// A publisher that has sent nothing for this long gives way to another, and who finds the place taken waits this long for it.
+pub const PUBLISHER_SILENT_AFTER: Duration = Duration::from_secs(1);
 /// With only one track seen, viewers start this long after the first frame: the other one had its chance.
 const SETTLE: Duration = Duration::from_millis(500);
 /// Viewers hear something at least this often, also while nobody publishes: proxies and players give up at 10 s and more.
@@ -51,6 +52,13 @@ pub struct Taken {
     pub heard_ago: Duration,
 }
 
+impl Taken {
+    /// How long it takes until the place is free if the other one stays silent.
+    pub fn silent_in(self) -> Duration {
+        PUBLISHER_SILENT_AFTER.saturating_sub(self.heard_ago)
+    }
+}
+
 /// What came of a frame, for the metrics.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum Pushed {
@@ -78,6 +86,7 @@ pub struct Stream {
     wait_keyframe: bool,
     /// What the publisher of now has sent.
     seen: Seen,
+    vitals: Vitals,
     first_frame_at: Option<Time>,
     /// Its tracks are taken as known.
     settled: bool,
@@ -103,6 +112,7 @@ impl Stream {
             publishers: 0,
             wait_keyframe: true,
             seen: Seen::default(),
+            vitals: Vitals::new(now),
             first_frame_at: None,
             settled: false,
             flushed_at: now,
@@ -125,19 +135,26 @@ impl Stream {
         &self.timeline
     }
 
+    /// How its publisher is doing, or was when it left.
+    pub fn vitals(&self) -> &Vitals {
+        &self.vitals
+    }
+
     /// Changes when frames go out, while the stream runs.
     pub fn set_flush(&mut self, policy: FlushPolicy) {
         self.config.flush = policy;
         self.flusher.set_policy(policy);
     }
 
-    /// Takes the publisher's place. Gives the session that is replaced, if there is one: it has been silent.
-    pub fn publish(&mut self, session: u64, now: Time) -> Result<Option<u64>, Taken> {
+    /// Takes the publisher's place. Gives the session that is replaced, if there is one: it has been silent, or this one has
+    /// `waited` for [`PUBLISHER_SILENT_AFTER`] and the configuration puts the newer one first.
+    pub fn publish(&mut self, session: u64, waited: bool, now: Time) -> Result<Option<u64>, Taken> {
         let replaced = match self.place {
             Place::Vacant { .. } => None,
             Place::OnAir { session: old, heard } => {
                 let heard_ago = now.since(heard);
-                if heard_ago < PUBLISHER_SILENT_AFTER {
+                let insists = waited && self.config.takeover == Takeover::Replace;
+                if heard_ago < PUBLISHER_SILENT_AFTER && !insists {
                     return Err(Taken { heard_ago });
                 }
                 Some(old)
@@ -146,6 +163,7 @@ impl Stream {
         self.place = Place::OnAir { session, heard: now };
         self.publishers = self.publishers.wrapping_add(1);
         self.timeline.restart();
+        self.vitals = Vitals::new(now);
         self.wait_keyframe = true;
         (self.seen, self.first_frame_at, self.settled) = (Seen::default(), None, false);
         Ok(replaced)
@@ -183,6 +201,7 @@ impl Stream {
 
     fn configure(&mut self, config: &CodecConfig, now: Time, log: &mut Log) {
         self.see(config.track);
+        self.vitals.configured(config);
         let Some(next) = self.preamble.with_config(config) else { return };
         let kind = tag_kind(config.track);
         self.change(next, kind, config.body.clone(), now, log);
@@ -218,6 +237,7 @@ impl Stream {
 
     fn frame(&mut self, frame: Frame, now: Time, log: &mut Log) -> Pushed {
         self.see(frame.track);
+        self.vitals.frame(&frame, now);
         if let Some(next) = self.preamble.with_bare_track(frame.track, frame.codec) {
             self.seal(log);
             self.preamble = Arc::new(next);

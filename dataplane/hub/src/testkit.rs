@@ -105,7 +105,7 @@ impl Rig {
         let config = StreamConfig { flush: FlushPolicy::Low, ..config };
         let now = Time::from_millis(1_000);
         let mut stream = Stream::new(config, now);
-        stream.publish(1, now).unwrap();
+        stream.publish(1, false, now).unwrap();
         Self { stream, log: log_of(&config), config, now }
     }
 

@@ -163,6 +163,7 @@ pub struct Viewer {
     paused: bool,
     skips: VecDeque<Time>,
     skips_total: u64,
+    sent_bytes: u64,
     /// Since when it has had bytes to take and took none.
     stalled_since: Option<Time>,
     /// When it was first seen that nothing more comes.
@@ -190,6 +191,7 @@ impl Viewer {
             paused: false,
             skips: VecDeque::new(),
             skips_total: 0,
+            sent_bytes: 0,
             stalled_since: None,
             ended_since: None,
         }
@@ -219,6 +221,16 @@ impl Viewer {
     /// How often it jumped.
     pub fn skips(&self) -> u64 {
         self.skips_total
+    }
+
+    /// What it gets.
+    pub fn format(&self) -> Format {
+        self.format
+    }
+
+    /// Bytes that the kernel took for it.
+    pub fn sent_bytes(&self) -> u64 {
+        self.sent_bytes
     }
 
     /// Gathers what to send next. At most one send is under way: [`Viewer::sent`] must be called before this is called again.
@@ -325,6 +337,7 @@ impl Viewer {
     pub fn sent(&mut self, pieces: &[Piece], count: usize) {
         if count > 0 {
             self.stalled_since = None;
+            self.sent_bytes += count as u64;
         }
         let mut left = count;
         for piece in pieces {

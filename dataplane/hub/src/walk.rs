@@ -133,7 +133,7 @@ impl World {
             Place::OnAir { .. } if self.chance(4) => {
                 self.both(|rig| rig.stream.leave(session, rig.now, &mut rig.log));
             }
-            Place::OnAir { heard, .. } if self.rig.now.since(heard) >= Duration::from_secs(5) => self.publish(),
+            Place::OnAir { heard, .. } if self.rig.now.since(heard) >= Duration::from_secs(1) => self.publish(),
             Place::OnAir { .. } => {
                 let events: Vec<_> = (0..self.random.below(4)).map(|_| self.event()).collect();
                 self.both(|rig| (rig.stream.heard(session, rig.now), rig.read(&events)));
@@ -145,7 +145,7 @@ impl World {
         self.session += 1;
         self.dts_ms = self.random.below(1 << 33) as i64;
         let session = self.session;
-        self.both(|rig| rig.stream.publish(session, rig.now));
+        self.both(|rig| rig.stream.publish(session, false, rig.now));
         self.configured = [false, false];
     }
 

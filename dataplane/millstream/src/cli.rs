@@ -13,7 +13,7 @@ use millstream_proto::id::Id;
 use crate::settings::SettingsError;
 use crate::settings::values::{self, AuthPreset, Shards};
 use crate::sign_command::Expiry;
-use crate::{check_command, demo, serve, sign_command};
+use crate::{backup_command, check_command, demo, serve, sign_command};
 
 /// Live streaming: RTMP in; HTTP-FLV and RTMP out.
 #[derive(Debug, Parser)]
@@ -33,6 +33,8 @@ enum Command {
     Sign(SignFlags),
     /// Read a configuration file and say what is wrong with it
     Check(CheckFlags),
+    /// Write a consistent copy of the store, also while the server runs
+    Backup(BackupFlags),
 }
 
 /// What the engine is told by `serve` and `demo` alike.
@@ -44,8 +46,8 @@ pub(crate) struct EngineFlags {
     /// Where HTTP viewers play [default: 0.0.0.0:8080]
     #[arg(long, env = "MILLSTREAM_HTTP", value_name = "ADDR", value_parser = values::address)]
     pub(crate) http: Option<SocketAddr>,
-    /// Where /metrics is; a loopback address [default: 127.0.0.1:8081]
-    #[arg(long, env = "MILLSTREAM_CONTROL", value_name = "ADDR", value_parser = values::control_address)]
+    /// Where the API and /metrics are [default: 127.0.0.1:8081]
+    #[arg(long, env = "MILLSTREAM_CONTROL", value_name = "ADDR", value_parser = values::address)]
     pub(crate) control: Option<SocketAddr>,
     /// Threads that own sockets and streams [default: auto]
     #[arg(long, env = "MILLSTREAM_SHARDS", value_name = "N|auto", value_parser = values::shards)]
@@ -72,6 +74,9 @@ pub(crate) struct ServeFlags {
     /// What this process does for its fleet; only "all" exists yet
     #[arg(long, env = "MILLSTREAM_ROLE", value_name = "ROLE", default_value = "all")]
     pub(crate) role: Role,
+    /// Let other machines reach the control port without TLS, as for a proxy that has it: tokens can be read on the way
+    #[arg(long, env = "MILLSTREAM_CONTROL_PLAIN")]
+    pub(crate) control_plain: bool,
     /// Where a fleet's control plane is; not in force yet
     #[arg(long, env = "MILLSTREAM_CONTROL_URL", value_name = "URL")]
     pub(crate) control_url: Option<String>,
@@ -127,6 +132,19 @@ pub(crate) struct CheckFlags {
     pub(crate) file: PathBuf,
 }
 
+#[derive(Debug, Args)]
+pub(crate) struct BackupFlags {
+    /// Where the copy is to be; must not exist
+    #[arg(value_name = "FILE")]
+    pub(crate) file: PathBuf,
+    /// Data directory of the server [default: the configuration's, or ./millstream-data]
+    #[arg(long, env = "MILLSTREAM_DATA_DIR", value_name = "DIR")]
+    pub(crate) data_dir: Option<PathBuf>,
+    /// Configuration file that names the data directory
+    #[arg(long, env = "MILLSTREAM_CONFIG", value_name = "FILE")]
+    pub(crate) config: Option<PathBuf>,
+}
+
 /// Why a command did not do what it was asked, and whose move it is.
 #[derive(Debug)]
 pub(crate) enum Failure {
@@ -155,6 +173,7 @@ pub(crate) fn run() -> ExitCode {
         Command::Serve(flags) => serve::run(*flags),
         Command::Sign(flags) => sign_command::run(&flags),
         Command::Check(flags) => check_command::run(&flags),
+        Command::Backup(flags) => backup_command::run(&flags),
     };
     let (status, error) = match done {
         Ok(()) => return ExitCode::SUCCESS,

@@ -24,7 +24,9 @@ const DEMO_ID: &str = "demo";
 pub(crate) fn run(flags: DemoFlags) -> Result<(), Failure> {
     logging::start()?;
     let flags = Flags { engine: flags.engine, auth: Some(AuthPreset::Open), ..Flags::default() };
-    let layers = layers::merge(flags, Settings::default()).map_err(Failure::Configuration)?;
+    let mut layers = layers::merge(flags, Settings::default()).map_err(Failure::Configuration)?;
+    // There is no API in a demo: it would have a token, on disk. The engine shows its numbers by itself.
+    layers.config.control = Some(layers.control);
     let clip = clip::Clip::embedded().map_err(Failure::running)?;
     let signals = serve::signals()?;
     let engine = serve::start(layers.config, preset(Preset::Open)).map_err(advise)?;
@@ -94,7 +96,7 @@ mod tests {
         let banner = banner(&Addresses {
             rtmp: address("0.0.0.0:1935"),
             http: address("[::]:8080"),
-            control: address("127.0.0.1:8081"),
+            control: Some(address("127.0.0.1:8081")),
         });
         for part in [
             "http://[::1]:8080/demo/flv.html",

@@ -12,7 +12,7 @@ use tracing::info;
 
 /// The file of the key that streams' secrets are made from.
 const MASTER_KEY: &str = "master-key";
-/// The file of the token that the API will ask for.
+/// The file of the token that the API asks for.
 const ADMIN_TOKEN: &str = "admin-token";
 /// Longest key file that is read, bytes.
 const KEY_FILE_BYTES_MAX: u64 = 4096;
@@ -35,11 +35,11 @@ pub(crate) fn read_master_key(dir: &Path) -> anyhow::Result<MasterKey> {
     read_own(&dir.join(MASTER_KEY))
 }
 
-/// Sees to it that there is an admin token that only this user can read.
-pub(crate) fn admin_token(dir: &Path) -> anyhow::Result<()> {
+/// The first admin's API token; made where there is none.
+pub(crate) fn admin_token(dir: &Path) -> anyhow::Result<Secret> {
     make_if_missing(dir, ADMIN_TOKEN)?;
-    // It has the form of a master key, and is checked as one; nothing asks for it yet.
-    read_own(&dir.join(ADMIN_TOKEN)).map(|_| ())
+    // It has the form of a master key, and is checked as one.
+    read_own(&dir.join(ADMIN_TOKEN)).map(|token| token.to_text())
 }
 
 /// Reads the secret in a `--key-file`: its one line, used as it is. Such files come from other systems (a mounted secret may be

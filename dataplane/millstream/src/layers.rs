@@ -5,11 +5,12 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use anyhow::bail;
-use millstream_engine::config::{Config, Limits, Outputs};
-use millstream_hub::config::{HlsConfig, StreamConfig};
-use millstream_policy::records::{Record, Records};
-use millstream_proto::id::Id;
+use millstream_engine::config::{Config, Limits};
+use millstream_engine::directory::Directory;
+use millstream_hub::config::{FlushPolicy, HlsConfig, StreamConfig};
+use millstream_link::state::{Flush, Outputs, Stream};
 use millstream_proto::limits::RTMP_CHUNK_SIZE_OUT;
+use millstream_proto::network::Network;
 use millstream_proto::secret::Secret;
 
 use crate::cli::EngineFlags;
@@ -25,6 +26,7 @@ pub(crate) struct Flags {
     pub(crate) engine: EngineFlags,
     pub(crate) data_dir: Option<PathBuf>,
     pub(crate) auth: Option<AuthPreset>,
+    pub(crate) control_plain: bool,
     /// The content of `--key-file`.
     pub(crate) key_file: Option<Secret>,
 }
@@ -34,9 +36,16 @@ pub(crate) struct Flags {
 pub(crate) struct Layers {
     pub(crate) data_dir: PathBuf,
     pub(crate) auth: AuthPreset,
-    pub(crate) records: Records,
     pub(crate) legacy_keys: Vec<Secret>,
     pub(crate) config: Config,
+    /// Where the API is.
+    pub(crate) control: SocketAddr,
+    /// Names that it goes by.
+    pub(crate) control_names: Vec<String>,
+    /// Networks that webhooks may go to although they are not public.
+    pub(crate) webhooks_allow: Vec<Network>,
+    /// Streams of the configuration file.
+    pub(crate) streams: Vec<Stream>,
     /// What is set and not in force, as lines to print.
     pub(crate) warnings: Vec<String>,
 }
@@ -47,25 +56,36 @@ pub(crate) fn merge(flags: Flags, settings: Settings) -> anyhow::Result<Layers> 
     let mut warnings = settings.warnings.clone();
     warn_of_what_auth_ignores(auth, &flags, &settings, &mut warnings);
     let data_dir = flags.data_dir.or_else(|| settings.data_dir.clone()).unwrap_or_else(|| DATA_DIR.into());
-    let config = config(&flags.engine, &settings);
-    check_addresses(&config)?;
+    let streams: Vec<Stream> = settings.streams.iter().map(stream_of).collect();
+    let config = config(&flags.engine, &settings, &streams);
+    let control = flags.engine.control.or(settings.control).unwrap_or(SocketAddr::from(([127, 0, 0, 1], 8081)));
+    check_addresses(&config, control)?;
     check_parts(&config.hls)?;
-    let records = settings.streams.iter().map(|entry| {
-        let defaults = Record::default();
-        (entry.id.clone(), Record { generation: entry.generation.unwrap_or(defaults.generation) })
-    });
-    let records = records.collect();
+    check_control(control, flags.control_plain || settings.control_plain.unwrap_or(false), &mut warnings)?;
     let legacy_keys = settings.legacy_keys.into_iter().chain(flags.key_file).collect();
-    Ok(Layers { data_dir, auth, records, legacy_keys, config, warnings })
+    let (control_names, webhooks_allow) = (settings.control_names, settings.webhooks_allow);
+    Ok(Layers { data_dir, auth, legacy_keys, config, control, control_names, webhooks_allow, streams, warnings })
+}
+
+/// A `[[stream]]` entry as the link says it.
+fn stream_of(entry: &StreamEntry) -> Stream {
+    let defaults = Stream::default();
+    let flush = entry.flush.map(|flush| match flush {
+        FlushPolicy::Low => Flush::Low,
+        FlushPolicy::Balanced => Flush::Balanced,
+        FlushPolicy::Dense => Flush::Dense,
+    });
+    let outputs = Outputs {
+        hls: entry.hls.unwrap_or(defaults.outputs.hls),
+        cmaf: entry.dash.unwrap_or(defaults.outputs.cmaf),
+        ..defaults.outputs
+    };
+    let generation = entry.generation.unwrap_or(defaults.generation);
+    Stream { id: entry.id.to_string(), generation, flush, outputs, ..defaults }
 }
 
 fn warn_of_what_auth_ignores(auth: AuthPreset, flags: &Flags, settings: &Settings, warnings: &mut Vec<String>) {
     match auth {
-        AuthPreset::Signed if settings.streams.is_empty() => warnings.push(
-            "there is no [[stream]] entry: with auth \"signed\", every publisher and viewer will be refused; add one per stream \
-             to the configuration file"
-                .to_owned(),
-        ),
         AuthPreset::Signed => {}
         AuthPreset::Open => {
             let generation = settings.streams.iter().any(|entry| entry.generation.is_some());
@@ -81,7 +101,7 @@ fn warn_of_what_auth_ignores(auth: AuthPreset, flags: &Flags, settings: &Setting
     }
 }
 
-fn config(flags: &EngineFlags, settings: &Settings) -> Config {
+fn config(flags: &EngineFlags, settings: &Settings, streams: &[Stream]) -> Config {
     let limits = Limits::default();
     let shards = match flags.shards.or(settings.shards).unwrap_or(Shards::Auto) {
         Shards::Auto => std::thread::available_parallelism().map_or(1, usize::from),
@@ -92,7 +112,7 @@ fn config(flags: &EngineFlags, settings: &Settings) -> Config {
         io: flags.io.or(settings.io).unwrap_or_default(),
         rtmp: flags.rtmp.or(settings.rtmp).unwrap_or(SocketAddr::from(([0, 0, 0, 0], 1935))),
         http: flags.http.or(settings.http).unwrap_or(SocketAddr::from(([0, 0, 0, 0], 8080))),
-        control: flags.control.or(settings.control).unwrap_or(SocketAddr::from(([127, 0, 0, 1], 8081))),
+        control: None,
         drain: settings.drain.unwrap_or(Duration::from_secs(10)),
         proxy_protocol_from: settings.proxy_protocol_from.clone(),
         handshake_timeout: settings.handshake_timeout.unwrap_or(Duration::from_secs(5)),
@@ -100,9 +120,9 @@ fn config(flags: &EngineFlags, settings: &Settings) -> Config {
         chunk_size: settings.chunk_size.unwrap_or(RTMP_CHUNK_SIZE_OUT),
         stream: stream(&settings.stream),
         hls: hls(&settings.hls),
-        outputs: settings.streams.iter().filter_map(outputs).collect(),
-        flush: settings.streams.iter().filter_map(|entry| Some((entry.id.clone(), entry.flush?))).collect(),
+        directory: Directory::new(streams),
         limits: Limits {
+            memory: settings.memory.or(limits.memory),
             connections: settings.connections.unwrap_or(limits.connections),
             per_address: settings.per_address.unwrap_or(limits.per_address),
             handshakes: settings.handshakes.unwrap_or(limits.handshakes),
@@ -119,6 +139,7 @@ fn stream(set: &StreamDefaults) -> StreamConfig {
         log_bytes_max: set.log_max.unwrap_or(defaults.log_bytes_max),
         log_time_max: set.log_time.unwrap_or(defaults.log_time_max),
         publisher_wait: set.publisher_wait.unwrap_or(defaults.publisher_wait),
+        takeover: set.takeover.unwrap_or(defaults.takeover),
         joiner_wait: set.joiner_wait.unwrap_or(defaults.joiner_wait),
         lag_skips: set.lag_skips.unwrap_or(defaults.lag_skips),
         lag_window: set.lag_window.unwrap_or(defaults.lag_window),
@@ -136,13 +157,6 @@ fn hls(set: &HlsDefaults) -> HlsConfig {
     }
 }
 
-/// What a stream's entry switches off.
-fn outputs(entry: &StreamEntry) -> Option<(Id, Outputs)> {
-    let on = Outputs::default();
-    let outputs = Outputs { hls: entry.hls.unwrap_or(on.hls), dash: entry.dash.unwrap_or(on.dash) };
-    (outputs != on).then(|| (entry.id.clone(), outputs))
-}
-
 /// A segment of one part would be as late as one without parts.
 fn check_parts(hls: &HlsConfig) -> anyhow::Result<()> {
     let HlsConfig { segment, part, .. } = hls;
@@ -157,8 +171,8 @@ fn check_parts(hls: &HlsConfig) -> anyhow::Result<()> {
 }
 
 /// Two listeners on one address: with `SO_REUSEPORT` the kernel would let them, and give each a part of the other's clients.
-fn check_addresses(config: &Config) -> anyhow::Result<()> {
-    let listeners = [("rtmp", config.rtmp), ("http", config.http), ("control", config.control)];
+fn check_addresses(config: &Config, control: SocketAddr) -> anyhow::Result<()> {
+    let listeners = [("rtmp", config.rtmp), ("http", config.http), ("control", control)];
     for (n, (one, a)) in listeners.iter().enumerate() {
         for (other, b) in listeners.iter().skip(n + 1) {
             let overlap = a.ip() == b.ip() || a.ip().is_unspecified() || b.ip().is_unspecified();
@@ -166,6 +180,22 @@ fn check_addresses(config: &Config) -> anyhow::Result<()> {
                 bail!("{one} ({a}) and {other} ({b}) would listen on the same port; give one of them another port");
             }
         }
+    }
+    Ok(())
+}
+
+/// The API takes tokens, which whoever is on the way could read.
+fn check_control(control: SocketAddr, plain: bool, warnings: &mut Vec<String>) -> anyhow::Result<()> {
+    match (control.ip().is_loopback(), plain) {
+        (true, _) => {}
+        (false, true) => warnings.push(format!(
+            "control: {control} can be reached from other machines without TLS; whoever is on the way can read tokens, so let \
+             nothing but a proxy that has TLS, or a private network, lead there"
+        )),
+        (false, false) => bail!(
+            "control: {control} is not a loopback address, and this port has no TLS; give 127.0.0.1:PORT or [::1]:PORT and reach \
+             it through a proxy or a tunnel that has, or say that it may be plain with --control-plain (control.plain = true)"
+        ),
     }
     Ok(())
 }
@@ -192,7 +222,7 @@ mod tests {
         let layers = merge(flags, Settings { auth: Some(AuthPreset::Signed), ..settings() }).unwrap();
         assert_eq!(layers.config.rtmp.to_string(), "[::1]:9");
         assert_eq!(layers.config.http.to_string(), "127.0.0.1:2");
-        assert_eq!(layers.config.control.to_string(), "127.0.0.1:8081");
+        assert_eq!((layers.config.control, layers.control.to_string()), (None, "127.0.0.1:8081".to_owned()));
         assert_eq!(layers.config.shards, 3);
         assert_eq!(layers.auth, AuthPreset::Open);
         assert_eq!(layers.data_dir, PathBuf::from("from-file"));
@@ -208,7 +238,6 @@ mod tests {
         assert_eq!(layers.auth, AuthPreset::Signed);
         assert_eq!(layers.config.stream, StreamConfig::default());
         assert_eq!(layers.config.hls, HlsConfig::default());
-        assert!(layers.config.outputs.is_empty());
         assert!(layers.config.shards >= 1);
     }
 
@@ -248,6 +277,19 @@ mod tests {
     }
 
     #[test]
+    fn a_control_port_that_others_reach_has_to_be_asked_for() {
+        let others = || Some(values::address("0.0.0.0:8081").unwrap());
+        let engine = || EngineFlags { control: others(), ..EngineFlags::default() };
+        let flags = |control_plain| Flags { engine: engine(), control_plain, ..Flags::default() };
+        let refused = merge(flags(false), Settings::default()).unwrap_err().to_string();
+        assert!(refused.contains("loopback") && refused.contains("--control-plain"), "{refused}");
+        let asked = merge(flags(true), Settings::default()).unwrap();
+        assert!(asked.warnings.iter().any(|warning| warning.contains("without TLS")), "{:?}", asked.warnings);
+        let file = Settings { control: others(), control_plain: Some(true), ..Settings::default() };
+        assert_eq!(merge(Flags::default(), file).unwrap().control.port(), 8081);
+    }
+
+    #[test]
     fn what_open_does_not_check_is_said() {
         let legacy_keys = vec![Secret::new("hush")];
         let flags = Flags { auth: Some(AuthPreset::Open), key_file: Some(Secret::new("hush")), ..Flags::default() };
@@ -255,11 +297,5 @@ mod tests {
         assert_eq!(layers.warnings.len(), 2);
         assert_eq!(layers.legacy_keys.len(), 2);
         assert!(!format!("{layers:?}").contains("hush"));
-    }
-
-    #[test]
-    fn signed_without_streams_is_said() {
-        let layers = merge(Flags::default(), Settings::default()).unwrap();
-        assert!(layers.warnings[0].contains("[[stream]]"), "{:?}", layers.warnings);
     }
 }

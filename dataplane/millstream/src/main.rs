@@ -1,19 +1,22 @@
 //! The binary. Start with `cli` (what can be asked), then `serve` (how the parts are put together), `layers` and `settings` (what
-//! the parts are told), `keys` (the secrets on disk), `demo` (the server with a publisher of its own).
+//! the parts are told), `control` (store and API beside the engine), `shown` (the configuration without its secrets), `keys` (the secrets on disk), `demo` (the server with a publisher of its own).
 //!
 //! Invariants: no secret is printed but the one that `sign` is asked for; nothing that is set is ignored without a word.
 #![forbid(unsafe_code)]
 
 use std::process::ExitCode;
 
+mod backup_command;
 mod check_command;
 mod cli;
+mod control;
 mod demo;
 mod keys;
 mod layers;
 mod logging;
 mod serve;
 mod settings;
+mod shown;
 mod sign_command;
 
 fn main() -> ExitCode {

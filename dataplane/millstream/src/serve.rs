@@ -7,28 +7,60 @@ use millstream_engine::config::Config;
 use millstream_engine::{Addresses, Engine};
 use millstream_policy::Chain;
 use millstream_policy::preset::{Preset, preset};
+use millstream_proto::secret::Secret;
+use millstream_proto::sign::MasterKey;
 use signal_hook::consts::{SIGINT, SIGTERM};
 use signal_hook::iterator::Signals;
 use tracing::{error, info, warn};
 
 use crate::cli::{Failure, Role, ServeFlags};
+use crate::control::{self, Control, Here, Told};
 use crate::layers::{self, Layers};
 use crate::settings::Settings;
 use crate::settings::values::AuthPreset;
-use crate::{keys, logging, settings};
+use crate::{keys, logging, settings, shown};
 
 /// Serves until a signal has ended it.
 pub(crate) fn run(flags: ServeFlags) -> Result<(), Failure> {
     logging::start()?;
-    let (layers, chain) = prepare(flags).map_err(Failure::Configuration)?;
+    let (layers, secrets) = prepare(flags).map_err(Failure::Configuration)?;
     let signals = signals()?;
-    let engine = start(layers.config, chain)?;
+    let runtime = control::runtime().map_err(Failure::Running)?;
+    // Before any port is open: who has the data directory is the server.
+    let store = control::open_store(&layers.data_dir).map_err(Failure::Running)?;
+    let shown = shown::shown(&layers);
+    let directory = layers.config.directory.clone();
+    let engine = start(layers.config, secrets.chain)?;
+    let remote = engine.remote();
+    let key_check = secrets.master.as_ref().map(MasterKey::check).unwrap_or_default();
+    let told = Told {
+        listen: layers.control,
+        names: layers.control_names,
+        admin_token: secrets.admin_token,
+        master: secrets.master,
+        streams: layers.streams,
+        webhooks_allow: layers.webhooks_allow,
+        config: shown,
+        engine: Some(&remote),
+    };
+    let mut control = Control::start(&runtime, &store, told).map_err(Failure::Running)?;
+    control.join(&runtime, Here { engine: remote, directory, key_check });
     info!("ready");
-    wait(engine, signals, || {})
+    let ended = wait(engine, signals, || {});
+    control.stop(&runtime);
+    ended
+}
+
+/// What is made at the first start and read at each.
+struct Secrets {
+    chain: Chain,
+    admin_token: Secret,
+    /// `None` where nothing checks a signature.
+    master: Option<MasterKey>,
 }
 
 /// Everything that is decided before a socket is opened.
-fn prepare(flags: ServeFlags) -> anyhow::Result<(Layers, Chain)> {
+fn prepare(flags: ServeFlags) -> anyhow::Result<(Layers, Secrets)> {
     if flags.role != Role::All {
         anyhow::bail!("this version knows the role \"all\" only; leave --role out, or give --role all");
     }
@@ -37,7 +69,13 @@ fn prepare(flags: ServeFlags) -> anyhow::Result<(Layers, Chain)> {
         None => Settings::default(),
     };
     let key_file = flags.key_file.as_deref().map(keys::read_key_file).transpose()?;
-    let merging = layers::Flags { engine: flags.engine, data_dir: flags.data_dir, auth: flags.auth, key_file };
+    let merging = layers::Flags {
+        engine: flags.engine,
+        data_dir: flags.data_dir,
+        auth: flags.auth,
+        control_plain: flags.control_plain,
+        key_file,
+    };
     let mut layers = layers::merge(merging, settings)?;
     if flags.control_url.is_some() {
         layers.warnings.push("--control-url: set, but not in force: this version has no fleets yet".to_owned());
@@ -45,28 +83,28 @@ fn prepare(flags: ServeFlags) -> anyhow::Result<(Layers, Chain)> {
     for warning in &layers.warnings {
         warn!("{warning}");
     }
-    let chain = chain(&layers)?;
-    Ok((layers, chain))
+    let secrets = secrets(&layers)?;
+    Ok((layers, secrets))
 }
 
-/// The chain of the preset that was asked for; `signed` needs the master key, which is made at the first start.
-fn chain(layers: &Layers) -> anyhow::Result<Chain> {
+/// The chain of the preset that was asked for, with what it needs; `signed` needs the master key, which is made at the first start.
+fn secrets(layers: &Layers) -> anyhow::Result<Secrets> {
     let dir: &Path = &layers.data_dir;
     keys::make_data_dir(dir)?;
-    keys::admin_token(dir)?;
-    Ok(match layers.auth {
+    let admin_token = keys::admin_token(dir)?;
+    let (chain, master) = match layers.auth {
         AuthPreset::Open => {
             warn!(
                 "AUTH IS OPEN: anyone who reaches the RTMP port may push any stream; use --auth signed in production"
             );
-            preset(Preset::Open)
+            (preset(Preset::Open), None)
         }
-        AuthPreset::Signed => preset(Preset::Signed {
-            records: layers.records.clone(),
-            master: keys::master_key(dir)?,
-            legacy: layers.legacy_keys.clone(),
-        }),
-    })
+        AuthPreset::Signed => {
+            let master = keys::master_key(dir)?;
+            (preset(Preset::Signed { master: master.clone(), legacy: layers.legacy_keys.clone() }), Some(master))
+        }
+    };
+    Ok(Secrets { chain, admin_token, master })
 }
 
 /// SIGTERM and SIGINT, caught from here on: one that arrives while the engine starts is not lost.
@@ -80,14 +118,16 @@ pub(crate) fn start(config: Config, chain: Chain) -> Result<Engine, Failure> {
     let Addresses { rtmp, http, control } = engine.addresses();
     info!(listener = "rtmp", address = %rtmp, "listening for RTMP (push and play)");
     info!(listener = "http", address = %http, "listening for HTTP (play)");
-    info!(listener = "control", address = %control, "listening for control (/metrics)");
+    if let Some(control) = control {
+        info!(listener = "control", address = %control, "listening for control (/metrics)");
+    }
     Ok(engine)
 }
 
 /// Waits until the engine has ended: by a signal and a clean drain, or because a shard died. The first signal calls `on_signal`
 /// before the drain starts.
 pub(crate) fn wait(engine: Engine, mut signals: Signals, on_signal: impl Fn() + Send + 'static) -> Result<(), Failure> {
-    let stop = engine.handle();
+    let stop = engine.remote();
     let waiting = signals.handle();
     let thread = std::thread::Builder::new().name("signals".to_owned()).spawn(move || {
         for (count, signal) in signals.forever().enumerate() {

@@ -8,7 +8,7 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use millstream_engine::config::IoChoice;
-use millstream_hub::config::FlushPolicy;
+use millstream_hub::config::{FlushPolicy, Takeover};
 use millstream_proto::id::Id;
 use millstream_proto::network::Network;
 use millstream_proto::secret::Secret;
@@ -27,6 +27,8 @@ mod tests;
 const FILE_BYTES_MAX: u64 = 1 << 20;
 /// Most `legacy_keys`: each costs every wrong signature a digest.
 const LEGACY_KEYS_MAX: usize = 16;
+/// Most `names` of the control port: every request is looked up in all of them.
+const HOST_NAMES_MAX: usize = 64;
 /// Most networks of `proxy_protocol_from`: every connection is looked up in all of them.
 const NETWORKS_MAX: usize = 256;
 
@@ -44,10 +46,14 @@ pub(crate) struct Settings {
     pub(crate) http: Option<SocketAddr>,
     pub(crate) header_timeout: Option<Duration>,
     pub(crate) control: Option<SocketAddr>,
+    pub(crate) control_names: Vec<String>,
+    pub(crate) control_plain: Option<bool>,
+    pub(crate) webhooks_allow: Vec<Network>,
     pub(crate) auth: Option<AuthPreset>,
     pub(crate) legacy_keys: Vec<Secret>,
     pub(crate) stream: StreamDefaults,
     pub(crate) hls: HlsDefaults,
+    pub(crate) memory: Option<u64>,
     pub(crate) connections: Option<usize>,
     pub(crate) per_address: Option<usize>,
     pub(crate) handshakes: Option<usize>,
@@ -65,6 +71,7 @@ pub(crate) struct StreamDefaults {
     pub(crate) log_max: Option<usize>,
     pub(crate) log_time: Option<Duration>,
     pub(crate) publisher_wait: Option<Duration>,
+    pub(crate) takeover: Option<Takeover>,
     pub(crate) joiner_wait: Option<Duration>,
     pub(crate) lag_skips: Option<u32>,
     pub(crate) lag_window: Option<Duration>,
@@ -216,8 +223,14 @@ fn walk(mut file: Table<'_>, f: &mut Findings<'_>) -> Settings {
     http.close(f);
 
     let mut control = file.table(f, "control");
-    set.control = control.take(f, "listen", |v| values::control_address(string(v)?));
+    set.control = control.take(f, "listen", |v| values::address(string(v)?));
+    set.control_names = control.take(f, "names", host_names).unwrap_or_default();
+    set.control_plain = control.take(f, "plain", boolean);
     control.close(f);
+
+    let mut webhooks = file.table(f, "webhooks");
+    set.webhooks_allow = webhooks.take(f, "allow", networks).unwrap_or_default();
+    webhooks.close(f);
 
     let mut auth = file.table(f, "auth");
     set.auth = auth.take(f, "preset", |v| values::auth(string(v)?));
@@ -234,6 +247,7 @@ fn walk(mut file: Table<'_>, f: &mut Findings<'_>) -> Settings {
     hls.close(f);
 
     let mut limits = file.table(f, "limits");
+    set.memory = limits.take(f, "memory", |v| values::size(string(v)?, &(64 << 20..=1 << 50)));
     set.connections = limits.take(f, "connections", number(1..=10_000_000));
     set.per_address = limits.take(f, "per_address", number(1..=10_000_000));
     set.handshakes = limits.take(f, "handshakes", number(1..=1_000_000));
@@ -252,6 +266,7 @@ fn walk_stream(mut stream: Table<'_>, f: &mut Findings<'_>) -> StreamDefaults {
         log_max: stream.take(f, "log_max", |v| values::size(string(v)?, &(1 << 20..=1 << 30)).map(|b| b as usize)),
         log_time: stream.take(f, "log_time", duration(1_000, MINUTES_10)),
         publisher_wait: stream.take(f, "publisher_wait", duration(0, MINUTES_10)),
+        takeover: stream.take(f, "takeover", |v| values::takeover(string(v)?)),
         joiner_wait: stream.take(f, "joiner_wait", duration(100, MINUTES_10)),
         lag_skips: stream.take(f, "lag_skips", number(1..=1_000)),
         lag_window: stream.take(f, "lag_window", duration(1_000, 6 * MINUTES_10)),
@@ -305,6 +320,21 @@ fn shards(value: &DeValue<'_>) -> Result<Shards, String> {
         DeValue::Integer(_) => whole(value, &SHARDS).map(|count| Shards::Count(count as usize)),
         _ => values::shards(string(value)?),
     }
+}
+
+fn boolean(value: &DeValue<'_>) -> Result<bool, String> {
+    match value {
+        DeValue::Boolean(set) => Ok(*set),
+        _ => Err("give true or false, without quotes".to_owned()),
+    }
+}
+
+fn host_names(value: &DeValue<'_>) -> Result<Vec<String>, String> {
+    let names = list(value, |item| values::host_name(string(item)?))?;
+    if names.len() > HOST_NAMES_MAX {
+        return Err(format!("there are {} names; give at most {HOST_NAMES_MAX}", names.len()));
+    }
+    Ok(names)
 }
 
 fn path(value: &DeValue<'_>) -> Result<PathBuf, String> {

@@ -1,12 +1,16 @@
 //! `millstream sign ID --expires ...`: the value of `sign=` in a stream's push URL, and nothing else, on standard output.
 use std::io::Write as _;
+use std::path::Path;
 use std::time::{SystemTime, UNIX_EPOCH};
 
 use anyhow::Context as _;
+use millstream_api::model::STREAM;
+use millstream_api::model::stream::StreamRecord;
 use millstream_policy::signed::APP;
 use millstream_proto::id::Id;
 use millstream_proto::secret::Secret;
 use millstream_proto::sign::{Action, Claim, legacy, parse_expiry, v2};
+use millstream_store::sqlite::peek;
 use time::Date;
 use time::macros::format_description;
 
@@ -60,16 +64,29 @@ fn stream_secret(flags: &SignFlags) -> anyhow::Result<Secret> {
         Some(file) => settings::read(file)?,
         None => Settings::default(),
     };
-    let entry = settings.streams.iter().find(|entry| entry.id == flags.id);
-    if let (Some(file), None) = (&flags.config, entry) {
-        let (file, id) = (file.display(), &flags.id);
-        eprintln!("warning: {file} has no [[stream]] with the id {id}: generation 1 is taken");
-    }
-    let generation = entry.and_then(|entry| entry.generation).unwrap_or(1);
+    let entry = settings.streams.iter().find(|entry| entry.id == flags.id).map(|entry| entry.generation);
     let data_dir = flags.data_dir.clone().or(settings.data_dir).unwrap_or_else(|| DATA_DIR.into());
+    let generation = match entry {
+        Some(configured) => configured.unwrap_or(1),
+        None => stored_generation(&data_dir, &flags.id)?.unwrap_or_else(|| {
+            if let Some(file) = &flags.config {
+                let (file, id) = (file.display(), &flags.id);
+                eprintln!("warning: neither {file} nor the store has a stream with the id {id}: generation 1 is taken");
+            }
+            1
+        }),
+    };
     let master = keys::read_master_key(&data_dir)
         .context("a signature needs the server's master key (or --key-file with a secret of an older system)")?;
     Ok(master.stream_secret(&flags.id, generation))
+}
+
+/// The generation of a stream that was made by the API; the server may be running beside this.
+fn stored_generation(data_dir: &Path, id: &Id) -> anyhow::Result<Option<u64>> {
+    let Some(item) = peek(data_dir, STREAM, id.as_str())? else { return Ok(None) };
+    let record: StreamRecord = serde_json::from_slice(&item.value)
+        .with_context(|| format!("the record of stream {id} in the store cannot be read; use the server's version"))?;
+    Ok(Some(record.generation))
 }
 
 #[cfg(test)]

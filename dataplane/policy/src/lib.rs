@@ -1,8 +1,8 @@
 //! What a decision is: who asks ([`Request`]), what a step of the chain may answer ([`Step`]), and the chain itself ([`Chain`]).
 //! No I/O, no clock. Before it: the engine's door; after it: the verdict that a session gets.
 //!
-//! The steps of today: [`open::Open`] (anyone), [`signed::SignedPublish`] and [`signed::RecordedPlay`] over [`records::Records`].
-//! [`preset::preset`] puts them into the chains that `--auth` names.
+//! The steps of today: [`open::Open`] (anyone), [`signed::SignedPublish`] and [`signed::RecordedPlay`], which look at the
+//! [`records::Records`] of the moment. [`preset::preset`] puts them into the chains that `--auth` names.
 #![forbid(unsafe_code)]
 
 use std::net::SocketAddr;
@@ -10,6 +10,9 @@ use std::sync::Arc;
 
 use millstream_proto::id::Id;
 use millstream_proto::query::Params;
+
+use crate::records::Records;
+
 /// What a client wants to do: the same word that signatures sign.
 pub use millstream_proto::sign::Action;
 
@@ -17,6 +20,7 @@ pub mod open;
 pub mod preset;
 pub mod records;
 pub mod signed;
+pub mod table;
 
 #[cfg(test)]
 mod tests;
@@ -122,12 +126,23 @@ pub enum Answer {
     },
 }
 
+/// When and beside what a question is asked.
+#[derive(Clone, Copy, Debug)]
+pub struct Moment<'a> {
+    /// What a pending answer must name.
+    pub ticket: u64,
+    /// The wall clock, Unix seconds.
+    pub unix_s: u64,
+    /// The streams that exist now.
+    pub records: &'a Records,
+}
+
 /// One step of a chain.
 pub trait Policy: Send + Sync {
     /// Its name, for logs and metrics.
     fn name(&self) -> &'static str;
-    /// The answer; `ticket` is what a pending answer must name; `unix_s` is the wall clock in Unix seconds.
-    fn decide(&self, request: &Request, ticket: u64, unix_s: u64) -> Step;
+    /// The answer.
+    fn decide(&self, request: &Request, moment: Moment<'_>) -> Step;
 }
 
 /// Ordered steps per action; each answers allow, deny or next, and the end of the chain denies.
@@ -144,29 +159,29 @@ impl Chain {
     }
 
     /// Asks from the first step on.
-    pub fn ask(&self, request: &Request, ticket: u64, unix_s: u64) -> Answer {
-        self.from(0, request, ticket, unix_s)
+    pub fn ask(&self, request: &Request, moment: Moment<'_>) -> Answer {
+        self.from(0, request, moment)
     }
 
     /// Goes on with what the pending step `step` answered.
-    pub fn resume(&self, step: usize, answer: Step, request: &Request, ticket: u64, unix_s: u64) -> Answer {
+    pub fn resume(&self, step: usize, answer: Step, request: &Request, moment: Moment<'_>) -> Answer {
         match answer {
             Step::Allow(grant) => Answer::Verdict(Verdict::Allow(grant)),
             Step::Deny(denial) => Answer::Verdict(Verdict::Deny(denial)),
             Step::Pending => Answer::Pending { step },
-            Step::Next => self.from(step + 1, request, ticket, unix_s),
+            Step::Next => self.from(step + 1, request, moment),
         }
     }
 
-    fn from(&self, first: usize, request: &Request, ticket: u64, unix_s: u64) -> Answer {
+    fn from(&self, first: usize, request: &Request, moment: Moment<'_>) -> Answer {
         let steps = match request.action {
             Action::Publish => &self.publish,
             Action::Play => &self.play,
         };
         for (step, policy) in steps.iter().enumerate().skip(first) {
-            match policy.decide(request, ticket, unix_s) {
+            match policy.decide(request, moment) {
                 Step::Next => {}
-                answer => return self.resume(step, answer, request, ticket, unix_s),
+                answer => return self.resume(step, answer, request, moment),
             }
         }
         Answer::Verdict(Verdict::Deny(Denial {

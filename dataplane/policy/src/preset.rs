@@ -5,7 +5,6 @@ use millstream_proto::secret::Secret;
 use millstream_proto::sign::MasterKey;
 
 use crate::open::Open;
-use crate::records::Records;
 use crate::signed::{RecordedPlay, SignedPublish};
 use crate::{Chain, Policy};
 
@@ -16,8 +15,6 @@ pub enum Preset {
     Open,
     /// Publish with a signature, play by anyone; both of streams that have a record only.
     Signed {
-        /// The streams that exist.
-        records: Records,
         /// What their secrets are made from.
         master: MasterKey,
         /// Secrets of an older system, good for verifying the legacy form.
@@ -32,10 +29,8 @@ pub fn preset(preset: Preset) -> Chain {
             let open: Arc<dyn Policy> = Arc::new(Open);
             Chain::new(vec![Arc::clone(&open)], vec![open])
         }
-        Preset::Signed { records, master, legacy } => {
-            let records = Arc::new(records);
-            let publish = SignedPublish::new(Arc::clone(&records), master, legacy);
-            Chain::new(vec![Arc::new(publish)], vec![Arc::new(RecordedPlay::new(records))])
+        Preset::Signed { master, legacy } => {
+            Chain::new(vec![Arc::new(SignedPublish::new(master, legacy))], vec![Arc::new(RecordedPlay)])
         }
     }
 }

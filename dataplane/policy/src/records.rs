@@ -1,47 +1,40 @@
-//! Which streams exist: an immutable map that whoever reads the configuration (later: the store) makes, and that the steps of
-//! [`crate::signed`] share. A change of records is a new map.
+//! Which streams exist: an immutable map that the steps of [`crate::signed`] are shown with each question. A change of records is a new
+//! map, made beside the shards (see [`crate::table`]).
 //!
 //! A record holds what a decision needs and no more; how a stream behaves (its flush policy) goes to the engine by its own way.
-use std::collections::HashMap;
+use crate::table::Table;
 
-use millstream_proto::id::Id;
+/// Generations of one stream that may admit at the same time, with the one in force: each costs every wrong signature a MAC, and who
+/// rotates more often than graces end wants the older ones gone.
+pub const GENERATIONS_MAX: usize = 4;
 
 /// A stream that may be published and played.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+#[derive(Clone, PartialEq, Eq, Debug)]
 pub struct Record {
-    /// The generation of its secret; starts at 1, and raising it makes every older signature wrong.
+    /// The generation of its secret; starts at 1, and raising it makes every older signature wrong, but for those of `previous`.
     pub generation: u64,
+    /// Generations before it that still admit, each up to, and not including, a second of Unix time.
+    pub previous: Vec<(u64, u64)>,
+}
+
+impl Record {
+    /// A stream whose secret has this generation, and no other that admits.
+    pub const fn of(generation: u64) -> Self {
+        Self { generation, previous: Vec::new() }
+    }
+
+    /// The generations that admit now, the one in force first.
+    pub fn in_force(&self, unix_s: u64) -> impl Iterator<Item = u64> {
+        let grace = self.previous.iter().filter(move |(_, until)| unix_s < *until).map(|(generation, _)| *generation);
+        std::iter::once(self.generation).chain(grace).take(GENERATIONS_MAX)
+    }
 }
 
 impl Default for Record {
     fn default() -> Self {
-        Self { generation: 1 }
+        Self::of(1)
     }
 }
 
 /// All streams that exist, by id.
-#[derive(Clone, PartialEq, Eq, Debug, Default)]
-pub struct Records(HashMap<Id, Record>);
-
-impl Records {
-    /// The record of a stream.
-    pub fn get(&self, id: &Id) -> Option<&Record> {
-        self.0.get(id)
-    }
-
-    /// How many streams exist.
-    pub fn len(&self) -> usize {
-        self.0.len()
-    }
-
-    /// Whether there is no stream.
-    pub fn is_empty(&self) -> bool {
-        self.0.is_empty()
-    }
-}
-
-impl FromIterator<(Id, Record)> for Records {
-    fn from_iter<T: IntoIterator<Item = (Id, Record)>>(records: T) -> Self {
-        Self(records.into_iter().collect())
-    }
-}
+pub type Records = Table<Record>;

@@ -1,13 +1,11 @@
 //! The steps of the `signed` preset: publish with a signature of a stream that has a record, play of any stream that has one.
 //! Before them: the engine's door has put server URL and stream key together into [`Request::params`].
-use std::sync::Arc;
-
 use millstream_proto::id::Id;
 use millstream_proto::secret::Secret;
 use millstream_proto::sign::{Claim, Keys, MasterKey, SignError, verify};
 
 use crate::records::{Record, Records};
-use crate::{Action, Denial, Grant, Policy, Request, Step, Why};
+use crate::{Action, Denial, Grant, Moment, Policy, Request, Step, Why};
 
 /// The one application that signed chains know.
 pub const APP: &str = "stream";
@@ -15,15 +13,14 @@ pub const APP: &str = "stream";
 /// Admits a publisher whose URL is signed; has no opinion on play.
 #[derive(Clone, Debug)]
 pub struct SignedPublish {
-    records: Arc<Records>,
     master: MasterKey,
     legacy: Vec<Secret>,
 }
 
 impl SignedPublish {
     /// Signatures are checked under secrets made from `master`, and in their legacy form under the `legacy` keys too.
-    pub fn new(records: Arc<Records>, master: MasterKey, legacy: Vec<Secret>) -> Self {
-        Self { records, master, legacy }
+    pub fn new(master: MasterKey, legacy: Vec<Secret>) -> Self {
+        Self { master, legacy }
     }
 }
 
@@ -32,18 +29,19 @@ impl Policy for SignedPublish {
         "signed-publish"
     }
 
-    fn decide(&self, request: &Request, _ticket: u64, unix_s: u64) -> Step {
+    fn decide(&self, request: &Request, moment: Moment<'_>) -> Step {
         if request.action != Action::Publish {
             return Step::Next;
         }
-        let record = match find(&self.records, request) {
+        let record = match find(moment.records, request) {
             Ok(record) => record,
             Err(denial) => return Step::Deny(denial),
         };
-        let secret = self.master.stream_secret(&request.name, record.generation);
+        let secret = |generation| self.master.stream_secret(&request.name, generation);
+        let secrets: Vec<_> = record.in_force(moment.unix_s).map(secret).collect();
         let claim = Claim { action: Action::Publish, app: &request.app, id: &request.name };
-        let keys = Keys { stream: &[secret], legacy: &self.legacy };
-        match verify(request.params.all("sign"), claim, keys, unix_s) {
+        let keys = Keys { stream: &secrets, legacy: &self.legacy };
+        match verify(request.params.all("sign"), claim, keys, moment.unix_s) {
             Ok(()) => Step::Allow(Grant::default()),
             Err(error) => Step::Deny(refusal(error, &request.name)),
         }
@@ -51,28 +49,19 @@ impl Policy for SignedPublish {
 }
 
 /// Admits whoever wants to play a stream that has a record; has no opinion on publish.
-#[derive(Clone, Debug)]
-pub struct RecordedPlay {
-    records: Arc<Records>,
-}
-
-impl RecordedPlay {
-    /// Play is open for the streams of these records.
-    pub fn new(records: Arc<Records>) -> Self {
-        Self { records }
-    }
-}
+#[derive(Clone, Copy, Debug, Default)]
+pub struct RecordedPlay;
 
 impl Policy for RecordedPlay {
     fn name(&self) -> &'static str {
         "recorded-play"
     }
 
-    fn decide(&self, request: &Request, _ticket: u64, _unix_s: u64) -> Step {
+    fn decide(&self, request: &Request, moment: Moment<'_>) -> Step {
         if request.action != Action::Play {
             return Step::Next;
         }
-        match find(&self.records, request) {
+        match find(moment.records, request) {
             Ok(_) => Step::Allow(Grant::default()),
             Err(denial) => Step::Deny(denial),
         }

@@ -8,7 +8,7 @@ use millstream_proto::sign::{Claim, MasterKey, legacy, v2};
 
 use crate::preset::{Preset, preset};
 use crate::records::{Record, Records};
-use crate::{Action, Answer, Chain, Client, Denial, Grant, Policy, Request, Step, Verdict, Why};
+use crate::{Action, Answer, Chain, Client, Denial, Grant, Moment, Policy, Request, Step, Verdict, Why};
 
 const NOW: u64 = 1_763_900_000;
 const EXPIRY: u64 = NOW + 3_600;
@@ -33,10 +33,18 @@ fn request(action: Action, app: &str, name: &str, query: &str) -> Request {
     Request { action, app: id(app), name: id(name), params: Params::parse(query).unwrap(), client }
 }
 
-/// Knows `cam1` at generation 1 and `cam2` at generation 2.
+/// `cam1` at generation 1, `cam2` at generation 2, and `cam3` at generation 5, with two before it in grace.
+fn records() -> Records {
+    let cam3 = Record { generation: 5, previous: vec![(4, NOW + 1), (3, NOW)] };
+    [(id("cam1"), Record::default()), (id("cam2"), Record::of(2)), (id("cam3"), cam3)].into_iter().collect()
+}
+
 fn signed() -> Chain {
-    let records = [(id("cam1"), Record::default()), (id("cam2"), Record { generation: 2 })].into_iter().collect();
-    preset(Preset::Signed { records, master: master(), legacy: vec![Secret::new(OLD_KEY)] })
+    preset(Preset::Signed { master: master(), legacy: vec![Secret::new(OLD_KEY)] })
+}
+
+fn moment(records: &Records) -> Moment<'_> {
+    Moment { ticket: 1, unix_s: NOW, records }
 }
 
 fn v2_sign(action: Action, name: &str, generation: u64, expiry: u64) -> String {
@@ -52,7 +60,8 @@ fn legacy_sign(name: &str, secret: &Secret) -> String {
 /// `None` is admitted; otherwise why not, and a part of the sentence that the peer is told.
 #[track_caller]
 fn check(chain: &Chain, request: &Request, expected: Option<(Why, &str)>) {
-    let answer = chain.ask(request, 1, NOW);
+    let records = records();
+    let answer = chain.ask(request, moment(&records));
     match (&answer, expected) {
         (Answer::Verdict(Verdict::Allow(_)), None) => {}
         (Answer::Verdict(Verdict::Deny(denial)), Some((why, part))) => {
@@ -100,6 +109,25 @@ fn signed_refuses_other_publishers() {
 }
 
 #[test]
+fn a_rotated_key_admits_until_its_grace_is_over() {
+    let with =
+        |generation| request(Action::Publish, "stream", "cam3", &v2_sign(Action::Publish, "cam3", generation, EXPIRY));
+    let legacy = legacy_sign("cam3", &master().stream_secret(&id("cam3"), 4));
+    check(&signed(), &with(5), None);
+    check(&signed(), &with(4), None);
+    check(&signed(), &request(Action::Publish, "stream", "cam3", &legacy), None);
+    // The grace of 3 has ended with this second, and 2 has none.
+    check(&signed(), &with(3), Some((Why::Unauthenticated, "wrong")));
+    check(&signed(), &with(2), Some((Why::Unauthenticated, "wrong")));
+}
+
+#[test]
+fn the_number_of_keys_that_are_tried_is_bounded() {
+    let record = Record { generation: 1000, previous: (0..1000).rev().map(|n| (n, u64::MAX)).collect() };
+    assert_eq!(record.in_force(NOW).collect::<Vec<_>>(), [1000, 999, 998, 997]);
+}
+
+#[test]
 fn a_legacy_key_admits_the_legacy_form_only() {
     let claim = Claim { action: Action::Publish, app: &id("stream"), id: &id("cam1") };
     let query = format!("sign={}", v2::sign(claim, EXPIRY, &Secret::new(OLD_KEY)).expose());
@@ -124,8 +152,7 @@ fn play_is_open_for_streams_with_a_record() {
 
 #[test]
 fn steps_hold_no_secret_in_their_debug_output() {
-    let records = Records::default();
-    let preset = Preset::Signed { records, master: master(), legacy: vec![Secret::new(OLD_KEY)] };
+    let preset = Preset::Signed { master: master(), legacy: vec![Secret::new(OLD_KEY)] };
     let text = format!("{preset:?}");
     assert!(!text.contains(OLD_KEY) && !text.contains('7'), "{text}");
 }
@@ -138,7 +165,7 @@ impl Policy for Says {
         "says"
     }
 
-    fn decide(&self, _request: &Request, _ticket: u64, _unix_s: u64) -> Step {
+    fn decide(&self, _request: &Request, _moment: Moment<'_>) -> Step {
         self.0.clone()
     }
 }
@@ -165,8 +192,9 @@ fn a_pending_step_is_resumed_where_it_stood() {
     let publish = request(Action::Publish, "stream", "a", "");
     let allow = Step::Allow(Grant::default());
     let chain = chain(&[Step::Next, Step::Pending, allow.clone()]);
-    assert_eq!(chain.ask(&publish, 1, NOW), Answer::Pending { step: 1 });
-    let resume = |answer| chain.resume(1, answer, &publish, 1, NOW);
+    let records = Records::default();
+    assert_eq!(chain.ask(&publish, moment(&records)), Answer::Pending { step: 1 });
+    let resume = |answer| chain.resume(1, answer, &publish, moment(&records));
     let allowed = Answer::Verdict(Verdict::Allow(Grant::default()));
     assert_eq!(resume(Step::Pending), Answer::Pending { step: 1 });
     assert_eq!(resume(Step::Next), allowed);

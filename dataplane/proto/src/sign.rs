@@ -3,7 +3,8 @@
 //! verdict.
 //!
 //! Two forms exist. [`legacy`] (`<exp>-<md5>`) is what encoders in the field hold; [`v2`] (`v2-<exp>-<mac>`) names the action, so it
-//! can admit play too. A legacy signature names none: it is a publish signature, and admits nothing else.
+//! can admit play too. A legacy signature names none: it is a publish signature, and admits nothing else. [`webhook`] signs what is sent
+//! to others.
 //!
 //! Invariants: digests are compared in constant time and never as text; the expiry is looked at only once the digest is found
 //! right, so that an error tells a stranger nothing but "wrong".
@@ -20,6 +21,7 @@ use crate::secret::Secret;
 
 pub mod legacy;
 pub mod v2;
+pub mod webhook;
 
 /// Bytes of a master key.
 pub const MASTER_KEY_BYTES: usize = 32;
@@ -151,6 +153,12 @@ impl MasterKey {
     /// The line that a `master-key` file holds, without its end.
     pub fn to_text(&self) -> Secret {
         Secret::new(URL_SAFE_NO_PAD.encode(self.0))
+    }
+
+    /// Tells whether two processes have the same key, and nothing about the key: a MAC of fixed words, cut short.
+    pub fn check(&self) -> String {
+        let mac = hmac_sha256(&self.0, b"millstream master key check");
+        URL_SAFE_NO_PAD.encode(mac.split_at(12).0)
     }
 
     /// The secret of a stream: base64url(HMAC-SHA256(master, id + "\n" + generation)).

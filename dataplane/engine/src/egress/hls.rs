@@ -79,10 +79,10 @@ pub(super) async fn answer(
     wanted: Wanted<'_>,
 ) -> Answer {
     let asked_at = shard.now();
-    let outputs = shard.config.outputs.get(&id).copied().unwrap_or_default();
+    let outputs = shard.outputs_of(&id);
     let offered = match wanted {
-        Wanted::Manifest => outputs.dash,
-        Wanted::File { .. } => outputs.hls || outputs.dash,
+        Wanted::Manifest => outputs.cmaf,
+        Wanted::File { .. } => outputs.hls || outputs.cmaf,
         _ => outputs.hls,
     };
     if !offered {

@@ -280,6 +280,9 @@ async fn play(shard: &Rc<Shard>, session: &Rc<Session>, request: &Request, keep_
         }
         (Method::Get | Method::Head, [id, name]) => match (Id::new(id), *name) {
             (Err(error), _) => reply.error(404, &format!("no stream can have this id: {error}")),
+            (Ok(id), "live.flv" | "flv.html") if !shard.outputs_of(&id).flv => {
+                reply.error(404, "this stream is not given out as HTTP-FLV")
+            }
             (Ok(id), "live.flv") => return live_flv(shard, session, &reply, id).await,
             (Ok(_), name) => match pages::page(name) {
                 Some(page) => reply.whole(200, "text/html; charset=utf-8", Cache::MaxAge(PAGE_MAX_AGE_S), page),

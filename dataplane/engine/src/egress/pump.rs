@@ -15,6 +15,7 @@ use crate::metrics::Gauge;
 use crate::shard::Shard;
 use crate::shard::channel::Seat;
 use crate::shard::session::Session;
+use crate::shard::view;
 use crate::shard::wait::Place;
 
 /// Bytes of a sending task's state that each visit touches, about.
@@ -66,7 +67,8 @@ impl Playing {
         let viewer = Rc::new(RefCell::new(viewer));
         session.asked();
         session.set_deadline(None);
-        session.watch(&seat.channel, &viewer);
+        session.watch(&seat.channel, &viewer, shard.now());
+        seat.channel.audience.join(session, view::protocol(viewer.borrow().format()));
         shard.stats.plays_total.add(1);
         gauge(shard).add(1);
         tracing::info!(parent: &session.span, stream = %seat.channel.id, "play started");
@@ -91,6 +93,7 @@ impl Playing {
 impl Drop for Playing {
     fn drop(&mut self) {
         (self.gauge)(&self.shard).add(-1);
+        self.seat.channel.audience.leave(self.session.number);
         self.shard.stats.skips.add(self.viewer.borrow().skips());
     }
 }
@@ -114,8 +117,9 @@ pub(crate) async fn pump(playing: &Playing, writer: &mut Writer) -> Done {
         ]))
     })
     .await;
+    spot.visit(&shard.recent);
+    let mut now = shard.now();
     loop {
-        spot.visit();
         let seen = channel.waiters.seen();
         if let Some(why) = playing.left.get().or(session.ending()) {
             return Done::Gone(why);
@@ -125,7 +129,7 @@ pub(crate) async fn pump(playing: &Playing, writer: &mut Writer) -> Done {
             // A viewer that a defect ended may have left some.
             pieces.clear();
             let log = channel.log.borrow();
-            match viewer.borrow_mut().fill(&log, &channel.config, shard.now(), pieces) {
+            match viewer.borrow_mut().fill(&log, &channel.config, now, pieces) {
                 Fill::Send => Some(shard.loads.load(pieces)),
                 Fill::Wait => None,
                 Fill::Close(reason) => return Done::Closed(reason),
@@ -134,18 +138,21 @@ pub(crate) async fn pump(playing: &Playing, writer: &mut Writer) -> Done {
         let Some(load) = load else {
             caught_up = true;
             channel.waiters.changed_or(seen, &session.nudge, &place).await;
+            // One visit per turn of this task: who comes a few visits later is then the same task in every turn.
+            spot.visit(&shard.recent);
+            now = shard.now();
             continue;
         };
         stats.sends_in_flight.add(1);
         let (result, load) = writer.send(load).await;
-        spot.visit();
+        spot.visit(&shard.recent);
         stats.sends_in_flight.add(-1);
         let count = match result {
             Ok(0) => return Done::Gone("peer_closed"),
             Ok(count) => count,
             Err(_) => return Done::Gone(session.ending().unwrap_or("peer_gone")),
         };
-        let now = shard.now();
+        now = shard.now();
         viewer.borrow_mut().sent(load.pieces(), count);
         stats.sends.add(1);
         stats.bytes_out.add(count as u64);

@@ -1,38 +1,44 @@
 //! RTMP connections: bytes from the socket go into `proto::rtmp`'s session, its requests to the door, its media to the stream's
 //! log; players are handed to [`crate::egress::rtmp`]. A publisher of another shard's stream is handed to that shard.
+use std::cell::Cell;
 use std::net::SocketAddr;
 use std::os::fd::OwnedFd;
 use std::rc::Rc;
 use std::time::Duration;
 
-use millstream_hub::stream::Taken;
+use millstream_hub::stream::{PUBLISHER_SILENT_AFTER, Taken};
+use millstream_link::event::What;
 use millstream_policy::{Action, Client, Request, Verdict, Why};
 use millstream_proto::id::Id;
 use millstream_proto::limits::PROXY_HEADER_BYTES_MAX;
 use millstream_proto::media::MediaEvent;
 use millstream_proto::proxy::{self, Source};
 use millstream_proto::rtmp::{self, Event, Refusal, ServerConfig, ServerSession};
+use millstream_proto::time::Time;
 
-use crate::egress;
 use crate::io::{Socket, sleep_until};
 use crate::shard::Shard;
-use crate::shard::channel::Channel;
+use crate::shard::channel::{Channel, Publisher};
 use crate::shard::mailbox::Mail;
 use crate::shard::session::{Arrival, Session};
+use crate::shard::view::KICKED;
 use crate::shard::wait::{Place, first};
+use crate::{door, egress};
 
 /// A publisher's read buffer: two keyframes of a usual stream fit, and 2,000 publishers stay under 64 MiB.
 const READ_BYTES: usize = 32 << 10;
 /// A publisher that sends nothing for this long is closed, also when nobody wants its place.
 const PUBLISHER_IDLE: Duration = Duration::from_mins(1);
 
-/// A publisher whose place is taken is refused after this long.
-const LEAVING_GRACE: Duration = Duration::from_millis(500);
 /// Time for a peer to take our last words and to close.
 pub(crate) const GOODBYE: Duration = Duration::from_secs(2);
 
 /// What a drain is called.
 const GOING_DOWN: &str = "the server is going down; connect again";
+/// What a session that the operator ends is told.
+const KICKED_BY_OPERATOR: &str = "the operator has ended this session";
+/// The protocol, as events and the door name it.
+const PROTOCOL: &str = "rtmp";
 
 /// A publisher on its way to the shard that owns its stream, already admitted: descriptor, session, unread bytes.
 pub(crate) struct Parcel {
@@ -41,6 +47,7 @@ pub(crate) struct Parcel {
     peer: SocketAddr,
     number: u64,
     id: Id,
+    encoder: String,
 }
 
 /// A connection and the session that is spoken on it.
@@ -110,7 +117,7 @@ async fn introduce(shard: &Shard, connection: &mut Connection) -> Result<(), End
 
 /// Goes on with a publisher that another shard handed over.
 pub(crate) async fn resume(shard: Rc<Shard>, parcel: Box<Parcel>) {
-    let Parcel { fd, rtmp, peer, number, id } = *parcel;
+    let Parcel { fd, rtmp, peer, number, id, encoder } = *parcel;
     let Ok(socket) = Socket::from_fd(fd) else { return };
     let session = match shard.readmit(number, peer, &socket) {
         Ok(session) => session,
@@ -119,7 +126,7 @@ pub(crate) async fn resume(shard: Rc<Shard>, parcel: Box<Parcel>) {
             return shard.stats.refused.add(limit, 1);
         }
     };
-    match publish(&shard, Connection { session, socket, rtmp }, &id).await {
+    match publish(&shard, Connection { session, socket, rtmp }, &id, encoder).await {
         Turn::Gone => {}
         Turn::Again(connection) => converse(&shard, connection).await,
         Turn::Ended(connection, why) => finish(&shard, connection, why).await,
@@ -157,6 +164,9 @@ async fn finish(shard: &Rc<Shard>, mut connection: Connection, why: Ended) {
     if why == "shutdown" {
         connection.rtmp.request_reconnect(shard.now(), GOING_DOWN);
         connection.rtmp.end(shard.now(), GOING_DOWN);
+    }
+    if why == KICKED {
+        connection.rtmp.end(shard.now(), KICKED_BY_OPERATOR);
     }
     connection.session.set_deadline(Some(shard.now() + GOODBYE));
     // The peer may be gone: what could not be said is lost with it.
@@ -269,7 +279,7 @@ pub(crate) fn question(session: &Session, action: Action, request: rtmp::Request
     let client = Client {
         session: session.number,
         address: session.peer(),
-        protocol: "rtmp",
+        protocol: PROTOCOL,
         user_agent: request.flash_ver,
         referer: request.page_url,
     };
@@ -295,20 +305,20 @@ async fn admit_publisher(shard: &Rc<Shard>, mut connection: Connection, request:
             return Turn::Ended(connection, "bad_name");
         }
     };
-    let id = question.name.clone();
+    let (id, encoder) = (question.name.clone(), question.client.user_agent.clone());
     if let Verdict::Deny(denial) = shard.door.ask(shard, question).await {
         connection.refuse(shard, refusal(denial.why), &denial.reason);
         return Turn::Ended(connection, "refused");
     }
     if shard.owner(&id) == shard.index {
-        publish(shard, connection, &id).await
+        publish(shard, connection, &id, encoder).await
     } else {
-        hand_over(shard, connection, id)
+        hand_over(shard, connection, id, encoder)
     }
 }
 
 /// Sends an admitted publisher to the shard that owns its stream.
-fn hand_over(shard: &Shard, connection: Connection, id: Id) -> Turn {
+fn hand_over(shard: &Shard, connection: Connection, id: Id, encoder: String) -> Turn {
     let Connection { session, socket, rtmp } = connection;
     let (peer, number) = (session.peer(), session.number);
     // Nothing on this shard may refer to the socket any more: it has to be the only reference to let go of the descriptor.
@@ -318,7 +328,7 @@ fn hand_over(shard: &Shard, connection: Connection, id: Id) -> Turn {
         return Turn::Gone;
     };
     let owner = shard.owner(&id);
-    let parcel = Box::new(Parcel { fd, rtmp, peer, number, id });
+    let parcel = Box::new(Parcel { fd, rtmp, peer, number, id, encoder });
     match shard.put(owner, Mail::Publisher(parcel)) {
         Ok(()) => shard.stats.handovers_total.add(1),
         Err(mail) => {
@@ -334,7 +344,7 @@ fn hand_over(shard: &Shard, connection: Connection, id: Id) -> Turn {
 }
 
 /// A publisher on the shard that owns its stream, from the answer to its end.
-async fn publish(shard: &Rc<Shard>, mut connection: Connection, id: &Id) -> Turn {
+async fn publish(shard: &Rc<Shard>, mut connection: Connection, id: &Id, encoder: String) -> Turn {
     connection.session.asked();
     if shard.is_draining() {
         connection.refuse(shard, Refusal::Failed, GOING_DOWN);
@@ -342,20 +352,18 @@ async fn publish(shard: &Rc<Shard>, mut connection: Connection, id: &Id) -> Turn
     }
     // A stream that is on air, or waits for its publisher, is not a new one.
     if !shard.holds(id) && !shard.sessions.has_room(Action::Publish) {
-        connection.refuse(shard, Refusal::Failed, "the server has no room for new streams now; try again in a moment");
-        shard.stats.refused.add("overload_publish", 1);
-        return Turn::Ended(connection, "overload");
+        let reason = "the server has no room for new streams now; try again in a moment";
+        return no_place(shard, connection, id, ("overload", "overload_publish"), (Refusal::Failed, reason));
     }
-    let (channel, replaced) = match claim(shard, id, connection.session.number).await {
+    let who = Publisher { peer: connection.session.peer(), protocol: PROTOCOL, encoder };
+    let (channel, replaced) = match claim(shard, id, connection.session.number, &who).await {
         Ok(place) => place,
         Err(NoPlace::Full) => {
-            connection.refuse(shard, Refusal::Failed, "the server has as many streams as it may have");
-            return Turn::Ended(connection, "streams_max");
+            let reason = "the server has as many streams as it may have";
+            return no_place(shard, connection, id, ("streams_max", "streams_max"), (Refusal::Failed, reason));
         }
         Err(NoPlace::Taken(taken)) => {
-            connection.refuse(shard, Refusal::Busy, &taken.to_string());
-            shard.stats.refused.add("taken", 1);
-            return Turn::Ended(connection, "taken");
+            return no_place(shard, connection, id, ("taken", "taken"), (Refusal::Busy, &taken.to_string()));
         }
     };
     if let Some(old) = replaced.and_then(|number| shard.sessions.get(number)) {
@@ -364,14 +372,41 @@ async fn publish(shard: &Rc<Shard>, mut connection: Connection, id: &Id) -> Turn
     tracing::info!(parent: &connection.session.span, stream = %id, "publish started");
     shard.stats.publishes_total.add(1);
     shard.stats.publishers.add(1);
-    let on_air = OnAir { shard, channel: &channel, number: connection.session.number };
-    let ended = pump(shard, &mut connection, &channel).await;
+    let (peer, number) = (who.peer, connection.session.number);
+    shard.tell(id, number, peer, PROTOCOL, || What::Publish { encoder: who.encoder });
+    let on_air = OnAir {
+        shard,
+        channel: &channel,
+        number,
+        peer,
+        since: shard.now(),
+        bytes: Cell::new(0),
+        why: Cell::new("defect"),
+    };
+    let ended = pump(shard, &mut connection, &channel, &on_air.bytes).await;
+    let why = connection.session.ending().or(ended).unwrap_or("unpublished");
+    on_air.why.set(why);
     drop(on_air);
-    tracing::info!(parent: &connection.session.span, stream = %id, why = ended.unwrap_or("unpublished"), "publish ended");
+    tracing::info!(parent: &connection.session.span, stream = %id, why, "publish ended");
     match ended {
         None => Turn::Again(connection),
         Some(why) => Turn::Ended(connection, why),
     }
+}
+
+/// Refuses a publisher that the door has let in: `why` is what its end and its refusal are counted as.
+fn no_place(
+    shard: &Shard,
+    mut connection: Connection,
+    id: &Id,
+    (why, refused): (Ended, &'static str),
+    (refusal, reason): (Refusal, &str),
+) -> Turn {
+    connection.refuse(shard, refusal, reason);
+    shard.stats.refused.add(refused, 1);
+    let Session { number, .. } = *connection.session;
+    shard.tell(id, number, connection.session.peer(), PROTOCOL, || door::refused(Action::Publish, refused, reason));
+    Turn::Ended(connection, why)
 }
 
 /// Why a publisher gets no place.
@@ -383,40 +418,66 @@ enum NoPlace {
 }
 
 /// Takes the publisher's place, also where the one before is just leaving: encoders that stop and start have their new connection
-/// here before we have read the end of the old one. Gives the session that is replaced, if one is.
-async fn claim(shard: &Rc<Shard>, id: &Id, number: u64) -> Result<(Rc<Channel>, Option<u64>), NoPlace> {
-    let until = shard.now() + LEAVING_GRACE;
+/// here before we have read the end of the old one, and those whose network died are back before the old one is known to be
+/// silent. Gives the session that is replaced, if one is.
+async fn claim(
+    shard: &Rc<Shard>,
+    id: &Id,
+    number: u64,
+    who: &Publisher,
+) -> Result<(Rc<Channel>, Option<u64>), NoPlace> {
+    let until = shard.now() + PUBLISHER_SILENT_AFTER;
     let place = Place::default();
     loop {
         // Asked for each time: the stream may end with its last publisher, and this one then begins it anew.
         let channel = shard.own(id).ok_or(NoPlace::Full)?;
         let seen = channel.waiters.seen();
-        match channel.publish(number, shard.now()) {
+        let now = shard.now();
+        match channel.publish(number, who, now >= until, now) {
             Ok(replaced) => return Ok((channel, replaced)),
-            Err(_) if shard.now() < until => {
-                first(channel.waiters.changed(seen, &place), sleep_until(shard.clock.instant(until))).await;
+            Err(taken) if now < until => {
+                let look_at = until.min(now + taken.silent_in());
+                first(channel.waiters.changed(seen, &place), sleep_until(shard.clock.instant(look_at))).await;
             }
             Err(taken) => return Err(NoPlace::Taken(taken)),
         }
     }
 }
 
-/// Gives the publisher's place up, however the session ends.
+/// Gives the publisher's place up, and tells so, however the session ends.
 struct OnAir<'a> {
     shard: &'a Shard,
     channel: &'a Channel,
     number: u64,
+    peer: SocketAddr,
+    since: Time,
+    /// Received from it.
+    bytes: Cell<u64>,
+    /// Why it ends.
+    why: Cell<Ended>,
 }
 
 impl Drop for OnAir<'_> {
     fn drop(&mut self) {
-        self.shard.stats.publishers.add(-1);
-        self.channel.leave(self.number, self.shard.now());
+        let Self { shard, channel, number, .. } = *self;
+        let now = shard.now();
+        shard.stats.publishers.add(-1);
+        channel.leave(number, now);
+        shard.tell(&channel.id, number, self.peer, PROTOCOL, || What::Unpublish {
+            why: self.why.get().to_owned(),
+            lasted_ms: u64::try_from(now.since(self.since).as_millis()).unwrap_or(u64::MAX),
+            received_bytes: self.bytes.get(),
+        });
     }
 }
 
 /// Socket to log. `None`: the client ended its publish and may ask again.
-async fn pump(shard: &Shard, connection: &mut Connection, channel: &Channel) -> Option<Ended> {
+async fn pump(
+    shard: &Shard,
+    connection: &mut Connection,
+    channel: &Channel,
+    received_bytes: &Cell<u64>,
+) -> Option<Ended> {
     let number = connection.session.number;
     let mut buf = Vec::with_capacity(READ_BYTES);
     let mut events = Vec::new();
@@ -456,7 +517,10 @@ async fn pump(shard: &Shard, connection: &mut Connection, channel: &Channel) -> 
             Ok(0) => return Some("peer_closed"),
             // A publisher that never pauses would not notice the end of its reading side.
             Ok(_) if connection.session.ending().is_some() => return connection.session.ending(),
-            Ok(count) => shard.stats.bytes_in.add(count as u64),
+            Ok(count) => {
+                shard.stats.bytes_in.add(count as u64);
+                received_bytes.set(received_bytes.get() + count as u64);
+            }
             Err(_) => return Some("peer_gone"),
         }
         if let Err(error) = connection.rtmp.handle_input(shard.now(), &buf) {

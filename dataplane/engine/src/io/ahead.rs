@@ -38,12 +38,18 @@ impl Area {
         Self::new(std::ptr::from_ref(value).addr(), bytes)
     }
 
+    /// A value, and what was allocated just before it.
+    pub(crate) fn following<T>(value: &T, bytes: usize) -> Self {
+        Self::new(std::ptr::from_ref(value).addr().saturating_sub(bytes), bytes + size_of::<T>())
+    }
+
     /// The head of the task that this wakes.
     pub(crate) fn of_task(waker: &Waker) -> Self {
         Self::new(waker.data().addr(), TASK_BYTES)
     }
 
-    fn fetch(self) {
+    /// Asks for it.
+    pub(crate) fn fetch(self) {
         let first = self.0 & !(LINE_BYTES - 1);
         for line in 0..self.0 - first {
             sys::prefetch(first + line * LINE_BYTES);
@@ -58,13 +64,13 @@ struct Remembered {
     own: [Area; AREAS],
     /// Of the task that came `DISTANCE` visits later, the last time.
     later: Cell<[Area; AREAS]>,
+    /// Which one that was; zero before there is one.
+    later_at: Cell<usize>,
 }
 
-thread_local! {
-    /// The tasks that were visited last, and where the next one goes.
-    static RECENT: RefCell<([Option<Rc<Remembered>>; DISTANCE], usize)> =
-        const { RefCell::new(([const { None }; DISTANCE], 0)) };
-}
+/// The tasks of a shard that were visited last, and where the next one goes.
+#[derive(Default)]
+pub(crate) struct Recent(RefCell<([Option<Rc<Remembered>>; DISTANCE], usize)>);
 
 impl Spot {
     /// A task that needs these, besides the spot itself.
@@ -73,23 +79,24 @@ impl Spot {
             let mut own = [Area::default(); AREAS];
             own[..AREAS - 1].copy_from_slice(&areas);
             own[AREAS - 1] = Area::new(this.as_ptr().addr(), size_of::<Remembered>());
-            Remembered { own, later: Cell::default() }
+            Remembered { own, later: Cell::default(), later_at: Cell::new(0) }
         }))
     }
 
     /// The task runs: asks for what the one that comes soon will need.
-    pub(crate) fn visit(&self) {
+    pub(crate) fn visit(&self, recent: &Recent) {
         for area in self.0.later.get() {
             area.fetch();
         }
-        RECENT.with_borrow_mut(|(recent, at)| {
-            if let Some(earlier) = recent[*at].replace(Rc::clone(&self.0))
-                && earlier.later.get() != self.0.own
-            {
-                earlier.later.set(self.0.own);
-            }
-            *at = (*at + 1) % DISTANCE;
-        });
+        let (recent, at) = &mut *recent.0.borrow_mut();
+        let this = std::ptr::from_ref(&*self.0).addr();
+        // Told apart by address: where a new one took the memory of one that has gone, the old hint stays, and asks for nothing useful.
+        if let Some(earlier) = recent[*at].replace(Rc::clone(&self.0))
+            && earlier.later_at.replace(this) != this
+        {
+            earlier.later.set(self.0.own);
+        }
+        *at = (*at + 1) % DISTANCE;
     }
 }
 
@@ -112,8 +119,11 @@ mod tests {
     #[test]
     fn each_remembers_who_comes_later() {
         let spots: Vec<Spot> = (0..10).map(|_| Spot::new([Area::default(); AREAS - 1])).collect();
+        let recent = Recent::default();
         for _ in 0..2 {
-            spots.iter().for_each(Spot::visit);
+            for spot in &spots {
+                spot.visit(&recent);
+            }
         }
         for (n, spot) in spots.iter().enumerate() {
             assert!(spot.0.later.get() == spots[(n + DISTANCE) % spots.len()].0.own, "{n}");

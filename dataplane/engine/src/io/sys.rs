@@ -64,6 +64,14 @@ pub(crate) fn send_now(fd: RawFd, bytes: &[u8]) {
     unsafe { libc::send(fd, bytes.as_ptr().cast(), bytes.len(), libc::MSG_DONTWAIT | libc::MSG_NOSIGNAL) };
 }
 
+/// The monotonic clock, nanoseconds since the kernel's own epoch.
+pub(crate) fn monotonic_ns() -> u64 {
+    let mut now = libc::timespec { tv_sec: 0, tv_nsec: 0 };
+    // SAFETY: the kernel writes one `timespec`, which outlives the call. It has no way to fail with this clock.
+    unsafe { libc::clock_gettime(libc::CLOCK_MONOTONIC, &raw mut now) };
+    now.tv_sec.unsigned_abs() * 1_000_000_000 + now.tv_nsec.unsigned_abs()
+}
+
 /// Asks for the cache line of an address. The address need not be valid.
 pub(crate) fn prefetch(address: usize) {
     #[cfg(target_arch = "x86_64")]

@@ -112,6 +112,8 @@ impl Collector for Shards {
         self.gauge(out, "millstream_sends_in_flight", "Sends to viewers that the kernel has not answered.", |s| {
             &s.sends_in_flight
         })?;
+        let help = "Bytes of memory that the process holds; told by the first shard.";
+        self.gauge(out, "millstream_resident_bytes", help, |s| &s.resident_bytes)?;
         self.gauge(out, "millstream_log_bytes", "Bytes in the logs of streams and mirrors.", |s| &s.log_bytes)?;
         self.gauge(out, "millstream_log_blocks", "Blocks in the logs of streams and mirrors.", |s| &s.log_blocks)?;
         self.gauge(out, "millstream_blocked_requests", "Requests for playlists and parts that wait.", |s| {
@@ -149,6 +151,7 @@ impl Collector for Shards {
         self.counter(out, "millstream_timestamp_jumps", "Jumps of publishers' timestamps that were smoothed.", |s| {
             &s.timestamp_jumps
         })?;
+        self.counter(out, "millstream_events_lost", "Events for control that found no room.", |s| &s.events_lost)?;
         self.reasons(out, "millstream_dropped", "Frames and messages dropped, by reason.", |s| &s.dropped)?;
         self.reasons(out, "millstream_closed", "Sessions closed, by reason.", |s| &s.closed)?;
         self.reasons(out, "millstream_refused", "Connections and requests refused, by reason.", |s| &s.refused)?;

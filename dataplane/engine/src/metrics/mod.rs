@@ -13,6 +13,8 @@ pub(crate) struct ShardStats {
     pub(crate) viewers_flv: Gauge,
     pub(crate) viewers_rtmp: Gauge,
     pub(crate) connections: Gauge,
+    /// Of the whole process; the first shard tells it.
+    pub(crate) resident_bytes: Gauge,
     pub(crate) mirrors: Gauge,
     pub(crate) parked: Gauge,
     pub(crate) sends_in_flight: Gauge,
@@ -40,6 +42,7 @@ pub(crate) struct ShardStats {
     pub(crate) panics: Counter,
     pub(crate) c2_mismatches: Counter,
     pub(crate) timestamp_jumps: Counter,
+    pub(crate) events_lost: Counter,
     pub(crate) cpu_micros: Counter,
     /// Frames and messages that did not reach a viewer, by reason.
     pub(crate) dropped: Reasons,

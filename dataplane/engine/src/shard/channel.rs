@@ -1,19 +1,22 @@
 //! A stream as one shard has it: the log its viewers read, and either the stream itself (on the shard that owns it) or the
 //! subscription to it. Between [`crate::ingest`] or the mailboxes, which fill it, and [`crate::egress`], which empties it.
 use std::cell::{Cell, RefCell};
+use std::net::SocketAddr;
 use std::rc::Rc;
 use std::time::Duration;
 
-use millstream_hub::config::StreamConfig;
+use millstream_hub::config::{FlushPolicy, StreamConfig};
 use millstream_hub::log::{EndReason, Log, LogLimits};
 use millstream_hub::mirror::{Feed, FeedMessage, apply};
 use millstream_hub::package::change::Change;
-use millstream_hub::stream::{Pushed, Stream, Taken};
+use millstream_hub::stream::{Place as PublisherPlace, Pushed, Stream, Taken};
+use millstream_hub::vitals::Reading;
 use millstream_proto::id::Id;
 use millstream_proto::media::{MediaEvent, Track};
 use millstream_proto::time::Time;
 
 use super::Shard;
+use super::audience::Audience;
 use super::mailbox::Mail;
 use super::packaging::Packaging;
 use super::wait::{First, Nudge, Place, Waiters, first};
@@ -39,6 +42,8 @@ pub(crate) struct Channel {
     pub(crate) waiters: Waiters,
     /// Its playlists.
     pub(crate) packaging: Packaging,
+    /// Who plays it here.
+    pub(crate) audience: Audience,
     viewers: Cell<usize>,
     idle_since: Cell<Time>,
     side: Side,
@@ -52,6 +57,27 @@ enum Side {
 struct Owner {
     stream: Stream,
     feeds: Vec<Feed>,
+    /// The publisher of now, or the last one, and how often timestamps had jumped before it.
+    who: Option<(Publisher, u64)>,
+}
+
+/// Who publishes, as people know it.
+#[derive(Clone, Debug)]
+pub(crate) struct Publisher {
+    /// Its address.
+    pub(crate) peer: SocketAddr,
+    /// What it came over.
+    pub(crate) protocol: &'static str,
+    /// What it calls itself.
+    pub(crate) encoder: String,
+}
+
+/// A publisher that is on air.
+pub(crate) struct OnAir {
+    pub(crate) session: u64,
+    pub(crate) who: Publisher,
+    pub(crate) reading: Reading,
+    pub(crate) timestamp_jumps: u64,
 }
 
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -98,6 +124,7 @@ impl Channel {
             log: RefCell::new(Log::new(limits)),
             waiters: Waiters::default(),
             packaging: Packaging::default(),
+            audience: Audience::default(),
             viewers: Cell::new(0),
             idle_since: Cell::new(shard.now()),
             side,
@@ -106,7 +133,7 @@ impl Channel {
 
     /// A channel for a stream that this shard owns; a task tends it until the stream is over.
     pub(super) fn own(shard: &Rc<Shard>, id: &Id) -> Rc<Self> {
-        let owner = Owner { stream: Stream::new(stream_config(shard, id), shard.now()), feeds: Vec::new() };
+        let owner = Owner { stream: Stream::new(stream_config(shard, id), shard.now()), feeds: Vec::new(), who: None };
         let side = Side::Owner {
             inner: Box::new(RefCell::new(owner)),
             nudge: Nudge::default(),
@@ -244,11 +271,39 @@ impl Channel {
     }
 
     /// Takes the publisher's place; gives the session that is replaced.
-    pub(crate) fn publish(&self, session: u64, now: Time) -> Result<Option<u64>, Taken> {
+    pub(crate) fn publish(&self, session: u64, who: &Publisher, waited: bool, now: Time) -> Result<Option<u64>, Taken> {
         match &self.side {
-            Side::Owner { inner, .. } => inner.borrow_mut().stream.publish(session, now),
+            Side::Owner { inner, .. } => {
+                let owner = &mut *inner.borrow_mut();
+                let replaced = owner.stream.publish(session, waited, now)?;
+                owner.who = Some((who.clone(), owner.stream.timeline().rebases()));
+                Ok(replaced)
+            }
             // Publishers are only ever handed to the owner.
             Side::Mirror { .. } => Err(Taken { heard_ago: Duration::ZERO }),
+        }
+    }
+
+    /// Its publisher, where this shard owns it and somebody publishes.
+    pub(crate) fn on_air(&self, now: Time) -> Option<OnAir> {
+        let Side::Owner { inner, .. } = &self.side else { return None };
+        let owner = inner.borrow();
+        let PublisherPlace::OnAir { session, .. } = owner.stream.place() else { return None };
+        let (who, jumps_before) = owner.who.clone()?;
+        let timestamp_jumps = owner.stream.timeline().rebases() - jumps_before;
+        Some(OnAir { session, who, reading: owner.stream.vitals().read(now), timestamp_jumps })
+    }
+
+    /// Changes when frames go out.
+    pub(crate) fn set_flush(&self, policy: FlushPolicy) {
+        if let Side::Owner { inner, nudge, .. } = &self.side {
+            let stream = &mut inner.borrow_mut().stream;
+            if stream.config().flush != policy {
+                stream.set_flush(policy);
+                tracing::info!(stream = %self.id, ?policy, "flush policy changed");
+                // What waits may be due at once.
+                nudge.nudge();
+            }
         }
     }
 
@@ -331,8 +386,7 @@ impl Channel {
 }
 
 fn stream_config(shard: &Shard, id: &Id) -> StreamConfig {
-    let config = shard.config.stream;
-    StreamConfig { flush: shard.config.flush.get(id).copied().unwrap_or(config.flush), ..config }
+    StreamConfig { flush: shard.flush_of(id), ..shard.config.stream }
 }
 
 fn count_frame(stats: &ShardStats, event: &MediaEvent) {

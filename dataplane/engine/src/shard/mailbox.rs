@@ -1,5 +1,6 @@
 //! Messages between shards: one bounded ring per pair, one writer and one reader each, and the reader's bell.
 use std::cell::RefCell;
+use std::rc::Rc;
 
 use millstream_hub::mirror::FeedMessage;
 use millstream_hub::package::change::Change;
@@ -9,6 +10,7 @@ use rtrb::{Consumer, Producer, RingBuffer};
 
 use crate::ingest::Parcel;
 use crate::io::Ringer;
+use crate::shard::Shard;
 
 /// Messages of one pair that may wait.
 const MAILBOX_LEN_MAX: usize = 1024;
@@ -33,9 +35,14 @@ pub(crate) enum Mail {
     Unknown { id: Id, subscription: u64 },
     /// A pending policy step has decided.
     Answer { ticket: u64, step: Step },
+    /// Something that the outside wants to know, or to have done.
+    Work(Work),
     /// Begin to drain.
     Shutdown,
 }
+
+/// Something short that a shard does on its own thread: see [`crate::shard::view`].
+pub(crate) type Work = Box<dyn FnOnce(&Rc<Shard>) + Send>;
 
 // By hand: what a parcel holds is nobody's to read.
 impl std::fmt::Debug for Mail {
@@ -50,6 +57,7 @@ impl std::fmt::Debug for Mail {
             Self::Over { .. } => "Over",
             Self::Unknown { .. } => "Unknown",
             Self::Answer { .. } => "Answer",
+            Self::Work(_) => "Work",
             Self::Shutdown => "Shutdown",
         })
     }

@@ -1,9 +1,11 @@
 //! A shard: one pinned thread with its own runtime, sockets, streams, viewers and numbers. Nothing in here is shared with another
 //! shard but what travels by [`mailbox`].
+pub(crate) mod audience;
 pub(crate) mod channel;
 pub(crate) mod mailbox;
 pub(crate) mod packaging;
 pub(crate) mod session;
+pub(crate) mod view;
 pub(crate) mod wait;
 
 use std::cell::{Cell, RefCell};
@@ -20,9 +22,12 @@ use std::sync::mpsc::Receiver;
 use std::task::{Context, Poll};
 use std::time::Duration;
 
+use millstream_hub::config::FlushPolicy;
 use millstream_hub::log::EndReason;
 use millstream_hub::registry;
 use millstream_hub::viewer::{OVERDUE_LOOK_EVERY, Piece};
+use millstream_link::event::{Event, What};
+use millstream_link::state::Outputs;
 use millstream_policy::Chain;
 use millstream_proto::id::Id;
 use millstream_proto::time::Time;
@@ -32,10 +37,12 @@ use self::channel::{Channel, NotPlayable, Seat};
 use self::mailbox::{Mail, Outbox};
 use self::session::{Arrival, Session, Sessions};
 use self::wait::{First, Place, Waiters, first};
-use crate::clock::Clock;
+use crate::admin::feed::Feed;
+use crate::clock::{Clock, unix_ms};
 use crate::config::{Config, Limits};
+use crate::directory::Directory;
 use crate::door::Door;
-use crate::io::{Bell, Driver, Listener, LoadPool, Socket, sleep};
+use crate::io::{Bell, Driver, Listener, LoadPool, Recent, Socket, sleep};
 use crate::metrics::ShardStats;
 use crate::{egress, ingest, io};
 
@@ -49,7 +56,8 @@ const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
 const GOODBYE: Duration = Duration::from_millis(500);
 
 /// What the control port takes.
-const CONTROL_LIMITS: Limits = Limits { connections: 64, per_address: 64, handshakes: 64, streams: 0, blocked: 0 };
+const CONTROL_LIMITS: Limits =
+    Limits { memory: None, connections: 64, per_address: 64, handshakes: 64, streams: 0, blocked: 0 };
 
 /// What a shard is made of, before its thread runs.
 pub(crate) struct Parts {
@@ -69,6 +77,8 @@ pub(crate) struct Parts {
     pub(crate) outside: Receiver<Mail>,
     /// Shards that have not drained.
     pub(crate) undrained: Arc<AtomicUsize>,
+    /// Where events go.
+    pub(crate) feed: Arc<Feed>,
 }
 
 /// What a listening port is for.
@@ -85,12 +95,17 @@ pub(crate) struct Shard {
     pub(crate) config: Arc<Config>,
     pub(crate) clock: Clock,
     pub(crate) door: Door,
+    /// The streams that there are: replaced as a whole, between two pieces of work.
+    pub(crate) directory: RefCell<Directory>,
+    feed: Arc<Feed>,
     pub(crate) stats: Arc<ShardStats>,
     pub(crate) all_stats: Vec<Arc<ShardStats>>,
     pub(crate) sessions: Rc<Sessions>,
     /// Those of the control port, apart: a crowd of viewers is when operators look at the metrics.
     control: Rc<Sessions>,
     pub(crate) loads: LoadPool,
+    /// Whose memory is asked for ahead.
+    pub(crate) recent: Recent,
     /// For gathering a send; empty between uses.
     pub(crate) pieces: RefCell<Vec<Piece>>,
     /// For reading; see [`SCRATCH_BYTES`].
@@ -120,12 +135,15 @@ async fn main(parts: Parts) -> std::io::Result<()> {
         index,
         sessions: Sessions::new(config.limits, all_stats.clone(), index),
         control: Sessions::new(CONTROL_LIMITS, vec![Arc::new(ShardStats::new())], 0),
+        directory: RefCell::new(config.directory.clone()),
+        feed: parts.feed,
         config,
         clock,
         door: Door::new(chain, index),
         stats,
         all_stats,
         loads: LoadPool::default(),
+        recent: Recent::default(),
         pieces: RefCell::default(),
         scratch: RefCell::new(vec![0; SCRATCH_BYTES].into_boxed_slice()),
         channels: RefCell::default(),
@@ -235,6 +253,42 @@ impl Shard {
     /// Whether nothing new is taken.
     pub(crate) fn is_draining(&self) -> bool {
         self.draining.get()
+    }
+
+    /// When a stream's frames go out.
+    pub(crate) fn flush_of(&self, id: &Id) -> FlushPolicy {
+        self.directory.borrow().settings(id).flush.unwrap_or(self.config.stream.flush)
+    }
+
+    /// Which outputs a stream has.
+    pub(crate) fn outputs_of(&self, id: &Id) -> Outputs {
+        self.directory.borrow().settings(id).outputs
+    }
+
+    /// Tells the outside what happened; lost, and counted, where nobody takes it in time.
+    pub(crate) fn tell(
+        &self,
+        stream: &Id,
+        session: u64,
+        peer: SocketAddr,
+        protocol: &str,
+        what: impl FnOnce() -> What,
+    ) {
+        if !self.feed.is_on() {
+            return;
+        }
+        let event = Event {
+            seq: 0,
+            at_unix_ms: unix_ms(),
+            stream: stream.to_string(),
+            session,
+            peer: peer.to_string(),
+            protocol: protocol.to_owned(),
+            what: what(),
+        };
+        if !self.feed.put(event) {
+            self.stats.events_lost.add(1);
+        }
     }
 
     /// A number that no other session or subscription of the process has.
@@ -378,6 +432,13 @@ impl Shard {
                 }
             }
             Mail::Answer { ticket, step } => self.door.answer(ticket, step),
+            Mail::Work(work) => {
+                // As with a session's task, a defect in it ends it alone; who asked finds that there is no answer.
+                if catch_unwind(AssertUnwindSafe(|| work(self))).is_err() {
+                    self.stats.panics.add(1);
+                    tracing::error!(shard = self.index, "a defect ended an answer; please report the message above");
+                }
+            }
             // Said more than once by impatient operators: the drain counts one change.
             Mail::Shutdown => {
                 if !self.draining.replace(true) {
@@ -493,6 +554,12 @@ impl Shard {
             }
         }
         let stats = &self.stats;
+        // One shard tells it for all.
+        if self.index == 0
+            && let Some(bytes) = io::resident_bytes()
+        {
+            stats.resident_bytes.set(i64::try_from(bytes).unwrap_or(i64::MAX));
+        }
         stats.mirrors.set(mirrors);
         stats.streams.set(self.channels.borrow().len() as i64 - mirrors);
         stats.log_bytes.set(bytes as i64);

@@ -17,8 +17,16 @@ use crate::config::Limits;
 use crate::io::Closer;
 use crate::metrics::ShardStats;
 
-/// What a viewer's overdue rules look at.
-type Watched = (Rc<Channel>, Rc<RefCell<Viewer>>);
+/// What a session plays.
+#[derive(Clone)]
+pub(crate) struct Watched {
+    /// From where.
+    pub(crate) channel: Rc<Channel>,
+    /// With which cursor.
+    pub(crate) viewer: Rc<RefCell<Viewer>>,
+    /// Since when.
+    pub(crate) since: Time,
+}
 
 /// One connection.
 pub(crate) struct Session {
@@ -125,9 +133,15 @@ impl Session {
         self.nudge.nudge();
     }
 
+    /// What it plays or played.
+    pub(crate) fn watched(&self) -> Option<Watched> {
+        self.watching.borrow().clone()
+    }
+
     /// It plays: the sweep looks after its viewer from here on.
-    pub(crate) fn watch(&self, channel: &Rc<Channel>, viewer: &Rc<RefCell<Viewer>>) {
-        *self.watching.borrow_mut() = Some((Rc::clone(channel), Rc::clone(viewer)));
+    pub(crate) fn watch(&self, channel: &Rc<Channel>, viewer: &Rc<RefCell<Viewer>>, since: Time) {
+        let watched = Watched { channel: Rc::clone(channel), viewer: Rc::clone(viewer), since };
+        *self.watching.borrow_mut() = Some(watched);
     }
 }
 
@@ -216,10 +230,10 @@ impl Sessions {
         arrival: Arrival,
     ) -> Result<Rc<Session>, &'static str> {
         if arrival != Arrival::HandedOver {
-            if self.open() >= self.places(Action::Publish) {
+            if self.open() >= places(Action::Publish, self.limits.connections as u64) {
                 self.end_idle();
             }
-            if self.open() >= self.limits.connections {
+            if self.open() >= self.limits.connections as u64 {
                 return Err(CONNECTIONS);
             }
         }
@@ -251,23 +265,17 @@ impl Sessions {
         Ok(session)
     }
 
-    /// Whether a connection that is here may begin this. When connections run out, new publishers are refused first, in the
-    /// last tenth, then new viewers, in the last twentieth, then connections. Who is on air goes on.
+    /// Whether a connection that is here may begin this. When connections or memory run out, new publishers are refused first, in
+    /// the last tenth, then new viewers, in the last twentieth, then connections. Who is on air goes on.
     pub(crate) fn has_room(&self, action: Action) -> bool {
-        self.open() <= self.places(action)
-    }
-
-    fn places(&self, action: Action) -> usize {
-        let most = self.limits.connections;
-        match action {
-            Action::Publish => most - most / 10,
-            Action::Play => most - most / 20,
-        }
+        let held = self.stats.first().map_or(0, |stats| stats.resident_bytes.get().unsigned_abs());
+        self.open() <= places(action, self.limits.connections as u64)
+            && self.limits.memory.is_none_or(|most| held <= places(action, most))
     }
 
     /// Connections of the process.
-    fn open(&self) -> usize {
-        self.stats.iter().map(|stats| usize::try_from(stats.connections.get()).unwrap_or(0)).sum()
+    fn open(&self) -> u64 {
+        self.stats.iter().map(|stats| u64::try_from(stats.connections.get()).unwrap_or(0)).sum()
     }
 
     /// Tells the other shards how many there are here.
@@ -346,7 +354,7 @@ impl Sessions {
             if session.ending().is_some() {
                 continue;
             }
-            let overdue = session.watching.borrow().as_ref().and_then(|(channel, viewer)| {
+            let overdue = session.watching.borrow().as_ref().and_then(|Watched { channel, viewer, .. }| {
                 // A viewer that is being worked on is not overdue.
                 viewer.try_borrow().ok().and_then(|viewer| viewer.overdue(&channel.config, now))
             });
@@ -362,5 +370,13 @@ impl Sessions {
     /// Every session there is now.
     pub(crate) fn all(&self) -> Vec<Rc<Session>> {
         self.list.borrow().values().filter_map(Weak::upgrade).collect()
+    }
+}
+
+/// How many of `most` may be taken before this is refused.
+fn places(action: Action, most: u64) -> u64 {
+    match action {
+        Action::Publish => most - most / 10,
+        Action::Play => most - most / 20,
     }
 }

@@ -5,6 +5,11 @@ use std::pin::pin;
 use std::rc::Rc;
 use std::task::{Poll, Waker};
 
+use crate::io::Area;
+
+/// Waking touches the head of each task: those that come so many wakes later are asked for.
+const WAKES_AHEAD: usize = 6;
+
 /// Many tasks that wait for the same thing to change. Counting changes makes it safe to look first and wait afterwards.
 #[derive(Default)]
 pub(crate) struct Waiters {
@@ -24,8 +29,14 @@ impl Waiters {
         self.changes.set(self.changes.get().wrapping_add(1));
         let mut woken = self.spare.take();
         std::mem::swap(&mut woken, &mut *self.wakers.borrow_mut());
-        for waker in woken.drain(..) {
-            waker.wake();
+        {
+            let mut woken = woken.drain(..);
+            while let Some(waker) = woken.next() {
+                if let Some(soon) = woken.as_slice().get(WAKES_AHEAD) {
+                    Area::of_task(soon).fetch();
+                }
+                waker.wake();
+            }
         }
         *self.spare.borrow_mut() = woken;
     }

@@ -3,10 +3,11 @@ use std::io::Write as _;
 use std::net::TcpStream;
 use std::time::{Duration, Instant};
 
-use millstream_engine::config::{Config, IoChoice, Limits, Outputs};
+use millstream_engine::config::{Config, IoChoice, Limits};
+use millstream_engine::directory::Directory;
 use millstream_hub::config::{FlushPolicy, StreamConfig};
+use millstream_link::state::{Outputs, Stream};
 use millstream_policy::{Denial, Step, Why};
-use millstream_proto::id::Id;
 
 use crate::kit::{Answer, BOTH, Rtmp, SOON, Server, config, connect, contains, eventually, frame, head, read_until};
 
@@ -347,10 +348,12 @@ fn a_stream_that_has_just_begun_is_waited_for() {
 #[test]
 fn an_output_that_is_switched_off_is_not_there() {
     let base = settings(IoChoice::Auto, 1);
-    let id = |name| Id::new(name).unwrap();
-    let outputs =
-        [(id("quiet"), Outputs { hls: false, dash: false }), (id("dash-only"), Outputs { hls: false, dash: true })];
-    let server = Server::start(Config { outputs: outputs.into(), ..base });
+    let stream = |id: &str, hls, cmaf| {
+        let outputs = Outputs { hls, cmaf, ..Outputs::default() };
+        Stream { id: id.to_owned(), outputs, ..Stream::default() }
+    };
+    let streams = [stream("quiet", false, false), stream("dash-only", false, true)];
+    let server = Server::start(Config { directory: Directory::new(&streams), ..base });
     let _publishers = ["quiet", "dash-only", "both"].map(|stream| published(&server, stream, 2 * SEGMENT + 10));
     for (stream, hls, dash) in [("quiet", 404, 404), ("dash-only", 404, 200), ("both", 200, 200)] {
         for (name, expected) in [("live.m3u8", hls), ("index.m3u8", hls), ("video.m3u8", hls), ("manifest.mpd", dash)] {

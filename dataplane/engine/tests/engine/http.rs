@@ -56,7 +56,7 @@ fn what_is_refused_is_told_and_closed() {
             assert!(matches!(answer.status(), s if s == status || s == 400), "{path}: {}", answer.text());
             assert!(answer.text().contains("no-store"));
         }
-        assert_eq!(Answer::get(server.at.control, "/x/live.flv").status(), 404);
+        assert_eq!(Answer::get(server.control(), "/x/live.flv").status(), 404);
     }
 }
 

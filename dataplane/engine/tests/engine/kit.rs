@@ -1,15 +1,16 @@
 //! What the tests share: an engine, RTMP peers over `proto`'s client session, an HTTP-FLV viewer, frames that can be told apart.
-use std::collections::HashMap;
 use std::io::{ErrorKind, Read, Write};
 use std::net::{Shutdown, SocketAddr, TcpStream};
 use std::sync::Arc;
-use std::sync::mpsc::{Receiver, Sender, channel};
+use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender, channel};
+use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
 use millstream_engine::config::{Config, IoChoice, Limits};
+use millstream_engine::directory::Directory;
 use millstream_engine::{Addresses, Engine};
 use millstream_hub::config::{HlsConfig, StreamConfig};
-use millstream_policy::{Chain, Grant, Policy, Request, Step};
+use millstream_policy::{Chain, Grant, Moment, Policy, Request, Step};
 use millstream_proto::flv;
 use millstream_proto::media::TagKind;
 use millstream_proto::rtmp::{
@@ -32,7 +33,7 @@ pub(crate) fn config(io: IoChoice, shards: usize) -> Config {
         io,
         rtmp: any,
         http: any,
-        control: any,
+        control: Some(any),
         drain: Duration::from_millis(100),
         proxy_protocol_from: Vec::new(),
         handshake_timeout: Duration::from_secs(5),
@@ -40,8 +41,7 @@ pub(crate) fn config(io: IoChoice, shards: usize) -> Config {
         chunk_size: 60_000,
         stream: StreamConfig::default(),
         hls: HlsConfig::default(),
-        outputs: HashMap::new(),
-        flush: HashMap::new(),
+        directory: Directory::default(),
         limits: Limits::default(),
     }
 }
@@ -55,13 +55,13 @@ impl Policy for Scripted {
         "scripted"
     }
 
-    fn decide(&self, request: &Request, ticket: u64, _unix_s: u64) -> Step {
+    fn decide(&self, request: &Request, moment: Moment<'_>) -> Step {
         let name = request.name.as_str();
         assert!(name != "boom", "a policy that panics, on purpose");
         // Nobody listens where the test has ended.
         let _ = self.1.send(request.client.address);
         if name.starts_with("wait") {
-            self.0.send(ticket).unwrap();
+            self.0.send(moment.ticket).unwrap();
             return Step::Pending;
         }
         Step::Allow(Grant::default())
@@ -76,7 +76,7 @@ impl Policy for Last {
         "last"
     }
 
-    fn decide(&self, request: &Request, _ticket: u64, _unix_s: u64) -> Step {
+    fn decide(&self, request: &Request, _moment: Moment<'_>) -> Step {
         assert!(request.name.as_str() != "wait-boom", "a later policy that panics, on purpose");
         Step::Allow(Grant::default())
     }
@@ -97,8 +97,19 @@ impl Server {
         let (sender, tickets) = channel();
         let (asking, asked_by) = channel();
         let steps: Vec<Arc<dyn Policy>> = vec![Arc::new(Scripted(sender, asking)), Arc::new(Last)];
-        let engine = millstream_engine::start(config, Chain::new(steps.clone(), steps)).unwrap();
-        Self { at: *engine.addresses(), engine: Some(engine), tickets, asked_by }
+        let mut server = Self::start_with(config, Chain::new(steps.clone(), steps));
+        (server.tickets, server.asked_by) = (tickets, asked_by);
+        server
+    }
+
+    /// With a chain of the test's own.
+    pub(crate) fn start_with(config: Config, chain: Chain) -> Self {
+        let engine = millstream_engine::start(config, chain).unwrap();
+        Self { at: *engine.addresses(), engine: Some(engine), tickets: channel().1, asked_by: channel().1 }
+    }
+
+    pub(crate) fn control(&self) -> SocketAddr {
+        self.at.control.expect("the engine serves its metrics itself here")
     }
 
     pub(crate) fn engine(&self) -> &Engine {
@@ -107,8 +118,8 @@ impl Server {
 
     /// Answers the next pending request from another thread.
     pub(crate) fn answer(&self, ticket: u64, step: Step) {
-        let answers = self.engine().answers();
-        std::thread::spawn(move || answers.answer(ticket, step)).join().unwrap();
+        let remote = self.engine().remote();
+        std::thread::spawn(move || remote.answer(ticket, step)).join().unwrap();
     }
 
     pub(crate) fn ticket(&self) -> u64 {
@@ -122,7 +133,7 @@ impl Server {
 
     /// The sum of the samples of a metric of whole numbers whose labels contain `labels`.
     pub(crate) fn metric(&self, name: &str, labels: &str) -> u64 {
-        let text = Answer::get(self.at.control, "/metrics").text();
+        let text = Answer::get(self.control(), "/metrics").text();
         assert!(text.ends_with("# EOF\n"), "{text}");
         let of_name = |line: &&str| line.split(['{', ' ']).next() == Some(name) && line.contains(labels);
         text.lines().filter(of_name).map(|line| line.rsplit(' ').next().unwrap().parse::<u64>().unwrap()).sum()
@@ -331,6 +342,21 @@ impl Rtmp {
         }
     }
 
+    /// Goes on sending from a thread of its own, a frame every 50 ms, until it is closed or the guard is dropped.
+    pub(crate) fn go_on(mut self, from: u32) -> OnAir {
+        let (stop, stopped) = channel::<()>();
+        let thread = std::thread::spawn(move || {
+            for n in from.. {
+                self.send([frame(n)]);
+                self.turn();
+                if self.closed || stopped.recv_timeout(Duration::from_millis(50)) != Err(RecvTimeoutError::Timeout) {
+                    return;
+                }
+            }
+        });
+        OnAir { stop: Some(stop), thread: Some(thread) }
+    }
+
     /// Ends as encoders do.
     pub(crate) fn finish(mut self) {
         self.session.finish();
@@ -340,6 +366,27 @@ impl Rtmp {
 
     pub(crate) fn until_frame(&mut self, n: u32) {
         self.until("frame", |rtmp| rtmp.tags.iter().any(|tag| number(tag) == Some(n)));
+    }
+}
+
+/// A publisher that is heard for as long as this is held.
+pub(crate) struct OnAir {
+    stop: Option<Sender<()>>,
+    thread: Option<JoinHandle<()>>,
+}
+
+impl OnAir {
+    /// The server has closed it.
+    pub(crate) fn is_over(&self) -> bool {
+        self.thread.as_ref().is_none_or(JoinHandle::is_finished)
+    }
+}
+
+impl Drop for OnAir {
+    fn drop(&mut self) {
+        self.stop = None;
+        let ended = self.thread.take().map(JoinHandle::join);
+        assert!(std::thread::panicking() || !matches!(ended, Some(Err(_))), "the publisher's thread failed");
     }
 }
 

@@ -190,6 +190,48 @@ fn one_byte_at_a_time_extends_nothing() {
     }
 }
 
+/// Memory that the process holds, bytes.
+fn resident_bytes() -> usize {
+    let status = std::fs::read_to_string("/proc/self/status").unwrap();
+    let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:")).unwrap();
+    line.trim().trim_end_matches(" kB").parse::<usize>().unwrap() << 10
+}
+
+#[test]
+fn when_memory_runs_out_new_streams_are_refused_first_and_then_new_viewers() {
+    const MOST: usize = 512 << 20;
+    let server = limited(IoChoice::Auto, |config| config.limits.memory = Some(MOST as u64));
+    let mut publisher = server.publish("live");
+    publisher.send(head());
+    publisher.send((0..20).map(frame));
+    let mut viewer = server.flv("live");
+    viewer.until_frame(19);
+    let mut ballast = Vec::new();
+    let mut hold = |percent: usize| {
+        ballast.push(vec![1_u8; (MOST / 100 * percent).checked_sub(resident_bytes()).expect("room for ballast")]);
+        eventually("the server has seen it", || {
+            server.metric("millstream_resident_bytes", "") as usize > MOST / 100 * (percent - 1)
+        });
+    };
+
+    hold(93);
+    let (_, reason) = Rtmp::connect(server.at.rtmp, "new", ClientRole::Publish).refused();
+    assert!(reason.contains("no room for new streams"), "{reason}");
+    server.flv("live").until_frame(19);
+
+    hold(98);
+    let answer = Answer::get(server.at.http, "/live/live.flv");
+    assert!(answer.status() == 503 && answer.text().contains("no room for new viewers"), "{}", answer.text());
+    publisher.send((20..40).map(frame));
+    viewer.until_frame(39);
+
+    drop(ballast);
+    eventually("it is seen that there is room again", || {
+        (server.metric("millstream_resident_bytes", "") as usize) < MOST / 2
+    });
+    server.flv("live").until_frame(39);
+}
+
 #[test]
 fn a_silent_http_connection_is_closed_and_an_idle_one_is_kept() {
     let server = limited(IoChoice::Auto, |config| config.header_timeout = Duration::from_millis(500));

@@ -63,17 +63,28 @@ fn a_long_read_is_several_blocks() {
 fn a_second_publisher_is_refused_until_the_first_is_silent() {
     let mut rig = Rig::av();
     rig.play(&[key(0)]);
-    rig.wait_ms(4_999);
-    assert_eq!(rig.stream.publish(2, rig.now), Err(Taken { heard_ago: Duration::from_millis(4_999) }));
+    rig.wait_ms(990);
+    let taken = Taken { heard_ago: Duration::from_millis(990) };
+    assert_eq!(rig.stream.publish(2, false, rig.now), Err(taken));
+    assert_eq!(taken.silent_in(), Duration::from_millis(10));
     assert!(rig.stream.heard(1, rig.now));
-    rig.wait_ms(4_999);
-    assert!(rig.stream.publish(2, rig.now).is_err());
+    rig.wait_ms(999);
+    assert!(rig.stream.publish(2, true, rig.now).is_err(), "having waited gives no right to the place");
     rig.wait_ms(1);
-    assert_eq!(rig.stream.publish(2, rig.now), Ok(Some(1)));
+    assert_eq!(rig.stream.publish(2, false, rig.now), Ok(Some(1)));
     // The first one's late sayings change nothing.
     assert!(!rig.stream.heard(1, rig.now));
     end(&mut rig, 1);
     assert!(matches!(rig.stream.place(), Place::OnAir { session: 2, .. }));
+}
+
+#[test]
+fn where_the_newer_one_comes_first_it_replaces_who_is_heard_once_it_has_waited() {
+    let mut rig = Rig::new(StreamConfig { takeover: Takeover::Replace, ..StreamConfig::default() });
+    rig.read(&[config(Track::Video, 1), config(Track::Audio, 1)]);
+    rig.play(&[key(0)]);
+    assert!(rig.stream.publish(2, false, rig.now).is_err(), "who stops and starts gets the time to leave");
+    assert_eq!(rig.stream.publish(2, true, rig.now), Ok(Some(1)));
 }
 
 #[test]
@@ -84,7 +95,7 @@ fn case_13_a_takeover_keeps_the_viewers() {
     rig.drain(&mut client);
     // The network dies without a FIN; the same key comes back, with stamps of its own.
     rig.wait_ms(5_000);
-    assert_eq!(rig.stream.publish(2, rig.now), Ok(Some(1)));
+    assert_eq!(rig.stream.publish(2, false, rig.now), Ok(Some(1)));
     rig.read(&[config(Track::Video, 1), config(Track::Audio, 1), picture(900_000), key(900_033), sound(900_040)]);
     assert_eq!(rig.drain(&mut client), Fill::Wait);
     // The configuration is the same, so it is not said again; the keepalive is the script tag.
@@ -100,7 +111,7 @@ fn case_14_stop_and_start_at_once_is_no_conflict() {
     for session in 2..50 {
         end(&mut rig, session - 1);
         rig.wait_ms(if session % 2 == 0 { 0 } else { 100 });
-        assert_eq!(rig.stream.publish(session, rig.now), Ok(None));
+        assert_eq!(rig.stream.publish(session, false, rig.now), Ok(None));
         rig.read(&[config(Track::Video, 1), key(0)]);
     }
     assert_eq!(rig.drain(&mut client), Fill::Wait);
@@ -129,7 +140,7 @@ fn without_a_wait_the_place_is_still_handed_on() {
     end(&mut rig, 1);
     // The stream's clock is looked at first, then the next publisher is told that the place is free.
     rig.stream.handle_timeout(rig.now, &mut rig.log);
-    assert_eq!((rig.log.ended(), rig.stream.publish(2, rig.now)), (None, Ok(None)));
+    assert_eq!((rig.log.ended(), rig.stream.publish(2, false, rig.now)), (None, Ok(None)));
     end(&mut rig, 2);
     rig.wait_ms(1);
     assert_eq!(rig.log.ended(), Some(EndReason::PublisherGone));
@@ -143,7 +154,7 @@ fn a_return_within_the_wait_goes_on() {
     rig.drain(&mut client);
     end(&mut rig, 1);
     rig.wait_ms(6_000);
-    rig.stream.publish(2, rig.now).unwrap();
+    rig.stream.publish(2, false, rig.now).unwrap();
     rig.wait_ms(3_000);
     rig.read(&[config(Track::Video, 2), key(7)]);
     rig.drain(&mut client);
@@ -180,7 +191,7 @@ fn viewers_hear_something_every_ten_seconds() {
     // One that comes and goes and sends nothing.
     check_keepalive(3_000, |rig, n| {
         end(rig, n + 1);
-        rig.stream.publish(n + 2, rig.now).unwrap();
+        rig.stream.publish(n + 2, false, rig.now).unwrap();
     });
 }
 
@@ -284,7 +295,7 @@ fn a_publisher_that_follows_may_have_other_tracks() {
     rig.read(&[metadata("hasVideo")]);
     rig.play(&[key(0), sound(10)]);
     end(&mut rig, 1);
-    rig.stream.publish(2, rig.now).unwrap();
+    rig.stream.publish(2, false, rig.now).unwrap();
     // No picture this time: its sound is where viewers start, and no picture is announced to them.
     rig.play(&[config(Track::Audio, 1), sound(0), sound(600), sound(620)]);
     let mut client = rig.join(Format::FlvPlain, Start::Newest);
@@ -292,7 +303,7 @@ fn a_publisher_that_follows_may_have_other_tracks() {
     assert_eq!((client.read().0, names(&client.tags())), ((true, false), "A1 a631".to_owned()));
     // And back.
     end(&mut rig, 2);
-    rig.stream.publish(3, rig.now).unwrap();
+    rig.stream.publish(3, false, rig.now).unwrap();
     rig.play(&[config(Track::Video, 1), config(Track::Audio, 1), key(0), sound(10)]);
     rig.drain(&mut client);
     assert_eq!(names(&client.tags()), "A1 a631 V1 K632 a642");

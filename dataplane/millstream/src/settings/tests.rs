@@ -34,6 +34,10 @@ listen = "0.0.0.0:8080"
 header_timeout = "5s"
 [control]
 listen = "127.0.0.1:8081"
+names = ["Stream.example.org"]
+plain = false
+[webhooks]
+allow = ["10.1.0.0/16"]
 [auth]
 preset = "signed"
 legacy_keys = ["one", "two"]
@@ -42,6 +46,7 @@ flush = "low"
 log_max = "32MiB"
 log_time = "20s"
 publisher_wait = "1s"
+takeover = "replace"
 joiner_wait = "333ms"
 lag_skips = 5
 lag_window = "1m"
@@ -51,6 +56,7 @@ segment = "4s"
 part = "500ms"
 window = 8
 [limits]
+memory = "2GiB"
 connections = 10
 per_address = 11
 handshakes = 12
@@ -78,6 +84,8 @@ fn a_whole_file() {
     assert_eq!((set.stream.flush, set.stream.log_max), (Some(FlushPolicy::Low), Some(32 << 20)));
     assert_eq!((set.stream.lag_skips, set.stream.lag_window), (Some(5), Some(Duration::from_mins(1))));
     assert_eq!(set.stream.joiner_wait, Some(Duration::from_millis(333)));
+    assert_eq!(set.stream.takeover, Some(Takeover::Replace));
+    assert_eq!(set.memory, Some(2 << 30));
     let limits = (set.connections, set.per_address, set.handshakes, set.streams_max);
     assert_eq!((limits, set.blocked), ((Some(10), Some(11), Some(12), Some(13)), Some(14)));
     assert_eq!((set.hls.segment, set.hls.part), (Some(Duration::from_secs(4)), Some(Duration::from_millis(500))));
@@ -175,10 +183,8 @@ fn values_out_of_range() {
         "[\"10.0.0.1/8\"]",
         "item 1: \"10.0.0.1/8\" is not a network: the address has bits behind its prefix; the network is 10.0.0.0/8",
     );
-    refused_at(
-        "[control]\nlisten = \"0.0.0.0:1\"",
-        "m.toml:2:10: control.listen: \"0.0.0.0:1\" is not a loopback address",
-    );
+    refused_at("[control]\nplain = \"yes\"", "m.toml:2:9: control.plain: give true or false");
+    refused_at("[control]\nnames = [\"a b\"]", "m.toml:2:9: control.names: item 1: \"a b\" is not a name");
     refused_at(
         "[limits]\nconnections = 99999999999999999999",
         "m.toml:2:15: limits.connections: 99999999999999999999 is out",

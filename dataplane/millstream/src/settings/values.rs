@@ -5,7 +5,7 @@ use std::ops::RangeInclusive;
 use std::time::Duration;
 
 use millstream_engine::config::IoChoice;
-use millstream_hub::config::FlushPolicy;
+use millstream_hub::config::{FlushPolicy, Takeover};
 use millstream_proto::network::Network;
 
 /// Most shards that can be asked for: more threads than any machine that this runs on has cores.
@@ -35,16 +35,16 @@ pub(crate) fn address(text: &str) -> Result<SocketAddr, String> {
     text.parse().map_err(|_| format!("{text:?} is not an address; {advice}"))
 }
 
-/// An address that only this machine reaches, since the control listener has neither TLS nor a login.
-pub(crate) fn control_address(text: &str) -> Result<SocketAddr, String> {
-    let parsed = address(text)?;
-    if parsed.ip().is_loopback() {
-        return Ok(parsed);
+/// A name that the control port goes by: what is before the port in its URL.
+pub(crate) fn host_name(text: &str) -> Result<String, String> {
+    let name = text.strip_suffix('.').unwrap_or(text).to_ascii_lowercase();
+    let allowed = |b: u8| b.is_ascii_alphanumeric() || matches!(b, b'-' | b'.' | b':' | b'_');
+    if name.is_empty() || name.len() > 253 || !name.bytes().all(allowed) {
+        return Err(format!(
+            "{text:?} is not a name; give one as in the URL, such as stream.example.org, without a port"
+        ));
     }
-    Err(format!(
-        "{text:?} is not a loopback address, and the control listener has neither TLS nor a login; give 127.0.0.1:PORT or \
-         [::1]:PORT, and reach it through a proxy or a tunnel that has"
-    ))
+    Ok(name)
 }
 
 /// `10.0.0.0/8`, `2001:db8::/32`, or an address alone.
@@ -78,6 +78,11 @@ pub(crate) fn auth(text: &str) -> Result<AuthPreset, String> {
 pub(crate) fn flush(text: &str) -> Result<FlushPolicy, String> {
     let choices = [("low", FlushPolicy::Low), ("balanced", FlushPolicy::Balanced), ("dense", FlushPolicy::Dense)];
     choice(text, &choices)
+}
+
+/// `refuse` or `replace`.
+pub(crate) fn takeover(text: &str) -> Result<Takeover, String> {
+    choice(text, &[("refuse", Takeover::Refuse), ("replace", Takeover::Replace)])
 }
 
 fn choice<T: Copy>(text: &str, choices: &[(&str, T)]) -> Result<T, String> {
@@ -201,8 +206,10 @@ mod tests {
         for bad in ["", "1935", ":1935", "localhost:1935", "::1:1935x", "1.2.3.4", "1.2.3.4:65536"] {
             assert!(address(bad).unwrap_err().contains("give an IP address"), "{bad}");
         }
-        assert!(control_address("127.0.0.1:8081").is_ok() && control_address("[::1]:8081").is_ok());
-        assert!(control_address("0.0.0.0:8081").unwrap_err().contains("loopback"));
+        assert_eq!(host_name("Stream.Example.org."), Ok("stream.example.org".to_owned()));
+        for bad in ["", "a b", "http://a", "a/b", &"a".repeat(254)] {
+            assert!(host_name(bad).unwrap_err().contains("give one as in the URL"), "{bad}");
+        }
     }
 
     #[test]

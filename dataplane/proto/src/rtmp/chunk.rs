@@ -16,8 +16,8 @@ use crate::limits::{
 pub const CHUNK_SIZE_INITIAL: usize = 128;
 /// A 24-bit timestamp field of this value says that 32 bits follow.
 pub(super) const EXTENDED: u32 = 0xFF_FFFF;
-/// Longest chunk header: basic header 3, message header 11, extended timestamp 4.
-const HEADER_BYTES_MAX: usize = 18;
+/// Longest chunk header, bytes: basic header 3, message header 11, extended timestamp 4.
+pub const HEADER_BYTES_MAX: usize = 18;
 
 /// Bytes that are not chunks, or chunks that pass a maximum.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, thiserror::Error)]

@@ -178,3 +178,11 @@ fn master_keys_have_one_spelling_and_do_not_print() {
         assert!(MasterKey::parse(bad).is_err(), "{bad:?}");
     }
 }
+
+#[test]
+fn a_key_check_tells_keys_apart_and_is_no_secret() {
+    let (one, other) = (MasterKey::new([1; 32]), MasterKey::new([2; 32]));
+    assert_eq!(one.check(), MasterKey::new([1; 32]).check());
+    assert_ne!(one.check(), other.check());
+    assert_eq!(one.check().len(), 16);
+}

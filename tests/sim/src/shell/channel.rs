@@ -173,9 +173,9 @@ impl World {
     }
 
     /// `Channel::publish`.
-    pub(crate) fn claim_place(&mut self, channel: usize, number: u64) -> Result<Option<u64>, Taken> {
+    pub(crate) fn claim_place(&mut self, channel: usize, number: u64, waited: bool) -> Result<Option<u64>, Taken> {
         match &mut self.channels[channel].side {
-            Side::Owner { stream, .. } => stream.publish(number, self.now),
+            Side::Owner { stream, .. } => stream.publish(number, waited, self.now),
             Side::Mirror { .. } => panic!("a publisher at a mirror"),
         }
     }

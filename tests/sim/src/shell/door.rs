@@ -2,7 +2,8 @@
 use std::time::Duration;
 
 use millstream_hub::parked::Parked;
-use millstream_policy::{Answer, Chain, Denial, Policy, Request, Step, Verdict, Why};
+use millstream_policy::records::Records;
+use millstream_policy::{Answer, Chain, Denial, Moment, Policy, Request, Step, Verdict, Why};
 
 use super::conn::Task;
 use crate::Sabotage;
@@ -20,7 +21,7 @@ impl Policy for Gated {
         "gated"
     }
 
-    fn decide(&self, request: &Request, _ticket: u64, _unix_s: u64) -> Step {
+    fn decide(&self, request: &Request, _moment: Moment<'_>) -> Step {
         match gate(request, self.0) {
             Gate::Allow => Step::Allow(millstream_policy::Grant::default()),
             Gate::Deny => denied(),
@@ -79,7 +80,7 @@ impl World {
         }
         let door = &mut self.shards[self.links[link].conn.shard].door;
         let ticket = door.ticket();
-        let answer = door.chain.ask(&request, ticket, 0);
+        let answer = door.chain.ask(&request, Moment { ticket, unix_s: 0, records: &Records::default() });
         self.answered(link, request, ticket, answer);
     }
 
@@ -124,7 +125,8 @@ impl World {
         let door = &mut self.shards[shard].door;
         let Some(waiting) = door.parked.take(ticket) else { return };
         let ticket = door.ticket();
-        let answer = door.chain.resume(waiting.step, step, &waiting.request, ticket, 0);
+        let moment = Moment { ticket, unix_s: 0, records: &Records::default() };
+        let answer = door.chain.resume(waiting.step, step, &waiting.request, moment);
         self.answered(waiting.link, waiting.request, ticket, answer);
     }
 

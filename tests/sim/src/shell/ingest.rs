@@ -2,6 +2,7 @@
 use std::time::Duration;
 
 use bytes::{Bytes, BytesMut};
+use millstream_hub::config::Takeover;
 use millstream_hub::stream::{PUBLISHER_SILENT_AFTER, Taken};
 use millstream_proto::id::Id;
 use millstream_proto::media::MediaEvent;
@@ -17,7 +18,6 @@ use crate::world::{Event, World};
 /// A publisher's read buffer.
 const READ_BYTES: usize = 32 << 10;
 const PUBLISHER_IDLE: Duration = Duration::from_mins(1);
-const LEAVING_GRACE: Duration = Duration::from_millis(500);
 pub(crate) const GOODBYE: Duration = Duration::from_secs(2);
 
 impl World {
@@ -197,7 +197,7 @@ impl World {
         let Some(channel) = self.own(shard, id) else {
             return self.refuse(link, Refusal::Failed, "the server has as many streams as it may have");
         };
-        let until = self.now + LEAVING_GRACE;
+        let until = self.now + PUBLISHER_SILENT_AFTER;
         self.links[link].conn.task = Task::Claim { channel, until };
         self.at(until, Event::Wake(link));
         // Its first round is run at once, before the channel's own task is.
@@ -206,10 +206,11 @@ impl World {
 
     /// `claim`, one round of its loop, and the start of `pump`.
     fn claim(&mut self, link: usize, channel: usize, until: Time) -> Turn {
-        let replaced = match self.claim_place(channel, self.links[link].conn.number) {
+        let replaced = match self.claim_place(channel, self.links[link].conn.number, self.now >= until) {
             Ok(replaced) => replaced,
-            Err(_) if self.now < until => {
+            Err(taken) if self.now < until => {
                 self.channels[channel].waiters.push(link);
+                self.at(until.min(self.now + taken.silent_in()), Event::Wake(link));
                 return Turn::Wait;
             }
             Err(_) if self.sabotage == Some(Sabotage::TwoPublishers) => None,
@@ -223,7 +224,9 @@ impl World {
         {
             self.totals.takeovers += 1;
             let silent = self.now.since(self.links[old].conn.heard);
-            assert!(silent >= PUBLISHER_SILENT_AFTER, "a publisher gave way that was heard {silent:?} ago");
+            let insisted = self.now >= until && self.settings.stream.takeover == Takeover::Replace;
+            let gave_way = silent >= PUBLISHER_SILENT_AFTER || insisted;
+            assert!(gave_way, "a publisher gave way that was heard {silent:?} ago");
             self.end(old, "replaced");
         }
         self.trace.note(self.now, "on air", link, 0);

@@ -225,7 +225,7 @@ impl Studio {
 
     pub(super) fn publish(&mut self) {
         self.session += 1;
-        self.rig.stream.publish(self.session, self.rig.now).unwrap();
+        self.rig.stream.publish(self.session, false, self.rig.now).unwrap();
     }
 
     pub(super) fn file(&self, uri: &str) -> Answer<Media> {

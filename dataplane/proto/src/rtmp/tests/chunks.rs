@@ -100,6 +100,22 @@ fn media_is_the_same_bytes_whatever_came_before() {
     assert_eq!(first[..], later[at..]);
 }
 
+/// A last chunk without the repeated timestamp, whose payload begins like one: only the next chunk tells.
+#[test]
+fn case_01_payload_that_looks_like_an_extended_timestamp() {
+    let stamp = 0x0100_0000_u32;
+    let body = [&payload(128)[..], &stamp.to_be_bytes()[..3]].concat();
+    let first = chunk(0, 4, Some(0xFF_FFFF), &full(131), Some(stamp), &body[..128]);
+    let last = chunk(3, 4, None, &[], None, &body[128..]);
+    let next = chunk(0, 5, Some(1), &full(2), None, &payload(2));
+    let bytes = [first, last, next].concat();
+    for split in 1..bytes.len() {
+        let messages = read(&mut ChunkReader::new(), &bytes, split).unwrap();
+        let found: Vec<_> = messages.iter().map(|m| (m.timestamp, &m.payload[..])).collect();
+        assert_eq!(found, [(stamp, &body[..]), (1, &payload(2)[..])], "in pieces of {split}");
+    }
+}
+
 #[test]
 fn case_01_extended_timestamps_in_both_dialects() {
     let body = payload(300);

@@ -1,0 +1,239 @@
+//! What every handler holds: the store, the nodes, the clock, the keys, and the configuration as far as it is shown.
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use millstream_link::state::Stream;
+use millstream_proto::secret::Secret;
+use millstream_proto::sign::MasterKey;
+use millstream_side::fleet::Fleet;
+use millstream_store::item::{Expect, Order, Query};
+use millstream_store::{Store, StoreError};
+use serde_json::Value;
+
+use crate::auth::Caller;
+use crate::auth::login::Failures;
+use crate::clock::{Clock, Stamps};
+use crate::events::Feed;
+use crate::http::problem::Answer;
+use crate::model::audit::{self, Entry};
+use crate::model::stream::StreamRecord;
+use crate::model::token::Digest;
+use crate::model::{self, AUDIT, ONCE, STREAM};
+use crate::streams::Locks;
+
+/// What the API is made of.
+pub struct Parts {
+    /// Where everything is kept.
+    pub store: Arc<dyn Store>,
+    /// The nodes.
+    pub fleet: Fleet,
+    /// What time it is.
+    pub clock: Clock,
+    /// The token of the data directory's `admin-token` file.
+    pub admin_token: Option<Secret>,
+    /// What streams' secrets are made from; `None` where nothing checks a signature.
+    pub master: Option<MasterKey>,
+    /// Streams of the configuration file: shown, and changed there only.
+    pub fixed: Vec<Stream>,
+    /// Names that this server is reached by, beside loopback names and its address.
+    pub names: Vec<String>,
+    /// The port that encoders push to, for the push URLs that are shown.
+    pub rtmp_port: u16,
+    /// Connections are by TLS, here or in a proxy before this.
+    pub secure: bool,
+    /// Anyone who reaches the port may read `/metrics`: it is a loopback port.
+    pub metrics_open: bool,
+    /// The configuration in force, without secrets.
+    pub config: Value,
+    /// The text of `/metrics`, where this process has any.
+    pub metrics: Option<Arc<dyn Fn() -> String + Send + Sync>>,
+    /// Whether this process is about to end.
+    pub draining: Arc<dyn Fn() -> bool + Send + Sync>,
+}
+
+/// Why the API does not start.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum StartError {
+    /// The store does not answer.
+    #[error(transparent)]
+    Store(#[from] StoreError),
+    /// A stream in the store cannot be read.
+    #[error(
+        "the record of stream {0} in the store cannot be read; a later version wrote it, or it is damaged: run that version, or restore a backup"
+    )]
+    Stream(String),
+}
+
+/// The API. Cheap to clone; all clones are one.
+#[derive(Clone)]
+pub struct Api(Arc<Inner>);
+
+struct Inner {
+    parts: Parts,
+    admin_token: Option<Digest>,
+    fixed: BTreeMap<String, StreamRecord>,
+    stamps: Stamps,
+    failures: Failures,
+    feed: Feed,
+    locks: Locks,
+    stored_streams: AtomicU64,
+    kept_answers: AtomicU64,
+}
+
+impl Api {
+    /// Reads what the store has and tells the nodes all streams.
+    pub async fn start(parts: Parts) -> Result<Self, StartError> {
+        let last = Query { order: Order::Descending, limit: 1, ..Query::all(AUDIT) };
+        let last = parts.store.page(last).await?.items.pop().map(|item| item.key);
+        let mut streams: BTreeMap<String, Stream> =
+            parts.fixed.iter().map(|stream| (stream.id.clone(), stream.clone())).collect();
+        let fixed: BTreeMap<String, StreamRecord> =
+            streams.iter().map(|(id, stream)| (id.clone(), StreamRecord::of_link(stream))).collect();
+        let (mut stored, mut after) = (0, None);
+        loop {
+            let page = parts.store.page(Query { after, ..Query::all(STREAM) }).await?;
+            for item in &page.items {
+                let kept =
+                    model::decode::<StreamRecord>(STREAM, item).map_err(|_| StartError::Stream(item.key.clone()))?;
+                stored += 1;
+                if fixed.contains_key(&item.key) {
+                    tracing::warn!(
+                        stream = item.key,
+                        "this stream is in the configuration file and in the store: the file counts"
+                    );
+                    continue;
+                }
+                streams.insert(item.key.clone(), kept.value.to_link(&item.key));
+            }
+            after = page.next;
+            if after.is_none() {
+                break;
+            }
+        }
+        let kept_answers = parts.store.count(ONCE).await?;
+        parts.fleet.replace(streams.into_values());
+        tracing::info!(stored, configured = fixed.len(), "streams are known");
+        Ok(Self(Arc::new(Inner {
+            admin_token: parts.admin_token.as_ref().map(|token| Digest::of(token.expose())),
+            fixed,
+            stamps: Stamps::after(last.as_deref()),
+            failures: Failures::default(),
+            feed: Feed::new(parts.clock.now_ms()),
+            locks: Locks::default(),
+            stored_streams: AtomicU64::new(stored),
+            kept_answers: AtomicU64::new(kept_answers),
+            parts,
+        })))
+    }
+
+    pub(crate) fn store(&self) -> &dyn Store {
+        self.0.parts.store.as_ref()
+    }
+
+    pub(crate) fn fleet(&self) -> &Fleet {
+        &self.0.parts.fleet
+    }
+
+    pub(crate) fn clock(&self) -> &Clock {
+        &self.0.parts.clock
+    }
+
+    pub(crate) fn master(&self) -> Option<&MasterKey> {
+        self.0.parts.master.as_ref()
+    }
+
+    pub(crate) fn admin_token(&self) -> Option<&Digest> {
+        self.0.admin_token.as_ref()
+    }
+
+    pub(crate) fn fixed(&self) -> &BTreeMap<String, StreamRecord> {
+        &self.0.fixed
+    }
+
+    pub(crate) fn names(&self) -> &[String] {
+        &self.0.parts.names
+    }
+
+    pub(crate) fn rtmp_port(&self) -> u16 {
+        self.0.parts.rtmp_port
+    }
+
+    pub(crate) fn secure(&self) -> bool {
+        self.0.parts.secure
+    }
+
+    pub(crate) fn metrics_open(&self) -> bool {
+        self.0.parts.metrics_open
+    }
+
+    pub(crate) fn config(&self) -> &Value {
+        &self.0.parts.config
+    }
+
+    pub(crate) fn metrics(&self) -> Option<String> {
+        self.0.parts.metrics.as_ref().map(|metrics| metrics())
+    }
+
+    pub(crate) fn draining(&self) -> bool {
+        (self.0.parts.draining)()
+    }
+
+    pub(crate) fn failures(&self) -> &Failures {
+        &self.0.failures
+    }
+
+    pub(crate) fn feed(&self) -> &Feed {
+        &self.0.feed
+    }
+
+    pub(crate) fn locks(&self) -> &Locks {
+        &self.0.locks
+    }
+
+    /// How many streams the store has.
+    pub(crate) fn stored_streams(&self) -> &AtomicU64 {
+        &self.0.stored_streams
+    }
+
+    /// How many answers are kept for idempotency keys, since the last look; those that have expired meanwhile included.
+    pub(crate) fn kept_answers(&self) -> &AtomicU64 {
+        &self.0.kept_answers
+    }
+
+    /// Writes a change into the audit log. It is durable when this returns.
+    pub(crate) async fn record(&self, caller: &Caller, action: &str, target: &str, parts: Vec<String>) -> Answer<()> {
+        let now_ms = self.clock().now_ms();
+        let entry = Entry {
+            at_unix_ms: now_ms,
+            who: caller.who.clone(),
+            address: caller.address.clone(),
+            action: action.to_owned(),
+            target: target.to_owned(),
+            parts,
+        };
+        tracing::info!(who = entry.who, action, target, "changed");
+        let key = self.0.stamps.next(now_ms);
+        // A stamp is new, so nothing is there.
+        let _ = model::save(self.store(), (AUDIT, &key), Expect::Any, Some(now_ms + audit::KEPT_MS), &entry).await?;
+        Ok(())
+    }
+
+    /// Tidies up: removes what has expired, counts what is left. To be called every few minutes.
+    pub async fn purge(&self) {
+        loop {
+            match self.store().purge(self.clock().now_ms()).await {
+                Ok(0) => break,
+                Ok(items) => tracing::debug!(items, "expired items are removed from the store"),
+                Err(error) => {
+                    tracing::warn!(%error, "expired items cannot be removed from the store; it grows until they can");
+                    break;
+                }
+            }
+        }
+        if let Ok(kept) = self.store().count(ONCE).await {
+            self.0.kept_answers.store(kept, Ordering::Relaxed);
+        }
+    }
+}

@@ -1,0 +1,244 @@
+//! The console's login: a token for a cookie that scripts of the page cannot read. `POST` logs in, `GET` tells who is logged in, `DELETE`
+//! logs out. Wrong tokens cost their address its tries.
+use std::collections::HashMap;
+use std::net::IpAddr;
+use std::sync::{Mutex, PoisonError};
+
+use axum::extract::{FromRequestParts, State};
+use axum::http::request::Parts;
+use axum::http::{HeaderMap, HeaderValue, StatusCode, header};
+use axum::response::{IntoResponse, Response};
+use base64::Engine as _;
+use base64::engine::general_purpose::URL_SAFE_NO_PAD;
+use millstream_proto::secret::Secret;
+use millstream_store::item::Expect;
+use serde::{Deserialize, Serialize};
+use utoipa::ToSchema;
+
+use super::caller::{self, ADMIN_TOKEN_ID, COOKIE, Login};
+use super::{Caller, Viewer};
+use crate::Api;
+use crate::http::extract::Json;
+use crate::http::gate;
+use crate::http::problem::{Answer, Problem};
+use crate::model::token::{Digest, Role, random};
+use crate::model::{self, LOGIN, TOKEN};
+
+/// How long a login lasts, seconds: a working day.
+const LOGIN_S: u64 = 12 * 3_600;
+/// Wrong tokens of one address (an IPv6 /64) within [`WINDOW_MS`].
+const FAILURES_PER_ADDRESS_MAX: u32 = 5;
+/// Wrong tokens of all addresses within [`WINDOW_MS`].
+const FAILURES_MAX: u32 = 100;
+/// Milliseconds after which tries are forgotten.
+const WINDOW_MS: u64 = 60_000;
+/// Addresses that are remembered: more than [`FAILURES_MAX`] tries do not come from more.
+const ADDRESSES_MAX: usize = FAILURES_MAX as usize;
+
+/// Wrong tokens of the last minute.
+#[derive(Debug, Default)]
+pub struct Failures(Mutex<Window>);
+
+#[derive(Debug, Default)]
+struct Window {
+    since_ms: u64,
+    all: u32,
+    by_address: HashMap<IpAddr, u32>,
+}
+
+impl Failures {
+    /// Seconds to wait before this address may try; `None`: it may now.
+    fn wait_s(&self, address: Option<IpAddr>, now_ms: u64) -> Option<u32> {
+        let mut window = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        // Also where the clock was set back, so that nobody is locked out for long.
+        if now_ms.abs_diff(window.since_ms) >= WINDOW_MS {
+            *window = Window { since_ms: now_ms, ..Window::default() };
+        }
+        let own = address.and_then(|address| window.by_address.get(&network(address)).copied()).unwrap_or(0);
+        let full = own >= FAILURES_PER_ADDRESS_MAX || window.all >= FAILURES_MAX;
+        full.then(|| (WINDOW_MS.saturating_sub(now_ms.abs_diff(window.since_ms)) / 1_000 + 1) as u32)
+    }
+
+    fn count(&self, address: Option<IpAddr>) {
+        let mut window = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        window.all += 1;
+        if let Some(address) = address
+            && (window.by_address.len() < ADDRESSES_MAX || window.by_address.contains_key(&network(address)))
+        {
+            *window.by_address.entry(network(address)).or_default() += 1;
+        }
+    }
+}
+
+/// Who holds one address of an IPv6 /64 holds all of them.
+fn network(address: IpAddr) -> IpAddr {
+    match address {
+        IpAddr::V4(_) => address,
+        IpAddr::V6(six) => IpAddr::V6((six.to_bits() & !u128::from(u64::MAX)).into()),
+    }
+}
+
+/// Where a login comes from.
+#[derive(Clone, Copy, Debug)]
+pub struct From {
+    address: Option<IpAddr>,
+    same_origin: bool,
+}
+
+impl FromRequestParts<Api> for From {
+    type Rejection = Problem;
+
+    async fn from_request_parts(parts: &mut Parts, _: &Api) -> Answer<Self> {
+        let address = caller::address(parts).map(|address| address.ip());
+        Ok(Self { address, same_origin: gate::same_origin(&parts.headers) })
+    }
+}
+
+/// What is sent to log in.
+#[derive(Debug, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub struct LoginRequest {
+    /// An API token.
+    #[schema(max_length = 256)]
+    token: Token,
+}
+
+/// Text that does not print.
+#[derive(Debug)]
+struct Token(Secret);
+
+impl<'de> Deserialize<'de> for Token {
+    fn deserialize<D: serde::Deserializer<'de>>(from: D) -> Result<Self, D::Error> {
+        String::deserialize(from).map(|text| Self(Secret::new(text)))
+    }
+}
+
+impl utoipa::PartialSchema for Token {
+    fn schema() -> utoipa::openapi::RefOr<utoipa::openapi::schema::Schema> {
+        String::schema()
+    }
+}
+
+impl ToSchema for Token {}
+
+/// Who is logged in.
+#[derive(Debug, Serialize, ToSchema)]
+pub struct LoggedIn {
+    /// The token's name and id.
+    who: String,
+    /// What it may do.
+    role: Role,
+    /// What requests that change something must carry as `X-CSRF-Token`; null where the request came with a bearer token.
+    csrf: Option<String>,
+    /// Until when the login is good, Unix milliseconds; null where the request came with a bearer token.
+    expires_unix_ms: Option<u64>,
+}
+
+impl LoggedIn {
+    fn of(caller: Caller) -> Self {
+        let (csrf, expires) = caller.login.map(|login| (login.csrf, login.expires_ms)).unzip();
+        Self { who: caller.who, role: caller.role, csrf, expires_unix_ms: expires }
+    }
+}
+
+/// Log in
+///
+/// Takes a token and gives a cookie, for browsers. Five wrong tokens a minute are one address's limit.
+#[utoipa::path(post, path = "/api/v1/login", tag = "login", request_body = LoginRequest, security(()), responses(
+    (status = 200, description = "Logged in; the cookie is set", body = LoggedIn),
+    (status = 401, description = "The token is not good", body = Problem),
+    (status = 403, description = "The request came from a page of another origin", body = Problem),
+    (status = 429, description = "Too many wrong tokens", body = Problem),
+))]
+pub async fn log_in(State(api): State<Api>, from: From, Json(request): Json<LoginRequest>) -> Answer<Response> {
+    if !from.same_origin {
+        return Err(Problem::new(StatusCode::FORBIDDEN, "csrf", "log in from a page of this server"));
+    }
+    let now_ms = api.clock().now_ms();
+    if let Some(wait_s) = api.failures().wait_s(from.address, now_ms) {
+        let detail = format!("too many wrong tokens; try again in {wait_s} s");
+        let problem = Problem::new(StatusCode::TOO_MANY_REQUESTS, "too-many-logins", detail);
+        return Err(problem.with(header::RETRY_AFTER, wait_s.into()));
+    }
+    let Some(caller) = caller::by_token(&api, request.token.0.expose()).await? else {
+        api.failures().count(from.address);
+        tracing::warn!(address = ?from.address, "a login with a wrong token");
+        return Err(Problem::new(StatusCode::UNAUTHORIZED, "unauthenticated", "the token is not good"));
+    };
+    let token_digest = if caller.token_id == ADMIN_TOKEN_ID {
+        Digest::of(request.token.0.expose()).text()
+    } else {
+        let kept = model::load::<model::token::TokenRecord>(api.store(), TOKEN, &caller.token_id).await?;
+        kept.map(|kept| kept.value.digest).unwrap_or_default()
+    };
+    let cookie = Secret::new(URL_SAFE_NO_PAD.encode(random::<32>()?));
+    let login = Login {
+        token_id: caller.token_id.clone(),
+        token_digest,
+        csrf: URL_SAFE_NO_PAD.encode(random::<32>()?),
+        expires_ms: now_ms + LOGIN_S * 1_000,
+    };
+    let key = Digest::of(cookie.expose()).text();
+    // Of 256 random bits, so nothing is there.
+    let _ = model::save(api.store(), (LOGIN, &key), Expect::Any, Some(login.expires_ms), &login).await?;
+    api.record(&caller, "login", &caller.token_id, Vec::new()).await?;
+    let secure = if api.secure() { "; Secure" } else { "" };
+    let set = format!("{COOKIE}={}; HttpOnly; SameSite=Strict; Path=/; Max-Age={LOGIN_S}{secure}", cookie.expose());
+    let body = axum::Json(LoggedIn::of(Caller { login: Some(login), ..caller }));
+    Ok(([(header::SET_COOKIE, header_of(&set)?), no_store()], body).into_response())
+}
+
+/// Who am I
+#[utoipa::path(get, path = "/api/v1/login", tag = "login", responses(
+    (status = 200, description = "Whose credentials the request has", body = LoggedIn),
+))]
+pub async fn who_am_i(Viewer(caller): Viewer) -> Response {
+    ([no_store()], axum::Json(LoggedIn::of(caller))).into_response()
+}
+
+/// Log out
+#[utoipa::path(delete, path = "/api/v1/login", tag = "login", responses(
+    (status = 204, description = "The login, if there was one, is over"),
+))]
+pub async fn log_out(State(api): State<Api>, Viewer(caller): Viewer, headers: HeaderMap) -> Answer<Response> {
+    if let Some(cookie) = caller::cookie(&headers).filter(|_| caller.login.is_some()) {
+        api.store().delete(LOGIN, &Digest::of(cookie).text(), Expect::Any).await?;
+        api.record(&caller, "logout", &caller.token_id, Vec::new()).await?;
+    }
+    let gone = format!("{COOKIE}=; HttpOnly; SameSite=Strict; Path=/; Max-Age=0");
+    Ok((StatusCode::NO_CONTENT, [(header::SET_COOKIE, header_of(&gone)?)]).into_response())
+}
+
+fn header_of(text: &str) -> Answer<HeaderValue> {
+    HeaderValue::from_str(text).map_err(|_| Problem::bad_request("this cannot be said in a header"))
+}
+
+fn no_store() -> (header::HeaderName, HeaderValue) {
+    (header::CACHE_CONTROL, HeaderValue::from_static("no-store"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn wrong_tokens_cost_their_network_its_tries_for_a_minute() {
+        let failures = Failures::default();
+        let address = |text: &str| Some(text.parse().unwrap());
+        let (one, neighbour, other) = (address("2001:db8::1"), address("2001:db8::2"), address("192.0.2.1"));
+        for _ in 0..FAILURES_PER_ADDRESS_MAX {
+            assert_eq!(failures.wait_s(one, 100_000), None);
+            failures.count(one);
+        }
+        assert_eq!(failures.wait_s(one, 110_000), Some(51));
+        assert_eq!(failures.wait_s(neighbour, 110_000), Some(51));
+        assert_eq!(failures.wait_s(other, 110_000), None);
+        assert_eq!(failures.wait_s(one, 160_000), None);
+        // All addresses together, too; and a clock that was set back locks nobody out for ever.
+        for n in 0..FAILURES_MAX {
+            failures.count(Some(IpAddr::from([10, 0, (n >> 8) as u8, n as u8])));
+        }
+        assert!(failures.wait_s(other, 160_000).is_some());
+        assert_eq!(failures.wait_s(other, 1_000), None);
+    }
+}

@@ -1,0 +1,216 @@
+//! What nodes tell: [`Keep`] keeps it (session history, webhooks) before a node may forget it, and [`Feed`] passes it on to whoever listens
+//! at `/api/v1/events`, with the last ones remembered for those who come back.
+use std::collections::VecDeque;
+use std::sync::{Arc, Mutex, PoisonError};
+
+use millstream_link::event::{Event, What};
+use millstream_link::exchange::NodeId;
+use millstream_side::fleet::{Fleet, Keeper, Promise};
+use millstream_store::item::Expect;
+use millstream_store::{Store, StoreError};
+use serde::Serialize;
+use tokio::sync::{Notify, broadcast};
+use utoipa::ToSchema;
+
+use crate::Api;
+use crate::model::history::{self, Session};
+use crate::model::{self, SESSION};
+use crate::outbox::StoredOutbox;
+
+/// Events that are remembered.
+const REMEMBERED_MAX: usize = 4_096;
+/// Events that a listener may be behind before it is told that it missed some.
+const BEHIND_MAX: usize = 1_024;
+
+/// An event as listeners get it.
+#[derive(Clone, PartialEq, Debug, Serialize, ToSchema)]
+pub struct Told {
+    /// Counts all events of this control process.
+    pub number: u64,
+    /// The node that it happened on.
+    pub node: String,
+    /// What happened.
+    #[serde(flatten)]
+    pub event: Event,
+}
+
+/// The last events, and those who listen.
+#[derive(Debug)]
+pub struct Feed {
+    /// Tells events of this process from those of one before it.
+    epoch: u64,
+    remembered: Mutex<Remembered>,
+}
+
+#[derive(Debug)]
+struct Remembered {
+    next: u64,
+    events: VecDeque<Arc<Told>>,
+    live: broadcast::Sender<Arc<Told>>,
+}
+
+/// What a listener begins with.
+#[derive(Debug)]
+pub struct Listening {
+    /// Some that it asked for are no longer remembered.
+    pub missed: bool,
+    /// Those that are.
+    pub before: Vec<Arc<Told>>,
+    /// What comes from here on.
+    pub live: broadcast::Receiver<Arc<Told>>,
+}
+
+impl Feed {
+    /// An empty one; `epoch` must be another one than that of the process before.
+    pub fn new(epoch: u64) -> Self {
+        let (live, _) = broadcast::channel(BEHIND_MAX);
+        Self { epoch, remembered: Mutex::new(Remembered { next: 1, events: VecDeque::new(), live }) }
+    }
+
+    /// Passes an event on.
+    pub fn tell(&self, node: &str, event: Event) {
+        let mut remembered = self.remembered.lock().unwrap_or_else(PoisonError::into_inner);
+        let told = Arc::new(Told { number: remembered.next, node: node.to_owned(), event });
+        remembered.next += 1;
+        if remembered.events.len() == REMEMBERED_MAX {
+            remembered.events.pop_front();
+        }
+        remembered.events.push_back(Arc::clone(&told));
+        // Nobody may be listening.
+        let _ = remembered.live.send(told);
+    }
+
+    /// What a listener resumes with (`Last-Event-ID`).
+    pub fn id(&self, number: u64) -> String {
+        format!("{:x}-{number}", self.epoch)
+    }
+
+    /// Listens, from behind an event if that is still remembered; `None`: from now on.
+    pub fn listen(&self, after: Option<&str>) -> Listening {
+        let remembered = self.remembered.lock().unwrap_or_else(PoisonError::into_inner);
+        let live = remembered.live.subscribe();
+        let Some(after) = after else { return Listening { missed: false, before: Vec::new(), live } };
+        let number = after.split_once('-').and_then(|(epoch, number)| {
+            let same = u64::from_str_radix(epoch, 16) == Ok(self.epoch);
+            number.parse().ok().filter(|number: &u64| same && *number < remembered.next)
+        });
+        let oldest = remembered.next - remembered.events.len() as u64;
+        let missed = number.is_none_or(|number| number + 1 < oldest);
+        let from = number.unwrap_or(0);
+        let before = remembered.events.iter().filter(|told| told.number > from).cloned().collect();
+        Listening { missed, before, live }
+    }
+}
+
+/// Passes on what a fleet hears, for as long as there is one.
+pub async fn follow(api: Api, fleet: Fleet) {
+    let mut heard = fleet.events();
+    drop(fleet);
+    loop {
+        match heard.recv().await {
+            Ok(heard) => api.feed().tell(&heard.node.name, heard.event),
+            Err(broadcast::error::RecvError::Lagged(events)) => {
+                tracing::warn!(events, "events came faster than they could be passed on to listeners");
+            }
+            Err(broadcast::error::RecvError::Closed) => return,
+        }
+    }
+}
+
+/// Keeps what nodes tell: publishers' sessions, and what webhooks are to get.
+#[derive(Clone)]
+pub struct Keep {
+    store: Arc<dyn Store>,
+    outbox: Option<StoredOutbox>,
+    news: Arc<Notify>,
+}
+
+impl Keep {
+    /// In this store. Without an outbox there are no webhooks; `news` is told when something was added to it.
+    pub fn new(store: Arc<dyn Store>, outbox: Option<StoredOutbox>, news: Arc<Notify>) -> Self {
+        Self { store, outbox, news }
+    }
+
+    async fn keep_one(&self, node: &NodeId, event: &Event) -> Result<(), StoreError> {
+        let key = history::key(&event.stream, node.run, event.session);
+        let begun = || Session {
+            stream: event.stream.clone(),
+            node: node.name.clone(),
+            session: event.session,
+            peer: event.peer.clone(),
+            since_unix_ms: event.at_unix_ms,
+            ..Session::default()
+        };
+        let session = match &event.what {
+            What::Publish { encoder } => Session { encoder: encoder.clone(), ..begun() },
+            What::Unpublish { why, lasted_ms, received_bytes } => {
+                let kept = self.store.get(SESSION, &key).await?;
+                // What cannot be read is written anew: the end says as much.
+                let kept = kept.and_then(|item| serde_json::from_slice::<Session>(&item.value).ok());
+                let since_unix_ms = event.at_unix_ms.saturating_sub(*lasted_ms);
+                Session {
+                    ended_unix_ms: Some(event.at_unix_ms),
+                    why: why.clone(),
+                    received_bytes: *received_bytes,
+                    ..kept.unwrap_or_else(|| Session { since_unix_ms, ..begun() })
+                }
+            }
+            _ => return Ok(()),
+        };
+        let expires_ms = session.since_unix_ms.saturating_add(history::KEPT_MS);
+        match model::save(self.store.as_ref(), (SESSION, &key), Expect::Any, Some(expires_ms), &session).await {
+            Ok(_) => Ok(()),
+            // It has been logged with its reason.
+            Err(problem) => Err(StoreError::Failed { path: "store".into(), detail: problem.status().to_string() }),
+        }
+    }
+}
+
+impl Keeper for Keep {
+    fn keep(&self, node: NodeId, events: Vec<Event>) -> Promise<Result<(), String>> {
+        let keep = self.clone();
+        Box::pin(async move {
+            for event in &events {
+                keep.keep_one(&node, event).await.map_err(|error| error.to_string())?;
+            }
+            if let Some(outbox) = &keep.outbox
+                && outbox.add(&node, &events).await.map_err(|error| error.to_string())? > 0
+            {
+                keep.news.notify_one();
+            }
+            Ok(())
+        })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn event(seq: u64) -> Event {
+        Event { seq, ..Event::default() }
+    }
+
+    #[test]
+    fn who_comes_back_gets_what_was_missed_or_is_told_that_it_is_gone() {
+        let feed = Feed::new(0xA);
+        let check = |after: Option<&str>, missed: bool, expected: &[u64]| {
+            let listening = feed.listen(after);
+            let before: Vec<u64> = listening.before.iter().map(|told| told.number).collect();
+            assert_eq!((listening.missed, before.as_slice()), (missed, expected), "{after:?}");
+        };
+        check(Some("a-0"), false, &[]);
+        (1..=3).for_each(|seq| feed.tell("n", event(seq)));
+        check(None, false, &[]);
+        check(Some("a-1"), false, &[2, 3]);
+        check(Some("a-3"), false, &[]);
+        check(Some("b-1"), true, &[1, 2, 3]);
+        check(Some("a-4"), true, &[1, 2, 3]);
+        check(Some("rubbish"), true, &[1, 2, 3]);
+        (0..REMEMBERED_MAX as u64).for_each(|seq| feed.tell("n", event(seq)));
+        assert!(feed.listen(Some("a-2")).missed && !feed.listen(Some("a-3")).missed);
+        let mut live = feed.listen(None).live;
+        feed.tell("n", event(9));
+        assert_eq!(live.try_recv().unwrap().event.seq, 9);
+    }
+}

@@ -1,0 +1,8 @@
+//! HTTP beside the meaning of requests. [`gate`] (which hosts and origins), [`extract`] (bodies, parameters, conditions), [`once`]
+//! (idempotency keys), [`problem`] (errors), [`page`] (cursors), [`serve`] (connections and their limits).
+pub mod extract;
+pub mod gate;
+pub mod once;
+pub mod page;
+pub mod problem;
+pub mod serve;

@@ -1,0 +1,88 @@
+//! What is kept in the store, as shapes. [`stream`] and [`settings`] (what an operator says of a stream), [`token`], [`audit`],
+//! [`history`], [`webhook`]. Before it: the handlers of `routes`; after it: [`millstream_store::Store`], which sees kinds, keys and bytes.
+//!
+//! Invariants: every field of a stored shape has a default, so that what an older release wrote is read; a kind's name never changes.
+use millstream_store::item::{Expect, Item, Kind, Write};
+use millstream_store::{Store, StoreError};
+use serde::Serialize;
+use serde::de::DeserializeOwned;
+
+use crate::http::problem::{Answer, Problem};
+
+pub mod audit;
+pub mod history;
+pub mod settings;
+pub mod stream;
+pub mod token;
+pub mod webhook;
+
+/// Streams, by id.
+pub const STREAM: Kind = Kind("stream");
+/// The last generation of streams that were removed, by id: another stream of that id goes on counting.
+pub const GRAVE: Kind = Kind("grave");
+/// API tokens, by id.
+pub const TOKEN: Kind = Kind("token");
+/// Console logins, by the digest of their cookie.
+pub const LOGIN: Kind = Kind("login");
+/// The audit log, by stamp.
+pub const AUDIT: Kind = Kind("audit");
+/// Publishers' sessions, by stream, run of the node and session.
+pub const SESSION: Kind = Kind("session");
+/// Webhooks, by id.
+pub const WEBHOOK: Kind = Kind("webhook");
+/// Deliveries that wait, by hook, stream, time and event.
+pub const WAITING: Kind = Kind("waiting");
+/// Tries of deliveries, by hook and time.
+pub const DELIVERY: Kind = Kind("delivery");
+/// Answers to requests with an idempotency key, by caller and digest of the key.
+pub const ONCE: Kind = Kind("once");
+
+/// A stored value and its version.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Kept<T> {
+    /// For the next write's condition.
+    pub version: u64,
+    /// The value.
+    pub value: T,
+}
+
+/// An item as what it means.
+pub(crate) fn decode<T: DeserializeOwned>(kind: Kind, item: &Item) -> Answer<Kept<T>> {
+    match serde_json::from_slice(&item.value) {
+        Ok(value) => Ok(Kept { version: item.version, value }),
+        Err(error) => {
+            tracing::error!(kind = kind.0, key = item.key, %error, "a stored item cannot be read: a later release wrote it, or it is damaged");
+            Err(Problem::unavailable(
+                "store-failed",
+                "what is stored cannot be read; the server's log has the reason",
+                60,
+            ))
+        }
+    }
+}
+
+/// One value; expired ones included.
+pub(crate) async fn load<T: DeserializeOwned>(store: &dyn Store, kind: Kind, key: &str) -> Answer<Option<Kept<T>>> {
+    store.get(kind, key).await?.map(|item| decode(kind, &item)).transpose()
+}
+
+/// Writes a value, and gives its new version. A conflict is the inner error, because what it means depends.
+pub(crate) async fn save<T: Serialize>(
+    store: &dyn Store,
+    (kind, key): (Kind, &str),
+    expect: Expect,
+    expires_ms: Option<u64>,
+    value: &T,
+) -> Answer<Result<u64, Conflict>> {
+    // Structs of text, numbers and maps with text keys always have a JSON form.
+    let value = serde_json::to_vec(value).unwrap_or_default();
+    match store.put(Write { kind, key: key.to_owned(), expect, expires_ms, value }).await {
+        Ok(version) => Ok(Ok(version)),
+        Err(StoreError::Conflict { .. }) => Ok(Err(Conflict)),
+        Err(error) => Err(error.into()),
+    }
+}
+
+/// The item was not as the write expected it.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Conflict;

@@ -1,0 +1,310 @@
+//! A stream's settings: one table says what each is called, what it may hold, what it is when nobody says, and whether this version
+//! acts on it. The names are those of the system that this one replaces, whose scripts go on.
+//!
+//! [`Settings::merge`] takes what a caller gives; strictly (`/api/v1`), or with switches and numbers as text too (`/videostream`).
+use std::sync::LazyLock;
+
+use serde::{Deserialize, Serialize};
+use serde_json::{Map, Value, json};
+use time::Date;
+use time::macros::format_description;
+
+use crate::http::problem::FieldError;
+
+/// What a setting may hold.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Shape {
+    /// True or false.
+    Switch,
+    /// A whole number of this range.
+    Number(u64, u64),
+    /// Text of at most so many bytes.
+    Text(usize),
+    /// One of these words.
+    Word(&'static [&'static str]),
+    /// `YYYY-MM-DD`, from 1970 on.
+    Date,
+    /// Names and values of the operator's own.
+    Labels,
+}
+
+/// What acts on a setting.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Feature {
+    /// The API itself, or the delivery of a stream: always in force.
+    Core,
+    /// HLS.
+    Hls,
+    /// DASH over CMAF.
+    Cmaf,
+    /// Recording: MP4, HLS for later, pictures.
+    Record,
+    /// Motion detection.
+    Motion,
+    /// Transcoding and what is drawn over the picture.
+    Transcode,
+    /// Pushing on to other servers.
+    Relay,
+    /// RTMP over TLS.
+    Rtmps,
+    /// More than one node.
+    Cluster,
+}
+
+/// What this version acts on. The rest is kept, and answered as not in force.
+const IN_FORCE: &[Feature] = &[Feature::Core];
+
+/// A setting.
+#[derive(Clone, Debug)]
+pub struct Field {
+    /// Its name in JSON.
+    pub name: &'static str,
+    /// What it may hold.
+    pub shape: Shape,
+    /// What it is when nobody says.
+    pub default: Value,
+    /// What acts on it.
+    pub feature: Feature,
+    /// What it means.
+    pub about: &'static str,
+}
+
+/// Labels of a stream.
+const LABELS_MAX: usize = 32;
+/// Bytes of a label's name.
+const LABEL_NAME_BYTES_MAX: usize = 64;
+/// Bytes of a label's value.
+const LABEL_VALUE_BYTES_MAX: usize = 256;
+/// Seconds of a day: the longest of any setting that is a duration.
+const DAY_S: u64 = 86_400;
+
+/// Every setting.
+pub static FIELDS: LazyLock<Vec<Field>> = LazyLock::new(|| {
+    use Feature::{Cluster, Cmaf, Core, Hls, Motion, Record, Relay, Rtmps, Transcode};
+    use Shape::{Labels, Number, Switch, Text, Word};
+    let field = |name, shape, default, feature, about| Field { name, shape, default, feature, about };
+    let (off, none) = (json!(false), json!(""));
+    vec![
+        field("videoname", Text(256), none.clone(), Core, "a name for people"),
+        field("description", Text(4_096), none.clone(), Core, "more words for people"),
+        field(
+            "outdate",
+            Shape::Date,
+            none.clone(),
+            Core,
+            "the day at whose UTC midnight the stream's push key expires",
+        ),
+        field("isFlv", Switch, json!(true), Core, "HTTP-FLV exists"),
+        field("isHls", Switch, off.clone(), Hls, "HLS exists"),
+        field("isCMAF", Switch, off.clone(), Cmaf, "DASH over CMAF exists"),
+        field("hls_time", Number(1, 60), json!(2), Hls, "seconds of an HLS segment"),
+        field("hls_list_size", Number(3, 1_000), json!(5), Hls, "segments of an HLS playlist"),
+        field("isVideo", Switch, off.clone(), Record, "MP4 files are recorded"),
+        field("video_time", Number(1, DAY_S), json!(60), Record, "seconds of an MP4 file"),
+        field("isImage", Switch, off.clone(), Record, "pictures are taken"),
+        field("image_time", Number(1, DAY_S), json!(30), Record, "seconds between pictures"),
+        field("isOnDemand", Switch, off.clone(), Record, "HLS is recorded for later"),
+        field("ondemand_time", Number(1, DAY_S), json!(60), Record, "seconds of a recorded HLS segment"),
+        field("isMotion", Switch, off.clone(), Motion, "motion is looked for"),
+        field("motion_percent", Number(1, 100), json!(30), Motion, "how much of the picture must change, percent"),
+        field("motion_diff", Number(1, 255), json!(10), Motion, "how much a pixel must change, grey levels"),
+        field("motion_duration", Number(1, DAY_S), json!(5), Motion, "seconds of a clip; new motion extends it"),
+        field("motion_timeout", Number(1, DAY_S), json!(60), Motion, "seconds of the longest clip"),
+        field("isCodec", Switch, off.clone(), Transcode, "the stream is transcoded"),
+        field("codec", Word(&["libx264", "libx265"]), json!("libx264"), Transcode, "the codec of the renditions"),
+        field("ld", Switch, off.clone(), Transcode, "a rendition of 640x360 at 400 kbit/s"),
+        field("sd", Switch, off.clone(), Transcode, "a rendition of 854x480 at 600 kbit/s"),
+        field("hd", Switch, off.clone(), Transcode, "a rendition of 1280x720 at 1,000 kbit/s"),
+        field("ud", Switch, off.clone(), Transcode, "a rendition of 1920x1080 at 2,000 kbit/s"),
+        field("isWaterMark", Switch, off.clone(), Transcode, "text is written over the picture"),
+        field("WaterMarkText", Text(256), none.clone(), Transcode, "which text"),
+        field("WaterMarkFontSize", Number(1, 512), json!(24), Transcode, "its size, pixels"),
+        field("WaterMarkFontColor", Text(32), json!("white"), Transcode, "its colour"),
+        field("WaterMarkTop", Number(0, 8_192), json!(10), Transcode, "its distance from the top, pixels"),
+        field("WaterMarkLeft", Number(0, 8_192), json!(10), Transcode, "its distance from the left, pixels"),
+        field("isImageWaterMark", Switch, off.clone(), Transcode, "a picture is put over the picture"),
+        field("ImageURL", Text(2_048), none.clone(), Transcode, "where that picture is"),
+        field("ImageWidth", Number(1, 8_192), json!(100), Transcode, "its width, pixels"),
+        field("ImageHeight", Number(1, 8_192), json!(50), Transcode, "its height, pixels"),
+        field("ImageTop", Number(0, 8_192), json!(10), Transcode, "its distance from the top, pixels"),
+        field("ImageLeft", Number(0, 8_192), json!(10), Transcode, "its distance from the left, pixels"),
+        field("isRelay", Switch, off.clone(), Relay, "the stream is pushed on"),
+        field(
+            "relayURL",
+            Text(2_048),
+            none.clone(),
+            Relay,
+            "where to: RTMP addresses with commas between; shown to operators only",
+        ),
+        field("isRtmps", Switch, off.clone(), Rtmps, "it is pushed over RTMPS"),
+        field("isCluster", Switch, off, Cluster, "it is served by several nodes"),
+        field("flush", Word(&["", "low", "balanced", "dense"]), none, Core, "when frames go out; empty: as configured"),
+        field("labels", Labels, json!({}), Core, "names and values of your own"),
+    ]
+});
+
+/// The setting whose value may hold other systems' secrets (a push address with its key): not for those who may only look.
+const SECRET: &str = "relayURL";
+
+/// The settings of one stream: what was said, where it differs from nothing said.
+#[derive(Clone, PartialEq, Debug, Default, Serialize, Deserialize)]
+#[serde(transparent)]
+pub struct Settings(Map<String, Value>);
+
+/// How exactly values must have their shape.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Reading {
+    /// As the document says.
+    Strict,
+    /// Switches and numbers may be text, as the original's clients send them.
+    Lenient,
+}
+
+impl Settings {
+    /// The value of a setting, its default where nothing was said.
+    pub fn get(&self, name: &str) -> &Value {
+        let default = || FIELDS.iter().find(|field| field.name == name).map_or(&Value::Null, |field| &field.default);
+        self.0.get(name).unwrap_or_else(default)
+    }
+
+    /// Whether a switch is on.
+    pub fn on(&self, name: &str) -> bool {
+        self.get(name) == &Value::Bool(true)
+    }
+
+    /// A setting that is text.
+    pub fn text(&self, name: &str) -> &str {
+        self.get(name).as_str().unwrap_or_default()
+    }
+
+    /// When the stream's key expires: UTC midnight at the start of `outdate`, Unix seconds.
+    pub fn expiry_s(&self) -> Option<u64> {
+        midnight_s(self.text("outdate"))
+    }
+
+    /// Sets what is given over what is there; null is the default again. Says all that is wrong, and then changes nothing. Gives the
+    /// names of what has another value now.
+    pub fn merge(&mut self, given: &Map<String, Value>, reading: Reading) -> Result<Vec<String>, Vec<FieldError>> {
+        let (mut next, mut changed, mut errors) = (self.clone(), Vec::new(), Vec::new());
+        for (name, value) in given {
+            let Some(field) = FIELDS.iter().find(|field| field.name == name) else {
+                errors.push(FieldError::new(shown(name), "there is no such setting; see /api/v1/openapi.json"));
+                continue;
+            };
+            match take(field.shape, value, reading) {
+                Ok(value) => {
+                    let value = if value.is_null() { field.default.clone() } else { value };
+                    if *self.get(field.name) != value {
+                        changed.push(field.name.to_owned());
+                    }
+                    next.0.insert(field.name.to_owned(), value);
+                }
+                Err(message) => errors.push(FieldError::new(field.name, message)),
+            }
+        }
+        if !errors.is_empty() {
+            return Err(errors);
+        }
+        *self = next;
+        Ok(changed)
+    }
+
+    /// All settings with their values; without those that only operators may see, unless `all`.
+    pub fn shown(&self, all: bool) -> Map<String, Value> {
+        let fields = FIELDS.iter().filter(|field| all || field.name != SECRET);
+        fields.map(|field| (field.name.to_owned(), self.get(field.name).clone())).collect()
+    }
+
+    /// Settings that say something and that this version does not act on.
+    pub fn not_in_force(&self) -> Vec<&'static str> {
+        let idle = FIELDS.iter().filter(|field| !IN_FORCE.contains(&field.feature));
+        idle.filter(|field| *self.get(field.name) != field.default).map(|field| field.name).collect()
+    }
+}
+
+/// Unix seconds of a day's UTC midnight.
+pub fn midnight_s(day: &str) -> Option<u64> {
+    let date = Date::parse(day, format_description!("[year]-[month]-[day]")).ok()?;
+    u64::try_from(date.midnight().assume_utc().unix_timestamp()).ok()
+}
+
+/// The day (UTC) at this second of Unix time, as `outdate` writes it.
+pub fn day(unix_s: u64) -> String {
+    let date = time::OffsetDateTime::from_unix_timestamp(i64::try_from(unix_s).unwrap_or(0));
+    let date = date.unwrap_or(time::OffsetDateTime::UNIX_EPOCH);
+    format!("{:04}-{:02}-{:02}", date.year(), u8::from(date.month()), date.day())
+}
+
+/// A name from outside, cut for an error message.
+fn shown(name: &str) -> String {
+    name.chars().take(64).collect()
+}
+
+/// The value in its shape, or what is wrong with it. Null passes: it asks for the default.
+fn take(shape: Shape, value: &Value, reading: Reading) -> Result<Value, String> {
+    let lenient = reading == Reading::Lenient;
+    match (shape, value) {
+        (_, Value::Null) => Ok(Value::Null),
+        (Shape::Switch, Value::Bool(_)) => Ok(value.clone()),
+        (Shape::Switch, Value::String(text)) if lenient => match text.trim().to_ascii_lowercase().as_str() {
+            "true" => Ok(json!(true)),
+            "false" | "" => Ok(json!(false)),
+            _ => Err("this is neither true nor false".to_owned()),
+        },
+        (Shape::Switch, _) => Err(format!("this is {}; give true or false", kind(value))),
+        (Shape::Number(min, max), _) => {
+            let number = match value {
+                Value::String(text) if lenient && text.trim().is_empty() => return Ok(Value::Null),
+                Value::String(text) if lenient => text.trim().parse().ok(),
+                _ => value.as_u64(),
+            };
+            let number = number.filter(|number| (min..=max).contains(number));
+            number.map(|number| json!(number)).ok_or_else(|| format!("give a whole number, {min} to {max}"))
+        }
+        (Shape::Text(max), Value::String(text)) if text.len() <= max => Ok(value.clone()),
+        (Shape::Text(max), Value::String(_)) => Err(format!("this is too long; give at most {max} bytes")),
+        (Shape::Word(words), Value::String(text)) if words.contains(&text.as_str()) => Ok(value.clone()),
+        (Shape::Word(words), Value::String(_)) => {
+            let words: Vec<String> = words.iter().map(|word| format!("\"{word}\"")).collect();
+            Err(format!("give one of {}", words.join(", ")))
+        }
+        (Shape::Date, Value::String(text)) if text.is_empty() => Ok(Value::Null),
+        (Shape::Date, Value::String(text)) => match midnight_s(text) {
+            Some(_) => Ok(value.clone()),
+            None => Err("give a day from 1970 on as YYYY-MM-DD, such as 2030-12-31".to_owned()),
+        },
+        (Shape::Labels, Value::Object(labels)) => take_labels(labels),
+        (Shape::Labels, _) => Err(format!("this is {}; give an object of names and values", kind(value))),
+        (Shape::Text(_) | Shape::Word(_) | Shape::Date, _) => Err(format!("this is {}; give text", kind(value))),
+    }
+}
+
+fn take_labels(labels: &Map<String, Value>) -> Result<Value, String> {
+    if labels.len() > LABELS_MAX {
+        return Err(format!("give at most {LABELS_MAX} labels"));
+    }
+    for (name, value) in labels {
+        if name.is_empty() || name.len() > LABEL_NAME_BYTES_MAX {
+            return Err(format!("a label's name has 1 to {LABEL_NAME_BYTES_MAX} bytes"));
+        }
+        if value.as_str().is_none_or(|value| value.len() > LABEL_VALUE_BYTES_MAX) {
+            return Err(format!("a label's value is text of at most {LABEL_VALUE_BYTES_MAX} bytes"));
+        }
+    }
+    Ok(Value::Object(labels.clone()))
+}
+
+fn kind(value: &Value) -> &'static str {
+    match value {
+        Value::Null => "null",
+        Value::Bool(_) => "true or false",
+        Value::Number(_) => "a number",
+        Value::String(_) => "text",
+        Value::Array(_) => "a list",
+        Value::Object(_) => "an object",
+    }
+}
+
+pub(crate) mod schema;
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,108 @@
+//! A stream's record, and what the data plane is told of it.
+use std::collections::BTreeMap;
+
+use millstream_link::state::{Flush, Outputs, Previous, Stream};
+use serde::{Deserialize, Serialize};
+use serde_json::json;
+
+use super::settings::{Reading, Settings};
+
+/// Generations that may be in their grace at the same time: each costs every publish request a digest or two.
+pub const PREVIOUS_MAX: usize = 4;
+
+/// A stream as kept.
+#[derive(Clone, PartialEq, Debug, Default, Serialize, Deserialize)]
+#[serde(default)]
+pub struct StreamRecord {
+    /// When it was made, Unix milliseconds.
+    pub created_ms: u64,
+    /// When it was last changed, Unix milliseconds.
+    pub updated_ms: u64,
+    /// Who changed it.
+    pub updated_by: String,
+    /// The generation of its secret.
+    pub generation: u64,
+    /// Generations before it that still admit.
+    pub previous: Vec<Grace>,
+    /// What its operator says of it.
+    pub settings: Settings,
+}
+
+/// A generation that was rotated away.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default, Serialize, Deserialize, utoipa::ToSchema)]
+#[serde(default)]
+pub struct Grace {
+    /// Which.
+    pub generation: u64,
+    /// It admits up to, and not including, this second of Unix time.
+    pub until_unix_s: u64,
+}
+
+/// The last generation of a stream that was removed.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default, Serialize, Deserialize)]
+#[serde(default)]
+pub struct Grave {
+    /// Which.
+    pub generation: u64,
+}
+
+impl StreamRecord {
+    /// A stream of the configuration file, as a record: to be shown.
+    pub fn of_link(stream: &Stream) -> Self {
+        let flush = match stream.flush {
+            Some(Flush::Low) => "low",
+            Some(Flush::Balanced) => "balanced",
+            Some(Flush::Dense) => "dense",
+            _ => "",
+        };
+        let Outputs { flv, hls, cmaf } = stream.outputs;
+        let given = json!({ "isFlv": flv, "isHls": hls, "isCMAF": cmaf, "flush": flush, "labels": stream.labels });
+        let mut settings = Settings::default();
+        // What the configuration accepts is within what a record may hold; were it not, the default would be shown.
+        let _ = given.as_object().map(|given| settings.merge(given, Reading::Strict));
+        let previous = stream
+            .previous
+            .iter()
+            .map(|previous| Grace { generation: previous.generation, until_unix_s: previous.until_unix_s });
+        Self { generation: stream.generation, previous: previous.collect(), settings, ..Self::default() }
+    }
+
+    /// What nodes are told.
+    pub fn to_link(&self, id: &str) -> Stream {
+        let previous = self
+            .previous
+            .iter()
+            .map(|grace| Previous { generation: grace.generation, until_unix_s: grace.until_unix_s });
+        Stream {
+            id: id.to_owned(),
+            generation: self.generation,
+            previous: previous.collect(),
+            flush: flush(&self.settings),
+            outputs: Outputs {
+                flv: self.settings.on("isFlv"),
+                hls: self.settings.on("isHls"),
+                cmaf: self.settings.on("isCMAF"),
+            },
+            labels: labels(&self.settings),
+        }
+    }
+
+    /// Generations that admit at this second.
+    pub fn in_grace(&self, now_s: u64) -> Vec<Grace> {
+        self.previous.iter().copied().filter(|grace| grace.until_unix_s > now_s).collect()
+    }
+}
+
+fn flush(settings: &Settings) -> Option<Flush> {
+    match settings.text("flush") {
+        "low" => Some(Flush::Low),
+        "balanced" => Some(Flush::Balanced),
+        "dense" => Some(Flush::Dense),
+        _ => None,
+    }
+}
+
+fn labels(settings: &Settings) -> BTreeMap<String, String> {
+    let labels = settings.get("labels").as_object().cloned().unwrap_or_default();
+    labels.into_iter().filter_map(|(name, value)| Some((name, value.as_str()?.to_owned()))).collect()
+}

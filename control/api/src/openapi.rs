@@ -1,0 +1,92 @@
+//! The document at `/api/v1/openapi.json`. The handlers describe what is theirs; what holds for all of them (who may call, what any
+//! request can be answered with) is added here, so that it is said once and forgotten nowhere.
+use axum::http::{HeaderValue, header};
+use axum::response::{IntoResponse, Response};
+use serde_json::{Map, Value, json};
+use utoipa::OpenApi as _;
+use utoipa::openapi::OpenApi;
+
+use crate::http::problem::Problem;
+use crate::model::settings::schema;
+
+#[derive(utoipa::OpenApi)]
+#[openapi(
+    info(
+        title = "Millstream",
+        description = "Streams, their keys and what is live of them. Errors are problem+json (RFC 9457). Send a token as \
+                       `Authorization: Bearer TOKEN`; the first one is in the file `admin-token` of the data directory."
+    ),
+    components(schemas(Problem))
+)]
+struct Head;
+
+/// The beginning of the document.
+pub(crate) fn head() -> OpenApi {
+    Head::openapi()
+}
+
+/// Answers that any request that needs a token can get.
+const WITH_TOKEN: &[(&str, &str)] = &[
+    ("400", "A part of the request is wrong; `errors` says which"),
+    ("401", "No credentials, or wrong ones"),
+    ("403", "The credentials are right, and not enough"),
+    ("503", "Not now; `Retry-After` says when"),
+];
+/// Answers that any request can get.
+const ANY: &[(&str, &str)] =
+    &[("408", "The request took too long"), ("421", "The Host header does not name this server")];
+/// Answers that requests that change something can get.
+const CHANGING: &[(&str, &str)] = &[("507", "The store's disk is full; nothing was changed")];
+/// Answers that requests with a body can get.
+const WITH_BODY: &[(&str, &str)] = &[("413", "The body is too long"), ("415", "The body is not said to be JSON")];
+
+/// Adds what holds for all operations.
+pub(crate) fn finish(document: OpenApi) -> Value {
+    // A document of text, numbers and maps always has a JSON form.
+    let mut document = serde_json::to_value(document).unwrap_or_default();
+    document["openapi"] = json!("3.1.0");
+    document["components"]["securitySchemes"] = json!({
+        "bearer": { "type": "http", "scheme": "bearer", "description": "An API token" },
+        "login": {
+            "type": "apiKey", "in": "cookie", "name": crate::auth::caller::COOKIE,
+            "description": "The cookie of POST /api/v1/login; requests that change something carry its csrf as X-CSRF-Token"
+        }
+    });
+    document["components"]["schemas"]["Settings"] = schema::json();
+    document["security"] = json!([{ "bearer": [] }, { "login": [] }]);
+    let paths = document["paths"].as_object_mut();
+    for (_, item) in paths.into_iter().flatten() {
+        for (method, operation) in item.as_object_mut().into_iter().flatten() {
+            if let Some(operation) = operation.as_object_mut() {
+                finish_operation(method, operation);
+            }
+        }
+    }
+    document
+}
+
+fn finish_operation(method: &str, operation: &mut Map<String, Value>) {
+    let open = operation.get("security").is_some();
+    let has_body = operation.contains_key("requestBody");
+    let changes = method != "get";
+    let Some(responses) = operation.get_mut("responses").and_then(Value::as_object_mut) else { return };
+    let groups = [(true, ANY), (!open, WITH_TOKEN), (changes, CHANGING), (changes, WITH_TOKEN), (has_body, WITH_BODY)];
+    for (_, group) in groups.iter().filter(|(applies, _)| *applies) {
+        for (status, description) in *group {
+            responses.entry(*status).or_insert_with(|| json!({ "description": description }));
+        }
+    }
+    for (status, response) in responses.iter_mut() {
+        if status.starts_with(['4', '5']) {
+            let schema = json!({ "$ref": "#/components/schemas/Problem" });
+            response["content"] = json!({ "application/problem+json": { "schema": schema } });
+        }
+    }
+}
+
+/// Shows the document.
+pub(crate) fn show(document: &Value) -> Response {
+    // It changes with the release and with nothing else.
+    let headers = [(header::CACHE_CONTROL, HeaderValue::from_static("max-age=60"))];
+    (headers, axum::Json(document)).into_response()
+}

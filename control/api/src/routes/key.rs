@@ -1,0 +1,171 @@
+//! `/api/v1/streams/{id}/key`: what an encoder has to be given, and making what was given before worth nothing.
+use axum::extract::State;
+use axum::http::{HeaderMap, header};
+use axum::response::Response;
+use millstream_policy::signed::APP;
+use millstream_proto::id::Id;
+use millstream_proto::sign::{Action, Claim, MasterKey, legacy, parse_expiry, v2};
+use serde::{Deserialize, Serialize};
+use utoipa::{IntoParams, ToSchema};
+
+use super::fresh;
+use crate::Api;
+use crate::auth::Operator;
+use crate::http::extract::{IfMatch, InPath, InQuery, Json};
+use crate::http::problem::{Answer, FieldError, Problem};
+use crate::model::settings::midnight_s;
+use crate::model::stream::Grace;
+use crate::streams::{Condition, Found};
+
+/// Longest grace, seconds: a year.
+const GRACE_S_MAX: u64 = 366 * 86_400;
+/// Grace where the caller does not say, seconds: a day.
+const GRACE_S_DEFAULT: u64 = 86_400;
+
+/// A stream's key.
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, ToSchema)]
+pub struct Key {
+    /// The generation of the secret that signs.
+    generation: u64,
+    /// Generations before it that still admit.
+    previous: Vec<Grace>,
+    /// Until when the signatures below admit, Unix seconds; null where nothing checks one.
+    expires_unix_s: Option<u64>,
+    /// The value of `sign=` for pushing; null where nothing checks one.
+    sign: Option<String>,
+    /// The same in the form of the original system, `<seconds>-<md5>`, for encoders that know no other.
+    legacy_sign: Option<String>,
+    /// The whole push address: for OBS, what is up to and with `/stream` is the server, what follows is the stream key.
+    push_url: String,
+}
+
+/// What the key is to be.
+#[derive(Clone, Debug, Default, Deserialize, IntoParams)]
+#[into_params(parameter_in = Query)]
+pub struct Wanted {
+    /// Until when the signature is to admit: a day (UTC midnight at its start) or Unix seconds [default: the stream's outdate].
+    #[param(example = "2030-12-31", max_length = 16)]
+    expires: Option<String>,
+}
+
+/// A rotation.
+#[derive(Clone, Copy, Debug, Default, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub struct Rotation {
+    /// For how long what was signed before still admits, seconds; 0: nothing that was ever signed before admits any more.
+    #[schema(minimum = 0, maximum = 31_622_400, default = 86_400)]
+    grace_s: Option<u64>,
+}
+
+/// What came of a rotation.
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, ToSchema)]
+pub struct Rotated {
+    /// The generation of the secret that signs from now on.
+    generation: u64,
+    /// Generations before it that still admit.
+    previous: Vec<Grace>,
+}
+
+/// The value of `sign=` that the original's records show as `key`: for the stream's outdate, in the form of the original.
+pub(crate) fn legacy_key(master: &MasterKey, found: &Found) -> Option<String> {
+    let (app, id) = (Id::new(APP).ok()?, Id::new(&found.id).ok()?);
+    let secret = master.stream_secret(&id, found.record.generation);
+    let expiry_s = found.record.settings.expiry_s()?;
+    Some(legacy::sign(&app, &id, expiry_s, &secret).expose().to_owned())
+}
+
+fn expiry(wanted: &Wanted, found: &Found, now_s: u64) -> Answer<u64> {
+    match &wanted.expires {
+        Some(text) => parse_expiry(text).or_else(|| midnight_s(text)).ok_or_else(|| {
+            let message = "give a day such as 2030-12-31, or Unix seconds of at most 12 digits";
+            Problem::fields(vec![FieldError::new("expires", message)])
+        }),
+        // Streams of the configuration file have none.
+        None => Ok(found.record.settings.expiry_s().unwrap_or(now_s + crate::streams::OUTDATE_DAYS * 86_400)),
+    }
+}
+
+/// Where encoders push, by the name that the caller reached this server by.
+fn push_address(headers: &HeaderMap, api: &Api, id: &str) -> String {
+    let host = headers.get(header::HOST).and_then(|value| value.to_str().ok()).unwrap_or("localhost");
+    let host = match host.rsplit_once(':') {
+        Some((name, port)) if port.bytes().all(|b| b.is_ascii_digit()) => name,
+        _ => host,
+    };
+    let port = match api.rtmp_port() {
+        1935 => String::new(),
+        port => format!(":{port}"),
+    };
+    format!("rtmp://{host}{port}/{APP}/{id}")
+}
+
+/// Show a stream's key
+///
+/// Makes a signature for an expiry. Nothing is stored: the same request gives the same signature until the key is rotated.
+#[utoipa::path(get, path = "/api/v1/streams/{id}/key", tag = "streams", params(
+    ("id" = String, Path, description = "The stream's id"), Wanted,
+), responses(
+    (status = 200, description = "The key", body = Key),
+    (status = 404, description = "There is no such stream", body = Problem),
+))]
+pub async fn show(
+    State(api): State<Api>,
+    Operator(_): Operator,
+    InPath(id): InPath<String>,
+    InQuery(wanted): InQuery<Wanted>,
+    headers: HeaderMap,
+) -> Answer<Response> {
+    let found = api.stream(&id).await?;
+    let now_s = api.clock().now_s();
+    let expiry_s = expiry(&wanted, &found, now_s)?;
+    let generation = found.record.generation;
+    let address = push_address(&headers, &api, &found.id);
+    let names = Id::new(APP).ok().zip(Id::new(&found.id).ok());
+    let mut key = Key {
+        generation,
+        previous: found.record.in_grace(now_s),
+        expires_unix_s: None,
+        sign: None,
+        legacy_sign: None,
+        push_url: address.clone(),
+    };
+    if let (Some(master), Some((app, stream))) = (api.master(), names) {
+        let secret = master.stream_secret(&stream, generation);
+        let claim = Claim { action: Action::Publish, app: &app, id: &stream };
+        let sign = v2::sign(claim, expiry_s, &secret).expose().to_owned();
+        key.push_url = format!("{address}?sign={sign}");
+        key.legacy_sign = Some(legacy::sign(&app, &stream, expiry_s, &secret).expose().to_owned());
+        (key.sign, key.expires_unix_s) = (Some(sign), Some(expiry_s));
+    }
+    Ok(fresh(&key))
+}
+
+/// Rotate a stream's key
+///
+/// What was signed before admits for the grace and no longer; who is on air stays. `If-Match` may say which version is meant.
+#[utoipa::path(post, path = "/api/v1/streams/{id}/key", tag = "streams", request_body = Rotation, params(
+    ("id" = String, Path, description = "The stream's id"),
+    ("If-Match" = Option<String>, Header, description = "The ETag that reading it gave"),
+    ("Idempotency-Key" = Option<String>, Header, description = "A name for this request, so that it takes effect once", max_length = 128, min_length = 1),
+), responses(
+    (status = 200, description = "Rotated", body = Rotated),
+    (status = 404, description = "There is no such stream", body = Problem),
+    (status = 409, description = "It is in the configuration file, or too many earlier keys are in their grace", body = Problem),
+    (status = 412, description = "It has been changed since", body = Problem),
+    (status = 422, description = "The Idempotency-Key was sent with another request", body = Problem),
+))]
+pub async fn rotate(
+    State(api): State<Api>,
+    Operator(caller): Operator,
+    InPath(id): InPath<String>,
+    condition: IfMatch,
+    Json(rotation): Json<Rotation>,
+) -> Answer<Response> {
+    let grace_s = rotation.grace_s.unwrap_or(GRACE_S_DEFAULT);
+    if grace_s > GRACE_S_MAX {
+        return Err(Problem::fields(vec![FieldError::new("grace_s", format!("give 0 to {GRACE_S_MAX} seconds"))]));
+    }
+    let found = api.rotate_key(&caller, &id, Condition::May(&condition), grace_s).await?;
+    let previous = found.record.in_grace(api.clock().now_s());
+    Ok(fresh(&Rotated { generation: found.record.generation, previous }))
+}

@@ -1,0 +1,96 @@
+//! The handlers, one file per thing that the API shows. This file puts them together.
+use axum::extract::State;
+use axum::http::{HeaderValue, StatusCode, header};
+use axum::middleware;
+use axum::response::{IntoResponse, Response};
+use axum::routing::get;
+use axum::{Router, http::Method};
+use utoipa_axum::router::OpenApiRouter;
+use utoipa_axum::routes;
+
+use crate::Api;
+use crate::auth::login;
+use crate::http::problem::Problem;
+use crate::http::{gate, once};
+use crate::openapi;
+
+pub mod audit;
+pub mod config;
+pub mod events;
+pub mod key;
+pub mod live;
+pub mod nodes;
+pub mod ops;
+pub mod streams;
+pub mod tokens;
+pub mod videostream;
+pub mod webhooks;
+
+/// Every route, and the document that describes them.
+pub fn router(api: Api) -> Router {
+    let keyed = OpenApiRouter::new()
+        .routes(routes!(streams::list, streams::create))
+        .routes(routes!(key::show, key::rotate))
+        .routes(routes!(webhooks::list, webhooks::create))
+        .layer(middleware::from_fn_with_state(api.clone(), on_post));
+    let unkeyed = OpenApiRouter::new()
+        .routes(routes!(streams::read, streams::update, streams::remove))
+        .routes(routes!(streams::history))
+        .routes(routes!(live::list))
+        .routes(routes!(live::session, live::kick))
+        .routes(routes!(live::viewers))
+        .routes(routes!(live::kick_session))
+        .routes(routes!(events::events))
+        .routes(routes!(nodes::nodes))
+        .routes(routes!(tokens::list, tokens::create))
+        .routes(routes!(tokens::read, tokens::remove))
+        .routes(routes!(webhooks::read, webhooks::update, webhooks::remove))
+        .routes(routes!(webhooks::show_secret))
+        .routes(routes!(webhooks::deliveries))
+        .routes(routes!(audit::audit))
+        .routes(routes!(config::config))
+        .routes(routes!(login::who_am_i, login::log_in, login::log_out))
+        .routes(routes!(videostream::list, videostream::create))
+        .routes(routes!(videostream::read, videostream::update, videostream::remove))
+        .layer(middleware::from_fn(once::refuse));
+    let ops = OpenApiRouter::new().routes(routes!(ops::healthz)).routes(routes!(ops::metrics));
+    let (router, document) =
+        OpenApiRouter::with_openapi(openapi::head()).merge(keyed).merge(unkeyed).merge(ops).split_for_parts();
+    let document = openapi::finish(document);
+    // The original's API gateway puts its stage in front; the handlers are the same, and one description is enough.
+    let stage = Router::new()
+        .route("/Prod/videostream", get(videostream::list).post(videostream::create))
+        .route("/Prod/videostream/{id}", get(videostream::read).put(videostream::update).delete(videostream::remove))
+        .layer(middleware::from_fn(once::refuse));
+    router
+        .merge(stage)
+        .route("/api/v1/openapi.json", get(async move || openapi::show(&document)))
+        .method_not_allowed_fallback(wrong_method)
+        .fallback(unknown)
+        .layer(middleware::from_fn_with_state(api.clone(), gate::gate))
+        .with_state(api)
+}
+
+/// Idempotency keys are for requests that make something.
+async fn on_post(State(api): State<Api>, request: axum::extract::Request, next: middleware::Next) -> Response {
+    if request.method() == Method::POST {
+        once::once(State(api), request, next).await
+    } else {
+        once::refuse(request, next).await
+    }
+}
+
+async fn unknown() -> Problem {
+    Problem::not_found("there is nothing at this path; see /api/v1/openapi.json for what there is")
+}
+
+async fn wrong_method() -> Problem {
+    let detail = "this path does not take this method; the Allow header and /api/v1/openapi.json say which";
+    Problem::new(StatusCode::METHOD_NOT_ALLOWED, "method-not-allowed", detail)
+}
+
+/// JSON that no cache keeps: it is of this moment.
+pub(crate) fn fresh<T: serde::Serialize>(value: &T) -> Response {
+    let headers = [(header::CACHE_CONTROL, HeaderValue::from_static("no-store"))];
+    (headers, axum::Json(value)).into_response()
+}

@@ -1,0 +1,49 @@
+//! What monitors ask: `/healthz` and `/metrics`.
+use axum::extract::{FromRequestParts, State};
+use axum::http::{HeaderValue, StatusCode, header, request::Parts};
+use axum::response::{IntoResponse, Response};
+
+use crate::Api;
+use crate::auth::Viewer;
+use crate::http::problem::{Answer, Problem};
+
+const NO_STORE: HeaderValue = HeaderValue::from_static("no-store");
+
+/// Say whether this process takes requests
+#[utoipa::path(get, path = "/healthz", tag = "monitoring", security(()), responses(
+    (status = 200, description = "`ok`", body = String, content_type = "text/plain"),
+    (status = 503, description = "`draining`: it is about to end"),
+))]
+pub async fn healthz(State(api): State<Api>) -> Response {
+    let (status, word) =
+        if api.draining() { (StatusCode::SERVICE_UNAVAILABLE, "draining\n") } else { (StatusCode::OK, "ok\n") };
+    (status, [(header::CACHE_CONTROL, NO_STORE)], word).into_response()
+}
+
+/// Who may read the metrics: anyone on a loopback port, else who may look.
+#[derive(Clone, Copy, Debug)]
+pub struct Monitor;
+
+impl FromRequestParts<Api> for Monitor {
+    type Rejection = Problem;
+
+    async fn from_request_parts(parts: &mut Parts, api: &Api) -> Answer<Self> {
+        if !api.metrics_open() {
+            Viewer::from_request_parts(parts, api).await?;
+        }
+        Ok(Self)
+    }
+}
+
+/// Show the numbers
+///
+/// Without a token on a loopback port; with one elsewhere.
+#[utoipa::path(get, path = "/metrics", tag = "monitoring", responses(
+    (status = 200, description = "OpenMetrics text", body = String, content_type = "application/openmetrics-text"),
+    (status = 404, description = "This process has no engine", body = Problem),
+))]
+pub async fn metrics(State(api): State<Api>, _: Monitor) -> Answer<Response> {
+    let text = api.metrics().ok_or_else(|| Problem::not_found("this process carries no streams; ask its nodes"))?;
+    let kind = HeaderValue::from_static("application/openmetrics-text; version=1.0.0; charset=utf-8");
+    Ok(([(header::CONTENT_TYPE, kind), (header::CACHE_CONTROL, NO_STORE)], text).into_response())
+}

@@ -1,0 +1,282 @@
+//! `/api/v1/webhooks`: where events go, and what came of it.
+use axum::extract::State;
+use axum::http::{HeaderValue, StatusCode, header};
+use axum::response::{IntoResponse, Response};
+use millstream_proto::sign::MasterKey;
+use millstream_side::http::url::Url;
+use millstream_store::item::{Expect, Order, Query};
+use serde::{Deserialize, Serialize};
+use utoipa::ToSchema;
+
+use super::fresh;
+use crate::Api;
+use crate::auth::Admin;
+use crate::http::extract::{IfMatch, InPath, InQuery, Json, Tag};
+use crate::http::page::{Page, Paging, cursor};
+use crate::http::problem::{Answer, FieldError, Problem};
+use crate::model::webhook::{Delivery, WebhookRecord};
+use crate::model::{self, DELIVERY, Kept, WEBHOOK};
+use crate::outbox::{self, HOOKS_MAX};
+use crate::streams::{uuid, valid_id};
+
+/// Kinds of events that there are.
+const KINDS: &[&str] = &["publish", "unpublish", "refused"];
+
+/// A webhook.
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, ToSchema)]
+pub struct Webhook {
+    /// Its id.
+    id: String,
+    /// Where events go, by POST.
+    url: String,
+    /// Kinds of events; none: all.
+    events: Vec<String>,
+    /// Of this stream only; null: of all.
+    stream: Option<String>,
+    /// Events are sent.
+    enabled: bool,
+    /// When it was made, Unix milliseconds.
+    created_unix_ms: u64,
+    /// When it was last changed, Unix milliseconds.
+    updated_unix_ms: u64,
+}
+
+/// A webhook to make, or what to change of one: what is not given stays (or is the default).
+#[derive(Clone, Debug, Default, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub struct WebhookFields {
+    /// Where events go: `https://` or `http://`. Needed to make one.
+    #[schema(max_length = 2048, example = "https://example.com/millstream")]
+    url: Option<String>,
+    /// Kinds of events: `publish`, `unpublish`, `refused`; none: all.
+    #[schema(max_items = 16)]
+    events: Option<Vec<String>>,
+    /// Of this stream only; empty: of all.
+    #[schema(max_length = 64)]
+    stream: Option<String>,
+    /// Events are sent.
+    enabled: Option<bool>,
+}
+
+/// What a webhook's deliveries are signed with.
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, ToSchema)]
+pub struct WebhookSecret {
+    /// HMAC-SHA256 over `<t>.<body>` with this text as the key is the `v1` of the header `Millstream-Signature: t=<t>,v1=<hex>`.
+    secret: String,
+}
+
+fn shown(id: &str, record: WebhookRecord) -> Webhook {
+    Webhook {
+        id: id.to_owned(),
+        url: record.url,
+        events: record.events,
+        stream: record.stream,
+        enabled: record.enabled,
+        created_unix_ms: record.created_ms,
+        updated_unix_ms: record.updated_ms,
+    }
+}
+
+fn tagged(id: &str, kept: Kept<WebhookRecord>, status: StatusCode) -> Response {
+    let tag = Tag { created_ms: kept.value.created_ms, version: kept.version };
+    let mut response = (status, fresh(&shown(id, kept.value))).into_response();
+    if let Ok(value) = HeaderValue::try_from(tag.text()) {
+        response.headers_mut().insert(header::ETAG, value);
+    }
+    response
+}
+
+/// Sets what is given; says all that is wrong with it.
+fn set(record: &mut WebhookRecord, given: WebhookFields) -> Answer<()> {
+    let mut errors = Vec::new();
+    if let Some(url) = given.url {
+        match url.parse::<Url>() {
+            Ok(_) => record.url = url,
+            Err(error) => errors.push(FieldError::new("url", error.to_string())),
+        }
+    } else if record.url.is_empty() {
+        errors.push(FieldError::new("url", "missing; say where events are to go"));
+    }
+    if let Some(events) = given.events {
+        if events.iter().all(|event| KINDS.contains(&event.as_str())) && events.len() <= KINDS.len() {
+            record.events = events;
+        } else {
+            errors.push(FieldError::new("events", format!("give some of {}, each once", KINDS.join(", "))));
+        }
+    }
+    if let Some(stream) = given.stream {
+        if stream.is_empty() {
+            record.stream = None;
+        } else if valid_id(&stream).is_ok() {
+            record.stream = Some(stream);
+        } else {
+            errors.push(FieldError::new("stream", "this is no stream's id; give one, or empty text for all streams"));
+        }
+    }
+    record.enabled = given.enabled.unwrap_or(record.enabled);
+    if errors.is_empty() { Ok(()) } else { Err(Problem::fields(errors)) }
+}
+
+async fn find(api: &Api, id: &str) -> Answer<Kept<WebhookRecord>> {
+    let unknown = || Problem::not_found("there is no webhook of this id; see /api/v1/webhooks");
+    valid_id(id).map_err(|_| unknown())?;
+    model::load(api.store(), WEBHOOK, id).await?.ok_or_else(unknown)
+}
+
+/// List webhooks
+#[utoipa::path(get, path = "/api/v1/webhooks", tag = "webhooks", params(Paging), responses(
+    (status = 200, description = "Some webhooks", body = Page<Webhook>),
+))]
+pub async fn list(State(api): State<Api>, Admin(_): Admin, InQuery(paging): InQuery<Paging>) -> Answer<Response> {
+    let query = Query { after: paging.after()?, limit: paging.limit()?, ..Query::all(WEBHOOK) };
+    let page = api.store().page(query).await?;
+    let decode = |item| model::decode::<WebhookRecord>(WEBHOOK, item).map(|kept| shown(&item.key, kept.value));
+    let items: Answer<Vec<Webhook>> = page.items.iter().map(decode).collect();
+    Ok(fresh(&Page { items: items?, next: page.next.as_deref().map(cursor) }))
+}
+
+/// Make a webhook
+///
+/// Events go there from then on, signed, in order per stream, and again until they were taken or a day old. Addresses that are not
+/// public are refused when they are connected to, unless `webhooks.allow` of the configuration names their network.
+#[utoipa::path(post, path = "/api/v1/webhooks", tag = "webhooks", request_body = WebhookFields, params(
+    ("Idempotency-Key" = Option<String>, Header, description = "A name for this request, so that it takes effect once", max_length = 128, min_length = 1),
+), responses(
+    (status = 201, description = "Made", body = Webhook),
+    (status = 409, description = "There are as many as there may be, or nothing to make its secret from", body = Problem),
+    (status = 422, description = "The Idempotency-Key was sent with another request", body = Problem),
+))]
+pub async fn create(State(api): State<Api>, Admin(caller): Admin, Json(new): Json<WebhookFields>) -> Answer<Response> {
+    master(&api)?;
+    let now_ms = api.clock().now_ms();
+    let mut record = WebhookRecord { created_ms: now_ms, updated_ms: now_ms, ..WebhookRecord::default() };
+    set(&mut record, new)?;
+    if api.store().count(WEBHOOK).await? >= HOOKS_MAX as u64 {
+        return Err(Problem::conflict(format!("there are {HOOKS_MAX} webhooks, which is the most; remove some")));
+    }
+    let id = uuid()?;
+    let saved = model::save(api.store(), (WEBHOOK, &id), Expect::Absent, None, &record).await?;
+    let version = saved.map_err(|model::Conflict| Problem::conflict("the random id is taken; try again"))?;
+    api.record(&caller, "webhook.create", &id, Vec::new()).await?;
+    let mut response = tagged(&id, Kept { version, value: record }, StatusCode::CREATED);
+    if let Ok(location) = HeaderValue::try_from(format!("/api/v1/webhooks/{id}")) {
+        response.headers_mut().insert(header::LOCATION, location);
+    }
+    Ok(response)
+}
+
+/// Read a webhook
+#[utoipa::path(get, path = "/api/v1/webhooks/{id}", tag = "webhooks", params(
+    ("id" = String, Path, description = "The webhook's id"),
+), responses(
+    (status = 200, description = "The webhook; its ETag is for If-Match", body = Webhook),
+    (status = 404, description = "There is no such webhook", body = Problem),
+))]
+pub async fn read(State(api): State<Api>, Admin(_): Admin, InPath(id): InPath<String>) -> Answer<Response> {
+    Ok(tagged(&id, find(&api, &id).await?, StatusCode::OK))
+}
+
+/// Change a webhook
+#[utoipa::path(patch, path = "/api/v1/webhooks/{id}", tag = "webhooks", request_body = WebhookFields, params(
+    ("id" = String, Path, description = "The webhook's id"),
+    ("If-Match" = Option<String>, Header, description = "The ETag that reading it gave, or *"),
+), responses(
+    (status = 200, description = "As it is now", body = Webhook),
+    (status = 404, description = "There is no such webhook", body = Problem),
+    (status = 412, description = "It has been changed since", body = Problem),
+    (status = 428, description = "There is no If-Match", body = Problem),
+))]
+pub async fn update(
+    State(api): State<Api>,
+    Admin(caller): Admin,
+    InPath(id): InPath<String>,
+    condition: IfMatch,
+    Json(given): Json<WebhookFields>,
+) -> Answer<Response> {
+    let Kept { version, value: mut record } = find(&api, &id).await?;
+    condition.must_hold(Tag { created_ms: record.created_ms, version })?;
+    set(&mut record, given)?;
+    record.updated_ms = api.clock().now_ms();
+    let saved = model::save(api.store(), (WEBHOOK, &id), Expect::Version(version), None, &record).await?;
+    let version = saved.map_err(|model::Conflict| IfMatch::failed())?;
+    api.record(&caller, "webhook.update", &id, Vec::new()).await?;
+    Ok(tagged(&id, Kept { version, value: record }, StatusCode::OK))
+}
+
+/// Remove a webhook
+///
+/// What waits for it is not sent any more.
+#[utoipa::path(delete, path = "/api/v1/webhooks/{id}", tag = "webhooks", params(
+    ("id" = String, Path, description = "The webhook's id"),
+    ("If-Match" = Option<String>, Header, description = "The ETag that reading it gave, or *"),
+), responses(
+    (status = 204, description = "Removed"),
+    (status = 404, description = "There is no such webhook", body = Problem),
+    (status = 412, description = "It has been changed since", body = Problem),
+    (status = 428, description = "There is no If-Match", body = Problem),
+))]
+pub async fn remove(
+    State(api): State<Api>,
+    Admin(caller): Admin,
+    InPath(id): InPath<String>,
+    condition: IfMatch,
+) -> Answer<StatusCode> {
+    let Kept { version, value: record } = find(&api, &id).await?;
+    condition.must_hold(Tag { created_ms: record.created_ms, version })?;
+    if !api.delete_item((WEBHOOK, &id), version).await? {
+        return Err(IfMatch::failed());
+    }
+    api.record(&caller, "webhook.delete", &id, Vec::new()).await?;
+    Ok(StatusCode::NO_CONTENT)
+}
+
+fn master(api: &Api) -> Answer<&MasterKey> {
+    api.master().ok_or_else(|| {
+        Problem::conflict(
+            "auth is \"open\", so there is no master key to make a webhook's secret from; use auth \"signed\"",
+        )
+    })
+}
+
+/// Show what a webhook's deliveries are signed with
+#[utoipa::path(get, path = "/api/v1/webhooks/{id}/secret", tag = "webhooks", params(
+    ("id" = String, Path, description = "The webhook's id"),
+), responses(
+    (status = 200, description = "The secret", body = WebhookSecret),
+    (status = 404, description = "There is no such webhook", body = Problem),
+    (status = 409, description = "There is nothing to make it from", body = Problem),
+))]
+pub async fn show_secret(State(api): State<Api>, Admin(_): Admin, InPath(id): InPath<String>) -> Answer<Response> {
+    find(&api, &id).await?;
+    let secret = outbox::secret(master(&api)?, &id).expose().to_owned();
+    Ok(fresh(&WebhookSecret { secret }))
+}
+
+/// List what came of a webhook's deliveries
+///
+/// Every try, the newest first, kept for a week.
+#[utoipa::path(get, path = "/api/v1/webhooks/{id}/deliveries", tag = "webhooks", params(
+    ("id" = String, Path, description = "The webhook's id"), Paging,
+), responses(
+    (status = 200, description = "Some tries", body = Page<Delivery>),
+    (status = 404, description = "There is no such webhook", body = Problem),
+))]
+pub async fn deliveries(
+    State(api): State<Api>,
+    Admin(_): Admin,
+    InPath(id): InPath<String>,
+    InQuery(paging): InQuery<Paging>,
+) -> Answer<Response> {
+    find(&api, &id).await?;
+    let query = Query {
+        kind: DELIVERY,
+        prefix: format!("{id}/"),
+        after: paging.after()?,
+        order: Order::Descending,
+        limit: paging.limit()?,
+    };
+    let page = api.store().page(query).await?;
+    let items: Answer<Vec<Delivery>> =
+        page.items.iter().map(|item| model::decode(DELIVERY, item).map(|kept| kept.value)).collect();
+    Ok(fresh(&Page { items: items?, next: page.next.as_deref().map(cursor) }))
+}

@@ -1,0 +1,328 @@
+//! What is done to streams. Every change takes the same way: the record is written under a condition, the nodes are told, the audit log
+//! is written, and the caller is answered once this process's nodes have it in force, so that whoever has the answer may push.
+//!
+//! Changes of one stream come to the nodes in the order in which they were stored, because both happen under one lock ([`Locks`]).
+use std::sync::atomic::Ordering;
+use std::time::Duration;
+
+use millstream_link::exchange::Whom;
+use millstream_link::state::Version;
+use millstream_proto::id::Id;
+use millstream_store::item::{Expect, Kind};
+use serde_json::{Map, Value};
+use tokio::sync::{Mutex, MutexGuard};
+
+use crate::Api;
+use crate::auth::Caller;
+use crate::http::extract::{IfMatch, Tag};
+use crate::http::problem::{Answer, FieldError, Problem};
+use crate::model::settings::{Reading, Settings, day};
+use crate::model::stream::{Grace, Grave, PREVIOUS_MAX, StreamRecord};
+use crate::model::token::random;
+use crate::model::{self, GRAVE, Kept, STREAM};
+
+/// Streams that the store may have: all of them are told to nodes that are new.
+pub const STREAMS_MAX: u64 = 200_000;
+/// Days until the key of a stream expires whose maker did not say when.
+pub const OUTDATE_DAYS: u64 = 365;
+/// Longest that an answer waits for the nodes; a node that is slower has the change a moment later.
+const IN_FORCE_WAIT: Duration = Duration::from_millis(500);
+/// Tries of a change without a condition, when others change the same stream.
+const TRIES_MAX: usize = 8;
+
+/// One lock for the changes of each stream; streams that share one wait for each other and no more.
+#[derive(Debug)]
+pub(crate) struct Locks([Mutex<()>; 64]);
+
+impl Default for Locks {
+    fn default() -> Self {
+        Self(std::array::from_fn(|_| Mutex::new(())))
+    }
+}
+
+impl Locks {
+    async fn lock(&self, id: &str) -> MutexGuard<'_, ()> {
+        let hash = id.bytes().fold(5_381_usize, |hash, byte| hash.wrapping_mul(33) ^ usize::from(byte));
+        self.0[hash % self.0.len()].lock().await
+    }
+}
+
+/// A stream as it is.
+#[derive(Clone, PartialEq, Debug)]
+pub struct Found {
+    /// Its id.
+    pub id: String,
+    /// Its record.
+    pub record: StreamRecord,
+    /// Its version; `None` for a stream of the configuration file.
+    pub tag: Option<Tag>,
+}
+
+impl Found {
+    pub(crate) fn stored(id: &str, kept: Kept<StreamRecord>) -> Self {
+        let tag = Tag { created_ms: kept.value.created_ms, version: kept.version };
+        Self { id: id.to_owned(), record: kept.value, tag: Some(tag) }
+    }
+}
+
+/// An id of a path or a body.
+pub(crate) fn valid_id(id: &str) -> Answer<()> {
+    let advice = |error| Problem::fields(vec![FieldError::new("id", format!("{error}; give 1 to 64 of these"))]);
+    Id::new(id).map(|_| ()).map_err(advice)
+}
+
+fn unknown(id: &str) -> Problem {
+    // An id that cannot be one is not repeated: it may hold anything.
+    let name = if Id::new(id).is_ok() { id } else { "of this name" };
+    Problem::not_found(format!("there is no stream {name}; check the id"))
+}
+
+impl Api {
+    /// A stream.
+    pub async fn stream(&self, id: &str) -> Answer<Found> {
+        if let Some(record) = self.fixed().get(id) {
+            return Ok(Found { id: id.to_owned(), record: record.clone(), tag: None });
+        }
+        if Id::new(id).is_err() {
+            return Err(unknown(id));
+        }
+        let kept = model::load(self.store(), STREAM, id).await?;
+        kept.map(|kept| Found::stored(id, kept)).ok_or_else(|| unknown(id))
+    }
+
+    /// Makes a stream, under this id or one of its own.
+    pub async fn create_stream(
+        &self,
+        caller: &Caller,
+        id: Option<&str>,
+        given: &Map<String, Value>,
+        reading: Reading,
+    ) -> Answer<Found> {
+        if let Some(id) = id {
+            valid_id(id)?;
+        }
+        let mut settings = Settings::default();
+        settings.merge(given, reading).map_err(Problem::fields)?;
+        let now_ms = self.clock().now_ms();
+        if settings.expiry_s().is_none() {
+            let outdate = day(now_ms / 1_000 + OUTDATE_DAYS * 86_400);
+            let default = Map::from_iter([("outdate".to_owned(), Value::String(outdate))]);
+            settings.merge(&default, Reading::Strict).map_err(Problem::fields)?;
+        }
+        let id = id.map_or_else(uuid, |id| Ok(id.to_owned()))?;
+        if self.fixed().contains_key(&id) {
+            return Err(read_only(&id));
+        }
+        if self.stored_streams().load(Ordering::Relaxed) >= STREAMS_MAX {
+            let detail = format!("there are {STREAMS_MAX} streams, which is the most; remove some");
+            return Err(Problem::conflict(detail));
+        }
+        let lock = self.locks().lock(&id).await;
+        // Signatures of a removed stream of this id must not admit to the new one.
+        let grave: Option<Kept<Grave>> = model::load(self.store(), GRAVE, &id).await?;
+        let record = StreamRecord {
+            created_ms: now_ms,
+            updated_ms: now_ms,
+            updated_by: caller.who.clone(),
+            generation: grave.map_or(0, |grave| grave.value.generation) + 1,
+            previous: Vec::new(),
+            settings,
+        };
+        let Ok(version) = model::save(self.store(), (STREAM, &id), Expect::Absent, None, &record).await? else {
+            return Err(Problem::conflict(format!(
+                "there is a stream {id} already; give another id, or change that one"
+            )));
+        };
+        self.stored_streams().fetch_add(1, Ordering::Relaxed);
+        let told = self.fleet().put(record.to_link(&id));
+        drop(lock);
+        self.acknowledge(caller, "stream.create", &id, given.keys().cloned().collect(), told).await?;
+        Ok(Found::stored(&id, Kept { version, value: record }))
+    }
+
+    /// Changes a stream as `change` says, which gives the names of what it changed.
+    pub(crate) async fn change_stream(
+        &self,
+        caller: &Caller,
+        (id, action): (&str, &str),
+        condition: Condition<'_>,
+        change: impl Fn(&mut StreamRecord) -> Answer<Vec<String>>,
+    ) -> Answer<Found> {
+        for _ in 0..TRIES_MAX {
+            let lock = self.locks().lock(id).await;
+            let Found { mut record, tag, .. } = self.stream(id).await?;
+            let tag = tag.ok_or_else(|| read_only(id))?;
+            condition.hold(tag)?;
+            let parts = change(&mut record)?;
+            record.updated_ms = self.clock().now_ms();
+            record.updated_by.clone_from(&caller.who);
+            match model::save(self.store(), (STREAM, id), Expect::Version(tag.version), None, &record).await? {
+                Ok(version) => {
+                    let told = self.fleet().put(record.to_link(id));
+                    drop(lock);
+                    self.acknowledge(caller, action, id, parts, told).await?;
+                    return Ok(Found::stored(id, Kept { version, value: record }));
+                }
+                Err(model::Conflict) if condition.is_some() => return Err(IfMatch::failed()),
+                Err(model::Conflict) => {}
+            }
+        }
+        Err(Problem::unavailable("busy", format!("too many others change stream {id}; try again in a moment"), 1))
+    }
+
+    /// Sets what is given.
+    pub async fn update_stream(
+        &self,
+        caller: &Caller,
+        id: &str,
+        condition: Condition<'_>,
+        given: &Map<String, Value>,
+        reading: Reading,
+    ) -> Answer<Found> {
+        let change = |record: &mut StreamRecord| {
+            let outdate = record.settings.text("outdate").to_owned();
+            let mut changed = record.settings.merge(given, reading).map_err(Problem::fields)?;
+            if record.settings.expiry_s().is_none() {
+                // Asked to be as nobody said: then as it was.
+                let kept = Map::from_iter([("outdate".to_owned(), Value::String(outdate))]);
+                record.settings.merge(&kept, Reading::Strict).map_err(Problem::fields)?;
+                changed.retain(|name| name != "outdate");
+            }
+            Ok(changed)
+        };
+        self.change_stream(caller, (id, "stream.update"), condition, change).await
+    }
+
+    /// Raises the generation of a stream's secret. What was signed before admits for `grace_s` more seconds; without any, nothing that
+    /// was ever signed before does.
+    pub async fn rotate_key(&self, caller: &Caller, id: &str, condition: Condition<'_>, grace_s: u64) -> Answer<Found> {
+        let now_s = self.clock().now_s();
+        let change = |record: &mut StreamRecord| {
+            record.previous = if grace_s == 0 { Vec::new() } else { record.in_grace(now_s) };
+            if record.previous.len() >= PREVIOUS_MAX {
+                let detail = format!(
+                    "{PREVIOUS_MAX} earlier keys of this stream are in their grace, which is the most; wait, or end them all with \"grace_s\": 0"
+                );
+                return Err(Problem::conflict(detail));
+            }
+            if grace_s > 0 {
+                record.previous.push(Grace { generation: record.generation, until_unix_s: now_s + grace_s });
+            }
+            record.generation += 1;
+            Ok(vec![format!("generation {}", record.generation)])
+        };
+        self.change_stream(caller, (id, "stream.key.rotate"), condition, change).await
+    }
+
+    /// Removes a stream: nobody is admitted to it any more. Who is on air or watches goes on, unless `kick`.
+    pub async fn delete_stream(&self, caller: &Caller, id: &str, condition: Condition<'_>, kick: bool) -> Answer<()> {
+        for _ in 0..TRIES_MAX {
+            let lock = self.locks().lock(id).await;
+            let Found { record, tag, .. } = self.stream(id).await?;
+            let tag = tag.ok_or_else(|| read_only(id))?;
+            condition.hold(tag)?;
+            // Before the record goes, so that there is no moment in which a new stream could begin to count anew.
+            let grave = Grave { generation: record.generation };
+            let _ = model::save(self.store(), (GRAVE, id), Expect::Any, None, &grave).await?;
+            if !self.delete_item((STREAM, id), tag.version).await? {
+                if condition.is_some() {
+                    return Err(IfMatch::failed());
+                }
+                continue;
+            }
+            self.stored_streams().fetch_sub(1, Ordering::Relaxed);
+            let told = self.fleet().remove(id);
+            drop(lock);
+            self.acknowledge(caller, "stream.delete", id, Vec::new(), told).await?;
+            if kick {
+                self.fleet().kick_stream(id, Whom::All).await;
+            }
+            return Ok(());
+        }
+        Err(Problem::unavailable("busy", format!("too many others change stream {id}; try again in a moment"), 1))
+    }
+
+    /// Removes an item; false where it has another version by now.
+    pub(crate) async fn delete_item(&self, (kind, key): (Kind, &str), version: u64) -> Answer<bool> {
+        match self.store().delete(kind, key, Expect::Version(version)).await {
+            Ok(()) => Ok(true),
+            Err(millstream_store::StoreError::Conflict { .. }) => Ok(false),
+            Err(error) => Err(error.into()),
+        }
+    }
+
+    /// Writes the audit log while the nodes take the change up, and waits for both.
+    async fn acknowledge(
+        &self,
+        caller: &Caller,
+        action: &str,
+        id: &str,
+        parts: Vec<String>,
+        told: Version,
+    ) -> Answer<()> {
+        let (written, in_force) =
+            tokio::join!(self.record(caller, action, id, parts), self.fleet().in_force(told, IN_FORCE_WAIT));
+        if !in_force {
+            tracing::warn!(stream = id, "a node has not taken up a change yet; it will when it is heard again");
+        }
+        written
+    }
+}
+
+/// What a change expects of the version that is there.
+#[derive(Clone, Copy, Debug)]
+pub enum Condition<'a> {
+    /// Nothing: the last one wins, as scripts of the original expect.
+    None,
+    /// `If-Match`, which must be there.
+    Must(&'a IfMatch),
+    /// `If-Match`, where it is there.
+    May(&'a IfMatch),
+}
+
+impl Condition<'_> {
+    fn hold(self, tag: Tag) -> Answer<()> {
+        match self {
+            Self::None => Ok(()),
+            Self::Must(condition) => condition.must_hold(tag),
+            Self::May(condition) => condition.may_hold(tag),
+        }
+    }
+
+    fn is_some(self) -> bool {
+        match self {
+            Self::None => false,
+            Self::Must(_) => true,
+            Self::May(condition) => condition.is_some(),
+        }
+    }
+}
+
+fn read_only(id: &str) -> Problem {
+    Problem::conflict(format!(
+        "stream {id} is in the configuration file ([[stream]]); change it there and start the server again"
+    ))
+}
+
+/// A random UUID (RFC 9562, version 4).
+pub(crate) fn uuid() -> Answer<String> {
+    let mut bytes = random::<16>()?;
+    bytes[6] = (bytes[6] & 0x0F) | 0x40;
+    bytes[8] = (bytes[8] & 0x3F) | 0x80;
+    let hex = format!("{:032x}", u128::from_be_bytes(bytes));
+    Ok([&hex[..8], &hex[8..12], &hex[12..16], &hex[16..20], &hex[20..]].join("-"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn uuids_are_of_version_4() {
+        let (one, other) = (uuid().unwrap(), uuid().unwrap());
+        assert_ne!(one, other);
+        assert_eq!((one.len(), &one[14..15]), (36, "4"));
+        assert!(matches!(&one[19..20], "8" | "9" | "a" | "b"), "{one}");
+        valid_id(&one).unwrap();
+    }
+}

@@ -1,0 +1,25 @@
+//! The API through HTTP: a server in this process on a port of its own, a client that says every byte, nodes that are played here.
+//!
+//! [`kit`] starts it; `streams` (records, conditions, idempotency keys), `keys`, `videostream` (the original's API), `live` (what nodes
+//! tell, and what they are told), `access` (tokens, roles, logins, hosts, origins), `hostile` (what a stranger may try), `document`
+//! (OpenAPI), `webhooks`, `failures` (the store and the clock).
+#[path = "api/access.rs"]
+mod access;
+#[path = "api/document.rs"]
+mod document;
+#[path = "api/failures.rs"]
+mod failures;
+#[path = "api/hostile.rs"]
+mod hostile;
+#[path = "api/keys.rs"]
+mod keys;
+#[path = "api/kit.rs"]
+mod kit;
+#[path = "api/live.rs"]
+mod live;
+#[path = "api/streams.rs"]
+mod streams;
+#[path = "api/videostream.rs"]
+mod videostream;
+#[path = "api/webhooks.rs"]
+mod webhooks;

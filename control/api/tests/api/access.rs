@@ -1,0 +1,170 @@
+//! Who may: tokens, roles, logins, hosts and origins.
+use std::sync::atomic::Ordering;
+
+use serde_json::json;
+
+use crate::kit::{ADMIN, NOW_MS, Options, Request, Response, Server};
+
+fn bearer<'a>(server: &'a Server, token: &str, method: &str, path: &str) -> Request<'a> {
+    server.plain(method, path).header("Authorization", &format!("Bearer {token}"))
+}
+
+#[test]
+fn each_role_may_what_it_says() {
+    let server = Server::start();
+    server.post("/api/v1/streams", &json!({ "id": "cam", "settings": { "relayURL": "rtmp://x/y/hush" } })).is(201);
+    let (viewer, operator) = (server.token("viewer"), server.token("operator"));
+    let get = |token: &str, path: &str| bearer(&server, token, "GET", path).send();
+    for path in ["/api/v1/streams", "/api/v1/streams/cam", "/api/v1/live", "/api/v1/nodes"] {
+        assert!(!get(&viewer, path).is(200).body().contains("hush"), "{path}");
+        assert_eq!(get(&operator, path).is(200).body().contains("hush"), path.contains("streams"), "{path}");
+        get("mst_0123456789abcdef_xxx", path).refused(401, "not known");
+    }
+    get(&viewer, "/api/v1/streams/cam/key").refused(403, "operator");
+    get(&operator, "/api/v1/streams/cam/key").is(200);
+    bearer(&server, &viewer, "POST", "/api/v1/streams").json(&json!({})).send().refused(403, "operator");
+    bearer(&server, &viewer, "DELETE", "/api/v1/streams/cam").header("If-Match", "*").send().refused(403, "operator");
+    bearer(&server, &viewer, "DELETE", "/api/v1/streams/cam/session").send().refused(403, "operator");
+    for path in ["/api/v1/tokens", "/api/v1/audit", "/api/v1/config"] {
+        get(&viewer, path).refused(403, "admin");
+        get(&operator, path).refused(403, "admin");
+        get(ADMIN, path).is(200);
+    }
+    let log = server.audit();
+    assert!(log.iter().all(|(who, _, _)| who == "admin-token"), "{log:?}");
+    bearer(&server, &operator, "POST", "/api/v1/streams").json(&json!({ "id": "theirs" })).send().is(201);
+    assert!(server.audit()[0].0.starts_with("a operator ("), "{:?}", server.audit()[0]);
+}
+
+#[test]
+fn tokens_are_shown_once_expire_and_are_removed() {
+    let server = Server::start();
+    let new = json!({ "name": "ci", "role": "viewer", "expires_unix_ms": NOW_MS + 1_000 });
+    let made = server.post("/api/v1/tokens", &new);
+    let (token, id) = (made.is(201).text("token").to_owned(), made.text("id").to_owned());
+    assert!(token.starts_with("mst_") && made.header("location") == Some(&format!("/api/v1/tokens/{id}")));
+    for path in ["/api/v1/tokens".to_owned(), format!("/api/v1/tokens/{id}"), "/api/v1/audit".to_owned()] {
+        let shown = server.get(&path);
+        assert!(shown.is(200).body().contains(&id) && !shown.body().contains(&token[21..]), "{path}");
+    }
+    let look = || bearer(&server, &token, "GET", "/api/v1/streams").send();
+    look().is(200);
+    server.set_clock(NOW_MS + 1_000);
+    look().refused(401, "expired");
+    server.set_clock(NOW_MS);
+    look().is(200);
+    server.request("DELETE", &format!("/api/v1/tokens/{id}")).send().is(204);
+    look().refused(401, "removed");
+    server.request("DELETE", &format!("/api/v1/tokens/{id}")).send().refused(404, "");
+    server.get("/api/v1/tokens/..%2f..").refused(404, "no token");
+    server
+        .post("/api/v1/tokens", &json!({ "name": "", "role": "viewer", "expires_unix_ms": 1 }))
+        .refused(400, "2 fields");
+    server.post("/api/v1/tokens", &json!({ "name": "x", "role": "god" })).refused(400, "");
+}
+
+fn log_in(server: &Server, token: &str) -> Response {
+    server.plain("POST", "/api/v1/login").json(&json!({ "token": token })).send()
+}
+
+#[test]
+fn a_browser_logs_in_with_a_token_and_gets_a_cookie_that_asks_for_more() {
+    let server = Server::start();
+    let login = log_in(&server, ADMIN);
+    let set = login.is(200).header("set-cookie").unwrap().to_owned();
+    assert!(set.contains("; HttpOnly; SameSite=Strict; Path=/; Max-Age=43200"), "{set}");
+    let cookie = set.split(';').next().unwrap();
+    let csrf = login.text("csrf").to_owned();
+    let with = |method: &str, path: &str| server.plain(method, path).header("Cookie", &format!("a=b; {cookie}; c"));
+    let read = with("GET", "/api/v1/streams").send();
+    assert_eq!(read.is(200).header("access-control-allow-origin"), None);
+    assert_eq!(with("GET", "/api/v1/login").send().is(200).text("csrf"), csrf);
+    // What changes something needs the login's own word, and a page of this server.
+    let body = json!({ "id": "cam" });
+    with("POST", "/api/v1/streams").json(&body).send().refused(403, "X-CSRF-Token");
+    with("POST", "/api/v1/streams").header("X-CSRF-Token", "wrong").json(&body).send().refused(403, "X-CSRF-Token");
+    let foreign = with("POST", "/api/v1/streams").header("X-CSRF-Token", &csrf).header("Origin", "http://evil.example");
+    foreign.json(&body).send().refused(403, "pages of this server");
+    with("GET", "/api/v1/streams").header("Sec-Fetch-Site", "cross-site").send().refused(403, "pages of this server");
+    let own = with("POST", "/api/v1/streams").header("X-CSRF-Token", &csrf);
+    own.header("Origin", &format!("http://{}", server.address)).json(&body).send().is(201);
+    // A login ends: by its time, and by logging out.
+    server.set_clock(NOW_MS + 12 * 3_600_000);
+    with("GET", "/api/v1/streams").send().refused(401, "log in again");
+    server.set_clock(NOW_MS);
+    let out = with("DELETE", "/api/v1/login").header("X-CSRF-Token", &csrf).send();
+    assert!(out.is(204).header("set-cookie").unwrap().contains("Max-Age=0"));
+    with("GET", "/api/v1/streams").send().refused(401, "log in again");
+}
+
+#[test]
+fn a_login_is_over_when_its_token_is_removed() {
+    let server = Server::start();
+    let token = server.token("operator");
+    let login = log_in(&server, &token);
+    let cookie = login.is(200).header("set-cookie").unwrap().split(';').next().unwrap().to_owned();
+    let look = || server.plain("GET", "/api/v1/streams").header("Cookie", &cookie).send();
+    look().is(200);
+    server.plain("GET", "/api/v1/audit").header("Cookie", &cookie).send().refused(403, "admin");
+    server.request("DELETE", &format!("/api/v1/tokens/{}", &token[4..20])).send().is(204);
+    look().refused(401, "");
+}
+
+#[test]
+fn wrong_logins_are_few_and_bearer_tokens_go_on() {
+    let server = Server::start();
+    for _ in 0..5 {
+        log_in(&server, "wrong").refused(401, "not good");
+    }
+    let refused = log_in(&server, ADMIN);
+    refused.refused(429, "try again in");
+    assert!(refused.header("retry-after").is_some());
+    server.get("/api/v1/streams").is(200);
+    server.set_clock(NOW_MS + 60_000);
+    log_in(&server, ADMIN).is(200);
+    let foreign = server.plain("POST", "/api/v1/login").header("Origin", "http://evil.example");
+    foreign.json(&json!({ "token": ADMIN })).send().refused(403, "page of this server");
+}
+
+#[test]
+fn pages_of_other_origins_may_send_tokens_and_nothing_else() {
+    let server = Server::start();
+    let asked = server.plain("OPTIONS", "/api/v1/streams").header("Origin", "http://elsewhere.example");
+    let allowed = asked.header("Access-Control-Request-Method", "POST").send();
+    assert_eq!(allowed.is(204).header("access-control-allow-origin"), Some("*"));
+    assert!(allowed.header("access-control-allow-headers").unwrap().contains("authorization"));
+    assert_eq!(allowed.header("access-control-allow-credentials"), None);
+    let read = server.request("GET", "/api/v1/streams").header("Origin", "http://elsewhere.example").send();
+    assert_eq!(read.is(200).header("access-control-allow-origin"), Some("*"));
+    assert_eq!(read.header("access-control-allow-credentials"), None);
+    let refused = server.plain("GET", "/api/v1/streams").send();
+    assert_eq!(refused.is(401).header("access-control-allow-origin"), Some("*"), "so that a page can read why");
+    assert_eq!(refused.header("www-authenticate"), Some("Bearer realm=\"millstream\""));
+}
+
+#[test]
+fn other_hosts_are_refused() {
+    let server = Server::start();
+    let host = |host: &str| server.request("GET", "/api/v1/streams").header("Host", host).send();
+    for own in ["localhost", "127.0.0.1:1", "[::1]:99", "stream.example.org", "STREAM.example.org:443"] {
+        host(own).is(200);
+    }
+    for other in ["evil.example", "192.0.2.1", "localhost.evil.example", ""] {
+        host(other).refused(421, "control.names");
+    }
+    // What a load balancer asks has whatever host it likes.
+    server.plain("GET", "/healthz").header("Host", "10.0.0.1").send().is(200);
+    server.draining.store(true, Ordering::Relaxed);
+    let draining = server.plain("GET", "/healthz").send();
+    assert_eq!(draining.is(503).body(), "draining\n");
+}
+
+#[test]
+fn metrics_are_open_on_loopback_only() {
+    let server = Server::start();
+    let open = server.plain("GET", "/metrics").send();
+    assert!(open.is(200).header("content-type").unwrap().starts_with("application/openmetrics-text"));
+    let server = Server::with(Options { metrics_open: false, ..Options::default() });
+    server.plain("GET", "/metrics").send().refused(401, "");
+    bearer(&server, &server.token("viewer"), "GET", "/metrics").send().is(200);
+}

@@ -1,0 +1,72 @@
+//! The OpenAPI document tells what is there.
+use serde_json::{Value, json};
+
+use crate::kit::Server;
+
+fn document(server: &Server) -> Value {
+    server.plain("GET", "/api/v1/openapi.json").send().is(200).json().clone()
+}
+
+#[test]
+fn every_operation_is_described_with_all_that_it_may_answer() {
+    let server = Server::start();
+    let document = document(&server);
+    assert_eq!(document["openapi"], "3.1.0");
+    let paths = document["paths"].as_object().unwrap();
+    let expected = [
+        "/api/v1/streams",
+        "/api/v1/streams/{id}",
+        "/api/v1/streams/{id}/key",
+        "/api/v1/streams/{id}/session",
+        "/api/v1/streams/{id}/viewers",
+        "/api/v1/streams/{id}/history",
+        "/api/v1/live",
+        "/api/v1/events",
+        "/api/v1/nodes",
+        "/api/v1/tokens",
+        "/api/v1/audit",
+        "/api/v1/config",
+        "/api/v1/login",
+        "/videostream",
+        "/videostream/{id}",
+        "/metrics",
+    ];
+    for path in expected {
+        assert!(paths.contains_key(path), "{path} is missing");
+    }
+    for (path, item) in paths {
+        for (method, operation) in item.as_object().unwrap() {
+            let responses = operation["responses"].as_object().unwrap();
+            let open = operation.get("security").is_some();
+            assert!(open || responses.contains_key("401"), "{method} {path}");
+            assert!(operation.get("requestBody").is_none() || responses.contains_key("413"), "{method} {path}");
+            for (status, response) in responses.iter().filter(|(status, _)| status.as_str() >= "400") {
+                let schema = &response["content"]["application/problem+json"]["schema"]["$ref"];
+                assert_eq!(schema, "#/components/schemas/Problem", "{method} {path} {status}");
+            }
+        }
+    }
+}
+
+#[test]
+fn every_reference_leads_somewhere() {
+    fn references<'a>(value: &'a Value, found: &mut Vec<&'a str>) {
+        match value {
+            Value::Object(fields) => {
+                found.extend(fields.get("$ref").and_then(Value::as_str));
+                fields.values().for_each(|value| references(value, found));
+            }
+            Value::Array(items) => items.iter().for_each(|value| references(value, found)),
+            _ => {}
+        }
+    }
+    let document = document(&Server::start());
+    let mut found = Vec::new();
+    references(&document, &mut found);
+    assert!(found.len() > 50);
+    for reference in found {
+        assert!(document.pointer(&reference[1..]).is_some(), "{reference}");
+    }
+    let settings = &document["components"]["schemas"]["Settings"];
+    assert_eq!(settings["properties"]["isFlv"]["default"], json!(true));
+}

@@ -1,0 +1,136 @@
+//! What a stranger, or a mistaken friend, may send.
+use std::io::{Read as _, Write as _};
+use std::net::TcpStream;
+use std::time::{Duration, Instant};
+
+use millstream_api::http::serve::Limits;
+use serde_json::json;
+
+use crate::kit::{ADMIN, Options, Response, Server, exchange};
+
+#[test]
+fn bodies_that_are_no_json_or_too_long() {
+    let server = Server::start();
+    let post = |kind: &str, body: &[u8]| {
+        server.request("POST", "/api/v1/streams").header("Content-Type", kind).body(body).send()
+    };
+    post("application/json", b"{").refused(400, "line 1 column 1");
+    post("application/json", b"").refused(400, "EOF");
+    post("application/json", b"\xff\xfe").refused(400, "");
+    post("application/json", b"null").refused(400, "");
+    post("application/json", b"[1]").refused(400, "");
+    post("application/json", br#"{"id": 1}"#).refused(400, "expected a string");
+    post("application/json", br#"{"settings": "x"}"#).refused(400, "");
+    post("text/plain", b"{}").refused(415, "application/json");
+    post("application/x-www-form-urlencoded", b"{}").refused(415, "application/json");
+    post("application/json; charset=utf-8", b"{}").is(201);
+    post("application/json", &vec![b' '; 65 << 10]).refused(413, "at most 65536");
+    let deep = format!("{}{}", "[".repeat(10_000), "]".repeat(10_000));
+    post("application/json", format!("{{\"settings\": {deep}}}").as_bytes()).refused(400, "");
+    // A length that is only said is refused as well, without waiting for the bytes.
+    let head = format!(
+        "POST /api/v1/streams HTTP/1.1\r\nHost: localhost\r\nAuthorization: Bearer {ADMIN}\r\nContent-Type: application/json\r\n\
+         Content-Length: 10000000000\r\nConnection: close\r\n\r\n"
+    );
+    Response::parse(&exchange(server.address, head.as_bytes())).refused(413, "too long");
+}
+
+#[test]
+fn names_of_sql_and_html_are_text() {
+    let server = Server::start();
+    let nasty = "'; DROP TABLE item; -- <script>alert(1)</script> \u{202e}\u{0} %00 ../../etc/passwd";
+    let made =
+        server.post("/api/v1/streams", &json!({ "settings": { "videoname": nasty, "labels": { nasty: nasty } } }));
+    made.is(400);
+    let made = server.post("/api/v1/streams", &json!({ "settings": { "videoname": nasty, "labels": { "a": nasty } } }));
+    let read = server.get(&format!("/api/v1/streams/{}", made.is(201).text("id")));
+    assert_eq!(read.is(200).json()["settings"]["videoname"], nasty);
+    assert_eq!(read.header("content-type"), Some("application/json"));
+    assert_eq!(read.header("x-content-type-options"), Some("nosniff"));
+    for id in ["%27%3B%20DROP%20TABLE", "..%2f..", "%3Cscript%3E", "a%00b", "%ff%fe"] {
+        for path in
+            [format!("/api/v1/streams/{id}"), format!("/videostream/{id}"), format!("/api/v1/streams/{id}/session")]
+        {
+            let refused = server.get(&path);
+            assert!(matches!(refused.status, 400 | 404), "{path}: {refused:?}");
+            assert!(!refused.body().contains("<script>"), "{path}");
+        }
+    }
+}
+
+#[test]
+fn paths_and_methods_that_do_not_exist() {
+    let server = Server::start();
+    server.get("/").refused(404, "openapi.json");
+    server.get("/api/v2/streams").refused(404, "openapi.json");
+    let refused = server.request("PUT", "/api/v1/streams").send();
+    refused.refused(405, "method");
+    let allow = refused.header("allow").unwrap();
+    assert!(allow.contains("GET") && allow.contains("POST"), "{allow}");
+    server.request("TRACE", "/api/v1/streams").send().refused(405, "");
+    server.request("BREW", "/api/v1/streams").send().refused(405, "");
+}
+
+#[test]
+fn headers_that_make_no_sense() {
+    let server = Server::start();
+    let with = |name: &str, value: &str| server.plain("GET", "/api/v1/streams").header(name, value).send();
+    with("Authorization", "Basic YWRtaW46YWRtaW4=").refused(401, "Bearer");
+    with("Authorization", "Bearer").refused(401, "Bearer");
+    with("Authorization", &format!("Bearer {}", "x".repeat(1_000))).refused(401, "Bearer");
+    with("Authorization", "Bearer \u{e9}").refused(400, "ASCII");
+    with("Cookie", "millstream_login=x").refused(401, "log in again");
+    with("Cookie", &"x".repeat(1_000)).refused(401, "");
+    let twice = server.request("GET", "/api/v1/streams").header("Authorization", "Bearer x").send();
+    twice.refused(400, "once");
+    // Heads have a size, too.
+    assert_eq!(with("X-Long", &"x".repeat(20 << 10)).status, 431);
+    let many: String = (0..100).map(|n| format!("X-{n}: y\r\n")).collect();
+    let many = format!("GET /healthz HTTP/1.1\r\nHost: localhost\r\n{many}\r\n");
+    assert_eq!(Response::parse(&exchange(server.address, many.as_bytes())).status, 431);
+    assert_eq!(Response::parse(&exchange(server.address, b"\x16\x03\x01\x02\x00\x01\x00\x01\xfc\r\n\r\n")).status, 400);
+}
+
+#[test]
+fn a_head_that_trickles_in_is_given_up_and_so_is_a_body() {
+    let limits = Limits {
+        head_timeout: Duration::from_millis(300),
+        request_timeout: Duration::from_millis(600),
+        ..Limits::default()
+    };
+    let server = Server::with(Options { limits, ..Options::default() });
+    let begun = Instant::now();
+    exchange(server.address, b"GET /api/v1/str");
+    assert!(begun.elapsed() < Duration::from_secs(10), "{:?}", begun.elapsed());
+    let head = format!(
+        "POST /api/v1/streams HTTP/1.1\r\nHost: localhost\r\nAuthorization: Bearer {ADMIN}\r\nContent-Type: application/json\r\n\
+         Content-Length: 10\r\nConnection: close\r\n\r\n{{"
+    );
+    Response::parse(&exchange(server.address, head.as_bytes())).refused(408, "too long");
+}
+
+#[test]
+fn connections_are_bounded_and_come_free_again() {
+    let limits = Limits { connections: 4, head_timeout: Duration::from_millis(500), ..Limits::default() };
+    let server = Server::with(Options { limits, ..Options::default() });
+    let idle: Vec<_> = (0..4).map(|_| TcpStream::connect(server.address).unwrap()).collect();
+    // The fifth waits in the kernel's queue until one of the four has been idle for too long.
+    server.get("/api/v1/streams").is(200);
+    for mut stream in idle {
+        stream.set_read_timeout(Some(Duration::from_secs(10))).unwrap();
+        let mut rest = Vec::new();
+        stream.read_to_end(&mut rest).expect("closed by the server");
+    }
+}
+
+#[test]
+fn a_connection_takes_many_requests() {
+    let server = Server::start();
+    let mut stream = TcpStream::connect(server.address).unwrap();
+    for _ in 0..20 {
+        stream.write_all(b"GET /healthz HTTP/1.1\r\nHost: localhost\r\n\r\n").unwrap();
+        let mut answer = [0_u8; 1_024];
+        let read = stream.read(&mut answer).unwrap();
+        assert!(answer[..read].starts_with(b"HTTP/1.1 200 OK\r\n"));
+    }
+}

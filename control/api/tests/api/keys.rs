@@ -1,0 +1,112 @@
+//! Keys: what is shown is what the door admits.
+use millstream_api::model::settings::midnight_s;
+use millstream_proto::id::Id;
+use millstream_proto::sign::{Action, Claim, Keys, SignError, verify};
+use serde_json::{Value, json};
+
+use crate::kit::{NOW_MS, Server, master};
+
+/// Holds a signature against the secrets of these generations, as a node's door does.
+fn admits(id: &str, sign: &str, generations: &[u64], at_s: u64) -> Result<(), SignError> {
+    let (app, id) = (Id::new("stream").unwrap(), Id::new(id).unwrap());
+    let secrets: Vec<_> = generations.iter().map(|generation| master().stream_secret(&id, *generation)).collect();
+    let claim = Claim { action: Action::Publish, app: &app, id: &id };
+    verify([sign].into_iter(), claim, Keys { stream: &secrets, legacy: &[] }, at_s)
+}
+
+const NOW_S: u64 = NOW_MS / 1_000;
+
+#[test]
+fn a_key_signs_for_its_expiry_in_both_forms() {
+    let server = Server::start();
+    server.post("/api/v1/streams", &json!({ "id": "cam", "settings": { "outdate": "2027-01-01" } })).is(201);
+    let key = server.get("/api/v1/streams/cam/key");
+    let expiry = midnight_s("2027-01-01").unwrap();
+    assert_eq!(key.is(200).json()["expires_unix_s"], json!(expiry));
+    for sign in [key.text("sign"), key.text("legacy_sign")] {
+        assert_eq!(admits("cam", sign, &[1], expiry - 1), Ok(()));
+        assert_eq!(admits("cam", sign, &[1], expiry), Err(SignError::Expired { since: 0 }));
+    }
+    assert_eq!(key.text("push_url"), format!("rtmp://127.0.0.1/stream/cam?sign={}", key.text("sign")));
+    assert_eq!(key.header("cache-control"), Some("no-store"));
+    let later = server.get("/api/v1/streams/cam/key?expires=1800000000");
+    assert_eq!(admits("cam", later.is(200).text("sign"), &[1], 1_799_999_999), Ok(()));
+    let day = server.get("/api/v1/streams/cam/key?expires=2030-01-01");
+    assert_eq!(day.json()["expires_unix_s"], json!(midnight_s("2030-01-01")));
+    for bad in ["tomorrow", "1800000000000", "2030-02-30", "-1", ""] {
+        server.get(&format!("/api/v1/streams/cam/key?expires={bad}")).refused(400, "expires");
+    }
+    server.get("/api/v1/streams/none/key").refused(404, "no stream none");
+}
+
+#[test]
+fn a_rotation_gives_grace_or_none() {
+    let server = Server::start();
+    server.post("/api/v1/streams", &json!({ "id": "cam" })).is(201);
+    let first = server.get("/api/v1/streams/cam/key").text("sign").to_owned();
+    let rotate = |body: &Value| server.post("/api/v1/streams/cam/key", body);
+    let rotated = rotate(&json!({ "grace_s": 60 }));
+    let expected = json!({ "generation": 2, "previous": [{ "generation": 1, "until_unix_s": NOW_S + 60 }] });
+    assert_eq!(rotated.is(200).json(), &expected);
+    let second = server.get("/api/v1/streams/cam/key").text("sign").to_owned();
+    assert_ne!(first, second);
+    assert_eq!(
+        (admits("cam", &second, &[2], NOW_S), admits("cam", &first, &[2], NOW_S)),
+        (Ok(()), Err(SignError::Wrong))
+    );
+    // Without a word, a day.
+    assert_eq!(rotate(&json!({})).json()["previous"][1]["until_unix_s"], json!(NOW_S + 86_400));
+    // A grace that is over is shown no longer.
+    server.set_clock(NOW_MS + 60_000);
+    assert_eq!(server.get("/api/v1/streams/cam").json()["previous"].as_array().unwrap().len(), 1);
+    // At once means at once, for every earlier one.
+    assert_eq!(rotate(&json!({ "grace_s": 0 })).json(), &json!({ "generation": 4, "previous": [] }));
+    rotate(&json!({ "grace_s": -1 })).refused(400, "expected u64");
+    rotate(&json!({ "grace_s": 40_000_000 })).refused(400, "grace_s");
+    let stale = server.request("POST", "/api/v1/streams/cam/key").header("If-Match", "\"1-1\"").json(&json!({})).send();
+    stale.refused(412, "");
+    assert!(server.audit().iter().any(|(_, action, target)| action == "stream.key.rotate" && target == "cam"));
+}
+
+#[test]
+fn keys_in_their_grace_are_few() {
+    let server = Server::start();
+    server.post("/api/v1/streams", &json!({ "id": "cam" })).is(201);
+    let rotate = |grace_s: u64| server.post("/api/v1/streams/cam/key", &json!({ "grace_s": grace_s }));
+    for _ in 0..4 {
+        rotate(60).is(200);
+    }
+    rotate(60).refused(409, "in their grace");
+    rotate(0).is(200);
+    rotate(60).is(200);
+}
+
+#[test]
+fn rotations_at_the_same_moment_all_count() {
+    let server = Server::start();
+    server.post("/api/v1/streams", &json!({ "id": "cam" })).is(201);
+    std::thread::scope(|scope| {
+        for _ in 0..6 {
+            scope.spawn(|| server.post("/api/v1/streams/cam/key", &json!({ "grace_s": 0 })).is(200).status);
+        }
+    });
+    assert_eq!(server.get("/api/v1/streams/cam").json()["generation"], json!(7));
+}
+
+#[test]
+fn nodes_are_told_of_generations_and_outputs() {
+    let server = Server::start();
+    server
+        .post("/api/v1/streams", &json!({ "id": "cam", "settings": { "isFlv": false, "isHls": true, "flush": "low" } }))
+        .is(201);
+    server.post("/api/v1/streams/cam/key", &json!({ "grace_s": 60 })).is(200);
+    let poll = millstream_link::exchange::Poll {
+        node: millstream_link::exchange::NodeId { name: "n".into(), run: 1 },
+        ..Default::default()
+    };
+    let update = server.run(server.fleet.poll(&poll)).unwrap().update.unwrap();
+    let stream = &update.streams[0];
+    assert_eq!((stream.id.as_str(), stream.generation, stream.previous.len()), ("cam", 2, 1));
+    assert_eq!((stream.outputs.flv, stream.outputs.hls, stream.outputs.cmaf), (false, true, false));
+    assert_eq!(stream.flush, Some(millstream_link::state::Flush::Low));
+}

@@ -1,0 +1,180 @@
+//! What nodes tell, and what they are told.
+use std::io::{BufRead as _, BufReader, Write as _};
+use std::net::TcpStream;
+use std::time::Duration;
+
+use millstream_link::event::{Event, What};
+use millstream_link::exchange::{Answer, NodeId, Order, Report, Whom};
+use millstream_link::live::{Live, Publisher, Video, Viewer, ViewerPage};
+use serde_json::json;
+
+use crate::kit::{ADMIN, Server};
+
+fn on_air() -> Live {
+    let video = Video { codec: "avc1.64001f".into(), fps: 30.0, keyframe_interval_ms: Some(2_000), ..Video::default() };
+    let publisher = Publisher { session: 42, bitrate_bps: 2_500_000, video: Some(video), ..Publisher::default() };
+    Live { id: "cam".into(), publisher: Some(publisher), ..Live::default() }
+}
+
+/// A node with one stream and three viewers.
+fn play(server: &Server) {
+    server.node("n1", |order| match order {
+        Order::Look { stream } if stream == "cam" => Answer::Live { live: Some(Box::new(on_air())) },
+        Order::Look { .. } => Answer::Live { live: None },
+        Order::KickStream { stream, whom: Whom::Publisher } => Answer::Kicked { sessions: u64::from(stream == "cam") },
+        Order::KickSession { session } => Answer::Kicked { sessions: u64::from(*session == 43) },
+        Order::Viewers { after, limit, .. } => {
+            let all = (43..46).filter(|session| session > after);
+            let viewers: Vec<_> = all.map(|session| Viewer { session, ..Viewer::default() }).collect();
+            let page: Vec<_> = viewers.iter().take(*limit as usize).cloned().collect();
+            let next_after = (page.len() < viewers.len()).then(|| page.last().unwrap().session);
+            Answer::Viewers { page: ViewerPage { viewers: page, next_after } }
+        }
+        _ => Answer::NotUnderstood,
+    });
+}
+
+#[test]
+fn a_session_is_shown_and_ended() {
+    let server = Server::start();
+    server.get("/api/v1/streams/cam/session").refused(404, "not on air");
+    play(&server);
+    let session = server.get("/api/v1/streams/cam/session");
+    let shown = session.is(200).json();
+    assert_eq!((&shown["node"], &shown["publisher"]["video"]["codec"]), (&json!("n1"), &json!("avc1.64001f")));
+    assert_eq!(shown["publisher"]["bitrate_bps"], json!(2_500_000));
+    server.get("/api/v1/streams/other/session").refused(404, "not on air");
+    let ended = server.request("DELETE", "/api/v1/streams/cam/session").send();
+    assert_eq!(ended.is(200).json(), &json!({ "sessions": 1, "missing": [] }));
+    server.request("DELETE", "/api/v1/streams/other/session").send().refused(404, "nobody publishes");
+    assert_eq!(server.request("DELETE", "/api/v1/nodes/n1/sessions/43").send().is(200).json()["sessions"], json!(1));
+    server.request("DELETE", "/api/v1/nodes/n1/sessions/99").send().refused(404, "no session 99");
+    server.request("DELETE", "/api/v1/nodes/n2/sessions/43").send().refused(404, "no node");
+    assert_eq!(server.audit().iter().filter(|(_, action, _)| action == "session.kick").count(), 2);
+}
+
+#[test]
+fn viewers_come_in_pages() {
+    let server = Server::start();
+    play(&server);
+    let first = server.get("/api/v1/streams/cam/viewers?limit=2");
+    let sessions = |page: &serde_json::Value| -> Vec<u64> {
+        page["items"].as_array().unwrap().iter().map(|viewer| viewer["session"].as_u64().unwrap()).collect()
+    };
+    assert_eq!(sessions(first.is(200).json()), [43, 44]);
+    let second = server.get(&format!("/api/v1/streams/cam/viewers?limit=2&cursor={}", first.text("next")));
+    assert_eq!((sessions(second.is(200).json()), &second.json()["next"]), (vec![45], &json!(null)));
+    server.get("/api/v1/streams/cam/viewers?cursor=rubbish").refused(400, "cursor");
+}
+
+#[test]
+fn nodes_and_what_is_on_air_are_listed() {
+    let server = Server::start();
+    play(&server);
+    let report = Report {
+        node: NodeId { name: "n1".into(), run: 5 },
+        live: Some(vec![on_air(), Live { id: "b".into(), ..Live::default() }]),
+        ..Report::default()
+    };
+    server.run(server.fleet.report(report)).unwrap();
+    let nodes = server.get("/api/v1/nodes");
+    assert_eq!(
+        (&nodes.is(200).json()["items"][0]["name"], &nodes.json()["items"][0]["away"]),
+        (&json!("n1"), &json!(false))
+    );
+    let first = server.get("/api/v1/live?limit=1");
+    assert_eq!(
+        (&first.is(200).json()["items"][0]["id"], &first.json()["items"][0]["node"]),
+        (&json!("b"), &json!("n1"))
+    );
+    let second = server.get(&format!("/api/v1/live?cursor={}", first.text("next")));
+    assert_eq!((&second.json()["items"][0]["id"], &second.json()["next"]), (&json!("cam"), &json!(null)));
+}
+
+fn tell(server: &Server, seq: u64, session: u64, what: What) {
+    let event = Event { seq, at_unix_ms: 1_000_000 + seq, stream: "cam".into(), session, what, ..Event::default() };
+    let report = Report { node: NodeId { name: "n1".into(), run: 5 }, events: vec![event], ..Report::default() };
+    server.run(server.fleet.report(report)).unwrap();
+}
+
+fn publish() -> What {
+    What::Publish { encoder: "an encoder".into() }
+}
+
+/// Listens, and gives what comes line by line.
+fn listen(server: &Server, more: &str) -> impl Iterator<Item = String> + use<> {
+    let mut stream = TcpStream::connect(server.address).unwrap();
+    stream.set_read_timeout(Some(Duration::from_secs(10))).unwrap();
+    let request = format!(
+        "GET /api/v1/events?stream=cam HTTP/1.1\r\nHost: localhost\r\nAuthorization: Bearer {ADMIN}\r\n{more}\r\n"
+    );
+    stream.write_all(request.as_bytes()).unwrap();
+    let lines = BufReader::new(stream).lines().map_while(Result::ok);
+    // Chunk sizes and empty lines are between.
+    lines.filter(|line| line.contains(": "))
+}
+
+#[test]
+fn events_come_as_they_happen_and_again_for_who_comes_back() {
+    let server = Server::start();
+    let mut lines = listen(&server, "");
+    assert!(lines.any(|line| line == "content-type: text/event-stream"));
+    lines.find(|line| line == ": listening").expect("a first sign");
+    tell(&server, 1, 42, publish());
+    let refused = What::Refused { action: "publish".into(), why: "expired".into(), reason: "too old".into() };
+    tell(&server, 2, 43, refused);
+    let id = lines.next().unwrap();
+    assert_eq!(lines.next().as_deref(), Some("event: publish"));
+    let data = lines.next().unwrap();
+    assert!(data.contains("\"stream\":\"cam\"") && data.contains("\"encoder\":\"an encoder\""), "{data}");
+    lines.next().unwrap();
+    assert_eq!(lines.next().as_deref(), Some("event: refused"));
+    assert!(lines.next().unwrap().contains("too old"));
+    drop(lines);
+
+    let last = id.strip_prefix("id: ").unwrap();
+    let mut again = listen(&server, &format!("Last-Event-ID: {last}\r\n"));
+    again.find(|line| line == ": listening").expect("nothing was missed");
+    assert_eq!(again.nth(1).as_deref(), Some("event: refused"));
+    let mut late = listen(&server, "Last-Event-ID: 1-1\r\n");
+    assert!(late.any(|line| line == "event: lost"), "who comes from another process is told");
+}
+
+#[test]
+fn listeners_are_bounded() {
+    let server = Server::start();
+    let listeners: Vec<_> = (0..64)
+        .map(|_| {
+            let mut lines = listen(&server, "");
+            lines.find(|line| line == ": listening").unwrap();
+            lines
+        })
+        .collect();
+    let refused = server.get("/api/v1/events");
+    refused.refused(503, "64 listeners");
+    assert!(refused.header("retry-after").is_some());
+    drop(listeners);
+}
+
+#[test]
+fn sessions_are_kept_and_shown_newest_first() {
+    let server = Server::start();
+    tell(&server, 1, 42, publish());
+    let open = server.get("/api/v1/streams/cam/history");
+    assert_eq!(
+        (&open.is(200).json()["items"][0]["session"], &open.json()["items"][0]["ended_unix_ms"]),
+        (&json!(42), &json!(null))
+    );
+    let ended = |lasted_ms| What::Unpublish { why: "peer_closed".into(), lasted_ms, received_bytes: 9 };
+    tell(&server, 2, 42, ended(1));
+    // The end of one whose beginning was lost.
+    tell(&server, 3, 44, ended(500));
+    // Told twice, kept once.
+    tell(&server, 3, 44, ended(500));
+    let history = server.get("/api/v1/streams/cam/history");
+    let items = history.is(200).json()["items"].as_array().unwrap();
+    assert_eq!(items.len(), 2);
+    assert_eq!((&items[0]["session"], &items[0]["since_unix_ms"]), (&json!(44), &json!(1_000_003 - 500)));
+    assert_eq!((&items[1]["encoder"], &items[1]["why"]), (&json!("an encoder"), &json!("peer_closed")));
+    assert_eq!(server.get("/api/v1/streams/other/history").json()["items"], json!([]));
+}

@@ -1,0 +1,57 @@
+//! Webhooks: records, secrets, and what waits for them.
+use millstream_link::event::{Event, What};
+use millstream_link::exchange::{NodeId, Report};
+use serde_json::json;
+
+use crate::kit::Server;
+
+#[test]
+fn a_webhook_is_made_read_changed_and_removed() {
+    let server = Server::start();
+    let new = json!({ "url": "https://example.com/hook", "events": ["publish"], "stream": "cam" });
+    let made = server.post("/api/v1/webhooks", &new);
+    let path = made.is(201).header("location").unwrap().to_owned();
+    assert_eq!((&made.json()["enabled"], &made.json()["events"]), (&json!(true), &json!(["publish"])));
+    let secret = server.get(&format!("{path}/secret"));
+    assert_eq!(secret.is(200).text("secret").len(), 43);
+    assert!(!server.get("/api/v1/webhooks").is(200).body().contains(secret.text("secret")));
+    let patch = json!({ "enabled": false, "stream": "" });
+    server.request("PATCH", &path).json(&patch).send().refused(428, "If-Match");
+    let changed = server.request("PATCH", &path).header("If-Match", made.etag()).json(&patch).send();
+    let shown = changed.is(200).json();
+    assert_eq!((&shown["enabled"], &shown["stream"], &shown["url"]), (&json!(false), &json!(null), &new["url"]));
+    server.request("DELETE", &path).header("If-Match", made.etag()).send().refused(412, "");
+    server.request("DELETE", &path).header("If-Match", changed.etag()).send().is(204);
+    server.get(&path).refused(404, "no webhook");
+    server.get(&format!("{path}/deliveries")).refused(404, "no webhook");
+    let token = server.token("operator");
+    let theirs = server.plain("GET", "/api/v1/webhooks").header("Authorization", &format!("Bearer {token}")).send();
+    theirs.refused(403, "admin");
+}
+
+#[test]
+fn what_is_wrong_with_a_webhook_is_said() {
+    let server = Server::start();
+    let refused = |body, part| {
+        server.post("/api/v1/webhooks", &body).refused(400, part);
+    };
+    refused(json!({}), "url");
+    refused(json!({ "url": "file:///etc/passwd" }), "url");
+    refused(json!({ "url": "https://user:hush@example.com/" }), "leave them out");
+    refused(json!({ "url": "https://example.com", "events": ["boom"] }), "publish, unpublish, refused");
+    refused(json!({ "url": "https://example.com", "stream": "a b" }), "stream");
+    for _ in 0..100 {
+        server.post("/api/v1/webhooks", &json!({ "url": "https://example.com" })).is(201);
+    }
+    server.post("/api/v1/webhooks", &json!({ "url": "https://example.com" })).refused(409, "100 webhooks");
+}
+
+#[test]
+fn a_node_may_forget_an_event_once_it_waits_for_the_webhooks() {
+    let server = Server::start();
+    server.post("/api/v1/webhooks", &json!({ "url": "https://example.com/hook" })).is(201);
+    let event =
+        Event { seq: 7, stream: "cam".into(), what: What::Publish { encoder: String::new() }, ..Event::default() };
+    let report = Report { node: NodeId { name: "n".into(), run: 1 }, events: vec![event], ..Report::default() };
+    assert_eq!(server.run(server.fleet.report(report)).unwrap().events_through, 7);
+}

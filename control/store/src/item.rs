@@ -1,0 +1,103 @@
+//! What is kept: an item has a kind, a key, a version and a value, and may have an expiry. Each maximum is here.
+
+/// Bytes of a key.
+pub const KEY_BYTES_MAX: usize = 512;
+/// Bytes of a value; DynamoDB takes 400 KB for an item with its key.
+pub const VALUE_BYTES_MAX: usize = 256 << 10;
+/// Items of one page.
+pub const PAGE_ITEMS_MAX: usize = 1_000;
+
+/// What an item is about: the first part of its key. The name is what is stored, so it never changes.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
+pub struct Kind(pub &'static str);
+
+/// A stored item.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Item {
+    /// Its key within its kind.
+    pub key: String,
+    /// Counts its writes: 1 for the first one.
+    pub version: u64,
+    /// From when on it may be purged, Unix milliseconds. It may still be read after that: the reader compares.
+    pub expires_ms: Option<u64>,
+    /// Its value, which the store does not look at.
+    pub value: Vec<u8>,
+}
+
+/// What a write expects of the item as it is.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Expect {
+    /// There is none.
+    Absent,
+    /// It is at this version.
+    Version(u64),
+    /// Nothing: write over whatever is there.
+    Any,
+}
+
+impl Expect {
+    /// Whether an item at this version (`None`: no item) is as expected.
+    pub fn holds(self, current: Option<u64>) -> bool {
+        match self {
+            Self::Absent => current.is_none(),
+            Self::Version(version) => current == Some(version),
+            Self::Any => true,
+        }
+    }
+}
+
+/// One item to write.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Write {
+    /// What it is about.
+    pub kind: Kind,
+    /// Its key within its kind, 1 to [`KEY_BYTES_MAX`] bytes.
+    pub key: String,
+    /// What must be true of the item that is there.
+    pub expect: Expect,
+    /// From when on it may be purged, Unix milliseconds.
+    pub expires_ms: Option<u64>,
+    /// At most [`VALUE_BYTES_MAX`] bytes.
+    pub value: Vec<u8>,
+}
+
+/// Which way a page goes through the keys, which are ordered by their bytes.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+pub enum Order {
+    /// From the first key on.
+    #[default]
+    Ascending,
+    /// From the last key back.
+    Descending,
+}
+
+/// Which items a page is to have.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Query {
+    /// Of this kind only.
+    pub kind: Kind,
+    /// Keys that begin so; empty for all.
+    pub prefix: String,
+    /// Behind this key (in the order asked for), which need not exist any more.
+    pub after: Option<String>,
+    /// Which way.
+    pub order: Order,
+    /// At most so many, cut to [`PAGE_ITEMS_MAX`].
+    pub limit: usize,
+}
+
+impl Query {
+    /// All items of a kind, from the first key on.
+    pub fn all(kind: Kind) -> Self {
+        Self { kind, prefix: String::new(), after: None, order: Order::Ascending, limit: PAGE_ITEMS_MAX }
+    }
+}
+
+/// Some items in order.
+#[derive(Clone, PartialEq, Eq, Debug, Default)]
+pub struct Page {
+    /// The items.
+    pub items: Vec<Item>,
+    /// Where the next page starts ([`Query::after`]); `None` where there is nothing behind this one.
+    pub next: Option<String>,
+}

@@ -1,0 +1,110 @@
+//! A store that is gone with its process: for `demo`, which writes nothing to disk, and for tests that are about something else.
+use std::collections::BTreeMap;
+use std::sync::{Mutex, MutexGuard, PoisonError};
+
+use crate::contract::{Answer, Store, check, end_of};
+use crate::item::{Expect, Item, Kind, Order, PAGE_ITEMS_MAX, Page, Query, Write};
+use crate::{StoreError, sqlite::PURGE_ITEMS_MAX};
+
+/// Items in a map.
+#[derive(Debug, Default)]
+pub struct MemoryStore(Mutex<BTreeMap<(Kind, String), Item>>);
+
+impl MemoryStore {
+    /// An empty one.
+    pub fn new() -> Self {
+        Self::default()
+    }
+
+    fn items(&self) -> MutexGuard<'_, BTreeMap<(Kind, String), Item>> {
+        // A panic elsewhere leaves whole items: each change is one call of the map.
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn write(&self, write: Write) -> Result<u64, StoreError> {
+        check(&write)?;
+        let Write { kind, key, expect, expires_ms, value } = write;
+        let mut items = self.items();
+        let slot = (kind, key.clone());
+        let current = items.get(&slot).map(|item| item.version);
+        if !expect.holds(current) {
+            return Err(StoreError::Conflict { current });
+        }
+        let version = current.unwrap_or(0) + 1;
+        items.insert(slot, Item { key, version, expires_ms, value });
+        Ok(version)
+    }
+
+    fn remove(&self, kind: Kind, key: &str, expect: Expect) -> Result<(), StoreError> {
+        let mut items = self.items();
+        let slot = (kind, key.to_owned());
+        let current = items.get(&slot).map(|item| item.version);
+        if !expect.holds(current) {
+            return Err(StoreError::Conflict { current });
+        }
+        items.remove(&slot);
+        Ok(())
+    }
+
+    fn read(&self, query: &Query) -> Page {
+        let items = self.items();
+        let range = (query.kind, query.prefix.clone())..(query.kind, end_of(&query.prefix));
+        let behind = |item: &&Item| match (&query.after, query.order) {
+            (None, _) => true,
+            (Some(after), Order::Ascending) => item.key > *after,
+            (Some(after), Order::Descending) => item.key < *after,
+        };
+        let found = items.range(range).map(|(_, item)| item);
+        let limit = query.limit.clamp(1, PAGE_ITEMS_MAX);
+        let mut page: Vec<Item> = match query.order {
+            Order::Ascending => found.filter(behind).take(limit + 1).cloned().collect(),
+            Order::Descending => found.rev().filter(behind).take(limit + 1).cloned().collect(),
+        };
+        let more = page.len() > limit;
+        page.truncate(limit);
+        let next = page.last().filter(|_| more).map(|item| item.key.clone());
+        Page { items: page, next }
+    }
+
+    fn remove_expired(&self, now_ms: u64) -> u64 {
+        let mut items = self.items();
+        let expired = items.iter().filter(|(_, item)| item.expires_ms.is_some_and(|at| at <= now_ms));
+        let expired: Vec<_> = expired.map(|(slot, _)| slot.clone()).take(PURGE_ITEMS_MAX).collect();
+        for slot in &expired {
+            items.remove(slot);
+        }
+        expired.len() as u64
+    }
+}
+
+impl Store for MemoryStore {
+    fn get(&self, kind: Kind, key: &str) -> Answer<'_, Option<Item>> {
+        let item = self.items().get(&(kind, key.to_owned())).cloned();
+        Box::pin(async move { Ok(item) })
+    }
+
+    fn put(&self, write: Write) -> Answer<'_, u64> {
+        let done = self.write(write);
+        Box::pin(async move { done })
+    }
+
+    fn delete(&self, kind: Kind, key: &str, expect: Expect) -> Answer<'_, ()> {
+        let done = self.remove(kind, key, expect);
+        Box::pin(async move { done })
+    }
+
+    fn page(&self, query: Query) -> Answer<'_, Page> {
+        let page = self.read(&query);
+        Box::pin(async move { Ok(page) })
+    }
+
+    fn count(&self, kind: Kind) -> Answer<'_, u64> {
+        let count = self.items().keys().filter(|(of, _)| *of == kind).count() as u64;
+        Box::pin(async move { Ok(count) })
+    }
+
+    fn purge(&self, now_ms: u64) -> Answer<'_, u64> {
+        let purged = self.remove_expired(now_ms);
+        Box::pin(async move { Ok(purged) })
+    }
+}

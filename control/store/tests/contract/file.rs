@@ -1,0 +1,200 @@
+//! The store in a file: what is on disk outlives its process, and a file that cannot be used is said to be so.
+use std::fs::File;
+use std::os::unix::fs::{FileExt as _, PermissionsExt as _};
+use std::path::Path;
+use std::process::Command;
+
+use millstream_store::item::{Expect, Query};
+use millstream_store::sqlite::{BackupError, FILE, SqliteStore, backup, peek};
+use millstream_store::{Store as _, StoreError};
+
+use crate::{KIND, run, write};
+
+fn open(dir: &Path) -> SqliteStore {
+    SqliteStore::open(dir).unwrap()
+}
+
+fn refused(dir: &Path) -> StoreError {
+    SqliteStore::open(dir).map(|_| ()).unwrap_err()
+}
+
+#[test]
+fn items_outlive_their_process_and_only_their_owner_reads_them() {
+    let dir = tempfile::tempdir().unwrap();
+    run(open(dir.path()).put(write("k", Expect::Absent, "kept"))).unwrap();
+    assert_eq!(run(open(dir.path()).get(KIND, "k")).unwrap().unwrap().value, b"kept");
+    let store = open(dir.path());
+    run(store.put(write("k", Expect::Any, "kept"))).unwrap();
+    for entry in std::fs::read_dir(dir.path()).unwrap() {
+        let entry = entry.unwrap();
+        let mode = entry.metadata().unwrap().permissions().mode() & 0o777;
+        assert_eq!(mode, 0o600, "{}", entry.path().display());
+    }
+}
+
+#[test]
+fn a_directory_has_one_store_at_a_time() {
+    let dir = tempfile::tempdir().unwrap();
+    let first = open(dir.path());
+    let error = refused(dir.path());
+    assert_eq!(
+        error,
+        StoreError::Locked { dir: dir.path().to_owned(), holder: std::process::id().to_string() },
+        "{error}"
+    );
+    drop(first);
+    drop(open(dir.path()));
+}
+
+#[test]
+fn an_item_can_be_looked_at_beside_the_process_that_has_the_store() {
+    let dir = tempfile::tempdir().unwrap();
+    assert_eq!(peek(dir.path(), KIND, "k"), Ok(None));
+    let store = open(dir.path());
+    run(store.put(write("k", Expect::Absent, "kept"))).unwrap();
+    assert_eq!(peek(dir.path(), KIND, "k").unwrap().unwrap().value, b"kept");
+    assert_eq!(peek(dir.path(), KIND, "other"), Ok(None));
+    run(store.put(write("k", Expect::Any, "later"))).unwrap();
+}
+
+#[test]
+fn a_file_that_is_no_store_is_refused_and_left_alone() {
+    let check = |content: &[u8], part: &str| {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join(FILE);
+        std::fs::write(&path, content).unwrap();
+        let error = refused(dir.path());
+        assert!(matches!(error, StoreError::Damaged { .. }) && error.to_string().contains(part), "{error}");
+        assert_eq!(std::fs::read(&path).unwrap(), content);
+    };
+    check(&b"# not a database\n".repeat(100), "millstream backup");
+    check(b"SQLite format 3\0 and then rubbish", "is damaged");
+}
+
+#[test]
+fn a_damaged_page_is_noticed_at_the_start() {
+    let dir = tempfile::tempdir().unwrap();
+    let store = open(dir.path());
+    run(async {
+        for n in 0..500 {
+            store.put(write(&format!("{n:05}"), Expect::Absent, &"v".repeat(100))).await.unwrap();
+        }
+    });
+    drop(store);
+    let file = File::options().write(true).open(dir.path().join(FILE)).unwrap();
+    assert!(file.metadata().unwrap().len() > 40_000);
+    file.write_all_at(&[0xA5; 6_000], 10_000).unwrap();
+    let error = refused(dir.path());
+    assert!(matches!(error, StoreError::Damaged { .. }), "{error}");
+}
+
+#[test]
+fn a_file_of_a_later_version_is_refused() {
+    let dir = tempfile::tempdir().unwrap();
+    drop(open(dir.path()));
+    // `user_version` is the 32 bits at offset 60 of SQLite's header.
+    let file = File::options().write(true).open(dir.path().join(FILE)).unwrap();
+    file.write_all_at(&9_u32.to_be_bytes(), 60).unwrap();
+    assert_eq!(refused(dir.path()), StoreError::Newer { path: dir.path().join(FILE), found: 9, known: 1 });
+}
+
+#[test]
+fn a_backup_of_a_store_in_use_has_all_that_was_answered() {
+    let (dir, place) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
+    let missing = backup(dir.path(), &place.path().join("copy")).unwrap_err();
+    assert!(matches!(missing, BackupError::Missing(_)), "{missing}");
+    let store = open(dir.path());
+    run(store.put(write("k", Expect::Absent, "kept"))).unwrap();
+    let copy = place.path().join(FILE);
+    backup(dir.path(), &copy).unwrap();
+    assert_eq!(std::fs::metadata(&copy).unwrap().permissions().mode() & 0o777, 0o600);
+    run(store.put(write("k", Expect::Any, "later"))).unwrap();
+    let taken = backup(dir.path(), &copy).unwrap_err();
+    assert!(matches!(taken, BackupError::Taken(_)), "{taken}");
+    assert_eq!(std::fs::read_dir(place.path()).unwrap().count(), 1, "nothing half done stays");
+    // The copy is a store.
+    assert_eq!(run(open(place.path()).get(KIND, "k")).unwrap().unwrap().value, b"kept");
+    drop(store);
+    backup(dir.path(), &place.path().join("of a stopped one")).unwrap();
+}
+
+/// The disk is a tmpfs of one mebibyte, in a mount namespace of a copy of this test.
+#[test]
+fn a_full_disk_refuses_writes_and_loses_none_that_was_answered() {
+    if std::env::var_os("MILLSTREAM_TEST_SMALL_DISK").is_some() {
+        return on_a_small_disk(Path::new("/mnt"));
+    }
+    let test = std::env::current_exe().unwrap();
+    let script = "mount -t tmpfs -o size=1m tmpfs /mnt && exec \"$0\" --exact contract::file::a_full_disk_refuses_writes_and_loses_none_that_was_answered --nocapture";
+    let output = Command::new("unshare")
+        .args(["--user", "--map-root-user", "--mount", "sh", "-c", script])
+        .arg(test)
+        .env("MILLSTREAM_TEST_SMALL_DISK", "1")
+        .output()
+        .unwrap();
+    let said = format!("{}{}", String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr));
+    assert!(output.status.success() && said.contains("writes before the disk was full"), "{said}");
+}
+
+fn on_a_small_disk(dir: &Path) {
+    let store = open(dir);
+    let mut answered = 0;
+    run(async {
+        let error = loop {
+            match store.put(write(&format!("{answered:05}"), Expect::Absent, &"v".repeat(2_000))).await {
+                Ok(_) => answered += 1,
+                Err(error) => break error,
+            }
+        };
+        assert!(matches!(error, StoreError::Full { .. }), "{error}");
+        assert!(error.to_string().contains("free space there"), "{error}");
+        // What is there can be read, and the store goes on being full, not broken.
+        assert_eq!(store.count(KIND).await, Ok(answered));
+        let again = store.put(write("again", Expect::Absent, &"v".repeat(2_000))).await;
+        assert!(matches!(again, Err(StoreError::Full { .. })), "{again:?}");
+    });
+    drop(store);
+    let store = open(dir);
+    println!("{answered} writes before the disk was full");
+    assert!(answered > 50);
+    assert_eq!(run(store.count(KIND)), Ok(answered), "all that was answered is there after a restart");
+    assert_eq!(run(store.page(Query::all(KIND))).unwrap().items.len() as u64, answered.min(1_000));
+}
+
+/// A copy of this test writes as fast as it can until it is killed; every write that it told of must be there.
+#[test]
+fn a_kill_loses_no_write_that_was_answered() {
+    use std::io::{BufRead as _, BufReader};
+    use std::process::Stdio;
+    let variable = "MILLSTREAM_TEST_KILL_DIR";
+    if let Some(dir) = std::env::var_os(variable) {
+        let store = open(Path::new(&dir));
+        run(async {
+            for n in 0_u64.. {
+                store.put(write(&format!("{n:08}"), Expect::Absent, "v")).await.unwrap();
+                println!("wrote {n}");
+            }
+        });
+    }
+    let dir = tempfile::tempdir().unwrap();
+    for round in 0..3 {
+        // Keys of each round are new: the directory is another one.
+        let dir = dir.path().join(round.to_string());
+        std::fs::create_dir(&dir).unwrap();
+        let mut child = Command::new(std::env::current_exe().unwrap())
+            .args(["--exact", "contract::file::a_kill_loses_no_write_that_was_answered", "--nocapture"])
+            .env(variable, &dir)
+            .stdout(Stdio::piped())
+            .spawn()
+            .unwrap();
+        let mut lines = BufReader::new(child.stdout.take().unwrap()).lines().map_while(Result::ok);
+        let mut told = lines.by_ref().filter_map(|line| line.rsplit_once("wrote ")?.1.parse::<u64>().ok());
+        let mut last = told.by_ref().nth(40 + 13 * round).unwrap();
+        child.kill().unwrap();
+        child.wait().unwrap();
+        last = told.last().unwrap_or(last);
+        let count = run(open(&dir).count(KIND)).unwrap();
+        // One more may have been written and not yet told.
+        assert!(count == last + 1 || count == last + 2, "{count} items after {last} was answered");
+    }
+}

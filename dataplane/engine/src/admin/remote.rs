@@ -1,0 +1,217 @@
+//! The running engine from any other thread: questions that shards answer, changes that they adopt, sessions that they end. Each is a
+//! piece of work that a shard does between two others, put into its mailbox; nothing here waits in a shard, and a shard that has no
+//! room or has ended is left out of the answer, which then says so.
+use std::rc::Rc;
+use std::sync::Arc;
+
+use millstream_link::exchange::Whom;
+use millstream_link::live::{Live, Viewer, ViewerCount, ViewerPage};
+use millstream_policy::Step;
+use millstream_proto::id::Id;
+use tokio::sync::mpsc::{Receiver, channel};
+
+use super::feed::{Events, Feed};
+use super::{Addresses, Post};
+use crate::directory::{Changed, Directory};
+use crate::door;
+use crate::metrics::{self, ShardStats};
+use crate::shard::mailbox::Mail;
+use crate::shard::{Shard, view};
+
+/// Streams that a shard tells of at once: some 100 us of its time.
+const STREAMS_PER_TURN: usize = 256;
+/// Viewers that a shard tells of at once.
+const VIEWERS_PER_TURN: usize = 1000;
+
+/// Some shards did not answer: their mailboxes are full, or they have ended.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, thiserror::Error)]
+#[error("{missing} of {shards} shards did not answer: they are busy or have ended")]
+pub struct Unanswered {
+    /// How many did not.
+    pub missing: usize,
+    /// How many there are.
+    pub shards: usize,
+}
+
+/// Numbers of the whole process at one moment.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+pub struct Counts {
+    /// Open connections.
+    pub connections: u64,
+    /// Sessions that publish.
+    pub publishers: u64,
+    /// Sessions that play.
+    pub viewers: u64,
+    /// Events that found no room.
+    pub events_lost: u64,
+}
+
+/// A handle to the running engine. Cheap to clone, and usable from any thread; whoever waits for an answer sets the limit of time.
+#[derive(Clone, Debug)]
+pub struct Remote {
+    pub(super) post: Post,
+    pub(super) stats: Arc<[Arc<ShardStats>]>,
+    pub(super) feed: Arc<Feed>,
+    pub(super) addresses: Addresses,
+}
+
+impl Remote {
+    /// Where the engine listens.
+    pub fn addresses(&self) -> &Addresses {
+        &self.addresses
+    }
+
+    /// How many shards there are.
+    pub fn shards(&self) -> usize {
+        self.stats.len()
+    }
+
+    /// What happens, from now on; `None` where somebody has it already.
+    pub fn events(&self) -> Option<Events> {
+        self.feed.take()
+    }
+
+    /// The answer of the pending policy step that was given `ticket`. Comes to nothing where it is too late.
+    pub fn answer(&self, ticket: u64, step: Step) {
+        self.post.try_put(door::shard_of(ticket), Mail::Answer { ticket, step });
+    }
+
+    /// Begins the drain: nothing new is taken, sessions end within the configured time. May be called more than once.
+    pub fn shutdown(&self) {
+        self.post.shutdown();
+    }
+
+    /// Whether nothing new is taken.
+    pub fn is_draining(&self) -> bool {
+        self.post.is_draining()
+    }
+
+    /// All numbers as OpenMetrics text.
+    pub fn metrics(&self) -> Result<String, std::fmt::Error> {
+        metrics::render(&self.stats)
+    }
+
+    /// Numbers of the whole process.
+    pub fn counts(&self) -> Counts {
+        let sum =
+            |of: fn(&ShardStats) -> i64| self.stats.iter().map(|stats| u64::try_from(of(stats)).unwrap_or(0)).sum();
+        Counts {
+            connections: sum(|stats| stats.connections.get()),
+            publishers: sum(|stats| stats.publishers.get()),
+            viewers: sum(|stats| stats.viewers_flv.get() + stats.viewers_rtmp.get()),
+            events_lost: self.feed.lost(),
+        }
+    }
+
+    /// Gives every shard a new directory; returns once each of them decides by it. On an error some do and some do not: try again.
+    pub async fn adopt(&self, directory: &Directory, changed: &Changed) -> Result<(), Unanswered> {
+        let (directory, changed) = (directory.clone(), changed.clone());
+        self.ask(move |shard| view::adopt(shard, &directory, &changed)).all().await.map(drop)
+    }
+
+    /// A stream as it is now; `None` where it is not held.
+    pub async fn look(&self, id: &Id) -> Result<Option<Live>, Unanswered> {
+        let id = id.clone();
+        let parts = self.ask(move |shard| view::look(shard, &id)).all().await?;
+        Ok(parts.into_iter().flatten().reduce(merge))
+    }
+
+    /// Every stream that is held, by id. Told in turns, so it is not of one moment.
+    pub async fn on_air(&self) -> Result<Vec<Live>, Unanswered> {
+        let mut all: Vec<Live> = Vec::new();
+        let mut after = None;
+        loop {
+            let from: Option<Id> = after.take();
+            let pages = self.ask(move |shard| view::on_air(shard, from.as_ref(), STREAMS_PER_TURN)).all().await?;
+            // Each shard went on to its own place: what is certain is what all of them have passed.
+            let passed = pages.iter().filter_map(|page| page.next.clone()).min();
+            let certain = |live: &Live| passed.as_ref().is_none_or(|passed| live.id.as_str() <= passed.as_str());
+            let mut told: Vec<_> = pages.into_iter().flat_map(|page| page.streams).filter(certain).collect();
+            told.sort_by(|a, b| a.id.cmp(&b.id));
+            for live in told {
+                match all.pop() {
+                    Some(last) if last.id == live.id => all.push(merge(last, live)),
+                    last => {
+                        all.extend(last);
+                        all.push(live);
+                    }
+                }
+            }
+            match passed {
+                Some(passed) => after = Some(passed),
+                None => return Ok(all),
+            }
+        }
+    }
+
+    /// Who watches a stream, at most `limit`, after this session number.
+    pub async fn viewers(&self, id: &Id, after: u64, limit: usize) -> Result<ViewerPage, Unanswered> {
+        let limit = limit.clamp(1, VIEWERS_PER_TURN);
+        let id = id.clone();
+        let pages = self.ask(move |shard| view::viewers(shard, &id, after, limit + 1)).all().await?;
+        let mut viewers: Vec<Viewer> = pages.into_iter().flatten().collect();
+        viewers.sort_by_key(|viewer| viewer.session);
+        let more = viewers.len() > limit;
+        viewers.truncate(limit);
+        let next_after = viewers.last().filter(|_| more).map(|viewer| viewer.session);
+        Ok(ViewerPage { viewers, next_after })
+    }
+
+    /// Ends a session; false: there is none of this number.
+    pub async fn kick_session(&self, session: u64) -> Result<bool, Unanswered> {
+        let ended = self.ask(move |shard| view::kick_session(shard, session)).all().await?;
+        Ok(ended.contains(&true))
+    }
+
+    /// Ends sessions of a stream; how many.
+    pub async fn kick_stream(&self, id: &Id, whom: Whom) -> Result<u64, Unanswered> {
+        let id = id.clone();
+        let ended = self.ask(move |shard| view::kick_stream(shard, &id, whom)).all().await?;
+        Ok(ended.into_iter().sum())
+    }
+
+    /// Has every shard do this.
+    fn ask<T: Send + 'static>(&self, work: impl Fn(&Rc<Shard>) -> T + Clone + Send + 'static) -> Asked<T> {
+        let shards = self.shards();
+        let (sender, receiver) = channel(shards);
+        for shard in 0..shards {
+            let (work, sender) = (work.clone(), sender.clone());
+            let job = move |shard: &Rc<Shard>| {
+                // There is room for each, and who asked may have given up.
+                let _ = sender.try_send(work(shard));
+            };
+            self.post.try_put(shard, Mail::Work(Box::new(job)));
+        }
+        Asked { receiver, shards }
+    }
+}
+
+/// A question to all shards.
+struct Asked<T> {
+    receiver: Receiver<T>,
+    shards: usize,
+}
+
+impl<T> Asked<T> {
+    async fn all(mut self) -> Result<Vec<T>, Unanswered> {
+        let mut answers = Vec::with_capacity(self.shards);
+        while let Some(answer) = self.receiver.recv().await {
+            answers.push(answer);
+        }
+        let missing = self.shards - answers.len();
+        if missing == 0 { Ok(answers) } else { Err(Unanswered { missing, shards: self.shards }) }
+    }
+}
+
+/// Two shards' views of one stream: one of them has the publisher, both may have viewers.
+fn merge(mut one: Live, other: Live) -> Live {
+    one.publisher = one.publisher.or(other.publisher);
+    for ViewerCount { protocol, count } in other.viewers {
+        match one.viewers.iter_mut().find(|viewers| viewers.protocol == protocol) {
+            Some(viewers) => viewers.count += count,
+            None => one.viewers.push(ViewerCount { protocol, count }),
+        }
+    }
+    one.viewers.sort_by_key(|viewers| std::cmp::Reverse(viewers.count));
+    one
+}

@@ -1,0 +1,221 @@
+//! What a shard knows of streams before anybody publishes them: who may (records), and how they behave (settings). Before it: the
+//! configuration's `[[stream]]` entries, and over the link the state that control wants; after it: each shard holds one, and is
+//! given the next one as a whole.
+//!
+//! A directory does not change. The next one is made beside the shards and shares with it what stays, see `policy::table`.
+use std::sync::Arc;
+
+use millstream_hub::config::FlushPolicy;
+use millstream_link::exchange::Update;
+use millstream_link::state::{Flush, Outputs, Stream};
+use millstream_policy::records::{GENERATIONS_MAX, Record, Records};
+use millstream_policy::table::Table;
+use millstream_proto::id::Id;
+
+/// Sentences about streams that cannot be taken: a state that is wrong as a whole needs no more to be noticed.
+const COMPLAINTS_MAX: usize = 16;
+
+/// How a stream behaves.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+pub struct Settings {
+    /// When its frames go out; `None`: as the configuration says of all streams.
+    pub flush: Option<FlushPolicy>,
+    /// Which outputs it has.
+    pub outputs: Outputs,
+}
+
+/// All streams that exist. Cheap to clone.
+#[derive(Clone, PartialEq, Debug, Default)]
+pub struct Directory {
+    streams: Streams,
+    /// Those of the configuration: they are always there, and nothing changes them.
+    fixed: Streams,
+}
+
+#[derive(Clone, PartialEq, Debug, Default)]
+struct Streams {
+    records: Records,
+    settings: Table<Settings>,
+}
+
+/// Which streams a directory has otherwise than the one before.
+#[derive(Clone, Debug)]
+pub enum Changed {
+    /// Any of them.
+    Any,
+    /// These.
+    These(Arc<[Id]>),
+}
+
+/// A directory that came of an update.
+#[derive(Clone, Debug)]
+pub struct Updated {
+    /// The directory.
+    pub directory: Directory,
+    /// What is different in it.
+    pub changed: Changed,
+    /// What of the update was left out, and why; the first few.
+    pub complaints: Vec<String>,
+}
+
+impl Directory {
+    /// A directory of the configuration's streams, which no update changes. Their ids must be valid; others are left out.
+    pub fn new<'a>(fixed: impl IntoIterator<Item = &'a Stream>) -> Self {
+        let mut nobody = Vec::new();
+        let fixed = Streams::default().with(fixed.into_iter().filter_map(|stream| read(stream, &mut nobody)));
+        Self { streams: fixed.clone(), fixed }
+    }
+
+    /// The records that decisions are made by.
+    pub fn records(&self) -> &Records {
+        &self.streams.records
+    }
+
+    /// How a stream behaves; the defaults where nothing is set.
+    pub fn settings(&self, id: &Id) -> Settings {
+        self.streams.settings.get(id).copied().unwrap_or_default()
+    }
+
+    /// The directory after an update of the link.
+    pub fn updated(&self, update: &Update) -> Updated {
+        let mut complaints = Vec::new();
+        let mut changes: Vec<_> = update.streams.iter().filter_map(|stream| read(stream, &mut complaints)).collect();
+        changes.extend(update.removed.iter().filter_map(|id| Some((Id::new(id).ok()?, None))));
+        changes.retain(|(id, _)| self.fixed.records.get(id).is_none());
+        let (before, differs) = if update.from.is_none() {
+            (&self.fixed, Changed::Any)
+        } else {
+            (&self.streams, Changed::These(changes.iter().map(|(id, _)| id.clone()).collect()))
+        };
+        let directory = Self { streams: before.with(changes), fixed: self.fixed.clone() };
+        Updated { directory, changed: differs, complaints }
+    }
+}
+
+type Change = (Id, Option<(Record, Settings)>);
+
+impl Streams {
+    fn with(&self, changes: impl IntoIterator<Item = Change>) -> Self {
+        let changes: Vec<Change> = changes.into_iter().collect();
+        let settings = changes.iter().map(|(id, value)| {
+            let settings = value.as_ref().map(|(_, settings)| *settings);
+            // Most streams have none of their own.
+            (id.clone(), settings.filter(|settings| *settings != Settings::default()))
+        });
+        let settings = self.settings.with(settings);
+        let records = self.records.with(changes.into_iter().map(|(id, value)| (id, value.map(|(record, _)| record))));
+        Self { records, settings }
+    }
+}
+
+/// A stream of the link as the data plane takes it; `None`, with a complaint added, where it cannot.
+fn read(stream: &Stream, complaints: &mut Vec<String>) -> Option<Change> {
+    let id = match Id::new(&stream.id) {
+        Ok(id) => id,
+        Err(error) => {
+            if complaints.len() < COMPLAINTS_MAX {
+                // The id can hold anything: shown as a literal, and not for ever.
+                let shown: String = stream.id.chars().take(64).collect();
+                complaints.push(format!("stream {shown:?} is left out: {error}"));
+            }
+            return None;
+        }
+    };
+    let previous = stream.previous.iter().map(|previous| (previous.generation, previous.until_unix_s));
+    let record = Record { generation: stream.generation, previous: previous.take(GENERATIONS_MAX).collect() };
+    let flush = stream.flush.and_then(|flush| match flush {
+        Flush::Low => Some(FlushPolicy::Low),
+        Flush::Balanced => Some(FlushPolicy::Balanced),
+        Flush::Dense => Some(FlushPolicy::Dense),
+        Flush::Unknown => None,
+    });
+    Some((id, Some((record, Settings { flush, outputs: stream.outputs }))))
+}
+
+#[cfg(test)]
+mod tests {
+    use millstream_link::state::{Previous, Version};
+
+    use super::*;
+
+    fn id(name: &str) -> Id {
+        Id::new(name).unwrap()
+    }
+
+    fn stream(id: &str, generation: u64) -> Stream {
+        Stream { id: id.to_owned(), generation, ..Stream::default() }
+    }
+
+    fn update(whole: bool, streams: Vec<Stream>, removed: &[&str]) -> Update {
+        let from = (!whole).then(Version::default);
+        Update { from, streams, removed: removed.iter().map(|&id| id.to_owned()).collect(), ..Update::default() }
+    }
+
+    fn ids(directory: &Directory) -> Vec<String> {
+        let mut ids: Vec<_> =
+            directory.records().iter().map(|(id, record)| format!("{id}@{}", record.generation)).collect();
+        ids.sort();
+        ids
+    }
+
+    #[test]
+    fn updates_add_change_and_remove() {
+        let first = Directory::default().updated(&update(true, vec![stream("a", 1), stream("b", 1)], &[])).directory;
+        let next = first.updated(&update(false, vec![stream("b", 2), stream("c", 1)], &["a", "never"]));
+        assert_eq!(ids(&next.directory), ["b@2", "c@1"]);
+        assert!(matches!(&next.changed, Changed::These(ids) if ids.len() == 4));
+        let whole = next.directory.updated(&update(true, vec![stream("d", 1)], &[]));
+        assert_eq!(ids(&whole.directory), ["d@1"]);
+        assert!(matches!(whole.changed, Changed::Any));
+        assert_eq!(ids(&first), ["a@1", "b@1"]);
+    }
+
+    #[test]
+    fn streams_of_the_configuration_stay_as_they_are() {
+        let fixed = Stream { flush: Some(Flush::Low), ..stream("fixed", 7) };
+        let directory = Directory::new([&fixed]);
+        let whole = directory.updated(&update(true, vec![stream("fixed", 1), stream("a", 1)], &[])).directory;
+        let gone = whole.updated(&update(false, vec![], &["fixed", "a"])).directory;
+        assert_eq!(
+            (ids(&whole), ids(&gone)),
+            (vec!["a@1".to_owned(), "fixed@7".to_owned()], vec!["fixed@7".to_owned()])
+        );
+        assert_eq!(gone.settings(&id("fixed")).flush, Some(FlushPolicy::Low));
+    }
+
+    #[test]
+    fn settings_go_with_their_stream() {
+        let outputs = Outputs { flv: false, ..Outputs::default() };
+        let set = Stream { flush: Some(Flush::Dense), outputs, ..stream("a", 1) };
+        let first = Directory::default().updated(&update(false, vec![set, stream("b", 1)], &[])).directory;
+        assert_eq!(first.settings(&id("a")), Settings { flush: Some(FlushPolicy::Dense), outputs });
+        assert_eq!(first.settings(&id("b")), Settings::default());
+        let later = Stream { flush: Some(Flush::Unknown), ..stream("a", 1) };
+        let next = first.updated(&update(false, vec![later], &[])).directory;
+        assert_eq!(next.settings(&id("a")), Settings::default());
+        assert!(next.streams.settings.is_empty());
+    }
+
+    #[test]
+    fn generations_in_grace_come_along() {
+        let previous = vec![Previous { generation: 2, until_unix_s: 100 }];
+        let rotated = Stream { previous, ..stream("a", 3) };
+        let directory = Directory::default().updated(&update(true, vec![rotated], &[])).directory;
+        let record = directory.records().get(&id("a")).unwrap();
+        assert_eq!(record.in_force(99).collect::<Vec<_>>(), [3, 2]);
+        assert_eq!(record.in_force(100).collect::<Vec<_>>(), [3]);
+    }
+
+    #[test]
+    fn what_cannot_be_taken_is_left_out_and_said() {
+        let bad = (0..100).map(|n| stream(&format!("../{n}"), 1));
+        let updated = Directory::default().updated(&update(true, bad.chain([stream("a", 1)]).collect(), &["../x"]));
+        assert_eq!(ids(&updated.directory), ["a@1"]);
+        assert_eq!(updated.complaints.len(), COMPLAINTS_MAX);
+        assert!(
+            updated.complaints[0].contains("\"../0\" is left out: the name has a character"),
+            "{:?}",
+            updated.complaints
+        );
+    }
+}

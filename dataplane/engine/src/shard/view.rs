@@ -1,0 +1,195 @@
+//! What the outside asks of a shard and has it do, on the shard's own thread: [`crate::admin`] brings each of these here by mailbox.
+//! They are short: what grows with streams or viewers is told in pages.
+use std::collections::BinaryHeap;
+use std::rc::Rc;
+use std::time::Duration;
+
+use millstream_hub::package::block::Format;
+use millstream_hub::vitals::{Coding, Reading};
+use millstream_link::exchange::Whom;
+use millstream_link::live::{Audio, Live, Publisher, Video, Viewer, ViewerCount};
+use millstream_proto::codec::Shape;
+use millstream_proto::id::Id;
+use millstream_proto::media::{Codec, Track, four_ccs};
+
+use super::Shard;
+use super::channel::Channel;
+use super::session::Session;
+use crate::clock::unix_ms;
+use crate::directory::{Changed, Directory};
+
+/// What a session that the operator ends is counted as.
+pub(crate) const KICKED: &str = "kicked";
+
+/// Decides by this directory from here on, also about streams that are held.
+pub(crate) fn adopt(shard: &Shard, directory: &Directory, changed: &Changed) {
+    *shard.directory.borrow_mut() = directory.clone();
+    let held = |id: &Id| shard.channels.borrow().get(id).cloned();
+    let channels: Vec<_> = match changed {
+        Changed::These(ids) => ids.iter().filter_map(held).collect(),
+        Changed::Any => shard.channels.borrow().values().cloned().collect(),
+    };
+    for channel in channels {
+        channel.set_flush(shard.flush_of(&channel.id));
+    }
+}
+
+/// A stream as this shard has it.
+pub(crate) fn look(shard: &Shard, id: &Id) -> Option<Live> {
+    shard.live(id).map(|channel| live(shard, &channel))
+}
+
+/// Some of a shard's streams, in the order of their ids.
+pub(crate) struct Page {
+    pub(crate) streams: Vec<Live>,
+    /// There are more after this one.
+    pub(crate) next: Option<Id>,
+}
+
+/// Streams of this shard after an id, its own and those that it mirrors.
+pub(crate) fn on_air(shard: &Shard, after: Option<&Id>, limit: usize) -> Page {
+    let channels = shard.channels.borrow();
+    // The smallest ids, without sorting all of them.
+    let mut first: BinaryHeap<&Id> = BinaryHeap::with_capacity(limit + 1);
+    let mut more = false;
+    for id in channels.iter().filter(|(_, channel)| !channel.is_over()).map(|(id, _)| id) {
+        if after.is_none_or(|after| id > after) {
+            first.push(id);
+            if first.len() > limit {
+                more = true;
+                first.pop();
+            }
+        }
+    }
+    let ids = first.into_sorted_vec();
+    let next = ids.last().filter(|_| more).map(|&id| id.clone());
+    let streams = ids.into_iter().filter_map(|id| channels.get(id)).map(|channel| live(shard, channel)).collect();
+    Page { streams, next }
+}
+
+fn live(shard: &Shard, channel: &Channel) -> Live {
+    let count = |(protocol, count)| ViewerCount { protocol: str::to_owned(protocol), count: count as u64 };
+    let mut viewers: Vec<_> = channel.audience.counts().into_iter().map(count).collect();
+    viewers.sort_by_key(|viewers| std::cmp::Reverse(viewers.count));
+    Live { id: channel.id.to_string(), publisher: publisher(shard, channel), viewers }
+}
+
+fn publisher(shard: &Shard, channel: &Channel) -> Option<Publisher> {
+    let now = shard.now();
+    let on_air = channel.on_air(now)?;
+    let Reading { bytes, bitrate_bps, fps, keyframe_interval_ms, gaps, jitter_ms, .. } = on_air.reading;
+    let millis = |time: Duration| u64::try_from(time.as_millis()).unwrap_or(u64::MAX);
+    let video = on_air.reading.video.map(|coding| {
+        let (width, height) = match shape(&coding) {
+            Some(Shape::Video { width, height }) => (Some(width), Some(height)),
+            _ => (None, None),
+        };
+        let frames = on_air.reading.video_frames;
+        Video { codec: name(Track::Video, coding), width, height, fps: tenths(fps), keyframe_interval_ms, frames }
+    });
+    let audio = on_air.reading.audio.map(|coding| {
+        let (rate_hz, channels) = match shape(&coding) {
+            Some(Shape::Audio { rate_hz, channels }) => (Some(rate_hz), Some(u32::from(channels))),
+            _ => (None, None),
+        };
+        Audio { codec: name(Track::Audio, coding), rate_hz, channels, frames: on_air.reading.audio_frames }
+    });
+    Some(Publisher {
+        session: on_air.session,
+        protocol: on_air.who.protocol.to_owned(),
+        peer: on_air.who.peer.to_string(),
+        encoder: on_air.who.encoder,
+        since_unix_ms: unix_ms().saturating_sub(millis(now.since(on_air.reading.since))),
+        video,
+        audio,
+        bitrate_bps: bitrate_bps as u64,
+        received_bytes: bytes,
+        heard_ago_ms: millis(on_air.reading.heard_ago),
+        jitter_ms: tenths(jitter_ms),
+        gaps,
+        longest_gap_ms: millis(on_air.reading.longest_gap),
+        timestamp_jumps: on_air.timestamp_jumps,
+    })
+}
+
+/// More digits than these say nothing.
+fn tenths(value: f64) -> f64 {
+    (value * 10.0).round() / 10.0
+}
+
+fn shape(coding: &Coding) -> Option<Shape> {
+    coding.summary.as_ref().and_then(|summary| summary.shape)
+}
+
+fn name(track: Track, coding: Coding) -> String {
+    let four_cc = |codec: Codec| four_ccs(track).iter().find(|(_, known)| *known == codec).map(|(name, _)| *name);
+    match coding.summary {
+        Some(summary) => summary.codec,
+        None => four_cc(coding.codec).unwrap_or_default().to_owned(),
+    }
+}
+
+/// Viewers of a stream on this shard, after a session number, in their order.
+pub(crate) fn viewers(shard: &Shard, id: &Id, after: u64, limit: usize) -> Vec<Viewer> {
+    let Some(channel) = shard.live(id) else { return Vec::new() };
+    let sessions = channel.audience.after(after, limit);
+    sessions.iter().filter_map(|session| viewer(shard, session)).collect()
+}
+
+fn viewer(shard: &Shard, session: &Session) -> Option<Viewer> {
+    let watched = session.watched()?;
+    let viewer = watched.viewer.try_borrow().ok()?;
+    let played = shard.now().since(watched.since);
+    Some(Viewer {
+        session: session.number,
+        protocol: protocol(viewer.format()).to_owned(),
+        peer: session.peer().to_string(),
+        since_unix_ms: unix_ms().saturating_sub(u64::try_from(played.as_millis()).unwrap_or(u64::MAX)),
+        sent_bytes: viewer.sent_bytes(),
+        skips: viewer.skips(),
+    })
+}
+
+/// What a viewer of this form came over.
+pub(crate) fn protocol(format: Format) -> &'static str {
+    match format {
+        Format::FlvChunked | Format::FlvPlain => "http-flv",
+        Format::Rtmp => "rtmp",
+    }
+}
+
+/// Ends a session of this shard; false: it has none of this number.
+pub(crate) fn kick_session(shard: &Shard, number: u64) -> bool {
+    let session = shard.sessions.get(number).filter(|session| session.ending().is_none());
+    session.is_some_and(|session| {
+        kick(&session);
+        true
+    })
+}
+
+fn kick(session: &Session) {
+    tracing::info!(parent: &session.span, "kicked by the operator");
+    if session.was_watching() {
+        session.end(KICKED);
+    } else {
+        // A publisher is told: an encoder that only finds its connection closed takes it for the network's fault.
+        session.end_politely(KICKED);
+    }
+}
+
+/// Ends sessions of a stream on this shard; how many.
+pub(crate) fn kick_stream(shard: &Shard, id: &Id, whom: Whom) -> u64 {
+    let Some(channel) = shard.live(id) else { return 0 };
+    let mut sessions: Vec<Rc<Session>> = Vec::new();
+    if whom != Whom::Publisher {
+        sessions.extend(channel.audience.after(0, usize::MAX));
+    }
+    if whom != Whom::Viewers {
+        sessions.extend(channel.on_air(shard.now()).and_then(|on_air| shard.sessions.get(on_air.session)));
+    }
+    sessions.retain(|session| session.ending().is_none());
+    for session in &sessions {
+        kick(session);
+    }
+    sessions.len() as u64
+}

@@ -1,0 +1,78 @@
+//! What has just happened on a node. Before it: the engine's shards, which never wait for it to be heard; after it:
+//! [`crate::exchange::Report`], then the API's event stream, session history and webhooks.
+use serde::{Deserialize, Serialize};
+
+/// One event of one node.
+#[derive(Clone, PartialEq, Debug, Default, Serialize, Deserialize)]
+#[serde(default)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
+pub struct Event {
+    /// Rises by one with each event of a node's run; a hole means that events were lost to a full queue. An event may come twice, with
+    /// the same number.
+    pub seq: u64,
+    /// When, Unix milliseconds.
+    pub at_unix_ms: u64,
+    /// The stream that it is about.
+    pub stream: String,
+    /// The session that it is about, as in the log.
+    pub session: u64,
+    /// The session's address and port.
+    pub peer: String,
+    /// `rtmp`, `http-flv`: an open set.
+    pub protocol: String,
+    /// What happened.
+    pub what: What,
+}
+
+/// What happened.
+#[derive(Clone, PartialEq, Eq, Debug, Default, Serialize, Deserialize)]
+#[serde(tag = "kind", rename_all = "snake_case")]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
+pub enum What {
+    /// A publisher was admitted and has the stream's place.
+    Publish {
+        /// What the encoder calls itself; may be empty.
+        #[serde(default)]
+        encoder: String,
+    },
+    /// A publisher that was admitted is gone.
+    Unpublish {
+        /// Why, as in `millstream_closed_total`.
+        #[serde(default)]
+        why: String,
+        /// How long it was on air, milliseconds.
+        #[serde(default)]
+        lasted_ms: u64,
+        /// Bytes that came from it.
+        #[serde(default)]
+        received_bytes: u64,
+    },
+    /// Somebody was not let in.
+    Refused {
+        /// `publish` or `play`.
+        #[serde(default)]
+        action: String,
+        /// The class, as in `millstream_refused_total`.
+        #[serde(default)]
+        why: String,
+        /// What the peer was told.
+        #[serde(default)]
+        reason: String,
+    },
+    /// Something that a later version knows.
+    #[default]
+    #[serde(other)]
+    Unknown,
+}
+
+impl What {
+    /// The word for it.
+    pub const fn kind(&self) -> &'static str {
+        match self {
+            Self::Publish { .. } => "publish",
+            Self::Unpublish { .. } => "unpublish",
+            Self::Refused { .. } => "refused",
+            Self::Unknown => "unknown",
+        }
+    }
+}

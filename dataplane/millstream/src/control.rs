@@ -1,0 +1,204 @@
+//! The control half of `serve`: the store in the data directory, the API on its port, and the fleet that both look after. Before it:
+//! [`crate::serve`]; after it: `millstream_api`, on a tokio runtime of its own, which no shard waits for.
+use std::net::{SocketAddr, TcpListener};
+use std::path::Path;
+use std::sync::Arc;
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
+
+use anyhow::{Context as _, anyhow};
+use millstream_api::clock::Clock;
+use millstream_api::events::{Keep, follow};
+use millstream_api::http::serve::{Limits, serve};
+use millstream_api::outbox::StoredOutbox;
+use millstream_api::{Api, Parts, routes};
+use millstream_engine::Remote;
+use millstream_engine::directory::Directory;
+use millstream_link::exchange::NodeId;
+use millstream_link::state::Stream;
+use millstream_proto::network::Network;
+use millstream_proto::secret::Secret;
+use millstream_proto::sign::MasterKey;
+use millstream_side::fleet::Fleet;
+use millstream_side::http::guard::Guard;
+use millstream_side::node::{Agent, Control as LinkTo, Identity};
+use millstream_side::webhook::deliver::{Deliverer, Patience};
+use millstream_store::Store;
+use millstream_store::sqlite::SqliteStore;
+use serde_json::Value;
+use tokio::runtime::Runtime;
+use tokio::sync::{Notify, oneshot, watch};
+use tokio::task::JoinHandle;
+use tracing::{info, warn};
+
+/// How often what has expired is removed from the store.
+const PURGE_EVERY: Duration = Duration::from_mins(5);
+/// Looks whether the node of this process has joined, and the time of each: five seconds in all.
+const JOIN_TRIES: u32 = 500;
+const JOIN_WAIT: Duration = Duration::from_millis(10);
+/// How long running requests may take once the process ends.
+const DRAIN: Duration = Duration::from_secs(2);
+
+/// What the control half is told.
+pub(crate) struct Told<'a> {
+    /// Where it listens.
+    pub(crate) listen: SocketAddr,
+    /// Names that it goes by, beside loopback names and its address.
+    pub(crate) names: Vec<String>,
+    /// The token of the `admin-token` file.
+    pub(crate) admin_token: Secret,
+    /// What streams' secrets are made from; `None` where nothing checks a signature.
+    pub(crate) master: Option<MasterKey>,
+    /// Streams of the configuration file.
+    pub(crate) streams: Vec<Stream>,
+    /// Networks that webhooks may go to although they are not public.
+    pub(crate) webhooks_allow: Vec<Network>,
+    /// The configuration in force, without secrets.
+    pub(crate) config: Value,
+    /// The engine of this process, where it has one.
+    pub(crate) engine: Option<&'a Remote>,
+}
+
+/// The runtime of all that is not per-frame: one thread, beside the shards.
+pub(crate) fn runtime() -> anyhow::Result<Runtime> {
+    tokio::runtime::Builder::new_multi_thread()
+        .worker_threads(1)
+        .thread_name("side")
+        .enable_all()
+        .build()
+        .context("cannot start the runtime of the control API")
+}
+
+/// The store of the data directory, which this process has to itself from here on.
+pub(crate) fn open_store(dir: &Path) -> anyhow::Result<Arc<dyn Store>> {
+    Ok(Arc::new(SqliteStore::open(dir)?))
+}
+
+/// The node of this process, which follows the fleet by the same messages as one elsewhere.
+pub(crate) struct Here {
+    /// Its engine.
+    pub(crate) engine: Remote,
+    /// What the engine began with.
+    pub(crate) directory: Directory,
+    /// Which master key it has.
+    pub(crate) key_check: String,
+}
+
+/// A running control half.
+pub(crate) struct Control {
+    fleet: Fleet,
+    end: Option<oneshot::Sender<()>>,
+    serving: JoinHandle<()>,
+    node: Option<(watch::Sender<bool>, JoinHandle<()>)>,
+    stop_webhooks: watch::Sender<bool>,
+}
+
+impl Control {
+    /// Reads the store, binds the port and serves on the runtime.
+    pub(crate) fn start(runtime: &Runtime, store: &Arc<dyn Store>, told: Told<'_>) -> anyhow::Result<Self> {
+        let listen = told.listen;
+        let bound = || -> std::io::Result<(TcpListener, SocketAddr)> {
+            let listener = TcpListener::bind(listen)?;
+            listener.set_nonblocking(true)?;
+            let address = listener.local_addr()?;
+            Ok((listener, address))
+        };
+        let (listener, address) = bound().map_err(|error| {
+            anyhow!(
+                "cannot listen on {listen} for control: {error}; is another server running there? Choose another address with \
+                 --control"
+            )
+        })?;
+        let key_check = told.master.as_ref().map(MasterKey::check).unwrap_or_default();
+        let news = Arc::new(Notify::new());
+        let outbox =
+            told.master.clone().map(|master| StoredOutbox::new(Arc::clone(store), master, runtime.handle().clone()));
+        let fleet = Fleet::new([], key_check, Keep::new(Arc::clone(store), outbox.clone(), Arc::clone(&news)));
+        let (stop_webhooks, webhooks_stopped) = watch::channel(false);
+        if let Some(outbox) = outbox {
+            let guard = Guard::PublicAnd(told.webhooks_allow);
+            let deliverer = Deliverer::new(Arc::new(outbox), guard, Patience::default());
+            runtime.spawn(deliverer.run(news, webhooks_stopped));
+        }
+        let engine = told.engine.cloned();
+        let of = engine.clone();
+        let parts = Parts {
+            store: Arc::clone(store),
+            fleet: fleet.clone(),
+            clock: Clock::system(),
+            admin_token: Some(told.admin_token),
+            master: told.master,
+            fixed: told.streams,
+            names: told.names,
+            rtmp_port: engine.as_ref().map_or(1935, |engine| engine.addresses().rtmp.port()),
+            secure: false,
+            metrics_open: address.ip().is_loopback(),
+            config: told.config,
+            metrics: engine.map(|engine| Arc::new(move || engine.metrics().unwrap_or_default()) as _),
+            draining: Arc::new(move || of.as_ref().is_some_and(Remote::is_draining)),
+        };
+        let api = runtime.block_on(Api::start(parts)).context("the control API does not start")?;
+        let (end, ended) = oneshot::channel();
+        let limits = Limits { drain: DRAIN, ..Limits::default() };
+        let listening = async move {
+            let listener = tokio::net::TcpListener::from_std(listener)?;
+            Ok::<_, std::io::Error>(listener)
+        };
+        let listener = runtime.block_on(listening).context("the control port cannot be listened to")?;
+        runtime.spawn(follow(api.clone(), fleet.clone()));
+        runtime.spawn(purge(api.clone()));
+        let serving = runtime.spawn(serve(listener, routes::router(api), limits, async move { drop(ended.await) }));
+        info!(listener = "control", address = %address, "listening for control (API, /metrics)");
+        Ok(Self { fleet, end: Some(end), serving, node: None, stop_webhooks })
+    }
+
+    /// Has the engine of this process follow, and waits until it has all streams in force, or for some seconds.
+    pub(crate) fn join(&mut self, runtime: &Runtime, here: Here) {
+        let now = || SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+        // Microseconds: whoever starts again has another one, and every reader of JSON takes it as it is.
+        let run = u64::try_from(now().as_micros()).unwrap_or(1);
+        let hostname = std::fs::read_to_string("/proc/sys/kernel/hostname").unwrap_or_default();
+        let name = Some(hostname.trim()).filter(|name| !name.is_empty()).unwrap_or("node").to_owned();
+        let identity = Identity {
+            node: NodeId { name, run },
+            key_check: here.key_check,
+            started_unix_ms: u64::try_from(now().as_millis()).unwrap_or(0),
+        };
+        let agent = Agent::new(LinkTo::Here(self.fleet.clone()), here.engine, here.directory, identity);
+        let (stop, stopped) = watch::channel(false);
+        self.node = Some((stop, runtime.spawn(agent.run(stopped))));
+        let fleet = &self.fleet;
+        let joined = runtime.block_on(async move {
+            for _ in 0..JOIN_TRIES {
+                if !fleet.nodes().is_empty() && fleet.in_force(fleet.version(), JOIN_WAIT).await {
+                    return true;
+                }
+                tokio::time::sleep(JOIN_WAIT).await;
+            }
+            false
+        });
+        if !joined {
+            warn!("the shards have not taken up the stored streams yet; they will as soon as they can");
+        }
+    }
+
+    /// Takes no more requests, and lets those that run end.
+    pub(crate) fn stop(mut self, runtime: &Runtime) {
+        self.stop_webhooks.send_replace(true);
+        // Dropped, it tells the same.
+        drop(self.end.take());
+        if let Some((stop, running)) = self.node.take() {
+            // Tells the last of what happened first, for the session history.
+            stop.send_replace(true);
+            drop(runtime.block_on(running));
+        }
+        // A panic in it has been printed, and does not change how the server ended.
+        drop(runtime.block_on(self.serving));
+    }
+}
+
+async fn purge(api: Api) {
+    loop {
+        tokio::time::sleep(PURGE_EVERY).await;
+        api.purge().await;
+    }
+}

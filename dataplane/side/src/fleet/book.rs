@@ -1,0 +1,157 @@
+//! The state that nodes are to have, with a journal of its changes, so that a node that is a little behind gets only what it lacks.
+//! Before it: control's records; after it: [`super::Fleet::poll`].
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
+
+use millstream_link::exchange::Update;
+use millstream_link::state::{Stream, Version};
+
+use crate::limits::JOURNAL_LEN_MAX;
+
+/// All streams, and which of them changed lately.
+#[derive(Debug)]
+pub(super) struct Book {
+    version: Version,
+    key_check: String,
+    streams: BTreeMap<String, Stream>,
+    /// Ids by the number of the change, oldest first, without a hole up to `version.number`.
+    journal: VecDeque<String>,
+}
+
+impl Book {
+    pub(super) fn new(epoch: u64, key_check: String, streams: impl IntoIterator<Item = Stream>) -> Self {
+        let streams = streams.into_iter().map(|stream| (stream.id.clone(), stream)).collect();
+        Self { version: Version { epoch, number: 1 }, key_check, streams, journal: VecDeque::new() }
+    }
+
+    pub(super) fn version(&self) -> Version {
+        self.version
+    }
+
+    /// Creates or changes a stream; nothing happens where it is just so already.
+    pub(super) fn put(&mut self, stream: Stream) {
+        if self.streams.get(&stream.id) != Some(&stream) {
+            self.note(stream.id.clone());
+            self.streams.insert(stream.id.clone(), stream);
+        }
+    }
+
+    /// Takes a stream out.
+    pub(super) fn remove(&mut self, id: &str) {
+        if self.streams.remove(id).is_some() {
+            self.note(id.to_owned());
+        }
+    }
+
+    /// These are all streams from here on.
+    pub(super) fn replace(&mut self, streams: impl IntoIterator<Item = Stream>) {
+        let mut gone: BTreeSet<String> = self.streams.keys().cloned().collect();
+        for stream in streams {
+            gone.remove(&stream.id);
+            self.put(stream);
+        }
+        for id in gone {
+            self.remove(&id);
+        }
+    }
+
+    fn note(&mut self, id: String) {
+        self.version.number += 1;
+        self.journal.push_back(id);
+        if self.journal.len() > JOURNAL_LEN_MAX {
+            self.journal.pop_front();
+        }
+    }
+
+    /// What a node lacks that has this state in force; `None`: nothing.
+    pub(super) fn update(&self, have: Option<Version>) -> Option<Update> {
+        let lacks = |have: Version| {
+            let changes = self.version.number.checked_sub(have.number)?;
+            let known = have.epoch == self.version.epoch && changes <= self.journal.len() as u64;
+            known.then_some(changes as usize)
+        };
+        let (from, ids) = match have.and_then(lacks) {
+            Some(0) => return None,
+            Some(changes) => {
+                let ids: BTreeSet<&String> = self.journal.iter().rev().take(changes).collect();
+                (have, ids)
+            }
+            None => (None, self.streams.keys().collect()),
+        };
+        let mut update = Update { version: self.version, from, key_check: self.key_check.clone(), ..Update::default() };
+        for id in ids {
+            match self.streams.get(id) {
+                Some(stream) => update.streams.push(stream.clone()),
+                None => update.removed.push(id.clone()),
+            }
+        }
+        Some(update)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn stream(id: &str, generation: u64) -> Stream {
+        Stream { id: id.into(), generation, ..Stream::default() }
+    }
+
+    /// A node that applies what it is told.
+    #[derive(Default)]
+    struct Node {
+        have: Option<Version>,
+        streams: BTreeMap<String, Stream>,
+    }
+
+    impl Node {
+        /// How many streams it was told of; `None`: nothing new.
+        fn catch_up(&mut self, book: &Book) -> Option<usize> {
+            let update = book.update(self.have)?;
+            assert!(update.from.is_none() || update.from == self.have);
+            if update.from.is_none() {
+                self.streams.clear();
+            }
+            let told = update.streams.len() + update.removed.len();
+            update.removed.iter().for_each(|id| drop(self.streams.remove(id)));
+            self.streams.extend(update.streams.into_iter().map(|stream| (stream.id.clone(), stream)));
+            self.have = Some(update.version);
+            assert_eq!(self.streams, book.streams);
+            Some(told)
+        }
+    }
+
+    #[test]
+    fn a_node_gets_what_it_lacks_and_no_more() {
+        let mut book = Book::new(9, String::new(), [stream("a", 1), stream("b", 1)]);
+        let mut node = Node::default();
+        assert_eq!(node.catch_up(&book), Some(2));
+        assert_eq!(node.catch_up(&book), None);
+        book.put(stream("a", 1));
+        assert_eq!(node.catch_up(&book), None, "nothing has changed");
+        book.put(stream("a", 2));
+        book.put(stream("a", 3));
+        book.remove("b");
+        book.remove("never");
+        assert_eq!(node.catch_up(&book), Some(2));
+        book.replace([stream("a", 3), stream("c", 1)]);
+        assert_eq!(node.catch_up(&book), Some(1));
+    }
+
+    #[test]
+    fn a_node_that_is_far_behind_or_of_another_run_gets_everything() {
+        let mut book = Book::new(9, String::new(), [stream("a", 1)]);
+        let mut node = Node::default();
+        node.catch_up(&book);
+        for generation in 2..JOURNAL_LEN_MAX as u64 + 3 {
+            book.put(stream("b", generation));
+        }
+        assert_eq!(book.update(node.have).unwrap().from, None);
+        assert_eq!(node.catch_up(&book), Some(2));
+        // Control has restarted: its numbers say nothing of the ones before.
+        let restarted = Book::new(10, String::new(), [stream("a", 1)]);
+        assert_eq!(node.catch_up(&restarted), Some(1));
+        // A number from the future is nobody's.
+        node.have = Some(Version { epoch: 10, number: 99 });
+        assert_eq!(node.catch_up(&restarted), Some(1));
+    }
+}

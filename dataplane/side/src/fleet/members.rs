@@ -1,0 +1,209 @@
+//! The nodes of a fleet as control knows them: what each told last, and what it is still to be told. Before it: polls and reports;
+//! after it: the API's views. A lock is held for the time of a look or a change, never across a wait.
+use std::collections::{BTreeMap, HashMap, VecDeque};
+use std::sync::Arc;
+use std::time::Instant;
+
+use millstream_link::event::{Event, What};
+use millstream_link::exchange::{Answer, Command, NodeId, Order, Report, Status};
+use millstream_link::live::{Live, Publisher};
+use millstream_link::state::Version;
+use tokio::sync::{Notify, oneshot};
+
+use super::LinkError;
+use crate::limits::{COMMANDS_WAITING_MAX, NODE_AWAY_AFTER, NODE_FORGOTTEN_AFTER, NODE_NAME_BYTES_MAX, NODES_MAX};
+
+/// A node, as the API shows it.
+#[derive(Clone, Debug)]
+pub struct NodeView {
+    /// Its name and its run.
+    pub id: NodeId,
+    /// What it said about itself last.
+    pub status: Status,
+    /// How long ago it was heard, milliseconds.
+    pub heard_ago_ms: u64,
+    /// It has not been heard for longer than it would keep silent.
+    pub away: bool,
+    /// It polls with this state in force.
+    pub have: Option<Version>,
+}
+
+#[derive(Debug)]
+struct Member {
+    id: NodeId,
+    heard: Instant,
+    status: Status,
+    have: Option<Version>,
+    live: BTreeMap<String, Live>,
+    events_through: u64,
+    orders: VecDeque<Command>,
+    asked: HashMap<u64, oneshot::Sender<Answer>>,
+    wake: Arc<Notify>,
+}
+
+/// All nodes that were heard lately.
+#[derive(Debug, Default)]
+pub(super) struct Members {
+    nodes: BTreeMap<String, Member>,
+    last_command: u64,
+}
+
+impl Members {
+    /// A node was heard. A new run of it has nothing to do with the one before.
+    fn hear(&mut self, id: &NodeId) -> Result<&mut Member, LinkError> {
+        let name = id.name.as_str();
+        if name.is_empty() || name.len() > NODE_NAME_BYTES_MAX || name.chars().any(char::is_control) {
+            return Err(LinkError::Name);
+        }
+        if !self.nodes.contains_key(name) {
+            self.nodes.retain(|_, member| member.heard.elapsed() < NODE_FORGOTTEN_AFTER);
+            if self.nodes.len() >= NODES_MAX {
+                return Err(LinkError::Nodes);
+            }
+            tracing::info!(node = name, "a node has joined");
+        }
+        let fresh = || Member {
+            id: id.clone(),
+            heard: Instant::now(),
+            status: Status::default(),
+            have: None,
+            live: BTreeMap::new(),
+            events_through: 0,
+            orders: VecDeque::new(),
+            asked: HashMap::new(),
+            wake: Arc::default(),
+        };
+        let member = self.nodes.entry(name.to_owned()).or_insert_with(fresh);
+        if member.id.run != id.run {
+            tracing::info!(node = name, "a node has started anew, or two have the same name");
+            *member = fresh();
+        }
+        member.heard = Instant::now();
+        Ok(member)
+    }
+
+    /// A node polls: what it is to do, and what wakes the poll when there is more.
+    pub(super) fn poll(
+        &mut self,
+        id: &NodeId,
+        have: Option<Version>,
+    ) -> Result<(Vec<Command>, Arc<Notify>), LinkError> {
+        let member = self.hear(id)?;
+        member.have = have;
+        // Nobody waits any more for what was given up.
+        let Member { orders, asked, .. } = member;
+        orders.retain(|command| asked.get(&command.number).is_some_and(|sender| !sender.is_closed()));
+        Ok((orders.drain(..).collect(), Arc::clone(&member.wake)))
+    }
+
+    /// Which of a report's events are new.
+    pub(super) fn new_events(&mut self, report: &Report) -> Result<Vec<Event>, LinkError> {
+        let through = self.hear(&report.node)?.events_through;
+        Ok(report.events.iter().filter(|event| event.seq > through).cloned().collect())
+    }
+
+    /// Takes a report in, once its events are kept; gives the number up to which they are.
+    pub(super) fn report(&mut self, report: Report) -> Result<u64, LinkError> {
+        let member = self.hear(&report.node)?;
+        member.status = report.status;
+        for event in &report.events {
+            if event.seq <= member.events_through {
+                continue;
+            }
+            member.events_through = event.seq;
+            // So that it is known at once who is on air; the next full report has the rest.
+            match event.what {
+                What::Publish { .. } => {
+                    let live = member.live.entry(event.stream.clone()).or_default();
+                    live.id.clone_from(&event.stream);
+                    live.publisher = Some(Publisher {
+                        session: event.session,
+                        protocol: event.protocol.clone(),
+                        peer: event.peer.clone(),
+                        since_unix_ms: event.at_unix_ms,
+                        ..Publisher::default()
+                    });
+                }
+                What::Unpublish { .. } => {
+                    // Where one replaces another, the new one's start is told before the old one's end.
+                    if let Some(live) = member.live.get_mut(&event.stream)
+                        && live.publisher.as_ref().is_some_and(|publisher| publisher.session == event.session)
+                    {
+                        live.publisher = None;
+                    }
+                }
+                _ => {}
+            }
+        }
+        if let Some(live) = report.live {
+            member.live = live.into_iter().map(|live| (live.id.clone(), live)).collect();
+        }
+        for outcome in report.outcomes {
+            if let Some(sender) = member.asked.remove(&outcome.number) {
+                // Who asked may have given up.
+                let _ = sender.send(outcome.answer);
+            }
+        }
+        Ok(member.events_through)
+    }
+
+    /// Orders something of a node that is here.
+    pub(super) fn order(&mut self, node: &str, what: Order) -> Result<oneshot::Receiver<Answer>, LinkError> {
+        let number = self.last_command + 1;
+        let member = self.nodes.get_mut(node).filter(|member| !member.is_away()).ok_or(LinkError::Away)?;
+        member.asked.retain(|_, sender| !sender.is_closed());
+        if member.asked.len() >= COMMANDS_WAITING_MAX {
+            return Err(LinkError::Busy);
+        }
+        let (sender, receiver) = oneshot::channel();
+        member.asked.insert(number, sender);
+        member.orders.push_back(Command { number, what });
+        // One poll waits; where none does just now, the next one finds the permit.
+        member.wake.notify_one();
+        self.last_command = number;
+        Ok(receiver)
+    }
+
+    /// Nodes that are here.
+    pub(super) fn present(&self) -> Vec<String> {
+        self.nodes.iter().filter(|(_, member)| !member.is_away()).map(|(name, _)| name.clone()).collect()
+    }
+
+    /// Whether every node that is here has this state in force.
+    pub(super) fn all_have(&self, version: Version) -> bool {
+        self.nodes
+            .values()
+            .filter(|member| !member.is_away())
+            .all(|member| member.have.is_some_and(|have| have.epoch == version.epoch && have.number >= version.number))
+    }
+
+    /// What was told last of a stream, by node.
+    pub(super) fn last_told(&self, stream: &str) -> Vec<(String, Live)> {
+        let told = self.nodes.iter().filter(|(_, member)| !member.is_away());
+        told.filter_map(|(name, member)| Some((name.clone(), member.live.get(stream)?.clone()))).collect()
+    }
+
+    /// What was told last of all streams, by node.
+    pub(super) fn on_air(&self) -> Vec<(String, Live)> {
+        let present = self.nodes.iter().filter(|(_, member)| !member.is_away());
+        present.flat_map(|(name, member)| member.live.values().map(|live| (name.clone(), live.clone()))).collect()
+    }
+
+    /// All nodes, by name.
+    pub(super) fn views(&self) -> Vec<NodeView> {
+        let view = |member: &Member| NodeView {
+            id: member.id.clone(),
+            status: member.status.clone(),
+            heard_ago_ms: u64::try_from(member.heard.elapsed().as_millis()).unwrap_or(u64::MAX),
+            away: member.is_away(),
+            have: member.have,
+        };
+        self.nodes.values().map(view).collect()
+    }
+}
+
+impl Member {
+    fn is_away(&self) -> bool {
+        self.heard.elapsed() > NODE_AWAY_AFTER
+    }
+}

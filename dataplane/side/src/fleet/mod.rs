@@ -1,0 +1,359 @@
+//! Control's end of the link: the state that all nodes are to have, what they tell, and orders to them. Before it: control's API,
+//! which changes streams and asks; after it: nodes that poll, over HTTP ([`router`]) or within the process.
+//!
+//! A change is in force as soon as the nodes' polls have brought it to their shards, a few milliseconds; [`Fleet::in_force`] waits for
+//! that. What nodes are asked they answer within [`crate::limits::ORDER_WAIT_MAX`], or the question fails.
+mod book;
+mod members;
+mod router;
+#[cfg(test)]
+mod tests;
+
+use std::future::Future;
+use std::pin::Pin;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
+
+use millstream_link::PROTOCOL;
+use millstream_link::event::Event;
+use millstream_link::exchange::{Answer, NodeId, Order, Poll, Push, Receipt, Report, Whom};
+use millstream_link::live::{Live, Viewer};
+use millstream_link::state::{Stream, Version};
+use tokio::sync::{broadcast, watch};
+use tokio::time::{Instant, timeout, timeout_at};
+
+use self::book::Book;
+use self::members::Members;
+pub use self::members::NodeView;
+pub use self::router::{IsNode, router};
+use crate::limits::{EVENTS_BEHIND_MAX, ORDER_WAIT_MAX, POLL_WAIT_MAX, VIEWERS_PER_PAGE_MAX};
+
+/// Why a node is not served, or not reached.
+#[derive(Clone, PartialEq, Eq, Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum LinkError {
+    /// A name that no node can have.
+    #[error("a node's name has 1 to 64 bytes and no control characters; give another one with --node-name")]
+    Name,
+    /// There are too many nodes.
+    #[error("there are as many nodes as there may be; those that are gone are forgotten after an hour")]
+    Nodes,
+    /// The node is not there.
+    #[error("the node has not been heard lately; is it running, and does it reach control?")]
+    Away,
+    /// Too much waits for the node already.
+    #[error("too many orders wait for the node; try again in a moment")]
+    Busy,
+    /// No answer in time.
+    #[error("the node did not answer in time; try again in a moment")]
+    Late,
+    /// The node's own words.
+    #[error("the node could not do it: {0}")]
+    Failed(String),
+    /// Events could not be kept: the node is to tell them again.
+    #[error("control cannot keep events now: {0}")]
+    Keeping(String),
+}
+
+/// A future that can be handed around.
+pub type Promise<T> = Pin<Box<dyn Future<Output = T> + Send>>;
+
+/// Keeps events for good: session history, webhooks' outbox. A node forgets an event only after this has said so; one that could not
+/// be kept comes again, and may come twice all the same: its node, run and number tell.
+pub trait Keeper: Send + Sync + 'static {
+    /// Keeps them, all or none, in this order; the error is for the log.
+    fn keep(&self, node: NodeId, events: Vec<Event>) -> Promise<Result<(), String>>;
+}
+
+/// Keeps nothing: for `--role node`, which tells its control, and for tests.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct KeepNothing;
+
+impl Keeper for KeepNothing {
+    fn keep(&self, _node: NodeId, _events: Vec<Event>) -> Promise<Result<(), String>> {
+        Box::pin(async { Ok(()) })
+    }
+}
+
+/// An event and where it happened.
+#[derive(Clone, PartialEq, Debug)]
+pub struct Heard {
+    /// The node.
+    pub node: NodeId,
+    /// The event.
+    pub event: Event,
+}
+
+/// How many sessions an order ended, and what stood in its way.
+#[derive(Clone, PartialEq, Eq, Debug, Default)]
+pub struct Kicked {
+    /// Sessions that are being ended.
+    pub sessions: u64,
+    /// Nodes that could not be told, and why.
+    pub failed: Vec<(String, LinkError)>,
+}
+
+/// Where a page of viewers ends: node and session number.
+pub type ViewerCursor = (String, u64);
+
+/// Some of a stream's viewers.
+#[derive(Clone, PartialEq, Eq, Debug, Default)]
+pub struct ViewersOnNodes {
+    /// Node and viewer, in the order of nodes' names and of session numbers.
+    pub viewers: Vec<(String, Viewer)>,
+    /// There are more behind this.
+    pub next: Option<ViewerCursor>,
+    /// Nodes that could not be asked, and why.
+    pub failed: Vec<(String, LinkError)>,
+}
+
+/// Control's end of the link. Cheap to clone; all clones are one.
+#[derive(Clone)]
+pub struct Fleet(Arc<Inner>);
+
+struct Inner {
+    book: Mutex<Book>,
+    members: Mutex<Members>,
+    changed: watch::Sender<Version>,
+    /// Some node has a newer state in force than before.
+    caught_up: watch::Sender<()>,
+    heard: broadcast::Sender<Heard>,
+    keeper: Box<dyn Keeper>,
+}
+
+impl std::fmt::Debug for Fleet {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Fleet").field("book", &self.0.book).field("members", &self.0.members).finish_non_exhaustive()
+    }
+}
+
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    // What a panic left is whole: every change under these locks is made of steps that do not panic between each other.
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+impl Fleet {
+    /// A fleet without nodes yet, with these streams. `key_check` is [`millstream_proto::sign::MasterKey`]'s, or empty.
+    pub fn new(streams: impl IntoIterator<Item = Stream>, key_check: String, keeper: impl Keeper) -> Self {
+        let epoch = SystemTime::now().duration_since(UNIX_EPOCH).map_or(1, |since| since.as_micros() as u64);
+        let book = Book::new(epoch, key_check, streams);
+        let (changed, _) = watch::channel(book.version());
+        Self(Arc::new(Inner {
+            book: Mutex::new(book),
+            members: Mutex::default(),
+            changed,
+            caught_up: watch::channel(()).0,
+            heard: broadcast::channel(EVENTS_BEHIND_MAX).0,
+            keeper: Box::new(keeper),
+        }))
+    }
+
+    fn change(&self, what: impl FnOnce(&mut Book)) -> Version {
+        let version = {
+            let mut book = lock(&self.0.book);
+            what(&mut book);
+            book.version()
+        };
+        self.0.changed.send_if_modified(|last| {
+            // Two changes may come here in either order.
+            let newer = version.number > last.number;
+            if newer {
+                *last = version;
+            }
+            newer
+        });
+        version
+    }
+
+    /// Creates or changes a stream.
+    pub fn put(&self, stream: Stream) -> Version {
+        self.change(|book| book.put(stream))
+    }
+
+    /// Takes a stream out: nobody is admitted to it any more. Who is on air goes on; see [`Fleet::kick_stream`].
+    pub fn remove(&self, id: &str) -> Version {
+        self.change(|book| book.remove(id))
+    }
+
+    /// These are all streams from here on.
+    pub fn replace(&self, streams: impl IntoIterator<Item = Stream>) -> Version {
+        self.change(|book| book.replace(streams))
+    }
+
+    /// The newest state.
+    pub fn version(&self) -> Version {
+        lock(&self.0.book).version()
+    }
+
+    /// Waits until every node that is here has this state in force; false: not in this time.
+    pub async fn in_force(&self, version: Version, wait: Duration) -> bool {
+        let mut caught_up = self.0.caught_up.subscribe();
+        let until = Instant::now() + wait;
+        loop {
+            caught_up.mark_unchanged();
+            if lock(&self.0.members).all_have(version) {
+                return true;
+            }
+            match timeout_at(until, caught_up.changed()).await {
+                Ok(Ok(())) => {}
+                Ok(Err(_)) | Err(_) => return false,
+            }
+        }
+    }
+
+    /// A node's question for news; answered when there are some, or when its wait is over.
+    pub async fn poll(&self, poll: &Poll) -> Result<Push, LinkError> {
+        let until = Instant::now() + Duration::from_millis(u64::from(poll.wait_ms)).min(POLL_WAIT_MAX);
+        let mut changed = self.0.changed.subscribe();
+        let mut had = false;
+        loop {
+            changed.mark_unchanged();
+            let (commands, wake) = lock(&self.0.members).poll(&poll.node, poll.have)?;
+            if !std::mem::replace(&mut had, true) {
+                self.0.caught_up.send_replace(());
+            }
+            let update = lock(&self.0.book).update(poll.have);
+            if update.is_some() || !commands.is_empty() || Instant::now() >= until {
+                return Ok(Push { protocol: PROTOCOL, update, commands });
+            }
+            tokio::select! {
+                _ = changed.changed() => {}
+                () = wake.notified() => {}
+                () = tokio::time::sleep_until(until) => {}
+            }
+        }
+    }
+
+    /// What a node tells. Its events are kept before it is thanked.
+    pub async fn report(&self, report: Report) -> Result<Receipt, LinkError> {
+        let events = lock(&self.0.members).new_events(&report)?;
+        let node = report.node.clone();
+        if !events.is_empty() {
+            self.0.keeper.keep(node.clone(), events.clone()).await.map_err(LinkError::Keeping)?;
+        }
+        let events_through = lock(&self.0.members).report(report)?;
+        for event in events {
+            // Nobody may be listening.
+            let _ = self.0.heard.send(Heard { node: node.clone(), event });
+        }
+        Ok(Receipt { protocol: PROTOCOL, events_through })
+    }
+
+    /// Events from here on. A listener that is too far behind is told how many it missed.
+    pub fn events(&self) -> broadcast::Receiver<Heard> {
+        self.0.heard.subscribe()
+    }
+
+    /// All nodes that were heard within the last hour, by name.
+    pub fn nodes(&self) -> Vec<NodeView> {
+        lock(&self.0.members).views()
+    }
+
+    /// Every stream that is held, by node, as it was told last: some seconds ago.
+    pub fn on_air(&self) -> Vec<(String, Live)> {
+        lock(&self.0.members).on_air()
+    }
+
+    async fn ask(&self, node: &str, order: Order) -> Result<Answer, LinkError> {
+        let answer = lock(&self.0.members).order(node, order)?;
+        match timeout(ORDER_WAIT_MAX, answer).await {
+            Ok(Ok(Answer::Failed { reason })) => Err(LinkError::Failed(reason)),
+            Ok(Ok(Answer::NotUnderstood)) => {
+                Err(LinkError::Failed("its release does not know this order; upgrade it".to_owned()))
+            }
+            Ok(Ok(answer)) => Ok(answer),
+            // Its run is over.
+            Ok(Err(_)) => Err(LinkError::Away),
+            Err(_) => Err(LinkError::Late),
+        }
+    }
+
+    /// A stream as it is now, by node: only nodes that hold it. A node that was told to look and does not answer is shown as it told
+    /// last.
+    pub async fn look(&self, stream: &str) -> Vec<(String, Live)> {
+        let nodes = lock(&self.0.members).present();
+        let last_told = lock(&self.0.members).last_told(stream);
+        let mut found = Vec::new();
+        for (node, answer) in self.ask_all(nodes, &Order::Look { stream: stream.to_owned() }).await {
+            match answer {
+                Ok(Answer::Live { live: Some(live) }) => found.push((node, *live)),
+                Ok(_) => {}
+                Err(_) => found.extend(last_told.iter().find(|(told, _)| *told == node).cloned()),
+            }
+        }
+        found
+    }
+
+    /// Asks nodes at the same time.
+    async fn ask_all(&self, nodes: Vec<String>, order: &Order) -> Vec<(String, Result<Answer, LinkError>)> {
+        let mut asking = tokio::task::JoinSet::new();
+        for node in nodes {
+            let (fleet, order) = (self.clone(), order.clone());
+            asking.spawn(async move {
+                let answer = fleet.ask(&node, order).await;
+                (node, answer)
+            });
+        }
+        let mut answers = Vec::new();
+        while let Some(answer) = asking.join_next().await {
+            answers.extend(answer);
+        }
+        answers.sort_by(|(a, _), (b, _)| a.cmp(b));
+        answers
+    }
+
+    /// Who watches a stream, at most `limit`, after the cursor of the page before.
+    pub async fn viewers(&self, stream: &str, after: Option<&ViewerCursor>, limit: u32) -> ViewersOnNodes {
+        let limit = limit.clamp(1, VIEWERS_PER_PAGE_MAX);
+        let mut page = ViewersOnNodes::default();
+        let nodes = lock(&self.0.members).present();
+        for node in nodes {
+            let after = match after {
+                Some((at, _)) if node < *at => continue,
+                Some((at, session)) if node == *at => *session,
+                _ => 0,
+            };
+            let left = limit - page.viewers.len() as u32;
+            if left == 0 {
+                page.next = page.viewers.last().map(|(node, viewer)| (node.clone(), viewer.session));
+                break;
+            }
+            let order = Order::Viewers { stream: stream.to_owned(), after, limit: left };
+            match self.ask(&node, order).await {
+                Ok(Answer::Viewers { page: told }) => {
+                    page.viewers.extend(told.viewers.into_iter().map(|viewer| (node.clone(), viewer)));
+                    if let Some(session) = told.next_after {
+                        page.next = Some((node, session));
+                        break;
+                    }
+                }
+                Ok(_) => {}
+                Err(error) => page.failed.push((node, error)),
+            }
+        }
+        page
+    }
+
+    /// Ends sessions of a stream on every node.
+    pub async fn kick_stream(&self, stream: &str, whom: Whom) -> Kicked {
+        let nodes = lock(&self.0.members).present();
+        self.kick(nodes, &Order::KickStream { stream: stream.to_owned(), whom }).await
+    }
+
+    /// Ends one session of a node.
+    pub async fn kick_session(&self, node: &str, session: u64) -> Kicked {
+        self.kick(vec![node.to_owned()], &Order::KickSession { session }).await
+    }
+
+    async fn kick(&self, nodes: Vec<String>, order: &Order) -> Kicked {
+        let mut kicked = Kicked::default();
+        for (node, answer) in self.ask_all(nodes, order).await {
+            match answer {
+                Ok(Answer::Kicked { sessions }) => kicked.sessions += sessions,
+                Ok(_) => kicked.failed.push((node, LinkError::Failed("it answered something else".to_owned()))),
+                Err(error) => kicked.failed.push((node, error)),
+            }
+        }
+        kicked
+    }
+}

@@ -1,0 +1,306 @@
+//! The node's loop: asks control for news, brings them into force, has orders done. Beside it run the [`super::reporter`] and, where
+//! the state is kept on disk, whoever writes it.
+use std::collections::BTreeMap;
+use std::path::PathBuf;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use millstream_engine::Remote;
+use millstream_engine::directory::Directory;
+use millstream_link::exchange::{NodeId, Outcome, Poll, Push, Update};
+use millstream_link::state::{State, Stream, Version};
+use millstream_link::{PROTOCOL, understands};
+use tokio::sync::{Notify, Semaphore, watch};
+use tokio::time::{sleep, timeout};
+
+use super::backoff::Backoff;
+use super::control::Control;
+use super::reporter::Reporter;
+use super::{kept, orders};
+use crate::limits::{ORDERS_AT_ONCE_MAX, OUTCOMES_KEPT_MAX};
+
+/// How long a poll is to be kept waiting: below what proxies cut off.
+const POLL_WAIT_MS: u32 = 25_000;
+/// Tries to reach control again.
+const RETRY: (Duration, Duration) = (Duration::from_millis(250), Duration::from_secs(10));
+/// Shards adopt a state within this time, or are asked once more.
+const ADOPT_WAIT: Duration = Duration::from_secs(2);
+/// The state is written to disk no more often than this: with very many streams it is large.
+const KEEP_EVERY: Duration = Duration::from_secs(1);
+
+/// Who this node is.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Identity {
+    /// Its name in the fleet and its run.
+    pub node: NodeId,
+    /// Which master key it has: see [`State::key_check`]; empty where it has none.
+    pub key_check: String,
+    /// When its process started, Unix milliseconds.
+    pub started_unix_ms: u64,
+}
+
+/// A node's end of the link, ready to run.
+pub struct Agent {
+    control: Control,
+    engine: Remote,
+    directory: Directory,
+    identity: Identity,
+    keeping: Option<Keeping>,
+    shared: Arc<Shared>,
+}
+
+/// What the loop and the reporter both know.
+#[derive(Debug, Default)]
+pub(super) struct Shared {
+    in_force: Mutex<InForce>,
+    outcomes: Mutex<Vec<Outcome>>,
+    /// There is something to report.
+    pub(super) wake: Notify,
+}
+
+/// The state that shards decide by.
+#[derive(Clone, Debug, Default)]
+pub(super) struct InForce {
+    pub(super) version: Option<Version>,
+    pub(super) complaints: Vec<String>,
+}
+
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    // Every change under these locks is one step.
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+impl Shared {
+    pub(super) fn in_force(&self) -> InForce {
+        lock(&self.in_force).clone()
+    }
+
+    pub(super) fn outcomes(&self) -> Vec<Outcome> {
+        std::mem::take(&mut *lock(&self.outcomes))
+    }
+
+    fn done(&self, outcome: Outcome) {
+        let mut outcomes = lock(&self.outcomes);
+        // Control has given up on those long since when it comes to this.
+        if outcomes.len() < OUTCOMES_KEPT_MAX {
+            outcomes.push(outcome);
+        }
+        self.wake.notify_one();
+    }
+}
+
+/// The state on disk.
+struct Keeping {
+    path: PathBuf,
+    state: Arc<Mutex<Kept>>,
+    changed: Arc<Notify>,
+}
+
+#[derive(Default)]
+struct Kept {
+    version: Version,
+    key_check: String,
+    streams: BTreeMap<String, Stream>,
+}
+
+impl Kept {
+    fn of(state: State) -> Self {
+        let streams = state.streams.into_iter().map(|stream| (stream.id.clone(), stream)).collect();
+        Self { version: state.version, key_check: state.key_check, streams }
+    }
+
+    fn take_in(&mut self, update: &Update) {
+        if update.from.is_none() {
+            self.streams.clear();
+        }
+        for id in &update.removed {
+            self.streams.remove(id);
+        }
+        self.streams.extend(update.streams.iter().map(|stream| (stream.id.clone(), stream.clone())));
+        (self.version, self.key_check) = (update.version, update.key_check.clone());
+    }
+
+    fn state(&self) -> State {
+        State {
+            protocol: PROTOCOL,
+            version: self.version,
+            key_check: self.key_check.clone(),
+            streams: self.streams.values().cloned().collect(),
+        }
+    }
+}
+
+/// A kept state as the update that makes it.
+pub fn update_of(state: &State) -> Update {
+    Update {
+        version: state.version,
+        from: None,
+        key_check: state.key_check.clone(),
+        streams: state.streams.clone(),
+        removed: Vec::new(),
+    }
+}
+
+impl Agent {
+    /// For an engine that decides by `directory` now.
+    pub fn new(control: Control, engine: Remote, directory: Directory, identity: Identity) -> Self {
+        Self { control, engine, directory, identity, keeping: None, shared: Arc::default() }
+    }
+
+    /// Keeps the state there. `state` is what was found there, where the engine's directory holds it already.
+    pub fn keep_at(mut self, path: PathBuf, state: Option<State>) -> Self {
+        lock(&self.shared.in_force).version = state.as_ref().map(|state| state.version);
+        let state = Arc::new(Mutex::new(state.map(Kept::of).unwrap_or_default()));
+        self.keeping = Some(Keeping { path, state, changed: Arc::default() });
+        self
+    }
+
+    /// Runs until it is told to stop (`true`), and then tells control what has happened up to there.
+    pub async fn run(mut self, mut stop: watch::Receiver<bool>) {
+        let reporter =
+            Reporter::new(self.control.clone(), self.engine.clone(), Arc::clone(&self.shared), self.identity.clone());
+        let reporting = tokio::spawn(reporter.run(stop.clone()));
+        let keeping = self.keeping.as_ref().map(|keeping| {
+            tokio::spawn(keep(keeping.path.clone(), Arc::clone(&keeping.state), Arc::clone(&keeping.changed)))
+        });
+        tokio::select! {
+            () = self.follow() => {}
+            _ = stop.wait_for(|stop| *stop) => {}
+        }
+        if let Some(keeping) = keeping {
+            keeping.abort();
+        }
+        // A defect in it has been printed.
+        drop(reporting.await);
+    }
+
+    async fn follow(&mut self) {
+        let (least, most) = RETRY;
+        let mut backoff = Backoff::new(least, most, self.identity.node.run);
+        let orders = Arc::new(Semaphore::new(ORDERS_AT_ONCE_MAX));
+        let (mut away, mut strange) = (false, false);
+        loop {
+            let have = lock(&self.shared.in_force).version;
+            // The first answer after control was away is wanted at once: it tells that control is back.
+            let wait_ms = if away { 0 } else { POLL_WAIT_MS };
+            let poll = Poll { protocol: PROTOCOL, node: self.identity.node.clone(), have, wait_ms };
+            match self.control.poll(&poll).await {
+                Ok(push) => {
+                    if std::mem::replace(&mut away, false) {
+                        tracing::info!("control is back");
+                    }
+                    backoff.reset();
+                    if !understands(push.protocol) && !std::mem::replace(&mut strange, true) {
+                        let (theirs, ours) = (push.protocol, PROTOCOL);
+                        tracing::warn!(
+                            theirs,
+                            ours,
+                            "control is more than one release apart: what is understood of it is done; upgrade the older of the two"
+                        );
+                    }
+                    self.heed(push, &orders).await;
+                }
+                Err(error) => {
+                    if !std::mem::replace(&mut away, true) {
+                        let streams = self.directory.records().len();
+                        tracing::warn!(%error, streams, "control is away: going on with the streams that are known, and trying again");
+                    }
+                    sleep(backoff.next()).await;
+                }
+            }
+        }
+    }
+
+    async fn heed(&mut self, push: Push, at_once: &Arc<Semaphore>) {
+        if let Some(update) = push.update {
+            self.bring_into_force(update).await;
+        }
+        for command in push.commands {
+            let Ok(permit) = Arc::clone(at_once).try_acquire_owned() else {
+                let reason = "the node has too much to do; try again in a moment".to_owned();
+                let answer = millstream_link::exchange::Answer::Failed { reason };
+                self.shared.done(Outcome { number: command.number, answer });
+                continue;
+            };
+            let (engine, shared) = (self.engine.clone(), Arc::clone(&self.shared));
+            tokio::spawn(async move {
+                let answer = orders::carry_out(&engine, &command.what).await;
+                shared.done(Outcome { number: command.number, answer });
+                drop(permit);
+            });
+        }
+    }
+
+    async fn bring_into_force(&mut self, update: Update) {
+        if update.from.is_some() && update.from != lock(&self.shared.in_force).version {
+            // A change of something that is not here: everything is asked for instead.
+            tracing::warn!("control sent a change of another state than this node has; asking for all of it");
+            lock(&self.shared.in_force).version = None;
+            return;
+        }
+        let mut updated = self.directory.updated(&update);
+        let same_key = self.identity.key_check == update.key_check;
+        if !same_key && !self.identity.key_check.is_empty() && !update.key_check.is_empty() {
+            let complaint = "this node's master key is not control's: signatures that control makes are refused here; copy \
+                             control's master-key file to this node's data directory, and restart it";
+            if !lock(&self.shared.in_force).complaints.iter().any(|known| known == complaint) {
+                tracing::error!("{complaint}");
+            }
+            updated.complaints.insert(0, complaint.to_owned());
+        }
+        for complaint in &updated.complaints {
+            tracing::debug!(complaint, "a part of control's state is not taken");
+        }
+        let mut said = false;
+        loop {
+            match timeout(ADOPT_WAIT, self.engine.adopt(&updated.directory, &updated.changed)).await {
+                Ok(Ok(())) => break,
+                // Its shards end one after the other.
+                _ if self.engine.is_draining() => return,
+                _ => {
+                    if !std::mem::replace(&mut said, true) {
+                        tracing::warn!("not every shard has adopted the new state yet; trying again");
+                    }
+                    sleep(Duration::from_millis(100)).await;
+                }
+            }
+        }
+        if let Some(keeping) = &self.keeping {
+            lock(&keeping.state).take_in(&update);
+            keeping.changed.notify_one();
+        }
+        let (streams, complaints) = (updated.directory.records().len(), updated.complaints.len());
+        if update.from.is_none() {
+            tracing::info!(streams, complaints, "control's state is in force");
+        }
+        // The last one to hold the directory before frees it: that is here, and not in a shard.
+        self.directory = updated.directory;
+        *lock(&self.shared.in_force) = InForce { version: Some(update.version), complaints: updated.complaints };
+    }
+}
+
+/// Writes the state when it has changed.
+async fn keep(path: PathBuf, state: Arc<Mutex<Kept>>, changed: Arc<Notify>) {
+    let mut failing = false;
+    loop {
+        changed.notified().await;
+        let (path, state) = (path.clone(), Arc::clone(&state));
+        let saved = tokio::task::spawn_blocking(move || {
+            let state = lock(&state).state();
+            kept::save(&path, &state)
+        });
+        match saved.await {
+            Ok(Ok(())) => failing = false,
+            Ok(Err(error)) => {
+                if !std::mem::replace(&mut failing, true) {
+                    let advice = "a restart while control is away would go back to what was kept before";
+                    tracing::error!(%error, "cannot keep control's state on disk: {advice}");
+                }
+                changed.notify_one();
+            }
+            // The runtime is ending.
+            Err(_) => return,
+        }
+        sleep(KEEP_EVERY).await;
+    }
+}

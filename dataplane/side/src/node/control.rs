@@ -1,0 +1,132 @@
+//! Control, as a node reaches it: in the same process, or over HTTP with a token.
+use std::sync::Arc;
+use std::time::Duration;
+
+use axum::http::header::AUTHORIZATION;
+use axum::http::{HeaderMap, HeaderValue, StatusCode};
+use millstream_link::exchange::{Poll, Push, Receipt, Report};
+use millstream_proto::secret::Secret;
+use serde::Serialize;
+use serde::de::DeserializeOwned;
+use tokio::sync::Mutex;
+
+use crate::fleet::{Fleet, LinkError};
+use crate::http::client::{AskError, Connection};
+use crate::http::guard::Guard;
+use crate::http::url::Url;
+use crate::limits::{RECEIPT_BYTES_MAX, STATE_BYTES_MAX};
+
+/// Beyond the time that a poll wants to be kept waiting, its answer has this long.
+const ANSWER_WAIT: Duration = Duration::from_secs(15);
+
+/// Why control did not take what a node said.
+#[derive(Clone, PartialEq, Eq, Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum ControlError {
+    /// It is not reached.
+    #[error(transparent)]
+    Away(#[from] AskError),
+    /// The token is wrong.
+    #[error("{0} refuses this node's token; give it the content of control's node-token file (--control-token-file)")]
+    Token(String),
+    /// It answers something else.
+    #[error("{0} answers with status {1}; is it a millstream control of this release or the one beside it?")]
+    Status(String, u16),
+    /// It answers in another language.
+    #[error("{0} answers what is no message of the link: {1}")]
+    Language(String, String),
+    /// In this process.
+    #[error(transparent)]
+    Here(#[from] LinkError),
+}
+
+/// Where control is.
+#[derive(Clone, Debug)]
+pub enum Control {
+    /// In this process.
+    Here(Fleet),
+    /// Over HTTP.
+    There(Arc<There>),
+}
+
+/// Control over HTTP. Polls and reports have a connection each, kept as long as it lasts.
+#[derive(Debug)]
+pub struct There {
+    url: Url,
+    token: Secret,
+    polling: Mutex<Option<Connection>>,
+    reporting: Mutex<Option<Connection>>,
+}
+
+impl Control {
+    /// Control at this URL; below its path are the link's. The URL is the operator's own, so it may be any address.
+    pub fn over_http(url: Url, token: Secret) -> Self {
+        Self::There(Arc::new(There { url, token, polling: Mutex::default(), reporting: Mutex::default() }))
+    }
+
+    pub(super) async fn poll(&self, poll: &Poll) -> Result<Push, ControlError> {
+        match self {
+            Self::Here(fleet) => Ok(fleet.poll(poll).await?),
+            Self::There(there) => {
+                let wait = Duration::from_millis(u64::from(poll.wait_ms)) + ANSWER_WAIT;
+                there.tell(&there.polling, "/link/v1/poll", poll, wait, STATE_BYTES_MAX).await
+            }
+        }
+    }
+
+    pub(super) async fn report(&self, report: Report) -> Result<Receipt, ControlError> {
+        match self {
+            Self::Here(fleet) => Ok(fleet.report(report).await?),
+            Self::There(there) => {
+                there.tell(&there.reporting, "/link/v1/report", &report, ANSWER_WAIT, RECEIPT_BYTES_MAX).await
+            }
+        }
+    }
+}
+
+impl There {
+    async fn tell<T: DeserializeOwned>(
+        &self,
+        kept: &Mutex<Option<Connection>>,
+        path: &str,
+        message: &impl Serialize,
+        wait: Duration,
+        reply_bytes_max: usize,
+    ) -> Result<T, ControlError> {
+        let to = self.url.to_string();
+        let language = |error: serde_json::Error| ControlError::Language(to.clone(), error.to_string());
+        let body: axum::body::Bytes = serde_json::to_vec(message).map_err(language)?.into();
+        let url = self.url.below(path);
+        let mut headers = HeaderMap::new();
+        let mut bearer = HeaderValue::from_str(&format!("Bearer {}", self.token.expose()))
+            .map_err(|_| ControlError::Token(to.clone()))?;
+        bearer.set_sensitive(true);
+        headers.insert(AUTHORIZATION, bearer);
+        let mut kept = kept.lock().await;
+        let mut old = kept.take().filter(Connection::is_open);
+        let reply = loop {
+            let used = old.is_some();
+            let mut connection = match old.take() {
+                Some(connection) => connection,
+                None => Connection::open(&url, &Guard::Open).await?,
+            };
+            match connection.post(&url, headers.clone(), body.clone(), wait, reply_bytes_max).await {
+                Ok(reply) => {
+                    *kept = Some(connection);
+                    break reply;
+                }
+                // The other side may have closed it just when we began to use it again. Both messages may be said twice.
+                Err(AskError::Broken(..)) if used => {}
+                Err(error) => return Err(error.into()),
+            }
+        };
+        match reply.status {
+            StatusCode::OK => match reply.body {
+                Some(body) => serde_json::from_slice(&body).map_err(language),
+                None => Err(ControlError::Language(to.clone(), "it is longer than any may be".to_owned())),
+            },
+            StatusCode::UNAUTHORIZED | StatusCode::FORBIDDEN => Err(ControlError::Token(to)),
+            other => Err(ControlError::Status(to, other.as_u16())),
+        }
+    }
+}

@@ -1,0 +1,70 @@
+//! What waits to be delivered, as whoever keeps it offers it. Before it: control's store, which writes an entry per hook and event
+//! when it keeps the event ([`super::body`] makes the bytes); after it: [`super::deliver`].
+//!
+//! The trait is blocking, as stores on disk are; it is called on threads where that is allowed.
+use millstream_proto::secret::Secret;
+
+/// One delivery that is due.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Entry {
+    /// What the outbox knows it by; also sent, so that a receiver can tell a delivery that comes twice.
+    pub key: String,
+    /// Deliveries of one lane go out one after the other, in the order in which they were added: a hook's id and a stream's.
+    pub lane: String,
+    /// The hook's id, for the log.
+    pub hook: String,
+    /// Where it goes: `https://` or `http://`.
+    pub url: String,
+    /// What it is signed with.
+    pub secret: Secret,
+    /// The kind of event, as in its body.
+    pub kind: String,
+    /// The body, JSON.
+    pub body: Vec<u8>,
+    /// Tries so far.
+    pub attempts: u32,
+    /// When it was added, Unix milliseconds.
+    pub added_unix_ms: u64,
+}
+
+/// What came of a try, for the delivery log.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Attempt {
+    /// When it began, Unix milliseconds.
+    pub at_unix_ms: u64,
+    /// How long it took, milliseconds.
+    pub took_ms: u64,
+    /// The receiver's status, where it gave one.
+    pub status: Option<u16>,
+    /// What went wrong; empty where nothing did. Never holds the secret, nor anything that the receiver said.
+    pub error: String,
+}
+
+/// What becomes of the entry.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Next {
+    /// It was taken: forget it.
+    Delivered,
+    /// Offer it again, not before this time, Unix milliseconds. What is behind it in its lane waits.
+    Retry {
+        /// When.
+        due_unix_ms: u64,
+    },
+    /// It will not be tried again: forget it, and go on with what is behind it.
+    GivenUp,
+}
+
+/// The outbox cannot be read or written now; says why, for the log.
+#[derive(Clone, PartialEq, Eq, Debug, thiserror::Error)]
+#[error("the outbox cannot be used now: {0}")]
+pub struct OutboxError(pub String);
+
+/// A durable queue of deliveries.
+pub trait Outbox: Send + Sync + 'static {
+    /// The first entry of every lane whose time has come, at most `limit`, those that were due first first. Entries stay until they
+    /// are settled, so one may be offered again.
+    fn due(&self, now_unix_ms: u64, limit: usize) -> Result<Vec<Entry>, OutboxError>;
+
+    /// Writes what came of a try into the delivery log, and what becomes of the entry. Durable once it has returned.
+    fn settle(&self, key: &str, attempt: &Attempt, next: Next) -> Result<(), OutboxError>;
+}

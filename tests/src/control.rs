@@ -1,0 +1,109 @@
+//! The control API of a running server, as a script calls it: a token, a method, a path, JSON.
+
+use anyhow::{Result, ensure};
+use serde_json::Value;
+
+use crate::http::Connection;
+use crate::seconds;
+use crate::server::Server;
+
+/// What the API answered.
+#[derive(Debug, Clone)]
+pub struct Answer {
+    /// Status code.
+    pub status: u16,
+    /// The `ETag`, or "".
+    pub etag: String,
+    /// The body, `Null` where it is no JSON.
+    pub json: Value,
+}
+
+impl Answer {
+    /// A field that is text.
+    pub fn text(&self, field: &str) -> &str {
+        self.json[field].as_str().unwrap_or_else(|| panic!("no text {field} in {self:?}"))
+    }
+
+    /// Fails unless it has this status.
+    #[track_caller]
+    pub fn is(self, status: u16) -> Self {
+        assert_eq!(self.status, status, "{self:?}");
+        self
+    }
+}
+
+/// A client with a token, on one connection that it opens again when the server has closed it.
+#[derive(Debug)]
+pub struct Client {
+    address: std::net::SocketAddr,
+    token: String,
+    connection: Option<Connection>,
+}
+
+impl Client {
+    /// With the admin's token of the server's data directory.
+    pub fn admin(server: &Server) -> Self {
+        let token = std::fs::read_to_string(server.data_dir().join("admin-token")).expect("made at the first start");
+        Self::with(server.control, token.trim())
+    }
+
+    /// With another token.
+    pub fn with(address: std::net::SocketAddr, token: &str) -> Self {
+        Self { address, token: token.to_owned(), connection: None }
+    }
+
+    /// The token.
+    pub fn token(&self) -> &str {
+        &self.token
+    }
+
+    /// A request, with more header lines (each with its line end).
+    pub fn try_request(&mut self, method: &str, path: &str, more: &str, body: Option<&Value>) -> Result<Answer> {
+        let body = body.map(Value::to_string).unwrap_or_default();
+        let kind = if body.is_empty() { "" } else { "Content-Type: application/json\r\n" };
+        let request = format!(
+            "{method} {path} HTTP/1.1\r\nHost: {}\r\nAuthorization: Bearer {}\r\n{kind}Content-Length: {}\r\n{more}\r\n{body}",
+            self.address,
+            self.token,
+            body.len()
+        );
+        let mut connection = match self.connection.take() {
+            Some(connection) => connection,
+            None => Connection::open(self.address)?,
+        };
+        connection.send(request.as_bytes())?;
+        let response = connection.response(false)?;
+        if response.header("connection") != "close" {
+            self.connection = Some(connection);
+        }
+        let json = serde_json::from_slice(&response.body).unwrap_or(Value::Null);
+        Ok(Answer { status: response.status, etag: response.header("etag").to_owned(), json })
+    }
+
+    /// A request that is answered.
+    pub fn request(&mut self, method: &str, path: &str, more: &str, body: Option<&Value>) -> Answer {
+        self.try_request(method, path, more, body).unwrap_or_else(|error| panic!("{method} {path}: {error:#}"))
+    }
+
+    /// `GET`.
+    pub fn get(&mut self, path: &str) -> Answer {
+        self.request("GET", path, "", None)
+    }
+
+    /// `POST`.
+    pub fn post(&mut self, path: &str, body: &Value) -> Answer {
+        self.request("POST", path, "", Some(body))
+    }
+
+    /// Listens to the event stream, on a connection of its own.
+    pub fn listen(&self) -> Result<Connection> {
+        let mut connection = Connection::open(self.address)?;
+        connection.stream.set_read_timeout(Some(seconds(20)))?;
+        let request =
+            format!("GET /api/v1/events HTTP/1.1\r\nHost: localhost\r\nAuthorization: Bearer {}\r\n\r\n", self.token);
+        connection.send(request.as_bytes())?;
+        let head = connection.head()?;
+        ensure!(head.status == 200, "{head:?}");
+        Ok(connection)
+    }
+}
