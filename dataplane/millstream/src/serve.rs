@@ -136,18 +136,19 @@ fn prepare(flags: ServeFlags) -> anyhow::Result<(Layers, Secrets)> {
 /// The chain of the preset that was asked for, with what it needs; `signed` needs the master key, which is made at the first start.
 fn secrets(layers: &Layers) -> anyhow::Result<Secrets> {
     let dir: &Path = &layers.data_dir;
-    keys::make_data_dir(dir)?;
     let is_node = layers.role == Role::Node;
-    let (admin_token, node_token) = if is_node {
-        (Secret::default(), Secret::default())
-    } else {
-        (keys::admin_token(dir)?, keys::node_token(dir)?)
-    };
+    // Read before anything is made: a node without it does not start, and leaves nothing behind.
     let link = match &layers.control_url {
         Some(url) if is_node => {
             Some(LinkTo::over_http(url.clone(), keys::read_node_token(&layers.control_token_file)?))
         }
         _ => None,
+    };
+    keys::make_data_dir(dir)?;
+    let (admin_token, node_token) = if is_node {
+        (Secret::default(), Secret::default())
+    } else {
+        (keys::admin_token(dir)?, keys::node_token(dir)?)
     };
     let (chain, master) = match layers.auth {
         AuthPreset::Open => {

@@ -131,7 +131,7 @@ fn whole_numbers_of_shards() {
 fn keys_that_are_not_known() {
     refused(
         "[node]\n  shard = 1\n",
-        "m.toml:2:3: node.shard: unknown key (did you mean shards?); remove it, or use one of node: data_dir, shards, io, drain",
+        "m.toml:2:3: node.shard: unknown key (did you mean shards?); remove it, or use one of node: data_dir, shards, io, drain, role, name",
     );
     refused_at("[streem]\nflush = \"low\"\n", "m.toml:1:2: streem: unknown key (did you mean stream?)");
     refused_at(
@@ -190,7 +190,10 @@ fn values_out_of_range() {
         "[\"10.0.0.1/8\"]",
         "item 1: \"10.0.0.1/8\" is not a network: the address has bits behind its prefix; the network is 10.0.0.0/8",
     );
-    refused_at("[control]\nplain = \"yes\"", "m.toml:2:9: control.plain: give true or false");
+    refused_at(
+        "[control]\nplain = \"yes\"",
+        "m.toml:2:9: control.plain: this is text; give true or false, without quotes",
+    );
     refused_at("[control]\nnames = [\"a b\"]", "m.toml:2:9: control.names: item 1: \"a b\" is not a name");
     refused_at(
         "[limits]\nconnections = 99999999999999999999",
