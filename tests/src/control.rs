@@ -32,7 +32,7 @@ impl Answer {
     }
 }
 
-/// A client with a token, on one connection that it opens again when the server has closed it.
+/// A client with a token, on one connection for as long as the server says that it keeps it: not for longer than it may be idle.
 #[derive(Debug)]
 pub struct Client {
     address: std::net::SocketAddr,
