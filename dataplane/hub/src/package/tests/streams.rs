@@ -192,22 +192,26 @@ fn the_end_of_a_stream_is_the_end_of_its_playlists() {
 
 #[test]
 fn case_18_no_name_is_used_twice() {
-    let mut names = std::collections::HashSet::new();
-    for start in 0..2 {
+    let names_of = |starts_later: bool| {
         let mut studio = Studio::av();
-        if start == 1 {
+        if starts_later {
             // As after a restart of the server, some time later.
             studio.rig.wait_ms(1_000);
             studio.ask();
             studio.ask();
         }
         studio.play(&Tape::default().frames());
-        let parsed = studio.parsed(Track::Video);
-        for uri in parsed.segments.iter().flat_map(|segment| [&segment.uri, &segment.map]).filter(|uri| !uri.is_empty())
-        {
-            assert!(names.insert(format!("{uri} {}", if uri.ends_with("mp4") { names.len() } else { 0 })), "{uri}");
-        }
-    }
+        let segments = studio.parsed(Track::Video).segments;
+        let files: Vec<_> = segments.iter().map(|segment| segment.uri.clone()).filter(|uri| !uri.is_empty()).collect();
+        let mut names: std::collections::HashSet<_> = files.iter().cloned().collect();
+        assert!(!files.is_empty() && names.len() == files.len(), "each segment has its own: {files:?}");
+        // A header is named again by each of its segments.
+        names.extend(segments.iter().map(|segment| segment.map.clone()).filter(|uri| !uri.is_empty()));
+        assert!(names.len() > files.len(), "there is a header");
+        names
+    };
+    let (before, after) = (names_of(false), names_of(true));
+    assert!(before.is_disjoint(&after), "used again: {:?}", before.intersection(&after).collect::<Vec<_>>());
 }
 
 #[test]
