@@ -244,9 +244,9 @@ fn push(
                 }
             }
             let tag = Tag { timestamp: first.wrapping_add(offset), ..tag.clone() };
-            let at = Instant::now();
+            // Before it goes out: a viewer may have it before the send returns.
+            log.lock().unwrap_or_else(PoisonError::into_inner).push((tag.clone(), Instant::now()));
             sink.send(&tag)?;
-            log.lock().unwrap_or_else(PoisonError::into_inner).push((tag, at));
         }
     }
     Ok(Order::Cut)
@@ -281,7 +281,7 @@ impl Pushing {
         Self { sent, orders, thread: Some(thread) }
     }
 
-    /// Frames sent so far, each with the moment before it went out.
+    /// Frames sent so far, and the one that is on its way, each with the moment before it went out.
     pub fn sent(&self) -> Vec<(Tag, Instant)> {
         self.sent.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }
