@@ -19,7 +19,8 @@ def main():
     ]
     if steady:
         cores = f"server {steady['server_core']:.0%} of a core, harness {steady['harness_core']:.0%}"
-        parts.append(f"{cores}, {steady['server_cpu_s_per_gb']:.3f} CPU-s/GB")
+        cost = steady["server_cpu_s_per_gb"]
+        parts.append(cores if cost is None else f"{cores}, {cost:.3f} CPU-s/GB")
     parts.append(f"probe p99 {ms['probe']['p99']:.1f} ms, limit {report['limit']}")
     print("; ".join(parts), flush=True)
 

@@ -9,7 +9,7 @@ use millstream_tests::http::{self, Viewer};
 use millstream_tests::rtmp::{Player, Publisher};
 use millstream_tests::server::{Options, millstream};
 use millstream_tests::tools::ffprobe;
-use millstream_tests::{eventually, seconds};
+use millstream_tests::{eventually, millis, seconds};
 
 #[test]
 fn a_port_in_use_is_named() {
@@ -42,6 +42,21 @@ fn a_second_server_on_the_same_ports_is_refused() {
         let output = millstream(&args);
         assert!(matches!(output.status.code(), Some(1 | 2)), "{}", String::from_utf8_lossy(&output.stderr));
     }
+}
+
+/// The kernel lets go of a busy server's ports some time after its process is gone; a restart waits for that.
+#[test]
+fn a_port_that_is_let_go_of_late_is_taken() {
+    let taken = TcpListener::bind("127.0.0.1:0").expect("a port");
+    let address = taken.local_addr().expect("bound");
+    let letting_go = std::thread::spawn(move || {
+        std::thread::sleep(millis(500));
+        drop(taken);
+    });
+    let server = Options::open().arg("--http", &address.to_string()).start();
+    letting_go.join().expect("let go");
+    assert_eq!(server.http, address);
+    assert_eq!(http::get(server.http, "/healthz").status, 200);
 }
 
 #[test]

@@ -1,6 +1,7 @@
 //! Listening sockets: one per shard and port, spread by the kernel (SO_REUSEPORT).
 use std::io;
 use std::net::{SocketAddr, TcpListener as StdListener};
+use std::time::{Duration, Instant};
 
 use socket2::{Domain, Protocol, Type};
 
@@ -9,6 +10,11 @@ use super::socket::{Reader, Socket};
 
 /// Connections that wait to be accepted, per shard.
 const BACKLOG: i32 = 4096;
+
+/// How long a port that is taken is tried again. A ring lets go of its sockets some time after its process is gone (a second, with
+/// thousands of viewers): a server that is started anew at once would find its own port taken.
+const TAKEN_PATIENCE: Duration = Duration::from_secs(3);
+const TAKEN_PAUSE: Duration = Duration::from_millis(50);
 
 /// A shard's listening socket.
 pub(crate) struct Listener {
@@ -20,7 +26,7 @@ pub(crate) struct Listener {
 /// Binds `count` sockets to one address. Port 0 picks a port, the same for all.
 pub(crate) fn bind(address: SocketAddr, count: usize) -> io::Result<(SocketAddr, Vec<StdListener>)> {
     // Without SO_REUSEPORT first: with it, a second server on this port would be let in beside a first one of the same user.
-    drop(bind_one(address, false)?);
+    drop(bind_alone(address)?);
     let first = bind_one(address, true)?;
     let actual = first.local_addr()?;
     let mut listeners = vec![first];
@@ -28,6 +34,18 @@ pub(crate) fn bind(address: SocketAddr, count: usize) -> io::Result<(SocketAddr,
         listeners.push(bind_one(actual, true)?);
     }
     Ok((actual, listeners))
+}
+
+fn bind_alone(address: SocketAddr) -> io::Result<StdListener> {
+    let start = Instant::now();
+    loop {
+        match bind_one(address, false) {
+            Err(error) if error.kind() == io::ErrorKind::AddrInUse && start.elapsed() < TAKEN_PATIENCE => {
+                std::thread::sleep(TAKEN_PAUSE);
+            }
+            result => return result,
+        }
+    }
 }
 
 fn bind_one(address: SocketAddr, reuse_port: bool) -> io::Result<StdListener> {

@@ -31,7 +31,11 @@ pub fn rtmp_chunk(data: &[u8]) {
             let before = piece.len();
             match reader.read(&mut piece) {
                 Err(_) => return,
-                Ok(None) => break,
+                // It took all of the piece.
+                Ok(None) => {
+                    from_carry = 0;
+                    break;
+                }
                 Ok(Some(message)) => {
                     from_carry = if piece.len() < before { 0 } else { from_carry + 1 };
                     assert!(from_carry <= HEADER_BYTES_MAX, "the reader goes round in circles");
