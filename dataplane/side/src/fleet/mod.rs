@@ -14,11 +14,12 @@ use std::pin::Pin;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
+use axum::body::Bytes;
 use millstream_link::PROTOCOL;
 use millstream_link::event::Event;
 use millstream_link::exchange::{Answer, NodeId, Order, Poll, Push, Receipt, Report, Whom};
 use millstream_link::live::{Live, Viewer};
-use millstream_link::state::{Stream, Version};
+use millstream_link::state::{Binding, Stream, Version};
 use tokio::sync::{broadcast, watch};
 use tokio::time::{Instant, timeout, timeout_at};
 
@@ -53,6 +54,15 @@ pub enum LinkError {
     /// Events could not be kept: the node is to tell them again.
     #[error("control cannot keep events now: {0}")]
     Keeping(String),
+    /// What no module of a hook can be called.
+    #[error("a hook's module is asked for by its SHA-256, 64 lowercase hexadecimal digits")]
+    Sha256,
+    /// There is no such module.
+    #[error("there is no module of this SHA-256")]
+    NoModule,
+    /// It is there, and cannot be read.
+    #[error("control cannot read the module now: {0}")]
+    Module(String),
 }
 
 /// A future that can be handed around.
@@ -63,15 +73,23 @@ pub type Promise<T> = Pin<Box<dyn Future<Output = T> + Send>>;
 pub trait Keeper: Send + Sync + 'static {
     /// Keeps them, all or none, in this order; the error is for the log.
     fn keep(&self, node: NodeId, events: Vec<Event>) -> Promise<Result<(), String>>;
+
+    /// A piece of a hook's module, from its byte `at` on: as much as is kept together, nothing at its end; `None`: there is no such
+    /// module. The error is for the log.
+    fn module(&self, sha256: String, at: u64) -> Promise<Result<Option<Bytes>, String>>;
 }
 
-/// Keeps nothing: for `--role node`, which tells its control, and for tests.
+/// Keeps nothing and has no hooks: for tests.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct KeepNothing;
 
 impl Keeper for KeepNothing {
     fn keep(&self, _node: NodeId, _events: Vec<Event>) -> Promise<Result<(), String>> {
         Box::pin(async { Ok(()) })
+    }
+
+    fn module(&self, _sha256: String, _at: u64) -> Promise<Result<Option<Bytes>, String>> {
+        Box::pin(async { Ok(None) })
     }
 }
 
@@ -178,6 +196,25 @@ impl Fleet {
     /// These are all streams from here on.
     pub fn replace(&self, streams: impl IntoIterator<Item = Stream>) -> Version {
         self.change(|book| book.replace(streams))
+    }
+
+    /// Binds a hook, or changes how it is bound.
+    pub fn bind(&self, binding: Binding) -> Version {
+        self.change(|book| book.bind(binding))
+    }
+
+    /// Takes a binding out.
+    pub fn unbind(&self, id: &str) -> Version {
+        self.change(|book| book.unbind(id))
+    }
+
+    /// A piece of a hook's module, from its byte `at` on; nothing at its end.
+    pub async fn module(&self, sha256: &str, at: u64) -> Result<Bytes, LinkError> {
+        if sha256.len() != 64 || !sha256.bytes().all(|byte| matches!(byte, b'0'..=b'9' | b'a'..=b'f')) {
+            return Err(LinkError::Sha256);
+        }
+        let piece = self.0.keeper.module(sha256.to_owned(), at).await.map_err(LinkError::Module)?;
+        piece.ok_or(LinkError::NoModule)
     }
 
     /// The newest state.

@@ -147,6 +147,7 @@ impl Reporter {
     fn status(&self) -> Status {
         let (counts, addresses) = (self.engine.counts(), self.engine.addresses());
         let in_force = self.shared.in_force();
+        let (hooks, about_hooks) = self.shared.modules.told();
         Status {
             release: env!("CARGO_PKG_VERSION").to_owned(),
             started_unix_ms: self.identity.started_unix_ms,
@@ -159,7 +160,8 @@ impl Reporter {
             viewers: counts.viewers,
             state_number: in_force.version.map(|version| version.number),
             state_epoch: in_force.version.map(|version| version.epoch),
-            complaints: in_force.complaints,
+            complaints: in_force.complaints.into_iter().chain(about_hooks).collect(),
+            hooks,
             events_lost: counts.events_lost + self.given_up,
         }
     }

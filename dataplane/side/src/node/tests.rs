@@ -27,6 +27,8 @@ use tokio::task::JoinHandle;
 use super::*;
 use crate::fleet::{Fleet, KeepNothing, router};
 
+mod hooks;
+
 const SOON: Duration = Duration::from_secs(20);
 
 fn stream(id: &str) -> Stream {
@@ -258,7 +260,7 @@ async fn a_node_and_control_of_the_next_release_understand_each_other() {
         Json(json!({
             "protocol": PROTOCOL + 1, "mood": "sunny",
             "update": {
-                "version": { "epoch": 1, "number": 2, "colour": "blue" }, "from": null, "key_check": "", "bindings": [1],
+                "version": { "epoch": 1, "number": 2, "colour": "blue" }, "from": null, "key_check": "", "relays": [1],
                 "streams": [
                     { "id": "cam", "generation": 1, "flush": "psychic", "tracks": { "first": 1 } },
                     { "id": "in a later form of ids", "generation": 1 },
