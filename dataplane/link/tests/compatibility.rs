@@ -157,7 +157,12 @@ fn report() -> Report {
     let events = [
         What::Publish { encoder: "FMLE/3.0".into() },
         What::Unpublish { why: "peer_closed".into(), lasted_ms: 60_000, received_bytes: 9_000_000 },
-        What::Refused { action: "publish".into(), why: "taken".into(), reason: "another publisher is on air".into() },
+        What::Refused {
+            action: "publish".into(),
+            why: "taken".into(),
+            reason: "another publisher is on air".into(),
+            count: 1,
+        },
     ];
     Report {
         protocol: 1,

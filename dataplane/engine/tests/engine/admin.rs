@@ -352,7 +352,7 @@ fn what_happens_is_told_in_order() {
         assert_eq!((event.seq, event.session), (2, session));
         refused(&server, &key("cam", 9));
         let (on, what) = next(&mut events);
-        let What::Refused { action, why, reason } = what else { panic!("{what:?}") };
+        let What::Refused { action, why, reason, count: 1 } = what else { panic!("{what:?}") };
         assert_eq!((on.as_str(), action.as_str(), why.as_str()), ("cam", "publish", "unauthenticated"));
         assert!(reason.contains("the signature is wrong") && !reason.contains("v2-"), "{reason}");
         Answer::get(server.at.http, "/other/live.flv");

@@ -28,6 +28,7 @@ use self::members::Members;
 pub use self::members::NodeView;
 pub use self::router::{IsNode, router};
 use crate::limits::{EVENTS_BEHIND_MAX, ORDER_WAIT_MAX, POLL_WAIT_MAX, VIEWERS_PER_PAGE_MAX};
+use crate::numbers::Numbers;
 
 /// Why a node is not served, or not reached.
 #[derive(Clone, PartialEq, Eq, Debug, thiserror::Error)]
@@ -137,6 +138,7 @@ struct Inner {
     caught_up: watch::Sender<()>,
     heard: broadcast::Sender<Heard>,
     keeper: Box<dyn Keeper>,
+    numbers: Arc<Numbers>,
 }
 
 impl std::fmt::Debug for Fleet {
@@ -153,6 +155,16 @@ fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
 impl Fleet {
     /// A fleet without nodes yet, with these streams. `key_check` is [`millstream_proto::sign::MasterKey`]'s, or empty.
     pub fn new(streams: impl IntoIterator<Item = Stream>, key_check: String, keeper: impl Keeper) -> Self {
+        Self::counting(streams, key_check, keeper, Arc::default())
+    }
+
+    /// The same, counting what nodes say.
+    pub fn counting(
+        streams: impl IntoIterator<Item = Stream>,
+        key_check: String,
+        keeper: impl Keeper,
+        numbers: Arc<Numbers>,
+    ) -> Self {
         let epoch = SystemTime::now().duration_since(UNIX_EPOCH).map_or(1, |since| since.as_micros() as u64);
         let book = Book::new(epoch, key_check, streams);
         let (changed, _) = watch::channel(book.version());
@@ -163,6 +175,7 @@ impl Fleet {
             caught_up: watch::channel(()).0,
             heard: broadcast::channel(EVENTS_BEHIND_MAX).0,
             keeper: Box::new(keeper),
+            numbers,
         }))
     }
 
@@ -213,6 +226,9 @@ impl Fleet {
         if sha256.len() != 64 || !sha256.bytes().all(|byte| matches!(byte, b'0'..=b'9' | b'a'..=b'f')) {
             return Err(LinkError::Sha256);
         }
+        if at == 0 {
+            self.0.numbers.modules_given.one();
+        }
         let piece = self.0.keeper.module(sha256.to_owned(), at).await.map_err(LinkError::Module)?;
         piece.ok_or(LinkError::NoModule)
     }
@@ -240,6 +256,7 @@ impl Fleet {
 
     /// A node's question for news; answered when there are some, or when its wait is over.
     pub async fn poll(&self, poll: &Poll) -> Result<Push, LinkError> {
+        self.0.numbers.polls_heard.one();
         let until = Instant::now() + Duration::from_millis(u64::from(poll.wait_ms)).min(POLL_WAIT_MAX);
         let mut changed = self.0.changed.subscribe();
         let mut had = false;
@@ -263,10 +280,12 @@ impl Fleet {
 
     /// What a node tells. Its events are kept before it is thanked.
     pub async fn report(&self, report: Report) -> Result<Receipt, LinkError> {
+        self.0.numbers.reports_heard.one();
         let events = lock(&self.0.members).new_events(&report)?;
         let node = report.node.clone();
         if !events.is_empty() {
-            self.0.keeper.keep(node.clone(), events.clone()).await.map_err(LinkError::Keeping)?;
+            let kept = self.0.keeper.keep(node.clone(), events.clone()).await;
+            kept.inspect_err(|_| self.0.numbers.reports_not_kept.one()).map_err(LinkError::Keeping)?;
         }
         let events_through = lock(&self.0.members).report(report)?;
         for event in events {

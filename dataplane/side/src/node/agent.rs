@@ -19,6 +19,7 @@ use super::modules::Modules;
 use super::reporter::Reporter;
 use super::{kept, orders};
 use crate::limits::{ORDERS_AT_ONCE_MAX, OUTCOMES_KEPT_MAX};
+use crate::numbers::{Count, Numbers};
 
 /// How long a poll is to be kept waiting: below what proxies cut off.
 const POLL_WAIT_MS: u32 = 25_000;
@@ -58,6 +59,7 @@ pub struct Agent {
 pub(super) struct Shared {
     in_force: Mutex<InForce>,
     outcomes: Mutex<Vec<Outcome>>,
+    pub(super) numbers: Arc<Numbers>,
     pub(super) modules: Modules,
     /// There is something to report.
     pub(super) wake: Notify,
@@ -165,7 +167,18 @@ pub fn update_of(state: &State) -> Update {
 impl Agent {
     /// For an engine that decides by `directory` now.
     pub fn new(control: Control, engine: Remote, directory: Directory, identity: Identity) -> Self {
-        let (bindings, shared) = (BTreeMap::new(), Arc::default());
+        Self::counting(control, engine, directory, identity, Arc::default())
+    }
+
+    /// The same, counting what is said to control.
+    pub fn counting(
+        control: Control,
+        engine: Remote,
+        directory: Directory,
+        identity: Identity,
+        numbers: Arc<Numbers>,
+    ) -> Self {
+        let (bindings, shared) = (BTreeMap::new(), Arc::new(Shared { numbers, ..Shared::default() }));
         Self { control, engine, directory, identity, bindings, modules_dir: None, keeping: None, shared }
     }
 
@@ -199,7 +212,7 @@ impl Agent {
         // What is on disk was kept by the run before.
         shared.modules.kept(self.bindings.values());
         shared.modules.want(self.bindings.values());
-        let bringing = tokio::spawn(async move { shared.modules.bring(&control, dir, seed, &shared.wake).await });
+        let bringing = tokio::spawn(async move { shared.modules.bring(&control, dir, seed, &shared).await });
         tokio::select! {
             () = self.follow() => {}
             _ = stop.wait_for(|stop| *stop) => {}
@@ -222,8 +235,12 @@ impl Agent {
             // The first answer after control was away is wanted at once: it tells that control is back.
             let wait_ms = if away { 0 } else { POLL_WAIT_MS };
             let poll = Poll { protocol: PROTOCOL, node: self.identity.node.clone(), have, wait_ms };
-            match self.control.poll(&poll).await {
+            let answered = self.control.poll(&poll).await;
+            let numbers = &self.shared.numbers;
+            Count::of(&answered, &numbers.polls, &numbers.polls_failed);
+            match answered {
                 Ok(push) => {
+                    numbers.control_heard.now();
                     if std::mem::replace(&mut away, false) {
                         tracing::info!("control is back");
                     }
@@ -315,6 +332,7 @@ impl Agent {
         }
         // The last one to hold the directory before frees it: that is here, and not in a shard.
         self.directory = updated.directory;
+        self.shared.numbers.state_changed.now();
         *lock(&self.shared.in_force) = InForce { version: Some(update.version), complaints: updated.complaints };
     }
 }

@@ -17,9 +17,11 @@ use sha2::{Digest as _, Sha256};
 use tokio::sync::{Notify, watch};
 use tokio::time::timeout;
 
+use super::agent::Shared;
 use super::backoff::Backoff;
 use super::control::{Control, ControlError};
 use crate::limits::{HOOK_COMPLAINTS_MAX, MODULE_BYTES_MAX, MODULES_BYTES_MAX};
+use crate::numbers::Count;
 
 /// Tries to get a module that could not be had.
 const RETRY: (Duration, Duration) = (Duration::from_secs(1), Duration::from_mins(1));
@@ -153,8 +155,9 @@ impl Modules {
         (here.held.iter().cloned().collect(), here.complaints.clone())
     }
 
-    /// Brings here what is wanted, for ever. `news`: the report has something new to say.
-    pub(super) async fn bring(&self, control: &Control, dir: Option<PathBuf>, seed: u64, news: &Notify) {
+    /// Brings here what is wanted, for ever.
+    pub(super) async fn bring(&self, control: &Control, dir: Option<PathBuf>, seed: u64, shared: &Shared) {
+        let (news, numbers) = (&shared.wake, &shared.numbers);
         let (least, most) = RETRY;
         let mut backoff = Backoff::new(least, most, seed);
         let mut changes = self.wanted.subscribe();
@@ -170,7 +173,9 @@ impl Modules {
                 } else if self.here().held.contains(sha256) {
                     continue;
                 } else {
-                    have(control, dir.as_deref(), sha256).await
+                    let done = have(control, dir.as_deref(), sha256).await;
+                    Count::of(&done, &numbers.modules, &numbers.modules_failed);
+                    done
                 };
                 match done {
                     Ok(()) => {

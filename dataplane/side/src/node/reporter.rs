@@ -16,6 +16,7 @@ use super::agent::{Identity, Shared};
 use super::backoff::Backoff;
 use super::control::{Control, ControlError};
 use crate::limits::{EVENTS_KEPT_MAX, EVENTS_PER_REPORT_MAX};
+use crate::numbers::Count;
 
 /// All that is live is told this often.
 const LIVE_EVERY: Duration = Duration::from_secs(5);
@@ -132,7 +133,11 @@ impl Reporter {
             events: self.waiting.iter().take(EVENTS_PER_REPORT_MAX).cloned().collect(),
             outcomes: self.shared.outcomes(),
         };
-        let receipt = self.control.report(report).await?;
+        let answered = self.control.report(report).await;
+        let numbers = &self.shared.numbers;
+        Count::of(&answered, &numbers.reports, &numbers.reports_failed);
+        let receipt = answered?;
+        numbers.control_heard.now();
         while self.waiting.front().is_some_and(|event| event.seq <= receipt.events_through) {
             self.waiting.pop_front();
         }

@@ -60,6 +60,7 @@ impl Node {
             rtmp: any,
             http: any,
             control: None,
+            more_metrics: None,
             drain: Duration::from_millis(100),
             proxy_protocol_from: Vec::new(),
             handshake_timeout: Duration::from_secs(5),
