@@ -1,5 +1,5 @@
-//! Which streams there are and which hooks are bound to them, and what the data plane obeys of their settings. Before it: the records of a store or a configuration
-//! file; after it: [`crate::exchange::Push`] carries it, and a node keeps it on disk.
+//! Which streams there are and which hooks are bound to them, and what the data plane obeys of their settings. Before it: the records of
+//! a store or a configuration file; after it: [`crate::exchange::Push`] carries it, and a node keeps it on disk.
 //!
 //! No secret is in here: a stream's secret is derived from the master key, which every node has a copy of.
 use std::collections::BTreeMap;

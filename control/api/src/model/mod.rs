@@ -1,5 +1,6 @@
 //! What is kept in the store, as shapes. [`stream`] and [`settings`] (what an operator says of a stream), [`token`], [`audit`],
-//! [`history`], [`webhook`], [`hook`]. Before it: the handlers of `routes`; after it: [`millstream_store::Store`], which sees kinds, keys and bytes.
+//! [`history`], [`webhook`], [`hook`]. Before it: the handlers of `routes`; after it: [`millstream_store::Store`], which sees kinds, keys
+//! and bytes.
 //!
 //! Invariants: every field of a stored shape has a default, so that what an older release wrote is read; a kind's name never changes.
 use millstream_store::item::{Expect, Item, Kind, Write};
