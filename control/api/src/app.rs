@@ -15,6 +15,7 @@ use crate::auth::Caller;
 use crate::auth::login::Failures;
 use crate::clock::{Clock, Stamps};
 use crate::events::Feed;
+use crate::hooks::{self, Desk};
 use crate::http::problem::Answer;
 use crate::model::audit::{self, Entry};
 use crate::model::stream::StreamRecord;
@@ -64,6 +65,11 @@ pub enum StartError {
         "the record of stream {0} in the store cannot be read; a later version wrote it, or it is damaged: run that version, or restore a backup"
     )]
     Stream(String),
+    /// A hook or a binding in the store cannot be read.
+    #[error(
+        "a hook or a binding of one in the store cannot be read (the log says which); a later version wrote it, or it is damaged: run that version, or restore a backup"
+    )]
+    Hooks,
 }
 
 /// The API. Cheap to clone; all clones are one.
@@ -78,6 +84,7 @@ struct Inner {
     failures: Failures,
     feed: Feed,
     locks: Locks,
+    desk: Desk,
     stored_streams: AtomicU64,
     kept_answers: AtomicU64,
 }
@@ -113,7 +120,11 @@ impl Api {
             }
         }
         let kept_answers = parts.store.count(ONCE).await?;
+        let bindings = hooks::bindings(parts.store.as_ref()).await.map_err(|_| StartError::Hooks)?;
         parts.fleet.replace(streams.into_values());
+        for binding in bindings {
+            parts.fleet.bind(binding);
+        }
         tracing::info!(stored, configured = fixed.len(), "streams are known");
         Ok(Self(Arc::new(Inner {
             admin_token: parts.admin_token.as_ref().map(|token| Digest::of(token.expose())),
@@ -122,6 +133,7 @@ impl Api {
             failures: Failures::default(),
             feed: Feed::new(parts.clock.now_ms()),
             locks: Locks::default(),
+            desk: Desk::default(),
             stored_streams: AtomicU64::new(stored),
             kept_answers: AtomicU64::new(kept_answers),
             parts,
@@ -192,6 +204,10 @@ impl Api {
         &self.0.locks
     }
 
+    pub(crate) fn desk(&self) -> &Desk {
+        &self.0.desk
+    }
+
     /// How many streams the store has.
     pub(crate) fn stored_streams(&self) -> &AtomicU64 {
         &self.0.stored_streams
@@ -246,7 +262,7 @@ impl Api {
         }
     }
 
-    /// Tidies up: removes what has expired, counts what is left. To be called every few minutes.
+    /// Tidies up: removes what has expired or belongs to nothing any more, counts what is left. To be called every few minutes.
     pub async fn purge(&self) {
         loop {
             match self.store().purge(self.clock().now_ms()).await {
@@ -258,6 +274,7 @@ impl Api {
                 }
             }
         }
+        self.sweep_modules().await;
         if let Ok(kept) = self.store().count(ONCE).await {
             self.0.kept_answers.store(kept, Ordering::Relaxed);
         }

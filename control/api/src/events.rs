@@ -3,6 +3,7 @@
 use std::collections::VecDeque;
 use std::sync::{Arc, Mutex, PoisonError};
 
+use bytes::Bytes;
 use millstream_link::event::{Event, What};
 use millstream_link::exchange::NodeId;
 use millstream_side::fleet::{Fleet, Keeper, Promise};
@@ -13,6 +14,7 @@ use tokio::sync::{Notify, broadcast};
 use utoipa::ToSchema;
 
 use crate::Api;
+use crate::hooks::modules;
 use crate::model::history::{self, Session};
 use crate::model::{self, SESSION};
 use crate::outbox::StoredOutbox;
@@ -117,7 +119,7 @@ pub async fn follow(api: Api, fleet: Fleet) {
     }
 }
 
-/// Keeps what nodes tell: publishers' sessions, and what webhooks are to get.
+/// Keeps what nodes tell: publishers' sessions, and what webhooks are to get; and has the modules that nodes fetch.
 #[derive(Clone)]
 pub struct Keep {
     store: Arc<dyn Store>,
@@ -180,6 +182,11 @@ impl Keeper for Keep {
             }
             Ok(())
         })
+    }
+
+    fn module(&self, sha256: String, at: u64) -> Promise<Result<Option<Bytes>, String>> {
+        let store = Arc::clone(&self.store);
+        Box::pin(async move { modules::piece(store.as_ref(), &sha256, at).await.map_err(|error| error.to_string()) })
     }
 }
 

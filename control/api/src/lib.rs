@@ -1,9 +1,9 @@
 //! The control API: streams, their keys and what is live of them, over HTTP.
 //!
 //! Reading order: [`Api`] (in [`app`]: what every handler holds), [`routes`] (the handlers, one file per thing), [`streams`] (what is
-//! done to a stream: store, then data plane, then audit log), [`model`] (what is kept), [`auth`] (who may), [`events`] (what nodes
-//! tell: the event stream and the session history), [`outbox`] (what webhooks are to get),
-//! [`http`] (bodies, conditions, errors, connections), [`openapi`] (the document).
+//! done to a stream: store, then data plane, then audit log), `hooks` (the same for hooks and where they are bound), [`model`] (what is
+//! kept), [`auth`] (who may), [`events`] (what nodes tell: the event stream and the session history), [`outbox`] (what webhooks are to
+//! get), [`http`] (bodies, conditions, errors, connections), [`openapi`] (the document).
 //!
 //! Before it: an operator's browser or script; after it: [`millstream_store`] and, through [`millstream_side::fleet`], the nodes.
 //! Nothing here is ever waited for by a shard, and a data plane goes on without it.
@@ -16,6 +16,7 @@ mod app;
 pub mod auth;
 pub mod clock;
 pub mod events;
+mod hooks;
 pub mod http;
 pub mod model;
 pub mod openapi;

@@ -7,6 +7,7 @@ use utoipa::OpenApi as _;
 use utoipa::openapi::OpenApi;
 
 use crate::http::problem::Problem;
+use crate::model::hook;
 use crate::model::settings::schema;
 
 #[derive(utoipa::OpenApi)]
@@ -53,6 +54,7 @@ pub(crate) fn finish(document: OpenApi) -> Value {
         }
     });
     document["components"]["schemas"]["Settings"] = schema::json();
+    document["components"]["schemas"]["HookVersionWanted"] = hook::which_json();
     document["security"] = json!([{ "bearer": [] }, { "login": [] }]);
     let paths = document["paths"].as_object_mut();
     for (_, item) in paths.into_iter().flatten() {
@@ -69,6 +71,12 @@ fn finish_operation(method: &str, operation: &mut Map<String, Value>) {
     let open = operation.get("security").is_some();
     let has_body = operation.contains_key("requestBody");
     let changes = method != "get";
+    if let Some(body) = operation.get_mut("requestBody") {
+        // utoipa takes bytes for text.
+        if let Some(module) = body.pointer_mut("/content/application~1wasm") {
+            module["schema"] = json!({ "type": "string", "format": "binary" });
+        }
+    }
     let Some(responses) = operation.get_mut("responses").and_then(Value::as_object_mut) else { return };
     let groups = [(true, ANY), (!open, WITH_TOKEN), (changes, CHANGING), (changes, WITH_TOKEN), (has_body, WITH_BODY)];
     for (_, group) in groups.iter().filter(|(applies, _)| *applies) {

@@ -120,6 +120,19 @@ impl StoredOutbox {
         Ok(found.into_iter().take(limit).map(|(_, entry)| entry).collect())
     }
 
+    /// When the oldest entry was added: that of one lane, for each lane begins with its oldest.
+    async fn oldest(&self) -> Result<Option<u64>, StoreError> {
+        let (mut oldest, mut after) = (None, None);
+        for _ in 0..LANES_MAX {
+            let page = self.store.page(Query { after: after.take(), limit: 1, ..Query::all(WAITING) }).await?;
+            let Some(item) = page.items.into_iter().next() else { break };
+            after = Some(format!("{}/\u{10FFFF}", lane(&item.key)));
+            let added_ms = read::<Waiting>(&item.value).added_ms;
+            oldest = Some(oldest.map_or(added_ms, |oldest: u64| oldest.min(added_ms)));
+        }
+        Ok(oldest)
+    }
+
     fn entry(&self, key: String, waiting: Waiting, hook: WebhookRecord) -> Entry {
         Entry {
             lane: lane(&key).to_owned(),
@@ -186,6 +199,11 @@ impl Outbox for StoredOutbox {
         self.runtime.block_on(self.find_due(now_unix_ms, limit)).map_err(|error| unusable(&error))
     }
 
+    fn backlog(&self) -> Result<(u64, Option<u64>), OutboxError> {
+        let looking = async { Ok((self.store.count(WAITING).await?, self.oldest().await?)) };
+        self.runtime.block_on(looking).map_err(|error: StoreError| unusable(&error))
+    }
+
     fn settle(&self, key: &str, attempt: &Attempt, next: Next) -> Result<(), OutboxError> {
         self.runtime.block_on(self.note(key, attempt, next)).map_err(|error| unusable(&error))
     }
@@ -223,7 +241,7 @@ mod tests {
         let events = [
             event(1, "a", What::Publish { encoder: String::new() }),
             event(2, "b", What::Publish { encoder: String::new() }),
-            event(3, "a", What::Refused { action: String::new(), why: String::new(), reason: String::new() }),
+            event(3, "a", What::Refused { action: String::new(), why: String::new(), reason: String::new(), count: 1 }),
         ];
         runtime.block_on(async {
             let url = || "https://example.com/hook".to_owned();
@@ -238,6 +256,7 @@ mod tests {
             outbox.add(&node, &events[..1]).await.unwrap();
             assert_eq!(store.count(WAITING).await, Ok(4));
         });
+        assert_eq!(outbox.backlog(), Ok((4, Some(1_001))));
         let due = outbox.due(5_000, 10).unwrap();
         let lanes: Vec<&str> = due.iter().map(|entry| entry.lane.as_str()).collect();
         assert_eq!(lanes, ["all/a", "all/b", "only/a"], "the first of each lane");

@@ -262,7 +262,7 @@ impl Api {
 
     /// Makes a change and writes it into the audit log at the same time, so that both share a sync of the store. Gives what came of
     /// either: a change that was made has to be told to the nodes, even where the log could not be written.
-    async fn logged<T>(
+    pub(crate) async fn logged<T>(
         &self,
         caller: &Caller,
         action: &str,

@@ -1,8 +1,9 @@
 //! The store in a file, `store.sqlite` of the data directory. Before it: [`crate::Store`]'s callers; after it: SQLite.
 //!
-//! Two threads own a connection each. The writer takes what has gathered, up to [`BATCH_JOBS_MAX`] writes, into one transaction
+//! Threads own a connection each. The writer takes what has gathered, up to [`BATCH_JOBS_MAX`] writes, into one transaction
 //! ([`jobs`]), so that many callers share the cost of one sync; each is answered when that transaction is on disk
 //! (`synchronous=FULL`). The reader sees every transaction that was committed before it asks, and never waits for the writer (WAL).
+//! A third thread takes the log into the file ([`checkpoint`]), which the other two do not wait for.
 //! [`open`] takes the lock of the directory, brings an older file to this version's format and refuses a damaged one.
 use std::path::{Path, PathBuf};
 use std::thread::JoinHandle;
@@ -14,6 +15,7 @@ use crate::contract::{Answer, Store, check};
 use crate::item::{Expect, Item, Kind, Page, Query, Write};
 
 mod backup;
+mod checkpoint;
 mod jobs;
 mod open;
 
@@ -58,15 +60,28 @@ impl SqliteStore {
         let path = dir.join(FILE);
         let to_write = open::writer(&path)?;
         let to_read = open::reader(&path)?;
+        let to_checkpoint = open::checkpointer(&path)?;
         let (writes, write_jobs) = mpsc::channel(WAITING_JOBS_MAX);
         let (reads, read_jobs) = mpsc::channel(WAITING_JOBS_MAX);
         let failed = |error: std::io::Error| StoreError::Failed { path: path.clone(), detail: error.to_string() };
         let named = |name: &str| std::thread::Builder::new().name(name.to_owned());
         let of = path.clone();
-        let writing = named("store-write").spawn(move || jobs::write_all(to_write, write_jobs, &of)).map_err(failed)?;
+        let (committed, commits) = std::sync::mpsc::sync_channel(1);
+        let checkpointing =
+            named("store-log").spawn(move || checkpoint::run(&to_checkpoint, &commits, &of)).map_err(failed)?;
+        let of = path.clone();
+        let writing = named("store-write")
+            .spawn(move || jobs::write_all(to_write, write_jobs, &committed, &of))
+            .map_err(failed)?;
         let of = path.clone();
         let reading = named("store-read").spawn(move || jobs::read_all(&to_read, read_jobs, &of)).map_err(failed)?;
-        Ok(Self { path, writes: Some(writes), reads: Some(reads), threads: vec![writing, reading], _lock: lock })
+        Ok(Self {
+            path,
+            writes: Some(writes),
+            reads: Some(reads),
+            threads: vec![writing, reading, checkpointing],
+            _lock: lock,
+        })
     }
 
     /// The file.

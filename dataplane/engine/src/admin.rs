@@ -198,7 +198,8 @@ pub fn start(mut config: Config, chain: Chain) -> Result<Engine, StartError> {
         spawn(room, end.clone()).map_err(StartError::Thread)?;
     }
     let post = Post { shards: remotes.into(), draining: Arc::default() };
-    Ok(Engine { remote: Remote { post, stats: stats.into(), feed, addresses }, ends })
+    let more_metrics = config.more_metrics.clone();
+    Ok(Engine { remote: Remote { post, stats: stats.into(), more_metrics, feed, addresses }, ends })
 }
 
 /// Descriptors that are not for connections of publishers and viewers: those of control, the link and webhooks, files, and some that are just being

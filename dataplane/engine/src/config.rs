@@ -1,5 +1,7 @@
 //! What the engine is told at start: already checked, in units. The binary makes it from flags, environment and file.
+use std::fmt;
 use std::net::SocketAddr;
+use std::sync::Arc;
 use std::time::Duration;
 
 use millstream_hub::config::{HlsConfig, StreamConfig};
@@ -36,6 +38,27 @@ pub struct Limits {
     pub blocked: usize,
 }
 
+/// Numbers of whoever runs beside the engine: OpenMetrics text without its end.
+#[derive(Clone)]
+pub struct MoreMetrics(Arc<dyn Fn() -> String + Send + Sync>);
+
+impl MoreMetrics {
+    /// Told by this whenever they are asked for.
+    pub fn new(text: impl Fn() -> String + Send + Sync + 'static) -> Self {
+        Self(Arc::new(text))
+    }
+
+    pub(crate) fn text(&self) -> String {
+        (self.0)()
+    }
+}
+
+impl fmt::Debug for MoreMetrics {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("MoreMetrics")
+    }
+}
+
 /// The engine's configuration.
 #[derive(Clone, Debug)]
 pub struct Config {
@@ -49,6 +72,8 @@ pub struct Config {
     pub http: SocketAddr,
     /// Where `/metrics` is; `None`: somebody else serves it.
     pub control: Option<SocketAddr>,
+    /// What `/metrics` shows besides the engine's own numbers.
+    pub more_metrics: Option<MoreMetrics>,
     /// How long running sessions may take to end after SIGTERM.
     pub drain: Duration,
     /// Proxies in front of the RTMP port: their connections begin with a PROXY protocol v2 header.

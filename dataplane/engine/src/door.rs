@@ -5,12 +5,12 @@ use std::rc::Rc;
 use std::time::Duration;
 
 use millstream_hub::parked::Parked;
-use millstream_link::event::What;
 use millstream_policy::{Action, Answer, Chain, Denial, Moment, Request, Step, Verdict, Why};
 use millstream_proto::time::Time;
 
 use crate::clock::unix_s;
 use crate::shard::Shard;
+use crate::shard::telling::Refused;
 use crate::shard::wait::Later;
 
 /// Sessions of one shard whose verdict may be pending.
@@ -74,10 +74,15 @@ impl Door {
             };
         };
         if let Verdict::Deny(denial) = &verdict {
-            shard.stats.refused.add(label(denial.why), 1);
             let client = &request.client;
-            shard.tell(&request.name, client.session, client.address, client.protocol, || {
-                refused(request.action, label(denial.why), &denial.reason)
+            shard.refused(&Refused {
+                action: word(request.action),
+                why: label(denial.why),
+                reason: &denial.reason,
+                stream: request.name.as_str(),
+                session: client.session,
+                peer: client.address,
+                protocol: client.protocol,
             });
         }
         verdict
@@ -123,13 +128,12 @@ impl Door {
     }
 }
 
-/// Somebody was not let in, as the outside is told.
-pub(crate) fn refused(action: Action, why: &str, reason: &str) -> What {
-    let action = match action {
+/// What somebody wants, as the outside is told.
+pub(crate) fn word(action: Action) -> &'static str {
+    match action {
         Action::Publish => "publish",
         Action::Play => "play",
-    };
-    What::Refused { action: action.to_owned(), why: why.to_owned(), reason: reason.to_owned() }
+    }
 }
 
 fn busy(reason: &str) -> Verdict {

@@ -49,7 +49,7 @@ pub enum What {
     },
     /// Somebody was not let in.
     Refused {
-        /// `publish` or `play`.
+        /// `publish`, `play`, or `connect` where it was kept out before it could say: an open set.
         #[serde(default)]
         action: String,
         /// The class, as in `millstream_refused_total`.
@@ -58,11 +58,18 @@ pub enum What {
         /// What the peer was told.
         #[serde(default)]
         reason: String,
+        /// How many refusals of this address and class this stands for: at most one a second is told.
+        #[serde(default = "one")]
+        count: u64,
     },
     /// Something that a later version knows.
     #[default]
     #[serde(other)]
     Unknown,
+}
+
+const fn one() -> u64 {
+    1
 }
 
 impl What {

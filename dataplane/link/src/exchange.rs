@@ -1,10 +1,11 @@
 //! The messages of the link. A node asks ([`Poll`]) and is answered when there is something to do ([`Push`]); beside that it tells
-//! ([`Report`]) and is thanked ([`Receipt`]). Within one process the same messages are passed by reference.
+//! ([`Report`]) and is thanked ([`Receipt`]). A hook's module is fetched by its SHA-256: `GET /link/v1/hooks/{sha256}`, answered with its
+//! bytes. Within one process the same messages are passed by reference.
 use serde::{Deserialize, Serialize};
 
 use crate::event::Event;
 use crate::live::{Live, ViewerPage};
-use crate::state::{Stream, Version};
+use crate::state::{Binding, Stream, Version};
 
 /// `POST /link/v1/poll`: a node has this state, and waits for news.
 #[derive(Clone, PartialEq, Eq, Debug, Default, Serialize, Deserialize)]
@@ -56,6 +57,10 @@ pub struct Update {
     pub streams: Vec<Stream>,
     /// Streams that are no more.
     pub removed: Vec<String>,
+    /// Bindings of hooks that are new or have changed. Each names the module that it needs.
+    pub bindings: Vec<Binding>,
+    /// Bindings that are no more, by id.
+    pub unbound: Vec<String>,
 }
 
 /// Something that a node is to do or to tell.
@@ -216,8 +221,10 @@ pub struct Status {
     pub state_number: Option<u64>,
     /// The same, the run: see [`Version::epoch`].
     pub state_epoch: Option<u64>,
-    /// Streams of that state that it could not take, with reasons; the first few.
+    /// Parts of that state that it could not take or does not act on, with reasons; the first few.
     pub complaints: Vec<String>,
+    /// SHA-256 of each hook's module that it holds, in order.
+    pub hooks: Vec<String>,
     /// Events that found no room since its start.
     pub events_lost: u64,
 }

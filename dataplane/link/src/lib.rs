@@ -1,8 +1,9 @@
 //! What control and nodes say to each other, as types and nothing else: no I/O, no clock, no rules.
 //!
-//! Reading order: [`state`] (which streams there are: control to nodes), [`live`] (what is on air: nodes to control), [`event`] (what
-//! has just happened), [`exchange`] (the messages that carry these). Before it: `control`, which keeps the records; after it:
-//! `engine::admin`, which brings a state into force, and `side`, which carries the messages, within the process or over HTTP.
+//! Reading order: [`state`] (which streams and bindings of hooks there are: control to nodes), [`live`] (what is on air: nodes to
+//! control), [`event`] (what has just happened), [`exchange`] (the messages that carry these). Before it: `control`, which keeps the
+//! records; after it: `engine::admin`, which brings a state into force, and `side`, which carries the messages, within the process or
+//! over HTTP.
 //!
 //! Invariants, held by `tests/compatibility.rs`: what this version writes is read by the next one and the one before. So fields are only
 //! added, each with a default; fields that are not known are ignored; a word or a command that is not known becomes `Unknown` and

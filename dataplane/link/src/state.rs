@@ -1,5 +1,5 @@
-//! Which streams there are, and what the data plane obeys of their settings. Before it: the records of a store or a configuration
-//! file; after it: [`crate::exchange::Push`] carries it, and a node keeps it on disk.
+//! Which streams there are and which hooks are bound to them, and what the data plane obeys of their settings. Before it: the records of
+//! a store or a configuration file; after it: [`crate::exchange::Push`] carries it, and a node keeps it on disk.
 //!
 //! No secret is in here: a stream's secret is derived from the master key, which every node has a copy of.
 use std::collections::BTreeMap;
@@ -29,6 +29,8 @@ pub struct State {
     pub key_check: String,
     /// Every stream that may be published or played, in the order of their ids.
     pub streams: Vec<Stream>,
+    /// Every binding of a hook, in the order of their ids; `None`: a release that knew none wrote this, so they are to be asked for.
+    pub bindings: Option<Vec<Binding>>,
 }
 
 /// One stream.
@@ -90,6 +92,63 @@ pub enum Flush {
     /// Every 100 ms.
     Dense,
     /// A word of a later version: as if none were set.
+    #[serde(other)]
+    Unknown,
+}
+
+/// A hook at its place: which module runs where, for which streams, and with what. Control has resolved "the newest version".
+#[derive(Clone, PartialEq, Eq, Debug, Default, Serialize, Deserialize)]
+#[serde(default)]
+pub struct Binding {
+    /// Its id.
+    pub id: String,
+    /// The hook's name.
+    pub hook: String,
+    /// The world that it is made for: `auth`, `policy`, `motion`, `events`; an open set.
+    pub kind: String,
+    /// Which version of the hook.
+    pub version: u64,
+    /// SHA-256 of that version's module, 64 hexadecimal digits: what `GET /link/v1/hooks/{sha256}` gives.
+    pub sha256: String,
+    /// The module's size, bytes.
+    pub bytes: u64,
+    /// The stream that it is for; `None`: all.
+    pub stream: Option<String>,
+    /// Where it is asked: `publish`, `play`, `renditions`, `motion`, `events`; an open set.
+    pub point: String,
+    /// Its place among those of the same point: lower ones are asked first, those of the same one in the order of their ids.
+    pub order: u32,
+    /// How much it counts.
+    pub mode: Mode,
+    /// With [`Mode::Canary`]: of how many streams in a hundred it decides.
+    pub canary_percent: u32,
+    /// What it may read as its configuration.
+    pub config: BTreeMap<String, String>,
+    /// Names of secrets that it may have used for it. Their values are the node's own configuration's, and never here.
+    pub secrets: Vec<String>,
+}
+
+impl Binding {
+    /// Whether a node needs the module: not of one that is off.
+    pub fn is_on(&self) -> bool {
+        matches!(self.mode, Mode::Shadow | Mode::Canary | Mode::Live)
+    }
+}
+
+/// How much a hook's answers count.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Mode {
+    /// It is not asked.
+    #[default]
+    Off,
+    /// It is asked, and its answers are counted and not followed.
+    Shadow,
+    /// It decides for a share of the streams, and is a shadow for the others.
+    Canary,
+    /// It decides.
+    Live,
+    /// A word of a later version: it is not asked, and that is said.
     #[serde(other)]
     Unknown,
 }

@@ -1,5 +1,5 @@
-//! Nodes and control of neighbouring releases understand each other. The files in `tests/v1` are what version 1 wrote; they are never
-//! changed, and are read for ever. A later version adds a directory of its own.
+//! Nodes and control of neighbouring releases understand each other. The files in `tests/v1` are what version 1 wrote, at first and
+//! (`-hooks`) with bindings of hooks; they are never changed, and are read for ever. A later version adds a directory of its own.
 use std::collections::BTreeMap;
 
 use millstream_link::event::{Event, What};
@@ -7,7 +7,7 @@ use millstream_link::exchange::{
     Answer, Command, NodeId, Order, Outcome, Poll, Push, Receipt, Report, Status, Update, Whom,
 };
 use millstream_link::live::{Audio, Live, Publisher, Video, Viewer, ViewerCount, ViewerPage};
-use millstream_link::state::{Flush, Outputs, Previous, State, Stream, Version};
+use millstream_link::state::{Binding, Flush, Mode, Outputs, Previous, State, Stream, Version};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 use serde_json::{Value, json};
@@ -34,7 +34,41 @@ fn node() -> NodeId {
 }
 
 fn state() -> State {
-    State { protocol: 1, version: version(7), key_check: "q2h0".into(), streams: vec![stream()] }
+    State { protocol: 1, version: version(7), key_check: "q2h0".into(), streams: vec![stream()], bindings: None }
+}
+
+fn binding() -> Binding {
+    Binding {
+        id: "3f0d8f6e-7d55-4a0b-9c30-6a1f4f7a2b11".into(),
+        hook: "geo".into(),
+        kind: "auth".into(),
+        version: 4,
+        sha256: "9f86d081884c7d659a2feaa0c55ad015a3bf4f1b2b0b822cd15d6c15b0f00a08".into(),
+        bytes: 25_344,
+        stream: Some("cam".into()),
+        point: "play".into(),
+        order: 10,
+        mode: Mode::Canary,
+        canary_percent: 5,
+        config: BTreeMap::from([("countries".into(), "ch,de".into())]),
+        secrets: vec!["geo-key".into()],
+    }
+}
+
+fn state_with_hooks() -> State {
+    State { bindings: Some(vec![binding()]), ..state() }
+}
+
+fn push_with_hooks() -> Push {
+    let Push { update, .. } = push();
+    let update = update.map(|update| Update { bindings: vec![binding()], unbound: vec!["gone".into()], ..update });
+    Push { protocol: 1, update, commands: Vec::new() }
+}
+
+fn report_with_hooks() -> Report {
+    let Report { status, .. } = report();
+    let status = Status { hooks: vec![binding().sha256], ..status };
+    Report { status, live: None, events: Vec::new(), outcomes: Vec::new(), ..report() }
 }
 
 fn poll() -> Poll {
@@ -56,6 +90,7 @@ fn push() -> Push {
             key_check: "q2h0".into(),
             streams: vec![stream()],
             removed: vec!["gone".into()],
+            ..Update::default()
         }),
         commands: (1..).zip(orders).map(|(number, what)| Command { number, what }).collect(),
     }
@@ -122,7 +157,12 @@ fn report() -> Report {
     let events = [
         What::Publish { encoder: "FMLE/3.0".into() },
         What::Unpublish { why: "peer_closed".into(), lasted_ms: 60_000, received_bytes: 9_000_000 },
-        What::Refused { action: "publish".into(), why: "taken".into(), reason: "another publisher is on air".into() },
+        What::Refused {
+            action: "publish".into(),
+            why: "taken".into(),
+            reason: "another publisher is on air".into(),
+            count: 1,
+        },
     ];
     Report {
         protocol: 1,
@@ -141,6 +181,7 @@ fn report() -> Report {
             state_number: Some(7),
             state_epoch: Some(1_795_531_260_000_000),
             complaints: vec!["stream \"a b\": the name has a character that is not allowed".into()],
+            hooks: Vec::new(),
             events_lost: 3,
         },
         live: Some(vec![live()]),
@@ -159,7 +200,7 @@ fn of_the_next_release(value: &mut Value) {
         Value::Object(fields) => {
             fields.values_mut().for_each(of_the_next_release);
             // Maps of the operator's own words have no fields.
-            if !fields.contains_key("team") {
+            if !fields.contains_key("team") && !fields.contains_key("countries") {
                 fields.insert("added_later".into(), json!({ "deeply": ["nested", 1, null] }));
             }
         }
@@ -212,12 +253,25 @@ fn what_version_1_wrote_is_read_for_ever() {
     check("push", include_str!("v1/push.json"), &push());
     check("report", include_str!("v1/report.json"), &report());
     check("receipt", include_str!("v1/receipt.json"), &receipt());
+    check("state-hooks", include_str!("v1/state-hooks.json"), &state_with_hooks());
+    check("push-hooks", include_str!("v1/push-hooks.json"), &push_with_hooks());
+    check("report-hooks", include_str!("v1/report-hooks.json"), &report_with_hooks());
+}
+
+#[test]
+fn a_state_of_a_release_without_hooks_is_told_from_one_that_has_none() {
+    let read = |text: &str| serde_json::from_str::<State>(text).unwrap().bindings;
+    assert_eq!(read(include_str!("v1/state.json")), None);
+    assert_eq!(read("{ \"bindings\": [] }"), Some(Vec::new()));
 }
 
 #[test]
 fn words_of_a_later_version_cost_no_more_than_themselves() {
     let stream: Stream = serde_json::from_value(json!({ "id": "a", "flush": "psychic" })).unwrap();
     assert_eq!((stream.flush, stream.generation), (Some(Flush::Unknown), 1));
+    let later = json!({ "id": "b", "kind": "overlay", "point": "overlay", "mode": "half", "bytes": 9 });
+    let binding: Binding = serde_json::from_value(later).unwrap();
+    assert_eq!((binding.mode, binding.is_on(), binding.bytes), (Mode::Unknown, false, 9));
     let push: Push = serde_json::from_value(json!({ "commands": [
         { "number": 1, "what": { "do": "fold", "how": [1, 2] } },
         { "number": 2, "what": { "do": "kick_session", "session": 7, "gently": true } },

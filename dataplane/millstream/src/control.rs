@@ -20,6 +20,7 @@ use millstream_proto::sign::MasterKey;
 use millstream_side::fleet::{self, Fleet};
 use millstream_side::http::guard::Guard;
 use millstream_side::node::{Control as LinkTo, Identity};
+use millstream_side::numbers::{END, Numbers};
 use millstream_side::webhook::deliver::{Deliverer, Patience};
 use millstream_store::Store;
 use millstream_store::sqlite::SqliteStore;
@@ -58,6 +59,8 @@ pub(crate) struct Told<'a> {
     pub(crate) webhooks_allow: Vec<Network>,
     /// The configuration in force, without secrets.
     pub(crate) config: Value,
+    /// What is counted beside the engine.
+    pub(crate) numbers: Arc<Numbers>,
     /// The engine of this process, where it has one.
     pub(crate) engine: Option<&'a Remote>,
 }
@@ -85,6 +88,8 @@ pub(crate) struct Here {
     pub(crate) directory: Directory,
     /// Who it is.
     pub(crate) identity: Identity,
+    /// What is counted of what it says to control.
+    pub(crate) numbers: Arc<Numbers>,
 }
 
 /// A running control half.
@@ -116,11 +121,15 @@ impl Control {
         let news = Arc::new(Notify::new());
         let outbox =
             told.master.clone().map(|master| StoredOutbox::new(Arc::clone(store), master, runtime.handle().clone()));
-        let fleet = Fleet::new([], key_check, Keep::new(Arc::clone(store), outbox.clone(), Arc::clone(&news)));
+        let fleet = {
+            let keep = Keep::new(Arc::clone(store), outbox.clone(), Arc::clone(&news));
+            Fleet::counting([], key_check, keep, Arc::clone(&told.numbers))
+        };
         let (stop_webhooks, webhooks_stopped) = watch::channel(false);
         if let Some(outbox) = outbox {
             let guard = Guard::PublicAnd(told.webhooks_allow);
-            let deliverer = Deliverer::new(Arc::new(outbox), guard, Patience::default());
+            let deliverer =
+                Deliverer::counting(Arc::new(outbox), guard, Patience::default(), Arc::clone(&told.numbers));
             runtime.spawn(deliverer.run(news, webhooks_stopped));
         }
         let engine = told.engine.cloned();
@@ -137,7 +146,10 @@ impl Control {
             secure: false,
             metrics_open: address.ip().is_loopback(),
             config: told.config,
-            metrics: engine.map(|engine| Arc::new(move || engine.metrics().unwrap_or_default()) as _),
+            metrics: Some(Arc::new(move || match &engine {
+                Some(engine) => engine.metrics().unwrap_or_default(),
+                None => told.numbers.text() + END,
+            })),
             draining: Arc::new(move || of.as_ref().is_some_and(Remote::is_draining)),
         };
         let api = runtime.block_on(Api::start(parts)).context("the control API does not start")?;
@@ -162,7 +174,7 @@ impl Control {
     /// Has the engine of this process follow, and waits until it has all streams in force, or for some seconds.
     pub(crate) fn join(&mut self, runtime: &Runtime, here: Here) {
         let link = LinkTo::Here(self.fleet.clone());
-        self.node = Some(Joined::start(runtime, link, here.engine, here.directory, here.identity, None));
+        self.node = Some(Joined::start(runtime, link, here, None));
         let fleet = &self.fleet;
         let joined = runtime.block_on(async move {
             for _ in 0..JOIN_TRIES {

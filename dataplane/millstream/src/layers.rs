@@ -171,6 +171,7 @@ fn config(flags: &EngineFlags, settings: &Settings, streams: &[Stream]) -> Confi
         rtmp: flags.rtmp.or(settings.rtmp).unwrap_or(SocketAddr::from(([0, 0, 0, 0], 1935))),
         http: flags.http.or(settings.http).unwrap_or(SocketAddr::from(([0, 0, 0, 0], 8080))),
         control: None,
+        more_metrics: None,
         drain: settings.drain.unwrap_or(Duration::from_secs(10)),
         proxy_protocol_from: settings.proxy_protocol_from.clone(),
         handshake_timeout: settings.handshake_timeout.unwrap_or(Duration::from_secs(5)),

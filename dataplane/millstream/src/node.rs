@@ -4,7 +4,6 @@ use std::path::{Path, PathBuf};
 use std::time::{SystemTime, UNIX_EPOCH};
 
 use anyhow::anyhow;
-use millstream_engine::Remote;
 use millstream_engine::directory::Directory;
 use millstream_link::exchange::NodeId;
 use millstream_link::state::State;
@@ -14,6 +13,8 @@ use tokio::runtime::Runtime;
 use tokio::sync::watch;
 use tokio::task::JoinHandle;
 use tracing::{info, warn};
+
+use crate::control::Here;
 
 /// Where a node keeps the last state of control, in its data directory.
 const KEPT_STATE: &str = "node-state.json";
@@ -71,16 +72,14 @@ pub(crate) struct Joined {
 }
 
 impl Joined {
-    /// Begins to follow control. `directory` is what the engine began with.
+    /// Begins to follow control.
     pub(crate) fn start(
         runtime: &Runtime,
         control: Control,
-        engine: Remote,
-        directory: Directory,
-        identity: Identity,
+        Here { engine, directory, identity, numbers }: Here,
         kept: Option<Kept>,
     ) -> Self {
-        let mut agent = Agent::new(control, engine, directory, identity);
+        let mut agent = Agent::counting(control, engine, directory, identity, numbers);
         if let Some(Kept { path, state }) = kept {
             agent = agent.keep_at(path, state);
         }

@@ -1,15 +1,17 @@
 //! `millstream serve`: configuration to policy chain to engine, then signals until the drain is over. Before it: [`crate::cli`];
 //! after it: the engine owns everything that happens.
 use std::path::Path;
+use std::sync::Arc;
 
 use anyhow::Context as _;
-use millstream_engine::config::Config;
+use millstream_engine::config::{Config, MoreMetrics};
 use millstream_engine::{Addresses, Engine, Remote};
 use millstream_policy::Chain;
 use millstream_policy::preset::{Preset, preset};
 use millstream_proto::secret::Secret;
 use millstream_proto::sign::MasterKey;
 use millstream_side::node::Control as LinkTo;
+use millstream_side::numbers::Numbers;
 use signal_hook::consts::{SIGINT, SIGTERM};
 use signal_hook::iterator::Signals;
 use tokio::runtime::Runtime;
@@ -41,13 +43,14 @@ fn as_all(layers: Layers, secrets: Secrets, signals: Signals, runtime: &Runtime)
     // Before any port is open: who has the data directory is the server.
     let store = control::open_store(&layers.data_dir).map_err(Failure::Running)?;
     let identity = node::identity(layers.node_name.clone(), secrets.master.as_ref()).map_err(Failure::Running)?;
-    let (config, chain) = (layers.config.clone(), secrets.chain.clone());
+    let numbers = Arc::<Numbers>::default();
+    let (config, chain) = (counted(layers.config.clone(), &numbers), secrets.chain.clone());
     let directory = config.directory.clone();
     let engine = start(config, chain)?;
     let remote = engine.remote();
-    let told = told(layers, secrets, Some(&remote));
+    let told = told(layers, secrets, Arc::clone(&numbers), Some(&remote));
     let mut control = Control::start(runtime, &store, told).map_err(Failure::Running)?;
-    control.join(runtime, Here { engine: remote, directory, identity });
+    control.join(runtime, Here { engine: remote, directory, identity, numbers });
     info!("ready");
     let ended = wait(engine, signals, || {});
     control.stop(runtime);
@@ -57,7 +60,8 @@ fn as_all(layers: Layers, secrets: Secrets, signals: Signals, runtime: &Runtime)
 /// Control alone: nodes elsewhere follow it.
 fn as_control(layers: Layers, secrets: Secrets, mut signals: Signals, runtime: &Runtime) -> Result<(), Failure> {
     let store = control::open_store(&layers.data_dir).map_err(Failure::Running)?;
-    let control = Control::start(runtime, &store, told(layers, secrets, None)).map_err(Failure::Running)?;
+    let control =
+        Control::start(runtime, &store, told(layers, secrets, Arc::default(), None)).map_err(Failure::Running)?;
     info!("ready");
     let signal = signals.forever().next();
     info!(signal, "ending; nodes go on");
@@ -71,17 +75,26 @@ fn as_node(layers: Layers, secrets: Secrets, link: LinkTo, signals: Signals, run
     let identity = node::identity(layers.node_name, secrets.master.as_ref()).map_err(Failure::Running)?;
     let kept = Kept::read(&layers.data_dir);
     let directory = kept.directory(&layers.config.directory);
+    let numbers = Arc::<Numbers>::default();
     let config = Config { control: Some(layers.control), directory: directory.clone(), ..layers.config };
-    let engine = start(config, secrets.chain)?;
-    let joined = Joined::start(runtime, link, engine.remote(), directory, identity, Some(kept));
+    let engine = start(counted(config, &numbers), secrets.chain)?;
+    let here = Here { engine: engine.remote(), directory, identity, numbers };
+    let joined = Joined::start(runtime, link, here, Some(kept));
     info!("ready");
     let ended = wait(engine, signals, || {});
     joined.leave(runtime);
     ended
 }
 
-fn told(layers: Layers, secrets: Secrets, engine: Option<&Remote>) -> Told<'_> {
+/// The configuration of an engine whose `/metrics` show these, too.
+fn counted(config: Config, numbers: &Arc<Numbers>) -> Config {
+    let numbers = Arc::clone(numbers);
+    Config { more_metrics: Some(MoreMetrics::new(move || numbers.text())), ..config }
+}
+
+fn told(layers: Layers, secrets: Secrets, numbers: Arc<Numbers>, engine: Option<&Remote>) -> Told<'_> {
     Told {
+        numbers,
         listen: layers.control,
         config: shown::shown(&layers),
         names: layers.control_names,

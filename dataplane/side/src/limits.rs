@@ -38,6 +38,12 @@ pub const EVENTS_PER_REPORT_MAX: usize = 1000;
 pub const OUTCOMES_KEPT_MAX: usize = 1024;
 /// Orders that a node works on at the same time.
 pub const ORDERS_AT_ONCE_MAX: usize = 64;
+/// Bytes of a hook's module: a guest in Python brings its interpreter, 18 MB.
+pub const MODULE_BYTES_MAX: usize = 20 << 20;
+/// Bytes of all modules that a node keeps, or control.
+pub const MODULES_BYTES_MAX: u64 = 1 << 30;
+/// Complaints about hooks that a node makes at the same time: a state that is wrong as a whole needs no more to be noticed.
+pub const HOOK_COMPLAINTS_MAX: usize = 16;
 /// Webhooks that are under way at the same time.
 pub const DELIVERIES_AT_ONCE_MAX: usize = 16;
 /// Of those, to one hook: one that is slow leaves places for others.

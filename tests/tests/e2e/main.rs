@@ -4,7 +4,8 @@
 //! [`enhanced`] (FourCC codecs, several tracks, odd encoders), [`lifecycle`] (publishers come and go), [`shards`], [`load`] (a thousand
 //! viewers, stalled viewers), [`loadtest`] (the harness against the server), [`hls`] (playlists and parts), [`hls_lives`] (restarts and
 //! odd encoders), [`hls_cdn`] (behind caches), [`hls_browser`], [`hostile`] (bad input), [`floods`] (too much input), [`control`] (the
-//! API), [`operate`] (start, stop, metrics, demo), [`fleet`] (control and nodes as processes of their own), [`browser`].
+//! API), [`operate`] (start, stop, metrics, demo), [`fleet`] (control and nodes as processes of their own), [`kills`] (control that is
+//! killed), [`browser`].
 #![forbid(unsafe_code)]
 
 mod auth;
@@ -20,6 +21,7 @@ mod hls_cdn;
 mod hls_lives;
 mod hostile;
 mod http;
+mod kills;
 mod lifecycle;
 mod load;
 mod loadtest;

@@ -29,7 +29,7 @@ impl<S: Sync, T: DeserializeOwned> FromRequest<S> for Json<T> {
                 "send JSON, and say so: Content-Type: application/json",
             ));
         }
-        let bytes = read(request.into_body()).await?;
+        let bytes = read(request.into_body(), BODY_BYTES_MAX).await?;
         serde_json::from_slice(&bytes).map(Self).map_err(|error| not_json(&error))
     }
 }
@@ -42,19 +42,19 @@ fn is_json(headers: &HeaderMap) -> bool {
 }
 
 /// The whole body, refused when it is too long (before it is read, where it says so).
-pub(crate) async fn read(body: Body) -> Result<Bytes, Problem> {
-    if body.size_hint().lower() > BODY_BYTES_MAX as u64 {
-        return Err(too_large());
+pub(crate) async fn read(body: Body, bytes_max: usize) -> Result<Bytes, Problem> {
+    if body.size_hint().lower() > bytes_max as u64 {
+        return Err(too_large(bytes_max));
     }
-    match Limited::new(body, BODY_BYTES_MAX).collect().await {
+    match Limited::new(body, bytes_max).collect().await {
         Ok(whole) => Ok(whole.to_bytes()),
-        Err(error) if error.is::<LengthLimitError>() => Err(too_large()),
+        Err(error) if error.is::<LengthLimitError>() => Err(too_large(bytes_max)),
         Err(_) => Err(Problem::bad_request("the body ended before its time")),
     }
 }
 
-pub(crate) fn too_large() -> Problem {
-    let detail = format!("the body is too long; at most {BODY_BYTES_MAX} bytes are taken");
+fn too_large(bytes_max: usize) -> Problem {
+    let detail = format!("the body is too long; at most {bytes_max} bytes are taken");
     Problem::new(StatusCode::PAYLOAD_TOO_LARGE, "too-large", detail)
 }
 

@@ -81,7 +81,7 @@ async fn carry_out(api: &Api, request: Request, next: Next) -> Answer<Response> 
     }
     let (parts, body) = request.into_parts();
     let caller = caller::identify(&parts, api).await?;
-    let body = extract::read(body).await?;
+    let body = extract::read(body, extract::BODY_BYTES_MAX).await?;
     let target = parts.uri.path_and_query().map(ToString::to_string).unwrap_or_default();
     let of = Digest::of(&format!("{} {target}\n{}", parts.method, STANDARD.encode(&body))).text();
     let slot = format!("{}/{}", caller.token_id, Digest::of(&key).text());

@@ -1,5 +1,6 @@
 //! What is kept in the store, as shapes. [`stream`] and [`settings`] (what an operator says of a stream), [`token`], [`audit`],
-//! [`history`], [`webhook`]. Before it: the handlers of `routes`; after it: [`millstream_store::Store`], which sees kinds, keys and bytes.
+//! [`history`], [`webhook`], [`hook`]. Before it: the handlers of `routes`; after it: [`millstream_store::Store`], which sees kinds, keys
+//! and bytes.
 //!
 //! Invariants: every field of a stored shape has a default, so that what an older release wrote is read; a kind's name never changes.
 use millstream_store::item::{Expect, Item, Kind, Write};
@@ -11,6 +12,7 @@ use crate::http::problem::{Answer, Problem};
 
 pub mod audit;
 pub mod history;
+pub mod hook;
 pub mod settings;
 pub mod stream;
 pub mod token;
@@ -34,6 +36,14 @@ pub const WEBHOOK: Kind = Kind("webhook");
 pub const WAITING: Kind = Kind("waiting");
 /// Tries of deliveries, by hook and time.
 pub const DELIVERY: Kind = Kind("delivery");
+/// Hooks with their versions, by name.
+pub const HOOK: Kind = Kind("hook");
+/// Bindings of hooks, by id.
+pub const BINDING: Kind = Kind("hook-binding");
+/// Modules of hooks, by SHA-256.
+pub const MODULE: Kind = Kind("module");
+/// Pieces of modules, by SHA-256 and number.
+pub const PIECE: Kind = Kind("module-piece");
 /// Answers to requests with an idempotency key, by caller and digest of the key.
 pub const ONCE: Kind = Kind("once");
 

@@ -49,10 +49,17 @@ pub enum Feature {
     Rtmps,
     /// More than one node.
     Cluster,
+    /// Modules that operators upload.
+    Hooks,
 }
 
 /// What this version acts on. The rest is kept, and answered as not in force.
 const IN_FORCE: &[Feature] = &[Feature::Core, Feature::Hls, Feature::Cmaf];
+
+/// Whether this version acts on what belongs to a feature.
+pub fn acts_on(feature: Feature) -> bool {
+    IN_FORCE.contains(&feature)
+}
 
 /// A setting.
 #[derive(Clone, Debug)]
@@ -217,7 +224,7 @@ impl Settings {
 
     /// Settings that say something and that this version does not act on.
     pub fn not_in_force(&self) -> Vec<&'static str> {
-        let idle = FIELDS.iter().filter(|field| !IN_FORCE.contains(&field.feature));
+        let idle = FIELDS.iter().filter(|field| !acts_on(field.feature));
         idle.filter(|field| *self.get(field.name) != field.default).map(|field| field.name).collect()
     }
 }

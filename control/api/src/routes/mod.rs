@@ -15,8 +15,10 @@ use crate::http::{gate, once};
 use crate::openapi;
 
 pub mod audit;
+pub mod bindings;
 pub mod config;
 pub mod events;
+pub mod hooks;
 pub mod key;
 pub mod live;
 pub mod nodes;
@@ -32,6 +34,7 @@ pub fn router(api: Api) -> Router {
         .routes(routes!(streams::list, streams::create))
         .routes(routes!(key::show, key::rotate))
         .routes(routes!(webhooks::list, webhooks::create))
+        .routes(routes!(bindings::list, bindings::create))
         .layer(middleware::from_fn_with_state(api.clone(), on_post));
     let unkeyed = OpenApiRouter::new()
         .routes(routes!(streams::read, streams::update, streams::remove))
@@ -47,6 +50,12 @@ pub fn router(api: Api) -> Router {
         .routes(routes!(webhooks::read, webhooks::update, webhooks::remove))
         .routes(routes!(webhooks::show_secret))
         .routes(routes!(webhooks::deliveries))
+        .routes(routes!(hooks::list))
+        .routes(routes!(hooks::read, hooks::put, hooks::remove))
+        .routes(routes!(hooks::upload))
+        .routes(routes!(hooks::version))
+        .routes(routes!(hooks::module))
+        .routes(routes!(bindings::read, bindings::update, bindings::remove))
         .routes(routes!(audit::audit))
         .routes(routes!(config::config))
         .routes(routes!(login::who_am_i, login::log_in, login::log_out))

@@ -37,6 +37,7 @@ impl FromRequestParts<Api> for Monitor {
 
 /// Show the numbers
 ///
+/// Of this process: its engine, where it has one, and its ends of the link and of webhooks.
 /// Without a token on a loopback port; with one elsewhere.
 #[utoipa::path(get, path = "/metrics", tag = "monitoring", responses(
     (status = 200, description = "OpenMetrics text", body = String, content_type = "application/openmetrics-text"),

@@ -55,6 +55,7 @@ pub(crate) struct Server {
     pub(crate) address: SocketAddr,
     pub(crate) fleet: Fleet,
     pub(crate) draining: Arc<AtomicBool>,
+    api: Api,
     now_ms: Arc<AtomicU64>,
     runtime: Option<Runtime>,
 }
@@ -72,7 +73,7 @@ impl Server {
         let keep = Keep::new(Arc::clone(&options.store), Some(outbox), Arc::default());
         let fleet = Fleet::new([], String::new(), keep);
         let (time, told, of) = (Arc::clone(&now_ms), Arc::clone(&draining), fleet.clone());
-        let address = runtime.block_on(async move {
+        let (address, api) = runtime.block_on(async move {
             let parts = Parts {
                 store: options.store,
                 fleet: of.clone(),
@@ -92,10 +93,11 @@ impl Server {
             tokio::spawn(follow(api.clone(), of));
             let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
             let address = listener.local_addr().unwrap();
-            tokio::spawn(serve(listener, routes::router(api), options.limits, std::future::pending()));
-            address
+            let router = routes::router(api.clone());
+            tokio::spawn(serve(listener, router, options.limits, std::future::pending()));
+            (address, api)
         });
-        Self { address, fleet, draining, now_ms, runtime: Some(runtime) }
+        Self { address, fleet, draining, api, now_ms, runtime: Some(runtime) }
     }
 
     /// A stream of the configuration file.
@@ -105,6 +107,16 @@ impl Server {
 
     pub(crate) fn set_clock(&self, ms: u64) {
         self.now_ms.store(ms, Ordering::Relaxed);
+    }
+
+    /// What is done every few minutes.
+    pub(crate) fn purge(&self) {
+        self.run(self.api.purge());
+    }
+
+    /// Ends it with all that it holds.
+    pub(crate) fn end(mut self) {
+        self.runtime.take().unwrap().shutdown_timeout(Duration::from_secs(10));
     }
 
     pub(crate) fn run<T>(&self, future: impl Future<Output = T>) -> T {
@@ -270,6 +282,10 @@ impl Response {
 
     pub(crate) fn json(&self) -> &Value {
         &self.json
+    }
+
+    pub(crate) fn raw(&self) -> &[u8] {
+        &self.body
     }
 
     pub(crate) fn body(&self) -> String {

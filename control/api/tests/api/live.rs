@@ -121,7 +121,7 @@ fn events_come_as_they_happen_and_again_for_who_comes_back() {
     assert!(lines.any(|line| line == "content-type: text/event-stream"));
     lines.find(|line| line == ": listening").expect("a first sign");
     tell(&server, 1, 42, publish());
-    let refused = What::Refused { action: "publish".into(), why: "expired".into(), reason: "too old".into() };
+    let refused = What::Refused { action: "publish".into(), why: "expired".into(), reason: "too old".into(), count: 1 };
     tell(&server, 2, 43, refused);
     let id = lines.next().unwrap();
     assert_eq!(lines.next().as_deref(), Some("event: publish"));

@@ -1,10 +1,11 @@
 //! The two threads: what they are asked, and how the writer makes one transaction of what has gathered.
 use std::path::Path;
+use std::sync::mpsc::SyncSender;
 
 use rusqlite::{CachedStatement, Connection, OptionalExtension as _, Row, Transaction, TransactionBehavior, params};
 use tokio::sync::{mpsc, oneshot};
 
-use super::{BATCH_JOBS_MAX, PURGE_ITEMS_MAX, open};
+use super::{BATCH_JOBS_MAX, PURGE_ITEMS_MAX, checkpoint, open};
 use crate::StoreError;
 use crate::contract::end_of;
 use crate::item::{Expect, Item, Kind, Order, PAGE_ITEMS_MAX, Page, Query, Write};
@@ -34,7 +35,12 @@ pub(super) enum Read {
 pub(super) struct ReadJob(pub(super) Read);
 
 /// The writer's thread: until nobody can ask any more.
-pub(super) fn write_all(mut connection: Connection, mut jobs: mpsc::Receiver<WriteJob>, path: &Path) {
+pub(super) fn write_all(
+    mut connection: Connection,
+    mut jobs: mpsc::Receiver<WriteJob>,
+    committed: &SyncSender<()>,
+    path: &Path,
+) {
     while let Some(first) = jobs.blocking_recv() {
         let mut batch = vec![first];
         while batch.len() < BATCH_JOBS_MAX
@@ -43,8 +49,11 @@ pub(super) fn write_all(mut connection: Connection, mut jobs: mpsc::Receiver<Wri
             batch.push(job);
         }
         let (changes, waiting): (Vec<_>, Vec<_>) = batch.into_iter().map(|job| (job.what, job.answer)).unzip();
+        checkpoint::make_way(&connection, path);
         match write_batch(&mut connection, changes) {
             Ok(answers) => {
+                // One that waits says as much as two.
+                let _ = committed.try_send(());
                 for (waiting, answer) in waiting.into_iter().zip(answers) {
                     // Whoever has gone does not want to know.
                     let _ = waiting.send(answer);

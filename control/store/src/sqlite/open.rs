@@ -77,6 +77,8 @@ pub(super) fn writer(path: &Path) -> Result<Connection, StoreError> {
     // The default of WAL, NORMAL, may lose the last transactions with the power; what was answered must not be lost.
     connection.pragma_update(None, "synchronous", "FULL").map_err(ours)?;
     connection.pragma_update(None, "journal_size_limit", WAL_BYTES_KEPT).map_err(ours)?;
+    // Taking the log into the file syncs both, for which nobody who writes is to wait: `checkpoint` does it beside them.
+    connection.pragma_update(None, "wal_autocheckpoint", 0).map_err(ours)?;
     migrate(path, &mut connection)?;
     let found: String = connection.query_row("PRAGMA quick_check(1)", [], |row| row.get(0)).map_err(ours)?;
     if found != "ok" {
@@ -91,6 +93,15 @@ pub(super) fn reader(path: &Path) -> Result<Connection, StoreError> {
     let connection = Connection::open_with_flags(path, OpenFlags::SQLITE_OPEN_READ_WRITE).map_err(ours)?;
     set_up(&connection).map_err(ours)?;
     connection.pragma_update(None, "query_only", true).map_err(ours)?;
+    Ok(connection)
+}
+
+/// A connection that takes the log into the file.
+pub(super) fn checkpointer(path: &Path) -> Result<Connection, StoreError> {
+    let ours = |error| say(path, &error);
+    let connection = Connection::open_with_flags(path, OpenFlags::SQLITE_OPEN_READ_WRITE).map_err(ours)?;
+    set_up(&connection).map_err(ours)?;
+    connection.pragma_update(None, "synchronous", "FULL").map_err(ours)?;
     Ok(connection)
 }
 

@@ -118,6 +118,26 @@ fn a_backup_of_a_store_in_use_has_all_that_was_answered() {
     backup(dir.path(), &place.path().join("of a stopped one")).unwrap();
 }
 
+/// Nobody who writes takes the log into the file, and it does not grow for ever all the same.
+#[test]
+fn the_log_is_taken_into_the_file_beside_those_who_write() {
+    let dir = tempfile::tempdir().unwrap();
+    let store = open(dir.path());
+    let bytes = |name: &str| std::fs::metadata(dir.path().join(name)).map_or(0, |file| file.len());
+    let value = "v".repeat(200_000);
+    run(async {
+        for n in 0..150 {
+            store.put(write("k", Expect::Any, &value)).await.unwrap();
+            store.put(write(&format!("{n:05}"), Expect::Absent, &value)).await.unwrap();
+        }
+    });
+    assert!(bytes("store.sqlite-wal") < 80 << 20, "{} bytes of log", bytes("store.sqlite-wal"));
+    assert!(bytes(FILE) > 10 << 20, "{} bytes in the file", bytes(FILE));
+    drop(store);
+    let store = open(dir.path());
+    assert_eq!(run(store.count(KIND)), Ok(151));
+}
+
 /// The disk is a tmpfs of one mebibyte, in a mount namespace of a copy of this test.
 #[test]
 fn a_full_disk_refuses_writes_and_loses_none_that_was_answered() {

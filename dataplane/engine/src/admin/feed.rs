@@ -106,7 +106,7 @@ mod tests {
     }
 
     fn refusal() -> Event {
-        event(What::Refused { action: String::new(), why: String::new(), reason: String::new() })
+        event(What::Refused { action: String::new(), why: String::new(), reason: String::new(), count: 1 })
     }
 
     fn publish() -> Event {

@@ -12,6 +12,7 @@ use tokio::sync::mpsc::{Receiver, channel};
 
 use super::feed::{Events, Feed};
 use super::{Addresses, Post};
+use crate::config::MoreMetrics;
 use crate::directory::{Changed, Directory};
 use crate::door;
 use crate::metrics::{self, ShardStats};
@@ -51,6 +52,7 @@ pub struct Counts {
 pub struct Remote {
     pub(super) post: Post,
     pub(super) stats: Arc<[Arc<ShardStats>]>,
+    pub(super) more_metrics: Option<MoreMetrics>,
     pub(super) feed: Arc<Feed>,
     pub(super) addresses: Addresses,
 }
@@ -88,7 +90,7 @@ impl Remote {
 
     /// All numbers as OpenMetrics text.
     pub fn metrics(&self) -> Result<String, std::fmt::Error> {
-        metrics::render(&self.stats)
+        metrics::render(&self.stats, self.more_metrics.as_ref())
     }
 
     /// Numbers of the whole process.

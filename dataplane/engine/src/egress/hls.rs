@@ -14,8 +14,8 @@ use millstream_proto::id::Id;
 use millstream_proto::media::Track;
 use millstream_proto::time::Time;
 
-use super::http::{Answer, Reply, admit};
-use super::{NO_ROOM, OVERLOAD};
+use super::http::{Answer, Reply, admit, turned_away};
+use super::{BUSY, NO_ROOM, NOT_ON_AIR, OVERLOAD};
 use crate::clock::unix_ms;
 use crate::io::sleep_until;
 use crate::shard::Shard;
@@ -95,8 +95,7 @@ pub(super) async fn answer(
         Err(error) => return reply.refuse(400, &error.to_string()),
     };
     if wanted == Wanted::Multivariant && !shard.sessions.has_room(Action::Play) {
-        shard.stats.refused.add(OVERLOAD, 1);
-        return reply.refuse(503, NO_ROOM);
+        return turned_away(shard, session, reply, (&id, "hls"), (503, OVERLOAD, NO_ROOM));
     }
     if let Err(refused) = admit(shard, session, reply, &id, "hls").await {
         return refused;
@@ -104,10 +103,9 @@ pub(super) async fn answer(
     let seat = match tune_in(shard, &id).await {
         Ok(seat) => seat,
         Err(NotPlayable::NotOnAir) => {
-            shard.stats.refused.add("not_on_air", 1);
-            return reply.refuse(404, "nobody publishes this stream now; try again when it is on air");
+            return turned_away(shard, session, reply, (&id, "hls"), (404, "not_on_air", NOT_ON_AIR));
         }
-        Err(NotPlayable::Busy) => return reply.refuse(503, "the server is busy; try again in a moment"),
+        Err(NotPlayable::Busy) => return turned_away(shard, session, reply, (&id, "hls"), (503, "busy", BUSY)),
     };
     let waiting = Waiting { shard, session, channel: seat.channel(), asked_at };
     let tracks_by = asked_at + TRACKS_WAIT;
@@ -131,7 +129,7 @@ pub(super) async fn answer(
             };
             reply.file(content_type, Cache::MaxAge(max_age_s), vec![text])
         }
-        Err(failed) => reply.failed(shard, &failed),
+        Err(failed) => reply.failed(shard, session, &id, &failed),
     }
 }
 
@@ -200,7 +198,7 @@ async fn files(
                 other => other,
             }
         }
-        Err(failed) => reply.failed(shard, &failed),
+        Err(failed) => reply.failed(shard, session, id, &failed),
     }
 }
 
@@ -209,14 +207,14 @@ impl Reply<'_> {
         Answer::Whole(self.error(status, detail))
     }
 
-    fn failed(&self, shard: &Shard, failed: &Failed) -> Answer {
+    fn failed(&self, shard: &Shard, session: &Session, id: &Id, failed: &Failed) -> Answer {
         match failed {
             Failed::Refused(refusal @ Refusal::FarAhead) => self.refuse(400, &refusal.to_string()),
             Failed::Refused(refusal) => self.refuse(404, &refusal.to_string()),
             Failed::Late => self.refuse(503, "it did not come in time; the publisher may be away: reload the playlist"),
             Failed::Full => {
-                shard.stats.refused.add("blocked", 1);
-                self.refuse(503, "too many requests wait already; try again in a moment")
+                let reason = "too many requests wait already; try again in a moment";
+                turned_away(shard, session, self, (id, "hls"), (503, "blocked", reason))
             }
         }
     }

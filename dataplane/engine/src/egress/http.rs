@@ -15,14 +15,20 @@ use millstream_proto::limits::{HTTP_BODY_BYTES_MAX, HTTP_HEAD_BYTES_MAX};
 use millstream_proto::time::Time;
 
 use super::hls::{self, Wanted};
-use super::{NO_ROOM, OVERLOAD, flv, pages};
+use super::{BUSY, NO_ROOM, NOT_ON_AIR, OVERLOAD, flv, pages};
 use crate::clock::unix_s;
 use crate::ingest::{Ended, GOODBYE, checked, was_check};
 use crate::io::Socket;
 use crate::metrics;
 use crate::shard::channel::NotPlayable;
 use crate::shard::session::Session;
+use crate::shard::telling::Refused;
 use crate::shard::{Port, Shard};
+
+/// HTTP-FLV, as a protocol's name.
+const FLV: &str = "http-flv";
+/// What a viewer is told who asks for an output that the stream does not have.
+const OUTPUT_OFF: &str = "this stream is not given out in this form";
 
 /// A connection may wait this long for its next request; proxies keep theirs for 60 s and more.
 const KEEP_ALIVE: Duration = Duration::from_secs(80);
@@ -139,7 +145,8 @@ async fn request(shard: &Shard, session: &Session, socket: &mut Socket, input: &
             Ok(Parsed::Partial) => {}
             Err(error) => {
                 let answer = response::error(error.status(), &error.to_string(), false, false, Some(unix_s()));
-                shard.stats.refused.add("bad_request", 1);
+                let reason = error.to_string();
+                shard.refused(&Refused::of(session, ("connect", "http"), "", ("bad_request", &reason)));
                 session.set_deadline(Some(shard.now() + GOODBYE));
                 let _ = socket.writer.send_all(answer).await;
                 return Err("bad_request");
@@ -266,7 +273,9 @@ async fn play(shard: &Rc<Shard>, session: &Rc<Session>, request: &Request, keep_
         (Method::Options, _) => reply.preflight(),
         (Method::Get | Method::Head, ["healthz"]) => reply.health(shard),
         (Method::Get | Method::Head, _) if shard.is_draining() => {
-            reply.error(503, "the server is going down; connect again")
+            let reason = "the server is going down; connect again";
+            shard.refused(&Refused::of(session, ("play", "http"), "", ("shutdown", reason)));
+            reply.error(503, reason)
         }
         (Method::Get | Method::Head, [".assets", name]) => match pages::asset(name) {
             Some((content_type, bytes)) => reply.whole(200, content_type, Cache::Immutable, bytes),
@@ -277,15 +286,19 @@ async fn play(shard: &Rc<Shard>, session: &Rc<Session>, request: &Request, keep_
             if let (Some(wanted), Ok(id)) = (Wanted::parse(below), Id::new(id)) =>
         {
             if !wanted.is_among(shard.outputs_of(&id)) {
-                return Answer::Whole(reply.error(404, "this stream is not given out in this form"));
+                return turned_away(shard, session, &reply, (&id, "hls"), (404, "output_off", OUTPUT_OFF));
             }
             // Boxed: what waits for minutes between requests is not to be as large as this.
             return Box::pin(hls::answer(shard, session, &reply, id, wanted)).await;
         }
         (Method::Get | Method::Head, [id, name]) => match (Id::new(id), *name) {
-            (Err(error), _) => reply.error(404, &format!("no stream can have this id: {error}")),
+            (Err(error), _) => {
+                let reason = format!("no stream can have this id: {error}");
+                shard.refused(&Refused::of(session, ("play", "http"), "", ("bad_name", &reason)));
+                reply.error(404, &reason)
+            }
             (Ok(id), name) if !page_is_among(name, shard.outputs_of(&id)) => {
-                reply.error(404, "this stream is not given out in this form")
+                return turned_away(shard, session, &reply, (&id, "http"), (404, "output_off", OUTPUT_OFF));
             }
             (Ok(id), "live.flv") => return live_flv(shard, session, &reply, id).await,
             (Ok(_), name) => match pages::page(name) {
@@ -318,23 +331,31 @@ async fn live_flv(shard: &Rc<Shard>, session: &Rc<Session>, reply: &Reply<'_>, i
         Some(_) => return Answer::Whole(reply.error(400, "start can only be \"next\"")),
     };
     if !shard.sessions.has_room(Action::Play) {
-        shard.stats.refused.add(OVERLOAD, 1);
-        return Answer::Whole(reply.error(503, NO_ROOM));
+        return turned_away(shard, session, reply, (&id, FLV), (503, OVERLOAD, NO_ROOM));
     }
-    if let Err(refused) = admit(shard, session, reply, &id, "http-flv").await {
+    if let Err(refused) = admit(shard, session, reply, &id, FLV).await {
         return refused;
     }
     match shard.tune_in(&id).await {
-        Err(NotPlayable::NotOnAir) => {
-            shard.stats.refused.add("not_on_air", 1);
-            Answer::Whole(reply.error(404, "nobody publishes this stream now; try again when it is on air"))
-        }
-        Err(NotPlayable::Busy) => Answer::Whole(reply.error(503, "the server is busy; try again in a moment")),
+        Err(NotPlayable::NotOnAir) => turned_away(shard, session, reply, (&id, FLV), (404, "not_on_air", NOT_ON_AIR)),
+        Err(NotPlayable::Busy) => turned_away(shard, session, reply, (&id, FLV), (503, "busy", BUSY)),
         Ok(_) if request.method == Method::Head => {
             Answer::Whole(flv::head(request.minor_version > 0, reply.keep_alive))
         }
         Ok(seat) => Answer::Flv(flv::Play { seat, chunked: request.minor_version > 0, start, asked_at }),
     }
+}
+
+/// The answer to who may not play though the door has nothing against it, and what is told of that.
+pub(super) fn turned_away(
+    shard: &Shard,
+    session: &Session,
+    reply: &Reply<'_>,
+    (id, protocol): (&Id, &'static str),
+    (status, why, reason): (u16, &'static str, &str),
+) -> Answer {
+    shard.refused(&Refused::of(session, ("play", protocol), id.as_str(), (why, reason)));
+    Answer::Whole(reply.error(status, reason))
 }
 
 /// Asks the door whether this may be played; the answer where it may not.
@@ -378,15 +399,17 @@ fn control(shard: &Shard, request: &Request, keep_alive: bool) -> Bytes {
     let path: Vec<&str> = request.path.iter().map(String::as_str).collect();
     match (&request.method, path.as_slice()) {
         (Method::Get | Method::Head, ["healthz"]) => reply.health(shard),
-        (Method::Get | Method::Head, ["metrics"]) => match metrics::render(&shard.all_stats) {
-            Ok(text) => reply.whole(
-                200,
-                "application/openmetrics-text; version=1.0.0; charset=utf-8",
-                Cache::NoStore,
-                text.as_bytes(),
-            ),
-            Err(_) => reply.error(500, "the metrics cannot be shown"),
-        },
+        (Method::Get | Method::Head, ["metrics"]) => {
+            match metrics::render(&shard.all_stats, shard.config.more_metrics.as_ref()) {
+                Ok(text) => reply.whole(
+                    200,
+                    "application/openmetrics-text; version=1.0.0; charset=utf-8",
+                    Cache::NoStore,
+                    text.as_bytes(),
+                ),
+                Err(_) => reply.error(500, "the metrics cannot be shown"),
+            }
+        }
         (Method::Get | Method::Head, _) => reply.error(404, "there is nothing here; try /metrics or /healthz"),
         _ => reply.not_allowed("GET, HEAD"),
     }

@@ -7,6 +7,10 @@ mod pages;
 mod pump;
 pub(crate) mod rtmp;
 
+/// What a viewer is told whose stream nobody publishes.
+const NOT_ON_AIR: &str = "nobody publishes this stream now; try again when it is on air";
+/// What a viewer is told when the shards have too much to say to each other.
+const BUSY: &str = "the server is busy; try again in a moment";
 /// What is counted where a new viewer is refused so that those on air go on.
 const OVERLOAD: &str = "overload_play";
 /// What such a viewer is told.

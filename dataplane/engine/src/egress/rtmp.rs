@@ -9,12 +9,13 @@ use millstream_proto::rtmp::{self, Event, Refusal, ServerSession};
 use millstream_proto::time::Time;
 
 use super::pump::{Done, Playing, pump};
-use super::{NO_ROOM, OVERLOAD};
+use super::{BUSY, NO_ROOM, NOT_ON_AIR, OVERLOAD};
 use crate::ingest::{Connection, Ended, GOODBYE, closed, question, read_now, refusal};
 use crate::io::{Reader, Socket};
 use crate::shard::Shard;
 use crate::shard::channel::{NotPlayable, Seat};
 use crate::shard::session::EndsWith;
+use crate::shard::telling::Refused;
 
 /// Answers a play request, and plays to the end of the connection. An error gives the connection back, with the refusal still to
 /// be sent.
@@ -76,26 +77,27 @@ async fn admit(
 ) -> Result<Seat, (Refusal, Ended, String)> {
     // The door has its own limit of time.
     connection.session.set_deadline(None);
+    let session = Rc::clone(&connection.session);
+    let tell = |stream: &str, why, reason: &str| {
+        shard.refused(&Refused::of(&session, ("play", "rtmp"), stream, (why, reason)));
+        reason.to_owned()
+    };
     let question = question(&connection.session, Action::Play, request)
-        .map_err(|reason| (Refusal::BadName, "bad_name", reason))?;
+        .map_err(|reason| (Refusal::BadName, "bad_name", tell("", "bad_name", &reason)))?;
+    let id = question.name.clone();
     if shard.is_draining() {
-        return Err((Refusal::Failed, "shutdown", "the server is going down; connect again".to_owned()));
+        let reason = tell(id.as_str(), "shutdown", "the server is going down; connect again");
+        return Err((Refusal::Failed, "shutdown", reason));
     }
     if !shard.sessions.has_room(Action::Play) {
-        shard.stats.refused.add(OVERLOAD, 1);
-        return Err((Refusal::Failed, "overload", NO_ROOM.to_owned()));
+        return Err((Refusal::Failed, "overload", tell(id.as_str(), OVERLOAD, NO_ROOM)));
     }
-    let id = question.name.clone();
     if let Verdict::Deny(denial) = shard.door.ask(shard, question).await {
         return Err((refusal(denial.why), "refused", denial.reason));
     }
     shard.tune_in(&id).await.map_err(|not_playable| match not_playable {
-        NotPlayable::NotOnAir => {
-            shard.stats.refused.add("not_on_air", 1);
-            let reason = "nobody publishes this stream now; try again when it is on air";
-            (Refusal::NotFound, "not_on_air", reason.to_owned())
-        }
-        NotPlayable::Busy => (Refusal::Failed, "busy", "the server is busy; try again in a moment".to_owned()),
+        NotPlayable::NotOnAir => (Refusal::NotFound, "not_on_air", tell(id.as_str(), "not_on_air", NOT_ON_AIR)),
+        NotPlayable::Busy => (Refusal::Failed, "busy", tell(id.as_str(), "busy", BUSY)),
     })
 }
 

@@ -16,14 +16,15 @@ use millstream_proto::proxy::{self, Source};
 use millstream_proto::rtmp::{self, Event, Refusal, ServerConfig, ServerSession};
 use millstream_proto::time::Time;
 
+use crate::egress;
 use crate::io::{Socket, sleep_until};
 use crate::shard::Shard;
 use crate::shard::channel::{Channel, Publisher};
 use crate::shard::mailbox::Mail;
 use crate::shard::session::{Arrival, Session};
+use crate::shard::telling::Refused;
 use crate::shard::view::KICKED;
 use crate::shard::wait::{Place, first};
-use crate::{door, egress};
 
 /// A publisher's read buffer: two keyframes of a usual stream fit, and 2,000 publishers stay under 64 MiB.
 const READ_BYTES: usize = 32 << 10;
@@ -39,6 +40,8 @@ const GOING_DOWN: &str = "the server is going down; connect again";
 const KICKED_BY_OPERATOR: &str = "the operator has ended this session";
 /// The protocol, as events and the door name it.
 const PROTOCOL: &str = "rtmp";
+/// What is refused here, for [`Refused`].
+const PUBLISH: (&str, &str) = ("publish", PROTOCOL);
 
 /// A publisher on its way to the shard that owns its stream, already admitted: descriptor, session, unread bytes.
 pub(crate) struct Parcel {
@@ -92,7 +95,9 @@ async fn introduce(shard: &Shard, connection: &mut Connection) -> Result<(), End
             Ok(proxy::Parsed::Complete { source, header_bytes }) => {
                 let peer = if let Source::Client(peer) = source { peer } else { session.peer() };
                 tracing::debug!(parent: &session.span, ?source, "introduced by a proxy");
-                session.comes_from(peer).inspect_err(|limit| shard.stats.refused.add(limit, 1))?;
+                session.comes_from(peer).inspect_err(|limit| {
+                    shard.refused(&Refused::at_arrival(session.number, peer, PROTOCOL, limit));
+                })?;
                 return feed(shard, session, rtmp, input.get(header_bytes..).unwrap_or_default());
             }
             Ok(proxy::Parsed::Partial) => {}
@@ -123,7 +128,7 @@ pub(crate) async fn resume(shard: Rc<Shard>, parcel: Box<Parcel>) {
         Ok(session) => session,
         Err(limit) => {
             turn_away(&shard, &socket, rtmp, "the server has as many connections as it may have");
-            return shard.stats.refused.add(limit, 1);
+            return shard.refused(&Refused::at_arrival(number, peer, PROTOCOL, limit));
         }
     };
     match publish(&shard, Connection { session, socket, rtmp }, &id, encoder).await {
@@ -243,7 +248,8 @@ impl Connection {
 
     /// Refuses the request that waits, and lets the refusal out.
     pub(crate) fn refuse(&mut self, shard: &Shard, refusal: Refusal, reason: &str) {
-        tracing::warn!(parent: &self.session.span, reason, "refused");
+        // What is told of it, [`Shard::refused`] tells, which lets no flood into the log.
+        tracing::debug!(parent: &self.session.span, reason, "refused");
         self.rtmp.reject(shard.now(), refusal, reason);
     }
 }
@@ -302,6 +308,7 @@ async fn admit_publisher(shard: &Rc<Shard>, mut connection: Connection, request:
         Ok(question) => question,
         Err(reason) => {
             connection.refuse(shard, Refusal::BadName, &reason);
+            shard.refused(&Refused::of(&connection.session, PUBLISH, "", ("bad_name", &reason)));
             return Turn::Ended(connection, "bad_name");
         }
     };
@@ -336,7 +343,12 @@ fn hand_over(shard: &Shard, connection: Connection, id: Id, encoder: String) -> 
             if let Mail::Publisher(parcel) = mail
                 && let Ok(socket) = Socket::from_fd(parcel.fd)
             {
-                turn_away(shard, &socket, parcel.rtmp, "the server is busy; try again in a moment");
+                let Parcel { peer, number: session, id, .. } = *parcel;
+                let (action, protocol) = PUBLISH;
+                let (why, reason) = ("busy", "the server is busy; try again in a moment");
+                let stream = id.as_str();
+                shard.refused(&Refused { action, why, reason, stream, session, peer, protocol });
+                turn_away(shard, &socket, parcel.rtmp, reason);
             }
         }
     }
@@ -347,8 +359,7 @@ fn hand_over(shard: &Shard, connection: Connection, id: Id, encoder: String) -> 
 async fn publish(shard: &Rc<Shard>, mut connection: Connection, id: &Id, encoder: String) -> Turn {
     connection.session.asked();
     if shard.is_draining() {
-        connection.refuse(shard, Refusal::Failed, GOING_DOWN);
-        return Turn::Ended(connection, "shutdown");
+        return no_place(shard, connection, id, ("shutdown", "shutdown"), (Refusal::Failed, GOING_DOWN));
     }
     // A stream that is on air, or waits for its publisher, is not a new one.
     if !shard.holds(id) && !shard.sessions.has_room(Action::Publish) {
@@ -373,7 +384,7 @@ async fn publish(shard: &Rc<Shard>, mut connection: Connection, id: &Id, encoder
     shard.stats.publishes_total.add(1);
     shard.stats.publishers.add(1);
     let (peer, number) = (who.peer, connection.session.number);
-    shard.tell(id, number, peer, PROTOCOL, || What::Publish { encoder: who.encoder });
+    shard.tell(id.as_str(), number, peer, PROTOCOL, || What::Publish { encoder: who.encoder });
     let on_air = OnAir {
         shard,
         channel: &channel,
@@ -403,9 +414,7 @@ fn no_place(
     (refusal, reason): (Refusal, &str),
 ) -> Turn {
     connection.refuse(shard, refusal, reason);
-    shard.stats.refused.add(refused, 1);
-    let Session { number, .. } = *connection.session;
-    shard.tell(id, number, connection.session.peer(), PROTOCOL, || door::refused(Action::Publish, refused, reason));
+    shard.refused(&Refused::of(&connection.session, PUBLISH, id.as_str(), (refused, reason)));
     Turn::Ended(connection, why)
 }
 
@@ -463,7 +472,7 @@ impl Drop for OnAir<'_> {
         let now = shard.now();
         shard.stats.publishers.add(-1);
         channel.leave(number, now);
-        shard.tell(&channel.id, number, self.peer, PROTOCOL, || What::Unpublish {
+        shard.tell(channel.id.as_str(), number, self.peer, PROTOCOL, || What::Unpublish {
             why: self.why.get().to_owned(),
             lasted_ms: u64::try_from(now.since(self.since).as_millis()).unwrap_or(u64::MAX),
             received_bytes: self.bytes.get(),

@@ -8,13 +8,16 @@ use prometheus_client::metrics::MetricType;
 use prometheus_client::registry::{Registry, Unit};
 
 use super::{Counter, Gauge, Histogram, Reasons, ShardStats};
+use crate::config::MoreMetrics;
 
-/// The text for these shards.
-pub(crate) fn render(shards: &[Arc<ShardStats>]) -> Result<String, fmt::Error> {
+/// The text for these shards, and what else there is.
+pub(crate) fn render(shards: &[Arc<ShardStats>], more: Option<&MoreMetrics>) -> Result<String, fmt::Error> {
     let mut registry = Registry::default();
     registry.register_collector(Box::new(Shards(shards.to_vec())));
     let mut out = String::new();
-    text::encode(&mut out, &registry)?;
+    text::encode_registry(&mut out, &registry)?;
+    out.push_str(&more.map(MoreMetrics::text).unwrap_or_default());
+    text::encode_eof(&mut out)?;
     Ok(out)
 }
 

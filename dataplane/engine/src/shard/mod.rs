@@ -5,6 +5,7 @@ pub(crate) mod channel;
 pub(crate) mod mailbox;
 pub(crate) mod packaging;
 pub(crate) mod session;
+pub(crate) mod telling;
 pub(crate) mod view;
 pub(crate) mod wait;
 
@@ -26,7 +27,6 @@ use millstream_hub::config::{FlushPolicy, HlsConfig};
 use millstream_hub::log::EndReason;
 use millstream_hub::registry;
 use millstream_hub::viewer::{OVERDUE_LOOK_EVERY, Piece};
-use millstream_link::event::{Event, What};
 use millstream_link::state::Outputs;
 use millstream_policy::Chain;
 use millstream_proto::id::Id;
@@ -36,9 +36,10 @@ use rtrb::Consumer;
 use self::channel::{Channel, NotPlayable, Seat};
 use self::mailbox::{Mail, Outbox};
 use self::session::{Arrival, Session, Sessions};
+use self::telling::{Refusals, Refused};
 use self::wait::{First, Place, Waiters, first};
 use crate::admin::feed::Feed;
-use crate::clock::{Clock, unix_ms};
+use crate::clock::Clock;
 use crate::config::{Config, Limits};
 use crate::directory::Directory;
 use crate::door::Door;
@@ -102,6 +103,7 @@ pub(crate) struct Shard {
     /// The streams that there are: replaced as a whole, between two pieces of work.
     pub(crate) directory: RefCell<Directory>,
     feed: Arc<Feed>,
+    refusals: Refusals,
     pub(crate) stats: Arc<ShardStats>,
     pub(crate) all_stats: Vec<Arc<ShardStats>>,
     pub(crate) sessions: Rc<Sessions>,
@@ -141,6 +143,7 @@ async fn main(parts: Parts) -> std::io::Result<()> {
         control: Sessions::new(CONTROL_LIMITS, vec![Arc::new(ShardStats::new())], 0),
         directory: RefCell::new(config.directory.clone()),
         feed: parts.feed,
+        refusals: Refusals::default(),
         config,
         clock,
         door: Door::new(chain, index),
@@ -278,32 +281,6 @@ impl Shard {
         self.directory.borrow().settings(id).outputs
     }
 
-    /// Tells the outside what happened; lost, and counted, where nobody takes it in time.
-    pub(crate) fn tell(
-        &self,
-        stream: &Id,
-        session: u64,
-        peer: SocketAddr,
-        protocol: &str,
-        what: impl FnOnce() -> What,
-    ) {
-        if !self.feed.is_on() {
-            return;
-        }
-        let event = Event {
-            seq: 0,
-            at_unix_ms: unix_ms(),
-            stream: stream.to_string(),
-            session,
-            peer: peer.to_string(),
-            protocol: protocol.to_owned(),
-            what: what(),
-        };
-        if !self.feed.put(event) {
-            self.stats.events_lost.add(1);
-        }
-    }
-
     /// A number that no other session or subscription of the process has.
     pub(crate) fn number(&self) -> u64 {
         let number = self.last_number.get() + 1;
@@ -360,7 +337,11 @@ impl Shard {
                 }
             }
             Err(limit) => {
-                self.stats.refused.add(limit, 1);
+                if port == Port::Control {
+                    self.stats.refused.add(limit, 1);
+                } else {
+                    self.refused(&Refused::at_arrival(number, peer, protocol, limit));
+                }
                 if port != Port::Rtmp {
                     egress::http::turn_away(self, &socket);
                 }
@@ -542,6 +523,7 @@ impl Shard {
     }
 
     fn sweep(&self, now: Time) {
+        self.tell_refusals(now);
         self.sessions.sweep(now);
         self.control.sweep(now);
         self.door.expire(now);

@@ -157,7 +157,7 @@ impl Drop for Session {
 
 /// What connections are counted by: an IPv4 address, also where it comes to an IPv6 socket, or the /64 that an IPv6 host can
 /// choose addresses from.
-fn counted(address: IpAddr) -> IpAddr {
+pub(super) fn counted(address: IpAddr) -> IpAddr {
     match address.to_canonical() {
         IpAddr::V6(address) => IpAddr::V6(Ipv6Addr::from_bits(address.to_bits() >> 64 << 64)),
         v4 @ IpAddr::V4(_) => v4,

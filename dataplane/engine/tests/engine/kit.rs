@@ -34,6 +34,7 @@ pub(crate) fn config(io: IoChoice, shards: usize) -> Config {
         rtmp: any,
         http: any,
         control: Some(any),
+        more_metrics: None,
         drain: Duration::from_millis(100),
         proxy_protocol_from: Vec::new(),
         handshake_timeout: Duration::from_secs(5),

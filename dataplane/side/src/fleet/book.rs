@@ -3,24 +3,33 @@
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
 use millstream_link::exchange::Update;
-use millstream_link::state::{Stream, Version};
+use millstream_link::state::{Binding, Stream, Version};
 
 use crate::limits::JOURNAL_LEN_MAX;
 
-/// All streams, and which of them changed lately.
+/// All streams and bindings of hooks, and which of them changed lately.
 #[derive(Debug)]
 pub(super) struct Book {
     version: Version,
     key_check: String,
     streams: BTreeMap<String, Stream>,
-    /// Ids by the number of the change, oldest first, without a hole up to `version.number`.
-    journal: VecDeque<String>,
+    bindings: BTreeMap<String, Binding>,
+    /// What changed by the number of the change, oldest first, without a hole up to `version.number`.
+    journal: VecDeque<Entry>,
+}
+
+/// A thing of the state, by its id.
+#[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Debug)]
+enum Entry {
+    Stream(String),
+    Binding(String),
 }
 
 impl Book {
     pub(super) fn new(epoch: u64, key_check: String, streams: impl IntoIterator<Item = Stream>) -> Self {
         let streams = streams.into_iter().map(|stream| (stream.id.clone(), stream)).collect();
-        Self { version: Version { epoch, number: 1 }, key_check, streams, journal: VecDeque::new() }
+        let version = Version { epoch, number: 1 };
+        Self { version, key_check, streams, bindings: BTreeMap::new(), journal: VecDeque::new() }
     }
 
     pub(super) fn version(&self) -> Version {
@@ -30,7 +39,7 @@ impl Book {
     /// Creates or changes a stream; nothing happens where it is just so already.
     pub(super) fn put(&mut self, stream: Stream) {
         if self.streams.get(&stream.id) != Some(&stream) {
-            self.note(stream.id.clone());
+            self.note(Entry::Stream(stream.id.clone()));
             self.streams.insert(stream.id.clone(), stream);
         }
     }
@@ -38,7 +47,22 @@ impl Book {
     /// Takes a stream out.
     pub(super) fn remove(&mut self, id: &str) {
         if self.streams.remove(id).is_some() {
-            self.note(id.to_owned());
+            self.note(Entry::Stream(id.to_owned()));
+        }
+    }
+
+    /// Binds a hook, or changes how it is bound; nothing happens where it is just so already.
+    pub(super) fn bind(&mut self, binding: Binding) {
+        if self.bindings.get(&binding.id) != Some(&binding) {
+            self.note(Entry::Binding(binding.id.clone()));
+            self.bindings.insert(binding.id.clone(), binding);
+        }
+    }
+
+    /// Takes a binding out.
+    pub(super) fn unbind(&mut self, id: &str) {
+        if self.bindings.remove(id).is_some() {
+            self.note(Entry::Binding(id.to_owned()));
         }
     }
 
@@ -54,9 +78,9 @@ impl Book {
         }
     }
 
-    fn note(&mut self, id: String) {
+    fn note(&mut self, entry: Entry) {
         self.version.number += 1;
-        self.journal.push_back(id);
+        self.journal.push_back(entry);
         if self.journal.len() > JOURNAL_LEN_MAX {
             self.journal.pop_front();
         }
@@ -69,19 +93,27 @@ impl Book {
             let known = have.epoch == self.version.epoch && changes <= self.journal.len() as u64;
             known.then_some(changes as usize)
         };
-        let (from, ids) = match have.and_then(lacks) {
+        let mut update = Update { version: self.version, key_check: self.key_check.clone(), ..Update::default() };
+        match have.and_then(lacks) {
             Some(0) => return None,
             Some(changes) => {
-                let ids: BTreeSet<&String> = self.journal.iter().rev().take(changes).collect();
-                (have, ids)
+                update.from = have;
+                for entry in self.journal.iter().rev().take(changes).collect::<BTreeSet<_>>() {
+                    match entry {
+                        Entry::Stream(id) => match self.streams.get(id) {
+                            Some(stream) => update.streams.push(stream.clone()),
+                            None => update.removed.push(id.clone()),
+                        },
+                        Entry::Binding(id) => match self.bindings.get(id) {
+                            Some(binding) => update.bindings.push(binding.clone()),
+                            None => update.unbound.push(id.clone()),
+                        },
+                    }
+                }
             }
-            None => (None, self.streams.keys().collect()),
-        };
-        let mut update = Update { version: self.version, from, key_check: self.key_check.clone(), ..Update::default() };
-        for id in ids {
-            match self.streams.get(id) {
-                Some(stream) => update.streams.push(stream.clone()),
-                None => update.removed.push(id.clone()),
+            None => {
+                update.streams = self.streams.values().cloned().collect();
+                update.bindings = self.bindings.values().cloned().collect();
             }
         }
         Some(update)
@@ -101,21 +133,25 @@ mod tests {
     struct Node {
         have: Option<Version>,
         streams: BTreeMap<String, Stream>,
+        bindings: BTreeMap<String, Binding>,
     }
 
     impl Node {
-        /// How many streams it was told of; `None`: nothing new.
+        /// How many streams and bindings it was told of; `None`: nothing new.
         fn catch_up(&mut self, book: &Book) -> Option<usize> {
             let update = book.update(self.have)?;
             assert!(update.from.is_none() || update.from == self.have);
             if update.from.is_none() {
                 self.streams.clear();
+                self.bindings.clear();
             }
-            let told = update.streams.len() + update.removed.len();
+            let told = update.streams.len() + update.removed.len() + update.bindings.len() + update.unbound.len();
             update.removed.iter().for_each(|id| drop(self.streams.remove(id)));
             self.streams.extend(update.streams.into_iter().map(|stream| (stream.id.clone(), stream)));
+            update.unbound.iter().for_each(|id| drop(self.bindings.remove(id)));
+            self.bindings.extend(update.bindings.into_iter().map(|binding| (binding.id.clone(), binding)));
             self.have = Some(update.version);
-            assert_eq!(self.streams, book.streams);
+            assert_eq!((&self.streams, &self.bindings), (&book.streams, &book.bindings));
             Some(told)
         }
     }
@@ -135,6 +171,28 @@ mod tests {
         assert_eq!(node.catch_up(&book), Some(2));
         book.replace([stream("a", 3), stream("c", 1)]);
         assert_eq!(node.catch_up(&book), Some(1));
+    }
+
+    #[test]
+    fn bindings_come_and_go_as_streams_do_and_are_not_mistaken_for_them() {
+        let binding = |id: &str, order| Binding { id: id.into(), order, ..Binding::default() };
+        let mut book = Book::new(9, String::new(), [stream("a", 1)]);
+        let mut node = Node::default();
+        node.catch_up(&book);
+        book.bind(binding("a", 1));
+        book.bind(binding("b", 1));
+        assert_eq!(node.catch_up(&book), Some(2));
+        book.bind(binding("a", 1));
+        assert_eq!(node.catch_up(&book), None, "nothing has changed");
+        book.bind(binding("b", 2));
+        book.unbind("a");
+        book.unbind("never");
+        book.put(stream("a", 2));
+        assert_eq!(node.catch_up(&book), Some(3));
+        // Streams that are told anew leave bindings alone.
+        book.replace([stream("c", 1)]);
+        assert_eq!(node.catch_up(&book), Some(2));
+        assert_eq!(Node::default().catch_up(&book), Some(2), "a new node gets both kinds");
     }
 
     #[test]

@@ -14,11 +14,12 @@ use std::pin::Pin;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
+use axum::body::Bytes;
 use millstream_link::PROTOCOL;
 use millstream_link::event::Event;
 use millstream_link::exchange::{Answer, NodeId, Order, Poll, Push, Receipt, Report, Whom};
 use millstream_link::live::{Live, Viewer};
-use millstream_link::state::{Stream, Version};
+use millstream_link::state::{Binding, Stream, Version};
 use tokio::sync::{broadcast, watch};
 use tokio::time::{Instant, timeout, timeout_at};
 
@@ -27,6 +28,7 @@ use self::members::Members;
 pub use self::members::NodeView;
 pub use self::router::{IsNode, router};
 use crate::limits::{EVENTS_BEHIND_MAX, ORDER_WAIT_MAX, POLL_WAIT_MAX, VIEWERS_PER_PAGE_MAX};
+use crate::numbers::Numbers;
 
 /// Why a node is not served, or not reached.
 #[derive(Clone, PartialEq, Eq, Debug, thiserror::Error)]
@@ -53,6 +55,15 @@ pub enum LinkError {
     /// Events could not be kept: the node is to tell them again.
     #[error("control cannot keep events now: {0}")]
     Keeping(String),
+    /// What no module of a hook can be called.
+    #[error("a hook's module is asked for by its SHA-256, 64 lowercase hexadecimal digits")]
+    Sha256,
+    /// There is no such module.
+    #[error("there is no module of this SHA-256")]
+    NoModule,
+    /// It is there, and cannot be read.
+    #[error("control cannot read the module now: {0}")]
+    Module(String),
 }
 
 /// A future that can be handed around.
@@ -63,15 +74,23 @@ pub type Promise<T> = Pin<Box<dyn Future<Output = T> + Send>>;
 pub trait Keeper: Send + Sync + 'static {
     /// Keeps them, all or none, in this order; the error is for the log.
     fn keep(&self, node: NodeId, events: Vec<Event>) -> Promise<Result<(), String>>;
+
+    /// A piece of a hook's module, from its byte `at` on: as much as is kept together, nothing at its end; `None`: there is no such
+    /// module. The error is for the log.
+    fn module(&self, sha256: String, at: u64) -> Promise<Result<Option<Bytes>, String>>;
 }
 
-/// Keeps nothing: for `--role node`, which tells its control, and for tests.
+/// Keeps nothing and has no hooks: for tests.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct KeepNothing;
 
 impl Keeper for KeepNothing {
     fn keep(&self, _node: NodeId, _events: Vec<Event>) -> Promise<Result<(), String>> {
         Box::pin(async { Ok(()) })
+    }
+
+    fn module(&self, _sha256: String, _at: u64) -> Promise<Result<Option<Bytes>, String>> {
+        Box::pin(async { Ok(None) })
     }
 }
 
@@ -119,6 +138,7 @@ struct Inner {
     caught_up: watch::Sender<()>,
     heard: broadcast::Sender<Heard>,
     keeper: Box<dyn Keeper>,
+    numbers: Arc<Numbers>,
 }
 
 impl std::fmt::Debug for Fleet {
@@ -135,6 +155,16 @@ fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
 impl Fleet {
     /// A fleet without nodes yet, with these streams. `key_check` is [`millstream_proto::sign::MasterKey`]'s, or empty.
     pub fn new(streams: impl IntoIterator<Item = Stream>, key_check: String, keeper: impl Keeper) -> Self {
+        Self::counting(streams, key_check, keeper, Arc::default())
+    }
+
+    /// The same, counting what nodes say.
+    pub fn counting(
+        streams: impl IntoIterator<Item = Stream>,
+        key_check: String,
+        keeper: impl Keeper,
+        numbers: Arc<Numbers>,
+    ) -> Self {
         let epoch = SystemTime::now().duration_since(UNIX_EPOCH).map_or(1, |since| since.as_micros() as u64);
         let book = Book::new(epoch, key_check, streams);
         let (changed, _) = watch::channel(book.version());
@@ -145,6 +175,7 @@ impl Fleet {
             caught_up: watch::channel(()).0,
             heard: broadcast::channel(EVENTS_BEHIND_MAX).0,
             keeper: Box::new(keeper),
+            numbers,
         }))
     }
 
@@ -180,6 +211,28 @@ impl Fleet {
         self.change(|book| book.replace(streams))
     }
 
+    /// Binds a hook, or changes how it is bound.
+    pub fn bind(&self, binding: Binding) -> Version {
+        self.change(|book| book.bind(binding))
+    }
+
+    /// Takes a binding out.
+    pub fn unbind(&self, id: &str) -> Version {
+        self.change(|book| book.unbind(id))
+    }
+
+    /// A piece of a hook's module, from its byte `at` on; nothing at its end.
+    pub async fn module(&self, sha256: &str, at: u64) -> Result<Bytes, LinkError> {
+        if sha256.len() != 64 || !sha256.bytes().all(|byte| matches!(byte, b'0'..=b'9' | b'a'..=b'f')) {
+            return Err(LinkError::Sha256);
+        }
+        if at == 0 {
+            self.0.numbers.modules_given.one();
+        }
+        let piece = self.0.keeper.module(sha256.to_owned(), at).await.map_err(LinkError::Module)?;
+        piece.ok_or(LinkError::NoModule)
+    }
+
     /// The newest state.
     pub fn version(&self) -> Version {
         lock(&self.0.book).version()
@@ -203,6 +256,7 @@ impl Fleet {
 
     /// A node's question for news; answered when there are some, or when its wait is over.
     pub async fn poll(&self, poll: &Poll) -> Result<Push, LinkError> {
+        self.0.numbers.polls_heard.one();
         let until = Instant::now() + Duration::from_millis(u64::from(poll.wait_ms)).min(POLL_WAIT_MAX);
         let mut changed = self.0.changed.subscribe();
         let mut had = false;
@@ -226,10 +280,12 @@ impl Fleet {
 
     /// What a node tells. Its events are kept before it is thanked.
     pub async fn report(&self, report: Report) -> Result<Receipt, LinkError> {
+        self.0.numbers.reports_heard.one();
         let events = lock(&self.0.members).new_events(&report)?;
         let node = report.node.clone();
         if !events.is_empty() {
-            self.0.keeper.keep(node.clone(), events.clone()).await.map_err(LinkError::Keeping)?;
+            let kept = self.0.keeper.keep(node.clone(), events.clone()).await;
+            kept.inspect_err(|_| self.0.numbers.reports_not_kept.one()).map_err(LinkError::Keeping)?;
         }
         let events_through = lock(&self.0.members).report(report)?;
         for event in events {

@@ -1,14 +1,14 @@
-//! The link over HTTP: `POST /link/v1/poll` and `POST /link/v1/report`, each with a bearer token. Control merges this into its own
-//! routes; the bytes of a request are read only once its token is right.
+//! The link over HTTP: `POST /link/v1/poll` and `POST /link/v1/report`, and `GET /link/v1/hooks/{sha256}` for the modules of hooks, each
+//! with a bearer token. Control merges this into its own routes; the bytes of a request are read only once its token is right.
 use std::sync::Arc;
 
 use axum::Router;
-use axum::body::{Body, to_bytes};
-use axum::extract::{Request, State};
+use axum::body::{Body, Bytes, to_bytes};
+use axum::extract::{Path, Request, State};
 use axum::http::header::{AUTHORIZATION, CACHE_CONTROL, CONTENT_TYPE, WWW_AUTHENTICATE};
-use axum::http::{HeaderValue, StatusCode};
+use axum::http::{HeaderMap, HeaderValue, StatusCode};
 use axum::response::Response;
-use axum::routing::post;
+use axum::routing::{get, post};
 use millstream_link::{PROTOCOL, understands};
 use millstream_proto::secret::Secret;
 use serde::Serialize;
@@ -31,6 +31,7 @@ pub fn router(fleet: Fleet, is_node: IsNode) -> Router {
     Router::new()
         .route("/link/v1/poll", post(poll))
         .route("/link/v1/report", post(report))
+        .route("/link/v1/hooks/{sha256}", get(module))
         .with_state(Link { fleet, is_node })
 }
 
@@ -51,6 +52,52 @@ async fn report(State(link): State<Link>, request: Request) -> Response {
     }
 }
 
+async fn module(State(link): State<Link>, Path(sha256): Path<String>, headers: HeaderMap) -> Response {
+    if let Err(refusal) = link.admit(&headers) {
+        return refusal;
+    }
+    match link.fleet.module(&sha256, 0).await {
+        Ok(first) => {
+            let pieces = Pieces { fleet: link.fleet, sha256, at: 0, first: Some(first) };
+            respond(
+                StatusCode::OK,
+                "application/wasm",
+                Body::from_stream(futures_util::stream::unfold(pieces, Pieces::next)),
+            )
+        }
+        Err(error) => refuse(&error),
+    }
+}
+
+/// A module that is being sent: a piece is read when the one before has gone out, so that whoever reads slowly costs one piece.
+struct Pieces {
+    fleet: Fleet,
+    sha256: String,
+    at: u64,
+    first: Option<Bytes>,
+}
+
+impl Pieces {
+    async fn next(mut self) -> Option<(Result<Bytes, LinkError>, Self)> {
+        let piece = match self.first.take() {
+            Some(first) => Ok(first),
+            None => self.fleet.module(&self.sha256, self.at).await,
+        };
+        match piece {
+            Ok(piece) if piece.is_empty() => None,
+            Ok(piece) => {
+                self.at += piece.len() as u64;
+                Some((Ok(piece), self))
+            }
+            // The connection breaks: so the node knows that this was not all.
+            Err(error) => {
+                tracing::warn!(%error, sha256 = self.sha256, "a hook's module could not be sent to its end");
+                Some((Err(error), self))
+            }
+        }
+    }
+}
+
 fn greet(protocol: u32, node: &str) {
     if !understands(protocol) {
         tracing::warn!(
@@ -63,8 +110,8 @@ fn greet(protocol: u32, node: &str) {
 }
 
 impl Link {
-    async fn read<T: DeserializeOwned>(&self, request: Request, bytes_max: usize) -> Result<T, Response> {
-        let header = request.headers().get(AUTHORIZATION).and_then(|value| value.to_str().ok());
+    fn admit(&self, headers: &HeaderMap) -> Result<(), Response> {
+        let header = headers.get(AUTHORIZATION).and_then(|value| value.to_str().ok());
         let token = header.and_then(|value| value.strip_prefix("Bearer ")).map(|token| Secret::new(token.trim()));
         if !token.is_some_and(|token| (self.is_node)(&token)) {
             let advice = "the link wants a node's token: give the node the content of control's node-token file";
@@ -72,6 +119,11 @@ impl Link {
             refusal.headers_mut().insert(WWW_AUTHENTICATE, HeaderValue::from_static("Bearer"));
             return Err(refusal);
         }
+        Ok(())
+    }
+
+    async fn read<T: DeserializeOwned>(&self, request: Request, bytes_max: usize) -> Result<T, Response> {
+        self.admit(request.headers())?;
         let body = to_bytes(request.into_body(), bytes_max)
             .await
             .map_err(|_| text(StatusCode::PAYLOAD_TOO_LARGE, "the message is too long, or was cut off"))?;
@@ -87,14 +139,17 @@ fn answer<T: Serialize>(answer: Result<T, LinkError>) -> Response {
     match answer.map(|answer| serde_json::to_vec(&answer)) {
         Ok(Ok(json)) => respond(StatusCode::OK, "application/json", json.into()),
         Ok(Err(_)) => text(StatusCode::INTERNAL_SERVER_ERROR, "the answer cannot be written"),
-        Err(error) => {
-            let status = match error {
-                LinkError::Name => StatusCode::BAD_REQUEST,
-                _ => StatusCode::SERVICE_UNAVAILABLE,
-            };
-            text(status, &error.to_string())
-        }
+        Err(error) => refuse(&error),
     }
+}
+
+fn refuse(error: &LinkError) -> Response {
+    let status = match error {
+        LinkError::Name | LinkError::Sha256 => StatusCode::BAD_REQUEST,
+        LinkError::NoModule => StatusCode::NOT_FOUND,
+        _ => StatusCode::SERVICE_UNAVAILABLE,
+    };
+    text(status, &error.to_string())
 }
 
 fn text(status: StatusCode, words: &str) -> Response {

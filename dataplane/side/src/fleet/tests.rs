@@ -1,6 +1,7 @@
 //! Control's end with nodes that are played here.
 use std::sync::atomic::{AtomicBool, Ordering};
 
+use axum::body::Bytes;
 use millstream_link::event::What;
 use millstream_link::exchange::Outcome;
 
@@ -138,6 +139,10 @@ impl Keeper for Arc<Flaky> {
     fn keep(&self, _node: NodeId, _events: Vec<Event>) -> Promise<Result<(), String>> {
         let works = self.0.load(Ordering::SeqCst);
         Box::pin(async move { if works { Ok(()) } else { Err("the disk is full".to_owned()) } })
+    }
+
+    fn module(&self, _sha256: String, _at: u64) -> Promise<Result<Option<Bytes>, String>> {
+        Box::pin(async { Ok(None) })
     }
 }
 

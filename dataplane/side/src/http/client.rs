@@ -95,6 +95,30 @@ impl Connection {
     pub async fn post(
         &mut self,
         url: &Url,
+        mut headers: HeaderMap,
+        body: Bytes,
+        wait: Duration,
+        reply_bytes_max: usize,
+    ) -> Result<Reply, AskError> {
+        headers.insert(CONTENT_TYPE, HeaderValue::from_static("application/json"));
+        self.ask(Method::POST, url, headers, body, wait, reply_bytes_max).await
+    }
+
+    /// Gets what is there, within `wait`, up to `reply_bytes_max`.
+    pub async fn get(
+        &mut self,
+        url: &Url,
+        headers: HeaderMap,
+        wait: Duration,
+        reply_bytes_max: usize,
+    ) -> Result<Reply, AskError> {
+        self.ask(Method::GET, url, headers, Bytes::new(), wait, reply_bytes_max).await
+    }
+
+    async fn ask(
+        &mut self,
+        method: Method,
+        url: &Url,
         headers: HeaderMap,
         body: Bytes,
         wait: Duration,
@@ -102,14 +126,13 @@ impl Connection {
     ) -> Result<Reply, AskError> {
         let broken = |error: String| AskError::Broken(self.to.clone(), error);
         let mut request = Request::new(Full::new(body));
-        *request.method_mut() = Method::POST;
+        *request.method_mut() = method;
         *request.uri_mut() =
             url.path.parse().map_err(|_| broken("the path of the URL cannot be asked for".to_owned()))?;
         *request.headers_mut() = headers;
         let host = HeaderValue::from_str(&url.authority()).map_err(|_| AskError::Name(url.host.clone()))?;
         request.headers_mut().insert(HOST, host);
         request.headers_mut().insert(USER_AGENT, HeaderValue::from_static(AGENT));
-        request.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static("application/json"));
         let to = self.to.clone();
         let asking = async {
             self.sender.ready().await.map_err(|error| AskError::Broken(to.clone(), error.to_string()))?;

@@ -8,16 +8,18 @@ use std::time::Duration;
 use millstream_engine::Remote;
 use millstream_engine::directory::Directory;
 use millstream_link::exchange::{NodeId, Outcome, Poll, Push, Update};
-use millstream_link::state::{State, Stream, Version};
+use millstream_link::state::{Binding, State, Stream, Version};
 use millstream_link::{PROTOCOL, understands};
 use tokio::sync::{Notify, Semaphore, watch};
 use tokio::time::{sleep, timeout};
 
 use super::backoff::Backoff;
 use super::control::Control;
+use super::modules::Modules;
 use super::reporter::Reporter;
 use super::{kept, orders};
 use crate::limits::{ORDERS_AT_ONCE_MAX, OUTCOMES_KEPT_MAX};
+use crate::numbers::{Count, Numbers};
 
 /// How long a poll is to be kept waiting: below what proxies cut off.
 const POLL_WAIT_MS: u32 = 25_000;
@@ -45,6 +47,9 @@ pub struct Agent {
     engine: Remote,
     directory: Directory,
     identity: Identity,
+    /// By id.
+    bindings: BTreeMap<String, Binding>,
+    modules_dir: Option<PathBuf>,
     keeping: Option<Keeping>,
     shared: Arc<Shared>,
 }
@@ -54,6 +59,8 @@ pub struct Agent {
 pub(super) struct Shared {
     in_force: Mutex<InForce>,
     outcomes: Mutex<Vec<Outcome>>,
+    pub(super) numbers: Arc<Numbers>,
+    pub(super) modules: Modules,
     /// There is something to report.
     pub(super) wake: Notify,
 }
@@ -101,12 +108,25 @@ struct Kept {
     version: Version,
     key_check: String,
     streams: BTreeMap<String, Stream>,
+    bindings: BTreeMap<String, Binding>,
+}
+
+/// Brings bindings to what an update makes of them.
+fn rebind(bindings: &mut BTreeMap<String, Binding>, update: &Update) {
+    if update.from.is_none() {
+        bindings.clear();
+    }
+    for id in &update.unbound {
+        bindings.remove(id);
+    }
+    bindings.extend(update.bindings.iter().map(|binding| (binding.id.clone(), binding.clone())));
 }
 
 impl Kept {
     fn of(state: State) -> Self {
         let streams = state.streams.into_iter().map(|stream| (stream.id.clone(), stream)).collect();
-        Self { version: state.version, key_check: state.key_check, streams }
+        let bindings = state.bindings.into_iter().flatten().map(|binding| (binding.id.clone(), binding)).collect();
+        Self { version: state.version, key_check: state.key_check, streams, bindings }
     }
 
     fn take_in(&mut self, update: &Update) {
@@ -117,6 +137,7 @@ impl Kept {
             self.streams.remove(id);
         }
         self.streams.extend(update.streams.iter().map(|stream| (stream.id.clone(), stream.clone())));
+        rebind(&mut self.bindings, update);
         (self.version, self.key_check) = (update.version, update.key_check.clone());
     }
 
@@ -126,6 +147,7 @@ impl Kept {
             version: self.version,
             key_check: self.key_check.clone(),
             streams: self.streams.values().cloned().collect(),
+            bindings: Some(self.bindings.values().cloned().collect()),
         }
     }
 }
@@ -137,19 +159,39 @@ pub fn update_of(state: &State) -> Update {
         from: None,
         key_check: state.key_check.clone(),
         streams: state.streams.clone(),
-        removed: Vec::new(),
+        bindings: state.bindings.clone().unwrap_or_default(),
+        ..Update::default()
     }
 }
 
 impl Agent {
     /// For an engine that decides by `directory` now.
     pub fn new(control: Control, engine: Remote, directory: Directory, identity: Identity) -> Self {
-        Self { control, engine, directory, identity, keeping: None, shared: Arc::default() }
+        Self::counting(control, engine, directory, identity, Arc::default())
     }
 
-    /// Keeps the state there. `state` is what was found there, where the engine's directory holds it already.
+    /// The same, counting what is said to control.
+    pub fn counting(
+        control: Control,
+        engine: Remote,
+        directory: Directory,
+        identity: Identity,
+        numbers: Arc<Numbers>,
+    ) -> Self {
+        let (bindings, shared) = (BTreeMap::new(), Arc::new(Shared { numbers, ..Shared::default() }));
+        Self { control, engine, directory, identity, bindings, modules_dir: None, keeping: None, shared }
+    }
+
+    /// Keeps the state there, and the modules of hooks in `hooks` beside it. `state` is what was found there, where the engine's
+    /// directory holds it already.
     pub fn keep_at(mut self, path: PathBuf, state: Option<State>) -> Self {
-        lock(&self.shared.in_force).version = state.as_ref().map(|state| state.version);
+        // A state that says nothing of bindings is of a release that knew none: control is asked for all of it.
+        let whole = state.as_ref().filter(|state| state.bindings.is_some());
+        lock(&self.shared.in_force).version = whole.map(|state| state.version);
+        if let Some(state) = whole {
+            rebind(&mut self.bindings, &update_of(state));
+        }
+        self.modules_dir = Some(path.with_file_name("hooks"));
         let state = Arc::new(Mutex::new(state.map(Kept::of).unwrap_or_default()));
         self.keeping = Some(Keeping { path, state, changed: Arc::default() });
         self
@@ -161,12 +203,21 @@ impl Agent {
             Reporter::new(self.control.clone(), self.engine.clone(), Arc::clone(&self.shared), self.identity.clone());
         let reporting = tokio::spawn(reporter.run(stop.clone()));
         let keeping = self.keeping.as_ref().map(|keeping| {
-            tokio::spawn(keep(keeping.path.clone(), Arc::clone(&keeping.state), Arc::clone(&keeping.changed)))
+            let (path, state, changed) =
+                (keeping.path.clone(), Arc::clone(&keeping.state), Arc::clone(&keeping.changed));
+            tokio::spawn(keep(path, state, changed, Arc::clone(&self.shared)))
         });
+        let (control, dir, shared) = (self.control.clone(), self.modules_dir.clone(), Arc::clone(&self.shared));
+        let seed = self.identity.node.run;
+        // What is on disk was kept by the run before.
+        shared.modules.kept(self.bindings.values());
+        shared.modules.want(self.bindings.values());
+        let bringing = tokio::spawn(async move { shared.modules.bring(&control, dir, seed, &shared).await });
         tokio::select! {
             () = self.follow() => {}
             _ = stop.wait_for(|stop| *stop) => {}
         }
+        bringing.abort();
         if let Some(keeping) = keeping {
             keeping.abort();
         }
@@ -184,8 +235,12 @@ impl Agent {
             // The first answer after control was away is wanted at once: it tells that control is back.
             let wait_ms = if away { 0 } else { POLL_WAIT_MS };
             let poll = Poll { protocol: PROTOCOL, node: self.identity.node.clone(), have, wait_ms };
-            match self.control.poll(&poll).await {
+            let answered = self.control.poll(&poll).await;
+            let numbers = &self.shared.numbers;
+            Count::of(&answered, &numbers.polls, &numbers.polls_failed);
+            match answered {
                 Ok(push) => {
+                    numbers.control_heard.now();
                     if std::mem::replace(&mut away, false) {
                         tracing::info!("control is back");
                     }
@@ -265,32 +320,38 @@ impl Agent {
                 }
             }
         }
+        rebind(&mut self.bindings, &update);
+        self.shared.modules.want(self.bindings.values());
         if let Some(keeping) = &self.keeping {
             lock(&keeping.state).take_in(&update);
             keeping.changed.notify_one();
         }
         let (streams, complaints) = (updated.directory.records().len(), updated.complaints.len());
         if update.from.is_none() {
-            tracing::info!(streams, complaints, "control's state is in force");
+            tracing::info!(streams, bindings = self.bindings.len(), complaints, "control's state is in force");
         }
         // The last one to hold the directory before frees it: that is here, and not in a shard.
         self.directory = updated.directory;
+        self.shared.numbers.state_changed.now();
         *lock(&self.shared.in_force) = InForce { version: Some(update.version), complaints: updated.complaints };
     }
 }
 
 /// Writes the state when it has changed.
-async fn keep(path: PathBuf, state: Arc<Mutex<Kept>>, changed: Arc<Notify>) {
+async fn keep(path: PathBuf, state: Arc<Mutex<Kept>>, changed: Arc<Notify>, shared: Arc<Shared>) {
     let mut failing = false;
     loop {
         changed.notified().await;
         let (path, state) = (path.clone(), Arc::clone(&state));
         let saved = tokio::task::spawn_blocking(move || {
             let state = lock(&state).state();
-            kept::save(&path, &state)
+            kept::save(&path, &state).map(|()| state.bindings.unwrap_or_default())
         });
         match saved.await {
-            Ok(Ok(())) => failing = false,
+            Ok(Ok(bindings)) => {
+                failing = false;
+                shared.modules.kept(bindings.iter());
+            }
             Ok(Err(error)) => {
                 if !std::mem::replace(&mut failing, true) {
                     let advice = "a restart while control is away would go back to what was kept before";

@@ -2,8 +2,10 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use axum::body::Bytes;
 use axum::http::header::AUTHORIZATION;
 use axum::http::{HeaderMap, HeaderValue, StatusCode};
+use bytes::BytesMut;
 use millstream_link::exchange::{Poll, Push, Receipt, Report};
 use millstream_proto::secret::Secret;
 use serde::Serialize;
@@ -14,10 +16,12 @@ use crate::fleet::{Fleet, LinkError};
 use crate::http::client::{AskError, Connection};
 use crate::http::guard::Guard;
 use crate::http::url::Url;
-use crate::limits::{RECEIPT_BYTES_MAX, STATE_BYTES_MAX};
+use crate::limits::{MODULE_BYTES_MAX, RECEIPT_BYTES_MAX, STATE_BYTES_MAX};
 
 /// Beyond the time that a poll wants to be kept waiting, its answer has this long.
 const ANSWER_WAIT: Duration = Duration::from_secs(15);
+/// Time for a hook's module, the largest of which needs some 1.5 Mbit/s for it.
+const MODULE_WAIT: Duration = Duration::from_mins(2);
 
 /// Why control did not take what a node said.
 #[derive(Clone, PartialEq, Eq, Debug, thiserror::Error)]
@@ -35,6 +39,9 @@ pub enum ControlError {
     /// It answers in another language.
     #[error("{0} answers what is no message of the link: {1}")]
     Language(String, String),
+    /// A module of a hook that is larger than any may be.
+    #[error("control sends more than the {MODULE_BYTES_MAX} bytes that a hook's module may have")]
+    Large,
     /// In this process.
     #[error(transparent)]
     Here(#[from] LinkError),
@@ -74,6 +81,26 @@ impl Control {
         }
     }
 
+    /// A hook's module. Whether it is the one that was asked for is the caller's to check.
+    pub(super) async fn module(&self, sha256: &str) -> Result<Bytes, ControlError> {
+        match self {
+            Self::Here(fleet) => {
+                let mut module = BytesMut::new();
+                loop {
+                    let piece = fleet.module(sha256, module.len() as u64).await?;
+                    if piece.is_empty() {
+                        return Ok(module.freeze());
+                    }
+                    if module.len() + piece.len() > MODULE_BYTES_MAX {
+                        return Err(ControlError::Large);
+                    }
+                    module.extend_from_slice(&piece);
+                }
+            }
+            Self::There(there) => there.module(sha256).await,
+        }
+    }
+
     pub(super) async fn report(&self, report: Report) -> Result<Receipt, ControlError> {
         match self {
             Self::Here(fleet) => Ok(fleet.report(report).await?),
@@ -85,6 +112,26 @@ impl Control {
 }
 
 impl There {
+    fn headers(&self) -> Result<HeaderMap, ControlError> {
+        let mut bearer = HeaderValue::from_str(&format!("Bearer {}", self.token.expose()))
+            .map_err(|_| ControlError::Token(self.url.to_string()))?;
+        bearer.set_sensitive(true);
+        Ok(HeaderMap::from_iter([(AUTHORIZATION, bearer)]))
+    }
+
+    async fn module(&self, sha256: &str) -> Result<Bytes, ControlError> {
+        let url = self.url.below(&format!("/link/v1/hooks/{sha256}"));
+        // Seldom, and long: on a connection of its own.
+        let mut connection = Connection::open(&url, &Guard::Open).await?;
+        let reply = connection.get(&url, self.headers()?, MODULE_WAIT, MODULE_BYTES_MAX).await?;
+        match reply.status {
+            StatusCode::OK => reply.body.ok_or(ControlError::Large),
+            StatusCode::NOT_FOUND => Err(LinkError::NoModule.into()),
+            StatusCode::UNAUTHORIZED | StatusCode::FORBIDDEN => Err(ControlError::Token(self.url.to_string())),
+            other => Err(ControlError::Status(self.url.to_string(), other.as_u16())),
+        }
+    }
+
     async fn tell<T: DeserializeOwned>(
         &self,
         kept: &Mutex<Option<Connection>>,
@@ -95,13 +142,9 @@ impl There {
     ) -> Result<T, ControlError> {
         let to = self.url.to_string();
         let language = |error: serde_json::Error| ControlError::Language(to.clone(), error.to_string());
-        let body: axum::body::Bytes = serde_json::to_vec(message).map_err(language)?.into();
+        let body: Bytes = serde_json::to_vec(message).map_err(language)?.into();
         let url = self.url.below(path);
-        let mut headers = HeaderMap::new();
-        let mut bearer = HeaderValue::from_str(&format!("Bearer {}", self.token.expose()))
-            .map_err(|_| ControlError::Token(to.clone()))?;
-        bearer.set_sensitive(true);
-        headers.insert(AUTHORIZATION, bearer);
+        let headers = self.headers()?;
         let mut kept = kept.lock().await;
         let mut old = kept.take().filter(Connection::is_open);
         let reply = loop {

@@ -1,12 +1,13 @@
 //! A node's end of the link: asks control for news and brings them into force, does what it is ordered, tells what happens. Before
 //! it: control, over HTTP ([`control`]) or in the same process; after it: `engine::admin`.
 //!
-//! When control is away the node goes on with what it has, which [`kept`] holds on disk, and asks again until control is back; events
-//! wait meanwhile, up to a limit.
+//! When control is away the node goes on with what it has, which [`kept`] (the state) and [`modules`] (hooks) hold on disk, and asks
+//! again until control is back; events wait meanwhile, up to a limit.
 mod agent;
 mod backoff;
 pub mod control;
 pub mod kept;
+mod modules;
 mod orders;
 mod reporter;
 #[cfg(test)]

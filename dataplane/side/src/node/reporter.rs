@@ -16,6 +16,7 @@ use super::agent::{Identity, Shared};
 use super::backoff::Backoff;
 use super::control::{Control, ControlError};
 use crate::limits::{EVENTS_KEPT_MAX, EVENTS_PER_REPORT_MAX};
+use crate::numbers::Count;
 
 /// All that is live is told this often.
 const LIVE_EVERY: Duration = Duration::from_secs(5);
@@ -132,7 +133,11 @@ impl Reporter {
             events: self.waiting.iter().take(EVENTS_PER_REPORT_MAX).cloned().collect(),
             outcomes: self.shared.outcomes(),
         };
-        let receipt = self.control.report(report).await?;
+        let answered = self.control.report(report).await;
+        let numbers = &self.shared.numbers;
+        Count::of(&answered, &numbers.reports, &numbers.reports_failed);
+        let receipt = answered?;
+        numbers.control_heard.now();
         while self.waiting.front().is_some_and(|event| event.seq <= receipt.events_through) {
             self.waiting.pop_front();
         }
@@ -147,6 +152,7 @@ impl Reporter {
     fn status(&self) -> Status {
         let (counts, addresses) = (self.engine.counts(), self.engine.addresses());
         let in_force = self.shared.in_force();
+        let (hooks, about_hooks) = self.shared.modules.told();
         Status {
             release: env!("CARGO_PKG_VERSION").to_owned(),
             started_unix_ms: self.identity.started_unix_ms,
@@ -159,7 +165,8 @@ impl Reporter {
             viewers: counts.viewers,
             state_number: in_force.version.map(|version| version.number),
             state_epoch: in_force.version.map(|version| version.epoch),
-            complaints: in_force.complaints,
+            complaints: in_force.complaints.into_iter().chain(about_hooks).collect(),
+            hooks,
             events_lost: counts.events_lost + self.given_up,
         }
     }

@@ -18,6 +18,7 @@ use crate::http::client::{AskError, Connection, Reply};
 use crate::http::guard::Guard;
 use crate::http::url::Url;
 use crate::limits::{DELIVERIES_AT_ONCE_MAX, DELIVERIES_PER_HOOK_MAX, HOOK_REPLY_BYTES_MAX};
+use crate::numbers::Numbers;
 
 /// `t=<unix seconds>,v1=<hex>`: see `proto::sign::webhook`.
 pub const SIGNATURE: HeaderName = HeaderName::from_static("millstream-signature");
@@ -28,6 +29,8 @@ pub const DELIVERY: HeaderName = HeaderName::from_static("millstream-delivery");
 
 /// The outbox is looked at this often without being told that there is something new.
 const LOOK_EVERY: Duration = Duration::from_secs(1);
+/// What waits is counted this often: that reads all of it.
+const COUNT_EVERY: Duration = Duration::from_secs(10);
 /// An outbox that cannot be used is tried again after this long.
 const OUTBOX_RETRY: Duration = Duration::from_secs(5);
 
@@ -60,6 +63,7 @@ pub struct Deliverer {
     outbox: Arc<dyn Outbox>,
     guard: Guard,
     patience: Patience,
+    numbers: Arc<Numbers>,
 }
 
 fn unix_ms() -> u64 {
@@ -77,7 +81,12 @@ type Done = (String, String, Result<(), OutboxError>);
 impl Deliverer {
     /// Out of this outbox, to where `guard` allows.
     pub fn new(outbox: Arc<dyn Outbox>, guard: Guard, patience: Patience) -> Self {
-        Self { outbox, guard, patience }
+        Self::counting(outbox, guard, patience, Arc::default())
+    }
+
+    /// The same, counting what comes of it.
+    pub fn counting(outbox: Arc<dyn Outbox>, guard: Guard, patience: Patience, numbers: Arc<Numbers>) -> Self {
+        Self { outbox, guard, patience, numbers }
     }
 
     /// Runs until `stop` is true; deliveries that are under way then are left as they are, and come again. `news`: something was added.
@@ -87,7 +96,12 @@ impl Deliverer {
         let mut lanes: HashSet<String> = HashSet::new();
         let mut hooks: HashMap<String, usize> = HashMap::new();
         let mut failing = false;
+        let mut counted: Option<Instant> = None;
         loop {
+            if counted.is_none_or(|at| at.elapsed() >= COUNT_EVERY) {
+                this.count().await;
+                counted = Some(Instant::now());
+            }
             let wait = match this.due(lanes.len()).await {
                 Ok(entries) => {
                     failing = false;
@@ -136,6 +150,14 @@ impl Deliverer {
         }
     }
 
+    async fn count(&self) {
+        let outbox = Arc::clone(&self.outbox);
+        // One that cannot be read is told of when it is asked for what is due.
+        if let Ok(Ok((waiting, oldest_unix_ms))) = tokio::task::spawn_blocking(move || outbox.backlog()).await {
+            self.numbers.backlog(waiting, oldest_unix_ms);
+        }
+    }
+
     async fn due(&self, busy: usize) -> Result<Vec<Entry>, OutboxError> {
         let outbox = Arc::clone(&self.outbox);
         // Those that are under way are offered again, and more of a hook than may go at once.
@@ -169,6 +191,11 @@ impl Deliverer {
             tracing::debug!(hook = entry.hook, kind = entry.kind, error, ?wait, "a webhook's delivery failed");
             Next::Retry { due_unix_ms: unix_ms() + wait.as_millis() as u64 }
         };
+        match next {
+            Next::Delivered => self.numbers.delivered.one(),
+            Next::Retry { .. } => self.numbers.retried.one(),
+            Next::GivenUp => self.numbers.given_up.one(),
+        }
         let attempt = Attempt { at_unix_ms, took_ms, status: status.map(|status| status.as_u16()), error };
         let outbox = Arc::clone(&self.outbox);
         let settled = tokio::task::spawn_blocking(move || outbox.settle(&entry.key, &attempt, next)).await;

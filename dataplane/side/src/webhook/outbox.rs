@@ -65,6 +65,9 @@ pub trait Outbox: Send + Sync + 'static {
     /// are settled, so one may be offered again.
     fn due(&self, now_unix_ms: u64, limit: usize) -> Result<Vec<Entry>, OutboxError>;
 
+    /// How many entries wait, and since when the oldest does, Unix milliseconds.
+    fn backlog(&self) -> Result<(u64, Option<u64>), OutboxError>;
+
     /// Writes what came of a try into the delivery log, and what becomes of the entry. Durable once it has returned.
     fn settle(&self, key: &str, attempt: &Attempt, next: Next) -> Result<(), OutboxError>;
 }

@@ -68,6 +68,11 @@ impl Outbox for Memory {
         Ok(heads.filter(|(_, due)| *due <= now_unix_ms).take(limit).map(|(entry, _)| entry.clone()).collect())
     }
 
+    fn backlog(&self) -> Result<(u64, Option<u64>), OutboxError> {
+        let entries = self.entries.lock().unwrap();
+        Ok((entries.len() as u64, entries.values().map(|(entry, _)| entry.added_unix_ms).min()))
+    }
+
     fn settle(&self, key: &str, attempt: &Attempt, next: Next) -> Result<(), OutboxError> {
         self.notes.lock().unwrap().push((key.to_owned(), attempt.clone(), next));
         let mut entries = self.entries.lock().unwrap();

@@ -1,0 +1,399 @@
+//! What is done to hooks and their bindings. As with streams, the record is written under a condition, beside it the audit log, and the
+//! nodes are told under the same lock, so that they see changes in the order in which they were stored.
+//!
+//! What belongs together is in several items: the bytes are there before the version that names them ([`modules`]), the version before a
+//! binding that means it, and a hook goes only when no binding names it. Changes of records exclude each other ([`Desk`]): there are few,
+//! and one process has the store.
+use std::collections::BTreeSet;
+
+use bytes::Bytes;
+use millstream_link::state::Binding;
+use millstream_side::limits::MODULES_BYTES_MAX;
+use millstream_store::Store;
+use millstream_store::item::{Expect, Kind, Query};
+use serde::de::DeserializeOwned;
+use tokio::sync::{Mutex, RwLock, Semaphore, SemaphorePermit};
+
+use crate::Api;
+use crate::auth::Caller;
+use crate::http::extract::{IfMatch, Tag};
+use crate::http::problem::{Answer, Problem};
+use crate::model::hook::{
+    BINDINGS_MAX, BindingRecord, Form, HOOKS_MAX, HookRecord, Mode, VERSIONS_MAX, VersionRecord, Which,
+};
+use crate::model::{self, BINDING, HOOK, Kept};
+use crate::streams::uuid;
+
+pub(crate) mod modules;
+
+/// Uploads at the same time: each is in memory as a whole.
+const UPLOADS_MAX: usize = 2;
+
+/// Who may change what, now.
+#[derive(Debug)]
+pub(crate) struct Desk {
+    uploads: Semaphore,
+    /// Held to read by uploads, from their first byte to their version; to write by the sweep.
+    bytes: RwLock<()>,
+    records: Mutex<()>,
+}
+
+impl Default for Desk {
+    fn default() -> Self {
+        Self { uploads: Semaphore::new(UPLOADS_MAX), bytes: RwLock::default(), records: Mutex::default() }
+    }
+}
+
+impl Desk {
+    /// A place for an upload.
+    pub(crate) fn place(&self) -> Answer<SemaphorePermit<'_>> {
+        self.uploads.try_acquire().map_err(|_| {
+            let detail = format!("{UPLOADS_MAX} modules are being uploaded, which is the most; try again in a moment");
+            Problem::unavailable("busy", detail, 1)
+        })
+    }
+}
+
+/// A hook of a path.
+pub(crate) fn unknown_hook() -> Problem {
+    Problem::not_found("there is no hook of this name; see /api/v1/hooks")
+}
+
+fn unknown_binding() -> Problem {
+    Problem::not_found("there is no binding of this id; see /api/v1/hook-bindings")
+}
+
+/// Values of a kind that has few, with their keys, in order.
+pub(crate) type Named<T> = Vec<(String, Kept<T>)>;
+
+async fn all<T: DeserializeOwned>(store: &dyn Store, kind: Kind) -> Answer<Named<T>> {
+    let (mut found, mut after) = (Vec::new(), None);
+    loop {
+        let page = store.page(Query { after, ..Query::all(kind) }).await?;
+        for item in page.items {
+            found.push((item.key.clone(), model::decode(kind, &item)?));
+        }
+        after = page.next;
+        if after.is_none() {
+            return Ok(found);
+        }
+    }
+}
+
+/// All bindings as nodes are told of them: what a control that starts begins with.
+pub(crate) async fn bindings(store: &dyn Store) -> Answer<Vec<Binding>> {
+    let hooks = all::<HookRecord>(store, HOOK).await?;
+    let mut told = Vec::new();
+    for (id, binding) in all::<BindingRecord>(store, BINDING).await? {
+        let hook = hooks.iter().find(|(name, _)| *name == binding.value.hook);
+        match hook.and_then(|(_, hook)| binding.value.to_link(&id, &hook.value)) {
+            Some(binding) => told.push(binding),
+            None => {
+                tracing::error!(binding = id, "a binding names a version of a hook that is not there; it is left out")
+            }
+        }
+        say_idle(&id, &binding.value);
+    }
+    Ok(told)
+}
+
+/// What is bound and does nothing is said where an operator looks.
+fn say_idle(id: &str, binding: &BindingRecord) {
+    if binding.mode != Mode::Off {
+        let (hook, point) = (&binding.hook, binding.point.as_str());
+        tracing::warn!(
+            binding = id,
+            hook,
+            point,
+            "this hook is bound and not in force: this release runs no hooks, and decides as it would without it"
+        );
+    }
+}
+
+impl Api {
+    /// A hook.
+    pub(crate) async fn hook(&self, name: &str) -> Answer<Kept<HookRecord>> {
+        crate::streams::valid_id(name).map_err(|_| unknown_hook())?;
+        model::load(self.store(), HOOK, name).await?.ok_or_else(unknown_hook)
+    }
+
+    /// A binding.
+    pub(crate) async fn binding(&self, id: &str) -> Answer<Kept<BindingRecord>> {
+        crate::streams::valid_id(id).map_err(|_| unknown_binding())?;
+        model::load(self.store(), BINDING, id).await?.ok_or_else(unknown_binding)
+    }
+
+    /// All of both, in order.
+    pub(crate) async fn hooks_and_bindings(&self) -> Answer<(Named<HookRecord>, Named<BindingRecord>)> {
+        Ok((all(self.store(), HOOK).await?, all(self.store(), BINDING).await?))
+    }
+
+    async fn bindings_of(&self, hook: &str) -> Answer<Vec<(String, Kept<BindingRecord>)>> {
+        let mut found = all::<BindingRecord>(self.store(), BINDING).await?;
+        found.retain(|(_, binding)| binding.value.hook == hook);
+        Ok(found)
+    }
+
+    /// Makes a hook of this name (`None` comes in), or changes the one that is there. Says whether it is new.
+    pub(crate) async fn put_hook(
+        &self,
+        caller: &Caller,
+        name: &str,
+        condition: &IfMatch,
+        change: impl FnOnce(Option<HookRecord>) -> Answer<HookRecord>,
+    ) -> Answer<(bool, Kept<HookRecord>)> {
+        let _lock = self.desk().records.lock().await;
+        let found: Option<Kept<HookRecord>> = model::load(self.store(), HOOK, name).await?;
+        let (version, is_new) = (found.as_ref().map(|found| found.version), found.is_none());
+        match &found {
+            Some(found) => condition.must_hold(Tag { created_ms: found.value.created_ms, version: found.version })?,
+            None if condition.is_some() => return Err(IfMatch::failed()),
+            None if self.store().count(HOOK).await? >= HOOKS_MAX as u64 => {
+                return Err(Problem::conflict(format!("there are {HOOKS_MAX} hooks, which is the most; remove some")));
+            }
+            None => {}
+        }
+        let now_ms = self.clock().now_ms();
+        let mut record = change(found.map(|found| found.value))?;
+        if is_new {
+            record.created_ms = now_ms;
+        }
+        (record.updated_ms, record.updated_by) = (now_ms, caller.who.clone());
+        let action = if is_new { "hook.create" } else { "hook.update" };
+        let expect = version.map_or(Expect::Absent, Expect::Version);
+        let saving = model::save(self.store(), (HOOK, name), expect, None, &record);
+        let (saved, logged) = self.logged(caller, action, name, Vec::new(), saving).await;
+        let version = saved?.map_err(|model::Conflict| IfMatch::failed())?;
+        logged?;
+        Ok((is_new, Kept { version, value: record }))
+    }
+
+    /// Removes a hook with its versions; refused while bindings name it. Its bytes go with the next sweep.
+    pub(crate) async fn delete_hook(&self, caller: &Caller, name: &str, condition: &IfMatch) -> Answer<()> {
+        let _lock = self.desk().records.lock().await;
+        let Kept { version, value: record } = self.hook(name).await?;
+        condition.must_hold(Tag { created_ms: record.created_ms, version })?;
+        let bound = self.bindings_of(name).await?.len();
+        if bound > 0 {
+            let detail =
+                format!("{bound} bindings name this hook; remove them first (/api/v1/hook-bindings?hook={name})");
+            return Err(Problem::conflict(detail));
+        }
+        let deleting =
+            async { Ok(self.delete_item((HOOK, name), version).await?.then_some(()).ok_or(model::Conflict)) };
+        let (deleted, logged) = self.logged(caller, "hook.delete", name, Vec::new(), deleting).await;
+        deleted?.map_err(|model::Conflict| IfMatch::failed())?;
+        logged
+    }
+
+    /// Adds a version with this module; one that has it already is given again. Says whether it is new.
+    pub(crate) async fn add_version(
+        &self,
+        caller: &Caller,
+        name: &str,
+        (module, form): (Bytes, Form),
+    ) -> Answer<(bool, VersionRecord)> {
+        let bytes = module.len() as u64;
+        let hashing = module.clone();
+        let hashed = tokio::task::spawn_blocking(move || modules::sha256(&hashing)).await;
+        let sha256 = hashed.map_err(|_| Problem::unavailable("ending", "the server is ending", 10))?;
+        let _uploading = self.desk().bytes.read().await;
+        let same = |hook: &HookRecord| hook.versions.iter().find(|version| version.sha256 == sha256).cloned();
+        if let Some(version) = same(&self.hook(name).await?.value) {
+            return Ok((false, version));
+        }
+        if modules::bytes_kept(self.store()).await? + bytes > MODULES_BYTES_MAX {
+            let detail = format!(
+                "all modules together would have more than {MODULES_BYTES_MAX} bytes, which is the most; remove hooks that are not needed"
+            );
+            return Err(Problem::conflict(detail));
+        }
+        modules::keep(self.store(), &sha256, &module).await?;
+
+        let _lock = self.desk().records.lock().await;
+        let Kept { version: at, value: mut hook } = self.hook(name).await?;
+        if let Some(version) = same(&hook) {
+            return Ok((false, version));
+        }
+        let bound = self.bindings_of(name).await?;
+        let dropped = make_room(&mut hook, &bound)?;
+        let now_ms = self.clock().now_ms();
+        hook.last_version += 1;
+        let version = VersionRecord {
+            number: hook.last_version,
+            sha256,
+            bytes,
+            form,
+            created_ms: now_ms,
+            created_by: caller.who.clone(),
+        };
+        hook.versions.push(version.clone());
+        (hook.updated_ms, hook.updated_by) = (now_ms, caller.who.clone());
+        let mut parts = vec![format!("version {}", version.number)];
+        parts.extend(dropped.map(|number| format!("version {number} dropped")));
+        let saving = model::save(self.store(), (HOOK, name), Expect::Version(at), None, &hook);
+        let (saved, logged) = self.logged(caller, "hook.version.create", name, parts, saving).await;
+        // Under the lock nobody else writes it, but another process of a later release might.
+        saved?
+            .map_err(|model::Conflict| Problem::conflict("the hook was changed at the same moment; send it again"))?;
+        for (id, binding) in &bound {
+            if let Some(binding) = binding.value.to_link(id, &hook) {
+                self.fleet().bind(binding);
+            }
+        }
+        logged?;
+        Ok((true, version))
+    }
+
+    /// Makes a binding.
+    pub(crate) async fn create_binding(
+        &self,
+        caller: &Caller,
+        change: impl FnOnce(&mut BindingRecord) -> Answer<()>,
+        check: impl FnOnce(&BindingRecord, &HookRecord) -> Answer<()>,
+    ) -> Answer<(String, Kept<BindingRecord>)> {
+        let _lock = self.desk().records.lock().await;
+        if self.store().count(BINDING).await? >= BINDINGS_MAX as u64 {
+            return Err(Problem::conflict(format!(
+                "there are {BINDINGS_MAX} bindings, which is the most; remove some"
+            )));
+        }
+        let id = uuid()?;
+        let mut record = BindingRecord { created_ms: self.clock().now_ms(), ..BindingRecord::default() };
+        change(&mut record)?;
+        let version =
+            self.save_binding(caller, ("hook.binding.create", &id), Expect::Absent, &mut record, check).await?;
+        Ok((id, Kept { version, value: record }))
+    }
+
+    /// Changes a binding.
+    pub(crate) async fn update_binding(
+        &self,
+        caller: &Caller,
+        id: &str,
+        condition: &IfMatch,
+        change: impl FnOnce(&mut BindingRecord) -> Answer<()>,
+        check: impl FnOnce(&BindingRecord, &HookRecord) -> Answer<()>,
+    ) -> Answer<Kept<BindingRecord>> {
+        let _lock = self.desk().records.lock().await;
+        let Kept { version, value: mut record } = self.binding(id).await?;
+        condition.must_hold(Tag { created_ms: record.created_ms, version })?;
+        change(&mut record)?;
+        let action = ("hook.binding.update", id);
+        let version = self.save_binding(caller, action, Expect::Version(version), &mut record, check).await?;
+        Ok(Kept { version, value: record })
+    }
+
+    async fn save_binding(
+        &self,
+        caller: &Caller,
+        (action, id): (&str, &str),
+        expect: Expect,
+        record: &mut BindingRecord,
+        check: impl FnOnce(&BindingRecord, &HookRecord) -> Answer<()>,
+    ) -> Answer<u64> {
+        let hook = self.hook(&record.hook).await?.value;
+        check(record, &hook)?;
+        let told = record.to_link(id, &hook).ok_or_else(|| no_version(&hook, record.version))?;
+        (record.updated_ms, record.updated_by) = (self.clock().now_ms(), caller.who.clone());
+        let parts = vec![format!("hook {}", record.hook)];
+        let saving = model::save(self.store(), (BINDING, id), expect, None, record);
+        let (saved, logged) = self.logged(caller, action, id, parts, saving).await;
+        let version = saved?.map_err(|model::Conflict| IfMatch::failed())?;
+        self.fleet().bind(told);
+        say_idle(id, record);
+        logged?;
+        Ok(version)
+    }
+
+    /// Removes a binding.
+    pub(crate) async fn delete_binding(&self, caller: &Caller, id: &str, condition: &IfMatch) -> Answer<()> {
+        let _lock = self.desk().records.lock().await;
+        let Kept { version, value: record } = self.binding(id).await?;
+        condition.must_hold(Tag { created_ms: record.created_ms, version })?;
+        let parts = vec![format!("hook {}", record.hook)];
+        let deleting =
+            async { Ok(self.delete_item((BINDING, id), version).await?.then_some(()).ok_or(model::Conflict)) };
+        let (deleted, logged) = self.logged(caller, "hook.binding.delete", id, parts, deleting).await;
+        deleted?.map_err(|model::Conflict| IfMatch::failed())?;
+        self.fleet().unbind(id);
+        logged
+    }
+
+    /// Removes modules that no version names: of hooks that are gone, and of uploads that were cut off.
+    pub(crate) async fn sweep_modules(&self) {
+        // While somebody uploads, a module may be there whose version is not yet.
+        let Ok(_sweeping) = self.desk().bytes.try_write() else { return };
+        let swept = async {
+            let hooks = all::<HookRecord>(self.store(), HOOK).await?;
+            let versions = hooks.into_iter().flat_map(|(_, hook)| hook.value.versions);
+            let named: BTreeSet<String> = versions.map(|version| version.sha256).collect();
+            modules::sweep(self.store(), |sha256| named.contains(sha256)).await
+        };
+        match swept.await {
+            Ok(0) => {}
+            Ok(modules) => tracing::info!(modules, "modules that no hook names any more are removed"),
+            Err(problem) => {
+                let status = problem.status().as_u16();
+                tracing::warn!(
+                    status,
+                    "modules that no hook names cannot be removed now; the store keeps them until they can"
+                );
+            }
+        }
+    }
+}
+
+/// Drops the oldest version that no binding means where there are as many as are kept; gives its number.
+fn make_room(hook: &mut HookRecord, bound: &[(String, Kept<BindingRecord>)]) -> Answer<Option<u64>> {
+    if hook.versions.len() < VERSIONS_MAX {
+        return Ok(None);
+    }
+    let means = |number| bound.iter().any(|(_, binding)| binding.value.version == Which::Number(number));
+    let Some(oldest) = hook.versions.iter().position(|version| !means(version.number)) else {
+        let detail = format!("all {VERSIONS_MAX} versions of this hook are bound, which is the most; unbind one first");
+        return Err(Problem::conflict(detail));
+    };
+    Ok(Some(hook.versions.remove(oldest).number))
+}
+
+fn no_version(hook: &HookRecord, which: Which) -> Problem {
+    let numbers: Vec<String> = hook.versions.iter().map(|version| version.number.to_string()).collect();
+    Problem::conflict(match which {
+        Which::Newest => {
+            "the hook has no version yet; upload one first (POST /api/v1/hooks/{name}/versions)".to_owned()
+        }
+        Which::Number(number) if numbers.is_empty() => {
+            format!("the hook has no version {number}: it has none; upload one first")
+        }
+        Which::Number(number) => format!("the hook has no version {number}; it has {}", numbers.join(", ")),
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_oldest_version_that_is_not_bound_goes_first() {
+        let version = |number| VersionRecord { number, ..VersionRecord::default() };
+        let full =
+            || HookRecord { versions: (1..=10).map(version).collect(), last_version: 10, ..HookRecord::default() };
+        let bound = |which: &[Which]| -> Vec<_> {
+            let binding = |version| BindingRecord { version, ..BindingRecord::default() };
+            let kept = which.iter().map(|which| Kept { version: 1, value: binding(*which) });
+            kept.map(|kept| ("id".to_owned(), kept)).collect()
+        };
+        let check = |mut hook: HookRecord, which: &[Which], expected: Option<u64>| {
+            assert_eq!(make_room(&mut hook, &bound(which)).unwrap(), expected, "{which:?}");
+            assert!(hook.versions.len() < VERSIONS_MAX);
+        };
+        check(HookRecord::default(), &[], None);
+        check(full(), &[], Some(1));
+        // Whoever means the newest will mean the next one.
+        check(full(), &[Which::Newest], Some(1));
+        check(full(), &[Which::Number(2), Which::Number(1)], Some(3));
+        let all: Vec<_> = (1..=10).map(Which::Number).collect();
+        assert!(make_room(&mut full(), &bound(&all)).is_err());
+    }
+}

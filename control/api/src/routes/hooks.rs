@@ -1,0 +1,299 @@
+//! `/api/v1/hooks`: modules that operators upload, in versions. Where they are asked is [`super::bindings`]' business.
+use axum::body::Body;
+use axum::extract::{Request, State};
+use axum::http::{HeaderValue, StatusCode, header};
+use axum::response::{IntoResponse, Response};
+use bytes::Bytes;
+use http_body_util::StreamBody;
+use hyper::body::Frame;
+use millstream_side::limits::MODULE_BYTES_MAX;
+use millstream_store::StoreError;
+use millstream_store::item::Query;
+use serde::{Deserialize, Serialize};
+use utoipa::ToSchema;
+
+use super::fresh;
+use crate::Api;
+use crate::auth::{Admin, Operator, Viewer};
+use crate::hooks::modules;
+use crate::http::extract::{self, IfMatch, InPath, InQuery, Json, Tag};
+use crate::http::page::{Page, Paging, cursor};
+use crate::http::problem::{Answer, FieldError, Problem};
+use crate::model::hook::{DESCRIPTION_BYTES_MAX, Form, HookRecord, VersionRecord, World};
+use crate::model::{self, HOOK, Kept};
+use crate::streams::valid_id;
+
+/// What modules are sent as.
+const WASM: &str = "application/wasm";
+
+/// A hook.
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, ToSchema)]
+pub struct Hook {
+    /// Its name.
+    #[schema(example = "geo")]
+    name: String,
+    /// The world that it is made for; never changes.
+    kind: World,
+    /// What it is, for people.
+    description: String,
+    /// Its versions, oldest first: the last ten, and those that are bound.
+    versions: Vec<HookVersion>,
+    /// When it was made, Unix milliseconds.
+    created_unix_ms: u64,
+    /// When it was last changed, Unix milliseconds.
+    updated_unix_ms: u64,
+    /// Who changed it.
+    updated_by: String,
+    /// What of it this version of the server does not act on.
+    not_in_force: Vec<&'static str>,
+}
+
+/// A version of a hook.
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, ToSchema)]
+pub struct HookVersion {
+    /// Its number, from 1.
+    number: u64,
+    /// SHA-256 of its module, hexadecimal.
+    sha256: String,
+    /// The module's size.
+    bytes: u64,
+    /// Its form, by its first bytes.
+    form: Form,
+    /// When it was uploaded, Unix milliseconds.
+    created_unix_ms: u64,
+    /// Who uploaded it.
+    created_by: String,
+}
+
+/// A hook to make, or what to change of one.
+#[derive(Debug, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub struct HookFields {
+    /// The world that it is made for.
+    kind: World,
+    /// What it is, for people; what is not given stays.
+    #[schema(max_length = 1024)]
+    description: Option<String>,
+}
+
+impl HookVersion {
+    fn of(record: VersionRecord) -> Self {
+        let VersionRecord { number, sha256, bytes, form, created_ms, created_by } = record;
+        Self { number, sha256, bytes, form, created_unix_ms: created_ms, created_by }
+    }
+}
+
+fn shown(name: &str, record: HookRecord) -> Hook {
+    Hook {
+        name: name.to_owned(),
+        kind: record.world,
+        not_in_force: record.not_in_force(),
+        description: record.description,
+        versions: record.versions.into_iter().map(HookVersion::of).collect(),
+        created_unix_ms: record.created_ms,
+        updated_unix_ms: record.updated_ms,
+        updated_by: record.updated_by,
+    }
+}
+
+fn tagged(name: &str, kept: Kept<HookRecord>, status: StatusCode) -> Response {
+    let tag = Tag { created_ms: kept.value.created_ms, version: kept.version };
+    let mut response = (status, fresh(&shown(name, kept.value))).into_response();
+    if let Ok(value) = HeaderValue::try_from(tag.text()) {
+        response.headers_mut().insert(header::ETAG, value);
+    }
+    response
+}
+
+fn located(mut response: Response, path: &str) -> Response {
+    if let Ok(location) = HeaderValue::try_from(path) {
+        response.headers_mut().insert(header::LOCATION, location);
+    }
+    response
+}
+
+/// List hooks
+///
+/// By name.
+#[utoipa::path(get, path = "/api/v1/hooks", tag = "hooks", params(Paging), responses(
+    (status = 200, description = "Some hooks", body = Page<Hook>),
+))]
+pub async fn list(State(api): State<Api>, Viewer(_): Viewer, InQuery(paging): InQuery<Paging>) -> Answer<Response> {
+    let query = Query { after: paging.after()?, limit: paging.limit()?, ..Query::all(HOOK) };
+    let page = api.store().page(query).await?;
+    let decode = |item| model::decode::<HookRecord>(HOOK, item).map(|kept| shown(&item.key, kept.value));
+    let items: Answer<Vec<Hook>> = page.items.iter().map(decode).collect();
+    Ok(fresh(&Page { items: items?, next: page.next.as_deref().map(cursor) }))
+}
+
+/// Read a hook
+#[utoipa::path(get, path = "/api/v1/hooks/{name}", tag = "hooks", params(
+    ("name" = String, Path, description = "The hook's name"),
+), responses(
+    (status = 200, description = "The hook; its ETag is for If-Match", body = Hook),
+    (status = 404, description = "There is no such hook", body = Problem),
+))]
+pub async fn read(State(api): State<Api>, Viewer(_): Viewer, InPath(name): InPath<String>) -> Answer<Response> {
+    Ok(tagged(&name, api.hook(&name).await?, StatusCode::OK))
+}
+
+/// Make or change a hook
+///
+/// A hook that is there is changed only with `If-Match`. Modules are uploaded as its versions.
+#[utoipa::path(put, path = "/api/v1/hooks/{name}", tag = "hooks", request_body = HookFields, params(
+    ("name" = String, Path, description = "The hook's name", pattern = "^[A-Za-z0-9_-]{1,64}$"),
+    ("If-Match" = Option<String>, Header, description = "The ETag that reading it gave, or *; left out to make one"),
+), responses(
+    (status = 200, description = "As it is now", body = Hook),
+    (status = 201, description = "Made", body = Hook),
+    (status = 409, description = "There are as many as there may be, or it is of another kind", body = Problem),
+    (status = 412, description = "It has been changed since, or is not there", body = Problem),
+    (status = 428, description = "It is there, and there is no If-Match", body = Problem),
+))]
+pub async fn put(
+    State(api): State<Api>,
+    Admin(caller): Admin,
+    InPath(name): InPath<String>,
+    condition: IfMatch,
+    Json(given): Json<HookFields>,
+) -> Answer<Response> {
+    valid_id(&name).map_err(|_| {
+        let message = "give 1 to 64 of A-Z, a-z, 0-9, - and _";
+        Problem::fields(vec![FieldError::new("name", message)])
+    })?;
+    if given.description.as_ref().is_some_and(|text| text.len() > DESCRIPTION_BYTES_MAX) {
+        let message = format!("this is too long; give at most {DESCRIPTION_BYTES_MAX} bytes");
+        return Err(Problem::fields(vec![FieldError::new("description", message)]));
+    }
+    let change = |found: Option<HookRecord>| {
+        if let Some(found) = found.as_ref().filter(|found| found.world != given.kind) {
+            let (is, wanted) = (found.world.as_str(), given.kind.as_str());
+            let detail = format!("this hook is of kind {is}, which never changes; make another one of kind {wanted}");
+            return Err(Problem::conflict(detail));
+        }
+        let mut record = found.unwrap_or_else(|| HookRecord { world: given.kind, ..HookRecord::default() });
+        record.description = given.description.unwrap_or(record.description);
+        Ok(record)
+    };
+    let (is_new, kept) = api.put_hook(&caller, &name, &condition, change).await?;
+    let status = if is_new { StatusCode::CREATED } else { StatusCode::OK };
+    Ok(located(tagged(&name, kept, status), &format!("/api/v1/hooks/{name}")))
+}
+
+/// Remove a hook
+///
+/// With its versions. Refused while bindings name it.
+#[utoipa::path(delete, path = "/api/v1/hooks/{name}", tag = "hooks", params(
+    ("name" = String, Path, description = "The hook's name"),
+    ("If-Match" = Option<String>, Header, description = "The ETag that reading it gave, or *"),
+), responses(
+    (status = 204, description = "Removed"),
+    (status = 404, description = "There is no such hook", body = Problem),
+    (status = 409, description = "Bindings name it", body = Problem),
+    (status = 412, description = "It has been changed since", body = Problem),
+    (status = 428, description = "There is no If-Match", body = Problem),
+))]
+pub async fn remove(
+    State(api): State<Api>,
+    Admin(caller): Admin,
+    InPath(name): InPath<String>,
+    condition: IfMatch,
+) -> Answer<StatusCode> {
+    api.delete_hook(&caller, &name, &condition).await?;
+    Ok(StatusCode::NO_CONTENT)
+}
+
+/// Upload a version of a hook
+///
+/// The body is the module itself, at most 20 MiB: a WebAssembly component, or a core module that carries the section which makes one of it.
+/// Sent again, it is the same version. The last ten are kept; with an eleventh the oldest that is not bound goes.
+#[utoipa::path(post, path = "/api/v1/hooks/{name}/versions", tag = "hooks",
+    request_body(content = String, content_type = "application/wasm", description = "The module"), params(
+    ("name" = String, Path, description = "The hook's name"),
+), responses(
+    (status = 200, description = "This module is a version of the hook already", body = HookVersion),
+    (status = 201, description = "A new version", body = HookVersion),
+    (status = 404, description = "There is no such hook", body = Problem),
+    (status = 409, description = "All versions that are kept are bound, or all modules together would be too large", body = Problem),
+    (status = 415, description = "The body is not said to be application/wasm", body = Problem),
+))]
+pub async fn upload(
+    State(api): State<Api>,
+    Admin(caller): Admin,
+    InPath(name): InPath<String>,
+    request: Request,
+) -> Answer<Response> {
+    let kind = request.headers().get(header::CONTENT_TYPE).and_then(|value| value.to_str().ok()).unwrap_or_default();
+    if !kind.split(';').next().unwrap_or_default().trim().eq_ignore_ascii_case(WASM) {
+        let detail = "send the module as it is, and say so: Content-Type: application/wasm";
+        return Err(Problem::new(StatusCode::UNSUPPORTED_MEDIA_TYPE, "unsupported-media-type", detail));
+    }
+    api.hook(&name).await?;
+    let _place = api.desk().place()?;
+    let module = extract::read(request.into_body(), MODULE_BYTES_MAX).await?;
+    let form = modules::form(&module).map_err(|message| Problem::fields(vec![FieldError::new("body", message)]))?;
+    let (is_new, version) = api.add_version(&caller, &name, (module, form)).await?;
+    let status = if is_new { StatusCode::CREATED } else { StatusCode::OK };
+    let path = format!("/api/v1/hooks/{name}/versions/{}", version.number);
+    Ok(located((status, fresh(&HookVersion::of(version))).into_response(), &path))
+}
+
+async fn find(api: &Api, name: &str, number: u64) -> Answer<VersionRecord> {
+    let hook = api.hook(name).await?.value;
+    hook.versions
+        .into_iter()
+        .find(|version| version.number == number)
+        .ok_or_else(|| Problem::not_found(format!("the hook has no version {number}; see /api/v1/hooks/{name}")))
+}
+
+/// Read a version of a hook
+#[utoipa::path(get, path = "/api/v1/hooks/{name}/versions/{number}", tag = "hooks", params(
+    ("name" = String, Path, description = "The hook's name"),
+    ("number" = u32, Path, description = "The version's number"),
+), responses(
+    (status = 200, description = "The version, which never changes", body = HookVersion),
+    (status = 404, description = "There is no such hook or version", body = Problem),
+))]
+pub async fn version(
+    State(api): State<Api>,
+    Viewer(_): Viewer,
+    InPath((name, number)): InPath<(String, u64)>,
+) -> Answer<Response> {
+    Ok(fresh(&HookVersion::of(find(&api, &name, number).await?)))
+}
+
+/// Download a version of a hook
+///
+/// The module as it was uploaded.
+#[utoipa::path(get, path = "/api/v1/hooks/{name}/versions/{number}/module", tag = "hooks", params(
+    ("name" = String, Path, description = "The hook's name"),
+    ("number" = u32, Path, description = "The version's number"),
+), responses(
+    (status = 200, description = "The module", body = String, content_type = "application/wasm"),
+    (status = 404, description = "There is no such hook or version", body = Problem),
+))]
+pub async fn module(
+    State(api): State<Api>,
+    Operator(_): Operator,
+    InPath((name, number)): InPath<(String, u64)>,
+) -> Answer<Response> {
+    let version = find(&api, &name, number).await?;
+    let header_value = |text: String| HeaderValue::try_from(text).unwrap_or(HeaderValue::from_static(""));
+    let headers = [
+        (header::CONTENT_TYPE, HeaderValue::from_static(WASM)),
+        (header::CONTENT_LENGTH, header_value(version.bytes.to_string())),
+        (header::CONTENT_DISPOSITION, header_value(format!("attachment; filename=\"{name}-{number}.wasm\""))),
+        (header::ETAG, header_value(format!("\"{}\"", version.sha256))),
+        (header::CACHE_CONTROL, HeaderValue::from_static("no-store")),
+    ];
+    // A piece is read when the one before has gone out, so that whoever reads slowly costs one piece.
+    let pieces = futures_util::stream::unfold((api, version.sha256, 0), async |(api, sha256, at)| {
+        let piece = modules::piece(api.store(), &sha256, at).await.map(Option::unwrap_or_default);
+        let length = piece.as_ref().map_or(0, Bytes::len) as u64;
+        let ended = matches!(&piece, Ok(piece) if piece.is_empty());
+        (!ended).then(|| (piece.map(Frame::data), (api, sha256, at + length)))
+    });
+    let pieces: std::pin::Pin<Box<dyn futures_core::Stream<Item = Result<Frame<Bytes>, StoreError>> + Send>> =
+        Box::pin(pieces);
+    Ok((headers, Body::new(StreamBody::new(pieces))).into_response())
+}

@@ -1,0 +1,228 @@
+//! What a shard tells the outside, before it: whoever publishes, ends or refuses; after it: [`crate::admin::feed`].
+//!
+//! Every refusal is counted, and of an address and a reason one a second is an event and a line in the log, with how many it stands for:
+//! so a flood of them costs a look into a table each.
+use std::cell::RefCell;
+use std::collections::HashMap;
+use std::net::{IpAddr, SocketAddr};
+use std::time::Duration;
+
+use millstream_link::event::{Event, What};
+use millstream_proto::time::Time;
+
+use super::Shard;
+use super::session::{Session, counted};
+use crate::clock::unix_ms;
+
+/// One event of an address and a reason in this time.
+const EVERY: Duration = Duration::from_secs(1);
+/// Addresses and reasons that are told apart; what comes on top is counted in the metrics alone.
+const KEYS_MAX: usize = 4096;
+
+/// Somebody who is not let in.
+pub(crate) struct Refused<'a> {
+    /// What it wanted: `publish`, `play`, or `connect` where it could not say yet.
+    pub(crate) action: &'static str,
+    /// As in `millstream_refused_total`.
+    pub(crate) why: &'static str,
+    /// What it is told.
+    pub(crate) reason: &'a str,
+    /// The stream; empty where it named none, or none that can be.
+    pub(crate) stream: &'a str,
+    /// The number of its session; 0 where it has none.
+    pub(crate) session: u64,
+    /// Its address.
+    pub(crate) peer: SocketAddr,
+    /// How it came.
+    pub(crate) protocol: &'static str,
+}
+
+impl<'a> Refused<'a> {
+    /// Of a session, which names a stream.
+    pub(crate) fn of(
+        session: &Session,
+        (action, protocol): (&'static str, &'static str),
+        stream: &'a str,
+        (why, reason): (&'static str, &'a str),
+    ) -> Self {
+        Self { action, why, reason, stream, session: session.number, peer: session.peer(), protocol }
+    }
+}
+
+impl Refused<'static> {
+    /// Of a connection that a limit of connections keeps out.
+    pub(crate) fn at_arrival(session: u64, peer: SocketAddr, protocol: &'static str, limit: &'static str) -> Self {
+        let reason = "there are as many connections as there may be, of this address or of all";
+        Self { action: "connect", why: limit, reason, stream: "", session, peer, protocol }
+    }
+}
+
+/// An event that is told later, with how many it stands for.
+struct Held {
+    action: &'static str,
+    reason: String,
+    stream: String,
+    session: u64,
+    peer: SocketAddr,
+    protocol: &'static str,
+}
+
+struct Entry {
+    /// When the last one was told.
+    told: Time,
+    /// Since then.
+    more: u64,
+    held: Option<Box<Held>>,
+}
+
+/// What was refused lately, by address and reason.
+#[derive(Default)]
+pub(crate) struct Refusals(RefCell<HashMap<(IpAddr, &'static str), Entry>>);
+
+impl Shard {
+    /// Tells the outside what happened; lost, and counted, where nobody takes it in time.
+    pub(crate) fn tell(
+        &self,
+        stream: &str,
+        session: u64,
+        peer: SocketAddr,
+        protocol: &str,
+        what: impl FnOnce() -> What,
+    ) {
+        if !self.feed.is_on() {
+            return;
+        }
+        let event = Event {
+            seq: 0,
+            at_unix_ms: unix_ms(),
+            stream: stream.to_owned(),
+            session,
+            peer: peer.to_string(),
+            protocol: protocol.to_owned(),
+            what: what(),
+        };
+        if !self.feed.put(event) {
+            self.stats.events_lost.add(1);
+        }
+    }
+
+    /// Counts a refusal, and tells it as far as that is not too often.
+    pub(crate) fn refused(&self, refused: &Refused<'_>) {
+        self.stats.refused.add(refused.why, 1);
+        if self.refusals.is_first(refused, self.now()) {
+            let Refused { action, why, reason, stream, session, peer, protocol } = *refused;
+            tracing::warn!(session, %peer, protocol, action, why, stream, reason, "refused");
+            self.tell_refused(refused, 1);
+        }
+    }
+
+    /// Tells what has gathered for long enough.
+    pub(crate) fn tell_refusals(&self, now: Time) {
+        for (why, count, held) in self.refusals.gathered(now) {
+            let Held { action, reason, stream, session, peer, protocol } = *held;
+            tracing::warn!(%peer, protocol, action, why, stream, reason, count, "refused again");
+            let reason = reason.as_str();
+            self.tell_refused(&Refused { action, why, reason, stream: &stream, session, peer, protocol }, count);
+        }
+    }
+
+    fn tell_refused(&self, refused: &Refused<'_>, count: u64) {
+        let Refused { action, why, reason, stream, session, peer, protocol } = *refused;
+        self.tell(stream, session, peer, protocol, || What::Refused {
+            action: action.to_owned(),
+            why: why.to_owned(),
+            reason: reason.to_owned(),
+            count,
+        });
+    }
+}
+
+impl Refusals {
+    /// Whether it is to be told by itself; else it is kept for later.
+    fn is_first(&self, refused: &Refused<'_>, now: Time) -> bool {
+        let mut entries = self.0.borrow_mut();
+        let key = (counted(refused.peer.ip()), refused.why);
+        if let Some(entry) = entries.get_mut(&key) {
+            entry.more += 1;
+            entry.held.get_or_insert_with(|| {
+                Box::new(Held {
+                    action: refused.action,
+                    reason: refused.reason.to_owned(),
+                    stream: refused.stream.to_owned(),
+                    session: refused.session,
+                    peer: refused.peer,
+                    protocol: refused.protocol,
+                })
+            });
+            return false;
+        }
+        let room = entries.len() < KEYS_MAX;
+        if room {
+            entries.insert(key, Entry { told: now, more: 0, held: None });
+        }
+        room
+    }
+
+    /// What has gathered for long enough; who was quiet for as long is forgotten.
+    fn gathered(&self, now: Time) -> Vec<(&'static str, u64, Box<Held>)> {
+        let mut due = Vec::new();
+        self.0.borrow_mut().retain(|(_, why), entry| {
+            if now < entry.told + EVERY {
+                return true;
+            }
+            let Some(held) = entry.held.take() else { return false };
+            due.push((*why, std::mem::take(&mut entry.more), held));
+            entry.told = now;
+            true
+        });
+        due
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn refused(address: &str, why: &'static str, session: u64) -> Refused<'static> {
+        let peer = SocketAddr::new(address.parse().unwrap(), 1000);
+        Refused { action: "play", why, reason: "because", stream: "cam", session, peer, protocol: "rtmp" }
+    }
+
+    #[test]
+    fn one_a_second_is_told_and_none_is_forgotten() {
+        let refusals = Refusals::default();
+        let at = Time::from_millis;
+        let (mut alone, mut of_others) = (0, 0);
+        // Ten seconds of a refusal every millisecond, and looks as often as the shard's.
+        for ms in 0..10_000 {
+            alone += u64::from(refusals.is_first(&refused("192.0.2.1", "not_found", ms), at(ms)));
+            if ms % 250 == 0 {
+                let due = refusals.gathered(at(ms));
+                assert!(due.len() <= 1);
+                of_others += due.iter().map(|(_, count, _)| count).sum::<u64>();
+            }
+        }
+        assert_eq!(alone, 1);
+        of_others += refusals.gathered(at(20_000)).iter().map(|(_, count, _)| count).sum::<u64>();
+        assert_eq!(alone + of_others, 10_000);
+        // Quiet for a while: told at once again.
+        assert!(refusals.gathered(at(30_000)).is_empty());
+        assert!(refusals.is_first(&refused("192.0.2.1", "not_found", 1), at(30_001)));
+    }
+
+    #[test]
+    fn addresses_and_reasons_are_told_apart_up_to_a_limit() {
+        let refusals = Refusals::default();
+        let now = Time::from_millis(1);
+        assert!(refusals.is_first(&refused("192.0.2.1", "not_found", 1), now));
+        assert!(refusals.is_first(&refused("192.0.2.2", "not_found", 2), now));
+        assert!(refusals.is_first(&refused("192.0.2.1", "expired", 3), now));
+        assert!(refusals.is_first(&refused("2001:db8::1", "expired", 4), now));
+        assert!(!refusals.is_first(&refused("2001:db8::2", "expired", 5), now), "the same /64");
+        let told = (0..10_000_u32).filter(|n| {
+            let address = std::net::Ipv4Addr::from_bits(0x0A00_0000 + n).to_string();
+            refusals.is_first(&refused(&address, "not_found", 6), now)
+        });
+        assert_eq!(told.count(), KEYS_MAX - 4);
+    }
+}

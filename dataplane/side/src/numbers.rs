@@ -1,0 +1,193 @@
+//! What is counted beside the shards: the link's two ends, and webhooks. Written by those that do it; read for `/metrics`.
+use std::fmt;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
+
+use prometheus_client::collector::Collector;
+use prometheus_client::encoding::{DescriptorEncoder, text};
+use prometheus_client::metrics::MetricType;
+use prometheus_client::registry::{Registry, Unit};
+
+/// Rises.
+#[derive(Debug, Default)]
+pub(crate) struct Count(AtomicU64);
+
+impl Count {
+    pub(crate) fn one(&self) {
+        self.0.fetch_add(1, Relaxed);
+    }
+
+    pub(crate) fn of<T, E>(done: &Result<T, E>, well: &Self, badly: &Self) {
+        if done.is_ok() { well.one() } else { badly.one() }
+    }
+
+    fn get(&self) -> u64 {
+        self.0.load(Relaxed)
+    }
+}
+
+/// When something happened last.
+#[derive(Debug)]
+pub(crate) struct Last {
+    begun: Instant,
+    /// Milliseconds since then, and one; 0: never.
+    at_ms: AtomicU64,
+}
+
+impl Default for Last {
+    fn default() -> Self {
+        Self { begun: Instant::now(), at_ms: AtomicU64::new(0) }
+    }
+}
+
+impl Last {
+    pub(crate) fn now(&self) {
+        self.at_ms.store(self.begun.elapsed().as_millis() as u64 + 1, Relaxed);
+    }
+
+    fn ago(&self) -> Option<Duration> {
+        let at = self.at_ms.load(Relaxed).checked_sub(1).map(Duration::from_millis)?;
+        Some(self.begun.elapsed().saturating_sub(at))
+    }
+}
+
+/// All of them. Those of ends that this process does not have stay at zero.
+#[derive(Debug, Default)]
+pub struct Numbers {
+    /// At control: what nodes sent.
+    pub(crate) polls_heard: Count,
+    pub(crate) reports_heard: Count,
+    pub(crate) reports_not_kept: Count,
+    pub(crate) modules_given: Count,
+    /// At a node: what control answered.
+    pub(crate) polls: Count,
+    pub(crate) polls_failed: Count,
+    pub(crate) reports: Count,
+    pub(crate) reports_failed: Count,
+    pub(crate) modules: Count,
+    pub(crate) modules_failed: Count,
+    pub(crate) control_heard: Last,
+    pub(crate) state_changed: Last,
+    /// Webhooks.
+    pub(crate) delivered: Count,
+    pub(crate) retried: Count,
+    pub(crate) given_up: Count,
+    waiting: AtomicU64,
+    /// Unix milliseconds; 0: none waits.
+    oldest_ms: AtomicU64,
+}
+
+impl Numbers {
+    /// How many deliveries wait, and since when the oldest does, Unix milliseconds.
+    pub(crate) fn backlog(&self, waiting: u64, oldest_unix_ms: Option<u64>) {
+        self.waiting.store(waiting, Relaxed);
+        self.oldest_ms.store(oldest_unix_ms.unwrap_or(0), Relaxed);
+    }
+
+    /// OpenMetrics text without its end, to stand behind other metrics.
+    pub fn text(self: &Arc<Self>) -> String {
+        let mut registry = Registry::default();
+        registry.register_collector(Box::new(Shown(Arc::clone(self))));
+        let mut out = String::new();
+        // Writing into a String does not fail.
+        let _ = text::encode_registry(&mut out, &registry);
+        out
+    }
+}
+
+/// The end of OpenMetrics text.
+pub const END: &str = "# EOF\n";
+
+#[derive(Debug)]
+struct Shown(Arc<Numbers>);
+
+fn counters(
+    out: &mut DescriptorEncoder<'_>,
+    (name, help, label): (&str, &str, &str),
+    counts: &[(&str, &Count)],
+) -> fmt::Result {
+    let mut metric = out.encode_descriptor(name, help, None, MetricType::Counter)?;
+    counts.iter().try_for_each(|(value, count)| {
+        metric.encode_family(&[(label, *value)])?.encode_counter::<[(&str, &str); 0], _, f64>(&count.get(), None)
+    })
+}
+
+fn seconds(out: &mut DescriptorEncoder<'_>, (name, help): (&str, &str), ago: Option<Duration>) -> fmt::Result {
+    let Some(ago) = ago else { return Ok(()) };
+    out.encode_descriptor(name, help, Some(&Unit::Seconds), MetricType::Gauge)?.encode_gauge(&ago.as_secs_f64())
+}
+
+impl Collector for Shown {
+    fn encode(&self, mut out: DescriptorEncoder<'_>) -> fmt::Result {
+        let (out, of) = (&mut out, &*self.0);
+        let heard = [
+            ("poll", &of.polls_heard),
+            ("report", &of.reports_heard),
+            ("report_not_kept", &of.reports_not_kept),
+            ("module", &of.modules_given),
+        ];
+        counters(out, ("millstream_link_heard", "Messages of nodes that control heard, by kind.", "kind"), &heard)?;
+        let asked = [
+            ("poll", &of.polls),
+            ("poll_failed", &of.polls_failed),
+            ("report", &of.reports),
+            ("report_failed", &of.reports_failed),
+            ("module", &of.modules),
+            ("module_failed", &of.modules_failed),
+        ];
+        counters(
+            out,
+            ("millstream_link_asked", "What a node asked control and told it, by outcome.", "outcome"),
+            &asked,
+        )?;
+        seconds(
+            out,
+            ("millstream_link_control_age", "Since control last answered this node."),
+            of.control_heard.ago(),
+        )?;
+        seconds(out, ("millstream_link_state_age", "Since this node's state last changed."), of.state_changed.ago())?;
+        let deliveries = [("delivered", &of.delivered), ("retried", &of.retried), ("given_up", &of.given_up)];
+        counters(
+            out,
+            ("millstream_webhook_tries", "Tries of webhooks' deliveries, by outcome.", "outcome"),
+            &deliveries,
+        )?;
+        let waiting = of.waiting.load(Relaxed);
+        out.encode_descriptor(
+            "millstream_webhook_waiting",
+            "Deliveries of webhooks that wait.",
+            None,
+            MetricType::Gauge,
+        )?
+        .encode_gauge(&i64::try_from(waiting).unwrap_or(i64::MAX))?;
+        let now_ms = SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |since| since.as_millis() as u64);
+        let oldest = Some(of.oldest_ms.load(Relaxed)).filter(|oldest| *oldest > 0);
+        let age = Duration::from_millis(oldest.map_or(0, |oldest| now_ms.saturating_sub(oldest)));
+        seconds(out, ("millstream_webhook_oldest", "Age of the oldest delivery that waits; 0: none does."), Some(age))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_counted_is_shown_and_ages_only_once_they_are_known() {
+        let numbers = Arc::new(Numbers::default());
+        numbers.polls.one();
+        numbers.polls.one();
+        Count::of(&Err::<(), ()>(()), &numbers.modules, &numbers.modules_failed);
+        numbers.backlog(7, Some(1));
+        let text = numbers.text();
+        let has = |line: &str| assert!(text.lines().any(|found| found == line), "{line} is not in\n{text}");
+        has("millstream_link_asked_total{outcome=\"poll\"} 2");
+        has("millstream_link_asked_total{outcome=\"module_failed\"} 1");
+        has("millstream_webhook_waiting 7");
+        assert!(!text.contains("control_age") && !text.contains("EOF"), "{text}");
+        let age = text.lines().find_map(|line| line.strip_prefix("millstream_webhook_oldest_seconds ")).unwrap();
+        assert!(age.parse::<f64>().unwrap() > 1e9, "{age}");
+        numbers.control_heard.now();
+        assert!(numbers.text().contains("millstream_link_control_age_seconds 0"));
+    }
+}
