@@ -234,9 +234,9 @@ impl Channel {
     /// Cuts the stream into parts and segments from here on, if nobody has asked for that before.
     pub(crate) fn package(&self, shard: &Shard) {
         match &self.side {
-            Side::Owner { nudge, .. } => {
+            Side::Owner { inner, nudge, .. } => {
                 if self.packaging.begin(shard, &self.id, &self.log.borrow()) {
-                    self.packaged(shard);
+                    self.packaged(&inner.borrow(), shard);
                     nudge.nudge();
                 }
             }
@@ -264,9 +264,9 @@ impl Channel {
         self.packaging.apply(changes);
     }
 
-    /// What the log has that is new becomes parts and segments, here and elsewhere. True: another shard has no room.
-    fn packaged(&self, shard: &Shard) -> bool {
-        self.packaging.advance(shard, &self.id, &self.log.borrow());
+    /// What has come becomes parts and segments, here and elsewhere. True: another shard has no room.
+    fn packaged(&self, owner: &Owner, shard: &Shard) -> bool {
+        self.packaging.advance(shard, &self.id, &self.log.borrow(), owner.stream.gathered());
         self.packaging.tell(shard, &self.id)
     }
 
@@ -337,9 +337,12 @@ impl Channel {
             count_flush(&shard.stats, log, head);
             flushed
         };
+        // A shard without room is tried again with the next flush.
         if flushed {
-            // A mirror without room is tried again with the next flush.
             self.flushed(owner, shard);
+        } else {
+            // A part is there with its last frame, whenever that goes out to other viewers.
+            self.packaged(owner, shard);
         }
         if owner.stream.poll_timeout() < asleep_until.get() {
             nudge.nudge();
@@ -350,7 +353,7 @@ impl Channel {
     /// Viewers here and mirrors elsewhere get what is new. True: a mirror has no room, and is to be tried again.
     fn flushed(&self, owner: &mut Owner, shard: &Shard) -> bool {
         self.waiters.wake_all();
-        let full = self.packaged(shard);
+        let full = self.packaged(owner, shard);
         self.feed(owner, shard) || full
     }
 
@@ -423,7 +426,7 @@ async fn tend(shard: Rc<Shard>, channel: Rc<Channel>) {
                 channel.flushed(owner, &shard)
             } else {
                 // A publisher that leaves flushes without waking anybody.
-                let full = channel.packaged(&shard);
+                let full = channel.packaged(owner, &shard);
                 channel.feed(owner, &shard) || full
             };
             let log = channel.log.borrow();

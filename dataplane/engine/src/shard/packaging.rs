@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use millstream_hub::config::HlsConfig;
 use millstream_hub::log::Log;
+use millstream_hub::package::block::Gathered;
 use millstream_hub::package::change::Change;
 use millstream_hub::package::packager::{Packager, Wall};
 use millstream_hub::package::window::Window;
@@ -53,12 +54,12 @@ impl Packaging {
         true
     }
 
-    /// Reads on in the log.
-    pub(super) fn advance(&self, shard: &Shard, id: &Id, log: &Log) {
+    /// Reads on in the log, and in what it is about to get.
+    pub(super) fn advance(&self, shard: &Shard, id: &Id, log: &Log, gathered: Gathered<'_>) {
         let mut packager = self.packager.borrow_mut();
         let Some(packager) = packager.as_mut() else { return };
         let wall = wall(shard);
-        let changes = packager.advance(log, wall);
+        let changes = packager.advance(log, gathered, wall);
         let stats = &shard.stats;
         stats.dropped.add("hls", packager.take_dropped());
         for reason in packager.take_left_out() {

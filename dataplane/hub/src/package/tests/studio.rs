@@ -159,7 +159,7 @@ impl Studio {
     pub(super) fn advance(&mut self) {
         let wall = self.wall();
         let Some(packager) = &mut self.packager else { return };
-        let changes = packager.advance(&self.rig.log, wall);
+        let changes = packager.advance(&self.rig.log, self.rig.stream.gathered(), wall);
         if changes.is_empty() {
             return;
         }
