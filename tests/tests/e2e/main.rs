@@ -3,7 +3,7 @@
 //! Modules: [`play`] (push and watch), [`clients`] (other people's programs), [`http`] (the HTTP surface), [`auth`] (who may push),
 //! [`enhanced`] (FourCC codecs, several tracks, odd encoders), [`lifecycle`] (publishers come and go), [`shards`], [`load`] (a thousand
 //! viewers, stalled viewers), [`loadtest`] (the harness against the server), [`hls`] (playlists and parts), [`hls_lives`] (restarts and
-//! odd encoders), [`hls_cdn`] (behind caches), [`hls_browser`], [`hostile`] (bad input), [`floods`] (too much input), [`control`] (the
+//! odd encoders), [`hls_cdn`] (behind caches), [`hls_crowd`], [`hls_browser`], [`hostile`] (bad input), [`floods`] (too much input), [`control`] (the
 //! API), [`operate`] (start, stop, metrics, demo), [`fleet`] (control and nodes as processes of their own), [`browser`].
 #![forbid(unsafe_code)]
 
@@ -17,6 +17,7 @@ mod floods;
 mod hls;
 mod hls_browser;
 mod hls_cdn;
+mod hls_crowd;
 mod hls_lives;
 mod hostile;
 mod http;

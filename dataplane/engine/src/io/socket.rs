@@ -135,7 +135,7 @@ impl Reader {
         fairly(&self.at_once, operate(&self.shared).read(buf)).await
     }
 
-    /// A handle that ends the connection from elsewhere on this shard.
+    /// A handle for elsewhere on this shard.
     pub(crate) fn closer(&self) -> Closer {
         Closer(Rc::clone(&self.shared))
     }
@@ -159,13 +159,18 @@ async fn fairly<F: Future>(at_once: &Cell<u8>, operation: F) -> F::Output {
     output
 }
 
-/// Ends a connection whose tasks wait on it.
+/// Acts on a connection whose task waits for something else.
 pub(crate) struct Closer(Shared);
 
 impl Closer {
     /// Ends both directions: whatever waits completes.
     pub(crate) fn close(&self) {
         sys::shutdown(look(&self.0).as_raw_fd(), libc::SHUT_RDWR);
+    }
+
+    /// Sends what fits of an answer, without waiting: how many bytes. Only while its task has nothing to send.
+    pub(crate) fn send_now(&self, pieces: &[io::IoSlice<'_>]) -> usize {
+        sys::send_pieces_now(look(&self.0).as_raw_fd(), pieces)
     }
 
     /// Ends the receiving direction: a read that waits completes, and goodbye can still be said.
