@@ -80,7 +80,9 @@ fn ten_thousand_blocked_requests_cost_little_and_are_all_answered() {
         push.resume();
     });
     println!("{each} bytes of resident memory for each of {ASKED} blocked requests");
-    println!("another stream's frames, p99: {alone:?} alone, {beside:?} beside them (a sleeper wakes {late_alone:?} and {late_beside:?} late)");
+    println!(
+        "another stream's frames, p99: {alone:?} alone, {beside:?} beside them (a sleeper wakes {late_alone:?} and {late_beside:?} late)"
+    );
     assert!(each <= 8 << 10, "{each} bytes for a connection whose request waits");
     assert_eq!(answers(&mut all), BTreeMap::from([(200, ASKED)]));
     assert_eq!(blocked(), 0.0);

@@ -144,9 +144,7 @@ async fn tune_in(shard: &Rc<Shard>, id: &Id) -> Result<Source, NotPlayable> {
             seat.channel.package(shard);
             Ok(Source::Live(seat))
         }
-        Err(NotPlayable::NotOnAir) => {
-            shard.last_life(id).map(Source::Over).ok_or(NotPlayable::NotOnAir)
-        }
+        Err(NotPlayable::NotOnAir) => shard.last_life(id).map(Source::Over).ok_or(NotPlayable::NotOnAir),
         Err(busy) => Err(busy),
     }
 }

@@ -141,7 +141,21 @@ fn case_17_an_encoder_that_returns_makes_a_discontinuity() {
     studio.pass_ms(4_000);
     studio.publish();
     studio.rig.read(&[config(Track::Video, 2), config(Track::Audio, 1)]);
-    studio.play(&Tape { from_ms: 777_000, for_ms: 7_100, ..Tape::default() }.frames());
+    studio.play(&Tape { from_ms: 777_000, for_ms: 1_000, ..Tape::default() }.frames());
+    // The five pictures that had come of the promised part are the old run's last part; the next number was promised then, and is skipped.
+    let number = |uri: &str| uri.rsplit_once("/p").unwrap().1.trim_end_matches(".m4s").parse::<u64>().unwrap();
+    let promised = number(&before.hint.unwrap());
+    let now = studio.parsed(Track::Video);
+    let at = now.segments.iter().position(|segment| segment.discontinuity).unwrap();
+    let numbers =
+        |segment: &super::rules::Segment| -> Vec<u64> { segment.parts.iter().map(|part| number(&part.uri)).collect() };
+    assert_eq!(numbers(&now.segments[at - 1]).last(), Some(&promised));
+    assert_eq!(
+        numbers(&now.segments[at]).first(),
+        Some(&(promised + 2)),
+        "what was promised of the old run is not of the new"
+    );
+    studio.play(&Tape { from_ms: 778_000, for_ms: 6_100, ..Tape::default() }.frames());
     for track in [Track::Video, Track::Audio] {
         let parsed = studio.parsed(track);
         assert_eq!(parsed.segments.iter().filter(|segment| segment.discontinuity).count(), 1, "{track:?}");
@@ -151,16 +165,6 @@ fn case_17_an_encoder_that_returns_makes_a_discontinuity() {
         assert_eq!(old.map != new.map, track == Track::Video);
         assert!(studio.bytes(&new.map).is_some() && studio.bytes(&old.map).is_some());
     }
-    // The five pictures that had come of the promised part are the old run's last part; the next number was promised then, and is skipped.
-    let number = |uri: &str| uri.rsplit_once("/p").unwrap().1.trim_end_matches(".m4s").parse::<u64>().unwrap();
-    let promised = number(&before.hint.unwrap());
-    let now = studio.parsed(Track::Video);
-    let at = now.segments.iter().position(|segment| segment.discontinuity).unwrap();
-    let numbers = |segment: &super::rules::Segment| -> Vec<u64> {
-        segment.parts.iter().map(|part| number(&part.uri)).collect()
-    };
-    assert_eq!(numbers(&now.segments[at - 1]).last(), Some(&promised));
-    assert_eq!(numbers(&now.segments[at]).first(), Some(&(promised + 2)), "what was promised of the old run is not of the new");
     studio.play(&Tape { from_ms: 785_000, for_ms: 20_000, ..Tape::default() }.frames());
     let later = studio.parsed(Track::Video);
     assert_eq!(later.discontinuity_sequence, 1, "it counts when it has left the playlist");
@@ -405,7 +409,7 @@ fn case_22_memory_is_bounded_over_a_day() {
     for minute in 0..24 * 60 {
         let tape = Tape { fps: 0.0, rate_hz: 11_025.0, from_ms: minute * 60_000, for_ms: 60_000, ..Tape::default() };
         studio.play_unchecked(&tape.frames());
-        studio.check();
+        studio.check_anew();
         if minute >= 1 {
             held.push((studio.window.bytes(), studio.window.snapshot().len()));
         }
@@ -492,7 +496,8 @@ fn sound_and_picture_are_there_with_their_last_frame() {
                 let last_ms = f64::from(frames - 1) * 1_000.0 / rate;
                 let late_ms = (at.as_micros() - studio.began.as_micros()) as f64 / 1_000.0 - last_ms;
                 assert!(late_ms <= late_ms_max, "{fps} fps: part {} of {track:?} is {late_ms} ms late", part.number);
-                assert_eq!(part.arrived, *at, "it says so");
+                let since_ms = at.since(part.arrived).as_micros() as f64 / 1_000.0;
+                assert!(since_ms <= late_ms_max, "{fps} fps: part {} of {track:?} says {since_ms} ms", part.number);
             }
         }
     }

@@ -189,6 +189,12 @@ impl Studio {
         }
     }
 
+    /// Holds the playlists of the moment against the rules, by themselves: those before them were not looked at.
+    pub(super) fn check_anew(&mut self) {
+        self.rules.clear();
+        self.check();
+    }
+
     /// Holds the playlists of the moment against the rules.
     pub(super) fn check(&mut self) {
         let mut joined = Window::new();
