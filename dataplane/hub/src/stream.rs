@@ -11,7 +11,7 @@ use millstream_proto::time::Time;
 use crate::config::{FlushPolicy, StreamConfig, Takeover};
 use crate::flush::Flusher;
 use crate::log::{EndReason, Log};
-use crate::package::block::{Block, Tag};
+use crate::package::block::{Block, Gathered, Tag};
 use crate::package::preamble::{Preamble, SCRIPT_TIMESTAMP_MS, Seen};
 use crate::timeline::Timeline;
 use crate::vitals::Vitals;
@@ -291,6 +291,17 @@ impl Stream {
         self.tags_bytes = 0;
         self.tags_start = false;
         log.append(Arc::new(block));
+    }
+
+    /// What waits for the next flush.
+    pub fn gathered(&self) -> Gathered<'_> {
+        Gathered {
+            preamble: &self.preamble,
+            first_ms: self.tags_span_ms.0,
+            arrived: self.arrived,
+            publisher: self.publishers,
+            tags: &self.tags,
+        }
     }
 
     /// Call when a whole socket read has been pushed. True: the log changed and viewers are to be woken.

@@ -6,7 +6,7 @@ use millstream_tests::clip::Clip;
 use millstream_tests::flv::VIDEO;
 use millstream_tests::hls::boxes;
 use millstream_tests::hls::follow::{Followed, Following, Plan};
-use millstream_tests::http;
+use millstream_tests::http::{self, Connection};
 use millstream_tests::rtmp::Publisher;
 use millstream_tests::server::{Options, Server};
 use millstream_tests::tools::{ffprobe_by, newer, newer_push};
@@ -233,4 +233,62 @@ fn every_playlist_of_half_a_minute_with_an_encoder_restart_keeps_the_rules() {
     assert!(video.history.taken().1 > 20, "{:?}", video.history.taken());
     // The discontinuity has left the window, and was counted.
     assert_eq!(video.history.last().expect("one").discontinuity_sequence, 1);
+}
+
+/// Statuses of a file, asked for over so many connections that every shard gets some.
+fn everywhere(server: &Server, path: &str) -> HashSet<u16> {
+    (0..12).map(|_| http::get(server.http, path).status).collect()
+}
+
+/// The video playlist of a stream over that connection, and so from the shard that it is on.
+fn playlist_over(connection: &mut Connection, id: &str) -> Option<millstream_tests::hls::playlist::Media> {
+    connection.send(format!("GET /{id}/video.m3u8 HTTP/1.1\r\nHost: x\r\n\r\n").as_bytes()).expect("sent");
+    let answer = connection.response(false).expect("an answer");
+    (answer.status == 200).then(|| read(&answer))
+}
+
+/// A stream ends and returns under a new name of its session: files of before are there for who still plays them, also from a shard that
+/// nobody had asked for the stream before.
+#[test]
+fn files_of_a_life_that_is_over_are_there_on_every_shard() {
+    let server = Options::open().shards(2).config("[stream]\npublisher_wait = \"1s\"\n").start();
+    // Several, so that some are only known to the shard that owns them: each is watched over one connection, on either shard.
+    let ids: Vec<String> = (0..6).map(|n| format!("cam{n}")).collect();
+    let pushes: Vec<_> = ids.iter().map(|id| publish(&server, id).repeat(Clip::small())).collect();
+    let mut watched: Vec<_> = ids.iter().map(|_| Connection::open(server.http).expect("connected")).collect();
+    std::thread::sleep(seconds(4));
+    for (id, connection) in ids.iter().zip(&mut watched) {
+        eventually("a playlist", seconds(5), || playlist_over(connection, id));
+    }
+    pushes.into_iter().for_each(|push| push.finish().expect("goodbye"));
+    let over: Vec<_> = ids
+        .iter()
+        .zip(&mut watched)
+        .map(|(id, connection)| {
+            eventually("the end", seconds(4), || playlist_over(connection, id).filter(|media| media.ended))
+        })
+        .collect();
+    let _pushes: Vec<_> = ids.iter().map(|id| publish(&server, id).repeat(Clip::small())).collect();
+    for (id, over) in ids.iter().zip(over) {
+        let segment = over.segments.last().expect("one");
+        for name in [&segment.map, &segment.uri] {
+            let path = format!("/{id}/{}", name.as_deref().expect("whole"));
+            assert_eq!(everywhere(&server, &path), HashSet::from([200]), "{path}");
+        }
+    }
+}
+
+/// A shard on which nobody has watched for a while has let the stream go; who comes then gets what is new.
+#[test]
+fn a_shard_that_nobody_asked_for_a_while_has_what_is_new() {
+    let server = Options::open().shards(2).start();
+    let _push = on_air(&server, "cam", Clip::small());
+    let before = playlist(&server, "cam", "video.m3u8");
+    assert_eq!(everywhere(&server, "/cam/video.m3u8"), HashSet::from([200]));
+    // Longer than a shard keeps a stream of another one for nobody.
+    std::thread::sleep(seconds(8));
+    let now = playlist(&server, "cam", "video.m3u8");
+    let newest = now.segments.iter().rev().find_map(|s| s.uri.clone()).expect("whole");
+    assert!(before.uris().all(|uri| uri != newest), "{newest} is new");
+    assert_eq!(everywhere(&server, &format!("/cam/{newest}")), HashSet::from([200]));
 }

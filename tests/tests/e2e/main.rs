@@ -3,9 +3,9 @@
 //! Modules: [`play`] (push and watch), [`clients`] (other people's programs), [`http`] (the HTTP surface), [`auth`] (who may push),
 //! [`enhanced`] (FourCC codecs, several tracks, odd encoders), [`lifecycle`] (publishers come and go), [`shards`], [`load`] (a thousand
 //! viewers, stalled viewers), [`loadtest`] (the harness against the server), [`hls`] (playlists and parts), [`hls_lives`] (restarts and
-//! odd encoders), [`hls_cdn`] (behind caches), [`hls_browser`], [`hostile`] (bad input), [`floods`] (too much input), [`control`] (the
-//! API), [`operate`] (start, stop, metrics, demo), [`fleet`] (control and nodes as processes of their own), [`kills`] (control that is
-//! killed), [`browser`].
+//! odd encoders), [`hls_cdn`] (behind caches), [`hls_crowd`] (ten thousand that wait), [`hls_browser`], [`hostile`] (bad input),
+//! [`floods`] (too much input), [`control`] (the API), [`operate`] (start, stop, metrics, demo), [`fleet`] (control and nodes as
+//! processes of their own), [`kills`] (control that is killed), [`browser`].
 #![forbid(unsafe_code)]
 
 mod auth;
@@ -18,6 +18,7 @@ mod floods;
 mod hls;
 mod hls_browser;
 mod hls_cdn;
+mod hls_crowd;
 mod hls_lives;
 mod hostile;
 mod http;

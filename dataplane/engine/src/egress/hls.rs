@@ -9,17 +9,19 @@ use millstream_hub::package::window::{Answer as Found, Media, Playlist, Refusal,
 use millstream_link::state::Outputs;
 use millstream_policy::Action;
 use millstream_proto::hls::request::Directives;
+use millstream_proto::http::request::Method;
 use millstream_proto::http::response::Cache;
 use millstream_proto::id::Id;
 use millstream_proto::media::Track;
 use millstream_proto::time::Time;
 
-use super::http::{Answer, Reply, admit, turned_away};
+use super::http::{Answer, FileHead, Reply, admit, turned_away};
 use super::{BUSY, NO_ROOM, NOT_ON_AIR, OVERLOAD};
 use crate::clock::unix_ms;
 use crate::io::sleep_until;
 use crate::shard::Shard;
 use crate::shard::channel::{Channel, NotPlayable, Seat};
+use crate::shard::courier::{self, Delivered};
 use crate::shard::session::Session;
 use crate::shard::wait::{First, Place, first};
 
@@ -79,7 +81,7 @@ enum Failed {
 /// Answers a request.
 pub(super) async fn answer(
     shard: &Rc<Shard>,
-    session: &Session,
+    session: &Rc<Session>,
     reply: &Reply<'_>,
     id: Id,
     wanted: Wanted<'_>,
@@ -140,9 +142,7 @@ async fn tune_in(shard: &Rc<Shard>, id: &Id) -> Result<Source, NotPlayable> {
             seat.channel.package(shard);
             Ok(Source::Live(seat))
         }
-        Err(NotPlayable::NotOnAir) => {
-            shard.lingering(id).into_iter().next().map(Source::Over).ok_or(NotPlayable::NotOnAir)
-        }
+        Err(NotPlayable::NotOnAir) => shard.last_life(id).map(Source::Over).ok_or(NotPlayable::NotOnAir),
         Err(busy) => Err(busy),
     }
 }
@@ -165,15 +165,13 @@ impl Source {
 /// A header, segment or part. The door is not asked: who knows the session's name was let in.
 async fn files(
     shard: &Rc<Shard>,
-    session: &Session,
+    session: &Rc<Session>,
     reply: &Reply<'_>,
     id: &Id,
     (name, track, file): (&str, Track, &str),
     asked_at: Time,
 ) -> Answer {
-    let over =
-        shard.lingering(id).into_iter().find(|channel| channel.packaging.window.borrow().session() == Some(name));
-    let place = match over {
+    let place = match shard.past_life(id, name) {
         Some(channel) => Ok(Source::Over(channel)),
         None => tune_in(shard, id).await,
     };
@@ -182,24 +180,65 @@ async fn files(
         Err(NotPlayable::NotOnAir) => return reply.refuse(404, &Refusal::NotFound.to_string()),
         Err(NotPlayable::Busy) => return reply.refuse(503, "the server is busy; try again in a moment"),
     };
+    let courier = &place.channel().packaging.courier;
+    let whole = reply.request.method == Method::Get && reply.request.range.is_none();
     let waiting = Waiting { shard, session, channel: place.channel(), asked_at };
-    let mut waited = false;
+    let (mut waited, mut seat) = (false, None);
     let found = waiting.until_found(|window, _| {
+        if let Some(delivered) = seat.as_ref().and_then(courier::Place::delivered) {
+            return Found::Ready(Got::Delivered(delivered));
+        }
         let found = window.media(name, track, file);
-        waited |= found == Found::Wait;
-        found
+        if found == Found::Wait {
+            waited = true;
+            if let (true, None, Some(number)) = (whole, &seat, window.awaited(name, track, file)) {
+                seat = Some(courier.wait(session, (track, number), reply.keep_alive));
+            }
+        }
+        found.map(Got::File)
     });
-    match found.await {
-        Ok(Media { track, pieces, arrived }) => {
-            let content_type = if track == Track::Video { "video/mp4" } else { "audio/mp4" };
-            let answer = reply.file(content_type, Cache::Immutable, pieces);
-            match answer {
+    let found = match found.await {
+        // It may be of an earlier life of the stream, which this shard was told of only now.
+        Err(Failed::Refused(Refusal::NotFound)) => match shard.past_life(id, name) {
+            Some(over) => over.packaging.window.borrow().media(name, track, file).map(Got::File),
+            None => Found::Refused(Refusal::NotFound),
+        },
+        Err(failed) => return reply.failed(shard, session, id, &failed),
+        Ok(got) => Found::Ready(got),
+    };
+    match found {
+        Found::Ready(Got::File(Media { track, pieces, arrived })) => {
+            match reply.file(media_type(track), Cache::Immutable, pieces) {
                 Answer::File { pieces, .. } => Answer::File { pieces, waited_since: arrived.filter(|_| waited) },
                 other => other,
             }
         }
-        Err(failed) => reply.failed(shard, session, id, &failed),
+        Found::Ready(Got::Delivered(Delivered { rest, .. })) if rest.is_empty() => Answer::Sent,
+        Found::Ready(Got::Delivered(Delivered { rest, arrived })) => {
+            Answer::File { pieces: rest, waited_since: Some(arrived) }
+        }
+        Found::Refused(refusal) => reply.failed(shard, session, id, &Failed::Refused(refusal)),
+        // Nothing more comes of a life that is over.
+        Found::Wait => reply.failed(shard, session, id, &Failed::Refused(Refusal::NotFound)),
     }
+}
+
+/// What a request for a file gets.
+enum Got {
+    /// The file, to be sent.
+    File(Media),
+    /// A part, which went out as soon as it was there.
+    Delivered(Delivered),
+}
+
+fn media_type(track: Track) -> &'static str {
+    if track == Track::Video { "video/mp4" } else { "audio/mp4" }
+}
+
+/// The head of an answer with a whole part.
+pub(crate) fn part_head(shard: &Shard, track: Track, bytes: usize, keep_alive: bool) -> Bytes {
+    let (content_type, cache) = (media_type(track), Cache::Immutable);
+    shard.heads.of(FileHead { content_type, cache, bytes: bytes as u64, keep_alive })
 }
 
 impl Reply<'_> {

@@ -1,5 +1,6 @@
 //! HTTP/1.1 and 1.0 connections: heads are read, routed and answered, until one of them is a stream. One router for the play port
 //! and one for the control port.
+use std::cell::RefCell;
 use std::rc::Rc;
 use std::time::Duration;
 
@@ -45,6 +46,8 @@ pub(super) enum Answer {
     Whole(Bytes),
     /// A whole response whose bytes lie in several places. `waited_since`: when there was something to send to a request that waited.
     File { pieces: Vec<Bytes>, waited_since: Option<Time> },
+    /// A whole response that is out already.
+    Sent,
     /// A stream, on the rest of the connection.
     Flv(flv::Play),
 }
@@ -86,6 +89,8 @@ pub(crate) async fn serve(shard: Rc<Shard>, session: Rc<Session>, mut socket: So
                             break "answered";
                         }
                     }
+                    Answer::Sent if keep_alive => {}
+                    Answer::Sent => break "answered",
                     Answer::Whole(bytes) => {
                         session.set_deadline(Some(shard.now() + shard.config.stream.stall_close));
                         if socket.writer.send_all(bytes).await.is_err() {
@@ -177,8 +182,56 @@ async fn request(shard: &Shard, session: &Session, socket: &mut Socket, input: &
 
 /// Builds answers to one request.
 pub(super) struct Reply<'a> {
+    pub(super) shard: &'a Shard,
     pub(super) request: &'a Request,
     pub(super) keep_alive: bool,
+}
+
+/// What the head of an answer with a whole file says.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(super) struct FileHead {
+    pub(super) content_type: &'static str,
+    pub(super) cache: Cache,
+    pub(super) bytes: u64,
+    pub(super) keep_alive: bool,
+}
+
+impl FileHead {
+    /// For this status and so many bytes of the file; more may be added.
+    fn begin(self, status: u16, sent: u64, unix_s: u64) -> Head {
+        let head = Head::new(status, Body::Length(sent), self.cache, self.keep_alive)
+            .content_type(self.content_type)
+            .header("X-Content-Type-Options", "nosniff")
+            .date(unix_s);
+        if self.has_ranges() { head.header("Accept-Ranges", "bytes") } else { head }
+    }
+
+    /// Runs of bytes are given of what never changes.
+    fn has_ranges(self) -> bool {
+        self.cache == Cache::Immutable
+    }
+}
+
+/// Heads that are kept.
+const HEADS_MAX: usize = 8;
+
+/// Heads of the answers of this second: crowds ask for the same few files.
+#[derive(Default)]
+pub(crate) struct Heads(RefCell<Vec<(FileHead, u64, Bytes)>>);
+
+impl Heads {
+    /// The head of an answer with the whole file.
+    pub(super) fn of(&self, wanted: FileHead) -> Bytes {
+        let now_s = unix_s();
+        let mut heads = self.0.borrow_mut();
+        if let Some((.., head)) = heads.iter().find(|(file, made_s, _)| *file == wanted && *made_s == now_s) {
+            return head.clone();
+        }
+        let head = wanted.begin(200, wanted.bytes, now_s).finish();
+        heads.truncate(HEADS_MAX - 1);
+        heads.insert(0, (wanted, now_s, head.clone()));
+        head
+    }
 }
 
 impl Reply<'_> {
@@ -202,36 +255,25 @@ impl Reply<'_> {
     /// A file out of pieces; of one that never changes, also a run of its bytes.
     pub(super) fn file(&self, content_type: &'static str, cache: Cache, mut pieces: Vec<Bytes>) -> Answer {
         let bytes = pieces.iter().map(|piece| piece.len() as u64).sum();
-        let ranges = cache == Cache::Immutable;
+        let file = FileHead { content_type, cache, bytes, keep_alive: self.keep_alive };
         let wanted = match &self.request.range {
-            Some(range) if ranges => range::wanted(range, bytes),
+            Some(range) if file.has_ranges() => range::wanted(range, bytes),
             _ => range::Wanted::Whole,
         };
-        let (status, sent) = match wanted {
-            range::Wanted::Whole => (200, bytes),
+        let head = match wanted {
+            range::Wanted::Whole => self.shard.heads.of(file),
             range::Wanted::Part(from, to) => {
                 keep(&mut pieces, from, to);
-                (206, to - from)
+                let run = format!("bytes {from}-{}/{bytes}", to - 1);
+                file.begin(206, to - from, unix_s()).header("Content-Range", &run).finish()
             }
-            range::Wanted::Nothing => (416, 0),
+            range::Wanted::Nothing => {
+                let none = format!("bytes */{bytes}");
+                let head = FileHead { cache: Cache::NoStore, ..file }.begin(416, 0, unix_s());
+                return Answer::Whole(head.header("Accept-Ranges", "bytes").header("Content-Range", &none).finish());
+            }
         };
-        let cache = if status == 416 { Cache::NoStore } else { cache };
-        let mut head = Head::new(status, Body::Length(sent), cache, self.keep_alive)
-            .content_type(content_type)
-            .header("X-Content-Type-Options", "nosniff")
-            .date(unix_s());
-        if ranges {
-            head = head.header("Accept-Ranges", "bytes");
-        }
-        match wanted {
-            range::Wanted::Whole => {}
-            range::Wanted::Part(from, to) => {
-                head = head.header("Content-Range", &format!("bytes {from}-{}/{bytes}", to - 1));
-            }
-            range::Wanted::Nothing => head = head.header("Content-Range", &format!("bytes */{bytes}")),
-        }
-        let head = head.finish();
-        if self.request.method == Method::Head || status == 416 {
+        if self.request.method == Method::Head {
             return Answer::Whole(head);
         }
         pieces.insert(0, head);
@@ -267,7 +309,7 @@ fn keep(pieces: &mut Vec<Bytes>, from: u64, to: u64) {
 
 /// What the play port answers.
 async fn play(shard: &Rc<Shard>, session: &Rc<Session>, request: &Request, keep_alive: bool) -> Answer {
-    let reply = Reply { request, keep_alive };
+    let reply = Reply { shard, request, keep_alive };
     let path: Vec<&str> = request.path.iter().map(String::as_str).collect();
     Answer::Whole(match (&request.method, path.as_slice()) {
         (Method::Options, _) => reply.preflight(),
@@ -395,7 +437,7 @@ pub(super) async fn admit(
 
 /// What the control port answers.
 fn control(shard: &Shard, request: &Request, keep_alive: bool) -> Bytes {
-    let reply = Reply { request, keep_alive };
+    let reply = Reply { shard, request, keep_alive };
     let path: Vec<&str> = request.path.iter().map(String::as_str).collect();
     match (&request.method, path.as_slice()) {
         (Method::Get | Method::Head, ["healthz"]) => reply.health(shard),

@@ -1,7 +1,7 @@
 //! From the log to viewers. [`http`] reads requests and routes them, [`flv`] and [`rtmp`] begin a play over their protocol,
 //! [`pump`] sends for both; [`hls`] answers with playlists and their files; [`pages`] are the players.
 pub(crate) mod flv;
-mod hls;
+pub(crate) mod hls;
 pub(crate) mod http;
 mod pages;
 mod pump;

@@ -482,7 +482,7 @@ impl Drop for OnAir<'_> {
 
 /// Socket to log. `None`: the client ended its publish and may ask again.
 async fn pump(
-    shard: &Shard,
+    shard: &Rc<Shard>,
     connection: &mut Connection,
     channel: &Channel,
     received_bytes: &Cell<u64>,

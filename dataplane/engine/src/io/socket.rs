@@ -21,6 +21,9 @@ use super::sys;
 /// Unsent bytes that the kernel takes before it says "full" (HOT_PATH, rule 6): without it a stalled viewer holds megabytes.
 const NOTSENT_LOWAT_BYTES: libc::c_int = 128 << 10;
 
+/// The same while a large file goes out: half as many turns for it, and still no more than what a stalled viewer may cost.
+const NOTSENT_LOWAT_FILE_BYTES: libc::c_int = 256 << 10;
+
 /// What the runtime allocates for a descriptor, with the allocator's header and that of [`Shared`], bytes.
 const RUNTIME_FD_BYTES: usize = 96;
 
@@ -135,7 +138,7 @@ impl Reader {
         fairly(&self.at_once, operate(&self.shared).read(buf)).await
     }
 
-    /// A handle that ends the connection from elsewhere on this shard.
+    /// A handle for elsewhere on this shard.
     pub(crate) fn closer(&self) -> Closer {
         Closer(Rc::clone(&self.shared))
     }
@@ -159,13 +162,18 @@ async fn fairly<F: Future>(at_once: &Cell<u8>, operation: F) -> F::Output {
     output
 }
 
-/// Ends a connection whose tasks wait on it.
+/// Acts on a connection whose task waits for something else.
 pub(crate) struct Closer(Shared);
 
 impl Closer {
     /// Ends both directions: whatever waits completes.
     pub(crate) fn close(&self) {
         sys::shutdown(look(&self.0).as_raw_fd(), libc::SHUT_RDWR);
+    }
+
+    /// Sends what fits of an answer, without waiting: how many bytes. Only while its task has nothing to send.
+    pub(crate) fn send_now(&self, pieces: &[io::IoSlice<'_>]) -> usize {
+        sys::send_pieces_now(look(&self.0).as_raw_fd(), pieces)
     }
 
     /// Ends the receiving direction: a read that waits completes, and goodbye can still be said.
@@ -193,17 +201,29 @@ impl Writer {
 
     /// Sends all of an answer whose bytes lie in several places; `progress` hears of each step, with its bytes.
     pub(crate) async fn send_file(&mut self, pieces: Vec<Bytes>, progress: impl Fn(usize)) -> io::Result<()> {
+        let fd = look(&self.0).as_raw_fd();
         let mut buf = FileBuf::new(pieces);
-        while !buf.is_empty() {
+        let large = buf.bytes() > NOTSENT_LOWAT_BYTES as usize;
+        if large {
+            sys::set_tcp(fd, libc::TCP_NOTSENT_LOWAT, NOTSENT_LOWAT_FILE_BYTES);
+        }
+        // Most answers fit into the socket: those need no turn of the runtime.
+        let mut count = sys::send_pieces_now(fd, buf.slices());
+        loop {
+            buf.sent(count);
+            progress(count);
+            if buf.is_empty() {
+                break;
+            }
             let (result, back) = operate(&self.0).writev(buf).await;
             buf = back;
-            match result? {
-                0 => return Err(io::ErrorKind::WriteZero.into()),
-                count => {
-                    buf.sent(count);
-                    progress(count);
-                }
+            count = result?;
+            if count == 0 {
+                return Err(io::ErrorKind::WriteZero.into());
             }
+        }
+        if large {
+            sys::set_tcp(fd, libc::TCP_NOTSENT_LOWAT, NOTSENT_LOWAT_BYTES);
         }
         Ok(())
     }

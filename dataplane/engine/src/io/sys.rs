@@ -4,6 +4,9 @@ use std::io;
 use std::os::fd::RawFd;
 use std::time::Duration;
 
+/// Pieces of one send (`IOV_MAX`).
+const PIECES_MAX: usize = 1_024;
+
 /// CPU time that the calling thread has used.
 pub(crate) fn thread_cpu() -> Duration {
     let mut time = libc::timespec { tv_sec: 0, tv_nsec: 0 };
@@ -62,6 +65,20 @@ pub(crate) fn recv_now(fd: RawFd, buf: &mut [u8]) -> io::Result<Option<usize>> {
 pub(crate) fn send_now(fd: RawFd, bytes: &[u8]) {
     // SAFETY: pointer and length are of a live buffer.
     unsafe { libc::send(fd, bytes.as_ptr().cast(), bytes.len(), libc::MSG_DONTWAIT | libc::MSG_NOSIGNAL) };
+}
+
+/// Sends what fits of several pieces, at most [`PIECES_MAX`], without waiting: how many bytes. None of a peer that is gone, too: whoever
+/// waits on the socket hears of that.
+pub(crate) fn send_pieces_now(fd: RawFd, pieces: &[io::IoSlice<'_>]) -> usize {
+    // SAFETY: a `msghdr` of zeros is an empty message. An `IoSlice` is an `iovec` by its documentation, and the kernel only reads those and
+    // what they point to, which are borrowed for the call.
+    let count = unsafe {
+        let mut message: libc::msghdr = std::mem::zeroed();
+        message.msg_iov = pieces.as_ptr().cast::<libc::iovec>().cast_mut();
+        message.msg_iovlen = pieces.len().min(PIECES_MAX) as _;
+        libc::sendmsg(fd, &raw const message, libc::MSG_DONTWAIT | libc::MSG_NOSIGNAL)
+    };
+    usize::try_from(count).unwrap_or(0)
 }
 
 /// The monotonic clock, nanoseconds since the kernel's own epoch.

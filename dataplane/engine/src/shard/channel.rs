@@ -41,7 +41,7 @@ pub(crate) struct Channel {
     /// Viewers that wait for more.
     pub(crate) waiters: Waiters,
     /// Its playlists.
-    pub(crate) packaging: Packaging,
+    pub(crate) packaging: Rc<Packaging>,
     /// Who plays it here.
     pub(crate) audience: Audience,
     viewers: Cell<usize>,
@@ -123,7 +123,7 @@ impl Channel {
             config,
             log: RefCell::new(Log::new(limits)),
             waiters: Waiters::default(),
-            packaging: Packaging::default(),
+            packaging: Rc::default(),
             audience: Audience::default(),
             viewers: Cell::new(0),
             idle_since: Cell::new(shard.now()),
@@ -232,11 +232,11 @@ impl Channel {
     }
 
     /// Cuts the stream into parts and segments from here on, if nobody has asked for that before.
-    pub(crate) fn package(&self, shard: &Shard) {
+    pub(crate) fn package(&self, shard: &Rc<Shard>) {
         match &self.side {
-            Side::Owner { nudge, .. } => {
+            Side::Owner { inner, nudge, .. } => {
                 if self.packaging.begin(shard, &self.id, &self.log.borrow()) {
-                    self.packaged(shard);
+                    self.packaged(&inner.borrow(), shard);
                     nudge.nudge();
                 }
             }
@@ -251,7 +251,7 @@ impl Channel {
     }
 
     /// Another shard wants its playlists.
-    pub(super) fn package_for(&self, shard: &Shard, from: usize, subscription: u64) {
+    pub(super) fn package_for(&self, shard: &Rc<Shard>, from: usize, subscription: u64) {
         if let Side::Owner { nudge, .. } = &self.side {
             self.package(shard);
             self.packaging.subscribe(from, subscription);
@@ -260,13 +260,13 @@ impl Channel {
     }
 
     /// The owner's packager has news.
-    pub(super) fn repackaged(&self, changes: Vec<Change>) {
-        self.packaging.apply(changes);
+    pub(super) fn repackaged(&self, shard: &Rc<Shard>, changes: Vec<Change>) {
+        self.packaging.apply(shard, changes);
     }
 
-    /// What the log has that is new becomes parts and segments, here and elsewhere. True: another shard has no room.
-    fn packaged(&self, shard: &Shard) -> bool {
-        self.packaging.advance(shard, &self.id, &self.log.borrow());
+    /// What has come becomes parts and segments, here and elsewhere. True: another shard has no room.
+    fn packaged(&self, owner: &Owner, shard: &Rc<Shard>) -> bool {
+        self.packaging.advance(shard, &self.id, &self.log.borrow(), owner.stream.gathered());
         self.packaging.tell(shard, &self.id)
     }
 
@@ -317,7 +317,7 @@ impl Channel {
     }
 
     /// Takes what came with one read of the publisher's socket. False: the session has been replaced.
-    pub(crate) fn read(&self, session: u64, events: &mut Vec<MediaEvent>, now: Time, shard: &Shard) -> bool {
+    pub(crate) fn read(&self, session: u64, events: &mut Vec<MediaEvent>, now: Time, shard: &Rc<Shard>) -> bool {
         let Side::Owner { inner, nudge, asleep_until } = &self.side else { return false };
         let owner = &mut *inner.borrow_mut();
         if !owner.stream.heard(session, now) {
@@ -337,9 +337,12 @@ impl Channel {
             count_flush(&shard.stats, log, head);
             flushed
         };
+        // A shard without room is tried again with the next flush.
         if flushed {
-            // A mirror without room is tried again with the next flush.
             self.flushed(owner, shard);
+        } else {
+            // A part is there with its last frame, whenever that goes out to other viewers.
+            self.packaged(owner, shard);
         }
         if owner.stream.poll_timeout() < asleep_until.get() {
             nudge.nudge();
@@ -348,9 +351,9 @@ impl Channel {
     }
 
     /// Viewers here and mirrors elsewhere get what is new. True: a mirror has no room, and is to be tried again.
-    fn flushed(&self, owner: &mut Owner, shard: &Shard) -> bool {
+    fn flushed(&self, owner: &mut Owner, shard: &Rc<Shard>) -> bool {
         self.waiters.wake_all();
-        let full = self.packaged(shard);
+        let full = self.packaged(owner, shard);
         self.feed(owner, shard) || full
     }
 
@@ -423,7 +426,7 @@ async fn tend(shard: Rc<Shard>, channel: Rc<Channel>) {
                 channel.flushed(owner, &shard)
             } else {
                 // A publisher that leaves flushes without waking anybody.
-                let full = channel.packaged(&shard);
+                let full = channel.packaged(owner, &shard);
                 channel.feed(owner, &shard) || full
             };
             let log = channel.log.borrow();

@@ -31,6 +31,8 @@ pub(crate) enum Mail {
     Packaged { id: Id, subscription: u64, changes: Vec<Change> },
     /// The stream is over; this is what can still be fetched of it.
     Over { id: Id, subscription: u64, changes: Vec<Change> },
+    /// What can still be fetched of an earlier life of a stream that the receiver mirrors.
+    Past { id: Id, changes: Vec<Change> },
     /// There is no such stream.
     Unknown { id: Id, subscription: u64 },
     /// A pending policy step has decided.
@@ -55,6 +57,7 @@ impl std::fmt::Debug for Mail {
             Self::Package { .. } => "Package",
             Self::Packaged { .. } => "Packaged",
             Self::Over { .. } => "Over",
+            Self::Past { .. } => "Past",
             Self::Unknown { .. } => "Unknown",
             Self::Answer { .. } => "Answer",
             Self::Work(_) => "Work",

@@ -2,8 +2,10 @@
 //! shard but what travels by [`mailbox`].
 pub(crate) mod audience;
 pub(crate) mod channel;
+pub(crate) mod courier;
 pub(crate) mod mailbox;
 pub(crate) mod packaging;
+mod past;
 pub(crate) mod session;
 pub(crate) mod telling;
 pub(crate) mod view;
@@ -35,6 +37,7 @@ use rtrb::Consumer;
 
 use self::channel::{Channel, NotPlayable, Seat};
 use self::mailbox::{Mail, Outbox};
+use self::past::Past;
 use self::session::{Arrival, Session, Sessions};
 use self::telling::{Refusals, Refused};
 use self::wait::{First, Place, Waiters, first};
@@ -43,6 +46,7 @@ use crate::clock::Clock;
 use crate::config::{Config, Limits};
 use crate::directory::Directory;
 use crate::door::Door;
+use crate::egress::http::Heads;
 use crate::io::{Bell, Driver, Listener, LoadPool, Recent, Socket, sleep};
 use crate::metrics::ShardStats;
 use crate::{egress, ingest, io};
@@ -117,8 +121,9 @@ pub(crate) struct Shard {
     /// For reading; see [`SCRATCH_BYTES`].
     pub(crate) scratch: RefCell<Box<[u8]>>,
     channels: RefCell<HashMap<Id, Rc<Channel>>>,
-    /// Streams that are over and whose playlists and segments can still be fetched, and until when.
-    lingering: RefCell<Vec<(Time, Rc<Channel>)>>,
+    past: Past,
+    /// Of answers that many get in the same second.
+    pub(crate) heads: Heads,
     outboxes: Vec<Option<Outbox>>,
     last_number: Cell<u64>,
     draining: Cell<bool>,
@@ -154,7 +159,8 @@ async fn main(parts: Parts) -> std::io::Result<()> {
         pieces: RefCell::default(),
         scratch: RefCell::new(vec![0; SCRATCH_BYTES].into_boxed_slice()),
         channels: RefCell::default(),
-        lingering: RefCell::default(),
+        past: Past::default(),
+        heads: Heads::default(),
         outboxes,
         last_number: Cell::new(0),
         draining: Cell::new(false),
@@ -379,7 +385,7 @@ impl Shard {
                 if let Some(channel) = self.live(&id) {
                     return channel.subscribe(from, subscription);
                 }
-                let over = self.lingering(&id).first().map(|over| over.packaging.window.borrow().snapshot());
+                let over = self.last_life(&id).map(|over| over.packaging.window.borrow().snapshot());
                 let mail = match over {
                     Some(changes) => Mail::Over { id, subscription, changes },
                     None => Mail::Unknown { id, subscription },
@@ -404,17 +410,19 @@ impl Shard {
             },
             Mail::Package { id, from, subscription } => {
                 if let Some(channel) = self.live(&id) {
+                    self.tell_past(&id, from);
                     channel.package_for(self, from, subscription);
                 }
             }
             Mail::Packaged { id, subscription, changes } => {
                 if let Some(channel) = self.mirrored(&id, subscription) {
-                    channel.repackaged(changes);
+                    channel.repackaged(self, changes);
                 }
             }
+            Mail::Past { id, changes } => self.told_past(&id, changes),
             Mail::Over { id, subscription, changes } => {
                 if let Some(channel) = self.mirrored(&id, subscription) {
-                    channel.repackaged(changes);
+                    channel.repackaged(self, changes);
                     channel.unknown();
                     self.remove(&channel);
                 }
@@ -471,17 +479,8 @@ impl Shard {
         let mut channels = self.channels.borrow_mut();
         if channels.get(&channel.id).is_some_and(|held| Rc::ptr_eq(held, channel)) {
             channels.remove(&channel.id);
-            let linger = channel.packaging.linger();
-            if !linger.is_zero() {
-                self.lingering.borrow_mut().push((self.now() + linger, Rc::clone(channel)));
-            }
+            self.past.keep(channel, self.now());
         }
-    }
-
-    /// Streams of that id that are over and can still be fetched, the newest first.
-    pub(crate) fn lingering(&self, id: &Id) -> Vec<Rc<Channel>> {
-        let lingering = self.lingering.borrow();
-        lingering.iter().rev().filter(|(_, channel)| channel.id == *id).map(|(_, channel)| Rc::clone(channel)).collect()
     }
 
     /// The channel for a publisher of a stream that this shard owns; `None` where there are too many streams.
@@ -538,10 +537,7 @@ impl Shard {
                 idle.push(Rc::clone(channel));
             }
         }
-        self.lingering.borrow_mut().retain(|(until, _)| *until > now);
-        for (_, channel) in &*self.lingering.borrow() {
-            hls_bytes += channel.packaging.window.borrow().bytes();
-        }
+        hls_bytes += self.past.sweep(now);
         for channel in idle {
             self.remove(&channel);
             if let Some(subscription) = channel.subscription() {

@@ -2,16 +2,19 @@
 //! to the other shards. Between [`super::channel`], whose log is read, and [`crate::egress::hls`], which answers.
 use std::cell::{Cell, RefCell};
 use std::hash::{BuildHasher as _, RandomState};
+use std::rc::Rc;
 use std::time::Duration;
 
 use millstream_hub::config::HlsConfig;
 use millstream_hub::log::Log;
+use millstream_hub::package::block::Gathered;
 use millstream_hub::package::change::Change;
 use millstream_hub::package::packager::{Packager, Wall};
 use millstream_hub::package::window::Window;
 use millstream_proto::id::Id;
 
 use super::Shard;
+use super::courier::{Courier, announce};
 use super::mailbox::Mail;
 use super::wait::Waiters;
 use crate::clock::unix_ms;
@@ -24,7 +27,9 @@ const CHANGES_WAITING_MAX: usize = 1_024;
 pub(crate) struct Packaging {
     /// What is answered from.
     pub(crate) window: RefCell<Window>,
-    /// Requests that wait for a change of it.
+    /// Requests that wait for a part.
+    pub(crate) courier: Courier,
+    /// Requests that wait for any change of it.
     pub(crate) waiters: Waiters,
     /// Of a mirror: the owner has been asked for changes.
     pub(super) asked: Cell<bool>,
@@ -53,12 +58,12 @@ impl Packaging {
         true
     }
 
-    /// Reads on in the log.
-    pub(super) fn advance(&self, shard: &Shard, id: &Id, log: &Log) {
+    /// Reads on in the log, and in what it is about to get.
+    pub(super) fn advance(self: &Rc<Self>, shard: &Rc<Shard>, id: &Id, log: &Log, gathered: Gathered<'_>) {
         let mut packager = self.packager.borrow_mut();
         let Some(packager) = packager.as_mut() else { return };
         let wall = wall(shard);
-        let changes = packager.advance(log, wall);
+        let changes = packager.advance(log, gathered, wall);
         let stats = &shard.stats;
         stats.dropped.add("hls", packager.take_dropped());
         for reason in packager.take_left_out() {
@@ -76,7 +81,7 @@ impl Packaging {
             for outlet in &mut *self.outlets.borrow_mut() {
                 outlet.untold.extend(changes.iter().cloned());
             }
-            self.apply(changes);
+            self.apply(shard, changes);
             for outlet in &mut *self.outlets.borrow_mut() {
                 if outlet.untold.len() > CHANGES_WAITING_MAX {
                     outlet.untold = self.window.borrow().snapshot();
@@ -87,14 +92,17 @@ impl Packaging {
         stats.packaging_micros.add(u64::try_from(took.as_micros()).unwrap_or(u64::MAX));
     }
 
-    /// Takes changes, and lets requests look again.
-    pub(super) fn apply(&self, changes: Vec<Change>) {
+    /// Takes changes, and lets those who wait have what has come.
+    pub(super) fn apply(self: &Rc<Self>, shard: &Rc<Shard>, changes: Vec<Change>) {
         let mut window = self.window.borrow_mut();
         for change in changes {
+            if matches!(&change, Change::Began(next) if window.session().is_some_and(|old| old != next.name)) {
+                self.courier.forget();
+            }
             window.apply(change);
         }
         drop(window);
-        self.waiters.wake_all();
+        announce(shard, self);
     }
 
     /// Another shard wants to know all there is, and what comes.
@@ -134,9 +142,11 @@ impl Packaging {
         self.outlets.borrow().iter().any(|outlet| !outlet.untold.is_empty())
     }
 
-    /// How long what was in a playlist can be fetched after the stream is over; zero where there was none.
+    /// How long what was in a playlist can be fetched after the stream is over; zero where there was none. Of a stream that goes on, what one
+    /// shard had of it is soon out of date.
     pub(super) fn linger(&self) -> Duration {
-        Duration::from_secs(self.window.borrow().linger_s())
+        let window = self.window.borrow();
+        if window.is_ended() { Duration::from_secs(window.linger_s()) } else { Duration::ZERO }
     }
 }
 

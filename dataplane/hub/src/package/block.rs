@@ -31,6 +31,18 @@ pub(crate) struct Tag {
     pub(crate) body: Bytes,
 }
 
+/// The tags that wait for the next flush: those of the next block, as far as they have come.
+#[derive(Clone, Copy, Debug)]
+pub struct Gathered<'a> {
+    pub(crate) preamble: &'a Preamble,
+    /// Output timeline of the first, milliseconds.
+    pub(crate) first_ms: i64,
+    /// When the first arrived.
+    pub(crate) arrived: Time,
+    pub(crate) publisher: u32,
+    pub(crate) tags: &'a [Tag],
+}
+
 /// The sealed tags of one flush. Immutable, and shared between shards by one count per shard.
 #[derive(Debug)]
 pub struct Block {

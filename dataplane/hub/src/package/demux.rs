@@ -1,11 +1,11 @@
-//! Frames out of the log's blocks, for a packager: the way back from tags, without a copy. Before it: [`crate::log`]; after it:
+//! Frames out of tags, for a packager: the way back, without a copy. Before it: [`crate::log`] and what its next block gathers; after it:
 //! [`super::packager`].
-use millstream_proto::flv;
 use millstream_proto::media::{CodecConfig, MediaEvent, TagKind, Unpacker};
 
-use super::block::Block;
+use super::block::Tag;
+use super::preamble::Preamble;
 
-/// What has been read of a log.
+/// What has been read of a stream.
 #[derive(Debug, Default)]
 pub(crate) struct Demux {
     unpacker: Unpacker,
@@ -13,21 +13,24 @@ pub(crate) struct Demux {
 }
 
 impl Demux {
-    /// Gives what is in the next block, in order. Of the first block, also what was in force before it.
-    pub(crate) fn read(&mut self, block: &Block, mut found: impl FnMut(MediaEvent)) {
+    /// Gives what is in the next tags, in order. Of the first ones, also what was in force before them.
+    pub(crate) fn read(
+        &mut self,
+        preamble: &Preamble,
+        tags: impl Iterator<Item = Tag>,
+        mut found: impl FnMut(MediaEvent),
+    ) {
         if !self.begun {
             self.begun = true;
-            let preamble = &block.preamble;
             for config in [&preamble.video, &preamble.audio].into_iter().flatten() {
                 self.unpacker.push(kind(config), 0, config.body.clone()).ok().map(&mut found);
             }
         }
-        let bytes = block.tags_bytes();
-        for tag in flv::tags(&bytes) {
+        for tag in tags {
             // Script tags are for viewers of FLV. Of the rest nothing is skipped that was not skipped on its way in, but for a
             // configuration that the first block has in its preamble and in itself.
             if tag.kind != TagKind::Script
-                && let Ok(event) = self.unpacker.push(tag.kind, tag.timestamp_ms, bytes.slice_ref(tag.body))
+                && let Ok(event) = self.unpacker.push(tag.kind, tag.timestamp_ms, tag.body)
             {
                 found(event);
             }

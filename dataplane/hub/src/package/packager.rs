@@ -1,5 +1,6 @@
-//! Cuts a stream into parts and segments, once: a cursor over the owner's log that starts with the first request. Before it: the log's
-//! blocks; after it: [`super::change`]s, which every shard's [`super::window`] applies.
+//! Cuts a stream into parts and segments, once: a cursor over the owner's log that starts with the first request, and is ahead of it by what
+//! waits for the next flush, so that a part is there with its last frame. Before it: the log's blocks; after it: [`super::change`]s, which
+//! every shard's [`super::window`] applies.
 //!
 //! Both tracks have the same segments: the picture's keyframes decide where they end, and the sound follows. A stream without a picture is
 //! cut by its sound.
@@ -8,20 +9,24 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use millstream_proto::cmaf::init::{Init, init};
+use millstream_proto::flv;
 use millstream_proto::limits::HLS_HELD_FRAMES_MAX;
 use millstream_proto::media::{Codec, CodecConfig, Frame, MediaEvent, Track};
 use millstream_proto::time::Time;
 
-use super::block::Block;
+use super::block::{Block, Gathered, Tag};
 use super::change::{Change, Session};
 use super::demux::Demux;
 use super::pace::SegmentPace;
+use super::preamble::Preamble;
 use super::track::{Picked, Plan, TrackPacker};
 use crate::config::HlsConfig;
 use crate::log::Log;
 
 /// Sound that is ahead of the picture waits for it this long, on the stream's timeline.
 const HOLD_MS: u64 = 1_000;
+/// The next picture is not expected later than this after the newest: at lower rates, sound does not run ahead on the strength of a guess.
+const NEXT_MS_MAX: u64 = 100;
 /// A picture that is this far behind the sound no longer decides where segments end.
 const SILENT_MS: u64 = 2_000;
 /// Dates follow the clock of arrival by this much per segment: an encoder's clock runs a little fast or slow.
@@ -54,6 +59,10 @@ pub struct Packager {
     pace: SegmentPace,
     demux: Demux,
     next_block: u64,
+    /// Tags of that block which have been read already.
+    ahead: usize,
+    /// All that was there has been read once: what comes now has just arrived.
+    current: bool,
     publisher: Option<u32>,
     video: Slot,
     audio: Slot,
@@ -71,9 +80,9 @@ pub struct Packager {
     /// What comes is of another publisher, or follows a hole in the log.
     restarted: bool,
     zero_unix_ms: i64,
-    /// How much later than the dates say the newest block came, milliseconds.
+    /// How much later than the dates say the newest tags came, milliseconds.
     late_ms: i64,
-    /// When that block came.
+    /// When those came.
     arrived: Time,
     out: Vec<Change>,
     ended: bool,
@@ -100,7 +109,7 @@ impl Packager {
         let next_block = first.map_or(log.first(), |block| block.seq);
         // Dates are those of arrival: the newest block's, which no burst at the start of the stream has held up.
         let newest = log.get(log.head().wrapping_sub(1)).map(|entry| &*entry.block);
-        let zero_unix_ms = newest.map_or(wall.unix_ms as i64, |block| arrival_ms(block, wall) - block.first_ms);
+        let zero_unix_ms = newest.map_or(wall.unix_ms as i64, |block| arrival_ms(block.arrived, wall) - block.first_ms);
         let session = Arc::new(Session {
             name,
             target_duration_s: pace.target_s,
@@ -115,6 +124,8 @@ impl Packager {
             pace,
             demux: Demux::default(),
             next_block,
+            ahead: 0,
+            current: false,
             publisher: None,
             video: Slot::default(),
             audio: Slot::default(),
@@ -156,16 +167,31 @@ impl Packager {
         std::mem::take(&mut self.dropped)
     }
 
-    /// Reads what the log has that is new, and gives what came of it.
-    pub fn advance(&mut self, log: &Log, wall: Wall) -> Vec<Change> {
+    /// Reads what is new in the log, and what waits for its next block, and gives what came of it. To be called after each read of the
+    /// publisher's socket.
+    pub fn advance(&mut self, log: &Log, gathered: Gathered<'_>, wall: Wall) -> Vec<Change> {
         if self.next_block < log.first() {
             self.next_block = log.newest_start().unwrap_or(log.head());
-            self.restarted = true;
+            (self.ahead, self.restarted) = (0, true);
         }
         while let Some(entry) = log.get(self.next_block) {
-            self.block(&entry.block, wall);
+            let Block { preamble, first_ms, arrived, publisher, .. } = &*entry.block;
+            let bytes = entry.block.tags_bytes();
+            let unread = flv::tags(&bytes).skip(std::mem::take(&mut self.ahead)).map(|tag| Tag {
+                kind: tag.kind,
+                timestamp_ms: tag.timestamp_ms,
+                body: bytes.slice_ref(tag.body),
+            });
+            self.read((preamble, *publisher), (*first_ms, *arrived), unread, wall);
             self.next_block += 1;
         }
+        if log.ended().is_none() {
+            let Gathered { preamble, first_ms, arrived, publisher, tags } = gathered;
+            let unread = tags.get(self.ahead..).unwrap_or_default().iter().cloned();
+            self.read((preamble, publisher), (first_ms, arrived), unread, wall);
+            self.ahead = tags.len();
+        }
+        self.current = true;
         if log.ended().is_some() && !self.ended {
             self.ended = true;
             self.release(u64::MAX);
@@ -182,16 +208,26 @@ impl Packager {
         std::mem::take(&mut self.out)
     }
 
-    fn block(&mut self, block: &Block, wall: Wall) {
-        self.arrived = block.arrived;
-        self.late_ms = arrival_ms(block, wall) - block.first_ms - self.zero_unix_ms;
-        if self.publisher.replace(block.publisher).is_some_and(|before| before != block.publisher) {
+    /// Reads tags of that publisher; the first of their block has that time and arrived then.
+    fn read(
+        &mut self,
+        (preamble, publisher): (&Preamble, u32),
+        (first_ms, arrived): (i64, Time),
+        tags: impl Iterator<Item = Tag>,
+        wall: Wall,
+    ) {
+        let mut events = Vec::new();
+        self.demux.read(preamble, tags, |event| events.push(event));
+        if events.is_empty() {
+            return;
+        }
+        self.arrived = if self.current { wall.now } else { arrived };
+        self.late_ms = arrival_ms(arrived, wall) - first_ms - self.zero_unix_ms;
+        if self.publisher.replace(publisher).is_some_and(|before| before != publisher) {
             self.release(u64::MAX);
             self.restarted = true;
             self.video_ms = None;
         }
-        let mut events = Vec::new();
-        self.demux.read(block, |event| events.push(event));
         for event in events {
             match event {
                 MediaEvent::Config(config) => self.configure(&config),
@@ -253,7 +289,7 @@ impl Packager {
                 let dts_ms = picked.dts_ms;
                 self.video_ms = Some(dts_ms);
                 self.place(Track::Video, picked);
-                self.release(dts_ms);
+                self.release(self.before_next(dts_ms));
             }
             Track::Audio => {
                 let newest_ms = picked.dts_ms;
@@ -264,11 +300,20 @@ impl Packager {
                         self.catch_up();
                         self.video_ms = None;
                     }
-                    Some(video_ms) => self.release(video_ms.max(newest_ms.saturating_sub(HOLD_MS))),
+                    Some(video_ms) => {
+                        self.release(self.before_next(video_ms).max(newest_ms.saturating_sub(HOLD_MS)));
+                    }
                     None => self.release(u64::MAX),
                 }
             }
         }
+    }
+
+    /// The last moment before the next picture, as far as that can be predicted: sound up to here is in the segment of the newest one,
+    /// whether or not the next ends it.
+    fn before_next(&self, video_ms: u64) -> u64 {
+        let interval_ms = self.video.packer.as_ref().map_or(0, |packer| packer.interval_us() / 1_000);
+        video_ms + interval_ms.min(NEXT_MS_MAX).saturating_sub(1)
     }
 
     /// Places the sound up to this time.
@@ -310,6 +355,9 @@ impl Packager {
         let (slot, out) = self.slot_and_out(track);
         if slot.packer.as_mut().is_none_or(|packer| !packer.frame(frame, arrived, out)) {
             self.dropped += 1;
+        }
+        if track == Track::Audio {
+            self.catch_up_in_time();
         }
     }
 
@@ -377,8 +425,18 @@ impl Packager {
         self.move_to(Track::Video, plan);
         if self.leads(Track::Video) {
             self.follows = self.audio.packer.is_some().then_some(Plan { start_us: us + self.delay_us, ..plan });
+            self.catch_up_in_time();
         } else {
             self.move_to(Track::Audio, plan);
+        }
+    }
+
+    /// The sound goes to the segment that the picture is in with the frame that ends nearest to its beginning, not with the next one: its
+    /// last part need not wait for that.
+    fn catch_up_in_time(&mut self) {
+        if self.follows.is_some_and(|plan| self.audio.packer.as_ref().is_some_and(|sound| sound.reaches(plan.start_us)))
+        {
+            self.catch_up();
         }
     }
 
@@ -419,9 +477,9 @@ impl Packager {
     }
 }
 
-/// When a block arrived, Unix milliseconds.
-fn arrival_ms(block: &Block, wall: Wall) -> i64 {
-    let ago = i64::try_from(wall.now.since(block.arrived).as_millis()).unwrap_or(i64::MAX / 4);
+/// That moment in Unix milliseconds.
+fn arrival_ms(arrived: Time, wall: Wall) -> i64 {
+    let ago = i64::try_from(wall.now.since(arrived).as_millis()).unwrap_or(i64::MAX / 4);
     (wall.unix_ms as i64).saturating_sub(ago)
 }
 

@@ -156,6 +156,18 @@ impl TrackPacker {
         self.us(self.length(data))
     }
 
+    /// How far pictures are apart, as far as that is known, microseconds.
+    pub(crate) fn interval_us(&self) -> u64 {
+        self.us(self.interval.round().max(1.0) as u64)
+    }
+
+    /// Whether the newest frame of the open segment ends nearer to that time than the next one would, microseconds.
+    pub(crate) fn reaches(&self, us: u64) -> bool {
+        let Some(end) = self.end.filter(|_| self.is_open()) else { return false };
+        let newest = self.samples.last().map_or(0, |newest| newest.duration);
+        self.us(end + newest / 2) >= us
+    }
+
     fn us(&self, units: u64) -> u64 {
         u64::try_from(u128::from(units) * 1_000_000 / u128::from(self.init.timescale.max(1))).unwrap_or(u64::MAX)
     }

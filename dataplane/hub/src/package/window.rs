@@ -224,6 +224,17 @@ impl Window {
         }
     }
 
+    /// The number of the part that the playlists announce, if that is the file of this name.
+    pub fn awaited(&self, session: &str, track: Track, name: &str) -> Option<u64> {
+        let Some(Name::Part(number)) = Name::parse(name) else { return None };
+        (self.session() == Some(session) && number == self.held(track).next_part && !self.ended).then_some(number)
+    }
+
+    /// A part by its number, and when its last frame arrived.
+    pub fn part(&self, track: Track, number: u64) -> Option<(Bytes, Time)> {
+        self.held(track).numbered_part(number).map(|part| (part.bytes.clone(), part.arrived))
+    }
+
     /// A file of that session by its path below the stream's URL.
     pub fn media(&self, session: &str, track: Track, name: &str) -> Answer<Media> {
         match self.session() {

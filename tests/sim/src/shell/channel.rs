@@ -207,6 +207,8 @@ impl World {
         let nudge = stream.poll_timeout() < *asleep_until;
         if flushed {
             self.flushed(channel);
+        } else {
+            self.packaged(channel);
         }
         if nudge {
             self.nudge(channel);

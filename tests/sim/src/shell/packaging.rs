@@ -92,9 +92,9 @@ impl World {
     /// `Channel::packaged`, with `Packaging::advance` and `Packaging::tell`.
     pub(crate) fn packaged(&mut self, channel: usize) -> bool {
         let wall = self.wall();
-        let Channel { log, packaging, id, shard, .. } = &mut self.channels[channel];
-        let Some(packager) = &mut packaging.packager else { return false };
-        let changes = packager.advance(log, wall);
+        let Channel { log, packaging, id, shard, side, .. } = &mut self.channels[channel];
+        let (Some(packager), Side::Owner { stream, .. }) = (&mut packaging.packager, side) else { return false };
+        let changes = packager.advance(log, stream.gathered(), wall);
         if !changes.is_empty() {
             self.totals.parts += changes.iter().filter(|change| matches!(change, Change::Part(..))).count() as u64;
             for outlet in &mut packaging.outlets {

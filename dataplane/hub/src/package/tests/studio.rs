@@ -10,6 +10,7 @@ use mp4_atom::{Decode as _, Moof};
 
 use super::rules::{Parsed, Rules};
 use crate::config::{HlsConfig, StreamConfig};
+use crate::package::change::{Change, Part};
 use crate::package::packager::{Packager, Wall};
 use crate::package::window::{Answer, Media, Window};
 use crate::testkit::Rig;
@@ -125,13 +126,21 @@ pub(super) struct Studio {
     pub(super) session: u64,
     sessions: u32,
     pub(super) checked: u64,
+    /// The first parts, and when they were there.
+    pub(super) parts: Vec<(Track, Part, Time)>,
+    /// When it was asked for last.
+    pub(super) began: Time,
 }
+
+/// Parts that are remembered.
+const PARTS_MAX: usize = 1_000;
 
 impl Studio {
     pub(super) fn new(hls: HlsConfig) -> Self {
         let rig = Rig::new(StreamConfig::default());
         let (window, rules) = (Window::new(), BTreeMap::new());
-        Self { rig, hls, packager: None, window, rules, session: 1, sessions: 0, checked: 0 }
+        let (parts, began) = (Vec::new(), rig.now);
+        Self { rig, hls, packager: None, window, rules, session: 1, sessions: 0, checked: 0, parts, began }
     }
 
     /// Published with both configurations, and asked for HLS.
@@ -152,20 +161,42 @@ impl Studio {
         let first_msn = FIRST_MSN + self.rig.now.as_micros() / 1_000_000;
         let packager = Packager::new(self.hls, format!("n{}", self.sessions), first_msn, &self.rig.log, self.wall());
         self.packager = Some(packager);
+        self.began = self.rig.now;
         self.advance();
+    }
+
+    /// What has come goes to the window. True: the playlists have changed.
+    fn take(&mut self) -> bool {
+        let wall = self.wall();
+        let Some(packager) = &mut self.packager else { return false };
+        let changes = packager.advance(&self.rig.log, self.rig.stream.gathered(), wall);
+        let changed = !changes.is_empty();
+        for change in changes {
+            if let Change::Part(track, part) = &change
+                && self.parts.len() < PARTS_MAX
+            {
+                self.parts.push((*track, part.clone(), self.rig.now));
+            }
+            self.window.apply(change);
+        }
+        changed
     }
 
     /// What has come goes to the window, and the playlists are checked.
     pub(super) fn advance(&mut self) {
-        let wall = self.wall();
-        let Some(packager) = &mut self.packager else { return };
-        let changes = packager.advance(&self.rig.log, wall);
-        if changes.is_empty() {
-            return;
+        if self.take() {
+            self.check();
         }
-        for change in changes {
-            self.window.apply(change);
-        }
+    }
+
+    /// Holds the playlists of the moment against the rules, by themselves: those before them were not looked at.
+    pub(super) fn check_anew(&mut self) {
+        self.rules.clear();
+        self.check();
+    }
+
+    /// Holds the playlists of the moment against the rules.
+    pub(super) fn check(&mut self) {
         let mut joined = Window::new();
         self.window.snapshot().into_iter().for_each(|change| joined.apply(change));
         for track in [Track::Video, Track::Audio] {
@@ -197,6 +228,18 @@ impl Studio {
         for event in frames {
             let after = u64::try_from(stamp(event) - first).unwrap_or_default();
             self.arrive(start + Duration::from_millis(after), event);
+        }
+    }
+
+    /// The same where there are too many to look at the playlists after each.
+    pub(super) fn play_unchecked(&mut self, frames: &[MediaEvent]) {
+        let (start, first) = (self.rig.now, frames.first().map(stamp).unwrap_or_default());
+        for event in frames {
+            let after = u64::try_from(stamp(event) - first).unwrap_or_default();
+            self.rig.wait_until(start + Duration::from_millis(after));
+            self.rig.stream.heard(self.session, self.rig.now);
+            self.rig.read(std::slice::from_ref(event));
+            self.take();
         }
     }
 
