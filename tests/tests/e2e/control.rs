@@ -323,7 +323,10 @@ fn schemathesis(time_s: u32) {
     let header = format!("Authorization: Bearer {}", client.token());
     let work = tempfile::tempdir().expect("a directory");
     let checks = "not_a_server_error,status_code_conformance,content_type_conformance,response_schema_conformance";
-    let tool = Tool::spawn(Command::new(&program).current_dir(work.path()).env("NO_COLOR", "1").args([
+    let hooks = Path::new(env!("CARGO_MANIFEST_DIR")).join("schemathesis_modules.py");
+    let mut command = Command::new(&program);
+    command.current_dir(work.path()).env("NO_COLOR", "1").env("SCHEMATHESIS_HOOKS", hooks);
+    let tool = Tool::spawn(command.args([
         "run",
         &format!("http://{}/api/v1/openapi.json", server.control),
         "--header",

@@ -89,7 +89,7 @@ pub(crate) async fn bindings(store: &dyn Store) -> Answer<Vec<Binding>> {
         match hook.and_then(|(_, hook)| binding.value.to_link(&id, &hook.value)) {
             Some(binding) => told.push(binding),
             None => {
-                tracing::error!(binding = id, "a binding names a version of a hook that is not there; it is left out")
+                tracing::error!(binding = id, "a binding names a version of a hook that is not there; it is left out");
             }
         }
         say_idle(&id, &binding.value);

@@ -178,13 +178,13 @@ fn a_binding_is_made_changed_listed_and_removed_and_nodes_are_told() {
     assert_eq!(now.is(200).json()["means"]["version"], json!(2));
 
     // A rollback is another version.
-    let patch = |tag: &str, body: Value| server.request("PATCH", &path).header("If-Match", tag).json(&body).send();
+    let change = |tag: &str, body: Value| server.request("PATCH", &path).header("If-Match", tag).json(&body).send();
     server.request("PATCH", &path).json(&json!({})).send().refused(428, "");
-    let back = patch(now.etag(), json!({ "version": 1, "mode": "off", "stream": "" }));
+    let back = change(now.etag(), json!({ "version": 1, "mode": "off", "stream": "" }));
     assert_eq!((&back.is(200).json()["stream"], &back.json()["not_in_force"]), (&json!(null), &json!([])));
-    patch(now.etag(), json!({ "version": 2 })).refused(412, "");
-    patch(back.etag(), json!({ "hook": "other" })).refused(400, "never changes");
-    patch(back.etag(), json!({ "point": "motion" })).refused(400, "publish, play");
+    change(now.etag(), json!({ "version": 2 })).refused(412, "");
+    change(back.etag(), json!({ "hook": "other" })).refused(400, "never changes");
+    change(back.etag(), json!({ "point": "motion" })).refused(400, "publish, play");
     assert!(server.told().iter().all(|told| told.version == 1 && told.sha256 == first));
 
     let listed = |query: &str| server.get(&format!("/api/v1/hook-bindings{query}")).is(200).json().clone();

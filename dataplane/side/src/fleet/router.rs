@@ -53,7 +53,7 @@ async fn report(State(link): State<Link>, request: Request) -> Response {
 }
 
 async fn module(State(link): State<Link>, Path(sha256): Path<String>, headers: HeaderMap) -> Response {
-    if let Err(refusal) = link.admit(&headers) {
+    if let Some(refusal) = link.refusal(&headers) {
         return refusal;
     }
     match link.fleet.module(&sha256, 0).await {
@@ -110,20 +110,23 @@ fn greet(protocol: u32, node: &str) {
 }
 
 impl Link {
-    fn admit(&self, headers: &HeaderMap) -> Result<(), Response> {
+    /// The answer to whoever has no node's token.
+    fn refusal(&self, headers: &HeaderMap) -> Option<Response> {
         let header = headers.get(AUTHORIZATION).and_then(|value| value.to_str().ok());
         let token = header.and_then(|value| value.strip_prefix("Bearer ")).map(|token| Secret::new(token.trim()));
         if !token.is_some_and(|token| (self.is_node)(&token)) {
             let advice = "the link wants a node's token: give the node the content of control's node-token file";
             let mut refusal = text(StatusCode::UNAUTHORIZED, advice);
             refusal.headers_mut().insert(WWW_AUTHENTICATE, HeaderValue::from_static("Bearer"));
-            return Err(refusal);
+            return Some(refusal);
         }
-        Ok(())
+        None
     }
 
     async fn read<T: DeserializeOwned>(&self, request: Request, bytes_max: usize) -> Result<T, Response> {
-        self.admit(request.headers())?;
+        if let Some(refusal) = self.refusal(request.headers()) {
+            return Err(refusal);
+        }
         let body = to_bytes(request.into_body(), bytes_max)
             .await
             .map_err(|_| text(StatusCode::PAYLOAD_TOO_LARGE, "the message is too long, or was cut off"))?;
