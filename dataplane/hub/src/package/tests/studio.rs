@@ -165,7 +165,7 @@ impl Studio {
         self.advance();
     }
 
-    /// What has come goes to the window. True: the playlists have any.
+    /// What has come goes to the window. True: that changed something.
     fn take(&mut self) -> bool {
         let wall = self.wall();
         let Some(packager) = &mut self.packager else { return false };
