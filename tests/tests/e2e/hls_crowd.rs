@@ -85,7 +85,7 @@ fn ten_thousand_blocked_requests_cost_little_and_are_all_answered() {
     );
     assert!(each <= 8 << 10, "{each} bytes for a connection whose request waits");
     assert_eq!(answers(&mut all), BTreeMap::from([(200, ASKED)]));
-    assert_eq!(blocked(), 0.0);
+    assert!(blocked() < 0.5, "{} still wait", blocked());
     // Void where the machine had no time for it.
     assert!(beside <= alone + millis(10) || late_alone.max(late_beside) > millis(5), "{alone:?} and {beside:?}");
 

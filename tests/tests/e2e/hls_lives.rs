@@ -260,7 +260,9 @@ fn files_of_a_life_that_is_over_are_there_on_every_shard() {
     for (id, connection) in ids.iter().zip(&mut watched) {
         eventually("a playlist", seconds(5), || playlist_over(connection, id));
     }
-    pushes.into_iter().for_each(|push| push.finish().expect("goodbye"));
+    for push in pushes {
+        push.finish().expect("goodbye");
+    }
     let over: Vec<_> = ids
         .iter()
         .zip(&mut watched)

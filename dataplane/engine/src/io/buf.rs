@@ -1,7 +1,5 @@
 //! What a send lends to the kernel: buffers that own what they point to until the kernel has answered.
 #![allow(unsafe_code)]
-use std::io::IoSlice;
-
 use bytes::{Buf, Bytes};
 use millstream_hub::viewer::Piece;
 use monoio::buf::{IoBuf, IoVecBuf};
@@ -110,17 +108,6 @@ impl FileBuf {
 
     pub(super) fn is_empty(&self) -> bool {
         self.pieces.is_empty()
-    }
-
-    /// Bytes left.
-    pub(super) fn bytes(&self) -> usize {
-        self.pieces.iter().map(Bytes::len).sum()
-    }
-
-    /// What the next send carries.
-    pub(super) fn slices(&self) -> &[IoSlice<'_>] {
-        // SAFETY: an `IoSlice` is an `iovec` by its documentation; the array lives as long as the borrow, which keeps the pieces as well.
-        unsafe { std::slice::from_raw_parts(self.iovecs.as_ptr().cast(), self.iovecs.len()) }
     }
 }
 

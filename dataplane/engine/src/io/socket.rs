@@ -21,9 +21,6 @@ use super::sys;
 /// Unsent bytes that the kernel takes before it says "full" (HOT_PATH, rule 6): without it a stalled viewer holds megabytes.
 const NOTSENT_LOWAT_BYTES: libc::c_int = 128 << 10;
 
-/// The same while a large file goes out: half as many turns for it, and still no more than what a stalled viewer may cost.
-const NOTSENT_LOWAT_FILE_BYTES: libc::c_int = 256 << 10;
-
 /// What the runtime allocates for a descriptor, with the allocator's header and that of [`Shared`], bytes.
 const RUNTIME_FD_BYTES: usize = 96;
 
@@ -201,29 +198,17 @@ impl Writer {
 
     /// Sends all of an answer whose bytes lie in several places; `progress` hears of each step, with its bytes.
     pub(crate) async fn send_file(&mut self, pieces: Vec<Bytes>, progress: impl Fn(usize)) -> io::Result<()> {
-        let fd = look(&self.0).as_raw_fd();
         let mut buf = FileBuf::new(pieces);
-        let large = buf.bytes() > NOTSENT_LOWAT_BYTES as usize;
-        if large {
-            sys::set_tcp(fd, libc::TCP_NOTSENT_LOWAT, NOTSENT_LOWAT_FILE_BYTES);
-        }
-        // Most answers fit into the socket: those need no turn of the runtime.
-        let mut count = sys::send_pieces_now(fd, buf.slices());
-        loop {
-            buf.sent(count);
-            progress(count);
-            if buf.is_empty() {
-                break;
-            }
+        while !buf.is_empty() {
             let (result, back) = operate(&self.0).writev(buf).await;
             buf = back;
-            count = result?;
-            if count == 0 {
-                return Err(io::ErrorKind::WriteZero.into());
+            match result? {
+                0 => return Err(io::ErrorKind::WriteZero.into()),
+                count => {
+                    buf.sent(count);
+                    progress(count);
+                }
             }
-        }
-        if large {
-            sys::set_tcp(fd, libc::TCP_NOTSENT_LOWAT, NOTSENT_LOWAT_BYTES);
         }
         Ok(())
     }

@@ -19,7 +19,7 @@ use super::session::Session;
 use crate::egress::hls::part_head;
 
 /// Answers in a row; then the shard's other tasks have their turn.
-const IN_A_ROW_MAX: usize = 1_024;
+const IN_A_ROW_MAX: usize = 512;
 
 /// Requests that wait for parts of one stream.
 #[derive(Default)]

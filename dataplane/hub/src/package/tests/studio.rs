@@ -165,12 +165,12 @@ impl Studio {
         self.advance();
     }
 
-    /// What has come goes to the window. True: the playlists have changed.
+    /// What has come goes to the window. True: that changed something.
     fn take(&mut self) -> bool {
         let wall = self.wall();
         let Some(packager) = &mut self.packager else { return false };
         let changes = packager.advance(&self.rig.log, self.rig.stream.gathered(), wall);
-        let changed = !changes.is_empty();
+        let any = !changes.is_empty();
         for change in changes {
             if let Change::Part(track, part) = &change
                 && self.parts.len() < PARTS_MAX
@@ -179,7 +179,7 @@ impl Studio {
             }
             self.window.apply(change);
         }
-        changed
+        any
     }
 
     /// What has come goes to the window, and the playlists are checked.
