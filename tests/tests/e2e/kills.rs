@@ -75,9 +75,11 @@ fn write(at: SocketAddr, token: &str, numbers: &AtomicU64) -> Vec<Made> {
         if n.is_multiple_of(3) {
             let name = format!("name {n}");
             let change = json!({ "settings": { "videoname": name } });
-            match client.try_request("PATCH", &path, "If-Match: *\r\n", Some(&change)) {
-                Ok(answer) => drop((answer.is(200), stream.named = Some(name))),
-                Err(_) => (stream.tried, gone) = (Some(name), true),
+            if let Ok(answer) = client.try_request("PATCH", &path, "If-Match: *\r\n", Some(&change)) {
+                answer.is(200);
+                stream.named = Some(name);
+            } else {
+                (stream.tried, gone) = (Some(name), true);
             }
         } else if n.is_multiple_of(7) {
             match client.try_request("DELETE", &path, "If-Match: *\r\n", None) {
