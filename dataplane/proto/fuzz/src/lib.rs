@@ -1,10 +1,9 @@
 //! What each fuzz target does with its bytes. The entries in `fuzz_targets/` call these functions, and so does `tests/seeds.rs`, which
-//! runs on stable Rust and without libFuzzer: each committed seed, and damaged copies of it.
+//! runs on stable Rust and without libFuzzer: each committed seed and damaged copies of it, and the committed corpus.
 //!
 //! ```sh
 //! cargo install cargo-fuzz
 //! cd dataplane/proto
-//! mkdir -p fuzz/corpus/http_request
 //! cargo +nightly fuzz run http_request fuzz/corpus/http_request fuzz/seeds/http_request -- -max_total_time=60 -rss_limit_mb=512
 //! cargo test --manifest-path fuzz/Cargo.toml                                   # the seeds, on stable
 //! cargo test --manifest-path fuzz/Cargo.toml -- --ignored write_seeds          # make the seeds anew
