@@ -258,8 +258,8 @@ fn few_descriptors_are_noticed_at_the_start() {
     assert!(honest.server.log.has("raise that"), "an operator is told");
     let held = honest.beside("400 connections with 256 descriptors", |server| {
         let held = crowd(server.rtmp, 400, &[3]);
-        let most = proc::descriptors(server.pid());
-        assert!(most < 200, "{most} descriptors are open");
+        // Who is one too many is taken, and let go.
+        eventually("few descriptors are open", seconds(5), || (proc::descriptors(server.pid()) < 200).then_some(()));
         let answer = millstream_tests::http::get(server.http, "/healthz");
         assert_eq!(answer.status, 503, "who is one too many is told");
         assert!(server.metric("millstream_connections") > 0.0, "operators still see what is going on");
