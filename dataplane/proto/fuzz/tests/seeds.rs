@@ -58,7 +58,7 @@ fn seeds_and_damaged_copies() {
     }
 }
 
-/// Inputs that reach code that no other one does: of fuzzing for a quarter of an hour a target, reduced by libFuzzer's `-set_cover_merge`.
+/// Inputs that reach code that no other one does: found by fuzzing, reduced by libFuzzer's `-set_cover_merge`.
 #[test]
 fn what_fuzzing_has_found() {
     for (name, target) in TARGETS {
