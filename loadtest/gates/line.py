@@ -15,7 +15,7 @@ def main():
     parts = [
         f"{name}: {report['verdict']}",
         f"joined {viewers['joined']} of {viewers['visits']}, lost {viewers['lost']}, stalls {viewers['stalls']}",
-        f"delay video {times('video')} steady {times('steady')} ms, join {times('join')} ms (p50/p99/max)",
+        f"delay video {times('video')} steady {times('steady')} ms, join {times('join')} ms, request to picture {times('answer')} ms (p50/p99/max)",
     ]
     if steady:
         cores = f"server {steady['server_core']:.0%} of a core, harness {steady['harness_core']:.0%}"

@@ -27,6 +27,8 @@ pub const HTTP_HEADERS_MAX: usize = 64;
 pub const LEDGER_FRAMES_MAX: usize = 8_192;
 /// Bytes read at once, and bytes that one drained viewer may give up in one call.
 pub const READ_BYTES: usize = 256 << 10;
+/// Bytes that a viewer without a picture reads at once.
+pub const JOINING_READ_BYTES: usize = 4 << 10;
 /// Bytes that wait for one viewer's socket to take them: requests and acknowledgements.
 pub const VIEWER_OUTPUT_BYTES_MAX: usize = 64 << 10;
 /// Bytes that wait for one publisher's socket to take them.

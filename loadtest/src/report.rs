@@ -73,6 +73,8 @@ pub struct Delays {
     pub steady: Summary,
     /// Connect start to the first byte of a keyframe.
     pub join: Summary,
+    /// HTTP-FLV request sent to the first byte of a keyframe.
+    pub answer: Summary,
     /// Planned to real connect start: the harness's own.
     pub connect_late: Summary,
     /// Planned to real send: the harness's own.

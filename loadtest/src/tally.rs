@@ -119,6 +119,8 @@ pub(crate) struct Tally {
     pub(crate) recent_delay: Times,
     /// Connect start to first byte of a keyframe.
     pub(crate) join: Times,
+    /// Request sent to the first byte of a keyframe, HTTP-FLV.
+    pub(crate) answer: Times,
     /// Planned to real connect start.
     pub(crate) connect_late: Times,
     /// Planned to real send.
@@ -155,6 +157,7 @@ impl Tally {
             steady_delay: Times::new(),
             recent_delay: Times::new(),
             join: Times::new(),
+            answer: Times::new(),
             connect_late: Times::new(),
             publish_late: Times::new(),
             hls: Hls {

@@ -9,7 +9,7 @@ use millstream_proto::time::Time;
 
 use crate::clock::Clock;
 use crate::ledger::{Ledger, Place, Sum};
-use crate::limits::VIEWER_OUTPUT_BYTES_MAX;
+use crate::limits::{JOINING_READ_BYTES, VIEWER_OUTPUT_BYTES_MAX};
 use crate::media::stamp_us;
 use crate::net::{Connection, Got, Ready};
 use crate::schedule::{Habit, Protocol, Slot};
@@ -66,6 +66,8 @@ pub(crate) struct Viewer {
     stage: Stage,
     connection: Option<Connection>,
     begun: Time,
+    /// When its request was handed to the kernel.
+    asked: Time,
     accepted: Time,
     last_data: Time,
     bytes: u64,
@@ -75,6 +77,8 @@ pub(crate) struct Viewer {
 /// What a viewer shares with the others.
 pub(crate) struct Hall<'a> {
     pub(crate) now: Time,
+    /// For what is timed more finely than the turns of the loop.
+    pub(crate) clock: Clock,
     pub(crate) stall: Duration,
     pub(crate) scratch: &'a mut [u8],
     pub(crate) heard: &'a mut Vec<Heard>,
@@ -85,8 +89,8 @@ pub(crate) struct Hall<'a> {
 impl Viewer {
     pub(crate) fn new(slot: Slot) -> Self {
         let stage = Stage::Absent;
-        let (begun, accepted, last_data) = (Time::ZERO, Time::ZERO, Time::ZERO);
-        Self { slot, visit: 0, stage, connection: None, begun, accepted, last_data, bytes: 0, acknowledged: 0 }
+        let (begun, asked, accepted, last_data) = (Time::ZERO, Time::ZERO, Time::ZERO, Time::ZERO);
+        Self { slot, visit: 0, stage, connection: None, begun, asked, accepted, last_data, bytes: 0, acknowledged: 0 }
     }
 
     /// Begins a visit.
@@ -142,7 +146,7 @@ impl Viewer {
                 self.stage = Stage::Joining(parser);
             }
         }
-        self.send()?;
+        self.send(hall.clock)?;
         if !ready.readable {
             return Ok(Next::Stay);
         }
@@ -187,7 +191,9 @@ impl Viewer {
     fn listen(&mut self, closed: bool, hall: &mut Hall<'_>) -> Result<Next, String> {
         loop {
             let Some(connection) = &self.connection else { return Ok(Next::Stay) };
-            let (count, arrived) = match connection.read(hall.now, hall.scratch) {
+            // A read is stamped with the arrival of its last byte: short ones tell when the first keyframe began to arrive.
+            let room = if let Stage::Joining(_) = self.stage { JOINING_READ_BYTES } else { hall.scratch.len() };
+            let (count, arrived) = match connection.read(hall.now, &mut hall.scratch[..room]) {
                 Ok(Got::Nothing) => return Ok(Next::Stay),
                 Ok(Got::End) => return Err(self.ended()),
                 Err(error) => return Err(format!("connection lost: {error}")),
@@ -221,16 +227,19 @@ impl Viewer {
                     }
                 }
             }
-            self.send()?;
+            self.send(hall.clock)?;
             if joined {
                 hall.tally.join.record(arrived.since(self.begun));
+                if self.slot.protocol == Protocol::Flv {
+                    hall.tally.answer.record(arrived.since(self.asked));
+                }
                 hall.tally.joined += 1;
                 match self.join(hall.now) {
                     Next::Stay => {}
                     next => return Ok(next),
                 }
             }
-            if count < hall.scratch.len() && !closed {
+            if count < room && !closed {
                 return Ok(Next::Stay);
             }
         }
@@ -295,13 +304,14 @@ impl Viewer {
         self.last_data = at;
     }
 
-    fn send(&mut self) -> Result<(), String> {
+    fn send(&mut self, clock: Clock) -> Result<(), String> {
         let Some(connection) = &mut self.connection else { return Ok(()) };
         let output = match &mut self.stage {
             Stage::Joining(parser) | Stage::Sampling(parser) => {
                 let output = parser.wire.output();
                 if output.is_some() {
                     parser.prelude_bytes = self.bytes;
+                    self.asked = clock.now();
                 }
                 output
             }

@@ -73,6 +73,7 @@ impl fmt::Display for Report {
         row(f, "delay, audio", &ms.audio)?;
         row(f, "delay, steady", &ms.steady)?;
         row(f, "join", &ms.join)?;
+        row(f, "request to picture", &ms.answer)?;
         if self.plan.view.hls_total() > 0 {
             row(f, "part, last frame", &ms.part)?;
             row(f, "playhead", &ms.playhead)?;

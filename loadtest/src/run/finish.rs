@@ -165,6 +165,7 @@ impl Run<'_> {
                 audio: Summary::of(&tally.audio_delay),
                 steady: Summary::of(&tally.steady_delay),
                 join: Summary::of(&tally.join),
+                answer: Summary::of(&tally.answer),
                 part: Summary::of(&tally.hls.part),
                 playhead: Summary::of(&tally.hls.playhead),
                 connect_late: Summary::of(&tally.connect_late),

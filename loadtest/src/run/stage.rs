@@ -387,6 +387,7 @@ impl Run<'_> {
         let was_joining = viewer.joining();
         let mut hall = Hall {
             now: self.now,
+            clock: self.clock,
             stall: self.plan.expect.stall,
             scratch: &mut self.scratch,
             heard: &mut self.heard,

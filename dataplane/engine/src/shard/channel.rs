@@ -39,7 +39,7 @@ pub(crate) struct Channel {
     /// What viewers read.
     pub(crate) log: RefCell<Log>,
     /// Viewers that wait for more.
-    pub(crate) waiters: Waiters,
+    pub(crate) waiters: Rc<Waiters>,
     /// Its playlists.
     pub(crate) packaging: Rc<Packaging>,
     /// Who plays it here.
@@ -122,7 +122,7 @@ impl Channel {
             id: id.clone(),
             config,
             log: RefCell::new(Log::new(limits)),
-            waiters: Waiters::default(),
+            waiters: Rc::default(),
             packaging: Rc::default(),
             audience: Audience::default(),
             viewers: Cell::new(0),
@@ -202,7 +202,7 @@ impl Channel {
             state.set(MirrorState::Live);
         }
         apply(&mut self.log.borrow_mut(), message);
-        self.waiters.wake_all();
+        self.waiters.wake_in_blocks();
     }
 
     /// Whether a mirror is of no more use: nobody has watched it for a while.
@@ -352,7 +352,7 @@ impl Channel {
 
     /// Viewers here and mirrors elsewhere get what is new. True: a mirror has no room, and is to be tried again.
     fn flushed(&self, owner: &mut Owner, shard: &Rc<Shard>) -> bool {
-        self.waiters.wake_all();
+        self.waiters.wake_in_blocks();
         let full = self.packaged(owner, shard);
         self.feed(owner, shard) || full
     }

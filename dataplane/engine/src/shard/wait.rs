@@ -1,21 +1,33 @@
 //! How tasks of one shard wait for each other: no locks, no atomics.
 use std::cell::{Cell, RefCell};
+use std::collections::VecDeque;
 use std::future::{Future, poll_fn};
 use std::pin::pin;
 use std::rc::Rc;
 use std::task::{Poll, Waker};
+use std::time::Duration;
 
-use crate::io::Area;
+use crate::io::{Area, sleep, spawn};
 
 /// Waking touches the head of each task: those that come so many wakes later are asked for.
 const WAKES_AHEAD: usize = 6;
+
+/// Tasks of a crowd that are woken in a row: what they do is one turn of the runtime, and newcomers wait for its end.
+const BLOCK: usize = 256;
+/// Then the runtime looks at what came in. Less than a block takes to send; a timer is what the runtime waits for only when nothing is
+/// left to run, so that a block's sends are under way before the next one's are made.
+const BETWEEN_BLOCKS: Duration = Duration::from_millis(1);
 
 /// Many tasks that wait for the same thing to change. Counting changes makes it safe to look first and wait afterwards.
 #[derive(Default)]
 pub(crate) struct Waiters {
     changes: Cell<u64>,
+    /// Who waits for the next change.
     wakers: RefCell<Vec<Waker>>,
-    spare: RefCell<Vec<Waker>>,
+    /// Who is to be told of one that there was.
+    due: RefCell<VecDeque<Waker>>,
+    /// A task tells them.
+    telling: Cell<bool>,
 }
 
 impl Waiters {
@@ -26,19 +38,44 @@ impl Waiters {
 
     /// Something changed: everybody looks again.
     pub(crate) fn wake_all(&self) {
-        self.changes.set(self.changes.get().wrapping_add(1));
-        let mut woken = self.spare.take();
-        std::mem::swap(&mut woken, &mut *self.wakers.borrow_mut());
-        {
-            let mut woken = woken.drain(..);
-            while let Some(waker) = woken.next() {
-                if let Some(soon) = woken.as_slice().get(WAKES_AHEAD) {
-                    Area::of_task(soon).fetch();
+        self.change();
+        self.wake(usize::MAX);
+    }
+
+    /// Something changed: everybody looks again, a crowd block by block.
+    pub(crate) fn wake_in_blocks(self: &Rc<Self>) {
+        self.change();
+        if !self.telling.get() && self.wake(BLOCK) {
+            self.telling.set(true);
+            let waiters = Rc::clone(self);
+            spawn(async move {
+                loop {
+                    sleep(BETWEEN_BLOCKS).await;
+                    if !waiters.wake(BLOCK) {
+                        break;
+                    }
                 }
-                waker.wake();
-            }
+                waiters.telling.set(false);
+            });
         }
-        *self.spare.borrow_mut() = woken;
+    }
+
+    fn change(&self) {
+        self.changes.set(self.changes.get().wrapping_add(1));
+        self.due.borrow_mut().extend(self.wakers.borrow_mut().drain(..));
+    }
+
+    /// Wakes that many of those who are to be told. True: there are more.
+    fn wake(&self, most: usize) -> bool {
+        let due = &mut *self.due.borrow_mut();
+        for _ in 0..most {
+            let Some(waker) = due.pop_front() else { return false };
+            if let Some(soon) = due.get(WAKES_AHEAD) {
+                Area::of_task(soon).fetch();
+            }
+            waker.wake();
+        }
+        !due.is_empty()
     }
 
     /// Waits for a change after `seen`.
@@ -151,4 +188,61 @@ pub(crate) async fn first<A: Future, B: Future>(a: A, b: B) -> First<A::Output, 
         b.as_mut().poll(cx).map(First::B)
     })
     .await
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::io::{Driver, run};
+
+    const CROWD: usize = 2 * BLOCK + 1;
+
+    /// A crowd of tasks that each wait until the value is one or more.
+    fn crowd(waiters: &Rc<Waiters>, value: &Rc<Cell<u32>>, through: &Rc<Cell<usize>>) {
+        for _ in 0..CROWD {
+            let (waiters, value, through) = (Rc::clone(waiters), Rc::clone(value), Rc::clone(through));
+            spawn(async move {
+                let place = Place::default();
+                loop {
+                    let seen = waiters.seen();
+                    if value.get() > 0 {
+                        break;
+                    }
+                    waiters.changed(seen, &place).await;
+                }
+                through.set(through.get() + 1);
+            });
+        }
+    }
+
+    #[test]
+    fn a_crowd_is_woken_block_by_block_and_nobody_is_forgotten() {
+        let main = async {
+            let (waiters, value, through) = (Rc::new(Waiters::default()), Rc::default(), Rc::default());
+            crowd(&waiters, &value, &through);
+            sleep(Duration::from_millis(5)).await;
+            // A change that is nothing to them, and while it is being told, the one that they wait for.
+            waiters.wake_in_blocks();
+            assert_eq!(waiters.due.borrow().len(), CROWD - BLOCK);
+            value.set(1);
+            waiters.wake_in_blocks();
+            assert_eq!(through.get(), 0, "they have not run yet");
+            while through.get() < CROWD {
+                sleep(Duration::from_millis(1)).await;
+            }
+            // Later changes begin anew, also for a crowd that came meanwhile.
+            while waiters.telling.get() {
+                sleep(Duration::from_millis(1)).await;
+            }
+            value.set(0);
+            crowd(&waiters, &value, &through);
+            sleep(Duration::from_millis(5)).await;
+            value.set(1);
+            waiters.wake_in_blocks();
+            while through.get() < 2 * CROWD {
+                sleep(Duration::from_millis(1)).await;
+            }
+        };
+        run(Driver::Epoll, main).unwrap();
+    }
 }
