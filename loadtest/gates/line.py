@@ -17,6 +17,8 @@ def main():
         f"joined {viewers['joined']} of {viewers['visits']}, lost {viewers['lost']}, stalls {viewers['stalls']}",
         f"delay video {times('video')} steady {times('steady')} ms, join {times('join')} ms, request to picture {times('answer')} ms (p50/p99/max)",
     ]
+    if ms["part"]["p50"] is not None:
+        parts.append(f"part {times('part')} ms, playhead {times('playhead')} ms")
     if steady:
         cores = f"server {steady['server_core']:.0%} of a core, harness {steady['harness_core']:.0%}"
         cost = steady["server_cpu_s_per_gb"]

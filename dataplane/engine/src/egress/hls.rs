@@ -109,6 +109,7 @@ pub(super) async fn answer(
         }
         Err(NotPlayable::Busy) => return turned_away(shard, session, reply, (&id, "hls"), (503, "busy", BUSY)),
     };
+    courier::after_parts(&seat.channel().packaging).await;
     let waiting = Waiting { shard, session, channel: seat.channel(), asked_at };
     let tracks_by = asked_at + TRACKS_WAIT;
     let found = waiting.until_found(|window, now| {

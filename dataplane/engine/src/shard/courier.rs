@@ -3,10 +3,9 @@
 //! the requests' tasks in [`crate::egress::hls`] find that they are answered.
 use std::cell::{Cell, RefCell};
 use std::collections::BTreeMap;
-use std::future::poll_fn;
 use std::io::IoSlice;
 use std::rc::Rc;
-use std::task::Poll;
+use std::time::Duration;
 
 use bytes::{Buf as _, Bytes};
 use millstream_hub::package::window::Window;
@@ -16,18 +15,26 @@ use millstream_proto::time::Time;
 use super::Shard;
 use super::packaging::Packaging;
 use super::session::Session;
+use super::wait;
 use crate::egress::hls::part_head;
+use crate::io::sleep_until;
 
-/// Answers in a row; then the shard's other tasks have their turn.
-const IN_A_ROW_MAX: usize = 512;
+/// Answers go out for so long; then the shard looks at what came in: the sound that goes with these pictures, other streams, other viewers.
+const ROW: Duration = Duration::from_millis(4);
+/// From a row's beginning, so that it has passed by its end: a timer is what the runtime waits for only when nothing is left to run.
+const ROW_AT_LEAST: Duration = Duration::from_millis(1);
 
 /// Requests that wait for parts of one stream.
 #[derive(Default)]
 pub(crate) struct Courier {
     /// By the number of their session: each has one request at a time.
     waiting: RefCell<BTreeMap<u64, Rc<Waiting>>>,
-    /// A round has been begun, and will find what comes meanwhile.
+    /// A task is under way, and will find what comes meanwhile.
     under_way: Cell<bool>,
+    /// Parts are going out.
+    sending: Cell<bool>,
+    /// Something has come that those who wait for anything have not been told of.
+    news: Cell<bool>,
 }
 
 /// A request for the whole of a part.
@@ -88,79 +95,117 @@ impl Courier {
         self.waiting.borrow_mut().clear();
     }
 
-    /// Sends parts that are there. True: more are to be sent.
-    fn round(&self, shard: &Shard, window: &Window) -> bool {
+    /// Sends parts that are there, for the length of a row. True: more are to be sent.
+    fn row(&self, shard: &Shard, window: &Window) -> bool {
         let mut waiting = self.waiting.borrow_mut();
-        let mut loads: Vec<Load> = Vec::new();
         let mut done = Vec::new();
-        for one in waiting.values() {
-            let Waiting { session, track, number, keep_alive, delivered } = &**one;
-            let known = loads.iter().position(|load| (load.track, load.number) == (*track, *number));
-            let known = known.or_else(|| {
-                let (part, arrived) = window.part(*track, *number)?;
-                loads.push(Load { track: *track, number: *number, part, arrived });
-                Some(loads.len() - 1)
-            });
-            let Some(Load { part, arrived, .. }) = known.and_then(|at| loads.get(at)) else { continue };
-            if done.len() == IN_A_ROW_MAX {
-                break;
-            }
-            let head = part_head(shard, *track, part.len(), *keep_alive);
-            let mut sent = session.send_now(&[IoSlice::new(&head), IoSlice::new(part)]);
-            shard.stats.bytes_out.add(sent as u64);
-            let mut rest = Vec::new();
-            if sent == head.len() + part.len() {
-                shard.stats.part_delay.observe(shard.now().since(*arrived).as_secs_f64());
-            } else {
-                rest = vec![head, part.clone()];
-                for piece in &mut rest {
-                    let taken = sent.min(piece.len());
-                    piece.advance(taken);
-                    sent -= taken;
+        let mut now = shard.now();
+        let row_ends = now + ROW;
+        'row: for load in &loads(&waiting, window) {
+            for one in waiting.values().filter(|one| (one.track, one.number) == (load.track, load.number)) {
+                if now >= row_ends {
+                    break 'row;
                 }
+                one.deliver(load, shard);
+                done.push(one.session.number);
+                now = shard.now();
             }
-            delivered.set(Some(Delivered { rest, arrived: *arrived }));
-            done.push(session.number);
         }
         for number in &done {
             waiting.remove(number);
         }
-        done.len() == IN_A_ROW_MAX
+        now >= row_ends
+    }
+}
+
+/// Parts that are there and waited for, in the order in which they came.
+fn loads(waiting: &BTreeMap<u64, Rc<Waiting>>, window: &Window) -> Vec<Load> {
+    let mut wanted: Vec<(Track, u64)> = Vec::new();
+    for one in waiting.values() {
+        if !wanted.contains(&(one.track, one.number)) {
+            wanted.push((one.track, one.number));
+        }
+    }
+    let there = wanted.into_iter().filter_map(|(track, number)| {
+        let (part, arrived) = window.part(track, number)?;
+        Some(Load { track, number, part, arrived })
+    });
+    let mut loads: Vec<_> = there.collect();
+    loads.sort_by_key(|load| load.arrived);
+    loads
+}
+
+impl Waiting {
+    /// Sends what fits of its part; its task does the rest.
+    fn deliver(&self, Load { track, part, arrived, .. }: &Load, shard: &Shard) {
+        let head = part_head(shard, *track, part.len(), self.keep_alive);
+        let mut sent = self.session.send_now(&[IoSlice::new(&head), IoSlice::new(part)]);
+        shard.stats.bytes_out.add(sent as u64);
+        let mut rest = Vec::new();
+        if sent == head.len() + part.len() {
+            shard.stats.part_delay.observe(shard.now().since(*arrived).as_secs_f64());
+        } else {
+            rest = vec![head, part.clone()];
+            for piece in &mut rest {
+                let taken = sent.min(piece.len());
+                piece.advance(taken);
+                sent -= taken;
+            }
+        }
+        self.delivered.set(Some(Delivered { rest, arrived: *arrived }));
     }
 }
 
 /// Lets those who wait have what has come: first the parts go out, then the requests look again.
 pub(super) fn announce(shard: &Rc<Shard>, packaging: &Rc<Packaging>) {
+    packaging.courier.news.set(true);
     if !packaging.courier.under_way.replace(true) {
         let round = Round(Rc::clone(packaging));
         let shard_of_task = Rc::clone(shard);
         shard.spawn(async move {
-            while round.0.courier.round(&shard_of_task, &round.0.window.borrow()) {
-                others_first().await;
+            loop {
+                let next_row = shard_of_task.now() + ROW_AT_LEAST;
+                if round.is_over(&shard_of_task) {
+                    break;
+                }
+                sleep_until(shard_of_task.clock.instant(next_row)).await;
             }
         });
     }
 }
 
-/// However it ends, the requests look again.
-struct Round(Rc<Packaging>);
-
-impl Drop for Round {
-    fn drop(&mut self) {
-        self.0.courier.under_way.set(false);
-        self.0.waiters.wake_all();
+/// Waits while parts go out. What a request that comes meanwhile costs would be added to the delay of those who wait for one.
+pub(crate) async fn after_parts(packaging: &Packaging) {
+    let place = wait::Place::default();
+    while packaging.courier.sending.get() {
+        packaging.waiters.changed(packaging.waiters.seen(), &place).await;
     }
 }
 
-/// Waits until whatever is ready has run.
-async fn others_first() {
-    let mut waited = false;
-    poll_fn(|cx| {
-        if std::mem::replace(&mut waited, true) {
-            return Poll::Ready(());
+/// A task that hands out what has come.
+struct Round(Rc<Packaging>);
+
+impl Round {
+    /// Does one row of it. True: that was all.
+    fn is_over(&self, shard: &Shard) -> bool {
+        let Packaging { courier, waiters, window, .. } = &*self.0;
+        // A part that came while requests are told of the last one goes before the rest of them.
+        courier.sending.set(courier.row(shard, &window.borrow()));
+        if courier.sending.get() {
+            return false;
         }
-        cx.waker().wake_by_ref();
-        Poll::Pending
-    })
-    .await;
+        if courier.news.take() {
+            waiters.change();
+        }
+        !waiters.wake_block()
+    }
+}
+
+impl Drop for Round {
+    /// However it ends, the requests look again.
+    fn drop(&mut self) {
+        self.0.courier.under_way.set(false);
+        self.0.courier.sending.set(false);
+        self.0.waiters.wake_all();
+    }
 }

@@ -45,13 +45,13 @@ impl Waiters {
     /// Something changed: everybody looks again, a crowd block by block.
     pub(crate) fn wake_in_blocks(self: &Rc<Self>) {
         self.change();
-        if !self.telling.get() && self.wake(BLOCK) {
+        if !self.telling.get() && self.wake_block() {
             self.telling.set(true);
             let waiters = Rc::clone(self);
             spawn(async move {
                 loop {
                     sleep(BETWEEN_BLOCKS).await;
-                    if !waiters.wake(BLOCK) {
+                    if !waiters.wake_block() {
                         break;
                     }
                 }
@@ -60,12 +60,17 @@ impl Waiters {
         }
     }
 
-    fn change(&self) {
+    /// Something changed: who waits is to be told, by [`Waiters::wake_block`].
+    pub(super) fn change(&self) {
         self.changes.set(self.changes.get().wrapping_add(1));
         self.due.borrow_mut().extend(self.wakers.borrow_mut().drain(..));
     }
 
-    /// Wakes that many of those who are to be told. True: there are more.
+    /// Wakes a block of those who are to be told. True: there are more.
+    pub(super) fn wake_block(&self) -> bool {
+        self.wake(BLOCK)
+    }
+
     fn wake(&self, most: usize) -> bool {
         let due = &mut *self.due.borrow_mut();
         for _ in 0..most {
