@@ -27,7 +27,12 @@ fn probe(time: Duration) -> Duration {
 fn delays(server: &Server, push: &Pushing, time: Duration, meanwhile: impl FnOnce()) -> (Duration, Duration) {
     std::thread::scope(|scope| {
         let late = scope.spawn(|| probe(time));
-        let delays = scope.spawn(|| crate::load::delays(&mut Viewer::watch(server.http, "other"), push, time));
+        let delays = scope.spawn(|| {
+            let mut viewer = Viewer::watch(server.http, "other");
+            // What was there before it came is no delay.
+            crate::load::delays(&mut viewer, push, millis(300));
+            crate::load::delays(&mut viewer, push, time)
+        });
         meanwhile();
         let mut delays = delays.join().expect("a viewer");
         (percentile(&mut delays, 0.99), late.join().expect("a probe"))

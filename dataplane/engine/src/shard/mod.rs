@@ -54,7 +54,7 @@ use crate::{egress, ingest, io};
 /// Bytes of a shard's scratch buffer: what is read from peers that send little is parsed from here, so that they hold no buffer.
 const SCRATCH_BYTES: usize = 64 << 10;
 /// Connections accepted before others have their turn.
-const ACCEPTS_PER_TURN: usize = 64;
+const ACCEPTS_PER_TURN: usize = 32;
 /// After an accept that failed (no descriptors left, mostly) the next one waits: the loop neither dies nor spins.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
 /// Longest segment that a stream's record may ask for.
