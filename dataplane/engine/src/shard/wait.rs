@@ -13,7 +13,7 @@ use crate::io::{Area, sleep, spawn};
 const WAKES_AHEAD: usize = 6;
 
 /// Tasks of a crowd that are woken in a row: what they do is one turn of the runtime, and newcomers wait for its end.
-const BLOCK: usize = 256;
+const BLOCK: usize = 192;
 /// Then the runtime looks at what came in. Less than a block takes to send; a timer is what the runtime waits for only when nothing is
 /// left to run, so that a block's sends are under way before the next one's are made.
 const BETWEEN_BLOCKS: Duration = Duration::from_millis(1);

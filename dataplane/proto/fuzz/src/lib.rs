@@ -4,8 +4,9 @@
 //! ```sh
 //! cargo install cargo-fuzz
 //! cd dataplane/proto
-//! cargo +nightly fuzz run http_request fuzz/corpus/http_request fuzz/seeds/http_request -- -max_total_time=60 -rss_limit_mb=512
-//! cargo test --manifest-path fuzz/Cargo.toml                                   # the seeds, on stable
+//! mkdir /tmp/found && python3 fuzz/corpus.py unpack http_request /tmp/found
+//! cargo +nightly fuzz run http_request /tmp/found fuzz/seeds/http_request -- -max_total_time=60 -rss_limit_mb=512
+//! cargo test --manifest-path fuzz/Cargo.toml                                   # seeds and corpus, on stable
 //! cargo test --manifest-path fuzz/Cargo.toml -- --ignored write_seeds          # make the seeds anew
 //! ```
 pub mod media;

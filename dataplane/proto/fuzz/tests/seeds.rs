@@ -3,17 +3,26 @@
 use std::fs;
 use std::path::{Path, PathBuf};
 
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
 use millstream_proto::media::TagKind;
 use millstream_proto_fuzz::TARGETS;
 
 const DAMAGED_COPIES_PER_SEED: u32 = 2_000;
 
-fn inputs(kind: &str, target: &str) -> Vec<(PathBuf, Vec<u8>)> {
-    let directory = Path::new(env!("CARGO_MANIFEST_DIR")).join(kind).join(target);
+fn seeds(target: &str) -> Vec<(PathBuf, Vec<u8>)> {
+    let directory = Path::new(env!("CARGO_MANIFEST_DIR")).join("seeds").join(target);
     let entries = fs::read_dir(&directory).unwrap_or_else(|e| panic!("{}: {e}", directory.display()));
     let mut paths: Vec<_> = entries.map(|entry| entry.unwrap().path()).collect();
     paths.sort();
     paths.into_iter().map(|path| (path.clone(), fs::read(path).unwrap())).collect()
+}
+
+/// See `corpus.py`.
+fn corpus(target: &str) -> Vec<Vec<u8>> {
+    let file = Path::new(env!("CARGO_MANIFEST_DIR")).join("corpus").join(target);
+    let text = fs::read_to_string(&file).unwrap_or_else(|e| panic!("{}: {e}", file.display()));
+    text.lines().map(|line| STANDARD.decode(line).unwrap()).collect()
 }
 
 /// Marsaglia's xorshift64: the same damage in each run.
@@ -43,7 +52,7 @@ impl Random {
 #[test]
 fn seeds_and_damaged_copies() {
     for (name, target) in TARGETS {
-        let seeds = inputs("seeds", name);
+        let seeds = seeds(name);
         assert!(!seeds.is_empty(), "{name} has no seeds");
         for (path, seed) in seeds {
             println!("{}", path.display());
@@ -62,11 +71,11 @@ fn seeds_and_damaged_copies() {
 #[test]
 fn what_fuzzing_has_found() {
     for (name, target) in TARGETS {
-        let corpus = inputs("corpus", name);
+        let corpus = corpus(name);
         assert!(!corpus.is_empty(), "{name} has no corpus");
-        for (path, input) in corpus {
-            println!("{}", path.display());
-            target(&input);
+        for (line, input) in corpus.iter().enumerate() {
+            println!("corpus/{name}:{}", line + 1);
+            target(input);
         }
     }
 }
