@@ -194,6 +194,11 @@ impl Log {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
+    /// Nothing more is read of the child's pipe while this is held: the child finds it full.
+    pub fn unread(&self) -> MutexGuard<'_, String> {
+        self.lock()
+    }
+
     /// All of it so far.
     pub fn text(&self) -> String {
         self.lock().clone()

@@ -22,7 +22,7 @@ const DEMO_ID: &str = "demo";
 
 /// Serves and publishes until a signal has ended it. Writes nothing to disk.
 pub(crate) fn run(flags: DemoFlags) -> Result<(), Failure> {
-    logging::start()?;
+    let _log = logging::start()?;
     let flags = Flags { engine: flags.engine, auth: Some(AuthPreset::Open), ..Flags::default() };
     let mut layers = layers::merge(flags, Settings::default()).map_err(Failure::Configuration)?;
     // There is no API in a demo: it would have a token, on disk. The engine shows its numbers by itself.

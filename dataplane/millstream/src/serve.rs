@@ -27,7 +27,7 @@ use crate::{keys, logging, settings, shown};
 
 /// Serves until a signal has ended it.
 pub(crate) fn run(flags: ServeFlags) -> Result<(), Failure> {
-    logging::start()?;
+    let _log = logging::start()?;
     let (layers, secrets) = prepare(flags).map_err(Failure::Configuration)?;
     let signals = signals()?;
     let runtime = control::runtime().map_err(Failure::Running)?;
@@ -89,7 +89,7 @@ fn as_node(layers: Layers, secrets: Secrets, link: LinkTo, signals: Signals, run
 /// The configuration of an engine whose `/metrics` show these, too.
 fn counted(config: Config, numbers: &Arc<Numbers>) -> Config {
     let numbers = Arc::clone(numbers);
-    Config { more_metrics: Some(MoreMetrics::new(move || numbers.text())), ..config }
+    Config { more_metrics: Some(MoreMetrics::new(move || numbers.text() + &logging::numbers())), ..config }
 }
 
 fn told(layers: Layers, secrets: Secrets, numbers: Arc<Numbers>, engine: Option<&Remote>) -> Told<'_> {

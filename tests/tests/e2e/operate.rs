@@ -1,10 +1,11 @@
 //! What an operator sees: start, refusal to start, stop, metrics, demo.
-use std::net::TcpListener;
+use std::io::{Read as _, Write as _};
+use std::net::{TcpListener, TcpStream};
 use std::time::Instant;
 
 use millstream_tests::clip::Clip;
 use millstream_tests::crowd::{Crowd, Member};
-use millstream_tests::flv::Tag;
+use millstream_tests::flv::{Tag, VIDEO};
 use millstream_tests::http::{self, Viewer};
 use millstream_tests::rtmp::{Player, Publisher};
 use millstream_tests::server::{Options, millstream};
@@ -42,6 +43,31 @@ fn a_second_server_on_the_same_ports_is_refused() {
         let output = millstream(&args);
         assert!(matches!(output.status.code(), Some(1 | 2)), "{}", String::from_utf8_lossy(&output.stderr));
     }
+}
+
+/// Whoever collects a service's log may stop reading: streams go on over a full pipe, and its lines are there when it is read again.
+#[test]
+fn a_log_that_nobody_reads_holds_nobody_up() {
+    const COMERS: usize = 1_000;
+    let server = Options::open().shards(1).start();
+    let _push = Publisher::start(server.rtmp, "stream", "cam").expect("published").repeat(Clip::small());
+    let mut viewer = Viewer::watch(server.http, "cam");
+    viewer.find("keyframe", seconds(5), Tag::is_keyframe);
+    let unread = server.log.unread();
+    for _ in 0..COMERS {
+        let mut comer = TcpStream::connect(server.http).expect("connected");
+        comer.write_all(b"nonsense\r\n\r\n").expect("sent");
+        let mut answer = String::new();
+        comer.set_read_timeout(Some(seconds(5))).expect("set");
+        comer.read_to_string(&mut answer).expect("answered, though nobody reads what is said of it");
+        assert!(answer.starts_with("HTTP/1.1 400 "), "{answer}");
+    }
+    assert!(viewer.tags_for(millis(300)).iter().any(|tag| tag.kind == VIDEO), "pictures still come");
+    drop(unread);
+    eventually("the log is whole", seconds(5), || {
+        (server.log.text().matches("session ended").count() >= COMERS).then_some(())
+    });
+    assert_eq!(server.metric("millstream_log_lines_lost_total") as u64, 0);
 }
 
 /// The kernel lets go of a busy server's ports some time after its process is gone; a restart waits for that.
