@@ -212,6 +212,8 @@ async fn live(shard: &Rc<Shard>, undrained: &AtomicUsize) {
             undrained.fetch_sub(1, Ordering::SeqCst);
         }
         if undrained.load(Ordering::SeqCst) == 0 || now >= deadline + GOODBYE {
+            // What would be told later.
+            shard.tell_refusals(now + telling::EVERY);
             return;
         }
     }

@@ -15,7 +15,7 @@ use super::session::{Session, counted};
 use crate::clock::unix_ms;
 
 /// One event of an address and a reason in this time.
-const EVERY: Duration = Duration::from_secs(1);
+pub(super) const EVERY: Duration = Duration::from_secs(1);
 /// Addresses and reasons that are told apart; what comes on top is counted in the metrics alone.
 const KEYS_MAX: usize = 4096;
 
