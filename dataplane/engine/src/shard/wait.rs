@@ -14,8 +14,8 @@ const WAKES_AHEAD: usize = 6;
 
 /// Tasks of a crowd that are woken in a row: what they do is one turn of the runtime, and newcomers wait for its end.
 const BLOCK: usize = 192;
-/// Then the runtime looks at what came in. Less than a block takes to send; a timer is what the runtime waits for only when nothing is
-/// left to run, so that a block's sends are under way before the next one's are made.
+/// Then the runtime looks at what came in. A timer, for that is what the runtime looks at only when nothing is left to run: a block's sends
+/// are made before the next one is woken. They take about as long.
 const BETWEEN_BLOCKS: Duration = Duration::from_millis(1);
 
 /// Many tasks that wait for the same thing to change. Counting changes makes it safe to look first and wait afterwards.
