@@ -111,14 +111,14 @@ impl Remote {
         self.ask(move |shard| view::adopt(shard, &directory, &changed)).all().await.map(drop)
     }
 
-    /// A stream as it is now; `None` where it is not held.
+    /// A stream as it is now; `None` where nobody publishes or watches it.
     pub async fn look(&self, id: &Id) -> Result<Option<Live>, Unanswered> {
         let id = id.clone();
         let parts = self.ask(move |shard| view::look(shard, &id)).all().await?;
         Ok(parts.into_iter().flatten().reduce(merge))
     }
 
-    /// Every stream that is held, by id. Told in turns, so it is not of one moment.
+    /// Every stream that somebody publishes or watches, by id. Told in turns, so it is not of one moment.
     pub async fn on_air(&self) -> Result<Vec<Live>, Unanswered> {
         let mut all: Vec<Live> = Vec::new();
         let mut after = None;

@@ -36,7 +36,7 @@ pub(crate) fn adopt(shard: &Shard, directory: &Directory, changed: &Changed) {
 
 /// A stream as this shard has it.
 pub(crate) fn look(shard: &Shard, id: &Id) -> Option<Live> {
-    shard.live(id).map(|channel| live(shard, &channel))
+    shard.live(id).and_then(|channel| live(shard, &channel))
 }
 
 /// Some of a shard's streams, in the order of their ids.
@@ -63,15 +63,18 @@ pub(crate) fn on_air(shard: &Shard, after: Option<&Id>, limit: usize) -> Page {
     }
     let ids = first.into_sorted_vec();
     let next = ids.last().filter(|_| more).map(|&id| id.clone());
-    let streams = ids.into_iter().filter_map(|id| channels.get(id)).map(|channel| live(shard, channel)).collect();
+    let streams = ids.into_iter().filter_map(|id| channels.get(id)).filter_map(|channel| live(shard, channel)).collect();
     Page { streams, next }
 }
 
-fn live(shard: &Shard, channel: &Channel) -> Live {
+/// `None`: it is held for somebody who asked and is just being told that nobody publishes, or for what was left to take of it.
+fn live(shard: &Shard, channel: &Channel) -> Option<Live> {
     let count = |(protocol, count)| ViewerCount { protocol: str::to_owned(protocol), count: count as u64 };
     let mut viewers: Vec<_> = channel.audience.counts().into_iter().map(count).collect();
     viewers.sort_by_key(|viewers| std::cmp::Reverse(viewers.count));
-    Live { id: channel.id.to_string(), publisher: publisher(shard, channel), viewers }
+    let publisher = publisher(shard, channel);
+    let so = publisher.is_some() || !viewers.is_empty();
+    so.then(|| Live { id: channel.id.to_string(), publisher, viewers })
 }
 
 fn publisher(shard: &Shard, channel: &Channel) -> Option<Publisher> {

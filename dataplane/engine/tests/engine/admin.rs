@@ -201,8 +201,16 @@ fn a_flush_policy_changes_while_the_stream_runs() {
 #[test]
 fn live_state_of_a_stream_wherever_its_viewers_are() {
     for io in BOTH {
-        let server = Server::start(config(io, 2));
-        assert_eq!(look(&server, "cam"), None);
+        // What is left of a stream is held this long for its publisher to come back.
+        let mut config = config(io, 2);
+        config.stream.publisher_wait = std::time::Duration::from_secs(3600);
+        let server = Server::start(config);
+        // Having asked in vain is not being on air.
+        for _ in 0..8 {
+            Answer::get(server.at.http, "/cam/live.flv");
+            assert_eq!(look(&server, "cam"), None);
+        }
+        assert_eq!(ask(server.engine().remote().on_air()).unwrap(), []);
         let mut publisher = server.publish("cam");
         publisher.send(head());
         publisher.send_live(0..100);
@@ -244,7 +252,7 @@ fn live_state_of_a_stream_wherever_its_viewers_are() {
         drop((viewers, player));
         eventually("viewers are gone", || look(&server, "cam").is_some_and(|live| live.viewers.is_empty()));
         publisher.finish();
-        eventually("nobody publishes", || look(&server, "cam").is_none_or(|live| live.publisher.is_none()));
+        eventually("it is off air", || look(&server, "cam").is_none());
     }
 }
 
@@ -409,6 +417,25 @@ fn a_flood_of_refusals_is_told_in_few_events() {
         }
         let most = begun.elapsed().as_secs() + 2;
         assert!(refusals == 500 && told <= most, "{refusals} in {told} events, and not {most} at most");
+    }
+}
+
+/// What is held back for a second is told when the engine ends sooner.
+#[test]
+fn refusals_that_wait_to_be_told_are_told_at_the_end() {
+    for io in BOTH {
+        let server = Server::start(config(io, 1));
+        let mut events = server.engine().remote().events().unwrap();
+        let begun = std::time::Instant::now();
+        for _ in 0..3 {
+            Answer::get(server.at.http, "/cam/live.flv");
+        }
+        server.engine().remote().shutdown();
+        server.wait();
+        let told: Vec<u64> = std::iter::from_fn(|| events.try_next()).map(|event| count(&event.what)).collect();
+        // A machine that took a second over this has told of the two by itself.
+        assert!(told == [1, 2] || begun.elapsed() > std::time::Duration::from_secs(1), "{told:?}");
+        assert_eq!(told.iter().sum::<u64>(), 3);
     }
 }
 
