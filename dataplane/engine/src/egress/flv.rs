@@ -50,6 +50,7 @@ pub(super) async fn play(shard: Rc<Shard>, session: Rc<Session>, socket: Socket,
         // A stalled viewer does not get it; it is closed either way.
         let _ = writer.send_all(Bytes::from_static(b"0\r\n\r\n")).await;
     }
+    shard.leave(&session).await;
     // Ends the reading side too.
     session.end(done.label());
     ended(&shard, &session, done.label());

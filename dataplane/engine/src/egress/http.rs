@@ -108,6 +108,7 @@ pub(crate) async fn serve(shard: Rc<Shard>, session: Rc<Session>, mut socket: So
         session.set_deadline(Some(shard.now() + GOODBYE));
         socket.linger(&shard.scratch).await;
     }
+    shard.leave(&session).await;
     let why = if why == "answered" { why } else { session.ending().unwrap_or(why) };
     if session.is_new() && input.is_empty() && was_check(why) {
         return checked(&shard, &session);

@@ -66,6 +66,7 @@ async fn run(shard: Rc<Shard>, connection: Connection, seat: Seat, asked_at: Tim
         // A stalled viewer does not get it; it is closed either way.
         let _ = writer.send_all(goodbye.unwrap_or_default()).await;
     }
+    shard.leave(&session).await;
     session.end(done.label());
     closed(&shard, &session, &rtmp.borrow(), done.label());
 }

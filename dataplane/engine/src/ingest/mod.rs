@@ -178,6 +178,7 @@ async fn finish(shard: &Rc<Shard>, mut connection: Connection, why: Ended) {
     if connection.send_output().await.is_ok() && connection.rtmp.is_closing() {
         connection.socket.linger(&shard.scratch).await;
     }
+    shard.leave(&connection.session).await;
     closed(shard, &connection.session, &connection.rtmp, why);
 }
 

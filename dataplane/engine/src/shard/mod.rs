@@ -40,7 +40,7 @@ use self::mailbox::{Mail, Outbox};
 use self::past::Past;
 use self::session::{Arrival, Session, Sessions};
 use self::telling::{Refusals, Refused};
-use self::wait::{First, Place, Waiters, first};
+use self::wait::{First, Gate, Place, Waiters, first};
 use crate::admin::feed::Feed;
 use crate::clock::Clock;
 use crate::config::{Config, Limits};
@@ -125,6 +125,7 @@ pub(crate) struct Shard {
     /// Of answers that many get in the same second.
     pub(crate) heads: Heads,
     outboxes: Vec<Option<Outbox>>,
+    leaving: Gate,
     last_number: Cell<u64>,
     draining: Cell<bool>,
     drain: Waiters,
@@ -162,6 +163,7 @@ async fn main(parts: Parts) -> std::io::Result<()> {
         past: Past::default(),
         heads: Heads::default(),
         outboxes,
+        leaving: Gate::default(),
         last_number: Cell::new(0),
         draining: Cell::new(false),
         drain: Waiters::default(),
@@ -200,6 +202,11 @@ async fn live(shard: &Rc<Shard>, undrained: &AtomicUsize) {
         first(sleep(look_every), shard.drain.changed(u64::from(shard.draining.get()), &place)).await;
         let now = shard.now();
         shard.sweep(now);
+        let gate = Gate::default();
+        for number in shard.sessions.overdue(now) {
+            gate.pass(shard.now()).await;
+            shard.sessions.end_overdue(number, now);
+        }
         if !shard.draining.get() {
             continue;
         }
@@ -287,6 +294,13 @@ impl Shard {
     /// Which outputs a stream has.
     pub(crate) fn outputs_of(&self, id: &Id) -> Outputs {
         self.directory.borrow().settings(id).outputs
+    }
+
+    /// For whoever leaves: with a crowd they go a few at a time, unless others have their places already.
+    pub(crate) async fn leave(&self, session: &Session) {
+        if !session.gives_way() && !self.is_draining() {
+            self.leaving.pass(self.now()).await;
+        }
     }
 
     /// A number that no other session or subscription of the process has.
@@ -525,8 +539,9 @@ impl Shard {
 
     fn sweep(&self, now: Time) {
         self.tell_refusals(now);
-        self.sessions.sweep(now);
-        self.control.sweep(now);
+        for number in self.control.overdue(now) {
+            self.control.end_overdue(number, now);
+        }
         self.door.expire(now);
         let (mut mirrors, mut bytes, mut blocks, mut hls_bytes, mut idle) = (0, 0, 0, 0, Vec::new());
         for channel in self.channels.borrow().values() {

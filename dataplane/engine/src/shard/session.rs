@@ -138,6 +138,41 @@ impl Session {
         self.nudge.nudge();
     }
 
+    fn is_overdue(&self, now: Time) -> bool {
+        self.has_missed(now) || self.ending().is_none() && self.stuck(now).is_some()
+    }
+
+    fn end_overdue(&self, now: Time) {
+        // Also one that is being ended: its goodbye has a deadline too.
+        if self.has_missed(now) {
+            self.end("timeout");
+        } else if self.ending().is_none() {
+            match self.stuck(now) {
+                // Nothing is under way: it finds out by itself, and can say goodbye.
+                Some(CloseReason::NoStart) => self.nudge.nudge(),
+                Some(why) => self.end(why.label()),
+                None => {}
+            }
+        }
+    }
+
+    fn has_missed(&self, now: Time) -> bool {
+        self.deadline.get().is_some_and(|deadline| deadline <= now)
+    }
+
+    /// Why what it plays is to end.
+    fn stuck(&self, now: Time) -> Option<CloseReason> {
+        let watching = self.watching.borrow();
+        let Watched { channel, viewer, .. } = watching.as_ref()?;
+        // A viewer that is being worked on is not overdue.
+        viewer.try_borrow().ok().and_then(|viewer| viewer.overdue(&channel.config, now))
+    }
+
+    /// Whether it is being ended so that others have its place.
+    pub(super) fn gives_way(&self) -> bool {
+        matches!(self.ending(), Some(HANDSHAKES | GAVE_WAY))
+    }
+
     /// What it plays or played.
     pub(crate) fn watched(&self) -> Option<Watched> {
         self.watching.borrow().clone()
@@ -181,6 +216,9 @@ impl Drop for EndsWith<'_> {
 /// Why a connection is turned away.
 const CONNECTIONS: &str = "connections";
 const PER_ADDRESS: &str = "per_address";
+/// Why one is ended for the sake of others.
+const HANDSHAKES: &str = "handshakes";
+const GAVE_WAY: &str = "gave_way";
 
 /// How a connection came here.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -305,7 +343,7 @@ impl Sessions {
     fn end_idle(&self) {
         let oldest = self.idle.borrow_mut().pop_first();
         if let Some(session) = oldest.and_then(|number| self.get(number)) {
-            session.end("gave_way");
+            session.end(GAVE_WAY);
         }
     }
 
@@ -319,7 +357,7 @@ impl Sessions {
             new.pop_first()
         };
         if let Some(session) = oldest.and_then(|number| self.get(number)) {
-            session.end("handshakes");
+            session.end(HANDSHAKES);
         }
     }
 
@@ -349,26 +387,15 @@ impl Sessions {
         self.list.borrow().get(&number).and_then(Weak::upgrade)
     }
 
-    /// Ends those that have missed their deadline, and viewers that have waited or stalled too long.
-    pub(crate) fn sweep(&self, now: Time) {
-        for session in self.all() {
-            // Also of one that is being ended: its goodbye has a deadline too.
-            if session.deadline.get().is_some_and(|deadline| deadline <= now) {
-                session.end("timeout");
-            }
-            if session.ending().is_some() {
-                continue;
-            }
-            let overdue = session.watching.borrow().as_ref().and_then(|Watched { channel, viewer, .. }| {
-                // A viewer that is being worked on is not overdue.
-                viewer.try_borrow().ok().and_then(|viewer| viewer.overdue(&channel.config, now))
-            });
-            match overdue {
-                // Nothing is under way: it finds out by itself, and can say goodbye.
-                Some(CloseReason::NoStart) => session.nudge.nudge(),
-                Some(why) => session.end(why.label()),
-                None => {}
-            }
+    /// Those that have missed their deadline, and viewers that have waited or stalled too long.
+    pub(crate) fn overdue(&self, now: Time) -> Vec<u64> {
+        self.all().iter().filter(|session| session.is_overdue(now)).map(|session| session.number).collect()
+    }
+
+    /// Ends one of those, if it still is one.
+    pub(crate) fn end_overdue(&self, number: u64, now: Time) {
+        if let Some(session) = self.get(number) {
+            session.end_overdue(now);
         }
     }
 

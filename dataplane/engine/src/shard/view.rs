@@ -63,7 +63,8 @@ pub(crate) fn on_air(shard: &Shard, after: Option<&Id>, limit: usize) -> Page {
     }
     let ids = first.into_sorted_vec();
     let next = ids.last().filter(|_| more).map(|&id| id.clone());
-    let streams = ids.into_iter().filter_map(|id| channels.get(id)).filter_map(|channel| live(shard, channel)).collect();
+    let streams =
+        ids.into_iter().filter_map(|id| channels.get(id)).filter_map(|channel| live(shard, channel)).collect();
     Page { streams, next }
 }
 

@@ -7,6 +7,8 @@ use std::rc::Rc;
 use std::task::{Poll, Waker};
 use std::time::Duration;
 
+use millstream_proto::time::Time;
+
 use crate::io::{Area, sleep, spawn};
 
 /// Waking touches the head of each task: those that come so many wakes later are asked for.
@@ -17,6 +19,11 @@ const BLOCK: usize = 192;
 /// Then the runtime looks at what came in. A timer, for that is what the runtime looks at only when nothing is left to run: a block's sends
 /// are made before the next one is woken. They take about as long.
 const BETWEEN_BLOCKS: Duration = Duration::from_millis(1);
+
+/// How many pass a [`Gate`] in a row: what they do is one turn of the runtime.
+const PASS: u32 = 32;
+/// Then the runtime looks at what came in. More pass in a second than connections can come.
+const BETWEEN_PASSES: Duration = Duration::from_millis(1);
 
 /// Many tasks that wait for the same thing to change. Counting changes makes it safe to look first and wait afterwards.
 #[derive(Default)]
@@ -195,6 +202,37 @@ pub(crate) async fn first<A: Future, B: Future>(a: A, b: B) -> First<A::Output, 
     .await
 }
 
+/// Lets a crowd through a few at a time, so that others do not wait until the last of it is done.
+#[derive(Default)]
+pub(crate) struct Gate {
+    opened: Cell<Time>,
+    passed: Cell<u32>,
+}
+
+impl Gate {
+    /// How long somebody waits who comes now.
+    pub(crate) fn wait(&self, now: Time) -> Duration {
+        if self.opened.get() + BETWEEN_PASSES <= now {
+            self.opened.set(now);
+            self.passed.set(0);
+        } else if self.passed.get() == PASS {
+            self.opened.set(self.opened.get() + BETWEEN_PASSES);
+            self.passed.set(0);
+        }
+        self.passed.set(self.passed.get() + 1);
+        self.opened.get().since(now)
+    }
+
+    /// Waits until it is its turn.
+    pub(crate) async fn pass(&self, now: Time) {
+        let wait = self.wait(now);
+        if !wait.is_zero() {
+            // Boxed: it is rare.
+            Box::pin(sleep(wait)).await;
+        }
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -249,5 +287,18 @@ mod tests {
             }
         };
         run(Driver::Epoll, main).unwrap();
+    }
+
+    #[test]
+    fn a_crowd_passes_in_rows() {
+        let (gate, now) = (Gate::default(), Time::from_millis(7_000));
+        let rows = |count: u32, now| -> Vec<u128> { (0..count).map(|_| gate.wait(now).as_millis()).collect() };
+        let mut waits = rows(2 * PASS + 1, now);
+        waits.dedup();
+        assert_eq!(waits, [0, 1, 2]);
+        // Who comes meanwhile comes after them, and nobody waits any more once they are through.
+        assert_eq!(gate.wait(now + Duration::from_micros(500)), Duration::from_micros(1_500));
+        assert!(rows(PASS, now + Duration::from_millis(3)).iter().all(|wait| *wait == 0));
+        assert_eq!(gate.wait(now + Duration::from_millis(3)), BETWEEN_PASSES);
     }
 }
