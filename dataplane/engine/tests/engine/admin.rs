@@ -203,7 +203,7 @@ fn live_state_of_a_stream_wherever_its_viewers_are() {
     for io in BOTH {
         // What is left of a stream is held this long for its publisher to come back.
         let mut config = config(io, 2);
-        config.stream.publisher_wait = std::time::Duration::from_secs(3600);
+        config.stream.publisher_wait = std::time::Duration::from_hours(1);
         let server = Server::start(config);
         // Having asked in vain is not being on air.
         for _ in 0..8 {
