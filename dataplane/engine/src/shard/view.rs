@@ -74,8 +74,8 @@ fn live(shard: &Shard, channel: &Channel) -> Option<Live> {
     let mut viewers: Vec<_> = channel.audience.counts().into_iter().map(count).collect();
     viewers.sort_by_key(|viewers| std::cmp::Reverse(viewers.count));
     let publisher = publisher(shard, channel);
-    let so = publisher.is_some() || !viewers.is_empty();
-    so.then(|| Live { id: channel.id.to_string(), publisher, viewers })
+    let is_live = publisher.is_some() || !viewers.is_empty();
+    is_live.then(|| Live { id: channel.id.to_string(), publisher, viewers })
 }
 
 fn publisher(shard: &Shard, channel: &Channel) -> Option<Publisher> {
