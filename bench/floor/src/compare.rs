@@ -112,7 +112,7 @@ fn run(contender: &Contender, policy: Policy, flags: &CompareFlags, dir: &std::p
         let sender = scope.spawn(move || publisher::publish(publish, wire, epoch, stop, &ready));
         let window = (|| {
             accepted.recv_timeout(JOIN_PATIENCE).context("the publisher was not accepted")?;
-            let drain = scope.spawn(|| drain::drain(play, &server.path, flags.viewers, epoch, &progress));
+            let drain = scope.spawn(|| drain::drain(play, &server.path, (flags.viewers, flags.spin), epoch, &progress));
             let joining = Instant::now();
             while progress.connected.load(Relaxed) < flags.viewers {
                 if drain.is_finished() || joining.elapsed() > JOIN_PATIENCE {

@@ -57,7 +57,7 @@ struct Viewer {
 pub(crate) fn drain(
     server: SocketAddr,
     path: &str,
-    count: usize,
+    (count, spin): (usize, bool),
     epoch: Instant,
     progress: &Progress,
 ) -> anyhow::Result<Drained> {
@@ -76,7 +76,7 @@ pub(crate) fn drain(
             viewers.push(Viewer { socket, bytes: 0, markers });
             progress.connected.store(viewers.len(), Relaxed);
         }
-        let wait = Duration::from_millis(if viewers.len() < count { 0 } else { 20 });
+        let wait = Duration::from_millis(if spin || viewers.len() < count { 0 } else { 20 });
         events.clear();
         match epoll::wait(&poll, rustix::buffer::spare_capacity(&mut events), Some(&wait.try_into()?)) {
             Ok(_) | Err(rustix::io::Errno::INTR) => {}

@@ -37,6 +37,7 @@ impl Contender {
             Self::Product { name, .. } => name.clone(),
             Self::Twin(Backend::Uring) => "floor: raw io_uring".to_owned(),
             Self::Twin(Backend::Epoll) => "floor: bare epoll".to_owned(),
+            Self::Twin(Backend::Sendfile) => "floor: sendfile".to_owned(),
             Self::Twin(backend) => format!("twin: {backend:?}").to_lowercase(),
         }
     }

@@ -68,6 +68,11 @@ impl Feed {
         Some(self.flusher.due()?.since(self.now()))
     }
 
+    /// Number and bytes of the newest block.
+    pub(super) fn newest(&self) -> Option<(u64, &[u8])> {
+        Some((self.first + self.blocks.len() as u64 - 1, self.blocks.back()?))
+    }
+
     fn flush(&mut self, now: Time) -> bool {
         self.flusher.flushed(now);
         if self.tags.is_empty() {
@@ -89,8 +94,8 @@ impl Feed {
 /// A viewer's place in the log.
 #[derive(Debug, Default)]
 pub(super) struct Cursor {
-    next: u64,
-    offset: usize,
+    pub(super) next: u64,
+    pub(super) offset: usize,
 }
 
 impl Cursor {

@@ -27,6 +27,8 @@ pub(crate) enum Backend {
     Uring,
     /// A loop over epoll.
     Epoll,
+    /// The same loop, whose blocks are files in memory that are sent without a copy.
+    Sendfile,
     /// monoio, a task per viewer.
     Monoio,
     /// glommio, a task per viewer.
@@ -46,7 +48,8 @@ pub(crate) fn serve(backend: Backend, policy: FlushPolicy, viewers: usize) -> an
     let viewers = (0..viewers).map(|_| admit(&listener)).collect::<anyhow::Result<Vec<_>>>()?;
     match backend {
         Backend::Uring => bare_uring::serve(&publisher, viewers, policy),
-        Backend::Epoll => bare_epoll::serve(publisher, viewers, policy),
+        Backend::Epoll => bare_epoll::serve(publisher, viewers, policy, false),
+        Backend::Sendfile => bare_epoll::serve(publisher, viewers, policy, true),
         Backend::Monoio => on_monoio::serve(publisher, viewers, policy),
         Backend::Glommio => on_glommio::serve(publisher, viewers, policy),
         Backend::Tokio => on_tokio::serve(publisher, viewers, policy),
