@@ -1,5 +1,6 @@
 //! From the log to viewers. [`http`] reads requests and routes them, [`flv`] and [`rtmp`] begin a play over their protocol,
-//! [`pump`] sends for both; [`hls`] answers with playlists and their files; [`pages`] are the players.
+//! [`pump`] and [`crowd`] send for both; [`hls`] answers with playlists and their files; [`pages`] are the players.
+pub(crate) mod crowd;
 pub(crate) mod flv;
 pub(crate) mod hls;
 pub(crate) mod http;

@@ -1,25 +1,20 @@
-//! The innermost loop: what the log has, to one viewer's socket, one send at a time. Nothing is allocated here per frame: the
-//! usual send is one piece, and vectors for more come from the shard's pool.
+//! A viewer's own sends, one at a time: what it is behind by, and what a socket that was full takes later. Once it has all there is it
+//! rests in its [`super::crowd`], where most of what it gets is sent. Nothing is allocated here per frame: vectors come from the shard's pool.
 use std::cell::{Cell, RefCell};
-use std::future::poll_fn;
 use std::rc::Rc;
-use std::task::Poll;
 use std::time::Duration;
 
 use millstream_hub::viewer::{CloseReason, Fill, Piece, Viewer};
 use millstream_proto::time::Time;
 
+use super::crowd::Rest;
 use crate::ingest::Ended;
-use crate::io::{Area, Spot, Writer};
+use crate::io::Writer;
 use crate::metrics::Gauge;
 use crate::shard::Shard;
 use crate::shard::channel::Seat;
 use crate::shard::session::Session;
 use crate::shard::view;
-use crate::shard::wait::Place;
-
-/// Bytes of a sending task's state that each visit touches, about.
-const STATE_BYTES: usize = 512;
 
 /// Why a viewer's sends are over.
 pub(crate) enum Done {
@@ -51,6 +46,9 @@ pub(crate) struct Playing {
     pub(crate) session: Rc<Session>,
     /// Why its reading side gave up, if it did.
     pub(crate) left: Cell<Option<Ended>>,
+    /// How it rests.
+    pub(super) rest: Rest,
+    started: Cell<bool>,
     asked_at: Time,
 }
 
@@ -79,8 +77,32 @@ impl Playing {
             viewer,
             session: Rc::clone(session),
             left: Cell::new(None),
+            rest: Rest::default(),
+            started: Cell::new(false),
             asked_at,
         })
+    }
+
+    /// Why it is over, if it is.
+    pub(super) fn ending(&self) -> Option<Ended> {
+        self.left.get().or(self.session.ending())
+    }
+
+    /// The kernel took `count` bytes of these. `caught_up`: it had all there was before, so that it tells what delay we add.
+    pub(super) fn count(&self, pieces: &[Piece], count: usize, caught_up: bool, now: Time) {
+        let stats = &self.shard.stats;
+        stats.sends.add(1);
+        stats.bytes_out.add(count as u64);
+        if count == 0 {
+            return;
+        }
+        if caught_up && let Some(arrived) = pieces.iter().find_map(Piece::arrived) {
+            stats.added_delay.observe(seconds(now.since(arrived)));
+        }
+        if !self.started.get() && pieces.iter().any(Piece::is_start) {
+            self.started.set(true);
+            stats.first_frame.observe(seconds(now.since(self.asked_at)));
+        }
     }
 
     /// Its reading side gave up: the sending side is to stop.
@@ -99,29 +121,13 @@ impl Drop for Playing {
 }
 
 /// Sends until the viewer is done.
-pub(crate) async fn pump(playing: &Playing, writer: &mut Writer) -> Done {
-    let Playing { shard, seat, viewer, session, .. } = playing;
-    let (channel, stats) = (&seat.channel, &shard.stats);
-    let mut started = false;
+pub(crate) async fn pump(playing: &Rc<Playing>, writer: &mut Writer) -> Done {
+    let Playing { shard, seat, viewer, .. } = &**playing;
+    let channel = &seat.channel;
     let mut caught_up = false;
-    let place = Place::default();
-    let spot = poll_fn(|cx| {
-        Poll::Ready(Spot::new([
-            Area::of_task(cx.waker()),
-            // This function's own state, which the wait's place is part of, and that of its callers around it.
-            Area::reaching(&place, STATE_BYTES),
-            Area::of(playing),
-            Area::of(&**session),
-            Area::of(&**viewer),
-            writer.area(),
-        ]))
-    })
-    .await;
-    spot.visit(&shard.recent);
     let mut now = shard.now();
     loop {
-        let seen = channel.waiters.seen();
-        if let Some(why) = playing.left.get().or(session.ending()) {
+        if let Some(why) = playing.ending() {
             return Done::Gone(why);
         }
         let load = {
@@ -137,32 +143,21 @@ pub(crate) async fn pump(playing: &Playing, writer: &mut Writer) -> Done {
         };
         let Some(load) = load else {
             caught_up = true;
-            channel.waiters.changed_or(seen, &session.nudge, &place).await;
-            // One visit per turn of this task: who comes a few visits later is then the same task in every turn.
-            spot.visit(&shard.recent);
+            channel.crowd.rest(playing, writer).await;
             now = shard.now();
             continue;
         };
-        stats.sends_in_flight.add(1);
+        shard.stats.sends_in_flight.add(1);
         let (result, load) = writer.send(load).await;
-        spot.visit(&shard.recent);
-        stats.sends_in_flight.add(-1);
+        shard.stats.sends_in_flight.add(-1);
         let count = match result {
             Ok(0) => return Done::Gone("peer_closed"),
             Ok(count) => count,
-            Err(_) => return Done::Gone(session.ending().unwrap_or("peer_gone")),
+            Err(_) => return Done::Gone(playing.ending().unwrap_or("peer_gone")),
         };
         now = shard.now();
         viewer.borrow_mut().sent(load.pieces(), count);
-        stats.sends.add(1);
-        stats.bytes_out.add(count as u64);
-        if caught_up && let Some(arrived) = load.pieces().iter().find_map(Piece::arrived) {
-            stats.added_delay.observe(seconds(now.since(arrived)));
-        }
-        if !started && load.pieces().iter().any(Piece::is_start) {
-            started = true;
-            stats.first_frame.observe(seconds(now.since(playing.asked_at)));
-        }
+        playing.count(load.pieces(), count, caught_up, now);
         shard.loads.unload(load);
     }
 }

@@ -456,7 +456,7 @@ async fn claim(
 
 /// Gives the publisher's place up, and tells so, however the session ends.
 struct OnAir<'a> {
-    shard: &'a Shard,
+    shard: &'a Rc<Shard>,
     channel: &'a Channel,
     number: u64,
     peer: SocketAddr,
@@ -472,7 +472,7 @@ impl Drop for OnAir<'_> {
         let Self { shard, channel, number, .. } = *self;
         let now = shard.now();
         shard.stats.publishers.add(-1);
-        channel.leave(number, now);
+        channel.leave(number, shard);
         shard.tell(channel.id.as_str(), number, self.peer, PROTOCOL, || What::Unpublish {
             why: self.why.get().to_owned(),
             lasted_ms: u64::try_from(now.since(self.since).as_millis()).unwrap_or(u64::MAX),

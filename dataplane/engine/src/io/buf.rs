@@ -19,9 +19,6 @@ unsafe impl IoBuf for PieceBuf {
     }
 }
 
-/// Pieces that a fresh batch has room for.
-const SHORT_PIECES_MAX: usize = 4;
-
 /// The pieces of one vectored send, with the array that the kernel reads. Reused: see `Batch`.
 pub(crate) struct BatchBuf {
     pub(super) pieces: Vec<Piece>,
@@ -30,12 +27,7 @@ pub(crate) struct BatchBuf {
 
 impl BatchBuf {
     pub(super) fn new() -> Self {
-        Self { pieces: Vec::with_capacity(SHORT_PIECES_MAX), iovecs: Vec::with_capacity(SHORT_PIECES_MAX) }
-    }
-
-    /// Whether it holds little memory.
-    pub(super) fn is_short(&self) -> bool {
-        self.pieces.capacity() <= SHORT_PIECES_MAX
+        Self { pieces: Vec::new(), iovecs: Vec::new() }
     }
 
     /// Points the array at the pieces.

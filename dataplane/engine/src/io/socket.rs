@@ -13,16 +13,12 @@ use millstream_hub::viewer::Piece;
 use monoio::io::{AsyncReadRent, AsyncWriteRent, AsyncWriteRentExt};
 use monoio::net::TcpStream;
 
-use super::ahead::Area;
 use super::buf::{BatchBuf, FileBuf, PieceBuf};
 use super::runtime::sleep;
 use super::sys;
 
 /// Unsent bytes that the kernel takes before it says "full" (HOT_PATH, rule 6): without it a stalled viewer holds megabytes.
 const NOTSENT_LOWAT_BYTES: libc::c_int = 128 << 10;
-
-/// What the runtime allocates for a descriptor, with the allocator's header and that of [`Shared`], bytes.
-const RUNTIME_FD_BYTES: usize = 96;
 
 /// Both directions of a connection.
 pub(crate) struct Socket {
@@ -180,10 +176,9 @@ impl Closer {
 }
 
 impl Writer {
-    /// Where it keeps the connection. The runtime's own count of what uses the descriptor is an allocation that nobody else can
-    /// see; it was made just before.
-    pub(crate) fn area(&self) -> Area {
-        Area::following(look(&self.0), RUNTIME_FD_BYTES)
+    /// For sends by others while its task waits for something else.
+    pub(crate) fn lend(&mut self) -> Lent {
+        Lent(look(&self.0).as_raw_fd())
     }
 
     /// Sends what fits of a few last words, without waiting.
@@ -228,6 +223,16 @@ impl Writer {
     }
 }
 
+/// A writer that its task has lent: to be given back before the task sends again, and before it ends.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Lent(RawFd);
+
+impl Lent {
+    pub(super) fn fd(self) -> RawFd {
+        self.0
+    }
+}
+
 /// What one send carries.
 pub(crate) enum Load {
     /// The usual case: one block.
@@ -252,10 +257,8 @@ pub(crate) struct LoadPool {
     free: RefCell<Vec<BatchBuf>>,
 }
 
-/// Vectors kept for reuse, whatever their size: long ones are in use only while viewers catch up.
+/// Vectors kept for reuse: they are in use only while viewers catch up.
 const BATCHES_KEPT_MAX: usize = 256;
-/// Short vectors kept for reuse: a keyframe begins a block, so that its flush has two pieces for all viewers at once.
-const SHORT_BATCHES_KEPT_MAX: usize = 32 << 10;
 
 impl LoadPool {
     /// Takes all pieces out of `pieces`, of which there is at least one.
@@ -276,7 +279,7 @@ impl LoadPool {
         if let Load::Many(mut batch) = load {
             batch.clear();
             let mut free = self.free.borrow_mut();
-            if free.len() < if batch.is_short() { SHORT_BATCHES_KEPT_MAX } else { BATCHES_KEPT_MAX } {
+            if free.len() < BATCHES_KEPT_MAX {
                 free.push(batch);
             }
         }

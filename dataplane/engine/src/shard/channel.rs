@@ -20,6 +20,7 @@ use super::audience::Audience;
 use super::mailbox::Mail;
 use super::packaging::Packaging;
 use super::wait::{First, Nudge, Place, Waiters, first};
+use crate::egress::crowd::Crowd;
 use crate::io::{sleep, sleep_until};
 use crate::metrics::ShardStats;
 
@@ -38,8 +39,10 @@ pub(crate) struct Channel {
     pub(crate) config: StreamConfig,
     /// What viewers read.
     pub(crate) log: RefCell<Log>,
-    /// Viewers that wait for more.
-    pub(crate) waiters: Rc<Waiters>,
+    /// Viewers that wait for more to send.
+    pub(crate) crowd: Rc<Crowd>,
+    /// Who waits for any other change.
+    pub(crate) waiters: Waiters,
     /// Its playlists.
     pub(crate) packaging: Rc<Packaging>,
     /// Who plays it here.
@@ -122,7 +125,8 @@ impl Channel {
             id: id.clone(),
             config,
             log: RefCell::new(Log::new(limits)),
-            waiters: Rc::default(),
+            crowd: Rc::default(),
+            waiters: Waiters::default(),
             packaging: Rc::default(),
             audience: Audience::default(),
             viewers: Cell::new(0),
@@ -189,20 +193,26 @@ impl Channel {
     }
 
     /// The owner does not know the stream.
-    pub(super) fn unknown(&self) {
+    pub(super) fn unknown(&self, shard: &Rc<Shard>) {
         if let Side::Mirror { state, .. } = &self.side {
             state.set(MirrorState::Unknown);
         }
-        self.waiters.wake_all();
+        self.changed(shard);
     }
 
     /// The owner has news.
-    pub(super) fn told(&self, message: FeedMessage) {
+    pub(super) fn told(&self, shard: &Rc<Shard>, message: FeedMessage) {
         if let Side::Mirror { state, .. } = &self.side {
             state.set(MirrorState::Live);
         }
         apply(&mut self.log.borrow_mut(), message);
-        self.waiters.wake_in_blocks();
+        self.changed(shard);
+    }
+
+    /// Viewers have something new to look at, and so has who waits for anything else.
+    fn changed(&self, shard: &Rc<Shard>) {
+        self.crowd.tell(shard);
+        self.waiters.wake_all();
     }
 
     /// Whether a mirror is of no more use: nobody has watched it for a while.
@@ -308,11 +318,11 @@ impl Channel {
     }
 
     /// The publisher's session is over.
-    pub(crate) fn leave(&self, session: u64, now: Time) {
+    pub(crate) fn leave(&self, session: u64, shard: &Rc<Shard>) {
         if let Side::Owner { inner, nudge, .. } = &self.side {
-            inner.borrow_mut().stream.leave(session, now, &mut self.log.borrow_mut());
+            inner.borrow_mut().stream.leave(session, shard.now(), &mut self.log.borrow_mut());
             nudge.nudge();
-            self.waiters.wake_all();
+            self.changed(shard);
         }
     }
 
@@ -352,9 +362,12 @@ impl Channel {
 
     /// Viewers here and mirrors elsewhere get what is new. True: a mirror has no room, and is to be tried again.
     fn flushed(&self, owner: &mut Owner, shard: &Rc<Shard>) -> bool {
-        self.waiters.wake_in_blocks();
+        // A mirror that hears of the end lets go of its playlists: first it hears of the last parts.
         let full = self.packaged(owner, shard);
-        self.feed(owner, shard) || full
+        let full = self.feed(owner, shard) || full;
+        // Last: it takes a while.
+        self.changed(shard);
+        full
     }
 
     /// Mirrors elsewhere get what is new to them.
@@ -379,12 +392,12 @@ impl Channel {
     }
 
     /// The stream is over.
-    pub(super) fn end(&self, reason: EndReason) {
+    pub(super) fn end(&self, reason: EndReason, shard: &Rc<Shard>) {
         self.log.borrow_mut().end(reason);
         if let Side::Owner { nudge, .. } = &self.side {
             nudge.nudge();
         }
-        self.waiters.wake_all();
+        self.changed(shard);
     }
 }
 

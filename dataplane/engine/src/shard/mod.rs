@@ -47,7 +47,7 @@ use crate::config::{Config, Limits};
 use crate::directory::Directory;
 use crate::door::Door;
 use crate::egress::http::Heads;
-use crate::io::{Bell, Driver, Listener, LoadPool, Recent, Socket, sleep};
+use crate::io::{Bell, Driver, Listener, LoadPool, Socket, Turns, Volley, sleep};
 use crate::metrics::ShardStats;
 use crate::{egress, ingest, io};
 
@@ -114,8 +114,10 @@ pub(crate) struct Shard {
     /// Those of the control port, apart: a crowd of viewers is when operators look at the metrics.
     control: Rc<Sessions>,
     pub(crate) loads: LoadPool,
-    /// Whose memory is asked for ahead.
-    pub(crate) recent: Recent,
+    /// For long work.
+    pub(crate) turns: Turns,
+    /// For sends to many; empty between uses.
+    pub(crate) volley: RefCell<Volley>,
     /// For gathering a send; empty between uses.
     pub(crate) pieces: RefCell<Vec<Piece>>,
     /// For reading; see [`SCRATCH_BYTES`].
@@ -156,7 +158,8 @@ async fn main(parts: Parts) -> std::io::Result<()> {
         stats,
         all_stats,
         loads: LoadPool::default(),
-        recent: Recent::default(),
+        turns: Turns::new(driver)?,
+        volley: RefCell::new(Volley::new(driver)),
         pieces: RefCell::default(),
         scratch: RefCell::new(vec![0; SCRATCH_BYTES].into_boxed_slice()),
         channels: RefCell::default(),
@@ -320,10 +323,15 @@ impl Shard {
 
     fn poll_guarded(&self, task: Pin<&mut impl Future<Output = ()>>, cx: &mut Context<'_>) -> Poll<()> {
         // State that a panic leaves half-changed belongs to the session that ends with it; borrows are released by unwinding.
-        catch_unwind(AssertUnwindSafe(|| task.poll(cx))).unwrap_or_else(|_| {
+        self.guarded(|| task.poll(cx)).unwrap_or(Poll::Ready(()))
+    }
+
+    /// Does a piece of a session's work. `None`: a panic ended it, which is counted; whoever calls ends the session.
+    pub(crate) fn guarded<T>(&self, work: impl FnOnce() -> T) -> Option<T> {
+        catch_unwind(AssertUnwindSafe(work)).ok().or_else(|| {
             self.stats.panics.add(1);
             tracing::error!(shard = self.index, "a defect ended a session; please report the message above");
-            Poll::Ready(())
+            None
         })
     }
 
@@ -416,7 +424,7 @@ impl Shard {
             }
             Mail::Feed { id, subscription, message } => match self.mirrored(&id, subscription) {
                 Some(channel) => {
-                    channel.told(message);
+                    channel.told(self, message);
                     if channel.is_over() {
                         self.remove(&channel);
                     }
@@ -439,13 +447,13 @@ impl Shard {
             Mail::Over { id, subscription, changes } => {
                 if let Some(channel) = self.mirrored(&id, subscription) {
                     channel.repackaged(self, changes);
-                    channel.unknown();
+                    channel.unknown(self);
                     self.remove(&channel);
                 }
             }
             Mail::Unknown { id, subscription } => {
                 if let Some(channel) = self.mirrored(&id, subscription) {
-                    channel.unknown();
+                    channel.unknown(self);
                     self.remove(&channel);
                 }
             }
@@ -578,11 +586,11 @@ impl Shard {
     }
 
     /// Ends what is still there when the drain is over, each with a goodbye.
-    fn end_all(&self, now: Time) {
+    fn end_all(self: &Rc<Self>, now: Time) {
         self.door.close(now);
         let channels: Vec<_> = self.channels.borrow().values().cloned().collect();
         for channel in channels {
-            channel.end(EndReason::Shutdown);
+            channel.end(EndReason::Shutdown, self);
         }
         for session in self.sessions.all() {
             // Viewers end with their log, once they have all of it.

@@ -9,16 +9,13 @@ use std::time::Duration;
 
 use millstream_proto::time::Time;
 
-use crate::io::{Area, sleep, spawn};
+use crate::io::{Area, sleep};
 
 /// Waking touches the head of each task: those that come so many wakes later are asked for.
 const WAKES_AHEAD: usize = 6;
 
 /// Tasks of a crowd that are woken in a row: what they do is one turn of the runtime, and newcomers wait for its end.
 const BLOCK: usize = 192;
-/// Then the runtime looks at what came in. A timer, for that is what the runtime looks at only when nothing is left to run: a block's sends
-/// are made before the next one is woken. They take about as long.
-const BETWEEN_BLOCKS: Duration = Duration::from_millis(1);
 
 /// How many pass a [`Gate`] in a row: what they do is one turn of the runtime.
 const PASS: u32 = 32;
@@ -34,8 +31,6 @@ pub(crate) struct Waiters {
     wakers: RefCell<Vec<Waker>>,
     /// Who is to be told of one that there was.
     due: RefCell<VecDeque<Waker>>,
-    /// A task tells them.
-    telling: Cell<bool>,
 }
 
 impl Waiters {
@@ -48,24 +43,6 @@ impl Waiters {
     pub(crate) fn wake_all(&self) {
         self.change();
         self.wake(usize::MAX);
-    }
-
-    /// Something changed: everybody looks again, a crowd block by block.
-    pub(crate) fn wake_in_blocks(self: &Rc<Self>) {
-        self.change();
-        if !self.telling.get() && self.wake_block() {
-            self.telling.set(true);
-            let waiters = Rc::clone(self);
-            spawn(async move {
-                loop {
-                    sleep(BETWEEN_BLOCKS).await;
-                    if !waiters.wake_block() {
-                        break;
-                    }
-                }
-                waiters.telling.set(false);
-            });
-        }
     }
 
     /// Something changed: who waits is to be told, by [`Waiters::wake_block`].
@@ -237,7 +214,7 @@ impl Gate {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::io::{Driver, run};
+    use crate::io::{Driver, run, spawn};
 
     const CROWD: usize = 2 * BLOCK + 1;
 
@@ -266,26 +243,17 @@ mod tests {
             crowd(&waiters, &value, &through);
             sleep(Duration::from_millis(5)).await;
             // A change that is nothing to them, and while it is being told, the one that they wait for.
-            waiters.wake_in_blocks();
+            waiters.change();
+            assert!(waiters.wake_block());
             assert_eq!(waiters.due.borrow().len(), CROWD - BLOCK);
             value.set(1);
-            waiters.wake_in_blocks();
+            waiters.change();
             assert_eq!(through.get(), 0, "they have not run yet");
             while through.get() < CROWD {
+                waiters.wake_block();
                 sleep(Duration::from_millis(1)).await;
             }
-            // Later changes begin anew, also for a crowd that came meanwhile.
-            while waiters.telling.get() {
-                sleep(Duration::from_millis(1)).await;
-            }
-            value.set(0);
-            crowd(&waiters, &value, &through);
-            sleep(Duration::from_millis(5)).await;
-            value.set(1);
-            waiters.wake_in_blocks();
-            while through.get() < 2 * CROWD {
-                sleep(Duration::from_millis(1)).await;
-            }
+            assert!(!waiters.wake_block());
         };
         run(Driver::Epoll, main).unwrap();
     }
