@@ -27,6 +27,8 @@ const MIGRATIONS: &[&str] = &["
 "];
 /// How long SQLite waits for another process (a backup) that has the file.
 const BUSY: Duration = Duration::from_secs(5);
+/// Memory for pages of the file, KiB a connection. The system caches the file as well; SQLite's own default is 2,000.
+const CACHE_KIB: i32 = 512;
 /// Bytes that a write-ahead log is cut to once it has been taken into the file.
 const WAL_BYTES_KEPT: i64 = 16 << 20;
 
@@ -107,6 +109,7 @@ pub(super) fn checkpointer(path: &Path) -> Result<Connection, StoreError> {
 
 fn set_up(connection: &Connection) -> rusqlite::Result<()> {
     connection.busy_timeout(BUSY)?;
+    connection.pragma_update(None, "cache_size", -CACHE_KIB)?;
     // A file that somebody has prepared shall not run functions, nor be trusted in its schema.
     connection.pragma_update(None, "trusted_schema", false)
 }

@@ -141,6 +141,10 @@ impl Reporter {
         while self.waiting.front().is_some_and(|event| event.seq <= receipt.events_through) {
             self.waiting.pop_front();
         }
+        if self.waiting.is_empty() {
+            // What a burst of them took, or a long time without control.
+            self.waiting.shrink_to(EVENTS_PER_REPORT_MAX);
+        }
         self.backoff.reset();
         self.failing = false;
         if !self.waiting.is_empty() {
