@@ -228,6 +228,11 @@ impl Writer {
 pub(crate) struct Lent(RawFd);
 
 impl Lent {
+    #[cfg(test)]
+    pub(super) fn of(fd: RawFd) -> Self {
+        Self(fd)
+    }
+
     pub(super) fn fd(self) -> RawFd {
         self.0
     }

@@ -33,3 +33,36 @@ impl Turns {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::cell::Cell;
+    use std::rc::Rc;
+    use std::time::Instant;
+
+    use super::super::runtime::{run, spawn};
+    use super::*;
+
+    #[test]
+    fn what_comes_in_is_seen_between_two_turns() {
+        for driver in [Driver::Uring, Driver::Epoll] {
+            let main = async {
+                let (turns, heard) = (Turns::new(driver).unwrap(), Rc::new(Cell::new(false)));
+                let heard_of_task = Rc::clone(&heard);
+                spawn(async move {
+                    sleep(Duration::from_millis(2)).await;
+                    heard_of_task.set(true);
+                });
+                let since = Instant::now();
+                let mut count = 0;
+                while !heard.get() {
+                    assert!(since.elapsed() < Duration::from_secs(10), "nobody else runs");
+                    turns.pass().await;
+                    count += 1;
+                }
+                count
+            };
+            assert!(run(driver, main).unwrap() > 0);
+        }
+    }
+}

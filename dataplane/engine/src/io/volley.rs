@@ -141,3 +141,63 @@ fn shoot(
     }
     Ok(())
 }
+
+#[cfg(test)]
+mod tests {
+    use std::io::Read as _;
+    use std::os::fd::AsRawFd as _;
+    use std::os::unix::net::UnixStream;
+    use std::time::Duration;
+
+    use bytes::Bytes;
+    use millstream_hub::config::StreamConfig;
+    use millstream_hub::log::{Log, LogLimits};
+    use millstream_hub::package::block::Format;
+    use millstream_hub::viewer::{Start, Viewer};
+    use millstream_proto::time::Time;
+
+    use super::*;
+
+    /// Pieces of these bytes.
+    fn pieces(parts: &[&'static [u8]]) -> Vec<Piece> {
+        let log = Log::new(LogLimits { bytes_max: 1, time_max: Duration::ZERO, rtmp_chunk_bytes: 128 });
+        let mut viewer = Viewer::new(Format::FlvPlain, Start::Newest, &log, Time::ZERO);
+        parts.iter().for_each(|part| viewer.lead(Bytes::from_static(part)));
+        let mut pieces = Vec::new();
+        viewer.fill(&log, &StreamConfig::default(), Time::ZERO, &mut pieces);
+        pieces
+    }
+
+    #[test]
+    fn each_takes_what_fits_and_nobody_waits() {
+        const LARGE: &[u8] = &[7; 200 << 10];
+        for driver in [Driver::Uring, Driver::Epoll] {
+            let mut volley = Volley::new(driver);
+            assert_eq!(volley.ring.is_some(), driver == Driver::Uring);
+            for _ in 0..3 {
+                let pairs: Vec<_> = (0..4).map(|_| UnixStream::pair().unwrap()).collect();
+                let lent = |index: usize| Lent::of(pairs[index].0.as_raw_fd());
+                volley.add(lent(0), &mut pieces(&[b"one"]));
+                volley.add(lent(1), &mut pieces(&[b"one", b"two", b"three"]));
+                // More than a socket takes, twice: then it is full.
+                volley.add(lent(2), &mut pieces(&[LARGE]));
+                volley.add(lent(2), &mut pieces(&[LARGE]));
+                volley.add(lent(2), &mut pieces(&[LARGE, LARGE]));
+                volley.add(lent(3), &mut pieces(&[b"four"]));
+                drop(pairs[3].1.try_clone().unwrap());
+                pairs[3].1.shutdown(std::net::Shutdown::Both).unwrap();
+                volley.fire();
+                let sent: Vec<_> = (0..volley.len()).map(|index| volley.result(index).1.unwrap()).collect();
+                assert_eq!(sent[..2], [3, 11]);
+                assert!(sent[2..5].iter().sum::<usize>() < 4 * LARGE.len() && sent[4] == 0, "{sent:?}");
+                assert_eq!(sent[5], 0, "its peer is gone");
+                assert_eq!(volley.result(1).0.len(), 3);
+                let mut got = [0; 11];
+                (&pairs[1].1).read_exact(&mut got).unwrap();
+                assert_eq!(&got, b"onetwothree");
+                volley.clear();
+                assert_eq!(volley.len(), 0);
+            }
+        }
+    }
+}
