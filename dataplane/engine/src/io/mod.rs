@@ -16,7 +16,7 @@ pub(crate) use listen::{Listener, bind};
 pub(crate) use memory::{machine_bytes, resident_bytes};
 pub(crate) use runtime::{Driver, choose, run, sleep, sleep_until, spawn};
 pub(crate) use socket::{Closer, Lent, LoadPool, Reader, Socket, Writer};
-pub(crate) use sys::{monotonic_ns, pin_to_core, raise_descriptor_limit, thread_cpu};
+pub(crate) use sys::{give_back, monotonic_ns, pin_to_core, raise_descriptor_limit, thread_cpu};
 pub(crate) use turn::Turns;
 pub(crate) use volley::{VOLLEY_MAX, Volley};
 pub(crate) use wake::{Bell, Ringer};

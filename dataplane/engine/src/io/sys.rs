@@ -101,6 +101,16 @@ pub(crate) fn prefetch(address: usize) {
     let _ = address;
 }
 
+/// Gives memory that is free back to the system, on a thread of its own: it is a walk through all of that.
+pub(crate) fn give_back() {
+    #[cfg(target_env = "gnu")]
+    // Without a thread for it, it is done another time.
+    drop(std::thread::Builder::new().name("give-back".to_owned()).stack_size(64 << 10).spawn(|| {
+        // SAFETY: no memory is passed, and what is in use is not touched.
+        unsafe { libc::malloc_trim(0) }
+    }));
+}
+
 /// Ends one or both directions: operations that wait on the socket complete.
 pub(crate) fn shutdown(fd: RawFd, how: libc::c_int) {
     // SAFETY: no memory is passed; a stale descriptor cannot be given, because the caller holds the socket.

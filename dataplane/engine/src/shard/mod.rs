@@ -3,6 +3,7 @@
 pub(crate) mod audience;
 pub(crate) mod channel;
 pub(crate) mod courier;
+mod ebb;
 pub(crate) mod mailbox;
 pub(crate) mod packaging;
 mod past;
@@ -36,6 +37,7 @@ use millstream_proto::time::Time;
 use rtrb::Consumer;
 
 use self::channel::{Channel, NotPlayable, Seat};
+use self::ebb::Ebb;
 use self::mailbox::{Mail, Outbox};
 use self::past::Past;
 use self::session::{Arrival, Session, Sessions};
@@ -128,6 +130,7 @@ pub(crate) struct Shard {
     pub(crate) heads: Heads,
     outboxes: Vec<Option<Outbox>>,
     leaving: Gate,
+    ebb: Ebb,
     last_number: Cell<u64>,
     draining: Cell<bool>,
     drain: Waiters,
@@ -167,6 +170,7 @@ async fn main(parts: Parts) -> std::io::Result<()> {
         heads: Heads::default(),
         outboxes,
         leaving: Gate::default(),
+        ebb: Ebb::default(),
         last_number: Cell::new(0),
         draining: Cell::new(false),
         drain: Waiters::default(),
@@ -568,6 +572,9 @@ impl Shard {
             if let Some(subscription) = channel.subscription() {
                 self.unsubscribe(channel.id.clone(), subscription);
             }
+        }
+        if self.ebb.looks_low((bytes + hls_bytes) as u64, self.sessions.len()) {
+            io::give_back();
         }
         let stats = &self.stats;
         // One shard tells it for all.
