@@ -162,7 +162,9 @@ mod tests {
     fn pieces(parts: &[&'static [u8]]) -> Vec<Piece> {
         let log = Log::new(LogLimits { bytes_max: 1, time_max: Duration::ZERO, rtmp_chunk_bytes: 128 });
         let mut viewer = Viewer::new(Format::FlvPlain, Start::Newest, &log, Time::ZERO);
-        parts.iter().for_each(|part| viewer.lead(Bytes::from_static(part)));
+        for part in parts {
+            viewer.lead(Bytes::from_static(part));
+        }
         let mut pieces = Vec::new();
         viewer.fill(&log, &StreamConfig::default(), Time::ZERO, &mut pieces);
         pieces
