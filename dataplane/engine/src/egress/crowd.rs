@@ -86,8 +86,13 @@ impl Crowd {
 
     /// Sends for the length of a row. True: there are more to be told.
     fn row(&self, shard: &Shard) -> bool {
+        // Most streams have few viewers, or none.
+        let many = self.due.borrow().len().min(VOLLEY_MAX);
+        if many == 0 {
+            return false;
+        }
         let volley = &mut *shard.volley.borrow_mut();
-        let mut aboard = VecDeque::with_capacity(VOLLEY_MAX);
+        let mut aboard = VecDeque::with_capacity(many);
         let mut now = shard.now();
         let ends = now + ROW;
         loop {

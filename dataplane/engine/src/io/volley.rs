@@ -15,6 +15,8 @@ use super::sys;
 
 /// Sends of a volley at most. With fewer the kernel is slower (64: by a tenth); with more, who has just come waits longer.
 pub(crate) const VOLLEY_MAX: usize = 256;
+const EACH_A_CALL: &str =
+    "no ring for sends to many viewers: each is a call of its own from here on, which costs up to a third more CPU";
 const FLAGS: libc::c_int = libc::MSG_DONTWAIT | libc::MSG_NOSIGNAL;
 
 /// Sends that go out together.
@@ -38,7 +40,10 @@ struct Shot {
 impl Volley {
     /// An empty one.
     pub(crate) fn new(driver: Driver) -> Self {
-        let ring = if driver == Driver::Uring { ring().ok() } else { None };
+        let ring = match driver {
+            Driver::Uring => ring().inspect_err(|error| tracing::warn!(%error, "{EACH_A_CALL}")).ok(),
+            Driver::Epoll => None,
+        };
         Self { ring, shots: Vec::new(), pieces: Vec::new(), iovecs: Vec::new(), messages: Vec::new() }
     }
 
@@ -69,7 +74,8 @@ impl Volley {
         // What the kernel reads stays where it is: both have room for everything before the first address is taken.
         self.iovecs.reserve(self.pieces.len());
         self.messages.reserve(self.shots.len());
-        if shoot(ring, &mut self.shots, &self.pieces, &mut self.iovecs, &mut self.messages).is_err() {
+        if let Err(error) = shoot(ring, &mut self.shots, &self.pieces, &mut self.iovecs, &mut self.messages) {
+            tracing::warn!(%error, "{EACH_A_CALL}");
             // Of some it is not known what was sent; the ring's end is the end of those that may still be under way.
             self.ring = None;
         }
