@@ -73,6 +73,11 @@ impl Flusher {
             FlushPolicy::Low => oldest,
             FlushPolicy::Dense => paced(DENSE_PACE),
             FlushPolicy::Balanced if !self.video_seen => paced(AUDIO_ONLY_PACE),
+            // A picture that came early, or after a late one, waits until the gap is over and not for the next picture. At higher rates that would
+            // be a flush for each gap.
+            FlushPolicy::Balanced if self.video_waits && self.interval_ms >= BALANCED_GAP.as_millis() as f32 => {
+                paced(BALANCED_GAP)
+            }
             FlushPolicy::Balanced => {
                 let wait = Duration::from_secs_f32(self.interval_ms * 1.25 / 1000.0).min(BALANCED_WAIT_MAX);
                 // Above 40 fps the wait is shorter than the gap.
@@ -147,6 +152,9 @@ mod tests {
         check(FlushPolicy::Balanced, &second(24, 43), 24..=26, 60);
         check(FlushPolicy::Balanced, &second(5, 43), 15..=22, 60);
         check(FlushPolicy::Balanced, &second(0, 43), 22..=25, 41);
+        // Every third picture comes ten milliseconds early.
+        let early: Vec<_> = (0..30).map(|n| (Track::Video, n * 100 / 3 - if n % 3 == 2 { 10 } else { 0 })).collect();
+        check(FlushPolicy::Balanced, &early, 29..=31, 3);
         check(FlushPolicy::Dense, &second(30, 43), 9..=11, 100);
         check(FlushPolicy::Dense, &second(0, 43), 9..=11, 100);
     }

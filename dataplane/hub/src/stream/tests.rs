@@ -33,8 +33,9 @@ fn check_flushes(policy: FlushPolicy, frames: &[MediaEvent], expected: &[u64]) {
 fn frames_go_out_as_the_policy_says() {
     let frames = [key(0), sound(10), picture(33), sound(34), picture(45), picture(67), sound(75), sound(95)];
     check_flushes(FlushPolicy::Low, &frames, &[0, 10, 33, 34, 45, 67, 75, 95]);
-    // The picture of 45 comes too soon after the flush of 33; the last sounds have no picture to go with.
-    check_flushes(FlushPolicy::Balanced, &frames, &[0, 33, 67, 111]);
+    // The picture of 45 comes too soon after the flush of 33 and waits until 25 ms are over, and so does that of 67 with the sound of 75; the
+    // last sound has no picture to go with.
+    check_flushes(FlushPolicy::Balanced, &frames, &[0, 33, 58, 83, 131]);
     check_flushes(FlushPolicy::Dense, &frames, &[0, 100]);
 }
 
