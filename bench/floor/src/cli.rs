@@ -59,8 +59,8 @@ pub(crate) struct CompareFlags {
     /// So is one during which others kept more cores busy than this
     #[arg(long, default_value_t = 0.5)]
     pub(crate) others_max: f64,
-    /// Viewers look for bytes all the time instead of sleeping until there are some: then no server pays for waking them, which on loopback
-    /// is up to a quarter of a send, and the more often the slower it sends
+    /// Viewers look for bytes all the time instead of sleeping until there are some: then no server pays for waking them, as on loopback
+    /// it does, and the more often the slower it sends
     #[arg(long)]
     pub(crate) spin: bool,
     /// Core of the servers

@@ -16,7 +16,7 @@ use crate::shard::Shard;
 /// Sends go out for so long; then the runtime looks at what came in: a newcomer does not wait until all the others have been sent to.
 const ROW: Duration = Duration::from_millis(1);
 /// A visit touches memory that the kernel's work for the others has pushed out of the caches: that of who comes so many visits later is
-/// asked for. One is too late; more than four gains nothing.
+/// asked for. One was too late, and more than four gained nothing, where tasks did this one by one.
 const VISITS_AHEAD: usize = 4;
 
 /// The viewers of one stream on one shard that are at rest.

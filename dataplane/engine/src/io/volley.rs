@@ -1,6 +1,6 @@
 //! Small sends to many sockets in one system call, made on the spot: each takes what fits and none waits, so that nothing is under way
-//! afterwards. A ring of its own, beside the runtime's: its completions are awaited by nobody. A call for each would cost a quarter to a third
-//! more, and so would sends that tasks make one by one, each of them woken twice (`bench/floor`).
+//! afterwards. A ring of its own, beside the runtime's: its completions are awaited by nobody. A call for each costs up to a third more, and so did
+//! sends that tasks made one by one, each of them woken twice (`bench/floor`).
 #![allow(unsafe_code)]
 use std::io;
 use std::os::fd::RawFd;
@@ -13,7 +13,7 @@ use super::runtime::Driver;
 use super::socket::Lent;
 use super::sys;
 
-/// Sends of a volley at most. With fewer the kernel is slower (64: by a tenth); with more, who has just come waits longer.
+/// Sends of a volley at most. With fewer each costs more (of 64 up to a tenth, under `dense`); with more, who has just come waits longer.
 pub(crate) const VOLLEY_MAX: usize = 256;
 const EACH_A_CALL: &str =
     "no ring for sends to many viewers: each is a call of its own from here on, which costs up to a third more CPU";
