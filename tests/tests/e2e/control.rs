@@ -48,6 +48,47 @@ fn the_documented_call_makes_a_stream_that_ffmpeg_pushes_and_ffprobe_plays() {
     assert!(!server.log.has(&key[11..]), "the key is in the log");
 }
 
+/// The commands of the README that make a stream and show its push address, as a person pastes them.
+fn readme_commands() -> String {
+    let readme =
+        std::fs::read_to_string(Path::new(env!("CARGO_MANIFEST_DIR")).join("../README.md")).expect("README.md");
+    let (_, rest) = readme.split_once("TOKEN=$(cat").expect("the README reads the token");
+    let (commands, _) = rest.split_once("```").expect("the end of the block");
+    format!("TOKEN=$(cat{commands}")
+}
+
+#[test]
+fn case_43_a_stream_made_by_the_commands_of_the_readme_plays_in_every_way_that_it_names() {
+    let server = Options::signed().start();
+    let commands = readme_commands()
+        .replace("millstream-data", server.data_dir().to_str().expect("ASCII"))
+        .replace("http://127.0.0.1:8081", &format!("http://{}", server.control));
+    let done = Tool::start("sh", &["-c", &commands]).wait(seconds(20));
+    assert!(done.status.success(), "{commands}\n{}", done.stderr);
+    // The second answer begins where the first one ends.
+    let answers = serde_json::Deserializer::from_str(&done.stdout).into_iter::<serde_json::Value>();
+    let answers: Vec<_> =
+        answers.map(|answer| answer.unwrap_or_else(|error| panic!("{error}: {}", done.stdout))).collect();
+    let (_, sign) = answers[1]["push_url"].as_str().expect("a push URL").split_once("/stream/").expect("its path");
+    let id = answers[0]["id"].as_str().expect("an id");
+    let _push = ffmpeg_push(&server.push_url(sign), 60);
+    Viewer::watch(server.http, id).find("keyframe", seconds(10), Tag::is_keyframe);
+    let addresses = [
+        server.flv_url(id),
+        format!("rtmp://{}/stream/{id}", server.rtmp),
+        format!("http://{}/{id}/live.m3u8", server.http),
+        format!("http://{}/{id}/manifest.mpd", server.http),
+    ];
+    for address in addresses {
+        let tracks = ffprobe(&address);
+        let both = tracks.iter().any(|t| t.starts_with("h264,")) && tracks.contains(&"aac".to_owned());
+        assert!(both, "{address}: {tracks:?}");
+    }
+    for page in ["index.html", "flv.html", "hls.html", "dash.html"] {
+        assert_eq!(http::get(server.http, &format!("/{id}/{page}")).status, 200, "{page}");
+    }
+}
+
 /// Makes a stream and gives the value of `sign=`.
 fn make(client: &mut Client, id: &str) -> String {
     client.post("/api/v1/streams", &json!({ "id": id })).is(201);

@@ -102,10 +102,10 @@ pub static FIELDS: LazyLock<Vec<Field>> = LazyLock::new(|| {
             "the day at whose UTC midnight the stream's push key expires",
         ),
         field("isFlv", Switch, json!(true), Core, "HTTP-FLV exists"),
-        field("isHls", Switch, off.clone(), Hls, "HLS exists"),
-        field("isCMAF", Switch, off.clone(), Cmaf, "DASH over CMAF exists"),
-        field("hls_time", Number(1, 60), json!(2), Hls, "seconds of an HLS segment"),
-        field("hls_list_size", Number(3, 1_000), json!(5), Hls, "segments of an HLS playlist"),
+        field("isHls", Switch, json!(true), Hls, "HLS exists"),
+        field("isCMAF", Switch, json!(true), Cmaf, "DASH over CMAF exists"),
+        field("hls_time", Number(1, 60), Value::Null, Hls, "seconds of an HLS segment; null: as configured"),
+        field("hls_list_size", Number(3, 1_000), Value::Null, Hls, "segments of an HLS playlist; null: as configured"),
         field("isVideo", Switch, off.clone(), Record, "MP4 files are recorded"),
         field("video_time", Number(1, DAY_S), json!(60), Record, "seconds of an MP4 file"),
         field("isImage", Switch, off.clone(), Record, "pictures are taken"),
@@ -150,6 +150,11 @@ pub static FIELDS: LazyLock<Vec<Field>> = LazyLock::new(|| {
     ]
 });
 
+/// Defaults of the system that this one replaces, where they differ: records that `/videostream` makes have them.
+fn legacy_defaults() -> [(&'static str, Value); 4] {
+    [("isHls", json!(false)), ("isCMAF", json!(false)), ("hls_time", json!(2)), ("hls_list_size", json!(5))]
+}
+
 /// The setting whose value may hold other systems' secrets (a push address with its key): not for those who may only look.
 const SECRET: &str = "relayURL";
 
@@ -172,6 +177,18 @@ impl Settings {
     pub fn get(&self, name: &str) -> &Value {
         let default = || FIELDS.iter().find(|field| field.name == name).map_or(&Value::Null, |field| &field.default);
         self.0.get(name).unwrap_or_else(default)
+    }
+
+    /// Fills in the defaults of the system that this one replaces, where a new record says nothing.
+    pub fn with_legacy_defaults(given: &Map<String, Value>) -> Map<String, Value> {
+        let mut filled = given.clone();
+        for (name, default) in legacy_defaults() {
+            let said = given.get(name).filter(|value| !value.is_null() && value.as_str() != Some(""));
+            if said.is_none() {
+                filled.insert(name.to_owned(), default);
+            }
+        }
+        filled
     }
 
     /// Whether a switch is on.

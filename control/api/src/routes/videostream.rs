@@ -13,7 +13,7 @@ use crate::auth::Operator;
 use crate::http::extract::{InPath, InQuery, Json};
 use crate::http::page::Paging;
 use crate::http::problem::{Answer, Problem};
-use crate::model::settings::{FIELDS, Reading};
+use crate::model::settings::{FIELDS, Reading, Settings};
 use crate::streams::{Condition, Found};
 
 /// Streams of one answer: a list of the original has no pages, and most callers will not ask for a second one.
@@ -72,7 +72,8 @@ pub async fn list(State(api): State<Api>, Operator(_): Operator, InQuery(paging)
 
 /// Make a record
 ///
-/// Its id is made here. Without `outdate` its key is good for a year.
+/// Its id is made here. Without `outdate` its key is good for a year. HLS and DASH are off unless `isHls` and `isCMAF` say otherwise, as in
+/// the original system.
 #[utoipa::path(post, path = "/videostream", tag = "videostream",
     request_body = serde_json::Map<String, serde_json::Value>, responses(
     (status = 200, description = "The record, with its id and key", body = serde_json::Map<String, serde_json::Value>),
@@ -84,6 +85,7 @@ pub async fn create(
     Json(given): Json<Map<String, Value>>,
 ) -> Answer<Response> {
     let (settings, ignored) = split(given);
+    let settings = Settings::with_legacy_defaults(&settings);
     let found = api.create_stream(&caller, None, &settings, Reading::Lenient).await?;
     Ok(answer(&api, &found, &ignored))
 }

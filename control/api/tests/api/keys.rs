@@ -97,7 +97,10 @@ fn rotations_at_the_same_moment_all_count() {
 fn nodes_are_told_of_generations_and_outputs() {
     let server = Server::start();
     server
-        .post("/api/v1/streams", &json!({ "id": "cam", "settings": { "isFlv": false, "isHls": true, "flush": "low" } }))
+        .post(
+            "/api/v1/streams",
+            &json!({ "id": "cam", "settings": { "isFlv": false, "isCMAF": false, "flush": "low" } }),
+        )
         .is(201);
     server.post("/api/v1/streams/cam/key", &json!({ "grace_s": 60 })).is(200);
     let poll = millstream_link::exchange::Poll {

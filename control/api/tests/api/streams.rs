@@ -19,7 +19,7 @@ fn a_stream_is_made_read_changed_and_removed() {
     let settings = &stream["settings"];
     assert_eq!(
         (&settings["videoname"], &settings["isFlv"], &settings["isHls"]),
-        (&json!("Lobby"), &json!(true), &json!(false))
+        (&json!("Lobby"), &json!(true), &json!(true))
     );
     assert_eq!(settings["outdate"], "2027-11-24", "a year from the day it was made");
 

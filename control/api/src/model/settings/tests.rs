@@ -39,10 +39,21 @@ fn the_document_of_the_original_is_understood() {
     assert_eq!((settings.get("video_time"), settings.expiry_s()), (&json!(60), Some(1_670_544_000)));
     assert!(settings.not_in_force().is_empty());
     // Booleans and numbers say the same.
-    let typed = json!({ "isFlv": true, "video_time": 60, "outdate": "2022-12-09" });
-    let typed = merged(typed, Strict).unwrap();
+    let typed = object(json!({ "isFlv": true, "video_time": 60, "outdate": "2022-12-09" }));
+    let typed = merged(Value::Object(Settings::with_legacy_defaults(&typed)), Strict).unwrap();
     assert_eq!(typed.shown(true), settings.shown(true));
     assert_eq!(merged(given, Strict).unwrap_err().len(), 11);
+}
+
+#[test]
+fn a_new_record_has_every_output_and_one_of_the_original_system_only_flv() {
+    let new = Settings::default();
+    assert!(new.on("isFlv") && new.on("isHls") && new.on("isCMAF"));
+    assert_eq!((new.get("hls_time"), new.get("hls_list_size")), (&json!(null), &json!(null)));
+    let given = json!({ "isHls": null, "isCMAF": "true", "hls_time": "", "hls_list_size": "7" });
+    let legacy = merged(Value::Object(Settings::with_legacy_defaults(&object(given))), Lenient).unwrap();
+    assert!(legacy.on("isFlv") && !legacy.on("isHls") && legacy.on("isCMAF"));
+    assert_eq!((legacy.get("hls_time"), legacy.get("hls_list_size")), (&json!(2), &json!(7)));
 }
 
 #[test]
@@ -69,7 +80,7 @@ fn single_values() {
     check("isHls", json!("true"), Strict, None);
     check("isFlv", json!(null), Strict, Some(json!(true)));
     check("hls_time", json!("3"), Lenient, Some(json!(3)));
-    check("hls_time", json!(""), Lenient, Some(json!(2)));
+    check("hls_time", json!(""), Lenient, Some(json!(null)));
     check("hls_time", json!(-1), Lenient, None);
     check("hls_time", json!(2.5), Strict, None);
     check("hls_time", json!(1e300), Strict, None);
