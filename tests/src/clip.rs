@@ -14,54 +14,94 @@ pub struct Clip {
     pub frames: Vec<Tag>,
     /// How far apart two repetitions start, milliseconds.
     pub period: u32,
+    /// The FLV file that they are of.
+    pub file: Option<PathBuf>,
+}
+
+/// How a clip is encoded.
+struct Coding<'a> {
+    name: &'a str,
+    /// Bits per second of the picture.
+    bits: &'a str,
+    /// Pictures from one keyframe to the next.
+    gop: u32,
+    /// Seconds.
+    length: u32,
+    sample_rate: u32,
+    /// Pictures of which others are predicted from both sides.
+    b_frames: u32,
 }
 
 impl Clip {
     /// 640x360 at 30 per second with noise: 2.5 Mbit/s, a keyframe every second, AAC; 10 s.
     pub fn busy() -> Self {
-        Self::encode("busy", "testsrc2=size=640x360:rate=30,noise=alls=20:allf=t", "2400k", 30, 10)
+        Self::encode(&Coding::usual("busy", "2400k", 30, 10), "testsrc2=size=640x360:rate=30,noise=alls=20:allf=t")
     }
 
     /// 320x180 at 30 per second, about 300 kbit/s, a keyframe every second, AAC; 10 s.
     pub fn small() -> Self {
-        Self::encode("small", "testsrc2=size=320x180:rate=30", "250k", 30, 10)
+        Self::encode(&Coding::usual("small", "250k", 30, 10), "testsrc2=size=320x180:rate=30")
     }
 
     /// Like [`Clip::small`] with one keyframe in its 10 s.
     pub fn long_gop() -> Self {
-        Self::encode("long-gop", "testsrc2=size=320x180:rate=30", "250k", 300, 10)
+        Self::encode(&Coding::usual("long-gop", "250k", 300, 10), "testsrc2=size=320x180:rate=30")
     }
 
     /// 320x180 at 30 per second, a keyframe every two seconds as encoders are told to, AAC; 10 s. The top of each picture holds its number
     /// from 0 to 299: ten squares of 32 pixels, the first of them the lowest bit, white for 1.
     pub fn numbered() -> Self {
-        let number = "geq=lum='if(lt(Y,32),if(mod(floor(N/pow(2,floor(X/32))),2),235,16),lum(X,Y))':cb='if(lt(Y,16),128,cb(X,Y))':cr='if(lt(Y,16),128,cr(X,Y))'";
-        Self::encode("numbered-grey", &format!("testsrc2=size=320x180:rate=30,format=yuv420p,{number}"), "400k", 60, 10)
+        Self::encode_numbered(&Coding::usual("numbered-grey", "400k", 60, 10))
     }
 
-    fn encode(name: &str, picture: &str, bits: &str, gop: u32, length: u32) -> Self {
-        let test = std::env::current_exe().expect("a test knows its own path");
-        let dir = test.ancestors().nth(2).map_or_else(std::env::temp_dir, Path::to_path_buf).join("millstream-clips");
+    /// Like [`Clip::numbered`] with sound at 48 kHz and 960 pictures: after 32 s pictures and frames of sound end together, so that its
+    /// repetitions follow each other as if it were one.
+    pub fn numbered_48k() -> Self {
+        Self::encode_numbered(&Coding { sample_rate: 48_000, ..Coding::usual("numbered-48k", "400k", 60, 32) })
+    }
+
+    /// Like [`Clip::numbered`] with sound at 44.1 kHz, B-frames and 900 pictures: after 30 s pictures and frames of sound end together.
+    pub fn numbered_b_frames() -> Self {
+        Self::encode_numbered(&Coding { b_frames: 2, ..Coding::usual("numbered-b", "400k", 60, 30) })
+    }
+
+    /// Like [`Clip::numbered`] in 11 s: where it begins again, a keyframe comes after one second, not two.
+    pub fn numbered_with_seam() -> Self {
+        Self::encode_numbered(&Coding::usual("numbered-seam", "400k", 60, 11))
+    }
+
+    fn encode_numbered(coding: &Coding<'_>) -> Self {
+        let number = "geq=lum='if(lt(Y,32),if(mod(floor(N/pow(2,floor(X/32))),2),235,16),lum(X,Y))':cb='if(lt(Y,16),128,cb(X,Y))':cr='if(lt(Y,16),128,cr(X,Y))'";
+        Self::encode(coding, &format!("testsrc2=size=320x180:rate=30,format=yuv420p,{number}"))
+    }
+
+    fn encode(coding: &Coding<'_>, picture: &str) -> Self {
+        let &Coding { name, bits, gop, length, sample_rate, b_frames } = coding;
         // The name holds what the content depends on.
-        let file = dir.join(format!("{name}-{bits}-{gop}-{length}-1.flv"));
-        if !file.exists() {
-            std::fs::create_dir_all(&dir).expect("the directory of clips");
-            let part: PathBuf = dir.join(format!("{name}-{}.part", std::process::id()));
-            let (gop, length) = (gop.to_string(), length.to_string());
-            #[rustfmt::skip]
-            let tool = Tool::start("ffmpeg", &[
-                "-hide_banner", "-nostdin", "-loglevel", "error", "-y", "-f", "lavfi", "-i", picture,
-                "-f", "lavfi", "-i", "sine=frequency=440:sample_rate=44100", "-t", &length,
-                "-c:v", "libx264", "-preset", "ultrafast", "-tune", "zerolatency", "-pix_fmt", "yuv420p",
-                "-b:v", bits, "-maxrate", bits, "-bufsize", bits, "-g", &gop, "-keyint_min", &gop, "-sc_threshold", "0",
-                "-c:a", "aac", "-b:a", "96k", "-f", "flv", part.to_str().expect("a path of ASCII"),
-            ]);
-            let done = tool.wait(seconds(60));
-            assert!(done.status.success(), "ffmpeg makes no clip: {}", done.stderr);
-            std::fs::rename(&part, &file).expect("the clip is kept");
-        }
+        let file = directory().join(format!("{name}-{bits}-{gop}-{length}-1.flv"));
+        let (gop, length, b_frames) = (gop.to_string(), length.to_string(), b_frames.to_string());
+        let sound = format!("sine=frequency=440:sample_rate={sample_rate}");
+        // The tune for no delay has no B-frames.
+        let tune: &[&str] =
+            if b_frames == "0" { &["-tune", "zerolatency"] } else { &["-bf", &b_frames, "-b_strategy", "0"] };
+        #[rustfmt::skip]
+        let before = [
+            "-f", "lavfi", "-i", picture, "-f", "lavfi", "-i", &sound, "-t", &length,
+            "-c:v", "libx264", "-preset", "ultrafast", "-pix_fmt", "yuv420p",
+            "-b:v", bits, "-maxrate", bits, "-bufsize", bits, "-g", &gop, "-keyint_min", &gop, "-sc_threshold", "0",
+        ];
+        ffmpeg_makes(&file, &[&before, tune, &["-c:a", "aac", "-b:a", "96k", "-f", "flv"]].concat());
         let tags = flv::parse(&std::fs::read(&file).expect("the clip")).expect("ffmpeg writes FLV");
-        Self::from_tags(tags)
+        Self { file: Some(file), ..Self::from_tags(tags) }
+    }
+
+    /// The same pictures and sound as an MP4 file, whose index is at its start.
+    pub fn mp4(&self) -> PathBuf {
+        let flv = self.file.as_deref().expect("a clip that was encoded");
+        let file = flv.with_extension("mp4");
+        let from = flv.to_str().expect("a path of ASCII");
+        ffmpeg_makes(&file, &["-i", from, "-c", "copy", "-movflags", "+faststart", "-f", "mp4"]);
+        file
     }
 
     /// Tags of a file or a viewer: configurations, and the frames from the first keyframe on.
@@ -79,6 +119,33 @@ impl Clip {
         let last = frames.iter().rev().find(|t| t.kind == flv::VIDEO).expect("pictures").timestamp;
         let period = last + 33;
         frames.retain(|tag| tag.timestamp < period);
-        Self { configuration, frames, period }
+        Self { configuration, frames, period, file: None }
     }
+}
+
+impl<'a> Coding<'a> {
+    /// Sound at 44.1 kHz, no B-frames.
+    fn usual(name: &'a str, bits: &'a str, gop: u32, length: u32) -> Self {
+        Self { name, bits, gop, length, sample_rate: 44_100, b_frames: 0 }
+    }
+}
+
+/// Where clips are kept: beside the build.
+fn directory() -> PathBuf {
+    let test = std::env::current_exe().expect("a test knows its own path");
+    test.ancestors().nth(2).map_or_else(std::env::temp_dir, Path::to_path_buf).join("millstream-clips")
+}
+
+/// Lets ffmpeg make a file, if it is not there yet.
+fn ffmpeg_makes(file: &Path, arguments: &[&str]) {
+    if file.exists() {
+        return;
+    }
+    std::fs::create_dir_all(directory()).expect("the directory of clips");
+    let name = file.file_stem().and_then(|name| name.to_str()).expect("ASCII");
+    let part = directory().join(format!("{name}-{}.part", std::process::id()));
+    let usual = ["-hide_banner", "-nostdin", "-loglevel", "error", "-y"];
+    let done = Tool::start("ffmpeg", &[&usual, arguments, &[part.to_str().expect("ASCII")]].concat()).wait(seconds(60));
+    assert!(done.status.success(), "ffmpeg makes no clip: {}", done.stderr);
+    std::fs::rename(&part, file).expect("the clip is kept");
 }

@@ -232,7 +232,7 @@ fn four_pictures(clip: &Clip) -> Clip {
         };
         tags.iter().flat_map(|tag| std::iter::once(tag.clone()).chain(extras(tag))).collect()
     };
-    Clip { configuration: with_extras(&clip.configuration), frames: with_extras(&clip.frames), period: clip.period }
+    Clip { configuration: with_extras(&clip.configuration), frames: with_extras(&clip.frames), ..clip.clone() }
 }
 
 #[test]
@@ -334,7 +334,7 @@ struct Odd {
 /// Both, then each without what the other has: a clip of one kind of tag.
 fn only(clip: &Clip, kind: u8) -> Clip {
     let of_kind = |tags: &[Tag]| tags.iter().filter(|tag| tag.kind == kind).cloned().collect();
-    Clip { configuration: of_kind(&clip.configuration), frames: of_kind(&clip.frames), period: clip.period }
+    Clip { configuration: of_kind(&clip.configuration), frames: of_kind(&clip.frames), ..clip.clone() }
 }
 
 fn odd_encoders() -> Vec<Odd> {

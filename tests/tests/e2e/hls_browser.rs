@@ -17,13 +17,13 @@ use crate::hls::on_air;
 const PICTURES: u64 = 300;
 
 /// How late threads that sleep a millisecond woke while something ran: the machine's own part in delays.
-struct Probe {
+pub(crate) struct Probe {
     stop: std::sync::Arc<std::sync::atomic::AtomicBool>,
     thread: std::thread::JoinHandle<Vec<Duration>>,
 }
 
 impl Probe {
-    fn start() -> Self {
+    pub(crate) fn start() -> Self {
         let stop = std::sync::Arc::new(std::sync::atomic::AtomicBool::new(false));
         let seen = std::sync::Arc::clone(&stop);
         let thread = std::thread::spawn(move || {
@@ -39,7 +39,7 @@ impl Probe {
     }
 
     /// 99% of the wakes were no later.
-    fn p99(self) -> Duration {
+    pub(crate) fn p99(self) -> Duration {
         self.stop.store(true, std::sync::atomic::Ordering::Relaxed);
         percentile(&mut self.thread.join().expect("it only sleeps"), 0.99)
     }

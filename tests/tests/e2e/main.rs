@@ -28,4 +28,5 @@ mod load;
 mod loadtest;
 mod operate;
 mod play;
+mod players;
 mod shards;
