@@ -108,7 +108,12 @@ const PLAYERS = {
       if (!video.canPlayType('application/vnd.apple.mpegurl')) note('this browser does not play HLS');
       // Else the numbers of its pictures may not be read.
       video.crossOrigin = 'anonymous';
+      // Chromium 156 that waits for data before it plays gives up a stream which has less than ten seconds of it (ManifestUpdateForLiveResume):
+      // so it is told to play before it has any.
+      video.autoplay = false;
+      video.preload = 'none';
       video.src = url;
+      video.play().catch((error) => note(error.message));
     },
   },
   // What the browser makes of the same pictures out of a file: the measure of the others.
@@ -220,7 +225,12 @@ async function play(browser, origin, name) {
   });
   const failed = [];
   page.on('response', (response) => { if (response.status() >= 400) failed.push(`${response.status()} ${new URL(response.url()).pathname}${new URL(response.url()).search}`); });
-  if (given.debug) page.on('console', (line) => console.error(`${name}: ${line.text()}`));
+  if (given.debug) {
+    page.on('console', (line) => console.error(`${name}: ${line.text()}`));
+    const inside = await context.newCDPSession(page);
+    for (const event of ['Media.playerErrorsRaised', 'Media.playerMessagesLogged']) inside.on(event, (told) => console.error(`${name}: ${JSON.stringify(told)}`));
+    await inside.send('Media.enable');
+  }
   await page.addInitScript(prepare);
   opened = Date.now();
   await page.goto(`${origin}/page/${encodeURIComponent(name)}`);

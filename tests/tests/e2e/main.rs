@@ -3,7 +3,8 @@
 //! Modules: [`play`] (push and watch), [`clients`] (other people's programs), [`http`] (the HTTP surface), [`auth`] (who may push),
 //! [`enhanced`] (FourCC codecs, several tracks, odd encoders), [`lifecycle`] (publishers come and go), [`shards`], [`load`] (a thousand
 //! viewers, stalled viewers), [`loadtest`] (the harness against the server), [`hls`] (playlists and parts), [`hls_lives`] (restarts and
-//! odd encoders), [`hls_cdn`] (behind caches), [`hls_crowd`] (ten thousand that wait), [`hls_browser`], [`hostile`] (bad input),
+//! odd encoders), [`hls_cdn`] (behind caches), [`hls_crowd`] (ten thousand that wait), [`hls_browser`],
+//! [`players`] (what people play with), [`hostile`] (bad input),
 //! [`floods`] (too much input), [`control`] (the API), [`operate`] (start, stop, metrics, demo), [`fleet`] (control and nodes as
 //! processes of their own), [`kills`] (control that is killed), [`browser`].
 #![forbid(unsafe_code)]

@@ -5,6 +5,7 @@ use std::time::{Duration, Instant, SystemTime};
 
 use millstream_tests::clip::Clip;
 use millstream_tests::flv::VIDEO;
+use millstream_tests::http::Viewer;
 use millstream_tests::rtmp::{Publisher, Pushing};
 use millstream_tests::server::{Options, Server};
 use millstream_tests::tools::Tool;
@@ -17,6 +18,8 @@ use crate::hls_browser::Probe;
 const WATCH_S: u64 = 20;
 /// Players that run at once without one disturbing the measure of another.
 const SIDE_BY_SIDE: usize = 4;
+/// A stream has been on air so long before viewers come.
+const ON_AIR: Duration = seconds(6);
 /// Threads that sleep a millisecond may wake so late; beyond it the machine was too busy to judge.
 const BUSY: Duration = millis(5);
 
@@ -99,27 +102,71 @@ impl Seen {
     }
 }
 
+/// An encoder.
+#[derive(Debug)]
+enum Encoder {
+    /// The test's own, which sends each frame when its stamp says.
+    Exact(Pushing),
+    /// ffmpeg, which reads a file as fast as it plays.
+    Ffmpeg(Tool),
+}
+
 /// An encoder on air.
 struct Stage {
     server: Server,
     clip: Clip,
-    push: Pushing,
+    encoder: Encoder,
+    /// When the first picture was sent.
+    began: SystemTime,
 }
 
 impl Stage {
     /// Publishes the clip; returns once it has been on air for some seconds, as streams have that viewers come to.
-    fn set(clip: Clip) -> Self {
+    fn exact(clip: Clip) -> Self {
         let server = Options::open().shards(1).start();
         let push = Publisher::start(server.rtmp, "stream", "cam").expect("published").repeat(clip.clone());
-        eventually("eight seconds were sent", seconds(20), || (push.sent().last()?.0.timestamp >= 8_000).then_some(()));
-        Self { server, clip, push }
+        let (first, at) = eventually("a frame was sent", seconds(5), || push.sent().into_iter().next());
+        let began = SystemTime::now() - (Instant::now() - at) - millis(u64::from(first.timestamp));
+        Self { server, clip, encoder: Encoder::Exact(push), began }.warm()
+    }
+
+    /// Lets ffmpeg publish the clip's file.
+    fn ffmpeg(clip: Clip) -> Self {
+        let server = Options::open().shards(1).start();
+        let (file, url) = (clip.file.clone().expect("a clip that was encoded"), server.push_url("cam"));
+        let file = file.to_str().expect("ASCII");
+        #[rustfmt::skip]
+        let tool = Tool::start("ffmpeg", &[
+            "-hide_banner", "-nostdin", "-loglevel", "error", "-re", "-stream_loop", "-1", "-i", file, "-c", "copy", "-f", "flv", &url,
+        ]);
+        // It has pictures of the same numbers at the same times as the clip, and says by its first frames when it began.
+        let mut viewer = Viewer::watch(server.http, "cam");
+        let mut began = SystemTime::now();
+        for _ in 0..100 {
+            let tag = viewer.next_tag(seconds(5)).expect("a frame");
+            if tag.is_frame() {
+                began = began.min(SystemTime::now() - millis(u64::from(tag.timestamp)));
+            }
+        }
+        Self { server, clip, encoder: Encoder::Ffmpeg(tool), began }.warm()
+    }
+
+    fn warm(self) -> Self {
+        let on_air = SystemTime::now().duration_since(self.began).unwrap_or_default();
+        std::thread::sleep(ON_AIR.saturating_sub(on_air));
+        self
+    }
+
+    fn alive(&mut self) -> bool {
+        match &mut self.encoder {
+            Encoder::Exact(push) => push.alive(),
+            Encoder::Ffmpeg(tool) => tool.running(),
+        }
     }
 
     /// When which picture goes out, as the script wants it.
     fn schedule(&self) -> Value {
-        let (first, at) = self.push.sent().into_iter().next().expect("it was sent");
-        let began = SystemTime::now() - (Instant::now() - at);
-        let epoch_ms = began.duration_since(SystemTime::UNIX_EPOCH).expect("after 1970").as_secs_f64() * 1e3;
+        let epoch_ms = self.began.duration_since(SystemTime::UNIX_EPOCH).expect("after 1970").as_secs_f64() * 1e3;
         // Pictures are numbered as they are shown, and sent as they are decoded.
         let mut pictures: Vec<(u32, u32)> = self
             .clip
@@ -133,7 +180,7 @@ impl Stage {
             .collect();
         pictures.sort_unstable();
         let sent_ms: Vec<u32> = pictures.iter().map(|(_, sent)| *sent).collect();
-        json!({ "epochMs": epoch_ms - f64::from(first.timestamp), "periodMs": self.clip.period, "sentMs": sent_ms })
+        json!({ "epochMs": epoch_ms, "periodMs": self.clip.period, "sentMs": sent_ms })
     }
 
     /// Lets these play at once, and gives what was seen; once more, where the machine was too busy to judge.
@@ -165,35 +212,72 @@ impl Stage {
     }
 
     /// Lets these play, and fails with all that they do not keep to.
-    fn all_keep_their_promise(&self, players: &[&str]) {
+    fn all_keep_their_promise(mut self, players: &[&str]) {
         let Some(seen) = self.play(players) else { return };
         let faults: Vec<String> = seen.iter().flat_map(Seen::faults).collect();
         assert!(faults.is_empty(), "{faults:#?}");
-        assert!(self.push.alive());
+        assert!(self.alive(), "{:?}", self.encoder);
     }
 }
 
-/// The whole table. `PLAYERS` (names with commas) and `ENCODER` (`48k` or `b`) of the environment choose from it.
 #[test]
-#[ignore = "takes eight minutes; tests/run --long has it"]
-fn every_player_keeps_its_promise() {
+#[ignore = "until playlists are as these players read them"]
+fn case_31_and_case_32_video_js_and_shaka_play_what_ffmpeg_sends() {
+    Stage::ffmpeg(Clip::numbered_48k()).all_keep_their_promise(&["videojs", "shaka ll", "shaka hls", "native"]);
+}
+
+#[test]
+#[ignore = "until playlists are as these players read them"]
+fn case_33_hls_js_and_clappr_do_not_freeze_at_44_khz() {
+    Stage::exact(Clip::numbered_b_frames()).all_keep_their_promise(&["hls.js 1.5", "hls.js 1.6", "clappr", "dash.js"]);
+}
+
+#[test]
+#[ignore = "until playlists are as these players read them"]
+fn case_34_hls_js_goes_on_where_a_file_begins_again() {
+    Stage::exact(Clip::numbered_with_seam()).all_keep_their_promise(&[
+        "hls.js 1.5",
+        "hls.js 1.6",
+        "hls.js 1.7",
+        "shaka ll",
+    ]);
+}
+
+/// The table with one encoder. `PLAYERS` of the environment (names with commas) chooses from it.
+fn every_player(mut stage: Stage) {
     let chosen = std::env::var("PLAYERS").ok();
     let players: Vec<&str> = match &chosen {
         Some(names) => names.split(',').collect(),
         None => PLAYERS.iter().map(|promise| promise.player).collect(),
     };
     let mut faults = Vec::new();
-    for (encoder, clip) in [("48k", Clip::numbered_48k as fn() -> Clip), ("b", Clip::numbered_b_frames)] {
-        if std::env::var("ENCODER").is_ok_and(|wanted| wanted != encoder) {
-            continue;
-        }
-        let stage = Stage::set(clip());
-        for some in players.chunks(SIDE_BY_SIDE) {
-            println!("encoder {encoder}:");
-            for seen in stage.play(some).unwrap_or_default() {
-                faults.extend(seen.faults().into_iter().map(|fault| format!("{encoder}: {fault}")));
-            }
-        }
+    for some in players.chunks(SIDE_BY_SIDE) {
+        faults.extend(stage.play(some).iter().flatten().flat_map(Seen::faults));
     }
     assert!(faults.is_empty(), "{faults:#?}");
+    assert!(stage.alive(), "{:?}", stage.encoder);
+}
+
+#[test]
+#[ignore = "takes two minutes; tests/run --long has it"]
+fn every_player_plays_48_khz() {
+    every_player(Stage::exact(Clip::numbered_48k()));
+}
+
+#[test]
+#[ignore = "takes two minutes; tests/run --long has it"]
+fn every_player_plays_44_khz_and_b_frames() {
+    every_player(Stage::exact(Clip::numbered_b_frames()));
+}
+
+#[test]
+#[ignore = "takes two minutes; tests/run --long has it"]
+fn every_player_plays_what_ffmpeg_sends() {
+    every_player(Stage::ffmpeg(Clip::numbered_48k()));
+}
+
+#[test]
+#[ignore = "takes two minutes; tests/run --long has it"]
+fn every_player_plays_a_file_that_begins_again() {
+    every_player(Stage::exact(Clip::numbered_with_seam()));
 }

@@ -247,8 +247,13 @@ impl TrackPacker {
                 dts = dts.max(self.end.unwrap_or(0));
             }
         }
-        let composition = real as i64 + i64::from(frame.cts_ms) * i64::from(self.init.timescale) / 1_000 - dts as i64;
-        let composition = composition.clamp(i64::from(i32::MIN), i64::from(i32::MAX)) as i32;
+        let composition = if self.is_sound() {
+            // Stamps are whole milliseconds, frames are not: an offset after the stamp would leave gaps and overlaps between them.
+            0
+        } else {
+            let shown = real as i64 + i64::from(frame.cts_ms) * i64::from(self.init.timescale) / 1_000;
+            (shown - dts as i64).clamp(i64::from(i32::MIN), i64::from(i32::MAX)) as i32
+        };
         if frame.sync {
             self.delay = composition;
         }
