@@ -126,7 +126,7 @@ impl Stage {
         let server = Options::open().shards(1).start();
         let push = Publisher::start(server.rtmp, "stream", "cam").expect("published").repeat(clip.clone());
         let (first, at) = eventually("a frame was sent", seconds(5), || push.sent().into_iter().next());
-        let began = SystemTime::now() - (Instant::now() - at) - millis(u64::from(first.timestamp));
+        let began = SystemTime::now() - at.elapsed() - millis(u64::from(first.timestamp));
         Self { server, clip, encoder: Encoder::Exact(push), began }.warm()
     }
 
