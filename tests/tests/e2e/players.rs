@@ -1,7 +1,7 @@
 //! The players that people use, as they come, in headless Chromium: how soon each shows a picture, how many of the pictures, whether it
 //! stands still, how far behind the encoder it is, and how often it asks for a playlist.
 use std::path::Path;
-use std::time::{Duration, Instant, SystemTime};
+use std::time::{Duration, SystemTime};
 
 use millstream_tests::clip::Clip;
 use millstream_tests::flv::VIDEO;
