@@ -20,3 +20,5 @@ mod play;
 mod proxy;
 #[path = "engine/shards.rs"]
 mod shards;
+#[path = "engine/websocket.rs"]
+mod websocket;

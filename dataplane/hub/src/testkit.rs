@@ -16,7 +16,7 @@ use crate::stream::{Pushed, Stream};
 use crate::viewer::{CloseReason, Fill, Piece, SEND_BYTES_MAX, SEND_PIECES_MAX, Start, Viewer};
 
 pub(crate) const CHUNK_BYTES: usize = 500;
-pub(crate) const FORMATS: [Format; 3] = [Format::FlvChunked, Format::FlvPlain, Format::Rtmp];
+pub(crate) const FORMATS: [Format; 4] = [Format::FlvChunked, Format::FlvPlain, Format::FlvWebSocket, Format::Rtmp];
 
 /// Marsaglia's xorshift64.
 pub(crate) struct Random(pub(crate) u64);
@@ -238,6 +238,7 @@ impl Client {
             Format::Rtmp => ((false, false), read_rtmp(&self.got)),
             Format::FlvPlain => read_flv(&self.got),
             Format::FlvChunked => read_flv(&dechunk(&self.got)),
+            Format::FlvWebSocket => read_flv(&messages(&self.got)),
         }
     }
 }
@@ -252,6 +253,26 @@ pub(crate) fn dechunk(mut bytes: &[u8]) -> Vec<u8> {
         out.extend_from_slice(&bytes[line + 2..line + 2 + size]);
         assert_eq!(&bytes[line + 2 + size..line + 4 + size], b"\r\n");
         bytes = &bytes[line + 4 + size..];
+    }
+    out
+}
+
+/// What is in binary WebSocket messages; all must be whole.
+pub(crate) fn messages(mut bytes: &[u8]) -> Vec<u8> {
+    let mut out = Vec::new();
+    while !bytes.is_empty() {
+        let pong = bytes[0] == 0x8A;
+        assert!(pong || bytes[0] == 0x82, "a whole message: {:x}", bytes[0]);
+        let (length, head) = match bytes[1] {
+            126 => (usize::from(u16::from_be_bytes([bytes[2], bytes[3]])), 4),
+            127 => (usize::try_from(u64::from_be_bytes(bytes[2..10].try_into().unwrap())).unwrap(), 10),
+            short => (usize::from(short), 2),
+        };
+        assert!(length > 0, "a message of no bytes says nothing");
+        if !pong {
+            out.extend_from_slice(&bytes[head..head + length]);
+        }
+        bytes = &bytes[head + length..];
     }
     out
 }

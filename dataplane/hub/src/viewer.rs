@@ -18,6 +18,8 @@ pub const SEND_PIECES_MAX: usize = 64;
 pub const SEND_BYTES_MAX: usize = 256 << 10;
 /// Bytes of the viewer's own (preamble, control messages) that may wait; more means that it asks and does not read.
 pub const LEAD_BYTES_MAX: usize = 512 << 10;
+/// Pieces of the viewer's own that may wait: each costs more memory than the few bytes of a pong.
+pub const LEAD_PIECES_MAX: usize = 1024;
 
 /// Why a viewer is closed by us.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
@@ -33,6 +35,10 @@ pub enum CloseReason {
     NoStart,
     /// It lets control messages pile up.
     ControlFlood,
+    /// It said goodbye.
+    PeerClosed,
+    /// It broke the rules of its protocol.
+    ProtocolError,
 }
 
 impl CloseReason {
@@ -45,6 +51,8 @@ impl CloseReason {
             Self::Stalled => "stalled",
             Self::NoStart => "no_keyframe",
             Self::ControlFlood => "control_flood",
+            Self::PeerClosed => "peer_closed",
+            Self::ProtocolError => "protocol_error",
         }
     }
 }
@@ -157,6 +165,8 @@ pub struct Viewer {
     lead_bytes: usize,
     /// Its peer asks and does not read.
     flooded: bool,
+    /// Nothing more is begun; the reason it is closed with once what was begun is out.
+    finishing: Option<CloseReason>,
     /// Generation of the configuration it has.
     generation: u32,
     needs_file_header: bool,
@@ -186,6 +196,7 @@ impl Viewer {
             lead_offset: 0,
             lead_bytes: 0,
             flooded: false,
+            finishing: None,
             generation: 0,
             needs_file_header: true,
             paused: false,
@@ -200,11 +211,25 @@ impl Viewer {
     /// Bytes of the viewer's own that go out before the next block: the response head, control messages. Where too many wait they
     /// are not kept, and the viewer is closed.
     pub fn lead(&mut self, bytes: Bytes) {
-        self.flooded |= self.lead_bytes + bytes.len() > LEAD_BYTES_MAX;
+        self.flooded |= self.lead_bytes + bytes.len() > LEAD_BYTES_MAX || self.lead.len() == LEAD_PIECES_MAX;
         if !bytes.is_empty() && !self.flooded {
             self.lead_bytes += bytes.len();
             self.lead.push_back(bytes);
         }
+    }
+
+    /// Says goodbye: a block that is partly sent is finished, then `goodbye` goes out, then the viewer is closed with this reason. The
+    /// first goodbye counts.
+    pub fn finish(&mut self, goodbye: Bytes, reason: CloseReason) {
+        if self.finishing.is_none() {
+            self.lead(goodbye);
+            self.finishing = Some(reason);
+        }
+    }
+
+    /// Whether it said goodbye.
+    pub fn is_finishing(&self) -> bool {
+        self.finishing.is_some()
     }
 
     /// Stops the media, or goes on with it: at the newest keyframe, or where it was if none came since.
@@ -246,6 +271,10 @@ impl Viewer {
         if let Some((entry, sent)) = &self.partial {
             // A block that is partly sent is finished before the cursor jumps, wherever the log is by now.
             out.push(Piece::new(Source::Block(Rc::clone(entry), self.format), *sent, &mut room));
+        } else if let Some(reason) = self.finishing {
+            if self.lead.is_empty() {
+                return Fill::Close(reason);
+            }
         } else if self.lead_offset == 0
             && let Some(close) = self.position(log, config, now)
             && (self.lead.is_empty() || close == CloseReason::Lagging)
@@ -259,7 +288,7 @@ impl Viewer {
             let from = if index == 0 { self.lead_offset } else { 0 };
             out.push(Piece::new(Source::Lead(bytes.clone()), from, &mut room));
         }
-        if self.state == State::Playing && !self.paused {
+        if self.state == State::Playing && !self.paused && self.finishing.is_none() {
             for seq in self.next..log.head() {
                 let Some(entry) = log.get(seq).filter(|_| room > 0 && out.len() < SEND_PIECES_MAX) else { break };
                 entry.make(self.format, log.limits.rtmp_chunk_bytes);

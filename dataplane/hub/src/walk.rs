@@ -114,7 +114,7 @@ impl World {
         self.publisher();
         self.carry();
         if self.walkers.len() < 10 && self.chance(20) {
-            let format = FORMATS[self.random.below(3)];
+            let format = FORMATS[self.random.below(FORMATS.len())];
             let there = self.chance(400);
             self.join(format, there, false);
         }

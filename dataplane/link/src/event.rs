@@ -18,7 +18,7 @@ pub struct Event {
     pub session: u64,
     /// The session's address and port.
     pub peer: String,
-    /// `rtmp`, `http-flv`: an open set.
+    /// `rtmp`, `http-flv`, `ws-flv`: an open set.
     pub protocol: String,
     /// What happened.
     pub what: What,

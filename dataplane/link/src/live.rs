@@ -89,7 +89,7 @@ pub struct Audio {
 #[serde(default)]
 #[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 pub struct ViewerCount {
-    /// `http-flv`, `rtmp`: an open set.
+    /// `http-flv`, `ws-flv`, `rtmp`: an open set.
     pub protocol: String,
     /// How many.
     pub count: u64,
@@ -102,7 +102,7 @@ pub struct ViewerCount {
 pub struct Viewer {
     /// The session's number on its node, as in the log.
     pub session: u64,
-    /// `http-flv`, `rtmp`: an open set.
+    /// `http-flv`, `ws-flv`, `rtmp`: an open set.
     pub protocol: String,
     /// Its address and port.
     pub peer: String,

@@ -70,6 +70,13 @@ pub const HTTP_PATH_SEGMENTS_MAX: usize = 16;
 /// Bytes of an HTTP request's body: play requests have none, and a grant request is short.
 pub const HTTP_BODY_BYTES_MAX: u64 = 64 << 10;
 
+/// Bytes of a message that a viewer sends over its WebSocket: it has nothing to say, and what it says is thrown away.
+pub const WEBSOCKET_MESSAGE_BYTES_MAX: u64 = 64 << 10;
+/// Bytes of a WebSocket control frame's payload (RFC 6455, 5.5).
+pub const WEBSOCKET_CONTROL_BYTES_MAX: usize = 125;
+/// Characters of the name of a WebSocket subprotocol.
+pub const WEBSOCKET_PROTOCOL_CHARS_MAX: usize = 64;
+
 /// Digits of a number in an HLS delivery directive: the longest that surely fit into 64 bits.
 pub const HLS_NUMBER_DIGITS_MAX: usize = 19;
 

@@ -1,6 +1,7 @@
-//! How a viewer's bytes become tags again: HTTP head, chunked coding and FLV, or RTMP by proto's client session. Fails where a
+//! How a viewer's bytes become tags again: HTTP head, chunked coding or WebSocket messages, and FLV, or RTMP by proto's client session. Fails where a
 //! tag is torn.
 use bytes::{Bytes, BytesMut};
+use millstream_hub::package::block::Format;
 use millstream_proto::flv::{Item, Reader};
 use millstream_proto::media::TagKind;
 
@@ -10,13 +11,13 @@ pub(crate) enum Got {
     Status(u16),
     /// A tag.
     Tag(TagKind, u32, Bytes),
-    /// The last chunk.
+    /// The last chunk, or the close frame.
     LastChunk,
 }
 
 /// Reads an HTTP answer that holds FLV.
 pub(crate) struct HttpFlv {
-    chunked: bool,
+    format: Format,
     bytes: BytesMut,
     status: Option<u16>,
     /// Bytes left of the chunk that is being read, its line end included.
@@ -57,9 +58,9 @@ impl Flv {
 }
 
 impl HttpFlv {
-    pub(crate) fn new(chunked: bool) -> Self {
+    pub(crate) fn new(format: Format) -> Self {
         let flv = Flv::default();
-        Self { chunked, bytes: BytesMut::new(), status: None, chunk_left: 0, over: false, flv }
+        Self { format, bytes: BytesMut::new(), status: None, chunk_left: 0, over: false, flv }
     }
 
     /// Takes what was read from the connection.
@@ -73,14 +74,47 @@ impl HttpFlv {
             self.status = Some(status);
             got.push(Got::Status(status));
         }
-        if self.status != Some(200) {
-            return self.bytes.clear();
+        match self.format {
+            _ if !self.plays() => self.bytes.clear(),
+            Format::FlvChunked => while self.next_chunk(got) {},
+            Format::FlvWebSocket => while self.next_message(got) {},
+            Format::FlvPlain | Format::Rtmp => {
+                let rest = self.bytes.split();
+                self.flv.push(&rest, got);
+            }
         }
-        if !self.chunked {
-            let rest = self.bytes.split();
-            return self.flv.push(&rest, got);
+    }
+
+    /// It was let in.
+    fn plays(&self) -> bool {
+        self.status == Some(if self.format == Format::FlvWebSocket { 101 } else { 200 })
+    }
+
+    /// Takes a whole message.
+    fn next_message(&mut self, got: &mut Vec<Got>) -> bool {
+        let [first, second, rest @ ..] = &self.bytes[..] else { return false };
+        assert!(!self.over, "bytes behind the close frame");
+        let (head, length) = match (second, rest) {
+            (126, [a, b, ..]) => (4, usize::from(u16::from_be_bytes([*a, *b]))),
+            (127, rest) if rest.len() >= 8 => {
+                (10, rest[..8].iter().fold(0, |length, byte| length << 8 | usize::from(*byte)))
+            }
+            (126 | 127, _) => return false,
+            (short, _) => (2, usize::from(*short)),
+        };
+        if self.bytes.len() < head + length {
+            return false;
         }
-        while self.next_chunk(got) {}
+        assert!(matches!(first, 0x82 | 0x88), "a torn tag: no message begins here");
+        self.over = *first == 0x88;
+        let message = self.bytes.split_to(head + length);
+        if self.over {
+            got.push(Got::LastChunk);
+        } else {
+            self.flv.push(&message[head..], got);
+            self.flv.check_whole("the end of a message");
+        }
+        true
     }
 
     fn next_chunk(&mut self, got: &mut Vec<Got>) -> bool {
@@ -122,9 +156,9 @@ impl HttpFlv {
 
     /// The connection was closed by a server that had time to finish.
     pub(crate) fn check_end(&self) {
-        if self.status == Some(200) {
+        if self.plays() {
             self.flv.check_whole("the end");
-            assert!(!self.chunked || self.over, "no last chunk");
+            assert!(self.format == Format::FlvPlain || self.over, "no last chunk, or no close frame");
         }
     }
 }

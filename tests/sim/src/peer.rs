@@ -39,6 +39,10 @@ pub(crate) struct Peer {
     paused: bool,
 }
 
+/// What makes a request one for a WebSocket.
+const UPGRADE: &str = "Upgrade: websocket\r\nConnection: Upgrade\r\nSec-WebSocket-Version: 13\r\n\
+    Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n";
+
 impl Peer {
     pub(crate) fn plan(&self) -> &PeerPlan {
         &self.plan
@@ -56,7 +60,7 @@ impl World {
         let shard = self.random.below(self.settings.shards as u64) as usize;
         let http = match &plan.role {
             Role::Viewer(ViewerPlan { format: Format::Rtmp, .. }) | Role::Encoder(_) => None,
-            Role::Viewer(viewer) => Some(viewer.format == Format::FlvChunked),
+            Role::Viewer(viewer) => Some(viewer.format),
         };
         // A draining server has closed its RTMP port, and a dead one all.
         if self.over || (http.is_none() && self.shards[shard].draining) {
@@ -67,11 +71,13 @@ impl World {
         let number = self.number(shard);
         let mut out = BytesMut::new();
         let (mut client, mut server) = (None, None);
-        if let Some(chunked) = http {
+        if let Some(format) = http {
             let Role::Viewer(viewer) = &plan.role else { panic!("an encoder over HTTP") };
             let start = if viewer.start == millstream_hub::viewer::Start::Next { "&start=next" } else { "" };
-            let (version, query) = (u8::from(chunked), plan.mood.query());
-            let head = format!("GET /{}/live.flv?{query}{start} HTTP/1.{version}\r\nHost: h\r\n\r\n", plan.stream);
+            let (version, query) = (u8::from(format != Format::FlvPlain), plan.mood.query());
+            let upgrade = if format == Format::FlvWebSocket { UPGRADE } else { "" };
+            let head =
+                format!("GET /{}/live.flv?{query}{start} HTTP/1.{version}\r\nHost: h\r\n{upgrade}\r\n", plan.stream);
             out.extend_from_slice(head.as_bytes());
         } else {
             let role = if matches!(plan.role, Role::Encoder(_)) { ClientRole::Publish } else { ClientRole::Play };
@@ -214,7 +220,7 @@ impl World {
     fn peer_hears(&mut self, link: usize, got: Got) {
         let Link { conn, peer, .. } = &mut self.links[link];
         match got {
-            Got::Status(200) => {
+            Got::Status(101 | 200) => {
                 assert!(conn.admitted, "link {link} hears that it may start before the verdict");
                 assert!(peer.plan.mood.admits(), "link {link} is let in against the door's will");
                 peer.ready = true;

@@ -254,7 +254,7 @@ fn encoder(random: &mut Random, stream: &'static str, at_ms: u64, life_ms: u64) 
 fn viewer(random: &mut Random, stream: &'static str) -> PeerPlan {
     let every_ms = random.pick(&[0, 0, 0, 5, 60, 400]);
     let role = Role::Viewer(ViewerPlan {
-        format: random.pick(&[Format::FlvChunked, Format::FlvPlain, Format::Rtmp]),
+        format: random.pick(&[Format::FlvChunked, Format::FlvPlain, Format::FlvWebSocket, Format::Rtmp]),
         start: random.pick(&[Start::Newest, Start::Newest, Start::Next]),
         every_ms,
         bytes_max: random.pick(&[40, 700, 9_000]),

@@ -54,7 +54,7 @@ fn planted_defects_are_found() {
     check_found(Sabotage::LostBlock, &["lost", "missing", "went back"]);
     check_found(Sabotage::Rewind, &["the cursor went back"]);
     check_found(Sabotage::UnboundedMailbox, &["passes its bound"]);
-    check_found(Sabotage::EarlyStart, &["before the verdict"]);
+    check_found(Sabotage::EarlyStart, &["before the verdict", "only players get media"]);
     check_found(Sabotage::TwoPublishers, &["publishes again"]);
     check_found(Sabotage::LostPart, &["was promised"]);
 }

@@ -100,7 +100,7 @@ impl Remote {
         Counts {
             connections: sum(|stats| stats.connections.get()),
             publishers: sum(|stats| stats.publishers.get()),
-            viewers: sum(|stats| stats.viewers_flv.get() + stats.viewers_rtmp.get()),
+            viewers: sum(|stats| stats.viewers_flv.get() + stats.viewers_ws.get() + stats.viewers_rtmp.get()),
             events_lost: self.feed.lost(),
         }
     }

@@ -16,6 +16,7 @@ use millstream_proto::limits::{HTTP_BODY_BYTES_MAX, HTTP_HEAD_BYTES_MAX};
 use millstream_proto::time::Time;
 
 use super::hls::{self, Wanted};
+use super::websocket::{self, WS_FLV};
 use super::{BUSY, NO_ROOM, NOT_ON_AIR, OVERLOAD, flv, pages};
 use crate::clock::unix_s;
 use crate::ingest::{Ended, GOODBYE, checked, was_check};
@@ -50,6 +51,8 @@ pub(super) enum Answer {
     Sent,
     /// A stream, on the rest of the connection.
     Flv(flv::Play),
+    /// The same, in messages.
+    WebSocket(websocket::Play),
 }
 
 /// Serves a connection to its end.
@@ -70,6 +73,10 @@ pub(crate) async fn serve(shard: Rc<Shard>, session: Rc<Session>, mut socket: So
                     Answer::Flv(play) => {
                         // A task of its own, because of its size: what this one needed for requests goes.
                         return shard.spawn(flv::play(Rc::clone(&shard), session, socket, play));
+                    }
+                    Answer::WebSocket(mut play) => {
+                        play.early = input;
+                        return shard.spawn(websocket::play(Rc::clone(&shard), session, socket, play));
                     }
                     Answer::File { pieces, waited_since } => {
                         let stall_close = shard.config.stream.stall_close;
@@ -373,19 +380,35 @@ async fn live_flv(shard: &Rc<Shard>, session: &Rc<Session>, reply: &Reply<'_>, i
         Some("next") => Start::Next,
         Some(_) => return Answer::Whole(reply.error(400, "start can only be \"next\"")),
     };
+    // HTTP/1.0 has no upgrades, and HEAD asks for what GET without one is answered.
+    let offer = request.websocket.as_ref().filter(|_| request.method == Method::Get && request.minor_version > 0);
+    let upgrade = match offer.map(|offer| offer.accept()).transpose() {
+        Ok(head) => head,
+        Err(error) => {
+            let (status, reason) = (error.status(), error.to_string());
+            shard.refused(&Refused::of(session, ("play", WS_FLV), id.as_str(), ("bad_upgrade", &reason)));
+            return Answer::Whole(response::upgrade_refused(status, &reason, reply.keep_alive, Some(unix_s())));
+        }
+    };
+    let protocol = if upgrade.is_some() { WS_FLV } else { FLV };
     if !shard.sessions.has_room(Action::Play) {
-        return turned_away(shard, session, reply, (&id, FLV), (503, OVERLOAD, NO_ROOM));
+        return turned_away(shard, session, reply, (&id, protocol), (503, OVERLOAD, NO_ROOM));
     }
-    if let Err(refused) = admit(shard, session, reply, &id, FLV).await {
+    if let Err(refused) = admit(shard, session, reply, &id, protocol).await {
         return refused;
     }
     match shard.tune_in(&id).await {
-        Err(NotPlayable::NotOnAir) => turned_away(shard, session, reply, (&id, FLV), (404, "not_on_air", NOT_ON_AIR)),
-        Err(NotPlayable::Busy) => turned_away(shard, session, reply, (&id, FLV), (503, "busy", BUSY)),
+        Err(NotPlayable::NotOnAir) => {
+            turned_away(shard, session, reply, (&id, protocol), (404, "not_on_air", NOT_ON_AIR))
+        }
+        Err(NotPlayable::Busy) => turned_away(shard, session, reply, (&id, protocol), (503, "busy", BUSY)),
         Ok(_) if request.method == Method::Head => {
             Answer::Whole(flv::head(request.minor_version > 0, reply.keep_alive))
         }
-        Ok(seat) => Answer::Flv(flv::Play { seat, chunked: request.minor_version > 0, start, asked_at }),
+        Ok(seat) => match upgrade {
+            Some(head) => Answer::WebSocket(websocket::Play { seat, head, start, asked_at, early: Vec::new() }),
+            None => Answer::Flv(flv::Play { seat, chunked: request.minor_version > 0, start, asked_at }),
+        },
     }
 }
 

@@ -1,5 +1,5 @@
-//! From the log to viewers. [`http`] reads requests and routes them, [`flv`] and [`rtmp`] begin a play over their protocol,
-//! [`pump`] and [`crowd`] send for both; [`hls`] answers with playlists and their files; [`pages`] are the players.
+//! From the log to viewers. [`http`] reads requests and routes them, [`flv`], [`websocket`] and [`rtmp`] begin a play over their protocol,
+//! [`pump`] and [`crowd`] send for all of them; [`hls`] answers with playlists and their files; [`pages`] are the players.
 pub(crate) mod crowd;
 pub(crate) mod flv;
 pub(crate) mod hls;
@@ -7,6 +7,7 @@ pub(crate) mod http;
 mod pages;
 mod pump;
 pub(crate) mod rtmp;
+pub(crate) mod websocket;
 
 /// What a viewer is told whose stream nobody publishes.
 const NOT_ON_AIR: &str = "nobody publishes this stream now; try again when it is on air";

@@ -186,6 +186,11 @@ impl Writer {
         sys::send_now(look(&self.0).as_raw_fd(), bytes);
     }
 
+    /// Ends the sending direction: the peer finds the end behind what was sent.
+    pub(crate) fn finish(&self) {
+        sys::shutdown(look(&self.0).as_raw_fd(), libc::SHUT_WR);
+    }
+
     /// Sends all of it.
     pub(crate) async fn send_all(&mut self, bytes: Bytes) -> io::Result<()> {
         operate(&self.0).write_all(bytes).await.0.map(drop)

@@ -9,6 +9,7 @@ use prometheus_client::registry::{Registry, Unit};
 
 use super::{Counter, Gauge, Histogram, Reasons, ShardStats};
 use crate::config::MoreMetrics;
+use crate::egress::websocket::WS_FLV;
 
 /// The text for these shards, and what else there is.
 pub(crate) fn render(shards: &[Arc<ShardStats>], more: Option<&MoreMetrics>) -> Result<String, fmt::Error> {
@@ -99,6 +100,7 @@ impl Collector for Shards {
             &[
                 ("publisher", |s| &s.publishers),
                 ("viewer_flv", |s| &s.viewers_flv),
+                ("viewer_ws", |s| &s.viewers_ws),
                 ("viewer_rtmp", |s| &s.viewers_rtmp),
             ],
         )?;
@@ -107,7 +109,7 @@ impl Collector for Shards {
             "millstream_viewers",
             "Viewers by protocol.",
             "protocol",
-            &[("http-flv", |s| &s.viewers_flv), ("rtmp", |s| &s.viewers_rtmp)],
+            &[("http-flv", |s| &s.viewers_flv), (WS_FLV, |s| &s.viewers_ws), ("rtmp", |s| &s.viewers_rtmp)],
         )?;
         self.gauge(out, "millstream_connections", "Open connections of publishers and viewers.", |s| &s.connections)?;
         self.gauge(out, "millstream_mirrors", "Streams of other shards that have viewers here.", |s| &s.mirrors)?;

@@ -11,6 +11,7 @@ pub(crate) struct ShardStats {
     pub(crate) streams: Gauge,
     pub(crate) publishers: Gauge,
     pub(crate) viewers_flv: Gauge,
+    pub(crate) viewers_ws: Gauge,
     pub(crate) viewers_rtmp: Gauge,
     pub(crate) connections: Gauge,
     /// Of the whole process; the first shard tells it.

@@ -17,6 +17,7 @@ use super::channel::Channel;
 use super::session::Session;
 use crate::clock::unix_ms;
 use crate::directory::{Changed, Directory};
+use crate::egress::websocket::WS_FLV;
 
 /// What a session that the operator ends is counted as.
 pub(crate) const KICKED: &str = "kicked";
@@ -158,6 +159,7 @@ fn viewer(shard: &Shard, session: &Session) -> Option<Viewer> {
 pub(crate) fn protocol(format: Format) -> &'static str {
     match format {
         Format::FlvChunked | Format::FlvPlain => "http-flv",
+        Format::FlvWebSocket => WS_FLV,
         Format::Rtmp => "rtmp",
     }
 }

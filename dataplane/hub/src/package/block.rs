@@ -6,6 +6,7 @@ use std::sync::Arc;
 
 use bytes::{Bytes, BytesMut};
 use millstream_proto::flv;
+use millstream_proto::http::websocket;
 use millstream_proto::media::TagKind;
 use millstream_proto::rtmp;
 use millstream_proto::time::Time;
@@ -19,6 +20,8 @@ pub enum Format {
     FlvChunked,
     /// FLV until the connection ends (HTTP/1.0).
     FlvPlain,
+    /// FLV inside WebSocket messages: a block is a binary message.
+    FlvWebSocket,
     /// RTMP messages on message stream 1, already chunked.
     Rtmp,
 }
@@ -116,6 +119,14 @@ pub(crate) fn http_chunk<'a>(
     (out.freeze(), size_line.len())
 }
 
+/// FLV as one binary WebSocket message (RFC 6455, 5.2), in one exact allocation. The server does not mask, so that it is the same for all.
+pub(crate) fn websocket_message(data: &[u8]) -> Vec<u8> {
+    let mut out = Vec::with_capacity(websocket::binary_head_bytes(data.len()) + data.len());
+    websocket::binary_head(&mut out, data.len());
+    out.extend_from_slice(data);
+    out
+}
+
 /// Writes FLV tags as RTMP messages, each with a full header: the same bytes whatever was sent before them.
 pub(crate) fn rtmp_messages<'a>(
     tags: impl Iterator<Item = (TagKind, u32, &'a [u8])>,
@@ -136,6 +147,7 @@ pub struct Entry {
     /// The block itself.
     pub block: Arc<Block>,
     rtmp: OnceCell<Bytes>,
+    websocket: OnceCell<Box<[u8]>>,
 }
 
 /// How a shard holds an entry.
@@ -144,16 +156,22 @@ pub type EntryRef = Rc<Entry>;
 impl Entry {
     /// Wraps a block for this shard.
     pub fn new(block: Arc<Block>) -> EntryRef {
-        Rc::new(Self { block, rtmp: OnceCell::new() })
+        Rc::new(Self { block, rtmp: OnceCell::new(), websocket: OnceCell::new() })
     }
 
     /// Makes the bytes for viewers of that format, if nobody asked for them before; `rtmp_chunk_bytes` must be the same on every call.
     pub fn make(&self, format: Format, rtmp_chunk_bytes: usize) {
-        if format == Format::Rtmp {
-            self.rtmp.get_or_init(|| {
-                let tags = flv::tags(self.block.tags()).map(|tag| (tag.kind, tag.timestamp_ms, tag.body));
-                rtmp_messages(tags, self.block.bytes() + 64, rtmp_chunk_bytes)
-            });
+        match format {
+            Format::Rtmp => {
+                self.rtmp.get_or_init(|| {
+                    let tags = flv::tags(self.block.tags()).map(|tag| (tag.kind, tag.timestamp_ms, tag.body));
+                    rtmp_messages(tags, self.block.bytes() + 64, rtmp_chunk_bytes)
+                });
+            }
+            Format::FlvWebSocket => {
+                self.websocket.get_or_init(|| websocket_message(self.block.tags()).into_boxed_slice());
+            }
+            Format::FlvChunked | Format::FlvPlain => {}
         }
     }
 
@@ -163,6 +181,7 @@ impl Entry {
             Format::FlvChunked => &self.block.chunk,
             Format::FlvPlain => self.block.tags(),
             Format::Rtmp => self.rtmp.get().map_or(&[], |bytes| bytes),
+            Format::FlvWebSocket => self.websocket.get().map_or(&[], |bytes| bytes),
         }
     }
 }

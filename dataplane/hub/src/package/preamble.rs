@@ -6,7 +6,7 @@ use bytes::Bytes;
 use millstream_proto::flv;
 use millstream_proto::media::{Codec, CodecConfig, TagKind, Track};
 
-use super::block::{Format, http_chunk, rtmp_messages};
+use super::block::{Format, http_chunk, rtmp_messages, websocket_message};
 
 /// Script tags are stamped 0 wherever they stand: ffmpeg makes a subtitle track of those that are not.
 pub(crate) const SCRIPT_TIMESTAMP_MS: u32 = flv::KEEPALIVE_TIMESTAMP_MS;
@@ -137,9 +137,10 @@ impl Preamble {
         let (chunk, tags_at) = http_chunk(self.tags(timestamp_ms), if head { &file_header } else { &[] });
         let data = tags_at..chunk.len() - 2;
         match format {
-            // A chunk of no bytes would end the response.
+            // A chunk of no bytes would end the response, and a message of none says nothing.
             _ if data.is_empty() => Bytes::new(),
             Format::FlvChunked => chunk,
+            Format::FlvWebSocket => websocket_message(&chunk[data]).into(),
             Format::FlvPlain | Format::Rtmp => chunk.slice(data),
         }
     }

@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use bytes::Bytes;
+use millstream_proto::http::websocket;
 use millstream_proto::media::Track;
 
 use super::*;
@@ -310,6 +311,61 @@ fn control_messages_stand_between_messages() {
         client.drain(&rig.log, &rig.config, rig.now, 13);
         assert_eq!(names(&client.tags()), "V1 A1 K120 a130 p160", "cut at {cut}");
     }
+}
+
+#[test]
+fn case_35_pongs_and_the_goodbye_stand_between_websocket_messages() {
+    let rig = two_gops();
+    let (pong, goodbye) = (websocket::pong(b"x"), websocket::close(1000, "bye"));
+    let blocks = rig.joined(Format::FlvPlain);
+    for cut in 1..1200 {
+        let mut client = rig.join(Format::FlvWebSocket, Start::Newest);
+        client.fill(&rig.log, &rig.config, rig.now);
+        client.take(cut);
+        client.viewer.lead(pong.clone());
+        assert_eq!(client.drain(&rig.log, &rig.config, rig.now, 13), Fill::Wait);
+        assert_eq!(names(&client.tags()), blocks, "cut at {cut}");
+
+        let mut client = rig.join(Format::FlvWebSocket, Start::Newest);
+        client.fill(&rig.log, &rig.config, rig.now);
+        client.take(cut);
+        client.viewer.finish(goodbye.clone(), CloseReason::PeerClosed);
+        client.viewer.finish(pong.clone(), CloseReason::ProtocolError);
+        let done = client.drain(&rig.log, &rig.config, rig.now, 13);
+        assert_eq!(done, Fill::Close(CloseReason::PeerClosed), "the first goodbye counts");
+        assert!(client.got.ends_with(&goodbye), "cut at {cut}");
+        client.got.truncate(client.got.len() - goodbye.len());
+        assert!(blocks.starts_with(&names(&client.tags())), "whole messages, cut at {cut}");
+    }
+}
+
+#[test]
+fn case_35_a_block_is_one_message_and_the_same_bytes_for_all() {
+    let rig = two_gops();
+    let (mut one, mut two) =
+        (rig.join(Format::FlvWebSocket, Start::Newest), rig.join(Format::FlvWebSocket, Start::Newest));
+    one.fill(&rig.log, &rig.config, rig.now);
+    two.fill(&rig.log, &rig.config, rig.now);
+    let pieces = |client: &Client| -> Vec<(*const u8, usize)> {
+        let blocks = client.load.iter().filter(|piece| piece.arrived().is_some());
+        blocks.map(|piece| (piece.as_ptr(), piece.len())).collect()
+    };
+    assert_eq!(pieces(&one), pieces(&two), "made once");
+    assert_eq!(pieces(&one).len() as u64, rig.log.head() - rig.log.newest_start().unwrap(), "a message for each block");
+    for piece in &one.load {
+        assert_eq!(piece[0], 0x82, "each piece is a message of its own");
+    }
+}
+
+#[test]
+fn a_peer_that_asks_for_tiny_answers_and_does_not_read_is_closed() {
+    let rig = two_gops();
+    let mut client = rig.join(Format::FlvWebSocket, Start::Newest);
+    for _ in 0..100_000 {
+        client.viewer.lead(websocket::pong(b""));
+    }
+    assert!(client.viewer.lead.len() <= LEAD_PIECES_MAX);
+    assert_eq!(rig.drain(&mut client), Fill::Close(CloseReason::ControlFlood));
 }
 
 #[test]

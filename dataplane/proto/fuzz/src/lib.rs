@@ -27,6 +27,7 @@ pub const TARGETS: &[(&str, Target)] = &[
     ("hls_request", text::hls_request),
     ("cmaf", media::cmaf),
     ("proxy", text::proxy),
+    ("websocket", text::websocket),
     ("amf0", rtmp::amf0),
     ("rtmp_chunk", rtmp::rtmp_chunk),
     ("rtmp_server", rtmp::rtmp_server),

@@ -3,7 +3,8 @@ use millstream_proto::hls::request::Directives;
 use millstream_proto::http::range::{self, Wanted};
 use millstream_proto::http::request::{Parsed, parse};
 use millstream_proto::http::response;
-use millstream_proto::limits::{HTTP_BODY_BYTES_MAX, PROXY_HEADER_BYTES_MAX};
+use millstream_proto::http::websocket::{Reader, Said};
+use millstream_proto::limits::{HTTP_BODY_BYTES_MAX, PROXY_HEADER_BYTES_MAX, WEBSOCKET_CONTROL_BYTES_MAX};
 use millstream_proto::network::Network;
 use millstream_proto::proxy;
 use millstream_proto::query::Params;
@@ -82,4 +83,28 @@ pub fn hls_request(data: &[u8]) {
             assert!(from < to && to <= bytes);
         }
     }
+}
+
+/// What a client says over a WebSocket. In which pieces it comes changes nothing; nothing is heard behind the goodbye or an error.
+pub fn websocket(data: &[u8]) {
+    let listen = |pieces: &mut dyn Iterator<Item = &[u8]>| {
+        let (mut reader, mut heard, mut outcome) = (Reader::default(), Vec::new(), Ok(()));
+        for piece in pieces {
+            let read = reader.read(piece, &mut |said| {
+                assert!(!matches!(heard.last(), Some((Some(_), _))), "nothing is heard behind the goodbye");
+                heard.push(match said {
+                    Said::Ping(payload) => (None, payload.to_vec()),
+                    Said::Close(code) => (Some(code), Vec::new()),
+                });
+            });
+            assert!(outcome.is_ok() || read.is_ok(), "an error is told once");
+            outcome = outcome.and(read);
+        }
+        (heard, outcome)
+    };
+    let whole = listen(&mut data.get(1..).into_iter());
+    assert_eq!(listen(&mut crate::pieces(data)), whole, "pieces change nothing");
+    let (heard, outcome) = whole;
+    assert!(heard.iter().all(|(_, payload)| payload.len() <= WEBSOCKET_CONTROL_BYTES_MAX));
+    assert!(outcome.map_or_else(|violation| matches!(violation.code(), 1002 | 1007 | 1009), |()| true));
 }

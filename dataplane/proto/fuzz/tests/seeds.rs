@@ -160,6 +160,20 @@ fn write_seeds() {
     write("hls_request", "blocking", b"_HLS_msn=1795531265&_HLS_part=3&_HLS_skip=YES");
     write("hls_request", "twice", b"_HLS_msn=1&_HLS_msn=-1&_HLS_part=0");
     write("hls_request", "range", b"bytes=100-199");
+    let masked = |first: u8, payload: &[u8]| {
+        let payload: Vec<u8> = payload.iter().map(|byte| byte ^ 0x55).collect();
+        [&[first, 0x80 | payload.len() as u8, 0x55, 0x55, 0x55, 0x55], &payload[..]].concat()
+    };
+    let talk =
+        [masked(0x01, b"he"), masked(0x89, b"ping"), masked(0x80, b"llo"), masked(0x88, b"\x03\xe8bye"), vec![0xFF]];
+    write("websocket", "talk", &[&[3], &talk.concat()[..]].concat());
+    write(
+        "websocket",
+        "long",
+        &[&[200, 0x82, 0xFE, 0x01, 0x2C, 1, 2, 3, 4], &[7; 300][..], &[0x8A, 0x80, 0, 0, 0, 0]].concat(),
+    );
+    write("websocket", "longer", b"\x01\x82\xff\0\0\0\0\0\x01\0\x01\0\0\0\0");
+    write("http_request", "websocket", b"GET /cam/live.flv HTTP/1.1\r\nHost: a\r\nUpgrade: websocket\r\nConnection: keep-alive, Upgrade\r\nSec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\nSec-WebSocket-Version: 13\r\nSec-WebSocket-Protocol: a, b\r\n\r\n");
     write("query", "escapes", b"a=%e4%bd%a0&&b&sign=%2B+&sign=");
     let signature = b"\r\n\r\n\0\r\nQUIT\n";
     let v4 = b"\x21\x11\0\x13\xc0\0\x02\x01\xc6\x33\x64\x07\x03\xe8\x07\x8f\x04\0\x04abcd\x03";

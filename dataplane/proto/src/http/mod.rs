@@ -6,3 +6,4 @@ pub mod response;
 mod target;
 #[cfg(test)]
 mod tests;
+pub mod websocket;

@@ -3,6 +3,7 @@
 use std::fmt;
 
 use super::target;
+use super::websocket::Offer;
 use crate::limits::{HTTP_BODY_BYTES_MAX, HTTP_HEAD_BYTES_MAX, HTTP_HEADERS_MAX};
 use crate::query::{Params, QueryError};
 use crate::secret::Secret;
@@ -53,6 +54,8 @@ pub struct Request {
     pub if_none_match: Option<String>,
     /// `Range`, as it stands.
     pub range: Option<String>,
+    /// It wants to become a WebSocket. Boxed: few do.
+    pub websocket: Option<Box<Offer>>,
 }
 
 /// Leaves out what may be secret (the path may hold a grant) or long.
@@ -188,6 +191,7 @@ pub fn parse(head: &[u8]) -> Result<Parsed, HttpError> {
         origin: headers.first("Origin").map(text),
         if_none_match: headers.first("If-None-Match").map(text),
         range: headers.one("Range")?.map(text),
+        websocket: headers.websocket()?,
     };
     Ok(Parsed::Complete { request, head_bytes })
 }
@@ -249,11 +253,30 @@ impl<'a> Headers<'a> {
 
     /// RFC 9112, 9.3.
     fn keep_alive(&self, minor_version: u8) -> bool {
-        let says = |option: &str| {
-            let mut options = self.all("Connection").flat_map(|value| value.split(|b| *b == b','));
-            options.any(|value| value.trim_ascii().eq_ignore_ascii_case(option.as_bytes()))
-        };
-        !says("close") && (minor_version > 0 || says("keep-alive"))
+        !self.lists("Connection", "close") && (minor_version > 0 || self.lists("Connection", "keep-alive"))
+    }
+
+    /// Whether a header that is a list has this among its values.
+    fn lists(&self, name: &str, option: &str) -> bool {
+        let mut options = self.all(name).flat_map(|value| value.split(|b| *b == b','));
+        options.any(|value| value.trim_ascii().eq_ignore_ascii_case(option.as_bytes()))
+    }
+
+    /// What asks for a WebSocket (RFC 6455, 4.2.1). A key alone, too: a proxy may have dropped the rest, and the client is to be told.
+    fn websocket(&self) -> Result<Option<Box<Offer>>, HttpError> {
+        let names_it = self.lists("Upgrade", "websocket");
+        let key = self.one("Sec-WebSocket-Key")?;
+        if !names_it && key.is_none() {
+            return Ok(None);
+        }
+        let said = |value: Option<&[u8]>| text(value.unwrap_or_default().trim_ascii());
+        let first = self.first("Sec-WebSocket-Protocol").and_then(|list| list.split(|b| *b == b',').next());
+        Ok(Some(Box::new(Offer {
+            upgrades: names_it && self.lists("Connection", "Upgrade"),
+            key: said(key),
+            version: said(self.one("Sec-WebSocket-Version")?),
+            protocol: said(first),
+        })))
     }
 
     /// RFC 9112, 6.3, without its leniencies: a number that is said twice is refused even where both are the same.

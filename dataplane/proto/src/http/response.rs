@@ -88,12 +88,18 @@ impl Head {
 /// A whole answer to a request that fails: text that says what was wrong and what to do, never kept by caches. `detail` is for
 /// people; it must not repeat what the request said. `head_only` answers `HEAD`; `unix_s` is the `Date`.
 pub fn error(status: u16, detail: &str, keep_alive: bool, head_only: bool, unix_s: Option<u64>) -> Bytes {
-    failure(status, detail, keep_alive, head_only, unix_s, None)
+    failure(status, detail, keep_alive, head_only, unix_s, &[])
+}
+
+/// A whole answer to a request that cannot become a WebSocket as it is: says what would.
+pub fn upgrade_refused(status: u16, detail: &str, keep_alive: bool, unix_s: Option<u64>) -> Bytes {
+    let wanted = [("Upgrade", "websocket"), ("Sec-WebSocket-Version", super::websocket::VERSION)];
+    failure(status, detail, keep_alive, false, unix_s, if status == 426 { &wanted } else { &[] })
 }
 
 /// The answer to a method that the target does not know; `allow` lists those that it does.
 pub fn not_allowed(allow: &str, keep_alive: bool, head_only: bool, unix_s: Option<u64>) -> Bytes {
-    failure(405, &format!("only {allow} are answered here"), keep_alive, head_only, unix_s, Some(allow))
+    failure(405, &format!("only {allow} are answered here"), keep_alive, head_only, unix_s, &[("Allow", allow)])
 }
 
 fn failure(
@@ -102,7 +108,7 @@ fn failure(
     keep_alive: bool,
     head_only: bool,
     unix_s: Option<u64>,
-    allow: Option<&str>,
+    more: &[(&'static str, &str)],
 ) -> Bytes {
     let body = format!("{status} {}: {detail}\n", reason(status));
     let mut head = Head::new(status, Body::Length(body.len() as u64), Cache::NoStore, keep_alive)
@@ -111,8 +117,8 @@ fn failure(
     if let Some(unix_s) = unix_s {
         head = head.date(unix_s);
     }
-    if let Some(allow) = allow {
-        head = head.header("Allow", allow);
+    for (name, value) in more {
+        head = head.header(name, value);
     }
     let head = head.finish();
     if head_only { head } else { [&head[..], body.as_bytes()].concat().into() }
@@ -135,6 +141,7 @@ const fn reason(status: u16) -> &'static str {
         413 => "Content Too Large",
         414 => "URI Too Long",
         416 => "Range Not Satisfiable",
+        426 => "Upgrade Required",
         429 => "Too Many Requests",
         431 => "Request Header Fields Too Large",
         500 => "Internal Server Error",

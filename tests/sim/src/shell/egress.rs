@@ -4,7 +4,9 @@ use std::time::Duration;
 use bytes::{Bytes, BytesMut};
 use millstream_hub::package::block::Format;
 use millstream_hub::viewer::{CloseReason, Fill, Piece, SEND_BYTES_MAX, SEND_PIECES_MAX, Start, Viewer};
+use millstream_proto::http::request::{Parsed, parse};
 use millstream_proto::http::response::{Body, Cache, Head};
+use millstream_proto::http::websocket;
 use millstream_proto::rtmp::Event as RtmpEvent;
 
 use super::conn::Task;
@@ -44,7 +46,7 @@ impl Play {
 }
 
 impl World {
-    /// The beginnings of `egress::rtmp::run` and `flv::play`.
+    /// The beginnings of `egress::rtmp::run`, `flv::play` and `websocket::play`.
     pub(crate) fn begin_play(&mut self, link: usize, channel: usize, format: Format, start: Start) {
         let now = self.now;
         let mut viewer = Viewer::new(format, start, &self.channels[channel].log, now);
@@ -54,6 +56,9 @@ impl World {
             while let Some(bytes) = rtmp.poll_output() {
                 viewer.lead(bytes);
             }
+        } else if format == Format::FlvWebSocket {
+            let Ok(Parsed::Complete { request, .. }) = parse(&conn.input) else { panic!("it has asked") };
+            viewer.lead(request.websocket.expect("an upgrade").accept().expect("a right upgrade"));
         } else {
             let body = if format == Format::FlvChunked { Body::Chunked } else { Body::UntilClose };
             viewer.lead(Head::new(200, body, Cache::NoStore, false).content_type("video/x-flv").date(0).finish());
@@ -190,7 +195,7 @@ impl World {
         self.wake(link);
     }
 
-    /// What follows `pump` in `egress::rtmp::run` and `flv::play`.
+    /// What follows `pump` in `egress::rtmp::run`, `flv::play` and `websocket::play`.
     fn done(&mut self, link: usize, done: Done) {
         let now = self.now;
         let play = self.playing(link);
@@ -214,6 +219,7 @@ impl World {
                 conn.take_output();
             }
             Format::FlvChunked => conn.out.extend_from_slice(b"0\r\n\r\n"),
+            Format::FlvWebSocket => conn.out.extend_from_slice(&websocket::close(websocket::code::NORMAL, "")),
             Format::FlvPlain => {}
         }
         (conn.deadline, conn.task) = (Some(now + GOODBYE), Task::Goodbye);

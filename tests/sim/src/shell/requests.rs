@@ -89,7 +89,7 @@ impl World {
             self.http_error(link, 503);
             return Turn::On;
         }
-        let client = self.client(link, "http-flv");
+        let client = self.client(link, if request.websocket.is_some() { "ws-flv" } else { "http-flv" });
         let (app, name) = (Self::id("stream"), Self::id(&request.path[0]));
         self.ask(link, Request { action: Action::Play, app, name, params: request.query, client });
         Turn::On

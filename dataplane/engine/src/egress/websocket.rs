@@ -1,0 +1,117 @@
+//! FLV over WebSocket: the same address as HTTP-FLV, by an upgrade. Browsers open six HTTP/1.1 connections to a server but hundreds of these,
+//! so that a page can show many streams. Before it: [`super::http`]'s router; a viewer's sends are those of every other one ([`super::pump`]).
+use std::rc::Rc;
+
+use bytes::Bytes;
+use millstream_hub::log::EndReason;
+use millstream_hub::package::block::Format;
+use millstream_hub::viewer::{CloseReason, Start, Viewer};
+use millstream_proto::http::websocket::{self, Said, code};
+use millstream_proto::time::Time;
+
+use super::http::ended;
+use super::pump::{Done, Playing, pump};
+use crate::ingest::GOODBYE;
+use crate::io::{Reader, Socket};
+use crate::shard::Shard;
+use crate::shard::channel::Seat;
+use crate::shard::session::{EndsWith, Session};
+
+/// FLV over WebSocket, as a protocol's name.
+pub(crate) const WS_FLV: &str = "ws-flv";
+
+/// How the viewer asked.
+pub(super) struct Play {
+    pub(super) seat: Seat,
+    /// The answer to the upgrade.
+    pub(super) head: Bytes,
+    pub(super) start: Start,
+    pub(super) asked_at: Time,
+    /// What the client said behind its request.
+    pub(super) early: Vec<u8>,
+}
+
+/// Plays until the stream or the viewer ends.
+pub(super) async fn play(shard: Rc<Shard>, session: Rc<Session>, socket: Socket, play: Play) {
+    let Socket { reader, mut writer } = socket;
+    let Play { seat, head, start, asked_at, early } = play;
+    let mut viewer = Viewer::new(Format::FlvWebSocket, start, &seat.channel.log.borrow(), shard.now());
+    viewer.lead(head);
+    let playing = Playing::begin(&shard, &session, seat, viewer, asked_at, |shard| &shard.stats.viewers_ws);
+    shard.spawn(listen(Rc::clone(&shard), reader, Rc::clone(&playing), early));
+    let _ending = EndsWith(&session);
+    let done = pump(&playing, &mut writer).await;
+    if let Done::Closed(reason) = done
+        && let Some(goodbye) = goodbye(reason)
+    {
+        session.set_deadline(Some(shard.now() + GOODBYE));
+        // A stalled viewer does not get it; it is closed either way.
+        let said = writer.send_all(goodbye).await;
+        // The client's own goodbye, or its end, is read first: a connection that is closed over unread bytes is reset, and ours may be lost.
+        writer.finish();
+        while said.is_ok() && playing.left.get().is_none() && session.ending().is_none() {
+            session.nudge.nudged().await;
+        }
+    }
+    shard.leave(&session).await;
+    // Ends the reading side too.
+    session.end(done.label());
+    ended(&shard, &session, done.label());
+}
+
+/// The close frame: of no bytes where it was sent already, `None` where it would cut off a message.
+fn goodbye(reason: CloseReason) -> Option<Bytes> {
+    let (code, text) = match reason {
+        CloseReason::Ended(EndReason::PublisherGone) => (code::NORMAL, "the stream has ended"),
+        CloseReason::Ended(_) => (code::GOING_AWAY, "the server is going down; connect again"),
+        CloseReason::Lagging => (code::TRY_AGAIN_LATER, "the connection is too slow for this stream"),
+        CloseReason::NoStart => (code::TRY_AGAIN_LATER, "no keyframe came to start at"),
+        CloseReason::PeerClosed | CloseReason::ProtocolError => return Some(Bytes::new()),
+        _ => return None,
+    };
+    Some(websocket::close(code, text))
+}
+
+/// The viewer's side of the conversation, without holding a buffer for it: pings, and the end.
+async fn listen(shard: Rc<Shard>, reader: Reader, playing: Rc<Playing>, early: Vec<u8>) {
+    let _ending = EndsWith(&playing.session);
+    let mut frames = websocket::Reader::default();
+    heed(&playing, &mut frames, &early);
+    drop(early);
+    let why = loop {
+        if reader.readable().await.is_err() {
+            break "peer_gone";
+        }
+        // A peer that never stops talking is not listened to for ever.
+        if let Some(why) = playing.session.ending() {
+            break why;
+        }
+        let scratch = &mut *shard.scratch.borrow_mut();
+        match reader.recv_now(scratch) {
+            Ok(Some(0)) => break "peer_closed",
+            Ok(Some(count)) => heed(&playing, &mut frames, scratch.get(..count).unwrap_or_default()),
+            Ok(None) => {}
+            Err(_) => break "peer_gone",
+        }
+    };
+    playing.leave(why);
+}
+
+fn heed(playing: &Playing, frames: &mut websocket::Reader, bytes: &[u8]) {
+    let viewer = &mut *playing.viewer.borrow_mut();
+    let mut answers = false;
+    let read = frames.read(bytes, &mut |said| {
+        answers = true;
+        match said {
+            Said::Ping(payload) => viewer.lead(websocket::pong(payload)),
+            Said::Close(code) => viewer.finish(websocket::close_answer(code), CloseReason::PeerClosed),
+        }
+    });
+    if let Err(violation) = read {
+        answers = true;
+        viewer.finish(websocket::close(violation.code(), &violation.to_string()), CloseReason::ProtocolError);
+    }
+    if answers {
+        playing.session.nudge.nudge();
+    }
+}
