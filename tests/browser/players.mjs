@@ -11,6 +11,7 @@ import { dirname, extname, join, normalize } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { chromium } from 'playwright-core';
 import { sleep } from './chromium.mjs';
+import { openFirefox } from './firefox.mjs';
 
 const modules = join(dirname(fileURLToPath(import.meta.url)), 'node_modules');
 const version = (name) => createRequire(import.meta.url)(join(modules, name, 'package.json')).version;
@@ -23,10 +24,12 @@ const hlsJs = (name, options = {}) => ({
   url: 'live.m3u8',
   options,
   open(url, place, settings) {
-    const hls = new Hls(settings);
+    const hls = new Hls({ ...settings, debug: Boolean(window.logs) });
     hls.on(Hls.Events.ERROR, (_, data) => note(`${data.details}${data.fatal ? ' (fatal)' : ''}`));
+    const video = element(place);
+    hls.on(Hls.Events.MANIFEST_PARSED, () => video.play().catch((error) => note(error.message)));
     hls.loadSource(url);
-    hls.attachMedia(element(place));
+    hls.attachMedia(video);
     window.told = () => ({ latency: hls.latency, target: hls.targetLatency });
   },
 });
@@ -38,10 +41,12 @@ const shaka = (url, settings = {}) => ({
   async open(address, place, given) {
     shaka.polyfill.installAll();
     const player = new shaka.Player();
-    await player.attach(element(place));
+    const video = element(place);
+    await player.attach(video);
     player.configure(given);
     player.addEventListener('error', (event) => note(`shaka ${event.detail.code} ${event.detail.data}`));
     await player.load(address);
+    await video.play();
   },
 });
 const flv = (name, file, variable, url, options, config) => ({
@@ -55,6 +60,7 @@ const flv = (name, file, variable, url, options, config) => ({
     player.on(library.Events.ERROR, (type, detail) => note(`${type} ${detail}`));
     player.attachMediaElement(element(place));
     player.load();
+    player.play()?.catch?.((error) => note(error.message));
   },
 });
 const PLAYERS = {
@@ -122,10 +128,13 @@ const PLAYERS = {
 
 const given = JSON.parse(process.argv[2]);
 const { seconds = 20, rate = 30, schedule } = given;
+// A directory for what the players say and each picture that was seen.
+const logs = process.env.PLAYERS_LOGS;
 for (const name of given.players) if (!PLAYERS[name]) throw new Error(`no player ${name}; there are ${Object.keys(PLAYERS).join(', ')}`);
 
 // Runs in the page before everything else.
 function prepare() {
+  performance.setResourceTimingBufferSize(10_000);
   window.notes = [];
   window.seen = [];
   window.note = (text) => window.notes.push(`${((performance.now()) / 1000).toFixed(1)} s: ${text}`);
@@ -182,7 +191,8 @@ function serve() {
         const url = player.file ? '/file.mp4' : `${given.server}/${player.url}`;
         const tag = (file) => (file.endsWith('.css') ? `<link rel="stylesheet" href="/m/${file}">` : `<script src="/m/${file}"></script>`);
         response.setHeader('Content-Type', 'text/html; charset=utf-8');
-        response.end(`<!doctype html><title>${rest[0]}</title><link rel="icon" href="data:,">${player.load.map(tag).join('')}<div id="place"></div>
+        response.end(`<!doctype html><title>${rest[0]}</title><link rel="icon" href="data:,"><script>window.logs = ${Boolean(logs)}; (${prepare})();</script>
+${player.load.map(tag).join('')}<div id="place"></div>
 <script>(${player.open.toString().replace(/^(async )?open/, '$1function open')})(${JSON.stringify(url)}, document.getElementById('place'), ${JSON.stringify(player.options ?? {})});</script>`);
         return;
       }
@@ -214,34 +224,65 @@ function sentBefore(number, seenMs) {
   return first + Math.floor((seenMs - first) / schedule.periodMs) * schedule.periodMs;
 }
 
-async function play(browser, origin, name) {
+// Opens a page with cookies, cache and connections of its own; `asked` are the moments at which it asked for which playlist.
+async function openPage(browser, origin) {
   const context = await browser.newContext();
   const page = await context.newPage();
-  const asked = new Map();
-  let opened;
+  const [asked, failed, log] = [new Map(), [], []];
+  const opened = Date.now();
   page.on('request', (request) => {
     const { pathname, origin: at } = new URL(request.url());
     if (/\.(m3u8|mpd)$/.test(pathname) && at !== origin) asked.set(pathname, [...(asked.get(pathname) ?? []), Date.now()]);
   });
-  const failed = [];
-  page.on('response', (response) => { if (response.status() >= 400) failed.push(`${response.status()} ${new URL(response.url()).pathname}${new URL(response.url()).search}`); });
-  if (given.debug) {
-    page.on('console', (line) => console.error(`${name}: ${line.text()}`));
+  page.on('response', (response) => {
+    const { pathname, search } = new URL(response.url());
+    if (response.status() >= 400) failed.push(`${response.status()} ${pathname}${search}`);
+  });
+  if (logs) {
+    const say = (text) => log.push(`${Date.now() - opened} ${text}`);
+    page.on('console', (said) => say(said.text()));
     const inside = await context.newCDPSession(page);
-    for (const event of ['Media.playerErrorsRaised', 'Media.playerMessagesLogged']) inside.on(event, (told) => console.error(`${name}: ${JSON.stringify(told)}`));
+    for (const event of ['Media.playerErrorsRaised', 'Media.playerMessagesLogged']) inside.on(event, (told) => say(JSON.stringify(told)));
     await inside.send('Media.enable');
   }
-  await page.addInitScript(prepare);
-  opened = Date.now();
+  return {
+    version: browser.version(),
+    asked: () => asked,
+    failed,
+    log,
+    goto: (url) => page.goto(url),
+    evaluate: (run) => page.evaluate(run),
+    close: () => context.close(),
+  };
+}
+
+// The same in Firefox, which tells of requests only in the page itself.
+async function openFirefoxPage() {
+  const page = await openFirefox();
+  return {
+    ...page,
+    failed: [],
+    log: [],
+    async asked() {
+      const times = await page.evaluate(() => performance.getEntriesByType('resource')
+        .filter(({ name }) => /\.(m3u8|mpd)(\?|$)/.test(name))
+        .map(({ name, startTime }) => [new URL(name).pathname, performance.timeOrigin + startTime]));
+      return times.reduce((all, [path, at]) => all.set(path, [...(all.get(path) ?? []), at]), new Map());
+    },
+  };
+}
+
+async function play(browser, origin, name) {
+  const page = await (browser ? openPage(browser, origin) : openFirefoxPage());
+  const { failed, log } = page;
+  const opened = Date.now();
   await page.goto(`${origin}/page/${encodeURIComponent(name)}`);
   const seen = [];
-  let origin_ms;
   let from;
   const end = () => (from === undefined ? opened + (given.patience ?? 20) * 1000 : from + seconds * 1000);
   while (Date.now() < end()) {
     await sleep(250);
     const [more, timeOrigin] = await page.evaluate(() => [window.seen.splice(0), performance.timeOrigin]);
-    origin_ms = timeOrigin;
     for (const [number, at, presented, media] of more) seen.push({ number, at: timeOrigin + at, presented, media });
     if (from === undefined && seen.length > 0) from = seen[0].at;
   }
@@ -252,8 +293,9 @@ async function play(browser, origin, name) {
     buffered: window.video?.buffered.length ? window.video.buffered.end(window.video.buffered.length - 1) - window.video.currentTime : 0,
     quality: window.video && { ...['totalVideoFrames', 'droppedVideoFrames'].reduce((all, key) => ({ ...all, [key]: window.video.getVideoPlaybackQuality()[key] }), {}) },
   }));
-  await context.close();
-  const result = { player: name, version: PLAYERS[name].package ? version(PLAYERS[name].package) : browser.version(), startMs: null, frames: 0 };
+  const asked = await page.asked();
+  await page.close();
+  const result = { player: name, version: PLAYERS[name].package ? version(PLAYERS[name].package) : page.version, startMs: null, frames: 0 };
   const stretch = Math.min(end(), Date.now()) - (from ?? opened);
   const rates = [...asked].map(([path, times]) => [path, times.filter((at) => at >= (from ?? opened)).length / (stretch / 1000)]);
   result.playlists = Math.max(0, ...rates.map(([, perSecond]) => perSecond));
@@ -266,7 +308,9 @@ async function play(browser, origin, name) {
   if (from === undefined) return result;
   const within = seen.filter(({ at }) => at <= from + seconds * 1000);
   result.startMs = from - opened;
-  result.frames = (within.at(-1).presented - within[0].presented + 1) / (seconds * rate);
+  // The browser's own count, where it agrees with the time that went by in the stream: Firefox counts pictures that a seek threw away.
+  const shown = within.slice(1).map(({ presented, media }, i) => Math.min(presented - within[i].presented, Math.max(1, Math.round((media - within[i].media) * rate))));
+  result.frames = (1 + shown.reduce((sum, n) => sum + n, 0)) / (seconds * rate);
   // Between two callbacks, pictures may have been shown that the page was not told of.
   const gaps = within.slice(1).map(({ at, presented }, i) => [(at - within[i].at) / Math.max(1, presented - within[i].presented), (within[i].at - from) / 1000]);
   gaps.push([from + seconds * 1000 - within.at(-1).at, (within.at(-1).at - from) / 1000]);
@@ -279,7 +323,11 @@ async function play(browser, origin, name) {
     result.delayMs = { p50: percentile(delays, 0.5), p99: percentile(delays, 0.99) };
     result.read = settled.length / within.filter(({ at }) => at >= from + (seconds * 1000) / 3).length;
   }
-  if (given.trace) writeFileSync(`${given.trace}/${name.replace(/\W/g, '_')}.json`, JSON.stringify({ seen: within, asked: [...asked], notes: told.notes, failed, from, opened, origin_ms }));
+  if (logs) {
+    const file = join(logs, `${name.replace(/[^\w.]/g, '-')}`);
+    writeFileSync(`${file}.log`, `${line(result)}\n${log.join('\n')}\n`);
+    writeFileSync(`${file}.json`, JSON.stringify({ seen: within, asked: [...asked], ...told, failed, from, opened }));
+  }
   return result;
 }
 
@@ -295,13 +343,13 @@ function line(of) {
 
 const pages = await serve();
 const origin = `http://127.0.0.1:${pages.address().port}`;
-const browser = await chromium.launch({
+const browser = given.browser === 'firefox' ? null : await chromium.launch({
   executablePath: process.env.CHROMIUM ?? '/usr/bin/chromium',
   headless: true,
   args: [
     '--no-sandbox', '--disable-gpu', '--disable-quic', '--no-first-run', '--disable-background-networking', '--disable-component-update', '--disable-sync',
     '--autoplay-policy=no-user-gesture-required', '--disable-background-timer-throttling', '--disable-renderer-backgrounding',
-    '--disable-backgrounding-occluded-windows', ...(given.args ?? []),
+    '--disable-backgrounding-occluded-windows',
   ],
 });
 try {
@@ -309,7 +357,7 @@ try {
   for (const result of results) console.log(line(result));
   for (const result of results) console.log(`json ${JSON.stringify(result)}`);
 } finally {
-  await browser.close();
+  await browser?.close();
   pages.close();
   pages.closeAllConnections();
 }

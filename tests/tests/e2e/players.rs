@@ -14,6 +14,9 @@ use serde_json::{Value, json};
 
 use crate::hls_browser::Probe;
 
+const CHROMIUM: &str = "chromium";
+const FIREFOX: &str = "firefox";
+
 /// How long each player is watched.
 const WATCH_S: u64 = 20;
 /// Players that run at once without one disturbing the measure of another.
@@ -184,10 +187,11 @@ impl Stage {
     }
 
     /// Lets these play at once, and gives what was seen; once more, where the machine was too busy to judge.
-    fn play(&self, players: &[&str]) -> Option<Vec<Seen>> {
+    fn play(&self, browser: &str, players: &[&str]) -> Option<Vec<Seen>> {
         let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("browser/players.mjs");
         let order = json!({
             "server": format!("http://{}/cam", self.server.http),
+            "browser": browser,
             "players": players,
             "seconds": WATCH_S,
             "schedule": self.schedule(),
@@ -213,7 +217,7 @@ impl Stage {
 
     /// Lets these play, and fails with all that they do not keep to.
     fn all_keep_their_promise(mut self, players: &[&str]) {
-        let Some(seen) = self.play(players) else { return };
+        let Some(seen) = self.play(CHROMIUM, players) else { return };
         let faults: Vec<String> = seen.iter().flat_map(Seen::faults).collect();
         assert!(faults.is_empty(), "{faults:#?}");
         assert!(self.alive(), "{:?}", self.encoder);
@@ -244,15 +248,19 @@ fn case_34_hls_js_goes_on_where_a_file_begins_again() {
 }
 
 /// The table with one encoder. `PLAYERS` of the environment (names with commas) chooses from it.
-fn every_player(mut stage: Stage) {
+fn every_player(mut stage: Stage, browser: &str, side_by_side: usize) {
     let chosen = std::env::var("PLAYERS").ok();
     let players: Vec<&str> = match &chosen {
         Some(names) => names.split(',').collect(),
-        None => PLAYERS.iter().map(|promise| promise.player).collect(),
+        None => PLAYERS
+            .iter()
+            .map(|promise| promise.player)
+            .filter(|name| browser == CHROMIUM || *name != "native")
+            .collect(),
     };
     let mut faults = Vec::new();
-    for some in players.chunks(SIDE_BY_SIDE) {
-        faults.extend(stage.play(some).iter().flatten().flat_map(Seen::faults));
+    for some in players.chunks(side_by_side) {
+        faults.extend(stage.play(browser, some).iter().flatten().flat_map(Seen::faults));
     }
     assert!(faults.is_empty(), "{faults:#?}");
     assert!(stage.alive(), "{:?}", stage.encoder);
@@ -261,23 +269,29 @@ fn every_player(mut stage: Stage) {
 #[test]
 #[ignore = "takes two minutes; tests/run --long has it"]
 fn every_player_plays_48_khz() {
-    every_player(Stage::exact(Clip::numbered_48k()));
+    every_player(Stage::exact(Clip::numbered_48k()), CHROMIUM, SIDE_BY_SIDE);
 }
 
 #[test]
 #[ignore = "takes two minutes; tests/run --long has it"]
 fn every_player_plays_44_khz_and_b_frames() {
-    every_player(Stage::exact(Clip::numbered_b_frames()));
+    every_player(Stage::exact(Clip::numbered_b_frames()), CHROMIUM, SIDE_BY_SIDE);
 }
 
 #[test]
 #[ignore = "takes two minutes; tests/run --long has it"]
 fn every_player_plays_what_ffmpeg_sends() {
-    every_player(Stage::ffmpeg(Clip::numbered_48k()));
+    every_player(Stage::ffmpeg(Clip::numbered_48k()), CHROMIUM, SIDE_BY_SIDE);
 }
 
 #[test]
 #[ignore = "takes two minutes; tests/run --long has it"]
 fn every_player_plays_a_file_that_begins_again() {
-    every_player(Stage::exact(Clip::numbered_with_seam()));
+    every_player(Stage::exact(Clip::numbered_with_seam()), CHROMIUM, SIDE_BY_SIDE);
+}
+
+#[test]
+#[ignore = "takes three minutes; tests/run --long has it"]
+fn every_player_plays_in_firefox() {
+    every_player(Stage::exact(Clip::numbered_48k()), FIREFOX, 2);
 }
