@@ -20,8 +20,9 @@ export async function until(what, seconds, attempt) {
   }
 }
 
-// Runs a scenario with a page; its error is printed with what the page says of itself, and is the process's exit status.
-export async function run(url, scenario) {
+// Headless Chromium with a profile of its own, closed in the end; the scenario's error is printed, and is the process's exit status. What the
+// pages that `newPage` opens complain about, or ask for elsewhere, is an error too.
+export async function open(scenario, describe = () => '') {
   const profile = mkdtempSync(join(tmpdir(), 'millstream-chromium-'));
   const context = await chromium.launchPersistentContext(profile, {
     executablePath: process.env.CHROMIUM ?? '/usr/bin/chromium',
@@ -31,17 +32,42 @@ export async function run(url, scenario) {
       '--disable-component-update', '--disable-sync', '--autoplay-policy=no-user-gesture-required',
     ],
   });
-  const page = context.pages()[0] ?? (await context.newPage());
   const complaints = [];
   const outside = [];
-  page.on('pageerror', (error) => complaints.push(`page error: ${error.message}`));
-  page.on('console', (line) => {
-    if (/content security policy/i.test(line.text())) complaints.push(line.text());
-  });
-  page.on('request', (request) => {
-    if (!request.url().startsWith(new URL(url).origin) && !/^(blob|data):/.test(request.url())) outside.push(request.url());
-  });
+  const watch = (page, url) => {
+    page.on('pageerror', (error) => complaints.push(`page error: ${error.message}`));
+    page.on('console', (line) => {
+      if (/content security policy/i.test(line.text())) complaints.push(line.text());
+    });
+    page.on('request', (request) => {
+      if (!request.url().startsWith(new URL(url).origin) && !/^(blob|data):/.test(request.url())) outside.push(request.url());
+    });
+    return page;
+  };
+  const newPage = async (url) => {
+    const page = watch(await context.newPage(), url);
+    await page.goto(url);
+    return page;
+  };
+  try {
+    await scenario({ context, newPage, first: (url) => watch(context.pages()[0], url) });
+    check(complaints.length === 0, complaints.join('; '));
+    check(outside.length === 0, `asked elsewhere: ${outside}`);
+  } catch (error) {
+    console.error(error.message);
+    console.error(await describe());
+    process.exitCode = 1;
+  } finally {
+    await context.close();
+    rmSync(profile, { recursive: true, force: true });
+  }
+}
+
+// Runs a scenario with one page, which it opens itself; its error is printed with what the page says of itself.
+export async function run(url, scenario) {
+  let page;
   const state = () => page.evaluate(() => ({
+    wall: Date.now(),
     way: window.millstream.way,
     state: window.millstream.state,
     message: window.millstream.message,
@@ -57,16 +83,9 @@ export async function run(url, scenario) {
     codecs: window.millstream.codecs,
     rate: document.getElementById('video').playbackRate,
   }));
-  try {
+  const describe = () => state().catch(() => 'the page has no state');
+  await open(async ({ first }) => {
+    page = first(url);
     await scenario({ page, state });
-    check(complaints.length === 0, complaints.join('; '));
-    check(outside.length === 0, `asked elsewhere: ${outside}`);
-  } catch (error) {
-    console.error(error.message);
-    console.error(await state().catch(() => 'the page has no state'));
-    process.exitCode = 1;
-  } finally {
-    await context.close();
-    rmSync(profile, { recursive: true, force: true });
-  }
+  }, describe);
 }

@@ -1,6 +1,6 @@
 // Plays a page in headless Chromium and says which picture was on the screen when: `node numbered.mjs URL SECONDS`. The pictures hold their
 // number in ten squares at their top, the lowest bit first. Prints `start`, once the page plays; a line `picture NUMBER WALL_MS` for each
-// picture that was seen; `event ...` for what the page went through; figures at the end.
+// picture that was seen; `says WALL_MS SECONDS`, the delay that the page shows; `event ...` for what the page went through; figures at the end.
 import { check, run, sleep, until } from './chromium.mjs';
 
 const [url, seconds] = process.argv.slice(2);
@@ -41,6 +41,7 @@ await run(url, async ({ page, state }) => {
     await sleep(250);
     for (const [number, wall] of await page.evaluate(() => window.seen.splice(0))) console.log(`picture ${number} ${wall.toFixed(1)}`);
     const now = await state();
+    if (now.latency > -10) console.log(`says ${now.wall} ${now.latency.toFixed(3)}`);
     if (now.state !== last) console.log(`event ${(i / 4).toFixed(1)} ${last} -> ${now.state}: ${now.message}`);
     last = now.state;
   }

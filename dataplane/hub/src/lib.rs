@@ -3,7 +3,7 @@
 //! Reading order, which is the walk of a frame: [`stream`] (who publishes; frames become tags on one [`timeline`]), [`flush`]
 //! (when they go out), [`package`] (tags become a block, once), [`log`] (blocks wait), [`viewer`] (a cursor sends them). Beside
 //! it: [`registry`] (which shard owns a stream), [`mirror`] (blocks for viewers on other shards), [`parked`] (sessions whose
-//! verdict is pending), [`vitals`] (how a publisher is doing).
+//! verdict is pending), [`vitals`] (how a publisher is doing), `news` (the wall clock for viewers of FLV).
 //!
 //! Invariants: nothing is kept per viewer but its cursor and the one send under way; cursors only move forward; every viewer gets
 //! configuration, then a keyframe, then whole tags in order; nothing is lost but by the lag rule, which counts it.
@@ -13,6 +13,7 @@ pub mod config;
 pub mod flush;
 pub mod log;
 pub mod mirror;
+mod news;
 pub mod package;
 pub mod parked;
 pub mod registry;

@@ -11,7 +11,9 @@ use millstream_proto::time::Time;
 use crate::config::{FlushPolicy, StreamConfig, Takeover};
 use crate::flush::Flusher;
 use crate::log::{EndReason, Log};
+use crate::news::Newsroom;
 use crate::package::block::{Block, Gathered, Tag};
+use crate::package::packager::Wall;
 use crate::package::preamble::{Preamble, SCRIPT_TIMESTAMP_MS, Seen};
 use crate::timeline::Timeline;
 use crate::vitals::Vitals;
@@ -87,6 +89,7 @@ pub struct Stream {
     /// What the publisher of now has sent.
     seen: Seen,
     vitals: Vitals,
+    news: Newsroom,
     first_frame_at: Option<Time>,
     /// Its tracks are taken as known.
     settled: bool,
@@ -113,6 +116,7 @@ impl Stream {
             wait_keyframe: true,
             seen: Seen::default(),
             vitals: Vitals::new(now),
+            news: Newsroom::default(),
             first_frame_at: None,
             settled: false,
             flushed_at: now,
@@ -146,6 +150,11 @@ impl Stream {
         self.flusher.set_policy(policy);
     }
 
+    /// Says what the wall clock says, for what viewers are told of it; without it they are told nothing. To be called before each read.
+    pub fn set_wall(&mut self, wall: Wall) {
+        self.news.set_wall(wall);
+    }
+
     /// Takes the publisher's place. Gives the session that is replaced, if there is one: it has been silent, or this one has
     /// `waited` for [`PUBLISHER_SILENT_AFTER`] and the configuration puts the newer one first.
     pub fn publish(&mut self, session: u64, waited: bool, now: Time) -> Result<Option<u64>, Taken> {
@@ -164,6 +173,7 @@ impl Stream {
         self.publishers = self.publishers.wrapping_add(1);
         self.timeline.restart();
         self.vitals = Vitals::new(now);
+        self.news.restart();
         self.wait_keyframe = true;
         (self.seen, self.first_frame_at, self.settled) = (Seen::default(), None, false);
         Ok(replaced)
@@ -172,6 +182,9 @@ impl Stream {
     /// The session's publish is over. Nothing changes if it was replaced before.
     pub fn leave(&mut self, session: u64, now: Time, log: &mut Log) {
         if matches!(self.place, Place::OnAir { session: on_air, .. } if on_air == session) {
+            if let Some(body) = self.news.waiting(now) {
+                self.tell(body, now);
+            }
             self.flush(now, log);
             self.place = Place::Vacant { since: now };
         }
@@ -250,19 +263,32 @@ impl Stream {
             self.wait_keyframe = false;
         }
         let ms = self.timeline.map(frame.track, frame.dts_ms, now);
-        if video && frame.keyframe {
+        let start = if video { frame.keyframe } else { !self.preamble.has(Track::Video) && self.tags.is_empty() };
+        if video && start {
             self.seal(log);
-            self.tags_start = true;
-        } else if !self.preamble.has(Track::Video) && self.tags.is_empty() {
-            self.tags_start = true;
         }
+        self.tags_start |= start;
+        // Who starts here is told at once.
+        let clock = if start { self.news.clock(&frame, ms + i64::from(frame.cts_ms), now) } else { None };
         self.first_frame_at.get_or_insert(now);
         self.flusher.add(frame.track, frame.dts_ms, now);
         self.add(Tag { kind: tag_kind(frame.track), timestamp_ms: ms as u32, body: frame.body }, ms, now);
+        if let Some(body) = clock {
+            self.tell(body, now);
+        }
         if self.tags_bytes >= BLOCK_BYTES_MAX {
             self.seal(log);
         }
         Pushed::Taken
+    }
+
+    /// Adds a script tag that players ignore unless they know it.
+    fn tell(&mut self, body: Bytes, now: Time) {
+        self.add(
+            Tag { kind: TagKind::Script, timestamp_ms: SCRIPT_TIMESTAMP_MS, body },
+            self.timeline.newest_ms(),
+            now,
+        );
     }
 
     fn add(&mut self, tag: Tag, ms: i64, now: Time) {
@@ -377,9 +403,7 @@ impl Stream {
             return true;
         }
         if now >= self.flushed_at + KEEPALIVE_EVERY {
-            let ms = self.timeline.newest_ms();
-            let body = Bytes::from_static(flv::keepalive_body());
-            self.add(Tag { kind: TagKind::Script, timestamp_ms: SCRIPT_TIMESTAMP_MS, body }, ms, now);
+            self.tell(Bytes::from_static(flv::keepalive_body()), now);
             self.flush(now, log);
             return true;
         }

@@ -158,11 +158,11 @@ pub enum Mode {
 #[serde(default)]
 #[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 pub struct Outputs {
-    /// HTTP-FLV and its page.
+    /// HTTP-FLV.
     pub flv: bool,
-    /// HLS and its page.
+    /// HLS.
     pub hls: bool,
-    /// DASH over CMAF and its page.
+    /// DASH over CMAF.
     pub cmaf: bool,
 }
 

@@ -57,6 +57,20 @@ impl Params {
         Ok(())
     }
 
+    /// The parameters as a query string again, for a redirect: with the values, so it is as secret as they are.
+    pub fn to_query(&self) -> Secret {
+        let mut query = String::new();
+        for (name, value) in &self.0 {
+            if !query.is_empty() {
+                query.push('&');
+            }
+            percent_encode(name, &mut query);
+            query.push('=');
+            percent_encode(value.expose(), &mut query);
+        }
+        Secret::new(query)
+    }
+
     /// How many parameters there are.
     pub fn len(&self) -> usize {
         self.0.len()
@@ -83,6 +97,19 @@ pub(crate) fn percent_decode(text: &str) -> Result<String, QueryError> {
     String::from_utf8(decoded).map_err(|_| QueryError::Encoding)
 }
 
+/// Appends the text with all but RFC 3986's unreserved characters as escapes.
+fn percent_encode(text: &str, out: &mut String) {
+    for byte in text.bytes() {
+        match byte {
+            b'a'..=b'z' | b'A'..=b'Z' | b'0'..=b'9' | b'-' | b'.' | b'_' | b'~' => out.push(char::from(byte)),
+            _ => {
+                let digit = |nibble: u8| char::from_digit(u32::from(nibble), 16).unwrap_or('0').to_ascii_uppercase();
+                out.extend(['%', digit(byte >> 4), digit(byte & 15)]);
+            }
+        }
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -98,6 +125,18 @@ mod tests {
         check("sign=1-ab", &[("sign", "1-ab")]);
         check("a=1&&b&a=%32", &[("a", "1"), ("b", ""), ("a", "2")]);
         check("x=a+b%2B%e4%bd%a0", &[("x", "a+b+你")]);
+    }
+
+    #[test]
+    fn written_again() {
+        let check = |query: &str, expected: &str| {
+            let params = Params::parse(query).unwrap();
+            let written = params.to_query();
+            assert_eq!((written.expose(), Params::parse(written.expose())), (expected, Ok(params)), "{query:?}");
+        };
+        check("", "");
+        check("a=1&&b&sign=v2-1-x_~", "a=1&b=&sign=v2-1-x_~");
+        check("x=a+b%2B%e4%bd%a0%0d%0a", "x=a%2Bb%2B%E4%BD%A0%0D%0A");
     }
 
     #[test]

@@ -49,8 +49,8 @@ fn waits(page: &str) {
 #[test]
 fn the_page_needs_nothing_from_elsewhere_and_takes_no_script_from_its_address() {
     let server = Options::open().start();
-    for name in ["flv.html", "hls.html", "dash.html", "index.html"] {
-        let page = http::get(server.http, &format!("/cam/{name}"));
+    for name in ["/cam/flv.html", "/cam/hls.html", "/cam/dash.html", "/cam/index.html", "/"] {
+        let page = http::get(server.http, name);
         assert_eq!((page.status, page.header("cache-control").contains("max-age=600")), (200, true), "{:?}", page.head);
         let text = String::from_utf8(page.body).expect("UTF-8");
         assert!(!text.contains("http://") && !text.contains("https://"), "an outside resource");
@@ -60,8 +60,11 @@ fn the_page_needs_nothing_from_elsewhere_and_takes_no_script_from_its_address() 
             let response = http::get(server.http, &asset);
             assert_eq!(response.status, 200, "{asset}");
             assert!(response.header("cache-control").contains("immutable"), "{asset}: {:?}", response.head);
-            let script = Path::new(&asset).extension().is_some_and(|extension| extension == "js");
-            let kind = if script { "text/javascript" } else { "text/css" };
+            let kind = match Path::new(&asset).extension().and_then(|extension| extension.to_str()) {
+                Some("js") => "text/javascript",
+                Some("svg") => "image/svg+xml",
+                _ => "text/css",
+            };
             assert!(response.header("content-type").starts_with(kind), "{asset}: {:?}", response.head);
             // A script names the library that it loads when it is needed.
             let text = String::from_utf8_lossy(&response.body).into_owned();

@@ -49,6 +49,8 @@ impl Probe {
 struct Shown {
     /// Number of a picture, and when it was on the screen.
     pictures: Vec<(u64, SystemTime)>,
+    /// Which delay the page said, and when.
+    says: Vec<(SystemTime, Duration)>,
     text: String,
 }
 
@@ -61,16 +63,22 @@ fn play(at: SocketAddr, page: &str, time_s: u64) -> Tool {
 
 fn shown(tool: Tool, time_s: u64) -> Shown {
     let done = tool.wait(seconds(time_s + 60));
-    let told: Vec<&str> = done.stdout.lines().filter(|line| !line.starts_with("picture ")).collect();
+    let told: Vec<&str> =
+        done.stdout.lines().filter(|line| !line.starts_with("picture ") && !line.starts_with("says ")).collect();
     let text = told.join("\n");
     println!("{text}");
     assert!(done.status.success(), "{text}\n{}", done.stderr);
+    let wall = |ms: &str| Some(SystemTime::UNIX_EPOCH + Duration::from_secs_f64(ms.parse::<f64>().ok()? / 1e3));
     let picture = |line: &str| {
-        let mut words = line.strip_prefix("picture ")?.split(' ');
-        let (number, wall_ms): (u64, f64) = (words.next()?.parse().ok()?, words.next()?.parse().ok()?);
-        Some((number, SystemTime::UNIX_EPOCH + Duration::from_secs_f64(wall_ms / 1e3)))
+        let (number, at) = line.strip_prefix("picture ")?.split_once(' ')?;
+        Some((number.parse().ok()?, wall(at)?))
     };
-    Shown { pictures: done.stdout.lines().filter_map(picture).collect(), text }
+    let says = |line: &str| {
+        let (at, delay_s) = line.strip_prefix("says ")?.split_once(' ')?;
+        Some((wall(at)?, Duration::try_from_secs_f64(delay_s.parse().ok()?).ok()?))
+    };
+    let lines = || done.stdout.lines();
+    Shown { pictures: lines().filter_map(picture).collect(), says: lines().filter_map(says).collect(), text }
 }
 
 impl Shown {
@@ -92,6 +100,13 @@ impl Shown {
         self.pictures.iter().filter_map(one).collect()
     }
 
+    /// The delay that the page said from some moment on, the middle one.
+    fn said(&self, from: SystemTime) -> Duration {
+        let mut all: Vec<_> = self.says.iter().filter(|(at, _)| *at >= from).map(|(_, delay)| *delay).collect();
+        assert!(!all.is_empty(), "the page says no delay: {}", self.text);
+        percentile(&mut all, 0.5)
+    }
+
     /// Pictures that followed the one before, of those that there were.
     fn smooth(&self) -> f64 {
         let follows = self.pictures.windows(2).filter(|w| (w[1].0 + PICTURES - w[0].0) % PICTURES == 1).count();
@@ -101,17 +116,21 @@ impl Shown {
 
 /// Measures a page; median and 99% of the delay, or nothing where the machine was too busy to tell.
 fn measured(name: &str, at: SocketAddr, page: &str, push: &Pushing) -> Option<(Duration, Duration)> {
-    const TIME_S: u64 = 20;
+    measured_for(20, name, at, page, push)
+}
+
+fn measured_for(time_s: u64, name: &str, at: SocketAddr, page: &str, push: &Pushing) -> Option<(Duration, Duration)> {
     let probe = Probe::start();
-    let shown = shown(play(at, page, TIME_S), TIME_S);
+    let shown = shown(play(at, page, time_s), time_s);
     let probe = probe.p99();
     let mut delays = shown.delays(&[push]);
-    assert!(delays.len() as u64 > TIME_S * 30 * 6 / 10, "{name}: only {} pictures", delays.len());
+    assert!(delays.len() as u64 > time_s * 30 * 6 / 10, "{name}: only {} pictures", delays.len());
     // A player has settled after some seconds.
     let mut settled = delays.split_off(delays.len() / 3);
+    let said = shown.said(shown.pictures[shown.pictures.len() / 3].1);
     let (p50, p99) = (percentile(&mut settled, 0.5), percentile(&mut settled, 0.99));
     println!(
-        "{name}: encoder's send to screen p50 {p50:?}, p99 {p99:?} over {} pictures, {:.0}% of them in sequence; \
+        "{name}: encoder's send to screen p50 {p50:?}, p99 {p99:?}; the page says {said:?}; over {} pictures, {:.0}% of them in sequence; \
          a thread that sleeps a millisecond wakes {probe:?} late (p99)",
         settled.len(),
         shown.smooth() * 100.0
@@ -120,6 +139,7 @@ fn measured(name: &str, at: SocketAddr, page: &str, push: &Pushing) -> Option<(D
         println!("{name}: void, the machine was too busy");
         return None;
     }
+    assert!(said.abs_diff(p50) <= millis(300), "{name}: the page says {said:?}, and it is {p50:?}");
     Some((p50, p99))
 }
 
@@ -134,6 +154,16 @@ fn hls_is_at_most_two_seconds_behind_the_encoder() {
     if let Some((p50, p99)) = measured("hls.js", server.http, "hls.html", &push) {
         assert!(p50 <= millis(1_500), "p50 {p50:?}");
         assert!(p99 <= millis(2_000), "p99 {p99:?}");
+    }
+}
+
+#[test]
+fn flv_is_at_most_a_second_behind_the_encoder_and_the_page_says_how_far() {
+    let server = server();
+    let push = on_air(&server, "cam", Clip::numbered());
+    if let Some((p50, p99)) = measured_for(10, "mpegts.js", server.http, "flv.html", &push) {
+        assert!(p50 <= millis(1_000), "p50 {p50:?}");
+        assert!(p99 <= millis(1_500), "p99 {p99:?}");
     }
 }
 

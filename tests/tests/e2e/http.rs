@@ -9,7 +9,7 @@ use millstream_tests::server::Options;
 #[test]
 fn what_is_not_there_is_404_and_never_cached() {
     let server = Options::open().start();
-    for path in ["/nobody/live.flv", "/nobody", "/", "/nobody/live.m3u8.bak", "/a/b/c/d", "/.assets/none.js"] {
+    for path in ["/nobody/live.flv", "/no.body", "/nobody/live.m3u8.bak", "/a/b/c/d", "/a/b/", "/.assets/none.js"] {
         let response = http::get(server.http, path);
         assert_eq!(response.status, 404, "{path}");
         assert_eq!(response.header("cache-control"), "no-store", "{path}");
@@ -151,4 +151,30 @@ fn a_slow_request_head_is_given_up() {
     // Closed with or without a 408, but closed.
     let answer = connection.response(false);
     assert!(answer.as_ref().map_or(true, |r| r.status == 408), "{answer:?}");
+}
+
+#[test]
+fn a_streams_address_leads_to_its_page_with_the_query() {
+    let server = Options::open().start();
+    for (path, to) in [
+        ("/cam", "cam/index.html"),
+        ("/cam/", "index.html"),
+        ("/cam?token=a%2Bb&x", "cam/index.html?token=a%2Bb&x="),
+        ("/cam/?embed=1", "index.html?embed=1"),
+    ] {
+        let answer = http::get(server.http, path);
+        assert_eq!((answer.status, answer.header("location")), (302, to), "{path}");
+        // A cache that leaves the query out of its key would hand one visitor's token to the others.
+        assert_eq!(answer.header("cache-control"), "no-store", "{path}");
+    }
+    let home = http::get(server.http, "/");
+    assert_eq!((home.status, home.header("content-type")), (200, "text/html; charset=utf-8"));
+    let icon = http::get(server.http, "/favicon.ico");
+    assert_eq!((icon.status, &icon.body[..4]), (200, &[0, 0, 1, 0][..]));
+    // Pages may be in frames of other sites.
+    for path in ["/", "/cam/index.html"] {
+        let page = http::get(server.http, path);
+        assert_eq!(page.header("x-frame-options"), "", "{path}");
+        assert!(!page.header("content-security-policy").contains("frame-ancestors"), "{path}");
+    }
 }

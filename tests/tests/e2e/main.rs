@@ -6,11 +6,13 @@
 //! odd encoders), [`hls_cdn`] (behind caches), [`hls_crowd`] (ten thousand that wait), [`hls_browser`],
 //! [`players`] (what people play with), [`hostile`] (bad input),
 //! [`floods`] (too much input), [`control`] (the API), [`operate`] (start, stop, metrics, demo), [`fleet`] (control and nodes as
-//! processes of their own), [`kills`] (control that is killed), [`browser`].
+//! processes of their own), [`kills`] (control that is killed), [`browser`], [`browser_pages`] (what pages say while
+//! streams come and go).
 #![forbid(unsafe_code)]
 
 mod auth;
 mod browser;
+mod browser_pages;
 mod clients;
 mod control;
 mod enhanced;

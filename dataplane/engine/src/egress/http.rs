@@ -6,7 +6,6 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use millstream_hub::viewer::Start;
-use millstream_link::state::Outputs;
 use millstream_policy::{Action, Client, Request as Question, Verdict, Why};
 use millstream_proto::http::range;
 use millstream_proto::http::request::{Method, Parsed, Request, parse};
@@ -17,7 +16,7 @@ use millstream_proto::time::Time;
 
 use super::hls::{self, Wanted};
 use super::websocket::{self, WS_FLV};
-use super::{BUSY, NO_ROOM, NOT_ON_AIR, OVERLOAD, flv, pages};
+use super::{BUSY, NO_ROOM, NOT_ON_AIR, OVERLOAD, flv, pages, status};
 use crate::clock::unix_s;
 use crate::ingest::{Ended, GOODBYE, checked, was_check};
 use crate::io::Socket;
@@ -36,6 +35,9 @@ const OUTPUT_OFF: &str = "this stream is not given out in this form";
 const KEEP_ALIVE: Duration = Duration::from_secs(80);
 /// A player page may be kept this long, seconds.
 const PAGE_MAX_AGE_S: u32 = 600;
+/// The icon that browsers ask for by themselves, seconds.
+const ICON_MAX_AGE_S: u32 = 86_400;
+const HTML: &str = "text/html; charset=utf-8";
 /// Bytes of a connection's requests that are held: one whole request, and the start of the next.
 const INPUT_BYTES_MAX: usize = 2 * HTTP_HEAD_BYTES_MAX + HTTP_BODY_BYTES_MAX as usize;
 /// The application that play URLs over HTTP stand for.
@@ -297,6 +299,16 @@ impl Reply<'_> {
             .finish()
     }
 
+    /// To another place, with the query that was asked with. Not kept by caches: the query may hold a token, and some leave it out of their key.
+    fn redirect(&self, to: &str) -> Bytes {
+        let query = self.request.query.to_query();
+        let location = if query.expose().is_empty() { to.to_owned() } else { format!("{to}?{}", query.expose()) };
+        Head::new(302, Body::Length(0), Cache::NoStore, self.keep_alive)
+            .header("Location", &location)
+            .date(unix_s())
+            .finish()
+    }
+
     fn health(&self, shard: &Shard) -> Bytes {
         let (status, text) = if shard.is_draining() { (503, "draining\n") } else { (200, "ok\n") };
         self.whole(status, "text/plain; charset=utf-8", Cache::NoStore, text.as_bytes())
@@ -332,6 +344,13 @@ async fn play(shard: &Rc<Shard>, session: &Rc<Session>, request: &Request, keep_
             None => reply.error(404, "there is no such asset"),
         },
         (Method::Get | Method::Head, ["time"]) => hls::time(&reply),
+        (Method::Get | Method::Head, []) => reply.whole(200, HTML, Cache::MaxAge(PAGE_MAX_AGE_S), pages::home()),
+        (Method::Get | Method::Head, ["favicon.ico"]) => {
+            reply.whole(200, "image/vnd.microsoft.icon", Cache::MaxAge(ICON_MAX_AGE_S), pages::icon())
+        }
+        // Relative, so that they hold behind a proxy that puts them below a path of its own.
+        (Method::Get | Method::Head, [id]) if Id::new(id).is_ok() => reply.redirect(&format!("{id}/index.html")),
+        (Method::Get | Method::Head, [id, ""]) if Id::new(id).is_ok() => reply.redirect("index.html"),
         (Method::Get | Method::Head, [id, below @ ..])
             if let (Some(wanted), Ok(id)) = (Wanted::parse(below), Id::new(id)) =>
         {
@@ -347,29 +366,21 @@ async fn play(shard: &Rc<Shard>, session: &Rc<Session>, request: &Request, keep_
                 shard.refused(&Refused::of(session, ("play", "http"), "", ("bad_name", &reason)));
                 reply.error(404, &reason)
             }
-            (Ok(id), name) if !page_is_among(name, shard.outputs_of(&id)) => {
+            (Ok(id), "live.flv") if !shard.outputs_of(&id).flv => {
                 return turned_away(shard, session, &reply, (&id, "http"), (404, "output_off", OUTPUT_OFF));
             }
             (Ok(id), "live.flv") => return live_flv(shard, session, &reply, id).await,
+            (Ok(id), "live.json") => return Box::pin(status::answer(shard, session, &reply, id)).await,
+            // The page of an output that is off says so itself.
             (Ok(_), name) => match pages::page(name) {
-                Some(page) => reply.whole(200, "text/html; charset=utf-8", Cache::MaxAge(PAGE_MAX_AGE_S), page),
+                Some(page) => reply.whole(200, HTML, Cache::MaxAge(PAGE_MAX_AGE_S), page),
                 None => reply
-                    .error(404, "there is nothing here; a stream has live.flv, live.m3u8, manifest.mpd and flv.html"),
+                    .error(404, "there is nothing here; a stream has live.flv, live.m3u8, manifest.mpd and index.html"),
             },
         },
-        (Method::Get | Method::Head, _) => reply.error(404, "there is nothing here; try /<stream id>/flv.html"),
+        (Method::Get | Method::Head, _) => reply.error(404, "there is nothing here; try /<stream id>/index.html"),
         _ => reply.not_allowed("GET, HEAD, OPTIONS"),
     })
-}
-
-/// Whether a stream with these outputs has HTTP-FLV or a page of this name.
-fn page_is_among(name: &str, outputs: Outputs) -> bool {
-    match name {
-        "live.flv" | "flv.html" => outputs.flv,
-        "hls.html" => outputs.hls || outputs.cmaf,
-        "dash.html" => outputs.cmaf,
-        _ => true,
-    }
 }
 
 async fn live_flv(shard: &Rc<Shard>, session: &Rc<Session>, reply: &Reply<'_>, id: Id) -> Answer {

@@ -1,5 +1,6 @@
 //! From the log to viewers. [`http`] reads requests and routes them, [`flv`], [`websocket`] and [`rtmp`] begin a play over their protocol,
-//! [`pump`] and [`crowd`] send for all of them; [`hls`] answers with playlists and their files; [`pages`] are the players.
+//! [`pump`] and [`crowd`] send for all of them; [`hls`] answers with playlists and their files; [`pages`] are the players, [`status`]
+//! tells them whether a stream is on air.
 pub(crate) mod crowd;
 pub(crate) mod flv;
 pub(crate) mod hls;
@@ -7,6 +8,7 @@ pub(crate) mod http;
 mod pages;
 mod pump;
 pub(crate) mod rtmp;
+mod status;
 pub(crate) mod websocket;
 
 /// What a viewer is told whose stream nobody publishes.

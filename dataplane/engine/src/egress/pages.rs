@@ -5,20 +5,22 @@ use std::sync::LazyLock;
 type Way = (&'static str, &'static str, &'static [&'static str]);
 
 const WAYS: [Way; 4] = [
-    ("flv.html", "flv", &["/.assets/mpegts-1.8.2.js", "/.assets/way-flv-4d04f537.js"]),
-    ("hls.html", "hls", &["/.assets/hls-1.7.4.js", "/.assets/way-hls-97e5998c.js"]),
-    ("dash.html", "dash", &["/.assets/dash-5.2.1.js", "/.assets/way-dash-85515396.js"]),
-    // The ways load their libraries when they are taken.
+    ("flv.html", "flv", &["/.assets/mpegts-1.8.2.js", "/.assets/way-flv-1c7f2f87.js"]),
+    ("hls.html", "hls", &["/.assets/hls-1.7.4.js", "/.assets/way-hls-f1a04d44.js"]),
+    ("dash.html", "dash", &["/.assets/dash-5.2.1.js", "/.assets/way-dash-6ee0fde3.js"]),
+    // The ways load their libraries when they are taken. All of them are known on the pages of one, which do not load them.
     (
         "index.html",
         CHOOSES,
-        &["/.assets/way-flv-4d04f537.js", "/.assets/way-hls-97e5998c.js", "/.assets/way-dash-85515396.js"],
+        &["/.assets/way-flv-1c7f2f87.js", "/.assets/way-hls-f1a04d44.js", "/.assets/way-dash-6ee0fde3.js"],
     ),
 ];
 /// The way of the page on which there is a choice.
 const CHOOSES: &str = "auto";
 const TEMPLATE: &str = include_str!("../../pages/page.html");
 const CHOICE: &str = include_str!("../../pages/choice.html");
+const HOME: &str = include_str!("../../pages/home.html");
+const ICON: &[u8] = include_bytes!("../../pages/favicon.ico");
 const PLAYED: &str = "<div><dt>Played as</dt><dd id=\"way\">–</dd></div>\n";
 
 static PAGES: LazyLock<[(&str, String); 4]> = LazyLock::new(|| WAYS.map(|way| (way.0, fill(way))));
@@ -38,19 +40,33 @@ pub(super) fn page(name: &str) -> Option<&'static [u8]> {
     PAGES.iter().find(|(known, _)| *known == name).map(|(_, page)| page.as_bytes())
 }
 
+/// The page of the server itself. It names no streams: who knows a stream's id may watch it.
+pub(super) fn home() -> &'static [u8] {
+    HOME.as_bytes()
+}
+
+/// `/favicon.ico`.
+pub(super) fn icon() -> &'static [u8] {
+    ICON
+}
+
 /// What pages load, by a name that changes with its content: content type and bytes.
 pub(super) fn asset(name: &str) -> Option<(&'static str, &'static [u8])> {
     const JS: &str = "text/javascript; charset=utf-8";
     const CSS: &str = "text/css; charset=utf-8";
+    const SVG: &str = "image/svg+xml";
     Some(match name {
         "mpegts-1.8.2.js" => (JS, include_bytes!("../../pages/vendor/mpegts-1.8.2.js")),
         "hls-1.7.4.js" => (JS, include_bytes!("../../pages/vendor/hls-1.7.4.js")),
         "dash-5.2.1.js" => (JS, include_bytes!("../../pages/vendor/dash-5.2.1.js")),
-        "page-c42461a7.js" => (JS, include_bytes!("../../pages/page-c42461a7.js")),
-        "way-flv-4d04f537.js" => (JS, include_bytes!("../../pages/way-flv-4d04f537.js")),
-        "way-hls-97e5998c.js" => (JS, include_bytes!("../../pages/way-hls-97e5998c.js")),
-        "way-dash-85515396.js" => (JS, include_bytes!("../../pages/way-dash-85515396.js")),
-        "page-0a436cca.css" => (CSS, include_bytes!("../../pages/page-0a436cca.css")),
+        "page-44d911e6.js" => (JS, include_bytes!("../../pages/page-44d911e6.js")),
+        "live-26443dd3.js" => (JS, include_bytes!("../../pages/live-26443dd3.js")),
+        "home-2690c4eb.js" => (JS, include_bytes!("../../pages/home-2690c4eb.js")),
+        "way-flv-1c7f2f87.js" => (JS, include_bytes!("../../pages/way-flv-1c7f2f87.js")),
+        "way-hls-f1a04d44.js" => (JS, include_bytes!("../../pages/way-hls-f1a04d44.js")),
+        "way-dash-6ee0fde3.js" => (JS, include_bytes!("../../pages/way-dash-6ee0fde3.js")),
+        "page-6dd037cc.css" => (CSS, include_bytes!("../../pages/page-6dd037cc.css")),
+        "icon-a05e4932.svg" => (SVG, include_bytes!("../../pages/icon-a05e4932.svg")),
         _ => return None,
     })
 }

@@ -18,7 +18,8 @@ use millstream_proto::time::Time;
 use super::Shard;
 use super::audience::Audience;
 use super::mailbox::Mail;
-use super::packaging::Packaging;
+use super::packaging::{Packaging, wall};
+use super::status::{Status, of_absence, of_publisher};
 use super::wait::{First, Nudge, Place, Waiters, first};
 use crate::egress::crowd::Crowd;
 use crate::io::{sleep, sleep_until};
@@ -304,6 +305,19 @@ impl Channel {
         Some(OnAir { session, who, reading: owner.stream.vitals().read(now), timestamp_jumps })
     }
 
+    /// What it is doing, where this shard owns it.
+    pub(super) fn status(&self, now: Time) -> Option<Status> {
+        let Side::Owner { inner, .. } = &self.side else { return None };
+        let owner = inner.borrow();
+        let reading = owner.stream.vitals().read(now);
+        // Of a publisher that has left, its number is no longer known: the moment it was admitted tells two apart as well.
+        let publication = reading.since.as_micros();
+        Some(match owner.stream.place() {
+            PublisherPlace::OnAir { .. } => of_publisher(publication, &reading, now),
+            PublisherPlace::Vacant { since } => of_absence(now.since(since), publication, &reading),
+        })
+    }
+
     /// Changes when frames go out.
     pub(crate) fn set_flush(&self, policy: FlushPolicy) {
         if let Side::Owner { inner, nudge, .. } = &self.side {
@@ -320,7 +334,10 @@ impl Channel {
     /// The publisher's session is over.
     pub(crate) fn leave(&self, session: u64, shard: &Rc<Shard>) {
         if let Side::Owner { inner, nudge, .. } = &self.side {
-            inner.borrow_mut().stream.leave(session, shard.now(), &mut self.log.borrow_mut());
+            let wall = wall(shard);
+            let stream = &mut inner.borrow_mut().stream;
+            stream.set_wall(wall);
+            stream.leave(session, wall.now, &mut self.log.borrow_mut());
             nudge.nudge();
             self.changed(shard);
         }
@@ -333,6 +350,7 @@ impl Channel {
         if !owner.stream.heard(session, now) {
             return false;
         }
+        owner.stream.set_wall(wall(shard));
         let flushed = {
             let log = &mut *self.log.borrow_mut();
             let (head, rebases) = (log.head(), owner.stream.timeline().rebases());

@@ -8,6 +8,7 @@ pub(crate) mod mailbox;
 pub(crate) mod packaging;
 mod past;
 pub(crate) mod session;
+pub(crate) mod status;
 pub(crate) mod telling;
 pub(crate) mod view;
 pub(crate) mod wait;
@@ -41,6 +42,7 @@ use self::ebb::Ebb;
 use self::mailbox::{Mail, Outbox};
 use self::past::Past;
 use self::session::{Arrival, Session, Sessions};
+use self::status::Statuses;
 use self::telling::{Refusals, Refused};
 use self::wait::{First, Gate, Place, Waiters, first};
 use crate::admin::feed::Feed;
@@ -126,6 +128,8 @@ pub(crate) struct Shard {
     pub(crate) scratch: RefCell<Box<[u8]>>,
     channels: RefCell<HashMap<Id, Rc<Channel>>>,
     past: Past,
+    /// Of streams that other shards own.
+    statuses: Statuses,
     /// Of answers that many get in the same second.
     pub(crate) heads: Heads,
     outboxes: Vec<Option<Outbox>>,
@@ -167,6 +171,7 @@ async fn main(parts: Parts) -> std::io::Result<()> {
         scratch: RefCell::new(vec![0; SCRATCH_BYTES].into_boxed_slice()),
         channels: RefCell::default(),
         past: Past::default(),
+        statuses: Statuses::default(),
         heads: Heads::default(),
         outboxes,
         leaving: Gate::default(),
@@ -555,6 +560,7 @@ impl Shard {
             self.control.end_overdue(number, now);
         }
         self.door.expire(now);
+        self.statuses.sweep(now);
         let (mut mirrors, mut bytes, mut blocks, mut hls_bytes, mut idle) = (0, 0, 0, 0, Vec::new());
         for channel in self.channels.borrow().values() {
             let log = channel.log.borrow();

@@ -150,7 +150,8 @@ impl Packaging {
     }
 }
 
-fn wall(shard: &Shard) -> Wall {
+/// This moment on both clocks.
+pub(super) fn wall(shard: &Shard) -> Wall {
     Wall { now: shard.now(), unix_ms: unix_ms() }
 }
 

@@ -126,7 +126,8 @@ fn shape(coding: &Coding) -> Option<Shape> {
     coding.summary.as_ref().and_then(|summary| summary.shape)
 }
 
-fn name(track: Track, coding: Coding) -> String {
+/// RFC 6381's name of a coding; its FourCC where it has not said more.
+pub(super) fn name(track: Track, coding: Coding) -> String {
     let four_cc = |codec: Codec| four_ccs(track).iter().find(|(_, known)| *known == codec).map(|(name, _)| *name);
     match coding.summary {
         Some(summary) => summary.codec,

@@ -129,7 +129,7 @@ fn an_output_that_is_off_is_not_found() {
         let mut told = Told::nothing();
         let with = |flv, hls, cmaf| Stream { outputs: Outputs { flv, hls, cmaf }, ..stream("cam") };
         let all = [
-            ("flv", ["live.flv", "flv.html"].as_slice()),
+            ("flv", ["live.flv"].as_slice()),
             ("hls", &["live.m3u8", "index.m3u8", "video.m3u8"]),
             ("cmaf", &["manifest.mpd"]),
         ];
@@ -141,6 +141,13 @@ fn an_output_that_is_off_is_not_found() {
                     assert!(answer.text().contains("no-store"));
                 }
             }
+            // Pages ask this, and say which outputs are off.
+            let told = Answer::get(server.at.http, "/cam/live.json").text();
+            for output in ["flv", "hls", "dash"] {
+                let off = hidden.contains(&if output == "dash" { "cmaf" } else { output });
+                assert!(told.contains(&format!("\"{output}\":{}", !off)), "{output}: {told}");
+            }
+            assert_eq!(Answer::get(server.at.http, "/cam/flv.html").status(), 200);
         };
         told.tell(&server, &[with(true, true, true)], &[]);
         let mut publisher = server.publish(&key("cam", 1));

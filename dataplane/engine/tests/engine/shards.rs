@@ -1,7 +1,7 @@
 //! Two shards: publishers and viewers land anywhere, and nobody can tell.
 use millstream_engine::config::IoChoice;
 
-use crate::kit::{BOTH, Flv, Server, assert_same, config, eventually, frame, head};
+use crate::kit::{Answer, BOTH, Flv, Server, assert_same, config, eventually, frame, head};
 
 /// Opens viewers until both shards have some; with 40, one in 2^39 runs fails for no reason.
 fn viewers_on_both(server: &Server, stream: &str) -> Vec<Flv> {
@@ -93,5 +93,51 @@ fn many_streams_at_once() {
         flv.until_frame(59);
         rtmp.until_frame(59);
         assert_same(&[&flv.tags, &rtmp.tags], 59);
+    }
+}
+
+/// Asks connection by connection until both shards have answered; gives what each said last.
+fn told_by_both(server: &Server, path: &str) -> Vec<String> {
+    let mut told = [String::new(), String::new()];
+    for _ in 0..40 {
+        let before = accepted_by_the_second(server);
+        let answer = Answer::get(server.at.http, path);
+        assert_eq!(answer.status(), 200, "{}", answer.text());
+        assert!(answer.text().contains("Cache-Control: public, max-age=1\r\n"), "{}", answer.text());
+        let shard = usize::from(accepted_by_the_second(server) > before);
+        answer.text().split("\r\n\r\n").nth(1).unwrap_or_default().clone_into(&mut told[shard]);
+        if told.iter().all(|text| !text.is_empty()) {
+            return told.into();
+        }
+    }
+    panic!("all connections are on one shard");
+}
+
+/// The control port, which is asked for this, is the first shard's.
+fn accepted_by_the_second(server: &Server) -> u64 {
+    server.metric("millstream_accepted_connections_total", "shard=\"1\"")
+}
+
+#[test]
+fn every_shard_says_the_same_of_a_streams_state() {
+    for io in BOTH {
+        let server = Server::start(config(io, 2));
+        let all_say = |what: &str, parts: &[&str]| {
+            eventually(what, || {
+                let told = told_by_both(&server, "/live/live.json");
+                told.iter().all(|text| parts.iter().all(|part| text.contains(part)))
+            });
+        };
+        all_say("off", &["\"state\":\"off\"", "\"tracks\":[]"]);
+        let mut publisher = server.publish("live");
+        all_say("starting", &["\"state\":\"starting\"", "\"publication\":"]);
+        publisher.send(head());
+        publisher.send((0..30).map(frame));
+        let (video, audio) = ("{\"kind\":\"video\",\"codec\":\"", "{\"kind\":\"audio\",\"codec\":\"");
+        all_say("live", &["\"state\":\"live\"", video, audio, "\"outputs\":{\"flv\":true"]);
+        // It is connected, and sends nothing more.
+        all_say("silent", &["\"state\":\"silent\"", video, audio]);
+        publisher.finish();
+        all_say("waiting", &["\"state\":\"waiting\"", "\"since_unix_ms\":"]);
     }
 }

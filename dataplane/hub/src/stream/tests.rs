@@ -363,3 +363,67 @@ fn case_22_a_day_of_sound_alone_stays_flat() {
     assert!(bytes.len() == 24 && bytes.iter().all(|now| now.abs_diff(bytes[0]) < 2_000), "{bytes:?}");
     assert!(bytes[0] < 120_000, "{bytes:?}");
 }
+
+const UNIX_MS: u64 = 1_798_761_600_000;
+
+/// What viewers of a stream whose wall clock is known are told: kind of news and numbers, between the names of the tags.
+fn told(rig: &mut Rig, client: &mut crate::testkit::Client) -> String {
+    use millstream_proto::amf0::{Value, decode};
+    assert_eq!(rig.drain(client), Fill::Wait);
+    let told = |got: &Got| match decode(&got.body) {
+        Ok(values) if got.kind == TagKind::Script => match &values[..] {
+            [Value::String(name), Value::StrictArray(news)] if name == "onCuePoint" => {
+                let number = |value: &Value| value.as_number().unwrap_or_default() as i64;
+                let numbers: Vec<_> = news[1..].iter().map(|value| number(value) % UNIX_MS as i64).collect();
+                format!("{}{numbers:?}", news[0].as_str().unwrap())
+            }
+            _ => got.name(),
+        },
+        _ => got.name(),
+    };
+    client.tags().iter().map(told).collect::<Vec<_>>().join(" ")
+}
+
+fn wall(rig: &Rig) -> Wall {
+    Wall { now: rig.now, unix_ms: UNIX_MS + rig.now.as_micros() / 1_000 }
+}
+
+#[test]
+fn viewers_are_told_the_wall_clock_of_keyframes_and_that_the_publisher_left() {
+    for format in crate::testkit::FORMATS {
+        let mut rig = Rig::av();
+        rig.stream.set_wall(wall(&rig));
+        let mut shown_late = key(0);
+        if let MediaEvent::Frame(frame) = &mut shown_late {
+            frame.cts_ms = 80;
+        }
+        rig.read(&[shown_late, sound(10), key(100)]);
+        let mut client = rig.join(format, Start::Newest);
+        rig.drain(&mut client);
+        rig.wait_ms(2_000);
+        rig.read(&[key(2_000), sound(2_010)]);
+        rig.wait_ms(500);
+        end(&mut rig, 1);
+        // The second keyframe comes too soon after the first to be told of; the viewer started there.
+        assert_eq!(told(&mut rig, &mut client), "V1 A1 K100 K2000 clock[2000, 3000] a2010 waiting[3500]", "{format:?}");
+        rig.stream.publish(2, false, rig.now).unwrap();
+        rig.read(&[config(Track::Video, 1), config(Track::Audio, 1), key(0)]);
+        let back = told(&mut rig, &mut client);
+        assert!(back.contains("clock["), "{format:?}: another publisher's first keyframe tells the clock: {back}");
+    }
+}
+
+#[test]
+fn sound_without_a_picture_tells_the_wall_clock_about_once_a_second() {
+    let mut rig = Rig::new(StreamConfig::default());
+    rig.stream.set_wall(wall(&rig));
+    rig.read(&[config(Track::Audio, 1)]);
+    let mut client = rig.join(Format::FlvChunked, Start::Newest);
+    for n in 0..30 {
+        rig.drain(&mut client);
+        rig.read(&[sound(n * 100)]);
+        rig.wait_ms(100);
+    }
+    let told = told(&mut rig, &mut client);
+    assert_eq!(told.matches("clock[").count(), 3, "{told}");
+}

@@ -64,6 +64,11 @@ pub enum InitError {
     Record(Codec, String),
 }
 
+/// Whether tracks of this codec are offered over HLS and DASH, given a record that can be used.
+pub const fn is_offered(codec: Codec) -> bool {
+    matches!(codec, Codec::Avc | Codec::Hevc | Codec::Av1 | Codec::Aac | Codec::Opus)
+}
+
 /// Makes the header of a track. Fails for codecs that are not offered, and for records that are malformed.
 pub fn init(config: &CodecConfig) -> Result<Init, InitError> {
     let malformed = |what: &str| InitError::Record(config.codec, what.to_owned());

@@ -119,3 +119,20 @@ fn the_keepalive_is_a_name_that_players_know() {
     assert_eq!(keepalive_body()[..3], [2, 0, 17]);
     assert_eq!(keepalive_body()[3..20], *b"|RtmpSampleAccess");
 }
+
+/// Longer than the 18 bytes under which ffmpeg makes a stream of any script tag, and AMF0 as it should be.
+#[test]
+fn news_are_a_cue_point_with_an_array() {
+    use crate::amf0::{Value, decode};
+    let check = |news: News, kind: &str, numbers: &[f64]| {
+        let body = news_body(news);
+        assert!(body.len() > 18, "{}", body.len());
+        let mut expected = vec![Value::String(kind.to_owned())];
+        expected.extend(numbers.iter().copied().map(Value::Number));
+        let values = decode(&body).unwrap();
+        assert_eq!(values, [Value::String("onCuePoint".to_owned()), Value::StrictArray(expected)]);
+    };
+    let unix_ms = 1_798_761_600_123;
+    check(News::Clock { pts_ms: 2_067, unix_ms }, "clock", &[2_067.0, unix_ms as f64]);
+    check(News::Waiting { unix_ms }, "waiting", &[unix_ms as f64]);
+}

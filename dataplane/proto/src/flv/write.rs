@@ -1,5 +1,5 @@
 //! Writes FLV. Before it: tag bodies as they came from the publisher; after it: the hub's log, from where viewers take the bytes.
-use bytes::{BufMut, BytesMut};
+use bytes::{BufMut, Bytes, BytesMut};
 
 use super::tag::{TAG_HEADER_BYTES, tag_bytes};
 use crate::media::TagKind;
@@ -45,4 +45,45 @@ pub fn write_tag(out: &mut BytesMut, kind: TagKind, timestamp_ms: u32, body: &[u
 /// and GStreamer look at the name and not at the stamp.
 pub const fn keepalive_body() -> &'static [u8] {
     b"\x02\x00\x11|RtmpSampleAccess\x01\x00\x01\x00"
+}
+
+/// What a stream tells its viewers beside the media, in a script tag: see [`news_body`].
+#[derive(Clone, Copy, PartialEq, Debug)]
+pub enum News {
+    /// What is presented at `pts_ms` of the stream's timeline arrived at the server at `unix_ms`.
+    Clock {
+        /// Presentation time, milliseconds.
+        pts_ms: i64,
+        /// The server's wall clock, Unix milliseconds.
+        unix_ms: u64,
+    },
+    /// The publisher left at `unix_ms`, and is waited for.
+    Waiting {
+        /// The server's wall clock, Unix milliseconds.
+        unix_ms: u64,
+    },
+}
+
+/// The body of a script tag with news, for the time stamp [`KEEPALIVE_TIMESTAMP_MS`]: `onCuePoint` with an array, `["clock", pts_ms, unix_ms]`
+/// or `["waiting", unix_ms]`.
+///
+/// The name is one of the three for which ffmpeg (and VLC) adds no third stream. The value is an array, because ffmpeg takes the
+/// properties of an object there for the stream's metadata. mpegts.js and flv.js hand any script tag to the page that uses them.
+pub fn news_body(news: News) -> Bytes {
+    let (kind, numbers) = match news {
+        News::Clock { pts_ms, unix_ms } => ("clock", [Some(pts_ms as f64), Some(unix_ms as f64)]),
+        News::Waiting { unix_ms } => ("waiting", [Some(unix_ms as f64), None]),
+    };
+    let numbers = numbers.into_iter().flatten();
+    let mut out = BytesMut::with_capacity(64);
+    out.put_slice(b"\x02\x00\x0aonCuePoint\x0a");
+    out.put_u32(1 + numbers.clone().count() as u32);
+    out.put_u8(2);
+    out.put_u16(kind.len() as u16);
+    out.put_slice(kind.as_bytes());
+    for number in numbers {
+        out.put_u8(0);
+        out.put_f64(number);
+    }
+    out.freeze()
 }

@@ -31,7 +31,7 @@ pub enum Method {
 pub struct Request {
     /// What to do.
     pub method: Method,
-    /// The path's segments, percent-decoded once and safe: none is empty, `.` or `..`, none holds `/`, `\` or control characters. Empty
+    /// The path's segments, percent-decoded once and safe: none but the last is empty, none is `.` or `..`, none holds `/`, `\` or control characters. Empty
     /// for `/`.
     pub path: Vec<String>,
     /// The query's parameters.

@@ -16,7 +16,7 @@ pub enum TargetError {
     /// A `%` that two hexadecimal digits do not follow, or bytes that are not UTF-8 once decoded.
     #[error("the path is not valid percent-encoded UTF-8")]
     Encoding,
-    /// A segment that is empty, `.` or `..`, or holds `/`, `\` or a control character once decoded.
+    /// A segment before the last that is empty, or one that is `.` or `..`, or holds `/`, `\` or a control character once decoded.
     #[error("the path has a segment that is not allowed: empty, '.', '..', or with '/', '\\' or control characters")]
     Segment,
     /// More than [`HTTP_PATH_SEGMENTS_MAX`] segments.
@@ -25,7 +25,7 @@ pub enum TargetError {
 }
 
 /// The segments of a target's path, decoded once, and its query as it stands. Takes origin form and, as RFC 9112, 3.2.2 requires,
-/// absolute form.
+/// absolute form. A slash at the end is an empty last segment.
 pub(super) fn split(target: &str) -> Result<(Vec<String>, &str), TargetError> {
     if !target.bytes().all(|b| b.is_ascii_graphic() && b != b'#') {
         return Err(TargetError::Character);
@@ -42,11 +42,16 @@ pub(super) fn split(target: &str) -> Result<(Vec<String>, &str), TargetError> {
         return Ok((Vec::new(), query));
     }
     let mut segments = Vec::new();
+    let count = path.split('/').count();
     for raw in path.split('/') {
         if segments.len() == HTTP_PATH_SEGMENTS_MAX {
             return Err(TargetError::Segments);
         }
         let segment = percent_decode(raw).map_err(|_| TargetError::Encoding)?;
+        if segment.is_empty() && segments.len() + 1 == count && count > 1 {
+            segments.push(segment);
+            break;
+        }
         let unsafe_character = |c: char| matches!(c, '/' | '\\') || c.is_control();
         if matches!(segment.as_str(), "" | "." | "..") || segment.contains(unsafe_character) {
             return Err(TargetError::Segment);
@@ -73,6 +78,8 @@ mod tests {
         check("/a%20b/%e4%bd%a0", &["a b", "你"], "");
         // Decoded once: what is left of `%252e%252e` is a name, not a way up.
         check("/%252e%252e/x", &["%2e%2e", "x"], "");
+        check("/cam/", &["cam", ""], "");
+        check("/cam/?a=b", &["cam", ""], "a=b");
         check("/.../a..b", &["...", "a..b"], "");
         check("http://host:8080/cam/live.flv", &["cam", "live.flv"], "");
         check("HTTP://host", &[], "");
@@ -86,7 +93,7 @@ mod tests {
             check(target, TargetError::Form);
         }
         for target in
-            ["/a/../b", "/..", "/./a", "//a", "/a/", "/a//b", "/%2e%2E/b", "/.%2e", "/a%2fb", "/a%5Cb", "/a\\b"]
+            ["/a/../b", "/..", "/./a", "//a", "//", "/a//", "/a//b", "/%2e%2E/b", "/.%2e", "/a%2fb", "/a%5Cb", "/a\\b"]
         {
             check(target, TargetError::Segment);
         }

@@ -182,8 +182,10 @@ impl World {
 
     /// `Channel::leave`.
     pub(crate) fn leave(&mut self, channel: usize, number: u64) {
+        let wall = self.wall();
         let Channel { side, log, .. } = &mut self.channels[channel];
         if let Side::Owner { stream, .. } = side {
+            stream.set_wall(wall);
             stream.leave(number, self.now, log);
         }
         self.nudge(channel);
@@ -192,12 +194,13 @@ impl World {
 
     /// `Channel::read`. What is pushed is written down beside it.
     pub(crate) fn read(&mut self, channel: usize, link: usize, events: Vec<MediaEvent>) -> bool {
-        let number = self.links[link].conn.number;
+        let (number, wall) = (self.links[link].conn.number, self.wall());
         let Channel { side, log, reference, .. } = &mut self.channels[channel];
         let Side::Owner { stream, asleep_until, .. } = side else { return false };
         if !stream.heard(number, self.now) && self.sabotage != Some(Sabotage::TwoPublishers) {
             return false;
         }
+        stream.set_wall(wall);
         let reference = &mut self.references[reference.expect("an owner has one")];
         for event in events {
             let pushed = stream.push(event.clone(), self.now, log);

@@ -43,7 +43,7 @@ impl Packaging {
 }
 
 impl World {
-    fn wall(&self) -> Wall {
+    pub(super) fn wall(&self) -> Wall {
         Wall { now: self.now, unix_ms: UNIX_MS + self.now.as_micros() / 1_000 }
     }
 

@@ -5,8 +5,11 @@
   const TYPE = 'application/vnd.apple.mpegurl';
   // Behind the newest part by more than this after a pause: go to live.
   const LATENCY_MAX_S = 6;
-  // What falls this many target durations behind jumps to live.
-  const LATENCY_MAX_TARGETS = 5;
+  // What is this many target latencies behind the newest part jumps to live. hls.js itself counts from the newest whole segment and jumps at
+  // target durations: between what it catches up with and that, it stayed behind for good.
+  const LATENCY_MAX_TARGETS = 2;
+  // What plays a little faster is given this long before the next jump.
+  const JUMP_EVERY_MS = 3000;
   const settings = {
     lowLatencyMode: true,
     // A stall must not cost a whole target duration of delay for the rest of the visit.
@@ -30,9 +33,20 @@
   function openWithLibrary(page) {
     const { video } = page;
     const hls = new Hls(settings);
-    // Given with the other settings, it would want a fixed distance from live, too, instead of the one that the server asks for.
-    hls.config.liveMaxLatencyDurationCount = LATENCY_MAX_TARGETS;
     let healed = 0;
+    let jumped = 0;
+
+    function catchUp() {
+      const target = hls.targetLatency;
+      const at = performance.now();
+      if (!target || !hls.liveSyncPosition || video.paused || video.seeking || at - jumped < JUMP_EVERY_MS) return;
+      if (hls.latency > target * LATENCY_MAX_TARGETS && hls.liveSyncPosition > video.currentTime + 0.5) {
+        jumped = at;
+        page.note('behind', hls.latency.toFixed(1) + ' s, going to ' + target.toFixed(1) + ' s');
+        video.currentTime = hls.liveSyncPosition;
+      }
+    }
+    const catching = setInterval(page.current(catchUp), 500);
 
     function codecs() {
       const level = hls.levels[hls.currentLevel >= 0 ? hls.currentLevel : 0];
@@ -65,7 +79,7 @@
       page.made(codecs());
       page.play();
     }));
-    const ended = page.current(() => page.retry('waiting', 'The stream has ended. If it comes back, so does the picture.'));
+    const ended = page.current(page.ended);
     video.addEventListener('ended', ended);
     hls.loadSource(page.url('live.m3u8'));
     hls.attachMedia(video);
@@ -74,7 +88,7 @@
 
     return {
       name: 'hls.js ' + Hls.version,
-      latency: () => (hls.latestLevelDetails ? hls.latency : NaN),
+      delay: (serverMs) => (hls.playingDate ? (serverMs - hls.playingDate.getTime()) / 1000 : NaN),
       // What the stream has, as its playlist says: what is measured while parts are held back says nothing.
       bits: () => {
         const level = hls.levels[hls.currentLevel];
@@ -84,6 +98,7 @@
         if (hls.latency > LATENCY_MAX_S && hls.liveSyncPosition) video.currentTime = hls.liveSyncPosition;
       },
       close() {
+        clearInterval(catching);
         video.removeEventListener('ended', ended);
         delete window.millstream.hls;
         hls.destroy();
@@ -105,7 +120,7 @@
       }
       page.retry('lost', 'The picture broke off. Starting again.');
     });
-    const ended = page.current(() => page.retry('waiting', 'The stream has ended. If it comes back, so does the picture.'));
+    const ended = page.current(page.ended);
     video.addEventListener('error', failed);
     video.addEventListener('ended', ended);
     video.src = source;
@@ -113,7 +128,11 @@
     const edge = () => (video.seekable.length ? video.seekable.end(video.seekable.length - 1) : NaN);
     return {
       name: 'the browser’s own player',
-      latency: () => edge() - video.currentTime,
+      // `getStartDate`: Safari's; the date of the element's zero.
+      delay(serverMs) {
+        const zero = video.getStartDate ? video.getStartDate().getTime() : NaN;
+        return (serverMs - zero) / 1000 - video.currentTime;
+      },
       bits: () => 0,
       toLive() { if (edge() - video.currentTime > LATENCY_MAX_S) video.currentTime = edge() - 1; },
       close() {
@@ -127,6 +146,8 @@
 
   return {
     title: 'HLS',
+    quietMs: 900,
+    probe: async (url) => (await fetch(url('live.m3u8'), { cache: 'no-store' })).ok,
     library: '/.assets/hls-1.7.4.js',
     ready: () => native() || Boolean(window.Hls),
     likely: () => native() || Boolean(window.ManagedMediaSource || window.MediaSource),

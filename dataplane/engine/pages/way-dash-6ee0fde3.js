@@ -56,7 +56,7 @@
     const { events } = dashjs.MediaPlayer;
     player.on(events.ERROR, onError);
     player.on(events.STREAM_INITIALIZED, page.current(() => page.made(codecs())));
-    const ended = page.current(() => page.retry('waiting', 'The stream has ended. If it comes back, so does the picture.'));
+    const ended = page.current(page.ended);
     video.addEventListener('ended', ended);
     // It starts the element itself, and reloads the manifest only if it has seen that.
     player.on(events.PLAYBACK_NOT_ALLOWED, page.current(page.play));
@@ -64,7 +64,8 @@
 
     return {
       name: 'dash.js ' + dashjs.Version,
-      latency: () => (player.isReady() && player.isDynamic() ? player.getCurrentLiveLatency() : NaN),
+      // By the manifest's clock, which dash.js has aligned with the server's itself.
+      delay: () => (player.isReady() && player.isDynamic() ? player.getCurrentLiveLatency() : NaN),
       bits: () => {
         const all = ['video', 'audio'].map((kind) => (player.isReady() ? player.getCurrentRepresentationForType(kind) : null));
         return all.reduce((sum, one) => sum + (one ? one.bandwidth || 0 : 0), 0);
@@ -83,6 +84,10 @@
 
   return {
     title: 'DASH',
+    // Segments come whole: their coming says too little.
+    quietMs: 3000,
+    pollMs: 1000,
+    probe: async (url) => (await fetch(url('manifest.mpd'), { cache: 'no-store' })).ok,
     library: '/.assets/dash-5.2.1.js',
     ready: () => Boolean(window.dashjs),
     likely: () => Boolean(window.ManagedMediaSource || window.MediaSource),

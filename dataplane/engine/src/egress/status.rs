@@ -1,0 +1,167 @@
+//! `/<id>/live.json`: whether a stream is on air, in a form that pages ask for and caches keep for a second. The same for everyone and from
+//! every shard. Before it: [`crate::shard::status`]; beside it: the pages, whose `page.js` reads it.
+use std::rc::Rc;
+
+use millstream_link::state::Outputs;
+use millstream_proto::codec::Shape;
+use millstream_proto::http::response::Cache;
+use millstream_proto::id::Id;
+use millstream_proto::media::Track;
+use serde::Serialize;
+
+use super::BUSY;
+use super::http::{Answer, Reply, admit, turned_away};
+use crate::clock::unix_ms;
+use crate::shard::Shard;
+use crate::shard::session::Session;
+use crate::shard::status::{Phase, Status, TrackStatus};
+
+/// How long an answer may be kept, seconds: the least that can be said.
+const MAX_AGE_S: u32 = 1;
+
+#[derive(Serialize)]
+struct Document<'a> {
+    /// `off`, `starting`, `live`, `silent` or `waiting`.
+    state: &'static str,
+    /// The server's wall clock when this was written.
+    unix_ms: u64,
+    /// Since when it has been in that state.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    since_unix_ms: Option<u64>,
+    /// Another number is another publisher's session.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    publication: Option<u64>,
+    outputs: Forms,
+    tracks: Vec<TrackDocument<'a>>,
+    left_out: Vec<LeftOut<'a>>,
+}
+
+#[derive(Serialize)]
+struct Forms {
+    flv: bool,
+    hls: bool,
+    dash: bool,
+}
+
+impl From<Outputs> for Forms {
+    fn from(outputs: Outputs) -> Self {
+        // Players of HLS read the segments of DASH.
+        Self { flv: outputs.flv, hls: outputs.hls || outputs.cmaf, dash: outputs.cmaf }
+    }
+}
+
+#[derive(Serialize)]
+struct TrackDocument<'a> {
+    kind: &'static str,
+    codec: &'a str,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    width: Option<u32>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    height: Option<u32>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    rate_hz: Option<u32>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    channels: Option<u32>,
+}
+
+/// A track that some outputs do not carry.
+#[derive(Serialize)]
+struct LeftOut<'a> {
+    kind: &'static str,
+    codec: &'a str,
+    outputs: &'static [&'static str],
+    reason: &'static str,
+}
+
+/// Outputs that are packaged.
+const PACKAGED: &[&str] = &["hls", "dash"];
+/// Why a track is not in them.
+const NOT_PACKAGED: &str = "HLS and DASH carry H.264, H.265, AV1, AAC and Opus only";
+
+/// Answers a request.
+pub(super) async fn answer(shard: &Rc<Shard>, session: &Rc<Session>, reply: &Reply<'_>, id: Id) -> Answer {
+    if let Err(refused) = admit(shard, session, reply, &id, "http").await {
+        return refused;
+    }
+    let Ok(status) = shard.status(&id).await else {
+        return turned_away(shard, session, reply, (&id, "http"), (503, "busy", BUSY));
+    };
+    let text = document(&status, shard.outputs_of(&id), unix_ms());
+    Answer::Whole(reply.whole(200, "application/json", Cache::MaxAge(MAX_AGE_S), text.as_bytes()))
+}
+
+fn document(status: &Status, outputs: Outputs, unix_ms: u64) -> String {
+    let left_out = |track: &&TrackStatus| !track.packaged;
+    let document = Document {
+        state: match status.phase {
+            Phase::Off => "off",
+            Phase::Starting => "starting",
+            Phase::Live => "live",
+            Phase::Silent => "silent",
+            Phase::Waiting => "waiting",
+        },
+        unix_ms,
+        since_unix_ms: (status.phase != Phase::Off).then_some(status.since_unix_ms),
+        publication: (status.phase != Phase::Off).then_some(status.publication),
+        outputs: outputs.into(),
+        tracks: status.tracks.iter().map(track).collect(),
+        left_out: status.tracks.iter().filter(left_out).map(left_out_of).collect(),
+    };
+    // Numbers and strings only: this does not fail.
+    serde_json::to_string(&document).unwrap_or_default()
+}
+
+const fn kind(track: Track) -> &'static str {
+    match track {
+        Track::Video => "video",
+        Track::Audio => "audio",
+    }
+}
+
+fn track(of: &TrackStatus) -> TrackDocument<'_> {
+    let (mut width, mut height, mut rate_hz, mut channels) = (None, None, None, None);
+    match of.shape {
+        Some(Shape::Video { width: w, height: h }) => (width, height) = (Some(w), Some(h)),
+        Some(Shape::Audio { rate_hz: rate, channels: count }) => {
+            (rate_hz, channels) = (Some(rate), Some(u32::from(count)));
+        }
+        _ => {}
+    }
+    TrackDocument { kind: kind(of.track), codec: &of.codec, width, height, rate_hz, channels }
+}
+
+fn left_out_of(of: &TrackStatus) -> LeftOut<'_> {
+    LeftOut { kind: kind(of.track), codec: &of.codec, outputs: PACKAGED, reason: NOT_PACKAGED }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn documents() {
+        let all = Outputs::default();
+        let off = Status { phase: Phase::Off, since_unix_ms: 0, publication: 0, tracks: Vec::new() };
+        assert_eq!(
+            document(&off, all, 7),
+            r#"{"state":"off","unix_ms":7,"outputs":{"flv":true,"hls":true,"dash":true},"tracks":[],"left_out":[]}"#
+        );
+        let video = TrackStatus {
+            track: Track::Video,
+            codec: "avc1.64001f".to_owned(),
+            shape: Some(Shape::Video { width: 1280, height: 720 }),
+            packaged: true,
+        };
+        let audio = TrackStatus { track: Track::Audio, codec: ".mp3".to_owned(), shape: None, packaged: false };
+        let live = Status { phase: Phase::Live, since_unix_ms: 5, publication: 3, tracks: vec![video, audio] };
+        let text = document(&live, Outputs { flv: false, hls: true, cmaf: false }, 7);
+        for part in [
+            r#""state":"live","unix_ms":7,"since_unix_ms":5,"publication":3"#,
+            r#""outputs":{"flv":false,"hls":true,"dash":false}"#,
+            r#"{"kind":"video","codec":"avc1.64001f","width":1280,"height":720},{"kind":"audio","codec":".mp3"}"#,
+            r#""left_out":[{"kind":"audio","codec":".mp3","outputs":["hls","dash"],"reason":""#,
+        ] {
+            assert!(text.contains(part), "{part} in {text}");
+        }
+    }
+}
