@@ -46,7 +46,7 @@ struct Run {
     /// Where to push and play RTMP: rtmp://HOST[:PORT][/APP[/KEY]]; {stream} in KEY stands for the stream's name
     #[arg(long, value_name = "URL")]
     rtmp: Option<String>,
-    /// Where to play HTTP-FLV: http://HOST[:PORT][/PATH]; {stream} in PATH stands for the stream's name [default path: {stream}/live.flv]
+    /// Where to play HTTP-FLV: http://HOST[:PORT][/PATH], or ws://... for FLV over WebSocket; {stream} in PATH stands for the stream's name [default path: {stream}/live.flv]
     #[arg(long, value_name = "URL")]
     http: Option<String>,
     /// Where to play HLS, be it a cache: http://HOST[:PORT][/PATH] [default: {stream}/live.m3u8 beside HTTP-FLV]

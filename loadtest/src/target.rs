@@ -5,6 +5,8 @@ use bytes::Bytes;
 use millstream_proto::rtmp::{ClientConfig, ClientRole};
 use millstream_proto::secret::Secret;
 
+use crate::wire::UPGRADE;
+
 /// Stands for the stream's name in a URL.
 const PLACEHOLDER: &str = "{stream}";
 /// The multivariant playlist of a stream.
@@ -48,6 +50,8 @@ pub struct RtmpTarget {
 #[derive(Clone, Debug)]
 pub struct HttpTarget {
     pub(crate) address: SocketAddr,
+    /// FLV comes in WebSocket messages.
+    pub(crate) websocket: bool,
     host: String,
     path: Secret,
 }
@@ -105,24 +109,25 @@ impl RtmpTarget {
 }
 
 impl HttpTarget {
-    /// `http://HOST[:PORT][/PATH]`: the path is `/{stream}/live.flv` where none is given.
+    /// `http://HOST[:PORT][/PATH]`, or `ws://` for FLV over WebSocket: the path is `/{stream}/live.flv` where none is given.
     pub fn parse(url: &str, remote: bool) -> Result<Self, TargetError> {
-        let (host, address, path) = split(url, "http", 80, remote)?;
+        let websocket = url.starts_with("ws://");
+        let (host, address, path) = split(url, if websocket { "ws" } else { "http" }, 80, remote)?;
         let path = if path.is_empty() { format!("{PLACEHOLDER}/live.flv") } else { path.to_owned() };
-        Ok(Self { address, host, path: Secret::new(path) })
+        Ok(Self { address, websocket, host, path: Secret::new(path) })
     }
 
     /// `http://HOST[:PORT][/PATH]` of a multivariant playlist: the path is `/{stream}/live.m3u8` where none is given.
     pub fn parse_hls(url: &str, remote: bool) -> Result<Self, TargetError> {
         let (host, address, path) = split(url, "http", 80, remote)?;
         let path = if path.is_empty() { format!("{PLACEHOLDER}/{HLS_NAME}") } else { path.to_owned() };
-        Ok(Self { address, host, path: Secret::new(path) })
+        Ok(Self { address, websocket: false, host, path: Secret::new(path) })
     }
 
     /// The playlists on the server of this one, where its path is the usual one.
     pub fn hls_beside(&self) -> Option<Self> {
         let usual = self.path.expose() == format!("{PLACEHOLDER}/live.flv");
-        usual.then(|| Self { path: Secret::new(format!("{PLACEHOLDER}/{HLS_NAME}")), ..self.clone() })
+        usual.then(|| Self { websocket: false, path: Secret::new(format!("{PLACEHOLDER}/{HLS_NAME}")), ..self.clone() })
     }
 
     /// Whether each stream has a path of its own.
@@ -149,7 +154,11 @@ impl HttpTarget {
             };
         }
         let host = &self.host;
-        format!("GET /{path} HTTP/1.1\r\nHost: {host}\r\nUser-Agent: millstream-loadtest\r\nAccept: */*\r\n\r\n").into()
+        let upgrade = if self.websocket { UPGRADE } else { "" };
+        format!(
+            "GET /{path} HTTP/1.1\r\nHost: {host}\r\nUser-Agent: millstream-loadtest\r\nAccept: */*\r\n{upgrade}\r\n"
+        )
+        .into()
     }
 }
 
@@ -168,6 +177,9 @@ mod tests {
         assert_eq!(RtmpTarget::parse("rtmp://localhost/live/one?sign=x", false).unwrap().name(), Some("one"));
         let http = HttpTarget::parse("http://localhost:8080", false).unwrap();
         assert!(http.request("cam").starts_with(b"GET /cam/live.flv HTTP/1.1\r\nHost: localhost:8080\r\n"));
+        let socket = HttpTarget::parse("ws://localhost:8080", false).unwrap();
+        assert!(socket.request("cam").ends_with([UPGRADE, "\r\n"].concat().as_bytes()));
+        assert!(!socket.hls_beside().unwrap().request("cam").ends_with([UPGRADE, "\r\n"].concat().as_bytes()));
         let hls = http.hls_beside().unwrap();
         assert!(hls.request("cam").starts_with(b"GET /cam/live.m3u8 HTTP/1.1\r\n"));
         assert!(hls.request_beside("cam", "s/1/a.m4s").starts_with(b"GET /cam/s/1/a.m4s HTTP/1.1\r\n"));

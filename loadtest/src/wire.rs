@@ -3,6 +3,7 @@
 //!
 //! A viewer that only drains needs this until its first keyframe has begun, and is then counted without a look at its bytes.
 mod http;
+mod messages;
 mod rtmp;
 mod scout;
 
@@ -12,6 +13,7 @@ use millstream_proto::media::TagKind;
 use millstream_proto::rtmp::SessionError;
 
 pub(crate) use http::FlvWire;
+pub(crate) use messages::UPGRADE;
 pub(crate) use rtmp::{ACK_EVERY, RtmpWire, acknowledgement};
 
 /// Something that a viewer was told.
@@ -36,6 +38,8 @@ pub(crate) enum Broken {
     NotHttp,
     #[error("sent a broken chunk of HTTP")]
     Chunk,
+    #[error("sent a WebSocket frame that is no whole binary message")]
+    Frame,
     #[error("sent something that is not FLV: {0}")]
     Flv(#[from] ReadError),
     #[error("sent something that is not RTMP: {0}")]

@@ -237,7 +237,9 @@ impl Run<'_> {
         let stream = &self.streams[viewer.slot.stream];
         let parse = viewer.slot.habit == Habit::Sample;
         let (wire, address) = match (viewer.slot.protocol, &self.options.http, &self.options.rtmp) {
-            (Protocol::Flv, Some(http), _) => (Wire::Flv(FlvWire::new(http.request(stream), parse)), http.address),
+            (Protocol::Flv, Some(http), _) => {
+                (Wire::Flv(FlvWire::new(http.request(stream), http.websocket, parse)), http.address)
+            }
             (Protocol::Rtmp, _, Some(rtmp)) => {
                 let config = rtmp.config(stream, ClientRole::Play);
                 (Wire::Rtmp(Box::new(RtmpWire::new(config, parse))), rtmp.address)

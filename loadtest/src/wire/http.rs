@@ -1,7 +1,8 @@
-//! HTTP-FLV: the request, the head of the answer, the body out of its chunks.
+//! HTTP-FLV: the request, the head of the answer, the body out of its chunks, or out of WebSocket messages.
 use bytes::Bytes;
 use millstream_proto::flv::{Item, Reader};
 
+use super::messages::{ACCEPT, Messages};
 use super::scout::Scout;
 use super::{Broken, Heard};
 use crate::limits::{HTTP_HEAD_BYTES_MAX, HTTP_HEADERS_MAX};
@@ -10,22 +11,31 @@ use crate::limits::{HTTP_HEAD_BYTES_MAX, HTTP_HEADERS_MAX};
 #[derive(Debug)]
 enum Phase {
     Head(Vec<u8>),
-    Body(Option<Dechunker>),
+    Body(Framing),
+}
+
+/// What the body is in.
+#[derive(Debug)]
+enum Framing {
+    Nothing,
+    Chunks(Dechunker),
+    Messages(Messages),
 }
 
 /// One viewer's connection.
 #[derive(Debug)]
 pub(crate) struct FlvWire {
+    websocket: bool,
     request: Option<Bytes>,
     phase: Phase,
     body: Body,
 }
 
 impl FlvWire {
-    /// `parse`: all of it, not only up to the first keyframe.
-    pub(crate) fn new(request: Bytes, parse: bool) -> Self {
+    /// `websocket`: the request is for an upgrade; `parse`: all of it, not only up to the first keyframe.
+    pub(crate) fn new(request: Bytes, websocket: bool, parse: bool) -> Self {
         let body = Body { scout: Some(Scout::default()), reader: parse.then(Reader::new) };
-        Self { request: Some(request), phase: Phase::Head(Vec::new()), body }
+        Self { websocket, request: Some(request), phase: Phase::Head(Vec::new()), body }
     }
 
     pub(super) fn output(&mut self) -> Option<Bytes> {
@@ -39,16 +49,16 @@ impl FlvWire {
             let before = head.len();
             let room = HTTP_HEAD_BYTES_MAX - before;
             head.extend_from_slice(&rest[..rest.len().min(room)]);
-            let Some((end, chunked)) = parse_head(head)? else {
+            let Some((end, framing)) = parse_head(head, self.websocket)? else {
                 return if head.len() == HTTP_HEAD_BYTES_MAX { Err(Broken::NotHttp) } else { Ok(()) };
             };
             head_read = end - before;
-            self.phase = Phase::Body(chunked.then(Dechunker::default));
+            self.phase = Phase::Body(framing);
             heard.push(Heard::Accepted);
         }
         rest = &rest[head_read..];
         match &mut self.phase {
-            Phase::Body(Some(dechunker)) => {
+            Phase::Body(Framing::Chunks(dechunker)) => {
                 while !rest.is_empty() {
                     let piece = dechunker.next(&mut rest)?;
                     self.body.take(piece, heard)?;
@@ -58,7 +68,17 @@ impl FlvWire {
                 }
                 Ok(())
             }
-            Phase::Body(None) => self.body.take(rest, heard),
+            Phase::Body(Framing::Messages(messages)) => {
+                while !rest.is_empty() {
+                    let piece = messages.next(&mut rest)?;
+                    self.body.take(piece, heard)?;
+                }
+                if messages.ended() {
+                    heard.push(Heard::Ended);
+                }
+                Ok(())
+            }
+            Phase::Body(Framing::Nothing) => self.body.take(rest, heard),
             Phase::Head(_) => Ok(()),
         }
     }
@@ -90,18 +110,28 @@ impl Body {
     }
 }
 
-/// Where the head ends and whether the body is chunked; `None` while it is not whole.
-fn parse_head(bytes: &[u8]) -> Result<Option<(usize, bool)>, Broken> {
+/// Where the head ends and what the body is in; `None` while it is not whole.
+fn parse_head(bytes: &[u8], websocket: bool) -> Result<Option<(usize, Framing)>, Broken> {
     let mut headers = [httparse::EMPTY_HEADER; HTTP_HEADERS_MAX];
     let mut response = httparse::Response::new(&mut headers);
     match response.parse(bytes) {
         Ok(httparse::Status::Complete(end)) => match response.code {
-            Some(200) => {
-                let chunked = response.headers.iter().any(|header| {
-                    header.name.eq_ignore_ascii_case("transfer-encoding")
-                        && header.value.trim_ascii().eq_ignore_ascii_case(b"chunked")
-                });
-                Ok(Some((end, chunked)))
+            Some(status) if status == if websocket { 101 } else { 200 } => {
+                let says = |name: &str, value: &[u8]| {
+                    let mut headers = response.headers.iter();
+                    headers.any(|header| {
+                        header.name.eq_ignore_ascii_case(name) && header.value.trim_ascii().eq_ignore_ascii_case(value)
+                    })
+                };
+                if websocket && !says("sec-websocket-accept", ACCEPT) {
+                    return Err(Broken::NotHttp);
+                }
+                let framing = match says("transfer-encoding", b"chunked") {
+                    _ if websocket => Framing::Messages(Messages::default()),
+                    true => Framing::Chunks(Dechunker::default()),
+                    false => Framing::Nothing,
+                };
+                Ok(Some((end, framing)))
             }
             Some(status) => Err(Broken::Status(status)),
             None => Err(Broken::NotHttp),
@@ -205,8 +235,24 @@ mod tests {
         out
     }
 
+    fn in_messages(body: &[u8], size: usize) -> Vec<u8> {
+        let accept = std::str::from_utf8(ACCEPT).unwrap();
+        let mut out =
+            format!("HTTP/1.1 101 Switching Protocols\r\nSec-WebSocket-Accept: {accept}\r\n\r\n").into_bytes();
+        for message in body.chunks(size) {
+            if message.len() < 126 {
+                out.extend([0x82, message.len() as u8]);
+            } else {
+                out.extend([&[0x82, 126], &(message.len() as u16).to_be_bytes()[..]].concat());
+            }
+            out.extend_from_slice(message);
+        }
+        out.extend([0x88, 2, 3, 0xE8]);
+        out
+    }
+
     fn hear(bytes: &[u8], piece: usize, parse: bool) -> Result<Vec<Heard>, Broken> {
-        let mut wire = FlvWire::new(Bytes::from_static(b"GET"), parse);
+        let mut wire = FlvWire::new(Bytes::from_static(b"GET"), bytes.starts_with(b"HTTP/1.1 101"), parse);
         let mut heard = Vec::new();
         for piece in bytes.chunks(piece) {
             wire.take(piece, &mut heard)?;
@@ -225,6 +271,11 @@ mod tests {
             assert!(keyframe < its_message, "the first byte is noticed no later than the whole");
             assert_eq!(heard.last(), Some(&Heard::Ended));
         }
+        for piece in [1, 3, 10_000] {
+            let heard = hear(&in_messages(&body(), 200), piece, true).unwrap();
+            let messages = heard.iter().filter(|h| matches!(h, Heard::Message { .. })).count();
+            assert_eq!((heard.first(), messages, heard.last()), (Some(&Heard::Accepted), 3, Some(&Heard::Ended)));
+        }
         let plain = [b"HTTP/1.0 200 OK\r\n\r\n", &body()[..]].concat();
         assert_eq!(hear(&plain, 9, false).unwrap(), [Heard::Accepted, Heard::Keyframe]);
     }
@@ -233,6 +284,7 @@ mod tests {
     fn what_is_not_a_stream_is_named() {
         let check = |bytes: &[u8], expected: Broken| assert_eq!(hear(bytes, 10_000, false), Err(expected));
         check(b"HTTP/1.1 404 Not Found\r\nContent-Length: 0\r\n\r\n", Broken::Status(404));
+        check(b"HTTP/1.1 101 x\r\nSec-WebSocket-Accept: x\r\n\r\n", Broken::NotHttp);
         check(b"HTTP/1.1 503 Busy\r\n\r\n", Broken::Status(503));
         check(b"SSH-2.0-OpenSSH_9.2\r\n", Broken::NotHttp);
         check(&vec![b'x'; 20_000], Broken::NotHttp);

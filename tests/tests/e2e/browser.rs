@@ -49,7 +49,7 @@ fn waits(page: &str) {
 #[test]
 fn the_page_needs_nothing_from_elsewhere_and_takes_no_script_from_its_address() {
     let server = Options::open().start();
-    for name in ["/cam/flv.html", "/cam/hls.html", "/cam/dash.html", "/cam/index.html", "/"] {
+    for name in ["/cam/flv.html", "/cam/hls.html", "/cam/dash.html", "/cam/index.html", "/", "/wall.html?streams=cam"] {
         let page = http::get(server.http, name);
         assert_eq!((page.status, page.header("cache-control").contains("max-age=600")), (200, true), "{:?}", page.head);
         let text = String::from_utf8(page.body).expect("UTF-8");
@@ -74,4 +74,22 @@ fn the_page_needs_nothing_from_elsewhere_and_takes_no_script_from_its_address() 
     let odd = http::get(server.http, "/%3Cscript%3E/flv.html");
     assert!(matches!(odd.status, 400 | 404), "{}", odd.status);
     assert!(!String::from_utf8_lossy(&odd.body).contains("<script>"));
+}
+
+/// Browsers open six HTTP/1.1 connections to a server: over those a seventh stream never starts.
+#[test]
+fn case_35_twenty_five_streams_advance_in_one_page() {
+    const STREAMS: usize = 25;
+    let server = Options::open().start();
+    let ids: Vec<String> = (1..=STREAMS).map(|n| format!("cam-{n}")).collect();
+    let clip = Clip::small();
+    let _pushing: Vec<_> = ids
+        .iter()
+        .map(|id| Publisher::start(server.rtmp, "stream", id).expect("published").repeat(clip.clone()))
+        .collect();
+    let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("browser/wall.mjs");
+    let url = format!("http://{}/wall.html?streams={},nobody,%3Cscript%3E", server.http, ids.join(","));
+    let done = Tool::start("node", &[script.to_str().expect("ASCII"), &url, "20"]).wait(seconds(110));
+    println!("{}", done.stdout);
+    assert!(done.status.success(), "{}\n{}", done.stdout, done.stderr);
 }

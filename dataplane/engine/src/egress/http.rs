@@ -344,6 +344,9 @@ async fn play(shard: &Rc<Shard>, session: &Rc<Session>, request: &Request, keep_
             None => reply.error(404, "there is no such asset"),
         },
         (Method::Get | Method::Head, ["time"]) => hls::time(&reply),
+        (Method::Get | Method::Head, ["wall.html"]) => {
+            reply.whole(200, HTML, Cache::MaxAge(PAGE_MAX_AGE_S), pages::wall())
+        }
         (Method::Get | Method::Head, []) => reply.whole(200, HTML, Cache::MaxAge(PAGE_MAX_AGE_S), pages::home()),
         (Method::Get | Method::Head, ["favicon.ico"]) => {
             reply.whole(200, "image/vnd.microsoft.icon", Cache::MaxAge(ICON_MAX_AGE_S), pages::icon())

@@ -21,6 +21,8 @@ const TEMPLATE: &str = include_str!("../../pages/page.html");
 const CHOICE: &str = include_str!("../../pages/choice.html");
 const HOME: &str = include_str!("../../pages/home.html");
 const ICON: &[u8] = include_bytes!("../../pages/favicon.ico");
+/// The page that shows many streams.
+const WALL: &str = include_str!("../../pages/wall.html");
 const PLAYED: &str = "<div><dt>Played as</dt><dd id=\"way\">–</dd></div>\n";
 
 static PAGES: LazyLock<[(&str, String); 4]> = LazyLock::new(|| WAYS.map(|way| (way.0, fill(way))));
@@ -50,6 +52,11 @@ pub(super) fn icon() -> &'static [u8] {
     ICON
 }
 
+/// The page that shows many streams, which belongs to none of them.
+pub(super) fn wall() -> &'static [u8] {
+    WALL.as_bytes()
+}
+
 /// What pages load, by a name that changes with its content: content type and bytes.
 pub(super) fn asset(name: &str) -> Option<(&'static str, &'static [u8])> {
     const JS: &str = "text/javascript; charset=utf-8";
@@ -67,6 +74,8 @@ pub(super) fn asset(name: &str) -> Option<(&'static str, &'static [u8])> {
         "way-dash-6ee0fde3.js" => (JS, include_bytes!("../../pages/way-dash-6ee0fde3.js")),
         "page-6dd037cc.css" => (CSS, include_bytes!("../../pages/page-6dd037cc.css")),
         "icon-a05e4932.svg" => (SVG, include_bytes!("../../pages/icon-a05e4932.svg")),
+        "wall-fb078522.js" => (JS, include_bytes!("../../pages/wall-fb078522.js")),
+        "wall-2e425dec.css" => (CSS, include_bytes!("../../pages/wall-2e425dec.css")),
         _ => return None,
     })
 }

@@ -1,0 +1,277 @@
+// A wall of streams: each tile plays one by FLV over WebSocket, of which a browser opens as many as the page needs, where it opens six HTTP
+// connections to a server. `wall.html?streams=a,b,c`; other parameters (a token, `start=next`) go along with each stream's address.
+//
+// Nothing here becomes HTML: texts are set as textContent. `window.millstreamWall` shows the state to tests and to the curious.
+'use strict';
+(() => {
+  const STREAMS_MAX = 64;
+  const ID = /^[A-Za-z0-9_-]{1,64}$/;
+  const RETRY_FIRST_MS = 1000;
+  const RETRY_MAX_MS = 15000;
+  // Tiles start one after another, so that the page is not busy with all of them at once.
+  const STAGGER_MS = 40;
+  const LOOK_EVERY_MS = 500;
+  // A picture that stands still: first it is said, then the connection is made anew.
+  const STILL_MS = 2000;
+  const STALL_MS = 12000;
+  // Beyond MAX a tile jumps to REMAIN behind its newest picture.
+  const LATENCY_MAX_S = 3;
+  const LATENCY_REMAIN_S = 0.7;
+
+  const WORDS = {
+    connecting: 'connecting',
+    playing: 'live',
+    still: 'waiting for the picture',
+    waiting: 'not on air',
+    lost: 'reconnecting',
+    denied: 'no permission',
+    unsupported: 'this browser cannot play it',
+  };
+
+  const $ = (id) => document.getElementById(id);
+  const wall = $('wall');
+  const query = new URLSearchParams(location.search);
+  const tiles = [];
+  let enlarged = null;
+
+  window.millstreamWall = { tiles: [], get enlarged() { return enlarged ? enlarged.id : ''; } };
+
+  // The names of the address, each once; what cannot be a stream is counted.
+  function names() {
+    const all = query.getAll('streams').join(',').split(',').map((name) => name.trim()).filter(Boolean);
+    const valid = [...new Set(all.filter((name) => ID.test(name)))];
+    const notes = [];
+    const wrong = all.filter((name) => !ID.test(name)).length;
+    if (wrong) notes.push(wrong + (wrong === 1 ? ' name' : ' names') + ' left out: a stream id has 1 to 64 letters, digits, "-" or "_".');
+    if (valid.length > STREAMS_MAX) notes.push('Only the first ' + STREAMS_MAX + ' of ' + valid.length + ' streams are shown.');
+    return { ids: valid.slice(0, STREAMS_MAX), notes };
+  }
+
+  // Beside this page, wherever a proxy has put it.
+  function address(id, socket) {
+    const url = new URL(id + '/live.flv', location.href);
+    for (const [name, value] of query) if (name !== 'streams') url.searchParams.append(name, value);
+    if (socket) url.protocol = url.protocol === 'https:' ? 'wss:' : 'ws:';
+    return url.href;
+  }
+
+  class Tile {
+    constructor(id) {
+      this.id = id;
+      this.player = null;
+      this.visit = 0;
+      this.timer = 0;
+      this.retryMs = RETRY_FIRST_MS;
+      this.progress = { time: -1, at: performance.now() };
+      this.shown = {
+        id, state: 'connecting', words: WORDS.connecting, attempts: 0, errors: [],
+        currentTime: 0, frames: 0, latency: NaN, muted: true, url: '',
+      };
+      window.millstreamWall.tiles.push(this.shown);
+
+      this.figure = document.createElement('figure');
+      this.figure.tabIndex = 0;
+      this.figure.setAttribute('role', 'button');
+      this.figure.setAttribute('aria-pressed', 'false');
+      this.video = document.createElement('video');
+      Object.assign(this.video, { muted: true, autoplay: true, playsInline: true, disablePictureInPicture: true });
+      this.video.setAttribute('aria-label', id);
+      const caption = document.createElement('figcaption');
+      const name = document.createElement('span');
+      name.textContent = id;
+      this.badge = document.createElement('span');
+      this.badge.className = 'badge';
+      this.badge.setAttribute('role', 'status');
+      caption.append(name, this.badge);
+      this.figure.append(this.video, caption);
+      this.figure.addEventListener('click', () => enlarge(enlarged === this ? null : this));
+      this.figure.addEventListener('keydown', (event) => {
+        if (event.target !== this.figure || (event.key !== 'Enter' && event.key !== ' ')) return;
+        event.preventDefault();
+        enlarge(enlarged === this ? null : this);
+      });
+      this.video.addEventListener('playing', () => {
+        this.retryMs = RETRY_FIRST_MS;
+        this.progress = { time: this.video.currentTime, at: performance.now() };
+        this.show('playing');
+      });
+      wall.append(this.figure);
+      this.show('connecting');
+    }
+
+    show(state) {
+      this.shown.state = state;
+      this.shown.words = WORDS[state];
+      this.badge.textContent = WORDS[state];
+      this.figure.dataset.state = state;
+      this.figure.setAttribute('aria-label', this.id + ', ' + WORDS[state]);
+    }
+
+    note(what) {
+      this.shown.errors.push(String(what));
+      // A page that is open for days must not grow with it.
+      if (this.shown.errors.length > 20) this.shown.errors.shift();
+    }
+
+    discard() {
+      clearTimeout(this.timer);
+      this.visit += 1;
+      const old = this.player;
+      this.player = null;
+      if (!old) return;
+      try { old.destroy(); } catch (error) { this.note(error); }
+    }
+
+    retry(state) {
+      this.discard();
+      this.show(state);
+      // The pauses vary, so that a wall of tiles does not come back in the same instant.
+      this.timer = setTimeout(() => this.connect(), this.retryMs * (0.75 + Math.random() / 2));
+      this.retryMs = Math.min(this.retryMs * 2, RETRY_MAX_MS);
+    }
+
+    // A browser does not tell why a WebSocket was refused: the same address by HTTP does.
+    async ask() {
+      const mine = this.visit;
+      let state = 'lost';
+      try {
+        const answer = await fetch(address(this.id, false), { method: 'HEAD', cache: 'no-store' });
+        if (answer.status === 404) state = 'waiting';
+        else if (answer.status === 401 || answer.status === 403) state = 'denied';
+      } catch (error) { this.note(error); }
+      if (mine === this.visit) this.retry(state);
+    }
+
+    connect() {
+      this.discard();
+      const mine = this.visit;
+      const current = (act) => (...args) => { if (mine === this.visit) act(...args); };
+      this.shown.attempts += 1;
+      if (this.shown.state === 'unsupported') return;
+      this.progress = { time: -1, at: performance.now() };
+      this.shown.url = address(this.id, true);
+      const player = mpegts.createPlayer(
+        { type: 'flv', isLive: true, url: this.shown.url },
+        {
+          isLive: true,
+          enableWorker: false,
+          enableStashBuffer: false,
+          lazyLoad: false,
+          liveBufferLatencyChasing: true,
+          liveBufferLatencyMaxLatency: LATENCY_MAX_S,
+          liveBufferLatencyMinRemain: LATENCY_REMAIN_S,
+          autoCleanupSourceBuffer: true,
+          autoCleanupMaxBackwardDuration: 20,
+          autoCleanupMinBackwardDuration: 5,
+        },
+      );
+      player.on(mpegts.Events.ERROR, current((kind, detail, info) => {
+        this.note(kind + ': ' + detail + (info && info.msg ? ' ' + info.msg : ''));
+        const details = mpegts.ErrorDetails;
+        if (detail === details.MEDIA_CODEC_UNSUPPORTED || (detail === details.MEDIA_MSE_ERROR && /unsupported|not supported/i.test(info && info.msg))) {
+          this.discard();
+          this.show('unsupported');
+        } else if (kind === mpegts.ErrorTypes.NETWORK_ERROR) {
+          this.discard();
+          this.ask();
+        } else {
+          this.retry('lost');
+        }
+      }));
+      player.on(mpegts.Events.LOADING_COMPLETE, current(() => {
+        this.discard();
+        this.ask();
+      }));
+      this.player = player;
+      player.attachMediaElement(this.video);
+      player.load();
+      const started = this.video.play();
+      // What keeps a muted video from playing is told by the player's own events.
+      if (started) started.catch((error) => { if (error.name !== 'AbortError') this.note(error); });
+    }
+
+    look(now) {
+      const { video, shown } = this;
+      const quality = video.getVideoPlaybackQuality ? video.getVideoPlaybackQuality() : { totalVideoFrames: 0 };
+      const ranges = video.buffered;
+      shown.currentTime = video.currentTime;
+      shown.frames = quality.totalVideoFrames;
+      shown.latency = ranges.length ? ranges.end(ranges.length - 1) - video.currentTime : NaN;
+      shown.muted = video.muted;
+      if (video.currentTime !== this.progress.time) {
+        this.progress = { time: video.currentTime, at: now };
+        if (shown.state === 'still') this.show('playing');
+        return;
+      }
+      // A page out of sight is slowed down by the browser: that is no fault of the stream's.
+      if (!this.player || document.hidden) return;
+      const still = now - this.progress.at;
+      if (still > STALL_MS) {
+        this.note('no picture for ' + Math.round(still / 1000) + ' s');
+        this.retry('lost');
+      } else if (still > STILL_MS && (shown.state === 'playing' || shown.state === 'connecting')) {
+        this.show('still');
+      }
+    }
+
+    toLive() {
+      const ranges = this.video.buffered;
+      if (ranges.length && this.shown.latency > LATENCY_MAX_S) this.video.currentTime = ranges.end(ranges.length - 1) - LATENCY_REMAIN_S;
+    }
+  }
+
+  // One tile large and heard, the others small and silent; none: all small and silent.
+  function enlarge(tile) {
+    enlarged = tile;
+    for (const each of tiles) {
+      const large = each === tile;
+      each.figure.classList.toggle('large', large);
+      each.figure.setAttribute('aria-pressed', String(large));
+      each.video.muted = !large;
+    }
+    if (tile) tile.figure.scrollIntoView({ block: 'nearest' });
+  }
+
+  // As many columns as make the tiles largest.
+  function arrange() {
+    const { clientWidth: width, clientHeight: height } = wall;
+    let best = { columns: 1, size: 0 };
+    for (let columns = 1; columns <= tiles.length; columns += 1) {
+      const rows = Math.ceil(tiles.length / columns);
+      const size = Math.min(width / columns, ((height / rows) * 16) / 9);
+      if (size > best.size) best = { columns, size };
+    }
+    // On a narrow screen tiles that can be seen are worth more than a wall without a scroll bar.
+    const columns = Math.min(best.columns, Math.max(1, Math.floor(width / 120)));
+    wall.style.setProperty('--columns', String(columns));
+  }
+
+  const { ids, notes } = names();
+  if (!ids.length) notes.push('Give the streams in the address: wall.html?streams=one,two,three — or here:');
+  $('ask').hidden = ids.length > 0;
+  $('notice').textContent = notes.join(' ');
+  $('notice').hidden = !notes.length;
+  $('count').textContent = ids.length ? ids.length + (ids.length === 1 ? ' stream' : ' streams') : '';
+  for (const id of ids) tiles.push(new Tile(id));
+  arrange();
+  window.addEventListener('resize', arrange);
+  if (!window.mpegts || !mpegts.getFeatureList().mseLivePlayback) {
+    tiles.forEach((tile) => tile.show('unsupported'));
+    return;
+  }
+  if (mpegts.LoggingControl) mpegts.LoggingControl.enableAll = false;
+  tiles.forEach((tile, n) => { tile.timer = setTimeout(() => tile.connect(), n * STAGGER_MS); });
+  setInterval(() => { const now = performance.now(); tiles.forEach((tile) => tile.look(now)); }, LOOK_EVERY_MS);
+  document.addEventListener('keydown', (event) => { if (event.key === 'Escape') enlarge(null); });
+  document.addEventListener('visibilitychange', () => {
+    if (document.hidden) return;
+    const now = performance.now();
+    for (const tile of tiles) {
+      tile.progress.at = now;
+      tile.toLive();
+    }
+  });
+  window.addEventListener('online', () => tiles.forEach((tile) => { if (tile.shown.state === 'lost') tile.connect(); }));
+  window.addEventListener('pagehide', () => tiles.forEach((tile) => tile.discard()));
+  window.addEventListener('pageshow', (event) => { if (event.persisted) tiles.forEach((tile) => tile.connect()); });
+})();

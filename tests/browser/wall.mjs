@@ -1,0 +1,54 @@
+// Drives the wall of streams in headless Chromium: `node wall.mjs URL SECONDS`. Every tile has to advance for so long; the last stream of the
+// address is not on air, and says so. Prints figures; exit status 1 says why.
+import { check, run, sleep, until } from './chromium.mjs';
+
+const [url, seconds] = process.argv.slice(2);
+
+await run(url, async ({ page }) => {
+  const wall = () => page.evaluate(() => JSON.parse(JSON.stringify(window.millstreamWall.tiles)));
+  const sockets = new Set();
+  page.on('websocket', (socket) => sockets.add(socket.url()));
+  await page.goto(url);
+  const opened = Date.now();
+  const playing = await until('all streams but the last play', 40, async () => {
+    const tiles = await wall();
+    return tiles.slice(0, -1).every((tile) => tile.state === 'playing' && tile.frames > 0) && tiles;
+  }).catch(async (error) => { throw new Error(`${error.message}: ${JSON.stringify(await wall())}`); });
+  console.log(`${playing.length - 1} pictures ${((Date.now() - opened) / 1000).toFixed(1)} s after the page`);
+  check(playing.every((tile) => tile.url.startsWith('ws://') && tile.muted), 'a tile is heard, or does not play by WebSocket');
+  let last = await wall();
+  const first = last;
+  for (let second = 0; second < Number(seconds); second += 2) {
+    await sleep(2000);
+    const now = await wall();
+    now.slice(0, -1).forEach((tile, n) => {
+      const what = `${tile.id} after ${second + 2} s: ${JSON.stringify(tile)}`;
+      check(tile.state === 'playing', `not live: ${what}`);
+      check(tile.currentTime > last[n].currentTime, `stands still: ${what}`);
+      check(tile.frames > last[n].frames, `no new pictures: ${what}`);
+    });
+    last = now;
+  }
+  const gone = (n) => last[n].currentTime - first[n].currentTime;
+  const all = last.slice(0, -1).map((_, n) => gone(n)).sort((a, b) => a - b);
+  const frames = last.slice(0, -1).map((tile, n) => tile.frames - first[n].frames).sort((a, b) => a - b);
+  console.log(`${all.length} streams advanced by ${all[0].toFixed(1)} to ${all.at(-1).toFixed(1)} s and ${frames[0]} to ${frames.at(-1)} pictures in ${seconds} s`);
+  check(all[0] > Number(seconds) * 0.7, `one advanced by ${all[0]} s only`);
+  check(last.slice(0, -1).every((tile) => tile.attempts === 1), `a stream was lost: ${JSON.stringify(last)}`);
+  const absent = await until('the last says that it is not on air', 10, async () => {
+    const tile = (await wall()).at(-1);
+    return tile.words === 'not on air' && tile;
+  });
+  check(absent.attempts <= 8, `${absent.attempts} attempts at a stream that is not on air: the page does not wait between them`);
+  // One is enlarged and heard, by the mouse and by the keyboard, and no more than one.
+  await page.click('figure:nth-child(3)');
+  check(JSON.stringify(await page.evaluate(() => [...document.querySelectorAll('video')].filter((v) => !v.muted).length)) === '1', 'not one is heard');
+  check(await page.evaluate(() => document.querySelector('figure:nth-child(3)').classList.contains('large')), 'a click does not enlarge');
+  await page.keyboard.press('Escape');
+  check(await page.evaluate(() => [...document.querySelectorAll('video')].every((v) => v.muted) && !document.querySelector('.large')), 'Escape does not go back');
+  await page.focus('figure:nth-child(2)');
+  await page.keyboard.press('Enter');
+  check((await page.evaluate(() => window.millstreamWall.enlarged)) === last[1].id, 'Enter does not enlarge');
+  if (process.env.MILLSTREAM_SHOT) await page.screenshot({ path: `${process.env.MILLSTREAM_SHOT}-wall.png` });
+  check(sockets.size >= all.length, `${sockets.size} WebSockets for ${all.length} streams`);
+});
