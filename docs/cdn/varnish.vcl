@@ -62,7 +62,8 @@ sub vcl_backend_response {
         set beresp.uncacheable = true;
         set beresp.ttl = 1s;
     }
-    # The freshness lifetime is the origin's: half a target duration for a playlist, six for a blocking answer, a year for media.
+    # The freshness lifetime is the origin's: half a target duration for a playlist, six for an answer that waited (s-maxage), a year for
+    # media.
     return (deliver);
 }
 

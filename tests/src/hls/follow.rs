@@ -192,6 +192,19 @@ impl Plan {
     }
 }
 
+/// What is wrong with how long an answer by number may be kept. A player that asks again gets something new: its browser keeps none, and
+/// shared caches no answer to a request for a part 0, which Video.js repeats when the segment ends.
+fn stale(cache_control: &str, part: Option<u64>) -> Option<String> {
+    let age = |name: &str| {
+        let said =
+            cache_control.split(',').find_map(|directive| directive.trim().strip_prefix(name)?.strip_prefix('='));
+        said.and_then(|seconds| seconds.parse::<u64>().ok())
+    };
+    let shared_max = if part == Some(0) { 1 } else { 60 };
+    let holds = age("max-age") == Some(0) && age("s-maxage").is_some_and(|shared| (1..=shared_max).contains(&shared));
+    (!holds).then(|| format!("asked for part {part:?}, and {cache_control:?} lets caches answer again"))
+}
+
 /// What a player of that playlist fetches: the initialisation, whole segments, and the hinted part.
 fn want(media: &Media) -> Vec<String> {
     let mut all = Vec::new();
@@ -234,6 +247,7 @@ impl Followed {
             }
         };
         let text = String::from_utf8_lossy(&answer.body).into_owned();
+        self.faults.extend(next.and_then(|(_, part)| stale(answer.header("cache-control"), part)));
         let media = match Media::parse(&text) {
             Ok(media) => media,
             Err(error) => {
@@ -366,4 +380,25 @@ pub fn reports(of: &Followed, uri: &str, other: &Followed) -> Vec<String> {
         }
     }
     faults
+}
+
+#[cfg(test)]
+mod tests {
+    use super::stale;
+
+    #[test]
+    fn case_31_answers_by_number_that_are_kept_for_too_long_are_caught() {
+        for (cache_control, part, holds) in [
+            ("public, max-age=0, s-maxage=12", Some(3), true),
+            ("public, max-age=0, s-maxage=12", None, true),
+            ("public, max-age=0, s-maxage=1", Some(0), true),
+            ("public, max-age=0, s-maxage=12", Some(0), false),
+            ("public, max-age=12", Some(3), false),
+            ("public, max-age=1", Some(3), false),
+            ("no-store", Some(3), false),
+            ("", Some(3), false),
+        ] {
+            assert_eq!(stale(cache_control, part).is_none(), holds, "{cache_control:?} for part {part:?}");
+        }
+    }
 }

@@ -152,7 +152,11 @@ fn case_25_a_request_for_what_is_not_there_yet_is_answered_when_it_is_and_not_be
         });
         assert!(listed, "asked for {msn}.{part}, got up to {:?}", then.newest());
         assert!(waited < seconds(1), "{waited:?} for the next part");
-        assert!(answer.header("cache-control").contains("max-age=12"), "{}", answer.header("cache-control"));
+        // A browser keeps none; a shared cache keeps it, but for those that Video.js asks for again.
+        let expected = if part == 0 { "public, max-age=0, s-maxage=1" } else { "public, max-age=0, s-maxage=12" };
+        // The part may have come between the two requests.
+        let at_once = waited < millis(20);
+        assert!(at_once || answer.header("cache-control") == expected, "{}", answer.header("cache-control"));
     }
     // A part past the end of a whole segment, a segment by itself, and what is long there.
     let now = read(&http::get(server.http, "/cam/video.m3u8"));

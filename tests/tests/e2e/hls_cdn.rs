@@ -35,7 +35,8 @@ fn fresh_s(url: &str) -> f64 {
     let (path, query) = url.split_once('?').unwrap_or((url, ""));
     let playlist = Path::new(path).extension().is_some_and(|e| e == "m3u8" || e == "mpd");
     match (playlist, query.contains("_HLS_msn")) {
-        (true, true) => 12.0,
+        // One that was there when it was asked for, or a part 0; others are kept for longer.
+        (true, true) => 1.0,
         (true, false) => 1.0,
         (false, _) => f64::INFINITY,
     }

@@ -30,8 +30,10 @@ const TRACKS_WAIT: Duration = Duration::from_secs(2);
 /// What does not come within three target durations is answered just before they are over.
 const GIVE_UP_TARGETS: u32 = 3;
 const GIVE_UP_BEFORE: Duration = Duration::from_millis(250);
-/// A blocking answer may be kept this many target durations: its URL is not asked for again.
-const BY_NUMBER_TARGETS: u32 = 6;
+/// Shared caches may keep an answer that was waited for this many target durations: nobody who has it asks for its URL again.
+const WAITED_TARGETS: u32 = 6;
+/// And any other answer by number this many seconds: a crowd is one request, and a player that asks again soon gets something newer.
+const AT_ONCE_S: u32 = 1;
 
 const HLS_TYPE: &str = "application/vnd.apple.mpegurl";
 const DASH_TYPE: &str = "application/dash+xml";
@@ -112,28 +114,39 @@ pub(super) async fn answer(
     courier::after_parts(&seat.channel().packaging).await;
     let waiting = Waiting { shard, session, channel: seat.channel(), asked_at };
     let tracks_by = asked_at + TRACKS_WAIT;
+    let mut waited = false;
     let found = waiting.until_found(|window, now| {
         let unnumbered = |text| Playlist { text, by_number: false };
-        match wanted {
+        let found = match wanted {
             Wanted::Playlist(track) => window.playlist(track, &directives),
             Wanted::Manifest => window.manifest(unix_ms(), now >= tracks_by).map(unnumbered),
             _ => window.multivariant(now >= tracks_by).map(unnumbered),
-        }
+        };
+        waited |= found == Found::Wait;
+        found
     });
     let found = found.await;
     let target_s = seat.channel().packaging.window.borrow().target_duration_s().unwrap_or(1);
     match found {
         Ok(Playlist { text, by_number }) => {
-            let (content_type, max_age_s) = match wanted {
-                Wanted::Manifest => (DASH_TYPE, 1),
-                _ if by_number => (HLS_TYPE, target_s * BY_NUMBER_TARGETS),
+            let (content_type, cache) = match wanted {
+                Wanted::Manifest => (DASH_TYPE, Cache::MaxAge(1)),
+                _ if by_number => (HLS_TYPE, by_number_cache(&directives, waited, target_s)),
                 // Half a target duration; a second is the least that can be said.
-                _ => (HLS_TYPE, (target_s / 2).max(1)),
+                _ => (HLS_TYPE, Cache::MaxAge((target_s / 2).max(1))),
             };
-            reply.file(content_type, Cache::MaxAge(max_age_s), vec![text])
+            reply.file(content_type, cache, vec![text])
         }
         Err(failed) => reply.failed(shard, session, &id, &failed),
     }
+}
+
+/// How long caches may keep an answer to a request by number. A browser never keeps one: Video.js asks for part 0 of the last whole segment
+/// while the next segment has no part yet, and would get the answer that it got when that part was new, again and again. For the same
+/// reason shared caches keep answers to requests for a part 0 for a moment only.
+fn by_number_cache(directives: &Directives, waited: bool, target_s: u32) -> Cache {
+    let first_part = directives.until.is_some_and(|until| until.part == Some(0));
+    Cache::Shared(if waited && !first_part { target_s * WAITED_TARGETS } else { AT_ONCE_S })
 }
 
 /// A seat at a stream that is on air, or was until just now.

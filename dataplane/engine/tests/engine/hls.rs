@@ -174,7 +174,7 @@ fn case_25_a_request_for_what_comes_next_waits_for_it() {
         eventually("three wait", || blocked(&server) == 3);
         publisher.send((2 * SEGMENT + 10..2 * SEGMENT + 40).map(frame));
         let next = answer(next);
-        assert!(has(&next, "Cache-Control: public, max-age=12"), "{}", String::from_utf8_lossy(&next.0));
+        assert_eq!(cache(&next), if parts == 0 { AT_ONCE } else { WAITED });
         assert!(body(&next).contains(&hint) && attribute(&body(&next), "#EXT-X-PRELOAD-HINT", "URI") != hint);
         let part = answer(part);
         assert_eq!((status(&part), &bytes(&part)[4..8]), (200, &b"moof"[..]));
@@ -198,6 +198,47 @@ fn case_25_a_request_for_what_comes_next_waits_for_it() {
             assert!(has(&answer, "Cache-Control: no-store") == (expected == 400), "{query}");
             assert!(asked.elapsed() < Duration::from_secs(3), "{query} is answered at once");
         }
+    }
+}
+
+/// What caches are told.
+fn cache(answer: &Answer) -> String {
+    let head = String::from_utf8_lossy(&answer.0).into_owned();
+    head.lines().find_map(|line| line.strip_prefix("Cache-Control: ")).unwrap_or_default().to_owned()
+}
+
+const WAITED: &str = "public, max-age=0, s-maxage=12";
+const AT_ONCE: &str = "public, max-age=0, s-maxage=1";
+
+/// Video.js asks for part 0 of the last whole segment while the next one has none: what it gets must not be what it got two seconds ago, from
+/// no cache on the way.
+#[test]
+fn case_31_who_asks_again_gets_a_new_answer() {
+    for shards in [1, 2] {
+        let server = Server::start(settings(IoChoice::Auto, shards));
+        let mut publisher = published(&server, "live", 2 * SEGMENT + 10);
+        let playlist = body(&get(&server, "/live/video.m3u8"));
+        let msn = open_msn(&playlist);
+        let by_number = |msn: u64, part: usize| format!("/live/video.m3u8?_HLS_msn={msn}&_HLS_part={part}");
+        // What is there is answered at once, and a moment later with what has come since.
+        let there = by_number(msn - 1, 0);
+        let first = get(&server, &there);
+        assert_eq!((status(&first), cache(&first).as_str()), (200, AT_ONCE));
+        let waiting: Vec<TcpStream> = (0..3).map(|part| ask(&server, &by_number(msn, part))).collect();
+        let whole = ask(&server, &format!("/live/video.m3u8?_HLS_msn={msn}"));
+        eventually("four wait", || blocked(&server) == 4);
+        publisher.send((2 * SEGMENT + 10..3 * SEGMENT + 2).map(frame));
+        let said: Vec<String> = waiting.into_iter().map(|socket| cache(&answer(socket))).collect();
+        assert_eq!(said, [AT_ONCE, WAITED, WAITED], "part 0 is asked for again when its segment ends");
+        assert_eq!(cache(&answer(whole)), WAITED);
+        let again = get(&server, &there);
+        assert!(body(&again) != body(&first) && cache(&again) == AT_ONCE);
+        // What was waited for once is there now.
+        for path in [by_number(msn, 2), format!("/live/video.m3u8?_HLS_msn={msn}"), format!("{there}&_HLS_skip=YES")] {
+            assert_eq!(cache(&get(&server, &path)), AT_ONCE, "{path}");
+        }
+        // Those who poll are answered from caches, as before.
+        assert_eq!(cache(&get(&server, "/live/video.m3u8")), "public, max-age=1");
     }
 }
 

@@ -46,13 +46,15 @@ pub struct Opened {
     pub discontinuities: u64,
     /// Where on the stream's timeline the run without discontinuity begins, milliseconds.
     pub run_start_ms: u64,
+    /// Unix milliseconds that 0 on the stream's timeline stands for in this run.
+    pub run_zero_unix_ms: i64,
     /// Number of its file header.
     pub header: u32,
     /// Decode time of its first sample, in units of the track.
     pub start: u64,
     /// The same on the stream's timeline, microseconds.
     pub start_us: u64,
-    /// When it was made, Unix milliseconds.
+    /// When it was made, Unix milliseconds: within a run, the date of the segment before it and that one's length.
     pub date_unix_ms: u64,
 }
 
@@ -62,7 +64,9 @@ pub struct Part {
     /// Its number in the session, from 0: part names do not hang on segments, so that the next one is known before it is known whether
     /// its segment goes on.
     pub number: u64,
-    /// Its length, microseconds.
+    /// Its length, in units of the track.
+    pub duration: u64,
+    /// The same as playlists tell it, microseconds: whole milliseconds, so that the lengths of parts, those of segments and dates add up.
     pub duration_us: u64,
     /// A player can start in it.
     pub independent: bool,

@@ -7,8 +7,10 @@
 pub mod block;
 pub mod change;
 mod demux;
+mod drift;
 mod pace;
 pub mod packager;
+mod part;
 pub mod preamble;
 #[cfg(test)]
 mod tests;

@@ -10,6 +10,11 @@ const PART_PERCENT_MIN: u64 = 86;
 const ROUNDED_OFF_US: u64 = 450_000;
 /// A keyframe this much before its time ends a segment as well, percent of the segment: encoders' stamps are rounded.
 const EARLY_PERCENT: u64 = 5;
+/// What is too short for a part at a segment's end goes to the next segment: at most this share of a part, percent, and so much.
+const CARRY_PERCENT: u64 = 75;
+const CARRY_US_MAX: u64 = 400_000;
+/// Where parts of the configured length would leave a splinter at the end of each segment, they may be longer by this, percent.
+const LONGER_PERCENT_MAX: u64 = 150;
 
 /// Lengths of a stream's segments.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -20,36 +25,64 @@ pub(crate) struct SegmentPace {
     pub(crate) ready_us: u64,
     /// No segment is longer, microseconds.
     pub(crate) most_us: u64,
+    /// How much longer a segment may get by what the one before it left over, microseconds.
+    pub(crate) carry_us: u64,
 }
 
 impl SegmentPace {
-    /// For this configuration, and the longest distance of keyframes seen so far. Where these do not fit a segment of the configured
-    /// length, segments are somewhat longer; where that would double them, they end between keyframes.
-    pub(crate) fn choose(segment: Duration, gop: Option<Duration>) -> Self {
+    /// For these lengths of segments and parts, and the longest distance of keyframes seen so far. Where these do not fit a segment of the
+    /// configured length, segments are somewhat longer; where that would double them, they end between keyframes.
+    pub(crate) fn choose(segment: Duration, part: Duration, gop: Option<Duration>) -> Self {
         let segment_us = us(segment).max(1);
+        let carry_us = (us(part) * CARRY_PERCENT / 100).min(CARRY_US_MAX);
         let early_us = segment_us * EARLY_PERCENT / 100;
         let fitting_us = match gop.map(us) {
             Some(gop_us @ 1..) => (segment_us - early_us).div_ceil(gop_us) * gop_us,
             _ => segment_us,
         };
         let long_us = if fitting_us <= 2 * segment_us { fitting_us.max(segment_us) } else { segment_us };
-        let target_s = u32::try_from(((long_us + 500_000) / 1_000_000).max(1)).unwrap_or(u32::MAX);
+        let least_us = (long_us + carry_us).saturating_sub(ROUNDED_OFF_US);
+        let target_s = u32::try_from(least_us.div_ceil(1_000_000).max(1)).unwrap_or(u32::MAX);
         let most_us = u64::from(target_s) * 1_000_000 + ROUNDED_OFF_US;
-        Self { target_s, ready_us: segment_us - early_us, most_us }
+        Self { target_s, ready_us: segment_us - early_us, most_us, carry_us }
+    }
+
+    /// A segment ends between keyframes rather than to be longer, microseconds: the next one may begin with what this one leaves over.
+    pub(crate) fn lead_us(&self) -> u64 {
+        self.most_us - self.carry_us
     }
 }
 
 /// The `PART-TARGET` in milliseconds for frames of this length, at most `most_ms`: the configured one where a whole number of frames nearly
-/// fills it, else one frame more.
-pub(crate) fn part_target_ms(part: Duration, frame_us: u64, most_ms: u32) -> u32 {
+/// fills it, else one frame more. Where segments of `segment_us` would end with a splinter, one whose parts come out even.
+pub(crate) fn part_target_ms(part: Duration, frame_us: u64, segment_us: Option<u64>, most_ms: u32) -> u32 {
     let asked_ms = u32::try_from(part.as_millis()).unwrap_or(u32::MAX).saturating_add(PART_SLACK_MS).min(most_ms);
-    let room_us = u64::from(asked_ms) * 1_000;
-    let frames = room_us / frame_us.max(1);
-    if frames * frame_us * 100 >= room_us * PART_PERCENT_MIN {
-        return asked_ms;
+    let (room_us, frame_us) = (u64::from(asked_ms) * 1_000, frame_us.max(1));
+    let fits = |frames: u64, target_ms: u32| frames * frame_us * 100 >= u64::from(target_ms) * 1_000 * PART_PERCENT_MIN;
+    let around = |frames: u64| {
+        let ms = (frames * frame_us).div_ceil(1_000);
+        u32::try_from(ms).unwrap_or(u32::MAX).saturating_add(PART_SLACK_MS).min(most_ms)
+    };
+    let mut frames = room_us / frame_us;
+    let mut target_ms = asked_ms;
+    if !fits(frames, asked_ms) {
+        frames += 1;
+        target_ms = around(frames);
     }
-    let longer_ms = ((frames + 1) * frame_us).div_ceil(1_000);
-    u32::try_from(longer_ms).unwrap_or(u32::MAX).saturating_add(PART_SLACK_MS).min(most_ms)
+    let total = segment_us.map_or(0, |us| (us + frame_us / 2) / frame_us);
+    let rest_us = total % frames * frame_us;
+    if rest_us == 0 || rest_us * 2 >= u64::from(target_ms) * 1_000 {
+        return target_ms;
+    }
+    let parts = total / frames;
+    let even = [parts + 1, parts, parts + 2, parts.saturating_sub(1)].into_iter().filter(|parts| *parts > 0).find_map(
+        |parts| {
+            let target_ms = around(total.div_ceil(parts));
+            let within = u64::from(target_ms) * 100 <= u64::from(asked_ms) * LONGER_PERCENT_MAX;
+            (within && fits(total / parts, target_ms)).then_some(target_ms)
+        },
+    );
+    even.unwrap_or(target_ms)
 }
 
 /// The least length of a part that is not its segment's last.
@@ -64,6 +97,8 @@ fn us(duration: Duration) -> u64 {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    const PART: Duration = Duration::from_millis(333);
 
     #[test]
     fn parts_fit_usual_frame_rates() {
@@ -87,18 +122,42 @@ mod tests {
             (8_000.0 / 1024.0, 386),
         ] {
             let frame_us = (1e6_f64 / rate).round() as u64;
-            let target_ms = part_target_ms(Duration::from_millis(333), frame_us, 2_000);
+            let target_ms = part_target_ms(Duration::from_millis(333), frame_us, None, 2_000);
             assert_eq!(target_ms, expected, "{rate} frames per second");
             let whole = u64::from(target_ms) * 1_000 / frame_us * frame_us;
             assert!(whole * 100 >= u64::from(target_ms) * 1_000 * 85, "{rate} frames per second");
         }
-        assert_eq!(part_target_ms(Duration::from_millis(333), 5_000_000, 2_000), 2_000);
+        assert_eq!(part_target_ms(Duration::from_millis(333), 5_000_000, None, 2_000), 2_000);
+    }
+
+    #[test]
+    fn case_33_parts_of_a_regular_segment_come_out_even() {
+        for (rate, segment_ms, expected) in [
+            (30.0, 2_000, 335),
+            (25.0, 2_000, 322),
+            (24.0, 2_000, 335),
+            (50.0, 2_000, 302),
+            (29.97, 2_002, 335),
+            (25.0, 1_000, 362),
+            (15.0, 2_000, 335),
+            (12.5, 2_000, 402),
+            (12.0, 2_000, 335),
+        ] {
+            let (frame_us, segment_us) = ((1e6_f64 / rate).round() as u64, segment_ms * 1_000);
+            let target_ms = part_target_ms(Duration::from_millis(333), frame_us, Some(segment_us), 2_000);
+            assert_eq!(target_ms, expected, "{rate} frames per second");
+            let (total, most) = ((segment_us + frame_us / 2) / frame_us, u64::from(target_ms) * 1_000 / frame_us);
+            let parts = total.div_ceil(most);
+            let shortest_us = total / parts * frame_us;
+            let whole = total % most == 0 || total % most * frame_us * 2 >= u64::from(target_ms) * 1_000;
+            assert!(whole || shortest_us * 100 >= u64::from(target_ms) * 85_000, "{rate} frames per second");
+        }
     }
 
     #[test]
     fn case_23_the_target_duration_fits_the_keyframes() {
         let check = |gop_ms: Option<u64>, target_s: u32| {
-            let pace = SegmentPace::choose(Duration::from_secs(2), gop_ms.map(Duration::from_millis));
+            let pace = SegmentPace::choose(Duration::from_secs(2), PART, gop_ms.map(Duration::from_millis));
             assert_eq!((pace.target_s, pace.ready_us), (target_s, 1_900_000), "{gop_ms:?}");
             assert!((pace.most_us + 500_000) / 1_000_000 == u64::from(target_s));
         };
@@ -111,7 +170,7 @@ mod tests {
         check(Some(4_000), 4);
         check(Some(10_000), 2);
         check(Some(60_000), 2);
-        assert_eq!(SegmentPace::choose(Duration::from_millis(500), None).target_s, 1);
-        assert_eq!(SegmentPace::choose(Duration::from_mins(10), None).target_s, 600);
+        assert_eq!(SegmentPace::choose(Duration::from_millis(500), PART, None).target_s, 1);
+        assert_eq!(SegmentPace::choose(Duration::from_mins(10), PART, None).target_s, 600);
     }
 }

@@ -17,9 +17,10 @@ use millstream_proto::time::Time;
 use super::block::{Block, Gathered, Tag};
 use super::change::{Change, Session};
 use super::demux::Demux;
+use super::drift::Drift;
 use super::pace::SegmentPace;
 use super::preamble::Preamble;
-use super::track::{Picked, Plan, TrackPacker};
+use super::track::{Lengths, Picked, Plan, TrackPacker};
 use crate::config::HlsConfig;
 use crate::log::Log;
 
@@ -29,8 +30,6 @@ const HOLD_MS: u64 = 1_000;
 const NEXT_MS_MAX: u64 = 100;
 /// A picture that is this far behind the sound no longer decides where segments end.
 const SILENT_MS: u64 = 2_000;
-/// Dates follow the clock of arrival by this much per segment: an encoder's clock runs a little fast or slow.
-const SLEW_MS: i64 = 2;
 
 /// A moment on both clocks.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -77,12 +76,14 @@ pub struct Packager {
     video_ms: Option<u64>,
     /// How long after its decode time a keyframe is shown, microseconds.
     delay_us: u64,
+    /// When the newest keyframe of the picture was, and how far the one before it was from it, microseconds.
+    key_us: Option<u64>,
+    gop_us: u64,
     /// What comes is of another publisher, or follows a hole in the log.
     restarted: bool,
     zero_unix_ms: i64,
-    /// How much later than the dates say the newest tags came, milliseconds.
-    late_ms: i64,
-    /// When those came.
+    drift: Drift,
+    /// When the newest tags came.
     arrived: Time,
     out: Vec<Change>,
     ended: bool,
@@ -104,7 +105,8 @@ impl Packager {
         let starts = blocks.get(begin..).unwrap_or_default();
         let gop = starts.windows(2).map(|pair| apart(pair[0].first_ms, pair[1].first_ms)).max();
         let pictures = log.preamble().has(Track::Video);
-        let pace = SegmentPace::choose(config.segment, gop.filter(|_| pictures));
+        let gop = gop.filter(|_| pictures);
+        let pace = SegmentPace::choose(config.segment, config.part, gop);
         let first = starts.first().copied();
         let next_block = first.map_or(log.first(), |block| block.seq);
         // Dates are those of arrival: the newest block's, which no burst at the start of the stream has held up.
@@ -136,15 +138,19 @@ impl Packager {
                 discontinuities: 0,
                 run_start_ms: 0,
                 start_us: 0,
+                until_us: None,
                 zero_unix_ms,
             },
             follows: None,
             held: VecDeque::new(),
             video_ms: None,
             delay_us: 0,
+            key_us: None,
+            // The usual encoder is set to segments of the configured length.
+            gop_us: micros(gop.unwrap_or(config.segment)),
             restarted: false,
             zero_unix_ms,
-            late_ms: 0,
+            drift: Drift::default(),
             arrived: wall.now,
             ended: false,
             left_out: Vec::new(),
@@ -200,7 +206,7 @@ impl Packager {
             for slot in [&mut self.video, &mut self.audio] {
                 // A segment that has no frame is not worth a gap: nothing follows it.
                 if let Some(packer) = slot.packer.as_mut().filter(|packer| packer.is_open()) {
-                    packer.close_segment(end_us, &mut self.out);
+                    packer.end_segment(end_us, &mut self.out);
                 }
             }
             self.out.push(Change::Ended);
@@ -222,11 +228,11 @@ impl Packager {
             return;
         }
         self.arrived = if self.current { wall.now } else { arrived };
-        self.late_ms = arrival_ms(arrived, wall) - first_ms - self.zero_unix_ms;
+        self.drift.late(arrival_ms(arrived, wall) - first_ms - self.zero_unix_ms);
         if self.publisher.replace(publisher).is_some_and(|before| before != publisher) {
             self.release(u64::MAX);
             self.restarted = true;
-            self.video_ms = None;
+            (self.video_ms, self.key_us) = (None, None);
         }
         for event in events {
             match event {
@@ -333,13 +339,16 @@ impl Packager {
 
     fn place(&mut self, track: Track, frame: Picked) {
         let us = frame.dts_ms.saturating_mul(1_000);
-        self.begin(track, us);
+        self.begin(track, us, &frame);
         if track == Track::Video && frame.sync {
             self.delay_us = u64::try_from(frame.cts_ms).unwrap_or(0) * 1_000;
+            if let Some(before) = self.key_us.replace(us).filter(|before| *before < us) {
+                self.gop_us = us - before;
+            }
         }
         if self.leads(track) {
             if self.ends_segment(track, us, &frame) {
-                self.cut(us);
+                self.cut(us, frame.sync);
             }
         } else if track == Track::Audio {
             let full = self.is_full(track, us, &frame);
@@ -347,7 +356,7 @@ impl Packager {
                 self.catch_up();
             } else if full {
                 // The picture has fallen silent in the middle of a segment.
-                self.cut(us);
+                self.cut(us, false);
                 self.catch_up();
             }
         }
@@ -361,14 +370,17 @@ impl Packager {
         }
     }
 
-    /// Whatever has to happen before a frame of that track: a new run after a restart or a change of coding, the track's own start.
-    fn begin(&mut self, track: Track, us: u64) {
+    /// Whatever has to happen before a frame of that track: a new run after a restart, a change of coding or a hole, the track's own start.
+    fn begin(&mut self, track: Track, us: u64, frame: &Picked) {
         let anything = self.video.packer.is_some() || self.audio.packer.is_some();
-        let recoded = {
-            let slot = self.slot(track);
-            slot.fresh.is_some() && slot.packer.as_ref().is_some_and(TrackPacker::is_open)
-        };
-        if anything && (std::mem::take(&mut self.restarted) || recoded) {
+        let slot = self.slot(track);
+        let recoded = slot.fresh.is_some() && slot.packer.as_ref().is_some_and(TrackPacker::has_begun);
+        if track == Track::Video && self.leaves_hole(track, us, frame) {
+            // What was heard before it is of the run that ends.
+            self.release((us / 1_000).saturating_sub(1));
+        }
+        let hole = self.leaves_hole(track, us, frame);
+        if anything && (std::mem::take(&mut self.restarted) || recoded || hole) {
             self.break_off(us);
         }
         if !anything {
@@ -376,18 +388,27 @@ impl Packager {
         }
         let Some(fresh) = self.slot(track).fresh.take() else { return };
         self.headers += 1;
-        let (number, part) = (self.headers, self.config.part);
-        let part_most_ms = self.session.target_duration_s.saturating_mul(1_000);
-        let lengths = (part, part_most_ms, self.pace.most_us);
-        let at = self.at;
+        let (number, at) = (self.headers, self.at);
+        let lengths = Lengths {
+            part: self.config.part,
+            part_most_ms: self.session.target_duration_s.saturating_mul(1_000),
+            segment_most_us: self.pace.most_us,
+            carry_us: self.pace.carry_us,
+        };
+        let until_us = self.until_us(us);
         let (slot, out) = self.slot_and_out(track);
         if let Some(packer) = &mut slot.packer {
             packer.configure(fresh, number, out);
         } else {
             let mut packer = TrackPacker::new(track, lengths, fresh, number, out);
-            packer.plan(Plan { start_us: us.max(at.start_us), ..at });
+            packer.go_on(Plan { start_us: us.max(at.start_us), until_us, ..at }, out);
             slot.packer = Some(packer);
         }
+    }
+
+    fn leaves_hole(&self, track: Track, us: u64, frame: &Picked) -> bool {
+        let slot = if track == Track::Video { &self.video } else { &self.audio };
+        slot.packer.as_ref().is_some_and(|packer| packer.leaves_hole(us, packer.frame_us(&frame.data)))
     }
 
     fn ends_segment(&self, track: Track, us: u64, frame: &Picked) -> bool {
@@ -396,10 +417,27 @@ impl Packager {
         let length_us = us.saturating_sub(self.at.start_us);
         let begun =
             [&self.video, &self.audio].iter().any(|slot| slot.packer.as_ref().is_some_and(TrackPacker::is_open));
+        // Where no keyframe is to be waited for, a segment ends with a whole part.
+        let whole = packer.is_between_parts();
+        let ready = length_us >= self.pace.ready_us;
+        let ends = match track {
+            Track::Video => {
+                let waits = self.until_us(self.at.start_us).is_some_and(|until_us| us < until_us + packer.part_us());
+                frame.sync && ready || whole && !waits && length_us + packer.part_us() > self.pace.lead_us()
+            }
+            Track::Audio => ready && whole,
+        };
         begun
-            && (frame.sync && length_us >= self.pace.ready_us
-                || length_us + packer.frame_us(&frame.data) > self.pace.most_us
+            && (ends
+                || length_us + packer.frame_us(&frame.data) > self.pace.lead_us()
                 || self.is_full(track, us, frame))
+    }
+
+    /// Where a segment that begins at `us` will presumably end: at the first keyframe after its time.
+    fn until_us(&self, us: u64) -> Option<u64> {
+        let (key_us, ready_us) = (self.key_us.unwrap_or(us), us + self.pace.ready_us);
+        let gops = ready_us.saturating_sub(key_us).div_ceil(self.gop_us.max(1));
+        Some(key_us + gops * self.gop_us).filter(|until_us| *until_us <= us + self.pace.lead_us())
     }
 
     /// Whether this frame would make the track's segment too long.
@@ -411,15 +449,14 @@ impl Packager {
     }
 
     /// The leading track's next segment begins at `us`; the sound's with what is heard when its first picture is seen.
-    fn cut(&mut self, us: u64) {
-        self.zero_unix_ms += self.late_ms.clamp(-SLEW_MS, SLEW_MS);
-        let plan = Plan {
-            msn: self.at.msn + 1,
-            discontinuity: false,
-            start_us: us,
-            zero_unix_ms: self.zero_unix_ms,
-            ..self.at
-        };
+    fn cut(&mut self, us: u64, sync: bool) {
+        let lost =
+            |slot: &Slot| slot.packer.as_ref().is_some_and(|packer| packer.is_open() && packer.leaves_hole(us, 0));
+        if self.drift.segment().is_some() && sync || lost(&self.video) {
+            return self.break_off(us);
+        }
+        let plan =
+            Plan { msn: self.at.msn + 1, discontinuity: false, start_us: us, until_us: self.until_us(us), ..self.at };
         self.catch_up();
         self.at = plan;
         self.move_to(Track::Video, plan);
@@ -450,20 +487,23 @@ impl Packager {
     fn move_to(&mut self, track: Track, plan: Plan) {
         let (slot, out) = self.slot_and_out(track);
         if let Some(packer) = &mut slot.packer {
-            packer.close_segment(plan.start_us, out);
-            packer.plan(plan);
+            packer.go_on(plan, out);
         }
     }
 
     /// What comes is of another timeline or coding: all tracks begin a new segment with it.
     fn break_off(&mut self, us: u64) {
         self.catch_up();
+        // Dates may jump here, but they rise.
+        let back_ms_max = i64::try_from(us.saturating_sub(self.at.start_us) / 2_000).unwrap_or(0);
+        self.zero_unix_ms += self.drift.take().max(-back_ms_max);
         let plan = Plan {
             msn: self.at.msn + 1,
             discontinuity: true,
             discontinuities: self.at.discontinuities + 1,
             run_start_ms: us / 1_000,
             start_us: us,
+            until_us: self.until_us(us),
             zero_unix_ms: self.zero_unix_ms,
         };
         self.at = plan;
@@ -481,6 +521,10 @@ impl Packager {
 fn arrival_ms(arrived: Time, wall: Wall) -> i64 {
     let ago = i64::try_from(wall.now.since(arrived).as_millis()).unwrap_or(i64::MAX / 4);
     (wall.unix_ms as i64).saturating_sub(ago)
+}
+
+fn micros(duration: Duration) -> u64 {
+    u64::try_from(duration.as_micros()).unwrap_or(u64::MAX / 4)
 }
 
 fn apart(from_ms: i64, to_ms: i64) -> Duration {

@@ -3,18 +3,20 @@
 //!
 //! A part is finished with the arrival of its last frame, without waiting for the next one: how long that frame lasts is the codec's to say
 //! (sound) or predicted (pictures), and the decode time of the next absorbs the error. Presentation times stay exact.
+//!
+//! *Invariant:* within a run each part begins where the one before it ended, and so does each segment. What leaves a hole that no part
+//! can cover ends the run ([`TrackPacker::leaves_hole`]).
 use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
-use millstream_proto::cmaf::fragment::{Sample, fragment};
 use millstream_proto::cmaf::init::{FrameLength, Init};
-use millstream_proto::limits::{HLS_PART_BYTES_MAX, HLS_PART_FRAMES_MAX};
 use millstream_proto::media::Track;
 use millstream_proto::time::Time;
 
-use super::change::{Change, Header, Opened, Part};
+use super::change::{Change, Header, Opened};
 use super::pace::{part_least_us, part_target_ms};
+use super::part::{Held, OpenPart, millis};
 
 /// Sound is set anew where its stamps are this far from where its frames end: less is rounding and jitter.
 const ANCHOR_SLACK_MS: u64 = 40;
@@ -22,10 +24,10 @@ const ANCHOR_SLACK_MS: u64 = 40;
 const INTERVAL_US: u64 = 33_333;
 /// Decode times further apart than this say nothing of the frame rate.
 const INTERVAL_US_MAX: u64 = 2_000_000;
-/// A gap stands for this long at least: a segment has a length.
-const GAP_US_MIN: u64 = 1_000;
 /// How fast the predicted interval follows the measured ones.
 const INTERVAL_WEIGHT: f64 = 1.0 / 8.0;
+/// No part and no gap is shorter: lengths are told in milliseconds.
+const LEAST_US: u64 = 2_000;
 
 /// The place of a segment in the playlist, before its first frame has come.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -36,6 +38,8 @@ pub(crate) struct Plan {
     pub(crate) run_start_ms: u64,
     /// Where it begins on the stream's timeline, microseconds.
     pub(crate) start_us: u64,
+    /// Where it will presumably end: pictures are cut into parts that come out even.
+    pub(crate) until_us: Option<u64>,
     /// Unix milliseconds of the timeline's 0.
     pub(crate) zero_unix_ms: i64,
 }
@@ -49,21 +53,25 @@ pub(crate) struct Picked {
     pub(crate) data: Bytes,
 }
 
-#[derive(Debug)]
-struct Held {
-    dts: u64,
-    duration: u64,
-    composition: i32,
-    sync: bool,
-    data: Bytes,
+/// What a track's playlist is to keep.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) struct Lengths {
+    /// How long parts are to be.
+    pub(crate) part: Duration,
+    /// No `PART-TARGET` is longer, milliseconds.
+    pub(crate) part_most_ms: u32,
+    /// No segment is longer, microseconds.
+    pub(crate) segment_most_us: u64,
+    /// How much longer a segment may get by what the one before it left over, microseconds.
+    pub(crate) carry_us: u64,
 }
 
-#[derive(Debug)]
+#[derive(Clone, Copy, Debug)]
 enum Place {
     /// No frame of it has come.
     Planned(Plan),
-    /// It has begun, at this time on the stream's timeline, microseconds.
-    Open(u64),
+    /// It has begun, at this time of the track, and will presumably end at that one.
+    Open { start: u64, until: Option<u64> },
     /// The last one was closed, and the next one is not planned yet.
     Between,
 }
@@ -74,16 +82,14 @@ pub(crate) struct TrackPacker {
     track: Track,
     init: Init,
     header: u32,
-    part_asked: Duration,
-    part_most_ms: u32,
-    segment_most_us: u64,
+    lengths: Lengths,
     part_target_ms: Option<u32>,
     place: Place,
-    /// The open part.
-    samples: Vec<Held>,
-    bytes: usize,
-    /// Where the newest frame ends, units; `None` before the first of a run.
+    part: OpenPart,
+    /// Where the newest frame ends, units; `None` before the first.
     end: Option<u64>,
+    /// Unix milliseconds of the track's time 0 in this run; `None` before its first segment.
+    zero_unix_ms: Option<i64>,
     last_dts: Option<u64>,
     interval: f64,
     /// Composition offset of the newest picture that a decoder can start at, units.
@@ -94,28 +100,19 @@ pub(crate) struct TrackPacker {
 }
 
 impl TrackPacker {
-    /// A track with this header; its parts are to be `part_asked` long and never longer than `part_most_ms`, its segments never longer than
-    /// `segment_most_us`.
-    pub(crate) fn new(
-        track: Track,
-        (part_asked, part_most_ms, segment_most_us): (Duration, u32, u64),
-        init: Init,
-        number: u32,
-        out: &mut Vec<Change>,
-    ) -> Self {
+    /// A track with this header.
+    pub(crate) fn new(track: Track, lengths: Lengths, init: Init, number: u32, out: &mut Vec<Change>) -> Self {
         let interval = INTERVAL_US as f64 * f64::from(init.timescale) / 1e6;
         let mut packer = Self {
             track,
             init: init.clone(),
             header: 0,
-            part_asked,
-            part_most_ms,
-            segment_most_us,
+            lengths,
             part_target_ms: None,
             place: Place::Between,
-            samples: Vec::new(),
-            bytes: 0,
+            part: OpenPart::default(),
             end: None,
+            zero_unix_ms: None,
             last_dts: None,
             interval,
             delay: 0,
@@ -128,7 +125,7 @@ impl TrackPacker {
 
     /// Another header, from the next frame on: no frame of the open segment may be there.
     pub(crate) fn configure(&mut self, init: Init, number: u32, out: &mut Vec<Change>) {
-        debug_assert!(self.samples.is_empty() && !matches!(self.place, Place::Open(_)));
+        debug_assert!(self.part.is_empty() && !self.is_open());
         // Both counts go on on the stream's timeline, whatever their units were.
         let scale =
             |units: u64| u128::from(units) * u128::from(init.timescale) / u128::from(self.init.timescale.max(1));
@@ -142,18 +139,33 @@ impl TrackPacker {
 
     /// Whether a frame of the open segment is there.
     pub(crate) fn is_open(&self) -> bool {
-        matches!(self.place, Place::Open(_))
+        matches!(self.place, Place::Open { .. })
+    }
+
+    /// Whether it has shown anything in this run.
+    pub(crate) fn has_begun(&self) -> bool {
+        self.zero_unix_ms.is_some()
+    }
+
+    /// Whether the open segment ends with a whole part so far.
+    pub(crate) fn is_between_parts(&self) -> bool {
+        self.part.is_empty()
     }
 
     /// How long the open segment would be if it ended at `us`, microseconds.
     pub(crate) fn length_us(&self, us: u64) -> u64 {
         let end_us = self.end.map_or(0, |end| self.us(end)).max(us);
-        if let Place::Open(start_us) = self.place { end_us.saturating_sub(start_us) } else { 0 }
+        if let Place::Open { start, .. } = self.place { end_us.saturating_sub(self.us(start)) } else { 0 }
     }
 
     /// How long the next frame is expected to last, microseconds.
     pub(crate) fn frame_us(&self, data: &[u8]) -> u64 {
         self.us(self.length(data))
+    }
+
+    /// How long parts are at most, microseconds.
+    pub(crate) fn part_us(&self) -> u64 {
+        u64::from(self.target_ms()) * 1_000
     }
 
     /// How far pictures are apart, as far as that is known, microseconds.
@@ -164,8 +176,20 @@ impl TrackPacker {
     /// Whether the newest frame of the open segment ends nearer to that time than the next one would, microseconds.
     pub(crate) fn reaches(&self, us: u64) -> bool {
         let Some(end) = self.end.filter(|_| self.is_open()) else { return false };
-        let newest = self.samples.last().map_or(0, |newest| newest.duration);
+        let newest = self.part.last().map_or(0, |newest| newest.duration);
         self.us(end + newest / 2) >= us
+    }
+
+    /// Whether between what has come and a frame at that time there is more than a part can cover.
+    pub(crate) fn leaves_hole(&self, us: u64, frame_us: u64) -> bool {
+        let (Some(end), Some(_)) = (self.end, self.zero_unix_ms) else { return false };
+        let part_most = match self.part_target_ms {
+            Some(ms) => self.units(u64::from(ms) * 1_000),
+            None => self.units(u64::from(self.lengths.part_most_ms) * 1_000),
+        };
+        // A part that is open may be stretched to its full length, and the next one begins there.
+        let reach = if self.part.is_empty() { end } else { end.max(self.part.start() + part_most) };
+        self.units(us.saturating_add(frame_us)) > reach.saturating_add(part_most)
     }
 
     fn us(&self, units: u64) -> u64 {
@@ -181,7 +205,7 @@ impl TrackPacker {
         self.init.frame != FrameLength::Stamped
     }
 
-    /// How long a frame lasts, units.
+    /// How long this frame lasts, units.
     fn length(&self, data: &[u8]) -> u64 {
         match self.init.frame.of(data) {
             Some(units) => u64::from(units),
@@ -189,27 +213,48 @@ impl TrackPacker {
         }
     }
 
-    /// The next segment begins with the next frame.
-    pub(crate) fn plan(&mut self, plan: Plan) {
-        debug_assert!(matches!(self.place, Place::Between) && self.samples.is_empty());
+    /// The open segment ends, and the next one begins with the next frame, or with frames that are too few for a part of their own.
+    pub(crate) fn go_on(&mut self, plan: Plan, out: &mut Vec<Change>) {
+        if !plan.discontinuity && self.carries() {
+            out.push(Change::Closed(self.track));
+            self.open(&plan, self.part.start(), out);
+            return;
+        }
+        self.end_segment(plan.start_us, out);
         self.place = Place::Planned(plan);
+        if plan.discontinuity {
+            self.zero_unix_ms = None;
+        }
+    }
+
+    /// Whether the open part is a splinter, which players stumble over: it is the next segment's first part then. Where that would make the
+    /// next segment too long, or the open one has nothing else, it is what it is.
+    fn carries(&self) -> bool {
+        let Place::Open { start, .. } = self.place else { return false };
+        let Some(end) = self.end.filter(|_| !self.part.is_empty() && self.part.start() > start) else { return false };
+        let length_us = self.us(end - self.part.start());
+        length_us < self.part_us() / 2 && length_us <= self.lengths.carry_us
     }
 
     /// Ends the open segment, whose successor begins at `until_us`. One that has no frame becomes a gap.
-    pub(crate) fn close_segment(&mut self, until_us: u64, out: &mut Vec<Change>) {
+    pub(crate) fn end_segment(&mut self, until_us: u64, out: &mut Vec<Change>) {
         match std::mem::replace(&mut self.place, Place::Between) {
             Place::Between => {}
-            Place::Open(_) => {
+            Place::Open { .. } => {
                 self.close_part(false, out);
                 out.push(Change::Closed(self.track));
             }
             Place::Planned(plan) => {
-                let start = self.units(plan.start_us).max(self.end.unwrap_or(0));
-                out.push(Change::Opened(self.track, self.opened(&plan, start)));
+                let planned = self.units(plan.start_us);
+                let start = if self.zero_unix_ms.is_some() { self.end.unwrap_or(planned) } else { planned };
+                self.open(&plan, start, out);
                 // After a hole in all tracks, it stands for as much of that as a segment may.
-                let longest_us = u64::from(self.part_most_ms) * 1_000;
-                let gap_us = until_us.saturating_sub(plan.start_us).clamp(GAP_US_MIN, longest_us);
-                out.push(Change::Gap(self.track, gap_us));
+                let (least, most) = (self.units(LEAST_US), self.units(self.lengths.segment_most_us));
+                let end = self.units(until_us).clamp(start + least, start + most);
+                self.end = Some(end);
+                let gap_ms = self.millis(end) - self.millis(start);
+                out.push(Change::Gap(self.track, gap_ms * 1_000));
+                self.place = Place::Between;
             }
         }
     }
@@ -222,29 +267,47 @@ impl TrackPacker {
         out.push(Change::Skipped(self.track, self.next_part));
     }
 
-    fn opened(&self, plan: &Plan, start: u64) -> Opened {
-        let Plan { msn, discontinuity, discontinuities, run_start_ms, zero_unix_ms, .. } = *plan;
-        let start_us = self.us(start);
-        let shown_ms =
-            (start_us / 1_000) as i64 + i64::from(self.delay) * 1_000 / i64::from(self.init.timescale.max(1));
-        let date_unix_ms = u64::try_from(zero_unix_ms + shown_ms).unwrap_or(0);
-        Opened { msn, discontinuity, discontinuities, run_start_ms, header: self.header, start, start_us, date_unix_ms }
+    fn millis(&self, units: u64) -> u64 {
+        millis(units, self.init.timescale)
+    }
+
+    fn open(&mut self, plan: &Plan, start: u64, out: &mut Vec<Change>) {
+        let Plan { msn, discontinuity, discontinuities, run_start_ms, .. } = *plan;
+        let delay_ms = i64::from(self.delay) * 1_000 / i64::from(self.init.timescale.max(1));
+        // The date of what is shown first; from there on dates go by the lengths of segments.
+        let zero_unix_ms = *self.zero_unix_ms.get_or_insert(plan.zero_unix_ms + delay_ms);
+        let date_unix_ms = u64::try_from(zero_unix_ms + self.millis(start) as i64).unwrap_or(0);
+        let opened = Opened {
+            msn,
+            discontinuity,
+            discontinuities,
+            run_start_ms,
+            run_zero_unix_ms: plan.zero_unix_ms,
+            header: self.header,
+            start,
+            start_us: self.us(start),
+            date_unix_ms,
+        };
+        out.push(Change::Opened(self.track, opened));
+        let until = plan.until_us.filter(|_| !self.is_sound()).map(|us| self.units(us));
+        self.place = Place::Open { start, until };
     }
 
     /// Takes a frame. False: it has no place, since the clock stands still or runs backwards.
     pub(crate) fn frame(&mut self, frame: Picked, arrived: Time, out: &mut Vec<Change>) -> bool {
         let real = self.units(frame.dts_ms.saturating_mul(1_000));
         let length = self.length(&frame.data);
-        let Some(mut dts) = self.decode_time(real, length) else { return false };
-        if self.bytes + frame.data.len() > HLS_PART_BYTES_MAX || self.samples.len() == HLS_PART_FRAMES_MAX {
+        let Some(mut dts) = self.decode_time(real) else { return false };
+        if !self.part.has_room(&frame.data) {
             return false;
         }
-        if let Some(last) = self.samples.last_mut() {
-            last.duration = dts - last.dts;
+        if !self.part.is_empty() {
+            self.part.stretch(dts);
             self.make_room(dts, length, out);
-            if self.samples.is_empty() {
-                // The part that was just closed may have been stretched.
-                dts = dts.max(self.end.unwrap_or(0));
+            if self.part.is_empty() {
+                // The part that was just closed may have been stretched; where it could not be stretched so far, pictures begin at its end.
+                let end = self.end.unwrap_or(0);
+                dts = if self.is_sound() { dts.max(end) } else { end };
             }
         }
         let composition = if self.is_sound() {
@@ -257,93 +320,105 @@ impl TrackPacker {
         if frame.sync {
             self.delay = composition;
         }
-        if let Place::Planned(plan) = &self.place {
-            let opened = self.opened(plan, dts);
-            out.push(Change::Opened(self.track, opened));
-            self.place = Place::Open(opened.start_us);
+        let start = self.end.filter(|_| self.zero_unix_ms.is_some()).unwrap_or(dts);
+        if let Place::Planned(plan) = self.place {
+            self.open(&plan, start, out);
         }
         self.arrived = arrived;
-        self.bytes += frame.data.len();
-        self.samples.push(Held { dts, duration: length, composition, sync: frame.sync, data: frame.data });
+        self.part.push(start, Held { dts, duration: length, composition, sync: frame.sync, data: frame.data });
         self.end = Some(dts + length);
         self.close_if_full(length, out);
         true
     }
 
     /// Where a frame with this stamp goes.
-    fn decode_time(&mut self, real: u64, length: u64) -> Option<u64> {
+    fn decode_time(&mut self, real: u64) -> Option<u64> {
         let slack = self.units(ANCHOR_SLACK_MS * 1_000);
-        let end = self.end;
+        let begun = self.zero_unix_ms.is_some();
         if self.is_sound() {
-            return match end {
+            return match self.end {
                 Some(end) if real > end + slack => Some(real),
                 Some(end) if end > real + slack => None,
-                Some(end) => Some(end),
-                None => Some(real),
+                Some(end) if begun => Some(end),
+                end => Some(real.max(end.unwrap_or(0))),
             };
         }
         if let Some(last) = self.last_dts.replace(real) {
             let step = real.saturating_sub(last);
             if (1..=self.units(INTERVAL_US_MAX)).contains(&step) {
-                let first = self.samples.len() == 1 && self.part_target_ms.is_none();
+                let first = self.part.frames() == 1 && self.part_target_ms.is_none();
                 let weight = if first { 1.0 } else { INTERVAL_WEIGHT };
                 self.interval += (step as f64 - self.interval) * weight;
             }
         }
-        Some(match (self.samples.last(), end) {
+        Some(match (self.part.last(), self.end) {
             (Some(last), _) => real.max(last.dts + 1),
-            // Absorbs what was predicted wrongly; a hole that is longer stays one.
-            (None, Some(end)) if real <= end + length => end,
-            _ => real,
+            // Absorbs what was predicted wrongly, and what was missing in between.
+            (None, Some(end)) if begun => end,
+            (None, end) => real.max(end.unwrap_or(0)),
         })
     }
 
     /// Closes the open part where a frame at `dts` has no room in it.
     fn make_room(&mut self, dts: u64, length: u64, out: &mut Vec<Change>) {
-        let Some(start) = self.samples.first().map(|first| first.dts) else { return };
-        let asked = self.units(u64::from(self.target_ms()) * 1_000);
-        if dts + length <= start + asked {
+        let Some(first) = self.part.first().map(|first| first.dts) else { return };
+        let full = self.part.start() + self.units(self.part_us());
+        if dts + length <= full {
             return;
         }
         if self.part_target_ms.is_none() {
-            let frame = if self.is_sound() { length } else { (dts - start) / self.samples.len() as u64 };
+            let frame = if self.is_sound() { length } else { (dts - first) / self.part.frames() as u64 };
             self.decide_part_target(frame, out);
             return self.make_room(dts, length, out);
         }
-        if let Some(last) = self.samples.last_mut() {
-            // A stall, or a hole: the part keeps its promise, and what comes begins where it is stamped.
-            last.duration = last.duration.min((start + asked).saturating_sub(last.dts));
-        }
+        // After a stall, or before a hole, the part keeps its promise.
+        self.part.stretch(self.part.end().min(full));
         self.close_part(true, out);
     }
 
     /// The target of parts, milliseconds: as long as it is not decided, the one that was asked for.
     fn target_ms(&self) -> u32 {
-        self.part_target_ms.unwrap_or_else(|| part_target_ms(self.part_asked, 1, self.part_most_ms))
+        self.part_target_ms.unwrap_or_else(|| part_target_ms(self.lengths.part, 1, None, self.lengths.part_most_ms))
     }
 
     fn close_if_full(&mut self, length: u64, out: &mut Vec<Change>) {
-        let (Some(first), Some(last)) = (self.samples.first(), self.samples.last()) else { return };
-        let (start, last_dts, count) = (first.dts, last.dts, self.samples.len() as u64);
-        let target_ms = self.target_ms();
-        if last_dts + 2 * length <= start + self.units(u64::from(target_ms) * 1_000) {
-            return;
-        }
+        let (Some(first), Some(last)) = (self.part.first(), self.part.last()) else { return };
+        let (first_dts, last_dts, count) = (first.dts, last.dts, self.part.frames() as u64);
+        let target = self.units(self.part_us());
+        let full = last_dts + 2 * length > self.part.start() + target;
         if self.part_target_ms.is_none() {
-            let sound = self.is_sound();
-            if count == 1 && !sound {
+            if !full || count == 1 && !self.is_sound() {
                 // One picture tells no rate.
                 return;
             }
-            let frame = if sound { length } else { (last_dts - start) / (count - 1) };
+            let frame = if self.is_sound() { length } else { (last_dts - first_dts) / (count - 1) };
             self.decide_part_target(frame, out);
             return self.close_if_full(length, out);
         }
-        self.close_part(true, out);
+        if full || last_dts + length + length / 2 >= self.even_end(target) {
+            self.close_part(true, out);
+        }
+    }
+
+    /// Where the open part ends if what is left of its segment comes out even; where that is not known, as far as it can.
+    fn even_end(&self, target: u64) -> u64 {
+        let (start, least) = (self.part.start(), self.units(part_least_us(self.target_ms())));
+        let Place::Open { until: Some(until), .. } = self.place else { return u64::MAX };
+        let left = until.saturating_sub(start);
+        let parts = left.div_ceil(target.max(1));
+        match left.checked_div(parts) {
+            Some(even) if even >= least || parts == 1 => start + even,
+            _ => u64::MAX,
+        }
     }
 
     fn decide_part_target(&mut self, frame: u64, out: &mut Vec<Change>) {
-        let target_ms = part_target_ms(self.part_asked, self.us(frame), self.part_most_ms);
+        let segment_us = match self.place {
+            Place::Open { start, until: Some(until) } => Some(self.us(until.saturating_sub(start))),
+            _ => None,
+        };
+        let Lengths { part, part_most_ms, .. } = self.lengths;
+        let target_ms = part_target_ms(part, self.us(frame), segment_us, part_most_ms);
         self.part_target_ms = Some(target_ms);
         out.push(Change::PartTarget(self.track, target_ms));
     }
@@ -351,55 +426,27 @@ impl TrackPacker {
     /// Ends the open part; where more of its segment comes, not below the least length.
     fn close_part(&mut self, more_comes: bool, out: &mut Vec<Change>) {
         if self.part_target_ms.is_none()
-            && let Some(length) = self.samples.first().map(|first| self.length(&first.data))
+            && let Some(length) = self.part.first().map(|first| self.length(&first.data))
         {
             self.decide_part_target(length, out);
         }
+        let Some(last_dts) = self.part.last().map(|last| last.dts) else { return };
         let target_ms = self.part_target_ms.unwrap_or_default();
-        let (longest, shortest) = (self.units(u64::from(target_ms) * 1_000), self.units(part_least_us(target_ms)));
-        let Some(start) = self.samples.first().map(|first| first.dts) else { return };
-        let Some(last) = self.samples.last_mut() else { return };
-        let before = last.dts - start;
+        let start = self.part.start();
+        let mut end = self.part.end().max(start + self.units(LEAST_US));
         if more_comes {
-            last.duration = last.duration.max(shortest.saturating_sub(before));
+            end = end.max(start + self.units(part_least_us(target_ms)));
         }
-        if let Place::Open(start_us) = self.place {
-            let segment_end =
-                (u128::from(start_us + self.segment_most_us) * u128::from(self.init.timescale) / 1_000_000) as u64;
-            last.duration = last.duration.min(segment_end.saturating_sub(last.dts));
+        if let Place::Open { start: segment, .. } = self.place {
+            end = end.min(segment + self.units(self.lengths.segment_most_us));
         }
-        last.duration = last.duration.min(longest.saturating_sub(before)).max(1);
-        let duration = before + last.duration;
-        self.end = Some(start + duration);
-        let samples: Vec<_> = self
-            .samples
-            .iter()
-            .map(|held| Sample {
-                duration: u32::try_from(held.duration).unwrap_or(u32::MAX),
-                composition: held.composition,
-                sync: held.sync,
-                data: &held.data,
-            })
-            .collect();
+        end = end.min(start + self.units(u64::from(target_ms) * 1_000)).max(last_dts + 1);
+        self.part.stretch(end);
+        self.end = Some(end);
         let number = self.next_part;
         self.next_part += 1;
-        // The sequence number has 32 bits, and only its order within a file counts.
-        let written = fragment(number as u32 + 1, start, &samples);
-        debug_assert!(written.is_ok(), "a part is bounded in frames and bytes");
-        if let Ok(bytes) = written {
-            out.push(Change::Part(
-                self.track,
-                Part {
-                    number,
-                    duration_us: self.us(duration),
-                    independent: self.samples.iter().any(|held| held.sync),
-                    frames: samples.len() as u32,
-                    arrived: self.arrived,
-                    bytes: bytes.into(),
-                },
-            ));
+        if let Some(part) = self.part.close(number, self.init.timescale, self.arrived) {
+            out.push(Change::Part(self.track, part));
         }
-        self.samples.clear();
-        self.bytes = 0;
     }
 }

@@ -27,6 +27,8 @@ pub enum Cache {
     NoStore,
     /// Keep it this many seconds.
     MaxAge(u32),
+    /// Caches that many share keep it this many seconds; a viewer's own asks again each time.
+    Shared(u32),
     /// Keep it a year, and never ask again: the name is never used twice.
     Immutable,
 }
@@ -52,6 +54,7 @@ impl Head {
         let _ = match cache {
             Cache::NoStore => write!(lines, "Cache-Control: no-store\r\n"),
             Cache::MaxAge(seconds) => write!(lines, "Cache-Control: public, max-age={seconds}\r\n"),
+            Cache::Shared(seconds) => write!(lines, "Cache-Control: public, max-age=0, s-maxage={seconds}\r\n"),
             Cache::Immutable => write!(lines, "Cache-Control: public, max-age=31536000, immutable\r\n"),
         };
         lines.push_str("Access-Control-Allow-Origin: *\r\nAccess-Control-Expose-Headers: Age, Date\r\n");

@@ -170,6 +170,7 @@ fn heads() {
     };
     line(Head::new(200, Body::Length(5), Cache::MaxAge(600), true), "Content-Length: 5");
     line(Head::new(200, Body::Length(5), Cache::MaxAge(600), true), "Cache-Control: public, max-age=600");
+    line(Head::new(200, Body::Length(5), Cache::Shared(12), true), "Cache-Control: public, max-age=0, s-maxage=12");
     line(Head::new(200, Body::Length(5), Cache::Immutable, true), "Cache-Control: public, max-age=31536000, immutable");
     line(Head::new(200, Body::UntilClose, Cache::NoStore, true), "Connection: close");
     line(Head::new(299, Body::None, Cache::NoStore, false), "HTTP/1.1 299 ");

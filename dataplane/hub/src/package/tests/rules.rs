@@ -117,6 +117,12 @@ impl Parsed {
     }
 }
 
+/// Milliseconds of a date within its month.
+pub(super) fn date_ms(date: &str) -> i64 {
+    let number = |range: std::ops::Range<usize>| date[range].parse::<i64>().unwrap();
+    (((number(8..10) * 24 + number(11..13)) * 60 + number(14..16)) * 60 + number(17..19)) * 1_000 + number(20..23)
+}
+
 /// What was in earlier versions of a playlist, and is held against each new one.
 #[derive(Debug, Default)]
 pub(super) struct Rules {
@@ -190,6 +196,22 @@ impl Rules {
                 assert!(segment.duration.round() <= parsed.target as f64, "EXTINF {}", segment.duration);
                 assert!(segment.duration > 0.0 || segment.gap);
             }
+            if let Some(next) = parsed.segments.get(at + 1).filter(|next| !next.discontinuity) {
+                let end_ms = date_ms(&segment.date) as f64 + segment.duration * 1e3;
+                let off_ms = date_ms(&next.date) as f64 - end_ms;
+                assert!(off_ms.abs() < 1e-4, "segment {} begins {off_ms} ms after {}: {next:?}", next.msn, segment.msn);
+            }
+            // Where a run ends, there is nothing that its last frames could go to.
+            let goes_on = parsed.segments.get(at + 1).is_some_and(|next| !next.discontinuity);
+            if let [.., before, last] = &segment.parts[..]
+                && goes_on
+            {
+                assert!(
+                    last.duration >= parsed.part_target / 2.0,
+                    "a splinter of {} s after {before:?}",
+                    last.duration
+                );
+            }
             for (index, part) in segment.parts.iter().enumerate() {
                 assert!(part.duration <= parsed.part_target + 1e-9, "PART {} > {}", part.duration, parsed.part_target);
                 let is_last = index + 1 == segment.parts.len();
@@ -199,6 +221,16 @@ impl Rules {
             if !segment.uri.is_empty() && !segment.parts.is_empty() {
                 let sum: f64 = segment.parts.iter().map(|part| part.duration).sum();
                 assert!((sum - segment.duration).abs() < 1e-3, "{sum} {}", segment.duration);
+            }
+        }
+        let mut behind = 0.0;
+        for segment in parsed.segments.iter().rev() {
+            for part in segment.parts.iter().rev() {
+                assert!(behind <= 3.0 * parsed.target as f64 + 1e-3, "{} is {behind} s old", part.uri);
+                behind += part.duration;
+            }
+            if segment.parts.is_empty() {
+                behind += segment.duration;
             }
         }
         assert_eq!(parsed.hint.is_none(), parsed.ended);

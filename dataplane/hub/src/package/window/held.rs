@@ -26,6 +26,11 @@ impl Segment {
         self.gap_us.unwrap_or_else(|| self.parts.iter().map(|part| part.duration_us).sum())
     }
 
+    /// The same in units of the track; `None` for a gap.
+    pub(super) fn units(&self) -> Option<u64> {
+        self.gap_us.is_none().then(|| self.parts.iter().map(|part| part.duration).sum())
+    }
+
     pub(super) fn bytes(&self) -> usize {
         self.parts.iter().map(|part| part.bytes.len()).sum()
     }

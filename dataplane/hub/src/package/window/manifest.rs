@@ -50,10 +50,15 @@ impl Window {
     fn periods(&self, session: &Session) -> Vec<Period> {
         let mut periods: Vec<Period> = Vec::new();
         let closed = |track| self.held(track).segments().filter(|segment| segment.closed);
+        // A run is where its dates say: an encoder's clock is not the server's, and each run is set right anew.
+        let zero_unix_ms = i64::try_from(session.zero_unix_ms).unwrap_or(i64::MAX);
         let mut runs: Vec<(u64, u64)> = [Track::Video, Track::Audio]
             .into_iter()
             .flat_map(closed)
-            .map(|segment| (segment.opened.discontinuities, segment.opened.run_start_ms))
+            .map(|segment| {
+                let start_ms = segment.opened.run_start_ms as i64 + segment.opened.run_zero_unix_ms - zero_unix_ms;
+                (segment.opened.discontinuities, u64::try_from(start_ms).unwrap_or(0))
+            })
             .collect();
         runs.sort_unstable();
         runs.dedup_by_key(|run| run.0);
@@ -82,7 +87,7 @@ impl Window {
         };
         let starts = segments.iter().skip(1).map(|segment| Some(segment.opened.start)).chain([None]);
         let timeline = segments.iter().zip(starts).map(|(segment, next)| {
-            let own = segment.duration_us() * timescale / 1_000_000;
+            let own = segment.units().unwrap_or_else(|| segment.duration_us() * timescale / 1_000_000);
             // Up to where the next one begins, unless there is a hole between them.
             let length = next
                 .map(|next| next.saturating_sub(segment.opened.start))

@@ -44,7 +44,9 @@ impl Window {
         let (mut header, mut passed_us) = (None, 0);
         for segment in held.segments() {
             let opened = &segment.opened;
-            let from_end_us = total_us - passed_us;
+            let first_part_us = segment.parts.first().map_or(0, |part| part.duration_us);
+            // Parts of a segment are all listed or none is: players count them from its beginning.
+            let listed = !segment.closed || total_us - passed_us - first_part_us <= target_us * PARTS_TARGETS;
             passed_us += segment.duration_us();
             if segment.parts.is_empty() && !segment.closed {
                 continue;
@@ -53,9 +55,6 @@ impl Window {
             if skips && end_from_end_us >= target_us * SKIP_TARGETS {
                 skipped += 1;
             }
-            let listed = !segment.closed
-                || from_end_us <= target_us * PARTS_TARGETS
-                || end_from_end_us < target_us * PARTS_TARGETS;
             let map = (segment.gap_us.is_none() && header != Some(opened.header)).then(|| {
                 header = Some(opened.header);
                 format!("{base}/init-{}.mp4", opened.header)
