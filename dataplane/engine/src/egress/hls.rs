@@ -114,7 +114,7 @@ pub(super) async fn answer(
     courier::after_parts(&seat.channel().packaging).await;
     let waiting = Waiting { shard, session, channel: seat.channel(), asked_at };
     let tracks_by = asked_at + TRACKS_WAIT;
-    let mut waited = false;
+    let mut was_held = false;
     let found = waiting.until_found(|window, now| {
         let unnumbered = |text| Playlist { text, by_number: false };
         let found = match wanted {
@@ -122,7 +122,7 @@ pub(super) async fn answer(
             Wanted::Manifest => window.manifest(unix_ms(), now >= tracks_by).map(unnumbered),
             _ => window.multivariant(now >= tracks_by).map(unnumbered),
         };
-        waited |= found == Found::Wait;
+        was_held |= found == Found::Wait;
         found
     });
     let found = found.await;
@@ -131,7 +131,7 @@ pub(super) async fn answer(
         Ok(Playlist { text, by_number }) => {
             let (content_type, cache) = match wanted {
                 Wanted::Manifest => (DASH_TYPE, Cache::MaxAge(1)),
-                _ if by_number => (HLS_TYPE, by_number_cache(&directives, waited, target_s)),
+                _ if by_number => (HLS_TYPE, by_number_cache(&directives, was_held, target_s)),
                 // Half a target duration; a second is the least that can be said.
                 _ => (HLS_TYPE, Cache::MaxAge((target_s / 2).max(1))),
             };
@@ -144,9 +144,9 @@ pub(super) async fn answer(
 /// How long caches may keep an answer to a request by number. A browser never keeps one: Video.js asks for part 0 of the last whole segment
 /// while the next segment has no part yet, and would get the answer that it got when that part was new, again and again. For the same
 /// reason shared caches keep answers to requests for a part 0 for a moment only.
-fn by_number_cache(directives: &Directives, waited: bool, target_s: u32) -> Cache {
+fn by_number_cache(directives: &Directives, was_held: bool, target_s: u32) -> Cache {
     let first_part = directives.until.is_some_and(|until| until.part == Some(0));
-    Cache::Shared(if waited && !first_part { target_s * WAITED_TARGETS } else { AT_ONCE_S })
+    Cache::Shared(if was_held && !first_part { target_s * WAITED_TARGETS } else { AT_ONCE_S })
 }
 
 /// A seat at a stream that is on air, or was until just now.
