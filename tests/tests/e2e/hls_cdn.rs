@@ -32,14 +32,10 @@ fn text(output: &Output) -> String {
 
 /// Seconds that an answer of that URL is fresh.
 fn fresh_s(url: &str) -> f64 {
-    let (path, query) = url.split_once('?').unwrap_or((url, ""));
+    let path = url.split_once('?').map_or(url, |(path, _)| path);
     let playlist = Path::new(path).extension().is_some_and(|e| e == "m3u8" || e == "mpd");
-    match (playlist, query.contains("_HLS_msn")) {
-        // One that was there when it was asked for, or a part 0; others are kept for longer.
-        (true, true) => 1.0,
-        (true, false) => 1.0,
-        (false, _) => f64::INFINITY,
-    }
+    // By number, that is the least: what was there when it was asked for, and any part 0. Answers that waited are kept for longer.
+    if playlist { 1.0 } else { f64::INFINITY }
 }
 
 #[test]
