@@ -33,6 +33,11 @@ sub vcl_recv {
 sub vcl_pipe {
     # Otherwise a second request on this connection would go past the cache.
     set bereq.http.Connection = "close";
+    # FLV over WebSocket is an upgrade of live.flv.
+    if (req.http.Upgrade) {
+        set bereq.http.Upgrade = req.http.Upgrade;
+        set bereq.http.Connection = "Upgrade";
+    }
 }
 
 # Path, _HLS_msn, _HLS_part and _HLS_skip, in whatever order they come; nothing else.

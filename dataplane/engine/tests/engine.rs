@@ -16,6 +16,8 @@ mod kit;
 mod limits;
 #[path = "engine/play.rs"]
 mod play;
+#[path = "engine/playlists.rs"]
+mod playlists;
 #[path = "engine/proxy.rs"]
 mod proxy;
 #[path = "engine/shards.rs"]

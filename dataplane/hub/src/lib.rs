@@ -16,6 +16,7 @@ pub mod mirror;
 mod news;
 pub mod package;
 pub mod parked;
+pub mod reach;
 pub mod registry;
 pub mod stream;
 #[cfg(test)]

@@ -89,10 +89,14 @@ pub struct Audio {
 #[serde(default)]
 #[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 pub struct ViewerCount {
-    /// `http-flv`, `ws-flv`, `rtmp`: an open set.
+    /// `http-flv`, `ws-flv`, `rtmp`, `hls`, `dash`: an open set.
     pub protocol: String,
     /// How many.
     pub count: u64,
+    /// They have no session, as those of HLS and DASH: counted are the addresses and players, or the sessions that players name (CMCD `sid`), that
+    /// asked for a playlist within three target durations. Behind a CDN those are its requests. Exact up to about 1,000 a stream, within some
+    /// percent beyond; viewers that ask several nodes count at each.
+    pub estimated: bool,
 }
 
 /// A viewer's session.

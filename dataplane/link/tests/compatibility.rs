@@ -122,7 +122,7 @@ fn live() -> Live {
             longest_gap_ms: 1200,
             timestamp_jumps: 2,
         }),
-        viewers: vec![ViewerCount { protocol: "http-flv".into(), count: 12 }],
+        viewers: vec![ViewerCount { protocol: "http-flv".into(), count: 12, estimated: false }],
     }
 }
 

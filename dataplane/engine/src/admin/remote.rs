@@ -5,7 +5,7 @@ use std::rc::Rc;
 use std::sync::Arc;
 
 use millstream_link::exchange::Whom;
-use millstream_link::live::{Live, Viewer, ViewerCount, ViewerPage};
+use millstream_link::live::{Live, Viewer, ViewerPage};
 use millstream_policy::Step;
 use millstream_proto::id::Id;
 use tokio::sync::mpsc::{Receiver, channel};
@@ -17,7 +17,8 @@ use crate::directory::{Changed, Directory};
 use crate::door;
 use crate::metrics::{self, ShardStats};
 use crate::shard::mailbox::Mail;
-use crate::shard::{Shard, view};
+use crate::shard::view::Part;
+use crate::shard::{Shard, reached, view};
 
 /// Streams that a shard tells of at once: some 100 us of its time.
 const STREAMS_PER_TURN: usize = 256;
@@ -115,34 +116,49 @@ impl Remote {
     pub async fn look(&self, id: &Id) -> Result<Option<Live>, Unanswered> {
         let id = id.clone();
         let parts = self.ask(move |shard| view::look(shard, &id)).all().await?;
-        Ok(parts.into_iter().flatten().reduce(merge))
+        Ok(parts.into_iter().flatten().reduce(Part::merge).map(Part::finish))
     }
 
     /// Every stream that somebody publishes or watches, by id. Told in turns, so it is not of one moment.
     pub async fn on_air(&self) -> Result<Vec<Live>, Unanswered> {
-        let mut all: Vec<Live> = Vec::new();
+        let mut all: Vec<Part> = Vec::new();
         let mut after = None;
         loop {
             let from: Option<Id> = after.take();
             let pages = self.ask(move |shard| view::on_air(shard, from.as_ref(), STREAMS_PER_TURN)).all().await?;
             // Each shard went on to its own place: what is certain is what all of them have passed.
             let passed = pages.iter().filter_map(|page| page.next.clone()).min();
-            let certain = |live: &Live| passed.as_ref().is_none_or(|passed| live.id.as_str() <= passed.as_str());
+            let certain = |part: &Part| passed.as_ref().is_none_or(|passed| part.live.id.as_str() <= passed.as_str());
             let mut told: Vec<_> = pages.into_iter().flat_map(|page| page.streams).filter(certain).collect();
-            told.sort_by(|a, b| a.id.cmp(&b.id));
-            for live in told {
+            told.sort_by(|a, b| a.live.id.cmp(&b.live.id));
+            for part in told {
                 match all.pop() {
-                    Some(last) if last.id == live.id => all.push(merge(last, live)),
+                    Some(last) if last.live.id == part.live.id => all.push(last.merge(part)),
                     last => {
                         all.extend(last);
-                        all.push(live);
+                        all.push(part);
                     }
                 }
             }
-            match passed {
-                Some(passed) => after = Some(passed),
-                None => return Ok(all),
-            }
+            let Some(passed) = passed else {
+                let all: Vec<Live> = all.into_iter().map(Part::finish).collect();
+                self.note_reached(&all);
+                return Ok(all);
+            };
+            after = Some(passed);
+        }
+    }
+
+    /// Keeps how many are reached without a session for the metrics; the first shard tells it.
+    fn note_reached(&self, all: &[Live]) {
+        let count = |protocol: &str| {
+            let of_protocol = all.iter().flat_map(|live| &live.viewers).filter(|viewers| viewers.protocol == protocol);
+            of_protocol.map(|viewers| viewers.count).sum::<u64>()
+        };
+        let [hls, dash] = reached::PROTOCOLS.map(|protocol| i64::try_from(count(protocol)).unwrap_or(i64::MAX));
+        if let Some(stats) = self.stats.first() {
+            stats.viewers_hls.set(hls);
+            stats.viewers_dash.set(dash);
         }
     }
 
@@ -203,17 +219,4 @@ impl<T> Asked<T> {
         let missing = self.shards - answers.len();
         if missing == 0 { Ok(answers) } else { Err(Unanswered { missing, shards: self.shards }) }
     }
-}
-
-/// Two shards' views of one stream: one of them has the publisher, both may have viewers.
-fn merge(mut one: Live, other: Live) -> Live {
-    one.publisher = one.publisher.or(other.publisher);
-    for ViewerCount { protocol, count } in other.viewers {
-        match one.viewers.iter_mut().find(|viewers| viewers.protocol == protocol) {
-            Some(viewers) => viewers.count += count,
-            None => one.viewers.push(ViewerCount { protocol, count }),
-        }
-    }
-    one.viewers.sort_by_key(|viewers| std::cmp::Reverse(viewers.count));
-    one
 }

@@ -9,7 +9,8 @@ use millstream_hub::package::window::{Answer as Found, Media, Playlist, Refusal,
 use millstream_link::state::Outputs;
 use millstream_policy::Action;
 use millstream_proto::hls::request::Directives;
-use millstream_proto::http::request::Method;
+use millstream_proto::http::conditional::cmcd_session_id;
+use millstream_proto::http::request::{Method, Request};
 use millstream_proto::http::response::Cache;
 use millstream_proto::id::Id;
 use millstream_proto::media::Track;
@@ -22,6 +23,7 @@ use crate::io::sleep_until;
 use crate::shard::Shard;
 use crate::shard::channel::{Channel, NotPlayable, Seat};
 use crate::shard::courier::{self, Delivered};
+use crate::shard::reached;
 use crate::shard::session::Session;
 use crate::shard::wait::{First, Place, first};
 
@@ -115,11 +117,14 @@ pub(super) async fn answer(
     let waiting = Waiting { shard, session, channel: seat.channel(), asked_at };
     let tracks_by = asked_at + TRACKS_WAIT;
     let mut was_held = false;
+    let packaging = Rc::clone(&seat.channel().packaging);
+    seat.channel().reached.hear(viewer_hash(session, reply.request), wanted == Wanted::Manifest, asked_at);
     let found = waiting.until_found(|window, now| {
+        let moment = packaging.texts.moment(packaging.waiters.seen(), unix_ms());
         let unnumbered = |text| Playlist { text, by_number: false };
         let found = match wanted {
             Wanted::Playlist(track) => window.playlist(track, &directives),
-            Wanted::Manifest => window.manifest(unix_ms(), now >= tracks_by).map(unnumbered),
+            Wanted::Manifest => window.manifest(moment, now >= tracks_by).map(unnumbered),
             _ => window.multivariant(now >= tracks_by).map(unnumbered),
         };
         was_held |= found == Found::Wait;
@@ -135,7 +140,7 @@ pub(super) async fn answer(
                 // Half a target duration; a second is the least that can be said.
                 _ => (HLS_TYPE, Cache::MaxAge((target_s / 2).max(1))),
             };
-            reply.file(content_type, cache, vec![text])
+            reply.text(content_type, cache, &packaging.texts.of(text))
         }
         Err(failed) => reply.failed(shard, session, &id, &failed),
     }
@@ -147,6 +152,16 @@ pub(super) async fn answer(
 fn by_number_cache(directives: &Directives, was_held: bool, target_s: u32) -> Cache {
     let first_part = directives.until.is_some_and(|until| until.part == Some(0));
     Cache::Shared(if was_held && !first_part { target_s * WAITED_TARGETS } else { AT_ONCE_S })
+}
+
+/// Who asks: the session that a player names (CMCD), else the address and what the player calls itself. Players share an address behind a
+/// home router or a proxy, and a cache asks once for all of its own: what is counted is an estimate.
+fn viewer_hash(session: &Session, request: &Request) -> u64 {
+    let named = request.query.get("CMCD").or(request.cmcd_session.as_deref()).and_then(cmcd_session_id);
+    match named {
+        Some(sid) => reached::hash(sid),
+        None => reached::hash((session.peer().ip().to_canonical(), request.user_agent.as_deref())),
+    }
 }
 
 /// A seat at a stream that is on air, or was until just now.
@@ -252,7 +267,7 @@ fn media_type(track: Track) -> &'static str {
 /// The head of an answer with a whole part.
 pub(crate) fn part_head(shard: &Shard, track: Track, bytes: usize, keep_alive: bool) -> Bytes {
     let (content_type, cache) = (media_type(track), Cache::Immutable);
-    shard.heads.of(FileHead { content_type, cache, bytes: bytes as u64, keep_alive })
+    shard.heads.of(FileHead { content_type, cache, bytes: bytes as u64, keep_alive, form: None })
 }
 
 impl Reply<'_> {

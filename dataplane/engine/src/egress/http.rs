@@ -7,6 +7,7 @@ use std::time::Duration;
 use bytes::Bytes;
 use millstream_hub::viewer::Start;
 use millstream_policy::{Action, Client, Request as Question, Verdict, Why};
+use millstream_proto::http::conditional::Tag;
 use millstream_proto::http::range;
 use millstream_proto::http::request::{Method, Parsed, Request, parse};
 use millstream_proto::http::response::{self, Body, Cache, Head};
@@ -204,6 +205,8 @@ pub(super) struct FileHead {
     pub(super) cache: Cache,
     pub(super) bytes: u64,
     pub(super) keep_alive: bool,
+    /// Of what has two forms: its tag, and whether this is the compressed one.
+    pub(super) form: Option<(Tag, bool)>,
 }
 
 impl FileHead {
@@ -213,6 +216,13 @@ impl FileHead {
             .content_type(self.content_type)
             .header("X-Content-Type-Options", "nosniff")
             .date(unix_s);
+        let head = match self.form {
+            None => head,
+            Some((tag, gzip)) => {
+                let head = head.header("ETag", &tag.to_string()).header("Vary", "Accept-Encoding");
+                if gzip { head.header("Content-Encoding", "gzip") } else { head }
+            }
+        };
         if self.has_ranges() { head.header("Accept-Ranges", "bytes") } else { head }
     }
 
@@ -223,7 +233,7 @@ impl FileHead {
 }
 
 /// Heads that are kept.
-const HEADS_MAX: usize = 8;
+const HEADS_MAX: usize = 16;
 
 /// Heads of the answers of this second: crowds ask for the same few files.
 #[derive(Default)]
@@ -265,7 +275,7 @@ impl Reply<'_> {
     /// A file out of pieces; of one that never changes, also a run of its bytes.
     pub(super) fn file(&self, content_type: &'static str, cache: Cache, mut pieces: Vec<Bytes>) -> Answer {
         let bytes = pieces.iter().map(|piece| piece.len() as u64).sum();
-        let file = FileHead { content_type, cache, bytes, keep_alive: self.keep_alive };
+        let file = FileHead { content_type, cache, bytes, keep_alive: self.keep_alive, form: None };
         let wanted = match &self.request.range {
             Some(range) if file.has_ranges() => range::wanted(range, bytes),
             _ => range::Wanted::Whole,
@@ -354,6 +364,8 @@ async fn play(shard: &Rc<Shard>, session: &Rc<Session>, request: &Request, keep_
         // Relative, so that they hold behind a proxy that puts them below a path of its own.
         (Method::Get | Method::Head, [id]) if Id::new(id).is_ok() => reply.redirect(&format!("{id}/index.html")),
         (Method::Get | Method::Head, [id, ""]) if Id::new(id).is_ok() => reply.redirect("index.html"),
+        // A slash behind a file's name: relative references in it would lead below it.
+        (Method::Get | Method::Head, [.., name, ""]) if is_plain(name) => reply.redirect(&format!("../{name}")),
         (Method::Get | Method::Head, [id, below @ ..])
             if let (Some(wanted), Ok(id)) = (Wanted::parse(below), Id::new(id)) =>
         {
@@ -384,6 +396,11 @@ async fn play(shard: &Rc<Shard>, session: &Rc<Session>, request: &Request, keep_
         (Method::Get | Method::Head, _) => reply.error(404, "there is nothing here; try /<stream id>/index.html"),
         _ => reply.not_allowed("GET, HEAD, OPTIONS"),
     })
+}
+
+/// A name that stands in a URL as it is.
+fn is_plain(name: &str) -> bool {
+    name.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"-._".contains(&byte))
 }
 
 async fn live_flv(shard: &Rc<Shard>, session: &Rc<Session>, reply: &Reply<'_>, id: Id) -> Answer {

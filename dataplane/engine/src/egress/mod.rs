@@ -9,6 +9,7 @@ mod pages;
 mod pump;
 pub(crate) mod rtmp;
 mod status;
+pub(crate) mod texts;
 pub(crate) mod websocket;
 
 /// What a viewer is told whose stream nobody publishes.

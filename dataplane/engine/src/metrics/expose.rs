@@ -107,9 +107,15 @@ impl Collector for Shards {
         self.gauges(
             out,
             "millstream_viewers",
-            "Viewers by protocol.",
+            "Viewers by protocol. Those of hls and dash have no session: they are estimated every few seconds, of all shards.",
             "protocol",
-            &[("http-flv", |s| &s.viewers_flv), (WS_FLV, |s| &s.viewers_ws), ("rtmp", |s| &s.viewers_rtmp)],
+            &[
+                ("http-flv", |s| &s.viewers_flv),
+                (WS_FLV, |s| &s.viewers_ws),
+                ("rtmp", |s| &s.viewers_rtmp),
+                ("hls", |s| &s.viewers_hls),
+                ("dash", |s| &s.viewers_dash),
+            ],
         )?;
         self.gauge(out, "millstream_connections", "Open connections of publishers and viewers.", |s| &s.connections)?;
         self.gauge(out, "millstream_mirrors", "Streams of other shards that have viewers here.", |s| &s.mirrors)?;

@@ -13,6 +13,10 @@ pub(crate) struct ShardStats {
     pub(crate) viewers_flv: Gauge,
     pub(crate) viewers_ws: Gauge,
     pub(crate) viewers_rtmp: Gauge,
+    /// Of the whole process, estimated; the first shard tells it.
+    pub(crate) viewers_hls: Gauge,
+    /// Like `viewers_hls`.
+    pub(crate) viewers_dash: Gauge,
     pub(crate) connections: Gauge,
     /// Of the whole process; the first shard tells it.
     pub(crate) resident_bytes: Gauge,

@@ -19,6 +19,7 @@ use super::Shard;
 use super::audience::Audience;
 use super::mailbox::Mail;
 use super::packaging::{Packaging, wall};
+use super::reached::Reached;
 use super::status::{Status, of_absence, of_publisher};
 use super::wait::{First, Nudge, Place, Waiters, first};
 use crate::egress::crowd::Crowd;
@@ -48,6 +49,8 @@ pub(crate) struct Channel {
     pub(crate) packaging: Rc<Packaging>,
     /// Who plays it here.
     pub(crate) audience: Audience,
+    /// Who asks for its playlists here.
+    pub(crate) reached: Reached,
     viewers: Cell<usize>,
     idle_since: Cell<Time>,
     side: Side,
@@ -130,6 +133,7 @@ impl Channel {
             waiters: Waiters::default(),
             packaging: Rc::default(),
             audience: Audience::default(),
+            reached: Reached::default(),
             viewers: Cell::new(0),
             idle_since: Cell::new(shard.now()),
             side,

@@ -7,6 +7,7 @@ mod ebb;
 pub(crate) mod mailbox;
 pub(crate) mod packaging;
 mod past;
+pub(crate) mod reached;
 pub(crate) mod session;
 pub(crate) mod status;
 pub(crate) mod telling;

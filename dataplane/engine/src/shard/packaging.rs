@@ -18,6 +18,7 @@ use super::courier::{Courier, announce};
 use super::mailbox::Mail;
 use super::wait::Waiters;
 use crate::clock::unix_ms;
+use crate::egress::texts::Texts;
 
 /// Changes that wait for room in another shard's mailbox; with more, it gets the whole window anew.
 const CHANGES_WAITING_MAX: usize = 1_024;
@@ -27,6 +28,8 @@ const CHANGES_WAITING_MAX: usize = 1_024;
 pub(crate) struct Packaging {
     /// What is answered from.
     pub(crate) window: RefCell<Window>,
+    /// Its playlists as they are sent.
+    pub(crate) texts: Texts,
     /// Requests that wait for a part.
     pub(crate) courier: Courier,
     /// Requests that wait for any change of it.

@@ -5,6 +5,7 @@ use std::rc::Rc;
 use std::time::Duration;
 
 use millstream_hub::package::block::Format;
+use millstream_hub::reach::Sample;
 use millstream_hub::vitals::{Coding, Reading};
 use millstream_link::exchange::Whom;
 use millstream_link::live::{Audio, Live, Publisher, Video, Viewer, ViewerCount};
@@ -14,6 +15,7 @@ use millstream_proto::media::{Codec, Track, four_ccs};
 
 use super::Shard;
 use super::channel::Channel;
+use super::reached::PROTOCOLS;
 use super::session::Session;
 use crate::clock::unix_ms;
 use crate::directory::{Changed, Directory};
@@ -36,13 +38,51 @@ pub(crate) fn adopt(shard: &Shard, directory: &Directory, changed: &Changed) {
 }
 
 /// A stream as this shard has it.
-pub(crate) fn look(shard: &Shard, id: &Id) -> Option<Live> {
+pub(crate) fn look(shard: &Shard, id: &Id) -> Option<Part> {
     shard.live(id).and_then(|channel| live(shard, &channel))
+}
+
+/// A stream as one shard has it.
+pub(crate) struct Part {
+    pub(crate) live: Live,
+    /// Viewers without a session, in the order of [`PROTOCOLS`].
+    reached: [Sample; 2],
+}
+
+impl Part {
+    /// Two shards' views of one stream: one of them has the publisher, both may have viewers.
+    pub(crate) fn merge(mut self, other: Self) -> Self {
+        let one = &mut self.live;
+        one.publisher = one.publisher.take().or(other.live.publisher);
+        for theirs in other.live.viewers {
+            match one.viewers.iter_mut().find(|viewers| viewers.protocol == theirs.protocol) {
+                Some(viewers) => viewers.count += theirs.count,
+                None => one.viewers.push(theirs),
+            }
+        }
+        for (mine, theirs) in self.reached.iter_mut().zip(&other.reached) {
+            mine.merge(theirs);
+        }
+        self
+    }
+
+    /// The stream, and how many reached it without a session.
+    pub(crate) fn finish(self) -> Live {
+        let mut live = self.live;
+        for (protocol, sample) in PROTOCOLS.into_iter().zip(self.reached) {
+            let (protocol, count) = (protocol.to_owned(), sample.count());
+            if count > 0 {
+                live.viewers.push(ViewerCount { protocol, count, estimated: true });
+            }
+        }
+        live.viewers.sort_by_key(|viewers| std::cmp::Reverse(viewers.count));
+        live
+    }
 }
 
 /// Some of a shard's streams, in the order of their ids.
 pub(crate) struct Page {
-    pub(crate) streams: Vec<Live>,
+    pub(crate) streams: Vec<Part>,
     /// There are more after this one.
     pub(crate) next: Option<Id>,
 }
@@ -70,13 +110,15 @@ pub(crate) fn on_air(shard: &Shard, after: Option<&Id>, limit: usize) -> Page {
 }
 
 /// `None`: it is held for somebody who asked and is just being told that nobody publishes, or for what was left to take of it.
-fn live(shard: &Shard, channel: &Channel) -> Option<Live> {
-    let count = |(protocol, count)| ViewerCount { protocol: str::to_owned(protocol), count: count as u64 };
-    let mut viewers: Vec<_> = channel.audience.counts().into_iter().map(count).collect();
-    viewers.sort_by_key(|viewers| std::cmp::Reverse(viewers.count));
+fn live(shard: &Shard, channel: &Channel) -> Option<Part> {
+    let count =
+        |(protocol, count)| ViewerCount { protocol: str::to_owned(protocol), count: count as u64, estimated: false };
+    let viewers: Vec<_> = channel.audience.counts().into_iter().map(count).collect();
+    let target_s = channel.packaging.window.borrow().target_duration_s().unwrap_or(1);
+    let reached = channel.reached.samples(target_s, shard.now());
     let publisher = publisher(shard, channel);
-    let is_live = publisher.is_some() || !viewers.is_empty();
-    is_live.then(|| Live { id: channel.id.to_string(), publisher, viewers })
+    let is_live = publisher.is_some() || !viewers.is_empty() || reached.iter().any(|sample| sample.count() > 0);
+    is_live.then(|| Part { live: Live { id: channel.id.to_string(), publisher, viewers }, reached })
 }
 
 fn publisher(shard: &Shard, channel: &Channel) -> Option<Publisher> {

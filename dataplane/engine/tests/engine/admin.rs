@@ -47,7 +47,7 @@ fn stream(name: &str) -> Stream {
 }
 
 /// Waits for an answer of the engine, and not for ever.
-fn ask<T>(question: impl Future<Output = T>) -> T {
+pub(crate) fn ask<T>(question: impl Future<Output = T>) -> T {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_time().build().unwrap();
     runtime.block_on(async { tokio::time::timeout(SOON, question).await.expect("no answer") })
 }
@@ -228,7 +228,7 @@ fn live_state_of_a_stream_wherever_its_viewers_are() {
         }
         player.until_frame(99);
         let live = look(&server, "cam").unwrap();
-        let count = |protocol: &str, count| ViewerCount { protocol: protocol.to_owned(), count };
+        let count = |protocol: &str, count| ViewerCount { protocol: protocol.to_owned(), count, estimated: false };
         assert_eq!(live.viewers, [count("http-flv", 6), count("rtmp", 1)]);
         let on_air = live.publisher.unwrap();
         let (video, audio) = (on_air.video.unwrap(), on_air.audio.unwrap());

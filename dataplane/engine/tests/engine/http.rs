@@ -49,9 +49,7 @@ fn what_is_refused_is_told_and_closed() {
             let answer = talk(&server, said.as_bytes());
             assert!(answer.starts_with(&format!("HTTP/1.1 {status} ")), "{status}: {answer}");
         }
-        for (path, status) in
-            [("/none/live.flv", 404), ("/x/live.flv?start=soon", 400), ("/a//", 404), ("/a%2fb/live.flv", 404)]
-        {
+        for (path, status) in [("/none/live.flv", 404), ("/x/live.flv?start=soon", 400), ("/a%2fb/live.flv", 404)] {
             let answer = Answer::get(server.at.http, path);
             assert!(matches!(answer.status(), s if s == status || s == 400), "{path}: {}", answer.text());
             assert!(answer.text().contains("no-store"));

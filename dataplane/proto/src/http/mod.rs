@@ -1,5 +1,6 @@
 //! HTTP/1 heads: how viewers ask and how they are answered. Before it on the walk: bytes of a viewer's connection; after it: the engine's
 //! router, which knows what is at which path.
+pub mod conditional;
 pub mod range;
 pub mod request;
 pub mod response;

@@ -52,6 +52,10 @@ pub struct Request {
     pub origin: Option<String>,
     /// `If-None-Match`, as it stands.
     pub if_none_match: Option<String>,
+    /// `CMCD-Session`, as it stands.
+    pub cmcd_session: Option<String>,
+    /// `Accept-Encoding` takes gzip.
+    pub accepts_gzip: bool,
     /// `Range`, as it stands.
     pub range: Option<String>,
     /// It wants to become a WebSocket. Boxed: few do.
@@ -190,6 +194,8 @@ pub fn parse(head: &[u8]) -> Result<Parsed, HttpError> {
         referer: headers.first("Referer").map(|value| Secret::new(text(value))),
         origin: headers.first("Origin").map(text),
         if_none_match: headers.first("If-None-Match").map(text),
+        cmcd_session: headers.first("CMCD-Session").map(text),
+        accepts_gzip: headers.accepts_gzip(),
         range: headers.one("Range")?.map(text),
         websocket: headers.websocket()?,
     };
@@ -260,6 +266,24 @@ impl<'a> Headers<'a> {
     fn lists(&self, name: &str, option: &str) -> bool {
         let mut options = self.all(name).flat_map(|value| value.split(|b| *b == b','));
         options.any(|value| value.trim_ascii().eq_ignore_ascii_case(option.as_bytes()))
+    }
+
+    /// RFC 9110, 12.5.3: gzip is named, or all that is not named is taken; a weight of 0 is a no.
+    fn accepts_gzip(&self) -> bool {
+        let mut any = false;
+        for coding in self.all("Accept-Encoding").flat_map(|value| value.split(|b| *b == b',')) {
+            let mut parts = coding.split(|b| *b == b';').map(<[u8]>::trim_ascii);
+            let name = parts.next().unwrap_or_default();
+            let refused = parts.any(|weight| {
+                let digits = weight.strip_prefix(b"q=").or_else(|| weight.strip_prefix(b"Q="));
+                digits.is_some_and(|digits| digits.iter().all(|b| matches!(b, b'0' | b'.')))
+            });
+            if name.eq_ignore_ascii_case(b"gzip") || name.eq_ignore_ascii_case(b"x-gzip") {
+                return !refused;
+            }
+            any |= name == b"*" && !refused;
+        }
+        any
     }
 
     /// What asks for a WebSocket (RFC 6455, 4.2.1). A key alone, too: a proxy may have dropped the rest, and the client is to be told.

@@ -16,8 +16,8 @@ pub enum TargetError {
     /// A `%` that two hexadecimal digits do not follow, or bytes that are not UTF-8 once decoded.
     #[error("the path is not valid percent-encoded UTF-8")]
     Encoding,
-    /// A segment before the last that is empty, or one that is `.` or `..`, or holds `/`, `\` or a control character once decoded.
-    #[error("the path has a segment that is not allowed: empty, '.', '..', or with '/', '\\' or control characters")]
+    /// A segment that is `..`, or holds `/`, `\` or a control character once decoded.
+    #[error("the path has a segment that is not allowed: '..', or with '/', '\\' or control characters")]
     Segment,
     /// More than [`HTTP_PATH_SEGMENTS_MAX`] segments.
     #[error("the path has more than {HTTP_PATH_SEGMENTS_MAX} segments")]
@@ -25,7 +25,7 @@ pub enum TargetError {
 }
 
 /// The segments of a target's path, decoded once, and its query as it stands. Takes origin form and, as RFC 9112, 3.2.2 requires,
-/// absolute form. A slash at the end is an empty last segment.
+/// absolute form. Empty segments and `.` are left out, but for a slash at the end, which is an empty last segment.
 pub(super) fn split(target: &str) -> Result<(Vec<String>, &str), TargetError> {
     if !target.bytes().all(|b| b.is_ascii_graphic() && b != b'#') {
         return Err(TargetError::Character);
@@ -42,18 +42,21 @@ pub(super) fn split(target: &str) -> Result<(Vec<String>, &str), TargetError> {
         return Ok((Vec::new(), query));
     }
     let mut segments = Vec::new();
-    let count = path.split('/').count();
-    for raw in path.split('/') {
+    let mut pieces = path.split('/').peekable();
+    while let Some(raw) = pieces.next() {
         if segments.len() == HTTP_PATH_SEGMENTS_MAX {
             return Err(TargetError::Segments);
         }
         let segment = percent_decode(raw).map_err(|_| TargetError::Encoding)?;
-        if segment.is_empty() && segments.len() + 1 == count && count > 1 {
-            segments.push(segment);
-            break;
+        // Two slashes, and `/./`, name nothing: proxies and programs that join URLs leave them, and nobody understands them otherwise.
+        if matches!(segment.as_str(), "" | ".") {
+            if pieces.peek().is_none() && !segments.is_empty() {
+                segments.push(String::new());
+            }
+            continue;
         }
         let unsafe_character = |c: char| matches!(c, '/' | '\\') || c.is_control();
-        if matches!(segment.as_str(), "" | "." | "..") || segment.contains(unsafe_character) {
+        if segment == ".." || segment.contains(unsafe_character) {
             return Err(TargetError::Segment);
         }
         segments.push(segment);
@@ -79,6 +82,13 @@ mod tests {
         // Decoded once: what is left of `%252e%252e` is a name, not a way up.
         check("/%252e%252e/x", &["%2e%2e", "x"], "");
         check("/cam/", &["cam", ""], "");
+        for same in ["//cam/live.flv", "/cam//live.flv", "/./cam/././live.flv", "///cam/%2e/live.flv"] {
+            check(same, &["cam", "live.flv"], "");
+        }
+        check("/cam/live.flv/", &["cam", "live.flv", ""], "");
+        check("/cam//", &["cam", ""], "");
+        check("/cam/.", &["cam", ""], "");
+        check("//", &[], "");
         check("/cam/?a=b", &["cam", ""], "a=b");
         check("/.../a..b", &["...", "a..b"], "");
         check("http://host:8080/cam/live.flv", &["cam", "live.flv"], "");
@@ -92,9 +102,7 @@ mod tests {
         for target in ["", "*", "cam/live.flv", "host:443", "?x", "https://host/x"] {
             check(target, TargetError::Form);
         }
-        for target in
-            ["/a/../b", "/..", "/./a", "//a", "//", "/a//", "/a//b", "/%2e%2E/b", "/.%2e", "/a%2fb", "/a%5Cb", "/a\\b"]
-        {
+        for target in ["/a/../b", "/..", "/%2e%2E/b", "/.%2e", "/a%2fb", "/a%5Cb", "/a\\b"] {
             check(target, TargetError::Segment);
         }
         for target in ["/a%00", "/a%0d%0aSet-Cookie:x", "/%7f", "/%c2%85"] {

@@ -1,0 +1,108 @@
+//! Playlists and manifests as they are sent: each version compressed and tagged once, however many ask for it. Between the window, which
+//! renders them, and [`super::hls`], which answers.
+use std::cell::{Cell, OnceCell, RefCell};
+use std::collections::VecDeque;
+use std::io::Write as _;
+use std::rc::Rc;
+
+use bytes::Bytes;
+use flate2::Compression;
+use flate2::write::GzEncoder;
+use millstream_proto::http::conditional::Tag;
+use millstream_proto::http::request::Method;
+use millstream_proto::http::response::{Body, Cache, Head};
+
+use super::http::{Answer, FileHead, Reply};
+use crate::clock::unix_s;
+
+/// Versions held of a channel: a multivariant playlist, two tracks' with and without what can be skipped, a manifest, and some that have just
+/// been replaced.
+const TEXTS_MAX: usize = 8;
+
+/// One version of a playlist.
+pub(crate) struct Text {
+    plain: Bytes,
+    hash: u64,
+    gzip: OnceCell<Option<Bytes>>,
+}
+
+impl Text {
+    /// The compressed form, made when the first one asks; `None` where it would be no shorter.
+    fn gzip(&self) -> Option<Bytes> {
+        self.gzip.get_or_init(|| gzip(&self.plain)).clone()
+    }
+}
+
+/// Without a name or a time in its head: the same bytes on every node.
+fn gzip(plain: &[u8]) -> Option<Bytes> {
+    let mut encoder = GzEncoder::new(Vec::with_capacity(plain.len() / 2), Compression::default());
+    encoder.write_all(plain).ok()?;
+    let packed = encoder.finish().ok()?;
+    (packed.len() < plain.len()).then(|| packed.into())
+}
+
+/// The newest versions of a channel's playlists.
+#[derive(Default)]
+pub(crate) struct Texts {
+    newest: RefCell<VecDeque<Rc<Text>>>,
+    /// A number of changes, and when it was first asked at, Unix milliseconds.
+    moment: Cell<(u64, u64)>,
+}
+
+impl Texts {
+    /// The version with this text.
+    pub(super) fn of(&self, plain: Bytes) -> Rc<Text> {
+        let newest = &mut *self.newest.borrow_mut();
+        // What the window has rendered it shares, and it is held here: the same place is the same text.
+        if let Some(text) = newest.iter().find(|text| text.plain.as_ptr() == plain.as_ptr() && text.plain == plain) {
+            return Rc::clone(text);
+        }
+        let hash = Tag::hash(&plain);
+        if let Some(text) = newest.iter().find(|text| text.hash == hash && text.plain == plain) {
+            return Rc::clone(text);
+        }
+        let text = Rc::new(Text { plain, hash, gzip: OnceCell::new() });
+        newest.truncate(TEXTS_MAX - 1);
+        newest.push_front(Rc::clone(&text));
+        text
+    }
+
+    /// When this number of changes was first asked at: a manifest says when it was made, and is another one only after a change.
+    pub(super) fn moment(&self, changes: u64, unix_ms: u64) -> u64 {
+        let (seen, at) = self.moment.get();
+        if seen == changes && at > 0 {
+            return at;
+        }
+        self.moment.set((changes, unix_ms));
+        unix_ms
+    }
+}
+
+impl Reply<'_> {
+    /// A playlist in the form that the client takes, or that it has it already (RFC 9110, 13.1.2).
+    pub(super) fn text(&self, content_type: &'static str, cache: Cache, text: &Text) -> Answer {
+        let packed = if self.request.accepts_gzip { text.gzip() } else { None };
+        let tag = Tag::new(text.hash, packed.is_some());
+        if let Some(known) = self.request.if_none_match.as_deref().and_then(|asked| tag.known_by(asked)) {
+            let head = Head::new(304, Body::None, cache, self.keep_alive)
+                .header("ETag", &known.to_string())
+                .header("Vary", "Accept-Encoding")
+                .date(unix_s());
+            return Answer::Whole(head.finish());
+        }
+        let gzip = packed.is_some();
+        let body = packed.unwrap_or_else(|| text.plain.clone());
+        let file = FileHead {
+            content_type,
+            cache,
+            bytes: body.len() as u64,
+            keep_alive: self.keep_alive,
+            form: Some((tag, gzip)),
+        };
+        let head = self.shard.heads.of(file);
+        if self.request.method == Method::Head {
+            return Answer::Whole(head);
+        }
+        Answer::File { pieces: vec![head, body], waited_since: None }
+    }
+}
