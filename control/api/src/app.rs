@@ -213,6 +213,20 @@ impl Api {
         &self.0.stored_streams
     }
 
+    /// One stream fewer, until the store is counted again.
+    pub(crate) fn count_one_less(&self) {
+        // A change that did not run to its end may not have counted its stream.
+        let less = |streams: u64| Some(streams.saturating_sub(1));
+        let _ = self.0.stored_streams.fetch_update(Ordering::Relaxed, Ordering::Relaxed, less);
+    }
+
+    /// Counts the streams of the store.
+    pub(crate) async fn count_streams(&self) -> Answer<()> {
+        let streams = self.store().count(STREAM).await?;
+        self.0.stored_streams.store(streams, Ordering::Relaxed);
+        Ok(())
+    }
+
     /// How many answers are kept for idempotency keys, since the last look; those that have expired meanwhile included.
     pub(crate) fn kept_answers(&self) -> &AtomicU64 {
         &self.0.kept_answers
@@ -275,6 +289,9 @@ impl Api {
             }
         }
         self.sweep_modules().await;
+        if let Err(problem) = self.count_streams().await {
+            tracing::warn!(status = problem.status().as_u16(), "the streams of the store cannot be counted now");
+        }
         if let Ok(kept) = self.store().count(ONCE).await {
             self.0.kept_answers.store(kept, Ordering::Relaxed);
         }

@@ -1,7 +1,8 @@
 //! The control API: streams, their keys and what is live of them, over HTTP.
 //!
 //! Reading order: [`Api`] (in [`app`]: what every handler holds), [`routes`] (the handlers, one file per thing), [`streams`] (what is
-//! done to a stream: store, then data plane, then audit log), `hooks` (the same for hooks and where they are bound), [`model`] (what is
+//! done to a stream: store, then data plane, then audit log), `hooks` (the same for hooks and where they are bound), `reconcile`
+//! (changes that did not run to their end), [`model`] (what is
 //! kept), [`auth`] (who may), [`events`] (what nodes tell: the event stream and the session history), [`outbox`] (what webhooks are to
 //! get), [`http`] (bodies, conditions, errors, connections), [`openapi`] (the document).
 //!
@@ -21,6 +22,7 @@ pub mod http;
 pub mod model;
 pub mod openapi;
 pub mod outbox;
+mod reconcile;
 pub mod routes;
 pub mod streams;
 

@@ -20,6 +20,7 @@ use crate::model::settings::{Reading, Settings, day};
 use crate::model::stream::{Grace, Grave, PREVIOUS_MAX, StreamRecord};
 use crate::model::token::random;
 use crate::model::{self, GRAVE, Kept, STREAM};
+use crate::reconcile::{Subject, Unsettled};
 
 /// Streams that the store may have: all of them are told to nodes that are new.
 pub const STREAMS_MAX: u64 = 200_000;
@@ -41,7 +42,7 @@ impl Default for Locks {
 }
 
 impl Locks {
-    async fn lock(&self, id: &str) -> MutexGuard<'_, ()> {
+    pub(crate) async fn lock(&self, id: &str) -> MutexGuard<'_, ()> {
         let hash = id.bytes().fold(5_381_usize, |hash, byte| hash.wrapping_mul(33) ^ usize::from(byte));
         self.0[hash % self.0.len()].lock().await
     }
@@ -129,14 +130,17 @@ impl Api {
             settings,
         };
         let names = given.keys().cloned().collect();
+        let unsettled = Unsettled::new(self, Subject::Stream(id.clone()));
         let saving = model::save(self.store(), (STREAM, &id), Expect::Absent, None, &record);
         let (saved, logged) = self.logged(caller, "stream.create", &id, names, saving).await;
         let Ok(version) = saved? else {
+            unsettled.settle();
             let detail = format!("there is a stream {id} already; give another id, or change that one");
             return Err(Problem::conflict(detail));
         };
         self.stored_streams().fetch_add(1, Ordering::Relaxed);
         let told = self.fleet().put(record.to_link(&id));
+        unsettled.settle();
         drop(lock);
         self.in_force("stream.create", caller, &id, told).await;
         logged?;
@@ -159,18 +163,20 @@ impl Api {
             let parts = change(&mut record)?;
             record.updated_ms = self.clock().now_ms();
             record.updated_by.clone_from(&caller.who);
+            let unsettled = Unsettled::new(self, Subject::Stream(id.to_owned()));
             let saving = model::save(self.store(), (STREAM, id), Expect::Version(tag.version), None, &record);
             let (saved, logged) = self.logged(caller, action, id, parts, saving).await;
-            match saved? {
-                Ok(version) => {
-                    let told = self.fleet().put(record.to_link(id));
-                    drop(lock);
-                    self.in_force(action, caller, id, told).await;
-                    logged?;
-                    return Ok(Found::stored(id, Kept { version, value: record }));
-                }
-                Err(model::Conflict) if condition.is_some() => return Err(IfMatch::failed()),
-                Err(model::Conflict) => {}
+            if let Ok(version) = saved? {
+                let told = self.fleet().put(record.to_link(id));
+                unsettled.settle();
+                drop(lock);
+                self.in_force(action, caller, id, told).await;
+                logged?;
+                return Ok(Found::stored(id, Kept { version, value: record }));
+            }
+            unsettled.settle();
+            if condition.is_some() {
+                return Err(IfMatch::failed());
             }
         }
         Err(Problem::unavailable("busy", format!("too many others change stream {id}; try again in a moment"), 1))
@@ -230,22 +236,24 @@ impl Api {
             // Before the record goes, so that there is no moment in which a new stream could begin to count anew.
             let grave = Grave { generation: record.generation };
             let _ = model::save(self.store(), (GRAVE, id), Expect::Any, None, &grave).await?;
+            let unsettled = Unsettled::new(self, Subject::Stream(id.to_owned()));
             let deleting =
                 async { Ok(self.delete_item((STREAM, id), tag.version).await?.then_some(()).ok_or(model::Conflict)) };
             let (deleted, logged) = self.logged(caller, "stream.delete", id, Vec::new(), deleting).await;
-            match deleted? {
-                Ok(()) => {
-                    self.stored_streams().fetch_sub(1, Ordering::Relaxed);
-                    let told = self.fleet().remove(id);
-                    drop(lock);
-                    self.in_force("stream.delete", caller, id, told).await;
-                    if kick {
-                        self.fleet().kick_stream(id, Whom::All).await;
-                    }
-                    return logged;
+            if deleted?.is_ok() {
+                self.count_one_less();
+                let told = self.fleet().remove(id);
+                unsettled.settle();
+                drop(lock);
+                self.in_force("stream.delete", caller, id, told).await;
+                if kick {
+                    self.fleet().kick_stream(id, Whom::All).await;
                 }
-                Err(model::Conflict) if condition.is_some() => return Err(IfMatch::failed()),
-                Err(model::Conflict) => {}
+                return logged;
+            }
+            unsettled.settle();
+            if condition.is_some() {
+                return Err(IfMatch::failed());
             }
         }
         Err(Problem::unavailable("busy", format!("too many others change stream {id}; try again in a moment"), 1))

@@ -2,13 +2,15 @@
 //!
 //! [`kit`] starts it; `streams` (records, conditions, idempotency keys), `keys`, `videostream` (the original's API), `live` (what nodes
 //! tell, and what they are told), `access` (tokens, roles, logins, hosts, origins), `hostile` (what a stranger may try), `document`
-//! (OpenAPI), `webhooks`, `hooks`, `failures` (the store and the clock).
+//! (OpenAPI), `webhooks`, `hooks`, `failures` (the store and the clock), `hangups` (clients that leave).
 #[path = "api/access.rs"]
 mod access;
 #[path = "api/document.rs"]
 mod document;
 #[path = "api/failures.rs"]
 mod failures;
+#[path = "api/hangups.rs"]
+mod hangups;
 #[path = "api/hooks.rs"]
 mod hooks;
 #[path = "api/hostile.rs"]

@@ -38,7 +38,7 @@ pub struct Caller {
     pub login: Option<Login>,
 }
 
-/// A console login as kept, under the digest of its cookie.
+/// A console login as kept, under its token's id and the digest of its cookie ([`login_key`]).
 #[derive(Clone, PartialEq, Eq, Debug, Default, Serialize, Deserialize)]
 #[serde(default)]
 pub struct Login {
@@ -50,6 +50,15 @@ pub struct Login {
     pub csrf: String,
     /// Until when it is good, Unix milliseconds.
     pub expires_ms: u64,
+    /// Its key in the store.
+    #[serde(skip)]
+    pub key: String,
+}
+
+/// The key of the login that this cookie stands for, `TOKEN_ID.RANDOM`; `None`: no cookie of ours.
+pub(crate) fn login_key(cookie: &str) -> Option<String> {
+    let (token_id, _) = cookie.split_once('.')?;
+    Some(format!("{token_id}/{}", Digest::of(cookie).text()))
 }
 
 /// Asks for the role viewer.
@@ -91,7 +100,8 @@ pub(crate) fn address(parts: &Parts) -> Option<SocketAddr> {
     parts.extensions.get::<ConnectInfo<SocketAddr>>().map(|ConnectInfo(address)| *address)
 }
 
-async fn caller(parts: &Parts, api: &Api, needed: Role) -> Answer<Caller> {
+/// Who calls, where they may do what needs this role.
+pub(crate) async fn caller(parts: &Parts, api: &Api, needed: Role) -> Answer<Caller> {
     let caller = identify(parts, api).await?;
     if caller.role < needed {
         let (has, needs) = (caller.role.as_str(), needed.as_str());
@@ -102,7 +112,7 @@ async fn caller(parts: &Parts, api: &Api, needed: Role) -> Answer<Caller> {
 }
 
 /// Who calls, whatever they may do. `Authorization` counts where both it and a cookie are there.
-pub(crate) async fn identify(parts: &Parts, api: &Api) -> Answer<Caller> {
+async fn identify(parts: &Parts, api: &Api) -> Answer<Caller> {
     let from = address(parts).map(|address| address.ip().to_string()).unwrap_or_default();
     if let Some(value) = text_header(&parts.headers, &header::AUTHORIZATION)? {
         let (scheme, token) = value.split_once(' ').unwrap_or((&value, ""));
@@ -170,10 +180,14 @@ pub(crate) fn cookie(headers: &HeaderMap) -> Option<&str> {
 }
 
 async fn by_cookie(api: &Api, cookie: &str) -> Answer<Option<Caller>> {
-    let kept = model::load::<Login>(api.store(), LOGIN, &Digest::of(cookie).text()).await?;
-    let Some(login) = kept.map(|kept| kept.value).filter(|login| api.clock().now_ms() < login.expires_ms) else {
-        return Ok(None);
-    };
+    let Some(key) = login_key(cookie) else { return Ok(None) };
+    let login = model::load::<Login>(api.store(), LOGIN, &key).await?.map(|kept| kept.value);
+    let Some(login) = login.filter(|login| api.clock().now_ms() < login.expires_ms) else { return Ok(None) };
+    let login = Login { key, ..login };
+    holder_of_login(api, login).await
+}
+
+async fn holder_of_login(api: &Api, login: Login) -> Answer<Option<Caller>> {
     let caller = if login.token_id == ADMIN_TOKEN_ID {
         api.admin_token().is_some_and(|admin| admin.is(&login.token_digest)).then(first_admin)
     } else {
@@ -182,6 +196,20 @@ async fn by_cookie(api: &Api, cookie: &str) -> Answer<Option<Caller>> {
         kept.map(|record| holder(&login.token_id, &record))
     };
     Ok(caller.map(|caller| Caller { login: Some(login), ..caller }))
+}
+
+/// Whether a caller whose request is still being answered may go on: the token, and the login where it was by cookie, are good.
+pub(crate) async fn still_good(api: &Api, caller: &Caller) -> Answer<bool> {
+    if let Some(Login { key, .. }) = &caller.login {
+        let login = model::load::<Login>(api.store(), LOGIN, key).await?.map(|kept| kept.value);
+        let Some(login) = login.filter(|login| api.clock().now_ms() < login.expires_ms) else { return Ok(false) };
+        return Ok(holder_of_login(api, login).await?.is_some());
+    }
+    if caller.token_id == ADMIN_TOKEN_ID {
+        return Ok(true);
+    }
+    let kept = model::load::<TokenRecord>(api.store(), TOKEN, &caller.token_id).await?;
+    Ok(kept.is_some_and(|kept| good(api, &kept.value)))
 }
 
 /// A browser sends a cookie with whatever another page makes it send; `SameSite` stops most of that, and this the rest.

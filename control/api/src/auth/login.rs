@@ -6,12 +6,12 @@ use std::sync::{Mutex, PoisonError};
 
 use axum::extract::{FromRequestParts, State};
 use axum::http::request::Parts;
-use axum::http::{HeaderMap, HeaderValue, StatusCode, header};
+use axum::http::{HeaderValue, StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use millstream_proto::secret::Secret;
-use millstream_store::item::Expect;
+use millstream_store::item::{Expect, PAGE_ITEMS_MAX, Query};
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
@@ -26,6 +26,8 @@ use crate::model::{self, LOGIN, TOKEN};
 
 /// How long a login lasts, seconds: a working day.
 const LOGIN_S: u64 = 12 * 3_600;
+/// Logins of one token at the same time; the oldest ends when there is one more.
+const LOGINS_PER_TOKEN_MAX: usize = 32;
 /// Wrong tokens of one address (an IPv6 /64) within [`WINDOW_MS`].
 const FAILURES_PER_ADDRESS_MAX: u32 = 5;
 /// Wrong tokens of all addresses within [`WINDOW_MS`].
@@ -47,8 +49,11 @@ struct Window {
 }
 
 impl Failures {
-    /// Seconds to wait before this address may try; `None`: it may now.
-    fn wait_s(&self, address: Option<IpAddr>, now_ms: u64) -> Option<u32> {
+    /// Counts a wrong token. Gives the seconds to wait where the address, or all of them together, had as many as they may have.
+    ///
+    /// Looked at and counted in one step: tries at the same moment do not pass each other. Right tokens are not counted and never wait, so
+    /// that nobody locks out others who share an address.
+    fn count(&self, address: Option<IpAddr>, now_ms: u64) -> Option<u32> {
         let mut window = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         // Also where the clock was set back, so that nobody is locked out for long.
         if now_ms.abs_diff(window.since_ms) >= WINDOW_MS {
@@ -56,24 +61,24 @@ impl Failures {
         }
         let own = address.and_then(|address| window.by_address.get(&network(address)).copied()).unwrap_or(0);
         let full = own >= FAILURES_PER_ADDRESS_MAX || window.all >= FAILURES_MAX;
-        full.then(|| (WINDOW_MS.saturating_sub(now_ms.abs_diff(window.since_ms)) / 1_000 + 1) as u32)
-    }
-
-    fn count(&self, address: Option<IpAddr>) {
-        let mut window = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        if full {
+            return Some((WINDOW_MS.saturating_sub(now_ms.abs_diff(window.since_ms)) / 1_000 + 1) as u32);
+        }
         window.all += 1;
         if let Some(address) = address
             && (window.by_address.len() < ADDRESSES_MAX || window.by_address.contains_key(&network(address)))
         {
             *window.by_address.entry(network(address)).or_default() += 1;
         }
+        None
     }
 }
 
 /// Who holds one address of an IPv6 /64 holds all of them.
 fn network(address: IpAddr) -> IpAddr {
-    match address {
-        IpAddr::V4(_) => address,
+    // A port that is open to both families sees IPv4 addresses mapped into one /64.
+    match address.to_canonical() {
+        four @ IpAddr::V4(_) => four,
         IpAddr::V6(six) => IpAddr::V6((six.to_bits() & !u128::from(u64::MAX)).into()),
     }
 }
@@ -143,7 +148,8 @@ impl LoggedIn {
 
 /// Log in
 ///
-/// Takes a token and gives a cookie, for browsers. Five wrong tokens a minute are one address's limit.
+/// Takes a token and gives a cookie, for browsers. Five wrong tokens a minute are one address's limit. A token has at most 32 logins at the
+/// same time: one more ends the oldest.
 #[utoipa::path(post, path = "/api/v1/login", tag = "login", request_body = LoginRequest, security(()), responses(
     (status = 200, description = "Logged in; the cookie is set", body = LoggedIn),
     (status = 401, description = "The token is not good", body = Problem),
@@ -155,13 +161,12 @@ pub async fn log_in(State(api): State<Api>, from: From, Json(request): Json<Logi
         return Err(Problem::new(StatusCode::FORBIDDEN, "csrf", "log in from a page of this server"));
     }
     let now_ms = api.clock().now_ms();
-    if let Some(wait_s) = api.failures().wait_s(from.address, now_ms) {
-        let detail = format!("too many wrong tokens; try again in {wait_s} s");
-        let problem = Problem::new(StatusCode::TOO_MANY_REQUESTS, "too-many-logins", detail);
-        return Err(problem.with(header::RETRY_AFTER, wait_s.into()));
-    }
     let Some(caller) = caller::by_token(&api, request.token.0.expose()).await? else {
-        api.failures().count(from.address);
+        if let Some(wait_s) = api.failures().count(from.address, now_ms) {
+            let detail = format!("too many wrong tokens; try again in {wait_s} s");
+            let problem = Problem::new(StatusCode::TOO_MANY_REQUESTS, "too-many-logins", detail);
+            return Err(problem.with(header::RETRY_AFTER, wait_s.into()));
+        }
         tracing::warn!(address = ?from.address, "a login with a wrong token");
         return Err(Problem::new(StatusCode::UNAUTHORIZED, "unauthenticated", "the token is not good"));
     };
@@ -171,14 +176,16 @@ pub async fn log_in(State(api): State<Api>, from: From, Json(request): Json<Logi
         let kept = model::load::<model::token::TokenRecord>(api.store(), TOKEN, &caller.token_id).await?;
         kept.map(|kept| kept.value.digest).unwrap_or_default()
     };
-    let cookie = Secret::new(URL_SAFE_NO_PAD.encode(random::<32>()?));
+    let cookie = Secret::new(format!("{}.{}", caller.token_id, URL_SAFE_NO_PAD.encode(random::<32>()?)));
+    let key = caller::login_key(cookie.expose()).unwrap_or_default();
     let login = Login {
         token_id: caller.token_id.clone(),
         token_digest,
         csrf: URL_SAFE_NO_PAD.encode(random::<32>()?),
         expires_ms: now_ms + LOGIN_S * 1_000,
+        key: key.clone(),
     };
-    let key = Digest::of(cookie.expose()).text();
+    make_room(&api, &caller.token_id).await?;
     // Of 256 random bits, so nothing is there.
     let _ = model::save(api.store(), (LOGIN, &key), Expect::Any, Some(login.expires_ms), &login).await?;
     api.record(&caller, "login", &caller.token_id, Vec::new()).await?;
@@ -186,6 +193,18 @@ pub async fn log_in(State(api): State<Api>, from: From, Json(request): Json<Logi
     let set = format!("{COOKIE}={}; HttpOnly; SameSite=Strict; Path=/; Max-Age={LOGIN_S}{secure}", cookie.expose());
     let body = axum::Json(LoggedIn::of(Caller { login: Some(login), ..caller }));
     Ok(([(header::SET_COOKIE, header_of(&set)?), no_store()], body).into_response())
+}
+
+/// Ends the oldest logins of a token where it has as many as it may have.
+async fn make_room(api: &Api, token_id: &str) -> Answer<()> {
+    let query = Query { prefix: format!("{token_id}/"), limit: PAGE_ITEMS_MAX, ..Query::all(LOGIN) };
+    let mut logins = api.store().page(query).await?.items;
+    logins.sort_by_key(|item| item.expires_ms);
+    let too_many = (logins.len() + 1).saturating_sub(LOGINS_PER_TOKEN_MAX);
+    for item in logins.iter().take(too_many) {
+        api.store().delete(LOGIN, &item.key, Expect::Any).await?;
+    }
+    Ok(())
 }
 
 /// Who am I
@@ -200,9 +219,9 @@ pub async fn who_am_i(Viewer(caller): Viewer) -> Response {
 #[utoipa::path(delete, path = "/api/v1/login", tag = "login", responses(
     (status = 204, description = "The login, if there was one, is over"),
 ))]
-pub async fn log_out(State(api): State<Api>, Viewer(caller): Viewer, headers: HeaderMap) -> Answer<Response> {
-    if let Some(cookie) = caller::cookie(&headers).filter(|_| caller.login.is_some()) {
-        api.store().delete(LOGIN, &Digest::of(cookie).text(), Expect::Any).await?;
+pub async fn log_out(State(api): State<Api>, Viewer(caller): Viewer) -> Answer<Response> {
+    if let Some(Login { key, .. }) = &caller.login {
+        api.store().delete(LOGIN, key, Expect::Any).await?;
         api.record(&caller, "logout", &caller.token_id, Vec::new()).await?;
     }
     let gone = format!("{COOKIE}=; HttpOnly; SameSite=Strict; Path=/; Max-Age=0");
@@ -227,18 +246,24 @@ mod tests {
         let address = |text: &str| Some(text.parse().unwrap());
         let (one, neighbour, other) = (address("2001:db8::1"), address("2001:db8::2"), address("192.0.2.1"));
         for _ in 0..FAILURES_PER_ADDRESS_MAX {
-            assert_eq!(failures.wait_s(one, 100_000), None);
-            failures.count(one);
+            assert_eq!(failures.count(one, 100_000), None);
         }
-        assert_eq!(failures.wait_s(one, 110_000), Some(51));
-        assert_eq!(failures.wait_s(neighbour, 110_000), Some(51));
-        assert_eq!(failures.wait_s(other, 110_000), None);
-        assert_eq!(failures.wait_s(one, 160_000), None);
+        assert_eq!(failures.count(one, 110_000), Some(51));
+        assert_eq!(failures.count(neighbour, 110_000), Some(51));
+        assert_eq!(failures.count(other, 110_000), None);
+        assert_eq!(failures.count(one, 160_000), None);
+        // A port of both families shows IPv4 addresses mapped: each is one of its own, and the same as without the mapping.
+        for n in 0..FAILURES_PER_ADDRESS_MAX {
+            let mapped = if n % 2 == 0 { "::ffff:198.51.100.1" } else { "198.51.100.1" };
+            assert_eq!(failures.count(address(mapped), 161_000), None);
+        }
+        assert!(failures.count(address("198.51.100.1"), 161_000).is_some());
+        assert_eq!(failures.count(address("::ffff:198.51.100.2"), 161_000), None);
         // All addresses together, too; and a clock that was set back locks nobody out for ever.
         for n in 0..FAILURES_MAX {
-            failures.count(Some(IpAddr::from([10, 0, (n >> 8) as u8, n as u8])));
+            failures.count(Some(IpAddr::from([10, 0, (n >> 8) as u8, n as u8])), 162_000);
         }
-        assert!(failures.wait_s(other, 160_000).is_some());
-        assert_eq!(failures.wait_s(other, 1_000), None);
+        assert!(failures.count(other, 163_000).is_some());
+        assert_eq!(failures.count(other, 1_000), None);
     }
 }

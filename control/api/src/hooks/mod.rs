@@ -12,7 +12,7 @@ use millstream_side::limits::MODULES_BYTES_MAX;
 use millstream_store::Store;
 use millstream_store::item::{Expect, Kind, Query};
 use serde::de::DeserializeOwned;
-use tokio::sync::{Mutex, RwLock, Semaphore, SemaphorePermit};
+use tokio::sync::{Mutex, MutexGuard, RwLock, Semaphore, SemaphorePermit};
 
 use crate::Api;
 use crate::auth::Caller;
@@ -22,6 +22,7 @@ use crate::model::hook::{
     BINDINGS_MAX, BindingRecord, Form, HOOKS_MAX, HookRecord, Mode, VERSIONS_MAX, VersionRecord, Which,
 };
 use crate::model::{self, BINDING, HOOK, Kept};
+use crate::reconcile::{Subject, Unsettled};
 use crate::streams::uuid;
 
 pub(crate) mod modules;
@@ -45,6 +46,11 @@ impl Default for Desk {
 }
 
 impl Desk {
+    /// Excludes changes of hooks and bindings.
+    pub(crate) async fn lock_records(&self) -> MutexGuard<'_, ()> {
+        self.records.lock().await
+    }
+
     /// A place for an upload.
     pub(crate) fn place(&self) -> Answer<SemaphorePermit<'_>> {
         self.uploads.try_acquire().map_err(|_| {
@@ -128,7 +134,7 @@ impl Api {
         Ok((all(self.store(), HOOK).await?, all(self.store(), BINDING).await?))
     }
 
-    async fn bindings_of(&self, hook: &str) -> Answer<Vec<(String, Kept<BindingRecord>)>> {
+    pub(crate) async fn bindings_of(&self, hook: &str) -> Answer<Vec<(String, Kept<BindingRecord>)>> {
         let mut found = all::<BindingRecord>(self.store(), BINDING).await?;
         found.retain(|(_, binding)| binding.value.hook == hook);
         Ok(found)
@@ -142,7 +148,7 @@ impl Api {
         condition: &IfMatch,
         change: impl FnOnce(Option<HookRecord>) -> Answer<HookRecord>,
     ) -> Answer<(bool, Kept<HookRecord>)> {
-        let _lock = self.desk().records.lock().await;
+        let _lock = self.desk().lock_records().await;
         let found: Option<Kept<HookRecord>> = model::load(self.store(), HOOK, name).await?;
         let (version, is_new) = (found.as_ref().map(|found| found.version), found.is_none());
         match &found {
@@ -170,7 +176,7 @@ impl Api {
 
     /// Removes a hook with its versions; refused while bindings name it. Its bytes go with the next sweep.
     pub(crate) async fn delete_hook(&self, caller: &Caller, name: &str, condition: &IfMatch) -> Answer<()> {
-        let _lock = self.desk().records.lock().await;
+        let _lock = self.desk().lock_records().await;
         let Kept { version, value: record } = self.hook(name).await?;
         condition.must_hold(Tag { created_ms: record.created_ms, version })?;
         let bound = self.bindings_of(name).await?.len();
@@ -210,7 +216,7 @@ impl Api {
         }
         modules::keep(self.store(), &sha256, &module).await?;
 
-        let _lock = self.desk().records.lock().await;
+        let _lock = self.desk().lock_records().await;
         let Kept { version: at, value: mut hook } = self.hook(name).await?;
         if let Some(version) = same(&hook) {
             return Ok((false, version));
@@ -231,6 +237,7 @@ impl Api {
         (hook.updated_ms, hook.updated_by) = (now_ms, caller.who.clone());
         let mut parts = vec![format!("version {}", version.number)];
         parts.extend(dropped.map(|number| format!("version {number} dropped")));
+        let unsettled = Unsettled::new(self, Subject::Hook(name.to_owned()));
         let saving = model::save(self.store(), (HOOK, name), Expect::Version(at), None, &hook);
         let (saved, logged) = self.logged(caller, "hook.version.create", name, parts, saving).await;
         // Under the lock nobody else writes it, but another process of a later release might.
@@ -241,6 +248,7 @@ impl Api {
                 self.fleet().bind(binding);
             }
         }
+        unsettled.settle();
         logged?;
         Ok((true, version))
     }
@@ -252,7 +260,7 @@ impl Api {
         change: impl FnOnce(&mut BindingRecord) -> Answer<()>,
         check: impl FnOnce(&BindingRecord, &HookRecord) -> Answer<()>,
     ) -> Answer<(String, Kept<BindingRecord>)> {
-        let _lock = self.desk().records.lock().await;
+        let _lock = self.desk().lock_records().await;
         if self.store().count(BINDING).await? >= BINDINGS_MAX as u64 {
             return Err(Problem::conflict(format!(
                 "there are {BINDINGS_MAX} bindings, which is the most; remove some"
@@ -275,7 +283,7 @@ impl Api {
         change: impl FnOnce(&mut BindingRecord) -> Answer<()>,
         check: impl FnOnce(&BindingRecord, &HookRecord) -> Answer<()>,
     ) -> Answer<Kept<BindingRecord>> {
-        let _lock = self.desk().records.lock().await;
+        let _lock = self.desk().lock_records().await;
         let Kept { version, value: mut record } = self.binding(id).await?;
         condition.must_hold(Tag { created_ms: record.created_ms, version })?;
         change(&mut record)?;
@@ -297,10 +305,12 @@ impl Api {
         let told = record.to_link(id, &hook).ok_or_else(|| no_version(&hook, record.version))?;
         (record.updated_ms, record.updated_by) = (self.clock().now_ms(), caller.who.clone());
         let parts = vec![format!("hook {}", record.hook)];
+        let unsettled = Unsettled::new(self, Subject::Binding(id.to_owned()));
         let saving = model::save(self.store(), (BINDING, id), expect, None, record);
         let (saved, logged) = self.logged(caller, action, id, parts, saving).await;
         let version = saved?.map_err(|model::Conflict| IfMatch::failed())?;
         self.fleet().bind(told);
+        unsettled.settle();
         say_idle(id, record);
         logged?;
         Ok(version)
@@ -308,15 +318,17 @@ impl Api {
 
     /// Removes a binding.
     pub(crate) async fn delete_binding(&self, caller: &Caller, id: &str, condition: &IfMatch) -> Answer<()> {
-        let _lock = self.desk().records.lock().await;
+        let _lock = self.desk().lock_records().await;
         let Kept { version, value: record } = self.binding(id).await?;
         condition.must_hold(Tag { created_ms: record.created_ms, version })?;
         let parts = vec![format!("hook {}", record.hook)];
+        let unsettled = Unsettled::new(self, Subject::Binding(id.to_owned()));
         let deleting =
             async { Ok(self.delete_item((BINDING, id), version).await?.then_some(()).ok_or(model::Conflict)) };
         let (deleted, logged) = self.logged(caller, "hook.binding.delete", id, parts, deleting).await;
         deleted?.map_err(|model::Conflict| IfMatch::failed())?;
         self.fleet().unbind(id);
+        unsettled.settle();
         logged
     }
 

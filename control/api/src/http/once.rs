@@ -19,7 +19,7 @@ use super::extract::{self, text_header};
 use super::problem::{Answer, FieldError, Problem};
 use crate::Api;
 use crate::auth::caller;
-use crate::model::token::Digest;
+use crate::model::token::{Digest, Role};
 use crate::model::{self, ONCE};
 
 /// The header with the caller's key.
@@ -80,7 +80,8 @@ async fn carry_out(api: &Api, request: Request, next: Next) -> Answer<Response> 
         return Err(Problem::fields(vec![FieldError::new(KEY_HEADER.as_str(), message)]));
     }
     let (parts, body) = request.into_parts();
-    let caller = caller::identify(&parts, api).await?;
+    // Before a key is reserved: who may change nothing shall not fill the store with reservations.
+    let caller = caller::caller(&parts, api, Role::Operator).await?;
     let body = extract::read(body, extract::BODY_BYTES_MAX).await?;
     let target = parts.uri.path_and_query().map(ToString::to_string).unwrap_or_default();
     let of = Digest::of(&format!("{} {target}\n{}", parts.method, STANDARD.encode(&body))).text();

@@ -13,11 +13,11 @@ use http_body_util::StreamBody;
 use hyper::body::Frame;
 use serde::Deserialize;
 use tokio::sync::broadcast::error::RecvError;
-use tokio::time::timeout;
+use tokio::time::{Instant, timeout};
 use utoipa::IntoParams;
 
 use crate::Api;
-use crate::auth::Viewer;
+use crate::auth::{Caller, Viewer, caller};
 use crate::events::{Listening, Told};
 use crate::http::extract::{InQuery, text_header};
 use crate::http::problem::{Answer, Problem};
@@ -26,6 +26,8 @@ use crate::http::problem::{Answer, Problem};
 const LISTENERS_MAX: usize = 64;
 /// After how long without an event a comment is sent, so that whatever is in between keeps the connection.
 const QUIET: Duration = Duration::from_secs(15);
+/// How often a listener's credentials are looked up again: those that are removed end its stream within this and [`QUIET`].
+const CHECK_EVERY: Duration = Duration::from_secs(10);
 /// Where a browser that reconnects says what it has.
 const LAST_EVENT_ID: HeaderName = HeaderName::from_static("last-event-id");
 
@@ -38,7 +40,8 @@ impl Place {
     fn take() -> Option<Self> {
         let taken =
             LISTENERS.fetch_update(Ordering::Relaxed, Ordering::Relaxed, |n| (n < LISTENERS_MAX).then_some(n + 1));
-        taken.is_ok().then_some(Self)
+        // Lazily: a place that is made and dropped gives back what it did not take.
+        taken.is_ok().then(|| Self)
     }
 }
 
@@ -69,7 +72,7 @@ pub struct Which {
 ))]
 pub async fn events(
     State(api): State<Api>,
-    Viewer(_): Viewer,
+    Viewer(caller): Viewer,
     InQuery(which): InQuery<Which>,
     headers: HeaderMap,
 ) -> Answer<Response> {
@@ -83,11 +86,14 @@ pub async fn events(
         (header::CONTENT_TYPE, HeaderValue::from_static("text/event-stream")),
         (header::CACHE_CONTROL, HeaderValue::from_static("no-store")),
     ];
-    Ok((headers, Body::new(StreamBody::new(stream(api, which, listening, place)))).into_response())
+    Ok((headers, Body::new(StreamBody::new(stream((api, caller), which, listening, place)))).into_response())
 }
 
 struct Listener {
     api: Api,
+    caller: Caller,
+    /// When its credentials were found good last.
+    checked: Instant,
     which: Which,
     listening: Listening,
     before: std::vec::IntoIter<Arc<Told>>,
@@ -96,13 +102,14 @@ struct Listener {
 }
 
 fn stream(
-    api: Api,
+    (api, caller): (Api, Caller),
     which: Which,
     mut listening: Listening,
     place: Place,
 ) -> impl futures_core::Stream<Item = Result<Frame<Bytes>, Infallible>> {
     let before = std::mem::take(&mut listening.before).into_iter();
-    let listener = Listener { api, which, listening, before, begun: false, _place: place };
+    let checked = Instant::now();
+    let listener = Listener { api, caller, checked, which, listening, before, begun: false, _place: place };
     futures_util::stream::unfold(listener, |mut listener| async move {
         let text = listener.next().await?;
         Some((Ok(Frame::data(Bytes::from(text))), listener))
@@ -123,7 +130,7 @@ impl Listener {
                 }
                 continue;
             }
-            if self.api.draining() {
+            if self.api.draining() || !self.may_go_on().await {
                 return None;
             }
             match timeout(QUIET, self.listening.live.recv()).await {
@@ -137,6 +144,15 @@ impl Listener {
                 Err(_) => return Some(": still here\n\n".to_owned()),
             }
         }
+    }
+
+    /// Whether its token and login are still good; looked up now and then. A store that does not answer ends nobody's stream.
+    async fn may_go_on(&mut self) -> bool {
+        if self.checked.elapsed() < CHECK_EVERY {
+            return true;
+        }
+        self.checked = Instant::now();
+        caller::still_good(&self.api, &self.caller).await.unwrap_or(true)
     }
 
     fn show(&self, told: &Told) -> Option<String> {

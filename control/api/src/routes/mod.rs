@@ -11,7 +11,7 @@ use utoipa_axum::routes;
 use crate::Api;
 use crate::auth::login;
 use crate::http::problem::Problem;
-use crate::http::{gate, once};
+use crate::http::{detach, gate, once};
 use crate::openapi;
 
 pub mod audit;
@@ -76,6 +76,7 @@ pub fn router(api: Api) -> Router {
         .route("/api/v1/openapi.json", get(async move || openapi::show(&document)))
         .method_not_allowed_fallback(wrong_method)
         .fallback(unknown)
+        .layer(middleware::from_fn(detach::detach))
         .layer(middleware::from_fn_with_state(api.clone(), gate::gate))
         .with_state(api)
 }

@@ -1,6 +1,10 @@
 //! Who may: tokens, roles, logins, hosts and origins.
+use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
+use millstream_api::model::ONCE;
+use millstream_store::Store as _;
+use millstream_store::memory::MemoryStore;
 use serde_json::json;
 
 use crate::kit::{ADMIN, NOW_MS, Options, Request, Response, Server};
@@ -111,17 +115,56 @@ fn a_login_is_over_when_its_token_is_removed() {
 }
 
 #[test]
+fn wrong_tokens_at_the_same_moment_do_not_pass_each_other() {
+    let server = Server::start();
+    let refused = std::thread::scope(|scope| {
+        let guesses: Vec<_> = (0..40).map(|_| scope.spawn(|| log_in(&server, "wrong").status)).collect();
+        guesses.into_iter().map(|guess| guess.join().unwrap()).filter(|status| *status == 429).count()
+    });
+    assert_eq!(refused, 35, "of 40 guesses");
+}
+
+#[test]
+fn a_token_has_so_many_logins_and_the_oldest_ends() {
+    let server = Server::start();
+    let token = server.token("viewer");
+    let cookie = |n: u64| {
+        server.set_clock(NOW_MS + n);
+        let login = log_in(&server, &token);
+        login.is(200).header("set-cookie").unwrap().split(';').next().unwrap().to_owned()
+    };
+    let cookies: Vec<_> = (0..33).map(cookie).collect();
+    let look = |cookie: &str| server.plain("GET", "/api/v1/streams").header("Cookie", cookie).send();
+    look(&cookies[0]).refused(401, "log in again");
+    look(&cookies[1]).is(200);
+    look(&cookies[32]).is(200);
+}
+
+#[test]
+fn who_may_change_nothing_reserves_no_idempotency_key() {
+    let store = Arc::new(MemoryStore::new());
+    let server = Server::with(Options { store: Arc::clone(&store) as _, ..Options::default() });
+    let bearer = format!("Bearer {}", server.token("viewer"));
+    let post = server.plain("POST", "/api/v1/streams").header("Authorization", &bearer).header("Idempotency-Key", "k");
+    post.json(&json!({ "id": "cam" })).send().refused(403, "operator");
+    let kept = server.run(store.count(ONCE)).unwrap();
+    assert_eq!(kept, 0);
+}
+
+#[test]
 fn wrong_logins_are_few_and_bearer_tokens_go_on() {
     let server = Server::start();
     for _ in 0..5 {
         log_in(&server, "wrong").refused(401, "not good");
     }
-    let refused = log_in(&server, ADMIN);
+    let refused = log_in(&server, "wrong");
     refused.refused(429, "try again in");
     assert!(refused.header("retry-after").is_some());
     server.get("/api/v1/streams").is(200);
-    server.set_clock(NOW_MS + 60_000);
+    // Whoever has the right token shares the address with those who guess, and is let in.
     log_in(&server, ADMIN).is(200);
+    server.set_clock(NOW_MS + 60_000);
+    log_in(&server, "wrong").refused(401, "not good");
     let foreign = server.plain("POST", "/api/v1/login").header("Origin", "http://evil.example");
     foreign.json(&json!({ "token": ADMIN })).send().refused(403, "page of this server");
 }

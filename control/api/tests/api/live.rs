@@ -1,7 +1,7 @@
 //! What nodes tell, and what they are told.
 use std::io::{BufRead as _, BufReader, Write as _};
 use std::net::TcpStream;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use millstream_link::event::{Event, What};
 use millstream_link::exchange::{Answer, NodeId, Order, Report, Whom};
@@ -153,7 +153,22 @@ fn listeners_are_bounded() {
     let refused = server.get("/api/v1/events");
     refused.refused(503, "64 listeners");
     assert!(refused.header("retry-after").is_some());
+    // Who was refused gives back no place.
+    for _ in 0..70 {
+        server.get("/api/v1/events").refused(503, "64 listeners");
+    }
     drop(listeners);
+    // A listener that has left is noticed when something is sent to it.
+    tell(&server, 1, 42, publish());
+    let until = Instant::now() + Duration::from_secs(5);
+    let refused = || {
+        let kind = listen(&server, "").find(|line| line.starts_with("content-type: "));
+        kind.is_some_and(|kind| kind.contains("problem"))
+    };
+    while refused() {
+        assert!(Instant::now() < until, "no place is free again");
+        std::thread::sleep(Duration::from_millis(50));
+    }
 }
 
 #[test]
