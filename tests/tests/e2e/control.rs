@@ -578,3 +578,44 @@ fn a_hundred_thousand_streams() {
     let _pushing = push.repeat(Clip::small());
     Viewer::watch(server.http, "zz").find("keyframe", seconds(10), Tag::is_keyframe);
 }
+
+/// Who watches HLS has no session: it is counted for asking, as an estimate, in API and metrics.
+#[test]
+fn viewers_of_hls_are_counted_in_api_and_metrics() {
+    let server = Options::open().start();
+    let mut client = Client::admin(&server);
+    let _push = ffmpeg_push(&server.push_url("cam"), 60);
+    eventually("a playlist", seconds(15), || (http::get(server.http, "/cam/video.m3u8").status == 200).then_some(()));
+    let ask = |agent: &str, name: &str| {
+        let host = server.http;
+        let head =
+            format!("GET /cam/{name} HTTP/1.1\r\nHost: {host}\r\nUser-Agent: {agent}\r\nConnection: close\r\n\r\n");
+        assert_eq!(http::raw(server.http, head.as_bytes()).expect("an answer").status, 200);
+    };
+    let all_ask = || {
+        for agent in ["one/1.0", "two/1.0"] {
+            ask(agent, "video.m3u8");
+            ask(agent, "audio.m3u8");
+        }
+        ask("one/1.0", "video.m3u8?CMCD=sid%3D%22a-session%22");
+        ask("one/1.0", "manifest.mpd");
+    };
+    let counted = eventually("three viewers of HLS and one of DASH", seconds(20), || {
+        all_ask();
+        let session = client.get("/api/v1/streams/cam/session").is(200).json;
+        let of = |protocol: &str| {
+            let viewers = session["viewers"].as_array().into_iter().flatten();
+            viewers.clone().find(|viewers| viewers["protocol"] == protocol).cloned()
+        };
+        // What the test itself asked at first, without a name, is forgotten after three target durations.
+        let (hls, dash) = (of("hls")?, of("dash")?);
+        (hls["count"] == 3 && dash["count"] == 1).then_some((hls, dash))
+    });
+    assert_eq!((&counted.0["estimated"], &counted.1["estimated"]), (&json!(true), &json!(true)));
+    eventually("the metrics say so", seconds(10), || {
+        all_ask();
+        let metrics = server.metrics();
+        let line = metrics.lines().find(|line| line.starts_with("millstream_viewers{shard=\"0\",protocol=\"hls\"}"))?;
+        line.ends_with(" 3").then_some(())
+    });
+}

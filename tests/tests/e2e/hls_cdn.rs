@@ -136,3 +136,45 @@ fn low_latency_through_varnish_keeps_the_rules_and_adds_little() {
     println!("a part after its last frame, median: {:?} from the server, {:?} through Varnish", p50[0], p50[1]);
     assert!(p50[1] < p50[0] + millis(100), "{p50:?}");
 }
+
+/// Players spell `Accept-Encoding` in many ways, and there are two forms of a playlist: no more than two requests reach the origin.
+#[test]
+fn case_59_compressed_playlists_collapse_in_caches() {
+    const SPELLINGS: [&str; 8] = [
+        "gzip",
+        "gzip, deflate",
+        "gzip, deflate, br",
+        "gzip, deflate, br, zstd",
+        "deflate, gzip",
+        "br;q=1.0, gzip;q=0.8",
+        "gzip;q=1.0, identity",
+        "deflate, gzip, br",
+    ];
+    let server = Options::open().start();
+    let push = on_air(&server, "cam", Clip::small());
+    for cache in [Cache::nginx(server.http), Cache::varnish(server.http)] {
+        let before = server.metric("millstream_playlist_requests_total");
+        for spelling in SPELLINGS {
+            let url = format!("http://{}/cam/manifest.mpd", cache.address);
+            let accepts = format!("Accept-Encoding: {spelling}");
+            let curl = Command::new("curl").args(["-s", "--compressed", "-D", "-", "-H", &accepts, &url]).output();
+            let text = String::from_utf8_lossy(&curl.expect("curl").stdout).into_owned();
+            let (head, body) = text.split_once("\r\n\r\n").expect("a head");
+            assert!(head.to_ascii_lowercase().contains("\r\ncontent-encoding: gzip"), "{spelling}: {head}");
+            assert!(body.contains("<MPD") && body.trim_end().ends_with("</MPD>"), "{spelling}: {body}");
+        }
+        let plain = http::get(cache.address, "/cam/manifest.mpd");
+        assert!(plain.header("content-encoding").is_empty() && plain.body.starts_with(b"<?xml"), "{:?}", plain.head);
+        // Each form is kept for a second, and the requests may have taken some.
+        let asked = server.metric("millstream_playlist_requests_total") - before;
+        assert!(asked <= 6.0, "{asked} requests to the origin for nine in two forms");
+        // FLV over WebSocket gets through as well.
+        let mut socket = http::Connection::open(cache.address).expect("connected");
+        let upgrade = "Upgrade: websocket\r\nConnection: Upgrade\r\nSec-WebSocket-Version: 13\r\n\
+            Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n";
+        socket.send(format!("GET /cam/live.flv HTTP/1.1\r\nHost: a\r\n{upgrade}\r\n").as_bytes()).expect("sent");
+        let head = socket.head().expect("an answer");
+        assert_eq!((head.status, head.header("sec-websocket-accept")), (101, "s3pPLMBiTxaQ9kYGzzhZRbK+xOo="));
+    }
+    assert!(push.alive());
+}
