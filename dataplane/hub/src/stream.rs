@@ -13,6 +13,7 @@ use crate::flush::Flusher;
 use crate::log::{EndReason, Log};
 use crate::news::Newsroom;
 use crate::package::block::{Block, Gathered, Tag};
+use crate::package::open_gop::OpenGop;
 use crate::package::packager::Wall;
 use crate::package::preamble::{Preamble, SCRIPT_TIMESTAMP_MS, Seen};
 use crate::timeline::Timeline;
@@ -82,8 +83,11 @@ pub struct Stream {
     tags_bytes: usize,
     tags_start: bool,
     tags_span_ms: (i64, i64),
+    /// Number of the newest block that a decoder can start at.
+    start_seq: u64,
+    gop: OpenGop,
     arrived: Time,
-    /// How many have published it.
+    /// How many have published it; one more for each hole that stamps which jumped have left.
     publishers: u32,
     wait_keyframe: bool,
     /// What the publisher of now has sent.
@@ -111,6 +115,8 @@ impl Stream {
             tags_bytes: 0,
             tags_start: false,
             tags_span_ms: (0, 0),
+            start_seq: 0,
+            gop: OpenGop::default(),
             arrived: now,
             publishers: 0,
             wait_keyframe: true,
@@ -244,7 +250,7 @@ impl Stream {
         self.preamble = Arc::new(next);
         let ms = self.timeline.newest_ms();
         let timestamp_ms = if kind == TagKind::Script { SCRIPT_TIMESTAMP_MS } else { ms as u32 };
-        self.add(Tag { kind, timestamp_ms, body }, ms, now);
+        self.add(Tag { kind, timestamp_ms, body, leading: false }, ms, now);
         self.seal(log);
     }
 
@@ -263,6 +269,11 @@ impl Stream {
             self.wait_keyframe = false;
         }
         let ms = self.timeline.map(frame.track, frame.dts_ms, now);
+        if self.timeline.broke() && (frame.keyframe && video || !self.preamble.has(Track::Video)) {
+            // A hole that a player can only cross at a discontinuity. In the middle of a GOP there is none to be had.
+            self.seal(log);
+            self.publishers = self.publishers.wrapping_add(1);
+        }
         let start = if video { frame.keyframe } else { !self.preamble.has(Track::Video) && self.tags.is_empty() };
         if video && start {
             self.seal(log);
@@ -272,7 +283,8 @@ impl Stream {
         let clock = if start { self.news.clock(&frame, ms + i64::from(frame.cts_ms), now) } else { None };
         self.first_frame_at.get_or_insert(now);
         self.flusher.add(frame.track, frame.dts_ms, now);
-        self.add(Tag { kind: tag_kind(frame.track), timestamp_ms: ms as u32, body: frame.body }, ms, now);
+        let leading = video && self.gop.is_leading(frame.keyframe, ms + i64::from(frame.cts_ms));
+        self.add(Tag { kind: tag_kind(frame.track), timestamp_ms: ms as u32, body: frame.body, leading }, ms, now);
         if let Some(body) = clock {
             self.tell(body, now);
         }
@@ -285,7 +297,7 @@ impl Stream {
     /// Adds a script tag that players ignore unless they know it.
     fn tell(&mut self, body: Bytes, now: Time) {
         self.add(
-            Tag { kind: TagKind::Script, timestamp_ms: SCRIPT_TIMESTAMP_MS, body },
+            Tag { kind: TagKind::Script, timestamp_ms: SCRIPT_TIMESTAMP_MS, body, leading: false },
             self.timeline.newest_ms(),
             now,
         );
@@ -305,8 +317,11 @@ impl Stream {
         if self.tags.is_empty() {
             return;
         }
+        if self.tags_start {
+            self.start_seq = log.head();
+        }
         let block = Block::seal(
-            log.head(),
+            (log.head(), self.start_seq),
             self.tags_start,
             Arc::clone(&self.preamble),
             self.tags_span_ms,

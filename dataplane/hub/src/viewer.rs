@@ -157,6 +157,8 @@ pub struct Viewer {
     state: State,
     /// The next block to begin.
     next: u64,
+    /// The block that it started at, or last jumped to.
+    started_at: u64,
     /// A block that is partly sent, and how many of its bytes were: held, so that it can be finished after it left the log.
     partial: Option<(EntryRef, usize)>,
     /// Goes out before the next block begins, and never inside one.
@@ -191,6 +193,7 @@ impl Viewer {
             format,
             state: State::Joining { since: now, from },
             next: 0,
+            started_at: u64::MAX,
             partial: None,
             lead: VecDeque::new(),
             lead_offset: 0,
@@ -291,8 +294,15 @@ impl Viewer {
         if self.state == State::Playing && !self.paused && self.finishing.is_none() {
             for seq in self.next..log.head() {
                 let Some(entry) = log.get(seq).filter(|_| room > 0 && out.len() < SEND_PIECES_MAX) else { break };
+                let Some(entry) = entry.for_viewer_from(self.started_at) else {
+                    // Nothing of it is for this viewer.
+                    if out.is_empty() {
+                        self.next = seq + 1;
+                    }
+                    continue;
+                };
                 entry.make(self.format, log.limits.rtmp_chunk_bytes);
-                out.push(Piece::new(Source::Block(Rc::clone(entry), self.format), 0, &mut room));
+                out.push(Piece::new(Source::Block(entry, self.format), 0, &mut room));
             }
         }
         if out.is_empty() {
@@ -359,7 +369,7 @@ impl Viewer {
         }
         self.generation = preamble.generation;
         self.state = State::Playing;
-        self.next = start;
+        (self.next, self.started_at) = (start, start);
     }
 
     /// `count` bytes of the pieces that [`Viewer::fill`] gave were taken by the kernel.

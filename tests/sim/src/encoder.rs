@@ -24,10 +24,16 @@ pub(crate) struct Encoder {
     began: Option<Time>,
     frames: u64,
     stamp_ms: u32,
+    /// What the clocks of picture and sound are off.
+    off_ms: [u32; 2],
     config: u8,
     configured: [bool; 2],
     ticking: bool,
 }
+
+/// Jumps of stamps: those that players would freeze on, and those that are as long as a session.
+const JUMPS_MS: [u32; 7] =
+    [7_200_000, 0_u32.wrapping_sub(3_600_000), 12_000, 5_000, 1_500, 0_u32.wrapping_sub(8_000), 700];
 
 /// A message to send.
 type Message = (TagKind, u32, Bytes);
@@ -41,6 +47,7 @@ impl Encoder {
             began: None,
             frames: 0,
             stamp_ms: plan.first_stamp_ms,
+            off_ms: [0; 2],
             config: link as u8,
             configured: [false; 2],
             ticking: false,
@@ -53,8 +60,12 @@ impl Encoder {
         let mut messages = Vec::new();
         self.stamp_ms = self.stamp_ms.wrapping_add(self.plan.pace_ms as u32);
         if self.plan.wild && random.chance(15) {
-            self.stamp_ms =
-                self.stamp_ms.wrapping_add(random.pick(&[7_200_000, 0_u32.wrapping_sub(3_600_000), 12_000]));
+            self.stamp_ms = self.stamp_ms.wrapping_add(random.pick(&JUMPS_MS));
+        }
+        if self.plan.wild && random.chance(15) {
+            // One track only.
+            let off_ms = &mut self.off_ms[random.below(2) as usize];
+            *off_ms = off_ms.wrapping_add(random.pick(&JUMPS_MS));
         }
         if self.plan.wild && random.chance(20) {
             self.config = self.config.wrapping_add(1);
@@ -87,7 +98,8 @@ impl Encoder {
         let bytes = random.below(bytes_max) as usize;
         // Some let their stamps run back a little.
         let back_ms = if self.plan.wild { random.below(90) as u32 } else { 0 };
-        messages.push((kind, self.stamp_ms.wrapping_sub(back_ms), coding.frame(key, self.next_mark, bytes)));
+        let stamp_ms = self.stamp_ms.wrapping_add(self.off_ms[usize::from(kind == TagKind::Audio)]);
+        messages.push((kind, stamp_ms.wrapping_sub(back_ms), coding.frame(key, self.next_mark, bytes)));
         self.next_mark += 1;
     }
 }

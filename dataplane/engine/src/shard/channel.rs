@@ -68,6 +68,22 @@ struct Owner {
     who: Option<(Publisher, u64)>,
 }
 
+impl Owner {
+    /// Says that timestamps jumped, the first time that those of a session do; there had been `before` jumps in all.
+    #[cold]
+    fn tell_jump(&self, session: u64, id: &Id, before: u64) {
+        if let Some((who, jumps_before)) = &self.who
+            && *jumps_before == before
+        {
+            tracing::warn!(
+                stream = %id, session, peer = %who.peer,
+                "the encoder's timestamps jumped against its own pace; the stream goes on without the jump. Further jumps of this session \
+                 are counted only (timestamp_jumps). If viewers notice, look at the encoder's clock or at the file it repeats"
+            );
+        }
+    }
+}
+
 /// Who publishes, as people know it.
 #[derive(Clone, Debug)]
 pub(crate) struct Publisher {
@@ -364,7 +380,11 @@ impl Channel {
                     shard.stats.dropped.add("before_keyframe", 1);
                 }
             }
-            shard.stats.timestamp_jumps.add(owner.stream.timeline().rebases() - rebases);
+            let jumps = owner.stream.timeline().rebases() - rebases;
+            if jumps > 0 {
+                shard.stats.timestamp_jumps.add(jumps);
+                owner.tell_jump(session, &self.id, rebases);
+            }
             let flushed = owner.stream.after_read(now, log);
             count_flush(&shard.stats, log, head);
             flushed

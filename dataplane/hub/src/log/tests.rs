@@ -6,8 +6,8 @@ use millstream_proto::media::TagKind;
 use millstream_proto::time::Time;
 
 fn block(seq: u64, start: bool, ms: i64, bytes: usize) -> Arc<Block> {
-    let tag = Tag { kind: TagKind::Video, timestamp_ms: ms as u32, body: Bytes::from(vec![0; bytes]) };
-    Arc::new(Block::seal(seq, start, Arc::default(), (ms, ms), (1, Time::ZERO), &[tag]))
+    let tag = Tag { kind: TagKind::Video, timestamp_ms: ms as u32, body: Bytes::from(vec![0; bytes]), leading: false };
+    Arc::new(Block::seal((seq, seq), start, Arc::default(), (ms, ms), (1, Time::ZERO), &[tag]))
 }
 
 fn log(bytes_max: usize, time_max_ms: u64) -> Log {

@@ -32,6 +32,17 @@ pub(crate) struct Tag {
     pub(crate) kind: TagKind,
     pub(crate) timestamp_ms: u32,
     pub(crate) body: Bytes,
+    /// Shown before the keyframe that precedes it: who starts at that cannot decode it.
+    pub(crate) leading: bool,
+}
+
+/// The leading pictures of an open GOP that are in a block.
+#[derive(Debug)]
+struct Leading {
+    /// Number of the block with their keyframe.
+    start: u64,
+    /// Which tags of the block they are.
+    tags: Box<[usize]>,
 }
 
 /// The tags that wait for the next flush: those of the next block, as far as they have come.
@@ -61,17 +72,20 @@ pub struct Block {
     pub last_ms: i64,
     /// When the last byte of its first frame arrived: of all in it, that one waited longest.
     pub arrived: Time,
-    /// Which of the stream's publishers sent it, from 1.
+    /// Which run of stamps it is of, from 1: each publisher begins one, and so does a jump of stamps that leaves a hole.
     pub publisher: u32,
     /// Size line, tags, CRLF.
     chunk: Bytes,
     /// Length of the size line.
     tags_at: usize,
+    /// Few streams have any.
+    leading: Option<Box<Leading>>,
 }
 
 impl Block {
+    /// `start_seq`: number of the newest block that a decoder can start at, which may be this one.
     pub(crate) fn seal(
-        seq: u64,
+        (seq, start_seq): (u64, u64),
         start: bool,
         preamble: Arc<Preamble>,
         span_ms: (i64, i64),
@@ -79,7 +93,35 @@ impl Block {
         tags: &[Tag],
     ) -> Self {
         let (chunk, tags_at) = http_chunk(tags.iter().map(|tag| (tag.kind, tag.timestamp_ms, tag.body.as_ref())), &[]);
-        Self { seq, start, preamble, first_ms: span_ms.0, last_ms: span_ms.1, arrived, publisher, chunk, tags_at }
+        let leading = tags.iter().any(|tag| tag.leading).then(|| {
+            let tags = tags.iter().enumerate().filter(|(_, tag)| tag.leading).map(|(at, _)| at).collect();
+            Box::new(Leading { start: start_seq, tags })
+        });
+        Self {
+            seq,
+            start,
+            preamble,
+            first_ms: span_ms.0,
+            last_ms: span_ms.1,
+            arrived,
+            publisher,
+            chunk,
+            tags_at,
+            leading,
+        }
+    }
+
+    /// The same without the leading pictures, for who started at their keyframe; `None` where nothing is left.
+    fn without_leading(&self, leading: &Leading) -> Option<Self> {
+        let kept = flv::tags(self.tags()).enumerate().filter(|(at, _)| leading.tags.binary_search(at).is_err());
+        let kept: Vec<_> = kept.map(|(_, tag)| (tag.kind, tag.timestamp_ms, tag.body)).collect();
+        if kept.is_empty() {
+            return None;
+        }
+        let (chunk, tags_at) = http_chunk(kept.iter().copied(), &[]);
+        let (preamble, leading) = (Arc::clone(&self.preamble), None);
+        let Self { seq, start, first_ms, last_ms, arrived, publisher, .. } = *self;
+        Some(Self { seq, start, preamble, first_ms, last_ms, arrived, publisher, chunk, tags_at, leading })
     }
 
     /// Its FLV tags, without the HTTP framing.
@@ -148,6 +190,8 @@ pub struct Entry {
     pub block: Arc<Block>,
     rtmp: OnceCell<Bytes>,
     websocket: OnceCell<Box<[u8]>>,
+    /// Without leading pictures; `None` inside where nothing is left.
+    joiner: OnceCell<Option<EntryRef>>,
 }
 
 /// How a shard holds an entry.
@@ -156,7 +200,19 @@ pub type EntryRef = Rc<Entry>;
 impl Entry {
     /// Wraps a block for this shard.
     pub fn new(block: Arc<Block>) -> EntryRef {
-        Rc::new(Self { block, rtmp: OnceCell::new(), websocket: OnceCell::new() })
+        Rc::new(Self { block, rtmp: OnceCell::new(), websocket: OnceCell::new(), joiner: OnceCell::new() })
+    }
+
+    /// What of it is for a viewer that started at the block `start`: all of it, but for pictures that it cannot decode. `None` where nothing is
+    /// left. Made when the first one asks.
+    pub(crate) fn for_viewer_from(self: &Rc<Self>, start: u64) -> Option<EntryRef> {
+        match &self.block.leading {
+            Some(leading) if leading.start == start => {
+                let make = || self.block.without_leading(leading).map(|block| Self::new(Arc::new(block)));
+                self.joiner.get_or_init(make).clone()
+            }
+            _ => Some(Rc::clone(self)),
+        }
     }
 
     /// Makes the bytes for viewers of that format, if nobody asked for them before; `rtmp_chunk_bytes` must be the same on every call.

@@ -8,6 +8,7 @@ pub mod block;
 pub mod change;
 mod demux;
 mod drift;
+pub(crate) mod open_gop;
 mod pace;
 pub mod packager;
 mod part;

@@ -18,6 +18,7 @@ use super::block::{Block, Gathered, Tag};
 use super::change::{Change, Session};
 use super::demux::Demux;
 use super::drift::Drift;
+use super::open_gop::OpenGop;
 use super::pace::SegmentPace;
 use super::preamble::Preamble;
 use super::track::{Lengths, Picked, Plan, TrackPacker};
@@ -72,6 +73,7 @@ pub struct Packager {
     follows: Option<Plan>,
     /// Sound ahead of the picture.
     held: VecDeque<Picked>,
+    gop: OpenGop,
     /// Decode time of the newest picture of this publisher, milliseconds.
     video_ms: Option<u64>,
     /// How long after its decode time a keyframe is shown, microseconds.
@@ -143,6 +145,7 @@ impl Packager {
             },
             follows: None,
             held: VecDeque::new(),
+            gop: OpenGop::default(),
             video_ms: None,
             delay_us: 0,
             key_us: None,
@@ -187,6 +190,7 @@ impl Packager {
                 kind: tag.kind,
                 timestamp_ms: tag.timestamp_ms,
                 body: bytes.slice_ref(tag.body),
+                leading: false,
             });
             self.read((preamble, *publisher), (*first_ms, *arrived), unread, wall);
             self.next_block += 1;
@@ -282,6 +286,12 @@ impl Packager {
                 }
             }
             self.dropped += 1;
+            return;
+        }
+        if frame.track == Track::Video
+            && self.gop.is_leading(frame.keyframe, frame.dts_ms.saturating_add(i64::from(frame.cts_ms)))
+        {
+            // Players start at any segment, and at any part with a keyframe; the bytes are the same for all.
             return;
         }
         let picked = Picked {

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use millstream_proto::http::websocket;
-use millstream_proto::media::Track;
+use millstream_proto::media::{MediaEvent, TagKind, Track};
 
 use super::*;
 use crate::testkit::*;
@@ -18,7 +18,7 @@ fn two_gops() -> Rig {
 
 /// A log that holds a GOP or two of the frames below.
 fn small() -> StreamConfig {
-    StreamConfig { log_bytes_max: 20_000, ..StreamConfig::default() }
+    StreamConfig { log_bytes_max: 21_000, ..StreamConfig::default() }
 }
 
 fn big(keyframe: bool, ms: i64) -> millstream_proto::media::MediaEvent {
@@ -393,4 +393,71 @@ fn what_was_sent_may_be_followed_by_as_much_again() {
     }
     assert_eq!((rig.drain(&mut client), client.viewer.lead_bytes), (Fill::Wait, 0));
     assert_eq!(client.viewer.overdue(&rig.config, rig.now + Duration::from_mins(1)), None);
+}
+
+/// A frame that is shown this much after its decode time.
+fn shown_after(mut event: MediaEvent, ms: i32) -> MediaEvent {
+    if let MediaEvent::Frame(frame) = &mut event {
+        frame.cts_ms = ms;
+    }
+    event
+}
+
+#[test]
+fn case_50_who_joins_an_open_gop_gets_no_picture_that_it_cannot_decode() {
+    let mut rig = Rig::av();
+    let gop = |from_ms| {
+        [
+            shown_after(key(from_ms), 120),
+            sound(from_ms + 10),
+            // Leading pictures, each in a block of its own, the second with a sound.
+            shown_after(picture(from_ms + 40), 0),
+            shown_after(picture(from_ms + 80), 0),
+            shown_after(picture(from_ms + 120), 120),
+        ]
+    };
+    for format in FORMATS {
+        let mut watching = rig.join(format, Start::Newest);
+        let first = gop(rig.stream.timeline().newest_ms() + 40);
+        rig.play(&first);
+        rig.drain(&mut watching);
+        let from_ms = rig.stream.timeline().newest_ms() + 40;
+        let second = gop(from_ms);
+        rig.play(&second[..2]);
+        let mut joined = rig.join(format, Start::Newest);
+        rig.drain(&mut joined);
+        rig.play(&second[2..3]);
+        // Nothing is there for it, and nothing is said.
+        assert_eq!(rig.drain(&mut joined), Fill::Wait);
+        rig.wait_ms(40);
+        rig.read(&[second[3].clone(), sound(from_ms + 50)]);
+        rig.wait_ms(40);
+        rig.play(&second[4..]);
+        let third = gop(rig.stream.timeline().newest_ms() + 40);
+        rig.play(&third);
+        let mut late = rig.join(format, Start::Newest);
+        for client in [&mut watching, &mut joined, &mut late] {
+            rig.drain(client);
+        }
+        let pictures = |client: &Client| {
+            let tags = client.tags();
+            let kinds = tags.iter().filter(|tag| tag.kind == TagKind::Video).map(|tag| tag.name()[..1].to_owned());
+            kinds.collect::<String>()
+        };
+        assert!(pictures(&watching).ends_with("KpppKppp"), "who watches gets all: {}", pictures(&watching));
+        assert_eq!(pictures(&joined), "VKpKppp", "{format:?}");
+        assert_eq!(pictures(&late), "VKp", "{format:?}");
+        let sounds = joined.tags().iter().filter(|tag| tag.name().starts_with('a')).count();
+        assert_eq!(sounds, 3, "sound beside leading pictures is kept");
+    }
+}
+
+#[test]
+fn case_50_a_stream_that_ends_with_leading_pictures_ends_for_who_joined_there() {
+    let mut rig = Rig::av();
+    rig.play(&[shown_after(key(0), 120), sound(5), shown_after(picture(40), 0)]);
+    let mut joined = rig.join(Format::FlvChunked, Start::Newest);
+    rig.drain(&mut joined);
+    rig.log.end(EndReason::Shutdown);
+    assert_eq!(rig.drain(&mut joined), Fill::Close(CloseReason::Ended(EndReason::Shutdown)));
 }

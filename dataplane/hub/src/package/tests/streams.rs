@@ -4,7 +4,7 @@ use std::time::Duration;
 use millstream_proto::hls::request::Directives;
 use millstream_proto::media::{Codec, CodecConfig, Frame, MediaEvent, Track};
 
-use super::studio::{Studio, Tape, UNIX_MS, config, frame, samples, stamp};
+use super::studio::{Studio, Tape, UNIX_MS, at, config, frame, samples, stamp};
 use crate::config::HlsConfig;
 use crate::package::window::{Answer, Refusal};
 
@@ -255,6 +255,75 @@ fn case_03_pictures_that_are_shown_before_they_are_decoded() {
         assert_eq!(shown.pts, expected_ms * 90, "picture {n}");
     }
     assert!(shown.len() > 100);
+}
+
+#[test]
+fn case_50_segments_of_open_gops_hold_no_leading_pictures_and_no_hole() {
+    // Keyframes also in the middle of segments, at every phase of parts.
+    for gop in [29, 31, 47, 60] {
+        let mut studio = Studio::av();
+        let frames: Vec<_> = (0..400_i64)
+            .map(|n| {
+                let cts_ms = match n % gop {
+                    0 => 100,
+                    1 | 2 if n > 2 => 0,
+                    _ => 66,
+                };
+                frame(Track::Video, n % gop == 0, n * 33, cts_ms, &[(n % gop) as u8; 50])
+            })
+            .collect();
+        studio.play(&frames);
+        let shown = studio.shown(Track::Video);
+        assert!(shown.len() > 100);
+        for pair in shown.windows(2) {
+            assert_eq!(pair[0].dts + pair[0].duration, pair[1].dts, "a hole behind picture {}", pair[0].data[0]);
+            assert!(pair[0].pts < pair[1].pts || pair[1].data[0] == 0, "{} is shown late", pair[1].data[0]);
+        }
+        assert!(shown.iter().skip(3).all(|picture| !matches!(picture.data[0], 1 | 2)), "leading pictures");
+    }
+}
+
+#[test]
+fn case_46_a_jump_of_stamps_leaves_no_hole_and_needs_no_discontinuity() {
+    for by_ms in [5_000, 1_500, -8_000] {
+        let mut studio = Studio::av();
+        for mut event in (Tape { for_ms: 16_000, ..Tape::default() }).frames() {
+            let arrives = at(&event) + Duration::from_secs(1);
+            if let MediaEvent::Frame(frame) = &mut event
+                && frame.dts_ms >= 8_000
+            {
+                frame.dts_ms += by_ms;
+            }
+            studio.pass(arrives);
+            studio.arrive(arrives, &event);
+            studio.check();
+        }
+        for track in [Track::Video, Track::Audio] {
+            let shown = studio.shown(track);
+            assert!(shown.len() > 200);
+            for pair in shown.windows(2) {
+                assert_eq!(pair[0].dts + pair[0].duration, pair[1].dts, "{by_ms} {track:?}: a hole");
+            }
+            assert!(!studio.text(track).unwrap().contains("EXT-X-DISCONTINUITY\n"));
+        }
+    }
+}
+
+#[test]
+fn case_46_a_pause_that_stamps_do_not_tell_of_is_a_discontinuity() {
+    let mut studio = Studio::av();
+    // The encoder begins again at 0, four seconds later, on the same connection.
+    for from_s in [1, 13] {
+        for event in (Tape { for_ms: 8_000, ..Tape::default() }).frames() {
+            let arrives = at(&event) + Duration::from_secs(from_s);
+            studio.pass(arrives);
+            studio.arrive(arrives, &event);
+            studio.check();
+        }
+    }
+    for track in [Track::Video, Track::Audio] {
+        assert!(studio.text(track).unwrap().contains("EXT-X-DISCONTINUITY\n"), "{track:?}");
+    }
 }
 
 #[test]
