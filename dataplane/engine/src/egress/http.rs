@@ -365,7 +365,7 @@ async fn play(shard: &Rc<Shard>, session: &Rc<Session>, request: &Request, keep_
         (Method::Get | Method::Head, [id]) if Id::new(id).is_ok() => reply.redirect(&format!("{id}/index.html")),
         (Method::Get | Method::Head, [id, ""]) if Id::new(id).is_ok() => reply.redirect("index.html"),
         // A slash behind a file's name: relative references in it would lead below it.
-        (Method::Get | Method::Head, [.., name, ""]) if is_plain(name) => reply.redirect(&format!("../{name}")),
+        (Method::Get | Method::Head, [.., name, ""]) if is_file(name) => reply.redirect(&format!("../{name}")),
         (Method::Get | Method::Head, [id, below @ ..])
             if let (Some(wanted), Ok(id)) = (Wanted::parse(below), Id::new(id)) =>
         {
@@ -398,9 +398,9 @@ async fn play(shard: &Rc<Shard>, session: &Rc<Session>, request: &Request, keep_
     })
 }
 
-/// A name that stands in a URL as it is.
-fn is_plain(name: &str) -> bool {
-    name.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"-._".contains(&byte))
+/// A file's name that stands in a URL as it is.
+fn is_file(name: &str) -> bool {
+    name.contains('.') && name.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"-._".contains(&byte))
 }
 
 async fn live_flv(shard: &Rc<Shard>, session: &Rc<Session>, reply: &Reply<'_>, id: Id) -> Answer {
