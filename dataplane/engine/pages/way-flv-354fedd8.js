@@ -1,12 +1,19 @@
 // The quickest way: `live.flv` through mpegts.js and Media Source Extensions, under a second behind. Registers itself for `page.js`.
 'use strict';
 (window.millstreamWays = window.millstreamWays || {}).flv = (() => {
-  // Beyond MAX the player jumps to REMAIN behind the newest picture; SYNC_* let it catch up unnoticed, by playing a little faster.
+  // Beyond MAX the player jumps to REMAIN behind the newest picture.
   const LATENCY_MAX_S = 2.5;
   const LATENCY_REMAIN_S = 0.5;
-  const SYNC_MAX_S = 1.2;
-  const SYNC_TARGET_S = 0.7;
-  const SYNC_RATE = 1.1;
+  // It catches up unnoticed, by playing a little faster, to TARGET: more by STEP, up to TARGET_MAX, with each time that it ran dry, and again less
+  // after CALM without.
+  const TARGET_S = 0.5;
+  const TARGET_MAX_S = 1.5;
+  const STEP_S = 0.25;
+  const SLACK_S = 0.2;
+  const CALM_MS = 60000;
+  const RATE = 1.1;
+  const RATE_FAR = 1.2;
+  const FAR_S = 0.8;
   // Key frames whose time of arrival is remembered.
   const CLOCKS = 5;
   // A stream that still comes after FLOWS, and within PROBE, can be played.
@@ -18,6 +25,8 @@
     let bits = 0;
     // By how much the server's clock was ahead of the stream's timeline when key frames reached it, milliseconds: of the newest few.
     let ahead = [];
+    // The publisher has gone: that the picture stops is not the network's doing.
+    let away = false;
 
     // From the stream's timeline to the element's, which begins with the first frame that this viewer got: mpegts.js says it nowhere else.
     function timelineStartMs() {
@@ -40,7 +49,8 @@
       const news = script && script.onCuePoint;
       if (!Array.isArray(news)) return;
       if (news[0] === 'clock') ahead = [...ahead.slice(1 - CLOCKS), news[2] - news[1]];
-      if (news[0] === 'waiting') ahead = [];
+      away = news[0] === 'waiting';
+      if (away) ahead = [];
       if (news[0] === 'clock' || news[0] === 'waiting') page.onAir(news[0] === 'clock');
     }
 
@@ -48,6 +58,25 @@
       const ranges = video.buffered;
       return ranges.length ? ranges.end(ranges.length - 1) - video.currentTime : NaN;
     };
+
+    let target = TARGET_S;
+    let calmSince = performance.now();
+
+    function sync() {
+      const at = performance.now();
+      if (at - calmSince > CALM_MS && target > TARGET_S) [target, calmSince] = [target - STEP_S, at];
+      const behind = latency() - target;
+      if (behind <= 0) video.playbackRate = 1;
+      else if (behind > FAR_S) video.playbackRate = RATE_FAR;
+      else if (behind > SLACK_S) video.playbackRate = RATE;
+    }
+
+    const ranDry = page.current(() => {
+      if (away || video.seeking || video.currentTime === 0) return;
+      [target, calmSince] = [Math.min(target + STEP_S, TARGET_MAX_S), performance.now()];
+    });
+    const syncing = setInterval(page.current(sync), 200);
+    video.addEventListener('waiting', ranDry);
 
     function onError(kind, detail, info) {
       const said = info && info.msg ? String(info.msg) : '';
@@ -84,10 +113,6 @@
         liveBufferLatencyChasing: true,
         liveBufferLatencyMaxLatency: LATENCY_MAX_S,
         liveBufferLatencyMinRemain: LATENCY_REMAIN_S,
-        liveSync: true,
-        liveSyncMaxLatency: SYNC_MAX_S,
-        liveSyncTargetLatency: SYNC_TARGET_S,
-        liveSyncPlaybackRate: SYNC_RATE,
         autoCleanupSourceBuffer: true,
         autoCleanupMaxBackwardDuration: 30,
         autoCleanupMinBackwardDuration: 10,
@@ -110,7 +135,12 @@
         const ranges = video.buffered;
         if (ranges.length && latency() > LATENCY_MAX_S) video.currentTime = ranges.end(ranges.length - 1) - LATENCY_REMAIN_S;
       },
-      close: () => player.destroy(),
+      close() {
+        clearInterval(syncing);
+        video.removeEventListener('waiting', ranDry);
+        video.playbackRate = 1;
+        player.destroy();
+      },
     };
   }
 

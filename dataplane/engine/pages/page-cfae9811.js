@@ -51,6 +51,9 @@
   let edge = { end: -1, at: 0 };
   let live = { state: 'unknown' };
   let overSince = 0;
+  // This page has seen the stream on air; and its end, which the server may say a moment later.
+  let seen = false;
+  let over = false;
   let probing = false;
   let closing = 0;
   // Of each way: failures in a row, until when it is left alone and for how long, and the publication that it cannot play.
@@ -92,6 +95,7 @@
   function render() {
     let [state, message] = [base, text];
     const troubled = base === 'playing' || base === 'connecting' || base === 'lost';
+    if (state === 'waiting' && message === INTERRUPTED) state = 'interrupted';
     if (troubled && live.state === 'waiting') [state, message] = ['interrupted', INTERRUPTED];
     else if (base === 'playing' && live.state === 'silent') [state, message] = ['silent', isStill(STILL_MS) ? SILENT : ''];
     else if (base === 'playing' && live.state === 'off') [state, message] = ['waiting', ''];
@@ -170,11 +174,15 @@
   // The player says that the stream is over; whether it is, the server says.
   function ended() {
     discard();
+    finish();
     live = { ...live, state: 'off' };
-    show('waiting', ENDED);
-    overSince = 0;
     poller.poll();
     timer = setTimeout(connect, RETRY_FIRST_MS * 2);
+  }
+
+  function finish() {
+    [over, overSince] = [true, 0];
+    show('waiting', ENDED);
   }
 
   // What an HTTP status means to a visitor.
@@ -300,9 +308,9 @@
 
   // The server says that there is nothing to play now.
   function settle() {
-    if (live.state === 'waiting') return show('waiting', INTERRUPTED);
+    if (live.state === 'waiting' && !over) return show('waiting', INTERRUPTED);
     if (chosen !== 'auto' && isOff(chosen)) return switchedOff(chosen);
-    show('waiting', base === 'waiting' && text === ENDED || playing ? ENDED : NOT_ON_AIR);
+    show('waiting', seen ? ENDED : NOT_ON_AIR);
   }
 
   // What the server says of the stream.
@@ -319,6 +327,8 @@
     if (said.publication && said.publication !== before.publication) record = {};
     showNotes();
     markChoice();
+    seen = seen || isOnAir();
+    if (said.state === 'live' || said.state === 'slate') over = false;
     if (!isOnAir()) {
       // What is still to be shown is shown; a player that is left alone would begin with the last minute again.
       overSince = overSince || now();
@@ -368,7 +378,7 @@
     const isWatched = !video.paused && !document.hidden;
     if (overSince && (isStill(STILL_MS) || wentBack || at - overSince > END_MS)) {
       discard();
-      show('waiting', ENDED);
+      finish();
     } else if (base === 'playing' && isWatched && isStill(STALL_MS) && !['waiting', 'silent'].includes(live.state)) {
       note('stall', 'no picture for ' + Math.round((at - progress.at) / 1000) + ' s');
       retry('lost', 'Nothing comes any more. Trying again.');
