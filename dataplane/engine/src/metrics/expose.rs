@@ -133,6 +133,8 @@ impl Collector for Shards {
         self.gauge(out, "millstream_hls_bytes", "Bytes of HLS and DASH segments held.", |s| &s.hls_bytes)?;
         self.counter(out, "millstream_hls_parts", "Parts made, of all tracks.", |s| &s.hls_parts)?;
         self.counter(out, "millstream_hls_segments", "Segments finished, of all tracks.", |s| &s.hls_segments)?;
+        let help = "Frames of sound that HLS and DASH have stretched or left out: the encoder counts samples by another clock than stamps.";
+        self.counter(out, "millstream_hls_realigned_frames", help, |s| &s.hls_realigned)?;
         self.counter(out, "millstream_playlist_requests", "Requests for playlists and manifests.", |s| {
             &s.hls_playlists
         })?;

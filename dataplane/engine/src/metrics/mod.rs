@@ -29,6 +29,7 @@ pub(crate) struct ShardStats {
     pub(crate) hls_bytes: Gauge,
     pub(crate) hls_parts: Counter,
     pub(crate) hls_segments: Counter,
+    pub(crate) hls_realigned: Counter,
     pub(crate) hls_playlists: Counter,
     pub(crate) hls_files: Counter,
     pub(crate) packaging_micros: Counter,

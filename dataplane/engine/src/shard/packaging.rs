@@ -69,6 +69,7 @@ impl Packaging {
         let changes = packager.advance(log, gathered, wall);
         let stats = &shard.stats;
         stats.dropped.add("hls", packager.take_dropped());
+        stats.hls_realigned.add(packager.take_realigned());
         for reason in packager.take_left_out() {
             stats.dropped.add("hls_track", 1);
             tracing::warn!(stream = %id, reason, "a track is left out of HLS and DASH");

@@ -13,6 +13,7 @@ mod pace;
 pub mod packager;
 mod part;
 pub mod preamble;
+mod steps;
 #[cfg(test)]
 mod tests;
 mod track;

@@ -13,6 +13,12 @@ const EARLY_PERCENT: u64 = 5;
 /// What is too short for a part at a segment's end goes to the next segment: at most this share of a part, percent, and so much.
 const CARRY_PERCENT: u64 = 75;
 const CARRY_US_MAX: u64 = 400_000;
+/// A stream of pictures that are further apart than a segment is to be long has segments of one picture each, up to this distance; its
+/// promises have room for some jitter, percent.
+const APART_US_MAX: u64 = 10_000_000;
+const APART_PERCENT: u64 = 110;
+/// Parts of one picture have the same room where pictures are further apart than this.
+const SLOW_US: u64 = 1_000_000;
 /// Where parts of the configured length would leave a splinter at the end of each segment, they may be longer by this, percent.
 const LONGER_PERCENT_MAX: u64 = 150;
 
@@ -30,9 +36,9 @@ pub(crate) struct SegmentPace {
 }
 
 impl SegmentPace {
-    /// For these lengths of segments and parts, and the longest distance of keyframes seen so far. Where these do not fit a segment of the
+    /// For these lengths of segments and parts, and the longest distances of keyframes and of pictures seen so far. Where these do not fit a segment of the
     /// configured length, segments are somewhat longer; where that would double them, they end between keyframes.
-    pub(crate) fn choose(segment: Duration, part: Duration, gop: Option<Duration>) -> Self {
+    pub(crate) fn choose(segment: Duration, part: Duration, gop: Option<Duration>, step: Option<Duration>) -> Self {
         let segment_us = us(segment).max(1);
         let carry_us = (us(part) * CARRY_PERCENT / 100).min(CARRY_US_MAX);
         let early_us = segment_us * EARLY_PERCENT / 100;
@@ -40,7 +46,12 @@ impl SegmentPace {
             Some(gop_us @ 1..) => (segment_us - early_us).div_ceil(gop_us) * gop_us,
             _ => segment_us,
         };
-        let long_us = if fitting_us <= 2 * segment_us { fitting_us.max(segment_us) } else { segment_us };
+        let apart_us = step.map_or(0, us).min(APART_US_MAX);
+        let long_us = match fitting_us {
+            _ if apart_us > segment_us => apart_us * APART_PERCENT / 100,
+            fitting_us if fitting_us <= 2 * segment_us => fitting_us.max(segment_us),
+            _ => segment_us,
+        };
         let least_us = (long_us + carry_us).saturating_sub(ROUNDED_OFF_US);
         let target_s = u32::try_from(least_us.div_ceil(1_000_000).max(1)).unwrap_or(u32::MAX);
         let most_us = u64::from(target_s) * 1_000_000 + ROUNDED_OFF_US;
@@ -65,6 +76,10 @@ pub(crate) fn part_target_ms(part: Duration, frame_us: u64, segment_us: Option<u
     };
     let mut frames = room_us / frame_us;
     let mut target_ms = asked_ms;
+    if frames == 0 && frame_us > SLOW_US {
+        let ms = (frame_us * APART_PERCENT / 100).div_ceil(1_000);
+        return u32::try_from(ms).unwrap_or(u32::MAX).min(most_ms);
+    }
     if !fits(frames, asked_ms) {
         frames += 1;
         target_ms = around(frames);
@@ -157,7 +172,7 @@ mod tests {
     #[test]
     fn case_23_the_target_duration_fits_the_keyframes() {
         let check = |gop_ms: Option<u64>, target_s: u32| {
-            let pace = SegmentPace::choose(Duration::from_secs(2), PART, gop_ms.map(Duration::from_millis));
+            let pace = SegmentPace::choose(Duration::from_secs(2), PART, gop_ms.map(Duration::from_millis), None);
             assert_eq!((pace.target_s, pace.ready_us), (target_s, 1_900_000), "{gop_ms:?}");
             assert!((pace.most_us + 500_000) / 1_000_000 == u64::from(target_s));
         };
@@ -170,7 +185,7 @@ mod tests {
         check(Some(4_000), 4);
         check(Some(10_000), 2);
         check(Some(60_000), 2);
-        assert_eq!(SegmentPace::choose(Duration::from_millis(500), PART, None).target_s, 1);
-        assert_eq!(SegmentPace::choose(Duration::from_mins(10), PART, None).target_s, 600);
+        assert_eq!(SegmentPace::choose(Duration::from_millis(500), PART, None, None).target_s, 1);
+        assert_eq!(SegmentPace::choose(Duration::from_mins(10), PART, None, None).target_s, 600);
     }
 }

@@ -21,6 +21,7 @@ use super::drift::Drift;
 use super::open_gop::OpenGop;
 use super::pace::SegmentPace;
 use super::preamble::Preamble;
+use super::steps::steps;
 use super::track::{Lengths, Picked, Plan, TrackPacker};
 use crate::config::HlsConfig;
 use crate::log::Log;
@@ -57,6 +58,11 @@ pub struct Packager {
     config: HlsConfig,
     session: Arc<Session>,
     pace: SegmentPace,
+    /// Lengths have yet to be chosen: since when.
+    undecided: Option<Time>,
+    /// The longest distance of pictures at the start, milliseconds.
+    step_ms: u64,
+    gop: Option<Duration>,
     demux: Demux,
     next_block: u64,
     /// Tags of that block which have been read already.
@@ -108,7 +114,7 @@ impl Packager {
         let gop = starts.windows(2).map(|pair| apart(pair[0].first_ms, pair[1].first_ms)).max();
         let pictures = log.preamble().has(Track::Video);
         let gop = gop.filter(|_| pictures);
-        let pace = SegmentPace::choose(config.segment, config.part, gop);
+        let pace = SegmentPace::choose(config.segment, config.part, gop, None);
         let first = starts.first().copied();
         let next_block = first.map_or(log.first(), |block| block.seq);
         // Dates are those of arrival: the newest block's, which no burst at the start of the stream has held up.
@@ -126,6 +132,9 @@ impl Packager {
             out: vec![Change::Began(Arc::clone(&session))],
             session,
             pace,
+            undecided: Some(wall.now),
+            step_ms: 0,
+            gop,
             demux: Demux::default(),
             next_block,
             ahead: 0,
@@ -171,6 +180,12 @@ impl Packager {
         std::mem::take(&mut self.left_out)
     }
 
+    /// Frames of sound that were stretched or dropped since the last call, because its clock is not that of its stamps.
+    pub fn take_realigned(&mut self) -> u64 {
+        let packers = [&mut self.video, &mut self.audio].into_iter().filter_map(|slot| slot.packer.as_mut());
+        packers.map(TrackPacker::take_realigned).sum()
+    }
+
     /// Frames that had no place since the last call.
     pub fn take_dropped(&mut self) -> u64 {
         std::mem::take(&mut self.dropped)
@@ -179,6 +194,12 @@ impl Packager {
     /// Reads what is new in the log, and what waits for its next block, and gives what came of it. To be called after each read of the
     /// publisher's socket.
     pub fn advance(&mut self, log: &Log, gathered: Gathered<'_>, wall: Wall) -> Vec<Change> {
+        if let Some(since) = self.undecided {
+            let waited = wall.now.since(since);
+            let Some(step) = steps(log, self.next_block, &gathered, waited) else { return Vec::new() };
+            self.undecided = None;
+            self.choose(step);
+        }
         if self.next_block < log.first() {
             self.next_block = log.newest_start().unwrap_or(log.head());
             (self.ahead, self.restarted) = (0, true);
@@ -216,6 +237,15 @@ impl Packager {
             self.out.push(Change::Ended);
         }
         std::mem::take(&mut self.out)
+    }
+
+    /// Chooses the lengths of segments, with the longest distance of pictures so far.
+    fn choose(&mut self, step: Option<Duration>) {
+        self.pace = SegmentPace::choose(self.config.segment, self.config.part, self.gop, step);
+        self.step_ms = micros(step.unwrap_or_default()) / 1_000;
+        let session = Session { target_duration_s: self.pace.target_s, ..(*self.session).clone() };
+        self.session = Arc::new(session);
+        self.out = vec![Change::Began(Arc::clone(&self.session))];
     }
 
     /// Reads tags of that publisher; the first of their block has that time and arrived then.
@@ -311,7 +341,7 @@ impl Packager {
                 let newest_ms = picked.dts_ms;
                 self.held.push_back(picked);
                 match self.video_ms {
-                    Some(video_ms) if newest_ms > video_ms + SILENT_MS => {
+                    Some(video_ms) if newest_ms > video_ms + SILENT_MS.max(self.step_ms * 3 / 2) => {
                         self.release(u64::MAX);
                         self.catch_up();
                         self.video_ms = None;

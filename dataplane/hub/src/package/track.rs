@@ -22,10 +22,16 @@ use super::part::{Held, OpenPart, millis};
 const ANCHOR_SLACK_MS: u64 = 40;
 /// A picture lasts this long as long as nothing else is known.
 const INTERVAL_US: u64 = 33_333;
-/// Decode times further apart than this say nothing of the frame rate.
-const INTERVAL_US_MAX: u64 = 2_000_000;
+/// Decode times further apart than this, or than so many pictures, say nothing of the frame rate.
+const INTERVAL_US_MAX: u64 = 12_000_000;
+const INTERVALS_MAX: f64 = 20.0;
 /// How fast the predicted interval follows the measured ones.
 const INTERVAL_WEIGHT: f64 = 1.0 / 8.0;
+/// How fast the distance between sound and its stamps follows the measured one: stamps jitter.
+const LEAD_WEIGHT: f64 = 1.0 / 16.0;
+/// Sound that is this many frames late or early is set right.
+const STRETCH_FRAMES: f64 = 0.5;
+const DROP_FRAMES: f64 = 0.6;
 /// No part and no gap is shorter: lengths are told in milliseconds.
 const LEAST_US: u64 = 2_000;
 
@@ -92,6 +98,9 @@ pub(crate) struct TrackPacker {
     zero_unix_ms: Option<i64>,
     last_dts: Option<u64>,
     interval: f64,
+    /// How far sound is ahead of its stamps, units, smoothed: its samples are counted, and the stamps are another clock's.
+    lead: f64,
+    realigned: u64,
     /// Composition offset of the newest picture that a decoder can start at, units.
     delay: i32,
     next_part: u64,
@@ -115,6 +124,8 @@ impl TrackPacker {
             zero_unix_ms: None,
             last_dts: None,
             interval,
+            lead: 0.0,
+            realigned: 0,
             delay: 0,
             next_part: 0,
             arrived: Time::ZERO,
@@ -220,10 +231,14 @@ impl TrackPacker {
             self.open(&plan, self.part.start(), out);
             return;
         }
+        if !plan.discontinuity && !self.is_sound() && !self.part.is_empty() {
+            // The next picture is here: the last one's length need not be guessed.
+            self.part.stretch(self.units(plan.start_us).max(self.part.last().map_or(0, |last| last.dts + 1)));
+        }
         self.end_segment(plan.start_us, out);
         self.place = Place::Planned(plan);
         if plan.discontinuity {
-            self.zero_unix_ms = None;
+            (self.zero_unix_ms, self.lead) = (None, 0.0);
         }
     }
 
@@ -297,7 +312,7 @@ impl TrackPacker {
     pub(crate) fn frame(&mut self, frame: Picked, arrived: Time, out: &mut Vec<Change>) -> bool {
         let real = self.units(frame.dts_ms.saturating_mul(1_000));
         let length = self.length(&frame.data);
-        let Some(mut dts) = self.decode_time(real) else { return false };
+        let Some(mut dts) = self.decode_time(real, length) else { return false };
         if !self.part.has_room(&frame.data) {
             return false;
         }
@@ -332,21 +347,22 @@ impl TrackPacker {
     }
 
     /// Where a frame with this stamp goes.
-    fn decode_time(&mut self, real: u64) -> Option<u64> {
+    fn decode_time(&mut self, real: u64, length: u64) -> Option<u64> {
         let slack = self.units(ANCHOR_SLACK_MS * 1_000);
         let begun = self.zero_unix_ms.is_some();
         if self.is_sound() {
             return match self.end {
-                Some(end) if real > end + slack => Some(real),
-                Some(end) if end > real + slack => None,
-                Some(end) if begun => Some(end),
+                Some(end) if real > end + slack => self.realign(Some(real)),
+                Some(end) if end > real + slack => self.realign(None),
+                Some(end) if begun => self.sound_time(real, end, length),
                 end => Some(real.max(end.unwrap_or(0))),
             };
         }
         if let Some(last) = self.last_dts.replace(real) {
             let step = real.saturating_sub(last);
-            if (1..=self.units(INTERVAL_US_MAX)).contains(&step) {
-                let first = self.part.frames() == 1 && self.part_target_ms.is_none();
+            let first = self.part.frames() == 1 && self.part_target_ms.is_none();
+            let usual = first || (step as f64) < self.interval * INTERVALS_MAX;
+            if usual && (1..=self.units(INTERVAL_US_MAX)).contains(&step) {
                 let weight = if first { 1.0 } else { INTERVAL_WEIGHT };
                 self.interval += (step as f64 - self.interval) * weight;
             }
@@ -357,6 +373,34 @@ impl TrackPacker {
             (None, Some(end)) if begun => end,
             (None, end) => real.max(end.unwrap_or(0)),
         })
+    }
+
+    /// Where sound with this stamp goes, that would begin at `end`: where it is half a frame late, the frame before it is stretched; where it is
+    /// somewhat more than half a frame early, so that it is not late then, it is dropped.
+    fn sound_time(&mut self, real: u64, end: u64, length: u64) -> Option<u64> {
+        self.lead += (end as f64 - real as f64 - self.lead) * LEAD_WEIGHT;
+        let frames = self.lead / length.max(1) as f64;
+        if frames > DROP_FRAMES {
+            self.lead -= length as f64;
+            self.realigned += 1;
+            return None;
+        }
+        if frames < -STRETCH_FRAMES && !self.part.is_empty() {
+            let dts = end + (-self.lead).round() as u64;
+            return self.realign(Some(dts));
+        }
+        Some(end)
+    }
+
+    fn realign(&mut self, dts: Option<u64>) -> Option<u64> {
+        self.lead = 0.0;
+        self.realigned += 1;
+        dts
+    }
+
+    /// Frames of sound that were stretched or dropped since the last call.
+    pub(crate) fn take_realigned(&mut self) -> u64 {
+        std::mem::take(&mut self.realigned)
     }
 
     /// Closes the open part where a frame at `dts` has no room in it.
@@ -426,9 +470,11 @@ impl TrackPacker {
     /// Ends the open part; where more of its segment comes, not below the least length.
     fn close_part(&mut self, more_comes: bool, out: &mut Vec<Change>) {
         if self.part_target_ms.is_none()
-            && let Some(length) = self.part.first().map(|first| self.length(&first.data))
+            && let Some(first) = self.part.first()
         {
-            self.decide_part_target(length, out);
+            let mean = (self.part.end() - first.dts) / self.part.frames() as u64;
+            let frame = if self.is_sound() { self.length(&first.data) } else { mean };
+            self.decide_part_target(frame, out);
         }
         let Some(last_dts) = self.part.last().map(|last| last.dts) else { return };
         let target_ms = self.part_target_ms.unwrap_or_default();

@@ -1,0 +1,51 @@
+//! How far the pictures of a stream are apart, as far as can be known before the first playlist: screens that are shared have one in some
+//! seconds, and the lengths that are promised then are to have room for it. Asked by [`super::packager`], once.
+use std::time::Duration;
+
+use millstream_proto::flv;
+use millstream_proto::media::{TagKind, Track};
+
+use super::block::Gathered;
+use super::preamble::Preamble;
+use crate::log::Log;
+
+/// How far pictures are apart is waited for, so long: segments and parts are to be as long as one.
+const STEP_MS: u32 = 6_000;
+/// Where no picture comes, it is not waited for longer than this.
+const NO_PICTURE_MS: u32 = 2_000;
+
+/// The longest distance of pictures from that block on, where it is known: `None` where it is worth to wait for the next picture.
+pub(crate) fn steps(log: &Log, from: u64, gathered: &Gathered<'_>, waited: Duration) -> Option<Option<Duration>> {
+    let has = |preamble: &Preamble| preamble.has(Track::Video);
+    let (mut first_ms, mut newest_ms, mut picture_ms, mut step_ms) = (None, 0, None, None);
+    let mut see = |kind: TagKind, ms: u32, body: &[u8]| {
+        let first_ms = *first_ms.get_or_insert(ms);
+        newest_ms = newest_ms.max(ms.wrapping_sub(first_ms));
+        if kind == TagKind::Video && is_picture(body) {
+            let before: Option<u32> = picture_ms.replace(ms);
+            // Stamps that jump are another matter.
+            let step = before.map(|before| ms.wrapping_sub(before)).filter(|step| *step <= u32::MAX / 2);
+            step_ms = step_ms.max(step);
+        }
+    };
+    for entry in (from.max(log.first())..log.head()).filter_map(|seq| log.get(seq)) {
+        flv::tags(entry.block.tags()).for_each(|tag| see(tag.kind, tag.timestamp_ms, tag.body));
+    }
+    gathered.tags.iter().for_each(|tag| see(tag.kind, tag.timestamp_ms, &tag.body));
+    first_ms?;
+    let passed_ms = newest_ms.max(u32::try_from(waited.as_millis()).unwrap_or(u32::MAX));
+    let known = step_ms.is_some()
+        || log.ended().is_some()
+        || !has(log.preamble()) && !has(gathered.preamble)
+        || passed_ms >= if picture_ms.is_some() { STEP_MS } else { NO_PICTURE_MS };
+    known.then(|| step_ms.map(|ms| Duration::from_millis(u64::from(ms))))
+}
+
+/// Whether a video tag has a picture, rather than a configuration.
+fn is_picture(body: &[u8]) -> bool {
+    match body {
+        [first, ..] if first & 0x80 != 0 => matches!(first & 0x0F, 1 | 3),
+        [first, second, ..] => first & 0x0F != 7 || *second == 1,
+        _ => false,
+    }
+}

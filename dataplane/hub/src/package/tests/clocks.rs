@@ -1,0 +1,227 @@
+//! Clocks that are not the server's, streams with hardly a picture, and streams with a seam: what playlists and segments make of them.
+use std::time::Duration;
+
+use bytes::Bytes;
+use millstream_proto::cmaf::init::init;
+use millstream_proto::media::{MediaEvent, Track};
+use millstream_proto::time::Time;
+
+use super::rules::date_ms;
+use super::studio::{Studio, Tape, config, frame, samples, stamp};
+use crate::config::HlsConfig;
+use crate::package::change::Change;
+use crate::package::track::{Lengths, Picked, Plan, TrackPacker};
+use crate::package::window::Answer;
+
+#[test]
+fn case_47_sound_stays_with_its_stamps_for_a_day() {
+    const DAY_MS: u64 = 24 * 3_600_000;
+    const FRAME_MS: f64 = 1_024.0 / 44.1;
+    let MediaEvent::Config(aac) = config(Track::Audio, 1) else { panic!("a configuration") };
+    for factor in [1.0001, 0.9999] {
+        let mut out = Vec::new();
+        let lengths = Lengths {
+            part: Duration::from_millis(333),
+            part_most_ms: 2_000,
+            segment_most_us: 2_450_000,
+            carry_us: 250_000,
+        };
+        let mut packer = TrackPacker::new(Track::Audio, lengths, init(&aac).unwrap(), 1, &mut out);
+        let mut plan = Plan {
+            msn: 1,
+            discontinuity: false,
+            discontinuities: 0,
+            run_start_ms: 0,
+            start_us: 0,
+            until_us: None,
+            zero_unix_ms: 0,
+        };
+        packer.go_on(plan, &mut out);
+        let stamp_ms = |n: u64| (n as f64 * FRAME_MS * factor) as u64;
+        let (mut n, mut parts, mut worst_ms, mut dropped) = (0, 0, 0.0_f64, 0);
+        while stamp_ms(n) < DAY_MS {
+            let dts_ms = stamp_ms(n);
+            if packer.reaches(plan.start_us + 2_000_000) {
+                plan = Plan { msn: plan.msn + 1, start_us: plan.start_us + 2_000_000, ..plan };
+                packer.go_on(plan, &mut out);
+            }
+            let data = Bytes::copy_from_slice(&n.to_be_bytes());
+            dropped += u64::from(!packer.frame(Picked { dts_ms, cts_ms: 0, sync: true, data }, Time::ZERO, &mut out));
+            for change in out.drain(..) {
+                let Change::Part(_, part) = change else { continue };
+                parts += 1;
+                if parts % 101 != 0 {
+                    continue;
+                }
+                for sample in samples(&part.bytes) {
+                    let number = u64::from_be_bytes(sample.data[..].try_into().unwrap());
+                    let off_ms = sample.pts as f64 / 44.1 - stamp_ms(number) as f64;
+                    worst_ms = worst_ms.max(off_ms.abs());
+                }
+            }
+            n += 1;
+        }
+        assert!(parts > 250_000, "{parts} parts");
+        assert!(worst_ms <= FRAME_MS, "sound is {worst_ms} ms off its stamps");
+        // 8.64 s, by half a frame stretched or a frame dropped at a time.
+        let realigned = packer.take_realigned();
+        assert!((300..1_000).contains(&realigned), "{realigned} frames");
+        assert_eq!(dropped > 0, factor < 1.0, "{dropped} frames");
+    }
+}
+
+#[test]
+fn case_47_what_is_realigned_is_counted() {
+    for (factor, expected) in [(1.0, 0..1), (1.005, 4..20), (0.995, 2..20)] {
+        let mut studio = Studio::av();
+        let mut frames = Tape { rate_hz: 44_100.0 / factor, for_ms: 30_000, ..Tape::default() }.frames();
+        frames.sort_by_key(stamp);
+        studio.play(&frames);
+        let realigned = studio.packager.as_mut().unwrap().take_realigned();
+        assert!(expected.contains(&realigned), "{realigned} frames at {factor}");
+    }
+}
+
+#[test]
+fn case_53_one_picture_in_five_seconds_lasts_five_seconds() {
+    for (rate_hz, asked_after_ms) in [(44_100.0, 0), (44_100.0, 12_000), (0.0, 0), (0.0, 12_000)] {
+        let mut studio = Studio::new(HlsConfig::default());
+        studio.rig.read(&[config(Track::Video, 1)]);
+        if rate_hz > 0.0 {
+            studio.rig.read(&[config(Track::Audio, 1)]);
+        }
+        // Screens do not keep time to the millisecond.
+        let jitter = |event: MediaEvent| match event {
+            MediaEvent::Frame(mut frame) if frame.track == Track::Video => {
+                frame.dts_ms += frame.dts_ms / 5_000 % 3 * 40;
+                MediaEvent::Frame(frame)
+            }
+            other => other,
+        };
+        let tape = Tape { fps: 0.2, gop: 1, rate_hz, for_ms: 60_000, ..Tape::default() };
+        let mut frames: Vec<_> = tape.frames().into_iter().map(jitter).collect();
+        frames.sort_by_key(stamp);
+        let (before, after): (Vec<_>, Vec<_>) = frames.into_iter().partition(|event| stamp(event) < asked_after_ms);
+        studio.play(&before);
+        studio.ask();
+        studio.play(&after);
+        let video = studio.parsed(Track::Video);
+        assert_eq!(video.target, 6, "{rate_hz} Hz, asked after {asked_after_ms} ms");
+        assert!(video.whole().count() >= 5, "{video:?}");
+        for segment in video.whole() {
+            assert!((4.8..5.2).contains(&segment.duration) && !segment.discontinuity && !segment.gap, "{segment:?}");
+        }
+        for shown in studio.shown(Track::Video) {
+            assert!((430_000..470_000).contains(&shown.duration), "a picture lasts {} / 90000 s", shown.duration);
+        }
+        let Answer::Ready(manifest) = studio.window.manifest(1_795_531_300_000, true) else { panic!("a manifest") };
+        let manifest = String::from_utf8_lossy(&manifest).into_owned();
+        assert_eq!(manifest.matches("<Period ").count(), 1, "{manifest}");
+    }
+}
+
+/// A stream that slows down after its lengths were promised: each picture is a run of its own rather than a hole in one.
+#[test]
+fn case_53_a_stream_that_slows_down_keeps_its_promises() {
+    let mut studio = Studio::av();
+    studio.play(&Tape { for_ms: 6_000, rate_hz: 0.0, ..Tape::default() }.frames());
+    studio.play(&Tape { from_ms: 8_000, for_ms: 40_000, fps: 0.2, gop: 1, rate_hz: 0.0, ..Tape::default() }.frames());
+    let video = studio.parsed(Track::Video);
+    assert!(video.whole().filter(|segment| segment.discontinuity).count() >= 3, "{video:?}");
+}
+
+/// What Shaka needs: the rules of each playlist in this room demand it to the millisecond.
+#[test]
+fn case_32_dates_add_up_whatever_the_rates() {
+    for fps in [23.976, 25.0, 29.97, 30.0, 59.94] {
+        for rate_hz in [44_100.0, 48_000.0] {
+            let mut studio = Studio::av();
+            studio.play(&Tape { fps, gop: (2.0 * fps) as i64, rate_hz, for_ms: 20_000, ..Tape::default() }.frames());
+            for track in [Track::Video, Track::Audio] {
+                let parsed = studio.parsed(track);
+                assert!(parsed.whole().count() >= 5 && parsed.segments.iter().all(|segment| !segment.discontinuity));
+            }
+        }
+    }
+}
+
+/// An encoder's clock that runs two percent off: dates are set right between two runs, and are never far off.
+#[test]
+fn case_32_a_clock_that_drifts_is_followed_at_discontinuities() {
+    for factor in [1.02, 0.98] {
+        let mut studio = Studio::av();
+        let start = studio.rig.now;
+        let mut far_ms = 0;
+        let tape = Tape { for_ms: 150_000, ..Tape::default() };
+        for event in tape.frames() {
+            let after = Duration::from_millis(stamp(&event).unsigned_abs()).mul_f64(factor);
+            studio.arrive(start + after, &event);
+            if stamp(&event) % 2_000 == 1_000
+                && let Some(last) = studio.text(Track::Video).and_then(|_| studio.parsed(Track::Video).segments.pop())
+            {
+                let now = millstream_proto::time::rfc3339(super::studio::UNIX_MS + studio.rig.now.as_micros() / 1_000);
+                far_ms = far_ms.max((date_ms(&now) - date_ms(&last.date)).abs());
+            }
+        }
+        let parsed = studio.parsed(Track::Video);
+        assert!(parsed.discontinuity_sequence >= 1, "at {factor} the dates were set right");
+        assert!(far_ms < 4_200, "at {factor} dates are {far_ms} ms off");
+        let Answer::Ready(manifest) = studio.window.manifest(1_795_531_300_000, true) else { panic!("a manifest") };
+        let manifest = String::from_utf8_lossy(&manifest).into_owned();
+        let period = manifest.split("<Period id=").nth(1).unwrap();
+        let offset = |name: &str| period.split(name).nth(1).unwrap().split(['S', '"']).next().unwrap().to_owned();
+        let start_s: f64 = offset("start=\"PT").parse().unwrap();
+        let media_s = offset("presentationTimeOffset=\"").parse::<f64>().unwrap() / 90_000.0;
+        assert_eq!(start_s > media_s + 0.5, factor > 1.0, "{start_s} {media_s}");
+        assert_eq!(start_s < media_s - 0.5, factor < 1.0, "{start_s} {media_s}");
+    }
+}
+
+#[test]
+fn case_33_no_part_is_a_splinter() {
+    // The rules of each playlist in this room demand it; here are the streams that had them.
+    for (fps, gop) in [(30.0, 60), (25.0, 50), (25.0, 57), (30.0, 71), (24.0, 250), (12.5, 25)] {
+        for rate_hz in [44_100.0, 48_000.0] {
+            let mut studio = Studio::av();
+            studio.play(&Tape { fps, gop, rate_hz, for_ms: 30_000, ..Tape::default() }.frames());
+            for track in [Track::Video, Track::Audio] {
+                let parsed = studio.parsed(track);
+                let listed = parsed.whole().filter(|segment| !segment.parts.is_empty());
+                let shortest = listed.flat_map(|segment| &segment.parts).map(|part| part.duration).fold(9.0, f64::min);
+                assert!(shortest >= parsed.part_target / 2.0, "{fps} fps, {rate_hz} Hz: {shortest} s of {track:?}");
+                assert!(parsed.part_hold_back <= 1.5, "{fps} fps: {} s behind", parsed.part_hold_back);
+            }
+        }
+    }
+}
+
+/// A file that is played again and again has a keyframe out of turn where it begins anew, and there the pictures may be closer together
+/// or further apart. Players go by lengths: those of parts are those of what is in them, also there.
+#[test]
+fn case_34_a_seam_is_no_hole() {
+    for seam in [1, 7, 10, 29, 31, 45, 59] {
+        for off_ms in [-13, 0, 17, 60] {
+            let mut studio = Studio::av();
+            let frames: Vec<_> = (0..600_i64)
+                .map(|n| {
+                    let (keyframe, off_ms) = if n < 240 + seam { (n % 60, 0) } else { ((n - 240 - seam) % 60, off_ms) };
+                    frame(Track::Video, keyframe == 0, n * 1_000 / 30 + off_ms, 0, &[n as u8; 60])
+                })
+                .collect();
+            let mut all = [frames, Tape { fps: 0.0, for_ms: 20_000, ..Tape::default() }.frames()].concat();
+            all.sort_by_key(stamp);
+            studio.play(&all);
+            let parsed = studio.parsed(Track::Video);
+            assert!(parsed.segments.iter().all(|segment| !segment.discontinuity), "{seam} {off_ms}");
+            let mut end_ms = None;
+            for segment in parsed.whole() {
+                let shown = samples(&studio.bytes(&segment.uri).unwrap());
+                let (first, last) = (&shown[0], shown.last().unwrap());
+                let (from_ms, to_ms) = (first.dts as f64 / 90.0, (last.dts + last.duration) as f64 / 90.0);
+                assert!((to_ms - from_ms - segment.duration * 1e3).abs() <= 1.0, "{seam} {off_ms}: {segment:?}");
+                let before = end_ms.replace(to_ms).unwrap_or(from_ms);
+                assert!((from_ms - before).abs() < 0.02, "{seam} {off_ms}: {from_ms} after {before}");
+            }
+        }
+    }
+}
