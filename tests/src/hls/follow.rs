@@ -247,7 +247,6 @@ impl Followed {
             }
         };
         let text = String::from_utf8_lossy(&answer.body).into_owned();
-        self.faults.extend(next.and_then(|(_, part)| stale(answer.header("cache-control"), part)));
         let media = match Media::parse(&text) {
             Ok(media) => media,
             Err(error) => {
@@ -255,6 +254,9 @@ impl Followed {
                 return None;
             }
         };
+        if let Some((_, part)) = next.filter(|_| !media.ended) {
+            self.faults.extend(stale(answer.header("cache-control"), part));
+        }
         let faults = self.history.take(&media);
         if !faults.is_empty() {
             let words: Vec<String> = faults.iter().map(ToString::to_string).collect();

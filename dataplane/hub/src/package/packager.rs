@@ -400,6 +400,10 @@ impl Packager {
                 self.catch_up();
             }
         }
+        if self.leaves_hole(track, us, &frame) {
+            // A segment has ended before it, and its last part could not be stretched up to here.
+            self.break_off(us);
+        }
         let arrived = self.arrived;
         let (slot, out) = self.slot_and_out(track);
         if slot.packer.as_mut().is_none_or(|packer| !packer.frame(frame, arrived, out)) {

@@ -336,6 +336,8 @@ impl TrackPacker {
             self.delay = composition;
         }
         let start = self.end.filter(|_| self.zero_unix_ms.is_some()).unwrap_or(dts);
+        // A part keeps its promise whatever is before it.
+        let start = start.max((dts + length).saturating_sub(self.units(self.part_us()))).min(dts);
         if let Place::Planned(plan) = self.place {
             self.open(&plan, start, out);
         }
@@ -463,6 +465,10 @@ impl TrackPacker {
         };
         let Lengths { part, part_most_ms, .. } = self.lengths;
         let target_ms = part_target_ms(part, self.us(frame), segment_us, part_most_ms);
+        // What has gathered meanwhile is within the part that was asked for, and is within the target, too.
+        let held = self.part.last().map_or(0, |last| last.dts - self.part.start());
+        let held_ms = u32::try_from(self.millis(held) + 2).unwrap_or(u32::MAX).min(part_most_ms);
+        let target_ms = target_ms.max(held_ms);
         self.part_target_ms = Some(target_ms);
         out.push(Change::PartTarget(self.track, target_ms));
     }
