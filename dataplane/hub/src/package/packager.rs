@@ -240,9 +240,9 @@ impl Packager {
     }
 
     /// Chooses the lengths of segments, with the longest distance of pictures so far.
-    fn choose(&mut self, step: Option<Duration>) {
-        self.pace = SegmentPace::choose(self.config.segment, self.config.part, self.gop, step);
-        self.step_ms = micros(step.unwrap_or_default()) / 1_000;
+    fn choose(&mut self, step: Duration) {
+        self.pace = SegmentPace::choose(self.config.segment, self.config.part, self.gop, Some(step));
+        self.step_ms = micros(step) / 1_000;
         let session = Session { target_duration_s: self.pace.target_s, ..(*self.session).clone() };
         self.session = Arc::new(session);
         self.out = vec![Change::Began(Arc::clone(&self.session))];

@@ -14,8 +14,9 @@ const STEP_MS: u32 = 6_000;
 /// Where no picture comes, it is not waited for longer than this.
 const NO_PICTURE_MS: u32 = 2_000;
 
-/// The longest distance of pictures from that block on, where it is known: `None` where it is worth to wait for the next picture.
-pub(crate) fn steps(log: &Log, from: u64, gathered: &Gathered<'_>, waited: Duration) -> Option<Option<Duration>> {
+/// The longest distance of pictures from that block on, where it is known: zero where there is none, `None` where it is worth to wait for the next
+/// picture.
+pub(crate) fn steps(log: &Log, from: u64, gathered: &Gathered<'_>, waited: Duration) -> Option<Duration> {
     let has = |preamble: &Preamble| preamble.has(Track::Video);
     let (mut first_ms, mut newest_ms, mut picture_ms, mut step_ms) = (None, 0, None, None);
     let mut see = |kind: TagKind, ms: u32, body: &[u8]| {
@@ -38,7 +39,7 @@ pub(crate) fn steps(log: &Log, from: u64, gathered: &Gathered<'_>, waited: Durat
         || log.ended().is_some()
         || !has(log.preamble()) && !has(gathered.preamble)
         || passed_ms >= if picture_ms.is_some() { STEP_MS } else { NO_PICTURE_MS };
-    known.then(|| step_ms.map(|ms| Duration::from_millis(u64::from(ms))))
+    known.then(|| Duration::from_millis(u64::from(step_ms.unwrap_or(0))))
 }
 
 /// Whether a video tag has a picture, rather than a configuration.
