@@ -62,7 +62,8 @@ pub struct Packager {
     undecided: Option<Time>,
     /// The longest distance of pictures at the start, milliseconds.
     step_ms: u64,
-    gop: Option<Duration>,
+    /// The longest distance of keyframes at the start.
+    first_gop: Option<Duration>,
     demux: Demux,
     next_block: u64,
     /// Tags of that block which have been read already.
@@ -134,7 +135,7 @@ impl Packager {
             pace,
             undecided: Some(wall.now),
             step_ms: 0,
-            gop,
+            first_gop: gop,
             demux: Demux::default(),
             next_block,
             ahead: 0,
@@ -241,7 +242,7 @@ impl Packager {
 
     /// Chooses the lengths of segments, with the longest distance of pictures so far.
     fn choose(&mut self, step: Duration) {
-        self.pace = SegmentPace::choose(self.config.segment, self.config.part, self.gop, Some(step));
+        self.pace = SegmentPace::choose(self.config.segment, self.config.part, self.first_gop, Some(step));
         self.step_ms = micros(step) / 1_000;
         let session = Session { target_duration_s: self.pace.target_s, ..(*self.session).clone() };
         self.session = Arc::new(session);
