@@ -84,6 +84,8 @@ pub struct Encoder {
     reader: ChunkDeserializer,
     writer: ChunkSerializer,
     unread: Vec<u8>,
+    /// The message stream that media goes on.
+    used: u32,
     /// The answer to `connect`.
     pub connected: Option<Answer>,
     /// What else the server said, oldest first.
@@ -101,7 +103,7 @@ impl Encoder {
     pub fn connect<const N: usize>(address: SocketAddr, properties: [(&str, Value); N]) -> Result<Self> {
         let (stream, unread) = shake_hands(address)?;
         let (reader, writer) = (ChunkDeserializer::new(), ChunkSerializer::new());
-        let mut encoder = Self { stream, reader, writer, unread, connected: None, heard: Vec::new() };
+        let mut encoder = Self { stream, reader, writer, unread, used: 1, connected: None, heard: Vec::new() };
         let size = encoder.writer.set_max_chunk_size(CHUNK_SIZE, RtmpTimestamp::new(0)).map_err(|e| anyhow!("{e}"))?;
         encoder.stream.write_all(&size.bytes)?;
         let url = format!("rtmp://{address}/stream");
@@ -124,6 +126,28 @@ impl Encoder {
     /// Publishes; a refusal is an error that names the status code.
     pub fn publish(&mut self, key: &str) -> Result<()> {
         self.publish_as(COMMAND, &[], key)
+    }
+
+    /// Publishes on a message stream of its own choice, as encoders do that do not look at what createStream answers.
+    pub fn publish_on(&mut self, stream: u32, key: &str) -> Result<()> {
+        let publish = [text("publish"), Value::Number(5.0), Value::Null, text(key), text("live")];
+        self.message(COMMAND, stream, 0, amf0(&publish))?;
+        let status = self.hear("the answer to publish", seconds(5), |answer| answer.name == "onStatus")?;
+        ensure!(status.code() == "NetStream.Publish.Start", "refused: {}", status.code());
+        self.used = stream;
+        Ok(())
+    }
+
+    /// Ends what is published, by a command of that name; the connection goes on.
+    pub fn goodbye(&mut self, command: &str) -> Result<()> {
+        let id = Value::Number(f64::from(self.used));
+        self.message(COMMAND, self.used, 0, amf0(&[text(command), Value::Number(0.0), Value::Null, id]))
+    }
+
+    /// Ends the stream of one message stream; the others go on.
+    pub fn end_one(&mut self, stream: u32) -> Result<()> {
+        let id = Value::Number(f64::from(stream));
+        self.message(COMMAND, 0, 0, amf0(&[text("deleteStream"), Value::Number(0.0), Value::Null, id]))
     }
 
     /// Publishes by a command of another type, with something in front of its values.
@@ -206,12 +230,12 @@ impl Encoder {
 
 impl Sink for Encoder {
     fn send(&mut self, tag: &Tag) -> Result<()> {
-        self.message(tag.kind, 1, tag.timestamp, tag.data.clone())?;
+        self.message(tag.kind, self.used, tag.timestamp, tag.data.clone())?;
         self.pump()
     }
 
     fn finish(mut self) -> Result<()> {
-        let goodbye = [text("deleteStream"), Value::Number(0.0), Value::Null, Value::Number(1.0)];
+        let goodbye = [text("deleteStream"), Value::Number(0.0), Value::Null, Value::Number(f64::from(self.used))];
         self.message(COMMAND, 0, 0, amf0(&goodbye))?;
         Ok(self.stream.shutdown(Shutdown::Both)?)
     }

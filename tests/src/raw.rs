@@ -77,6 +77,17 @@ impl Raw {
         self.until(b"NetConnection.Connect.Success")
     }
 
+    /// Plays on a message stream; gives the bytes that the first answers and media came in.
+    pub fn play_on(&mut self, stream: u8, id: &str) -> Result<Vec<u8>> {
+        let mut play = command("play", 3.0, &[NULL, &text(id)]);
+        play[8] = stream;
+        self.stream.write_all(&[command("createStream", 2.0, &[NULL]), play].concat())?;
+        self.until(b"NetStream.Play.Start")?;
+        let mut media = vec![0; 50_000];
+        self.stream.read_exact(&mut media)?;
+        Ok(media)
+    }
+
     /// Publishes.
     pub fn publish(&mut self, id: &str) -> Result<()> {
         let mut publish = command("publish", 3.0, &[NULL, &text(id), &text("live")]);

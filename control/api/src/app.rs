@@ -4,6 +4,8 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use millstream_link::state::Stream;
+use millstream_policy::signed::Apps;
+use millstream_proto::id::Id;
 use millstream_proto::secret::Secret;
 use millstream_proto::sign::MasterKey;
 use millstream_side::fleet::Fleet;
@@ -41,6 +43,8 @@ pub struct Parts {
     pub names: Vec<String>,
     /// The port that encoders push to, for the push URLs that are shown.
     pub rtmp_port: u16,
+    /// Applications of push URLs; the first is the one that is shown.
+    pub apps: Apps,
     /// Connections are by TLS, here or in a proxy before this.
     pub secure: bool,
     /// Anyone who reaches the port may read `/metrics`: it is a loopback port.
@@ -170,6 +174,11 @@ impl Api {
 
     pub(crate) fn rtmp_port(&self) -> u16 {
         self.0.parts.rtmp_port
+    }
+
+    /// The application of the push URLs that are shown.
+    pub(crate) fn push_app(&self) -> Option<&Id> {
+        self.0.parts.apps.first()
     }
 
     pub(crate) fn secure(&self) -> bool {

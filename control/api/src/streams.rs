@@ -8,6 +8,7 @@ use std::time::Duration;
 use millstream_link::exchange::Whom;
 use millstream_link::state::Version;
 use millstream_proto::id::Id;
+use millstream_proto::paths;
 use millstream_store::item::{Expect, Kind};
 use serde_json::{Map, Value};
 use tokio::sync::{Mutex, MutexGuard};
@@ -33,18 +34,22 @@ const TRIES_MAX: usize = 8;
 
 /// One lock for the changes of each stream; streams that share one wait for each other and no more.
 #[derive(Debug)]
-pub(crate) struct Locks([Mutex<()>; 64]);
+pub(crate) struct Locks {
+    streams: [Mutex<()>; 64],
+    /// Held by changes of paths, which lead to one stream each.
+    paths: Mutex<()>,
+}
 
 impl Default for Locks {
     fn default() -> Self {
-        Self(std::array::from_fn(|_| Mutex::new(())))
+        Self { streams: std::array::from_fn(|_| Mutex::new(())), paths: Mutex::default() }
     }
 }
 
 impl Locks {
     pub(crate) async fn lock(&self, id: &str) -> MutexGuard<'_, ()> {
         let hash = id.bytes().fold(5_381_usize, |hash, byte| hash.wrapping_mul(33) ^ usize::from(byte));
-        self.0[hash % self.0.len()].lock().await
+        self.streams[hash % self.streams.len()].lock().await
     }
 }
 
@@ -111,6 +116,7 @@ impl Api {
             settings.merge(&default, Reading::Strict).map_err(Problem::fields)?;
         }
         let id = id.map_or_else(uuid, |id| Ok(id.to_owned()))?;
+        let _paths = self.free_paths(&id, given).await?;
         if self.fixed().contains_key(&id) {
             return Err(read_only(&id));
         }
@@ -202,7 +208,36 @@ impl Api {
             }
             Ok(changed)
         };
+        let _paths = self.free_paths(id, given).await?;
         self.change_stream(caller, (id, "stream.update"), condition, change).await
+    }
+
+    /// Makes sure that the paths which are given lead to no other stream, and that no other change takes them while this is held.
+    async fn free_paths(&self, id: &str, given: &Map<String, Value>) -> Answer<Option<MutexGuard<'_, ()>>> {
+        let paths = |name: &str| -> Vec<&str> {
+            let items = given.get(name).and_then(Value::as_array).map(Vec::as_slice).unwrap_or_default();
+            items.iter().filter_map(Value::as_str).collect()
+        };
+        let (push, play) = (paths("push_paths"), paths("play_paths"));
+        if push.is_empty() && play.is_empty() {
+            return Ok(None);
+        }
+        let lock = self.locks().paths.lock().await;
+        let play_keys: Vec<String> =
+            play.iter().filter_map(|path| paths::play(path).ok()).map(|(key, _)| key).collect();
+        let same = |mine: &[String], path: &str| paths::play(path).is_ok_and(|(key, _)| mine.contains(&key));
+        let taken = self.fleet().find_stream(|other| {
+            let other_push = || other.push_paths.iter().find(|path| push.contains(&path.as_str()));
+            let other_play = || other.play_paths.iter().find(|path| same(&play_keys, path));
+            let path = if other.id == id { None } else { other_push().or_else(other_play) };
+            path.map(|path| (path.clone(), other.id.clone()))
+        });
+        match taken {
+            Some((path, other)) => Err(Problem::conflict(format!(
+                "the path {path:?} leads to stream {other} already; take it away there first, or give another path"
+            ))),
+            None => Ok(Some(lock)),
+        }
     }
 
     /// Raises the generation of a stream's secret. What was signed before admits for `grace_s` more seconds; without any, nothing that

@@ -5,7 +5,9 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use millstream_hub::config::{HlsConfig, StreamConfig};
+use millstream_policy::signed::Apps;
 use millstream_proto::network::Network;
+use millstream_proto::paths::Pattern;
 
 use crate::directory::Directory;
 
@@ -76,8 +78,16 @@ pub struct Config {
     pub more_metrics: Option<MoreMetrics>,
     /// How long running sessions may take to end after SIGTERM.
     pub drain: Duration,
-    /// Proxies in front of the RTMP port: their connections begin with a PROXY protocol v2 header.
+    /// Proxies in front of the RTMP port: their connections begin with a PROXY protocol header.
     pub proxy_protocol_from: Vec<Network>,
+    /// The same in front of the HTTP port.
+    pub http_proxy_protocol_from: Vec<Network>,
+    /// Proxies in front of the HTTP port whose `Forwarded` and `X-Forwarded-For` are believed.
+    pub trusted_proxies: Vec<Network>,
+    /// HTTP paths of other servers that lead to streams' outputs.
+    pub play_paths: Vec<Pattern>,
+    /// Applications of push URLs; play over HTTP stands for the first.
+    pub apps: Apps,
     /// Time for the RTMP handshake and for the commands up to publish or play.
     pub handshake_timeout: Duration,
     /// Time for an HTTP request head.

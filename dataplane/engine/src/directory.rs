@@ -11,6 +11,9 @@ use millstream_link::state::{Flush, Outputs, Stream};
 use millstream_policy::records::{GENERATIONS_MAX, Record, Records};
 use millstream_policy::table::Table;
 use millstream_proto::id::Id;
+use millstream_proto::paths::Output;
+
+use crate::paths::{Own, Paths};
 
 /// Sentences about streams that cannot be taken: a state that is wrong as a whole needs no more to be noticed.
 const COMPLAINTS_MAX: usize = 16;
@@ -40,6 +43,7 @@ pub struct Directory {
 struct Streams {
     records: Records,
     settings: Table<Settings>,
+    paths: Paths,
 }
 
 /// Which streams a directory has otherwise than the one before.
@@ -80,6 +84,16 @@ impl Directory {
         self.streams.settings.get(id).copied().unwrap_or_default()
     }
 
+    /// The stream that a client means by an application and a name of another server, and the path that it said.
+    pub(crate) fn pushed(&self, app: &str, name: &str) -> Option<(Id, String)> {
+        self.streams.paths.pushed(app, name)
+    }
+
+    /// The stream and the output that a player means by an HTTP path of another server.
+    pub(crate) fn played(&self, segments: &[String]) -> Option<(Id, Output)> {
+        self.streams.paths.played(segments)
+    }
+
     /// The directory after an update of the link.
     pub fn updated(&self, update: &Update) -> Updated {
         let mut complaints = Vec::new();
@@ -96,19 +110,20 @@ impl Directory {
     }
 }
 
-type Change = (Id, Option<(Record, Settings)>);
+type Change = (Id, Option<(Record, Settings, Own)>);
 
 impl Streams {
     fn with(&self, changes: impl IntoIterator<Item = Change>) -> Self {
         let changes: Vec<Change> = changes.into_iter().collect();
         let settings = changes.iter().map(|(id, value)| {
-            let settings = value.as_ref().map(|(_, settings)| *settings);
+            let settings = value.as_ref().map(|(_, settings, _)| *settings);
             // Most streams have none of their own.
             (id.clone(), settings.filter(|settings| *settings != Settings::default()))
         });
         let settings = self.settings.with(settings);
-        let records = self.records.with(changes.into_iter().map(|(id, value)| (id, value.map(|(record, _)| record))));
-        Self { records, settings }
+        let paths = self.paths.with(changes.iter().map(|(id, value)| (id, value.as_ref().map(|(_, _, own)| own))));
+        let records = changes.into_iter().map(|(id, value)| (id, value.map(|(record, ..)| record)));
+        Self { records: self.records.with(records), settings, paths }
     }
 }
 
@@ -134,7 +149,12 @@ fn read(stream: &Stream, complaints: &mut Vec<String>) -> Option<Change> {
         Flush::Unknown => None,
     });
     let (hls_segment_s, hls_window) = (stream.hls_segment_s, stream.hls_window);
-    Some((id, Some((record, Settings { flush, outputs: stream.outputs, hls_segment_s, hls_window }))))
+    let own = Own::of(stream, |complaint| {
+        if complaints.len() < COMPLAINTS_MAX {
+            complaints.push(complaint);
+        }
+    });
+    Some((id, Some((record, Settings { flush, outputs: stream.outputs, hls_segment_s, hls_window }, own))))
 }
 
 #[cfg(test)]

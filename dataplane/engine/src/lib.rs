@@ -17,6 +17,7 @@ mod egress;
 mod ingest;
 mod io;
 mod metrics;
+mod paths;
 mod shard;
 
 pub use admin::remote::Remote;

@@ -6,6 +6,8 @@ mod admin;
 mod door;
 #[path = "engine/drain.rs"]
 mod drain;
+#[path = "engine/encoders.rs"]
+mod encoders;
 #[path = "engine/hls.rs"]
 mod hls;
 #[path = "engine/http.rs"]

@@ -51,6 +51,12 @@ pub struct Stream {
     pub hls_segment_s: Option<u32>,
     /// Segments of an HLS playlist; `None`: as the node's configuration says.
     pub hls_window: Option<u32>,
+    /// Paths of other servers that encoders push it to: `app/name`, as they say it.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub push_paths: Vec<String>,
+    /// HTTP paths of other servers that players ask for it by.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub play_paths: Vec<String>,
     /// The operator's own words about it, for hooks: the data plane carries them and does not read them.
     pub labels: BTreeMap<String, String>,
 }
@@ -65,6 +71,8 @@ impl Default for Stream {
             outputs: Outputs::default(),
             hls_segment_s: None,
             hls_window: None,
+            push_paths: Vec::new(),
+            play_paths: Vec::new(),
             labels: BTreeMap::new(),
         }
     }

@@ -21,6 +21,8 @@ fn stream() -> Stream {
         outputs: Outputs { flv: true, hls: false, cmaf: false },
         hls_segment_s: None,
         hls_window: None,
+        push_paths: Vec::new(),
+        play_paths: Vec::new(),
         labels: BTreeMap::from([("team".into(), "gate".into())]),
     }
 }

@@ -104,6 +104,9 @@ pub(crate) struct SignFlags {
     /// Until when the signature admits: a date (UTC midnight at its start) or Unix seconds
     #[arg(long, value_name = "YYYY-MM-DD|SECONDS", value_parser = Expiry::parse)]
     pub(crate) expires: Expiry,
+    /// The application of the push URL [default: the first of the configuration's rtmp.apps, or stream]
+    #[arg(long, value_name = "APP", value_parser = Id::new)]
+    pub(crate) app: Option<Id>,
     /// Make the form that older systems use: SECONDS-MD5
     #[arg(long)]
     pub(crate) legacy: bool,

@@ -14,6 +14,7 @@ use millstream_api::{Api, Parts, routes};
 use millstream_engine::Remote;
 use millstream_engine::directory::Directory;
 use millstream_link::state::Stream;
+use millstream_policy::signed::Apps;
 use millstream_proto::network::Network;
 use millstream_proto::secret::Secret;
 use millstream_proto::sign::MasterKey;
@@ -57,6 +58,8 @@ pub(crate) struct Told<'a> {
     pub(crate) streams: Vec<Stream>,
     /// Networks that webhooks may go to although they are not public.
     pub(crate) webhooks_allow: Vec<Network>,
+    /// Applications of push URLs.
+    pub(crate) apps: Apps,
     /// The configuration in force, without secrets.
     pub(crate) config: Value,
     /// What is counted beside the engine.
@@ -143,6 +146,7 @@ impl Control {
             fixed: told.streams,
             names: told.names,
             rtmp_port: engine.as_ref().map_or(1935, |engine| engine.addresses().rtmp.port()),
+            apps: told.apps,
             secure: false,
             metrics_open: address.ip().is_loopback(),
             config: told.config,

@@ -9,6 +9,7 @@ use millstream_engine::config::{Config, Limits};
 use millstream_engine::directory::Directory;
 use millstream_hub::config::{FlushPolicy, HlsConfig, StreamConfig};
 use millstream_link::state::{Flush, Outputs, Stream};
+use millstream_policy::signed::Apps;
 use millstream_proto::limits::RTMP_CHUNK_SIZE_OUT;
 use millstream_proto::network::Network;
 use millstream_proto::secret::Secret;
@@ -115,7 +116,8 @@ fn stream_of(entry: &StreamEntry) -> Stream {
     let Outputs { flv, hls, cmaf } = defaults.outputs;
     let outputs = Outputs { flv, hls: entry.hls.unwrap_or(hls), cmaf: entry.dash.unwrap_or(cmaf) };
     let generation = entry.generation.unwrap_or(defaults.generation);
-    Stream { id: entry.id.to_string(), generation, flush, outputs, ..defaults }
+    let (push_paths, play_paths) = (entry.push_paths.clone(), entry.play_paths.clone());
+    Stream { id: entry.id.to_string(), generation, flush, outputs, push_paths, play_paths, ..defaults }
 }
 
 fn warn_of_what_auth_ignores(auth: AuthPreset, flags: &Flags, settings: &Settings, warnings: &mut Vec<String>) {
@@ -174,6 +176,10 @@ fn config(flags: &EngineFlags, settings: &Settings, streams: &[Stream]) -> Confi
         more_metrics: None,
         drain: settings.drain.unwrap_or(Duration::from_secs(10)),
         proxy_protocol_from: settings.proxy_protocol_from.clone(),
+        http_proxy_protocol_from: settings.http_proxy_protocol_from.clone(),
+        trusted_proxies: settings.trusted_proxies.clone(),
+        play_paths: settings.play_paths.clone(),
+        apps: Apps::new(settings.apps.iter().cloned()),
         handshake_timeout: settings.handshake_timeout.unwrap_or(Duration::from_secs(5)),
         header_timeout: settings.header_timeout.unwrap_or(Duration::from_secs(5)),
         chunk_size: settings.chunk_size.unwrap_or(RTMP_CHUNK_SIZE_OUT),

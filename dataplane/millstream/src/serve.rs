@@ -97,6 +97,7 @@ fn told(layers: Layers, secrets: Secrets, numbers: Arc<Numbers>, engine: Option<
         numbers,
         listen: layers.control,
         config: shown::shown(&layers),
+        apps: layers.config.apps.clone(),
         names: layers.control_names,
         admin_token: secrets.admin_token,
         node_token: secrets.node_token,
@@ -174,7 +175,8 @@ fn secrets(layers: &Layers) -> anyhow::Result<Secrets> {
             // A node that made a key of its own would refuse every signature that control makes.
             let advice = "a node needs the key that signatures are made with; copy control's master-key file, with its permissions";
             let master = if is_node { keys::read_master_key(dir).context(advice)? } else { keys::master_key(dir)? };
-            (preset(Preset::Signed { master: master.clone(), legacy: layers.legacy_keys.clone() }), Some(master))
+            let (legacy, apps) = (layers.legacy_keys.clone(), layers.config.apps.clone());
+            (preset(Preset::Signed { master: master.clone(), legacy, apps }), Some(master))
         }
     };
     Ok(Secrets { chain, admin_token, node_token, link, master })

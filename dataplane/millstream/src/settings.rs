@@ -1,5 +1,6 @@
 //! The configuration file: its shape, which of its keys are in force, and what is wrong with it. Before it: `--config FILE`; after
 //! it: [`crate::layers`] puts flags and environment above it and defaults below.
+use std::collections::HashSet;
 use std::fmt;
 use std::io::Read as _;
 use std::net::SocketAddr;
@@ -10,7 +11,9 @@ use std::time::Duration;
 use millstream_engine::config::IoChoice;
 use millstream_hub::config::{FlushPolicy, Takeover};
 use millstream_proto::id::Id;
+use millstream_proto::limits::PATHS_MAX;
 use millstream_proto::network::Network;
+use millstream_proto::paths::{self, PathError, Pattern};
 use millstream_proto::secret::Secret;
 use millstream_side::http::url::Url;
 use toml::de::DeValue;
@@ -30,7 +33,9 @@ const FILE_BYTES_MAX: u64 = 1 << 20;
 const LEGACY_KEYS_MAX: usize = 16;
 /// Most `names` of the control port: every request is looked up in all of them.
 const HOST_NAMES_MAX: usize = 64;
-/// Most networks of `proxy_protocol_from`: every connection is looked up in all of them.
+/// Most `apps` of the RTMP port: every request is looked up in all of them.
+const APPS_MAX: usize = 32;
+/// Most networks of `proxy_protocol_from` and `trusted_proxies`: every connection is looked up in all of them.
 const NETWORKS_MAX: usize = 256;
 
 /// What a file sets; `None` where it says nothing.
@@ -44,8 +49,12 @@ pub(crate) struct Settings {
     pub(crate) handshake_timeout: Option<Duration>,
     pub(crate) chunk_size: Option<usize>,
     pub(crate) proxy_protocol_from: Vec<Network>,
+    pub(crate) apps: Vec<Id>,
     pub(crate) http: Option<SocketAddr>,
     pub(crate) header_timeout: Option<Duration>,
+    pub(crate) http_proxy_protocol_from: Vec<Network>,
+    pub(crate) trusted_proxies: Vec<Network>,
+    pub(crate) play_paths: Vec<Pattern>,
     pub(crate) control: Option<SocketAddr>,
     pub(crate) control_names: Vec<String>,
     pub(crate) control_url: Option<Url>,
@@ -99,6 +108,8 @@ pub(crate) struct StreamEntry {
     pub(crate) flush: Option<FlushPolicy>,
     pub(crate) hls: Option<bool>,
     pub(crate) dash: Option<bool>,
+    pub(crate) push_paths: Vec<String>,
+    pub(crate) play_paths: Vec<String>,
 }
 
 /// A file that cannot be used. Prints one line per error, each with file, line and column as compilers write them.
@@ -222,11 +233,15 @@ fn walk(mut file: Table<'_>, f: &mut Findings<'_>) -> Settings {
     set.handshake_timeout = rtmp.take(f, "handshake_timeout", duration(100, MINUTES_10));
     set.chunk_size = rtmp.take(f, "chunk_size", number(128..=65_536));
     set.proxy_protocol_from = rtmp.take(f, "proxy_protocol_from", networks).unwrap_or_default();
+    set.apps = rtmp.take(f, "apps", apps).unwrap_or_default();
     rtmp.close(f);
 
     let mut http = file.table(f, "http");
     set.http = http.take(f, "listen", |v| values::address(string(v)?));
     set.header_timeout = http.take(f, "header_timeout", duration(100, MINUTES_10));
+    set.http_proxy_protocol_from = http.take(f, "proxy_protocol_from", networks).unwrap_or_default();
+    set.play_paths = http.take(f, "play_paths", patterns).unwrap_or_default();
+    set.trusted_proxies = http.take(f, "trusted_proxies", networks).unwrap_or_default();
     http.close(f);
 
     let mut control = file.table(f, "control");
@@ -287,6 +302,7 @@ fn walk_stream(mut stream: Table<'_>, f: &mut Findings<'_>) -> StreamDefaults {
 
 fn walk_entries(file: &mut Table<'_>, f: &mut Findings<'_>) -> Vec<StreamEntry> {
     let mut entries: Vec<StreamEntry> = Vec::new();
+    let (mut taken_push, mut taken_play) = (HashSet::new(), HashSet::new());
     for mut table in file.tables(f, STREAM_ENTRIES, "stream") {
         let errors_before = f.errors.len();
         let id =
@@ -294,11 +310,17 @@ fn walk_entries(file: &mut Table<'_>, f: &mut Findings<'_>) -> Vec<StreamEntry> 
         let generation = table.take(f, "generation", |v| whole(v, &(1..=u64::from(u32::MAX))));
         let flush = table.take(f, "flush", |v| values::flush(string(v)?));
         let (hls, dash) = (table.take(f, "hls", boolean), table.take(f, "dash", boolean));
+        let push_paths = stream_paths(&mut table, f, ("push_paths", &mut taken_push), paths::push);
+        let play_paths =
+            stream_paths(&mut table, f, ("play_paths", &mut taken_play), |path| paths::play(path).map(|(key, _)| key));
         match id {
             Some(id) if entries.iter().any(|entry| entry.id == id.value) => {
                 f.error(id.at, "stream.id", format!("{} is there twice; keep one of the two entries", id.value));
             }
-            Some(id) => entries.push(StreamEntry { id: id.value, generation, flush, hls, dash }),
+            Some(id) => {
+                let id = id.value;
+                entries.push(StreamEntry { id, generation, flush, hls, dash, push_paths, play_paths });
+            }
             // An id that was there and wrong has been reported.
             None if f.errors.len() == errors_before => table.error(f, "id", "missing; give every [[stream]] an id"),
             None => {}
@@ -306,6 +328,27 @@ fn walk_entries(file: &mut Table<'_>, f: &mut Findings<'_>) -> Vec<StreamEntry> 
         table.close(f);
     }
     entries
+}
+
+/// Paths of other servers of one stream; `taken` has the keys of those before it.
+fn stream_paths(
+    table: &mut Table<'_>,
+    f: &mut Findings<'_>,
+    (name, taken): (&'static str, &mut HashSet<String>),
+    key: impl Fn(&str) -> Result<String, PathError>,
+) -> Vec<String> {
+    let read = |value: &DeValue<'_>| {
+        let paths = list(value, |item| {
+            let path = string(item)?;
+            let key = key(path).map_err(|error| error.to_string())?;
+            if taken.insert(key) { Ok(path.to_owned()) } else { Err("another entry has this path already".to_owned()) }
+        })?;
+        if paths.len() > PATHS_MAX {
+            return Err(format!("there are {} paths; give at most {PATHS_MAX}", paths.len()));
+        }
+        Ok(paths)
+    };
+    table.take(f, name, read).unwrap_or_default()
 }
 
 const MINUTES_10: u64 = 600_000;
@@ -344,6 +387,25 @@ fn path(value: &DeValue<'_>) -> Result<PathBuf, String> {
         "" => Err("the path is empty; give one".to_owned()),
         text => Ok(text.into()),
     }
+}
+
+fn apps(value: &DeValue<'_>) -> Result<Vec<Id>, String> {
+    let apps = list(value, |item| {
+        Id::new(string(item)?).map_err(|e| format!("{e}; one with other characters goes into a stream's push_paths"))
+    })?;
+    match apps.len() {
+        0 => Err("the list is empty; give at least one application, such as \"stream\"".to_owned()),
+        1..=APPS_MAX => Ok(apps),
+        count => Err(format!("there are {count} applications; give at most {APPS_MAX}")),
+    }
+}
+
+fn patterns(value: &DeValue<'_>) -> Result<Vec<Pattern>, String> {
+    let patterns = list(value, |item| Pattern::new(string(item)?).map_err(|error| error.to_string()))?;
+    if patterns.len() > PATHS_MAX {
+        return Err(format!("there are {} patterns; give at most {PATHS_MAX}", patterns.len()));
+    }
+    Ok(patterns)
 }
 
 fn networks(value: &DeValue<'_>) -> Result<Vec<Network>, String> {

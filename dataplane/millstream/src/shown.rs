@@ -1,6 +1,7 @@
 //! The configuration in force as the API shows it: tables and keys as in the file, secrets as how many there are. Before it:
 //! [`crate::layers`]; after it: `/api/v1/config`.
 use millstream_hub::config::FlushPolicy;
+use millstream_proto::network::Network;
 use serde_json::{Value, json};
 
 use crate::layers::Layers;
@@ -19,7 +20,7 @@ pub(crate) fn shown(layers: &Layers) -> Value {
         AuthPreset::Open => "open",
         AuthPreset::Signed => "signed",
     };
-    let proxies: Vec<String> = config.proxy_protocol_from.iter().map(ToString::to_string).collect();
+    let networks = |networks: &[Network]| networks.iter().map(ToString::to_string).collect::<Vec<_>>();
     json!({
         "node": {
             "role": match layers.role {
@@ -37,11 +38,18 @@ pub(crate) fn shown(layers: &Layers) -> Value {
             "listen": config.rtmp.to_string(),
             "handshake_timeout": time(config.handshake_timeout),
             "chunk_size": config.chunk_size,
-            "proxy_protocol_from": proxies,
+            "proxy_protocol_from": networks(&config.proxy_protocol_from),
+            "apps": config.apps.iter().map(ToString::to_string).collect::<Vec<_>>(),
         },
-        "http": { "listen": config.http.to_string(), "header_timeout": time(config.header_timeout) },
+        "http": {
+            "listen": config.http.to_string(),
+            "header_timeout": time(config.header_timeout),
+            "proxy_protocol_from": networks(&config.http_proxy_protocol_from),
+            "trusted_proxies": networks(&config.trusted_proxies),
+            "play_paths": config.play_paths.iter().map(ToString::to_string).collect::<Vec<_>>(),
+        },
         "control": { "listen": control.to_string(), "names": control_names },
-        "webhooks": { "allow": layers.webhooks_allow.iter().map(ToString::to_string).collect::<Vec<_>>() },
+        "webhooks": { "allow": networks(&layers.webhooks_allow) },
         "auth": { "preset": auth, "legacy_keys": format!("{} hidden", layers.legacy_keys.len()) },
         "stream": {
             "flush": flush,

@@ -40,10 +40,17 @@ impl Expiry {
 /// Prints the value.
 pub(crate) fn run(flags: &SignFlags) -> Result<(), Failure> {
     let Expiry(expiry) = flags.expires;
-    let app = Id::new(APP).map_err(Failure::running)?;
+    let settings = match &flags.config {
+        Some(file) => settings::read(file).map_err(anyhow::Error::from).map_err(Failure::Configuration)?,
+        None => Settings::default(),
+    };
+    let app = match flags.app.as_ref().or(settings.apps.first()) {
+        Some(app) => app.clone(),
+        None => Id::new(APP).map_err(Failure::running)?,
+    };
     let secret = match &flags.key_file {
         Some(path) => keys::read_key_file(path),
-        None => stream_secret(flags),
+        None => stream_secret(flags, &settings),
     };
     let secret = secret.map_err(Failure::Configuration)?;
     // A secret of an older system verifies the legacy form only.
@@ -59,13 +66,9 @@ pub(crate) fn run(flags: &SignFlags) -> Result<(), Failure> {
 }
 
 /// The secret that a server with this configuration and data directory gives the stream.
-fn stream_secret(flags: &SignFlags) -> anyhow::Result<Secret> {
-    let settings = match &flags.config {
-        Some(file) => settings::read(file)?,
-        None => Settings::default(),
-    };
+fn stream_secret(flags: &SignFlags, settings: &Settings) -> anyhow::Result<Secret> {
     let entry = settings.streams.iter().find(|entry| entry.id == flags.id).map(|entry| entry.generation);
-    let data_dir = flags.data_dir.clone().or(settings.data_dir).unwrap_or_else(|| DATA_DIR.into());
+    let data_dir = flags.data_dir.clone().or_else(|| settings.data_dir.clone()).unwrap_or_else(|| DATA_DIR.into());
     let generation = match entry {
         Some(configured) => configured.unwrap_or(1),
         None => stored_generation(&data_dir, &flags.id)?.unwrap_or_else(|| {

@@ -49,6 +49,8 @@ pub struct Request {
     pub app: Id,
     /// The stream's id.
     pub name: Id,
+    /// Where the operator has mapped a path to the stream: what the client said, `app/name`. The application is the first one then.
+    pub path: Option<String>,
     /// Query parameters of URL and stream key, decoded.
     pub params: Params,
     /// Who asks.

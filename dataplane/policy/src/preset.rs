@@ -5,7 +5,7 @@ use millstream_proto::secret::Secret;
 use millstream_proto::sign::MasterKey;
 
 use crate::open::Open;
-use crate::signed::{RecordedPlay, SignedPublish};
+use crate::signed::{Apps, RecordedPlay, SignedPublish};
 use crate::{Chain, Policy};
 
 /// A ready-made chain, with what it needs to decide.
@@ -19,6 +19,8 @@ pub enum Preset {
         master: MasterKey,
         /// Secrets of an older system, good for verifying the legacy form.
         legacy: Vec<Secret>,
+        /// The applications that there are.
+        apps: Apps,
     },
 }
 
@@ -29,8 +31,9 @@ pub fn preset(preset: Preset) -> Chain {
             let open: Arc<dyn Policy> = Arc::new(Open);
             Chain::new(vec![Arc::clone(&open)], vec![open])
         }
-        Preset::Signed { master, legacy } => {
-            Chain::new(vec![Arc::new(SignedPublish::new(master, legacy))], vec![Arc::new(RecordedPlay)])
+        Preset::Signed { master, legacy, apps } => {
+            let play = RecordedPlay::new(apps.clone());
+            Chain::new(vec![Arc::new(SignedPublish::new(master, legacy, apps))], vec![Arc::new(play)])
         }
     }
 }

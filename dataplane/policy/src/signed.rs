@@ -1,13 +1,16 @@
 //! The steps of the `signed` preset: publish with a signature of a stream that has a record, play of any stream that has one.
 //! Before them: the engine's door has put server URL and stream key together into [`Request::params`].
+use std::sync::Arc;
+
 use millstream_proto::id::Id;
+use millstream_proto::redact;
 use millstream_proto::secret::Secret;
-use millstream_proto::sign::{Claim, Keys, MasterKey, SignError, verify};
+use millstream_proto::sign::{Claim, Keys, MasterKey, SignError, legacy, verify};
 
 use crate::records::{Record, Records};
 use crate::{Action, Denial, Grant, Moment, Policy, Request, Step, Why};
 
-/// The one application that signed chains know.
+/// The application of push URLs unless the configuration lists others.
 pub const APP: &str = "stream";
 
 /// Admits a publisher whose URL is signed; has no opinion on play.
@@ -15,12 +18,44 @@ pub const APP: &str = "stream";
 pub struct SignedPublish {
     master: MasterKey,
     legacy: Vec<Secret>,
+    apps: Apps,
+}
+
+/// The applications that there are. Cheap to clone.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Apps(Arc<[Id]>);
+
+impl Apps {
+    /// These; [`APP`] where there is none.
+    pub fn new(apps: impl IntoIterator<Item = Id>) -> Self {
+        let mut apps: Vec<Id> = apps.into_iter().collect();
+        if apps.is_empty() {
+            apps.extend(Id::new(APP).ok());
+        }
+        Self(apps.into())
+    }
+
+    /// The one that addresses are shown with, and that play over HTTP stands for.
+    pub fn first(&self) -> Option<&Id> {
+        self.0.first()
+    }
+
+    /// All of them.
+    pub fn iter(&self) -> impl Iterator<Item = &Id> {
+        self.0.iter()
+    }
+}
+
+impl Default for Apps {
+    fn default() -> Self {
+        Self::new([])
+    }
 }
 
 impl SignedPublish {
     /// Signatures are checked under secrets made from `master`, and in their legacy form under the `legacy` keys too.
-    pub fn new(master: MasterKey, legacy: Vec<Secret>) -> Self {
-        Self { master, legacy }
+    pub fn new(master: MasterKey, legacy: Vec<Secret>, apps: Apps) -> Self {
+        Self { master, legacy, apps }
     }
 }
 
@@ -33,7 +68,7 @@ impl Policy for SignedPublish {
         if request.action != Action::Publish {
             return Step::Next;
         }
-        let record = match find(moment.records, request) {
+        let record = match find(&self.apps, moment.records, request) {
             Ok(record) => record,
             Err(denial) => return Step::Deny(denial),
         };
@@ -41,7 +76,15 @@ impl Policy for SignedPublish {
         let secrets: Vec<_> = record.in_force(moment.unix_s).map(secret).collect();
         let claim = Claim { action: Action::Publish, app: &request.app, id: &request.name };
         let keys = Keys { stream: &secrets, legacy: &self.legacy };
-        match verify(request.params.all("sign"), claim, keys, moment.unix_s) {
+        let signs = || request.params.all("sign");
+        let verdict = verify(signs(), claim, keys, moment.unix_s);
+        // Signatures of another server cover the path that it had.
+        let verdict = match (verdict, &request.path) {
+            (Err(SignError::Wrong), Some(path)) => legacy::verify_path(signs(), path, keys, moment.unix_s)
+                .map_err(|error| if error == SignError::Malformed { SignError::Wrong } else { error }),
+            (verdict, _) => verdict,
+        };
+        match verdict {
             Ok(()) => Step::Allow(Grant::default()),
             Err(error) => Step::Deny(refusal(error, &request.name)),
         }
@@ -49,8 +92,15 @@ impl Policy for SignedPublish {
 }
 
 /// Admits whoever wants to play a stream that has a record; has no opinion on publish.
-#[derive(Clone, Copy, Debug, Default)]
-pub struct RecordedPlay;
+#[derive(Clone, Debug, Default)]
+pub struct RecordedPlay(Apps);
+
+impl RecordedPlay {
+    /// Over these applications.
+    pub const fn new(apps: Apps) -> Self {
+        Self(apps)
+    }
+}
 
 impl Policy for RecordedPlay {
     fn name(&self) -> &'static str {
@@ -61,21 +111,24 @@ impl Policy for RecordedPlay {
         if request.action != Action::Play {
             return Step::Next;
         }
-        match find(moment.records, request) {
+        match find(&self.0, moment.records, request) {
             Ok(_) => Step::Allow(Grant::default()),
             Err(denial) => Step::Deny(denial),
         }
     }
 }
 
-fn find<'a>(records: &'a Records, request: &Request) -> Result<&'a Record, Denial> {
-    if request.app.as_str() != APP {
-        let reason = format!("there is no application {}; use rtmp://HOST/{APP}/{}", request.app, request.name);
+fn find<'a>(apps: &Apps, records: &'a Records, request: &Request) -> Result<&'a Record, Denial> {
+    // What names no stream may be a key in the wrong field.
+    let (app, name) = (redact::name(request.app.as_str()), redact::name(request.name.as_str()));
+    if !apps.iter().any(|app| *app == request.app) {
+        let known = apps.iter().map(|known| format!("rtmp://HOST/{known}/{name}")).collect::<Vec<_>>().join(" or ");
+        let reason = format!("there is no application {app}; use {known}");
         return Err(Denial { why: Why::NotFound, reason });
     }
     records.get(&request.name).ok_or_else(|| Denial {
         why: Why::NotFound,
-        reason: format!("there is no stream {}; check the id, or have the operator add a record of it", request.name),
+        reason: format!("there is no stream {name}; check the id, or have the operator add a record of it"),
     })
 }
 

@@ -8,6 +8,7 @@ use millstream_proto::sign::{Claim, MasterKey, legacy, v2};
 
 use crate::preset::{Preset, preset};
 use crate::records::{Record, Records};
+use crate::signed::Apps;
 use crate::{Action, Answer, Chain, Client, Denial, Grant, Moment, Policy, Request, Step, Verdict, Why};
 
 const NOW: u64 = 1_763_900_000;
@@ -30,7 +31,7 @@ fn request(action: Action, app: &str, name: &str, query: &str) -> Request {
         user_agent: String::new(),
         referer: String::new(),
     };
-    Request { action, app: id(app), name: id(name), params: Params::parse(query).unwrap(), client }
+    Request { action, app: id(app), name: id(name), path: None, params: Params::parse(query).unwrap(), client }
 }
 
 /// `cam1` at generation 1, `cam2` at generation 2, and `cam3` at generation 5, with two before it in grace.
@@ -40,7 +41,7 @@ fn records() -> Records {
 }
 
 fn signed() -> Chain {
-    preset(Preset::Signed { master: master(), legacy: vec![Secret::new(OLD_KEY)] })
+    preset(Preset::Signed { master: master(), legacy: vec![Secret::new(OLD_KEY)], apps: Apps::default() })
 }
 
 fn moment(records: &Records) -> Moment<'_> {
@@ -144,6 +145,44 @@ fn signed_knows_one_application() {
 }
 
 #[test]
+fn case_41_applications_that_are_listed_are_known_and_signed() {
+    let apps = Apps::new([id("live"), id("stream")]);
+    let chain = preset(Preset::Signed { master: master(), legacy: vec![Secret::new(OLD_KEY)], apps });
+    let secret = master().stream_secret(&id("cam1"), 1);
+    for app in ["live", "stream"] {
+        let v2 = v2::sign(Claim { action: Action::Publish, app: &id(app), id: &id("cam1") }, EXPIRY, &secret);
+        let legacy = legacy::sign(&id(app), &id("cam1"), EXPIRY, &Secret::new(OLD_KEY));
+        for sign in [v2, legacy] {
+            let query = format!("sign={}", sign.expose());
+            check(&chain, &request(Action::Publish, app, "cam1", &query), None);
+            // It covers the application that it was made for.
+            let other = if app == "live" { "stream" } else { "live" };
+            let refused = request(Action::Publish, other, "cam1", &query);
+            check(&chain, &refused, Some((Why::Unauthenticated, "wrong")));
+        }
+        check(&chain, &request(Action::Play, app, "cam1", ""), None);
+    }
+    let other = request(Action::Publish, "app", "cam1", "");
+    check(&chain, &other, Some((Why::NotFound, "rtmp://HOST/live/cam1 or rtmp://HOST/stream/cam1")));
+}
+
+#[test]
+fn case_56_signatures_of_another_server_cover_the_path_that_it_had() {
+    let mapped = |query: &str| Request {
+        path: Some("live/studio/my cam.1".to_owned()),
+        ..request(Action::Publish, "stream", "cam1", query)
+    };
+    // md5("/live/studio/my cam.1-1763903600-old-secret"), made with md5sum.
+    let old = "sign=1763903600-06535cbfd1eef9af0acabfe7451211b4";
+    check(&signed(), &mapped(old), None);
+    check(&signed(), &mapped(&v2_sign(Action::Publish, "cam1", 1, EXPIRY)), None);
+    check(&signed(), &mapped(&legacy_sign("cam1", &Secret::new(OLD_KEY))), None);
+    check(&signed(), &request(Action::Publish, "stream", "cam1", old), Some((Why::Unauthenticated, "wrong")));
+    check(&signed(), &mapped(&old.replace('c', "d")), Some((Why::Unauthenticated, "wrong")));
+    check(&signed(), &mapped(&format!("{old}&{old}")), Some((Why::Unauthenticated, "more than one")));
+}
+
+#[test]
 fn play_is_open_for_streams_with_a_record() {
     check(&signed(), &request(Action::Play, "stream", "cam1", ""), None);
     check(&signed(), &request(Action::Play, "stream", "cam1", "sign=rubbish"), None);
@@ -152,7 +191,7 @@ fn play_is_open_for_streams_with_a_record() {
 
 #[test]
 fn steps_hold_no_secret_in_their_debug_output() {
-    let preset = Preset::Signed { master: master(), legacy: vec![Secret::new(OLD_KEY)] };
+    let preset = Preset::Signed { master: master(), legacy: vec![Secret::new(OLD_KEY)], apps: Apps::default() };
     let text = format!("{preset:?}");
     assert!(!text.contains(OLD_KEY) && !text.contains('7'), "{text}");
 }

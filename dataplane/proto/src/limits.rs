@@ -25,6 +25,8 @@ pub const RTMP_INBOX_BYTES_MAX: usize = 256 << 10;
 pub const RTMP_AGGREGATE_TAGS_MAX: usize = 4096;
 /// Commands that one connection may send before its media starts.
 pub const RTMP_COMMANDS_UNADMITTED_MAX: u32 = 64;
+/// Streams that one connection may publish at the same time, each on a message stream of its own.
+pub const RTMP_STREAMS_MAX: u32 = 8;
 /// Bytes of control output that may wait for one peer.
 pub const RTMP_OUTPUT_BYTES_MAX: usize = 64 << 10;
 /// Bytes of output, media included, that may wait in a client session.
@@ -51,6 +53,10 @@ pub const AMF0_STRING_BYTES_MAX: usize = 64 << 10;
 pub const ID_CHARS_MAX: usize = 64;
 /// Bytes of a stream key with its query (`<id>?sign=...`), or of tcUrl.
 pub const STREAM_KEY_BYTES_MAX: usize = 2048;
+/// Bytes of a path of another server that is mapped to a stream.
+pub const PATH_BYTES_MAX: usize = 512;
+/// Such paths of one stream and kind.
+pub const PATHS_MAX: usize = 32;
 /// Query parameters kept of one URL.
 pub const QUERY_PARAMS_MAX: usize = 32;
 /// Bytes of the value of a `sign` parameter: the longer form has 59 with an expiry of this century.

@@ -1,15 +1,19 @@
-//! The PROXY protocol, version 2 (haproxy.org, "The PROXY protocol", section 2.2): what a proxy in front of us says of a
+//! The PROXY protocol, versions 1 and 2 (haproxy.org, "The PROXY protocol", section 2): what a proxy in front of us says of a
 //! connection before the client's own first byte. Before it: the first bytes from a source that the configuration trusts; after
 //! it: the session goes by the address that stands here.
 //!
 //! Of what may follow the addresses (TLVs) nothing is read.
-use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 
 use crate::cursor::{Cursor, Truncated};
 use crate::limits::PROXY_HEADER_BYTES_MAX;
 
 /// What a header begins with: no protocol's first bytes.
 pub const SIGNATURE: [u8; 12] = *b"\r\n\r\n\0\r\nQUIT\n";
+/// What a header of version 1, a line of text, begins with.
+const TEXT_SIGNATURE: &[u8] = b"PROXY ";
+/// Longest header of version 1, its line end included (section 2.1).
+const TEXT_BYTES_MAX: usize = 107;
 /// Signature, version and command, family and transport, length.
 const FIXED_BYTES: usize = 16;
 
@@ -43,7 +47,7 @@ pub enum Parsed {
 #[non_exhaustive]
 pub enum ProxyError {
     /// They begin otherwise.
-    #[error("the connection does not begin with a PROXY protocol v2 header; does the proxy send it?")]
+    #[error("the connection does not begin with a PROXY protocol header; does the proxy send it?")]
     Signature,
     /// Another version, or an unknown command.
     #[error("PROXY protocol: unknown version or command {0:#04x}")]
@@ -51,6 +55,9 @@ pub enum ProxyError {
     /// An address family or transport that is unknown, or no stream.
     #[error("PROXY protocol: unknown address family or transport {0:#04x}")]
     Family(u8),
+    /// A line of version 1 that is none.
+    #[error("PROXY protocol: the line of version 1 is not one")]
+    Line,
     /// Longer than [`PROXY_HEADER_BYTES_MAX`].
     #[error("PROXY protocol: header of {0} bytes is too long")]
     Long(usize),
@@ -66,6 +73,7 @@ impl ProxyError {
             Self::Signature => "proxy_signature",
             Self::Command(_) => "proxy_command",
             Self::Family(_) => "proxy_family",
+            Self::Line => "proxy_line",
             Self::Long(_) => "proxy_header_bytes_max",
             Self::Short => "proxy_header_short",
         }
@@ -80,6 +88,9 @@ impl From<Truncated> for ProxyError {
 
 /// Reads the header at the front of `bytes`. What is wrong is told as soon as it is there.
 pub fn parse(bytes: &[u8]) -> Result<Parsed, ProxyError> {
+    if !bytes.is_empty() && bytes.iter().zip(TEXT_SIGNATURE).all(|(is, should)| is == should) {
+        return text(bytes);
+    }
     if bytes.iter().zip(&SIGNATURE).any(|(is, should)| is != should) {
         return Err(ProxyError::Signature);
     }
@@ -102,6 +113,34 @@ pub fn parse(bytes: &[u8]) -> Result<Parsed, ProxyError> {
     // What a proxy says of itself is passed over, whatever it is (section 2.2: "must discard").
     let source = if local { Source::Local } else { source(family, addresses)? };
     Ok(Parsed::Complete { source, header_bytes })
+}
+
+/// Reads a header of version 1: `PROXY TCP4 192.0.2.1 198.51.100.7 1000 1935` and a line end.
+fn text(bytes: &[u8]) -> Result<Parsed, ProxyError> {
+    let window = bytes.get(..TEXT_BYTES_MAX).unwrap_or(bytes);
+    let Some(end) = window.windows(2).position(|pair| pair == b"\r\n") else {
+        return if bytes.len() < TEXT_BYTES_MAX { Ok(Parsed::Partial) } else { Err(ProxyError::Line) };
+    };
+    let line = window.get(..end).and_then(|line| std::str::from_utf8(line).ok()).ok_or(ProxyError::Line)?;
+    let mut words = line.split(' ').skip(1);
+    let family = words.next().unwrap_or_default();
+    let source = if family == "UNKNOWN" {
+        Source::Unknown
+    } else {
+        let from: IpAddr = words.next().and_then(|ip| ip.parse().ok()).ok_or(ProxyError::Line)?;
+        let to: IpAddr = words.next().and_then(|ip| ip.parse().ok()).ok_or(ProxyError::Line)?;
+        let ports: Option<Vec<u16>> = words.map(|port| port.parse().ok()).collect();
+        let right = match family {
+            "TCP4" => from.is_ipv4() && to.is_ipv4(),
+            "TCP6" => from.is_ipv6() && to.is_ipv6(),
+            _ => false,
+        };
+        match ports.as_deref() {
+            Some(&[port, _]) if right => Source::Client((from.to_canonical(), port).into()),
+            _ => return Err(ProxyError::Line),
+        }
+    };
+    Ok(Parsed::Complete { source, header_bytes: end + 2 })
 }
 
 fn source(family: u8, addresses: &[u8]) -> Result<Source, ProxyError> {
@@ -159,6 +198,34 @@ mod tests {
     }
 
     #[test]
+    fn version_1_is_a_line() {
+        let client = |text: &str| Source::Client(text.parse().unwrap());
+        check(b"PROXY TCP4 192.0.2.1 198.51.100.7 1000 1935\r\nGET /", client("192.0.2.1:1000"), 45);
+        check(b"PROXY TCP6 2001:db8::5 ::1 80 81\r\n", client("[2001:db8::5]:80"), 34);
+        check(b"PROXY UNKNOWN\r\n", Source::Unknown, 15);
+        check(b"PROXY UNKNOWN ffff::1 ffff::2 1 2\r\n\x03", Source::Unknown, 35);
+        let whole = b"PROXY TCP4 192.0.2.1 198.51.100.7 1000 1935\r\n";
+        for end in 0..whole.len() {
+            assert_eq!(parse(&whole[..end]), Ok(Parsed::Partial), "{end}");
+        }
+        for line in [
+            "TCP4 192.0.2.1 198.51.100.7 1000",
+            "TCP4 192.0.2.1 198.51.100.7 1000 1935 7",
+            "TCP4 ::1 ::1 1 2",
+            "TCP6 192.0.2.1 192.0.2.2 1 2",
+            "TCP4 192.0.2.1 198.51.100.7 1000 99999",
+            "TCP4 a b 1 2",
+            "TCP9 ::1 ::1 1 2",
+            "",
+            "TCP4  192.0.2.1 198.51.100.7 1 2",
+        ] {
+            assert_eq!(parse(format!("PROXY {line}\r\n").as_bytes()), Err(ProxyError::Line), "{line}");
+        }
+        assert_eq!(parse(format!("PROXY UNKNOWN {}", "x".repeat(100)).as_bytes()), Err(ProxyError::Line));
+        assert_eq!(parse(b"PROXX"), Err(ProxyError::Signature));
+    }
+
+    #[test]
     fn every_beginning_is_partial() {
         let whole = header(0x21, 0x11, &V4);
         for end in 0..whole.len() {
@@ -169,7 +236,6 @@ mod tests {
     #[test]
     fn what_is_no_header_is_told_at_once() {
         assert_eq!(parse(b"\x03"), Err(ProxyError::Signature));
-        assert_eq!(parse(b"PROXY TCP4 192.0.2.1"), Err(ProxyError::Signature), "version 1");
         assert_eq!(parse(b"\r\n\r\n\0\r\nQUIX"), Err(ProxyError::Signature));
         for command in [0x00, 0x11, 0x22, 0x31] {
             assert_eq!(parse(&[&SIGNATURE, &[command][..]].concat()), Err(ProxyError::Command(command)));

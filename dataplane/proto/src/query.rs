@@ -1,4 +1,6 @@
 //! Query strings of push URLs, play URLs and HTTP requests: decoded, bounded, and secret by default, since signatures travel in them.
+//!
+//! They are read leniently, because stream keys of other systems end up here: what this server need not understand refuses nobody.
 use crate::limits::{QUERY_PARAMS_MAX, STREAM_KEY_BYTES_MAX};
 use crate::secret::Secret;
 
@@ -13,29 +15,34 @@ pub enum QueryError {
     /// More than [`STREAM_KEY_BYTES_MAX`] bytes.
     #[error("the query has {0} bytes; at most {STREAM_KEY_BYTES_MAX} are allowed")]
     Long(usize),
-    /// More than [`QUERY_PARAMS_MAX`] parameters.
-    #[error("the query has more than {QUERY_PARAMS_MAX} parameters")]
-    Many,
-    /// A `%` that two hexadecimal digits do not follow, or bytes that are not UTF-8 once decoded.
-    #[error("the query is not valid percent-encoded UTF-8")]
-    Encoding,
 }
 
+/// Parameters that this server acts on: they are kept also where [`QUERY_PARAMS_MAX`] others stand before them.
+const ACTED_ON: [&str; 5] = ["sign", "start", "_HLS_msn", "_HLS_part", "_HLS_skip"];
+/// Values kept of one parameter beyond the maximum: the second shows that it stands there twice.
+const KEPT_BEYOND_MAX: usize = 2;
+
 impl Params {
-    /// Parses what follows the `?`. A parameter without `=` has an empty value; `+` stays `+`, since base64 and URLs use it.
+    /// Parses what follows the `?`. A parameter without `=` has an empty value; `+` stays `+`, since base64 and URLs use it. A name or
+    /// value that is not percent-encoded UTF-8 stays as it is written.
     pub fn parse(query: &str) -> Result<Self, QueryError> {
         if query.len() > STREAM_KEY_BYTES_MAX {
             return Err(QueryError::Long(query.len()));
         }
-        let mut params = Vec::new();
+        let mut params = Self::default();
         for pair in query.split('&').filter(|pair| !pair.is_empty()) {
-            if params.len() == QUERY_PARAMS_MAX {
-                return Err(QueryError::Many);
-            }
             let (name, value) = pair.split_once('=').unwrap_or((pair, ""));
-            params.push((percent_decode(name)?, Secret::new(percent_decode(value)?)));
+            let decoded = |text: &str| percent_decode(text).unwrap_or_else(|| text.to_owned());
+            params.add(decoded(name), Secret::new(decoded(value)));
         }
-        Ok(Self(params))
+        Ok(params)
+    }
+
+    fn add(&mut self, name: String, value: Secret) {
+        let needed = ACTED_ON.contains(&name.as_str()) && self.all(&name).count() < KEPT_BEYOND_MAX;
+        if self.0.len() < QUERY_PARAMS_MAX || needed {
+            self.0.push((name, value));
+        }
     }
 
     /// The first value of that name.
@@ -49,12 +56,10 @@ impl Params {
     }
 
     /// Appends another place's parameters, as when server URL and stream key both carry some.
-    pub fn append(&mut self, other: Self) -> Result<(), QueryError> {
-        if self.0.len() + other.0.len() > QUERY_PARAMS_MAX {
-            return Err(QueryError::Many);
+    pub fn append(&mut self, other: Self) {
+        for (name, value) in other.0 {
+            self.add(name, value);
         }
-        self.0.extend(other.0);
-        Ok(())
     }
 
     /// The parameters as a query string again, for a redirect: with the values, so it is as secret as they are.
@@ -82,19 +87,20 @@ impl Params {
     }
 }
 
-pub(crate) fn percent_decode(text: &str) -> Result<String, QueryError> {
+/// The text without its escapes; `None` for a `%` that two hexadecimal digits do not follow, or bytes that are not UTF-8 once decoded.
+pub fn percent_decode(text: &str) -> Option<String> {
     let mut decoded = Vec::with_capacity(text.len());
     let mut bytes = text.bytes();
     while let Some(byte) = bytes.next() {
         if byte == b'%' {
-            let digit = |b: Option<u8>| b.and_then(|b| char::from(b).to_digit(16)).ok_or(QueryError::Encoding);
+            let digit = |b: Option<u8>| b.and_then(|b| char::from(b).to_digit(16));
             let (high, low) = (digit(bytes.next())?, digit(bytes.next())?);
             decoded.push((high * 16 + low) as u8);
         } else {
             decoded.push(byte);
         }
     }
-    String::from_utf8(decoded).map_err(|_| QueryError::Encoding)
+    String::from_utf8(decoded).ok()
 }
 
 /// Appends the text with all but RFC 3986's unreserved characters as escapes.
@@ -140,11 +146,24 @@ mod tests {
     }
 
     #[test]
-    fn refused() {
-        assert_eq!(Params::parse("a=%2"), Err(QueryError::Encoding));
-        assert_eq!(Params::parse("a=%zz"), Err(QueryError::Encoding));
-        assert_eq!(Params::parse("a=%ff"), Err(QueryError::Encoding));
-        assert_eq!(Params::parse(&"a&".repeat(33)), Err(QueryError::Many));
+    fn case_57_what_need_not_be_understood_refuses_nobody() {
+        let check = |query: &str, name: &str, value: &str| {
+            assert_eq!(Params::parse(query).unwrap().get(name), Some(value), "{query:?}");
+        };
+        check("pass=100%", "pass", "100%");
+        check("a=%2&sign=x", "sign", "x");
+        check("a=%zz%41", "a", "%zz%41");
+        check("a=%ff", "a", "%ff");
+        check("%=1&b=%42", "b", "B");
+        let many = (0..100).map(|n| format!("p{n}=v&")).collect::<Vec<_>>().concat();
+        let params = Params::parse(&format!("{many}sign=1-a&more=1&sign=2-b&sign=3-c&start=next")).unwrap();
+        assert_eq!(params.all("sign").collect::<Vec<_>>(), ["1-a", "2-b"], "a second one is noticed");
+        assert_eq!((params.get("p31"), params.get("p32"), params.get("start")), (Some("v"), None, Some("next")));
+        assert_eq!(params.len(), QUERY_PARAMS_MAX + 3);
+        // The same where two places have some.
+        let mut params = Params::parse(&many).unwrap();
+        params.append(Params::parse("x=1&sign=1-a").unwrap());
+        assert_eq!((params.get("x"), params.get("sign")), (None, Some("1-a")));
         assert_eq!(Params::parse(&"a".repeat(2049)), Err(QueryError::Long(2049)));
     }
 

@@ -108,6 +108,10 @@ pub fn verify<'a>(
         Some(rest) => v2::check(rest, claim, keys)?,
         None => legacy::check(sign, claim, keys)?,
     };
+    admits(expiry, right, unix_s)
+}
+
+fn admits(expiry: u64, right: bool, unix_s: u64) -> Result<(), SignError> {
     if !right {
         return Err(SignError::Wrong);
     }

@@ -4,6 +4,8 @@
 //! [`Settings::merge`] takes what a caller gives; strictly (`/api/v1`), or with switches and numbers as text too (`/videostream`).
 use std::sync::LazyLock;
 
+use millstream_proto::limits::PATHS_MAX;
+use millstream_proto::paths::{self, PathError};
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value, json};
 use time::Date;
@@ -12,7 +14,7 @@ use time::macros::format_description;
 use crate::http::problem::FieldError;
 
 /// What a setting may hold.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+#[derive(Clone, Copy, Debug)]
 pub enum Shape {
     /// True or false.
     Switch,
@@ -26,6 +28,8 @@ pub enum Shape {
     Date,
     /// Names and values of the operator's own.
     Labels,
+    /// A list of paths of other servers, which this function checks.
+    Paths(fn(&str) -> Result<(), PathError>),
 }
 
 /// What acts on a setting.
@@ -146,6 +150,20 @@ pub static FIELDS: LazyLock<Vec<Field>> = LazyLock::new(|| {
         field("isRtmps", Switch, off.clone(), Rtmps, "it is pushed over RTMPS"),
         field("isCluster", Switch, off, Cluster, "it is served by several nodes"),
         field("flush", Word(&["", "low", "balanced", "dense"]), none, Core, "when frames go out; empty: as configured"),
+        field(
+            "push_paths",
+            Shape::Paths(|path| paths::push(path).map(drop)),
+            json!([]),
+            Core,
+            "paths of other servers that encoders push it to, APPLICATION/NAME as they say it; a path leads to one stream",
+        ),
+        field(
+            "play_paths",
+            Shape::Paths(|path| paths::play(path).map(drop)),
+            json!([]),
+            Core,
+            "HTTP paths of other servers that players ask for it by; the ending (.flv, .m3u8, .mpd) says what they give",
+        ),
         field("labels", Labels, json!({}), Core, "names and values of your own"),
     ]
 });
@@ -199,6 +217,12 @@ impl Settings {
     /// A setting that is text.
     pub fn text(&self, name: &str) -> &str {
         self.get(name).as_str().unwrap_or_default()
+    }
+
+    /// A setting that is a list of texts.
+    pub fn texts(&self, name: &str) -> Vec<String> {
+        let items = self.get(name).as_array().map(Vec::as_slice).unwrap_or_default();
+        items.iter().filter_map(|item| Some(item.as_str()?.to_owned())).collect()
     }
 
     /// When the stream's key expires: UTC midnight at the start of `outdate`, Unix seconds.
@@ -299,8 +323,22 @@ fn take(shape: Shape, value: &Value, reading: Reading) -> Result<Value, String> 
         },
         (Shape::Labels, Value::Object(labels)) => take_labels(labels),
         (Shape::Labels, _) => Err(format!("this is {}; give an object of names and values", kind(value))),
+        (Shape::Paths(check), Value::Array(paths)) => take_paths(paths, check),
+        (Shape::Paths(_), Value::String(text)) if lenient && text.trim().is_empty() => Ok(Value::Null),
+        (Shape::Paths(_), _) => Err(format!("this is {}; give a list of paths", kind(value))),
         (Shape::Text(_) | Shape::Word(_) | Shape::Date, _) => Err(format!("this is {}; give text", kind(value))),
     }
+}
+
+fn take_paths(paths: &[Value], check: fn(&str) -> Result<(), PathError>) -> Result<Value, String> {
+    if paths.len() > PATHS_MAX {
+        return Err(format!("give at most {PATHS_MAX} paths"));
+    }
+    for path in paths {
+        let path = path.as_str().ok_or_else(|| format!("a path is {}; give text", kind(path)))?;
+        check(path).map_err(|error| error.to_string())?;
+    }
+    Ok(Value::Array(paths.to_vec()))
 }
 
 fn take_labels(labels: &Map<String, Value>) -> Result<Value, String> {

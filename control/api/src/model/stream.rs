@@ -56,7 +56,11 @@ impl StreamRecord {
             _ => "",
         };
         let Outputs { flv, hls, cmaf } = stream.outputs;
-        let given = json!({ "isFlv": flv, "isHls": hls, "isCMAF": cmaf, "flush": flush, "labels": stream.labels });
+        let (push_paths, play_paths) = (&stream.push_paths, &stream.play_paths);
+        let given = json!({
+            "isFlv": flv, "isHls": hls, "isCMAF": cmaf, "flush": flush, "labels": stream.labels,
+            "push_paths": push_paths, "play_paths": play_paths,
+        });
         let mut settings = Settings::default();
         // What the configuration accepts is within what a record may hold; were it not, the default would be shown.
         let _ = given.as_object().map(|given| settings.merge(given, Reading::Strict));
@@ -85,6 +89,8 @@ impl StreamRecord {
             },
             hls_segment_s: whole(&self.settings, "hls_time"),
             hls_window: whole(&self.settings, "hls_list_size"),
+            push_paths: self.settings.texts("push_paths"),
+            play_paths: self.settings.texts("play_paths"),
             labels: labels(&self.settings),
         }
     }

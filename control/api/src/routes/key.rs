@@ -2,7 +2,6 @@
 use axum::extract::State;
 use axum::http::{HeaderMap, header};
 use axum::response::Response;
-use millstream_policy::signed::APP;
 use millstream_proto::id::Id;
 use millstream_proto::sign::{Action, Claim, MasterKey, legacy, parse_expiry, v2};
 use serde::{Deserialize, Serialize};
@@ -67,11 +66,11 @@ pub struct Rotated {
 }
 
 /// The value of `sign=` that the original's records show as `key`: for the stream's outdate, in the form of the original.
-pub(crate) fn legacy_key(master: &MasterKey, found: &Found) -> Option<String> {
-    let (app, id) = (Id::new(APP).ok()?, Id::new(&found.id).ok()?);
+pub(crate) fn legacy_key(api: &Api, master: &MasterKey, found: &Found) -> Option<String> {
+    let (app, id) = (api.push_app()?, Id::new(&found.id).ok()?);
     let secret = master.stream_secret(&id, found.record.generation);
     let expiry_s = found.record.settings.expiry_s()?;
-    Some(legacy::sign(&app, &id, expiry_s, &secret).expose().to_owned())
+    Some(legacy::sign(app, &id, expiry_s, &secret).expose().to_owned())
 }
 
 fn expiry(wanted: &Wanted, found: &Found, now_s: u64) -> Answer<u64> {
@@ -96,7 +95,8 @@ fn push_address(headers: &HeaderMap, api: &Api, id: &str) -> String {
         1935 => String::new(),
         port => format!(":{port}"),
     };
-    format!("rtmp://{host}{port}/{APP}/{id}")
+    let app = api.push_app().map_or("", Id::as_str);
+    format!("rtmp://{host}{port}/{app}/{id}")
 }
 
 /// Show a stream's key
@@ -120,7 +120,7 @@ pub async fn show(
     let expiry_s = expiry(&wanted, &found, now_s)?;
     let generation = found.record.generation;
     let address = push_address(&headers, &api, &found.id);
-    let names = Id::new(APP).ok().zip(Id::new(&found.id).ok());
+    let names = api.push_app().zip(Id::new(&found.id).ok());
     let mut key = Key {
         generation,
         previous: found.record.in_grace(now_s),
@@ -131,10 +131,10 @@ pub async fn show(
     };
     if let (Some(master), Some((app, stream))) = (api.master(), names) {
         let secret = master.stream_secret(&stream, generation);
-        let claim = Claim { action: Action::Publish, app: &app, id: &stream };
+        let claim = Claim { action: Action::Publish, app, id: &stream };
         let sign = v2::sign(claim, expiry_s, &secret).expose().to_owned();
         key.push_url = format!("{address}?sign={sign}");
-        key.legacy_sign = Some(legacy::sign(&app, &stream, expiry_s, &secret).expose().to_owned());
+        key.legacy_sign = Some(legacy::sign(app, &stream, expiry_s, &secret).expose().to_owned());
         (key.sign, key.expires_unix_s) = (Some(sign), Some(expiry_s));
     }
     Ok(fresh(&key))

@@ -23,7 +23,7 @@ const LIST_MAX: usize = 1_000;
 fn record(api: &Api, found: &Found) -> Map<String, Value> {
     let mut record = found.record.settings.shown(true);
     record.insert("id".to_owned(), json!(found.id));
-    let key = api.master().and_then(|master| key::legacy_key(master, found)).unwrap_or_default();
+    let key = api.master().and_then(|master| key::legacy_key(api, master, found)).unwrap_or_default();
     record.insert("key".to_owned(), json!(key));
     record.insert("not_in_force".to_owned(), json!(found.record.settings.not_in_force()));
     record

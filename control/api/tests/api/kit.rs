@@ -12,6 +12,7 @@ use millstream_api::outbox::StoredOutbox;
 use millstream_api::{Api, Parts, routes};
 use millstream_link::exchange::{Answer, NodeId, Order, Outcome, Poll, Report};
 use millstream_link::state::Stream;
+use millstream_policy::signed::Apps;
 use millstream_proto::secret::Secret;
 use millstream_proto::sign::MasterKey;
 use millstream_side::fleet::Fleet;
@@ -83,6 +84,7 @@ impl Server {
                 fixed: options.fixed,
                 names: options.names,
                 rtmp_port: 1935,
+                apps: Apps::default(),
                 secure: false,
                 metrics_open: options.metrics_open,
                 config: serde_json::json!({ "auth": { "preset": "signed", "legacy_keys": 1 } }),

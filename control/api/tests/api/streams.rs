@@ -80,6 +80,29 @@ fn ids_are_the_callers_or_random() {
 }
 
 #[test]
+fn case_56_a_path_leads_to_one_stream() {
+    let server = Server::start();
+    let with = |id: &str, push: &str, play: &str| json!({ "id": id, "settings": { "push_paths": [push], "play_paths": [play] } });
+    let made = server.post("/api/v1/streams", &with("a", "live/my cam.1", "/live/a.flv"));
+    assert_eq!(made.is(201).json()["settings"]["push_paths"], json!(["live/my cam.1"]));
+    let refused = server.post("/api/v1/streams", &with("b", "live/my cam.1", "/live/b.flv"));
+    refused.refused(409, "\"live/my cam.1\" leads to stream a already");
+    // However it is written.
+    server.post("/api/v1/streams", &with("b", "live/b", "/live/%61.flv")).refused(409, "leads to stream a already");
+    let b = server.post("/api/v1/streams", &with("b", "live/b", "/live/b.flv")).is(201).etag().to_owned();
+    let change = |etag: &str, id: &str, push: &str| {
+        let patch = json!({ "settings": { "push_paths": [push] } });
+        server.request("PATCH", &format!("/api/v1/streams/{id}")).header("If-Match", etag).json(&patch).send()
+    };
+    change(&b, "b", "live/my cam.1").refused(409, "stream a");
+    // Its own it may say again.
+    let b = change(&b, "b", "live/b").is(200).etag().to_owned();
+    server.request("DELETE", "/api/v1/streams/a").header("If-Match", "*").send().is(204);
+    change(&b, "b", "live/my cam.1").is(200);
+    server.post("/api/v1/streams", &with("c", "/x", "/c/live.flv")).refused(400, "2 fields");
+}
+
+#[test]
 fn what_is_wrong_is_named() {
     let server = Server::start();
     let wrong = json!({ "settings": { "isFlv": "true", "hls_time": 0, "nonsense": 1 } });

@@ -140,7 +140,11 @@ pub(super) async fn answer(
                 // Half a target duration; a second is the least that can be said.
                 _ => (HLS_TYPE, Cache::MaxAge((target_s / 2).max(1))),
             };
-            reply.text(content_type, cache, &packaging.texts.of(text))
+            match &reply.base {
+                // Of few players: not kept, and not compressed.
+                Some(base) => reply.file(content_type, cache, vec![rebased(&text, base, wanted == Wanted::Manifest)]),
+                None => reply.text(content_type, cache, &packaging.texts.of(text)),
+            }
         }
         Err(failed) => reply.failed(shard, session, &id, &failed),
     }
@@ -162,6 +166,27 @@ fn viewer_hash(session: &Session, request: &Request) -> u64 {
         Some(sid) => reached::hash(sid),
         None => reached::hash((session.peer().ip().to_canonical(), request.user_agent.as_deref())),
     }
+}
+
+/// A playlist or manifest for a request that came by another path than its files are below.
+fn rebased(text: &[u8], base: &str, is_manifest: bool) -> Bytes {
+    let text = String::from_utf8_lossy(text);
+    let mut out = String::with_capacity(text.len() + 256);
+    if is_manifest {
+        // BaseURL comes first within MPD, and its paths are relative to it (ISO/IEC 23009-1, 5.3.1.2 and 5.6).
+        let inner = text.find("<MPD").and_then(|at| Some(at + text.get(at..)?.find('>')? + 1)).unwrap_or(0);
+        let (head, rest) = text.split_at_checked(inner).unwrap_or(("", &text));
+        out.extend([head, "<BaseURL>", base, "</BaseURL>", rest]);
+    } else {
+        for line in text.split_inclusive('\n') {
+            match line.split_once("URI=\"") {
+                Some((head, rest)) if line.starts_with('#') => out.extend([head, "URI=\"", base, rest]),
+                _ if line.starts_with('#') || line.trim().is_empty() => out.push_str(line),
+                _ => out.extend([base, line]),
+            }
+        }
+    }
+    out.into()
 }
 
 /// A seat at a stream that is on air, or was until just now.

@@ -1,6 +1,7 @@
 //! HTTP/1.1 and 1.0 connections: heads are read, routed and answered, until one of them is a stream. One router for the play port
 //! and one for the control port.
 use std::cell::RefCell;
+use std::net::SocketAddr;
 use std::rc::Rc;
 use std::time::Duration;
 
@@ -13,6 +14,7 @@ use millstream_proto::http::request::{Method, Parsed, Request, parse};
 use millstream_proto::http::response::{self, Body, Cache, Head};
 use millstream_proto::id::Id;
 use millstream_proto::limits::{HTTP_BODY_BYTES_MAX, HTTP_HEAD_BYTES_MAX};
+use millstream_proto::paths::Output;
 use millstream_proto::time::Time;
 
 use super::hls::{self, Wanted};
@@ -23,7 +25,8 @@ use crate::ingest::{Ended, GOODBYE, checked, was_check};
 use crate::io::Socket;
 use crate::metrics;
 use crate::shard::channel::NotPlayable;
-use crate::shard::session::Session;
+use crate::shard::introduce::introduce;
+use crate::shard::session::{Arrival, Session};
 use crate::shard::telling::Refused;
 use crate::shard::{Port, Shard};
 
@@ -41,8 +44,6 @@ const ICON_MAX_AGE_S: u32 = 86_400;
 const HTML: &str = "text/html; charset=utf-8";
 /// Bytes of a connection's requests that are held: one whole request, and the start of the next.
 const INPUT_BYTES_MAX: usize = 2 * HTTP_HEAD_BYTES_MAX + HTTP_BODY_BYTES_MAX as usize;
-/// The application that play URLs over HTTP stand for.
-const APP: &str = "stream";
 
 /// What a request gets.
 pub(super) enum Answer {
@@ -59,9 +60,27 @@ pub(super) enum Answer {
 }
 
 /// Serves a connection to its end.
-pub(crate) async fn serve(shard: Rc<Shard>, session: Rc<Session>, mut socket: Socket, port: Port) {
+pub(crate) async fn serve(
+    shard: Rc<Shard>,
+    session: Rc<Session>,
+    mut socket: Socket,
+    (port, arrival): (Port, Arrival),
+) {
     let mut input = Vec::new();
+    if arrival == Arrival::Proxied {
+        // Boxed: few connections have it.
+        let timeout = shard.config.header_timeout;
+        match Box::pin(introduce(&shard, &session, &socket.reader, ("http", timeout))).await {
+            Ok(rest) => input = rest,
+            Err(why) => return over(&shard, &session, &mut socket, (why, true)).await,
+        }
+    }
+    // A proxy that names its clients with each request.
+    let proxy = Some(session.peer()).filter(|peer| port == Port::Http && shard.trusts(peer.ip()));
     let why = loop {
+        if let Some(proxy) = proxy {
+            session.served(proxy);
+        }
         match request(&shard, &session, &mut socket, &mut input).await {
             Err(why) => break why,
             Ok(request) => {
@@ -69,9 +88,15 @@ pub(crate) async fn serve(shard: Rc<Shard>, session: Rc<Session>, mut socket: So
                 session.set_deadline(None);
                 let keep_alive = request.keep_alive && !shard.is_draining();
                 let answer = match port {
+                    Port::Http if let Some(Err(limit)) = proxy.map(|proxy| name(&shard, &session, &request, proxy)) => {
+                        Answer::Whole(one_too_many(&shard, &session, &request, (limit, keep_alive)))
+                    }
                     Port::Control => Answer::Whole(control(&shard, &request, keep_alive)),
                     Port::Http | Port::Rtmp => play(&shard, &session, &request, keep_alive).await,
                 };
+                if proxy.is_some() && matches!(answer, Answer::Flv(_) | Answer::WebSocket(_)) {
+                    session.name_peer();
+                }
                 match answer {
                     Answer::Flv(play) => {
                         // A task of its own, because of its size: what this one needed for requests goes.
@@ -114,18 +139,42 @@ pub(crate) async fn serve(shard: Rc<Shard>, session: Rc<Session>, mut socket: So
             }
         }
     };
+    over(&shard, &session, &mut socket, (why, input.is_empty())).await;
+}
+
+/// Ends a connection; `unsaid`: nothing of a request is there.
+async fn over(shard: &Shard, session: &Session, socket: &mut Socket, (why, unsaid): (Ended, bool)) {
     if matches!(why, "answered" | "bad_request") {
         session.set_deadline(Some(shard.now() + GOODBYE));
         socket.linger(&shard.scratch).await;
     }
-    shard.leave(&session).await;
+    shard.leave(session).await;
     let why = if why == "answered" { why } else { session.ending().unwrap_or(why) };
-    if session.is_new() && input.is_empty() && was_check(why) {
-        return checked(&shard, &session);
+    if session.is_new() && unsaid && was_check(why) {
+        return checked(shard, session);
     }
-    if !matches!(why, "answered" | "peer_closed") {
-        ended(&shard, &session, why);
+    if session.is_quiet() {
+        shard.stats.closed.add(why, 1);
+    } else if !matches!(why, "answered" | "peer_closed") {
+        ended(shard, session, why);
     }
+}
+
+/// Finds whom a request is for that a trusted proxy passes on; an error is the limit that its address would pass.
+fn name(shard: &Shard, session: &Session, request: &Request, proxy: SocketAddr) -> Result<(), &'static str> {
+    session.serves(request.forwarded.client(proxy, |address| shard.trusts(address)))
+}
+
+/// The answer to a request of an address that has as many as it may have.
+fn one_too_many(
+    shard: &Shard,
+    session: &Session,
+    request: &Request,
+    (limit, keep_alive): (&'static str, bool),
+) -> Bytes {
+    let reason = "this address has as many connections as it may have; try again in a moment";
+    shard.refused(&Refused::of(session, ("play", "http"), "", (limit, reason)));
+    Reply { shard, request, keep_alive, base: None }.error(429, reason)
 }
 
 /// Counts and logs the end of a session.
@@ -196,6 +245,8 @@ pub(super) struct Reply<'a> {
     pub(super) shard: &'a Shard,
     pub(super) request: &'a Request,
     pub(super) keep_alive: bool,
+    /// What URIs in a playlist are relative to, where that is not the request's own path.
+    pub(super) base: Option<String>,
 }
 
 /// What the head of an answer with a whole file says.
@@ -339,7 +390,7 @@ fn keep(pieces: &mut Vec<Bytes>, from: u64, to: u64) {
 
 /// What the play port answers.
 async fn play(shard: &Rc<Shard>, session: &Rc<Session>, request: &Request, keep_alive: bool) -> Answer {
-    let reply = Reply { shard, request, keep_alive };
+    let reply = Reply { shard, request, keep_alive, base: None };
     let path: Vec<&str> = request.path.iter().map(String::as_str).collect();
     Answer::Whole(match (&request.method, path.as_slice()) {
         (Method::Options, _) => reply.preflight(),
@@ -348,6 +399,9 @@ async fn play(shard: &Rc<Shard>, session: &Rc<Session>, request: &Request, keep_
             let reason = "the server is going down; connect again";
             shard.refused(&Refused::of(session, ("play", "http"), "", ("shutdown", reason)));
             reply.error(503, reason)
+        }
+        (Method::Get | Method::Head, _) if let Some((id, output)) = shard.mapped(&request.path) => {
+            return mapped(shard, session, &reply, (id, output)).await;
         }
         (Method::Get | Method::Head, [".assets", name]) => match pages::asset(name) {
             Some((content_type, bytes)) => reply.whole(200, content_type, Cache::Immutable, bytes),
@@ -401,6 +455,23 @@ async fn play(shard: &Rc<Shard>, session: &Rc<Session>, request: &Request, keep_
 /// A file's name that stands in a URL as it is.
 fn is_file(name: &str) -> bool {
     name.contains('.') && name.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"-._".contains(&byte))
+}
+
+/// What is at a path of another server that is mapped to a stream. What playlists name is still below the stream's own path.
+async fn mapped(shard: &Rc<Shard>, session: &Rc<Session>, reply: &Reply<'_>, (id, output): (Id, Output)) -> Answer {
+    let (wanted, protocol) = match output {
+        Output::Flv => (None, FLV),
+        Output::Hls => (Some(Wanted::Multivariant), "hls"),
+        Output::Dash => (Some(Wanted::Manifest), "hls"),
+    };
+    let outputs = shard.outputs_of(&id);
+    if !wanted.map_or(outputs.flv, |wanted| wanted.is_among(outputs)) {
+        return turned_away(shard, session, reply, (&id, protocol), (404, "output_off", OUTPUT_OFF));
+    }
+    let Some(wanted) = wanted else { return live_flv(shard, session, reply, id).await };
+    let base = format!("{}{id}/", "../".repeat(reply.request.path.len().saturating_sub(1)));
+    let reply = Reply { base: Some(base), ..*reply };
+    Box::pin(hls::answer(shard, session, &reply, id, wanted)).await
 }
 
 async fn live_flv(shard: &Rc<Shard>, session: &Rc<Session>, reply: &Reply<'_>, id: Id) -> Answer {
@@ -464,13 +535,14 @@ pub(super) async fn admit(
     protocol: &'static str,
 ) -> Result<(), Answer> {
     let request = reply.request;
-    let Ok(app) = Id::new(APP) else {
+    let Some(app) = shard.config.apps.first().cloned() else {
         return Err(Answer::Whole(reply.error(500, "the server's configuration is wrong")));
     };
     let question = Question {
         action: Action::Play,
         app,
         name: id.clone(),
+        path: None,
         params: request.query.clone(),
         client: Client {
             session: session.number,
@@ -492,7 +564,7 @@ pub(super) async fn admit(
 
 /// What the control port answers.
 fn control(shard: &Shard, request: &Request, keep_alive: bool) -> Bytes {
-    let reply = Reply { shard, request, keep_alive };
+    let reply = Reply { shard, request, keep_alive, base: None };
     let path: Vec<&str> = request.path.iter().map(String::as_str).collect();
     match (&request.method, path.as_slice()) {
         (Method::Get | Method::Head, ["healthz"]) => reply.health(shard),

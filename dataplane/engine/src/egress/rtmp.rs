@@ -83,7 +83,7 @@ async fn admit(
         shard.refused(&Refused::of(&session, ("play", "rtmp"), stream, (why, reason)));
         reason.to_owned()
     };
-    let question = question(&connection.session, Action::Play, request)
+    let question = question(shard, &connection.session, Action::Play, request)
         .map_err(|reason| (Refusal::BadName, "bad_name", tell("", "bad_name", &reason)))?;
     let id = question.name.clone();
     if shard.is_draining() {

@@ -1,8 +1,11 @@
 //! RTMP connections: bytes from the socket go into `proto::rtmp`'s session, its requests to the door, its media to the stream's
 //! log; players are handed to [`crate::egress::rtmp`]. A publisher of another shard's stream is handed to that shard.
+mod sides;
+
 use std::cell::Cell;
 use std::net::SocketAddr;
 use std::os::fd::OwnedFd;
+use std::pin::pin;
 use std::rc::Rc;
 use std::time::Duration;
 
@@ -10,26 +13,30 @@ use millstream_hub::stream::{PUBLISHER_SILENT_AFTER, Taken};
 use millstream_link::event::What;
 use millstream_policy::{Action, Client, Request, Verdict, Why};
 use millstream_proto::id::Id;
-use millstream_proto::limits::PROXY_HEADER_BYTES_MAX;
 use millstream_proto::media::MediaEvent;
-use millstream_proto::proxy::{self, Source};
-use millstream_proto::rtmp::{self, Event, Refusal, ServerConfig, ServerSession};
+use millstream_proto::rtmp::{self, Event, Refusal, ServerConfig, ServerSession, SessionError};
 use millstream_proto::time::Time;
 
+use self::sides::Sides;
 use crate::egress;
 use crate::io::{Socket, sleep_until};
 use crate::shard::Shard;
 use crate::shard::channel::{Channel, Publisher};
+use crate::shard::introduce::introduce;
 use crate::shard::mailbox::Mail;
 use crate::shard::session::{Arrival, Session};
 use crate::shard::telling::Refused;
 use crate::shard::view::KICKED;
-use crate::shard::wait::{Place, first};
+use crate::shard::wait::{First, Place, first};
 
 /// A publisher's read buffer: two keyframes of a usual stream fit, and 2,000 publishers stay under 64 MiB.
 const READ_BYTES: usize = 32 << 10;
-/// A publisher that sends nothing for this long is closed, also when nobody wants its place.
-const PUBLISHER_IDLE: Duration = Duration::from_mins(1);
+/// A publisher that sends nothing for this long, not even answers to pings, is closed, also when nobody wants its place.
+const PUBLISHER_IDLE: Duration = Duration::from_secs(15);
+/// A publisher that sends nothing is pinged this often. What it answers is heard, so one whose screen does not change keeps its place, and
+/// one whose network has died is silent for [`PUBLISHER_SILENT_AFTER`] soon: pings overlap, so this needs no answer within that time.
+const PING_SILENT_EVERY: Duration = Duration::from_millis(400);
+const _: () = assert!(PING_SILENT_EVERY.as_millis() * 2 < PUBLISHER_SILENT_AFTER.as_millis());
 
 /// Time for a peer to take our last words and to close.
 pub(crate) const GOODBYE: Duration = Duration::from_secs(2);
@@ -77,47 +84,15 @@ pub(crate) async fn serve(shard: Rc<Shard>, session: Rc<Session>, socket: Socket
     let config = ServerConfig { chunk_size: shard.config.chunk_size, ..ServerConfig::default() };
     let rtmp = Box::new(ServerSession::new(shard.now(), config));
     let mut connection = Connection { session, socket, rtmp };
-    if arrival == Arrival::Proxied
-        && let Err(why) = introduce(&shard, &mut connection).await
-    {
-        return finish(&shard, connection, why).await;
+    if arrival == Arrival::Proxied {
+        let Connection { session, socket, rtmp } = &mut connection;
+        let timeout = shard.config.handshake_timeout;
+        let introduced = introduce(&shard, session, &socket.reader, (PROTOCOL, timeout)).await;
+        if let Err(why) = introduced.and_then(|rest| feed(&shard, session, rtmp, &rest)) {
+            return finish(&shard, connection, why).await;
+        }
     }
     converse(&shard, connection).await;
-}
-
-/// Reads what a proxy says of a connection before its client's first byte.
-async fn introduce(shard: &Shard, connection: &mut Connection) -> Result<(), Ended> {
-    let Connection { session, socket, rtmp } = connection;
-    session.set_deadline(Some(shard.now() + shard.config.handshake_timeout));
-    let mut input = Vec::new();
-    loop {
-        match proxy::parse(&input) {
-            Ok(proxy::Parsed::Complete { source, header_bytes }) => {
-                let peer = if let Source::Client(peer) = source { peer } else { session.peer() };
-                tracing::debug!(parent: &session.span, ?source, "introduced by a proxy");
-                session.comes_from(peer).inspect_err(|limit| {
-                    shard.refused(&Refused::at_arrival(session.number, peer, PROTOCOL, limit));
-                })?;
-                return feed(shard, session, rtmp, input.get(header_bytes..).unwrap_or_default());
-            }
-            Ok(proxy::Parsed::Partial) => {}
-            Err(error) => {
-                tracing::warn!(parent: &session.span, %error, "protocol error");
-                return Err(error.label());
-            }
-        }
-        socket.reader.readable().await.map_err(|_| "peer_gone")?;
-        let scratch = &mut *shard.scratch.borrow_mut();
-        // A whole header always fits, so there is always room here.
-        let room = scratch.get_mut(..PROXY_HEADER_BYTES_MAX.saturating_sub(input.len()).max(1)).unwrap_or_default();
-        match socket.reader.recv_now(room) {
-            Ok(None) => {}
-            Ok(Some(0)) if input.is_empty() => return Err("peer_closed"),
-            Ok(Some(0)) => return Err(proxy::ProxyError::Short.label()),
-            Ok(Some(count)) => input.extend_from_slice(room.get(..count).unwrap_or_default()),
-            Err(_) => return Err("peer_gone"),
-        }
-    }
 }
 
 /// Goes on with a publisher that another shard handed over.
@@ -193,7 +168,11 @@ pub(crate) fn closed(shard: &Shard, session: &Session, rtmp: &ServerSession, why
         return checked(shard, session);
     }
     shard.stats.closed.add(why, 1);
-    tracing::info!(parent: &session.span, why, "session ended");
+    if session.is_quiet() {
+        tracing::debug!(parent: &session.span, why, "session ended");
+    } else {
+        tracing::info!(parent: &session.span, why, "session ended");
+    }
 }
 
 /// Whether a connection that ended so, without a byte, was only to see that we are here: load balancers do that every few seconds.
@@ -273,16 +252,27 @@ pub(crate) fn read_now(
 }
 
 fn feed(shard: &Shard, session: &Session, rtmp: &mut ServerSession, bytes: &[u8]) -> Result<(), Ended> {
-    rtmp.handle_input(shard.now(), bytes).map_err(|error| {
-        tracing::warn!(parent: &session.span, %error, "protocol error");
-        error.label()
-    })
+    rtmp.handle_input(shard.now(), bytes).map_err(|error| garbled(shard, session, error))
+}
+
+/// Tells what a client got wrong, and what to do where it is in the wrong place; gives the reason of the session's end.
+fn garbled(shard: &Shard, session: &Session, error: SessionError) -> Ended {
+    let words = match error {
+        SessionError::Http => format!("an HTTP request on the RTMP port: the HTTP port is {}", shard.http_port),
+        SessionError::Tls => "a TLS connection on the RTMP port, which has none: push to rtmp://".to_owned(),
+        other => other.to_string(),
+    };
+    shard.garbled(session, PROTOCOL, (error.label(), &words));
+    error.label()
 }
 
 /// What the door is asked about an RTMP request; an error names what is wrong with it.
-pub(crate) fn question(session: &Session, action: Action, request: rtmp::Request) -> Result<Request, String> {
-    let app = Id::new(&request.app).map_err(|error| format!("application: {error}"))?;
-    let name = Id::new(&request.name).map_err(|error| format!("stream: {error}"))?;
+pub(crate) fn question(
+    shard: &Shard,
+    session: &Session,
+    action: Action,
+    request: rtmp::Request,
+) -> Result<Request, String> {
     let client = Client {
         session: session.number,
         address: session.peer(),
@@ -290,7 +280,16 @@ pub(crate) fn question(session: &Session, action: Action, request: rtmp::Request
         user_agent: request.flash_ver,
         referer: request.page_url,
     };
-    Ok(Request { action, app, name, params: request.params, client })
+    let mapped = shard.directory.borrow().pushed(&request.app, &request.name);
+    if let (Some((name, path)), Some(app)) = (mapped, shard.config.apps.first().cloned()) {
+        return Ok(Request { action, app, name, path: Some(path), params: request.params, client });
+    }
+    if request.app.is_empty() {
+        return Err("the stream name is missing: the URL is rtmp://HOST/APPLICATION/STREAM".to_owned());
+    }
+    let app = Id::new(&request.app).map_err(|error| format!("application: {error}"))?;
+    let name = Id::new(&request.name).map_err(|error| format!("stream: {error}"))?;
+    Ok(Request { action, app, name, path: None, params: request.params, client })
 }
 
 /// The RTMP words for a refusal.
@@ -305,7 +304,7 @@ pub(crate) fn refusal(why: Why) -> Refusal {
 async fn admit_publisher(shard: &Rc<Shard>, mut connection: Connection, request: rtmp::Request) -> Turn {
     // The door has its own limit of time.
     connection.session.set_deadline(None);
-    let question = match question(&connection.session, Action::Publish, request) {
+    let question = match question(shard, &connection.session, Action::Publish, request) {
         Ok(question) => question,
         Err(reason) => {
             connection.refuse(shard, Refusal::BadName, &reason);
@@ -491,15 +490,28 @@ async fn pump(
     let number = connection.session.number;
     let mut buf = Vec::with_capacity(READ_BYTES);
     let mut events = Vec::new();
+    let (mut sides, mut of_sides) = (Sides::default(), Vec::new());
+    // One timer for as long as it lasts, not one a read: it looks at when the last read was.
+    let mut silence = pin!(sleep_until(shard.clock.instant(shard.now() + PING_SILENT_EVERY)));
     // Media may already be there: it came with the request.
     if let Err(error) = connection.rtmp.accept(shard.now()) {
         return Some(error.label());
     }
     loop {
         let now = shard.now();
-        let over = drain(&mut connection.rtmp, &mut events);
+        let over = drain(&mut connection.rtmp, &mut events, &mut of_sides);
         if !channel.read(number, &mut events, now, shard) {
             return Some("replaced");
+        }
+        // Boxed: few connections have it.
+        if !(of_sides.is_empty() && sides.is_empty())
+            && Box::pin(sides.turn(shard, connection, &mut of_sides)).await
+            && !over
+        {
+            if let Err(why) = connection.send_output().await {
+                return Some(why);
+            }
+            continue;
         }
         if shard.is_draining() {
             // Said with the first frame after the drain has begun; a publisher that sends nothing hears it at the end.
@@ -521,7 +533,27 @@ async fn pump(
             return Some("closed");
         }
         buf.clear();
-        let (result, back) = connection.socket.reader.recv(buf).await;
+        let Connection { socket: Socket { reader, writer }, rtmp, .. } = &mut *connection;
+        let mut heard = now;
+        let (result, back) = {
+            let mut read = pin!(reader.recv(buf));
+            loop {
+                match first(read.as_mut(), silence.as_mut()).await {
+                    First::A(read) => break read,
+                    First::B(()) => {
+                        let now = shard.now();
+                        if heard + PING_SILENT_EVERY <= now {
+                            heard = now;
+                            rtmp.ping(now);
+                            if writer.send_all(rtmp.poll_output().unwrap_or_default()).await.is_err() {
+                                return Some("peer_gone");
+                            }
+                        }
+                        silence.set(sleep_until(shard.clock.instant(heard + PING_SILENT_EVERY)));
+                    }
+                }
+            }
+        };
         buf = back;
         match result {
             Ok(0) => return Some("peer_closed"),
@@ -534,21 +566,24 @@ async fn pump(
             Err(_) => return Some("peer_gone"),
         }
         if let Err(error) = connection.rtmp.handle_input(shard.now(), &buf) {
-            tracing::warn!(parent: &connection.session.span, %error, "protocol error");
+            let why = garbled(shard, &connection.session, error);
             // What came whole before the error is the viewers'.
-            drain(&mut connection.rtmp, &mut events);
+            drain(&mut connection.rtmp, &mut events, &mut of_sides);
             channel.read(number, &mut events, shard.now(), shard);
-            return Some(error.label());
+            return Some(why);
         }
     }
 }
 
-/// Moves the session's media into `events`; true: the publish is over.
-fn drain(rtmp: &mut ServerSession, events: &mut Vec<MediaEvent>) -> bool {
+/// Moves the session's media into `events`, and what its further streams did into `of_sides`; true: the publish is over.
+fn drain(rtmp: &mut ServerSession, events: &mut Vec<MediaEvent>, of_sides: &mut Vec<Event>) -> bool {
     while let Some(event) = rtmp.poll_event() {
         match event {
             Event::Media(media) => events.push(media),
             Event::PublishEnded => return true,
+            side @ (Event::SideRequested { .. } | Event::SideMessage(_) | Event::SideEnded { .. }) => {
+                of_sides.push(side);
+            }
             _ => {}
         }
     }

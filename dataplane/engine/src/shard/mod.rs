@@ -4,6 +4,7 @@ pub(crate) mod audience;
 pub(crate) mod channel;
 pub(crate) mod courier;
 mod ebb;
+pub(crate) mod introduce;
 pub(crate) mod mailbox;
 pub(crate) mod packaging;
 mod past;
@@ -18,7 +19,7 @@ use std::cell::{Cell, RefCell};
 use std::collections::HashMap;
 use std::future::{Future, poll_fn};
 use std::io::ErrorKind;
-use std::net::{SocketAddr, TcpListener};
+use std::net::{IpAddr, SocketAddr, TcpListener};
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::pin::Pin;
 use std::rc::Rc;
@@ -35,6 +36,8 @@ use millstream_hub::viewer::{OVERDUE_LOOK_EVERY, Piece};
 use millstream_link::state::Outputs;
 use millstream_policy::Chain;
 use millstream_proto::id::Id;
+use millstream_proto::network::Network;
+use millstream_proto::paths::Output;
 use millstream_proto::time::Time;
 use rtrb::Consumer;
 
@@ -113,6 +116,9 @@ pub(crate) struct Shard {
     pub(crate) directory: RefCell<Directory>,
     feed: Arc<Feed>,
     refusals: Refusals,
+    faults: Refusals,
+    /// The port that HTTP is on, for those who look for it elsewhere.
+    pub(crate) http_port: u16,
     pub(crate) stats: Arc<ShardStats>,
     pub(crate) all_stats: Vec<Arc<ShardStats>>,
     pub(crate) sessions: Rc<Sessions>,
@@ -159,7 +165,9 @@ async fn main(parts: Parts) -> std::io::Result<()> {
         control: Sessions::new(CONTROL_LIMITS, vec![Arc::new(ShardStats::new())], 0),
         directory: RefCell::new(config.directory.clone()),
         feed: parts.feed,
-        refusals: Refusals::default(),
+        refusals: Refusals::new(telling::EVERY),
+        faults: Refusals::new(telling::FAULTS_EVERY),
+        http_port: parts.http.local_addr().map_or(config.http.port(), |address| address.port()),
         config,
         clock,
         door: Door::new(chain, index),
@@ -234,6 +242,7 @@ async fn live(shard: &Rc<Shard>, undrained: &AtomicUsize) {
         if undrained.load(Ordering::SeqCst) == 0 || now >= deadline + GOODBYE {
             // What would be told later.
             shard.tell_refusals(now + telling::EVERY);
+            shard.tell_faults(now + telling::FAULTS_EVERY);
             return;
         }
     }
@@ -304,9 +313,20 @@ impl Shard {
         HlsConfig { segment: segment.unwrap_or(all.segment), window: window.unwrap_or(all.window), ..all }
     }
 
+    /// The stream and the output that a path of another server is mapped to, by a stream's record or by a pattern of the configuration.
+    pub(crate) fn mapped(&self, path: &[String]) -> Option<(Id, Output)> {
+        let by_record = self.directory.borrow().played(path);
+        by_record.or_else(|| self.config.play_paths.iter().find_map(|pattern| pattern.find(path)))
+    }
+
     /// Which outputs a stream has.
     pub(crate) fn outputs_of(&self, id: &Id) -> Outputs {
         self.directory.borrow().settings(id).outputs
+    }
+
+    /// Whether what a proxy at this address says of its clients is believed.
+    pub(crate) fn trusts(&self, address: IpAddr) -> bool {
+        self.config.trusted_proxies.iter().any(|network| network.contains(address))
     }
 
     /// For whoever leaves: with a crowd they go a few at a time, unless others have their places already.
@@ -354,17 +374,23 @@ impl Shard {
             Port::Http => "http",
             Port::Control => "control",
         };
-        let proxied = port == Port::Rtmp && self.config.proxy_protocol_from.iter().any(|net| net.contains(peer.ip()));
-        let (arrival, span) = if proxied {
-            let no_peer = tracing::field::Empty;
-            let shard = self.index;
-            (
-                Arrival::Proxied,
-                tracing::info_span!("session", session = number, peer = no_peer, shard, protocol, proxy = %peer),
-            )
+        let introduced: &[Network] = match port {
+            Port::Rtmp => &self.config.proxy_protocol_from,
+            Port::Http => &self.config.http_proxy_protocol_from,
+            Port::Control => &[],
+        };
+        let arrival = if introduced.iter().any(|network| network.contains(peer.ip())) {
+            Arrival::Proxied
+        } else if port == Port::Http && self.trusts(peer.ip()) {
+            Arrival::Shared
         } else {
-            let span = tracing::info_span!("session", session = number, %peer, shard = self.index, protocol);
-            (Arrival::Direct, span)
+            Arrival::Direct
+        };
+        let span = if arrival == Arrival::Direct {
+            tracing::info_span!("session", session = number, %peer, shard = self.index, protocol)
+        } else {
+            let no_peer = tracing::field::Empty;
+            tracing::info_span!("session", session = number, peer = no_peer, shard = self.index, protocol, proxy = %peer)
         };
         let sessions = if port == Port::Control { &self.control } else { &self.sessions };
         match sessions.admit(number, peer, socket.reader.closer(), span, arrival) {
@@ -373,7 +399,9 @@ impl Shard {
                 let shard = Rc::clone(self);
                 match port {
                     Port::Rtmp => self.spawn(ingest::serve(shard, session, socket, arrival)),
-                    Port::Http | Port::Control => self.spawn(egress::http::serve(shard, session, socket, port)),
+                    Port::Http | Port::Control => {
+                        self.spawn(egress::http::serve(shard, session, socket, (port, arrival)));
+                    }
                 }
             }
             Err(limit) => {
@@ -557,6 +585,7 @@ impl Shard {
 
     fn sweep(&self, now: Time) {
         self.tell_refusals(now);
+        self.tell_faults(now);
         for number in self.control.overdue(now) {
             self.control.end_overdue(number, now);
         }

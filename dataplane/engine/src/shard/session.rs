@@ -44,6 +44,8 @@ pub(crate) struct Session {
     ending: Cell<Option<&'static str>>,
     new: Cell<bool>,
     idle: Cell<bool>,
+    /// Its end needs no line of its own.
+    quiet: Cell<bool>,
     watching: RefCell<Option<Watched>>,
     home: Weak<Sessions>,
 }
@@ -65,6 +67,41 @@ impl Session {
             self.counted.set(true);
         }
         Ok(())
+    }
+
+    /// A proxy that many share has named whom the request that follows is for: that address counts until [`Session::served`], or to the
+    /// session's end. An error is the limit that this would pass; then nobody counts.
+    pub(crate) fn serves(&self, client: SocketAddr) -> Result<(), &'static str> {
+        let Some(home) = self.home.upgrade() else { return Ok(()) };
+        self.uncount(&home);
+        self.peer.set(client);
+        home.count(client.ip())?;
+        self.counted.set(true);
+        Ok(())
+    }
+
+    /// The request has been answered: the connection is the proxy's again, and counts for nobody.
+    pub(crate) fn served(&self, proxy: SocketAddr) {
+        if let Some(home) = self.home.upgrade() {
+            self.uncount(&home);
+        }
+        self.peer.set(proxy);
+    }
+
+    /// A proxy that many share is all that is known of the client so far.
+    pub(crate) fn comes_through(&self, proxy: SocketAddr) {
+        self.peer.set(proxy);
+    }
+
+    /// Tells the log whom the rest of the connection is for.
+    pub(crate) fn name_peer(&self) {
+        self.span.record("peer", tracing::field::display(self.peer()));
+    }
+
+    fn uncount(&self, home: &Sessions) {
+        if self.counted.replace(false) {
+            home.uncount(self.peer().ip());
+        }
     }
 
     /// It must have moved this deadline by then, or is ended.
@@ -98,6 +135,16 @@ impl Session {
                 all.remove(&self.number)
             };
         }
+    }
+
+    /// Whether its end needs no line of its own in the log.
+    pub(crate) fn set_quiet(&self, quiet: bool) {
+        self.quiet.set(quiet);
+    }
+
+    /// Whether its end has been told already.
+    pub(crate) fn is_quiet(&self) -> bool {
+        self.quiet.get()
     }
 
     /// Whether it has nothing to do, and loses nothing when it ends.
@@ -227,6 +274,8 @@ pub(crate) enum Arrival {
     Direct,
     /// Through a proxy that has yet to name the peer; counts for no address until then.
     Proxied,
+    /// Through a proxy that names the peer with each request; counts for no address between them.
+    Shared,
     /// From another shard, where it has asked and holds its descriptor already.
     HandedOver,
 }
@@ -280,7 +329,7 @@ impl Sessions {
                 return Err(CONNECTIONS);
             }
         }
-        let counted = arrival != Arrival::Proxied;
+        let counted = !matches!(arrival, Arrival::Proxied | Arrival::Shared);
         if counted {
             self.count(peer.ip())?;
         }
@@ -296,6 +345,7 @@ impl Sessions {
             ending: Cell::new(None),
             new: Cell::new(new),
             idle: Cell::new(false),
+            quiet: Cell::new(false),
             watching: RefCell::new(None),
             home: Rc::downgrade(self),
         });
@@ -364,11 +414,13 @@ impl Sessions {
     fn forget(&self, session: &Session) {
         self.list.borrow_mut().remove(&session.number);
         self.tell();
-        if !session.counted.get() {
-            return;
-        }
+        session.uncount(self);
+    }
+
+    /// One connection of that address less.
+    fn uncount(&self, address: IpAddr) {
         let mut addresses = self.addresses.borrow_mut();
-        let address = counted(session.peer().ip());
+        let address = counted(address);
         if let Some(count) = addresses.get_mut(&address) {
             *count -= 1;
             if *count == 0 {

@@ -1,13 +1,16 @@
 //! What a shard tells the outside, before it: whoever publishes, ends or refuses; after it: [`crate::admin::feed`].
 //!
 //! Every refusal is counted, and of an address and a reason one a second is an event and a line in the log, with how many it stands for:
-//! so a flood of them costs a look into a table each.
+//! so a flood of them costs a look into a table each. What peers get wrong in a protocol is told in the same way, once a minute and in the
+//! log alone. A name that belongs to no stream may be a key in the wrong field: one that looks like it goes no further than here.
 use std::cell::RefCell;
 use std::collections::HashMap;
 use std::net::{IpAddr, SocketAddr};
 use std::time::Duration;
 
 use millstream_link::event::{Event, What};
+use millstream_proto::id::Id;
+use millstream_proto::redact;
 use millstream_proto::time::Time;
 
 use super::Shard;
@@ -16,6 +19,8 @@ use crate::clock::unix_ms;
 
 /// One event of an address and a reason in this time.
 pub(super) const EVERY: Duration = Duration::from_secs(1);
+/// One line about what an address gets wrong in a protocol in this time.
+pub(super) const FAULTS_EVERY: Duration = Duration::from_mins(1);
 /// Addresses and reasons that are told apart; what comes on top is counted in the metrics alone.
 const KEYS_MAX: usize = 4096;
 
@@ -76,8 +81,10 @@ struct Entry {
 }
 
 /// What was refused lately, by address and reason.
-#[derive(Default)]
-pub(crate) struct Refusals(RefCell<HashMap<(IpAddr, &'static str), Entry>>);
+pub(crate) struct Refusals {
+    entries: RefCell<HashMap<(IpAddr, &'static str), Entry>>,
+    every: Duration,
+}
 
 impl Shard {
     /// Tells the outside what happened; lost, and counted, where nobody takes it in time.
@@ -109,6 +116,8 @@ impl Shard {
     /// Counts a refusal, and tells it as far as that is not too often.
     pub(crate) fn refused(&self, refused: &Refused<'_>) {
         self.stats.refused.add(refused.why, 1);
+        let is_hidden = redact::looks_secret(refused.stream) && !self.knows(refused.stream);
+        let refused = &Refused { stream: if is_hidden { "" } else { refused.stream }, ..*refused };
         if self.refusals.is_first(refused, self.now()) {
             let Refused { action, why, reason, stream, session, peer, protocol } = *refused;
             tracing::warn!(session, %peer, protocol, action, why, stream, reason, "refused");
@@ -126,6 +135,30 @@ impl Shard {
         }
     }
 
+    /// Whether there is a stream of that name: then it is no secret.
+    fn knows(&self, name: &str) -> bool {
+        Id::new(name).is_ok_and(|id| self.directory.borrow().records().get(&id).is_some() || self.holds(&id))
+    }
+
+    /// Tells what a peer got wrong in a protocol, as far as that is not too often. `what` names the kind and, in words, the fault. The end
+    /// of a session that has asked for nothing is told with it.
+    pub(crate) fn garbled(&self, session: &Session, protocol: &'static str, (why, fault): (&'static str, &str)) {
+        session.set_quiet(session.is_new());
+        let refused = Refused::of(session, ("speak", protocol), "", (why, fault));
+        if self.faults.is_first(&refused, self.now()) {
+            let (number, peer) = (session.number, session.peer());
+            tracing::warn!(session = number, %peer, protocol, kind = why, error = fault, "protocol error");
+        }
+    }
+
+    /// Tells what has gathered for long enough.
+    pub(crate) fn tell_faults(&self, now: Time) {
+        for (kind, count, held) in self.faults.gathered(now) {
+            let Held { reason, peer, protocol, .. } = *held;
+            tracing::warn!(%peer, protocol, kind, error = reason, count, "protocol error again");
+        }
+    }
+
     fn tell_refused(&self, refused: &Refused<'_>, count: u64) {
         let Refused { action, why, reason, stream, session, peer, protocol } = *refused;
         self.tell(stream, session, peer, protocol, || What::Refused {
@@ -138,9 +171,14 @@ impl Shard {
 }
 
 impl Refusals {
+    /// Tells one of each kind in this time.
+    pub(super) fn new(every: Duration) -> Self {
+        Self { entries: RefCell::default(), every }
+    }
+
     /// Whether it is to be told by itself; else it is kept for later.
     fn is_first(&self, refused: &Refused<'_>, now: Time) -> bool {
-        let mut entries = self.0.borrow_mut();
+        let mut entries = self.entries.borrow_mut();
         let key = (counted(refused.peer.ip()), refused.why);
         if let Some(entry) = entries.get_mut(&key) {
             entry.more += 1;
@@ -166,8 +204,8 @@ impl Refusals {
     /// What has gathered for long enough; who was quiet for as long is forgotten.
     fn gathered(&self, now: Time) -> Vec<(&'static str, u64, Box<Held>)> {
         let mut due = Vec::new();
-        self.0.borrow_mut().retain(|(_, why), entry| {
-            if now < entry.told + EVERY {
+        self.entries.borrow_mut().retain(|(_, why), entry| {
+            if now < entry.told + self.every {
                 return true;
             }
             let Some(held) = entry.held.take() else { return false };
@@ -190,7 +228,7 @@ mod tests {
 
     #[test]
     fn one_a_second_is_told_and_none_is_forgotten() {
-        let refusals = Refusals::default();
+        let refusals = Refusals::new(EVERY);
         let at = Time::from_millis;
         let (mut alone, mut of_others) = (0, 0);
         // Ten seconds of a refusal every millisecond, and looks as often as the shard's.
@@ -212,7 +250,7 @@ mod tests {
 
     #[test]
     fn addresses_and_reasons_are_told_apart_up_to_a_limit() {
-        let refusals = Refusals::default();
+        let refusals = Refusals::new(EVERY);
         let now = Time::from_millis(1);
         assert!(refusals.is_first(&refused("192.0.2.1", "not_found", 1), now));
         assert!(refusals.is_first(&refused("192.0.2.2", "not_found", 2), now));

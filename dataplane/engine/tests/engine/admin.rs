@@ -11,6 +11,7 @@ use millstream_link::exchange::{Update, Whom};
 use millstream_link::live::{Live, ViewerCount};
 use millstream_link::state::{Flush, Outputs, Previous, Stream, Version};
 use millstream_policy::preset::{Preset, preset};
+use millstream_policy::signed::Apps;
 use millstream_proto::id::Id;
 use millstream_proto::rtmp::ClientRole;
 use millstream_proto::sign::{Action, Claim, MasterKey, v2};
@@ -27,7 +28,10 @@ fn master() -> MasterKey {
 
 /// A server that knows no stream yet.
 fn signed(io: millstream_engine::config::IoChoice, shards: usize) -> Server {
-    Server::start_with(config(io, shards), preset(Preset::Signed { master: master(), legacy: Vec::new() }))
+    Server::start_with(
+        config(io, shards),
+        preset(Preset::Signed { master: master(), legacy: Vec::new(), apps: Apps::default() }),
+    )
 }
 
 /// The stream key that admits a publisher for the next hours.

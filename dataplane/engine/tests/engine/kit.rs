@@ -10,6 +10,7 @@ use millstream_engine::config::{Config, IoChoice, Limits};
 use millstream_engine::directory::Directory;
 use millstream_engine::{Addresses, Engine};
 use millstream_hub::config::{HlsConfig, StreamConfig};
+use millstream_policy::signed::Apps;
 use millstream_policy::{Chain, Grant, Moment, Policy, Request, Step};
 use millstream_proto::flv;
 use millstream_proto::media::TagKind;
@@ -37,6 +38,10 @@ pub(crate) fn config(io: IoChoice, shards: usize) -> Config {
         more_metrics: None,
         drain: Duration::from_millis(100),
         proxy_protocol_from: Vec::new(),
+        http_proxy_protocol_from: Vec::new(),
+        trusted_proxies: Vec::new(),
+        play_paths: Vec::new(),
+        apps: Apps::default(),
         handshake_timeout: Duration::from_secs(5),
         header_timeout: Duration::from_secs(5),
         chunk_size: 60_000,
@@ -435,8 +440,12 @@ pub(crate) struct Flv {
 impl Flv {
     /// Asks, and waits for nothing.
     pub(crate) fn ask(to: SocketAddr, stream: &str, minor_version: u8) -> Self {
-        let mut socket = connect(to);
-        write!(socket, "GET /{stream}/live.flv HTTP/1.{minor_version}\r\nHost: test\r\n\r\n").unwrap();
+        Self::over(connect(to), stream, minor_version, "")
+    }
+
+    /// Asks on a connection on which something may have been said already, with more header lines (each with its line end).
+    pub(crate) fn over(mut socket: TcpStream, stream: &str, minor_version: u8, more: &str) -> Self {
+        write!(socket, "GET /{stream}/live.flv HTTP/1.{minor_version}\r\nHost: test\r\n{more}\r\n").unwrap();
         Self {
             socket,
             unread: Vec::new(),

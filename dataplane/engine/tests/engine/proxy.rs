@@ -1,4 +1,4 @@
-//! Proxies in front of the RTMP port: whom a connection is for, and connections that are for nobody.
+//! Proxies in front of the ports: whom a connection is for, and connections that are for nobody.
 use std::io::Write as _;
 use std::net::{Shutdown, SocketAddr, TcpStream};
 use std::time::Duration;
@@ -6,7 +6,7 @@ use std::time::Duration;
 use millstream_engine::config::{Config, IoChoice};
 use millstream_proto::rtmp::{ClientEvent, ClientRole};
 
-use crate::kit::{BOTH, Rtmp, SOON, Server, config, connect, eventually, frame, head, read_for};
+use crate::kit::{BOTH, Flv, Rtmp, SOON, Server, config, connect, eventually, frame, head, read_for, read_until};
 
 fn start(io: IoChoice, shards: usize, change: impl FnOnce(&mut Config)) -> Server {
     let mut config = config(io, shards);
@@ -80,6 +80,10 @@ fn the_door_is_told_who_is_behind_the_proxy() {
         }
         Rtmp::over(slow, "live-0", ClientRole::Play).until_frame(19);
         assert_eq!(server.asked_by.recv_timeout(SOON).unwrap(), "192.0.2.3:3".parse().unwrap());
+        let mut line = connect(server.at.rtmp);
+        line.write_all(b"PROXY TCP4 192.0.2.4 127.0.0.1 4 1935\r\n").unwrap();
+        Rtmp::over(line, "live-0", ClientRole::Play).until_frame(19);
+        assert_eq!(server.asked_by.recv_timeout(SOON).unwrap(), "192.0.2.4:4".parse().unwrap());
         let mut own = connect(server.at.rtmp);
         own.write_all(LOCAL).unwrap();
         let from = own.local_addr().unwrap();
@@ -118,7 +122,7 @@ fn only_headers_and_only_from_proxies() {
             assert!(ended && answer.is_empty());
         };
         refused(b"\x03rtmp at once");
-        refused(b"PROXY TCP4 192.0.2.1 127.0.0.1 1 1935\r\n");
+        refused(b"PROXX TCP4 192.0.2.1 127.0.0.1 1 1935\r\n");
         // A header that does not end is given up.
         refused(&header("192.0.2.1:1")[..20]);
         refused(&[&b"\r\n\r\n\0\r\nQUIT\n\x21\x11\xff\xff"[..], &[0; 2_000]].concat());
@@ -159,4 +163,106 @@ fn who_only_looks_is_counted_apart() {
             assert_eq!(server.metric("millstream_closed_total", "health_check"), 5);
         }
     }
+}
+
+/// A server whose HTTP port believes proxies in these networks, with a stream on air.
+fn behind(networks: &[&str], change: impl FnOnce(&mut Config)) -> (Server, Rtmp) {
+    let mut config = config(IoChoice::Auto, 1);
+    config.trusted_proxies = networks.iter().map(|network| network.parse().unwrap()).collect();
+    change(&mut config);
+    let server = Server::start(config);
+    let mut publisher = server.publish("live");
+    publisher.send(head());
+    publisher.send((0..20).map(frame));
+    server.asked_by.recv_timeout(SOON).unwrap();
+    (server, publisher)
+}
+
+fn watch(server: &Server, forwarded: &str) -> Flv {
+    let mut flv = Flv::over(connect(server.at.http), "live", 1, forwarded);
+    flv.until("an answer", |flv| !flv.head().is_empty());
+    flv
+}
+
+#[test]
+fn case_55_limits_count_the_viewer_that_a_trusted_proxy_names() {
+    let (server, _publisher) = behind(&["127.0.0.0/8", "10.0.0.0/8"], |config| config.limits.per_address = 2);
+    let of = |address: &str| watch(&server, &format!("X-Forwarded-For: 6.6.6.6, {address}, 10.1.2.3\r\n"));
+    let asked = |address: &str| assert_eq!(server.asked_by.recv_timeout(SOON).unwrap(), address.parse().unwrap());
+    let status = |flv: &Flv| flv.head().split(' ').nth(1).unwrap_or_default().to_owned();
+    let first: Vec<Flv> = (0..2).map(|_| of("192.0.2.1")).collect();
+    asked("192.0.2.1:0");
+    asked("192.0.2.1:0");
+    let others: Vec<Flv> = ["192.0.2.2", "[2001:db8::1]:7", "2001:db8:1::1"].into_iter().map(of).collect();
+    for address in ["192.0.2.2:0", "[2001:db8::1]:7", "[2001:db8:1::1]:0"] {
+        asked(address);
+    }
+    assert!(first.iter().chain(&others).all(|flv| status(flv) == "200"));
+    assert_eq!(status(&of("192.0.2.1")), "429", "a third one of that address");
+    let standard = watch(&server, "Forwarded: for=6.6.6.6, for=\"192.0.2.3:4711\";proto=https\r\n");
+    asked("192.0.2.3:4711");
+    assert_eq!(server.metric("millstream_refused_total", "per_address"), 1);
+    drop(first);
+    eventually("room again", || status(&of("192.0.2.1")) == "200");
+    drop(standard);
+}
+
+#[test]
+fn case_55_a_kept_connection_is_of_whoever_each_request_is_for() {
+    let (server, _publisher) = behind(&["127.0.0.0/8"], |config| config.limits.per_address = 1);
+    let asked = |address: &str| assert_eq!(server.asked_by.recv_timeout(SOON).unwrap(), address.parse().unwrap());
+    // Ten connections of the proxy that wait for requests count for nobody.
+    let mut kept: Vec<TcpStream> = (0..10).map(|_| connect(server.at.http)).collect();
+    let request = |socket: &mut TcpStream, address: &str| {
+        write!(socket, "GET /nobody/live.flv HTTP/1.1\r\nHost: a\r\nX-Forwarded-For: {address}\r\n\r\n").unwrap();
+        let (answer, ended) = read_until(socket, SOON, |said| said.windows(4).any(|end| end == b"\r\n\r\n"));
+        assert!(!ended && answer.starts_with(b"HTTP/1.1 404"), "{}", String::from_utf8_lossy(&answer));
+        asked(&format!("{address}:0"));
+        // Its body.
+        read_for(socket, Duration::from_millis(50));
+    };
+    for socket in &mut kept {
+        request(socket, "192.0.2.1");
+        request(socket, "192.0.2.2");
+    }
+    // Nonsense, and headers that contradict each other, leave the proxy itself.
+    let from = kept[0].local_addr().unwrap();
+    for lines in ["X-Forwarded-For: <script>\r\n", "X-Forwarded-For: 192.0.2.1\r\nForwarded: for=6.6.6.6\r\n", ""] {
+        write!(kept[0], "GET /nobody/live.flv HTTP/1.1\r\nHost: a\r\n{lines}\r\n").unwrap();
+        assert_eq!(server.asked_by.recv_timeout(SOON).unwrap(), from, "{lines}");
+        read_for(&mut kept[0], Duration::from_millis(50));
+    }
+}
+
+#[test]
+fn case_55_from_elsewhere_such_headers_are_ignored() {
+    let (server, _publisher) = behind(&["192.0.2.0/24"], |_| {});
+    let _viewer = watch(&server, "X-Forwarded-For: 192.0.2.1\r\nForwarded: for=192.0.2.1\r\n");
+    assert_eq!(server.asked_by.recv_timeout(SOON).unwrap().ip().to_string(), "127.0.0.1");
+}
+
+#[test]
+fn case_55_a_proxy_protocol_header_on_the_http_port() {
+    let (server, _publisher) = behind(&["10.0.0.0/8"], |config| {
+        config.http_proxy_protocol_from = vec!["127.0.0.0/8".parse().unwrap()];
+        config.limits.per_address = 1;
+    });
+    let through = |said: &[u8], more: &str| {
+        let mut socket = connect(server.at.http);
+        socket.write_all(said).unwrap();
+        let mut flv = Flv::over(socket, "live", 1, more);
+        flv.until("an answer", |flv| !flv.head().is_empty() || flv.closed);
+        flv
+    };
+    let asked = |address: &str| assert_eq!(server.asked_by.recv_timeout(SOON).unwrap(), address.parse().unwrap());
+    let kept = through(b"PROXY TCP4 192.0.2.1 127.0.0.1 1000 8080\r\n", "X-Forwarded-For: 6.6.6.6\r\n");
+    asked("192.0.2.1:1000");
+    assert!(through(&header("192.0.2.1:1001"), "").closed, "a second one of that address");
+    let other = through(&header("[2001:db8::7]:5"), "");
+    asked("[2001:db8::7]:5");
+    // Behind the header there may be another proxy, which names its clients itself.
+    let inner = through(&header("10.0.0.9:5"), "X-Forwarded-For: 192.0.2.7\r\n");
+    asked("192.0.2.7:0");
+    assert!([&kept, &other, &inner].iter().all(|flv| flv.head().starts_with("HTTP/1.1 200")));
+    assert!(through(b"", "").closed, "a request without a header");
 }

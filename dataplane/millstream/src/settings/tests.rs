@@ -31,9 +31,13 @@ listen = "[::]:1935"
 handshake_timeout = "5s"
 chunk_size = 4096
 proxy_protocol_from = ["10.0.0.0/8", "::1"]
+apps = ["live", "stream"]
 [http]
 listen = "0.0.0.0:8080"
 header_timeout = "5s"
+proxy_protocol_from = ["10.2.0.0/16"]
+trusted_proxies = ["10.0.0.0/8", "fd00::/8"]
+play_paths = ["/live/{id}.flv"]
 [control]
 listen = "127.0.0.1:8081"
 names = ["Stream.example.org"]
@@ -68,6 +72,8 @@ streams = 13
 blocked = 14
 [[stream]]
 id = "cam1"
+push_paths = ["live/my cam.1"]
+play_paths = ["/live/cam.flv"]
 [[stream]]
 id = "cam2"
 generation = 2
@@ -86,6 +92,10 @@ fn a_whole_file() {
     assert_eq!(set.rtmp.unwrap().to_string(), "[::]:1935");
     assert_eq!(set.chunk_size, Some(4096));
     assert_eq!(set.proxy_protocol_from, ["10.0.0.0/8".parse().unwrap(), "::1/128".parse().unwrap()]);
+    assert_eq!((set.apps.len(), set.apps[0].as_str()), (2, "live"));
+    assert_eq!(set.http_proxy_protocol_from, ["10.2.0.0/16".parse().unwrap()]);
+    assert_eq!(set.trusted_proxies, ["10.0.0.0/8".parse().unwrap(), "fd00::/8".parse().unwrap()]);
+    assert_eq!(set.play_paths, [Pattern::new("/live/{id}.flv").unwrap()]);
     assert_eq!(set.auth, Some(AuthPreset::Signed));
     assert_eq!(set.legacy_keys, [Secret::new("one"), Secret::new("two")]);
     assert_eq!((set.stream.flush, set.stream.log_max), (Some(FlushPolicy::Low), Some(32 << 20)));
@@ -99,17 +109,60 @@ fn a_whole_file() {
     assert_eq!(set.hls.window, Some(8));
     let id = |name| Id::new(name).unwrap();
     let expected = [
-        StreamEntry { id: id("cam1"), generation: None, flush: None, hls: None, dash: None },
+        StreamEntry {
+            id: id("cam1"),
+            generation: None,
+            flush: None,
+            hls: None,
+            dash: None,
+            push_paths: vec!["live/my cam.1".to_owned()],
+            play_paths: vec!["/live/cam.flv".to_owned()],
+        },
         StreamEntry {
             id: id("cam2"),
             generation: Some(2),
             flush: Some(FlushPolicy::Dense),
             hls: Some(false),
             dash: None,
+            push_paths: Vec::new(),
+            play_paths: Vec::new(),
         },
     ];
     assert_eq!(set.streams, expected);
     assert!(set.warnings.is_empty());
+}
+
+/// Every example of the document is a file that is taken.
+#[test]
+fn the_examples_of_moving_over_are_true() {
+    let text = include_str!("../../../../docs/migrate.md");
+    let examples: Vec<&str> =
+        text.split("```toml\n").skip(1).filter_map(|rest| rest.split_once("```")).map(|(toml, _)| toml).collect();
+    assert_eq!(examples.len(), 5);
+    for example in examples {
+        let set = read_text(example).unwrap();
+        assert!(set.warnings.is_empty(), "{example}");
+    }
+    for (pattern, from) in text.split("play_paths = [").skip(3).zip(1..) {
+        for text in pattern.split_once(']').unwrap().0.split(", ") {
+            Pattern::new(text.trim_matches('"')).unwrap_or_else(|error| panic!("{from}: {text}: {error}"));
+        }
+    }
+}
+
+#[test]
+fn case_56_a_path_leads_to_one_stream() {
+    refused(
+        "[[stream]]\nid = \"a\"\npush_paths = [\"live/x\"]\n[[stream]]\nid = \"b\"\npush_paths = [\"live/x\"]\n",
+        "m.toml:6:14: stream.push_paths: item 1: another entry has this path already",
+    );
+    refused_at(
+        "[[stream]]\nid = \"a\"\nplay_paths = [\"/a/live.flv\"]\n",
+        "m.toml:3:14: stream.play_paths: item 1: this server",
+    );
+    refused_at("[http]\nplay_paths = [\"/live/x.flv\"]\n", "m.toml:2:14: http.play_paths: item 1: a pattern has {id}");
+    refused_at("[rtmp]\napps = []\n", "m.toml:2:8: rtmp.apps: the list is empty");
+    refused_at("[rtmp]\napps = [\"a/b\"]\n", "m.toml:2:8: rtmp.apps: item 1: the name has a character");
 }
 
 #[test]

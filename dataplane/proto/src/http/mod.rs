@@ -1,10 +1,11 @@
 //! HTTP/1 heads: how viewers ask and how they are answered. Before it on the walk: bytes of a viewer's connection; after it: the engine's
 //! router, which knows what is at which path.
 pub mod conditional;
+pub mod forwarded;
 pub mod range;
 pub mod request;
 pub mod response;
-mod target;
+pub mod target;
 #[cfg(test)]
 mod tests;
 pub mod websocket;

@@ -2,6 +2,7 @@
 //! Before it: the first bytes on a viewer's connection; after it: the engine's router.
 use std::fmt;
 
+use super::forwarded::Forwarded;
 use super::target;
 use super::websocket::Offer;
 use crate::limits::{HTTP_BODY_BYTES_MAX, HTTP_HEAD_BYTES_MAX, HTTP_HEADERS_MAX};
@@ -48,6 +49,8 @@ pub struct Request {
     pub user_agent: Option<String>,
     /// `Referer`: a secret, since the URL of a page may hold a token.
     pub referer: Option<Secret>,
+    /// What a proxy says of whom it is for; anybody can say it.
+    pub forwarded: Forwarded,
     /// `Origin`.
     pub origin: Option<String>,
     /// `If-None-Match`, as it stands.
@@ -192,6 +195,10 @@ pub fn parse(head: &[u8]) -> Result<Parsed, HttpError> {
         host: host.map(text),
         user_agent: headers.first("User-Agent").map(text),
         referer: headers.first("Referer").map(|value| Secret::new(text(value))),
+        forwarded: Forwarded {
+            standard: headers.joined("Forwarded"),
+            x_forwarded_for: headers.joined("X-Forwarded-For"),
+        },
         origin: headers.first("Origin").map(text),
         if_none_match: headers.first("If-None-Match").map(text),
         cmcd_session: headers.first("CMCD-Session").map(text),
@@ -249,6 +256,17 @@ impl<'a> Headers<'a> {
 
     fn first(&self, name: &str) -> Option<&'a [u8]> {
         self.all(name).next()
+    }
+
+    /// All lines of a name as one list (RFC 9110, section 5.3).
+    fn joined(&self, name: &str) -> Option<String> {
+        let mut lines = self.all(name);
+        let mut list = text(lines.next()?);
+        for line in lines {
+            list.push(',');
+            list.push_str(&text(line));
+        }
+        Some(list)
     }
 
     fn one(&self, name: &'static str) -> Result<Option<&'a [u8]>, HttpError> {

@@ -37,9 +37,14 @@ pub(super) fn split(target: &str) -> Result<(Vec<String>, &str), TargetError> {
         }
         _ => path,
     };
+    Ok((segments(path)?, query))
+}
+
+/// The segments of an absolute path, decoded once, and safe.
+pub fn segments(path: &str) -> Result<Vec<String>, TargetError> {
     let path = path.strip_prefix('/').ok_or(TargetError::Form)?;
     if path.is_empty() {
-        return Ok((Vec::new(), query));
+        return Ok(Vec::new());
     }
     let mut segments = Vec::new();
     let mut pieces = path.split('/').peekable();
@@ -47,7 +52,7 @@ pub(super) fn split(target: &str) -> Result<(Vec<String>, &str), TargetError> {
         if segments.len() == HTTP_PATH_SEGMENTS_MAX {
             return Err(TargetError::Segments);
         }
-        let segment = percent_decode(raw).map_err(|_| TargetError::Encoding)?;
+        let segment = percent_decode(raw).ok_or(TargetError::Encoding)?;
         // Two slashes, and `/./`, name nothing: proxies and programs that join URLs leave them, and nobody understands them otherwise.
         if matches!(segment.as_str(), "" | ".") {
             if pieces.peek().is_none() && !segments.is_empty() {
@@ -61,7 +66,7 @@ pub(super) fn split(target: &str) -> Result<(Vec<String>, &str), TargetError> {
         }
         segments.push(segment);
     }
-    Ok((segments, query))
+    Ok(segments)
 }
 
 #[cfg(test)]

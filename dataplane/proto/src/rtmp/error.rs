@@ -7,6 +7,12 @@ use crate::limits::{RTMP_COMMANDS_UNADMITTED_MAX, RTMP_INBOX_BYTES_MAX};
 #[derive(Clone, Copy, PartialEq, Eq, Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum SessionError {
+    /// The connection begins with an HTTP request.
+    #[error("this is an HTTP request, and the port speaks RTMP")]
+    Http,
+    /// The connection begins with a TLS hello.
+    #[error("this is a TLS connection, and the port speaks RTMP without TLS")]
+    Tls,
     /// The handshake failed.
     #[error(transparent)]
     Handshake(#[from] HandshakeError),
@@ -34,6 +40,8 @@ impl SessionError {
     /// A fixed name for metrics.
     pub fn label(self) -> &'static str {
         match self {
+            Self::Http => "http_request",
+            Self::Tls => "tls_hello",
             Self::Handshake(error) => error.label(),
             Self::Chunk(error) => error.label(),
             Self::InboxFull => "inbox_full",

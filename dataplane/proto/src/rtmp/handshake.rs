@@ -34,6 +34,30 @@ impl HandshakeError {
     }
 }
 
+/// What the first bytes of a connection are that do not begin a handshake.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(super) enum Stranger {
+    /// The method of an HTTP request.
+    Http,
+    /// A TLS record with a handshake.
+    Tls,
+}
+
+/// Methods of the requests that health checks, scanners and browsers send.
+const HTTP_METHODS: [&[u8]; 8] =
+    [b"GET ", b"HEAD ", b"POST ", b"PUT ", b"OPTIONS ", b"CONNECT ", b"DELETE ", b"PRI * HTTP"];
+/// Content type and major version of a TLS record with a ClientHello (RFC 8446, section 5.1).
+const TLS_HELLO: &[u8] = &[22, 3];
+
+/// Recognises other protocols by the first bytes of a connection, of which there may be few yet.
+pub(super) fn stranger(bytes: &[u8]) -> Option<Stranger> {
+    let begins = |with: &[u8]| !bytes.is_empty() && bytes.iter().zip(with).all(|(is, should)| is == should);
+    if begins(TLS_HELLO) {
+        return Some(Stranger::Tls);
+    }
+    HTTP_METHODS.iter().any(|method| begins(method)).then_some(Stranger::Http)
+}
+
 /// Which side of the connection this is.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum Side {

@@ -54,6 +54,11 @@ impl Outbox {
         write_message(&mut self.bytes, CSID_COMMAND, 0, kind::COMMAND, stream_id, &payload, self.chunk_size);
     }
 
+    /// A command that is encoded already.
+    pub(super) fn encoded(&mut self, stream_id: u32, payload: &[u8]) {
+        write_message(&mut self.bytes, CSID_COMMAND, 0, kind::COMMAND, stream_id, payload, self.chunk_size);
+    }
+
     pub(super) fn data(&mut self, stream_id: u32, values: &[Value]) {
         let payload = amf0::encode(values);
         write_message(&mut self.bytes, CSID_DATA, 0, kind::DATA, stream_id, &payload, self.chunk_size);

@@ -8,7 +8,7 @@ use crate::secret::Secret;
 /// A publish or play request. `Debug` prints neither parameters nor tcUrl.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct Request {
-    /// Application, without its query; not validated.
+    /// Application, without its query; not validated, and empty where the client named none.
     pub app: String,
     /// Stream name, without its query; not validated.
     pub name: String,
@@ -37,7 +37,7 @@ pub(super) struct ConnectInfo {
 pub(super) enum RequestError {
     #[error("application or stream name is longer than {STREAM_KEY_BYTES_MAX} bytes")]
     Long,
-    #[error("application or stream name is missing")]
+    #[error("the stream name is missing")]
     Missing,
     #[error(transparent)]
     Query(#[from] QueryError),
@@ -71,15 +71,16 @@ impl ConnectInfo {
         // Some clients repeat the application in the name; others have the whole path in the URL and no name.
         let repeated = path.strip_prefix(self.app.as_str()).and_then(|rest| rest.strip_prefix('/'));
         let (app, path) = match repeated {
-            Some(rest) => (self.app.as_str(), rest),
-            None if path.is_empty() => self.app.rsplit_once('/').unwrap_or((&self.app, "")),
-            None => (self.app.as_str(), path),
+            Some(rest) if !self.app.is_empty() => (self.app.as_str(), rest),
+            // Without a name, what stands in the application alone may still be a path that the operator has mapped.
+            _ if path.is_empty() => self.app.rsplit_once('/').unwrap_or(("", &self.app)),
+            _ => (self.app.as_str(), path),
         };
-        if app.is_empty() || path.is_empty() {
+        if path.is_empty() {
             return Err(RequestError::Missing);
         }
         let mut params = Params::parse(self.url_query(name_query))?;
-        params.append(Params::parse(name_query)?)?;
+        params.append(Params::parse(name_query)?);
         Ok(Request {
             app: app.to_owned(),
             name: path.to_owned(),
@@ -136,15 +137,19 @@ mod tests {
         check("stream", "rtmp://h/stream?sign=x", "id", ("stream", "id", &["x"]));
         check("stream?sign=x", "", "id?sign=y", ("stream", "id", &["x", "y"]));
         check("stream", "rtmp://h/stream/id?sign=x", "id?sign=x", ("stream", "id", &["x"]));
+        check("", "rtmp://h/", "id", ("", "id", &[]));
+        check("stream", "rtmp://h/stream", "", ("", "stream", &[]));
+        check("id?sign=x", "rtmp://h/id?sign=x", "", ("", "id", &["x"]));
+        check("live/studio", "rtmp://h/live/studio", "my cam.1?sign=x", ("live/studio", "my cam.1", &["x"]));
     }
 
     #[test]
     fn refused() {
-        assert_eq!(request("stream", "", ""), Err(RequestError::Missing));
-        assert_eq!(request("", "", "id"), Err(RequestError::Missing));
+        assert_eq!(request("", "", ""), Err(RequestError::Missing));
         assert_eq!(request("stream", "", &"a".repeat(3000)), Err(RequestError::Long));
         assert_eq!(request(&"a".repeat(3000), "", "id"), Err(RequestError::Long));
-        assert_eq!(request("stream", "", "id?a=%zz"), Err(RequestError::Query(QueryError::Encoding)));
+        let long = format!("id?{}", "a".repeat(2_045));
+        assert_eq!(request("stream", "", &long).map(|_| ()), Ok(()));
     }
 
     #[test]

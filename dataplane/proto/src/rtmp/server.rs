@@ -13,7 +13,7 @@ use super::chunk::ChunkReader;
 use super::chunk_write::MESSAGE_STREAM;
 use super::command::{self, Command};
 use super::error::SessionError;
-use super::handshake::{Handshake, Side};
+use super::handshake::{self, Handshake, Side, Stranger};
 use super::message::{Message, UserControl, kind, parse_u32};
 use super::outbox::Outbox;
 use super::request::ConnectInfo;
@@ -28,9 +28,11 @@ use crate::time::Time;
 mod commands;
 mod event;
 mod media;
+mod sides;
 
 use event::{Asked, refusal_code};
 pub use event::{Event, Refusal, Role};
+use sides::Sides;
 
 /// Events that a publisher's queue keeps room for.
 const EVENTS_KEPT: usize = 256;
@@ -80,6 +82,9 @@ pub struct ServerSession {
     inbox: Vec<u8>,
     connect: Option<ConnectInfo>,
     state: State,
+    /// The message stream that what is asked, published or played is answered on.
+    stream_id: u32,
+    sides: Sides,
     /// Commands since the session began, or since its last request was accepted.
     commands: u32,
     /// FCPublish came and waits for its onFCPublish.
@@ -104,6 +109,8 @@ impl ServerSession {
             inbox: Vec::new(),
             connect: None,
             state: State::Idle,
+            stream_id: MESSAGE_STREAM,
+            sides: Sides::default(),
             commands: 0,
             fc_publish: false,
             follows_reconnect: false,
@@ -128,7 +135,7 @@ impl ServerSession {
 
     /// Whether the socket should be read: not while a request waits for its answer, and not once the session is closing.
     pub fn wants_input(&self) -> bool {
-        !matches!(self.state, State::Asked(_) | State::Closing)
+        !matches!(self.state, State::Asked(_) | State::Closing) && !self.sides.is_asked()
     }
 
     /// The next thing that the client did.
@@ -155,11 +162,18 @@ impl ServerSession {
     /// Sends a ping if it is time for one.
     pub fn handle_timeout(&mut self, now: Time) -> Result<(), SessionError> {
         if self.poll_timeout().is_some_and(|at| at <= now) {
+            self.ping(now);
+        }
+        self.check_output()
+    }
+
+    /// Asks a publisher or player for an answer now: the next ping is due a while after this one.
+    pub fn ping(&mut self, now: Time) {
+        if self.poll_timeout().is_some() {
             self.ping_at = now + PING_EVERY;
             let stamp_ms = now.since(self.started).as_millis() as u32;
             self.outbox.user_control(UserControl::PingRequest(stamp_ms));
         }
-        self.check_output()
     }
 
     /// Answers the waiting request with yes, then parses what lies behind it: more events may be there. Without a waiting
@@ -248,6 +262,11 @@ impl ServerSession {
         }
         let mut first_packet = Vec::new();
         if let Phase::Fresh = self.phase {
+            match handshake::stranger(bytes) {
+                Some(Stranger::Http) => return Err(SessionError::Http),
+                Some(Stranger::Tls) => return Err(SessionError::Tls),
+                None => {}
+            }
             let (handshake, packet) = Handshake::new(Side::Server);
             self.phase = Phase::Handshake(Box::new(handshake));
             first_packet = packet;
@@ -283,6 +302,9 @@ impl ServerSession {
     }
 
     fn handle_message(&mut self, message: &Message) -> Result<(), SessionError> {
+        if self.side_message(message) {
+            return Ok(());
+        }
         match message.type_id {
             kind::AUDIO => self.media(TagKind::Audio, message.timestamp, message.payload.clone()),
             kind::VIDEO => self.media(TagKind::Video, message.timestamp, message.payload.clone()),
@@ -321,7 +343,7 @@ impl ServerSession {
     }
 
     fn status(&mut self, level: &str, code: &str, description: &str) {
-        self.outbox.command(MESSAGE_STREAM, &command::status("onStatus", level, code, description));
+        self.outbox.command(self.stream_id, &command::status("onStatus", level, code, description));
     }
 
     fn close(&mut self) {

@@ -18,22 +18,48 @@ pub fn sign(app: &Id, id: &Id, expiry: u64, secret: &Secret) -> Secret {
     Secret::new(text)
 }
 
+/// Whether any key made this signature for a push path of another server, as that server made it: over `/<path>` instead of
+/// `/<app>/<id>`. Otherwise like [`super::verify`] for publishing.
+pub fn verify_path<'a>(
+    mut signs: impl Iterator<Item = &'a str>,
+    path: &str,
+    keys: Keys<'_>,
+    unix_s: u64,
+) -> Result<(), SignError> {
+    let sign = signs.next().ok_or(SignError::Missing)?;
+    if signs.next().is_some() {
+        return Err(SignError::Duplicate);
+    }
+    let (expiry, right) = check_for(sign, |text, secret| digest_of(&["/", path], text, secret), keys)?;
+    super::admits(expiry, right, unix_s)
+}
+
 /// The expiry, and whether any key made this signature. It names no action, so it can only be for publishing.
 pub(super) fn check(sign: &str, claim: Claim<'_>, keys: Keys<'_>) -> Result<(u64, bool), SignError> {
+    let (app, id) = (claim.app, claim.id);
+    let (expiry, right) = check_for(sign, |text, secret| digest(app, id, text, secret), keys)?;
+    Ok((expiry, right && claim.action == Action::Publish))
+}
+
+fn check_for(sign: &str, made: impl Fn(&str, &Secret) -> [u8; 16], keys: Keys<'_>) -> Result<(u64, bool), SignError> {
     let (expiry_text, hex) = sign.split_once('-').ok_or(SignError::Malformed)?;
     let expiry = parse_expiry(expiry_text).ok_or(SignError::Malformed)?;
     let given = parse_digest(hex).ok_or(SignError::Malformed)?;
     let mut right = Choice::from(0);
     for secret in keys.stream.iter().chain(keys.legacy) {
-        right |= digest(claim.app, claim.id, expiry_text, secret).ct_eq(&given);
+        right |= made(expiry_text, secret).ct_eq(&given);
     }
-    Ok((expiry, bool::from(right) && claim.action == Action::Publish))
+    Ok((expiry, bool::from(right)))
 }
 
 /// The expiry is hashed as the text that was given, so that its every character is covered.
 fn digest(app: &Id, id: &Id, expiry: &str, secret: &Secret) -> [u8; 16] {
+    digest_of(&["/", app.as_str(), "/", id.as_str()], expiry, secret)
+}
+
+fn digest_of(path: &[&str], expiry: &str, secret: &Secret) -> [u8; 16] {
     let mut md5 = Md5::new();
-    for part in ["/", app.as_str(), "/", id.as_str(), "-", expiry, "-", secret.expose()] {
+    for part in path.iter().chain(&["-", expiry, "-", secret.expose()]) {
         md5.update(part.as_bytes());
     }
     md5.finalize().into()

@@ -44,6 +44,11 @@ impl Book {
         }
     }
 
+    /// What `look` finds at the first stream of which it finds something.
+    pub(super) fn find_stream<T>(&self, look: impl FnMut(&Stream) -> Option<T>) -> Option<T> {
+        self.streams.values().find_map(look)
+    }
+
     /// Takes a stream out.
     pub(super) fn remove(&mut self, id: &str) {
         if self.streams.remove(id).is_some() {

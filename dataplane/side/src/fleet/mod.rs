@@ -201,6 +201,11 @@ impl Fleet {
         self.change(|book| book.put(stream))
     }
 
+    /// What `look` finds at the first stream, in the order of their ids, of which it finds something.
+    pub fn find_stream<T>(&self, look: impl FnMut(&Stream) -> Option<T>) -> Option<T> {
+        lock(&self.0.book).find_stream(look)
+    }
+
     /// Takes a stream out: nobody is admitted to it any more. Who is on air goes on; see [`Fleet::kick_stream`].
     pub fn remove(&self, id: &str) -> Version {
         self.change(|book| book.remove(id))

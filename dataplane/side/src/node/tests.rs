@@ -17,6 +17,7 @@ use millstream_link::event::What;
 use millstream_link::exchange::{Answer, NodeId, Order, Report, Whom};
 use millstream_link::state::{Outputs, State, Stream, Version};
 use millstream_policy::preset::{Preset, preset};
+use millstream_policy::signed::Apps;
 use millstream_proto::secret::Secret;
 use millstream_proto::sign::MasterKey;
 use serde_json::json;
@@ -63,6 +64,10 @@ impl Node {
             more_metrics: None,
             drain: Duration::from_millis(100),
             proxy_protocol_from: Vec::new(),
+            http_proxy_protocol_from: Vec::new(),
+            trusted_proxies: Vec::new(),
+            play_paths: Vec::new(),
+            apps: Apps::default(),
             handshake_timeout: Duration::from_secs(5),
             header_timeout: Duration::from_secs(5),
             chunk_size: 60_000,
@@ -71,7 +76,8 @@ impl Node {
             directory: directory.clone(),
             limits: Limits::default(),
         };
-        let chain = preset(Preset::Signed { master: MasterKey::new([1; 32]), legacy: Vec::new() });
+        let chain =
+            preset(Preset::Signed { master: MasterKey::new([1; 32]), legacy: Vec::new(), apps: Apps::default() });
         let engine = millstream_engine::start(config, chain).unwrap();
         let run = RUNS.fetch_add(1, Ordering::SeqCst);
         let identity =

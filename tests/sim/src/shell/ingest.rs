@@ -17,7 +17,7 @@ use crate::world::{Event, World};
 
 /// A publisher's read buffer.
 const READ_BYTES: usize = 32 << 10;
-const PUBLISHER_IDLE: Duration = Duration::from_mins(1);
+const PUBLISHER_IDLE: Duration = Duration::from_secs(15);
 pub(crate) const GOODBYE: Duration = Duration::from_secs(2);
 
 impl World {

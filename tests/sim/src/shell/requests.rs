@@ -52,7 +52,7 @@ impl World {
                 return Turn::On;
             }
             let client = self.client(link, "rtmp");
-            self.ask(link, Request { action, app, name: id, params: request.params, client });
+            self.ask(link, Request { action, app, name: id, path: None, params: request.params, client });
             return Turn::On;
         }
         if conn.rtmp().is_closing() {
@@ -91,7 +91,7 @@ impl World {
         }
         let client = self.client(link, if request.websocket.is_some() { "ws-flv" } else { "http-flv" });
         let (app, name) = (Self::id("stream"), Self::id(&request.path[0]));
-        self.ask(link, Request { action: Action::Play, app, name, params: request.query, client });
+        self.ask(link, Request { action: Action::Play, app, name, path: None, params: request.query, client });
         Turn::On
     }
 

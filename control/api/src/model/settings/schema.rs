@@ -1,4 +1,5 @@
 //! The settings' part of the OpenAPI document, from the same table that checks them.
+use millstream_proto::limits::{PATH_BYTES_MAX, PATHS_MAX};
 use serde_json::{Map, Value, json};
 use utoipa::openapi::{RefOr, Schema};
 use utoipa::{PartialSchema, ToSchema};
@@ -46,9 +47,14 @@ fn describe(field: &Field) -> Value {
             "propertyNames": { "minLength": 1, "maxLength": LABEL_NAME_BYTES_MAX },
             "maxProperties": LABELS_MAX,
         }),
+        Shape::Paths(_) => json!({
+            "type": ["array", "null"],
+            "items": { "type": "string", "minLength": 1, "maxLength": PATH_BYTES_MAX },
+            "maxItems": PATHS_MAX,
+        }),
     };
     schema["description"] = json!(field.about);
-    if field.shape != Shape::Date {
+    if !matches!(field.shape, Shape::Date) {
         schema["default"] = field.default.clone();
     }
     schema

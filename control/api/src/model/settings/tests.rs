@@ -91,6 +91,13 @@ fn single_values() {
     check("labels", json!({ "a": "b" }), Strict, Some(json!({ "a": "b" })));
     check("labels", json!({ "a": 1 }), Strict, None);
     check("labels", json!([]), Strict, None);
+    check("push_paths", json!(["live/my cam.1"]), Strict, Some(json!(["live/my cam.1"])));
+    check("push_paths", json!(["/live/x"]), Strict, None);
+    check("push_paths", json!("live/x"), Strict, None);
+    check("push_paths", json!([1]), Strict, None);
+    check("push_paths", json!(vec!["a"; 33]), Strict, None);
+    check("play_paths", json!(["/live/cam.flv"]), Lenient, Some(json!(["/live/cam.flv"])));
+    check("play_paths", json!(["/cam/live.flv"]), Strict, None);
 }
 
 #[test]

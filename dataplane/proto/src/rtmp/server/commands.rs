@@ -13,8 +13,10 @@ impl ServerSession {
     pub(super) fn obey(&mut self, command: &Command, stream_id: u32) -> Result<(), SessionError> {
         match command.name.as_str() {
             "connect" => self.connect(command)?,
-            // Every message stream is the same one, so there is nothing to count or to free.
-            "createStream" => self.result(command, Value::Number(f64::from(MESSAGE_STREAM))),
+            "createStream" => {
+                let stream_id = self.sides.create();
+                self.result(command, Value::Number(f64::from(stream_id)));
+            }
             "releaseStream" | "_checkbw" => self.result(command, Value::Undefined),
             "getStreamLength" => self.result(command, Value::Number(0.0)),
             "FCPublish" => {
@@ -25,19 +27,22 @@ impl ServerSession {
                 let status = command::status("onFCSubscribe", "status", "NetStream.Play.Start", "Subscribed.");
                 self.outbox.command(0, &status);
             }
+            "publish" if self.is_side(stream_id) => self.ask_side(command, stream_id)?,
             "publish" => self.ask(Asked::Publish, command, stream_id)?,
             "play" => self.ask(Asked::Play, command, stream_id)?,
             "FCUnpublish" => {
                 self.result(command, Value::Undefined);
                 let status = command::status("onFCUnpublish", "status", "NetStream.Unpublish.Success", "Unpublished.");
                 self.outbox.command(0, &status);
-                self.end_use();
+                if !self.leave_side(|_, name| name == command.text(0)) {
+                    self.end_use();
+                }
             }
+            "closeStream" if self.leave_side(|id, _| id == stream_id) => {}
             "closeStream" => self.end_use(),
+            "deleteStream" if self.leave_side(|id, _| command.args.first() == Some(&Value::Number(f64::from(id)))) => {}
             // Encoders that clean up before they start may name a stream that they never had.
-            "deleteStream" if command.args.first().and_then(Value::as_number).is_none_or(|id| id <= 1.0) => {
-                self.end_use();
-            }
+            "deleteStream" if self.is_ours(command.args.first().and_then(Value::as_number)) => self.end_use(),
             "deleteStream" => {}
             "pause" | "pauseRaw" => self.pause(command),
             "receiveAudio" => self.receive(command, Track::Audio),
@@ -88,30 +93,28 @@ impl ServerSession {
             return Ok(());
         }
         let request = connect.request(command.text(0)).map_err(|error| error.to_string());
-        // Some encoders publish on stream 0. Players must use the stream that shared messages are made for.
-        let stream_fits = stream_id == MESSAGE_STREAM || (asked == Asked::Publish && stream_id == 0);
-        let request =
-            if stream_fits { request } else { Err("Not a stream that createStream has answered.".to_owned()) };
         self.state = State::Asked(asked);
+        // Clients use message streams that createStream has not answered, most often 0 or 2. A publisher is answered on its own. A player
+        // gets all on the one that shared messages are made for: those that use another do not look at it (librtmp, ffmpeg, xiu).
+        self.stream_id = if asked == Asked::Publish { stream_id.max(MESSAGE_STREAM) } else { MESSAGE_STREAM };
         match (asked, request) {
             (Asked::Publish, Ok(request)) => self.events.push_back(Event::PublishRequested(request)),
             (Asked::Play, Ok(request)) => self.events.push_back(Event::PlayRequested(request)),
-            (_, Err(reason)) => self.refuse(asked, stream_fits, &reason),
+            (_, Err(reason)) => self.refuse(asked, &reason),
         }
         Ok(())
     }
 
     /// A request that the door need not see.
-    fn refuse(&mut self, asked: Asked, stream_fits: bool, reason: &str) {
+    fn refuse(&mut self, asked: Asked, reason: &str) {
         self.stats.commands_refused += 1;
-        let refusal = if stream_fits { super::Refusal::BadName } else { super::Refusal::Failed };
-        let code = super::refusal_code(asked, refusal);
+        let code = super::refusal_code(asked, super::Refusal::BadName);
         self.status("error", code, reason);
         self.close();
     }
 
     pub(super) fn answer_publish(&mut self) {
-        self.outbox.user_control(UserControl::StreamBegin(MESSAGE_STREAM));
+        self.outbox.user_control(UserControl::StreamBegin(self.stream_id));
         if std::mem::take(&mut self.fc_publish) {
             let status = command::status("onFCPublish", "status", "NetStream.Publish.Start", "Published.");
             self.outbox.command(0, &status);
@@ -142,6 +145,12 @@ impl ServerSession {
             State::Idle | State::Asked(_) | State::Closing => return,
         }
         self.state = State::Idle;
+        self.sides.reset();
+    }
+
+    /// Whether a message stream that a command names is the one in use: the one that createStream answers counts as that, and so does 0.
+    fn is_ours(&self, stream_id: Option<f64>) -> bool {
+        stream_id.is_none_or(|id| id <= f64::from(MESSAGE_STREAM) || id.total_cmp(&f64::from(self.stream_id)).is_eq())
     }
 
     fn pause(&mut self, command: &Command) {

@@ -1,5 +1,6 @@
 //! What a server session reports, and the words in which it is answered. After it on the walk: the engine.
 use crate::media::{MediaEvent, Track};
+use crate::rtmp::message::Message;
 use crate::rtmp::request::Request;
 
 /// What a connection is used for.
@@ -39,6 +40,20 @@ pub enum Event {
     PlayRequested(Request),
     /// Sent media; only after publish was accepted.
     Media(MediaEvent),
+    /// Wants to publish a further stream on this connection; nothing more is parsed until it is answered.
+    SideRequested {
+        /// Its message stream.
+        stream_id: u32,
+        /// What is asked for.
+        request: Request,
+    },
+    /// Sent a message of a further stream that was accepted.
+    SideMessage(Message),
+    /// Ended a further stream.
+    SideEnded {
+        /// Its message stream.
+        stream_id: u32,
+    },
     /// Ended its publish; the connection may ask again.
     PublishEnded,
     /// Ended its play; the connection may ask again.

@@ -157,11 +157,6 @@ fn aggregates_are_taken_apart() {
 
 #[test]
 fn what_is_asked_at_the_wrong_time_or_place() {
-    // Play elsewhere than on stream 1.
-    let mut raw = Raw::connected();
-    raw.command(2, &call("play", 0.0, &[Value::string("id")]));
-    assert_eq!((raw.names(), raw.codes()), (vec![], vec!["NetStream.Play.Failed".to_owned()]));
-    assert!(raw.server.is_closing());
     // A publisher that plays or publishes: told so, and goes on.
     let mut raw = Raw::publishing();
     raw.command(1, &call("play", 0.0, &[Value::string("id")]));
@@ -169,10 +164,12 @@ fn what_is_asked_at_the_wrong_time_or_place() {
     assert_eq!(raw.codes(), ["NetStream.Play.Failed", "NetStream.Publish.BadName"]);
     raw.input(&message_bytes(4, 0, 9, 1, &avc_config()));
     assert_eq!((raw.names(), raw.server.role()), (vec!["config Avc".to_owned()], Role::Publisher));
-    // No name, or a query that cannot be read: the door is not asked.
-    for name in ["", "?sign=1", "id?a=%zz"] {
-        let mut raw = Raw::connected();
-        raw.command(1, &publish(name));
+    // No name at all, or one that is too long: the door is not asked.
+    for (app, name) in [("", String::new()), ("/", "?sign=1".to_owned()), ("stream", "a".repeat(5_000))] {
+        let mut raw = Raw::new();
+        raw.command(0, &connect(app));
+        raw.codes();
+        raw.command(1, &publish(&name));
         assert_eq!((raw.names(), raw.codes()), (vec![], vec!["NetStream.Publish.BadName".to_owned()]));
         assert!(raw.server.is_closing());
     }
@@ -188,6 +185,32 @@ fn what_is_asked_at_the_wrong_time_or_place() {
     raw.command(0, &connect(&"a".repeat(5000)));
     assert_eq!(raw.codes(), ["NetConnection.Connect.Rejected"]);
     assert!(raw.server.is_closing());
+}
+
+#[test]
+fn case_40_any_message_stream_publishes_and_plays() {
+    for (used, answered) in [(0, 1), (1, 1), (2, 2), (7, 7)] {
+        let mut raw = Raw::connected();
+        raw.command(used, &publish("id"));
+        assert_eq!(raw.names(), ["publish stream/id"]);
+        raw.server.accept(raw.now).unwrap();
+        let status = raw.messages().pop().unwrap();
+        assert_eq!((status.type_id, status.stream_id), (20, answered));
+        raw.input(&message_bytes(4, 0, 9, used, &avc_config()));
+        assert_eq!(raw.names(), ["config Avc"]);
+        raw.command(0, &call("deleteStream", 0.0, &[Value::Number(f64::from(used))]));
+        assert_eq!(raw.names(), ["PublishEnded"], "{used}");
+
+        let mut raw = Raw::connected();
+        raw.command(used, &call("play", 0.0, &[Value::string("id")]));
+        assert_eq!(raw.names(), ["play stream/id"]);
+        raw.server.accept(raw.now).unwrap();
+        let messages = raw.messages();
+        // As what all players share.
+        assert!(messages.iter().skip(1).all(|message| message.stream_id == 1), "{messages:?}");
+        raw.command(0, &call("deleteStream", 0.0, &[Value::Number(f64::from(used.min(1)))]));
+        assert_eq!(raw.names(), ["PlayEnded"], "{used}");
+    }
 }
 
 #[test]

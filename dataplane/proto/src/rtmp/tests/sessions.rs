@@ -264,7 +264,7 @@ fn a_wrong_echo_is_counted_and_nothing_more() {
 #[test]
 fn broken_from_the_start() {
     let mut server = ServerSession::new(Time::ZERO, ServerConfig::default());
-    let error = server.handle_input(Time::ZERO, b"GET / HTTP/1.1\r\n\r\n").unwrap_err();
+    let error = server.handle_input(Time::ZERO, b"SSH-2.0-OpenSSH_9.9\r\n").unwrap_err();
     assert_eq!((error.label(), server.poll_output()), ("handshake_version", None));
 }
 
@@ -315,4 +315,85 @@ fn an_idle_viewer_is_small() {
     let pair = Pair::started(ClientRole::Play, 1 << 20);
     assert_eq!(pair.server.held_bytes(), 0);
     assert!(size_of::<ServerSession>() <= 1024, "{}", size_of::<ServerSession>());
+}
+
+#[test]
+fn case_60_other_protocols_are_named() {
+    let first = |bytes: &[u8]| {
+        let now = Time::from_millis(1);
+        ServerSession::new(now, ServerConfig::default()).handle_input(now, bytes)
+    };
+    for http in [&b"GET / HTTP/1.1\r\nHost: a\r\n\r\n"[..], b"HEAD /healthz HTTP/1.0\r\n\r\n", b"G", b"PRI * HTTP/2.0"]
+    {
+        assert_eq!(first(http), Err(SessionError::Http), "{http:?}");
+    }
+    for tls in [&[22, 3, 1, 2, 0, 1][..], &[22, 3], &[22]] {
+        assert_eq!(first(tls), Err(SessionError::Tls), "{tls:?}");
+    }
+    for other in [&b"SSH-2.0-x"[..], &[22, 9], b"GIT ", &[6]] {
+        assert!(matches!(first(other), Err(SessionError::Handshake(_))), "{other:?}");
+    }
+    assert_eq!(first(&[3]), Ok(()));
+}
+
+#[test]
+fn a_publisher_can_be_asked_whether_it_is_there() {
+    let mut pair = Pair::started(ClientRole::Publish, 1 << 20);
+    let before = pair.recorded.len();
+    pair.server.ping(pair.now);
+    pair.drive();
+    assert!(pair.recorded.len() > before, "the ping is answered");
+    // One that does nothing is not asked.
+    let mut raw = Raw::connected();
+    raw.server.ping(raw.now);
+    assert!(raw.messages().is_empty());
+}
+
+#[test]
+fn case_58_two_streams_on_one_connection_are_told_apart() {
+    let mut raw = Raw::connected();
+    for id in [1.0, 2.0, 3.0] {
+        raw.command(0, &call("createStream", 2.0, &[]));
+        assert_eq!(raw.answers()[0].args, [Value::Number(id)]);
+    }
+    raw.command(1, &publish("high"));
+    raw.server.accept(raw.now).unwrap();
+    raw.command(2, &publish("low"));
+    // What lies behind the request waits for its answer, of both streams.
+    raw.input(&message_bytes(4, 0, 9, 1, &avc_config()));
+    raw.input(&message_bytes(6, 0, 9, 2, &avc_config()));
+    let names = raw.names();
+    assert_eq!(names[0], "publish stream/high");
+    assert!(names[1].starts_with("SideRequested { stream_id: 2") && names.len() == 2, "{names:?}");
+    raw.codes();
+    raw.server.accept_side(raw.now).unwrap();
+    let events: Vec<_> = std::iter::from_fn(|| raw.server.poll_event()).collect();
+    assert_eq!(name(&events[0]), "config Avc");
+    let Event::SideMessage(message) = &events[1] else { panic!("{events:?}") };
+    assert_eq!((message.type_id, message.stream_id, &message.payload[..]), (9, 2, &avc_config()[..]));
+    // A third one is refused, and what it sends all the same goes into no other.
+    raw.command(3, &publish("other"));
+    raw.server.reject_side(raw.now, Some((Refusal::Denied, "no"))).unwrap();
+    raw.input(&message_bytes(4, 40, 9, 3, &keyframe(9)));
+    raw.input(&message_bytes(4, 40, 9, 1, &keyframe(9)));
+    let status = raw.messages().pop().unwrap();
+    assert_eq!(status.stream_id, 3);
+    assert_eq!(raw.names()[1..], ["frame Avc 40"]);
+    raw.command(2, &call("FCUnpublish", 0.0, &[Value::string("low")]));
+    raw.input(&message_bytes(4, 80, 9, 2, &keyframe(9)));
+    assert_eq!(raw.names(), ["SideEnded { stream_id: 2 }"]);
+    raw.command(0, &call("deleteStream", 0.0, &[Value::Number(1.0)]));
+    assert_eq!((raw.names(), raw.server.role()), (vec!["PublishEnded".to_owned()], Role::Undecided));
+}
+
+#[test]
+fn case_58_streams_of_a_connection_are_bounded() {
+    let mut raw = Raw::publishing();
+    for id in 2..40 {
+        raw.command(id, &publish("more"));
+        raw.server.accept_side(raw.now).unwrap();
+    }
+    let asked = raw.names().iter().filter(|name| name.starts_with("SideRequested")).count();
+    assert_eq!(asked, RTMP_STREAMS_MAX as usize - 1);
+    assert_eq!(raw.codes().iter().filter(|code| *code == "NetStream.Publish.BadName").count(), 31);
 }

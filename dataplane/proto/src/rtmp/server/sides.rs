@@ -1,0 +1,137 @@
+//! Further streams that a publisher publishes on its connection, each on a message stream of its own (encoders of several bit rates do that).
+//! What they carry is not unpacked here: the engine hands each of them to a session of its own, see [`ServerSession::relayed`].
+use super::{Asked, Event, Phase, Refusal, ServerSession, State, refusal_code};
+use crate::limits::RTMP_STREAMS_MAX;
+use crate::rtmp::chunk_write::MESSAGE_STREAM;
+use crate::rtmp::command::{self, Command};
+use crate::rtmp::error::SessionError;
+use crate::rtmp::message::{Message, kind};
+use crate::time::Time;
+
+/// The further streams of a connection.
+#[derive(Default)]
+pub(super) struct Sides {
+    /// Those that are published: message stream and name.
+    streams: Vec<(u32, String)>,
+    /// The one whose request waits for its answer.
+    asked: Option<(u32, String)>,
+    /// There was one: from then on message streams are told apart.
+    seen: bool,
+    /// Message streams that createStream has answered.
+    created: u32,
+}
+
+impl Sides {
+    pub(super) fn is_asked(&self) -> bool {
+        self.asked.is_some()
+    }
+
+    /// What createStream answers: message streams are counted up to a maximum, from the first one on again where nothing is used.
+    pub(super) fn create(&mut self) -> u32 {
+        self.created = if self.created < RTMP_STREAMS_MAX { self.created + 1 } else { MESSAGE_STREAM };
+        self.created
+    }
+
+    /// Nothing is published any more.
+    pub(super) fn reset(&mut self) {
+        *self = Self::default();
+    }
+
+    fn has(&self, stream_id: u32) -> bool {
+        self.streams.iter().any(|(id, _)| *id == stream_id)
+    }
+}
+
+impl ServerSession {
+    /// A session for one of this one's further streams: connected as this one is, and its publish waits for its answer.
+    pub fn relayed(&self, now: Time, stream_id: u32) -> Self {
+        let mut relayed = Self::new(now, self.config);
+        (relayed.phase, relayed.connect) = (Phase::Open, self.connect.clone());
+        (relayed.state, relayed.stream_id) = (State::Asked(Asked::Publish), stream_id);
+        relayed
+    }
+
+    /// Admits the further stream that was asked for, then parses what lies behind its request.
+    pub fn accept_side(&mut self, _now: Time) -> Result<(), SessionError> {
+        let Some(side) = self.sides.asked.take() else { return Ok(()) };
+        self.sides.streams.push(side);
+        let inbox = std::mem::take(&mut self.inbox);
+        self.parse(&inbox)
+    }
+
+    /// Does not admit it, and goes on; a refusal is told here, unless it has been [relayed](ServerSession::relay).
+    pub fn reject_side(&mut self, _now: Time, refusal: Option<(Refusal, &str)>) -> Result<(), SessionError> {
+        let Some((stream_id, _)) = self.sides.asked.take() else { return Ok(()) };
+        if let Some((refusal, description)) = refusal {
+            self.side_status(stream_id, "error", refusal_code(Asked::Publish, refusal), description);
+        }
+        let inbox = std::mem::take(&mut self.inbox);
+        self.parse(&inbox)
+    }
+
+    /// A further stream is over from our side: what still comes on it is dropped.
+    pub fn end_side(&mut self, stream_id: u32) {
+        self.sides.streams.retain(|(id, _)| *id != stream_id);
+    }
+
+    /// Says a command of a further stream's session to the client.
+    pub fn relay(&mut self, command: &Message) {
+        self.outbox.encoded(command.stream_id, &command.payload);
+    }
+
+    /// A publish on another message stream than the one in use.
+    pub(super) fn ask_side(&mut self, command: &Command, stream_id: u32) -> Result<(), SessionError> {
+        let connect = self.connect.as_ref().ok_or(SessionError::NotConnected)?;
+        let full = self.sides.streams.len() + 1 >= RTMP_STREAMS_MAX as usize;
+        let request = connect.request(command.text(0)).map_err(|error| error.to_string());
+        let refused = match request {
+            _ if self.sides.has(stream_id) => "This message stream is in use already.".to_owned(),
+            _ if full => format!("A connection publishes at most {RTMP_STREAMS_MAX} streams."),
+            Err(reason) => reason,
+            Ok(request) => {
+                self.sides.seen = true;
+                self.sides.asked = Some((stream_id, command.text(0).to_owned()));
+                self.events.push_back(Event::SideRequested { stream_id, request });
+                return Ok(());
+            }
+        };
+        self.stats.commands_refused += 1;
+        self.side_status(stream_id, "error", "NetStream.Publish.BadName", &refused);
+        Ok(())
+    }
+
+    /// Whether a publish on this message stream is for a further stream.
+    pub(super) fn is_side(&self, stream_id: u32) -> bool {
+        matches!(self.state, State::Publishing(_)) && stream_id > 0 && stream_id != self.stream_id
+            || self.sides.has(stream_id)
+    }
+
+    /// Ends the further stream of this message stream, or of this name, if there is one.
+    pub(super) fn leave_side(&mut self, of: impl Fn(u32, &str) -> bool) -> bool {
+        let Some(at) = self.sides.streams.iter().position(|(id, name)| of(*id, name)) else { return false };
+        let (stream_id, _) = self.sides.streams.remove(at);
+        self.events.push_back(Event::SideEnded { stream_id });
+        self.side_status(stream_id, "status", "NetStream.Unpublish.Success", "Unpublished.");
+        true
+    }
+
+    /// Takes a message of a further stream. False: it is the first one's, or none of a stream.
+    pub(super) fn side_message(&mut self, message: &Message) -> bool {
+        let is_media =
+            matches!(message.type_id, kind::AUDIO | kind::VIDEO | kind::DATA | kind::DATA_AMF3 | kind::AGGREGATE);
+        if !self.sides.seen || !is_media || message.stream_id.max(MESSAGE_STREAM) == self.stream_id {
+            return false;
+        }
+        if self.sides.has(message.stream_id) {
+            self.events.push_back(Event::SideMessage(message.clone()));
+        } else {
+            // It was refused or has ended: never mixed into another one.
+            self.stats.skip("unpublished");
+        }
+        true
+    }
+
+    fn side_status(&mut self, stream_id: u32, level: &str, code: &str, description: &str) {
+        self.outbox.command(stream_id, &command::status("onStatus", level, code, description));
+    }
+}

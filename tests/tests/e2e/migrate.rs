@@ -1,0 +1,290 @@
+//! Encoders and players that were set up for other servers, and go on without a change.
+use std::io::{Read as _, Write as _};
+use std::net::{SocketAddr, TcpStream};
+
+use millstream_tests::clip::Clip;
+use millstream_tests::control::Client;
+use millstream_tests::encoder::Encoder;
+use millstream_tests::flv::Tag;
+use millstream_tests::http::{self, Viewer};
+use millstream_tests::raw::Raw;
+use millstream_tests::rtmp::{Publisher, Sink};
+use millstream_tests::server::{Options, millstream};
+use millstream_tests::tools::{ffmpeg_push, ffprobe};
+use millstream_tests::{eventually, millis, seconds};
+
+const FAR: &str = "2035-01-01";
+const OLD_KEY: &str = "nodemedia2017privatekey";
+
+#[test]
+fn case_40_clients_that_choose_their_message_stream_publish_and_play() {
+    let server = Options::open().start();
+    for stream in [0, 2, 5] {
+        let id = format!("cam{stream}");
+        let mut encoder = Encoder::connect(server.rtmp, []).expect("connected");
+        encoder.publish_on(stream, &id).expect("let in");
+        let push = encoder.repeat(Clip::small());
+        Viewer::watch(server.http, &id).find("keyframe", seconds(10), Tag::is_keyframe);
+        let mut player = Raw::open(TcpStream::connect(server.rtmp).expect("connected")).expect("shaken hands");
+        player.connect().expect("connected");
+        let media = player.play_on(stream as u8, &id).expect("played");
+        assert!(media.iter().any(|byte| *byte != 0));
+        push.finish().expect("a goodbye");
+    }
+}
+
+#[test]
+fn case_41_applications_that_are_listed_work_with_their_signatures() {
+    let dir = tempfile::tempdir().expect("a directory");
+    let file = dir.path().join("key");
+    std::fs::write(&file, OLD_KEY).expect("written");
+    let config = format!(
+        "[rtmp]\napps = [\"live\", \"stream\"]\n[auth]\nlegacy_keys = [\"{OLD_KEY}\"]\n[[stream]]\nid = \"cam\"\n[[stream]]\nid = \"old\"\n"
+    );
+    let server = Options::signed().config(&config).start();
+    let sign = server.sign("cam", &["--expires", FAR, "--app", "live"]);
+    let url = |app: &str, key: &str| format!("rtmp://{}/{app}/{key}", server.rtmp);
+    let push = ffmpeg_push(&url("live", &format!("cam?sign={sign}")), 30);
+    // As the other system made it: over the path that its encoders use.
+    let key = file.to_str().expect("ASCII");
+    let output = millstream(&["sign", "old", "--expires", FAR, "--app", "live", "--key-file", key]);
+    let old = String::from_utf8(output.stdout).expect("ASCII").trim().to_owned();
+    let old_push = ffmpeg_push(&url("live", &format!("old?sign={old}")), 30);
+    for id in ["cam", "old"] {
+        Viewer::watch(server.http, id).find("keyframe", seconds(10), Tag::is_keyframe);
+    }
+    drop((push, old_push));
+    let done = ffmpeg_push(&url("stream", &format!("cam?sign={sign}")), 5).wait(seconds(20));
+    assert!(!done.status.success(), "a signature for another application was let in");
+    // The addresses that the API shows are those of the first one.
+    let key = Client::admin(&server).get("/api/v1/streams/cam/key").is(200).json;
+    let push_url = key["push_url"].as_str().expect("text");
+    assert!(push_url.contains("/live/cam?sign=v2-"), "the application");
+    let push = ffmpeg_push(push_url, 30);
+    Viewer::watch(server.http, "cam").find("keyframe", seconds(10), Tag::is_keyframe);
+    drop(push);
+}
+
+#[test]
+fn case_57_keys_with_odd_escapes_and_many_parameters_are_let_in() {
+    let server = Options::signed().config("[[stream]]\nid = \"cam\"\n").start();
+    let sign = server.sign("cam", &["--expires", FAR]);
+    let many = (0..60).map(|n| format!("p{n}=v&")).collect::<Vec<_>>().concat();
+    let push = ffmpeg_push(&server.push_url(&format!("cam?pass=100%&x=%zz&{many}sign={sign}")), 30);
+    Viewer::watch(server.http, "cam").find("keyframe", seconds(10), Tag::is_keyframe);
+    let odd = Viewer::open(server.http, &format!("/cam/live.flv?pass=100%&{many}start=next"), "HTTP/1.1");
+    odd.expect("an answer").expect("played").find("keyframe", seconds(10), Tag::is_keyframe);
+    drop(push);
+    let twice = server.push_url(&format!("cam?{many}sign={sign}&sign={sign}"));
+    assert!(!ffmpeg_push(&twice, 5).wait(seconds(20)).status.success(), "two signatures were let in");
+}
+
+fn throw(address: SocketAddr, bytes: &[u8]) {
+    let mut stream = TcpStream::connect(address).expect("connected");
+    stream.set_read_timeout(Some(seconds(5))).expect("a timeout");
+    stream.write_all(bytes).expect("said");
+    // Closed, or reset over what was not read.
+    let _ = stream.read(&mut [0; 16]);
+}
+
+#[test]
+fn case_60_other_protocols_on_the_rtmp_port_are_a_line_a_minute() {
+    // Each shard tells what it saw.
+    let mut server = Options::open().shards(1).start();
+    for _ in 0..30 {
+        throw(server.rtmp, b"GET /healthz HTTP/1.1\r\nHost: a\r\n\r\n");
+        throw(server.rtmp, &[22, 3, 1, 0, 5, 1, 0, 0, 1, 0]);
+    }
+    std::thread::sleep(millis(500));
+    let lines = |log: &str, text: &str| log.lines().filter(|line| line.contains(text)).count();
+    let log = server.log.text();
+    let words = format!("an HTTP request on the RTMP port: the HTTP port is {}", server.http.port());
+    assert_eq!((lines(&log, &words), lines(&log, "a TLS connection on the RTMP port")), (1, 1), "{log}");
+    assert_eq!((lines(&log, "protocol error"), lines(&log, "session ended")), (2, 0), "{log}");
+    // All of them are counted: what is left to tell is told at the end.
+    server.terminate();
+    assert!(server.wait(seconds(20)).success());
+    let log = server.log.text();
+    let again: Vec<&str> = log.lines().filter(|line| line.contains("protocol error again")).collect();
+    assert!(again.len() == 2 && again.iter().all(|line| line.contains("count=29")), "{again:?}");
+}
+
+#[test]
+fn case_54_secrets_in_the_wrong_field_are_told_nowhere() {
+    let config = format!("[auth]\nlegacy_keys = [\"{OLD_KEY}\"]\n");
+    let server = Options::signed().config(&config).start();
+    let mut client = Client::admin(&server);
+    client.post("/api/v1/streams", &serde_json::json!({ "id": "cam" })).is(201);
+    let mut events = client.listen().expect("events");
+    let key = client.get("/api/v1/streams/cam/key").is(200).json;
+    let text = |name: &str| key[name].as_str().expect("text").to_owned();
+    let master = std::fs::read_to_string(server.data_dir().join("master-key")).expect("made at the first start");
+    let secrets = [
+        text("sign"),
+        text("legacy_sign"),
+        client.token().to_owned(),
+        master.trim().to_owned(),
+        "k3xq-9f2m-w7tz-4hd8".to_owned(),
+    ];
+    for secret in &secrets {
+        for path in
+            [format!("stream/{secret}"), format!("{secret}/cam"), format!("stream/sign={secret}"), secret.clone()]
+        {
+            let url = format!("rtmp://{}/{path}", server.rtmp);
+            assert!(!ffmpeg_push(&url, 5).wait(seconds(20)).status.success(), "let in");
+        }
+        for path in [format!("/{secret}/live.flv"), format!("/{secret}/live.m3u8"), format!("/{secret}/x")] {
+            assert!(http::get(server.http, &path).status >= 400);
+        }
+        assert!(client.get(&format!("/api/v1/streams/{secret}")).status == 404);
+    }
+    // The last one, by which it is seen that those before have been told.
+    assert_eq!(http::get(server.http, "/nobody/live.flv").status, 404);
+    let mut told = String::new();
+    eventually("all of it is told", seconds(20), || {
+        let mut bytes = [0_u8; 4096];
+        let read = events.stream.read(&mut bytes).expect("more events");
+        told.push_str(&String::from_utf8_lossy(&bytes[..read]));
+        told.contains("event: refused").then_some(())
+    });
+    std::thread::sleep(seconds(2));
+    let mut bytes = vec![0_u8; 256 << 10];
+    let read = events.stream.read(&mut bytes).expect("more events");
+    told.push_str(&String::from_utf8_lossy(&bytes[..read]));
+    let log = server.log.text();
+    assert!(told.contains("there is no stream") && log.contains("there is no stream"), "{told}");
+    for secret in &secrets {
+        // Of what has a public part in front: what must stay secret.
+        let secret = secret.rsplit(['-', '_']).next().filter(|tail| tail.len() > 8).unwrap_or(secret);
+        for (place, text) in [("log", &log), ("events", &told), ("stdout", &server.stdout.text())] {
+            assert!(!text.contains(secret), "{place} has a secret");
+        }
+    }
+}
+
+#[test]
+fn case_55_viewers_behind_a_proxy_are_seen_as_themselves() {
+    let server = Options::open().config("[http]\ntrusted_proxies = [\"127.0.0.0/8\"]\n").start();
+    let push = ffmpeg_push(&server.push_url("cam"), 30);
+    Viewer::watch(server.http, "cam");
+    let mut viewer = http::Connection::open(server.http).expect("connected");
+    viewer
+        .send(b"GET /cam/live.flv HTTP/1.1\r\nHost: a\r\nX-Forwarded-For: 6.6.6.6, 192.0.2.9:5000\r\n\r\n")
+        .expect("asked");
+    assert_eq!(viewer.head().expect("an answer").status, 200);
+    let mut client = Client::admin(&server);
+    let viewers = client.get("/api/v1/streams/cam/viewers").is(200).json;
+    let peers: Vec<&str> =
+        viewers["items"].as_array().expect("a list").iter().filter_map(|v| v["peer"].as_str()).collect();
+    assert!(peers.contains(&"192.0.2.9:5000"), "{viewers}");
+    drop(viewer);
+    eventually("the log has it", seconds(10), || server.log.has("peer=192.0.2.9:5000").then_some(()));
+    drop(push);
+}
+
+#[test]
+fn case_56_encoders_and_players_of_another_server_go_on() {
+    let config = format!(
+        "[auth]\nlegacy_keys = [\"{OLD_KEY}\"]\n[http]\nplay_paths = [\"/live/{{id}}.flv\"]\n[[stream]]\nid = \"file\"\npush_paths = [\"live/studio/file\"]\n"
+    );
+    let server = Options::signed().config(&config).start();
+    let mut client = Client::admin(&server);
+    let settings = serde_json::json!({
+        "isHls": true, "isCMAF": true, "push_paths": ["live/my cam.1"], "play_paths": ["/live/my cam.1/index.m3u8", "/live/cam.mpd"],
+    });
+    client.post("/api/v1/streams", &serde_json::json!({ "id": "cam", "settings": settings })).is(201);
+    let twice = serde_json::json!({ "id": "two", "settings": { "push_paths": ["live/studio/file"] } });
+    let refused = client.post("/api/v1/streams", &twice).is(409);
+    assert!(refused.json["detail"].as_str().is_some_and(|detail| detail.contains("stream file")), "{}", refused.json);
+    // md5("/live/my%20cam.1-4102444800-<key>") and md5("/live/studio/file-4102444800-<key>"), made with md5sum.
+    let pushes = [
+        ("live/my%20cam.1", "b24a7d431f153395792d9b90ab77c169", "cam"),
+        ("live/studio/file", "3a8fc19f80f34836be7317f8999cfef9", "file"),
+    ]
+    .map(|(path, md5, id)| {
+        let push = ffmpeg_push(&format!("rtmp://{}/{path}?sign=4102444800-{md5}", server.rtmp), 60);
+        Viewer::watch(server.http, id).find("keyframe", seconds(10), Tag::is_keyframe);
+        push
+    });
+    Viewer::open(server.http, "/live/cam.flv", "HTTP/1.1").expect("an answer").expect("played").find(
+        "keyframe",
+        seconds(10),
+        Tag::is_keyframe,
+    );
+    let hls = format!("http://{}/live/my%20cam.1/index.m3u8", server.http);
+    assert_eq!(ffprobe(&hls), ["aac", "h264,640,360"]);
+    let manifest = String::from_utf8(http::get(server.http, "/live/cam.mpd").body).expect("text");
+    let init = manifest.split("initialization=\"").nth(1).and_then(|rest| rest.split('"').next()).expect("a template");
+    assert!(manifest.contains("<BaseURL>../cam/</BaseURL>"), "{manifest}");
+    assert_eq!(http::get(server.http, &format!("/cam/{init}")).status, 200);
+    drop(pushes);
+}
+
+/// As an encoder of several bit rates does: two streams, which two shards own, on one connection.
+#[test]
+fn case_58_two_streams_at_once_on_one_connection() {
+    let server = Options::open().shards(2).start();
+    let clip = Clip::small();
+    let mut encoder = Encoder::connect(server.rtmp, []).expect("connected");
+    let ids = ["high", "low", "lower", "lowest"];
+    for (stream, id) in (1..).zip(ids) {
+        encoder.publish_on(stream, id).expect("let in");
+    }
+    // One round of the clip on these message streams, faster than it plays; gives how many frames each viewer got meanwhile.
+    let mut round = 0;
+    let mut push = |encoder: &mut Encoder, streams: &[u32], viewers: &mut [Viewer]| {
+        let mut got = vec![0; viewers.len()];
+        for (n, tag) in clip.configuration.iter().filter(|_| round == 0).chain(&clip.frames).enumerate() {
+            for stream in streams {
+                let timestamp = round * clip.period + tag.timestamp;
+                encoder.message(tag.kind, *stream, timestamp, tag.data.clone()).expect("sent");
+            }
+            encoder.pump().expect("on air");
+            if n % 20 == 0 {
+                for (viewer, got) in viewers.iter_mut().zip(&mut got) {
+                    *got += viewer.tags_for(millis(10)).iter().filter(|tag| tag.is_frame()).count();
+                }
+            }
+        }
+        round += 1;
+        got
+    };
+    push(&mut encoder, &[1, 2, 3, 4], &mut []);
+    let mut viewers = ids.map(|id| Viewer::watch(server.http, id));
+    let got = push(&mut encoder, &[1, 2, 3, 4], &mut viewers);
+    assert!(got.iter().all(|frames| *frames > 300), "{got:?} of {}", clip.frames.len());
+    // One of them is another encoder's: it is refused, and the others go on.
+    let taken = Publisher::start(server.rtmp, "stream", "taken").expect("let in").repeat(Clip::small());
+    assert!(encoder.publish_on(7, "taken").is_err());
+    let publishers = || {
+        let metrics = server.metrics();
+        let line = metrics.lines().find(|line| line.starts_with("millstream_sessions") && line.contains("publisher"));
+        line.and_then(|line| line.rsplit(' ').next()?.parse::<u32>().ok()).expect("a metric")
+    };
+    assert_eq!(publishers(), 5);
+    encoder.end_one(2).expect("said");
+    eventually("it has ended", seconds(10), || (publishers() == 4).then_some(()));
+    for viewer in &mut viewers {
+        viewer.tags_for(millis(100));
+    }
+    let got = push(&mut encoder, &[1, 2, 3, 4], &mut viewers);
+    assert!(got[0] > 300 && got[1] == 0 && got[2] > 300 && got[3] > 300, "{got:?}");
+    drop(taken);
+}
+
+#[test]
+fn case_58_streams_one_after_the_other_on_one_connection() {
+    let server = Options::open().shards(2).start();
+    let clip = Clip::small();
+    let mut encoder = Encoder::connect(server.rtmp, []).expect("connected");
+    for (n, goodbye) in ["FCUnpublish", "deleteStream", "closeStream", "deleteStream"].into_iter().enumerate() {
+        let id = format!("cam{n}");
+        encoder.publish_on(1, &id).expect("let in");
+        for tag in clip.configuration.iter().chain(clip.frames.iter().take(60)) {
+            Sink::send(&mut encoder, tag).expect("sent");
+        }
+        Viewer::watch(server.http, &id).find("keyframe", seconds(10), Tag::is_keyframe);
+        encoder.goodbye(goodbye).expect("said");
+        encoder.hear("the end", seconds(5), |answer| answer.code() == "NetStream.Unpublish.Success").expect("answered");
+    }
+}
