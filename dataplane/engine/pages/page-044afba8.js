@@ -382,7 +382,7 @@
     } else if (base === 'playing' && isWatched && isStill(STALL_MS) && !['waiting', 'silent'].includes(live.state)) {
       note('stall', 'no picture for ' + Math.round((at - progress.at) / 1000) + ' s');
       retry('lost', 'Nothing comes any more. Trying again.');
-    } else if (base === 'connecting' && !document.hidden && at - opened > START_MS && ['live', 'slate'].includes(live.state)) {
+    } else if (['connecting', 'lost'].includes(base) && !document.hidden && at - opened > START_MS && ['live', 'slate'].includes(live.state)) {
       note('start', 'no picture in ' + START_MS / 1000 + ' s');
       retry('lost', 'No picture comes this way. Trying again.');
     } else if (base === 'playing') {
