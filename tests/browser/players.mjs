@@ -353,7 +353,11 @@ const browser = given.browser === 'firefox' ? null : await chromium.launch({
   ],
 });
 try {
-  const results = await Promise.all(given.players.map((name) => play(browser, origin, name)));
+  // One after another: where all of them start at once, each waits for the others' scripts.
+  const results = await Promise.all(given.players.map(async (name, i) => {
+    await sleep(i * 1000);
+    return play(browser, origin, name);
+  }));
   for (const result of results) console.log(line(result));
   for (const result of results) console.log(`json ${JSON.stringify(result)}`);
 } finally {
