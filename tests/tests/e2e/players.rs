@@ -225,19 +225,16 @@ impl Stage {
 }
 
 #[test]
-#[ignore = "until playlists are as these players read them"]
 fn case_31_and_case_32_video_js_and_shaka_play_what_ffmpeg_sends() {
-    Stage::ffmpeg(Clip::numbered_48k()).all_keep_their_promise(&["videojs", "shaka ll", "shaka hls", "native"]);
+    Stage::ffmpeg(Clip::numbered_48k()).all_keep_their_promise(&["videojs", "shaka hls", "shaka dash", "native"]);
 }
 
 #[test]
-#[ignore = "until playlists are as these players read them"]
 fn case_33_hls_js_and_clappr_do_not_freeze_at_44_khz() {
     Stage::exact(Clip::numbered_b_frames()).all_keep_their_promise(&["hls.js 1.5", "hls.js 1.6", "clappr", "dash.js"]);
 }
 
 #[test]
-#[ignore = "until playlists are as these players read them"]
 fn case_34_hls_js_goes_on_where_a_file_begins_again() {
     Stage::exact(Clip::numbered_with_seam()).all_keep_their_promise(&[
         "hls.js 1.5",
