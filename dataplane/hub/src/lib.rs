@@ -3,13 +3,15 @@
 //! Reading order, which is the walk of a frame: [`stream`] (who publishes; frames become tags on one [`timeline`]), [`flush`]
 //! (when they go out), [`package`] (tags become a block, once), [`log`] (blocks wait), [`viewer`] (a cursor sends them). Beside
 //! it: [`registry`] (which shard owns a stream), [`mirror`] (blocks for viewers on other shards), [`parked`] (sessions whose
-//! verdict is pending), [`vitals`] (how a publisher is doing), `news` (the wall clock for viewers of FLV).
+//! verdict is pending), [`vitals`] (how a publisher is doing), [`findings`] (what is wrong with what it sends), `news` (the wall clock
+//! for viewers of FLV).
 //!
 //! Invariants: nothing is kept per viewer but its cursor and the one send under way; cursors only move forward; every viewer gets
 //! configuration, then a keyframe, then whole tags in order; nothing is lost but by the lag rule, which counts it.
 #![forbid(unsafe_code)]
 
 pub mod config;
+pub mod findings;
 pub mod flush;
 pub mod log;
 pub mod mirror;

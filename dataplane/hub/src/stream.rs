@@ -9,6 +9,7 @@ use millstream_proto::media::{CodecConfig, Frame, MediaEvent, TagKind, Track};
 use millstream_proto::time::Time;
 
 use crate::config::{FlushPolicy, StreamConfig, Takeover};
+use crate::findings::{Findings, News};
 use crate::flush::Flusher;
 use crate::log::{EndReason, Log};
 use crate::news::Newsroom;
@@ -94,6 +95,7 @@ pub struct Stream {
     seen: Seen,
     vitals: Vitals,
     news: Newsroom,
+    findings: Findings,
     first_frame_at: Option<Time>,
     /// Its tracks are taken as known.
     settled: bool,
@@ -123,6 +125,7 @@ impl Stream {
             seen: Seen::default(),
             vitals: Vitals::new(now),
             news: Newsroom::default(),
+            findings: Findings::default(),
             first_frame_at: None,
             settled: false,
             flushed_at: now,
@@ -148,6 +151,16 @@ impl Stream {
     /// How its publisher is doing, or was when it left.
     pub fn vitals(&self) -> &Vitals {
         &self.vitals
+    }
+
+    /// What is wrong with what its publisher sends, or sent when it left.
+    pub fn findings(&self) -> &Findings {
+        &self.findings
+    }
+
+    /// What of that is to be logged.
+    pub fn take_news(&mut self) -> Vec<News> {
+        self.findings.take_news()
     }
 
     /// Changes when frames go out, while the stream runs.
@@ -180,6 +193,7 @@ impl Stream {
         self.timeline.restart();
         self.vitals = Vitals::new(now);
         self.news.restart();
+        self.findings = Findings::default();
         self.wait_keyframe = true;
         (self.seen, self.first_frame_at, self.settled) = (Seen::default(), None, false);
         Ok(replaced)
@@ -213,6 +227,9 @@ impl Stream {
             MediaEvent::Config(config) => self.configure(&config, now, log),
             MediaEvent::Metadata(body) => self.describe(&body, now, log),
             MediaEvent::Frame(frame) => return self.frame(frame, now, log),
+            MediaEvent::Repaired(track, repair) => self.findings.repair(track, repair, now),
+            MediaEvent::LeftOut(left_out) => self.findings.left_out(left_out),
+            MediaEvent::Unconfigured(track, codec) => self.findings.unconfigured(track, codec, now),
             _ => {}
         }
         Pushed::Taken
@@ -221,6 +238,7 @@ impl Stream {
     fn configure(&mut self, config: &CodecConfig, now: Time, log: &mut Log) {
         self.see(config.track);
         self.vitals.configured(config);
+        self.findings.configured(config);
         let Some(next) = self.preamble.with_config(config) else { return };
         let kind = tag_kind(config.track);
         self.change(next, kind, config.body.clone(), now, log);
@@ -257,6 +275,7 @@ impl Stream {
     fn frame(&mut self, frame: Frame, now: Time, log: &mut Log) -> Pushed {
         self.see(frame.track);
         self.vitals.frame(&frame, now);
+        self.findings.frame(frame.track, frame.codec);
         if let Some(next) = self.preamble.with_bare_track(frame.track, frame.codec) {
             self.seal(log);
             self.preamble = Arc::new(next);
@@ -347,6 +366,7 @@ impl Stream {
 
     /// Call when a whole socket read has been pushed. True: the log changed and viewers are to be woken.
     pub fn after_read(&mut self, now: Time, log: &mut Log) -> bool {
+        self.findings.look(now);
         let opened = self.settle(now, log);
         if self.flusher.after_read(now) {
             self.flush(now, log);
@@ -397,7 +417,8 @@ impl Stream {
             Place::OnAir { .. } => keepalive,
         };
         let settle = self.settles_at().unwrap_or(keepalive);
-        [self.flusher.due().unwrap_or(keepalive), end, settle].into_iter().fold(keepalive, Time::min)
+        let finding = self.findings.due().unwrap_or(keepalive);
+        [self.flusher.due().unwrap_or(keepalive), end, settle, finding].into_iter().fold(keepalive, Time::min)
     }
 
     fn vacant_until(&self, since: Time) -> Time {
@@ -412,6 +433,7 @@ impl Stream {
             log.end(EndReason::PublisherGone);
             return true;
         }
+        self.findings.look(now);
         let opened = self.settle(now, log);
         if self.flusher.due().is_some_and(|due| due <= now) {
             self.flush(now, log);

@@ -48,6 +48,42 @@ pub struct Publisher {
     pub longest_gap_ms: u64,
     /// How often its timestamps jumped and were smoothed.
     pub timestamp_jumps: u64,
+    /// What was repaired of what it sends: viewers notice nothing of it, and the encoder is better mended.
+    pub repairs: Vec<Repair>,
+    /// Tracks that are not in every output.
+    pub dropped_tracks: Vec<DroppedTrack>,
+}
+
+/// Something that was repaired.
+#[derive(Clone, PartialEq, Eq, Debug, Default, Serialize, Deserialize)]
+#[serde(default)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
+pub struct Repair {
+    /// `in_band_parameter_sets`, `annex_b`, `adts`: an open set.
+    pub kind: String,
+    /// `video` or `audio`.
+    pub track: String,
+    /// How many frames and configurations.
+    pub count: u64,
+    /// When it was first, Unix milliseconds.
+    pub since_unix_ms: u64,
+    /// What is wrong, and how to mend the encoder.
+    pub advice: String,
+}
+
+/// A track that is not in every output.
+#[derive(Clone, PartialEq, Eq, Debug, Default, Serialize, Deserialize)]
+#[serde(default)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
+pub struct DroppedTrack {
+    /// `video` or `audio`.
+    pub track: String,
+    /// What it is coded with, as people call it: `G.711 A-law`, `MP3`.
+    pub codec: String,
+    /// Which outputs leave it out: `hls`, `dash`, or `all`. An open set.
+    pub outputs: Vec<String>,
+    /// Why, and what to do.
+    pub reason: String,
 }
 
 /// A publisher's picture.

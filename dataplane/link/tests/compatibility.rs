@@ -6,7 +6,7 @@ use millstream_link::event::{Event, What};
 use millstream_link::exchange::{
     Answer, Command, NodeId, Order, Outcome, Poll, Push, Receipt, Report, Status, Update, Whom,
 };
-use millstream_link::live::{Audio, Live, Publisher, Video, Viewer, ViewerCount, ViewerPage};
+use millstream_link::live::{Audio, DroppedTrack, Live, Publisher, Repair, Video, Viewer, ViewerCount, ViewerPage};
 use millstream_link::state::{Binding, Flush, Mode, Outputs, Previous, State, Stream, Version};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
@@ -123,6 +123,7 @@ fn live() -> Live {
             gaps: 1,
             longest_gap_ms: 1200,
             timestamp_jumps: 2,
+            ..Publisher::default()
         }),
         viewers: vec![ViewerCount { protocol: "http-flv".into(), count: 12, estimated: false }],
     }
@@ -192,6 +193,27 @@ fn report() -> Report {
     }
 }
 
+/// What a report is since repairs are told.
+fn report_with_repairs() -> Report {
+    let mut live = live();
+    if let Some(publisher) = &mut live.publisher {
+        publisher.repairs = vec![Repair {
+            kind: "annex_b".into(),
+            track: "video".into(),
+            count: 900,
+            since_unix_ms: 1_795_531_200_100,
+            advice: "have the encoder write the form of MP4".into(),
+        }];
+        publisher.dropped_tracks = vec![DroppedTrack {
+            track: "audio".into(),
+            codec: "MP3".into(),
+            outputs: vec!["hls".into(), "dash".into()],
+            reason: "have the encoder send AAC".into(),
+        }];
+    }
+    Report { live: Some(vec![live]), ..Report::default() }
+}
+
 fn receipt() -> Receipt {
     Receipt { protocol: 1, events_through: 3 }
 }
@@ -254,6 +276,7 @@ fn what_version_1_wrote_is_read_for_ever() {
     check("poll", include_str!("v1/poll.json"), &poll());
     check("push", include_str!("v1/push.json"), &push());
     check("report", include_str!("v1/report.json"), &report());
+    check("report-repairs", include_str!("v1/report-repairs.json"), &report_with_repairs());
     check("receipt", include_str!("v1/receipt.json"), &receipt());
     check("state-hooks", include_str!("v1/state-hooks.json"), &state_with_hooks());
     check("push-hooks", include_str!("v1/push-hooks.json"), &push_with_hooks());

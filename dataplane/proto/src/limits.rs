@@ -104,6 +104,12 @@ pub const FLV_UNREAD_BYTES_MAX: usize = RTMP_MESSAGE_BYTES_MAX + (4 << 20);
 pub const CODEC_CONFIG_BYTES_MAX: usize = 64 << 10;
 /// Parameter sets (SPS, PPS, VPS, SEI) of one codec configuration.
 pub const PARAMETER_SETS_MAX: usize = 64;
+/// NAL units of a frame that are looked through for parameter sets: they stand before the first slice.
+pub const NAL_UNITS_LOOKED_AT_MAX: usize = 64;
+/// Parameter sets, of at most 64 KiB each, that wait for those of the other kind.
+pub const PARAMETER_SETS_WAITING_MAX: usize = 4;
+/// Kinds of tracks that are left out of one publisher's stream, and told of.
+pub const LEFT_OUT_MAX: usize = 16;
 /// Bytes of one parameter set that are parsed for the size of the picture: a real one has less than a hundred.
 pub const PARAMETER_SET_PARSED_BYTES_MAX: usize = 4 << 10;
 /// Tracks of one Enhanced RTMP packet that are looked through for the first one.

@@ -6,6 +6,7 @@ use std::rc::Rc;
 use std::time::Duration;
 
 use millstream_hub::config::{FlushPolicy, StreamConfig};
+use millstream_hub::findings::{Dropped, News, Repaired};
 use millstream_hub::log::{EndReason, Log, LogLimits};
 use millstream_hub::mirror::{Feed, FeedMessage, apply};
 use millstream_hub::package::change::Change;
@@ -101,6 +102,8 @@ pub(crate) struct OnAir {
     pub(crate) who: Publisher,
     pub(crate) reading: Reading,
     pub(crate) timestamp_jumps: u64,
+    pub(crate) repaired: Vec<Repaired>,
+    pub(crate) dropped: Vec<Dropped>,
 }
 
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -322,7 +325,9 @@ impl Channel {
         let PublisherPlace::OnAir { session, .. } = owner.stream.place() else { return None };
         let (who, jumps_before) = owner.who.clone()?;
         let timestamp_jumps = owner.stream.timeline().rebases() - jumps_before;
-        Some(OnAir { session, who, reading: owner.stream.vitals().read(now), timestamp_jumps })
+        let findings = owner.stream.findings();
+        let (repaired, dropped) = (findings.repaired().to_vec(), findings.dropped().cloned().collect());
+        Some(OnAir { session, who, reading: owner.stream.vitals().read(now), timestamp_jumps, repaired, dropped })
     }
 
     /// What it is doing, where this shard owns it.
@@ -389,6 +394,7 @@ impl Channel {
             count_flush(&shard.stats, log, head);
             flushed
         };
+        self.say(owner);
         // A shard without room is tried again with the next flush.
         if flushed {
             self.flushed(owner, shard);
@@ -400,6 +406,25 @@ impl Channel {
             nudge.nudge();
         }
         true
+    }
+
+    /// Logs what was found of the publisher's stream: each finding once a session, however often the encoder repeats it.
+    fn say(&self, owner: &mut Owner) {
+        let session = match owner.stream.place() {
+            PublisherPlace::OnAir { session, .. } => session,
+            PublisherPlace::Vacant { .. } => 0,
+        };
+        for news in owner.stream.take_news() {
+            match news {
+                News::Repaired(Repaired { repair, track, .. }) => {
+                    let (repair, advice) = (repair.label(), repair.advice());
+                    tracing::warn!(stream = %self.id, session, ?track, repair, advice, "the stream is repaired");
+                }
+                News::Dropped(Dropped { track, codec, outputs, reason, .. }) => {
+                    tracing::warn!(stream = %self.id, session, ?track, codec, ?outputs, reason, "a track is left out");
+                }
+            }
+        }
     }
 
     /// Viewers here and mirrors elsewhere get what is new. True: a mirror has no room, and is to be tried again.
@@ -477,6 +502,7 @@ async fn tend(shard: Rc<Shard>, channel: Rc<Channel>) {
                 count_flush(&shard.stats, log, head);
                 changed
             };
+            channel.say(owner);
             let retry = if changed {
                 channel.flushed(owner, &shard)
             } else {

@@ -71,8 +71,9 @@ impl Packaging {
         stats.dropped.add("hls", packager.take_dropped());
         stats.hls_realigned.add(packager.take_realigned());
         for reason in packager.take_left_out() {
+            // The operator was told when the track came: [`super::channel`].
             stats.dropped.add("hls_track", 1);
-            tracing::warn!(stream = %id, reason, "a track is left out of HLS and DASH");
+            tracing::debug!(stream = %id, reason, "a track is left out of HLS and DASH");
         }
         for change in &changes {
             match change {

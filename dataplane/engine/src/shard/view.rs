@@ -8,7 +8,7 @@ use millstream_hub::package::block::Format;
 use millstream_hub::reach::Sample;
 use millstream_hub::vitals::{Coding, Reading};
 use millstream_link::exchange::Whom;
-use millstream_link::live::{Audio, Live, Publisher, Video, Viewer, ViewerCount};
+use millstream_link::live::{Audio, DroppedTrack, Live, Publisher, Repair, Video, Viewer, ViewerCount};
 use millstream_proto::codec::Shape;
 use millstream_proto::id::Id;
 use millstream_proto::media::{Codec, Track, four_ccs};
@@ -141,12 +141,26 @@ fn publisher(shard: &Shard, channel: &Channel) -> Option<Publisher> {
         };
         Audio { codec: name(Track::Audio, coding), rate_hz, channels, frames: on_air.reading.audio_frames }
     });
+    let since_unix_ms = |since| unix_ms().saturating_sub(millis(now.since(since)));
+    let repairs = on_air.repaired.iter().map(|repaired| Repair {
+        kind: repaired.repair.label().to_owned(),
+        track: kind(repaired.track).to_owned(),
+        count: repaired.count,
+        since_unix_ms: since_unix_ms(repaired.since),
+        advice: repaired.repair.advice().to_owned(),
+    });
+    let dropped_tracks = on_air.dropped.into_iter().map(|dropped| DroppedTrack {
+        track: kind(dropped.track).to_owned(),
+        codec: dropped.codec,
+        outputs: dropped.outputs.iter().map(|output| (*output).to_owned()).collect(),
+        reason: dropped.reason,
+    });
     Some(Publisher {
         session: on_air.session,
         protocol: on_air.who.protocol.to_owned(),
         peer: on_air.who.peer.to_string(),
         encoder: on_air.who.encoder,
-        since_unix_ms: unix_ms().saturating_sub(millis(now.since(on_air.reading.since))),
+        since_unix_ms: since_unix_ms(on_air.reading.since),
         video,
         audio,
         bitrate_bps: bitrate_bps as u64,
@@ -156,7 +170,17 @@ fn publisher(shard: &Shard, channel: &Channel) -> Option<Publisher> {
         gaps,
         longest_gap_ms: millis(on_air.reading.longest_gap),
         timestamp_jumps: on_air.timestamp_jumps,
+        repairs: repairs.collect(),
+        dropped_tracks: dropped_tracks.collect(),
     })
+}
+
+/// A track's kind, as the API has it.
+fn kind(track: Track) -> &'static str {
+    match track {
+        Track::Video => "video",
+        Track::Audio => "audio",
+    }
 }
 
 /// More digits than these say nothing.

@@ -8,9 +8,9 @@ use std::collections::VecDeque;
 use std::sync::Arc;
 use std::time::Duration;
 
-use millstream_proto::cmaf::init::{Init, init};
+use millstream_proto::cmaf::init::{Init, InitError, init};
 use millstream_proto::flv;
-use millstream_proto::limits::HLS_HELD_FRAMES_MAX;
+use millstream_proto::limits::{HLS_HELD_FRAMES_MAX, LEFT_OUT_MAX};
 use millstream_proto::media::{Codec, CodecConfig, Frame, MediaEvent, Track};
 use millstream_proto::time::Time;
 
@@ -97,6 +97,7 @@ pub struct Packager {
     out: Vec<Change>,
     ended: bool,
     left_out: Vec<String>,
+    left_out_told: usize,
     dropped: u64,
 }
 
@@ -167,6 +168,7 @@ impl Packager {
             arrived: wall.now,
             ended: false,
             left_out: Vec::new(),
+            left_out_told: 0,
             dropped: 0,
         }
     }
@@ -176,9 +178,16 @@ impl Packager {
         &self.session
     }
 
-    /// Tracks that could not be offered since the last call, and why.
+    /// Tracks that could not be offered, and why, each once: those found since the last call.
     pub fn take_left_out(&mut self) -> Vec<String> {
-        std::mem::take(&mut self.left_out)
+        let told = std::mem::replace(&mut self.left_out_told, self.left_out.len());
+        self.left_out.get(told..).unwrap_or_default().to_vec()
+    }
+
+    fn leave_out(&mut self, reason: String) {
+        if self.left_out.len() < LEFT_OUT_MAX && !self.left_out.contains(&reason) {
+            self.left_out.push(reason);
+        }
     }
 
     /// Frames of sound that were stretched or dropped since the last call, because its clock is not that of its stamps.
@@ -302,7 +311,7 @@ impl Packager {
         (slot.codec, slot.fresh) = (None, None);
         match made {
             Ok(made) => (slot.codec, slot.fresh) = (Some(config.codec), Some(made)),
-            Err(error) => self.left_out.push(error.to_string()),
+            Err(error) => self.leave_out(error.to_string()),
         }
     }
 
@@ -311,10 +320,7 @@ impl Packager {
         if slot.codec != Some(frame.codec) {
             // A codec without a configuration: said once, when it takes the place of another or of none.
             if slot.codec.take().is_some() || slot.packer.is_none() && slot.fresh.is_none() {
-                let reason = millstream_proto::cmaf::init::InitError::Codec(frame.codec).to_string();
-                if !self.left_out.contains(&reason) {
-                    self.left_out.push(reason);
-                }
+                self.leave_out(InitError::Codec(frame.codec).to_string());
             }
             self.dropped += 1;
             return;

@@ -3,7 +3,8 @@ use bytes::{Bytes, BytesMut};
 use millstream_proto::cmaf::init::init;
 use millstream_proto::codec;
 use millstream_proto::flv::{self, Item, Reader};
-use millstream_proto::media::{Codec, CodecConfig, MediaEvent, TagKind, Track, Unpacker};
+use millstream_proto::limits::RTMP_MESSAGE_BYTES_MAX;
+use millstream_proto::media::{Codec, CodecConfig, Frame, Intake, MediaEvent, Skipped, TagKind, Track, Unpacker};
 
 /// FLV in pieces; what is read must be the same when it is written and read again.
 pub fn flv_read(data: &[u8]) {
@@ -27,30 +28,76 @@ pub fn flv_read(data: &[u8]) {
     assert_eq!(bytes, block.len());
 }
 
-/// Messages of one publisher, each as kind, stamp (4 bytes), length (2 bytes), body.
+/// Messages of one publisher, each as kind, stamp (4 bytes), length (2 bytes), body: as they are, and repaired.
 pub fn unpack(mut data: &[u8]) {
-    let mut unpacker = Unpacker::new();
+    let (mut unpacker, mut intake) = (Unpacker::new(), Intake::new());
     while let Some(([kind, t0, t1, t2, t3, l0, l1], rest)) = data.split_first_chunk() {
         let body_bytes = usize::from(u16::from_be_bytes([*l0, *l1])).min(rest.len());
         let (body, rest) = rest.split_at(body_bytes);
         data = rest;
         let kind = [TagKind::Audio, TagKind::Video, TagKind::Script][usize::from(kind % 3)];
         let stamp_ms = u32::from_be_bytes([*t0, *t1, *t2, *t3]);
-        match unpacker.push(kind, stamp_ms, Bytes::copy_from_slice(body)) {
-            Ok(MediaEvent::Frame(frame)) => {
-                assert!(frame.data_at < frame.body.len(), "a frame has data");
-                assert_eq!(frame.dts_ms as u32, stamp_ms, "equal modulo 2^32");
-                assert!((-(1 << 23)..1 << 23).contains(&frame.cts_ms), "24 bits");
+        let body = Bytes::copy_from_slice(body);
+        match unpacker.push(kind, stamp_ms, body.clone()) {
+            Ok(event) => {
+                if let MediaEvent::Frame(frame) = &event {
+                    assert_eq!(frame.dts_ms as u32, stamp_ms, "equal modulo 2^32");
+                }
+                check(&event);
             }
-            Ok(MediaEvent::Config(config)) => {
-                assert!(config.record_at <= config.body.len());
-                assert!(config.summary().is_some(), "what was accepted can be described");
-            }
-            Ok(MediaEvent::Metadata(values)) => assert!(values.starts_with(b"\x02\0\x0aonMetaData")),
-            Ok(other) => panic!("an event that this target does not know: {other:?}"),
             Err(skipped) => assert!(!skipped.label().is_empty()),
         }
+        repair(&mut intake, kind, stamp_ms, body);
     }
+}
+
+fn check(event: &MediaEvent) {
+    match event {
+        MediaEvent::Frame(frame) => {
+            assert!(frame.data_at < frame.body.len(), "a frame has data");
+            assert!((-(1 << 23)..1 << 23).contains(&frame.cts_ms), "24 bits");
+        }
+        MediaEvent::Config(config) => {
+            assert!(config.record_at <= config.body.len());
+            assert!(config.summary().is_some(), "what was accepted can be described");
+        }
+        MediaEvent::Metadata(values) => assert!(values.starts_with(b"\x02\0\x0aonMetaData")),
+        other => panic!("an event that unpacking does not know: {other:?}"),
+    }
+}
+
+/// What comes out is what an unpacker that does not repair takes as it is, and no larger than a message.
+fn repair(intake: &mut Intake, kind: TagKind, stamp_ms: u32, body: Bytes) {
+    let body_bytes = body.len();
+    let first = intake.push(kind, stamp_ms, body).ok();
+    let events: Vec<_> = first.into_iter().chain(std::iter::from_fn(|| intake.poll())).collect();
+    assert!(events.len() <= 8 + body_bytes / 7, "no more frames than headers fit into the message");
+    for event in events {
+        match event {
+            MediaEvent::Repaired(_, repair) => assert!(!repair.advice().is_empty()),
+            MediaEvent::LeftOut(left_out) => assert!(!left_out.codec().is_empty() && !left_out.reason().is_empty()),
+            MediaEvent::Unconfigured(..) => {}
+            event => {
+                check(&event);
+                let (MediaEvent::Config(CodecConfig { body, .. }) | MediaEvent::Frame(Frame { body, .. })) = &event else {
+                    continue;
+                };
+                assert!(body.len() <= RTMP_MESSAGE_BYTES_MAX, "a message may be as long");
+                let kind = if is_video(&event) { TagKind::Video } else { TagKind::Audio };
+                let again = Unpacker::new().push(kind, 0, body.clone());
+                assert!(matches!(again, Ok(_) | Err(Skipped::NoConfig(..))), "{again:?}");
+            }
+        }
+    }
+}
+
+fn is_video(event: &MediaEvent) -> bool {
+    let track = match event {
+        MediaEvent::Config(config) => config.track,
+        MediaEvent::Frame(frame) => frame.track,
+        _ => return false,
+    };
+    track == Track::Video
 }
 
 /// A record of the codec that the first byte chooses.

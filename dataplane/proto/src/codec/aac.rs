@@ -3,7 +3,7 @@ use super::RecordError;
 use super::bits::Bits;
 
 /// Sampling rates by index (table 1.18), Hz; 13 and 14 are reserved, 15 says that the rate follows.
-const RATES_HZ: [u32; 13] =
+pub(crate) const RATES_HZ: [u32; 13] =
     [96_000, 88_200, 64_000, 48_000, 44_100, 32_000, 24_000, 22_050, 16_000, 12_000, 11_025, 8_000, 7_350];
 /// Spectral band replication, and with it parametric stereo.
 const OBJECT_SBR: u32 = 5;

@@ -8,7 +8,12 @@ use crate::cursor::Cursor;
 use crate::limits::{PARAMETER_SET_PARSED_BYTES_MAX, PARAMETER_SETS_MAX};
 
 /// The type of a sequence parameter set (H.265 table 7-1).
-const NAL_SPS: u8 = 33;
+pub(crate) const NAL_SPS: u8 = 33;
+/// Those of the other parameter sets.
+pub(crate) const NAL_VPS: u8 = 32;
+pub(crate) const NAL_PPS: u8 = 34;
+/// Where a record says how many bytes its lengths have: in the lowest two bits.
+pub(crate) const LENGTHS_AT: usize = 21;
 
 /// A record, borrowed from its bytes.
 #[derive(Clone, PartialEq, Eq, Debug)]
@@ -93,28 +98,45 @@ impl<'a> HevcConfig<'a> {
     /// Width and height in pixels after cropping, if the first SPS can be read.
     pub fn picture(&self) -> Option<(u32, u32)> {
         let (_, sps) = self.parameter_sets.iter().find(|(kind, _)| *kind == NAL_SPS)?;
-        // Behind the two bytes of NAL header.
-        sps.get(2..).filter(|sps| sps.len() <= PARAMETER_SET_PARSED_BYTES_MAX).and_then(sps_picture)
+        let SpsHead { picture, .. } = SpsHead::read(sps)?;
+        picture
     }
 }
 
 /// The first fields of a sequence parameter set (H.265 7.3.2.2.1).
-fn sps_picture(sps: &[u8]) -> Option<(u32, u32)> {
-    let plain = unescape(sps);
-    let mut bits = Bits::new(&plain);
-    bits.skip(4)?;
-    let sub_layers = bits.number(3)?;
-    bits.skip(1)?;
-    profile_tier_level(&mut bits, sub_layers)?;
-    let _id = bits.exp_golomb()?;
-    let chroma_format = bits.exp_golomb()?;
-    if chroma_format == 3 {
+struct SpsHead {
+    id: u32,
+    chroma_format: u32,
+    bit_depths_minus8: (u32, u32),
+    /// Pixels after cropping; `None` where nothing is left.
+    picture: Option<(u32, u32)>,
+}
+
+impl SpsHead {
+    fn read(sps: &[u8]) -> Option<Self> {
+        // Behind the two bytes of NAL header.
+        let plain = unescape(sps.get(2..).filter(|sps| sps.len() <= PARAMETER_SET_PARSED_BYTES_MAX)?);
+        let mut bits = Bits::new(&plain);
+        bits.skip(4)?;
+        let sub_layers = bits.number(3)?;
         bits.skip(1)?;
+        profile_tier_level(&mut bits, sub_layers)?;
+        let id = bits.exp_golomb()?;
+        let chroma_format = bits.exp_golomb()?;
+        if chroma_format == 3 {
+            bits.skip(1)?;
+        }
+        let size = (bits.exp_golomb()?, bits.exp_golomb()?);
+        let cropped = bits.flag()?;
+        let mut cropping = || if cropped { bits.exp_golomb() } else { Some(0) };
+        let cuts = [cropping()?, cropping()?, cropping()?, cropping()?];
+        // What has been shown for a size needs no bit depths.
+        let bit_depths_minus8 = bits.exp_golomb().zip(bits.exp_golomb()).unwrap_or_default();
+        Some(Self { id, chroma_format, bit_depths_minus8, picture: crop(size, cuts, chroma_format) })
     }
-    let (width, height) = (bits.exp_golomb()?, bits.exp_golomb()?);
-    let cropped = bits.flag()?;
-    let mut cropping = || if cropped { bits.exp_golomb() } else { Some(0) };
-    let (left, right, top, bottom) = (cropping()?, cropping()?, cropping()?, cropping()?);
+}
+
+fn crop((width, height): (u32, u32), [left, right, top, bottom]: [u32; 4], chroma_format: u32) -> Option<(u32, u32)> {
     // Cropping counts in samples of chroma (table 6-1).
     let unit_x = if matches!(chroma_format, 1 | 2) { 2 } else { 1 };
     let unit_y = if chroma_format == 1 { 2 } else { 1 };
@@ -123,6 +145,59 @@ fn sps_picture(sps: &[u8]) -> Option<(u32, u32)> {
         whole.checked_sub(cut).filter(|left| *left > 0)
     };
     Some((crop(width, left, right, unit_x)?, crop(height, top, bottom, unit_y)?))
+}
+
+/// The record of these parameter sets, with lengths of four bytes. `None` where one kind but the VPS is missing, or they do not fit into a
+/// record.
+pub(crate) fn record(vps: &[&[u8]], sps: &[&[u8]], pps: &[&[u8]]) -> Option<Vec<u8>> {
+    let first = *sps.first()?;
+    let head = SpsHead::read(first)?;
+    let plain = unescape(first.get(2..)?);
+    // Sub-layers and nesting, then profile, compatibility, constraints and level as the record has them.
+    let (&layers, profile) = (plain.first()?, plain.get(1..13)?);
+    let mut record = vec![1];
+    record.extend_from_slice(profile);
+    let (luma, chroma) = head.bit_depths_minus8;
+    let layers = (layers >> 1 & 7) + 1 & 7;
+    let nested = plain.first()? & 1;
+    let chroma_format = head.chroma_format.min(3) as u8;
+    record.extend_from_slice(&[
+        0xF0,
+        0,
+        0xFC,
+        0xFC | chroma_format,
+        0xF8 | luma.min(7) as u8,
+        0xF8 | chroma.min(7) as u8,
+        0,
+        0,
+        layers << 3 | nested << 2 | 3,
+    ]);
+    if pps.is_empty() || vps.len() + sps.len() + pps.len() > PARAMETER_SETS_MAX {
+        return None;
+    }
+    let arrays = [(NAL_VPS, vps), (NAL_SPS, sps), (NAL_PPS, pps)];
+    record.push(arrays.iter().filter(|(_, units)| !units.is_empty()).count() as u8);
+    for (kind, units) in arrays.into_iter().filter(|(_, units)| !units.is_empty()) {
+        // The highest bit: there are no others of this kind.
+        record.extend_from_slice(&[0x80 | kind, 0, units.len() as u8]);
+        super::avc::put(&mut record, units)?;
+    }
+    Some(record)
+}
+
+/// `vps_video_parameter_set_id` (7.3.2.1).
+pub(crate) fn vps_id(vps: &[u8]) -> Option<u32> {
+    vps.get(2).map(|byte| u32::from(byte >> 4))
+}
+
+/// `sps_seq_parameter_set_id`.
+pub(crate) fn sps_id(sps: &[u8]) -> Option<u32> {
+    SpsHead::read(sps).map(|head| head.id)
+}
+
+/// `pps_pic_parameter_set_id` (7.3.2.3.1).
+pub(crate) fn pps_id(pps: &[u8]) -> Option<u32> {
+    Bits::new(pps.get(2..)?).exp_golomb()
 }
 
 /// Passes over `profile_tier_level(1, sub_layers)` (H.265 7.3.3).

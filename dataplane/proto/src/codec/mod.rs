@@ -37,6 +37,9 @@ pub enum RecordError {
     /// A field with a value that the format forbids.
     #[error("{0} has a value that is not allowed")]
     Field(&'static str),
+    /// A decoder needs parameter sets, and the record has none, or only of one kind.
+    #[error("the record lacks SPS or PPS")]
+    NoParameterSets,
     /// The codec has no record at all.
     #[error("this codec has no configuration record")]
     None,

@@ -1,6 +1,11 @@
 //! What a stream is made of: configurations and frames on one 64-bit timeline. Before it on the walk: [`crate::rtmp`] (and
-//! [`crate::flv`]'s reader) hand over tag bodies to the [`Unpacker`]; after it: the hub's log.
+//! [`crate::flv`]'s reader) hand over tag bodies to the [`Unpacker`], for publishers by way of the [`Intake`], which repairs; after it: the hub's log.
+mod finding;
+mod intake;
+#[cfg(test)]
+mod intake_tests;
 mod packet;
+mod repair;
 #[cfg(test)]
 mod tests;
 mod timeline;
@@ -9,6 +14,8 @@ mod unpack;
 use bytes::Bytes;
 
 use crate::codec::{self, Summary};
+pub use finding::{LeftOut, Repair, Unwanted};
+pub use intake::Intake;
 pub use unpack::{Skipped, Unpacker};
 
 /// Which of a stream's two tracks.
@@ -122,6 +129,12 @@ pub enum MediaEvent {
     Frame(Frame),
     /// `onMetaData`: the AMF0 values after the name `@setDataFrame`, starting with the string `onMetaData`.
     Metadata(Bytes),
+    /// The configuration or the frame that follows was repaired.
+    Repaired(Track, Repair),
+    /// A track is in no output: said when its first message comes.
+    LeftOut(LeftOut),
+    /// Frames of this codec come without a configuration: said when the first does, and again when one does after a configuration.
+    Unconfigured(Track, Codec),
 }
 
 /// The three kinds of FLV tag and of RTMP media message; the values are those of both formats.

@@ -23,7 +23,7 @@ const FRAME_KEY: u8 = 1;
 /// Not a picture but a command to a player that seeks.
 const FRAME_COMMAND: u8 = 5;
 /// The sound format that says that a FourCC follows; its low bits are a packet type.
-const SOUND_ENHANCED: u8 = 9;
+pub(super) const SOUND_ENHANCED: u8 = 9;
 
 /// The packet type that says that more of the header follows.
 const MOD_EX: u8 = 7;

@@ -25,6 +25,7 @@ fn describe(result: &Result<MediaEvent, Skipped>) -> String {
             )
         }
         Ok(MediaEvent::Metadata(values)) => format!("metadata of {}", values.len()),
+        Ok(other) => format!("{other:?}"),
         Err(skipped) => format!("skipped {}", skipped.label()),
     }
 }

@@ -37,8 +37,17 @@ pub enum Skipped {
     #[error("a malformed {0:?} configuration: {1}")]
     BadConfig(Track, RecordError),
     /// A frame that cannot be decoded, since no configuration of its codec came before it.
-    #[error("a {0:?} frame before any configuration")]
-    NoConfig(Track),
+    #[error("a {1:?} frame before any configuration of the {0:?}")]
+    NoConfig(Track, Codec),
+    /// Start codes with nothing between them, or so much that it fits into no message.
+    #[error("a frame with start codes that cannot be converted")]
+    AnnexB,
+    /// A frame that is nothing but parameter sets, which have been taken out of it.
+    #[error("a frame with parameter sets and no picture")]
+    ParameterSets,
+    /// AAC with an ADTS header that says too little, or is cut short.
+    #[error("an ADTS frame that cannot be unwrapped")]
+    Adts,
     /// The publisher says that the track ends here. What follows says so better.
     #[error("end of the {0:?} sequence")]
     EndOfSequence(Track),
@@ -87,7 +96,10 @@ impl Skipped {
             Self::UnsupportedAudio(_) | Self::UnsupportedFourCc(Track::Audio, _) => "unsupported_audio",
             Self::Repeated(_) => "repeated_config",
             Self::BadConfig(..) => "bad_config",
-            Self::NoConfig(_) => "no_config",
+            Self::NoConfig(..) => "no_config",
+            Self::AnnexB => "annex_b",
+            Self::ParameterSets => "parameter_sets",
+            Self::Adts => "adts",
             Self::EndOfSequence(_) => "end_of_sequence",
             Self::Command => "command_frame",
             Self::VideoMetadata => "video_metadata",
@@ -125,6 +137,17 @@ impl Unpacker {
             TagKind::Video => (Track::Video, packet::video(body)?),
             TagKind::Audio => (Track::Audio, packet::audio(body)?),
         };
+        self.take(track, packet, timestamp, body)
+    }
+
+    /// Takes a message whose header has been read.
+    pub(super) fn take(
+        &mut self,
+        track: Track,
+        packet: Packet,
+        timestamp: u32,
+        body: Bytes,
+    ) -> Result<MediaEvent, Skipped> {
         match packet {
             Packet::Config { codec, record_at } => self.config(track, codec, record_at, &body),
             Packet::Frame { codec, cts_ms, keyframe, data_at } => {
@@ -137,6 +160,12 @@ impl Unpacker {
                 Ok(MediaEvent::Frame(Frame { track, codec, dts_ms, cts_ms, keyframe, body, data_at }))
             }
         }
+    }
+
+    /// The configuration in force, if it is of that codec.
+    pub(super) fn config_of(&self, track: Track, codec: Codec) -> Option<&CodecConfig> {
+        let in_force = if track == Track::Video { &self.video } else { &self.audio };
+        in_force.as_ref().filter(|config| config.codec == codec)
     }
 
     fn config(&mut self, track: Track, codec: Codec, record_at: usize, body: &Bytes) -> Result<MediaEvent, Skipped> {
@@ -161,7 +190,7 @@ impl Unpacker {
         }
         match in_force {
             Some(config) if config.codec == codec => Ok(()),
-            _ => Err(Skipped::NoConfig(track)),
+            _ => Err(Skipped::NoConfig(track, codec)),
         }
     }
 
@@ -181,7 +210,7 @@ const ON_META_DATA: &[u8] = b"\x02\x00\x0aonMetaData";
 /// tags of this length for subtitles, and shows players a third track.
 const METADATA_EMPTY_BYTES_MAX: usize = ON_META_DATA.len() + 5;
 
-fn metadata(body: &Bytes) -> Result<Bytes, Skipped> {
+pub(super) fn metadata(body: &Bytes) -> Result<Bytes, Skipped> {
     let values = body.strip_prefix(SET_DATA_FRAME).unwrap_or(body);
     if !values.starts_with(ON_META_DATA) {
         return Err(Skipped::Data);

@@ -22,7 +22,7 @@ use crate::limits::{
     RTMP_CHUNK_SIZE_OUT, RTMP_COMMANDS_UNADMITTED_MAX, RTMP_INBOX_BYTES_MAX, RTMP_OUTPUT_BYTES_MAX, RTMP_PING_SECS,
     RTMP_WINDOW_BYTES,
 };
-use crate::media::{TagKind, Unpacker};
+use crate::media::{Intake, TagKind};
 use crate::time::Time;
 
 mod commands;
@@ -64,7 +64,7 @@ enum State {
     Idle,
     /// A request waits for its answer.
     Asked(Asked),
-    Publishing(Unpacker),
+    Publishing(Box<Intake>),
     Playing,
     Closing,
 }
@@ -183,7 +183,7 @@ impl ServerSession {
             State::Asked(Asked::Publish) => {
                 self.reader.admit();
                 self.answer_publish();
-                self.state = State::Publishing(Unpacker::new());
+                self.state = State::Publishing(Box::new(Intake::new()));
             }
             State::Asked(Asked::Play) => {
                 self.answer_play();

@@ -100,6 +100,7 @@ fn name(event: &Event) -> String {
         Event::Media(MediaEvent::Config(config)) => format!("config {:?}", config.codec),
         Event::Media(MediaEvent::Frame(frame)) => format!("frame {:?} {}", frame.codec, frame.dts_ms),
         Event::Media(MediaEvent::Metadata(_)) => "metadata".into(),
+        Event::Media(MediaEvent::LeftOut(left_out)) => format!("left out {}", left_out.codec()),
         other => format!("{other:?}"),
     }
 }

@@ -1,4 +1,4 @@
-//! What a publisher sends, on its way from messages to media events. After it on the walk: [`crate::media::Unpacker`].
+//! What a publisher sends, on its way from messages to media events. After it on the walk: [`crate::media::Intake`].
 use bytes::Bytes;
 
 use super::{Event, ServerSession, State};
@@ -11,13 +11,16 @@ use crate::rtmp::message::{Message, kind};
 
 impl ServerSession {
     pub(super) fn media(&mut self, kind: TagKind, timestamp: u32, body: Bytes) {
-        let State::Publishing(unpacker) = &mut self.state else {
+        let State::Publishing(intake) = &mut self.state else {
             self.stats.skip("unpublished");
             return;
         };
-        match unpacker.push(kind, timestamp, body) {
+        match intake.push(kind, timestamp, body) {
             Ok(event) => self.events.push_back(Event::Media(event)),
             Err(skipped) => self.stats.skip(skipped.label()),
+        }
+        while let Some(event) = intake.poll() {
+            self.events.push_back(Event::Media(event));
         }
     }
 
