@@ -1,7 +1,7 @@
 //! Harness of the end-to-end tests: the real binary, real clients, and readers of our own that share no code with the server.
 //!
 //! Reading order: [`server`] (starts and watches the binary), [`tools`] (ffmpeg and other programs as children), [`clip`] (media to
-//! push), [`rtmp`] (a publisher and a player), [`encoder`] (a publisher whose every word the test chooses), [`raw`] (RTMP that no
+//! push), [`odd`] (the same as some encoders make it), [`rtmp`] (a publisher and a player), [`encoder`] (a publisher whose every word the test chooses), [`raw`] (RTMP that no
 //! library would say), [`http`] and [`flv`] (a viewer), [`crowd`] (many viewers), [`control`] (the API), [`hls`] (a validator of playlists),
 //! [`cdn`] (caches in front of the server), [`proc`] (what the kernel says about the server).
 //!
@@ -16,6 +16,7 @@ pub mod encoder;
 pub mod flv;
 pub mod hls;
 pub mod http;
+pub mod odd;
 pub mod proc;
 pub mod raw;
 pub mod rtmp;

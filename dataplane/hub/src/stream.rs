@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use millstream_proto::flv;
-use millstream_proto::media::{CodecConfig, Frame, MediaEvent, TagKind, Track};
+use millstream_proto::media::{Announced, CodecConfig, Frame, MediaEvent, TagKind, Track};
 use millstream_proto::time::Time;
 
 use crate::config::{FlushPolicy, StreamConfig, Takeover};
@@ -24,6 +24,8 @@ use crate::vitals::Vitals;
 pub const PUBLISHER_SILENT_AFTER: Duration = Duration::from_secs(1);
 /// With only one track seen, viewers start this long after the first frame: the other one had its chance.
 const SETTLE: Duration = Duration::from_millis(500);
+/// The same where the metadata announces the other one: players read once which tracks there are, and some encoders are slow.
+const SETTLE_ANNOUNCED: Duration = Duration::from_secs(3);
 /// Viewers hear something at least this often, also while nobody publishes: proxies and players give up at 10 s and more.
 const KEEPALIVE_EVERY: Duration = Duration::from_secs(5);
 /// Who waits for the place gets it before the stream ends, also where viewers are not to wait: it is told in the same moment.
@@ -93,6 +95,8 @@ pub struct Stream {
     wait_keyframe: bool,
     /// What the publisher of now has sent.
     seen: Seen,
+    /// What its metadata says that it will send.
+    announced: Announced,
     vitals: Vitals,
     news: Newsroom,
     findings: Findings,
@@ -123,6 +127,7 @@ impl Stream {
             publishers: 0,
             wait_keyframe: true,
             seen: Seen::default(),
+            announced: Announced::default(),
             vitals: Vitals::new(now),
             news: Newsroom::default(),
             findings: Findings::default(),
@@ -196,6 +201,7 @@ impl Stream {
         self.findings = Findings::default();
         self.wait_keyframe = true;
         (self.seen, self.first_frame_at, self.settled) = (Seen::default(), None, false);
+        self.announced = Announced::default();
         Ok(replaced)
     }
 
@@ -257,6 +263,7 @@ impl Stream {
 
     fn describe(&mut self, body: &Bytes, now: Time, log: &mut Log) {
         self.seen.metadata = true;
+        self.announced = Announced::read(body);
         if let Some(next) = self.preamble.with_metadata(body) {
             self.change(next, TagKind::Script, body.clone(), now, log);
         }
@@ -405,8 +412,13 @@ impl Stream {
     /// When the publisher's tracks are known, now that these were seen; `None` before its first frame, and afterwards.
     fn settles_at(&self) -> Option<Time> {
         let first = self.first_frame_at.filter(|_| !self.settled)?;
-        let both = self.seen.video && self.seen.audio;
-        Some(if both { first } else { first + SETTLE })
+        let Seen { video, audio, .. } = self.seen;
+        let awaited = self.announced.video && !video || self.announced.audio && !audio;
+        Some(match (video && audio, awaited) {
+            (true, _) => first,
+            (false, true) => first + SETTLE_ANNOUNCED,
+            (false, false) => first + SETTLE,
+        })
     }
 
     /// When [`Stream::handle_timeout`] is to be called.

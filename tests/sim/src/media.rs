@@ -4,6 +4,12 @@ use millstream_proto::media::TagKind;
 
 use crate::random::Random;
 
+/// A record of H.264 with an SPS and a PPS; what tells several apart follows behind it.
+const AVC_RECORD: [u8; 16] = [1, 100, 0, 31, 0xFF, 0xE1, 0, 4, 0x67, 100, 0, 31, 1, 0, 1, 0x68];
+
+/// Set in what stands in a frame for its mark: small numbers are start codes, and lengths of NAL units.
+pub(crate) const MARK_BIT: u32 = 1 << 30;
+
 /// How a track is coded.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(crate) enum Coding {
@@ -35,7 +41,7 @@ impl Coding {
     /// A configuration; `number` tells several apart.
     pub(crate) fn config(self, number: u8) -> Option<Bytes> {
         let body = match self {
-            Self::Avc => [b"\x17\0\0\0\0".as_slice(), &[1, 100, number, 31, 0xFF, 0xE0, 0]].concat(),
+            Self::Avc => [b"\x17\0\0\0\0".as_slice(), &AVC_RECORD, &[number]].concat(),
             Self::Vp9 => [b"\x90vp09".as_slice(), &[1, 0, 0, 0, number % 4, 10, 0x80, 0]].concat(),
             Self::Av1 => [b"\x90av01".as_slice(), &[0x81, number % 32, 0, 0]].concat(),
             Self::Aac => [b"\xAF\0".as_slice(), &[0x12, [0x08, 0x10, 0x18][number as usize % 3]]].concat(),
@@ -62,7 +68,7 @@ impl Coding {
         };
         let mut body = Vec::with_capacity(head.len() + 4 + bytes);
         body.extend_from_slice(head);
-        body.extend_from_slice(&mark.to_be_bytes());
+        body.extend_from_slice(&(mark | MARK_BIT).to_be_bytes());
         body.extend((0..bytes).map(|n| (mark as usize * 31 + n * 7) as u8));
         body.into()
     }
@@ -83,7 +89,7 @@ pub(crate) fn kind(kind: TagKind, body: &[u8]) -> Kind {
         return Kind::Config;
     }
     let mark = body.get(data_at..).and_then(|data| data.first_chunk()).expect("a frame has a mark");
-    Kind::Frame { key, mark: u32::from_be_bytes(*mark) }
+    Kind::Frame { key, mark: u32::from_be_bytes(*mark) & !MARK_BIT }
 }
 
 /// The codings of one encoder: picture, sound; at least one.

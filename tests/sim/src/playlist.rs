@@ -6,6 +6,8 @@ use millstream_proto::hls::request::Directives;
 use millstream_proto::media::Track;
 use mp4_atom::{Decode as _, Moof};
 
+use crate::media::MARK_BIT;
+
 /// What the players of one window have seen, picture and sound.
 #[derive(Default)]
 pub(crate) struct Playlists([Seen; 2]);
@@ -125,7 +127,8 @@ fn marks(fragment: &[u8]) -> Vec<u32> {
     let mut at = usize::try_from(run.data_offset.expect("an offset")).expect("forwards");
     let mut marks = Vec::new();
     for entry in &run.samples {
-        marks.push(u32::from_be_bytes(*fragment[at..].first_chunk().expect("a frame has a mark")));
+        let mark = u32::from_be_bytes(*fragment[at..].first_chunk().expect("a frame has a mark"));
+        marks.push(mark & !MARK_BIT);
         at += entry.size.expect("a size") as usize;
     }
     assert_eq!(at, fragment.len(), "all of the fragment is frames");

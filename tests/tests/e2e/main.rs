@@ -4,7 +4,7 @@
 //! [`enhanced`] (FourCC codecs, several tracks, odd encoders), [`lifecycle`] (publishers come and go), [`migrate`] (encoders and players of other servers), [`shards`], [`load`] (a thousand
 //! viewers, stalled viewers), [`loadtest`] (the harness against the server), [`hls`] (playlists and parts), [`hls_lives`] (restarts and
 //! odd encoders), [`hls_cdn`] (behind caches), [`hls_crowd`] (ten thousand that wait), [`hls_browser`],
-//! [`players`] (what people play with), [`hostile`] (bad input),
+//! [`players`] (what people play with), [`repair`] (streams that are repaired), [`hostile`] (bad input),
 //! [`floods`] (too much input), [`control`] (the API), [`operate`] (start, stop, metrics, demo), [`fleet`] (control and nodes as
 //! processes of their own), [`kills`] (control that is killed), [`browser`], [`browser_pages`] (what pages say while
 //! streams come and go).
@@ -33,4 +33,5 @@ mod migrate;
 mod operate;
 mod play;
 mod players;
+mod repair;
 mod shards;

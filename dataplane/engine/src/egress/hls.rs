@@ -27,8 +27,9 @@ use crate::shard::reached;
 use crate::shard::session::Session;
 use crate::shard::wait::{First, Place, first};
 
-/// The first playlist waits this long for a track that has been announced and not been heard yet.
-const TRACKS_WAIT: Duration = Duration::from_secs(2);
+/// The first playlist waits this long until the stream's tracks are known, and as long for a track that is known and has not been heard yet:
+/// players read once which tracks there are.
+const TRACKS_WAIT: Duration = Duration::from_secs(3);
 /// What does not come within three target durations is answered just before they are over.
 const GIVE_UP_TARGETS: u32 = 3;
 const GIVE_UP_BEFORE: Duration = Duration::from_millis(250);
@@ -114,6 +115,11 @@ pub(super) async fn answer(
         Err(NotPlayable::Busy) => return turned_away(shard, session, reply, (&id, "hls"), (503, "busy", BUSY)),
     };
     courier::after_parts(&seat.channel().packaging).await;
+    if let Err(failed) = until_open(shard, session, seat.channel(), asked_at + TRACKS_WAIT).await {
+        return reply.failed(shard, session, &id, &failed);
+    }
+    seat.package(shard);
+    let asked_at = shard.now();
     let waiting = Waiting { shard, session, channel: seat.channel(), asked_at };
     let tracks_by = asked_at + TRACKS_WAIT;
     let mut was_held = false;
@@ -192,10 +198,7 @@ fn rebased(text: &[u8], base: &str, is_manifest: bool) -> Bytes {
 /// A seat at a stream that is on air, or was until just now.
 async fn tune_in(shard: &Rc<Shard>, id: &Id) -> Result<Source, NotPlayable> {
     match shard.tune_in(id).await {
-        Ok(seat) => {
-            seat.channel.package(shard);
-            Ok(Source::Live(seat))
-        }
+        Ok(seat) => Ok(Source::Live(seat)),
         Err(NotPlayable::NotOnAir) => shard.last_life(id).map(Source::Over).ok_or(NotPlayable::NotOnAir),
         Err(busy) => Err(busy),
     }
@@ -213,6 +216,34 @@ impl Source {
             Self::Live(seat) => &seat.channel,
             Self::Over(channel) => channel,
         }
+    }
+
+    /// Cuts it into parts and segments from here on.
+    fn package(&self, shard: &Rc<Shard>) {
+        if let Self::Live(seat) = self {
+            seat.channel.package(shard);
+        }
+    }
+}
+
+/// Waits until the stream's tracks are known, or that moment.
+async fn until_open(shard: &Rc<Shard>, session: &Session, channel: &Channel, until: Time) -> Result<(), Failed> {
+    let place = Place::default();
+    let mut blocked = None;
+    loop {
+        let seen = channel.waiters.seen();
+        let is_known = {
+            let log = channel.log.borrow();
+            log.is_open() || log.ended().is_some()
+        };
+        if is_known || shard.now() >= until || session.ending().is_some() {
+            return Ok(());
+        }
+        if blocked.is_none() {
+            blocked = Some(Blocked::begin(shard).ok_or(Failed::Full)?);
+        }
+        let timer = pin!(sleep_until(shard.clock.instant(until)));
+        first(channel.waiters.changed_or(seen, &session.nudge, &place), timer).await;
     }
 }
 
@@ -234,6 +265,7 @@ async fn files(
         Err(NotPlayable::NotOnAir) => return reply.refuse(404, &Refusal::NotFound.to_string()),
         Err(NotPlayable::Busy) => return reply.refuse(503, "the server is busy; try again in a moment"),
     };
+    place.package(shard);
     let courier = &place.channel().packaging.courier;
     let whole = reply.request.method == Method::Get && reply.request.range.is_none();
     let waiting = Waiting { shard, session, channel: place.channel(), asked_at };

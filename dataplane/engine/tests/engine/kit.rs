@@ -186,9 +186,14 @@ pub(crate) type Tag = (TagKind, u32, Vec<u8>);
 
 /// The configurations that come before frames.
 pub(crate) fn head() -> Vec<Tag> {
-    let avc = [0x17, 0, 0, 0, 0, 1, 0x64, 0, 0x1f, 0xff, 0xe0, 0];
-    vec![(TagKind::Video, 0, avc.to_vec()), (TagKind::Audio, 0, vec![0xaf, 0, 0x12, 0x10])]
+    // A record with an SPS and a PPS: one without would be looked for in the key frames.
+    let record = [1, 0x64, 0, 0x1f, 0xff, 0xe1, 0, 4, 0x67, 0x64, 0, 0x1f, 1, 0, 1, 0x68];
+    let avc = [&[0x17, 0, 0, 0, 0][..], &record].concat();
+    vec![(TagKind::Video, 0, avc), (TagKind::Audio, 0, vec![0xaf, 0, 0x12, 0x10])]
 }
+
+/// Set in what stands in a frame for its number: small ones are start codes, and lengths of NAL units.
+const NUMBER_BIT: u32 = 1 << 30;
 
 /// Frame `n`: every other one sound, every twentieth a keyframe, 20 ms apart; the number is in its body.
 pub(crate) fn frame(n: u32) -> Tag {
@@ -198,7 +203,7 @@ pub(crate) fn frame(n: u32) -> Tag {
         _ => (TagKind::Audio, &[0xaf, 1]),
     };
     let filler = vec![n as u8; if n.is_multiple_of(20) { 20_000 } else { 300 }];
-    (kind, n * 20, [start, &n.to_be_bytes(), &filler].concat())
+    (kind, n * 20, [start, &(n | NUMBER_BIT).to_be_bytes(), &filler].concat())
 }
 
 /// The number in a frame's body; `None` for configurations and metadata.
@@ -208,7 +213,7 @@ pub(crate) fn number((kind, _, body): &Tag) -> Option<u32> {
         (TagKind::Audio, Some(1)) => 2,
         _ => return None,
     };
-    Some(u32::from_be_bytes(body.get(at..at + 4)?.try_into().unwrap()))
+    Some(u32::from_be_bytes(body.get(at..at + 4)?.try_into().unwrap()) & !NUMBER_BIT)
 }
 
 /// Bytes that wait at the socket, `None` at its end; empty where none came within a moment.

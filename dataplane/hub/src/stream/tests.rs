@@ -290,6 +290,55 @@ fn viewers_wait_for_the_tracks_to_be_known() {
     assert!(rig.log.is_open());
 }
 
+/// `onMetaData` with one number.
+fn announcing(name: &str) -> MediaEvent {
+    let length = (name.len() as u16).to_be_bytes();
+    let body = [b"\x02\0\x0aonMetaData\x03", &length[..], name.as_bytes(), b"\0\x40\x1c\0\0\0\0\0\0\0\0\x09"].concat();
+    MediaEvent::Metadata(body.into())
+}
+
+#[test]
+fn case_51_an_announced_track_is_waited_for() {
+    let (video, audio) = (config(Track::Video, 1), config(Track::Audio, 1));
+    // The picture comes 2 s after the sound: nobody is told that there is none.
+    let mut rig = Rig::new(StreamConfig::default());
+    rig.read(&[announcing("videocodecid"), audio.clone(), sound(0)]);
+    rig.wait_ms(2_000);
+    assert_eq!((rig.log.is_open(), rig.joined(Format::Rtmp).as_str()), (false, ""));
+    rig.read(&[video.clone(), key(2_000), sound(2_010)]);
+    let mut client = rig.join(Format::FlvPlain, Start::Newest);
+    rig.drain(&mut client);
+    let (flags, tags) = client.read();
+    assert_eq!((flags, names(&tags).as_str()), ((true, true), "s V1 A1 K2000 a2010"));
+    // The metadata may come after the first frame, and the track not at all.
+    let mut rig = Rig::new(StreamConfig::default());
+    rig.read(&[video, key(0), announcing("audiosamplerate")]);
+    rig.wait_ms(2_999);
+    assert!(!rig.log.is_open());
+    rig.wait_ms(1);
+    assert!(rig.log.is_open());
+    // What is there is not waited for.
+    let mut rig = Rig::new(StreamConfig::default());
+    rig.read(&[announcing("audiocodecid"), audio, sound(0)]);
+    rig.wait_ms(500);
+    assert!(rig.log.is_open());
+}
+
+#[test]
+fn case_51_who_joins_after_a_late_track_is_offered_it() {
+    let mut rig = Rig::new(StreamConfig::default());
+    rig.play(&[config(Track::Audio, 1), sound(0), sound(60_000)]);
+    let mut early = rig.join(Format::FlvPlain, Start::Newest);
+    rig.drain(&mut early);
+    rig.play(&[config(Track::Video, 1), key(60_010), sound(60_020)]);
+    rig.drain(&mut early);
+    let (flags, tags) = early.read();
+    assert_eq!((flags, names(&tags).as_str()), ((true, false), "A1 a60000 V1 K60010 a60020"));
+    let mut late = rig.join(Format::FlvPlain, Start::Newest);
+    rig.drain(&mut late);
+    assert_eq!(late.read().0, (true, true));
+}
+
 #[test]
 fn a_publisher_that_follows_may_have_other_tracks() {
     let mut rig = Rig::av();

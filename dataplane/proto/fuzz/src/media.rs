@@ -79,7 +79,8 @@ fn repair(intake: &mut Intake, kind: TagKind, stamp_ms: u32, body: Bytes) {
             MediaEvent::Unconfigured(..) => {}
             event => {
                 check(&event);
-                let (MediaEvent::Config(CodecConfig { body, .. }) | MediaEvent::Frame(Frame { body, .. })) = &event else {
+                let (MediaEvent::Config(CodecConfig { body, .. }) | MediaEvent::Frame(Frame { body, .. })) = &event
+                else {
                     continue;
                 };
                 assert!(body.len() <= RTMP_MESSAGE_BYTES_MAX, "a message may be as long");

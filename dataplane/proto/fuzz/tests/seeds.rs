@@ -144,6 +144,39 @@ fn write_seeds() {
         message(0, 5, b"\x94mp4a\x01\x02\0\0\0\x03"),
     ];
     write("unpack", "enhanced", &enhanced.concat());
+    // Parameter sets in the key frames, start codes, ADTS, and a track that is left out.
+    let avcc = read("avcc.bin");
+    let sps = &avcc[8..8 + usize::from(avcc[7])];
+    let pps = &avcc[8 + sps.len() + 3..][..usize::from(avcc[8 + sps.len() + 2])];
+    let code = b"\0\0\0\x01";
+    let lengths = |units: &[&[u8]]| {
+        units.iter().map(|unit| [&[0, 0, 0, unit.len() as u8], *unit].concat()).collect::<Vec<_>>().concat()
+    };
+    let adts = b"\xff\xf1\x50\x80\x01\x7f\xfc!raw\xff\xf0\x50\x80\x01\xbf\xfccc!two";
+    let odd = [
+        message(1, 0, b"\x17\0\0\0\0"),
+        message(1, 0, &[b"\x17\x01\0\0\0", &lengths(&[sps, pps, b"\x65slice"])[..]].concat()),
+        message(1, 40, &[b"\x17\x01\0\0\0", &code[..], sps, &code[1..], pps, code, b"\x65slice\0"].concat()),
+        message(1, 0, &[b"\x17\0\0\0\0", &code[..], sps, code, pps].concat()),
+        message(0, 0, &[b"\xaf\x01", &adts[..]].concat()),
+        message(0, 9, &[b"\xaf\0", &adts[..]].concat()),
+        message(0, 9, b"\x7fa"),
+    ];
+    write("unpack", "odd", &odd.concat());
+    let hvcc = read("hvcc.bin");
+    let annex_b = [
+        &b"\x1c\x01\0\0\0"[..],
+        code,
+        &hvcc[28..52],
+        code,
+        &hvcc[57..99],
+        code,
+        &hvcc[104..111],
+        code,
+        b"\x26\x01slice",
+    ]
+    .concat();
+    write("unpack", "odd_hevc", &message(1, 0, &annex_b));
     write(
         "http_request",
         "player",

@@ -1,5 +1,6 @@
 //! What a stream is made of: configurations and frames on one 64-bit timeline. Before it on the walk: [`crate::rtmp`] (and
 //! [`crate::flv`]'s reader) hand over tag bodies to the [`Unpacker`], for publishers by way of the [`Intake`], which repairs; after it: the hub's log.
+mod announced;
 mod finding;
 mod intake;
 #[cfg(test)]
@@ -14,6 +15,7 @@ mod unpack;
 use bytes::Bytes;
 
 use crate::codec::{self, Summary};
+pub use announced::Announced;
 pub use finding::{LeftOut, Repair, Unwanted};
 pub use intake::Intake;
 pub use unpack::{Skipped, Unpacker};
