@@ -117,15 +117,14 @@ impl Clip {
         let mut first: Option<usize> = None;
         let mut frames: Vec<Tag> = Vec::new();
         for tag in clip.frames {
-            match first.take_if(|_| tag.kind == AUDIO) {
-                Some(at) => frames[at].data.extend_from_slice(&tag.data[AAC_AT..]),
-                None => {
-                    if tag.kind == AUDIO {
-                        first = Some(frames.len());
-                    }
-                    frames.push(tag);
-                }
+            if let Some(at) = first.take_if(|_| tag.kind == AUDIO) {
+                frames[at].data.extend_from_slice(&tag.data[AAC_AT..]);
+                continue;
             }
+            if tag.kind == AUDIO {
+                first = Some(frames.len());
+            }
+            frames.push(tag);
         }
         clip.frames = frames;
         clip
@@ -152,7 +151,7 @@ impl Clip {
                 late.push(tag);
             }
         }
-        Self { configuration: sound, frames: late, period: self.period * times }
+        Self { configuration: sound, frames: late, period: self.period * times, file: self.file }
     }
 
     /// Sound of that many bytes in another codec, which the first byte names.

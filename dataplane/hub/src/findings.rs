@@ -2,7 +2,7 @@
 //! outputs. Kept by [`crate::stream`], one per publisher; the engine logs each finding once and shows all of them to who asks.
 use std::time::Duration;
 
-use millstream_proto::cmaf::init::{InitError, init};
+use millstream_proto::cmaf::init::{InitError, init, is_offered};
 use millstream_proto::limits::LEFT_OUT_MAX;
 use millstream_proto::media::{Codec, CodecConfig, LeftOut, Repair, Track};
 use millstream_proto::time::Time;
@@ -43,6 +43,13 @@ pub struct Dropped {
     pub reason: String,
     /// It has been replaced by one that plays.
     over: bool,
+}
+
+impl Dropped {
+    /// One that is left out of these outputs.
+    pub fn new(track: Track, codec: &str, outputs: &'static [&'static str], reason: &str) -> Self {
+        Self { track, codec: codec.to_owned(), outputs, reason: reason.to_owned(), over: false }
+    }
 }
 
 /// A finding that is new.
@@ -101,7 +108,7 @@ impl Findings {
     }
 
     pub(crate) fn left_out(&mut self, found: LeftOut) {
-        self.drop_track(found.track, found.codec(), ALL, found.reason().to_owned());
+        self.drop_track(Dropped::new(found.track, &found.codec(), ALL, found.reason()));
     }
 
     /// Frames of the track come, and nothing to decode them with.
@@ -124,7 +131,7 @@ impl Findings {
                 }
                 _ => flv_only(config.track).to_owned(),
             };
-            self.drop_track(config.track, config.codec.name().to_owned(), CMAF, reason);
+            self.drop_track(Dropped::new(config.track, config.codec.name(), CMAF, &reason));
         }
     }
 
@@ -140,7 +147,9 @@ impl Findings {
 
     fn bare(&mut self, track: Track, codec: Codec) {
         self.plays(track);
-        self.drop_track(track, codec.name().to_owned(), CMAF, flv_only(track).to_owned());
+        if !is_offered(codec) {
+            self.drop_track(Dropped::new(track, codec.name(), CMAF, flv_only(track)));
+        }
     }
 
     fn plays(&mut self, track: Track) {
@@ -163,19 +172,17 @@ impl Findings {
         for track in [Track::Video, Track::Audio] {
             let Some(place) = self.unconfigured.get_mut(index(track)) else { continue };
             if let Some((codec, _)) = place.take_if(|(_, since)| *since + UNCONFIGURED_AFTER <= now) {
-                self.drop_track(track, codec.name().to_owned(), ALL, NO_CONFIGURATION.to_owned());
+                self.drop_track(Dropped::new(track, codec.name(), ALL, NO_CONFIGURATION));
             }
         }
     }
 
-    fn drop_track(&mut self, track: Track, codec: String, outputs: &'static [&'static str], reason: String) {
-        let same = |known: &&mut Dropped| {
-            (known.track, &known.codec, known.outputs, &known.reason) == (track, &codec, outputs, &reason)
-        };
-        if let Some(known) = self.dropped.iter_mut().find(same) {
+    fn drop_track(&mut self, dropped: Dropped) {
+        if let Some(known) =
+            self.dropped.iter_mut().find(|known| Dropped { over: false, ..(**known).clone() } == dropped)
+        {
             known.over = false;
         } else if self.dropped.len() < DROPPED_MAX {
-            let dropped = Dropped { track, codec, outputs, reason, over: false };
             self.news.push(News::Dropped(dropped.clone()));
             self.dropped.push(dropped);
         }

@@ -5,7 +5,7 @@ use std::time::Instant;
 use millstream_tests::clip::Clip;
 use millstream_tests::control::Client;
 use millstream_tests::encoder::{Encoder, Value as Amf0, metadata, object};
-use millstream_tests::flv::SCRIPT;
+use millstream_tests::flv::{SCRIPT, Tag};
 use millstream_tests::http::{self, Viewer};
 use millstream_tests::rtmp::{Publisher, Pushing};
 use millstream_tests::server::{Options, Server};
@@ -78,10 +78,9 @@ fn case_48_what_has_its_parameter_sets_or_lengths_elsewhere_plays_everywhere() {
     // What comes out is what a right encoder sends.
     let right = Clip::small();
     let _right = push(&server, "right", right.clone());
-    let configuration =
-        |id: &str| Viewer::watch(server.http, id).find("a header", seconds(5), |tag| tag.is_configuration());
+    let configuration = |id: &str| Viewer::watch(server.http, id).find("a header", seconds(5), Tag::is_configuration);
     assert_eq!(configuration("annex-b"), configuration("right"));
-    let frame = Viewer::watch(server.http, "annex-b").find("a key frame", seconds(5), |tag| tag.is_keyframe());
+    let frame = Viewer::watch(server.http, "annex-b").find("a key frame", seconds(5), Tag::is_keyframe);
     assert!(
         right.frames.iter().any(|tag| tag.data == frame.data),
         "start codes became the lengths that they were made of"
@@ -183,7 +182,7 @@ fn case_51_a_joiner_waits_for_an_announced_picture() {
         let server = &server;
         scope.spawn(move || {
             let mut viewer = Viewer::watch(server.http, "cam");
-            viewer.find("a key frame", seconds(4), |tag| tag.is_keyframe());
+            viewer.find("a key frame", seconds(4), Tag::is_keyframe);
             assert_eq!(viewer.flags(), Some(5));
         });
         scope.spawn(move || {
@@ -213,6 +212,6 @@ fn case_51_a_picture_that_nobody_announced_is_offered_when_it_comes() {
     assert!(done.status.success(), "{}\n{}", done.stdout, done.stderr);
     assert_eq!(early.flags(), Some(4), "who came early is told the truth");
     let mut late = Viewer::watch(server.http, "cam");
-    late.find("a key frame", seconds(4), |tag| tag.is_keyframe());
+    late.find("a key frame", seconds(4), Tag::is_keyframe);
     assert_eq!(late.flags(), Some(5));
 }

@@ -2,6 +2,7 @@
 //! every shard. Before it: [`crate::shard::status`]; beside it: the pages, whose `page.js` reads it.
 use std::rc::Rc;
 
+use millstream_hub::findings::Dropped;
 use millstream_link::state::Outputs;
 use millstream_proto::codec::Shape;
 use millstream_proto::http::response::Cache;
@@ -70,13 +71,11 @@ struct LeftOut<'a> {
     kind: &'static str,
     codec: &'a str,
     outputs: &'static [&'static str],
-    reason: &'static str,
+    reason: &'a str,
 }
 
-/// Outputs that are packaged.
-const PACKAGED: &[&str] = &["hls", "dash"];
-/// Why a track is not in them.
-const NOT_PACKAGED: &str = "HLS and DASH carry H.264, H.265, AV1, AAC and Opus only";
+/// Every output, by the names of `outputs`.
+const ALL: &[&str] = &["flv", "hls", "dash"];
 
 /// Answers a request.
 pub(super) async fn answer(shard: &Rc<Shard>, session: &Rc<Session>, reply: &Reply<'_>, id: Id) -> Answer {
@@ -91,7 +90,6 @@ pub(super) async fn answer(shard: &Rc<Shard>, session: &Rc<Session>, reply: &Rep
 }
 
 fn document(status: &Status, outputs: Outputs, unix_ms: u64) -> String {
-    let left_out = |track: &&TrackStatus| !track.packaged;
     let document = Document {
         state: match status.phase {
             Phase::Off => "off",
@@ -105,7 +103,7 @@ fn document(status: &Status, outputs: Outputs, unix_ms: u64) -> String {
         publication: (status.phase != Phase::Off).then_some(status.publication),
         outputs: outputs.into(),
         tracks: status.tracks.iter().map(track).collect(),
-        left_out: status.tracks.iter().filter(left_out).map(left_out_of).collect(),
+        left_out: status.left_out.iter().map(left_out_of).collect(),
     };
     // Numbers and strings only: this does not fail.
     serde_json::to_string(&document).unwrap_or_default()
@@ -130,8 +128,9 @@ fn track(of: &TrackStatus) -> TrackDocument<'_> {
     TrackDocument { kind: kind(of.track), codec: &of.codec, width, height, rate_hz, channels }
 }
 
-fn left_out_of(of: &TrackStatus) -> LeftOut<'_> {
-    LeftOut { kind: kind(of.track), codec: &of.codec, outputs: PACKAGED, reason: NOT_PACKAGED }
+fn left_out_of(of: &Dropped) -> LeftOut<'_> {
+    let outputs = if of.outputs.contains(&"all") { ALL } else { of.outputs };
+    LeftOut { kind: kind(of.track), codec: &of.codec, outputs, reason: &of.reason }
 }
 
 #[cfg(test)]
@@ -141,7 +140,8 @@ mod tests {
     #[test]
     fn documents() {
         let all = Outputs::default();
-        let off = Status { phase: Phase::Off, since_unix_ms: 0, publication: 0, tracks: Vec::new() };
+        let off =
+            Status { phase: Phase::Off, since_unix_ms: 0, publication: 0, tracks: Vec::new(), left_out: Vec::new() };
         assert_eq!(
             document(&off, all, 7),
             r#"{"state":"off","unix_ms":7,"outputs":{"flv":true,"hls":true,"dash":true},"tracks":[],"left_out":[]}"#
@@ -150,16 +150,21 @@ mod tests {
             track: Track::Video,
             codec: "avc1.64001f".to_owned(),
             shape: Some(Shape::Video { width: 1280, height: 720 }),
-            packaged: true,
         };
-        let audio = TrackStatus { track: Track::Audio, codec: ".mp3".to_owned(), shape: None, packaged: false };
-        let live = Status { phase: Phase::Live, since_unix_ms: 5, publication: 3, tracks: vec![video, audio] };
+        let audio = TrackStatus { track: Track::Audio, codec: ".mp3".to_owned(), shape: None };
+        let left_out = vec![
+            Dropped::new(Track::Audio, "MP3", &["hls", "dash"], "flv has it"),
+            Dropped::new(Track::Video, "H.264", &["all"], "no header"),
+        ];
+        let live =
+            Status { phase: Phase::Live, since_unix_ms: 5, publication: 3, tracks: vec![video, audio], left_out };
         let text = document(&live, Outputs { flv: false, hls: true, cmaf: false }, 7);
         for part in [
             r#""state":"live","unix_ms":7,"since_unix_ms":5,"publication":3"#,
             r#""outputs":{"flv":false,"hls":true,"dash":false}"#,
             r#"{"kind":"video","codec":"avc1.64001f","width":1280,"height":720},{"kind":"audio","codec":".mp3"}"#,
-            r#""left_out":[{"kind":"audio","codec":".mp3","outputs":["hls","dash"],"reason":""#,
+            r#""left_out":[{"kind":"audio","codec":"MP3","outputs":["hls","dash"],"reason":"flv has it"},"#,
+            r#"{"kind":"video","codec":"H.264","outputs":["flv","hls","dash"],"reason":"no header"}]"#,
         ] {
             assert!(text.contains(part), "{part} in {text}");
         }

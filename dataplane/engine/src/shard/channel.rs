@@ -338,8 +338,10 @@ impl Channel {
         // Of a publisher that has left, its number is no longer known: the moment it was admitted tells two apart as well.
         let publication = reading.since.as_micros();
         Some(match owner.stream.place() {
-            PublisherPlace::OnAir { .. } => of_publisher(publication, &reading, now),
-            PublisherPlace::Vacant { since } => of_absence(now.since(since), publication, &reading),
+            PublisherPlace::OnAir { .. } => of_publisher(publication, &reading, owner.stream.findings(), now),
+            PublisherPlace::Vacant { since } => {
+                of_absence(now.since(since), publication, &reading, owner.stream.findings())
+            }
         })
     }
 

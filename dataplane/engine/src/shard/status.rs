@@ -8,6 +8,7 @@ use std::collections::HashMap;
 use std::rc::Rc;
 use std::time::Duration;
 
+use millstream_hub::findings::{Dropped, Findings};
 use millstream_hub::vitals::Reading;
 use millstream_proto::codec::Shape;
 use millstream_proto::id::Id;
@@ -56,8 +57,6 @@ pub(crate) struct TrackStatus {
     /// RFC 6381's name, or a FourCC.
     pub(crate) codec: String,
     pub(crate) shape: Option<Shape>,
-    /// HLS and DASH carry it.
-    pub(crate) packaged: bool,
 }
 
 /// The status of a stream.
@@ -69,12 +68,14 @@ pub(crate) struct Status {
     /// Which publisher, of this run of the server; 0 without one.
     pub(crate) publication: u64,
     pub(crate) tracks: Vec<TrackStatus>,
+    /// Tracks that some outputs do not carry, or none.
+    pub(crate) left_out: Vec<Dropped>,
 }
 
 impl Status {
     /// Of a stream that nobody publishes.
     fn off() -> Self {
-        Self { phase: Phase::Off, since_unix_ms: 0, publication: 0, tracks: Vec::new() }
+        Self { phase: Phase::Off, since_unix_ms: 0, publication: 0, tracks: Vec::new(), left_out: Vec::new() }
     }
 }
 
@@ -170,8 +171,8 @@ impl Shard {
     }
 }
 
-/// What a publisher's session number and readings say of its stream.
-pub(super) fn of_publisher(publication: u64, reading: &Reading, now: Time) -> Status {
+/// What a publisher's session number, readings and findings say of its stream.
+pub(super) fn of_publisher(publication: u64, reading: &Reading, findings: &Findings, now: Time) -> Status {
     let frames = reading.video_frames + reading.audio_frames;
     let sent_for = now.since(reading.since).saturating_sub(reading.heard_ago);
     let per_frame = sent_for.checked_div(u32::try_from(frames).unwrap_or(u32::MAX)).unwrap_or_default();
@@ -181,12 +182,14 @@ pub(super) fn of_publisher(publication: u64, reading: &Reading, now: Time) -> St
         _ if silent => (Phase::Silent, reading.heard_ago),
         _ => (Phase::Live, now.since(reading.since)),
     };
-    Status { phase, since_unix_ms: before(ago), publication, tracks: tracks(reading) }
+    let left_out = findings.dropped().cloned().collect();
+    Status { phase, since_unix_ms: before(ago), publication, tracks: tracks(reading), left_out }
 }
 
 /// What is said while a publisher is waited for that left so long ago.
-pub(super) fn of_absence(ago: Duration, publication: u64, last: &Reading) -> Status {
-    Status { phase: Phase::Waiting, since_unix_ms: before(ago), publication, tracks: tracks(last) }
+pub(super) fn of_absence(ago: Duration, publication: u64, last: &Reading, findings: &Findings) -> Status {
+    let left_out = findings.dropped().cloned().collect();
+    Status { phase: Phase::Waiting, since_unix_ms: before(ago), publication, tracks: tracks(last), left_out }
 }
 
 fn before(ago: Duration) -> u64 {
@@ -197,9 +200,8 @@ fn tracks(reading: &Reading) -> Vec<TrackStatus> {
     let both = [(Track::Video, &reading.video), (Track::Audio, &reading.audio)];
     let status = |(track, coding): (Track, &Option<millstream_hub::vitals::Coding>)| {
         let coding = coding.clone()?;
-        let packaged = millstream_proto::cmaf::init::is_offered(coding.codec);
         let shape = coding.summary.as_ref().and_then(|summary| summary.shape);
-        Some(TrackStatus { track, codec: name(track, coding), shape, packaged })
+        Some(TrackStatus { track, codec: name(track, coding), shape })
     };
     both.into_iter().filter_map(status).collect()
 }

@@ -158,7 +158,7 @@ pub(crate) fn record(vps: &[&[u8]], sps: &[&[u8]], pps: &[&[u8]]) -> Option<Vec<
     let mut record = vec![1];
     record.extend_from_slice(profile);
     let (luma, chroma) = head.bit_depths_minus8;
-    let layers = (layers >> 1 & 7) + 1 & 7;
+    let layers = ((layers >> 1 & 7) + 1) & 7;
     let nested = plain.first()? & 1;
     let chroma_format = head.chroma_format.min(3) as u8;
     record.extend_from_slice(&[

@@ -17,7 +17,7 @@ pub(crate) struct Header {
     pub(crate) rate_hz: u32,
     /// 0: a program config element in the frame lists them.
     channels: u8,
-    header_bytes: usize,
+    before_bytes: usize,
     /// With the header.
     frame_bytes: usize,
     /// Raw data blocks beside the first.
@@ -32,18 +32,18 @@ impl Header {
         if sync != 0xFF || b1 & 0xF6 != 0xF0 {
             return None;
         }
-        let header_bytes = HEADER_BYTES + if b1 & 1 == 0 { CHECKSUM_BYTES } else { 0 };
+        let before_bytes = HEADER_BYTES + if b1 & 1 == 0 { CHECKSUM_BYTES } else { 0 };
         let rate_index = b2 >> 2 & 15;
         let rate_hz = *RATES_HZ.get(usize::from(rate_index))?;
         let frame_bytes = usize::from(b3 & 3) << 11 | usize::from(b4) << 3 | usize::from(b5 >> 5);
         let channels = (b2 & 1) << 2 | b3 >> 6;
         let (object_type, more_blocks) = ((b2 >> 6) + 1, b6 & 3);
-        (frame_bytes >= header_bytes).then_some(Self {
+        (frame_bytes >= before_bytes).then_some(Self {
             object_type,
             rate_index,
             rate_hz,
             channels,
-            header_bytes,
+            before_bytes,
             frame_bytes,
             more_blocks,
         })
@@ -73,6 +73,6 @@ pub(crate) fn frames(data: &[u8]) -> impl Iterator<Item = &[u8]> {
         let header = Header::read(rest).filter(|header| header.more_blocks == 0 && Some(header.rate_hz) == first)?;
         let (frame, after) = rest.split_at_checked(header.frame_bytes)?;
         rest = after;
-        frame.get(header.header_bytes..).filter(|raw| !raw.is_empty())
+        frame.get(header.before_bytes..).filter(|raw| !raw.is_empty())
     })
 }

@@ -58,7 +58,7 @@ pub(crate) fn in_band(codec: Codec, data: &[u8], length_bytes: usize) -> InBand<
                 break;
             }
             // A record has 16 bits for the length of one.
-            Unit::Set(_) if nal.len() <= usize::from(u16::MAX) => found.sets.push(annex_b::trim(nal)),
+            Unit::Set(_) if u16::try_from(nal.len()).is_ok() => found.sets.push(annex_b::trim(nal)),
             Unit::Set(_) | Unit::Other => {}
         }
     }
