@@ -145,7 +145,7 @@ impl Keep {
         };
         let session = match &event.what {
             What::Publish { encoder } => Session { encoder: encoder.clone(), ..begun() },
-            What::Unpublish { why, lasted_ms, received_bytes } => {
+            What::Unpublish { why, lasted_ms, received_bytes, .. } => {
                 let kept = self.store.get(SESSION, &key).await?;
                 // What cannot be read is written anew: the end says as much.
                 let kept = kept.and_then(|item| serde_json::from_slice::<Session>(&item.value).ok());

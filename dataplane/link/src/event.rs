@@ -2,6 +2,8 @@
 //! [`crate::exchange::Report`], then the API's event stream, session history and webhooks.
 use serde::{Deserialize, Serialize};
 
+use crate::live::ViewerCount;
+
 /// One event of one node.
 #[derive(Clone, PartialEq, Debug, Default, Serialize, Deserialize)]
 #[serde(default)]
@@ -46,6 +48,10 @@ pub enum What {
         /// Bytes that came from it.
         #[serde(default)]
         received_bytes: u64,
+        /// Viewers on its node by protocol, as they were counted last, up to some seconds before. Empty where nobody watched, or where it was
+        /// not on air for long enough to be counted.
+        #[serde(default)]
+        viewers: Vec<ViewerCount>,
     },
     /// Somebody was not let in.
     Refused {

@@ -159,7 +159,12 @@ fn report() -> Report {
     ];
     let events = [
         What::Publish { encoder: "FMLE/3.0".into() },
-        What::Unpublish { why: "peer_closed".into(), lasted_ms: 60_000, received_bytes: 9_000_000 },
+        What::Unpublish {
+            why: "peer_closed".into(),
+            lasted_ms: 60_000,
+            received_bytes: 9_000_000,
+            viewers: Vec::new(),
+        },
         What::Refused {
             action: "publish".into(),
             why: "taken".into(),

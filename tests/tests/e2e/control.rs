@@ -581,10 +581,11 @@ fn a_hundred_thousand_streams() {
 
 /// Who watches HLS has no session: it is counted for asking, as an estimate, in API and metrics.
 #[test]
-fn viewers_of_hls_are_counted_in_api_and_metrics() {
+fn viewers_of_hls_are_counted_in_api_metrics_and_events() {
     let server = Options::open().start();
     let mut client = Client::admin(&server);
-    let _push = ffmpeg_push(&server.push_url("cam"), 60);
+    let mut events = client.listen().expect("events");
+    let push = ffmpeg_push(&server.push_url("cam"), 60);
     eventually("a playlist", seconds(15), || (http::get(server.http, "/cam/video.m3u8").status == 200).then_some(()));
     let ask = |agent: &str, name: &str| {
         let host = server.http;
@@ -618,4 +619,15 @@ fn viewers_of_hls_are_counted_in_api_and_metrics() {
         let line = metrics.lines().find(|line| line.starts_with("millstream_viewers{shard=\"0\",protocol=\"hls\"}"))?;
         line.ends_with(" 3").then_some(())
     });
+    drop(push);
+    let mut told = String::new();
+    let unpublish = eventually("the end is told, with who watched", seconds(15), || {
+        let mut bytes = [0_u8; 4096];
+        let read = std::io::Read::read(&mut events.stream, &mut bytes).expect("more events");
+        told.push_str(&String::from_utf8_lossy(&bytes[..read]));
+        let data = told.lines().find(|line| line.contains("\"unpublish\"") && line.contains('}'))?;
+        serde_json::from_str::<serde_json::Value>(data.strip_prefix("data: ")?).ok()
+    });
+    let viewers = &unpublish["what"]["viewers"];
+    assert_eq!((&viewers[0]["protocol"], &viewers[0]["estimated"]), (&json!("hls"), &json!(true)), "{unpublish}");
 }

@@ -180,7 +180,8 @@ fn sessions_are_kept_and_shown_newest_first() {
         (&open.is(200).json()["items"][0]["session"], &open.json()["items"][0]["ended_unix_ms"]),
         (&json!(42), &json!(null))
     );
-    let ended = |lasted_ms| What::Unpublish { why: "peer_closed".into(), lasted_ms, received_bytes: 9 };
+    let ended =
+        |lasted_ms| What::Unpublish { why: "peer_closed".into(), lasted_ms, received_bytes: 9, viewers: Vec::new() };
     tell(&server, 2, 42, ended(1));
     // The end of one whose beginning was lost.
     tell(&server, 3, 44, ended(500));

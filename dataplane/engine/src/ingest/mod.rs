@@ -476,6 +476,8 @@ impl Drop for OnAir<'_> {
             why: self.why.get().to_owned(),
             lasted_ms: u64::try_from(now.since(self.since).as_millis()).unwrap_or(u64::MAX),
             received_bytes: self.bytes.get(),
+            // They are on all shards; the reporter, which asks all of them, fills them in.
+            viewers: Vec::new(),
         });
     }
 }

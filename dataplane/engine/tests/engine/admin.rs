@@ -342,7 +342,7 @@ fn next(events: &mut Events) -> (String, What) {
     let Event { stream, what, .. } = ask(events.next()).unwrap();
     let what = match what {
         What::Unpublish { why, received_bytes, .. } => {
-            What::Unpublish { why, lasted_ms: 0, received_bytes: received_bytes.min(1) }
+            What::Unpublish { why, lasted_ms: 0, received_bytes: received_bytes.min(1), viewers: Vec::new() }
         }
         What::Publish { encoder } => What::Publish { encoder: encoder.chars().take(4).collect() },
         other => other,

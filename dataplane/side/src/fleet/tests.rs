@@ -157,7 +157,10 @@ async fn events_are_thanked_for_only_once_they_are_kept_and_heard_once() {
     assert_eq!(fleet.report(report.clone()).await.unwrap().events_through, 1);
     // Its receipt was lost: it tells again, and of one more.
     let mut again = report;
-    again.events.push(event(2, What::Unpublish { why: "peer_closed".into(), lasted_ms: 1, received_bytes: 1 }));
+    again.events.push(event(
+        2,
+        What::Unpublish { why: "peer_closed".into(), lasted_ms: 1, received_bytes: 1, viewers: Vec::new() },
+    ));
     assert_eq!(fleet.report(again).await.unwrap().events_through, 2);
     let seqs: Vec<_> = std::iter::from_fn(|| heard.try_recv().ok()).map(|heard| heard.event.seq).collect();
     assert_eq!(seqs, [1, 2]);

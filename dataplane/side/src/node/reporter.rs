@@ -1,14 +1,15 @@
 //! Tells control what happens, what came of orders, and every few seconds all that is live. Events wait until control has them; while
 //! it is away the oldest of too many are given up, and leave a hole in the numbers.
-use std::collections::VecDeque;
+use std::collections::{HashMap, VecDeque};
 use std::sync::Arc;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use millstream_engine::Remote;
 use millstream_engine::admin::feed::Events;
 use millstream_link::PROTOCOL;
-use millstream_link::event::Event;
+use millstream_link::event::{Event, What};
 use millstream_link::exchange::{Report, Status};
+use millstream_link::live::ViewerCount;
 use tokio::sync::watch;
 use tokio::time::{Instant, MissedTickBehavior, interval, sleep_until, timeout};
 
@@ -34,6 +35,8 @@ pub(super) struct Reporter {
     identity: Identity,
     events: Option<Events>,
     waiting: VecDeque<Event>,
+    /// Viewers of each stream, as they were counted last.
+    viewers: HashMap<String, Vec<ViewerCount>>,
     given_up: u64,
     backoff: Backoff,
     failing: bool,
@@ -55,8 +58,18 @@ impl Reporter {
         let (least, most) = RETRY;
         let backoff = Backoff::new(least, most, identity.node.run ^ 1);
         let events = engine.events();
-        let waiting = VecDeque::new();
-        Self { control, engine, shared, identity, events, waiting, given_up: 0, backoff, failing: false }
+        Self {
+            control,
+            engine,
+            shared,
+            identity,
+            events,
+            waiting: VecDeque::new(),
+            viewers: HashMap::new(),
+            given_up: 0,
+            backoff,
+            failing: false,
+        }
     }
 
     pub(super) async fn run(mut self, mut stop: watch::Receiver<bool>) {
@@ -113,7 +126,10 @@ impl Reporter {
         }
     }
 
-    fn wait(&mut self, event: Event) {
+    fn wait(&mut self, mut event: Event) {
+        if let What::Unpublish { viewers, .. } = &mut event.what {
+            viewers.clone_from(self.viewers.get(&event.stream).unwrap_or(&Vec::new()));
+        }
         if self.waiting.len() >= EVENTS_KEPT_MAX {
             self.waiting.pop_front();
             self.given_up += 1;
@@ -124,6 +140,9 @@ impl Reporter {
     async fn send(&mut self, with_live: bool) -> Result<(), ControlError> {
         let live =
             if with_live { timeout(LIVE_WAIT, self.engine.on_air()).await.ok().and_then(Result::ok) } else { None };
+        if let Some(live) = &live {
+            self.viewers = live.iter().map(|live| (live.id.clone(), live.viewers.clone())).collect();
+        }
         let report = Report {
             protocol: PROTOCOL,
             node: self.identity.node.clone(),

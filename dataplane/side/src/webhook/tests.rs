@@ -275,7 +275,7 @@ async fn an_outbox_that_is_back_is_gone_on_with() {
 #[test]
 fn the_body_is_the_event_with_where_it_happened() {
     let node = NodeId { name: "n1".to_owned(), run: 5 };
-    let what = What::Unpublish { why: "peer_closed".to_owned(), lasted_ms: 7, received_bytes: 8 };
+    let what = What::Unpublish { why: "peer_closed".to_owned(), lasted_ms: 7, received_bytes: 8, viewers: Vec::new() };
     let event = Event { seq: 3, stream: "cam".to_owned(), what, ..Event::default() };
     let body: serde_json::Value = serde_json::from_slice(&body(&node, &event)).unwrap();
     assert_eq!((body["id"].as_str(), body["node"].as_str()), (Some("n1-5-3"), Some("n1")));
