@@ -86,7 +86,7 @@ fn case_56_a_path_leads_to_one_stream() {
     let made = server.post("/api/v1/streams", &with("a", "live/my cam.1", "/live/a.flv"));
     assert_eq!(made.is(201).json()["settings"]["push_paths"], json!(["live/my cam.1"]));
     let refused = server.post("/api/v1/streams", &with("b", "live/my cam.1", "/live/b.flv"));
-    refused.refused(409, "\"live/my cam.1\" leads to stream a already");
+    refused.refused(409, "leads to stream a already");
     // However it is written.
     server.post("/api/v1/streams", &with("b", "live/b", "/live/%61.flv")).refused(409, "leads to stream a already");
     let b = server.post("/api/v1/streams", &with("b", "live/b", "/live/b.flv")).is(201).etag().to_owned();

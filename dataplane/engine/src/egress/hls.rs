@@ -234,7 +234,8 @@ async fn until_open(shard: &Rc<Shard>, session: &Session, channel: &Channel, unt
         let seen = channel.waiters.seen();
         let is_known = {
             let log = channel.log.borrow();
-            log.is_open() || log.ended().is_some()
+            // A mirror of a stream that is over has its playlists, and a log that never opened.
+            log.is_open() || log.ended().is_some() || channel.packaging.window.borrow().session().is_some()
         };
         if is_known || shard.now() >= until || session.ending().is_some() {
             return Ok(());

@@ -350,7 +350,7 @@ fn a_stream_that_is_over_can_be_watched_to_its_end() {
             assert_eq!(status(&again), 200, "{}", body(&again));
             assert_eq!(body(&again), last);
             let file = get(&server, &format!("/live/{}", segments(&last)[0]));
-            assert_eq!(status(&file), 200);
+            assert_eq!(status(&file), 200, "{}\n{last}", body(&file));
             assert!(body(&get(&server, "/live/manifest.mpd")).contains("type=\"static\""));
         }
         assert_eq!(status(&get(&server, "/live/live.flv")), 404);
