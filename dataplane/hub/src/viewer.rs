@@ -101,6 +101,8 @@ pub struct Piece {
     source: Source,
     from: usize,
     to: usize,
+    /// Nothing of its source comes after it.
+    is_last: bool,
 }
 
 impl Deref for Piece {
@@ -116,14 +118,10 @@ impl Deref for Piece {
 impl Piece {
     /// As much of the rest of a source as there is room for.
     fn new(source: Source, from: usize, room: &mut usize) -> Self {
-        let to = source.len().min(from + *room);
+        let bytes = source.len();
+        let to = bytes.min(from + *room);
         *room -= to - from;
-        Self { source, from, to }
-    }
-
-    /// Whether nothing of its source comes after it.
-    fn is_last(&self) -> bool {
-        self.to == self.source.len()
+        Self { source, from, to, is_last: to == bytes }
     }
 
     /// When the frames in it had arrived; `None` for what is not of the log.
@@ -167,7 +165,7 @@ pub struct Viewer {
     lead_bytes: usize,
     /// Its peer asks and does not read.
     flooded: bool,
-    /// Nothing more is begun; the reason it is closed with once what was begun is out.
+    /// It said goodbye, and is paused for good: it is closed with this reason once what was begun, and its own bytes, are out.
     finishing: Option<CloseReason>,
     /// Generation of the configuration it has.
     generation: u32,
@@ -224,9 +222,9 @@ impl Viewer {
     /// Says goodbye: a block that is partly sent is finished, then `goodbye` goes out, then the viewer is closed with this reason. The
     /// first goodbye counts.
     pub fn finish(&mut self, goodbye: Bytes, reason: CloseReason) {
-        if self.finishing.is_none() {
+        if !self.is_finishing() {
             self.lead(goodbye);
-            self.finishing = Some(reason);
+            (self.finishing, self.paused) = (Some(reason), true);
         }
     }
 
@@ -237,6 +235,9 @@ impl Viewer {
 
     /// Stops the media, or goes on with it: at the newest keyframe, or where it was if none came since.
     pub fn pause(&mut self, paused: bool, now: Time) {
+        if self.is_finishing() {
+            return;
+        }
         if self.paused && !paused {
             self.state = match self.state {
                 State::Joining { from, .. } => State::Joining { since: now, from },
@@ -274,10 +275,6 @@ impl Viewer {
         if let Some((entry, sent)) = &self.partial {
             // A block that is partly sent is finished before the cursor jumps, wherever the log is by now.
             out.push(Piece::new(Source::Block(Rc::clone(entry), self.format), *sent, &mut room));
-        } else if let Some(reason) = self.finishing {
-            if self.lead.is_empty() {
-                return Fill::Close(reason);
-            }
         } else if self.lead_offset == 0
             && let Some(close) = self.position(log, config, now)
             && (self.lead.is_empty() || close == CloseReason::Lagging)
@@ -291,18 +288,15 @@ impl Viewer {
             let from = if index == 0 { self.lead_offset } else { 0 };
             out.push(Piece::new(Source::Lead(bytes.clone()), from, &mut room));
         }
-        if self.state == State::Playing && !self.paused && self.finishing.is_none() {
+        if self.state == State::Playing && !self.paused {
             for seq in self.next..log.head() {
                 let Some(entry) = log.get(seq).filter(|_| room > 0 && out.len() < SEND_PIECES_MAX) else { break };
-                let Some(entry) = entry.for_viewer_from(self.started_at) else {
-                    // Nothing of it is for this viewer.
-                    if out.is_empty() {
-                        self.next = seq + 1;
-                    }
+                if entry.has_leading() {
+                    self.fill_with_rest(entry, log, out, &mut room);
                     continue;
-                };
+                }
                 entry.make(self.format, log.limits.rtmp_chunk_bytes);
-                out.push(Piece::new(Source::Block(entry, self.format), 0, &mut room));
+                out.push(Piece::new(Source::Block(Rc::clone(entry), self.format), 0, &mut room));
             }
         }
         if out.is_empty() {
@@ -313,10 +307,22 @@ impl Viewer {
         Fill::Send
     }
 
+    /// The same for a block with leading pictures of an open GOP: without them where this viewer started at their keyframe.
+    #[cold]
+    fn fill_with_rest(&mut self, entry: &EntryRef, log: &Log, out: &mut Vec<Piece>, room: &mut usize) {
+        if let Some(rest) = entry.for_viewer_from(self.started_at) {
+            rest.make(self.format, log.limits.rtmp_chunk_bytes);
+            out.push(Piece::new(Source::Block(Rc::clone(rest), self.format), 0, room));
+        } else if out.is_empty() {
+            // Nothing of it is for this viewer.
+            self.next = entry.block.seq + 1;
+        }
+    }
+
     /// Moves the cursor to a block that is held: the start for a joiner, the newest start for one that fell off.
     fn position(&mut self, log: &Log, config: &StreamConfig, now: Time) -> Option<CloseReason> {
         if self.paused {
-            return log.ended().map(CloseReason::Ended);
+            return self.finishing.or(log.ended().map(CloseReason::Ended));
         }
         if self.state == State::Resuming {
             match log.newest_start() {
@@ -381,13 +387,14 @@ impl Viewer {
         self.sent_bytes = self.sent_bytes.wrapping_add(count as u64);
         let mut left = count;
         for piece in pieces {
-            let taken = left.min(piece.len());
+            let piece_bytes = piece.to - piece.from;
+            let taken = left.min(piece_bytes);
             if taken == 0 {
                 break;
             }
             left -= taken;
             let sent = piece.from + taken;
-            let whole = taken == piece.len() && piece.is_last();
+            let whole = taken == piece_bytes && piece.is_last;
             match &piece.source {
                 Source::Lead(bytes) => {
                     self.lead_offset = if whole { 0 } else { sent };

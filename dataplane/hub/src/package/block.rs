@@ -26,6 +26,9 @@ pub enum Format {
     Rtmp,
 }
 
+/// How many formats there are.
+const FORMATS: usize = Format::Rtmp as usize + 1;
+
 /// One tag that waits to be sealed into a block.
 #[derive(Clone, Debug)]
 pub(crate) struct Tag {
@@ -188,8 +191,8 @@ pub(crate) fn rtmp_messages<'a>(
 pub struct Entry {
     /// The block itself.
     pub block: Arc<Block>,
-    rtmp: OnceCell<Bytes>,
-    websocket: OnceCell<Box<[u8]>>,
+    /// Its bytes by format, but for [`Format::FlvChunked`], whose bytes are the block's: looked up for each viewer without a branch per format.
+    forms: [OnceCell<Bytes>; FORMATS],
     /// Without leading pictures; `None` inside where nothing is left.
     joiner: OnceCell<Option<EntryRef>>,
 }
@@ -200,44 +203,57 @@ pub type EntryRef = Rc<Entry>;
 impl Entry {
     /// Wraps a block for this shard.
     pub fn new(block: Arc<Block>) -> EntryRef {
-        Rc::new(Self { block, rtmp: OnceCell::new(), websocket: OnceCell::new(), joiner: OnceCell::new() })
+        Rc::new(Self { block, forms: [const { OnceCell::new() }; FORMATS], joiner: OnceCell::new() })
+    }
+
+    /// Whether some viewers get only a part of it: see [`Entry::for_viewer_from`].
+    pub(crate) fn has_leading(&self) -> bool {
+        self.block.leading.is_some()
     }
 
     /// What of it is for a viewer that started at the block `start`: all of it, but for pictures that it cannot decode. `None` where nothing is
-    /// left. Made when the first one asks.
-    pub(crate) fn for_viewer_from(self: &Rc<Self>, start: u64) -> Option<EntryRef> {
+    /// left. Made when the first one asks. Out of the way of the usual block, which has no such pictures.
+    #[cold]
+    pub(crate) fn for_viewer_from(self: &Rc<Self>, start: u64) -> Option<&EntryRef> {
         match &self.block.leading {
             Some(leading) if leading.start == start => {
                 let make = || self.block.without_leading(leading).map(|block| Self::new(Arc::new(block)));
-                self.joiner.get_or_init(make).clone()
+                self.joiner.get_or_init(make).as_ref()
             }
-            _ => Some(Rc::clone(self)),
+            _ => Some(self),
         }
     }
 
     /// Makes the bytes for viewers of that format, if nobody asked for them before; `rtmp_chunk_bytes` must be the same on every call.
     pub fn make(&self, format: Format, rtmp_chunk_bytes: usize) {
-        match format {
-            Format::Rtmp => {
-                self.rtmp.get_or_init(|| {
-                    let tags = flv::tags(self.block.tags()).map(|tag| (tag.kind, tag.timestamp_ms, tag.body));
-                    rtmp_messages(tags, self.block.bytes() + 64, rtmp_chunk_bytes)
-                });
-            }
-            Format::FlvWebSocket => {
-                self.websocket.get_or_init(|| websocket_message(self.block.tags()).into_boxed_slice());
-            }
-            Format::FlvChunked | Format::FlvPlain => {}
+        if format != Format::FlvChunked && self.form(format).get().is_none() {
+            self.make_first(format, rtmp_chunk_bytes);
         }
+    }
+
+    #[cold]
+    fn make_first(&self, format: Format, rtmp_chunk_bytes: usize) {
+        self.form(format).get_or_init(|| match format {
+            Format::FlvChunked => self.block.chunk.clone(),
+            Format::FlvPlain => self.block.tags_bytes(),
+            Format::FlvWebSocket => websocket_message(self.block.tags()).into(),
+            Format::Rtmp => {
+                let tags = flv::tags(self.block.tags()).map(|tag| (tag.kind, tag.timestamp_ms, tag.body));
+                rtmp_messages(tags, self.block.bytes() + 64, rtmp_chunk_bytes)
+            }
+        });
+    }
+
+    fn form(&self, format: Format) -> &OnceCell<Bytes> {
+        &self.forms[format as usize]
     }
 
     /// The bytes for viewers of that format; none before [`Entry::make`].
     pub fn made(&self, format: Format) -> &[u8] {
-        match format {
-            Format::FlvChunked => &self.block.chunk,
-            Format::FlvPlain => self.block.tags(),
-            Format::Rtmp => self.rtmp.get().map_or(&[], |bytes| bytes),
-            Format::FlvWebSocket => self.websocket.get().map_or(&[], |bytes| bytes),
+        if format == Format::FlvChunked {
+            &self.block.chunk
+        } else {
+            self.form(format).get().map_or(&[], |bytes| bytes)
         }
     }
 }
