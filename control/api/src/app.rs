@@ -23,6 +23,7 @@ use crate::model::audit::{self, Entry};
 use crate::model::stream::StreamRecord;
 use crate::model::token::Digest;
 use crate::model::{self, AUDIT, ONCE, STREAM};
+use crate::slates::Slates;
 use crate::streams::Locks;
 
 /// What the API is made of.
@@ -74,6 +75,11 @@ pub enum StartError {
         "a hook or a binding of one in the store cannot be read (the log says which); a later version wrote it, or it is damaged: run that version, or restore a backup"
     )]
     Hooks,
+    /// A slate in the store cannot be read.
+    #[error(
+        "a slate in the store cannot be read (the log says which); a later version wrote it, or it is damaged: run that version, or restore a backup"
+    )]
+    Slates,
 }
 
 /// The API. Cheap to clone; all clones are one.
@@ -89,6 +95,7 @@ struct Inner {
     feed: Feed,
     locks: Locks,
     desk: Desk,
+    slates: Slates,
     stored_streams: AtomicU64,
     kept_answers: AtomicU64,
 }
@@ -102,6 +109,7 @@ impl Api {
             parts.fixed.iter().map(|stream| (stream.id.clone(), stream.clone())).collect();
         let fixed: BTreeMap<String, StreamRecord> =
             streams.iter().map(|(id, stream)| (id.clone(), StreamRecord::of_link(stream))).collect();
+        let slates = Slates::of(parts.store.as_ref()).await.map_err(|_| StartError::Slates)?;
         let (mut stored, mut after) = (0, None);
         loop {
             let page = parts.store.page(Query { after, ..Query::all(STREAM) }).await?;
@@ -116,7 +124,7 @@ impl Api {
                     );
                     continue;
                 }
-                streams.insert(item.key.clone(), kept.value.to_link(&item.key));
+                streams.insert(item.key.clone(), slates.to_link(&kept.value, &item.key));
             }
             after = page.next;
             if after.is_none() {
@@ -138,6 +146,7 @@ impl Api {
             feed: Feed::new(parts.clock.now_ms()),
             locks: Locks::default(),
             desk: Desk::default(),
+            slates,
             stored_streams: AtomicU64::new(stored),
             kept_answers: AtomicU64::new(kept_answers),
             parts,
@@ -211,6 +220,10 @@ impl Api {
 
     pub(crate) fn locks(&self) -> &Locks {
         &self.0.locks
+    }
+
+    pub(crate) fn slates(&self) -> &Slates {
+        &self.0.slates
     }
 
     pub(crate) fn desk(&self) -> &Desk {

@@ -1,7 +1,7 @@
 //! The control API: streams, their keys and what is live of them, over HTTP.
 //!
 //! Reading order: [`Api`] (in [`app`]: what every handler holds), [`routes`] (the handlers, one file per thing), [`streams`] (what is
-//! done to a stream: store, then data plane, then audit log), `hooks` (the same for hooks and where they are bound), `reconcile`
+//! done to a stream: store, then data plane, then audit log), `hooks` (the same for hooks and where they are bound), `slates`, `reconcile`
 //! (changes that did not run to their end), [`model`] (what is
 //! kept), [`auth`] (who may), [`events`] (what nodes tell: the event stream and the session history), [`outbox`] (what webhooks are to
 //! get), [`http`] (bodies, conditions, errors, connections), [`openapi`] (the document).
@@ -24,6 +24,7 @@ pub mod openapi;
 pub mod outbox;
 mod reconcile;
 pub mod routes;
+mod slates;
 pub mod streams;
 
 pub use app::{Api, Parts, StartError};

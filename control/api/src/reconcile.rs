@@ -77,7 +77,7 @@ impl Api {
             Subject::Stream(id) => {
                 let _lock = self.locks().lock(id).await;
                 match model::load::<StreamRecord>(self.store(), STREAM, id).await? {
-                    Some(kept) => self.fleet().put(kept.value.to_link(id)),
+                    Some(kept) => self.fleet().put(self.slates().to_link(&kept.value, id)),
                     None => self.fleet().remove(id),
                 };
                 self.count_streams().await?;

@@ -109,6 +109,7 @@ impl Api {
         }
         let mut settings = Settings::default();
         settings.merge(given, reading).map_err(Problem::fields)?;
+        self.slates().check(&settings)?;
         let now_ms = self.clock().now_ms();
         if settings.expiry_s().is_none() {
             let outdate = day(now_ms / 1_000 + OUTDATE_DAYS * 86_400);
@@ -145,7 +146,7 @@ impl Api {
             return Err(Problem::conflict(detail));
         };
         self.stored_streams().fetch_add(1, Ordering::Relaxed);
-        let told = self.fleet().put(record.to_link(&id));
+        let told = self.fleet().put(self.slates().to_link(&record, &id));
         unsettled.settle();
         drop(lock);
         self.in_force("stream.create", caller, &id, told).await;
@@ -173,7 +174,7 @@ impl Api {
             let saving = model::save(self.store(), (STREAM, id), Expect::Version(tag.version), None, &record);
             let (saved, logged) = self.logged(caller, action, id, parts, saving).await;
             if let Ok(version) = saved? {
-                let told = self.fleet().put(record.to_link(id));
+                let told = self.fleet().put(self.slates().to_link(&record, id));
                 unsettled.settle();
                 drop(lock);
                 self.in_force(action, caller, id, told).await;
@@ -186,6 +187,18 @@ impl Api {
             }
         }
         Err(Problem::unavailable("busy", format!("too many others change stream {id}; try again in a moment"), 1))
+    }
+
+    /// Tells the nodes a stream as it is, because something else that it names has changed.
+    pub(crate) async fn tell_again(&self, id: &str) -> Answer<()> {
+        let _lock = self.locks().lock(id).await;
+        // It may have been removed since.
+        if let Some(kept) = model::load::<StreamRecord>(self.store(), STREAM, id).await?
+            && !self.fixed().contains_key(id)
+        {
+            self.fleet().put(self.slates().to_link(&kept.value, id));
+        }
+        Ok(())
     }
 
     /// Sets what is given.
@@ -205,6 +218,9 @@ impl Api {
                 let kept = Map::from_iter([("outdate".to_owned(), Value::String(outdate))]);
                 record.settings.merge(&kept, Reading::Strict).map_err(Problem::fields)?;
                 changed.retain(|name| name != "outdate");
+            }
+            if changed.iter().any(|name| name == "slate") {
+                self.slates().check(&record.settings)?;
             }
             Ok(changed)
         };

@@ -2,7 +2,7 @@
 //!
 //! [`kit`] starts it; `streams` (records, conditions, idempotency keys), `keys`, `videostream` (the original's API), `live` (what nodes
 //! tell, and what they are told), `access` (tokens, roles, logins, hosts, origins), `hostile` (what a stranger may try), `document`
-//! (OpenAPI), `webhooks`, `hooks`, `failures` (the store and the clock), `hangups` (clients that leave).
+//! (OpenAPI), `webhooks`, `hooks`, `slates`, `failures` (the store and the clock), `hangups` (clients that leave).
 #[path = "api/access.rs"]
 mod access;
 #[path = "api/document.rs"]
@@ -21,6 +21,8 @@ mod keys;
 mod kit;
 #[path = "api/live.rs"]
 mod live;
+#[path = "api/slates.rs"]
+mod slates;
 #[path = "api/streams.rs"]
 mod streams;
 #[path = "api/videostream.rs"]

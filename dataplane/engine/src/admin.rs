@@ -199,7 +199,10 @@ pub fn start(mut config: Config, chain: Chain) -> Result<Engine, StartError> {
     }
     let post = Post { shards: remotes.into(), draining: Arc::default() };
     let more_metrics = config.more_metrics.clone();
-    Ok(Engine { remote: Remote { post, stats: stats.into(), more_metrics, feed, addresses }, ends })
+    Ok(Engine {
+        remote: Remote { post, stats: stats.into(), more_metrics, feed, addresses, slates: config.slates.clone() },
+        ends,
+    })
 }
 
 /// Descriptors that are not for connections of publishers and viewers: those of control, the link and webhooks, files, and some that are just being

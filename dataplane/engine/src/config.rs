@@ -10,6 +10,7 @@ use millstream_proto::network::Network;
 use millstream_proto::paths::Pattern;
 
 use crate::directory::Directory;
+use crate::slates::Slates;
 
 /// Which kernel interface the shards use.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
@@ -96,6 +97,8 @@ pub struct Config {
     pub chunk_size: usize,
     /// Defaults of every stream.
     pub stream: StreamConfig,
+    /// Clips for streams whose publisher is away.
+    pub slates: Slates,
     /// How streams are cut for HLS and DASH.
     pub hls: HlsConfig,
     /// The streams that there are at start; see [`crate::Remote::adopt`].

@@ -5,15 +5,17 @@
 //! A directory does not change. The next one is made beside the shards and shares with it what stays, see `policy::table`.
 use std::sync::Arc;
 
-use millstream_hub::config::FlushPolicy;
+use millstream_hub::config::{FlushPolicy, OnUnpublish};
 use millstream_link::exchange::Update;
-use millstream_link::state::{Flush, Outputs, Stream};
+use millstream_link::state::{self, Flush, Outputs, Stream};
 use millstream_policy::records::{GENERATIONS_MAX, Record, Records};
 use millstream_policy::table::Table;
 use millstream_proto::id::Id;
 use millstream_proto::paths::Output;
 
 use crate::paths::{Own, Paths};
+
+use crate::slates::SlateKey;
 
 /// Sentences about streams that cannot be taken: a state that is wrong as a whole needs no more to be noticed.
 const COMPLAINTS_MAX: usize = 16;
@@ -23,6 +25,10 @@ const COMPLAINTS_MAX: usize = 16;
 pub struct Settings {
     /// When its frames go out; `None`: as the configuration says of all streams.
     pub flush: Option<FlushPolicy>,
+    /// What becomes of it when its publisher has gone; `None`: as the configuration says of all streams.
+    pub on_unpublish: Option<OnUnpublish>,
+    /// The clip that it shows then; `None`: as the configuration says of all streams.
+    pub slate: Option<SlateKey>,
     /// Which outputs it has.
     pub outputs: Outputs,
     /// Seconds of an HLS segment; `None`: as the configuration says of all streams.
@@ -154,7 +160,15 @@ fn read(stream: &Stream, complaints: &mut Vec<String>) -> Option<Change> {
             complaints.push(complaint);
         }
     });
-    Some((id, Some((record, Settings { flush, outputs: stream.outputs, hls_segment_s, hls_window }, own))))
+    let on_unpublish = stream.on_unpublish.and_then(|on_unpublish| match on_unpublish {
+        state::OnUnpublish::Wait => Some(OnUnpublish::Wait),
+        state::OnUnpublish::End => Some(OnUnpublish::End),
+        state::OnUnpublish::Slate => Some(OnUnpublish::Slate),
+        state::OnUnpublish::Unknown => None,
+    });
+    let slate = stream.slate.as_deref().and_then(SlateKey::from_hex);
+    let outputs = stream.outputs;
+    Some((id, Some((record, Settings { flush, on_unpublish, slate, outputs, hls_segment_s, hls_window }, own))))
 }
 
 #[cfg(test)]
@@ -222,6 +236,10 @@ mod tests {
         let next = first.updated(&update(false, vec![later], &[])).directory;
         assert_eq!(next.settings(&id("a")), Settings::default());
         assert!(next.streams.settings.is_empty());
+        let slate = Some("ab".repeat(32));
+        let slated = Stream { on_unpublish: Some(state::OnUnpublish::Slate), slate, ..stream("a", 1) };
+        let settings = first.updated(&update(false, vec![slated], &[])).directory.settings(&id("a"));
+        assert_eq!((settings.on_unpublish, settings.slate), (Some(OnUnpublish::Slate), Some(SlateKey([0xAB; 32]))));
     }
 
     #[test]

@@ -2,7 +2,8 @@
 //!
 //! Reading order, which is the walk of a frame: [`io`] hands bytes from a publisher's socket to [`ingest`], which feeds the RTMP
 //! session and pushes its frames to a [`shard::channel`]; `hub` makes blocks of them; [`egress`] sends those to viewers. Beside
-//! the walk: [`door`] (asked before publish and play), [`directory`] (which streams there are), [`metrics`], [`clock`], [`admin`]
+//! the walk: [`door`] (asked before publish and play), [`directory`] (which streams there are), [`slates`] (what they show
+//! while their publisher is away), [`metrics`], [`clock`], [`admin`]
 //! (start, stop; what is asked and done from outside).
 //!
 //! Invariants: a shard shares nothing with another but mailboxes; no lock is taken per frame; a panic ends one session.
@@ -19,6 +20,7 @@ mod io;
 mod metrics;
 mod paths;
 mod shard;
+pub mod slates;
 
 pub use admin::remote::Remote;
 pub use admin::{Addresses, Engine, EngineError, StartError, start};

@@ -25,6 +25,18 @@ pub enum Takeover {
     Replace,
 }
 
+/// What becomes of a stream when its publisher has gone.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug, Default)]
+pub enum OnUnpublish {
+    /// Viewers wait for its return.
+    #[default]
+    Wait,
+    /// The stream ends.
+    End,
+    /// Viewers get a clip until it is back.
+    Slate,
+}
+
 /// Settings of one stream; defaults are those of the configuration file.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct StreamConfig {
@@ -36,6 +48,10 @@ pub struct StreamConfig {
     pub log_time_max: Duration,
     /// How long viewers stay when the publisher has gone.
     pub publisher_wait: Duration,
+    /// What becomes of the stream when its publisher has gone.
+    pub on_unpublish: OnUnpublish,
+    /// How long a stream whose publisher has gone is kept with its slate.
+    pub slate_max: Duration,
     /// What a second publisher gets.
     pub takeover: Takeover,
     /// How long a viewer waits for a keyframe to start at.
@@ -55,6 +71,8 @@ impl Default for StreamConfig {
             log_bytes_max: 16 << 20,
             log_time_max: Duration::from_secs(12),
             publisher_wait: Duration::from_secs(10),
+            on_unpublish: OnUnpublish::Wait,
+            slate_max: Duration::from_hours(1),
             takeover: Takeover::Refuse,
             joiner_wait: Duration::from_secs(10),
             lag_skips: 3,

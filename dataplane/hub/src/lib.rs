@@ -3,8 +3,8 @@
 //! Reading order, which is the walk of a frame: [`stream`] (who publishes; frames become tags on one [`timeline`]), [`flush`]
 //! (when they go out), [`package`] (tags become a block, once), [`log`] (blocks wait), [`viewer`] (a cursor sends them). Beside
 //! it: [`registry`] (which shard owns a stream), [`mirror`] (blocks for viewers on other shards), [`parked`] (sessions whose
-//! verdict is pending), [`vitals`] (how a publisher is doing), [`findings`] (what is wrong with what it sends), `news` (the wall clock
-//! for viewers of FLV).
+//! verdict is pending), [`vitals`] (how a publisher is doing), [`findings`] (what is wrong with what it sends), [`slate`] (what is
+//! played while there is none), `news` (the wall clock for viewers of FLV).
 //!
 //! Invariants: nothing is kept per viewer but its cursor and the one send under way; cursors only move forward; every viewer gets
 //! configuration, then a keyframe, then whole tags in order; nothing is lost but by the lag rule, which counts it.
@@ -20,6 +20,7 @@ pub mod package;
 pub mod parked;
 pub mod reach;
 pub mod registry;
+pub mod slate;
 pub mod stream;
 #[cfg(test)]
 mod testkit;

@@ -5,10 +5,10 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use millstream_proto::flv;
-use millstream_proto::media::{Announced, CodecConfig, Frame, MediaEvent, TagKind, Track};
+use millstream_proto::media::{Announced, Clip, CodecConfig, Frame, MediaEvent, TagKind, Track};
 use millstream_proto::time::Time;
 
-use crate::config::{FlushPolicy, StreamConfig, Takeover};
+use crate::config::{FlushPolicy, OnUnpublish, StreamConfig, Takeover};
 use crate::findings::{Findings, News};
 use crate::flush::Flusher;
 use crate::log::{EndReason, Log};
@@ -17,6 +17,7 @@ use crate::package::block::{Block, Gathered, Tag};
 use crate::package::open_gop::OpenGop;
 use crate::package::packager::Wall;
 use crate::package::preamble::{Preamble, SCRIPT_TIMESTAMP_MS, Seen};
+use crate::slate::{FILL_MAX, Slate};
 use crate::timeline::Timeline;
 use crate::vitals::Vitals;
 
@@ -30,6 +31,10 @@ const SETTLE_ANNOUNCED: Duration = Duration::from_secs(3);
 const KEEPALIVE_EVERY: Duration = Duration::from_secs(5);
 /// Who waits for the place gets it before the stream ends, also where viewers are not to wait: it is told in the same moment.
 const VACANT_AT_LEAST: Duration = Duration::from_millis(1);
+/// The slate begins this long after the publisher has left: an encoder that stops and starts is back by then.
+pub const SLATE_AFTER: Duration = Duration::from_millis(300);
+/// A publisher that has sent nothing for this long, not even answers to pings, is stood in for by the slate: its network has died.
+pub const SLATE_SILENT_AFTER: Duration = Duration::from_millis(1_500);
 /// A block is sealed when it holds this many bytes, flush or not: what a viewer's send refers to stays small.
 const BLOCK_BYTES_MAX: usize = 64 << 10;
 
@@ -90,8 +95,20 @@ pub struct Stream {
     start_seq: u64,
     gop: OpenGop,
     arrived: Time,
-    /// How many have published it; one more for each hole that stamps which jumped have left.
+    /// How many have published it, slates among them; one more for each hole that stamps which jumped have left.
     publishers: u32,
+    /// What is played while nobody publishes; `None`: the built-in clip.
+    clip: Option<Arc<Clip>>,
+    /// What plays now, and since when.
+    slate: Option<(Box<Slate>, Time)>,
+    /// When it begins to.
+    slate_at: Option<Time>,
+    /// What was in force when the slate began although there is a publisher, which had fallen silent.
+    interrupted: Option<Arc<Preamble>>,
+    /// Viewers may start.
+    opened: bool,
+    /// The publisher was sent away: the stream is not kept with a slate.
+    dismissed: bool,
     wait_keyframe: bool,
     /// What the publisher of now has sent.
     seen: Seen,
@@ -125,6 +142,12 @@ impl Stream {
             gop: OpenGop::default(),
             arrived: now,
             publishers: 0,
+            clip: None,
+            slate: None,
+            slate_at: None,
+            interrupted: None,
+            opened: false,
+            dismissed: false,
             wait_keyframe: true,
             seen: Seen::default(),
             announced: Announced::default(),
@@ -179,6 +202,42 @@ impl Stream {
         self.news.set_wall(wall);
     }
 
+    /// What its slate shows from its next start on; without a clip it is the built-in one.
+    pub fn set_slate(&mut self, clip: Option<Arc<Clip>>) {
+        self.clip = clip;
+    }
+
+    /// Changes what becomes of the stream when nobody publishes, also where nobody does now.
+    pub fn set_on_unpublish(&mut self, on_unpublish: OnUnpublish, now: Time) {
+        if std::mem::replace(&mut self.config.on_unpublish, on_unpublish) == on_unpublish {
+            return;
+        }
+        if let Place::Vacant { since } = &mut self.place {
+            // What is to happen now is counted from now on.
+            *since = now;
+            self.slate = None;
+            self.slate_at = self.wants_slate().then_some(now);
+        }
+    }
+
+    /// Since when the slate plays; `None` while it does not.
+    pub fn slate_since(&self) -> Option<Time> {
+        self.slate.as_ref().map(|(_, since)| *since)
+    }
+
+    /// Whether viewers get the slate, or will in a moment.
+    pub fn is_slated(&self) -> bool {
+        self.slate.is_some() || self.slate_at.is_some()
+    }
+
+    /// Whether the slate is what viewers are to get while nobody publishes. Not before anybody has: it would have no tracks.
+    fn wants_slate(&self) -> bool {
+        self.config.on_unpublish == OnUnpublish::Slate
+            && self.opened
+            && !self.dismissed
+            && (self.preamble.has(Track::Video) || self.preamble.has(Track::Audio))
+    }
+
     /// Takes the publisher's place. Gives the session that is replaced, if there is one: it has been silent, or this one has
     /// `waited` for [`PUBLISHER_SILENT_AFTER`] and the configuration puts the newer one first.
     pub fn publish(&mut self, session: u64, waited: bool, now: Time) -> Result<Option<u64>, Taken> {
@@ -194,21 +253,31 @@ impl Stream {
             }
         };
         self.place = Place::OnAir { session, heard: now };
-        self.publishers = self.publishers.wrapping_add(1);
-        self.timeline.restart();
+        (self.slate, self.slate_at, self.interrupted, self.dismissed) = (None, None, None, false);
         self.vitals = Vitals::new(now);
-        self.news.restart();
         self.findings = Findings::default();
-        self.wait_keyframe = true;
-        (self.seen, self.first_frame_at, self.settled) = (Seen::default(), None, false);
+        self.begin_anew();
         self.announced = Announced::default();
         Ok(replaced)
     }
 
-    /// The session's publish is over. Nothing changes if it was replaced before.
-    pub fn leave(&mut self, session: u64, now: Time, log: &mut Log) {
+    /// What comes now is of another publisher than what came before.
+    fn begin_anew(&mut self) {
+        self.publishers = self.publishers.wrapping_add(1);
+        self.timeline.restart();
+        self.news.restart();
+        self.wait_keyframe = true;
+        (self.seen, self.first_frame_at, self.settled) = (Seen::default(), None, false);
+    }
+
+    /// The session's publish is over. Nothing changes if it was replaced before. `dismissed`: the operator has ended it, and the stream is not
+    /// kept with a slate.
+    pub fn leave(&mut self, session: u64, dismissed: bool, now: Time, log: &mut Log) {
         if matches!(self.place, Place::OnAir { session: on_air, .. } if on_air == session) {
-            if let Some(body) = self.news.waiting(now) {
+            (self.dismissed, self.interrupted) = (dismissed, None);
+            if self.wants_slate() {
+                self.slate_at = self.slate.is_none().then_some(now + SLATE_AFTER);
+            } else if let Some(body) = self.news.waiting(now) {
                 self.tell(body, now);
             }
             self.flush(now, log);
@@ -231,7 +300,10 @@ impl Stream {
     pub fn push(&mut self, event: MediaEvent, now: Time, log: &mut Log) -> Pushed {
         match event {
             MediaEvent::Config(config) => self.configure(&config, now, log),
-            MediaEvent::Metadata(body) => self.describe(&body, now, log),
+            MediaEvent::Metadata(body) => {
+                self.resume(now, log);
+                self.describe(&body, now, log);
+            }
             MediaEvent::Frame(frame) => return self.frame(frame, now, log),
             MediaEvent::Repaired(track, repair) => self.findings.repair(track, repair, now),
             MediaEvent::LeftOut(left_out) => self.findings.left_out(left_out),
@@ -242,9 +314,14 @@ impl Stream {
     }
 
     fn configure(&mut self, config: &CodecConfig, now: Time, log: &mut Log) {
+        self.resume(now, log);
         self.see(config.track);
         self.vitals.configured(config);
         self.findings.configured(config);
+        self.put_in_force(config, now, log);
+    }
+
+    fn put_in_force(&mut self, config: &CodecConfig, now: Time, log: &mut Log) {
         let Some(next) = self.preamble.with_config(config) else { return };
         let kind = tag_kind(config.track);
         self.change(next, kind, config.body.clone(), now, log);
@@ -280,9 +357,20 @@ impl Stream {
     }
 
     fn frame(&mut self, frame: Frame, now: Time, log: &mut Log) -> Pushed {
-        self.see(frame.track);
         self.vitals.frame(&frame, now);
         self.findings.frame(frame.track, frame.codec);
+        if let Some(own) = &self.interrupted {
+            // The slate goes on until there is a picture to show.
+            if own.has(Track::Video) && !(frame.track == Track::Video && frame.keyframe) {
+                return Pushed::BeforeKeyframe;
+            }
+            self.resume(now, log);
+        }
+        self.see(frame.track);
+        self.take(frame, now, log)
+    }
+
+    fn take(&mut self, frame: Frame, now: Time, log: &mut Log) -> Pushed {
         if let Some(next) = self.preamble.with_bare_track(frame.track, frame.codec) {
             self.seal(log);
             self.preamble = Arc::new(next);
@@ -401,6 +489,7 @@ impl Stream {
             self.seal(log);
             self.preamble = Arc::new(next);
         }
+        self.opened = true;
         if log.is_open() {
             return false;
         }
@@ -430,11 +519,92 @@ impl Stream {
         };
         let settle = self.settles_at().unwrap_or(keepalive);
         let finding = self.findings.due().unwrap_or(keepalive);
-        [self.flusher.due().unwrap_or(keepalive), end, settle, finding].into_iter().fold(keepalive, Time::min)
+        let slate = self.slate_due().unwrap_or(keepalive);
+        [self.flusher.due().unwrap_or(keepalive), end, settle, finding, slate].into_iter().fold(keepalive, Time::min)
     }
 
     fn vacant_until(&self, since: Time) -> Time {
-        since + self.config.publisher_wait.max(VACANT_AT_LEAST)
+        let wait = match self.config.on_unpublish {
+            OnUnpublish::End => Duration::ZERO,
+            OnUnpublish::Slate if self.dismissed => Duration::ZERO,
+            OnUnpublish::Slate if self.slate.is_some() || self.slate_at.is_some() => self.config.slate_max,
+            OnUnpublish::Wait | OnUnpublish::Slate => self.config.publisher_wait,
+        };
+        since + wait.max(VACANT_AT_LEAST)
+    }
+
+    /// The publisher that had fallen silent is back: its slate ends, and what it said before is in force again.
+    fn resume(&mut self, now: Time, log: &mut Log) {
+        let Some(own) = self.interrupted.take() else { return };
+        self.slate = None;
+        self.seal(log);
+        self.begin_anew();
+        self.seen =
+            Seen { video: own.has(Track::Video), audio: own.has(Track::Audio), metadata: own.metadata.is_some() };
+        self.settled = true;
+        if let Some(metadata) = &own.metadata {
+            self.describe(metadata, now, log);
+        }
+        for config in [&own.video, &own.audio].into_iter().flatten() {
+            self.put_in_force(config, now, log);
+        }
+    }
+
+    /// When a publisher that sends nothing is stood in for.
+    fn silent_at(&self) -> Option<Time> {
+        match self.place {
+            Place::OnAir { heard, .. } if self.slate.is_none() && self.wants_slate() => {
+                Some(heard + SLATE_SILENT_AFTER)
+            }
+            _ => None,
+        }
+    }
+
+    fn slate_due(&self) -> Option<Time> {
+        self.slate_at.or_else(|| self.silent_at()).or_else(|| self.slate.as_ref()?.0.due())
+    }
+
+    /// Plays what is due of the slate. True: viewers are to be woken.
+    fn play_slate(&mut self, now: Time, log: &mut Log) -> bool {
+        if self.slate_due().is_none_or(|due| due > now) {
+            return false;
+        }
+        if self.slate_at.take().is_some() {
+            self.begin_slate(now, log);
+        } else if self.silent_at().is_some() {
+            self.interrupted = Some(Arc::clone(&self.preamble));
+            self.begin_slate(now, log);
+        }
+        let Some((mut slate, since)) = self.slate.take() else { return false };
+        while let Some((frame, at)) = slate.poll(now) {
+            // Stamped by when it was due: what was missed before the slate began is filled.
+            self.take(frame, at, log);
+        }
+        self.slate = Some((slate, since));
+        let flushes = self.flusher.after_read(now);
+        if flushes {
+            self.flush(now, log);
+        }
+        flushes
+    }
+
+    /// The slate begins: to viewers and packagers one more publisher, whose tracks are known.
+    fn begin_slate(&mut self, now: Time, log: &mut Log) {
+        let clip = self.clip.clone().unwrap_or_else(crate::slate::built_in);
+        self.seal(log);
+        self.begin_anew();
+        self.settled = true;
+        let missed = self.vitals.read(now).heard_ago.min(FILL_MAX);
+        let last = Time::ZERO + now.since(Time::ZERO).saturating_sub(missed);
+        let mut slate = Slate::new(clip, &self.preamble, last);
+        let (video, audio) = (self.preamble.has(Track::Video), self.preamble.has(Track::Audio));
+        if let Some(next) = self.preamble.with_only(Seen { video, audio, metadata: false }) {
+            self.preamble = Arc::new(next);
+        }
+        for config in slate.take_configs() {
+            self.put_in_force(&config, now, log);
+        }
+        self.slate = Some((Box::new(slate), now));
     }
 
     /// Does what is due. True: the log changed and viewers are to be woken.
@@ -443,10 +613,17 @@ impl Stream {
             && now >= self.vacant_until(since)
         {
             log.end(EndReason::PublisherGone);
+            (self.slate, self.slate_at) = (None, None);
             return true;
         }
         self.findings.look(now);
+        if log.ended().is_some() {
+            (self.slate, self.slate_at, self.opened) = (None, None, false);
+        }
         let opened = self.settle(now, log);
+        if self.play_slate(now, log) {
+            return true;
+        }
         if self.flusher.due().is_some_and(|due| due <= now) {
             self.flush(now, log);
             return true;

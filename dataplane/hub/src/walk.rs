@@ -131,7 +131,7 @@ impl World {
             Place::Vacant { .. } if self.chance(if session.is_multiple_of(16) { 1 } else { 50 }) => self.publish(),
             Place::Vacant { .. } => {}
             Place::OnAir { .. } if self.chance(4) => {
-                self.both(|rig| rig.stream.leave(session, rig.now, &mut rig.log));
+                self.both(|rig| rig.stream.leave(session, false, rig.now, &mut rig.log));
             }
             Place::OnAir { heard, .. } if self.rig.now.since(heard) >= Duration::from_secs(1) => self.publish(),
             Place::OnAir { .. } => {

@@ -16,7 +16,7 @@ pub struct Event {
     pub at_unix_ms: u64,
     /// The stream that it is about.
     pub stream: String,
-    /// The session that it is about, as in the log.
+    /// The session that it is about, as in the log; 0 where it is about none.
     pub session: u64,
     /// The session's address and port.
     pub peer: String,
@@ -53,6 +53,17 @@ pub enum What {
         #[serde(default)]
         viewers: Vec<ViewerCount>,
     },
+    /// Viewers of a stream without a publisher get its slate from now on. It is nobody's session.
+    SlateStarted {},
+    /// They do no more.
+    SlateEnded {
+        /// `publisher`: one is back; `end`: the stream is over; `off`: it is to have none: an open set.
+        #[serde(default)]
+        why: String,
+        /// How long it was shown, milliseconds.
+        #[serde(default)]
+        lasted_ms: u64,
+    },
     /// Somebody was not let in.
     Refused {
         /// `publish`, `play`, or `connect` where it was kept out before it could say: an open set.
@@ -84,6 +95,8 @@ impl What {
         match self {
             Self::Publish { .. } => "publish",
             Self::Unpublish { .. } => "unpublish",
+            Self::SlateStarted {} => "slate_started",
+            Self::SlateEnded { .. } => "slate_ended",
             Self::Refused { .. } => "refused",
             Self::Unknown => "unknown",
         }

@@ -11,6 +11,8 @@ pub struct Live {
     pub id: String,
     /// Who publishes; `None` while its place is empty.
     pub publisher: Option<Publisher>,
+    /// Since when viewers get its slate, because nobody publishes or who does has fallen silent, Unix milliseconds; `None` where they do not.
+    pub slate_since_unix_ms: Option<u64>,
     /// Viewers by protocol, most viewers first.
     pub viewers: Vec<ViewerCount>,
 }

@@ -57,6 +57,11 @@ pub struct Stream {
     /// HTTP paths of other servers that players ask for it by.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub play_paths: Vec<String>,
+    /// What becomes of it when its publisher has gone; `None`: as the node's configuration says.
+    pub on_unpublish: Option<OnUnpublish>,
+    /// The clip that it shows then, with [`OnUnpublish::Slate`]: SHA-256 of the file, 64 hexadecimal digits; `None`: as the node's
+    /// configuration says.
+    pub slate: Option<String>,
     /// The operator's own words about it, for hooks: the data plane carries them and does not read them.
     pub labels: BTreeMap<String, String>,
 }
@@ -73,6 +78,8 @@ impl Default for Stream {
             hls_window: None,
             push_paths: Vec::new(),
             play_paths: Vec::new(),
+            on_unpublish: None,
+            slate: None,
             labels: BTreeMap::new(),
         }
     }
@@ -99,6 +106,22 @@ pub enum Flush {
     Balanced,
     /// Every 100 ms.
     Dense,
+    /// A word of a later version: as if none were set.
+    #[serde(other)]
+    Unknown,
+}
+
+/// What becomes of a stream when its publisher has gone: the words of the configuration.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
+pub enum OnUnpublish {
+    /// Viewers wait for its return.
+    Wait,
+    /// The stream ends.
+    End,
+    /// Viewers get a clip until it is back.
+    Slate,
     /// A word of a later version: as if none were set.
     #[serde(other)]
     Unknown,

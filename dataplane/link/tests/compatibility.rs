@@ -23,6 +23,8 @@ fn stream() -> Stream {
         hls_window: None,
         push_paths: Vec::new(),
         play_paths: Vec::new(),
+        on_unpublish: None,
+        slate: None,
         labels: BTreeMap::from([("team".into(), "gate".into())]),
     }
 }
@@ -101,6 +103,7 @@ fn push() -> Push {
 fn live() -> Live {
     Live {
         id: "cam".into(),
+        slate_since_unix_ms: None,
         publisher: Some(Publisher {
             session: 42,
             protocol: "rtmp".into(),

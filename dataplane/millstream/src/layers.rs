@@ -7,8 +7,9 @@ use std::time::Duration;
 use anyhow::{anyhow, bail};
 use millstream_engine::config::{Config, Limits};
 use millstream_engine::directory::Directory;
-use millstream_hub::config::{FlushPolicy, HlsConfig, StreamConfig};
-use millstream_link::state::{Flush, Outputs, Stream};
+use millstream_engine::slates::Slates;
+use millstream_hub::config::{FlushPolicy, HlsConfig, OnUnpublish, StreamConfig};
+use millstream_link::state::{self, Flush, Outputs, Stream};
 use millstream_policy::signed::Apps;
 use millstream_proto::limits::RTMP_CHUNK_SIZE_OUT;
 use millstream_proto::network::Network;
@@ -116,8 +117,34 @@ fn stream_of(entry: &StreamEntry) -> Stream {
     let Outputs { flv, hls, cmaf } = defaults.outputs;
     let outputs = Outputs { flv, hls: entry.hls.unwrap_or(hls), cmaf: entry.dash.unwrap_or(cmaf) };
     let generation = entry.generation.unwrap_or(defaults.generation);
+    let on_unpublish = entry.on_unpublish.map(|on_unpublish| match on_unpublish {
+        OnUnpublish::Wait => state::OnUnpublish::Wait,
+        OnUnpublish::End => state::OnUnpublish::End,
+        OnUnpublish::Slate => state::OnUnpublish::Slate,
+    });
+    let slate = entry.slate.as_ref().map(|slate| slate.key.to_string());
     let (push_paths, play_paths) = (entry.push_paths.clone(), entry.play_paths.clone());
-    Stream { id: entry.id.to_string(), generation, flush, outputs, push_paths, play_paths, ..defaults }
+    Stream {
+        id: entry.id.to_string(),
+        generation,
+        flush,
+        on_unpublish,
+        slate,
+        outputs,
+        push_paths,
+        play_paths,
+        ..defaults
+    }
+}
+
+/// The clips of the file, each once.
+fn slates(settings: &Settings) -> Slates {
+    let usual = settings.stream.slate.as_ref();
+    let mut slates = Slates::new(usual.map(|slate| slate.key));
+    for slate in usual.into_iter().chain(settings.streams.iter().filter_map(|entry| entry.slate.as_ref())) {
+        slates.insert(slate.key, std::sync::Arc::clone(&slate.clip));
+    }
+    slates
 }
 
 fn warn_of_what_auth_ignores(auth: AuthPreset, flags: &Flags, settings: &Settings, warnings: &mut Vec<String>) {
@@ -184,6 +211,7 @@ fn config(flags: &EngineFlags, settings: &Settings, streams: &[Stream]) -> Confi
         header_timeout: settings.header_timeout.unwrap_or(Duration::from_secs(5)),
         chunk_size: settings.chunk_size.unwrap_or(RTMP_CHUNK_SIZE_OUT),
         stream: stream(&settings.stream),
+        slates: slates(settings),
         hls: hls(&settings.hls),
         directory: Directory::new(streams),
         limits: Limits {
@@ -204,6 +232,8 @@ fn stream(set: &StreamDefaults) -> StreamConfig {
         log_bytes_max: set.log_max.unwrap_or(defaults.log_bytes_max),
         log_time_max: set.log_time.unwrap_or(defaults.log_time_max),
         publisher_wait: set.publisher_wait.unwrap_or(defaults.publisher_wait),
+        on_unpublish: set.on_unpublish.unwrap_or(defaults.on_unpublish),
+        slate_max: set.slate_max.unwrap_or(defaults.slate_max),
         takeover: set.takeover.unwrap_or(defaults.takeover),
         joiner_wait: set.joiner_wait.unwrap_or(defaults.joiner_wait),
         lag_skips: set.lag_skips.unwrap_or(defaults.lag_skips),

@@ -9,7 +9,7 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use millstream_engine::config::IoChoice;
-use millstream_hub::config::{FlushPolicy, Takeover};
+use millstream_hub::config::{FlushPolicy, OnUnpublish, Takeover};
 use millstream_proto::id::Id;
 use millstream_proto::limits::PATHS_MAX;
 use millstream_proto::network::Network;
@@ -19,9 +19,11 @@ use millstream_side::http::url::Url;
 use toml::de::DeValue;
 
 use self::document::{Findings, Remark, Table, boolean, list, position, string, whole};
+use self::slate::SlateFile;
 use self::values::{AuthPreset, Role, SHARDS, Shards};
 
 pub(crate) mod document;
+pub(crate) mod slate;
 pub(crate) mod values;
 
 #[cfg(test)]
@@ -85,6 +87,9 @@ pub(crate) struct StreamDefaults {
     pub(crate) log_max: Option<usize>,
     pub(crate) log_time: Option<Duration>,
     pub(crate) publisher_wait: Option<Duration>,
+    pub(crate) on_unpublish: Option<OnUnpublish>,
+    pub(crate) slate: Option<SlateFile>,
+    pub(crate) slate_max: Option<Duration>,
     pub(crate) takeover: Option<Takeover>,
     pub(crate) joiner_wait: Option<Duration>,
     pub(crate) lag_skips: Option<u32>,
@@ -106,6 +111,8 @@ pub(crate) struct StreamEntry {
     pub(crate) id: Id,
     pub(crate) generation: Option<u64>,
     pub(crate) flush: Option<FlushPolicy>,
+    pub(crate) on_unpublish: Option<OnUnpublish>,
+    pub(crate) slate: Option<SlateFile>,
     pub(crate) hls: Option<bool>,
     pub(crate) dash: Option<bool>,
     pub(crate) push_paths: Vec<String>,
@@ -290,6 +297,9 @@ fn walk_stream(mut stream: Table<'_>, f: &mut Findings<'_>) -> StreamDefaults {
         log_max: stream.take(f, "log_max", |v| values::size(string(v)?, &(1 << 20..=1 << 30)).map(|b| b as usize)),
         log_time: stream.take(f, "log_time", duration(1_000, MINUTES_10)),
         publisher_wait: stream.take(f, "publisher_wait", duration(0, MINUTES_10)),
+        on_unpublish: stream.take(f, "on_unpublish", |v| values::on_unpublish(string(v)?)),
+        slate: stream.take(f, "slate", |v| slate::read(string(v)?)),
+        slate_max: stream.take(f, "slate_max", duration(1_000, DAYS_30)),
         takeover: stream.take(f, "takeover", |v| values::takeover(string(v)?)),
         joiner_wait: stream.take(f, "joiner_wait", duration(100, MINUTES_10)),
         lag_skips: stream.take(f, "lag_skips", number(1..=1_000)),
@@ -309,6 +319,8 @@ fn walk_entries(file: &mut Table<'_>, f: &mut Findings<'_>) -> Vec<StreamEntry> 
             table.take_located(f, "id", |v| Id::new(string(v)?).map_err(|e| format!("{e}; give 1 to 64 of these")));
         let generation = table.take(f, "generation", |v| whole(v, &(1..=u64::from(u32::MAX))));
         let flush = table.take(f, "flush", |v| values::flush(string(v)?));
+        let on_unpublish = table.take(f, "on_unpublish", |v| values::on_unpublish(string(v)?));
+        let slate = table.take(f, "slate", |v| slate::read(string(v)?));
         let (hls, dash) = (table.take(f, "hls", boolean), table.take(f, "dash", boolean));
         let push_paths = stream_paths(&mut table, f, ("push_paths", &mut taken_push), paths::push);
         let play_paths =
@@ -319,7 +331,17 @@ fn walk_entries(file: &mut Table<'_>, f: &mut Findings<'_>) -> Vec<StreamEntry> 
             }
             Some(id) => {
                 let id = id.value;
-                entries.push(StreamEntry { id, generation, flush, hls, dash, push_paths, play_paths });
+                entries.push(StreamEntry {
+                    id,
+                    generation,
+                    flush,
+                    on_unpublish,
+                    slate,
+                    hls,
+                    dash,
+                    push_paths,
+                    play_paths,
+                });
             }
             // An id that was there and wrong has been reported.
             None if f.errors.len() == errors_before => table.error(f, "id", "missing; give every [[stream]] an id"),
@@ -352,6 +374,7 @@ fn stream_paths(
 }
 
 const MINUTES_10: u64 = 600_000;
+const DAYS_30: u64 = 30 * 24 * 6 * MINUTES_10;
 
 /// A duration in this range, in milliseconds.
 fn duration(min_ms: u64, max_ms: u64) -> impl Fn(&DeValue<'_>) -> Result<Duration, String> {

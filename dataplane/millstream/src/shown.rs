@@ -1,6 +1,6 @@
 //! The configuration in force as the API shows it: tables and keys as in the file, secrets as how many there are. Before it:
 //! [`crate::layers`]; after it: `/api/v1/config`.
-use millstream_hub::config::FlushPolicy;
+use millstream_hub::config::{FlushPolicy, OnUnpublish};
 use millstream_proto::network::Network;
 use serde_json::{Value, json};
 
@@ -15,6 +15,11 @@ pub(crate) fn shown(layers: &Layers) -> Value {
         FlushPolicy::Low => "low",
         FlushPolicy::Balanced => "balanced",
         FlushPolicy::Dense => "dense",
+    };
+    let on_unpublish = match config.stream.on_unpublish {
+        OnUnpublish::Wait => "wait",
+        OnUnpublish::End => "end",
+        OnUnpublish::Slate => "slate",
     };
     let auth = match layers.auth {
         AuthPreset::Open => "open",
@@ -56,6 +61,9 @@ pub(crate) fn shown(layers: &Layers) -> Value {
             "log_max": format!("{}B", config.stream.log_bytes_max),
             "log_time": time(config.stream.log_time_max),
             "publisher_wait": time(config.stream.publisher_wait),
+            "on_unpublish": on_unpublish,
+            "slate": config.slates.usual.map(|key| key.to_string()),
+            "slate_max": time(config.stream.slate_max),
             "joiner_wait": time(config.stream.joiner_wait),
             "lag_skips": config.stream.lag_skips,
             "lag_window": time(config.stream.lag_window),

@@ -100,6 +100,13 @@ pub const FLV_HEADER_BYTES_MAX: u32 = 1 << 10;
 /// Bytes that may wait in an FLV reader: the longest tag, and a large read more.
 pub const FLV_UNREAD_BYTES_MAX: usize = RTMP_MESSAGE_BYTES_MAX + (4 << 20);
 
+/// Bytes of a clip that is played while a publisher is away.
+pub const CLIP_BYTES_MAX: usize = 8 << 20;
+/// Milliseconds of such a clip.
+pub const CLIP_MS_MAX: i64 = 60_000;
+/// Bits a second of such a clip: all viewers of a stream get it, whatever their line.
+pub const CLIP_BITS_PER_SECOND_MAX: u64 = 20_000_000;
+
 /// Bytes of a codec configuration (avcC, hvcC, av1C, ASC): a real one has some hundred.
 pub const CODEC_CONFIG_BYTES_MAX: usize = 64 << 10;
 /// Parameter sets (SPS, PPS, VPS, SEI) of one codec configuration.
@@ -131,5 +138,6 @@ const _: () = assert!(RTMP_WINDOW_BYTES_MIN <= RTMP_WINDOW_BYTES);
 const _: () = assert!(RTMP_MESSAGE_BYTES_MAX < RTMP_CLIENT_OUTPUT_BYTES_MAX);
 const _: () = assert!(METADATA_BYTES_MAX <= RTMP_MESSAGE_BYTES_MAX && CODEC_CONFIG_BYTES_MAX <= RTMP_MESSAGE_BYTES_MAX);
 const _: () = assert!(FLV_UNREAD_BYTES_MAX > RTMP_MESSAGE_BYTES_MAX + FLV_HEADER_BYTES_MAX as usize);
+const _: () = assert!(CLIP_BYTES_MAX <= FLV_UNREAD_BYTES_MAX);
 const _: () = assert!(PARAMETER_SET_PARSED_BYTES_MAX <= CODEC_CONFIG_BYTES_MAX);
 const _: () = assert!(STREAM_KEY_BYTES_MAX < HTTP_HEAD_BYTES_MAX);

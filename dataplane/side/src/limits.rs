@@ -42,6 +42,10 @@ pub const ORDERS_AT_ONCE_MAX: usize = 64;
 pub const MODULE_BYTES_MAX: usize = 20 << 20;
 /// Bytes of all modules that a node keeps, or control.
 pub const MODULES_BYTES_MAX: u64 = 1 << 30;
+/// Slates that operators upload, and that a node holds: each is in memory as a whole.
+pub const SLATES_MAX: usize = 32;
+/// Bytes of all of them.
+pub const SLATES_BYTES_MAX: u64 = 64 << 20;
 /// Complaints about hooks that a node makes at the same time: a state that is wrong as a whole needs no more to be noticed.
 pub const HOOK_COMPLAINTS_MAX: usize = 16;
 /// Webhooks that are under way at the same time.

@@ -1,7 +1,7 @@
 //! What is to happen in a walk, drawn from its seed before it begins: settings, encoders and viewers with their habits.
 use std::time::Duration;
 
-use millstream_hub::config::{FlushPolicy, HlsConfig, StreamConfig, Takeover};
+use millstream_hub::config::{FlushPolicy, HlsConfig, OnUnpublish, StreamConfig, Takeover};
 use millstream_hub::package::block::Format;
 use millstream_hub::viewer::Start;
 use millstream_proto::time::Time;
@@ -177,6 +177,9 @@ pub(crate) fn draw(random: &mut Random) -> (Settings, Vec<PeerPlan>) {
         log_bytes_max: random.pick(&[6_000, 12_000, 40_000, 400_000]),
         log_time_max: millis(random.pick(&[700, 3_000, 12_000])),
         publisher_wait: millis(random.pick(&[0, 300, 2_000, 6_000])),
+        // What a slate shows is nobody's, and the references know publishers only.
+        on_unpublish: OnUnpublish::Wait,
+        slate_max: Duration::from_hours(1),
         takeover: random.pick(&[Takeover::Refuse, Takeover::Replace]),
         joiner_wait: millis(random.pick(&[1_000, 4_000, 10_000])),
         lag_skips: random.pick(&[2, 3, 1_000]),

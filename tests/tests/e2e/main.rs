@@ -1,7 +1,7 @@
 //! End to end: the real server, the clients that users have, and what users would say of it. One binary, so that it links once.
 //!
 //! Modules: [`play`] (push and watch), [`clients`] (other people's programs), [`http`] (the HTTP surface), [`auth`] (who may push),
-//! [`enhanced`] (FourCC codecs, several tracks, odd encoders), [`lifecycle`] (publishers come and go), [`migrate`] (encoders and players of other servers), [`shards`], [`load`] (a thousand
+//! [`enhanced`] (FourCC codecs, several tracks, odd encoders), [`lifecycle`] (publishers come and go), [`slate`] (what is shown meanwhile), [`migrate`] (encoders and players of other servers), [`shards`], [`load`] (a thousand
 //! viewers, stalled viewers), [`loadtest`] (the harness against the server), [`hls`] (playlists and parts), [`hls_lives`] (restarts and
 //! odd encoders), [`hls_cdn`] (behind caches), [`hls_crowd`] (ten thousand that wait), [`hls_browser`],
 //! [`players`] (what people play with), [`repair`] (streams that are repaired), [`hostile`] (bad input),
@@ -35,3 +35,4 @@ mod play;
 mod players;
 mod repair;
 mod shards;
+mod slate;

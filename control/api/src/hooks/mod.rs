@@ -12,7 +12,7 @@ use millstream_side::limits::MODULES_BYTES_MAX;
 use millstream_store::Store;
 use millstream_store::item::{Expect, Kind, Query};
 use serde::de::DeserializeOwned;
-use tokio::sync::{Mutex, MutexGuard, RwLock, Semaphore, SemaphorePermit};
+use tokio::sync::{Mutex, MutexGuard, RwLock, RwLockReadGuard, Semaphore, SemaphorePermit};
 
 use crate::Api;
 use crate::auth::Caller;
@@ -51,10 +51,15 @@ impl Desk {
         self.records.lock().await
     }
 
+    /// To be held from before an upload's bytes are kept until a record names them: no sweep runs beside it.
+    pub(crate) async fn uploading(&self) -> RwLockReadGuard<'_, ()> {
+        self.bytes.read().await
+    }
+
     /// A place for an upload.
     pub(crate) fn place(&self) -> Answer<SemaphorePermit<'_>> {
         self.uploads.try_acquire().map_err(|_| {
-            let detail = format!("{UPLOADS_MAX} modules are being uploaded, which is the most; try again in a moment");
+            let detail = format!("{UPLOADS_MAX} files are being uploaded, which is the most; try again in a moment");
             Problem::unavailable("busy", detail, 1)
         })
     }
@@ -332,7 +337,7 @@ impl Api {
         logged
     }
 
-    /// Removes modules that no version names: of hooks that are gone, and of uploads that were cut off.
+    /// Removes modules that no version and no slate names: of hooks that are gone, and of uploads that were cut off.
     pub(crate) async fn sweep_modules(&self) {
         // While somebody uploads, a module may be there whose version is not yet.
         let Ok(_sweeping) = self.desk().bytes.try_write() else { return };
@@ -340,7 +345,7 @@ impl Api {
             let hooks = all::<HookRecord>(self.store(), HOOK).await?;
             let versions = hooks.into_iter().flat_map(|(_, hook)| hook.value.versions);
             let named: BTreeSet<String> = versions.map(|version| version.sha256).collect();
-            modules::sweep(self.store(), |sha256| named.contains(sha256)).await
+            modules::sweep(self.store(), |sha256| named.contains(sha256) || self.slates().names(sha256)).await
         };
         match swept.await {
             Ok(0) => {}

@@ -1,5 +1,5 @@
 //! What is kept in the store, as shapes. [`stream`] and [`settings`] (what an operator says of a stream), [`token`], [`audit`],
-//! [`history`], [`webhook`], [`hook`]. Before it: the handlers of `routes`; after it: [`millstream_store::Store`], which sees kinds, keys
+//! [`history`], [`webhook`], [`hook`], [`slate`]. Before it: the handlers of `routes`; after it: [`millstream_store::Store`], which sees kinds, keys
 //! and bytes.
 //!
 //! Invariants: every field of a stored shape has a default, so that what an older release wrote is read; a kind's name never changes.
@@ -14,6 +14,7 @@ pub mod audit;
 pub mod history;
 pub mod hook;
 pub mod settings;
+pub mod slate;
 pub mod stream;
 pub mod token;
 pub mod webhook;
@@ -44,6 +45,8 @@ pub const BINDING: Kind = Kind("hook-binding");
 pub const MODULE: Kind = Kind("module");
 /// Pieces of modules, by SHA-256 and number.
 pub const PIECE: Kind = Kind("module-piece");
+/// Slates, by name; their bytes are a module's.
+pub const SLATE: Kind = Kind("slate");
 /// Answers to requests with an idempotency key, by caller and digest of the key.
 pub const ONCE: Kind = Kind("once");
 

@@ -149,7 +149,22 @@ pub static FIELDS: LazyLock<Vec<Field>> = LazyLock::new(|| {
         ),
         field("isRtmps", Switch, off.clone(), Rtmps, "it is pushed over RTMPS"),
         field("isCluster", Switch, off, Cluster, "it is served by several nodes"),
-        field("flush", Word(&["", "low", "balanced", "dense"]), none, Core, "when frames go out; empty: as configured"),
+        field(
+            "flush",
+            Word(&["", "low", "balanced", "dense"]),
+            none.clone(),
+            Core,
+            "when frames go out; empty: as configured",
+        ),
+        field(
+            "on_unpublish",
+            Word(&["", "wait", "end", "slate"]),
+            none.clone(),
+            Core,
+            "what becomes of viewers when the encoder has gone: they wait for it, they are ended, or a clip plays until it is back; \
+             empty: as configured",
+        ),
+        field("slate", Text(64), none, Core, "which uploaded slate is that clip; empty: as configured"),
         field(
             "push_paths",
             Shape::Paths(|path| paths::push(path).map(drop)),

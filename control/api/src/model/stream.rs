@@ -1,7 +1,7 @@
 //! A stream's record, and what the data plane is told of it.
 use std::collections::BTreeMap;
 
-use millstream_link::state::{Flush, Outputs, Previous, Stream};
+use millstream_link::state::{Flush, OnUnpublish, Outputs, Previous, Stream};
 use serde::{Deserialize, Serialize};
 use serde_json::json;
 
@@ -55,10 +55,16 @@ impl StreamRecord {
             Some(Flush::Dense) => "dense",
             _ => "",
         };
+        let on_unpublish = match stream.on_unpublish {
+            Some(OnUnpublish::Wait) => "wait",
+            Some(OnUnpublish::End) => "end",
+            Some(OnUnpublish::Slate) => "slate",
+            _ => "",
+        };
         let Outputs { flv, hls, cmaf } = stream.outputs;
         let (push_paths, play_paths) = (&stream.push_paths, &stream.play_paths);
         let given = json!({
-            "isFlv": flv, "isHls": hls, "isCMAF": cmaf, "flush": flush, "labels": stream.labels,
+            "isFlv": flv, "isHls": hls, "isCMAF": cmaf, "flush": flush, "on_unpublish": on_unpublish, "labels": stream.labels,
             "push_paths": push_paths, "play_paths": play_paths,
         });
         let mut settings = Settings::default();
@@ -91,6 +97,8 @@ impl StreamRecord {
             hls_window: whole(&self.settings, "hls_list_size"),
             push_paths: self.settings.texts("push_paths"),
             play_paths: self.settings.texts("play_paths"),
+            on_unpublish: on_unpublish(&self.settings),
+            slate: None,
             labels: labels(&self.settings),
         }
     }
@@ -111,6 +119,15 @@ fn flush(settings: &Settings) -> Option<Flush> {
         "low" => Some(Flush::Low),
         "balanced" => Some(Flush::Balanced),
         "dense" => Some(Flush::Dense),
+        _ => None,
+    }
+}
+
+fn on_unpublish(settings: &Settings) -> Option<OnUnpublish> {
+    match settings.text("on_unpublish") {
+        "wait" => Some(OnUnpublish::Wait),
+        "end" => Some(OnUnpublish::End),
+        "slate" => Some(OnUnpublish::Slate),
         _ => None,
     }
 }

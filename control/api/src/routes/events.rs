@@ -62,7 +62,7 @@ pub struct Which {
 
 /// Listen to events
 ///
-/// `publish`, `unpublish` and `refused`, each with its data as JSON. A listener that reconnects with `Last-Event-ID` gets what it
+/// `publish`, `unpublish`, `slate_started`, `slate_ended` and `refused`, each with its data as JSON. A listener that reconnects with `Last-Event-ID` gets what it
 /// missed, as far as it is remembered; where it is not, an event `lost` comes first.
 #[utoipa::path(get, path = "/api/v1/events", tag = "live", params(
     Which,

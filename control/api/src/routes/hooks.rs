@@ -105,7 +105,7 @@ fn tagged(name: &str, kept: Kept<HookRecord>, status: StatusCode) -> Response {
     response
 }
 
-fn located(mut response: Response, path: &str) -> Response {
+pub(super) fn located(mut response: Response, path: &str) -> Response {
     if let Ok(location) = HeaderValue::try_from(path) {
         response.headers_mut().insert(header::LOCATION, location);
     }
@@ -277,17 +277,22 @@ pub async fn module(
     Operator(_): Operator,
     InPath((name, number)): InPath<(String, u64)>,
 ) -> Answer<Response> {
-    let version = find(&api, &name, number).await?;
+    let VersionRecord { sha256, bytes, .. } = find(&api, &name, number).await?;
+    Ok(sent(api, (sha256, bytes), WASM, &format!("{name}-{number}.wasm")))
+}
+
+/// A kept file, as a download.
+pub(super) fn sent(api: Api, (sha256, bytes): (String, u64), kind: &'static str, file_name: &str) -> Response {
     let header_value = |text: String| HeaderValue::try_from(text).unwrap_or(HeaderValue::from_static(""));
     let headers = [
-        (header::CONTENT_TYPE, HeaderValue::from_static(WASM)),
-        (header::CONTENT_LENGTH, header_value(version.bytes.to_string())),
-        (header::CONTENT_DISPOSITION, header_value(format!("attachment; filename=\"{name}-{number}.wasm\""))),
-        (header::ETAG, header_value(format!("\"{}\"", version.sha256))),
+        (header::CONTENT_TYPE, HeaderValue::from_static(kind)),
+        (header::CONTENT_LENGTH, header_value(bytes.to_string())),
+        (header::CONTENT_DISPOSITION, header_value(format!("attachment; filename=\"{file_name}\""))),
+        (header::ETAG, header_value(format!("\"{sha256}\""))),
         (header::CACHE_CONTROL, HeaderValue::from_static("no-store")),
     ];
     // A piece is read when the one before has gone out, so that whoever reads slowly costs one piece.
-    let pieces = futures_util::stream::unfold((api, version.sha256, 0), async |(api, sha256, at)| {
+    let pieces = futures_util::stream::unfold((api, sha256, 0), async |(api, sha256, at)| {
         let piece = modules::piece(api.store(), &sha256, at).await.map(Option::unwrap_or_default);
         let length = piece.as_ref().map_or(0, Bytes::len) as u64;
         let ended = matches!(&piece, Ok(piece) if piece.is_empty());
@@ -295,5 +300,5 @@ pub async fn module(
     });
     let pieces: std::pin::Pin<Box<dyn futures_core::Stream<Item = Result<Frame<Bytes>, StoreError>> + Send>> =
         Box::pin(pieces);
-    Ok((headers, Body::new(StreamBody::new(pieces))).into_response())
+    (headers, Body::new(StreamBody::new(pieces))).into_response()
 }

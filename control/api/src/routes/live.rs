@@ -71,7 +71,7 @@ fn missing(failed: Vec<(String, LinkError)>) -> Vec<Missing> {
 
 /// List streams that are held
 ///
-/// On air, or waiting for their publisher with viewers who stay; by id and node, as the nodes told a few seconds ago.
+/// On air, showing a slate, or waiting for their publisher with viewers who stay; by id and node, as the nodes told a few seconds ago.
 #[utoipa::path(get, path = "/api/v1/live", tag = "live", params(Paging), responses(
     (status = 200, description = "Some of them", body = Page<OnNode>),
 ))]
@@ -101,7 +101,7 @@ pub async fn session(State(api): State<Api>, Viewer(_): Viewer, InPath(id): InPa
     crate::streams::valid_id(&id)?;
     let mut found = api.fleet().look(&id).await;
     // A publisher is on one node; others may have viewers who wait.
-    found.sort_by_key(|(_, live)| live.publisher.is_none());
+    found.sort_by_key(|(_, live)| (live.publisher.is_none(), live.slate_since_unix_ms.is_none()));
     match found.into_iter().next() {
         Some((node, live)) => Ok(fresh(&OnNode { node, live })),
         None => Err(Problem::not_found(format!("stream {id} is not on air"))),
@@ -110,7 +110,7 @@ pub async fn session(State(api): State<Api>, Viewer(_): Viewer, InPath(id): InPa
 
 /// End a stream's session
 ///
-/// The publisher is cut off; it may come back at once, unless its key is rotated or the stream removed.
+/// The publisher is cut off, and a slate with it; it may come back at once, unless its key is rotated or the stream removed.
 #[utoipa::path(delete, path = "/api/v1/streams/{id}/session", tag = "live", params(
     ("id" = String, Path, description = "The stream's id"),
 ), responses(

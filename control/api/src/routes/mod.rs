@@ -23,6 +23,7 @@ pub mod key;
 pub mod live;
 pub mod nodes;
 pub mod ops;
+pub mod slates;
 pub mod streams;
 pub mod tokens;
 pub mod videostream;
@@ -55,6 +56,9 @@ pub fn router(api: Api) -> Router {
         .routes(routes!(hooks::upload))
         .routes(routes!(hooks::version))
         .routes(routes!(hooks::module))
+        .routes(routes!(slates::list))
+        .routes(routes!(slates::read, slates::put, slates::remove))
+        .routes(routes!(slates::clip))
         .routes(routes!(bindings::read, bindings::update, bindings::remove))
         .routes(routes!(audit::audit))
         .routes(routes!(config::config))

@@ -20,7 +20,7 @@ use crate::outbox::{self, HOOKS_MAX};
 use crate::streams::{uuid, valid_id};
 
 /// Kinds of events that there are.
-const KINDS: &[&str] = &["publish", "unpublish", "refused"];
+const KINDS: &[&str] = &["publish", "unpublish", "slate_started", "slate_ended", "refused"];
 
 /// A webhook.
 #[derive(Clone, PartialEq, Eq, Debug, Serialize, ToSchema)]
@@ -48,7 +48,7 @@ pub struct WebhookFields {
     /// Where events go: `https://` or `http://`. Needed to make one.
     #[schema(max_length = 2048, example = "https://example.com/millstream")]
     url: Option<String>,
-    /// Kinds of events: `publish`, `unpublish`, `refused`; none: all.
+    /// Kinds of events: `publish`, `unpublish`, `slate_started`, `slate_ended`, `refused`; none: all.
     #[schema(max_items = 16)]
     events: Option<Vec<String>>,
     /// Of this stream only; empty: of all.

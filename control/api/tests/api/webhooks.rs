@@ -38,7 +38,10 @@ fn what_is_wrong_with_a_webhook_is_said() {
     refused(json!({}), "url");
     refused(json!({ "url": "file:///etc/passwd" }), "url");
     refused(json!({ "url": "https://user:hush@example.com/" }), "leave them out");
-    refused(json!({ "url": "https://example.com", "events": ["boom"] }), "publish, unpublish, refused");
+    refused(
+        json!({ "url": "https://example.com", "events": ["boom"] }),
+        "publish, unpublish, slate_started, slate_ended, refused",
+    );
     refused(json!({ "url": "https://example.com", "stream": "a b" }), "stream");
     for _ in 0..100 {
         server.post("/api/v1/webhooks", &json!({ "url": "https://example.com" })).is(201);

@@ -19,6 +19,7 @@ use crate::metrics::{self, ShardStats};
 use crate::shard::mailbox::Mail;
 use crate::shard::view::Part;
 use crate::shard::{Shard, reached, view};
+use crate::slates::{Clips, SlateKey, Slates};
 
 /// Streams that a shard tells of at once: some 100 us of its time.
 const STREAMS_PER_TURN: usize = 256;
@@ -56,6 +57,8 @@ pub struct Remote {
     pub(super) more_metrics: Option<MoreMetrics>,
     pub(super) feed: Arc<Feed>,
     pub(super) addresses: Addresses,
+    /// Of the configuration.
+    pub(super) slates: Slates,
 }
 
 impl Remote {
@@ -110,6 +113,17 @@ impl Remote {
     pub async fn adopt(&self, directory: &Directory, changed: &Changed) -> Result<(), Unanswered> {
         let (directory, changed) = (directory.clone(), changed.clone());
         self.ask(move |shard| view::adopt(shard, &directory, &changed)).all().await.map(drop)
+    }
+
+    /// Whether the configuration has given this clip.
+    pub fn has_slate(&self, key: SlateKey) -> bool {
+        self.slates.has(key)
+    }
+
+    /// Gives every shard these clips besides those of the configuration; what streams show changes with their next slate.
+    pub async fn hold_slates(&self, clips: &Arc<Clips>) -> Result<(), Unanswered> {
+        let clips = Arc::clone(clips);
+        self.ask(move |shard| view::hold_slates(shard, &clips)).all().await.map(drop)
     }
 
     /// A stream as it is now; `None` where nobody publishes or watches it.

@@ -22,7 +22,7 @@ const MAX_AGE_S: u32 = 1;
 
 #[derive(Serialize)]
 struct Document<'a> {
-    /// `off`, `starting`, `live`, `silent` or `waiting`.
+    /// `off`, `starting`, `live`, `silent`, `waiting` or `slate`.
     state: &'static str,
     /// The server's wall clock when this was written.
     unix_ms: u64,
@@ -97,6 +97,7 @@ fn document(status: &Status, outputs: Outputs, unix_ms: u64) -> String {
             Phase::Live => "live",
             Phase::Silent => "silent",
             Phase::Waiting => "waiting",
+            Phase::Slate => "slate",
         },
         unix_ms,
         since_unix_ms: (status.phase != Phase::Off).then_some(status.since_unix_ms),

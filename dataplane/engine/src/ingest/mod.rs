@@ -442,7 +442,7 @@ async fn claim(
         let channel = shard.own(id).ok_or(NoPlace::Full)?;
         let seen = channel.waiters.seen();
         let now = shard.now();
-        match channel.publish(number, who, now >= until, now) {
+        match channel.publish(number, who, now >= until, now, shard) {
             Ok(replaced) => return Ok((channel, replaced)),
             Err(taken) if now < until => {
                 let look_at = until.min(now + taken.silent_in());
@@ -471,7 +471,9 @@ impl Drop for OnAir<'_> {
         let Self { shard, channel, number, .. } = *self;
         let now = shard.now();
         shard.stats.publishers.add(-1);
-        channel.leave(number, shard);
+        // Whom the operator or the end of the server sends away is not stood in for.
+        let dismissed = self.why.get() == KICKED || shard.is_draining();
+        channel.leave(number, dismissed, shard);
         shard.tell(channel.id.as_str(), number, self.peer, PROTOCOL, || What::Unpublish {
             why: self.why.get().to_owned(),
             lasted_ms: u64::try_from(now.since(self.since).as_millis()).unwrap_or(u64::MAX),

@@ -92,6 +92,7 @@ impl Collector for Shards {
     fn encode(&self, mut encoder: DescriptorEncoder<'_>) -> fmt::Result {
         let out = &mut encoder;
         self.gauge(out, "millstream_streams", "Streams held, on air or waiting for their publisher.", |s| &s.streams)?;
+        self.gauge(out, "millstream_slates", "Streams that show their slate.", |s| &s.slates)?;
         self.gauges(
             out,
             "millstream_sessions",
@@ -141,6 +142,9 @@ impl Collector for Shards {
         self.counter(out, "millstream_file_requests", "Requests for headers, segments and parts.", |s| &s.hls_files)?;
         self.counter(out, "millstream_accepted_connections", "Connections accepted.", |s| &s.connections_total)?;
         self.counter(out, "millstream_publishes", "Publish sessions that started.", |s| &s.publishes_total)?;
+        self.counter(out, "millstream_slates_started", "Slates that took the place of a publisher.", |s| {
+            &s.slates_total
+        })?;
         self.counter(out, "millstream_plays", "Play sessions that started.", |s| &s.plays_total)?;
         self.counter(out, "millstream_handovers", "Publishers handed to the shard that owns their stream.", |s| {
             &s.handovers_total

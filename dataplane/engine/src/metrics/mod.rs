@@ -10,6 +10,7 @@ pub(crate) use numbers::{Counter, Gauge, Histogram, Reasons};
 pub(crate) struct ShardStats {
     pub(crate) streams: Gauge,
     pub(crate) publishers: Gauge,
+    pub(crate) slates: Gauge,
     pub(crate) viewers_flv: Gauge,
     pub(crate) viewers_ws: Gauge,
     pub(crate) viewers_rtmp: Gauge,
@@ -36,6 +37,7 @@ pub(crate) struct ShardStats {
     pub(crate) connections_total: Counter,
     pub(crate) publishes_total: Counter,
     pub(crate) plays_total: Counter,
+    pub(crate) slates_total: Counter,
     pub(crate) handovers_total: Counter,
     pub(crate) bytes_in: Counter,
     pub(crate) bytes_out: Counter,

@@ -3,17 +3,19 @@
 use std::cell::{Cell, RefCell};
 use std::net::SocketAddr;
 use std::rc::Rc;
+use std::sync::Arc;
 use std::time::Duration;
 
-use millstream_hub::config::{FlushPolicy, StreamConfig};
+use millstream_hub::config::{FlushPolicy, OnUnpublish, StreamConfig};
 use millstream_hub::findings::{Dropped, News, Repaired};
 use millstream_hub::log::{EndReason, Log, LogLimits};
 use millstream_hub::mirror::{Feed, FeedMessage, apply};
 use millstream_hub::package::change::Change;
 use millstream_hub::stream::{Place as PublisherPlace, Pushed, Stream, Taken};
 use millstream_hub::vitals::Reading;
+use millstream_link::event::What;
 use millstream_proto::id::Id;
-use millstream_proto::media::{MediaEvent, Track};
+use millstream_proto::media::{Clip, MediaEvent, Track};
 use millstream_proto::time::Time;
 
 use super::Shard;
@@ -21,7 +23,7 @@ use super::audience::Audience;
 use super::mailbox::Mail;
 use super::packaging::{Packaging, wall};
 use super::reached::Reached;
-use super::status::{Status, of_absence, of_publisher};
+use super::status::{Status, of_absence, of_publisher, of_slate};
 use super::wait::{First, Nudge, Place, Waiters, first};
 use crate::egress::crowd::Crowd;
 use crate::io::{sleep, sleep_until};
@@ -67,6 +69,8 @@ struct Owner {
     feeds: Vec<Feed>,
     /// The publisher of now, or the last one, and how often timestamps had jumped before it.
     who: Option<(Publisher, u64)>,
+    /// Since when its slate is known to play.
+    slate_since: Option<Time>,
 }
 
 impl Owner {
@@ -161,7 +165,9 @@ impl Channel {
 
     /// A channel for a stream that this shard owns; a task tends it until the stream is over.
     pub(super) fn own(shard: &Rc<Shard>, id: &Id) -> Rc<Self> {
-        let owner = Owner { stream: Stream::new(stream_config(shard, id), shard.now()), feeds: Vec::new(), who: None };
+        let mut stream = Stream::new(stream_config(shard, id), shard.now());
+        stream.set_slate(shard.slate_of(id));
+        let owner = Owner { stream, feeds: Vec::new(), who: None, slate_since: None };
         let side = Side::Owner {
             inner: Box::new(RefCell::new(owner)),
             nudge: Nudge::default(),
@@ -305,11 +311,19 @@ impl Channel {
     }
 
     /// Takes the publisher's place; gives the session that is replaced.
-    pub(crate) fn publish(&self, session: u64, who: &Publisher, waited: bool, now: Time) -> Result<Option<u64>, Taken> {
+    pub(crate) fn publish(
+        &self,
+        session: u64,
+        who: &Publisher,
+        waited: bool,
+        now: Time,
+        shard: &Shard,
+    ) -> Result<Option<u64>, Taken> {
         match &self.side {
             Side::Owner { inner, .. } => {
                 let owner = &mut *inner.borrow_mut();
                 let replaced = owner.stream.publish(session, waited, now)?;
+                self.tell_slate(owner, shard);
                 owner.who = Some((who.clone(), owner.stream.timeline().rebases()));
                 Ok(replaced)
             }
@@ -337,6 +351,10 @@ impl Channel {
         let reading = owner.stream.vitals().read(now);
         // Of a publisher that has left, its number is no longer known: the moment it was admitted tells two apart as well.
         let publication = reading.since.as_micros();
+        if owner.stream.is_slated() {
+            let since = owner.stream.slate_since().unwrap_or(now);
+            return Some(of_slate(now.since(since), publication, &reading, owner.stream.findings()));
+        }
         Some(match owner.stream.place() {
             PublisherPlace::OnAir { .. } => of_publisher(publication, &reading, owner.stream.findings(), now),
             PublisherPlace::Vacant { since } => {
@@ -358,13 +376,72 @@ impl Channel {
         }
     }
 
-    /// The publisher's session is over.
-    pub(crate) fn leave(&self, session: u64, shard: &Rc<Shard>) {
+    /// Changes what its slate shows from its next start on.
+    pub(crate) fn set_slate(&self, slate: Option<Arc<Clip>>) {
+        if let Side::Owner { inner, .. } = &self.side {
+            inner.borrow_mut().stream.set_slate(slate);
+        }
+    }
+
+    /// Changes what becomes of the stream when its publisher has gone, and what it shows then.
+    pub(crate) fn set_on_unpublish(&self, on_unpublish: OnUnpublish, slate: Option<Arc<Clip>>, shard: &Shard) {
+        if let Side::Owner { inner, nudge, .. } = &self.side {
+            let owner = &mut *inner.borrow_mut();
+            owner.stream.set_slate(slate);
+            if owner.stream.config().on_unpublish != on_unpublish {
+                owner.stream.set_on_unpublish(on_unpublish, shard.now());
+                self.tell_slate(owner, shard);
+                nudge.nudge();
+            }
+        }
+    }
+
+    /// Since when viewers get the slate, where this shard owns the stream.
+    pub(crate) fn slate_since(&self) -> Option<Time> {
+        match &self.side {
+            Side::Owner { inner, .. } => inner.borrow().slate_since,
+            Side::Mirror { .. } => None,
+        }
+    }
+
+    /// Whether they do.
+    pub(crate) fn shows_slate(&self) -> bool {
+        self.slate_since().is_some()
+    }
+
+    /// Tells where the slate has begun or ended since the last call.
+    fn tell_slate(&self, owner: &mut Owner, shard: &Shard) {
+        let since = owner.stream.slate_since();
+        let before = std::mem::replace(&mut owner.slate_since, since);
+        if before == since {
+            return;
+        }
+        if let Some(began) = before {
+            let why = match (owner.stream.place(), self.log.borrow().ended()) {
+                (PublisherPlace::OnAir { .. }, _) => "publisher",
+                (_, Some(_)) => "end",
+                (_, None) => "off",
+            };
+            let lasted_ms = u64::try_from(shard.now().since(began).as_millis()).unwrap_or(u64::MAX);
+            tracing::info!(stream = %self.id, why, lasted_ms, "slate ended");
+            shard.stats.slates.add(-1);
+            shard.tell_of(&self.id, || What::SlateEnded { why: why.to_owned(), lasted_ms });
+        }
+        if since.is_some() {
+            tracing::info!(stream = %self.id, "slate started");
+            shard.stats.slates.add(1);
+            shard.stats.slates_total.add(1);
+            shard.tell_of(&self.id, || What::SlateStarted {});
+        }
+    }
+
+    /// The publisher's session is over; `dismissed`: not by itself, and no slate is to stand in for it.
+    pub(crate) fn leave(&self, session: u64, dismissed: bool, shard: &Rc<Shard>) {
         if let Side::Owner { inner, nudge, .. } = &self.side {
             let wall = wall(shard);
             let stream = &mut inner.borrow_mut().stream;
             stream.set_wall(wall);
-            stream.leave(session, wall.now, &mut self.log.borrow_mut());
+            stream.leave(session, dismissed, wall.now, &mut self.log.borrow_mut());
             nudge.nudge();
             self.changed(shard);
         }
@@ -471,7 +548,7 @@ impl Channel {
 }
 
 fn stream_config(shard: &Shard, id: &Id) -> StreamConfig {
-    StreamConfig { flush: shard.flush_of(id), ..shard.config.stream }
+    StreamConfig { flush: shard.flush_of(id), on_unpublish: shard.on_unpublish_of(id), ..shard.config.stream }
 }
 
 fn count_frame(stats: &ShardStats, event: &MediaEvent) {
@@ -505,6 +582,7 @@ async fn tend(shard: Rc<Shard>, channel: Rc<Channel>) {
                 changed
             };
             channel.say(owner);
+            channel.tell_slate(owner, &shard);
             let retry = if changed {
                 channel.flushed(owner, &shard)
             } else {

@@ -29,13 +29,14 @@ use std::sync::mpsc::Receiver;
 use std::task::{Context, Poll};
 use std::time::Duration;
 
-use millstream_hub::config::{FlushPolicy, HlsConfig};
+use millstream_hub::config::{FlushPolicy, HlsConfig, OnUnpublish};
 use millstream_hub::log::EndReason;
 use millstream_hub::registry;
 use millstream_hub::viewer::{OVERDUE_LOOK_EVERY, Piece};
 use millstream_link::state::Outputs;
 use millstream_policy::Chain;
 use millstream_proto::id::Id;
+use millstream_proto::media::Clip;
 use millstream_proto::network::Network;
 use millstream_proto::paths::Output;
 use millstream_proto::time::Time;
@@ -57,6 +58,7 @@ use crate::door::Door;
 use crate::egress::http::Heads;
 use crate::io::{Bell, Driver, Listener, LoadPool, Socket, Turns, Volley, sleep};
 use crate::metrics::ShardStats;
+use crate::slates::Slates;
 use crate::{egress, ingest, io};
 
 /// Bytes of a shard's scratch buffer: what is read from peers that send little is parsed from here, so that they hold no buffer.
@@ -114,6 +116,8 @@ pub(crate) struct Shard {
     pub(crate) door: Door,
     /// The streams that there are: replaced as a whole, between two pieces of work.
     pub(crate) directory: RefCell<Directory>,
+    /// Clips for streams whose publisher is away.
+    pub(crate) slates: RefCell<Slates>,
     feed: Arc<Feed>,
     refusals: Refusals,
     faults: Refusals,
@@ -164,6 +168,7 @@ async fn main(parts: Parts) -> std::io::Result<()> {
         sessions: Sessions::new(config.limits, all_stats.clone(), index),
         control: Sessions::new(CONTROL_LIMITS, vec![Arc::new(ShardStats::new())], 0),
         directory: RefCell::new(config.directory.clone()),
+        slates: RefCell::new(config.slates.clone()),
         feed: parts.feed,
         refusals: Refusals::new(telling::EVERY),
         faults: Refusals::new(telling::FAULTS_EVERY),
@@ -302,6 +307,16 @@ impl Shard {
     /// When a stream's frames go out.
     pub(crate) fn flush_of(&self, id: &Id) -> FlushPolicy {
         self.directory.borrow().settings(id).flush.unwrap_or(self.config.stream.flush)
+    }
+
+    /// What becomes of a stream when its publisher has gone.
+    pub(crate) fn on_unpublish_of(&self, id: &Id) -> OnUnpublish {
+        self.directory.borrow().settings(id).on_unpublish.unwrap_or(self.config.stream.on_unpublish)
+    }
+
+    /// The clip that it shows then; `None`: the built-in one.
+    pub(crate) fn slate_of(&self, id: &Id) -> Option<Arc<Clip>> {
+        self.slates.borrow().get(self.directory.borrow().settings(id).slate)
     }
 
     /// How a stream is cut for HLS and DASH, from its next start on.
@@ -506,6 +521,11 @@ impl Shard {
             // Said more than once by impatient operators: the drain counts one change.
             Mail::Shutdown => {
                 if !self.draining.replace(true) {
+                    let channels: Vec<_> = self.channels.borrow().values().cloned().collect();
+                    // Nobody's session ends with a slate: there is nothing to wait for.
+                    channels.iter().filter(|channel| channel.shows_slate()).for_each(|channel| {
+                        channel.end(EndReason::Shutdown, self);
+                    });
                     self.sessions
                         .all()
                         .iter()

@@ -48,6 +48,8 @@ pub(crate) enum Phase {
     Silent,
     /// Its publisher has gone, and is waited for.
     Waiting,
+    /// The same, and viewers get its slate.
+    Slate,
 }
 
 /// A track as people and players name it.
@@ -190,6 +192,11 @@ pub(super) fn of_publisher(publication: u64, reading: &Reading, findings: &Findi
 pub(super) fn of_absence(ago: Duration, publication: u64, last: &Reading, findings: &Findings) -> Status {
     let left_out = findings.dropped().cloned().collect();
     Status { phase: Phase::Waiting, since_unix_ms: before(ago), publication, tracks: tracks(last), left_out }
+}
+
+/// What is said while viewers get the slate, since so long ago.
+pub(super) fn of_slate(ago: Duration, publication: u64, last: &Reading, findings: &Findings) -> Status {
+    Status { phase: Phase::Slate, ..of_absence(ago, publication, last, findings) }
 }
 
 fn before(ago: Duration) -> u64 {

@@ -96,19 +96,28 @@ impl Shard {
         protocol: &str,
         what: impl FnOnce() -> What,
     ) {
-        if !self.feed.is_on() {
-            return;
+        if self.feed.is_on() {
+            let (peer, protocol) = (peer.to_string(), protocol.to_owned());
+            self.put_event(Event {
+                stream: stream.to_owned(),
+                session,
+                peer,
+                protocol,
+                what: what(),
+                ..Event::default()
+            });
         }
-        let event = Event {
-            seq: 0,
-            at_unix_ms: unix_ms(),
-            stream: stream.to_owned(),
-            session,
-            peer: peer.to_string(),
-            protocol: protocol.to_owned(),
-            what: what(),
-        };
-        if !self.feed.put(event) {
+    }
+
+    /// Tells the outside what happened to a stream, and was no session's doing.
+    pub(crate) fn tell_of(&self, stream: &Id, what: impl FnOnce() -> What) {
+        if self.feed.is_on() {
+            self.put_event(Event { stream: stream.to_string(), what: what(), ..Event::default() });
+        }
+    }
+
+    fn put_event(&self, event: Event) {
+        if !self.feed.put(Event { at_unix_ms: unix_ms(), ..event }) {
             self.stats.events_lost.add(1);
         }
     }

@@ -2,8 +2,11 @@
 //! They are short: what grows with streams or viewers is told in pages.
 use std::collections::BinaryHeap;
 use std::rc::Rc;
+use std::sync::Arc;
 use std::time::Duration;
 
+use millstream_hub::config::OnUnpublish;
+use millstream_hub::log::EndReason;
 use millstream_hub::package::block::Format;
 use millstream_hub::reach::Sample;
 use millstream_hub::vitals::{Coding, Reading};
@@ -20,13 +23,14 @@ use super::session::Session;
 use crate::clock::unix_ms;
 use crate::directory::{Changed, Directory};
 use crate::egress::websocket::WS_FLV;
+use crate::slates::Clips;
 
 /// What a session that the operator ends is counted as.
 pub(crate) const KICKED: &str = "kicked";
 
 /// Decides by this directory from here on, also about streams that are held.
 pub(crate) fn adopt(shard: &Shard, directory: &Directory, changed: &Changed) {
-    *shard.directory.borrow_mut() = directory.clone();
+    let before = shard.directory.replace(directory.clone());
     let held = |id: &Id| shard.channels.borrow().get(id).cloned();
     let channels: Vec<_> = match changed {
         Changed::These(ids) => ids.iter().filter_map(held).collect(),
@@ -34,6 +38,23 @@ pub(crate) fn adopt(shard: &Shard, directory: &Directory, changed: &Changed) {
     };
     for channel in channels {
         channel.set_flush(shard.flush_of(&channel.id));
+        let removed = before.records().get(&channel.id).is_some() && directory.records().get(&channel.id).is_none();
+        let on_unpublish = match shard.on_unpublish_of(&channel.id) {
+            // A publisher that is removed cannot come back.
+            _ if removed && channel.shows_slate() => OnUnpublish::End,
+            OnUnpublish::Slate if removed => OnUnpublish::End,
+            as_set => as_set,
+        };
+        channel.set_on_unpublish(on_unpublish, shard.slate_of(&channel.id), shard);
+    }
+}
+
+/// Has these clips from here on, also for streams that are held.
+pub(crate) fn hold_slates(shard: &Shard, clips: &Arc<Clips>) {
+    shard.slates.borrow_mut().hold(Arc::clone(clips));
+    let channels: Vec<_> = shard.channels.borrow().values().cloned().collect();
+    for channel in channels {
+        channel.set_slate(shard.slate_of(&channel.id));
     }
 }
 
@@ -54,6 +75,7 @@ impl Part {
     pub(crate) fn merge(mut self, other: Self) -> Self {
         let one = &mut self.live;
         one.publisher = one.publisher.take().or(other.live.publisher);
+        one.slate_since_unix_ms = one.slate_since_unix_ms.or(other.live.slate_since_unix_ms);
         for theirs in other.live.viewers {
             match one.viewers.iter_mut().find(|viewers| viewers.protocol == theirs.protocol) {
                 Some(viewers) => viewers.count += theirs.count,
@@ -117,15 +139,21 @@ fn live(shard: &Shard, channel: &Channel) -> Option<Part> {
     let target_s = channel.packaging.window.borrow().target_duration_s().unwrap_or(1);
     let reached = channel.reached.samples(target_s, shard.now());
     let publisher = publisher(shard, channel);
-    let is_live = publisher.is_some() || !viewers.is_empty() || reached.iter().any(|sample| sample.count() > 0);
-    is_live.then(|| Part { live: Live { id: channel.id.to_string(), publisher, viewers }, reached })
+    let slate_since = channel.slate_since();
+    let since_unix_ms = |since| unix_ms().saturating_sub(millis(shard.now().since(since)));
+    let slate_since_unix_ms = slate_since.map(since_unix_ms);
+    let is_live = publisher.is_some()
+        || slate_since.is_some()
+        || !viewers.is_empty()
+        || reached.iter().any(|sample| sample.count() > 0);
+    let id = channel.id.to_string();
+    is_live.then_some(Part { live: Live { id, publisher, slate_since_unix_ms, viewers }, reached })
 }
 
 fn publisher(shard: &Shard, channel: &Channel) -> Option<Publisher> {
     let now = shard.now();
     let on_air = channel.on_air(now)?;
     let Reading { bytes, bitrate_bps, fps, keyframe_interval_ms, gaps, jitter_ms, .. } = on_air.reading;
-    let millis = |time: Duration| u64::try_from(time.as_millis()).unwrap_or(u64::MAX);
     let video = on_air.reading.video.map(|coding| {
         let (width, height) = match shape(&coding) {
             Some(Shape::Video { width, height }) => (Some(width), Some(height)),
@@ -181,6 +209,10 @@ fn kind(track: Track) -> &'static str {
         Track::Video => "video",
         Track::Audio => "audio",
     }
+}
+
+fn millis(time: Duration) -> u64 {
+    u64::try_from(time.as_millis()).unwrap_or(u64::MAX)
 }
 
 /// More digits than these say nothing.
@@ -250,8 +282,8 @@ fn kick(session: &Session) {
     }
 }
 
-/// Ends sessions of a stream on this shard; how many.
-pub(crate) fn kick_stream(shard: &Shard, id: &Id, whom: Whom) -> u64 {
+/// Ends sessions of a stream on this shard, and its slate where its publisher was to go; how many.
+pub(crate) fn kick_stream(shard: &Rc<Shard>, id: &Id, whom: Whom) -> u64 {
     let Some(channel) = shard.live(id) else { return 0 };
     let mut sessions: Vec<Rc<Session>> = Vec::new();
     if whom != Whom::Publisher {
@@ -260,9 +292,15 @@ pub(crate) fn kick_stream(shard: &Shard, id: &Id, whom: Whom) -> u64 {
     if whom != Whom::Viewers {
         sessions.extend(channel.on_air(shard.now()).and_then(|on_air| shard.sessions.get(on_air.session)));
     }
+    // It stands in for a publisher, whose place is empty.
+    let slate = whom != Whom::Viewers && channel.shows_slate();
+    if slate {
+        tracing::info!(stream = %id, "slate ended by the operator");
+        channel.end(EndReason::PublisherGone, shard);
+    }
     sessions.retain(|session| session.ending().is_none());
     for session in &sessions {
         kick(session);
     }
-    sessions.len() as u64
+    sessions.len() as u64 + u64::from(slate)
 }

@@ -46,6 +46,7 @@ pub(crate) fn config(io: IoChoice, shards: usize) -> Config {
         header_timeout: Duration::from_secs(5),
         chunk_size: 60_000,
         stream: StreamConfig::default(),
+        slates: millstream_engine::slates::Slates::default(),
         hls: HlsConfig::default(),
         directory: Directory::default(),
         limits: Limits::default(),

@@ -35,7 +35,7 @@ fn tells_in_order_and_only_once() {
     assert_eq!(deliver(&mut feed, &rig.log, &mut log, 9), "2 blocks, open");
     (0..100).for_each(|n| drop(rig.read(&[picture(40 * n)])));
     assert_eq!(deliver(&mut feed, &rig.log, &mut log, 9), "64 blocks, 36 blocks");
-    rig.stream.leave(1, rig.now, &mut rig.log);
+    rig.stream.leave(1, false, rig.now, &mut rig.log);
     rig.wait_ms(10_000);
     assert_eq!(rig.log.ended(), Some(EndReason::PublisherGone));
     // The keepalive of the time in between comes before the end.

@@ -7,7 +7,7 @@ use crate::testkit::*;
 use crate::viewer::{CloseReason, Fill, Start};
 
 fn end(rig: &mut Rig, session: u64) {
-    rig.stream.leave(session, rig.now, &mut rig.log);
+    rig.stream.leave(session, false, rig.now, &mut rig.log);
 }
 
 /// Times, in milliseconds from the start, at which these frames (arriving at their stamps) went out; the timer is honoured.

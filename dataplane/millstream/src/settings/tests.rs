@@ -54,6 +54,9 @@ flush = "low"
 log_max = "32MiB"
 log_time = "20s"
 publisher_wait = "1s"
+on_unpublish = "slate"
+slate = "clip/demo.flv"
+slate_max = "2h"
 takeover = "replace"
 joiner_wait = "333ms"
 lag_skips = 5
@@ -78,6 +81,7 @@ play_paths = ["/live/cam.flv"]
 id = "cam2"
 generation = 2
 flush = "dense"
+on_unpublish = "end"
 hls = false
 "#;
 
@@ -102,6 +106,11 @@ fn a_whole_file() {
     assert_eq!((set.stream.lag_skips, set.stream.lag_window), (Some(5), Some(Duration::from_mins(1))));
     assert_eq!(set.stream.joiner_wait, Some(Duration::from_millis(333)));
     assert_eq!(set.stream.takeover, Some(Takeover::Replace));
+    assert_eq!(
+        (set.stream.on_unpublish, set.stream.slate_max),
+        (Some(OnUnpublish::Slate), Some(Duration::from_hours(2)))
+    );
+    assert_eq!(set.stream.slate.unwrap().clip.frames.len(), 1_246);
     assert_eq!(set.memory, Some(2 << 30));
     let limits = (set.connections, set.per_address, set.handshakes, set.streams_max);
     assert_eq!((limits, set.blocked), ((Some(10), Some(11), Some(12), Some(13)), Some(14)));
@@ -113,6 +122,8 @@ fn a_whole_file() {
             id: id("cam1"),
             generation: None,
             flush: None,
+            on_unpublish: None,
+            slate: None,
             hls: None,
             dash: None,
             push_paths: vec!["live/my cam.1".to_owned()],
@@ -122,6 +133,8 @@ fn a_whole_file() {
             id: id("cam2"),
             generation: Some(2),
             flush: Some(FlushPolicy::Dense),
+            on_unpublish: Some(OnUnpublish::End),
+            slate: None,
             hls: Some(false),
             dash: None,
             push_paths: Vec::new(),
@@ -163,6 +176,15 @@ fn case_56_a_path_leads_to_one_stream() {
     refused_at("[http]\nplay_paths = [\"/live/x.flv\"]\n", "m.toml:2:14: http.play_paths: item 1: a pattern has {id}");
     refused_at("[rtmp]\napps = []\n", "m.toml:2:8: rtmp.apps: the list is empty");
     refused_at("[rtmp]\napps = [\"a/b\"]\n", "m.toml:2:8: rtmp.apps: item 1: the name has a character");
+}
+
+#[test]
+fn a_slate_is_read_and_checked_with_the_file() {
+    refused_at("[stream]\nslate = \"nowhere.flv\"\n", "m.toml:2:9: stream.slate: nowhere.flv: No such file");
+    let entry = "[[stream]]\nid = \"a\"\nslate = \"Cargo.toml\"\n";
+    refused_at(entry, "m.toml:3:9: stream.slate: Cargo.toml: this is not an FLV file");
+    let word = "m.toml:2:16: stream.on_unpublish: \"slat\" is none of the choices (did you mean \"slate\"?)";
+    refused_at("[stream]\non_unpublish = \"slat\"\n", word);
 }
 
 #[test]

@@ -5,7 +5,7 @@ use std::ops::RangeInclusive;
 use std::time::Duration;
 
 use millstream_engine::config::IoChoice;
-use millstream_hub::config::{FlushPolicy, Takeover};
+use millstream_hub::config::{FlushPolicy, OnUnpublish, Takeover};
 use millstream_proto::network::Network;
 use millstream_side::http::url::{Url, UrlError};
 
@@ -110,6 +110,11 @@ pub(crate) fn auth(text: &str) -> Result<AuthPreset, String> {
 pub(crate) fn flush(text: &str) -> Result<FlushPolicy, String> {
     let choices = [("low", FlushPolicy::Low), ("balanced", FlushPolicy::Balanced), ("dense", FlushPolicy::Dense)];
     choice(text, &choices)
+}
+
+/// `wait`, `end` or `slate`.
+pub(crate) fn on_unpublish(text: &str) -> Result<OnUnpublish, String> {
+    choice(text, &[("wait", OnUnpublish::Wait), ("end", OnUnpublish::End), ("slate", OnUnpublish::Slate)])
 }
 
 /// `refuse` or `replace`.

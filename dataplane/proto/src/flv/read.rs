@@ -79,6 +79,12 @@ impl Reader {
         Ok(())
     }
 
+    /// Whether what was pushed has been read to the end of a tag, or of the header.
+    pub fn is_empty(&self) -> bool {
+        // The size of the last tag may be missing: nothing hangs on it.
+        self.unread.len() <= self.skip
+    }
+
     /// The next item, or `None` when more bytes are needed.
     pub fn poll(&mut self) -> Result<Option<Item>, ReadError> {
         let passed = self.skip.min(self.unread.len());

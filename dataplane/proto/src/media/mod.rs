@@ -1,6 +1,7 @@
 //! What a stream is made of: configurations and frames on one 64-bit timeline. Before it on the walk: [`crate::rtmp`] (and
 //! [`crate::flv`]'s reader) hand over tag bodies to the [`Unpacker`], for publishers by way of the [`Intake`], which repairs; after it: the hub's log.
 mod announced;
+mod clip;
 mod finding;
 mod intake;
 #[cfg(test)]
@@ -16,6 +17,7 @@ use bytes::Bytes;
 
 use crate::codec::{self, Summary};
 pub use announced::Announced;
+pub use clip::{Clip, ClipError};
 pub use finding::{LeftOut, Repair, Unwanted};
 pub use intake::Intake;
 pub use unpack::{Skipped, Unpacker};

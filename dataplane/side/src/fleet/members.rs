@@ -124,6 +124,16 @@ impl Members {
                         ..Publisher::default()
                     });
                 }
+                What::SlateStarted {} => {
+                    let live = member.live.entry(event.stream.clone()).or_default();
+                    live.id.clone_from(&event.stream);
+                    live.slate_since_unix_ms = Some(event.at_unix_ms);
+                }
+                What::SlateEnded { .. } => {
+                    if let Some(live) = member.live.get_mut(&event.stream) {
+                        live.slate_since_unix_ms = None;
+                    }
+                }
                 What::Unpublish { .. } => {
                     // Where one replaces another, the new one's start is told before the old one's end.
                     if let Some(live) = member.live.get_mut(&event.stream)

@@ -17,6 +17,7 @@ use super::backoff::Backoff;
 use super::control::Control;
 use super::modules::Modules;
 use super::reporter::Reporter;
+use super::slates::Slates;
 use super::{kept, orders};
 use crate::limits::{ORDERS_AT_ONCE_MAX, OUTCOMES_KEPT_MAX};
 use crate::numbers::{Count, Numbers};
@@ -50,6 +51,7 @@ pub struct Agent {
     /// By id.
     bindings: BTreeMap<String, Binding>,
     modules_dir: Option<PathBuf>,
+    slates_dir: Option<PathBuf>,
     keeping: Option<Keeping>,
     shared: Arc<Shared>,
 }
@@ -61,6 +63,7 @@ pub(super) struct Shared {
     outcomes: Mutex<Vec<Outcome>>,
     pub(super) numbers: Arc<Numbers>,
     pub(super) modules: Modules,
+    pub(super) slates: Slates,
     /// There is something to report.
     pub(super) wake: Notify,
 }
@@ -179,10 +182,20 @@ impl Agent {
         numbers: Arc<Numbers>,
     ) -> Self {
         let (bindings, shared) = (BTreeMap::new(), Arc::new(Shared { numbers, ..Shared::default() }));
-        Self { control, engine, directory, identity, bindings, modules_dir: None, keeping: None, shared }
+        Self {
+            control,
+            engine,
+            directory,
+            identity,
+            bindings,
+            modules_dir: None,
+            slates_dir: None,
+            keeping: None,
+            shared,
+        }
     }
 
-    /// Keeps the state there, and the modules of hooks in `hooks` beside it. `state` is what was found there, where the engine's
+    /// Keeps the state there, and the modules of hooks and slates in `hooks` and `slates` beside it. `state` is what was found there, where the engine's
     /// directory holds it already.
     pub fn keep_at(mut self, path: PathBuf, state: Option<State>) -> Self {
         // A state that says nothing of bindings is of a release that knew none: control is asked for all of it.
@@ -191,6 +204,10 @@ impl Agent {
         if let Some(state) = whole {
             rebind(&mut self.bindings, &update_of(state));
         }
+        if let Some(state) = &state {
+            self.shared.slates.take_in(&update_of(state), |key| self.engine.has_slate(key));
+        }
+        self.slates_dir = Some(path.with_file_name("slates"));
         self.modules_dir = Some(path.with_file_name("hooks"));
         let state = Arc::new(Mutex::new(state.map(Kept::of).unwrap_or_default()));
         self.keeping = Some(Keeping { path, state, changed: Arc::default() });
@@ -213,11 +230,15 @@ impl Agent {
         shared.modules.kept(self.bindings.values());
         shared.modules.want(self.bindings.values());
         let bringing = tokio::spawn(async move { shared.modules.bring(&control, dir, seed, &shared).await });
+        let (control, engine) = (self.control.clone(), self.engine.clone());
+        let (dir, shared) = (self.slates_dir.clone(), Arc::clone(&self.shared));
+        let showing = tokio::spawn(async move { shared.slates.bring(&control, &engine, dir, seed, &shared).await });
         tokio::select! {
             () = self.follow() => {}
             _ = stop.wait_for(|stop| *stop) => {}
         }
         bringing.abort();
+        showing.abort();
         if let Some(keeping) = keeping {
             keeping.abort();
         }
@@ -322,6 +343,7 @@ impl Agent {
         }
         rebind(&mut self.bindings, &update);
         self.shared.modules.want(self.bindings.values());
+        self.shared.slates.take_in(&update, |key| self.engine.has_slate(key));
         if let Some(keeping) = &self.keeping {
             lock(&keeping.state).take_in(&update);
             keeping.changed.notify_one();

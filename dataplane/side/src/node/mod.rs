@@ -1,7 +1,8 @@
 //! A node's end of the link: asks control for news and brings them into force, does what it is ordered, tells what happens. Before
 //! it: control, over HTTP ([`control`]) or in the same process; after it: `engine::admin`.
 //!
-//! When control is away the node goes on with what it has, which [`kept`] (the state) and [`modules`] (hooks) hold on disk, and asks
+//! When control is away the node goes on with what it has, which [`kept`] (the state) [`modules`] (hooks) and
+//! [`slates`] hold on disk, and asks
 //! again until control is back; events wait meanwhile, up to a limit.
 mod agent;
 mod backoff;
@@ -10,6 +11,7 @@ pub mod kept;
 mod modules;
 mod orders;
 mod reporter;
+mod slates;
 #[cfg(test)]
 mod tests;
 

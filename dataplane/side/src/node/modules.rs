@@ -59,7 +59,7 @@ impl Default for Modules {
 
 /// Why a module is not here.
 #[derive(Debug, thiserror::Error)]
-enum ModuleError {
+pub(super) enum ModuleError {
     #[error(transparent)]
     Control(#[from] ControlError),
     #[error("what control sends has another SHA-256 ({0}); it is not used")]
@@ -205,7 +205,7 @@ impl Modules {
     async fn settle(&self, wanted: &Wanted, dir: Option<PathBuf>, mut complaints: Vec<String>, news: &Notify) {
         let needed: BTreeSet<String> = wanted.now.keys().chain(&wanted.kept).cloned().collect();
         if let Some(dir) = dir {
-            let dropped = tokio::task::spawn_blocking(move || drop_others(&dir, &needed)).await;
+            let dropped = tokio::task::spawn_blocking(move || drop_others(&dir, &needed, SUFFIX)).await;
             if let Ok(Err(error)) = dropped {
                 complaints.push(format!("modules that are not needed any more cannot be removed: {error}"));
             }
@@ -225,12 +225,22 @@ impl Modules {
 
 /// Makes sure that a module is here and is the one that it is called.
 async fn have(control: &Control, dir: Option<&Path>, sha256: &str) -> Result<(), ModuleError> {
-    let path = dir.map(|dir| dir.join(format!("{sha256}{SUFFIX}")));
+    get(control, dir, sha256, SUFFIX).await.map(drop)
+}
+
+/// What is called so, from the directory, or from control, and then kept there.
+pub(super) async fn get(
+    control: &Control,
+    dir: Option<&Path>,
+    sha256: &str,
+    suffix: &str,
+) -> Result<Bytes, ModuleError> {
+    let path = dir.map(|dir| dir.join(format!("{sha256}{suffix}")));
     if let Some(path) = path.clone() {
         let name = sha256.to_owned();
-        let found = tokio::task::spawn_blocking(move || is_whole(&path, &name)).await;
-        if found.is_ok_and(|found| found) {
-            return Ok(());
+        let found = tokio::task::spawn_blocking(move || whole(&path, &name)).await;
+        if let Ok(Some(found)) = found {
+            return Ok(found.into());
         }
     }
     let module = control.module(sha256).await?;
@@ -240,17 +250,17 @@ async fn have(control: &Control, dir: Option<&Path>, sha256: &str) -> Result<(),
         if other != name {
             return Err(ModuleError::Other(other));
         }
-        path.map_or(Ok(()), |path| save(&path, &module))
+        path.map_or(Ok(()), |path| save(&path, &module)).map(|()| module)
     });
     // The runtime is ending.
     kept.await.unwrap_or_else(|error| Err(io(Path::new(sha256))(io::Error::other(error))))
 }
 
-/// Whether the file is the module that it is called; what a crash or a failing disk left of one is not.
-fn is_whole(path: &Path, name: &str) -> bool {
+/// The file, if it is what it is called; what a crash or a failing disk left of one is not.
+fn whole(path: &Path, name: &str) -> Option<Vec<u8>> {
     let mut bytes = Vec::new();
     let read = File::open(path).and_then(|file| file.take(MODULE_BYTES_MAX as u64 + 1).read_to_end(&mut bytes));
-    read.is_ok() && sha256(&bytes) == name
+    (read.is_ok() && sha256(&bytes) == name).then_some(bytes)
 }
 
 /// Writes a module beside its place and renames it into it: it is whole or not there.
@@ -275,8 +285,8 @@ fn save(path: &Path, module: &Bytes) -> Result<(), ModuleError> {
     File::open(dir).and_then(|dir| dir.sync_all()).map_err(io(path))
 }
 
-/// Removes modules that are not needed, and what a crash left of one. Files of other names are not ours.
-fn drop_others(dir: &Path, needed: &BTreeSet<String>) -> io::Result<()> {
+/// Removes what is not needed, and what a crash left of it. Files of other names are not ours.
+pub(super) fn drop_others(dir: &Path, needed: &BTreeSet<String>, suffix: &str) -> io::Result<()> {
     let entries = match fs::read_dir(dir) {
         Err(error) if error.kind() == ErrorKind::NotFound => return Ok(()),
         entries => entries?,
@@ -285,7 +295,7 @@ fn drop_others(dir: &Path, needed: &BTreeSet<String>) -> io::Result<()> {
         let name = entry?.file_name();
         let name = name.to_string_lossy();
         let Some((stem, extension)) = name.rsplit_once('.') else { continue };
-        let ours = is_sha256(stem) && (extension == "new" || format!(".{extension}") == SUFFIX);
+        let ours = is_sha256(stem) && (extension == "new" || format!(".{extension}") == suffix);
         if ours && (extension == "new" || !needed.contains(stem)) {
             fs::remove_file(dir.join(&*name))?;
         }

@@ -188,7 +188,12 @@ impl Reporter {
             viewers: counts.viewers,
             state_number: in_force.version.map(|version| version.number),
             state_epoch: in_force.version.map(|version| version.epoch),
-            complaints: in_force.complaints.into_iter().chain(about_hooks).collect(),
+            complaints: in_force
+                .complaints
+                .into_iter()
+                .chain(about_hooks)
+                .chain(self.shared.slates.complaints())
+                .collect(),
             hooks,
             events_lost: counts.events_lost + self.given_up,
         }

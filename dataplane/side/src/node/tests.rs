@@ -72,6 +72,7 @@ impl Node {
             header_timeout: Duration::from_secs(5),
             chunk_size: 60_000,
             stream: StreamConfig::default(),
+            slates: millstream_engine::slates::Slates::default(),
             hls: HlsConfig::default(),
             directory: directory.clone(),
             limits: Limits::default(),

@@ -186,7 +186,7 @@ impl World {
         let Channel { side, log, .. } = &mut self.channels[channel];
         if let Side::Owner { stream, .. } = side {
             stream.set_wall(wall);
-            stream.leave(number, self.now, log);
+            stream.leave(number, false, self.now, log);
         }
         self.nudge(channel);
         self.wake_all(channel);

@@ -262,7 +262,7 @@ impl Studio {
 
     /// The publisher leaves, and another one takes its place.
     pub(super) fn leave(&mut self) {
-        self.rig.stream.leave(self.session, self.rig.now, &mut self.rig.log);
+        self.rig.stream.leave(self.session, false, self.rig.now, &mut self.rig.log);
         self.advance();
     }
 

@@ -1,0 +1,200 @@
+//! What is done to slates: uploads that are checked, names that streams mean, and the nodes that are told which file a name stands for.
+//!
+//! Order: the bytes, then the record that names them, then the streams that show it are told anew. Bytes that no record names are found by the
+//! sweep of `hooks`. Slates change seldom and there are few, so their names are held in memory and one lock serves all changes.
+use std::collections::BTreeMap;
+use std::sync::{PoisonError, RwLock};
+
+use bytes::Bytes;
+use millstream_link::state::Stream;
+use millstream_proto::codec::Shape;
+use millstream_proto::media::Clip;
+use millstream_side::limits::{SLATES_BYTES_MAX, SLATES_MAX};
+use millstream_store::Store;
+use millstream_store::item::{Expect, Query};
+
+use crate::Api;
+use crate::auth::Caller;
+use crate::hooks::modules;
+use crate::http::extract::{IfMatch, Tag};
+use crate::http::problem::{Answer, FieldError, Problem};
+use crate::model::settings::Settings;
+use crate::model::slate::SlateRecord;
+use crate::model::stream::StreamRecord;
+use crate::model::{self, Kept, SLATE, STREAM};
+use crate::streams::valid_id;
+
+/// Which file each slate is, and who may change that now.
+#[derive(Debug, Default)]
+pub(crate) struct Slates {
+    files: RwLock<BTreeMap<String, String>>,
+    changes: tokio::sync::Mutex<()>,
+}
+
+impl Slates {
+    /// Those of the store: what a control that starts begins with.
+    pub(crate) async fn of(store: &dyn Store) -> Answer<Self> {
+        let (mut files, mut after) = (BTreeMap::new(), None);
+        loop {
+            let page = store.page(Query { after, ..Query::all(SLATE) }).await?;
+            for item in &page.items {
+                files.insert(item.key.clone(), model::decode::<SlateRecord>(SLATE, item)?.value.sha256);
+            }
+            after = page.next;
+            if after.is_none() {
+                return Ok(Self { files: RwLock::new(files), ..Self::default() });
+            }
+        }
+    }
+
+    fn read(&self) -> std::sync::RwLockReadGuard<'_, BTreeMap<String, String>> {
+        // Every change under this lock is one step.
+        self.files.read().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn set(&self, name: &str, sha256: Option<String>) {
+        let mut files = self.files.write().unwrap_or_else(PoisonError::into_inner);
+        match sha256 {
+            Some(sha256) => files.insert(name.to_owned(), sha256),
+            None => files.remove(name),
+        };
+    }
+
+    /// Whether a file is one of them.
+    pub(crate) fn names(&self, sha256: &str) -> bool {
+        self.read().values().any(|file| file == sha256)
+    }
+
+    /// What nodes are told of a stream.
+    pub(crate) fn to_link(&self, record: &StreamRecord, id: &str) -> Stream {
+        let slate = self.read().get(record.settings.text("slate")).cloned();
+        Stream { slate, ..record.to_link(id) }
+    }
+
+    /// Refuses settings that name a slate which is not there.
+    pub(crate) fn check(&self, settings: &Settings) -> Answer<()> {
+        let name = settings.text("slate");
+        if name.is_empty() || self.read().contains_key(name) {
+            return Ok(());
+        }
+        let message = "there is no slate of this name; see /api/v1/slates, or upload it with PUT /api/v1/slates/{name}";
+        Err(Problem::fields(vec![FieldError::new("slate", message)]))
+    }
+}
+
+fn unknown() -> Problem {
+    Problem::not_found("there is no slate of this name; see /api/v1/slates")
+}
+
+impl Api {
+    /// A slate.
+    pub(crate) async fn slate(&self, name: &str) -> Answer<Kept<SlateRecord>> {
+        valid_id(name).map_err(|_| unknown())?;
+        model::load(self.store(), SLATE, name).await?.ok_or_else(unknown)
+    }
+
+    /// Makes a slate of this name or puts another file in its place. Says whether it is new.
+    pub(crate) async fn put_slate(
+        &self,
+        caller: &Caller,
+        name: &str,
+        condition: &IfMatch,
+        file: Bytes,
+    ) -> Answer<(bool, Kept<SlateRecord>)> {
+        let bytes = file.len() as u64;
+        let reading = file.clone();
+        let read = tokio::task::spawn_blocking(move || (modules::sha256(&reading), Clip::read(&reading)));
+        let (sha256, clip) = read.await.map_err(|_| Problem::unavailable("ending", "the server is ending", 10))?;
+        let clip = clip.map_err(|error| Problem::fields(vec![FieldError::new("body", error.to_string())]))?;
+        let _uploading = self.desk().uploading().await;
+        let _lock = self.slates().changes.lock().await;
+        let found: Option<Kept<SlateRecord>> = model::load(self.store(), SLATE, name).await?;
+        let is_new = found.is_none();
+        match &found {
+            Some(found) if found.value.sha256 == sha256 => return Ok((false, found.clone())),
+            Some(found) => condition.must_hold(Tag { created_ms: found.value.created_ms, version: found.version })?,
+            None if condition.is_some() => return Err(IfMatch::failed()),
+            None => {}
+        }
+        let all = self.all_slates().await?;
+        let others = all.iter().filter(|(other, _)| other != name);
+        let (count, kept) = others.fold((0, 0), |(count, sum), (_, slate)| (count + 1, sum + slate.value.bytes));
+        if count >= SLATES_MAX || kept + bytes > SLATES_BYTES_MAX {
+            return Err(Problem::conflict(format!(
+                "there are {count} slates of {kept} bytes, and there may be {SLATES_MAX} of {SLATES_BYTES_MAX}; remove some"
+            )));
+        }
+        modules::keep(self.store(), &sha256, &file).await?;
+        let now_ms = self.clock().now_ms();
+        let size = match clip.video.summary().and_then(|summary| summary.shape) {
+            Some(Shape::Video { width, height }) => Some((width, height)),
+            _ => None,
+        };
+        let record = SlateRecord {
+            sha256: sha256.clone(),
+            bytes,
+            duration_ms: clip.round_ms.unsigned_abs(),
+            size,
+            sound: clip.audio.is_some(),
+            created_ms: found.as_ref().map_or(now_ms, |found| found.value.created_ms),
+            updated_ms: now_ms,
+            updated_by: caller.who.clone(),
+        };
+        let expect = found.map_or(Expect::Absent, |found| Expect::Version(found.version));
+        let action = if is_new { "slate.create" } else { "slate.update" };
+        let saving = model::save(self.store(), (SLATE, name), expect, None, &record);
+        let (saved, logged) = self.logged(caller, action, name, vec![format!("sha256 {sha256}")], saving).await;
+        let version = saved?.map_err(|model::Conflict| IfMatch::failed())?;
+        self.slates().set(name, Some(sha256));
+        if !is_new {
+            for id in self.streams_that_show(name).await? {
+                self.tell_again(&id).await?;
+            }
+        }
+        logged?;
+        Ok((is_new, Kept { version, value: record }))
+    }
+
+    /// Removes a slate; refused while streams name it. Its bytes go with the next sweep.
+    pub(crate) async fn delete_slate(&self, caller: &Caller, name: &str, condition: &IfMatch) -> Answer<()> {
+        let _lock = self.slates().changes.lock().await;
+        let Kept { version, value: record } = self.slate(name).await?;
+        condition.must_hold(Tag { created_ms: record.created_ms, version })?;
+        let streams = self.streams_that_show(name).await?;
+        if let Some(first) = streams.first() {
+            let count = streams.len();
+            return Err(Problem::conflict(format!(
+                "{count} streams name this slate, {first} among them; change them first"
+            )));
+        }
+        let deleting =
+            async { Ok(self.delete_item((SLATE, name), version).await?.then_some(()).ok_or(model::Conflict)) };
+        let (deleted, logged) = self.logged(caller, "slate.delete", name, Vec::new(), deleting).await;
+        deleted?.map_err(|model::Conflict| IfMatch::failed())?;
+        self.slates().set(name, None);
+        logged
+    }
+
+    /// All slates, by name.
+    pub(crate) async fn all_slates(&self) -> Answer<Vec<(String, Kept<SlateRecord>)>> {
+        let page = self.store().page(Query { limit: SLATES_MAX, ..Query::all(SLATE) }).await?;
+        page.items.iter().map(|item| Ok((item.key.clone(), model::decode(SLATE, item)?))).collect()
+    }
+
+    /// Every stream of the store that names it.
+    async fn streams_that_show(&self, name: &str) -> Answer<Vec<String>> {
+        let (mut found, mut after) = (Vec::new(), None);
+        loop {
+            let page = self.store().page(Query { after, ..Query::all(STREAM) }).await?;
+            for item in &page.items {
+                if model::decode::<StreamRecord>(STREAM, item)?.value.settings.text("slate") == name {
+                    found.push(item.key.clone());
+                }
+            }
+            after = page.next;
+            if after.is_none() {
+                return Ok(found);
+            }
+        }
+    }
+}
