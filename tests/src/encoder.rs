@@ -132,7 +132,9 @@ impl Encoder {
     pub fn publish_on(&mut self, stream: u32, key: &str) -> Result<()> {
         let publish = [text("publish"), Value::Number(5.0), Value::Null, text(key), text("live")];
         self.message(COMMAND, stream, 0, amf0(&publish))?;
-        let status = self.hear("the answer to publish", seconds(5), |answer| answer.name == "onStatus")?;
+        // The end of a stream before it may be told only now.
+        let about = |answer: &Answer| answer.name == "onStatus" && answer.code() != "NetStream.Unpublish.Success";
+        let status = self.hear("the answer to publish", seconds(5), about)?;
         ensure!(status.code() == "NetStream.Publish.Start", "refused: {}", status.code());
         self.used = stream;
         Ok(())
@@ -160,7 +162,9 @@ impl Encoder {
             self.message(type_id, stream, 0, [prefix, &amf0(&values)].concat())?;
         }
         self.hear("the answer to createStream", seconds(5), |answer| answer.name == "_result")?;
-        let status = self.hear("the answer to publish", seconds(5), |answer| answer.name == "onStatus")?;
+        // The end of a stream before it may be told only now.
+        let about = |answer: &Answer| answer.name == "onStatus" && answer.code() != "NetStream.Unpublish.Success";
+        let status = self.hear("the answer to publish", seconds(5), about)?;
         ensure!(status.code() == "NetStream.Publish.Start", "refused: {}", status.code());
         Ok(())
     }

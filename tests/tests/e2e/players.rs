@@ -245,12 +245,7 @@ fn case_33_hls_js_and_clappr_do_not_freeze_at_44_khz() {
 
 #[test]
 fn case_34_hls_js_goes_on_where_a_file_begins_again() {
-    Stage::exact(Clip::numbered_with_seam()).all_keep_their_promise(&[
-        "hls.js 1.5",
-        "hls.js 1.6",
-        "hls.js 1.7",
-        "shaka ll",
-    ]);
+    Stage::exact(Clip::numbered_with_seam()).all_keep_their_promise(&["hls.js 1.5", "hls.js 1.6", "hls.js 1.7"]);
 }
 
 /// The table with one encoder. `PLAYERS` of the environment (names with commas) chooses from it.

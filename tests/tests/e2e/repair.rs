@@ -78,7 +78,11 @@ fn case_48_what_has_its_parameter_sets_or_lengths_elsewhere_plays_everywhere() {
     // What comes out is what a right encoder sends.
     let right = Clip::small();
     let _right = push(&server, "right", right.clone());
-    let configuration = |id: &str| Viewer::watch(server.http, id).find("a header", seconds(5), Tag::is_configuration);
+    // Its stamp is that of the moment at which a viewer joins.
+    let configuration = |id: &str| {
+        let header = Viewer::watch(server.http, id).find("a header", seconds(5), Tag::is_configuration);
+        (header.kind, header.data)
+    };
     assert_eq!(configuration("annex-b"), configuration("right"));
     let frame = Viewer::watch(server.http, "annex-b").find("a key frame", seconds(5), Tag::is_keyframe);
     assert!(
@@ -203,7 +207,8 @@ fn case_51_a_joiner_waits_for_an_announced_picture() {
 fn case_51_a_picture_that_nobody_announced_is_offered_when_it_comes() {
     let server = Options::open().start();
     let _push = push(&server, "cam", Clip::small().with_late_pictures(9_000, 4));
-    let early = Viewer::watch(server.http, "cam");
+    let mut early = Viewer::watch(server.http, "cam");
+    early.find("sound", seconds(4), Tag::is_frame);
     let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("browser/late.mjs");
     let script = script.to_str().expect("ASCII");
     let page = format!("http://{}/cam/flv.html", server.http);

@@ -5,14 +5,14 @@ use std::sync::LazyLock;
 type Way = (&'static str, &'static str, &'static [&'static str]);
 
 const WAYS: [Way; 4] = [
-    ("flv.html", "flv", &["/.assets/mpegts-1.8.2.js", "/.assets/way-flv-354fedd8.js"]),
+    ("flv.html", "flv", &["/.assets/mpegts-1.8.2.js", "/.assets/way-flv-2e505776.js"]),
     ("hls.html", "hls", &["/.assets/hls-1.7.4.js", "/.assets/way-hls-f1a04d44.js"]),
     ("dash.html", "dash", &["/.assets/dash-5.2.1.js", "/.assets/way-dash-6ee0fde3.js"]),
     // The ways load their libraries when they are taken. All of them are known on the pages of one, which do not load them.
     (
         "index.html",
         CHOOSES,
-        &["/.assets/way-flv-354fedd8.js", "/.assets/way-hls-f1a04d44.js", "/.assets/way-dash-6ee0fde3.js"],
+        &["/.assets/way-flv-2e505776.js", "/.assets/way-hls-f1a04d44.js", "/.assets/way-dash-6ee0fde3.js"],
     ),
 ];
 /// The way of the page on which there is a choice.
@@ -69,7 +69,7 @@ pub(super) fn asset(name: &str) -> Option<(&'static str, &'static [u8])> {
         "page-044afba8.js" => (JS, include_bytes!("../../pages/page-044afba8.js")),
         "live-26443dd3.js" => (JS, include_bytes!("../../pages/live-26443dd3.js")),
         "home-2690c4eb.js" => (JS, include_bytes!("../../pages/home-2690c4eb.js")),
-        "way-flv-354fedd8.js" => (JS, include_bytes!("../../pages/way-flv-354fedd8.js")),
+        "way-flv-2e505776.js" => (JS, include_bytes!("../../pages/way-flv-2e505776.js")),
         "way-hls-f1a04d44.js" => (JS, include_bytes!("../../pages/way-hls-f1a04d44.js")),
         "way-dash-6ee0fde3.js" => (JS, include_bytes!("../../pages/way-dash-6ee0fde3.js")),
         "page-6dd037cc.css" => (CSS, include_bytes!("../../pages/page-6dd037cc.css")),

@@ -118,7 +118,9 @@
         autoCleanupMinBackwardDuration: 10,
       },
     );
-    player.on(mpegts.Events.ERROR, page.current(onError));
+    // Later, since mpegts.js goes on with itself in the call that reports an error, and what answers an error may destroy it.
+    const failed = page.current(onError);
+    player.on(mpegts.Events.ERROR, (...about) => setTimeout(failed, 0, ...about));
     player.on(mpegts.Events.MEDIA_INFO, page.current((info) => page.made(codecs(info))));
     player.on(mpegts.Events.STATISTICS_INFO, (info) => { bits = (info.speed || 0) * 8192; });
     player.on(mpegts.Events.SCRIPTDATA_ARRIVED, page.current(onScript));
