@@ -14,7 +14,10 @@ pub fn http_request(data: &[u8]) {
     match parse(data) {
         Ok(Parsed::Complete { request, head_bytes }) => {
             for (index, segment) in request.path.iter().enumerate() {
-                assert!(!segment.is_empty() || index > 0 && index + 1 == request.path.len(), "only the last may be empty");
+                assert!(
+                    !segment.is_empty() || index > 0 && index + 1 == request.path.len(),
+                    "only the last may be empty"
+                );
                 assert!(!matches!(segment.as_str(), "." | ".."), "{segment:?}");
                 assert!(!segment.contains(|c: char| matches!(c, '/' | '\\') || c.is_control()), "{segment:?}");
             }
