@@ -1,4 +1,5 @@
-"""Modules of hooks are bytes: schemathesis knows no other media type for what application/wasm names."""
+"""Modules of hooks and clips of slates are bytes: schemathesis knows no media type for them but octet-stream."""
 import schemathesis
 
 schemathesis.serializer.alias("application/wasm", "application/octet-stream")
+schemathesis.serializer.alias("video/x-flv", "application/octet-stream")
