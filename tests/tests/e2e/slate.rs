@@ -313,12 +313,14 @@ fn on_the_screen(page: &str, promised: Duration) {
 }
 
 #[test]
+#[ignore = "takes most of a minute; tests/run --long has it"]
 fn case_37_the_page_for_flv_shows_the_slate_and_the_encoder_again() {
     on_the_screen("flv.html", seconds(2));
 }
 
 /// A player of HLS is a second or two behind in any case.
 #[test]
+#[ignore = "takes most of a minute; tests/run --long has it"]
 fn case_37_the_page_for_hls_shows_the_slate_and_the_encoder_again() {
     on_the_screen("hls.html", seconds(3));
 }

@@ -354,7 +354,7 @@
     const still = playing && base === 'playing' && !video.paused && now() - edge.at > way.quietMs;
     if (document.hidden && !still) return POLL.hidden;
     if (live.state === 'off' || live.state === 'denied' || live.state === 'unreachable') return POLL.absent;
-    if (still || ['waiting', 'silent', 'starting'].includes(live.state) || !playing) return POLL.troubled;
+    if (still || ['waiting', 'slate', 'silent', 'starting'].includes(live.state) || !playing) return POLL.troubled;
     return way && way.pollMs ? way.pollMs : POLL.calm;
   }
 
