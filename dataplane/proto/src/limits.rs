@@ -21,6 +21,8 @@ pub const RTMP_CHUNK_SIZE_MAX: usize = 0xFF_FFFF;
 pub const RTMP_CHUNK_SIZE_OUT: usize = 60_000;
 /// Bytes that wait behind a publish or play request until it is answered.
 pub const RTMP_INBOX_BYTES_MAX: usize = 256 << 10;
+/// ADTS frames of one message: an encoder puts a few tenths of a second into one.
+pub const ADTS_FRAMES_MAX: usize = 64;
 /// Tags taken out of one aggregate message.
 pub const RTMP_AGGREGATE_TAGS_MAX: usize = 4096;
 /// Commands that one connection may send before its media starts.

@@ -11,7 +11,7 @@ use super::repair::{adts, annex_b, parameter_sets};
 use super::unpack::{Skipped, Unpacker, metadata};
 use super::{Codec, CodecConfig, LeftOut, MediaEvent, Repair, TagKind, Track, Unwanted};
 use crate::codec::{self, RecordError, avc::AvcConfig, hevc::HevcConfig};
-use crate::limits::{CODEC_CONFIG_BYTES_MAX, LEFT_OUT_MAX, PARAMETER_SETS_WAITING_MAX};
+use crate::limits::{ADTS_FRAMES_MAX, CODEC_CONFIG_BYTES_MAX, LEFT_OUT_MAX, PARAMETER_SETS_WAITING_MAX};
 
 /// Where a frame stands, and what it is of.
 #[derive(Clone, Copy)]
@@ -261,7 +261,7 @@ impl Intake {
         self.queue.push_back(MediaEvent::Repaired(Track::Audio, Repair::Adts));
         let head = body.get(..coded.data_at).unwrap_or_default();
         let mut last = Err(Skipped::Adts);
-        for (number, raw) in adts::frames(data).enumerate() {
+        for (number, raw) in adts::frames(data).take(ADTS_FRAMES_MAX).enumerate() {
             if let Ok(event) = last {
                 self.queue.push_back(event);
             }
