@@ -60,11 +60,6 @@ impl Slates {
         };
     }
 
-    /// Whether a file is one of them.
-    pub(crate) fn names(&self, sha256: &str) -> bool {
-        self.read().values().any(|file| file == sha256)
-    }
-
     /// What nodes are told of a stream.
     pub(crate) fn to_link(&self, record: &StreamRecord, id: &str) -> Stream {
         let slate = self.read().get(record.settings.text("slate")).cloned();
@@ -111,7 +106,13 @@ impl Api {
         let found: Option<Kept<SlateRecord>> = model::load(self.store(), SLATE, name).await?;
         let is_new = found.is_none();
         match &found {
-            Some(found) if found.value.sha256 == sha256 => return Ok((false, found.clone())),
+            Some(found) if found.value.sha256 == sha256 => {
+                // Sent again, perhaps because it failed half-way: what it needs is made sure of.
+                modules::keep(self.store(), &sha256, &file).await?;
+                self.slates().set(name, Some(sha256));
+                self.tell_who_shows(name).await?;
+                return Ok((false, found.clone()));
+            }
             Some(found) => condition.must_hold(Tag { created_ms: found.value.created_ms, version: found.version })?,
             None if condition.is_some() => return Err(IfMatch::failed()),
             None => {}
@@ -147,9 +148,7 @@ impl Api {
         let version = saved?.map_err(|model::Conflict| IfMatch::failed())?;
         self.slates().set(name, Some(sha256));
         if !is_new {
-            for id in self.streams_that_show(name).await? {
-                self.tell_again(&id).await?;
-            }
+            self.tell_who_shows(name).await?;
         }
         logged?;
         Ok((is_new, Kept { version, value: record }))
@@ -173,6 +172,16 @@ impl Api {
         deleted?.map_err(|model::Conflict| IfMatch::failed())?;
         self.slates().set(name, None);
         logged
+    }
+
+    /// Tells the nodes of every stream that names it.
+    async fn tell_who_shows(&self, name: &str) -> Answer<()> {
+        let mut told = Ok(());
+        for id in self.streams_that_show(name).await? {
+            // One that fails keeps no other from being told.
+            told = told.and(self.tell_again(&id).await.map(drop));
+        }
+        told
     }
 
     /// All slates, by name.

@@ -60,8 +60,17 @@ impl Paths {
             }
             // Most streams have none, and never come here.
             let (push, play) = (Arc::make_mut(&mut next.push), Arc::make_mut(&mut next.play));
-            push.retain(|_, owner| owner != id);
-            play.retain(|_, (owner, _)| owner != id);
+            // By key: going through all paths for each of many streams would be quadratic. Another stream may have taken one over.
+            for path in before.iter().flat_map(|before| &before.push) {
+                if push.get(path).is_some_and(|owner| owner == id) {
+                    push.remove(path);
+                }
+            }
+            for (path, _) in before.iter().flat_map(|before| &before.play) {
+                if play.get(path).is_some_and(|(owner, _)| owner == id) {
+                    play.remove(path);
+                }
+            }
             if let Some(own) = own {
                 push.extend(own.push.iter().map(|path| (path.clone(), id.clone())));
                 play.extend(own.play.iter().map(|(path, output)| (path.clone(), (id.clone(), *output))));

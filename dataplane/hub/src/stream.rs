@@ -300,10 +300,15 @@ impl Stream {
     pub fn push(&mut self, event: MediaEvent, now: Time, log: &mut Log) -> Pushed {
         match event {
             MediaEvent::Config(config) => self.configure(&config, now, log),
-            MediaEvent::Metadata(body) => {
-                self.resume(now, log);
-                self.describe(&body, now, log);
-            }
+            MediaEvent::Metadata(body) => match &mut self.interrupted {
+                // Encoders repeat it on a screen that stands still: the slate goes on until there is a picture to show.
+                Some(own) => {
+                    if let Some(next) = own.with_metadata(&body) {
+                        *own = Arc::new(next);
+                    }
+                }
+                None => self.describe(&body, now, log),
+            },
             MediaEvent::Frame(frame) => return self.frame(frame, now, log),
             MediaEvent::Repaired(track, repair) => self.findings.repair(track, repair, now),
             MediaEvent::LeftOut(left_out) => self.findings.left_out(left_out),

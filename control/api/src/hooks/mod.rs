@@ -344,8 +344,10 @@ impl Api {
         let swept = async {
             let hooks = all::<HookRecord>(self.store(), HOOK).await?;
             let versions = hooks.into_iter().flat_map(|(_, hook)| hook.value.versions);
-            let named: BTreeSet<String> = versions.map(|version| version.sha256).collect();
-            modules::sweep(self.store(), |sha256| named.contains(sha256) || self.slates().names(sha256)).await
+            // By what is stored: what is held in memory may be behind a write whose end nobody saw.
+            let slates = self.all_slates().await?.into_iter().map(|(_, slate)| slate.value.sha256);
+            let named: BTreeSet<String> = versions.map(|version| version.sha256).chain(slates).collect();
+            modules::sweep(self.store(), |sha256| named.contains(sha256)).await
         };
         match swept.await {
             Ok(0) => {}

@@ -19,7 +19,7 @@ use crate::kit::{ADMIN, Options, Server};
 struct Distant {
     inner: MemoryStore,
     calls: AtomicU64,
-    /// Every so many writes of streams are said to have failed; 0: none.
+    /// Every so many writes of streams and slates are said to have failed; 0: none.
     lies_every: AtomicU64,
     writes: AtomicU64,
 }
@@ -35,7 +35,9 @@ impl Distant {
 
     fn lies(&self, kind: Kind) -> bool {
         let every = self.lies_every.load(Ordering::Relaxed);
-        kind.0 == "stream" && every > 0 && self.writes.fetch_add(1, Ordering::Relaxed).is_multiple_of(every)
+        matches!(kind.0, "stream" | "slate")
+            && every > 0
+            && self.writes.fetch_add(1, Ordering::Relaxed).is_multiple_of(every)
     }
 }
 
@@ -193,4 +195,30 @@ fn nodes_have_what_is_stored_where_the_store_wrote_and_said_that_it_failed() {
     assert!(failed >= 6, "only {failed} writes were said to have failed");
     store.lies_every.store(0, Ordering::Relaxed);
     agree(&server, "after failures");
+}
+
+#[test]
+fn a_slate_that_was_stored_and_said_to_have_failed_keeps_its_clip() {
+    const FIRST: &[u8] = include_bytes!("../../../../dataplane/hub/slate/slate.flv");
+    const NEXT: &[u8] = include_bytes!("../../../../dataplane/millstream/clip/demo.flv");
+    let store = Arc::new(Distant::default());
+    let server = Server::with(Options { store: Arc::clone(&store) as _, ..Options::default() });
+    let put = |clip: &[u8]| {
+        let request = server.request("PUT", "/api/v1/slates/back").header("Content-Type", "video/x-flv");
+        request.header("If-Match", "*").body(clip).send()
+    };
+    let made = server.request("PUT", "/api/v1/slates/back").header("Content-Type", "video/x-flv").body(FIRST).send();
+    made.is(201);
+    server.post("/api/v1/streams", &json!({ "id": "cam", "settings": { "slate": "back" } })).is(201);
+    store.lies_every.store(1, Ordering::Relaxed);
+    assert!(put(NEXT).status >= 500);
+    store.lies_every.store(0, Ordering::Relaxed);
+    // The sweep goes by what is stored, and whoever sends the clip again has it everywhere.
+    server.purge();
+    let again = put(NEXT);
+    again.is(200);
+    assert_eq!(server.get("/api/v1/slates/back/clip").is(200).raw(), NEXT);
+    let poll = Poll { node: NodeId { name: "n".into(), run: 1 }, ..Poll::default() };
+    let update = server.run(server.fleet.poll(&poll)).unwrap().update.unwrap();
+    assert_eq!(update.streams[0].slate.as_deref(), Some(again.text("sha256")));
 }

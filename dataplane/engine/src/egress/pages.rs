@@ -66,7 +66,7 @@ pub(super) fn asset(name: &str) -> Option<(&'static str, &'static [u8])> {
         "mpegts-1.8.2.js" => (JS, include_bytes!("../../pages/vendor/mpegts-1.8.2.js")),
         "hls-1.7.4.js" => (JS, include_bytes!("../../pages/vendor/hls-1.7.4.js")),
         "dash-5.2.1.js" => (JS, include_bytes!("../../pages/vendor/dash-5.2.1.js")),
-        "page-4d095239.js" => (JS, include_bytes!("../../pages/page-4d095239.js")),
+        "page-2e4ab1c6.js" => (JS, include_bytes!("../../pages/page-2e4ab1c6.js")),
         "live-26443dd3.js" => (JS, include_bytes!("../../pages/live-26443dd3.js")),
         "home-2690c4eb.js" => (JS, include_bytes!("../../pages/home-2690c4eb.js")),
         "way-flv-2e505776.js" => (JS, include_bytes!("../../pages/way-flv-2e505776.js")),

@@ -281,6 +281,8 @@ pub(crate) fn question(
         referer: request.page_url,
     };
     let mapped = shard.directory.borrow().pushed(&request.app, &request.name);
+    // A stream's own address is its own, whatever another stream's paths say.
+    let mapped = mapped.filter(|_| !is_own_address(shard, &request.app, &request.name));
     if let (Some((name, path)), Some(app)) = (mapped, shard.config.apps.first().cloned()) {
         return Ok(Request { action, app, name, path: Some(path), params: request.params, client });
     }
@@ -290,6 +292,12 @@ pub(crate) fn question(
     let app = Id::new(&request.app).map_err(|error| format!("application: {error}"))?;
     let name = Id::new(&request.name).map_err(|error| format!("stream: {error}"))?;
     Ok(Request { action, app, name, path: None, params: request.params, client })
+}
+
+/// Whether an address names a stream that has a record, as the API shows it.
+fn is_own_address(shard: &Shard, app: &str, name: &str) -> bool {
+    let (Ok(app), Ok(name)) = (Id::new(app), Id::new(name)) else { return false };
+    shard.config.apps.iter().any(|known| *known == app) && shard.directory.borrow().records().get(&name).is_some()
 }
 
 /// The RTMP words for a refusal.
@@ -508,14 +516,27 @@ async fn pump(
             return Some("replaced");
         }
         // Boxed: few connections have it.
-        if !(of_sides.is_empty() && sides.is_empty())
-            && Box::pin(sides.turn(shard, connection, &mut of_sides)).await
-            && !over
-        {
-            if let Err(why) = connection.send_output().await {
-                return Some(why);
+        if !(of_sides.is_empty() && sides.is_empty()) {
+            let mut turn = Box::pin(sides.turn(shard, connection, &mut of_sides));
+            let answered = loop {
+                let tick = pin!(sleep_until(shard.clock.instant(shard.now() + PING_SILENT_EVERY)));
+                match first(turn.as_mut(), tick).await {
+                    First::A(answered) => break answered,
+                    // The answer to a request may take seconds: meanwhile the streams that are on air are not silent.
+                    First::B(()) => {
+                        if !channel.read(number, &mut Vec::new(), shard.now(), shard) {
+                            return Some("replaced");
+                        }
+                    }
+                }
+            };
+            drop(turn);
+            if answered && !over {
+                if let Err(why) = connection.send_output().await {
+                    return Some(why);
+                }
+                continue;
             }
-            continue;
         }
         if shard.is_draining() {
             // Said with the first frame after the drain has begun; a publisher that sends nothing hears it at the end.

@@ -60,12 +60,13 @@ fn case_52_who_answers_pings_stays_on_air_and_who_does_not_is_gone_after_15_s() 
 fn case_56_paths_of_other_servers_lead_to_their_stream() {
     let stream = Stream {
         id: "cam".to_owned(),
-        push_paths: vec!["stream/my cam.1".to_owned(), "stream/straße".to_owned()],
+        push_paths: vec!["stream/my cam.1".to_owned(), "stream/straße".to_owned(), "stream/other".to_owned()],
         play_paths: vec!["/app/my cam.flv".to_owned(), "/app/cam/index.m3u8".to_owned(), "/app/cam.mpd".to_owned()],
         ..Stream::default()
     };
     let mut config = config(IoChoice::Auto, 2);
-    config.directory = Directory::new([&stream]);
+    let other = Stream { id: "other".to_owned(), ..Stream::default() };
+    config.directory = Directory::new([&stream, &other]);
     config.play_paths = vec![Pattern::new("/live/{id}.flv").unwrap()];
     let server = Server::start(config);
     for name in ["my cam.1", "my%20cam.1?pass=100%", "straße"] {
@@ -90,6 +91,12 @@ fn case_56_paths_of_other_servers_lead_to_their_stream() {
         assert_eq!(Answer::get(server.at.http, "/app/other.flv").status(), 404);
         publisher.finish();
     }
+    // A stream's own address is its own, whatever another one's paths say.
+    let mut publisher = server.publish("other");
+    publisher.send(head());
+    publisher.send((0..210).map(frame));
+    server.flv("other").until_frame(209);
+    publisher.finish();
     let (code, _) = Rtmp::connect(server.at.rtmp, "my cam.2", ClientRole::Publish).refused();
     assert_eq!(code, "NetStream.Publish.BadName");
 }

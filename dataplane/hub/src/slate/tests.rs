@@ -297,6 +297,9 @@ fn a_silent_publisher_that_leaves_is_still_stood_in_for() {
     rig.wait_ms(5_000);
     let since = rig.stream.slate_since();
     assert!(since.is_some());
+    // What an encoder repeats on a screen that stands still is nothing to show.
+    rig.read(&[MediaEvent::Metadata(Bytes::from_static(b"\x02\0\x0aonMetaData\x03\0\x01a\x05\0\0\x09"))]);
+    assert_eq!(rig.stream.slate_since(), since);
     rig.stream.leave(1, false, rig.now, &mut rig.log);
     rig.wait_ms(5_000);
     assert_eq!(rig.stream.slate_since(), since, "it goes on");

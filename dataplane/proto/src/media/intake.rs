@@ -42,7 +42,7 @@ enum Framing {
 
 /// An [`Unpacker`] that repairs, and that says what it found. One per publisher. Bounded: the configurations in force, those last sent,
 /// and what one message makes.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub struct Intake {
     unpacker: Unpacker,
     /// What one message made beside its first event.
@@ -66,10 +66,25 @@ const fn index(track: Track) -> usize {
     }
 }
 
+impl Default for Intake {
+    fn default() -> Self {
+        Self {
+            unpacker: Unpacker::default(),
+            queue: VecDeque::new(),
+            sent: [None, None],
+            nal_length_bytes: 4,
+            framing: Framing::default(),
+            waiting: Vec::new(),
+            left_out: Vec::new(),
+            unconfigured: [false; 2],
+        }
+    }
+}
+
 impl Intake {
     /// At the start of a publisher's session.
     pub fn new() -> Self {
-        Self { nal_length_bytes: 4, ..Self::default() }
+        Self::default()
     }
 
     /// Takes the next message: its stamp in milliseconds modulo 2^32, and its body. What else it made, [`Intake::poll`] gives: to be

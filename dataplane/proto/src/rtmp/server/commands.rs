@@ -1,4 +1,5 @@
 //! What a server session does for each command, and how it answers.
+use super::sides::bare_name;
 use super::{Asked, Event, ServerSession, State};
 use crate::amf0::Value;
 use crate::media::Track;
@@ -34,11 +35,14 @@ impl ServerSession {
                 self.result(command, Value::Undefined);
                 let status = command::status("onFCUnpublish", "status", "NetStream.Unpublish.Success", "Unpublished.");
                 self.outbox.command(0, &status);
-                if !self.leave_side(|_, name| name == command.text(0)) {
+                let named = bare_name(command.text(0));
+                if !self.leave_side(|_, name| bare_name(name) == named) && self.sides.may_mean_first(named) {
                     self.end_use();
                 }
             }
             "closeStream" if self.leave_side(|id, _| id == stream_id) => {}
+            // Encoders clean up after a further stream that was refused, too.
+            "closeStream" if self.sides.is_further(stream_id, self.stream_id) => {}
             "closeStream" => self.end_use(),
             "deleteStream" if self.leave_side(|id, _| command.args.first() == Some(&Value::Number(f64::from(id)))) => {}
             // Encoders that clean up before they start may name a stream that they never had.
@@ -98,7 +102,10 @@ impl ServerSession {
         // gets all on the one that shared messages are made for: those that use another do not look at it (librtmp, ffmpeg, xiu).
         self.stream_id = if asked == Asked::Publish { stream_id.max(MESSAGE_STREAM) } else { MESSAGE_STREAM };
         match (asked, request) {
-            (Asked::Publish, Ok(request)) => self.events.push_back(Event::PublishRequested(request)),
+            (Asked::Publish, Ok(request)) => {
+                self.sides.named_first(command.text(0));
+                self.events.push_back(Event::PublishRequested(request));
+            }
             (Asked::Play, Ok(request)) => self.events.push_back(Event::PlayRequested(request)),
             (_, Err(reason)) => self.refuse(asked, &reason),
         }

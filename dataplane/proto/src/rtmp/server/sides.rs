@@ -13,12 +13,19 @@ use crate::time::Time;
 pub(super) struct Sides {
     /// Those that are published: message stream and name.
     streams: Vec<(u32, String)>,
+    /// The name of the first stream, without its query.
+    first: String,
     /// The one whose request waits for its answer.
     asked: Option<(u32, String)>,
     /// There was one: from then on message streams are told apart.
     seen: bool,
     /// Message streams that createStream has answered.
     created: u32,
+}
+
+/// A stream's name without the query that encoders may leave out when they end it.
+pub(super) fn bare_name(name: &str) -> &str {
+    name.split_once('?').map_or(name, |(name, _)| name)
 }
 
 impl Sides {
@@ -30,6 +37,21 @@ impl Sides {
     pub(super) fn create(&mut self) -> u32 {
         self.created = if self.created < RTMP_STREAMS_MAX { self.created + 1 } else { MESSAGE_STREAM };
         self.created
+    }
+
+    /// The first stream is asked for by this name.
+    pub(super) fn named_first(&mut self, name: &str) {
+        bare_name(name).clone_into(&mut self.first);
+    }
+
+    /// Whether a command that names a stream may mean the first one: while there is no other, encoders may call it as they like.
+    pub(super) fn may_mean_first(&self, bare_name: &str) -> bool {
+        !self.seen || bare_name == self.first
+    }
+
+    /// Whether a message stream is one of a further stream, admitted or not.
+    pub(super) fn is_further(&self, stream_id: u32, first: u32) -> bool {
+        self.seen && stream_id.max(MESSAGE_STREAM) != first
     }
 
     /// Nothing is published any more.
@@ -119,7 +141,7 @@ impl ServerSession {
     pub(super) fn side_message(&mut self, message: &Message) -> bool {
         let is_media =
             matches!(message.type_id, kind::AUDIO | kind::VIDEO | kind::DATA | kind::DATA_AMF3 | kind::AGGREGATE);
-        if !self.sides.seen || !is_media || message.stream_id.max(MESSAGE_STREAM) == self.stream_id {
+        if !is_media || !self.sides.is_further(message.stream_id, self.stream_id) {
             return false;
         }
         if self.sides.has(message.stream_id) {

@@ -379,6 +379,11 @@ fn case_58_two_streams_on_one_connection_are_told_apart() {
     let status = raw.messages().pop().unwrap();
     assert_eq!(status.stream_id, 3);
     assert_eq!(raw.names()[1..], ["frame Avc 40"]);
+    // The encoder cleans up after it: that ends no other stream.
+    raw.command(0, &call("FCUnpublish", 0.0, &[Value::string("other")]));
+    raw.command(3, &call("closeStream", 0.0, &[]));
+    raw.command(0, &call("deleteStream", 0.0, &[Value::Number(3.0)]));
+    assert!(raw.names().is_empty() && raw.server.role() == Role::Publisher);
     raw.command(2, &call("FCUnpublish", 0.0, &[Value::string("low")]));
     raw.input(&message_bytes(4, 80, 9, 2, &keyframe(9)));
     assert_eq!(raw.names(), ["SideEnded { stream_id: 2 }"]);

@@ -422,7 +422,9 @@
     const name = shown.way || (chosen === 'auto' ? 'flv' : chosen);
     const missing = (live.left_out || []).filter((track) => (track.outputs || []).includes(name));
     const what = (track) => 'The ' + (track.kind === 'video' ? 'picture' : 'sound') + ' of this stream is ' + readable(track.codec);
-    const why = (track) => ', which ' + titles[name] + ' cannot carry' + (track.outputs.includes('flv') ? '' : ': HTTP-FLV has it') + '.';
+    const why = (track) => (track.outputs.includes('flv')
+      ? ' and cannot be played.'
+      : ', which ' + titles[name] + ' cannot carry: HTTP-FLV has it.');
     const lines = missing.map((track) => what(track) + why(track)).join(' ');
     if ($('notes').textContent !== lines) $('notes').textContent = lines;
     $('notes').hidden = !lines;
