@@ -8,6 +8,9 @@ use crate::table::Table;
 /// rotates more often than graces end wants the older ones gone.
 pub const GENERATIONS_MAX: usize = 4;
 
+/// The generation that a stream begins with: the one that signatures of an older system stand beside.
+pub const FIRST_GENERATION: u64 = 1;
+
 /// A stream that may be published and played.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct Record {
@@ -32,7 +35,7 @@ impl Record {
 
 impl Default for Record {
     fn default() -> Self {
-        Self::of(1)
+        Self::of(FIRST_GENERATION)
     }
 }
 

@@ -7,7 +7,7 @@ use millstream_proto::redact;
 use millstream_proto::secret::Secret;
 use millstream_proto::sign::{Claim, Keys, MasterKey, SignError, legacy, verify};
 
-use crate::records::{Record, Records};
+use crate::records::{FIRST_GENERATION, Record, Records};
 use crate::{Action, Denial, Grant, Moment, Policy, Request, Step, Why};
 
 /// The application of push URLs unless the configuration lists others.
@@ -53,7 +53,8 @@ impl Default for Apps {
 }
 
 impl SignedPublish {
-    /// Signatures are checked under secrets made from `master`, and in their legacy form under the `legacy` keys too.
+    /// Signatures are checked under secrets made from `master`, and in their legacy form under the `legacy` keys too, for as long as the
+    /// stream's first generation is in force or in its grace.
     pub fn new(master: MasterKey, legacy: Vec<Secret>, apps: Apps) -> Self {
         Self { master, legacy, apps }
     }
@@ -75,7 +76,13 @@ impl Policy for SignedPublish {
         let secret = |generation| self.master.stream_secret(&request.name, generation);
         let secrets: Vec<_> = record.in_force(moment.unix_s).map(secret).collect();
         let claim = Claim { action: Action::Publish, app: &request.app, id: &request.name };
-        let keys = Keys { stream: &secrets, legacy: &self.legacy };
+        // A rotation, and removal (a stream that is made again goes on counting), end legacy keys with the first generation.
+        let legacy = if record.in_force(moment.unix_s).any(|generation| generation == FIRST_GENERATION) {
+            self.legacy.as_slice()
+        } else {
+            &[]
+        };
+        let keys = Keys { stream: &secrets, legacy };
         let signs = || request.params.all("sign");
         let verdict = verify(signs(), claim, keys, moment.unix_s);
         // Signatures of another server cover the path that it had.

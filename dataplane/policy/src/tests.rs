@@ -122,6 +122,38 @@ fn a_rotated_key_admits_until_its_grace_is_over() {
     check(&signed(), &with(2), Some((Why::Unauthenticated, "wrong")));
 }
 
+/// A key of the older system opens what it opened there, and no stream whose key was rotated or that was removed and made again.
+#[test]
+fn a_legacy_key_ends_with_the_first_generation() {
+    let rotated =
+        |generation, previous| [(id("cam1"), Record { generation, previous })].into_iter().collect::<Records>();
+    let admits = |records: &Records, path: Option<&str>| {
+        let sign = match path {
+            Some(path) => format!("sign={EXPIRY}-{}", legacy_digest(path)),
+            None => legacy_sign("cam1", &Secret::new(OLD_KEY)),
+        };
+        let request = Request { path: path.map(str::to_owned), ..request(Action::Publish, "stream", "cam1", &sign) };
+        matches!(signed().ask(&request, moment(records)), Answer::Verdict(Verdict::Allow(_)))
+    };
+    for path in [None, Some("live/my cam.1")] {
+        assert!(admits(&rotated(1, Vec::new()), path));
+        assert!(admits(&rotated(2, vec![(1, NOW + 1)]), path), "in its grace");
+        assert!(!admits(&rotated(2, vec![(1, NOW)]), path), "the grace is over");
+        assert!(!admits(&rotated(2, Vec::new()), path), "rotated without a grace, or removed and made again");
+        assert!(!admits(&rotated(3, vec![(2, NOW + 9)]), path));
+        assert!(!admits(&Records::default(), path), "removed");
+    }
+}
+
+/// MD5 over a path that was signed with [`OLD_KEY`] elsewhere until [`EXPIRY`].
+fn legacy_digest(path: &str) -> &'static str {
+    match path {
+        // printf '/live/my cam.1-1763903600-old-secret' | md5sum
+        "live/my cam.1" => "e09a550eecfb6eaf3c1e79f88a25b3ba",
+        _ => panic!("no digest was made for {path}"),
+    }
+}
+
 #[test]
 fn the_number_of_keys_that_are_tried_is_bounded() {
     let record = Record { generation: 1000, previous: (0..1000).rev().map(|n| (n, u64::MAX)).collect() };
