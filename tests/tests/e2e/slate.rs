@@ -272,22 +272,24 @@ fn a_slate_does_not_hold_up_the_end_of_the_server() {
 
 /// What a page shows and when, while the encoder goes and comes back: how long each took to be on the screen.
 fn on_the_screen(page: &str, promised: Duration) {
-    const TIME_S: u64 = 16;
+    // The slate has to be seen before the encoder is back.
+    let slate = promised + seconds(1);
+    let watched = seconds(2) + slate + promised + seconds(1);
     let server = Options::open().shards(1).config(SLATE).start();
     let clip = Clip::small();
     let first = on_air(&server, "cam", clip.clone());
     let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("browser/slate.mjs");
     let (script, url) = (script.to_str().expect("ASCII"), format!("http://{}/cam/{page}", server.http));
-    let tool = Tool::start("node", &[script, &url, &TIME_S.to_string()]);
+    let tool = Tool::start("node", &[script, &url, &watched.as_secs().to_string()]);
     eventually("the page plays", seconds(40), || tool.stdout.has("start").then_some(()));
     let probe = Probe::start();
-    std::thread::sleep(seconds(4));
+    std::thread::sleep(seconds(2));
     let gone = SystemTime::now();
     first.cut();
-    std::thread::sleep(seconds(5));
+    std::thread::sleep(slate);
     let back = SystemTime::now();
     let _push = publish(&server, "cam").repeat(clip);
-    let done = tool.wait(seconds(TIME_S + 60));
+    let done = tool.wait(watched + seconds(60));
     println!("{}", done.stdout);
     assert!(done.status.success(), "{}\n{}", done.stdout, done.stderr);
     let changes = done.stdout.lines().filter_map(|line| {
@@ -313,21 +315,19 @@ fn on_the_screen(page: &str, promised: Duration) {
 }
 
 #[test]
-#[ignore = "takes most of a minute; tests/run --long has it"]
 fn case_37_the_page_for_flv_shows_the_slate_and_the_encoder_again() {
     on_the_screen("flv.html", seconds(2));
 }
 
 /// A player of HLS is a second or two behind in any case.
 #[test]
-#[ignore = "takes most of a minute; tests/run --long has it"]
 fn case_37_the_page_for_hls_shows_the_slate_and_the_encoder_again() {
     on_the_screen("hls.html", seconds(3));
 }
 
-/// A player of DASH is four seconds behind in any case.
+/// A player of DASH is four seconds behind in any case, since segments are listed when they are whole: two seconds beyond that.
 #[test]
-#[ignore = "takes most of a minute; tests/run --long has it"]
+#[ignore = "takes half a minute; tests/run --long has it"]
 fn case_37_the_page_for_dash_shows_the_slate_and_the_encoder_again() {
-    on_the_screen("dash.html", seconds(7));
+    on_the_screen("dash.html", seconds(6));
 }

@@ -5,14 +5,19 @@ use std::sync::LazyLock;
 type Way = (&'static str, &'static str, &'static [&'static str]);
 
 const WAYS: [Way; 4] = [
-    ("flv.html", "flv", &["/.assets/mpegts-1.8.2.js", "/.assets/way-flv-2e505776.js"]),
+    ("flv.html", "flv", &["/.assets/mpegts-1.8.2.js", "/.assets/holes-f94722c7.js", "/.assets/way-flv-643c7f3d.js"]),
     ("hls.html", "hls", &["/.assets/hls-1.7.4.js", "/.assets/way-hls-f1a04d44.js"]),
     ("dash.html", "dash", &["/.assets/dash-5.2.1.js", "/.assets/way-dash-6ee0fde3.js"]),
     // The ways load their libraries when they are taken. All of them are known on the pages of one, which do not load them.
     (
         "index.html",
         CHOOSES,
-        &["/.assets/way-flv-2e505776.js", "/.assets/way-hls-f1a04d44.js", "/.assets/way-dash-6ee0fde3.js"],
+        &[
+            "/.assets/holes-f94722c7.js",
+            "/.assets/way-flv-643c7f3d.js",
+            "/.assets/way-hls-f1a04d44.js",
+            "/.assets/way-dash-6ee0fde3.js",
+        ],
     ),
 ];
 /// The way of the page on which there is a choice.
@@ -69,12 +74,13 @@ pub(super) fn asset(name: &str) -> Option<(&'static str, &'static [u8])> {
         "page-2e4ab1c6.js" => (JS, include_bytes!("../../pages/page-2e4ab1c6.js")),
         "live-26443dd3.js" => (JS, include_bytes!("../../pages/live-26443dd3.js")),
         "home-2690c4eb.js" => (JS, include_bytes!("../../pages/home-2690c4eb.js")),
-        "way-flv-2e505776.js" => (JS, include_bytes!("../../pages/way-flv-2e505776.js")),
+        "holes-f94722c7.js" => (JS, include_bytes!("../../pages/holes-f94722c7.js")),
+        "way-flv-643c7f3d.js" => (JS, include_bytes!("../../pages/way-flv-643c7f3d.js")),
         "way-hls-f1a04d44.js" => (JS, include_bytes!("../../pages/way-hls-f1a04d44.js")),
         "way-dash-6ee0fde3.js" => (JS, include_bytes!("../../pages/way-dash-6ee0fde3.js")),
         "page-6dd037cc.css" => (CSS, include_bytes!("../../pages/page-6dd037cc.css")),
         "icon-a05e4932.svg" => (SVG, include_bytes!("../../pages/icon-a05e4932.svg")),
-        "wall-fb078522.js" => (JS, include_bytes!("../../pages/wall-fb078522.js")),
+        "wall-5ab01af0.js" => (JS, include_bytes!("../../pages/wall-5ab01af0.js")),
         "wall-2e425dec.css" => (CSS, include_bytes!("../../pages/wall-2e425dec.css")),
         _ => return None,
     })

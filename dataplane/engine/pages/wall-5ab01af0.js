@@ -11,6 +11,7 @@
   // Tiles start one after another, so that the page is not busy with all of them at once.
   const STAGGER_MS = 40;
   const LOOK_EVERY_MS = 500;
+  const CROSS_EVERY_MS = 200;
   // A picture that stands still: first it is said, then the connection is made anew.
   const STILL_MS = 2000;
   const STALL_MS = 12000;
@@ -59,6 +60,7 @@
     constructor(id) {
       this.id = id;
       this.player = null;
+      this.crossHoles = () => {};
       this.visit = 0;
       this.timer = 0;
       this.retryMs = RETRY_FIRST_MS;
@@ -183,6 +185,7 @@
         this.ask();
       }));
       this.player = player;
+      this.crossHoles = window.millstreamHoles(this.video);
       player.attachMediaElement(this.video);
       player.load();
       const started = this.video.play();
@@ -262,6 +265,7 @@
   if (mpegts.LoggingControl) mpegts.LoggingControl.enableAll = false;
   tiles.forEach((tile, n) => { tile.timer = setTimeout(() => tile.connect(), n * STAGGER_MS); });
   setInterval(() => { const now = performance.now(); tiles.forEach((tile) => tile.look(now)); }, LOOK_EVERY_MS);
+  setInterval(() => tiles.forEach((tile) => { if (tile.player) tile.crossHoles(); }), CROSS_EVERY_MS);
   document.addEventListener('keydown', (event) => { if (event.key === 'Escape') enlarge(null); });
   document.addEventListener('visibilitychange', () => {
     if (document.hidden) return;

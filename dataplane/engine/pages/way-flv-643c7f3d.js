@@ -62,7 +62,10 @@
     let target = TARGET_S;
     let calmSince = performance.now();
 
+    const crossHoles = window.millstreamHoles(video);
+
     function sync() {
+      crossHoles();
       const at = performance.now();
       if (at - calmSince > CALM_MS && target > TARGET_S) [target, calmSince] = [target - STEP_S, at];
       const behind = latency() - target;
