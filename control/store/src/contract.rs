@@ -3,7 +3,9 @@ use std::future::Future;
 use std::pin::Pin;
 
 use crate::StoreError;
-use crate::item::{Expect, Item, KEY_BYTES_MAX, Kind, Page, Query, VALUE_BYTES_MAX, Write};
+use crate::item::{
+    Change, Expect, Item, KEY_BYTES_MAX, Kind, Page, Query, TRANSACTION_CHANGES_MAX, VALUE_BYTES_MAX, Write,
+};
 
 /// What a call comes to, later.
 pub type Answer<'a, T> = Pin<Box<dyn Future<Output = Result<T, StoreError>> + Send + 'a>>;
@@ -18,6 +20,11 @@ pub trait Store: Send + Sync + 'static {
 
     /// Removes an item if it is as expected ([`Expect::Any`] is content with none). The answer comes when that is durable.
     fn delete(&self, kind: Kind, key: &str, expect: Expect) -> Answer<'_, ()>;
+
+    /// Makes all of these changes, or none: where one item is not as expected, or the disk is full, nothing is changed. Each is of another
+    /// item, at most [`TRANSACTION_CHANGES_MAX`]. Gives the items' new versions in the same order (0 for one that was removed). The answer
+    /// comes when all of it is durable.
+    fn transact(&self, changes: Vec<Change>) -> Answer<'_, Vec<u64>>;
 
     /// Items in order of their keys.
     fn page(&self, query: Query) -> Answer<'_, Page>;
@@ -34,6 +41,18 @@ pub(crate) fn check(write: &Write) -> Result<(), StoreError> {
     let over = |what, bytes, max| if bytes > max { Err(StoreError::Large { what, bytes, max }) } else { Ok(()) };
     over("the key", write.key.len(), KEY_BYTES_MAX)?;
     over("the value", write.value.len(), VALUE_BYTES_MAX)
+}
+
+/// The same for a transaction.
+pub(crate) fn check_all(changes: &[Change]) -> Result<(), StoreError> {
+    if changes.len() > TRANSACTION_CHANGES_MAX {
+        let (bytes, max) = (changes.len(), TRANSACTION_CHANGES_MAX);
+        return Err(StoreError::Large { what: "the transaction, counted in items,", bytes, max });
+    }
+    changes.iter().try_for_each(|change| match change {
+        Change::Put(write) => check(write),
+        Change::Delete { .. } => Ok(()),
+    })
 }
 
 /// The end of the range of keys that begin with `prefix`: no character of a key comes behind this one.

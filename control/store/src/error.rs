@@ -13,7 +13,7 @@ pub enum StoreError {
         current: Option<u64>,
     },
     /// A key or a value over its maximum.
-    #[error("{what} has {bytes} bytes; at most {max} are stored")]
+    #[error("{what} has a size of {bytes}; at most {max} are stored")]
     Large {
         /// Key or value.
         what: &'static str,

@@ -7,6 +7,9 @@ pub const VALUE_BYTES_MAX: usize = 256 << 10;
 /// Items of one page.
 pub const PAGE_ITEMS_MAX: usize = 1_000;
 
+/// Changes of one transaction; DynamoDB takes 100.
+pub const TRANSACTION_CHANGES_MAX: usize = 100;
+
 /// What an item is about: the first part of its key. The name is what is stored, so it never changes.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
 pub struct Kind(pub &'static str);
@@ -59,6 +62,40 @@ pub struct Write {
     pub expires_ms: Option<u64>,
     /// At most [`VALUE_BYTES_MAX`] bytes.
     pub value: Vec<u8>,
+}
+
+/// One change of a transaction.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub enum Change {
+    /// Writes an item.
+    Put(Write),
+    /// Removes an item.
+    Delete {
+        /// What it is about.
+        kind: Kind,
+        /// Its key within its kind.
+        key: String,
+        /// What must be true of the item that is there; [`Expect::Any`] is content with none.
+        expect: Expect,
+    },
+}
+
+impl Change {
+    /// Which item it changes.
+    pub fn target(&self) -> (Kind, &str) {
+        match self {
+            Self::Put(write) => (write.kind, &write.key),
+            Self::Delete { kind, key, .. } => (*kind, key),
+        }
+    }
+
+    /// Whether an item at this version (`None`: no item) is as the change expects it.
+    pub fn holds(&self, current: Option<u64>) -> bool {
+        match self {
+            Self::Put(write) => write.expect.holds(current),
+            Self::Delete { expect, .. } => expect.holds(current),
+        }
+    }
 }
 
 /// Which way a page goes through the keys, which are ordered by their bytes.

@@ -3,8 +3,8 @@
 //! Reading order: [`item`] (what is kept and how a write says what it expects), [`Store`] (the one trait, in [`contract`]),
 //! [`sqlite`] (the embedded default, a file in the data directory) and [`memory`] (nothing on disk: `demo` and tests).
 //!
-//! The trait has the shape of DynamoDB, so that a fleet's store can be another implementation: one item per write, conditions by
-//! the item's version, no transaction over several items, pages by key, expiry as a hint that [`Store::purge`] acts on. What an item
+//! The trait has the shape of DynamoDB, so that a fleet's store can be another implementation: conditions by the item's version, transactions
+//! over a few items that are named beforehand, pages by key, expiry as a hint that [`Store::purge`] acts on. What an item
 //! means is its writer's business (`control/api/model`). `tests/contract.rs` is the suite that every implementation runs.
 //!
 //! Invariants: a write that was answered with success is durable; nothing is held that has no maximum ([`item`]); no secret is

@@ -2,8 +2,8 @@
 use std::collections::BTreeMap;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
-use crate::contract::{Answer, Store, check, end_of};
-use crate::item::{Expect, Item, Kind, Order, PAGE_ITEMS_MAX, Page, Query, Write};
+use crate::contract::{Answer, Store, check_all, end_of};
+use crate::item::{Change, Expect, Item, Kind, Order, PAGE_ITEMS_MAX, Page, Query, Write};
 use crate::{StoreError, sqlite::PURGE_ITEMS_MAX};
 
 /// Items in a map.
@@ -21,29 +21,34 @@ impl MemoryStore {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    fn write(&self, write: Write) -> Result<u64, StoreError> {
-        check(&write)?;
-        let Write { kind, key, expect, expires_ms, value } = write;
+    fn change(&self, changes: Vec<Change>) -> Result<Vec<u64>, StoreError> {
+        check_all(&changes)?;
         let mut items = self.items();
-        let slot = (kind, key.clone());
-        let current = items.get(&slot).map(|item| item.version);
-        if !expect.holds(current) {
-            return Err(StoreError::Conflict { current });
+        let slot = |change: &Change| {
+            let (kind, key) = change.target();
+            (kind, key.to_owned())
+        };
+        for change in &changes {
+            let current = items.get(&slot(change)).map(|item| item.version);
+            if !change.holds(current) {
+                return Err(StoreError::Conflict { current });
+            }
         }
-        let version = current.unwrap_or(0) + 1;
-        items.insert(slot, Item { key, version, expires_ms, value });
-        Ok(version)
-    }
-
-    fn remove(&self, kind: Kind, key: &str, expect: Expect) -> Result<(), StoreError> {
-        let mut items = self.items();
-        let slot = (kind, key.to_owned());
-        let current = items.get(&slot).map(|item| item.version);
-        if !expect.holds(current) {
-            return Err(StoreError::Conflict { current });
-        }
-        items.remove(&slot);
-        Ok(())
+        let made = changes.into_iter().map(|change| {
+            let slot = slot(&change);
+            match change {
+                Change::Put(Write { key, expires_ms, value, .. }) => {
+                    let version = items.get(&slot).map_or(0, |item| item.version) + 1;
+                    items.insert(slot, Item { key, version, expires_ms, value });
+                    version
+                }
+                Change::Delete { .. } => {
+                    items.remove(&slot);
+                    0
+                }
+            }
+        });
+        Ok(made.collect())
     }
 
     fn read(&self, query: &Query) -> Page {
@@ -84,12 +89,17 @@ impl Store for MemoryStore {
     }
 
     fn put(&self, write: Write) -> Answer<'_, u64> {
-        let done = self.write(write);
-        Box::pin(async move { done })
+        let done = self.change(vec![Change::Put(write)]);
+        Box::pin(async move { done.map(|versions| versions.first().copied().unwrap_or_default()) })
     }
 
     fn delete(&self, kind: Kind, key: &str, expect: Expect) -> Answer<'_, ()> {
-        let done = self.remove(kind, key, expect);
+        let done = self.change(vec![Change::Delete { kind, key: key.to_owned(), expect }]);
+        Box::pin(async move { done.map(drop) })
+    }
+
+    fn transact(&self, changes: Vec<Change>) -> Answer<'_, Vec<u64>> {
+        let done = self.change(changes);
         Box::pin(async move { done })
     }
 

@@ -4,20 +4,22 @@
 //! ([`jobs`]), so that many callers share the cost of one sync; each is answered when that transaction is on disk
 //! (`synchronous=FULL`). The reader sees every transaction that was committed before it asks, and never waits for the writer (WAL).
 //! A third thread takes the log into the file ([`checkpoint`]), which the other two do not wait for.
-//! [`open`] takes the lock of the directory, brings an older file to this version's format and refuses a damaged one.
+//! [`open`] takes the lock of the directory, brings an older file to this version's format and refuses a damaged one; [`reserve`] keeps
+//! the room that opening needs when the disk is full.
 use std::path::{Path, PathBuf};
 use std::thread::JoinHandle;
 
 use tokio::sync::{mpsc, oneshot};
 
 use crate::StoreError;
-use crate::contract::{Answer, Store, check};
-use crate::item::{Expect, Item, Kind, Page, Query, Write};
+use crate::contract::{Answer, Store, check_all};
+use crate::item::{Change, Expect, Item, Kind, Page, Query, Write};
 
 mod backup;
 mod checkpoint;
 mod jobs;
 mod open;
+mod reserve;
 
 pub use backup::{BackupError, backup};
 
@@ -58,9 +60,15 @@ impl SqliteStore {
     pub fn open(dir: &Path) -> Result<Self, StoreError> {
         let lock = open::Lock::take(dir)?;
         let path = dir.join(FILE);
-        let to_write = open::writer(&path)?;
-        let to_read = open::reader(&path)?;
-        let to_checkpoint = open::checkpointer(&path)?;
+        let connect = || Ok::<_, StoreError>((open::writer(&path)?, open::reader(&path)?, open::checkpointer(&path)?));
+        let (to_write, to_read, to_checkpoint) = match connect() {
+            Err(StoreError::Full { .. }) if reserve::give_back(dir) => {
+                tracing::warn!(path = %path.display(), "the disk of the store is full: what it has can be read, and nothing can be changed before there is room");
+                connect()?
+            }
+            connected => connected?,
+        };
+        reserve::take(dir);
         let (writes, write_jobs) = mpsc::channel(WAITING_JOBS_MAX);
         let (reads, read_jobs) = mpsc::channel(WAITING_JOBS_MAX);
         let failed = |error: std::io::Error| StoreError::Failed { path: path.clone(), detail: error.to_string() };
@@ -110,7 +118,7 @@ impl SqliteStore {
         })
     }
 
-    fn write(&self, what: WriteKind) -> Answer<'_, u64> {
+    fn write(&self, what: WriteKind) -> Answer<'_, Vec<u64>> {
         self.ask(self.writes.as_ref(), |answer| WriteJob { what, answer })
     }
 }
@@ -122,6 +130,9 @@ impl Drop for SqliteStore {
             // A panic has been printed by its thread.
             drop(thread.join());
         }
+        if let Some(dir) = self.path.parent() {
+            reserve::take(dir);
+        }
     }
 }
 
@@ -132,15 +143,19 @@ impl Store for SqliteStore {
     }
 
     fn put(&self, write: Write) -> Answer<'_, u64> {
-        match check(&write) {
-            Ok(()) => self.write(WriteKind::Put(write)),
-            Err(error) => Box::pin(async move { Err(error) }),
-        }
+        one(self.transact(vec![Change::Put(write)]))
     }
 
     fn delete(&self, kind: Kind, key: &str, expect: Expect) -> Answer<'_, ()> {
-        let done = self.write(WriteKind::Delete { kind, key: key.to_owned(), expect });
-        Box::pin(async move { done.await.map(|_| ()) })
+        let done = self.write(WriteKind::Changes(vec![Change::Delete { kind, key: key.to_owned(), expect }]));
+        Box::pin(async move { done.await.map(drop) })
+    }
+
+    fn transact(&self, changes: Vec<Change>) -> Answer<'_, Vec<u64>> {
+        match check_all(&changes) {
+            Ok(()) => self.write(WriteKind::Changes(changes)),
+            Err(error) => Box::pin(async move { Err(error) }),
+        }
     }
 
     fn page(&self, query: Query) -> Answer<'_, Page> {
@@ -152,6 +167,11 @@ impl Store for SqliteStore {
     }
 
     fn purge(&self, now_ms: u64) -> Answer<'_, u64> {
-        self.write(WriteKind::Purge { now_ms })
+        one(self.write(WriteKind::Purge { now_ms }))
     }
+}
+
+/// The answer of a job that comes to one number.
+fn one(answer: Answer<'_, Vec<u64>>) -> Answer<'_, u64> {
+    Box::pin(async move { answer.await.map(|numbers| numbers.first().copied().unwrap_or_default()) })
 }

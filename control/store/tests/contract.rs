@@ -2,7 +2,9 @@
 use std::future::Future;
 use std::sync::Arc;
 
-use millstream_store::item::{Expect, Item, KEY_BYTES_MAX, Kind, Order, Query, VALUE_BYTES_MAX, Write};
+use millstream_store::item::{
+    Change, Expect, Item, KEY_BYTES_MAX, Kind, Order, Query, TRANSACTION_CHANGES_MAX, VALUE_BYTES_MAX, Write,
+};
 use millstream_store::memory::MemoryStore;
 use millstream_store::sqlite::SqliteStore;
 use millstream_store::{Store, StoreError};
@@ -145,5 +147,33 @@ fn a_purge_takes_what_has_expired_and_nothing_else() {
         assert_eq!(store.purge(10).await, Ok(1));
         assert_eq!(store.purge(11).await, Ok(1));
         assert_eq!(keys(&store.page(Query::all(KIND)).await.unwrap().items), ["c", "d"]);
+    });
+}
+
+#[test]
+fn a_transaction_makes_all_of_its_changes_or_none() {
+    each(|store| async move {
+        store.put(write("there", Expect::Absent, "1")).await.unwrap();
+        let put = |key: &str, expect| Change::Put(write(key, expect, "new"));
+        let delete = |key: &str, expect| Change::Delete { kind: KIND, key: key.to_owned(), expect };
+        let names = async || keys(&store.page(Query::all(KIND)).await.unwrap().items).join(" ");
+        // The condition that does not hold is the last one, and the first one.
+        let wrong = Err(StoreError::Conflict { current: Some(1) });
+        assert_eq!(store.transact(vec![put("a", Expect::Absent), delete("there", Expect::Version(2))]).await, wrong);
+        assert_eq!(store.transact(vec![put("there", Expect::Absent), put("a", Expect::Absent)]).await, wrong);
+        let gone = store.transact(vec![put("a", Expect::Any), delete("never", Expect::Version(1))]).await;
+        assert_eq!(gone, Err(StoreError::Conflict { current: None }));
+        let long = "v".repeat(VALUE_BYTES_MAX + 1);
+        let large = store.transact(vec![put("a", Expect::Any), Change::Put(write("b", Expect::Any, &long))]).await;
+        assert!(matches!(large, Err(StoreError::Large { .. })), "{large:?}");
+        let many: Vec<_> = (0..=TRANSACTION_CHANGES_MAX).map(|n| put(&n.to_string(), Expect::Any)).collect();
+        assert!(matches!(store.transact(many).await, Err(StoreError::Large { .. })));
+        assert_eq!(names().await, "there");
+        let changes = vec![put("a", Expect::Absent), put("there", Expect::Version(1)), delete("never", Expect::Any)];
+        assert_eq!(store.transact(changes).await, Ok(vec![1, 2, 0]));
+        let changes = vec![delete("a", Expect::Version(1)), put("b", Expect::Any)];
+        assert_eq!(store.transact(changes).await, Ok(vec![0, 1]));
+        assert_eq!(names().await, "b there");
+        assert_eq!(store.transact(Vec::new()).await, Ok(Vec::new()));
     });
 }

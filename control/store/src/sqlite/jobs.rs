@@ -8,21 +8,23 @@ use tokio::sync::{mpsc, oneshot};
 use super::{BATCH_JOBS_MAX, PURGE_ITEMS_MAX, checkpoint, open};
 use crate::StoreError;
 use crate::contract::end_of;
-use crate::item::{Expect, Item, Kind, Order, PAGE_ITEMS_MAX, Page, Query, Write};
+use crate::item::{Change, Item, Kind, Order, PAGE_ITEMS_MAX, Page, Query, Write};
 
 type To<T> = oneshot::Sender<Result<T, StoreError>>;
 
-/// One change.
+/// What is to be written.
 pub(super) enum WriteKind {
-    Put(Write),
-    Delete { kind: Kind, key: String, expect: Expect },
-    Purge { now_ms: u64 },
+    /// All of these, or none.
+    Changes(Vec<Change>),
+    Purge {
+        now_ms: u64,
+    },
 }
 
-/// A change, and who waits for it. The number that it comes to is the new version, or how many items were purged.
+/// A change, and who waits for it. The numbers that it comes to are the new versions, or how many items were purged.
 pub(super) struct WriteJob {
     pub(super) what: WriteKind,
-    pub(super) answer: To<u64>,
+    pub(super) answer: To<Vec<u64>>,
 }
 
 /// One look.
@@ -71,43 +73,54 @@ pub(super) fn write_all(
 }
 
 /// All or nothing; an item that is not as expected is an answer, no error of the batch.
-fn write_batch(connection: &mut Connection, changes: Vec<WriteKind>) -> rusqlite::Result<Vec<Result<u64, StoreError>>> {
+fn write_batch(
+    connection: &mut Connection,
+    changes: Vec<WriteKind>,
+) -> rusqlite::Result<Vec<Result<Vec<u64>, StoreError>>> {
     let transaction = connection.transaction_with_behavior(TransactionBehavior::Immediate)?;
     let answers = changes.into_iter().map(|change| write(&transaction, change)).collect::<rusqlite::Result<_>>()?;
     transaction.commit()?;
     Ok(answers)
 }
 
-fn write(on: &Transaction<'_>, change: WriteKind) -> rusqlite::Result<Result<u64, StoreError>> {
-    match change {
-        WriteKind::Put(Write { kind, key, expect, expires_ms, value }) => {
-            let current = version(on, kind, &key)?;
-            if !expect.holds(current) {
-                return Ok(Err(StoreError::Conflict { current }));
-            }
-            let version = current.unwrap_or(0) + 1;
-            let sql = "INSERT INTO item (kind, key, version, expires_ms, value) VALUES (?1, ?2, ?3, ?4, ?5) \
-                       ON CONFLICT (kind, key) DO UPDATE SET version = ?3, expires_ms = ?4, value = ?5";
-            let expires_ms = expires_ms.map(|ms| i64::try_from(ms).unwrap_or(i64::MAX));
-            on.prepare_cached(sql)?.execute(params![kind.0, key, version as i64, expires_ms, value])?;
-            Ok(Ok(version))
+/// Looks at all conditions of a job before it writes the first item, so that a job whose conditions do not hold changes nothing.
+fn write(on: &Transaction<'_>, what: WriteKind) -> rusqlite::Result<Result<Vec<u64>, StoreError>> {
+    let changes = match what {
+        WriteKind::Changes(changes) => changes,
+        WriteKind::Purge { now_ms } => return purge(on, now_ms).map(|purged| Ok(vec![purged])),
+    };
+    let mut versions = Vec::with_capacity(changes.len());
+    for change in &changes {
+        let (kind, key) = change.target();
+        let current = version(on, kind, key)?;
+        if !change.holds(current) {
+            return Ok(Err(StoreError::Conflict { current }));
         }
-        WriteKind::Delete { kind, key, expect } => {
-            let current = version(on, kind, &key)?;
-            if !expect.holds(current) {
-                return Ok(Err(StoreError::Conflict { current }));
+        versions.push(current.unwrap_or(0) + 1);
+    }
+    for (change, version) in changes.into_iter().zip(&mut versions) {
+        match change {
+            Change::Put(Write { kind, key, expires_ms, value, .. }) => {
+                let sql = "INSERT INTO item (kind, key, version, expires_ms, value) VALUES (?1, ?2, ?3, ?4, ?5) \
+                           ON CONFLICT (kind, key) DO UPDATE SET version = ?3, expires_ms = ?4, value = ?5";
+                let expires_ms = expires_ms.map(|ms| i64::try_from(ms).unwrap_or(i64::MAX));
+                on.prepare_cached(sql)?.execute(params![kind.0, key, *version as i64, expires_ms, value])?;
             }
-            on.prepare_cached("DELETE FROM item WHERE kind = ?1 AND key = ?2")?.execute(params![kind.0, key])?;
-            Ok(Ok(current.unwrap_or(0)))
-        }
-        WriteKind::Purge { now_ms } => {
-            let sql = "DELETE FROM item WHERE (kind, key) IN \
-                       (SELECT kind, key FROM item WHERE expires_ms <= ?1 ORDER BY expires_ms LIMIT ?2)";
-            let now_ms = i64::try_from(now_ms).unwrap_or(i64::MAX);
-            let purged = on.prepare_cached(sql)?.execute(params![now_ms, PURGE_ITEMS_MAX as i64])?;
-            Ok(Ok(purged as u64))
+            Change::Delete { kind, key, .. } => {
+                on.prepare_cached("DELETE FROM item WHERE kind = ?1 AND key = ?2")?.execute(params![kind.0, key])?;
+                *version = 0;
+            }
         }
     }
+    Ok(Ok(versions))
+}
+
+fn purge(on: &Transaction<'_>, now_ms: u64) -> rusqlite::Result<u64> {
+    let sql = "DELETE FROM item WHERE (kind, key) IN \
+               (SELECT kind, key FROM item WHERE expires_ms <= ?1 ORDER BY expires_ms LIMIT ?2)";
+    let now_ms = i64::try_from(now_ms).unwrap_or(i64::MAX);
+    let purged = on.prepare_cached(sql)?.execute(params![now_ms, PURGE_ITEMS_MAX as i64])?;
+    Ok(purged as u64)
 }
 
 fn version(on: &Connection, kind: Kind, key: &str) -> rusqlite::Result<Option<u64>> {

@@ -29,6 +29,8 @@ const MIGRATIONS: &[&str] = &["
 const BUSY: Duration = Duration::from_secs(5);
 /// Memory for pages of the file, KiB a connection. The system caches the file as well; SQLite's own default is 2,000.
 const CACHE_KIB: i32 = 512;
+/// `SQLITE_IOERR_SHMSIZE`.
+const SHM_NO_ROOM: i32 = 10 | (19 << 8);
 /// Bytes that a write-ahead log is cut to once it has been taken into the file.
 const WAL_BYTES_KEPT: i64 = 16 << 20;
 
@@ -114,11 +116,14 @@ fn set_up(connection: &Connection) -> rusqlite::Result<()> {
     connection.pragma_update(None, "trusted_schema", false)
 }
 
+/// Brings the file to this version's format. A file that has it already is not written to, so that a full disk keeps no server from starting.
 fn migrate(path: &Path, connection: &mut Connection) -> Result<(), StoreError> {
     let ours = |error| say(path, &error);
+    if marks(connection).map_err(ours)? == (APPLICATION_ID, MIGRATIONS.len() as u32) {
+        return Ok(());
+    }
     let transaction = connection.transaction_with_behavior(rusqlite::TransactionBehavior::Immediate).map_err(ours)?;
-    let number = |name| transaction.pragma_query_value(None, name, |row| row.get::<_, i32>(0)).map_err(ours);
-    let (application, format) = (number("application_id")?, number("user_version")? as u32);
+    let (application, format) = marks(&transaction).map_err(ours)?;
     let tables: i64 =
         transaction.query_row("SELECT count(*) FROM sqlite_schema", [], |row| row.get(0)).map_err(ours)?;
     if application != APPLICATION_ID && tables > 0 {
@@ -137,11 +142,19 @@ fn migrate(path: &Path, connection: &mut Connection) -> Result<(), StoreError> {
     transaction.commit().map_err(ours)
 }
 
+/// Whose file it is, and of which format.
+fn marks(connection: &Connection) -> rusqlite::Result<(i32, u32)> {
+    let number = |name| connection.pragma_query_value(None, name, |row| row.get::<_, i32>(0));
+    Ok((number("application_id")?, number("user_version")? as u32))
+}
+
 /// SQLite's error as ours.
 pub(super) fn say(path: &Path, error: &rusqlite::Error) -> StoreError {
     let (path, detail) = (path.to_owned(), error.to_string());
     match error.sqlite_error_code() {
         Some(ErrorCode::DiskFull) => StoreError::Full { path },
+        // The index of the log, which every connection needs, finds no room.
+        _ if error.sqlite_error().is_some_and(|error| error.extended_code == SHM_NO_ROOM) => StoreError::Full { path },
         Some(ErrorCode::DatabaseCorrupt | ErrorCode::NotADatabase) => StoreError::Damaged { path, detail },
         _ => StoreError::Failed { path, detail },
     }

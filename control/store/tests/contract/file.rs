@@ -4,7 +4,7 @@ use std::os::unix::fs::{FileExt as _, PermissionsExt as _};
 use std::path::Path;
 use std::process::Command;
 
-use millstream_store::item::{Expect, Query};
+use millstream_store::item::{Change, Expect, Query};
 use millstream_store::sqlite::{BackupError, FILE, SqliteStore, backup, peek};
 use millstream_store::{Store as _, StoreError};
 
@@ -146,12 +146,17 @@ fn a_full_disk_refuses_writes_and_loses_none_that_was_answered() {
     }
     let test = std::env::current_exe().unwrap();
     let script = "mount -t tmpfs -o size=1m tmpfs /mnt && exec \"$0\" --exact contract::file::a_full_disk_refuses_writes_and_loses_none_that_was_answered --nocapture";
-    let output = Command::new("unshare")
-        .args(["--user", "--map-root-user", "--mount", "sh", "-c", script])
-        .arg(test)
-        .env("MILLSTREAM_TEST_SMALL_DISK", "1")
-        .output()
-        .unwrap();
+    let unshare = |arguments: &[&str]| {
+        let mut command = Command::new("unshare");
+        command.args(["--user", "--map-root-user", "--mount"]).args(arguments);
+        command.env("MILLSTREAM_TEST_SMALL_DISK", "1");
+        command
+    };
+    if !unshare(&["true"]).output().is_ok_and(|output| output.status.success()) {
+        eprintln!("SKIPPED: this system lets nobody make a mount namespace (unshare --user --mount), so no small disk");
+        return;
+    }
+    let output = unshare(&["sh", "-c", script]).arg(test).output().unwrap();
     let said = format!("{}{}", String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr));
     assert!(output.status.success() && said.contains("writes before the disk was full"), "{said}");
 }
@@ -173,12 +178,50 @@ fn on_a_small_disk(dir: &Path) {
         let again = store.put(write("again", Expect::Absent, &"v".repeat(2_000))).await;
         assert!(matches!(again, Err(StoreError::Full { .. })), "{again:?}");
     });
+    // Two items, of which the disk has room for the first: neither is there.
+    run(async {
+        let small = |key: &str, bytes| Change::Put(write(key, Expect::Absent, &"v".repeat(bytes)));
+        let both = store.transact(vec![small("both/1", 1), small("both/2", 200_000)]).await;
+        assert!(matches!(both, Err(StoreError::Full { .. })), "{both:?}");
+        assert_eq!((store.get(KIND, "both/1").await, store.count(KIND).await), (Ok(None), Ok(answered)));
+    });
     drop(store);
+    // Somebody else takes what the log has left.
+    fill(&dir.join("other"));
     let store = open(dir);
     println!("{answered} writes before the disk was full");
     assert!(answered > 50);
     assert_eq!(run(store.count(KIND)), Ok(answered), "all that was answered is there after a restart");
     assert_eq!(run(store.page(Query::all(KIND))).unwrap().items.len() as u64, answered.min(1_000));
+    drop(store);
+
+    // A store that was closed as it should be, and somebody else who takes all that is left of the disk.
+    for file in std::fs::read_dir(dir).unwrap() {
+        std::fs::remove_file(file.unwrap().path()).unwrap();
+    }
+    run(open(dir).put(write("k", Expect::Absent, "kept"))).unwrap();
+    assert!(!dir.join("store.sqlite-wal").exists(), "closed as it should be");
+    fill(&dir.join("other"));
+    for _ in 0..3 {
+        let store = open(dir);
+        assert_eq!(run(store.get(KIND, "k")).unwrap().unwrap().value, b"kept");
+        let large = run(store.put(write("large", Expect::Absent, &"v".repeat(200_000))));
+        assert!(matches!(large, Err(StoreError::Full { .. })), "{large:?}");
+    }
+    std::fs::remove_file(dir.join("other")).unwrap();
+    let store = open(dir);
+    run(store.put(write("large", Expect::Absent, &"v".repeat(200_000)))).unwrap();
+}
+
+/// Takes all the room that there is.
+fn fill(path: &Path) {
+    let file = File::create(path).unwrap();
+    let mut at = 0;
+    for block in [4_096, 1] {
+        while file.write_all_at(&[7; 4_096][..block], at).is_ok() {
+            at += block as u64;
+        }
+    }
 }
 
 /// A copy of this test writes as fast as it can until it is killed; every write that it told of must be there.
