@@ -9,7 +9,7 @@ use millstream_proto::id::Id;
 use millstream_proto::secret::Secret;
 use millstream_proto::sign::MasterKey;
 use millstream_side::fleet::Fleet;
-use millstream_store::item::{Expect, Order, Query};
+use millstream_store::item::{Change, Expect, Order, Query};
 use millstream_store::{Store, StoreError};
 use serde_json::Value;
 
@@ -18,6 +18,7 @@ use crate::auth::login::Failures;
 use crate::clock::{Clock, Stamps};
 use crate::events::Feed;
 use crate::hooks::{self, Desk};
+use crate::http::once::{self, Running};
 use crate::http::problem::Answer;
 use crate::model::audit::{self, Entry};
 use crate::model::stream::StreamRecord;
@@ -98,7 +99,12 @@ struct Inner {
     slates: Slates,
     stored_streams: AtomicU64,
     kept_answers: AtomicU64,
+    running: Running,
 }
+
+/// An entry of the audit log.
+#[must_use]
+pub(crate) struct Recorded(String);
 
 impl Api {
     /// Reads what the store has and tells the nodes all streams.
@@ -149,6 +155,7 @@ impl Api {
             slates,
             stored_streams: AtomicU64::new(stored),
             kept_answers: AtomicU64::new(kept_answers),
+            running: Running::default(),
             parts,
         })))
     }
@@ -249,35 +256,58 @@ impl Api {
         Ok(())
     }
 
+    /// Requests with idempotency keys that are being carried out.
+    pub(crate) fn running(&self) -> &Running {
+        &self.0.running
+    }
+
     /// How many answers are kept for idempotency keys, since the last look; those that have expired meanwhile included.
     pub(crate) fn kept_answers(&self) -> &AtomicU64 {
         &self.0.kept_answers
     }
 
-    /// Writes a change into the audit log. It is durable when this returns.
-    pub(crate) async fn record(&self, caller: &Caller, action: &str, target: &str, parts: Vec<String>) -> Answer<()> {
-        let stamp = self.stamp();
-        self.record_as(&stamp, caller, action, target, parts).await?;
+    /// Writes into the audit log that something is done which changes nothing in the store. It is durable when this returns.
+    pub(crate) async fn record(&self, caller: &Caller, action: &str, target: &str) -> Answer<Recorded> {
+        let (stamp, entry) = self.entry(caller, action, target, Vec::new());
+        // A stamp is new, so nothing is there.
+        let _ = model::transact(self.store(), vec![entry]).await?;
         tracing::info!(who = caller.who, action, target, "changed");
-        Ok(())
+        Ok(Recorded(stamp))
     }
 
-    /// A place in the audit log.
-    pub(crate) fn stamp(&self) -> String {
-        self.0.stamps.next(self.clock().now_ms())
+    /// Takes back the entry of something that came to nothing. Should that fail, the log names what was tried and no more.
+    pub(crate) async fn forget(&self, Recorded(stamp): Recorded) {
+        if let Err(error) = self.store().delete(AUDIT, &stamp, Expect::Any).await {
+            tracing::warn!(%error, stamp, "the audit log has an entry of something that came to nothing");
+        }
     }
 
-    /// Writes an entry at its place, for changes that are made at the same time: both share a sync of the store. Where the change comes
-    /// to nothing, [`Api::forget`] takes the entry back.
-    pub(crate) async fn record_as(
+    /// Makes changes and writes them into the audit log, all of it or nothing: also that the request has taken effect, where it came with an
+    /// idempotency key. Gives the new version of the first item. A conflict is the inner error, because what it means depends.
+    pub(crate) async fn logged(
         &self,
-        stamp: &str,
         caller: &Caller,
-        action: &str,
-        target: &str,
+        (action, target): (&str, &str),
         parts: Vec<String>,
-    ) -> Answer<()> {
+        mut changes: Vec<Change>,
+    ) -> Answer<Result<u64, model::Conflict>> {
+        changes.push(self.entry(caller, action, target, parts).1);
+        let mark = once::mark();
+        if let Some(mark) = &mark {
+            changes.push(mark.to_put());
+        }
+        let Ok(versions) = model::transact(self.store(), changes).await? else { return Ok(Err(model::Conflict)) };
+        if let (Some(mark), Some(version)) = (mark, versions.last()) {
+            mark.written(self, *version);
+        }
+        tracing::info!(who = caller.who, action, target, "changed");
+        Ok(Ok(versions.first().copied().unwrap_or_default()))
+    }
+
+    /// An entry of the audit log, and its place there.
+    fn entry(&self, caller: &Caller, action: &str, target: &str, parts: Vec<String>) -> (String, Change) {
         let now_ms = self.clock().now_ms();
+        let stamp = self.0.stamps.next(now_ms);
         let entry = Entry {
             at_unix_ms: now_ms,
             who: caller.who.clone(),
@@ -286,16 +316,8 @@ impl Api {
             target: target.to_owned(),
             parts,
         };
-        // A stamp is new, so nothing is there.
-        let _ = model::save(self.store(), (AUDIT, stamp), Expect::Any, Some(now_ms + audit::KEPT_MS), &entry).await?;
-        Ok(())
-    }
-
-    /// Takes back the entry of a change that came to nothing. Should that fail, the log names a change that was tried and no more.
-    pub(crate) async fn forget(&self, stamp: &str) {
-        if let Err(error) = self.store().delete(AUDIT, stamp, Expect::Any).await {
-            tracing::warn!(%error, stamp, "the audit log has an entry of a change that was refused");
-        }
+        let change = model::to_put((AUDIT, &stamp), Expect::Any, Some(now_ms + audit::KEPT_MS), &entry);
+        (stamp, change)
     }
 
     /// Tidies up: removes what has expired or belongs to nothing any more, counts what is left. To be called every few minutes.

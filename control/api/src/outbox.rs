@@ -12,7 +12,7 @@ use millstream_proto::secret::Secret;
 use millstream_proto::sign::MasterKey;
 use millstream_side::webhook::body;
 use millstream_side::webhook::outbox::{Attempt, Entry, Next, Outbox, OutboxError};
-use millstream_store::item::{Expect, Query, Write};
+use millstream_store::item::{Change, Expect, Query, Write};
 use millstream_store::{Store, StoreError};
 use serde::de::DeserializeOwned;
 use tokio::runtime::Handle;
@@ -171,17 +171,25 @@ impl StoredOutbox {
             expires_ms: Some(attempt.at_unix_ms + DELIVERIES_KEPT_MS),
             value: serde_json::to_vec(&delivery).unwrap_or_default(),
         };
-        self.store.put(log).await?;
+        let mut changes = vec![Change::Put(log)];
         match next {
             Next::Retry { due_unix_ms } => {
                 let waiting = Waiting { attempts: waiting.attempts + 1, due_ms: due_unix_ms, ..waiting };
                 let value = serde_json::to_vec(&waiting).unwrap_or_default();
                 let expect = Expect::Version(item.version);
-                self.store.put(Write { kind: WAITING, key: key.to_owned(), expect, expires_ms: None, value }).await?;
+                changes.push(Change::Put(Write {
+                    kind: WAITING,
+                    key: key.to_owned(),
+                    expect,
+                    expires_ms: None,
+                    value,
+                }));
             }
-            Next::Delivered | Next::GivenUp => self.store.delete(WAITING, key, Expect::Any).await?,
+            Next::Delivered | Next::GivenUp => {
+                changes.push(Change::Delete { kind: WAITING, key: key.to_owned(), expect: Expect::Any });
+            }
         }
-        Ok(())
+        self.store.transact(changes).await.map(drop)
     }
 }
 

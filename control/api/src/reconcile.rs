@@ -27,6 +27,8 @@ pub(crate) enum Subject {
     Binding(String),
     /// All bindings of a hook.
     Hook(String),
+    /// A slate, and the streams that name it.
+    Slate(String),
 }
 
 /// A change whose effect on the nodes is not certain yet.
@@ -89,6 +91,7 @@ impl Api {
                     None => drop(self.fleet().unbind(id)),
                 }
             }
+            Subject::Slate(name) => self.tell_slate(name).await?,
             Subject::Hook(name) => {
                 let _lock = self.desk().lock_records().await;
                 for (id, binding) in self.bindings_of(name).await? {

@@ -22,6 +22,7 @@ use crate::model::settings::Settings;
 use crate::model::slate::SlateRecord;
 use crate::model::stream::StreamRecord;
 use crate::model::{self, Kept, SLATE, STREAM};
+use crate::reconcile::{Subject, Unsettled};
 use crate::streams::valid_id;
 
 /// Which file each slate is, and who may change that now.
@@ -143,14 +144,15 @@ impl Api {
         };
         let expect = found.map_or(Expect::Absent, |found| Expect::Version(found.version));
         let action = if is_new { "slate.create" } else { "slate.update" };
-        let saving = model::save(self.store(), (SLATE, name), expect, None, &record);
-        let (saved, logged) = self.logged(caller, action, name, vec![format!("sha256 {sha256}")], saving).await;
-        let version = saved?.map_err(|model::Conflict| IfMatch::failed())?;
+        let unsettled = Unsettled::new(self, Subject::Slate(name.to_owned()));
+        let put = model::to_put((SLATE, name), expect, None, &record);
+        let saved = self.logged(caller, (action, name), vec![format!("sha256 {sha256}")], vec![put]).await?;
+        let version = saved.map_err(|model::Conflict| IfMatch::failed())?;
         self.slates().set(name, Some(sha256));
-        if !is_new {
-            self.tell_who_shows(name).await?;
+        // Where it fails, it is tried again beside this: the slate is stored.
+        if is_new || self.tell_who_shows(name).await.is_ok() {
+            unsettled.settle();
         }
-        logged?;
         Ok((is_new, Kept { version, value: record }))
     }
 
@@ -166,12 +168,21 @@ impl Api {
                 "{count} streams name this slate, {first} among them; change them first"
             )));
         }
-        let deleting =
-            async { Ok(self.delete_item((SLATE, name), version).await?.then_some(()).ok_or(model::Conflict)) };
-        let (deleted, logged) = self.logged(caller, "slate.delete", name, Vec::new(), deleting).await;
-        deleted?.map_err(|model::Conflict| IfMatch::failed())?;
+        let unsettled = Unsettled::new(self, Subject::Slate(name.to_owned()));
+        let delete = model::to_delete((SLATE, name), Expect::Version(version));
+        let deleted = self.logged(caller, ("slate.delete", name), Vec::new(), vec![delete]).await?;
+        deleted.map_err(|model::Conflict| IfMatch::failed())?;
         self.slates().set(name, None);
-        logged
+        unsettled.settle();
+        Ok(())
+    }
+
+    /// Tells the nodes a slate as it is stored.
+    pub(crate) async fn tell_slate(&self, name: &str) -> Answer<()> {
+        let _lock = self.slates().changes.lock().await;
+        let found: Option<Kept<SlateRecord>> = model::load(self.store(), SLATE, name).await?;
+        self.slates().set(name, found.map(|found| found.value.sha256));
+        self.tell_who_shows(name).await
     }
 
     /// Tells the nodes of every stream that names it.

@@ -1,5 +1,5 @@
-//! What is done to streams. Every change takes the same way: the record is written under a condition, beside it the audit log; the nodes
-//! are told, and the caller is answered once they have it in force, so that whoever has the answer may push.
+//! What is done to streams. Every change takes the same way: the record is written under a condition, in one transaction with the audit log;
+//! the nodes are told, and the caller is answered once they have it in force, so that whoever has the answer may push.
 //!
 //! Changes of one stream come to the nodes in the order in which they were stored, because both happen under one lock ([`Locks`]).
 use std::sync::atomic::Ordering;
@@ -9,7 +9,7 @@ use millstream_link::exchange::Whom;
 use millstream_link::state::Version;
 use millstream_proto::id::Id;
 use millstream_proto::paths;
-use millstream_store::item::{Expect, Kind};
+use millstream_store::item::Expect;
 use serde_json::{Map, Value};
 use tokio::sync::{Mutex, MutexGuard};
 
@@ -138,9 +138,8 @@ impl Api {
         };
         let names = given.keys().cloned().collect();
         let unsettled = Unsettled::new(self, Subject::Stream(id.clone()));
-        let saving = model::save(self.store(), (STREAM, &id), Expect::Absent, None, &record);
-        let (saved, logged) = self.logged(caller, "stream.create", &id, names, saving).await;
-        let Ok(version) = saved? else {
+        let put = model::to_put((STREAM, &id), Expect::Absent, None, &record);
+        let Ok(version) = self.logged(caller, ("stream.create", &id), names, vec![put]).await? else {
             unsettled.settle();
             let detail = format!("there is a stream {id} already; give another id, or change that one");
             return Err(Problem::conflict(detail));
@@ -149,8 +148,7 @@ impl Api {
         let told = self.fleet().put(self.slates().to_link(&record, &id));
         unsettled.settle();
         drop(lock);
-        self.in_force("stream.create", caller, &id, told).await;
-        logged?;
+        self.in_force(&id, told).await;
         Ok(Found::stored(&id, Kept { version, value: record }))
     }
 
@@ -171,14 +169,12 @@ impl Api {
             record.updated_ms = self.clock().now_ms();
             record.updated_by.clone_from(&caller.who);
             let unsettled = Unsettled::new(self, Subject::Stream(id.to_owned()));
-            let saving = model::save(self.store(), (STREAM, id), Expect::Version(tag.version), None, &record);
-            let (saved, logged) = self.logged(caller, action, id, parts, saving).await;
-            if let Ok(version) = saved? {
+            let put = model::to_put((STREAM, id), Expect::Version(tag.version), None, &record);
+            if let Ok(version) = self.logged(caller, (action, id), parts, vec![put]).await? {
                 let told = self.fleet().put(self.slates().to_link(&record, id));
                 unsettled.settle();
                 drop(lock);
-                self.in_force(action, caller, id, told).await;
-                logged?;
+                self.in_force(id, told).await;
                 return Ok(Found::stored(id, Kept { version, value: record }));
             }
             unsettled.settle();
@@ -284,23 +280,23 @@ impl Api {
             let Found { record, tag, .. } = self.stream(id).await?;
             let tag = tag.ok_or_else(|| read_only(id))?;
             condition.hold(tag)?;
-            // Before the record goes, so that there is no moment in which a new stream could begin to count anew.
+            // A new stream of this id goes on counting.
             let grave = Grave { generation: record.generation };
-            let _ = model::save(self.store(), (GRAVE, id), Expect::Any, None, &grave).await?;
+            let changes = vec![
+                model::to_delete((STREAM, id), Expect::Version(tag.version)),
+                model::to_put((GRAVE, id), Expect::Any, None, &grave),
+            ];
             let unsettled = Unsettled::new(self, Subject::Stream(id.to_owned()));
-            let deleting =
-                async { Ok(self.delete_item((STREAM, id), tag.version).await?.then_some(()).ok_or(model::Conflict)) };
-            let (deleted, logged) = self.logged(caller, "stream.delete", id, Vec::new(), deleting).await;
-            if deleted?.is_ok() {
+            if self.logged(caller, ("stream.delete", id), Vec::new(), changes).await?.is_ok() {
                 self.count_one_less();
                 let told = self.fleet().remove(id);
                 unsettled.settle();
                 drop(lock);
-                self.in_force("stream.delete", caller, id, told).await;
+                self.in_force(id, told).await;
                 if kick {
                     self.fleet().kick_stream(id, Whom::All).await;
                 }
-                return logged;
+                return Ok(());
             }
             unsettled.settle();
             if condition.is_some() {
@@ -310,36 +306,8 @@ impl Api {
         Err(Problem::unavailable("busy", format!("too many others change stream {id}; try again in a moment"), 1))
     }
 
-    /// Removes an item; false where it has another version by now.
-    pub(crate) async fn delete_item(&self, (kind, key): (Kind, &str), version: u64) -> Answer<bool> {
-        match self.store().delete(kind, key, Expect::Version(version)).await {
-            Ok(()) => Ok(true),
-            Err(millstream_store::StoreError::Conflict { .. }) => Ok(false),
-            Err(error) => Err(error.into()),
-        }
-    }
-
-    /// Makes a change and writes it into the audit log at the same time, so that both share a sync of the store. Gives what came of
-    /// either: a change that was made has to be told to the nodes, even where the log could not be written.
-    pub(crate) async fn logged<T>(
-        &self,
-        caller: &Caller,
-        action: &str,
-        id: &str,
-        parts: Vec<String>,
-        change: impl Future<Output = Answer<Result<T, model::Conflict>>>,
-    ) -> (Answer<Result<T, model::Conflict>>, Answer<()>) {
-        let stamp = self.stamp();
-        let (changed, logged) = tokio::join!(change, self.record_as(&stamp, caller, action, id, parts));
-        if !matches!(changed, Ok(Ok(_))) && logged.is_ok() {
-            self.forget(&stamp).await;
-        }
-        (changed, logged)
-    }
-
     /// Waits until the nodes have a change in force, and not for long.
-    async fn in_force(&self, action: &str, caller: &Caller, id: &str, told: Version) {
-        tracing::info!(who = caller.who, action, target = id, "changed");
+    async fn in_force(&self, id: &str, told: Version) {
         if !self.fleet().in_force(told, IN_FORCE_WAIT).await {
             tracing::warn!(stream = id, "a node has not taken up a change yet; it will when it is heard again");
         }

@@ -11,7 +11,7 @@ use axum::response::{IntoResponse, Response};
 use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use millstream_proto::secret::Secret;
-use millstream_store::item::{Expect, PAGE_ITEMS_MAX, Query};
+use millstream_store::item::{Change, Expect, PAGE_ITEMS_MAX, Query};
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
@@ -185,26 +185,25 @@ pub async fn log_in(State(api): State<Api>, from: From, Json(request): Json<Logi
         expires_ms: now_ms + LOGIN_S * 1_000,
         key: key.clone(),
     };
-    make_room(&api, &caller.token_id).await?;
+    let mut changes = make_room(&api, &caller.token_id).await?;
+    changes.push(model::to_put((LOGIN, &key), Expect::Any, Some(login.expires_ms), &login));
     // Of 256 random bits, so nothing is there.
-    let _ = model::save(api.store(), (LOGIN, &key), Expect::Any, Some(login.expires_ms), &login).await?;
-    api.record(&caller, "login", &caller.token_id, Vec::new()).await?;
+    let _ = api.logged(&caller, ("login", &caller.token_id), Vec::new(), changes).await?;
     let secure = if api.secure() { "; Secure" } else { "" };
     let set = format!("{COOKIE}={}; HttpOnly; SameSite=Strict; Path=/; Max-Age={LOGIN_S}{secure}", cookie.expose());
     let body = axum::Json(LoggedIn::of(Caller { login: Some(login), ..caller }));
     Ok(([(header::SET_COOKIE, header_of(&set)?), no_store()], body).into_response())
 }
 
-/// Ends the oldest logins of a token where it has as many as it may have.
-async fn make_room(api: &Api, token_id: &str) -> Answer<()> {
+/// The end of the oldest logins of a token where it has as many as it may have.
+async fn make_room(api: &Api, token_id: &str) -> Answer<Vec<Change>> {
     let query = Query { prefix: format!("{token_id}/"), limit: PAGE_ITEMS_MAX, ..Query::all(LOGIN) };
     let mut logins = api.store().page(query).await?.items;
     logins.sort_by_key(|item| item.expires_ms);
     let too_many = (logins.len() + 1).saturating_sub(LOGINS_PER_TOKEN_MAX);
-    for item in logins.iter().take(too_many) {
-        api.store().delete(LOGIN, &item.key, Expect::Any).await?;
-    }
-    Ok(())
+    // More than these there are only where logins came at the same moment: then the rest goes with the next one.
+    let oldest = logins.iter().take(too_many.min(LOGINS_PER_TOKEN_MAX));
+    Ok(oldest.map(|item| model::to_delete((LOGIN, &item.key), Expect::Any)).collect())
 }
 
 /// Who am I
@@ -221,8 +220,8 @@ pub async fn who_am_i(Viewer(caller): Viewer) -> Response {
 ))]
 pub async fn log_out(State(api): State<Api>, Viewer(caller): Viewer) -> Answer<Response> {
     if let Some(Login { key, .. }) = &caller.login {
-        api.store().delete(LOGIN, key, Expect::Any).await?;
-        api.record(&caller, "logout", &caller.token_id, Vec::new()).await?;
+        let delete = model::to_delete((LOGIN, key), Expect::Any);
+        let _ = api.logged(&caller, ("logout", &caller.token_id), Vec::new(), vec![delete]).await?;
     }
     let gone = format!("{COOKIE}=; HttpOnly; SameSite=Strict; Path=/; Max-Age=0");
     Ok((StatusCode::NO_CONTENT, [(header::SET_COOKIE, header_of(&gone)?)]).into_response())

@@ -1,5 +1,5 @@
-//! What is done to hooks and their bindings. As with streams, the record is written under a condition, beside it the audit log, and the
-//! nodes are told under the same lock, so that they see changes in the order in which they were stored.
+//! What is done to hooks and their bindings. As with streams, the record is written under a condition, in one transaction with the audit log, and
+//! the nodes are told under the same lock, so that they see changes in the order in which they were stored.
 //!
 //! What belongs together is in several items: the bytes are there before the version that names them ([`modules`]), the version before a
 //! binding that means it, and a hook goes only when no binding names it. Changes of records exclude each other ([`Desk`]): there are few,
@@ -172,10 +172,9 @@ impl Api {
         (record.updated_ms, record.updated_by) = (now_ms, caller.who.clone());
         let action = if is_new { "hook.create" } else { "hook.update" };
         let expect = version.map_or(Expect::Absent, Expect::Version);
-        let saving = model::save(self.store(), (HOOK, name), expect, None, &record);
-        let (saved, logged) = self.logged(caller, action, name, Vec::new(), saving).await;
-        let version = saved?.map_err(|model::Conflict| IfMatch::failed())?;
-        logged?;
+        let put = model::to_put((HOOK, name), expect, None, &record);
+        let saved = self.logged(caller, (action, name), Vec::new(), vec![put]).await?;
+        let version = saved.map_err(|model::Conflict| IfMatch::failed())?;
         Ok((is_new, Kept { version, value: record }))
     }
 
@@ -190,11 +189,9 @@ impl Api {
                 format!("{bound} bindings name this hook; remove them first (/api/v1/hook-bindings?hook={name})");
             return Err(Problem::conflict(detail));
         }
-        let deleting =
-            async { Ok(self.delete_item((HOOK, name), version).await?.then_some(()).ok_or(model::Conflict)) };
-        let (deleted, logged) = self.logged(caller, "hook.delete", name, Vec::new(), deleting).await;
-        deleted?.map_err(|model::Conflict| IfMatch::failed())?;
-        logged
+        let delete = model::to_delete((HOOK, name), Expect::Version(version));
+        let deleted = self.logged(caller, ("hook.delete", name), Vec::new(), vec![delete]).await?;
+        deleted.map(drop).map_err(|model::Conflict| IfMatch::failed())
     }
 
     /// Adds a version with this module; one that has it already is given again. Says whether it is new.
@@ -243,18 +240,16 @@ impl Api {
         let mut parts = vec![format!("version {}", version.number)];
         parts.extend(dropped.map(|number| format!("version {number} dropped")));
         let unsettled = Unsettled::new(self, Subject::Hook(name.to_owned()));
-        let saving = model::save(self.store(), (HOOK, name), Expect::Version(at), None, &hook);
-        let (saved, logged) = self.logged(caller, "hook.version.create", name, parts, saving).await;
+        let put = model::to_put((HOOK, name), Expect::Version(at), None, &hook);
+        let saved = self.logged(caller, ("hook.version.create", name), parts, vec![put]).await?;
         // Under the lock nobody else writes it, but another process of a later release might.
-        saved?
-            .map_err(|model::Conflict| Problem::conflict("the hook was changed at the same moment; send it again"))?;
+        saved.map_err(|model::Conflict| Problem::conflict("the hook was changed at the same moment; send it again"))?;
         for (id, binding) in &bound {
             if let Some(binding) = binding.value.to_link(id, &hook) {
                 self.fleet().bind(binding);
             }
         }
         unsettled.settle();
-        logged?;
         Ok((true, version))
     }
 
@@ -311,13 +306,12 @@ impl Api {
         (record.updated_ms, record.updated_by) = (self.clock().now_ms(), caller.who.clone());
         let parts = vec![format!("hook {}", record.hook)];
         let unsettled = Unsettled::new(self, Subject::Binding(id.to_owned()));
-        let saving = model::save(self.store(), (BINDING, id), expect, None, record);
-        let (saved, logged) = self.logged(caller, action, id, parts, saving).await;
-        let version = saved?.map_err(|model::Conflict| IfMatch::failed())?;
+        let put = model::to_put((BINDING, id), expect, None, record);
+        let saved = self.logged(caller, (action, id), parts, vec![put]).await?;
+        let version = saved.map_err(|model::Conflict| IfMatch::failed())?;
         self.fleet().bind(told);
         unsettled.settle();
         say_idle(id, record);
-        logged?;
         Ok(version)
     }
 
@@ -328,13 +322,12 @@ impl Api {
         condition.must_hold(Tag { created_ms: record.created_ms, version })?;
         let parts = vec![format!("hook {}", record.hook)];
         let unsettled = Unsettled::new(self, Subject::Binding(id.to_owned()));
-        let deleting =
-            async { Ok(self.delete_item((BINDING, id), version).await?.then_some(()).ok_or(model::Conflict)) };
-        let (deleted, logged) = self.logged(caller, "hook.binding.delete", id, parts, deleting).await;
-        deleted?.map_err(|model::Conflict| IfMatch::failed())?;
+        let delete = model::to_delete((BINDING, id), Expect::Version(version));
+        let deleted = self.logged(caller, ("hook.binding.delete", id), parts, vec![delete]).await?;
+        deleted.map_err(|model::Conflict| IfMatch::failed())?;
         self.fleet().unbind(id);
         unsettled.settle();
-        logged
+        Ok(())
     }
 
     /// Removes modules that no version and no slate names: of hooks that are gone, and of uploads that were cut off.

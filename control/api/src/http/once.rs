@@ -1,8 +1,12 @@
 //! Requests that may be sent twice and take effect once: a `POST` with an `Idempotency-Key` is answered again as it was, for a day.
 //!
-//! The key is reserved before the request is carried out, so that two that come at the same moment do not both act. What is kept is
-//! the answer; the requests whose answers hold secrets say that they take no key ([`refuse`]).
-use std::sync::atomic::Ordering;
+//! Requests that are being carried out are known to this process ([`Running`]), so that two that come at the same moment do not both act. That
+//! a request has taken effect is stored with the change itself, in one transaction ([`Mark`]); its answer is kept behind that. So a crash
+//! or a full disk leaves no key that took effect and is not known. The requests whose answers hold secrets say that they take no key
+//! ([`refuse`]).
+use std::collections::HashSet;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
 
 use axum::body::Body;
 use axum::extract::{Request, State};
@@ -12,7 +16,7 @@ use axum::response::{IntoResponse, Response};
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use http_body_util::{BodyExt as _, Limited};
-use millstream_store::item::Expect;
+use millstream_store::item::{Change, Expect};
 use serde::{Deserialize, Serialize};
 
 use super::extract::{self, text_header};
@@ -30,14 +34,12 @@ const REPLAYED: HeaderName = HeaderName::from_static("idempotency-replayed");
 const KEY_CHARS_MAX: usize = 128;
 /// How long an answer is kept, milliseconds.
 const KEPT_MS: u64 = 24 * 3_600_000;
-/// After how long a request that was begun and has no answer counts as lost, milliseconds: its process has ended.
-const LOST_MS: u64 = 60_000;
 /// Answers that are kept at the same time.
 const ANSWERS_MAX: u64 = 100_000;
 /// Bytes of an answer that can be kept.
 const ANSWER_BYTES_MAX: usize = 64 << 10;
 
-/// A reservation, then the answer.
+/// That a request has taken effect, and the answer.
 #[derive(Clone, PartialEq, Eq, Debug, Default, Serialize, Deserialize)]
 #[serde(default)]
 struct Once {
@@ -45,6 +47,9 @@ struct Once {
     request: String,
     begun_ms: u64,
     expires_ms: u64,
+    /// It has changed what it was to change. One that says neither this nor an answer was left by a release that reserved keys, and by a
+    /// process that ended before it did anything.
+    done: bool,
     answer: Option<Kept>,
 }
 
@@ -80,61 +85,133 @@ async fn carry_out(api: &Api, request: Request, next: Next) -> Answer<Response> 
         return Err(Problem::fields(vec![FieldError::new(KEY_HEADER.as_str(), message)]));
     }
     let (parts, body) = request.into_parts();
-    // Before a key is reserved: who may change nothing shall not fill the store with reservations.
+    // Before a key is looked at: who may change nothing shall not fill the store with answers.
     let caller = caller::caller(&parts, api, Role::Operator).await?;
     let body = extract::read(body, extract::BODY_BYTES_MAX).await?;
     let target = parts.uri.path_and_query().map(ToString::to_string).unwrap_or_default();
     let of = Digest::of(&format!("{} {target}\n{}", parts.method, STANDARD.encode(&body))).text();
     let slot = format!("{}/{}", caller.token_id, Digest::of(&key).text());
 
-    let version = match reserve(api, &slot, &of).await? {
-        Reserved::Now(version) => version,
-        Reserved::Answered(answer) => return Ok(replay(&answer)),
+    let (mark, _running) = match begin(api, &slot, of).await? {
+        Begun::Now(mark, running) => (mark, running),
+        Begun::Answered(answer) => return Ok(replay(&answer)),
     };
-    let response = next.run(Request::from_parts(parts, Body::from(body))).await;
+    let request = Request::from_parts(parts, Body::from(body));
+    let response = MARK.scope(Arc::clone(&mark), next.run(request)).await;
     let status = response.status();
     if status.is_server_error() || status == StatusCode::UNAUTHORIZED || status == StatusCode::FORBIDDEN {
-        // Nothing was done: the same key is to be good for another try.
-        api.delete_item((ONCE, &slot), version).await?;
+        // Nothing was done, and the same key is good for another try; or something was, which the mark says.
         return Ok(response);
     }
     let (response, answer) = split(response).await?;
-    let now_ms = api.clock().now_ms();
-    let once = Once { request: of, begun_ms: now_ms, expires_ms: now_ms + KEPT_MS, answer: Some(answer) };
-    // Taken over as lost by a second request: then that one's answer counts.
-    let _ = model::save(api.store(), (ONCE, &slot), Expect::Version(version), Some(once.expires_ms), &once).await?;
+    let put = mark.put(Some(answer));
+    match model::transact(api.store(), vec![put]).await {
+        Ok(Ok(versions)) => mark.written(api, versions.first().copied().unwrap_or_default()),
+        // What was asked for is done, and is to be said: only a repetition will not get the same answer.
+        Ok(Err(model::Conflict)) | Err(_) => tracing::warn!("the answer to an idempotency key could not be kept"),
+    }
     Ok(response)
 }
 
-enum Reserved {
-    Now(u64),
+tokio::task_local! {
+    static MARK: Arc<Mark>;
+}
+
+/// What is to be written with the change that this task makes, where its request has a key.
+pub(crate) fn mark() -> Option<Arc<Mark>> {
+    MARK.try_with(Arc::clone).ok()
+}
+
+/// The item that says of a key that its request has taken effect.
+pub(crate) struct Mark {
+    slot: String,
+    request: String,
+    now_ms: u64,
+    /// What is there before the request is carried out: nothing, or what has expired.
+    before: Expect,
+    /// The version that this request has written; 0: none.
+    version: AtomicU64,
+}
+
+impl Mark {
+    /// The write that belongs to the change.
+    pub(crate) fn to_put(&self) -> Change {
+        self.put(None)
+    }
+
+    fn put(&self, answer: Option<Kept>) -> Change {
+        let expires_ms = self.now_ms + KEPT_MS;
+        let once = Once { request: self.request.clone(), begun_ms: self.now_ms, expires_ms, done: true, answer };
+        let expect = match self.version.load(Ordering::Relaxed) {
+            0 => self.before,
+            version => Expect::Version(version),
+        };
+        model::to_put((ONCE, &self.slot), expect, Some(expires_ms), &once)
+    }
+
+    /// It was written.
+    pub(crate) fn written(&self, api: &Api, version: u64) {
+        if self.version.swap(version, Ordering::Relaxed) == 0 && self.before == Expect::Absent {
+            api.kept_answers().fetch_add(1, Ordering::Relaxed);
+        }
+    }
+}
+
+/// Keys whose requests are being carried out by this process: no more than it has connections.
+#[derive(Debug, Default)]
+pub(crate) struct Running(Arc<Mutex<HashSet<String>>>);
+
+/// A key's request is being carried out until this is dropped.
+struct Runs {
+    of: Arc<Mutex<HashSet<String>>>,
+    slot: String,
+}
+
+impl Running {
+    fn begin(&self, slot: &str) -> Option<Runs> {
+        let new = self.0.lock().unwrap_or_else(PoisonError::into_inner).insert(slot.to_owned());
+        new.then(|| Runs { of: Arc::clone(&self.0), slot: slot.to_owned() })
+    }
+}
+
+impl Drop for Runs {
+    fn drop(&mut self) {
+        self.of.lock().unwrap_or_else(PoisonError::into_inner).remove(&self.slot);
+    }
+}
+
+enum Begun {
+    Now(Arc<Mark>, Runs),
     Answered(Kept),
 }
 
-async fn reserve(api: &Api, slot: &str, of: &str) -> Answer<Reserved> {
+async fn begin(api: &Api, slot: &str, request: String) -> Answer<Begun> {
+    let again = "a request with this Idempotency-Key is being carried out; wait for its answer";
+    let running = api.running().begin(slot).ok_or_else(|| Problem::conflict(again))?;
     let now_ms = api.clock().now_ms();
-    if api.kept_answers().load(Ordering::Relaxed) >= ANSWERS_MAX {
-        let detail =
-            format!("{ANSWERS_MAX} answers are kept for idempotency keys, which is the most; send fewer keys a day");
-        return Err(Problem::unavailable("too-many-keys", detail, 3_600));
-    }
-    let begun = Once { request: of.to_owned(), begun_ms: now_ms, expires_ms: now_ms + KEPT_MS, answer: None };
-    let save = |expect| model::save(api.store(), (ONCE, slot), expect, Some(begun.expires_ms), &begun);
-    if let Ok(version) = save(Expect::Absent).await? {
-        api.kept_answers().fetch_add(1, Ordering::Relaxed);
-        return Ok(Reserved::Now(version));
-    }
-    let again = || Problem::conflict("a request with this Idempotency-Key is being carried out; wait for its answer");
-    let Some(kept) = model::load::<Once>(api.store(), ONCE, slot).await? else { return Err(again()) };
-    let lost = kept.value.answer.is_none() && now_ms.abs_diff(kept.value.begun_ms) > LOST_MS;
-    if lost || now_ms >= kept.value.expires_ms {
-        return save(Expect::Version(kept.version)).await?.map(Reserved::Now).map_err(|model::Conflict| again());
-    }
-    if kept.value.request != of {
-        let detail = "this Idempotency-Key was sent with another request; give every request a key of its own";
-        return Err(Problem::new(StatusCode::UNPROCESSABLE_ENTITY, "key-reused", detail));
-    }
-    kept.value.answer.map(Reserved::Answered).ok_or_else(again)
+    let found = model::load::<Once>(api.store(), ONCE, slot).await?;
+    let before = match found {
+        None if api.kept_answers().load(Ordering::Relaxed) >= ANSWERS_MAX => {
+            let detail = format!(
+                "{ANSWERS_MAX} answers are kept for idempotency keys, which is the most; send fewer keys a day"
+            );
+            return Err(Problem::unavailable("too-many-keys", detail, 3_600));
+        }
+        None => Expect::Absent,
+        Some(kept) if now_ms >= kept.value.expires_ms || !(kept.value.done || kept.value.answer.is_some()) => {
+            Expect::Version(kept.version)
+        }
+        Some(kept) if kept.value.request != request => {
+            let detail = "this Idempotency-Key was sent with another request; give every request a key of its own";
+            return Err(Problem::new(StatusCode::UNPROCESSABLE_ENTITY, "key-reused", detail));
+        }
+        Some(kept) => {
+            let lost = "a request with this Idempotency-Key was carried out, and its answer could not be kept; read what is there";
+            return kept.value.answer.map(Begun::Answered).ok_or_else(|| Problem::conflict(lost));
+        }
+    };
+    let mark = Mark { slot: slot.to_owned(), request, now_ms, before, version: AtomicU64::new(0) };
+    Ok(Begun::Now(Arc::new(mark), running))
 }
 
 async fn split(response: Response) -> Answer<(Response, Kept)> {

@@ -142,7 +142,7 @@ impl From<StoreError> for Problem {
             ),
             _ => Self::unavailable(
                 "store-failed",
-                "the store does not work now: nothing was changed; the server's log has the reason",
+                "the store does not work now; the server's log has the reason: after a change, read what is there before you repeat it",
                 10,
             ),
         }

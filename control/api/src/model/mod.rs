@@ -3,7 +3,7 @@
 //! and bytes.
 //!
 //! Invariants: every field of a stored shape has a default, so that what an older release wrote is read; a kind's name never changes.
-use millstream_store::item::{Expect, Item, Kind, Write};
+use millstream_store::item::{Change, Expect, Item, Kind, Write};
 use millstream_store::{Store, StoreError};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
@@ -87,10 +87,33 @@ pub(crate) async fn save<T: Serialize>(
     expires_ms: Option<u64>,
     value: &T,
 ) -> Answer<Result<u64, Conflict>> {
+    let Ok(versions) = transact(store, vec![to_put((kind, key), expect, expires_ms, value)]).await? else {
+        return Ok(Err(Conflict));
+    };
+    Ok(Ok(versions.first().copied().unwrap_or_default()))
+}
+
+/// The write of a value, as a part of a transaction.
+pub(crate) fn to_put<T: Serialize>(
+    (kind, key): (Kind, &str),
+    expect: Expect,
+    expires_ms: Option<u64>,
+    value: &T,
+) -> Change {
     // Structs of text, numbers and maps with text keys always have a JSON form.
     let value = serde_json::to_vec(value).unwrap_or_default();
-    match store.put(Write { kind, key: key.to_owned(), expect, expires_ms, value }).await {
-        Ok(version) => Ok(Ok(version)),
+    Change::Put(Write { kind, key: key.to_owned(), expect, expires_ms, value })
+}
+
+/// The removal of a value, as a part of a transaction.
+pub(crate) fn to_delete((kind, key): (Kind, &str), expect: Expect) -> Change {
+    Change::Delete { kind, key: key.to_owned(), expect }
+}
+
+/// Makes all of these changes or none, and gives the new versions. A conflict is the inner error, because what it means depends.
+pub(crate) async fn transact(store: &dyn Store, changes: Vec<Change>) -> Answer<Result<Vec<u64>, Conflict>> {
+    match store.transact(changes).await {
+        Ok(versions) => Ok(Ok(versions)),
         Err(StoreError::Conflict { .. }) => Ok(Err(Conflict)),
         Err(error) => Err(error.into()),
     }

@@ -119,22 +119,19 @@ pub async fn session(State(api): State<Api>, Viewer(_): Viewer, InPath(id): InPa
 ))]
 pub async fn kick(State(api): State<Api>, Operator(caller): Operator, InPath(id): InPath<String>) -> Answer<Response> {
     crate::streams::valid_id(&id)?;
+    let recorded = api.record(&caller, KICK, &id).await?;
     let kicked = api.fleet().kick_stream(&id, Whom::Publisher).await;
-    ended(&api, &caller, "session.kick", &id, kicked, &format!("nobody publishes stream {id}")).await
+    ended(&api, recorded, kicked, &format!("nobody publishes stream {id}")).await
 }
 
-async fn ended(
-    api: &Api,
-    caller: &crate::auth::Caller,
-    action: &str,
-    target: &str,
-    kicked: Kicked,
-    nobody: &str,
-) -> Answer<Response> {
+/// The word of the audit log.
+const KICK: &str = "session.kick";
+
+async fn ended(api: &Api, recorded: crate::app::Recorded, kicked: Kicked, nobody: &str) -> Answer<Response> {
     if kicked.sessions == 0 && kicked.failed.is_empty() {
+        api.forget(recorded).await;
         return Err(Problem::not_found(nobody));
     }
-    api.record(caller, action, target, Vec::new()).await?;
     Ok(fresh(&Ended { sessions: kicked.sessions, missing: missing(kicked.failed) }))
 }
 
@@ -186,7 +183,7 @@ pub async fn kick_session(
     if !api.fleet().nodes().iter().any(|known| known.id.name == node) {
         return Err(Problem::not_found("there is no node of this name; see /api/v1/nodes"));
     }
+    let recorded = api.record(&caller, KICK, &format!("{node}/{session}")).await?;
     let kicked = api.fleet().kick_session(&node, session).await;
-    let target = format!("{node}/{session}");
-    ended(&api, &caller, "session.kick", &target, kicked, &format!("node {node} has no session {session}")).await
+    ended(&api, recorded, kicked, &format!("node {node} has no session {session}")).await
 }

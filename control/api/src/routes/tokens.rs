@@ -117,9 +117,10 @@ pub async fn create(State(api): State<Api>, Admin(caller): Admin, Json(new): Jso
         created_by: caller.who.clone(),
         expires_ms: new.expires_unix_ms,
     };
-    let saved = model::save(api.store(), (TOKEN, &id), Expect::Absent, new.expires_unix_ms, &record).await?;
+    let put = model::to_put((TOKEN, &id), Expect::Absent, new.expires_unix_ms, &record);
+    let parts = vec![record.role.as_str().to_owned()];
+    let saved = api.logged(&caller, ("token.create", &id), parts, vec![put]).await?;
     saved.map_err(|model::Conflict| Problem::conflict("the random id is taken; try again"))?;
-    api.record(&caller, "token.create", &id, vec![record.role.as_str().to_owned()]).await?;
     let mut response = fresh(&MadeToken { token: token.expose().to_owned(), about: shown(&id, record) });
     *response.status_mut() = StatusCode::CREATED;
     if let Ok(location) = HeaderValue::try_from(format!("/api/v1/tokens/{id}")) {
@@ -156,10 +157,9 @@ pub async fn read(State(api): State<Api>, Admin(_): Admin, InPath(id): InPath<St
 pub async fn remove(State(api): State<Api>, Admin(caller): Admin, InPath(id): InPath<String>) -> Answer<Response> {
     let kept = if is_id(&id) { model::load::<TokenRecord>(api.store(), TOKEN, &id).await? } else { None };
     let kept = kept.ok_or_else(unknown)?;
-    if !api.delete_item((TOKEN, &id), kept.version).await? {
-        return Err(unknown());
-    }
-    api.record(&caller, "token.delete", &id, vec![kept.value.name]).await?;
+    let delete = model::to_delete((TOKEN, &id), Expect::Version(kept.version));
+    let deleted = api.logged(&caller, ("token.delete", &id), vec![kept.value.name], vec![delete]).await?;
+    deleted.map_err(|model::Conflict| unknown())?;
     Ok(StatusCode::NO_CONTENT.into_response())
 }
 

@@ -155,9 +155,9 @@ pub async fn create(State(api): State<Api>, Admin(caller): Admin, Json(new): Jso
         return Err(Problem::conflict(format!("there are {HOOKS_MAX} webhooks, which is the most; remove some")));
     }
     let id = uuid()?;
-    let saved = model::save(api.store(), (WEBHOOK, &id), Expect::Absent, None, &record).await?;
+    let put = model::to_put((WEBHOOK, &id), Expect::Absent, None, &record);
+    let saved = api.logged(&caller, ("webhook.create", &id), Vec::new(), vec![put]).await?;
     let version = saved.map_err(|model::Conflict| Problem::conflict("the random id is taken; try again"))?;
-    api.record(&caller, "webhook.create", &id, Vec::new()).await?;
     let mut response = tagged(&id, Kept { version, value: record }, StatusCode::CREATED);
     if let Ok(location) = HeaderValue::try_from(format!("/api/v1/webhooks/{id}")) {
         response.headers_mut().insert(header::LOCATION, location);
@@ -197,9 +197,9 @@ pub async fn update(
     condition.must_hold(Tag { created_ms: record.created_ms, version })?;
     set(&mut record, given)?;
     record.updated_ms = api.clock().now_ms();
-    let saved = model::save(api.store(), (WEBHOOK, &id), Expect::Version(version), None, &record).await?;
+    let put = model::to_put((WEBHOOK, &id), Expect::Version(version), None, &record);
+    let saved = api.logged(&caller, ("webhook.update", &id), Vec::new(), vec![put]).await?;
     let version = saved.map_err(|model::Conflict| IfMatch::failed())?;
-    api.record(&caller, "webhook.update", &id, Vec::new()).await?;
     Ok(tagged(&id, Kept { version, value: record }, StatusCode::OK))
 }
 
@@ -223,10 +223,9 @@ pub async fn remove(
 ) -> Answer<StatusCode> {
     let Kept { version, value: record } = find(&api, &id).await?;
     condition.must_hold(Tag { created_ms: record.created_ms, version })?;
-    if !api.delete_item((WEBHOOK, &id), version).await? {
-        return Err(IfMatch::failed());
-    }
-    api.record(&caller, "webhook.delete", &id, Vec::new()).await?;
+    let delete = model::to_delete((WEBHOOK, &id), Expect::Version(version));
+    let deleted = api.logged(&caller, ("webhook.delete", &id), Vec::new(), vec![delete]).await?;
+    deleted.map_err(|model::Conflict| IfMatch::failed())?;
     Ok(StatusCode::NO_CONTENT)
 }
 

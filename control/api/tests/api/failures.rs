@@ -2,7 +2,7 @@
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU8, Ordering};
 
-use millstream_store::item::{Expect, Item, Kind, Page, Query, Write};
+use millstream_store::item::{Change, Expect, Item, Kind, Page, Query, Write};
 use millstream_store::memory::MemoryStore;
 use millstream_store::{Answer, Store, StoreError};
 use serde_json::json;
@@ -13,7 +13,7 @@ use crate::kit::{NOW_MS, Options, Server};
 #[derive(Default)]
 struct Failing {
     inner: MemoryStore,
-    /// 0: works; 1: full, it reads; 2: does nothing.
+    /// 0: works; 1: full, it reads; 2: does nothing; 3: full for the audit log, and has room for a little more.
     mode: AtomicU8,
 }
 
@@ -24,6 +24,10 @@ impl Failing {
             2 => Some(StoreError::Failed { path: "/secret/place".into(), detail: "I/O error".into() }),
             _ => None,
         }
+    }
+
+    fn fails_of_audit(&self, audit: bool) -> Option<StoreError> {
+        (audit && self.mode.load(Ordering::Relaxed) == 3).then(|| StoreError::Full { path: "/secret/place".into() })
     }
 }
 
@@ -39,7 +43,7 @@ impl Store for Failing {
         or(self.fails(false), self.inner.get(kind, key))
     }
     fn put(&self, write: Write) -> Answer<'_, u64> {
-        match self.fails(true) {
+        match self.fails(true).or_else(|| self.fails_of_audit(write.kind.0 == "audit")) {
             Some(error) => Box::pin(async move { Err(error) }),
             None => self.inner.put(write),
         }
@@ -48,6 +52,13 @@ impl Store for Failing {
         match self.fails(true) {
             Some(error) => Box::pin(async move { Err(error) }),
             None => self.inner.delete(kind, key, expect),
+        }
+    }
+    fn transact(&self, changes: Vec<Change>) -> Answer<'_, Vec<u64>> {
+        let audit = changes.iter().any(|change| change.target().0.0 == "audit");
+        match self.fails(true).or_else(|| self.fails_of_audit(audit)) {
+            Some(error) => Box::pin(async move { Err(error) }),
+            None => self.inner.transact(changes),
         }
     }
     fn page(&self, query: Query) -> Answer<'_, Page> {
@@ -108,4 +119,61 @@ fn a_clock_that_is_set_back_breaks_no_order() {
     let made = server.get("/api/v1/streams/cam-0");
     let patch = server.request("PATCH", "/api/v1/streams/cam-0").header("If-Match", made.is(200).etag());
     patch.json(&json!({ "settings": { "videoname": "x" } })).send().is(200);
+}
+
+/// Room for one item and not for the other is what a full disk is at first. Each change is refused as a whole, whatever it consists of.
+#[test]
+fn what_a_full_disk_refuses_has_changed_nothing() {
+    const CLIP: &[u8] = include_bytes!("../../../../dataplane/hub/slate/slate.flv");
+    let store = Arc::new(Failing::default());
+    let server = Server::with(Options { store: Arc::clone(&store) as _, ..Options::default() });
+    server.post("/api/v1/streams", &json!({ "id": "cam" })).is(201);
+    let hook = server.post("/api/v1/webhooks", &json!({ "url": "https://example.com/x" }));
+    let hook = format!("/api/v1/webhooks/{}", hook.is(201).text("id"));
+    let made = server.post("/api/v1/tokens", &json!({ "name": "ci", "role": "viewer" }));
+    let token = format!("/api/v1/tokens/{}", made.is(201).text("id"));
+    server.request("PUT", "/api/v1/hooks/geo").json(&json!({ "kind": "auth" })).send().is(201);
+    let clip = |name: &str| {
+        let put = server.request("PUT", &format!("/api/v1/slates/{name}")).header("Content-Type", "video/x-flv");
+        put.body(CLIP).send()
+    };
+    clip("back").is(201);
+    let state = || {
+        let lists = ["streams", "webhooks", "tokens", "hooks", "slates", "hook-bindings", "audit"];
+        let read = |list: &str| server.get(&format!("/api/v1/{list}")).is(200).json().to_string();
+        (lists.map(read), server.fleet.version())
+    };
+    let before = state();
+    store.mode.store(3, Ordering::Relaxed);
+    let any = |method: &str, path: &str| server.request(method, path).header("If-Match", "*");
+    let refusals = [
+        server.post("/api/v1/streams", &json!({ "id": "cam2" })),
+        server.post("/videostream", &json!({})),
+        any("PATCH", "/api/v1/streams/cam").json(&json!({ "settings": { "videoname": "x" } })).send(),
+        server.post("/api/v1/streams/cam/key", &json!({ "grace_s": 0 })),
+        any("DELETE", "/api/v1/streams/cam").send(),
+        server.post("/api/v1/webhooks", &json!({ "url": "https://example.com/y" })),
+        any("PATCH", &hook).json(&json!({ "enabled": false })).send(),
+        any("DELETE", &hook).send(),
+        server.post("/api/v1/tokens", &json!({ "name": "ci2", "role": "viewer" })),
+        server.request("DELETE", &token).send(),
+        server.request("PUT", "/api/v1/hooks/geo2").json(&json!({ "kind": "auth" })).send(),
+        any("DELETE", "/api/v1/hooks/geo").send(),
+        clip("other"),
+        any("DELETE", "/api/v1/slates/back").send(),
+        server.request("DELETE", "/api/v1/streams/cam/session").send(),
+        server.plain("POST", "/api/v1/login").json(&json!({ "token": crate::kit::ADMIN })).send(),
+    ];
+    for refusal in &refusals {
+        refusal.refused(507, "nothing was changed");
+    }
+    let keyed = || {
+        let request = server.request("POST", "/api/v1/streams").header("Idempotency-Key", "k");
+        request.json(&json!({ "id": "keyed" })).send()
+    };
+    keyed().refused(507, "nothing was changed");
+    assert_eq!(state(), before);
+    store.mode.store(0, Ordering::Relaxed);
+    keyed().is(201);
+    assert_eq!(keyed().is(201).header("idempotency-replayed"), Some("true"));
 }

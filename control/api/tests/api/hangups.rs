@@ -7,7 +7,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
 use millstream_link::exchange::{NodeId, Poll};
-use millstream_store::item::{Expect, Item, Kind, Page, Query, Write};
+use millstream_store::item::{Change, Expect, Item, Kind, Page, Query, Write};
 use millstream_store::memory::MemoryStore;
 use millstream_store::{Answer, Store, StoreError};
 use serde_json::{Value, json};
@@ -60,6 +60,11 @@ impl Store for Distant {
     fn delete(&self, kind: Kind, key: &str, expect: Expect) -> Answer<'_, ()> {
         let lies = self.lies(kind);
         let answer = self.after(self.inner.delete(kind, key, expect));
+        if lies { lie(answer) } else { answer }
+    }
+    fn transact(&self, changes: Vec<Change>) -> Answer<'_, Vec<u64>> {
+        let lies = changes.iter().any(|change| self.lies(change.target().0));
+        let answer = self.after(self.inner.transact(changes));
         if lies { lie(answer) } else { answer }
     }
     fn page(&self, query: Query) -> Answer<'_, Page> {
