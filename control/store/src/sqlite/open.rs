@@ -29,8 +29,8 @@ const MIGRATIONS: &[&str] = &["
 const BUSY: Duration = Duration::from_secs(5);
 /// Memory for pages of the file, KiB a connection. The system caches the file as well; SQLite's own default is 2,000.
 const CACHE_KIB: i32 = 512;
-/// `SQLITE_IOERR_SHMSIZE`.
-const SHM_NO_ROOM: i32 = 10 | (19 << 8);
+/// The index of the log cannot grow.
+const SHM_NO_ROOM: i32 = rusqlite::ffi::SQLITE_IOERR_SHMSIZE;
 /// Bytes that a write-ahead log is cut to once it has been taken into the file.
 const WAL_BYTES_KEPT: i64 = 16 << 20;
 
