@@ -105,10 +105,11 @@ async fn carry_out(api: &Api, request: Request, next: Next) -> Answer<Response> 
     }
     let (response, answer) = split(response).await?;
     let put = mark.put(Some(answer));
-    match model::transact(api.store(), vec![put]).await {
-        Ok(Ok(versions)) => mark.written(api, versions.first().copied().unwrap_or_default()),
+    if let Ok(Ok(versions)) = model::transact(api.store(), vec![put]).await {
+        mark.written(api, versions.first().copied().unwrap_or_default());
+    } else {
         // What was asked for is done, and is to be said: only a repetition will not get the same answer.
-        Ok(Err(model::Conflict)) | Err(_) => tracing::warn!("the answer to an idempotency key could not be kept"),
+        tracing::warn!("the answer to an idempotency key could not be kept");
     }
     Ok(response)
 }
