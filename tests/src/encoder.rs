@@ -130,14 +130,19 @@ impl Encoder {
 
     /// Publishes on a message stream of its own choice, as encoders do that do not look at what createStream answers.
     pub fn publish_on(&mut self, stream: u32, key: &str) -> Result<()> {
-        let publish = [text("publish"), Value::Number(5.0), Value::Null, text(key), text("live")];
-        self.message(COMMAND, stream, 0, amf0(&publish))?;
+        self.ask_on(stream, key)?;
         // The end of a stream before it may be told only now.
         let about = |answer: &Answer| answer.name == "onStatus" && answer.code() != "NetStream.Unpublish.Success";
         let status = self.hear("the answer to publish", seconds(5), about)?;
         ensure!(status.code() == "NetStream.Publish.Start", "refused: {}", status.code());
         self.used = stream;
         Ok(())
+    }
+
+    /// Asks to publish on a message stream, and does not wait for the answer.
+    pub fn ask_on(&mut self, stream: u32, key: &str) -> Result<()> {
+        let publish = [text("publish"), Value::Number(5.0), Value::Null, text(key), text("live")];
+        self.message(COMMAND, stream, 0, amf0(&publish))
     }
 
     /// Ends what is published, by a command of that name; the connection goes on.

@@ -1,6 +1,7 @@
 //! Encoders and players that were set up for other servers, and go on without a change.
 use std::io::{Read as _, Write as _};
 use std::net::{SocketAddr, TcpStream};
+use std::time::Instant;
 
 use millstream_tests::clip::Clip;
 use millstream_tests::control::Client;
@@ -270,6 +271,35 @@ fn case_58_two_streams_at_once_on_one_connection() {
     }
     let got = push(&mut encoder, &[1, 2, 3, 4], &mut viewers);
     assert!(got[0] > 300 && got[1] == 0 && got[2] > 300 && got[3] > 300, "{got:?}");
+    drop(taken);
+}
+
+/// The answer to a further stream takes a second where another publisher has its name: viewers of the first notice nothing.
+#[test]
+fn case_58_the_first_stream_goes_on_while_a_further_one_waits_for_its_answer() {
+    let server = Options::open().shards(2).start();
+    let clip = Clip::small();
+    let taken = Publisher::start(server.rtmp, "stream", "taken").expect("let in").repeat(Clip::small());
+    let mut encoder = Encoder::connect(server.rtmp, []).expect("connected");
+    encoder.publish_on(1, "high").expect("let in");
+    let mut frames = clip.frames.iter();
+    let push = |encoder: &mut Encoder, tags: &mut dyn Iterator<Item = &Tag>| {
+        for tag in tags {
+            encoder.message(tag.kind, 1, tag.timestamp, tag.data.clone()).expect("sent");
+        }
+    };
+    push(&mut encoder, &mut clip.configuration.iter().chain(frames.by_ref().take(60)));
+    let mut viewer = Viewer::watch(server.http, "high");
+    viewer.find("keyframe", seconds(10), Tag::is_keyframe);
+    viewer.tags_for(millis(100));
+    let asked = Instant::now();
+    encoder.ask_on(2, "taken").expect("said");
+    push(&mut encoder, &mut frames.by_ref().take(60));
+    let got = viewer.tags_for(millis(300)).iter().filter(|tag| tag.is_frame()).count();
+    let answer = encoder.hear("the answer", seconds(5), |answer| answer.name == "onStatus").expect("answered");
+    assert_eq!(answer.code(), "NetStream.Publish.BadName");
+    assert!(asked.elapsed() > millis(600), "the answer took {:?}: this test has shown nothing", asked.elapsed());
+    assert_eq!(got, 60, "while the answer was waited for");
     drop(taken);
 }
 

@@ -515,28 +515,9 @@ async fn pump(
         if !channel.read(number, &mut events, now, shard) {
             return Some("replaced");
         }
-        // Boxed: few connections have it.
         if !(of_sides.is_empty() && sides.is_empty()) {
-            let mut turn = Box::pin(sides.turn(shard, connection, &mut of_sides));
-            let answered = loop {
-                let tick = pin!(sleep_until(shard.clock.instant(shard.now() + PING_SILENT_EVERY)));
-                match first(turn.as_mut(), tick).await {
-                    First::A(answered) => break answered,
-                    // The answer to a request may take seconds: meanwhile the streams that are on air are not silent.
-                    First::B(()) => {
-                        if !channel.read(number, &mut Vec::new(), shard.now(), shard) {
-                            return Some("replaced");
-                        }
-                    }
-                }
-            };
-            drop(turn);
-            if answered && !over {
-                if let Err(why) = connection.send_output().await {
-                    return Some(why);
-                }
-                continue;
-            }
+            // Boxed: few connections have it.
+            Box::pin(sides.turn(shard, connection, &mut of_sides)).await;
         }
         if shard.is_draining() {
             // Said with the first frame after the drain has begun; a publisher that sends nothing hears it at the end.
@@ -563,9 +544,24 @@ async fn pump(
         let (result, back) = {
             let mut read = pin!(reader.recv(buf));
             loop {
-                match first(read.as_mut(), silence.as_mut()).await {
+                let waited = if sides.is_opening() {
+                    let answered = Box::pin(first(silence.as_mut(), Box::pin(sides.answered(rtmp))));
+                    first(read.as_mut(), answered).await
+                } else {
+                    let silent = async {
+                        silence.as_mut().await;
+                        First::A(())
+                    };
+                    first(read.as_mut(), silent).await
+                };
+                match waited {
                     First::A(read) => break read,
-                    First::B(()) => {
+                    First::B(First::B(())) => {
+                        if writer.send_all(rtmp.poll_output().unwrap_or_default()).await.is_err() {
+                            return Some("peer_gone");
+                        }
+                    }
+                    First::B(First::A(())) => {
                         let now = shard.now();
                         if heard + PING_SILENT_EVERY <= now {
                             heard = now;

@@ -1,8 +1,11 @@
 //! Further streams of a publisher's connection. Each may belong to another shard, and the connection cannot be in two places: so each gets
 //! a session of its own, joined to the connection by a pair of local sockets, and goes on as any other publisher does: at its owner's shard, with
 //! its own place, takeover, limits and events. What the client sends of it is written on as it is; what its session answers is relayed.
+use std::future::{Future, poll_fn};
 use std::os::unix::net::UnixStream;
+use std::pin::Pin;
 use std::rc::Rc;
+use std::task::Poll;
 use std::time::Duration;
 
 use bytes::BytesMut;
@@ -13,103 +16,144 @@ use millstream_proto::rtmp::chunk::ChunkReader;
 use millstream_proto::rtmp::chunk_write::{CSID_CONTROL, MESSAGE_STREAM, media_csid, write_message};
 use millstream_proto::rtmp::command::Command;
 use millstream_proto::rtmp::message::{Message, UserControl, kind};
-use millstream_proto::rtmp::{self, Event, Refusal};
+use millstream_proto::rtmp::{self, Event, Refusal, ServerSession};
 
 use super::{Connection, Parcel, question, refusal, resume};
 use crate::io::{Socket, sleep_until};
 use crate::shard::Shard;
 use crate::shard::mailbox::Mail;
+use crate::shard::session::Session;
 use crate::shard::wait::{First, first};
 
 /// A further stream's session answers within this time: its place may be taken by one that has just died.
 const ANSWER_WAIT: Duration = Duration::from_secs(3);
 
-/// One of them.
+/// One that is on air.
 struct Side {
     stream_id: u32,
     socket: Socket,
     reader: ChunkReader,
+    /// What came before its answer, and has not been sent yet.
+    held: Vec<Message>,
+}
+
+/// What came of asking for one: its session's answer, and what that said, for the client.
+struct Opened {
+    side: Result<Option<Side>, (Refusal, String)>,
+    heard: Vec<Message>,
+}
+
+/// One whose session has not answered yet.
+struct Opening {
+    stream_id: u32,
+    opened: Pin<Box<dyn Future<Output = Opened>>>,
 }
 
 /// All of a connection.
 #[derive(Default)]
-pub(super) struct Sides(Vec<Side>);
+pub(super) struct Sides {
+    on_air: Vec<Side>,
+    opening: Vec<Opening>,
+}
 
 impl Sides {
     pub(super) fn is_empty(&self) -> bool {
-        self.0.is_empty()
+        self.on_air.is_empty() && self.opening.is_empty()
     }
 
-    /// Does what the client asked for and sent, and relays what the sessions answer. True: a request has been answered, so that more may lie
-    /// behind it.
-    pub(super) async fn turn(
-        &mut self,
-        shard: &Rc<Shard>,
-        connection: &mut Connection,
-        events: &mut Vec<Event>,
-    ) -> bool {
-        let mut answered = false;
+    /// Whether one that was asked for waits for its answer.
+    pub(super) fn is_opening(&self) -> bool {
+        !self.opening.is_empty()
+    }
+
+    /// Does what the client asked for and sent, and relays what the sessions on air say.
+    pub(super) async fn turn(&mut self, shard: &Rc<Shard>, connection: &mut Connection, events: &mut Vec<Event>) {
         for event in events.drain(..) {
             match event {
                 Event::SideRequested { stream_id, request } => {
-                    answered = true;
-                    self.open(shard, connection, (stream_id, request)).await;
+                    let rtmp = Box::new(connection.rtmp.relayed(shard.now(), stream_id));
+                    let opened = begin(Rc::clone(shard), Rc::clone(&connection.session), rtmp, stream_id, request);
+                    self.opening.push(Opening { stream_id, opened: Box::pin(opened) });
                 }
                 Event::SideMessage(message) => {
-                    if let Some(side) = self.0.iter_mut().find(|side| side.stream_id == message.stream_id) {
+                    if let Some(side) = self.on_air.iter_mut().find(|side| side.stream_id == message.stream_id) {
                         // One that is gone is noticed below.
                         let _ = side.send(&message).await;
                     }
                 }
-                Event::SideEnded { stream_id } => self.0.retain(|side| side.stream_id != stream_id),
+                Event::SideEnded { stream_id } => {
+                    self.on_air.retain(|side| side.stream_id != stream_id);
+                    self.opening.retain(|opening| opening.stream_id != stream_id);
+                }
                 _ => {}
             }
         }
-        let mut open = Vec::with_capacity(self.0.len());
-        for mut side in self.0.drain(..) {
+        let mut on_air = Vec::with_capacity(self.on_air.len());
+        for mut side in self.on_air.drain(..) {
+            // One that is gone is noticed with what follows.
+            let _ = side.send_held().await;
             let (heard, more) = side.hear(shard);
             for message in heard {
-                side.relay(connection, &message).await;
+                side.relay(&mut connection.rtmp, &message).await;
             }
             if more {
-                open.push(side);
+                on_air.push(side);
             } else {
                 connection.rtmp.end_side(side.stream_id);
             }
         }
-        self.0 = open;
-        answered
+        self.on_air = on_air;
     }
 
-    async fn open(
-        &mut self,
-        shard: &Rc<Shard>,
-        connection: &mut Connection,
-        (stream_id, request): (u32, rtmp::Request),
-    ) {
-        let opened = begin(shard, connection, (stream_id, request)).await;
-        let now = shard.now();
-        // What is wrong with what lies behind it is found again with the next read.
-        let _ = match opened {
-            Ok(Some(side)) => {
-                self.0.push(side);
-                connection.rtmp.accept_side(now)
+    /// Waits until one that was asked for is on air or refused, and tells the client. Nothing is lost where this is dropped.
+    pub(super) async fn answered(&mut self, rtmp: &mut ServerSession) {
+        let (stream_id, Opened { side, heard }) = poll_fn(|cx| {
+            for (at, opening) in self.opening.iter_mut().enumerate() {
+                if let Poll::Ready(opened) = opening.opened.as_mut().poll(cx) {
+                    return Poll::Ready((self.opening.swap_remove(at).stream_id, opened));
+                }
             }
-            Ok(None) => connection.rtmp.reject_side(now, None),
-            Err((refusal, reason)) => connection.rtmp.reject_side(now, Some((refusal, &reason))),
-        };
+            Poll::Pending
+        })
+        .await;
+        for message in heard.iter().filter(|message| message.type_id == kind::COMMAND) {
+            rtmp.relay(message);
+        }
+        match side {
+            Ok(Some(mut side)) => {
+                let Some(held) = rtmp.accept_side(stream_id) else { return };
+                side.held = held;
+                self.on_air.push(side);
+            }
+            Ok(None) => rtmp.reject_side(stream_id, None),
+            Err((refusal, reason)) => rtmp.reject_side(stream_id, Some((refusal, &reason))),
+        }
     }
 }
 
-/// Starts a further stream and waits for its answer, which is relayed; `None`: the answer was no.
+/// Starts a further stream and waits for its session's answer.
 async fn begin(
+    shard: Rc<Shard>,
+    session: Rc<Session>,
+    rtmp: Box<ServerSession>,
+    stream_id: u32,
+    request: rtmp::Request,
+) -> Opened {
+    let mut heard = Vec::new();
+    let side = open(&shard, &session, rtmp, (stream_id, request), &mut heard).await;
+    Opened { side, heard }
+}
+
+/// As [`begin`]; what the session says goes into `heard`. `Ok(None)`: its answer was no.
+async fn open(
     shard: &Rc<Shard>,
-    connection: &mut Connection,
+    session: &Session,
+    rtmp: Box<ServerSession>,
     (stream_id, request): (u32, rtmp::Request),
+    heard: &mut Vec<Message>,
 ) -> Result<Option<Side>, (Refusal, String)> {
     let failed = || (Refusal::Failed, "the server has no place for this stream now; try again in a moment".to_owned());
-    let question =
-        question(shard, &connection.session, Action::Publish, request).map_err(|reason| (Refusal::BadName, reason))?;
+    let question = question(shard, session, Action::Publish, request).map_err(|reason| (Refusal::BadName, reason))?;
     let (id, encoder) = (question.name.clone(), question.client.user_agent.clone());
     if let Verdict::Deny(denial) = shard.door.ask(shard, question).await {
         return Err((refusal(denial.why), denial.reason));
@@ -121,9 +165,7 @@ async fn begin(
         Ok((Socket::from_fd(ours.into())?, theirs))
     };
     let (socket, theirs) = pair().map_err(|_| failed())?;
-    let now = shard.now();
-    let rtmp = Box::new(connection.rtmp.relayed(now, stream_id));
-    let (peer, number, owner) = (connection.session.peer(), shard.number(), shard.owner(&id));
+    let (peer, number, owner) = (session.peer(), shard.number(), shard.owner(&id));
     let parcel = Box::new(Parcel { fd: theirs.into(), rtmp, peer, number, id, encoder });
     if owner == shard.index {
         shard.spawn(resume(Rc::clone(shard), parcel));
@@ -131,21 +173,21 @@ async fn begin(
         shard.put(owner, Mail::Publisher(parcel)).map_err(|_| failed())?;
         shard.stats.handovers_total.add(1);
     }
-    let mut side = Side { stream_id, socket, reader: ChunkReader::new() };
+    let mut side = Side { stream_id, socket, reader: ChunkReader::new(), held: Vec::new() };
     side.reader.admit();
-    let until = shard.clock.instant(now + ANSWER_WAIT);
+    let until = shard.clock.instant(shard.now() + ANSWER_WAIT);
     loop {
-        let (heard, more) = side.hear(shard);
+        let (said, more) = side.hear(shard);
         let mut started = None;
-        for message in heard {
-            let code = Command::parse(&message).map(|command| command.info("code").to_owned());
+        for message in &said {
+            let code = Command::parse(message).map(|command| command.info("code").to_owned());
             match code.as_deref() {
                 Some("NetStream.Publish.Start") => started = Some(true),
                 Some(code) if code.starts_with("NetStream.Publish.") => started = Some(false),
                 _ => {}
             }
-            side.relay(connection, &message).await;
         }
+        heard.extend(said);
         match started {
             Some(true) => {
                 let mut announced = BytesMut::new();
@@ -165,8 +207,20 @@ async fn begin(
 }
 
 impl Side {
-    /// Writes a message on to its session.
+    /// Writes a message on to its session, behind what was held.
     async fn send(&mut self, message: &Message) -> std::io::Result<()> {
+        self.send_held().await?;
+        self.write(message).await
+    }
+
+    async fn send_held(&mut self) -> std::io::Result<()> {
+        for message in std::mem::take(&mut self.held) {
+            self.write(&message).await?;
+        }
+        Ok(())
+    }
+
+    async fn write(&mut self, message: &Message) -> std::io::Result<()> {
         let tag = match message.type_id {
             kind::AUDIO => TagKind::Audio,
             kind::DATA | kind::DATA_AMF3 => TagKind::Script,
@@ -197,9 +251,9 @@ impl Side {
 
     /// Tells the client what its session says in commands, and answers what that asks of a connection: the client is heard, or this would
     /// not run.
-    async fn relay(&mut self, connection: &mut Connection, message: &Message) {
+    async fn relay(&mut self, rtmp: &mut ServerSession, message: &Message) {
         match message.type_id {
-            kind::COMMAND => connection.rtmp.relay(message),
+            kind::COMMAND => rtmp.relay(message),
             kind::USER_CONTROL => {
                 if let Some(UserControl::PingRequest(stamp)) = UserControl::parse(&message.payload) {
                     let mut pong = BytesMut::new();

@@ -2,7 +2,8 @@
 //! the engine reads a socket; after it: media goes to the hub, requests go to the door.
 //!
 //! A publish or play request stops the parsing: what lies behind it waits in the inbox until [`ServerSession::accept`] or
-//! [`ServerSession::reject`] answers, so no media is lost and none is taken before the door has spoken.
+//! [`ServerSession::reject`] answers, so no media is lost and none is taken before the door has spoken. The request of a further stream
+//! stops only what belongs to it.
 use std::collections::VecDeque;
 use std::time::Duration;
 
@@ -135,7 +136,7 @@ impl ServerSession {
 
     /// Whether the socket should be read: not while a request waits for its answer, and not once the session is closing.
     pub fn wants_input(&self) -> bool {
-        !matches!(self.state, State::Asked(_) | State::Closing) && !self.sides.is_asked()
+        !matches!(self.state, State::Asked(_) | State::Closing)
     }
 
     /// The next thing that the client did.

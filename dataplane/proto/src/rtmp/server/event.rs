@@ -40,7 +40,7 @@ pub enum Event {
     PlayRequested(Request),
     /// Sent media; only after publish was accepted.
     Media(MediaEvent),
-    /// Wants to publish a further stream on this connection; nothing more is parsed until it is answered.
+    /// Wants to publish a further stream on this connection; what comes of it is held until it is answered.
     SideRequested {
         /// Its message stream.
         stream_id: u32,

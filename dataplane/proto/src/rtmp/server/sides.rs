@@ -1,26 +1,34 @@
 //! Further streams that a publisher publishes on its connection, each on a message stream of its own (encoders of several bit rates do that).
 //! What they carry is not unpacked here: the engine hands each of them to a session of its own, see [`ServerSession::relayed`].
 use super::{Asked, Event, Phase, Refusal, ServerSession, State, refusal_code};
-use crate::limits::RTMP_STREAMS_MAX;
+use crate::limits::{RTMP_INBOX_BYTES_MAX, RTMP_STREAMS_MAX};
 use crate::rtmp::chunk_write::MESSAGE_STREAM;
 use crate::rtmp::command::{self, Command};
 use crate::rtmp::error::SessionError;
 use crate::rtmp::message::{Message, kind};
 use crate::time::Time;
 
+/// Messages of a further stream that wait for the answer to its request: those of some seconds.
+const MESSAGES_HELD_MAX: usize = 1024;
+
 /// The further streams of a connection.
 #[derive(Default)]
 pub(super) struct Sides {
-    /// Those that are published: message stream and name.
-    streams: Vec<(u32, String)>,
+    streams: Vec<Side>,
     /// The name of the first stream, without its query.
     first: String,
-    /// The one whose request waits for its answer.
-    asked: Option<(u32, String)>,
     /// There was one: from then on message streams are told apart.
     seen: bool,
     /// Message streams that createStream has answered.
     created: u32,
+}
+
+/// One of them.
+struct Side {
+    stream_id: u32,
+    name: String,
+    /// What came before the request was answered; `None`: it has been admitted.
+    held: Option<Vec<Message>>,
 }
 
 /// A stream's name without the query that encoders may leave out when they end it.
@@ -29,10 +37,6 @@ pub(super) fn bare_name(name: &str) -> &str {
 }
 
 impl Sides {
-    pub(super) fn is_asked(&self) -> bool {
-        self.asked.is_some()
-    }
-
     /// What createStream answers: message streams are counted up to a maximum, from the first one on again where nothing is used.
     pub(super) fn create(&mut self) -> u32 {
         self.created = if self.created < RTMP_STREAMS_MAX { self.created + 1 } else { MESSAGE_STREAM };
@@ -60,7 +64,7 @@ impl Sides {
     }
 
     fn has(&self, stream_id: u32) -> bool {
-        self.streams.iter().any(|(id, _)| *id == stream_id)
+        self.streams.iter().any(|side| side.stream_id == stream_id)
     }
 }
 
@@ -73,27 +77,24 @@ impl ServerSession {
         relayed
     }
 
-    /// Admits the further stream that was asked for, then parses what lies behind its request.
-    pub fn accept_side(&mut self, _now: Time) -> Result<(), SessionError> {
-        let Some(side) = self.sides.asked.take() else { return Ok(()) };
-        self.sides.streams.push(side);
-        let inbox = std::mem::take(&mut self.inbox);
-        self.parse(&inbox)
+    /// Admits a further stream that was asked for; gives what came of it meanwhile. `None`: the client has ended it meanwhile.
+    pub fn accept_side(&mut self, stream_id: u32) -> Option<Vec<Message>> {
+        self.sides.streams.iter_mut().find(|side| side.stream_id == stream_id)?.held.take()
     }
 
-    /// Does not admit it, and goes on; a refusal is told here, unless it has been [relayed](ServerSession::relay).
-    pub fn reject_side(&mut self, _now: Time, refusal: Option<(Refusal, &str)>) -> Result<(), SessionError> {
-        let Some((stream_id, _)) = self.sides.asked.take() else { return Ok(()) };
+    /// Does not admit it; a refusal is told here, unless it has been [relayed](ServerSession::relay).
+    pub fn reject_side(&mut self, stream_id: u32, refusal: Option<(Refusal, &str)>) {
+        let waits = |side: &Side| side.stream_id == stream_id && side.held.is_some();
+        let Some(at) = self.sides.streams.iter().position(waits) else { return };
+        self.sides.streams.swap_remove(at);
         if let Some((refusal, description)) = refusal {
             self.side_status(stream_id, "error", refusal_code(Asked::Publish, refusal), description);
         }
-        let inbox = std::mem::take(&mut self.inbox);
-        self.parse(&inbox)
     }
 
     /// A further stream is over from our side: what still comes on it is dropped.
     pub fn end_side(&mut self, stream_id: u32) {
-        self.sides.streams.retain(|(id, _)| *id != stream_id);
+        self.sides.streams.retain(|side| side.stream_id != stream_id);
     }
 
     /// Says a command of a further stream's session to the client.
@@ -112,7 +113,7 @@ impl ServerSession {
             Err(reason) => reason,
             Ok(request) => {
                 self.sides.seen = true;
-                self.sides.asked = Some((stream_id, command.text(0).to_owned()));
+                self.sides.streams.push(Side { stream_id, name: command.text(0).to_owned(), held: Some(Vec::new()) });
                 self.events.push_back(Event::SideRequested { stream_id, request });
                 return Ok(());
             }
@@ -130,8 +131,10 @@ impl ServerSession {
 
     /// Ends the further stream of this message stream, or of this name, if there is one.
     pub(super) fn leave_side(&mut self, of: impl Fn(u32, &str) -> bool) -> bool {
-        let Some(at) = self.sides.streams.iter().position(|(id, name)| of(*id, name)) else { return false };
-        let (stream_id, _) = self.sides.streams.remove(at);
+        let Some(at) = self.sides.streams.iter().position(|side| of(side.stream_id, &side.name)) else {
+            return false;
+        };
+        let Side { stream_id, .. } = self.sides.streams.remove(at);
         self.events.push_back(Event::SideEnded { stream_id });
         self.side_status(stream_id, "status", "NetStream.Unpublish.Success", "Unpublished.");
         true
@@ -144,11 +147,22 @@ impl ServerSession {
         if !is_media || !self.sides.is_further(message.stream_id, self.stream_id) {
             return false;
         }
-        if self.sides.has(message.stream_id) {
-            self.events.push_back(Event::SideMessage(message.clone()));
-        } else {
+        match self.sides.streams.iter_mut().find(|side| side.stream_id == message.stream_id) {
+            Some(Side { held: None, .. }) => self.events.push_back(Event::SideMessage(message.clone())),
+            Some(Side { held: Some(held), .. }) => {
+                let bytes: usize = held.iter().map(|message| message.payload.len()).sum();
+                if bytes + message.payload.len() <= RTMP_INBOX_BYTES_MAX && held.len() < MESSAGES_HELD_MAX {
+                    held.push(message.clone());
+                } else {
+                    self.reject_side(
+                        message.stream_id,
+                        Some((Refusal::Failed, "More came before the answer than is kept: wait for Publish.Start.")),
+                    );
+                    self.events.push_back(Event::SideEnded { stream_id: message.stream_id });
+                }
+            }
             // It was refused or has ended: never mixed into another one.
-            self.stats.skip("unpublished");
+            None => self.stats.skip("unpublished"),
         }
         true
     }

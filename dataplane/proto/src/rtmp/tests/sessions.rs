@@ -359,21 +359,22 @@ fn case_58_two_streams_on_one_connection_are_told_apart() {
     raw.command(1, &publish("high"));
     raw.server.accept(raw.now).unwrap();
     raw.command(2, &publish("low"));
-    // What lies behind the request waits for its answer, of both streams.
+    // What comes of it waits for the answer; the first stream goes on.
     raw.input(&message_bytes(4, 0, 9, 1, &avc_config()));
     raw.input(&message_bytes(6, 0, 9, 2, &avc_config()));
     let names = raw.names();
     assert_eq!(names[0], "publish stream/high");
-    assert!(names[1].starts_with("SideRequested { stream_id: 2") && names.len() == 2, "{names:?}");
+    assert!(names[1].starts_with("SideRequested { stream_id: 2"), "{names:?}");
+    assert_eq!(names[2..], ["config Avc"]);
     raw.codes();
-    raw.server.accept_side(raw.now).unwrap();
-    let events: Vec<_> = std::iter::from_fn(|| raw.server.poll_event()).collect();
-    assert_eq!(name(&events[0]), "config Avc");
-    let Event::SideMessage(message) = &events[1] else { panic!("{events:?}") };
+    let held = raw.server.accept_side(2).expect("asked for");
+    let [message] = &held[..] else { panic!("{held:?}") };
     assert_eq!((message.type_id, message.stream_id, &message.payload[..]), (9, 2, &avc_config()[..]));
+    raw.input(&message_bytes(6, 0, 9, 2, &keyframe(9)));
+    assert!(raw.names()[0].starts_with("SideMessage"));
     // A third one is refused, and what it sends all the same goes into no other.
     raw.command(3, &publish("other"));
-    raw.server.reject_side(raw.now, Some((Refusal::Denied, "no"))).unwrap();
+    raw.server.reject_side(3, Some((Refusal::Denied, "no")));
     raw.input(&message_bytes(4, 40, 9, 3, &keyframe(9)));
     raw.input(&message_bytes(4, 40, 9, 1, &keyframe(9)));
     let status = raw.messages().pop().unwrap();
@@ -396,9 +397,29 @@ fn case_58_streams_of_a_connection_are_bounded() {
     let mut raw = Raw::publishing();
     for id in 2..40 {
         raw.command(id, &publish("more"));
-        raw.server.accept_side(raw.now).unwrap();
+        raw.server.accept_side(id);
     }
     let asked = raw.names().iter().filter(|name| name.starts_with("SideRequested")).count();
     assert_eq!(asked, RTMP_STREAMS_MAX as usize - 1);
     assert_eq!(raw.codes().iter().filter(|code| *code == "NetStream.Publish.BadName").count(), 31);
+}
+
+#[test]
+fn case_58_a_further_stream_that_does_not_wait_for_its_answer_ends_alone() {
+    let mut raw = Raw::publishing();
+    raw.command(2, &publish("low"));
+    raw.command(3, &publish("lower"));
+    raw.codes();
+    let many = [keyframe(9), vec![0; RTMP_INBOX_BYTES_MAX]].concat();
+    raw.input(&message_bytes(6, 0, 9, 2, &many));
+    raw.input(&message_bytes(6, 0, 9, 3, &keyframe(9)));
+    assert_eq!(raw.codes(), ["NetStream.Publish.Failed"]);
+    assert!(raw.names().contains(&"SideEnded { stream_id: 2 }".to_owned()));
+    assert!(raw.server.accept_side(2).is_none());
+    assert_eq!(raw.server.accept_side(3).map(|held| held.len()), Some(1));
+    // One that ends before its answer was asked for in vain.
+    raw.command(4, &publish("lowest"));
+    raw.command(4, &call("closeStream", 0.0, &[]));
+    assert!(raw.server.accept_side(4).is_none());
+    assert_eq!(raw.server.role(), Role::Publisher);
 }
