@@ -17,7 +17,7 @@ sub vcl_recv {
         return (synth(405));
     }
     # A stream without an end: each byte goes on as it comes, and nothing is kept.
-    if (req.url ~ "^[^?]*/live\.flv(\?|$)" || req.method == "OPTIONS") {
+    if (req.url ~ "^[^?]*\.flv(\?|$)" || req.method == "OPTIONS") {
         return (pipe);
     }
     # The key takes one of each; a request with two would be answered under the name of another.
