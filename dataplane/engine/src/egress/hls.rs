@@ -126,11 +126,10 @@ pub(super) async fn answer(
     let packaging = Rc::clone(&seat.channel().packaging);
     seat.channel().reached.hear(viewer_hash(session, reply.request), wanted == Wanted::Manifest, asked_at);
     let found = waiting.until_found(|window, now| {
-        let moment = packaging.texts.moment(packaging.waiters.seen(), unix_ms());
         let unnumbered = |text| Playlist { text, by_number: false };
         let found = match wanted {
             Wanted::Playlist(track) => window.playlist(track, &directives),
-            Wanted::Manifest => window.manifest(moment, now >= tracks_by).map(unnumbered),
+            Wanted::Manifest => window.manifest(unix_ms(), now >= tracks_by).map(unnumbered),
             _ => window.multivariant(now >= tracks_by).map(unnumbered),
         };
         was_held |= found == Found::Wait;
@@ -146,11 +145,11 @@ pub(super) async fn answer(
                 // Half a target duration; a second is the least that can be said.
                 _ => (HLS_TYPE, Cache::MaxAge((target_s / 2).max(1))),
             };
-            match &reply.base {
-                // Of few players: not kept, and not compressed.
-                Some(base) => reply.file(content_type, cache, vec![rebased(&text, base, wanted == Wanted::Manifest)]),
-                None => reply.text(content_type, cache, &packaging.texts.of(text)),
-            }
+            let text = match &reply.base {
+                Some(base) => rebased(&text, base, wanted == Wanted::Manifest),
+                None => text,
+            };
+            reply.text(content_type, cache, &packaging.texts.of(text))
         }
         Err(failed) => reply.failed(shard, session, &id, &failed),
     }

@@ -1,6 +1,6 @@
 //! Playlists and manifests as they are sent: each version compressed and tagged once, however many ask for it. Between the window, which
 //! renders them, and [`super::hls`], which answers.
-use std::cell::{Cell, OnceCell, RefCell};
+use std::cell::{OnceCell, RefCell};
 use std::collections::VecDeque;
 use std::io::Write as _;
 use std::rc::Rc;
@@ -16,8 +16,8 @@ use super::http::{Answer, FileHead, Reply};
 use crate::clock::unix_s;
 
 /// Versions held of a channel: a multivariant playlist, two tracks' with and without what can be skipped, a manifest, and some that have just
-/// been replaced.
-const TEXTS_MAX: usize = 8;
+/// been replaced; and as many with the addresses that they have below a mapped path.
+const TEXTS_MAX: usize = 16;
 
 /// One version of a playlist.
 pub(crate) struct Text {
@@ -45,8 +45,6 @@ fn gzip(plain: &[u8]) -> Option<Bytes> {
 #[derive(Default)]
 pub(crate) struct Texts {
     newest: RefCell<VecDeque<Rc<Text>>>,
-    /// A number of changes, and when it was first asked at, Unix milliseconds.
-    moment: Cell<(u64, u64)>,
 }
 
 impl Texts {
@@ -65,16 +63,6 @@ impl Texts {
         newest.truncate(TEXTS_MAX - 1);
         newest.push_front(Rc::clone(&text));
         text
-    }
-
-    /// When this number of changes was first asked at: a manifest says when it was made, and is another one only after a change.
-    pub(super) fn moment(&self, changes: u64, unix_ms: u64) -> u64 {
-        let (seen, at) = self.moment.get();
-        if seen == changes && at > 0 {
-            return at;
-        }
-        self.moment.set((changes, unix_ms));
-        unix_ms
     }
 }
 

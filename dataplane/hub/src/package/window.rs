@@ -102,6 +102,8 @@ pub struct Window {
     video: Held,
     audio: Held,
     ended: bool,
+    /// The DASH manifest, made when it is first asked for after a change of it.
+    manifest: Option<Bytes>,
 }
 
 impl Window {
@@ -112,6 +114,10 @@ impl Window {
 
     /// Takes the next change.
     pub fn apply(&mut self, change: Change) {
+        // The manifest lists whole segments only.
+        if !matches!(change, Change::Opened(..) | Change::Part(..) | Change::Skipped(..)) {
+            self.manifest = None;
+        }
         match change {
             Change::Began(session) => *self = Self { session: Some(session), ..Self::default() },
             Change::Header(track, header) => self.held_mut(track).header(header),

@@ -14,26 +14,35 @@ const DELAY_TARGETS: u64 = 2;
 const TIME_URL: &str = "../time";
 
 impl Window {
-    /// The manifest, as of that moment in Unix milliseconds. `settled`: no more tracks are waited for.
-    pub fn manifest(&self, unix_ms: u64, settled: bool) -> Answer<Bytes> {
-        let Some(session) = &self.session else { return Answer::Wait };
+    /// The manifest; where it has to be made, as of that moment in Unix milliseconds. `settled`: no more tracks are waited for.
+    pub fn manifest(&mut self, unix_ms: u64, settled: bool) -> Answer<Bytes> {
+        let Some(session) = self.session.clone() else { return Answer::Wait };
         let known = |track| !self.held(track).is_unknown();
         let whole = |track| self.held(track).segments().any(|segment| segment.closed);
         // Players do not notice a track that is added later: one that has begun is waited for to its first whole segment.
         let awaited = |track| if settled { self.held(track).has_media() } else { known(track) };
         let missing = [Track::Video, Track::Audio].into_iter().any(|track| awaited(track) && !whole(track));
-        let periods = self.periods(session);
-        if periods.is_empty() || missing && !self.ended {
+        if !(whole(Track::Video) || whole(Track::Audio)) || missing && !self.ended {
             return if self.ended { Answer::Refused(Refusal::NotFound) } else { Answer::Wait };
         }
+        if let Some(text) = &self.manifest {
+            return Answer::Ready(text.clone());
+        }
+        let text = Bytes::from(self.render_manifest(&session, unix_ms).to_text());
+        self.manifest = Some(text.clone());
+        Answer::Ready(text)
+    }
+
+    fn render_manifest(&self, session: &Session, unix_ms: u64) -> Mpd<'_> {
         let target_ms = u64::from(session.target_duration_s) * 1_000;
-        let longest_us = [&self.video, &self.audio].into_iter().flat_map(Held::segments).map(Segment::duration_us);
+        let whole = [&self.video, &self.audio].into_iter().flat_map(Held::segments).filter(|segment| segment.closed);
+        let longest_us = whole.map(Segment::duration_us);
         let end_us = [&self.video, &self.audio]
             .into_iter()
             .filter_map(|held| held.segments().rfind(|segment| segment.closed))
             .map(|segment| segment.opened.start_us + segment.duration_us())
             .max();
-        let manifest = Mpd {
+        Mpd {
             availability_start_unix_ms: session.zero_unix_ms,
             publish_unix_ms: unix_ms,
             time_shift_ms: target_ms * session.window as u64,
@@ -41,10 +50,9 @@ impl Window {
             update_ms: target_ms / 2,
             delay_ms: target_ms * DELAY_TARGETS,
             time_url: TIME_URL,
-            periods,
+            periods: self.periods(session),
             ended_after_ms: self.ended.then(|| end_us.unwrap_or(0) / 1_000),
-        };
-        Answer::Ready(manifest.to_text().into())
+        }
     }
 
     fn periods(&self, session: &Session) -> Vec<Period> {
