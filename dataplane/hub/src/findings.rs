@@ -73,13 +73,6 @@ pub struct Findings {
     news: Vec<News>,
 }
 
-const fn index(track: Track) -> usize {
-    match track {
-        Track::Video => 0,
-        Track::Audio => 1,
-    }
-}
-
 impl Findings {
     /// What was repaired, in the order in which it was first.
     pub fn repaired(&self) -> &[Repaired] {
@@ -113,7 +106,7 @@ impl Findings {
 
     /// Frames of the track come, and nothing to decode them with.
     pub(crate) fn unconfigured(&mut self, track: Track, codec: Codec, now: Time) {
-        if let Some(place) = self.unconfigured.get_mut(index(track)) {
+        if let Some(place) = self.unconfigured.get_mut(track.index()) {
             place.get_or_insert((codec, now));
         }
     }
@@ -121,7 +114,7 @@ impl Findings {
     /// A configuration is in force.
     pub(crate) fn configured(&mut self, config: &CodecConfig) {
         self.plays(config.track);
-        self.codecs[index(config.track)] = Some(config.codec);
+        self.codecs[config.track.index()] = Some(config.codec);
         if let Err(error) = init(config) {
             let reason = match error {
                 InitError::Record(_, why) => {
@@ -138,7 +131,7 @@ impl Findings {
     /// A frame came. One of another codec than before, which no configuration came for, is of a codec that has none.
     #[inline]
     pub(crate) fn frame(&mut self, track: Track, codec: Codec) {
-        let place = &mut self.codecs[index(track)];
+        let place = &mut self.codecs[track.index()];
         if *place != Some(codec) {
             *place = Some(codec);
             self.bare(track, codec);
@@ -153,7 +146,7 @@ impl Findings {
     }
 
     fn plays(&mut self, track: Track) {
-        if let Some(place) = self.unconfigured.get_mut(index(track)) {
+        if let Some(place) = self.unconfigured.get_mut(track.index()) {
             *place = None;
         }
         for dropped in self.dropped.iter_mut().filter(|dropped| dropped.track == track) {
@@ -170,7 +163,7 @@ impl Findings {
     /// Tells of what has waited for long enough.
     pub(crate) fn look(&mut self, now: Time) {
         for track in [Track::Video, Track::Audio] {
-            let Some(place) = self.unconfigured.get_mut(index(track)) else { continue };
+            let Some(place) = self.unconfigured.get_mut(track.index()) else { continue };
             if let Some((codec, _)) = place.take_if(|(_, since)| *since + UNCONFIGURED_AFTER <= now) {
                 self.drop_track(Dropped::new(track, codec.name(), ALL, NO_CONFIGURATION));
             }

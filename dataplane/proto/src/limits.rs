@@ -108,6 +108,8 @@ pub const CLIP_BYTES_MAX: usize = 8 << 20;
 pub const CLIP_MS_MAX: i64 = 60_000;
 /// Bits a second of such a clip: all viewers of a stream get it, whatever their line.
 pub const CLIP_BITS_PER_SECOND_MAX: u64 = 20_000_000;
+/// Pictures and packets of sound a second of a clip: each costs every stream that shows it.
+pub const CLIP_FRAMES_PER_SECOND_MAX: u64 = 250;
 
 /// Bytes of a codec configuration (avcC, hvcC, av1C, ASC): a real one has some hundred.
 pub const CODEC_CONFIG_BYTES_MAX: usize = 64 << 10;

@@ -59,14 +59,14 @@ pub struct Numbers {
     pub(crate) polls_heard: Count,
     pub(crate) reports_heard: Count,
     pub(crate) reports_not_kept: Count,
-    pub(crate) modules_given: Count,
+    pub(crate) files_given: Count,
     /// At a node: what control answered.
     pub(crate) polls: Count,
     pub(crate) polls_failed: Count,
     pub(crate) reports: Count,
     pub(crate) reports_failed: Count,
-    pub(crate) modules: Count,
-    pub(crate) modules_failed: Count,
+    pub(crate) files: Count,
+    pub(crate) files_failed: Count,
     pub(crate) control_heard: Last,
     pub(crate) state_changed: Last,
     /// Webhooks.
@@ -125,7 +125,7 @@ impl Collector for Shown {
             ("poll", &of.polls_heard),
             ("report", &of.reports_heard),
             ("report_not_kept", &of.reports_not_kept),
-            ("module", &of.modules_given),
+            ("file", &of.files_given),
         ];
         counters(out, ("millstream_link_heard", "Messages of nodes that control heard, by kind.", "kind"), &heard)?;
         let asked = [
@@ -133,8 +133,8 @@ impl Collector for Shown {
             ("poll_failed", &of.polls_failed),
             ("report", &of.reports),
             ("report_failed", &of.reports_failed),
-            ("module", &of.modules),
-            ("module_failed", &of.modules_failed),
+            ("file", &of.files),
+            ("file_failed", &of.files_failed),
         ];
         counters(
             out,
@@ -177,12 +177,12 @@ mod tests {
         let numbers = Arc::new(Numbers::default());
         numbers.polls.one();
         numbers.polls.one();
-        Count::of(&Err::<(), ()>(()), &numbers.modules, &numbers.modules_failed);
+        Count::of(&Err::<(), ()>(()), &numbers.files, &numbers.files_failed);
         numbers.backlog(7, Some(1));
         let text = numbers.text();
         let has = |line: &str| assert!(text.lines().any(|found| found == line), "{line} is not in\n{text}");
         has("millstream_link_asked_total{outcome=\"poll\"} 2");
-        has("millstream_link_asked_total{outcome=\"module_failed\"} 1");
+        has("millstream_link_asked_total{outcome=\"file_failed\"} 1");
         has("millstream_webhook_waiting 7");
         assert!(!text.contains("control_age") && !text.contains("EOF"), "{text}");
         let age = text.lines().find_map(|line| line.strip_prefix("millstream_webhook_oldest_seconds ")).unwrap();

@@ -7,7 +7,6 @@ use millstream_link::state::Outputs;
 use millstream_proto::codec::Shape;
 use millstream_proto::http::response::Cache;
 use millstream_proto::id::Id;
-use millstream_proto::media::Track;
 use serde::Serialize;
 
 use super::BUSY;
@@ -110,13 +109,6 @@ fn document(status: &Status, outputs: Outputs, unix_ms: u64) -> String {
     serde_json::to_string(&document).unwrap_or_default()
 }
 
-const fn kind(track: Track) -> &'static str {
-    match track {
-        Track::Video => "video",
-        Track::Audio => "audio",
-    }
-}
-
 fn track(of: &TrackStatus) -> TrackDocument<'_> {
     let (mut width, mut height, mut rate_hz, mut channels) = (None, None, None, None);
     match of.shape {
@@ -126,16 +118,18 @@ fn track(of: &TrackStatus) -> TrackDocument<'_> {
         }
         _ => {}
     }
-    TrackDocument { kind: kind(of.track), codec: &of.codec, width, height, rate_hz, channels }
+    TrackDocument { kind: of.track.name(), codec: &of.codec, width, height, rate_hz, channels }
 }
 
 fn left_out_of(of: &Dropped) -> LeftOut<'_> {
     let outputs = if of.outputs.contains(&"all") { ALL } else { of.outputs };
-    LeftOut { kind: kind(of.track), codec: &of.codec, outputs, reason: &of.reason }
+    LeftOut { kind: of.track.name(), codec: &of.codec, outputs, reason: &of.reason }
 }
 
 #[cfg(test)]
 mod tests {
+    use millstream_proto::media::Track;
+
     use super::*;
 
     #[test]

@@ -85,13 +85,21 @@ impl Status {
 #[derive(Default)]
 pub(crate) struct Statuses {
     remembered: RefCell<HashMap<Id, Remembered>>,
-    waiters: Waiters,
 }
 
 #[derive(Default)]
 struct Remembered {
+    /// Who waits for an answer about this stream.
+    waiters: Rc<Waiters>,
     asked_at: Option<Time>,
     told: Option<(Time, Status)>,
+}
+
+/// What a shard knows of another's stream.
+enum Known {
+    Told(Status),
+    /// Its owner has been asked; who waits here is woken when it has answered.
+    Asked(Rc<Waiters>),
 }
 
 impl Remembered {
@@ -111,9 +119,9 @@ impl Statuses {
 
     fn told(&self, id: &Id, status: Status, now: Time) {
         if let Some(known) = self.remembered.borrow_mut().get_mut(id) {
-            *known = Remembered { asked_at: None, told: Some((now, status)) };
+            (known.asked_at, known.told) = (None, Some((now, status)));
+            known.waiters.wake_all();
         }
-        self.waiters.wake_all();
     }
 }
 
@@ -124,14 +132,14 @@ impl Shard {
             return Ok(self.own_status(id));
         }
         let deadline = self.now() + ANSWER_WAIT;
-        let place = Place::default();
         loop {
-            let seen = self.statuses.waiters.seen();
+            let place = Place::default();
             let now = self.now();
-            if let Some(status) = self.remembered_status(id, now)? {
-                return Ok(status);
-            }
-            let told = self.statuses.waiters.changed(seen, &place);
+            let waiters = match self.remembered_status(id, now)? {
+                Known::Told(status) => return Ok(status),
+                Known::Asked(waiters) => waiters,
+            };
+            let told = waiters.changed(waiters.seen(), &place);
             if let First::B(()) = first(told, sleep_until(self.clock.instant(deadline.min(now + ASK_AGAIN)))).await
                 && self.now() >= deadline
             {
@@ -140,18 +148,21 @@ impl Shard {
         }
     }
 
-    /// What the owner said a moment ago; `None`: it has been asked.
-    fn remembered_status(&self, id: &Id, now: Time) -> Result<Option<Status>, NotPlayable> {
+    /// What the owner said a moment ago; else it is asked.
+    fn remembered_status(&self, id: &Id, now: Time) -> Result<Known, NotPlayable> {
         let remembered = &mut *self.statuses.remembered.borrow_mut();
         if let Some(known) = remembered.get(id) {
             if let Some(status) = known.fresh(now) {
-                return Ok(Some(status.clone()));
+                return Ok(Known::Told(status.clone()));
             }
             if known.is_asked(now) {
-                return Ok(None);
+                return Ok(Known::Asked(Rc::clone(&known.waiters)));
             }
-        } else if remembered.len() >= REMEMBERED_MAX {
-            return Err(NotPlayable::Busy);
+        } else if remembered.len() >= REMEMBERED_MAX
+            && let Some(any) = remembered.keys().next().cloned()
+        {
+            // Made-up names push out each other, and now and then one that is asked for: its question is put again.
+            remembered.remove(&any);
         }
         let (from, about) = (self.index, id.clone());
         let ask = Mail::Work(Box::new(move |owner: &Rc<Shard>| {
@@ -162,8 +173,9 @@ impl Shard {
             drop(owner.put(from, answer));
         }));
         self.put(self.owner(id), ask).map_err(|_| NotPlayable::Busy)?;
-        remembered.entry(id.clone()).or_default().asked_at = Some(now);
-        Ok(None)
+        let known = remembered.entry(id.clone()).or_default();
+        known.asked_at = Some(now);
+        Ok(Known::Asked(Rc::clone(&known.waiters)))
     }
 
     /// The status of a stream that this shard owns.

@@ -172,13 +172,13 @@ fn publisher(shard: &Shard, channel: &Channel) -> Option<Publisher> {
     let since_unix_ms = |since| unix_ms().saturating_sub(millis(now.since(since)));
     let repairs = on_air.repaired.iter().map(|repaired| Repair {
         kind: repaired.repair.label().to_owned(),
-        track: kind(repaired.track).to_owned(),
+        track: repaired.track.name().to_owned(),
         count: repaired.count,
         since_unix_ms: since_unix_ms(repaired.since),
         advice: repaired.repair.advice().to_owned(),
     });
     let dropped_tracks = on_air.dropped.into_iter().map(|dropped| DroppedTrack {
-        track: kind(dropped.track).to_owned(),
+        track: dropped.track.name().to_owned(),
         codec: dropped.codec,
         outputs: dropped.outputs.iter().map(|output| (*output).to_owned()).collect(),
         reason: dropped.reason,
@@ -201,14 +201,6 @@ fn publisher(shard: &Shard, channel: &Channel) -> Option<Publisher> {
         repairs: repairs.collect(),
         dropped_tracks: dropped_tracks.collect(),
     })
-}
-
-/// A track's kind, as the API has it.
-fn kind(track: Track) -> &'static str {
-    match track {
-        Track::Video => "video",
-        Track::Audio => "audio",
-    }
 }
 
 fn millis(time: Duration) -> u64 {

@@ -5,7 +5,7 @@ use bytes::Bytes;
 use super::{Codec, CodecConfig, Frame, MediaEvent, Skipped, Track, Unpacker};
 use crate::codec::RecordError;
 use crate::flv::{Item, ReadError, Reader};
-use crate::limits::{CLIP_BITS_PER_SECOND_MAX, CLIP_BYTES_MAX, CLIP_MS_MAX};
+use crate::limits::{CLIP_BITS_PER_SECOND_MAX, CLIP_BYTES_MAX, CLIP_FRAMES_PER_SECOND_MAX, CLIP_MS_MAX};
 
 /// How long a clip of a single picture lasts, milliseconds.
 const STILL_MS: i64 = 500;
@@ -52,6 +52,9 @@ pub enum ClipError {
     /// Above [`CLIP_BITS_PER_SECOND_MAX`].
     #[error("it has {0} bits a second; encode it with at most {CLIP_BITS_PER_SECOND_MAX}")]
     Fast(u64),
+    /// Above [`CLIP_FRAMES_PER_SECOND_MAX`].
+    #[error("it has {0} frames a second, picture and sound; encode it with at most {CLIP_FRAMES_PER_SECOND_MAX}")]
+    Dense(u64),
 }
 
 /// A clip that can be played in a loop.
@@ -156,13 +159,17 @@ impl Found {
         if round_ms > CLIP_MS_MAX {
             return Err(ClipError::Long(round_ms));
         }
+        // The picture decides how long a round is: what sounds before it or after it is left out.
+        sounds.retain(|sound| (zero_ms..zero_ms + round_ms).contains(&sound.dts_ms));
         let bits = pictures.iter().chain(&sounds).map(|frame| frame.body.len() as u64 * 8).sum::<u64>();
         let per_second = bits.saturating_mul(1_000) / round_ms.unsigned_abs().max(1);
         if per_second > CLIP_BITS_PER_SECOND_MAX {
             return Err(ClipError::Fast(per_second));
         }
-        // The picture decides how long a round is: what sounds before it or after it is left out.
-        sounds.retain(|sound| (zero_ms..zero_ms + round_ms).contains(&sound.dts_ms));
+        let frames_per_second = (pictures.len() + sounds.len()) as u64 * 1_000 / round_ms.unsigned_abs().max(1);
+        if frames_per_second > CLIP_FRAMES_PER_SECOND_MAX {
+            return Err(ClipError::Dense(frames_per_second));
+        }
         let audio = audio.filter(|_| !sounds.is_empty());
         let mut frames = Vec::with_capacity(pictures.len() + sounds.len());
         frames.append(&mut pictures);
@@ -263,6 +270,7 @@ mod tests {
             Some((ms, if coded { [body, &vec![0; 200_000]].concat() } else { body.to_vec() }))
         });
         check(&heavy, "bits a second");
+        check(&edited(BUILT_IN, |_, _, ms, body| Some((ms / 40, body.to_vec()))), "frames a second");
     }
 
     #[test]

@@ -59,13 +59,6 @@ pub struct Intake {
     unconfigured: [bool; 2],
 }
 
-const fn index(track: Track) -> usize {
-    match track {
-        Track::Video => 0,
-        Track::Audio => 1,
-    }
-}
-
 impl Default for Intake {
     fn default() -> Self {
         Self {
@@ -128,7 +121,7 @@ impl Intake {
     }
 
     fn config(&mut self, track: Track, codec: Codec, record_at: usize, body: Bytes) -> Result<MediaEvent, Skipped> {
-        let sent = self.sent.get_mut(index(track));
+        let sent = self.sent.get_mut(track.index());
         if body.len() <= record_at + CODEC_CONFIG_BYTES_MAX
             && let Some(sent) = sent
         {
@@ -165,7 +158,7 @@ impl Intake {
 
     /// A configuration is in force from here on.
     fn configured(&mut self, config: &CodecConfig) {
-        if let Some(said) = self.unconfigured.get_mut(index(config.track)) {
+        if let Some(said) = self.unconfigured.get_mut(config.track.index()) {
             *said = false;
         }
         self.nal_length_bytes = match config.codec {
@@ -294,7 +287,7 @@ impl Intake {
             Skipped::UnsupportedFourCc(_, four_cc) => Unwanted::FourCc(four_cc),
             Skipped::ExtraTrack(id) => Unwanted::Extra(id),
             Skipped::NoConfig(track, codec) => {
-                if let Some(said) = self.unconfigured.get_mut(index(track))
+                if let Some(said) = self.unconfigured.get_mut(track.index())
                     && !std::mem::replace(said, true)
                 {
                     self.queue.push_back(MediaEvent::Unconfigured(track, codec));

@@ -31,6 +31,24 @@ pub enum Track {
     Audio,
 }
 
+impl Track {
+    /// Its name in the API, in metrics and in logs.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Video => "video",
+            Self::Audio => "audio",
+        }
+    }
+
+    /// Its place where something is kept of both tracks.
+    pub const fn index(self) -> usize {
+        match self {
+            Self::Video => 0,
+            Self::Audio => 1,
+        }
+    }
+}
+
 /// What the bytes of a track are coded with.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
 #[non_exhaustive]

@@ -232,7 +232,7 @@ impl Fleet {
             return Err(LinkError::Sha256);
         }
         if at == 0 {
-            self.0.numbers.modules_given.one();
+            self.0.numbers.files_given.one();
         }
         let piece = self.0.keeper.module(sha256.to_owned(), at).await.map_err(LinkError::Module)?;
         piece.ok_or(LinkError::NoModule)

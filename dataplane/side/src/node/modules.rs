@@ -174,7 +174,7 @@ impl Modules {
                     continue;
                 } else {
                     let done = have(control, dir.as_deref(), sha256).await;
-                    Count::of(&done, &numbers.modules, &numbers.modules_failed);
+                    Count::of(&done, &numbers.files, &numbers.files_failed);
                     done
                 };
                 match done {

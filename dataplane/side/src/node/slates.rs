@@ -103,7 +103,7 @@ impl Slates {
                     continue;
                 }
                 let had = get(control, dir.clone(), &sha256).await;
-                Count::of(&had, &shared.numbers.modules, &shared.numbers.modules_failed);
+                Count::of(&had, &shared.numbers.files, &shared.numbers.files_failed);
                 match had {
                     Ok(had) => {
                         held.insert(sha256, had);
