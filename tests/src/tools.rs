@@ -1,4 +1,6 @@
 //! Programs that users run against the server, as children with their output kept: ffmpeg and ffprobe here, others by [`Tool::start`].
+use std::io::Write as _;
+use std::path::Path;
 use std::process::{Child, Command, ExitStatus, Stdio};
 use std::time::Duration;
 
@@ -100,6 +102,12 @@ pub fn ffmpeg_push(url: &str, seconds: u32) -> Tool {
     ffmpeg_push_at(url, seconds, "640x360", 30)
 }
 
+/// Runs ffmpeg to its end.
+pub fn ffmpeg(args: &[&str]) -> Finished {
+    let args = [&["-hide_banner", "-nostdin", "-y", "-loglevel", "error"], args].concat();
+    Tool::start("ffmpeg", &args).wait(Duration::from_mins(1))
+}
+
 /// Pushes pictures of a given size and rate.
 pub fn ffmpeg_push_at(url: &str, seconds: u32, size: &str, rate: u32) -> Tool {
     let picture = format!("testsrc2=size={size}:rate={rate}");
@@ -197,4 +205,19 @@ pub fn ffmpeg_decodes_but(program: &str, url: &str, frames: u32, harmless: &[&st
     let complaint = |line: &&str| !line.trim().is_empty() && !harmless.iter().any(|words| line.contains(words));
     let complaints: Vec<&str> = done.stderr.lines().filter(complaint).collect();
     assert!(complaints.is_empty(), "ffmpeg complains about {url}: {complaints:#?}");
+}
+
+/// What `promtool check metrics` says of a text in the Prometheus format.
+pub fn promtool_check(text: &str) -> std::process::Output {
+    let cached = Path::new(env!("CARGO_MANIFEST_DIR")).join(".cache/promtool/promtool");
+    let program = if cached.exists() { cached } else { "promtool".into() };
+    let mut child = Command::new(program)
+        .args(["check", "metrics"])
+        .stdin(Stdio::piped())
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        .spawn()
+        .unwrap_or_else(|error| panic!("promtool does not start ({error}); tests/run installs it"));
+    child.stdin.take().expect("piped").write_all(text.as_bytes()).expect("promtool reads");
+    child.wait_with_output().expect("promtool ends")
 }

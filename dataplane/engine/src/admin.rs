@@ -1,5 +1,6 @@
 //! The engine from outside: start it, learn where it listens, stop it. [`remote`] is what can be asked of it and done to it while it runs,
 //! [`feed`] what it tells by itself.
+use std::io::ErrorKind;
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
@@ -38,9 +39,7 @@ pub struct Addresses {
 #[non_exhaustive]
 pub enum StartError {
     /// A port cannot be bound.
-    #[error(
-        "cannot listen on {address} for {what}: {source}; is another server running there? Choose another address with --{flag}"
-    )]
+    #[error("cannot listen on {address} for {what}: {source}; {}", listen_advice(source, flag))]
     Listen {
         /// What the port is for.
         what: &'static str,
@@ -57,6 +56,21 @@ pub enum StartError {
     /// A thread cannot be started.
     #[error("cannot start a shard: {0}")]
     Thread(std::io::Error),
+}
+
+/// What to do where a port cannot be bound.
+pub fn listen_advice(error: &std::io::Error, flag: &str) -> String {
+    match error.kind() {
+        ErrorKind::PermissionDenied => format!(
+            "ports below 1024 need a right. Give it to the program (sudo setcap cap_net_bind_service=+ep /path/to/millstream) or to its \
+             service (AmbientCapabilities=CAP_NET_BIND_SERVICE in the systemd unit), or choose a port from 1024 on with --{flag} and put a \
+             proxy in front"
+        ),
+        ErrorKind::AddrNotAvailable => {
+            format!("this machine does not have that address. Choose one of its own, or 0.0.0.0 for all, with --{flag}")
+        }
+        _ => format!("is another server running there? Choose another address with --{flag}"),
+    }
 }
 
 /// Why a running engine stopped by itself.
@@ -139,12 +153,15 @@ pub fn start(mut config: Config, chain: Chain) -> Result<Engine, StartError> {
     let addresses = Addresses { rtmp, http, control };
     let connections = connections(config.limits.connections, descriptors, shards);
     if connections < config.limits.connections {
-        tracing::warn!(
-            connections,
-            configured = config.limits.connections,
-            descriptors,
-            "limits.connections is cut to what the limit of open descriptors allows; raise that (ulimit -n, LimitNOFILE=)"
-        );
+        // Of the default the line below tells enough.
+        if config.limits.connections_asked_for {
+            tracing::warn!(
+                connections,
+                configured = config.limits.connections,
+                descriptors,
+                "limits.connections is cut to what the limit of open descriptors allows; raise that (ulimit -n, LimitNOFILE=)"
+            );
+        }
         config.limits.connections = connections;
     }
     // What is left is for the kernel's buffers, which count in a control group and are not seen from here.

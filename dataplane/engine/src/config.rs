@@ -31,6 +31,8 @@ pub struct Limits {
     pub memory: Option<u64>,
     /// Connections of the whole process; cut to what the descriptors allow.
     pub connections: usize,
+    /// Whether somebody has asked for that number: only then it is worth a warning that it is cut.
+    pub connections_asked_for: bool,
     /// Connections of one address.
     pub per_address: usize,
     /// Connections that have not yet asked for anything (RTMP handshake, HTTP head), of the whole process.
@@ -109,6 +111,14 @@ pub struct Config {
 
 impl Default for Limits {
     fn default() -> Self {
-        Self { memory: None, connections: 20_000, per_address: 2_000, handshakes: 512, streams: 4_096, blocked: 10_000 }
+        Self {
+            memory: None,
+            connections: 20_000,
+            connections_asked_for: false,
+            per_address: 2_000,
+            handshakes: 512,
+            streams: 4_096,
+            blocked: 10_000,
+        }
     }
 }

@@ -2,7 +2,8 @@
 //!
 //! Reading order: [`time`], [`limits`], [`media`] (what a stream is made of; [`codec`]
 //! reads its configurations), [`rtmp`] (how it arrives and one way it leaves),
-//! [`flv`] (the other way), [`cmaf`], [`hls`] and [`dash`] (as files and playlists), [`http`] (how viewers ask), [`sign`] (who may). [`proxy`] and [`network`] are for what stands in front of us.
+//! [`flv`] (the other way), [`cmaf`], [`hls`] and [`dash`] (as files and playlists), [`http`] (how viewers ask), [`sign`] (who may). [`proxy`] and [`network`] are for what stands in front of us,
+//! [`openmetrics`] for who looks after us.
 //!
 //! Invariants: no input panics, blocks, or makes anything grow past a maximum named in [`limits`]; nothing here reads a clock.
 #![forbid(unsafe_code)]
@@ -20,6 +21,7 @@ pub mod id;
 pub mod limits;
 pub mod media;
 pub mod network;
+pub mod openmetrics;
 pub mod paths;
 pub mod proxy;
 pub mod query;

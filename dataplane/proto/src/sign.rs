@@ -79,7 +79,7 @@ pub enum SignError {
     #[error("the signature has neither the form <seconds>-<md5> nor v2-<seconds>-<mac>")]
     Malformed,
     /// Made with a right secret, and too old.
-    #[error("the signature expired {since} s ago")]
+    #[error("the signature expired {} ago", span(*since))]
     Expired {
         /// Seconds between the expiry and now.
         since: u64,
@@ -118,6 +118,24 @@ fn admits(expiry: u64, right: bool, unix_s: u64) -> Result<(), SignError> {
     match unix_s.checked_sub(expiry) {
         None => Ok(()),
         Some(since) => Err(SignError::Expired { since }),
+    }
+}
+
+/// A time in the largest unit that says enough: people read it.
+fn span(seconds: u64) -> String {
+    const UNITS: [(u64, u64, &str); 5] = [
+        // From how many seconds on, how many one has, its name.
+        (2 * YEAR_S, YEAR_S, "years"),
+        (2 * MONTH_S, MONTH_S, "months"),
+        (2 * 86_400, 86_400, "days"),
+        (2 * 3_600, 3_600, "hours"),
+        (2 * 60, 60, "minutes"),
+    ];
+    const YEAR_S: u64 = 31_556_952;
+    const MONTH_S: u64 = YEAR_S / 12;
+    match UNITS.iter().find(|(from, ..)| seconds >= *from) {
+        Some((_, unit, name)) => format!("{} {name}", seconds / unit),
+        None => format!("{seconds} s"),
     }
 }
 

@@ -111,6 +111,30 @@ fn case_60_other_protocols_on_the_rtmp_port_are_a_line_a_minute() {
 }
 
 #[test]
+fn case_60_other_protocols_on_the_http_port_are_a_line_a_minute() {
+    let mut server = Options::open().shards(1).start();
+    for _ in 0..30 {
+        throw(server.http, &[&[3][..], &[0; 1536]].concat());
+        throw(server.http, &[22, 3, 1, 0, 5, 1, 0, 0, 1, 0]);
+    }
+    std::thread::sleep(millis(500));
+    let lines = |log: &str, text: &str| log.lines().filter(|line| line.contains(text)).count();
+    let log = server.log.text();
+    let words = format!("an RTMP connection on the HTTP port: the RTMP port is {}", server.rtmp.port());
+    assert_eq!((lines(&log, &words), lines(&log, "a TLS connection on the HTTP port")), (1, 1), "{log}");
+    assert_eq!(
+        (lines(&log, "protocol error"), lines(&log, "refused"), lines(&log, "session ended")),
+        (2, 0, 0),
+        "{log}"
+    );
+    server.terminate();
+    assert!(server.wait(seconds(20)).success());
+    let log = server.log.text();
+    let again: Vec<&str> = log.lines().filter(|line| line.contains("protocol error again")).collect();
+    assert!(again.len() == 2 && again.iter().all(|line| line.contains("count=29")), "{again:?}");
+}
+
+#[test]
 fn case_54_secrets_in_the_wrong_field_are_told_nowhere() {
     let config = format!("[auth]\nlegacy_keys = [\"{OLD_KEY}\"]\n");
     let server = Options::signed().config(&config).start();

@@ -1,16 +1,19 @@
 //! What an operator sees: start, refusal to start, stop, metrics, demo.
 use std::io::{Read as _, Write as _};
-use std::net::{TcpListener, TcpStream};
+use std::net::{SocketAddr, TcpListener, TcpStream};
 use std::time::Instant;
 
 use millstream_tests::clip::Clip;
 use millstream_tests::crowd::{Crowd, Member};
 use millstream_tests::flv::{Tag, VIDEO};
+use millstream_tests::hls::playlist::Media;
 use millstream_tests::http::{self, Viewer};
 use millstream_tests::rtmp::{Player, Publisher};
-use millstream_tests::server::{Options, millstream};
+use millstream_tests::server::{Options, Server, millstream};
 use millstream_tests::tools::ffprobe;
 use millstream_tests::{eventually, millis, seconds};
+
+use crate::hls::{on_air, playlist, read};
 
 #[test]
 fn a_port_in_use_is_named() {
@@ -148,6 +151,90 @@ fn sigterm_drains_and_ends_with_status_0() {
     while play.next_tag(seconds(2)).is_ok() {}
 }
 
+/// A player that knows low latency asks for the next part again and again, on a connection per request, as behind a load balancer.
+fn follow_through_a_drain(server: &Server, id: &str) -> std::thread::JoinHandle<(u32, Media)> {
+    let (http, id) = (server.http, id.to_owned());
+    let mut last = playlist(server, &id, "video.m3u8");
+    std::thread::spawn(move || {
+        let mut answers = 0;
+        while !last.ended {
+            let (msn, part) = last.next().expect("something is listed");
+            let path = format!("/{id}/video.m3u8?_HLS_msn={msn}&_HLS_part={}", part.expect("parts are listed"));
+            let answer =
+                http::try_get(http, &path).unwrap_or_else(|error| panic!("after {answers} answers: {error:#}"));
+            last = read(&answer);
+            let newest = last.segments.iter().rev().find_map(|segment| segment.uri.as_ref()).expect("a segment");
+            assert_eq!(http::get(http, &format!("/{id}/{newest}")).status, 200, "{newest}");
+            answers += 1;
+        }
+        (answers, last)
+    })
+}
+
+#[test]
+fn sigterm_keeps_hls_and_dash_viewers_until_the_drain_is_over_and_ends_their_playlists() {
+    let mut server = Options::open().shards(2).config("[node]\ndrain = \"4s\"\n").start();
+    let streams = ["cam", "cam2", "cam3"];
+    let pushes = streams.map(|id| on_air(&server, id, Clip::small()));
+    let manifest = eventually("a manifest", seconds(5), || {
+        let answer = http::get(server.http, "/cam/manifest.mpd");
+        (answer.status == 200).then(|| String::from_utf8(answer.body).expect("text"))
+    });
+    assert!(manifest.contains("type=\"dynamic\""), "{manifest}");
+    let players = streams.map(|id| follow_through_a_drain(&server, id));
+    std::thread::sleep(seconds(1));
+    let told = Instant::now();
+    server.terminate();
+    eventually("it drains", seconds(2), || (http::get(server.http, "/healthz").status == 503).then_some(()));
+    // Who comes now goes elsewhere; who is there goes on.
+    assert_eq!(http::get(server.http, "/cam/live.m3u8").status, 503);
+    assert_eq!(http::get(server.http, "/cam/live.flv").status, 503);
+    assert_eq!(http::get(server.http, "/cam/index.html").status, 503);
+    assert_eq!(http::get(server.http, "/cam/live.json").status, 200);
+    let mut manifests = 0;
+    let end = loop {
+        let answer = http::get(server.http, "/cam/manifest.mpd");
+        let text = String::from_utf8(answer.body).expect("text");
+        assert_eq!(answer.status, 200, "{text}");
+        if text.contains("type=\"static\"") {
+            break told.elapsed();
+        }
+        manifests += 1;
+        std::thread::sleep(millis(200));
+    };
+    assert!((seconds(4)..seconds(6)).contains(&end) && manifests > 10, "the stream ended after {end:?}");
+    for player in players {
+        let (answers, last) = player.join().expect("a player that got answers only");
+        println!("{answers} playlists up to the end, {} segments in the last", last.segments.len());
+        assert!(answers > 8, "only {answers} playlists in a second and the drain");
+    }
+    let status = server.wait(seconds(8));
+    assert_eq!(status.code(), Some(0));
+    println!("ended after {:?}", told.elapsed());
+    drop(pushes);
+}
+
+/// They hold no connection; their being there is known from what they asked for.
+#[test]
+fn sigterm_waits_for_hls_viewers_alone_and_not_for_who_has_gone() {
+    // Its publisher goes to another server; two target durations after the last request nobody is there.
+    let mut server = Options::open().config("[node]\ndrain = \"30s\"\n").start();
+    let push = on_air(&server, "cam", Clip::small());
+    let watching = Instant::now();
+    server.terminate();
+    drop(push);
+    while watching.elapsed() < seconds(3) {
+        let answer = http::get(server.http, "/cam/video.m3u8");
+        let (text, at) = (String::from_utf8_lossy(&answer.body), watching.elapsed());
+        assert_eq!(answer.status, 200, "after {at:?}: {text}");
+        std::thread::sleep(millis(200));
+    }
+    let left = Instant::now();
+    assert_eq!(server.wait(seconds(10)).code(), Some(0));
+    let took = left.elapsed();
+    assert!((seconds(2)..seconds(8)).contains(&took), "ended {took:?} after the last viewer had gone");
+}
+
 #[test]
 fn sigterm_with_nobody_connected_ends_at_once() {
     let mut server = Options::open().start();
@@ -158,10 +245,6 @@ fn sigterm_with_nobody_connected_ends_at_once() {
 #[test]
 fn metrics_move_and_their_number_does_not_grow_with_viewers() {
     let server = Options::open().shards(2).start();
-    let response = http::get(server.control, "/metrics");
-    assert!(response.header("content-type").starts_with("application/openmetrics-text"), "{:?}", response.head);
-    let idle = server.metrics();
-    assert!(idle.ends_with("# EOF\n"), "no end: {idle}");
     assert_ne!(http::get(server.http, "/metrics").status, 200, "metrics are not for viewers");
 
     let _push = Publisher::start(server.rtmp, "stream", "cam").expect("published").repeat(Clip::small());
@@ -193,6 +276,51 @@ fn metrics_move_and_their_number_does_not_grow_with_viewers() {
     });
 }
 
+/// What a scraper that sends this `Accept` gets: type and text.
+fn scrape(server: SocketAddr, accept: &str) -> (String, String) {
+    let request = format!("GET /metrics HTTP/1.1\r\nHost: {server}\r\n{accept}Connection: close\r\n\r\n");
+    let response = http::raw(server, request.as_bytes()).expect("an answer");
+    assert_eq!(response.status, 200);
+    (response.header("content-type").to_owned(), String::from_utf8(response.body).expect("UTF-8"))
+}
+
+/// Both who serves them (the API, and a demo's or node's engine), in both formats; each family is described.
+#[test]
+fn metrics_come_in_the_format_that_is_asked_for_and_every_one_has_its_help() {
+    for server in [Options::open().start(), Options::demo().start()] {
+        let (kind, open) =
+            scrape(server.control, "Accept: application/openmetrics-text;version=1.0.0,text/plain;q=0.5\r\n");
+        assert!(kind.starts_with("application/openmetrics-text; version=1.0.0") && open.ends_with("# EOF\n"), "{kind}");
+        assert!(open.contains("# TYPE millstream_build info\n"), "{open}");
+        for accept in ["", "Accept: */*\r\n", "Accept: text/html, */*;q=0.8\r\n"] {
+            let (kind, text) = scrape(server.control, accept);
+            assert_eq!(kind, "text/plain; version=0.0.4; charset=utf-8", "{accept:?}");
+            assert!(!text.contains("# EOF") && !text.contains("# UNIT"), "{text}");
+            let described = |kind: &str, name: &str| text.contains(&format!("# {kind} {name} "));
+            for sample in text.lines().filter(|line| !line.starts_with('#')) {
+                let name = sample.split(['{', ' ']).next().expect("a name");
+                let family =
+                    ["_bucket", "_sum", "_count"].iter().find_map(|end| name.strip_suffix(end)).unwrap_or(name);
+                assert!(described("HELP", family) && described("TYPE", family), "{family} is not described: {text}");
+            }
+            let build =
+                text.lines().find(|line| line.starts_with("millstream_build_info{")).expect("which build it is");
+            assert!(
+                build.contains(&format!("version=\"{}\"", env!("CARGO_PKG_VERSION"))) && build.ends_with(" 1"),
+                "{build}"
+            );
+        }
+    }
+}
+
+#[test]
+fn promtool_finds_nothing_in_the_metrics() {
+    let server = Options::open().start();
+    let (_, text) = scrape(server.control, "");
+    let output = millstream_tests::tools::promtool_check(&text);
+    assert!(output.status.success() && output.stdout.is_empty() && output.stderr.is_empty(), "{output:?}");
+}
+
 #[test]
 fn the_demo_says_what_to_open_and_plays_within_two_seconds() {
     let started = Instant::now();
@@ -210,5 +338,35 @@ fn the_demo_says_what_to_open_and_plays_within_two_seconds() {
     let tracks = ffprobe(&server.flv_url(&id));
     assert!(tracks.iter().any(|t| t.starts_with("h264,")) && tracks.contains(&"aac".to_owned()), "{tracks:?}");
     let text = format!("{}\n{}", server.stdout.text(), server.log.text());
-    assert!(text.contains("/flv.html"), "the demo says what to open in a browser: {text}");
+    let first = text.split_whitespace().find(|word| word.contains("://")).expect("a URL");
+    assert!(first.ends_with("/demo/index.html"), "the page is what to open first: {text}");
+    let page = http::get(server.http, "/demo/index.html");
+    assert_eq!(page.status, 200);
+}
+
+/// Who looks at the screen sees what to open, and not the log of the start below it.
+#[test]
+fn the_demo_prints_its_banner_after_the_log_lines_and_with_addresses_of_this_machine() {
+    let dir = tempfile::tempdir().expect("a directory");
+    let screen = dir.path().join("screen");
+    let file = std::fs::File::create(&screen).expect("a file");
+    let mut child = std::process::Command::new(millstream_tests::server::binary())
+        .args(["demo", "--rtmp", "0.0.0.0:0", "--http", "0.0.0.0:0", "--control", "127.0.0.1:0"])
+        .stdout(file.try_clone().expect("the same file"))
+        .stderr(file)
+        .spawn()
+        .expect("the demo starts");
+    let text = eventually("the banner", seconds(10), || {
+        let text = std::fs::read_to_string(&screen).expect("text");
+        text.contains("Ctrl-C ends it.").then_some(text)
+    });
+    child.kill().and_then(|()| child.wait()).expect("it can be ended");
+    let (log, banner) = text.split_once("A test stream is on air").expect("a banner");
+    assert!(log.contains("the demo's publisher is on air") && log.contains("listening for HTTP"), "{text}");
+    assert!(!banner.contains(" INFO "), "log lines below the banner: {text}");
+    let own = std::process::Command::new("hostname").arg("-I").output().expect("hostname");
+    let own = String::from_utf8(own.stdout).expect("text");
+    for address in own.split_whitespace().filter(|address| address.contains('.')).take(8) {
+        assert!(banner.contains(&format!("http://{address}:")), "{address} is missing: {text}");
+    }
 }

@@ -1,7 +1,9 @@
 //! What monitors ask: `/healthz` and `/metrics`.
 use axum::extract::{FromRequestParts, State};
-use axum::http::{HeaderValue, StatusCode, header, request::Parts};
+use axum::http::{HeaderMap, HeaderValue, StatusCode, header, request::Parts};
 use axum::response::{IntoResponse, Response};
+
+use millstream_proto::openmetrics::Format;
 
 use crate::Api;
 use crate::auth::Viewer;
@@ -38,13 +40,26 @@ impl FromRequestParts<Api> for Monitor {
 /// Show the numbers
 ///
 /// Of this process: its engine, where it has one, and its ends of the link and of webhooks.
+/// OpenMetrics where `Accept` asks for it, else the Prometheus text format 0.0.4.
 /// Without a token on a loopback port; with one elsewhere.
 #[utoipa::path(get, path = "/metrics", tag = "monitoring", responses(
-    (status = 200, description = "OpenMetrics text", body = String, content_type = "application/openmetrics-text"),
+    (status = 200, description = "Metrics", content(
+        (String = "application/openmetrics-text"),
+        (String = "text/plain"),
+    )),
     (status = 404, description = "This process has no engine", body = Problem),
 ))]
-pub async fn metrics(State(api): State<Api>, _: Monitor) -> Answer<Response> {
+pub async fn metrics(State(api): State<Api>, _: Monitor, headers: HeaderMap) -> Answer<Response> {
     let text = api.metrics().ok_or_else(|| Problem::not_found("this process carries no streams; ask its nodes"))?;
-    let kind = HeaderValue::from_static("application/openmetrics-text; version=1.0.0; charset=utf-8");
-    Ok(([(header::CONTENT_TYPE, kind), (header::CACHE_CONTROL, NO_STORE)], text).into_response())
+    let accept =
+        headers.get_all(header::ACCEPT).iter().filter_map(|value| value.to_str().ok()).collect::<Vec<_>>().join(",");
+    let format = Format::of_accept(Some(&accept));
+    let kind = HeaderValue::from_static(format.content_type());
+    let text = format.render(&text).into_owned();
+    let head = [
+        (header::CONTENT_TYPE, kind),
+        (header::CACHE_CONTROL, NO_STORE),
+        (header::VARY, HeaderValue::from_static("Accept")),
+    ];
+    Ok((head, text).into_response())
 }

@@ -206,7 +206,7 @@ fn other_hosts_are_refused() {
 fn metrics_are_open_on_loopback_only() {
     let server = Server::start();
     let open = server.plain("GET", "/metrics").send();
-    assert!(open.is(200).header("content-type").unwrap().starts_with("application/openmetrics-text"));
+    assert!(open.is(200).header("content-type").unwrap().starts_with("text/plain; version=0.0.4"));
     let server = Server::with(Options { metrics_open: false, ..Options::default() });
     server.plain("GET", "/metrics").send().refused(401, "");
     bearer(&server, &server.token("viewer"), "GET", "/metrics").send().is(200);

@@ -23,6 +23,7 @@ use crate::io::sleep_until;
 use crate::shard::Shard;
 use crate::shard::channel::{Channel, NotPlayable, Seat};
 use crate::shard::courier::{self, Delivered};
+use crate::shard::drain::SHUTDOWN;
 use crate::shard::reached;
 use crate::shard::session::Session;
 use crate::shard::wait::{First, Place, first};
@@ -125,6 +126,10 @@ pub(super) async fn answer(
     let mut was_held = false;
     let packaging = Rc::clone(&seat.channel().packaging);
     seat.channel().reached.hear(viewer_hash(session, reply.request), wanted == Wanted::Manifest, asked_at);
+    if let Source::Live(_) = seat {
+        let target_s = packaging.window.borrow().target_duration_s().unwrap_or(1);
+        shard.playlists_wanted.heard(Duration::from_secs(target_s.into()), asked_at);
+    }
     let found = waiting.until_found(|window, now| {
         let unnumbered = |text| Playlist { text, by_number: false };
         let found = match wanted {
@@ -375,7 +380,8 @@ impl Waiting<'_> {
             // As long as nothing is known, three of the shortest.
             let give_up_at =
                 *asked_at + Duration::from_secs(u64::from(target_s.unwrap_or(1) * GIVE_UP_TARGETS)) - GIVE_UP_BEFORE;
-            if now >= give_up_at || session.ending().is_some() {
+            // A server that ends has an answer yet: the end of the stream.
+            if now >= give_up_at || session.ending().is_some_and(|why| why != SHUTDOWN) {
                 return Err(Failed::Late);
             }
             if blocked.is_none() {

@@ -10,10 +10,11 @@ use millstream_hub::viewer::Start;
 use millstream_policy::{Action, Client, Request as Question, Verdict, Why};
 use millstream_proto::http::conditional::Tag;
 use millstream_proto::http::range;
-use millstream_proto::http::request::{Method, Parsed, Request, parse};
+use millstream_proto::http::request::{HttpError, Method, Parsed, Request, parse};
 use millstream_proto::http::response::{self, Body, Cache, Head};
 use millstream_proto::id::Id;
 use millstream_proto::limits::{HTTP_BODY_BYTES_MAX, HTTP_HEAD_BYTES_MAX};
+use millstream_proto::openmetrics::Format;
 use millstream_proto::paths::Output;
 use millstream_proto::time::Time;
 
@@ -208,6 +209,17 @@ async fn request(shard: &Shard, session: &Session, socket: &mut Socket, input: &
                 }
             }
             Ok(Parsed::Partial) => {}
+            Err(HttpError::Rtmp) => {
+                let words = format!("an RTMP connection on the HTTP port: the RTMP port is {}", shard.rtmp_port);
+                shard.garbled(session, "http", ("rtmp_handshake", &words));
+                return Err("rtmp_handshake");
+            }
+            Err(HttpError::Tls) => {
+                let words =
+                    "a TLS connection on the HTTP port, which has none: use http://, or a proxy that has TLS in front";
+                shard.garbled(session, "http", ("tls_hello", words));
+                return Err("tls_hello");
+            }
             Err(error) => {
                 let answer = response::error(error.status(), &error.to_string(), false, false, Some(unix_s()));
                 let reason = error.to_string();
@@ -395,7 +407,7 @@ async fn play(shard: &Rc<Shard>, session: &Rc<Session>, request: &Request, keep_
     Answer::Whole(match (&request.method, path.as_slice()) {
         (Method::Options, _) => reply.preflight(),
         (Method::Get | Method::Head, ["healthz"]) => reply.health(shard),
-        (Method::Get | Method::Head, _) if shard.is_draining() => {
+        (Method::Get | Method::Head, _) if shard.is_draining() && !is_watched_already(shard, &request.path) => {
             let reason = "the server is going down; connect again";
             shard.refused(&Refused::of(session, ("play", "http"), "", ("shutdown", reason)));
             reply.error(503, reason)
@@ -450,6 +462,20 @@ async fn play(shard: &Rc<Shard>, session: &Rc<Session>, request: &Request, keep_
         (Method::Get | Method::Head, _) => reply.error(404, "there is nothing here; try /<stream id>/index.html"),
         _ => reply.not_allowed("GET, HEAD, OPTIONS"),
     })
+}
+
+/// Whether this is what a player or page asks for that watches already: a drain lets those go on. What a viewer begins with is refused:
+/// HTTP-FLV, pages, and the multivariant playlist, which players read once. Of DASH the manifest is all that there is.
+fn is_watched_already(shard: &Shard, path: &[String]) -> bool {
+    if let Some((_, output)) = shard.mapped(path) {
+        return matches!(output, Output::Dash);
+    }
+    let path: Vec<&str> = path.iter().map(String::as_str).collect();
+    match path.as_slice() {
+        ["time"] | [".assets", _] | [_, "live.json"] => true,
+        [_, below @ ..] => Wanted::parse(below).is_some_and(|wanted| wanted != Wanted::Multivariant),
+        [] => false,
+    }
 }
 
 /// A file's name that stands in a URL as it is.
@@ -570,12 +596,10 @@ fn control(shard: &Shard, request: &Request, keep_alive: bool) -> Bytes {
         (Method::Get | Method::Head, ["healthz"]) => reply.health(shard),
         (Method::Get | Method::Head, ["metrics"]) => {
             match metrics::render(&shard.all_stats, shard.config.more_metrics.as_ref()) {
-                Ok(text) => reply.whole(
-                    200,
-                    "application/openmetrics-text; version=1.0.0; charset=utf-8",
-                    Cache::NoStore,
-                    text.as_bytes(),
-                ),
+                Ok(text) => {
+                    let format = request.metrics.unwrap_or(Format::Prometheus);
+                    reply.whole(200, format.content_type(), Cache::NoStore, format.render(&text).as_bytes())
+                }
                 Err(_) => reply.error(500, "the metrics cannot be shown"),
             }
         }

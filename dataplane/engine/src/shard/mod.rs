@@ -3,6 +3,7 @@
 pub(crate) mod audience;
 pub(crate) mod channel;
 pub(crate) mod courier;
+pub(crate) mod drain;
 mod ebb;
 pub(crate) mod introduce;
 pub(crate) mod mailbox;
@@ -43,6 +44,7 @@ use millstream_proto::time::Time;
 use rtrb::Consumer;
 
 use self::channel::{Channel, NotPlayable, Seat};
+use self::drain::{PlaylistsWanted, SHUTDOWN};
 use self::ebb::Ebb;
 use self::mailbox::{Mail, Outbox};
 use self::past::Past;
@@ -75,8 +77,15 @@ const HLS_WINDOW_MAX: usize = 1_000;
 const GOODBYE: Duration = Duration::from_millis(500);
 
 /// What the control port takes.
-const CONTROL_LIMITS: Limits =
-    Limits { memory: None, connections: 64, per_address: 64, handshakes: 64, streams: 0, blocked: 0 };
+const CONTROL_LIMITS: Limits = Limits {
+    memory: None,
+    connections: 64,
+    connections_asked_for: false,
+    per_address: 64,
+    handshakes: 64,
+    streams: 0,
+    blocked: 0,
+};
 
 /// What a shard is made of, before its thread runs.
 pub(crate) struct Parts {
@@ -123,6 +132,8 @@ pub(crate) struct Shard {
     faults: Refusals,
     /// The port that HTTP is on, for those who look for it elsewhere.
     pub(crate) http_port: u16,
+    /// And the one that RTMP is on.
+    pub(crate) rtmp_port: u16,
     pub(crate) stats: Arc<ShardStats>,
     pub(crate) all_stats: Vec<Arc<ShardStats>>,
     pub(crate) sessions: Rc<Sessions>,
@@ -143,6 +154,8 @@ pub(crate) struct Shard {
     statuses: Statuses,
     /// Of answers that many get in the same second.
     pub(crate) heads: Heads,
+    /// By viewers who have no session.
+    pub(crate) playlists_wanted: PlaylistsWanted,
     outboxes: Vec<Option<Outbox>>,
     leaving: Gate,
     ebb: Ebb,
@@ -172,6 +185,7 @@ async fn main(parts: Parts) -> std::io::Result<()> {
         feed: parts.feed,
         refusals: Refusals::new(telling::EVERY),
         faults: Refusals::new(telling::FAULTS_EVERY),
+        rtmp_port: parts.rtmp.local_addr().map_or(config.rtmp.port(), |address| address.port()),
         http_port: parts.http.local_addr().map_or(config.http.port(), |address| address.port()),
         config,
         clock,
@@ -187,6 +201,7 @@ async fn main(parts: Parts) -> std::io::Result<()> {
         past: Past::default(),
         statuses: Statuses::default(),
         heads: Heads::default(),
+        playlists_wanted: PlaylistsWanted::default(),
         outboxes,
         leaving: Gate::default(),
         ebb: Ebb::default(),
@@ -221,7 +236,7 @@ async fn main(parts: Parts) -> std::io::Result<()> {
 
 /// The shard's slow clock, until all shards are drained: one that ended sooner would leave its share of `/healthz` unanswered.
 async fn live(shard: &Rc<Shard>, undrained: &AtomicUsize) {
-    let (mut drained_by, mut drained) = (None, false);
+    let (mut drained_by, mut goodbye, mut drained) = (None, None, false);
     let place = Place::default();
     loop {
         let look_every = OVERDUE_LOOK_EVERY / if drained_by.is_some() { 10 } else { 2 };
@@ -238,13 +253,20 @@ async fn live(shard: &Rc<Shard>, undrained: &AtomicUsize) {
         }
         let deadline = *drained_by.get_or_insert(now + shard.config.drain);
         if now >= deadline {
-            shard.end_all(now);
+            // Looked at before the streams end: who is there then may come for the end of a playlist.
+            goodbye.get_or_insert_with(|| shard.playlists_wanted.last_playlist(now).max(GOODBYE));
+            shard.end_all(now, now >= deadline + GOODBYE / 2);
         }
-        if !drained && shard.sessions.len() == 0 {
-            drained = true;
-            undrained.fetch_sub(1, Ordering::SeqCst);
+        // Others' viewers may come here with their next request, so that this may become untrue again.
+        let is_drained = shard.sessions.len() == 0 && !shard.playlists_wanted.is_watched(now);
+        if is_drained != std::mem::replace(&mut drained, is_drained) {
+            if is_drained {
+                undrained.fetch_sub(1, Ordering::SeqCst)
+            } else {
+                undrained.fetch_add(1, Ordering::SeqCst)
+            };
         }
-        if undrained.load(Ordering::SeqCst) == 0 || now >= deadline + GOODBYE {
+        if undrained.load(Ordering::SeqCst) == 0 || goodbye.is_some_and(|goodbye| now >= deadline + goodbye) {
             // What would be told later.
             shard.tell_refusals(now + telling::EVERY);
             shard.tell_faults(now + telling::FAULTS_EVERY);
@@ -530,7 +552,7 @@ impl Shard {
                         .all()
                         .iter()
                         .filter(|session| session.is_idle())
-                        .for_each(|session| session.end("shutdown"));
+                        .for_each(|session| session.end(SHUTDOWN));
                     self.drain.wake_all();
                 }
             }
@@ -648,17 +670,18 @@ impl Shard {
         stats.cpu_micros.set(u64::try_from(io::thread_cpu().as_micros()).unwrap_or(u64::MAX));
     }
 
-    /// Ends what is still there when the drain is over, each with a goodbye.
-    fn end_all(self: &Rc<Self>, now: Time) {
+    /// Ends what is still there when the drain is over, each with a goodbye. Mirrors hear of it from the owner, behind its last parts;
+    /// `late`: they have heard nothing.
+    fn end_all(self: &Rc<Self>, now: Time, late: bool) {
         self.door.close(now);
         let channels: Vec<_> = self.channels.borrow().values().cloned().collect();
-        for channel in channels {
+        for channel in channels.iter().filter(|channel| late || channel.subscription().is_none()) {
             channel.end(EndReason::Shutdown, self);
         }
         for session in self.sessions.all() {
             // Viewers end with their log, once they have all of it.
             if session.ending().is_none() && !session.was_watching() {
-                session.end_politely("shutdown");
+                session.end_politely(SHUTDOWN);
             }
         }
     }

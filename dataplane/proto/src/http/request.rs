@@ -6,6 +6,7 @@ use super::forwarded::Forwarded;
 use super::target;
 use super::websocket::Offer;
 use crate::limits::{HTTP_BODY_BYTES_MAX, HTTP_HEAD_BYTES_MAX, HTTP_HEADERS_MAX};
+use crate::openmetrics::Format;
 use crate::query::{Params, QueryError};
 use crate::secret::Secret;
 
@@ -59,6 +60,8 @@ pub struct Request {
     pub cmcd_session: Option<String>,
     /// `Accept-Encoding` takes gzip.
     pub accepts_gzip: bool,
+    /// The format that `Accept` asks for; looked at for `/metrics` only.
+    pub metrics: Option<Format>,
     /// `Range`, as it stands.
     pub range: Option<String>,
     /// It wants to become a WebSocket. Boxed: few do.
@@ -95,6 +98,12 @@ pub enum Parsed {
 #[derive(Clone, Copy, PartialEq, Eq, Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum HttpError {
+    /// The connection begins with an RTMP handshake.
+    #[error("this is an RTMP connection, and the port speaks HTTP")]
+    Rtmp,
+    /// The connection begins with a TLS hello.
+    #[error("this is a TLS connection, and the port speaks HTTP without TLS")]
+    Tls,
     /// The request line or a header line is not HTTP.
     #[error("the request is not valid HTTP/1: {0}")]
     Syntax(&'static str),
@@ -153,8 +162,18 @@ impl HttpError {
     }
 }
 
+/// The first byte of an RTMP connection, C0. No method begins with it.
+const RTMP_VERSION: u8 = 3;
+/// The first byte of a TLS connection: a record with a handshake message.
+const TLS_HANDSHAKE: u8 = 0x16;
+
 /// Reads the head at the start of `head`, which may hold more than it. Cheap enough to be called again with each read.
 pub fn parse(head: &[u8]) -> Result<Parsed, HttpError> {
+    match head.first() {
+        Some(&RTMP_VERSION) => return Err(HttpError::Rtmp),
+        Some(&TLS_HANDSHAKE) => return Err(HttpError::Tls),
+        _ => {}
+    }
     let window = head.get(..HTTP_HEAD_BYTES_MAX).unwrap_or(head);
     let mut headers = [httparse::EMPTY_HEADER; HTTP_HEADERS_MAX];
     let mut parsed = httparse::Request::new(&mut headers);
@@ -179,6 +198,8 @@ pub fn parse(head: &[u8]) -> Result<Parsed, HttpError> {
     let headers = Headers(parsed.headers);
     let host = headers.one("Host")?;
     check_host(host, minor_version)?;
+    let metrics = (path.len() == 1 && path.first().is_some_and(|name| name == "metrics"))
+        .then(|| Format::of_accept(headers.joined("Accept").as_deref()));
     let request = Request {
         method: match method {
             "GET" => Method::Get,
@@ -203,6 +224,7 @@ pub fn parse(head: &[u8]) -> Result<Parsed, HttpError> {
         if_none_match: headers.first("If-None-Match").map(text),
         cmcd_session: headers.first("CMCD-Session").map(text),
         accepts_gzip: headers.accepts_gzip(),
+        metrics,
         range: headers.one("Range")?.map(text),
         websocket: headers.websocket()?,
     };

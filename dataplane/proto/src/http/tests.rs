@@ -220,3 +220,11 @@ fn dates() {
     check(4_107_542_400, "Mon, 01 Mar 2100 00:00:00 GMT");
     check(u64::MAX, "Fri, 31 Dec 9999 23:59:59 GMT");
 }
+
+#[test]
+fn other_protocols_are_known_by_their_first_byte() {
+    assert_eq!(parse(&[3]), Err(HttpError::Rtmp));
+    assert_eq!(parse(&[&[3][..], &[0; 1536]].concat()), Err(HttpError::Rtmp));
+    assert_eq!(parse(&[0x16, 3, 1, 0, 5, 1]), Err(HttpError::Tls));
+    assert_eq!(parse(b""), Ok(Parsed::Partial));
+}

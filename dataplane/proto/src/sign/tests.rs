@@ -186,3 +186,22 @@ fn a_key_check_tells_keys_apart_and_is_no_secret() {
     assert_ne!(one.check(), other.check());
     assert_eq!(one.check().len(), 16);
 }
+
+#[test]
+fn an_expiry_is_told_in_words() {
+    let check = |since: u64, expected: &str| {
+        let error = SignError::Expired { since }.to_string();
+        assert_eq!(error, format!("the signature expired {expected} ago"), "{since}");
+    };
+    check(0, "0 s");
+    check(119, "119 s");
+    check(120, "2 minutes");
+    check(3_600, "60 minutes");
+    check(7_200, "2 hours");
+    check(86_400, "24 hours");
+    check(3 * 86_400, "3 days");
+    check(90 * 86_400, "2 months");
+    check(93_356_000, "2 years");
+    check(7 * 31_556_952 + 5, "7 years");
+    check(u64::MAX, "584554049253 years");
+}

@@ -49,7 +49,7 @@ impl World {
 
     /// A player asks some shard for a playlist: `egress::hls::tune_in`.
     pub(crate) fn ask_for_playlist(&mut self, shard: usize, id: &Id) {
-        if self.over || self.shards[shard].draining {
+        if self.over {
             return;
         }
         if let Ok(Some(channel)) = self.tune_in(shard, id) {

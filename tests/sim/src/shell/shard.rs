@@ -234,7 +234,7 @@ impl World {
         let draining = self.draining_until.filter(|_| self.shards[shard].draining);
         if let Some(until) = draining {
             if self.now >= until {
-                self.end_all(shard);
+                self.end_all(shard, self.now >= until + GOODBYE / 2);
             }
             if self.now >= until + GOODBYE {
                 return self.process_ends();
@@ -267,10 +267,13 @@ impl World {
     }
 
     /// `Shard::end_all`.
-    fn end_all(&mut self, shard: usize) {
+    fn end_all(&mut self, shard: usize, late: bool) {
         self.expire(shard, true);
         let channels: Vec<_> = self.shards[shard].channels.values().copied().collect();
         for channel in channels {
+            if !late && self.channels[channel].subscription().is_some() {
+                continue;
+            }
             self.end_channel(channel, EndReason::Shutdown);
         }
         for link in 0..self.links.len() {
