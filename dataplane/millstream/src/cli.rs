@@ -5,17 +5,21 @@
 use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::process::ExitCode;
+use std::time::Duration;
 
 use clap::{Args, Parser, Subcommand};
+use clap_complete::Shell;
 use millstream_engine::config::IoChoice;
 use millstream_proto::id::Id;
+use millstream_side::http::url::Url;
 
+use crate::logging::{self, Format};
 use crate::settings::SettingsError;
 use crate::settings::values::{self, AuthPreset, Role, Shards};
 use crate::sign_command::Expiry;
-use crate::{backup_command, check_command, demo, serve, sign_command};
+use crate::{backup_command, check_command, config_command, demo, paper_command, serve, sign_command, stream_command};
 
-/// Live streaming: RTMP in; HTTP-FLV and RTMP out.
+/// Live streaming: RTMP in; HTTP-FLV, low-latency HLS, DASH and RTMP out.
 #[derive(Debug, Parser)]
 #[command(name = "millstream", version)]
 pub(crate) struct Cli {
@@ -33,8 +37,25 @@ enum Command {
     Sign(SignFlags),
     /// Read a configuration file and say what is wrong with it
     Check(CheckFlags),
+    /// Make, list and remove streams of a running server, and show what to give their encoders
+    #[command(subcommand)]
+    Stream(StreamCommand),
+    /// Print the whole configuration with defaults and comments, to begin a file with
+    Config(ConfigFlags),
     /// Write a consistent copy of the store, also while the server runs
     Backup(BackupFlags),
+    /// Print what completes command lines in a shell
+    Completions {
+        /// The shell
+        #[arg(value_enum)]
+        shell: Shell,
+    },
+    /// Print the manual page, or write one per command into a directory
+    Man {
+        /// Where to write them
+        #[arg(value_name = "DIR")]
+        dir: Option<PathBuf>,
+    },
 }
 
 /// What the engine is told by `serve` and `demo` alike.
@@ -55,6 +76,19 @@ pub(crate) struct EngineFlags {
     /// Kernel interface: auto, uring or epoll [default: auto]
     #[arg(long, env = "MILLSTREAM_IO", value_name = "auto|uring|epoll", value_parser = values::io)]
     pub(crate) io: Option<IoChoice>,
+    #[command(flatten)]
+    pub(crate) log: LogFlags,
+}
+
+/// What is logged, and how.
+#[derive(Clone, Debug, Default, Args)]
+pub(crate) struct LogFlags {
+    /// Lines to log: a level (error, warn, info, debug, trace), or target=level pairs with commas between [default: info]
+    #[arg(long, env = "MILLSTREAM_LOG", value_name = "FILTER", value_parser = logging::filter)]
+    pub(crate) log: Option<String>,
+    /// How they are written: text, or json for collectors of logs [default: text]
+    #[arg(long, env = "MILLSTREAM_LOG_FORMAT", value_name = "text|json", value_parser = values::log_format)]
+    pub(crate) log_format: Option<Format>,
 }
 
 #[derive(Debug, Args)]
@@ -143,6 +177,85 @@ pub(crate) struct BackupFlags {
     pub(crate) config: Option<PathBuf>,
 }
 
+#[derive(Debug, Args)]
+pub(crate) struct ConfigFlags {
+    /// A configuration file whose settings are to be in it
+    #[arg(long, env = "MILLSTREAM_CONFIG", value_name = "FILE")]
+    pub(crate) config: Option<PathBuf>,
+    /// Print the reference as Markdown instead
+    #[arg(long, hide = true)]
+    pub(crate) markdown: bool,
+}
+
+/// What `millstream stream` does.
+#[derive(Debug, Subcommand)]
+pub(crate) enum StreamCommand {
+    /// Make a stream, and print what its encoder is given
+    Add {
+        /// What it is called: 1 to 64 letters, digits, _ and - [default: a random one]
+        #[arg(value_name = "ID", value_parser = Id::new)]
+        id: Option<Id>,
+        #[command(flatten)]
+        api: ApiFlags,
+    },
+    /// List all streams, and which are on air
+    #[command(visible_alias = "list")]
+    Ls {
+        #[command(flatten)]
+        api: ApiFlags,
+    },
+    /// Show a stream's record, and what is on air of it, as JSON
+    Show {
+        /// The stream
+        #[arg(value_name = "ID", value_parser = Id::new)]
+        id: Id,
+        #[command(flatten)]
+        api: ApiFlags,
+    },
+    /// Remove a stream; who pushes or plays it goes on
+    Rm {
+        /// The stream
+        #[arg(value_name = "ID", value_parser = Id::new)]
+        id: Id,
+        /// End its sessions, too
+        #[arg(long)]
+        kick: bool,
+        #[command(flatten)]
+        api: ApiFlags,
+    },
+    /// Print the URL that a stream's encoder pushes to, signature included
+    Key {
+        /// The stream
+        #[arg(value_name = "ID", value_parser = Id::new)]
+        id: Id,
+        /// Until when the signature admits: a date (UTC midnight at its start) or Unix seconds [default: a year from when it was made]
+        #[arg(long, value_name = "YYYY-MM-DD|SECONDS")]
+        expires: Option<String>,
+        /// Make a new key first; the old one admits for another day, or for --grace
+        #[arg(long)]
+        rotate: bool,
+        /// How long the old one admits; 0s: not any more
+        #[arg(long, value_name = "DURATION", requires = "rotate", value_parser = humantime::parse_duration)]
+        grace: Option<Duration>,
+        #[command(flatten)]
+        api: ApiFlags,
+    },
+}
+
+/// Where the API is, and who asks it.
+#[derive(Debug, Args)]
+pub(crate) struct ApiFlags {
+    /// The API's address [default: http://127.0.0.1:8081]
+    #[arg(long, env = "MILLSTREAM_API", value_name = "URL", value_parser = values::control_url)]
+    pub(crate) api: Option<Url>,
+    /// A file with a token [default: admin-token in the data directory]
+    #[arg(long, env = "MILLSTREAM_TOKEN_FILE", value_name = "FILE")]
+    pub(crate) token_file: Option<PathBuf>,
+    /// Data directory of the server [default: ./millstream-data, else /var/lib/millstream]
+    #[arg(long, env = "MILLSTREAM_DATA_DIR", value_name = "DIR")]
+    pub(crate) data_dir: Option<PathBuf>,
+}
+
 /// Why a command did not do what it was asked, and whose move it is.
 #[derive(Debug)]
 pub(crate) enum Failure {
@@ -171,7 +284,11 @@ pub(crate) fn run() -> ExitCode {
         Command::Serve(flags) => serve::run(*flags),
         Command::Sign(flags) => sign_command::run(&flags),
         Command::Check(flags) => check_command::run(&flags),
+        Command::Stream(command) => stream_command::run(command),
+        Command::Config(flags) => config_command::run(&flags),
         Command::Backup(flags) => backup_command::run(&flags),
+        Command::Completions { shell } => paper_command::completions(shell),
+        Command::Man { dir } => paper_command::man(dir.as_deref()),
     };
     let (status, error) = match done {
         Ok(()) => return ExitCode::SUCCESS,
@@ -193,5 +310,55 @@ mod tests {
     #[test]
     fn the_command_line_is_consistent() {
         Cli::command().debug_assert();
+    }
+
+    /// Every `millstream ...` of the documents, in code blocks and between backticks, that names a command and is no mere mention of it.
+    #[test]
+    fn every_command_line_of_the_documents_parses() {
+        let root = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("../..");
+        let docs = std::fs::read_dir(root.join("docs")).unwrap().map(|entry| entry.unwrap().path());
+        let files = ["README.md", "ARCHITECTURE.md", "CHANGELOG.md", "SECURITY.md"]
+            .map(|name| root.join(name))
+            .into_iter()
+            .chain(docs);
+        let mut parsed = 0;
+        for file in files.filter(|file| file.extension().is_some_and(|end| end == "md")) {
+            let text = std::fs::read_to_string(&file).unwrap();
+            let mut in_block = false;
+            for (at, line) in text.lines().enumerate() {
+                if line.starts_with("```") {
+                    in_block = !in_block;
+                }
+                let pieces: Vec<&str> =
+                    if in_block { vec![line] } else { line.split('`').skip(1).step_by(2).collect() };
+                for piece in pieces {
+                    let command = piece.trim().strip_prefix("sudo ").unwrap_or(piece.trim());
+                    let command = command.strip_prefix("docker exec millstream ").unwrap_or(command);
+                    let Some(rest) = command.strip_prefix("millstream ") else { continue };
+                    let rest = rest.split(" # ").next().unwrap_or(rest).split(" >").next().unwrap_or(rest);
+                    // `millstream stream add|ls`: several in one.
+                    if rest.contains('|') || rest.starts_with("--version") {
+                        continue;
+                    }
+                    let words = std::iter::once("millstream")
+                        .chain(rest.split_whitespace())
+                        .map(|word| if word == "ID" { "an-id" } else { word });
+                    let words: Vec<&str> = words.collect();
+                    let place = format!("{}:{}: {command}", file.display(), at + 1);
+                    if let Err(error) = Cli::try_parse_from(&words) {
+                        // A command alone is how prose speaks of it.
+                        let missing = error.kind() == clap::error::ErrorKind::MissingRequiredArgument && !in_block;
+                        let help = matches!(
+                            error.kind(),
+                            clap::error::ErrorKind::DisplayHelp
+                                | clap::error::ErrorKind::DisplayHelpOnMissingArgumentOrSubcommand
+                        );
+                        assert!(missing || help, "{place}: {error}");
+                    }
+                    parsed += 1;
+                }
+            }
+        }
+        assert!(parsed > 15, "only {parsed} command lines were found");
     }
 }

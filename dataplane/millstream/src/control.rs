@@ -33,6 +33,7 @@ use tokio::task::JoinHandle;
 use tracing::{info, warn};
 
 use crate::node::Joined;
+use crate::own_metrics;
 
 /// How often what has expired is removed from the store.
 const PURGE_EVERY: Duration = Duration::from_mins(5);
@@ -116,8 +117,8 @@ impl Control {
         };
         let (listener, address) = bound().map_err(|error| {
             anyhow!(
-                "cannot listen on {listen} for control: {error}; is another server running there? Choose another address with \
-                 --control"
+                "cannot listen on {listen} for control: {error}; {}",
+                millstream_engine::listen_advice(&error, "control")
             )
         })?;
         let key_check = told.master.as_ref().map(MasterKey::check).unwrap_or_default();
@@ -152,7 +153,7 @@ impl Control {
             config: told.config,
             metrics: Some(Arc::new(move || match &engine {
                 Some(engine) => engine.metrics().unwrap_or_default(),
-                None => told.numbers.text() + END,
+                None => told.numbers.text() + &own_metrics::text() + END,
             })),
             draining: Arc::new(move || of.as_ref().is_some_and(Remote::is_draining)),
         };

@@ -18,6 +18,7 @@ use millstream_side::http::url::Url;
 
 use crate::cli::EngineFlags;
 use crate::keys::NODE_TOKEN;
+use crate::logging;
 use crate::settings::values::{self, AuthPreset, Role, Shards};
 use crate::settings::{HlsDefaults, Settings, StreamDefaults, StreamEntry};
 
@@ -62,6 +63,16 @@ pub(crate) struct Layers {
     pub(crate) control_url: Option<Url>,
     /// The file with a node's token.
     pub(crate) control_token_file: PathBuf,
+    /// That file, where it was given.
+    pub(crate) control_token_file_set: Option<PathBuf>,
+    /// Whether the control port may be reached without TLS.
+    pub(crate) control_plain: bool,
+    /// How many shards were asked for; `None`: one per core.
+    pub(crate) shards: Option<usize>,
+    /// The file of the clip that streams show.
+    pub(crate) slate: Option<PathBuf>,
+    /// What is logged.
+    pub(crate) log: logging::Wanted,
     /// What is set and not in force, as lines to print.
     pub(crate) warnings: Vec<String>,
 }
@@ -84,7 +95,14 @@ pub(crate) fn merge(flags: Flags, settings: Settings) -> anyhow::Result<Layers> 
     let control_url = url.map_err(|error| anyhow!("--control-url: {error}"))?.or(settings.control_url);
     check_control(control, plain && role != Role::Node, &mut warnings)?;
     check_fleet(role, control_url.as_ref(), plain, &mut warnings)?;
+    let shards = match flags.engine.shards.or(settings.shards) {
+        Some(Shards::Count(count)) => Some(count),
+        Some(Shards::Auto) | None => None,
+    };
+    let log = logging::Wanted::merge(&flags.engine.log, &settings.log);
+    let slate = settings.stream.slate.as_ref().map(|slate| slate.path.clone());
     let token_file = flags.control_token_file.or(settings.control_token_file);
+    let control_token_file_set = token_file.clone();
     let control_token_file = token_file.unwrap_or_else(|| data_dir.join(NODE_TOKEN));
     let node_name = flags.node_name.or(settings.node_name);
     let legacy_keys = settings.legacy_keys.into_iter().chain(flags.key_file).collect();
@@ -102,6 +120,11 @@ pub(crate) fn merge(flags: Flags, settings: Settings) -> anyhow::Result<Layers> 
         node_name,
         control_url,
         control_token_file,
+        control_token_file_set,
+        control_plain: plain,
+        shards,
+        slate,
+        log,
         warnings,
     })
 }
@@ -217,6 +240,7 @@ fn config(flags: &EngineFlags, settings: &Settings, streams: &[Stream]) -> Confi
         limits: Limits {
             memory: settings.memory.or(limits.memory),
             connections: settings.connections.unwrap_or(limits.connections),
+            connections_asked_for: settings.connections.is_some(),
             per_address: settings.per_address.unwrap_or(limits.per_address),
             handshakes: settings.handshakes.unwrap_or(limits.handshakes),
             streams: settings.streams_max.unwrap_or(limits.streams),

@@ -1,6 +1,5 @@
 //! The binary. Start with `cli` (what can be asked), then `serve` (how the parts are put together), `layers` and `settings` (what
-//! the parts are told), `control` (store and API beside the engine), `node` (what follows a control), `shown` (the configuration
-//! without its secrets), `keys` (the secrets on disk), `demo` (the server with a publisher of its own).
+//! the parts are told), `control` (store and API beside the engine), `node` (what follows a control), `keys` (the secrets on disk), `demo` (the server with a publisher of its own).
 //!
 //! Invariants: no secret is printed but the one that `sign` is asked for; nothing that is set is ignored without a word.
 #![forbid(unsafe_code)]
@@ -10,16 +9,21 @@ use std::process::ExitCode;
 mod backup_command;
 mod check_command;
 mod cli;
+mod config_command;
 mod control;
 mod demo;
 mod keys;
 mod layers;
 mod logging;
 mod node;
+mod notify;
+mod own_metrics;
+mod paper_command;
+mod reload;
 mod serve;
 mod settings;
-mod shown;
 mod sign_command;
+mod stream_command;
 
 fn main() -> ExitCode {
     cli::run()

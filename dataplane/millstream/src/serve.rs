@@ -12,7 +12,7 @@ use millstream_proto::secret::Secret;
 use millstream_proto::sign::MasterKey;
 use millstream_side::node::Control as LinkTo;
 use millstream_side::numbers::Numbers;
-use signal_hook::consts::{SIGINT, SIGTERM};
+use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM};
 use signal_hook::iterator::Signals;
 use tokio::runtime::Runtime;
 use tracing::{error, info, warn};
@@ -21,25 +21,30 @@ use crate::cli::{Failure, ServeFlags};
 use crate::control::{self, Control, Here, Told};
 use crate::layers::{self, Layers};
 use crate::node::{self, Joined, Kept};
-use crate::settings::Settings;
+use crate::reload::Reload;
 use crate::settings::values::{AuthPreset, Role};
-use crate::{keys, logging, settings, shown};
+use crate::settings::{Settings, reference};
+use crate::{keys, logging, notify, own_metrics, settings};
 
 /// Serves until a signal has ended it.
 pub(crate) fn run(flags: ServeFlags) -> Result<(), Failure> {
-    let _log = logging::start()?;
-    let (layers, secrets) = prepare(flags).map_err(Failure::Configuration)?;
+    let settings = read(flags.config.as_deref()).map_err(Failure::Configuration)?;
+    let _log = logging::start(&logging::Wanted::merge(&flags.engine.log, &settings.log))?;
+    // Before anything is made: a hangup while it starts is not its end.
     let signals = signals()?;
+    let reload = Reload::of(&flags);
+    let (layers, secrets) = prepare(flags, settings).map_err(Failure::Configuration)?;
+    let reload = reload.beginning_with(&layers);
     let runtime = control::runtime().map_err(Failure::Running)?;
     match (layers.role, secrets.link.clone()) {
-        (Role::Node, Some(link)) => as_node(layers, secrets, link, signals, &runtime),
-        (Role::Control, _) => as_control(layers, secrets, signals, &runtime),
-        _ => as_all(layers, secrets, signals, &runtime),
+        (Role::Node, Some(link)) => as_node(layers, secrets, link, (signals, reload), &runtime),
+        (Role::Control, _) => as_control(layers, secrets, (signals, reload), &runtime),
+        _ => as_all(layers, secrets, (signals, reload), &runtime),
     }
 }
 
 /// Control and a node in one process, which speak as they would if they were two.
-fn as_all(layers: Layers, secrets: Secrets, signals: Signals, runtime: &Runtime) -> Result<(), Failure> {
+fn as_all(layers: Layers, secrets: Secrets, signals: (Signals, Reload), runtime: &Runtime) -> Result<(), Failure> {
     // Before any port is open: who has the data directory is the server.
     let store = control::open_store(&layers.data_dir).map_err(Failure::Running)?;
     let identity = node::identity(layers.node_name.clone(), secrets.master.as_ref()).map_err(Failure::Running)?;
@@ -52,26 +57,46 @@ fn as_all(layers: Layers, secrets: Secrets, signals: Signals, runtime: &Runtime)
     let mut control = Control::start(runtime, &store, told).map_err(Failure::Running)?;
     control.join(runtime, Here { engine: remote, directory, identity, numbers });
     info!("ready");
-    let ended = wait(engine, signals, || {});
+    notify::tell(notify::READY);
+    let (signals, reload) = signals;
+    let ended = wait(engine, signals, || {}, Some(reload));
     control.stop(runtime);
     ended
 }
 
 /// Control alone: nodes elsewhere follow it.
-fn as_control(layers: Layers, secrets: Secrets, mut signals: Signals, runtime: &Runtime) -> Result<(), Failure> {
+fn as_control(
+    layers: Layers,
+    secrets: Secrets,
+    (mut signals, mut reload): (Signals, Reload),
+    runtime: &Runtime,
+) -> Result<(), Failure> {
     let store = control::open_store(&layers.data_dir).map_err(Failure::Running)?;
     let control =
         Control::start(runtime, &store, told(layers, secrets, Arc::default(), None)).map_err(Failure::Running)?;
     info!("ready");
-    let signal = signals.forever().next();
+    notify::tell(notify::READY);
+    let signal = signals.forever().find(|signal| {
+        if *signal == SIGHUP {
+            reload.run();
+        }
+        *signal != SIGHUP
+    });
     info!(signal, "ending; nodes go on");
+    notify::tell(notify::STOPPING);
     control.stop(runtime);
     info!("ended");
     Ok(())
 }
 
 /// A node alone: it follows a control elsewhere, and goes on while that is away.
-fn as_node(layers: Layers, secrets: Secrets, link: LinkTo, signals: Signals, runtime: &Runtime) -> Result<(), Failure> {
+fn as_node(
+    layers: Layers,
+    secrets: Secrets,
+    link: LinkTo,
+    (signals, reload): (Signals, Reload),
+    runtime: &Runtime,
+) -> Result<(), Failure> {
     let identity = node::identity(layers.node_name, secrets.master.as_ref()).map_err(Failure::Running)?;
     let kept = Kept::read(&layers.data_dir);
     let directory = kept.directory(&layers.config.directory);
@@ -81,7 +106,8 @@ fn as_node(layers: Layers, secrets: Secrets, link: LinkTo, signals: Signals, run
     let here = Here { engine: engine.remote(), directory, identity, numbers };
     let joined = Joined::start(runtime, link, here, Some(kept));
     info!("ready");
-    let ended = wait(engine, signals, || {});
+    notify::tell(notify::READY);
+    let ended = wait(engine, signals, || {}, Some(reload));
     joined.leave(runtime);
     ended
 }
@@ -89,14 +115,14 @@ fn as_node(layers: Layers, secrets: Secrets, link: LinkTo, signals: Signals, run
 /// The configuration of an engine whose `/metrics` show these, too.
 fn counted(config: Config, numbers: &Arc<Numbers>) -> Config {
     let numbers = Arc::clone(numbers);
-    Config { more_metrics: Some(MoreMetrics::new(move || numbers.text() + &logging::numbers())), ..config }
+    Config { more_metrics: Some(MoreMetrics::new(move || numbers.text() + &own_metrics::text())), ..config }
 }
 
 fn told(layers: Layers, secrets: Secrets, numbers: Arc<Numbers>, engine: Option<&Remote>) -> Told<'_> {
     Told {
         numbers,
         listen: layers.control,
-        config: shown::shown(&layers),
+        config: reference::shown(&layers),
         apps: layers.config.apps.clone(),
         names: layers.control_names,
         admin_token: secrets.admin_token,
@@ -121,12 +147,12 @@ struct Secrets {
     master: Option<MasterKey>,
 }
 
+fn read(config: Option<&Path>) -> anyhow::Result<Settings> {
+    Ok(config.map(settings::read).transpose()?.unwrap_or_default())
+}
+
 /// Everything that is decided before a socket is opened.
-fn prepare(flags: ServeFlags) -> anyhow::Result<(Layers, Secrets)> {
-    let settings = match &flags.config {
-        Some(file) => settings::read(file)?,
-        None => Settings::default(),
-    };
+fn prepare(flags: ServeFlags, settings: Settings) -> anyhow::Result<(Layers, Secrets)> {
     let key_file = flags.key_file.as_deref().map(keys::read_key_file).transpose()?;
     let merging = layers::Flags {
         engine: flags.engine,
@@ -182,9 +208,9 @@ fn secrets(layers: &Layers) -> anyhow::Result<Secrets> {
     Ok(Secrets { chain, admin_token, node_token, link, master })
 }
 
-/// SIGTERM and SIGINT, caught from here on: one that arrives while the engine starts is not lost.
+/// SIGTERM, SIGINT and SIGHUP, caught from here on: one that arrives while the engine starts is not lost.
 pub(crate) fn signals() -> Result<Signals, Failure> {
-    Signals::new([SIGTERM, SIGINT]).context("cannot catch signals").map_err(Failure::Running)
+    Signals::new([SIGTERM, SIGINT, SIGHUP]).context("cannot catch signals").map_err(Failure::Running)
 }
 
 /// Starts the engine and says where it listens.
@@ -200,17 +226,34 @@ pub(crate) fn start(config: Config, chain: Chain) -> Result<Engine, Failure> {
 }
 
 /// Waits until the engine has ended: by a signal and a clean drain, or because a shard died. The first signal calls `on_signal`
-/// before the drain starts.
-pub(crate) fn wait(engine: Engine, mut signals: Signals, on_signal: impl Fn() + Send + 'static) -> Result<(), Failure> {
+/// before the drain starts; SIGHUP is none of these where there is something to reload.
+pub(crate) fn wait(
+    engine: Engine,
+    mut signals: Signals,
+    on_signal: impl Fn() + Send + 'static,
+    mut reload: Option<Reload>,
+) -> Result<(), Failure> {
     let stop = engine.remote();
     let waiting = signals.handle();
     let thread = std::thread::Builder::new().name("signals".to_owned()).spawn(move || {
-        for (count, signal) in signals.forever().enumerate() {
-            if count > 0 {
+        let mut ending = false;
+        for signal in signals.forever() {
+            if signal == SIGHUP
+                && let Some(reload) = &mut reload
+            {
+                reload.run();
+                continue;
+            }
+            // A terminal that is closed says it after Ctrl-C.
+            if ending && signal == SIGHUP {
+                continue;
+            }
+            if std::mem::replace(&mut ending, true) {
                 error!(signal, "second signal: ending without waiting for sessions");
                 std::process::exit(1);
             }
             info!(signal, "draining; a second signal ends at once");
+            notify::tell(notify::STOPPING);
             on_signal();
             stop.shutdown();
         }

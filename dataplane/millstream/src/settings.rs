@@ -21,8 +21,10 @@ use toml::de::DeValue;
 use self::document::{Findings, Remark, Table, boolean, list, position, string, whole};
 use self::slate::SlateFile;
 use self::values::{AuthPreset, Role, SHARDS, Shards};
+use crate::logging::{self, Format};
 
 pub(crate) mod document;
+pub(crate) mod reference;
 pub(crate) mod slate;
 pub(crate) mod values;
 
@@ -41,7 +43,7 @@ const APPS_MAX: usize = 32;
 const NETWORKS_MAX: usize = 256;
 
 /// What a file sets; `None` where it says nothing.
-#[derive(Debug, Default)]
+#[derive(Clone, Debug, Default)]
 pub(crate) struct Settings {
     pub(crate) data_dir: Option<PathBuf>,
     pub(crate) shards: Option<Shards>,
@@ -75,13 +77,21 @@ pub(crate) struct Settings {
     pub(crate) handshakes: Option<usize>,
     pub(crate) streams_max: Option<usize>,
     pub(crate) blocked: Option<usize>,
+    pub(crate) log: LogSettings,
     pub(crate) streams: Vec<StreamEntry>,
     /// Keys that are set and not in force, as lines to print.
     pub(crate) warnings: Vec<String>,
 }
 
-/// The `[stream]` table.
-#[derive(Debug, Default)]
+/// The `[log]` table.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct LogSettings {
+    pub(crate) level: Option<String>,
+    pub(crate) format: Option<Format>,
+}
+
+/// The `[stream_defaults]` table, which was `[stream]`.
+#[derive(Clone, Debug, Default)]
 pub(crate) struct StreamDefaults {
     pub(crate) flush: Option<FlushPolicy>,
     pub(crate) log_max: Option<usize>,
@@ -98,7 +108,7 @@ pub(crate) struct StreamDefaults {
 }
 
 /// The `[hls]` table.
-#[derive(Debug, Default)]
+#[derive(Clone, Debug, Default)]
 pub(crate) struct HlsDefaults {
     pub(crate) segment: Option<Duration>,
     pub(crate) part: Option<Duration>,
@@ -192,6 +202,16 @@ fn parse(file: &Path, bytes: &[u8]) -> Result<Settings, SettingsError> {
     }
 }
 
+/// Every key that a file may have, with its table; tables are keys of "".
+#[cfg(test)]
+pub(crate) fn known_keys() -> Vec<(&'static str, &'static str)> {
+    let text = rename_stream_entries("[[stream]]\nid = \"a\"\n");
+    let mut findings = Findings::new(&text);
+    let Some(file) = Table::parse(&text, &mut findings) else { return Vec::new() };
+    walk(file, &mut findings);
+    findings.known
+}
+
 /// A file that is not text at all is most often the wrong file: that is said first, and not in the words of a TOML parser.
 fn as_text(bytes: &[u8]) -> Result<&str, Remark> {
     let remark = |good: &[u8], message: &str| {
@@ -269,7 +289,22 @@ fn walk(mut file: Table<'_>, f: &mut Findings<'_>) -> Settings {
     auth.take_unused(f, "edge_secret", |v| string(v).map(|_| ()));
     auth.close(f);
 
-    set.stream = walk_stream(file.table(f, "stream"), f);
+    // What the table was called before is as good, where the other one is not there.
+    if file.has("stream") && file.has("stream_defaults") {
+        file.error(
+            f,
+            "stream",
+            "this is the older name of [stream_defaults], which is here too; put all of its keys there",
+        );
+    }
+    let name = if file.has("stream") { "stream" } else { "stream_defaults" };
+    set.stream = walk_stream(file.table(f, name), f);
+    file.knows(&["stream_defaults", "stream"]);
+
+    let mut log = file.table(f, "log");
+    set.log.level = log.take(f, "level", |v| logging::filter(string(v)?));
+    set.log.format = log.take(f, "format", |v| values::log_format(string(v)?));
+    log.close(f);
 
     let mut hls = file.table(f, "hls");
     set.hls.segment = hls.take(f, "segment", duration(500, MINUTES_10));

@@ -197,8 +197,18 @@ fn serve_refuses_a_loose_master_key_and_prints_no_secret() {
 
 /// Starts the server on free ports, ends it with SIGTERM once it is ready, and returns its status and its log.
 fn serve_until_term(room: &Room, more: &[&str]) -> (Option<i32>, String) {
+    serve_until_term_with(room, more, &[])
+}
+
+/// The same, with limits as `prlimit` takes them.
+fn serve_until_term_with(room: &Room, more: &[&str], limits: &[&str]) -> (Option<i32>, String) {
     let ports = ["serve", "--rtmp=127.0.0.1:0", "--http=127.0.0.1:0", "--control=127.0.0.1:0", "--shards=1"];
-    let mut command = Command::new(env!("CARGO_BIN_EXE_millstream"));
+    let binary = env!("CARGO_BIN_EXE_millstream");
+    let mut command = Command::new(if limits.is_empty() { binary } else { "prlimit" });
+    if !limits.is_empty() {
+        // Becomes the server: its process id stays.
+        command.args(limits).arg(binary);
+    }
     command.args(ports).args(more).current_dir(room.0.path()).env_clear().stderr(Stdio::piped());
     let mut child = command.spawn().unwrap();
     let mut stderr = BufReader::new(child.stderr.take().unwrap());
@@ -229,6 +239,285 @@ fn serve_makes_its_secrets_once_and_ends_cleanly_on_sigterm() {
     }
     assert!(first.contains("millstream-data/master-key") && !second.contains("master-key"), "{first}{second}");
     assert!(first.matches("listening for").count() == 3, "{first}");
+}
+
+#[test]
+fn limits_that_nobody_configured_are_no_warning() {
+    let room = Room::new();
+    let log = |more: &[&str]| {
+        let (status, log) = serve_until_term_with(&room, more, &["--nofile=1000:1000"]);
+        assert_eq!(status, Some(0), "{log}");
+        log
+    };
+    let quiet = log(&[]);
+    assert!(!quiet.contains(" WARN ") && quiet.contains("descriptors=1000"), "{quiet}");
+    room.file("m.toml", "[limits]\nconnections = 5000\n", 0o644);
+    let told = log(&["--config=m.toml"]);
+    assert!(told.contains("limits.connections is cut to what the limit of open descriptors allows"), "{told}");
+}
+
+/// Nobody but root may listen below 1024 by default; a user namespace without rights is such a nobody.
+#[test]
+fn a_port_that_needs_a_right_says_which() {
+    let room = Room::new();
+    let mut command = Command::new("setpriv");
+    command.args(["--bounding-set=-net_bind_service", "--inh-caps=-all", "--reuid=65534", "--clear-groups"]);
+    command.arg(env!("CARGO_BIN_EXE_millstream")).args([
+        "demo",
+        "--http=127.0.0.1:1",
+        "--rtmp=127.0.0.1:0",
+        "--control=127.0.0.1:0",
+    ]);
+    let allowed = std::fs::read_to_string("/proc/sys/net/ipv4/ip_unprivileged_port_start").unwrap();
+    if allowed.trim() != "1024" || !Command::new("id").arg("-u").output().is_ok_and(|id| id.stdout == b"0\n") {
+        eprintln!("skipped: needs root to give up a right, and ports below 1024 that need it");
+        return;
+    }
+    std::fs::set_permissions(room.0.path(), std::fs::Permissions::from_mode(0o777)).unwrap();
+    let ran = Ran::new(&command.current_dir(room.0.path()).output().unwrap());
+    ran.fails(1, &["cannot listen on 127.0.0.1:1 for HTTP", "setcap", "CAP_NET_BIND_SERVICE", "--http", "proxy"]);
+}
+
+/// A server that runs: what it has logged so far, and its end.
+struct Running {
+    child: std::process::Child,
+    log: std::sync::Arc<std::sync::Mutex<String>>,
+}
+
+impl Running {
+    fn start(room: &Room, more: &[&str]) -> Self {
+        Self::start_in(room, more, &[])
+    }
+
+    fn start_in(room: &Room, more: &[&str], env: &[(&str, &str)]) -> Self {
+        let ports = ["serve", "--rtmp=127.0.0.1:0", "--http=127.0.0.1:0", "--shards=1"];
+        let control =
+            if more.iter().any(|arg| arg.starts_with("--control=")) { None } else { Some("--control=127.0.0.1:0") };
+        let mut command = Command::new(env!("CARGO_BIN_EXE_millstream"));
+        command.args(ports).args(control).args(more).current_dir(room.0.path()).env_clear().stderr(Stdio::piped());
+        command.envs(env.iter().copied());
+        let mut child = command.spawn().unwrap();
+        let log = std::sync::Arc::<std::sync::Mutex<String>>::default();
+        let (stderr, lines) = (child.stderr.take().unwrap(), std::sync::Arc::clone(&log));
+        std::thread::spawn(move || {
+            for line in BufReader::new(stderr).lines().map_while(Result::ok) {
+                *lines.lock().unwrap() += &(line + "\n");
+            }
+        });
+        let running = Self { child, log };
+        running.says("ready");
+        running
+    }
+
+    /// Waits until the log has this; gives all of it.
+    fn says(&self, part: &str) -> String {
+        let by = std::time::Instant::now() + std::time::Duration::from_secs(20);
+        loop {
+            let log = self.log.lock().unwrap().clone();
+            if log.contains(part) {
+                return log;
+            }
+            assert!(std::time::Instant::now() < by, "{part:?} is not in {log}");
+            std::thread::sleep(std::time::Duration::from_millis(20));
+        }
+    }
+
+    fn signal(&self, name: &str) {
+        let sent = Command::new("kill").args([&format!("-{name}"), &self.child.id().to_string()]).status().unwrap();
+        assert!(sent.success());
+    }
+
+    /// The address that the log names for a listener.
+    fn address(&self, listener: &str) -> String {
+        let log = self.says(&format!("listening for {listener}"));
+        let line = log.lines().find(|line| line.contains(&format!("listening for {listener}"))).unwrap().to_owned();
+        line.split("address=").nth(1).unwrap().split_whitespace().next().unwrap().to_owned()
+    }
+
+    fn end(mut self) -> (Option<i32>, String) {
+        self.signal("TERM");
+        let status = self.child.wait().unwrap().code();
+        let log = self.says("ended");
+        (status, log)
+    }
+}
+
+#[test]
+fn sighup_takes_over_the_log_level_and_names_what_needs_a_restart() {
+    let room = Room::new();
+    let write = |text: &str| room.file("m.toml", text, 0o644);
+    write("[log]\nlevel = \"warn,millstream=info\"\n[rtmp]\nchunk_size = 4096\n");
+    let server = Running::start(&room, &["--config=m.toml"]);
+    server.signal("HUP");
+    server.says("all of it is in force");
+    write(
+        "[log]\nlevel = \"debug\"\n[rtmp]\nchunk_size = 8192\n[auth]\nlegacy_keys = [\"hush\"]\n[[stream]]\nid = \"cam\"\n",
+    );
+    server.signal("HUP");
+    let log = server.says("need a restart");
+    let line = log.lines().find(|line| line.contains("need a restart")).unwrap();
+    assert!(line.contains("rtmp.chunk_size, auth.legacy_keys, [[stream]]") && !line.contains("log.level"), "{line}");
+    assert!(log.contains("the log level is another one"), "{log}");
+    // It is: what is said at that level is said now.
+    drop(std::net::TcpStream::connect(server.address("HTTP")).unwrap());
+    server.says("left without a byte");
+    write("[log]\nlevel = \"wrong,,=\"\n");
+    server.signal("HUP");
+    server.says("nothing was changed, because the configuration is wrong");
+    let (status, log) = server.end();
+    assert_eq!(status, Some(0), "{log}");
+    assert!(log.contains(" DEBUG ") && !log.contains("hush"), "{log}");
+}
+
+/// `Type=notify` of systemd: it waits for READY before it starts what needs this server.
+#[test]
+fn a_service_manager_is_told_when_it_is_ready_and_when_it_ends() {
+    let room = Room::new();
+    let socket = std::os::unix::net::UnixDatagram::bind(room.path("notify")).unwrap();
+    socket.set_read_timeout(Some(std::time::Duration::from_secs(20))).unwrap();
+    let told = || {
+        let mut buffer = [0; 100];
+        let count = socket.recv(&mut buffer).unwrap();
+        String::from_utf8(buffer[..count].to_vec()).unwrap()
+    };
+    let server = Running::start_in(&room, &[], &[("NOTIFY_SOCKET", room.path("notify").to_str().unwrap())]);
+    assert_eq!(told(), "READY=1");
+    assert_eq!(server.end().0, Some(0));
+    assert_eq!(told(), "STOPPING=1");
+}
+
+#[test]
+fn sighup_without_a_file_is_not_the_end() {
+    let room = Room::new();
+    let server = Running::start(&room, &[]);
+    server.signal("HUP");
+    server.says("nothing to reload");
+    assert_eq!(server.end().0, Some(0));
+}
+
+/// A demo's terminal that is closed ends it as Ctrl-C does: with a drain.
+#[test]
+fn sighup_ends_a_demo_cleanly() {
+    let mut child = Command::new(env!("CARGO_BIN_EXE_millstream"))
+        .args(["demo", "--rtmp=127.0.0.1:0", "--http=127.0.0.1:0", "--control=127.0.0.1:0"])
+        .env_clear()
+        .stdout(Stdio::piped())
+        .stderr(Stdio::null())
+        .spawn()
+        .unwrap();
+    let mut lines = BufReader::new(child.stdout.take().unwrap()).lines();
+    assert!(lines.any(|line| line.unwrap().contains("Ctrl-C ends it")));
+    assert!(Command::new("kill").args(["-HUP", &child.id().to_string()]).status().unwrap().success());
+    assert_eq!(child.wait().unwrap().code(), Some(0));
+}
+
+#[test]
+fn logs_are_json_where_that_is_asked_for() {
+    let room = Room::new();
+    room.file("m.toml", "[log]\nformat = \"json\"\n", 0o644);
+    for more in [&["--config=m.toml"][..], &["--log-format=json", "--log=info"]] {
+        let (status, log) = Running::start(&room, more).end();
+        assert_eq!(status, Some(0), "{log}");
+        for line in log.lines() {
+            let line: serde_json::Value = serde_json::from_str(line).unwrap_or_else(|error| panic!("{error}: {line}"));
+            assert!(
+                line["timestamp"].is_string() && line["level"].is_string() && line["fields"]["message"].is_string(),
+                "{line}"
+            );
+        }
+        assert!(log.lines().count() > 5, "{log}");
+    }
+    room.run(&["serve", "--log=a=b=c"], &[]).fails(2, &["--log", "target=level"]);
+    room.run(&["serve", "--log-format=xml"], &[]).fails(2, &["text, json"]);
+}
+
+#[test]
+fn the_whole_configuration_is_printed_and_checks() {
+    let room = Room::new();
+    let printed = room.run(&["config"], &[]);
+    assert_eq!(printed.status, Some(0), "{printed:?}");
+    let file = room.file("m.toml", &printed.stdout, 0o644);
+    room.run(&["check", &file], &[]).prints(&format!("{file}: ok"));
+    room.file("own.toml", "[rtmp]\nlisten = \":1936\"\n", 0o644);
+    let own = room.run(&["config", "--config=own.toml"], &[]);
+    assert!(own.stdout.contains("\nlisten = \"0.0.0.0:1936\"\n"), "{own:?}");
+}
+
+/// `millstream config --markdown >docs/configuration.md` makes it anew.
+#[test]
+fn the_reference_in_the_documentation_is_of_this_program() {
+    let room = Room::new();
+    let made = room.run(&["config", "--markdown"], &[]).stdout;
+    let file = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../docs/configuration.md");
+    let there = std::fs::read_to_string(&file).unwrap_or_default();
+    assert!(
+        made == there,
+        "docs/configuration.md is out of date: run millstream config --markdown >docs/configuration.md"
+    );
+}
+
+#[test]
+fn completions_and_manual_pages_know_the_commands() {
+    let room = Room::new();
+    for shell in ["bash", "zsh", "fish"] {
+        let ran = room.run(&["completions", shell], &[]);
+        assert_eq!(ran.status, Some(0), "{ran:?}");
+        assert!(ran.stdout.contains("log-format") && ran.stdout.contains("stream"), "{shell}: {ran:?}");
+        let checked = match shell {
+            "bash" => Command::new("bash").args(["-n", &room.file("c", &ran.stdout, 0o644)]).status(),
+            _ => continue,
+        };
+        assert!(checked.unwrap().success());
+    }
+    let page = room.run(&["man"], &[]);
+    assert!(page.stdout.contains(".TH millstream 1") && page.stdout.contains("serve"), "{page:?}");
+    std::fs::create_dir(room.path("man")).unwrap();
+    assert_eq!(room.run(&["man", "man"], &[]).status, Some(0));
+    for name in ["millstream.1", "millstream-serve.1", "millstream-stream-add.1"] {
+        assert!(room.path("man").join(name).exists(), "{name} is missing");
+    }
+}
+
+#[test]
+fn streams_are_made_listed_and_removed_without_curl() {
+    let room = Room::new();
+    room.file("m.toml", "[[stream]]\nid = \"fixed\"\n", 0o644);
+    let server = Running::start(&room, &["--config=m.toml"]);
+    let api = format!("http://{}", server.address("control"));
+    let stream = |args: &[&str]| room.run(&[&["stream"], args, &["--api", &api]].concat(), &[]);
+    let added = stream(&["add", "lobby"]);
+    assert_eq!(added.status, Some(0), "{added:?}");
+    assert!(
+        added.stdout.contains("rtmp://127.0.0.1:") && added.stdout.contains("stream key lobby?sign=v2-"),
+        "{added:?}"
+    );
+    stream(&["add", "lobby"]).fails(1, &["409"]);
+    let key = stream(&["key", "lobby", "--expires", "2100-01-01"]);
+    let url = key.stdout.trim().to_owned();
+    assert!(url.starts_with("rtmp://127.0.0.1:") && url.contains("/stream/lobby?sign=v2-4102444800-"), "{key:?}");
+    let rotated = stream(&["key", "lobby", "--expires", "2100-01-01", "--rotate", "--grace", "0s"]).stdout;
+    assert!(rotated.starts_with("rtmp://") && rotated.trim() != url, "{rotated}");
+    stream(&["key", "lobby", "--expires", "soon"]).fails(1, &["expires", "give a day"]);
+    let listed = stream(&["ls"]);
+    for row in ["lobby  no", "fixed  no"] {
+        assert!(listed.stdout.contains(row), "{listed:?}");
+    }
+    let shown: serde_json::Value = serde_json::from_str(&stream(&["show", "lobby"]).stdout).unwrap();
+    assert_eq!((&shown["id"], shown.get("session")), (&"lobby".into(), None));
+    stream(&["rm", "lobby"]).prints("lobby: removed");
+    stream(&["rm", "lobby"]).fails(1, &["404"]);
+    assert!(!stream(&["ls"]).stdout.contains("lobby"));
+    // Whose token it is can be said, and what is missing is said.
+    room.file("wrong", "nonsense\n", 0o600);
+    stream(&["ls", "--token-file", "wrong"]).fails(1, &["401"]).hides("nonsense");
+    let token = room.path("millstream-data/admin-token");
+    room.run(&["stream", "ls"], &[("MILLSTREAM_API", &api), ("MILLSTREAM_TOKEN_FILE", token.to_str().unwrap())])
+        .prints(stream(&["ls"]).stdout.trim_end_matches('\n'));
+    Room::new().run(&["stream", "ls", "--api", &api], &[]).fails(1, &["--data-dir", "--token-file"]);
+    stream(&["ls", "--data-dir", "none"]).fails(1, &["none/admin-token"]);
+    room.run(&["stream", "ls", "--api", "http://192.0.2.1:8081"], &[]).fails(1, &["not TLS"]);
+    room.run(&["stream", "ls", "--api", "http://127.0.0.1:1"], &[]).fails(1, &["--api", "is a server running"]);
+    assert_eq!(server.end().0, Some(0));
 }
 
 #[test]

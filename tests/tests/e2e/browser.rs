@@ -93,3 +93,14 @@ fn case_35_twenty_five_streams_advance_in_one_page() {
     println!("{}", done.stdout);
     assert!(done.status.success(), "{}\n{}", done.stdout, done.stderr);
 }
+
+#[test]
+fn the_page_of_the_api_makes_a_stream() {
+    let server = Options::signed().start();
+    let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("browser/api.mjs");
+    let token = std::fs::read_to_string(server.data_dir().join("admin-token")).expect("made at the first start");
+    let url = format!("http://{}/api/v1/docs", server.control);
+    let done = Tool::start("node", &[script.to_str().expect("ASCII"), &url, token.trim()]).wait(seconds(60));
+    println!("{}", done.stdout);
+    assert!(done.status.success(), "{}\n{}", done.stdout, done.stderr);
+}

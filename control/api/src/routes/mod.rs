@@ -17,6 +17,7 @@ use crate::openapi;
 pub mod audit;
 pub mod bindings;
 pub mod config;
+mod docs;
 pub mod events;
 pub mod hooks;
 pub mod key;
@@ -77,6 +78,8 @@ pub fn router(api: Api) -> Router {
         .layer(middleware::from_fn(once::refuse));
     router
         .merge(stage)
+        .route("/api/v1/docs", get(docs::page))
+        .route("/api/v1/docs/{file}", get(docs::part))
         .route("/api/v1/openapi.json", get(async move || openapi::show(&document)))
         .method_not_allowed_fallback(wrong_method)
         .fallback(unknown)

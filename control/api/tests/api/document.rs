@@ -77,3 +77,23 @@ fn every_reference_leads_somewhere() {
     let settings = &document["components"]["schemas"]["Settings"];
     assert_eq!(settings["properties"]["isFlv"]["default"], json!(true));
 }
+
+/// The page for people: all of it from here, and nothing in it that a strict policy would have to allow.
+#[test]
+fn the_page_of_the_document_loads_nothing_from_elsewhere() {
+    let server = Server::start();
+    let page = server.plain("GET", "/api/v1/docs").send();
+    let text = page.is(200).body();
+    let policy = page.header("content-security-policy").unwrap().to_owned();
+    assert!(policy.contains("default-src 'none'") && policy.contains("frame-ancestors 'none'"), "{policy}");
+    assert!(!policy.contains("unsafe"), "{policy}");
+    assert!(!text.contains("://") && !text.contains(" on") && !text.contains("style="), "{text}");
+    for (file, kind) in [("docs/docs.js", "text/javascript"), ("docs/docs.css", "text/css")] {
+        assert!(text.contains(file));
+        let part = server.plain("GET", &format!("/api/v1/{file}")).send();
+        assert!(part.is(200).header("content-type").unwrap().starts_with(kind));
+        let part = part.body();
+        assert!(!part.contains("://") && !part.contains("innerHTML") && !part.contains("eval("), "{file}");
+    }
+    server.plain("GET", "/api/v1/docs/other.js").send().is(404);
+}

@@ -52,12 +52,6 @@ fn a_slate_is_uploaded_named_replaced_and_removed() {
     let told = server.told_of("cam");
     assert_eq!(told.on_unpublish, Some(OnUnpublish::Slate));
     assert_eq!(told.slate.as_deref(), Some(made.text("sha256")));
-    // The other form is taken as well, and comes back as what it is.
-    let mp4 = include_bytes!("../../../../dataplane/proto/tests/data/clip.mp4");
-    let request = server.request("PUT", "/api/v1/slates/phone").header("Content-Type", "video/mp4");
-    assert_eq!(request.body(mp4).send().is(201).json()["width"], json!(64));
-    let clip = server.get("/api/v1/slates/phone/clip");
-    assert_eq!((clip.is(200).header("content-type"), clip.raw()), (Some("video/mp4"), &mp4[..]));
     // Another file under the name: only by who says which one is meant; nodes are told of it.
     server.slate("back", None, SLATE).is(200);
     server.slate("back", None, DEMO).refused(428, "If-Match");

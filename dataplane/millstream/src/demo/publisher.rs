@@ -4,6 +4,7 @@ use std::io::{ErrorKind, Read as _, Write as _};
 use std::net::{SocketAddr, TcpStream};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
 use std::thread::Thread;
 use std::time::{Duration, Instant};
 
@@ -40,21 +41,22 @@ impl Publisher {
     }
 }
 
-/// Starts to publish to the server at this address, until stopped.
-pub(super) fn start(server: SocketAddr, clip: Clip) -> std::io::Result<Publisher> {
+/// Starts to publish to the server at this address, until stopped. The receiver is told when it is on air.
+pub(super) fn start(server: SocketAddr, clip: Clip) -> std::io::Result<(Publisher, Receiver<()>)> {
     let stopped = Arc::new(AtomicBool::new(false));
     let seen = Arc::clone(&stopped);
+    let (sender, on_air) = sync_channel(1);
     let thread = std::thread::Builder::new()
         .name("demo-publisher".to_owned())
-        .spawn(move || publish_until_stopped(server, &clip, &seen))?;
-    Ok(Publisher { stopped, thread: thread.thread().clone() })
+        .spawn(move || publish_until_stopped(server, &clip, &seen, &sender))?;
+    Ok((Publisher { stopped, thread: thread.thread().clone() }, on_air))
 }
 
-fn publish_until_stopped(server: SocketAddr, clip: &Clip, stopped: &AtomicBool) {
+fn publish_until_stopped(server: SocketAddr, clip: &Clip, stopped: &AtomicBool, told: &SyncSender<()>) {
     let mut backoff = BACKOFF_MIN;
     while !stopped.load(Ordering::Acquire) {
         let started = Instant::now();
-        match publish(server, clip, stopped) {
+        match publish(server, clip, stopped, told) {
             Ok(()) => return,
             Err(error) => warn!("the demo's publisher was interrupted, and tries again in {backoff:?}: {error:#}"),
         }
@@ -68,7 +70,7 @@ fn publish_until_stopped(server: SocketAddr, clip: &Clip, stopped: &AtomicBool) 
 }
 
 /// One session: to its end, which is an error unless it was stopped.
-fn publish(server: SocketAddr, clip: &Clip, stopped: &AtomicBool) -> anyhow::Result<()> {
+fn publish(server: SocketAddr, clip: &Clip, stopped: &AtomicBool, told: &SyncSender<()>) -> anyhow::Result<()> {
     let mut socket = TcpStream::connect_timeout(&server, PATIENCE).context("cannot connect")?;
     socket.set_nodelay(true).context("cannot set up the socket")?;
     socket.set_write_timeout(Some(PATIENCE)).context("cannot set up the socket")?;
@@ -85,6 +87,8 @@ fn publish(server: SocketAddr, clip: &Clip, stopped: &AtomicBool) -> anyhow::Res
                     session.send(tag.kind, tag.timestamp_ms, &tag.body)?;
                 }
                 on_air = Some((Instant::now(), 0));
+                // Full: told before.
+                let _ = told.try_send(());
             }
             Some(ClientEvent::Refused { code, description } | ClientEvent::Ended { code, description }) => {
                 bail!("the server ended the session: {code} {description}")

@@ -39,11 +39,20 @@ pub(crate) struct Findings<'t> {
     pub(crate) errors: Vec<Remark>,
     /// Settings that are accepted and not in force.
     pub(crate) warnings: Vec<Remark>,
+    /// Every key that somebody would have taken, with its table.
+    #[cfg(test)]
+    pub(crate) known: Vec<(&'static str, &'static str)>,
 }
 
 impl<'t> Findings<'t> {
     pub(crate) fn new(text: &'t str) -> Self {
-        Self { text, errors: Vec::new(), warnings: Vec::new() }
+        Self {
+            text,
+            errors: Vec::new(),
+            warnings: Vec::new(),
+            #[cfg(test)]
+            known: Vec::new(),
+        }
     }
 
     /// Adds an error about the byte `at`.
@@ -193,8 +202,21 @@ impl<'t> Table<'t> {
         findings.error(self.at, self.path(key), message);
     }
 
+    /// Whether a key is there and has not been taken.
+    pub(crate) fn has(&self, key: &str) -> bool {
+        self.entries.contains_key(key)
+    }
+
+    /// Names keys that are known under one of several names.
+    pub(crate) fn knows(&mut self, keys: &[&'static str]) {
+        let new = keys.iter().filter(|key| !self.known.contains(key)).copied().collect::<Vec<_>>();
+        self.known.extend(new);
+    }
+
     /// Ends the table: what nobody took out is unknown.
     pub(crate) fn close(self, findings: &mut Findings<'_>) {
+        #[cfg(test)]
+        findings.known.extend(self.known.iter().map(|key| (self.name, *key)));
         for key in self.entries.keys() {
             let name = key.get_ref().as_ref();
             let hint = nearest(name, self.known.iter().copied())

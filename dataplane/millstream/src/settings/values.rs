@@ -9,6 +9,8 @@ use millstream_hub::config::{FlushPolicy, OnUnpublish, Takeover};
 use millstream_proto::network::Network;
 use millstream_side::http::url::{Url, UrlError};
 
+use crate::logging::Format;
+
 /// Most shards that can be asked for: more threads than any machine that this runs on has cores.
 pub(crate) const SHARDS: RangeInclusive<u64> = 1..=256;
 
@@ -61,10 +63,16 @@ pub(crate) fn control_url(text: &str) -> Result<Url, String> {
     text.parse().map_err(|error: UrlError| error.to_string())
 }
 
-/// `0.0.0.0:1935`, `[::]:1935`.
+/// `0.0.0.0:1935`, `[::]:1935`; `:1935` is all IPv4 addresses, as the defaults are, and `localhost:1935` this machine alone.
 pub(crate) fn address(text: &str) -> Result<SocketAddr, String> {
-    let advice = "give an IP address and a port, such as 0.0.0.0:1935 or [::1]:1935";
-    text.parse().map_err(|_| format!("{text:?} is not an address; {advice}"))
+    let advice = "give an IP address and a port, such as 0.0.0.0:1935, :1935, localhost:1935 or [::1]:1935";
+    let port = |text: &str| text.parse::<u16>().ok().filter(|_| text.bytes().all(|b| b.is_ascii_digit()));
+    let named = match text.split_once(':') {
+        Some(("", rest)) => port(rest).map(|port| SocketAddr::from(([0, 0, 0, 0], port))),
+        Some(("localhost", rest)) => port(rest).map(|port| SocketAddr::from(([127, 0, 0, 1], port))),
+        _ => None,
+    };
+    named.or_else(|| text.parse().ok()).ok_or_else(|| format!("{text:?} is not an address; {advice}"))
 }
 
 /// A name that the control port goes by: what is before the port in its URL.
@@ -120,6 +128,11 @@ pub(crate) fn on_unpublish(text: &str) -> Result<OnUnpublish, String> {
 /// `refuse` or `replace`.
 pub(crate) fn takeover(text: &str) -> Result<Takeover, String> {
     choice(text, &[("refuse", Takeover::Refuse), ("replace", Takeover::Replace)])
+}
+
+/// `text` or `json`.
+pub(crate) fn log_format(text: &str) -> Result<Format, String> {
+    choice(text, &[("text", Format::Text), ("json", Format::Json)])
 }
 
 fn choice<T: Copy>(text: &str, choices: &[(&str, T)]) -> Result<T, String> {
@@ -240,7 +253,21 @@ mod tests {
     #[test]
     fn addresses_of_both_families() {
         assert!(address("0.0.0.0:1935").is_ok() && address("[::]:1935").is_ok() && address("[::1]:0").is_ok());
-        for bad in ["", "1935", ":1935", "localhost:1935", "::1:1935x", "1.2.3.4", "1.2.3.4:65536"] {
+        assert_eq!(address(":1935").unwrap().to_string(), "0.0.0.0:1935");
+        assert_eq!(address("localhost:1935").unwrap().to_string(), "127.0.0.1:1935");
+        for bad in [
+            "",
+            "1935",
+            ":",
+            ":x",
+            ":65536",
+            ":+1",
+            "localhost",
+            "localhost:",
+            "example.org:1935",
+            "::1:1935x",
+            "1.2.3.4",
+        ] {
             assert!(address(bad).unwrap_err().contains("give an IP address"), "{bad}");
         }
         assert_eq!(host_name("Stream.Example.org."), Ok("stream.example.org".to_owned()));

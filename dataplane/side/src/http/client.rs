@@ -115,6 +115,17 @@ impl Connection {
         self.ask(Method::GET, url, headers, Bytes::new(), wait, reply_bytes_max).await
     }
 
+    /// Asks for what is there to be removed, within `wait`.
+    pub async fn delete(
+        &mut self,
+        url: &Url,
+        headers: HeaderMap,
+        wait: Duration,
+        reply_bytes_max: usize,
+    ) -> Result<Reply, AskError> {
+        self.ask(Method::DELETE, url, headers, Bytes::new(), wait, reply_bytes_max).await
+    }
+
     async fn ask(
         &mut self,
         method: Method,

@@ -76,7 +76,7 @@ impl FromStr for Url {
 
 impl Url {
     /// The host as it stands in a `Host` header.
-    pub(crate) fn authority(&self) -> String {
+    pub fn authority(&self) -> String {
         let host = if self.host.parse::<IpAddr>().is_ok_and(|address| address.is_ipv6()) {
             format!("[{}]", self.host)
         } else {
@@ -92,7 +92,7 @@ impl Url {
     }
 
     /// The same server, another path below this one's.
-    pub(crate) fn below(&self, path: &str) -> Self {
+    pub fn below(&self, path: &str) -> Self {
         let base = self.path.split('?').next().unwrap_or_default().trim_end_matches('/');
         Self { path: format!("{base}{path}"), ..self.clone() }
     }

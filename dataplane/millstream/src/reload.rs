@@ -1,0 +1,120 @@
+//! SIGHUP: the configuration file is read anew. What can be changed while the server runs is changed, and what cannot is named: nothing that
+//! is set is ignored without a word. A file that is wrong changes nothing. Before it: the signals of [`crate::serve`].
+use std::path::PathBuf;
+
+use serde_json::Value;
+use tracing::{error, info, warn};
+
+use crate::cli::{LogFlags, ServeFlags};
+use crate::layers::Layers;
+use crate::settings::{self, Settings, reference};
+use crate::{layers, logging};
+
+/// What is in force by the file, and how to read it again.
+#[derive(Debug)]
+pub(crate) struct Reload {
+    file: Option<PathBuf>,
+    log: LogFlags,
+    level: String,
+    settings: Settings,
+    shown: Value,
+}
+
+impl Reload {
+    /// Of a server that was started so.
+    pub(crate) fn of(flags: &ServeFlags) -> Self {
+        let (file, log) = (flags.config.clone(), flags.engine.log.clone());
+        Self { file, log, level: String::new(), settings: Settings::default(), shown: Value::Null }
+    }
+
+    /// What is in force at first.
+    pub(crate) fn beginning_with(mut self, layers: &Layers) -> Self {
+        self.level.clone_from(&layers.log.level);
+        // Read once more rather than kept: what flags have put over it is not to count as changed.
+        if let Some(Ok(settings)) = self.file.as_deref().map(settings::read) {
+            self.shown = shown(&settings);
+            self.settings = settings;
+        }
+        self
+    }
+
+    /// Reads the file, and takes over what can be.
+    pub(crate) fn run(&mut self) {
+        let Some(file) = &self.file else {
+            return info!("SIGHUP: there is nothing to reload: the server was started without --config FILE");
+        };
+        let settings = match settings::read(file) {
+            Ok(settings) => settings,
+            Err(error) => return error!("SIGHUP: nothing was changed, because the configuration is wrong: {error}"),
+        };
+        for warning in &settings.warnings {
+            warn!("{warning}");
+        }
+        let wanted = logging::Wanted::merge(&self.log, &settings.log);
+        if wanted.level != self.level {
+            match logging::change_level(&wanted) {
+                Ok(()) => info!(before = self.level, after = wanted.level, "SIGHUP: the log level is another one"),
+                Err(error) => error!("SIGHUP: the log level stays as it was: {error:#}"),
+            }
+            self.level = wanted.level;
+        }
+        // Compared with what the server began with: that is what is in force.
+        let after = shown(&settings);
+        let keys = changed(&self.shown, &after, &self.settings, &settings);
+        if keys.is_empty() {
+            info!("SIGHUP: the configuration was read; all of it is in force");
+        } else {
+            let keys = keys.join(", ");
+            warn!(keys, "SIGHUP: these settings have changed, and need a restart to come into force");
+        }
+    }
+}
+
+/// The settings as the reference shows them; nothing where they contradict each other, which a start would refuse.
+fn shown(settings: &Settings) -> Value {
+    let merged = layers::merge(layers::Flags::default(), settings.clone());
+    merged.map_or(Value::Null, |layers| reference::shown(&layers))
+}
+
+/// Keys that differ and that only a restart brings into force.
+fn changed(before: &Value, after: &Value, old: &Settings, new: &Settings) -> Vec<String> {
+    let rows = reference::ROWS.iter().filter(|row| (row.table, row.key) != ("log", "level"));
+    let mut keys: Vec<String> = rows
+        .filter(|row| before[row.table][row.key] != after[row.table][row.key])
+        .map(|row| format!("{}.{}", row.table, row.key))
+        .collect();
+    // Shown as a number only.
+    let legacy_keys =
+        |settings: &Settings| settings.legacy_keys.iter().map(|key| key.expose().to_owned()).collect::<Vec<_>>();
+    let name = "auth.legacy_keys".to_owned();
+    if legacy_keys(old) != legacy_keys(new) && !keys.contains(&name) {
+        keys.push(name);
+    }
+    if old.stream.slate != new.stream.slate && !keys.iter().any(|key| key == "stream_defaults.slate") {
+        keys.push("stream_defaults.slate".to_owned());
+    }
+    if old.streams != new.streams {
+        keys.push("[[stream]]".to_owned());
+    }
+    keys
+}
+
+#[cfg(test)]
+mod tests {
+    use millstream_proto::secret::Secret;
+
+    use super::*;
+
+    #[test]
+    fn what_has_changed_is_named_and_the_level_is_not() {
+        let old = Settings::default();
+        let mut new =
+            Settings { chunk_size: Some(4096), legacy_keys: vec![Secret::new("hush")], ..Settings::default() };
+        new.log.level = Some("debug".to_owned());
+        let keys = changed(&shown(&old), &shown(&new), &old, &new);
+        assert_eq!(keys, ["rtmp.chunk_size", "auth.legacy_keys"]);
+        let newer = Settings { legacy_keys: vec![Secret::new("hush2")], ..new.clone() };
+        assert_eq!(changed(&shown(&new), &shown(&newer), &new, &newer), ["auth.legacy_keys"]);
+        assert!(changed(&shown(&new), &shown(&new), &new, &new).is_empty());
+    }
+}

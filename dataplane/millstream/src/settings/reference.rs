@@ -1,0 +1,580 @@
+//! Every setting of the configuration file, once: what it is, what it may be, and how to read its value in force. From it come the
+//! commented file that `millstream config` prints, `docs/configuration.md`, and what the API shows. Beside it: [`super`] parses the same
+//! keys, and a test holds both lists together.
+use std::fmt::Write as _;
+use std::time::Duration;
+
+use millstream_hub::config::{FlushPolicy, OnUnpublish, Takeover};
+use serde_json::{Value, json};
+
+use super::values::{AuthPreset, Role};
+use crate::layers::Layers;
+use crate::logging::Format;
+
+/// What a setting may be. The words are those of the error that a wrong value gets.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) enum Kind {
+    /// A number and its unit in quotes, of this range.
+    Duration(&'static str),
+    /// The same.
+    Size(&'static str),
+    /// A whole number of this range.
+    Number(&'static str),
+    /// One of these words.
+    Choice(&'static str),
+    /// `true` or `false`.
+    Bool,
+    /// Text of this kind.
+    Text(&'static str),
+    /// A list of texts of this kind.
+    List(&'static str),
+}
+
+impl Kind {
+    fn words(self) -> String {
+        match self {
+            Self::Duration(range) => format!("duration, {range}"),
+            Self::Size(range) => format!("size, {range}"),
+            Self::Number(range) => format!("number, {range}"),
+            Self::Choice(words) => words.to_owned(),
+            Self::Bool => "true or false".to_owned(),
+            Self::Text(what) => what.to_owned(),
+            Self::List(what) => format!("list of {what}"),
+        }
+    }
+}
+
+/// A setting.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Row {
+    pub(crate) table: &'static str,
+    pub(crate) key: &'static str,
+    pub(crate) kind: Kind,
+    /// What it does, in a sentence or two.
+    pub(crate) doc: &'static str,
+    /// The flag that wins over it; the environment variable between them has its name.
+    pub(crate) flag: Option<&'static str>,
+    /// What it may look like, where there is no default.
+    pub(crate) example: &'static str,
+    /// Its value in force; `Null`: unset. Never a secret.
+    pub(crate) value: fn(&Layers) -> Value,
+}
+
+impl Row {
+    const fn new(
+        (table, key): (&'static str, &'static str),
+        kind: Kind,
+        doc: &'static str,
+        value: fn(&Layers) -> Value,
+    ) -> Self {
+        Self { table, key, kind, doc, flag: None, example: "", value }
+    }
+
+    const fn flag(self, flag: &'static str) -> Self {
+        Self { flag: Some(flag), ..self }
+    }
+
+    const fn example(self, example: &'static str) -> Self {
+        Self { example, ..self }
+    }
+
+    /// The environment variable of its flag.
+    pub(crate) fn env(&self) -> Option<String> {
+        let flag = self.flag?.strip_prefix("--")?;
+        Some(if flag == "log" {
+            "MILLSTREAM_LOG".to_owned()
+        } else {
+            format!("MILLSTREAM_{}", flag.replace('-', "_").to_uppercase())
+        })
+    }
+}
+
+/// What each table is about.
+pub(crate) const TABLES: [(&str, &str); 10] = [
+    ("node", "The process and its place in a fleet"),
+    ("rtmp", "The port that encoders push to, and that RTMP viewers play from"),
+    ("http", "The port that viewers play from"),
+    ("control", "The port of the API and of /metrics"),
+    ("auth", "Who may push"),
+    ("stream_defaults", "How streams behave that say nothing else. In older files this table is [stream]"),
+    ("hls", "How streams are cut for HLS and DASH"),
+    ("webhooks", "Where control sends events"),
+    ("limits", "Maxima of what peers may take"),
+    ("log", "Log lines, to standard error"),
+];
+
+fn time(time: Duration) -> Value {
+    humantime::format_duration(time).to_string().into()
+}
+
+fn size(bytes: u64) -> Value {
+    match bytes {
+        b if b % (1 << 30) == 0 => format!("{}GiB", b >> 30),
+        b if b % (1 << 20) == 0 => format!("{}MiB", b >> 20),
+        b => format!("{b}B"),
+    }
+    .into()
+}
+
+fn texts<T: ToString>(items: impl IntoIterator<Item = T>) -> Value {
+    items.into_iter().map(|item| item.to_string()).collect::<Vec<_>>().into()
+}
+
+fn hidden(count: usize) -> Value {
+    if count == 0 { json!([]) } else { json!(format!("{count} hidden")) }
+}
+
+use Kind::{Bool, Choice, List, Number, Text};
+
+/// All of them, but those of `[[stream]]`.
+pub(crate) const ROWS: &[Row] = &[
+    Row::new(("node", "data_dir"), Text("path"), "Where the store, the keys and the tokens are.", |l| {
+        l.data_dir.display().to_string().into()
+    })
+    .flag("--data-dir"),
+    Row::new(("node", "shards"), Number("1 to 256"), "Threads that own sockets and streams; \"auto\" is one per core.", |l| {
+        l.shards.map_or(json!("auto"), Value::from)
+    })
+    .flag("--shards"),
+    Row::new(
+        ("node", "io"),
+        Choice("auto, uring, epoll"),
+        "The kernel's interface; \"auto\" takes io_uring where it is permitted, else epoll.",
+        |l| format!("{:?}", l.config.io).to_ascii_lowercase().into(),
+    )
+    .flag("--io"),
+    Row::new(
+        ("node", "drain"),
+        Kind::Duration("0s to 10m"),
+        "How long sessions may go on after SIGTERM. A second signal ends the process at once.",
+        |l| time(l.config.drain),
+    ),
+    Row::new(
+        ("node", "role"),
+        Choice("all, node, control"),
+        "What this process does for its fleet: everything, media only, or the API only.",
+        |l| {
+            json!(match l.role {
+                Role::All => "all",
+                Role::Node => "node",
+                Role::Control => "control",
+            })
+        },
+    )
+    .flag("--role"),
+    Row::new(("node", "name"), Text("name"), "What this node is called in its fleet; unset: the machine's name.", |l| {
+        l.node_name.clone().map_or(Value::Null, Value::from)
+    })
+    .flag("--node-name")
+    .example("edge-1"),
+    Row::new(("rtmp", "listen"), Text("address and port"), "Where it listens. \":1935\" is all IPv4 addresses.", |l| {
+        l.config.rtmp.to_string().into()
+    })
+    .flag("--rtmp"),
+    Row::new(
+        ("rtmp", "handshake_timeout"),
+        Kind::Duration("100ms to 10m"),
+        "Time for the handshake and the commands up to publish or play.",
+        |l| time(l.config.handshake_timeout),
+    ),
+    Row::new(("rtmp", "chunk_size"), Number("128 to 65536"), "Chunk size that RTMP is sent with, bytes.", |l| {
+        l.config.chunk_size.into()
+    }),
+    Row::new(
+        ("rtmp", "proxy_protocol_from"),
+        List("addresses or networks"),
+        "Proxies whose connections begin with a PROXY protocol header.",
+        |l| texts(&l.config.proxy_protocol_from),
+    ),
+    Row::new(
+        ("rtmp", "apps"),
+        List("applications"),
+        "The first part of a push URL's path. The first of these is shown in addresses and signatures.",
+        |l| texts(l.config.apps.iter()),
+    ),
+    Row::new(("http", "listen"), Text("address and port"), "Where it listens.", |l| l.config.http.to_string().into())
+        .flag("--http"),
+    Row::new(("http", "header_timeout"), Kind::Duration("100ms to 10m"), "Time for a request's head.", |l| {
+        time(l.config.header_timeout)
+    }),
+    Row::new(
+        ("http", "proxy_protocol_from"),
+        List("addresses or networks"),
+        "Proxies whose connections begin with a PROXY protocol header.",
+        |l| texts(&l.config.http_proxy_protocol_from),
+    ),
+    Row::new(
+        ("http", "trusted_proxies"),
+        List("addresses or networks"),
+        "Proxies whose Forwarded and X-Forwarded-For are believed.",
+        |l| texts(&l.config.trusted_proxies),
+    ),
+    Row::new(
+        ("http", "play_paths"),
+        List("path patterns"),
+        "Paths of another server at which streams are found too, such as \"/live/{id}.flv\".",
+        |l| texts(&l.config.play_paths),
+    ),
+    Row::new(
+        ("control", "listen"),
+        Text("address and port"),
+        "Where it listens. It has no TLS: off loopback only with plain = true.",
+        |l| l.control.to_string().into(),
+    )
+    .flag("--control"),
+    Row::new(
+        ("control", "names"),
+        List("host names"),
+        "Names that the port goes by, beside loopback names and its address; requests for others are refused.",
+        |l| texts(&l.control_names),
+    ),
+    Row::new(
+        ("control", "plain"),
+        Bool,
+        "Lets other machines reach the port without TLS, as for a proxy that has it: tokens can be read on the way.",
+        |l| l.control_plain.into(),
+    )
+    .flag("--control-plain"),
+    Row::new(
+        ("control", "url"),
+        Text("URL"),
+        "Of a node: where its control is. https://, or http:// on this machine.",
+        |l| l.control_url.as_ref().map_or(Value::Null, |url| url.to_string().into()),
+    )
+    .flag("--control-url")
+    .example("https://control.example.com"),
+    Row::new(
+        ("control", "token_file"),
+        Text("path"),
+        "Of a node: the file with the token of control's nodes; unset: node-token in the data directory.",
+        |l| l.control_token_file_set.as_ref().map_or(Value::Null, |path| path.display().to_string().into()),
+    )
+    .flag("--control-token-file")
+    .example("/etc/millstream/node-token"),
+    Row::new(
+        ("auth", "preset"),
+        Choice("open, signed"),
+        "\"signed\": pushing needs a signature, playing does not. \"open\": anyone pushes anything.",
+        |l| {
+            json!(match l.auth {
+                AuthPreset::Open => "open",
+                AuthPreset::Signed => "signed",
+            })
+        },
+    )
+    .flag("--auth"),
+    Row::new(
+        ("auth", "legacy_keys"),
+        List("secrets"),
+        "Keys of an older system whose signatures (SECONDS-MD5) go on admitting. --key-file adds one from a file.",
+        |l| hidden(l.legacy_keys.len()),
+    ),
+    Row::new(
+        ("auth", "edge_secret"),
+        Text("secret"),
+        "Reserved: this version accepts it and does not act on it.",
+        |_| Value::Null,
+    )
+    .example("..."),
+    Row::new(
+        ("stream_defaults", "flush"),
+        Choice("low, balanced, dense"),
+        "When frames go out. \"low\": least delay, most CPU; \"dense\": up to 100 ms more delay, least CPU.",
+        |l| {
+            json!(match l.config.stream.flush {
+                FlushPolicy::Low => "low",
+                FlushPolicy::Balanced => "balanced",
+                FlushPolicy::Dense => "dense",
+            })
+        },
+    ),
+    Row::new(
+        ("stream_defaults", "log_max"),
+        Kind::Size("1MiB to 1GiB"),
+        "Most memory for what a stream holds for its viewers.",
+        |l| size(l.config.stream.log_bytes_max as u64),
+    ),
+    Row::new(
+        ("stream_defaults", "log_time"),
+        Kind::Duration("1s to 10m"),
+        "How far back that reaches, if it holds more than the newest group of pictures.",
+        |l| time(l.config.stream.log_time_max),
+    ),
+    Row::new(
+        ("stream_defaults", "publisher_wait"),
+        Kind::Duration("0s to 10m"),
+        "How long viewers wait for a publisher that has gone.",
+        |l| time(l.config.stream.publisher_wait),
+    ),
+    Row::new(
+        ("stream_defaults", "on_unpublish"),
+        Choice("wait, end, slate"),
+        "What viewers get then: nothing until it is back, the end at once, or a clip until it is back.",
+        |l| {
+            json!(match l.config.stream.on_unpublish {
+                OnUnpublish::Wait => "wait",
+                OnUnpublish::End => "end",
+                OnUnpublish::Slate => "slate",
+            })
+        },
+    ),
+    Row::new(
+        ("stream_defaults", "slate"),
+        Text("path"),
+        "That clip: FLV with H.264, with or without AAC, at most 8 MiB and 60 s; unset: a built-in one.",
+        |l| l.slate.as_ref().map_or(Value::Null, |path| path.display().to_string().into()),
+    )
+    .example("back-soon.flv"),
+    Row::new(
+        ("stream_defaults", "slate_max"),
+        Kind::Duration("1s to 30days"),
+        "How long it plays before the stream ends.",
+        |l| time(l.config.stream.slate_max),
+    ),
+    Row::new(
+        ("stream_defaults", "takeover"),
+        Choice("refuse, replace"),
+        "What a second encoder of a stream that is on air gets; \"replace\" puts the newer one first.",
+        |l| {
+            json!(match l.config.stream.takeover {
+                Takeover::Refuse => "refuse",
+                Takeover::Replace => "replace",
+            })
+        },
+    ),
+    Row::new(
+        ("stream_defaults", "joiner_wait"),
+        Kind::Duration("100ms to 10m"),
+        "How long a viewer waits for a keyframe to start at.",
+        |l| time(l.config.stream.joiner_wait),
+    ),
+    Row::new(
+        ("stream_defaults", "lag_skips"),
+        Number("1 to 1000"),
+        "A viewer that falls behind so often within lag_window is closed.",
+        |l| l.config.stream.lag_skips.into(),
+    ),
+    Row::new(("stream_defaults", "lag_window"), Kind::Duration("1s to 1h"), "See lag_skips.", |l| {
+        time(l.config.stream.lag_window)
+    }),
+    Row::new(
+        ("stream_defaults", "stall_close"),
+        Kind::Duration("1s to 10m"),
+        "A viewer that takes nothing for this long is closed.",
+        |l| time(l.config.stream.stall_close),
+    ),
+    Row::new(
+        ("hls", "segment"),
+        Kind::Duration("500ms to 10m"),
+        "A segment ends at the first keyframe from here on.",
+        |l| time(l.config.hls.segment),
+    ),
+    Row::new(
+        ("hls", "part"),
+        Kind::Duration("50ms to 10m"),
+        "Low-latency parts; at most half of a segment.",
+        |l| time(l.config.hls.part),
+    ),
+    Row::new(
+        ("hls", "window"),
+        Number("3 to 1000"),
+        "Segments in a playlist; about twice as many are held in memory.",
+        |l| l.config.hls.window.into(),
+    ),
+    Row::new(
+        ("webhooks", "allow"),
+        List("addresses or networks"),
+        "Networks that webhooks may go to although they are not public.",
+        |l| texts(&l.webhooks_allow),
+    ),
+    Row::new(
+        ("limits", "memory"),
+        Kind::Size("64MiB to 1048576GiB"),
+        "Memory from whose last tenth on no new streams, and from whose last twentieth on no new viewers are let in; unset: nine \
+         tenths of what the machine or its control group has.",
+        |l| l.config.limits.memory.map_or(Value::Null, size),
+    )
+    .example("4GiB"),
+    Row::new(
+        ("limits", "connections"),
+        Number("1 to 10000000"),
+        "Connections of publishers and viewers; cut to what the limit of open descriptors allows.",
+        |l| l.config.limits.connections.into(),
+    ),
+    Row::new(("limits", "per_address"), Number("1 to 10000000"), "Connections of one address (an IPv6 /64).", |l| {
+        l.config.limits.per_address.into()
+    }),
+    Row::new(
+        ("limits", "handshakes"),
+        Number("1 to 1000000"),
+        "Connections that have not asked for anything yet; with more, the oldest goes.",
+        |l| l.config.limits.handshakes.into(),
+    ),
+    Row::new(
+        ("limits", "streams"),
+        Number("1 to 1000000"),
+        "Streams that one shard holds: its own, and those of other shards that have viewers on it.",
+        |l| l.config.limits.streams.into(),
+    ),
+    Row::new(
+        ("limits", "blocked"),
+        Number("1 to 10000000"),
+        "Requests that may wait for the next playlist or part.",
+        |l| l.config.limits.blocked.into(),
+    ),
+    Row::new(
+        ("log", "level"),
+        Text("level, or filter"),
+        "error, warn, info, debug or trace, or a filter of target=level pairs. Without MILLSTREAM_LOG, RUST_LOG wins over it too. \
+         SIGHUP reads it anew.",
+        |l| l.log.level.clone().into(),
+    )
+    .flag("--log"),
+    Row::new(
+        ("log", "format"),
+        Choice("text, json"),
+        "Lines for people, or a JSON object a line for collectors of logs.",
+        |l| {
+            json!(match l.log.format {
+                Format::Text => "text",
+                Format::Json => "json",
+            })
+        },
+    )
+    .flag("--log-format"),
+];
+
+/// Settings of a `[[stream]]` entry: key, what it may be, what it does.
+pub(crate) const STREAM_ROWS: &[(&str, Kind, &str)] = &[
+    ("id", Text("id"), "What the stream is called: 1 to 64 letters, digits, _ and -. The one key that must be there."),
+    ("generation", Number("1 to 4294967295"), "Of its key: a higher one makes a new key, and the old one is refused."),
+    ("flush", Choice("low, balanced, dense"), "As in [stream_defaults]."),
+    ("on_unpublish", Choice("wait, end, slate"), "As in [stream_defaults]."),
+    ("slate", Text("path"), "As in [stream_defaults]."),
+    ("hls", Bool, "Whether it has HLS."),
+    ("dash", Bool, "Whether it has DASH."),
+    ("push_paths", List("paths"), "RTMP paths of another server at which it is found too; docs/migrate.md has more."),
+    ("play_paths", List("paths"), "The same for HTTP; the ending says what is there: .flv, .m3u8, .mpd."),
+];
+
+/// A value as TOML writes it.
+fn toml(value: &Value) -> String {
+    match value {
+        Value::Array(items) => format!("[{}]", items.iter().map(toml).collect::<Vec<_>>().join(", ")),
+        // What JSON escapes TOML escapes in the same way; a path may hold anything.
+        other => other.to_string(),
+    }
+}
+
+/// Adds lines of at most `width` characters, each behind `prefix`.
+fn wrap(out: &mut String, prefix: &str, text: &str, width: usize) {
+    let mut line = String::new();
+    for word in text.split_whitespace() {
+        if !line.is_empty() && prefix.len() + line.len() + 1 + word.len() > width {
+            let _ = writeln!(out, "{prefix}{line}");
+            line.clear();
+        }
+        if !line.is_empty() {
+            line.push(' ');
+        }
+        line.push_str(word);
+    }
+    let _ = writeln!(out, "{prefix}{line}");
+}
+
+const WIDTH: usize = 110;
+
+/// The whole file: every setting with its explanation. What is as it is by default is commented out.
+pub(crate) fn file(layers: &Layers, defaults: &Layers) -> String {
+    let mut out = "# Millstream's configuration: every setting. What is commented out shows the default, or an example where there is none.\n\
+                   # Flags win over MILLSTREAM_* environment variables, which win over this file. `millstream check FILE` checks it.\n"
+        .to_owned();
+    for (table, about) in TABLES {
+        let _ = writeln!(out, "\n# {about}.\n[{table}]");
+        for row in ROWS.iter().filter(|row| row.table == table) {
+            let (value, default) = ((row.value)(layers), (row.value)(defaults));
+            out.push('\n');
+            wrap(&mut out, "# ", &format!("{} ({})", row.doc, row.kind.words()), WIDTH);
+            let _ = match &value {
+                // Secrets stay where they are.
+                Value::String(text) if text.ends_with(" hidden") => writeln!(out, "# {} = ...  # {text}", row.key),
+                Value::Null => writeln!(out, "# {} = \"{}\"", row.key, row.example).map(drop),
+                value if *value == default => writeln!(out, "# {} = {}", row.key, toml(value)),
+                value => writeln!(out, "{} = {}", row.key, toml(value)),
+            };
+        }
+    }
+    out.push_str("\n# A stream that may be pushed; as many of these as there are streams. The API keeps others in the data directory.\n");
+    out.push_str("# [[stream]]\n");
+    for (key, kind, doc) in STREAM_ROWS {
+        wrap(&mut out, "# # ", &format!("{doc} ({})", kind.words()), WIDTH);
+        let _ = writeln!(out, "# {key} = {}", example(key));
+    }
+    out
+}
+
+/// What a key of `[[stream]]` may look like.
+fn example(key: &str) -> &'static str {
+    match key {
+        "id" => "\"lobby\"",
+        "generation" => "1",
+        "flush" => "\"balanced\"",
+        "on_unpublish" => "\"wait\"",
+        "slate" => "\"back-soon.flv\"",
+        "push_paths" => "[\"live/lobby\"]",
+        "play_paths" => "[\"/live/lobby.flv\"]",
+        _ => "true",
+    }
+}
+
+/// The reference, `docs/configuration.md`.
+pub(crate) fn markdown(defaults: &Layers) -> String {
+    let mut out = "# Configuration\n\n\
+        Made by `millstream config --markdown`; a test holds it to the program. `millstream config` prints the same as a file to begin\n\
+        with, `millstream check FILE` says what is wrong with one, with line and column.\n\n\
+        Flags win over `MILLSTREAM_*` environment variables, which win over the file, which wins over defaults. Durations are a number\n\
+        and a unit in quotes (`\"10s\"`, `\"333ms\"`), sizes too (`\"16MiB\"`). Unknown keys are refused.\n\n\
+        SIGHUP reads the file anew and takes over `log.level`; the log names what has changed besides and needs a restart.\n"
+        .to_owned();
+    for (table, about) in TABLES {
+        let _ = writeln!(
+            out,
+            "\n## `[{table}]`\n\n{about}.\n\n| key | what | default | instead |\n| --- | --- | --- | --- |"
+        );
+        for row in ROWS.iter().filter(|row| row.table == table) {
+            let default = match (row.value)(defaults) {
+                Value::Null => "unset".to_owned(),
+                value => format!("`{}`", toml(&value)),
+            };
+            let instead = match (row.flag, row.env()) {
+                (Some(flag), Some(env)) => format!("`{flag}`, `{env}`"),
+                _ => String::new(),
+            };
+            let _ = writeln!(out, "| `{}` | {} *{}* | {default} | {instead} |", row.key, row.doc, row.kind.words());
+        }
+    }
+    out.push_str("\n## `[[stream]]`\n\nA stream that may be pushed; an entry for each. The API shows them, and they are changed here.\n\n");
+    out.push_str("| key | what |\n| --- | --- |\n");
+    for (key, kind, doc) in STREAM_ROWS {
+        let _ = writeln!(out, "| `{key}` | {doc} *{}* |", kind.words());
+    }
+    out
+}
+
+/// The configuration in force as the API shows it: tables and keys as in the file, secrets as how many there are.
+pub(crate) fn shown(layers: &Layers) -> Value {
+    let mut shown = serde_json::Map::new();
+    for row in ROWS {
+        let table = shown.entry(row.table).or_insert_with(|| json!({}));
+        if let Value::Object(table) = table {
+            table.insert(row.key.to_owned(), (row.value)(layers));
+        }
+    }
+    // Set, and not in force.
+    shown.insert("warnings".to_owned(), json!(layers.warnings));
+    shown.into()
+}
+
+#[cfg(test)]
+#[path = "reference/tests.rs"]
+mod tests;
