@@ -5,11 +5,12 @@ use std::time::{Duration, Instant};
 
 use millstream_tests::clip::Clip;
 use millstream_tests::control::Client;
+use millstream_tests::documents::{Block, blocks_in};
 use millstream_tests::flv::Tag;
 use millstream_tests::http::{self, Viewer};
 use millstream_tests::rtmp::Publisher;
 use millstream_tests::server::{Log, Options, Server, binary, millstream};
-use millstream_tests::tools::{Tool, ffmpeg_push, ffprobe};
+use millstream_tests::tools::{Tool, ffmpeg, ffmpeg_push, ffprobe};
 use millstream_tests::{eventually, percentile, seconds};
 use serde_json::json;
 
@@ -48,30 +49,61 @@ fn the_documented_call_makes_a_stream_that_ffmpeg_pushes_and_ffprobe_plays() {
     assert!(!server.log.has(&key[11..]), "the key is in the log");
 }
 
-/// The commands of the README that make a stream and show its push address, as a person pastes them.
-fn readme_commands() -> String {
-    let readme =
-        std::fs::read_to_string(Path::new(env!("CARGO_MANIFEST_DIR")).join("../README.md")).expect("README.md");
-    let (_, rest) = readme.split_once("TOKEN=$(cat").expect("the README reads the token");
-    let (commands, _) = rest.split_once("```").expect("the end of the block");
-    format!("TOKEN=$(cat{commands}")
+/// A command of the README that begins so, with the words behind it.
+fn readme_command(begins: &str) -> Vec<String> {
+    let commands: Vec<String> = blocks_in("README.md").iter().flat_map(Block::commands).collect();
+    let command = commands
+        .iter()
+        .find_map(|command| Some(command.strip_prefix("sudo ").unwrap_or(command).strip_prefix(begins)?.to_owned()));
+    command.expect("the README has it").split_whitespace().map(|word| word.trim_matches('"').to_owned()).collect()
 }
 
 #[test]
 fn case_43_a_stream_made_by_the_commands_of_the_readme_plays_in_every_way_that_it_names() {
     let server = Options::signed().start();
-    let commands = readme_commands()
-        .replace("millstream-data", server.data_dir().to_str().expect("ASCII"))
-        .replace("http://127.0.0.1:8081", &format!("http://{}", server.control));
-    let done = Tool::start("sh", &["-c", &commands]).wait(seconds(20));
-    assert!(done.status.success(), "{commands}\n{}", done.stderr);
-    // The second answer begins where the first one ends.
-    let answers = serde_json::Deserializer::from_str(&done.stdout).into_iter::<serde_json::Value>();
-    let answers: Vec<_> =
-        answers.map(|answer| answer.unwrap_or_else(|error| panic!("{error}: {}", done.stdout))).collect();
-    let (_, sign) = answers[1]["push_url"].as_str().expect("a push URL").split_once("/stream/").expect("its path");
-    let id = answers[0]["id"].as_str().expect("an id");
-    let _push = ffmpeg_push(&server.push_url(sign), 60);
+    let (api, data_dir) = (format!("http://{}", server.control), server.data_dir().to_str().expect("ASCII").to_owned());
+    let mut add = readme_command("millstream stream ");
+    add.splice(0..0, ["stream".to_owned()]);
+    add.extend(["--api".to_owned(), api, "--data-dir".to_owned(), data_dir.clone()]);
+    let made = millstream(&add.iter().map(String::as_str).collect::<Vec<_>>());
+    let said = String::from_utf8_lossy(&made.stdout).into_owned();
+    assert!(made.status.success(), "{add:?}: {}", String::from_utf8_lossy(&made.stderr));
+    let url =
+        said.split_whitespace().find(|word| word.starts_with("rtmp://") && word.contains("sign=")).expect("a push URL");
+    let id = add[2].as_str();
+    // The README's own line for ffmpeg, with a short file of the test's.
+    let video = format!("{data_dir}/video.mp4");
+    let file = ffmpeg(&[
+        "-f",
+        "lavfi",
+        "-i",
+        "testsrc2=s=640x360:r=30:d=60",
+        "-f",
+        "lavfi",
+        "-i",
+        "sine=d=60",
+        "-c:v",
+        "libx264",
+        "-preset",
+        "ultrafast",
+        "-c:a",
+        "aac",
+        &video,
+    ]);
+    assert!(file.status.success(), "{}", file.stderr);
+    let push: Vec<String> = readme_command("ffmpeg ")
+        .into_iter()
+        .map(|word| {
+            if word == "video.mp4" {
+                video.clone()
+            } else if word.starts_with("rtmp://") {
+                url.to_owned()
+            } else {
+                word
+            }
+        })
+        .collect();
+    let _push = Tool::start("ffmpeg", &push.iter().map(String::as_str).collect::<Vec<_>>());
     Viewer::watch(server.http, id).find("keyframe", seconds(10), Tag::is_keyframe);
     let addresses = [
         server.flv_url(id),

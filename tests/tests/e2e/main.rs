@@ -5,7 +5,7 @@
 //! viewers, stalled viewers), [`loadtest`] (the harness against the server), [`hls`] (playlists and parts), [`hls_lives`] (restarts and
 //! odd encoders), [`hls_cdn`] (behind caches), [`hls_crowd`] (ten thousand that wait), [`hls_browser`],
 //! [`players`] (what people play with), [`repair`] (streams that are repaired), [`hostile`] (bad input),
-//! [`floods`] (too much input), [`control`] (the API), [`operate`] (start, stop, metrics, demo), [`fleet`] (control and nodes as
+//! [`floods`] (too much input), [`control`] (the API), [`documents`] (what readers are told to run), [`operate`] (start, stop, metrics, demo), [`fleet`] (control and nodes as
 //! processes of their own), [`kills`] (control that is killed), [`browser`], [`browser_pages`] (what pages say while
 //! streams come and go).
 #![forbid(unsafe_code)]
@@ -15,6 +15,7 @@ mod browser;
 mod browser_pages;
 mod clients;
 mod control;
+mod documents;
 mod enhanced;
 mod fleet;
 mod floods;
@@ -31,6 +32,7 @@ mod load;
 mod loadtest;
 mod migrate;
 mod operate;
+mod packages;
 mod play;
 mod players;
 mod repair;

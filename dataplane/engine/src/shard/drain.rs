@@ -52,7 +52,7 @@ mod tests {
         wanted.heard(Duration::from_secs(2), at(10_000));
         assert!(wanted.is_watched(at(13_999)) && !wanted.is_watched(at(14_000)));
         assert_eq!(wanted.last_playlist(at(11_000)), Duration::from_millis(2_250));
-        wanted.heard(Duration::from_secs(60), at(11_000));
+        wanted.heard(Duration::from_mins(1), at(11_000));
         assert_eq!(wanted.last_playlist(at(12_000)), LAST_PLAYLIST_MAX);
         assert_eq!(wanted.last_playlist(at(131_000)), Duration::ZERO);
     }
