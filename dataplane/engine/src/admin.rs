@@ -222,9 +222,15 @@ pub fn start(mut config: Config, chain: Chain) -> Result<Engine, StartError> {
     })
 }
 
-/// Descriptors that are not for connections of publishers and viewers: those of control, the link and webhooks, files, and some that are just being
-/// closed.
+/// Descriptors that are not for connections of publishers and viewers: the link's, files, some that are just being closed, and as many for
+/// control and webhooks as those have where there are few.
 const DESCRIPTORS_KEPT: usize = 112;
+/// Connections of the control port that are in [`DESCRIPTORS_KEPT`].
+const CONTROL_CONNECTIONS_MIN: usize = 32;
+/// Connections of the control port where there are descriptors enough.
+const CONTROL_CONNECTIONS_MAX: usize = 512;
+/// Deliveries of webhooks at the same time where there are descriptors enough.
+const DELIVERIES_MAX: usize = 128;
 /// Each shard's own: listeners, rings, bells.
 const DESCRIPTORS_KEPT_PER_SHARD: usize = 8;
 
@@ -233,10 +239,20 @@ fn connections(configured: usize, descriptors: u64, shards: usize) -> usize {
     match usize::try_from(descriptors) {
         Ok(0) | Err(_) => configured,
         Ok(most) => {
-            let kept = DESCRIPTORS_KEPT + DESCRIPTORS_KEPT_PER_SHARD * shards;
+            let control = control_share(most) - CONTROL_CONNECTIONS_MIN + (most / 32).min(DELIVERIES_MAX);
+            let kept = DESCRIPTORS_KEPT + control + DESCRIPTORS_KEPT_PER_SHARD * shards;
             configured.min(most.saturating_sub(kept).max(1))
         }
     }
+}
+
+/// How many connections the control port may have, so that it takes no descriptors of publishers and viewers.
+pub fn control_connections() -> usize {
+    usize::try_from(io::raise_descriptor_limit()).map_or(CONTROL_CONNECTIONS_MIN, control_share)
+}
+
+fn control_share(descriptors: usize) -> usize {
+    (descriptors / 16).clamp(CONTROL_CONNECTIONS_MIN, CONTROL_CONNECTIONS_MAX)
 }
 
 fn spawn(parts: Parts, end: Sender<End>) -> std::io::Result<()> {

@@ -23,4 +23,4 @@ mod shard;
 pub mod slates;
 
 pub use admin::remote::Remote;
-pub use admin::{Addresses, Engine, EngineError, StartError, listen_advice, start};
+pub use admin::{Addresses, Engine, EngineError, StartError, control_connections, listen_advice, start};

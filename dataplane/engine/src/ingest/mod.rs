@@ -21,6 +21,7 @@ use self::sides::Sides;
 use crate::egress;
 use crate::io::{Socket, sleep_until};
 use crate::shard::Shard;
+use crate::shard::budget::{OfConnection, Turn as Wait};
 use crate::shard::channel::{Channel, Publisher};
 use crate::shard::introduce::introduce;
 use crate::shard::mailbox::Mail;
@@ -58,6 +59,7 @@ pub(crate) struct Parcel {
     number: u64,
     id: Id,
     encoder: String,
+    publishes: OfConnection,
 }
 
 /// A connection and the session that is spoken on it.
@@ -97,7 +99,7 @@ pub(crate) async fn serve(shard: Rc<Shard>, session: Rc<Session>, socket: Socket
 
 /// Goes on with a publisher that another shard handed over.
 pub(crate) async fn resume(shard: Rc<Shard>, parcel: Box<Parcel>) {
-    let Parcel { fd, rtmp, peer, number, id, encoder } = *parcel;
+    let Parcel { fd, rtmp, peer, number, id, encoder, publishes } = *parcel;
     let Ok(socket) = Socket::from_fd(fd) else { return };
     let session = match shard.readmit(number, peer, &socket) {
         Ok(session) => session,
@@ -106,6 +108,7 @@ pub(crate) async fn resume(shard: Rc<Shard>, parcel: Box<Parcel>) {
             return shard.refused(&Refused::at_arrival(number, peer, PROTOCOL, limit));
         }
     };
+    session.publishes.set(publishes);
     match publish(&shard, Connection { session, socket, rtmp }, &id, encoder).await {
         Turn::Gone => {}
         Turn::Again(connection) => converse(&shard, connection).await,
@@ -321,6 +324,7 @@ async fn admit_publisher(shard: &Rc<Shard>, mut connection: Connection, request:
         }
     };
     let (id, encoder) = (question.name.clone(), question.client.user_agent.clone());
+    pace(shard, &connection.session).await;
     if let Verdict::Deny(denial) = shard.door.ask(shard, question).await {
         connection.refuse(shard, refusal(denial.why), &denial.reason);
         return Turn::Ended(connection, "refused");
@@ -332,10 +336,26 @@ async fn admit_publisher(shard: &Rc<Shard>, mut connection: Connection, request:
     }
 }
 
+/// Waits until the connection may publish once more: one that publishes and ends again and again, which costs it nothing else, is slowed.
+async fn pace(shard: &Shard, session: &Session) {
+    let mut publishes = session.publishes.get();
+    let Wait { wait, is_news } = publishes.publish(shard.now());
+    session.publishes.set(publishes);
+    if wait.is_zero() {
+        return;
+    }
+    if is_news {
+        let peer = session.peer();
+        tracing::warn!(parent: &session.span, %peer, "this connection publishes too often: it is slowed down to once a second");
+    }
+    shard.stats.publishes_slowed.add(1);
+    sleep_until(shard.clock.instant(shard.now() + wait)).await;
+}
+
 /// Sends an admitted publisher to the shard that owns its stream.
 fn hand_over(shard: &Shard, connection: Connection, id: Id, encoder: String) -> Turn {
     let Connection { session, socket, rtmp } = connection;
-    let (peer, number) = (session.peer(), session.number);
+    let (peer, number, publishes) = (session.peer(), session.number, session.publishes.get());
     // Nothing on this shard may refer to the socket any more: it has to be the only reference to let go of the descriptor.
     drop(session);
     let Some(fd) = socket.into_fd() else {
@@ -343,7 +363,7 @@ fn hand_over(shard: &Shard, connection: Connection, id: Id, encoder: String) -> 
         return Turn::Gone;
     };
     let owner = shard.owner(&id);
-    let parcel = Box::new(Parcel { fd, rtmp, peer, number, id, encoder });
+    let parcel = Box::new(Parcel { fd, rtmp, peer, number, id, encoder, publishes });
     match shard.put(owner, Mail::Publisher(parcel)) {
         Ok(()) => shard.stats.handovers_total.add(1),
         Err(mail) => {
@@ -369,6 +389,14 @@ async fn publish(shard: &Rc<Shard>, mut connection: Connection, id: &Id, encoder
     if shard.is_draining() {
         return no_place(shard, connection, id, ("shutdown", "shutdown"), (Refusal::Failed, GOING_DOWN));
     }
+    match shard.publishes.publish(id, connection.session.peer().ip(), shard.now()) {
+        Some(Duration::ZERO) => {}
+        Some(wait) => sleep_until(shard.clock.instant(shard.now() + wait)).await,
+        None => {
+            let reason = "this stream, or this address, publishes too often; try again in a moment";
+            return no_place(shard, connection, id, ("publish_rate", "publish_rate"), (Refusal::Failed, reason));
+        }
+    }
     // A stream that is on air, or waits for its publisher, is not a new one.
     if !shard.holds(id) && !shard.sessions.has_room(Action::Publish) {
         let reason = "the server has no room for new streams now; try again in a moment";
@@ -388,7 +416,11 @@ async fn publish(shard: &Rc<Shard>, mut connection: Connection, id: &Id, encoder
     if let Some(old) = replaced.and_then(|number| shard.sessions.get(number)) {
         old.end("replaced");
     }
-    tracing::info!(parent: &connection.session.span, stream = %id, "publish started");
+    // Of one that comes too often the log has one line, the events all that there is.
+    let is_slowed = connection.session.publishes.get().is_slowed();
+    if !is_slowed {
+        tracing::info!(parent: &connection.session.span, stream = %id, "publish started");
+    }
     shard.stats.publishes_total.add(1);
     shard.stats.publishers.add(1);
     let (peer, number) = (who.peer, connection.session.number);
@@ -406,7 +438,9 @@ async fn publish(shard: &Rc<Shard>, mut connection: Connection, id: &Id, encoder
     let why = connection.session.ending().or(ended).unwrap_or("unpublished");
     on_air.why.set(why);
     drop(on_air);
-    tracing::info!(parent: &connection.session.span, stream = %id, why, "publish ended");
+    if !is_slowed {
+        tracing::info!(parent: &connection.session.span, stream = %id, why, "publish ended");
+    }
     match ended {
         None => Turn::Again(connection),
         Some(why) => Turn::Ended(connection, why),

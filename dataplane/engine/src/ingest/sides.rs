@@ -18,9 +18,10 @@ use millstream_proto::rtmp::command::Command;
 use millstream_proto::rtmp::message::{Message, UserControl, kind};
 use millstream_proto::rtmp::{self, Event, Refusal, ServerSession};
 
-use super::{Connection, Parcel, question, refusal, resume};
+use super::{Connection, Parcel, pace, question, refusal, resume};
 use crate::io::{Socket, sleep_until};
 use crate::shard::Shard;
+use crate::shard::budget::OfConnection;
 use crate::shard::mailbox::Mail;
 use crate::shard::session::Session;
 use crate::shard::wait::{First, first};
@@ -155,6 +156,8 @@ async fn open(
     let failed = || (Refusal::Failed, "the server has no place for this stream now; try again in a moment".to_owned());
     let question = question(shard, session, Action::Publish, request).map_err(|reason| (Refusal::BadName, reason))?;
     let (id, encoder) = (question.name.clone(), question.client.user_agent.clone());
+    // It counts for the connection; the session of the further stream publishes once.
+    pace(shard, session).await;
     if let Verdict::Deny(denial) = shard.door.ask(shard, question).await {
         return Err((refusal(denial.why), denial.reason));
     }
@@ -166,7 +169,8 @@ async fn open(
     };
     let (socket, theirs) = pair().map_err(|_| failed())?;
     let (peer, number, owner) = (session.peer(), shard.number(), shard.owner(&id));
-    let parcel = Box::new(Parcel { fd: theirs.into(), rtmp, peer, number, id, encoder });
+    let parcel =
+        Box::new(Parcel { fd: theirs.into(), rtmp, peer, number, id, encoder, publishes: OfConnection::default() });
     if owner == shard.index {
         shard.spawn(resume(Rc::clone(shard), parcel));
     } else {

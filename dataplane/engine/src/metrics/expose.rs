@@ -142,6 +142,8 @@ impl Collector for Shards {
         self.counter(out, "millstream_file_requests", "Requests for headers, segments and parts.", |s| &s.hls_files)?;
         self.counter(out, "millstream_accepted_connections", "Connections accepted.", |s| &s.connections_total)?;
         self.counter(out, "millstream_publishes", "Publish sessions that started.", |s| &s.publishes_total)?;
+        let help = "Publishes that waited because their connection begins too many.";
+        self.counter(out, "millstream_publishes_slowed", help, |s| &s.publishes_slowed)?;
         self.counter(out, "millstream_slates_started", "Slates that took the place of a publisher.", |s| {
             &s.slates_total
         })?;

@@ -36,6 +36,7 @@ pub(crate) struct ShardStats {
     pub(crate) packaging_micros: Counter,
     pub(crate) connections_total: Counter,
     pub(crate) publishes_total: Counter,
+    pub(crate) publishes_slowed: Counter,
     pub(crate) plays_total: Counter,
     pub(crate) slates_total: Counter,
     pub(crate) handovers_total: Counter,

@@ -1,6 +1,7 @@
 //! A shard: one pinned thread with its own runtime, sockets, streams, viewers and numbers. Nothing in here is shared with another
 //! shard but what travels by [`mailbox`].
 pub(crate) mod audience;
+pub(crate) mod budget;
 pub(crate) mod channel;
 pub(crate) mod courier;
 pub(crate) mod drain;
@@ -13,6 +14,7 @@ pub(crate) mod reached;
 pub(crate) mod session;
 pub(crate) mod status;
 pub(crate) mod telling;
+mod unfinished;
 pub(crate) mod view;
 pub(crate) mod wait;
 
@@ -43,6 +45,7 @@ use millstream_proto::paths::Output;
 use millstream_proto::time::Time;
 use rtrb::Consumer;
 
+use self::budget::Publishes;
 use self::channel::{Channel, NotPlayable, Seat};
 use self::drain::{PlaylistsWanted, SHUTDOWN};
 use self::ebb::Ebb;
@@ -69,6 +72,8 @@ const SCRATCH_BYTES: usize = 64 << 10;
 const ACCEPTS_PER_TURN: usize = 32;
 /// After an accept that failed (no descriptors left, mostly) the next one waits: the loop neither dies nor spins.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
+/// And a line in the log says so this often.
+const ACCEPT_SAID_EVERY: Duration = Duration::from_mins(1);
 /// Longest segment that a stream's record may ask for.
 const HLS_SEGMENT_MAX: Duration = Duration::from_mins(1);
 /// Segments of a playlist that a stream's record may ask for; bytes bound them besides.
@@ -137,6 +142,8 @@ pub(crate) struct Shard {
     pub(crate) stats: Arc<ShardStats>,
     pub(crate) all_stats: Vec<Arc<ShardStats>>,
     pub(crate) sessions: Rc<Sessions>,
+    /// How often streams and addresses may publish.
+    pub(crate) publishes: Publishes,
     /// Those of the control port, apart: a crowd of viewers is when operators look at the metrics.
     control: Rc<Sessions>,
     pub(crate) loads: LoadPool,
@@ -179,6 +186,7 @@ async fn main(parts: Parts) -> std::io::Result<()> {
     let shard = Rc::new(Shard {
         index,
         sessions: Sessions::new(config.limits, all_stats.clone(), index),
+        publishes: Publishes::new(config.limits.per_address, all_stats.len()),
         control: Sessions::new(CONTROL_LIMITS, vec![Arc::new(ShardStats::new())], 0),
         directory: RefCell::new(config.directory.clone()),
         slates: RefCell::new(config.slates.clone()),
@@ -277,7 +285,7 @@ async fn live(shard: &Rc<Shard>, undrained: &AtomicUsize) {
 
 async fn accept(shard: Rc<Shard>, port: Port, listener: Listener) {
     let place = Place::default();
-    let mut failing = false;
+    let (mut said, mut unsaid): (Option<Time>, u64) = (None, 0);
     loop {
         // Only the RTMP port closes at once: the others go on to say that the server is draining.
         let ready = match port {
@@ -295,14 +303,18 @@ async fn accept(shard: Rc<Shard>, port: Port, listener: Listener) {
             Ok(())
         });
         match accepted {
-            Ok(()) => failing = false,
+            Ok(()) => {}
             // It was gone before it was taken.
             Err(error) if matches!(error.kind(), ErrorKind::ConnectionAborted | ErrorKind::ConnectionReset) => {}
             Err(error) => {
                 shard.stats.refused.add("accept", 1);
-                // Said once until it works again.
-                if !std::mem::replace(&mut failing, true) {
-                    tracing::warn!(%error, ?port, shard = shard.index, "cannot accept connections; trying again");
+                // Said once a minute, also where it works now and then.
+                let now = shard.now();
+                unsaid += 1;
+                if said.is_none_or(|said| said + ACCEPT_SAID_EVERY <= now) {
+                    let count = std::mem::take(&mut unsaid);
+                    tracing::warn!(%error, ?port, shard = shard.index, count, "cannot accept connections; trying again");
+                    said = Some(now);
                 }
                 sleep(ACCEPT_PAUSE).await;
             }
@@ -633,6 +645,7 @@ impl Shard {
         }
         self.door.expire(now);
         self.statuses.sweep(now);
+        self.publishes.sweep(now);
         let (mut mirrors, mut bytes, mut blocks, mut hls_bytes, mut idle) = (0, 0, 0, 0, Vec::new());
         for channel in self.channels.borrow().values() {
             let log = channel.log.borrow();

@@ -11,7 +11,9 @@ use millstream_policy::Action;
 use millstream_proto::time::Time;
 use tracing::Span;
 
+use super::budget::OfConnection;
 use super::channel::Channel;
+use super::unfinished::Unfinished;
 use super::wait::Nudge;
 use crate::config::Limits;
 use crate::io::Closer;
@@ -36,6 +38,8 @@ pub(crate) struct Session {
     pub(crate) span: Span,
     /// Wakes its viewer task.
     pub(crate) nudge: Nudge,
+    /// How often it may publish.
+    pub(crate) publishes: Cell<OfConnection>,
     peer: Cell<SocketAddr>,
     /// Whether it counts for that address: not before a proxy has named it.
     counted: Cell<bool>,
@@ -63,6 +67,7 @@ impl Session {
         if let Some(home) = self.home.upgrade()
             && !self.counted.get()
         {
+            home.new.borrow_mut().comes_from(self.number, peer.ip());
             home.count(peer.ip())?;
             self.counted.set(true);
         }
@@ -114,7 +119,7 @@ impl Session {
         if self.new.replace(false)
             && let Some(home) = self.home.upgrade()
         {
-            home.new.borrow_mut().remove(&self.number);
+            home.new.borrow_mut().remove(self.number);
         }
     }
 
@@ -284,8 +289,8 @@ pub(crate) enum Arrival {
 pub(crate) struct Sessions {
     list: RefCell<HashMap<u64, Weak<Session>>>,
     addresses: RefCell<HashMap<IpAddr, usize>>,
-    /// Those that have yet to ask for something, the oldest first.
-    new: RefCell<BTreeSet<u64>>,
+    /// Those that have yet to ask for something.
+    new: RefCell<Unfinished>,
     /// Those that have nothing to do, the oldest first.
     idle: RefCell<BTreeSet<u64>>,
     limits: Limits,
@@ -340,6 +345,7 @@ impl Sessions {
             counted: Cell::new(counted),
             span,
             nudge: Nudge::default(),
+            publishes: Cell::default(),
             closer,
             deadline: Cell::new(None),
             ending: Cell::new(None),
@@ -352,7 +358,7 @@ impl Sessions {
         self.list.borrow_mut().insert(number, Rc::downgrade(&session));
         self.tell();
         if new {
-            self.new.borrow_mut().insert(number);
+            self.new.borrow_mut().insert(number, peer.ip());
         }
         self.make_room();
         Ok(session)
@@ -397,16 +403,17 @@ impl Sessions {
         }
     }
 
-    /// With too many that have not asked for anything, the oldest goes: who connects and says nothing cannot keep others out.
+    /// With too many that have not asked for anything, one of the address that has most goes: who connects and says nothing cannot keep
+    /// others out.
     fn make_room(&self) {
-        let oldest = {
+        let crowded = {
             let mut new = self.new.borrow_mut();
             if new.len() <= self.limits.handshakes {
                 return;
             }
-            new.pop_first()
+            new.pop_crowded()
         };
-        if let Some(session) = oldest.and_then(|number| self.get(number)) {
+        if let Some(session) = crowded.and_then(|number| self.get(number)) {
             session.end(HANDSHAKES);
         }
     }
