@@ -2,8 +2,12 @@
 //! when it was delivered or given up. Before it: [`crate::events::Keep`]; after it: `millstream_side::webhook::deliver`.
 //!
 //! The key is hook, stream, time and event, so that an event that is told twice is one entry, and the entries of a lane (a hook and a
-//! stream) are behind each other in the order in which they happened.
+//! stream) are behind each other in the order in which they happened. [`lanes`] knows the first of each.
+mod lanes;
+
+use std::collections::HashMap;
 use std::sync::Arc;
+use std::time::{Duration, Instant};
 
 use millstream_link::event::Event;
 use millstream_link::exchange::NodeId;
@@ -11,21 +15,27 @@ use millstream_proto::id::Id;
 use millstream_proto::secret::Secret;
 use millstream_proto::sign::MasterKey;
 use millstream_side::webhook::body;
-use millstream_side::webhook::outbox::{Attempt, Entry, Next, Outbox, OutboxError};
+use millstream_side::webhook::outbox::{Ask, Attempt, Entry, Next, Outbox, OutboxError};
 use millstream_store::item::{Change, Expect, Query, Write};
 use millstream_store::{Store, StoreError};
 use serde::de::DeserializeOwned;
 use tokio::runtime::Handle;
+use tokio::sync::{Mutex, MutexGuard};
 
+use self::lanes::Lanes;
 use crate::model::webhook::{DELIVERIES_KEPT_MS, Delivery, Waiting, WebhookRecord};
 use crate::model::{DELIVERY, WAITING, WEBHOOK};
 
 /// Hooks that may exist: each event is held against all of them.
 pub const HOOKS_MAX: usize = 100;
-/// Deliveries that may wait, of all hooks; what comes on top is not added, and is said in the log.
+/// Deliveries that may wait: each hook has an equal share of them. What comes on top is not added, and is said in the log.
 const WAITING_MAX: u64 = 100_000;
-/// Lanes that are looked at in one go.
-const LANES_MAX: usize = 4_096;
+/// Entries of removed hooks that go with one look.
+const REMOVED_AT_ONCE: usize = 256;
+/// Old entries of a hook that are given up at once.
+const OLD_AT_ONCE: usize = 250;
+/// A line in the log tells this often of what found no room.
+const SAY_FULL_EVERY: Duration = Duration::from_mins(1);
 
 /// The outbox of a store.
 #[derive(Clone)]
@@ -33,6 +43,18 @@ pub struct StoredOutbox {
     store: Arc<dyn Store>,
     master: MasterKey,
     runtime: Handle,
+    state: Arc<Mutex<State>>,
+}
+
+/// What is known of what waits.
+#[derive(Default)]
+struct State {
+    /// `None` until the store was read.
+    lanes: Option<Lanes>,
+    /// Hooks that were removed, and whose entries are still there.
+    removed: Vec<String>,
+    /// Since a line in the log told of entries that found no room, and how many since.
+    told_full: Option<(Instant, u64)>,
 }
 
 fn read<T: DeserializeOwned + Default>(value: &[u8]) -> T {
@@ -48,7 +70,28 @@ fn lane(key: &str) -> &str {
 impl StoredOutbox {
     /// In this store; secrets of hooks are made from `master`. `runtime` is where the store's answers are waited for.
     pub fn new(store: Arc<dyn Store>, master: MasterKey, runtime: Handle) -> Self {
-        Self { store, master, runtime }
+        Self { store, master, runtime, state: Arc::default() }
+    }
+
+    /// What waits; read from the store the first time. Who writes an entry notes it here afterwards, so that a look at the store under this
+    /// lock misses nothing.
+    async fn state(&self) -> Result<MutexGuard<'_, State>, StoreError> {
+        let mut state = self.state.lock().await;
+        if state.lanes.is_none() {
+            let (mut lanes, mut after) = (Lanes::default(), None);
+            loop {
+                let page = self.store.page(Query { after: after.take(), ..Query::all(WAITING) }).await?;
+                for item in &page.items {
+                    lanes.add(&item.key, read::<Waiting>(&item.value).due_ms);
+                }
+                after = page.next;
+                if after.is_none() {
+                    break;
+                }
+            }
+            state.lanes = Some(lanes);
+        }
+        Ok(state)
     }
 
     /// Adds what hooks want of these events; says how many entries that were.
@@ -58,79 +101,84 @@ impl StoredOutbox {
             return Ok(0);
         }
         let hooks: Vec<(String, WebhookRecord)> = hooks.into_iter().map(|item| (item.key, read(&item.value))).collect();
+        let share = WAITING_MAX / hooks.len() as u64;
         let mut writes = Vec::new();
-        for event in events {
-            let kind = event.what.kind();
-            for (id, hook) in hooks.iter().filter(|(_, hook)| hook.wants(kind, &event.stream)) {
-                let key = format!("{id}/{}/{:013}-{:020}-{:020}", event.stream, event.at_unix_ms, node.run, event.seq);
-                let waiting = Waiting {
-                    hook: id.clone(),
-                    kind: kind.to_owned(),
-                    body: String::from_utf8_lossy(&body(node, event)).into_owned(),
-                    attempts: 0,
-                    added_ms: event.at_unix_ms,
-                    due_ms: 0,
-                };
-                if hook.url.is_empty() {
-                    continue;
-                }
-                let value = serde_json::to_vec(&waiting).unwrap_or_default();
-                writes.push(Write { kind: WAITING, key, expect: Expect::Absent, expires_ms: None, value });
+        for (id, hook) in hooks.iter().filter(|(_, hook)| !hook.url.is_empty()) {
+            let wanted = events.iter().filter(|event| hook.wants(event.what.kind(), &event.stream));
+            let mut of_hook: Vec<Write> = wanted.map(|event| entry_of(id, node, event)).collect();
+            let mut state = self.state().await?;
+            let waiting = state.lanes.as_ref().map_or(0, |lanes| lanes.waiting_for(id));
+            // A receiver that is away takes no room from others.
+            let room = usize::try_from(share.saturating_sub(waiting)).unwrap_or(usize::MAX);
+            if of_hook.len() > room {
+                state.say_full(id, (of_hook.len() - room) as u64, share);
+                of_hook.truncate(room);
             }
-        }
-        if !writes.is_empty() && self.store.count(WAITING).await? + writes.len() as u64 > WAITING_MAX {
-            tracing::error!(
-                lost = writes.len(),
-                "{WAITING_MAX} deliveries of webhooks wait, which is the most; see /api/v1/webhooks for whose receiver is away"
-            );
-            return Ok(0);
+            writes.append(&mut of_hook);
         }
         // All at once: they share a sync.
-        let writes: Vec<_> = writes.into_iter().map(|write| self.store.put(write)).collect();
-        let count = writes.len();
-        for write in writes {
+        let writes: Vec<_> = writes.into_iter().map(|write| (write.key.clone(), self.store.put(write))).collect();
+        let (mut added, mut failed) = (Vec::new(), None);
+        for (key, write) in writes {
             match write.await {
+                Ok(_) => added.push(key),
                 // Told twice, and added the first time.
-                Ok(_) | Err(StoreError::Conflict { .. }) => {}
-                Err(error) => return Err(error),
+                Err(StoreError::Conflict { .. }) => {}
+                Err(error) => failed = Some(error),
             }
         }
-        Ok(count)
+        let mut state = self.state().await?;
+        if let Some(lanes) = &mut state.lanes {
+            added.iter().for_each(|key| lanes.add(key, 0));
+        }
+        failed.map_or(Ok(added.len()), Err)
     }
 
-    async fn find_due(&self, now_ms: u64, limit: usize) -> Result<Vec<Entry>, StoreError> {
-        let (mut found, mut after) = (Vec::new(), None);
-        for _ in 0..LANES_MAX {
-            let page = self.store.page(Query { after: after.take(), limit: 1, ..Query::all(WAITING) }).await?;
-            let Some(item) = page.items.into_iter().next() else { break };
-            // Behind everything of this lane.
-            after = Some(format!("{}/\u{10FFFF}", lane(&item.key)));
-            let waiting: Waiting = read(&item.value);
-            let hook = self.store.get(WEBHOOK, &waiting.hook).await?;
-            let Some(hook) = hook.map(|item| read::<WebhookRecord>(&item.value)) else {
-                // Its hook is removed: it goes with it, one look at a time.
-                self.store.delete(WAITING, &item.key, Expect::Any).await?;
-                continue;
-            };
-            if waiting.due_ms <= now_ms {
-                found.push((waiting.due_ms, self.entry(item.key, waiting, hook)));
+    async fn find_due(&self, now_ms: u64, ask: &Ask) -> Result<Vec<Entry>, StoreError> {
+        let mut state = self.state().await?;
+        self.purge_removed(&mut state).await?;
+        let Some(lanes) = &mut state.lanes else { return Ok(Vec::new()) };
+        let (mut found, mut hooks) = (Vec::new(), HashMap::new());
+        for key in lanes.due(now_ms, ask) {
+            let Some((hook, _, _)) = lanes::parts(&key) else { continue };
+            if !hooks.contains_key(hook) {
+                let item = self.store.get(WEBHOOK, hook).await?;
+                hooks.insert(hook.to_owned(), item.map(|item| read::<WebhookRecord>(&item.value)));
+            }
+            let Some(Some(record)) = hooks.get(hook) else { continue };
+            match self.store.get(WAITING, &key).await? {
+                Some(item) => found.push(self.entry(key, read(&item.value), record.clone())),
+                None => self.next_of_lane(lanes, &key).await?,
             }
         }
-        found.sort_by_key(|(due_ms, _)| *due_ms);
-        Ok(found.into_iter().take(limit).map(|(_, entry)| entry).collect())
+        let removed: Vec<String> =
+            hooks.into_iter().filter_map(|(hook, record)| record.is_none().then_some(hook)).collect();
+        removed.iter().for_each(|hook| lanes.drop_hook(hook));
+        state.removed.extend(removed);
+        Ok(found)
     }
 
-    /// When the oldest entry was added: that of one lane, for each lane begins with its oldest.
-    async fn oldest(&self) -> Result<Option<u64>, StoreError> {
-        let (mut oldest, mut after) = (None, None);
-        for _ in 0..LANES_MAX {
-            let page = self.store.page(Query { after: after.take(), limit: 1, ..Query::all(WAITING) }).await?;
-            let Some(item) = page.items.into_iter().next() else { break };
-            after = Some(format!("{}/\u{10FFFF}", lane(&item.key)));
-            let added_ms = read::<Waiting>(&item.value).added_ms;
-            oldest = Some(oldest.map_or(added_ms, |oldest: u64| oldest.min(added_ms)));
+    /// What waited for hooks that are removed goes, a page at each look.
+    async fn purge_removed(&self, state: &mut State) -> Result<(), StoreError> {
+        let Some(hook) = state.removed.last() else { return Ok(()) };
+        let query = Query { prefix: format!("{hook}/"), limit: REMOVED_AT_ONCE, ..Query::all(WAITING) };
+        let page = self.store.page(query).await?;
+        let gone: Vec<_> = page.items.iter().map(|item| self.store.delete(WAITING, &item.key, Expect::Any)).collect();
+        for gone in gone {
+            gone.await?;
         }
-        Ok(oldest)
+        if page.next.is_none() {
+            state.removed.pop();
+        }
+        Ok(())
+    }
+
+    /// An entry is gone: what its lane begins with now.
+    async fn next_of_lane(&self, lanes: &mut Lanes, key: &str) -> Result<(), StoreError> {
+        let query = Query { prefix: format!("{}/", lane(key)), limit: 1, ..Query::all(WAITING) };
+        let next = self.store.page(query).await?.items.pop();
+        lanes.gone(key, next.as_ref().map(|item| (item.key.as_str(), read::<Waiting>(&item.value).due_ms)));
+        Ok(())
     }
 
     fn entry(&self, key: String, waiting: Waiting, hook: WebhookRecord) -> Entry {
@@ -150,46 +198,93 @@ impl StoredOutbox {
     async fn note(&self, key: &str, attempt: &Attempt, next: Next) -> Result<(), StoreError> {
         let Some(item) = self.store.get(WAITING, key).await? else { return Ok(()) };
         let waiting: Waiting = read(&item.value);
-        let outcome = match next {
-            Next::Delivered => "delivered",
-            Next::Retry { .. } => "retry",
-            Next::GivenUp => "given_up",
-        };
-        let delivery = Delivery {
-            delivery: key.to_owned(),
-            kind: waiting.kind.clone(),
-            at_unix_ms: attempt.at_unix_ms,
-            took_ms: attempt.took_ms,
-            status: attempt.status,
-            error: attempt.error.clone(),
-            outcome: outcome.to_owned(),
-        };
-        let log = Write {
-            kind: DELIVERY,
-            key: format!("{}/{:013}-{}", waiting.hook, attempt.at_unix_ms, &key[waiting.hook.len().min(key.len())..]),
-            expect: Expect::Any,
-            expires_ms: Some(attempt.at_unix_ms + DELIVERIES_KEPT_MS),
-            value: serde_json::to_vec(&delivery).unwrap_or_default(),
-        };
-        let mut changes = vec![Change::Put(log)];
+        let log = Change::Put(log_of(key, &waiting, attempt, next));
         match next {
             Next::Retry { due_unix_ms } => {
                 let waiting = Waiting { attempts: waiting.attempts + 1, due_ms: due_unix_ms, ..waiting };
                 let value = serde_json::to_vec(&waiting).unwrap_or_default();
                 let expect = Expect::Version(item.version);
-                changes.push(Change::Put(Write {
-                    kind: WAITING,
-                    key: key.to_owned(),
-                    expect,
-                    expires_ms: None,
-                    value,
-                }));
+                let postponed = Write { kind: WAITING, key: key.to_owned(), expect, expires_ms: None, value };
+                self.store.transact(vec![log, Change::Put(postponed)]).await?;
+                if let Some(lanes) = &mut self.state().await?.lanes {
+                    lanes.postpone(key, due_unix_ms);
+                }
             }
             Next::Delivered | Next::GivenUp => {
-                changes.push(Change::Delete { kind: WAITING, key: key.to_owned(), expect: Expect::Any });
+                let gone = Change::Delete { kind: WAITING, key: key.to_owned(), expect: Expect::Any };
+                self.store.transact(vec![log, gone]).await?;
+                if let Some(lanes) = &mut self.state().await?.lanes {
+                    self.next_of_lane(lanes, key).await?;
+                }
             }
         }
-        self.store.transact(changes).await.map(drop)
+        Ok(())
+    }
+
+    async fn give_up_old(&self, hook: &str, before_unix_ms: u64, attempt: &Attempt) -> Result<usize, StoreError> {
+        let state = self.state().await?;
+        let old = state.lanes.as_ref().map_or_else(Vec::new, |lanes| lanes.older(hook, before_unix_ms, OLD_AT_ONCE));
+        drop(state);
+        // Beside each other: they share syncs.
+        let all = futures_util::future::join_all(old.iter().map(|key| self.note(key, attempt, Next::GivenUp))).await;
+        all.into_iter().collect::<Result<Vec<()>, _>>().map(|all| all.len())
+    }
+}
+
+impl State {
+    /// Tells of entries that found no room, once a minute.
+    fn say_full(&mut self, hook: &str, lost: u64, share: u64) {
+        let (since, more) = self.told_full.map_or((None, 0), |(since, more)| (Some(since), more));
+        if since.is_some_and(|since| since.elapsed() < SAY_FULL_EVERY) {
+            self.told_full = since.map(|since| (since, more + lost));
+            return;
+        }
+        self.told_full = Some((Instant::now(), 0));
+        tracing::error!(
+            hook,
+            lost = more + lost,
+            "{share} deliveries of a webhook wait, which is its share: what comes on top is lost; see /api/v1/webhooks for whose receiver is away"
+        );
+    }
+}
+
+/// The entry of a hook for an event.
+fn entry_of(hook: &str, node: &NodeId, event: &Event) -> Write {
+    let key = format!("{hook}/{}/{:013}-{:020}-{:020}", event.stream, event.at_unix_ms, node.run, event.seq);
+    let waiting = Waiting {
+        hook: hook.to_owned(),
+        kind: event.what.kind().to_owned(),
+        body: String::from_utf8_lossy(&body(node, event)).into_owned(),
+        attempts: 0,
+        added_ms: event.at_unix_ms,
+        due_ms: 0,
+    };
+    let value = serde_json::to_vec(&waiting).unwrap_or_default();
+    Write { kind: WAITING, key, expect: Expect::Absent, expires_ms: None, value }
+}
+
+/// The line of the delivery log for a try.
+fn log_of(key: &str, waiting: &Waiting, attempt: &Attempt, next: Next) -> Write {
+    let outcome = match next {
+        Next::Delivered => "delivered",
+        Next::Retry { .. } => "retry",
+        Next::GivenUp => "given_up",
+    };
+    let delivery = Delivery {
+        delivery: key.to_owned(),
+        kind: waiting.kind.clone(),
+        at_unix_ms: attempt.at_unix_ms,
+        took_ms: attempt.took_ms,
+        status: attempt.status,
+        error: attempt.error.clone(),
+        outcome: outcome.to_owned(),
+    };
+    Write {
+        kind: DELIVERY,
+        key: format!("{}/{:013}-{}", waiting.hook, attempt.at_unix_ms, &key[waiting.hook.len().min(key.len())..]),
+        expect: Expect::Any,
+        expires_ms: Some(attempt.at_unix_ms + DELIVERIES_KEPT_MS),
+        value: serde_json::to_vec(&delivery).unwrap_or_default(),
     }
 }
 
@@ -203,17 +298,31 @@ fn unusable(error: &StoreError) -> OutboxError {
 }
 
 impl Outbox for StoredOutbox {
-    fn due(&self, now_unix_ms: u64, limit: usize) -> Result<Vec<Entry>, OutboxError> {
-        self.runtime.block_on(self.find_due(now_unix_ms, limit)).map_err(|error| unusable(&error))
+    fn due(&self, now_unix_ms: u64, ask: &Ask) -> Result<Vec<Entry>, OutboxError> {
+        self.runtime.block_on(self.find_due(now_unix_ms, ask)).map_err(|error| unusable(&error))
     }
 
     fn backlog(&self) -> Result<(u64, Option<u64>), OutboxError> {
-        let looking = async { Ok((self.store.count(WAITING).await?, self.oldest().await?)) };
+        let looking = async { Ok(self.state().await?.lanes.as_ref().map_or((0, None), Lanes::backlog)) };
         self.runtime.block_on(looking).map_err(|error: StoreError| unusable(&error))
     }
 
     fn settle(&self, key: &str, attempt: &Attempt, next: Next) -> Result<(), OutboxError> {
         self.runtime.block_on(self.note(key, attempt, next)).map_err(|error| unusable(&error))
+    }
+
+    fn hurry(&self, hook: &str) -> Result<(), OutboxError> {
+        let hurrying = async {
+            if let Some(lanes) = &mut self.state().await?.lanes {
+                lanes.hurry(hook);
+            }
+            Ok(())
+        };
+        self.runtime.block_on(hurrying).map_err(|error: StoreError| unusable(&error))
+    }
+
+    fn give_up(&self, hook: &str, before_unix_ms: u64, attempt: &Attempt) -> Result<usize, OutboxError> {
+        self.runtime.block_on(self.give_up_old(hook, before_unix_ms, attempt)).map_err(|error| unusable(&error))
     }
 }
 
@@ -238,6 +347,10 @@ mod tests {
 
     fn attempt(at_unix_ms: u64) -> Attempt {
         Attempt { at_unix_ms, took_ms: 1, status: Some(200), error: String::new() }
+    }
+
+    fn ask() -> Ask {
+        Ask { limit: 10, share: 10, ..Ask::default() }
     }
 
     #[test]
@@ -265,27 +378,28 @@ mod tests {
             assert_eq!(store.count(WAITING).await, Ok(4));
         });
         assert_eq!(outbox.backlog(), Ok((4, Some(1_001))));
-        let due = outbox.due(5_000, 10).unwrap();
+        let due = outbox.due(5_000, &ask()).unwrap();
         let lanes: Vec<&str> = due.iter().map(|entry| entry.lane.as_str()).collect();
-        assert_eq!(lanes, ["all/a", "all/b", "only/a"], "the first of each lane");
-        assert_ne!(due[0].secret, due[2].secret);
+        assert_eq!(lanes, ["all/a", "only/a", "all/b"], "the first of each lane, the oldest first");
+        assert_ne!(due[0].secret, due[1].secret);
         assert!(String::from_utf8_lossy(&due[0].body).contains("\"kind\":\"publish\""));
         // A lane waits for its first entry, the others go on.
         outbox.settle(&due[0].key, &attempt(5_000), Next::Retry { due_unix_ms: 9_000 }).unwrap();
-        outbox.settle(&due[1].key, &attempt(5_001), Next::Delivered).unwrap();
-        let later: Vec<String> = outbox.due(6_000, 10).unwrap().into_iter().map(|entry| entry.lane).collect();
+        outbox.settle(&due[2].key, &attempt(5_001), Next::Delivered).unwrap();
+        let later: Vec<String> = outbox.due(6_000, &ask()).unwrap().into_iter().map(|entry| entry.lane).collect();
         assert_eq!(later, ["only/a"]);
-        let again = outbox.due(9_000, 10).unwrap();
+        let again = outbox.due(9_000, &ask()).unwrap();
         assert_eq!(again.iter().find(|entry| entry.lane == "all/a").unwrap().attempts, 1);
         outbox.settle(&due[0].key, &attempt(9_000), Next::GivenUp).unwrap();
-        let next = outbox.due(9_000, 10).unwrap();
+        let next = outbox.due(9_000, &ask()).unwrap();
         assert_eq!(next.iter().find(|entry| entry.lane == "all/a").unwrap().kind, "refused");
         // What a removed hook left goes, too.
         runtime.block_on(async {
             store.delete(WEBHOOK, "all", Expect::Any).await.unwrap();
             assert_eq!(store.count(DELIVERY).await, Ok(3));
         });
-        outbox.due(9_000, 10).unwrap();
+        outbox.due(9_000, &ask()).unwrap();
+        outbox.due(9_000, &ask()).unwrap();
         assert_eq!(runtime.block_on(store.count(WAITING)), Ok(1));
     }
 }

@@ -79,6 +79,13 @@ pub enum What {
         #[serde(default = "one")]
         count: u64,
     },
+    /// So many events of this stream were left out, because they came faster than one stream's share allows. Control's own word; of its
+    /// refusals it is told apart from its other events.
+    LeftOut {
+        /// How many since this was told last.
+        #[serde(default = "one")]
+        count: u64,
+    },
     /// Something that a later version knows.
     #[default]
     #[serde(other)]
@@ -98,6 +105,7 @@ impl What {
             Self::SlateStarted {} => "slate_started",
             Self::SlateEnded { .. } => "slate_ended",
             Self::Refused { .. } => "refused",
+            Self::LeftOut { .. } => "left_out",
             Self::Unknown => "unknown",
         }
     }

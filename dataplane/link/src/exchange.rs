@@ -187,11 +187,79 @@ pub struct Report {
     /// About the node itself.
     pub status: Status,
     /// Every stream that it holds; `None`: not told this time.
+    #[serde(deserialize_with = "bounded::maybe")]
     pub live: Option<Vec<Live>>,
     /// What happened since the last report that was received, oldest first.
+    #[serde(deserialize_with = "bounded::list")]
     pub events: Vec<Event>,
     /// What came of commands.
+    #[serde(deserialize_with = "bounded::list")]
     pub outcomes: Vec<Outcome>,
+}
+
+/// Items of a list of a [`Report`]: an item may be two bytes on the wire and some hundred in memory.
+pub const REPORT_LIST_MAX: usize = 65_536;
+
+/// Lists that end somewhere.
+mod bounded {
+    use std::fmt;
+    use std::marker::PhantomData;
+
+    use serde::de::{Deserialize, Deserializer, Error, SeqAccess, Visitor};
+
+    use super::REPORT_LIST_MAX;
+
+    struct List<T>(PhantomData<T>);
+
+    impl<'de, T: Deserialize<'de>> Visitor<'de> for List<T> {
+        type Value = Vec<T>;
+
+        fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+            write!(f, "a list of at most {REPORT_LIST_MAX} items")
+        }
+
+        fn visit_seq<A: SeqAccess<'de>>(self, mut items: A) -> Result<Self::Value, A::Error> {
+            let mut list = Vec::new();
+            while let Some(item) = items.next_element()? {
+                if list.len() == REPORT_LIST_MAX {
+                    return Err(A::Error::invalid_length(REPORT_LIST_MAX + 1, &self));
+                }
+                list.push(item);
+            }
+            Ok(list)
+        }
+    }
+
+    pub(super) fn list<'de, D: Deserializer<'de>, T: Deserialize<'de>>(from: D) -> Result<Vec<T>, D::Error> {
+        from.deserialize_seq(List(PhantomData))
+    }
+
+    /// A list that may be null.
+    struct Maybe<T>(PhantomData<T>);
+
+    impl<'de, T: Deserialize<'de>> Visitor<'de> for Maybe<T> {
+        type Value = Option<Vec<T>>;
+
+        fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+            f.write_str("a list or null")
+        }
+
+        fn visit_none<E>(self) -> Result<Self::Value, E> {
+            Ok(None)
+        }
+
+        fn visit_unit<E>(self) -> Result<Self::Value, E> {
+            Ok(None)
+        }
+
+        fn visit_some<D: Deserializer<'de>>(self, from: D) -> Result<Self::Value, D::Error> {
+            list(from).map(Some)
+        }
+    }
+
+    pub(super) fn maybe<'de, D: Deserializer<'de>, T: Deserialize<'de>>(from: D) -> Result<Option<Vec<T>>, D::Error> {
+        from.deserialize_option(Maybe(PhantomData))
+    }
 }
 
 /// A node, about itself.

@@ -11,6 +11,10 @@ pub const COMMANDS_WAITING_MAX: usize = 256;
 pub const JOURNAL_LEN_MAX: usize = 4096;
 /// Bytes of a report: 4,096 streams on each of some shards.
 pub const REPORT_BYTES_MAX: usize = 32 << 20;
+/// Bytes of memory that streams' figures take at control, of all nodes. Those of a thousand streams take about a mebibyte.
+pub const LIVE_BYTES_MAX: usize = if cfg!(test) { 1 << 20 } else { 256 << 20 };
+/// Modules that a node names.
+pub const MODULES_TOLD_MAX: usize = 1_024;
 /// Bytes of a poll.
 pub const POLL_BYTES_MAX: usize = 64 << 10;
 /// Longest that a poll is kept waiting.
@@ -23,7 +27,7 @@ pub const NODE_FORGOTTEN_AFTER: Duration = Duration::from_hours(1);
 /// Longest that an order waits for a node's answer.
 pub const ORDER_WAIT_MAX: Duration = Duration::from_secs(2);
 /// Events that a listener may be behind before it misses some.
-pub const EVENTS_BEHIND_MAX: usize = 1024;
+pub const EVENTS_BEHIND_MAX: usize = 4096;
 /// Viewers in one page.
 pub const VIEWERS_PER_PAGE_MAX: u32 = 1000;
 /// Bytes of a state, on the wire and on disk: 100,000 streams take some 20 MB.
@@ -48,8 +52,8 @@ pub const SLATES_MAX: usize = 32;
 pub const SLATES_BYTES_MAX: u64 = 64 << 20;
 /// Complaints about hooks that a node makes at the same time: a state that is wrong as a whole needs no more to be noticed.
 pub const HOOK_COMPLAINTS_MAX: usize = 16;
-/// Webhooks that are under way at the same time.
-pub const DELIVERIES_AT_ONCE_MAX: usize = 16;
+/// Webhooks that are under way at the same time: one of each hook that there may be (100), and then some of those that take them.
+pub const DELIVERIES_AT_ONCE_MAX: usize = 128;
 /// Of those, to one hook: one that is slow leaves places for others.
 pub const DELIVERIES_PER_HOOK_MAX: usize = 4;
 /// Bytes of a receiver's answer that are read: only its status counts.

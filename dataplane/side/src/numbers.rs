@@ -15,7 +15,11 @@ pub(crate) struct Count(AtomicU64);
 
 impl Count {
     pub(crate) fn one(&self) {
-        self.0.fetch_add(1, Relaxed);
+        self.add(1);
+    }
+
+    pub(crate) fn add(&self, count: u64) {
+        self.0.fetch_add(count, Relaxed);
     }
 
     pub(crate) fn of<T, E>(done: &Result<T, E>, well: &Self, badly: &Self) {
@@ -60,6 +64,7 @@ pub struct Numbers {
     pub(crate) reports_heard: Count,
     pub(crate) reports_not_kept: Count,
     pub(crate) files_given: Count,
+    pub(crate) events_left_out: Count,
     /// At a node: what control answered.
     pub(crate) polls: Count,
     pub(crate) polls_failed: Count,
@@ -73,6 +78,12 @@ pub struct Numbers {
     pub(crate) delivered: Count,
     pub(crate) retried: Count,
     pub(crate) given_up: Count,
+    /// The control port.
+    api_panics: Count,
+    control_connections: Count,
+    control_per_address: Count,
+    control_gave_way: Count,
+    control_accept: Count,
     waiting: AtomicU64,
     /// Unix milliseconds; 0: none waits.
     oldest_ms: AtomicU64,
@@ -83,6 +94,21 @@ impl Numbers {
     pub(crate) fn backlog(&self, waiting: u64, oldest_unix_ms: Option<u64>) {
         self.waiting.store(waiting, Relaxed);
         self.oldest_ms.store(oldest_unix_ms.unwrap_or(0), Relaxed);
+    }
+
+    /// A handler of the API panicked.
+    pub fn api_panicked(&self) {
+        self.api_panics.one();
+    }
+
+    /// The control port did without a connection: `connections`, `per_address`, `gave_way`, `accept`.
+    pub fn control_refused(&self, why: &str) {
+        match why {
+            "connections" => self.control_connections.one(),
+            "per_address" => self.control_per_address.one(),
+            "gave_way" => self.control_gave_way.one(),
+            _ => self.control_accept.one(),
+        }
     }
 
     /// OpenMetrics text without its end, to stand behind other metrics.
@@ -128,6 +154,9 @@ impl Collector for Shown {
             ("file", &of.files_given),
         ];
         counters(out, ("millstream_link_heard", "Messages of nodes that control heard, by kind.", "kind"), &heard)?;
+        let help = "Events of streams that told more than their share.";
+        out.encode_descriptor("millstream_link_events_left_out", help, None, MetricType::Counter)?
+            .encode_counter::<[(&str, &str); 0], _, f64>(&of.events_left_out.get(), None)?;
         let asked = [
             ("poll", &of.polls),
             ("poll_failed", &of.polls_failed),
@@ -147,6 +176,17 @@ impl Collector for Shown {
             of.control_heard.ago(),
         )?;
         seconds(out, ("millstream_link_state_age", "Since this node's state last changed."), of.state_changed.ago())?;
+        let help = "Requests to the API that a defect ended.";
+        out.encode_descriptor("millstream_api_panics", help, None, MetricType::Counter)?
+            .encode_counter::<[(&str, &str); 0], _, f64>(&of.api_panics.get(), None)?;
+        let refused = [
+            ("connections", &of.control_connections),
+            ("per_address", &of.control_per_address),
+            ("gave_way", &of.control_gave_way),
+            ("accept", &of.control_accept),
+        ];
+        let help = "Connections and requests that the control port did without, by reason.";
+        counters(out, ("millstream_control_refused", help, "reason"), &refused)?;
         let deliveries = [("delivered", &of.delivered), ("retried", &of.retried), ("given_up", &of.given_up)];
         counters(
             out,

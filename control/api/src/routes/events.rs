@@ -62,7 +62,7 @@ pub struct Which {
 
 /// Listen to events
 ///
-/// `publish`, `unpublish`, `slate_started`, `slate_ended` and `refused`, each with its data as JSON. A listener that reconnects with `Last-Event-ID` gets what it
+/// `publish`, `unpublish`, `slate_started`, `slate_ended`, `refused` and `left_out` (so many events of a stream came too fast to be told), each with its data as JSON. A listener that reconnects with `Last-Event-ID` gets what it
 /// missed, as far as it is remembered; where it is not, an event `lost` comes first.
 #[utoipa::path(get, path = "/api/v1/events", tag = "live", params(
     Which,
@@ -81,7 +81,7 @@ pub async fn events(
         let detail = format!("there are {LISTENERS_MAX} listeners, which is the most; close one");
         Problem::unavailable("too-many-listeners", detail, 10)
     })?;
-    let listening = api.feed().listen(after.as_deref().filter(|after| !after.is_empty()));
+    let listening = api.feed().listen(after.as_deref().filter(|after| !after.is_empty()), which.stream.as_deref());
     let headers = [
         (header::CONTENT_TYPE, HeaderValue::from_static("text/event-stream")),
         (header::CACHE_CONTROL, HeaderValue::from_static("no-store")),

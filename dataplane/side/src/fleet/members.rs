@@ -10,8 +10,10 @@ use millstream_link::live::{Live, Publisher};
 use millstream_link::state::Version;
 use tokio::sync::{Notify, oneshot};
 
-use super::LinkError;
-use crate::limits::{COMMANDS_WAITING_MAX, NODE_AWAY_AFTER, NODE_FORGOTTEN_AFTER, NODE_NAME_BYTES_MAX, NODES_MAX};
+use super::{LinkError, trust};
+use crate::limits::{
+    COMMANDS_WAITING_MAX, LIVE_BYTES_MAX, NODE_AWAY_AFTER, NODE_FORGOTTEN_AFTER, NODE_NAME_BYTES_MAX, NODES_MAX,
+};
 
 /// A node, as the API shows it.
 #[derive(Clone, Debug)]
@@ -35,6 +37,10 @@ struct Member {
     status: Status,
     have: Option<Version>,
     live: BTreeMap<String, Live>,
+    /// About what those take.
+    live_bytes: usize,
+    /// They are left out.
+    is_crowded: bool,
     events_through: u64,
     orders: VecDeque<Command>,
     asked: HashMap<u64, oneshot::Sender<Answer>>,
@@ -68,6 +74,8 @@ impl Members {
             status: Status::default(),
             have: None,
             live: BTreeMap::new(),
+            live_bytes: 0,
+            is_crowded: false,
             events_through: 0,
             orders: VecDeque::new(),
             asked: HashMap::new(),
@@ -104,6 +112,7 @@ impl Members {
 
     /// Takes a report in, once its events are kept; gives the number up to which they are.
     pub(super) fn report(&mut self, report: Report) -> Result<u64, LinkError> {
+        let mut room = LIVE_BYTES_MAX.saturating_sub(self.live_bytes());
         let member = self.hear(&report.node)?;
         member.status = report.status;
         for event in &report.events {
@@ -114,8 +123,7 @@ impl Members {
             // So that it is known at once who is on air; the next full report has the rest.
             match event.what {
                 What::Publish { .. } => {
-                    let live = member.live.entry(event.stream.clone()).or_default();
-                    live.id.clone_from(&event.stream);
+                    let Some(live) = member.live_of(&event.stream, &mut room) else { continue };
                     live.publisher = Some(Publisher {
                         session: event.session,
                         protocol: event.protocol.clone(),
@@ -125,8 +133,7 @@ impl Members {
                     });
                 }
                 What::SlateStarted {} => {
-                    let live = member.live.entry(event.stream.clone()).or_default();
-                    live.id.clone_from(&event.stream);
+                    let Some(live) = member.live_of(&event.stream, &mut room) else { continue };
                     live.slate_since_unix_ms = Some(event.at_unix_ms);
                 }
                 What::SlateEnded { .. } => {
@@ -145,16 +152,48 @@ impl Members {
                 _ => {}
             }
         }
-        if let Some(live) = report.live {
-            member.live = live.into_iter().map(|live| (live.id.clone(), live)).collect();
-        }
         for outcome in report.outcomes {
             if let Some(sender) = member.asked.remove(&outcome.number) {
                 // Who asked may have given up.
                 let _ = sender.send(outcome.answer);
             }
         }
-        Ok(member.events_through)
+        let events_through = member.events_through;
+        if let Some(live) = report.live {
+            self.take_live(&report.node.name, live);
+        }
+        Ok(events_through)
+    }
+
+    /// Takes what a node tells of all its streams. What it told before goes first; where all nodes together tell too much, those that are
+    /// away are forgotten, and then the one that came with it has no figures: who was here before is not harmed by a name that somebody has
+    /// made up.
+    fn take_live(&mut self, name: &str, live: Vec<Live>) {
+        let bytes: usize = live.iter().map(trust::bytes_of).sum();
+        if let Some(member) = self.nodes.get_mut(name) {
+            member.forget_live();
+        }
+        if self.live_bytes() + bytes > LIVE_BYTES_MAX {
+            self.nodes.values_mut().filter(|member| member.is_away()).for_each(Member::forget_live);
+        }
+        let fits = self.live_bytes() + bytes <= LIVE_BYTES_MAX;
+        let Some(member) = self.nodes.get_mut(name) else { return };
+        if fits {
+            member.live = live.into_iter().map(|live| (live.id.clone(), live)).collect();
+            member.live_bytes = bytes;
+        } else if !member.is_crowded {
+            tracing::warn!(
+                node = name,
+                bytes,
+                "nodes tell of more streams than control keeps figures of: this one's are left out"
+            );
+        }
+        member.is_crowded = !fits;
+    }
+
+    /// About what all figures take.
+    fn live_bytes(&self) -> usize {
+        self.nodes.values().map(|member| member.live_bytes).sum()
     }
 
     /// Orders something of a node that is here.
@@ -213,6 +252,24 @@ impl Members {
 }
 
 impl Member {
+    /// A stream's figures, made where there are none and room for some.
+    fn live_of(&mut self, stream: &str, room: &mut usize) -> Option<&mut Live> {
+        if !self.live.contains_key(stream) {
+            let live = Live { id: stream.to_owned(), ..Live::default() };
+            // With a publisher, which has an address and a protocol.
+            let bytes = trust::bytes_of(&live) + 256;
+            *room = room.checked_sub(bytes)?;
+            self.live_bytes += bytes;
+            self.live.insert(stream.to_owned(), live);
+        }
+        self.live.get_mut(stream)
+    }
+
+    fn forget_live(&mut self) {
+        self.live = BTreeMap::new();
+        self.live_bytes = 0;
+    }
+
     fn is_away(&self) -> bool {
         self.heard.elapsed() > NODE_AWAY_AFTER
     }

@@ -6,8 +6,10 @@
 mod book;
 mod members;
 mod router;
+mod shares;
 #[cfg(test)]
 mod tests;
+mod trust;
 
 use std::future::Future;
 use std::pin::Pin;
@@ -16,7 +18,7 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use axum::body::Bytes;
 use millstream_link::PROTOCOL;
-use millstream_link::event::Event;
+use millstream_link::event::{Event, What};
 use millstream_link::exchange::{Answer, NodeId, Order, Poll, Push, Receipt, Report, Whom};
 use millstream_link::live::{Live, Viewer};
 use millstream_link::state::{Binding, Stream, Version};
@@ -26,7 +28,8 @@ use tokio::time::{Instant, timeout, timeout_at};
 use self::book::Book;
 use self::members::Members;
 pub use self::members::NodeView;
-pub use self::router::{IsNode, router};
+pub use self::router::{IsNode, OnNode, router};
+use self::shares::Shares;
 use crate::limits::{EVENTS_BEHIND_MAX, ORDER_WAIT_MAX, POLL_WAIT_MAX, VIEWERS_PER_PAGE_MAX};
 use crate::numbers::Numbers;
 
@@ -133,6 +136,7 @@ pub struct Fleet(Arc<Inner>);
 struct Inner {
     book: Mutex<Book>,
     members: Mutex<Members>,
+    shares: Mutex<Shares>,
     changed: watch::Sender<Version>,
     /// Some node has a newer state in force than before.
     caught_up: watch::Sender<()>,
@@ -171,6 +175,7 @@ impl Fleet {
         Self(Arc::new(Inner {
             book: Mutex::new(book),
             members: Mutex::default(),
+            shares: Mutex::new(Shares::new(std::time::Instant::now())),
             changed,
             caught_up: watch::channel(()).0,
             heard: broadcast::channel(EVENTS_BEHIND_MAX).0,
@@ -284,10 +289,17 @@ impl Fleet {
     }
 
     /// What a node tells. Its events are kept before it is thanked.
-    pub async fn report(&self, report: Report) -> Result<Receipt, LinkError> {
+    pub async fn report(&self, mut report: Report) -> Result<Receipt, LinkError> {
         self.0.numbers.reports_heard.one();
+        trust::tidy(&mut report);
         let events = lock(&self.0.members).new_events(&report)?;
         let node = report.node.clone();
+        let (events, untold) = {
+            let (mut shares, now) = (lock(&self.0.shares), std::time::Instant::now());
+            let (events, left_out) = shares.let_through(now, &node, events);
+            self.0.numbers.events_left_out.add(left_out);
+            (events, shares.untold(now))
+        };
         if !events.is_empty() {
             let kept = self.0.keeper.keep(node.clone(), events.clone()).await;
             kept.inspect_err(|_| self.0.numbers.reports_not_kept.one()).map_err(LinkError::Keeping)?;
@@ -296,6 +308,17 @@ impl Fleet {
         for event in events {
             // Nobody may be listening.
             let _ = self.0.heard.send(Heard { node: node.clone(), event });
+        }
+        for (node, event) in untold {
+            if let What::LeftOut { count } = event.what {
+                tracing::warn!(
+                    node = node.name,
+                    stream = event.stream,
+                    count,
+                    "events of a stream were left out: it has too many"
+                );
+            }
+            let _ = self.0.heard.send(Heard { node, event });
         }
         Ok(Receipt { protocol: PROTOCOL, events_through })
     }
@@ -337,7 +360,7 @@ impl Fleet {
         let mut found = Vec::new();
         for (node, answer) in self.ask_all(nodes, &Order::Look { stream: stream.to_owned() }).await {
             match answer {
-                Ok(Answer::Live { live: Some(live) }) => found.push((node, *live)),
+                Ok(Answer::Live { live: Some(live) }) if live.id == stream => found.push((node, *live)),
                 Ok(_) => {}
                 Err(_) => found.extend(last_told.iter().find(|(told, _)| *told == node).cloned()),
             }
@@ -374,14 +397,21 @@ impl Fleet {
                 Some((at, session)) if node == *at => *session,
                 _ => 0,
             };
-            let left = limit - page.viewers.len() as u32;
+            let left = limit.saturating_sub(page.viewers.len() as u32);
             if left == 0 {
                 page.next = page.viewers.last().map(|(node, viewer)| (node.clone(), viewer.session));
                 break;
             }
             let order = Order::Viewers { stream: stream.to_owned(), after, limit: left };
             match self.ask(&node, order).await {
-                Ok(Answer::Viewers { page: told }) => {
+                Ok(Answer::Viewers { page: mut told }) => {
+                    // No more than was asked for, whatever it says: pages that never end would be read for ever.
+                    told.viewers.retain(|viewer| viewer.session > after);
+                    if told.viewers.len() > left as usize {
+                        told.viewers.truncate(left as usize);
+                        told.next_after = told.viewers.last().map(|viewer| viewer.session);
+                    }
+                    told.next_after = told.next_after.filter(|next| *next > after && !told.viewers.is_empty());
                     page.viewers.extend(told.viewers.into_iter().map(|viewer| (node.clone(), viewer)));
                     if let Some(session) = told.next_after {
                         page.next = Some((node, session));
@@ -410,7 +440,7 @@ impl Fleet {
         let mut kicked = Kicked::default();
         for (node, answer) in self.ask_all(nodes, order).await {
             match answer {
-                Ok(Answer::Kicked { sessions }) => kicked.sessions += sessions,
+                Ok(Answer::Kicked { sessions }) => kicked.sessions = kicked.sessions.saturating_add(sessions),
                 Ok(_) => kicked.failed.push((node, LinkError::Failed("it answered something else".to_owned()))),
                 Err(error) => kicked.failed.push((node, error)),
             }

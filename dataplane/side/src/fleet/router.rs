@@ -6,7 +6,7 @@ use axum::Router;
 use axum::body::{Body, Bytes, to_bytes};
 use axum::extract::{Path, Request, State};
 use axum::http::header::{AUTHORIZATION, CACHE_CONTROL, CONTENT_TYPE, WWW_AUTHENTICATE};
-use axum::http::{HeaderMap, HeaderValue, StatusCode};
+use axum::http::{HeaderValue, StatusCode};
 use axum::response::Response;
 use axum::routing::{get, post};
 use millstream_link::{PROTOCOL, understands};
@@ -19,6 +19,18 @@ use crate::limits::{POLL_BYTES_MAX, REPORT_BYTES_MAX};
 
 /// Says whether a bearer token is a node's. To be compared in constant time.
 pub type IsNode = Arc<dyn Fn(&Secret) -> bool + Send + Sync>;
+
+/// Told when a node has shown its token: whoever serves connections may keep this one apart from strangers'. It goes with each request as an
+/// extension.
+#[derive(Clone)]
+pub struct OnNode(Arc<dyn Fn() + Send + Sync>);
+
+impl OnNode {
+    /// Tells by this.
+    pub fn new(tell: impl Fn() + Send + Sync + 'static) -> Self {
+        Self(Arc::new(tell))
+    }
+}
 
 #[derive(Clone)]
 struct Link {
@@ -52,8 +64,8 @@ async fn report(State(link): State<Link>, request: Request) -> Response {
     }
 }
 
-async fn module(State(link): State<Link>, Path(sha256): Path<String>, headers: HeaderMap) -> Response {
-    if let Some(refusal) = link.refusal(&headers) {
+async fn module(State(link): State<Link>, Path(sha256): Path<String>, request: Request) -> Response {
+    if let Some(refusal) = link.refusal(&request) {
         return refusal;
     }
     match link.fleet.module(&sha256, 0).await {
@@ -111,8 +123,8 @@ fn greet(protocol: u32, node: &str) {
 
 impl Link {
     /// The answer to whoever has no node's token.
-    fn refusal(&self, headers: &HeaderMap) -> Option<Response> {
-        let header = headers.get(AUTHORIZATION).and_then(|value| value.to_str().ok());
+    fn refusal(&self, request: &Request) -> Option<Response> {
+        let header = request.headers().get(AUTHORIZATION).and_then(|value| value.to_str().ok());
         let token = header.and_then(|value| value.strip_prefix("Bearer ")).map(|token| Secret::new(token.trim()));
         if !token.is_some_and(|token| (self.is_node)(&token)) {
             let advice = "the link wants a node's token: give the node the content of control's node-token file";
@@ -120,11 +132,14 @@ impl Link {
             refusal.headers_mut().insert(WWW_AUTHENTICATE, HeaderValue::from_static("Bearer"));
             return Some(refusal);
         }
+        if let Some(OnNode(tell)) = request.extensions().get() {
+            tell();
+        }
         None
     }
 
     async fn read<T: DeserializeOwned>(&self, request: Request, bytes_max: usize) -> Result<T, Response> {
-        if let Some(refusal) = self.refusal(request.headers()) {
+        if let Some(refusal) = self.refusal(&request) {
             return Err(refusal);
         }
         let body = to_bytes(request.into_body(), bytes_max)

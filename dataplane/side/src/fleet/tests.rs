@@ -4,6 +4,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use axum::body::Bytes;
 use millstream_link::event::What;
 use millstream_link::exchange::Outcome;
+use millstream_link::live::ViewerPage;
 
 use super::*;
 
@@ -190,4 +191,57 @@ async fn names_are_bounded() {
         fleet.poll(&poll(&n.to_string(), None, 0)).await.unwrap();
     }
     assert_eq!(fleet.poll(&poll("one more", None, 0)).await, Err(LinkError::Nodes));
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_node_that_answers_more_than_was_asked_is_taken_by_what_was_asked() {
+    let fleet = Fleet::new([stream("cam")], String::new(), KeepNothing);
+    let viewers = |from: u64, count: u64| {
+        (from..from + count).map(|session| Viewer { session, ..Viewer::default() }).collect::<Vec<_>>()
+    };
+    play(&fleet, "n1", move |order| match order {
+        Order::Viewers { after, .. } => {
+            let page = ViewerPage { viewers: viewers(*after, 5_000), next_after: Some(*after) };
+            Answer::Viewers { page }
+        }
+        Order::Look { .. } => Answer::Live { live: Some(Box::new(Live { id: "other".into(), ..Live::default() })) },
+        _ => Answer::Kicked { sessions: u64::MAX },
+    });
+    play(&fleet, "n2", move |_| Answer::Kicked { sessions: u64::MAX });
+    tokio::time::sleep(Duration::from_millis(5)).await;
+    let page = fleet.viewers("cam", None, 10).await;
+    assert_eq!((page.viewers.len(), page.next), (10, Some(("n1".to_owned(), 10))));
+    let next = fleet.viewers("cam", Some(&("n1".to_owned(), 10)), 10).await;
+    assert_eq!((next.viewers[0].1.session, next.next), (11, Some(("n1".to_owned(), 20))), "pages go on");
+    assert_eq!(fleet.look("cam").await, []);
+    assert_eq!(fleet.kick_stream("cam", Whom::All).await.sessions, u64::MAX);
+}
+
+#[tokio::test(start_paused = true)]
+async fn names_that_are_made_up_take_no_memory_from_nodes_that_are_there() {
+    let fleet = Fleet::new([], String::new(), KeepNothing);
+    let live = |count: usize, of: &str| -> Vec<Live> {
+        (0..count).map(|n| Live { id: format!("{of}-{n:032}"), ..Live::default() }).collect()
+    };
+    let report = |name: &str, live| Report { node: node(name), live: Some(live), ..Report::default() };
+    fleet.report(report("real", live(100, "real"))).await.unwrap();
+    for name in 0..100 {
+        fleet.report(report(&format!("made-up-{name}"), live(1_000, "x"))).await.unwrap();
+    }
+    let held: Vec<(String, Live)> = fleet.on_air();
+    assert!(held.len() < 6_000, "{} streams' figures are held", held.len());
+    assert_eq!(held.iter().filter(|(node, _)| node == "real").count(), 100);
+    fleet.report(report("real", live(120, "real"))).await.unwrap();
+    assert_eq!(fleet.on_air().iter().filter(|(node, _)| node == "real").count(), 120);
+    // Nor by events alone.
+    for seq in 1..50 {
+        let events = (0..1_000).map(|n| Event {
+            seq: seq * 1_000 + n,
+            stream: format!("s{seq}-{n}"),
+            what: publish(),
+            ..Event::default()
+        });
+        fleet.report(Report { node: node("talker"), events: events.collect(), ..Report::default() }).await.unwrap();
+    }
+    assert!(fleet.on_air().len() < 6_000, "{} streams' figures are held", fleet.on_air().len());
 }

@@ -53,6 +53,16 @@ async fn next(events: &mut Option<Events>) -> Event {
     std::future::pending().await
 }
 
+/// The oldest event of the stream that has most.
+fn crowded(waiting: &VecDeque<Event>) -> Option<usize> {
+    let mut counts: HashMap<&str, usize> = HashMap::new();
+    for event in waiting {
+        *counts.entry(&event.stream).or_default() += 1;
+    }
+    let most = counts.values().max().copied()?;
+    waiting.iter().position(|event| counts.get(event.stream.as_str()) == Some(&most))
+}
+
 impl Reporter {
     pub(super) fn new(control: Control, engine: Remote, shared: Arc<Shared>, identity: Identity) -> Self {
         let (least, most) = RETRY;
@@ -131,7 +141,10 @@ impl Reporter {
             viewers.clone_from(self.viewers.get(&event.stream).unwrap_or(&Vec::new()));
         }
         if self.waiting.len() >= EVENTS_KEPT_MAX {
-            self.waiting.pop_front();
+            // Of the stream that has most: it has only itself to blame, and others' are kept.
+            if let Some(at) = crowded(&self.waiting) {
+                self.waiting.remove(at);
+            }
             self.given_up += 1;
         }
         self.waiting.push_back(event);
@@ -197,5 +210,19 @@ impl Reporter {
             hooks,
             events_lost: counts.events_lost + self.given_up,
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_stream_with_most_events_gives_up_its_oldest() {
+        let of = |stream: &str, seq| Event { stream: stream.to_owned(), seq, ..Event::default() };
+        let waiting = [of("a", 1), of("flood", 2), of("a", 3), of("flood", 4), of("flood", 5), of("b", 6)];
+        assert_eq!(crowded(&waiting.into()), Some(1));
+        assert_eq!(crowded(&[of("a", 1), of("b", 2)].into()), Some(0), "the oldest of all where none has more");
+        assert_eq!(crowded(&VecDeque::new()), None);
     }
 }

@@ -13,11 +13,12 @@ use tokio::sync::{Notify, watch};
 use tokio::task::JoinSet;
 use tokio::time::{Instant, sleep};
 
-use super::outbox::{Attempt, Entry, Next, Outbox, OutboxError};
+use super::health::Health;
+use super::outbox::{Ask, Attempt, Entry, Next, Outbox, OutboxError};
 use crate::http::client::{AskError, Connection, Reply};
 use crate::http::guard::Guard;
 use crate::http::url::Url;
-use crate::limits::{DELIVERIES_AT_ONCE_MAX, DELIVERIES_PER_HOOK_MAX, HOOK_REPLY_BYTES_MAX};
+use crate::limits::{DELIVERIES_AT_ONCE_MAX, HOOK_REPLY_BYTES_MAX};
 use crate::numbers::Numbers;
 
 /// `t=<unix seconds>,v1=<hex>`: see `proto::sign::webhook`.
@@ -75,8 +76,8 @@ async fn stopped(stop: &mut watch::Receiver<bool>) {
     drop(stop.wait_for(|stop| *stop).await);
 }
 
-/// What a lane was when its delivery began.
-type Done = (String, String, Result<(), OutboxError>);
+/// Lane and hook of a delivery, and whether the receiver took it.
+type Done = (String, String, Result<bool, OutboxError>);
 
 impl Deliverer {
     /// Out of this outbox, to where `guard` allows.
@@ -94,22 +95,23 @@ impl Deliverer {
         let this = Arc::new(self);
         let mut under_way: JoinSet<Done> = JoinSet::new();
         let mut lanes: HashSet<String> = HashSet::new();
-        let mut hooks: HashMap<String, usize> = HashMap::new();
+        let mut hooks: HashMap<String, Health> = HashMap::new();
         let mut failing = false;
         let mut counted: Option<Instant> = None;
         loop {
             if counted.is_none_or(|at| at.elapsed() >= COUNT_EVERY) {
                 this.count().await;
                 counted = Some(Instant::now());
+                hooks.retain(|_, health| !health.is_plain());
             }
-            let wait = match this.due(lanes.len()).await {
+            let wait = match this.due(&lanes, &hooks).await {
                 Ok(entries) => {
                     failing = false;
                     for entry in entries {
-                        let of_hook = hooks.get(&entry.hook).copied().unwrap_or_default();
-                        let room = under_way.len() < DELIVERIES_AT_ONCE_MAX && of_hook < DELIVERIES_PER_HOOK_MAX;
+                        let health = hooks.entry(entry.hook.clone()).or_default();
+                        let room = lanes.len() < DELIVERIES_AT_ONCE_MAX && health.room(Instant::now()) > 0;
                         if room && lanes.insert(entry.lane.clone()) {
-                            *hooks.entry(entry.hook.clone()).or_default() += 1;
+                            health.under_way += 1;
                             let this = Arc::clone(&this);
                             under_way.spawn(async move {
                                 let (lane, hook) = (entry.lane.clone(), entry.hook.clone());
@@ -134,19 +136,48 @@ impl Deliverer {
                     // A defect in it has been printed; its lane stays closed, so that nothing overtakes what it was about.
                     if let Ok((lane, hook, settled)) = done {
                         lanes.remove(&lane);
-                        if let Some(count) = hooks.get_mut(&hook) {
-                            *count -= 1;
-                            if *count == 0 {
-                                hooks.remove(&hook);
+                        let health = hooks.entry(hook.clone()).or_default();
+                        health.under_way = health.under_way.saturating_sub(1);
+                        match settled {
+                            Ok(taken) => this.learn(health, (&hook, &lane), taken).await,
+                            Err(error) => {
+                                tracing::error!(%error, hook, "what came of a webhook's delivery cannot be kept: it will come again");
+                                sleep(OUTBOX_RETRY).await;
                             }
-                        }
-                        if let Err(error) = settled {
-                            tracing::error!(%error, hook, "what came of a webhook's delivery cannot be kept: it will come again");
-                            sleep(OUTBOX_RETRY).await;
                         }
                     }
                 }
             }
+        }
+    }
+
+    /// Draws what follows from how a delivery went: a receiver that is back gets all that waits, one that is away nothing that is too old.
+    async fn learn(&self, health: &mut Health, (hook, lane): (&str, &str), taken: bool) {
+        let outbox = Arc::clone(&self.outbox);
+        let of = hook.to_owned();
+        let done = if taken {
+            if !health.took() {
+                return;
+            }
+            tracing::info!(hook, "a webhook's receiver is back");
+            tokio::task::spawn_blocking(move || outbox.hurry(&of)).await
+        } else {
+            let Patience { retry_least, retry_most, give_up_after, .. } = self.patience;
+            if !health.failed(Instant::now(), lane, (retry_least, retry_most)) {
+                return;
+            }
+            let at_unix_ms = unix_ms();
+            let error = "the receiver was away for longer than deliveries are kept".to_owned();
+            let attempt = Attempt { at_unix_ms, took_ms: 0, status: None, error };
+            let before_unix_ms = at_unix_ms.saturating_sub(give_up_after.as_millis() as u64);
+            let numbers = Arc::clone(&self.numbers);
+            tokio::task::spawn_blocking(move || {
+                outbox.give_up(&of, before_unix_ms, &attempt).map(|given_up| numbers.given_up.add(given_up as u64))
+            })
+            .await
+        };
+        if let Ok(Err(error)) = done {
+            tracing::warn!(%error, hook, "what waits for a webhook cannot be changed now");
         }
     }
 
@@ -158,16 +189,20 @@ impl Deliverer {
         }
     }
 
-    async fn due(&self, busy: usize) -> Result<Vec<Entry>, OutboxError> {
-        let outbox = Arc::clone(&self.outbox);
-        // Those that are under way are offered again, and more of a hook than may go at once.
-        let limit = busy + 4 * DELIVERIES_AT_ONCE_MAX;
-        let due = tokio::task::spawn_blocking(move || outbox.due(unix_ms(), limit)).await;
+    async fn due(&self, busy: &HashSet<String>, hooks: &HashMap<String, Health>) -> Result<Vec<Entry>, OutboxError> {
+        let limit = DELIVERIES_AT_ONCE_MAX.saturating_sub(busy.len());
+        if limit == 0 {
+            return Ok(Vec::new());
+        }
+        let (outbox, now) = (Arc::clone(&self.outbox), Instant::now());
+        let shares = hooks.iter().map(|(hook, health)| (hook.clone(), health.room(now))).collect();
+        let ask = Ask { busy: busy.clone(), shares, share: Health::default().room(now), limit };
+        let due = tokio::task::spawn_blocking(move || outbox.due(unix_ms(), &ask)).await;
         due.unwrap_or_else(|_| Err(OutboxError("a defect ended the look at it".to_owned())))
     }
 
-    /// One try, and the note of it.
-    async fn deliver(&self, entry: Entry) -> Result<(), OutboxError> {
+    /// One try, and the note of it; whether the receiver took it.
+    async fn deliver(&self, entry: Entry) -> Result<bool, OutboxError> {
         let (at_unix_ms, began) = (unix_ms(), Instant::now());
         let outcome = self.post(&entry, at_unix_ms / 1000).await;
         let took_ms = began.elapsed().as_millis() as u64;
@@ -199,7 +234,9 @@ impl Deliverer {
         let attempt = Attempt { at_unix_ms, took_ms, status: status.map(|status| status.as_u16()), error };
         let outbox = Arc::clone(&self.outbox);
         let settled = tokio::task::spawn_blocking(move || outbox.settle(&entry.key, &attempt, next)).await;
-        settled.unwrap_or_else(|_| Err(OutboxError("a defect ended the note".to_owned())))
+        // That it wants no more of them is an answer, too.
+        let taken = !matches!(next, Next::Retry { .. }) && status.is_some();
+        settled.unwrap_or_else(|_| Err(OutboxError("a defect ended the note".to_owned()))).map(|()| taken)
     }
 
     async fn post(&self, entry: &Entry, unix_s: u64) -> Result<Reply, String> {

@@ -1,7 +1,8 @@
 //! Webhooks: events that go to operators' own servers, signed, in order per stream, and again until they were taken.
 //!
-//! Reading order: [`body`] (what is sent), [`outbox`] (what waits), [`deliver`] (how it goes out). The signature is `proto::sign::webhook`'s.
+//! Reading order: [`body`] (what is sent), [`outbox`] (what waits), [`health`] (whose receiver is away), [`deliver`] (how it goes out). The signature is `proto::sign::webhook`'s.
 pub mod deliver;
+mod health;
 pub mod outbox;
 #[cfg(test)]
 mod tests;

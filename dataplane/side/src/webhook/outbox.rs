@@ -2,6 +2,8 @@
 //! when it keeps the event ([`super::body`] makes the bytes); after it: [`super::deliver`].
 //!
 //! The trait is blocking, as stores on disk are; it is called on threads where that is allowed.
+use std::collections::{HashMap, HashSet};
+
 use millstream_proto::secret::Secret;
 
 /// One delivery that is due.
@@ -59,11 +61,42 @@ pub enum Next {
 #[error("the outbox cannot be used now: {0}")]
 pub struct OutboxError(pub String);
 
+/// What may be offered: not more than can be sent now.
+#[derive(Clone, PartialEq, Eq, Debug, Default)]
+pub struct Ask {
+    /// Lanes that are under way.
+    pub busy: HashSet<String>,
+    /// How many entries of a hook may be offered, for hooks that differ from `share`.
+    pub shares: HashMap<String, usize>,
+    /// And of every other.
+    pub share: usize,
+    /// In all.
+    pub limit: usize,
+}
+
+impl Ask {
+    /// How many entries of this hook may be offered.
+    pub fn share(&self, hook: &str) -> usize {
+        self.shares.get(hook).copied().unwrap_or(self.share)
+    }
+
+    /// Whether a hook's lane of a stream is under way.
+    pub fn is_busy(&self, hook: &str, stream: &str) -> bool {
+        !self.busy.is_empty() && self.busy.contains(&format!("{hook}/{stream}"))
+    }
+}
+
 /// A durable queue of deliveries.
 pub trait Outbox: Send + Sync + 'static {
-    /// The first entry of every lane whose time has come, at most `limit`, those that were due first first. Entries stay until they
-    /// are settled, so one may be offered again.
-    fn due(&self, now_unix_ms: u64, limit: usize) -> Result<Vec<Entry>, OutboxError>;
+    /// The first entry of lanes whose time has come, as many as is asked for, those that were due first first. Entries stay until they
+    /// are settled, so one may be offered again. Costs what it finds, whatever else waits.
+    fn due(&self, now_unix_ms: u64, ask: &Ask) -> Result<Vec<Entry>, OutboxError>;
+
+    /// All that waits for a hook is due now: its receiver was away, and is back.
+    fn hurry(&self, hook: &str) -> Result<(), OutboxError>;
+
+    /// Gives some of a hook's first entries up that were added before this time, with this in the delivery log; how many those were.
+    fn give_up(&self, hook: &str, before_unix_ms: u64, attempt: &Attempt) -> Result<usize, OutboxError>;
 
     /// How many entries wait, and since when the oldest does, Unix milliseconds.
     fn backlog(&self) -> Result<(u64, Option<u64>), OutboxError>;

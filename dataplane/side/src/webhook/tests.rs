@@ -15,7 +15,7 @@ use tokio::net::TcpListener;
 use tokio::sync::{Notify, watch};
 
 use super::deliver::{Deliverer, Patience};
-use super::outbox::{Attempt, Entry, Next, Outbox, OutboxError};
+use super::outbox::{Ask, Attempt, Entry, Next, Outbox, OutboxError};
 use super::*;
 use crate::http::guard::Guard;
 
@@ -58,14 +58,38 @@ impl Memory {
 }
 
 impl Outbox for Memory {
-    fn due(&self, now_unix_ms: u64, limit: usize) -> Result<Vec<Entry>, OutboxError> {
+    fn due(&self, now_unix_ms: u64, ask: &Ask) -> Result<Vec<Entry>, OutboxError> {
         if *self.broken.lock().unwrap() {
             return Err(OutboxError("the disk is gone".to_owned()));
         }
         let entries = self.entries.lock().unwrap();
         let mut lanes = std::collections::HashSet::new();
         let heads = entries.values().filter(|(entry, _)| lanes.insert(entry.lane.clone()));
-        Ok(heads.filter(|(_, due)| *due <= now_unix_ms).take(limit).map(|(entry, _)| entry.clone()).collect())
+        let due = heads.filter(|(entry, due)| *due <= now_unix_ms && !ask.busy.contains(&entry.lane));
+        let mut of_hook: BTreeMap<String, usize> = BTreeMap::new();
+        let shared = due.filter(|(entry, _)| {
+            let of_hook = of_hook.entry(entry.hook.clone()).or_default();
+            *of_hook += 1;
+            *of_hook <= ask.share(&entry.hook)
+        });
+        Ok(shared.take(ask.limit).map(|(entry, _)| entry.clone()).collect())
+    }
+
+    fn hurry(&self, hook: &str) -> Result<(), OutboxError> {
+        let mut entries = self.entries.lock().unwrap();
+        entries.values_mut().filter(|(entry, _)| entry.hook == hook).for_each(|(_, due)| *due = 0);
+        Ok(())
+    }
+
+    fn give_up(&self, hook: &str, before_unix_ms: u64, attempt: &Attempt) -> Result<usize, OutboxError> {
+        let mut entries = self.entries.lock().unwrap();
+        let is_old = |entry: &Entry| entry.hook == hook && entry.added_unix_ms < before_unix_ms;
+        let old: Vec<String> =
+            entries.values().filter(|(entry, _)| is_old(entry)).map(|(e, _)| e.key.clone()).collect();
+        old.iter().for_each(|key| drop(entries.remove(key)));
+        let notes = old.iter().map(|key| (key.clone(), attempt.clone(), Next::GivenUp));
+        self.notes.lock().unwrap().extend(notes);
+        Ok(old.len())
     }
 
     fn backlog(&self) -> Result<(u64, Option<u64>), OutboxError> {
@@ -208,6 +232,30 @@ async fn many_lanes_go_beside_each_other_but_one_hook_does_not_take_all_places()
     let (_news, _stop) = deliver(&outbox, local(), patience());
     eventually("the quick one", || !quick.got().is_empty()).await;
     assert!(slow.got().len() <= crate::limits::DELIVERIES_PER_HOOK_MAX);
+}
+
+#[tokio::test]
+async fn case_39_receivers_that_hang_take_one_place_each_and_get_all_when_they_are_back() {
+    let (hanging, outbox) = (Server::start(&[500; 5], Duration::ZERO).await, Arc::new(Memory::default()));
+    let quick = Server::start(&[], Duration::ZERO).await;
+    let dead = Server::start(&[], Duration::from_mins(1)).await;
+    for n in 0..500 {
+        outbox.add(n, &format!("away/cam-{n}"), &hanging.url);
+    }
+    for hook in 0..99 {
+        (0..5).for_each(|n| outbox.add(1_000 + 5 * hook + n, &format!("dead-{hook}/cam-{n}"), &dead.url));
+    }
+    (0..20).for_each(|n| outbox.add(9_000 + n, &format!("quick/cam-{n}"), &quick.url));
+    let (_news, _stop) = deliver(&outbox, local(), patience());
+    eventually("the healthy one has all", || quick.got().len() == 20).await;
+    assert!(dead.got().len() <= 99, "{} deliveries to 99 that hang", dead.got().len());
+    eventually("who is back has all", || hanging.got().len() == 505).await;
+    // What is older than deliveries are kept goes with a failed try, without one of its own.
+    (0..50).for_each(|n| outbox.add(9_500 + n, &format!("gone/cam-{n}"), "http://127.0.0.1:1/hook"));
+    outbox.age(Duration::from_hours(2));
+    let given_up =
+        || outbox.notes().iter().filter(|(key, _, next)| key.starts_with("95") && *next == Next::GivenUp).count();
+    eventually("all are given up", || given_up() == 50).await;
 }
 
 #[tokio::test]
