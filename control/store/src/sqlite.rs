@@ -44,6 +44,16 @@ pub fn peek(dir: &Path, kind: Kind, key: &str) -> Result<Option<Item>, StoreErro
     jobs::get(&connection, kind, key).map_err(|error| open::say(&path, &error))
 }
 
+/// How many items of a kind the store of a data directory has; none where there is no store.
+pub fn peek_count(dir: &Path, kind: Kind) -> Result<u64, StoreError> {
+    let path = dir.join(FILE);
+    if !path.is_file() {
+        return Ok(0);
+    }
+    let connection = open::reader(&path)?;
+    jobs::count(&connection, kind).map_err(|error| open::say(&path, &error))
+}
+
 /// An open store. Dropping it ends its threads, after what they have begun.
 #[derive(Debug)]
 pub struct SqliteStore {

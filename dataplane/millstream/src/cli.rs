@@ -128,6 +128,10 @@ pub(crate) struct ServeFlags {
     /// A file with a secret of an older system, good for verifying legacy signatures
     #[arg(long, env = "MILLSTREAM_KEY_FILE", value_name = "FILE")]
     pub(crate) key_file: Option<PathBuf>,
+    // Not from the environment: it is for one start.
+    /// Start with a master key that is not the one of the streams in the store: every key that was handed out is void
+    #[arg(long)]
+    pub(crate) accept_new_key: bool,
 }
 
 #[derive(Debug, Args)]

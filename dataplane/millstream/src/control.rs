@@ -57,6 +57,8 @@ pub(crate) struct Told<'a> {
     pub(crate) master: Option<MasterKey>,
     /// Streams of the configuration file.
     pub(crate) streams: Vec<Stream>,
+    /// Proxies before the control port whose `Forwarded` and `X-Forwarded-For` are believed.
+    pub(crate) trusted_proxies: Vec<Network>,
     /// Networks that webhooks may go to although they are not public.
     pub(crate) webhooks_allow: Vec<Network>,
     /// Applications of push URLs.
@@ -137,6 +139,7 @@ impl Control {
             runtime.spawn(deliverer.run(news, webhooks_stopped));
         }
         let engine = told.engine.cloned();
+        let numbers = Arc::clone(&told.numbers);
         let of = engine.clone();
         let parts = Parts {
             store: Arc::clone(store),
@@ -159,7 +162,10 @@ impl Control {
         };
         let api = runtime.block_on(Api::start(parts)).context("the control API does not start")?;
         let (end, ended) = oneshot::channel();
-        let limits = Limits { drain: DRAIN, ..Limits::default() };
+        let connections = millstream_engine::control_connections();
+        let per_address = (connections / 4).max(16);
+        let trusted_proxies = told.trusted_proxies;
+        let limits = Limits { drain: DRAIN, trusted_proxies, connections, per_address, ..Limits::default() };
         let listening = async move {
             let listener = tokio::net::TcpListener::from_std(listener)?;
             Ok::<_, std::io::Error>(listener)
@@ -171,7 +177,7 @@ impl Control {
         let is_node = move |token: &Secret| bool::from(token.expose().as_bytes().ct_eq(node_token.expose().as_bytes()));
         // Beside the API's own gate: nodes come by whatever name they were given.
         let routes = routes::router(api).merge(fleet::router(fleet.clone(), Arc::new(is_node)));
-        let serving = runtime.spawn(serve(listener, routes, limits, async move { drop(ended.await) }));
+        let serving = runtime.spawn(serve(listener, routes, limits, numbers, async move { drop(ended.await) }));
         info!(listener = "control", address = %address, "listening for control (API, /metrics)");
         Ok(Self { fleet, end: Some(end), serving, node: None, stop_webhooks })
     }

@@ -11,7 +11,7 @@ use millstream_proto::sign::MasterKey;
 use tracing::info;
 
 /// The file of the key that streams' secrets are made from.
-const MASTER_KEY: &str = "master-key";
+pub(crate) const MASTER_KEY: &str = "master-key";
 /// The file of the token that the API asks for.
 const ADMIN_TOKEN: &str = "admin-token";
 /// The file of the token that nodes tell their control.

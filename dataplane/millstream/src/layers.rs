@@ -51,6 +51,8 @@ pub(crate) struct Layers {
     pub(crate) control: SocketAddr,
     /// Names that it goes by.
     pub(crate) control_names: Vec<String>,
+    /// Proxies before the control port that are believed.
+    pub(crate) control_trusted_proxies: Vec<Network>,
     /// Networks that webhooks may go to although they are not public.
     pub(crate) webhooks_allow: Vec<Network>,
     /// Streams of the configuration file.
@@ -106,6 +108,7 @@ pub(crate) fn merge(flags: Flags, settings: Settings) -> anyhow::Result<Layers> 
     let control_token_file = token_file.unwrap_or_else(|| data_dir.join(NODE_TOKEN));
     let node_name = flags.node_name.or(settings.node_name);
     let legacy_keys = settings.legacy_keys.into_iter().chain(flags.key_file).collect();
+    let control_trusted_proxies = settings.control_trusted_proxies;
     let (control_names, webhooks_allow) = (settings.control_names, settings.webhooks_allow);
     Ok(Layers {
         data_dir,
@@ -114,6 +117,7 @@ pub(crate) fn merge(flags: Flags, settings: Settings) -> anyhow::Result<Layers> 
         config,
         control,
         control_names,
+        control_trusted_proxies,
         webhooks_allow,
         streams,
         role,

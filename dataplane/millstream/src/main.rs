@@ -12,6 +12,7 @@ mod cli;
 mod config_command;
 mod control;
 mod demo;
+mod key_check;
 mod keys;
 mod layers;
 mod logging;

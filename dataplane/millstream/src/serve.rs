@@ -24,7 +24,7 @@ use crate::node::{self, Joined, Kept};
 use crate::reload::Reload;
 use crate::settings::values::{AuthPreset, Role};
 use crate::settings::{Settings, reference};
-use crate::{keys, logging, notify, own_metrics, settings};
+use crate::{key_check, keys, logging, notify, own_metrics, settings};
 
 /// Serves until a signal has ended it.
 pub(crate) fn run(flags: ServeFlags) -> Result<(), Failure> {
@@ -47,6 +47,7 @@ pub(crate) fn run(flags: ServeFlags) -> Result<(), Failure> {
 fn as_all(layers: Layers, secrets: Secrets, signals: (Signals, Reload), runtime: &Runtime) -> Result<(), Failure> {
     // Before any port is open: who has the data directory is the server.
     let store = control::open_store(&layers.data_dir).map_err(Failure::Running)?;
+    key_check::keep(runtime, &store, secrets.master.as_ref());
     let identity = node::identity(layers.node_name.clone(), secrets.master.as_ref()).map_err(Failure::Running)?;
     let numbers = Arc::<Numbers>::default();
     let (config, chain) = (counted(layers.config.clone(), &numbers), secrets.chain.clone());
@@ -72,6 +73,7 @@ fn as_control(
     runtime: &Runtime,
 ) -> Result<(), Failure> {
     let store = control::open_store(&layers.data_dir).map_err(Failure::Running)?;
+    key_check::keep(runtime, &store, secrets.master.as_ref());
     let control =
         Control::start(runtime, &store, told(layers, secrets, Arc::default(), None)).map_err(Failure::Running)?;
     info!("ready");
@@ -129,6 +131,7 @@ fn told(layers: Layers, secrets: Secrets, numbers: Arc<Numbers>, engine: Option<
         node_token: secrets.node_token,
         master: secrets.master,
         streams: layers.streams,
+        trusted_proxies: layers.control_trusted_proxies,
         webhooks_allow: layers.webhooks_allow,
         engine,
     }
@@ -153,6 +156,7 @@ fn read(config: Option<&Path>) -> anyhow::Result<Settings> {
 
 /// Everything that is decided before a socket is opened.
 fn prepare(flags: ServeFlags, settings: Settings) -> anyhow::Result<(Layers, Secrets)> {
+    let accept_new_key = flags.accept_new_key;
     let key_file = flags.key_file.as_deref().map(keys::read_key_file).transpose()?;
     let merging = layers::Flags {
         engine: flags.engine,
@@ -168,6 +172,9 @@ fn prepare(flags: ServeFlags, settings: Settings) -> anyhow::Result<(Layers, Sec
     let layers = layers::merge(merging, settings)?;
     for warning in &layers.warnings {
         warn!("{warning}");
+    }
+    if layers.role != Role::Node && layers.auth == AuthPreset::Signed {
+        key_check::agree(&layers.data_dir, accept_new_key)?;
     }
     let secrets = secrets(&layers)?;
     Ok((layers, secrets))

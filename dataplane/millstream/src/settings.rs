@@ -61,6 +61,7 @@ pub(crate) struct Settings {
     pub(crate) play_paths: Vec<Pattern>,
     pub(crate) control: Option<SocketAddr>,
     pub(crate) control_names: Vec<String>,
+    pub(crate) control_trusted_proxies: Vec<Network>,
     pub(crate) control_url: Option<Url>,
     pub(crate) control_token_file: Option<PathBuf>,
     pub(crate) role: Option<Role>,
@@ -275,6 +276,7 @@ fn walk(mut file: Table<'_>, f: &mut Findings<'_>) -> Settings {
     set.control = control.take(f, "listen", |v| values::address(string(v)?));
     set.control_names = control.take(f, "names", host_names).unwrap_or_default();
     set.control_plain = control.take(f, "plain", boolean);
+    set.control_trusted_proxies = control.take(f, "trusted_proxies", networks).unwrap_or_default();
     set.control_url = control.take(f, "url", |v| values::control_url(string(v)?));
     set.control_token_file = control.take(f, "token_file", path);
     control.close(f);

@@ -1,11 +1,10 @@
 //! Runs requests that change something to their end, whoever goes away. Outside this, a handler is a future of its connection and ends
 //! wherever it waits when the client hangs up: between the store and the nodes, too. Before it: [`super::gate`]; after it: the handlers.
 use axum::extract::Request;
-use axum::http::StatusCode;
 use axum::middleware::Next;
-use axum::response::{IntoResponse, Response};
+use axum::response::Response;
 
-use super::problem::Problem;
+use super::serve::panicked;
 
 /// Carries out a request that changes something on a task of its own; others stay with their connection.
 pub(crate) async fn detach(request: Request, next: Next) -> Response {
@@ -16,8 +15,7 @@ pub(crate) async fn detach(request: Request, next: Next) -> Response {
         Ok(response) => response,
         Err(error) => {
             tracing::error!(%error, "a request failed by an error of this server; what it had stored is brought to the nodes");
-            let detail = "the server failed while it carried out the request; read what is there before you repeat it";
-            Problem::new(StatusCode::INTERNAL_SERVER_ERROR, "internal", detail).into_response()
+            panicked()
         }
     }
 }

@@ -1,10 +1,12 @@
 //! HTTP beside the meaning of requests. [`gate`] (which hosts and origins), [`extract`] (bodies, parameters, conditions), [`detach`]
 //! (changes run to their end), [`once`]
-//! (idempotency keys), [`problem`] (errors), [`page`] (cursors), [`serve`] (connections and their limits).
+//! (idempotency keys), [`problem`] (errors), [`page`] (cursors), [`serve`] (connections), `places` (their limits), `wire` (whether they are read).
 pub(crate) mod detach;
 pub mod extract;
 pub mod gate;
 pub mod once;
 pub mod page;
+mod places;
 pub mod problem;
 pub mod serve;
+mod wire;

@@ -1,34 +1,54 @@
 //! Connections: a listener that nobody can exhaust. Before it: a bound socket; after it: the router, which knows who calls
-//! ([`ConnectInfo`]) and which address they came to ([`Local`]).
+//! ([`ConnectInfo`]) and which address they came to ([`Local`]). Connections have [`super::places`]; a handler that panics is counted, and
+//! answered with 500.
 use std::convert::Infallible;
 use std::future::Future;
+use std::io;
 use std::net::SocketAddr;
+use std::panic::AssertUnwindSafe;
 use std::sync::Arc;
 use std::time::Duration;
 
 use axum::Router;
+use axum::body::Body;
 use axum::extract::ConnectInfo;
+use axum::http::{HeaderMap, HeaderName, StatusCode};
+use axum::response::{IntoResponse as _, Response};
+use futures_util::FutureExt as _;
 use hyper::body::Incoming;
 use hyper::server::conn::http1;
 use hyper::service::service_fn;
 use hyper_util::rt::{TokioIo, TokioTimer};
 use hyper_util::service::TowerToHyperService;
+use millstream_proto::http::forwarded::Forwarded;
+use millstream_proto::network::Network;
+use millstream_side::fleet::OnNode;
+use millstream_side::numbers::Numbers;
 use tokio::net::{TcpListener, TcpStream};
-use tokio::sync::{Semaphore, watch};
-use tokio::time::{sleep, timeout};
+use tokio::sync::watch;
+use tokio::task::JoinSet;
+use tokio::time::{Instant, sleep, timeout};
 
 use super::gate::Local;
+use super::places::{Full, Places};
 use super::problem::Problem;
+use super::wire::{Answering, UnderWay, Wire};
 
 /// Maxima of connections.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+#[derive(Clone, Debug)]
 pub struct Limits {
-    /// Open connections; who comes when there are as many waits in the kernel's queue.
+    /// Open connections, those of nodes apart. When there are as many, one that waits for a request gives way.
     pub connections: usize,
+    /// Of those, of one address; and requests at the same time that a trusted proxy passes on for one.
+    pub per_address: usize,
+    /// Proxies whose `Forwarded` and `X-Forwarded-For` are believed.
+    pub trusted_proxies: Vec<Network>,
     /// Time for a request's head, idle time between requests included.
     pub head_timeout: Duration,
     /// Time for a request as a whole up to its answer's first byte, which covers a body that trickles in.
     pub request_timeout: Duration,
+    /// Time in which a client that is sent something has to read some of it.
+    pub write_timeout: Duration,
     /// How long running requests may take once the server ends.
     pub drain: Duration,
 }
@@ -37,8 +57,11 @@ impl Default for Limits {
     fn default() -> Self {
         Self {
             connections: 512,
-            head_timeout: Duration::from_secs(30),
+            per_address: 128,
+            trusted_proxies: Vec::new(),
+            head_timeout: Duration::from_secs(15),
             request_timeout: Duration::from_secs(30),
+            write_timeout: Duration::from_secs(10),
             drain: Duration::from_secs(5),
         }
     }
@@ -50,31 +73,75 @@ const HEAD_BYTES_MAX: usize = 16 << 10;
 const HEADERS_MAX: usize = 64;
 /// How long accepting pauses when the process has no descriptors left.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
+/// A line in the log tells this often that connections cannot be accepted, or find no place.
+const SAY_EVERY: Duration = Duration::from_mins(1);
+
+/// Something that may happen again and again: told at once, and then now and then with how often.
+#[derive(Default)]
+struct Repeated {
+    said: Option<Instant>,
+    more: u64,
+}
+
+impl Repeated {
+    /// It happened once more; how many that are since it was told last, where it is to be told.
+    fn again(&mut self) -> Option<u64> {
+        self.more += 1;
+        if self.said.is_some_and(|said| said.elapsed() < SAY_EVERY) {
+            return None;
+        }
+        self.said = Some(Instant::now());
+        Some(std::mem::take(&mut self.more))
+    }
+}
+
+/// What connections share.
+struct Shared {
+    router: Router,
+    limits: Limits,
+    places: Arc<Places>,
+    numbers: Arc<Numbers>,
+    ended: watch::Receiver<bool>,
+}
 
 /// Serves until `end` comes, then lets running requests end.
-pub async fn serve(listener: TcpListener, router: Router, limits: Limits, end: impl Future<Output = ()>) {
-    let places = Arc::new(Semaphore::new(limits.connections));
+pub async fn serve(
+    listener: TcpListener,
+    router: Router,
+    limits: Limits,
+    numbers: Arc<Numbers>,
+    end: impl Future<Output = ()>,
+) {
     let (ending, ended) = watch::channel(false);
+    let drain = limits.drain;
+    let places = Places::new(limits.connections, limits.per_address);
+    let shared = Arc::new(Shared { router, limits, places, numbers, ended });
+    let mut connections = JoinSet::new();
+    let (mut failing, mut full) = (Repeated::default(), Repeated::default());
     tokio::pin!(end);
     loop {
-        let place = tokio::select! {
-            place = Arc::clone(&places).acquire_owned() => place,
-            () = &mut end => break,
-        };
         let accepted = tokio::select! {
             accepted = listener.accept() => accepted,
+            // A defect in it has been printed.
+            Some(_) = connections.join_next() => continue,
             () = &mut end => break,
         };
         match accepted {
             Ok((stream, peer)) => {
-                let (router, ended) = (router.clone(), ended.clone());
-                tokio::spawn(async move {
-                    connection(stream, peer, router, limits, ended).await;
-                    drop(place);
-                });
+                if let Err(why) = admit(&shared, &mut connections, stream, peer)
+                    && let Some(count) = full.again()
+                {
+                    tracing::warn!(%peer, why, count, "connections to the control port were refused");
+                }
+            }
+            // It was gone before it was taken.
+            Err(error) if matches!(error.kind(), io::ErrorKind::ConnectionAborted | io::ErrorKind::ConnectionReset) => {
             }
             Err(error) => {
-                tracing::warn!(%error, "a connection to the control port cannot be accepted");
+                shared.numbers.control_refused("accept");
+                if let Some(count) = failing.again() {
+                    tracing::warn!(%error, count, "connections to the control port cannot be accepted; trying again");
+                }
                 sleep(ACCEPT_PAUSE).await;
             }
         }
@@ -82,28 +149,93 @@ pub async fn serve(listener: TcpListener, router: Router, limits: Limits, end: i
     drop(listener);
     // Idle connections end at this; the others when their request has.
     ending.send_replace(true);
-    let all = u32::try_from(limits.connections).unwrap_or(u32::MAX);
-    if timeout(limits.drain, places.acquire_many(all)).await.is_err() {
+    let all = async { while connections.join_next().await.is_some() {} };
+    if timeout(drain, all).await.is_err() {
         tracing::info!("requests to the control port that are still running are cut off");
     }
 }
 
-async fn connection(
+/// Gives a connection its place and its task; an error is the limit that it would pass.
+fn admit(
+    shared: &Arc<Shared>,
+    connections: &mut JoinSet<()>,
     stream: TcpStream,
     peer: SocketAddr,
-    router: Router,
-    limits: Limits,
-    mut ended: watch::Receiver<bool>,
+) -> Result<(), &'static str> {
+    let is_proxy = shared.trusts(peer);
+    let (place, gave_way) = shared.places.take((!is_proxy).then(|| peer.ip())).map_err(|full| {
+        let why = match full {
+            Full::All => "connections",
+            Full::Address => "per_address",
+        };
+        shared.numbers.control_refused(why);
+        why
+    })?;
+    if gave_way {
+        shared.numbers.control_refused("gave_way");
+    }
+    let (shared, place) = (Arc::clone(shared), Arc::new(place));
+    connections.spawn(async move {
+        tokio::select! {
+            () = connection(&shared, stream, (peer, is_proxy), &place) => {}
+            () = place.gives_way() => tracing::debug!(%peer, "an idle connection to the control port gave way"),
+        }
+    });
+    Ok(())
+}
+
+impl Shared {
+    fn trusts(&self, peer: SocketAddr) -> bool {
+        self.limits.trusted_proxies.iter().any(|network| network.contains(peer.ip()))
+    }
+
+    /// Whom a request is for that a trusted proxy has passed on.
+    fn client(&self, headers: &HeaderMap, proxy: SocketAddr) -> SocketAddr {
+        let list = |name: &str| {
+            let lines: Vec<&str> = headers
+                .get_all(HeaderName::from_bytes(name.as_bytes()).ok()?)
+                .iter()
+                .map_while(|line| line.to_str().ok())
+                .collect();
+            (!lines.is_empty()).then(|| lines.join(","))
+        };
+        let forwarded = Forwarded { standard: list("forwarded"), x_forwarded_for: list("x-forwarded-for") };
+        forwarded.client(proxy, |address| self.trusts(SocketAddr::new(address, 0)))
+    }
+}
+
+async fn connection(
+    shared: &Arc<Shared>,
+    stream: TcpStream,
+    (peer, is_proxy): (SocketAddr, bool),
+    place: &Arc<super::places::Place>,
 ) {
     // Answers are short, and complete when they are written.
     let _ = stream.set_nodelay(true);
     let Ok(local) = stream.local_addr() else { return };
-    let inner = TowerToHyperService::new(router);
+    let limits = &shared.limits;
+    let inner = TowerToHyperService::new(shared.router.clone());
+    let (of, seat) = (Arc::clone(shared), Arc::clone(place));
     let service = service_fn(move |mut request: hyper::Request<Incoming>| {
-        request.extensions_mut().insert(ConnectInfo(peer));
+        let client = if is_proxy { of.client(request.headers(), peer) } else { peer };
+        let served = is_proxy.then(|| of.places.serve(client.ip()));
+        request.extensions_mut().insert(ConnectInfo(client));
         request.extensions_mut().insert(Local(local));
-        let answer = hyper::service::Service::call(&inner, request);
-        async move { Ok::<_, Infallible>(within(limits.request_timeout, answer).await) }
+        let node = Arc::clone(&seat);
+        request.extensions_mut().insert(OnNode::new(move || node.is_nodes()));
+        // Polled by its task only: the handler begins there.
+        let (of, seat, inner) = (Arc::clone(&of), Arc::clone(&seat), inner.clone());
+        async move {
+            let Ok(under_way) = served.map_or(Ok(None), |served| served.map(Some).ok_or(())) else {
+                of.numbers.control_refused("per_address");
+                let detail = "this address has as many requests under way as it may have; try again in a moment";
+                let problem = Problem::new(StatusCode::TOO_MANY_REQUESTS, "too-many-requests", detail);
+                return Ok::<_, Infallible>(problem.into_response());
+            };
+            let under_way = UnderWay::new(&seat, under_way);
+            let response = of.answer(hyper::service::Service::call(&inner, request)).await;
+            Ok(response.map(|body| Body::new(Answering { body, _under_way: under_way })))
+        }
     });
     let mut http = http1::Builder::new();
     http.timer(TokioTimer::new())
@@ -111,8 +243,10 @@ async fn connection(
         .max_buf_size(HEAD_BYTES_MAX)
         .max_headers(HEADERS_MAX)
         .half_close(false);
-    let connection = http.serve_connection(TokioIo::new(stream), service);
+    let wire = Wire::new(stream, Arc::clone(place), limits.write_timeout);
+    let connection = http.serve_connection(TokioIo::new(wire), service);
     tokio::pin!(connection);
+    let mut ended = shared.ended.clone();
     let done = tokio::select! {
         done = connection.as_mut() => Some(done),
         () = async { drop(ended.wait_for(|ended| *ended).await) } => None,
@@ -128,17 +262,40 @@ async fn connection(
     }
 }
 
-async fn within<F>(most: Duration, answer: F) -> axum::response::Response
-where
-    F: Future<Output = Result<axum::response::Response, Infallible>>,
-{
-    use axum::http::StatusCode;
-    use axum::response::IntoResponse as _;
-    match timeout(most, answer).await {
-        Ok(Ok(response)) => response,
-        Err(_) => {
-            let detail = "the request took too long; send it at once, and try again in a moment";
-            Problem::new(StatusCode::REQUEST_TIMEOUT, "timeout", detail).into_response()
+/// Marks an answer that was made because a handler panicked.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Panicked;
+
+/// The answer where a handler panicked.
+pub(crate) fn panicked() -> Response {
+    let detail = "the server failed while it carried out the request; read what is there before you repeat it";
+    let mut response = Problem::new(StatusCode::INTERNAL_SERVER_ERROR, "internal", detail).into_response();
+    response.extensions_mut().insert(Panicked);
+    response
+}
+
+impl Shared {
+    /// A handler's answer, in time; also where it panics, which is counted.
+    async fn answer<F>(&self, answer: F) -> Response
+    where
+        F: Future<Output = Result<Response, Infallible>>,
+    {
+        // What a panic left half-done belonged to the request; what is shared is behind locks that stand it.
+        let answer = AssertUnwindSafe(answer).catch_unwind();
+        let response = match timeout(self.limits.request_timeout, answer).await {
+            Ok(Ok(Ok(response))) => response,
+            Ok(Err(_)) => {
+                tracing::error!("a defect ended a request to the API; please report the message above");
+                panicked()
+            }
+            Err(_) => {
+                let detail = "the request took too long; send it at once, and try again in a moment";
+                Problem::new(StatusCode::REQUEST_TIMEOUT, "timeout", detail).into_response()
+            }
+        };
+        if response.extensions().get::<Panicked>().is_some() {
+            self.numbers.api_panicked();
         }
+        response
     }
 }

@@ -70,7 +70,7 @@ pub fn router(api: Api) -> Router {
     let ops = OpenApiRouter::new().routes(routes!(ops::healthz)).routes(routes!(ops::metrics));
     let (router, document) =
         OpenApiRouter::with_openapi(openapi::head()).merge(keyed).merge(unkeyed).merge(ops).split_for_parts();
-    let document = openapi::finish(document);
+    let document = openapi::render(&openapi::finish(document));
     // The original's API gateway puts its stage in front; the handlers are the same, and one description is enough.
     let stage = Router::new()
         .route("/Prod/videostream", get(videostream::list).post(videostream::create))
@@ -80,7 +80,7 @@ pub fn router(api: Api) -> Router {
         .merge(stage)
         .route("/api/v1/docs", get(docs::page))
         .route("/api/v1/docs/{file}", get(docs::part))
-        .route("/api/v1/openapi.json", get(async move || openapi::show(&document)))
+        .route("/api/v1/openapi.json", get(async move || openapi::show(document.clone())))
         .method_not_allowed_fallback(wrong_method)
         .fallback(unknown)
         .layer(middleware::from_fn(detach::detach))

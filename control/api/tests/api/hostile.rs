@@ -114,13 +114,56 @@ fn connections_are_bounded_and_come_free_again() {
     let limits = Limits { connections: 4, head_timeout: Duration::from_millis(500), ..Limits::default() };
     let server = Server::with(Options { limits, ..Options::default() });
     let idle: Vec<_> = (0..4).map(|_| TcpStream::connect(server.address).unwrap()).collect();
-    // The fifth waits in the kernel's queue until one of the four has been idle for too long.
+    // The oldest gives way to the fifth.
     server.get("/api/v1/streams").is(200);
+    assert!(server.numbers.text().contains("millstream_control_refused_total{reason=\"gave_way\"} 1"));
     for mut stream in idle {
         stream.set_read_timeout(Some(Duration::from_secs(10))).unwrap();
         let mut rest = Vec::new();
         stream.read_to_end(&mut rest).expect("closed by the server");
     }
+}
+
+#[test]
+fn a_client_that_does_not_read_is_let_go() {
+    let limits = Limits { write_timeout: Duration::from_millis(300), ..Limits::default() };
+    let long = axum::Router::new().route("/long", axum::routing::get(|| async { "x".repeat(32 << 20) }));
+    let server = Server::with(Options { limits, more: long, ..Options::default() });
+    let mut stream = TcpStream::connect(server.address).unwrap();
+    stream.write_all(b"GET /long HTTP/1.1\r\nHost: localhost\r\n\r\n").unwrap();
+    std::thread::sleep(Duration::from_secs(2));
+    let mut rest = Vec::new();
+    // Reset or closed: what is left of it never comes.
+    let _ = stream.read_to_end(&mut rest);
+    assert!(rest.len() < 32 << 20, "{} bytes came", rest.len());
+}
+
+#[test]
+fn who_a_trusted_proxy_names_is_counted_and_nobody_else_may_name_one() {
+    let told = || {
+        let handler = |axum::extract::ConnectInfo(peer): axum::extract::ConnectInfo<std::net::SocketAddr>| async move {
+            peer.ip().to_string()
+        };
+        axum::Router::new().route("/who", axum::routing::get(handler))
+    };
+    let who = |limits: Limits| {
+        let server = Server::with(Options { limits, more: told(), ..Options::default() });
+        let answer = server.plain("GET", "/who").header("X-Forwarded-For", "192.0.2.1, 203.0.113.9").send();
+        answer.is(200).body().to_owned()
+    };
+    assert_eq!(who(Limits::default()), "127.0.0.1");
+    let trusted_proxies = vec!["127.0.0.0/8".parse().unwrap()];
+    assert_eq!(who(Limits { trusted_proxies, ..Limits::default() }), "203.0.113.9");
+}
+
+#[test]
+fn a_handler_that_panics_is_answered_and_counted_and_the_server_goes_on() {
+    let panics = axum::Router::new().route("/panics", axum::routing::get(|| async { panic!("a defect") as String }));
+    let server = Server::with(Options { more: panics, ..Options::default() });
+    server.plain("GET", "/panics").send().refused(500, "the server failed");
+    server.plain("GET", "/panics").send().refused(500, "the server failed");
+    server.get("/api/v1/streams").is(200);
+    assert!(server.numbers.text().contains("millstream_api_panics_total 2"), "{}", server.numbers.text());
 }
 
 #[test]

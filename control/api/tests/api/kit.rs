@@ -16,6 +16,7 @@ use millstream_policy::signed::Apps;
 use millstream_proto::secret::Secret;
 use millstream_proto::sign::MasterKey;
 use millstream_side::fleet::Fleet;
+use millstream_side::numbers::Numbers;
 use millstream_store::Store;
 use millstream_store::memory::MemoryStore;
 use serde_json::Value;
@@ -37,6 +38,8 @@ pub(crate) struct Options {
     pub(crate) names: Vec<String>,
     pub(crate) metrics_open: bool,
     pub(crate) limits: Limits,
+    /// Routes besides the API's.
+    pub(crate) more: axum::Router,
 }
 
 impl Default for Options {
@@ -47,6 +50,7 @@ impl Default for Options {
             names: vec!["stream.example.org".to_owned()],
             metrics_open: true,
             limits: Limits { head_timeout: Duration::from_secs(1), ..Limits::default() },
+            more: axum::Router::new(),
         }
     }
 }
@@ -56,6 +60,7 @@ pub(crate) struct Server {
     pub(crate) address: SocketAddr,
     pub(crate) fleet: Fleet,
     pub(crate) draining: Arc<AtomicBool>,
+    pub(crate) numbers: Arc<Numbers>,
     api: Api,
     now_ms: Arc<AtomicU64>,
     runtime: Option<Runtime>,
@@ -73,6 +78,8 @@ impl Server {
         let outbox = StoredOutbox::new(Arc::clone(&options.store), master(), runtime.handle().clone());
         let keep = Keep::new(Arc::clone(&options.store), Some(outbox), Arc::default());
         let fleet = Fleet::new([], String::new(), keep);
+        let numbers = Arc::new(Numbers::default());
+        let told_numbers = Arc::clone(&numbers);
         let (time, told, of) = (Arc::clone(&now_ms), Arc::clone(&draining), fleet.clone());
         let (address, api) = runtime.block_on(async move {
             let parts = Parts {
@@ -95,11 +102,11 @@ impl Server {
             tokio::spawn(follow(api.clone(), of));
             let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
             let address = listener.local_addr().unwrap();
-            let router = routes::router(api.clone());
-            tokio::spawn(serve(listener, router, options.limits, std::future::pending()));
+            let router = routes::router(api.clone()).merge(options.more);
+            tokio::spawn(serve(listener, router, options.limits, told_numbers, std::future::pending()));
             (address, api)
         });
-        Self { address, fleet, draining, api, now_ms, runtime: Some(runtime) }
+        Self { address, fleet, draining, numbers, api, now_ms, runtime: Some(runtime) }
     }
 
     /// A stream of the configuration file.

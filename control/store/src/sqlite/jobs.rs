@@ -193,7 +193,7 @@ fn page(on: &Connection, query: &Query) -> rusqlite::Result<Page> {
     Ok(Page { items, next })
 }
 
-fn count(on: &Connection, kind: Kind) -> rusqlite::Result<u64> {
+pub(super) fn count(on: &Connection, kind: Kind) -> rusqlite::Result<u64> {
     on.prepare_cached("SELECT count(*) FROM item WHERE kind = ?1")?
         .query_row(params![kind.0], |row| row.get::<_, i64>(0))
         .map(|count| count as u64)

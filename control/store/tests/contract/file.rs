@@ -5,7 +5,7 @@ use std::path::Path;
 use std::process::Command;
 
 use millstream_store::item::{Change, Expect, Query};
-use millstream_store::sqlite::{BackupError, FILE, SqliteStore, backup, peek};
+use millstream_store::sqlite::{BackupError, FILE, SqliteStore, backup, peek, peek_count};
 use millstream_store::{Store as _, StoreError};
 
 use crate::{KIND, run, write};
@@ -49,11 +49,11 @@ fn a_directory_has_one_store_at_a_time() {
 #[test]
 fn an_item_can_be_looked_at_beside_the_process_that_has_the_store() {
     let dir = tempfile::tempdir().unwrap();
-    assert_eq!(peek(dir.path(), KIND, "k"), Ok(None));
+    assert_eq!((peek(dir.path(), KIND, "k"), peek_count(dir.path(), KIND)), (Ok(None), Ok(0)));
     let store = open(dir.path());
     run(store.put(write("k", Expect::Absent, "kept"))).unwrap();
     assert_eq!(peek(dir.path(), KIND, "k").unwrap().unwrap().value, b"kept");
-    assert_eq!(peek(dir.path(), KIND, "other"), Ok(None));
+    assert_eq!((peek(dir.path(), KIND, "other"), peek_count(dir.path(), KIND)), (Ok(None), Ok(1)));
     run(store.put(write("k", Expect::Any, "later"))).unwrap();
 }
 

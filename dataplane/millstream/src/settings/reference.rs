@@ -229,6 +229,12 @@ pub(crate) const ROWS: &[Row] = &[
         |l| texts(&l.control_names),
     ),
     Row::new(
+        ("control", "trusted_proxies"),
+        List("addresses or networks"),
+        "Proxies whose Forwarded and X-Forwarded-For are believed: logins and limits then count whom they name.",
+        |l| texts(&l.control_trusted_proxies),
+    ),
+    Row::new(
         ("control", "plain"),
         Bool,
         "Lets other machines reach the port without TLS, as for a proxy that has it: tokens can be read on the way.",

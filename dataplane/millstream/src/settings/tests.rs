@@ -44,6 +44,7 @@ names = ["Stream.example.org"]
 plain = false
 url = "https://control.example.com"
 token_file = "t"
+trusted_proxies = ["10.3.0.0/16"]
 [webhooks]
 allow = ["10.1.0.0/16"]
 [auth]
@@ -98,6 +99,7 @@ fn a_whole_file() {
     assert_eq!(set.proxy_protocol_from, ["10.0.0.0/8".parse().unwrap(), "::1/128".parse().unwrap()]);
     assert_eq!((set.apps.len(), set.apps[0].as_str()), (2, "live"));
     assert_eq!(set.http_proxy_protocol_from, ["10.2.0.0/16".parse().unwrap()]);
+    assert_eq!(set.control_trusted_proxies, ["10.3.0.0/16".parse().unwrap()]);
     assert_eq!(set.trusted_proxies, ["10.0.0.0/8".parse().unwrap(), "fd00::/8".parse().unwrap()]);
     assert_eq!(set.play_paths, [Pattern::new("/live/{id}.flv").unwrap()]);
     assert_eq!(set.auth, Some(AuthPreset::Signed));

@@ -1,0 +1,268 @@
+//! Places of the control port's connections. One who opens many takes places from nobody else: when they run out, a connection that waits
+//! for a request, or that does not read its answer, gives way, of the address that has most. A connection on which a node has shown its
+//! token is counted apart, and never gives way. Before it: [`super::serve`]; after it: the sockets.
+use std::collections::HashMap;
+use std::net::{IpAddr, Ipv6Addr};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, Instant};
+
+use tokio::sync::Notify;
+
+/// Connections of nodes. A node has two or three; the number bounds what a thief of a token can open.
+const NODES_MAX: usize = 4_096;
+/// A connection that has not read its answer for so long may give way.
+const STALLED: Duration = Duration::from_secs(1);
+
+#[derive(Debug)]
+struct Seat {
+    /// `None`: a proxy's, which counts for no address.
+    address: Option<IpAddr>,
+    /// It waits for a request's head since then; `None`: it has a request under way.
+    waits: Option<Instant>,
+    /// It cannot be written to since then.
+    stalls: Option<Instant>,
+    is_node: bool,
+    end: Arc<Notify>,
+}
+
+/// Why there is no place.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(super) enum Full {
+    /// All are taken, by requests that are under way.
+    All,
+    /// This address has as many as one may have.
+    Address,
+}
+
+#[derive(Debug, Default)]
+struct Inner {
+    last: u64,
+    seats: HashMap<u64, Seat>,
+    /// Connections of each address, and requests that proxies pass on for it.
+    of_address: HashMap<IpAddr, usize>,
+    nodes: usize,
+}
+
+/// All places.
+#[derive(Debug)]
+pub(super) struct Places {
+    inner: Mutex<Inner>,
+    most: usize,
+    most_of_address: usize,
+}
+
+/// What connections are counted by: an IPv4 address, or the /64 that an IPv6 host can choose addresses from.
+fn counted(address: IpAddr) -> IpAddr {
+    match address.to_canonical() {
+        IpAddr::V6(six) => IpAddr::V6(Ipv6Addr::from_bits(six.to_bits() >> 64 << 64)),
+        four @ IpAddr::V4(_) => four,
+    }
+}
+
+impl Places {
+    pub(super) fn new(most: usize, most_of_address: usize) -> Arc<Self> {
+        Arc::new(Self { inner: Mutex::default(), most, most_of_address })
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Inner> {
+        // Counts are whole between any two steps.
+        self.inner.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// A place for a connection of this address, or of a proxy; and whether another one had to give way for it.
+    pub(super) fn take(self: &Arc<Self>, address: Option<IpAddr>) -> Result<(Place, bool), Full> {
+        let address = address.map(counted);
+        let mut inner = self.lock();
+        let mut gave_way = false;
+        if address.is_some_and(|address| inner.count_of(address) >= self.most_of_address) {
+            gave_way = inner.make_room(address).then_some(true).ok_or(Full::Address)?;
+        } else if inner.seats.len() - inner.nodes >= self.most {
+            gave_way = inner.make_room(None).then_some(true).ok_or(Full::All)?;
+        }
+        inner.last += 1;
+        let (number, end) = (inner.last, Arc::new(Notify::new()));
+        let waits = Some(Instant::now());
+        let seat = Seat { address, waits, stalls: None, is_node: false, end: Arc::clone(&end) };
+        inner.seats.insert(number, seat);
+        inner.count(address);
+        drop(inner);
+        Ok((Place { places: Arc::clone(self), number, end }, gave_way))
+    }
+
+    /// A request that a proxy passes on for an address; `None`: that has as many under way as it may have.
+    pub(super) fn serve(self: &Arc<Self>, address: IpAddr) -> Option<Served> {
+        let address = counted(address);
+        let mut inner = self.lock();
+        (inner.count_of(address) < self.most_of_address).then(|| {
+            inner.count(Some(address));
+            Served { places: Arc::clone(self), address }
+        })
+    }
+
+    #[cfg(test)]
+    fn counts(&self) -> (usize, usize, usize) {
+        let inner = self.lock();
+        (inner.seats.len(), inner.nodes, inner.of_address.len())
+    }
+}
+
+impl Inner {
+    fn count_of(&self, address: IpAddr) -> usize {
+        self.of_address.get(&address).copied().unwrap_or(0)
+    }
+
+    fn count(&mut self, address: Option<IpAddr>) {
+        if let Some(address) = address {
+            *self.of_address.entry(address).or_default() += 1;
+        }
+    }
+
+    fn uncount(&mut self, address: Option<IpAddr>) {
+        let Some(address) = address else { return };
+        if let Some(count) = self.of_address.get_mut(&address) {
+            *count -= 1;
+            if *count == 0 {
+                self.of_address.remove(&address);
+            }
+        }
+    }
+
+    /// Ends the connection that has waited longest, of this address or of the one that has most. False: there is none.
+    fn make_room(&mut self, of: Option<IpAddr>) -> bool {
+        let now = Instant::now();
+        let stalls = |seat: &Seat| seat.stalls.filter(|since| now.duration_since(*since) >= STALLED);
+        let since = |seat: &Seat| seat.waits.or_else(|| stalls(seat));
+        let mine = |seat: &Seat| !seat.is_node && (of.is_none() || seat.address == of);
+        let candidates = self.seats.iter().filter(|(_, seat)| mine(seat));
+        let candidates = candidates.filter_map(|(number, seat)| Some((*number, seat.address, since(seat)?)));
+        let worst = candidates.max_by_key(|(number, address, since)| {
+            (address.map_or(0, |address| self.count_of(address)), std::cmp::Reverse((*since, *number)))
+        });
+        let Some((number, _, _)) = worst else { return false };
+        self.leave(number);
+        true
+    }
+
+    fn leave(&mut self, number: u64) {
+        if let Some(seat) = self.seats.remove(&number) {
+            seat.end.notify_one();
+            if seat.is_node {
+                self.nodes -= 1;
+            } else {
+                self.uncount(seat.address);
+            }
+        }
+    }
+}
+
+/// A connection's place, free again when it is dropped.
+#[derive(Debug)]
+pub(super) struct Place {
+    places: Arc<Places>,
+    number: u64,
+    end: Arc<Notify>,
+}
+
+impl Place {
+    /// Waits until it has to give way.
+    pub(super) async fn gives_way(&self) {
+        self.end.notified().await;
+    }
+
+    /// It waits for a request, or has one under way.
+    pub(super) fn set_waits(&self, waits: bool) {
+        if let Some(seat) = self.places.lock().seats.get_mut(&self.number) {
+            seat.waits = waits.then(Instant::now);
+        }
+    }
+
+    /// It does not read, or does again.
+    pub(super) fn set_stalls(&self, stalls: bool) {
+        if let Some(seat) = self.places.lock().seats.get_mut(&self.number) {
+            seat.stalls = stalls.then(Instant::now);
+        }
+    }
+
+    /// A node has shown its token on it.
+    pub(super) fn is_nodes(&self) {
+        let mut inner = self.places.lock();
+        if inner.nodes >= NODES_MAX {
+            return;
+        }
+        let Some(seat) = inner.seats.get_mut(&self.number).filter(|seat| !seat.is_node) else { return };
+        seat.is_node = true;
+        let address = seat.address;
+        inner.nodes += 1;
+        inner.uncount(address);
+    }
+}
+
+impl Drop for Place {
+    fn drop(&mut self) {
+        self.places.lock().leave(self.number);
+    }
+}
+
+/// A request that a proxy has passed on, counted until it is dropped.
+#[derive(Debug)]
+pub(super) struct Served {
+    places: Arc<Places>,
+    address: IpAddr,
+}
+
+impl Drop for Served {
+    fn drop(&mut self) {
+        self.places.lock().uncount(Some(self.address));
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn address(text: &str) -> Option<IpAddr> {
+        Some(text.parse().unwrap())
+    }
+
+    fn ended(place: &Place) -> bool {
+        !place.places.lock().seats.contains_key(&place.number)
+    }
+
+    #[test]
+    fn who_has_most_gives_way_and_never_a_node_or_a_request() {
+        let places = Places::new(6, 4);
+        let take = |text: &str| places.take(address(text)).unwrap();
+        let (node, _) = take("192.0.2.9");
+        node.is_nodes();
+        node.is_nodes();
+        let (other, _) = take("198.51.100.1");
+        let crowd: Vec<Place> = (0..4).map(|_| take("192.0.2.9").0).collect();
+        assert_eq!(places.counts(), (6, 1, 2));
+        // One more of the same: its own oldest goes.
+        let (fifth, gave_way) = take("192.0.2.9");
+        assert!(gave_way && ended(&crowd[0]) && !ended(&other) && !ended(&node));
+        let (_sixth, gave_way) = take("203.0.113.1");
+        assert!(!gave_way);
+        // All six are taken: the crowd gives way, but not where it has a request under way.
+        crowd[1].set_waits(false);
+        let (_last, gave_way) = take("203.0.113.2");
+        assert!(gave_way && !ended(&crowd[1]) && ended(&crowd[2]) && !ended(&other));
+        drop((fifth, crowd, other, node));
+        assert_eq!(places.counts(), (2, 0, 2));
+    }
+
+    #[test]
+    fn requests_that_are_under_way_keep_their_places_and_one_address_has_no_more_than_its_share() {
+        let places = Places::new(100, 3);
+        let working: Vec<Place> = (0..3).map(|_| places.take(address("2001:db8::1")).unwrap().0).collect();
+        working.iter().for_each(|place| place.set_waits(false));
+        assert_eq!(places.take(address("2001:db8::2")).unwrap_err(), Full::Address);
+        assert!(places.take(address("2001:db8:1::2")).is_ok());
+        // What proxies pass on counts for whom it is for.
+        assert!(places.serve("2001:db8::3".parse().unwrap()).is_none());
+        let many: Vec<Place> = (0..50).map(|_| places.take(None).unwrap().0).collect();
+        let served = places.serve("198.51.100.1".parse().unwrap()).unwrap();
+        drop((many, working, served));
+        assert_eq!(places.counts(), (0, 0, 0));
+    }
+}

@@ -1,0 +1,123 @@
+//! What a connection's bytes and answers go through, so that its [`Place`] is known to be at work, waiting or stalled; one that is not read
+//! for too long ends.
+use std::io;
+use std::pin::Pin;
+use std::sync::Arc;
+use std::task::{Context, Poll, ready};
+use std::time::Duration;
+
+use axum::body::Body;
+use bytes::Bytes;
+use hyper::body::{Frame, SizeHint};
+use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+use tokio::net::TcpStream;
+use tokio::time::{Sleep, sleep};
+
+use super::places::{Place, Served};
+
+/// A socket whose peer must read.
+pub(super) struct Wire {
+    stream: TcpStream,
+    place: Arc<Place>,
+    patience: Duration,
+    /// Since it takes nothing.
+    stalled: Option<Pin<Box<Sleep>>>,
+}
+
+impl Wire {
+    pub(super) fn new(stream: TcpStream, place: Arc<Place>, patience: Duration) -> Self {
+        Self { stream, place, patience, stalled: None }
+    }
+
+    fn look(&mut self, cx: &mut Context<'_>, written: Poll<io::Result<usize>>) -> Poll<io::Result<usize>> {
+        if written.is_ready() {
+            if self.stalled.take().is_some() {
+                self.place.set_stalls(false);
+            }
+            return written;
+        }
+        let (place, patience) = (&self.place, self.patience);
+        let stalled = self.stalled.get_or_insert_with(|| {
+            place.set_stalls(true);
+            Box::pin(sleep(patience))
+        });
+        ready!(stalled.as_mut().poll(cx));
+        Poll::Ready(Err(io::Error::new(io::ErrorKind::TimedOut, "the client does not read")))
+    }
+}
+
+impl AsyncRead for Wire {
+    fn poll_read(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.stream).poll_read(cx, buf)
+    }
+}
+
+impl AsyncWrite for Wire {
+    fn poll_write(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &[u8]) -> Poll<io::Result<usize>> {
+        let written = Pin::new(&mut self.stream).poll_write(cx, buf);
+        self.look(cx, written)
+    }
+
+    fn poll_write_vectored(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        bufs: &[io::IoSlice<'_>],
+    ) -> Poll<io::Result<usize>> {
+        let written = Pin::new(&mut self.stream).poll_write_vectored(cx, bufs);
+        self.look(cx, written)
+    }
+
+    fn is_write_vectored(&self) -> bool {
+        self.stream.is_write_vectored()
+    }
+
+    fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.stream).poll_flush(cx)
+    }
+
+    fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.stream).poll_shutdown(cx)
+    }
+}
+
+/// A request is under way until this is dropped.
+pub(super) struct UnderWay {
+    place: Arc<Place>,
+    _served: Option<Served>,
+}
+
+impl UnderWay {
+    pub(super) fn new(place: &Arc<Place>, served: Option<Served>) -> Self {
+        place.set_waits(false);
+        Self { place: Arc::clone(place), _served: served }
+    }
+}
+
+impl Drop for UnderWay {
+    fn drop(&mut self) {
+        self.place.set_waits(true);
+    }
+}
+
+/// An answer's body; its request is under way until this is dropped.
+pub(super) struct Answering {
+    pub(super) body: Body,
+    pub(super) _under_way: UnderWay,
+}
+
+impl hyper::body::Body for Answering {
+    type Data = Bytes;
+    type Error = axum::Error;
+
+    fn poll_frame(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, axum::Error>>> {
+        Pin::new(&mut self.body).poll_frame(cx)
+    }
+
+    fn is_end_stream(&self) -> bool {
+        self.body.is_end_stream()
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        self.body.size_hint()
+    }
+}
