@@ -155,6 +155,14 @@ impl Connection {
         Ok(Self { stream, pending: Vec::new() })
     }
 
+    /// On a socket that is connected.
+    pub fn over(stream: TcpStream) -> Result<Self> {
+        stream.set_read_timeout(Some(seconds(10)))?;
+        stream.set_write_timeout(Some(seconds(10)))?;
+        stream.set_nodelay(true)?;
+        Ok(Self { stream, pending: Vec::new() })
+    }
+
     /// Sends bytes as they are.
     pub fn send(&mut self, bytes: &[u8]) -> Result<()> {
         Ok(self.stream.write_all(bytes)?)

@@ -1,6 +1,7 @@
 //! What the kernel says about a process and its sockets, read from `/proc`.
 use std::fs;
 use std::net::SocketAddr;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 /// Resident memory of a process, bytes.
@@ -23,6 +24,57 @@ pub fn cpu(pid: u32) -> Duration {
 /// Open descriptors of a process.
 pub fn descriptors(pid: u32) -> usize {
     fs::read_dir(format!("/proc/{pid}/fd")).expect("the process lives").count()
+}
+
+/// A control group with a limit of memory, of whichever version this machine counts memory with. Dropping it removes it, once nobody is in it.
+#[derive(Debug)]
+pub struct MemoryGroup(PathBuf);
+
+impl MemoryGroup {
+    /// Makes one; `None`: this machine lets nobody make one here.
+    pub fn new(bytes: u64) -> Option<Self> {
+        let mounts = fs::read_to_string("/proc/self/mountinfo").ok()?;
+        let groups = fs::read_to_string("/proc/self/cgroup").ok()?;
+        let of = |v2: bool, line: &str| {
+            let (of_mount, of_type) = line.split_once(" - ")?;
+            let at = of_mount.split(' ').nth(4)?.to_owned();
+            let is_it = if v2 {
+                of_type.starts_with("cgroup2 ")
+            } else {
+                of_type.starts_with("cgroup ") && of_type.ends_with("memory")
+            };
+            let own = groups.lines().find_map(|line| {
+                if v2 { line.strip_prefix("0::") } else { line.split_once(":memory:").map(|(_, path)| path) }
+            })?;
+            is_it.then(|| [at.clone() + own, at])
+        };
+        for (v2, file) in [(false, "memory.limit_in_bytes"), (true, "memory.max")] {
+            for parent in mounts.lines().filter_map(|line| of(v2, line)).flatten() {
+                let group = Self(PathBuf::from(parent).join(format!("millstream-tests-{}", std::process::id())));
+                if fs::create_dir(&group.0).is_ok() && fs::write(group.0.join(file), bytes.to_string()).is_ok() {
+                    return Some(group);
+                }
+            }
+        }
+        None
+    }
+
+    /// Its directory.
+    pub fn path(&self) -> &Path {
+        &self.0
+    }
+}
+
+impl Drop for MemoryGroup {
+    fn drop(&mut self) {
+        for _ in 0..100 {
+            match fs::remove_dir(&self.0) {
+                Err(error) if error.kind() == std::io::ErrorKind::ResourceBusy => {}
+                _ => return,
+            }
+            std::thread::sleep(Duration::from_millis(20));
+        }
+    }
 }
 
 /// A TCP socket of this machine as `/proc/net/tcp` shows it.

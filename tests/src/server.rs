@@ -53,6 +53,7 @@ pub struct Options {
     demo: bool,
     role: Option<String>,
     descriptors: Option<u64>,
+    group: Option<PathBuf>,
 }
 
 impl Options {
@@ -77,6 +78,12 @@ impl Options {
         self
     }
 
+    /// A flag without a value.
+    pub fn flag(mut self, flag: &str) -> Self {
+        self.args.push(flag.to_owned());
+        self
+    }
+
     /// A part of a fleet: `node` or `control`.
     pub fn role(self, role: &str) -> Self {
         Self { role: Some(role.to_owned()), ..self }.arg("--role", role)
@@ -90,6 +97,11 @@ impl Options {
     /// How many descriptors the server may open.
     pub fn descriptors(self, most: u64) -> Self {
         Self { descriptors: Some(most), ..self }
+    }
+
+    /// The control group that the server is to be in.
+    pub fn group(self, group: &Path) -> Self {
+        Self { group: Some(group.to_owned()), ..self }
     }
 
     /// Text of the configuration file.
@@ -106,14 +118,19 @@ impl Options {
 
     /// Like [`Options::start`], with a data directory that may already hold something.
     pub fn start_in(self, dir: TempDir) -> Server {
-        let mut command = match self.descriptors {
-            // Becomes the server: its process id stays.
-            Some(most) => {
+        // Either becomes the server: its process id stays.
+        let mut command = match (self.descriptors, &self.group) {
+            (Some(most), _) => {
                 let mut prlimit = Command::new("prlimit");
                 prlimit.arg(format!("--nofile={most}")).arg(binary());
                 prlimit
             }
-            None => Command::new(binary()),
+            (None, Some(group)) => {
+                let mut sh = Command::new("sh");
+                sh.args(["-c", "echo $$ > \"$0\"/cgroup.procs && exec \"$@\""]).arg(group).arg(binary());
+                sh
+            }
+            (None, None) => Command::new(binary()),
         };
         command.arg(if self.demo { "demo" } else { "serve" });
         for listener in ["--rtmp", "--http", "--control"] {

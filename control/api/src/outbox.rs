@@ -129,7 +129,9 @@ impl StoredOutbox {
         }
         let mut state = self.state().await?;
         if let Some(lanes) = &mut state.lanes {
-            added.iter().for_each(|key| lanes.add(key, 0));
+            for key in &added {
+                lanes.add(key, 0);
+            }
         }
         failed.map_or(Ok(added.len()), Err)
     }
@@ -153,7 +155,9 @@ impl StoredOutbox {
         }
         let removed: Vec<String> =
             hooks.into_iter().filter_map(|(hook, record)| record.is_none().then_some(hook)).collect();
-        removed.iter().for_each(|hook| lanes.drop_hook(hook));
+        for hook in &removed {
+            lanes.drop_hook(hook);
+        }
         state.removed.extend(removed);
         Ok(found)
     }

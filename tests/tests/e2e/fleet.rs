@@ -2,6 +2,7 @@
 use std::net::{SocketAddr, TcpListener};
 
 use millstream_tests::clip::Clip;
+use millstream_tests::control::Client;
 use millstream_tests::flv::Tag;
 use millstream_tests::http::{self, Viewer};
 use millstream_tests::rtmp::Publisher;
@@ -123,4 +124,58 @@ fn a_node_with_a_wrong_token_or_without_a_key_says_what_to_do() {
     let said = String::from_utf8_lossy(&output.stderr);
     assert_eq!(output.status.code(), Some(2), "{said}");
     assert!(said.contains("copy control's"), "{said}");
+}
+
+/// What a control says that does not start in this directory.
+fn refused(dir: &TempDir) -> String {
+    let args = ["serve", "--role", "control", "--control", "127.0.0.1:0", "--data-dir"];
+    let args = [&args[..], &[dir.path().to_str().expect("ASCII")]].concat();
+    let output = millstream_tests::server::millstream(&args);
+    assert_eq!(output.status.code(), Some(2), "{}", String::from_utf8_lossy(&output.stderr));
+    String::from_utf8_lossy(&output.stderr).into_owned()
+}
+
+#[test]
+fn case_42_a_lost_or_foreign_master_key_is_refused_and_nodes_on_air_go_on() {
+    let at = free_address();
+    let first = control(at, &[], directory());
+    let mut client = Client::admin(&first);
+    client.post("/api/v1/streams", &serde_json::json!({ "id": "cam" })).is(201);
+    let node = node(at, node_directory(&first));
+    knows(&node, "cam");
+    let _push = push(&first, &node, "cam").expect("signed by control").repeat(Clip::small());
+    let mut viewer = Viewer::watch(node.http, "cam");
+    viewer.find("keyframe", seconds(10), Tag::is_keyframe);
+    let dir = first.kill();
+    let key = dir.path().join("master-key");
+    let kept = std::fs::read(&key).expect("made at the first start");
+
+    std::fs::remove_file(&key).expect("removed");
+    let said = refused(&dir);
+    assert!(said.contains("is missing") && said.contains("1 streams") && said.contains("--accept-new-key"), "{said}");
+    assert!(!key.exists(), "no new key is made beside the store");
+    let foreign = Options::signed().role("control").start();
+    std::fs::copy(foreign.data_dir().join("master-key"), &key).expect("copied");
+    let said = refused(&dir);
+    assert!(said.contains("is not the key") && said.contains("backup"), "{said}");
+
+    // All that time the node goes on.
+    let tags = viewer.tags_for(seconds(1));
+    assert!(tags.iter().filter(|tag| tag.is_frame()).count() > 20 && viewer.end.is_none());
+    std::fs::write(&key, &kept).expect("restored");
+    let back = control(at, &[], dir);
+    eventually("the node says so", seconds(20), || node.log.has("control is back").then_some(()));
+    viewer.tags_for(millis(500));
+    assert_eq!(viewer.end, None);
+
+    // Who means it is let in, once and for all.
+    let dir = back.kill();
+    std::fs::remove_file(&key).expect("removed");
+    let accept = |dir| {
+        let options = Options::signed().role("control");
+        options.flag("--accept-new-key").start_in(dir)
+    };
+    let accepted = accept(dir);
+    let dir = accepted.kill();
+    drop(Options::signed().role("control").start_in(dir));
 }

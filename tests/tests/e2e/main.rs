@@ -5,11 +5,12 @@
 //! viewers, stalled viewers), [`loadtest`] (the harness against the server), [`hls`] (playlists and parts), [`hls_lives`] (restarts and
 //! odd encoders), [`hls_cdn`] (behind caches), [`hls_crowd`] (ten thousand that wait), [`hls_browser`],
 //! [`players`] (what people play with), [`repair`] (streams that are repaired), [`hostile`] (bad input),
-//! [`floods`] (too much input), [`control`] (the API), [`documents`] (what readers are told to run), [`operate`] (start, stop, metrics, demo), [`fleet`] (control and nodes as
+//! [`floods`] (too much input), [`attacks`] (one who takes more than a share), [`control`] (the API), [`documents`] (what readers are told to run), [`operate`] (start, stop, metrics, demo), [`fleet`] (control and nodes as
 //! processes of their own), [`kills`] (control that is killed), [`browser`], [`browser_pages`] (what pages say while
 //! streams come and go).
 #![forbid(unsafe_code)]
 
+mod attacks;
 mod auth;
 mod browser;
 mod browser_pages;

@@ -220,8 +220,8 @@ impl Drop for Served {
 mod tests {
     use super::*;
 
-    fn address(text: &str) -> Option<IpAddr> {
-        Some(text.parse().unwrap())
+    fn address(text: &str) -> IpAddr {
+        text.parse().unwrap()
     }
 
     fn ended(place: &Place) -> bool {
@@ -231,7 +231,7 @@ mod tests {
     #[test]
     fn who_has_most_gives_way_and_never_a_node_or_a_request() {
         let places = Places::new(6, 4);
-        let take = |text: &str| places.take(address(text)).unwrap();
+        let take = |text: &str| places.take(Some(address(text))).unwrap();
         let (node, _) = take("192.0.2.9");
         node.is_nodes();
         node.is_nodes();
@@ -254,10 +254,12 @@ mod tests {
     #[test]
     fn requests_that_are_under_way_keep_their_places_and_one_address_has_no_more_than_its_share() {
         let places = Places::new(100, 3);
-        let working: Vec<Place> = (0..3).map(|_| places.take(address("2001:db8::1")).unwrap().0).collect();
-        working.iter().for_each(|place| place.set_waits(false));
-        assert_eq!(places.take(address("2001:db8::2")).unwrap_err(), Full::Address);
-        assert!(places.take(address("2001:db8:1::2")).is_ok());
+        let working: Vec<Place> = (0..3).map(|_| places.take(Some(address("2001:db8::1"))).unwrap().0).collect();
+        for place in &working {
+            place.set_waits(false);
+        }
+        assert_eq!(places.take(Some(address("2001:db8::2"))).unwrap_err(), Full::Address);
+        assert!(places.take(Some(address("2001:db8:1::2"))).is_ok());
         // What proxies pass on counts for whom it is for.
         assert!(places.serve("2001:db8::3".parse().unwrap()).is_none());
         let many: Vec<Place> = (0..50).map(|_| places.take(None).unwrap().0).collect();

@@ -92,7 +92,9 @@ impl Lanes {
         let Some(of_hook) = self.0.get_mut(hook) else { return };
         of_hook.by_due =
             of_hook.by_due.iter().map(|(_, tail, stream)| (0, Arc::clone(tail), Arc::clone(stream))).collect();
-        of_hook.lanes.values_mut().for_each(|head| head.due_ms = 0);
+        for head in of_hook.lanes.values_mut() {
+            head.due_ms = 0;
+        }
     }
 
     /// Keys of lanes' first entries that are due, those that were due first first, of each hook as many as may be.

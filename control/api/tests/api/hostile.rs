@@ -149,7 +149,7 @@ fn who_a_trusted_proxy_names_is_counted_and_nobody_else_may_name_one() {
     let who = |limits: Limits| {
         let server = Server::with(Options { limits, more: told(), ..Options::default() });
         let answer = server.plain("GET", "/who").header("X-Forwarded-For", "192.0.2.1, 203.0.113.9").send();
-        answer.is(200).body().to_owned()
+        answer.is(200).body().clone()
     };
     assert_eq!(who(Limits::default()), "127.0.0.1");
     let trusted_proxies = vec!["127.0.0.0/8".parse().unwrap()];

@@ -54,7 +54,9 @@ fn tidy_event(event: &mut Event) {
         What::Unpublish { why, viewers, .. } => {
             cut(why, WORD_BYTES_MAX);
             cut_list(viewers, LIST_LEN_MAX);
-            viewers.iter_mut().for_each(|count| cut(&mut count.protocol, WORD_BYTES_MAX));
+            for count in viewers.iter_mut() {
+                cut(&mut count.protocol, WORD_BYTES_MAX);
+            }
         }
         What::SlateEnded { why, .. } => cut(why, WORD_BYTES_MAX),
         What::Refused { action, why, reason, .. } => {
@@ -71,14 +73,20 @@ fn tidy_status(status: &mut Status) {
         cut(word, WORD_BYTES_MAX);
     }
     cut_list(&mut status.complaints, COMPLAINTS_MAX);
-    status.complaints.iter_mut().for_each(|complaint| cut(complaint, TEXT_BYTES_MAX));
+    for complaint in &mut status.complaints {
+        cut(complaint, TEXT_BYTES_MAX);
+    }
     cut_list(&mut status.hooks, MODULES_TOLD_MAX);
-    status.hooks.iter_mut().for_each(|sha256| cut(sha256, WORD_BYTES_MAX));
+    for sha256 in &mut status.hooks {
+        cut(sha256, WORD_BYTES_MAX);
+    }
 }
 
 fn tidy_live(live: &mut Live) {
     cut_list(&mut live.viewers, LIST_LEN_MAX);
-    live.viewers.iter_mut().for_each(|count| cut(&mut count.protocol, WORD_BYTES_MAX));
+    for count in &mut live.viewers {
+        cut(&mut count.protocol, WORD_BYTES_MAX);
+    }
     let Some(publisher) = &mut live.publisher else { return };
     cut(&mut publisher.protocol, WORD_BYTES_MAX);
     cut(&mut publisher.peer, WORD_BYTES_MAX);
@@ -95,7 +103,9 @@ fn tidy_live(live: &mut Live) {
         cut(&mut track.codec, WORD_BYTES_MAX);
         cut(&mut track.reason, TEXT_BYTES_MAX);
         cut_list(&mut track.outputs, LIST_LEN_MAX);
-        track.outputs.iter_mut().for_each(|output| cut(output, WORD_BYTES_MAX));
+        for output in &mut track.outputs {
+            cut(output, WORD_BYTES_MAX);
+        }
     }
 }
 

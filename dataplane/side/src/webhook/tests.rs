@@ -86,7 +86,9 @@ impl Outbox for Memory {
         let is_old = |entry: &Entry| entry.hook == hook && entry.added_unix_ms < before_unix_ms;
         let old: Vec<String> =
             entries.values().filter(|(entry, _)| is_old(entry)).map(|(e, _)| e.key.clone()).collect();
-        old.iter().for_each(|key| drop(entries.remove(key)));
+        for key in &old {
+            entries.remove(key);
+        }
         let notes = old.iter().map(|key| (key.clone(), attempt.clone(), Next::GivenUp));
         self.notes.lock().unwrap().extend(notes);
         Ok(old.len())
