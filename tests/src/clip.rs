@@ -30,6 +30,8 @@ struct Coding<'a> {
     sample_rate: u32,
     /// Pictures of which others are predicted from both sides.
     b_frames: u32,
+    /// Pictures before a keyframe may be predicted from it, and no keyframe but the first ends all prediction (no IDR).
+    open_gop: bool,
 }
 
 impl Clip {
@@ -65,6 +67,16 @@ impl Clip {
         Self::encode_numbered(&Coding { b_frames: 2, ..Coding::usual("numbered-b", "400k", 60, 30) })
     }
 
+    /// Like [`Clip::numbered_48k`] with a keyframe every eight seconds, as encoders have it that are told nothing.
+    pub fn numbered_long_gop() -> Self {
+        Self::encode_numbered(&Coding { sample_rate: 48_000, ..Coding::usual("numbered-long", "400k", 240, 32) })
+    }
+
+    /// Like [`Clip::numbered_b_frames`] with open GOPs: a decoder that starts later starts at a recovery point.
+    pub fn numbered_open_gop() -> Self {
+        Self::encode_numbered(&Coding { b_frames: 2, open_gop: true, ..Coding::usual("numbered-open", "400k", 60, 60) })
+    }
+
     /// Like [`Clip::numbered`] in 11 s: where it begins again, a keyframe comes after one second, not two.
     pub fn numbered_with_seam() -> Self {
         Self::encode_numbered(&Coding::usual("numbered-seam", "400k", 60, 11))
@@ -76,7 +88,7 @@ impl Clip {
     }
 
     fn encode(coding: &Coding<'_>, picture: &str) -> Self {
-        let &Coding { name, bits, gop, length, sample_rate, b_frames } = coding;
+        let &Coding { name, bits, gop, length, sample_rate, b_frames, open_gop } = coding;
         // The name holds what the content depends on.
         let file = directory().join(format!("{name}-{bits}-{gop}-{length}-1.flv"));
         let (gop, length, b_frames) = (gop.to_string(), length.to_string(), b_frames.to_string());
@@ -84,13 +96,14 @@ impl Clip {
         // The tune for no delay has no B-frames.
         let tune: &[&str] =
             if b_frames == "0" { &["-tune", "zerolatency"] } else { &["-bf", &b_frames, "-b_strategy", "0"] };
+        let open: &[&str] = if open_gop { &["-flags", "-cgop", "-x264-params", "open-gop=1"] } else { &[] };
         #[rustfmt::skip]
         let before = [
             "-f", "lavfi", "-i", picture, "-f", "lavfi", "-i", &sound, "-t", &length,
             "-c:v", "libx264", "-preset", "ultrafast", "-pix_fmt", "yuv420p",
             "-b:v", bits, "-maxrate", bits, "-bufsize", bits, "-g", &gop, "-keyint_min", &gop, "-sc_threshold", "0",
         ];
-        ffmpeg_makes(&file, &[&before, tune, &["-c:a", "aac", "-b:a", "96k", "-f", "flv"]].concat());
+        ffmpeg_makes(&file, &[&before, tune, open, &["-c:a", "aac", "-b:a", "96k", "-f", "flv"]].concat());
         let tags = flv::parse(&std::fs::read(&file).expect("the clip")).expect("ffmpeg writes FLV");
         Self { file: Some(file), ..Self::from_tags(tags) }
     }
@@ -126,7 +139,7 @@ impl Clip {
 impl<'a> Coding<'a> {
     /// Sound at 44.1 kHz, no B-frames.
     fn usual(name: &'a str, bits: &'a str, gop: u32, length: u32) -> Self {
-        Self { name, bits, gop, length, sample_rate: 44_100, b_frames: 0 }
+        Self { name, bits, gop, length, sample_rate: 44_100, b_frames: 0, open_gop: false }
     }
 }
 

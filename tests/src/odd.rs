@@ -154,6 +154,26 @@ impl Clip {
         Self { configuration: sound, frames: late, period: self.period * times, file: self.file }
     }
 
+    /// Its sound begins that much later than its pictures; its last repetition of `times` is followed by the first again.
+    #[must_use]
+    pub fn with_late_sound(self, late_ms: u32, times: u32) -> Self {
+        let (sound, pictures): (Vec<_>, Vec<_>) = self.configuration.into_iter().partition(|tag| tag.kind == AUDIO);
+        let mut late = Vec::new();
+        for round in 0..times {
+            for tag in &self.frames {
+                let tag = Tag { timestamp: tag.timestamp + round * self.period, ..tag.clone() };
+                let begins = tag.kind == AUDIO && tag.timestamp >= late_ms;
+                if begins && late.iter().all(|before: &Tag| before.kind != AUDIO) {
+                    late.extend(sound.iter().map(|own| Tag { timestamp: tag.timestamp, ..own.clone() }));
+                }
+                if begins || tag.kind != AUDIO {
+                    late.push(tag);
+                }
+            }
+        }
+        Self { configuration: pictures, frames: late, period: self.period * times, file: self.file }
+    }
+
     /// Sound of that many bytes in another codec, which the first byte names.
     #[must_use]
     pub fn with_sound_of(mut self, first: u8, bytes: usize) -> Self {

@@ -26,8 +26,8 @@ pub struct Fragment {
     pub sizes: Vec<usize>,
     /// Presentation minus decode time of each sample, units of the track.
     pub offsets: Vec<i32>,
-    /// The first sample needs no other.
-    pub starts_sync: bool,
+    /// A sample needs no other.
+    pub has_sync: bool,
     /// Bytes of the samples.
     pub payload: Vec<u8>,
 }
@@ -164,7 +164,7 @@ fn moof(bytes: &[u8]) -> Result<(Fragment, usize, usize)> {
     ensure!(flags & 1 != 0, "no data offset");
     let data_offset = trun.u32()? as usize;
     let first_flags = if flags & 4 != 0 { Some(trun.u32()?) } else { None };
-    let (mut duration, mut sizes, mut offsets, mut sync) = (0, Vec::new(), Vec::new(), None);
+    let (mut duration, mut sizes, mut offsets, mut has_sync) = (0, Vec::new(), Vec::new(), false);
     for n in 0..samples {
         duration +=
             u64::from(if flags & 0x100 != 0 { trun.u32()? } else { default_duration.context("no duration")? });
@@ -174,16 +174,14 @@ fn moof(bytes: &[u8]) -> Result<(Fragment, usize, usize)> {
         // Only the newer version of the box knows negative ones (8.8.8).
         ensure!(version > 0 || offset < 1 << 31, "a composition offset of {offset} in a box of version 0");
         offsets.push(offset as i32);
-        if n == 0 {
-            // Bit 16 says that it is no sync sample (8.8.3.1).
-            sync = Some(own.or(first_flags).or(default_flags).unwrap_or(0) & 0x1_0000 == 0);
-        }
+        let first = if n == 0 { first_flags } else { None };
+        // Bit 16 says that it is no sync sample (8.8.3.1).
+        has_sync |= own.or(first).or(default_flags).unwrap_or(0) & 0x1_0000 == 0;
     }
     ensure!(trun.0.is_empty(), "{} bytes behind the samples", trun.0.len());
-    let starts_sync = sync.unwrap_or(false);
     let data_bytes = sizes.iter().sum();
     Ok((
-        Fragment { sequence, decode_time, duration, sizes, offsets, starts_sync, payload: Vec::new() },
+        Fragment { sequence, decode_time, duration, sizes, offsets, has_sync, payload: Vec::new() },
         data_offset,
         data_bytes,
     ))
@@ -222,7 +220,7 @@ mod tests {
         assert_eq!(found.len(), 2);
         let first = &found[0];
         assert_eq!((first.sequence, first.decode_time, first.duration, &first.sizes[..]), (7, 900, 90, &[2, 3][..]));
-        assert!(first.starts_sync && first.payload == b"abcde" && first.last_sample() == b"cde");
+        assert!(first.has_sync && first.payload == b"abcde" && first.last_sample() == b"cde");
         assert!(fragments(&part(900, offset + 1, [2, 3])).is_err(), "samples begin elsewhere");
         assert!(fragments(&part(900, offset, [2, 4])).is_err(), "more bytes than there are");
         assert!(fragments(&good[..good.len() - 1]).is_err(), "cut off");

@@ -331,7 +331,8 @@ impl Followed {
                 part.uri,
                 part.duration
             );
-            let sync = fragments.first().is_some_and(|f| f.starts_sync);
+            // A keyframe anywhere in it will do (4.4.4.9).
+            let sync = fragments.iter().any(|f| f.has_sync);
             anyhow::ensure!(!part.independent || sync, "{} is said to be independent, and is not", part.uri);
             parts.push(&own.body);
         }

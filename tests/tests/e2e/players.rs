@@ -247,13 +247,27 @@ fn case_31_and_case_32_video_js_and_shaka_play_what_ffmpeg_sends() {
     Stage::ffmpeg(Clip::numbered_48k()).all_keep_their_promise(&["videojs", "shaka hls", "shaka dash", "native"]);
 }
 
-/// Shaka's low-latency mode, which is its default. As long as the window of a playlist reaches back to time 0 of the stream, Shaka has no timestamp
-/// offset, and works out another one for each part whose start in the playlist and in the file are a millisecond apart: the browser then
-/// drops pictures up to the next keyframe.
+/// Shaka's low-latency mode, which is its default: it takes pictures up to the next keyframe away where it puts parts elsewhere than before.
 #[test]
-#[ignore = "until the times in files do not begin at 0"]
+#[ignore = "takes most of a minute; tests/run --long has it"]
 fn case_32_shaka_plays_low_latency_from_the_start_of_a_stream() {
     Stage::exact(Clip::numbered_48k()).all_keep_their_promise(&["shaka ll"]);
+}
+
+/// The window of the playlist begins later than the stream: times of Shaka's are not those of the files.
+#[test]
+#[ignore = "takes a minute; tests/run --long has it"]
+fn case_32_shaka_plays_low_latency_of_a_stream_that_has_been_on_air_for_long() {
+    let stage = Stage::exact(Clip::numbered_b_frames());
+    std::thread::sleep(seconds(20));
+    stage.all_keep_their_promise(&["shaka ll", "shaka hls"]);
+}
+
+/// Segments begin between keyframes, which makes a part that comes twice a loss.
+#[test]
+#[ignore = "takes most of a minute; tests/run --long has it"]
+fn case_32_shaka_plays_low_latency_where_keyframes_are_eight_seconds_apart() {
+    Stage::exact(Clip::numbered_long_gop()).all_keep_their_promise(&["shaka ll"]);
 }
 
 #[test]
@@ -262,8 +276,9 @@ fn case_33_hls_js_and_clappr_do_not_freeze_at_44_khz() {
 }
 
 #[test]
-fn case_34_hls_js_goes_on_where_a_file_begins_again() {
-    Stage::exact(Clip::numbered_with_seam()).all_keep_their_promise(&["hls.js 1.5", "hls.js 1.6", "hls.js 1.7"]);
+fn case_34_and_case_32_hls_js_and_shaka_go_on_where_a_file_begins_again() {
+    let players = ["hls.js 1.5", "hls.js 1.6", "hls.js 1.7", "shaka ll"];
+    Stage::exact(Clip::numbered_with_seam()).all_keep_their_promise(&players);
 }
 
 /// The table with one encoder. `PLAYERS` of the environment (names with commas) chooses from it.

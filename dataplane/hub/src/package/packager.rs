@@ -416,6 +416,9 @@ impl Packager {
         if slot.packer.as_mut().is_none_or(|packer| !packer.frame(frame, arrived, out)) {
             self.dropped += 1;
         }
+        if track == Track::Video && self.leads(track) {
+            self.close_in_time();
+        }
         if track == Track::Audio {
             self.catch_up_in_time();
         }
@@ -465,6 +468,9 @@ impl Packager {
     fn ends_segment(&self, track: Track, us: u64, frame: &Picked) -> bool {
         let slot = if track == Track::Video { &self.video } else { &self.audio };
         let Some(packer) = &slot.packer else { return false };
+        if track == Track::Video && packer.has_begun() && packer.is_between_segments() {
+            return true;
+        }
         let length_us = us.saturating_sub(self.at.start_us);
         let begun =
             [&self.video, &self.audio].iter().any(|slot| slot.packer.as_ref().is_some_and(TrackPacker::is_open));
@@ -478,10 +484,26 @@ impl Packager {
             }
             Track::Audio => ready && whole,
         };
-        begun
-            && (ends
-                || length_us + packer.frame_us(&frame.data) > self.pace.lead_us()
-                || self.is_full(track, us, frame))
+        // A part of pictures that has just begun would be the next segment's, though it was hinted for this one: it gets long enough to stay.
+        let lead_us = if track == Track::Video && packer.carries() { self.pace.most_us } else { self.pace.lead_us() };
+        begun && (ends || length_us + packer.frame_us(&frame.data) > lead_us || self.is_full(track, us, frame))
+    }
+
+    /// A segment whose next picture goes to the next segment in any case is closed with its last part, not with that picture. Shaka fetches a part
+    /// once more that was hinted for one segment and is another's, and shows nothing from there to the next keyframe.
+    fn close_in_time(&mut self) {
+        let (at, lead_us) = (self.at, self.pace.lead_us());
+        let Some(packer) = self.video.packer.as_ref().filter(|packer| packer.is_open() && packer.is_between_parts())
+        else {
+            return;
+        };
+        let expects_keyframe = self.until_us(at.start_us).is_some();
+        if !expects_keyframe && packer.length_us(0) + packer.part_us() > lead_us {
+            let (slot, out) = self.slot_and_out(Track::Video);
+            if let Some(packer) = &mut slot.packer {
+                packer.close_segment(out);
+            }
+        }
     }
 
     /// Where a segment that begins at `us` will presumably end: at the first keyframe after its time.

@@ -4,6 +4,11 @@
 //! A part is finished with the arrival of its last frame, without waiting for the next one: how long that frame lasts is the codec's to say
 //! (sound) or predicted (pictures), and the decode time of the next absorbs the error. Presentation times stay exact.
 //!
+//! Where a keyframe is expected, parts of pictures begin at a whole millisecond, as playlists tell it; elsewhere a tenth of one before it. Shaka
+//! shifts a part by the difference of the playlist's time and the file's. It changes that shift where two parts differ by a millisecond, and counts one
+//! too much to a negative shift; behind a change it shows nothing up to the next keyframe. So the difference has to be a little larger
+//! behind a keyframe than at it.
+//!
 //! *Invariant:* within a run each part begins where the one before it ended, and so does each segment. What leaves a hole that no part
 //! can cover ends the run ([`TrackPacker::leaves_hole`]).
 use std::sync::Arc;
@@ -34,6 +39,10 @@ const STRETCH_FRAMES: f64 = 0.5;
 const DROP_FRAMES: f64 = 0.6;
 /// No part and no gap is shorter: lengths are told in milliseconds.
 const LEAST_US: u64 = 2_000;
+/// Where a part of pictures begins may be off by this.
+const ROUNDED_US: u64 = 1_000;
+/// What does not begin with a keyframe begins earlier than the playlist says, by a millisecond divided by this.
+const EARLIER_SHARE: u64 = 10;
 
 /// The place of a segment in the playlist, before its first frame has come.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -97,6 +106,9 @@ pub(crate) struct TrackPacker {
     /// Unix milliseconds of the track's time 0 in this run; `None` before its first segment.
     zero_unix_ms: Option<i64>,
     last_dts: Option<u64>,
+    /// Stamp of the newest keyframe of pictures, and how far it was from the one before it: 0 for unknown.
+    key: Option<u64>,
+    gop: u64,
     interval: f64,
     /// How far sound is ahead of its stamps, units, smoothed: its samples are counted, and the stamps are another clock's.
     lead: f64,
@@ -123,6 +135,8 @@ impl TrackPacker {
             end: None,
             zero_unix_ms: None,
             last_dts: None,
+            key: None,
+            gop: 0,
             interval,
             lead: 0.0,
             realigned: 0,
@@ -141,7 +155,7 @@ impl TrackPacker {
         let scale =
             |units: u64| u128::from(units) * u128::from(init.timescale) / u128::from(self.init.timescale.max(1));
         self.end = self.end.map(|end| u64::try_from(scale(end)).unwrap_or(u64::MAX));
-        self.last_dts = None;
+        (self.last_dts, self.key) = (None, None);
         self.header = number;
         let Init { bytes, timescale, summary, .. } = init.clone();
         out.push(Change::Header(self.track, Arc::new(Header { number, bytes, timescale, summary })));
@@ -244,11 +258,24 @@ impl TrackPacker {
 
     /// Whether the open part is a splinter, which players stumble over: it is the next segment's first part then. Where that would make the
     /// next segment too long, or the open one has nothing else, it is what it is.
-    fn carries(&self) -> bool {
+    pub(crate) fn carries(&self) -> bool {
         let Place::Open { start, .. } = self.place else { return false };
         let Some(end) = self.end.filter(|_| !self.part.is_empty() && self.part.start() > start) else { return false };
         let length_us = self.us(end - self.part.start());
         length_us < self.part_us() / 2 && length_us <= self.lengths.carry_us
+    }
+
+    /// Whether the last segment was closed and no frame of the next one has come.
+    pub(crate) fn is_between_segments(&self) -> bool {
+        matches!(self.place, Place::Between)
+    }
+
+    /// Closes the open segment behind its newest part: whatever comes goes to the next one, which is planned with the next frame.
+    pub(crate) fn close_segment(&mut self, out: &mut Vec<Change>) {
+        if self.is_open() && self.part.is_empty() {
+            self.place = Place::Between;
+            out.push(Change::Closed(self.track));
+        }
     }
 
     /// Ends the open segment, whose successor begins at `until_us`. One that has no frame becomes a gap.
@@ -278,12 +305,26 @@ impl TrackPacker {
     pub(crate) fn skip_part(&mut self, out: &mut Vec<Change>) {
         self.next_part += 1;
         // The clock of what comes is another one's: it may begin anywhere after this.
-        self.last_dts = None;
+        (self.last_dts, self.key) = (None, None);
         out.push(Change::Skipped(self.track, self.next_part));
     }
 
     fn millis(&self, units: u64) -> u64 {
         millis(units, self.init.timescale)
+    }
+
+    /// Where a part ends that would end at `end`: see this module's head. Not before `least`.
+    fn settled(&self, end: u64, least: u64) -> u64 {
+        let ms = u64::from(self.init.timescale) / 1_000;
+        if self.is_sound() || ms < EARLIER_SHARE {
+            return end;
+        }
+        let until = if let Place::Open { until, .. } = self.place { until } else { None };
+        let key = self.key.filter(|_| self.gop > 0).map(|key| key + self.gop);
+        let at_keyframe = [until, key].into_iter().flatten().any(|at| end.abs_diff(at) < self.interval as u64 / 2);
+        let early = if at_keyframe { 0 } else { ms / EARLIER_SHARE };
+        let near = ((end + ms / 2) / ms * ms).saturating_sub(early);
+        if near < least { near + ms } else { near }
     }
 
     fn open(&mut self, plan: &Plan, start: u64, out: &mut Vec<Change>) {
@@ -334,6 +375,7 @@ impl TrackPacker {
         };
         if frame.sync {
             self.delay = composition;
+            self.gop = self.key.replace(real).map_or(0, |before| real.saturating_sub(before));
         }
         let start = self.end.filter(|_| self.zero_unix_ms.is_some()).unwrap_or(dts);
         // A part keeps its promise whatever is before it.
@@ -431,7 +473,9 @@ impl TrackPacker {
         let (Some(first), Some(last)) = (self.part.first(), self.part.last()) else { return };
         let (first_dts, last_dts, count) = (first.dts, last.dts, self.part.frames() as u64);
         let target = self.units(self.part_us());
-        let full = last_dts + 2 * length > self.part.start() + target;
+        // Where parts begin is rounded, and what has no room after all closes the part when it comes.
+        let rounded = if self.is_sound() { 0 } else { self.units(ROUNDED_US) };
+        let full = last_dts + 2 * length > self.part.start() + target + rounded;
         if self.part_target_ms.is_none() {
             if !full || count == 1 && !self.is_sound() {
                 // One picture tells no rate.
@@ -451,6 +495,10 @@ impl TrackPacker {
         let (start, least) = (self.part.start(), self.units(part_least_us(self.target_ms())));
         let Place::Open { until: Some(until), .. } = self.place else { return u64::MAX };
         let left = until.saturating_sub(start);
+        if left < self.interval as u64 / 2 {
+            // The keyframe that was expected here has not come.
+            return u64::MAX;
+        }
         let parts = left.div_ceil(target.max(1));
         match left.checked_div(parts) {
             Some(even) if even >= least || parts == 1 => start + even,
@@ -489,6 +537,7 @@ impl TrackPacker {
         if more_comes {
             end = end.max(start + self.units(part_least_us(target_ms)));
         }
+        end = self.settled(end, end.min((last_dts + 1).max(start + self.units(LEAST_US))));
         if let Place::Open { start: segment, .. } = self.place {
             end = end.min(segment + self.units(self.lengths.segment_most_us));
         }

@@ -1,4 +1,5 @@
 //! Clocks that are not the server's, streams with hardly a picture, and streams with a seam: what playlists and segments make of them.
+use std::collections::BTreeMap;
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -142,6 +143,70 @@ fn case_32_dates_add_up_whatever_the_rates() {
                 assert!(parsed.whole().count() >= 5 && parsed.segments.iter().all(|segment| !segment.discontinuity));
             }
         }
+    }
+}
+
+/// Shaka puts a part where the playlist says. Where the difference from the file's own time changes by a millisecond, or is no longer larger than at the
+/// keyframe before, it shows no picture up to the next one.
+#[test]
+fn case_32_parts_begin_a_little_earlier_than_playlists_say_except_at_keyframes() {
+    for fps in [15.0, 24.0, 25.0, 29.97, 30.0, 50.0, 60.0] {
+        for gop_s in [1.0, 2.0, 8.0] {
+            let mut studio = Studio::av();
+            let gop = (gop_s * fps) as i64;
+            studio.play(&Tape { fps, gop, for_ms: 26_000, ..Tape::default() }.frames());
+            let (mut playlist_us, mut keyframe_us) = (0, None);
+            for (_, part, _) in studio.parts.iter().filter(|(track, ..)| *track == Track::Video) {
+                let first = &samples(&part.bytes)[0];
+                let number = i64::from_be_bytes(first.data[..8].try_into().expect("a number"));
+                let earlier_us = playlist_us as f64 - first.dts as f64 * 1e6 / 90_000.0;
+                if number % gop == 0 {
+                    keyframe_us = Some(earlier_us);
+                }
+                let more_us = earlier_us - keyframe_us.expect("the first part has a keyframe");
+                // How far keyframes are apart is known by then.
+                assert!(
+                    number < 2 * gop || number % gop == 0 || (50.0..950.0).contains(&more_us),
+                    "{fps} fps, {gop_s} s: part {} is {more_us} us earlier than its keyframe",
+                    part.number
+                );
+                playlist_us += part.duration_us;
+            }
+            assert!(playlist_us > 20_000_000);
+        }
+    }
+}
+
+/// A part is hinted for the open segment. Shaka fetches it again where it turns out to be the next one's, which is no harm if that begins with a keyframe.
+#[test]
+fn case_32_a_part_without_a_keyframe_goes_to_the_segment_that_it_was_hinted_for() {
+    let again = |from_ms, gop| Tape { from_ms, gop, for_ms: 11_000, ..Tape::default() }.frames();
+    let seam = [again(0, 60), again(11_000, 60)].concat();
+    let long = |fps, gop| Tape { fps, gop, for_ms: 22_000, ..Tape::default() }.frames();
+    for frames in [long(30.0, 300), long(25.0, 250), long(24.0, 240), long(60.0, 480), seam] {
+        let mut studio = Studio::av();
+        let (start, mut hinted, mut seen) = (studio.rig.now, BTreeMap::new(), 0);
+        for event in &frames {
+            studio.arrive(start + Duration::from_millis(stamp(event).unsigned_abs()), event);
+            if studio.text(Track::Video).is_none() {
+                continue;
+            }
+            let parsed = studio.parsed(Track::Video);
+            for segment in &parsed.segments {
+                for part in segment.parts.iter().filter(|part| !part.independent) {
+                    if let Some(msn) = hinted.remove(&part.uri) {
+                        assert_eq!(segment.msn, msn, "{} was hinted for another segment", part.uri);
+                        seen += 1;
+                    }
+                }
+            }
+            let last = parsed.segments.last().expect("a segment");
+            let open = last.msn + u64::from(!last.uri.is_empty());
+            if let Some(hint) = parsed.hint {
+                hinted.insert(hint, open);
+            }
+        }
+        assert!(seen > 30, "{seen} parts were hinted");
     }
 }
 
