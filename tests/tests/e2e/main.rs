@@ -4,7 +4,8 @@
 //! [`enhanced`] (FourCC codecs, several tracks, odd encoders), [`lifecycle`] (publishers come and go), [`slate`] (what is shown meanwhile), [`migrate`] (encoders and players of other servers), [`shards`], [`load`] (a thousand
 //! viewers, stalled viewers), [`loadtest`] (the harness against the server), [`hls`] (playlists and parts), [`hls_lives`] (restarts and
 //! odd encoders), [`hls_cdn`] (behind caches), [`hls_crowd`] (ten thousand that wait), [`hls_browser`],
-//! [`players`] (what people play with), [`repair`] (streams that are repaired), [`hostile`] (bad input),
+//! [`players`] (what people play with), [`repair`] (streams that are repaired), [`jumps`] (stamps that jump, open
+//! GOPs), [`hostile`] (bad input),
 //! [`floods`] (too much input), [`attacks`] (one who takes more than a share), [`control`] (the API), [`documents`] (what readers are told to run), [`operate`] (start, stop, metrics, demo), [`fleet`] (control and nodes as
 //! processes of their own), [`kills`] (control that is killed), [`browser`], [`browser_pages`] (what pages say while
 //! streams come and go).
@@ -27,6 +28,7 @@ mod hls_crowd;
 mod hls_lives;
 mod hostile;
 mod http;
+mod jumps;
 mod kills;
 mod lifecycle;
 mod load;

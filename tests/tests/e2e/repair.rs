@@ -128,7 +128,9 @@ fn case_49_adts_is_unwrapped_and_heard() {
         let sound: Vec<u32> =
             tags.iter().filter(|tag| tag.kind == 8 && tag.is_frame()).map(|tag| tag.timestamp).collect();
         let steps: Vec<u32> = sound.windows(2).map(|pair| pair[1] - pair[0]).collect();
-        assert!(steps.len() > 40 && steps.iter().all(|step| (20..=27).contains(step)), "{id}: {steps:?}");
+        // Where the clip begins again, its sound is cut.
+        let odd = steps.iter().filter(|step| !(20..=27).contains(*step)).count();
+        assert!(steps.len() > 40 && odd <= 1, "{id}: {steps:?}");
     }
 }
 
@@ -203,20 +205,45 @@ fn case_51_a_joiner_waits_for_an_announced_picture() {
     });
 }
 
+/// A page that plays what there is picks up a track that comes later.
+fn picks_up(server: &Server, page: &str, what: &str) {
+    let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("browser/late.mjs");
+    let script = script.to_str().expect("ASCII");
+    let page = format!("http://{}/cam/{page}", server.http);
+    let done = Tool::start("node", &[script, what, &page]).wait(seconds(60));
+    println!("{}", done.stdout);
+    assert!(done.status.success(), "{page}: {}\n{}", done.stdout, done.stderr);
+}
+
 #[test]
 fn case_51_a_picture_that_nobody_announced_is_offered_when_it_comes() {
     let server = Options::open().start();
     let _push = push(&server, "cam", Clip::small().with_late_pictures(9_000, 4));
     let mut early = Viewer::watch(server.http, "cam");
     early.find("sound", seconds(4), Tag::is_frame);
-    let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("browser/late.mjs");
-    let script = script.to_str().expect("ASCII");
-    let page = format!("http://{}/cam/flv.html", server.http);
-    let done = Tool::start("node", &[script, &page]).wait(seconds(60));
-    println!("{}", done.stdout);
-    assert!(done.status.success(), "{}\n{}", done.stdout, done.stderr);
+    picks_up(&server, "flv.html", "picture");
     assert_eq!(early.flags(), Some(4), "who came early is told the truth");
     let mut late = Viewer::watch(server.http, "cam");
     late.find("a key frame", seconds(4), Tag::is_keyframe);
     assert_eq!(late.flags(), Some(5));
+}
+
+#[test]
+#[ignore = "takes a minute; tests/run --long has it"]
+fn case_51_pages_for_hls_and_dash_pick_up_a_picture_that_nobody_announced() {
+    for page in ["hls.html", "dash.html"] {
+        let server = Options::open().start();
+        let _push = push(&server, "cam", Clip::small().with_late_pictures(14_000, 5));
+        picks_up(&server, page, "picture");
+    }
+}
+
+#[test]
+#[ignore = "takes a minute; tests/run --long has it"]
+fn case_51_pages_pick_up_sound_that_nobody_announced() {
+    for page in ["flv.html", "hls.html", "dash.html"] {
+        let server = Options::open().start();
+        let _push = push(&server, "cam", Clip::small().with_late_sound(14_000, 5));
+        picks_up(&server, page, "sound");
+    }
 }

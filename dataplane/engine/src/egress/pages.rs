@@ -5,8 +5,8 @@ use std::sync::LazyLock;
 type Way = (&'static str, &'static str, &'static [&'static str]);
 
 const WAYS: [Way; 4] = [
-    ("flv.html", "flv", &["/.assets/mpegts-1.8.2.js", "/.assets/holes-f94722c7.js", "/.assets/way-flv-643c7f3d.js"]),
-    ("hls.html", "hls", &["/.assets/hls-1.7.4.js", "/.assets/way-hls-f1a04d44.js"]),
+    ("flv.html", "flv", &["/.assets/mpegts-1.8.2.js", "/.assets/holes-f94722c7.js", "/.assets/way-flv-82c5182d.js"]),
+    ("hls.html", "hls", &["/.assets/hls-1.7.4.js", "/.assets/way-hls-d9b560c7.js"]),
     ("dash.html", "dash", &["/.assets/dash-5.2.1.js", "/.assets/way-dash-6ee0fde3.js"]),
     // The ways load their libraries when they are taken. All of them are known on the pages of one, which do not load them.
     (
@@ -14,8 +14,8 @@ const WAYS: [Way; 4] = [
         CHOOSES,
         &[
             "/.assets/holes-f94722c7.js",
-            "/.assets/way-flv-643c7f3d.js",
-            "/.assets/way-hls-f1a04d44.js",
+            "/.assets/way-flv-82c5182d.js",
+            "/.assets/way-hls-d9b560c7.js",
             "/.assets/way-dash-6ee0fde3.js",
         ],
     ),
@@ -71,12 +71,12 @@ pub(super) fn asset(name: &str) -> Option<(&'static str, &'static [u8])> {
         "mpegts-1.8.2.js" => (JS, include_bytes!("../../pages/vendor/mpegts-1.8.2.js")),
         "hls-1.7.4.js" => (JS, include_bytes!("../../pages/vendor/hls-1.7.4.js")),
         "dash-5.2.1.js" => (JS, include_bytes!("../../pages/vendor/dash-5.2.1.js")),
-        "page-2e4ab1c6.js" => (JS, include_bytes!("../../pages/page-2e4ab1c6.js")),
+        "page-1b9d0dc4.js" => (JS, include_bytes!("../../pages/page-1b9d0dc4.js")),
         "live-26443dd3.js" => (JS, include_bytes!("../../pages/live-26443dd3.js")),
         "home-2690c4eb.js" => (JS, include_bytes!("../../pages/home-2690c4eb.js")),
         "holes-f94722c7.js" => (JS, include_bytes!("../../pages/holes-f94722c7.js")),
-        "way-flv-643c7f3d.js" => (JS, include_bytes!("../../pages/way-flv-643c7f3d.js")),
-        "way-hls-f1a04d44.js" => (JS, include_bytes!("../../pages/way-hls-f1a04d44.js")),
+        "way-flv-82c5182d.js" => (JS, include_bytes!("../../pages/way-flv-82c5182d.js")),
+        "way-hls-d9b560c7.js" => (JS, include_bytes!("../../pages/way-hls-d9b560c7.js")),
         "way-dash-6ee0fde3.js" => (JS, include_bytes!("../../pages/way-dash-6ee0fde3.js")),
         "page-6dd037cc.css" => (CSS, include_bytes!("../../pages/page-6dd037cc.css")),
         "icon-a05e4932.svg" => (SVG, include_bytes!("../../pages/icon-a05e4932.svg")),

@@ -22,6 +22,11 @@
   const WORKS_MS = 60000;
   // How often the server is asked about the stream.
   const POLL = { troubled: 600, absent: 2000, hidden: 10000, calm: 10000 };
+  // A stream of one track may get the other: it is asked for often so long.
+  const LATE_MS = 60000;
+  // A track that the player has not is waited for so long before the player starts again with it, so often at most.
+  const LATE_AFTER_MS = 1500;
+  const LATE_TRIES_MAX = 3;
   // A picture that stands still after the server has said that the stream is over has shown its end.
   const STILL_MS = 400;
   const END_MS = 6000;
@@ -58,6 +63,10 @@
   let closing = 0;
   // Of each way: failures in a row, until when it is left alone and for how long, and the publication that it cannot play.
   let record = {};
+  // The kinds of track that the player has, once it says so.
+  let has = null;
+  // Of the publication: since when the server has a track that the player has not, and how often it was started again for that.
+  let late = { publication: null, since: 0, tries: 0 };
 
   const now = () => performance.now();
   const of = (name) => (record[name] = record[name] || { failures: 0, until: 0, pause: 0, cannot: null });
@@ -203,6 +212,9 @@
     [/^opus/i, 'Opus'], [/^vp0?9/, 'VP9'], [/^ac-3/, 'AC-3'], [/^ec-3/, 'E-AC-3'], [/^flac/i, 'FLAC'],
   ];
 
+  // What a browser plays if it is sent as it should be.
+  const PLAYABLE = /^(H\.264|HEVC|H\.265|AV1|AAC|Opus|MP3|VP9)/;
+
   function readable(codec) {
     const found = codecNames.find(([pattern]) => pattern.test(codec));
     return found ? found[1] : codec;
@@ -212,6 +224,7 @@
   function made(codecs) {
     const source = window.ManagedMediaSource || window.MediaSource;
     shown.codecs = codecs.map(([, codec]) => codec).join(', ');
+    has = codecs.map(([kind]) => kind);
     $('codecs').textContent = codecs.map(([, codec]) => readable(codec)).join(', ') || '–';
     const bad = source && codecs.find(([kind, codec]) => !source.isTypeSupported(kind + '/mp4; codecs="' + codec + '"'));
     if (!bad) return true;
@@ -257,6 +270,7 @@
     way = ways[name];
     shown.attempts += 1;
     shown.way = name;
+    has = null;
     if (base !== 'lost') show('connecting', '');
     markChoice();
     // What an old player still has to say is about a connection that is given up.
@@ -274,6 +288,7 @@
         url,
         clock,
         retry: current(retry),
+        again: current(again),
         giveUp: current(giveUp),
         answered: current(answered),
         ended: current(ended),
@@ -313,6 +328,32 @@
     show('waiting', seen ? ENDED : NOT_ON_AIR);
   }
 
+  // Whether the player began without a track that came later, and goes on without it: players read once which tracks there are.
+  function lacks(said) {
+    if (late.publication !== said.publication) late = { publication: said.publication, since: 0, tries: 0 };
+    const leftOut = ({ kind }) => (said.left_out || []).some((out) => out.kind === kind && (out.outputs || []).includes(shown.way));
+    const missing = playing && has && has.length && (said.tracks || []).some((track) => !has.includes(track.kind) && !leftOut(track));
+    if (!missing) {
+      late.since = 0;
+      return false;
+    }
+    late.since = late.since || now();
+    if (now() - late.since < LATE_AFTER_MS || late.tries >= LATE_TRIES_MAX) return false;
+    late.since = 0;
+    late.tries += 1;
+    note('late', 'there is a track that the player has not');
+    return true;
+  }
+
+  // A track has come that the player cannot take while it plays.
+  function again() {
+    if (late.tries >= LATE_TRIES_MAX) return retry('lost', 'The picture broke off. Starting again.');
+    late.tries += 1;
+    note('late', 'the player cannot take another track');
+    discard();
+    connect();
+  }
+
   // What the server says of the stream.
   function onStatus(said) {
     const before = live;
@@ -336,7 +377,7 @@
     } else {
       overSince = 0;
       const waits = ['waiting', 'connecting', 'off', 'lost'].includes(base) || base === 'unsupported' && before.publication !== said.publication;
-      if (playing && isOff(shown.way)) {
+      if (playing && isOff(shown.way) || said.state === 'live' && lacks(said)) {
         discard();
         connect();
       } else if (!playing && !timer && waits && said.state !== 'waiting') connect();
@@ -355,6 +396,8 @@
     if (document.hidden && !still) return POLL.hidden;
     if (live.state === 'off' || live.state === 'denied' || live.state === 'unreachable') return POLL.absent;
     if (still || ['waiting', 'slate', 'silent', 'starting'].includes(live.state) || !playing) return POLL.troubled;
+    if (late.since) return POLL.troubled;
+    if (has && has.length === 1 && now() - opened < LATE_MS) return POLL.absent;
     return way && way.pollMs ? way.pollMs : POLL.calm;
   }
 
@@ -422,9 +465,12 @@
     const name = shown.way || (chosen === 'auto' ? 'flv' : chosen);
     const missing = (live.left_out || []).filter((track) => (track.outputs || []).includes(name));
     const what = (track) => 'The ' + (track.kind === 'video' ? 'picture' : 'sound') + ' of this stream is ' + readable(track.codec);
-    const why = (track) => (track.outputs.includes('flv')
-      ? ' and cannot be played.'
-      : ', which ' + titles[name] + ' cannot carry: HTTP-FLV has it.');
+    // The server's reason tells the operator what to set; a visitor cannot.
+    const why = (track) => {
+      if (!track.outputs.includes('flv')) return ', which ' + titles[name] + ' cannot carry: HTTP-FLV has it.';
+      if (PLAYABLE.test(readable(track.codec))) return ', but the broadcaster sends it in a way that no player understands.';
+      return ', which players on the web cannot play.';
+    };
     const lines = missing.map((track) => what(track) + why(track)).join(' ');
     if ($('notes').textContent !== lines) $('notes').textContent = lines;
     $('notes').hidden = !lines;

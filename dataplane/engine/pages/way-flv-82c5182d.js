@@ -83,6 +83,7 @@
 
     function onError(kind, detail, info) {
       const said = info && info.msg ? String(info.msg) : '';
+      if (detail === mpegts.ErrorDetails.MEDIA_MSE_ERROR && /limit of SourceBuffer/i.test(said)) return page.again();
       page.note(kind, detail + (said ? ' ' + said : ''));
       const details = mpegts.ErrorDetails;
       if (detail === details.NETWORK_STATUS_CODE_INVALID) {

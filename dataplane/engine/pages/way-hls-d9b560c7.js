@@ -56,7 +56,7 @@
 
     function onError(_event, data) {
       const status = data.response && data.response.code;
-      page.note(data.type, data.details + (status ? ' ' + status : '') + (data.reason ? ' ' + data.reason : ''));
+      page.note(data.type + (data.fatal ? ' (fatal)' : ''), data.details + (status ? ' ' + status : '') + (data.reason ? ' ' + data.reason : ''));
       if (!data.fatal) return;
       const { ErrorDetails: details, ErrorTypes: types } = Hls;
       if (data.details === details.MANIFEST_INCOMPATIBLE_CODECS_ERROR) {
