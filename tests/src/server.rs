@@ -325,6 +325,12 @@ impl Server {
         kill_process(pid, Signal::TERM).expect("the server can be signalled");
     }
 
+    /// Sends SIGHUP.
+    pub fn hang_up(&self) {
+        let pid = Pid::from_raw(self.pid as i32).expect("a process id");
+        kill_process(pid, Signal::HUP).expect("the server can be signalled");
+    }
+
     /// The exit status, if it has ended.
     pub fn try_wait(&mut self) -> Option<ExitStatus> {
         self.child.as_mut().and_then(|child| child.try_wait().expect("wait"))

@@ -1,7 +1,7 @@
 //! What every handler holds: the store, the nodes, the clock, the keys, and the configuration as far as it is shown.
 use std::collections::BTreeMap;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, PoisonError, RwLock};
 
 use millstream_link::state::Stream;
 use millstream_policy::signed::Apps;
@@ -90,7 +90,7 @@ pub struct Api(Arc<Inner>);
 struct Inner {
     parts: Parts,
     admin_token: Option<Digest>,
-    fixed: BTreeMap<String, StreamRecord>,
+    fixed: RwLock<Arc<BTreeMap<String, StreamRecord>>>,
     stamps: Stamps,
     failures: Failures,
     feed: Feed,
@@ -146,7 +146,7 @@ impl Api {
         tracing::info!(stored, configured = fixed.len(), "streams are known");
         Ok(Self(Arc::new(Inner {
             admin_token: parts.admin_token.as_ref().map(|token| Digest::of(token.expose())),
-            fixed,
+            fixed: RwLock::new(Arc::new(fixed)),
             stamps: Stamps::after(last.as_deref()),
             failures: Failures::default(),
             feed: Feed::new(parts.clock.now_ms()),
@@ -180,8 +180,31 @@ impl Api {
         self.0.admin_token.as_ref()
     }
 
-    pub(crate) fn fixed(&self) -> &BTreeMap<String, StreamRecord> {
-        &self.0.fixed
+    pub(crate) fn fixed(&self) -> Arc<BTreeMap<String, StreamRecord>> {
+        Arc::clone(&self.0.fixed.read().unwrap_or_else(PoisonError::into_inner))
+    }
+
+    /// Takes other streams of the configuration file, and tells the nodes. One that is no longer in it is the store's again, if that has it.
+    pub async fn change_fixed(&self, streams: Vec<Stream>) -> Answer<()> {
+        let next: BTreeMap<_, _> =
+            streams.iter().map(|stream| (stream.id.clone(), StreamRecord::of_link(stream))).collect();
+        let next = Arc::new(next);
+        let before = {
+            let mut fixed = self.0.fixed.write().unwrap_or_else(PoisonError::into_inner);
+            std::mem::replace(&mut *fixed, Arc::clone(&next))
+        };
+        for stream in streams {
+            let _lock = self.locks().lock(&stream.id).await;
+            self.fleet().put(stream);
+        }
+        for id in before.keys().filter(|id| !next.contains_key(*id)) {
+            let _lock = self.locks().lock(id).await;
+            match model::load::<StreamRecord>(self.store(), STREAM, id).await? {
+                Some(kept) => self.fleet().put(self.slates().to_link(&kept.value, id)),
+                None => self.fleet().remove(id),
+            };
+        }
+        Ok(())
     }
 
     pub(crate) fn names(&self) -> &[String] {

@@ -20,14 +20,14 @@ use millstream_proto::secret::Secret;
 use millstream_proto::sign::MasterKey;
 use millstream_side::fleet::{self, Fleet};
 use millstream_side::http::guard::Guard;
-use millstream_side::node::{Control as LinkTo, Identity};
+use millstream_side::node::{Control as LinkTo, FixedStreams, Identity};
 use millstream_side::numbers::{END, Numbers};
 use millstream_side::webhook::deliver::{Deliverer, Patience};
 use millstream_store::Store;
 use millstream_store::sqlite::SqliteStore;
 use serde_json::Value;
 use subtle::ConstantTimeEq as _;
-use tokio::runtime::Runtime;
+use tokio::runtime::{Handle, Runtime};
 use tokio::sync::{Notify, oneshot, watch};
 use tokio::task::JoinHandle;
 use tracing::{info, warn};
@@ -98,8 +98,36 @@ pub(crate) struct Here {
     pub(crate) numbers: Arc<Numbers>,
 }
 
+/// The streams of the configuration file, to be changed while everything runs.
+#[derive(Clone)]
+pub(crate) struct FileStreams {
+    api: Api,
+    node: Option<FixedStreams>,
+    runtime: Handle,
+}
+
+impl FileStreams {
+    /// These are the ones from now on. Not to be called from the runtime.
+    pub(crate) fn change(&self, streams: Vec<Stream>) -> Result<(), String> {
+        if let Some(node) = &self.node {
+            node.change(streams.clone());
+        }
+        let changed = self.runtime.block_on(self.api.change_fixed(streams));
+        changed.map_err(|_| {
+            "the store cannot be read, so that what was taken out of the file stays; send the signal again".to_owned()
+        })
+    }
+}
+
+impl std::fmt::Debug for FileStreams {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("FileStreams")
+    }
+}
+
 /// A running control half.
 pub(crate) struct Control {
+    api: Api,
     fleet: Fleet,
     end: Option<oneshot::Sender<()>>,
     serving: JoinHandle<()>,
@@ -175,11 +203,12 @@ impl Control {
         runtime.spawn(purge(api.clone()));
         let node_token = told.node_token;
         let is_node = move |token: &Secret| bool::from(token.expose().as_bytes().ct_eq(node_token.expose().as_bytes()));
+        let kept_api = api.clone();
         // Beside the API's own gate: nodes come by whatever name they were given.
         let routes = routes::router(api).merge(fleet::router(fleet.clone(), Arc::new(is_node)));
         let serving = runtime.spawn(serve(listener, routes, limits, numbers, async move { drop(ended.await) }));
         info!(listener = "control", address = %address, "listening for control (API, /metrics)");
-        Ok(Self { fleet, end: Some(end), serving, node: None, stop_webhooks })
+        Ok(Self { api: kept_api, fleet, end: Some(end), serving, node: None, stop_webhooks })
     }
 
     /// Has the engine of this process follow, and waits until it has all streams in force, or for some seconds.
@@ -199,6 +228,12 @@ impl Control {
         if !joined {
             warn!("the shards have not taken up the stored streams yet; they will as soon as they can");
         }
+    }
+
+    /// A way to change the streams of the configuration file.
+    pub(crate) fn file_streams(&self, runtime: &Runtime) -> FileStreams {
+        let node = self.node.as_ref().map(|node| node.fixed.clone());
+        FileStreams { api: self.api.clone(), node, runtime: runtime.handle().clone() }
     }
 
     /// Takes no more requests, and lets those that run end.

@@ -8,7 +8,7 @@ use millstream_engine::directory::Directory;
 use millstream_link::exchange::NodeId;
 use millstream_link::state::State;
 use millstream_proto::sign::MasterKey;
-use millstream_side::node::{Agent, Control, Identity, kept, update_of};
+use millstream_side::node::{Agent, Control, FixedStreams, Identity, kept, update_of};
 use tokio::runtime::Runtime;
 use tokio::sync::watch;
 use tokio::task::JoinHandle;
@@ -67,6 +67,7 @@ pub(crate) fn identity(name: Option<String>, master: Option<&MasterKey>) -> anyh
 
 /// The agent beside an engine.
 pub(crate) struct Joined {
+    pub(crate) fixed: FixedStreams,
     stop: watch::Sender<bool>,
     running: JoinHandle<()>,
 }
@@ -84,7 +85,7 @@ impl Joined {
             agent = agent.keep_at(path, state);
         }
         let (stop, stopped) = watch::channel(false);
-        Self { stop, running: runtime.spawn(agent.run(stopped)) }
+        Self { fixed: agent.fixed_streams(), stop, running: runtime.spawn(agent.run(stopped)) }
     }
 
     /// Tells control the last of what happened, for which it has two seconds.

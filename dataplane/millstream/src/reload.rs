@@ -6,8 +6,9 @@ use serde_json::Value;
 use tracing::{error, info, warn};
 
 use crate::cli::{LogFlags, ServeFlags};
+use crate::control::FileStreams;
 use crate::layers::Layers;
-use crate::settings::{self, Settings, reference};
+use crate::settings::{self, Settings, StreamEntry, reference};
 use crate::{layers, logging};
 
 /// What is in force by the file, and how to read it again.
@@ -18,13 +19,25 @@ pub(crate) struct Reload {
     level: String,
     settings: Settings,
     shown: Value,
+    /// Of the file, as they are in force.
+    streams: Vec<StreamEntry>,
+    /// The way to change them; a node, which follows a control elsewhere, has none.
+    change: Option<FileStreams>,
 }
 
 impl Reload {
     /// Of a server that was started so.
     pub(crate) fn of(flags: &ServeFlags) -> Self {
         let (file, log) = (flags.config.clone(), flags.engine.log.clone());
-        Self { file, log, level: String::new(), settings: Settings::default(), shown: Value::Null }
+        Self {
+            file,
+            log,
+            level: String::new(),
+            settings: Settings::default(),
+            shown: Value::Null,
+            streams: Vec::new(),
+            change: None,
+        }
     }
 
     /// What is in force at first.
@@ -33,9 +46,40 @@ impl Reload {
         // Read once more rather than kept: what flags have put over it is not to count as changed.
         if let Some(Ok(settings)) = self.file.as_deref().map(settings::read) {
             self.shown = shown(&settings);
+            self.streams.clone_from(&settings.streams);
             self.settings = settings;
         }
         self
+    }
+
+    /// Streams of the file can be changed.
+    pub(crate) fn changing(mut self, streams: FileStreams) -> Self {
+        self.change = Some(streams);
+        self
+    }
+
+    /// Brings the file's streams into force; what of them needs a restart.
+    fn change_streams(&mut self, settings: &Settings) -> Option<&'static str> {
+        if self.streams == settings.streams {
+            return None;
+        }
+        let Some(change) = &self.change else { return Some("[[stream]]") };
+        let made = layers::merge(layers::Flags::default(), settings.clone()).map_err(|error| format!("{error:#}"));
+        if let Err(error) = made.and_then(|layers| change.change(layers.streams)) {
+            error!("SIGHUP: the streams of the file are not in force: {error}");
+            return None;
+        }
+        let has = |entries: &[StreamEntry], entry: &StreamEntry| entries.iter().any(|other| other.id == entry.id);
+        let added = settings.streams.iter().filter(|entry| !has(&self.streams, entry)).count();
+        let removed = self.streams.iter().filter(|entry| !has(&settings.streams, entry)).count();
+        info!(added, removed, streams = settings.streams.len(), "SIGHUP: the streams of the file are in force");
+        self.streams.clone_from(&settings.streams);
+        // Clips are read at the start.
+        let known = |entry: &StreamEntry| {
+            let clips = self.settings.streams.iter().map(|entry| &entry.slate).chain([&self.settings.stream.slate]);
+            entry.slate.is_none() || clips.into_iter().any(|clip| *clip == entry.slate)
+        };
+        (!settings.streams.iter().all(known)).then_some("[[stream]] slate")
     }
 
     /// Reads the file, and takes over what can be.
@@ -60,7 +104,8 @@ impl Reload {
         }
         // Compared with what the server began with: that is what is in force.
         let after = shown(&settings);
-        let keys = changed(&self.shown, &after, &self.settings, &settings);
+        let mut keys = changed(&self.shown, &after, &self.settings, &settings);
+        keys.extend(self.change_streams(&settings).map(str::to_owned));
         if keys.is_empty() {
             info!("SIGHUP: the configuration was read; all of it is in force");
         } else {
@@ -92,9 +137,6 @@ fn changed(before: &Value, after: &Value, old: &Settings, new: &Settings) -> Vec
     }
     if old.stream.slate != new.stream.slate && !keys.iter().any(|key| key == "stream_defaults.slate") {
         keys.push("stream_defaults.slate".to_owned());
-    }
-    if old.streams != new.streams {
-        keys.push("[[stream]]".to_owned());
     }
     keys
 }

@@ -60,6 +60,7 @@ fn as_all(layers: Layers, secrets: Secrets, signals: (Signals, Reload), runtime:
     info!("ready");
     notify::tell(notify::READY);
     let (signals, reload) = signals;
+    let reload = reload.changing(control.file_streams(runtime));
     let ended = wait(engine, signals, || {}, Some(reload));
     control.stop(runtime);
     ended
@@ -69,7 +70,7 @@ fn as_all(layers: Layers, secrets: Secrets, signals: (Signals, Reload), runtime:
 fn as_control(
     layers: Layers,
     secrets: Secrets,
-    (mut signals, mut reload): (Signals, Reload),
+    (mut signals, reload): (Signals, Reload),
     runtime: &Runtime,
 ) -> Result<(), Failure> {
     let store = control::open_store(&layers.data_dir).map_err(Failure::Running)?;
@@ -78,6 +79,7 @@ fn as_control(
         Control::start(runtime, &store, told(layers, secrets, Arc::default(), None)).map_err(Failure::Running)?;
     info!("ready");
     notify::tell(notify::READY);
+    let mut reload = reload.changing(control.file_streams(runtime));
     let signal = signals.forever().find(|signal| {
         if *signal == SIGHUP {
             reload.run();

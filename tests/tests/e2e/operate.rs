@@ -4,6 +4,7 @@ use std::net::{SocketAddr, TcpListener, TcpStream};
 use std::time::Instant;
 
 use millstream_tests::clip::Clip;
+use millstream_tests::control::Client;
 use millstream_tests::crowd::{Crowd, Member};
 use millstream_tests::flv::{Tag, VIDEO};
 use millstream_tests::hls::playlist::Media;
@@ -149,6 +150,39 @@ fn sigterm_drains_and_ends_with_status_0() {
     while viewer.next_tag(seconds(2)).is_some() {}
     assert_eq!(viewer.end, Some(http::End::Clean), "the viewer's stream has a proper end");
     while play.next_tag(seconds(2)).is_ok() {}
+}
+
+/// Entries of the file come and go with SIGHUP, as if the server had been started with the file as it is then; who is on air stays.
+#[test]
+fn sighup_brings_the_streams_of_the_file_into_force() {
+    let entry = |ids: &[&str]| ids.iter().map(|id| format!("[[stream]]\nid = \"{id}\"\n")).collect::<String>();
+    let server = Options::signed().shards(2).config(&entry(&["old", "stays"])).start();
+    let mut client = Client::admin(&server);
+    client.post("/api/v1/streams", &serde_json::json!({ "id": "stored" })).is(201);
+    let sign = |id: &str| server.sign(id, &["--expires", "2100-01-01"]);
+    let pushes = |id: &str| Publisher::start(server.rtmp, "stream", &format!("{id}?sign={}", sign(id)));
+    let on_air = pushes("stays").expect("it is in the file").repeat(Clip::small());
+    assert!(pushes("new").is_err());
+    let reload = |text: &str, times: usize| {
+        std::fs::write(server.data_dir().join("millstream.toml"), text).expect("written");
+        server.hang_up();
+        eventually("the streams are in force", seconds(10), || {
+            (server.log.text().matches("the streams of the file are in force").count() == times).then_some(())
+        });
+    };
+    reload(&entry(&["stays", "new", "stored"]), 1);
+    eventually("what is new may be pushed", seconds(5), || pushes("new").ok().map(|push| drop(push.finish())));
+    eventually("what is gone may not", seconds(5), || pushes("old").is_err().then_some(()));
+    assert_eq!(client.get("/api/v1/streams/new").is(200).text("source"), "configuration");
+    assert_eq!(client.get("/api/v1/streams/stored").is(200).text("source"), "configuration");
+    client.get("/api/v1/streams/old").is(404);
+    // What the file took from the store goes back to it.
+    reload(&entry(&["stays"]), 2);
+    assert_eq!(client.get("/api/v1/streams/stored").is(200).text("source"), "store");
+    eventually("the stored one may be pushed", seconds(5), || pushes("stored").ok().map(|push| drop(push.finish())));
+    eventually("what is gone may not", seconds(5), || pushes("new").is_err().then_some(()));
+    Viewer::watch(server.http, "stays").find("keyframe", seconds(5), Tag::is_keyframe);
+    drop(on_air);
 }
 
 /// A player that knows low latency asks for the next part again and again, on a connection per request, as behind a load balancer.

@@ -124,7 +124,8 @@ pub(crate) async fn page(api: &Api, paging: &Paging, limit: usize) -> Answer<(Ve
     }
     // Behind the store's page there may be more of it, so only those of the file up to its end belong here.
     let last_stored = stored.next.unwrap_or_default();
-    let fixed = api.fixed().iter().filter(|(id, _)| after.as_ref().is_none_or(|after| *id > after));
+    let fixed = api.fixed();
+    let fixed = fixed.iter().filter(|(id, _)| after.as_ref().is_none_or(|after| *id > after));
     let fixed = fixed.filter(|(id, _)| !more_stored || **id <= last_stored).take(limit + 1);
     found.extend(fixed.map(|(id, record)| Found { id: id.clone(), record: record.clone(), tag: None }));
     found.sort_by(|a, b| a.id.cmp(&b.id));

@@ -53,7 +53,19 @@ pub struct Agent {
     modules_dir: Option<PathBuf>,
     slates_dir: Option<PathBuf>,
     keeping: Option<Keeping>,
+    fixed: FixedStreams,
     shared: Arc<Shared>,
+}
+
+/// A way to give a node other streams of its configuration while it runs.
+#[derive(Clone, Debug, Default)]
+pub struct FixedStreams(Arc<Mutex<Option<Vec<Stream>>>>);
+
+impl FixedStreams {
+    /// In force with the next that control says.
+    pub fn change(&self, streams: Vec<Stream>) {
+        *lock(&self.0) = Some(streams);
+    }
 }
 
 /// What the loop and the reporter both know.
@@ -191,8 +203,14 @@ impl Agent {
             modules_dir: None,
             slates_dir: None,
             keeping: None,
+            fixed: FixedStreams::default(),
             shared,
         }
+    }
+
+    /// The streams of the configuration, to be changed.
+    pub fn fixed_streams(&self) -> FixedStreams {
+        self.fixed.clone()
     }
 
     /// Keeps the state there, and the modules of hooks and slates in `hooks` and `slates` beside it. `state` is what was found there, where the engine's
@@ -308,6 +326,14 @@ impl Agent {
     }
 
     async fn bring_into_force(&mut self, update: Update) {
+        if lock(&self.fixed.0).is_some() && update.from.is_some() {
+            // Streams that those of the configuration stood before are not here: everything is asked for, at once.
+            lock(&self.shared.in_force).version = None;
+            return;
+        }
+        if let Some(fixed) = lock(&self.fixed.0).take() {
+            self.directory = Directory::new(&fixed);
+        }
         if update.from.is_some() && update.from != lock(&self.shared.in_force).version {
             // A change of something that is not here: everything is asked for instead.
             tracing::warn!("control sent a change of another state than this node has; asking for all of it");

@@ -15,5 +15,5 @@ mod slates;
 #[cfg(test)]
 mod tests;
 
-pub use self::agent::{Agent, Identity, update_of};
+pub use self::agent::{Agent, FixedStreams, Identity, update_of};
 pub use self::control::Control;
