@@ -155,7 +155,10 @@ fn sigterm_drains_and_ends_with_status_0() {
 /// Entries of the file come and go with SIGHUP, as if the server had been started with the file as it is then; who is on air stays.
 #[test]
 fn sighup_brings_the_streams_of_the_file_into_force() {
-    let entry = |ids: &[&str]| ids.iter().map(|id| format!("[[stream]]\nid = \"{id}\"\n")).collect::<String>();
+    let entry = |ids: &[&str]| {
+        let entries = ids.iter().map(|id| format!("[[stream]]\nid = \"{id}\"\n"));
+        entries.collect::<Vec<_>>().concat()
+    };
     let server = Options::signed().shards(2).config(&entry(&["old", "stays"])).start();
     let mut client = Client::admin(&server);
     client.post("/api/v1/streams", &serde_json::json!({ "id": "stored" })).is(201);
