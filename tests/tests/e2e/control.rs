@@ -369,6 +369,8 @@ fn a_backup_of_a_running_server_is_a_store_for_another_one() {
     let said = String::from_utf8_lossy(&done.stderr);
     assert!(done.status.success() && said.contains("master-key"), "{said}");
     client.post("/api/v1/streams", &json!({ "id": "later" })).is(201);
+    // What the backup told of: without it no key that was handed out would admit.
+    std::fs::copy(server.data_dir().join("master-key"), other.path().join("master-key")).expect("copied");
     let restored = Options::signed().start_in(other);
     let mut client = Client::admin(&restored);
     client.get("/api/v1/streams/kept").is(200);
