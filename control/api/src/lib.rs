@@ -19,6 +19,7 @@ pub mod clock;
 pub mod events;
 mod hooks;
 pub mod http;
+pub mod identity;
 pub mod model;
 pub mod openapi;
 pub mod outbox;

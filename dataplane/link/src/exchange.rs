@@ -19,6 +19,8 @@ pub struct Poll {
     pub have: Option<Version>,
     /// How long it wants to be kept waiting, milliseconds.
     pub wait_ms: u32,
+    /// The state that it was sent and does not take, because control has another store: it is not to be sent again.
+    pub refused: Option<Version>,
 }
 
 /// Which node, and which run of it.
@@ -53,6 +55,10 @@ pub struct Update {
     pub from: Option<Version>,
     /// See [`crate::state::State::key_check`].
     pub key_check: String,
+    /// See [`crate::state::State::store`].
+    pub store: String,
+    /// Stores that an operator has put this one in the place of: a node that follows one of them follows this one from here on.
+    pub stands_for: Vec<String>,
     /// Streams that are new or have changed.
     pub streams: Vec<Stream>,
     /// Streams that are no more.
@@ -182,6 +188,8 @@ pub struct Report {
     pub protocol: u32,
     /// Who tells.
     pub node: NodeId,
+    /// Which store's state it follows; empty where that is not known. Control with another store keeps no events: they are for that one.
+    pub store: String,
     /// When, Unix milliseconds by the node's clock.
     pub at_unix_ms: u64,
     /// About the node itself.

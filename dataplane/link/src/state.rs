@@ -27,6 +27,9 @@ pub struct State {
     pub version: Version,
     /// Tells whether two processes have the same master key without telling the key; empty where it is not known.
     pub key_check: String,
+    /// Which store it is of; empty where that is not known. A node does not take the state of another store than it has followed, unless
+    /// an operator says so: an emptied control must not take every stream off the air.
+    pub store: String,
     /// Every stream that may be published or played, in the order of their ids.
     pub streams: Vec<Stream>,
     /// Every binding of a hook, in the order of their ids; `None`: a release that knew none wrote this, so they are to be asked for.

@@ -38,7 +38,8 @@ fn node() -> NodeId {
 }
 
 fn state() -> State {
-    State { protocol: 1, version: version(7), key_check: "q2h0".into(), streams: vec![stream()], bindings: None }
+    let (key_check, store) = ("q2h0".into(), String::new());
+    State { protocol: 1, version: version(7), key_check, store, streams: vec![stream()], bindings: None }
 }
 
 fn binding() -> Binding {
@@ -76,7 +77,7 @@ fn report_with_hooks() -> Report {
 }
 
 fn poll() -> Poll {
-    Poll { protocol: 1, node: node(), have: Some(version(6)), wait_ms: 25_000 }
+    Poll { protocol: 1, node: node(), have: Some(version(6)), wait_ms: 25_000, refused: None }
 }
 
 fn push() -> Push {
@@ -178,6 +179,7 @@ fn report() -> Report {
     Report {
         protocol: 1,
         node: node(),
+        store: String::new(),
         at_unix_ms: 1_795_531_260_200,
         status: Status {
             release: "0.1.0".into(),

@@ -125,13 +125,13 @@ pub(crate) struct ServeFlags {
     /// Who may publish: open (anyone) or signed [default: signed]
     #[arg(long, env = "MILLSTREAM_AUTH", value_name = "open|signed", value_parser = values::auth)]
     pub(crate) auth: Option<AuthPreset>,
+    // Not from the environment: it is for one start, and would stay there.
+    /// Start although the master key, or the store, is not the one that was here before
+    #[arg(long)]
+    pub(crate) accept_new_key: bool,
     /// A file with a secret of an older system, good for verifying legacy signatures
     #[arg(long, env = "MILLSTREAM_KEY_FILE", value_name = "FILE")]
     pub(crate) key_file: Option<PathBuf>,
-    // Not from the environment: it is for one start.
-    /// Start with a master key that is not the one of the streams in the store: every key that was handed out is void
-    #[arg(long)]
-    pub(crate) accept_new_key: bool,
 }
 
 #[derive(Debug, Args)]

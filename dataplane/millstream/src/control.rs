@@ -9,6 +9,7 @@ use anyhow::{Context as _, anyhow};
 use millstream_api::clock::Clock;
 use millstream_api::events::{Keep, follow};
 use millstream_api::http::serve::{Limits, serve};
+use millstream_api::identity::StoreIdentity;
 use millstream_api::outbox::StoredOutbox;
 use millstream_api::{Api, Parts, routes};
 use millstream_engine::Remote;
@@ -55,6 +56,8 @@ pub(crate) struct Told<'a> {
     pub(crate) node_token: Secret,
     /// What streams' secrets are made from; `None` where nothing checks a signature.
     pub(crate) master: Option<MasterKey>,
+    /// Which store this is.
+    pub(crate) store: StoreIdentity,
     /// Streams of the configuration file.
     pub(crate) streams: Vec<Stream>,
     /// Proxies before the control port whose `Forwarded` and `X-Forwarded-For` are believed.
@@ -159,6 +162,7 @@ impl Control {
             let keep = Keep::new(Arc::clone(store), outbox.clone(), Arc::clone(&news));
             Fleet::counting([], key_check, keep, Arc::clone(&told.numbers))
         };
+        fleet.is_of(told.store.id, told.store.stands_for);
         let (stop_webhooks, webhooks_stopped) = watch::channel(false);
         if let Some(outbox) = outbox {
             let guard = Guard::PublicAnd(told.webhooks_allow);

@@ -6,6 +6,7 @@ use std::os::unix::fs::{DirBuilderExt as _, OpenOptionsExt as _, PermissionsExt 
 use std::path::Path;
 
 use anyhow::{Context as _, anyhow, bail};
+use millstream_api::identity::{MARKER, MARKER_BYTES_MAX};
 use millstream_proto::secret::Secret;
 use millstream_proto::sign::MasterKey;
 use tracing::info;
@@ -30,6 +31,40 @@ pub(crate) fn make_data_dir(dir: &Path) -> anyhow::Result<()> {
 pub(crate) fn master_key(dir: &Path) -> anyhow::Result<MasterKey> {
     make_if_missing(dir, MASTER_KEY)?;
     read_master_key(dir)
+}
+
+/// The master key; `None` where there is none.
+pub(crate) fn find_master_key(dir: &Path) -> anyhow::Result<Option<MasterKey>> {
+    let path = dir.join(MASTER_KEY);
+    let there = path.try_exists().with_context(|| format!("cannot look for {}", path.display()))?;
+    there.then(|| read_own(&path)).transpose()
+}
+
+/// The id of the store that this directory had; `None` where there is no such file.
+pub(crate) fn store_marker(dir: &Path) -> anyhow::Result<Option<String>> {
+    let path = dir.join(MARKER);
+    let file = match File::open(&path) {
+        Err(error) if error.kind() == ErrorKind::NotFound => return Ok(None),
+        opened => opened.with_context(|| format!("cannot read {}", path.display()))?,
+    };
+    let mut text = String::new();
+    file.take(MARKER_BYTES_MAX as u64)
+        .read_to_string(&mut text)
+        .with_context(|| format!("cannot read {}", path.display()))?;
+    Ok(Some(text.trim().to_owned()))
+}
+
+/// Writes that file, as a whole or not at all.
+pub(crate) fn mark_store(dir: &Path, id: &str) -> anyhow::Result<()> {
+    let (path, temporary) = (dir.join(MARKER), dir.join(format!(".{MARKER}.new")));
+    let written = OpenOptions::new().write(true).create(true).truncate(true).mode(0o600).open(&temporary);
+    written
+        .and_then(|mut file| {
+            writeln!(file, "{id}")?;
+            file.sync_all()
+        })
+        .and_then(|()| std::fs::rename(&temporary, &path))
+        .with_context(|| format!("cannot write {}", path.display()))
 }
 
 /// The master key; an error where there is none, because a signature under a new one would admit nobody.

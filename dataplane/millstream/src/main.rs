@@ -12,7 +12,6 @@ mod cli;
 mod config_command;
 mod control;
 mod demo;
-mod key_check;
 mod keys;
 mod layers;
 mod logging;

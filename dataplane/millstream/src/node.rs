@@ -25,11 +25,13 @@ const NAMELESS: &str = "node";
 pub(crate) struct Kept {
     path: PathBuf,
     state: Option<State>,
+    /// Control may have another store than the one that the state is of.
+    accept_any_store: bool,
 }
 
 impl Kept {
     /// Reads it. One that cannot be used is said and left out: control sends it anew.
-    pub(crate) fn read(dir: &Path) -> Self {
+    pub(crate) fn read(dir: &Path, accept_any_store: bool) -> Self {
         let path = dir.join(KEPT_STATE);
         let state = kept::load(&path).unwrap_or_else(|error| {
             warn!(%error, "the kept state cannot be used");
@@ -38,7 +40,7 @@ impl Kept {
         if let Some(state) = &state {
             info!(streams = state.streams.len(), "starting with the state that control sent last");
         }
-        Self { path, state }
+        Self { path, state, accept_any_store }
     }
 
     /// The directory that an engine begins with.
@@ -81,8 +83,11 @@ impl Joined {
         kept: Option<Kept>,
     ) -> Self {
         let mut agent = Agent::counting(control, engine, directory, identity, numbers);
-        if let Some(Kept { path, state }) = kept {
+        if let Some(Kept { path, state, accept_any_store }) = kept {
             agent = agent.keep_at(path, state);
+            if accept_any_store {
+                agent = agent.accept_any_store();
+            }
         }
         let (stop, stopped) = watch::channel(false);
         Self { fixed: agent.fixed_streams(), stop, running: runtime.spawn(agent.run(stopped)) }

@@ -4,6 +4,8 @@ use std::path::Path;
 use std::sync::Arc;
 
 use anyhow::Context as _;
+use millstream_api::clock::Clock;
+use millstream_api::identity::{self, Beside, Key, StoreIdentity};
 use millstream_engine::config::{Config, MoreMetrics};
 use millstream_engine::{Addresses, Engine, Remote};
 use millstream_policy::Chain;
@@ -12,6 +14,7 @@ use millstream_proto::secret::Secret;
 use millstream_proto::sign::MasterKey;
 use millstream_side::node::Control as LinkTo;
 use millstream_side::numbers::Numbers;
+use millstream_store::Store;
 use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM};
 use signal_hook::iterator::Signals;
 use tokio::runtime::Runtime;
@@ -24,7 +27,7 @@ use crate::node::{self, Joined, Kept};
 use crate::reload::Reload;
 use crate::settings::values::{AuthPreset, Role};
 use crate::settings::{Settings, reference};
-use crate::{key_check, keys, logging, notify, own_metrics, settings};
+use crate::{keys, logging, notify, own_metrics, settings};
 
 /// Serves until a signal has ended it.
 pub(crate) fn run(flags: ServeFlags) -> Result<(), Failure> {
@@ -33,21 +36,32 @@ pub(crate) fn run(flags: ServeFlags) -> Result<(), Failure> {
     // Before anything is made: a hangup while it starts is not its end.
     let signals = signals()?;
     let reload = Reload::of(&flags);
-    let (layers, secrets) = prepare(flags, settings).map_err(Failure::Configuration)?;
+    let accept = flags.accept_new_key;
+    let layers = prepare(flags, settings).map_err(Failure::Configuration)?;
     let reload = reload.beginning_with(&layers);
     let runtime = control::runtime().map_err(Failure::Running)?;
-    match (layers.role, secrets.link.clone()) {
-        (Role::Node, Some(link)) => as_node(layers, secrets, link, (signals, reload), &runtime),
-        (Role::Control, _) => as_control(layers, secrets, (signals, reload), &runtime),
-        _ => as_all(layers, secrets, (signals, reload), &runtime),
+    if layers.role == Role::Node {
+        let (secrets, link) = node_secrets(&layers).map_err(Failure::Configuration)?;
+        return as_node(layers, secrets, (link, accept), (signals, reload), &runtime);
+    }
+    // Before any port is open and any secret is made: who has the data directory is the server.
+    keys::make_data_dir(&layers.data_dir).map_err(Failure::Configuration)?;
+    let store = control::open_store(&layers.data_dir).map_err(Failure::Running)?;
+    let secrets = control_secrets(&layers, &store, accept, &runtime).map_err(Failure::Configuration)?;
+    match layers.role {
+        Role::Control => as_control(layers, secrets, &store, (signals, reload), &runtime),
+        _ => as_all(layers, secrets, &store, (signals, reload), &runtime),
     }
 }
 
 /// Control and a node in one process, which speak as they would if they were two.
-fn as_all(layers: Layers, secrets: Secrets, signals: (Signals, Reload), runtime: &Runtime) -> Result<(), Failure> {
-    // Before any port is open: who has the data directory is the server.
-    let store = control::open_store(&layers.data_dir).map_err(Failure::Running)?;
-    key_check::keep(runtime, &store, secrets.master.as_ref());
+fn as_all(
+    layers: Layers,
+    secrets: Secrets,
+    store: &Arc<dyn Store>,
+    signals: (Signals, Reload),
+    runtime: &Runtime,
+) -> Result<(), Failure> {
     let identity = node::identity(layers.node_name.clone(), secrets.master.as_ref()).map_err(Failure::Running)?;
     let numbers = Arc::<Numbers>::default();
     let (config, chain) = (counted(layers.config.clone(), &numbers), secrets.chain.clone());
@@ -55,7 +69,7 @@ fn as_all(layers: Layers, secrets: Secrets, signals: (Signals, Reload), runtime:
     let engine = start(config, chain)?;
     let remote = engine.remote();
     let told = told(layers, secrets, Arc::clone(&numbers), Some(&remote));
-    let mut control = Control::start(runtime, &store, told).map_err(Failure::Running)?;
+    let mut control = Control::start(runtime, store, told).map_err(Failure::Running)?;
     control.join(runtime, Here { engine: remote, directory, identity, numbers });
     info!("ready");
     notify::tell(notify::READY);
@@ -70,13 +84,12 @@ fn as_all(layers: Layers, secrets: Secrets, signals: (Signals, Reload), runtime:
 fn as_control(
     layers: Layers,
     secrets: Secrets,
+    store: &Arc<dyn Store>,
     (mut signals, reload): (Signals, Reload),
     runtime: &Runtime,
 ) -> Result<(), Failure> {
-    let store = control::open_store(&layers.data_dir).map_err(Failure::Running)?;
-    key_check::keep(runtime, &store, secrets.master.as_ref());
-    let control =
-        Control::start(runtime, &store, told(layers, secrets, Arc::default(), None)).map_err(Failure::Running)?;
+    let told = told(layers, secrets, Arc::default(), None);
+    let control = Control::start(runtime, store, told).map_err(Failure::Running)?;
     info!("ready");
     notify::tell(notify::READY);
     let mut reload = reload.changing(control.file_streams(runtime));
@@ -97,12 +110,12 @@ fn as_control(
 fn as_node(
     layers: Layers,
     secrets: Secrets,
-    link: LinkTo,
+    (link, accept): (LinkTo, bool),
     (signals, reload): (Signals, Reload),
     runtime: &Runtime,
 ) -> Result<(), Failure> {
     let identity = node::identity(layers.node_name, secrets.master.as_ref()).map_err(Failure::Running)?;
-    let kept = Kept::read(&layers.data_dir);
+    let kept = Kept::read(&layers.data_dir, accept);
     let directory = kept.directory(&layers.config.directory);
     let numbers = Arc::<Numbers>::default();
     let config = Config { control: Some(layers.control), directory: directory.clone(), ..layers.config };
@@ -132,6 +145,7 @@ fn told(layers: Layers, secrets: Secrets, numbers: Arc<Numbers>, engine: Option<
         admin_token: secrets.admin_token,
         node_token: secrets.node_token,
         master: secrets.master,
+        store: secrets.store,
         streams: layers.streams,
         trusted_proxies: layers.control_trusted_proxies,
         webhooks_allow: layers.webhooks_allow,
@@ -144,21 +158,20 @@ struct Secrets {
     chain: Chain,
     /// Of control; empty at a node.
     admin_token: Secret,
-    /// What nodes elsewhere tell control; empty at a node, which has it in `link`.
+    /// What nodes elsewhere tell control; empty at a node, which has it in its way to control.
     node_token: Secret,
-    /// A node's way to its control.
-    link: Option<LinkTo>,
     /// `None` where nothing checks a signature.
     master: Option<MasterKey>,
+    /// Which store control has.
+    store: StoreIdentity,
 }
 
 fn read(config: Option<&Path>) -> anyhow::Result<Settings> {
     Ok(config.map(settings::read).transpose()?.unwrap_or_default())
 }
 
-/// Everything that is decided before a socket is opened.
-fn prepare(flags: ServeFlags, settings: Settings) -> anyhow::Result<(Layers, Secrets)> {
-    let accept_new_key = flags.accept_new_key;
+/// Everything that is decided before a file is made or a socket opened.
+fn prepare(flags: ServeFlags, settings: Settings) -> anyhow::Result<Layers> {
     let key_file = flags.key_file.as_deref().map(keys::read_key_file).transpose()?;
     let merging = layers::Flags {
         engine: flags.engine,
@@ -175,46 +188,62 @@ fn prepare(flags: ServeFlags, settings: Settings) -> anyhow::Result<(Layers, Sec
     for warning in &layers.warnings {
         warn!("{warning}");
     }
-    if layers.role != Role::Node && layers.auth == AuthPreset::Signed {
-        key_check::agree(&layers.data_dir, accept_new_key)?;
-    }
-    let secrets = secrets(&layers)?;
-    Ok((layers, secrets))
+    Ok(layers)
 }
 
-/// The chain of the preset that was asked for, with what it needs; `signed` needs the master key, which is made at the first start.
-fn secrets(layers: &Layers) -> anyhow::Result<Secrets> {
-    let dir: &Path = &layers.data_dir;
-    let is_node = layers.role == Role::Node;
-    // Read before anything is made: a node without it does not start, and leaves nothing behind.
-    let link = match &layers.control_url {
-        Some(url) if is_node => {
-            Some(LinkTo::over_http(url.clone(), keys::read_node_token(&layers.control_token_file)?))
-        }
-        _ => None,
+/// The chain of the preset that was asked for.
+fn chain(layers: &Layers, master: Option<&MasterKey>) -> Chain {
+    let Some(master) = master else {
+        warn!("AUTH IS OPEN: anyone who reaches the RTMP port may push any stream; use --auth signed in production");
+        return preset(Preset::Open);
     };
-    keys::make_data_dir(dir)?;
-    let (admin_token, node_token) = if is_node {
-        (Secret::default(), Secret::default())
-    } else {
-        (keys::admin_token(dir)?, keys::node_token(dir)?)
+    let (legacy, apps) = (layers.legacy_keys.clone(), layers.config.apps.clone());
+    preset(Preset::Signed { master: master.clone(), legacy, apps })
+}
+
+/// A node has copies of what control has made. One without them does not start, and leaves nothing behind.
+fn node_secrets(layers: &Layers) -> anyhow::Result<(Secrets, LinkTo)> {
+    let url = layers.control_url.clone().context("a node needs --control-url")?;
+    let link = LinkTo::over_http(url, keys::read_node_token(&layers.control_token_file)?);
+    keys::make_data_dir(&layers.data_dir)?;
+    // A node that made a key of its own would refuse every signature that control makes.
+    let advice =
+        "a node needs the key that signatures are made with; copy control's master-key file, with its permissions";
+    let master = match layers.auth {
+        AuthPreset::Open => None,
+        AuthPreset::Signed => Some(keys::read_master_key(&layers.data_dir).context(advice)?),
     };
-    let (chain, master) = match layers.auth {
-        AuthPreset::Open => {
-            warn!(
-                "AUTH IS OPEN: anyone who reaches the RTMP port may push any stream; use --auth signed in production"
-            );
-            (preset(Preset::Open), None)
-        }
-        AuthPreset::Signed => {
-            // A node that made a key of its own would refuse every signature that control makes.
-            let advice = "a node needs the key that signatures are made with; copy control's master-key file, with its permissions";
-            let master = if is_node { keys::read_master_key(dir).context(advice)? } else { keys::master_key(dir)? };
-            let (legacy, apps) = (layers.legacy_keys.clone(), layers.config.apps.clone());
-            (preset(Preset::Signed { master: master.clone(), legacy, apps }), Some(master))
-        }
+    let (admin_token, node_token, store) = (Secret::default(), Secret::default(), StoreIdentity::default());
+    Ok((Secrets { chain: chain(layers, master.as_ref()), admin_token, node_token, master, store }, link))
+}
+
+/// Control makes what is missing at its first start, and refuses to begin anew beside a store or a key that is not the one of before.
+fn control_secrets(
+    layers: &Layers,
+    store: &Arc<dyn Store>,
+    accept: bool,
+    runtime: &Runtime,
+) -> anyhow::Result<Secrets> {
+    let dir = &layers.data_dir;
+    let signed = matches!(layers.auth, AuthPreset::Signed);
+    let (found, marker) = (if signed { keys::find_master_key(dir)? } else { None }, keys::store_marker(dir)?);
+    let key = match &found {
+        _ if !signed => Key::NotNeeded,
+        Some(key) => Key::Is(key),
+        None => Key::Missing,
     };
-    Ok(Secrets { chain, admin_token, node_token, link, master })
+    let beside = Beside { marker: marker.as_deref(), key, accept, now_ms: Clock::system().now_ms() };
+    let refused = || format!("the data directory {} is not as it was", dir.display());
+    let judged = runtime.block_on(identity::judge(store.as_ref(), beside)).with_context(refused)?;
+    let master = signed.then(|| keys::master_key(dir)).transpose()?;
+    let identity = runtime.block_on(identity::settle(store.as_ref(), judged, master.as_ref()))?;
+    if marker.as_deref() != Some(identity.id.as_str())
+        && let Err(error) = keys::mark_store(dir, &identity.id)
+    {
+        warn!(%error, "an emptied store would not be noticed");
+    }
+    let (admin_token, node_token) = (keys::admin_token(dir)?, keys::node_token(dir)?);
+    Ok(Secrets { chain: chain(layers, master.as_ref()), admin_token, node_token, master, store: identity })
 }
 
 /// SIGTERM, SIGINT and SIGHUP, caught from here on: one that arrives while the engine starts is not lost.

@@ -74,6 +74,7 @@ pub struct Numbers {
     pub(crate) files_failed: Count,
     pub(crate) control_heard: Last,
     pub(crate) state_changed: Last,
+    other_store: AtomicU64,
     /// Webhooks.
     pub(crate) delivered: Count,
     pub(crate) retried: Count,
@@ -90,6 +91,11 @@ pub struct Numbers {
 }
 
 impl Numbers {
+    /// Whether control has another store than this node follows.
+    pub(crate) fn other_store(&self, is_so: bool) {
+        self.other_store.store(u64::from(is_so), Relaxed);
+    }
+
     /// How many deliveries wait, and since when the oldest does, Unix milliseconds.
     pub(crate) fn backlog(&self, waiting: u64, oldest_unix_ms: Option<u64>) {
         self.waiting.store(waiting, Relaxed);
@@ -187,6 +193,10 @@ impl Collector for Shown {
         ];
         let help = "Connections and requests that the control port did without, by reason.";
         counters(out, ("millstream_control_refused", help, "reason"), &refused)?;
+        let name = "millstream_link_other_store";
+        let help = "Whether this node keeps its streams because control has another store than before (1).";
+        let is_so = i64::from(of.other_store.load(Relaxed) > 0);
+        out.encode_descriptor(name, help, None, MetricType::Gauge)?.encode_gauge(&is_so)?;
         let deliveries = [("delivered", &of.delivered), ("retried", &of.retried), ("given_up", &of.given_up)];
         counters(
             out,

@@ -7,7 +7,7 @@
 //! [`players`] (what people play with), [`repair`] (streams that are repaired), [`jumps`] (stamps that jump, open
 //! GOPs), [`hostile`] (bad input),
 //! [`floods`] (too much input), [`attacks`] (one who takes more than a share), [`control`] (the API), [`documents`] (what readers are told to run), [`operate`] (start, stop, metrics, demo), [`fleet`] (control and nodes as
-//! processes of their own), [`kills`] (control that is killed), [`browser`], [`browser_pages`] (what pages say while
+//! processes of their own), [`kills`] (control that is killed), [`keeping`] (keys and stores that are lost), [`browser`], [`browser_pages`] (what pages say while
 //! streams come and go).
 #![forbid(unsafe_code)]
 
@@ -29,6 +29,7 @@ mod hls_lives;
 mod hostile;
 mod http;
 mod jumps;
+mod keeping;
 mod kills;
 mod lifecycle;
 mod load;

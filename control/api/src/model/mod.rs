@@ -19,8 +19,8 @@ pub mod stream;
 pub mod token;
 pub mod webhook;
 
-/// What the server knows of itself, by name.
-pub const SERVER: Kind = Kind("server");
+/// Which store this is: one item.
+pub const META: Kind = Kind("meta");
 /// Streams, by id.
 pub const STREAM: Kind = Kind("stream");
 /// The last generation of streams that were removed, by id: another stream of that id goes on counting.

@@ -12,6 +12,8 @@ use crate::limits::JOURNAL_LEN_MAX;
 pub(super) struct Book {
     version: Version,
     key_check: String,
+    store: String,
+    stands_for: Vec<String>,
     streams: BTreeMap<String, Stream>,
     bindings: BTreeMap<String, Binding>,
     /// What changed by the number of the change, oldest first, without a hole up to `version.number`.
@@ -29,7 +31,19 @@ impl Book {
     pub(super) fn new(epoch: u64, key_check: String, streams: impl IntoIterator<Item = Stream>) -> Self {
         let streams = streams.into_iter().map(|stream| (stream.id.clone(), stream)).collect();
         let version = Version { epoch, number: 1 };
-        Self { version, key_check, streams, bindings: BTreeMap::new(), journal: VecDeque::new() }
+        let (store, stands_for) = (String::new(), Vec::new());
+        Self { version, key_check, store, stands_for, streams, bindings: BTreeMap::new(), journal: VecDeque::new() }
+    }
+
+    /// Says which store the streams are of, and in the place of which ones.
+    pub(super) fn is_of(&mut self, store: String, stands_for: Vec<String>) {
+        (self.store, self.stands_for) = (store, stands_for);
+    }
+
+    /// Whether a node that follows this store follows another one than this.
+    pub(super) fn is_foreign(&self, store: &str) -> bool {
+        let known = store == self.store || self.stands_for.iter().any(|id| id == store);
+        !(known || store.is_empty() || self.store.is_empty())
     }
 
     pub(super) fn version(&self) -> Version {
@@ -98,7 +112,13 @@ impl Book {
             let known = have.epoch == self.version.epoch && changes <= self.journal.len() as u64;
             known.then_some(changes as usize)
         };
-        let mut update = Update { version: self.version, key_check: self.key_check.clone(), ..Update::default() };
+        let mut update = Update {
+            version: self.version,
+            key_check: self.key_check.clone(),
+            store: self.store.clone(),
+            stands_for: self.stands_for.clone(),
+            ..Update::default()
+        };
         match have.and_then(lacks) {
             Some(0) => return None,
             Some(changes) => {

@@ -2,13 +2,13 @@
 //! after it: the API's views. A lock is held for the time of a look or a change, never across a wait.
 use std::collections::{BTreeMap, HashMap, VecDeque};
 use std::sync::Arc;
-use std::time::Instant;
 
 use millstream_link::event::{Event, What};
-use millstream_link::exchange::{Answer, Command, NodeId, Order, Report, Status};
+use millstream_link::exchange::{Answer, Command, NodeId, Order, Poll, Report, Status};
 use millstream_link::live::{Live, Publisher};
 use millstream_link::state::Version;
 use tokio::sync::{Notify, oneshot};
+use tokio::time::Instant;
 
 use super::{LinkError, trust};
 use crate::limits::{
@@ -36,6 +36,8 @@ struct Member {
     heard: Instant,
     status: Status,
     have: Option<Version>,
+    /// It does not take this control's state.
+    refuses: bool,
     live: BTreeMap<String, Live>,
     /// About what those take.
     live_bytes: usize,
@@ -73,6 +75,7 @@ impl Members {
             heard: Instant::now(),
             status: Status::default(),
             have: None,
+            refuses: false,
             live: BTreeMap::new(),
             live_bytes: 0,
             is_crowded: false,
@@ -91,13 +94,18 @@ impl Members {
     }
 
     /// A node polls: what it is to do, and what wakes the poll when there is more.
-    pub(super) fn poll(
-        &mut self,
-        id: &NodeId,
-        have: Option<Version>,
-    ) -> Result<(Vec<Command>, Arc<Notify>), LinkError> {
-        let member = self.hear(id)?;
-        member.have = have;
+    pub(super) fn poll(&mut self, poll: &Poll) -> Result<(Vec<Command>, Arc<Notify>), LinkError> {
+        let member = self.hear(&poll.node)?;
+        member.have = poll.have;
+        let refuses = poll.refused.is_some();
+        if refuses && !std::mem::replace(&mut member.refuses, refuses) {
+            tracing::error!(
+                node = poll.node.name,
+                "the node keeps the streams that it has and does not follow this control, whose store is another one than before: restore the \
+                 store; or, if this one is meant, start the node once with --accept-new-key"
+            );
+        }
+        member.refuses = refuses;
         // Nobody waits any more for what was given up.
         let Member { orders, asked, .. } = member;
         orders.retain(|command| asked.get(&command.number).is_some_and(|sender| !sender.is_closed()));
@@ -222,7 +230,8 @@ impl Members {
     pub(super) fn all_have(&self, version: Version) -> bool {
         self.nodes
             .values()
-            .filter(|member| !member.is_away())
+            // One that follows another store will not take it up.
+            .filter(|member| !member.is_away() && !member.refuses)
             .all(|member| member.have.is_some_and(|have| have.epoch == version.epoch && have.number >= version.number))
     }
 

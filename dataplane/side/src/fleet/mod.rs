@@ -201,6 +201,11 @@ impl Fleet {
         version
     }
 
+    /// Says which store the streams are of, and which ones an operator has put it in the place of. To be called before nodes come.
+    pub fn is_of(&self, store: String, stands_for: Vec<String>) {
+        lock(&self.0.book).is_of(store, stands_for);
+    }
+
     /// Creates or changes a stream.
     pub fn put(&self, stream: Stream) -> Version {
         self.change(|book| book.put(stream))
@@ -272,11 +277,11 @@ impl Fleet {
         let mut had = false;
         loop {
             changed.mark_unchanged();
-            let (commands, wake) = lock(&self.0.members).poll(&poll.node, poll.have)?;
+            let (commands, wake) = lock(&self.0.members).poll(poll)?;
             if !std::mem::replace(&mut had, true) {
                 self.0.caught_up.send_replace(());
             }
-            let update = lock(&self.0.book).update(poll.have);
+            let update = lock(&self.0.book).update(poll.have).filter(|update| Some(update.version) != poll.refused);
             if update.is_some() || !commands.is_empty() || Instant::now() >= until {
                 return Ok(Push { protocol: PROTOCOL, update, commands });
             }
@@ -292,6 +297,10 @@ impl Fleet {
     pub async fn report(&self, mut report: Report) -> Result<Receipt, LinkError> {
         self.0.numbers.reports_heard.one();
         trust::tidy(&mut report);
+        if lock(&self.0.book).is_foreign(&report.store) {
+            // They wait for the store that they are about.
+            report.events.clear();
+        }
         let events = lock(&self.0.members).new_events(&report)?;
         let node = report.node.clone();
         let (events, untold) = {

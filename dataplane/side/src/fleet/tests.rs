@@ -17,7 +17,7 @@ fn stream(id: &str) -> Stream {
 }
 
 fn poll(name: &str, have: Option<Version>, wait_ms: u32) -> Poll {
-    Poll { protocol: PROTOCOL, node: node(name), have, wait_ms }
+    Poll { protocol: PROTOCOL, node: node(name), have, wait_ms, refused: None }
 }
 
 fn event(seq: u64, what: What) -> Event {

@@ -7,14 +7,15 @@ use std::time::Duration;
 
 use millstream_engine::Remote;
 use millstream_engine::directory::Directory;
-use millstream_link::exchange::{NodeId, Outcome, Poll, Push, Update};
-use millstream_link::state::{Binding, State, Stream, Version};
+use millstream_link::exchange::{NodeId, Outcome, Push, Update};
+use millstream_link::state::{Binding, State, Version};
 use millstream_link::{PROTOCOL, understands};
 use tokio::sync::{Notify, Semaphore, watch};
 use tokio::time::{sleep, timeout};
 
 use super::backoff::Backoff;
 use super::control::Control;
+use super::following::{Following, Judgement, Whole, rebind, update_of};
 use super::modules::Modules;
 use super::reporter::Reporter;
 use super::slates::Slates;
@@ -28,6 +29,9 @@ const POLL_WAIT_MS: u32 = 25_000;
 const RETRY: (Duration, Duration) = (Duration::from_millis(250), Duration::from_secs(10));
 /// Shards adopt a state within this time, or are asked once more.
 const ADOPT_WAIT: Duration = Duration::from_secs(2);
+/// What is said of a control whose store was emptied or replaced.
+const OTHER_STORE: &str = "control has another store than the one that this node follows: its streams are not taken, and those that are known stay. \
+                           Restore control's store; or, if this one is meant, start control or this node once with --accept-new-key";
 /// The state is written to disk no more often than this: with very many streams it is large.
 const KEEP_EVERY: Duration = Duration::from_secs(1);
 
@@ -48,6 +52,7 @@ pub struct Agent {
     engine: Remote,
     directory: Directory,
     identity: Identity,
+    following: Following,
     /// By id.
     bindings: BTreeMap<String, Binding>,
     modules_dir: Option<PathBuf>,
@@ -84,6 +89,8 @@ pub(super) struct Shared {
 #[derive(Clone, Debug, Default)]
 pub(super) struct InForce {
     pub(super) version: Option<Version>,
+    /// The store that is followed.
+    pub(super) store: String,
     pub(super) complaints: Vec<String>,
 }
 
@@ -114,69 +121,8 @@ impl Shared {
 /// The state on disk.
 struct Keeping {
     path: PathBuf,
-    state: Arc<Mutex<Kept>>,
+    state: Arc<Mutex<Whole>>,
     changed: Arc<Notify>,
-}
-
-#[derive(Default)]
-struct Kept {
-    version: Version,
-    key_check: String,
-    streams: BTreeMap<String, Stream>,
-    bindings: BTreeMap<String, Binding>,
-}
-
-/// Brings bindings to what an update makes of them.
-fn rebind(bindings: &mut BTreeMap<String, Binding>, update: &Update) {
-    if update.from.is_none() {
-        bindings.clear();
-    }
-    for id in &update.unbound {
-        bindings.remove(id);
-    }
-    bindings.extend(update.bindings.iter().map(|binding| (binding.id.clone(), binding.clone())));
-}
-
-impl Kept {
-    fn of(state: State) -> Self {
-        let streams = state.streams.into_iter().map(|stream| (stream.id.clone(), stream)).collect();
-        let bindings = state.bindings.into_iter().flatten().map(|binding| (binding.id.clone(), binding)).collect();
-        Self { version: state.version, key_check: state.key_check, streams, bindings }
-    }
-
-    fn take_in(&mut self, update: &Update) {
-        if update.from.is_none() {
-            self.streams.clear();
-        }
-        for id in &update.removed {
-            self.streams.remove(id);
-        }
-        self.streams.extend(update.streams.iter().map(|stream| (stream.id.clone(), stream.clone())));
-        rebind(&mut self.bindings, update);
-        (self.version, self.key_check) = (update.version, update.key_check.clone());
-    }
-
-    fn state(&self) -> State {
-        State {
-            protocol: PROTOCOL,
-            version: self.version,
-            key_check: self.key_check.clone(),
-            streams: self.streams.values().cloned().collect(),
-            bindings: Some(self.bindings.values().cloned().collect()),
-        }
-    }
-}
-
-/// A kept state as the update that makes it.
-pub fn update_of(state: &State) -> Update {
-    Update {
-        version: state.version,
-        from: None,
-        key_check: state.key_check.clone(),
-        streams: state.streams.clone(),
-        bindings: state.bindings.clone().unwrap_or_default(),
-        ..Update::default()
-    }
 }
 
 impl Agent {
@@ -199,6 +145,7 @@ impl Agent {
             engine,
             directory,
             identity,
+            following: Following::default(),
             bindings,
             modules_dir: None,
             slates_dir: None,
@@ -219,6 +166,10 @@ impl Agent {
         // A state that says nothing of bindings is of a release that knew none: control is asked for all of it.
         let whole = state.as_ref().filter(|state| state.bindings.is_some());
         lock(&self.shared.in_force).version = whole.map(|state| state.version);
+        if let Some(state) = &state {
+            self.following = Following::from_kept(state, state.bindings.is_some());
+            lock(&self.shared.in_force).store.clone_from(&state.store);
+        }
         if let Some(state) = whole {
             rebind(&mut self.bindings, &update_of(state));
         }
@@ -227,8 +178,14 @@ impl Agent {
         }
         self.slates_dir = Some(path.with_file_name("slates"));
         self.modules_dir = Some(path.with_file_name("hooks"));
-        let state = Arc::new(Mutex::new(state.map(Kept::of).unwrap_or_default()));
+        let state = Arc::new(Mutex::new(state.map(Whole::of).unwrap_or_default()));
         self.keeping = Some(Keeping { path, state, changed: Arc::default() });
+        self
+    }
+
+    /// Follows whichever store control has, once: an operator has said that it may be another one than before.
+    pub fn accept_any_store(mut self) -> Self {
+        self.following.accept_any();
         self
     }
 
@@ -270,10 +227,9 @@ impl Agent {
         let orders = Arc::new(Semaphore::new(ORDERS_AT_ONCE_MAX));
         let (mut away, mut strange) = (false, false);
         loop {
-            let have = lock(&self.shared.in_force).version;
             // The first answer after control was away is wanted at once: it tells that control is back.
             let wait_ms = if away { 0 } else { POLL_WAIT_MS };
-            let poll = Poll { protocol: PROTOCOL, node: self.identity.node.clone(), have, wait_ms };
+            let poll = self.following.poll(&self.identity.node, wait_ms);
             let answered = self.control.poll(&poll).await;
             let numbers = &self.shared.numbers;
             Count::of(&answered, &numbers.polls, &numbers.polls_failed);
@@ -329,16 +285,32 @@ impl Agent {
         if lock(&self.fixed.0).is_some() && update.from.is_some() {
             // Streams that those of the configuration stood before are not here: everything is asked for, at once.
             lock(&self.shared.in_force).version = None;
+            self.following.forget();
             return;
+        }
+        let refused = self.following.refuses();
+        match self.following.judge(&update) {
+            Judgement::Take => {}
+            Judgement::Gap => {
+                tracing::warn!("control sent a change of another state than this node has; asking for all of it");
+                lock(&self.shared.in_force).version = None;
+                return;
+            }
+            Judgement::OtherStore => {
+                if !refused {
+                    let streams = self.directory.records().len();
+                    tracing::error!(streams, told = update.streams.len(), "{OTHER_STORE}");
+                    self.shared.numbers.other_store(true);
+                    let mut in_force = lock(&self.shared.in_force);
+                    in_force.complaints.retain(|complaint| complaint != OTHER_STORE);
+                    in_force.complaints.insert(0, OTHER_STORE.to_owned());
+                    self.shared.wake.notify_one();
+                }
+                return;
+            }
         }
         if let Some(fixed) = lock(&self.fixed.0).take() {
             self.directory = Directory::new(&fixed);
-        }
-        if update.from.is_some() && update.from != lock(&self.shared.in_force).version {
-            // A change of something that is not here: everything is asked for instead.
-            tracing::warn!("control sent a change of another state than this node has; asking for all of it");
-            lock(&self.shared.in_force).version = None;
-            return;
         }
         let mut updated = self.directory.updated(&update);
         let same_key = self.identity.key_check == update.key_check;
@@ -380,13 +352,19 @@ impl Agent {
         }
         // The last one to hold the directory before frees it: that is here, and not in a shard.
         self.directory = updated.directory;
+        self.following.taken(&update);
+        self.shared.numbers.other_store(false);
         self.shared.numbers.state_changed.now();
-        *lock(&self.shared.in_force) = InForce { version: Some(update.version), complaints: updated.complaints };
+        *lock(&self.shared.in_force) = InForce {
+            version: Some(update.version),
+            store: self.following.store().to_owned(),
+            complaints: updated.complaints,
+        };
     }
 }
 
 /// Writes the state when it has changed.
-async fn keep(path: PathBuf, state: Arc<Mutex<Kept>>, changed: Arc<Notify>, shared: Arc<Shared>) {
+async fn keep(path: PathBuf, state: Arc<Mutex<Whole>>, changed: Arc<Notify>, shared: Arc<Shared>) {
     let mut failing = false;
     loop {
         changed.notified().await;

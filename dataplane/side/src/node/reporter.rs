@@ -159,6 +159,7 @@ impl Reporter {
         let report = Report {
             protocol: PROTOCOL,
             node: self.identity.node.clone(),
+            store: self.shared.in_force().store,
             at_unix_ms: SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |since| since.as_millis() as u64),
             status: self.status(),
             live,
@@ -170,6 +171,7 @@ impl Reporter {
         Count::of(&answered, &numbers.reports, &numbers.reports_failed);
         let receipt = answered?;
         numbers.control_heard.now();
+        let before = self.waiting.len();
         while self.waiting.front().is_some_and(|event| event.seq <= receipt.events_through) {
             self.waiting.pop_front();
         }
@@ -179,7 +181,8 @@ impl Reporter {
         }
         self.backoff.reset();
         self.failing = false;
-        if !self.waiting.is_empty() {
+        // A control that keeps none, because it has another store, is told again with the next tick.
+        if !self.waiting.is_empty() && self.waiting.len() < before {
             self.shared.wake.notify_one();
         }
         Ok(())

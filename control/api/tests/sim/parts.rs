@@ -1,0 +1,38 @@
+//! What an API of a world is made of.
+use std::sync::Arc;
+
+use millstream_api::Parts;
+use millstream_api::clock::Clock;
+use millstream_policy::signed::Apps;
+use millstream_proto::secret::Secret;
+use millstream_proto::sign::MasterKey;
+use millstream_side::fleet::Fleet;
+use millstream_store::Store;
+
+use super::control::ADMIN;
+
+/// A key of an older system, which streams of the first generation take.
+pub(crate) const LEGACY_KEY: &str = "old-secret";
+
+pub(crate) fn master() -> MasterKey {
+    MasterKey::new([7; 32])
+}
+
+pub(crate) fn parts(store: Arc<dyn Store>, fleet: Fleet, clock: Clock) -> Parts {
+    Parts {
+        store,
+        fleet,
+        clock,
+        admin_token: Some(Secret::new(ADMIN)),
+        master: Some(master()),
+        fixed: Vec::new(),
+        names: Vec::new(),
+        rtmp_port: 1935,
+        apps: Apps::default(),
+        secure: false,
+        metrics_open: true,
+        config: serde_json::Value::Null,
+        metrics: None,
+        draining: Arc::new(|| false),
+    }
+}
