@@ -1,7 +1,7 @@
 //! What every handler holds: the store, the nodes, the clock, the keys, and the configuration as far as it is shown.
 use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Arc, PoisonError, RwLock};
+use std::sync::{Arc, Mutex, PoisonError, RwLock};
 
 use millstream_link::state::Stream;
 use millstream_policy::signed::Apps;
@@ -9,13 +9,16 @@ use millstream_proto::id::Id;
 use millstream_proto::secret::Secret;
 use millstream_proto::sign::MasterKey;
 use millstream_side::fleet::Fleet;
+use millstream_side::http::guard::Guard;
+use millstream_side::numbers::END;
 use millstream_store::item::{Change, Expect, Order, Query};
 use millstream_store::{Store, StoreError};
+use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
 use crate::auth::Caller;
 use crate::auth::login::Failures;
-use crate::clock::{Clock, Stamps};
+use crate::clock::{Clock, Stamps, Trust};
 use crate::events::Feed;
 use crate::hooks::{self, Desk};
 use crate::http::once::{self, Running};
@@ -23,7 +26,8 @@ use crate::http::problem::Answer;
 use crate::model::audit::{self, Entry};
 use crate::model::stream::StreamRecord;
 use crate::model::token::Digest;
-use crate::model::{self, AUDIT, ONCE, STREAM};
+use crate::model::unreadable::Unreadable;
+use crate::model::{self, AUDIT, META, ONCE, STREAM};
 use crate::slates::Slates;
 use crate::streams::Locks;
 
@@ -43,12 +47,14 @@ pub struct Parts {
     pub fixed: Vec<Stream>,
     /// Names that this server is reached by, beside loopback names and its address.
     pub names: Vec<String>,
-    /// The port that encoders push to, for the push URLs that are shown.
-    pub rtmp_port: u16,
+    /// This process as encoders and players reach it, where it carries streams itself.
+    pub here: Option<Here>,
+    /// Where this server is reached, `https://host`, where the operator has said it.
+    pub public_url: Option<String>,
+    /// Where webhooks may go.
+    pub webhooks: Guard,
     /// Applications of push URLs; the first is the one that is shown.
     pub apps: Apps,
-    /// Connections are by TLS, here or in a proxy before this.
-    pub secure: bool,
     /// Anyone who reaches the port may read `/metrics`: it is a loopback port.
     pub metrics_open: bool,
     /// The configuration in force, without secrets.
@@ -59,6 +65,17 @@ pub struct Parts {
     pub draining: Arc<dyn Fn() -> bool + Send + Sync>,
 }
 
+/// A node as encoders and players reach it.
+#[derive(Clone, PartialEq, Eq, Debug, Default)]
+pub struct Here {
+    /// Its name.
+    pub node: String,
+    /// `rtmp://host[:port]`.
+    pub rtmp_url: String,
+    /// `http://host[:port]`.
+    pub http_url: String,
+}
+
 /// Why the API does not start.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
@@ -66,21 +83,6 @@ pub enum StartError {
     /// The store does not answer.
     #[error(transparent)]
     Store(#[from] StoreError),
-    /// A stream in the store cannot be read.
-    #[error(
-        "the record of stream {0} in the store cannot be read; a later version wrote it, or it is damaged: run that version, or restore a backup"
-    )]
-    Stream(String),
-    /// A hook or a binding in the store cannot be read.
-    #[error(
-        "a hook or a binding of one in the store cannot be read (the log says which); a later version wrote it, or it is damaged: run that version, or restore a backup"
-    )]
-    Hooks,
-    /// A slate in the store cannot be read.
-    #[error(
-        "a slate in the store cannot be read (the log says which); a later version wrote it, or it is damaged: run that version, or restore a backup"
-    )]
-    Slates,
 }
 
 /// The API. Cheap to clone; all clones are one.
@@ -100,6 +102,29 @@ struct Inner {
     stored_streams: AtomicU64,
     kept_answers: AtomicU64,
     running: Running,
+    unreadable: Unreadable,
+    trust: Mutex<Trust>,
+}
+
+/// When the clock was last believed, as kept.
+#[derive(Debug, Default, Serialize, Deserialize)]
+#[serde(default)]
+struct Believed {
+    at_unix_ms: u64,
+}
+
+/// The item of [`META`] with it.
+const BELIEVED: &str = "clock";
+/// It is written no more often than this.
+const BELIEVED_EVERY_MS: u64 = 24 * 3_600_000;
+
+/// When this store was used last, as far as it says, Unix milliseconds: by its newest audit entry, or by the last purge.
+async fn last_seen(store: &dyn Store, newest_stamp: Option<&str>) -> Result<Option<u64>, StoreError> {
+    let kept = store.get(META, BELIEVED).await?;
+    let believed =
+        kept.and_then(|item| serde_json::from_slice::<Believed>(&item.value).ok()).map(|kept| kept.at_unix_ms);
+    let stamp = newest_stamp.and_then(|stamp| stamp.split_once('-')?.0.parse().ok());
+    Ok(believed.max(stamp))
 }
 
 /// An entry of the audit log.
@@ -115,14 +140,14 @@ impl Api {
             parts.fixed.iter().map(|stream| (stream.id.clone(), stream.clone())).collect();
         let fixed: BTreeMap<String, StreamRecord> =
             streams.iter().map(|(id, stream)| (id.clone(), StreamRecord::of_link(stream))).collect();
-        let slates = Slates::of(parts.store.as_ref()).await.map_err(|_| StartError::Slates)?;
+        let unreadable = Unreadable::default();
+        let slates = Slates::of(parts.store.as_ref(), &unreadable).await?;
         let (mut stored, mut after) = (0, None);
         loop {
             let page = parts.store.page(Query { after, ..Query::all(STREAM) }).await?;
             for item in &page.items {
-                let kept =
-                    model::decode::<StreamRecord>(STREAM, item).map_err(|_| StartError::Stream(item.key.clone()))?;
                 stored += 1;
+                let Some(kept) = unreadable.read::<StreamRecord>(STREAM, item) else { continue };
                 if fixed.contains_key(&item.key) {
                     tracing::warn!(
                         stream = item.key,
@@ -138,7 +163,8 @@ impl Api {
             }
         }
         let kept_answers = parts.store.count(ONCE).await?;
-        let bindings = hooks::bindings(parts.store.as_ref()).await.map_err(|_| StartError::Hooks)?;
+        let bindings = hooks::bindings(parts.store.as_ref(), &unreadable).await?;
+        let trust = Trust::begin(&parts.clock, last_seen(parts.store.as_ref(), last.as_deref()).await?);
         parts.fleet.replace(streams.into_values());
         for binding in bindings {
             parts.fleet.bind(binding);
@@ -156,6 +182,8 @@ impl Api {
             stored_streams: AtomicU64::new(stored),
             kept_answers: AtomicU64::new(kept_answers),
             running: Running::default(),
+            unreadable,
+            trust: Mutex::new(trust),
             parts,
         })))
     }
@@ -211,8 +239,19 @@ impl Api {
         &self.0.parts.names
     }
 
-    pub(crate) fn rtmp_port(&self) -> u16 {
-        self.0.parts.rtmp_port
+    /// This process, where it carries streams itself.
+    pub(crate) fn here(&self) -> Option<&Here> {
+        self.0.parts.here.as_ref()
+    }
+
+    /// Where this server is reached, where that is said.
+    pub(crate) fn public_url(&self) -> Option<&str> {
+        self.0.parts.public_url.as_deref()
+    }
+
+    /// Where webhooks may go.
+    pub(crate) fn webhooks(&self) -> &Guard {
+        &self.0.parts.webhooks
     }
 
     /// The application of the push URLs that are shown.
@@ -220,8 +259,9 @@ impl Api {
         self.0.parts.apps.first()
     }
 
+    /// Browsers reach this server by TLS only.
     pub(crate) fn secure(&self) -> bool {
-        self.0.parts.secure
+        self.public_url().is_some_and(|url| url.starts_with("https://"))
     }
 
     pub(crate) fn metrics_open(&self) -> bool {
@@ -233,7 +273,11 @@ impl Api {
     }
 
     pub(crate) fn metrics(&self) -> Option<String> {
-        self.0.parts.metrics.as_ref().map(|metrics| metrics())
+        let text = (self.0.parts.metrics.as_ref()?)();
+        let (name, count) = ("millstream_store_unreadable", self.unreadable().count());
+        let help = "Items of the store that cannot be read; they are passed over and left as they are.";
+        let own = format!("# HELP {name} {help}\n# TYPE {name} gauge\n{name} {count}\n");
+        Some(format!("{}{own}{END}", text.strip_suffix(END).unwrap_or(&text)))
     }
 
     pub(crate) fn draining(&self) -> bool {
@@ -277,6 +321,11 @@ impl Api {
         let streams = self.store().count(STREAM).await?;
         self.0.stored_streams.store(streams, Ordering::Relaxed);
         Ok(())
+    }
+
+    /// Items of the store that could not be read.
+    pub(crate) fn unreadable(&self) -> &Unreadable {
+        &self.0.unreadable
     }
 
     /// Requests with idempotency keys that are being carried out.
@@ -343,10 +392,24 @@ impl Api {
         (stamp, change)
     }
 
+    /// Keeps for the next start up to when the clock was believed.
+    async fn keep_believed(&self, until_ms: u64) {
+        let kept = model::load::<Believed>(self.store(), META, BELIEVED).await;
+        if let Ok(kept) = kept
+            && kept.is_none_or(|kept| until_ms.abs_diff(kept.value.at_unix_ms) >= BELIEVED_EVERY_MS)
+        {
+            let believed = Believed { at_unix_ms: until_ms };
+            // A store that cannot be written now is written at the next purge.
+            let _ = model::save(self.store(), (META, BELIEVED), Expect::Any, None, &believed).await;
+        }
+    }
+
     /// Tidies up: removes what has expired or belongs to nothing any more, counts what is left. To be called every few minutes.
     pub async fn purge(&self) {
+        let until_ms = self.0.trust.lock().unwrap_or_else(PoisonError::into_inner).purge_until(self.clock());
+        self.keep_believed(until_ms).await;
         loop {
-            match self.store().purge(self.clock().now_ms()).await {
+            match self.store().purge(until_ms).await {
                 Ok(0) => break,
                 Ok(items) => tracing::debug!(items, "expired items are removed from the store"),
                 Err(error) => {

@@ -143,7 +143,6 @@ pub async fn judge(store: &dyn Store, beside: Beside<'_>) -> Result<Judged, Iden
     };
     let signed_before = !identity.key_check.is_empty() || (kept.is_none() && !is_empty);
     match beside.key {
-        Key::NotNeeded => {}
         Key::Missing if signed_before => {
             accept(IdentityError::KeyMissing, "key")?;
             identity.key_check.clear();
@@ -151,7 +150,7 @@ pub async fn judge(store: &dyn Store, beside: Beside<'_>) -> Result<Judged, Iden
         Key::Is(key) if !identity.key_check.is_empty() && !same(&identity.key_check, &key.check()) => {
             accept(IdentityError::KeyDiffers, "key")?;
         }
-        Key::Missing | Key::Is(_) => {}
+        Key::NotNeeded | Key::Missing | Key::Is(_) => {}
     }
     if let Key::Is(key) = beside.key {
         identity.key_check = key.check();

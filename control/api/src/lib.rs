@@ -28,4 +28,4 @@ pub mod routes;
 mod slates;
 pub mod streams;
 
-pub use app::{Api, Parts, StartError};
+pub use app::{Api, Here, Parts, StartError};

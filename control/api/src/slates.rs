@@ -10,8 +10,8 @@ use millstream_link::state::Stream;
 use millstream_proto::codec::Shape;
 use millstream_proto::media::Clip;
 use millstream_side::limits::{SLATES_BYTES_MAX, SLATES_MAX};
-use millstream_store::Store;
 use millstream_store::item::{Expect, Query};
+use millstream_store::{Store, StoreError};
 
 use crate::Api;
 use crate::auth::Caller;
@@ -21,6 +21,7 @@ use crate::http::problem::{Answer, FieldError, Problem};
 use crate::model::settings::Settings;
 use crate::model::slate::SlateRecord;
 use crate::model::stream::StreamRecord;
+use crate::model::unreadable::Unreadable;
 use crate::model::{self, Kept, SLATE, STREAM};
 use crate::reconcile::{Subject, Unsettled};
 use crate::streams::valid_id;
@@ -34,12 +35,14 @@ pub(crate) struct Slates {
 
 impl Slates {
     /// Those of the store: what a control that starts begins with.
-    pub(crate) async fn of(store: &dyn Store) -> Answer<Self> {
+    pub(crate) async fn of(store: &dyn Store, unreadable: &Unreadable) -> Result<Self, StoreError> {
         let (mut files, mut after) = (BTreeMap::new(), None);
         loop {
             let page = store.page(Query { after, ..Query::all(SLATE) }).await?;
             for item in &page.items {
-                files.insert(item.key.clone(), model::decode::<SlateRecord>(SLATE, item)?.value.sha256);
+                if let Some(slate) = unreadable.read::<SlateRecord>(SLATE, item) {
+                    files.insert(item.key.clone(), slate.value.sha256);
+                }
             }
             after = page.next;
             if after.is_none() {
@@ -207,7 +210,8 @@ impl Api {
         loop {
             let page = self.store().page(Query { after, ..Query::all(STREAM) }).await?;
             for item in &page.items {
-                if model::decode::<StreamRecord>(STREAM, item)?.value.settings.text("slate") == name {
+                let record = self.unreadable().read::<StreamRecord>(STREAM, item);
+                if record.is_some_and(|record| record.value.settings.text("slate") == name) {
                     found.push(item.key.clone());
                 }
             }

@@ -34,13 +34,14 @@ fn walk_all(seeds: std::ops::Range<u64>) {
     let mut sum = sim::world::Seen::default();
     for seed in seeds.clone() {
         let walked = std::panic::catch_unwind(|| walk(seed));
-        match walked {
-            Ok(seen) => sum += seen,
-            Err(_) => panic!("seed {seed} failed: MILLSTREAM_SIM_SEEDS={seed}..{} walks it again", seed + 1),
-        }
+        assert!(walked.is_ok(), "seed {seed} failed: MILLSTREAM_SIM_SEEDS={seed}..{} walks it again", seed + 1);
+        sum += walked.unwrap_or_default();
     }
     println!("{seeds:?}: {sum:?}");
-    sum.has_all();
+    // In a few nothing much need happen.
+    if seeds.end - seeds.start >= 100 {
+        sum.has_all();
+    }
 }
 
 #[test]

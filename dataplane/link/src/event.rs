@@ -97,6 +97,16 @@ const fn one() -> u64 {
 }
 
 impl What {
+    /// The words for all that this release knows, with what each says.
+    pub const KINDS: [(&str, &str); 6] = [
+        ("publish", "a publisher was admitted and has the stream's place"),
+        ("unpublish", "a publisher that was admitted is gone; says why, how long it was on air, and who watched"),
+        ("slate_started", "viewers of a stream without a publisher get its slate from now on"),
+        ("slate_ended", "they do no more; says why, and how long it was shown"),
+        ("refused", "somebody was not let in; says why, and how many refusals it stands for"),
+        ("left_out", "a stream told more than its share: so many of its events were left out"),
+    ];
+
     /// The word for it.
     pub const fn kind(&self) -> &'static str {
         match self {
@@ -108,5 +118,32 @@ impl What {
             Self::LeftOut { .. } => "left_out",
             Self::Unknown => "unknown",
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// What a kind's word is, each variant by name: one that is added does not compile here.
+    #[test]
+    fn the_list_of_kinds_is_whole() {
+        let next = |what: &What| match what {
+            What::Publish { .. } => {
+                Some(What::Unpublish { why: String::new(), lasted_ms: 0, received_bytes: 0, viewers: Vec::new() })
+            }
+            What::Unpublish { .. } => Some(What::SlateStarted {}),
+            What::SlateStarted {} => Some(What::SlateEnded { why: String::new(), lasted_ms: 0 }),
+            What::SlateEnded { .. } => {
+                Some(What::Refused { action: String::new(), why: String::new(), reason: String::new(), count: 1 })
+            }
+            What::Refused { .. } => Some(What::LeftOut { count: 1 }),
+            What::LeftOut { .. } => Some(What::Unknown),
+            What::Unknown => None,
+        };
+        let first = Some(What::Publish { encoder: String::new() });
+        let all: Vec<&str> = std::iter::successors(first, next).map(|what| what.kind()).collect();
+        let listed: Vec<&str> = What::KINDS.iter().map(|(kind, _)| *kind).chain(["unknown"]).collect();
+        assert_eq!(all, listed);
     }
 }

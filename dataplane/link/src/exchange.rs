@@ -283,6 +283,10 @@ pub struct Status {
     pub rtmp: String,
     /// Where it listens for HTTP.
     pub http: String,
+    /// The server that encoders push to, as they reach it: `rtmp://host[:port]`; empty where a release did not say.
+    pub rtmp_url: String,
+    /// Where players ask, as they reach it: `http://host[:port]`; empty where a release did not say.
+    pub http_url: String,
     /// It takes nothing new: it is about to end.
     pub draining: bool,
     /// Threads that own sockets and streams.

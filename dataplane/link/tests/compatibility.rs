@@ -186,6 +186,8 @@ fn report() -> Report {
             started_unix_ms: 1_795_531_000_000,
             rtmp: "0.0.0.0:1935".into(),
             http: "0.0.0.0:8080".into(),
+            rtmp_url: String::new(),
+            http_url: String::new(),
             draining: false,
             shards: 2,
             connections: 14,

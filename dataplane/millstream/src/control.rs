@@ -68,6 +68,10 @@ pub(crate) struct Told<'a> {
     pub(crate) apps: Apps,
     /// The configuration in force, without secrets.
     pub(crate) config: Value,
+    /// Where this server is reached, where that is said.
+    pub(crate) public_url: Option<String>,
+    /// This process as encoders and players reach it, where it has an engine.
+    pub(crate) here: Option<millstream_api::Here>,
     /// What is counted beside the engine.
     pub(crate) numbers: Arc<Numbers>,
     /// The engine of this process, where it has one.
@@ -164,10 +168,10 @@ impl Control {
         };
         fleet.is_of(told.store.id, told.store.stands_for);
         let (stop_webhooks, webhooks_stopped) = watch::channel(false);
+        let guard = Guard::PublicAnd(told.webhooks_allow);
         if let Some(outbox) = outbox {
-            let guard = Guard::PublicAnd(told.webhooks_allow);
             let deliverer =
-                Deliverer::counting(Arc::new(outbox), guard, Patience::default(), Arc::clone(&told.numbers));
+                Deliverer::counting(Arc::new(outbox), guard.clone(), Patience::default(), Arc::clone(&told.numbers));
             runtime.spawn(deliverer.run(news, webhooks_stopped));
         }
         let engine = told.engine.cloned();
@@ -181,9 +185,10 @@ impl Control {
             master: told.master,
             fixed: told.streams,
             names: told.names,
-            rtmp_port: engine.as_ref().map_or(1935, |engine| engine.addresses().rtmp.port()),
+            here: told.here,
+            public_url: told.public_url,
+            webhooks: guard.clone(),
             apps: told.apps,
-            secure: false,
             metrics_open: address.ip().is_loopback(),
             config: told.config,
             metrics: Some(Arc::new(move || match &engine {

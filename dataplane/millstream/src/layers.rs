@@ -20,7 +20,7 @@ use crate::cli::EngineFlags;
 use crate::keys::NODE_TOKEN;
 use crate::logging;
 use crate::settings::values::{self, AuthPreset, Role, Shards};
-use crate::settings::{HlsDefaults, Settings, StreamDefaults, StreamEntry};
+use crate::settings::{HlsDefaults, Public, Settings, StreamDefaults, StreamEntry};
 
 /// Where the data directory is unless something says otherwise.
 pub(crate) const DATA_DIR: &str = "millstream-data";
@@ -53,6 +53,8 @@ pub(crate) struct Layers {
     pub(crate) control_names: Vec<String>,
     /// Proxies before the control port that are believed.
     pub(crate) control_trusted_proxies: Vec<Network>,
+    /// Where the ports are reached from outside, as far as that is said.
+    pub(crate) public: Public,
     /// Networks that webhooks may go to although they are not public.
     pub(crate) webhooks_allow: Vec<Network>,
     /// Streams of the configuration file.
@@ -109,7 +111,7 @@ pub(crate) fn merge(flags: Flags, settings: Settings) -> anyhow::Result<Layers> 
     let node_name = flags.node_name.or(settings.node_name);
     let legacy_keys = settings.legacy_keys.into_iter().chain(flags.key_file).collect();
     let control_trusted_proxies = settings.control_trusted_proxies;
-    let (control_names, webhooks_allow) = (settings.control_names, settings.webhooks_allow);
+    let (control_names, webhooks_allow, public) = (settings.control_names, settings.webhooks_allow, settings.public);
     Ok(Layers {
         data_dir,
         auth,
@@ -118,6 +120,7 @@ pub(crate) fn merge(flags: Flags, settings: Settings) -> anyhow::Result<Layers> 
         control,
         control_names,
         control_trusted_proxies,
+        public,
         webhooks_allow,
         streams,
         role,
@@ -131,6 +134,16 @@ pub(crate) fn merge(flags: Flags, settings: Settings) -> anyhow::Result<Layers> 
         log,
         warnings,
     })
+}
+
+/// The host of `scheme://host[:port]`.
+pub(crate) fn host_of(url: &str) -> Option<String> {
+    let authority = url.split_once("://")?.1;
+    let host = match authority.strip_prefix('[') {
+        Some(six) => six.split_once(']')?.0,
+        None => authority.split_once(':').map_or(authority, |(host, _)| host),
+    };
+    Some(host.to_owned())
 }
 
 /// A `[[stream]]` entry as the link says it.

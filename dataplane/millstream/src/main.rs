@@ -19,6 +19,7 @@ mod node;
 mod notify;
 mod own_metrics;
 mod paper_command;
+mod public;
 mod reload;
 mod serve;
 mod settings;

@@ -64,6 +64,7 @@ pub(crate) fn identity(name: Option<String>, master: Option<&MasterKey>) -> anyh
         node: NodeId { name, run },
         key_check: master.map(MasterKey::check).unwrap_or_default(),
         started_unix_ms: now_ms,
+        ..Identity::default()
     })
 }
 

@@ -12,7 +12,7 @@ use millstream_policy::Chain;
 use millstream_policy::preset::{Preset, preset};
 use millstream_proto::secret::Secret;
 use millstream_proto::sign::MasterKey;
-use millstream_side::node::Control as LinkTo;
+use millstream_side::node::{Control as LinkTo, Identity};
 use millstream_side::numbers::Numbers;
 use millstream_store::Store;
 use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM};
@@ -27,7 +27,7 @@ use crate::node::{self, Joined, Kept};
 use crate::reload::Reload;
 use crate::settings::values::{AuthPreset, Role};
 use crate::settings::{Settings, reference};
-use crate::{keys, logging, notify, own_metrics, settings};
+use crate::{keys, logging, notify, own_metrics, public, settings};
 
 /// Serves until a signal has ended it.
 pub(crate) fn run(flags: ServeFlags) -> Result<(), Failure> {
@@ -62,13 +62,14 @@ fn as_all(
     signals: (Signals, Reload),
     runtime: &Runtime,
 ) -> Result<(), Failure> {
-    let identity = node::identity(layers.node_name.clone(), secrets.master.as_ref()).map_err(Failure::Running)?;
+    let mut identity = node::identity(layers.node_name.clone(), secrets.master.as_ref()).map_err(Failure::Running)?;
     let numbers = Arc::<Numbers>::default();
     let (config, chain) = (counted(layers.config.clone(), &numbers), secrets.chain.clone());
     let directory = config.directory.clone();
     let engine = start(config, chain)?;
     let remote = engine.remote();
-    let told = told(layers, secrets, Arc::clone(&numbers), Some(&remote));
+    (identity.rtmp_url, identity.http_url) = public::urls(&layers.public, remote.addresses());
+    let told = told(layers, secrets, Arc::clone(&numbers), Some((&remote, &identity)));
     let mut control = Control::start(runtime, store, told).map_err(Failure::Running)?;
     control.join(runtime, Here { engine: remote, directory, identity, numbers });
     info!("ready");
@@ -114,12 +115,13 @@ fn as_node(
     (signals, reload): (Signals, Reload),
     runtime: &Runtime,
 ) -> Result<(), Failure> {
-    let identity = node::identity(layers.node_name, secrets.master.as_ref()).map_err(Failure::Running)?;
+    let mut identity = node::identity(layers.node_name, secrets.master.as_ref()).map_err(Failure::Running)?;
     let kept = Kept::read(&layers.data_dir, accept);
     let directory = kept.directory(&layers.config.directory);
     let numbers = Arc::<Numbers>::default();
     let config = Config { control: Some(layers.control), directory: directory.clone(), ..layers.config };
     let engine = start(counted(config, &numbers), secrets.chain)?;
+    (identity.rtmp_url, identity.http_url) = public::urls(&layers.public, engine.addresses());
     let here = Here { engine: engine.remote(), directory, identity, numbers };
     let joined = Joined::start(runtime, link, here, Some(kept));
     info!("ready");
@@ -135,13 +137,24 @@ fn counted(config: Config, numbers: &Arc<Numbers>) -> Config {
     Config { more_metrics: Some(MoreMetrics::new(move || numbers.text() + &own_metrics::text())), ..config }
 }
 
-fn told(layers: Layers, secrets: Secrets, numbers: Arc<Numbers>, engine: Option<&Remote>) -> Told<'_> {
+fn told<'a>(
+    layers: Layers,
+    secrets: Secrets,
+    numbers: Arc<Numbers>,
+    here: Option<(&'a Remote, &Identity)>,
+) -> Told<'a> {
+    let (engine, identity) = here.unzip();
     Told {
         numbers,
         listen: layers.control,
         config: reference::shown(&layers),
         apps: layers.config.apps.clone(),
-        names: layers.control_names,
+        // A name that browsers use is one that requests come by.
+        names: layers
+            .control_names
+            .into_iter()
+            .chain(layers.public.control.as_deref().and_then(layers::host_of))
+            .collect(),
         admin_token: secrets.admin_token,
         node_token: secrets.node_token,
         master: secrets.master,
@@ -149,6 +162,12 @@ fn told(layers: Layers, secrets: Secrets, numbers: Arc<Numbers>, engine: Option<
         streams: layers.streams,
         trusted_proxies: layers.control_trusted_proxies,
         webhooks_allow: layers.webhooks_allow,
+        public_url: layers.public.control,
+        here: identity.map(|identity| millstream_api::Here {
+            node: identity.node.name.clone(),
+            rtmp_url: identity.rtmp_url.clone(),
+            http_url: identity.http_url.clone(),
+        }),
         engine,
     }
 }

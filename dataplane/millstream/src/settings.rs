@@ -62,6 +62,7 @@ pub(crate) struct Settings {
     pub(crate) control: Option<SocketAddr>,
     pub(crate) control_names: Vec<String>,
     pub(crate) control_trusted_proxies: Vec<Network>,
+    pub(crate) public: Public,
     pub(crate) control_url: Option<Url>,
     pub(crate) control_token_file: Option<PathBuf>,
     pub(crate) role: Option<Role>,
@@ -82,6 +83,14 @@ pub(crate) struct Settings {
     pub(crate) streams: Vec<StreamEntry>,
     /// Keys that are set and not in force, as lines to print.
     pub(crate) warnings: Vec<String>,
+}
+
+/// Where this server's ports are reached from outside, as far as the file says: `scheme://host[:port]`.
+#[derive(Clone, PartialEq, Eq, Debug, Default)]
+pub(crate) struct Public {
+    pub(crate) rtmp: Option<String>,
+    pub(crate) http: Option<String>,
+    pub(crate) control: Option<String>,
 }
 
 /// The `[log]` table.
@@ -262,6 +271,7 @@ fn walk(mut file: Table<'_>, f: &mut Findings<'_>) -> Settings {
     set.chunk_size = rtmp.take(f, "chunk_size", number(128..=65_536));
     set.proxy_protocol_from = rtmp.take(f, "proxy_protocol_from", networks).unwrap_or_default();
     set.apps = rtmp.take(f, "apps", apps).unwrap_or_default();
+    set.public.rtmp = rtmp.take(f, "public_url", |v| values::public_url(string(v)?, &["rtmp", "rtmps"])).flatten();
     rtmp.close(f);
 
     let mut http = file.table(f, "http");
@@ -269,12 +279,15 @@ fn walk(mut file: Table<'_>, f: &mut Findings<'_>) -> Settings {
     set.header_timeout = http.take(f, "header_timeout", duration(100, MINUTES_10));
     set.http_proxy_protocol_from = http.take(f, "proxy_protocol_from", networks).unwrap_or_default();
     set.play_paths = http.take(f, "play_paths", patterns).unwrap_or_default();
+    set.public.http = http.take(f, "public_url", |v| values::public_url(string(v)?, &["https", "http"])).flatten();
     set.trusted_proxies = http.take(f, "trusted_proxies", networks).unwrap_or_default();
     http.close(f);
 
     let mut control = file.table(f, "control");
     set.control = control.take(f, "listen", |v| values::address(string(v)?));
     set.control_names = control.take(f, "names", host_names).unwrap_or_default();
+    set.public.control =
+        control.take(f, "public_url", |v| values::public_url(string(v)?, &["https", "http"])).flatten();
     set.control_plain = control.take(f, "plain", boolean);
     set.control_trusted_proxies = control.take(f, "trusted_proxies", networks).unwrap_or_default();
     set.control_url = control.take(f, "url", |v| values::control_url(string(v)?));

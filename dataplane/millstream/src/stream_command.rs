@@ -86,8 +86,12 @@ fn percent(text: &str) -> String {
     })
 }
 
-fn push_url(key: &Value) -> &str {
-    key["push_url"].as_str().unwrap_or_default()
+/// Where to push; without a node that says where it is reached, what there is of it.
+fn push_url(key: &Value) -> String {
+    let sign = key["sign"].as_str().map(|sign| format!("?sign={sign}")).unwrap_or_default();
+    let unknown =
+        || format!("rtmp://HOST-OF-A-NODE/... {sign} (no node has been heard yet that says where it is reached)");
+    key["push_url"].as_str().map_or_else(unknown, str::to_owned)
 }
 
 /// For who sets up an encoder.
@@ -95,7 +99,7 @@ fn what_to_give(id: &str, key: &Value) -> String {
     let url = push_url(key);
     let (server, name) = url
         .rsplit_once(&format!("/{id}"))
-        .map_or((url, String::new()), |(server, sign)| (server, format!("{id}{sign}")));
+        .map_or((url.as_str(), String::new()), |(server, sign)| (server, format!("{id}{sign}")));
     format!(
         "push URL    {url}\nin OBS      server {server}\n            stream key {name}\nto watch    /{id}/index.html on the HTTP port\n"
     )

@@ -389,6 +389,22 @@ fn schemathesis_finds_nothing_in_ten_minutes_either() {
     schemathesis(600);
 }
 
+/// Linters find no error in it, and clients that others' generators make of it compile: TypeScript and Python.
+#[test]
+fn the_document_passes_linters_and_makes_clients() {
+    let check = Path::new(env!("CARGO_MANIFEST_DIR")).join("api-tools/check");
+    let (node, python) =
+        (check.with_file_name("node_modules/.package-lock.json"), cache().join("api-clients-0.29.1/complete"));
+    assert!(node.exists() && python.exists(), "tests/run installs what this needs");
+    let server = Options::signed().start();
+    let document = http::get(server.control, "/api/v1/openapi.json");
+    let work = tempfile::tempdir().expect("a directory");
+    let file = work.path().join("openapi.json");
+    std::fs::write(&file, &document.body).expect("written");
+    let done = Tool::spawn(Command::new(&check).arg(&file)).wait(seconds(120));
+    assert!(done.status.success(), "{}\n{}", done.stdout, done.stderr);
+}
+
 fn schemathesis(time_s: u32) {
     let program = cache().join("schemathesis-4.32.5/bin/schemathesis");
     assert!(program.exists(), "{} is missing; tests/run installs it", program.display());

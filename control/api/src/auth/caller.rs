@@ -130,7 +130,7 @@ async fn identify(parts: &Parts, api: &Api) -> Answer<Caller> {
         ));
     };
     let known = by_cookie(api, cookie).await?.ok_or_else(|| unauthenticated("the login is over; log in again"))?;
-    hold_cookie_rules(parts, &known)?;
+    hold_cookie_rules(api, parts, &known)?;
     Ok(Caller { address: from, ..known })
 }
 
@@ -213,9 +213,9 @@ pub(crate) async fn still_good(api: &Api, caller: &Caller) -> Answer<bool> {
 }
 
 /// A browser sends a cookie with whatever another page makes it send; `SameSite` stops most of that, and this the rest.
-fn hold_cookie_rules(parts: &Parts, caller: &Caller) -> Answer<()> {
+fn hold_cookie_rules(api: &Api, parts: &Parts, caller: &Caller) -> Answer<()> {
     let refused = |detail: &str| Err(Problem::new(StatusCode::FORBIDDEN, "csrf", detail));
-    if !gate::same_origin(&parts.headers) {
+    if !gate::same_origin(&parts.headers, api.public_url()) {
         return refused("a login is good for pages of this server only; scripts and other pages send a token");
     }
     let safe = [Method::GET, Method::HEAD, Method::OPTIONS].contains(&parts.method);

@@ -93,9 +93,9 @@ pub struct From {
 impl FromRequestParts<Api> for From {
     type Rejection = Problem;
 
-    async fn from_request_parts(parts: &mut Parts, _: &Api) -> Answer<Self> {
+    async fn from_request_parts(parts: &mut Parts, api: &Api) -> Answer<Self> {
         let address = caller::address(parts).map(|address| address.ip());
-        Ok(Self { address, same_origin: gate::same_origin(&parts.headers) })
+        Ok(Self { address, same_origin: gate::same_origin(&parts.headers, api.public_url()) })
     }
 }
 

@@ -9,8 +9,8 @@ use std::collections::BTreeSet;
 use bytes::Bytes;
 use millstream_link::state::Binding;
 use millstream_side::limits::MODULES_BYTES_MAX;
-use millstream_store::Store;
 use millstream_store::item::{Expect, Kind, Query};
+use millstream_store::{Store, StoreError};
 use serde::de::DeserializeOwned;
 use tokio::sync::{Mutex, MutexGuard, RwLock, RwLockReadGuard, Semaphore, SemaphorePermit};
 
@@ -21,6 +21,7 @@ use crate::http::problem::{Answer, Problem};
 use crate::model::hook::{
     BINDINGS_MAX, BindingRecord, Form, HOOKS_MAX, HookRecord, Mode, VERSIONS_MAX, VersionRecord, Which,
 };
+use crate::model::unreadable::Unreadable;
 use crate::model::{self, BINDING, HOOK, Kept};
 use crate::reconcile::{Subject, Unsettled};
 use crate::streams::uuid;
@@ -77,13 +78,16 @@ fn unknown_binding() -> Problem {
 /// Values of a kind that has few, with their keys, in order.
 pub(crate) type Named<T> = Vec<(String, Kept<T>)>;
 
-async fn all<T: DeserializeOwned>(store: &dyn Store, kind: Kind) -> Answer<Named<T>> {
+/// All of a kind that can be read.
+async fn all<T: DeserializeOwned>(
+    store: &dyn Store,
+    kind: Kind,
+    unreadable: &Unreadable,
+) -> Result<Named<T>, StoreError> {
     let (mut found, mut after) = (Vec::new(), None);
     loop {
         let page = store.page(Query { after, ..Query::all(kind) }).await?;
-        for item in page.items {
-            found.push((item.key.clone(), model::decode(kind, &item)?));
-        }
+        found.extend(page.items.iter().filter_map(|item| Some((item.key.clone(), unreadable.read(kind, item)?))));
         after = page.next;
         if after.is_none() {
             return Ok(found);
@@ -92,10 +96,10 @@ async fn all<T: DeserializeOwned>(store: &dyn Store, kind: Kind) -> Answer<Named
 }
 
 /// All bindings as nodes are told of them: what a control that starts begins with.
-pub(crate) async fn bindings(store: &dyn Store) -> Answer<Vec<Binding>> {
-    let hooks = all::<HookRecord>(store, HOOK).await?;
+pub(crate) async fn bindings(store: &dyn Store, unreadable: &Unreadable) -> Result<Vec<Binding>, StoreError> {
+    let hooks = all::<HookRecord>(store, HOOK, unreadable).await?;
     let mut told = Vec::new();
-    for (id, binding) in all::<BindingRecord>(store, BINDING).await? {
+    for (id, binding) in all::<BindingRecord>(store, BINDING, unreadable).await? {
         let hook = hooks.iter().find(|(name, _)| *name == binding.value.hook);
         match hook.and_then(|(_, hook)| binding.value.to_link(&id, &hook.value)) {
             Some(binding) => told.push(binding),
@@ -136,11 +140,12 @@ impl Api {
 
     /// All of both, in order.
     pub(crate) async fn hooks_and_bindings(&self) -> Answer<(Named<HookRecord>, Named<BindingRecord>)> {
-        Ok((all(self.store(), HOOK).await?, all(self.store(), BINDING).await?))
+        let hooks = all(self.store(), HOOK, self.unreadable()).await?;
+        Ok((hooks, all(self.store(), BINDING, self.unreadable()).await?))
     }
 
     pub(crate) async fn bindings_of(&self, hook: &str) -> Answer<Vec<(String, Kept<BindingRecord>)>> {
-        let mut found = all::<BindingRecord>(self.store(), BINDING).await?;
+        let mut found = all::<BindingRecord>(self.store(), BINDING, self.unreadable()).await?;
         found.retain(|(_, binding)| binding.value.hook == hook);
         Ok(found)
     }
@@ -335,7 +340,11 @@ impl Api {
         // While somebody uploads, a module may be there whose version is not yet.
         let Ok(_sweeping) = self.desk().bytes.try_write() else { return };
         let swept = async {
-            let hooks = all::<HookRecord>(self.store(), HOOK).await?;
+            let hooks = all::<HookRecord>(self.store(), HOOK, self.unreadable()).await?;
+            if hooks.len() as u64 != self.store().count(HOOK).await? {
+                // One that cannot be read may name any of them.
+                return Err(Problem::unavailable("store-failed", "a hook cannot be read", 60));
+            }
             let versions = hooks.into_iter().flat_map(|(_, hook)| hook.value.versions);
             // By what is stored: what is held in memory may be behind a write whose end nobody saw.
             let slates = self.all_slates().await?.into_iter().map(|(_, slate)| slate.value.sha256);

@@ -46,13 +46,15 @@ pub(crate) fn is_own(authority: &str, names: &[String], local: Option<SocketAddr
 }
 
 /// Whether a request was made by a page of this very origin, or by no page at all.
-pub(crate) fn same_origin(headers: &HeaderMap) -> bool {
+pub(crate) fn same_origin(headers: &HeaderMap, public_url: Option<&str>) -> bool {
     let text = |name: &HeaderName| headers.get(name).and_then(|value| value.to_str().ok());
     if headers.get("sec-fetch-site").is_some_and(|site| site != "same-origin" && site != "none") {
         return false;
     }
     match (headers.contains_key(header::ORIGIN), text(&header::ORIGIN), text(&header::HOST)) {
         (false, _, _) => true,
+        // A proxy in front may say another host than browsers do.
+        (true, Some(origin), _) if public_url.is_some_and(|url| url.eq_ignore_ascii_case(origin)) => true,
         (true, Some(origin), Some(host)) => {
             origin.split_once("://").is_some_and(|(_, authority)| authority.eq_ignore_ascii_case(host))
         }
@@ -134,13 +136,16 @@ mod tests {
         let check = |headers: &[(&'static str, &'static str)], expected: bool| {
             let map =
                 headers.iter().map(|(name, value)| (HeaderName::from_static(name), HeaderValue::from_static(value)));
-            assert_eq!(same_origin(&map.collect()), expected, "{headers:?}");
+            assert_eq!(same_origin(&map.collect(), Some("https://public")), expected, "{headers:?}");
         };
         check(&[("host", "a:1")], true);
         check(&[("host", "a:1"), ("origin", "http://a:1")], true);
         check(&[("host", "a:1"), ("origin", "http://b:1")], false);
         check(&[("host", "a:1"), ("origin", "http://a:2")], false);
         check(&[("host", "a:1"), ("origin", "null")], false);
+        check(&[("host", "a:1"), ("origin", "https://public")], true);
+        check(&[("host", "a:1"), ("origin", "http://public")], false);
+        check(&[("host", "a:1"), ("origin", "https://public"), ("sec-fetch-site", "cross-site")], false);
         check(&[("host", "a:1"), ("sec-fetch-site", "same-origin")], true);
         check(&[("host", "a:1"), ("sec-fetch-site", "same-site")], false);
         check(&[("host", "a:1"), ("sec-fetch-site", "cross-site")], false);

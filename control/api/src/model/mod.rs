@@ -17,6 +17,7 @@ pub mod settings;
 pub mod slate;
 pub mod stream;
 pub mod token;
+pub mod unreadable;
 pub mod webhook;
 
 /// Which store this is: one item.
@@ -69,7 +70,8 @@ pub(crate) fn decode<T: DeserializeOwned>(kind: Kind, item: &Item) -> Answer<Kep
             tracing::error!(kind = kind.0, key = item.key, %error, "a stored item cannot be read: a later release wrote it, or it is damaged");
             Err(Problem::unavailable(
                 "store-failed",
-                "what is stored cannot be read; the server's log has the reason",
+                "what is stored of it cannot be read: a later release wrote it, or it is damaged; run that release, or restore a backup (the \
+                 server's log has the reason)",
                 60,
             ))
         }

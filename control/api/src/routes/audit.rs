@@ -9,8 +9,8 @@ use crate::auth::Admin;
 use crate::http::extract::InQuery;
 use crate::http::page::{Page, Paging, cursor};
 use crate::http::problem::Answer;
+use crate::model::AUDIT;
 use crate::model::audit::Entry;
-use crate::model::{self, AUDIT};
 
 /// List changes
 ///
@@ -21,7 +21,7 @@ use crate::model::{self, AUDIT};
 pub async fn audit(State(api): State<Api>, Admin(_): Admin, InQuery(paging): InQuery<Paging>) -> Answer<Response> {
     let query = Query { after: paging.after()?, order: Order::Descending, limit: paging.limit()?, ..Query::all(AUDIT) };
     let page = api.store().page(query).await?;
-    let items: Answer<Vec<Entry>> =
-        page.items.iter().map(|item| model::decode(AUDIT, item).map(|kept| kept.value)).collect();
-    Ok(fresh(&Page { items: items?, next: page.next.as_deref().map(cursor) }))
+    let read = |item| api.unreadable().read::<Entry>(AUDIT, item).map(|kept| kept.value);
+    let items: Vec<Entry> = page.items.iter().filter_map(read).collect();
+    Ok(fresh(&Page { items, next: page.next.as_deref().map(cursor) }))
 }

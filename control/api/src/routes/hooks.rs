@@ -20,7 +20,7 @@ use crate::http::extract::{self, IfMatch, InPath, InQuery, Json, Tag};
 use crate::http::page::{Page, Paging, cursor};
 use crate::http::problem::{Answer, FieldError, Problem};
 use crate::model::hook::{DESCRIPTION_BYTES_MAX, Form, HookRecord, VersionRecord, World};
-use crate::model::{self, HOOK, Kept};
+use crate::model::{HOOK, Kept};
 use crate::streams::valid_id;
 
 /// What modules are sent as.
@@ -121,9 +121,9 @@ pub(super) fn located(mut response: Response, path: &str) -> Response {
 pub async fn list(State(api): State<Api>, Viewer(_): Viewer, InQuery(paging): InQuery<Paging>) -> Answer<Response> {
     let query = Query { after: paging.after()?, limit: paging.limit()?, ..Query::all(HOOK) };
     let page = api.store().page(query).await?;
-    let decode = |item| model::decode::<HookRecord>(HOOK, item).map(|kept| shown(&item.key, kept.value));
-    let items: Answer<Vec<Hook>> = page.items.iter().map(decode).collect();
-    Ok(fresh(&Page { items: items?, next: page.next.as_deref().map(cursor) }))
+    let read = |item| api.unreadable().read::<HookRecord>(HOOK, item).map(|kept| shown(&item.key, kept.value));
+    let items: Vec<Hook> = page.items.iter().filter_map(read).collect();
+    Ok(fresh(&Page { items, next: page.next.as_deref().map(cursor) }))
 }
 
 /// Read a hook

@@ -1,6 +1,5 @@
 //! `/api/v1/streams/{id}/key`: what an encoder has to be given, and making what was given before worth nothing.
 use axum::extract::State;
-use axum::http::{HeaderMap, header};
 use axum::response::Response;
 use millstream_proto::id::Id;
 use millstream_proto::sign::{Action, Claim, MasterKey, legacy, parse_expiry, v2};
@@ -8,13 +7,13 @@ use serde::{Deserialize, Serialize};
 use utoipa::{IntoParams, ToSchema};
 
 use super::fresh;
-use crate::Api;
 use crate::auth::Operator;
 use crate::http::extract::{IfMatch, InPath, InQuery, Json};
 use crate::http::problem::{Answer, FieldError, Problem};
 use crate::model::settings::midnight_s;
 use crate::model::stream::Grace;
 use crate::streams::{Condition, Found};
+use crate::{Api, Here};
 
 /// Longest grace, seconds: a year.
 const GRACE_S_MAX: u64 = 366 * 86_400;
@@ -34,7 +33,19 @@ pub struct Key {
     sign: Option<String>,
     /// The same in the form of the original system, `<seconds>-<md5>`, for encoders that know no other.
     legacy_sign: Option<String>,
-    /// The whole push address: for OBS, what is up to and with `/stream` is the server, what follows is the stream key.
+    /// The whole push address: for OBS, what is up to and with `/stream` is the server, what follows is the stream key. Null where no node has
+    /// been heard that says where it is reached.
+    push_url: Option<String>,
+    /// The push address of each node: any of them may be pushed to. `push_url` is the first one.
+    push_urls: Vec<PushUrl>,
+}
+
+/// Where a node is pushed to.
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, ToSchema)]
+pub struct PushUrl {
+    /// The node.
+    node: String,
+    /// The whole push address.
     push_url: String,
 }
 
@@ -84,21 +95,6 @@ fn expiry(wanted: &Wanted, found: &Found, now_s: u64) -> Answer<u64> {
     }
 }
 
-/// Where encoders push, by the name that the caller reached this server by.
-fn push_address(headers: &HeaderMap, api: &Api, id: &str) -> String {
-    let host = headers.get(header::HOST).and_then(|value| value.to_str().ok()).unwrap_or("localhost");
-    let host = match host.rsplit_once(':') {
-        Some((name, port)) if port.bytes().all(|b| b.is_ascii_digit()) => name,
-        _ => host,
-    };
-    let port = match api.rtmp_port() {
-        1935 => String::new(),
-        port => format!(":{port}"),
-    };
-    let app = api.push_app().map_or("", Id::as_str);
-    format!("rtmp://{host}{port}/{app}/{id}")
-}
-
 /// Show a stream's key
 ///
 /// Makes a signature for an expiry. Nothing is stored: the same request gives the same signature until the key is rotated.
@@ -113,13 +109,11 @@ pub async fn show(
     Operator(_): Operator,
     InPath(id): InPath<String>,
     InQuery(wanted): InQuery<Wanted>,
-    headers: HeaderMap,
 ) -> Answer<Response> {
     let found = api.stream(&id).await?;
     let now_s = api.clock().now_s();
     let expiry_s = expiry(&wanted, &found, now_s)?;
     let generation = found.record.generation;
-    let address = push_address(&headers, &api, &found.id);
     let names = api.push_app().zip(Id::new(&found.id).ok());
     let mut key = Key {
         generation,
@@ -127,16 +121,22 @@ pub async fn show(
         expires_unix_s: None,
         sign: None,
         legacy_sign: None,
-        push_url: address.clone(),
+        push_url: None,
+        push_urls: Vec::new(),
     };
     if let (Some(master), Some((app, stream))) = (api.master(), names) {
         let secret = master.stream_secret(&stream, generation);
         let claim = Claim { action: Action::Publish, app, id: &stream };
         let sign = v2::sign(claim, expiry_s, &secret).expose().to_owned();
-        key.push_url = format!("{address}?sign={sign}");
         key.legacy_sign = Some(legacy::sign(app, &stream, expiry_s, &secret).expose().to_owned());
         (key.sign, key.expires_unix_s) = (Some(sign), Some(expiry_s));
     }
+    let app = api.push_app().map_or("", Id::as_str);
+    let query = key.sign.as_ref().map(|sign| format!("?sign={sign}")).unwrap_or_default();
+    let of =
+        |place: Here| PushUrl { push_url: format!("{}/{app}/{}{query}", place.rtmp_url, found.id), node: place.node };
+    key.push_urls = api.places().into_iter().filter(|place| !place.rtmp_url.is_empty()).map(of).collect();
+    key.push_url = key.push_urls.first().map(|first| first.push_url.clone());
     Ok(fresh(&key))
 }
 

@@ -14,6 +14,7 @@ use crate::http::problem::Problem;
 use crate::http::{detach, gate, once};
 use crate::openapi;
 
+pub mod addresses;
 pub mod audit;
 pub mod bindings;
 pub mod config;
@@ -25,6 +26,7 @@ pub mod live;
 pub mod nodes;
 pub mod ops;
 pub mod slates;
+pub mod store;
 pub mod streams;
 pub mod tokens;
 pub mod videostream;
@@ -41,6 +43,7 @@ pub fn router(api: Api) -> Router {
     let unkeyed = OpenApiRouter::new()
         .routes(routes!(streams::read, streams::update, streams::remove))
         .routes(routes!(streams::history))
+        .routes(routes!(addresses::addresses))
         .routes(routes!(live::list))
         .routes(routes!(live::session, live::kick))
         .routes(routes!(live::viewers))
@@ -63,6 +66,7 @@ pub fn router(api: Api) -> Router {
         .routes(routes!(bindings::read, bindings::update, bindings::remove))
         .routes(routes!(audit::audit))
         .routes(routes!(config::config))
+        .routes(routes!(store::store))
         .routes(routes!(login::who_am_i, login::log_in, login::log_out))
         .routes(routes!(videostream::list, videostream::create))
         .routes(routes!(videostream::read, videostream::update, videostream::remove))
@@ -70,7 +74,7 @@ pub fn router(api: Api) -> Router {
     let ops = OpenApiRouter::new().routes(routes!(ops::healthz)).routes(routes!(ops::metrics));
     let (router, document) =
         OpenApiRouter::with_openapi(openapi::head()).merge(keyed).merge(unkeyed).merge(ops).split_for_parts();
-    let document = openapi::render(&openapi::finish(document));
+    let document = openapi::render(document);
     // The original's API gateway puts its stage in front; the handlers are the same, and one description is enough.
     let stage = Router::new()
         .route("/Prod/videostream", get(videostream::list).post(videostream::create))
@@ -80,7 +84,7 @@ pub fn router(api: Api) -> Router {
         .merge(stage)
         .route("/api/v1/docs", get(docs::page))
         .route("/api/v1/docs/{file}", get(docs::part))
-        .route("/api/v1/openapi.json", get(async move || openapi::show(document.clone())))
+        .route("/api/v1/openapi.json", get(async move || openapi::show(&document)))
         .method_not_allowed_fallback(wrong_method)
         .fallback(unknown)
         .layer(middleware::from_fn(detach::detach))

@@ -17,7 +17,7 @@ use crate::model::history::Session;
 use crate::model::settings::{Reading, Settings};
 use crate::model::stream::{Grace, StreamRecord};
 use crate::model::token::Role;
-use crate::model::{self, SESSION, STREAM};
+use crate::model::{SESSION, STREAM};
 use crate::streams::{Condition, Found};
 
 /// A stream.
@@ -120,7 +120,9 @@ pub(crate) async fn page(api: &Api, paging: &Paging, limit: usize) -> Answer<(Ve
     let more_stored = stored.next.is_some();
     let mut found = Vec::with_capacity(stored.items.len());
     for item in stored.items.iter().filter(|item| !api.fixed().contains_key(&item.key)) {
-        found.push(Found::stored(&item.key, model::decode::<StreamRecord>(STREAM, item)?));
+        if let Some(kept) = api.unreadable().read::<StreamRecord>(STREAM, item) {
+            found.push(Found::stored(&item.key, kept));
+        }
     }
     // Behind the store's page there may be more of it, so only those of the file up to its end belong here.
     let last_stored = stored.next.unwrap_or_default();
@@ -264,7 +266,7 @@ pub async fn history(
         limit: paging.limit()?,
     };
     let page = api.store().page(query).await?;
-    let items: Answer<Vec<Session>> =
-        page.items.iter().map(|item| model::decode(SESSION, item).map(|kept| kept.value)).collect();
-    Ok(fresh(&Page { items: items?, next: page.next.as_deref().map(cursor) }))
+    let read = |item| api.unreadable().read::<Session>(SESSION, item).map(|kept| kept.value);
+    let items: Vec<Session> = page.items.iter().filter_map(read).collect();
+    Ok(fresh(&Page { items, next: page.next.as_deref().map(cursor) }))
 }

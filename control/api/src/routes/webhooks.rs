@@ -2,7 +2,9 @@
 use axum::extract::State;
 use axum::http::{HeaderValue, StatusCode, header};
 use axum::response::{IntoResponse, Response};
+use millstream_link::event::What;
 use millstream_proto::sign::MasterKey;
+use millstream_side::http::client::may_go;
 use millstream_side::http::url::Url;
 use millstream_store::item::{Expect, Order, Query};
 use serde::{Deserialize, Serialize};
@@ -18,9 +20,6 @@ use crate::model::webhook::{Delivery, WebhookRecord};
 use crate::model::{self, DELIVERY, Kept, WEBHOOK};
 use crate::outbox::{self, HOOKS_MAX};
 use crate::streams::{uuid, valid_id};
-
-/// Kinds of events that there are.
-const KINDS: &[&str] = &["publish", "unpublish", "slate_started", "slate_ended", "refused"];
 
 /// A webhook.
 #[derive(Clone, PartialEq, Eq, Debug, Serialize, ToSchema)]
@@ -48,8 +47,8 @@ pub struct WebhookFields {
     /// Where events go: `https://` or `http://`. Needed to make one.
     #[schema(max_length = 2048, example = "https://example.com/millstream")]
     url: Option<String>,
-    /// Kinds of events: `publish`, `unpublish`, `slate_started`, `slate_ended`, `refused`; none: all.
-    #[schema(max_items = 16)]
+    /// Kinds of events; none: all.
+    #[schema(schema_with = kinds_schema)]
     events: Option<Vec<String>>,
     /// Of this stream only; empty: of all.
     #[schema(max_length = 64)]
@@ -63,6 +62,21 @@ pub struct WebhookFields {
 pub struct WebhookSecret {
     /// HMAC-SHA256 over `<t>.<body>` with this text as the key is the `v1` of the header `Millstream-Signature: t=<t>,v1=<hex>`.
     secret: String,
+}
+
+/// The kinds of events with what each says, as the document has them.
+fn kinds_schema() -> utoipa::openapi::Array {
+    let kinds = What::KINDS.map(|(kind, _)| kind);
+    let said = What::KINDS.map(|(kind, says)| format!("`{kind}`: {says}")).join("; ");
+    let item = utoipa::openapi::ObjectBuilder::new()
+        .schema_type(utoipa::openapi::Type::String)
+        .enum_values(Some(kinds))
+        .description(Some(said.clone()));
+    utoipa::openapi::ArrayBuilder::new()
+        .items(item)
+        .max_items(Some(16))
+        .description(Some(format!("Kinds of events; none: all. {said}")))
+        .build()
 }
 
 fn shown(id: &str, record: WebhookRecord) -> Webhook {
@@ -87,21 +101,29 @@ fn tagged(id: &str, kept: Kept<WebhookRecord>, status: StatusCode) -> Response {
 }
 
 /// Sets what is given; says all that is wrong with it.
-fn set(record: &mut WebhookRecord, given: WebhookFields) -> Answer<()> {
+async fn set(api: &Api, record: &mut WebhookRecord, given: WebhookFields) -> Answer<()> {
     let mut errors = Vec::new();
     if let Some(url) = given.url {
         match url.parse::<Url>() {
-            Ok(_) => record.url = url,
+            // Said here and not only in the log of deliveries, where nobody looks who has just made it.
+            Ok(parsed) => match may_go(&parsed, api.webhooks()).await {
+                Ok(()) => record.url = url,
+                Err(error) => {
+                    let advice = "name it in webhooks.allow of the configuration where it is meant";
+                    errors.push(FieldError::new("url", format!("{error}: {advice}")));
+                }
+            },
             Err(error) => errors.push(FieldError::new("url", error.to_string())),
         }
     } else if record.url.is_empty() {
         errors.push(FieldError::new("url", "missing; say where events are to go"));
     }
     if let Some(events) = given.events {
-        if events.iter().all(|event| KINDS.contains(&event.as_str())) && events.len() <= KINDS.len() {
+        let kinds = What::KINDS.map(|(kind, _)| kind);
+        if events.iter().all(|event| kinds.contains(&event.as_str())) && events.len() <= kinds.len() {
             record.events = events;
         } else {
-            errors.push(FieldError::new("events", format!("give some of {}, each once", KINDS.join(", "))));
+            errors.push(FieldError::new("events", format!("give some of {}, each once", kinds.join(", "))));
         }
     }
     if let Some(stream) = given.stream {
@@ -130,15 +152,15 @@ async fn find(api: &Api, id: &str) -> Answer<Kept<WebhookRecord>> {
 pub async fn list(State(api): State<Api>, Admin(_): Admin, InQuery(paging): InQuery<Paging>) -> Answer<Response> {
     let query = Query { after: paging.after()?, limit: paging.limit()?, ..Query::all(WEBHOOK) };
     let page = api.store().page(query).await?;
-    let decode = |item| model::decode::<WebhookRecord>(WEBHOOK, item).map(|kept| shown(&item.key, kept.value));
-    let items: Answer<Vec<Webhook>> = page.items.iter().map(decode).collect();
-    Ok(fresh(&Page { items: items?, next: page.next.as_deref().map(cursor) }))
+    let read = |item| api.unreadable().read::<WebhookRecord>(WEBHOOK, item).map(|kept| shown(&item.key, kept.value));
+    let items: Vec<Webhook> = page.items.iter().filter_map(read).collect();
+    Ok(fresh(&Page { items, next: page.next.as_deref().map(cursor) }))
 }
 
 /// Make a webhook
 ///
 /// Events go there from then on, signed, in order per stream, and again until they were taken or a day old. Addresses that are not
-/// public are refused when they are connected to, unless `webhooks.allow` of the configuration names their network.
+/// public are refused, here and when they are connected to, unless `webhooks.allow` of the configuration names their network.
 #[utoipa::path(post, path = "/api/v1/webhooks", tag = "webhooks", request_body = WebhookFields, params(
     ("Idempotency-Key" = Option<String>, Header, description = "A name for this request, so that it takes effect once", max_length = 128, min_length = 1),
 ), responses(
@@ -150,7 +172,7 @@ pub async fn create(State(api): State<Api>, Admin(caller): Admin, Json(new): Jso
     master(&api)?;
     let now_ms = api.clock().now_ms();
     let mut record = WebhookRecord { created_ms: now_ms, updated_ms: now_ms, ..WebhookRecord::default() };
-    set(&mut record, new)?;
+    set(&api, &mut record, new).await?;
     if api.store().count(WEBHOOK).await? >= HOOKS_MAX as u64 {
         return Err(Problem::conflict(format!("there are {HOOKS_MAX} webhooks, which is the most; remove some")));
     }
@@ -195,7 +217,7 @@ pub async fn update(
 ) -> Answer<Response> {
     let Kept { version, value: mut record } = find(&api, &id).await?;
     condition.must_hold(Tag { created_ms: record.created_ms, version })?;
-    set(&mut record, given)?;
+    set(&api, &mut record, given).await?;
     record.updated_ms = api.clock().now_ms();
     let put = model::to_put((WEBHOOK, &id), Expect::Version(version), None, &record);
     let saved = api.logged(&caller, ("webhook.update", &id), Vec::new(), vec![put]).await?;
@@ -275,7 +297,7 @@ pub async fn deliveries(
         limit: paging.limit()?,
     };
     let page = api.store().page(query).await?;
-    let items: Answer<Vec<Delivery>> =
-        page.items.iter().map(|item| model::decode(DELIVERY, item).map(|kept| kept.value)).collect();
-    Ok(fresh(&Page { items: items?, next: page.next.as_deref().map(cursor) }))
+    let read = |item| api.unreadable().read::<Delivery>(DELIVERY, item).map(|kept| kept.value);
+    let items: Vec<Delivery> = page.items.iter().filter_map(read).collect();
+    Ok(fresh(&Page { items, next: page.next.as_deref().map(cursor) }))
 }

@@ -211,3 +211,23 @@ fn metrics_are_open_on_loopback_only() {
     server.plain("GET", "/metrics").send().refused(401, "");
     bearer(&server, &server.token("viewer"), "GET", "/metrics").send().is(200);
 }
+
+#[test]
+fn a_cookie_is_for_tls_where_browsers_come_by_tls() {
+    for (public_url, secure) in
+        [(None, false), (Some("http://console.example.org"), false), (Some("https://console.example.org"), true)]
+    {
+        let server = Server::with(Options { public_url: public_url.map(str::to_owned), ..Options::default() });
+        let mut login = server.plain("POST", "/api/v1/login").json(&json!({ "token": ADMIN }));
+        // The proxy says its own name for this server, and browsers the public one.
+        if let Some(url) = public_url {
+            login = login.header("Origin", url);
+        }
+        let answer = login.send();
+        let cookie = answer.is(200).header("set-cookie").unwrap();
+        assert_eq!(cookie.contains("; Secure"), secure, "{public_url:?}: {cookie}");
+        assert!(cookie.contains("HttpOnly; SameSite=Strict"), "{cookie}");
+        let foreign = server.plain("POST", "/api/v1/login").header("Origin", "https://evil.example");
+        foreign.json(&json!({ "token": ADMIN })).send().is(403);
+    }
+}

@@ -97,3 +97,18 @@ fn the_page_of_the_document_loads_nothing_from_elsewhere() {
     }
     server.plain("GET", "/api/v1/docs/other.js").send().is(404);
 }
+
+#[test]
+fn operations_have_names_of_their_own_that_a_program_can_have() {
+    let server = Server::start();
+    let document = document(&server);
+    let mut seen = std::collections::BTreeSet::new();
+    for (path, item) in document["paths"].as_object().unwrap() {
+        for (method, operation) in item.as_object().unwrap() {
+            let name = operation["operationId"].as_str().unwrap();
+            assert!(name.bytes().all(|b| b.is_ascii_lowercase() || b == b'_' || b.is_ascii_digit()), "{name}");
+            assert!(seen.insert(name.to_owned()), "{method} {path} has the name of another one: {name}");
+        }
+    }
+    assert!(seen.contains("get_streams") && seen.contains("post_streams_by_id_key"), "{seen:?}");
+}

@@ -177,3 +177,91 @@ fn what_a_full_disk_refuses_has_changed_nothing() {
     keyed().is(201);
     assert_eq!(keyed().is(201).header("idempotency-replayed"), Some("true"));
 }
+
+/// One item that a later release wrote, or a broken disk, takes nothing else with it, and is there for whoever can read it.
+#[test]
+fn items_that_cannot_be_read_are_passed_over_said_and_left() {
+    const KINDS: [&str; 8] = ["audit", "hook", "hook-binding", "session", "slate", "stream", "token", "webhook"];
+    const GARBAGE: &[u8] = b"\x00\xffnot JSON";
+    let store = Arc::new(MemoryStore::new());
+    let first = Server::with(Options { store: Arc::clone(&store) as _, ..Options::default() });
+    first.post("/api/v1/streams", &json!({ "id": "cam" })).is(201);
+    first.post("/api/v1/webhooks", &json!({ "url": "https://example.com/x" })).is(201);
+    first.token("viewer");
+    first.request("PUT", "/api/v1/hooks/geo").json(&json!({ "kind": "auth" })).send().is(201);
+    first.end();
+    let key = |kind: &str| if kind == "session" { "cam/0".to_owned() } else { format!("!{kind}") };
+    for kind in KINDS {
+        let write =
+            Write { kind: Kind(kind), key: key(kind), expect: Expect::Absent, expires_ms: None, value: GARBAGE.into() };
+        first_block(store.put(write)).unwrap();
+    }
+    let server = Server::with(Options { store: Arc::clone(&store) as _, ..Options::default() });
+    let count = |path: &str| server.get(path).is(200).json()["items"].as_array().unwrap().len();
+    for path in ["streams", "webhooks", "tokens", "hooks"] {
+        assert_eq!(count(&format!("/api/v1/{path}")), 1, "{path}");
+    }
+    assert!(count("/api/v1/audit") >= 4);
+    for path in ["slates", "hook-bindings", "streams/cam/history"] {
+        assert_eq!(count(&format!("/api/v1/{path}")), 0, "{path}");
+    }
+    let told = server.run(server.fleet.poll(&millstream_link::exchange::Poll {
+        node: millstream_link::exchange::NodeId { name: "n".into(), run: 1 },
+        ..Default::default()
+    }));
+    assert_eq!(told.unwrap().update.unwrap().streams.len(), 1);
+    // It is named, counted, and not to be written over.
+    let shown = server.get("/api/v1/store").is(200).json().clone();
+    let kinds: Vec<&str> =
+        shown["unreadable"].as_array().unwrap().iter().map(|i| i["kind"].as_str().unwrap()).collect();
+    assert_eq!(kinds, KINDS);
+    assert_eq!(shown["streams"], 2);
+    let metrics = server.plain("GET", "/metrics").header("Accept", "application/openmetrics-text").send().body();
+    assert!(metrics.contains("millstream_store_unreadable 8\n") && metrics.ends_with("# EOF\n"), "{metrics}");
+    let id = "unreadable-stream";
+    let write =
+        Write { kind: Kind("stream"), key: id.into(), expect: Expect::Absent, expires_ms: None, value: GARBAGE.into() };
+    first_block(store.put(write)).unwrap();
+    server.get(&format!("/api/v1/streams/{id}")).refused(503, "restore a backup");
+    server.request("DELETE", &format!("/api/v1/streams/{id}")).header("If-Match", "*").send().is(503);
+    server.post("/api/v1/streams", &json!({ "id": id })).is(409);
+    // What else there is can be changed.
+    server.post("/api/v1/streams", &json!({ "id": "cam2" })).is(201);
+    server.purge();
+    for kind in KINDS {
+        let item = first_block(store.get(Kind(kind), &key(kind))).unwrap().unwrap();
+        assert_eq!((item.version, item.value.as_slice()), (1, GARBAGE), "{kind}");
+    }
+}
+
+/// The store in memory answers at once.
+fn first_block<T>(answer: Answer<'_, T>) -> Result<T, StoreError> {
+    tokio::runtime::Builder::new_current_thread().build().unwrap().block_on(answer)
+}
+
+#[test]
+fn a_clock_that_leaps_over_years_removes_nothing_at_once() {
+    const YEAR_MS: u64 = 365 * 86_400_000;
+    let server = Server::with(Options { steady: true, ..Options::default() });
+    let expires = NOW_MS + YEAR_MS;
+    let token = json!({ "name": "ci", "role": "viewer", "expires_unix_ms": expires });
+    let id = server.post("/api/v1/tokens", &token).is(201).text("id").to_owned();
+    let before = server.audit();
+    server.purge();
+    server.set_clock(NOW_MS + 10 * YEAR_MS);
+    for _ in 0..3 {
+        server.purge();
+    }
+    assert_eq!(server.audit(), before);
+    server.get(&format!("/api/v1/tokens/{id}")).is(200);
+    server.set_clock(NOW_MS);
+    server.purge();
+    assert_eq!(server.audit(), before);
+    // A clock that stands for a day is right.
+    server.set_clock(NOW_MS + 10 * YEAR_MS);
+    server.purge();
+    server.pass(25 * 3_600_000);
+    server.purge();
+    assert!(server.audit().is_empty());
+    server.get(&format!("/api/v1/tokens/{id}")).is(404);
+}

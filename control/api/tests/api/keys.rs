@@ -4,7 +4,7 @@ use millstream_proto::id::Id;
 use millstream_proto::sign::{Action, Claim, Keys, SignError, verify};
 use serde_json::{Value, json};
 
-use crate::kit::{NOW_MS, Server, master};
+use crate::kit::{NOW_MS, Options, Server, master};
 
 /// Holds a signature against the secrets of these generations, as a node's door does.
 fn admits(id: &str, sign: &str, generations: &[u64], at_s: u64) -> Result<(), SignError> {
@@ -27,7 +27,7 @@ fn a_key_signs_for_its_expiry_in_both_forms() {
         assert_eq!(admits("cam", sign, &[1], expiry - 1), Ok(()));
         assert_eq!(admits("cam", sign, &[1], expiry), Err(SignError::Expired { since: 0 }));
     }
-    assert_eq!(key.text("push_url"), format!("rtmp://127.0.0.1/stream/cam?sign={}", key.text("sign")));
+    assert_eq!(key.text("push_url"), format!("rtmp://push.example.org/stream/cam?sign={}", key.text("sign")));
     assert_eq!(key.header("cache-control"), Some("no-store"));
     let later = server.get("/api/v1/streams/cam/key?expires=1800000000");
     assert_eq!(admits("cam", later.is(200).text("sign"), &[1], 1_799_999_999), Ok(()));
@@ -112,4 +112,54 @@ fn nodes_are_told_of_generations_and_outputs() {
     assert_eq!((stream.id.as_str(), stream.generation, stream.previous.len()), ("cam", 2, 1));
     assert_eq!((stream.outputs.flv, stream.outputs.hls, stream.outputs.cmaf), (false, true, false));
     assert_eq!(stream.flush, Some(millstream_link::state::Flush::Low));
+}
+
+/// Whatever name the caller of the API happens to use.
+#[test]
+fn addresses_are_those_that_nodes_are_reached_at() {
+    use millstream_link::exchange::{NodeId, Report, Status};
+    let tell = |server: &Server, name: &str, rtmp_url: &str, http_url: &str| {
+        let status = Status { rtmp_url: rtmp_url.into(), http_url: http_url.into(), ..Status::default() };
+        let report = Report { node: NodeId { name: name.into(), run: 1 }, status, ..Report::default() };
+        server.run(server.fleet.report(report)).unwrap();
+    };
+    let key = |server: &Server| {
+        let request = server.request("GET", "/api/v1/streams/cam/key").header("Host", "stream.example.org:8081");
+        request.send().is(200).json().clone()
+    };
+    let nodes = |key: &Value, name: &str| -> Vec<String> {
+        let urls = key["push_urls"].as_array().unwrap();
+        urls.iter().map(|url| url[name].as_str().unwrap().to_owned()).collect()
+    };
+    // Control alone: before a node is heard nobody knows.
+    let control = Server::with(Options { here: None, ..Options::default() });
+    control.post("/api/v1/streams", &json!({ "id": "cam" })).is(201);
+    let shown = key(&control);
+    assert_eq!((&shown["push_url"], &shown["push_urls"]), (&Value::Null, &json!([])));
+    assert!(shown["sign"].is_string());
+    tell(&control, "b", "rtmp://b.example.org:1936", "https://b.example.org");
+    tell(&control, "a", "rtmps://a.example.org", "http://192.0.2.1:8080");
+    // One of an older release does not say.
+    tell(&control, "old", "", "");
+    let shown = key(&control);
+    let sign = shown["sign"].as_str().unwrap();
+    assert_eq!(shown["push_url"], format!("rtmps://a.example.org/stream/cam?sign={sign}"));
+    assert_eq!(nodes(&shown, "node"), ["a", "b"]);
+    assert_eq!(nodes(&shown, "push_url")[1], format!("rtmp://b.example.org:1936/stream/cam?sign={sign}"));
+    let patch = control.request("PATCH", "/api/v1/streams/cam").header("If-Match", "*");
+    patch.json(&json!({ "settings": { "isHls": false } })).send().is(200);
+    let addresses = control.get("/api/v1/streams/cam/addresses").is(200).json()["items"].clone();
+    let expected = json!({
+        "node": "b", "rtmp": "rtmp://b.example.org:1936/stream/cam", "page": "https://b.example.org/cam/index.html",
+        "flv": "https://b.example.org/cam/live.flv", "hls": null, "dash": "https://b.example.org/cam/manifest.mpd",
+    });
+    assert_eq!(addresses[1], expected);
+    assert_eq!(addresses[2]["rtmp"], Value::Null);
+    control.get("/api/v1/streams/nobody/addresses").is(404);
+    // One process: itself first, and once.
+    let all = Server::start();
+    all.post("/api/v1/streams", &json!({ "id": "cam" })).is(201);
+    tell(&all, "here", "rtmp://push.example.org", "https://play.example.org");
+    tell(&all, "a", "rtmp://a.example.org", "http://a.example.org");
+    assert_eq!(nodes(&key(&all), "node"), ["here", "a"]);
 }

@@ -9,13 +9,15 @@ use millstream_api::clock::Clock;
 use millstream_api::events::{Keep, follow};
 use millstream_api::http::serve::{Limits, serve};
 use millstream_api::outbox::StoredOutbox;
-use millstream_api::{Api, Parts, routes};
+use millstream_api::{Api, Here, Parts, routes};
 use millstream_link::exchange::{Answer, NodeId, Order, Outcome, Poll, Report};
 use millstream_link::state::Stream;
 use millstream_policy::signed::Apps;
+use millstream_proto::network::Network;
 use millstream_proto::secret::Secret;
 use millstream_proto::sign::MasterKey;
 use millstream_side::fleet::Fleet;
+use millstream_side::http::guard::Guard;
 use millstream_side::numbers::Numbers;
 use millstream_store::Store;
 use millstream_store::memory::MemoryStore;
@@ -31,12 +33,23 @@ pub(crate) fn master() -> MasterKey {
     MasterKey::new([7; 32])
 }
 
+/// The node of the same process.
+pub(crate) fn here() -> Here {
+    let (rtmp_url, http_url) = ("rtmp://push.example.org".to_owned(), "https://play.example.org".to_owned());
+    Here { node: "here".to_owned(), rtmp_url, http_url }
+}
+
 /// How a server is to be.
 pub(crate) struct Options {
     pub(crate) store: Arc<dyn Store>,
     pub(crate) fixed: Vec<Stream>,
     pub(crate) names: Vec<String>,
+    /// Time passes only as [`Server::pass`] says, whatever the clock is set to.
+    pub(crate) steady: bool,
     pub(crate) metrics_open: bool,
+    pub(crate) here: Option<Here>,
+    pub(crate) public_url: Option<String>,
+    pub(crate) webhooks: Vec<Network>,
     pub(crate) limits: Limits,
     /// Routes besides the API's.
     pub(crate) more: axum::Router,
@@ -48,7 +61,11 @@ impl Default for Options {
             store: Arc::new(MemoryStore::new()),
             fixed: Vec::new(),
             names: vec!["stream.example.org".to_owned()],
+            steady: false,
             metrics_open: true,
+            here: Some(here()),
+            public_url: None,
+            webhooks: Vec::new(),
             limits: Limits { head_timeout: Duration::from_secs(1), ..Limits::default() },
             more: axum::Router::new(),
         }
@@ -63,6 +80,7 @@ pub(crate) struct Server {
     pub(crate) numbers: Arc<Numbers>,
     api: Api,
     now_ms: Arc<AtomicU64>,
+    passed_ms: Arc<AtomicU64>,
     runtime: Option<Runtime>,
 }
 
@@ -75,6 +93,8 @@ impl Server {
         let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build().unwrap();
         let now_ms = Arc::new(AtomicU64::new(NOW_MS));
         let draining = Arc::new(AtomicBool::new(false));
+        let passed_ms = Arc::<AtomicU64>::default();
+        let passed = Arc::clone(&passed_ms);
         let outbox = StoredOutbox::new(Arc::clone(&options.store), master(), runtime.handle().clone());
         let keep = Keep::new(Arc::clone(&options.store), Some(outbox), Arc::default());
         let fleet = Fleet::new([], String::new(), keep);
@@ -85,14 +105,19 @@ impl Server {
             let parts = Parts {
                 store: options.store,
                 fleet: of.clone(),
-                clock: Clock::of(move || time.load(Ordering::Relaxed)),
+                clock: if options.steady {
+                    Clock::of_both(move || time.load(Ordering::Relaxed), move || passed.load(Ordering::Relaxed))
+                } else {
+                    Clock::of(move || time.load(Ordering::Relaxed))
+                },
                 admin_token: Some(Secret::new(ADMIN)),
                 master: Some(master()),
                 fixed: options.fixed,
                 names: options.names,
-                rtmp_port: 1935,
+                here: options.here,
+                public_url: options.public_url,
+                webhooks: Guard::PublicAnd(options.webhooks),
                 apps: Apps::default(),
-                secure: false,
                 metrics_open: options.metrics_open,
                 config: serde_json::json!({ "auth": { "preset": "signed", "legacy_keys": 1 } }),
                 metrics: Some(Arc::new(|| "# EOF\n".to_owned())),
@@ -106,7 +131,7 @@ impl Server {
             tokio::spawn(serve(listener, router, options.limits, told_numbers, std::future::pending()));
             (address, api)
         });
-        Self { address, fleet, draining, numbers, api, now_ms, runtime: Some(runtime) }
+        Self { address, fleet, draining, numbers, api, now_ms, passed_ms, runtime: Some(runtime) }
     }
 
     /// A stream of the configuration file.
@@ -116,6 +141,12 @@ impl Server {
 
     pub(crate) fn set_clock(&self, ms: u64) {
         self.now_ms.store(ms, Ordering::Relaxed);
+    }
+
+    /// Time passes, and the clock with it.
+    pub(crate) fn pass(&self, ms: u64) {
+        self.now_ms.fetch_add(ms, Ordering::Relaxed);
+        self.passed_ms.fetch_add(ms, Ordering::Relaxed);
     }
 
     /// What is done every few minutes.

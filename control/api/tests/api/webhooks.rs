@@ -3,7 +3,7 @@ use millstream_link::event::{Event, What};
 use millstream_link::exchange::{NodeId, Report};
 use serde_json::json;
 
-use crate::kit::Server;
+use crate::kit::{Options, Server};
 
 #[test]
 fn a_webhook_is_made_read_changed_and_removed() {
@@ -57,4 +57,55 @@ fn a_node_may_forget_an_event_once_it_waits_for_the_webhooks() {
         Event { seq: 7, stream: "cam".into(), what: What::Publish { encoder: String::new() }, ..Event::default() };
     let report = Report { node: NodeId { name: "n".into(), run: 1 }, events: vec![event], ..Report::default() };
     assert_eq!(server.run(server.fleet.report(report)).unwrap().events_through, 7);
+}
+
+#[test]
+fn a_webhook_that_would_lead_to_a_private_address_is_refused_with_the_key_that_allows_it() {
+    let server = Server::start();
+    let make = |server: &Server, url: &str| server.post("/api/v1/webhooks", &json!({ "url": url }));
+    for url in [
+        "http://127.0.0.1:9000/x",
+        "http://[::1]/x",
+        "http://localhost:9000/x",
+        "https://10.1.2.3/x",
+        "http://169.254.169.254/latest/meta-data",
+        "http://[::ffff:192.168.0.1]/",
+    ] {
+        let refused = make(&server, url);
+        refused.refused(400, "webhooks.allow");
+        assert_eq!(refused.json()["errors"][0]["field"], "url", "{url}");
+    }
+    // A name that nobody knows yet may be known later; what it leads to is looked at then.
+    let unknown = make(&server, "https://nobody.invalid/x");
+    let path = format!("/api/v1/webhooks/{}", unknown.is(201).text("id"));
+    let change = server.request("PATCH", &path).header("If-Match", "*");
+    change.json(&json!({ "url": "http://127.0.0.1/x" })).send().refused(400, "webhooks.allow");
+    let allowing = Server::with(Options { webhooks: vec!["127.0.0.0/8".parse().unwrap()], ..Options::default() });
+    make(&allowing, "http://127.0.0.1:9000/x").is(201);
+    make(&allowing, "http://10.0.0.1/x").refused(400, "webhooks.allow");
+}
+
+/// The document and the documentation list the kinds of events that there are, and no others.
+#[test]
+fn kinds_of_events_are_documented() {
+    let kinds: Vec<&str> = What::KINDS.iter().map(|(kind, _)| *kind).collect();
+    let server = Server::start();
+    let document = server.plain("GET", "/api/v1/openapi.json").send().is(200).json().clone();
+    let events = &document["components"]["schemas"]["WebhookFields"]["properties"]["events"];
+    assert_eq!(events["items"]["enum"], json!(kinds), "{events}");
+    for (_, says) in What::KINDS {
+        assert!(events["description"].as_str().unwrap().contains(says), "{events}");
+    }
+    let page = include_str!("../../../../docs/api.md");
+    let table = page.split_once("| event |").expect("the table of events").1;
+    let listed: Vec<&str> = table
+        .lines()
+        .skip(2)
+        .map_while(|line| line.strip_prefix("| `")?.split_once('`').map(|(kind, _)| kind))
+        .collect();
+    assert_eq!(listed, kinds);
+    let told = server.post("/api/v1/webhooks", &json!({ "url": "https://example.com", "events": ["levitated"] }));
+    for kind in kinds {
+        told.refused(400, kind);
+    }
 }

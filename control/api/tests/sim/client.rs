@@ -126,12 +126,13 @@ impl Worker {
                 mine.grave = mine.grave.max(mine.removing);
                 let whole = body["previous"].as_array().is_none_or(Vec::is_empty);
                 if after.is_none() || (whole && after.is_some_and(|after| after > 1)) {
-                    mine.revoked = after.map_or(mine.highest, |after| after - 1);
+                    // Of a removed stream: up to the generation that it had. Ones that were tried and never came are the next one's.
+                    mine.revoked = after.map_or(mine.removing, |after| after - 1);
                 }
                 if let Some(generation) = body["generation"].as_u64() {
                     assert_eq!(Some(generation), after, "{} {status} {body}", mine.id);
                 }
-                self.check_at_once(n);
+                self.check_at_once(n, (before, &body));
             }
             // Said to be full: nothing was changed. As many earlier keys as may be are in their grace.
             Outcome::Answer(507, _) => mine.may_be = vec![before],
@@ -150,7 +151,7 @@ impl Worker {
     }
 
     /// Nodes that control says have this in force decide by it.
-    fn check_at_once(&self, n: usize) {
+    fn check_at_once(&self, n: usize, (before, outcome): (Option<u64>, &Value)) {
         let Some(up) = self.control.up() else { return };
         let mine = &self.streams[n];
         let version = up.fleet.version();
@@ -163,8 +164,9 @@ impl Worker {
                 if generation > 0 || mine.revoked > 0 {
                     assert!(
                         !node.admits(&mine.id, generation),
-                        "{} admits generation {generation} of {mine:?}",
-                        node.name()
+                        "{} admits generation {generation} of {mine:?} after {before:?} {outcome:?}: {}",
+                        node.name(),
+                        node.shows(&mine.id)
                     );
                 }
             }
@@ -192,18 +194,15 @@ impl Worker {
         }
     }
 
-    /// What it is, once that is known.
-    pub(crate) fn known(&self, n: usize) -> Option<Option<u64>> {
-        match self.streams[n].may_be.as_slice() {
-            [known] => Some(*known),
-            _ => None,
-        }
+    /// What it may be; one, once that is known.
+    pub(crate) fn known(&self, n: usize) -> &[Option<u64>] {
+        &self.streams[n].may_be
     }
 
     async fn make_with_key(&mut self) {
         let name = format!("k{}-{}", self.number, self.keyed.len());
         let mut keyed = Keyed { name: name.clone(), acknowledged: false };
-        for _ in 0..1 + self.random.below(4) {
+        for _ in 0..=self.random.below(3) {
             let body = json!({ "settings": { "videoname": name } });
             let patience = self.patience();
             let key = [("Idempotency-Key", name.as_str())];

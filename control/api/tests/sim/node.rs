@@ -205,6 +205,13 @@ impl Node {
         inner.directory.records().iter().map(|(id, record)| (id.as_str().to_owned(), record.generation)).collect()
     }
 
+    /// What it decides by, for messages.
+    pub(crate) fn shows(&self, id: &str) -> String {
+        let inner = self.inner.borrow();
+        let (record, have) = (inner.directory.records().get(&Id::new(id).unwrap()), inner.following.have());
+        format!("{record:?} of {have:?} at {}", self.control.now_s())
+    }
+
     /// Whether an encoder with a signature of this generation is let in; generation 0: with one of the older system.
     pub(crate) fn admits(&self, id: &str, generation: u64) -> bool {
         let inner = self.inner.borrow();

@@ -7,6 +7,7 @@ use millstream_policy::signed::Apps;
 use millstream_proto::secret::Secret;
 use millstream_proto::sign::MasterKey;
 use millstream_side::fleet::Fleet;
+use millstream_side::http::guard::Guard;
 use millstream_store::Store;
 
 use super::control::ADMIN;
@@ -27,9 +28,10 @@ pub(crate) fn parts(store: Arc<dyn Store>, fleet: Fleet, clock: Clock) -> Parts 
         master: Some(master()),
         fixed: Vec::new(),
         names: Vec::new(),
-        rtmp_port: 1935,
+        here: None,
+        public_url: None,
+        webhooks: Guard::Open,
         apps: Apps::default(),
-        secure: false,
         metrics_open: true,
         config: serde_json::Value::Null,
         metrics: None,

@@ -192,6 +192,13 @@ pub(crate) const ROWS: &[Row] = &[
         "The first part of a push URL's path. The first of these is shown in addresses and signatures.",
         |l| texts(l.config.apps.iter()),
     ),
+    Row::new(
+        ("rtmp", "public_url"),
+        Text("URL"),
+        "Where encoders reach it, for the addresses that are shown: rtmp:// or rtmps://, a host, perhaps a port; unset: where it listens.",
+        |l| l.public.rtmp.clone().map_or(Value::Null, Value::from),
+    )
+    .example("rtmp://push.example.org"),
     Row::new(("http", "listen"), Text("address and port"), "Where it listens.", |l| l.config.http.to_string().into())
         .flag("--http"),
     Row::new(("http", "header_timeout"), Kind::Duration("100ms to 10m"), "Time for a request's head.", |l| {
@@ -216,6 +223,13 @@ pub(crate) const ROWS: &[Row] = &[
         |l| texts(&l.config.play_paths),
     ),
     Row::new(
+        ("http", "public_url"),
+        Text("URL"),
+        "Where players reach it, for the addresses that are shown: https:// or http://, a host, perhaps a port; unset: where it listens.",
+        |l| l.public.http.clone().map_or(Value::Null, Value::from),
+    )
+    .example("https://play.example.org"),
+    Row::new(
         ("control", "listen"),
         Text("address and port"),
         "Where it listens. It has no TLS: off loopback only with plain = true.",
@@ -234,6 +248,13 @@ pub(crate) const ROWS: &[Row] = &[
         "Proxies whose Forwarded and X-Forwarded-For are believed: logins and limits then count whom they name.",
         |l| texts(&l.control_trusted_proxies),
     ),
+    Row::new(
+        ("control", "public_url"),
+        Text("URL"),
+        "Where browsers reach it: its host is one of the names, and with https:// the cookie of a login is marked Secure.",
+        |l| l.public.control.clone().map_or(Value::Null, Value::from),
+    )
+    .example("https://console.example.org"),
     Row::new(
         ("control", "plain"),
         Bool,

@@ -359,3 +359,28 @@ fn files_that_cannot_be_read() {
     std::fs::write(&large, vec![b'#'; (1 << 20) + 1]).unwrap();
     assert!(matches!(read(&large), Err(SettingsError::Large { .. })));
 }
+
+#[test]
+fn public_urls_are_a_scheme_a_host_and_perhaps_a_port() {
+    let public = |text: &str| read_text(text).unwrap().public;
+    let said = public(
+        "[rtmp]\npublic_url = \"rtmps://push.example.org:1936\"\n[http]\npublic_url = \"https://[2001:db8::1]/\"\n[control]\npublic_url = \"\"\n",
+    );
+    assert_eq!(said.rtmp.as_deref(), Some("rtmps://push.example.org:1936"));
+    assert_eq!((said.http.as_deref(), said.control), (Some("https://[2001:db8::1]"), None));
+    for (key, wrong) in [
+        ("rtmp", "https://push.example.org"),
+        ("rtmp", "push.example.org"),
+        ("rtmp", "rtmp://push.example.org/stream"),
+        ("rtmp", "rtmp://"),
+        ("http", "https://user@host"),
+        ("http", "https://host:0"),
+        ("http", "https://host:x"),
+        ("control", "https://a b"),
+        ("control", "https://[nonsense]"),
+    ] {
+        let text = format!("[{key}]\npublic_url = \"{wrong}\"\n");
+        let error = read_text(&text).map(|_| ()).unwrap_err().to_string();
+        assert!(error.starts_with(&format!("m.toml:2:14: {key}.public_url: give ")), "{wrong} gave {error}");
+    }
+}

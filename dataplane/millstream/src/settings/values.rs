@@ -207,6 +207,31 @@ fn edit_distance(a: &str, b: &str) -> usize {
     row[b.len()]
 }
 
+/// Where a port is reached from outside: a scheme of these, a host and perhaps a port; empty text: nothing is said.
+pub(crate) fn public_url(text: &str, schemes: &[&str]) -> Result<Option<String>, String> {
+    if text.is_empty() {
+        return Ok(None);
+    }
+    let example = schemes.first().map_or("https", |scheme| scheme);
+    let wrong = || format!("give {example}://HOST or {example}://HOST:PORT, and nothing behind it");
+    let (scheme, rest) = text.split_once("://").ok_or_else(wrong)?;
+    let authority = rest.strip_suffix('/').unwrap_or(rest);
+    let (host, port) = match authority.rsplit_once(':') {
+        Some((host, port)) if !port.ends_with(']') => (host, Some(port)),
+        _ => (authority, None),
+    };
+    let inner = host.strip_prefix('[').and_then(|rest| rest.strip_suffix(']'));
+    let named = inner.map_or_else(
+        || !host.is_empty() && host.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'-' || b == b'.'),
+        |six| six.parse::<std::net::Ipv6Addr>().is_ok(),
+    );
+    let numbered = port.is_none_or(|port| port.parse::<u16>().is_ok_and(|port| port > 0));
+    if !schemes.contains(&scheme) || !named || !numbered {
+        return Err(wrong());
+    }
+    Ok(Some(format!("{scheme}://{authority}")))
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

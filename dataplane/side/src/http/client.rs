@@ -46,6 +46,9 @@ pub enum AskError {
     Late(String),
 }
 
+/// Time for a name, where nothing is to be connected to yet.
+const NAME_WAIT: Duration = Duration::from_secs(2);
+
 /// An answer.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct Reply {
@@ -74,6 +77,14 @@ async fn resolve(url: &Url, guard: &Guard) -> Result<Vec<SocketAddr>, AskError> 
         return Err(AskError::Private(private.ip().to_string()));
     }
     Ok(found)
+}
+
+/// Whether a URL leads where it may, as far as that can be said now: a name that is not found may be found later.
+pub async fn may_go(url: &Url, guard: &Guard) -> Result<(), AskError> {
+    match timeout(NAME_WAIT, resolve(url, guard)).await {
+        Ok(Err(error @ AskError::Private(_))) => Err(error),
+        Ok(_) | Err(_) => Ok(()),
+    }
 }
 
 impl Connection {

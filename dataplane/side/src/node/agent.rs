@@ -8,7 +8,7 @@ use std::time::Duration;
 use millstream_engine::Remote;
 use millstream_engine::directory::Directory;
 use millstream_link::exchange::{NodeId, Outcome, Push, Update};
-use millstream_link::state::{Binding, State, Version};
+use millstream_link::state::{Binding, State, Stream, Version};
 use millstream_link::{PROTOCOL, understands};
 use tokio::sync::{Notify, Semaphore, watch};
 use tokio::time::{sleep, timeout};
@@ -36,7 +36,7 @@ const OTHER_STORE: &str = "control has another store than the one that this node
 const KEEP_EVERY: Duration = Duration::from_secs(1);
 
 /// Who this node is.
-#[derive(Clone, PartialEq, Eq, Debug)]
+#[derive(Clone, PartialEq, Eq, Debug, Default)]
 pub struct Identity {
     /// Its name in the fleet and its run.
     pub node: NodeId,
@@ -44,6 +44,10 @@ pub struct Identity {
     pub key_check: String,
     /// When its process started, Unix milliseconds.
     pub started_unix_ms: u64,
+    /// Where encoders push to it, as they reach it: `rtmp://host[:port]`.
+    pub rtmp_url: String,
+    /// Where players ask it, as they reach it: `http://host[:port]`.
+    pub http_url: String,
 }
 
 /// A node's end of the link, ready to run.

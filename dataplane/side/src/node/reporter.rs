@@ -197,6 +197,8 @@ impl Reporter {
             started_unix_ms: self.identity.started_unix_ms,
             rtmp: addresses.rtmp.to_string(),
             http: addresses.http.to_string(),
+            rtmp_url: self.identity.rtmp_url.clone(),
+            http_url: self.identity.http_url.clone(),
             draining: self.engine.is_draining(),
             shards: self.engine.shards() as u32,
             connections: counts.connections,

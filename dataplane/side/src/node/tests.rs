@@ -81,8 +81,11 @@ impl Node {
             preset(Preset::Signed { master: MasterKey::new([1; 32]), legacy: Vec::new(), apps: Apps::default() });
         let engine = millstream_engine::start(config, chain).unwrap();
         let run = RUNS.fetch_add(1, Ordering::SeqCst);
-        let identity =
-            Identity { node: NodeId { name: "n".to_owned(), run }, key_check: "ours".to_owned(), started_unix_ms: 0 };
+        let identity = Identity {
+            node: NodeId { name: "n".to_owned(), run },
+            key_check: "ours".to_owned(),
+            ..Identity::default()
+        };
         let mut agent = Agent::new(control, engine.remote(), directory, identity);
         if let Some(path) = kept {
             agent = agent.keep_at(path.to_owned(), state);

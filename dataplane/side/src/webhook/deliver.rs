@@ -46,6 +46,8 @@ pub struct Patience {
     pub retry_most: Duration,
     /// An entry that is older than this is given up with its next failure.
     pub give_up_after: Duration,
+    /// But not before it was tried so often: a clock that leaps makes every entry old at once.
+    pub give_up_tries: u32,
 }
 
 impl Default for Patience {
@@ -55,6 +57,7 @@ impl Default for Patience {
             retry_least: Duration::from_secs(2),
             retry_most: Duration::from_mins(15),
             give_up_after: Duration::from_hours(24),
+            give_up_tries: 8,
         }
     }
 }
@@ -215,9 +218,10 @@ impl Deliverer {
             Err(error) => (None, error),
         };
         let age_ms = at_unix_ms.saturating_sub(entry.added_unix_ms);
+        let is_old = u128::from(age_ms) >= self.patience.give_up_after.as_millis();
         let next = if error.is_empty() {
             Next::Delivered
-        } else if status == Some(StatusCode::GONE) || u128::from(age_ms) >= self.patience.give_up_after.as_millis() {
+        } else if status == Some(StatusCode::GONE) || (is_old && entry.attempts + 1 >= self.patience.give_up_tries) {
             tracing::warn!(hook = entry.hook, kind = entry.kind, error, "a webhook's delivery is given up");
             Next::GivenUp
         } else {

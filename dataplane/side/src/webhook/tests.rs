@@ -165,6 +165,7 @@ fn patience() -> Patience {
         retry_least: Duration::from_millis(20),
         retry_most: Duration::from_millis(50),
         give_up_after: Duration::from_hours(1),
+        give_up_tries: 1,
     }
 }
 

@@ -54,7 +54,8 @@ fn describe(field: &Field) -> Value {
         }),
     };
     schema["description"] = json!(field.about);
-    if !matches!(field.shape, Shape::Date) {
+    // An empty list or object as a default is more than some makers of clients understand; left out it means the same.
+    if !matches!(field.shape, Shape::Date | Shape::Labels | Shape::Paths(_)) {
         schema["default"] = field.default.clone();
     }
     schema

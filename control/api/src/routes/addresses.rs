@@ -1,0 +1,76 @@
+//! `/api/v1/streams/{id}/addresses`: where a stream is pushed to and played, by node: as operators say that their nodes are reached, never by
+//! the name that the caller of the API happened to use.
+use axum::extract::State;
+use axum::response::Response;
+use millstream_proto::id::Id;
+use serde::Serialize;
+use utoipa::ToSchema;
+
+use super::fresh;
+use crate::auth::Viewer;
+use crate::http::extract::InPath;
+use crate::http::page::Page;
+use crate::http::problem::{Answer, Problem};
+use crate::{Api, Here};
+
+/// A stream's addresses at a node. An output that the stream does not have is null.
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, ToSchema)]
+pub struct Addresses {
+    /// The node.
+    node: String,
+    /// Where encoders push, without a signature (see the stream's key), and RTMP players play.
+    rtmp: Option<String>,
+    /// The page that plays it.
+    page: Option<String>,
+    /// HTTP-FLV.
+    flv: Option<String>,
+    /// HLS.
+    hls: Option<String>,
+    /// DASH.
+    dash: Option<String>,
+}
+
+impl Api {
+    /// Where streams are carried: this process, where it carries any, then the nodes that are heard, by name.
+    pub(crate) fn places(&self) -> Vec<Here> {
+        let here = self.here().cloned();
+        let name = here.as_ref().map(|here| here.node.clone());
+        let nodes = self.fleet().nodes().into_iter().filter(|view| !view.away && Some(&view.id.name) != name.as_ref());
+        let nodes = nodes.map(|view| Here {
+            node: view.id.name,
+            rtmp_url: view.status.rtmp_url,
+            http_url: view.status.http_url,
+        });
+        here.into_iter().chain(nodes).collect()
+    }
+}
+
+/// Show a stream's addresses
+///
+/// At each node. Nodes say where they are reached: as `rtmp.public_url` and `http.public_url` of their configuration say, or else where they
+/// listen.
+#[utoipa::path(get, path = "/api/v1/streams/{id}/addresses", tag = "streams", params(
+    ("id" = String, Path, description = "The stream's id"),
+), responses(
+    (status = 200, description = "All of them", body = Page<Addresses>),
+    (status = 404, description = "There is no such stream", body = Problem),
+))]
+pub async fn addresses(State(api): State<Api>, Viewer(_): Viewer, InPath(id): InPath<String>) -> Answer<Response> {
+    let found = api.stream(&id).await?;
+    let app = api.push_app().map_or("", Id::as_str);
+    let settings = &found.record.settings;
+    let items = api.places().into_iter().map(|place| {
+        let Here { node, rtmp_url, http_url } = place;
+        let http = |there: bool, file: &str| (there && !http_url.is_empty()).then(|| format!("{http_url}/{id}/{file}"));
+        let (flv, hls, dash) = (settings.on("isFlv"), settings.on("isHls"), settings.on("isCMAF"));
+        Addresses {
+            node,
+            rtmp: (!rtmp_url.is_empty()).then(|| format!("{rtmp_url}/{app}/{id}")),
+            page: http(flv || hls || dash, "index.html"),
+            flv: http(flv, "live.flv"),
+            hls: http(hls, "live.m3u8"),
+            dash: http(dash, "manifest.mpd"),
+        }
+    });
+    Ok(fresh(&Page { items: items.collect(), next: None }))
+}
