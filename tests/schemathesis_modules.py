@@ -2,4 +2,4 @@
 import schemathesis
 
 schemathesis.serializer.alias("application/wasm", "application/octet-stream")
-schemathesis.serializer.alias("video/x-flv", "application/octet-stream")
+schemathesis.serializer.alias("video/mp4", "application/octet-stream")

@@ -141,6 +141,7 @@ impl Api {
             duration_ms: clip.round_ms.unsigned_abs(),
             size,
             sound: clip.audio.is_some(),
+            mp4: Clip::is_mp4(&file),
             created_ms: found.as_ref().map_or(now_ms, |found| found.value.created_ms),
             updated_ms: now_ms,
             updated_by: caller.who.clone(),

@@ -16,6 +16,9 @@ pub struct SlateRecord {
     pub size: Option<(u32, u32)>,
     /// It has sound.
     pub sound: bool,
+    /// It is an MP4 file, else one of FLV.
+    #[serde(default)]
+    pub mp4: bool,
     /// When it was first uploaded, Unix milliseconds.
     pub created_ms: u64,
     /// When it was last uploaded, Unix milliseconds.

@@ -16,7 +16,7 @@ use crate::model::slate::SlateRecord;
 use crate::streams::valid_id;
 
 /// What clips are sent as.
-const FLV: &str = "video/x-flv";
+const MEDIA_TYPES: [&str; 2] = ["video/mp4", "video/x-flv"];
 
 /// A slate.
 #[derive(Clone, PartialEq, Eq, Debug, Serialize, ToSchema)]
@@ -98,10 +98,10 @@ pub async fn read(State(api): State<Api>, Viewer(_): Viewer, InPath(name): InPat
 
 /// Upload a slate
 ///
-/// The body is the clip itself: FLV of at most 8 MiB and 60 s, H.264 that begins with a keyframe, with AAC or without sound. One that is there is
+/// The body is the clip itself: MP4 or FLV of at most 8 MiB and 60 s, H.264 that begins with a keyframe, with AAC or without sound. One that is there is
 /// replaced only with `If-Match`; streams show the new one from their next slate on.
 #[utoipa::path(put, path = "/api/v1/slates/{name}", tag = "slates",
-    request_body(content = String, content_type = "video/x-flv", description = "The clip"), params(
+    request_body(content = String, content_type = "video/mp4", description = "The clip; an FLV file is said to be video/x-flv"), params(
     ("name" = String, Path, description = "The slate's name", pattern = "^[A-Za-z0-9_-]{1,64}$"),
     ("If-Match" = Option<String>, Header, description = "The ETag that reading it gave, or *; left out to make one"),
 ), responses(
@@ -109,7 +109,7 @@ pub async fn read(State(api): State<Api>, Viewer(_): Viewer, InPath(name): InPat
     (status = 201, description = "Made", body = Slate),
     (status = 409, description = "There are as many slates, or as large ones, as there may be", body = Problem),
     (status = 412, description = "It has been changed since, or is not there", body = Problem),
-    (status = 415, description = "The body is not said to be video/x-flv", body = Problem),
+    (status = 415, description = "The body is not said to be video/mp4 or video/x-flv", body = Problem),
     (status = 428, description = "It is there with another clip, and there is no If-Match", body = Problem),
 ))]
 pub async fn put(
@@ -124,8 +124,9 @@ pub async fn put(
         Problem::fields(vec![FieldError::new("name", message)])
     })?;
     let kind = request.headers().get(header::CONTENT_TYPE).and_then(|value| value.to_str().ok()).unwrap_or_default();
-    if !kind.split(';').next().unwrap_or_default().trim().eq_ignore_ascii_case(FLV) {
-        let detail = "send the clip as it is, and say so: Content-Type: video/x-flv";
+    let kind = kind.split(';').next().unwrap_or_default().trim();
+    if !MEDIA_TYPES.iter().any(|known| kind.eq_ignore_ascii_case(known)) {
+        let detail = "send the clip as it is, and say what it is: Content-Type: video/mp4, or video/x-flv";
         return Err(Problem::new(StatusCode::UNSUPPORTED_MEDIA_TYPE, "unsupported-media-type", detail));
     }
     let _place = api.desk().place()?;
@@ -164,10 +165,12 @@ pub async fn remove(
 #[utoipa::path(get, path = "/api/v1/slates/{name}/clip", tag = "slates", params(
     ("name" = String, Path, description = "The slate's name"),
 ), responses(
-    (status = 200, description = "The clip", body = String, content_type = "video/x-flv"),
+    (status = 200, description = "The clip", body = String, content_type = "video/mp4"),
     (status = 404, description = "There is no such slate", body = Problem),
 ))]
 pub async fn clip(State(api): State<Api>, Viewer(_): Viewer, InPath(name): InPath<String>) -> Answer<Response> {
-    let SlateRecord { sha256, bytes, .. } = api.slate(&name).await?.value;
-    Ok(hooks::sent(api, (sha256, bytes), FLV, &format!("{name}.flv")))
+    let SlateRecord { sha256, bytes, mp4, .. } = api.slate(&name).await?.value;
+    let [mp4_type, flv_type] = MEDIA_TYPES;
+    let (media_type, ending) = if mp4 { (mp4_type, "mp4") } else { (flv_type, "flv") };
+    Ok(hooks::sent(api, (sha256, bytes), media_type, &format!("{name}.{ending}")))
 }

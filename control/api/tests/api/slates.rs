@@ -80,10 +80,20 @@ fn a_slate_is_uploaded_named_replaced_and_removed() {
 }
 
 #[test]
+fn a_slate_of_mp4_comes_back_as_it_was() {
+    let server = Server::with(Options::default());
+    let mp4 = include_bytes!("../../../../dataplane/proto/tests/data/clip.mp4");
+    let request = server.request("PUT", "/api/v1/slates/phone").header("Content-Type", "video/mp4");
+    assert_eq!(request.body(mp4).send().is(201).json()["width"], json!(64));
+    let clip = server.get("/api/v1/slates/phone/clip");
+    assert_eq!((clip.is(200).header("content-type"), clip.raw()), (Some("video/mp4"), &mp4[..]));
+}
+
+#[test]
 fn what_cannot_be_played_is_refused_before_it_is_kept() {
     let store = Arc::new(MemoryStore::new());
     let server = Server::with(Options { store: Arc::clone(&store) as _, ..Options::default() });
-    server.slate("back", None, b"\0\0\0\x20ftypisom").refused(400, "not an FLV file");
+    server.slate("back", None, b"\0\0\0\x20ftypisom").refused(400, "cannot be read: it is cut short");
     server.slate("back", None, &SLATE[..3_000]).refused(400, "give the whole file");
     server.slate("a%20b", None, SLATE).refused(400, "name");
     let json = server.request("PUT", "/api/v1/slates/back").header("Content-Type", "application/json");

@@ -348,7 +348,7 @@ pub(crate) const ROWS: &[Row] = &[
     Row::new(
         ("stream_defaults", "slate"),
         Text("path"),
-        "That clip: FLV with H.264, with or without AAC, at most 8 MiB and 60 s; unset: a built-in one.",
+        "That clip: MP4 or FLV with H.264, with or without AAC, at most 8 MiB and 60 s; unset: a built-in one.",
         |l| l.slate.as_ref().map_or(Value::Null, |path| path.display().to_string().into()),
     )
     .example("back-soon.flv"),
@@ -547,7 +547,7 @@ fn example(key: &str) -> &'static str {
         "generation" => "1",
         "flush" => "\"balanced\"",
         "on_unpublish" => "\"wait\"",
-        "slate" => "\"back-soon.flv\"",
+        "slate" => "\"back-soon.mp4\"",
         "push_paths" => "[\"live/lobby\"]",
         "play_paths" => "[\"/live/lobby.flv\"]",
         _ => "true",

@@ -28,11 +28,11 @@ impl Eq for SlateFile {}
 /// Reads and checks it; an error says what is wrong and what to give.
 pub(crate) fn read(path: &str) -> Result<SlateFile, String> {
     if path.is_empty() {
-        return Err("the path is empty; give that of an FLV file".to_owned());
+        return Err("the path is empty; give that of an MP4 or FLV file".to_owned());
     }
     let path = Path::new(path);
     let unreadable =
-        |error| format!("{}: {error}; give the path of an FLV file that this user may read", path.display());
+        |error| format!("{}: {error}; give the path of an MP4 or FLV file that this user may read", path.display());
     let mut bytes = Vec::new();
     let file = std::fs::File::open(path).map_err(unreadable)?;
     file.take(CLIP_BYTES_MAX as u64 + 1).read_to_end(&mut bytes).map_err(unreadable)?;

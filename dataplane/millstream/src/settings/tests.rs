@@ -184,7 +184,7 @@ fn case_56_a_path_leads_to_one_stream() {
 fn a_slate_is_read_and_checked_with_the_file() {
     refused_at("[stream]\nslate = \"nowhere.flv\"\n", "m.toml:2:9: stream.slate: nowhere.flv: No such file");
     let entry = "[[stream]]\nid = \"a\"\nslate = \"Cargo.toml\"\n";
-    refused_at(entry, "m.toml:3:9: stream.slate: Cargo.toml: this is not an FLV file");
+    refused_at(entry, "m.toml:3:9: stream.slate: Cargo.toml: this is neither an MP4 file nor an FLV file");
     let word = "m.toml:2:16: stream.on_unpublish: \"slat\" is none of the choices (did you mean \"slate\"?)";
     refused_at("[stream]\non_unpublish = \"slat\"\n", word);
 }

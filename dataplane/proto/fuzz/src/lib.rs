@@ -20,6 +20,7 @@ pub type Target = fn(&[u8]);
 /// Every target by name.
 pub const TARGETS: &[(&str, Target)] = &[
     ("flv_read", media::flv_read),
+    ("clip", media::clip),
     ("unpack", media::unpack),
     ("codec", media::codec),
     ("http_request", text::http_request),

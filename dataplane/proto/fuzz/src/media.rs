@@ -4,7 +4,7 @@ use millstream_proto::cmaf::init::init;
 use millstream_proto::codec;
 use millstream_proto::flv::{self, Item, Reader};
 use millstream_proto::limits::RTMP_MESSAGE_BYTES_MAX;
-use millstream_proto::media::{Codec, CodecConfig, Frame, Intake, MediaEvent, Skipped, TagKind, Track, Unpacker};
+use millstream_proto::media::{Clip, Codec, CodecConfig, Frame, Intake, MediaEvent, Skipped, TagKind, Track, Unpacker};
 
 /// FLV in pieces; what is read must be the same when it is written and read again.
 pub fn flv_read(data: &[u8]) {
@@ -26,6 +26,13 @@ pub fn flv_read(data: &[u8]) {
     assert!(again.eq(read.iter().cloned()), "written and read again");
     let bytes: usize = read.iter().map(|(_, _, body)| flv::tag_bytes(body.len())).sum();
     assert_eq!(bytes, block.len());
+}
+
+/// A clip that an operator gives: what is taken can be played in a loop.
+pub fn clip(data: &[u8]) {
+    let Ok(clip) = Clip::read(data) else { return };
+    assert!(clip.frames.first().is_some_and(|first| first.dts_ms == 0));
+    assert!(clip.frames.iter().all(|frame| frame.dts_ms < clip.round_ms));
 }
 
 /// Messages of one publisher, each as kind, stamp (4 bytes), length (2 bytes), body: as they are, and repaired.

@@ -94,6 +94,9 @@ fn write_seeds() {
     for (first, name) in [(0, "whole"), (1, "bytes"), (4, "sevens")] {
         write("flv_read", name, &[&[first], &flv[..1200]].concat());
     }
+    for name in ["clip.mp4", "clip.flv"] {
+        write("clip", name, &read(name));
+    }
     let message = |kind: u8, stamp_ms: u32, body: &[u8]| {
         [&[kind], &stamp_ms.to_be_bytes()[..], &(body.len() as u16).to_be_bytes(), body].concat()
     };

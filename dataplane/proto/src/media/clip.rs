@@ -2,6 +2,7 @@
 //! it: the hub plays its frames, control asks only whether it can be played.
 use bytes::Bytes;
 
+use super::clip_mp4::{self, Mp4Error};
 use super::{Codec, CodecConfig, Frame, MediaEvent, Skipped, Track, Unpacker};
 use crate::codec::RecordError;
 use crate::flv::{Item, ReadError, Reader};
@@ -17,11 +18,14 @@ pub enum ClipError {
     /// Longer than [`CLIP_BYTES_MAX`].
     #[error("the file has {0} bytes; give one of at most {CLIP_BYTES_MAX}")]
     Large(usize),
-    /// Not FLV.
+    /// Neither FLV nor MP4.
     #[error(
-        "this is not an FLV file ({0}); make one with ffmpeg -i INPUT -c:v libx264 -pix_fmt yuv420p -c:a aac -f flv OUTPUT.flv"
+        "this is neither an MP4 file nor an FLV file ({0}); make one with ffmpeg -i INPUT -c:v libx264 -pix_fmt yuv420p -c:a aac OUTPUT.mp4"
     )]
     NotFlv(#[from] ReadError),
+    /// MP4 that cannot be read.
+    #[error("this MP4 file cannot be read: {0}; write it anew with ffmpeg -i INPUT -c copy OUTPUT.mp4")]
+    Mp4(#[source] Mp4Error),
     /// Ends in the middle of a tag, or of its header.
     #[error("the file ends in the middle of a tag; give the whole file")]
     Cut,
@@ -71,12 +75,23 @@ pub struct Clip {
 }
 
 impl Clip {
+    /// Whether a file says that it is MP4: else it is to be FLV.
+    pub fn is_mp4(file: &[u8]) -> bool {
+        clip_mp4::is_mp4(file)
+    }
+
     /// Reads and checks a file.
     pub fn read(file: &[u8]) -> Result<Self, ClipError> {
         if file.len() > CLIP_BYTES_MAX {
             return Err(ClipError::Large(file.len()));
         }
         let mut found = Found::default();
+        if clip_mp4::is_mp4(file) {
+            for (kind, timestamp_ms, body) in clip_mp4::tags(file)? {
+                found.take(kind, timestamp_ms, body)?;
+            }
+            return found.finish();
+        }
         let mut reader = Reader::new();
         let mut items = 0;
         reader.push(file)?;
@@ -230,12 +245,34 @@ mod tests {
     }
 
     #[test]
+    fn a_clip_is_the_same_out_of_mp4_and_flv() {
+        let mp4 = include_bytes!("../../tests/data/clip.mp4");
+        let (mp4, flv) = (Clip::read(mp4).unwrap(), Clip::read(include_bytes!("../../tests/data/clip.flv")).unwrap());
+        assert_eq!((mp4.video.record(), mp4.round_ms), (flv.video.record(), flv.round_ms));
+        let audio = |clip: &Clip| clip.audio.as_ref().map(|config| config.record().to_vec());
+        assert_eq!(audio(&mp4), audio(&flv));
+        for track in [Track::Video, Track::Audio] {
+            let of = |clip: &Clip| -> Vec<Frame> {
+                clip.frames.iter().filter(|frame| frame.track == track).cloned().collect()
+            };
+            let (mp4, flv) = (of(&mp4), of(&flv));
+            assert!(mp4.len() >= 25 && mp4.len().abs_diff(flv.len()) <= 1, "{} {}", mp4.len(), flv.len());
+            assert!(track == Track::Audio || mp4.iter().any(|frame| frame.cts_ms > 40), "B-frames");
+            for (a, b) in mp4.iter().zip(&flv) {
+                assert_eq!((a.keyframe, a.cts_ms, &a.body), (b.keyframe, b.cts_ms, &b.body));
+                assert!(a.dts_ms.abs_diff(b.dts_ms) <= 1, "{} {}", a.dts_ms, b.dts_ms);
+            }
+        }
+    }
+
+    #[test]
     fn what_cannot_be_played_is_refused_with_a_reason() {
         let check = |file: &[u8], says: &str| {
             let error = Clip::read(file).unwrap_err().to_string();
             assert!(error.contains(says), "{error}");
         };
-        check(b"\0\0\0\x20ftypisom\0\0\0\0", "not an FLV file");
+        check(b"\0\0\0\x20ftypisom\0\0\0\0", "MP4 file cannot be read: it is cut short");
+        check(b"\x1A\x45\xDF\xA3\x9F\x42\x86\x81\x01", "neither an MP4 file nor an FLV file");
         check(b"", "whole file");
         check(&BUILT_IN[..BUILT_IN.len() / 2], "whole file");
         check(&vec![0; CLIP_BYTES_MAX + 1], "at most 8388608");
@@ -275,8 +312,11 @@ mod tests {
 
     #[test]
     fn no_file_panics() {
-        for at in (0..BUILT_IN.len()).step_by(7) {
-            let mut file = BUILT_IN.to_vec();
+        let mp4 = include_bytes!("../../tests/data/clip.mp4");
+        for (whole, at) in
+            [BUILT_IN, mp4].into_iter().flat_map(|file| (0..file.len()).step_by(3).map(move |at| (file, at)))
+        {
+            let mut file = whole.to_vec();
             for value in [0, 0x5A, 0xFF] {
                 file[at] = value;
                 drop(Clip::read(&file));

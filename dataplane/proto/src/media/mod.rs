@@ -2,6 +2,7 @@
 //! [`crate::flv`]'s reader) hand over tag bodies to the [`Unpacker`], for publishers by way of the [`Intake`], which repairs; after it: the hub's log.
 mod announced;
 mod clip;
+mod clip_mp4;
 mod finding;
 mod intake;
 #[cfg(test)]
@@ -18,6 +19,7 @@ use bytes::Bytes;
 use crate::codec::{self, Summary};
 pub use announced::Announced;
 pub use clip::{Clip, ClipError};
+pub use clip_mp4::Mp4Error;
 pub use finding::{LeftOut, Repair, Unwanted};
 pub use intake::Intake;
 pub use unpack::{Skipped, Unpacker};
