@@ -235,12 +235,14 @@ impl Api {
             return Ok(None);
         }
         let lock = self.locks().paths.lock().await;
-        let play_keys: Vec<String> =
-            play.iter().filter_map(|path| paths::play(path).ok()).map(|(key, _)| key).collect();
-        let same = |mine: &[String], path: &str| paths::play(path).is_ok_and(|(key, _)| mine.contains(&key));
+        let play_key = |path: &str| paths::play(path).ok().map(|(key, _)| key);
+        let push_key = |path: &str| paths::push(path).ok();
+        let play_keys: Vec<String> = play.into_iter().filter_map(play_key).collect();
+        let push_keys: Vec<String> = push.into_iter().filter_map(push_key).collect();
+        let among = |mine: &[String], key: Option<String>| key.is_some_and(|key| mine.contains(&key));
         let taken = self.fleet().find_stream(|other| {
-            let other_push = || other.push_paths.iter().find(|path| push.contains(&path.as_str()));
-            let other_play = || other.play_paths.iter().find(|path| same(&play_keys, path));
+            let other_push = || other.push_paths.iter().find(|path| among(&push_keys, push_key(path)));
+            let other_play = || other.play_paths.iter().find(|path| among(&play_keys, play_key(path)));
             let path = if other.id == id { None } else { other_push().or_else(other_play) };
             path.map(|path| (path.clone(), other.id.clone()))
         });

@@ -89,8 +89,7 @@ impl Paths {
             return None;
         }
         let path = if app.is_empty() { name.to_owned() } else { format!("{app}/{name}") };
-        let found = self.push.get(&path).cloned();
-        let found = found.or_else(|| percent_decode(&path).and_then(|path| self.push.get(&path).cloned()));
+        let found = self.push.get(percent_decode(&path).as_ref().unwrap_or(&path)).cloned();
         found.map(|id| (id, path))
     }
 

@@ -6,6 +6,7 @@ use std::fmt;
 use crate::http::target::{self, TargetError};
 use crate::id::Id;
 use crate::limits::PATH_BYTES_MAX;
+use crate::query::percent_decode;
 
 /// What an HTTP path gives.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
@@ -48,8 +49,9 @@ pub enum PathError {
     Place,
 }
 
-/// A push path as it is looked up: `app/name`, as a client says both.
+/// A push path as it is looked up: `app/name`, without percent-encoding: ffmpeg sends `my cam` as `my%20cam`.
 pub fn push(path: &str) -> Result<String, PathError> {
+    let path = &percent_decode(path).unwrap_or_else(|| path.to_owned());
     check(path)?;
     if path.starts_with('/') || path.ends_with('/') {
         return Err(PathError::Slashes);

@@ -362,10 +362,15 @@ impl Shard {
         HlsConfig { segment: segment.unwrap_or(all.segment), window: window.unwrap_or(all.window), ..all }
     }
 
-    /// The stream and the output that a path of another server is mapped to, by a stream's record or by a pattern of the configuration.
+    /// The stream and the output that a path of another server is mapped to, by a stream's record or by a pattern of the configuration. What
+    /// the pattern gives to a stream that has a record is not another stream's to take.
     pub(crate) fn mapped(&self, path: &[String]) -> Option<(Id, Output)> {
-        let by_record = self.directory.borrow().played(path);
-        by_record.or_else(|| self.config.play_paths.iter().find_map(|pattern| pattern.find(path)))
+        let directory = self.directory.borrow();
+        let by_pattern = self.config.play_paths.iter().find_map(|pattern| pattern.find(path));
+        match by_pattern {
+            Some((id, output)) if directory.records().get(&id).is_some() => Some((id, output)),
+            other => directory.played(path).or(other),
+        }
     }
 
     /// Which outputs a stream has.

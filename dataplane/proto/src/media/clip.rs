@@ -307,6 +307,11 @@ mod tests {
             Some((ms, if coded { [body, &vec![0; 200_000]].concat() } else { body.to_vec() }))
         });
         check(&heavy, "bits a second");
+        let mut overlapping = include_bytes!("../../tests/data/clip.mp4").to_vec();
+        // All samples of the picture are said to have as many bytes as nearly the whole file.
+        let stsz = overlapping.windows(4).position(|name| name == b"stsz").unwrap();
+        overlapping[stsz + 8..stsz + 12].copy_from_slice(&6_000_u32.to_be_bytes());
+        check(&overlapping, "more bytes than the file");
         check(&edited(BUILT_IN, |_, _, ms, body| Some((ms / 40, body.to_vec()))), "frames a second");
     }
 

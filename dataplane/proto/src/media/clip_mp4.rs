@@ -37,6 +37,9 @@ pub enum Mp4Error {
     /// More than [`SAMPLES_MAX`] in a track.
     #[error("a track of it has {0} samples; {SAMPLES_MAX} may be")]
     Many(usize),
+    /// Samples that overlap.
+    #[error("its samples have more bytes than the file")]
+    Overlapping,
 }
 
 impl From<Truncated> for ClipError {
@@ -111,6 +114,10 @@ fn read_track<'a>(file: &'a [u8], inside: &'a [u8], track: Track, movie_timescal
     let stbl = find_in(inside, &[*b"mdia", *b"minf", *b"stbl"])?.ok_or_else(table("stbl"))?;
     let config = configuration(find(stbl, *b"stsd")?.ok_or_else(table("stsd"))?, track)?;
     let sizes = sizes(find(stbl, *b"stsz")?.ok_or_else(table("stsz"))?)?;
+    // Tables that name the same bytes again and again would make gigabytes of a small file.
+    if sizes.iter().fold(0, |sum: usize, size| sum.saturating_add(*size)) > file.len() {
+        return Err(ClipError::Mp4(Mp4Error::Overlapping));
+    }
     let offsets = offsets(stbl, &sizes)?;
     let mut steps = Runs::new(find(stbl, *b"stts")?.ok_or_else(table("stts"))?)?;
     let mut shifts = find(stbl, *b"ctts")?.map(Runs::new).transpose()?;

@@ -152,7 +152,7 @@ impl ServerSession {
             State::Idle | State::Asked(_) | State::Closing => return,
         }
         self.state = State::Idle;
-        self.sides.reset();
+        self.end_sides();
     }
 
     /// Whether a message stream that a command names is the one in use: the one that createStream answers counts as that, and so does 0.

@@ -58,11 +58,6 @@ impl Sides {
         self.seen && stream_id.max(MESSAGE_STREAM) != first
     }
 
-    /// Nothing is published any more.
-    pub(super) fn reset(&mut self) {
-        *self = Self::default();
-    }
-
     fn has(&self, stream_id: u32) -> bool {
         self.streams.iter().any(|side| side.stream_id == stream_id)
     }
@@ -89,6 +84,21 @@ impl ServerSession {
         self.sides.streams.swap_remove(at);
         if let Some((refusal, description)) = refusal {
             self.side_status(stream_id, "error", refusal_code(Asked::Publish, refusal), description);
+        }
+    }
+
+    /// The first stream has ended, and with it the further ones: the client is told of each.
+    pub(super) fn end_sides(&mut self) {
+        for Side { stream_id, held, .. } in std::mem::take(&mut self.sides).streams {
+            let (level, code, description) = match held {
+                None => (
+                    "status",
+                    "NetStream.Unpublish.Success",
+                    "The connection's first stream has ended, and this one with it.",
+                ),
+                Some(_) => ("error", "NetStream.Publish.Failed", "The connection's first stream has ended."),
+            };
+            self.side_status(stream_id, level, code, description);
         }
     }
 

@@ -417,6 +417,16 @@ fn case_58_a_further_stream_that_does_not_wait_for_its_answer_ends_alone() {
     assert!(raw.names().contains(&"SideEnded { stream_id: 2 }".to_owned()));
     assert!(raw.server.accept_side(2).is_none());
     assert_eq!(raw.server.accept_side(3).map(|held| held.len()), Some(1));
+    // The end of the first stream is the end of all, and is said of each.
+    let mut first = Raw::publishing();
+    first.command(2, &publish("low"));
+    first.server.accept_side(2).expect("asked for");
+    first.command(3, &publish("lower"));
+    first.codes();
+    first.command(0, &call("deleteStream", 0.0, &[Value::Number(1.0)]));
+    let codes = first.codes();
+    let said = |code: &str| codes.iter().filter(|said| *said == code).count();
+    assert_eq!((said("NetStream.Unpublish.Success"), said("NetStream.Publish.Failed")), (2, 1), "{codes:?}");
     // One that ends before its answer was asked for in vain.
     raw.command(4, &publish("lowest"));
     raw.command(4, &call("closeStream", 0.0, &[]));
