@@ -524,9 +524,13 @@ impl TrackPacker {
     /// Ends the open part; where more of its segment comes, not below the least length.
     fn close_part(&mut self, more_comes: bool, out: &mut Vec<Change>) {
         if self.part_target_ms.is_none()
-            && let Some(first) = self.part.first()
+            && let (Some(first), Some(last)) = (self.part.first(), self.part.last())
         {
-            let mean = (self.part.end() - first.dts) / self.part.frames() as u64;
+            // Where there are two pictures, they say how far they are apart: how long the last one lasts is a guess.
+            let mean = match self.part.frames() as u64 {
+                0 | 1 => self.part.end() - first.dts,
+                frames => (last.dts - first.dts) / (frames - 1),
+            };
             let frame = if self.is_sound() { self.length(&first.data) } else { mean };
             self.decide_part_target(frame, out);
         }

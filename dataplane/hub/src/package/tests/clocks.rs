@@ -131,6 +131,24 @@ fn case_53_a_stream_that_slows_down_keeps_its_promises() {
     assert!(video.whole().filter(|segment| segment.discontinuity).count() >= 3, "{video:?}");
 }
 
+/// Slow cameras without sound: a keyframe comes before the second picture has said how long the first ones last.
+#[test]
+fn case_53_a_slow_stream_of_pictures_alone_is_one_run() {
+    for fps in [0.8, 1.0, 2.0] {
+        for gop in [1, 2, 3] {
+            let mut studio = Studio::av();
+            studio.play(&Tape { fps, gop, rate_hz: 0.0, for_ms: 40_000, ..Tape::default() }.frames());
+            let video = studio.parsed(Track::Video);
+            assert!(video.whole().count() >= 5, "{fps} fps, a keyframe in {gop}: {video:?}");
+            let seams = video.whole().filter(|segment| segment.discontinuity || segment.gap).count();
+            assert_eq!(seams, 0, "{fps} fps, a keyframe in {gop}: {video:?}");
+            let listed: f64 = video.whole().map(|segment| segment.duration).sum();
+            let pictures = listed * fps;
+            assert!((pictures - pictures.round()).abs() < 0.2, "{fps} fps, a keyframe in {gop}: {listed} s");
+        }
+    }
+}
+
 /// What Shaka needs: the rules of each playlist in this room demand it to the millisecond.
 #[test]
 fn case_32_dates_add_up_whatever_the_rates() {
