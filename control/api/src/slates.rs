@@ -199,10 +199,11 @@ impl Api {
         told
     }
 
-    /// All slates, by name.
+    /// All slates that can be read, by name.
     pub(crate) async fn all_slates(&self) -> Answer<Vec<(String, Kept<SlateRecord>)>> {
         let page = self.store().page(Query { limit: SLATES_MAX, ..Query::all(SLATE) }).await?;
-        page.items.iter().map(|item| Ok((item.key.clone(), model::decode(SLATE, item)?))).collect()
+        let read = |item| self.unreadable().read(SLATE, item);
+        Ok(page.items.iter().filter_map(|item| Some((item.key.clone(), read(item)?))).collect())
     }
 
     /// Every stream of the store that names it.

@@ -22,7 +22,7 @@ use crate::model::hook::{
     BINDINGS_MAX, BindingRecord, Form, HOOKS_MAX, HookRecord, Mode, VERSIONS_MAX, VersionRecord, Which,
 };
 use crate::model::unreadable::Unreadable;
-use crate::model::{self, BINDING, HOOK, Kept};
+use crate::model::{self, BINDING, HOOK, Kept, SLATE};
 use crate::reconcile::{Subject, Unsettled};
 use crate::streams::uuid;
 
@@ -341,13 +341,15 @@ impl Api {
         let Ok(_sweeping) = self.desk().bytes.try_write() else { return };
         let swept = async {
             let hooks = all::<HookRecord>(self.store(), HOOK, self.unreadable()).await?;
-            if hooks.len() as u64 != self.store().count(HOOK).await? {
+            let slates = self.all_slates().await?;
+            let (all_hooks, all_slates) = (self.store().count(HOOK).await?, self.store().count(SLATE).await?);
+            if (hooks.len() as u64, slates.len() as u64) != (all_hooks, all_slates) {
                 // One that cannot be read may name any of them.
-                return Err(Problem::unavailable("store-failed", "a hook cannot be read", 60));
+                return Err(Problem::unavailable("store-failed", "a hook or a slate cannot be read", 60));
             }
             let versions = hooks.into_iter().flat_map(|(_, hook)| hook.value.versions);
             // By what is stored: what is held in memory may be behind a write whose end nobody saw.
-            let slates = self.all_slates().await?.into_iter().map(|(_, slate)| slate.value.sha256);
+            let slates = slates.into_iter().map(|(_, slate)| slate.value.sha256);
             let named: BTreeSet<String> = versions.map(|version| version.sha256).chain(slates).collect();
             modules::sweep(self.store(), |sha256| named.contains(sha256)).await
         };

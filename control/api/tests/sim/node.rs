@@ -165,7 +165,8 @@ impl Node {
                 if self.lossy.get() {
                     let seq = inner.events.last().map_or(0, |event| event.seq) + 1;
                     let what = What::Publish { encoder: String::new() };
-                    let stream = format!("seen-by-{}", self.name);
+                    // Each of a stream of its own: one stream has a share of control's events.
+                    let stream = format!("seen-by-{}-{}-{seq}", self.name, inner.run);
                     inner.events.push(Event { seq, session: seq, stream, what, ..Event::default() });
                 }
                 let through = inner.acknowledged.get(&inner.run).copied().unwrap_or(0);

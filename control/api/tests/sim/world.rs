@@ -203,7 +203,7 @@ impl World {
     async fn check_events(&self, node: &Node, seen: &mut Seen) {
         let (mut kept, mut after) = (0, None);
         loop {
-            let prefix = format!("seen-by-{}/", node.name());
+            let prefix = format!("seen-by-{}-", node.name());
             let query = Query { prefix, after, ..Query::all(Kind("session")) };
             let page = self.control.disk().page(query).await.unwrap();
             kept += page.items.len() as u64;
