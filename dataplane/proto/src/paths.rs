@@ -160,9 +160,10 @@ mod tests {
 
     #[test]
     fn case_56_paths_of_other_servers() {
-        for path in ["live/studio/my cam.1", "live/straße", "app", "live/a%20b", "live//x"] {
+        for path in ["live/studio/my cam.1", "live/straße", "app", "live/100%", "live//x"] {
             assert_eq!(push(path), Ok(path.to_owned()));
         }
+        assert_eq!(push("live/a%20b"), Ok("live/a b".to_owned()));
         let check = |path: &str, key: &str, output| assert_eq!(play(path), Ok((key.to_owned(), output)), "{path}");
         check("/live/cam1.flv", "live/cam1.flv", Output::Flv);
         check("/live/my%20cam.1.flv", "live/my cam.1.flv", Output::Flv);

@@ -555,7 +555,10 @@ impl Answer {
     pub(crate) fn get(to: SocketAddr, path: &str) -> Self {
         let mut socket = connect(to);
         // A server that turns connections away does so without waiting for what they ask.
-        let _ = write!(socket, "GET {path} HTTP/1.1\r\nHost: test\r\nConnection: close\r\n\r\n");
+        let _ = write!(
+            socket,
+            "GET {path} HTTP/1.1\r\nHost: test\r\nAccept: application/openmetrics-text, */*\r\nConnection: close\r\n\r\n"
+        );
         let (bytes, ended) = read_for(&mut socket, SOON);
         assert!(ended, "not closed: {}", String::from_utf8_lossy(&bytes));
         Self(bytes)
