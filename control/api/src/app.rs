@@ -28,6 +28,7 @@ use crate::model::stream::StreamRecord;
 use crate::model::token::Digest;
 use crate::model::unreadable::Unreadable;
 use crate::model::{self, AUDIT, META, ONCE, STREAM};
+use crate::reconcile::{Subject, Unsettled};
 use crate::slates::Slates;
 use crate::streams::Locks;
 
@@ -225,14 +226,23 @@ impl Api {
             let _lock = self.locks().lock(&stream.id).await;
             self.fleet().put(stream);
         }
+        let mut read = Ok(());
         for id in before.keys().filter(|id| !next.contains_key(*id)) {
+            let unsettled = Unsettled::new(self, Subject::Stream(id.clone()));
             let _lock = self.locks().lock(id).await;
-            match model::load::<StreamRecord>(self.store(), STREAM, id).await? {
-                Some(kept) => self.fleet().put(self.slates().to_link(&kept.value, id)),
-                None => self.fleet().remove(id),
+            match model::load::<StreamRecord>(self.store(), STREAM, id).await {
+                Ok(Some(kept)) => self.fleet().put(self.slates().to_link(&kept.value, id)),
+                Ok(None) => self.fleet().remove(id),
+                Err(error) => {
+                    // What was taken out of the file is refused at once; whether the store has it is settled when the store answers.
+                    self.fleet().remove(id);
+                    read = Err(error);
+                    continue;
+                }
             };
+            unsettled.settle();
         }
-        Ok(())
+        read
     }
 
     pub(crate) fn names(&self) -> &[String] {

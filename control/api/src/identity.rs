@@ -91,6 +91,12 @@ pub enum IdentityError {
          once with --accept-new-key to go on with this one"
     )]
     Differs,
+    /// What the store says of itself is of another release, or damaged.
+    #[error(
+        "what the store says of itself cannot be read, so that nothing says which key its streams are signed with. Run the release that wrote \
+         it, or put a backup in the place of store.sqlite; or start once with --accept-new-key to go on with the key that is here"
+    )]
+    Unreadable,
     /// The store does not answer.
     #[error(transparent)]
     Store(#[from] StoreError),
@@ -112,7 +118,6 @@ pub struct Judged {
 /// Looks at what there is, and refuses what must not be started with. Writes nothing.
 pub async fn judge(store: &dyn Store, beside: Beside<'_>) -> Result<Judged, IdentityError> {
     let item = store.get(META, KEY).await?;
-    // What a later release wrote in another shape is as if it were not there, and stays.
     let kept = item.as_ref().and_then(|item| serde_json::from_slice::<StoreIdentity>(&item.value).ok());
     let mut is_empty = true;
     for kind in MADE {
@@ -126,6 +131,9 @@ pub async fn judge(store: &dyn Store, beside: Beside<'_>) -> Result<Judged, Iden
         accepted.push(words);
         Ok(())
     };
+    if item.is_some() && kept.is_none() {
+        accept(IdentityError::Unreadable, "store")?;
+    }
     let mut identity = match (&kept, beside.marker) {
         (Some(kept), Some(marker)) if kept.id != marker && !kept.stands_for.iter().any(|id| id == marker) => {
             let error = if is_empty { IdentityError::Emptied } else { IdentityError::Differs };

@@ -78,10 +78,13 @@ impl Api {
         match subject {
             Subject::Stream(id) => {
                 let _lock = self.locks().lock(id).await;
-                match model::load::<StreamRecord>(self.store(), STREAM, id).await? {
-                    Some(kept) => self.fleet().put(self.slates().to_link(&kept.value, id)),
-                    None => self.fleet().remove(id),
-                };
+                // The file may have taken it over meanwhile: what it says is in force, and has been told.
+                if !self.fixed().contains_key(id) {
+                    match model::load::<StreamRecord>(self.store(), STREAM, id).await? {
+                        Some(kept) => self.fleet().put(self.slates().to_link(&kept.value, id)),
+                        None => self.fleet().remove(id),
+                    };
+                }
                 self.count_streams().await?;
             }
             Subject::Binding(id) => {

@@ -118,14 +118,14 @@ impl Api {
         }
         let id = id.map_or_else(uuid, |id| Ok(id.to_owned()))?;
         let _paths = self.free_paths(&id, given).await?;
-        if self.fixed().contains_key(&id) {
-            return Err(read_only(&id));
-        }
         if self.stored_streams().load(Ordering::Relaxed) >= STREAMS_MAX {
             let detail = format!("there are {STREAMS_MAX} streams, which is the most; remove some");
             return Err(Problem::conflict(detail));
         }
         let lock = self.locks().lock(&id).await;
+        if self.fixed().contains_key(&id) {
+            return Err(read_only(&id));
+        }
         // Signatures of a removed stream of this id must not admit to the new one.
         let grave: Option<Kept<Grave>> = model::load(self.store(), GRAVE, &id).await?;
         let record = StreamRecord {

@@ -121,7 +121,7 @@ impl FileStreams {
         }
         let changed = self.runtime.block_on(self.api.change_fixed(streams));
         changed.map_err(|_| {
-            "the store cannot be read, so that what was taken out of the file stays; send the signal again".to_owned()
+            "the store cannot be read: streams that were taken out of the file are refused until it can, and are then what it says".to_owned()
         })
     }
 }

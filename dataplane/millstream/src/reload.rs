@@ -66,8 +66,8 @@ impl Reload {
         let Some(change) = &self.change else { return Some("[[stream]]") };
         let made = layers::merge(layers::Flags::default(), settings.clone()).map_err(|error| format!("{error:#}"));
         if let Err(error) = made.and_then(|layers| change.change(layers.streams)) {
-            error!("SIGHUP: the streams of the file are not in force: {error}");
-            return None;
+            error!("SIGHUP: the streams of the file are not all in force: {error}");
+            return Some("[[stream]]");
         }
         let has = |entries: &[StreamEntry], entry: &StreamEntry| entries.iter().any(|other| other.id == entry.id);
         let added = settings.streams.iter().filter(|entry| !has(&self.streams, entry)).count();
@@ -97,10 +97,12 @@ impl Reload {
         let wanted = logging::Wanted::merge(&self.log, &settings.log);
         if wanted.level != self.level {
             match logging::change_level(&wanted) {
-                Ok(()) => info!(before = self.level, after = wanted.level, "SIGHUP: the log level is another one"),
-                Err(error) => error!("SIGHUP: the log level stays as it was: {error:#}"),
+                Ok(()) => {
+                    info!(before = self.level, after = wanted.level, "SIGHUP: the log level is another one");
+                    self.level = wanted.level;
+                }
+                Err(error) => return error!("SIGHUP: nothing was changed: the log level cannot be: {error:#}"),
             }
-            self.level = wanted.level;
         }
         // Compared with what the server began with: that is what is in force.
         let after = shown(&settings);

@@ -386,9 +386,6 @@ fn hand_over(shard: &Shard, connection: Connection, id: Id, encoder: String) -> 
 /// A publisher on the shard that owns its stream, from the answer to its end.
 async fn publish(shard: &Rc<Shard>, mut connection: Connection, id: &Id, encoder: String) -> Turn {
     connection.session.asked();
-    if shard.is_draining() {
-        return no_place(shard, connection, id, ("shutdown", "shutdown"), (Refusal::Failed, GOING_DOWN));
-    }
     match shard.publishes.publish(id, connection.session.peer().ip(), shard.now()) {
         Some(Duration::ZERO) => {}
         Some(wait) => sleep_until(shard.clock.instant(shard.now() + wait)).await,
@@ -396,6 +393,9 @@ async fn publish(shard: &Rc<Shard>, mut connection: Connection, id: &Id, encoder
             let reason = "this stream, or this address, publishes too often; try again in a moment";
             return no_place(shard, connection, id, ("publish_rate", "publish_rate"), (Refusal::Failed, reason));
         }
+    }
+    if shard.is_draining() {
+        return no_place(shard, connection, id, ("shutdown", "shutdown"), (Refusal::Failed, GOING_DOWN));
     }
     // A stream that is on air, or waits for its publisher, is not a new one.
     if !shard.holds(id) && !shard.sessions.has_room(Action::Publish) {

@@ -61,8 +61,8 @@ impl OfConnection {
     /// One more publish.
     pub(crate) fn publish(&mut self, now: Time) -> Turn {
         let wait = self.budget.take(now, EVERY, BURST, Duration::MAX).unwrap_or(EVERY);
-        let is_news = !wait.is_zero() && !std::mem::replace(&mut self.told, !wait.is_zero());
-        Turn { wait, is_news }
+        let told = std::mem::replace(&mut self.told, !wait.is_zero());
+        Turn { wait, is_news: self.told && !told }
     }
 
     /// Whether it publishes too often just now: then its lines in the log are left out.
@@ -148,6 +148,7 @@ mod tests {
         assert!(budget.is_slowed());
         // Once it behaves, it is as it was.
         assert_eq!(budget.publish(at(60_000)), Turn { wait: Duration::ZERO, is_news: false });
+        assert!(!budget.is_slowed());
     }
 
     #[test]

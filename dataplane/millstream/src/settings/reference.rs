@@ -434,7 +434,7 @@ pub(crate) const ROWS: &[Row] = &[
     Row::new(
         ("limits", "handshakes"),
         Number("1 to 1000000"),
-        "Connections that have not asked for anything yet; with more, the oldest goes.",
+        "Connections that have not asked for anything yet; with more, one of the address that has most goes.",
         |l| l.config.limits.handshakes.into(),
     ),
     Row::new(

@@ -68,7 +68,24 @@ fn tidy_event(event: &mut Event) {
     }
 }
 
+/// Bytes of a host's name (RFC 1035, 2.3.4) and a port.
+const HOST_BYTES_MAX: usize = 260;
+
+/// Clears a URL that is not one of these schemes, a host and a port: operators are shown push URLs that are made of it.
+fn tidy_url(url: &mut String, schemes: [&str; 2]) {
+    let host = schemes.iter().find_map(|scheme| url.strip_prefix(scheme));
+    let is_plain = |host: &str| {
+        (1..=HOST_BYTES_MAX).contains(&host.len())
+            && host.bytes().all(|byte| byte.is_ascii_alphanumeric() || b".-_:[]".contains(&byte))
+    };
+    if !host.is_some_and(is_plain) {
+        url.clear();
+    }
+}
+
 fn tidy_status(status: &mut Status) {
+    tidy_url(&mut status.rtmp_url, ["rtmp://", "rtmps://"]);
+    tidy_url(&mut status.http_url, ["http://", "https://"]);
     for word in [&mut status.release, &mut status.rtmp, &mut status.http] {
         cut(word, WORD_BYTES_MAX);
     }
@@ -149,12 +166,24 @@ mod tests {
             ..Live::default()
         };
         let mut report = Report {
-            status: Status { complaints: vec![long(); 1_000], hooks: vec![long(); 10_000], ..Status::default() },
+            status: Status {
+                complaints: vec![long(); 1_000],
+                hooks: vec![long(); 10_000],
+                rtmp_url: format!("rtmp://{}", "a".repeat(100_000)),
+                http_url: "https://[2001:db8::1]:8443".to_owned(),
+                ..Status::default()
+            },
             live: Some(vec![live("cam"), live(&long()), live("../etc")]),
             events: vec![event("a/b"); 3_000],
             ..Report::default()
         };
         tidy(&mut report);
+        assert_eq!((&*report.status.rtmp_url, &*report.status.http_url), ("", "https://[2001:db8::1]:8443"));
+        for url in ["rtmp://a/b", "rtmp://a?sign=1", "http://a", "rtmp://", "javascript:a", "rtmp://user@a"] {
+            let mut url = url.to_owned();
+            tidy_url(&mut url, ["rtmp://", "rtmps://"]);
+            assert_eq!(url, "");
+        }
         let live = report.live.as_deref().unwrap();
         assert_eq!((live.len(), live[0].viewers.len()), (1, LIST_LEN_MAX));
         assert!(bytes_of(&live[0]) < 16 << 10);

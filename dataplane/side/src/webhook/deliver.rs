@@ -238,8 +238,8 @@ impl Deliverer {
         let attempt = Attempt { at_unix_ms, took_ms, status: status.map(|status| status.as_u16()), error };
         let outbox = Arc::clone(&self.outbox);
         let settled = tokio::task::spawn_blocking(move || outbox.settle(&entry.key, &attempt, next)).await;
-        // That it wants no more of them is an answer, too.
-        let taken = !matches!(next, Next::Retry { .. }) && status.is_some();
+        // That it wants no more of them is an answer, too. One that is given up for its age is none.
+        let taken = matches!(next, Next::Delivered) || status == Some(StatusCode::GONE);
         settled.unwrap_or_else(|_| Err(OutboxError("a defect ended the note".to_owned()))).map(|()| taken)
     }
 
