@@ -32,6 +32,8 @@ pub const HOOKS_MAX: usize = 100;
 const WAITING_MAX: u64 = 100_000;
 /// Entries of removed hooks that go with one look.
 const REMOVED_AT_ONCE: usize = 256;
+/// Entries of a lane that are read to find its next one: the first is it, unless that cannot be read.
+const NEXT_AT_ONCE: usize = 2;
 /// Old entries of a hook that are given up at once.
 const OLD_AT_ONCE: usize = 250;
 /// A line in the log tells this often of what found no room.
@@ -82,7 +84,9 @@ impl StoredOutbox {
             loop {
                 let page = self.store.page(Query { after: after.take(), ..Query::all(WAITING) }).await?;
                 for item in &page.items {
-                    lanes.add(&item.key, read::<Waiting>(&item.value).due_ms);
+                    if let Some(waiting) = waiting_of(&item.value) {
+                        lanes.add(&item.key, waiting.due_ms);
+                    }
                 }
                 after = page.next;
                 if after.is_none() {
@@ -118,12 +122,12 @@ impl StoredOutbox {
         }
         // All at once: they share a sync.
         let writes: Vec<_> = writes.into_iter().map(|write| (write.key.clone(), self.store.put(write))).collect();
-        let (mut added, mut failed) = (Vec::new(), None);
+        let (mut added, mut found, mut failed) = (Vec::new(), Vec::new(), None);
         for (key, write) in writes {
             match write.await {
                 Ok(_) => added.push(key),
-                // Told twice, and added the first time.
-                Err(StoreError::Conflict { .. }) => {}
+                // Told twice, and written the first time: whether that was noted here is not certain.
+                Err(StoreError::Conflict { .. }) => found.push(key),
                 Err(error) => failed = Some(error),
             }
         }
@@ -131,6 +135,9 @@ impl StoredOutbox {
         if let Some(lanes) = &mut state.lanes {
             for key in &added {
                 lanes.add(key, 0);
+            }
+            for key in &found {
+                lanes.find(key);
             }
         }
         failed.map_or(Ok(added.len()), Err)
@@ -148,8 +155,8 @@ impl StoredOutbox {
                 hooks.insert(hook.to_owned(), item.map(|item| read::<WebhookRecord>(&item.value)));
             }
             let Some(Some(record)) = hooks.get(hook) else { continue };
-            match self.store.get(WAITING, &key).await? {
-                Some(item) => found.push(self.entry(key, read(&item.value), record.clone())),
+            match self.store.get(WAITING, &key).await?.and_then(|item| waiting_of(&item.value)) {
+                Some(waiting) => found.push(self.entry(key, waiting, record.clone())),
                 None => self.next_of_lane(lanes, &key).await?,
             }
         }
@@ -179,10 +186,18 @@ impl StoredOutbox {
 
     /// An entry is gone: what its lane begins with now.
     async fn next_of_lane(&self, lanes: &mut Lanes, key: &str) -> Result<(), StoreError> {
-        let query = Query { prefix: format!("{}/", lane(key)), limit: 1, ..Query::all(WAITING) };
-        let next = self.store.page(query).await?.items.pop();
-        lanes.gone(key, next.as_ref().map(|item| (item.key.as_str(), read::<Waiting>(&item.value).due_ms)));
-        Ok(())
+        let mut after = None;
+        loop {
+            let query = Query { prefix: format!("{}/", lane(key)), after, limit: NEXT_AT_ONCE, ..Query::all(WAITING) };
+            let page = self.store.page(query).await?;
+            // What cannot be read is passed over, and stays.
+            let next = page.items.iter().find_map(|item| Some((item.key.as_str(), waiting_of(&item.value)?.due_ms)));
+            if next.is_some() || page.next.is_none() {
+                lanes.gone(key, next);
+                return Ok(());
+            }
+            after = page.next;
+        }
     }
 
     fn entry(&self, key: String, waiting: Waiting, hook: WebhookRecord) -> Entry {
@@ -201,7 +216,7 @@ impl StoredOutbox {
 
     async fn note(&self, key: &str, attempt: &Attempt, next: Next) -> Result<(), StoreError> {
         let Some(item) = self.store.get(WAITING, key).await? else { return Ok(()) };
-        let waiting: Waiting = read(&item.value);
+        let Some(waiting) = waiting_of(&item.value) else { return Ok(()) };
         let log = Change::Put(log_of(key, &waiting, attempt, next));
         match next {
             Next::Retry { due_unix_ms } => {
@@ -250,6 +265,11 @@ impl State {
             "{share} deliveries of a webhook wait, which is its share: what comes on top is lost; see /api/v1/webhooks for whose receiver is away"
         );
     }
+}
+
+/// An entry, where it can be read.
+fn waiting_of(value: &[u8]) -> Option<Waiting> {
+    serde_json::from_slice(value).ok()
 }
 
 /// The entry of a hook for an event.
@@ -405,5 +425,40 @@ mod tests {
         outbox.due(9_000, &ask()).unwrap();
         outbox.due(9_000, &ask()).unwrap();
         assert_eq!(runtime.block_on(store.count(WAITING)), Ok(1));
+    }
+
+    /// A report whose handler was cut off between the write and what is known of it comes again; a broken item is in the way of none.
+    #[test]
+    fn what_was_written_unseen_is_found_and_what_cannot_be_read_is_passed_over() {
+        let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(1).build().unwrap();
+        let store: Arc<dyn Store> = Arc::new(MemoryStore::new());
+        let made = || StoredOutbox::new(Arc::clone(&store), MasterKey::new([1; 32]), runtime.handle().clone());
+        let (outbox, other) = (made(), made());
+        let node = NodeId { name: "n".into(), run: RUN };
+        let events = [1, 2].map(|seq| event(seq, "a", What::Publish { encoder: String::new() }));
+        runtime.block_on(async {
+            let url = "https://example.com/hook".to_owned();
+            hook(&*store, "all", &WebhookRecord { url, ..WebhookRecord::default() }).await;
+            assert_eq!(outbox.add(&node, &[]).await, Ok(0));
+            other.add(&node, &events).await.unwrap();
+            outbox.add(&node, &events).await.unwrap();
+        });
+        let due = outbox.due(5_000, &ask()).unwrap();
+        assert_eq!(due.len(), 1);
+        // The second one breaks, and a third one comes.
+        runtime.block_on(async {
+            let page = store.page(Query::all(WAITING)).await.unwrap();
+            let Write { kind, expires_ms, .. } = entry_of("all", &node, &events[1]);
+            let key = page.items[1].key.clone();
+            store.put(Write { kind, key, expect: Expect::Any, expires_ms, value: b"\0broken".into() }).await.unwrap();
+            let third = event(3, "a", What::Publish { encoder: String::new() });
+            outbox.add(&node, &[third]).await.unwrap();
+        });
+        outbox.settle(&due[0].key, &attempt(5_000), Next::Delivered).unwrap();
+        for outbox in [outbox, made()] {
+            let next = outbox.due(6_000, &ask()).unwrap();
+            assert!(next.len() == 1 && next[0].key.ends_with('3'), "{next:?}");
+        }
+        assert_eq!(runtime.block_on(store.count(WAITING)), Ok(2));
     }
 }

@@ -14,7 +14,7 @@ use tracing::info;
 /// The file of the key that streams' secrets are made from.
 pub(crate) const MASTER_KEY: &str = "master-key";
 /// The file of the token that the API asks for.
-const ADMIN_TOKEN: &str = "admin-token";
+pub(crate) const ADMIN_TOKEN: &str = "admin-token";
 /// The file of the token that nodes tell their control.
 pub(crate) const NODE_TOKEN: &str = "node-token";
 /// Longest key file that is read, bytes.

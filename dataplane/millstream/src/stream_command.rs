@@ -5,8 +5,9 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use anyhow::{Context as _, anyhow, bail};
+use axum::body::Bytes;
 use axum::http::header::AUTHORIZATION;
-use axum::http::{HeaderMap, HeaderValue};
+use axum::http::{HeaderMap, HeaderValue, Method};
 use millstream_proto::secret::Secret;
 use millstream_side::http::client::{Connection, Reply};
 use millstream_side::http::guard::Guard;
@@ -21,7 +22,6 @@ use crate::layers::DATA_DIR;
 const API: &str = "http://127.0.0.1:8081";
 /// Where the Debian package keeps the data directory.
 const PACKAGED_DATA_DIR: &str = "/var/lib/millstream";
-const TOKEN_FILE: &str = "admin-token";
 /// Time for an answer.
 const WAIT: Duration = Duration::from_secs(35);
 /// Longest answer that is read: a page of streams.
@@ -198,7 +198,7 @@ impl Api {
         let (url, mut headers) = (self.url.below(path), self.headers()?);
         // A person means the stream of that name, whatever it is like by now.
         headers.insert(axum::http::header::IF_MATCH, HeaderValue::from_static("*"));
-        answer(self.connection.delete(&url, headers, WAIT, ANSWER_BYTES_MAX).await?)
+        answer(self.connection.ask(Method::DELETE, &url, headers, Bytes::new(), WAIT, ANSWER_BYTES_MAX).await?)
     }
 }
 
@@ -222,9 +222,9 @@ fn token_file(flags: &ApiFlags) -> anyhow::Result<PathBuf> {
         return Ok(file.clone());
     }
     if let Some(dir) = &flags.data_dir {
-        return Ok(dir.join(TOKEN_FILE));
+        return Ok(dir.join(keys::ADMIN_TOKEN));
     }
-    let places = [DATA_DIR, PACKAGED_DATA_DIR].map(|dir| Path::new(dir).join(TOKEN_FILE));
+    let places = [DATA_DIR, PACKAGED_DATA_DIR].map(|dir| Path::new(dir).join(keys::ADMIN_TOKEN));
     // One that is there and may not be read says so when it is.
     let found = places.iter().find(|file| !matches!(file.try_exists(), Ok(false)));
     found.cloned().ok_or_else(|| {

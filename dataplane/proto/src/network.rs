@@ -44,6 +44,14 @@ impl Network {
     }
 }
 
+/// What a peer is counted by: an IPv4 address, also where it comes to an IPv6 socket, or the /64 that an IPv6 host can choose addresses from.
+pub fn counted(address: IpAddr) -> IpAddr {
+    match address.to_canonical() {
+        six @ IpAddr::V6(_) => masked(six, 64),
+        four @ IpAddr::V4(_) => four,
+    }
+}
+
 /// The address with all bits behind the prefix cleared.
 fn masked(address: IpAddr, prefix_bits: u8) -> IpAddr {
     let prefix_bits = u32::from(prefix_bits);

@@ -1,6 +1,7 @@
 //! What a release is made of: the Debian package and the OCI image, made from the binary under test by the release's own script.
 use std::collections::BTreeMap;
 use std::fmt::Write as _;
+use std::os::unix::fs::MetadataExt as _;
 use std::path::Path;
 use std::process::Command;
 
@@ -111,8 +112,12 @@ fn image(archive: &Path, into: &Path, root: &Path) {
         .args([&format!("--userspec={user}"), root_path, "/usr/bin/millstream", "--version"])
         .output()
         .expect("chroot");
-    let needs_root = String::from_utf8_lossy(&said.stderr).contains("Operation not permitted");
-    assert!(said.status.success() || needs_root, "{}", String::from_utf8_lossy(&said.stderr));
+    // Its owner is who runs the test; only root may change its root.
+    let is_root = std::fs::metadata("/proc/self").expect("procfs").uid() == 0;
+    if !is_root {
+        println!("not tried: the image's program needs root to be run");
+    }
+    assert!(said.status.success() || !is_root, "{}", String::from_utf8_lossy(&said.stderr));
 }
 
 fn hex(bytes: &[u8]) -> String {

@@ -10,6 +10,7 @@ use axum::http::{HeaderValue, StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
+use millstream_proto::network::counted;
 use millstream_proto::secret::Secret;
 use millstream_store::item::{Change, Expect, PAGE_ITEMS_MAX, Query};
 use serde::{Deserialize, Serialize};
@@ -59,27 +60,18 @@ impl Failures {
         if now_ms.abs_diff(window.since_ms) >= WINDOW_MS {
             *window = Window { since_ms: now_ms, ..Window::default() };
         }
-        let own = address.and_then(|address| window.by_address.get(&network(address)).copied()).unwrap_or(0);
+        let own = address.and_then(|address| window.by_address.get(&counted(address)).copied()).unwrap_or(0);
         let full = own >= FAILURES_PER_ADDRESS_MAX || window.all >= FAILURES_MAX;
         if full {
             return Some((WINDOW_MS.saturating_sub(now_ms.abs_diff(window.since_ms)) / 1_000 + 1) as u32);
         }
         window.all += 1;
         if let Some(address) = address
-            && (window.by_address.len() < ADDRESSES_MAX || window.by_address.contains_key(&network(address)))
+            && (window.by_address.len() < ADDRESSES_MAX || window.by_address.contains_key(&counted(address)))
         {
-            *window.by_address.entry(network(address)).or_default() += 1;
+            *window.by_address.entry(counted(address)).or_default() += 1;
         }
         None
-    }
-}
-
-/// Who holds one address of an IPv6 /64 holds all of them.
-fn network(address: IpAddr) -> IpAddr {
-    // A port that is open to both families sees IPv4 addresses mapped into one /64.
-    match address.to_canonical() {
-        four @ IpAddr::V4(_) => four,
-        IpAddr::V6(six) => IpAddr::V6((six.to_bits() & !u128::from(u64::MAX)).into()),
     }
 }
 

@@ -2,10 +2,11 @@
 //! for a request, or that does not read its answer, gives way, of the address that has most. A connection on which a node has shown its
 //! token is counted apart, and never gives way. Before it: [`super::serve`]; after it: the sockets.
 use std::collections::HashMap;
-use std::net::{IpAddr, Ipv6Addr};
+use std::net::IpAddr;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
+use millstream_proto::network::counted;
 use tokio::sync::Notify;
 
 /// Connections of nodes. A node has two or three; the number bounds what a thief of a token can open.
@@ -49,14 +50,6 @@ pub(super) struct Places {
     inner: Mutex<Inner>,
     most: usize,
     most_of_address: usize,
-}
-
-/// What connections are counted by: an IPv4 address, or the /64 that an IPv6 host can choose addresses from.
-fn counted(address: IpAddr) -> IpAddr {
-    match address.to_canonical() {
-        IpAddr::V6(six) => IpAddr::V6(Ipv6Addr::from_bits(six.to_bits() >> 64 << 64)),
-        four @ IpAddr::V4(_) => four,
-    }
 }
 
 impl Places {

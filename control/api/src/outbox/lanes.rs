@@ -62,6 +62,16 @@ impl Lanes {
         }
     }
 
+    /// An entry is there, which may be known or not: its write was not seen to end.
+    pub(super) fn find(&mut self, key: &str) {
+        let Some((hook, stream, tail)) = parts(key) else { return };
+        let head = self.0.get(hook).and_then(|of_hook| of_hook.lanes.get(stream));
+        // Behind a head it is found when that is gone.
+        if head.is_none_or(|head| tail < &*head.tail) {
+            self.add(key, 0);
+        }
+    }
+
     /// The first entry of a lane is to be tried again, not before this time.
     pub(super) fn postpone(&mut self, key: &str, due_ms: u64) {
         let Some((hook, stream, tail)) = parts(key) else { return };

@@ -8,9 +8,8 @@ use std::net::IpAddr;
 use std::time::Duration;
 
 use millstream_proto::id::Id;
+use millstream_proto::network::counted;
 use millstream_proto::time::Time;
-
-use super::session::counted;
 
 /// Publishes of a connection, and of a stream, that may follow each other at once: encoders that flap, and tools that try.
 const BURST: u32 = 20;

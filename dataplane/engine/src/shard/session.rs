@@ -2,12 +2,13 @@
 //! their own task. One slow sweep replaces a timer per session.
 use std::cell::{Cell, RefCell};
 use std::collections::{BTreeSet, HashMap};
-use std::net::{IpAddr, Ipv6Addr, SocketAddr};
+use std::net::{IpAddr, SocketAddr};
 use std::rc::{Rc, Weak};
 use std::sync::Arc;
 
 use millstream_hub::viewer::{CloseReason, Viewer};
 use millstream_policy::Action;
+use millstream_proto::network::counted;
 use millstream_proto::time::Time;
 use tracing::Span;
 
@@ -244,15 +245,6 @@ impl Drop for Session {
         if let Some(home) = self.home.upgrade() {
             home.forget(self);
         }
-    }
-}
-
-/// What connections are counted by: an IPv4 address, also where it comes to an IPv6 socket, or the /64 that an IPv6 host can
-/// choose addresses from.
-pub(super) fn counted(address: IpAddr) -> IpAddr {
-    match address.to_canonical() {
-        IpAddr::V6(address) => IpAddr::V6(Ipv6Addr::from_bits(address.to_bits() >> 64 << 64)),
-        v4 @ IpAddr::V4(_) => v4,
     }
 }
 

@@ -10,11 +10,12 @@ use std::time::Duration;
 
 use millstream_link::event::{Event, What};
 use millstream_proto::id::Id;
+use millstream_proto::network::counted;
 use millstream_proto::redact;
 use millstream_proto::time::Time;
 
 use super::Shard;
-use super::session::{Session, counted};
+use super::session::Session;
 use crate::clock::unix_ms;
 
 /// One event of an address and a reason in this time.

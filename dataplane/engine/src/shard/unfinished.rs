@@ -4,7 +4,7 @@ use std::cmp::Reverse;
 use std::collections::{BTreeSet, HashMap};
 use std::net::IpAddr;
 
-use super::session::counted;
+use millstream_proto::network::counted;
 
 /// All of a shard.
 #[derive(Default)]

@@ -1,7 +1,7 @@
-//! Every setting of the configuration file, once: what it is, what it may be, and how to read its value in force. From it come the
-//! commented file that `millstream config` prints, `docs/configuration.md`, and what the API shows. Beside it: [`super`] parses the same
-//! keys, and a test holds both lists together.
-use std::fmt::Write as _;
+//! Every setting of the configuration file, once: what it is, what it may be, and how to read its value in force. Beside it: [`super`] parses
+//! the same keys, and a test holds both lists together; after it: [`written`] makes text of it.
+mod written;
+
 use std::time::Duration;
 
 use millstream_hub::config::{FlushPolicy, OnUnpublish, Takeover};
@@ -10,6 +10,7 @@ use serde_json::{Value, json};
 use super::values::{AuthPreset, Role};
 use crate::layers::Layers;
 use crate::logging::Format;
+pub(crate) use written::{file, markdown, shown};
 
 /// What a setting may be. The words are those of the error that a wrong value gets.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -484,125 +485,5 @@ pub(crate) const STREAM_ROWS: &[(&str, Kind, &str)] = &[
     ("play_paths", List("paths"), "The same for HTTP; the ending says what is there: .flv, .m3u8, .mpd."),
 ];
 
-/// A value as TOML writes it.
-fn toml(value: &Value) -> String {
-    match value {
-        Value::Array(items) => format!("[{}]", items.iter().map(toml).collect::<Vec<_>>().join(", ")),
-        // What JSON escapes TOML escapes in the same way; a path may hold anything.
-        other => other.to_string(),
-    }
-}
-
-/// Adds lines of at most `width` characters, each behind `prefix`.
-fn wrap(out: &mut String, prefix: &str, text: &str, width: usize) {
-    let mut line = String::new();
-    for word in text.split_whitespace() {
-        if !line.is_empty() && prefix.len() + line.len() + 1 + word.len() > width {
-            let _ = writeln!(out, "{prefix}{line}");
-            line.clear();
-        }
-        if !line.is_empty() {
-            line.push(' ');
-        }
-        line.push_str(word);
-    }
-    let _ = writeln!(out, "{prefix}{line}");
-}
-
-const WIDTH: usize = 110;
-
-/// The whole file: every setting with its explanation. What is as it is by default is commented out.
-pub(crate) fn file(layers: &Layers, defaults: &Layers) -> String {
-    let mut out = "# Millstream's configuration: every setting. What is commented out shows the default, or an example where there is none.\n\
-                   # Flags win over MILLSTREAM_* environment variables, which win over this file. `millstream check FILE` checks it.\n"
-        .to_owned();
-    for (table, about) in TABLES {
-        let _ = writeln!(out, "\n# {about}.\n[{table}]");
-        for row in ROWS.iter().filter(|row| row.table == table) {
-            let (value, default) = ((row.value)(layers), (row.value)(defaults));
-            out.push('\n');
-            wrap(&mut out, "# ", &format!("{} ({})", row.doc, row.kind.words()), WIDTH);
-            let _ = match &value {
-                // Secrets stay where they are.
-                Value::String(text) if text.ends_with(" hidden") => writeln!(out, "# {} = ...  # {text}", row.key),
-                Value::Null => writeln!(out, "# {} = \"{}\"", row.key, row.example).map(drop),
-                value if *value == default => writeln!(out, "# {} = {}", row.key, toml(value)),
-                value => writeln!(out, "{} = {}", row.key, toml(value)),
-            };
-        }
-    }
-    out.push_str("\n# A stream that may be pushed; as many of these as there are streams. The API keeps others in the data directory.\n");
-    out.push_str("# [[stream]]\n");
-    for (key, kind, doc) in STREAM_ROWS {
-        wrap(&mut out, "# # ", &format!("{doc} ({})", kind.words()), WIDTH);
-        let _ = writeln!(out, "# {key} = {}", example(key));
-    }
-    out
-}
-
-/// What a key of `[[stream]]` may look like.
-fn example(key: &str) -> &'static str {
-    match key {
-        "id" => "\"lobby\"",
-        "generation" => "1",
-        "flush" => "\"balanced\"",
-        "on_unpublish" => "\"wait\"",
-        "slate" => "\"back-soon.mp4\"",
-        "push_paths" => "[\"live/lobby\"]",
-        "play_paths" => "[\"/live/lobby.flv\"]",
-        _ => "true",
-    }
-}
-
-/// The reference, `docs/configuration.md`.
-pub(crate) fn markdown(defaults: &Layers) -> String {
-    let mut out = "# Configuration\n\n\
-        Made by `millstream config --markdown`; a test holds it to the program. `millstream config` prints the same as a file to begin\n\
-        with, `millstream check FILE` says what is wrong with one, with line and column.\n\n\
-        Flags win over `MILLSTREAM_*` environment variables, which win over the file, which wins over defaults. Durations are a number\n\
-        and a unit in quotes (`\"10s\"`, `\"333ms\"`), sizes too (`\"16MiB\"`). Unknown keys are refused.\n\n\
-        SIGHUP reads the file anew and takes over `log.level` and the `[[stream]]` entries; the log names what has changed besides and\n\
-        needs a restart.\n"
-        .to_owned();
-    for (table, about) in TABLES {
-        let _ = writeln!(
-            out,
-            "\n## `[{table}]`\n\n{about}.\n\n| key | what | default | instead |\n| --- | --- | --- | --- |"
-        );
-        for row in ROWS.iter().filter(|row| row.table == table) {
-            let default = match (row.value)(defaults) {
-                Value::Null => "unset".to_owned(),
-                value => format!("`{}`", toml(&value)),
-            };
-            let instead = match (row.flag, row.env()) {
-                (Some(flag), Some(env)) => format!("`{flag}`, `{env}`"),
-                _ => String::new(),
-            };
-            let _ = writeln!(out, "| `{}` | {} *{}* | {default} | {instead} |", row.key, row.doc, row.kind.words());
-        }
-    }
-    out.push_str("\n## `[[stream]]`\n\nA stream that may be pushed; an entry for each. The API shows them, and they are changed here.\n\n");
-    out.push_str("| key | what |\n| --- | --- |\n");
-    for (key, kind, doc) in STREAM_ROWS {
-        let _ = writeln!(out, "| `{key}` | {doc} *{}* |", kind.words());
-    }
-    out
-}
-
-/// The configuration in force as the API shows it: tables and keys as in the file, secrets as how many there are.
-pub(crate) fn shown(layers: &Layers) -> Value {
-    let mut shown = serde_json::Map::new();
-    for row in ROWS {
-        let table = shown.entry(row.table).or_insert_with(|| json!({}));
-        if let Value::Object(table) = table {
-            table.insert(row.key.to_owned(), (row.value)(layers));
-        }
-    }
-    // Set, and not in force.
-    shown.insert("warnings".to_owned(), json!(layers.warnings));
-    shown.into()
-}
-
 #[cfg(test)]
-#[path = "reference/tests.rs"]
 mod tests;

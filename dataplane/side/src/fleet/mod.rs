@@ -303,16 +303,17 @@ impl Fleet {
         }
         let events = lock(&self.0.members).new_events(&report)?;
         let node = report.node.clone();
-        let (events, untold) = {
-            let (mut shares, now) = (lock(&self.0.shares), std::time::Instant::now());
-            let (events, left_out) = shares.let_through(now, &node, events);
-            self.0.numbers.events_left_out.add(left_out);
-            (events, shares.untold(now))
-        };
+        let (events, left_out) = lock(&self.0.shares).let_through(std::time::Instant::now(), &node, events);
+        self.0.numbers.events_left_out.add(left_out);
         if !events.is_empty() {
             let kept = self.0.keeper.keep(node.clone(), events.clone()).await;
             kept.inspect_err(|_| self.0.numbers.reports_not_kept.one()).map_err(LinkError::Keeping)?;
         }
+        let untold = {
+            let mut shares = lock(&self.0.shares);
+            shares.kept(&node);
+            shares.untold(std::time::Instant::now())
+        };
         let events_through = lock(&self.0.members).report(report)?;
         for event in events {
             // Nobody may be listening.
@@ -327,6 +328,9 @@ impl Fleet {
                     "events of a stream were left out: it has too many"
                 );
             }
+            // Told once: what cannot be kept now is in the log.
+            let kept = self.0.keeper.keep(node.clone(), vec![event.clone()]).await;
+            kept.unwrap_or_else(|_| self.0.numbers.reports_not_kept.one());
             let _ = self.0.heard.send(Heard { node, event });
         }
         Ok(Receipt { protocol: PROTOCOL, events_through })

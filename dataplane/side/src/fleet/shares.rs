@@ -4,7 +4,7 @@
 //!
 //! What is left out is counted and told, by [`What::LeftOut`]. A session whose beginning was let through has its end let through, too, so
 //! that no history says that it still runs.
-use std::collections::{HashMap, VecDeque};
+use std::collections::{HashMap, HashSet, VecDeque};
 use std::time::{Duration, Instant};
 
 use millstream_link::event::{Event, What};
@@ -27,6 +27,8 @@ const OF_REFUSALS: Rate = Rate { burst: 1_000, every: Duration::from_millis(20) 
 const STREAMS_MAX: usize = 16_384;
 /// Sessions of a stream that are remembered as begun: one that replaces another begins before that has ended.
 const BEGUN_MAX: usize = 8;
+/// Nodes whose last report could not be kept: what was let through of it is remembered.
+const UNKEPT_MAX: usize = 1_024;
 /// What was left out is told this often of a stream.
 const TELL_EVERY: Duration = Duration::from_secs(1);
 
@@ -62,6 +64,11 @@ impl Share {
         self.whole = self.whole.max(now) + rate.every;
     }
 
+    fn leave_out(&mut self, node: &NodeId, event: Event) {
+        self.left_out += 1;
+        self.last = Some((node.clone(), event));
+    }
+
     /// Whether nothing is lost when it is forgotten: an end gets through by itself then.
     fn is_idle(&self, now: Instant) -> bool {
         self.whole <= now && self.left_out == 0
@@ -73,24 +80,49 @@ impl Share {
 pub(super) struct Shares {
     streams: HashMap<Whose, Share>,
     refusals: Share,
+    /// By node name: reports that were judged and not kept yet.
+    unkept: HashMap<String, Unkept>,
+}
+
+/// A report that comes again, because it could not be kept: its events are charged once.
+#[derive(Debug)]
+struct Unkept {
+    run: u64,
+    judged_through: u64,
+    let_through: HashSet<u64>,
 }
 
 impl Shares {
     pub(super) fn new(now: Instant) -> Self {
-        Self { streams: HashMap::new(), refusals: Share::new(now) }
+        Self { streams: HashMap::new(), refusals: Share::new(now), unkept: HashMap::new() }
     }
 
     /// Of a report's events, those within their streams' shares, in order, and what is to be told of others; and how many were left out.
     pub(super) fn let_through(&mut self, now: Instant, node: &NodeId, events: Vec<Event>) -> (Vec<Event>, u64) {
+        let before = self.unkept.remove(&node.name).filter(|unkept| unkept.run == node.run);
+        let mut unkept = before.unwrap_or(Unkept { run: node.run, judged_through: 0, let_through: HashSet::new() });
         let (mut through, mut left_out) = (Vec::with_capacity(events.len()), 0);
         for event in events {
-            if self.takes(now, node, &event) {
-                through.push(event);
-            } else {
+            let is_new = event.seq > unkept.judged_through;
+            if is_new && self.takes(now, node, &event) {
+                unkept.let_through.insert(event.seq);
+            } else if is_new {
                 left_out += 1;
             }
+            unkept.judged_through = unkept.judged_through.max(event.seq);
+            if unkept.let_through.contains(&event.seq) {
+                through.push(event);
+            }
+        }
+        if self.unkept.len() < UNKEPT_MAX {
+            self.unkept.insert(node.name.clone(), unkept);
         }
         (through, left_out)
+    }
+
+    /// What was let through of a node's report is kept: it does not come again.
+    pub(super) fn kept(&mut self, node: &NodeId) {
+        self.unkept.remove(&node.name);
     }
 
     fn takes(&mut self, now: Instant, node: &NodeId, event: &Event) -> bool {
@@ -113,10 +145,13 @@ impl Shares {
                 .iter()
                 .position(|begun| *begun == session)
                 .is_some_and(|at| share.begun.remove(at).is_some());
-        let over = share.is_over(now, rate) || is_refusal && self.refusals.is_over(now, OF_REFUSALS);
-        if over && !ends {
-            share.left_out += 1;
-            share.last = Some((node.clone(), event.clone()));
+        if is_refusal && self.refusals.is_over(now, OF_REFUSALS) {
+            // Names may be made up: told of all together.
+            self.refusals.leave_out(node, Event { stream: String::new(), ..event.clone() });
+            return false;
+        }
+        if share.is_over(now, rate) && !ends {
+            share.leave_out(node, event.clone());
             return false;
         }
         share.take(now, rate);
@@ -135,7 +170,7 @@ impl Shares {
     /// What is to be told of those that were left out, by node, as far as that is not too often.
     pub(super) fn untold(&mut self, now: Instant) -> Vec<(NodeId, Event)> {
         let mut untold = Vec::new();
-        for share in self.streams.values_mut() {
+        for share in self.streams.values_mut().chain([&mut self.refusals]) {
             let due = share.told.is_none_or(|told| now.duration_since(told) >= TELL_EVERY);
             if let Some((node, event)) = share.last.take_if(|_| due) {
                 let count = std::mem::take(&mut share.left_out);
@@ -153,6 +188,39 @@ mod tests {
 
     fn node() -> NodeId {
         NodeId { name: "n".into(), run: 1 }
+    }
+
+    /// A report with these events, numbered on, that is kept.
+    fn tell(shares: &mut Shares, now: Instant, events: Vec<Event>) -> (Vec<Event>, u64) {
+        let events = events.into_iter().zip(1..).map(|(event, seq)| Event { seq, ..event }).collect();
+        let told = shares.let_through(now, &node(), events);
+        shares.kept(&node());
+        told
+    }
+
+    /// The store is away, and a node tells the same again and again.
+    #[test]
+    fn a_report_that_cannot_be_kept_is_charged_once() {
+        let now = Instant::now();
+        let mut shares = Shares::new(now);
+        let report: Vec<Event> = (1..=150_u64)
+            .flat_map(|n| [publish("cam", n), unpublish("cam", n)])
+            .zip(1..)
+            .map(|(event, seq)| Event { seq, ..event })
+            .collect();
+        let seqs = |events: &[Event]| events.iter().map(|event| event.seq).collect::<Vec<_>>();
+        let (first, left_out) = shares.let_through(now, &node(), report.clone());
+        assert!(left_out > 0 && first.len() as u64 + left_out == 300, "{left_out}");
+        for _ in 0..20 {
+            let (again, left_out) = shares.let_through(now, &node(), report.clone());
+            assert_eq!((seqs(&again), left_out), (seqs(&first), 0));
+        }
+        // What has come meanwhile is judged once, too, and what is kept is forgotten.
+        let more = Event { seq: 301, ..publish("other", 1) };
+        let (with_more, _) = shares.let_through(now, &node(), [report, vec![more]].concat());
+        assert_eq!(with_more.len(), first.len() + 1);
+        shares.kept(&node());
+        assert!(shares.unkept.is_empty());
     }
 
     fn publish(stream: &str, session: u64) -> Event {
@@ -181,7 +249,7 @@ mod tests {
             if ms % 500 == 0 {
                 events.extend([publish("other", ms), unpublish("other", ms)]);
             }
-            let (through, left_out) = shares.let_through(now, &node(), events);
+            let (through, left_out) = tell(&mut shares, now, events);
             of_flood += through.iter().filter(|event| event.stream == "flood").count() as u64;
             of_other += through.iter().filter(|event| event.stream == "other").count();
             told += shares
@@ -212,10 +280,10 @@ mod tests {
         let now = Instant::now();
         let mut shares = Shares::new(now);
         let all: Vec<Event> = (0..1_000).map(|n| publish("a", n)).collect();
-        let begun: Vec<u64> = shares.let_through(now, &node(), all).0.iter().map(|event| event.session).collect();
+        let begun: Vec<u64> = tell(&mut shares, now, all).0.iter().map(|event| event.session).collect();
         let last = *begun.last().unwrap();
-        let (through, _) = shares.let_through(now, &node(), vec![unpublish("a", last), unpublish("a", 999)]);
-        assert_eq!(through, [unpublish("a", last)]);
+        let (through, _) = tell(&mut shares, now, vec![unpublish("a", last), unpublish("a", 999)]);
+        assert_eq!(through, [Event { seq: 1, ..unpublish("a", last) }]);
     }
 
     #[test]
@@ -223,11 +291,13 @@ mod tests {
         let now = Instant::now();
         let mut shares = Shares::new(now);
         let many = (0..50_000).map(|n| refused(&format!("s{n}"))).collect();
-        let (through, left_out) = shares.let_through(now, &node(), many);
+        let (through, left_out) = tell(&mut shares, now, many);
         assert_eq!((through.len(), left_out), (1_000, 49_000));
         assert!(shares.streams.len() <= STREAMS_MAX + 1);
         let later = now + Duration::from_mins(1);
-        shares.untold(later);
-        assert_eq!(shares.let_through(later, &node(), vec![publish("s1", 1)]).0.len(), 1);
+        let untold = shares.untold(later);
+        assert_eq!(untold.len(), 1, "made-up names are told of together");
+        assert_eq!((&*untold[0].1.stream, &untold[0].1.what), ("", &What::LeftOut { count: 49_000 }));
+        assert_eq!(tell(&mut shares, later, vec![publish("s1", 1)]).0.len(), 1);
     }
 }

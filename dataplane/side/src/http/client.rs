@@ -126,18 +126,8 @@ impl Connection {
         self.ask(Method::GET, url, headers, Bytes::new(), wait, reply_bytes_max).await
     }
 
-    /// Asks for what is there to be removed, within `wait`.
-    pub async fn delete(
-        &mut self,
-        url: &Url,
-        headers: HeaderMap,
-        wait: Duration,
-        reply_bytes_max: usize,
-    ) -> Result<Reply, AskError> {
-        self.ask(Method::DELETE, url, headers, Bytes::new(), wait, reply_bytes_max).await
-    }
-
-    async fn ask(
+    /// Asks by any method and reads the answer, within `wait`, up to `reply_bytes_max`.
+    pub async fn ask(
         &mut self,
         method: Method,
         url: &Url,

@@ -79,9 +79,6 @@ async fn stopped(stop: &mut watch::Receiver<bool>) {
     drop(stop.wait_for(|stop| *stop).await);
 }
 
-/// Lane and hook of a delivery, and whether the receiver took it.
-type Done = (String, String, Result<bool, OutboxError>);
-
 impl Deliverer {
     /// Out of this outbox, to where `guard` allows.
     pub fn new(outbox: Arc<dyn Outbox>, guard: Guard, patience: Patience) -> Self {
@@ -96,7 +93,8 @@ impl Deliverer {
     /// Runs until `stop` is true; deliveries that are under way then are left as they are, and come again. `news`: something was added.
     pub async fn run(self, news: Arc<Notify>, mut stop: watch::Receiver<bool>) {
         let this = Arc::new(self);
-        let mut under_way: JoinSet<Done> = JoinSet::new();
+        let mut under_way: JoinSet<Result<bool, OutboxError>> = JoinSet::new();
+        let mut tasks: HashMap<tokio::task::Id, (String, String)> = HashMap::new();
         let mut lanes: HashSet<String> = HashSet::new();
         let mut hooks: HashMap<String, Health> = HashMap::new();
         let mut failing = false;
@@ -116,10 +114,9 @@ impl Deliverer {
                         if room && lanes.insert(entry.lane.clone()) {
                             health.under_way += 1;
                             let this = Arc::clone(&this);
-                            under_way.spawn(async move {
-                                let (lane, hook) = (entry.lane.clone(), entry.hook.clone());
-                                (lane, hook, this.deliver(entry).await)
-                            });
+                            let of = (entry.lane.clone(), entry.hook.clone());
+                            let task = under_way.spawn(async move { this.deliver(entry).await });
+                            tasks.insert(task.id(), of);
                         }
                     }
                     LOOK_EVERY
@@ -135,18 +132,19 @@ impl Deliverer {
                 () = stopped(&mut stop) => return,
                 () = news.notified() => {}
                 () = sleep(wait) => {}
-                Some(done) = under_way.join_next() => {
+                Some(done) = under_way.join_next_with_id() => {
+                    let id = done.as_ref().map_or_else(tokio::task::JoinError::id, |(id, _)| *id);
+                    let Some((lane, hook)) = tasks.remove(&id) else { continue };
+                    let health = hooks.entry(hook.clone()).or_default();
+                    health.under_way = health.under_way.saturating_sub(1);
                     // A defect in it has been printed; its lane stays closed, so that nothing overtakes what it was about.
-                    if let Ok((lane, hook, settled)) = done {
-                        lanes.remove(&lane);
-                        let health = hooks.entry(hook.clone()).or_default();
-                        health.under_way = health.under_way.saturating_sub(1);
-                        match settled {
-                            Ok(taken) => this.learn(health, (&hook, &lane), taken).await,
-                            Err(error) => {
-                                tracing::error!(%error, hook, "what came of a webhook's delivery cannot be kept: it will come again");
-                                sleep(OUTBOX_RETRY).await;
-                            }
+                    let Ok((_, settled)) = done else { continue };
+                    lanes.remove(&lane);
+                    match settled {
+                        Ok(taken) => this.learn(health, (&hook, &lane), taken).await,
+                        Err(error) => {
+                            tracing::error!(%error, hook, "what came of a webhook's delivery cannot be kept: it will come again");
+                            sleep(OUTBOX_RETRY).await;
                         }
                     }
                 }
