@@ -90,6 +90,10 @@ fn check_parts(media: &Media, faults: &mut Faults) {
                 )
             });
         }
+        let independent = segment.parts.first().is_none_or(|first| first.independent);
+        faults.demand(independent || !media.independent_segments, "independent", || {
+            format!("segment {} does not begin with a keyframe (4.4.2.1)", segment.msn)
+        });
         for (n, part) in segment.parts.iter().enumerate() {
             let (msn, Part { duration, gap, .. }) = (segment.msn, part);
             faults.demand(*duration > 0.0 && *duration <= target + 1e-9, "part length", || {
@@ -292,6 +296,15 @@ s/1/v/103.m4s
 #EXT-X-PART:DURATION=0.200,URI=\"s/1/v/103.2.m4s\"
 #EXTINF:0.867,";
         assert_eq!(with(parts, "#EXTINF:0.600,")[..], ["date", "missing parts"]);
+    }
+
+    #[test]
+    fn a_segment_without_a_keyframe_that_is_called_independent_is_caught() {
+        let (version, promise) = ("#EXT-X-VERSION:9\n", "#EXT-X-VERSION:9\n#EXT-X-INDEPENDENT-SEGMENTS\n");
+        assert_eq!(with(version, promise), [""; 0]);
+        let promised = GOOD.replacen(version, promise, 1).replacen(",INDEPENDENT=YES", "", 1);
+        let faults = check(&Media::parse(&promised).expect("a playlist"));
+        assert_eq!(faults.iter().map(|fault| fault.rule).collect::<Vec<_>>(), ["independent"]);
     }
 
     #[test]

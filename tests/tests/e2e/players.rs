@@ -106,9 +106,7 @@ impl Seen {
         };
         want(self.start.is_some_and(|start| start <= seconds(3)), format!("a picture after {:?}", self.start));
         want(self.frames >= 0.95, format!("{:.1}% of the pictures", self.frames * 100.0));
-        // Video.js now and then asks for its sound a cycle late, with less in its buffer than that takes: 0.7 s at most in eight runs.
-        let stall_most = if self.player == "videojs" { seconds(1) } else { millis(500) };
-        want(self.stall <= stall_most, format!("stood still for {:?}", self.stall));
+        want(self.stall <= millis(500), format!("stood still for {:?}", self.stall));
         want(self.delay_p99 <= promise.delay, format!("{:?} behind (p99; p50 {:?})", self.delay_p99, self.delay_p50));
         want(self.playlists <= 4.0, format!("{:.1} requests per second for a playlist", self.playlists));
         faults

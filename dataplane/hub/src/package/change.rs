@@ -78,6 +78,15 @@ pub struct Part {
     pub bytes: Bytes,
 }
 
+/// What a track's playlist says of its parts.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct PartPromise {
+    /// `PART-TARGET`, milliseconds.
+    pub target_ms: u32,
+    /// `PART-HOLD-BACK`, milliseconds.
+    pub hold_back_ms: u64,
+}
+
 /// One step of a playlist's life.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub enum Change {
@@ -85,8 +94,8 @@ pub enum Change {
     Began(Arc<Session>),
     /// A track has this header from its next segment on.
     Header(Track, Arc<Header>),
-    /// The track's `PART-TARGET`, milliseconds: once, before its first part.
-    PartTarget(Track, u32),
+    /// How long the track's parts are: once, before its first part.
+    Parts(Track, PartPromise),
     /// A segment begins.
     Opened(Track, Opened),
     /// It has one more part.

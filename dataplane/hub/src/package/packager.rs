@@ -28,6 +28,14 @@ use crate::log::Log;
 
 /// Sound that is ahead of the picture waits for it this long, on the stream's timeline.
 const HOLD_MS: u64 = 1_000;
+/// Beside video, parts of audio are this much of the configured length, percent. A player reloads each playlist once a part, and Video.js 8 fetches nothing
+/// of one track while it appends to the other: where both had nearly the same period, their reloads met for several periods in a row.
+const AUDIO_PART_PERCENT: u32 = 91;
+/// Beside video, the playlist of the audio tells players to keep a target duration and this much from its end, milliseconds: so Video.js 8 begins
+/// just before a keyframe. It starts before the end of the playlist that ends first, and counts an open segment as a target duration. With
+/// less, it starts within a segment, shows nothing until the next one, and may drop all of that but its first part, because it puts the
+/// header before each part as long as no playlist brings two. Other players go by the playlist of the video.
+const AUDIO_HOLD_BACK_MS: u64 = 100;
 /// The next picture is not expected later than this after the newest: at lower rates, sound does not run ahead on the strength of a guess.
 const NEXT_MS_MAX: u64 = 100;
 /// A picture that is this far behind the sound no longer decides where segments end.
@@ -443,9 +451,17 @@ impl Packager {
         let Some(fresh) = self.slot(track).fresh.take() else { return };
         self.headers += 1;
         let (number, at) = (self.headers, self.at);
+        let beside_video = track == Track::Audio && (self.video.fresh.is_some() || self.video.packer.is_some());
+        let target_ms = self.session.target_duration_s.saturating_mul(1_000);
+        let (part, hold_back_least_ms) = if beside_video {
+            (self.config.part * AUDIO_PART_PERCENT / 100, u64::from(target_ms) + AUDIO_HOLD_BACK_MS)
+        } else {
+            (self.config.part, 0)
+        };
         let lengths = Lengths {
-            part: self.config.part,
-            part_most_ms: self.session.target_duration_s.saturating_mul(1_000),
+            part,
+            part_most_ms: target_ms,
+            hold_back_least_ms,
             segment_most_us: self.pace.most_us,
             carry_us: self.pace.carry_us,
         };

@@ -19,7 +19,7 @@ use millstream_proto::cmaf::init::{FrameLength, Init};
 use millstream_proto::media::Track;
 use millstream_proto::time::Time;
 
-use super::change::{Change, Header, Opened};
+use super::change::{Change, Header, Opened, PartPromise};
 use super::pace::{part_least_us, part_target_ms};
 use super::part::{Held, OpenPart, millis};
 
@@ -37,6 +37,8 @@ const LEAD_WEIGHT: f64 = 1.0 / 16.0;
 /// Sound that is this many frames late or early is set right.
 const STRETCH_FRAMES: f64 = 0.5;
 const DROP_FRAMES: f64 = 0.6;
+/// A player that knows parts keeps this many of them from the end (RFC 8216bis 4.4.3.8: at least two, should be three).
+const HOLD_BACK_PARTS: u64 = 3;
 /// No part and no gap is shorter: lengths are told in milliseconds.
 const LEAST_US: u64 = 2_000;
 /// Where a part of pictures begins may be off by this.
@@ -75,6 +77,8 @@ pub(crate) struct Lengths {
     pub(crate) part: Duration,
     /// No `PART-TARGET` is longer, milliseconds.
     pub(crate) part_most_ms: u32,
+    /// `PART-HOLD-BACK` is at least this, milliseconds.
+    pub(crate) hold_back_least_ms: u64,
     /// No segment is longer, microseconds.
     pub(crate) segment_most_us: u64,
     /// How much longer a segment may get by what the one before it left over, microseconds.
@@ -518,7 +522,8 @@ impl TrackPacker {
         let held_ms = u32::try_from(self.millis(held) + 2).unwrap_or(u32::MAX).min(part_most_ms);
         let target_ms = target_ms.max(held_ms);
         self.part_target_ms = Some(target_ms);
-        out.push(Change::PartTarget(self.track, target_ms));
+        let hold_back_ms = (u64::from(target_ms) * HOLD_BACK_PARTS).max(self.lengths.hold_back_least_ms);
+        out.push(Change::Parts(self.track, PartPromise { target_ms, hold_back_ms }));
     }
 
     /// Ends the open part; where more of its segment comes, not below the least length.

@@ -121,7 +121,7 @@ impl Window {
         match change {
             Change::Began(session) => *self = Self { session: Some(session), ..Self::default() },
             Change::Header(track, header) => self.held_mut(track).header(header),
-            Change::PartTarget(track, ms) => self.held_mut(track).part_target_ms = Some(ms),
+            Change::Parts(track, parts) => self.held_mut(track).parts = Some(parts),
             Change::Opened(track, opened) => self.held_mut(track).open(opened),
             Change::Part(track, part) => self.held_mut(track).part(part),
             Change::Closed(track) => self.close(track, None),
@@ -208,7 +208,7 @@ impl Window {
     /// The playlist of a track, as the directives want it.
     pub fn playlist(&mut self, track: Track, directives: &Directives) -> Answer<Playlist> {
         let Some(session) = self.session.clone() else { return Answer::Wait };
-        if self.held(track).part_target_ms.is_none() {
+        if self.held(track).parts.is_none() {
             // It may come yet, unless the other track has shown for a while that it does not.
             let other = if track == Track::Video { Track::Audio } else { Track::Video };
             let alone = self.held(track).is_unknown() && self.is_shown(other);
@@ -307,7 +307,7 @@ impl Held {
 
     /// How many parts ahead a player may ask for: three seconds' (RFC 8216bis 6.2.5.2, Advance Part Limit).
     fn advance_parts_max(&self) -> u64 {
-        match self.part_target_ms {
+        match self.parts.map(|parts| parts.target_ms) {
             Some(ms @ 1..1_000) => u64::from(3_000_u32.div_ceil(ms)),
             _ => 3,
         }

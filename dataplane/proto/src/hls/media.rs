@@ -11,6 +11,10 @@ pub struct MediaPlaylist<'a> {
     pub target_duration_s: u32,
     /// Longest part, milliseconds; constant.
     pub part_target_ms: u32,
+    /// Distance from the end that a player which knows parts keeps, milliseconds (§ 4.4.3.8: at least two part targets, should be three).
+    pub part_hold_back_ms: u64,
+    /// Every listed segment begins with a keyframe.
+    pub independent_segments: bool,
     /// How far back delta updates reach, milliseconds, where they are offered.
     pub can_skip_until_ms: Option<u64>,
     /// Number of the first segment.
@@ -70,8 +74,6 @@ pub struct Report<'a> {
 
 /// Distance from the end that a player which knows no parts keeps, in target durations (§ 4.4.3.8: at least three).
 const HOLD_BACK_TARGETS: u64 = 3;
-/// Distance that a player which knows parts keeps, in part targets (§ 4.4.3.8: at least two, should be three).
-const PART_HOLD_BACK_TARGETS: u64 = 3;
 /// Bytes of a line, about: what is reserved for the text.
 const LINE_BYTES: usize = 96;
 
@@ -89,10 +91,12 @@ impl MediaPlaylist<'_> {
         // § 8: EXT-X-MAP needs 6, EXT-X-SKIP 9.
         let version = if self.can_skip_until_ms.is_some() { 9 } else { 6 };
         writeln!(out, "#EXTM3U\n#EXT-X-VERSION:{version}")?;
+        if self.independent_segments {
+            out.push_str("#EXT-X-INDEPENDENT-SEGMENTS\n");
+        }
         writeln!(out, "#EXT-X-TARGETDURATION:{}", self.target_duration_s)?;
-        let part_hold_back_ms = u64::from(self.part_target_ms) * PART_HOLD_BACK_TARGETS;
         let hold_back_ms = u64::from(self.target_duration_s) * HOLD_BACK_TARGETS * 1_000;
-        write!(out, "#EXT-X-SERVER-CONTROL:CAN-BLOCK-RELOAD=YES,PART-HOLD-BACK={}", Millis(part_hold_back_ms))?;
+        write!(out, "#EXT-X-SERVER-CONTROL:CAN-BLOCK-RELOAD=YES,PART-HOLD-BACK={}", Millis(self.part_hold_back_ms))?;
         write!(out, ",HOLD-BACK={}", Millis(hold_back_ms))?;
         match self.can_skip_until_ms {
             Some(ms) => writeln!(out, ",CAN-SKIP-UNTIL={}", Millis(ms))?,

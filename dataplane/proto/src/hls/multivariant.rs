@@ -50,7 +50,7 @@ impl Multivariant<'_> {
     }
 
     fn write(&self, out: &mut String) -> std::fmt::Result {
-        // Not EXT-X-INDEPENDENT-SEGMENTS: an encoder with rare keyframes does not keep that promise.
+        // Not EXT-X-INDEPENDENT-SEGMENTS: an encoder with rare keyframes does not keep that promise. Media playlists make it while it is kept.
         writeln!(out, "#EXTM3U\n#EXT-X-VERSION:6")?;
         if let Some(Audio { uri, channels }) = &self.audio {
             write!(out, "#EXT-X-MEDIA:TYPE=AUDIO,GROUP-ID=\"{GROUP}\",NAME=\"main\",DEFAULT=YES,AUTOSELECT=YES")?;

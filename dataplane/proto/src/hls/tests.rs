@@ -66,6 +66,8 @@ fn a_media_playlist() {
     let playlist = MediaPlaylist {
         target_duration_s: 2,
         part_target_ms: 335,
+        part_hold_back_ms: 1_203,
+        independent_segments: true,
         can_skip_until_ms: None,
         media_sequence: 7,
         discontinuity_sequence: 0,
@@ -79,8 +81,9 @@ fn a_media_playlist() {
         playlist.to_text(),
         "#EXTM3U\n\
          #EXT-X-VERSION:6\n\
+         #EXT-X-INDEPENDENT-SEGMENTS\n\
          #EXT-X-TARGETDURATION:2\n\
-         #EXT-X-SERVER-CONTROL:CAN-BLOCK-RELOAD=YES,PART-HOLD-BACK=1.005,HOLD-BACK=6.000\n\
+         #EXT-X-SERVER-CONTROL:CAN-BLOCK-RELOAD=YES,PART-HOLD-BACK=1.203,HOLD-BACK=6.000\n\
          #EXT-X-PART-INF:PART-TARGET=0.335\n\
          #EXT-X-MEDIA-SEQUENCE:7\n\
          #EXT-X-MAP:URI=\"s/x/v/init-1.mp4\"\n\
@@ -103,11 +106,12 @@ fn a_media_playlist() {
         can_skip_until_ms: Some(12_000),
         skipped: 2,
         discontinuity_sequence: 3,
+        independent_segments: false,
         ended: true,
         ..playlist
     };
     let text = delta.to_text();
-    assert!(text.starts_with("#EXTM3U\n#EXT-X-VERSION:9\n"), "{text}");
+    assert!(text.starts_with("#EXTM3U\n#EXT-X-VERSION:9\n#EXT-X-TARGETDURATION:2\n"), "{text}");
     assert!(text.contains("HOLD-BACK=6.000,CAN-SKIP-UNTIL=12.000\n"), "{text}");
     let middle = "#EXT-X-MEDIA-SEQUENCE:7\n#EXT-X-DISCONTINUITY-SEQUENCE:3\n#EXT-X-SKIP:SKIPPED-SEGMENTS=2\n#EXT-X-DISCONTINUITY\n";
     assert!(text.contains(middle), "{text}");

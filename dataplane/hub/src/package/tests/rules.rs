@@ -39,6 +39,7 @@ pub(super) struct Parsed {
     pub(super) hint: Option<String>,
     pub(super) reports: Vec<(String, u64, u64)>,
     pub(super) ended: bool,
+    pub(super) independent: bool,
 }
 
 fn attribute<'a>(list: &'a str, name: &str) -> Option<&'a str> {
@@ -57,6 +58,7 @@ impl Parsed {
             let number = || value.parse::<u64>().unwrap();
             match tag {
                 "#EXT-X-VERSION" => assert!(matches!(value, "6" | "9")),
+                "#EXT-X-INDEPENDENT-SEGMENTS" => parsed.independent = true,
                 "#EXT-X-TARGETDURATION" => parsed.target = number(),
                 "#EXT-X-SERVER-CONTROL" => {
                     assert_eq!(attribute(value, "CAN-BLOCK-RELOAD"), Some("YES"));
@@ -165,6 +167,13 @@ impl Rules {
             }
             if !segment.parts.is_empty() {
                 assert!(segment.parts.starts_with(&before.parts), "parts never change once they are listed");
+            }
+            if let Some(first) = segment.parts.first() {
+                assert!(
+                    first.independent || !parsed.independent,
+                    "segment {} does not begin with a keyframe",
+                    segment.msn
+                );
             }
             for (index, part) in segment.parts.iter().enumerate() {
                 let place = *self.parts.entry(part.uri.clone()).or_insert((segment.msn, index));

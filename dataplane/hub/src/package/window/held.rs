@@ -5,7 +5,7 @@ use std::sync::Arc;
 use bytes::Bytes;
 use millstream_proto::media::Track;
 
-use crate::package::change::{Change, Header, Opened, Part};
+use crate::package::change::{Change, Header, Opened, Part, PartPromise};
 
 /// Segments that stay fetchable beyond a playlist's length after they have left it (RFC 8216bis 6.2.2: as long as the longest playlist that
 /// they were in, and their own length).
@@ -31,6 +31,11 @@ impl Segment {
         self.gap_us.is_none().then(|| self.parts.iter().map(|part| part.duration).sum())
     }
 
+    /// Begins with a frame that can be decoded by itself, or has none.
+    pub(super) fn is_independent(&self) -> bool {
+        self.parts.first().is_none_or(|part| part.independent)
+    }
+
     pub(super) fn bytes(&self) -> usize {
         self.parts.iter().map(|part| part.bytes.len()).sum()
     }
@@ -44,7 +49,7 @@ pub(super) struct Held {
     /// How many of `segments` have left the playlist.
     retained: usize,
     bytes: usize,
-    pub(super) part_target_ms: Option<u32>,
+    pub(super) parts: Option<PartPromise>,
     /// Number that the next part will have.
     pub(super) next_part: u64,
     /// The playlist, and the one that leaves out what is old, until the next change.
@@ -157,7 +162,7 @@ impl Held {
 
     pub(super) fn snapshot(&self, track: Track, changes: &mut Vec<Change>) {
         changes.extend(self.headers.iter().map(|header| Change::Header(track, Arc::clone(header))));
-        changes.extend(self.part_target_ms.map(|ms| Change::PartTarget(track, ms)));
+        changes.extend(self.parts.map(|parts| Change::Parts(track, parts)));
         for segment in &self.segments {
             changes.push(Change::Opened(track, segment.opened));
             changes.extend(segment.parts.iter().map(|part| Change::Part(track, part.clone())));

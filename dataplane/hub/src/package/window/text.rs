@@ -79,7 +79,9 @@ impl Window {
         let other = if track == Track::Video { Track::Audio } else { Track::Video };
         MediaPlaylist {
             target_duration_s: session.target_duration_s,
-            part_target_ms: held.part_target_ms.unwrap_or_default(),
+            part_target_ms: held.parts.map_or(0, |parts| parts.target_ms),
+            part_hold_back_ms: held.parts.map_or(0, |parts| parts.hold_back_ms),
+            independent_segments: held.segments().all(held::Segment::is_independent),
             can_skip_until_ms: can_skip(session).then_some(target_us * SKIP_TARGETS / 1_000),
             media_sequence: first.map_or(0, |first| first.msn),
             // Those before the first segment: its own stands in the playlist.
