@@ -36,6 +36,8 @@ const AUDIO_PART_PERCENT: u32 = 91;
 /// less, it starts within a segment, shows nothing until the next one, and may drop all of that but its first part, because it puts the
 /// header before each part as long as no playlist brings two. Other players go by the playlist of the video.
 const AUDIO_HOLD_BACK_MS: u64 = 100;
+/// After so many equal distances of keyframes, the next keyframe is expected in time.
+const STEADY_GOPS_MIN: u32 = 2;
 /// The next picture is not expected later than this after the newest: at lower rates, sound does not run ahead on the strength of a guess.
 const NEXT_MS_MAX: u64 = 100;
 /// A picture that is this far behind the sound no longer decides where segments end.
@@ -96,6 +98,8 @@ pub struct Packager {
     /// When the newest keyframe of the picture was, and how far the one before it was from it, microseconds.
     key_us: Option<u64>,
     gop_us: u64,
+    /// How many distances of keyframes in a row were as long as the one before, to a frame.
+    steady_gops: u32,
     /// What comes is of another publisher, or follows a hole in the log.
     restarted: bool,
     zero_unix_ms: i64,
@@ -170,6 +174,7 @@ impl Packager {
             key_us: None,
             // The usual encoder is set to segments of the configured length.
             gop_us: micros(gop.unwrap_or(config.segment)),
+            steady_gops: 0,
             restarted: false,
             zero_unix_ms,
             drift: Drift::default(),
@@ -398,7 +403,11 @@ impl Packager {
         if track == Track::Video && frame.sync {
             self.delay_us = u64::try_from(frame.cts_ms).unwrap_or(0) * 1_000;
             if let Some(before) = self.key_us.replace(us).filter(|before| *before < us) {
-                self.gop_us = us - before;
+                let gop_us = us - before;
+                let interval_us = self.video.packer.as_ref().map_or(0, TrackPacker::interval_us);
+                let steady = gop_us.abs_diff(self.gop_us) < interval_us;
+                self.steady_gops = if steady { self.steady_gops.saturating_add(1) } else { 0 };
+                self.gop_us = gop_us;
             }
         }
         if self.leads(track) {
@@ -505,7 +514,7 @@ impl Packager {
         begun && (ends || length_us + packer.frame_us(&frame.data) > lead_us || self.is_full(track, us, frame))
     }
 
-    /// A segment whose next picture goes to the next segment in any case is closed with its last part, not with that picture. Shaka fetches a part
+    /// A segment whose next picture presumably goes to the next segment is closed with its last part, not with that picture. Shaka fetches a part
     /// once more that was hinted for one segment and is another's, and shows nothing from there to the next keyframe.
     fn close_in_time(&mut self) {
         let (at, lead_us) = (self.at, self.pace.lead_us());
@@ -513,8 +522,14 @@ impl Packager {
         else {
             return;
         };
-        let expects_keyframe = self.until_us(at.start_us).is_some();
-        if !expects_keyframe && packer.length_us(0) + packer.part_us() > lead_us {
+        let length_us = packer.length_us(0);
+        let ends = match self.until_us(at.start_us) {
+            None => length_us + packer.part_us() > lead_us,
+            Some(until_us) => {
+                self.steady_gops >= STEADY_GOPS_MIN && at.start_us + length_us + packer.interval_us() / 2 >= until_us
+            }
+        };
+        if ends {
             let (slot, out) = self.slot_and_out(Track::Video);
             if let Some(packer) = &mut slot.packer {
                 packer.close_segment(out);

@@ -11,7 +11,7 @@ use crate::package::window::{Answer, Refusal};
 #[test]
 fn a_usual_stream() {
     let mut studio = Studio::av();
-    studio.play(&Tape::default().frames());
+    studio.play(&Tape { for_ms: 20_500, ..Tape::default() }.frames());
     let video = studio.parsed(Track::Video);
     assert_eq!((video.target, video.part_target, video.part_hold_back, video.hold_back), (2, 0.335, 1.005, 6.0));
     assert_eq!(video.whole().count(), 6);
