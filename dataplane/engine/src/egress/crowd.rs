@@ -6,11 +6,11 @@ use std::collections::VecDeque;
 use std::rc::{Rc, Weak};
 use std::time::Duration;
 
-use millstream_hub::viewer::{Fill, Piece, SEND_BYTES_MAX, SEND_PIECES_MAX};
+use millstream_hub::viewer::{Fill, SEND_BYTES_MAX, SEND_PIECES_MAX};
 use millstream_proto::time::Time;
 
 use super::pump::Playing;
-use crate::io::{Area, Lent, VOLLEY_MAX, Volley, Writer};
+use crate::io::{Area, Sent, VOLLEY_MAX, Volley, Writer, WriterSlot};
 use crate::shard::Shard;
 
 /// Sends go out for so long; then the runtime looks at what came in: a newcomer does not wait until all the others have been sent to.
@@ -41,28 +41,21 @@ struct Guest {
 pub(crate) struct Rest {
     /// It has a place among the others.
     listed: Cell<bool>,
-    /// While its task waits for more, others may send for it.
-    lent: Cell<Option<Lent>>,
+    /// Here while its task waits for more, so that others can send for it.
+    writer: WriterSlot,
 }
 
 impl Crowd {
-    /// Waits for more to send, or for the session's nudge. Meanwhile what comes is sent.
-    pub(super) async fn rest(&self, playing: &Rc<Playing>, writer: &mut Writer) {
-        /// However the wait ends, the writer is the task's own again.
-        struct TakesBack<'a>(&'a Rest);
-        impl Drop for TakesBack<'_> {
-            fn drop(&mut self) {
-                self.0.lent.set(None);
-            }
-        }
+    /// Waits for more to send, or for the session's nudge. Meanwhile what comes is sent. Gives the writer back; `None`: a defect took it.
+    pub(super) async fn rest(&self, playing: &Rc<Playing>, writer: Writer) -> Option<Writer> {
         let rest = &playing.rest;
-        rest.lent.set(Some(writer.lend()));
-        let _back = TakesBack(rest);
+        rest.writer.put(writer);
         if !rest.listed.replace(true) {
             let areas = [Area::of(&**playing), Area::of(&*playing.session), Area::of(&*playing.viewer)];
             self.told.borrow_mut().push(Guest { playing: Rc::downgrade(playing), areas });
         }
         playing.session.nudge.nudged().await;
+        rest.writer.take()
     }
 
     /// There is more: those at rest get it, a row of them now and the others soon.
@@ -109,14 +102,13 @@ impl Crowd {
             }
             volley.fire();
             now = shard.now();
-            for index in 0.. {
+            for sent in volley.results() {
                 let Some(guest) = next(&mut aboard) else { break };
-                let (pieces, sent) = volley.result(index);
-                match shard.guarded(|| Some(guest.sent(pieces, sent?, now))) {
-                    Some(Some(After::Rests)) => self.told.borrow_mut().push(guest),
-                    Some(Some(After::Behind)) => self.due.borrow_mut().push_back(guest),
-                    Some(Some(After::Full)) => guest.leave(),
-                    Some(None) | None => guest.fail(),
+                match shard.guarded(|| guest.sent(sent, now)) {
+                    Some(After::Rests) => self.told.borrow_mut().push(guest),
+                    Some(After::Behind) => self.due.borrow_mut().push_back(guest),
+                    Some(After::Full) => guest.leave(),
+                    Some(After::Unknown) | None => guest.fail(),
                 }
             }
             volley.clear();
@@ -155,14 +147,15 @@ enum After {
     Behind,
     /// Its socket is full, or gone; or its task has ended.
     Full,
+    /// It is not known what it got.
+    Unknown,
 }
 
 impl Guest {
     /// Adds what there is for it to the volley.
     fn load(&self, shard: &Shard, volley: &mut Volley, now: Time) -> Visit {
         let Some(playing) = self.playing.upgrade() else { return Visit::Leaves };
-        let Some(lent) = playing.rest.lent.get() else { return Visit::Leaves };
-        if playing.ending().is_some() {
+        if playing.rest.writer.is_empty() || playing.ending().is_some() {
             return Visit::Leaves;
         }
         let pieces = &mut *shard.pieces.borrow_mut();
@@ -170,22 +163,24 @@ impl Guest {
         pieces.clear();
         let channel = &playing.seat.channel;
         match playing.viewer.borrow_mut().fill(&channel.log.borrow(), &channel.config, now, pieces) {
-            Fill::Send => {
-                volley.add(lent, pieces);
+            Fill::Send if let Some(writer) = playing.rest.writer.take() => {
+                volley.add(writer, pieces);
                 Visit::Loaded
             }
             Fill::Wait => Visit::Rests,
-            Fill::Close(_) => Visit::Leaves,
+            Fill::Send | Fill::Close(_) => Visit::Leaves,
         }
     }
 
-    /// The kernel took `sent` bytes of these.
-    fn sent(&self, pieces: &[Piece], sent: usize, now: Time) -> After {
+    /// Its send was made.
+    fn sent(&self, Sent { writer, pieces, count }: Sent<'_>, now: Time) -> After {
         let Some(playing) = self.playing.upgrade() else { return After::Full };
+        playing.rest.writer.put(writer);
+        let Some(count) = count else { return After::Unknown };
         let bytes: usize = pieces.iter().map(|piece| piece.len()).sum();
-        playing.viewer.borrow_mut().sent(pieces, sent);
-        playing.count(pieces, sent, true, now);
-        if sent < bytes {
+        playing.viewer.borrow_mut().sent(pieces, count);
+        playing.count(pieces, count, true, now);
+        if count < bytes {
             After::Full
         } else if bytes >= SEND_BYTES_MAX || pieces.len() >= SEND_PIECES_MAX {
             After::Behind
@@ -198,7 +193,7 @@ impl Guest {
     fn leave(self) {
         if let Some(playing) = self.playing.upgrade() {
             playing.rest.listed.set(false);
-            if playing.rest.lent.take().is_some() {
+            if !playing.rest.writer.is_empty() {
                 playing.session.nudge.nudge();
             }
         }

@@ -37,23 +37,26 @@ pub(super) fn head(chunked: bool, keep_alive: bool) -> Bytes {
 
 /// Plays until the stream or the viewer ends; the connection is of no use afterwards.
 pub(super) async fn play(shard: Rc<Shard>, session: Rc<Session>, socket: Socket, play: Play) {
-    let Socket { reader, mut writer } = socket;
+    let Socket { reader, writer } = socket;
     let format = if play.chunked { Format::FlvChunked } else { Format::FlvPlain };
     let mut viewer = Viewer::new(format, play.start, &play.seat.channel.log.borrow(), shard.now());
     viewer.lead(head(play.chunked, false));
     let playing = Playing::begin(&shard, &session, play.seat, viewer, play.asked_at, |shard| &shard.stats.viewers_flv);
     shard.spawn(notice_close(Rc::clone(&shard), reader, Rc::clone(&playing)));
     let _ending = EndsWith(&session);
-    let done = pump(&playing, &mut writer).await;
-    if play.chunked && matches!(done, Done::Closed(_)) {
+    let done = pump(&playing, writer).await;
+    let why = done.label();
+    if let Done::Closed(_, mut writer) = done
+        && play.chunked
+    {
         session.set_deadline(Some(shard.now() + GOODBYE));
         // A stalled viewer does not get it; it is closed either way.
         let _ = writer.send_all(Bytes::from_static(b"0\r\n\r\n")).await;
     }
     shard.leave(&session).await;
     // Ends the reading side too.
-    session.end(done.label());
-    ended(&shard, &session, done.label());
+    session.end(why);
+    ended(&shard, &session, why);
 }
 
 /// Notices that the viewer has gone, without holding a buffer for it. What it sends is thrown away.

@@ -283,7 +283,7 @@ async fn files(
         if found == Found::Wait {
             waited = true;
             if let (true, None, Some(number)) = (whole, &seat, window.awaited(name, track, file)) {
-                seat = Some(courier.wait(session, (track, number), reply.keep_alive));
+                seat = courier.wait(session.number, (track, number), reply.keep_alive, reply.writer);
             }
         }
         found.map(Got::File)

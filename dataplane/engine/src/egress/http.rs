@@ -1,6 +1,7 @@
 //! HTTP/1.1 and 1.0 connections: heads are read, routed and answered, until one of them is a stream. One router for the play port
 //! and one for the control port.
 use std::cell::RefCell;
+use std::io::IoSlice;
 use std::net::SocketAddr;
 use std::rc::Rc;
 use std::time::Duration;
@@ -23,7 +24,7 @@ use super::websocket::{self, WS_FLV};
 use super::{BUSY, NO_ROOM, NOT_ON_AIR, OVERLOAD, flv, pages, status};
 use crate::clock::unix_s;
 use crate::ingest::{Ended, GOODBYE, checked, was_check};
-use crate::io::Socket;
+use crate::io::{Reader, Socket, WriterSlot};
 use crate::metrics;
 use crate::shard::channel::NotPlayable;
 use crate::shard::introduce::introduce;
@@ -61,19 +62,17 @@ pub(super) enum Answer {
 }
 
 /// Serves a connection to its end.
-pub(crate) async fn serve(
-    shard: Rc<Shard>,
-    session: Rc<Session>,
-    mut socket: Socket,
-    (port, arrival): (Port, Arrival),
-) {
+pub(crate) async fn serve(shard: Rc<Shard>, session: Rc<Session>, socket: Socket, (port, arrival): (Port, Arrival)) {
+    let Socket { mut reader, writer } = socket;
+    let home = WriterSlot::default();
+    home.put(writer);
     let mut input = Vec::new();
     if arrival == Arrival::Proxied {
         // Boxed: few connections have it.
         let timeout = shard.config.header_timeout;
-        match Box::pin(introduce(&shard, &session, &socket.reader, ("http", timeout))).await {
+        match Box::pin(introduce(&shard, &session, &reader, ("http", timeout))).await {
             Ok(rest) => input = rest,
-            Err(why) => return over(&shard, &session, &mut socket, (why, true)).await,
+            Err(why) => return over(&shard, &session, &mut reader, (why, true)).await,
         }
     }
     // A proxy that names its clients with each request.
@@ -82,72 +81,70 @@ pub(crate) async fn serve(
         if let Some(proxy) = proxy {
             session.served(proxy);
         }
-        match request(&shard, &session, &mut socket, &mut input).await {
+        let request = match request(&shard, &session, &reader, &home, &mut input).await {
+            Ok(request) => request,
             Err(why) => break why,
-            Ok(request) => {
-                session.asked();
-                session.set_deadline(None);
-                let keep_alive = request.keep_alive && !shard.is_draining();
-                let answer = match port {
-                    Port::Http if let Some(Err(limit)) = proxy.map(|proxy| name(&shard, &session, &request, proxy)) => {
-                        Answer::Whole(one_too_many(&shard, &session, &request, (limit, keep_alive)))
-                    }
-                    Port::Control => Answer::Whole(control(&shard, &request, keep_alive)),
-                    Port::Http | Port::Rtmp => play(&shard, &session, &request, keep_alive).await,
-                };
-                if proxy.is_some() && matches!(answer, Answer::Flv(_) | Answer::WebSocket(_)) {
-                    session.name_peer();
-                }
-                match answer {
-                    Answer::Flv(play) => {
-                        // A task of its own, because of its size: what this one needed for requests goes.
-                        return shard.spawn(flv::play(Rc::clone(&shard), session, socket, play));
-                    }
-                    Answer::WebSocket(mut play) => {
-                        play.early = input;
-                        return shard.spawn(websocket::play(Rc::clone(&shard), session, socket, play));
-                    }
-                    Answer::File { pieces, waited_since } => {
-                        let stall_close = shard.config.stream.stall_close;
-                        session.set_deadline(Some(shard.now() + stall_close));
-                        let progress = |count| {
-                            // Large segments over thin lines: who takes something is not stalled.
-                            session.set_deadline(Some(shard.now() + stall_close));
-                            shard.stats.bytes_out.add(count as u64);
-                        };
-                        if socket.writer.send_file(pieces, progress).await.is_err() {
-                            break "peer_gone";
-                        }
-                        if let Some(since) = waited_since {
-                            shard.stats.part_delay.observe(shard.now().since(since).as_secs_f64());
-                        }
-                        if !keep_alive {
-                            break "answered";
-                        }
-                    }
-                    Answer::Sent if keep_alive => {}
-                    Answer::Sent => break "answered",
-                    Answer::Whole(bytes) => {
-                        session.set_deadline(Some(shard.now() + shard.config.stream.stall_close));
-                        if socket.writer.send_all(bytes).await.is_err() {
-                            break "peer_gone";
-                        }
-                        if !keep_alive {
-                            break "answered";
-                        }
-                    }
-                }
+        };
+        session.asked();
+        session.set_deadline(None);
+        let keep_alive = request.keep_alive && !shard.is_draining();
+        let reply = Reply { shard: &shard, request: &request, keep_alive, base: None, writer: &home };
+        let answer = match port {
+            Port::Http if let Some(Err(limit)) = proxy.map(|proxy| name(&shard, &session, &request, proxy)) => {
+                Answer::Whole(one_too_many(&shard, &session, &reply, limit))
             }
+            Port::Control => Answer::Whole(control(&shard, &reply)),
+            Port::Http | Port::Rtmp => play(&shard, &session, &reply).await,
+        };
+        if proxy.is_some() && matches!(answer, Answer::Flv(_) | Answer::WebSocket(_)) {
+            session.name_peer();
         }
+        let Some(mut writer) = home.take() else { break "defect" };
+        let stall_close = shard.config.stream.stall_close;
+        let sent = match answer {
+            // Tasks of their own, because of their size: what this one needed for requests goes.
+            Answer::Flv(play) => {
+                return shard.spawn(flv::play(Rc::clone(&shard), session, Socket { reader, writer }, play));
+            }
+            Answer::WebSocket(mut play) => {
+                play.early = input;
+                return shard.spawn(websocket::play(Rc::clone(&shard), session, Socket { reader, writer }, play));
+            }
+            Answer::File { pieces, waited_since } => {
+                session.set_deadline(Some(shard.now() + stall_close));
+                let progress = |count| {
+                    // Large segments over thin lines: who takes something is not stalled.
+                    session.set_deadline(Some(shard.now() + stall_close));
+                    shard.stats.bytes_out.add(count as u64);
+                };
+                let sent = writer.send_file(pieces, progress).await;
+                if let (Ok(()), Some(since)) = (&sent, waited_since) {
+                    shard.stats.part_delay.observe(shard.now().since(since).as_secs_f64());
+                }
+                sent
+            }
+            Answer::Sent => Ok(()),
+            Answer::Whole(bytes) => {
+                session.set_deadline(Some(shard.now() + stall_close));
+                writer.send_all(bytes).await
+            }
+        };
+        if sent.is_err() {
+            break "peer_gone";
+        }
+        if !keep_alive {
+            break "answered";
+        }
+        home.put(writer);
     };
-    over(&shard, &session, &mut socket, (why, input.is_empty())).await;
+    over(&shard, &session, &mut reader, (why, input.is_empty())).await;
 }
 
 /// Ends a connection; `unsaid`: nothing of a request is there.
-async fn over(shard: &Shard, session: &Session, socket: &mut Socket, (why, unsaid): (Ended, bool)) {
+async fn over(shard: &Shard, session: &Session, reader: &mut Reader, (why, unsaid): (Ended, bool)) {
     if matches!(why, "answered" | "bad_request") {
         session.set_deadline(Some(shard.now() + GOODBYE));
-        socket.linger(&shard.scratch).await;
+        reader.linger(&shard.scratch).await;
     }
     shard.leave(session).await;
     let why = if why == "answered" { why } else { session.ending().unwrap_or(why) };
@@ -167,15 +164,10 @@ fn name(shard: &Shard, session: &Session, request: &Request, proxy: SocketAddr) 
 }
 
 /// The answer to a request of an address that has as many as it may have.
-fn one_too_many(
-    shard: &Shard,
-    session: &Session,
-    request: &Request,
-    (limit, keep_alive): (&'static str, bool),
-) -> Bytes {
+fn one_too_many(shard: &Shard, session: &Session, reply: &Reply<'_>, limit: &'static str) -> Bytes {
     let reason = "this address has as many connections as it may have; try again in a moment";
     shard.refused(&Refused::of(session, ("play", "http"), "", (limit, reason)));
-    Reply { shard, request, keep_alive, base: None }.error(429, reason)
+    reply.error(429, reason)
 }
 
 /// Counts and logs the end of a session.
@@ -185,15 +177,21 @@ pub(super) fn ended(shard: &Shard, session: &Session, why: Ended) {
 }
 
 /// Tells a connection that it is one too many, as far as that is possible without waiting for it.
-pub(crate) fn turn_away(shard: &Shard, socket: &Socket) {
+pub(crate) fn turn_away(shard: &Shard, mut socket: Socket) {
     // What has come already is read, because closing over it would reset the connection and take the answer along.
     let _ = socket.reader.recv_now(&mut shard.scratch.borrow_mut());
     let reason = "the server has as many connections as it may have; try again in a moment";
-    socket.writer.send_now(&response::error(503, reason, false, false, Some(unix_s())));
+    socket.writer.send_now(&[IoSlice::new(&response::error(503, reason, false, false, Some(unix_s())))]);
 }
 
 /// Reads the next request; what follows it stays in `input`.
-async fn request(shard: &Shard, session: &Session, socket: &mut Socket, input: &mut Vec<u8>) -> Result<Request, Ended> {
+async fn request(
+    shard: &Shard,
+    session: &Session,
+    reader: &Reader,
+    home: &WriterSlot,
+    input: &mut Vec<u8>,
+) -> Result<Request, Ended> {
     let mut deadline_of_head = None;
     loop {
         match parse(input) {
@@ -225,7 +223,9 @@ async fn request(shard: &Shard, session: &Session, socket: &mut Socket, input: &
                 let reason = error.to_string();
                 shard.refused(&Refused::of(session, ("connect", "http"), "", ("bad_request", &reason)));
                 session.set_deadline(Some(shard.now() + GOODBYE));
-                let _ = socket.writer.send_all(answer).await;
+                if let Some(mut writer) = home.take() {
+                    let _ = writer.send_all(answer).await;
+                }
                 return Err("bad_request");
             }
         }
@@ -236,14 +236,14 @@ async fn request(shard: &Shard, session: &Session, socket: &mut Socket, input: &
             _ => *deadline_of_head.get_or_insert(head_by),
         }));
         session.set_idle(input.is_empty() && !session.is_new());
-        let readable = socket.reader.readable().await;
+        let readable = reader.readable().await;
         session.set_idle(false);
         readable.map_err(|_| "peer_gone")?;
         let scratch = &mut *shard.scratch.borrow_mut();
         // A whole request always fits, so there is always room here.
         let room = INPUT_BYTES_MAX.saturating_sub(input.len()).clamp(1, scratch.len());
         let scratch = scratch.get_mut(..room).unwrap_or_default();
-        match socket.reader.recv_now(scratch) {
+        match reader.recv_now(scratch) {
             Ok(None) => {}
             Ok(Some(0)) => return Err("peer_closed"),
             Ok(Some(count)) => input.extend_from_slice(scratch.get(..count).unwrap_or_default()),
@@ -259,6 +259,8 @@ pub(super) struct Reply<'a> {
     pub(super) keep_alive: bool,
     /// What URIs in a playlist are relative to, where that is not the request's own path.
     pub(super) base: Option<String>,
+    /// Where the connection's writer is until there is an answer.
+    pub(super) writer: &'a WriterSlot,
 }
 
 /// What the head of an answer with a whole file says.
@@ -401,8 +403,8 @@ fn keep(pieces: &mut Vec<Bytes>, from: u64, to: u64) {
 }
 
 /// What the play port answers.
-async fn play(shard: &Rc<Shard>, session: &Rc<Session>, request: &Request, keep_alive: bool) -> Answer {
-    let reply = Reply { shard, request, keep_alive, base: None };
+async fn play(shard: &Rc<Shard>, session: &Rc<Session>, reply: &Reply<'_>) -> Answer {
+    let request = reply.request;
     let path: Vec<&str> = request.path.iter().map(String::as_str).collect();
     Answer::Whole(match (&request.method, path.as_slice()) {
         (Method::Options, _) => reply.preflight(),
@@ -413,13 +415,13 @@ async fn play(shard: &Rc<Shard>, session: &Rc<Session>, request: &Request, keep_
             reply.error(503, reason)
         }
         (Method::Get | Method::Head, _) if let Some((id, output)) = shard.mapped(&request.path) => {
-            return mapped(shard, session, &reply, (id, output)).await;
+            return mapped(shard, session, reply, (id, output)).await;
         }
         (Method::Get | Method::Head, [".assets", name]) => match pages::asset(name) {
             Some((content_type, bytes)) => reply.whole(200, content_type, Cache::Immutable, bytes),
             None => reply.error(404, "there is no such asset"),
         },
-        (Method::Get | Method::Head, ["time"]) => hls::time(&reply),
+        (Method::Get | Method::Head, ["time"]) => hls::time(reply),
         (Method::Get | Method::Head, ["wall.html"]) => {
             reply.whole(200, HTML, Cache::MaxAge(PAGE_MAX_AGE_S), pages::wall())
         }
@@ -436,10 +438,10 @@ async fn play(shard: &Rc<Shard>, session: &Rc<Session>, request: &Request, keep_
             if let (Some(wanted), Ok(id)) = (Wanted::parse(below), Id::new(id)) =>
         {
             if !wanted.is_among(shard.outputs_of(&id)) {
-                return turned_away(shard, session, &reply, (&id, "hls"), (404, "output_off", OUTPUT_OFF));
+                return turned_away(shard, session, reply, (&id, "hls"), (404, "output_off", OUTPUT_OFF));
             }
             // Boxed: what waits for minutes between requests is not to be as large as this.
-            return Box::pin(hls::answer(shard, session, &reply, id, wanted)).await;
+            return Box::pin(hls::answer(shard, session, reply, id, wanted)).await;
         }
         (Method::Get | Method::Head, [id, name]) => match (Id::new(id), *name) {
             (Err(error), _) => {
@@ -448,10 +450,10 @@ async fn play(shard: &Rc<Shard>, session: &Rc<Session>, request: &Request, keep_
                 reply.error(404, &reason)
             }
             (Ok(id), "live.flv") if !shard.outputs_of(&id).flv => {
-                return turned_away(shard, session, &reply, (&id, "http"), (404, "output_off", OUTPUT_OFF));
+                return turned_away(shard, session, reply, (&id, "http"), (404, "output_off", OUTPUT_OFF));
             }
-            (Ok(id), "live.flv") => return live_flv(shard, session, &reply, id).await,
-            (Ok(id), "live.json") => return Box::pin(status::answer(shard, session, &reply, id)).await,
+            (Ok(id), "live.flv") => return live_flv(shard, session, reply, id).await,
+            (Ok(id), "live.json") => return Box::pin(status::answer(shard, session, reply, id)).await,
             // The page of an output that is off says so itself.
             (Ok(_), name) => match pages::page(name) {
                 Some(page) => reply.whole(200, HTML, Cache::MaxAge(PAGE_MAX_AGE_S), page),
@@ -589,8 +591,8 @@ pub(super) async fn admit(
 }
 
 /// What the control port answers.
-fn control(shard: &Shard, request: &Request, keep_alive: bool) -> Bytes {
-    let reply = Reply { shard, request, keep_alive, base: None };
+fn control(shard: &Shard, reply: &Reply<'_>) -> Bytes {
+    let request = reply.request;
     let path: Vec<&str> = request.path.iter().map(String::as_str).collect();
     match (&request.method, path.as_slice()) {
         (Method::Get | Method::Head, ["healthz"]) => reply.health(shard),

@@ -18,8 +18,8 @@ use crate::shard::view;
 
 /// Why a viewer's sends are over.
 pub(crate) enum Done {
-    /// By the hub's rules.
-    Closed(CloseReason),
+    /// By the hub's rules. Goodbye can be said.
+    Closed(CloseReason, Writer),
     /// By its peer, or by the sweep.
     Gone(Ended),
 }
@@ -28,7 +28,7 @@ impl Done {
     /// A short name.
     pub(crate) fn label(&self) -> Ended {
         match self {
-            Self::Closed(reason) => reason.label(),
+            Self::Closed(reason, _) => reason.label(),
             Self::Gone(why) => why,
         }
     }
@@ -121,7 +121,7 @@ impl Drop for Playing {
 }
 
 /// Sends until the viewer is done.
-pub(crate) async fn pump(playing: &Rc<Playing>, writer: &mut Writer) -> Done {
+pub(crate) async fn pump(playing: &Rc<Playing>, mut writer: Writer) -> Done {
     let Playing { shard, seat, viewer, .. } = &**playing;
     let channel = &seat.channel;
     let mut caught_up = false;
@@ -138,13 +138,13 @@ pub(crate) async fn pump(playing: &Rc<Playing>, writer: &mut Writer) -> Done {
             match viewer.borrow_mut().fill(&log, &channel.config, now, pieces) {
                 Fill::Send => Some(shard.loads.load(pieces)),
                 Fill::Wait => None,
-                Fill::Close(reason) => return Done::Closed(reason),
+                Fill::Close(reason) => return Done::Closed(reason, writer),
             }
         };
         let Some(load) = load else {
             caught_up = true;
-            channel.crowd.rest(playing, writer).await;
-            now = shard.now();
+            let Some(back) = channel.crowd.rest(playing, writer).await else { return Done::Gone("defect") };
+            (writer, now) = (back, shard.now());
             continue;
         };
         shard.stats.sends_in_flight.add(1);

@@ -41,7 +41,7 @@ pub(crate) async fn play(
 /// Plays until the stream or the viewer ends; the connection is of no use afterwards.
 async fn run(shard: Rc<Shard>, connection: Connection, seat: Seat, asked_at: Time) {
     let Connection { session, socket, mut rtmp } = connection;
-    let Socket { reader, mut writer } = socket;
+    let Socket { reader, writer } = socket;
     let mut viewer = Viewer::new(Format::Rtmp, Start::Newest, &seat.channel.log.borrow(), shard.now());
     let accepted = rtmp.accept(shard.now());
     while let Some(bytes) = rtmp.poll_output() {
@@ -54,9 +54,10 @@ async fn run(shard: Rc<Shard>, connection: Connection, seat: Seat, asked_at: Tim
         Done::Gone(error.label())
     } else {
         shard.spawn(listen(Rc::clone(&shard), reader, Rc::clone(&playing), Rc::clone(&rtmp)));
-        pump(&playing, &mut writer).await
+        pump(&playing, writer).await
     };
-    if matches!(done, Done::Closed(_)) {
+    let why = done.label();
+    if let Done::Closed(_, mut writer) = done {
         let goodbye = {
             let mut rtmp = rtmp.borrow_mut();
             rtmp.end(shard.now(), "the stream has ended");
@@ -67,8 +68,8 @@ async fn run(shard: Rc<Shard>, connection: Connection, seat: Seat, asked_at: Tim
         let _ = writer.send_all(goodbye.unwrap_or_default()).await;
     }
     shard.leave(&session).await;
-    session.end(done.label());
-    closed(&shard, &session, &rtmp.borrow(), done.label());
+    session.end(why);
+    closed(&shard, &session, &rtmp.borrow(), why);
 }
 
 async fn admit(

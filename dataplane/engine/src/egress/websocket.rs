@@ -33,15 +33,16 @@ pub(super) struct Play {
 
 /// Plays until the stream or the viewer ends.
 pub(super) async fn play(shard: Rc<Shard>, session: Rc<Session>, socket: Socket, play: Play) {
-    let Socket { reader, mut writer } = socket;
+    let Socket { reader, writer } = socket;
     let Play { seat, head, start, asked_at, early } = play;
     let mut viewer = Viewer::new(Format::FlvWebSocket, start, &seat.channel.log.borrow(), shard.now());
     viewer.lead(head);
     let playing = Playing::begin(&shard, &session, seat, viewer, asked_at, |shard| &shard.stats.viewers_ws);
     shard.spawn(listen(Rc::clone(&shard), reader, Rc::clone(&playing), early));
     let _ending = EndsWith(&session);
-    let done = pump(&playing, &mut writer).await;
-    if let Done::Closed(reason) = done
+    let done = pump(&playing, writer).await;
+    let why = done.label();
+    if let Done::Closed(reason, mut writer) = done
         && let Some(goodbye) = goodbye(reason)
     {
         session.set_deadline(Some(shard.now() + GOODBYE));
@@ -55,8 +56,8 @@ pub(super) async fn play(shard: Rc<Shard>, session: Rc<Session>, socket: Socket,
     }
     shard.leave(&session).await;
     // Ends the reading side too.
-    session.end(done.label());
-    ended(&shard, &session, done.label());
+    session.end(why);
+    ended(&shard, &session, why);
 }
 
 /// The close frame: of no bytes where it was sent already, `None` where it would cut off a message.

@@ -3,6 +3,7 @@
 mod sides;
 
 use std::cell::Cell;
+use std::io::IoSlice;
 use std::net::SocketAddr;
 use std::os::fd::OwnedFd;
 use std::pin::pin;
@@ -104,7 +105,7 @@ pub(crate) async fn resume(shard: Rc<Shard>, parcel: Box<Parcel>) {
     let session = match shard.readmit(number, peer, &socket) {
         Ok(session) => session,
         Err(limit) => {
-            turn_away(&shard, &socket, rtmp, "the server has as many connections as it may have");
+            turn_away(&shard, socket, rtmp, "the server has as many connections as it may have");
             return shard.refused(&Refused::at_arrival(number, peer, PROTOCOL, limit));
         }
     };
@@ -117,9 +118,9 @@ pub(crate) async fn resume(shard: Rc<Shard>, parcel: Box<Parcel>) {
 }
 
 /// Refuses the waiting request of a connection that no task serves, as far as that is possible without waiting for it.
-fn turn_away(shard: &Shard, socket: &Socket, mut rtmp: Box<ServerSession>, reason: &str) {
+fn turn_away(shard: &Shard, mut socket: Socket, mut rtmp: Box<ServerSession>, reason: &str) {
     rtmp.reject(shard.now(), Refusal::Failed, reason);
-    socket.writer.send_now(&rtmp.poll_output().unwrap_or_default());
+    socket.writer.send_now(&[IoSlice::new(&rtmp.poll_output().unwrap_or_default())]);
 }
 
 /// Requests and what comes of them, until the connection ends.
@@ -154,7 +155,7 @@ async fn finish(shard: &Rc<Shard>, mut connection: Connection, why: Ended) {
     connection.session.set_deadline(Some(shard.now() + GOODBYE));
     // The peer may be gone: what could not be said is lost with it.
     if connection.send_output().await.is_ok() && connection.rtmp.is_closing() {
-        connection.socket.linger(&shard.scratch).await;
+        connection.socket.reader.linger(&shard.scratch).await;
     }
     shard.leave(&connection.session).await;
     closed(shard, &connection.session, &connection.rtmp, why);
@@ -376,7 +377,7 @@ fn hand_over(shard: &Shard, connection: Connection, id: Id, encoder: String) -> 
                 let (why, reason) = ("busy", "the server is busy; try again in a moment");
                 let stream = id.as_str();
                 shard.refused(&Refused { action, why, reason, stream, session, peer, protocol });
-                turn_away(shard, &socket, parcel.rtmp, reason);
+                turn_away(shard, socket, parcel.rtmp, reason);
             }
         }
     }

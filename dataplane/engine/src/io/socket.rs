@@ -1,8 +1,11 @@
 //! A connection over the runtime: readiness without a buffer, reads into owned buffers, sends of shared pieces.
 #![allow(unsafe_code)]
-use std::cell::{Cell, RefCell, UnsafeCell};
+use std::cell::{Cell, RefCell};
 use std::future::{Future, poll_fn};
 use std::io;
+use std::marker::PhantomData;
+use std::mem::ManuallyDrop;
+use std::ops::{Deref, DerefMut};
 use std::os::fd::{AsRawFd, FromRawFd, IntoRawFd, OwnedFd, RawFd};
 use std::pin::pin;
 use std::rc::Rc;
@@ -30,21 +33,39 @@ pub(crate) struct Socket {
 
 /// The connection that both directions share. Not monoio's own halves: its writing half shuts the socket down when it is
 /// dropped, and a publisher's socket goes on at another shard.
-type Shared = Rc<UnsafeCell<TcpStream>>;
+#[derive(Clone)]
+struct Shared(Rc<TcpStream>);
 
-/// A look at the connection that changes nothing: its descriptor, readiness.
-fn look(shared: &Shared) -> &TcpStream {
-    // SAFETY: everything stays on this thread, and no method of `TcpStream` used in this file keeps a reference to its fields
-    // across a wait, or changes them: each operation clones the shared descriptor and works on that. `Reader` and `Writer` are
-    // not `Clone`, so that there is one reading and one writing operation at a time.
-    unsafe { &*shared.get() }
+impl Shared {
+    /// The connection for one operation. The runtime borrows it mutably for as long as that lasts, and a connection has two at a time, one that
+    /// reads and one that writes: each gets a value of its own, so that no reference to a shared one is kept across a wait.
+    fn operation(&self) -> Operation<'_> {
+        // SAFETY: the pointer is of a live value. What is copied is an `Rc` to the descriptor, the descriptor's number, and a cache of addresses
+        // (monoio 0.2.4: `TcpStream`, `StreamMeta`; the version is pinned). The copy is never dropped, so that it neither takes a count from the
+        // `Rc` nor closes the descriptor, and the original outlives it by its lifetime. The runtime's operation, which may outlive both, clones
+        // the `Rc`.
+        Operation(ManuallyDrop::new(unsafe { std::ptr::read(Rc::as_ptr(&self.0)) }), PhantomData)
+    }
+
+    fn fd(&self) -> RawFd {
+        self.0.as_raw_fd()
+    }
 }
 
-/// The connection for one read or write operation.
-#[allow(clippy::mut_from_ref)]
-fn operate(shared: &Shared) -> &mut TcpStream {
-    // SAFETY: see `look`.
-    unsafe { &mut *shared.get() }
+/// See [`Shared::operation`].
+struct Operation<'a>(ManuallyDrop<TcpStream>, PhantomData<&'a Shared>);
+
+impl Deref for Operation<'_> {
+    type Target = TcpStream;
+    fn deref(&self) -> &TcpStream {
+        &self.0
+    }
+}
+
+impl DerefMut for Operation<'_> {
+    fn deref_mut(&mut self) -> &mut TcpStream {
+        &mut self.0
+    }
 }
 
 /// The receiving direction.
@@ -58,13 +79,18 @@ pub(crate) struct Reader {
 /// the shard's other tasks would never run. io_uring waits for each operation.
 const AT_ONCE_MAX: u8 = 16;
 
-/// The sending direction.
-pub(crate) struct Writer(Shared);
+/// The sending direction. It is one value, which whoever sends owns: the session's task, or a sender for many ([`WriterSlot`]).
+pub(crate) struct Writer {
+    shared: Shared,
+    /// The same as the shared one's, which is a visit to memory away.
+    fd: RawFd,
+}
 
 impl Socket {
     pub(super) fn new(stream: TcpStream) -> Self {
-        let shared = Rc::new(UnsafeCell::new(stream));
-        Self { reader: Reader { shared: Rc::clone(&shared), at_once: Cell::new(0) }, writer: Writer(shared) }
+        let shared = Shared(Rc::new(stream));
+        let fd = shared.fd();
+        Self { reader: Reader { shared: shared.clone(), at_once: Cell::new(0) }, writer: Writer { shared, fd } }
     }
 
     /// Takes over a descriptor that another shard let go.
@@ -76,64 +102,58 @@ impl Socket {
     pub(crate) fn into_fd(self) -> Option<OwnedFd> {
         let Self { reader, writer } = self;
         drop(writer);
-        let stream = Rc::try_unwrap(reader.shared).ok()?.into_inner();
+        let stream = Rc::into_inner(reader.shared.0)?;
         // SAFETY: `into_raw_fd` gives up ownership, which is taken here.
         Some(unsafe { OwnedFd::from_raw_fd(stream.into_raw_fd()) })
-    }
-
-    /// Ends the connection from our side without cutting off what was just said: a socket that is closed over unread bytes is
-    /// reset, and a peer that is reset may never see the last answer. Waits for the peer's end; whoever calls bounds the wait.
-    pub(crate) async fn linger(&mut self, scratch: &RefCell<Box<[u8]>>) {
-        sys::shutdown(self.reader.fd(), libc::SHUT_WR);
-        while self.reader.readable().await.is_ok() {
-            if !matches!(self.reader.recv_now(&mut scratch.borrow_mut()), Ok(None | Some(1..))) {
-                return;
-            }
-        }
     }
 
     /// Settings of every connection: no Nagle, a bound on unsent bytes, and an end for peers that have vanished, also while data
     /// is unsent, where keepalive does not fire.
     pub(crate) fn tune(&self, vanished_after: Duration) {
-        let fd = self.reader.fd();
+        let fd = self.reader.shared.fd();
         let millis = libc::c_int::try_from(vanished_after.as_millis()).unwrap_or(libc::c_int::MAX);
         sys::set_tcp(fd, libc::TCP_NODELAY, 1);
         sys::set_tcp(fd, libc::TCP_NOTSENT_LOWAT, NOTSENT_LOWAT_BYTES);
         sys::set_tcp(fd, libc::TCP_USER_TIMEOUT, millis);
-        // SAFETY: the descriptor outlives the borrow, because `self` holds it.
-        let borrowed = unsafe { std::os::fd::BorrowedFd::borrow_raw(fd) };
-        let keepalive = socket2::TcpKeepalive::new()
-            .with_time(Duration::from_secs(15))
-            .with_interval(Duration::from_secs(5))
-            .with_retries(3);
         // A socket that is gone already says so at its first read.
-        let _ = socket2::SockRef::from(&borrowed).set_tcp_keepalive(&keepalive);
+        let _ = self.reader.shared.0.set_tcp_keepalive(
+            Some(Duration::from_secs(15)),
+            Some(Duration::from_secs(5)),
+            Some(3),
+        );
     }
 }
 
 impl Reader {
-    fn fd(&self) -> RawFd {
-        look(&self.shared).as_raw_fd()
-    }
-
     /// Waits until there is something to read, without holding a buffer for it.
     pub(crate) async fn readable(&self) -> io::Result<()> {
-        fairly(&self.at_once, look(&self.shared).readable(false)).await
+        fairly(&self.at_once, self.shared.0.readable(false)).await
     }
 
     /// Reads what is there: `None` where nothing is, `Some(0)` at the end.
     pub(crate) fn recv_now(&self, buf: &mut [u8]) -> io::Result<Option<usize>> {
-        sys::recv_now(self.fd(), buf)
+        sys::recv_now(self.shared.fd(), buf)
     }
 
     /// Reads into an owned buffer; 0 at the end. For peers that send all the time: one operation instead of two.
     pub(crate) async fn recv(&mut self, buf: Vec<u8>) -> (io::Result<usize>, Vec<u8>) {
-        fairly(&self.at_once, operate(&self.shared).read(buf)).await
+        fairly(&self.at_once, self.shared.operation().read(buf)).await
+    }
+
+    /// Ends the connection from our side without cutting off what was just said: a socket that is closed over unread bytes is
+    /// reset, and a peer that is reset may never see the last answer. Waits for the peer's end; whoever calls bounds the wait.
+    pub(crate) async fn linger(&mut self, scratch: &RefCell<Box<[u8]>>) {
+        sys::shutdown(self.shared.fd(), libc::SHUT_WR);
+        while self.readable().await.is_ok() {
+            if !matches!(self.recv_now(&mut scratch.borrow_mut()), Ok(None | Some(1..))) {
+                return;
+            }
+        }
     }
 
     /// A handle for elsewhere on this shard.
     pub(crate) fn closer(&self) -> Closer {
-        Closer(Rc::clone(&self.shared))
+        Closer(self.shared.clone())
     }
 }
 
@@ -155,52 +175,46 @@ async fn fairly<F: Future>(at_once: &Cell<u8>, operation: F) -> F::Output {
     output
 }
 
-/// Acts on a connection whose task waits for something else.
+/// Ends a connection whose task waits for something else.
 pub(crate) struct Closer(Shared);
 
 impl Closer {
     /// Ends both directions: whatever waits completes.
     pub(crate) fn close(&self) {
-        sys::shutdown(look(&self.0).as_raw_fd(), libc::SHUT_RDWR);
-    }
-
-    /// Sends what fits of an answer, without waiting: how many bytes. Only while its task has nothing to send.
-    pub(crate) fn send_now(&self, pieces: &[io::IoSlice<'_>]) -> usize {
-        sys::send_pieces_now(look(&self.0).as_raw_fd(), pieces)
+        sys::shutdown(self.0.fd(), libc::SHUT_RDWR);
     }
 
     /// Ends the receiving direction: a read that waits completes, and goodbye can still be said.
     pub(crate) fn close_read(&self) {
-        sys::shutdown(look(&self.0).as_raw_fd(), libc::SHUT_RD);
+        sys::shutdown(self.0.fd(), libc::SHUT_RD);
     }
 }
 
 impl Writer {
-    /// For sends by others while its task waits for something else.
-    pub(crate) fn lend(&mut self) -> Lent {
-        Lent(look(&self.0).as_raw_fd())
+    pub(super) fn fd(&self) -> RawFd {
+        self.fd
     }
 
-    /// Sends what fits of a few last words, without waiting.
-    pub(crate) fn send_now(&self, bytes: &[u8]) {
-        sys::send_now(look(&self.0).as_raw_fd(), bytes);
+    /// Sends what fits of these, without waiting: how many bytes.
+    pub(crate) fn send_now(&mut self, pieces: &[io::IoSlice<'_>]) -> usize {
+        sys::send_pieces_now(self.fd, pieces)
     }
 
     /// Ends the sending direction: the peer finds the end behind what was sent.
     pub(crate) fn finish(&self) {
-        sys::shutdown(look(&self.0).as_raw_fd(), libc::SHUT_WR);
+        sys::shutdown(self.fd, libc::SHUT_WR);
     }
 
     /// Sends all of it.
     pub(crate) async fn send_all(&mut self, bytes: Bytes) -> io::Result<()> {
-        operate(&self.0).write_all(bytes).await.0.map(drop)
+        self.shared.operation().write_all(bytes).await.0.map(drop)
     }
 
     /// Sends all of an answer whose bytes lie in several places; `progress` hears of each step, with its bytes.
     pub(crate) async fn send_file(&mut self, pieces: Vec<Bytes>, progress: impl Fn(usize)) -> io::Result<()> {
         let mut buf = FileBuf::new(pieces);
         while !buf.is_empty() {
-            let (result, back) = operate(&self.0).writev(buf).await;
+            let (result, back) = self.shared.operation().writev(buf).await;
             buf = back;
             match result? {
                 0 => return Err(io::ErrorKind::WriteZero.into()),
@@ -217,29 +231,38 @@ impl Writer {
     pub(crate) async fn send(&mut self, load: Load) -> (io::Result<usize>, Load) {
         match load {
             Load::One(piece) => {
-                let (result, PieceBuf(piece)) = operate(&self.0).write(PieceBuf(piece)).await;
+                let (result, PieceBuf(piece)) = self.shared.operation().write(PieceBuf(piece)).await;
                 (result, Load::One(piece))
             }
             Load::Many(batch) => {
-                let (result, batch) = operate(&self.0).writev(batch).await;
+                let (result, batch) = self.shared.operation().writev(batch).await;
                 (result, Load::Many(batch))
             }
         }
     }
 }
 
-/// A writer that its task has lent: to be given back before the task sends again, and before it ends.
-#[derive(Clone, Copy, Debug)]
-pub(crate) struct Lent(RawFd);
+/// Where a task leaves its writer while it waits, for those who send to many.
+#[derive(Default)]
+pub(crate) struct WriterSlot(Cell<Option<Writer>>);
 
-impl Lent {
-    #[cfg(test)]
-    pub(super) fn of(fd: RawFd) -> Self {
-        Self(fd)
+impl WriterSlot {
+    /// Leaves it here.
+    pub(crate) fn put(&self, writer: Writer) {
+        self.0.set(Some(writer));
     }
 
-    pub(super) fn fd(self) -> RawFd {
-        self.0
+    /// Takes it, where it is here.
+    pub(crate) fn take(&self) -> Option<Writer> {
+        self.0.take()
+    }
+
+    /// Whether it is somewhere else.
+    pub(crate) fn is_empty(&self) -> bool {
+        let writer = self.0.take();
+        let is_empty = writer.is_none();
+        self.0.set(writer);
+        is_empty
     }
 }
 
@@ -293,5 +316,85 @@ impl LoadPool {
                 free.push(batch);
             }
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::future::pending;
+    use std::io::{Read as _, Write as _};
+    use std::os::unix::net::UnixStream;
+
+    use super::super::runtime::{Driver, run};
+    use super::*;
+    use crate::shard::wait::{First, first};
+
+    /// More than a socket takes at once.
+    const MANY_BYTES: usize = if cfg!(miri) { 300_000 } else { 4 << 20 };
+
+    fn pair() -> (Socket, Socket) {
+        let (ours, theirs) = UnixStream::pair().unwrap();
+        let socket = |stream: UnixStream| {
+            stream.set_nonblocking(true).unwrap();
+            Socket::from_fd(stream.into()).unwrap()
+        };
+        (socket(ours), socket(theirs))
+    }
+
+    /// The three senders and a reader of a connection while it is under way, each in more than one step: what Miri looks at.
+    #[test]
+    fn both_directions_are_under_way_at_once_and_the_descriptor_goes_on() {
+        // Miri has no io_uring.
+        let drivers = if cfg!(miri) { &[Driver::Epoll][..] } else { &[Driver::Uring, Driver::Epoll] };
+        for driver in drivers {
+            run(*driver, both_directions()).unwrap();
+        }
+    }
+
+    async fn both_directions() {
+        let (mut socket, mut peer) = pair();
+        let closer = socket.reader.closer();
+        let Socket { reader, writer } = &mut socket;
+        let reads = async {
+            reader.readable().await.unwrap();
+            reader.recv(Vec::with_capacity(8)).await
+        };
+        let writes = async {
+            writer.send_all(Bytes::from(vec![1; MANY_BYTES])).await.unwrap();
+            writer.send_file(vec![Bytes::from(vec![2; MANY_BYTES]), Bytes::from_static(b"end")], |_| {}).await.unwrap();
+            pending::<()>().await;
+        };
+        let peers = async {
+            let (mut count, mut buf) = (0, Vec::with_capacity(64 << 10));
+            while count < 2 * MANY_BYTES + 3 {
+                buf.clear();
+                let (result, back) = peer.reader.recv(buf).await;
+                (count, buf) = (count + result.unwrap(), back);
+            }
+            assert!(buf.ends_with(b"end"));
+            peer.writer.send_all(Bytes::from_static(b"thanks")).await.unwrap();
+            pending::<()>().await;
+        };
+        let First::A((result, got)) = first(reads, first(writes, peers)).await else { panic!("they do not end") };
+        assert_eq!((result.unwrap(), &got[..]), (6, &b"thanks"[..]));
+        drop(closer);
+        // Moved to a sender for many and back.
+        let Socket { reader, writer } = socket;
+        let slot = WriterSlot::default();
+        slot.put(writer);
+        let mut writer = slot.take().unwrap();
+        assert!(slot.is_empty());
+        assert_eq!(writer.send_now(&[io::IoSlice::new(b"a"), io::IoSlice::new(b"b")]), 2);
+        let mut ours = UnixStream::from(Socket { reader, writer }.into_fd().unwrap());
+        let mut theirs = UnixStream::from(peer.into_fd().unwrap());
+        let mut got = [0; 2];
+        theirs.read_exact(&mut got).unwrap();
+        assert_eq!(&got, b"ab");
+        theirs.write_all(b"!").unwrap();
+        ours.read_exact(&mut got[..1]).unwrap();
+        // Somebody who may still end a connection keeps it here.
+        let (socket, _peer) = pair();
+        let _closer = socket.reader.closer();
+        assert!(socket.into_fd().is_none());
     }
 }

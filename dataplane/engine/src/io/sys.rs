@@ -61,12 +61,6 @@ pub(crate) fn recv_now(fd: RawFd, buf: &mut [u8]) -> io::Result<Option<usize>> {
     }
 }
 
-/// Sends what fits, without waiting. What does not fit is lost, and so is what a peer that is gone does not get.
-pub(crate) fn send_now(fd: RawFd, bytes: &[u8]) {
-    // SAFETY: pointer and length are of a live buffer.
-    unsafe { libc::send(fd, bytes.as_ptr().cast(), bytes.len(), libc::MSG_DONTWAIT | libc::MSG_NOSIGNAL) };
-}
-
 /// Sends what fits of several pieces, at most [`PIECES_MAX`], without waiting: how many bytes. None of a peer that is gone, too: whoever
 /// waits on the socket hears of that.
 pub(crate) fn send_pieces_now(fd: RawFd, pieces: &[io::IoSlice<'_>]) -> usize {

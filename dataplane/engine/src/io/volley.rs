@@ -3,15 +3,13 @@
 //! sends that tasks made one by one, each of them woken twice (`bench/floor`).
 #![allow(unsafe_code)]
 use std::io;
-use std::os::fd::RawFd;
 
 use io_uring::types::Fd;
 use io_uring::{IoUring, opcode};
 use millstream_hub::viewer::Piece;
 
 use super::runtime::Driver;
-use super::socket::Lent;
-use super::sys;
+use super::socket::Writer;
 
 /// Sends of a volley at most. With fewer each costs more (of 64 up to a tenth, under `dense`); with more, who has just come waits longer.
 pub(crate) const VOLLEY_MAX: usize = 256;
@@ -31,7 +29,7 @@ pub(crate) struct Volley {
 }
 
 struct Shot {
-    fd: RawFd,
+    writer: Writer,
     pieces: std::ops::Range<usize>,
     /// Bytes that were taken; `None`: it is not known.
     sent: Option<usize>,
@@ -48,10 +46,10 @@ impl Volley {
     }
 
     /// One more send, of all these pieces.
-    pub(crate) fn add(&mut self, lent: Lent, pieces: &mut Vec<Piece>) {
+    pub(crate) fn add(&mut self, writer: Writer, pieces: &mut Vec<Piece>) {
         let from = self.pieces.len();
         self.pieces.append(pieces);
-        self.shots.push(Shot { fd: lent.fd(), pieces: from..self.pieces.len(), sent: None });
+        self.shots.push(Shot { writer, pieces: from..self.pieces.len(), sent: None });
     }
 
     /// How many sends there are.
@@ -65,25 +63,15 @@ impl Volley {
             for shot in &mut self.shots {
                 let slices: Vec<_> =
                     self.pieces[shot.pieces.clone()].iter().map(|piece| io::IoSlice::new(piece)).collect();
-                shot.sent = Some(sys::send_pieces_now(shot.fd, &slices));
+                shot.sent = Some(shot.writer.send_now(&slices));
             }
             return;
         };
-        self.iovecs.clear();
-        self.messages.clear();
-        // What the kernel reads stays where it is: both have room for everything before the first address is taken.
-        self.iovecs.reserve(self.pieces.len());
-        self.messages.reserve(self.shots.len());
         if let Err(error) = shoot(ring, &mut self.shots, &self.pieces, &mut self.iovecs, &mut self.messages) {
             tracing::warn!(%error, "{EACH_A_CALL}");
-            // Of some it is not known what was sent; the ring's end is the end of those that may still be under way.
+            // Of some it is not known what was sent; those that the kernel has not been given end with the ring.
             self.ring = None;
         }
-    }
-
-    /// The pieces of a send, and how many of their bytes were taken; `None`: it is not known.
-    pub(crate) fn result(&self, index: usize) -> (&[Piece], Option<usize>) {
-        self.shots.get(index).map_or((&[], None), |shot| (&self.pieces[shot.pieces.clone()], shot.sent))
     }
 
     /// Lets go of all that was to be sent.
@@ -91,12 +79,26 @@ impl Volley {
         self.shots.clear();
         self.pieces.clear();
     }
+
+    /// Gives the writers back, in order, with what came of their sends.
+    pub(crate) fn results(&mut self) -> impl Iterator<Item = Sent<'_>> {
+        let Self { shots, pieces, .. } = self;
+        shots.drain(..).map(|Shot { writer, pieces: range, sent }| Sent { writer, pieces: &pieces[range], count: sent })
+    }
 }
 
 fn ring() -> io::Result<IoUring> {
     let entries = VOLLEY_MAX as u32;
     // Linux before 6.1 does not know these.
     IoUring::builder().setup_single_issuer().setup_defer_taskrun().build(entries).or_else(|_| IoUring::new(entries))
+}
+
+/// A send that was made.
+pub(crate) struct Sent<'a> {
+    pub(crate) writer: Writer,
+    pub(crate) pieces: &'a [Piece],
+    /// Bytes that were taken; `None`: it is not known.
+    pub(crate) count: Option<usize>,
 }
 
 fn shoot(
@@ -107,27 +109,38 @@ fn shoot(
     messages: &mut Vec<libc::msghdr>,
 ) -> io::Result<()> {
     let many = shots.len();
+    iovecs.clear();
+    messages.clear();
+    // Both are filled before the first address is taken.
+    for shot in shots.iter().filter(|shot| shot.pieces.len() != 1) {
+        iovecs.extend(
+            pieces[shot.pieces.clone()]
+                .iter()
+                .map(|piece| libc::iovec { iov_base: piece.as_ptr().cast_mut().cast(), iov_len: piece.len() }),
+        );
+        // SAFETY: a `msghdr` of zeros is an empty message.
+        messages.push(unsafe { std::mem::zeroed() });
+    }
+    let mut vectors = iovecs.as_mut_ptr();
+    for (message, shot) in messages.iter_mut().zip(shots.iter().filter(|shot| shot.pieces.len() != 1)) {
+        message.msg_iov = vectors;
+        message.msg_iovlen = shot.pieces.len() as _;
+        vectors = vectors.wrapping_add(shot.pieces.len());
+    }
+    let mut message = messages.as_ptr();
     for (index, shot) in shots.iter().enumerate() {
+        let fd = Fd(shot.writer.fd());
         let entry = match &pieces[shot.pieces.clone()] {
-            [piece] => opcode::Send::new(Fd(shot.fd), piece.as_ptr(), piece.len() as u32).flags(FLAGS).build(),
-            several => {
-                let first = iovecs.len();
-                iovecs.extend(
-                    several
-                        .iter()
-                        .map(|piece| libc::iovec { iov_base: piece.as_ptr().cast_mut().cast(), iov_len: piece.len() }),
-                );
-                // SAFETY: a `msghdr` of zeros is an empty message.
-                let mut message: libc::msghdr = unsafe { std::mem::zeroed() };
-                message.msg_iov = iovecs[first..].as_mut_ptr();
-                message.msg_iovlen = several.len() as _;
-                messages.push(message);
-                let message = std::ptr::from_ref(&messages[messages.len() - 1]);
-                opcode::SendMsg::new(Fd(shot.fd), message).flags(FLAGS as u32).build()
+            [piece] => opcode::Send::new(fd, piece.as_ptr(), piece.len() as u32).flags(FLAGS).build(),
+            _ => {
+                let entry = opcode::SendMsg::new(fd, message).flags(FLAGS as u32).build();
+                message = message.wrapping_add(1);
+                entry
             }
         };
-        // SAFETY: what the entry points to is owned by the volley, which neither drops nor moves it before its completion was seen, or the
-        // ring is gone: all of it is on the heap and was reserved before.
+        // SAFETY: the entry's descriptor is the writer's, and what it points to are the volley's own vectors and what its pieces own: all of
+        // these stay where they are until this function returns. The kernel is done with them by then: a send that must not wait is made
+        // within the call that submits it, and one that was not submitted goes with the ring, which an error ends.
         unsafe { ring.submission().push(&entry.user_data(index as u64)) }.map_err(|_| io::ErrorKind::OutOfMemory)?;
     }
     let mut done = 0;
@@ -151,7 +164,6 @@ fn shoot(
 #[cfg(test)]
 mod tests {
     use std::io::Read as _;
-    use std::os::fd::AsRawFd as _;
     use std::os::unix::net::UnixStream;
     use std::time::Duration;
 
@@ -162,6 +174,8 @@ mod tests {
     use millstream_hub::viewer::{Start, Viewer};
     use millstream_proto::time::Time;
 
+    use super::super::runtime::run;
+    use super::super::socket::Socket;
     use super::*;
 
     /// Pieces of these bytes.
@@ -178,34 +192,49 @@ mod tests {
 
     #[test]
     fn each_takes_what_fits_and_nobody_waits() {
-        const LARGE: &[u8] = &[7; 200 << 10];
         for driver in [Driver::Uring, Driver::Epoll] {
-            let mut volley = Volley::new(driver);
-            assert_eq!(volley.ring.is_some(), driver == Driver::Uring);
-            for _ in 0..3 {
-                let pairs: Vec<_> = (0..4).map(|_| UnixStream::pair().unwrap()).collect();
-                let lent = |index: usize| Lent::of(pairs[index].0.as_raw_fd());
-                volley.add(lent(0), &mut pieces(&[b"one"]));
-                volley.add(lent(1), &mut pieces(&[b"one", b"two", b"three"]));
-                // More than a socket takes, twice: then it is full.
-                volley.add(lent(2), &mut pieces(&[LARGE]));
-                volley.add(lent(2), &mut pieces(&[LARGE]));
-                volley.add(lent(2), &mut pieces(&[LARGE, LARGE]));
-                volley.add(lent(3), &mut pieces(&[b"four"]));
-                drop(pairs[3].1.try_clone().unwrap());
-                pairs[3].1.shutdown(std::net::Shutdown::Both).unwrap();
+            run(driver, async move { volleys(driver) }).unwrap();
+        }
+    }
+
+    fn volleys(driver: Driver) {
+        const LARGE: &[u8] = &[7; 200 << 10];
+        let mut volley = Volley::new(driver);
+        assert_eq!(volley.ring.is_some(), driver == Driver::Uring);
+        for _ in 0..3 {
+            let (sockets, mut peers): (Vec<_>, Vec<_>) = (0..4)
+                .map(|_| {
+                    let (ours, theirs) = UnixStream::pair().unwrap();
+                    (Socket::from_fd(ours.into()).unwrap(), theirs)
+                })
+                .unzip();
+            peers[3].shutdown(std::net::Shutdown::Both).unwrap();
+            let mut writers: Vec<_> = sockets.into_iter().map(|socket| socket.writer).collect();
+            let mut fire = |sends: [&[&'static [u8]]; 4]| -> Vec<_> {
+                for (writer, send) in writers.drain(..).zip(sends) {
+                    volley.add(writer, &mut pieces(send));
+                }
                 volley.fire();
-                let sent: Vec<_> = (0..volley.len()).map(|index| volley.result(index).1.unwrap()).collect();
-                assert_eq!(sent[..2], [3, 11]);
-                assert!(sent[2..5].iter().sum::<usize>() < 4 * LARGE.len() && sent[4] == 0, "{sent:?}");
-                assert_eq!(sent[5], 0, "its peer is gone");
-                assert_eq!(volley.result(1).0.len(), 3);
-                let mut got = [0; 11];
-                (&pairs[1].1).read_exact(&mut got).unwrap();
-                assert_eq!(&got, b"onetwothree");
+                assert_eq!(volley.len(), 4);
+                let mut counts = Vec::new();
+                for Sent { writer, pieces, count } in volley.results() {
+                    writers.push(writer);
+                    counts.push((pieces.len(), count.unwrap()));
+                }
                 volley.clear();
-                assert_eq!(volley.len(), 0);
-            }
+                counts
+            };
+            // More than a socket takes: then it is full.
+            let first = fire([&[b"one"], &[b"one", b"two", b"three"], &[LARGE, LARGE], &[b"four"]]);
+            assert_eq!(first[..2], [(1, 3), (3, 11)]);
+            assert!(first[2].1 < 2 * LARGE.len(), "{first:?}");
+            assert_eq!(first[3], (1, 0), "its peer is gone");
+            fire([&[b"4"], &[b"4", b"5"], &[LARGE], &[b"6"]]);
+            let last = fire([&[b"7"], &[b"8", b"9"], &[LARGE, LARGE], &[b"0"]]);
+            assert_eq!(last, [(1, 1), (2, 2), (2, 0), (1, 0)]);
+            let mut got = [0; 15];
+            peers[1].read_exact(&mut got).unwrap();
+            assert_eq!(&got, b"onetwothree4589");
         }
     }
 }

@@ -14,10 +14,9 @@ use millstream_proto::time::Time;
 
 use super::Shard;
 use super::packaging::Packaging;
-use super::session::Session;
 use super::wait;
 use crate::egress::hls::part_head;
-use crate::io::sleep_until;
+use crate::io::{WriterSlot, sleep_until};
 
 /// Answers go out for so long; then the shard looks at what came in: the sound that goes with these pictures, other streams, other viewers.
 const ROW: Duration = Duration::from_millis(4);
@@ -39,10 +38,11 @@ pub(crate) struct Courier {
 
 /// A request for the whole of a part.
 struct Waiting {
-    session: Rc<Session>,
+    session: u64,
     track: Track,
     number: u64,
     keep_alive: bool,
+    writer: WriterSlot,
     delivered: Cell<Option<Delivered>>,
 }
 
@@ -57,6 +57,8 @@ pub(crate) struct Delivered {
 /// A request's place among those that wait, for as long as it is held.
 pub(crate) struct Place<'a> {
     courier: &'a Courier,
+    /// Where its writer belongs.
+    home: &'a WriterSlot,
     waiting: Rc<Waiting>,
 }
 
@@ -69,7 +71,10 @@ impl Place<'_> {
 
 impl Drop for Place<'_> {
     fn drop(&mut self) {
-        self.courier.waiting.borrow_mut().remove(&self.waiting.session.number);
+        self.courier.waiting.borrow_mut().remove(&self.waiting.session);
+        if let Some(writer) = self.waiting.writer.take() {
+            self.home.put(writer);
+        }
     }
 }
 
@@ -82,12 +87,20 @@ struct Load {
 }
 
 impl Courier {
-    /// This session is to get that part when it is there. Until then its task must not send.
-    pub(crate) fn wait(&self, session: &Rc<Session>, (track, number): (Track, u64), keep_alive: bool) -> Place<'_> {
-        let session = Rc::clone(session);
-        let waiting = Rc::new(Waiting { session, track, number, keep_alive, delivered: Cell::default() });
-        self.waiting.borrow_mut().insert(waiting.session.number, Rc::clone(&waiting));
-        Place { courier: self, waiting }
+    /// This session is to get that part when it is there, by its writer, which comes back to where it is with the place's end. `None`: it is not
+    /// there.
+    pub(crate) fn wait<'a>(
+        &'a self,
+        session: u64,
+        (track, number): (Track, u64),
+        keep_alive: bool,
+        home: &'a WriterSlot,
+    ) -> Option<Place<'a>> {
+        let writer = WriterSlot::default();
+        writer.put(home.take()?);
+        let waiting = Rc::new(Waiting { session, track, number, keep_alive, writer, delivered: Cell::default() });
+        self.waiting.borrow_mut().insert(session, Rc::clone(&waiting));
+        Some(Place { courier: self, home, waiting })
     }
 
     /// What waited for a playlist that is no longer this stream's is left to its task.
@@ -107,7 +120,7 @@ impl Courier {
                     break 'row;
                 }
                 one.deliver(load, shard);
-                done.push(one.session.number);
+                done.push(one.session);
                 now = shard.now();
             }
         }
@@ -138,8 +151,10 @@ fn loads(waiting: &BTreeMap<u64, Rc<Waiting>>, window: &Window) -> Vec<Load> {
 impl Waiting {
     /// Sends what fits of its part; its task does the rest.
     fn deliver(&self, Load { track, part, arrived, .. }: &Load, shard: &Shard) {
+        let Some(mut writer) = self.writer.take() else { return };
         let head = part_head(shard, *track, part.len(), self.keep_alive);
-        let mut sent = self.session.send_now(&[IoSlice::new(&head), IoSlice::new(part)]);
+        let mut sent = writer.send_now(&[IoSlice::new(&head), IoSlice::new(part)]);
+        self.writer.put(writer);
         shard.stats.bytes_out.add(sent as u64);
         let mut rest = Vec::new();
         if sent == head.len() + part.len() {

@@ -465,7 +465,7 @@ impl Shard {
                     self.refused(&Refused::at_arrival(number, peer, protocol, limit));
                 }
                 if port != Port::Rtmp {
-                    egress::http::turn_away(self, &socket);
+                    egress::http::turn_away(self, socket);
                 }
             }
         }

@@ -177,11 +177,6 @@ impl Session {
         self.nudge.nudge();
     }
 
-    /// Sends what fits of an answer for its task, which waits for what is in it: how many bytes.
-    pub(crate) fn send_now(&self, pieces: &[std::io::IoSlice<'_>]) -> usize {
-        self.closer.send_now(pieces)
-    }
-
     /// Ends it, but lets it say goodbye: reading ends, writing goes on.
     pub(crate) fn end_politely(&self, why: &'static str) {
         if self.ending.get().is_none() {
