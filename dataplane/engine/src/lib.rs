@@ -11,6 +11,7 @@
 
 pub mod admin;
 mod clock;
+mod close;
 pub mod config;
 pub mod directory;
 mod door;

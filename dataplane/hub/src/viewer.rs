@@ -43,7 +43,7 @@ pub enum CloseReason {
 
 impl CloseReason {
     /// A short name for metrics and logs.
-    pub fn label(self) -> &'static str {
+    pub const fn label(self) -> &'static str {
         match self {
             Self::Ended(EndReason::PublisherGone) => "ended",
             Self::Ended(EndReason::Shutdown) => "shutdown",

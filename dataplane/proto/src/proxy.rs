@@ -68,7 +68,7 @@ pub enum ProxyError {
 
 impl ProxyError {
     /// A fixed name for metrics.
-    pub fn label(self) -> &'static str {
+    pub const fn label(self) -> &'static str {
         match self {
             Self::Signature => "proxy_signature",
             Self::Command(_) => "proxy_command",

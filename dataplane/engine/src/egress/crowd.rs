@@ -4,17 +4,15 @@
 use std::cell::{Cell, RefCell};
 use std::collections::VecDeque;
 use std::rc::{Rc, Weak};
-use std::time::Duration;
 
 use millstream_hub::viewer::{Fill, SEND_BYTES_MAX, SEND_PIECES_MAX};
 use millstream_proto::time::Time;
 
 use super::pump::Playing;
-use crate::io::{Area, Sent, VOLLEY_MAX, Volley, Writer, WriterSlot};
+use crate::close::CloseReason;
+use crate::io::{Area, Budget, FAN_OUT, Sent, VOLLEY_MAX, Volley, Writer, WriterSlot};
 use crate::shard::Shard;
 
-/// Sends go out for so long; then the runtime looks at what came in: a newcomer does not wait until all the others have been sent to.
-const ROW: Duration = Duration::from_millis(1);
 /// A visit touches memory that the kernel's work for the others has pushed out of the caches: that of who comes so many visits later is
 /// asked for. One was too late, and more than four gained nothing, where tasks did this one by one.
 const VISITS_AHEAD: usize = 4;
@@ -68,7 +66,7 @@ impl Crowd {
                 let shard = shard_of_task;
                 let _ends = Ends(&crowd.telling);
                 loop {
-                    shard.turns.pass().await;
+                    shard.io_yield.wait().await;
                     if !crowd.row(&shard) {
                         break;
                     }
@@ -87,7 +85,7 @@ impl Crowd {
         let volley = &mut *shard.volley.borrow_mut();
         let mut aboard = VecDeque::with_capacity(many);
         let mut now = shard.now();
-        let ends = now + ROW;
+        let budget = Budget::new(&FAN_OUT, now);
         loop {
             // A row that a defect ended may have left some.
             volley.clear();
@@ -113,7 +111,7 @@ impl Crowd {
             }
             volley.clear();
             let more = !self.due.borrow().is_empty();
-            if !more || now >= ends {
+            if !more || budget.spent(now) {
                 return more;
             }
         }
@@ -202,7 +200,7 @@ impl Guest {
     /// Ends it: what it was sent is not known.
     fn fail(self) {
         if let Some(playing) = self.playing.upgrade() {
-            playing.session.end("defect");
+            playing.session.end(CloseReason::Defect);
         }
         self.leave();
     }

@@ -10,6 +10,7 @@ use millstream_proto::time::Time;
 use super::http::ended;
 use super::pump::{Done, Playing, pump};
 use crate::clock::unix_s;
+use crate::close::CloseReason;
 use crate::ingest::GOODBYE;
 use crate::io::{Reader, Socket};
 use crate::shard::Shard;
@@ -45,7 +46,7 @@ pub(super) async fn play(shard: Rc<Shard>, session: Rc<Session>, socket: Socket,
     shard.spawn(notice_close(Rc::clone(&shard), reader, Rc::clone(&playing)));
     let _ending = EndsWith(&session);
     let done = pump(&playing, writer).await;
-    let why = done.label();
+    let why = done.reason();
     if let Done::Closed(_, mut writer) = done
         && play.chunked
     {
@@ -64,12 +65,12 @@ async fn notice_close(shard: Rc<Shard>, reader: Reader, playing: Rc<Playing>) {
     let _ending = EndsWith(&playing.session);
     let why = loop {
         if reader.readable().await.is_err() {
-            break "peer_gone";
+            break CloseReason::PeerGone;
         }
         match reader.recv_now(&mut shard.scratch.borrow_mut()) {
-            Ok(Some(0)) => break "peer_closed",
+            Ok(Some(0)) => break CloseReason::PeerClosed,
             Ok(_) => {}
-            Err(_) => break "peer_gone",
+            Err(_) => break CloseReason::PeerGone,
         }
     };
     playing.leave(why);

@@ -16,14 +16,14 @@ use millstream_proto::id::Id;
 use millstream_proto::media::Track;
 use millstream_proto::time::Time;
 
-use super::http::{Answer, FileHead, Reply, admit, turned_away};
-use super::{BUSY, NO_ROOM, NOT_ON_AIR, OVERLOAD};
+use super::http::{Answer, FileHead, HLS, Reply, admit};
+use super::{BLOCKED, BUSY, NO_ROOM};
 use crate::clock::unix_ms;
+use crate::close::CloseReason;
 use crate::io::sleep_until;
 use crate::shard::Shard;
 use crate::shard::channel::{Channel, NotPlayable, Seat};
-use crate::shard::courier::{self, Delivered};
-use crate::shard::drain::SHUTDOWN;
+use crate::shard::courier::{self, Delivered, PartId};
 use crate::shard::reached;
 use crate::shard::session::Session;
 use crate::shard::wait::{First, Place, first};
@@ -52,7 +52,16 @@ pub(super) enum Wanted<'a> {
     /// The DASH manifest.
     Manifest,
     /// A header, segment or part.
-    File { session: &'a str, track: Track, name: &'a str },
+    File(File<'a>),
+}
+
+/// A file below the stream's path.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(super) struct File<'a> {
+    /// Of the playlists that name it.
+    session: &'a str,
+    track: Track,
+    name: &'a str,
 }
 
 impl<'a> Wanted<'a> {
@@ -63,7 +72,7 @@ impl<'a> Wanted<'a> {
             ["video.m3u8"] => Self::Playlist(Track::Video),
             ["audio.m3u8"] => Self::Playlist(Track::Audio),
             ["manifest.mpd"] => Self::Manifest,
-            ["s", session, directory, name] => Self::File { session, track: track_of(directory)?, name },
+            ["s", session, directory, name] => Self::File(File { session, track: track_of(directory)?, name }),
             _ => return None,
         })
     }
@@ -85,17 +94,12 @@ enum Failed {
 }
 
 /// Answers a request.
-pub(super) async fn answer(
-    shard: &Rc<Shard>,
-    session: &Rc<Session>,
-    reply: &Reply<'_>,
-    id: Id,
-    wanted: Wanted<'_>,
-) -> Answer {
+pub(super) async fn answer(reply: &Reply<'_>, id: Id, wanted: Wanted<'_>) -> Answer {
+    let Reply { shard, session, .. } = *reply;
     let asked_at = shard.now();
-    if let Wanted::File { session: name, track, name: file } = wanted {
+    if let Wanted::File(file) = wanted {
         shard.stats.hls_files.add(1);
-        return files(shard, session, reply, &id, (name, track, file), asked_at).await;
+        return files(reply, &id, file, asked_at).await;
     }
     shard.stats.hls_playlists.add(1);
     let directives = match Directives::parse(&reply.request.query) {
@@ -103,21 +107,18 @@ pub(super) async fn answer(
         Err(error) => return reply.refuse(400, &error.to_string()),
     };
     if wanted == Wanted::Multivariant && !shard.sessions.has_room(Action::Play) {
-        return turned_away(shard, session, reply, (&id, "hls"), (503, OVERLOAD, NO_ROOM));
+        return reply.turned_away(id.as_str(), HLS, NO_ROOM);
     }
-    if let Err(refused) = admit(shard, session, reply, &id, "hls").await {
+    if let Err(refused) = admit(reply, &id, HLS).await {
         return refused;
     }
     let seat = match tune_in(shard, &id).await {
         Ok(seat) => seat,
-        Err(NotPlayable::NotOnAir) => {
-            return turned_away(shard, session, reply, (&id, "hls"), (404, "not_on_air", NOT_ON_AIR));
-        }
-        Err(NotPlayable::Busy) => return turned_away(shard, session, reply, (&id, "hls"), (503, "busy", BUSY)),
+        Err(not_playable) => return reply.turned_away(id.as_str(), HLS, not_playable.into()),
     };
     courier::after_parts(&seat.channel().packaging).await;
     if let Err(failed) = until_open(shard, session, seat.channel(), asked_at + TRACKS_WAIT).await {
-        return reply.failed(shard, session, &id, &failed);
+        return reply.failed(&id, &failed);
     }
     seat.package(shard);
     let asked_at = shard.now();
@@ -156,7 +157,7 @@ pub(super) async fn answer(
             };
             reply.text(content_type, cache, &packaging.texts.of(text))
         }
-        Err(failed) => reply.failed(shard, session, &id, &failed),
+        Err(failed) => reply.failed(&id, &failed),
     }
 }
 
@@ -253,22 +254,17 @@ async fn until_open(shard: &Rc<Shard>, session: &Session, channel: &Channel, unt
 }
 
 /// A header, segment or part. The door is not asked: who knows the session's name was let in.
-async fn files(
-    shard: &Rc<Shard>,
-    session: &Rc<Session>,
-    reply: &Reply<'_>,
-    id: &Id,
-    (name, track, file): (&str, Track, &str),
-    asked_at: Time,
-) -> Answer {
-    let place = match shard.past_life(id, name) {
+async fn files(reply: &Reply<'_>, id: &Id, file: File<'_>, asked_at: Time) -> Answer {
+    let Reply { shard, session, .. } = *reply;
+    let File { session: life, track, name } = file;
+    let place = match shard.past_life(id, life) {
         Some(channel) => Ok(Source::Over(channel)),
         None => tune_in(shard, id).await,
     };
     let place = match place {
         Ok(place) => place,
         Err(NotPlayable::NotOnAir) => return reply.refuse(404, &Refusal::NotFound.to_string()),
-        Err(NotPlayable::Busy) => return reply.refuse(503, "the server is busy; try again in a moment"),
+        Err(NotPlayable::Busy) => return reply.refuse(BUSY.status, BUSY.reason),
     };
     place.package(shard);
     let courier = &place.channel().packaging.courier;
@@ -279,22 +275,22 @@ async fn files(
         if let Some(delivered) = seat.as_ref().and_then(courier::Place::delivered) {
             return Found::Ready(Got::Delivered(delivered));
         }
-        let found = window.media(name, track, file);
+        let found = window.media(life, track, name);
         if found == Found::Wait {
             waited = true;
-            if let (true, None, Some(number)) = (whole, &seat, window.awaited(name, track, file)) {
-                seat = courier.wait(session.number, (track, number), reply.keep_alive, reply.writer);
+            if let (true, None, Some(number)) = (whole, &seat, window.awaited(life, track, name)) {
+                seat = courier.wait(session.number, PartId { track, number }, reply.keep_alive, reply.writer);
             }
         }
         found.map(Got::File)
     });
     let found = match found.await {
         // It may be of an earlier life of the stream, which this shard was told of only now.
-        Err(Failed::Refused(Refusal::NotFound)) => match shard.past_life(id, name) {
-            Some(over) => over.packaging.window.borrow().media(name, track, file).map(Got::File),
+        Err(Failed::Refused(Refusal::NotFound)) => match shard.past_life(id, life) {
+            Some(over) => over.packaging.window.borrow().media(life, track, name).map(Got::File),
             None => Found::Refused(Refusal::NotFound),
         },
-        Err(failed) => return reply.failed(shard, session, id, &failed),
+        Err(failed) => return reply.failed(id, &failed),
         Ok(got) => Found::Ready(got),
     };
     match found {
@@ -308,9 +304,9 @@ async fn files(
         Found::Ready(Got::Delivered(Delivered { rest, arrived })) => {
             Answer::File { pieces: rest, waited_since: Some(arrived) }
         }
-        Found::Refused(refusal) => reply.failed(shard, session, id, &Failed::Refused(refusal)),
+        Found::Refused(refusal) => reply.failed(id, &Failed::Refused(refusal)),
         // Nothing more comes of a life that is over.
-        Found::Wait => reply.failed(shard, session, id, &Failed::Refused(Refusal::NotFound)),
+        Found::Wait => reply.failed(id, &Failed::Refused(Refusal::NotFound)),
     }
 }
 
@@ -337,15 +333,12 @@ impl Reply<'_> {
         Answer::Whole(self.error(status, detail))
     }
 
-    fn failed(&self, shard: &Shard, session: &Session, id: &Id, failed: &Failed) -> Answer {
+    fn failed(&self, id: &Id, failed: &Failed) -> Answer {
         match failed {
             Failed::Refused(refusal @ Refusal::FarAhead) => self.refuse(400, &refusal.to_string()),
             Failed::Refused(refusal) => self.refuse(404, &refusal.to_string()),
             Failed::Late => self.refuse(503, "it did not come in time; the publisher may be away: reload the playlist"),
-            Failed::Full => {
-                let reason = "too many requests wait already; try again in a moment";
-                turned_away(shard, session, self, (id, "hls"), (503, "blocked", reason))
-            }
+            Failed::Full => self.turned_away(id.as_str(), HLS, BLOCKED),
         }
     }
 }
@@ -381,7 +374,7 @@ impl Waiting<'_> {
             let give_up_at =
                 *asked_at + Duration::from_secs(u64::from(target_s.unwrap_or(1) * GIVE_UP_TARGETS)) - GIVE_UP_BEFORE;
             // A server that ends has an answer yet: the end of the stream.
-            if now >= give_up_at || session.ending().is_some_and(|why| why != SHUTDOWN) {
+            if now >= give_up_at || session.ending().is_some_and(|why| why != CloseReason::Shutdown) {
                 return Err(Failed::Late);
             }
             if blocked.is_none() {

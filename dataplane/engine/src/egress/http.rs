@@ -21,12 +21,12 @@ use millstream_proto::time::Time;
 
 use super::hls::{self, Wanted};
 use super::websocket::{self, WS_FLV};
-use super::{BUSY, NO_ROOM, NOT_ON_AIR, OVERLOAD, flv, pages, status};
+use super::{ENDING, NO_ROOM, OUTPUT_OFF, TurnedAway, flv, pages, status};
 use crate::clock::unix_s;
-use crate::ingest::{Ended, GOODBYE, checked, was_check};
+use crate::close::CloseReason;
+use crate::ingest::{GOODBYE, checked};
 use crate::io::{Reader, Socket, WriterSlot};
 use crate::metrics;
-use crate::shard::channel::NotPlayable;
 use crate::shard::introduce::introduce;
 use crate::shard::session::{Arrival, Session};
 use crate::shard::telling::Refused;
@@ -34,8 +34,10 @@ use crate::shard::{Port, Shard};
 
 /// HTTP-FLV, as a protocol's name.
 const FLV: &str = "http-flv";
-/// What a viewer is told who asks for an output that the stream does not have.
-const OUTPUT_OFF: &str = "this stream is not given out in this form";
+/// The protocol, where a request has no other.
+pub(super) const HTTP: &str = "http";
+/// HLS and DASH, as a protocol's name.
+pub(super) const HLS: &str = "hls";
 
 /// A connection may wait this long for its next request; proxies keep theirs for 60 s and more.
 const KEEP_ALIVE: Duration = Duration::from_secs(80);
@@ -62,7 +64,7 @@ pub(super) enum Answer {
 }
 
 /// Serves a connection to its end.
-pub(crate) async fn serve(shard: Rc<Shard>, session: Rc<Session>, socket: Socket, (port, arrival): (Port, Arrival)) {
+pub(crate) async fn serve(shard: Rc<Shard>, session: Rc<Session>, socket: Socket, port: Port, arrival: Arrival) {
     let Socket { mut reader, writer } = socket;
     let home = WriterSlot::default();
     home.put(writer);
@@ -70,9 +72,9 @@ pub(crate) async fn serve(shard: Rc<Shard>, session: Rc<Session>, socket: Socket
     if arrival == Arrival::Proxied {
         // Boxed: few connections have it.
         let timeout = shard.config.header_timeout;
-        match Box::pin(introduce(&shard, &session, &reader, ("http", timeout))).await {
+        match Box::pin(introduce(&shard, &session, &reader, HTTP, timeout)).await {
             Ok(rest) => input = rest,
-            Err(why) => return over(&shard, &session, &mut reader, (why, true)).await,
+            Err(why) => return over(&shard, &session, &mut reader, why, true).await,
         }
     }
     // A proxy that names its clients with each request.
@@ -88,18 +90,19 @@ pub(crate) async fn serve(shard: Rc<Shard>, session: Rc<Session>, socket: Socket
         session.asked();
         session.set_deadline(None);
         let keep_alive = request.keep_alive && !shard.is_draining();
-        let reply = Reply { shard: &shard, request: &request, keep_alive, base: None, writer: &home };
+        let reply =
+            Reply { shard: &shard, session: &session, request: &request, keep_alive, base: None, writer: &home };
         let answer = match port {
-            Port::Http if let Some(Err(limit)) = proxy.map(|proxy| name(&shard, &session, &request, proxy)) => {
-                Answer::Whole(one_too_many(&shard, &session, &reply, limit))
+            Port::Http if let Some(Err(limit)) = proxy.map(|proxy| reply.name_client(proxy)) => {
+                reply.one_too_many(limit)
             }
-            Port::Control => Answer::Whole(control(&shard, &reply)),
-            Port::Http | Port::Rtmp => play(&shard, &session, &reply).await,
+            Port::Control => Answer::Whole(control(&reply)),
+            Port::Http | Port::Rtmp => play(&reply).await,
         };
         if proxy.is_some() && matches!(answer, Answer::Flv(_) | Answer::WebSocket(_)) {
             session.name_peer();
         }
-        let Some(mut writer) = home.take() else { break "defect" };
+        let Some(mut writer) = home.take() else { break CloseReason::Defect };
         let stall_close = shard.config.stream.stall_close;
         let sent = match answer {
             // Tasks of their own, because of their size: what this one needed for requests goes.
@@ -130,48 +133,37 @@ pub(crate) async fn serve(shard: Rc<Shard>, session: Rc<Session>, socket: Socket
             }
         };
         if sent.is_err() {
-            break "peer_gone";
+            break CloseReason::PeerGone;
         }
         if !keep_alive {
-            break "answered";
+            break CloseReason::Answered;
         }
         home.put(writer);
     };
-    over(&shard, &session, &mut reader, (why, input.is_empty())).await;
+    over(&shard, &session, &mut reader, why, input.is_empty()).await;
 }
 
 /// Ends a connection; `unsaid`: nothing of a request is there.
-async fn over(shard: &Shard, session: &Session, reader: &mut Reader, (why, unsaid): (Ended, bool)) {
-    if matches!(why, "answered" | "bad_request") {
+async fn over(shard: &Shard, session: &Session, reader: &mut Reader, why: CloseReason, unsaid: bool) {
+    if matches!(why, CloseReason::Answered | CloseReason::BadRequest) {
         session.set_deadline(Some(shard.now() + GOODBYE));
         reader.linger(&shard.scratch).await;
     }
     shard.leave(session).await;
-    let why = if why == "answered" { why } else { session.ending().unwrap_or(why) };
-    if session.is_new() && unsaid && was_check(why) {
+    let why = if why == CloseReason::Answered { why } else { session.ending().unwrap_or(why) };
+    if session.is_new() && unsaid && why.is_peers() {
         return checked(shard, session);
     }
     if session.is_quiet() {
-        shard.stats.closed.add(why, 1);
-    } else if !matches!(why, "answered" | "peer_closed") {
+        shard.stats.closed.add(why.label(), 1);
+    } else if !matches!(why, CloseReason::Answered | CloseReason::PeerClosed) {
         ended(shard, session, why);
     }
 }
 
-/// Finds whom a request is for that a trusted proxy passes on; an error is the limit that its address would pass.
-fn name(shard: &Shard, session: &Session, request: &Request, proxy: SocketAddr) -> Result<(), &'static str> {
-    session.serves(request.forwarded.client(proxy, |address| shard.trusts(address)))
-}
-
-/// The answer to a request of an address that has as many as it may have.
-fn one_too_many(shard: &Shard, session: &Session, reply: &Reply<'_>, limit: &'static str) -> Bytes {
-    let reason = "this address has as many connections as it may have; try again in a moment";
-    shard.refused(&Refused::of(session, ("play", "http"), "", (limit, reason)));
-    reply.error(429, reason)
-}
-
 /// Counts and logs the end of a session.
-pub(super) fn ended(shard: &Shard, session: &Session, why: Ended) {
+pub(super) fn ended(shard: &Shard, session: &Session, why: CloseReason) {
+    let why = why.label();
     shard.stats.closed.add(why, 1);
     tracing::info!(parent: &session.span, why, "session ended");
 }
@@ -191,7 +183,7 @@ async fn request(
     reader: &Reader,
     home: &WriterSlot,
     input: &mut Vec<u8>,
-) -> Result<Request, Ended> {
+) -> Result<Request, CloseReason> {
     let mut deadline_of_head = None;
     loop {
         match parse(input) {
@@ -209,24 +201,25 @@ async fn request(
             Ok(Parsed::Partial) => {}
             Err(HttpError::Rtmp) => {
                 let words = format!("an RTMP connection on the HTTP port: the RTMP port is {}", shard.rtmp_port);
-                shard.garbled(session, "http", ("rtmp_handshake", &words));
-                return Err("rtmp_handshake");
+                shard.garbled(session, HTTP, CloseReason::RtmpOnHttp, &words);
+                return Err(CloseReason::RtmpOnHttp);
             }
             Err(HttpError::Tls) => {
                 let words =
                     "a TLS connection on the HTTP port, which has none: use http://, or a proxy that has TLS in front";
-                shard.garbled(session, "http", ("tls_hello", words));
-                return Err("tls_hello");
+                shard.garbled(session, HTTP, CloseReason::TlsOnHttp, words);
+                return Err(CloseReason::TlsOnHttp);
             }
             Err(error) => {
                 let answer = response::error(error.status(), &error.to_string(), false, false, Some(unix_s()));
                 let reason = error.to_string();
-                shard.refused(&Refused::of(session, ("connect", "http"), "", ("bad_request", &reason)));
+                let refused = Refused::of(session, HTTP, CloseReason::BadRequest.label(), &reason);
+                shard.refused(&Refused { action: "connect", ..refused });
                 session.set_deadline(Some(shard.now() + GOODBYE));
                 if let Some(mut writer) = home.take() {
                     let _ = writer.send_all(answer).await;
                 }
-                return Err("bad_request");
+                return Err(CloseReason::BadRequest);
             }
         }
         let now = shard.now();
@@ -238,23 +231,24 @@ async fn request(
         session.set_idle(input.is_empty() && !session.is_new());
         let readable = reader.readable().await;
         session.set_idle(false);
-        readable.map_err(|_| "peer_gone")?;
+        readable.map_err(|_| CloseReason::PeerGone)?;
         let scratch = &mut *shard.scratch.borrow_mut();
         // A whole request always fits, so there is always room here.
         let room = INPUT_BYTES_MAX.saturating_sub(input.len()).clamp(1, scratch.len());
         let scratch = scratch.get_mut(..room).unwrap_or_default();
         match reader.recv_now(scratch) {
             Ok(None) => {}
-            Ok(Some(0)) => return Err("peer_closed"),
+            Ok(Some(0)) => return Err(CloseReason::PeerClosed),
             Ok(Some(count)) => input.extend_from_slice(scratch.get(..count).unwrap_or_default()),
-            Err(_) => return Err("peer_gone"),
+            Err(_) => return Err(CloseReason::PeerGone),
         }
     }
 }
 
-/// Builds answers to one request.
+/// A request, and what its answer is built with.
 pub(super) struct Reply<'a> {
-    pub(super) shard: &'a Shard,
+    pub(super) shard: &'a Rc<Shard>,
+    pub(super) session: &'a Rc<Session>,
     pub(super) request: &'a Request,
     pub(super) keep_alive: bool,
     /// What URIs in a playlist are relative to, where that is not the request's own path.
@@ -302,24 +296,48 @@ const HEADS_MAX: usize = 16;
 
 /// Heads of the answers of this second: crowds ask for the same few files.
 #[derive(Default)]
-pub(crate) struct Heads(RefCell<Vec<(FileHead, u64, Bytes)>>);
+pub(crate) struct Heads(RefCell<Vec<KeptHead>>);
+
+struct KeptHead {
+    file: FileHead,
+    made_s: u64,
+    head: Bytes,
+}
 
 impl Heads {
     /// The head of an answer with the whole file.
     pub(super) fn of(&self, wanted: FileHead) -> Bytes {
         let now_s = unix_s();
         let mut heads = self.0.borrow_mut();
-        if let Some((.., head)) = heads.iter().find(|(file, made_s, _)| *file == wanted && *made_s == now_s) {
-            return head.clone();
+        if let Some(kept) = heads.iter().find(|kept| kept.file == wanted && kept.made_s == now_s) {
+            return kept.head.clone();
         }
         let head = wanted.begin(200, wanted.bytes, now_s).finish();
         heads.truncate(HEADS_MAX - 1);
-        heads.insert(0, (wanted, now_s, head.clone()));
+        heads.insert(0, KeptHead { file: wanted, made_s: now_s, head: head.clone() });
         head
     }
 }
 
 impl Reply<'_> {
+    /// Finds whom a request is for that a trusted proxy passes on; an error is the limit that its address would pass.
+    fn name_client(&self, proxy: SocketAddr) -> Result<(), CloseReason> {
+        self.session.serves(self.request.forwarded.client(proxy, |address| self.shard.trusts(address)))
+    }
+
+    /// The answer to a request of an address that has as many as it may have.
+    fn one_too_many(&self, limit: CloseReason) -> Answer {
+        let reason = "this address has as many connections as it may have; try again in a moment";
+        self.turned_away("", HTTP, TurnedAway { status: 429, why: limit.label(), reason })
+    }
+
+    /// The answer to who may not play though the door has nothing against it, and what is told of that.
+    pub(super) fn turned_away(&self, stream: &str, protocol: &'static str, why: TurnedAway<'_>) -> Answer {
+        let TurnedAway { status, why, reason } = why;
+        self.shard.refused(&Refused { stream, ..Refused::of(self.session, protocol, why, reason) });
+        Answer::Whole(self.error(status, reason))
+    }
+
     pub(super) fn error(&self, status: u16, detail: &str) -> Bytes {
         response::error(status, detail, self.keep_alive, self.request.method == Method::Head, Some(unix_s()))
     }
@@ -384,8 +402,8 @@ impl Reply<'_> {
             .finish()
     }
 
-    fn health(&self, shard: &Shard) -> Bytes {
-        let (status, text) = if shard.is_draining() { (503, "draining\n") } else { (200, "ok\n") };
+    fn health(&self) -> Bytes {
+        let (status, text) = if self.shard.is_draining() { (503, "draining\n") } else { (200, "ok\n") };
         self.whole(status, "text/plain; charset=utf-8", Cache::NoStore, text.as_bytes())
     }
 }
@@ -403,19 +421,17 @@ fn keep(pieces: &mut Vec<Bytes>, from: u64, to: u64) {
 }
 
 /// What the play port answers.
-async fn play(shard: &Rc<Shard>, session: &Rc<Session>, reply: &Reply<'_>) -> Answer {
-    let request = reply.request;
+async fn play(reply: &Reply<'_>) -> Answer {
+    let Reply { shard, request, .. } = *reply;
     let path: Vec<&str> = request.path.iter().map(String::as_str).collect();
     Answer::Whole(match (&request.method, path.as_slice()) {
         (Method::Options, _) => reply.preflight(),
-        (Method::Get | Method::Head, ["healthz"]) => reply.health(shard),
+        (Method::Get | Method::Head, ["healthz"]) => reply.health(),
         (Method::Get | Method::Head, _) if shard.is_draining() && !is_watched_already(shard, &request.path) => {
-            let reason = "the server is going down; connect again";
-            shard.refused(&Refused::of(session, ("play", "http"), "", ("shutdown", reason)));
-            reply.error(503, reason)
+            return reply.turned_away("", HTTP, ENDING);
         }
         (Method::Get | Method::Head, _) if let Some((id, output)) = shard.mapped(&request.path) => {
-            return mapped(shard, session, reply, (id, output)).await;
+            return mapped(reply, id, output).await;
         }
         (Method::Get | Method::Head, [".assets", name]) => match pages::asset(name) {
             Some((content_type, bytes)) => reply.whole(200, content_type, Cache::Immutable, bytes),
@@ -438,22 +454,22 @@ async fn play(shard: &Rc<Shard>, session: &Rc<Session>, reply: &Reply<'_>) -> An
             if let (Some(wanted), Ok(id)) = (Wanted::parse(below), Id::new(id)) =>
         {
             if !wanted.is_among(shard.outputs_of(&id)) {
-                return turned_away(shard, session, reply, (&id, "hls"), (404, "output_off", OUTPUT_OFF));
+                return reply.turned_away(id.as_str(), HLS, OUTPUT_OFF);
             }
             // Boxed: what waits for minutes between requests is not to be as large as this.
-            return Box::pin(hls::answer(shard, session, reply, id, wanted)).await;
+            return Box::pin(hls::answer(reply, id, wanted)).await;
         }
         (Method::Get | Method::Head, [id, name]) => match (Id::new(id), *name) {
             (Err(error), _) => {
-                let reason = format!("no stream can have this id: {error}");
-                shard.refused(&Refused::of(session, ("play", "http"), "", ("bad_name", &reason)));
-                reply.error(404, &reason)
+                let reason = &format!("no stream can have this id: {error}");
+                let why = CloseReason::BadName.label();
+                return reply.turned_away("", HTTP, TurnedAway { status: 404, why, reason });
             }
             (Ok(id), "live.flv") if !shard.outputs_of(&id).flv => {
-                return turned_away(shard, session, reply, (&id, "http"), (404, "output_off", OUTPUT_OFF));
+                return reply.turned_away(id.as_str(), HTTP, OUTPUT_OFF);
             }
-            (Ok(id), "live.flv") => return live_flv(shard, session, reply, id).await,
-            (Ok(id), "live.json") => return Box::pin(status::answer(shard, session, reply, id)).await,
+            (Ok(id), "live.flv") => return live_flv(reply, id).await,
+            (Ok(id), "live.json") => return Box::pin(status::answer(reply, id)).await,
             // The page of an output that is off says so itself.
             (Ok(_), name) => match pages::page(name) {
                 Some(page) => reply.whole(200, HTML, Cache::MaxAge(PAGE_MAX_AGE_S), page),
@@ -486,25 +502,25 @@ fn is_file(name: &str) -> bool {
 }
 
 /// What is at a path of another server that is mapped to a stream. What playlists name is still below the stream's own path.
-async fn mapped(shard: &Rc<Shard>, session: &Rc<Session>, reply: &Reply<'_>, (id, output): (Id, Output)) -> Answer {
+async fn mapped(reply: &Reply<'_>, id: Id, output: Output) -> Answer {
     let (wanted, protocol) = match output {
         Output::Flv => (None, FLV),
-        Output::Hls => (Some(Wanted::Multivariant), "hls"),
-        Output::Dash => (Some(Wanted::Manifest), "hls"),
+        Output::Hls => (Some(Wanted::Multivariant), HLS),
+        Output::Dash => (Some(Wanted::Manifest), HLS),
     };
-    let outputs = shard.outputs_of(&id);
+    let outputs = reply.shard.outputs_of(&id);
     if !wanted.map_or(outputs.flv, |wanted| wanted.is_among(outputs)) {
-        return turned_away(shard, session, reply, (&id, protocol), (404, "output_off", OUTPUT_OFF));
+        return reply.turned_away(id.as_str(), protocol, OUTPUT_OFF);
     }
-    let Some(wanted) = wanted else { return live_flv(shard, session, reply, id).await };
+    let Some(wanted) = wanted else { return live_flv(reply, id).await };
     let base = format!("{}{id}/", "../".repeat(reply.request.path.len().saturating_sub(1)));
     let reply = Reply { base: Some(base), ..*reply };
-    Box::pin(hls::answer(shard, session, &reply, id, wanted)).await
+    Box::pin(hls::answer(&reply, id, wanted)).await
 }
 
-async fn live_flv(shard: &Rc<Shard>, session: &Rc<Session>, reply: &Reply<'_>, id: Id) -> Answer {
+async fn live_flv(reply: &Reply<'_>, id: Id) -> Answer {
+    let Reply { shard, session, request, .. } = *reply;
     let asked_at = shard.now();
-    let request = reply.request;
     let start = match request.query.get("start") {
         None => Start::Newest,
         Some("next") => Start::Next,
@@ -516,22 +532,20 @@ async fn live_flv(shard: &Rc<Shard>, session: &Rc<Session>, reply: &Reply<'_>, i
         Ok(head) => head,
         Err(error) => {
             let (status, reason) = (error.status(), error.to_string());
-            shard.refused(&Refused::of(session, ("play", WS_FLV), id.as_str(), ("bad_upgrade", &reason)));
+            let refused = Refused::of(session, WS_FLV, "bad_upgrade", &reason);
+            shard.refused(&Refused { stream: id.as_str(), ..refused });
             return Answer::Whole(response::upgrade_refused(status, &reason, reply.keep_alive, Some(unix_s())));
         }
     };
     let protocol = if upgrade.is_some() { WS_FLV } else { FLV };
     if !shard.sessions.has_room(Action::Play) {
-        return turned_away(shard, session, reply, (&id, protocol), (503, OVERLOAD, NO_ROOM));
+        return reply.turned_away(id.as_str(), protocol, NO_ROOM);
     }
-    if let Err(refused) = admit(shard, session, reply, &id, protocol).await {
+    if let Err(refused) = admit(reply, &id, protocol).await {
         return refused;
     }
     match shard.tune_in(&id).await {
-        Err(NotPlayable::NotOnAir) => {
-            turned_away(shard, session, reply, (&id, protocol), (404, "not_on_air", NOT_ON_AIR))
-        }
-        Err(NotPlayable::Busy) => turned_away(shard, session, reply, (&id, protocol), (503, "busy", BUSY)),
+        Err(not_playable) => reply.turned_away(id.as_str(), protocol, not_playable.into()),
         Ok(_) if request.method == Method::Head => {
             Answer::Whole(flv::head(request.minor_version > 0, reply.keep_alive))
         }
@@ -542,27 +556,9 @@ async fn live_flv(shard: &Rc<Shard>, session: &Rc<Session>, reply: &Reply<'_>, i
     }
 }
 
-/// The answer to who may not play though the door has nothing against it, and what is told of that.
-pub(super) fn turned_away(
-    shard: &Shard,
-    session: &Session,
-    reply: &Reply<'_>,
-    (id, protocol): (&Id, &'static str),
-    (status, why, reason): (u16, &'static str, &str),
-) -> Answer {
-    shard.refused(&Refused::of(session, ("play", protocol), id.as_str(), (why, reason)));
-    Answer::Whole(reply.error(status, reason))
-}
-
 /// Asks the door whether this may be played; the answer where it may not.
-pub(super) async fn admit(
-    shard: &Shard,
-    session: &Session,
-    reply: &Reply<'_>,
-    id: &Id,
-    protocol: &'static str,
-) -> Result<(), Answer> {
-    let request = reply.request;
+pub(super) async fn admit(reply: &Reply<'_>, id: &Id, protocol: &'static str) -> Result<(), Answer> {
+    let Reply { shard, session, request, .. } = *reply;
     let Some(app) = shard.config.apps.first().cloned() else {
         return Err(Answer::Whole(reply.error(500, "the server's configuration is wrong")));
     };
@@ -591,11 +587,11 @@ pub(super) async fn admit(
 }
 
 /// What the control port answers.
-fn control(shard: &Shard, reply: &Reply<'_>) -> Bytes {
-    let request = reply.request;
+fn control(reply: &Reply<'_>) -> Bytes {
+    let Reply { shard, request, .. } = *reply;
     let path: Vec<&str> = request.path.iter().map(String::as_str).collect();
     match (&request.method, path.as_slice()) {
-        (Method::Get | Method::Head, ["healthz"]) => reply.health(shard),
+        (Method::Get | Method::Head, ["healthz"]) => reply.health(),
         (Method::Get | Method::Head, ["metrics"]) => {
             match metrics::render(&shard.all_stats, shard.config.more_metrics.as_ref()) {
                 Ok(text) => {

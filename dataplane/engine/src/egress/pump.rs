@@ -4,11 +4,11 @@ use std::cell::{Cell, RefCell};
 use std::rc::Rc;
 use std::time::Duration;
 
-use millstream_hub::viewer::{CloseReason, Fill, Piece, Viewer};
+use millstream_hub::viewer::{self, Fill, Piece, Viewer};
 use millstream_proto::time::Time;
 
 use super::crowd::Rest;
-use crate::ingest::Ended;
+use crate::close::CloseReason;
 use crate::io::Writer;
 use crate::metrics::Gauge;
 use crate::shard::Shard;
@@ -19,17 +19,17 @@ use crate::shard::view;
 /// Why a viewer's sends are over.
 pub(crate) enum Done {
     /// By the hub's rules. Goodbye can be said.
-    Closed(CloseReason, Writer),
+    Closed(viewer::CloseReason, Writer),
     /// By its peer, or by the sweep.
-    Gone(Ended),
+    Gone(CloseReason),
 }
 
 impl Done {
-    /// A short name.
-    pub(crate) fn label(&self) -> Ended {
+    /// Why the session ends with it.
+    pub(crate) fn reason(&self) -> CloseReason {
         match self {
-            Self::Closed(reason, _) => reason.label(),
-            Self::Gone(why) => why,
+            Self::Closed(reason, _) => CloseReason::from(*reason),
+            Self::Gone(reason) => *reason,
         }
     }
 }
@@ -45,7 +45,7 @@ pub(crate) struct Playing {
     /// Its session.
     pub(crate) session: Rc<Session>,
     /// Why its reading side gave up, if it did.
-    pub(crate) left: Cell<Option<Ended>>,
+    pub(crate) left: Cell<Option<CloseReason>>,
     /// How it rests.
     pub(super) rest: Rest,
     started: Cell<bool>,
@@ -84,7 +84,7 @@ impl Playing {
     }
 
     /// Why it is over, if it is.
-    pub(super) fn ending(&self) -> Option<Ended> {
+    pub(super) fn ending(&self) -> Option<CloseReason> {
         self.left.get().or(self.session.ending())
     }
 
@@ -106,7 +106,7 @@ impl Playing {
     }
 
     /// Its reading side gave up: the sending side is to stop.
-    pub(crate) fn leave(&self, why: Ended) {
+    pub(crate) fn leave(&self, why: CloseReason) {
         self.left.set(Some(why));
         self.session.end(why);
     }
@@ -143,7 +143,7 @@ pub(crate) async fn pump(playing: &Rc<Playing>, mut writer: Writer) -> Done {
         };
         let Some(load) = load else {
             caught_up = true;
-            let Some(back) = channel.crowd.rest(playing, writer).await else { return Done::Gone("defect") };
+            let Some(back) = channel.crowd.rest(playing, writer).await else { return Done::Gone(CloseReason::Defect) };
             (writer, now) = (back, shard.now());
             continue;
         };
@@ -151,9 +151,9 @@ pub(crate) async fn pump(playing: &Rc<Playing>, mut writer: Writer) -> Done {
         let (result, load) = writer.send(load).await;
         shard.stats.sends_in_flight.add(-1);
         let count = match result {
-            Ok(0) => return Done::Gone("peer_closed"),
+            Ok(0) => return Done::Gone(CloseReason::PeerClosed),
             Ok(count) => count,
-            Err(_) => return Done::Gone(playing.ending().unwrap_or("peer_gone")),
+            Err(_) => return Done::Gone(playing.ending().unwrap_or(CloseReason::PeerGone)),
         };
         now = shard.now();
         viewer.borrow_mut().sent(load.pieces(), count);

@@ -9,32 +9,24 @@ use millstream_proto::rtmp::{self, Event, Refusal, ServerSession};
 use millstream_proto::time::Time;
 
 use super::pump::{Done, Playing, pump};
-use super::{BUSY, NO_ROOM, NOT_ON_AIR, OVERLOAD};
-use crate::ingest::{Connection, Ended, GOODBYE, closed, question, read_now, refusal};
+use super::{BUSY, NO_ROOM, NOT_ON_AIR};
+use crate::close::CloseReason;
+use crate::ingest::{Connection, GOING_DOWN, GOODBYE, Rejection, Turn, closed, question, read_now, refusal};
 use crate::io::{Reader, Socket};
 use crate::shard::Shard;
 use crate::shard::channel::{NotPlayable, Seat};
 use crate::shard::session::EndsWith;
-use crate::shard::telling::Refused;
 
-/// Answers a play request, and plays to the end of the connection. An error gives the connection back, with the refusal still to
-/// be sent.
-pub(crate) async fn play(
-    shard: &Rc<Shard>,
-    mut connection: Connection,
-    request: rtmp::Request,
-) -> Result<(), (Connection, Ended)> {
+/// Answers a play request, and plays to the end of the connection.
+pub(crate) async fn play(shard: &Rc<Shard>, connection: Connection, request: rtmp::Request) -> Turn {
     let asked_at = shard.now();
     match admit(shard, &connection, request).await {
         Ok(seat) => {
             // A task of its own, because of its size: what this one needed for requests goes.
             shard.spawn(run(Rc::clone(shard), connection, seat, asked_at));
-            Ok(())
+            Turn::Gone
         }
-        Err((refusal, why, reason)) => {
-            connection.refuse(shard, refusal, &reason);
-            Err((connection, why))
-        }
+        Err(rejection) => connection.reject(shard, Action::Play, rejection),
     }
 }
 
@@ -51,12 +43,12 @@ async fn run(shard: Rc<Shard>, connection: Connection, seat: Seat, asked_at: Tim
     let playing = Playing::begin(&shard, &session, seat, viewer, asked_at, |shard| &shard.stats.viewers_rtmp);
     let rtmp = Rc::new(RefCell::new(rtmp));
     let done = if let Err(error) = accepted {
-        Done::Gone(error.label())
+        Done::Gone(error.into())
     } else {
         shard.spawn(listen(Rc::clone(&shard), reader, Rc::clone(&playing), Rc::clone(&rtmp)));
         pump(&playing, writer).await
     };
-    let why = done.label();
+    let why = done.reason();
     if let Done::Closed(_, mut writer) = done {
         let goodbye = {
             let mut rtmp = rtmp.borrow_mut();
@@ -72,34 +64,24 @@ async fn run(shard: Rc<Shard>, connection: Connection, seat: Seat, asked_at: Tim
     closed(&shard, &session, &rtmp.borrow(), why);
 }
 
-async fn admit(
-    shard: &Rc<Shard>,
-    connection: &Connection,
-    request: rtmp::Request,
-) -> Result<Seat, (Refusal, Ended, String)> {
+async fn admit(shard: &Rc<Shard>, connection: &Connection, request: rtmp::Request) -> Result<Seat, Rejection> {
     // The door has its own limit of time.
     connection.session.set_deadline(None);
-    let session = Rc::clone(&connection.session);
-    let tell = |stream: &str, why, reason: &str| {
-        shard.refused(&Refused::of(&session, ("play", "rtmp"), stream, (why, reason)));
-        reason.to_owned()
-    };
-    let question = question(shard, &connection.session, Action::Play, request)
-        .map_err(|reason| (Refusal::BadName, "bad_name", tell("", "bad_name", &reason)))?;
+    let question = question(shard, &connection.session, Action::Play, request)?;
     let id = question.name.clone();
+    let reject = |why, refusal, reason: &str| Rejection::new(why, refusal, &id, reason);
     if shard.is_draining() {
-        let reason = tell(id.as_str(), "shutdown", "the server is going down; connect again");
-        return Err((Refusal::Failed, "shutdown", reason));
+        return Err(reject(CloseReason::Shutdown, Refusal::Failed, GOING_DOWN));
     }
     if !shard.sessions.has_room(Action::Play) {
-        return Err((Refusal::Failed, "overload", tell(id.as_str(), OVERLOAD, NO_ROOM)));
+        return Err(reject(CloseReason::Overload, Refusal::Failed, NO_ROOM.reason));
     }
     if let Verdict::Deny(denial) = shard.door.ask(shard, question).await {
-        return Err((refusal(denial.why), "refused", denial.reason));
+        return Err(reject(CloseReason::Refused, refusal(denial.why), &denial.reason));
     }
     shard.tune_in(&id).await.map_err(|not_playable| match not_playable {
-        NotPlayable::NotOnAir => (Refusal::NotFound, "not_on_air", tell(id.as_str(), "not_on_air", NOT_ON_AIR)),
-        NotPlayable::Busy => (Refusal::Failed, "busy", tell(id.as_str(), "busy", BUSY)),
+        NotPlayable::NotOnAir => reject(CloseReason::NotOnAir, Refusal::NotFound, NOT_ON_AIR.reason),
+        NotPlayable::Busy => reject(CloseReason::Busy, Refusal::Failed, BUSY.reason),
     })
 }
 
@@ -112,7 +94,7 @@ async fn listen(shard: Rc<Shard>, reader: Reader, playing: Rc<Playing>, rtmp: Rc
             break why;
         }
         if reader.readable().await.is_err() {
-            break "peer_gone";
+            break CloseReason::PeerGone;
         }
         if let Err(why) = read_now(&shard, &playing.session, &reader, &mut rtmp.borrow_mut()) {
             break why;
@@ -121,20 +103,20 @@ async fn listen(shard: Rc<Shard>, reader: Reader, playing: Rc<Playing>, rtmp: Rc
     playing.leave(why);
 }
 
-fn heed(shard: &Shard, playing: &Playing, rtmp: &mut ServerSession) -> Result<(), Ended> {
+fn heed(shard: &Shard, playing: &Playing, rtmp: &mut ServerSession) -> Result<(), CloseReason> {
     let now = shard.now();
     while let Some(event) = rtmp.poll_event() {
         match event {
             Event::Paused(paused) => playing.viewer.borrow_mut().pause(paused, now),
-            Event::PlayEnded => return Err("stopped"),
+            Event::PlayEnded => return Err(CloseReason::Stopped),
             // Media is packaged once for all viewers: a track cannot be left out for one.
             _ => {}
         }
     }
-    rtmp.handle_timeout(now).map_err(rtmp::SessionError::label)?;
+    rtmp.handle_timeout(now)?;
     while let Some(bytes) = rtmp.poll_output() {
         playing.viewer.borrow_mut().lead(bytes);
     }
     playing.session.nudge.nudge();
-    if rtmp.is_closing() { Err("closed") } else { Ok(()) }
+    if rtmp.is_closing() { Err(CloseReason::Closed) } else { Ok(()) }
 }

@@ -1,7 +1,5 @@
 //! `/<id>/live.json`: whether a stream is on air, in a form that pages ask for and caches keep for a second. The same for everyone and from
 //! every shard. Before it: [`crate::shard::status`]; beside it: the pages, whose `page.js` reads it.
-use std::rc::Rc;
-
 use millstream_hub::findings::Dropped;
 use millstream_link::state::Outputs;
 use millstream_proto::codec::Shape;
@@ -10,10 +8,8 @@ use millstream_proto::id::Id;
 use serde::Serialize;
 
 use super::BUSY;
-use super::http::{Answer, Reply, admit, turned_away};
+use super::http::{Answer, HTTP, Reply, admit};
 use crate::clock::unix_ms;
-use crate::shard::Shard;
-use crate::shard::session::Session;
 use crate::shard::status::{Phase, Status, TrackStatus};
 
 /// How long an answer may be kept, seconds: the least that can be said.
@@ -77,14 +73,12 @@ struct LeftOut<'a> {
 const ALL: &[&str] = &["flv", "hls", "dash"];
 
 /// Answers a request.
-pub(super) async fn answer(shard: &Rc<Shard>, session: &Rc<Session>, reply: &Reply<'_>, id: Id) -> Answer {
-    if let Err(refused) = admit(shard, session, reply, &id, "http").await {
+pub(super) async fn answer(reply: &Reply<'_>, id: Id) -> Answer {
+    if let Err(refused) = admit(reply, &id, HTTP).await {
         return refused;
     }
-    let Ok(status) = shard.status(&id).await else {
-        return turned_away(shard, session, reply, (&id, "http"), (503, "busy", BUSY));
-    };
-    let text = document(&status, shard.outputs_of(&id), unix_ms());
+    let Ok(status) = reply.shard.status(&id).await else { return reply.turned_away(id.as_str(), HTTP, BUSY) };
+    let text = document(&status, reply.shard.outputs_of(&id), unix_ms());
     Answer::Whole(reply.whole(200, "application/json", Cache::MaxAge(MAX_AGE_S), text.as_bytes()))
 }
 

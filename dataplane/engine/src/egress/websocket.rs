@@ -5,12 +5,13 @@ use std::rc::Rc;
 use bytes::Bytes;
 use millstream_hub::log::EndReason;
 use millstream_hub::package::block::Format;
-use millstream_hub::viewer::{CloseReason, Start, Viewer};
+use millstream_hub::viewer::{CloseReason as ViewerClosed, Start, Viewer};
 use millstream_proto::http::websocket::{self, Said, code};
 use millstream_proto::time::Time;
 
 use super::http::ended;
 use super::pump::{Done, Playing, pump};
+use crate::close::CloseReason;
 use crate::ingest::GOODBYE;
 use crate::io::{Reader, Socket};
 use crate::shard::Shard;
@@ -41,7 +42,7 @@ pub(super) async fn play(shard: Rc<Shard>, session: Rc<Session>, socket: Socket,
     shard.spawn(listen(Rc::clone(&shard), reader, Rc::clone(&playing), early));
     let _ending = EndsWith(&session);
     let done = pump(&playing, writer).await;
-    let why = done.label();
+    let why = done.reason();
     if let Done::Closed(reason, mut writer) = done
         && let Some(goodbye) = goodbye(reason)
     {
@@ -61,13 +62,13 @@ pub(super) async fn play(shard: Rc<Shard>, session: Rc<Session>, socket: Socket,
 }
 
 /// The close frame: of no bytes where it was sent already, `None` where it would cut off a message.
-fn goodbye(reason: CloseReason) -> Option<Bytes> {
+fn goodbye(reason: ViewerClosed) -> Option<Bytes> {
     let (code, text) = match reason {
-        CloseReason::Ended(EndReason::PublisherGone) => (code::NORMAL, "the stream has ended"),
-        CloseReason::Ended(_) => (code::GOING_AWAY, "the server is going down; connect again"),
-        CloseReason::Lagging => (code::TRY_AGAIN_LATER, "the connection is too slow for this stream"),
-        CloseReason::NoStart => (code::TRY_AGAIN_LATER, "no keyframe came to start at"),
-        CloseReason::PeerClosed | CloseReason::ProtocolError => return Some(Bytes::new()),
+        ViewerClosed::Ended(EndReason::PublisherGone) => (code::NORMAL, "the stream has ended"),
+        ViewerClosed::Ended(_) => (code::GOING_AWAY, "the server is going down; connect again"),
+        ViewerClosed::Lagging => (code::TRY_AGAIN_LATER, "the connection is too slow for this stream"),
+        ViewerClosed::NoStart => (code::TRY_AGAIN_LATER, "no keyframe came to start at"),
+        ViewerClosed::PeerClosed | ViewerClosed::ProtocolError => return Some(Bytes::new()),
         _ => return None,
     };
     Some(websocket::close(code, text))
@@ -81,7 +82,7 @@ async fn listen(shard: Rc<Shard>, reader: Reader, playing: Rc<Playing>, early: V
     drop(early);
     let why = loop {
         if reader.readable().await.is_err() {
-            break "peer_gone";
+            break CloseReason::PeerGone;
         }
         // A peer that never stops talking is not listened to for ever.
         if let Some(why) = playing.session.ending() {
@@ -89,10 +90,10 @@ async fn listen(shard: Rc<Shard>, reader: Reader, playing: Rc<Playing>, early: V
         }
         let scratch = &mut *shard.scratch.borrow_mut();
         match reader.recv_now(scratch) {
-            Ok(Some(0)) => break "peer_closed",
+            Ok(Some(0)) => break CloseReason::PeerClosed,
             Ok(Some(count)) => heed(&playing, &mut frames, scratch.get(..count).unwrap_or_default()),
             Ok(None) => {}
-            Err(_) => break "peer_gone",
+            Err(_) => break CloseReason::PeerGone,
         }
     };
     playing.leave(why);
@@ -105,12 +106,12 @@ fn heed(playing: &Playing, frames: &mut websocket::Reader, bytes: &[u8]) {
         answers = true;
         match said {
             Said::Ping(payload) => viewer.lead(websocket::pong(payload)),
-            Said::Close(code) => viewer.finish(websocket::close_answer(code), CloseReason::PeerClosed),
+            Said::Close(code) => viewer.finish(websocket::close_answer(code), ViewerClosed::PeerClosed),
         }
     });
     if let Err(violation) = read {
         answers = true;
-        viewer.finish(websocket::close(violation.code(), &violation.to_string()), CloseReason::ProtocolError);
+        viewer.finish(websocket::close(violation.code(), &violation.to_string()), ViewerClosed::ProtocolError);
     }
     if answers {
         playing.session.nudge.nudge();

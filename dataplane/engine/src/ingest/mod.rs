@@ -19,6 +19,8 @@ use millstream_proto::rtmp::{self, Event, Refusal, ServerConfig, ServerSession, 
 use millstream_proto::time::Time;
 
 use self::sides::Sides;
+use crate::close::CloseReason;
+use crate::door::word;
 use crate::egress;
 use crate::io::{Socket, sleep_until};
 use crate::shard::Shard;
@@ -28,7 +30,6 @@ use crate::shard::introduce::introduce;
 use crate::shard::mailbox::Mail;
 use crate::shard::session::{Arrival, Session};
 use crate::shard::telling::Refused;
-use crate::shard::view::KICKED;
 use crate::shard::wait::{First, Place, first};
 
 /// A publisher's read buffer: two keyframes of a usual stream fit, and 2,000 publishers stay under 64 MiB.
@@ -44,13 +45,11 @@ const _: () = assert!(PING_SILENT_EVERY.as_millis() * 2 < PUBLISHER_SILENT_AFTER
 pub(crate) const GOODBYE: Duration = Duration::from_secs(2);
 
 /// What a drain is called.
-const GOING_DOWN: &str = "the server is going down; connect again";
+pub(crate) const GOING_DOWN: &str = "the server is going down; connect again";
 /// What a session that the operator ends is told.
 const KICKED_BY_OPERATOR: &str = "the operator has ended this session";
 /// The protocol, as events and the door name it.
 const PROTOCOL: &str = "rtmp";
-/// What is refused here, for [`Refused`].
-const PUBLISH: (&str, &str) = ("publish", PROTOCOL);
 
 /// A publisher on its way to the shard that owns its stream, already admitted: descriptor, session, unread bytes.
 pub(crate) struct Parcel {
@@ -70,16 +69,37 @@ pub(crate) struct Connection {
     pub(crate) rtmp: Box<ServerSession>,
 }
 
-/// Why a connection is over.
-pub(crate) type Ended = &'static str;
+/// A request that a client makes.
+struct Asked {
+    action: Action,
+    request: rtmp::Request,
+}
 
-enum Turn {
+/// Why a request is not granted.
+pub(crate) struct Rejection {
+    pub(crate) why: CloseReason,
+    pub(crate) refusal: Refusal,
+    /// What the client is told.
+    pub(crate) reason: String,
+    /// `None`: it named none that can be.
+    pub(crate) stream: Option<Id>,
+}
+
+impl Rejection {
+    /// Of a request for this stream.
+    pub(crate) fn new(why: CloseReason, refusal: Refusal, stream: &Id, reason: impl Into<String>) -> Self {
+        Self { why, refusal, reason: reason.into(), stream: Some(stream.clone()) }
+    }
+}
+
+/// What came of a request.
+pub(crate) enum Turn {
     /// The connection is somebody else's by now: another shard's, or a play's, which ended it.
     Gone,
     /// The connection may ask again.
     Again(Connection),
     /// Over.
-    Ended(Connection, Ended),
+    Ended(Connection, CloseReason),
 }
 
 /// Serves a fresh connection to its end.
@@ -90,7 +110,7 @@ pub(crate) async fn serve(shard: Rc<Shard>, session: Rc<Session>, socket: Socket
     if arrival == Arrival::Proxied {
         let Connection { session, socket, rtmp } = &mut connection;
         let timeout = shard.config.handshake_timeout;
-        let introduced = introduce(&shard, session, &socket.reader, (PROTOCOL, timeout)).await;
+        let introduced = introduce(&shard, session, &socket.reader, PROTOCOL, timeout).await;
         if let Err(why) = introduced.and_then(|rest| feed(&shard, session, rtmp, &rest)) {
             return finish(&shard, connection, why).await;
         }
@@ -127,11 +147,8 @@ fn turn_away(shard: &Shard, mut socket: Socket, mut rtmp: Box<ServerSession>, re
 async fn converse(shard: &Rc<Shard>, mut connection: Connection) {
     loop {
         let turn = match request(shard, &mut connection).await {
-            Ok((Action::Publish, request)) => admit_publisher(shard, connection, request).await,
-            Ok((Action::Play, request)) => match egress::rtmp::play(shard, connection, request).await {
-                Ok(()) => Turn::Gone,
-                Err((connection, why)) => Turn::Ended(connection, why),
-            },
+            Ok(Asked { action: Action::Publish, request }) => admit_publisher(shard, connection, request).await,
+            Ok(Asked { action: Action::Play, request }) => egress::rtmp::play(shard, connection, request).await,
             Err(why) => Turn::Ended(connection, why),
         };
         match turn {
@@ -143,13 +160,13 @@ async fn converse(shard: &Rc<Shard>, mut connection: Connection) {
 }
 
 /// Says goodbye where the session has something to say, counts, logs.
-async fn finish(shard: &Rc<Shard>, mut connection: Connection, why: Ended) {
+async fn finish(shard: &Rc<Shard>, mut connection: Connection, why: CloseReason) {
     let why = connection.session.ending().unwrap_or(why);
-    if why == "shutdown" {
+    if why == CloseReason::Shutdown {
         connection.rtmp.request_reconnect(shard.now(), GOING_DOWN);
         connection.rtmp.end(shard.now(), GOING_DOWN);
     }
-    if why == KICKED {
+    if why == CloseReason::Kicked {
         connection.rtmp.end(shard.now(), KICKED_BY_OPERATOR);
     }
     connection.session.set_deadline(Some(shard.now() + GOODBYE));
@@ -162,15 +179,16 @@ async fn finish(shard: &Rc<Shard>, mut connection: Connection, why: Ended) {
 }
 
 /// Counts and logs the end of a session.
-pub(crate) fn closed(shard: &Shard, session: &Session, rtmp: &ServerSession, why: Ended) {
+pub(crate) fn closed(shard: &Shard, session: &Session, rtmp: &ServerSession, why: CloseReason) {
     let stats = rtmp.stats();
     shard.stats.c2_mismatches.add(stats.c2_mismatches);
     for (reason, count) in stats.skipped() {
         shard.stats.dropped.add(reason, count);
     }
-    if stats.bytes_in == 0 && was_check(why) {
+    if stats.bytes_in == 0 && why.is_peers() {
         return checked(shard, session);
     }
+    let why = why.label();
     shard.stats.closed.add(why, 1);
     if session.is_quiet() {
         tracing::debug!(parent: &session.span, why, "session ended");
@@ -179,26 +197,21 @@ pub(crate) fn closed(shard: &Shard, session: &Session, rtmp: &ServerSession, why
     }
 }
 
-/// Whether a connection that ended so, without a byte, was only to see that we are here: load balancers do that every few seconds.
-pub(crate) fn was_check(why: Ended) -> bool {
-    matches!(why, "peer_closed" | "peer_gone")
-}
-
-/// Counts such a connection, and is quiet about it.
+/// Counts a connection that was only to see that we are here, and is quiet about it.
 pub(crate) fn checked(shard: &Shard, session: &Session) {
-    shard.stats.closed.add("health_check", 1);
+    shard.stats.closed.add(CloseReason::HealthCheck.label(), 1);
     tracing::debug!(parent: &session.span, "connected and left without a byte");
 }
 
 /// Reads until the client asks to publish or play.
-async fn request(shard: &Shard, connection: &mut Connection) -> Result<(Action, rtmp::Request), Ended> {
+async fn request(shard: &Shard, connection: &mut Connection) -> Result<Asked, CloseReason> {
     connection.session.set_deadline(Some(shard.now() + shard.config.handshake_timeout));
     loop {
         let mut asked = None;
         while let Some(event) = connection.rtmp.poll_event() {
             match event {
-                Event::PublishRequested(request) => asked = Some((Action::Publish, request)),
-                Event::PlayRequested(request) => asked = Some((Action::Play, request)),
+                Event::PublishRequested(request) => asked = Some(Asked { action: Action::Publish, request }),
+                Event::PlayRequested(request) => asked = Some(Asked { action: Action::Play, request }),
                 _ => {}
             }
         }
@@ -209,7 +222,7 @@ async fn request(shard: &Shard, connection: &mut Connection) -> Result<(Action, 
             return Ok(asked);
         }
         if connection.rtmp.is_closing() {
-            return Err("closed");
+            return Err(CloseReason::Closed);
         }
         connection.read_little(shard).await?;
     }
@@ -217,24 +230,32 @@ async fn request(shard: &Shard, connection: &mut Connection) -> Result<(Action, 
 
 impl Connection {
     /// Sends what the session has to say.
-    pub(crate) async fn send_output(&mut self) -> Result<(), Ended> {
+    pub(crate) async fn send_output(&mut self) -> Result<(), CloseReason> {
         while let Some(bytes) = self.rtmp.poll_output() {
-            self.socket.writer.send_all(bytes).await.map_err(|_| "peer_gone")?;
+            self.socket.writer.send_all(bytes).await.map_err(|_| CloseReason::PeerGone)?;
         }
         Ok(())
     }
 
     /// Waits for input without a buffer, and feeds it to the session.
-    async fn read_little(&mut self, shard: &Shard) -> Result<(), Ended> {
-        self.socket.reader.readable().await.map_err(|_| "peer_gone")?;
+    async fn read_little(&mut self, shard: &Shard) -> Result<(), CloseReason> {
+        self.socket.reader.readable().await.map_err(|_| CloseReason::PeerGone)?;
         read_now(shard, &self.session, &self.socket.reader, &mut self.rtmp)
     }
 
-    /// Refuses the request that waits, and lets the refusal out.
-    pub(crate) fn refuse(&mut self, shard: &Shard, refusal: Refusal, reason: &str) {
+    /// Refuses the request that waits, and tells so.
+    pub(crate) fn reject(mut self, shard: &Shard, action: Action, rejection: Rejection) -> Turn {
+        let Rejection { why, refusal, reason, stream } = rejection;
         // What is told of it, [`Shard::refused`] tells, which lets no flood into the log.
         tracing::debug!(parent: &self.session.span, reason, "refused");
-        self.rtmp.reject(shard.now(), refusal, reason);
+        self.rtmp.reject(shard.now(), refusal, &reason);
+        // What the policy refuses, the door has told.
+        if why != CloseReason::Refused {
+            let refused = Refused::of(&self.session, PROTOCOL, why.refusal_label(action), &reason);
+            let stream = stream.as_ref().map_or("", Id::as_str);
+            shard.refused(&Refused { action: word(action), stream, ..refused });
+        }
+        Turn::Ended(self, why)
     }
 }
 
@@ -244,30 +265,30 @@ pub(crate) fn read_now(
     session: &Session,
     reader: &crate::io::Reader,
     rtmp: &mut ServerSession,
-) -> Result<(), Ended> {
+) -> Result<(), CloseReason> {
     let scratch = &mut *shard.scratch.borrow_mut();
     let count = match reader.recv_now(scratch) {
         Ok(None) => return Ok(()),
-        Ok(Some(0)) => return Err("peer_closed"),
+        Ok(Some(0)) => return Err(CloseReason::PeerClosed),
         Ok(Some(count)) => count,
-        Err(_) => return Err("peer_gone"),
+        Err(_) => return Err(CloseReason::PeerGone),
     };
     feed(shard, session, rtmp, scratch.get(..count).unwrap_or_default())
 }
 
-fn feed(shard: &Shard, session: &Session, rtmp: &mut ServerSession, bytes: &[u8]) -> Result<(), Ended> {
+fn feed(shard: &Shard, session: &Session, rtmp: &mut ServerSession, bytes: &[u8]) -> Result<(), CloseReason> {
     rtmp.handle_input(shard.now(), bytes).map_err(|error| garbled(shard, session, error))
 }
 
 /// Tells what a client got wrong, and what to do where it is in the wrong place; gives the reason of the session's end.
-fn garbled(shard: &Shard, session: &Session, error: SessionError) -> Ended {
+fn garbled(shard: &Shard, session: &Session, error: SessionError) -> CloseReason {
     let words = match error {
         SessionError::Http => format!("an HTTP request on the RTMP port: the HTTP port is {}", shard.http_port),
         SessionError::Tls => "a TLS connection on the RTMP port, which has none: push to rtmp://".to_owned(),
         other => other.to_string(),
     };
-    shard.garbled(session, PROTOCOL, (error.label(), &words));
-    error.label()
+    shard.garbled(session, PROTOCOL, error.into(), &words);
+    error.into()
 }
 
 /// What the door is asked about an RTMP request; an error names what is wrong with it.
@@ -276,7 +297,8 @@ pub(crate) fn question(
     session: &Session,
     action: Action,
     request: rtmp::Request,
-) -> Result<Request, String> {
+) -> Result<Request, Rejection> {
+    let bad_name = |reason| Rejection { why: CloseReason::BadName, refusal: Refusal::BadName, reason, stream: None };
     let client = Client {
         session: session.number,
         address: session.peer(),
@@ -291,10 +313,10 @@ pub(crate) fn question(
         return Ok(Request { action, app, name, path: Some(path), params: request.params, client });
     }
     if request.app.is_empty() {
-        return Err("the stream name is missing: the URL is rtmp://HOST/APPLICATION/STREAM".to_owned());
+        return Err(bad_name("the stream name is missing: the URL is rtmp://HOST/APPLICATION/STREAM".to_owned()));
     }
-    let app = Id::new(&request.app).map_err(|error| format!("application: {error}"))?;
-    let name = Id::new(&request.name).map_err(|error| format!("stream: {error}"))?;
+    let app = Id::new(&request.app).map_err(|error| bad_name(format!("application: {error}")))?;
+    let name = Id::new(&request.name).map_err(|error| bad_name(format!("stream: {error}")))?;
     Ok(Request { action, app, name, path: None, params: request.params, client })
 }
 
@@ -313,22 +335,18 @@ pub(crate) fn refusal(why: Why) -> Refusal {
     }
 }
 
-async fn admit_publisher(shard: &Rc<Shard>, mut connection: Connection, request: rtmp::Request) -> Turn {
+async fn admit_publisher(shard: &Rc<Shard>, connection: Connection, request: rtmp::Request) -> Turn {
     // The door has its own limit of time.
     connection.session.set_deadline(None);
     let question = match question(shard, &connection.session, Action::Publish, request) {
         Ok(question) => question,
-        Err(reason) => {
-            connection.refuse(shard, Refusal::BadName, &reason);
-            shard.refused(&Refused::of(&connection.session, PUBLISH, "", ("bad_name", &reason)));
-            return Turn::Ended(connection, "bad_name");
-        }
+        Err(rejection) => return connection.reject(shard, Action::Publish, rejection),
     };
     let (id, encoder) = (question.name.clone(), question.client.user_agent.clone());
     pace(shard, &connection.session).await;
     if let Verdict::Deny(denial) = shard.door.ask(shard, question).await {
-        connection.refuse(shard, refusal(denial.why), &denial.reason);
-        return Turn::Ended(connection, "refused");
+        let rejection = Rejection::new(CloseReason::Refused, refusal(denial.why), &id, denial.reason);
+        return connection.reject(shard, Action::Publish, rejection);
     }
     if shard.owner(&id) == shard.index {
         publish(shard, connection, &id, encoder).await
@@ -359,8 +377,9 @@ fn hand_over(shard: &Shard, connection: Connection, id: Id, encoder: String) -> 
     let (peer, number, publishes) = (session.peer(), session.number, session.publishes.get());
     // Nothing on this shard may refer to the socket any more: it has to be the only reference to let go of the descriptor.
     drop(session);
+    let count_failed = || shard.stats.closed.add(CloseReason::HandoverFailed.label(), 1);
     let Some(fd) = socket.into_fd() else {
-        shard.stats.closed.add("handover_failed", 1);
+        count_failed();
         return Turn::Gone;
     };
     let owner = shard.owner(&id);
@@ -368,15 +387,14 @@ fn hand_over(shard: &Shard, connection: Connection, id: Id, encoder: String) -> 
     match shard.put(owner, Mail::Publisher(parcel)) {
         Ok(()) => shard.stats.handovers_total.add(1),
         Err(mail) => {
-            shard.stats.closed.add("handover_failed", 1);
+            count_failed();
             if let Mail::Publisher(parcel) = mail
                 && let Ok(socket) = Socket::from_fd(parcel.fd)
             {
                 let Parcel { peer, number: session, id, .. } = *parcel;
-                let (action, protocol) = PUBLISH;
-                let (why, reason) = ("busy", "the server is busy; try again in a moment");
-                let stream = id.as_str();
-                shard.refused(&Refused { action, why, reason, stream, session, peer, protocol });
+                let (action, why, stream) = (word(Action::Publish), CloseReason::Busy.label(), id.as_str());
+                let reason = "the server is busy; try again in a moment";
+                shard.refused(&Refused { action, why, reason, stream, session, peer, protocol: PROTOCOL });
                 turn_away(shard, socket, parcel.rtmp, reason);
             }
         }
@@ -387,35 +405,38 @@ fn hand_over(shard: &Shard, connection: Connection, id: Id, encoder: String) -> 
 /// A publisher on the shard that owns its stream, from the answer to its end.
 async fn publish(shard: &Rc<Shard>, mut connection: Connection, id: &Id, encoder: String) -> Turn {
     connection.session.asked();
+    let no_place = |connection: Connection, why, reason: &str| {
+        connection.reject(shard, Action::Publish, Rejection::new(why, Refusal::Failed, id, reason))
+    };
     match shard.publishes.publish(id, connection.session.peer().ip(), shard.now()) {
         Some(Duration::ZERO) => {}
         Some(wait) => sleep_until(shard.clock.instant(shard.now() + wait)).await,
         None => {
             let reason = "this stream, or this address, publishes too often; try again in a moment";
-            return no_place(shard, connection, id, ("publish_rate", "publish_rate"), (Refusal::Failed, reason));
+            return no_place(connection, CloseReason::PublishRate, reason);
         }
     }
     if shard.is_draining() {
-        return no_place(shard, connection, id, ("shutdown", "shutdown"), (Refusal::Failed, GOING_DOWN));
+        return no_place(connection, CloseReason::Shutdown, GOING_DOWN);
     }
     // A stream that is on air, or waits for its publisher, is not a new one.
     if !shard.holds(id) && !shard.sessions.has_room(Action::Publish) {
         let reason = "the server has no room for new streams now; try again in a moment";
-        return no_place(shard, connection, id, ("overload", "overload_publish"), (Refusal::Failed, reason));
+        return no_place(connection, CloseReason::Overload, reason);
     }
     let who = Publisher { peer: connection.session.peer(), protocol: PROTOCOL, encoder };
-    let (channel, replaced) = match claim(shard, id, connection.session.number, &who).await {
+    let Claimed { channel, replaced } = match claim(shard, id, connection.session.number, &who).await {
         Ok(place) => place,
         Err(NoPlace::Full) => {
-            let reason = "the server has as many streams as it may have";
-            return no_place(shard, connection, id, ("streams_max", "streams_max"), (Refusal::Failed, reason));
+            return no_place(connection, CloseReason::Streams, "the server has as many streams as it may have");
         }
         Err(NoPlace::Taken(taken)) => {
-            return no_place(shard, connection, id, ("taken", "taken"), (Refusal::Busy, &taken.to_string()));
+            let rejection = Rejection::new(CloseReason::Taken, Refusal::Busy, id, taken.to_string());
+            return connection.reject(shard, Action::Publish, rejection);
         }
     };
     if let Some(old) = replaced.and_then(|number| shard.sessions.get(number)) {
-        old.end("replaced");
+        old.end(CloseReason::Replaced);
     }
     // Of one that comes too often the log has one line, the events all that there is.
     let is_slowed = connection.session.publishes.get().is_slowed();
@@ -433,14 +454,14 @@ async fn publish(shard: &Rc<Shard>, mut connection: Connection, id: &Id, encoder
         peer,
         since: shard.now(),
         bytes: Cell::new(0),
-        why: Cell::new("defect"),
+        why: Cell::new(CloseReason::Defect),
     };
     let ended = pump(shard, &mut connection, &channel, &on_air.bytes).await;
-    let why = connection.session.ending().or(ended).unwrap_or("unpublished");
+    let why = connection.session.ending().or(ended).unwrap_or(CloseReason::Unpublished);
     on_air.why.set(why);
     drop(on_air);
     if !is_slowed {
-        tracing::info!(parent: &connection.session.span, stream = %id, why, "publish ended");
+        tracing::info!(parent: &connection.session.span, stream = %id, why = why.label(), "publish ended");
     }
     match ended {
         None => Turn::Again(connection),
@@ -448,17 +469,11 @@ async fn publish(shard: &Rc<Shard>, mut connection: Connection, id: &Id, encoder
     }
 }
 
-/// Refuses a publisher that the door has let in: `why` is what its end and its refusal are counted as.
-fn no_place(
-    shard: &Shard,
-    mut connection: Connection,
-    id: &Id,
-    (why, refused): (Ended, &'static str),
-    (refusal, reason): (Refusal, &str),
-) -> Turn {
-    connection.refuse(shard, refusal, reason);
-    shard.refused(&Refused::of(&connection.session, PUBLISH, id.as_str(), (refused, reason)));
-    Turn::Ended(connection, why)
+/// A publisher's place.
+struct Claimed {
+    channel: Rc<Channel>,
+    /// The session that had it.
+    replaced: Option<u64>,
 }
 
 /// Why a publisher gets no place.
@@ -471,13 +486,8 @@ enum NoPlace {
 
 /// Takes the publisher's place, also where the one before is just leaving: encoders that stop and start have their new connection
 /// here before we have read the end of the old one, and those whose network died are back before the old one is known to be
-/// silent. Gives the session that is replaced, if one is.
-async fn claim(
-    shard: &Rc<Shard>,
-    id: &Id,
-    number: u64,
-    who: &Publisher,
-) -> Result<(Rc<Channel>, Option<u64>), NoPlace> {
+/// silent.
+async fn claim(shard: &Rc<Shard>, id: &Id, number: u64, who: &Publisher) -> Result<Claimed, NoPlace> {
     let until = shard.now() + PUBLISHER_SILENT_AFTER;
     let place = Place::default();
     loop {
@@ -486,7 +496,7 @@ async fn claim(
         let seen = channel.waiters.seen();
         let now = shard.now();
         match channel.publish(number, who, now >= until, now, shard) {
-            Ok(replaced) => return Ok((channel, replaced)),
+            Ok(replaced) => return Ok(Claimed { channel, replaced }),
             Err(taken) if now < until => {
                 let look_at = until.min(now + taken.silent_in());
                 first(channel.waiters.changed(seen, &place), sleep_until(shard.clock.instant(look_at))).await;
@@ -506,7 +516,7 @@ struct OnAir<'a> {
     /// Received from it.
     bytes: Cell<u64>,
     /// Why it ends.
-    why: Cell<Ended>,
+    why: Cell<CloseReason>,
 }
 
 impl Drop for OnAir<'_> {
@@ -515,10 +525,10 @@ impl Drop for OnAir<'_> {
         let now = shard.now();
         shard.stats.publishers.add(-1);
         // Whom the operator or the end of the server sends away is not stood in for.
-        let dismissed = self.why.get() == KICKED || shard.is_draining();
+        let dismissed = self.why.get() == CloseReason::Kicked || shard.is_draining();
         channel.leave(number, dismissed, shard);
         shard.tell(channel.id.as_str(), number, self.peer, PROTOCOL, || What::Unpublish {
-            why: self.why.get().to_owned(),
+            why: self.why.get().label().to_owned(),
             lasted_ms: u64::try_from(now.since(self.since).as_millis()).unwrap_or(u64::MAX),
             received_bytes: self.bytes.get(),
             // They are on all shards; the reporter, which asks all of them, fills them in.
@@ -533,7 +543,7 @@ async fn pump(
     connection: &mut Connection,
     channel: &Channel,
     received_bytes: &Cell<u64>,
-) -> Option<Ended> {
+) -> Option<CloseReason> {
     let number = connection.session.number;
     let mut buf = Vec::with_capacity(READ_BYTES);
     let mut events = Vec::new();
@@ -542,13 +552,13 @@ async fn pump(
     let mut silence = pin!(sleep_until(shard.clock.instant(shard.now() + PING_SILENT_EVERY)));
     // Media may already be there: it came with the request.
     if let Err(error) = connection.rtmp.accept(shard.now()) {
-        return Some(error.label());
+        return Some(error.into());
     }
     loop {
         let now = shard.now();
         let over = drain(&mut connection.rtmp, &mut events, &mut of_sides);
         if !channel.read(number, &mut events, now, shard) {
-            return Some("replaced");
+            return Some(CloseReason::Replaced);
         }
         if !(of_sides.is_empty() && sides.is_empty()) {
             // Boxed: few connections have it.
@@ -561,7 +571,7 @@ async fn pump(
         if connection.rtmp.poll_timeout().is_some_and(|at| at <= now)
             && let Err(error) = connection.rtmp.handle_timeout(now)
         {
-            return Some(error.label());
+            return Some(error.into());
         }
         connection.session.set_deadline(Some(now + PUBLISHER_IDLE));
         if let Err(why) = connection.send_output().await {
@@ -571,7 +581,7 @@ async fn pump(
             return None;
         }
         if connection.rtmp.is_closing() {
-            return Some("closed");
+            return Some(CloseReason::Closed);
         }
         buf.clear();
         let Connection { socket: Socket { reader, writer }, rtmp, .. } = &mut *connection;
@@ -593,7 +603,7 @@ async fn pump(
                     First::A(read) => break read,
                     First::B(First::B(())) => {
                         if writer.send_all(rtmp.poll_output().unwrap_or_default()).await.is_err() {
-                            return Some("peer_gone");
+                            return Some(CloseReason::PeerGone);
                         }
                     }
                     First::B(First::A(())) => {
@@ -602,7 +612,7 @@ async fn pump(
                             heard = now;
                             rtmp.ping(now);
                             if writer.send_all(rtmp.poll_output().unwrap_or_default()).await.is_err() {
-                                return Some("peer_gone");
+                                return Some(CloseReason::PeerGone);
                             }
                         }
                         silence.set(sleep_until(shard.clock.instant(heard + PING_SILENT_EVERY)));
@@ -612,14 +622,14 @@ async fn pump(
         };
         buf = back;
         match result {
-            Ok(0) => return Some("peer_closed"),
+            Ok(0) => return Some(CloseReason::PeerClosed),
             // A publisher that never pauses would not notice the end of its reading side.
             Ok(_) if connection.session.ending().is_some() => return connection.session.ending(),
             Ok(count) => {
                 shard.stats.bytes_in.add(count as u64);
                 received_bytes.set(received_bytes.get() + count as u64);
             }
-            Err(_) => return Some("peer_gone"),
+            Err(_) => return Some(CloseReason::PeerGone),
         }
         if let Err(error) = connection.rtmp.handle_input(shard.now(), &buf) {
             let why = garbled(shard, &connection.session, error);

@@ -73,7 +73,12 @@ impl Sides {
             match event {
                 Event::SideRequested { stream_id, request } => {
                     let rtmp = Box::new(connection.rtmp.relayed(shard.now(), stream_id));
-                    let opened = begin(Rc::clone(shard), Rc::clone(&connection.session), rtmp, stream_id, request);
+                    let (shard, session) = (Rc::clone(shard), Rc::clone(&connection.session));
+                    let opened = async move {
+                        let mut heard = Vec::new();
+                        let side = open(&shard, &session, rtmp, stream_id, request, &mut heard).await;
+                        Opened { side, heard }
+                    };
                     self.opening.push(Opening { stream_id, opened: Box::pin(opened) });
                 }
                 Event::SideMessage(message) => {
@@ -132,29 +137,17 @@ impl Sides {
     }
 }
 
-/// Starts a further stream and waits for its session's answer.
-async fn begin(
-    shard: Rc<Shard>,
-    session: Rc<Session>,
-    rtmp: Box<ServerSession>,
-    stream_id: u32,
-    request: rtmp::Request,
-) -> Opened {
-    let mut heard = Vec::new();
-    let side = open(&shard, &session, rtmp, (stream_id, request), &mut heard).await;
-    Opened { side, heard }
-}
-
-/// As [`begin`]; what the session says goes into `heard`. `Ok(None)`: its answer was no.
+/// Starts a further stream and waits for its session's answer; what the session says goes into `heard`. `Ok(None)`: its answer was no.
 async fn open(
     shard: &Rc<Shard>,
     session: &Session,
     rtmp: Box<ServerSession>,
-    (stream_id, request): (u32, rtmp::Request),
+    stream_id: u32,
+    request: rtmp::Request,
     heard: &mut Vec<Message>,
 ) -> Result<Option<Side>, (Refusal, String)> {
     let failed = || (Refusal::Failed, "the server has no place for this stream now; try again in a moment".to_owned());
-    let question = question(shard, session, Action::Publish, request).map_err(|reason| (Refusal::BadName, reason))?;
+    let question = question(shard, session, Action::Publish, request).map_err(|no| (no.refusal, no.reason))?;
     let (id, encoder) = (question.name.clone(), question.client.user_agent.clone());
     // It counts for the connection; the session of the further stream publishes once.
     pace(shard, session).await;

@@ -13,11 +13,12 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use millstream_hub::viewer::Piece;
+use millstream_proto::time::Time;
 use monoio::io::{AsyncReadRent, AsyncWriteRent, AsyncWriteRentExt};
 use monoio::net::TcpStream;
 
+use super::budget::{Budget, READS, on_epoll};
 use super::buf::{BatchBuf, FileBuf, PieceBuf};
-use super::runtime::sleep;
 use super::sys;
 
 /// Unsent bytes that the kernel takes before it says "full" (HOT_PATH, rule 6): without it a stalled viewer holds megabytes.
@@ -71,13 +72,9 @@ impl DerefMut for Operation<'_> {
 /// The receiving direction.
 pub(crate) struct Reader {
     shared: Shared,
-    /// Operations in a row that ended without a wait.
-    at_once: Cell<u8>,
+    /// For operations that end without a wait.
+    budget: Budget,
 }
-
-/// A peer that sends faster than it is read is interrupted after so many operations: epoll finds its socket readable each time, and
-/// the shard's other tasks would never run. io_uring waits for each operation.
-const AT_ONCE_MAX: u8 = 16;
 
 /// The sending direction. It is one value, which whoever sends owns: the session's task, or a sender for many ([`WriterSlot`]).
 pub(crate) struct Writer {
@@ -90,7 +87,10 @@ impl Socket {
     pub(super) fn new(stream: TcpStream) -> Self {
         let shared = Shared(Rc::new(stream));
         let fd = shared.fd();
-        Self { reader: Reader { shared: shared.clone(), at_once: Cell::new(0) }, writer: Writer { shared, fd } }
+        Self {
+            reader: Reader { shared: shared.clone(), budget: Budget::new(&READS, Time::ZERO) },
+            writer: Writer { shared, fd },
+        }
     }
 
     /// Takes over a descriptor that another shard let go.
@@ -127,7 +127,7 @@ impl Socket {
 impl Reader {
     /// Waits until there is something to read, without holding a buffer for it.
     pub(crate) async fn readable(&self) -> io::Result<()> {
-        fairly(&self.at_once, self.shared.0.readable(false)).await
+        fairly(&self.budget, self.shared.0.readable(false)).await
     }
 
     /// Reads what is there: `None` where nothing is, `Some(0)` at the end.
@@ -137,7 +137,7 @@ impl Reader {
 
     /// Reads into an owned buffer; 0 at the end. For peers that send all the time: one operation instead of two.
     pub(crate) async fn recv(&mut self, buf: Vec<u8>) -> (io::Result<usize>, Vec<u8>) {
-        fairly(&self.at_once, self.shared.operation().read(buf)).await
+        fairly(&self.budget, self.shared.operation().read(buf)).await
     }
 
     /// Ends the connection from our side without cutting off what was just said: a socket that is closed over unread bytes is
@@ -158,19 +158,24 @@ impl Reader {
 }
 
 /// Does the operation; lets others run when too many before it did not have to wait.
-async fn fairly<F: Future>(at_once: &Cell<u8>, operation: F) -> F::Output {
+async fn fairly<F: Future>(budget: &Budget, operation: F) -> F::Output {
     let mut operation = pin!(operation);
-    let mut polls = 0_u8;
+    let mut waits = false;
     let output = poll_fn(|cx| {
-        polls = polls.saturating_add(1);
-        operation.as_mut().poll(cx)
+        let polled = operation.as_mut().poll(cx);
+        waits |= polled.is_pending();
+        polled
     })
     .await;
-    at_once.set(if polls == 1 { at_once.get() + 1 } else { 0 });
-    if at_once.get() == AT_ONCE_MAX {
-        at_once.set(0);
-        // A wait, not a yield: the runtime looks at its timers only when nothing is left to run. Boxed: it is rare.
-        Box::pin(sleep(Duration::from_millis(1))).await;
+    if waits {
+        budget.renew(Time::ZERO);
+        return output;
+    }
+    budget.spend();
+    if budget.spent(Time::ZERO) {
+        budget.renew(Time::ZERO);
+        // Boxed: it is rare.
+        Box::pin(on_epoll()).await;
     }
     output
 }

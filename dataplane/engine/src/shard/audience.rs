@@ -9,40 +9,52 @@ use super::session::Session;
 /// The sessions that watch a channel on this shard: a change when one comes or goes, and none per frame.
 #[derive(Default)]
 pub(crate) struct Audience {
-    sessions: RefCell<BTreeMap<u64, (Weak<Session>, &'static str)>>,
+    sessions: RefCell<BTreeMap<u64, Watcher>>,
     /// Protocols are few: a list is looked through sooner than a map.
-    counts: RefCell<Vec<(&'static str, usize)>>,
+    counts: RefCell<Vec<Count>>,
+}
+
+struct Watcher {
+    session: Weak<Session>,
+    protocol: &'static str,
+}
+
+/// How many watch over a protocol.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Count {
+    pub(crate) protocol: &'static str,
+    pub(crate) sessions: usize,
 }
 
 impl Audience {
     /// One more.
     pub(crate) fn join(&self, session: &Rc<Session>, protocol: &'static str) {
-        self.sessions.borrow_mut().insert(session.number, (Rc::downgrade(session), protocol));
+        self.sessions.borrow_mut().insert(session.number, Watcher { session: Rc::downgrade(session), protocol });
         let mut counts = self.counts.borrow_mut();
-        match counts.iter_mut().find(|(known, _)| *known == protocol) {
-            Some((_, count)) => *count += 1,
-            None => counts.push((protocol, 1)),
+        match counts.iter_mut().find(|known| known.protocol == protocol) {
+            Some(count) => count.sessions += 1,
+            None => counts.push(Count { protocol, sessions: 1 }),
         }
     }
 
     /// One less.
     pub(crate) fn leave(&self, number: u64) {
-        if let Some((_, protocol)) = self.sessions.borrow_mut().remove(&number) {
+        if let Some(Watcher { protocol, .. }) = self.sessions.borrow_mut().remove(&number) {
             let mut counts = self.counts.borrow_mut();
-            if let Some((_, count)) = counts.iter_mut().find(|(known, _)| *known == protocol) {
-                *count -= 1;
+            if let Some(count) = counts.iter_mut().find(|known| known.protocol == protocol) {
+                count.sessions -= 1;
             }
         }
     }
 
     /// How many, by protocol.
-    pub(crate) fn counts(&self) -> Vec<(&'static str, usize)> {
-        self.counts.borrow().iter().copied().filter(|(_, count)| *count > 0).collect()
+    pub(crate) fn counts(&self) -> Vec<Count> {
+        self.counts.borrow().iter().copied().filter(|count| count.sessions > 0).collect()
     }
 
     /// Those after a session number, in their order.
     pub(crate) fn after(&self, number: u64, limit: usize) -> Vec<Rc<Session>> {
         let sessions = self.sessions.borrow();
-        sessions.range(number + 1..).filter_map(|(_, (session, _))| session.upgrade()).take(limit).collect()
+        sessions.range(number + 1..).filter_map(|(_, watcher)| watcher.session.upgrade()).take(limit).collect()
     }
 }

@@ -25,9 +25,9 @@ const KEYS_MAX: usize = 16_384;
 
 /// When the budget of one of them is whole again (GCRA's theoretical arrival time).
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
-pub(crate) struct Budget(Time);
+pub(crate) struct RateLimit(Time);
 
-impl Budget {
+impl RateLimit {
     /// Takes one out; how long whoever asks has to wait for it. `None`: longer than `patience`, and nothing was taken.
     fn take(&mut self, now: Time, every: Duration, burst: u32, patience: Duration) -> Option<Duration> {
         let whole = self.0.max(now) + every;
@@ -42,7 +42,7 @@ impl Budget {
 /// The budget of one connection, which goes with it from shard to shard.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
 pub(crate) struct OfConnection {
-    budget: Budget,
+    budget: RateLimit,
     /// Its waits have been told.
     told: bool,
 }
@@ -71,9 +71,9 @@ impl OfConnection {
 }
 
 /// The budgets of things that are told apart by a key.
-struct Budgets<K>(RefCell<HashMap<K, Budget>>);
+struct RateLimits<K>(RefCell<HashMap<K, RateLimit>>);
 
-impl<K: Eq + Hash> Budgets<K> {
+impl<K: Eq + Hash> RateLimits<K> {
     fn take(&self, key: K, now: Time, every: Duration, burst: u32) -> Option<Duration> {
         let mut budgets = self.0.borrow_mut();
         if budgets.len() >= KEYS_MAX && !budgets.contains_key(&key) {
@@ -94,8 +94,8 @@ impl<K: Eq + Hash> Budgets<K> {
 
 /// The budgets of the streams and the addresses that publish at a shard.
 pub(crate) struct Publishes {
-    streams: Budgets<Id>,
-    addresses: Budgets<IpAddr>,
+    streams: RateLimits<Id>,
+    addresses: RateLimits<IpAddr>,
     burst_of_address: u32,
     every_of_address: Duration,
 }
@@ -106,8 +106,8 @@ impl Publishes {
         let share = |limit: usize| if shards < 2 { limit } else { (limit + limit / 4).div_ceil(shards).max(1) };
         let a_second = share((Duration::from_secs(1).as_millis() / EVERY_OF_ADDRESS.as_millis()) as usize);
         Self {
-            streams: Budgets(RefCell::default()),
-            addresses: Budgets(RefCell::default()),
+            streams: RateLimits(RefCell::default()),
+            addresses: RateLimits(RefCell::default()),
             burst_of_address: u32::try_from(share(per_address)).unwrap_or(u32::MAX).max(BURST),
             every_of_address: Duration::from_secs(1) / u32::try_from(a_second).unwrap_or(1).max(1),
         }

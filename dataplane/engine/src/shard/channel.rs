@@ -67,17 +67,25 @@ enum Side {
 struct Owner {
     stream: Stream,
     feeds: Vec<Feed>,
-    /// The publisher of now, or the last one, and how often timestamps had jumped before it.
-    who: Option<(Publisher, u64)>,
+    /// The publisher of now, or the last one.
+    holder: Option<Holder>,
     /// Since when its slate is known to play.
     slate_since: Option<Time>,
+}
+
+/// Who has or had the publisher's place.
+#[derive(Clone)]
+struct Holder {
+    who: Publisher,
+    /// How often timestamps had jumped before it came.
+    jumps_before: u64,
 }
 
 impl Owner {
     /// Says that timestamps jumped, the first time that those of a session do; there had been `before` jumps in all.
     #[cold]
     fn tell_jump(&self, session: u64, id: &Id, before: u64) {
-        if let Some((who, jumps_before)) = &self.who
+        if let Some(Holder { who, jumps_before }) = &self.holder
             && *jumps_before == before
         {
             tracing::warn!(
@@ -167,7 +175,7 @@ impl Channel {
     pub(super) fn own(shard: &Rc<Shard>, id: &Id) -> Rc<Self> {
         let mut stream = Stream::new(stream_config(shard, id), shard.now());
         stream.set_slate(shard.slate_of(id));
-        let owner = Owner { stream, feeds: Vec::new(), who: None, slate_since: None };
+        let owner = Owner { stream, feeds: Vec::new(), holder: None, slate_since: None };
         let side = Side::Owner {
             inner: Box::new(RefCell::new(owner)),
             nudge: Nudge::default(),
@@ -324,7 +332,7 @@ impl Channel {
                 let owner = &mut *inner.borrow_mut();
                 let replaced = owner.stream.publish(session, waited, now)?;
                 self.tell_slate(owner, shard);
-                owner.who = Some((who.clone(), owner.stream.timeline().rebases()));
+                owner.holder = Some(Holder { who: who.clone(), jumps_before: owner.stream.timeline().rebases() });
                 Ok(replaced)
             }
             // Publishers are only ever handed to the owner.
@@ -337,7 +345,7 @@ impl Channel {
         let Side::Owner { inner, .. } = &self.side else { return None };
         let owner = inner.borrow();
         let PublisherPlace::OnAir { session, .. } = owner.stream.place() else { return None };
-        let (who, jumps_before) = owner.who.clone()?;
+        let Holder { who, jumps_before } = owner.holder.clone()?;
         let timestamp_jumps = owner.stream.timeline().rebases() - jumps_before;
         let findings = owner.stream.findings();
         let (repaired, dropped) = (findings.repaired().to_vec(), findings.dropped().cloned().collect());

@@ -5,7 +5,6 @@ use std::cell::{Cell, RefCell};
 use std::collections::BTreeMap;
 use std::io::IoSlice;
 use std::rc::Rc;
-use std::time::Duration;
 
 use bytes::{Buf as _, Bytes};
 use millstream_hub::package::window::Window;
@@ -16,12 +15,7 @@ use super::Shard;
 use super::packaging::Packaging;
 use super::wait;
 use crate::egress::hls::part_head;
-use crate::io::{WriterSlot, sleep_until};
-
-/// Answers go out for so long; then the shard looks at what came in: the sound that goes with these pictures, other streams, other viewers.
-const ROW: Duration = Duration::from_millis(4);
-/// From a row's beginning, so that it has passed by its end: a timer is what the runtime waits for only when nothing is left to run.
-const ROW_AT_LEAST: Duration = Duration::from_millis(1);
+use crate::io::{Budget, PARTS, WriterSlot};
 
 /// Requests that wait for parts of one stream.
 #[derive(Default)]
@@ -36,11 +30,17 @@ pub(crate) struct Courier {
     news: Cell<bool>,
 }
 
+/// A part, by what names it in its playlists.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) struct PartId {
+    pub(crate) track: Track,
+    pub(crate) number: u64,
+}
+
 /// A request for the whole of a part.
 struct Waiting {
     session: u64,
-    track: Track,
-    number: u64,
+    id: PartId,
     keep_alive: bool,
     writer: WriterSlot,
     delivered: Cell<Option<Delivered>>,
@@ -80,8 +80,7 @@ impl Drop for Place<'_> {
 
 /// A part on its way out.
 struct Load {
-    track: Track,
-    number: u64,
+    id: PartId,
     part: Bytes,
     arrived: Time,
 }
@@ -92,13 +91,13 @@ impl Courier {
     pub(crate) fn wait<'a>(
         &'a self,
         session: u64,
-        (track, number): (Track, u64),
+        id: PartId,
         keep_alive: bool,
         home: &'a WriterSlot,
     ) -> Option<Place<'a>> {
         let writer = WriterSlot::default();
         writer.put(home.take()?);
-        let waiting = Rc::new(Waiting { session, track, number, keep_alive, writer, delivered: Cell::default() });
+        let waiting = Rc::new(Waiting { session, id, keep_alive, writer, delivered: Cell::default() });
         self.waiting.borrow_mut().insert(session, Rc::clone(&waiting));
         Some(Place { courier: self, home, waiting })
     }
@@ -108,15 +107,15 @@ impl Courier {
         self.waiting.borrow_mut().clear();
     }
 
-    /// Sends parts that are there, for the length of a row. True: more are to be sent.
-    fn row(&self, shard: &Shard, window: &Window) -> bool {
+    /// Sends parts that are there. True: the budget is spent, and more may be to be sent.
+    fn row(&self, shard: &Shard, window: &Window, budget: &Budget) -> bool {
         let mut waiting = self.waiting.borrow_mut();
         let mut done = Vec::new();
         let mut now = shard.now();
-        let row_ends = now + ROW;
+        budget.renew(now);
         'row: for load in &loads(&waiting, window) {
-            for one in waiting.values().filter(|one| (one.track, one.number) == (load.track, load.number)) {
-                if now >= row_ends {
+            for one in waiting.values().filter(|one| one.id == load.id) {
+                if budget.spent(now) {
                     break 'row;
                 }
                 one.deliver(load, shard);
@@ -127,21 +126,21 @@ impl Courier {
         for number in &done {
             waiting.remove(number);
         }
-        now >= row_ends
+        budget.spent(now)
     }
 }
 
 /// Parts that are there and waited for, in the order in which they came.
 fn loads(waiting: &BTreeMap<u64, Rc<Waiting>>, window: &Window) -> Vec<Load> {
-    let mut wanted: Vec<(Track, u64)> = Vec::new();
+    let mut wanted: Vec<PartId> = Vec::new();
     for one in waiting.values() {
-        if !wanted.contains(&(one.track, one.number)) {
-            wanted.push((one.track, one.number));
+        if !wanted.contains(&one.id) {
+            wanted.push(one.id);
         }
     }
-    let there = wanted.into_iter().filter_map(|(track, number)| {
-        let (part, arrived) = window.part(track, number)?;
-        Some(Load { track, number, part, arrived })
+    let there = wanted.into_iter().filter_map(|id| {
+        let (part, arrived) = window.part(id.track, id.number)?;
+        Some(Load { id, part, arrived })
     });
     let mut loads: Vec<_> = there.collect();
     loads.sort_by_key(|load| load.arrived);
@@ -150,9 +149,9 @@ fn loads(waiting: &BTreeMap<u64, Rc<Waiting>>, window: &Window) -> Vec<Load> {
 
 impl Waiting {
     /// Sends what fits of its part; its task does the rest.
-    fn deliver(&self, Load { track, part, arrived, .. }: &Load, shard: &Shard) {
+    fn deliver(&self, Load { id, part, arrived }: &Load, shard: &Shard) {
         let Some(mut writer) = self.writer.take() else { return };
-        let head = part_head(shard, *track, part.len(), self.keep_alive);
+        let head = part_head(shard, id.track, part.len(), self.keep_alive);
         let mut sent = writer.send_now(&[IoSlice::new(&head), IoSlice::new(part)]);
         self.writer.put(writer);
         shard.stats.bytes_out.add(sent as u64);
@@ -178,12 +177,9 @@ pub(super) fn announce(shard: &Rc<Shard>, packaging: &Rc<Packaging>) {
         let round = Round(Rc::clone(packaging));
         let shard_of_task = Rc::clone(shard);
         shard.spawn(async move {
-            loop {
-                let next_row = shard_of_task.now() + ROW_AT_LEAST;
-                if round.is_over(&shard_of_task) {
-                    break;
-                }
-                sleep_until(shard_of_task.clock.instant(next_row)).await;
+            let (shard, budget) = (shard_of_task, Budget::new(&PARTS, Time::ZERO));
+            while !round.is_over(&shard, &budget) {
+                budget.yield_to_io(&shard.io_yield, shard.now()).await;
             }
         });
     }
@@ -201,11 +197,11 @@ pub(crate) async fn after_parts(packaging: &Packaging) {
 struct Round(Rc<Packaging>);
 
 impl Round {
-    /// Does one row of it. True: that was all.
-    fn is_over(&self, shard: &Shard) -> bool {
+    /// Does one turn of it. True: that was all.
+    fn is_over(&self, shard: &Shard, budget: &Budget) -> bool {
         let Packaging { courier, waiters, window, .. } = &*self.0;
         // A part that came while requests are told of the last one goes before the rest of them.
-        courier.sending.set(courier.row(shard, &window.borrow()));
+        courier.sending.set(courier.row(shard, &window.borrow(), budget));
         if courier.sending.get() {
             return false;
         }

@@ -5,8 +5,6 @@ use std::time::Duration;
 
 use millstream_proto::time::Time;
 
-/// Why sessions end that the drain ends.
-pub(crate) const SHUTDOWN: &str = "shutdown";
 /// Who has not asked for a playlist for so many target durations has gone: players that know no parts ask once in each, or twice.
 const GONE_AFTER_TARGETS: u32 = 2;
 /// Once streams have ended, players that come for the end of their playlists have a target duration, and no more than this.

@@ -8,7 +8,7 @@ use millstream_proto::proxy::{self, Source};
 use super::Shard;
 use super::session::Session;
 use super::telling::Refused;
-use crate::ingest::Ended;
+use crate::close::CloseReason;
 use crate::io::Reader;
 
 /// Reads the header; gives what came behind it. The address that it names is the session's, and counts, unless it is that of a proxy which
@@ -17,8 +17,9 @@ pub(crate) async fn introduce(
     shard: &Shard,
     session: &Session,
     reader: &Reader,
-    (protocol, timeout): (&'static str, Duration),
-) -> Result<Vec<u8>, Ended> {
+    protocol: &'static str,
+    timeout: Duration,
+) -> Result<Vec<u8>, CloseReason> {
     session.set_deadline(Some(shard.now() + timeout));
     let mut input = Vec::new();
     loop {
@@ -30,7 +31,7 @@ pub(crate) async fn introduce(
                     session.comes_through(peer);
                 } else {
                     session.comes_from(peer).inspect_err(|limit| {
-                        shard.refused(&Refused::at_arrival(session.number, peer, protocol, limit));
+                        shard.refused(&Refused::at_arrival(session.number, peer, protocol, *limit));
                     })?;
                 }
                 input.drain(..header_bytes);
@@ -38,20 +39,20 @@ pub(crate) async fn introduce(
             }
             Ok(proxy::Parsed::Partial) => {}
             Err(error) => {
-                shard.garbled(session, protocol, (error.label(), &error.to_string()));
-                return Err(error.label());
+                shard.garbled(session, protocol, error.into(), &error.to_string());
+                return Err(error.into());
             }
         }
-        reader.readable().await.map_err(|_| "peer_gone")?;
+        reader.readable().await.map_err(|_| CloseReason::PeerGone)?;
         let scratch = &mut *shard.scratch.borrow_mut();
         // A whole header always fits, so there is always room here.
         let room = scratch.get_mut(..PROXY_HEADER_BYTES_MAX.saturating_sub(input.len()).max(1)).unwrap_or_default();
         match reader.recv_now(room) {
             Ok(None) => {}
-            Ok(Some(0)) if input.is_empty() => return Err("peer_closed"),
-            Ok(Some(0)) => return Err(proxy::ProxyError::Short.label()),
+            Ok(Some(0)) if input.is_empty() => return Err(CloseReason::PeerClosed),
+            Ok(Some(0)) => return Err(proxy::ProxyError::Short.into()),
             Ok(Some(count)) => input.extend_from_slice(room.get(..count).unwrap_or_default()),
-            Err(_) => return Err("peer_gone"),
+            Err(_) => return Err(CloseReason::PeerGone),
         }
     }
 }

@@ -47,29 +47,28 @@ use rtrb::Consumer;
 
 use self::budget::Publishes;
 use self::channel::{Channel, NotPlayable, Seat};
-use self::drain::{PlaylistsWanted, SHUTDOWN};
+use self::drain::PlaylistsWanted;
 use self::ebb::Ebb;
 use self::mailbox::{Mail, Outbox};
 use self::past::Past;
 use self::session::{Arrival, Session, Sessions};
 use self::status::Statuses;
 use self::telling::{Refusals, Refused};
-use self::wait::{First, Gate, Place, Waiters, first};
+use self::wait::{First, Place, Waiters, first};
 use crate::admin::feed::Feed;
 use crate::clock::Clock;
+use crate::close::CloseReason;
 use crate::config::{Config, Limits};
 use crate::directory::Directory;
 use crate::door::Door;
 use crate::egress::http::Heads;
-use crate::io::{Bell, Driver, Listener, LoadPool, Socket, Turns, Volley, sleep};
+use crate::io::{ACCEPTS, Bell, Budget, Driver, ENDS, IoYield, Listener, LoadPool, Socket, Volley, sleep};
 use crate::metrics::ShardStats;
 use crate::slates::Slates;
 use crate::{egress, ingest, io};
 
 /// Bytes of a shard's scratch buffer: what is read from peers that send little is parsed from here, so that they hold no buffer.
 const SCRATCH_BYTES: usize = 64 << 10;
-/// Connections accepted before others have their turn.
-const ACCEPTS_PER_TURN: usize = 32;
 /// After an accept that failed (no descriptors left, mostly) the next one waits: the loop neither dies nor spins.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
 /// And a line in the log says so this often.
@@ -148,7 +147,7 @@ pub(crate) struct Shard {
     control: Rc<Sessions>,
     pub(crate) loads: LoadPool,
     /// For long work.
-    pub(crate) turns: Turns,
+    pub(crate) io_yield: IoYield,
     /// For sends to many; empty between uses.
     pub(crate) volley: RefCell<Volley>,
     /// For gathering a send; empty between uses.
@@ -164,7 +163,7 @@ pub(crate) struct Shard {
     /// By viewers who have no session.
     pub(crate) playlists_wanted: PlaylistsWanted,
     outboxes: Vec<Option<Outbox>>,
-    leaving: Gate,
+    leaving: Budget,
     ebb: Ebb,
     last_number: Cell<u64>,
     draining: Cell<bool>,
@@ -201,7 +200,7 @@ async fn main(parts: Parts) -> std::io::Result<()> {
         stats,
         all_stats,
         loads: LoadPool::default(),
-        turns: Turns::new(driver)?,
+        io_yield: IoYield::new(driver)?,
         volley: RefCell::new(Volley::new(driver)),
         pieces: RefCell::default(),
         scratch: RefCell::new(vec![0; SCRATCH_BYTES].into_boxed_slice()),
@@ -211,7 +210,7 @@ async fn main(parts: Parts) -> std::io::Result<()> {
         heads: Heads::default(),
         playlists_wanted: PlaylistsWanted::default(),
         outboxes,
-        leaving: Gate::default(),
+        leaving: Budget::new(&ENDS, Time::ZERO),
         ebb: Ebb::default(),
         last_number: Cell::new(0),
         draining: Cell::new(false),
@@ -251,9 +250,9 @@ async fn live(shard: &Rc<Shard>, undrained: &AtomicUsize) {
         first(sleep(look_every), shard.drain.changed(u64::from(shard.draining.get()), &place)).await;
         let now = shard.now();
         shard.sweep(now);
-        let gate = Gate::default();
+        let budget = Budget::new(&ENDS, now);
         for number in shard.sessions.overdue(now) {
-            gate.pass(shard.now()).await;
+            budget.turn(shard.now()).await;
             shard.sessions.end_overdue(number, now);
         }
         if !shard.draining.get() {
@@ -296,9 +295,12 @@ async fn accept(shard: Rc<Shard>, port: Port, listener: Listener) {
             Port::Http | Port::Control => listener.ready().await,
         };
         let accepted = ready.and_then(|()| {
-            for _ in 0..ACCEPTS_PER_TURN {
-                let Some((socket, peer)) = listener.accept()? else { break };
+            let budget = Budget::new(&ACCEPTS, Time::ZERO);
+            while !budget.spent(Time::ZERO)
+                && let Some((socket, peer)) = listener.accept()?
+            {
                 shard.admit(port, socket, peer);
+                budget.spend();
             }
             Ok(())
         });
@@ -386,7 +388,7 @@ impl Shard {
     /// For whoever leaves: with a crowd they go a few at a time, unless others have their places already.
     pub(crate) async fn leave(&self, session: &Session) {
         if !session.gives_way() && !self.is_draining() {
-            self.leaving.pass(self.now()).await;
+            self.leaving.turn(self.now()).await;
         }
     }
 
@@ -454,13 +456,13 @@ impl Shard {
                 match port {
                     Port::Rtmp => self.spawn(ingest::serve(shard, session, socket, arrival)),
                     Port::Http | Port::Control => {
-                        self.spawn(egress::http::serve(shard, session, socket, (port, arrival)));
+                        self.spawn(egress::http::serve(shard, session, socket, port, arrival));
                     }
                 }
             }
             Err(limit) => {
                 if port == Port::Control {
-                    self.stats.refused.add(limit, 1);
+                    self.stats.refused.add(limit.label(), 1);
                 } else {
                     self.refused(&Refused::at_arrival(number, peer, protocol, limit));
                 }
@@ -472,7 +474,7 @@ impl Shard {
     }
 
     /// Registers a session that came from another shard.
-    pub(crate) fn readmit(&self, number: u64, peer: SocketAddr, socket: &Socket) -> Result<Rc<Session>, &'static str> {
+    pub(crate) fn readmit(&self, number: u64, peer: SocketAddr, socket: &Socket) -> Result<Rc<Session>, CloseReason> {
         let span = tracing::info_span!("session", session = number, %peer, shard = self.index, protocol = "rtmp");
         self.sessions.admit(number, peer, socket.reader.closer(), span, Arrival::HandedOver)
     }
@@ -569,7 +571,7 @@ impl Shard {
                         .all()
                         .iter()
                         .filter(|session| session.is_idle())
-                        .for_each(|session| session.end(SHUTDOWN));
+                        .for_each(|session| session.end(CloseReason::Shutdown));
                     self.drain.wake_all();
                 }
             }
@@ -699,7 +701,7 @@ impl Shard {
         for session in self.sessions.all() {
             // Viewers end with their log, once they have all of it.
             if session.ending().is_none() && !session.was_watching() {
-                session.end_politely(SHUTDOWN);
+                session.end_politely(CloseReason::Shutdown);
             }
         }
     }

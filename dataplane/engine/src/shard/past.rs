@@ -11,30 +11,36 @@ use super::Shard;
 use super::channel::Channel;
 use super::mailbox::Mail;
 
-/// Channels that are over, each with the moment at which it is forgotten; the newest last.
+/// Channels that are over; the newest last.
 #[derive(Default)]
-pub(crate) struct Past(RefCell<Vec<(Time, Rc<Channel>)>>);
+pub(crate) struct Past(RefCell<Vec<Over>>);
+
+struct Over {
+    channel: Rc<Channel>,
+    /// When it is forgotten.
+    until: Time,
+}
 
 impl Past {
     /// Keeps a channel, if there is anything to fetch of it.
     pub(super) fn keep(&self, channel: &Rc<Channel>, now: Time) {
         let linger = channel.packaging.linger();
         if !linger.is_zero() {
-            self.0.borrow_mut().push((now + linger, Rc::clone(channel)));
+            self.0.borrow_mut().push(Over { channel: Rc::clone(channel), until: now + linger });
         }
     }
 
     /// Forgets what can no longer be fetched; gives the bytes that the rest holds.
     pub(super) fn sweep(&self, now: Time) -> usize {
         let mut channels = self.0.borrow_mut();
-        channels.retain(|(until, _)| *until > now);
-        channels.iter().map(|(_, channel)| channel.packaging.window.borrow().bytes()).sum()
+        channels.retain(|over| over.until > now);
+        channels.iter().map(|over| over.channel.packaging.window.borrow().bytes()).sum()
     }
 
     /// Those of that id, the newest first.
     fn of(&self, id: &Id) -> Vec<Rc<Channel>> {
         let channels = self.0.borrow();
-        channels.iter().rev().filter(|(_, channel)| channel.id == *id).map(|(_, channel)| Rc::clone(channel)).collect()
+        channels.iter().rev().map(|over| &over.channel).filter(|channel| channel.id == *id).cloned().collect()
     }
 }
 

@@ -6,7 +6,7 @@ use std::net::{IpAddr, SocketAddr};
 use std::rc::{Rc, Weak};
 use std::sync::Arc;
 
-use millstream_hub::viewer::{CloseReason, Viewer};
+use millstream_hub::viewer::{self, Viewer};
 use millstream_policy::Action;
 use millstream_proto::network::counted;
 use millstream_proto::time::Time;
@@ -16,6 +16,7 @@ use super::budget::OfConnection;
 use super::channel::Channel;
 use super::unfinished::Unfinished;
 use super::wait::Nudge;
+use crate::close::CloseReason;
 use crate::config::Limits;
 use crate::io::Closer;
 use crate::metrics::ShardStats;
@@ -46,7 +47,7 @@ pub(crate) struct Session {
     counted: Cell<bool>,
     closer: Closer,
     deadline: Cell<Option<Time>>,
-    ending: Cell<Option<&'static str>>,
+    ending: Cell<Option<CloseReason>>,
     new: Cell<bool>,
     idle: Cell<bool>,
     /// Its end needs no line of its own.
@@ -62,7 +63,7 @@ impl Session {
     }
 
     /// A proxy has named the address behind it, which counts from here on; an error is the limit that this would pass.
-    pub(crate) fn comes_from(&self, peer: SocketAddr) -> Result<(), &'static str> {
+    pub(crate) fn comes_from(&self, peer: SocketAddr) -> Result<(), CloseReason> {
         self.span.record("peer", tracing::field::display(peer));
         self.peer.set(peer);
         if let Some(home) = self.home.upgrade()
@@ -77,7 +78,7 @@ impl Session {
 
     /// A proxy that many share has named whom the request that follows is for: that address counts until [`Session::served`], or to the
     /// session's end. An error is the limit that this would pass; then nobody counts.
-    pub(crate) fn serves(&self, client: SocketAddr) -> Result<(), &'static str> {
+    pub(crate) fn serves(&self, client: SocketAddr) -> Result<(), CloseReason> {
         let Some(home) = self.home.upgrade() else { return Ok(()) };
         self.uncount(&home);
         self.peer.set(client);
@@ -164,12 +165,12 @@ impl Session {
     }
 
     /// Why it is being ended, if it is.
-    pub(crate) fn ending(&self) -> Option<&'static str> {
+    pub(crate) fn ending(&self) -> Option<CloseReason> {
         self.ending.get()
     }
 
     /// Ends it: its task finds the connection closed, and this reason.
-    pub(crate) fn end(&self, why: &'static str) {
+    pub(crate) fn end(&self, why: CloseReason) {
         if self.ending.get().is_none() {
             self.ending.set(Some(why));
         }
@@ -178,7 +179,7 @@ impl Session {
     }
 
     /// Ends it, but lets it say goodbye: reading ends, writing goes on.
-    pub(crate) fn end_politely(&self, why: &'static str) {
+    pub(crate) fn end_politely(&self, why: CloseReason) {
         if self.ending.get().is_none() {
             self.ending.set(Some(why));
         }
@@ -193,12 +194,12 @@ impl Session {
     fn end_overdue(&self, now: Time) {
         // Also one that is being ended: its goodbye has a deadline too.
         if self.has_missed(now) {
-            self.end("timeout");
+            self.end(CloseReason::Timeout);
         } else if self.ending().is_none() {
             match self.stuck(now) {
                 // Nothing is under way: it finds out by itself, and can say goodbye.
-                Some(CloseReason::NoStart) => self.nudge.nudge(),
-                Some(why) => self.end(why.label()),
+                Some(viewer::CloseReason::NoStart) => self.nudge.nudge(),
+                Some(why) => self.end(why.into()),
                 None => {}
             }
         }
@@ -209,7 +210,7 @@ impl Session {
     }
 
     /// Why what it plays is to end.
-    fn stuck(&self, now: Time) -> Option<CloseReason> {
+    fn stuck(&self, now: Time) -> Option<viewer::CloseReason> {
         let watching = self.watching.borrow();
         let Watched { channel, viewer, .. } = watching.as_ref()?;
         // A viewer that is being worked on is not overdue.
@@ -218,7 +219,7 @@ impl Session {
 
     /// Whether it is being ended so that others have its place.
     pub(super) fn gives_way(&self) -> bool {
-        matches!(self.ending(), Some(HANDSHAKES | GAVE_WAY))
+        matches!(self.ending(), Some(CloseReason::Handshakes | CloseReason::GaveWay))
     }
 
     /// What it plays or played.
@@ -248,16 +249,9 @@ pub(crate) struct EndsWith<'a>(pub(crate) &'a Session);
 
 impl Drop for EndsWith<'_> {
     fn drop(&mut self) {
-        self.0.end("defect");
+        self.0.end(CloseReason::Defect);
     }
 }
-
-/// Why a connection is turned away.
-const CONNECTIONS: &str = "connections";
-const PER_ADDRESS: &str = "per_address";
-/// Why one is ended for the sake of others.
-const HANDSHAKES: &str = "handshakes";
-const GAVE_WAY: &str = "gave_way";
 
 /// How a connection came here.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -312,13 +306,13 @@ impl Sessions {
         closer: Closer,
         span: Span,
         arrival: Arrival,
-    ) -> Result<Rc<Session>, &'static str> {
+    ) -> Result<Rc<Session>, CloseReason> {
         if arrival != Arrival::HandedOver {
             if self.open() >= places(Action::Publish, self.limits.connections as u64) {
                 self.end_idle();
             }
             if self.open() >= self.limits.connections as u64 {
-                return Err(CONNECTIONS);
+                return Err(CloseReason::Connections);
             }
         }
         let counted = !matches!(arrival, Arrival::Proxied | Arrival::Shared);
@@ -372,11 +366,11 @@ impl Sessions {
     }
 
     /// One more connection of that address, or the limit that it would pass.
-    fn count(&self, address: IpAddr) -> Result<(), &'static str> {
+    fn count(&self, address: IpAddr) -> Result<(), CloseReason> {
         let mut addresses = self.addresses.borrow_mut();
         let of_address = addresses.entry(counted(address)).or_default();
         if *of_address >= self.limits.per_address {
-            return Err(PER_ADDRESS);
+            return Err(CloseReason::PerAddress);
         }
         *of_address += 1;
         Ok(())
@@ -386,7 +380,7 @@ impl Sessions {
     fn end_idle(&self) {
         let oldest = self.idle.borrow_mut().pop_first();
         if let Some(session) = oldest.and_then(|number| self.get(number)) {
-            session.end(GAVE_WAY);
+            session.end(CloseReason::GaveWay);
         }
     }
 
@@ -401,7 +395,7 @@ impl Sessions {
             new.pop_crowded()
         };
         if let Some(session) = crowded.and_then(|number| self.get(number)) {
-            session.end(HANDSHAKES);
+            session.end(CloseReason::Handshakes);
         }
     }
 

@@ -92,7 +92,13 @@ struct Remembered {
     /// Who waits for an answer about this stream.
     waiters: Rc<Waiters>,
     asked_at: Option<Time>,
-    told: Option<(Time, Status)>,
+    told: Option<Told>,
+}
+
+/// An answer of the owner.
+struct Told {
+    at: Time,
+    status: Status,
 }
 
 /// What a shard knows of another's stream.
@@ -104,7 +110,7 @@ enum Known {
 
 impl Remembered {
     fn fresh(&self, now: Time) -> Option<&Status> {
-        self.told.as_ref().filter(|(at, _)| now.since(*at) <= FRESH).map(|(_, status)| status)
+        self.told.as_ref().filter(|told| now.since(told.at) <= FRESH).map(|told| &told.status)
     }
 
     fn is_asked(&self, now: Time) -> bool {
@@ -119,7 +125,8 @@ impl Statuses {
 
     fn told(&self, id: &Id, status: Status, now: Time) {
         if let Some(known) = self.remembered.borrow_mut().get_mut(id) {
-            (known.asked_at, known.told) = (None, Some((now, status)));
+            known.asked_at = None;
+            known.told = Some(Told { at: now, status });
             known.waiters.wake_all();
         }
     }

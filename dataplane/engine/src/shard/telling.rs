@@ -17,6 +17,7 @@ use millstream_proto::time::Time;
 use super::Shard;
 use super::session::Session;
 use crate::clock::unix_ms;
+use crate::close::CloseReason;
 
 /// One event of an address and a reason in this time.
 pub(super) const EVERY: Duration = Duration::from_secs(1);
@@ -44,26 +45,21 @@ pub(crate) struct Refused<'a> {
 }
 
 impl<'a> Refused<'a> {
-    /// Of a session, which names a stream.
-    pub(crate) fn of(
-        session: &Session,
-        (action, protocol): (&'static str, &'static str),
-        stream: &'a str,
-        (why, reason): (&'static str, &'a str),
-    ) -> Self {
-        Self { action, why, reason, stream, session: session.number, peer: session.peer(), protocol }
+    /// Of a session that wants to play, for what it gets to be told.
+    pub(crate) fn of(session: &Session, protocol: &'static str, why: &'static str, reason: &'a str) -> Self {
+        Self { action: "play", why, reason, stream: "", session: session.number, peer: session.peer(), protocol }
     }
 }
 
 impl Refused<'static> {
     /// Of a connection that a limit of connections keeps out.
-    pub(crate) fn at_arrival(session: u64, peer: SocketAddr, protocol: &'static str, limit: &'static str) -> Self {
+    pub(crate) fn at_arrival(session: u64, peer: SocketAddr, protocol: &'static str, limit: CloseReason) -> Self {
         let reason = "there are as many connections as there may be, of this address or of all";
-        Self { action: "connect", why: limit, reason, stream: "", session, peer, protocol }
+        Self { action: "connect", why: limit.label(), reason, stream: "", session, peer, protocol }
     }
 }
 
-/// An event that is told later, with how many it stands for.
+/// An event that is told later.
 struct Held {
     action: &'static str,
     reason: String,
@@ -71,6 +67,13 @@ struct Held {
     session: u64,
     peer: SocketAddr,
     protocol: &'static str,
+}
+
+/// An event that is due, with how many it stands for.
+struct Due {
+    why: &'static str,
+    count: u64,
+    held: Box<Held>,
 }
 
 struct Entry {
@@ -137,7 +140,7 @@ impl Shard {
 
     /// Tells what has gathered for long enough.
     pub(crate) fn tell_refusals(&self, now: Time) {
-        for (why, count, held) in self.refusals.gathered(now) {
+        for Due { why, count, held } in self.refusals.gathered(now) {
             let Held { action, reason, stream, session, peer, protocol } = *held;
             tracing::warn!(%peer, protocol, action, why, stream, reason, count, "refused again");
             let reason = reason.as_str();
@@ -150,11 +153,12 @@ impl Shard {
         Id::new(name).is_ok_and(|id| self.directory.borrow().records().get(&id).is_some() || self.holds(&id))
     }
 
-    /// Tells what a peer got wrong in a protocol, as far as that is not too often. `what` names the kind and, in words, the fault. The end
+    /// Tells what a peer got wrong in a protocol, as far as that is not too often; `fault` is in words. The end
     /// of a session that has asked for nothing is told with it.
-    pub(crate) fn garbled(&self, session: &Session, protocol: &'static str, (why, fault): (&'static str, &str)) {
+    pub(crate) fn garbled(&self, session: &Session, protocol: &'static str, why: CloseReason, fault: &str) {
         session.set_quiet(session.is_new());
-        let refused = Refused::of(session, ("speak", protocol), "", (why, fault));
+        let why = why.label();
+        let refused = Refused { action: "speak", ..Refused::of(session, protocol, why, fault) };
         if self.faults.is_first(&refused, self.now()) {
             let (number, peer) = (session.number, session.peer());
             tracing::warn!(session = number, %peer, protocol, kind = why, error = fault, "protocol error");
@@ -163,7 +167,7 @@ impl Shard {
 
     /// Tells what has gathered for long enough.
     pub(crate) fn tell_faults(&self, now: Time) {
-        for (kind, count, held) in self.faults.gathered(now) {
+        for Due { why: kind, count, held } in self.faults.gathered(now) {
             let Held { reason, peer, protocol, .. } = *held;
             tracing::warn!(%peer, protocol, kind, error = reason, count, "protocol error again");
         }
@@ -212,14 +216,14 @@ impl Refusals {
     }
 
     /// What has gathered for long enough; who was quiet for as long is forgotten.
-    fn gathered(&self, now: Time) -> Vec<(&'static str, u64, Box<Held>)> {
+    fn gathered(&self, now: Time) -> Vec<Due> {
         let mut due = Vec::new();
         self.entries.borrow_mut().retain(|(_, why), entry| {
             if now < entry.told + self.every {
                 return true;
             }
             let Some(held) = entry.held.take() else { return false };
-            due.push((*why, std::mem::take(&mut entry.more), held));
+            due.push(Due { why, count: std::mem::take(&mut entry.more), held });
             entry.told = now;
             true
         });
@@ -247,11 +251,11 @@ mod tests {
             if ms % 250 == 0 {
                 let due = refusals.gathered(at(ms));
                 assert!(due.len() <= 1);
-                of_others += due.iter().map(|(_, count, _)| count).sum::<u64>();
+                of_others += due.iter().map(|due| due.count).sum::<u64>();
             }
         }
         assert_eq!(alone, 1);
-        of_others += refusals.gathered(at(20_000)).iter().map(|(_, count, _)| count).sum::<u64>();
+        of_others += refusals.gathered(at(20_000)).iter().map(|due| due.count).sum::<u64>();
         assert_eq!(alone + of_others, 10_000);
         // Quiet for a while: told at once again.
         assert!(refusals.gathered(at(30_000)).is_empty());

@@ -17,16 +17,15 @@ use millstream_proto::id::Id;
 use millstream_proto::media::{Codec, Track, four_ccs};
 
 use super::Shard;
+use super::audience::Count;
 use super::channel::Channel;
 use super::reached::PROTOCOLS;
 use super::session::Session;
 use crate::clock::unix_ms;
+use crate::close::CloseReason;
 use crate::directory::{Changed, Directory};
 use crate::egress::websocket::WS_FLV;
 use crate::slates::Clips;
-
-/// What a session that the operator ends is counted as.
-pub(crate) const KICKED: &str = "kicked";
 
 /// Decides by this directory from here on, also about streams that are held.
 pub(crate) fn adopt(shard: &Shard, directory: &Directory, changed: &Changed) {
@@ -133,8 +132,11 @@ pub(crate) fn on_air(shard: &Shard, after: Option<&Id>, limit: usize) -> Page {
 
 /// `None`: it is held for somebody who asked and is just being told that nobody publishes, or for what was left to take of it.
 fn live(shard: &Shard, channel: &Channel) -> Option<Part> {
-    let count =
-        |(protocol, count)| ViewerCount { protocol: str::to_owned(protocol), count: count as u64, estimated: false };
+    let count = |Count { protocol, sessions }| ViewerCount {
+        protocol: str::to_owned(protocol),
+        count: sessions as u64,
+        estimated: false,
+    };
     let viewers: Vec<_> = channel.audience.counts().into_iter().map(count).collect();
     let target_s = channel.packaging.window.borrow().target_duration_s().unwrap_or(1);
     let reached = channel.reached.samples(target_s, shard.now());
@@ -267,10 +269,10 @@ pub(crate) fn kick_session(shard: &Shard, number: u64) -> bool {
 fn kick(session: &Session) {
     tracing::info!(parent: &session.span, "kicked by the operator");
     if session.was_watching() {
-        session.end(KICKED);
+        session.end(CloseReason::Kicked);
     } else {
         // A publisher is told: an encoder that only finds its connection closed takes it for the network's fault.
-        session.end_politely(KICKED);
+        session.end_politely(CloseReason::Kicked);
     }
 }
 

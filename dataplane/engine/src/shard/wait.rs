@@ -5,23 +5,11 @@ use std::future::{Future, poll_fn};
 use std::pin::pin;
 use std::rc::Rc;
 use std::task::{Poll, Waker};
-use std::time::Duration;
 
-use millstream_proto::time::Time;
-
-use crate::io::{Area, sleep};
+use crate::io::{Area, WAKES};
 
 /// Waking touches the head of each task: those that come so many wakes later are asked for.
 const WAKES_AHEAD: usize = 6;
-
-/// Tasks of a crowd that are woken in a row: what they do is one turn of the runtime, and newcomers wait for its end.
-const BLOCK: usize = 192;
-
-/// How many pass a [`Gate`] in a row: what they do is one turn of the runtime.
-const PASS: u32 = 32;
-/// Then the runtime looks at what came in. More pass in a second than connect in one (20,000 on a core that does nothing else), so that they
-/// do not pile up here.
-const BETWEEN_PASSES: Duration = Duration::from_millis(1);
 
 /// Many tasks that wait for the same thing to change. Counting changes makes it safe to look first and wait afterwards.
 #[derive(Default)]
@@ -53,7 +41,7 @@ impl Waiters {
 
     /// Wakes a block of those who are to be told. True: there are more.
     pub(super) fn wake_block(&self) -> bool {
-        self.wake(BLOCK)
+        self.wake(WAKES.pieces as usize)
     }
 
     fn wake(&self, most: usize) -> bool {
@@ -180,42 +168,14 @@ pub(crate) async fn first<A: Future, B: Future>(a: A, b: B) -> First<A::Output, 
     .await
 }
 
-/// Lets a crowd through a few at a time, so that others do not wait until the last of it is done.
-#[derive(Default)]
-pub(crate) struct Gate {
-    opened: Cell<Time>,
-    passed: Cell<u32>,
-}
-
-impl Gate {
-    /// How long somebody waits who comes now.
-    pub(crate) fn wait(&self, now: Time) -> Duration {
-        if self.opened.get() + BETWEEN_PASSES <= now {
-            self.opened.set(now);
-            self.passed.set(0);
-        } else if self.passed.get() == PASS {
-            self.opened.set(self.opened.get() + BETWEEN_PASSES);
-            self.passed.set(0);
-        }
-        self.passed.set(self.passed.get() + 1);
-        self.opened.get().since(now)
-    }
-
-    /// Waits until it is its turn.
-    pub(crate) async fn pass(&self, now: Time) {
-        let wait = self.wait(now);
-        if !wait.is_zero() {
-            // Boxed: it is rare.
-            Box::pin(sleep(wait)).await;
-        }
-    }
-}
-
 #[cfg(test)]
 mod tests {
-    use super::*;
-    use crate::io::{Driver, run, spawn};
+    use std::time::Duration;
 
+    use super::*;
+    use crate::io::{Driver, run, sleep, spawn};
+
+    const BLOCK: usize = WAKES.pieces as usize;
     const CROWD: usize = 2 * BLOCK + 1;
 
     /// A crowd of tasks that each wait until the value is one or more.
@@ -256,18 +216,5 @@ mod tests {
             assert!(!waiters.wake_block());
         };
         run(Driver::Epoll, main).unwrap();
-    }
-
-    #[test]
-    fn a_crowd_passes_in_rows() {
-        let (gate, now) = (Gate::default(), Time::from_millis(7_000));
-        let rows = |count: u32, now| -> Vec<u128> { (0..count).map(|_| gate.wait(now).as_millis()).collect() };
-        let mut waits = rows(2 * PASS + 1, now);
-        waits.dedup();
-        assert_eq!(waits, [0, 1, 2]);
-        // Who comes meanwhile comes after them, and nobody waits any more once they are through.
-        assert_eq!(gate.wait(now + Duration::from_micros(500)), Duration::from_micros(1_500));
-        assert!(rows(PASS, now + Duration::from_millis(3)).iter().all(|wait| *wait == 0));
-        assert_eq!(gate.wait(now + Duration::from_millis(3)), BETWEEN_PASSES);
     }
 }

@@ -42,7 +42,7 @@ pub enum ChunkError {
 
 impl ChunkError {
     /// A fixed name for metrics.
-    pub fn label(self) -> &'static str {
+    pub const fn label(self) -> &'static str {
         match self {
             Self::ChunkSizeZero => "chunk_size_zero",
             Self::NoHeader(_) => "chunk_no_header",

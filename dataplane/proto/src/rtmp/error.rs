@@ -38,7 +38,7 @@ pub enum SessionError {
 
 impl SessionError {
     /// A fixed name for metrics.
-    pub fn label(self) -> &'static str {
+    pub const fn label(self) -> &'static str {
         match self {
             Self::Http => "http_request",
             Self::Tls => "tls_hello",

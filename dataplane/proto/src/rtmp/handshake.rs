@@ -26,7 +26,7 @@ pub enum HandshakeError {
 
 impl HandshakeError {
     /// A fixed name for metrics.
-    pub fn label(self) -> &'static str {
+    pub const fn label(self) -> &'static str {
         match self {
             Self::Version(_) => "handshake_version",
             Self::Packets => "handshake_packets",
