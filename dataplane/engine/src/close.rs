@@ -6,111 +6,94 @@ use millstream_policy::Action;
 use millstream_proto::proxy::ProxyError;
 use millstream_proto::rtmp::SessionError;
 
-/// Why a session ends.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub(crate) enum CloseReason {
+macro_rules! reasons {
+    ($($(#[$doc:meta])+ $name:ident = $label:literal,)+) => {
+        /// Why a session ends.
+        #[derive(Clone, Copy, PartialEq, Eq, Debug)]
+        pub(crate) enum CloseReason {
+            $($(#[$doc])+ $name,)+
+            /// What came breaks the rules of RTMP.
+            Rtmp(SessionError),
+            /// What came is no PROXY header.
+            Proxy(ProxyError),
+            /// The rules for viewers, but for those ends that others share.
+            Viewer(viewer::CloseReason),
+        }
+
+        impl CloseReason {
+            /// The word for it.
+            pub(crate) const fn label(self) -> &'static str {
+                match self {
+                    $(Self::$name => $label,)+
+                    Self::Rtmp(error) => error.label(),
+                    Self::Proxy(error) => error.label(),
+                    Self::Viewer(reason) => reason.label(),
+                }
+            }
+        }
+    };
+}
+
+reasons! {
     /// The peer ended the connection.
-    PeerClosed,
+    PeerClosed = "peer_closed",
     /// The connection broke.
-    PeerGone,
+    PeerGone = "peer_gone",
     /// It was to see that the server is there: it came and went without a byte.
-    HealthCheck,
+    HealthCheck = "health_check",
     /// The client ended its RTMP session.
-    Closed,
+    Closed = "closed",
     /// The client ended its play.
-    Stopped,
+    Stopped = "stopped",
     /// The client ended its publish.
-    Unpublished,
+    Unpublished = "unpublished",
     /// The last request was answered.
-    Answered,
+    Answered = "answered",
     /// What came is no HTTP request.
-    BadRequest,
+    BadRequest = "bad_request",
     /// RTMP came on the HTTP port.
-    RtmpOnHttp,
+    RtmpOnHttp = "rtmp_handshake",
     /// TLS came on the HTTP port.
-    TlsOnHttp,
-    /// What came breaks the rules of RTMP.
-    Rtmp(SessionError),
-    /// What came is no PROXY header.
-    Proxy(ProxyError),
-    /// The rules for viewers, but for those ends that others share.
-    Viewer(viewer::CloseReason),
+    TlsOnHttp = "tls_hello",
     /// The policy said no.
-    Refused,
+    Refused = "refused",
     /// No stream can have that name.
-    BadName,
+    BadName = "bad_name",
     /// Nobody publishes the stream.
-    NotOnAir,
+    NotOnAir = "not_on_air",
     /// Another shard had no room or did not answer.
-    Busy,
+    Busy = "busy",
     /// Connections or memory run out.
-    Overload,
+    Overload = "overload",
     /// There are as many connections as there may be.
-    Connections,
+    Connections = "connections",
     /// There are as many of its address.
-    PerAddress,
+    PerAddress = "per_address",
     /// There are as many streams as there may be.
-    Streams,
+    Streams = "streams_max",
     /// The stream has a publisher.
-    Taken,
+    Taken = "taken",
     /// The stream, or the address, publishes too often.
-    PublishRate,
+    PublishRate = "publish_rate",
     /// It had asked for nothing, and others had to have its place.
-    Handshakes,
+    Handshakes = "handshakes",
     /// It had nothing to do, and others had to have its place.
-    GaveWay,
+    GaveWay = "gave_way",
     /// It did not do in time what it had to.
-    Timeout,
+    Timeout = "timeout",
     /// Another publisher has its place.
-    Replaced,
+    Replaced = "replaced",
     /// The shard that owns its stream could not take it.
-    HandoverFailed,
+    HandoverFailed = "handover_failed",
     /// The operator ended it.
-    Kicked,
+    Kicked = "kicked",
     /// The server ends.
-    Shutdown,
+    Shutdown = "shutdown",
     /// A defect ended it.
-    Defect,
+    Defect = "defect",
 }
 
 impl CloseReason {
-    /// The word for it.
-    pub(crate) const fn label(self) -> &'static str {
-        match self {
-            Self::PeerClosed => "peer_closed",
-            Self::PeerGone => "peer_gone",
-            Self::HealthCheck => "health_check",
-            Self::Closed => "closed",
-            Self::Stopped => "stopped",
-            Self::Unpublished => "unpublished",
-            Self::Answered => "answered",
-            Self::BadRequest => "bad_request",
-            Self::RtmpOnHttp => "rtmp_handshake",
-            Self::TlsOnHttp => "tls_hello",
-            Self::Rtmp(error) => error.label(),
-            Self::Proxy(error) => error.label(),
-            Self::Viewer(reason) => reason.label(),
-            Self::Refused => "refused",
-            Self::BadName => "bad_name",
-            Self::NotOnAir => "not_on_air",
-            Self::Busy => "busy",
-            Self::Overload => "overload",
-            Self::Connections => "connections",
-            Self::PerAddress => "per_address",
-            Self::Streams => "streams_max",
-            Self::Taken => "taken",
-            Self::PublishRate => "publish_rate",
-            Self::Handshakes => "handshakes",
-            Self::GaveWay => "gave_way",
-            Self::Timeout => "timeout",
-            Self::Replaced => "replaced",
-            Self::HandoverFailed => "handover_failed",
-            Self::Kicked => "kicked",
-            Self::Shutdown => "shutdown",
-            Self::Defect => "defect",
-        }
-    }
-
     /// The word for a refusal for this reason: operators tell apart what an overloaded server refuses.
     pub(crate) const fn refusal_label(self, action: Action) -> &'static str {
         match (self, action) {

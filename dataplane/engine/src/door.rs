@@ -28,7 +28,6 @@ pub(crate) fn shard_of(ticket: u64) -> usize {
 /// What a parked session is waiting for; `None`: it took too long.
 type Decision = Rc<Later<Option<Step>>>;
 
-/// One shard's door.
 pub(crate) struct Door {
     chain: Chain,
     parked: RefCell<Parked<Decision>>,
@@ -122,7 +121,6 @@ impl Door {
         self.expire(now + PARKED_WAIT_MAX);
     }
 
-    /// How many wait.
     pub(crate) fn parked(&self) -> usize {
         self.parked.borrow().len()
     }

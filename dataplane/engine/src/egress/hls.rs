@@ -47,9 +47,7 @@ const DASH_TYPE: &str = "application/dash+xml";
 pub(super) enum Wanted<'a> {
     /// The multivariant playlist. That of all renditions is the same as long as there is only the source.
     Multivariant,
-    /// A track's playlist.
     Playlist(Track),
-    /// The DASH manifest.
     Manifest,
     /// A header, segment or part.
     File(File<'a>),
@@ -93,7 +91,6 @@ enum Failed {
     Full,
 }
 
-/// Answers a request.
 pub(super) async fn answer(reply: &Reply<'_>, id: Id, wanted: Wanted<'_>) -> Answer {
     let Reply { shard, session, .. } = *reply;
     let asked_at = shard.now();

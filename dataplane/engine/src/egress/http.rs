@@ -51,10 +51,12 @@ const INPUT_BYTES_MAX: usize = 2 * HTTP_HEAD_BYTES_MAX + HTTP_BODY_BYTES_MAX as 
 
 /// What a request gets.
 pub(super) enum Answer {
-    /// A whole response.
     Whole(Bytes),
     /// A whole response whose bytes lie in several places. `waited_since`: when there was something to send to a request that waited.
-    File { pieces: Vec<Bytes>, waited_since: Option<Time> },
+    File {
+        pieces: Vec<Bytes>,
+        waited_since: Option<Time>,
+    },
     /// A whole response that is out already.
     Sent,
     /// A stream, on the rest of the connection.

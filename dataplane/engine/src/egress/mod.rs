@@ -50,7 +50,6 @@ const OUTPUT_OFF: TurnedAway<'_> =
 /// As many requests wait as may.
 const BLOCKED: TurnedAway<'_> =
     TurnedAway { status: 503, why: "blocked", reason: "too many requests wait already; try again in a moment" };
-/// The server ends.
 const ENDING: TurnedAway<'_> = TurnedAway { status: 503, why: CloseReason::Shutdown.label(), reason: GOING_DOWN };
 
 impl From<NotPlayable> for TurnedAway<'_> {

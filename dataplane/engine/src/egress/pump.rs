@@ -38,15 +38,11 @@ impl Done {
 pub(crate) struct Playing {
     shard: Rc<Shard>,
     gauge: fn(&Shard) -> &Gauge,
-    /// Where it sits.
     pub(crate) seat: Seat,
-    /// Its cursor.
     pub(crate) viewer: Rc<RefCell<Viewer>>,
-    /// Its session.
     pub(crate) session: Rc<Session>,
     /// Why its reading side gave up, if it did.
     pub(crate) left: Cell<Option<CloseReason>>,
-    /// How it rests.
     pub(super) rest: Rest,
     started: Cell<bool>,
     asked_at: Time,

@@ -72,7 +72,6 @@ struct LeftOut<'a> {
 /// Every output, by the names of `outputs`.
 const ALL: &[&str] = &["flv", "hls", "dash"];
 
-/// Answers a request.
 pub(super) async fn answer(reply: &Reply<'_>, id: Id) -> Answer {
     if let Err(refused) = admit(reply, &id, HTTP).await {
         return refused;

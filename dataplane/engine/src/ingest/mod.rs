@@ -98,7 +98,6 @@ pub(crate) enum Turn {
     Gone,
     /// The connection may ask again.
     Again(Connection),
-    /// Over.
     Ended(Connection, CloseReason),
 }
 
@@ -515,7 +514,6 @@ struct OnAir<'a> {
     since: Time,
     /// Received from it.
     bytes: Cell<u64>,
-    /// Why it ends.
     why: Cell<CloseReason>,
 }
 

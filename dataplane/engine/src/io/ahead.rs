@@ -21,7 +21,6 @@ impl Area {
         Self(first | lines)
     }
 
-    /// A value.
     pub(crate) fn of<T>(value: &T) -> Self {
         Self::new(std::ptr::from_ref(value).addr(), size_of::<T>())
     }
@@ -31,7 +30,6 @@ impl Area {
         Self::new(waker.data().addr(), TASK_BYTES)
     }
 
-    /// Asks for it.
     pub(crate) fn fetch(self) {
         let first = self.0 & !(LINE_BYTES - 1);
         for line in 0..self.0 - first {

@@ -13,7 +13,6 @@ use super::sys;
 /// The work of one turn. All of these are here, because they add up to what a newcomer waits for.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Limit {
-    /// Pieces of work.
     pub(crate) pieces: u32,
     /// And for so long.
     time: Duration,
@@ -103,7 +102,6 @@ impl Budget {
         self.began.get().since(now)
     }
 
-    /// Waits for that.
     pub(crate) async fn turn(&self, now: Time) {
         let wait = self.place(now);
         if !wait.is_zero() {
@@ -117,7 +115,6 @@ impl Budget {
 pub(crate) struct IoYield(Option<Socket>);
 
 impl IoYield {
-    /// Of a shard.
     pub(crate) fn new(driver: Driver) -> io::Result<Self> {
         Ok(Self(match driver {
             Driver::Uring => {

@@ -13,9 +13,7 @@ const RING_ENTRIES: u32 = 1024;
 /// The kernel interface in use.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(crate) enum Driver {
-    /// io_uring.
     Uring,
-    /// epoll.
     Epoll,
 }
 
@@ -62,12 +60,10 @@ pub(crate) fn spawn(task: impl Future<Output = ()> + 'static) {
     drop(monoio::spawn(task));
 }
 
-/// Waits.
 pub(crate) async fn sleep(duration: Duration) {
     monoio::time::sleep(duration).await;
 }
 
-/// Waits until then.
 pub(crate) async fn sleep_until(at: Instant) {
     monoio::time::sleep_until(monoio::time::Instant::from(at)).await;
 }

@@ -36,7 +36,6 @@ struct Shot {
 }
 
 impl Volley {
-    /// An empty one.
     pub(crate) fn new(driver: Driver) -> Self {
         let ring = match driver {
             Driver::Uring => ring().inspect_err(|error| tracing::warn!(%error, "{EACH_A_CALL}")).ok(),
@@ -57,7 +56,6 @@ impl Volley {
         self.shots.len()
     }
 
-    /// Makes them.
     pub(crate) fn fire(&mut self) {
         let Some(ring) = &mut self.ring else {
             for shot in &mut self.shots {

@@ -66,7 +66,6 @@ pub(crate) struct ShardStats {
 }
 
 impl ShardStats {
-    /// All zero.
     pub(crate) fn new() -> Self {
         Self {
             flush_bytes: Histogram::new(&[1e3, 4e3, 16e3, 64e3, 256e3, 1e6]),

@@ -3,7 +3,6 @@ use std::collections::BTreeMap;
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicI64, AtomicU64, Ordering::Relaxed};
 
-/// Rises.
 #[derive(Debug, Default)]
 pub(crate) struct Counter(AtomicU64);
 
@@ -21,7 +20,6 @@ impl Counter {
     }
 }
 
-/// Goes up and down.
 #[derive(Debug, Default)]
 pub(crate) struct Gauge(AtomicI64);
 
@@ -58,7 +56,6 @@ impl Reasons {
 
 const BUCKETS_MAX: usize = 12;
 
-/// Counts by size.
 #[derive(Debug, Default)]
 pub(crate) struct Histogram {
     bounds: &'static [f64],

@@ -27,7 +27,6 @@ pub(crate) struct Count {
 }
 
 impl Audience {
-    /// One more.
     pub(crate) fn join(&self, session: &Rc<Session>, protocol: &'static str) {
         self.sessions.borrow_mut().insert(session.number, Watcher { session: Rc::downgrade(session), protocol });
         let mut counts = self.counts.borrow_mut();
@@ -37,7 +36,6 @@ impl Audience {
         }
     }
 
-    /// One less.
     pub(crate) fn leave(&self, number: u64) {
         if let Some(Watcher { protocol, .. }) = self.sessions.borrow_mut().remove(&number) {
             let mut counts = self.counts.borrow_mut();

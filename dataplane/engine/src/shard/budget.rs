@@ -50,14 +50,12 @@ pub(crate) struct OfConnection {
 /// What a connection has to do before it publishes.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(crate) struct Turn {
-    /// Wait so long.
     pub(crate) wait: Duration,
     /// It is the first time that it waits: worth a line in the log.
     pub(crate) is_news: bool,
 }
 
 impl OfConnection {
-    /// One more publish.
     pub(crate) fn publish(&mut self, now: Time) -> Turn {
         let wait = self.budget.take(now, EVERY, BURST, Duration::MAX).unwrap_or(EVERY);
         let told = std::mem::replace(&mut self.told, !wait.is_zero());

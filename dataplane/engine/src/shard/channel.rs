@@ -38,9 +38,7 @@ const MIRROR_LINGER: Duration = Duration::from_secs(5);
 
 /// A stream on one shard.
 pub(crate) struct Channel {
-    /// Its id.
     pub(crate) id: Id,
-    /// Its settings.
     pub(crate) config: StreamConfig,
     /// What viewers read.
     pub(crate) log: RefCell<Log>,
@@ -48,7 +46,6 @@ pub(crate) struct Channel {
     pub(crate) crowd: Rc<Crowd>,
     /// Who waits for any other change.
     pub(crate) waiters: Waiters,
-    /// Its playlists.
     pub(crate) packaging: Rc<Packaging>,
     /// Who plays it here.
     pub(crate) audience: Audience,
@@ -100,7 +97,6 @@ impl Owner {
 /// Who publishes, as people know it.
 #[derive(Clone, Debug)]
 pub(crate) struct Publisher {
-    /// Its address.
     pub(crate) peer: SocketAddr,
     /// What it came over.
     pub(crate) protocol: &'static str,
@@ -142,7 +138,6 @@ impl Drop for Seat {
 /// Why there is nothing to play.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(crate) enum NotPlayable {
-    /// Nobody publishes it.
     NotOnAir,
     /// The owner's shard does not answer in time.
     Busy,
@@ -412,7 +407,6 @@ impl Channel {
         }
     }
 
-    /// Whether they do.
     pub(crate) fn shows_slate(&self) -> bool {
         self.slate_since().is_some()
     }

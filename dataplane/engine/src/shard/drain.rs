@@ -20,7 +20,6 @@ pub(crate) struct PlaylistsWanted {
 }
 
 impl PlaylistsWanted {
-    /// Somebody asked.
     pub(crate) fn heard(&self, target: Duration, now: Time) {
         self.until.set(self.until.get().max(now + target * GONE_AFTER_TARGETS));
         self.target.set(target);

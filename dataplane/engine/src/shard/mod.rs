@@ -109,7 +109,6 @@ pub(crate) struct Parts {
     pub(crate) outside: Receiver<Mail>,
     /// Shards that have not drained.
     pub(crate) undrained: Arc<AtomicUsize>,
-    /// Where events go.
     pub(crate) feed: Arc<Feed>,
 }
 
@@ -325,7 +324,6 @@ async fn accept(shard: Rc<Shard>, port: Port, listener: Listener) {
 }
 
 impl Shard {
-    /// The time.
     pub(crate) fn now(&self) -> Time {
         self.clock.now()
     }

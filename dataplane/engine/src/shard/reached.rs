@@ -26,7 +26,6 @@ pub(crate) fn hash(viewer: impl Hash) -> u64 {
 pub(crate) struct Reached([RefCell<Reach>; 2]);
 
 impl Reached {
-    /// A viewer asked.
     pub(crate) fn hear(&self, viewer: u64, dash: bool, now: Time) {
         let [hls, other] = &self.0;
         let place = if dash { other } else { hls };

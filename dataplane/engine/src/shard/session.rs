@@ -24,15 +24,11 @@ use crate::metrics::ShardStats;
 /// What a session plays.
 #[derive(Clone)]
 pub(crate) struct Watched {
-    /// From where.
     pub(crate) channel: Rc<Channel>,
-    /// With which cursor.
     pub(crate) viewer: Rc<RefCell<Viewer>>,
-    /// Since when.
     pub(crate) since: Time,
 }
 
-/// One connection.
 pub(crate) struct Session {
     /// Its number, unique in the process.
     pub(crate) number: u64,
@@ -417,7 +413,6 @@ impl Sessions {
         }
     }
 
-    /// How many there are.
     pub(crate) fn len(&self) -> usize {
         self.list.borrow().len()
     }

@@ -38,7 +38,6 @@ pub(crate) struct Refused<'a> {
     pub(crate) stream: &'a str,
     /// The number of its session; 0 where it has none.
     pub(crate) session: u64,
-    /// Its address.
     pub(crate) peer: SocketAddr,
     /// How it came.
     pub(crate) protocol: &'static str,

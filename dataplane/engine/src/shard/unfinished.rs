@@ -18,7 +18,6 @@ pub(super) struct Unfinished {
 }
 
 impl Unfinished {
-    /// One more.
     pub(super) fn insert(&mut self, number: u64, address: IpAddr) {
         let address = counted(address);
         self.addresses.insert(number, address);

@@ -90,7 +90,6 @@ pub(crate) struct Nudge {
 }
 
 impl Nudge {
-    /// Tells it.
     pub(crate) fn nudge(&self) {
         self.nudged.set(true);
         if let Some(waker) = self.waker.take() {
@@ -133,13 +132,11 @@ impl<T> Later<T> {
         Rc::new(Self { value: RefCell::new(None), nudge: Nudge::default() })
     }
 
-    /// Gives the value.
     pub(crate) fn set(&self, value: T) {
         *self.value.borrow_mut() = Some(value);
         self.nudge.nudge();
     }
 
-    /// Waits for it.
     pub(crate) async fn get(&self) -> T {
         loop {
             if let Some(value) = self.value.take() {
@@ -150,7 +147,6 @@ impl<T> Later<T> {
     }
 }
 
-/// What ended first.
 pub(crate) enum First<A, B> {
     A(A),
     B(B),

@@ -260,13 +260,11 @@ pub(crate) fn contains(bytes: &[u8], text: &str) -> bool {
     bytes.windows(text.len()).any(|window| window == text.as_bytes())
 }
 
-/// An RTMP client.
 pub(crate) struct Rtmp {
     pub(crate) socket: TcpStream,
     session: ClientSession,
     /// The server has closed.
     pub(crate) closed: bool,
-    /// Media that came.
     pub(crate) tags: Vec<Tag>,
     /// What else came, oldest first.
     pub(crate) events: Vec<ClientEvent>,
@@ -429,7 +427,6 @@ pub(crate) fn publish_in_one_write(stream: &str, tags: &[Tag]) -> Vec<u8> {
     }
 }
 
-/// An HTTP-FLV viewer.
 pub(crate) struct Flv {
     socket: TcpStream,
     unread: Vec<u8>,
@@ -547,7 +544,6 @@ pub(crate) fn assert_same(viewers: &[&[Tag]], last: u32) {
     }
 }
 
-/// One HTTP answer.
 pub(crate) struct Answer(pub(crate) Vec<u8>);
 
 impl Answer {

@@ -21,7 +21,6 @@ fn said(first: u8, payload: &[u8]) -> Vec<u8> {
     [&[first, 0x80 | u8::try_from(payload.len()).unwrap()], &mask[..]].concat().into_iter().chain(masked).collect()
 }
 
-/// A WebSocket viewer.
 struct Viewer {
     socket: TcpStream,
     unread: Vec<u8>,
