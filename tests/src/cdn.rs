@@ -13,7 +13,6 @@ use crate::{eventually, seconds};
 pub struct Cache {
     tool: Tool,
     dir: TempDir,
-    /// Where viewers ask.
     pub address: SocketAddr,
 }
 
@@ -22,7 +21,6 @@ pub struct Cache {
 pub struct Logged {
     /// When it was answered, seconds since 1970.
     pub at: f64,
-    /// Status.
     pub status: u16,
     /// Whether the origin was asked.
     pub asked_origin: bool,

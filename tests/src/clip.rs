@@ -8,7 +8,6 @@ use crate::tools::Tool;
 /// Tags of a file that starts with a keyframe and can be repeated.
 #[derive(Debug, Clone)]
 pub struct Clip {
-    /// Codec configurations.
     pub configuration: Vec<Tag>,
     /// Frames in order of sending.
     pub frames: Vec<Tag>,

@@ -10,7 +10,6 @@ use crate::server::Server;
 /// What the API answered.
 #[derive(Debug, Clone)]
 pub struct Answer {
-    /// Status code.
     pub status: u16,
     /// The `ETag`, or "".
     pub etag: String,
@@ -47,12 +46,10 @@ impl Client {
         Self::with(server.control, token.trim())
     }
 
-    /// With another token.
     pub fn with(address: std::net::SocketAddr, token: &str) -> Self {
         Self { address, token: token.to_owned(), connection: None }
     }
 
-    /// The token.
     pub fn token(&self) -> &str {
         &self.token
     }
@@ -85,12 +82,10 @@ impl Client {
         self.try_request(method, path, more, body).unwrap_or_else(|error| panic!("{method} {path}: {error:#}"))
     }
 
-    /// `GET`.
     pub fn get(&mut self, path: &str) -> Answer {
         self.request("GET", path, "", None)
     }
 
-    /// `POST`.
     pub fn post(&mut self, path: &str, body: &Value) -> Answer {
         self.request("POST", path, "", Some(body))
     }

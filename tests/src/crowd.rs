@@ -19,7 +19,6 @@ pub struct Crowd {
     buffer: Vec<u8>,
 }
 
-/// One viewer.
 #[derive(Debug)]
 pub struct Member {
     stream: mio::net::TcpStream,
@@ -165,7 +164,6 @@ impl Crowd {
         Ok(())
     }
 
-    /// The viewers.
     pub fn members(&self) -> &[Member] {
         &self.members
     }

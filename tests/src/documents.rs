@@ -4,7 +4,6 @@
 //! none does.
 use std::path::{Path, PathBuf};
 
-/// A code block.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct Block {
     /// The file, below the repository.
@@ -15,7 +14,6 @@ pub struct Block {
     pub language: String,
     /// The comment before it, without its marks; empty where there is none.
     pub mark: String,
-    /// Its lines.
     pub text: String,
 }
 
@@ -61,7 +59,6 @@ fn uncommented(line: &str) -> &str {
     line
 }
 
-/// The repository.
 pub fn repository() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("..")
 }

@@ -32,11 +32,8 @@ const CHUNK_SIZE: u32 = 4096;
 pub struct Answer {
     /// `_result`, `onStatus`...
     pub name: String,
-    /// Message stream.
     pub stream: u32,
-    /// The command object.
     pub object: Value,
-    /// The first argument.
     pub information: Value,
 }
 
@@ -58,12 +55,10 @@ pub fn property<'a>(object: &'a Value, name: &str) -> Option<&'a Value> {
     }
 }
 
-/// An object.
 pub fn object<const N: usize>(properties: [(&str, Value); N]) -> Value {
     Value::Object(properties.into_iter().map(|(name, value)| (name.to_owned(), value)).collect())
 }
 
-/// A string.
 pub fn text(text: &str) -> Value {
     Value::Utf8String(text.to_owned())
 }
@@ -78,7 +73,6 @@ pub fn metadata(value: Value) -> Vec<u8> {
     amf0(&[text("@setDataFrame"), text("onMetaData"), value])
 }
 
-/// One connection.
 pub struct Encoder {
     stream: TcpStream,
     reader: ChunkDeserializer,

@@ -8,14 +8,12 @@ pub const VIDEO: u8 = 9;
 /// Kind of tag: script data.
 pub const SCRIPT: u8 = 18;
 
-/// A whole tag.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Tag {
     /// [`AUDIO`], [`VIDEO`] or [`SCRIPT`].
     pub kind: u8,
     /// Milliseconds.
     pub timestamp: u32,
-    /// The payload.
     pub data: Vec<u8>,
 }
 
@@ -54,7 +52,6 @@ impl Tag {
         self.kind == VIDEO && self.is_frame() && self.data.first().is_some_and(|b| (b >> 4) & 7 == 1)
     }
 
-    /// What identifies it.
     pub fn sum(&self) -> Sum {
         Sum {
             kind: self.kind,

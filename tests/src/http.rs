@@ -11,7 +11,6 @@ use crate::{eventually, seconds};
 /// The status line and headers of a response.
 #[derive(Debug, Clone)]
 pub struct Head {
-    /// Status code.
     pub status: u16,
     /// `HTTP/1.0` or `HTTP/1.1`.
     pub version: String,
@@ -45,10 +44,8 @@ impl Head {
     }
 }
 
-/// A whole response.
 #[derive(Debug, Clone)]
 pub struct Response {
-    /// Status code.
     pub status: u16,
     /// The rest of its head.
     pub head: Head,
@@ -137,10 +134,8 @@ impl Dechunker {
     }
 }
 
-/// One connection.
 #[derive(Debug)]
 pub struct Connection {
-    /// The socket.
     pub stream: TcpStream,
     pending: Vec<u8>,
 }
@@ -229,7 +224,6 @@ pub fn request(address: SocketAddr, method: &str, path: &str) -> Result<Response
     raw(address, format!("{method} {path} HTTP/1.1\r\nHost: {address}\r\nConnection: close\r\n\r\n").as_bytes())
 }
 
-/// GET.
 pub fn try_get(address: SocketAddr, path: &str) -> Result<Response> {
     request(address, "GET", path)
 }
@@ -252,7 +246,6 @@ pub enum End {
 #[derive(Debug)]
 pub struct Viewer {
     connection: Connection,
-    /// The response's head.
     pub head: Head,
     dechunker: Option<Dechunker>,
     reader: flv::Reader,

@@ -59,7 +59,6 @@ impl MemoryGroup {
         None
     }
 
-    /// Its directory.
     pub fn path(&self) -> &Path {
         &self.0
     }

@@ -51,7 +51,6 @@ pub const NULL: &[u8] = &[5];
 /// A connection behind its handshake.
 #[derive(Debug)]
 pub struct Raw {
-    /// Its socket.
     pub stream: TcpStream,
 }
 
@@ -88,7 +87,6 @@ impl Raw {
         Ok(media)
     }
 
-    /// Publishes.
     pub fn publish(&mut self, id: &str) -> Result<()> {
         let mut publish = command("publish", 3.0, &[NULL, &text(id), &text("live")]);
         publish[8] = 1;

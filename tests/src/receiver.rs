@@ -6,25 +6,20 @@ use std::time::{Duration, Instant};
 
 use serde_json::Value;
 
-/// One delivery.
 #[derive(Debug)]
 pub struct Delivery {
-    /// The body.
     pub event: Value,
-    /// When it came.
     pub at: Instant,
 }
 
 /// A server that takes every delivery.
 #[derive(Debug)]
 pub struct WebhookReceiver {
-    /// Where it listens.
     pub address: SocketAddr,
     deliveries: Receiver<Delivery>,
 }
 
 impl WebhookReceiver {
-    /// Starts it.
     pub fn start() -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").expect("a port");
         let address = listener.local_addr().expect("bound");

@@ -6,10 +6,8 @@ use std::time::{Duration, Instant};
 
 use crate::raw::connect_from;
 
-/// A running relay.
 #[derive(Debug)]
 pub struct Relay {
-    /// Where it listens.
     pub address: SocketAddr,
 }
 

@@ -20,7 +20,6 @@ use crate::clip::Clip;
 use crate::flv::{AUDIO, Tag, VIDEO};
 use crate::seconds;
 
-/// One RTMP connection.
 pub struct Client {
     stream: TcpStream,
     session: ClientSession,
@@ -269,7 +268,6 @@ pub struct Pushing {
 }
 
 impl Pushing {
-    /// Starts the thread.
     pub fn start(mut sink: impl Sink, clip: Clip, first: u32) -> Self {
         let sent = Arc::new(Mutex::new(Vec::new()));
         let (orders, inbox) = mpsc::channel();
@@ -301,7 +299,6 @@ impl Pushing {
         self.thread.as_ref().is_some_and(|thread| !thread.is_finished())
     }
 
-    /// Says goodbye.
     pub fn finish(mut self) -> Result<()> {
         let _ = self.orders.send(Order::Finish);
         self.thread.take().map_or(Ok(()), |thread| thread.join().expect("no panic"))

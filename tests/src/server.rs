@@ -72,7 +72,6 @@ impl Options {
         Self { demo: true, ..Self::default() }
     }
 
-    /// Another flag.
     pub fn arg(mut self, flag: &str, value: &str) -> Self {
         self.args.extend([flag.to_owned(), value.to_owned()]);
         self
@@ -89,7 +88,6 @@ impl Options {
         Self { role: Some(role.to_owned()), ..self }.arg("--role", role)
     }
 
-    /// How many shards.
     pub fn shards(self, n: usize) -> Self {
         self.arg("--shards", &n.to_string())
     }
@@ -237,11 +235,8 @@ pub struct Server {
     /// What it wrote to stdout.
     pub stdout: Log,
     dir: Option<TempDir>,
-    /// Where encoders push.
     pub rtmp: SocketAddr,
-    /// Where viewers play.
     pub http: SocketAddr,
-    /// Where `/metrics` is.
     pub control: SocketAddr,
 }
 
@@ -258,12 +253,10 @@ impl Server {
         })
     }
 
-    /// Its process id.
     pub fn pid(&self) -> u32 {
         self.pid
     }
 
-    /// Its data directory.
     pub fn data_dir(&self) -> &Path {
         self.dir.as_ref().expect("a server that was killed is gone").path()
     }
@@ -319,13 +312,11 @@ impl Server {
         assert!(status.success(), "prlimit: {status}");
     }
 
-    /// Sends SIGTERM.
     pub fn terminate(&self) {
         let pid = Pid::from_raw(self.pid as i32).expect("a process id");
         kill_process(pid, Signal::TERM).expect("the server can be signalled");
     }
 
-    /// Sends SIGHUP.
     pub fn hang_up(&self) {
         let pid = Pid::from_raw(self.pid as i32).expect("a process id");
         kill_process(pid, Signal::HUP).expect("the server can be signalled");

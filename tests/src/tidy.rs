@@ -123,10 +123,11 @@ fn crates_know_only_what_is_below_them() {
         ("millstream-bench", &["millstream-proto", "millstream-hub"]),
         // It loads any server, and knows no more of ours than the formats.
         ("millstream-loadtest", &["millstream-proto"]),
-        // The tests look at the server from outside.
-        ("millstream-tests", &[]),
+        // What tests share knows nothing of the product, and neither do those that look at it from outside.
+        ("millstream-test-support", &[]),
+        ("millstream-tests", &["millstream-test-support"]),
         // The simulator plays the engine's part itself.
-        ("millstream-sim", &["millstream-proto", "millstream-policy", "millstream-hub"]),
+        ("millstream-sim", &["millstream-proto", "millstream-policy", "millstream-hub", "millstream-test-support"]),
     ];
     for (name, _, manifest) in packages() {
         let (_, below) =

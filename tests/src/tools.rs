@@ -21,7 +21,6 @@ pub struct Tool {
 /// What a program left.
 #[derive(Debug)]
 pub struct Finished {
-    /// Its exit status.
     pub status: ExitStatus,
     /// What it wrote to stdout.
     pub stdout: String,
@@ -50,7 +49,6 @@ impl Tool {
         Self { name, child, stderr, stdout }
     }
 
-    /// Its process id.
     pub fn pid(&self) -> u32 {
         self.child.id()
     }

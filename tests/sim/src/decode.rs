@@ -5,11 +5,9 @@ use millstream_hub::package::block::Format;
 use millstream_proto::flv::{Item, Reader};
 use millstream_proto::media::TagKind;
 
-/// What came out.
 pub(crate) enum Got {
     /// The status of the answer.
     Status(u16),
-    /// A tag.
     Tag(TagKind, u32, Bytes),
     /// The last chunk, or the close frame.
     LastChunk,

@@ -5,10 +5,10 @@ use bytes::Bytes;
 use millstream_proto::media::TagKind;
 use millstream_proto::rtmp::chunk_write::write_media;
 use millstream_proto::time::Time;
+use millstream_test_support::random::Random;
 
 use crate::media::Coding;
 use crate::plan::{EncoderPlan, Role};
-use crate::random::Random;
 use crate::world::{Event, World};
 
 /// The chunk size that encoders send with.
@@ -105,7 +105,6 @@ impl Encoder {
 }
 
 impl World {
-    /// An encoder's tick.
     pub(crate) fn encode(&mut self, link: usize) {
         let now = self.now;
         let peer = &mut self.links[link].peer;

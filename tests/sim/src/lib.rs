@@ -20,7 +20,6 @@ mod net;
 mod peer;
 mod plan;
 mod playlist;
-mod random;
 mod reference;
 mod shell;
 mod trace;

@@ -1,8 +1,7 @@
 //! What encoders send: tag bodies of several codecs, each frame with a mark that no other frame of the walk has.
 use bytes::Bytes;
 use millstream_proto::media::TagKind;
-
-use crate::random::Random;
+use millstream_test_support::random::Random;
 
 /// A record of H.264 with an SPS and a PPS; what tells several apart follows behind it.
 const AVC_RECORD: [u8; 16] = [1, 100, 0, 31, 0xFF, 0xE1, 0, 4, 0x67, 100, 0, 31, 1, 0, 1, 0x68];

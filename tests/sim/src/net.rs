@@ -8,11 +8,9 @@ use millstream_proto::time::Time;
 pub(crate) enum Read {
     Data(Bytes),
     Eof,
-    /// Nothing yet.
     Wait,
 }
 
-/// One direction.
 pub(crate) struct Pipe {
     /// Written and not yet read, each with its time of arrival.
     parts: VecDeque<(Time, Bytes)>,

@@ -23,7 +23,6 @@ use crate::world::{Event, Link, World};
 /// The chunk size of clients that have set none.
 const CHUNK_BYTES_INITIAL: usize = 128;
 
-/// One peer.
 pub(crate) struct Peer {
     pub(crate) plan: PeerPlan,
     pub(crate) out: BytesMut,

@@ -5,9 +5,9 @@ use millstream_hub::config::{FlushPolicy, HlsConfig, OnUnpublish, StreamConfig, 
 use millstream_hub::package::block::Format;
 use millstream_hub::viewer::Start;
 use millstream_proto::time::Time;
+use millstream_test_support::random::Random;
 
 use crate::media::{Coding, codings};
-use crate::random::Random;
 
 /// How long things are started, milliseconds.
 const ACTIVE_MS: u64 = 18_000;
@@ -113,7 +113,6 @@ impl Mood {
 pub(crate) enum Leave {
     /// Says goodbye, then closes.
     Polite,
-    /// Closes.
     Close,
     /// Is cut off: nothing arrives any more, in either direction, and nobody is told.
     Cut,
@@ -121,7 +120,6 @@ pub(crate) enum Leave {
     Stay,
 }
 
-/// An encoder's habits.
 #[derive(Clone, Debug)]
 pub(crate) struct EncoderPlan {
     pub(crate) video: Option<Coding>,
@@ -136,7 +134,6 @@ pub(crate) struct EncoderPlan {
     pub(crate) late_ms: u64,
 }
 
-/// A viewer's habits.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct ViewerPlan {
     pub(crate) format: Format,
@@ -169,7 +166,6 @@ pub(crate) struct PeerPlan {
     pub(crate) room: usize,
 }
 
-/// Draws a walk.
 pub(crate) fn draw(random: &mut Random) -> (Settings, Vec<PeerPlan>) {
     let millis = Duration::from_millis;
     let stream = StreamConfig {

@@ -15,7 +15,6 @@ impl Trace {
         Self { hash: 0xcbf2_9ce4_8422_2325, print }
     }
 
-    /// Mixes numbers in.
     pub(crate) fn mix(&mut self, numbers: &[u64]) {
         for number in numbers {
             self.hash = (self.hash ^ number).wrapping_mul(0x0100_0000_01b3);
@@ -23,7 +22,6 @@ impl Trace {
         }
     }
 
-    /// Mixes bytes in.
     pub(crate) fn mix_bytes(&mut self, bytes: &[u8]) {
         let number = |part: &[u8]| part.iter().fold(0, |number, &byte| number << 8 | u64::from(byte));
         for part in bytes.chunks(8) {

@@ -8,12 +8,12 @@ use bytes::Bytes;
 use millstream_policy::Step;
 use millstream_proto::id::Id;
 use millstream_proto::time::Time;
+use millstream_test_support::random::Random;
 
 use crate::Sabotage;
 use crate::net::Pipe;
 use crate::peer::Peer;
 use crate::plan::{PeerPlan, Settings, draw};
-use crate::random::Random;
 use crate::reference::Reference;
 use crate::shell::channel::Channel;
 use crate::shell::conn::Conn;
@@ -26,7 +26,6 @@ const END_WITHIN: Duration = Duration::from_secs(100);
 /// Steps of one walk at most.
 const STEPS_MAX: u64 = 2_000_000;
 
-/// What happens next.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
 pub(crate) enum Event {
     /// The peer of that plan connects.
@@ -118,7 +117,7 @@ pub(crate) struct World {
 
 impl World {
     pub(crate) fn new(seed: u64, sabotage: Option<Sabotage>, print: bool) -> Self {
-        let mut random = Random::new(seed);
+        let mut random = Random::new(seed.wrapping_mul(0x9E37_79B9_7F4A_7C15) ^ 0x4D69_6C6C_7374_7265);
         let (settings, plans) = draw(&mut random);
         let shards = (0..settings.shards).map(|index| Shard::new(Door::new(index, settings.parked_max))).collect();
         let mut world = Self {
@@ -236,7 +235,6 @@ impl World {
         }
     }
 
-    /// Closes one direction.
     pub(crate) fn close(&mut self, link: usize, up: bool) {
         let pipe = if up { &mut self.links[link].up } else { &mut self.links[link].down };
         if let Some(at) = pipe.finish(self.now) {

@@ -56,7 +56,6 @@ impl Plan {
     }
 }
 
-/// One that runs.
 #[derive(Debug)]
 pub struct Following {
     stop: Arc<AtomicBool>,
@@ -93,9 +92,7 @@ pub struct Fetched {
     pub came: Instant,
     /// The same by the wall clock, milliseconds since 1970.
     pub came_wall_ms: i64,
-    /// Status.
     pub status: u16,
-    /// Its bytes.
     pub body: Vec<u8>,
 }
 

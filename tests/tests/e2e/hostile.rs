@@ -2,29 +2,13 @@
 use std::io::{Read as _, Write as _};
 use std::net::{SocketAddr, TcpStream};
 
+use millstream_test_support::random::Random;
 use millstream_tests::clip::Clip;
 use millstream_tests::flv::{Tag, VIDEO};
 use millstream_tests::http::{Connection, Viewer};
 use millstream_tests::rtmp::{Client, Publisher, Pushing};
 use millstream_tests::server::{Options, Server};
 use millstream_tests::{eventually, millis, proc, seconds};
-
-/// SplitMix64: repeatable from its seed.
-struct Random(u64);
-
-impl Random {
-    fn next(&mut self) -> u64 {
-        self.0 = self.0.wrapping_add(0x9E37_79B9_7F4A_7C15);
-        let mut z = self.0;
-        z = (z ^ (z >> 30)).wrapping_mul(0xBF58_476D_1CE4_E5B9);
-        z = (z ^ (z >> 27)).wrapping_mul(0x94D0_49BB_1331_11EB);
-        z ^ (z >> 31)
-    }
-
-    fn bytes(&mut self, len: usize) -> Vec<u8> {
-        std::iter::repeat_with(|| self.next() as u8).take(len).collect()
-    }
-}
 
 /// A stream that must not suffer.
 struct Bystander {
@@ -75,10 +59,10 @@ fn throw(address: SocketAddr, bytes: &[u8]) {
 fn random_bytes_to_both_ports_harm_nobody() {
     let seed = 0x6D69_6C6C_0001;
     println!("seed {seed:#x}");
-    let mut random = Random(seed);
+    let mut random = Random::new(seed);
     let mut bystander = Bystander::new(Options::open());
     for _ in 0..150 {
-        let len = (random.next() % 8_000) as usize;
+        let len = (random.next_u64() % 8_000) as usize;
         let mut bytes = random.bytes(len);
         throw(bystander.server.http, &bytes);
         // With the first byte right it gets further into the handshake.
@@ -95,7 +79,7 @@ fn random_bytes_to_both_ports_harm_nobody() {
 fn absurd_chunks_after_a_right_handshake_harm_nobody() {
     let seed = 0x6D69_6C6C_0002;
     println!("seed {seed:#x}");
-    let mut random = Random(seed);
+    let mut random = Random::new(seed);
     let mut bystander = Bystander::new(Options::open());
     let address = bystander.server.rtmp;
     let mut chunks: Vec<Vec<u8>> = vec![
@@ -115,7 +99,7 @@ fn absurd_chunks_after_a_right_handshake_harm_nobody() {
         vec![3, 0, 0, 0, 0, 0, 8, 20, 0, 0, 0, 0, 10, 0xFF, 0xFF, 0xFF, 0xFF, 5, 5, 5],
     ];
     chunks.extend((0..100).map(|_| {
-        let len = (random.next() % 4_000) as usize;
+        let len = (random.next_u64() % 4_000) as usize;
         random.bytes(len)
     }));
     for bytes in &chunks {
@@ -140,7 +124,7 @@ fn absurd_chunks_after_a_right_handshake_harm_nobody() {
 fn broken_media_of_one_publisher_harms_nobody_else() {
     let seed = 0x6D69_6C6C_0003;
     println!("seed {seed:#x}");
-    let mut random = Random(seed);
+    let mut random = Random::new(seed);
     let mut bystander = Bystander::new(Options::open());
     let clip = Clip::small();
     for round in 0..40 {
@@ -148,17 +132,17 @@ fn broken_media_of_one_publisher_harms_nobody_else() {
         let Ok(mut publisher) = Publisher::start(bystander.server.rtmp, "stream", &id) else { continue };
         for tag in clip.configuration.iter().chain(clip.frames.iter().take(40)) {
             let mut tag = tag.clone();
-            match random.next() % 4 {
-                0 => tag.data.truncate((random.next() as usize) % (tag.data.len() + 1)),
+            match random.next_u64() % 4 {
+                0 => tag.data.truncate((random.next_u64() as usize) % (tag.data.len() + 1)),
                 1 => {
-                    let at = (random.next() as usize) % tag.data.len().max(1);
+                    let at = (random.next_u64() as usize) % tag.data.len().max(1);
                     if let Some(byte) = tag.data.get_mut(at) {
-                        *byte = random.next() as u8;
+                        *byte = random.next_u64() as u8;
                     }
                 }
-                2 => tag.timestamp = random.next() as u32,
+                2 => tag.timestamp = random.next_u64() as u32,
                 _ => {
-                    let len = (random.next() % 300) as usize;
+                    let len = (random.next_u64() % 300) as usize;
                     tag.data = random.bytes(len);
                 }
             }

@@ -3,6 +3,7 @@ use std::net::{SocketAddr, TcpListener};
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
+use millstream_test_support::random::Random;
 use millstream_tests::clip::Clip;
 use millstream_tests::control::Client;
 use millstream_tests::flv::{Tag, VIDEO};
@@ -28,21 +29,17 @@ fn control(at: SocketAddr, dir: TempDir) -> Server {
 }
 
 /// Moments that differ from run to run; the seed is printed, so that what a failure was like can be seen.
-struct Moments(u64);
+struct Moments(Random);
 
 impl Moments {
     fn new() -> Self {
-        let seed = SystemTime::now().duration_since(UNIX_EPOCH).map_or(1, |since| since.as_nanos() as u64) | 1;
+        let seed = SystemTime::now().duration_since(UNIX_EPOCH).map_or(1, |since| since.as_nanos() as u64);
         println!("moments of seed {seed}");
-        Self(seed)
+        Self(Random::new(seed))
     }
 
     fn between(&mut self, least_ms: u64, most_ms: u64) -> Duration {
-        // xorshift64
-        self.0 ^= self.0 << 13;
-        self.0 ^= self.0 >> 7;
-        self.0 ^= self.0 << 17;
-        Duration::from_millis(least_ms + self.0 % (most_ms - least_ms))
+        Duration::from_millis(self.0.within(least_ms, most_ms))
     }
 }
 

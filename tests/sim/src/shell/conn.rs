@@ -65,7 +65,6 @@ pub(crate) struct Conn {
 pub(crate) enum Turn {
     /// The task goes on.
     On,
-    /// It waits.
     Wait,
 }
 

@@ -48,7 +48,6 @@ pub(crate) struct Waiting {
     request: Request,
 }
 
-/// One shard's door.
 pub(crate) struct Door {
     chain: Chain,
     pub(crate) parked: Parked<Waiting>,

@@ -145,7 +145,7 @@ impl World {
         self.wake(link);
     }
 
-    /// `Connection::refuse`, and the way out.
+    /// `Connection::reject`, and the way out.
     pub(crate) fn refuse(&mut self, link: usize, refusal: Refusal, reason: &str) {
         self.totals.refused += 1;
         let now = self.now;

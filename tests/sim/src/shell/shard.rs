@@ -60,7 +60,6 @@ pub(crate) enum Mail {
     Shutdown,
 }
 
-/// One shard.
 pub(crate) struct Shard {
     pub(crate) door: Door,
     pub(crate) channels: BTreeMap<Id, usize>,

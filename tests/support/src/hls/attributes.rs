@@ -109,7 +109,6 @@ pub(super) fn decimal(text: &str) -> Result<f64> {
     text.parse().with_context(|| format!("{text:?} is no decimal number"))
 }
 
-/// A decimal-integer.
 pub(super) fn integer(text: &str) -> Result<u64> {
     ensure!(!text.is_empty() && text.bytes().all(|b| b.is_ascii_digit()), "{text:?} is no whole number");
     text.parse().with_context(|| format!("{text:?} is no whole number"))

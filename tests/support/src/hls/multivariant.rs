@@ -9,7 +9,6 @@ use super::{Fault, Faults, relative};
 pub struct Rendition {
     /// `AUDIO` here.
     pub kind: String,
-    /// Its group.
     pub group: String,
     /// For people.
     pub name: String,
@@ -30,7 +29,6 @@ pub struct Variant {
     pub average_bandwidth: Option<u64>,
     /// As RFC 6381 writes them.
     pub codecs: Vec<String>,
-    /// Width and height.
     pub resolution: Option<(u64, u64)>,
     /// Pictures per second.
     pub frame_rate: Option<f64>,
@@ -38,7 +36,6 @@ pub struct Variant {
     pub audio: Option<String>,
 }
 
-/// The whole.
 #[derive(Debug, Clone, PartialEq, Default)]
 pub struct Multivariant {
     /// Ways to watch.

@@ -73,7 +73,6 @@ pub struct Hint {
 /// `EXT-X-RENDITION-REPORT` (4.4.5.4).
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Report {
-    /// The other playlist.
     pub uri: String,
     /// Its newest segment, open or not.
     pub last_msn: u64,
@@ -81,7 +80,6 @@ pub struct Report {
     pub last_part: Option<u64>,
 }
 
-/// A media playlist.
 #[derive(Debug, Clone, PartialEq, Default)]
 pub struct Media {
     /// `EXT-X-VERSION`; 1 where it is not said.
@@ -151,7 +149,6 @@ impl Media {
         self.segments.iter().map(Segment::seconds).sum()
     }
 
-    /// The hinted part.
     pub fn hinted_part(&self) -> Option<&str> {
         self.hints.iter().find(|h| h.kind == "PART").map(|h| h.uri.as_str())
     }

@@ -48,8 +48,8 @@ fn check_segment(media: &Media, segment: &Segment, faults: &mut Faults) {
     faults.demand(segment.seconds().round() as u64 <= media.target_duration, "EXTINF", || {
         format!("the parts of segment {msn} last {} s already", segment.seconds())
     });
-    // A delta update leaves it out with the segment that it was before.
-    faults.demand(segment.map.is_some() || media.skipped.is_some(), "map", || {
+    // A delta update leaves it out with the segment that it was before, and of a gap there is nothing to fetch.
+    faults.demand(segment.map.is_some() || segment.gap || media.skipped.is_some(), "map", || {
         format!("segment {msn} has no initialisation (3.1.2)")
     });
     faults.demand(!segment.gap || segment.uri.is_some(), "gap", || format!("open segment {msn} has a gap"));

@@ -19,7 +19,6 @@ pub struct History {
 }
 
 impl History {
-    /// Nothing yet.
     pub fn new() -> Self {
         Self::default()
     }
@@ -119,8 +118,8 @@ impl History {
         faults.demand(!closed || was == (&new.uri, new.duration), "changed segment", || {
             format!("{msn} was {was:?} and is {:?}", (&new.uri, new.duration))
         });
-        let was = (old.date_ms, &old.map, old.discontinuity);
-        let is = (new.date_ms, &new.map, new.discontinuity);
+        let was = (old.date_ms, old.map.as_ref().filter(|_| !new.gap), old.discontinuity);
+        let is = (new.date_ms, new.map.as_ref().filter(|_| !new.gap), new.discontinuity);
         faults.demand(was == is, "changed segment", || format!("{msn} was {was:?} and is {is:?}"));
         faults.demand(old.discontinuity_number == new.discontinuity_number, "discontinuity sequence", || {
             format!("segment {msn} was number {} and is {}", old.discontinuity_number, new.discontinuity_number)
