@@ -14,7 +14,6 @@ pub(crate) struct Clock {
 }
 
 impl Clock {
-    /// Starts now.
     pub(crate) fn start() -> Self {
         Self { epoch: Instant::now() }
     }

@@ -26,7 +26,6 @@ const TIMER: u64 = u64::MAX;
 /// Something that a poll reports.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Ready {
-    /// What was registered.
     pub(crate) token: u64,
     /// A read will give something: bytes, the end, or an error.
     pub(crate) readable: bool,

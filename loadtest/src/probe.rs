@@ -13,7 +13,6 @@ const SLEEP: Duration = Duration::from_millis(1);
 /// A run whose probe's 99th percentile is above this is void, milliseconds.
 pub(crate) const VOID_P99_MS: f64 = 5.0;
 
-/// The running probe.
 #[derive(Debug)]
 pub(crate) struct Probe {
     stop: Arc<AtomicBool>,

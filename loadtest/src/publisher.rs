@@ -25,7 +25,6 @@ enum Stage {
     Over,
 }
 
-/// One publisher.
 #[derive(Debug)]
 pub(crate) struct Publisher {
     pub(crate) connection: Connection,

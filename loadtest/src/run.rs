@@ -88,7 +88,6 @@ pub struct Options {
 }
 
 impl Options {
-    /// Where playlists are.
     pub(crate) fn playlists(&self) -> Option<&HttpTarget> {
         self.hls.as_ref()
     }

@@ -25,7 +25,6 @@ impl Protocol {
 /// What a viewer does with what it gets.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(crate) enum Habit {
-    /// Counts it.
     Drain,
     /// Takes it apart and compares it.
     Sample,

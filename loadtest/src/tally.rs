@@ -39,7 +39,6 @@ impl Times {
         (!self.0.is_empty()).then(|| self.0.value_at_quantile(quantile) as f64 / 1e3)
     }
 
-    /// The histogram itself.
     pub(crate) fn histogram(&self) -> &Histogram<u64> {
         &self.0
     }
@@ -137,7 +136,6 @@ pub(crate) struct Tally {
     pub(crate) received_prelude_bytes: u64,
     pub(crate) visits: u64,
     pub(crate) joined: u64,
-    /// Went by plan.
     pub(crate) left: u64,
     /// Slow viewers that the server sent away: its right.
     pub(crate) slow_closed: u64,

@@ -47,7 +47,6 @@ enum Stage {
 /// Where the socket has to be polled now.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(crate) enum Next {
-    /// Where it was.
     Stay,
     /// It only drains from now on.
     Bulk,
@@ -57,7 +56,6 @@ pub(crate) enum Next {
     Gone,
 }
 
-/// One place.
 #[derive(Debug)]
 pub(crate) struct Viewer {
     pub(crate) slot: Slot,
@@ -93,7 +91,6 @@ impl Viewer {
         Self { slot, visit: 0, stage, connection: None, begun, asked, accepted, last_data, bytes: 0, acknowledged: 0 }
     }
 
-    /// Begins a visit.
     pub(crate) fn begin(&mut self, address: SocketAddr, wire: Wire, now: Time) -> io::Result<()> {
         let receive_bytes = matches!(self.slot.habit, Habit::Slow(_)).then_some(SLOW_RECEIVE_BYTES);
         let connection = Connection::begin(address, receive_bytes)?;
@@ -187,7 +184,6 @@ impl Viewer {
         Ok(Next::Stay)
     }
 
-    /// Parses what came.
     fn listen(&mut self, closed: bool, hall: &mut Hall<'_>) -> Result<Next, String> {
         loop {
             let Some(connection) = &self.connection else { return Ok(Next::Stay) };

@@ -64,7 +64,6 @@ impl Wire {
         }
     }
 
-    /// Bytes to send.
     pub(crate) fn output(&mut self) -> Option<Bytes> {
         match self {
             Self::Flv(wire) => wire.output(),

@@ -8,7 +8,6 @@ use crate::cli::{ConfigFlags, Failure};
 use crate::layers::{self, Flags, Layers};
 use crate::settings::{self, Settings, reference};
 
-/// Prints it.
 pub(crate) fn run(flags: &ConfigFlags) -> Result<(), Failure> {
     let defaults = merge(Settings::default())?;
     let text = match &flags.config {

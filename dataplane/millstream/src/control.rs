@@ -46,7 +46,6 @@ const DRAIN: Duration = Duration::from_secs(2);
 
 /// What the control half is told.
 pub(crate) struct Told<'a> {
-    /// Where it listens.
     pub(crate) listen: SocketAddr,
     /// Names that it goes by, beside loopback names and its address.
     pub(crate) names: Vec<String>,
@@ -95,7 +94,6 @@ pub(crate) fn open_store(dir: &Path) -> anyhow::Result<Arc<dyn Store>> {
 
 /// The node of this process, which follows the fleet by the same messages as one elsewhere.
 pub(crate) struct Here {
-    /// Its engine.
     pub(crate) engine: Remote,
     /// What the engine began with.
     pub(crate) directory: Directory,

@@ -75,7 +75,6 @@ pub(crate) struct Layers {
     pub(crate) shards: Option<usize>,
     /// The file of the clip that streams show.
     pub(crate) slate: Option<PathBuf>,
-    /// What is logged.
     pub(crate) log: logging::Wanted,
     /// What is set and not in force, as lines to print.
     pub(crate) warnings: Vec<String>,

@@ -13,7 +13,6 @@ pub(crate) const READY: &str = "READY=1";
 /// The drain has begun.
 pub(crate) const STOPPING: &str = "STOPPING=1";
 
-/// Tells it.
 pub(crate) fn tell(state: &str) {
     let Some(name) = std::env::var_os("NOTIFY_SOCKET").filter(|name| !name.is_empty()) else { return };
     if let Err(error) = send(&name, state) {

@@ -145,21 +145,16 @@ pub(crate) enum SettingsError {
     /// Not even text.
     #[error("{}: cannot be read: {error}; give the path of a TOML file that this user may read", file.display())]
     Unreadable {
-        /// The path.
         file: PathBuf,
         /// What the system said.
         error: std::io::Error,
     },
     /// Too large to be meant.
     #[error("{}: is larger than {FILE_BYTES_MAX} bytes; this is not a configuration file", file.display())]
-    Large {
-        /// The path.
-        file: PathBuf,
-    },
+    Large { file: PathBuf },
     /// Text with errors.
     #[error("{}", Lines { file, remarks })]
     Wrong {
-        /// The path.
         file: PathBuf,
         /// All that is wrong, in the order of the text.
         remarks: Vec<Remark>,

@@ -37,7 +37,6 @@ impl Expiry {
     }
 }
 
-/// Prints the value.
 pub(crate) fn run(flags: &SignFlags) -> Result<(), Failure> {
     let Expiry(expiry) = flags.expires;
     let settings = match &flags.config {

@@ -10,7 +10,6 @@ const PARTS_MAX: usize = 256;
 /// Segments that are remembered.
 const SEGMENTS_MAX: usize = 64;
 
-/// One rendition.
 #[derive(Debug, Default)]
 pub(crate) struct Edge {
     parts: BTreeMap<Key, Piece>,
@@ -21,7 +20,6 @@ pub(crate) struct Edge {
 /// The renditions of a stream: pictures, sound.
 pub(crate) type Edges = [Edge; 2];
 
-/// What to fetch.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub(crate) struct Wanted {
     pub(crate) key: Key,
@@ -54,7 +52,6 @@ impl Edge {
         self.newest.as_ref().is_some_and(|known| known.next > key)
     }
 
-    /// The newest playlist.
     pub(crate) fn newest(&self) -> Option<&Media> {
         self.newest.as_ref()
     }

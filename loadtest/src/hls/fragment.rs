@@ -12,7 +12,6 @@ pub(crate) struct Track {
     pub(crate) timescale: u32,
 }
 
-/// A sample.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(crate) struct Sample<'a> {
     /// Decode time, microseconds.

@@ -23,15 +23,11 @@ pub(crate) enum Unreadable {
 /// What was asked for.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub(crate) enum Ask {
-    /// The multivariant playlist.
     Master,
     /// The media playlist; with a key, once that part is in it.
     Playlist(Option<Key>),
-    /// The initialisation.
     Init(String),
-    /// A part.
     Part(Wanted),
-    /// A whole segment.
     Segment(Wanted),
 }
 

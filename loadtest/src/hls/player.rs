@@ -10,7 +10,6 @@ use millstream_proto::time::Time;
 /// How much faster it plays to catch up: players that change speed stay where nobody hears it.
 const CATCH_UP: f64 = 0.05;
 
-/// The playhead.
 #[derive(Clone, Copy, Debug, Default)]
 pub(crate) struct Player {
     /// Time of the run minus media time, microseconds.

@@ -16,7 +16,6 @@ pub(crate) struct Piece {
     pub(crate) independent: bool,
 }
 
-/// A media playlist.
 #[derive(Clone, PartialEq, Eq, Debug, Default)]
 pub(crate) struct Media {
     pub(crate) target: Duration,

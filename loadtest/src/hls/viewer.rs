@@ -32,7 +32,6 @@ const JUMP_US: i64 = 1_000_000;
 /// When a lane goes on by itself: time, place, visit, lane.
 pub(crate) type Wake = Reverse<(Time, usize, u32, usize)>;
 
-/// One connection.
 #[derive(Debug)]
 struct Lane {
     connection: Connection,
@@ -56,7 +55,6 @@ struct Lane {
     reopened: bool,
 }
 
-/// One place.
 #[derive(Debug)]
 pub(crate) struct HlsViewer {
     pub(crate) slot: Slot,
@@ -105,7 +103,6 @@ impl HlsViewer {
         }
     }
 
-    /// Begins a visit.
     pub(crate) fn begin(&mut self, hall: &mut HlsHall<'_>) -> Result<(), String> {
         *self = Self { visit: self.visit, begun: hall.now, ..Self::new(self.slot) };
         self.open(0, String::new(), Ask::Master, hall)

@@ -10,7 +10,6 @@ use crate::schedule::Slot;
 use crate::tally::Tally;
 use crate::viewer::Viewer;
 
-/// Whoever sits there.
 #[derive(Debug)]
 pub(super) enum Seat {
     /// One connection that a stream comes over.

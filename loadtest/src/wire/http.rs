@@ -22,7 +22,6 @@ enum Framing {
     Messages(Messages),
 }
 
-/// One viewer's connection.
 #[derive(Debug)]
 pub(crate) struct FlvWire {
     websocket: bool,

@@ -10,7 +10,6 @@ use crate::media::is_keyframe;
 /// A drained viewer acknowledges each time it has received so many bytes: half of the window that clients of ours announce.
 pub(crate) const ACK_EVERY: u64 = 1_250_000;
 
-/// One viewer's connection.
 #[derive(Debug)]
 pub(crate) struct RtmpWire {
     session: ClientSession,

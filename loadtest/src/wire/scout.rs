@@ -11,7 +11,6 @@ const LOOK_BYTES: usize = 11 + 2;
 const HEADER_BYTES: usize = 9;
 const SIZE_BYTES: usize = 4;
 
-/// The walk.
 #[derive(Debug, Default)]
 pub(super) struct Scout {
     seen: [u8; LOOK_BYTES],

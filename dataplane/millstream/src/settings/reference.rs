@@ -45,7 +45,6 @@ impl Kind {
     }
 }
 
-/// A setting.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Row {
     pub(crate) table: &'static str,
