@@ -43,6 +43,7 @@ pub enum PlanError {
     Syntax {
         /// The file or preset.
         name: String,
+        /// Where and what.
         why: Box<toml::de::Error>,
     },
     /// A value that cannot be.

@@ -22,7 +22,12 @@ const SET_DATA_FRAME: &[u8] = b"\x02\x00\x0d@setDataFrame";
 pub enum ClipError {
     /// The file cannot be read.
     #[error("cannot read the clip {path}: {why}")]
-    Read { path: PathBuf, why: std::io::Error },
+    Read {
+        /// Which file.
+        path: PathBuf,
+        /// Why.
+        why: std::io::Error,
+    },
     /// The file is too long.
     #[error("the clip has more than {CLIP_BYTES_MAX} bytes")]
     Long,

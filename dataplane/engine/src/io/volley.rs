@@ -128,13 +128,12 @@ fn shoot(
     let mut message = messages.as_ptr();
     for (index, shot) in shots.iter().enumerate() {
         let fd = Fd(shot.writer.fd());
-        let entry = match &pieces[shot.pieces.clone()] {
-            [piece] => opcode::Send::new(fd, piece.as_ptr(), piece.len() as u32).flags(FLAGS).build(),
-            _ => {
-                let entry = opcode::SendMsg::new(fd, message).flags(FLAGS as u32).build();
-                message = message.wrapping_add(1);
-                entry
-            }
+        let entry = if let [piece] = &pieces[shot.pieces.clone()] {
+            opcode::Send::new(fd, piece.as_ptr(), piece.len() as u32).flags(FLAGS).build()
+        } else {
+            let first = message;
+            message = message.wrapping_add(1);
+            opcode::SendMsg::new(fd, first).flags(FLAGS as u32).build()
         };
         // SAFETY: the entry's descriptor is the writer's, and what it points to are the volley's own vectors and what its pieces own: all of
         // these stay where they are until this function returns. The kernel is done with them by then: a send that must not wait is made
