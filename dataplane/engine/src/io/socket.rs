@@ -420,7 +420,7 @@ mod tests {
             reader.readable().await.unwrap();
             reader.recv(Vec::with_capacity(8)).await
         };
-        let writes = async {
+        let sends = async {
             writer.send_all(Bytes::from(vec![1; MANY_BYTES])).await.unwrap();
             writer.send_file(vec![Bytes::from(vec![2; MANY_BYTES]), Bytes::from_static(b"end")], |_| {}).await.unwrap();
             pending::<()>().await;
@@ -436,7 +436,7 @@ mod tests {
             peer.writer.send_all(Bytes::from_static(b"thanks")).await.unwrap();
             pending::<()>().await;
         };
-        let First::A((result, got)) = first(reads, first(writes, peers)).await else { panic!("they do not end") };
+        let First::A((result, got)) = first(reads, first(sends, peers)).await else { panic!("they do not end") };
         assert_eq!((result.unwrap(), &got[..]), (6, &b"thanks"[..]));
         drop(closer);
         // Moved to a sender for many and back.
