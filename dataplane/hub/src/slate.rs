@@ -20,17 +20,12 @@ pub(crate) const FILL_MAX: Duration = Duration::from_secs(2);
 /// From the last frame before it to its first.
 const STEP: Duration = Duration::from_millis(40);
 const _: () = assert!(FILL_MAX.as_millis() < LATE_MAX.as_millis());
-/// Object types of AAC whose core is AAC-LC: the decoder takes a packet of AAC-LC.
-const AAC_CORE_LC: [u32; 3] = [2, 5, 29];
 /// A packet of Opus that says nothing for 20 ms, whatever the channels (RFC 6716, 3.1: CELT, fullband, one frame).
 const OPUS_SILENT: &[u8] = b"\x91Opus\xF8\xFF\xFE";
 /// Of [`OPUS_SILENT`].
 const OPUS_DATA_AT: usize = 5;
 /// FLV's head of a packet of AAC.
 const AAC_HEAD: [u8; 2] = [0xAF, 1];
-/// Silent packets of AAC-LC with one channel and with two.
-const AAC_SILENT: [&[u8]; 2] =
-    [&[0x00, 0xC8, 0x00, 0x80, 0x23, 0x80], &[0x21, 0x00, 0x49, 0x90, 0x02, 0x19, 0x00, 0x23, 0x80]];
 /// FLV's sequence header of AAC-LC, 44.1 kHz, stereo: for streams whose own sound cannot be imitated.
 const AAC_PLAIN: &[u8] = &[0xAF, 0, 0x12, 0x10];
 
@@ -156,21 +151,20 @@ fn heard(clip: &Clip, had: Option<&CodecConfig>, configs: &mut Vec<CodecConfig>)
         return Sound::OfClip;
     }
     let own = had.filter(|_| codec == Some(Codec::Aac)).and_then(|config| AacConfig::parse(config.record()).ok());
-    if let Some(own) = own.filter(|own| AAC_CORE_LC.contains(&own.object_type) && own.frame_samples == 1024)
-        && let Some(sound) = silent_aac(own.channels, own.core_rate_hz)
-    {
+    if let Some(sound) = own.as_ref().and_then(silent_aac) {
         return sound;
     }
     let (track, codec, body) = (Track::Audio, Codec::Aac, Bytes::from_static(AAC_PLAIN));
-    configs.push(CodecConfig { track, codec, body, record_at: AAC_HEAD.len() });
-    silent_aac(Some(2), 44_100).unwrap_or(Sound::None)
+    let plain = CodecConfig { track, codec, body, record_at: AAC_HEAD.len() };
+    let silent = AacConfig::parse(plain.record()).ok().as_ref().and_then(silent_aac);
+    configs.push(plain);
+    silent.unwrap_or(Sound::None)
 }
 
-fn silent_aac(channels: Option<u8>, rate_hz: u32) -> Option<Sound> {
-    let packet = AAC_SILENT.get(usize::from(channels?).checked_sub(1)?)?;
-    let body = [&AAC_HEAD, *packet].concat().into();
-    let (codec, data_at) = (Codec::Aac, AAC_HEAD.len());
-    Some(Sound::Silent { codec, body, data_at, samples: 1_024, rate_hz: u64::from(rate_hz.max(1)) })
+fn silent_aac(config: &AacConfig) -> Option<Sound> {
+    let body = [&AAC_HEAD, config.silent_packet()?].concat().into();
+    let (samples, rate_hz) = (u64::from(config.frame_samples), u64::from(config.core_rate_hz.max(1)));
+    Some(Sound::Silent { codec: Codec::Aac, body, data_at: AAC_HEAD.len(), samples, rate_hz })
 }
 
 #[cfg(test)]

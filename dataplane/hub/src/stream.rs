@@ -460,6 +460,7 @@ impl Stream {
             first_ms: self.tags_span_ms.0,
             arrived: self.arrived,
             publisher: self.publishers,
+            picture_ms: self.timeline.picture_ms(),
             tags: &self.tags,
         }
     }

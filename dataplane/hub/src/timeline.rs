@@ -255,6 +255,11 @@ impl Timeline {
         self.rebases
     }
 
+    /// How far pictures are apart as a rule, milliseconds; `None` before the second one of a publisher.
+    pub fn picture_ms(&self) -> Option<u32> {
+        u32::try_from(self.video.usual / FRACTIONS).ok().filter(|ms| *ms > 0)
+    }
+
     /// Whether the last frame was re-anchored with a hole before it.
     pub fn broke(&self) -> bool {
         self.broke

@@ -57,6 +57,8 @@ pub struct Gathered<'a> {
     /// When the first arrived.
     pub(crate) arrived: Time,
     pub(crate) publisher: u32,
+    /// How far the publisher's pictures are apart as a rule, milliseconds; `None` before the second one.
+    pub(crate) picture_ms: Option<u32>,
     pub(crate) tags: &'a [Tag],
 }
 

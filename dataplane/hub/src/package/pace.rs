@@ -10,15 +10,19 @@ const PART_PERCENT_MIN: u64 = 86;
 const ROUNDED_OFF_US: u64 = 450_000;
 /// A keyframe this much before its time ends a segment as well, percent of the segment: encoders' stamps are rounded.
 const EARLY_PERCENT: u64 = 5;
-/// What is too short for a part at a segment's end goes to the next segment: at most this share of a part, percent, and so much.
-const CARRY_PERCENT: u64 = 75;
+/// What is too short for a part at a segment's end goes to the next segment: at most this share of a part, percent, and so much. It is a little
+/// more than half of the longest part.
+const CARRY_PERCENT: u64 = 76;
 const CARRY_US_MAX: u64 = 400_000;
 /// A stream of pictures that are further apart than a segment is to be long has segments of one picture each, up to this distance; its
 /// promises have room for some jitter, percent.
 const APART_US_MAX: u64 = 10_000_000;
 const APART_PERCENT: u64 = 110;
-/// Parts of one picture have the same room where pictures are further apart than this.
-const SLOW_US: u64 = 1_000_000;
+/// Parts of so few frames have the same room.
+const FEW_FRAMES: u64 = 2;
+/// A frame that lasts this share of a part, percent, is one: two of them would be too long, and an odd number of them in a segment would
+/// leave one over.
+const ONE_FRAME_PERCENT: u64 = 55;
 /// Where parts of the configured length would leave a splinter at the end of each segment, they may be longer by this, percent.
 const LONGER_PERCENT_MAX: u64 = 150;
 
@@ -52,7 +56,9 @@ impl SegmentPace {
             fitting_us if fitting_us <= 2 * segment_us => fitting_us.max(segment_us),
             _ => segment_us,
         };
-        let least_us = (long_us + carry_us).saturating_sub(ROUNDED_OFF_US);
+        // A part may be as long as a picture and some jitter, and no longer than this.
+        let part_us = apart_us * APART_PERCENT / 100;
+        let least_us = (long_us + carry_us).saturating_sub(ROUNDED_OFF_US).max(part_us);
         let target_s = u32::try_from(least_us.div_ceil(1_000_000).max(1)).unwrap_or(u32::MAX);
         let most_us = u64::from(target_s) * 1_000_000 + ROUNDED_OFF_US;
         Self { target_s, ready_us: segment_us - early_us, most_us, carry_us }
@@ -76,13 +82,15 @@ pub(crate) fn part_target_ms(part: Duration, frame_us: u64, segment_us: Option<u
     };
     let mut frames = room_us / frame_us;
     let mut target_ms = asked_ms;
-    if frames == 0 && frame_us > SLOW_US {
-        let ms = (frame_us * APART_PERCENT / 100).div_ceil(1_000);
-        return u32::try_from(ms).unwrap_or(u32::MAX).min(most_ms);
-    }
-    if !fits(frames, asked_ms) {
+    if frames == 1 && frame_us * 100 >= room_us * ONE_FRAME_PERCENT {
+        target_ms = around(1);
+    } else if !fits(frames, asked_ms) {
         frames += 1;
         target_ms = around(frames);
+    }
+    if frames <= FEW_FRAMES {
+        let roomy_ms = (frames * frame_us * APART_PERCENT / 100).div_ceil(1_000);
+        target_ms = target_ms.max(u32::try_from(roomy_ms).unwrap_or(u32::MAX).min(most_ms));
     }
     let total = segment_us.map_or(0, |us| (us + frame_us / 2) / frame_us);
     let rest_us = total % frames * frame_us;
@@ -132,8 +140,11 @@ mod tests {
             (48_000.0 / 1024.0, 335),
             (50.0 / 3.0, 335),
             (8.0, 377),
-            (5.0, 402),
-            (2.0, 502),
+            (5.4, 204),
+            (5.0, 220),
+            (4.0, 275),
+            (3.0, 367),
+            (2.0, 550),
             (8_000.0 / 1024.0, 386),
         ] {
             let frame_us = (1e6_f64 / rate).round() as u64;

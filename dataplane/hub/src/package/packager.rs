@@ -240,7 +240,7 @@ impl Packager {
             self.next_block += 1;
         }
         if log.ended().is_none() {
-            let Gathered { preamble, first_ms, arrived, publisher, tags } = gathered;
+            let Gathered { preamble, first_ms, arrived, publisher, tags, .. } = gathered;
             let unread = tags.get(self.ahead..).unwrap_or_default().iter().cloned();
             self.read((preamble, publisher), (first_ms, arrived), unread, wall);
             self.ahead = tags.len();
@@ -400,6 +400,9 @@ impl Packager {
     fn place(&mut self, track: Track, frame: Picked) {
         let us = frame.dts_ms.saturating_mul(1_000);
         self.begin(track, us, &frame);
+        if let Some(packer) = &mut self.slot(track).packer {
+            packer.foresee(frame.dts_ms);
+        }
         if track == Track::Video && frame.sync {
             self.delay_us = u64::try_from(frame.cts_ms).unwrap_or(0) * 1_000;
             if let Some(before) = self.key_us.replace(us).filter(|before| *before < us) {

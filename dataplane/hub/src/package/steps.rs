@@ -3,14 +3,18 @@
 use std::time::Duration;
 
 use millstream_proto::flv;
-use millstream_proto::media::{TagKind, Track};
+use millstream_proto::media::{Announced, TagKind, Track};
 
 use super::block::Gathered;
 use super::preamble::Preamble;
 use crate::log::Log;
 
-/// How far pictures are apart is waited for, so long: segments and parts are to be as long as one.
+/// How far pictures are apart is waited for, so long: segments and parts are to be as long as one. Without sound there is nothing to be shown
+/// before that.
 const STEP_MS: u32 = 6_000;
+const SILENT_STEP_MS: u32 = 10_500;
+/// Where the metadata announces pictures that are so far apart, that is how far they are apart.
+const ANNOUNCED_US_LEAST: u64 = 1_000_000;
 /// Where no picture comes, it is not waited for longer than this.
 const NO_PICTURE_MS: u32 = 2_000;
 
@@ -34,11 +38,19 @@ pub(crate) fn steps(log: &Log, from: u64, gathered: &Gathered<'_>, waited: Durat
     }
     gathered.tags.iter().for_each(|tag| see(tag.kind, tag.timestamp_ms, &tag.body));
     first_ms?;
+    let metadata = gathered.preamble.metadata.as_ref().or(log.preamble().metadata.as_ref());
+    let announced_us = metadata.map_or(0, |body| Announced::read(body).interval_us);
+    step_ms = step_ms.max(gathered.picture_ms);
+    if announced_us >= ANNOUNCED_US_LEAST {
+        step_ms = step_ms.max(u32::try_from(announced_us.div_ceil(1_000)).ok());
+    }
+    let sound = [log.preamble(), gathered.preamble].iter().any(|preamble| preamble.has(Track::Audio));
+    let step_ms_max = if sound { STEP_MS } else { SILENT_STEP_MS };
     let passed_ms = newest_ms.max(u32::try_from(waited.as_millis()).unwrap_or(u32::MAX));
     let known = step_ms.is_some()
         || log.ended().is_some()
         || !has(log.preamble()) && !has(gathered.preamble)
-        || passed_ms >= if picture_ms.is_some() { STEP_MS } else { NO_PICTURE_MS };
+        || passed_ms >= if picture_ms.is_some() { step_ms_max } else { NO_PICTURE_MS };
     known.then(|| Duration::from_millis(u64::from(step_ms.unwrap_or(0))))
 }
 

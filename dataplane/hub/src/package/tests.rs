@@ -3,5 +3,6 @@
 mod answers;
 mod clocks;
 mod rules;
+mod slow;
 mod streams;
 mod studio;

@@ -43,6 +43,8 @@ const HOLD_BACK_PARTS: u64 = 3;
 const LEAST_US: u64 = 2_000;
 /// Where a part of pictures begins may be off by this.
 const ROUNDED_US: u64 = 1_000;
+/// A picture that was to be shown before its decode time lasts at least its usual length divided by this.
+const LASTS_SHARE: u64 = 8;
 /// What does not begin with a keyframe begins earlier than the playlist says, by a millisecond divided by this.
 const EARLIER_SHARE: u64 = 10;
 
@@ -192,6 +194,22 @@ impl TrackPacker {
         self.us(self.length(data))
     }
 
+    /// The next frame has this stamp: says how far pictures are apart, before it is known in which segment it is.
+    pub(crate) fn foresee(&mut self, dts_ms: u64) {
+        if self.is_sound() {
+            return;
+        }
+        let real = self.units(dts_ms.saturating_mul(1_000));
+        let Some(last) = self.last_dts.replace(real) else { return };
+        let step = real.saturating_sub(last);
+        let first = self.part.frames() == 1 && self.part_target_ms.is_none();
+        let usual = first || (step as f64) < self.interval * INTERVALS_MAX;
+        if usual && (1..=self.units(INTERVAL_US_MAX)).contains(&step) {
+            let weight = if first { 1.0 } else { INTERVAL_WEIGHT };
+            self.interval += (step as f64 - self.interval) * weight;
+        }
+    }
+
     /// How long parts are at most, microseconds.
     pub(crate) fn part_us(&self) -> u64 {
         u64::from(self.target_ms()) * 1_000
@@ -218,7 +236,9 @@ impl TrackPacker {
         };
         // A part that is open may be stretched to its full length, and the next one begins there.
         let reach = if self.part.is_empty() { end } else { end.max(self.part.start() + part_most) };
-        self.units(us.saturating_add(frame_us)) > reach.saturating_add(part_most)
+        // Where a part is one picture, that may be half a picture late: those behind it make up for it, bit by bit.
+        let covered = part_most.max(self.units(frame_us.saturating_mul(3) / 2));
+        self.units(us.saturating_add(frame_us)) > reach.saturating_add(covered)
     }
 
     fn us(&self, units: u64) -> u64 {
@@ -388,8 +408,9 @@ impl TrackPacker {
             self.open(&plan, start, out);
         }
         self.arrived = arrived;
-        self.part.push(start, Held { dts, duration: length, composition, sync: frame.sync, data: frame.data });
-        self.end = Some(dts + length);
+        let duration = if self.is_sound() { length } else { lasts(dts, real, length) };
+        self.part.push(start, Held { dts, duration, composition, sync: frame.sync, data: frame.data });
+        self.end = Some(dts + duration);
         self.close_if_full(length, out);
         true
     }
@@ -405,15 +426,6 @@ impl TrackPacker {
                 Some(end) if begun => self.sound_time(real, end, length),
                 end => Some(real.max(end.unwrap_or(0))),
             };
-        }
-        if let Some(last) = self.last_dts.replace(real) {
-            let step = real.saturating_sub(last);
-            let first = self.part.frames() == 1 && self.part_target_ms.is_none();
-            let usual = first || (step as f64) < self.interval * INTERVALS_MAX;
-            if usual && (1..=self.units(INTERVAL_US_MAX)).contains(&step) {
-                let weight = if first { 1.0 } else { INTERVAL_WEIGHT };
-                self.interval += (step as f64 - self.interval) * weight;
-            }
         }
         Some(match (self.part.last(), self.end) {
             (Some(last), _) => real.max(last.dts + 1),
@@ -479,7 +491,7 @@ impl TrackPacker {
         let target = self.units(self.part_us());
         // Where parts begin is rounded, and what has no room after all closes the part when it comes.
         let rounded = if self.is_sound() { 0 } else { self.units(ROUNDED_US) };
-        let full = last_dts + 2 * length > self.part.start() + target + rounded;
+        let full = self.part.end() + length > self.part.start() + target + rounded;
         if self.part_target_ms.is_none() {
             if !full || count == 1 && !self.is_sound() {
                 // One picture tells no rate.
@@ -559,4 +571,10 @@ impl TrackPacker {
             out.push(Change::Part(self.track, part));
         }
     }
+}
+
+/// How long a picture lasts that is decoded at `dts` and stamped `real`: up to where the next one is expected. Counted from its stamp: what its
+/// decode time is off by would add up from picture to picture where each is a part.
+fn lasts(dts: u64, real: u64, length: u64) -> u64 {
+    (real + length).saturating_sub(dts).max(length / LASTS_SHARE)
 }

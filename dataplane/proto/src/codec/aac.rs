@@ -8,6 +8,11 @@ pub(crate) const RATES_HZ: [u32; 13] =
 /// Spectral band replication, and with it parametric stereo.
 const OBJECT_SBR: u32 = 5;
 const OBJECT_PS: u32 = 29;
+/// Object types whose core is AAC-LC: the decoder takes a packet of AAC-LC.
+const CORE_LC: [u32; 3] = [2, OBJECT_SBR, OBJECT_PS];
+/// Silent packets of AAC-LC with one channel and with two.
+const SILENT: [&[u8]; 2] =
+    [&[0x00, 0xC8, 0x00, 0x80, 0x23, 0x80], &[0x21, 0x00, 0x49, 0x90, 0x02, 0x19, 0x00, 0x23, 0x80]];
 
 /// A record.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -60,6 +65,19 @@ impl AacConfig {
         let frame_samples = if bits.flag() == Some(true) { 960 } else { 1024 };
         // Object type 0 is none at all.
         (object_type != 0).then_some(Self { object_type, rate_hz, channels, core_rate_hz, frame_samples })
+    }
+
+    /// A packet of this coding that is silent, where one is known.
+    pub fn silent_packet(&self) -> Option<&'static [u8]> {
+        // Parametric stereo makes two channels of one.
+        let channels = if self.object_type == OBJECT_PS { 1 } else { self.channels? };
+        let packet = *SILENT.get(usize::from(channels).checked_sub(1)?)?;
+        (CORE_LC.contains(&self.object_type) && self.frame_samples == 1024).then_some(packet)
+    }
+
+    /// How long a packet lasts, microseconds.
+    pub fn packet_us(&self) -> u64 {
+        u64::from(self.frame_samples) * 1_000_000 / u64::from(self.core_rate_hz.max(1))
     }
 
     /// RFC 6381's name.

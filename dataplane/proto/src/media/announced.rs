@@ -9,6 +9,8 @@ pub struct Announced {
     pub video: bool,
     /// Sound.
     pub audio: bool,
+    /// Microseconds from picture to picture, if a frame rate is announced; 0 if not.
+    pub interval_us: u64,
 }
 
 impl Announced {
@@ -20,9 +22,11 @@ impl Announced {
             Some(said) => said,
             None => signs.iter().any(|sign| metadata.get(sign).is_some_and(says_something)),
         };
+        let rate = ["framerate", "videoframerate"].iter().find_map(|name| metadata.get(name)?.as_number());
         Self {
             video: track("hasVideo", ["videocodecid", "width", "videodatarate"]),
             audio: track("hasAudio", ["audiocodecid", "audiosamplerate", "audiodatarate"]),
+            interval_us: rate.filter(|rate| *rate > 0.0).map_or(0, |rate| (1e6 / rate) as u64),
         }
     }
 }
@@ -41,7 +45,8 @@ mod tests {
         let properties: Vec<_> = properties.into_iter().map(|(name, value)| (name.to_owned(), value)).collect();
         for metadata in [Value::Object(properties.clone()), Value::EcmaArray(properties)] {
             let values = amf0::encode(&[Value::string("onMetaData"), metadata]);
-            assert_eq!(Announced::read(&values), Announced { video, audio });
+            let read = Announced::read(&values);
+            assert_eq!((read.video, read.audio), (video, audio));
         }
     }
 

@@ -5,11 +5,22 @@ use bytes::Bytes;
 use super::clip_mp4::{self, Mp4Error};
 use super::{Codec, CodecConfig, Frame, MediaEvent, Skipped, Track, Unpacker};
 use crate::codec::RecordError;
+use crate::codec::aac::AacConfig;
 use crate::flv::{Item, ReadError, Reader};
 use crate::limits::{CLIP_BITS_PER_SECOND_MAX, CLIP_BYTES_MAX, CLIP_FRAMES_PER_SECOND_MAX, CLIP_MS_MAX};
 
 /// How long a clip of a single picture lasts, milliseconds.
 const STILL_MS: i64 = 500;
+/// A keyframe that lasts longer than this, milliseconds, is shown several times: the stream's playlists have promised how long their parts are at
+/// most, and a picture cannot be cut.
+const PICTURE_MS_MAX: i64 = 200;
+/// Stamps of sound may be denser than its packets are long by this, milliseconds, and by this share, percent.
+const DENSER_MS: i64 = 100;
+const DENSER_PERCENT: i64 = 5;
+/// Sound that cannot be filled up may be missing for so long, milliseconds: nobody hears it.
+const MISSING_MS: i64 = 100;
+/// FLV's head of a packet of AAC.
+const AAC_HEAD: [u8; 2] = [0xAF, 1];
 
 /// Why a file cannot be played as a clip.
 #[derive(Clone, PartialEq, Eq, Debug, thiserror::Error)]
@@ -56,6 +67,37 @@ pub enum ClipError {
     /// Above [`CLIP_BITS_PER_SECOND_MAX`].
     #[error("it has {0} bits a second; encode it with at most {CLIP_BITS_PER_SECOND_MAX}")]
     Fast(u64),
+    /// Several pictures, all at one time.
+    #[error("its {0} pictures all have the same time stamp; encode it anew with -r 25")]
+    Stands(usize),
+    /// Pictures that are further apart than [`PICTURE_MS_MAX`], of which only keyframes could be shown again.
+    #[error(
+        "{ms} ms pass behind its picture at {at_ms} ms; no picture but a keyframe may last longer than {PICTURE_MS_MAX} ms: encode it with -r 10 or more"
+    )]
+    Slow {
+        /// Where, milliseconds.
+        at_ms: i64,
+        /// How long, milliseconds.
+        ms: i64,
+    },
+    /// More sound than there is time for it.
+    #[error("its sound lasts {counted_ms} ms, but is stamped as if it took {stamped_ms} ms; encode it anew")]
+    DenseSound {
+        /// How long its packets last, milliseconds.
+        counted_ms: i64,
+        /// From the first stamp to the end of the last packet, milliseconds.
+        stamped_ms: i64,
+    },
+    /// Sound that is missing for a while, in a coding in which silence cannot be put there.
+    #[error(
+        "it has no sound for {ms} ms from {at_ms} ms on, and none can be added to this coding; encode it with -af aresample=async=1,apad -shortest, or leave its sound out with -an"
+    )]
+    SoundMissing {
+        /// Where, milliseconds.
+        at_ms: i64,
+        /// How long, milliseconds.
+        ms: i64,
+    },
     /// Above [`CLIP_FRAMES_PER_SECOND_MAX`].
     #[error("it has {0} frames a second, picture and sound; encode it with at most {CLIP_FRAMES_PER_SECOND_MAX}")]
     Dense(u64),
@@ -167,6 +209,9 @@ impl Found {
         let zero_ms = first.dts_ms;
         let last_ms = pictures.last().map_or(zero_ms, |last| last.dts_ms);
         let length_ms = last_ms - zero_ms;
+        if pictures.len() > 1 && length_ms == 0 {
+            return Err(ClipError::Stands(pictures.len()));
+        }
         // The last picture lasts as long as the others did.
         let steps = i64::try_from(pictures.len()).unwrap_or(i64::MAX) - 1;
         let round_ms =
@@ -174,8 +219,17 @@ impl Found {
         if round_ms > CLIP_MS_MAX {
             return Err(ClipError::Long(round_ms));
         }
-        // The picture decides how long a round is: what sounds before it or after it is left out.
-        sounds.retain(|sound| (zero_ms..zero_ms + round_ms).contains(&sound.dts_ms));
+        for frame in pictures.iter_mut().chain(&mut sounds) {
+            frame.dts_ms -= zero_ms;
+        }
+        let mut pictures = repeated(pictures, round_ms)?;
+        if let Some(config) = &audio {
+            let aac = AacConfig::parse(config.record()).map_err(|error| ClipError::BadConfig(Track::Audio, error))?;
+            check_density(&aac, &sounds)?;
+            // The picture decides how long a round is: what sounds before it or after it is left out.
+            sounds.retain(|sound| (0..round_ms).contains(&sound.dts_ms));
+            sounds = filled(&aac, sounds, round_ms)?;
+        }
         let bits = pictures.iter().chain(&sounds).map(|frame| frame.body.len() as u64 * 8).sum::<u64>();
         let per_second = bits.saturating_mul(1_000) / round_ms.unsigned_abs().max(1);
         if per_second > CLIP_BITS_PER_SECOND_MAX {
@@ -191,13 +245,75 @@ impl Found {
         if audio.is_some() {
             frames.append(&mut sounds);
         }
-        for frame in &mut frames {
-            frame.dts_ms -= zero_ms;
-        }
         // Stable: of frames at the same time, the picture comes first.
         frames.sort_by_key(|frame| frame.dts_ms);
         Ok(Clip { video, audio, frames, round_ms })
     }
+}
+
+/// Pictures of which none lasts longer than [`PICTURE_MS_MAX`].
+fn repeated(pictures: Vec<Frame>, round_ms: i64) -> Result<Vec<Frame>, ClipError> {
+    let mut out = Vec::with_capacity(pictures.len());
+    let mut pictures = pictures.into_iter().peekable();
+    while let Some(picture) = pictures.next() {
+        let at_ms = picture.dts_ms;
+        let ms = pictures.peek().map_or(round_ms, |next| next.dts_ms) - at_ms;
+        let times = (ms + PICTURE_MS_MAX - 1) / PICTURE_MS_MAX;
+        if times > 1 && !picture.keyframe {
+            return Err(ClipError::Slow { at_ms, ms });
+        }
+        out.extend((1..times).map(|n| Frame { dts_ms: at_ms + n * ms / times, ..picture.clone() }));
+        out.push(picture);
+    }
+    // Stable: no two pictures change places.
+    out.sort_by_key(|picture| picture.dts_ms);
+    Ok(out)
+}
+
+/// Whether stamps leave sound the time that it takes. Gaps in it are another matter.
+fn check_density(config: &AacConfig, sounds: &[Frame]) -> Result<(), ClipError> {
+    let (Some(first), Some(last)) = (sounds.first(), sounds.last()) else { return Ok(()) };
+    let ms = |packets: usize| i64::try_from(packets as u64 * config.packet_us() / 1_000).unwrap_or(i64::MAX);
+    let (counted_ms, stamped_ms) = (ms(sounds.len()), last.dts_ms - first.dts_ms + ms(1));
+    let per_second = 1_000_000 / config.packet_us().max(1);
+    if per_second > CLIP_FRAMES_PER_SECOND_MAX {
+        return Err(ClipError::Dense(per_second));
+    }
+    let enough_ms = stamped_ms + DENSER_MS + stamped_ms * DENSER_PERCENT / 100;
+    if counted_ms > enough_ms { Err(ClipError::DenseSound { counted_ms, stamped_ms }) } else { Ok(()) }
+}
+
+/// Sound with silence wherever some is missing in the round: players stop at a hole.
+fn filled(config: &AacConfig, sounds: Vec<Frame>, round_ms: i64) -> Result<Vec<Frame>, ClipError> {
+    let Some(last) = sounds.last().cloned() else { return Ok(sounds) };
+    let silent = config.silent_packet().map(|packet| Bytes::from([&AAC_HEAD, packet].concat()));
+    let packet_us = i64::try_from(config.packet_us()).unwrap_or(i64::MAX).max(1_000);
+    let mut out = Vec::with_capacity(sounds.len());
+    let mut end_us = 0;
+    let fill = |end_us: i64, until_us: i64, out: &mut Vec<Frame>| {
+        let packets = (until_us - end_us + packet_us / 2) / packet_us;
+        let (at_ms, ms) = (end_us / 1_000, (until_us - end_us) / 1_000);
+        match &silent {
+            _ if packets < 1 => {}
+            Some(body) => out.extend((0..packets).map(|n| Frame {
+                dts_ms: (end_us + n * packet_us) / 1_000,
+                body: body.clone(),
+                data_at: AAC_HEAD.len(),
+                ..last.clone()
+            })),
+            None if ms <= MISSING_MS => {}
+            None => return Err(ClipError::SoundMissing { at_ms, ms }),
+        }
+        Ok(())
+    };
+    for sound in sounds {
+        let from_us = sound.dts_ms.saturating_mul(1_000);
+        fill(end_us, from_us, &mut out)?;
+        end_us = end_us.max(from_us) + packet_us;
+        out.push(sound);
+    }
+    fill(end_us, round_ms * 1_000, &mut out)?;
+    Ok(out)
 }
 
 #[cfg(test)]
@@ -241,7 +357,7 @@ mod tests {
         assert_eq!(Clip::read(&later).unwrap().frames[0].dts_ms, 0);
         let still = edited(BUILT_IN, |n, _, ms, body| (n < 3).then(|| (ms, body.to_vec())));
         let still = Clip::read(&still).unwrap();
-        assert_eq!((still.frames.len(), still.round_ms), (1, STILL_MS));
+        assert_eq!((still.frames.len(), still.round_ms), (3, STILL_MS));
     }
 
     #[test]
@@ -313,6 +429,104 @@ mod tests {
         overlapping[stsz + 8..stsz + 12].copy_from_slice(&6_000_u32.to_be_bytes());
         check(&overlapping, "more bytes than the file");
         check(&edited(BUILT_IN, |_, _, ms, body| Some((ms / 40, body.to_vec()))), "frames a second");
+    }
+
+    /// Of each track: how many frames, where the first and the last are, and how far two are apart at most, milliseconds.
+    fn paces(clip: &Clip) -> [(usize, i64, i64, i64); 2] {
+        [Track::Video, Track::Audio].map(|track| {
+            let at: Vec<i64> =
+                clip.frames.iter().filter(|frame| frame.track == track).map(|frame| frame.dts_ms).collect();
+            let apart = at.windows(2).map(|pair| pair[1] - pair[0]).max().unwrap_or_default();
+            (at.len(), at.first().copied().unwrap_or(-1), at.last().copied().unwrap_or(-1), apart)
+        })
+    }
+
+    /// The demo with a keyframe every so many milliseconds and no other picture; sound stays.
+    fn slides(every_ms: u32) -> Vec<u8> {
+        let mut pictures = 0;
+        edited(DEMO, |_, kind, ms, body| match kind {
+            TagKind::Video if body.first().is_some_and(|first| first >> 4 != 1) => None,
+            TagKind::Video if body.get(1) == Some(&1) => {
+                pictures += 1;
+                Some(((pictures - 1) * every_ms, body.to_vec()))
+            }
+            _ => Some((ms, body.to_vec())),
+        })
+    }
+
+    #[test]
+    fn case_37_keyframes_are_shown_again_rather_than_for_long() {
+        for every_ms in [300_i64, 500, 1_000, 2_000, 3_000] {
+            let clip = Clip::read(&slides(every_ms as u32)).unwrap();
+            let [(pictures, first, last, apart), _] = paces(&clip);
+            assert!(first == 0 && apart <= PICTURE_MS_MAX && clip.round_ms - last <= PICTURE_MS_MAX, "{every_ms}");
+            assert_eq!(pictures as i64, clip.round_ms / every_ms * ((every_ms + 199) / 200));
+        }
+        let slow = edited(BUILT_IN, |_, _, ms, body| Some((ms * 4, body.to_vec())));
+        let error = Clip::read(&slow).unwrap_err();
+        assert!(matches!(error, ClipError::Slow { at_ms: 264..=272, ms: 260..=272 }), "{error:?}");
+        assert!(error.to_string().contains("-r 10"), "{error}");
+    }
+
+    #[test]
+    fn case_37_a_track_that_stands_at_one_time_is_refused() {
+        let standing = |stands: TagKind, file: &[u8]| {
+            let at = edited(file, |_, kind, ms, body| Some((if kind == stands { 40 } else { ms }, body.to_vec())));
+            Clip::read(&at).unwrap_err()
+        };
+        assert_eq!(standing(TagKind::Video, BUILT_IN), ClipError::Stands(30));
+        assert!(matches!(standing(TagKind::Video, DEMO), ClipError::Stands(400..)));
+        let sound = standing(TagKind::Audio, DEMO);
+        assert!(
+            matches!(sound, ClipError::DenseSound { counted_ms: 16_000..18_000, stamped_ms: 20..25 }),
+            "its sound lasts 17 s: {sound:?}"
+        );
+        // At the first half of its time, or all of it in half the time.
+        let half = |at: &dyn Fn(u32) -> u32| {
+            edited(DEMO, |_, kind, ms, body| Some((if kind == TagKind::Audio { at(ms) } else { ms }, body.to_vec())))
+        };
+        for file in [half(&|ms| ms.max(9_000)), half(&|ms| ms / 2)] {
+            assert!(matches!(Clip::read(&file), Err(ClipError::DenseSound { .. })));
+        }
+    }
+
+    /// A round lasts as long as the pictures: what is missing of the sound is silent, what is more is left out.
+    #[test]
+    fn case_37_sound_is_as_long_as_the_pictures() {
+        let whole = Clip::read(DEMO).unwrap();
+        let [_, (sounds, ..)] = paces(&whole);
+        let without = |left_out: std::ops::Range<u32>| {
+            edited(DEMO, |_, kind, ms, body| {
+                let heard = kind != TagKind::Audio || body.get(1) != Some(&1) || !left_out.contains(&ms);
+                heard.then(|| (ms, body.to_vec()))
+            })
+        };
+        for left_out in [0..9_000, 3_000..3_030, 5_000..5_500, 4_000..20_000, 0..0] {
+            let clip = Clip::read(&without(left_out.clone())).unwrap();
+            let [_, (filled, first, last, apart)] = paces(&clip);
+            assert!(filled.abs_diff(sounds) <= 2, "{left_out:?}: {filled} of {sounds}");
+            assert!((0..24).contains(&first) && apart <= 36 && clip.round_ms - last <= 36, "{left_out:?}");
+        }
+        let short = Clip::read(&edited(DEMO, |_, kind, ms, body| {
+            (kind != TagKind::Video || ms < 5_000).then(|| (ms, body.to_vec()))
+        }));
+        let short = short.unwrap();
+        let [_, (_, _, last, _)] = paces(&short);
+        assert!((4_990..5_050).contains(&short.round_ms) && (short.round_ms - 36..short.round_ms).contains(&last));
+        // Six channels: no silence is known.
+        let six = |file: &[u8]| {
+            edited(file, |_, kind, ms, body| {
+                let mut body = body.to_vec();
+                if kind == TagKind::Audio && body[1] == 0 {
+                    body[3] = body[3] & 0x87 | 6 << 3;
+                }
+                Some((ms, body))
+            })
+        };
+        assert!(Clip::read(&six(DEMO)).is_ok());
+        let error = Clip::read(&six(&without(4_000..20_000))).unwrap_err();
+        assert!(matches!(error, ClipError::SoundMissing { at_ms: 3_990..4_040, ms: 13_000..13_100 }), "{error:?}");
+        assert!(error.to_string().contains("apad"), "{error}");
     }
 
     #[test]

@@ -236,11 +236,15 @@ impl Studio {
         let (start, first) = (self.rig.now, frames.first().map(stamp).unwrap_or_default());
         for event in frames {
             let after = u64::try_from(stamp(event) - first).unwrap_or_default();
-            self.rig.wait_until(start + Duration::from_millis(after));
-            self.rig.stream.heard(self.session, self.rig.now);
-            self.rig.read(std::slice::from_ref(event));
-            self.take();
+            self.arrive_unchecked(start + Duration::from_millis(after), event);
         }
+    }
+
+    pub(super) fn arrive_unchecked(&mut self, at: Time, event: &MediaEvent) {
+        self.rig.wait_until(at);
+        self.rig.stream.heard(self.session, self.rig.now);
+        self.rig.read(std::slice::from_ref(event));
+        self.take();
     }
 
     pub(super) fn arrive(&mut self, at: Time, event: &MediaEvent) {
