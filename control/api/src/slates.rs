@@ -12,6 +12,8 @@ use millstream_proto::media::Clip;
 use millstream_side::limits::{SLATES_BYTES_MAX, SLATES_MAX};
 use millstream_store::item::{Expect, Query};
 use millstream_store::{Store, StoreError};
+use serde_json::{Map, Value};
+use tokio::sync::MutexGuard;
 
 use crate::Api;
 use crate::auth::Caller;
@@ -68,6 +70,12 @@ impl Slates {
     pub(crate) fn to_link(&self, record: &StreamRecord, id: &str) -> Stream {
         let slate = self.read().get(record.settings.text("slate")).cloned();
         Stream { slate, ..record.to_link(id) }
+    }
+
+    /// Keeps slates as they are while this is held, where settings that are given name one: from the [check](Self::check) until they are stored.
+    pub(crate) async fn hold(&self, given: &Map<String, Value>) -> Option<MutexGuard<'_, ()>> {
+        let names = given.get("slate").and_then(Value::as_str).is_some_and(|name| !name.is_empty());
+        if names { Some(self.changes.lock().await) } else { None }
     }
 
     /// Refuses settings that name a slate which is not there.

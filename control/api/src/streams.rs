@@ -109,6 +109,7 @@ impl Api {
         }
         let mut settings = Settings::default();
         settings.merge(given, reading).map_err(Problem::fields)?;
+        let _slates = self.slates().hold(given).await;
         self.slates().check(&settings)?;
         let now_ms = self.clock().now_ms();
         if settings.expiry_s().is_none() {
@@ -220,6 +221,7 @@ impl Api {
             }
             Ok(changed)
         };
+        let _slates = self.slates().hold(given).await;
         let _paths = self.free_paths(id, given).await?;
         self.change_stream(caller, (id, "stream.update"), condition, change).await
     }

@@ -1,10 +1,11 @@
 //! Slates: uploaded, checked, named by streams, and as nodes are told of them.
 use std::sync::Arc;
+use std::time::Duration;
 
 use millstream_link::exchange::{NodeId, Poll};
 use millstream_link::state::{OnUnpublish, Stream};
 use millstream_store::Store as _;
-use millstream_store::item::Kind;
+use millstream_store::item::{Change, Expect, Item, Kind, Page, Query, Write};
 use millstream_store::memory::MemoryStore;
 use serde_json::json;
 
@@ -77,6 +78,93 @@ fn a_slate_is_uploaded_named_replaced_and_removed() {
     assert_eq!((kept("module"), kept("module-piece")), (0, 0));
     let log = server.audit().into_iter().filter(|(_, action, _)| action.starts_with("slate."));
     assert_eq!(log.map(|(_, action, _)| action).collect::<Vec<_>>(), ["slate.delete", "slate.update", "slate.create"]);
+}
+
+/// A store that keeps a transaction waiting when it is told to: as a disk that is slow, or a network.
+#[derive(Default)]
+struct Slow {
+    inner: MemoryStore,
+    /// The kind of which the next write waits.
+    waits: std::sync::Mutex<Option<&'static str>>,
+}
+
+impl millstream_store::Store for Slow {
+    fn get(&self, kind: Kind, key: &str) -> millstream_store::Answer<'_, Option<Item>> {
+        self.inner.get(kind, key)
+    }
+    fn put(&self, write: Write) -> millstream_store::Answer<'_, u64> {
+        self.inner.put(write)
+    }
+    fn delete(&self, kind: Kind, key: &str, expect: Expect) -> millstream_store::Answer<'_, ()> {
+        self.inner.delete(kind, key, expect)
+    }
+    fn transact(&self, changes: Vec<Change>) -> millstream_store::Answer<'_, Vec<u64>> {
+        let mut waits = self.waits.lock().unwrap();
+        let kind = changes.iter().find_map(|change| waits.filter(|kind| change.target().0.0 == *kind));
+        let late = kind.is_some().then(|| waits.take());
+        Box::pin(async move {
+            if late.is_some() {
+                tokio::time::sleep(Duration::from_millis(400)).await;
+            }
+            self.inner.transact(changes).await
+        })
+    }
+    fn page(&self, query: Query) -> millstream_store::Answer<'_, Page> {
+        self.inner.page(query)
+    }
+    fn count(&self, kind: Kind) -> millstream_store::Answer<'_, u64> {
+        self.inner.count(kind)
+    }
+    fn purge(&self, now_ms: u64) -> millstream_store::Answer<'_, u64> {
+        self.inner.purge(now_ms)
+    }
+}
+
+/// A stream names a slate while it is being removed: one of the two is refused, whichever comes second.
+#[test]
+fn a_slate_is_never_removed_under_a_stream_that_has_just_named_it() {
+    let store = Arc::new(Slow::default());
+    let server = Server::with(Options { store: Arc::clone(&store) as _, ..Options::default() });
+    server.post("/api/v1/streams", &json!({ "id": "cam" })).is(201);
+    let named = json!({ "slate": "back" });
+    for slow in ["stream", "slate"] {
+        for new in [false, true] {
+            let tag = server.slate("back", None, SLATE).etag().to_owned();
+            let remove = || server.request("DELETE", "/api/v1/slates/back").header("If-Match", &tag).send().status;
+            let name = || {
+                if new {
+                    server.post("/api/v1/streams", &json!({ "id": "next", "settings": named })).status
+                } else {
+                    server.set("cam", &named).status
+                }
+            };
+            let (first, second): (&(dyn Fn() -> u16 + Sync), &(dyn Fn() -> u16 + Sync)) =
+                if slow == "stream" { (&name, &remove) } else { (&remove, &name) };
+            *store.waits.lock().unwrap() = Some(slow);
+            let (first, second) = std::thread::scope(|scope| {
+                let first = scope.spawn(first);
+                std::thread::sleep(Duration::from_millis(150));
+                let second = second();
+                (first.join().unwrap(), second)
+            });
+            assert!(store.waits.lock().unwrap().is_none(), "{slow}: nothing was slow");
+            let expected = match (slow, new) {
+                ("stream", true) => (201, 409),
+                ("stream", false) => (200, 409),
+                _ => (204, 400),
+            };
+            assert_eq!((first, second), expected, "{slow} {new}");
+            if slow == "stream" {
+                let id = if new { "next" } else { "cam" };
+                assert!(server.told_of(id).slate.is_some());
+                server.set(id, &json!({ "slate": null })).is(200);
+            }
+            let tag = server.get("/api/v1/slates/back");
+            if tag.status == 200 {
+                server.request("DELETE", "/api/v1/slates/back").header("If-Match", tag.etag()).send().is(204);
+            }
+        }
+    }
 }
 
 #[test]
