@@ -309,7 +309,7 @@ impl Stream {
                 }
                 None => self.describe(&body, now, log),
             },
-            MediaEvent::Frame(frame) => return self.frame(frame, now, log),
+            MediaEvent::Frame(frame) => return self.frame::<false>(frame, now, log),
             MediaEvent::Repaired(track, repair) => self.findings.repair(track, repair, now),
             MediaEvent::LeftOut(left_out) => self.findings.left_out(left_out),
             MediaEvent::Unconfigured(track, codec) => self.findings.unconfigured(track, codec, now),
@@ -361,21 +361,20 @@ impl Stream {
         self.seal(log);
     }
 
-    fn frame(&mut self, frame: Frame, now: Time, log: &mut Log) -> Pushed {
-        self.vitals.frame(&frame, now);
-        self.findings.frame(frame.track, frame.codec);
-        if let Some(own) = &self.interrupted {
-            // The slate goes on until there is a picture to show.
-            if own.has(Track::Video) && !(frame.track == Track::Video && frame.keyframe) {
-                return Pushed::BeforeKeyframe;
+    /// A frame of the publisher or of the slate: a function for each, called in one place, so that a frame is not moved once more on its way.
+    fn frame<const SLATE: bool>(&mut self, frame: Frame, now: Time, log: &mut Log) -> Pushed {
+        if !SLATE {
+            self.vitals.frame(&frame, now);
+            self.findings.frame(frame.track, frame.codec);
+            if let Some(own) = &self.interrupted {
+                // The slate goes on until there is a picture to show.
+                if own.has(Track::Video) && !(frame.track == Track::Video && frame.keyframe) {
+                    return Pushed::BeforeKeyframe;
+                }
+                self.resume(now, log);
             }
-            self.resume(now, log);
+            self.see(frame.track);
         }
-        self.see(frame.track);
-        self.take(frame, now, log)
-    }
-
-    fn take(&mut self, frame: Frame, now: Time, log: &mut Log) -> Pushed {
         if let Some(next) = self.preamble.with_bare_track(frame.track, frame.codec) {
             self.seal(log);
             self.preamble = Arc::new(next);
@@ -584,7 +583,7 @@ impl Stream {
         let Some((mut slate, since)) = self.slate.take() else { return false };
         while let Some((frame, at)) = slate.poll(now) {
             // Stamped by when it was due: what was missed before the slate began is filled.
-            self.take(frame, at, log);
+            self.frame::<true>(frame, at, log);
         }
         self.slate = Some((slate, since));
         let flushes = self.flusher.after_read(now);

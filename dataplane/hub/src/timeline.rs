@@ -123,21 +123,23 @@ impl Clock {
 
     fn judge(&self, other: &Self, ahead_ms_max: i64, stamp_ms: i64, now: Time) -> Verdict {
         let out_ms = stamp_ms + self.offset_ms;
-        let next_ms = self.next_ms(now);
-        let strays_ms = (out_ms - next_ms).abs();
-        if self.owed_ms != 0
-            && now < self.owed_until
-            && strays_ms > self.owed_ms.abs() / 2
-            && (out_ms + self.owed_ms - next_ms).abs() <= SYNC_MS
-        {
-            return Verdict::Follows;
+        if self.owed_ms != 0 && now < self.owed_until {
+            let next_ms = self.next_ms(now);
+            let strays_ms = (out_ms - next_ms).abs();
+            if strays_ms > self.owed_ms.abs() / 2 && (out_ms + self.owed_ms - next_ms).abs() <= SYNC_MS {
+                return Verdict::Follows;
+            }
+        }
+        let (step_ms, behind_ms) = (stamp_ms - self.stamp_ms, self.peak_ms - stamp_ms);
+        if step_ms <= AHEAD_MS && behind_ms <= BACK_MS {
+            // Nearly every frame: neither limit is passed, whatever the usual step is.
+            return Verdict::Goes;
         }
         let usual_ms = self.usual_ms();
-        let behind_ms = self.peak_ms - stamp_ms;
         if behind_ms > BACK_MS.max(4 * usual_ms.min(BACK_STEP_MS_MAX)) {
             return Verdict::Jumps;
         }
-        if stamp_ms - self.stamp_ms - usual_ms > AHEAD_MS {
+        if step_ms - usual_ms > AHEAD_MS {
             let theirs_ms = if other.begun { other.lead_ms } else { i64::MIN };
             if out_ms - since_epoch_ms(now) > self.limit_ms().max(theirs_ms).saturating_add(ahead_ms_max) {
                 return Verdict::Jumps;
@@ -173,7 +175,7 @@ impl Clock {
             self.peak_ms = stamp_ms;
         }
         let raised_ms = (self.lead_ms - self.limit_ms()).max(0);
-        if now.since(self.stretch) > WINDOW {
+        if now > self.stretch + WINDOW {
             (self.highest_before_ms, self.highest_ms) = (self.highest_ms, self.lead_ms);
             (self.stretch, self.risen_ms) = (now, 0);
         }

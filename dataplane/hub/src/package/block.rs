@@ -16,18 +16,18 @@ use super::preamble::Preamble;
 /// How a viewer takes its bytes.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
 pub enum Format {
-    /// FLV inside HTTP chunks (HTTP/1.1).
-    FlvChunked,
     /// FLV until the connection ends (HTTP/1.0).
     FlvPlain,
     /// FLV inside WebSocket messages: a block is a binary message.
     FlvWebSocket,
     /// RTMP messages on message stream 1, already chunked.
     Rtmp,
+    /// FLV inside HTTP chunks (HTTP/1.1): the block as it is.
+    FlvChunked,
 }
 
-/// How many formats there are.
-const FORMATS: usize = Format::Rtmp as usize + 1;
+/// How many formats there are whose bytes are made of a block.
+const FORMS: usize = Format::FlvChunked as usize;
 
 /// One tag that waits to be sealed into a block.
 #[derive(Clone, Debug)]
@@ -194,7 +194,7 @@ pub struct Entry {
     /// The block itself.
     pub block: Arc<Block>,
     /// Its bytes by format, but for [`Format::FlvChunked`], whose bytes are the block's: looked up for each viewer without a branch per format.
-    forms: [OnceCell<Bytes>; FORMATS],
+    forms: [OnceCell<Bytes>; FORMS],
     /// Without leading pictures; `None` inside where nothing is left.
     joiner: OnceCell<Option<EntryRef>>,
 }
@@ -205,7 +205,7 @@ pub type EntryRef = Rc<Entry>;
 impl Entry {
     /// Wraps a block for this shard.
     pub fn new(block: Arc<Block>) -> EntryRef {
-        Rc::new(Self { block, forms: [const { OnceCell::new() }; FORMATS], joiner: OnceCell::new() })
+        Rc::new(Self { block, forms: [const { OnceCell::new() }; FORMS], joiner: OnceCell::new() })
     }
 
     /// Whether some viewers get only a part of it: see [`Entry::for_viewer_from`].
@@ -246,6 +246,7 @@ impl Entry {
         });
     }
 
+    /// Of any format but [`Format::FlvChunked`].
     fn form(&self, format: Format) -> &OnceCell<Bytes> {
         &self.forms[format as usize]
     }
