@@ -5,7 +5,7 @@ use std::sync::LazyLock;
 type Way = (&'static str, &'static str, &'static [&'static str]);
 
 const WAYS: [Way; 4] = [
-    ("flv.html", "flv", &["/.assets/mpegts-1.8.2.js", "/.assets/holes-f94722c7.js", "/.assets/way-flv-82c5182d.js"]),
+    ("flv.html", "flv", &["/.assets/mpegts-1.8.2.js", "/.assets/flv-8f51204e.js", "/.assets/way-flv-49ce52d5.js"]),
     ("hls.html", "hls", &["/.assets/hls-1.7.4.js", "/.assets/way-hls-d9b560c7.js"]),
     ("dash.html", "dash", &["/.assets/dash-5.2.1.js", "/.assets/way-dash-6ee0fde3.js"]),
     // The ways load their libraries when they are taken. All of them are known on the pages of one, which do not load them.
@@ -13,8 +13,8 @@ const WAYS: [Way; 4] = [
         "index.html",
         CHOOSES,
         &[
-            "/.assets/holes-f94722c7.js",
-            "/.assets/way-flv-82c5182d.js",
+            "/.assets/flv-8f51204e.js",
+            "/.assets/way-flv-49ce52d5.js",
             "/.assets/way-hls-d9b560c7.js",
             "/.assets/way-dash-6ee0fde3.js",
         ],
@@ -74,13 +74,13 @@ pub(super) fn asset(name: &str) -> Option<(&'static str, &'static [u8])> {
         "page-1b9d0dc4.js" => (JS, include_bytes!("../../pages/page-1b9d0dc4.js")),
         "live-26443dd3.js" => (JS, include_bytes!("../../pages/live-26443dd3.js")),
         "home-2690c4eb.js" => (JS, include_bytes!("../../pages/home-2690c4eb.js")),
-        "holes-f94722c7.js" => (JS, include_bytes!("../../pages/holes-f94722c7.js")),
-        "way-flv-82c5182d.js" => (JS, include_bytes!("../../pages/way-flv-82c5182d.js")),
+        "flv-8f51204e.js" => (JS, include_bytes!("../../pages/flv-8f51204e.js")),
+        "way-flv-49ce52d5.js" => (JS, include_bytes!("../../pages/way-flv-49ce52d5.js")),
         "way-hls-d9b560c7.js" => (JS, include_bytes!("../../pages/way-hls-d9b560c7.js")),
         "way-dash-6ee0fde3.js" => (JS, include_bytes!("../../pages/way-dash-6ee0fde3.js")),
         "page-6dd037cc.css" => (CSS, include_bytes!("../../pages/page-6dd037cc.css")),
         "icon-a05e4932.svg" => (SVG, include_bytes!("../../pages/icon-a05e4932.svg")),
-        "wall-5ab01af0.js" => (JS, include_bytes!("../../pages/wall-5ab01af0.js")),
+        "wall-911d60dc.js" => (JS, include_bytes!("../../pages/wall-911d60dc.js")),
         "wall-2e425dec.css" => (CSS, include_bytes!("../../pages/wall-2e425dec.css")),
         _ => return None,
     })

@@ -4,6 +4,8 @@
   // Beyond MAX the player jumps to REMAIN behind the newest picture.
   const LATENCY_MAX_S = 2.5;
   const LATENCY_REMAIN_S = 0.5;
+  // Seconds of what has been shown that are kept.
+  const KEPT_S = 30;
   // It catches up unnoticed, by playing a little faster, to TARGET: more by STEP, up to TARGET_MAX, with each time that it ran dry, and again less
   // after CALM without.
   const TARGET_S = 0.5;
@@ -106,22 +108,7 @@
       return [info.videoCodec && ['video', info.videoCodec], info.audioCodec && ['audio', info.audioCodec]].filter(Boolean);
     }
 
-    if (mpegts.LoggingControl) mpegts.LoggingControl.enableAll = false;
-    const player = mpegts.createPlayer(
-      { type: 'flv', isLive: true, url: page.url('live.flv'), cors: true },
-      {
-        isLive: true,
-        enableWorker: false,
-        enableStashBuffer: false,
-        lazyLoad: false,
-        liveBufferLatencyChasing: true,
-        liveBufferLatencyMaxLatency: LATENCY_MAX_S,
-        liveBufferLatencyMinRemain: LATENCY_REMAIN_S,
-        autoCleanupSourceBuffer: true,
-        autoCleanupMaxBackwardDuration: 30,
-        autoCleanupMinBackwardDuration: 10,
-      },
-    );
+    const player = window.millstreamFlv(page.url('live.flv'), { maxS: LATENCY_MAX_S, remainS: LATENCY_REMAIN_S, keptS: KEPT_S });
     // Later, since mpegts.js goes on with itself in the call that reports an error, and what answers an error may destroy it.
     const failed = page.current(onError);
     player.on(mpegts.Events.ERROR, (...about) => setTimeout(failed, 0, ...about));

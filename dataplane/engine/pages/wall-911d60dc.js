@@ -18,6 +18,8 @@
   // Beyond MAX a tile jumps to REMAIN behind its newest picture.
   const LATENCY_MAX_S = 3;
   const LATENCY_REMAIN_S = 0.7;
+  // Many tiles share the memory.
+  const KEPT_S = 20;
 
   const WORDS = {
     connecting: 'connecting',
@@ -152,21 +154,7 @@
       if (this.shown.state === 'unsupported') return;
       this.progress = { time: -1, at: performance.now() };
       this.shown.url = address(this.id, true);
-      const player = mpegts.createPlayer(
-        { type: 'flv', isLive: true, url: this.shown.url },
-        {
-          isLive: true,
-          enableWorker: false,
-          enableStashBuffer: false,
-          lazyLoad: false,
-          liveBufferLatencyChasing: true,
-          liveBufferLatencyMaxLatency: LATENCY_MAX_S,
-          liveBufferLatencyMinRemain: LATENCY_REMAIN_S,
-          autoCleanupSourceBuffer: true,
-          autoCleanupMaxBackwardDuration: 20,
-          autoCleanupMinBackwardDuration: 5,
-        },
-      );
+      const player = window.millstreamFlv(this.shown.url, { maxS: LATENCY_MAX_S, remainS: LATENCY_REMAIN_S, keptS: KEPT_S });
       player.on(mpegts.Events.ERROR, current((kind, detail, info) => {
         this.note(kind + ': ' + detail + (info && info.msg ? ' ' + info.msg : ''));
         const details = mpegts.ErrorDetails;
@@ -262,7 +250,6 @@
     tiles.forEach((tile) => tile.show('unsupported'));
     return;
   }
-  if (mpegts.LoggingControl) mpegts.LoggingControl.enableAll = false;
   tiles.forEach((tile, n) => { tile.timer = setTimeout(() => tile.connect(), n * STAGGER_MS); });
   setInterval(() => { const now = performance.now(); tiles.forEach((tile) => tile.look(now)); }, LOOK_EVERY_MS);
   setInterval(() => tiles.forEach((tile) => { if (tile.player) tile.crossHoles(); }), CROSS_EVERY_MS);
