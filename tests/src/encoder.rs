@@ -24,7 +24,8 @@ pub const COMMAND_AMF3: u8 = 17;
 pub const DATA_AMF3: u8 = 15;
 /// Message type: FLV tags, one after another.
 pub const AGGREGATE: u8 = 22;
-const COMMAND: u8 = 20;
+/// Type of a command message.
+pub const COMMAND: u8 = 20;
 const CHUNK_SIZE: u32 = 4096;
 
 /// What the server said.

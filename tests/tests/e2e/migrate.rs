@@ -5,7 +5,7 @@ use std::time::Instant;
 
 use millstream_tests::clip::Clip;
 use millstream_tests::control::Client;
-use millstream_tests::encoder::Encoder;
+use millstream_tests::encoder::{COMMAND, Encoder, Value, amf0, text};
 use millstream_tests::flv::Tag;
 use millstream_tests::http::{self, Viewer};
 use millstream_tests::raw::Raw;
@@ -325,6 +325,94 @@ fn case_58_the_first_stream_goes_on_while_a_further_one_waits_for_its_answer() {
     assert!(asked.elapsed() > millis(600), "the answer took {:?}: this test has shown nothing", asked.elapsed());
     assert_eq!(got, 60, "while the answer was waited for");
     drop(taken);
+}
+
+/// An encoder of several bit rates stops the one that it began with: the others go on, and it may begin it again.
+#[test]
+fn case_58_the_first_stream_ends_alone() {
+    let server = Options::open().shards(2).start();
+    let clip = Clip::small();
+    for goodbye in ["FCUnpublish", "deleteStream", "closeStream"] {
+        let mut encoder = Encoder::connect(server.rtmp, []).expect("connected");
+        let ids = ["first", "high", "low"].map(|id| format!("{id}-{goodbye}"));
+        for (stream, id) in (1..).zip(&ids) {
+            encoder.publish_on(stream, id).expect("let in");
+        }
+        let push = |encoder: &mut Encoder, from: usize, streams: &[u32]| {
+            for tag in clip.configuration.iter().chain(clip.frames.iter().skip(from).take(100)) {
+                for stream in streams {
+                    encoder.message(tag.kind, *stream, tag.timestamp, tag.data.clone()).expect("sent");
+                }
+                encoder.pump().expect("on air");
+            }
+        };
+        push(&mut encoder, 0, &[1, 2, 3]);
+        let mut viewers = [&ids[1], &ids[2]].map(|id| Viewer::watch(server.http, id));
+        for viewer in &mut viewers {
+            viewer.find("keyframe", seconds(10), Tag::is_keyframe);
+        }
+        let (stream, argument) = match goodbye {
+            "FCUnpublish" => (0, text(&ids[0])),
+            "closeStream" => (1, Value::Null),
+            _ => (0, Value::Number(1.0)),
+        };
+        let command = amf0(&[text(goodbye), Value::Number(0.0), Value::Null, argument]);
+        encoder.message(COMMAND, stream, 0, command).expect("said");
+        encoder.hear("the end", seconds(5), |answer| answer.code() == "NetStream.Unpublish.Success").expect("answered");
+        eventually("its place is free", seconds(5), || {
+            let status = http::get(server.http, &format!("/{}/live.json", ids[0]));
+            (!String::from_utf8_lossy(&status.body).contains("\"state\":\"live\"")).then_some(())
+        });
+        push(&mut encoder, 100, &[2, 3]);
+        for viewer in &mut viewers {
+            let got = viewer.tags_for(millis(500)).iter().filter(|tag| tag.is_frame()).count();
+            assert!(got >= 100 && viewer.end.is_none(), "{goodbye}: {got} frames, {:?}", viewer.end);
+        }
+        // It comes back on its message stream, and plays beside the others.
+        encoder.publish_on(1, &ids[0]).expect("let in again");
+        push(&mut encoder, 200, &[1, 2, 3]);
+        Viewer::watch(server.http, &ids[0]).find("keyframe", seconds(10), Tag::is_keyframe);
+        for stream in [1, 2, 3] {
+            encoder.end_one(stream).expect("said");
+            encoder
+                .hear("the end", seconds(5), |answer| answer.code() == "NetStream.Unpublish.Success")
+                .expect("answered");
+        }
+        // And after all of them, the connection serves as one that has just connected.
+        encoder.publish_on(1, &format!("again-{goodbye}")).expect("let in");
+        push(&mut encoder, 0, &[1]);
+        Viewer::watch(server.http, &format!("again-{goodbye}")).find("keyframe", seconds(10), Tag::is_keyframe);
+    }
+}
+
+/// Each further stream takes two descriptors, and both count.
+#[test]
+fn case_58_further_streams_count_against_the_limits_of_connections() {
+    for (limits, reason) in [("per_address = 5", "per_address"), ("connections = 5", "connections")] {
+        let server = Options::open().shards(1).config(&format!("[limits]\n{limits}\n")).start();
+        let mut encoder = Encoder::connect(server.rtmp, []).expect("connected");
+        encoder.publish_on(1, "first").expect("let in");
+        encoder.publish_on(2, "second").expect("two more are three");
+        encoder.publish_on(3, "third").expect("two more are five");
+        assert!(encoder.publish_on(4, "fourth").is_err(), "{limits}: a sixth and a seventh");
+        let refused = format!("reason=\"{reason}\"");
+        let counted = |metrics: &str| {
+            let lines =
+                metrics.lines().filter(|line| line.starts_with("millstream_refused") && line.contains(&refused));
+            lines.filter_map(|line| line.rsplit(' ').next()?.parse::<f64>().ok()).sum::<f64>()
+        };
+        assert!(counted(&server.metrics()) >= 1.0, "{limits}");
+        assert!((server.metric("millstream_connections") - 5.0).abs() < 0.5, "{limits}");
+        encoder.end_one(3).expect("said");
+        eventually("what it took is free", seconds(5), || {
+            (server.metric("millstream_connections") < 3.5).then_some(())
+        });
+        encoder.publish_on(5, "fifth").expect("let in");
+        drop(encoder);
+        eventually("nothing is counted any more", seconds(5), || {
+            (server.metric("millstream_connections") < 0.5).then_some(())
+        });
+    }
 }
 
 #[test]

@@ -455,13 +455,24 @@ async fn publish(shard: &Rc<Shard>, mut connection: Connection, id: &Id, encoder
         bytes: Cell::new(0),
         why: Cell::new(CloseReason::Defect),
     };
-    let ended = pump(shard, &mut connection, &channel, &on_air.bytes).await;
+    let mut sides = Sides::default();
+    // Media may already be there: it came with the request.
+    let accepted = connection.rtmp.accept(shard.now());
+    let ended = match accepted {
+        Ok(()) => pump(shard, &mut connection, Some((&channel, &on_air.bytes)), &mut sides).await,
+        Err(error) => Some(error.into()),
+    };
     let why = connection.session.ending().or(ended).unwrap_or(CloseReason::Unpublished);
     on_air.why.set(why);
     drop(on_air);
     if !is_slowed {
         tracing::info!(parent: &connection.session.span, stream = %id, why = why.label(), "publish ended");
     }
+    let ended = match ended {
+        // The further streams of the connection go on without the first one.
+        None if !sides.is_empty() => Box::pin(pump(shard, &mut connection, None, &mut sides)).await,
+        ended => ended,
+    };
     match ended {
         None => Turn::Again(connection),
         Some(why) => Turn::Ended(connection, why),
@@ -535,32 +546,37 @@ impl Drop for OnAir<'_> {
     }
 }
 
-/// Socket to log. `None`: the client ended its publish and may ask again.
+/// Socket to log, and to the sessions of the connection's further streams; without a place to publish at, to these alone, until the last
+/// one ends. `None`: the client ended its publish and may ask again.
 async fn pump(
     shard: &Rc<Shard>,
     connection: &mut Connection,
-    channel: &Channel,
-    received_bytes: &Cell<u64>,
+    place: Option<(&Channel, &Cell<u64>)>,
+    sides: &mut Sides,
 ) -> Option<CloseReason> {
     let number = connection.session.number;
     let mut buf = Vec::with_capacity(READ_BYTES);
     let mut events = Vec::new();
-    let (mut sides, mut of_sides) = (Sides::default(), Vec::new());
+    let mut of_sides = Vec::new();
     // One timer for as long as it lasts, not one a read: it looks at when the last read was.
     let mut silence = pin!(sleep_until(shard.clock.instant(shard.now() + PING_SILENT_EVERY)));
-    // Media may already be there: it came with the request.
-    if let Err(error) = connection.rtmp.accept(shard.now()) {
-        return Some(error.into());
-    }
     loop {
         let now = shard.now();
-        let over = drain(&mut connection.rtmp, &mut events, &mut of_sides);
-        if !channel.read(number, &mut events, now, shard) {
+        let mut over = drain(&mut connection.rtmp, &mut events, &mut of_sides, place.is_none());
+        if let Some((channel, _)) = place
+            && !channel.read(number, &mut events, now, shard)
+        {
             return Some(CloseReason::Replaced);
         }
         if !(of_sides.is_empty() && sides.is_empty()) {
             // Boxed: few connections have it.
             Box::pin(sides.turn(shard, connection, &mut of_sides)).await;
+        }
+        if place.is_none() {
+            if over && !sides.is_empty() {
+                continue;
+            }
+            over = sides.is_empty();
         }
         if shard.is_draining() {
             // Said with the first frame after the drain has begun; a publisher that sends nothing hears it at the end.
@@ -625,26 +641,35 @@ async fn pump(
             Ok(_) if connection.session.ending().is_some() => return connection.session.ending(),
             Ok(count) => {
                 shard.stats.bytes_in.add(count as u64);
-                received_bytes.set(received_bytes.get() + count as u64);
+                if let Some((_, received_bytes)) = place {
+                    received_bytes.set(received_bytes.get() + count as u64);
+                }
             }
             Err(_) => return Some(CloseReason::PeerGone),
         }
         if let Err(error) = connection.rtmp.handle_input(shard.now(), &buf) {
             let why = garbled(shard, &connection.session, error);
             // What came whole before the error is the viewers'.
-            drain(&mut connection.rtmp, &mut events, &mut of_sides);
-            channel.read(number, &mut events, shard.now(), shard);
+            drain(&mut connection.rtmp, &mut events, &mut of_sides, false);
+            if let Some((channel, _)) = place {
+                channel.read(number, &mut events, shard.now(), shard);
+            }
             return Some(why);
         }
     }
 }
 
-/// Moves the session's media into `events`, and what its further streams did into `of_sides`; true: the publish is over.
-fn drain(rtmp: &mut ServerSession, events: &mut Vec<MediaEvent>, of_sides: &mut Vec<Event>) -> bool {
+/// Moves the session's media into `events`, and what its further streams did into `of_sides`; true: the publish is over, or, where these
+/// are `alone`, one of them: what comes behind it may be for who reads next.
+fn drain(rtmp: &mut ServerSession, events: &mut Vec<MediaEvent>, of_sides: &mut Vec<Event>, alone: bool) -> bool {
     while let Some(event) = rtmp.poll_event() {
         match event {
             Event::Media(media) => events.push(media),
             Event::PublishEnded => return true,
+            side @ Event::SideEnded { .. } if alone => {
+                of_sides.push(side);
+                return true;
+            }
             side @ (Event::SideRequested { .. } | Event::SideMessage(_) | Event::SideEnded { .. }) => {
                 of_sides.push(side);
             }

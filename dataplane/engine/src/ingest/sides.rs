@@ -18,12 +18,14 @@ use millstream_proto::rtmp::command::Command;
 use millstream_proto::rtmp::message::{Message, UserControl, kind};
 use millstream_proto::rtmp::{self, Event, Refusal, ServerSession};
 
-use super::{Connection, Parcel, pace, question, refusal, resume};
+use super::{Connection, PROTOCOL, Parcel, pace, question, refusal, resume};
+use crate::door::word;
 use crate::io::{Socket, sleep_until};
 use crate::shard::Shard;
 use crate::shard::budget::OfConnection;
 use crate::shard::mailbox::Mail;
-use crate::shard::session::Session;
+use crate::shard::session::{Lease, Session};
+use crate::shard::telling::Refused;
 use crate::shard::wait::{First, first};
 
 /// A further stream's session answers within this time: its place may be taken by one that has just died.
@@ -33,6 +35,8 @@ const ANSWER_WAIT: Duration = Duration::from_secs(3);
 struct Side {
     stream_id: u32,
     socket: Socket,
+    /// That socket counts, as its session does at its owner's shard.
+    _lease: Lease,
     reader: ChunkReader,
     /// What came before its answer, and has not been sent yet.
     held: Vec<Message>,
@@ -160,6 +164,12 @@ async fn open(
         theirs.set_nonblocking(true)?;
         Ok((Socket::from_fd(ours.into())?, theirs))
     };
+    let lease = shard.sessions.lease(session.peer().ip()).map_err(|limit| {
+        let reason = "the server, or this address, has as many connections as it may have";
+        let refused = Refused::of(session, PROTOCOL, limit.refusal_label(Action::Publish), reason);
+        shard.refused(&Refused { action: word(Action::Publish), stream: id.as_str(), ..refused });
+        (Refusal::Failed, reason.to_owned())
+    })?;
     let (socket, theirs) = pair().map_err(|_| failed())?;
     let (peer, number, owner) = (session.peer(), shard.number(), shard.owner(&id));
     let parcel =
@@ -170,7 +180,7 @@ async fn open(
         shard.put(owner, Mail::Publisher(parcel)).map_err(|_| failed())?;
         shard.stats.handovers_total.add(1);
     }
-    let mut side = Side { stream_id, socket, reader: ChunkReader::new(), held: Vec::new() };
+    let mut side = Side { stream_id, socket, _lease: lease, reader: ChunkReader::new(), held: Vec::new() };
     side.reader.admit();
     let until = shard.clock.instant(shard.now() + ANSWER_WAIT);
     loop {

@@ -118,7 +118,12 @@ impl Collector for Shards {
                 ("dash", |s| &s.viewers_dash),
             ],
         )?;
-        self.gauge(out, "millstream_connections", "Open connections of publishers and viewers.", |s| &s.connections)?;
+        self.gauge(
+            out,
+            "millstream_connections",
+            "Open connections of publishers and viewers; a further stream on a publisher's connection counts as two.",
+            |s| &s.connections,
+        )?;
         self.gauge(out, "millstream_mirrors", "Streams of other shards that have viewers here.", |s| &s.mirrors)?;
         self.gauge(out, "millstream_parked_sessions", "Sessions whose verdict is pending.", |s| &s.parked)?;
         self.gauge(out, "millstream_sends_in_flight", "Sends to viewers that the kernel has not answered.", |s| {

@@ -249,6 +249,21 @@ impl Drop for EndsWith<'_> {
     }
 }
 
+/// A descriptor besides that of a session: it counts as a connection of its address for as long as it is held.
+pub(crate) struct Lease {
+    home: Rc<Sessions>,
+    address: IpAddr,
+}
+
+impl Drop for Lease {
+    fn drop(&mut self) {
+        let Self { home, address } = self;
+        home.leases.set(home.leases.get() - 1);
+        home.tell();
+        home.uncount(*address);
+    }
+}
+
 /// How a connection came here.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(crate) enum Arrival {
@@ -270,6 +285,8 @@ pub(crate) struct Sessions {
     new: RefCell<Unfinished>,
     /// Those that have nothing to do, the oldest first.
     idle: RefCell<BTreeSet<u64>>,
+    /// Descriptors besides those of sessions.
+    leases: Cell<usize>,
     limits: Limits,
     /// Numbers of all shards, which tell how many connections the process has; this shard's are at `index`.
     stats: Vec<Arc<ShardStats>>,
@@ -288,6 +305,7 @@ impl Sessions {
             addresses: RefCell::default(),
             new: RefCell::default(),
             idle: RefCell::default(),
+            leases: Cell::new(0),
             limits,
             stats,
             index,
@@ -341,6 +359,17 @@ impl Sessions {
         Ok(session)
     }
 
+    /// A descriptor for a further session of a connection that is here, whose own descriptor is one more; or the limit that they would pass.
+    pub(crate) fn lease(self: &Rc<Self>, address: IpAddr) -> Result<Lease, CloseReason> {
+        if self.open() + 2 > self.limits.connections as u64 {
+            return Err(CloseReason::Connections);
+        }
+        self.count(address)?;
+        self.leases.set(self.leases.get() + 1);
+        self.tell();
+        Ok(Lease { home: Rc::clone(self), address })
+    }
+
     /// Whether a connection that is here may begin this. When connections or memory run out, new publishers are refused first, in
     /// the last tenth, then new viewers, in the last twentieth, then connections. Who is on air goes on.
     pub(crate) fn has_room(&self, action: Action) -> bool {
@@ -349,15 +378,15 @@ impl Sessions {
             && self.limits.memory.is_none_or(|most| held <= places(action, most))
     }
 
-    /// Connections of the process.
+    /// Connections of the process, and what else counts as one.
     fn open(&self) -> u64 {
         self.stats.iter().map(|stats| u64::try_from(stats.connections.get()).unwrap_or(0)).sum()
     }
 
-    /// Tells the other shards how many there are here.
+    /// Tells the other shards how many of them are here.
     fn tell(&self) {
         if let Some(stats) = self.stats.get(self.index) {
-            stats.connections.set(self.len() as i64);
+            stats.connections.set((self.len() + self.leases.get()) as i64);
         }
     }
 

@@ -157,7 +157,8 @@ impl ServerSession {
 
     /// When [`ServerSession::handle_timeout`] should be called.
     pub fn poll_timeout(&self) -> Option<Time> {
-        matches!(self.state, State::Publishing(_) | State::Playing).then_some(self.ping_at)
+        let in_use = matches!(self.state, State::Publishing(_) | State::Playing) || self.outlive_first();
+        in_use.then_some(self.ping_at)
     }
 
     /// Sends a ping if it is time for one.
@@ -330,7 +331,7 @@ impl ServerSession {
     }
 
     fn command(&mut self, message: &Message) -> Result<(), SessionError> {
-        if !matches!(self.state, State::Publishing(_) | State::Playing) {
+        if !matches!(self.state, State::Publishing(_) | State::Playing) && self.sides.is_empty() {
             self.commands += 1;
             if self.commands > RTMP_COMMANDS_UNADMITTED_MAX {
                 return Err(SessionError::Commands);

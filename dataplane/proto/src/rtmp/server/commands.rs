@@ -42,7 +42,7 @@ impl ServerSession {
             }
             "closeStream" if self.leave_side(|id, _| id == stream_id) => {}
             // Encoders clean up after a further stream that was refused, too.
-            "closeStream" if self.sides.is_further(stream_id, self.stream_id) => {}
+            "closeStream" if self.is_further(stream_id) => {}
             "closeStream" => self.end_use(),
             "deleteStream" if self.leave_side(|id, _| command.args.first() == Some(&Value::Number(f64::from(id)))) => {}
             // Encoders that clean up before they start may name a stream that they never had.
@@ -86,7 +86,7 @@ impl ServerSession {
 
     fn ask(&mut self, asked: Asked, command: &Command, stream_id: u32) -> Result<(), SessionError> {
         let connect = self.connect.as_ref().ok_or(SessionError::NotConnected)?;
-        if !matches!(self.state, State::Idle) {
+        if !matches!(self.state, State::Idle) || self.outlive_first() {
             // Answered, but what runs goes on.
             self.stats.commands_refused += 1;
             let code = match asked {
@@ -141,7 +141,6 @@ impl ServerSession {
     fn end_use(&mut self) {
         match self.state {
             State::Publishing(_) => {
-                self.reader.dismiss();
                 self.events.push_back(Event::PublishEnded);
                 self.status("status", "NetStream.Unpublish.Success", "Unpublished.");
             }
@@ -152,7 +151,7 @@ impl ServerSession {
             State::Idle | State::Asked(_) | State::Closing => return,
         }
         self.state = State::Idle;
-        self.end_sides();
+        self.free_if_over();
     }
 
     /// Whether a message stream that a command names is the one in use: the one that createStream answers counts as that, and so does 0.

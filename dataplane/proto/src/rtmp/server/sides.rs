@@ -1,5 +1,8 @@
 //! Further streams that a publisher publishes on its connection, each on a message stream of its own (encoders of several bit rates do that).
 //! What they carry is not unpacked here: the engine hands each of them to a session of its own, see [`ServerSession::relayed`].
+//!
+//! Each ends by itself. Where the first one ends before them, they go on, and what is published then is one more of them: the connection is free
+//! for another use when the last one has ended.
 use super::{Asked, Event, Phase, Refusal, ServerSession, State, refusal_code};
 use crate::limits::{RTMP_INBOX_BYTES_MAX, RTMP_STREAMS_MAX};
 use crate::rtmp::chunk_write::MESSAGE_STREAM;
@@ -53,9 +56,9 @@ impl Sides {
         !self.seen || bare_name == self.first
     }
 
-    /// Whether a message stream is one of a further stream, admitted or not.
-    pub(super) fn is_further(&self, stream_id: u32, first: u32) -> bool {
-        self.seen && stream_id.max(MESSAGE_STREAM) != first
+    /// There are none.
+    pub(super) fn is_empty(&self) -> bool {
+        self.streams.is_empty()
     }
 
     fn has(&self, stream_id: u32) -> bool {
@@ -82,29 +85,34 @@ impl ServerSession {
         let waits = |side: &Side| side.stream_id == stream_id && side.held.is_some();
         let Some(at) = self.sides.streams.iter().position(waits) else { return };
         self.sides.streams.swap_remove(at);
+        self.free_if_over();
         if let Some((refusal, description)) = refusal {
             self.side_status(stream_id, "error", refusal_code(Asked::Publish, refusal), description);
-        }
-    }
-
-    /// The first stream has ended, and with it the further ones: the client is told of each.
-    pub(super) fn end_sides(&mut self) {
-        for Side { stream_id, held, .. } in std::mem::take(&mut self.sides).streams {
-            let (level, code, description) = match held {
-                None => (
-                    "status",
-                    "NetStream.Unpublish.Success",
-                    "The connection's first stream has ended, and this one with it.",
-                ),
-                Some(_) => ("error", "NetStream.Publish.Failed", "The connection's first stream has ended."),
-            };
-            self.side_status(stream_id, level, code, description);
         }
     }
 
     /// A further stream is over from our side: what still comes on it is dropped.
     pub fn end_side(&mut self, stream_id: u32) {
         self.sides.streams.retain(|side| side.stream_id != stream_id);
+        self.free_if_over();
+    }
+
+    /// The first stream or a further one has ended. Once all have, the connection is as it was before the first.
+    pub(super) fn free_if_over(&mut self) {
+        if matches!(self.state, State::Idle) && self.sides.is_empty() {
+            self.sides = Sides::default();
+            self.reader.dismiss();
+        }
+    }
+
+    /// Whether the first stream has ended and further ones go on.
+    pub(super) fn outlive_first(&self) -> bool {
+        matches!(self.state, State::Idle) && !self.sides.is_empty()
+    }
+
+    /// Whether a message stream is one of a further stream, admitted or not.
+    pub(super) fn is_further(&self, stream_id: u32) -> bool {
+        self.sides.seen && (self.outlive_first() || stream_id.max(MESSAGE_STREAM) != self.stream_id)
     }
 
     /// Says a command of a further stream's session to the client.
@@ -114,8 +122,10 @@ impl ServerSession {
 
     /// A publish on another message stream than the one in use.
     pub(super) fn ask_side(&mut self, command: &Command, stream_id: u32) -> Result<(), SessionError> {
+        let stream_id = stream_id.max(MESSAGE_STREAM);
         let connect = self.connect.as_ref().ok_or(SessionError::NotConnected)?;
-        let full = self.sides.streams.len() + 1 >= RTMP_STREAMS_MAX as usize;
+        let first = usize::from(!self.outlive_first());
+        let full = self.sides.streams.len() + first >= RTMP_STREAMS_MAX as usize;
         let request = connect.request(command.text(0)).map_err(|error| error.to_string());
         let refused = match request {
             _ if self.sides.has(stream_id) => "This message stream is in use already.".to_owned(),
@@ -136,6 +146,7 @@ impl ServerSession {
     /// Whether a publish on this message stream is for a further stream.
     pub(super) fn is_side(&self, stream_id: u32) -> bool {
         matches!(self.state, State::Publishing(_)) && stream_id > 0 && stream_id != self.stream_id
+            || self.outlive_first()
             || self.sides.has(stream_id)
     }
 
@@ -147,6 +158,7 @@ impl ServerSession {
         let Side { stream_id, .. } = self.sides.streams.remove(at);
         self.events.push_back(Event::SideEnded { stream_id });
         self.side_status(stream_id, "status", "NetStream.Unpublish.Success", "Unpublished.");
+        self.free_if_over();
         true
     }
 
@@ -154,7 +166,7 @@ impl ServerSession {
     pub(super) fn side_message(&mut self, message: &Message) -> bool {
         let is_media =
             matches!(message.type_id, kind::AUDIO | kind::VIDEO | kind::DATA | kind::DATA_AMF3 | kind::AGGREGATE);
-        if !is_media || !self.sides.is_further(message.stream_id, self.stream_id) {
+        if !is_media || !self.is_further(message.stream_id) {
             return false;
         }
         match self.sides.streams.iter_mut().find(|side| side.stream_id == message.stream_id) {

@@ -417,19 +417,58 @@ fn case_58_a_further_stream_that_does_not_wait_for_its_answer_ends_alone() {
     assert!(raw.names().contains(&"SideEnded { stream_id: 2 }".to_owned()));
     assert!(raw.server.accept_side(2).is_none());
     assert_eq!(raw.server.accept_side(3).map(|held| held.len()), Some(1));
-    // The end of the first stream is the end of all, and is said of each.
-    let mut first = Raw::publishing();
-    first.command(2, &publish("low"));
-    first.server.accept_side(2).expect("asked for");
-    first.command(3, &publish("lower"));
-    first.codes();
-    first.command(0, &call("deleteStream", 0.0, &[Value::Number(1.0)]));
-    let codes = first.codes();
-    let said = |code: &str| codes.iter().filter(|said| *said == code).count();
-    assert_eq!((said("NetStream.Unpublish.Success"), said("NetStream.Publish.Failed")), (2, 1), "{codes:?}");
     // One that ends before its answer was asked for in vain.
     raw.command(4, &publish("lowest"));
     raw.command(4, &call("closeStream", 0.0, &[]));
     assert!(raw.server.accept_side(4).is_none());
     assert_eq!(raw.server.role(), Role::Publisher);
+}
+
+/// Encoders of several bit rates stop one of them, and it may be the one that they began with.
+#[test]
+fn case_58_further_streams_go_on_when_the_first_one_has_ended() {
+    let first_ends: [(u32, &str, Value); 3] = [
+        (0, "FCUnpublish", Value::string("cam")),
+        (1, "closeStream", Value::Null),
+        (0, "deleteStream", Value::Number(1.0)),
+    ];
+    for (stream_id, name, argument) in first_ends {
+        let mut raw = Raw::connected();
+        raw.command(1, &publish("cam"));
+        raw.server.accept(raw.now).unwrap();
+        raw.command(2, &publish("low"));
+        raw.server.accept_side(2).expect("asked for");
+        raw.command(3, &publish("lower"));
+        raw.names();
+        raw.codes();
+        raw.command(stream_id, &call(name, 0.0, &[argument]));
+        assert_eq!(raw.names(), ["PublishEnded"], "{name}");
+        let ends = raw.codes().iter().filter(|code| *code == "NetStream.Unpublish.Success").count();
+        assert!(ends == 1 || name == "FCUnpublish" && ends == 2, "{name}: {ends}");
+        assert_eq!(raw.server.accept_side(3).map(|held| held.len()), Some(0));
+        // What still comes of the first goes nowhere; large messages of the others are taken as before.
+        raw.input(&message_bytes(4, 0, 9, 1, &keyframe(9)));
+        raw.input(&message_bytes(6, 0, 9, 2, &[keyframe(9), vec![0; 500_000]].concat()));
+        raw.input(&message_bytes(6, 0, 9, 3, &keyframe(9)));
+        let names = raw.names();
+        assert!(names.len() == 2 && names.iter().all(|name| name.starts_with("SideMessage")), "{names:?}");
+        // A play has no place beside them, and a publish is one more of them, on whatever message stream.
+        raw.command(1, &call("play", 0.0, &[Value::string("cam")]));
+        assert_eq!(raw.codes(), ["NetStream.Play.Failed"]);
+        raw.command(1, &publish("cam"));
+        assert!(raw.names()[0].starts_with("SideRequested { stream_id: 1"));
+        raw.server.accept_side(1).expect("asked for");
+        raw.input(&message_bytes(4, 0, 9, 1, &keyframe(9)));
+        assert!(raw.names()[0].starts_with("SideMessage"));
+        for id in [2, 1, 3] {
+            raw.command(0, &call("deleteStream", 0.0, &[Value::Number(f64::from(id))]));
+            assert_eq!(raw.names(), [format!("SideEnded {{ stream_id: {id} }}")]);
+        }
+        // After the last one it is a connection like any other.
+        raw.codes();
+        raw.command(0, &call("createStream", 2.0, &[]));
+        assert_eq!(raw.answers()[0].args, [Value::Number(1.0)]);
+        raw.command(1, &publish("cam"));
+        assert_eq!(raw.names(), ["publish stream/cam"]);
+    }
 }
