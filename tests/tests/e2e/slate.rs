@@ -5,6 +5,7 @@ use std::time::{Duration, Instant, SystemTime};
 
 use millstream_tests::clip::Clip;
 use millstream_tests::control::Client;
+use millstream_tests::dash;
 use millstream_tests::flv::{AUDIO, Tag, VIDEO};
 use millstream_tests::hls::follow::Following;
 use millstream_tests::http::{self, End, Viewer};
@@ -116,6 +117,12 @@ fn case_37_hls_and_dash_have_the_slate_as_a_run_of_its_own() {
     println!("the encoder was in the playlist {:?} after its return", back.elapsed());
     std::thread::sleep(seconds(5));
     assert!(push.alive());
+    let periods = dash::watch(server.http, "cam").expect("a manifest that says what is in its segments");
+    let sizes: Vec<_> =
+        periods.iter().filter_map(|period| period.tracks.iter().find(|track| track.video)?.size).collect();
+    let (slate, own) = (Some((640, 360)), sizes.last().copied());
+    assert!(sizes.len() >= 2 && own != slate && sizes.iter().any(|size| Some(*size) == slate), "{periods:?}");
+    assert!(periods.iter().all(|period| period.tracks.len() == 2), "{periods:?}");
     for (followed, name) in followers.map(Following::stop).iter().zip(["video", "audio", "plain"]) {
         sound(followed, 8);
         let mut runs: Vec<u64> = followed.history.segments().values().map(|s| s.discontinuity_number).collect();
