@@ -1,7 +1,7 @@
 //! What every handler holds: the store, the nodes, the clock, the keys, and the configuration as far as it is shown.
 use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, PoisonError, RwLock};
+use std::sync::{Arc, PoisonError, RwLock};
 
 use millstream_link::state::Stream;
 use millstream_policy::signed::Apps;
@@ -18,11 +18,12 @@ use serde_json::Value;
 
 use crate::auth::Caller;
 use crate::auth::login::Failures;
-use crate::clock::{Clock, Stamps, Trust};
+use crate::clock::{Clock, Stamps};
 use crate::events::Feed;
 use crate::hooks::{self, Desk};
 use crate::http::once::{self, Running};
 use crate::http::problem::Answer;
+use crate::ids::Ids;
 use crate::model::audit::{self, Entry};
 use crate::model::stream::StreamRecord;
 use crate::model::token::Digest;
@@ -40,6 +41,8 @@ pub struct Parts {
     pub fleet: Fleet,
     /// What time it is.
     pub clock: Clock,
+    /// Ids of what is made.
+    pub ids: Ids,
     /// The token of the data directory's `admin-token` file.
     pub admin_token: Option<Secret>,
     /// What streams' secrets are made from; `None` where nothing checks a signature.
@@ -48,7 +51,8 @@ pub struct Parts {
     pub fixed: Vec<Stream>,
     /// Names that this server is reached by, beside loopback names and its address.
     pub names: Vec<String>,
-    /// This process as encoders and players reach it, where it carries streams itself.
+    /// This process as encoders and players reach it, where it carries streams itself; or the fleet as a whole, without a name, where the
+    /// configuration of a control alone says how that is reached.
     pub here: Option<Here>,
     /// Where this server is reached, `https://host`, where the operator has said it.
     pub public_url: Option<String>,
@@ -66,10 +70,10 @@ pub struct Parts {
     pub draining: Arc<dyn Fn() -> bool + Send + Sync>,
 }
 
-/// A node as encoders and players reach it.
+/// A node, or a fleet, as encoders and players reach it.
 #[derive(Clone, PartialEq, Eq, Debug, Default)]
 pub struct Here {
-    /// Its name.
+    /// Its name; a fleet has none.
     pub node: String,
     /// `rtmp://host[:port]`.
     pub rtmp_url: String,
@@ -104,7 +108,6 @@ struct Inner {
     kept_answers: AtomicU64,
     running: Running,
     unreadable: Unreadable,
-    trust: Mutex<Trust>,
 }
 
 /// When the clock was last believed, as kept.
@@ -118,6 +121,16 @@ struct Believed {
 const BELIEVED: &str = "clock";
 /// It is written no more often than this.
 const BELIEVED_EVERY_MS: u64 = 24 * 3_600_000;
+
+/// Nodes in the order in which they came, as kept.
+#[derive(Debug, Default, PartialEq, Serialize, Deserialize)]
+#[serde(default)]
+struct NodeOrder {
+    names: Vec<String>,
+}
+
+/// The item of [`META`] with it.
+const NODE_ORDER: &str = "nodes";
 
 /// When this store was used last, as far as it says, Unix milliseconds: by its newest audit entry, or by the last purge.
 async fn last_seen(store: &dyn Store, newest_stamp: Option<&str>) -> Result<Option<u64>, StoreError> {
@@ -165,7 +178,11 @@ impl Api {
         }
         let kept_answers = parts.store.count(ONCE).await?;
         let bindings = hooks::bindings(parts.store.as_ref(), &unreadable).await?;
-        let trust = Trust::begin(&parts.clock, last_seen(parts.store.as_ref(), last.as_deref()).await?);
+        parts.clock.store_was_used(last_seen(parts.store.as_ref(), last.as_deref()).await?);
+        // One that cannot be read costs no more than the order.
+        let order = parts.store.get(META, NODE_ORDER).await?;
+        let order = order.and_then(|item| serde_json::from_slice::<NodeOrder>(&item.value).ok());
+        parts.fleet.came_before(order.unwrap_or_default().names);
         parts.fleet.replace(streams.into_values());
         for binding in bindings {
             parts.fleet.bind(binding);
@@ -184,7 +201,6 @@ impl Api {
             kept_answers: AtomicU64::new(kept_answers),
             running: Running::default(),
             unreadable,
-            trust: Mutex::new(trust),
             parts,
         })))
     }
@@ -199,6 +215,11 @@ impl Api {
 
     pub(crate) fn clock(&self) -> &Clock {
         &self.0.parts.clock
+    }
+
+    /// A UUID for something new.
+    pub(crate) fn uuid(&self) -> Answer<String> {
+        self.0.parts.ids.uuid()
     }
 
     pub(crate) fn master(&self) -> Option<&MasterKey> {
@@ -249,7 +270,7 @@ impl Api {
         &self.0.parts.names
     }
 
-    /// This process, where it carries streams itself.
+    /// This process, where it carries streams itself, or the fleet, where it is said how that is reached.
     pub(crate) fn here(&self) -> Option<&Here> {
         self.0.parts.here.as_ref()
     }
@@ -414,10 +435,23 @@ impl Api {
         }
     }
 
+    /// Keeps for the next start in which order nodes came.
+    async fn keep_node_order(&self) {
+        let order = NodeOrder { names: self.fleet().came() };
+        let kept = model::load::<NodeOrder>(self.store(), META, NODE_ORDER).await;
+        if let Ok(kept) = kept
+            && kept.map(|kept| kept.value).unwrap_or_default() != order
+        {
+            // As above.
+            let _ = model::save(self.store(), (META, NODE_ORDER), Expect::Any, None, &order).await;
+        }
+    }
+
     /// Tidies up: removes what has expired or belongs to nothing any more, counts what is left. To be called every few minutes.
     pub async fn purge(&self) {
-        let until_ms = self.0.trust.lock().unwrap_or_else(PoisonError::into_inner).purge_until(self.clock());
+        let until_ms = self.clock().believed_ms();
         self.keep_believed(until_ms).await;
+        self.keep_node_order().await;
         loop {
             match self.store().purge(until_ms).await {
                 Ok(0) => break,

@@ -1,5 +1,5 @@
 //! What time it is, as the API is told; and stamps that never repeat or fall back, whatever the clock does.
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Instant, SystemTime, UNIX_EPOCH};
 
 /// Gives Unix milliseconds, and milliseconds that only ever pass.
@@ -7,6 +7,7 @@ use std::time::{Instant, SystemTime, UNIX_EPOCH};
 pub struct Clock {
     wall: Arc<dyn Fn() -> u64 + Send + Sync>,
     steady: Arc<dyn Fn() -> u64 + Send + Sync>,
+    trust: Arc<Mutex<Option<Trust>>>,
 }
 
 impl Clock {
@@ -29,7 +30,7 @@ impl Clock {
         wall_ms: impl Fn() -> u64 + Send + Sync + 'static,
         steady_ms: impl Fn() -> u64 + Send + Sync + 'static,
     ) -> Self {
-        Self { wall: Arc::new(wall_ms), steady: Arc::new(steady_ms) }
+        Self { wall: Arc::new(wall_ms), steady: Arc::new(steady_ms), trust: Arc::default() }
     }
 
     /// Unix milliseconds.
@@ -41,6 +42,22 @@ impl Clock {
     pub fn now_s(&self) -> u64 {
         self.now_ms() / 1_000
     }
+
+    /// What is older than this may be removed or given up for its age, Unix milliseconds: the time, as far as the clock is believed. 0, so that
+    /// nothing is old, until it is known when the store was used last.
+    pub fn believed_ms(&self) -> u64 {
+        self.trust().as_mut().map_or(0, |trust| trust.purge_until(self))
+    }
+
+    /// The store was used last then; `None`: never.
+    pub(crate) fn store_was_used(&self, seen_ms: Option<u64>) {
+        let trust = Trust::begin(self, seen_ms);
+        *self.trust() = Some(trust);
+    }
+
+    fn trust(&self) -> MutexGuard<'_, Option<Trust>> {
+        self.trust.lock().unwrap_or_else(PoisonError::into_inner)
+    }
 }
 
 impl std::fmt::Debug for Clock {
@@ -49,7 +66,7 @@ impl std::fmt::Debug for Clock {
     }
 }
 
-/// Up to when things may be removed because they have expired. A clock that is set to another year says that everything has; so a leap of it
+/// Up to when things may be removed because they have expired, or given up because they are old. A clock that is set to another year says that everything has; so a leap of it
 /// counts only once it has stood for a day. Until then time passes as it did before. Who is let in is decided by the clock as it is.
 #[derive(Debug)]
 pub(crate) struct Trust {

@@ -20,6 +20,7 @@ pub mod events;
 mod hooks;
 pub mod http;
 pub mod identity;
+pub mod ids;
 pub mod model;
 pub mod openapi;
 pub mod outbox;

@@ -4,6 +4,8 @@
 //! The key is hook, stream, time and event, so that an event that is told twice is one entry, and the entries of a lane (a hook and a
 //! stream) are behind each other in the order in which they happened. [`lanes`] knows the first of each.
 mod lanes;
+#[cfg(test)]
+mod tests;
 
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -15,14 +17,15 @@ use millstream_proto::id::Id;
 use millstream_proto::secret::Secret;
 use millstream_proto::sign::MasterKey;
 use millstream_side::webhook::body;
-use millstream_side::webhook::outbox::{Ask, Attempt, Entry, Next, Outbox, OutboxError};
+use millstream_side::webhook::outbox::{Ask, Attempt, Backlog, Entry, Next, Outbox, OutboxError};
 use millstream_store::item::{Change, Expect, Query, Write};
 use millstream_store::{Store, StoreError};
 use serde::de::DeserializeOwned;
 use tokio::runtime::Handle;
 use tokio::sync::{Mutex, MutexGuard};
 
-use self::lanes::Lanes;
+use self::lanes::{Lanes, Times};
+use crate::clock::Clock;
 use crate::model::webhook::{DELIVERIES_KEPT_MS, Delivery, Waiting, WebhookRecord};
 use crate::model::{DELIVERY, WAITING, WEBHOOK};
 
@@ -45,6 +48,7 @@ pub struct StoredOutbox {
     store: Arc<dyn Store>,
     master: MasterKey,
     runtime: Handle,
+    clock: Clock,
     state: Arc<Mutex<State>>,
 }
 
@@ -71,8 +75,8 @@ fn lane(key: &str) -> &str {
 
 impl StoredOutbox {
     /// In this store; secrets of hooks are made from `master`. `runtime` is where the store's answers are waited for.
-    pub fn new(store: Arc<dyn Store>, master: MasterKey, runtime: Handle) -> Self {
-        Self { store, master, runtime, state: Arc::default() }
+    pub fn new(store: Arc<dyn Store>, master: MasterKey, runtime: Handle, clock: Clock) -> Self {
+        Self { store, master, runtime, clock, state: Arc::default() }
     }
 
     /// What waits; read from the store the first time. Who writes an entry notes it here afterwards, so that a look at the store under this
@@ -85,7 +89,7 @@ impl StoredOutbox {
                 let page = self.store.page(Query { after: after.take(), ..Query::all(WAITING) }).await?;
                 for item in &page.items {
                     if let Some(waiting) = waiting_of(&item.value) {
-                        lanes.add(&item.key, waiting.due_ms);
+                        lanes.add(&item.key, times_of(&waiting));
                     }
                 }
                 after = page.next;
@@ -106,10 +110,12 @@ impl StoredOutbox {
         }
         let hooks: Vec<(String, WebhookRecord)> = hooks.into_iter().map(|item| (item.key, read(&item.value))).collect();
         let share = WAITING_MAX / hooks.len() as u64;
+        let times = Times { added_ms: self.clock.now_ms(), due_ms: 0 };
+        let added_ms = times.added_ms;
         let mut writes = Vec::new();
         for (id, hook) in hooks.iter().filter(|(_, hook)| !hook.url.is_empty()) {
             let wanted = events.iter().filter(|event| hook.wants(event.what.kind(), &event.stream));
-            let mut of_hook: Vec<Write> = wanted.map(|event| entry_of(id, node, event)).collect();
+            let mut of_hook: Vec<Write> = wanted.map(|event| entry_of(id, node, event, added_ms)).collect();
             let mut state = self.state().await?;
             let waiting = state.lanes.as_ref().map_or(0, |lanes| lanes.waiting_for(id));
             // A receiver that is away takes no room from others.
@@ -134,10 +140,10 @@ impl StoredOutbox {
         let mut state = self.state().await?;
         if let Some(lanes) = &mut state.lanes {
             for key in &added {
-                lanes.add(key, 0);
+                lanes.add(key, times);
             }
             for key in &found {
-                lanes.find(key);
+                lanes.find(key, times);
             }
         }
         failed.map_or(Ok(added.len()), Err)
@@ -191,7 +197,8 @@ impl StoredOutbox {
             let query = Query { prefix: format!("{}/", lane(key)), after, limit: NEXT_AT_ONCE, ..Query::all(WAITING) };
             let page = self.store.page(query).await?;
             // What cannot be read is passed over, and stays.
-            let next = page.items.iter().find_map(|item| Some((item.key.as_str(), waiting_of(&item.value)?.due_ms)));
+            let next =
+                page.items.iter().find_map(|item| Some((item.key.as_str(), times_of(&waiting_of(&item.value)?))));
             if next.is_some() || page.next.is_none() {
                 lanes.gone(key, next);
                 return Ok(());
@@ -220,7 +227,9 @@ impl StoredOutbox {
         let log = Change::Put(log_of(key, &waiting, attempt, next));
         match next {
             Next::Retry { due_unix_ms } => {
-                let waiting = Waiting { attempts: waiting.attempts + 1, due_ms: due_unix_ms, ..waiting };
+                // Added while the clock was ahead: it would be young for as long as that was.
+                let added_ms = waiting.added_ms.min(self.clock.now_ms());
+                let waiting = Waiting { attempts: waiting.attempts + 1, due_ms: due_unix_ms, added_ms, ..waiting };
                 let value = serde_json::to_vec(&waiting).unwrap_or_default();
                 let expect = Expect::Version(item.version);
                 let postponed = Write { kind: WAITING, key: key.to_owned(), expect, expires_ms: None, value };
@@ -241,8 +250,9 @@ impl StoredOutbox {
     }
 
     async fn give_up_old(&self, hook: &str, before_unix_ms: u64, attempt: &Attempt) -> Result<usize, StoreError> {
-        let state = self.state().await?;
-        let old = state.lanes.as_ref().map_or_else(Vec::new, |lanes| lanes.older(hook, before_unix_ms, OLD_AT_ONCE));
+        let (mut state, now_ms) = (self.state().await?, self.clock.now_ms());
+        let older = |lanes: &mut Lanes| lanes.older(hook, (before_unix_ms, now_ms), OLD_AT_ONCE);
+        let old = state.lanes.as_mut().map_or_else(Vec::new, older);
         drop(state);
         // Beside each other: they share syncs.
         let all = futures_util::future::join_all(old.iter().map(|key| self.note(key, attempt, Next::GivenUp))).await;
@@ -267,20 +277,24 @@ impl State {
     }
 }
 
+fn times_of(waiting: &Waiting) -> Times {
+    Times { added_ms: waiting.added_ms, due_ms: waiting.due_ms }
+}
+
 /// An entry, where it can be read.
 fn waiting_of(value: &[u8]) -> Option<Waiting> {
     serde_json::from_slice(value).ok()
 }
 
 /// The entry of a hook for an event.
-fn entry_of(hook: &str, node: &NodeId, event: &Event) -> Write {
+fn entry_of(hook: &str, node: &NodeId, event: &Event, added_ms: u64) -> Write {
     let key = format!("{hook}/{}/{:013}-{:020}-{:020}", event.stream, event.at_unix_ms, node.run, event.seq);
     let waiting = Waiting {
         hook: hook.to_owned(),
         kind: event.what.kind().to_owned(),
         body: String::from_utf8_lossy(&body(node, event)).into_owned(),
         attempts: 0,
-        added_ms: event.at_unix_ms,
+        added_ms,
         due_ms: 0,
     };
     let value = serde_json::to_vec(&waiting).unwrap_or_default();
@@ -326,8 +340,12 @@ impl Outbox for StoredOutbox {
         self.runtime.block_on(self.find_due(now_unix_ms, ask)).map_err(|error| unusable(&error))
     }
 
-    fn backlog(&self) -> Result<(u64, Option<u64>), OutboxError> {
-        let looking = async { Ok(self.state().await?.lanes.as_ref().map_or((0, None), Lanes::backlog)) };
+    fn believed_unix_ms(&self) -> u64 {
+        self.clock.believed_ms()
+    }
+
+    fn backlog(&self) -> Result<Backlog, OutboxError> {
+        let looking = async { Ok(self.state().await?.lanes.as_ref().map_or_else(Backlog::default, Lanes::backlog)) };
         self.runtime.block_on(looking).map_err(|error: StoreError| unusable(&error))
     }
 
@@ -347,118 +365,5 @@ impl Outbox for StoredOutbox {
 
     fn give_up(&self, hook: &str, before_unix_ms: u64, attempt: &Attempt) -> Result<usize, OutboxError> {
         self.runtime.block_on(self.give_up_old(hook, before_unix_ms, attempt)).map_err(|error| unusable(&error))
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use millstream_link::event::What;
-    use millstream_store::memory::MemoryStore;
-
-    use super::*;
-
-    const RUN: u64 = 9;
-
-    fn event(seq: u64, stream: &str, what: What) -> Event {
-        Event { seq, at_unix_ms: 1_000 + seq, stream: stream.to_owned(), what, ..Event::default() }
-    }
-
-    async fn hook(store: &dyn Store, id: &str, record: &WebhookRecord) {
-        let value = serde_json::to_vec(record).unwrap();
-        let write = Write { kind: WEBHOOK, key: id.to_owned(), expect: Expect::Any, expires_ms: None, value };
-        store.put(write).await.unwrap();
-    }
-
-    fn attempt(at_unix_ms: u64) -> Attempt {
-        Attempt { at_unix_ms, took_ms: 1, status: Some(200), error: String::new() }
-    }
-
-    fn ask() -> Ask {
-        Ask { limit: 10, share: 10, ..Ask::default() }
-    }
-
-    #[test]
-    fn deliveries_wait_in_lanes_and_in_order() {
-        let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(1).build().unwrap();
-        let store: Arc<dyn Store> = Arc::new(MemoryStore::new());
-        let outbox = StoredOutbox::new(Arc::clone(&store), MasterKey::new([1; 32]), runtime.handle().clone());
-        let node = NodeId { name: "n".into(), run: RUN };
-        let events = [
-            event(1, "a", What::Publish { encoder: String::new() }),
-            event(2, "b", What::Publish { encoder: String::new() }),
-            event(3, "a", What::Refused { action: String::new(), why: String::new(), reason: String::new(), count: 1 }),
-        ];
-        runtime.block_on(async {
-            let url = || "https://example.com/hook".to_owned();
-            hook(&*store, "all", &WebhookRecord { url: url(), ..WebhookRecord::default() }).await;
-            let publish = vec!["publish".to_owned()];
-            let only =
-                WebhookRecord { url: url(), events: publish, stream: Some("a".into()), ..WebhookRecord::default() };
-            hook(&*store, "only", &only).await;
-            hook(&*store, "off", &WebhookRecord { url: url(), enabled: false, ..WebhookRecord::default() }).await;
-            assert_eq!(outbox.add(&node, &events).await, Ok(4));
-            // Told again: nothing is there twice.
-            outbox.add(&node, &events[..1]).await.unwrap();
-            assert_eq!(store.count(WAITING).await, Ok(4));
-        });
-        assert_eq!(outbox.backlog(), Ok((4, Some(1_001))));
-        let due = outbox.due(5_000, &ask()).unwrap();
-        let lanes: Vec<&str> = due.iter().map(|entry| entry.lane.as_str()).collect();
-        assert_eq!(lanes, ["all/a", "only/a", "all/b"], "the first of each lane, the oldest first");
-        assert_ne!(due[0].secret, due[1].secret);
-        assert!(String::from_utf8_lossy(&due[0].body).contains("\"kind\":\"publish\""));
-        // A lane waits for its first entry, the others go on.
-        outbox.settle(&due[0].key, &attempt(5_000), Next::Retry { due_unix_ms: 9_000 }).unwrap();
-        outbox.settle(&due[2].key, &attempt(5_001), Next::Delivered).unwrap();
-        let later: Vec<String> = outbox.due(6_000, &ask()).unwrap().into_iter().map(|entry| entry.lane).collect();
-        assert_eq!(later, ["only/a"]);
-        let again = outbox.due(9_000, &ask()).unwrap();
-        assert_eq!(again.iter().find(|entry| entry.lane == "all/a").unwrap().attempts, 1);
-        outbox.settle(&due[0].key, &attempt(9_000), Next::GivenUp).unwrap();
-        let next = outbox.due(9_000, &ask()).unwrap();
-        assert_eq!(next.iter().find(|entry| entry.lane == "all/a").unwrap().kind, "refused");
-        // What a removed hook left goes, too.
-        runtime.block_on(async {
-            store.delete(WEBHOOK, "all", Expect::Any).await.unwrap();
-            assert_eq!(store.count(DELIVERY).await, Ok(3));
-        });
-        outbox.due(9_000, &ask()).unwrap();
-        outbox.due(9_000, &ask()).unwrap();
-        assert_eq!(runtime.block_on(store.count(WAITING)), Ok(1));
-    }
-
-    /// A report whose handler was cut off between the write and what is known of it comes again; a broken item is in the way of none.
-    #[test]
-    fn what_was_written_unseen_is_found_and_what_cannot_be_read_is_passed_over() {
-        let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(1).build().unwrap();
-        let store: Arc<dyn Store> = Arc::new(MemoryStore::new());
-        let made = || StoredOutbox::new(Arc::clone(&store), MasterKey::new([1; 32]), runtime.handle().clone());
-        let (outbox, other) = (made(), made());
-        let node = NodeId { name: "n".into(), run: RUN };
-        let events = [1, 2].map(|seq| event(seq, "a", What::Publish { encoder: String::new() }));
-        runtime.block_on(async {
-            let url = "https://example.com/hook".to_owned();
-            hook(&*store, "all", &WebhookRecord { url, ..WebhookRecord::default() }).await;
-            assert_eq!(outbox.add(&node, &[]).await, Ok(0));
-            other.add(&node, &events).await.unwrap();
-            outbox.add(&node, &events).await.unwrap();
-        });
-        let due = outbox.due(5_000, &ask()).unwrap();
-        assert_eq!(due.len(), 1);
-        // The second one breaks, and a third one comes.
-        runtime.block_on(async {
-            let page = store.page(Query::all(WAITING)).await.unwrap();
-            let Write { kind, expires_ms, .. } = entry_of("all", &node, &events[1]);
-            let key = page.items[1].key.clone();
-            store.put(Write { kind, key, expect: Expect::Any, expires_ms, value: b"\0broken".into() }).await.unwrap();
-            let third = event(3, "a", What::Publish { encoder: String::new() });
-            outbox.add(&node, &[third]).await.unwrap();
-        });
-        outbox.settle(&due[0].key, &attempt(5_000), Next::Delivered).unwrap();
-        for outbox in [outbox, made()] {
-            let next = outbox.due(6_000, &ask()).unwrap();
-            assert!(next.len() == 1 && next[0].key.ends_with('3'), "{next:?}");
-        }
-        assert_eq!(runtime.block_on(store.count(WAITING)), Ok(2));
     }
 }

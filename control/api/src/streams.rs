@@ -19,7 +19,6 @@ use crate::http::extract::{IfMatch, Tag};
 use crate::http::problem::{Answer, FieldError, Problem};
 use crate::model::settings::{Reading, Settings, day};
 use crate::model::stream::{Grace, Grave, PREVIOUS_MAX, StreamRecord};
-use crate::model::token::random;
 use crate::model::{self, GRAVE, Kept, STREAM};
 use crate::reconcile::{Subject, Unsettled};
 
@@ -117,7 +116,7 @@ impl Api {
             let default = Map::from_iter([("outdate".to_owned(), Value::String(outdate))]);
             settings.merge(&default, Reading::Strict).map_err(Problem::fields)?;
         }
-        let id = id.map_or_else(uuid, |id| Ok(id.to_owned()))?;
+        let id = id.map_or_else(|| self.uuid(), |id| Ok(id.to_owned()))?;
         let _paths = self.free_paths(&id, given).await?;
         if self.stored_streams().load(Ordering::Relaxed) >= STREAMS_MAX {
             let detail = format!("there are {STREAMS_MAX} streams, which is the most; remove some");
@@ -351,27 +350,4 @@ fn read_only(id: &str) -> Problem {
     Problem::conflict(format!(
         "stream {id} is in the configuration file ([[stream]]); change it there and start the server again"
     ))
-}
-
-/// A random UUID (RFC 9562, version 4).
-pub(crate) fn uuid() -> Answer<String> {
-    let mut bytes = random::<16>()?;
-    bytes[6] = (bytes[6] & 0x0F) | 0x40;
-    bytes[8] = (bytes[8] & 0x3F) | 0x80;
-    let hex = format!("{:032x}", u128::from_be_bytes(bytes));
-    Ok([&hex[..8], &hex[8..12], &hex[12..16], &hex[16..20], &hex[20..]].join("-"))
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn uuids_are_of_version_4() {
-        let (one, other) = (uuid().unwrap(), uuid().unwrap());
-        assert_ne!(one, other);
-        assert_eq!((one.len(), &one[14..15]), (36, "4"));
-        assert!(matches!(&one[19..20], "8" | "9" | "a" | "b"), "{one}");
-        valid_id(&one).unwrap();
-    }
 }

@@ -15,10 +15,19 @@ mod sim {
     pub(crate) mod parts;
     pub(crate) mod random;
     pub(crate) mod store;
+    pub(crate) mod trace;
     pub(crate) mod world;
 }
 
+use std::panic::AssertUnwindSafe;
+
+use sim::trace::Trace;
 use sim::world::walk;
+
+/// Lines of a walk that failed which are shown; all of them with `MILLSTREAM_SIM_TRACE=1`.
+const SHOWN: usize = 60;
+/// After so many seeds that failed no more are walked.
+const FAILED_MAX: usize = 10;
 
 /// `MILLSTREAM_SIM_SEEDS=A..B` walks these; to see one that failed again.
 fn seeds(default: std::ops::Range<u64>) -> std::ops::Range<u64> {
@@ -30,14 +39,42 @@ fn seeds(default: std::ops::Range<u64>) -> std::ops::Range<u64> {
     given.as_deref().and_then(parse).unwrap_or(default)
 }
 
+/// What walks a seed again, with every line of its trace.
+fn command(seed: u64) -> String {
+    let next = seed + 1;
+    format!(
+        "MILLSTREAM_SIM_SEEDS={seed}..{next} MILLSTREAM_SIM_TRACE=1 \
+         cargo nextest run --release -p millstream-api --test sim --no-capture store_and_nodes_converge"
+    )
+}
+
 fn walk_all(seeds: std::ops::Range<u64>) {
-    let mut sum = sim::world::Seen::default();
-    for seed in seeds.clone() {
-        let walked = std::panic::catch_unwind(|| walk(seed));
-        assert!(walked.is_ok(), "seed {seed} failed: MILLSTREAM_SIM_SEEDS={seed}..{} walks it again", seed + 1);
-        sum += walked.unwrap_or_default();
+    let (mut sum, mut failed) = (sim::world::Seen::default(), Vec::new());
+    let all = std::env::var_os("MILLSTREAM_SIM_TRACE").is_some();
+    for (n, seed) in seeds.clone().enumerate() {
+        let trace = Trace::default();
+        let walked = std::panic::catch_unwind(AssertUnwindSafe(|| walk(seed, &trace)));
+        if walked.is_err() || all {
+            let lines = trace.lines();
+            let from = if all { 0 } else { lines.len().saturating_sub(SHOWN) };
+            println!("{}", lines[from..].join("\n"));
+        }
+        if let Ok(seen) = walked {
+            sum += seen;
+        } else {
+            println!("seed {seed} failed; this walks it again:\n{}", command(seed));
+            failed.push(seed);
+        }
+        if failed.len() >= FAILED_MAX {
+            break;
+        }
+        if (n + 1) % 500 == 0 {
+            println!("{} seeds, {} failed: {sum:?}", n + 1, failed.len());
+        }
     }
     println!("{seeds:?}: {sum:?}");
+    let commands: Vec<String> = failed.iter().map(|seed| command(*seed)).collect();
+    assert!(failed.is_empty(), "seeds {failed:?} failed; these walk them again:\n{}", commands.join("\n"));
     // In a few nothing much need happen.
     if seeds.end - seeds.start >= 100 {
         sum.has_all();
@@ -47,6 +84,25 @@ fn walk_all(seeds: std::ops::Range<u64>) {
 #[test]
 fn store_and_nodes_converge_and_nothing_acknowledged_is_lost() {
     walk_all(seeds(0..300));
+}
+
+/// What a seed shows when it fails is worth as much as that it shows it again.
+#[test]
+fn a_seed_walks_the_same_way_each_time() {
+    for seed in 0..25 {
+        let [first, second] = [(); 2].map(|()| {
+            let trace = Trace::default();
+            walk(seed, &trace);
+            trace.lines()
+        });
+        assert!(first.len() > 100, "seed {seed}: {} lines", first.len());
+        let differ = first.iter().zip(&second).position(|(one, other)| one != other);
+        if let Some(at) = differ {
+            let near = |lines: &[String]| lines[at.saturating_sub(5)..(at + 1).min(lines.len())].join("\n");
+            panic!("seed {seed} walks another way from line {at} on:\n{}\n--\n{}", near(&first), near(&second));
+        }
+        assert_eq!(first.len(), second.len(), "seed {seed}");
+    }
 }
 
 #[test]

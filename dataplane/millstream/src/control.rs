@@ -10,6 +10,7 @@ use millstream_api::clock::Clock;
 use millstream_api::events::{Keep, follow};
 use millstream_api::http::serve::{Limits, serve};
 use millstream_api::identity::StoreIdentity;
+use millstream_api::ids::Ids;
 use millstream_api::outbox::StoredOutbox;
 use millstream_api::{Api, Parts, routes};
 use millstream_engine::Remote;
@@ -106,18 +107,24 @@ pub(crate) struct Here {
 /// The streams of the configuration file, to be changed while everything runs.
 #[derive(Clone)]
 pub(crate) struct FileStreams {
-    api: Api,
+    /// Control of this process, where there is one.
+    control: Option<(Api, Handle)>,
     node: Option<FixedStreams>,
-    runtime: Handle,
 }
 
 impl FileStreams {
+    /// Of a node whose control is elsewhere.
+    pub(crate) fn of_node(node: FixedStreams) -> Self {
+        Self { control: None, node: Some(node) }
+    }
+
     /// These are the ones from now on. Not to be called from the runtime.
     pub(crate) fn change(&self, streams: Vec<Stream>) -> Result<(), String> {
         if let Some(node) = &self.node {
             node.change(streams.clone());
         }
-        let changed = self.runtime.block_on(self.api.change_fixed(streams));
+        let Some((api, runtime)) = &self.control else { return Ok(()) };
+        let changed = runtime.block_on(api.change_fixed(streams));
         changed.map_err(|_| {
             "the store cannot be read: streams that were taken out of the file are refused until it can, and are then what it says".to_owned()
         })
@@ -157,9 +164,11 @@ impl Control {
             )
         })?;
         let key_check = told.master.as_ref().map(MasterKey::check).unwrap_or_default();
-        let news = Arc::new(Notify::new());
-        let outbox =
-            told.master.clone().map(|master| StoredOutbox::new(Arc::clone(store), master, runtime.handle().clone()));
+        let (news, clock) = (Arc::new(Notify::new()), Clock::system());
+        let outbox = told
+            .master
+            .clone()
+            .map(|master| StoredOutbox::new(Arc::clone(store), master, runtime.handle().clone(), clock.clone()));
         let fleet = {
             let keep = Keep::new(Arc::clone(store), outbox.clone(), Arc::clone(&news));
             Fleet::counting([], key_check, keep, Arc::clone(&told.numbers))
@@ -178,7 +187,8 @@ impl Control {
         let parts = Parts {
             store: Arc::clone(store),
             fleet: fleet.clone(),
-            clock: Clock::system(),
+            clock,
+            ids: Ids::random(),
             admin_token: Some(told.admin_token),
             master: told.master,
             fixed: told.streams,
@@ -240,7 +250,7 @@ impl Control {
     /// A way to change the streams of the configuration file.
     pub(crate) fn file_streams(&self, runtime: &Runtime) -> FileStreams {
         let node = self.node.as_ref().map(|node| node.fixed.clone());
-        FileStreams { api: self.api.clone(), node, runtime: runtime.handle().clone() }
+        FileStreams { control: Some((self.api.clone(), runtime.handle().clone())), node }
     }
 
     /// Takes no more requests, and lets those that run end.

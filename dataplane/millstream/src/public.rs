@@ -22,6 +22,16 @@ pub(crate) fn urls(public: &Public, listening: &Addresses) -> (String, String) {
     (url(&public.rtmp, "rtmp", 1935, listening.rtmp), url(&public.http, "http", 80, listening.http))
 }
 
+/// The addresses of a fleet as a whole, such as a load balancer's, where the configuration of its control has some.
+pub(crate) fn of_fleet(public: &Public) -> Option<millstream_api::Here> {
+    let (rtmp_url, http_url) = (public.rtmp.clone(), public.http.clone());
+    (rtmp_url.is_some() || http_url.is_some()).then(|| millstream_api::Here {
+        node: String::new(),
+        rtmp_url: rtmp_url.unwrap_or_default(),
+        http_url: http_url.unwrap_or_default(),
+    })
+}
+
 /// The address that others have for one that listens: where it listens everywhere, the one of the interface that leads out.
 fn reached(listener: IpAddr) -> IpAddr {
     if !listener.is_unspecified() {
@@ -60,6 +70,9 @@ mod tests {
         check(&none, listening("192.0.2.7:1935", "192.0.2.7:80"), "rtmp://192.0.2.7", "http://192.0.2.7");
         check(&none, listening("[::1]:1935", "127.0.0.1:8080"), "rtmp://[::1]", "http://127.0.0.1:8080");
         check(&said, listening("0.0.0.0:1935", "127.0.0.1:1935"), "rtmps://push.example.org", "http://127.0.0.1:1935");
+        assert_eq!(of_fleet(&none), None);
+        let fleet = of_fleet(&said).unwrap();
+        assert_eq!((&*fleet.node, &*fleet.rtmp_url, &*fleet.http_url), ("", "rtmps://push.example.org", ""));
         let (rtmp, _) = urls(&none, &listening("0.0.0.0:1936", "0.0.0.0:80"));
         assert!(rtmp.ends_with(":1936") && !rtmp.contains("0.0.0.0"), "{rtmp}");
     }

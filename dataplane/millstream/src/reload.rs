@@ -21,7 +21,7 @@ pub(crate) struct Reload {
     shown: Value,
     /// Of the file, as they are in force.
     streams: Vec<StreamEntry>,
-    /// The way to change them; a node, which follows a control elsewhere, has none.
+    /// The way to change them, once everything runs.
     change: Option<FileStreams>,
 }
 

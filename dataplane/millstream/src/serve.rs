@@ -21,7 +21,7 @@ use tokio::runtime::Runtime;
 use tracing::{error, info, warn};
 
 use crate::cli::{Failure, ServeFlags};
-use crate::control::{self, Control, Here, Told};
+use crate::control::{self, Control, FileStreams, Here, Told};
 use crate::layers::{self, Layers};
 use crate::node::{self, Joined, Kept};
 use crate::reload::Reload;
@@ -126,6 +126,7 @@ fn as_node(
     let joined = Joined::start(runtime, link, here, Some(kept));
     info!("ready");
     notify::tell(notify::READY);
+    let reload = reload.changing(FileStreams::of_node(joined.fixed.clone()));
     let ended = wait(engine, signals, || {}, Some(reload));
     joined.leave(runtime);
     ended
@@ -144,7 +145,13 @@ fn told<'a>(
     here: Option<(&'a Remote, &Identity)>,
 ) -> Told<'a> {
     let (engine, identity) = here.unzip();
+    let of_node = identity.map(|identity| millstream_api::Here {
+        node: identity.node.name.clone(),
+        rtmp_url: identity.rtmp_url.clone(),
+        http_url: identity.http_url.clone(),
+    });
     Told {
+        here: of_node.or_else(|| public::of_fleet(&layers.public)),
         numbers,
         listen: layers.control,
         config: reference::shown(&layers),
@@ -163,11 +170,6 @@ fn told<'a>(
         trusted_proxies: layers.control_trusted_proxies,
         webhooks_allow: layers.webhooks_allow,
         public_url: layers.public.control,
-        here: identity.map(|identity| millstream_api::Here {
-            node: identity.node.name.clone(),
-            rtmp_url: identity.rtmp_url.clone(),
-            http_url: identity.http_url.clone(),
-        }),
         engine,
     }
 }

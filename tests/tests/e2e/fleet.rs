@@ -88,6 +88,54 @@ fn viewers_publishers_and_new_signatures_do_not_notice_that_control_is_dead() {
     assert_eq!(viewer.end, None);
 }
 
+/// What its file says is the node's own: control need not be there for it, and what control has sent last stays beside it.
+#[test]
+fn sighup_brings_a_nodes_own_streams_into_force_while_control_is_dead() {
+    let at = free_address();
+    let first = control(at, &["cam"], directory());
+    let dir = node_directory(&first);
+    let node = Options::signed().role("node").shards(2).arg("--control-url", &format!("http://{at}"));
+    let node = node.config("[[stream]]\nid = \"old\"\n\n[[stream]]\nid = \"stays\"\n").start_in(dir);
+    knows(&node, "cam");
+    let push_stays = push(&node, &node, "stays").expect("it is in the file").repeat(Clip::small());
+    let dir = first.kill();
+    eventually("the node says so", seconds(15), || node.log.has("control is away").then_some(()));
+    let text = "[[stream]]\nid = \"new\"\n\n[[stream]]\nid = \"stays\"\n";
+    std::fs::write(node.data_dir().join("millstream.toml"), text).expect("written");
+    node.hang_up();
+    knows(&node, "new");
+    assert!(push(&node, &node, "old").is_err(), "it is no longer in the file");
+    knows(&node, "cam");
+    Viewer::watch(node.http, "stays").find("keyframe", seconds(5), Tag::is_keyframe);
+    // Control is followed on, and takes nothing of it away.
+    let _back = control(at, &["cam", "third"], dir);
+    knows(&node, "third");
+    knows(&node, "new");
+    drop(push_stays);
+}
+
+/// Whoever has the nodes' token may call a node as they like: where control says how the fleet is reached, encoders are given that.
+#[test]
+fn encoders_are_given_the_address_that_control_says() {
+    let at = free_address();
+    let records = "[rtmp]\npublic_url = \"rtmp://push.example.org\"\n\n[[stream]]\nid = \"cam\"\n";
+    let control = Options::signed().role("control").arg("--control", &at.to_string()).config(records);
+    let control = control.start_in(directory());
+    let node = node(at, node_directory(&control));
+    knows(&node, "cam");
+    let key = eventually("the node has said where it is", seconds(10), || {
+        let key = Client::admin(&control).get("/api/v1/streams/cam/key").is(200).json;
+        (key["push_urls"].as_array().map(Vec::len) == Some(2)).then_some(key)
+    });
+    let nodes: Vec<&str> =
+        key["push_urls"].as_array().into_iter().flatten().filter_map(|url| url["node"].as_str()).collect();
+    assert_eq!(nodes, ["", "edge-1"]);
+    assert!(
+        key["push_url"].as_str().is_some_and(|url| url.starts_with("rtmp://push.example.org/stream/cam?sign=")),
+        "{key}"
+    );
+}
+
 #[test]
 fn a_node_that_restarts_without_control_knows_what_it_knew() {
     let at = free_address();

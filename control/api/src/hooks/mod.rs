@@ -24,7 +24,6 @@ use crate::model::hook::{
 use crate::model::unreadable::Unreadable;
 use crate::model::{self, BINDING, HOOK, Kept, SLATE};
 use crate::reconcile::{Subject, Unsettled};
-use crate::streams::uuid;
 
 pub(crate) mod modules;
 
@@ -271,7 +270,7 @@ impl Api {
                 "there are {BINDINGS_MAX} bindings, which is the most; remove some"
             )));
         }
-        let id = uuid()?;
+        let id = self.uuid()?;
         let mut record = BindingRecord { created_ms: self.clock().now_ms(), ..BindingRecord::default() };
         change(&mut record)?;
         let version =

@@ -3,12 +3,21 @@
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::sync::Arc;
 
-use millstream_side::webhook::outbox::Ask;
+use millstream_side::webhook::outbox::{Ask, Backlog};
+
+/// Of an entry, Unix milliseconds.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+pub(super) struct Times {
+    /// Since when it waits, by control's clock: when its event happened is what some node says.
+    pub(super) added_ms: u64,
+    /// When it may be tried.
+    pub(super) due_ms: u64,
+}
 
 /// The first entry of a lane.
 #[derive(Clone, PartialEq, Eq, Debug)]
 struct Head {
-    due_ms: u64,
+    times: Times,
     /// The last part of its key: when it happened, and what tells it from others.
     tail: Arc<str>,
 }
@@ -25,11 +34,11 @@ struct OfHook {
 impl OfHook {
     fn set(&mut self, stream: &str, head: Option<Head>) {
         if let Some((stream, old)) = self.lanes.remove_entry(stream) {
-            self.by_due.remove(&(old.due_ms, old.tail, stream));
+            self.by_due.remove(&(old.times.due_ms, old.tail, stream));
         }
         if let Some(head) = head {
             let stream: Arc<str> = stream.into();
-            self.by_due.insert((head.due_ms, Arc::clone(&head.tail), Arc::clone(&stream)));
+            self.by_due.insert((head.times.due_ms, Arc::clone(&head.tail), Arc::clone(&stream)));
             self.lanes.insert(stream, head);
         }
     }
@@ -46,29 +55,24 @@ pub(super) fn parts(key: &str) -> Option<(&str, &str, &str)> {
     Some((hook, stream, tail))
 }
 
-/// When the event of a key happened.
-fn happened_ms(tail: &str) -> Option<u64> {
-    tail.split('-').next()?.parse().ok()
-}
-
 impl Lanes {
     /// One more entry waits. It begins its lane where nothing of that lane is before it.
-    pub(super) fn add(&mut self, key: &str, due_ms: u64) {
+    pub(super) fn add(&mut self, key: &str, times: Times) {
         let Some((hook, stream, tail)) = parts(key) else { return };
         let of_hook = self.0.entry(hook.to_owned()).or_default();
         of_hook.waiting += 1;
         if of_hook.lanes.get(stream).is_none_or(|head| tail < &*head.tail) {
-            of_hook.set(stream, Some(Head { due_ms, tail: tail.into() }));
+            of_hook.set(stream, Some(Head { times, tail: tail.into() }));
         }
     }
 
     /// An entry is there, which may be known or not: its write was not seen to end.
-    pub(super) fn find(&mut self, key: &str) {
+    pub(super) fn find(&mut self, key: &str, times: Times) {
         let Some((hook, stream, tail)) = parts(key) else { return };
         let head = self.0.get(hook).and_then(|of_hook| of_hook.lanes.get(stream));
         // Behind a head it is found when that is gone.
         if head.is_none_or(|head| tail < &*head.tail) {
-            self.add(key, 0);
+            self.add(key, times);
         }
     }
 
@@ -76,16 +80,17 @@ impl Lanes {
     pub(super) fn postpone(&mut self, key: &str, due_ms: u64) {
         let Some((hook, stream, tail)) = parts(key) else { return };
         if let Some(of_hook) = self.0.get_mut(hook) {
-            of_hook.set(stream, Some(Head { due_ms, tail: tail.into() }));
+            let added_ms = of_hook.lanes.get(stream).map_or(due_ms, |head| head.times.added_ms);
+            of_hook.set(stream, Some(Head { times: Times { added_ms, due_ms }, tail: tail.into() }));
         }
     }
 
-    /// An entry is gone; `next` is what its lane begins with from here on, and when that is due.
-    pub(super) fn gone(&mut self, key: &str, next: Option<(&str, u64)>) {
+    /// An entry is gone; `next` is what its lane begins with from here on.
+    pub(super) fn gone(&mut self, key: &str, next: Option<(&str, Times)>) {
         let Some((hook, stream, _)) = parts(key) else { return };
         let Some(of_hook) = self.0.get_mut(hook) else { return };
         of_hook.waiting = of_hook.waiting.saturating_sub(1);
-        let head = next.and_then(|(key, due_ms)| Some(Head { due_ms, tail: parts(key)?.2.into() }));
+        let head = next.and_then(|(key, times)| Some(Head { times, tail: parts(key)?.2.into() }));
         of_hook.set(stream, head);
         if of_hook.lanes.is_empty() {
             self.0.remove(hook);
@@ -103,7 +108,7 @@ impl Lanes {
         of_hook.by_due =
             of_hook.by_due.iter().map(|(_, tail, stream)| (0, Arc::clone(tail), Arc::clone(stream))).collect();
         for head in of_hook.lanes.values_mut() {
-            head.due_ms = 0;
+            head.times.due_ms = 0;
         }
     }
 
@@ -112,6 +117,9 @@ impl Lanes {
         let mut found = Vec::new();
         for (hook, of_hook) in &self.0 {
             let due = of_hook.by_due.iter().take_while(|(due_ms, _, _)| *due_ms <= now_ms);
+            // Nothing is postponed for so long: the clock has been set back since.
+            let latest_ms = ask.latest_unix_ms.unwrap_or(u64::MAX).max(now_ms);
+            let due = due.chain(of_hook.by_due.iter().rev().take_while(|(due_ms, _, _)| *due_ms > latest_ms));
             let keys = due.map(|(due_ms, tail, stream)| (*due_ms, tail, stream));
             let free = keys.filter(|(_, _, stream)| !ask.is_busy(hook, stream)).take(ask.share(hook));
             found.extend(
@@ -122,10 +130,14 @@ impl Lanes {
         found.into_iter().take(ask.limit).map(|(_, _, key)| key).collect()
     }
 
-    /// Keys of a hook's lanes that begin with what happened before this time.
-    pub(super) fn older(&self, hook: &str, before_ms: u64, most: usize) -> Vec<String> {
-        let Some(of_hook) = self.0.get(hook) else { return Vec::new() };
-        let old = of_hook.lanes.iter().filter(|(_, head)| happened_ms(&head.tail).is_some_and(|at| at < before_ms));
+    /// Keys of a hook's lanes that begin with what was added before this time. What was added while the clock was ahead, behind now, ages from
+    /// now on.
+    pub(super) fn older(&mut self, hook: &str, (before_ms, now_ms): (u64, u64), most: usize) -> Vec<String> {
+        let Some(of_hook) = self.0.get_mut(hook) else { return Vec::new() };
+        for head in of_hook.lanes.values_mut() {
+            head.times.added_ms = head.times.added_ms.min(now_ms);
+        }
+        let old = of_hook.lanes.iter().filter(|(_, head)| head.times.added_ms < before_ms);
         old.take(most).map(|(stream, head)| format!("{hook}/{stream}/{}", head.tail)).collect()
     }
 
@@ -134,17 +146,24 @@ impl Lanes {
         self.0.get(hook).map_or(0, |of_hook| of_hook.waiting)
     }
 
-    /// How many wait, and when the oldest happened.
-    pub(super) fn backlog(&self) -> (u64, Option<u64>) {
+    /// What waits.
+    pub(super) fn backlog(&self) -> Backlog {
         let heads = self.0.values().flat_map(|of_hook| of_hook.lanes.values());
-        let oldest = heads.filter_map(|head| happened_ms(&head.tail)).min();
-        (self.0.values().map(|of_hook| of_hook.waiting).sum(), oldest)
+        Backlog {
+            oldest_unix_ms: heads.map(|head| head.times.added_ms).min(),
+            waiting: self.0.values().map(|of_hook| of_hook.waiting).sum(),
+            hooks: self.0.keys().cloned().collect(),
+        }
     }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    fn of(added_ms: u64) -> Times {
+        Times { added_ms, due_ms: 0 }
+    }
 
     fn key(hook: &str, stream: &str, at: u64) -> String {
         format!("{hook}/{stream}/{at:013}-1-1")
@@ -154,10 +173,10 @@ mod tests {
     fn each_lane_shows_its_first_entry_and_each_hook_no_more_than_its_share() {
         let mut lanes = Lanes::default();
         for at in [30, 10, 20] {
-            lanes.add(&key("a", "cam", at), 0);
+            lanes.add(&key("a", "cam", at), of(at));
         }
-        (0..9).for_each(|n| lanes.add(&key("b", &format!("s{n}"), 40 + n), 0));
-        let mut ask = Ask { limit: 100, share: 4, ..Ask::default() };
+        (0..9).for_each(|n| lanes.add(&key("b", &format!("s{n}"), 40 + n), of(40 + n)));
+        let mut ask = Ask { limit: 100, share: 4, latest_unix_ms: Some(1_000), ..Ask::default() };
         assert_eq!(lanes.due(0, &ask).len(), 5);
         assert_eq!(lanes.due(0, &ask)[0], key("a", "cam", 10));
         ask.shares.insert("b".into(), 0);
@@ -168,14 +187,19 @@ mod tests {
         lanes.postpone(&key("a", "cam", 10), 500);
         assert!(lanes.due(499, &ask).is_empty());
         assert_eq!(lanes.due(500, &ask), [key("a", "cam", 10)]);
+        // Postponed by a clock that was a year ahead, and is set right.
+        lanes.postpone(&key("a", "cam", 10), 1_001);
+        assert_eq!(lanes.due(0, &ask), [key("a", "cam", 10)]);
+        lanes.postpone(&key("a", "cam", 10), 500);
         lanes.hurry("a");
         assert_eq!(lanes.due(0, &ask), [key("a", "cam", 10)]);
-        lanes.gone(&key("a", "cam", 10), Some((&key("a", "cam", 20), 0)));
+        lanes.gone(&key("a", "cam", 10), Some((&key("a", "cam", 20), of(20))));
         assert_eq!((lanes.due(0, &ask), lanes.waiting_for("a")), (vec![key("a", "cam", 20)], 2));
-        assert_eq!(lanes.backlog(), (11, Some(20)));
-        assert_eq!(lanes.older("b", 43, 10).len(), 3);
+        let backlog = lanes.backlog();
+        assert_eq!((backlog.waiting, backlog.oldest_unix_ms, backlog.hooks.len()), (11, Some(20), 2));
+        assert_eq!(lanes.older("b", (43, 100), 10).len(), 3);
         lanes.drop_hook("b");
         lanes.gone(&key("a", "cam", 20), None);
-        assert_eq!(lanes.backlog(), (0, None));
+        assert_eq!(lanes.backlog(), Backlog::default());
     }
 }

@@ -3,6 +3,7 @@
 use axum::extract::State;
 use axum::response::Response;
 use millstream_proto::id::Id;
+use millstream_side::fleet::NodeView;
 use serde::Serialize;
 use utoipa::ToSchema;
 
@@ -16,7 +17,7 @@ use crate::{Api, Here};
 /// A stream's addresses at a node. An output that the stream does not have is null.
 #[derive(Clone, PartialEq, Eq, Debug, Serialize, ToSchema)]
 pub struct Addresses {
-    /// The node.
+    /// The node; empty: the fleet as a whole, as control's configuration says that it is reached.
     node: String,
     /// Where encoders push, without a signature (see the stream's key), and RTMP players play.
     rtmp: Option<String>,
@@ -31,12 +32,17 @@ pub struct Addresses {
 }
 
 impl Api {
-    /// Where streams are carried: this process, where it carries any, then the nodes that are heard, by name.
+    /// Where streams are carried: as this process says (itself, where it carries any, or the fleet as a whole), then the nodes that are heard:
+    /// those that are about to end last, and before them those that have come last, so that nobody who has the nodes' token comes first by a
+    /// name that is made up.
     pub(crate) fn places(&self) -> Vec<Here> {
         let here = self.here().cloned();
         let name = here.as_ref().map(|here| here.node.clone());
-        let nodes = self.fleet().nodes().into_iter().filter(|view| !view.away && Some(&view.id.name) != name.as_ref());
-        let nodes = nodes.map(|view| Here {
+        let is_other = |view: &NodeView| !view.away && Some(&view.id.name) != name.as_ref();
+        let mut nodes: Vec<NodeView> = self.fleet().nodes().into_iter().filter(is_other).collect();
+        // Stable: by name where those are the same.
+        nodes.sort_by_key(|view| (view.status.draining, view.seniority));
+        let nodes = nodes.into_iter().map(|view| Here {
             node: view.id.name,
             rtmp_url: view.status.rtmp_url,
             http_url: view.status.http_url,
@@ -47,8 +53,8 @@ impl Api {
 
 /// Show a stream's addresses
 ///
-/// At each node. Nodes say where they are reached: as `rtmp.public_url` and `http.public_url` of their configuration say, or else where they
-/// listen.
+/// At each node, in the order of `push_urls` of the stream's key. Nodes say where they are reached: as `rtmp.public_url` and `http.public_url` of
+/// their configuration say, or else where they listen. Where control's own configuration has them, it is one address for all, and comes first.
 #[utoipa::path(get, path = "/api/v1/streams/{id}/addresses", tag = "streams", params(
     ("id" = String, Path, description = "The stream's id"),
 ), responses(

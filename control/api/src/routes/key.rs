@@ -36,14 +36,15 @@ pub struct Key {
     /// The whole push address: for OBS, what is up to and with `/stream` is the server, what follows is the stream key. Null where no node has
     /// been heard that says where it is reached.
     push_url: Option<String>,
-    /// The push address of each node: any of them may be pushed to. `push_url` is the first one.
+    /// The push address of each node: any of them may be pushed to. `push_url` is the first one: the one of control's configuration, or of the node
+    /// that has been here longest.
     push_urls: Vec<PushUrl>,
 }
 
 /// Where a node is pushed to.
 #[derive(Clone, PartialEq, Eq, Debug, Serialize, ToSchema)]
 pub struct PushUrl {
-    /// The node.
+    /// The node; empty: the fleet as a whole, as control's configuration says that it is reached.
     node: String,
     /// The whole push address.
     push_url: String,

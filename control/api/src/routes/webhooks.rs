@@ -19,7 +19,7 @@ use crate::http::problem::{Answer, FieldError, Problem};
 use crate::model::webhook::{Delivery, WebhookRecord};
 use crate::model::{self, DELIVERY, Kept, WEBHOOK};
 use crate::outbox::{self, HOOKS_MAX};
-use crate::streams::{uuid, valid_id};
+use crate::streams::valid_id;
 
 /// A webhook.
 #[derive(Clone, PartialEq, Eq, Debug, Serialize, ToSchema)]
@@ -176,7 +176,7 @@ pub async fn create(State(api): State<Api>, Admin(caller): Admin, Json(new): Jso
     if api.store().count(WEBHOOK).await? >= HOOKS_MAX as u64 {
         return Err(Problem::conflict(format!("there are {HOOKS_MAX} webhooks, which is the most; remove some")));
     }
-    let id = uuid()?;
+    let id = api.uuid()?;
     let put = model::to_put((WEBHOOK, &id), Expect::Absent, None, &record);
     let saved = api.logged(&caller, ("webhook.create", &id), Vec::new(), vec![put]).await?;
     let version = saved.map_err(|model::Conflict| Problem::conflict("the random id is taken; try again"))?;

@@ -1,7 +1,12 @@
 //! Keys: what is shown is what the door admits.
+use std::sync::Arc;
+
+use millstream_api::Here;
 use millstream_api::model::settings::midnight_s;
 use millstream_proto::id::Id;
 use millstream_proto::sign::{Action, Claim, Keys, SignError, verify};
+use millstream_store::Store;
+use millstream_store::memory::MemoryStore;
 use serde_json::{Value, json};
 
 use crate::kit::{NOW_MS, Options, Server, master};
@@ -132,7 +137,8 @@ fn addresses_are_those_that_nodes_are_reached_at() {
         urls.iter().map(|url| url[name].as_str().unwrap().to_owned()).collect()
     };
     // Control alone: before a node is heard nobody knows.
-    let control = Server::with(Options { here: None, ..Options::default() });
+    let store: Arc<dyn Store> = Arc::new(MemoryStore::new());
+    let control = Server::with(Options { here: None, store: Arc::clone(&store), ..Options::default() });
     control.post("/api/v1/streams", &json!({ "id": "cam" })).is(201);
     let shown = key(&control);
     assert_eq!((&shown["push_url"], &shown["push_urls"]), (&Value::Null, &json!([])));
@@ -143,9 +149,9 @@ fn addresses_are_those_that_nodes_are_reached_at() {
     tell(&control, "old", "", "");
     let shown = key(&control);
     let sign = shown["sign"].as_str().unwrap();
-    assert_eq!(shown["push_url"], format!("rtmps://a.example.org/stream/cam?sign={sign}"));
-    assert_eq!(nodes(&shown, "node"), ["a", "b"]);
-    assert_eq!(nodes(&shown, "push_url")[1], format!("rtmp://b.example.org:1936/stream/cam?sign={sign}"));
+    assert_eq!(shown["push_url"], format!("rtmp://b.example.org:1936/stream/cam?sign={sign}"));
+    assert_eq!(nodes(&shown, "node"), ["b", "a"]);
+    assert_eq!(nodes(&shown, "push_url")[1], format!("rtmps://a.example.org/stream/cam?sign={sign}"));
     let patch = control.request("PATCH", "/api/v1/streams/cam").header("If-Match", "*");
     patch.json(&json!({ "settings": { "isHls": false } })).send().is(200);
     let addresses = control.get("/api/v1/streams/cam/addresses").is(200).json()["items"].clone();
@@ -153,9 +159,33 @@ fn addresses_are_those_that_nodes_are_reached_at() {
         "node": "b", "rtmp": "rtmp://b.example.org:1936/stream/cam", "page": "https://b.example.org/cam/index.html",
         "flv": "https://b.example.org/cam/live.flv", "hls": null, "dash": "https://b.example.org/cam/manifest.mpd",
     });
-    assert_eq!(addresses[1], expected);
+    assert_eq!(addresses[0], expected);
     assert_eq!(addresses[2]["rtmp"], Value::Null);
     control.get("/api/v1/streams/nobody/addresses").is(404);
+    // Draining, it comes last, and as it was once it has started anew.
+    let drains = |run, draining| {
+        let status = Status { rtmp_url: "rtmp://b.example.org:1936".into(), draining, ..Status::default() };
+        let report = Report { node: NodeId { name: "b".into(), run }, status, ..Report::default() };
+        control.run(control.fleet.report(report)).unwrap();
+        nodes(&key(&control), "node")
+    };
+    assert_eq!((drains(1, true), drains(2, false)), (vec!["a".into(), "b".into()], vec!["b".into(), "a".into()]));
+    // Whoever comes first after a restart of control is not the first one.
+    control.purge();
+    drop(control);
+    let again = Server::with(Options { here: None, store, ..Options::default() });
+    tell(&again, "!", "rtmp://evil.example.org", "http://evil.example.org");
+    tell(&again, "a", "rtmps://a.example.org", "http://192.0.2.1:8080");
+    tell(&again, "b", "rtmp://b.example.org:1936", "https://b.example.org");
+    assert_eq!(nodes(&key(&again), "node"), ["b", "a", "!"]);
+    // What control's configuration says of the fleet comes first, whatever nodes say of themselves.
+    let fleet = Here { rtmp_url: "rtmps://push.example.org".to_owned(), ..Here::default() };
+    let pinned = Server::with(Options { here: Some(fleet), ..Options::default() });
+    pinned.post("/api/v1/streams", &json!({ "id": "cam" })).is(201);
+    tell(&pinned, "!", "rtmp://evil.example.org", "http://evil.example.org");
+    let shown = key(&pinned);
+    assert!(shown["push_url"].as_str().unwrap().starts_with("rtmps://push.example.org/stream/cam?"), "{shown}");
+    assert_eq!(nodes(&shown, "node"), ["", "!"]);
     // One process: itself first, and once.
     let all = Server::start();
     all.post("/api/v1/streams", &json!({ "id": "cam" })).is(201);

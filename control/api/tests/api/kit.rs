@@ -8,6 +8,7 @@ use std::time::Duration;
 use millstream_api::clock::Clock;
 use millstream_api::events::{Keep, follow};
 use millstream_api::http::serve::{Limits, serve};
+use millstream_api::ids::Ids;
 use millstream_api::outbox::StoredOutbox;
 use millstream_api::{Api, Here, Parts, routes};
 use millstream_link::exchange::{Answer, NodeId, Order, Outcome, Poll, Report};
@@ -95,21 +96,24 @@ impl Server {
         let draining = Arc::new(AtomicBool::new(false));
         let passed_ms = Arc::<AtomicU64>::default();
         let passed = Arc::clone(&passed_ms);
-        let outbox = StoredOutbox::new(Arc::clone(&options.store), master(), runtime.handle().clone());
+        let time = Arc::clone(&now_ms);
+        let clock = if options.steady {
+            Clock::of_both(move || time.load(Ordering::Relaxed), move || passed.load(Ordering::Relaxed))
+        } else {
+            Clock::of(move || time.load(Ordering::Relaxed))
+        };
+        let outbox = StoredOutbox::new(Arc::clone(&options.store), master(), runtime.handle().clone(), clock.clone());
         let keep = Keep::new(Arc::clone(&options.store), Some(outbox), Arc::default());
         let fleet = Fleet::new([], String::new(), keep);
         let numbers = Arc::new(Numbers::default());
         let told_numbers = Arc::clone(&numbers);
-        let (time, told, of) = (Arc::clone(&now_ms), Arc::clone(&draining), fleet.clone());
+        let (told, of) = (Arc::clone(&draining), fleet.clone());
         let (address, api) = runtime.block_on(async move {
             let parts = Parts {
                 store: options.store,
                 fleet: of.clone(),
-                clock: if options.steady {
-                    Clock::of_both(move || time.load(Ordering::Relaxed), move || passed.load(Ordering::Relaxed))
-                } else {
-                    Clock::of(move || time.load(Ordering::Relaxed))
-                },
+                clock,
+                ids: Ids::random(),
                 admin_token: Some(Secret::new(ADMIN)),
                 master: Some(master()),
                 fixed: options.fixed,

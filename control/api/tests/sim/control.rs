@@ -43,6 +43,8 @@ pub(crate) struct Control {
     disk: Rc<RefCell<(Arc<MemoryStore>, Option<String>)>>,
     pub(crate) random: Random,
     pub(crate) faulty: Arc<AtomicBool>,
+    /// Its runs so far, by which nodes tell states of two of them apart.
+    runs: Rc<Cell<u64>>,
     /// Clients find nobody.
     closed: Rc<Cell<bool>>,
     begun: tokio::time::Instant,
@@ -64,6 +66,7 @@ impl Control {
             disk: Rc::default(),
             random,
             faulty: Arc::new(AtomicBool::new(true)),
+            runs: Rc::default(),
             closed: Rc::default(),
             begun: tokio::time::Instant::now(),
         }
@@ -79,8 +82,6 @@ impl Control {
 
     /// Starts, where it is down; as often as it takes.
     pub(crate) async fn start(&self) {
-        // States of two runs are told apart by the microsecond of their start, and this clock stands still.
-        std::thread::sleep(Duration::from_micros(2));
         while self.up.borrow().is_none() {
             if let Some(up) = self.try_start().await {
                 *self.up.borrow_mut() = Some(up);
@@ -101,9 +102,12 @@ impl Control {
         let judged = judge(store.as_ref(), beside).await.ok()?;
         let identity = settle(store.as_ref(), judged, Some(&master)).await.ok()?;
         self.disk.borrow_mut().1 = Some(identity.id.clone());
-        let fleet = Fleet::new([], master.check(), Keep::new(Arc::clone(&store), None, Arc::default()));
+        self.runs.set(self.runs.get() + 1);
+        let keep = Keep::new(Arc::clone(&store), None, Arc::default());
+        let fleet = Fleet::of_run(self.runs.get(), [], master.check(), keep, Arc::default());
         fleet.is_of(identity.id, identity.stands_for);
-        let api = Api::start(parts::parts(store, fleet.clone(), clock)).await.ok()?;
+        let api = Api::start(parts::parts(store, fleet.clone(), clock, &self.random)).await.ok()?;
+        self.random.say(format_args!("control runs for the {}. time", self.runs.get()));
         Some(Up { fleet, router: routes::router(api), dead })
     }
 
@@ -111,6 +115,7 @@ impl Control {
     pub(crate) fn crash(&self) {
         if let Some(up) = self.up.borrow_mut().take() {
             up.dead.store(true, Ordering::Relaxed);
+            self.random.say("control crashes");
         }
     }
 
@@ -118,6 +123,7 @@ impl Control {
     pub(crate) fn lose_disk(&self) -> (Arc<MemoryStore>, Option<String>) {
         self.crash();
         self.closed.set(true);
+        self.random.say("control has an empty disk");
         std::mem::take(&mut *self.disk.borrow_mut())
     }
 
@@ -125,6 +131,7 @@ impl Control {
     pub(crate) fn restore(&self, disk: (Arc<MemoryStore>, Option<String>)) {
         self.crash();
         self.closed.set(false);
+        self.random.say("control has the right disk again");
         *self.disk.borrow_mut() = disk;
     }
 
@@ -156,11 +163,14 @@ impl Control {
             let body = to_bytes(Body::new(response.into_body()), 1 << 24).await.unwrap();
             (status, serde_json::from_slice(&body).unwrap_or(Value::Null))
         };
-        match tokio::time::timeout(patience, answered).await {
+        self.random.say(format_args!("{method} {path}"));
+        let outcome = match tokio::time::timeout(patience, answered).await {
             // What a crashed control would still say reaches nobody.
             Ok(_) | Err(_) if up.dead.load(Ordering::Relaxed) => Outcome::Unknown,
             Ok((status, json)) => Outcome::Answer(status, json),
             Err(_) => Outcome::Unknown,
-        }
+        };
+        self.random.say(format_args!("{method} {path}: {outcome:?}"));
+        outcome
     }
 }

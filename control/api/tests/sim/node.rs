@@ -91,6 +91,7 @@ impl Node {
 
     /// The process ends and starts again with what its disk has.
     pub(crate) fn restart(&self) {
+        self.random.say(format_args!("{} starts anew", self.name));
         let mut inner = self.inner.borrow_mut();
         inner.run += 1;
         let state = inner.disk.clone();
@@ -128,7 +129,12 @@ impl Node {
             match answered.map(|push| push.update) {
                 Some(Some(update)) => {
                     let mut inner = self.inner.borrow_mut();
-                    match inner.following.judge(&update) {
+                    let judgement = inner.following.judge(&update);
+                    self.random.say(format_args!(
+                        "{} is told {:?} from {:?}: {judgement:?}",
+                        self.name, update.version, update.from
+                    ));
+                    match judgement {
                         Judgement::Take => {
                             inner.directory = inner.directory.updated(&update).directory;
                             inner.following.taken(&update);
@@ -152,6 +158,7 @@ impl Node {
             let mut inner = self.inner.borrow_mut();
             if inner.following.have().is_some() {
                 inner.disk = Some(inner.whole.state());
+                self.random.say(format_args!("{} has kept {:?}", self.name, inner.following.have()));
             }
         }
     }
@@ -191,6 +198,7 @@ impl Node {
                 let mut inner = self.inner.borrow_mut();
                 let through = inner.acknowledged.entry(run).or_default();
                 *through = (*through).max(receipt.events_through);
+                self.random.say(format_args!("{} is thanked through {through}", self.name));
             }
         }
     }

@@ -3,6 +3,7 @@ use std::sync::Arc;
 
 use millstream_api::Parts;
 use millstream_api::clock::Clock;
+use millstream_api::ids::Ids;
 use millstream_policy::signed::Apps;
 use millstream_proto::secret::Secret;
 use millstream_proto::sign::MasterKey;
@@ -11,6 +12,7 @@ use millstream_side::http::guard::Guard;
 use millstream_store::Store;
 
 use super::control::ADMIN;
+use super::random::Random;
 
 /// A key of an older system, which streams of the first generation take.
 pub(crate) const LEGACY_KEY: &str = "old-secret";
@@ -19,11 +21,13 @@ pub(crate) fn master() -> MasterKey {
     MasterKey::new([7; 32])
 }
 
-pub(crate) fn parts(store: Arc<dyn Store>, fleet: Fleet, clock: Clock) -> Parts {
+pub(crate) fn parts(store: Arc<dyn Store>, fleet: Fleet, clock: Clock, random: &Random) -> Parts {
+    let random = random.clone();
     Parts {
         store,
         fleet,
         clock,
+        ids: Ids::of(move || u128::from(random.next()) << 64 | u128::from(random.next())),
         admin_token: Some(Secret::new(ADMIN)),
         master: Some(master()),
         fixed: Vec::new(),

@@ -18,6 +18,7 @@ pub(crate) struct Run {
     pub(crate) dead: Arc<AtomicBool>,
 }
 
+#[derive(Clone, Copy, Debug)]
 enum Fault {
     None,
     /// Nothing is written.
@@ -42,22 +43,33 @@ impl Run {
         }
     }
 
-    fn read<'a, T: Send + 'a>(&'a self, read: impl FnOnce() -> Answer<'a, T> + Send + 'a) -> Answer<'a, T> {
+    fn read<'a, T: Send + 'a>(
+        &'a self,
+        what: String,
+        read: impl FnOnce() -> Answer<'a, T> + Send + 'a,
+    ) -> Answer<'a, T> {
         Box::pin(async move {
             self.pause().await;
             if self.faulty.load(Ordering::Relaxed) && self.random.percent(2) {
+                self.random.say(format_args!("store: {what} fails"));
                 return Err(failed());
             }
+            self.random.say(format_args!("store: {what}"));
             let found = read().await;
             self.pause().await;
             found
         })
     }
 
-    fn write<'a, T: Send + 'a>(&'a self, write: impl FnOnce() -> Answer<'a, T> + Send + 'a) -> Answer<'a, T> {
+    fn write<'a, T: Send + 'a>(
+        &'a self,
+        what: String,
+        write: impl FnOnce() -> Answer<'a, T> + Send + 'a,
+    ) -> Answer<'a, T> {
         Box::pin(async move {
             self.pause().await;
             let fault = self.fault();
+            self.random.say(format_args!("store: {what}, {fault:?}"));
             if matches!(fault, Fault::Full) {
                 return Err(StoreError::Full { path: "store".into() });
             }
@@ -75,25 +87,26 @@ fn failed() -> StoreError {
 impl Store for Run {
     fn get(&self, kind: Kind, key: &str) -> Answer<'_, Option<Item>> {
         let key = key.to_owned();
-        self.read(move || self.disk.get(kind, &key))
+        self.read(format!("get {kind:?} {key}"), move || self.disk.get(kind, &key))
     }
     fn put(&self, write: Write) -> Answer<'_, u64> {
-        self.write(move || self.disk.put(write))
+        self.write(format!("put {:?} {}", write.kind, write.key), move || self.disk.put(write))
     }
     fn delete(&self, kind: Kind, key: &str, expect: Expect) -> Answer<'_, ()> {
         let key = key.to_owned();
-        self.write(move || self.disk.delete(kind, &key, expect))
+        self.write(format!("delete {kind:?} {key}"), move || self.disk.delete(kind, &key, expect))
     }
     fn transact(&self, changes: Vec<Change>) -> Answer<'_, Vec<u64>> {
-        self.write(move || self.disk.transact(changes))
+        let targets: Vec<_> = changes.iter().map(Change::target).collect();
+        self.write(format!("transact {targets:?}"), move || self.disk.transact(changes))
     }
     fn page(&self, query: Query) -> Answer<'_, Page> {
-        self.read(move || self.disk.page(query))
+        self.read(format!("page {:?} {}", query.kind, query.prefix), move || self.disk.page(query))
     }
     fn count(&self, kind: Kind) -> Answer<'_, u64> {
-        self.read(move || self.disk.count(kind))
+        self.read(format!("count {kind:?}"), move || self.disk.count(kind))
     }
     fn purge(&self, now_ms: u64) -> Answer<'_, u64> {
-        self.write(move || self.disk.purge(now_ms))
+        self.write(format!("purge {now_ms}"), move || self.disk.purge(now_ms))
     }
 }

@@ -12,6 +12,7 @@ use super::client::{Worker, list};
 use super::control::Control;
 use super::node::Node;
 use super::random::{Count, Random};
+use super::trace::Trace;
 
 /// What befell a world: a walk in which nothing happens proves nothing.
 #[derive(Clone, Copy, Debug, Default)]
@@ -59,9 +60,9 @@ impl Seen {
 }
 
 /// Walks a seed; panics where something does not hold.
-pub(crate) fn walk(seed: u64) -> Seen {
+pub(crate) fn walk(seed: u64, trace: &Trace) -> Seen {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_time().start_paused(true).build().unwrap();
-    runtime.block_on(LocalSet::new().run_until(World::of(seed)))
+    runtime.block_on(LocalSet::new().run_until(World::of(Random::new(seed, trace))))
 }
 
 pub(crate) struct World {
@@ -70,8 +71,7 @@ pub(crate) struct World {
 }
 
 impl World {
-    async fn of(seed: u64) -> Seen {
-        let random = Random::new(seed);
+    async fn of(random: Random) -> Seen {
         let control = Control::new(random.clone());
         control.start().await;
         let nodes: Vec<Node> = (0..=random.below(2)).map(|n| Node::new(n, &control)).collect();

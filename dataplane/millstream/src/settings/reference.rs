@@ -195,7 +195,7 @@ pub(crate) const ROWS: &[Row] = &[
     Row::new(
         ("rtmp", "public_url"),
         Text("URL"),
-        "Where encoders reach it, for the addresses that are shown: rtmp:// or rtmps://, a host, perhaps a port; unset: where it listens.",
+        "Where encoders reach it, for the addresses that are shown: rtmp:// or rtmps://, a host, perhaps a port; unset: where it listens. At a control alone: where they reach the fleet.",
         |l| l.public.rtmp.clone().map_or(Value::Null, Value::from),
     )
     .example("rtmp://push.example.org"),
@@ -225,7 +225,7 @@ pub(crate) const ROWS: &[Row] = &[
     Row::new(
         ("http", "public_url"),
         Text("URL"),
-        "Where players reach it, for the addresses that are shown: https:// or http://, a host, perhaps a port; unset: where it listens.",
+        "Where players reach it, for the addresses that are shown: https:// or http://, a host, perhaps a port; unset: where it listens. At a control alone: where they reach the fleet.",
         |l| l.public.http.clone().map_or(Value::Null, Value::from),
     )
     .example("https://play.example.org"),

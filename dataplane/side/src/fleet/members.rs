@@ -28,6 +28,8 @@ pub struct NodeView {
     pub away: bool,
     /// It polls with this state in force.
     pub have: Option<Version>,
+    /// Its place in the order in which nodes came: 0 has been here longest. A name that somebody has made up comes last.
+    pub seniority: usize,
 }
 
 #[derive(Debug)]
@@ -50,10 +52,19 @@ struct Member {
 }
 
 /// All nodes that were heard lately.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub(super) struct Members {
     nodes: BTreeMap<String, Member>,
     last_command: u64,
+    begun: Instant,
+    /// Names in the order in which they came, also those of before this run that have not been heard yet.
+    came: Vec<String>,
+}
+
+impl Default for Members {
+    fn default() -> Self {
+        Self { nodes: BTreeMap::new(), last_command: 0, begun: Instant::now(), came: Vec::new() }
+    }
 }
 
 impl Members {
@@ -69,6 +80,11 @@ impl Members {
                 return Err(LinkError::Nodes);
             }
             tracing::info!(node = name, "a node has joined");
+            if !self.came.iter().any(|known| known == name) {
+                let (nodes, is_young) = (&self.nodes, self.begun.elapsed() < NODE_FORGOTTEN_AFTER);
+                self.came.retain(|known| is_young || nodes.contains_key(known));
+                self.came.push(name.to_owned());
+            }
         }
         let fresh = || Member {
             id: id.clone(),
@@ -247,14 +263,27 @@ impl Members {
         present.flat_map(|(name, member)| member.live.values().map(|live| (name.clone(), live.clone()))).collect()
     }
 
+    /// Names of nodes that came before control began, in the order in which they did; those that are not heard within an hour are forgotten.
+    pub(super) fn came_before(&mut self, mut names: Vec<String>) {
+        names.truncate(NODES_MAX);
+        self.came = names;
+    }
+
+    /// The same, for the next run.
+    pub(super) fn came(&self) -> Vec<String> {
+        self.came.clone()
+    }
+
     /// All nodes, by name.
     pub(super) fn views(&self) -> Vec<NodeView> {
+        let order: HashMap<&str, usize> = self.came.iter().enumerate().map(|(n, name)| (name.as_str(), n)).collect();
         let view = |member: &Member| NodeView {
             id: member.id.clone(),
             status: member.status.clone(),
             heard_ago_ms: u64::try_from(member.heard.elapsed().as_millis()).unwrap_or(u64::MAX),
             away: member.is_away(),
             have: member.have,
+            seniority: order.get(member.id.name.as_str()).copied().unwrap_or(usize::MAX),
         };
         self.nodes.values().map(view).collect()
     }

@@ -22,7 +22,7 @@ use millstream_link::event::{Event, What};
 use millstream_link::exchange::{Answer, NodeId, Order, Poll, Push, Receipt, Report, Whom};
 use millstream_link::live::{Live, Viewer};
 use millstream_link::state::{Binding, Stream, Version};
-use tokio::sync::{broadcast, watch};
+use tokio::sync::{Notify, broadcast};
 use tokio::time::{Instant, timeout, timeout_at};
 
 use self::book::Book;
@@ -137,9 +137,11 @@ struct Inner {
     book: Mutex<Book>,
     members: Mutex<Members>,
     shares: Mutex<Shares>,
-    changed: watch::Sender<Version>,
+    /// There is a newer state. Whoever waits is woken in the order in which they came, which a simulation repeats; a watch channel's waiters
+    /// are woken in a random one.
+    changed: Notify,
     /// Some node has a newer state in force than before.
-    caught_up: watch::Sender<()>,
+    caught_up: Notify,
     heard: broadcast::Sender<Heard>,
     keeper: Box<dyn Keeper>,
     numbers: Arc<Numbers>,
@@ -169,15 +171,25 @@ impl Fleet {
         keeper: impl Keeper,
         numbers: Arc<Numbers>,
     ) -> Self {
-        let epoch = SystemTime::now().duration_since(UNIX_EPOCH).map_or(1, |since| since.as_micros() as u64);
-        let book = Book::new(epoch, key_check, streams);
-        let (changed, _) = watch::channel(book.version());
+        let run = SystemTime::now().duration_since(UNIX_EPOCH).map_or(1, |since| since.as_micros() as u64);
+        Self::of_run(run, streams, key_check, keeper, numbers)
+    }
+
+    /// The same, of a run of control that has this number: another one than every run before it.
+    pub fn of_run(
+        run: u64,
+        streams: impl IntoIterator<Item = Stream>,
+        key_check: String,
+        keeper: impl Keeper,
+        numbers: Arc<Numbers>,
+    ) -> Self {
+        let book = Book::new(run, key_check, streams);
         Self(Arc::new(Inner {
             book: Mutex::new(book),
             members: Mutex::default(),
-            shares: Mutex::new(Shares::new(std::time::Instant::now())),
-            changed,
-            caught_up: watch::channel(()).0,
+            shares: Mutex::new(Shares::new(Instant::now())),
+            changed: Notify::new(),
+            caught_up: Notify::new(),
             heard: broadcast::channel(EVENTS_BEHIND_MAX).0,
             keeper: Box::new(keeper),
             numbers,
@@ -185,25 +197,31 @@ impl Fleet {
     }
 
     fn change(&self, what: impl FnOnce(&mut Book)) -> Version {
-        let version = {
+        let (before, version) = {
             let mut book = lock(&self.0.book);
+            let before = book.version();
             what(&mut book);
-            book.version()
+            (before, book.version())
         };
-        self.0.changed.send_if_modified(|last| {
-            // Two changes may come here in either order.
-            let newer = version.number > last.number;
-            if newer {
-                *last = version;
-            }
-            newer
-        });
+        if version != before {
+            self.0.changed.notify_waiters();
+        }
         version
     }
 
     /// Says which store the streams are of, and which ones an operator has put it in the place of. To be called before nodes come.
     pub fn is_of(&self, store: String, stands_for: Vec<String>) {
         lock(&self.0.book).is_of(store, stands_for);
+    }
+
+    /// Says which nodes were there before control began, in the order in which they came. To be called before nodes come.
+    pub fn came_before(&self, names: Vec<String>) {
+        lock(&self.0.members).came_before(names);
+    }
+
+    /// Names of nodes in the order in which they came, for the next run.
+    pub fn came(&self) -> Vec<String> {
+        lock(&self.0.members).came()
     }
 
     /// Creates or changes a stream.
@@ -255,16 +273,15 @@ impl Fleet {
 
     /// Waits until every node that is here has this state in force; false: not in this time.
     pub async fn in_force(&self, version: Version, wait: Duration) -> bool {
-        let mut caught_up = self.0.caught_up.subscribe();
         let until = Instant::now() + wait;
         loop {
-            caught_up.mark_unchanged();
+            // Before the look: whatever comes after that ends the wait.
+            let caught_up = self.0.caught_up.notified();
             if lock(&self.0.members).all_have(version) {
                 return true;
             }
-            match timeout_at(until, caught_up.changed()).await {
-                Ok(Ok(())) => {}
-                Ok(Err(_)) | Err(_) => return false,
+            if timeout_at(until, caught_up).await.is_err() {
+                return false;
             }
         }
     }
@@ -273,20 +290,21 @@ impl Fleet {
     pub async fn poll(&self, poll: &Poll) -> Result<Push, LinkError> {
         self.0.numbers.polls_heard.one();
         let until = Instant::now() + Duration::from_millis(u64::from(poll.wait_ms)).min(POLL_WAIT_MAX);
-        let mut changed = self.0.changed.subscribe();
         let mut had = false;
         loop {
-            changed.mark_unchanged();
+            let changed = self.0.changed.notified();
             let (commands, wake) = lock(&self.0.members).poll(poll)?;
             if !std::mem::replace(&mut had, true) {
-                self.0.caught_up.send_replace(());
+                self.0.caught_up.notify_waiters();
             }
             let update = lock(&self.0.book).update(poll.have).filter(|update| Some(update.version) != poll.refused);
             if update.is_some() || !commands.is_empty() || Instant::now() >= until {
                 return Ok(Push { protocol: PROTOCOL, update, commands });
             }
+            // Whatever it was, all is looked at again: so the order is as good as chance, and a simulation repeats it.
             tokio::select! {
-                _ = changed.changed() => {}
+                biased;
+                () = changed => {}
                 () = wake.notified() => {}
                 () = tokio::time::sleep_until(until) => {}
             }
@@ -303,7 +321,7 @@ impl Fleet {
         }
         let events = lock(&self.0.members).new_events(&report)?;
         let node = report.node.clone();
-        let (events, left_out) = lock(&self.0.shares).let_through(std::time::Instant::now(), &node, events);
+        let (events, left_out) = lock(&self.0.shares).let_through(Instant::now(), &node, events);
         self.0.numbers.events_left_out.add(left_out);
         if !events.is_empty() {
             let kept = self.0.keeper.keep(node.clone(), events.clone()).await;
@@ -312,7 +330,7 @@ impl Fleet {
         let untold = {
             let mut shares = lock(&self.0.shares);
             shares.kept(&node);
-            shares.untold(std::time::Instant::now())
+            shares.untold(Instant::now())
         };
         let events_through = lock(&self.0.members).report(report)?;
         for event in events {

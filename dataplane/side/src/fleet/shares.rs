@@ -5,10 +5,11 @@
 //! What is left out is counted and told, by [`What::LeftOut`]. A session whose beginning was let through has its end let through, too, so
 //! that no history says that it still runs.
 use std::collections::{HashMap, HashSet, VecDeque};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use millstream_link::event::{Event, What};
 use millstream_link::exchange::NodeId;
+use tokio::time::Instant;
 
 /// How often one kind of event may be told: so many at once, and one in this time.
 #[derive(Clone, Copy)]

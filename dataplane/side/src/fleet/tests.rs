@@ -181,6 +181,30 @@ async fn a_new_run_of_a_node_starts_from_nothing() {
     assert_eq!(fleet.nodes().len(), 1);
 }
 
+/// Whoever has the nodes' token chooses names: a new one is behind those that are there, also while they start anew.
+#[tokio::test(start_paused = true)]
+async fn nodes_that_come_later_are_behind_those_that_are_there() {
+    let fleet = Fleet::new([], String::new(), KeepNothing);
+    let hear = async |name: &str, run| {
+        let node = NodeId { name: name.to_owned(), run };
+        fleet.poll(&Poll { node, ..poll(name, None, 0) }).await.unwrap();
+    };
+    // They were there before control began, and come back in another order.
+    fleet.came_before(vec!["n".to_owned(), "gone".to_owned(), "m".to_owned()]);
+    hear("b", 1).await;
+    hear("m", 1).await;
+    hear("n", 1).await;
+    hear("a", 1).await;
+    hear("m", 2).await;
+    let order: Vec<(String, usize)> = fleet.nodes().into_iter().map(|view| (view.id.name, view.seniority)).collect();
+    assert_eq!(order, [("a".into(), 4), ("b".into(), 3), ("m".into(), 2), ("n".into(), 0)]);
+    assert_eq!(fleet.came(), ["n", "gone", "m", "b", "a"]);
+    tokio::time::sleep(Duration::from_mins(61)).await;
+    hear("m", 2).await;
+    hear("c", 1).await;
+    assert_eq!(fleet.came(), ["m", "c"], "who has not been heard for an hour is forgotten");
+}
+
 #[tokio::test(start_paused = true)]
 async fn names_are_bounded() {
     let fleet = Fleet::new([], String::new(), KeepNothing);

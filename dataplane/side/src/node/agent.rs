@@ -2,11 +2,12 @@
 //! the state is kept on disk, whoever writes it.
 use std::collections::BTreeMap;
 use std::path::PathBuf;
+use std::pin::pin;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use millstream_engine::Remote;
-use millstream_engine::directory::Directory;
+use millstream_engine::directory::{Changed, Directory, Updated};
 use millstream_link::exchange::{NodeId, Outcome, Push, Update};
 use millstream_link::state::{Binding, State, Stream, Version};
 use millstream_link::{PROTOCOL, understands};
@@ -68,12 +69,20 @@ pub struct Agent {
 
 /// A way to give a node other streams of its configuration while it runs.
 #[derive(Clone, Debug, Default)]
-pub struct FixedStreams(Arc<Mutex<Option<Vec<Stream>>>>);
+pub struct FixedStreams(Arc<Fixed>);
+
+#[derive(Debug, Default)]
+struct Fixed {
+    streams: Mutex<Option<Vec<Stream>>>,
+    changed: Notify,
+}
 
 impl FixedStreams {
-    /// In force with the next that control says.
+    /// In force at once where the agent keeps its state, whether control is there or not. Else control is in this process, and is to be told
+    /// of them, too: then with what it says next.
     pub fn change(&self, streams: Vec<Stream>) {
-        *lock(&self.0) = Some(streams);
+        *lock(&self.0.streams) = Some(streams);
+        self.0.changed.notify_one();
     }
 }
 
@@ -229,12 +238,13 @@ impl Agent {
         let (least, most) = RETRY;
         let mut backoff = Backoff::new(least, most, self.identity.node.run);
         let orders = Arc::new(Semaphore::new(ORDERS_AT_ONCE_MAX));
+        let control = self.control.clone();
         let (mut away, mut strange) = (false, false);
         loop {
             // The first answer after control was away is wanted at once: it tells that control is back.
             let wait_ms = if away { 0 } else { POLL_WAIT_MS };
             let poll = self.following.poll(&self.identity.node, wait_ms);
-            let answered = self.control.poll(&poll).await;
+            let answered = self.meanwhile(control.poll(&poll)).await;
             let numbers = &self.shared.numbers;
             Count::of(&answered, &numbers.polls, &numbers.polls_failed);
             match answered {
@@ -259,7 +269,53 @@ impl Agent {
                         let streams = self.directory.records().len();
                         tracing::warn!(%error, streams, "control is away: going on with the streams that are known, and trying again");
                     }
-                    sleep(backoff.next()).await;
+                    self.meanwhile(sleep(backoff.next())).await;
+                }
+            }
+        }
+    }
+
+    /// Waits for this, and takes other streams of the configuration when they come.
+    async fn meanwhile<T>(&mut self, waiting: impl Future<Output = T>) -> T {
+        let fixed = self.fixed.clone();
+        let mut waiting = pin!(waiting);
+        loop {
+            tokio::select! {
+                done = &mut waiting => return done,
+                () = fixed.0.changed.notified() => self.change_fixed().await,
+            }
+        }
+    }
+
+    /// Puts control's state, as it is kept, over other streams of the configuration.
+    async fn change_fixed(&mut self) {
+        let Some(keeping) = &self.keeping else { return };
+        let state = lock(&keeping.state).state();
+        let Some(fixed) = lock(&self.fixed.0.streams).take() else { return };
+        let Updated { directory, changed, complaints } = Directory::new(&fixed).updated(&update_of(&state));
+        if self.adopt(&directory, &changed).await {
+            tracing::debug!(
+                fixed = fixed.len(),
+                complaints = complaints.len(),
+                "other streams of the configuration are in force"
+            );
+            self.directory = directory;
+        }
+    }
+
+    /// Brings a directory to every shard; false: they end.
+    async fn adopt(&self, directory: &Directory, changed: &Changed) -> bool {
+        let mut said = false;
+        loop {
+            match timeout(ADOPT_WAIT, self.engine.adopt(directory, changed)).await {
+                Ok(Ok(())) => return true,
+                // Its shards end one after the other.
+                _ if self.engine.is_draining() => return false,
+                _ => {
+                    if !std::mem::replace(&mut said, true) {
+                        tracing::warn!("not every shard has adopted the new state yet; trying again");
+                    }
+                    sleep(Duration::from_millis(100)).await;
                 }
             }
         }
@@ -286,7 +342,7 @@ impl Agent {
     }
 
     async fn bring_into_force(&mut self, update: Update) {
-        if lock(&self.fixed.0).is_some() && update.from.is_some() {
+        if lock(&self.fixed.0.streams).is_some() && update.from.is_some() {
             // Streams that those of the configuration stood before are not here: everything is asked for, at once.
             lock(&self.shared.in_force).version = None;
             self.following.forget();
@@ -313,7 +369,7 @@ impl Agent {
                 return;
             }
         }
-        if let Some(fixed) = lock(&self.fixed.0).take() {
+        if let Some(fixed) = lock(&self.fixed.0.streams).take() {
             self.directory = Directory::new(&fixed);
         }
         let mut updated = self.directory.updated(&update);
@@ -329,19 +385,8 @@ impl Agent {
         for complaint in &updated.complaints {
             tracing::debug!(complaint, "a part of control's state is not taken");
         }
-        let mut said = false;
-        loop {
-            match timeout(ADOPT_WAIT, self.engine.adopt(&updated.directory, &updated.changed)).await {
-                Ok(Ok(())) => break,
-                // Its shards end one after the other.
-                _ if self.engine.is_draining() => return,
-                _ => {
-                    if !std::mem::replace(&mut said, true) {
-                        tracing::warn!("not every shard has adopted the new state yet; trying again");
-                    }
-                    sleep(Duration::from_millis(100)).await;
-                }
-            }
+        if !self.adopt(&updated.directory, &updated.changed).await {
+            return;
         }
         rebind(&mut self.bindings, &update);
         self.shared.modules.want(self.bindings.values());

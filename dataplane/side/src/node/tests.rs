@@ -44,6 +44,7 @@ struct Node {
     http: SocketAddr,
     /// Its run: another one each time.
     run: u64,
+    fixed: FixedStreams,
     stop: watch::Sender<bool>,
     agent: JoinHandle<()>,
 }
@@ -92,7 +93,8 @@ impl Node {
         }
         let (stop, stopped) = watch::channel(false);
         let http = engine.addresses().http;
-        Self { engine, http, run, stop, agent: tokio::spawn(agent.run(stopped)) }
+        let fixed = agent.fixed_streams();
+        Self { engine, http, run, fixed, stop, agent: tokio::spawn(agent.run(stopped)) }
     }
 
     /// What a viewer of a stream is told.
@@ -231,6 +233,36 @@ async fn a_node_goes_on_without_control_and_catches_up_when_it_is_back() {
         kept::load(&kept_at).unwrap().is_some_and(|state| state.streams == [stream("new")])
     })
     .await;
+    node.end().await;
+}
+
+#[tokio::test]
+async fn other_streams_of_the_configuration_are_in_force_whether_control_is_there_or_not() {
+    let fleet = Fleet::new([stream("cam"), stream("fixed")], String::new(), KeepNothing);
+    let dir = tempfile::tempdir().unwrap();
+    let (at, serving) = serve(app(&fleet), ANY);
+    let node = Node::start(over_http(at), Some(&dir.path().join("state.json")));
+    eventually("the node has joined", async || node.knows("cam").await).await;
+    let has = async |ids: [bool; 3]| {
+        let known = [node.knows("cam").await, node.knows("fixed").await, node.knows("other").await];
+        known == ids
+    };
+    // What the file no longer has is control's again.
+    node.fixed.change(vec![stream("other")]);
+    eventually("the other one is there", async || has([true, true, true]).await).await;
+    let version = fleet.remove("fixed");
+    assert!(fleet.in_force(version, SOON).await);
+    assert!(has([true, false, true]).await);
+    serving.abort();
+    drop(serving.await);
+    node.fixed.change(vec![stream("fixed")]);
+    eventually("without control, too", async || has([true, true, false]).await).await;
+    node.fixed.change(Vec::new());
+    eventually("all of control's are there", async || has([true, false, false]).await).await;
+    let (_, _serving) = serve(app(&fleet), at);
+    let version = fleet.put(stream("other"));
+    eventually("control is followed on", async || node.knows("other").await).await;
+    assert!(fleet.in_force(version, SOON).await);
     node.end().await;
 }
 

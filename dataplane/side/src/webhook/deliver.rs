@@ -14,7 +14,7 @@ use tokio::task::JoinSet;
 use tokio::time::{Instant, sleep};
 
 use super::health::Health;
-use super::outbox::{Ask, Attempt, Entry, Next, Outbox, OutboxError};
+use super::outbox::{Ask, Attempt, Backlog, Entry, Next, Outbox, OutboxError};
 use crate::http::client::{AskError, Connection, Reply};
 use crate::http::guard::Guard;
 use crate::http::url::Url;
@@ -44,9 +44,9 @@ pub struct Patience {
     pub retry_least: Duration,
     /// The longest wait between two tries.
     pub retry_most: Duration,
-    /// An entry that is older than this is given up with its next failure.
+    /// An entry that is older than this is given up with its next failure, by the time that the outbox believes ([`Outbox::believed_unix_ms`]).
     pub give_up_after: Duration,
-    /// But not before it was tried so often: a clock that leaps makes every entry old at once.
+    /// But not before it was tried so often, or its receiver, where that is away: a server that was off finds all of them old.
     pub give_up_tries: u32,
 }
 
@@ -101,9 +101,10 @@ impl Deliverer {
         let mut counted: Option<Instant> = None;
         loop {
             if counted.is_none_or(|at| at.elapsed() >= COUNT_EVERY) {
-                this.count().await;
+                let waiting = this.count().await;
                 counted = Some(Instant::now());
-                hooks.retain(|_, health| !health.is_plain());
+                let waits = |hook: &String| waiting.as_ref().is_none_or(|waiting| waiting.contains(hook));
+                hooks.retain(|hook, health| !health.is_plain(waits(hook)));
             }
             let wait = match this.due(&lanes, &hooks).await {
                 Ok(entries) => {
@@ -163,17 +164,27 @@ impl Deliverer {
             tracing::info!(hook, "a webhook's receiver is back");
             tokio::task::spawn_blocking(move || outbox.hurry(&of)).await
         } else {
-            let Patience { retry_least, retry_most, give_up_after, .. } = self.patience;
-            if !health.failed(Instant::now(), lane, (retry_least, retry_most)) {
+            let Patience { retry_least, retry_most, give_up_tries, .. } = self.patience;
+            let is_away = health.failed(Instant::now(), lane, (retry_least, retry_most));
+            if !is_away || health.asked_in_vain() < give_up_tries {
                 return;
             }
             let at_unix_ms = unix_ms();
             let error = "the receiver was away for longer than deliveries are kept".to_owned();
             let attempt = Attempt { at_unix_ms, took_ms: 0, status: None, error };
-            let before_unix_ms = at_unix_ms.saturating_sub(give_up_after.as_millis() as u64);
-            let numbers = Arc::clone(&self.numbers);
+            let (before_unix_ms, numbers) = (self.old_before_ms(), Arc::clone(&self.numbers));
+            let of_log = hook.to_owned();
             tokio::task::spawn_blocking(move || {
-                outbox.give_up(&of, before_unix_ms, &attempt).map(|given_up| numbers.given_up.add(given_up as u64))
+                outbox.give_up(&of, before_unix_ms, &attempt).map(|given_up| {
+                    numbers.given_up.add(given_up as u64);
+                    if given_up > 0 {
+                        tracing::warn!(
+                            hook = of_log,
+                            deliveries = given_up,
+                            "a webhook's receiver is away: its old deliveries are given up"
+                        );
+                    }
+                })
             })
             .await
         };
@@ -182,12 +193,19 @@ impl Deliverer {
         }
     }
 
-    async fn count(&self) {
+    /// Counts what waits; the hooks that something waits for.
+    async fn count(&self) -> Option<HashSet<String>> {
         let outbox = Arc::clone(&self.outbox);
         // One that cannot be read is told of when it is asked for what is due.
-        if let Ok(Ok((waiting, oldest_unix_ms))) = tokio::task::spawn_blocking(move || outbox.backlog()).await {
-            self.numbers.backlog(waiting, oldest_unix_ms);
-        }
+        let Backlog { waiting, oldest_unix_ms, hooks } =
+            tokio::task::spawn_blocking(move || outbox.backlog()).await.ok()?.ok()?;
+        self.numbers.backlog(waiting, oldest_unix_ms);
+        Some(hooks)
+    }
+
+    /// What was added before this is old, Unix milliseconds.
+    fn old_before_ms(&self) -> u64 {
+        self.outbox.believed_unix_ms().saturating_sub(self.patience.give_up_after.as_millis() as u64)
     }
 
     async fn due(&self, busy: &HashSet<String>, hooks: &HashMap<String, Health>) -> Result<Vec<Entry>, OutboxError> {
@@ -197,8 +215,10 @@ impl Deliverer {
         }
         let (outbox, now) = (Arc::clone(&self.outbox), Instant::now());
         let shares = hooks.iter().map(|(hook, health)| (hook.clone(), health.room(now))).collect();
-        let ask = Ask { busy: busy.clone(), shares, share: Health::default().room(now), limit };
-        let due = tokio::task::spawn_blocking(move || outbox.due(unix_ms(), &ask)).await;
+        let now_unix_ms = unix_ms();
+        let latest_unix_ms = Some(now_unix_ms.saturating_add(self.patience.retry_most.as_millis() as u64));
+        let ask = Ask { busy: busy.clone(), shares, share: Health::default().room(now), limit, latest_unix_ms };
+        let due = tokio::task::spawn_blocking(move || outbox.due(now_unix_ms, &ask)).await;
         due.unwrap_or_else(|_| Err(OutboxError("a defect ended the look at it".to_owned())))
     }
 
@@ -215,8 +235,7 @@ impl Deliverer {
             Ok(Reply { status, .. }) => (Some(status), format!("the server answers with status {}", status.as_u16())),
             Err(error) => (None, error),
         };
-        let age_ms = at_unix_ms.saturating_sub(entry.added_unix_ms);
-        let is_old = u128::from(age_ms) >= self.patience.give_up_after.as_millis();
+        let is_old = entry.added_unix_ms <= self.old_before_ms();
         let next = if error.is_empty() {
             Next::Delivered
         } else if status == Some(StatusCode::GONE) || (is_old && entry.attempts + 1 >= self.patience.give_up_tries) {

@@ -58,9 +58,14 @@ impl Health {
         true
     }
 
-    /// Whether nothing is lost when it is forgotten.
-    pub(super) fn is_plain(&self) -> bool {
-        self.under_way == 0 && self.failed.is_empty()
+    /// How often it was asked in vain since it is away.
+    pub(super) fn asked_in_vain(&self) -> u32 {
+        self.away
+    }
+
+    /// Whether nothing is lost when it is forgotten; `waits`: something waits for it. Where nothing does, it was removed, or has all.
+    pub(super) fn is_plain(&self, waits: bool) -> bool {
+        self.under_way == 0 && (self.failed.is_empty() || !waits)
     }
 }
 
@@ -84,7 +89,11 @@ mod tests {
             assert!(health.failed(now, "hook/a", waits));
         }
         assert_eq!((health.room(now + Duration::from_secs(59)), health.room(now + ASK_AGAIN_MOST)), (0, 1));
-        assert!(health.took() && !health.took());
+        assert!(!health.is_plain(true) && health.is_plain(false), "a hook that is removed is forgotten");
+        health.under_way = 1;
+        assert!(!health.is_plain(false));
+        health.under_way = 0;
+        assert!(health.took() && !health.took() && health.is_plain(true));
         assert_eq!(health.room(now), DELIVERIES_PER_HOOK_MAX);
     }
 }

@@ -25,7 +25,7 @@ pub struct Entry {
     pub body: Vec<u8>,
     /// Tries so far.
     pub attempts: u32,
-    /// When it was added, Unix milliseconds.
+    /// When it was added, by the clock of whoever keeps it, Unix milliseconds.
     pub added_unix_ms: u64,
 }
 
@@ -72,6 +72,8 @@ pub struct Ask {
     pub share: usize,
     /// In all.
     pub limit: usize,
+    /// Nothing is postponed for longer than up to here, Unix milliseconds: what is, was by a clock that has been set back since, and is due.
+    pub latest_unix_ms: Option<u64>,
 }
 
 impl Ask {
@@ -86,6 +88,17 @@ impl Ask {
     }
 }
 
+/// What waits, in numbers.
+#[derive(Clone, PartialEq, Eq, Debug, Default)]
+pub struct Backlog {
+    /// Entries.
+    pub waiting: u64,
+    /// Since when the oldest first one of a lane waits, Unix milliseconds.
+    pub oldest_unix_ms: Option<u64>,
+    /// Hooks for which something waits.
+    pub hooks: HashSet<String>,
+}
+
 /// A durable queue of deliveries.
 pub trait Outbox: Send + Sync + 'static {
     /// The first entry of lanes whose time has come, as many as is asked for, those that were due first first. Entries stay until they
@@ -98,8 +111,11 @@ pub trait Outbox: Send + Sync + 'static {
     /// Gives some of a hook's first entries up that were added before this time, with this in the delivery log; how many those were.
     fn give_up(&self, hook: &str, before_unix_ms: u64, attempt: &Attempt) -> Result<usize, OutboxError>;
 
-    /// How many entries wait, and since when the oldest does, Unix milliseconds.
-    fn backlog(&self) -> Result<(u64, Option<u64>), OutboxError>;
+    /// What waits.
+    fn backlog(&self) -> Result<Backlog, OutboxError>;
+
+    /// What time it is as far as the clock is believed, Unix milliseconds: a clock that leaps makes every entry old at once.
+    fn believed_unix_ms(&self) -> u64;
 
     /// Writes what came of a try into the delivery log, and what becomes of the entry. Durable once it has returned.
     fn settle(&self, key: &str, attempt: &Attempt, next: Next) -> Result<(), OutboxError>;

@@ -15,7 +15,7 @@ use tokio::net::TcpListener;
 use tokio::sync::{Notify, watch};
 
 use super::deliver::{Deliverer, Patience};
-use super::outbox::{Ask, Attempt, Entry, Next, Outbox, OutboxError};
+use super::outbox::{Ask, Attempt, Backlog, Entry, Next, Outbox, OutboxError};
 use super::*;
 use crate::http::guard::Guard;
 
@@ -27,6 +27,8 @@ struct Memory {
     entries: Mutex<BTreeMap<String, (Entry, u64)>>,
     notes: Mutex<Vec<(String, Attempt, Next)>>,
     broken: Mutex<bool>,
+    /// How far behind the clock is what is believed of it.
+    doubted: Mutex<Duration>,
 }
 
 impl Memory {
@@ -94,9 +96,17 @@ impl Outbox for Memory {
         Ok(old.len())
     }
 
-    fn backlog(&self) -> Result<(u64, Option<u64>), OutboxError> {
+    fn backlog(&self) -> Result<Backlog, OutboxError> {
         let entries = self.entries.lock().unwrap();
-        Ok((entries.len() as u64, entries.values().map(|(entry, _)| entry.added_unix_ms).min()))
+        Ok(Backlog {
+            waiting: entries.len() as u64,
+            oldest_unix_ms: entries.values().map(|(entry, _)| entry.added_unix_ms).min(),
+            hooks: entries.values().map(|(entry, _)| entry.hook.clone()).collect(),
+        })
+    }
+
+    fn believed_unix_ms(&self) -> u64 {
+        std::time::UNIX_EPOCH.elapsed().unwrap().saturating_sub(*self.doubted.lock().unwrap()).as_millis() as u64
     }
 
     fn settle(&self, key: &str, attempt: &Attempt, next: Next) -> Result<(), OutboxError> {
@@ -308,6 +318,37 @@ async fn a_server_that_hangs_costs_its_time_and_old_entries_are_given_up() {
     assert!(outbox.notes()[0].1.error.contains("did not answer in time"));
     outbox.age(Duration::from_hours(2));
     eventually("given up", || outbox.notes().iter().any(|(_, _, next)| *next == Next::GivenUp)).await;
+}
+
+/// The clock leaps by ten years: what waits is ten years old, and is kept for as long as the leap is not believed.
+#[tokio::test]
+async fn a_leap_of_the_clock_gives_nothing_up() {
+    let (server, outbox) = (Server::start(&[500; 8], Duration::ZERO).await, Arc::new(Memory::default()));
+    (0..20).for_each(|n| outbox.add(n, &format!("hook/cam-{n}"), &server.url));
+    let leap = Duration::from_hours(10 * 365 * 24);
+    *outbox.doubted.lock().unwrap() = leap;
+    outbox.age(leap);
+    let (_news, _stop) = deliver(&outbox, local(), patience());
+    eventually("all are delivered in the end", || outbox.entries.lock().unwrap().is_empty()).await;
+    assert_eq!(server.got().len(), 28);
+    assert!(outbox.notes().iter().all(|(_, _, next)| *next != Next::GivenUp));
+    // Once it is believed, they are old.
+    *outbox.doubted.lock().unwrap() = Duration::ZERO;
+    (20..40).for_each(|n| outbox.add(n, &format!("gone/cam-{n}"), "http://127.0.0.1:1/hook"));
+    outbox.age(leap);
+    let given_up = || outbox.notes().iter().filter(|(_, _, next)| *next == Next::GivenUp).count();
+    eventually("all are given up", || given_up() == 20).await;
+}
+
+/// A server that was off for days, and whose receivers start a moment after it does.
+#[tokio::test]
+async fn what_grew_old_while_the_server_was_off_is_tried_some_times() {
+    let (server, outbox) = (Server::start(&[500; 8], Duration::ZERO).await, Arc::new(Memory::default()));
+    (0..20).for_each(|n| outbox.add(n, &format!("hook/cam-{n}"), &server.url));
+    outbox.age(Duration::from_hours(48));
+    let (_news, _stop) = deliver(&outbox, local(), Patience { give_up_tries: 12, ..patience() });
+    eventually("all are delivered", || outbox.entries.lock().unwrap().is_empty()).await;
+    assert!(outbox.notes().iter().all(|(_, _, next)| *next != Next::GivenUp));
 }
 
 #[tokio::test]
