@@ -32,6 +32,8 @@ pub const EVENTS_BEHIND_MAX: usize = 4096;
 pub const VIEWERS_PER_PAGE_MAX: u32 = 1000;
 /// Bytes of a state, on the wire and on disk: 100,000 streams take some 20 MB.
 pub const STATE_BYTES_MAX: usize = 128 << 20;
+/// Bytes that a server may send before the head of its answer is whole: the head, and answers of the class 1xx before it.
+pub const ANSWER_HEAD_BYTES_MAX: usize = 64 << 10;
 /// Bytes of a receipt.
 pub const RECEIPT_BYTES_MAX: usize = 64 << 10;
 /// Events that wait at a node while control is away; the oldest go first, and leave a hole in the numbers.

@@ -13,7 +13,9 @@ use tokio::net::TcpStream;
 use tokio::time::timeout;
 
 use super::guard::Guard;
+use super::head::{Headed, Meter};
 use super::url::Url;
+use crate::limits::ANSWER_HEAD_BYTES_MAX;
 
 /// Addresses of one name that are tried.
 const ADDRESSES_MAX: usize = 4;
@@ -41,6 +43,12 @@ pub enum AskError {
     /// The connection broke.
     #[error("the connection to {0} broke: {1}")]
     Broken(String, String),
+    /// It sent and sent, and no head of a final answer was in it.
+    #[error(
+        "{0} sent more than {max} KiB without the head of an answer (1xx answers count); its answer must begin with a final status",
+        max = ANSWER_HEAD_BYTES_MAX >> 10
+    )]
+    Headless(String),
     /// No whole answer in time.
     #[error("{0} did not answer in time")]
     Late(String),
@@ -62,6 +70,7 @@ pub struct Reply {
 #[derive(Debug)]
 pub struct Connection {
     sender: SendRequest<Full<Bytes>>,
+    meter: Meter,
     to: String,
 }
 
@@ -98,8 +107,8 @@ impl Connection {
             if url.secure { secure(url, &to, socket).await } else { speak(&to, socket).await }
         };
         let late = || AskError::Connect(to.clone(), format!("no connection within {} s", CONNECT_WAIT.as_secs()));
-        let sender = timeout(CONNECT_WAIT, connecting).await.map_err(|_| late())??;
-        Ok(Self { sender, to })
+        let (sender, meter) = timeout(CONNECT_WAIT, connecting).await.map_err(|_| late())??;
+        Ok(Self { sender, meter, to })
     }
 
     /// Posts JSON and reads the answer, both within `wait`, the answer's body up to `reply_bytes_max`.
@@ -148,8 +157,13 @@ impl Connection {
         let to = self.to.clone();
         let asking = async {
             self.sender.ready().await.map_err(|error| AskError::Broken(to.clone(), error.to_string()))?;
+            self.meter.begin();
             let answer = self.sender.send_request(request).await;
-            let answer = answer.map_err(|error| AskError::Broken(to.clone(), error.to_string()))?;
+            self.meter.headed();
+            let answer = answer.map_err(|error| {
+                let over = self.meter.is_over();
+                if over { AskError::Headless(to.clone()) } else { AskError::Broken(to.clone(), error.to_string()) }
+            })?;
             let status = answer.status();
             let body = Limited::new(answer.into_body(), reply_bytes_max).collect().await;
             match body {
@@ -179,19 +193,20 @@ async fn reach(to: &str, addresses: &[SocketAddr]) -> Result<TcpStream, AskError
     Err(AskError::Connect(to.to_owned(), why))
 }
 
-async fn speak<S>(to: &str, socket: S) -> Result<SendRequest<Full<Bytes>>, AskError>
+async fn speak<S>(to: &str, socket: S) -> Result<(SendRequest<Full<Bytes>>, Meter), AskError>
 where
     S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
 {
     let broken = |error: hyper::Error| AskError::Broken(to.to_owned(), error.to_string());
+    let (socket, meter) = Headed::around(socket);
     let (sender, connection) = http1::handshake(TokioIo::new(socket)).await.map_err(broken)?;
     // It ends with the connection; what went wrong with it is told to whoever waits for an answer.
     tokio::spawn(async move { drop(connection.await) });
-    Ok(sender)
+    Ok((sender, meter))
 }
 
 #[cfg(feature = "tls")]
-async fn secure(url: &Url, to: &str, socket: TcpStream) -> Result<SendRequest<Full<Bytes>>, AskError> {
+async fn secure(url: &Url, to: &str, socket: TcpStream) -> Result<(SendRequest<Full<Bytes>>, Meter), AskError> {
     match super::tls::connect(&url.host, socket).await {
         Ok(stream) => speak(to, stream).await,
         Err(why) => Err(AskError::Tls(to.to_owned(), why)),
@@ -199,6 +214,6 @@ async fn secure(url: &Url, to: &str, socket: TcpStream) -> Result<SendRequest<Fu
 }
 
 #[cfg(not(feature = "tls"))]
-async fn secure(_url: &Url, to: &str, _socket: TcpStream) -> Result<SendRequest<Full<Bytes>>, AskError> {
+async fn secure(_url: &Url, to: &str, _socket: TcpStream) -> Result<(SendRequest<Full<Bytes>>, Meter), AskError> {
     Err(AskError::Tls(to.to_owned(), "this build has no TLS (cargo feature \"tls\")".to_owned()))
 }

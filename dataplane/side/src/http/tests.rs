@@ -93,6 +93,31 @@ async fn answers_have_a_limit_of_size_and_time() {
 }
 
 #[tokio::test]
+async fn answers_of_the_class_1xx_come_before_the_final_one_and_not_without_end() {
+    let few = "HTTP/1.1 103 Early Hints\r\nLink: </a>\r\n\r\nHTTP/1.1 100 Continue\r\n\r\n".repeat(100);
+    let long = "x".repeat(300_000);
+    let (at, _serving) = serve(format!("{few}HTTP/1.1 200 OK\r\nContent-Length: 300000\r\n\r\n{long}").into()).await;
+    let mut connection = Connection::open(&at, &Guard::Open).await.unwrap();
+    let reply = connection.post(&at, HeaderMap::new(), "body".into(), WAIT, 300_000).await.unwrap();
+    assert_eq!((reply.status.as_u16(), reply.body), (200, Some(long.into())), "a body has a limit of its own");
+
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let endless = url(&format!("http://{}/", listener.local_addr().unwrap()));
+    let serving = tokio::spawn(async move {
+        let (mut socket, _) = listener.accept().await.unwrap();
+        let mut request = [0; 4096];
+        let _ = socket.read(&mut request).await.unwrap();
+        while socket.write_all(&b"HTTP/1.1 100 Continue\r\n\r\n".repeat(2_000)).await.is_ok() {}
+    });
+    let refused = ask(&endless, WAIT).await;
+    assert_eq!(refused, Err(AskError::Headless(endless.to_string())));
+    let said = refused.unwrap_err().to_string();
+    assert!(said.contains("more than 64 KiB") && said.contains("1xx"), "{said}");
+    // The connection is closed, so the server's loop ends.
+    tokio::time::timeout(WAIT, serving).await.unwrap().unwrap();
+}
+
+#[tokio::test]
 async fn private_addresses_are_not_connected_to_unless_allowed() {
     let (url, serving) = serve(b"HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n".to_vec()).await;
     let guard = Guard::PublicAnd(Vec::new());
