@@ -348,6 +348,7 @@ impl Condition<'_> {
 
 fn read_only(id: &str) -> Problem {
     Problem::conflict(format!(
-        "stream {id} is in the configuration file ([[stream]]); change it there and start the server again"
+        "stream {id} is in the configuration file ([[stream]]); change it there (generation = ... makes a new key), then reload: systemctl \
+         reload millstream, or SIGHUP to the server"
     ))
 }

@@ -39,7 +39,7 @@ pub struct Addresses {
 #[non_exhaustive]
 pub enum StartError {
     /// A port cannot be bound.
-    #[error("cannot listen on {address} for {what}: {source}; {}", listen_advice(source, flag))]
+    #[error("cannot listen on {address} for {what}: {error}; {}", listen_advice(error, flag))]
     Listen {
         /// What the port is for.
         what: &'static str,
@@ -47,8 +47,8 @@ pub enum StartError {
         flag: &'static str,
         /// Where.
         address: SocketAddr,
-        /// The system's reason.
-        source: std::io::Error,
+        /// The system's reason. Not called `source`: the message has it, and would be shown with it a second time.
+        error: std::io::Error,
     },
     /// The kernel interface that was asked for is not there.
     #[error("{0}")]
@@ -144,7 +144,7 @@ pub fn start(mut config: Config, chain: Chain) -> Result<Engine, StartError> {
     let shards = config.shards.max(1);
     let descriptors = io::raise_descriptor_limit();
     let listen = |what, flag, address, count| {
-        io::bind(address, count).map_err(|source| StartError::Listen { what, flag, address, source })
+        io::bind(address, count).map_err(|error| StartError::Listen { what, flag, address, error })
     };
     let (rtmp, rtmp_listeners) = listen("RTMP", "rtmp", config.rtmp, shards)?;
     let (http, http_listeners) = listen("HTTP", "http", config.http, shards)?;

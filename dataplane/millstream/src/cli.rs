@@ -3,10 +3,11 @@
 //! Every setting has an environment variable below its flag, `MILLSTREAM_` and its name; what a command is to do (`sign`'s
 //! arguments) has none. Secrets are in files and never in either.
 use std::net::SocketAddr;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::time::Duration;
 
+use clap::error::{ContextKind, ContextValue};
 use clap::{Args, Parser, Subcommand};
 use clap_complete::Shell;
 use millstream_engine::config::IoChoice;
@@ -100,7 +101,7 @@ pub(crate) struct DemoFlags {
 #[derive(Debug, Args)]
 pub(crate) struct ServeFlags {
     /// Configuration file (TOML)
-    #[arg(long, env = "MILLSTREAM_CONFIG", value_name = "FILE")]
+    #[arg(short, long, env = "MILLSTREAM_CONFIG", value_name = "FILE")]
     pub(crate) config: Option<PathBuf>,
     /// Data directory [default: ./millstream-data]
     #[arg(long, env = "MILLSTREAM_DATA_DIR", value_name = "DIR")]
@@ -157,7 +158,7 @@ pub(crate) struct SignFlags {
     #[arg(long, env = "MILLSTREAM_DATA_DIR", value_name = "DIR")]
     pub(crate) data_dir: Option<PathBuf>,
     /// Configuration file with the stream's generation
-    #[arg(long, env = "MILLSTREAM_CONFIG", value_name = "FILE")]
+    #[arg(short, long, env = "MILLSTREAM_CONFIG", value_name = "FILE")]
     pub(crate) config: Option<PathBuf>,
 }
 
@@ -177,14 +178,14 @@ pub(crate) struct BackupFlags {
     #[arg(long, env = "MILLSTREAM_DATA_DIR", value_name = "DIR")]
     pub(crate) data_dir: Option<PathBuf>,
     /// Configuration file that names the data directory
-    #[arg(long, env = "MILLSTREAM_CONFIG", value_name = "FILE")]
+    #[arg(short, long, env = "MILLSTREAM_CONFIG", value_name = "FILE")]
     pub(crate) config: Option<PathBuf>,
 }
 
 #[derive(Debug, Args)]
 pub(crate) struct ConfigFlags {
     /// A configuration file whose settings are to be in it
-    #[arg(long, env = "MILLSTREAM_CONFIG", value_name = "FILE")]
+    #[arg(short, long, env = "MILLSTREAM_CONFIG", value_name = "FILE")]
     pub(crate) config: Option<PathBuf>,
     /// Print the reference as Markdown instead
     #[arg(long, hide = true)]
@@ -216,7 +217,7 @@ pub(crate) enum StreamCommand {
         #[command(flatten)]
         api: ApiFlags,
     },
-    /// Remove a stream; who pushes or plays it goes on
+    /// Remove a stream; who pushes or plays it goes on, unless --kick
     Rm {
         /// The stream
         #[arg(value_name = "ID", value_parser = Id::new)]
@@ -249,13 +250,19 @@ pub(crate) enum StreamCommand {
 /// Where the API is, and who asks it.
 #[derive(Debug, Args)]
 pub(crate) struct ApiFlags {
-    /// The API's address [default: http://127.0.0.1:8081]
+    /// The API's address [default: http:// and the control address, on this machine]
     #[arg(long, env = "MILLSTREAM_API", value_name = "URL", value_parser = values::control_url)]
     pub(crate) api: Option<Url>,
+    /// The control address that the server was started with [default: the configuration's, or 127.0.0.1:8081]
+    #[arg(long, env = "MILLSTREAM_CONTROL", value_name = "ADDR", value_parser = values::address)]
+    pub(crate) control: Option<SocketAddr>,
+    /// The server's configuration file, for its control address and data directory
+    #[arg(short, long, env = "MILLSTREAM_CONFIG", value_name = "FILE")]
+    pub(crate) config: Option<PathBuf>,
     /// A file with a token [default: admin-token in the data directory]
     #[arg(long, env = "MILLSTREAM_TOKEN_FILE", value_name = "FILE")]
     pub(crate) token_file: Option<PathBuf>,
-    /// Data directory of the server [default: ./millstream-data, else /var/lib/millstream]
+    /// Data directory of the server [default: the configuration's, or ./millstream-data, else /var/lib/millstream]
     #[arg(long, env = "MILLSTREAM_DATA_DIR", value_name = "DIR")]
     pub(crate) data_dir: Option<PathBuf>,
 }
@@ -281,9 +288,21 @@ impl Failure {
     }
 }
 
+/// `millstream serve m.toml` is what other servers take.
+fn with_tip(mut error: clap::Error) -> clap::Error {
+    let file = match error.get(ContextKind::InvalidArg) {
+        Some(ContextValue::String(arg)) if Path::new(arg).extension().is_some_and(|end| end == "toml") => arg.clone(),
+        _ => return error,
+    };
+    let tip = format!("a configuration file is given with --config {file}");
+    error.insert(ContextKind::Suggested, ContextValue::StyledStrs(vec![tip.into()]));
+    error
+}
+
 /// Does what the command line asks. clap has ended the process with status 2 where it makes no sense.
 pub(crate) fn run() -> ExitCode {
-    let done = match Cli::parse().command {
+    let cli = Cli::try_parse().unwrap_or_else(|error| with_tip(error).exit());
+    let done = match cli.command {
         Command::Demo(flags) => demo::run(flags),
         Command::Serve(flags) => serve::run(*flags),
         Command::Sign(flags) => sign_command::run(&flags),

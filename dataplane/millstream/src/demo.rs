@@ -1,7 +1,7 @@
 //! `millstream demo`: the server with defaults, open to anyone, and a publisher of its own that pushes the built-in clip. Before it:
 //! [`crate::cli`]; after it: what [`crate::serve`] does too.
-use std::io::Write as _;
-use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
+use std::io::{ErrorKind, Write as _};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, TcpListener};
 
 use std::time::Duration;
 
@@ -10,6 +10,7 @@ use millstream_engine::Addresses;
 use millstream_engine::config::MoreMetrics;
 use millstream_policy::preset::{Preset, preset};
 use nix::net::if_::InterfaceFlags;
+use tracing::warn;
 
 use crate::cli::{DemoFlags, Failure};
 use crate::layers::{self, Flags};
@@ -32,9 +33,16 @@ const ADDRESSES_SHOWN_MAX: usize = 8;
 pub(crate) fn run(flags: DemoFlags) -> Result<(), Failure> {
     let _log = logging::start(&logging::Wanted::merge(&flags.engine.log, &LogSettings::default()))?;
     let flags = Flags { engine: flags.engine, auth: Some(AuthPreset::Open), ..Flags::default() };
+    let given = [flags.engine.rtmp, flags.engine.http, flags.engine.control];
     let mut layers = layers::merge(flags, Settings::default()).map_err(Failure::Configuration)?;
     // There is no API in a demo: it would have a token, on disk. The engine shows its numbers by itself.
     layers.config.control = Some(layers.control);
+    let usual = [Some(&mut layers.config.rtmp), Some(&mut layers.config.http), layers.config.control.as_mut()];
+    for (address, given) in usual.into_iter().zip(given) {
+        if let (Some(address), None) = (address, given) {
+            take_free_port(address);
+        }
+    }
     layers.config.more_metrics = Some(MoreMetrics::new(own_metrics::text));
     let clip = clip::Clip::embedded().map_err(Failure::running)?;
     let signals = serve::signals()?;
@@ -53,6 +61,15 @@ pub(crate) fn run(flags: DemoFlags) -> Result<(), Failure> {
     let ended = serve::wait(engine, signals, move || stop.stop(), None);
     publisher.stop();
     ended
+}
+
+/// A port that nobody asked for and that another server has (most often the installed service) gives way to a free one.
+fn take_free_port(address: &mut SocketAddr) {
+    let taken = TcpListener::bind(*address).is_err_and(|error| error.kind() == ErrorKind::AddrInUse);
+    if taken {
+        warn!(%address, "another server has this port: the demo takes a free one");
+        address.set_port(0);
+    }
 }
 
 /// Most often a port is taken, and whoever tries a demo has not chosen it.

@@ -23,9 +23,14 @@ const KEY_FILE_BYTES_MAX: u64 = 4096;
 /// Makes the data directory where it is missing, for this user only.
 pub(crate) fn make_data_dir(dir: &Path) -> anyhow::Result<()> {
     DirBuilder::new().recursive(true).mode(0o700).create(dir).with_context(|| {
-        format!("cannot make the data directory {}; give one that this user may write with --data-dir", dir.display())
+        let whole = std::path::absolute(dir).unwrap_or_else(|_| dir.to_owned());
+        format!("cannot make the data directory {}; give one that this user may write with --data-dir", whole.display())
     })
 }
+
+/// Who makes the files, and where they are looked for.
+const MADE_BY_SERVE: &str =
+    "`millstream serve` makes it at its first start, or give the right directory with --data-dir";
 
 /// The master key; made where there is none.
 pub(crate) fn master_key(dir: &Path) -> anyhow::Result<MasterKey> {
@@ -87,8 +92,10 @@ pub(crate) fn node_token(dir: &Path) -> anyhow::Result<Secret> {
 
 /// The token that this node tells its control; an error where there is none, because control has made it.
 pub(crate) fn read_node_token(path: &Path) -> anyhow::Result<Secret> {
-    let token = read_own(path).map(|token| token.to_text());
-    token.context("a node needs the token of its control; copy control's node-token file, with its permissions")
+    let advice = "a node does not make it: copy control's node-token file, with its permissions, into the data directory, or give a file with \
+                  --control-token-file";
+    let token = read_secret(path, advice).map(|token| token.to_text());
+    token.context("a node needs the token of its control")
 }
 
 /// Reads the secret in a `--key-file`: its one line, used as it is. Such files come from other systems (a mounted secret may be
@@ -106,11 +113,14 @@ pub(crate) fn read_key_file(path: &Path) -> anyhow::Result<Secret> {
 }
 
 fn read_own(path: &Path) -> anyhow::Result<MasterKey> {
+    read_secret(path, MADE_BY_SERVE)
+}
+
+/// Reads a file of this kind; `missing` says what to do where there is none.
+fn read_secret(path: &Path, missing: &str) -> anyhow::Result<MasterKey> {
     let shown = path.display();
     let file = File::open(path).map_err(|error| match error.kind() {
-        ErrorKind::NotFound => anyhow!(
-            "there is no {shown}; `millstream serve` makes it at its first start, or give the right directory with --data-dir"
-        ),
+        ErrorKind::NotFound => anyhow!("there is no {shown}; {missing}"),
         _ => anyhow!(error).context(format!("cannot read {shown}")),
     })?;
     let mode = file.metadata().with_context(|| format!("cannot read {shown}"))?.permissions().mode() & 0o777;

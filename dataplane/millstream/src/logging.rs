@@ -13,6 +13,7 @@ use tracing_subscriber::{EnvFilter, Registry, reload};
 
 use crate::cli::{Failure, LogFlags};
 use crate::settings::LogSettings;
+use crate::settings::values::nearest;
 
 /// Lines that wait to be written: a few megabytes.
 const LINES_WAITING_MAX: usize = 16_384;
@@ -83,16 +84,55 @@ impl Wanted {
     }
 
     fn filter(&self) -> anyhow::Result<EnvFilter> {
+        check_words(&self.level).map_err(anyhow::Error::msg)?;
         EnvFilter::try_new(&self.level)
             .with_context(|| format!("{:?} is not a log filter; {FILTER_ADVICE}", self.level))
     }
 }
 
 /// What a filter is to look like.
-const FILTER_ADVICE: &str = "give a level (error, warn, info, debug, trace), or target=level pairs with commas between";
+const FILTER_ADVICE: &str =
+    "give a level (error, warn, info, debug, trace, off), or target=level pairs with commas between";
+
+/// Words that stand for one of all targets.
+const LEVELS: [&str; 6] = ["error", "warn", "info", "debug", "trace", "off"];
+
+/// What other programs call the levels.
+const OTHER_NAMES: [(&str, &str); 8] = [
+    ("warning", "warn"),
+    ("verbose", "debug"),
+    ("fatal", "error"),
+    ("critical", "error"),
+    ("all", "trace"),
+    ("quiet", "off"),
+    ("silent", "off"),
+    ("none", "off"),
+];
+
+/// A word without a level is a target to the filter, which then selects the lines of that target and no others: a misspelt level would silence
+/// the whole server.
+fn check_words(text: &str) -> Result<(), String> {
+    // Filters of spans have commas of their own.
+    if text.contains(['[', '{']) {
+        return Ok(());
+    }
+    let is_level = |word: &str| LEVELS.iter().any(|level| word.eq_ignore_ascii_case(level));
+    let words = text.split(',').map(str::trim).filter(|word| !word.is_empty() && !word.contains('='));
+    let Some(word) = words.into_iter().find(|word| !is_level(word)) else { return Ok(()) };
+    let lower = word.to_ascii_lowercase();
+    let other = OTHER_NAMES.iter().find(|(name, _)| *name == lower).map(|(_, level)| *level);
+    let hint = other
+        .or_else(|| nearest(&lower, LEVELS.into_iter()))
+        .map_or_else(String::new, |level| format!(" (did you mean {level}?)"));
+    Err(format!(
+        "{word:?} is not a log level{hint}; give {}, or target=level pairs with commas between",
+        LEVELS.join(", ")
+    ))
+}
 
 /// A filter as a flag, the environment or the file gives it.
 pub(crate) fn filter(text: &str) -> Result<String, String> {
+    check_words(text)?;
     match EnvFilter::try_new(text) {
         Ok(_) if !text.is_empty() => Ok(text.to_owned()),
         _ => Err(format!("{text:?} is not a log filter (--log, MILLSTREAM_LOG, log.level); {FILTER_ADVICE}")),
@@ -131,4 +171,30 @@ pub(crate) fn change_level(wanted: &Wanted) -> anyhow::Result<()> {
 /// Lines that found no room.
 pub(crate) fn lost() -> usize {
     LOST.get().map_or(0, ErrorCounter::dropped_lines)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_word_that_is_no_level_is_refused_and_not_taken_as_a_target() {
+        let good = ["warn", "WARN", "off", "info,millstream=debug", "a::b=trace", "millstream[conn]=debug"];
+        for text in good {
+            assert_eq!(filter(text).as_deref(), Ok(text));
+        }
+        let check = |text: &str, part: &str| {
+            let said = filter(text).unwrap_err();
+            assert!(said.contains(part), "{text}: {said}");
+        };
+        check(
+            "warning",
+            "\"warning\" is not a log level (did you mean warn?); give error, warn, info, debug, trace, off",
+        );
+        check("verbose", "did you mean debug?");
+        check("inof", "did you mean info?");
+        check("2", "\"2\" is not a log level; give");
+        check("millstream=debug,loud", "\"loud\" is not a log level");
+        check("", "is not a log filter");
+    }
 }

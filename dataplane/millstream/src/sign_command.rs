@@ -61,6 +61,12 @@ pub(crate) fn run(flags: &SignFlags) -> Result<(), Failure> {
     if SystemTime::now().duration_since(UNIX_EPOCH).is_ok_and(|now| now.as_secs() >= expiry) {
         eprintln!("warning: --expires is in the past: servers will refuse this signature");
     }
+    if flags.app.is_none() && flags.config.is_none() {
+        let id = &flags.id;
+        eprintln!(
+            "signed for /{app}/{id}; give --config FILE or --app APP where the server has another application in rtmp.apps"
+        );
+    }
     writeln!(std::io::stdout(), "{}", sign.expose()).context("cannot print the signature").map_err(Failure::Running)
 }
 

@@ -93,7 +93,7 @@ impl Policy for SignedPublish {
         };
         match verdict {
             Ok(()) => Step::Allow(Grant::default()),
-            Err(error) => Step::Deny(refusal(error, &request.name)),
+            Err(error) => Step::Deny(refusal(error, request)),
         }
     }
 }
@@ -135,19 +135,28 @@ fn find<'a>(apps: &Apps, records: &'a Records, request: &Request) -> Result<&'a 
     }
     records.get(&request.name).ok_or_else(|| Denial {
         why: Why::NotFound,
-        reason: format!("there is no stream {name}; check the id, or have the operator add a record of it"),
+        reason: format!(
+            "there is no stream {name}; check the id, or have the operator add it: millstream stream add {name}"
+        ),
     })
 }
 
 /// What the peer is told: what was wrong and what to do. Neither [`SignError`] nor this holds the signature.
-fn refusal(error: SignError, id: &Id) -> Denial {
+fn refusal(error: SignError, request: &Request) -> Denial {
+    let (app, id) = (&request.app, &request.name);
     let (why, advice) = match error {
         SignError::Missing => (Why::Unauthenticated, "append ?sign=... to the stream key"),
         SignError::Duplicate => (Why::Unauthenticated, "give it once, in the stream key or in the server URL"),
         SignError::Malformed => (Why::Unauthenticated, "copy it whole, as it was issued"),
         SignError::Expired { .. } => (Why::Expired, "ask for a new one"),
         // Wrong, and whatever a later version adds.
-        _ => (Why::Unauthenticated, "ask for one that is made for publishing this stream"),
+        _ => {
+            let reason = format!(
+                "{error} (stream {id}): it was made for another path than /{app}/{id}, or with another key; ask for one that is made \
+                 for publishing this stream"
+            );
+            return Denial { why: Why::Unauthenticated, reason };
+        }
     };
     Denial { why, reason: format!("{error} (stream {id}): {advice}") }
 }

@@ -2,7 +2,7 @@
 use axum::extract::State;
 use axum::http::{HeaderValue, StatusCode, header};
 use axum::middleware;
-use axum::response::{IntoResponse, Response};
+use axum::response::{IntoResponse, Redirect, Response};
 use axum::routing::get;
 use axum::{Router, http::Method};
 use utoipa_axum::router::OpenApiRouter;
@@ -82,6 +82,8 @@ pub fn router(api: Api) -> Router {
         .layer(middleware::from_fn(once::refuse));
     router
         .merge(stage)
+        // Whoever opens the port in a browser looks for a page.
+        .route("/", get(async || Redirect::temporary("/api/v1/docs")))
         .route("/api/v1/docs", get(docs::page))
         .route("/api/v1/docs/{file}", get(docs::part))
         .route("/api/v1/openapi.json", get(async move || openapi::show(&document)))

@@ -43,7 +43,14 @@ pub(super) struct Lock {
 impl Lock {
     pub(super) fn take(dir: &Path) -> Result<Self, StoreError> {
         let path = dir.join(LOCK_FILE);
-        let failed = |error: std::io::Error| StoreError::Failed { path: path.clone(), detail: error.to_string() };
+        let failed = |error: std::io::Error| {
+            let advice = if error.kind() == std::io::ErrorKind::PermissionDenied {
+                "; it is another user's: run this as that user (sudo -u USER), or give another directory with --data-dir"
+            } else {
+                ""
+            };
+            StoreError::Failed { path: path.clone(), detail: format!("{error}{advice}") }
+        };
         let mut options = OpenOptions::new();
         let mut file =
             options.read(true).write(true).create(true).truncate(false).mode(0o600).open(&path).map_err(failed)?;

@@ -38,9 +38,14 @@ pub(crate) fn bind(address: SocketAddr, count: usize) -> io::Result<(SocketAddr,
 
 fn bind_alone(address: SocketAddr) -> io::Result<StdListener> {
     let start = Instant::now();
+    let mut said = false;
     loop {
         match bind_one(address, false) {
             Err(error) if error.kind() == io::ErrorKind::AddrInUse && start.elapsed() < TAKEN_PATIENCE => {
+                if !std::mem::replace(&mut said, true) {
+                    let most_s = TAKEN_PATIENCE.as_secs();
+                    tracing::warn!(%address, most_s, "waiting for an address that is in use");
+                }
                 std::thread::sleep(TAKEN_PAUSE);
             }
             result => return result,

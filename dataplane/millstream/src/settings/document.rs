@@ -102,7 +102,8 @@ impl<'t> Table<'t> {
             Err(error) => {
                 // Not the error's own text: that shows the line, which may hold a secret.
                 let at = error.span().map_or(0, |span| span.start);
-                findings.error(at, "", format!("this is not TOML: {}", error.message().trim().replace('\n', ", ")));
+                let said = error.message().trim().replace('\n', ", ");
+                findings.error(at, "", format!("this is not TOML: {said}{}", other_format(text)));
                 None
             }
         }
@@ -221,12 +222,29 @@ impl<'t> Table<'t> {
             let name = key.get_ref().as_ref();
             let hint = nearest(name, self.known.iter().copied())
                 .map_or_else(String::new, |known| format!(" (did you mean {known}?)"));
-            let table = if self.name.is_empty() { "a table of this file" } else { self.name };
             let known = self.known.join(", ");
-            let message = format!("unknown key{hint}; remove it, or use one of {table}: {known}");
+            let message = if self.name.is_empty() {
+                format!("unknown table{hint}; the tables are: {known}")
+            } else {
+                format!("unknown key{hint}; remove it, or use one of {}: {known}", self.name)
+            };
             // Escaped: a quoted key may hold anything, line breaks and terminal controls included.
             findings.error(key.span().start, self.path(&name.escape_debug().to_string()), message);
         }
+    }
+}
+
+/// What a file of another format is to become.
+fn other_format(text: &str) -> &'static str {
+    let mut lines = text.lines().map(str::trim).filter(|line| !line.is_empty() && !line.starts_with('#'));
+    let first = lines.next().unwrap_or_default();
+    let word = |text: &str| text.bytes().all(|b| b.is_ascii_alphanumeric() || matches!(b, b'_' | b'-'));
+    if first.starts_with('{') {
+        "; this looks like JSON: write [rtmp] on a line, and listen = \"...\" below"
+    } else if first == "---" || first.split_once(':').is_some_and(|(key, _)| !key.is_empty() && word(key)) {
+        "; this looks like YAML: write [rtmp] on a line, and listen = \"...\" below"
+    } else {
+        ""
     }
 }
 
@@ -261,7 +279,9 @@ pub(crate) fn list<T>(
     value: &DeValue<'_>,
     mut parse: impl FnMut(&DeValue<'_>) -> Result<T, String>,
 ) -> Result<Vec<T>, String> {
-    let DeValue::Array(items) = value else { return Err(format!("this is {}; give a list in brackets", kind(value))) };
+    let DeValue::Array(items) = value else {
+        return Err(format!("this is {}; give a list in brackets, such as [\"...\", \"...\"]", kind(value)));
+    };
     items
         .iter()
         .enumerate()

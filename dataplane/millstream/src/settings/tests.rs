@@ -112,7 +112,7 @@ fn a_whole_file() {
         (set.stream.on_unpublish, set.stream.slate_max),
         (Some(OnUnpublish::Slate), Some(Duration::from_hours(2)))
     );
-    assert_eq!(set.stream.slate.unwrap().clip.frames.len(), 1_246);
+    assert_eq!(set.stream.slate.unwrap().clip.frames.len(), 1_247);
     assert_eq!(set.memory, Some(2 << 30));
     let limits = (set.connections, set.per_address, set.handshakes, set.streams_max);
     assert_eq!((limits, set.blocked), ((Some(10), Some(11), Some(12), Some(13)), Some(14)));
@@ -210,11 +210,8 @@ fn keys_that_are_not_known() {
         "[node]\n  shard = 1\n",
         "m.toml:2:3: node.shard: unknown key (did you mean shards?); remove it, or use one of node: data_dir, shards, io, drain, role, name",
     );
-    refused_at("[streem]\nflush = \"low\"\n", "m.toml:1:2: streem: unknown key (did you mean stream?)");
-    refused_at(
-        "lag_skips = 3",
-        "m.toml:1:1: lag_skips: unknown key; remove it, or use one of a table of this file: node,",
-    );
+    refused_at("[streem]\nflush = \"low\"\n", "m.toml:1:2: streem: unknown table (did you mean stream?)");
+    refused_at("lag_skips = 3", "m.toml:1:1: lag_skips: unknown table; the tables are: node,");
     refused_at("[[stream]]\nid = \"a\"\nname = \"x\"\n", "m.toml:3:1: stream.name: unknown key");
     refused_at("[node]\n\"a\\u001b[31m\" = 1\n", "m.toml:2:1: node.a\\u{1b}[31m: unknown key");
 }
@@ -234,7 +231,10 @@ fn values_of_the_wrong_type() {
         "m.toml:2:13: stream.lag_skips: this is a number with a fraction; give a whole number, 1 to 1000",
     );
     refused("node = 1", "m.toml:1:8: node: this is a table; write [node] on a line, and its keys below");
-    refused("[auth]\nlegacy_keys = \"hush\"", "m.toml:2:15: auth.legacy_keys: this is text; give a list in brackets");
+    refused(
+        "[auth]\nlegacy_keys = \"hush\"",
+        "m.toml:2:15: auth.legacy_keys: this is text; give a list in brackets, such as [\"...\", \"...\"]",
+    );
     refused_at("stream = [1]", "m.toml:1:10: stream: this is a table;");
 }
 
@@ -261,7 +261,7 @@ fn values_out_of_range() {
             &format!("m.toml:2:23: rtmp.proxy_protocol_from: {part}"),
         );
     };
-    proxies("\"10.0.0.0/8\"", "this is text; give a list in brackets");
+    proxies("\"10.0.0.0/8\"", "this is text; give a list in brackets, such as [\"...\", \"...\"]");
     proxies("[\"::1\", \"lb.local\"]", "item 2: \"lb.local\" is not a network: not an IP address; give an address");
     proxies(
         "[\"10.0.0.1/8\"]",
