@@ -302,6 +302,32 @@ fn idle_and_unread_connections_of_one_address_close_the_control_port_for_nobody(
 }
 
 #[test]
+fn bodies_that_do_not_come_of_four_addresses_close_the_control_port_for_nobody() {
+    let server = Options::signed().start();
+    let mut client = Client::admin(&server);
+    let token = std::fs::read_to_string(server.data_dir().join("node-token")).expect("made at the first start");
+    let slow = b"POST /api/v1/login HTTP/1.1\r\nHost: localhost\r\nContent-Type: application/json\r\nContent-Length: 300\r\n\r\n{";
+    let held: Vec<_> = (0..512)
+        .filter_map(|n| {
+            let mut stream = connect_from(attacker(20 + (n % 4) as u8), server.control).ok()?;
+            stream.write_all(slow).ok()?;
+            Some(stream)
+        })
+        .collect();
+    assert!(held.len() > 500, "{} connections", held.len());
+    let began = Instant::now();
+    std::thread::sleep(millis(500));
+    // Each by a connection of its own.
+    let poll = json!({ "protocol": 1, "node": { "name": "far", "run": 3 }, "wait_ms": 0 });
+    while began.elapsed() < seconds(3) {
+        assert_eq!(http::get(server.control, "/healthz").status, 200);
+        Client::admin(&server).get("/api/v1/streams").is(200);
+        Client::with(server.control, token.trim()).post("/link/v1/report", &poll).is(200);
+    }
+    client.post("/api/v1/streams", &json!({ "id": "made" })).is(201);
+}
+
+#[test]
 fn case_38_floods_of_publishes_lose_no_event_of_another_stream() {
     let server = Options::signed().config("[webhooks]\nallow = [\"127.0.0.0/8\"]\n").start();
     let mut client = Client::admin(&server);

@@ -19,7 +19,7 @@ use utoipa::ToSchema;
 use super::caller::{self, ADMIN_TOKEN_ID, COOKIE, Login};
 use super::{Caller, Viewer};
 use crate::Api;
-use crate::http::extract::Json;
+use crate::http::extract::ShortJson;
 use crate::http::gate;
 use crate::http::problem::{Answer, Problem};
 use crate::model::token::{Digest, Role, random};
@@ -148,7 +148,11 @@ impl LoggedIn {
     (status = 403, description = "The request came from a page of another origin", body = Problem),
     (status = 429, description = "Too many wrong tokens", body = Problem),
 ))]
-pub async fn log_in(State(api): State<Api>, from: From, Json(request): Json<LoginRequest>) -> Answer<Response> {
+pub async fn log_in(
+    State(api): State<Api>,
+    from: From,
+    ShortJson(request): ShortJson<LoginRequest>,
+) -> Answer<Response> {
     if !from.same_origin {
         return Err(Problem::new(StatusCode::FORBIDDEN, "csrf", "log in from a page of this server"));
     }

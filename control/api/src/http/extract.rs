@@ -1,4 +1,6 @@
 //! What handlers take out of requests: like axum's own extractors, but whatever they refuse is a [`Problem`] that says where and why.
+use std::time::Duration;
+
 use axum::body::Body;
 use axum::extract::rejection::{PathRejection, QueryRejection};
 use axum::extract::{FromRequest, FromRequestParts, Path, Query, Request};
@@ -8,11 +10,16 @@ use bytes::Bytes;
 use http_body_util::{BodyExt as _, LengthLimitError, Limited};
 use hyper::body::Body as _;
 use serde::de::DeserializeOwned;
+use tokio::time::timeout;
 
 use super::problem::{FieldError, Problem};
 
 /// Bytes of a request's body: a stream's settings with long texts have a few thousand.
 pub const BODY_BYTES_MAX: usize = 64 << 10;
+/// Bytes of a body that anybody may send.
+const SHORT_BYTES_MAX: usize = 4 << 10;
+/// Time for a body that anybody may send.
+const SHORT_TIME: Duration = Duration::from_secs(5);
 
 /// A body of JSON.
 #[derive(Clone, Copy, Debug)]
@@ -22,16 +29,33 @@ impl<S: Sync, T: DeserializeOwned> FromRequest<S> for Json<T> {
     type Rejection = Problem;
 
     async fn from_request(request: Request, _: &S) -> Result<Self, Problem> {
-        if !is_json(request.headers()) {
-            return Err(Problem::new(
-                StatusCode::UNSUPPORTED_MEDIA_TYPE,
-                "unsupported-media-type",
-                "send JSON, and say so: Content-Type: application/json",
-            ));
-        }
-        let bytes = read(request.into_body(), BODY_BYTES_MAX).await?;
-        serde_json::from_slice(&bytes).map(Self).map_err(|error| not_json(&error))
+        json(request, BODY_BYTES_MAX).await.map(Self)
     }
+}
+
+/// A short body of JSON that anybody may send, without a token: at most [`SHORT_BYTES_MAX`] within [`SHORT_TIME`].
+#[derive(Clone, Copy, Debug)]
+pub struct ShortJson<T>(pub T);
+
+impl<S: Sync, T: DeserializeOwned> FromRequest<S> for ShortJson<T> {
+    type Rejection = Problem;
+
+    async fn from_request(request: Request, _: &S) -> Result<Self, Problem> {
+        let whole = timeout(SHORT_TIME, json(request, SHORT_BYTES_MAX)).await;
+        whole.unwrap_or_else(|_| Err(Problem::timeout())).map(Self)
+    }
+}
+
+async fn json<T: DeserializeOwned>(request: Request, bytes_max: usize) -> Result<T, Problem> {
+    if !is_json(request.headers()) {
+        return Err(Problem::new(
+            StatusCode::UNSUPPORTED_MEDIA_TYPE,
+            "unsupported-media-type",
+            "send JSON, and say so: Content-Type: application/json",
+        ));
+    }
+    let bytes = read(request.into_body(), bytes_max).await?;
+    serde_json::from_slice(&bytes).map_err(|error| not_json(&error))
 }
 
 /// Whether a body is said to be JSON, in one of its forms (`application/merge-patch+json`).

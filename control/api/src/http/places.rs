@@ -1,5 +1,5 @@
 //! Places of the control port's connections. One who opens many takes places from nobody else: when they run out, a connection that waits
-//! for a request, or that does not read its answer, gives way, of the address that has most. A connection on which a node has shown its
+//! for a request or for the rest of one, or that does not read its answer, gives way, of the address that has most. A connection on which a node has shown its
 //! token is counted apart, and never gives way. Before it: [`super::serve`]; after it: the sockets.
 use std::collections::HashMap;
 use std::net::IpAddr;
@@ -18,7 +18,7 @@ const STALLED: Duration = Duration::from_secs(1);
 struct Seat {
     /// `None`: a proxy's, which counts for no address.
     address: Option<IpAddr>,
-    /// It waits for a request's head since then; `None`: it has a request under way.
+    /// It waits for a request's head or body since then; `None`: it has a request under way that is here as a whole.
     waits: Option<Instant>,
     /// It cannot be written to since then.
     stalls: Option<Instant>,
@@ -162,7 +162,7 @@ impl Place {
         self.end.notified().await;
     }
 
-    /// It waits for a request, or has one under way.
+    /// It waits for a request or for the rest of one, or has one under way.
     pub(super) fn set_waits(&self, waits: bool) {
         if let Some(seat) = self.places.lock().seats.get_mut(&self.number) {
             seat.waits = waits.then(Instant::now);

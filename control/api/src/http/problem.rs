@@ -76,6 +76,12 @@ impl Problem {
         Self::new(StatusCode::BAD_REQUEST, "bad-request", detail)
     }
 
+    /// The request did not come, or could not be carried out, in time.
+    pub fn timeout() -> Self {
+        let detail = "the request took too long; send it at once, and try again in a moment";
+        Self::new(StatusCode::REQUEST_TIMEOUT, "timeout", detail)
+    }
+
     /// Fields of the body (or parameters) that are wrong.
     pub fn fields(errors: Vec<FieldError>) -> Self {
         let detail = match errors.as_slice() {

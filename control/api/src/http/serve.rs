@@ -37,7 +37,7 @@ use super::wire::{Answering, UnderWay, Wire};
 /// Maxima of connections.
 #[derive(Clone, Debug)]
 pub struct Limits {
-    /// Open connections, those of nodes apart. When there are as many, one that waits for a request gives way.
+    /// Open connections, those of nodes apart. When there are as many, one that waits for a request, or for the rest of one, gives way.
     pub connections: usize,
     /// Of those, of one address; and requests at the same time that a trusted proxy passes on for one.
     pub per_address: usize,
@@ -192,10 +192,11 @@ impl Shared {
     /// Whom a request is for that a trusted proxy has passed on.
     fn client(&self, headers: &HeaderMap, proxy: SocketAddr) -> SocketAddr {
         let list = |name: &str| {
-            let lines: Vec<&str> = headers
+            // A line that is no text stays a hop, one that cannot be read: nothing to its left is believed.
+            let lines: Vec<_> = headers
                 .get_all(HeaderName::from_bytes(name.as_bytes()).ok()?)
                 .iter()
-                .map_while(|line| line.to_str().ok())
+                .map(|line| String::from_utf8_lossy(line.as_bytes()))
                 .collect();
             (!lines.is_empty()).then(|| lines.join(","))
         };
@@ -232,7 +233,9 @@ async fn connection(
                 let problem = Problem::new(StatusCode::TOO_MANY_REQUESTS, "too-many-requests", detail);
                 return Ok::<_, Infallible>(problem.into_response());
             };
-            let under_way = UnderWay::new(&seat, under_way);
+            let (head, body) = request.into_parts();
+            let (under_way, body) = UnderWay::new(&seat, under_way, body);
+            let request = hyper::Request::from_parts(head, body);
             let response = of.answer(hyper::service::Service::call(&inner, request)).await;
             Ok(response.map(|body| Body::new(Answering { body, _under_way: under_way })))
         }
@@ -288,10 +291,7 @@ impl Shared {
                 tracing::error!("a defect ended a request to the API; please report the message above");
                 panicked()
             }
-            Err(_) => {
-                let detail = "the request took too long; send it at once, and try again in a moment";
-                Problem::new(StatusCode::REQUEST_TIMEOUT, "timeout", detail).into_response()
-            }
+            Err(_) => Problem::timeout().into_response(),
         };
         if response.extensions().get::<Panicked>().is_some() {
             self.numbers.api_panicked();

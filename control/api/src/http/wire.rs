@@ -2,13 +2,13 @@
 //! for too long ends.
 use std::io;
 use std::pin::Pin;
-use std::sync::Arc;
+use std::sync::{Arc, Weak};
 use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
 use axum::body::Body;
 use bytes::Bytes;
-use hyper::body::{Frame, SizeHint};
+use hyper::body::{Body as _, Frame, Incoming, SizeHint};
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::TcpStream;
 use tokio::time::{Sleep, sleep};
@@ -80,16 +80,64 @@ impl AsyncWrite for Wire {
     }
 }
 
-/// A request is under way until this is dropped.
+/// A request is under way until this is dropped. As long as its body is not here it waits for its client, as an idle connection does.
 pub(super) struct UnderWay {
     place: Arc<Place>,
     _served: Option<Served>,
 }
 
 impl UnderWay {
-    pub(super) fn new(place: &Arc<Place>, served: Option<Served>) -> Self {
-        place.set_waits(false);
-        Self { place: Arc::clone(place), _served: served }
+    /// With its body, which tells the place when it is here.
+    pub(super) fn new(place: &Arc<Place>, served: Option<Served>, body: Incoming) -> (Arc<Self>, Body) {
+        let arrived = body.is_end_stream();
+        // Where the body is not here, the wait begins anew: connections that wait for a request give way before it.
+        place.set_waits(!arrived);
+        let under_way = Arc::new(Self { place: Arc::clone(place), _served: served });
+        let of = if arrived { Weak::new() } else { Arc::downgrade(&under_way) };
+        (under_way, Body::new(Arriving { body, of }))
+    }
+}
+
+/// A request's body.
+struct Arriving {
+    body: Incoming,
+    /// The request that waits for it. A handler may hold the body longer than its request is under way.
+    of: Weak<UnderWay>,
+}
+
+impl Arriving {
+    /// It is here, or nobody waits for it any longer: the server is at work.
+    fn arrived(&mut self) {
+        if let Some(under_way) = std::mem::take(&mut self.of).upgrade() {
+            under_way.place.set_waits(false);
+        }
+    }
+}
+
+impl Drop for Arriving {
+    fn drop(&mut self) {
+        self.arrived();
+    }
+}
+
+impl hyper::body::Body for Arriving {
+    type Data = Bytes;
+    type Error = hyper::Error;
+
+    fn poll_frame(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, hyper::Error>>> {
+        let frame = ready!(Pin::new(&mut self.body).poll_frame(cx));
+        if !matches!(frame, Some(Ok(_))) || self.body.is_end_stream() {
+            self.arrived();
+        }
+        Poll::Ready(frame)
+    }
+
+    fn is_end_stream(&self) -> bool {
+        self.body.is_end_stream()
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        self.body.size_hint()
     }
 }
 
@@ -102,7 +150,7 @@ impl Drop for UnderWay {
 /// An answer's body; its request is under way until this is dropped.
 pub(super) struct Answering {
     pub(super) body: Body,
-    pub(super) _under_way: UnderWay,
+    pub(super) _under_way: Arc<UnderWay>,
 }
 
 impl hyper::body::Body for Answering {

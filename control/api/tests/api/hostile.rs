@@ -157,6 +157,59 @@ fn who_a_trusted_proxy_names_is_counted_and_nobody_else_may_name_one() {
 }
 
 #[test]
+fn case_55_a_line_that_is_no_text_hides_nothing_that_trusted_proxies_appended() {
+    let handler = |axum::extract::ConnectInfo(peer): axum::extract::ConnectInfo<std::net::SocketAddr>| async move {
+        peer.ip().to_string()
+    };
+    let limits = Limits { trusted_proxies: vec!["127.0.0.0/8".parse().unwrap()], ..Limits::default() };
+    let more = axum::Router::new().route("/who", axum::routing::get(handler));
+    let server = Server::with(Options { limits, more, ..Options::default() });
+    let who = |lines: &[&[u8]]| {
+        let head = b"GET /who HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n".as_slice();
+        let request = [head, &lines.concat(), b"\r\n"].concat();
+        Response::parse(&exchange(server.address, &request)).is(200).body().clone()
+    };
+    let (forged, garbage) = (b"X-Forwarded-For: 6.6.6.6\r\n".as_slice(), b"X-Forwarded-For: \xff\r\n".as_slice());
+    let real = b"X-Forwarded-For: 203.0.113.9\r\n".as_slice();
+    assert_eq!(who(&[forged, garbage, real]), "203.0.113.9");
+    assert_eq!(who(&[b"X-Forwarded-For: 6.6.6.6, \xff, 203.0.113.9\r\n"]), "203.0.113.9");
+    // All that is known is the proxy that said so.
+    assert_eq!(who(&[forged, garbage]), "127.0.0.1");
+    assert_eq!(
+        who(&[b"Forwarded: for=6.6.6.6\r\n", b"Forwarded: \xff\r\n", b"Forwarded: for=203.0.113.9\r\n"]),
+        "203.0.113.9"
+    );
+}
+
+#[test]
+fn connections_whose_bodies_do_not_come_give_way_and_finished_requests_do_not() {
+    let limits = Limits { connections: 4, ..Limits::default() };
+    let server = Server::with(Options { limits, ..Options::default() });
+    let head = |bytes: usize| {
+        format!(
+            "POST /api/v1/login HTTP/1.1\r\nHost: localhost\r\nContent-Type: application/json\r\nContent-Length: {bytes}\r\n\r\n{{"
+        )
+    };
+    let slow: Vec<_> = (0..4)
+        .map(|_| {
+            let mut stream = TcpStream::connect(server.address).unwrap();
+            stream.write_all(head(300).as_bytes()).unwrap();
+            stream
+        })
+        .collect();
+    // Their heads have been read.
+    std::thread::sleep(Duration::from_millis(300));
+    server.get("/api/v1/streams").is(200);
+    server.request("POST", "/api/v1/streams").header("Content-Type", "application/json").body(b"{}").send().is(201);
+    drop(slow);
+    // The login takes little, and soon.
+    Response::parse(&exchange(server.address, head(60_000).as_bytes())).refused(413, "at most 4096");
+    let begun = Instant::now();
+    Response::parse(&exchange(server.address, head(300).as_bytes())).refused(408, "too long");
+    assert!(begun.elapsed() < Duration::from_secs(8), "{:?}", begun.elapsed());
+}
+
+#[test]
 fn a_handler_that_panics_is_answered_and_counted_and_the_server_goes_on() {
     let panics = axum::Router::new().route("/panics", axum::routing::get(|| async { panic!("a defect") as String }));
     let server = Server::with(Options { more: panics, ..Options::default() });
