@@ -15,7 +15,7 @@ use axum::middleware::Next;
 use axum::response::{IntoResponse, Response};
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
-use http_body_util::{BodyExt as _, Limited};
+use http_body_util::BodyExt as _;
 use millstream_store::item::{Change, Expect};
 use serde::{Deserialize, Serialize};
 
@@ -103,8 +103,9 @@ async fn carry_out(api: &Api, request: Request, next: Next) -> Answer<Response> 
         // Nothing was done, and the same key is good for another try; or something was, which the mark says.
         return Ok(response);
     }
+    // A mark without an answer where it is too long: a repetition is told that the request was carried out.
     let (response, answer) = split(response).await?;
-    let put = mark.put(Some(answer));
+    let put = mark.put(answer);
     if let Ok(Ok(versions)) = model::transact(api.store(), vec![put]).await {
         mark.written(api, versions.first().copied().unwrap_or_default());
     } else {
@@ -207,7 +208,7 @@ async fn begin(api: &Api, slot: &str, request: String) -> Answer<Begun> {
             return Err(Problem::new(StatusCode::UNPROCESSABLE_ENTITY, "key-reused", detail));
         }
         Some(kept) => {
-            let lost = "a request with this Idempotency-Key was carried out, and its answer could not be kept; read what is there";
+            let lost = "a request with this Idempotency-Key was carried out, and its answer could not be kept (it was too long, or the store failed); read what is there";
             return kept.value.answer.map(Begun::Answered).ok_or_else(|| Problem::conflict(lost));
         }
     };
@@ -215,19 +216,24 @@ async fn begin(api: &Api, slot: &str, request: String) -> Answer<Begun> {
     Ok(Begun::Now(Arc::new(mark), running))
 }
 
-async fn split(response: Response) -> Answer<(Response, Kept)> {
+/// The answer as it is, and what of it is to be kept; `None` where it is longer than what can be kept.
+async fn split(response: Response) -> Answer<(Response, Option<Kept>)> {
     let (parts, body) = response.into_parts();
-    let body = Limited::new(body, ANSWER_BYTES_MAX).collect().await;
-    let body =
-        body.map_err(|_| Problem::conflict("the answer is too long to be kept; repeat without a key"))?.to_bytes();
+    // Answers of handlers are whole in memory already, so this ends and adds nothing.
+    let body = body.collect().await.map_err(|_| {
+        Problem::conflict(
+            "the request was carried out, and its answer is lost; read what is there before you repeat it",
+        )
+    })?;
+    let body = body.to_bytes();
     let kept = [header::CONTENT_TYPE, header::ETAG, header::LOCATION, header::CACHE_CONTROL];
     let headers =
         kept.iter().filter_map(|name| Some((name.to_string(), parts.headers.get(name)?.to_str().ok()?.to_owned())));
-    let answer = Kept {
+    let answer = (body.len() <= ANSWER_BYTES_MAX).then(|| Kept {
         status: parts.status.as_u16(),
         headers: headers.collect(),
         body: String::from_utf8_lossy(&body).into_owned(),
-    };
+    });
     Ok((Response::from_parts(parts, Body::from(body)), answer))
 }
 

@@ -1,7 +1,7 @@
 //! `/api/v1/events`: what happens, as it happens (server-sent events, WHATWG HTML, section 9.2).
+use std::collections::BTreeMap;
 use std::convert::Infallible;
-use std::sync::Arc;
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use axum::body::Body;
@@ -21,9 +21,14 @@ use crate::auth::{Caller, Viewer, caller};
 use crate::events::{Listening, Told};
 use crate::http::extract::{InQuery, text_header};
 use crate::http::problem::{Answer, Problem};
+use crate::model::token::Role;
 
 /// Listeners at the same time.
 const LISTENERS_MAX: usize = 64;
+/// Of these, for admins only.
+const LISTENERS_OF_ADMINS: usize = 8;
+/// Of one token: a console has one a tab.
+const LISTENERS_PER_TOKEN_MAX: usize = 16;
 /// After how long without an event a comment is sent, so that whatever is in between keeps the connection.
 const QUIET: Duration = Duration::from_secs(15);
 /// How often a listener's credentials are looked up again: those that are removed end its stream within this and [`QUIET`].
@@ -31,23 +36,56 @@ const CHECK_EVERY: Duration = Duration::from_secs(10);
 /// Where a browser that reconnects says what it has.
 const LAST_EVENT_ID: HeaderName = HeaderName::from_static("last-event-id");
 
-static LISTENERS: AtomicUsize = AtomicUsize::new(0);
+static LISTENERS: Mutex<Listeners> = Mutex::new(Listeners { all: 0, of_token: BTreeMap::new() });
+
+#[derive(Debug)]
+struct Listeners {
+    all: usize,
+    /// Of each token that has some: no more than [`LISTENERS_MAX`].
+    of_token: BTreeMap<String, usize>,
+}
+
+fn listeners() -> MutexGuard<'static, Listeners> {
+    // Counts are whole between any two steps.
+    LISTENERS.lock().unwrap_or_else(PoisonError::into_inner)
+}
 
 /// A listener's place, free again when it is dropped.
-struct Place;
+struct Place {
+    token_id: String,
+}
 
 impl Place {
-    fn take() -> Option<Self> {
-        let taken =
-            LISTENERS.fetch_update(Ordering::Relaxed, Ordering::Relaxed, |n| (n < LISTENERS_MAX).then_some(n + 1));
-        // Lazily: a place that is made and dropped gives back what it did not take.
-        taken.is_ok().then(|| Self)
+    fn take(caller: &Caller) -> Answer<Self> {
+        let mut listeners = listeners();
+        let own = listeners.of_token.get(&caller.token_id).copied().unwrap_or(0);
+        let most = if caller.role == Role::Admin { LISTENERS_MAX } else { LISTENERS_MAX - LISTENERS_OF_ADMINS };
+        let full = if own >= LISTENERS_PER_TOKEN_MAX {
+            Some(format!("this token has {own} listeners, which is the most of one token; close one"))
+        } else if listeners.all >= most {
+            Some(format!("there are {} listeners, which is the most; close one", listeners.all))
+        } else {
+            None
+        };
+        if let Some(detail) = full {
+            return Err(Problem::unavailable("too-many-listeners", detail, 10));
+        }
+        listeners.all += 1;
+        *listeners.of_token.entry(caller.token_id.clone()).or_default() += 1;
+        Ok(Self { token_id: caller.token_id.clone() })
     }
 }
 
 impl Drop for Place {
     fn drop(&mut self) {
-        LISTENERS.fetch_sub(1, Ordering::Relaxed);
+        let mut listeners = listeners();
+        listeners.all -= 1;
+        if let Some(own) = listeners.of_token.get_mut(&self.token_id) {
+            *own -= 1;
+            if *own == 0 {
+                listeners.of_token.remove(&self.token_id);
+            }
+        }
     }
 }
 
@@ -63,7 +101,8 @@ pub struct Which {
 /// Listen to events
 ///
 /// `publish`, `unpublish`, `slate_started`, `slate_ended`, `refused` and `left_out` (so many events of a stream came too fast to be told), each with its data as JSON. A listener that reconnects with `Last-Event-ID` gets what it
-/// missed, as far as it is remembered; where it is not, an event `lost` comes first.
+/// missed, as far as it is remembered; where it is not, an event `lost` comes first. A token has at most 16 listeners at the same time, and
+/// some of all places are for admins only.
 #[utoipa::path(get, path = "/api/v1/events", tag = "live", params(
     Which,
     ("Last-Event-ID" = Option<String>, Header, description = "The id of the last event that was received"),
@@ -77,10 +116,7 @@ pub async fn events(
     headers: HeaderMap,
 ) -> Answer<Response> {
     let after = text_header(&headers, &LAST_EVENT_ID)?;
-    let place = Place::take().ok_or_else(|| {
-        let detail = format!("there are {LISTENERS_MAX} listeners, which is the most; close one");
-        Problem::unavailable("too-many-listeners", detail, 10)
-    })?;
+    let place = Place::take(&caller)?;
     let listening = api.feed().listen(after.as_deref().filter(|after| !after.is_empty()), which.stream.as_deref());
     let headers = [
         (header::CONTENT_TYPE, HeaderValue::from_static("text/event-stream")),

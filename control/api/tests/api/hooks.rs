@@ -247,6 +247,29 @@ fn what_is_wrong_with_a_binding_is_said() {
 }
 
 #[test]
+fn a_change_whose_answer_is_too_long_to_be_kept_is_answered_and_made_once() {
+    let server = Server::start();
+    server.hook("geo", "auth").is(201);
+    server.upload("geo", component(1, 100)).is(201);
+    // Characters that are six bytes each in JSON: the answer shows them again, with more around them.
+    let config: serde_json::Map<_, _> = (0..32).map(|n| (format!("c{n:02}"), json!("\u{1}".repeat(338)))).collect();
+    let mut new = json!({ "hook": "geo", "point": "play", "mode": "off", "config": config });
+    let pad = 65_500 - new.to_string().len();
+    new["config"]["c00"] = json!("\u{1}".repeat(338) + &"y".repeat(pad.min(600)));
+    let keyed = || {
+        let request = server.request("POST", "/api/v1/hook-bindings").header("Idempotency-Key", "once");
+        request.json(&new).send()
+    };
+    let made = keyed();
+    assert!(made.is(201).raw().len() > 64 << 10, "{} bytes are no test of it", made.raw().len());
+    for _ in 0..2 {
+        keyed().refused(409, "was carried out");
+    }
+    let bindings = server.get("/api/v1/hook-bindings?limit=500");
+    assert_eq!(bindings.is(200).json()["items"].as_array().unwrap().len(), 1);
+}
+
+#[test]
 fn admins_upload_operators_bind_viewers_look() {
     let server = Server::start();
     server.hook("geo", "auth").is(201);

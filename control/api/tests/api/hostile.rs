@@ -61,7 +61,8 @@ fn names_of_sql_and_html_are_text() {
 #[test]
 fn paths_and_methods_that_do_not_exist() {
     let server = Server::start();
-    server.get("/").refused(404, "openapi.json");
+    // Whoever opens the port in a browser looks for a page.
+    assert_eq!(server.get("/").header("location"), Some("/api/v1/docs"));
     server.get("/api/v2/streams").refused(404, "openapi.json");
     let refused = server.request("PUT", "/api/v1/streams").send();
     refused.refused(405, "method");

@@ -103,10 +103,14 @@ fn publish() -> What {
 
 /// Listens, and gives what comes line by line.
 fn listen(server: &Server, more: &str) -> impl Iterator<Item = String> + use<> {
+    listen_as(server, ADMIN, more)
+}
+
+fn listen_as(server: &Server, token: &str, more: &str) -> impl Iterator<Item = String> + use<> {
     let mut stream = TcpStream::connect(server.address).unwrap();
     stream.set_read_timeout(Some(Duration::from_secs(10))).unwrap();
     let request = format!(
-        "GET /api/v1/events?stream=cam HTTP/1.1\r\nHost: localhost\r\nAuthorization: Bearer {ADMIN}\r\n{more}\r\n"
+        "GET /api/v1/events?stream=cam HTTP/1.1\r\nHost: localhost\r\nAuthorization: Bearer {token}\r\n{more}\r\n"
     );
     stream.write_all(request.as_bytes()).unwrap();
     let lines = BufReader::new(stream).lines().map_while(Result::ok);
@@ -143,20 +147,31 @@ fn events_come_as_they_happen_and_again_for_who_comes_back() {
 #[test]
 fn listeners_are_bounded() {
     let server = Server::start();
-    let listeners: Vec<_> = (0..64)
-        .map(|_| {
-            let mut lines = listen(&server, "");
+    let tokens: Vec<String> = (0..4).map(|_| server.token("viewer")).collect();
+    let enter = |token: &str, count: usize| -> Vec<_> {
+        let enter = || {
+            let mut lines = listen_as(&server, token, "");
             lines.find(|line| line == ": listening").unwrap();
             lines
-        })
-        .collect();
-    let refused = server.get("/api/v1/events");
-    refused.refused(503, "64 listeners");
-    assert!(refused.header("retry-after").is_some());
-    // Who was refused gives back no place.
+        };
+        (0..count).map(|_| enter()).collect()
+    };
+    let ask =
+        |token: &str| server.plain("GET", "/api/v1/events").header("Authorization", &format!("Bearer {token}")).send();
+    let mut listeners = enter(&tokens[0], 16);
+    // One token has its share and no more; who was refused gives back no place.
     for _ in 0..70 {
-        server.get("/api/v1/events").refused(503, "64 listeners");
+        let refused = ask(&tokens[0]);
+        refused.refused(503, "this token has 16 listeners");
+        assert!(refused.header("retry-after").is_some());
     }
+    for (token, count) in [(&tokens[1], 16), (&tokens[2], 16), (&tokens[3], 8)] {
+        listeners.extend(enter(token, count));
+    }
+    ask(&tokens[3]).refused(503, "there are 56 listeners");
+    // Admins have places that viewers cannot take.
+    listeners.extend(enter(ADMIN, 8));
+    ask(ADMIN).refused(503, "there are 64 listeners");
     drop(listeners);
     // A listener that has left is noticed when something is sent to it.
     tell(&server, 1, 42, publish());
