@@ -257,6 +257,9 @@ fn sigterm_waits_for_hls_viewers_alone_and_not_for_who_has_gone() {
     // Its publisher goes to another server; two target durations after the last request nobody is there.
     let mut server = Options::open().config("[node]\ndrain = \"30s\"\n").start();
     let push = on_air(&server, "cam", Clip::small());
+    // It has been there for a moment: shards tell each other of viewers now and then.
+    playlist(&server, "cam", "video.m3u8");
+    std::thread::sleep(millis(1_000));
     let watching = Instant::now();
     server.terminate();
     drop(push);
