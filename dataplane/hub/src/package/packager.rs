@@ -34,7 +34,7 @@ const AUDIO_PART_PERCENT: u32 = 91;
 /// Beside video, the playlist of the audio tells players to keep a target duration and this much from its end, milliseconds: so Video.js 8 begins
 /// just before a keyframe. It starts before the end of the playlist that ends first, and counts an open segment as a target duration. With
 /// less, it starts within a segment, shows nothing until the next one, and may drop all of that but its first part, because it puts the
-/// header before each part as long as no playlist brings two. Other players go by the playlist of the video.
+/// header before each part as long as no playlist brings two. hls.js and Shaka go by the playlist of the video.
 const AUDIO_HOLD_BACK_MS: u64 = 100;
 /// After so many equal distances of keyframes, the next keyframe is expected in time.
 const STEADY_GOPS_MIN: u32 = 2;

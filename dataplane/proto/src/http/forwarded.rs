@@ -50,7 +50,8 @@ impl Forwarded {
     }
 }
 
-/// Splits at a separator outside of quotes (RFC 7239, section 4).
+/// Splits at a separator outside of quotes (RFC 7239, section 4). What ends inside of quotes has no parts that can be told apart: a client that
+/// opens them would hide what proxies append.
 fn split(text: &str, separator: char) -> Vec<&str> {
     let (mut parts, mut from, mut quoted, mut escaped) = (Vec::new(), 0, false, false);
     for (at, c) in text.char_indices() {
@@ -64,6 +65,9 @@ fn split(text: &str, separator: char) -> Vec<&str> {
             }
             _ => {}
         }
+    }
+    if quoted {
+        return vec![""];
     }
     parts.push(text.get(from..).unwrap_or_default());
     parts
@@ -147,6 +151,7 @@ mod tests {
         check(&["for"], &[], "10.0.0.1:443");
         check(&["by=192.0.2.1"], &[], "10.0.0.1:443");
         check(&["for=\"192.0.2.1"], &[], "10.0.0.1:443");
+        check(&["for=6.6.6.6;x=\"", "for=192.0.2.1"], &[], "10.0.0.1:443");
         // One header is the proxy's, the other one the client's invention: neither is believed.
         check(&["for=6.6.6.6"], &["192.0.2.1"], "10.0.0.1:443");
         let many = "10.0.0.2, ".repeat(100);

@@ -84,7 +84,7 @@ pub(crate) fn markdown(defaults: &Layers) -> String {
         with, `millstream check FILE` says what is wrong with one, with line and column.\n\n\
         Flags win over `MILLSTREAM_*` environment variables, which win over the file, which wins over defaults. Durations are a number\n\
         and a unit in quotes (`\"10s\"`, `\"333ms\"`), sizes too (`\"16MiB\"`). Unknown keys are refused.\n\n\
-        SIGHUP reads the file anew and takes over `log.level` and the `[[stream]]` entries (not with `--role node`); the log names\n\
+        SIGHUP reads the file anew and takes over `log.level` and the `[[stream]]` entries; the log names\n\
         what has changed besides and needs a restart.\n"
         .to_owned();
     for (table, about) in TABLES {
