@@ -14,7 +14,7 @@ use crate::clock::Clock;
 use crate::config::Config;
 use crate::io::{self, Bell, Ringer};
 use crate::metrics::ShardStats;
-use crate::shard::mailbox::{Mail, mailbox};
+use crate::shard::mailbox::{MAILBOX_LEN_MAX, Mail};
 use crate::shard::{self, Parts};
 
 pub mod feed;
@@ -132,6 +132,12 @@ impl Post {
 /// Tells that a shard's thread has ended, however it ended.
 struct Farewell(usize, Sender<End>, Option<std::io::Result<()>>);
 
+impl Farewell {
+    fn ended(&mut self, result: std::io::Result<()>) {
+        self.2 = Some(result);
+    }
+}
+
 impl Drop for Farewell {
     fn drop(&mut self) {
         let _ = self.1.send((self.0, self.2.take()));
@@ -178,7 +184,7 @@ pub fn start(mut config: Config, chain: Chain) -> Result<Engine, StartError> {
     for (from, outboxes) in outboxes.iter_mut().enumerate() {
         for (to, (inboxes, ringer)) in inboxes.iter_mut().zip(&ringers).enumerate() {
             outboxes.push((from != to).then(|| {
-                let (outbox, inbox) = mailbox(ringer);
+                let (outbox, inbox) = io::mailbox(ringer, MAILBOX_LEN_MAX);
                 inboxes.push(inbox);
                 outbox
             }));
@@ -256,14 +262,9 @@ fn control_share(descriptors: usize) -> usize {
 }
 
 fn spawn(parts: Parts, end: Sender<End>) -> std::io::Result<()> {
-    let index = parts.index;
-    let thread = std::thread::Builder::new().name(format!("shard-{index}"));
-    thread
-        .spawn(move || {
-            let mut farewell = Farewell(index, end, None);
-            farewell.2 = Some(shard::run(parts));
-        })
-        .map(drop)
+    let (index, driver) = (parts.index, parts.driver);
+    let mut farewell = Farewell(index, end, None);
+    io::start_shard(index, driver, move || shard::main(parts), move |result| farewell.ended(result))
 }
 
 impl Engine {

@@ -1,9 +1,9 @@
-//! Where time comes from: the only place that reads clocks. Everything else is told.
-use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
+//! The process's clock, and wall-clock time: the only place that asks [`crate::io`] for it. Everything else is told.
+use std::time::{Duration, Instant};
 
 use millstream_proto::time::Time;
 
-use crate::io::monotonic_ns;
+use crate::io::{monotonic_instant, monotonic_ns, since_1970};
 
 /// The process's clock. Copies agree.
 #[derive(Clone, Copy, Debug)]
@@ -16,7 +16,7 @@ pub(crate) struct Clock {
 impl Clock {
     /// A clock whose epoch is now.
     pub(crate) fn start() -> Self {
-        Self { epoch: Instant::now(), epoch_ns: monotonic_ns() }
+        Self { epoch: monotonic_instant(), epoch_ns: monotonic_ns() }
     }
 
     /// The time since the epoch.
@@ -32,11 +32,10 @@ impl Clock {
 
 /// Wall-clock seconds since 1970, for expiry.
 pub(crate) fn unix_s() -> u64 {
-    SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |since| since.as_secs())
+    since_1970().as_secs()
 }
 
 /// Wall-clock milliseconds since 1970, for people and for what is kept.
 pub(crate) fn unix_ms() -> u64 {
-    let since = SystemTime::now().duration_since(UNIX_EPOCH);
-    since.map_or(0, |since| u64::try_from(since.as_millis()).unwrap_or(u64::MAX))
+    u64::try_from(since_1970().as_millis()).unwrap_or(u64::MAX)
 }

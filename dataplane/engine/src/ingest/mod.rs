@@ -5,7 +5,6 @@ mod sides;
 use std::cell::Cell;
 use std::io::IoSlice;
 use std::net::SocketAddr;
-use std::os::fd::OwnedFd;
 use std::pin::pin;
 use std::rc::Rc;
 use std::time::Duration;
@@ -22,7 +21,7 @@ use self::sides::Sides;
 use crate::close::CloseReason;
 use crate::door::word;
 use crate::egress;
-use crate::io::{Socket, sleep_until};
+use crate::io::{Descriptor, Socket, sleep_until};
 use crate::shard::Shard;
 use crate::shard::budget::{OfConnection, Turn as Wait};
 use crate::shard::channel::{Channel, Publisher};
@@ -53,7 +52,7 @@ const PROTOCOL: &str = "rtmp";
 
 /// A publisher on its way to the shard that owns its stream, already admitted: descriptor, session, unread bytes.
 pub(crate) struct Parcel {
-    fd: OwnedFd,
+    fd: Descriptor,
     rtmp: Box<ServerSession>,
     peer: SocketAddr,
     number: u64,

@@ -2,7 +2,6 @@
 //! a session of its own, joined to the connection by a pair of local sockets, and goes on as any other publisher does: at its owner's shard, with
 //! its own place, takeover, limits and events. What the client sends of it is written on as it is; what its session answers is relayed.
 use std::future::{Future, poll_fn};
-use std::os::unix::net::UnixStream;
 use std::pin::Pin;
 use std::rc::Rc;
 use std::task::Poll;
@@ -158,22 +157,15 @@ async fn open(
     if let Verdict::Deny(denial) = shard.door.ask(shard, question).await {
         return Err((refusal(denial.why), denial.reason));
     }
-    let pair = || -> std::io::Result<(Socket, UnixStream)> {
-        let (ours, theirs) = UnixStream::pair()?;
-        ours.set_nonblocking(true)?;
-        theirs.set_nonblocking(true)?;
-        Ok((Socket::from_fd(ours.into())?, theirs))
-    };
     let lease = shard.sessions.lease(session.peer().ip()).map_err(|limit| {
         let reason = "the server, or this address, has as many connections as it may have";
         let refused = Refused::of(session, PROTOCOL, limit.refusal_label(Action::Publish), reason);
         shard.refused(&Refused { action: word(Action::Publish), stream: id.as_str(), ..refused });
         (Refusal::Failed, reason.to_owned())
     })?;
-    let (socket, theirs) = pair().map_err(|_| failed())?;
+    let (socket, fd) = Socket::pair().map_err(|_| failed())?;
     let (peer, number, owner) = (session.peer(), shard.number(), shard.owner(&id));
-    let parcel =
-        Box::new(Parcel { fd: theirs.into(), rtmp, peer, number, id, encoder, publishes: OfConnection::default() });
+    let parcel = Box::new(Parcel { fd, rtmp, peer, number, id, encoder, publishes: OfConnection::default() });
     if owner == shard.index {
         shard.spawn(resume(Rc::clone(shard), parcel));
     } else {

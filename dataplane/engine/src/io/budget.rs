@@ -1,14 +1,11 @@
 //! Fairness: how much of its work a task does before the runtime looks at what came in and others have their turn. Tasks that are ready go
 //! before that, however long there are any, so a task that only yields keeps everybody waiting who is not one of them.
 use std::cell::Cell;
-use std::io;
 use std::time::Duration;
 
 use millstream_proto::time::Time;
 
-use super::runtime::{Driver, sleep};
-use super::socket::Socket;
-use super::sys;
+use super::runtime::{IoYield, sleep};
 
 /// The work of one turn. All of these are here, because they add up to what a newcomer waits for.
 #[derive(Clone, Copy, Debug)]
@@ -34,7 +31,7 @@ impl Limit {
     }
 }
 
-const MILLISECOND: Duration = Duration::from_millis(1);
+pub(super) const MILLISECOND: Duration = Duration::from_millis(1);
 
 /// Operations in a row of a peer that sends faster than it is read: epoll finds its socket readable each time. io_uring waits for each.
 pub(super) const READS: Limit = Limit::pieces(16);
@@ -111,67 +108,9 @@ impl Budget {
     }
 }
 
-/// What a task waits for that is there at once, but for which the runtime has to look.
-pub(crate) struct IoYield(Option<Socket>);
-
-impl IoYield {
-    pub(crate) fn new(driver: Driver) -> io::Result<Self> {
-        Ok(Self(match driver {
-            Driver::Uring => {
-                let always_readable = sys::eventfd()?;
-                sys::write_now(std::os::fd::AsFd::as_fd(&always_readable), &1_u64.to_ne_bytes())?;
-                Some(Socket::from_fd(always_readable)?)
-            }
-            // Of what is always readable epoll tells only once.
-            Driver::Epoll => None,
-        }))
-    }
-
-    /// Waits until the runtime has looked.
-    pub(crate) async fn wait(&self) {
-        match &self.0 {
-            // It cannot fail in a way that matters: who waits for nothing goes on.
-            Some(ready) => drop(ready.reader.readable().await),
-            None => on_epoll().await,
-        }
-    }
-}
-
-/// As [`IoYield::wait`], where it is known to be epoll: the runtime looks at timers only when nothing is left to run.
-pub(super) async fn on_epoll() {
-    sleep(MILLISECOND).await;
-}
-
 #[cfg(test)]
 mod tests {
-    use std::rc::Rc;
-    use std::time::Instant;
-
-    use super::super::runtime::{run, spawn};
     use super::*;
-
-    #[test]
-    fn what_comes_in_is_seen_between_two_turns() {
-        for driver in [Driver::Uring, Driver::Epoll] {
-            let main = async {
-                let (io, heard) = (IoYield::new(driver).unwrap(), Rc::new(Cell::new(false)));
-                let heard_of_task = Rc::clone(&heard);
-                spawn(async move {
-                    sleep(Duration::from_millis(2)).await;
-                    heard_of_task.set(true);
-                });
-                let since = Instant::now();
-                let mut count = 0;
-                while !heard.get() {
-                    assert!(since.elapsed() < Duration::from_secs(10), "nobody else runs");
-                    io.wait().await;
-                    count += 1;
-                }
-                count
-            };
-            assert!(run(driver, main).unwrap() > 0);
-        }
-    }
 
     #[test]
     fn sessions_that_end_together_are_paced() {

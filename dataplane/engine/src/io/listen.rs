@@ -1,5 +1,6 @@
 //! Listening sockets: one per shard and port, spread by the kernel (SO_REUSEPORT).
 use std::io;
+pub(crate) use std::net::TcpListener as Bound;
 use std::net::{SocketAddr, TcpListener as StdListener};
 use std::time::{Duration, Instant};
 

@@ -1,12 +1,14 @@
 //! A connection over the runtime: readiness without a buffer, reads into owned buffers, sends of shared pieces.
 #![allow(unsafe_code)]
-use std::cell::{Cell, RefCell};
+use std::cell::RefCell;
 use std::future::{Future, poll_fn};
 use std::io;
 use std::marker::PhantomData;
 use std::mem::ManuallyDrop;
 use std::ops::{Deref, DerefMut};
+pub(crate) use std::os::fd::OwnedFd as Descriptor;
 use std::os::fd::{AsRawFd, FromRawFd, IntoRawFd, OwnedFd, RawFd};
+use std::os::unix::net::UnixStream;
 use std::pin::pin;
 use std::rc::Rc;
 use std::time::Duration;
@@ -17,8 +19,9 @@ use millstream_proto::time::Time;
 use monoio::io::{AsyncReadRent, AsyncWriteRent, AsyncWriteRentExt};
 use monoio::net::TcpStream;
 
-use super::budget::{Budget, READS, on_epoll};
+use super::budget::{Budget, READS};
 use super::buf::{BatchBuf, FileBuf, PieceBuf};
+use super::runtime::on_epoll;
 use super::sys;
 
 /// Unsent bytes that the kernel takes before it says "full" (HOT_PATH, rule 6): without it a stalled viewer holds megabytes.
@@ -100,6 +103,14 @@ impl Socket {
     /// Takes over a descriptor that another shard let go.
     pub(crate) fn from_fd(fd: OwnedFd) -> io::Result<Self> {
         TcpStream::from_std(std::net::TcpStream::from(fd)).map(Self::new)
+    }
+
+    /// A local connection: the end here, and the other for a shard.
+    pub(crate) fn pair() -> io::Result<(Self, Descriptor)> {
+        let (ours, theirs) = UnixStream::pair()?;
+        ours.set_nonblocking(true)?;
+        theirs.set_nonblocking(true)?;
+        Ok((Self::from_fd(ours.into())?, theirs.into()))
     }
 
     /// Lets the descriptor go, for another shard; `None` where somebody else still refers to it.
@@ -251,29 +262,6 @@ impl Writer {
     }
 }
 
-/// Where a task leaves its writer while it waits, for those who send to many.
-#[derive(Default)]
-pub(crate) struct WriterSlot(Cell<Option<Writer>>);
-
-impl WriterSlot {
-    pub(crate) fn put(&self, writer: Writer) {
-        self.0.set(Some(writer));
-    }
-
-    /// Takes it, where it is here.
-    pub(crate) fn take(&self) -> Option<Writer> {
-        self.0.take()
-    }
-
-    /// Whether it is somewhere else.
-    pub(crate) fn is_empty(&self) -> bool {
-        let writer = self.0.take();
-        let is_empty = writer.is_none();
-        self.0.set(writer);
-        is_empty
-    }
-}
-
 /// What one send carries.
 pub(crate) enum Load {
     /// The usual case: one block.
@@ -328,14 +316,14 @@ impl LoadPool {
 
 #[cfg(test)]
 mod tests {
-    use std::cell::UnsafeCell;
+    use std::cell::{Cell, UnsafeCell};
     use std::future::pending;
     use std::io::{Read as _, Write as _};
-    use std::os::unix::net::UnixStream;
     use std::pin::Pin;
     use std::task::{Context, Poll, Waker};
 
     use super::super::runtime::{Driver, run};
+    use super::super::slot::WriterSlot;
     use super::*;
     use crate::shard::wait::{First, first};
 

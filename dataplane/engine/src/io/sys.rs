@@ -2,7 +2,7 @@
 #![allow(unsafe_code)]
 use std::io;
 use std::os::fd::RawFd;
-use std::time::Duration;
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 /// Pieces of one send (`IOV_MAX`).
 const PIECES_MAX: usize = 1_024;
@@ -81,6 +81,16 @@ pub(crate) fn monotonic_ns() -> u64 {
     // SAFETY: the kernel writes one `timespec`, which outlives the call. It has no way to fail with this clock.
     unsafe { libc::clock_gettime(libc::CLOCK_MONOTONIC, &raw mut now) };
     now.tv_sec.unsigned_abs() * 1_000_000_000 + now.tv_nsec.unsigned_abs()
+}
+
+/// The monotonic clock, as timers want it.
+pub(crate) fn monotonic_instant() -> Instant {
+    Instant::now()
+}
+
+/// Wall-clock time since 1970; none where the clock stands before that.
+pub(crate) fn since_1970() -> Duration {
+    SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default()
 }
 
 /// Asks for the cache line of an address. The address need not be valid.

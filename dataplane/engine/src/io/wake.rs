@@ -1,8 +1,12 @@
-//! How threads wake a shard: an eventfd that the shard polls in its ring, rung at most once until the shard has looked.
+//! How threads wake a shard: an eventfd that the shard polls in its ring, rung at most once until the shard has looked. And how shards leave
+//! each other messages: one bounded ring per pair, one writer and one reader each.
+use std::cell::RefCell;
 use std::io;
 use std::os::fd::{AsFd, OwnedFd};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
+
+use rtrb::{Consumer, Producer, RingBuffer};
 
 use super::socket::Socket;
 use super::sys;
@@ -50,4 +54,35 @@ impl Ringer {
             let _ = sys::write_now(self.fd.as_fd(), &1_u64.to_ne_bytes());
         }
     }
+}
+
+/// The sending end of a mailbox.
+pub(crate) struct Outbox<T> {
+    ring: RefCell<Producer<T>>,
+    ringer: Ringer,
+}
+
+impl<T> Outbox<T> {
+    /// Puts a message, or gives it back where there is no room.
+    pub(crate) fn put(&self, message: T) -> Result<(), T> {
+        let put = self.ring.borrow_mut().push(message).map_err(|rtrb::PushError::Full(message)| message);
+        self.ringer.ring();
+        put
+    }
+}
+
+/// The receiving end of a mailbox.
+pub(crate) struct Inbox<T>(Consumer<T>);
+
+impl<T> Inbox<T> {
+    /// The next message, if there is one.
+    pub(crate) fn take(&mut self) -> Option<T> {
+        self.0.pop().ok()
+    }
+}
+
+/// A mailbox for so many messages, from one writer to the shard that `ringer` wakes.
+pub(crate) fn mailbox<T>(ringer: &Ringer, len_max: usize) -> (Outbox<T>, Inbox<T>) {
+    let (producer, consumer) = RingBuffer::new(len_max);
+    (Outbox { ring: RefCell::new(producer), ringer: ringer.clone() }, Inbox(consumer))
 }

@@ -1,19 +1,16 @@
-//! Messages between shards: one bounded ring per pair, one writer and one reader each, and the reader's bell.
-use std::cell::RefCell;
+//! Messages between shards, and from outside to a shard.
 use std::rc::Rc;
 
 use millstream_hub::mirror::FeedMessage;
 use millstream_hub::package::change::Change;
 use millstream_policy::Step;
 use millstream_proto::id::Id;
-use rtrb::{Consumer, Producer, RingBuffer};
 
 use crate::ingest::Parcel;
-use crate::io::Ringer;
 use crate::shard::Shard;
 
 /// Messages of one pair that may wait.
-const MAILBOX_LEN_MAX: usize = 1024;
+pub(crate) const MAILBOX_LEN_MAX: usize = 1024;
 
 /// What one shard tells another, or the outside tells a shard.
 pub(crate) enum Mail {
@@ -64,25 +61,4 @@ impl std::fmt::Debug for Mail {
             Self::Shutdown => "Shutdown",
         })
     }
-}
-
-/// The sending end to one other shard.
-pub(crate) struct Outbox {
-    ring: RefCell<Producer<Mail>>,
-    ringer: Ringer,
-}
-
-impl Outbox {
-    /// Puts a message, or gives it back where there is no room.
-    pub(crate) fn put(&self, mail: Mail) -> Result<(), Mail> {
-        let put = self.ring.borrow_mut().push(mail).map_err(|rtrb::PushError::Full(mail)| mail);
-        self.ringer.ring();
-        put
-    }
-}
-
-/// A mailbox from one writer to the shard that `ringer` wakes.
-pub(crate) fn mailbox(ringer: &Ringer) -> (Outbox, Consumer<Mail>) {
-    let (producer, consumer) = RingBuffer::new(MAILBOX_LEN_MAX);
-    (Outbox { ring: RefCell::new(producer), ringer: ringer.clone() }, consumer)
 }

@@ -22,7 +22,7 @@ use std::cell::{Cell, RefCell};
 use std::collections::HashMap;
 use std::future::{Future, poll_fn};
 use std::io::ErrorKind;
-use std::net::{IpAddr, SocketAddr, TcpListener};
+use std::net::{IpAddr, SocketAddr};
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::pin::Pin;
 use std::rc::Rc;
@@ -43,13 +43,12 @@ use millstream_proto::media::Clip;
 use millstream_proto::network::Network;
 use millstream_proto::paths::Output;
 use millstream_proto::time::Time;
-use rtrb::Consumer;
 
 use self::budget::Publishes;
 use self::channel::{Channel, NotPlayable, Seat};
 use self::drain::PlaylistsWanted;
 use self::ebb::Ebb;
-use self::mailbox::{Mail, Outbox};
+use self::mailbox::Mail;
 use self::past::Past;
 use self::session::{Arrival, Session, Sessions};
 use self::status::Statuses;
@@ -62,7 +61,9 @@ use crate::config::{Config, Limits};
 use crate::directory::Directory;
 use crate::door::Door;
 use crate::egress::http::Heads;
-use crate::io::{ACCEPTS, Bell, Budget, Driver, ENDS, IoYield, Listener, LoadPool, Socket, Volley, sleep};
+use crate::io::{
+    ACCEPTS, Bell, Bound, Budget, Driver, ENDS, Inbox, IoYield, Listener, LoadPool, Outbox, Socket, Volley, sleep,
+};
 use crate::metrics::ShardStats;
 use crate::slates::Slates;
 use crate::{egress, ingest, io};
@@ -99,13 +100,13 @@ pub(crate) struct Parts {
     pub(crate) driver: Driver,
     pub(crate) chain: Chain,
     pub(crate) stats: Vec<Arc<ShardStats>>,
-    pub(crate) rtmp: TcpListener,
-    pub(crate) http: TcpListener,
+    pub(crate) rtmp: Bound,
+    pub(crate) http: Bound,
     /// Only one shard has it.
-    pub(crate) control: Option<TcpListener>,
+    pub(crate) control: Option<Bound>,
     pub(crate) bell: Bell,
-    pub(crate) outboxes: Vec<Option<Outbox>>,
-    pub(crate) inboxes: Vec<Consumer<Mail>>,
+    pub(crate) outboxes: Vec<Option<Outbox<Mail>>>,
+    pub(crate) inboxes: Vec<Inbox<Mail>>,
     pub(crate) outside: Receiver<Mail>,
     /// Shards that have not drained.
     pub(crate) undrained: Arc<AtomicUsize>,
@@ -161,7 +162,7 @@ pub(crate) struct Shard {
     pub(crate) heads: Heads,
     /// By viewers who have no session.
     pub(crate) playlists_wanted: PlaylistsWanted,
-    outboxes: Vec<Option<Outbox>>,
+    outboxes: Vec<Option<Outbox<Mail>>>,
     leaving: Budget,
     ebb: Ebb,
     last_number: Cell<u64>,
@@ -169,14 +170,8 @@ pub(crate) struct Shard {
     drain: Waiters,
 }
 
-/// Runs a shard on the calling thread, to the end of its drain.
-pub(crate) fn run(parts: Parts) -> std::io::Result<()> {
-    io::pin_to_core(parts.index);
-    let driver = parts.driver;
-    io::run(driver, main(parts))?
-}
-
-async fn main(parts: Parts) -> std::io::Result<()> {
+/// Runs a shard, to the end of its drain.
+pub(crate) async fn main(parts: Parts) -> std::io::Result<()> {
     let Parts { index, config, clock, driver, chain, stats: all_stats, bell, outboxes, mut inboxes, outside, .. } =
         parts;
     let Some(stats) = all_stats.get(index).map(Arc::clone) else { return Err(ErrorKind::InvalidInput.into()) };
@@ -228,7 +223,7 @@ async fn main(parts: Parts) -> std::io::Result<()> {
                 shard.receive(mail);
             }
             for inbox in &mut inboxes {
-                while let Ok(mail) = inbox.pop() {
+                while let Some(mail) = inbox.take() {
                     shard.receive(mail);
                 }
             }
