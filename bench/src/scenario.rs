@@ -153,7 +153,7 @@ impl Scenario for FlvWrite {
 }
 
 /// A stream with its log, and a clock.
-struct Rig {
+struct StreamFixture {
     stream: Stream,
     log: Log,
     config: StreamConfig,
@@ -164,13 +164,13 @@ struct Rig {
     sound: Bytes,
 }
 
-impl Rig {
+impl StreamFixture {
     fn new(rtmp_chunk_bytes: usize) -> Self {
         let config = StreamConfig { flush: FlushPolicy::Balanced, ..StreamConfig::default() };
         let now = Time::from_millis(1_000);
         let limits = LogLimits { bytes_max: config.log_bytes_max, time_max: config.log_time_max, rtmp_chunk_bytes };
         let body = |head: &[u8], bytes| Bytes::from([head, &vec![0x55; bytes]].concat());
-        let mut rig = Self {
+        let mut fixture = Self {
             stream: Stream::new(config, now),
             log: Log::new(limits),
             config,
@@ -180,25 +180,25 @@ impl Rig {
             picture: body(&[0x27, 1, 0, 0, 0], PICTURE_BYTES),
             sound: body(&[0xAF, 1], AUDIO_BYTES),
         };
-        rig.stream.publish(1, false, now).expect("nobody else publishes");
+        fixture.stream.publish(1, false, now).expect("nobody else publishes");
         for (track, codec, head) in
             [(Track::Video, Codec::Avc, &[0x17, 0, 0, 0, 0][..]), (Track::Audio, Codec::Aac, &[0xAF, 0])]
         {
             let body = Bytes::from([head, &[1; 30]].concat());
-            rig.push(MediaEvent::Config(CodecConfig { track, codec, body, record_at: head.len() }));
+            fixture.push(MediaEvent::Config(CodecConfig { track, codec, body, record_at: head.len() }));
         }
         // The log at its bounds, so that an append also trims.
-        while rig.log.first() == 0 {
-            rig.flush();
+        while fixture.log.first() == 0 {
+            fixture.flush();
         }
-        rig
+        fixture
     }
 
     fn push(&mut self, event: MediaEvent) {
         self.stream.push(event, self.now, &mut self.log);
     }
 
-    /// A picture and a sound come in, and go out as one block.
+    /// A picture and a audio come in, and go out as one block.
     fn flush(&mut self) {
         self.now = self.now + Duration::from_millis(FRAME_MS);
         let dts_ms = (self.frames * FRAME_MS).cast_signed();
@@ -214,7 +214,7 @@ impl Rig {
     }
 }
 
-/// The RTMP form of a block with a picture and a sound.
+/// The RTMP form of a block with a picture and a audio.
 struct RtmpForm {
     block: EntryRef,
     chunk_size: usize,
@@ -222,9 +222,9 @@ struct RtmpForm {
 
 impl RtmpForm {
     fn new(chunk_size: usize) -> Self {
-        let mut rig = Rig::new(chunk_size);
-        rig.flush();
-        let newest = rig.log.get(rig.log.head() - 1).expect("a block was appended");
+        let mut fixture = StreamFixture::new(chunk_size);
+        fixture.flush();
+        let newest = fixture.log.get(fixture.log.head() - 1).expect("a block was appended");
         Self { block: Rc::clone(newest), chunk_size }
     }
 }
@@ -239,28 +239,28 @@ impl Scenario for RtmpForm {
 
 /// A flush: frames in, a block appended, and each viewer's cursor over it.
 struct FanOut {
-    rig: Rig,
+    fixture: StreamFixture,
     viewers: Vec<Viewer>,
 }
 
 impl FanOut {
     fn new(viewers: usize, format: Format) -> Self {
-        let rig = Rig::new(RTMP_CHUNK_SIZE_OUT);
-        let viewers = (0..viewers).map(|_| Viewer::new(format, Start::Newest, &rig.log, rig.now)).collect();
-        let mut fan_out = Self { rig, viewers };
-        // Who joins gets the whole group of pictures first.
+        let fixture = StreamFixture::new(RTMP_CHUNK_SIZE_OUT);
+        let viewers = (0..viewers).map(|_| Viewer::new(format, Start::Newest, &fixture.log, fixture.now)).collect();
+        let mut fan_out = Self { fixture, viewers };
+        // Who joins gets the whole group of frames first.
         while fan_out.send() {}
-        while !fan_out.rig.frames.is_multiple_of(GOP_FRAMES) {
+        while !fan_out.fixture.frames.is_multiple_of(GOP_FRAMES) {
             fan_out.run();
         }
-        // Runs begin right after a keyframe, which is measured with the pictures or not at all.
+        // Runs begin right after a keyframe, which is measured with the frames or not at all.
         fan_out.run();
         fan_out
     }
 
     /// One send per viewer. False: nobody had anything to send.
     fn send(&mut self) -> bool {
-        let Rig { log, config, now, .. } = &self.rig;
+        let StreamFixture { log, config, now, .. } = &self.fixture;
         let mut pieces = Vec::new();
         let mut any = false;
         for viewer in &mut self.viewers {
@@ -276,7 +276,7 @@ impl FanOut {
 
 impl Scenario for FanOut {
     fn run(&mut self) {
-        self.rig.flush();
+        self.fixture.flush();
         assert!(self.send(), "there was a block to send");
     }
 }

@@ -129,10 +129,10 @@ struct Changes {
     /// Bit rate of the synthetic picture, kbit/s
     #[arg(long)]
     video_kbit: Option<u32>,
-    /// Bit rate of the synthetic sound, kbit/s
+    /// Bit rate of the synthetic audio, kbit/s
     #[arg(long)]
     audio_kbit: Option<u32>,
-    /// Pictures per second of the synthetic stream
+    /// Frames per second of the synthetic stream
     #[arg(long)]
     fps: Option<u32>,
     /// Time between keyframes of the synthetic stream

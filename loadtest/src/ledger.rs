@@ -2,7 +2,7 @@
 //! gets, by time stamp and content, whatever the server made of the time stamps.
 //!
 //! Before it: [`crate::media`] and the publishers; after it: [`crate::tally`] counts delays, gaps and damage. A stream that somebody else
-//! publishes has a ledger that its viewers write: then they are compared with each other, and the delay is told by the pictures' stamps.
+//! publishes has a ledger that its viewers write: then they are compared with each other, and the delay is told by the frames' stamps.
 use std::collections::{HashMap, VecDeque};
 
 use millstream_proto::media::Track;
@@ -110,7 +110,7 @@ pub(crate) enum Found {
     Damaged,
     /// No such frame was sent.
     Unknown,
-    /// Nothing to go by yet: sound before the first picture.
+    /// Nothing to go by yet: audio before the first picture.
     TooEarly,
 }
 

@@ -7,7 +7,7 @@ fn sum(n: u32) -> Sum {
     Sum { bytes: 100, crc: n }
 }
 
-/// A hundred pictures 40 ms apart, planned as stamped, and a hundred sounds that are all the same.
+/// A hundred frames 40 ms apart, planned as stamped, and a hundred sounds that are all the same.
 fn ledger() -> Ledger {
     let mut ledger = Ledger::written();
     for n in 0..100 {

@@ -13,7 +13,7 @@ pub const DURATION_MAX: Duration = Duration::from_hours(24);
 pub const SESSIONS_MAX: usize = 2_000_000;
 /// Bit rate of one synthetic track, kbit/s.
 pub const KBIT_MAX: u32 = 200_000;
-/// Pictures per second of a synthetic stream.
+/// Frames per second of a synthetic stream.
 pub const FPS_MAX: u32 = 240;
 /// Bytes of a clip file.
 pub const CLIP_BYTES_MAX: u64 = 256 << 20;
@@ -23,7 +23,7 @@ pub const PLAN_BYTES_MAX: u64 = 64 << 10;
 pub const HTTP_HEAD_BYTES_MAX: usize = 16 << 10;
 /// Header lines of an HTTP answer.
 pub const HTTP_HEADERS_MAX: usize = 64;
-/// Frames of one track that are remembered for matching: two minutes of 60 pictures a second.
+/// Frames of one track that are remembered for matching: two minutes of 60 frames a second.
 pub const LEDGER_FRAMES_MAX: usize = 8_192;
 /// Bytes read at once, and bytes that one drained viewer may give up in one call.
 pub const READ_BYTES: usize = 256 << 10;

@@ -52,7 +52,7 @@ impl Source {
 #[derive(Debug)]
 pub(crate) struct Feed {
     source: Arc<Source>,
-    /// Pictures sent, or tags of a clip.
+    /// Frames sent, or tags of a clip.
     pictures: u64,
     sounds: u64,
 }

@@ -89,12 +89,12 @@ pub struct Publish {
     pub clip: Option<PathBuf>,
     /// Bit rate of the synthetic picture, kbit/s.
     pub video_kbit: u32,
-    /// Pictures per second.
+    /// Frames per second.
     pub fps: u32,
     /// Time between keyframes.
     #[serde(deserialize_with = "duration", serialize_with = "seconds")]
     pub gop: Duration,
-    /// Bit rate of the synthetic sound, kbit/s; 0 for none.
+    /// Bit rate of the synthetic audio, kbit/s; 0 for none.
     pub audio_kbit: u32,
 }
 

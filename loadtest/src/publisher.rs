@@ -37,7 +37,7 @@ pub(crate) struct Publisher {
 }
 
 /// What a publisher shares with the others.
-pub(crate) struct Desk<'a> {
+pub(crate) struct PublisherContext<'a> {
     pub(crate) now: Time,
     pub(crate) scratch: &'a mut [u8],
     pub(crate) body: &'a mut Vec<u8>,
@@ -84,15 +84,15 @@ impl Publisher {
     }
 
     /// Acts on what the poll says; an error ends it, and says why.
-    pub(crate) fn ready(&mut self, ready: Ready, desk: &mut Desk<'_>) -> Result<(), String> {
-        let result = self.try_ready(ready, desk);
+    pub(crate) fn ready(&mut self, ready: Ready, context: &mut PublisherContext<'_>) -> Result<(), String> {
+        let result = self.try_ready(ready, context);
         if result.is_err() {
             self.stage = Stage::Over;
         }
         result
     }
 
-    fn try_ready(&mut self, ready: Ready, desk: &mut Desk<'_>) -> Result<(), String> {
+    fn try_ready(&mut self, ready: Ready, context: &mut PublisherContext<'_>) -> Result<(), String> {
         if self.stage == Stage::Over {
             return Ok(());
         }
@@ -104,28 +104,28 @@ impl Publisher {
             self.stage = Stage::Asking;
         }
         if ready.readable {
-            self.read(desk)?;
+            self.read(context)?;
         }
-        self.flush(desk)
+        self.flush(context)
     }
 
-    fn read(&mut self, desk: &mut Desk<'_>) -> Result<(), String> {
+    fn read(&mut self, context: &mut PublisherContext<'_>) -> Result<(), String> {
         loop {
-            match self.connection.read(desk.now, desk.scratch) {
+            match self.connection.read(context.now, context.scratch) {
                 Ok(Got::Nothing) => return Ok(()),
                 Ok(Got::End) => return Err("the server closed the connection".to_owned()),
                 Err(error) => return Err(format!("connection lost: {error}")),
                 Ok(Got::Bytes(count, _)) => {
-                    let taken = self.session.handle_input(Time::ZERO, &desk.scratch[..count]);
+                    let taken = self.session.handle_input(Time::ZERO, &context.scratch[..count]);
                     taken.map_err(|error| format!("the server sent something that is not RTMP: {error}"))?;
                 }
             }
             while let Some(event) = self.session.poll_event() {
                 match event {
                     ClientEvent::Ready => {
-                        self.stage = Stage::OnAir(desk.now);
+                        self.stage = Stage::OnAir(context.now);
                         // Nothing waits in the session: what it had to say so far was the request.
-                        desk.tally.published_prelude_bytes += self.sent_bytes;
+                        context.tally.published_prelude_bytes += self.sent_bytes;
                         for (kind, body) in self.feed.head() {
                             self.session.send(*kind, 0, body).map_err(|error| error.to_string())?;
                         }
@@ -141,39 +141,40 @@ impl Publisher {
     }
 
     /// Sends what is due.
-    pub(crate) fn send_due(&mut self, desk: &mut Desk<'_>) -> Result<(), String> {
-        let result = self.try_send_due(desk);
+    pub(crate) fn send_due(&mut self, context: &mut PublisherContext<'_>) -> Result<(), String> {
+        let result = self.try_send_due(context);
         if result.is_err() {
             self.stage = Stage::Over;
         }
         result
     }
 
-    fn try_send_due(&mut self, desk: &mut Desk<'_>) -> Result<(), String> {
+    fn try_send_due(&mut self, context: &mut PublisherContext<'_>) -> Result<(), String> {
         let Stage::OnAir(since) = self.stage else { return Ok(()) };
-        let behind = Duration::from_micros(Clock::wall_us()).checked_sub(Duration::from_micros(desk.now.as_micros()));
-        while let Some(planned) = self.due().filter(|due| *due <= desk.now) {
+        let behind =
+            Duration::from_micros(Clock::wall_us()).checked_sub(Duration::from_micros(context.now.as_micros()));
+        while let Some(planned) = self.due().filter(|due| *due <= context.now) {
             let wall = behind.unwrap_or_default() + planned.since(Time::ZERO);
-            let frame = self.feed.next(wall.as_micros() as u64, desk.body);
+            let frame = self.feed.next(wall.as_micros() as u64, context.body);
             let ts_ms = frame.due.as_millis();
             let track = if frame.kind == TagKind::Video { Track::Video } else { Track::Audio };
-            if let Some(ledger) = desk.ledger.as_deref_mut() {
-                ledger.enter(track, ts_ms as i64, Sum::of(desk.body), Some(planned));
+            if let Some(ledger) = context.ledger.as_deref_mut() {
+                ledger.enter(track, ts_ms as i64, Sum::of(context.body), Some(planned));
             }
             self.pictures = self.pictures.saturating_add(u32::from(frame.kind == TagKind::Video));
-            desk.tally.published_frames += 1;
-            desk.tally.publish_late.record(desk.now.since(planned));
+            context.tally.published_frames += 1;
+            context.tally.publish_late.record(context.now.since(planned));
             // Time stamps of RTMP are modulo 2^32.
-            self.session.send(frame.kind, ts_ms as u32, desk.body).map_err(|error| error.to_string())?;
+            self.session.send(frame.kind, ts_ms as u32, context.body).map_err(|error| error.to_string())?;
             debug_assert!(planned >= since);
         }
-        self.flush(desk)
+        self.flush(context)
     }
 
-    fn flush(&mut self, desk: &mut Desk<'_>) -> Result<(), String> {
+    fn flush(&mut self, context: &mut PublisherContext<'_>) -> Result<(), String> {
         let output = self.session.poll_output();
         let output = output.as_deref().unwrap_or_default();
-        desk.tally.published_bytes += output.len() as u64;
+        context.tally.published_bytes += output.len() as u64;
         self.sent_bytes += output.len() as u64;
         match self.connection.send(output) {
             Ok(waiting) if waiting > PUBLISHER_OUTPUT_BYTES_MAX => {

@@ -65,9 +65,9 @@ impl Summary {
 /// All that is told of times, milliseconds.
 #[derive(Clone, Copy, Debug, Default, Serialize)]
 pub struct Delays {
-    /// Planned send to arrival, pictures.
+    /// Planned send to arrival, frames.
     pub video: Summary,
-    /// Planned send to arrival, sound.
+    /// Planned send to arrival, audio.
     pub audio: Summary,
     /// Both, while all viewers were there.
     pub steady: Summary,
@@ -210,7 +210,7 @@ pub struct Report {
     pub troubles: BTreeMap<String, u64>,
     /// What a reader should know.
     pub notes: Vec<String>,
-    /// Delays of pictures and sounds, for the `.hgrm`.
+    /// Delays of frames and sounds, for the `.hgrm`.
     #[serde(skip)]
     pub(crate) delay: Histogram<u64>,
 }

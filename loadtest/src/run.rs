@@ -3,8 +3,8 @@
 //! are timed. Before it: [`crate::plan`], [`crate::target`]; after it: [`crate::report`].
 mod finish;
 mod hls;
-mod seat;
 mod stage;
+mod viewer_slot;
 mod watch;
 
 use std::collections::BinaryHeap;
@@ -122,7 +122,7 @@ struct Run<'a> {
     publishers: Vec<Publisher>,
     /// When each publisher's next frame is due, the earliest first.
     dues: BinaryHeap<std::cmp::Reverse<(Time, usize)>>,
-    viewers: Vec<seat::Seat>,
+    viewers: Vec<viewer_slot::ViewerSlot>,
     /// When HLS viewers go on by themselves, the earliest first.
     hls_wakes: BinaryHeap<Wake>,
     /// What the HLS viewers of each stream know together.
@@ -221,7 +221,7 @@ impl<'a> Run<'a> {
             publishers: Vec::new(),
             dues: BinaryHeap::new(),
             visits: schedule::visits(&plan.view, slots.len(), plan.duration),
-            viewers: slots.into_iter().map(seat::Seat::new).collect(),
+            viewers: slots.into_iter().map(viewer_slot::ViewerSlot::new).collect(),
             hls_wakes: BinaryHeap::new(),
             edges: streams.iter().map(|_| Edges::default()).collect(),
             next_visit: 0,

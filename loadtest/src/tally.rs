@@ -76,7 +76,7 @@ pub(crate) struct Frames {
     pub(crate) backlog: u64,
     /// Did not come, though later ones did.
     pub(crate) missing: u64,
-    /// Places where pictures are missing and what follows is not a keyframe: a player shows rubbish.
+    /// Places where frames are missing and what follows is not a keyframe: a player shows rubbish.
     pub(crate) torn: u64,
     /// Came twice, or after a later one.
     pub(crate) backwards: u64,

@@ -22,14 +22,14 @@ struct Coding<'a> {
     name: &'a str,
     /// Bits per second of the picture.
     bits: &'a str,
-    /// Pictures from one keyframe to the next.
+    /// Frames from one keyframe to the next.
     gop: u32,
     /// Seconds.
     length: u32,
     sample_rate: u32,
-    /// Pictures of which others are predicted from both sides.
+    /// Frames of which others are predicted from both sides.
     b_frames: u32,
-    /// Pictures before a keyframe may be predicted from it, and no keyframe but the first ends all prediction (no IDR).
+    /// Frames before a keyframe may be predicted from it, and no keyframe but the first ends all prediction (no IDR).
     open_gop: bool,
 }
 
@@ -55,13 +55,13 @@ impl Clip {
         Self::encode_numbered(&Coding::usual("numbered-grey", "400k", 60, 10))
     }
 
-    /// Like [`Clip::numbered`] with sound at 48 kHz and 960 pictures: after 32 s pictures and frames of sound end together, so that its
+    /// Like [`Clip::numbered`] with audio at 48 kHz and 960 frames: after 32 s frames and frames of audio end together, so that its
     /// repetitions follow each other as if it were one.
     pub fn numbered_48k() -> Self {
         Self::encode_numbered(&Coding { sample_rate: 48_000, ..Coding::usual("numbered-48k", "400k", 60, 32) })
     }
 
-    /// Like [`Clip::numbered`] with sound at 44.1 kHz, B-frames and 900 pictures: after 30 s pictures and frames of sound end together.
+    /// Like [`Clip::numbered`] with audio at 44.1 kHz, B-frames and 900 frames: after 30 s frames and frames of audio end together.
     pub fn numbered_b_frames() -> Self {
         Self::encode_numbered(&Coding { b_frames: 2, ..Coding::usual("numbered-b", "400k", 60, 30) })
     }
@@ -107,7 +107,7 @@ impl Clip {
         Self { file: Some(file), ..Self::from_tags(tags) }
     }
 
-    /// The same pictures and sound as an MP4 file, whose index is at its start.
+    /// The same video and audio as an MP4 file, whose index is at its start.
     pub fn mp4(&self) -> PathBuf {
         let flv = self.file.as_deref().expect("a clip that was encoded");
         let file = flv.with_extension("mp4");
@@ -127,7 +127,7 @@ impl Clip {
         for tag in &mut frames {
             tag.timestamp = tag.timestamp.saturating_sub(first);
         }
-        // The next repetition begins where the next picture would be; sound that reaches beyond it is cut.
+        // The next repetition begins where the next picture would be; audio that reaches beyond it is cut.
         let last = frames.iter().rev().find(|t| t.kind == flv::VIDEO).expect("pictures").timestamp;
         let period = last + 33;
         frames.retain(|tag| tag.timestamp < period);
@@ -136,7 +136,7 @@ impl Clip {
 }
 
 impl<'a> Coding<'a> {
-    /// Sound at 44.1 kHz, no B-frames.
+    /// Audio at 44.1 kHz, no B-frames.
     fn usual(name: &'a str, bits: &'a str, gop: u32, length: u32) -> Self {
         Self { name, bits, gop, length, sample_rate: 44_100, b_frames: 0, open_gop: false }
     }

@@ -23,7 +23,7 @@ pub struct Period {
 /// One track of it.
 #[derive(Clone, Debug)]
 pub struct Track {
-    /// Pictures, not sound.
+    /// Frames, not audio.
     pub video: bool,
     /// Width and height, as the manifest has them.
     pub size: Option<(u32, u32)>,
@@ -90,8 +90,8 @@ impl Period {
 }
 
 /// Fetches all that the manifest of a stream lists, and holds it against what the manifest says: times and lengths are those of the files,
-/// segments follow each other without a hole, and so do periods; ffmpeg decodes each track of each period without a complaint, and to
-/// pictures of the size that is given. Gives the periods.
+/// segments follow each other without a hole, and so do periods; ffmpeg decodes each track of each period without a warning, and to
+/// frames of the size that is given. Gives the periods.
 pub fn watch(address: SocketAddr, stream: &str) -> Result<Vec<Period>> {
     let get = |path: &str| -> Result<Vec<u8>> {
         let answer = http::get(address, &format!("/{stream}/{path}"));

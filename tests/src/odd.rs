@@ -130,7 +130,7 @@ impl Clip {
         clip
     }
 
-    /// Its pictures begin that much later than its sound; its last repetition of `times` is followed by the first again.
+    /// Its frames begin that much later than its audio; its last repetition of `times` is followed by the first again.
     #[must_use]
     pub fn with_late_pictures(self, late_ms: u32, times: u32) -> Self {
         let all = (0..times).flat_map(|round| {
@@ -154,7 +154,7 @@ impl Clip {
         Self { configuration: sound, frames: late, period: self.period * times, file: self.file }
     }
 
-    /// Its sound begins that much later than its pictures; its last repetition of `times` is followed by the first again.
+    /// Its audio begins that much later than its frames; its last repetition of `times` is followed by the first again.
     #[must_use]
     pub fn with_late_sound(self, late_ms: u32, times: u32) -> Self {
         let (sound, pictures): (Vec<_>, Vec<_>) = self.configuration.into_iter().partition(|tag| tag.kind == AUDIO);
@@ -174,7 +174,7 @@ impl Clip {
         Self { configuration: pictures, frames: late, period: self.period * times, file: self.file }
     }
 
-    /// Sound of that many bytes in another codec, which the first byte names.
+    /// Audio of that many bytes in another codec, which the first byte names.
     #[must_use]
     pub fn with_sound_of(mut self, first: u8, bytes: usize) -> Self {
         self.configuration.retain(|tag| tag.kind != AUDIO);

@@ -98,13 +98,26 @@ fn crates_know_only_what_is_below_them() {
         ("millstream-proto", &[]),
         ("millstream-policy", &["millstream-proto"]),
         ("millstream-hub", &["millstream-proto"]),
-        ("millstream-link", &[]),
-        ("millstream-engine", &["millstream-proto", "millstream-policy", "millstream-hub", "millstream-link"]),
-        ("millstream-side", &["millstream-proto", "millstream-link", "millstream-engine"]),
+        ("millstream-control-protocol", &[]),
+        (
+            "millstream-engine",
+            &["millstream-proto", "millstream-policy", "millstream-hub", "millstream-control-protocol"],
+        ),
+        (
+            "millstream-agent",
+            &["millstream-proto", "millstream-control-protocol", "millstream-engine", "millstream-fleet"],
+        ),
         ("millstream-store", &[]),
+        ("millstream-fleet", &["millstream-proto", "millstream-control-protocol"]),
         (
             "millstream-api",
-            &["millstream-proto", "millstream-policy", "millstream-link", "millstream-side", "millstream-store"],
+            &[
+                "millstream-proto",
+                "millstream-policy",
+                "millstream-control-protocol",
+                "millstream-fleet",
+                "millstream-store",
+            ],
         ),
         (
             "millstream",
@@ -112,9 +125,10 @@ fn crates_know_only_what_is_below_them() {
                 "millstream-proto",
                 "millstream-policy",
                 "millstream-hub",
-                "millstream-link",
+                "millstream-control-protocol",
                 "millstream-engine",
-                "millstream-side",
+                "millstream-agent",
+                "millstream-fleet",
                 "millstream-store",
                 "millstream-api",
             ],
@@ -143,7 +157,7 @@ fn crates_know_only_what_is_below_them() {
 fn the_inner_crates_have_no_sockets_clocks_threads_or_files() {
     let banned =
         ["std::net::Tcp", "std::net::Udp", "std::thread", "std::fs", "std::env", "Instant::now", "SystemTime", "Mutex"];
-    for dir in ["dataplane/proto/src", "dataplane/hub/src", "dataplane/policy/src", "dataplane/link/src"] {
+    for dir in ["dataplane/proto/src", "dataplane/hub/src", "dataplane/policy/src", "dataplane/control-protocol/src"] {
         for file in files(&root().join(dir), "rs") {
             let text = read(&file);
             for (n, line) in text.lines().enumerate().filter(|(_, l)| !l.trim_start().starts_with("//")) {

@@ -95,7 +95,7 @@ impl Drop for Tool {
     }
 }
 
-/// Pushes 640x360 pictures at 30 per second and a tone, in real time, for at most `seconds`.
+/// Pushes 640x360 frames at 30 per second and a tone, in real time, for at most `seconds`.
 pub fn ffmpeg_push(url: &str, seconds: u32) -> Tool {
     ffmpeg_push_at(url, seconds, "640x360", 30)
 }
@@ -106,7 +106,7 @@ pub fn ffmpeg(args: &[&str]) -> Finished {
     Tool::start("ffmpeg", &args).wait(Duration::from_mins(1))
 }
 
-/// Pushes pictures of a given size and rate.
+/// Pushes frames of a given size and rate.
 pub fn ffmpeg_push_at(url: &str, seconds: u32, size: &str, rate: u32) -> Tool {
     let picture = format!("testsrc2=size={size}:rate={rate}");
     let (seconds, gop) = (seconds.to_string(), (rate * 2).to_string());
@@ -144,7 +144,7 @@ pub fn newer(program: &str) -> String {
     path
 }
 
-/// Pushes 320x180 pictures at 15 per second and a tone in real time with [`newer`] ffmpeg; `options` say how they are coded, and what else
+/// Pushes 320x180 frames at 15 per second and a tone in real time with [`newer`] ffmpeg; `options` say how they are coded, and what else
 /// is mapped where there are more inputs than one of each kind.
 pub fn newer_push(url: &str, options: &str) -> Tool {
     let program = newer("ffmpeg");
@@ -179,7 +179,7 @@ pub fn ffprobe_by(program: &str, url: &str) -> Vec<String> {
     tracks
 }
 
-/// Decodes that many pictures with ffmpeg, which must find nothing to complain of.
+/// Decodes that many frames with ffmpeg, which must find nothing to complain of.
 pub fn ffmpeg_decodes(url: &str, frames: u32) {
     ffmpeg_decodes_by("ffmpeg", url, frames);
 }
@@ -189,7 +189,7 @@ pub fn ffmpeg_decodes_by(program: &str, url: &str, frames: u32) {
     ffmpeg_decodes_but(program, url, frames, &[]);
 }
 
-/// Like [`ffmpeg_decodes_by`], where lines with these words are no complaint about the stream.
+/// Like [`ffmpeg_decodes_by`], where lines with these words are no warning about the stream.
 pub fn ffmpeg_decodes_but(program: &str, url: &str, frames: u32, harmless: &[&str]) {
     let frames = frames.to_string();
     #[rustfmt::skip]
@@ -200,9 +200,9 @@ pub fn ffmpeg_decodes_but(program: &str, url: &str, frames: u32, harmless: &[&st
     let done = tool.wait(Duration::from_secs(40));
     assert!(done.status.success(), "ffmpeg {url}: {}", done.stderr);
     // What the null muxer says of the players' own clock is not about the stream.
-    let complaint = |line: &&str| !line.trim().is_empty() && !harmless.iter().any(|words| line.contains(words));
-    let complaints: Vec<&str> = done.stderr.lines().filter(complaint).collect();
-    assert!(complaints.is_empty(), "ffmpeg complains about {url}: {complaints:#?}");
+    let warning = |line: &&str| !line.trim().is_empty() && !harmless.iter().any(|words| line.contains(words));
+    let warnings: Vec<&str> = done.stderr.lines().filter(warning).collect();
+    assert!(warnings.is_empty(), "ffmpeg complains about {url}: {warnings:#?}");
 }
 
 /// What `promtool check metrics` says of a text in the Prometheus format.

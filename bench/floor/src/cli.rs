@@ -6,8 +6,8 @@ use anyhow::bail;
 use clap::{Args, Parser, Subcommand, ValueEnum};
 use millstream_hub::config::FlushPolicy;
 
+use crate::baseline::Backend;
 use crate::server::Contender;
-use crate::twin::Backend;
 
 /// What the product's fan-out costs beside the bare kernel and beside other runtimes.
 #[derive(Debug, Parser)]
@@ -19,9 +19,9 @@ pub(crate) struct Cli {
 
 #[derive(Debug, Subcommand)]
 pub(crate) enum Command {
-    /// Measure product, floor and twins in turn, and print the ratios
+    /// Measure product, floor and baselines in turn, and print the ratios
     Compare(CompareFlags),
-    /// Serve as a twin (started by compare)
+    /// Serve as a baseline (started by compare)
     Serve {
         backend: Backend,
         policy: Policy,
@@ -38,9 +38,9 @@ pub(crate) struct CompareFlags {
     /// Also the product with --io epoll
     #[arg(long)]
     pub(crate) epoll: bool,
-    /// Twins besides the raw ring
+    /// Baselines besides the raw ring
     #[arg(long, value_delimiter = ',', default_values = ["epoll", "monoio", "glommio", "tokio"], num_args = 0..)]
-    pub(crate) twins: Vec<Backend>,
+    pub(crate) baselines: Vec<Backend>,
     /// Flush policies
     #[arg(long, value_delimiter = ',', default_values = ["low", "balanced", "dense"])]
     pub(crate) policies: Vec<Policy>,
@@ -74,7 +74,7 @@ pub(crate) struct CompareFlags {
 impl CompareFlags {
     /// In the order in which they run: the product next to the raw ring.
     pub(crate) fn contenders(&self) -> anyhow::Result<Vec<Contender>> {
-        let mut all = vec![Contender::Twin(Backend::Uring)];
+        let mut all = vec![Contender::Baseline(Backend::Uring)];
         for product in &self.products {
             let (name, path) = product.split_once('=').unwrap_or(("product", product));
             let binary = PathBuf::from(path);
@@ -86,7 +86,12 @@ impl CompareFlags {
                 all.push(Contender::Product { name, binary: binary.clone(), io });
             }
         }
-        all.extend(self.twins.iter().filter(|&&twin| twin != Backend::Uring).map(|&twin| Contender::Twin(twin)));
+        all.extend(
+            self.baselines
+                .iter()
+                .filter(|&&baseline| baseline != Backend::Uring)
+                .map(|&baseline| Contender::Baseline(baseline)),
+        );
         Ok(all)
     }
 

@@ -7,12 +7,12 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, bail};
 
+use crate::baseline::Backend;
 use crate::cli::{CompareFlags, Policy};
 use crate::drain::{self, Progress};
 use crate::measure::{Cpu, Spread, machine_busy, pin, probe, quantile};
 use crate::publisher;
 use crate::server::{Contender, Server};
-use crate::twin::Backend;
 
 /// Once everybody is there, before anything counts.
 const WARM_UP: Duration = Duration::from_millis(1_500);
@@ -137,7 +137,7 @@ fn run(contender: &Contender, policy: Policy, flags: &CompareFlags, dir: &std::p
             thread::sleep(Duration::from_secs_f64(flags.seconds));
             let last = snapshot();
             stop_probe.store(true, Relaxed);
-            // One flag for publisher and viewers: the first of them to go ends a twin, and the others must know why.
+            // One flag for publisher and viewers: the first of them to go ends a baseline, and the others must know why.
             progress.stop.store(true, Relaxed);
             let drained = drain.join().map_err(|_| anyhow::anyhow!("the drain panicked"))??;
             let mut late = prober.join().map_err(|_| anyhow::anyhow!("the probe panicked"))??;
@@ -181,7 +181,7 @@ fn report(policy: Policy, flags: &CompareFlags, contenders: &[Contender], runs: 
         "{:<22} {:>24} {:>20} {:>6} {:>6} {:>16} {:>9} {:>6} {:>6}",
         "", "CPU-s/GB", "x raw", "user", "core", "delay p50/p99 ms", "probe p99", "others", "void"
     );
-    let raw = contenders.iter().position(|c| *c == Contender::Twin(Backend::Uring)).map(|at| &runs[at]);
+    let raw = contenders.iter().position(|c| *c == Contender::Baseline(Backend::Uring)).map(|at| &runs[at]);
     let spread = |values: Option<Spread>| {
         values.map_or_else(|| "-".to_owned(), |s| format!("{:.3} [{:.3}-{:.3}]", s.median, s.min, s.max))
     };

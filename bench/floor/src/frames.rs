@@ -1,4 +1,4 @@
-//! The stream that every contender is fed: 2.5 Mbit/s, 30 pictures and 43 sounds a second, a keyframe every 2 s. Each body ends with
+//! The stream that every contender is fed: 2.5 Mbit/s, 30 frames and 43 sounds a second, a keyframe every 2 s. Each body ends with
 //! a marker that says which frame it is and when it was sent, so that a viewer can tell its delay without parsing anything.
 use std::time::Duration;
 
@@ -11,7 +11,7 @@ const KEYFRAME_BYTES: usize = 60 << 10;
 /// With the others, 2.5 Mbit/s.
 const PICTURE_BYTES: usize = 9_009;
 const AUDIO_BYTES: usize = 372;
-/// Sounds do not coincide with pictures.
+/// Sounds do not coincide with frames.
 const AUDIO_OFFSET_US: u64 = 11_000;
 
 const MAGIC: [u8; 8] = [0xF3, 0x4D, 0x69, 0x6C, 0x6C, 0xA7, 0xD1, 0x9E];

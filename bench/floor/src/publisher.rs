@@ -1,4 +1,4 @@
-//! Sends the stream's frames when they are due: over RTMP to the product, as FLV tags to a twin.
+//! Sends the stream's frames when they are due: over RTMP to the product, as FLV tags to a baseline.
 use std::io::Write as _;
 use std::net::{SocketAddr, TcpStream};
 use std::sync::atomic::{AtomicBool, Ordering::Relaxed};

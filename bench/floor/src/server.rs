@@ -1,4 +1,4 @@
-//! A server under measurement, in a process of its own on a core of its own: the product or a twin.
+//! A server under measurement, in a process of its own on a core of its own: the product or a baseline.
 use std::fs::File;
 use std::io::{BufRead as _, BufReader};
 use std::net::{Ipv4Addr, SocketAddr};
@@ -8,9 +8,9 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, bail};
 
+use crate::baseline::Backend;
 use crate::cli::Policy;
 use crate::publisher::{STREAM, Wire};
-use crate::twin::Backend;
 
 const PATIENCE: Duration = Duration::from_secs(15);
 
@@ -26,8 +26,8 @@ pub(crate) enum Contender {
         /// `uring` or `epoll`.
         io: &'static str,
     },
-    /// A twin.
-    Twin(Backend),
+    /// A baseline.
+    Baseline(Backend),
 }
 
 impl Contender {
@@ -35,10 +35,10 @@ impl Contender {
     pub(crate) fn name(&self) -> String {
         match self {
             Self::Product { name, .. } => name.clone(),
-            Self::Twin(Backend::Uring) => "floor: raw io_uring".to_owned(),
-            Self::Twin(Backend::Epoll) => "floor: bare epoll".to_owned(),
-            Self::Twin(Backend::Sendfile) => "floor: sendfile".to_owned(),
-            Self::Twin(backend) => format!("twin: {backend:?}").to_lowercase(),
+            Self::Baseline(Backend::Uring) => "floor: raw io_uring".to_owned(),
+            Self::Baseline(Backend::Epoll) => "floor: bare epoll".to_owned(),
+            Self::Baseline(Backend::Sendfile) => "floor: sendfile".to_owned(),
+            Self::Baseline(backend) => format!("baseline: {backend:?}").to_lowercase(),
         }
     }
 }
@@ -70,7 +70,7 @@ impl Server {
         command.args(["--pdeathsig", "KILL", "taskset", "-c", &core.to_string()]).stdin(Stdio::null());
         match contender {
             Contender::Product { binary, io, .. } => Self::product(command, binary, io, policy, dir),
-            Contender::Twin(backend) => {
+            Contender::Baseline(backend) => {
                 let backend = format!("{backend:?}").to_lowercase();
                 command.arg(std::env::current_exe()?).args(["serve", &backend, policy.label(), &viewers.to_string()]);
                 let mut child = command.stdout(Stdio::piped()).spawn().context("setpriv (util-linux) is missing")?;

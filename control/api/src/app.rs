@@ -3,14 +3,14 @@ use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, PoisonError, RwLock};
 
-use millstream_link::state::Stream;
+use millstream_control_protocol::state::Stream;
+use millstream_fleet::Fleet;
+use millstream_fleet::http::guard::Guard;
+use millstream_fleet::numbers::END;
 use millstream_policy::signed::Apps;
 use millstream_proto::id::Id;
 use millstream_proto::secret::Secret;
 use millstream_proto::sign::MasterKey;
-use millstream_side::fleet::Fleet;
-use millstream_side::http::guard::Guard;
-use millstream_side::numbers::END;
 use millstream_store::item::{Change, Expect, Order, Query};
 use millstream_store::{Store, StoreError};
 use serde::{Deserialize, Serialize};
@@ -20,7 +20,7 @@ use crate::auth::Caller;
 use crate::auth::login::Failures;
 use crate::clock::{Clock, Stamps};
 use crate::events::Feed;
-use crate::hooks::{self, Desk};
+use crate::hooks::{self, RecordLocks};
 use crate::http::once::{self, Running};
 use crate::http::problem::Answer;
 use crate::ids::Ids;
@@ -102,7 +102,7 @@ struct Inner {
     failures: Failures,
     feed: Feed,
     locks: Locks,
-    desk: Desk,
+    record_locks: RecordLocks,
     slates: Slates,
     stored_streams: AtomicU64,
     kept_answers: AtomicU64,
@@ -195,7 +195,7 @@ impl Api {
             failures: Failures::default(),
             feed: Feed::new(parts.clock.now_ms()),
             locks: Locks::default(),
-            desk: Desk::default(),
+            record_locks: RecordLocks::default(),
             slates,
             stored_streams: AtomicU64::new(stored),
             kept_answers: AtomicU64::new(kept_answers),
@@ -331,8 +331,8 @@ impl Api {
         &self.0.slates
     }
 
-    pub(crate) fn desk(&self) -> &Desk {
-        &self.0.desk
+    pub(crate) fn record_locks(&self) -> &RecordLocks {
+        &self.0.record_locks
     }
 
     /// How many streams the store has.

@@ -4,9 +4,9 @@ use std::collections::{HashMap, VecDeque};
 use std::sync::{Arc, Mutex, PoisonError};
 
 use bytes::Bytes;
-use millstream_link::event::{Event, What};
-use millstream_link::exchange::NodeId;
-use millstream_side::fleet::{Fleet, Keeper, Promise};
+use millstream_control_protocol::event::{Event, What};
+use millstream_control_protocol::exchange::NodeId;
+use millstream_fleet::{EventSink, Fleet, Promise};
 use millstream_store::item::Expect;
 use millstream_store::{Store, StoreError};
 use serde::Serialize;
@@ -218,7 +218,7 @@ impl Keep {
     }
 }
 
-impl Keeper for Keep {
+impl EventSink for Keep {
     fn keep(&self, node: NodeId, events: Vec<Event>) -> Promise<Result<(), String>> {
         let keep = self.clone();
         Box::pin(async move {

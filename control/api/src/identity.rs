@@ -12,7 +12,7 @@ use subtle::ConstantTimeEq as _;
 
 use crate::model::audit::{self, Entry};
 use crate::model::token::random;
-use crate::model::{self, AUDIT, GRAVE, META, SLATE, STREAM, TOKEN, WEBHOOK};
+use crate::model::{self, AUDIT, META, SLATE, STREAM, TOKEN, TOMBSTONE, WEBHOOK};
 
 /// The file of the data directory that has the store's id.
 pub const MARKER: &str = "store-id";
@@ -23,7 +23,7 @@ const KEY: &str = "store";
 /// Stores that one says it stands for.
 const STANDS_FOR_MAX: usize = 16;
 /// Kinds of which an operator made items: a store that has none of them is empty.
-const MADE: [Kind; 6] = [STREAM, GRAVE, TOKEN, WEBHOOK, SLATE, AUDIT];
+const MADE: [Kind; 6] = [STREAM, TOMBSTONE, TOKEN, WEBHOOK, SLATE, AUDIT];
 
 /// Which store this is, as kept and as nodes are told.
 #[derive(Clone, PartialEq, Eq, Debug, Default, Serialize, Deserialize)]

@@ -6,7 +6,7 @@
 //! kept), [`auth`] (who may), [`events`] (what nodes tell: the event stream and the session history), [`outbox`] (what webhooks are to
 //! get), [`http`] (bodies, conditions, errors, connections), [`openapi`] (the document).
 //!
-//! Before it: an operator's browser or script; after it: [`millstream_store`] and, through [`millstream_side::fleet`], the nodes.
+//! Before it: an operator's browser or script; after it: [`millstream_store`] and, through [`millstream_fleet`], the nodes.
 //! Nothing here is ever waited for by a shard, and a data plane goes on without it.
 //!
 //! Invariants: what is acknowledged is durable, and in the audit log; secrets are derived and never stored, and are in no answer but

@@ -1,5 +1,5 @@
 //! Webhooks' outbox in the store: an entry per hook and event, added before the node that told of the event may forget it, and gone
-//! when it was delivered or given up. Before it: [`crate::events::Keep`]; after it: `millstream_side::webhook::deliver`.
+//! when it was delivered or given up. Before it: [`crate::events::Keep`]; after it: `millstream_fleet::webhook::deliver`.
 //!
 //! The key is hook, stream, time and event, so that an event that is told twice is one entry, and the entries of a lane (a hook and a
 //! stream) are behind each other in the order in which they happened. [`lanes`] knows the first of each.
@@ -11,13 +11,13 @@ use std::collections::HashMap;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use millstream_link::event::Event;
-use millstream_link::exchange::NodeId;
+use millstream_control_protocol::event::Event;
+use millstream_control_protocol::exchange::NodeId;
+use millstream_fleet::webhook::body;
+use millstream_fleet::webhook::outbox::{Ask, Attempt, Backlog, Entry, Next, Outbox, OutboxError};
 use millstream_proto::id::Id;
 use millstream_proto::secret::Secret;
 use millstream_proto::sign::MasterKey;
-use millstream_side::webhook::body;
-use millstream_side::webhook::outbox::{Ask, Attempt, Backlog, Entry, Next, Outbox, OutboxError};
 use millstream_store::item::{Change, Expect, Query, Write};
 use millstream_store::{Store, StoreError};
 use serde::de::DeserializeOwned;

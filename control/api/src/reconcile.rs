@@ -88,7 +88,7 @@ impl Api {
                 self.count_streams().await?;
             }
             Subject::Binding(id) => {
-                let _lock = self.desk().lock_records().await;
+                let _lock = self.record_locks().lock_records().await;
                 match model::load::<model::hook::BindingRecord>(self.store(), BINDING, id).await? {
                     Some(binding) => self.tell_binding(id, &binding.value).await?,
                     None => drop(self.fleet().unbind(id)),
@@ -96,7 +96,7 @@ impl Api {
             }
             Subject::Slate(name) => self.tell_slate(name).await?,
             Subject::Hook(name) => {
-                let _lock = self.desk().lock_records().await;
+                let _lock = self.record_locks().lock_records().await;
                 for (id, binding) in self.bindings_of(name).await? {
                     self.tell_binding(&id, &binding.value).await?;
                 }

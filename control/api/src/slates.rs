@@ -6,10 +6,10 @@ use std::collections::BTreeMap;
 use std::sync::{PoisonError, RwLock};
 
 use bytes::Bytes;
-use millstream_link::state::Stream;
+use millstream_control_protocol::state::Stream;
+use millstream_fleet::limits::{SLATES_BYTES_MAX, SLATES_MAX};
 use millstream_proto::codec::Shape;
 use millstream_proto::media::Clip;
-use millstream_side::limits::{SLATES_BYTES_MAX, SLATES_MAX};
 use millstream_store::item::{Expect, Query};
 use millstream_store::{Store, StoreError};
 use serde_json::{Map, Value};
@@ -113,7 +113,7 @@ impl Api {
         let read = tokio::task::spawn_blocking(move || (modules::sha256(&reading), Clip::read(&reading)));
         let (sha256, clip) = read.await.map_err(|_| Problem::unavailable("ending", "the server is ending", 10))?;
         let clip = clip.map_err(|error| Problem::fields(vec![FieldError::new("body", error.to_string())]))?;
-        let _uploading = self.desk().uploading().await;
+        let _uploading = self.record_locks().uploading().await;
         let _lock = self.slates().changes.lock().await;
         let found: Option<Kept<SlateRecord>> = model::load(self.store(), SLATE, name).await?;
         let is_new = found.is_none();

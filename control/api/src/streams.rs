@@ -5,8 +5,8 @@
 use std::sync::atomic::Ordering;
 use std::time::Duration;
 
-use millstream_link::exchange::Whom;
-use millstream_link::state::Version;
+use millstream_control_protocol::exchange::Whom;
+use millstream_control_protocol::state::Version;
 use millstream_proto::id::Id;
 use millstream_proto::paths;
 use millstream_store::item::Expect;
@@ -18,8 +18,8 @@ use crate::auth::Caller;
 use crate::http::extract::{IfMatch, Tag};
 use crate::http::problem::{Answer, FieldError, Problem};
 use crate::model::settings::{Reading, Settings, day};
-use crate::model::stream::{Grace, Grave, PREVIOUS_MAX, StreamRecord};
-use crate::model::{self, GRAVE, Kept, STREAM};
+use crate::model::stream::{Grace, PREVIOUS_MAX, StreamRecord, Tombstone};
+use crate::model::{self, Kept, STREAM, TOMBSTONE};
 use crate::reconcile::{Subject, Unsettled};
 
 /// Streams that the store may have: all of them are told to nodes that are new.
@@ -127,12 +127,12 @@ impl Api {
             return Err(read_only(&id));
         }
         // Signatures of a removed stream of this id must not admit to the new one.
-        let grave: Option<Kept<Grave>> = model::load(self.store(), GRAVE, &id).await?;
+        let tombstone: Option<Kept<Tombstone>> = model::load(self.store(), TOMBSTONE, &id).await?;
         let record = StreamRecord {
             created_ms: now_ms,
             updated_ms: now_ms,
             updated_by: caller.who.clone(),
-            generation: grave.map_or(0, |grave| grave.value.generation) + 1,
+            generation: tombstone.map_or(0, |tombstone| tombstone.value.generation) + 1,
             previous: Vec::new(),
             settings,
         };
@@ -284,10 +284,10 @@ impl Api {
             let tag = tag.ok_or_else(|| read_only(id))?;
             condition.hold(tag)?;
             // A new stream of this id goes on counting.
-            let grave = Grave { generation: record.generation };
+            let tombstone = Tombstone { generation: record.generation };
             let changes = vec![
                 model::to_delete((STREAM, id), Expect::Version(tag.version)),
-                model::to_put((GRAVE, id), Expect::Any, None, &grave),
+                model::to_put((TOMBSTONE, id), Expect::Any, None, &tombstone),
             ];
             let unsettled = Unsettled::new(self, Subject::Stream(id.to_owned()));
             if self.logged(caller, ("stream.delete", id), Vec::new(), changes).await?.is_ok() {

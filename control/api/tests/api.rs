@@ -11,14 +11,14 @@ mod document;
 mod failures;
 #[path = "api/hangups.rs"]
 mod hangups;
+#[path = "api/harness.rs"]
+mod harness;
 #[path = "api/hooks.rs"]
 mod hooks;
 #[path = "api/hostile.rs"]
 mod hostile;
 #[path = "api/keys.rs"]
 mod keys;
-#[path = "api/kit.rs"]
-mod kit;
 #[path = "api/live.rs"]
 mod live;
 #[path = "api/slates.rs"]

@@ -3,7 +3,7 @@
 //! clock that jumps from one wait to the next.
 //!
 //! What runs is the product's: the API's routes, reconciliation and identity over the store in memory, the fleet, and of the node what it follows,
-//! its directory and its policy chain. The world stands for sockets, disks and the node's loop (`side/node/agent`).
+//! its directory and its policy chain. The world stands for sockets, disks and the node's loop (`agent/agent`).
 //!
 //! What must hold ([`world::World::end`], and on the way): what was acknowledged is in the store; what was not acknowledged happened or did not;
 //! a key of idempotency makes one; a state that a node has in force is the one that its chain decides by; at the end every node has what is

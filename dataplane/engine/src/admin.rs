@@ -12,7 +12,7 @@ use self::feed::Feed;
 use self::remote::Remote;
 use crate::clock::Clock;
 use crate::config::Config;
-use crate::io::{self, Bell, Ringer};
+use crate::io::{self, ShardWaker, WakeListener};
 use crate::metrics::ShardStats;
 use crate::shard::mailbox::{MAILBOX_LEN_MAX, Mail};
 use crate::shard::{self, Parts};
@@ -101,26 +101,26 @@ pub struct Engine {
 
 /// The way into every shard's mailbox from outside.
 #[derive(Clone, Debug)]
-struct Post {
-    shards: Arc<[(SyncSender<Mail>, Ringer)]>,
+struct Mailboxes {
+    shards: Arc<[(SyncSender<Mail>, ShardWaker)]>,
     draining: Arc<AtomicBool>,
 }
 
-impl Post {
+impl Mailboxes {
     /// Puts mail where there is room for it. Full or closed, it is dropped: whoever waits for what was in it finds out by that.
     fn try_put(&self, shard: usize, mail: Mail) {
-        if let Some((sender, ringer)) = self.shards.get(shard) {
+        if let Some((sender, waker)) = self.shards.get(shard) {
             let _ = sender.try_send(mail);
-            ringer.ring();
+            waker.wake();
         }
     }
 
     fn shutdown(&self) {
         self.draining.store(true, Ordering::SeqCst);
-        for (sender, ringer) in &*self.shards {
+        for (sender, waker) in &*self.shards {
             // Waits for room, unlike other mail: this must arrive. Closed: the shard has ended.
             let _ = sender.send(Mail::Shutdown);
-            ringer.ring();
+            waker.wake();
         }
     }
 
@@ -176,15 +176,16 @@ pub fn start(mut config: Config, chain: Chain) -> Result<Engine, StartError> {
     tracing::info!(?driver, why, shards, descriptors, connections, memory, "starting");
 
     let stats: Vec<_> = (0..shards).map(|_| Arc::new(ShardStats::new())).collect();
-    let bells = (0..shards).map(|_| Bell::new()).collect::<Result<Vec<_>, _>>().map_err(StartError::Thread)?;
-    let ringers: Vec<Ringer> = bells.iter().map(|(_, ringer)| ringer.clone()).collect();
+    let wake_listeners =
+        (0..shards).map(|_| WakeListener::new()).collect::<Result<Vec<_>, _>>().map_err(StartError::Thread)?;
+    let wakers: Vec<ShardWaker> = wake_listeners.iter().map(|(_, waker)| waker.clone()).collect();
     // `outboxes[from][to]` leads to one of `inboxes[to]`.
     let mut inboxes: Vec<_> = (0..shards).map(|_| Vec::new()).collect();
     let mut outboxes: Vec<_> = (0..shards).map(|_| Vec::new()).collect();
     for (from, outboxes) in outboxes.iter_mut().enumerate() {
-        for (to, (inboxes, ringer)) in inboxes.iter_mut().zip(&ringers).enumerate() {
+        for (to, (inboxes, waker)) in inboxes.iter_mut().zip(&wakers).enumerate() {
             outboxes.push((from != to).then(|| {
-                let (outbox, inbox) = io::mailbox(ringer, MAILBOX_LEN_MAX);
+                let (outbox, inbox) = io::mailbox(waker, MAILBOX_LEN_MAX);
                 inboxes.push(inbox);
                 outbox
             }));
@@ -197,10 +198,11 @@ pub fn start(mut config: Config, chain: Chain) -> Result<Engine, StartError> {
     let mut remotes = Vec::new();
     let mut control_listener = control_listeners.into_iter().next();
     let ports = rtmp_listeners.into_iter().zip(http_listeners);
-    let links = bells.into_iter().zip(inboxes).zip(outboxes).zip(vec![chain; shards]);
-    for (index, ((rtmp, http), ((((bell, ringer), inboxes), outboxes), chain))) in ports.zip(links).enumerate() {
+    let links = wake_listeners.into_iter().zip(inboxes).zip(outboxes).zip(vec![chain; shards]);
+    for (index, ((rtmp, http), ((((wake_listener, waker), inboxes), outboxes), chain))) in ports.zip(links).enumerate()
+    {
         let (outside_sender, outside) = sync_channel(OUTSIDE_LEN_MAX);
-        remotes.push((outside_sender, ringer));
+        remotes.push((outside_sender, waker));
         let room = Parts {
             index,
             config: Arc::clone(&config),
@@ -211,7 +213,7 @@ pub fn start(mut config: Config, chain: Chain) -> Result<Engine, StartError> {
             rtmp,
             http,
             control: control_listener.take(),
-            bell,
+            wake_listener,
             outboxes,
             inboxes,
             outside,
@@ -220,10 +222,10 @@ pub fn start(mut config: Config, chain: Chain) -> Result<Engine, StartError> {
         };
         spawn(room, end.clone()).map_err(StartError::Thread)?;
     }
-    let post = Post { shards: remotes.into(), draining: Arc::default() };
+    let mailboxes = Mailboxes { shards: remotes.into(), draining: Arc::default() };
     let more_metrics = config.more_metrics.clone();
     Ok(Engine {
-        remote: Remote { post, stats: stats.into(), more_metrics, feed, addresses, slates: config.slates.clone() },
+        remote: Remote { mailboxes, stats: stats.into(), more_metrics, feed, addresses, slates: config.slates.clone() },
         ends,
     })
 }

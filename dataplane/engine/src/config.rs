@@ -103,7 +103,7 @@ pub struct Config {
     pub slates: Slates,
     /// How streams are cut for HLS and DASH.
     pub hls: HlsConfig,
-    /// The streams that there are at start; see [`crate::Remote::adopt`].
+    /// The streams that there are at start; see [`crate::Remote::apply`].
     pub directory: Directory,
     /// Maxima.
     pub limits: Limits,

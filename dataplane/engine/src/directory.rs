@@ -5,9 +5,9 @@
 //! A directory does not change. The next one is made beside the shards and shares with it what stays, see `policy::table`.
 use std::sync::Arc;
 
+use millstream_control_protocol::exchange::Update;
+use millstream_control_protocol::state::{self, Flush, Outputs, Stream};
 use millstream_hub::config::{FlushPolicy, OnUnpublish};
-use millstream_link::exchange::Update;
-use millstream_link::state::{self, Flush, Outputs, Stream};
 use millstream_policy::records::{GENERATIONS_MAX, Record, Records};
 use millstream_policy::table::Table;
 use millstream_proto::id::Id;
@@ -18,7 +18,7 @@ use crate::paths::{Own, Paths};
 use crate::slates::SlateKey;
 
 /// Sentences about streams that cannot be taken: a state that is wrong as a whole needs no more to be noticed.
-const COMPLAINTS_MAX: usize = 16;
+const WARNINGS_MAX: usize = 16;
 
 /// How a stream behaves.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
@@ -69,7 +69,7 @@ pub struct Updated {
     /// What is different in it.
     pub changed: Changed,
     /// What of the update was left out, and why; the first few.
-    pub complaints: Vec<String>,
+    pub warnings: Vec<String>,
 }
 
 impl Directory {
@@ -102,8 +102,8 @@ impl Directory {
 
     /// The directory after an update of the link.
     pub fn updated(&self, update: &Update) -> Updated {
-        let mut complaints = Vec::new();
-        let mut changes: Vec<_> = update.streams.iter().filter_map(|stream| read(stream, &mut complaints)).collect();
+        let mut warnings = Vec::new();
+        let mut changes: Vec<_> = update.streams.iter().filter_map(|stream| read(stream, &mut warnings)).collect();
         changes.extend(update.removed.iter().filter_map(|id| Some((Id::new(id).ok()?, None))));
         changes.retain(|(id, _)| self.fixed.records.get(id).is_none());
         let (before, differs) = if update.from.is_none() {
@@ -112,7 +112,7 @@ impl Directory {
             (&self.streams, Changed::These(changes.iter().map(|(id, _)| id.clone()).collect()))
         };
         let directory = Self { streams: before.with(changes), fixed: self.fixed.clone() };
-        Updated { directory, changed: differs, complaints }
+        Updated { directory, changed: differs, warnings }
     }
 }
 
@@ -133,15 +133,15 @@ impl Streams {
     }
 }
 
-/// A stream of the link as the data plane takes it; `None`, with a complaint added, where it cannot.
-fn read(stream: &Stream, complaints: &mut Vec<String>) -> Option<Change> {
+/// A stream of the link as the data plane takes it; `None`, with a warning added, where it cannot.
+fn read(stream: &Stream, warnings: &mut Vec<String>) -> Option<Change> {
     let id = match Id::new(&stream.id) {
         Ok(id) => id,
         Err(error) => {
-            if complaints.len() < COMPLAINTS_MAX {
+            if warnings.len() < WARNINGS_MAX {
                 // The id can hold anything: shown as a literal, and not for ever.
                 let shown: String = stream.id.chars().take(64).collect();
-                complaints.push(format!("stream {shown:?} is left out: {error}"));
+                warnings.push(format!("stream {shown:?} is left out: {error}"));
             }
             return None;
         }
@@ -155,9 +155,9 @@ fn read(stream: &Stream, complaints: &mut Vec<String>) -> Option<Change> {
         Flush::Unknown => None,
     });
     let (hls_segment_s, hls_window) = (stream.hls_segment_s, stream.hls_window);
-    let own = Own::of(stream, |complaint| {
-        if complaints.len() < COMPLAINTS_MAX {
-            complaints.push(complaint);
+    let own = Own::of(stream, |warning| {
+        if warnings.len() < WARNINGS_MAX {
+            warnings.push(warning);
         }
     });
     let on_unpublish = stream.on_unpublish.and_then(|on_unpublish| match on_unpublish {
@@ -173,7 +173,7 @@ fn read(stream: &Stream, complaints: &mut Vec<String>) -> Option<Change> {
 
 #[cfg(test)]
 mod tests {
-    use millstream_link::state::{Previous, Version};
+    use millstream_control_protocol::state::{Previous, Version};
 
     use super::*;
 
@@ -257,11 +257,11 @@ mod tests {
         let bad = (0..100).map(|n| stream(&format!("../{n}"), 1));
         let updated = Directory::default().updated(&update(true, bad.chain([stream("a", 1)]).collect(), &["../x"]));
         assert_eq!(ids(&updated.directory), ["a@1"]);
-        assert_eq!(updated.complaints.len(), COMPLAINTS_MAX);
+        assert_eq!(updated.warnings.len(), WARNINGS_MAX);
         assert!(
-            updated.complaints[0].contains("\"../0\" is left out: the name has a character"),
+            updated.warnings[0].contains("\"../0\" is left out: the name has a character"),
             "{:?}",
-            updated.complaints
+            updated.warnings
         );
     }
 }

@@ -1,8 +1,8 @@
 //! Owns sockets, shards and time: the shell around `proto` and `hub`.
 //!
-//! Reading order, which is the walk of a frame: [`io`] hands bytes from a publisher's socket to [`ingest`], which feeds the RTMP
+//! Reading order, which is the pipeline of a frame: [`io`] hands bytes from a publisher's socket to [`ingest`], which feeds the RTMP
 //! session and pushes its frames to a [`shard::channel`]; `hub` makes blocks of them; [`egress`] sends those to viewers. Beside
-//! the walk: [`door`] (asked before publish and play), [`directory`] (which streams there are), [`slates`] (what they show
+//! the pipeline: [`admission`] (asked before publish and play), [`directory`] (which streams there are), [`slates`] (what they show
 //! while their publisher is away), [`metrics`], [`clock`], [`admin`]
 //! (start, stop; what is asked and done from outside).
 //!
@@ -10,11 +10,11 @@
 #![deny(unsafe_code)]
 
 pub mod admin;
+mod admission;
 mod clock;
 mod close;
 pub mod config;
 pub mod directory;
-mod door;
 mod egress;
 mod ingest;
 mod io;

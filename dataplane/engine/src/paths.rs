@@ -5,7 +5,7 @@
 use std::collections::HashMap;
 use std::sync::Arc;
 
-use millstream_link::state::Stream;
+use millstream_control_protocol::state::Stream;
 use millstream_policy::table::Table;
 use millstream_proto::id::Id;
 use millstream_proto::limits::PATHS_MAX;
@@ -109,7 +109,7 @@ mod tests {
     fn own(push: &[&str], play: &[&str]) -> Own {
         let owned = |paths: &[&str]| paths.iter().map(|path| (*path).to_owned()).collect();
         let stream = Stream { id: "a".into(), push_paths: owned(push), play_paths: owned(play), ..Stream::default() };
-        Own::of(&stream, |complaint| panic!("{complaint}"))
+        Own::of(&stream, |warning| panic!("{warning}"))
     }
 
     #[test]
@@ -137,7 +137,7 @@ mod tests {
     fn what_is_wrong_is_left_out_and_said() {
         let stream = Stream { id: "a".into(), push_paths: vec!["/x".into(), "x".into()], ..Stream::default() };
         let mut said = Vec::new();
-        let own = Own::of(&stream, |complaint| said.push(complaint));
+        let own = Own::of(&stream, |warning| said.push(warning));
         assert_eq!((own.push.len(), said.len()), (1, 1));
         assert!(said[0].contains("\"/x\" of stream a is left out"), "{said:?}");
     }

@@ -2,18 +2,18 @@
 //! servers, publishers, viewers. Each test starts its own engine on ports of its own.
 #[path = "engine/admin.rs"]
 mod admin;
-#[path = "engine/door.rs"]
-mod door;
+#[path = "engine/admission.rs"]
+mod admission;
 #[path = "engine/drain.rs"]
 mod drain;
 #[path = "engine/encoders.rs"]
 mod encoders;
+#[path = "engine/harness.rs"]
+mod harness;
 #[path = "engine/hls.rs"]
 mod hls;
 #[path = "engine/http.rs"]
 mod http;
-#[path = "engine/kit.rs"]
-mod kit;
 #[path = "engine/limits.rs"]
 mod limits;
 #[path = "engine/play.rs"]

@@ -33,7 +33,7 @@ pub struct Repaired {
 /// A track that is not in every output.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct Dropped {
-    /// Picture or sound.
+    /// Picture or audio.
     pub track: Track,
     /// What it is coded with, as people call it.
     pub codec: String,

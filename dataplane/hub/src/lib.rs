@@ -1,9 +1,9 @@
 //! Streams, their logs and their viewers, sans-IO: time is an argument, events go in and bytes come out.
 //!
-//! Reading order, which is the walk of a frame: [`stream`] (who publishes; frames become tags on one [`timeline`]), [`flush`]
+//! Reading order, which is the pipeline of a frame: [`stream`] (who publishes; frames become tags on one [`timeline`]), [`flush`]
 //! (when they go out), [`package`] (tags become a block, once), [`log`] (blocks wait), [`viewer`] (a cursor sends them). Beside
-//! it: [`registry`] (which shard owns a stream), [`mirror`] (blocks for viewers on other shards), [`parked`] (sessions whose
-//! verdict is pending), [`vitals`] (how a publisher is doing), [`findings`] (what is wrong with what it sends), [`slate`] (what is
+//! it: [`registry`] (which shard owns a stream), [`mirror`] (blocks for viewers on other shards), [`pending`] (sessions whose
+//! verdict is pending), [`publisher_stats`] (how a publisher is doing), [`findings`] (what is wrong with what it sends), [`slate`] (what is
 //! played while there is none), `news` (the wall clock for viewers of FLV).
 //!
 //! Invariants: nothing is kept per viewer but its cursor and the one send under way; cursors only move forward; every viewer gets
@@ -12,20 +12,20 @@
 
 pub mod config;
 pub mod findings;
+#[cfg(test)]
+mod fixture;
 pub mod flush;
 pub mod log;
 pub mod mirror;
 mod news;
 pub mod package;
-pub mod parked;
+pub mod pending;
+pub mod publisher_stats;
+#[cfg(test)]
+mod random_walk;
 pub mod reach;
 pub mod registry;
 pub mod slate;
 pub mod stream;
-#[cfg(test)]
-mod testkit;
 pub mod timeline;
 pub mod viewer;
-pub mod vitals;
-#[cfg(test)]
-mod walk;

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use crate::package::block::{Block, Entry, EntryRef};
-use crate::package::preamble::Preamble;
+use crate::package::stream_headers::StreamHeaders;
 
 /// Why a stream is over.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
@@ -18,7 +18,7 @@ pub enum EndReason {
 }
 
 /// What a block costs besides its bytes, bytes: without it, a publisher of tiny messages would fill the memory long before the log.
-const BLOCK_OVERHEAD_BYTES: usize = size_of::<Block>() + size_of::<Entry>() + size_of::<Preamble>();
+const BLOCK_OVERHEAD_BYTES: usize = size_of::<Block>() + size_of::<Entry>() + size_of::<StreamHeaders>();
 
 fn cost(block: &Block) -> usize {
     block.bytes() + BLOCK_OVERHEAD_BYTES
@@ -44,7 +44,7 @@ pub struct Log {
     /// Number that the next block will have.
     head: u64,
     bytes: usize,
-    preamble: Arc<Preamble>,
+    stream_headers: Arc<StreamHeaders>,
     open: bool,
     ended: Option<EndReason>,
     /// Bounds.
@@ -59,7 +59,7 @@ impl Log {
             starts: VecDeque::new(),
             head: 0,
             bytes: 0,
-            preamble: Arc::default(),
+            stream_headers: Arc::default(),
             open: false,
             ended: None,
             limits,
@@ -79,7 +79,7 @@ impl Log {
         if block.start {
             self.starts.push_back(block.seq);
         }
-        self.preamble = Arc::clone(&block.preamble);
+        self.stream_headers = Arc::clone(&block.stream_headers);
         self.entries.push_back(Entry::new(block));
         self.trim();
     }
@@ -159,8 +159,8 @@ impl Log {
     }
 
     /// Headers and configurations in force at the newest block.
-    pub fn preamble(&self) -> &Arc<Preamble> {
-        &self.preamble
+    pub fn stream_headers(&self) -> &Arc<StreamHeaders> {
+        &self.stream_headers
     }
 
     /// Whether the tracks are known, so that viewers may start.

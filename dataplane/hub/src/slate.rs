@@ -1,7 +1,7 @@
 //! The slate: a clip that plays in a loop while a stream has no publisher, made to fit the tracks that the stream has had. Before it:
 //! [`Clip`], shared by all streams; after it: [`crate::stream`], which takes its frames as those of one more publisher.
 //!
-//! A track that the stream has not had is left out, and sound that the clip has not is made of silent packets: players cannot add or lose
+//! A track that the stream has not had is left out, and audio that the clip has not is made of silent packets: players cannot add or lose
 //! a track while they play.
 use std::sync::{Arc, LazyLock};
 use std::time::Duration;
@@ -11,7 +11,7 @@ use millstream_proto::codec::aac::AacConfig;
 use millstream_proto::media::{Clip, Codec, CodecConfig, Frame, Track};
 use millstream_proto::time::Time;
 
-use crate::package::preamble::Preamble;
+use crate::package::stream_headers::StreamHeaders;
 
 /// A slate that is later than this, because the thread was busy, goes on from where it is and does not catch up.
 const LATE_MAX: Duration = Duration::from_millis(2_500);
@@ -26,7 +26,7 @@ const OPUS_SILENT: &[u8] = b"\x91Opus\xF8\xFF\xFE";
 const OPUS_DATA_AT: usize = 5;
 /// FLV's head of a packet of AAC.
 const AAC_HEAD: [u8; 2] = [0xAF, 1];
-/// FLV's sequence header of AAC-LC, 44.1 kHz, stereo: for streams whose own sound cannot be imitated.
+/// FLV's sequence header of AAC-LC, 44.1 kHz, stereo: for streams whose own audio cannot be imitated.
 const AAC_PLAIN: &[u8] = &[0xAF, 0, 0x12, 0x10];
 
 /// The clip that is played where the operator has given none.
@@ -62,7 +62,7 @@ enum Sound {
 
 impl Slate {
     /// Begins to play behind a frame that arrived at `last`, in a stream that has had these tracks.
-    pub(crate) fn new(clip: Arc<Clip>, had: &Preamble, last: Time) -> Self {
+    pub(crate) fn new(clip: Arc<Clip>, had: &StreamHeaders, last: Time) -> Self {
         let picture = had.has(Track::Video);
         let mut configs: Vec<CodecConfig> = picture.then(|| clip.video.clone()).into_iter().collect();
         let sound = if had.has(Track::Audio) { heard(&clip, had.audio.as_ref(), &mut configs) } else { Sound::None };
@@ -138,7 +138,7 @@ impl Slate {
     }
 }
 
-/// What is heard in a stream whose sound was of this configuration: of the clip where both are AAC, else silence, in the stream's own coding
+/// What is heard in a stream whose audio was of this configuration: of the clip where both are AAC, else silence, in the stream's own coding
 /// as far as that is known, so that players need not change theirs.
 fn heard(clip: &Clip, had: Option<&CodecConfig>, configs: &mut Vec<CodecConfig>) -> Sound {
     let codec = had.map(|config| config.codec);

@@ -13,13 +13,13 @@ use crate::findings::{Findings, News};
 use crate::flush::Flusher;
 use crate::log::{EndReason, Log};
 use crate::news::Newsroom;
-use crate::package::block::{Block, Gathered, Tag};
+use crate::package::block::{Block, PendingTags, Tag};
 use crate::package::open_gop::OpenGop;
 use crate::package::packager::Wall;
-use crate::package::preamble::{Preamble, SCRIPT_TIMESTAMP_MS, Seen};
+use crate::package::stream_headers::{SCRIPT_TIMESTAMP_MS, Seen, StreamHeaders};
+use crate::publisher_stats::PublisherStats;
 use crate::slate::{FILL_MAX, Slate};
 use crate::timeline::Timeline;
-use crate::vitals::Vitals;
 
 /// A publisher that has sent nothing for this long gives way to another, and who finds the place taken waits this long for it.
 pub const PUBLISHER_SILENT_AFTER: Duration = Duration::from_secs(1);
@@ -85,7 +85,7 @@ pub struct Stream {
     config: StreamConfig,
     place: Place,
     timeline: Timeline,
-    preamble: Arc<Preamble>,
+    headers: Arc<StreamHeaders>,
     flusher: Flusher,
     tags: Vec<Tag>,
     tags_bytes: usize,
@@ -104,7 +104,7 @@ pub struct Stream {
     /// When it begins to.
     slate_at: Option<Time>,
     /// What was in force when the slate began although there is a publisher, which had fallen silent.
-    interrupted: Option<Arc<Preamble>>,
+    interrupted: Option<Arc<StreamHeaders>>,
     /// Viewers may start.
     opened: bool,
     /// The publisher was sent away: the stream is not kept with a slate.
@@ -114,7 +114,7 @@ pub struct Stream {
     seen: Seen,
     /// What its metadata says that it will send.
     announced: Announced,
-    vitals: Vitals,
+    publisher_stats: PublisherStats,
     news: Newsroom,
     findings: Findings,
     first_frame_at: Option<Time>,
@@ -132,7 +132,7 @@ impl Stream {
             config,
             place: Place::Vacant { since: now },
             timeline: Timeline::default(),
-            preamble: Arc::default(),
+            headers: Arc::default(),
             flusher: Flusher::new(config.flush),
             tags: Vec::new(),
             tags_bytes: 0,
@@ -151,7 +151,7 @@ impl Stream {
             wait_keyframe: true,
             seen: Seen::default(),
             announced: Announced::default(),
-            vitals: Vitals::new(now),
+            publisher_stats: PublisherStats::new(now),
             news: Newsroom::default(),
             findings: Findings::default(),
             first_frame_at: None,
@@ -177,8 +177,8 @@ impl Stream {
     }
 
     /// How its publisher is doing, or was when it left.
-    pub fn vitals(&self) -> &Vitals {
-        &self.vitals
+    pub fn publisher_stats(&self) -> &PublisherStats {
+        &self.publisher_stats
     }
 
     /// What is wrong with what its publisher sends, or sent when it left.
@@ -235,7 +235,7 @@ impl Stream {
         self.config.on_unpublish == OnUnpublish::Slate
             && self.opened
             && !self.dismissed
-            && (self.preamble.has(Track::Video) || self.preamble.has(Track::Audio))
+            && (self.headers.has(Track::Video) || self.headers.has(Track::Audio))
     }
 
     /// Takes the publisher's place. Gives the session that is replaced, if there is one: it has been silent, or this one has
@@ -254,7 +254,7 @@ impl Stream {
         };
         self.place = Place::OnAir { session, heard: now };
         (self.slate, self.slate_at, self.interrupted, self.dismissed) = (None, None, None, false);
-        self.vitals = Vitals::new(now);
+        self.publisher_stats = PublisherStats::new(now);
         self.findings = Findings::default();
         self.begin_anew();
         self.announced = Announced::default();
@@ -321,17 +321,17 @@ impl Stream {
     fn configure(&mut self, config: &CodecConfig, now: Time, log: &mut Log) {
         self.resume(now, log);
         self.see(config.track);
-        self.vitals.configured(config);
+        self.publisher_stats.configured(config);
         self.findings.configured(config);
         self.put_in_force(config, now, log);
     }
 
     fn put_in_force(&mut self, config: &CodecConfig, now: Time, log: &mut Log) {
-        let Some(next) = self.preamble.with_config(config) else { return };
+        let Some(next) = self.headers.with_config(config) else { return };
         let kind = tag_kind(config.track);
         self.change(next, kind, config.body.clone(), now, log);
         if config.track == Track::Video {
-            // Pictures coded against the old configuration do not decode with the new one.
+            // Frames coded against the old configuration do not decode with the new one.
             self.wait_keyframe = true;
         }
     }
@@ -346,15 +346,15 @@ impl Stream {
     fn describe(&mut self, body: &Bytes, now: Time, log: &mut Log) {
         self.seen.metadata = true;
         self.announced = Announced::read(body);
-        if let Some(next) = self.preamble.with_metadata(body) {
+        if let Some(next) = self.headers.with_metadata(body) {
             self.change(next, TagKind::Script, body.clone(), now, log);
         }
     }
 
-    /// A change of the preamble travels in a block of its own, so that no viewer starts at it and gets it twice.
-    fn change(&mut self, next: Preamble, kind: TagKind, body: Bytes, now: Time, log: &mut Log) {
+    /// A change of the stream headers travels in a block of its own, so that no viewer starts at it and gets it twice.
+    fn change(&mut self, next: StreamHeaders, kind: TagKind, body: Bytes, now: Time, log: &mut Log) {
         self.seal(log);
-        self.preamble = Arc::new(next);
+        self.headers = Arc::new(next);
         let ms = self.timeline.newest_ms();
         let timestamp_ms = if kind == TagKind::Script { SCRIPT_TIMESTAMP_MS } else { ms as u32 };
         self.add(Tag { kind, timestamp_ms, body, leading: false }, ms, now);
@@ -364,7 +364,7 @@ impl Stream {
     /// A frame of the publisher or of the slate: a function for each, called in one place, so that a frame is not moved once more on its way.
     fn frame<const SLATE: bool>(&mut self, frame: Frame, now: Time, log: &mut Log) -> Pushed {
         if !SLATE {
-            self.vitals.frame(&frame, now);
+            self.publisher_stats.frame(&frame, now);
             self.findings.frame(frame.track, frame.codec);
             if let Some(own) = &self.interrupted {
                 // The slate goes on until there is a picture to show.
@@ -375,9 +375,9 @@ impl Stream {
             }
             self.see(frame.track);
         }
-        if let Some(next) = self.preamble.with_bare_track(frame.track, frame.codec) {
+        if let Some(next) = self.headers.with_bare_track(frame.track, frame.codec) {
             self.seal(log);
-            self.preamble = Arc::new(next);
+            self.headers = Arc::new(next);
         }
         let video = frame.track == Track::Video;
         if video && self.wait_keyframe {
@@ -387,12 +387,12 @@ impl Stream {
             self.wait_keyframe = false;
         }
         let ms = self.timeline.map(frame.track, frame.dts_ms, now);
-        if self.timeline.broke() && (frame.keyframe && video || !self.preamble.has(Track::Video)) {
+        if self.timeline.broke() && (frame.keyframe && video || !self.headers.has(Track::Video)) {
             // A hole that a player can only cross at a discontinuity. In the middle of a GOP there is none to be had.
             self.seal(log);
             self.publishers = self.publishers.wrapping_add(1);
         }
-        let start = if video { frame.keyframe } else { !self.preamble.has(Track::Video) && self.tags.is_empty() };
+        let start = if video { frame.keyframe } else { !self.headers.has(Track::Video) && self.tags.is_empty() };
         if video && start {
             self.seal(log);
         }
@@ -441,7 +441,7 @@ impl Stream {
         let block = Block::seal(
             (log.head(), self.start_seq),
             self.tags_start,
-            Arc::clone(&self.preamble),
+            Arc::clone(&self.headers),
             self.tags_span_ms,
             (self.publishers, self.arrived),
             &self.tags,
@@ -453,9 +453,9 @@ impl Stream {
     }
 
     /// What waits for the next flush.
-    pub fn gathered(&self) -> Gathered<'_> {
-        Gathered {
-            preamble: &self.preamble,
+    pub fn pending_tags(&self) -> PendingTags<'_> {
+        PendingTags {
+            stream_headers: &self.headers,
             first_ms: self.tags_span_ms.0,
             arrived: self.arrived,
             publisher: self.publishers,
@@ -489,10 +489,10 @@ impl Stream {
             return false;
         }
         self.settled = true;
-        if let Some(next) = self.preamble.with_only(self.seen) {
+        if let Some(next) = self.headers.with_only(self.seen) {
             // A publisher before had a track that this one has not: who joins from here on is not told of it.
             self.seal(log);
-            self.preamble = Arc::new(next);
+            self.headers = Arc::new(next);
         }
         self.opened = true;
         if log.is_open() {
@@ -577,7 +577,7 @@ impl Stream {
         if self.slate_at.take().is_some() {
             self.begin_slate(now, log);
         } else if self.silent_at().is_some() {
-            self.interrupted = Some(Arc::clone(&self.preamble));
+            self.interrupted = Some(Arc::clone(&self.headers));
             self.begin_slate(now, log);
         }
         let Some((mut slate, since)) = self.slate.take() else { return false };
@@ -599,12 +599,12 @@ impl Stream {
         self.seal(log);
         self.begin_anew();
         self.settled = true;
-        let missed = self.vitals.read(now).heard_ago.min(FILL_MAX);
+        let missed = self.publisher_stats.read(now).heard_ago.min(FILL_MAX);
         let last = Time::ZERO + now.since(Time::ZERO).saturating_sub(missed);
-        let mut slate = Slate::new(clip, &self.preamble, last);
-        let (video, audio) = (self.preamble.has(Track::Video), self.preamble.has(Track::Audio));
-        if let Some(next) = self.preamble.with_only(Seen { video, audio, metadata: false }) {
-            self.preamble = Arc::new(next);
+        let mut slate = Slate::new(clip, &self.headers, last);
+        let (video, audio) = (self.headers.has(Track::Video), self.headers.has(Track::Audio));
+        if let Some(next) = self.headers.with_only(Seen { video, audio, metadata: false }) {
+            self.headers = Arc::new(next);
         }
         for config in slate.take_configs() {
             self.put_in_force(&config, now, log);

@@ -19,7 +19,7 @@
 //! | the same, further away | a clock of its own | an offset of its own |
 //! | stamps that go on after a pause in arrival (a laptop that slept) | a lag | offset kept: viewers go on where they were |
 //!
-//! *Re-anchored:* with the other track's offset where that is contiguous to within [`SYNC_MS`], so that picture and sound stay together, else the
+//! *Re-anchored:* with the other track's offset where that is contiguous to within [`SYNC_MS`], so that video and audio stay together, else the
 //! frame follows the track's last one as the usual step has it. If more than [`PAUSE_MS`] passed without a frame of the track, that time passes
 //! on the timeline too, and [`Timeline::broke`] says that a hole is left.
 use std::time::Duration;
@@ -37,7 +37,7 @@ const UNPACED_FOR: Duration = Duration::from_secs(2);
 const BACK_MS: i64 = 300;
 /// Where four usual steps are longer than [`BACK_MS`], steps count as no longer than this, milliseconds.
 const BACK_STEP_MS_MAX: i64 = 1_000;
-/// An offset that is shared keeps picture and sound together; a hole or an overlap of this length is the price, milliseconds.
+/// An offset that is shared keeps video and audio together; a hole or an overlap of this length is the price, milliseconds.
 const SYNC_MS: i64 = 500;
 /// The other track has made the same jump within this time, or makes none.
 const OWED_FOR: Duration = Duration::from_secs(5);
@@ -125,8 +125,8 @@ impl Clock {
         let out_ms = stamp_ms + self.offset_ms;
         if self.owed_ms != 0 && now < self.owed_until {
             let next_ms = self.next_ms(now);
-            let strays_ms = (out_ms - next_ms).abs();
-            if strays_ms > self.owed_ms.abs() / 2 && (out_ms + self.owed_ms - next_ms).abs() <= SYNC_MS {
+            let off_ms = (out_ms - next_ms).abs();
+            if off_ms > self.owed_ms.abs() / 2 && (out_ms + self.owed_ms - next_ms).abs() <= SYNC_MS {
                 return Verdict::Follows;
             }
         }
@@ -153,9 +153,9 @@ impl Clock {
         let next_ms = self.next_ms(now);
         let theirs = (other.begun && other.offset_ms != self.offset_ms).then_some(other.offset_ms);
         let owed = (self.owed_ms != 0 && now < self.owed_until).then_some(self.offset_ms + self.owed_ms);
-        let strays_ms = |offset_ms: &i64| (stamp_ms + offset_ms - next_ms).abs();
-        let shared = [theirs, owed].into_iter().flatten().min_by_key(strays_ms);
-        shared.filter(|offset_ms| strays_ms(offset_ms) <= SYNC_MS).unwrap_or(next_ms - stamp_ms)
+        let off_ms = |offset_ms: &i64| (stamp_ms + offset_ms - next_ms).abs();
+        let shared = [theirs, owed].into_iter().flatten().min_by_key(off_ms);
+        shared.filter(|offset_ms| off_ms(offset_ms) <= SYNC_MS).unwrap_or(next_ms - stamp_ms)
     }
 
     /// Takes a frame; true: usual steps raise its leads as only a publisher that is faster than real time does.
@@ -257,7 +257,7 @@ impl Timeline {
         self.rebases
     }
 
-    /// How far pictures are apart as a rule, milliseconds; `None` before the second one of a publisher.
+    /// How far frames are apart as a rule, milliseconds; `None` before the second one of a publisher.
     pub fn picture_ms(&self) -> Option<u32> {
         u32::try_from(self.video.usual / FRACTIONS).ok().filter(|ms| *ms > 0)
     }

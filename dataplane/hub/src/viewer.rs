@@ -16,7 +16,7 @@ use crate::package::block::{EntryRef, Format};
 pub const SEND_PIECES_MAX: usize = 64;
 /// Bytes of one send at most.
 pub const SEND_BYTES_MAX: usize = 256 << 10;
-/// Bytes of the viewer's own (preamble, control messages) that may wait; more means that it asks and does not read.
+/// Bytes of the viewer's own (stream headers, control messages) that may wait; more means that it asks and does not read.
 pub const LEAD_BYTES_MAX: usize = 512 << 10;
 /// Pieces of the viewer's own that may wait: each costs more memory than the few bytes of a pong.
 pub const LEAD_PIECES_MAX: usize = 1024;
@@ -82,7 +82,7 @@ pub enum Fill {
 enum Source {
     /// A block; a reference within the shard.
     Block(EntryRef, Format),
-    /// Bytes of the viewer's own, or a preamble.
+    /// Bytes of the viewer's own, or the stream headers.
     Lead(Bytes),
 }
 
@@ -307,7 +307,7 @@ impl Viewer {
         Fill::Send
     }
 
-    /// The same for a block with leading pictures of an open GOP: without them where this viewer started at their keyframe.
+    /// The same for a block with leading frames of an open GOP: without them where this viewer started at their keyframe.
     #[cold]
     fn fill_with_rest(&mut self, entry: &EntryRef, log: &Log, out: &mut Vec<Piece>, room: &mut usize) {
         if let Some(rest) = entry.for_viewer_from(self.started_at) {
@@ -367,13 +367,13 @@ impl Viewer {
 
     fn begin_at(&mut self, start: u64, log: &Log) {
         let Some(entry) = log.get(start) else { return };
-        let preamble = log.preamble().for_start_at(&entry.block.preamble);
-        if self.needs_file_header || preamble.generation != self.generation {
+        let stream_headers = log.stream_headers().for_start_at(&entry.block.stream_headers);
+        if self.needs_file_header || stream_headers.generation != self.generation {
             let stamp = entry.block.first_ms as u32;
-            self.lead(preamble.bytes(self.format, self.needs_file_header, stamp, log.limits.rtmp_chunk_bytes));
+            self.lead(stream_headers.bytes(self.format, self.needs_file_header, stamp, log.limits.rtmp_chunk_bytes));
             self.needs_file_header = false;
         }
-        self.generation = preamble.generation;
+        self.generation = stream_headers.generation;
         self.state = State::Playing;
         (self.next, self.started_at) = (start, start);
     }
@@ -406,7 +406,7 @@ impl Viewer {
                 Source::Block(entry, _) => {
                     if piece.from == 0 {
                         self.next = entry.block.seq + 1;
-                        self.generation = self.generation.max(entry.block.preamble.generation);
+                        self.generation = self.generation.max(entry.block.stream_headers.generation);
                     }
                     self.partial = (!whole).then(|| (Rc::clone(entry), sent));
                 }

@@ -11,8 +11,8 @@ use clap::error::{ContextKind, ContextValue};
 use clap::{Args, Parser, Subcommand};
 use clap_complete::Shell;
 use millstream_engine::config::IoChoice;
+use millstream_fleet::http::url::Url;
 use millstream_proto::id::Id;
-use millstream_side::http::url::Url;
 
 use crate::logging::{self, Format};
 use crate::settings::SettingsError;

@@ -5,16 +5,16 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use anyhow::{anyhow, bail};
+use millstream_control_protocol::state::{self, Flush, Outputs, Stream};
 use millstream_engine::config::{Config, Limits};
 use millstream_engine::directory::Directory;
 use millstream_engine::slates::Slates;
+use millstream_fleet::http::url::Url;
 use millstream_hub::config::{FlushPolicy, HlsConfig, OnUnpublish, StreamConfig};
-use millstream_link::state::{self, Flush, Outputs, Stream};
 use millstream_policy::signed::Apps;
 use millstream_proto::limits::RTMP_CHUNK_SIZE_OUT;
 use millstream_proto::network::Network;
 use millstream_proto::secret::Secret;
-use millstream_side::http::url::Url;
 
 use crate::cli::EngineFlags;
 use crate::keys::NODE_TOKEN;

@@ -1,14 +1,14 @@
 //! The node half of `serve`: what this process is called, what it needs to reach control, and the agent that runs beside its engine.
-//! Before it: [`crate::serve`], which has started the engine; after it: `millstream_side::node`.
+//! Before it: [`crate::serve`], which has started the engine; after it: `millstream_agent`.
 use std::path::{Path, PathBuf};
 use std::time::{SystemTime, UNIX_EPOCH};
 
 use anyhow::anyhow;
+use millstream_agent::{Agent, Control, FixedStreams, Identity, kept, update_of};
+use millstream_control_protocol::exchange::NodeId;
+use millstream_control_protocol::state::State;
 use millstream_engine::directory::Directory;
-use millstream_link::exchange::NodeId;
-use millstream_link::state::State;
 use millstream_proto::sign::MasterKey;
-use millstream_side::node::{Agent, Control, FixedStreams, Identity, kept, update_of};
 use tokio::runtime::Runtime;
 use tokio::sync::watch;
 use tokio::task::JoinHandle;

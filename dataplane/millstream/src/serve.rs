@@ -4,16 +4,16 @@ use std::path::Path;
 use std::sync::Arc;
 
 use anyhow::Context as _;
+use millstream_agent::{Control as LinkTo, Identity};
 use millstream_api::clock::Clock;
 use millstream_api::identity::{self, Beside, Key, StoreIdentity};
 use millstream_engine::config::{Config, MoreMetrics};
 use millstream_engine::{Addresses, Engine, Remote};
+use millstream_fleet::numbers::Numbers;
 use millstream_policy::Chain;
 use millstream_policy::preset::{Preset, preset};
 use millstream_proto::secret::Secret;
 use millstream_proto::sign::MasterKey;
-use millstream_side::node::{Control as LinkTo, Identity};
-use millstream_side::numbers::Numbers;
 use millstream_store::Store;
 use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM};
 use signal_hook::iterator::Signals;

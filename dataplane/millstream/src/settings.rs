@@ -9,13 +9,13 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use millstream_engine::config::IoChoice;
+use millstream_fleet::http::url::Url;
 use millstream_hub::config::{FlushPolicy, OnUnpublish, Takeover};
 use millstream_proto::id::Id;
 use millstream_proto::limits::PATHS_MAX;
 use millstream_proto::network::Network;
 use millstream_proto::paths::{self, PathError, Pattern};
 use millstream_proto::secret::Secret;
-use millstream_side::http::url::Url;
 use toml::de::DeValue;
 
 use self::document::{Findings, Remark, Table, boolean, list, position, string, whole};

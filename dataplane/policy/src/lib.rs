@@ -1,5 +1,5 @@
 //! What a decision is: who asks ([`Request`]), what a step of the chain may answer ([`Step`]), and the chain itself ([`Chain`]).
-//! No I/O, no clock. Before it: the engine's door; after it: the verdict that a session gets.
+//! No I/O, no clock. Before it: the engine's admission; after it: the verdict that a session gets.
 //!
 //! The steps of today: [`open::Open`] (anyone), [`signed::SignedPublish`] and [`signed::RecordedPlay`], which look at the
 //! [`records::Records`] of the moment. [`preset::preset`] puts them into the chains that `--auth` names.
@@ -102,7 +102,7 @@ pub enum Step {
     /// Refuse, ask no further.
     Deny(Denial),
     /// No opinion.
-    Next,
+    Abstain,
     /// The answer comes later, to the ticket that the engine made for this request.
     Pending,
 }
@@ -130,7 +130,7 @@ pub enum Answer {
 
 /// When and beside what a question is asked.
 #[derive(Clone, Copy, Debug)]
-pub struct Moment<'a> {
+pub struct DecisionContext<'a> {
     /// What a pending answer must name.
     pub ticket: u64,
     /// The wall clock, Unix seconds.
@@ -144,7 +144,7 @@ pub trait Policy: Send + Sync {
     /// Its name, for logs and metrics.
     fn name(&self) -> &'static str;
     /// The answer.
-    fn decide(&self, request: &Request, moment: Moment<'_>) -> Step;
+    fn decide(&self, request: &Request, context: DecisionContext<'_>) -> Step;
 }
 
 /// Ordered steps per action; each answers allow, deny or next, and the end of the chain denies.
@@ -161,29 +161,29 @@ impl Chain {
     }
 
     /// Asks from the first step on.
-    pub fn ask(&self, request: &Request, moment: Moment<'_>) -> Answer {
-        self.from(0, request, moment)
+    pub fn ask(&self, request: &Request, context: DecisionContext<'_>) -> Answer {
+        self.from(0, request, context)
     }
 
     /// Goes on with what the pending step `step` answered.
-    pub fn resume(&self, step: usize, answer: Step, request: &Request, moment: Moment<'_>) -> Answer {
+    pub fn resume(&self, step: usize, answer: Step, request: &Request, context: DecisionContext<'_>) -> Answer {
         match answer {
             Step::Allow(grant) => Answer::Verdict(Verdict::Allow(grant)),
             Step::Deny(denial) => Answer::Verdict(Verdict::Deny(denial)),
             Step::Pending => Answer::Pending { step },
-            Step::Next => self.from(step + 1, request, moment),
+            Step::Abstain => self.from(step + 1, request, context),
         }
     }
 
-    fn from(&self, first: usize, request: &Request, moment: Moment<'_>) -> Answer {
+    fn from(&self, first: usize, request: &Request, context: DecisionContext<'_>) -> Answer {
         let steps = match request.action {
             Action::Publish => &self.publish,
             Action::Play => &self.play,
         };
         for (step, policy) in steps.iter().enumerate().skip(first) {
-            match policy.decide(request, moment) {
-                Step::Next => {}
-                answer => return self.resume(step, answer, request, moment),
+            match policy.decide(request, context) {
+                Step::Abstain => {}
+                answer => return self.resume(step, answer, request, context),
             }
         }
         Answer::Verdict(Verdict::Deny(Denial {

@@ -1,5 +1,5 @@
 //! The step that admits anyone. It is the whole chain of `--auth open`; whoever builds that chain says so loudly.
-use crate::{Grant, Moment, Policy, Request, Step};
+use crate::{DecisionContext, Grant, Policy, Request, Step};
 
 /// Allows whatever is asked.
 #[derive(Clone, Copy, Debug, Default)]
@@ -10,7 +10,7 @@ impl Policy for Open {
         "open"
     }
 
-    fn decide(&self, _request: &Request, _moment: Moment<'_>) -> Step {
+    fn decide(&self, _request: &Request, _context: DecisionContext<'_>) -> Step {
         Step::Allow(Grant::default())
     }
 }

@@ -1,5 +1,5 @@
 //! The steps of the `signed` preset: publish with a signature of a stream that has a record, play of any stream that has one.
-//! Before them: the engine's door has put server URL and stream key together into [`Request::params`].
+//! Before them: the engine's admission has put server URL and stream key together into [`Request::params`].
 use std::sync::Arc;
 
 use millstream_proto::id::Id;
@@ -8,7 +8,7 @@ use millstream_proto::secret::Secret;
 use millstream_proto::sign::{Claim, Keys, MasterKey, SignError, legacy, verify};
 
 use crate::records::{FIRST_GENERATION, Record, Records};
-use crate::{Action, Denial, Grant, Moment, Policy, Request, Step, Why};
+use crate::{Action, DecisionContext, Denial, Grant, Policy, Request, Step, Why};
 
 /// The application of push URLs unless the configuration lists others.
 pub const APP: &str = "stream";
@@ -65,29 +65,29 @@ impl Policy for SignedPublish {
         "signed-publish"
     }
 
-    fn decide(&self, request: &Request, moment: Moment<'_>) -> Step {
+    fn decide(&self, request: &Request, context: DecisionContext<'_>) -> Step {
         if request.action != Action::Publish {
-            return Step::Next;
+            return Step::Abstain;
         }
-        let record = match find(&self.apps, moment.records, request) {
+        let record = match find(&self.apps, context.records, request) {
             Ok(record) => record,
             Err(denial) => return Step::Deny(denial),
         };
         let secret = |generation| self.master.stream_secret(&request.name, generation);
-        let secrets: Vec<_> = record.in_force(moment.unix_s).map(secret).collect();
+        let secrets: Vec<_> = record.in_force(context.unix_s).map(secret).collect();
         let claim = Claim { action: Action::Publish, app: &request.app, id: &request.name };
         // A rotation, and removal (a stream that is made again goes on counting), end legacy keys with the first generation.
-        let legacy = if record.in_force(moment.unix_s).any(|generation| generation == FIRST_GENERATION) {
+        let legacy = if record.in_force(context.unix_s).any(|generation| generation == FIRST_GENERATION) {
             self.legacy.as_slice()
         } else {
             &[]
         };
         let keys = Keys { stream: &secrets, legacy };
         let signs = || request.params.all("sign");
-        let verdict = verify(signs(), claim, keys, moment.unix_s);
+        let verdict = verify(signs(), claim, keys, context.unix_s);
         // Signatures of another server cover the path that it had.
         let verdict = match (verdict, &request.path) {
-            (Err(SignError::Wrong), Some(path)) => legacy::verify_path(signs(), path, keys, moment.unix_s)
+            (Err(SignError::Wrong), Some(path)) => legacy::verify_path(signs(), path, keys, context.unix_s)
                 .map_err(|error| if error == SignError::Malformed { SignError::Wrong } else { error }),
             (verdict, _) => verdict,
         };
@@ -114,11 +114,11 @@ impl Policy for RecordedPlay {
         "recorded-play"
     }
 
-    fn decide(&self, request: &Request, moment: Moment<'_>) -> Step {
+    fn decide(&self, request: &Request, context: DecisionContext<'_>) -> Step {
         if request.action != Action::Play {
-            return Step::Next;
+            return Step::Abstain;
         }
-        match find(&self.0, moment.records, request) {
+        match find(&self.0, context.records, request) {
             Ok(_) => Step::Allow(Grant::default()),
             Err(denial) => Step::Deny(denial),
         }

@@ -9,7 +9,7 @@ use millstream_proto::sign::{Claim, MasterKey, legacy, v2};
 use crate::preset::{Preset, preset};
 use crate::records::{Record, Records};
 use crate::signed::Apps;
-use crate::{Action, Answer, Chain, Client, Denial, Grant, Moment, Policy, Request, Step, Verdict, Why};
+use crate::{Action, Answer, Chain, Client, DecisionContext, Denial, Grant, Policy, Request, Step, Verdict, Why};
 
 const NOW: u64 = 1_763_900_000;
 const EXPIRY: u64 = NOW + 3_600;
@@ -44,8 +44,8 @@ fn signed() -> Chain {
     preset(Preset::Signed { master: master(), legacy: vec![Secret::new(OLD_KEY)], apps: Apps::default() })
 }
 
-fn moment(records: &Records) -> Moment<'_> {
-    Moment { ticket: 1, unix_s: NOW, records }
+fn context(records: &Records) -> DecisionContext<'_> {
+    DecisionContext { ticket: 1, unix_s: NOW, records }
 }
 
 fn v2_sign(action: Action, name: &str, generation: u64, expiry: u64) -> String {
@@ -62,7 +62,7 @@ fn legacy_sign(name: &str, secret: &Secret) -> String {
 #[track_caller]
 fn check(chain: &Chain, request: &Request, expected: Option<(Why, &str)>) {
     let records = records();
-    let answer = chain.ask(request, moment(&records));
+    let answer = chain.ask(request, context(&records));
     match (&answer, expected) {
         (Answer::Verdict(Verdict::Allow(_)), None) => {}
         (Answer::Verdict(Verdict::Deny(denial)), Some((why, part))) => {
@@ -133,7 +133,7 @@ fn a_legacy_key_ends_with_the_first_generation() {
             None => legacy_sign("cam1", &Secret::new(OLD_KEY)),
         };
         let request = Request { path: path.map(str::to_owned), ..request(Action::Publish, "stream", "cam1", &sign) };
-        matches!(signed().ask(&request, moment(records)), Answer::Verdict(Verdict::Allow(_)))
+        matches!(signed().ask(&request, context(records)), Answer::Verdict(Verdict::Allow(_)))
     };
     for path in [None, Some("live/my cam.1")] {
         assert!(admits(&rotated(1, Vec::new()), path));
@@ -236,7 +236,7 @@ impl Policy for Says {
         "says"
     }
 
-    fn decide(&self, _request: &Request, _moment: Moment<'_>) -> Step {
+    fn decide(&self, _request: &Request, _context: DecisionContext<'_>) -> Step {
         self.0.clone()
     }
 }
@@ -252,8 +252,8 @@ fn the_first_opinion_counts_and_the_end_denies() {
     let (allow, deny) = (Step::Allow(Grant::default()), Denial::step(Why::Busy, "later"));
     let end = Some((Why::Forbidden, "nothing"));
     check(&chain(&[]), &publish, end);
-    check(&chain(&[Step::Next, Step::Next]), &publish, end);
-    check(&chain(&[Step::Next, allow.clone(), deny.clone()]), &publish, None);
+    check(&chain(&[Step::Abstain, Step::Abstain]), &publish, end);
+    check(&chain(&[Step::Abstain, allow.clone(), deny.clone()]), &publish, None);
     check(&chain(&[deny, allow.clone()]), &publish, Some((Why::Busy, "later")));
     check(&chain(&[allow]), &request(Action::Play, "stream", "a", ""), end);
 }
@@ -262,13 +262,13 @@ fn the_first_opinion_counts_and_the_end_denies() {
 fn a_pending_step_is_resumed_where_it_stood() {
     let publish = request(Action::Publish, "stream", "a", "");
     let allow = Step::Allow(Grant::default());
-    let chain = chain(&[Step::Next, Step::Pending, allow.clone()]);
+    let chain = chain(&[Step::Abstain, Step::Pending, allow.clone()]);
     let records = Records::default();
-    assert_eq!(chain.ask(&publish, moment(&records)), Answer::Pending { step: 1 });
-    let resume = |answer| chain.resume(1, answer, &publish, moment(&records));
+    assert_eq!(chain.ask(&publish, context(&records)), Answer::Pending { step: 1 });
+    let resume = |answer| chain.resume(1, answer, &publish, context(&records));
     let allowed = Answer::Verdict(Verdict::Allow(Grant::default()));
     assert_eq!(resume(Step::Pending), Answer::Pending { step: 1 });
-    assert_eq!(resume(Step::Next), allowed);
+    assert_eq!(resume(Step::Abstain), allowed);
     assert_eq!(resume(allow), allowed);
     assert!(matches!(resume(Denial::step(Why::Busy, "later")), Answer::Verdict(Verdict::Deny(_))));
 }

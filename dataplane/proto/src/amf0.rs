@@ -1,4 +1,4 @@
-//! AMF0 values (AMF 0 specification, 2007): what RTMP commands and metadata are written in. Before it on the walk:
+//! AMF0 values (AMF 0 specification, 2007): what RTMP commands and metadata are written in. Before it in the pipeline:
 //! [`crate::rtmp`] has assembled a message; after it: commands are acted on, metadata is read.
 //!
 //! Objects keep their order, so that what is encoded twice is the same bytes twice.

@@ -1,5 +1,5 @@
 //! A bounds-checked big-endian reader: every parser of bytes from outside reads through it, so that none can read past an end.
-//! Before it on the walk: bytes of one message, record or tag; after it: whoever parses them.
+//! Before it in the pipeline: bytes of one message, record or tag; after it: whoever parses them.
 
 /// Fewer bytes than the format needs.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, thiserror::Error)]

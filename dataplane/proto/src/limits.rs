@@ -2,17 +2,17 @@
 
 /// Longest RTMP message that is assembled, bytes: a 4K intra frame is a few MB. The chunk header could say 16 MiB.
 pub const RTMP_MESSAGE_BYTES_MAX: usize = 8 << 20;
-/// Longest RTMP message before the door has admitted the session, bytes: commands are short.
+/// Longest RTMP message before admission has admitted the session, bytes: commands are short.
 pub const RTMP_MESSAGE_UNADMITTED_BYTES_MAX: usize = 64 << 10;
 /// Chunk stream ids that one connection may have messages open on.
 pub const RTMP_CHUNK_STREAMS_MAX: usize = 64;
 /// Bytes of all half-assembled messages of one connection.
 pub const RTMP_ASSEMBLY_BYTES_MAX: usize = 12 << 20;
-/// Bytes of all half-assembled messages of one connection before the door has admitted it.
+/// Bytes of all half-assembled messages of one connection before admission has admitted it.
 pub const RTMP_ASSEMBLY_UNADMITTED_BYTES_MAX: usize = 128 << 10;
 /// Bytes reserved for a message on the strength of its declared length alone; beyond that, buffers grow with what arrives.
 pub const RTMP_RESERVE_BYTES: usize = 64 << 10;
-/// The same before the door has admitted the session.
+/// The same before admission has admitted the session.
 pub const RTMP_RESERVE_UNADMITTED_BYTES: usize = 1 << 10;
 /// Largest chunk size that a peer may set, bytes; a larger one is clamped, because no buffer is sized by it. It is the
 /// longest message that a header can declare, so that clamping never changes where a chunk ends.
@@ -94,7 +94,7 @@ pub const HLS_PART_BYTES_MAX: usize = 16 << 20;
 pub const HLS_PART_FRAMES_MAX: usize = 1024;
 /// Bytes of segments held of one stream, unless configured otherwise: 14 segments of 2 s at 38 Mbit/s.
 pub const HLS_WINDOW_BYTES_MAX: usize = 128 << 20;
-/// Sound that waits for the picture it belongs to, frames.
+/// Audio that waits for the picture it belongs to, frames.
 pub const HLS_HELD_FRAMES_MAX: usize = 256;
 
 /// Bytes that an FLV header may say it has: 9 in every file seen.
@@ -108,7 +108,7 @@ pub const CLIP_BYTES_MAX: usize = 8 << 20;
 pub const CLIP_MS_MAX: i64 = 60_000;
 /// Bits a second of such a clip: all viewers of a stream get it, whatever their line.
 pub const CLIP_BITS_PER_SECOND_MAX: u64 = 20_000_000;
-/// Pictures and packets of sound a second of a clip: each costs every stream that shows it.
+/// Frames and packets of audio a second of a clip: each costs every stream that shows it.
 pub const CLIP_FRAMES_PER_SECOND_MAX: u64 = 250;
 
 /// Bytes of a codec configuration (avcC, hvcC, av1C, ASC): a real one has some hundred.

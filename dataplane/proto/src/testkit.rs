@@ -1,7 +1,7 @@
 //! What tests of this crate share: random numbers that are the same in each run, damage to inputs, and real bytes.
 
 /// A real file: `ffmpeg -f lavfi -i testsrc2=s=160x90:r=15 -f lavfi -i sine=f=440:r=44100 -t 2 -c:v libx264 -preset veryfast
-/// -profile:v high -bf 2 -g 15 -b:v 60k -c:a aac -b:a 32k -ac 1 -f flv av.flv` (ffmpeg 5.1): 30 pictures, 2 s of sound.
+/// -profile:v high -bf 2 -g 15 -b:v 60k -c:a aac -b:a 32k -ac 1 -f flv av.flv` (ffmpeg 5.1): 30 frames, 2 s of audio.
 pub(crate) const AV_FLV: &[u8] = include_bytes!("../tests/data/av.flv");
 
 /// Decoder configuration records; where they come from stands in `tests/data/README.md`.

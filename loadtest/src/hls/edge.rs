@@ -17,7 +17,7 @@ pub(crate) struct Edge {
     newest: Option<Media>,
 }
 
-/// The renditions of a stream: pictures, sound.
+/// The renditions of a stream: frames, audio.
 pub(crate) type Edges = [Edge; 2];
 
 #[derive(Clone, PartialEq, Eq, Debug)]

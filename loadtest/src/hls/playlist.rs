@@ -33,7 +33,7 @@ pub(crate) struct Media {
     pub(crate) ended: bool,
 }
 
-/// A multivariant playlist: its first variant, and the sound that goes with it.
+/// A multivariant playlist: its first variant, and the audio that goes with it.
 #[derive(Clone, PartialEq, Eq, Debug, Default)]
 pub(crate) struct Variant {
     pub(crate) video: String,

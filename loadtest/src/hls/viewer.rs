@@ -1,4 +1,4 @@
-//! One HLS viewer: a connection for the pictures and one for the sound, each with one request out at a time, as players do that speak
+//! One HLS viewer: a connection for the frames and one for the audio, each with one request out at a time, as players do that speak
 //! HTTP/1.1. Before it: the event loop says that a socket is ready or that a time has come; after it: [`crate::tally`].
 //!
 //! A low-latency viewer asks for the hinted part, which the server holds until it is there, and then for the playlist that lists it, which is

@@ -60,7 +60,7 @@ impl Synthetic {
         }
     }
 
-    /// What comes after so many pictures and sounds.
+    /// What comes after so many frames and sounds.
     pub(super) fn next(&self, pictures: u64, sounds: u64) -> Planned {
         let video = Planned { kind: TagKind::Video, due: Duration::from_micros(pictures * 1_000_000 / self.fps) };
         let audio =

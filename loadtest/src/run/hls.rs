@@ -2,8 +2,8 @@
 //! [`crate::hls`].
 use std::cmp::Reverse;
 
-use super::seat::Seat;
 use super::stage::token;
+use super::viewer_slot::ViewerSlot;
 use super::{Run, RunError};
 use crate::hls::{HlsHall, HlsViewer};
 use crate::net::Ready;
@@ -18,7 +18,7 @@ impl Run<'_> {
         if self.options.playlists().is_none() {
             return Err(RunError::NoTarget("HLS viewers", "--hls"));
         }
-        if let Seat::Hls(viewer) = &mut self.viewers[place] {
+        if let ViewerSlot::Hls(viewer) = &mut self.viewers[place] {
             viewer.visit = viewer.visit.wrapping_add(1);
         }
         self.present += 1;
@@ -53,7 +53,9 @@ impl Run<'_> {
         act: impl FnOnce(&mut HlsViewer, &mut HlsHall<'_>) -> Result<(), String>,
     ) {
         let first = token(&self.viewers[place], place);
-        let (Seat::Hls(viewer), Some(target)) = (&mut self.viewers[place], self.options.playlists()) else { return };
+        let (ViewerSlot::Hls(viewer), Some(target)) = (&mut self.viewers[place], self.options.playlists()) else {
+            return;
+        };
         let stream = viewer.slot.stream;
         let was_joining = viewer.joining();
         let mut hall = HlsHall {

@@ -9,13 +9,13 @@ use millstream_proto::rtmp::ClientRole;
 use millstream_proto::time::Time;
 
 use super::hls::SECOND_LANE;
-use super::seat::Seat;
+use super::viewer_slot::ViewerSlot;
 use super::{BULK_EVERY, Mark, Run, RunError, Watch};
 use crate::limits::CONNECTS_PER_TURN_MAX;
 use crate::media::Source;
 use crate::net::{Interest, Ready};
 use crate::plan::Shape;
-use crate::publisher::{Desk, Publisher};
+use crate::publisher::{Publisher, PublisherContext};
 use crate::schedule::{Habit, Protocol};
 use crate::server::Metrics;
 use crate::viewer::{Hall, Next, Viewer};
@@ -50,8 +50,8 @@ pub(super) struct Ended {
 }
 
 /// What a viewer's socket is registered as.
-pub(super) fn token(seat: &Seat, place: usize) -> u64 {
-    u64::from(seat.visit() & VISIT_MASK) << VISIT_SHIFT | place as u64
+pub(super) fn token(slot: &ViewerSlot, place: usize) -> u64 {
+    u64::from(slot.visit() & VISIT_MASK) << VISIT_SHIFT | place as u64
 }
 
 /// What the loop does by the clock.
@@ -81,7 +81,7 @@ impl Run<'_> {
             viewer.settle(self.now, self.plan.expect.stall, ledger, &mut self.tally);
         }
         let metrics = self.fall_silent(&mut clockwork, watch)?;
-        self.viewers.iter_mut().for_each(Seat::close);
+        self.viewers.iter_mut().for_each(ViewerSlot::close);
         self.publishers.drain(..).for_each(Publisher::goodbye);
         let interrupted = self.stopped();
         Ok(Ended { early, interrupted, seconds, publishers_on_air, viewers, mark, metrics })
@@ -233,7 +233,7 @@ impl Run<'_> {
     }
 
     fn begin_stream(&mut self, place: usize) -> Result<(), RunError> {
-        let Seat::Stream(viewer) = &mut self.viewers[place] else { return Ok(()) };
+        let ViewerSlot::Stream(viewer) = &mut self.viewers[place] else { return Ok(()) };
         let stream = &self.streams[viewer.slot.stream];
         let parse = viewer.slot.habit == Habit::Sample;
         let (wire, address) = match (viewer.slot.protocol, &self.options.http, &self.options.rtmp) {
@@ -253,7 +253,7 @@ impl Run<'_> {
             return Ok(());
         }
         let token = token(&self.viewers[place], place);
-        if let Seat::Stream(viewer) = &self.viewers[place]
+        if let ViewerSlot::Stream(viewer) = &self.viewers[place]
             && let Some(connection) = viewer.connection()
         {
             self.hot.add(connection, token, Interest::ReadWrite)?;
@@ -346,19 +346,23 @@ impl Run<'_> {
 
     fn publisher_ready(&mut self, index: usize, ready: Ready) {
         let was_due = self.publishers[index].due();
-        self.with_publisher(index, |publisher, desk| publisher.ready(ready, desk));
+        self.with_publisher(index, |publisher, context| publisher.ready(ready, context));
         if let (None, Some(due)) = (was_due, self.publishers[index].due()) {
             self.dues.push(Reverse((due, index)));
         }
     }
 
-    fn with_publisher(&mut self, index: usize, act: impl FnOnce(&mut Publisher, &mut Desk<'_>) -> Result<(), String>) {
+    fn with_publisher(
+        &mut self,
+        index: usize,
+        act: impl FnOnce(&mut Publisher, &mut PublisherContext<'_>) -> Result<(), String>,
+    ) {
         let publisher = &mut self.publishers[index];
         let stream = publisher.stream;
         let ledger = self.watched[stream].then_some(&mut self.ledgers[stream]);
         let (scratch, body, tally) = (&mut self.scratch[..], &mut self.body, &mut self.tally);
-        let mut desk = Desk { now: self.now, scratch, body, tally, ledger };
-        if let Err(why) = act(publisher, &mut desk) {
+        let mut context = PublisherContext { now: self.now, scratch, body, tally, ledger };
+        if let Err(why) = act(publisher, &mut context) {
             self.tally.troubles.add(format!("publisher: {why}"));
             // Its descriptor goes when the run does; until then nothing more is asked of it.
             let _ = self.hot.remove(&publisher.connection);
@@ -368,11 +372,11 @@ impl Run<'_> {
     fn viewer_ready(&mut self, ready: Ready) -> Result<(), RunError> {
         let place = (ready.token & (SECOND_LANE - 1)) as usize;
         let visit = (ready.token >> VISIT_SHIFT) as u32;
-        let seat = &self.viewers[place];
-        if seat.visit() & VISIT_MASK != visit || !seat.present() {
+        let slot = &self.viewers[place];
+        if slot.visit() & VISIT_MASK != visit || !slot.present() {
             return Ok(());
         }
-        if let Seat::Hls(_) = seat {
+        if let ViewerSlot::Hls(_) = slot {
             self.hls_ready(place, ready);
         } else {
             self.serve_viewer(place, |viewer, hall| viewer.ready(ready, hall))?;
@@ -387,7 +391,7 @@ impl Run<'_> {
         act: impl FnOnce(&mut Viewer, &mut Hall<'_>) -> Next,
     ) -> Result<bool, RunError> {
         let token = token(&self.viewers[place], place);
-        let Seat::Stream(viewer) = &mut self.viewers[place] else { return Ok(false) };
+        let ViewerSlot::Stream(viewer) = &mut self.viewers[place] else { return Ok(false) };
         let was_joining = viewer.joining();
         let mut hall = Hall {
             now: self.now,

@@ -1,4 +1,4 @@
-//! A tiny low-latency HLS origin that misbehaves on purpose: pictures only, twenty a second, parts of a quarter of a second, segments of one.
+//! A tiny low-latency HLS origin that misbehaves on purpose: frames only, twenty a second, parts of a quarter of a second, segments of one.
 //! Each picture carries the time at which it was made, as the synthetic ones of the harness do.
 use std::io::{BufRead as _, BufReader, Write as _};
 use std::net::{SocketAddr, TcpListener, TcpStream};
@@ -6,7 +6,7 @@ use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use mp4_atom::{Encode as _, Mdat, Mfhd, Moof, Moov, Tfdt, Tfhd, Traf, Trak, Trun, TrunEntry};
 
-/// Pictures a second, in a part, and parts in a segment.
+/// Frames a second, in a part, and parts in a segment.
 const RATE: u64 = 20;
 const PER_PART: u64 = 5;
 const PARTS: u64 = 4;
@@ -27,7 +27,7 @@ pub(crate) enum Behaviour {
     Garbage,
     /// The stream ends after a second.
     Ends,
-    /// Every other part request is answered with other pictures.
+    /// Every other part request is answered with other frames.
     Damage,
     /// The parts are no MP4.
     NotMp4,

@@ -10,7 +10,7 @@ impl World {
             assert!(mailbox.len() <= self.settings.mailbox_max, "the mailbox from {from} to {to} passes its bound");
         }
         for shard in &self.shards {
-            assert!(shard.door.parked.len() <= shard.door.parked_max, "too many are parked");
+            assert!(shard.door.pending.len() <= shard.door.pending_max, "too many are parked");
             assert!(shard.channels.len() <= self.settings.streams_max, "too many streams");
             for &channel in shard.channels.values() {
                 let channel = &mut self.channels[channel];

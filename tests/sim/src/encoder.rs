@@ -24,7 +24,7 @@ pub(crate) struct Encoder {
     began: Option<Time>,
     frames: u64,
     stamp_ms: u32,
-    /// What the clocks of picture and sound are off.
+    /// What the clocks of video and audio are off.
     off_ms: [u32; 2],
     config: u8,
     configured: [bool; 2],

@@ -38,7 +38,7 @@ pub enum Sabotage {
     Rewind,
     /// Mailboxes take whatever comes.
     UnboundedMailbox,
-    /// A request is accepted before the door has spoken.
+    /// A request is accepted before admission has spoken.
     EarlyStart,
     /// A stream takes what a publisher without its place sends.
     TwoPublishers,
@@ -92,7 +92,7 @@ impl Totals {
         self.takeovers += other.takeovers;
         self.refused += other.refused;
         self.mailbox_full += other.mailbox_full;
-        self.parked += other.parked;
+        self.pending += other.pending;
         self.ended += other.ended;
         self.closed += other.closed;
         self.drains += other.drains;

@@ -91,7 +91,7 @@ pub(crate) fn kind(kind: TagKind, body: &[u8]) -> Kind {
     Kind::Frame { key, mark: u32::from_be_bytes(*mark) & !MARK_BIT }
 }
 
-/// The codings of one encoder: picture, sound; at least one.
+/// The codings of one encoder: picture, audio; at least one.
 pub(crate) fn codings(random: &mut Random) -> (Option<Coding>, Option<Coding>) {
     let video = random.pick(&[Coding::Avc, Coding::Avc, Coding::Vp9, Coding::Av1]);
     let audio = random.pick(&[Coding::Aac, Coding::Aac, Coding::Opus, Coding::Mp3]);

@@ -20,7 +20,7 @@ pub(crate) struct Settings {
     pub(crate) shards: usize,
     pub(crate) stream: StreamConfig,
     pub(crate) chunk_size: usize,
-    pub(crate) parked_max: usize,
+    pub(crate) pending_max: usize,
     pub(crate) mailbox_max: usize,
     pub(crate) streams_max: usize,
     /// Mail takes up to this long, microseconds, and now and then a hundred times that.
@@ -66,7 +66,7 @@ impl Gate {
     }
 }
 
-/// How the door treats one peer: two steps, and how long those that answer later take.
+/// How admission treats one peer: two steps, and how long those that answer later take.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Mood {
     pub(crate) gates: [Gate; 2],
@@ -92,7 +92,7 @@ impl Mood {
         format!("door={}{}", self.gates[0].letter(), self.gates[1].letter())
     }
 
-    /// Whether the door lets it in, given time.
+    /// Whether admission lets it in, given time.
     pub(crate) fn admits(self) -> bool {
         let in_time = self.later_ms < 5_000;
         for gate in self.gates {
@@ -187,7 +187,7 @@ pub(crate) fn draw(random: &mut Random) -> (Settings, Vec<PeerPlan>) {
         shards: random.pick(&[1, 2, 2, 3]),
         stream,
         chunk_size: random.pick(&[128, 500, 4_096, 60_000]),
-        parked_max: random.pick(&[1, 2, 8]),
+        pending_max: random.pick(&[1, 2, 8]),
         mailbox_max: random.pick(&[1, 2, 4, 64]),
         streams_max: random.pick(&[1, 2, 8]),
         mail_us: random.pick(&[10, 500, 8_000]),

@@ -10,7 +10,7 @@ use mp4_atom::{Decode as _, Moof};
 
 use crate::media::MARK_BIT;
 
-/// What the players of one window have seen, picture and sound.
+/// What the players of one window have seen, video and audio.
 #[derive(Default)]
 pub(crate) struct Playlists([Seen; 2]);
 

@@ -82,8 +82,8 @@ pub struct Totals {
     pub refused: u64,
     /// Messages that found no room.
     pub mailbox_full: u64,
-    /// Requests that were parked.
-    pub parked: u64,
+    /// Requests that were pending.
+    pub pending: u64,
     /// Viewers that were told the end of their stream.
     pub ended: u64,
     /// Viewers closed by a rule: lagging, stalled, no keyframe.
@@ -119,7 +119,7 @@ impl World {
     pub(crate) fn new(seed: u64, sabotage: Option<Sabotage>, print: bool) -> Self {
         let mut random = Random::new(seed.wrapping_mul(0x9E37_79B9_7F4A_7C15) ^ 0x4D69_6C6C_7374_7265);
         let (settings, plans) = draw(&mut random);
-        let shards = (0..settings.shards).map(|index| Shard::new(Door::new(index, settings.parked_max))).collect();
+        let shards = (0..settings.shards).map(|index| Shard::new(Door::new(index, settings.pending_max))).collect();
         let mut world = Self {
             now: Time::from_millis(1),
             queue: BinaryHeap::new(),
@@ -197,7 +197,7 @@ impl World {
             Event::Answer(shard, ticket, letter) => {
                 let step = match letter {
                     'A' => Step::Allow(millstream_policy::Grant::default()),
-                    'N' => Step::Next,
+                    'N' => Step::Abstain,
                     'D' => crate::shell::door::denied(),
                     _ => Step::Pending,
                 };
@@ -249,7 +249,7 @@ impl World {
 
     fn is_quiet(&self) -> bool {
         self.links.iter().all(|link| link.conn.is_over() && !link.peer.is_open())
-            && self.shards.iter().all(|shard| shard.channels.is_empty() && shard.door.parked.is_empty())
+            && self.shards.iter().all(|shard| shard.channels.is_empty() && shard.door.pending.is_empty())
     }
 
     fn who_is_left(&self) -> String {

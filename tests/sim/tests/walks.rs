@@ -22,7 +22,7 @@ fn a_thousand_walks() {
         totals.takeovers,
         totals.refused,
         totals.mailbox_full,
-        totals.parked,
+        totals.pending,
         totals.ended,
         totals.closed,
         totals.drains,

@@ -13,7 +13,7 @@ use millstream_tests::server::{Options, Server};
 use millstream_tests::tools::{Tool, ffmpeg_decodes, ffmpeg_decodes_by, ffprobe, ffprobe_by, newer, newer_push};
 use millstream_tests::{eventually, millis, seconds};
 
-/// Pushes with ffmpeg 8.1 and looks with it over both protocols: right codecs, and pictures that decode.
+/// Pushes with ffmpeg 8.1 and looks with it over both protocols: right codecs, and frames that decode.
 fn plays_as(server: &Server, id: &str, options: &str, tracks: &[&str]) {
     let _push = newer_push(&server.push_url(id), options);
     Viewer::watch(server.http, id).find("keyframe", seconds(10), Tag::is_keyframe);
@@ -210,7 +210,7 @@ fn a_drain_asks_encoders_that_understand_it_to_reconnect() {
     assert!(server.wait(seconds(10)).success());
 }
 
-/// The clip as OBS's multitrack output sends it: the first track as ever, three more pictures and a second sound in the packets that
+/// The clip as OBS's multitrack output sends it: the first track as ever, three more frames and a second audio in the packets that
 /// Enhanced RTMP has for them.
 fn four_pictures(clip: &Clip) -> Clip {
     let with_extras = |tags: &[Tag]| -> Vec<Tag> {

@@ -47,7 +47,7 @@ pub(crate) fn multivariant(server: &Server, id: &str) -> Multivariant {
     whole
 }
 
-/// Follows pictures, sound, and the pictures once more as a player that knows no parts does.
+/// Follows frames, audio, and the frames once more as a player that knows no parts does.
 pub(crate) fn follow(server: &Server, id: &str) -> [millstream_tests::hls::follow::Following; 3] {
     [
         Plan::low_latency(server.http, id, "video.m3u8").start(),
@@ -320,7 +320,7 @@ fn case_19_audio_only_video_only_and_late_audio() {
         Plan::low_latency(server.http, "radio", &radio.variants[0].uri).start(),
         Plan::low_latency(server.http, "silent", "video.m3u8").start(),
     ];
-    // Sound that begins three seconds late is in the next multivariant playlist.
+    // Audio that begins three seconds late is in the next multivariant playlist.
     let mut late = Clip::small();
     late.frames.retain(|tag| tag.kind == millstream_tests::flv::VIDEO || tag.timestamp >= 3_000);
     let early: Vec<_> = late.configuration.iter().filter(|t| t.kind == millstream_tests::flv::VIDEO).cloned().collect();

@@ -13,7 +13,7 @@ use millstream_tests::{eventually, millis, percentile, seconds};
 
 use crate::hls::on_air;
 
-/// Pictures of the clip.
+/// Frames of the clip.
 const PICTURES: u64 = 300;
 
 /// How late threads that sleep a millisecond woke while something ran: the machine's own part in delays.
@@ -107,7 +107,7 @@ impl Shown {
         percentile(&mut all, 0.5)
     }
 
-    /// Pictures that followed the one before, of those that there were.
+    /// Frames that followed the one before, of those that there were.
     fn smooth(&self) -> f64 {
         let follows = self.pictures.windows(2).filter(|w| (w[1].0 + PICTURES - w[0].0) % PICTURES == 1).count();
         follows as f64 / self.pictures.len().max(1) as f64

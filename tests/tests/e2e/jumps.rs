@@ -1,4 +1,4 @@
-//! Stamps that jump and open GOPs, as pages show them: the longest time between two pictures.
+//! Stamps that jump and open GOPs, as pages show them: the longest time between two frames.
 use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -29,7 +29,7 @@ struct Jump {
 struct Jumper {
     end: Arc<AtomicBool>,
     thread: Option<JoinHandle<()>>,
-    /// Added to the stamps of pictures and of sound.
+    /// Added to the stamps of frames and of audio.
     shifts: Arc<std::sync::Mutex<[i64; 2]>>,
     began: Instant,
 }
@@ -142,7 +142,7 @@ fn case_46_pages_go_on_where_the_stamps_of_one_track_jump() {
     }
 }
 
-/// Who comes later starts at a recovery point, whose leading pictures cannot be decoded.
+/// Who comes later starts at a recovery point, whose leading frames cannot be decoded.
 #[test]
 fn case_50_pages_play_open_gops_for_who_comes_later() {
     pages_go_on(Clip::numbered_open_gop(), 0, &PAGES, &[], millis(500));

@@ -136,12 +136,12 @@ fn case_42_nodes_keep_their_streams_when_control_comes_back_with_another_store()
     let lost = first.kill();
     let empty = control(at, anew, &[]);
     let mut client = Client::admin(&empty);
-    let complaint = "control has another store";
+    let warning = "control has another store";
     eventually("the node says so", seconds(20), || {
         let nodes = client.get("/api/v1/nodes").is(200).json;
-        nodes["items"][0]["complaints"].to_string().contains(complaint).then_some(())
+        nodes["items"][0]["complaints"].to_string().contains(warning).then_some(())
     });
-    assert!(node.log.has(complaint) && empty.log.has("does not follow this control"), "{}", empty.log.text());
+    assert!(node.log.has(warning) && empty.log.has("does not follow this control"), "{}", empty.log.text());
     assert!(node.metric("millstream_link_other_store") > 0.5);
     let asked = std::time::Instant::now();
     client.post("/api/v1/streams", &json!({ "id": "new" })).is(201);

@@ -152,7 +152,7 @@ fn kill_after_kill_under_load_nothing_that_was_acknowledged_is_lost() {
     assert!(missing.is_empty(), "not in the audit log: {missing:?}");
 }
 
-/// Pictures of a viewer are those that were sent, each of them, in order.
+/// Frames of a viewer are those that were sent, each of them, in order.
 fn every_picture(received: &[Tag], sent: &[(Tag, Instant)]) {
     let pictures = |tag: &&Tag| tag.kind == VIDEO && tag.is_frame();
     let received: Vec<_> = received.iter().filter(pictures).map(|tag| &tag.data).collect();

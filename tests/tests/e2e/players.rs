@@ -1,4 +1,4 @@
-//! The players that people use, as they come, in headless Chromium: how soon each shows a picture, how many of the pictures, whether it
+//! The players that people use, as they come, in headless Chromium: how soon each shows a picture, how many of the frames, whether it
 //! stands still, how far behind the encoder it is, and how often it asks for a playlist.
 use std::path::Path;
 use std::time::{Duration, SystemTime};
@@ -30,7 +30,7 @@ const BUSY: Duration = millis(5);
 #[derive(Debug, Clone, Copy)]
 struct Promise {
     player: &'static str,
-    /// Behind the encoder, 99% of the pictures; a mode's own promise and two seconds.
+    /// Behind the encoder, 99% of the frames; a mode's own promise and two seconds.
     delay: Duration,
 }
 
@@ -63,7 +63,7 @@ const PLAYERS: [Promise; 12] = [
 struct Seen {
     player: String,
     start: Option<Duration>,
-    /// Share of the pictures that were shown.
+    /// Share of the frames that were shown.
     frames: f64,
     stall: Duration,
     delay_p50: Duration,
@@ -150,7 +150,7 @@ impl Stage {
         let tool = Tool::start("ffmpeg", &[
             "-hide_banner", "-nostdin", "-loglevel", "error", "-re", "-stream_loop", "-1", "-i", file, "-c", "copy", "-f", "flv", &url,
         ]);
-        // It has pictures of the same numbers at the same times as the clip, and says by its first frames when it began.
+        // It has frames of the same numbers at the same times as the clip, and says by its first frames when it began.
         let mut viewer = Viewer::watch(server.http, "cam");
         let mut began = SystemTime::now();
         for _ in 0..100 {
@@ -178,7 +178,7 @@ impl Stage {
     /// When which picture goes out, as the script wants it.
     fn schedule(&self) -> Value {
         let epoch_ms = self.began.duration_since(SystemTime::UNIX_EPOCH).expect("after 1970").as_secs_f64() * 1e3;
-        // Pictures are numbered as they are shown, and sent as they are decoded.
+        // Frames are numbered as they are shown, and sent as they are decoded.
         let mut pictures: Vec<(u32, u32)> = self
             .clip
             .frames
@@ -247,7 +247,7 @@ fn case_31_and_case_32_video_js_and_shaka_play_what_ffmpeg_sends() {
     Stage::ffmpeg(Clip::numbered_48k()).all_keep_their_promise(&["videojs", "shaka hls", "shaka dash", "native"]);
 }
 
-/// Shaka's low-latency mode, which is its default: it takes pictures up to the next keyframe away where it puts parts elsewhere than before.
+/// Shaka's low-latency mode, which is its default: it takes frames up to the next keyframe away where it puts parts elsewhere than before.
 #[test]
 #[ignore = "takes most of a minute; tests/run --long has it"]
 fn case_32_shaka_plays_low_latency_from_the_start_of_a_stream() {

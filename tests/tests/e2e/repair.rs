@@ -106,7 +106,7 @@ fn case_48_what_cannot_play_is_said_within_three_seconds() {
     assert!(dropped["reason"].as_str().expect("a text").contains("sequence header"), "{dropped}");
     std::thread::sleep(seconds(2));
     assert_eq!(times(&server, &["a track is left out", "stream=blind"]), 1, "{}", server.log.text());
-    // The sound lives.
+    // The audio lives.
     Viewer::watch(server.http, "blind").find("sound", seconds(3), |tag| tag.kind == millstream_tests::flv::AUDIO);
 }
 
@@ -128,7 +128,7 @@ fn case_49_adts_is_unwrapped_and_heard() {
         let sound: Vec<u32> =
             tags.iter().filter(|tag| tag.kind == 8 && tag.is_frame()).map(|tag| tag.timestamp).collect();
         let steps: Vec<u32> = sound.windows(2).map(|pair| pair[1] - pair[0]).collect();
-        // Where the clip begins again, its sound is cut.
+        // Where the clip begins again, its audio is cut.
         let odd = steps.iter().filter(|step| !(20..=27).contains(*step)).count();
         assert!(steps.len() > 40 && odd <= 1, "{id}: {steps:?}");
     }

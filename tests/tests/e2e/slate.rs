@@ -57,7 +57,7 @@ fn case_37_viewers_of_flv_and_rtmp_see_the_slate_and_the_encoder_again() {
     play.find(seconds(2), another(&clip)).expect("RTMP viewers get it, too");
     play.find(seconds(1), Tag::is_keyframe).expect("a keyframe");
     tags.extend([shown, first]);
-    // It plays on, in real time and with sound, longer than anybody would wait.
+    // It plays on, in real time and with audio, longer than anybody would wait.
     let slate = flv.tags_for(seconds(12));
     let pictures = slate.iter().filter(|tag| picture(tag)).count();
     let sounds = slate.iter().filter(|tag| tag.kind == AUDIO && tag.is_frame()).count();
@@ -147,7 +147,7 @@ fn the_slate_has_the_tracks_that_the_stream_has() {
     };
     check("silent", ffmpeg_push_without("-an", &server.push_url("silent"), 60), true, false);
     check("blind", ffmpeg_push_without("-vn", &server.push_url("blind"), 60), false, true);
-    // ffmpeg decodes all of it, from the stream through the slate to the stream, pictures of two sizes and sound.
+    // ffmpeg decodes all of it, from the stream through the slate to the stream, frames of two sizes and audio.
     let push = ffmpeg_push(&server.push_url("cam"), 60);
     Viewer::watch(server.http, "cam").find("keyframe", seconds(10), Tag::is_keyframe);
     let url = server.flv_url("cam");

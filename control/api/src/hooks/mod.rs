@@ -2,13 +2,13 @@
 //! the nodes are told under the same lock, so that they see changes in the order in which they were stored.
 //!
 //! What belongs together is in several items: the bytes are there before the version that names them ([`modules`]), the version before a
-//! binding that means it, and a hook goes only when no binding names it. Changes of records exclude each other ([`Desk`]): there are few,
+//! binding that means it, and a hook goes only when no binding names it. Changes of records exclude each other ([`RecordLocks`]): there are few,
 //! and one process has the store.
 use std::collections::BTreeSet;
 
 use bytes::Bytes;
-use millstream_link::state::Binding;
-use millstream_side::limits::MODULES_BYTES_MAX;
+use millstream_control_protocol::state::Binding;
+use millstream_fleet::limits::MODULES_BYTES_MAX;
 use millstream_store::item::{Expect, Kind, Query};
 use millstream_store::{Store, StoreError};
 use serde::de::DeserializeOwned;
@@ -32,20 +32,20 @@ const UPLOADS_MAX: usize = 2;
 
 /// Who may change what, now.
 #[derive(Debug)]
-pub(crate) struct Desk {
+pub(crate) struct RecordLocks {
     uploads: Semaphore,
     /// Held to read by uploads, from their first byte to their version; to write by the sweep.
     bytes: RwLock<()>,
     records: Mutex<()>,
 }
 
-impl Default for Desk {
+impl Default for RecordLocks {
     fn default() -> Self {
         Self { uploads: Semaphore::new(UPLOADS_MAX), bytes: RwLock::default(), records: Mutex::default() }
     }
 }
 
-impl Desk {
+impl RecordLocks {
     /// Excludes changes of hooks and bindings.
     pub(crate) async fn lock_records(&self) -> MutexGuard<'_, ()> {
         self.records.lock().await
@@ -157,7 +157,7 @@ impl Api {
         condition: &IfMatch,
         change: impl FnOnce(Option<HookRecord>) -> Answer<HookRecord>,
     ) -> Answer<(bool, Kept<HookRecord>)> {
-        let _lock = self.desk().lock_records().await;
+        let _lock = self.record_locks().lock_records().await;
         let found: Option<Kept<HookRecord>> = model::load(self.store(), HOOK, name).await?;
         let (version, is_new) = (found.as_ref().map(|found| found.version), found.is_none());
         match &found {
@@ -184,7 +184,7 @@ impl Api {
 
     /// Removes a hook with its versions; refused while bindings name it. Its bytes go with the next sweep.
     pub(crate) async fn delete_hook(&self, caller: &Caller, name: &str, condition: &IfMatch) -> Answer<()> {
-        let _lock = self.desk().lock_records().await;
+        let _lock = self.record_locks().lock_records().await;
         let Kept { version, value: record } = self.hook(name).await?;
         condition.must_hold(Tag { created_ms: record.created_ms, version })?;
         let bound = self.bindings_of(name).await?.len();
@@ -209,7 +209,7 @@ impl Api {
         let hashing = module.clone();
         let hashed = tokio::task::spawn_blocking(move || modules::sha256(&hashing)).await;
         let sha256 = hashed.map_err(|_| Problem::unavailable("ending", "the server is ending", 10))?;
-        let _uploading = self.desk().bytes.read().await;
+        let _uploading = self.record_locks().bytes.read().await;
         let same = |hook: &HookRecord| hook.versions.iter().find(|version| version.sha256 == sha256).cloned();
         if let Some(version) = same(&self.hook(name).await?.value) {
             return Ok((false, version));
@@ -222,7 +222,7 @@ impl Api {
         }
         modules::keep(self.store(), &sha256, &module).await?;
 
-        let _lock = self.desk().lock_records().await;
+        let _lock = self.record_locks().lock_records().await;
         let Kept { version: at, value: mut hook } = self.hook(name).await?;
         if let Some(version) = same(&hook) {
             return Ok((false, version));
@@ -264,7 +264,7 @@ impl Api {
         change: impl FnOnce(&mut BindingRecord) -> Answer<()>,
         check: impl FnOnce(&BindingRecord, &HookRecord) -> Answer<()>,
     ) -> Answer<(String, Kept<BindingRecord>)> {
-        let _lock = self.desk().lock_records().await;
+        let _lock = self.record_locks().lock_records().await;
         if self.store().count(BINDING).await? >= BINDINGS_MAX as u64 {
             return Err(Problem::conflict(format!(
                 "there are {BINDINGS_MAX} bindings, which is the most; remove some"
@@ -287,7 +287,7 @@ impl Api {
         change: impl FnOnce(&mut BindingRecord) -> Answer<()>,
         check: impl FnOnce(&BindingRecord, &HookRecord) -> Answer<()>,
     ) -> Answer<Kept<BindingRecord>> {
-        let _lock = self.desk().lock_records().await;
+        let _lock = self.record_locks().lock_records().await;
         let Kept { version, value: mut record } = self.binding(id).await?;
         condition.must_hold(Tag { created_ms: record.created_ms, version })?;
         change(&mut record)?;
@@ -321,7 +321,7 @@ impl Api {
 
     /// Removes a binding.
     pub(crate) async fn delete_binding(&self, caller: &Caller, id: &str, condition: &IfMatch) -> Answer<()> {
-        let _lock = self.desk().lock_records().await;
+        let _lock = self.record_locks().lock_records().await;
         let Kept { version, value: record } = self.binding(id).await?;
         condition.must_hold(Tag { created_ms: record.created_ms, version })?;
         let parts = vec![format!("hook {}", record.hook)];
@@ -337,7 +337,7 @@ impl Api {
     /// Removes modules that no version and no slate names: of hooks that are gone, and of uploads that were cut off.
     pub(crate) async fn sweep_modules(&self) {
         // While somebody uploads, a module may be there whose version is not yet.
-        let Ok(_sweeping) = self.desk().bytes.try_write() else { return };
+        let Ok(_sweeping) = self.record_locks().bytes.try_write() else { return };
         let swept = async {
             let hooks = all::<HookRecord>(self.store(), HOOK, self.unreadable()).await?;
             let slates = self.all_slates().await?;

@@ -15,7 +15,7 @@ const NODES_MAX: usize = 4_096;
 const STALLED: Duration = Duration::from_secs(1);
 
 #[derive(Debug)]
-struct Seat {
+struct Slot {
     /// `None`: a proxy's, which counts for no address.
     address: Option<IpAddr>,
     /// It waits for a request's head or body since then; `None`: it has a request under way that is here as a whole.
@@ -38,7 +38,7 @@ pub(super) enum Full {
 #[derive(Debug, Default)]
 struct Inner {
     last: u64,
-    seats: HashMap<u64, Seat>,
+    slots: HashMap<u64, Slot>,
     /// Connections of each address, and requests that proxies pass on for it.
     of_address: HashMap<IpAddr, usize>,
     nodes: usize,
@@ -69,14 +69,14 @@ impl Places {
         let mut gave_way = false;
         if address.is_some_and(|address| inner.count_of(address) >= self.most_of_address) {
             gave_way = inner.make_room(address).then_some(true).ok_or(Full::Address)?;
-        } else if inner.seats.len() - inner.nodes >= self.most {
+        } else if inner.slots.len() - inner.nodes >= self.most {
             gave_way = inner.make_room(None).then_some(true).ok_or(Full::All)?;
         }
         inner.last += 1;
         let (number, end) = (inner.last, Arc::new(Notify::new()));
         let waits = Some(Instant::now());
-        let seat = Seat { address, waits, stalls: None, is_node: false, end: Arc::clone(&end) };
-        inner.seats.insert(number, seat);
+        let slot = Slot { address, waits, stalls: None, is_node: false, end: Arc::clone(&end) };
+        inner.slots.insert(number, slot);
         inner.count(address);
         drop(inner);
         Ok((Place { places: Arc::clone(self), number, end }, gave_way))
@@ -95,7 +95,7 @@ impl Places {
     #[cfg(test)]
     fn counts(&self) -> (usize, usize, usize) {
         let inner = self.lock();
-        (inner.seats.len(), inner.nodes, inner.of_address.len())
+        (inner.slots.len(), inner.nodes, inner.of_address.len())
     }
 }
 
@@ -123,11 +123,11 @@ impl Inner {
     /// Ends the connection that has waited longest, of this address or of the one that has most. False: there is none.
     fn make_room(&mut self, of: Option<IpAddr>) -> bool {
         let now = Instant::now();
-        let stalls = |seat: &Seat| seat.stalls.filter(|since| now.duration_since(*since) >= STALLED);
-        let since = |seat: &Seat| seat.waits.or_else(|| stalls(seat));
-        let mine = |seat: &Seat| !seat.is_node && (of.is_none() || seat.address == of);
-        let candidates = self.seats.iter().filter(|(_, seat)| mine(seat));
-        let candidates = candidates.filter_map(|(number, seat)| Some((*number, seat.address, since(seat)?)));
+        let stalls = |slot: &Slot| slot.stalls.filter(|since| now.duration_since(*since) >= STALLED);
+        let since = |slot: &Slot| slot.waits.or_else(|| stalls(slot));
+        let mine = |slot: &Slot| !slot.is_node && (of.is_none() || slot.address == of);
+        let candidates = self.slots.iter().filter(|(_, slot)| mine(slot));
+        let candidates = candidates.filter_map(|(number, slot)| Some((*number, slot.address, since(slot)?)));
         let worst = candidates.max_by_key(|(number, address, since)| {
             (address.map_or(0, |address| self.count_of(address)), std::cmp::Reverse((*since, *number)))
         });
@@ -137,12 +137,12 @@ impl Inner {
     }
 
     fn leave(&mut self, number: u64) {
-        if let Some(seat) = self.seats.remove(&number) {
-            seat.end.notify_one();
-            if seat.is_node {
+        if let Some(slot) = self.slots.remove(&number) {
+            slot.end.notify_one();
+            if slot.is_node {
                 self.nodes -= 1;
             } else {
-                self.uncount(seat.address);
+                self.uncount(slot.address);
             }
         }
     }
@@ -164,15 +164,15 @@ impl Place {
 
     /// It waits for a request or for the rest of one, or has one under way.
     pub(super) fn set_waits(&self, waits: bool) {
-        if let Some(seat) = self.places.lock().seats.get_mut(&self.number) {
-            seat.waits = waits.then(Instant::now);
+        if let Some(slot) = self.places.lock().slots.get_mut(&self.number) {
+            slot.waits = waits.then(Instant::now);
         }
     }
 
     /// It does not read, or does again.
     pub(super) fn set_stalls(&self, stalls: bool) {
-        if let Some(seat) = self.places.lock().seats.get_mut(&self.number) {
-            seat.stalls = stalls.then(Instant::now);
+        if let Some(slot) = self.places.lock().slots.get_mut(&self.number) {
+            slot.stalls = stalls.then(Instant::now);
         }
     }
 
@@ -182,9 +182,9 @@ impl Place {
         if inner.nodes >= NODES_MAX {
             return;
         }
-        let Some(seat) = inner.seats.get_mut(&self.number).filter(|seat| !seat.is_node) else { return };
-        seat.is_node = true;
-        let address = seat.address;
+        let Some(slot) = inner.slots.get_mut(&self.number).filter(|slot| !slot.is_node) else { return };
+        slot.is_node = true;
+        let address = slot.address;
         inner.nodes += 1;
         inner.uncount(address);
     }
@@ -218,7 +218,7 @@ mod tests {
     }
 
     fn ended(place: &Place) -> bool {
-        !place.places.lock().seats.contains_key(&place.number)
+        !place.places.lock().slots.contains_key(&place.number)
     }
 
     #[test]

@@ -20,10 +20,10 @@ use hyper::server::conn::http1;
 use hyper::service::service_fn;
 use hyper_util::rt::{TokioIo, TokioTimer};
 use hyper_util::service::TowerToHyperService;
+use millstream_fleet::OnNode;
+use millstream_fleet::numbers::Numbers;
 use millstream_proto::http::forwarded::Forwarded;
 use millstream_proto::network::Network;
-use millstream_side::fleet::OnNode;
-use millstream_side::numbers::Numbers;
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::watch;
 use tokio::task::JoinSet;
@@ -216,16 +216,16 @@ async fn connection(
     let Ok(local) = stream.local_addr() else { return };
     let limits = &shared.limits;
     let inner = TowerToHyperService::new(shared.router.clone());
-    let (of, seat) = (Arc::clone(shared), Arc::clone(place));
+    let (of, slot) = (Arc::clone(shared), Arc::clone(place));
     let service = service_fn(move |mut request: hyper::Request<Incoming>| {
         let client = if is_proxy { of.client(request.headers(), peer) } else { peer };
         let served = is_proxy.then(|| of.places.serve(client.ip()));
         request.extensions_mut().insert(ConnectInfo(client));
         request.extensions_mut().insert(Local(local));
-        let node = Arc::clone(&seat);
+        let node = Arc::clone(&slot);
         request.extensions_mut().insert(OnNode::new(move || node.is_nodes()));
         // Polled by its task only: the handler begins there.
-        let (of, seat, inner) = (Arc::clone(&of), Arc::clone(&seat), inner.clone());
+        let (of, slot, inner) = (Arc::clone(&of), Arc::clone(&slot), inner.clone());
         async move {
             let Ok(under_way) = served.map_or(Ok(None), |served| served.map(Some).ok_or(())) else {
                 of.numbers.control_refused("per_address");
@@ -234,7 +234,7 @@ async fn connection(
                 return Ok::<_, Infallible>(problem.into_response());
             };
             let (head, body) = request.into_parts();
-            let (under_way, body) = UnderWay::new(&seat, under_way, body);
+            let (under_way, body) = UnderWay::new(&slot, under_way, body);
             let request = hyper::Request::from_parts(head, body);
             let response = of.answer(hyper::service::Service::call(&inner, request)).await;
             Ok(response.map(|body| Body::new(Answering { body, _under_way: under_way })))

@@ -3,7 +3,7 @@
 use std::borrow::Cow;
 use std::collections::BTreeMap;
 
-use millstream_link::state;
+use millstream_control_protocol::state;
 use serde::{Deserialize, Serialize};
 use serde_json::json;
 use utoipa::openapi::{RefOr, Schema};
@@ -78,7 +78,7 @@ pub enum Point {
     Play,
     /// When a stream begins: which renditions it is to have.
     Renditions,
-    /// With pictures of a stream.
+    /// With frames of a stream.
     Motion,
     /// When something has happened.
     Events,

@@ -25,7 +25,7 @@ pub const META: Kind = Kind("meta");
 /// Streams, by id.
 pub const STREAM: Kind = Kind("stream");
 /// The last generation of streams that were removed, by id: another stream of that id goes on counting.
-pub const GRAVE: Kind = Kind("grave");
+pub const TOMBSTONE: Kind = Kind("grave");
 /// API tokens, by id.
 pub const TOKEN: Kind = Kind("token");
 /// Console logins, by the digest of their cookie.

@@ -41,7 +41,7 @@ pub enum Feature {
     Hls,
     /// DASH over CMAF.
     Cmaf,
-    /// Recording: MP4, HLS for later, pictures.
+    /// Recording: MP4, HLS for later, frames.
     Record,
     /// Motion detection.
     Motion,

@@ -14,7 +14,7 @@ pub struct SlateRecord {
     pub duration_ms: u64,
     /// Pixels across and down, where the picture says so.
     pub size: Option<(u32, u32)>,
-    /// It has sound.
+    /// It has audio.
     pub sound: bool,
     /// It is an MP4 file, else one of FLV.
     #[serde(default)]

@@ -1,7 +1,7 @@
 //! A stream's record, and what the data plane is told of it.
 use std::collections::BTreeMap;
 
-use millstream_link::state::{Flush, OnUnpublish, Outputs, Previous, Stream};
+use millstream_control_protocol::state::{Flush, OnUnpublish, Outputs, Previous, Stream};
 use serde::{Deserialize, Serialize};
 use serde_json::json;
 
@@ -41,7 +41,7 @@ pub struct Grace {
 /// The last generation of a stream that was removed.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default, Serialize, Deserialize)]
 #[serde(default)]
-pub struct Grave {
+pub struct Tombstone {
     /// Which.
     pub generation: u64,
 }

@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::sync::Arc;
 
-use millstream_side::webhook::outbox::{Ask, Backlog};
+use millstream_fleet::webhook::outbox::{Ask, Backlog};
 
 /// Of an entry, Unix milliseconds.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]

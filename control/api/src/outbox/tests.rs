@@ -1,5 +1,5 @@
 //! The outbox over a store in memory: lanes, what is written unseen, and clocks that leap.
-use millstream_link::event::What;
+use millstream_control_protocol::event::What;
 use millstream_store::memory::MemoryStore;
 
 use super::*;

@@ -2,8 +2,8 @@
 //! the name that the caller of the API happened to use.
 use axum::extract::State;
 use axum::response::Response;
+use millstream_fleet::NodeView;
 use millstream_proto::id::Id;
-use millstream_side::fleet::NodeView;
 use serde::Serialize;
 use utoipa::ToSchema;
 

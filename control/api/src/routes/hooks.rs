@@ -6,7 +6,7 @@ use axum::response::{IntoResponse, Response};
 use bytes::Bytes;
 use http_body_util::StreamBody;
 use hyper::body::Frame;
-use millstream_side::limits::MODULE_BYTES_MAX;
+use millstream_fleet::limits::MODULE_BYTES_MAX;
 use millstream_store::StoreError;
 use millstream_store::item::Query;
 use serde::{Deserialize, Serialize};
@@ -229,7 +229,7 @@ pub async fn upload(
         return Err(Problem::new(StatusCode::UNSUPPORTED_MEDIA_TYPE, "unsupported-media-type", detail));
     }
     api.hook(&name).await?;
-    let _place = api.desk().place()?;
+    let _place = api.record_locks().place()?;
     let module = extract::read(request.into_body(), MODULE_BYTES_MAX).await?;
     let form = modules::form(&module).map_err(|message| Problem::fields(vec![FieldError::new("body", message)]))?;
     let (is_new, version) = api.add_version(&caller, &name, (module, form)).await?;

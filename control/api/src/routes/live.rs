@@ -3,9 +3,9 @@ use axum::extract::State;
 use axum::response::Response;
 use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
-use millstream_link::exchange::Whom;
-use millstream_link::live::{Live, Viewer as Watching};
-use millstream_side::fleet::{Kicked, LinkError};
+use millstream_control_protocol::exchange::Whom;
+use millstream_control_protocol::live::{Live, Viewer as Watching};
+use millstream_fleet::{Kicked, LinkError};
 use serde::Serialize;
 use utoipa::ToSchema;
 

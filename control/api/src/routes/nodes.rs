@@ -1,7 +1,7 @@
 //! `/api/v1/nodes`: who carries the streams.
 use axum::extract::State;
 use axum::response::Response;
-use millstream_link::exchange::Status;
+use millstream_control_protocol::exchange::Status;
 use serde::Serialize;
 use utoipa::ToSchema;
 

@@ -34,7 +34,7 @@ pub struct Slate {
     width: Option<u32>,
     /// Pixels down.
     height: Option<u32>,
-    /// It has sound.
+    /// It has audio.
     sound: bool,
     /// When it was first uploaded, Unix milliseconds.
     created_unix_ms: u64,
@@ -98,7 +98,7 @@ pub async fn read(State(api): State<Api>, Viewer(_): Viewer, InPath(name): InPat
 
 /// Upload a slate
 ///
-/// The body is the clip itself: MP4 or FLV of at most 8 MiB and 60 s, H.264 that begins with a keyframe, with AAC or without sound. One that is there is
+/// The body is the clip itself: MP4 or FLV of at most 8 MiB and 60 s, H.264 that begins with a keyframe, with AAC or without audio. One that is there is
 /// replaced only with `If-Match`; streams show the new one from their next slate on.
 #[utoipa::path(put, path = "/api/v1/slates/{name}", tag = "slates",
     request_body(content = String, content_type = "video/mp4", description = "The clip; an FLV file is said to be video/x-flv"), params(
@@ -129,7 +129,7 @@ pub async fn put(
         let detail = "send the clip as it is, and say what it is: Content-Type: video/mp4, or video/x-flv";
         return Err(Problem::new(StatusCode::UNSUPPORTED_MEDIA_TYPE, "unsupported-media-type", detail));
     }
-    let _place = api.desk().place()?;
+    let _place = api.record_locks().place()?;
     let file = extract::read(request.into_body(), CLIP_BYTES_MAX).await?;
     let (is_new, kept) = api.put_slate(&caller, &name, &condition, file).await?;
     let status = if is_new { StatusCode::CREATED } else { StatusCode::OK };

@@ -2,10 +2,10 @@
 use axum::extract::State;
 use axum::http::{HeaderValue, StatusCode, header};
 use axum::response::{IntoResponse, Response};
-use millstream_link::event::What;
+use millstream_control_protocol::event::What;
+use millstream_fleet::http::client::may_go;
+use millstream_fleet::http::url::Url;
 use millstream_proto::sign::MasterKey;
-use millstream_side::http::client::may_go;
-use millstream_side::http::url::Url;
 use millstream_store::item::{Expect, Order, Query};
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;

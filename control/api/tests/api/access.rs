@@ -7,7 +7,7 @@ use millstream_store::Store as _;
 use millstream_store::memory::MemoryStore;
 use serde_json::json;
 
-use crate::kit::{ADMIN, NOW_MS, Options, Request, Response, Server};
+use crate::harness::{ADMIN, NOW_MS, Options, Request, Response, Server};
 
 fn bearer<'a>(server: &'a Server, token: &str, method: &str, path: &str) -> Request<'a> {
     server.plain(method, path).header("Authorization", &format!("Bearer {token}"))

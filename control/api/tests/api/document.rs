@@ -1,7 +1,7 @@
 //! The OpenAPI document tells what is there.
 use serde_json::{Value, json};
 
-use crate::kit::Server;
+use crate::harness::Server;
 
 fn document(server: &Server) -> Value {
     server.plain("GET", "/api/v1/openapi.json").send().is(200).json().clone()

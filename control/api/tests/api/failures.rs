@@ -7,7 +7,7 @@ use millstream_store::memory::MemoryStore;
 use millstream_store::{Answer, Store, StoreError};
 use serde_json::json;
 
-use crate::kit::{NOW_MS, Options, Server};
+use crate::harness::{NOW_MS, Options, Server};
 
 /// A store that can be told to fail.
 #[derive(Default)]
@@ -162,7 +162,7 @@ fn what_a_full_disk_refuses_has_changed_nothing() {
         clip("other"),
         any("DELETE", "/api/v1/slates/back").send(),
         server.request("DELETE", "/api/v1/streams/cam/session").send(),
-        server.plain("POST", "/api/v1/login").json(&json!({ "token": crate::kit::ADMIN })).send(),
+        server.plain("POST", "/api/v1/login").json(&json!({ "token": crate::harness::ADMIN })).send(),
     ];
     for refusal in &refusals {
         refusal.refused(507, "nothing was changed");
@@ -205,8 +205,8 @@ fn items_that_cannot_be_read_are_passed_over_said_and_left() {
     for path in ["slates", "hook-bindings", "streams/cam/history"] {
         assert_eq!(count(&format!("/api/v1/{path}")), 0, "{path}");
     }
-    let told = server.run(server.fleet.poll(&millstream_link::exchange::Poll {
-        node: millstream_link::exchange::NodeId { name: "n".into(), run: 1 },
+    let told = server.run(server.fleet.poll(&millstream_control_protocol::exchange::Poll {
+        node: millstream_control_protocol::exchange::NodeId { name: "n".into(), run: 1 },
         ..Default::default()
     }));
     assert_eq!(told.unwrap().update.unwrap().streams.len(), 1);

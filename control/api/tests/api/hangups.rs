@@ -6,13 +6,13 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
-use millstream_link::exchange::{NodeId, Poll};
+use millstream_control_protocol::exchange::{NodeId, Poll};
 use millstream_store::item::{Change, Expect, Item, Kind, Page, Query, Write};
 use millstream_store::memory::MemoryStore;
 use millstream_store::{Answer, Store, StoreError};
 use serde_json::{Value, json};
 
-use crate::kit::{ADMIN, Options, Server};
+use crate::harness::{ADMIN, Options, Server};
 
 /// A store whose every answer takes some milliseconds, and which may write and then say that it failed, as a network store can.
 #[derive(Default)]

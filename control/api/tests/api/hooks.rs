@@ -1,14 +1,14 @@
 //! Hooks, their versions, and where they are bound: through HTTP, and as nodes are told.
 use std::sync::Arc;
 
-use millstream_link::exchange::{NodeId, Poll};
-use millstream_link::state::{Binding, Mode};
+use millstream_control_protocol::exchange::{NodeId, Poll};
+use millstream_control_protocol::state::{Binding, Mode};
 use millstream_store::item::Kind;
 use millstream_store::memory::MemoryStore;
 use millstream_store::{Store as _, sqlite::SqliteStore};
 use serde_json::{Value, json};
 
-use crate::kit::{Options, Response, Server};
+use crate::harness::{Options, Response, Server};
 
 /// A component as far as its first bytes tell, of this size, unlike others of another seed.
 fn component(seed: u8, bytes: usize) -> Vec<u8> {

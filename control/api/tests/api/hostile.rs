@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 use millstream_api::http::serve::Limits;
 use serde_json::json;
 
-use crate::kit::{ADMIN, Options, Response, Server, exchange};
+use crate::harness::{ADMIN, Options, Response, Server, exchange};
 
 #[test]
 fn bodies_that_are_no_json_or_too_long() {

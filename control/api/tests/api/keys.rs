@@ -1,4 +1,4 @@
-//! Keys: what is shown is what the door admits.
+//! Keys: what is shown is what admission admits.
 use std::sync::Arc;
 
 use millstream_api::Here;
@@ -9,7 +9,7 @@ use millstream_store::Store;
 use millstream_store::memory::MemoryStore;
 use serde_json::{Value, json};
 
-use crate::kit::{NOW_MS, Options, Server, master};
+use crate::harness::{NOW_MS, Options, Server, master};
 
 /// Holds a signature against the secrets of these generations, as a node's door does.
 fn admits(id: &str, sign: &str, generations: &[u64], at_s: u64) -> Result<(), SignError> {
@@ -108,21 +108,21 @@ fn nodes_are_told_of_generations_and_outputs() {
         )
         .is(201);
     server.post("/api/v1/streams/cam/key", &json!({ "grace_s": 60 })).is(200);
-    let poll = millstream_link::exchange::Poll {
-        node: millstream_link::exchange::NodeId { name: "n".into(), run: 1 },
+    let poll = millstream_control_protocol::exchange::Poll {
+        node: millstream_control_protocol::exchange::NodeId { name: "n".into(), run: 1 },
         ..Default::default()
     };
     let update = server.run(server.fleet.poll(&poll)).unwrap().update.unwrap();
     let stream = &update.streams[0];
     assert_eq!((stream.id.as_str(), stream.generation, stream.previous.len()), ("cam", 2, 1));
     assert_eq!((stream.outputs.flv, stream.outputs.hls, stream.outputs.cmaf), (false, true, false));
-    assert_eq!(stream.flush, Some(millstream_link::state::Flush::Low));
+    assert_eq!(stream.flush, Some(millstream_control_protocol::state::Flush::Low));
 }
 
 /// Whatever name the caller of the API happens to use.
 #[test]
 fn addresses_are_those_that_nodes_are_reached_at() {
-    use millstream_link::exchange::{NodeId, Report, Status};
+    use millstream_control_protocol::exchange::{NodeId, Report, Status};
     let tell = |server: &Server, name: &str, rtmp_url: &str, http_url: &str| {
         let status = Status { rtmp_url: rtmp_url.into(), http_url: http_url.into(), ..Status::default() };
         let report = Report { node: NodeId { name: name.into(), run: 1 }, status, ..Report::default() };

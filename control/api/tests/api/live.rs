@@ -3,12 +3,12 @@ use std::io::{BufRead as _, BufReader, Write as _};
 use std::net::TcpStream;
 use std::time::{Duration, Instant};
 
-use millstream_link::event::{Event, What};
-use millstream_link::exchange::{Answer, NodeId, Order, Report, Whom};
-use millstream_link::live::{Live, Publisher, Video, Viewer, ViewerPage};
+use millstream_control_protocol::event::{Event, What};
+use millstream_control_protocol::exchange::{Answer, NodeId, Order, Report, Whom};
+use millstream_control_protocol::live::{Live, Publisher, Video, Viewer, ViewerPage};
 use serde_json::json;
 
-use crate::kit::{ADMIN, Server};
+use crate::harness::{ADMIN, Server};
 
 fn on_air() -> Live {
     let video = Video { codec: "avc1.64001f".into(), fps: 30.0, keyframe_interval_ms: Some(2_000), ..Video::default() };

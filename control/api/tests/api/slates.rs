@@ -2,14 +2,14 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use millstream_link::exchange::{NodeId, Poll};
-use millstream_link::state::{OnUnpublish, Stream};
+use millstream_control_protocol::exchange::{NodeId, Poll};
+use millstream_control_protocol::state::{OnUnpublish, Stream};
 use millstream_store::Store as _;
 use millstream_store::item::{Change, Expect, Item, Kind, Page, Query, Write};
 use millstream_store::memory::MemoryStore;
 use serde_json::json;
 
-use crate::kit::{Options, Response, Server};
+use crate::harness::{Options, Response, Server};
 
 const SLATE: &[u8] = include_bytes!("../../../../dataplane/hub/slate/slate.flv");
 const DEMO: &[u8] = include_bytes!("../../../../dataplane/millstream/clip/demo.flv");

@@ -3,7 +3,7 @@ use std::time::{Duration, Instant};
 
 use serde_json::json;
 
-use crate::kit::{Options, Server};
+use crate::harness::{Options, Server};
 
 #[test]
 fn a_stream_is_made_read_changed_and_removed() {
@@ -60,7 +60,7 @@ fn an_etag_of_a_removed_stream_is_not_that_of_the_next() {
     let server = Server::start();
     let first = server.post("/api/v1/streams", &json!({ "id": "cam" }));
     server.request("DELETE", "/api/v1/streams/cam").header("If-Match", first.etag()).send().is(204);
-    server.set_clock(crate::kit::NOW_MS + 1);
+    server.set_clock(crate::harness::NOW_MS + 1);
     let second = server.post("/api/v1/streams", &json!({ "id": "cam" }));
     assert_ne!(first.etag(), second.etag());
     // Nor do keys that were issued for the first one admit to the second.
@@ -171,7 +171,7 @@ fn streams_of_the_file_are_shown_and_changed_there_only() {
 #[test]
 fn a_node_has_a_change_in_force_when_it_is_acknowledged() {
     let server = Server::start();
-    server.node("n", |_| millstream_link::exchange::Answer::NotUnderstood);
+    server.node("n", |_| millstream_control_protocol::exchange::Answer::NotUnderstood);
     let took = Instant::now();
     for n in 0..20 {
         server.post("/api/v1/streams", &json!({ "id": format!("cam-{n}") })).is(201);
@@ -207,7 +207,7 @@ fn a_request_with_a_key_takes_effect_once() {
         server.request("POST", "/api/v1/streams").header("Idempotency-Key", key).json(&json!({ "id": "" })).send()
     };
     assert_eq!((bad("k3").is(400).json(), bad("k3").header("idempotency-replayed")), (bad("k3").json(), Some("true")));
-    server.set_clock(crate::kit::NOW_MS + 25 * 3_600_000);
+    server.set_clock(crate::harness::NOW_MS + 25 * 3_600_000);
     assert_ne!(post("k1", "a").is(201).text("id"), first.text("id"));
     let token = server.request("POST", "/api/v1/tokens").header("Idempotency-Key", "k");
     token.json(&json!({ "name": "x", "role": "viewer" })).send().refused(400, "secret");

@@ -1,7 +1,7 @@
 //! The API of the system that this one replaces, as its users' scripts call it.
 use serde_json::{Value, json};
 
-use crate::kit::Server;
+use crate::harness::Server;
 
 /// The body of the user's document, to the letter.
 const DOCUMENT: &str = r#"{"isFlv":"true", "isHls":"false","isVideo":"false", "isImage":"false","isMotion":"false", "isOnDemand":"false","isCMAF":"false","video_time":"60","image_time":"30","hls_time":"2","hls_list_size":"5", "outdate":"2022-12-09"}"#;

@@ -1,9 +1,9 @@
 //! Webhooks: records, secrets, and what waits for them.
-use millstream_link::event::{Event, What};
-use millstream_link::exchange::{NodeId, Report};
+use millstream_control_protocol::event::{Event, What};
+use millstream_control_protocol::exchange::{NodeId, Report};
 use serde_json::json;
 
-use crate::kit::{Options, Server};
+use crate::harness::{Options, Server};
 
 #[test]
 fn a_webhook_is_made_read_changed_and_removed() {

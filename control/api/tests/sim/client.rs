@@ -13,7 +13,7 @@ pub(crate) struct Mine {
     pub(crate) id: String,
     may_be: Vec<Option<u64>>,
     /// Its generation when it was removed last: a new one goes on counting there.
-    grave: u64,
+    tombstone: u64,
     /// Its generation before a removal whose end nobody saw.
     removing: u64,
     /// The highest generation that it ever may have had.
@@ -52,7 +52,7 @@ impl Worker {
         let mine = |n| Mine {
             id: format!("c{number}-{n}"),
             may_be: vec![None],
-            grave: 0,
+            tombstone: 0,
             removing: 0,
             highest: 0,
             revoked: 0,
@@ -75,7 +75,7 @@ impl Worker {
     /// So many things to do, one after the other.
     pub(crate) async fn work(&mut self, steps: u64) {
         for _ in 0..steps {
-            tokio::time::sleep(self.random.moment(500)).await;
+            tokio::time::sleep(self.random.context(500)).await;
             if self.random.percent(20) {
                 self.make_with_key().await;
                 continue;
@@ -86,7 +86,7 @@ impl Worker {
     }
 
     fn patience(&self) -> Duration {
-        if self.random.percent(30) { self.random.moment(120) } else { LONG }
+        if self.random.percent(30) { self.random.context(120) } else { LONG }
     }
 
     async fn change(&mut self, n: usize) {
@@ -102,7 +102,10 @@ impl Worker {
         let (outcome, after) = match before {
             None => {
                 let body = json!({ "id": mine.id });
-                (self.control.ask(("POST", "/api/v1/streams"), none, Some(&body), patience).await, Some(mine.grave + 1))
+                (
+                    self.control.ask(("POST", "/api/v1/streams"), none, Some(&body), patience).await,
+                    Some(mine.tombstone + 1),
+                )
             }
             Some(generation) if self.random.percent(50) => {
                 let body = json!({ "grace_s": if self.random.percent(60) { 0 } else { 2 } });
@@ -123,7 +126,7 @@ impl Worker {
             Outcome::Answer(status @ 200..=299, body) => {
                 self.counts.acknowledged.one();
                 mine.may_be = vec![after];
-                mine.grave = mine.grave.max(mine.removing);
+                mine.tombstone = mine.tombstone.max(mine.removing);
                 let whole = body["previous"].as_array().is_none_or(Vec::is_empty);
                 if after.is_none() || (whole && after.is_some_and(|after| after > 1)) {
                     // Of a removed stream: up to the generation that it had. Ones that were tried and never came are the next one's.
@@ -187,7 +190,7 @@ impl Worker {
             Outcome::Answer(404, _) => {
                 assert!(mine.may_be.contains(&None), "{mine:?} is lost");
                 mine.may_be = vec![None];
-                mine.grave = mine.grave.max(mine.removing);
+                mine.tombstone = mine.tombstone.max(mine.removing);
             }
             Outcome::Answer(503, _) | Outcome::Unknown => {}
             Outcome::Answer(status, body) => panic!("{status} {body}"),
@@ -212,7 +215,7 @@ impl Worker {
                 Outcome::Answer(409 | 500..=599, _) | Outcome::Unknown => {}
                 Outcome::Answer(status, body) => panic!("{name}: {status} {body}"),
             }
-            tokio::time::sleep(self.random.moment(1_000)).await;
+            tokio::time::sleep(self.random.context(1_000)).await;
         }
         self.keyed.push(keyed);
     }

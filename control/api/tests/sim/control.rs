@@ -14,7 +14,7 @@ use millstream_api::clock::Clock;
 use millstream_api::events::Keep;
 use millstream_api::identity::{Beside, Key, judge, settle};
 use millstream_api::{Api, routes};
-use millstream_side::fleet::Fleet;
+use millstream_fleet::Fleet;
 use millstream_store::Store;
 use millstream_store::memory::MemoryStore;
 use serde_json::Value;

@@ -1,22 +1,22 @@
-//! A node: the product's rules of what it follows, its directory and its policy chain, in a loop that stands for `side/node/agent`, over a
+//! A node: the product's rules of what it follows, its directory and its policy chain, in a loop that stands for `agent/agent`, over a
 //! network that loses questions and answers, with a disk that it keeps its state on.
 use std::cell::RefCell;
 use std::collections::BTreeMap;
 use std::rc::Rc;
 use std::time::Duration;
 
+use millstream_agent::following::{Following, Judgement, Whole, update_of};
+use millstream_control_protocol::event::{Event, What};
+use millstream_control_protocol::exchange::{NodeId, Report};
+use millstream_control_protocol::state::{State, Version};
 use millstream_engine::directory::Directory;
-use millstream_link::event::{Event, What};
-use millstream_link::exchange::{NodeId, Report};
-use millstream_link::state::{State, Version};
 use millstream_policy::preset::{Preset, preset};
 use millstream_policy::signed::Apps;
-use millstream_policy::{Action, Answer, Chain, Client, Moment, Request, Verdict};
+use millstream_policy::{Action, Answer, Chain, Client, DecisionContext, Request, Verdict};
 use millstream_proto::id::Id;
 use millstream_proto::query::Params;
 use millstream_proto::secret::Secret;
 use millstream_proto::sign::{Claim, legacy, v2};
-use millstream_side::node::following::{Following, Judgement, Whole, update_of};
 
 use super::control::Control;
 use super::parts::{LEGACY_KEY, master};
@@ -108,7 +108,7 @@ impl Node {
         loop {
             let run = self.inner.borrow().run;
             let poll = self.inner.borrow().following.poll(&self.id(), 500);
-            tokio::time::sleep(self.random.moment(60)).await;
+            tokio::time::sleep(self.random.context(60)).await;
             let lost = self.lossy.get() && self.random.percent(15);
             let answered = match self.control.up() {
                 Some(up) if !lost => {
@@ -121,7 +121,7 @@ impl Node {
                 }
                 _ => None,
             };
-            tokio::time::sleep(self.random.moment(40)).await;
+            tokio::time::sleep(self.random.context(40)).await;
             // The answer was to the run of before.
             if self.inner.borrow().run != run {
                 continue;
@@ -154,7 +154,7 @@ impl Node {
     /// For ever: keeps the state, some time behind.
     pub(crate) async fn keep(self) {
         loop {
-            tokio::time::sleep(Duration::from_millis(50) + self.random.moment(1_000)).await;
+            tokio::time::sleep(Duration::from_millis(50) + self.random.context(1_000)).await;
             let mut inner = self.inner.borrow_mut();
             if inner.following.have().is_some() {
                 inner.disk = Some(inner.whole.state());
@@ -166,7 +166,7 @@ impl Node {
     /// For ever: something happens, and control is told until it has kept it.
     pub(crate) async fn report(self) {
         loop {
-            tokio::time::sleep(Duration::from_millis(50) + self.random.moment(400)).await;
+            tokio::time::sleep(Duration::from_millis(50) + self.random.context(400)).await;
             let report = {
                 let mut inner = self.inner.borrow_mut();
                 if self.lossy.get() {
@@ -241,8 +241,8 @@ impl Node {
         };
         let params = Params::parse(&format!("sign={}", sign.expose())).unwrap();
         let request = Request { action: Action::Publish, app, name: id, path: None, params, client };
-        let moment = Moment { ticket: 1, unix_s: now_s, records: inner.directory.records() };
-        matches!(inner.chain.ask(&request, moment), Answer::Verdict(Verdict::Allow(_)))
+        let context = DecisionContext { ticket: 1, unix_s: now_s, records: inner.directory.records() };
+        matches!(inner.chain.ask(&request, context), Answer::Verdict(Verdict::Allow(_)))
     }
 }
 

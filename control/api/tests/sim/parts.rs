@@ -4,11 +4,11 @@ use std::sync::Arc;
 use millstream_api::Parts;
 use millstream_api::clock::Clock;
 use millstream_api::ids::Ids;
+use millstream_fleet::Fleet;
+use millstream_fleet::http::guard::Guard;
 use millstream_policy::signed::Apps;
 use millstream_proto::secret::Secret;
 use millstream_proto::sign::MasterKey;
-use millstream_side::fleet::Fleet;
-use millstream_side::http::guard::Guard;
 use millstream_store::Store;
 
 use super::control::ADMIN;

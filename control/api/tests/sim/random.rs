@@ -44,7 +44,7 @@ impl Random {
     }
 
     /// Most often short, seldom long.
-    pub(crate) fn moment(&self, most_ms: u64) -> Duration {
+    pub(crate) fn context(&self, most_ms: u64) -> Duration {
         let most_ms = if self.percent(80) { most_ms / 8 + 1 } else { most_ms };
         Duration::from_micros(self.below(most_ms * 1_000))
     }

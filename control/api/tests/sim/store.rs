@@ -29,7 +29,7 @@ enum Fault {
 
 impl Run {
     async fn pause(&self) {
-        tokio::time::sleep(self.random.moment(20)).await;
+        tokio::time::sleep(self.random.context(20)).await;
         if self.dead.load(Ordering::Relaxed) {
             std::future::pending::<()>().await;
         }

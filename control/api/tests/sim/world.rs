@@ -105,12 +105,12 @@ impl World {
     async fn befall(&self, random: &Random, seen: &mut Seen) {
         let (crashes, restarts) = (Count::default(), Count::default());
         for _ in 0..random.below(8) {
-            sleep(random.moment(2_500)).await;
+            sleep(random.context(2_500)).await;
             match random.below(10) {
                 0..5 => {
                     self.control.crash();
                     crashes.one();
-                    sleep(random.moment(1_500)).await;
+                    sleep(random.context(1_500)).await;
                     self.control.start().await;
                 }
                 5..9 => {
@@ -134,7 +134,7 @@ impl World {
         sleep(Duration::from_secs(3)).await;
         let before: Vec<_> = self.nodes.iter().map(|node| (node.clone(), node.generations())).collect();
         self.control.start().await;
-        sleep(Duration::from_millis(200) + random.moment(3_000)).await;
+        sleep(Duration::from_millis(200) + random.context(3_000)).await;
         for (node, generations) in before {
             assert!(
                 generations.is_empty() || node.generations() == generations,

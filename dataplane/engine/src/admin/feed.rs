@@ -1,9 +1,9 @@
 //! What happens, told to the outside: a bounded queue that shards put events into and never wait for. Before it: [`crate::ingest`] and
-//! [`crate::door`]; after it: whoever has taken [`Events`].
+//! [`crate::admission`]; after it: whoever has taken [`Events`].
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering::Relaxed};
 use std::sync::{Arc, Mutex, PoisonError};
 
-use millstream_link::event::{Event, What};
+use millstream_control_protocol::event::{Event, What};
 use tokio::sync::mpsc::{self, Receiver, Sender};
 
 /// Events that may wait.

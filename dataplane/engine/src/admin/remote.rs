@@ -1,20 +1,20 @@
-//! The running engine from any other thread: questions that shards answer, changes that they adopt, sessions that they end. Each is a
+//! The running engine from any other thread: questions that shards answer, changes that they apply, sessions that they end. Each is a
 //! piece of work that a shard does between two others, put into its mailbox; nothing here waits in a shard, and a shard that has no
 //! room or has ended is left out of the answer, which then says so.
 use std::rc::Rc;
 use std::sync::Arc;
 
-use millstream_link::exchange::Whom;
-use millstream_link::live::{Live, Viewer, ViewerPage};
+use millstream_control_protocol::exchange::Whom;
+use millstream_control_protocol::live::{Live, Viewer, ViewerPage};
 use millstream_policy::Step;
 use millstream_proto::id::Id;
 use tokio::sync::mpsc::{Receiver, channel};
 
 use super::feed::{Events, Feed};
-use super::{Addresses, Post};
+use super::{Addresses, Mailboxes};
+use crate::admission;
 use crate::config::MoreMetrics;
 use crate::directory::{Changed, Directory};
-use crate::door;
 use crate::metrics::{self, ShardStats};
 use crate::shard::mailbox::Mail;
 use crate::shard::view::Part;
@@ -52,7 +52,7 @@ pub struct Counts {
 /// A handle to the running engine. Cheap to clone, and usable from any thread; whoever waits for an answer sets the limit of time.
 #[derive(Clone, Debug)]
 pub struct Remote {
-    pub(super) post: Post,
+    pub(super) mailboxes: Mailboxes,
     pub(super) stats: Arc<[Arc<ShardStats>]>,
     pub(super) more_metrics: Option<MoreMetrics>,
     pub(super) feed: Arc<Feed>,
@@ -79,17 +79,17 @@ impl Remote {
 
     /// The answer of the pending policy step that was given `ticket`. Comes to nothing where it is too late.
     pub fn answer(&self, ticket: u64, step: Step) {
-        self.post.try_put(door::shard_of(ticket), Mail::Answer { ticket, step });
+        self.mailboxes.try_put(admission::shard_of(ticket), Mail::Answer { ticket, step });
     }
 
     /// Begins the drain: nothing new is taken, sessions end within the configured time. May be called more than once.
     pub fn shutdown(&self) {
-        self.post.shutdown();
+        self.mailboxes.shutdown();
     }
 
     /// Whether nothing new is taken.
     pub fn is_draining(&self) -> bool {
-        self.post.is_draining()
+        self.mailboxes.is_draining()
     }
 
     /// All numbers as OpenMetrics text.
@@ -110,9 +110,9 @@ impl Remote {
     }
 
     /// Gives every shard a new directory; returns once each of them decides by it. On an error some do and some do not: try again.
-    pub async fn adopt(&self, directory: &Directory, changed: &Changed) -> Result<(), Unanswered> {
+    pub async fn apply(&self, directory: &Directory, changed: &Changed) -> Result<(), Unanswered> {
         let (directory, changed) = (directory.clone(), changed.clone());
-        self.ask(move |shard| view::adopt(shard, &directory, &changed)).all().await.map(drop)
+        self.ask(move |shard| view::apply(shard, &directory, &changed)).all().await.map(drop)
     }
 
     /// Whether the configuration has given this clip.
@@ -212,7 +212,7 @@ impl Remote {
                 // There is room for each, and who asked may have given up.
                 let _ = sender.try_send(work(shard));
             };
-            self.post.try_put(shard, Mail::Work(Box::new(job)));
+            self.mailboxes.try_put(shard, Mail::Work(Box::new(job)));
         }
         Asked { receiver, shards }
     }

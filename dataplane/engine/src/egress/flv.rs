@@ -14,12 +14,12 @@ use crate::close::CloseReason;
 use crate::ingest::GOODBYE;
 use crate::io::{Reader, Socket};
 use crate::shard::Shard;
-use crate::shard::channel::Seat;
 use crate::shard::session::{EndsWith, Session};
+use crate::shard::stream_handle::ViewerGuard;
 
 /// How the viewer asked.
 pub(super) struct Play {
-    pub(super) seat: Seat,
+    pub(super) viewer_guard: ViewerGuard,
     /// HTTP/1.1: the end can be told from a cut.
     pub(super) chunked: bool,
     pub(super) start: Start,
@@ -40,9 +40,10 @@ pub(super) fn head(chunked: bool, keep_alive: bool) -> Bytes {
 pub(super) async fn play(shard: Rc<Shard>, session: Rc<Session>, socket: Socket, play: Play) {
     let Socket { reader, writer } = socket;
     let format = if play.chunked { Format::FlvChunked } else { Format::FlvPlain };
-    let mut viewer = Viewer::new(format, play.start, &play.seat.channel.log.borrow(), shard.now());
+    let mut viewer = Viewer::new(format, play.start, &play.viewer_guard.handle.log.borrow(), shard.now());
     viewer.lead(head(play.chunked, false));
-    let playing = Playing::begin(&shard, &session, play.seat, viewer, play.asked_at, |shard| &shard.stats.viewers_flv);
+    let playing =
+        Playing::begin(&shard, &session, play.viewer_guard, viewer, play.asked_at, |shard| &shard.stats.viewers_flv);
     shard.spawn(notice_close(Rc::clone(&shard), reader, Rc::clone(&playing)));
     let _ending = EndsWith(&session);
     let done = pump(&playing, writer).await;

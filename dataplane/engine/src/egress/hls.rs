@@ -1,12 +1,12 @@
-//! HLS and DASH: playlists, segments and parts, out of a channel's window. Requests for what is not there yet wait here, each with a
+//! HLS and DASH: playlists, segments and parts, out of a stream handle's window. Requests for what is not there yet wait here, each with a
 //! deadline and without a buffer. Before it: [`super::http`]'s router; after it: the connection sends the answer.
 use std::pin::pin;
 use std::rc::Rc;
 use std::time::Duration;
 
 use bytes::Bytes;
+use millstream_control_protocol::state::Outputs;
 use millstream_hub::package::window::{Answer as Found, Media, Playlist, Refusal, Window, track_of};
-use millstream_link::state::Outputs;
 use millstream_policy::Action;
 use millstream_proto::hls::request::Directives;
 use millstream_proto::http::conditional::cmcd_session_id;
@@ -22,11 +22,11 @@ use crate::clock::unix_ms;
 use crate::close::CloseReason;
 use crate::io::sleep_until;
 use crate::shard::Shard;
-use crate::shard::channel::{Channel, NotPlayable, Seat};
-use crate::shard::courier::{self, Delivered, PartId};
+use crate::shard::part_sender::{self, Delivered, PartId};
 use crate::shard::reached;
 use crate::shard::session::Session;
-use crate::shard::wait::{First, Place, first};
+use crate::shard::stream_handle::{NotPlayable, StreamHandle, ViewerGuard};
+use crate::shard::wait::{Either, Place, select};
 
 /// The first playlist waits this long until the stream's tracks are known, and as long for a track that is known and has not been heard yet:
 /// players read once which tracks there are.
@@ -109,22 +109,22 @@ pub(super) async fn answer(reply: &Reply<'_>, id: Id, wanted: Wanted<'_>) -> Ans
     if let Err(refused) = admit(reply, &id, HLS).await {
         return refused;
     }
-    let seat = match tune_in(shard, &id).await {
-        Ok(seat) => seat,
+    let source = match subscribe(shard, &id).await {
+        Ok(source) => source,
         Err(not_playable) => return reply.turned_away(id.as_str(), HLS, not_playable.into()),
     };
-    courier::after_parts(&seat.channel().packaging).await;
-    if let Err(failed) = until_open(shard, session, seat.channel(), asked_at + TRACKS_WAIT).await {
+    part_sender::after_parts(&source.handle().packaging).await;
+    if let Err(failed) = until_open(shard, session, source.handle(), asked_at + TRACKS_WAIT).await {
         return reply.failed(&id, &failed);
     }
-    seat.package(shard);
+    source.package(shard);
     let asked_at = shard.now();
-    let waiting = Waiting { shard, session, channel: seat.channel(), asked_at };
+    let waiting = Waiting { shard, session, handle: source.handle(), asked_at };
     let tracks_by = asked_at + TRACKS_WAIT;
     let mut was_held = false;
-    let packaging = Rc::clone(&seat.channel().packaging);
-    seat.channel().reached.hear(viewer_hash(session, reply.request), wanted == Wanted::Manifest, asked_at);
-    if let Source::Live(_) = seat {
+    let packaging = Rc::clone(&source.handle().packaging);
+    source.handle().reached.hear(viewer_hash(session, reply.request), wanted == Wanted::Manifest, asked_at);
+    if let Source::Live(_) = source {
         let target_s = packaging.window.borrow().target_duration_s().unwrap_or(1);
         shard.playlists_wanted.heard(Duration::from_secs(target_s.into()), asked_at);
     }
@@ -139,7 +139,7 @@ pub(super) async fn answer(reply: &Reply<'_>, id: Id, wanted: Wanted<'_>) -> Ans
         found
     });
     let found = found.await;
-    let target_s = seat.channel().packaging.window.borrow().target_duration_s().unwrap_or(1);
+    let target_s = source.handle().packaging.window.borrow().target_duration_s().unwrap_or(1);
     match found {
         Ok(Playlist { text, by_number }) => {
             let (content_type, cache) = match wanted {
@@ -197,10 +197,10 @@ fn rebased(text: &[u8], base: &str, is_manifest: bool) -> Bytes {
     out.into()
 }
 
-/// A seat at a stream that is on air, or was until just now.
-async fn tune_in(shard: &Rc<Shard>, id: &Id) -> Result<Source, NotPlayable> {
-    match shard.tune_in(id).await {
-        Ok(seat) => Ok(Source::Live(seat)),
+/// a viewer guard at a stream that is on air, or was until just now.
+async fn subscribe(shard: &Rc<Shard>, id: &Id) -> Result<Source, NotPlayable> {
+    match shard.subscribe(id).await {
+        Ok(source) => Ok(Source::Live(source)),
         Err(NotPlayable::NotOnAir) => shard.last_life(id).map(Source::Over).ok_or(NotPlayable::NotOnAir),
         Err(busy) => Err(busy),
     }
@@ -208,36 +208,36 @@ async fn tune_in(shard: &Rc<Shard>, id: &Id) -> Result<Source, NotPlayable> {
 
 /// Where playlists are read.
 enum Source {
-    Live(Seat),
-    Over(Rc<Channel>),
+    Live(ViewerGuard),
+    Over(Rc<StreamHandle>),
 }
 
 impl Source {
-    fn channel(&self) -> &Rc<Channel> {
+    fn handle(&self) -> &Rc<StreamHandle> {
         match self {
-            Self::Live(seat) => &seat.channel,
-            Self::Over(channel) => channel,
+            Self::Live(source) => &source.handle,
+            Self::Over(handle) => handle,
         }
     }
 
     /// Cuts it into parts and segments from here on.
     fn package(&self, shard: &Rc<Shard>) {
-        if let Self::Live(seat) = self {
-            seat.channel.package(shard);
+        if let Self::Live(source) = self {
+            source.handle.package(shard);
         }
     }
 }
 
 /// Waits until the stream's tracks are known, or that moment.
-async fn until_open(shard: &Rc<Shard>, session: &Session, channel: &Channel, until: Time) -> Result<(), Failed> {
+async fn until_open(shard: &Rc<Shard>, session: &Session, handle: &StreamHandle, until: Time) -> Result<(), Failed> {
     let place = Place::default();
     let mut blocked = None;
     loop {
-        let seen = channel.waiters.seen();
+        let seen = handle.waiters.seen();
         let is_known = {
-            let log = channel.log.borrow();
+            let log = handle.log.borrow();
             // A mirror of a stream that is over has its playlists, and a log that never opened.
-            log.is_open() || log.ended().is_some() || channel.packaging.window.borrow().session().is_some()
+            log.is_open() || log.ended().is_some() || handle.packaging.window.borrow().session().is_some()
         };
         if is_known || shard.now() >= until || session.ending().is_some() {
             return Ok(());
@@ -246,17 +246,17 @@ async fn until_open(shard: &Rc<Shard>, session: &Session, channel: &Channel, unt
             blocked = Some(Blocked::begin(shard).ok_or(Failed::Full)?);
         }
         let timer = pin!(sleep_until(shard.clock.instant(until)));
-        first(channel.waiters.changed_or(seen, &session.nudge, &place), timer).await;
+        select(handle.waiters.changed_or(seen, &session.notify, &place), timer).await;
     }
 }
 
-/// A header, segment or part. The door is not asked: who knows the session's name was let in.
+/// A header, segment or part. Admission is not asked: who knows the session's name was let in.
 async fn files(reply: &Reply<'_>, id: &Id, file: File<'_>, asked_at: Time) -> Answer {
     let Reply { shard, session, .. } = *reply;
     let File { session: life, track, name } = file;
     let place = match shard.past_life(id, life) {
-        Some(channel) => Ok(Source::Over(channel)),
-        None => tune_in(shard, id).await,
+        Some(handle) => Ok(Source::Over(handle)),
+        None => subscribe(shard, id).await,
     };
     let place = match place {
         Ok(place) => place,
@@ -264,19 +264,20 @@ async fn files(reply: &Reply<'_>, id: &Id, file: File<'_>, asked_at: Time) -> An
         Err(NotPlayable::Busy) => return reply.refuse(BUSY.status, BUSY.reason),
     };
     place.package(shard);
-    let courier = &place.channel().packaging.courier;
+    let part_sender = &place.handle().packaging.part_sender;
     let whole = reply.request.method == Method::Get && reply.request.range.is_none();
-    let waiting = Waiting { shard, session, channel: place.channel(), asked_at };
-    let (mut waited, mut seat) = (false, None);
+    let waiting = Waiting { shard, session, handle: place.handle(), asked_at };
+    let (mut waited, mut waiting_place) = (false, None);
     let found = waiting.until_found(|window, _| {
-        if let Some(delivered) = seat.as_ref().and_then(courier::Place::delivered) {
+        if let Some(delivered) = waiting_place.as_ref().and_then(part_sender::Place::delivered) {
             return Found::Ready(Got::Delivered(delivered));
         }
         let found = window.media(life, track, name);
         if found == Found::Wait {
             waited = true;
-            if let (true, None, Some(number)) = (whole, &seat, window.awaited(life, track, name)) {
-                seat = courier.wait(session.number, PartId { track, number }, reply.keep_alive, reply.writer);
+            if let (true, None, Some(number)) = (whole, &waiting_place, window.awaited(life, track, name)) {
+                waiting_place =
+                    part_sender.wait(session.number, PartId { track, number }, reply.keep_alive, reply.writer);
             }
         }
         found.map(Got::File)
@@ -344,15 +345,15 @@ impl Reply<'_> {
 struct Waiting<'a> {
     shard: &'a Shard,
     session: &'a Session,
-    channel: &'a Channel,
+    handle: &'a StreamHandle,
     asked_at: Time,
 }
 
 impl Waiting<'_> {
     /// Looks, and looks again after each change, until there is an answer or it has taken too long.
     async fn until_found<T>(&self, mut look: impl FnMut(&mut Window, Time) -> Found<T>) -> Result<T, Failed> {
-        let Self { shard, session, channel, asked_at } = self;
-        let packaging = &channel.packaging;
+        let Self { shard, session, handle, asked_at } = self;
+        let packaging = &handle.packaging;
         let mut place = None;
         let mut blocked = None;
         loop {
@@ -380,10 +381,10 @@ impl Waiting<'_> {
             let tracks_by = *asked_at + TRACKS_WAIT;
             // The one moment besides that at which something else may be answered.
             let look_at = if now < tracks_by { give_up_at.min(tracks_by) } else { give_up_at };
-            let changed = packaging.waiters.changed_or(seen, &session.nudge, place.get_or_insert_with(Place::default));
+            let changed = packaging.waiters.changed_or(seen, &session.notify, place.get_or_insert_with(Place::default));
             let timer = pin!(sleep_until(shard.clock.instant(look_at)));
-            match first(changed, timer).await {
-                First::A(()) | First::B(()) => {}
+            match select(changed, timer).await {
+                Either::A(()) | Either::B(()) => {}
             }
         }
     }

@@ -27,9 +27,9 @@ use crate::close::CloseReason;
 use crate::ingest::{GOODBYE, checked};
 use crate::io::{Reader, Socket, WriterSlot};
 use crate::metrics;
+use crate::shard::events::Refused;
 use crate::shard::introduce::introduce;
 use crate::shard::session::{Arrival, Session};
-use crate::shard::telling::Refused;
 use crate::shard::{Port, Shard};
 
 /// HTTP-FLV, as a protocol's name.
@@ -333,7 +333,7 @@ impl Reply<'_> {
         self.turned_away("", HTTP, TurnedAway { status: 429, why: limit.label(), reason })
     }
 
-    /// The answer to who may not play though the door has nothing against it, and what is told of that.
+    /// The answer to who may not play though admission has nothing against it, and what is told of that.
     pub(super) fn turned_away(&self, stream: &str, protocol: &'static str, why: TurnedAway<'_>) -> Answer {
         let TurnedAway { status, why, reason } = why;
         self.shard.refused(&Refused { stream, ..Refused::of(self.session, protocol, why, reason) });
@@ -546,19 +546,19 @@ async fn live_flv(reply: &Reply<'_>, id: Id) -> Answer {
     if let Err(refused) = admit(reply, &id, protocol).await {
         return refused;
     }
-    match shard.tune_in(&id).await {
+    match shard.subscribe(&id).await {
         Err(not_playable) => reply.turned_away(id.as_str(), protocol, not_playable.into()),
         Ok(_) if request.method == Method::Head => {
             Answer::Whole(flv::head(request.minor_version > 0, reply.keep_alive))
         }
-        Ok(seat) => match upgrade {
-            Some(head) => Answer::WebSocket(websocket::Play { seat, head, start, asked_at, early: Vec::new() }),
-            None => Answer::Flv(flv::Play { seat, chunked: request.minor_version > 0, start, asked_at }),
+        Ok(viewer_guard) => match upgrade {
+            Some(head) => Answer::WebSocket(websocket::Play { viewer_guard, head, start, asked_at, early: Vec::new() }),
+            None => Answer::Flv(flv::Play { viewer_guard, chunked: request.minor_version > 0, start, asked_at }),
         },
     }
 }
 
-/// Asks the door whether this may be played; the answer where it may not.
+/// Asks admission whether this may be played; the answer where it may not.
 pub(super) async fn admit(reply: &Reply<'_>, id: &Id, protocol: &'static str) -> Result<(), Answer> {
     let Reply { shard, session, request, .. } = *reply;
     let Some(app) = shard.config.apps.first().cloned() else {
@@ -578,7 +578,7 @@ pub(super) async fn admit(reply: &Reply<'_>, id: &Id, protocol: &'static str) ->
             referer: request.referer.as_ref().map(|referer| referer.expose().to_owned()).unwrap_or_default(),
         },
     };
-    let Verdict::Deny(denial) = shard.door.ask(shard, question).await else { return Ok(()) };
+    let Verdict::Deny(denial) = shard.admission.ask(shard, question).await else { return Ok(()) };
     let status = match denial.why {
         Why::NotFound => 404,
         Why::Busy => 503,

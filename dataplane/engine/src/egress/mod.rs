@@ -1,7 +1,7 @@
 //! From the log to viewers. [`http`] reads requests and routes them, [`flv`], [`websocket`] and [`rtmp`] begin a play over their protocol,
-//! [`pump`] and [`crowd`] send for all of them; [`hls`] answers with playlists and their files; [`pages`] are the players, [`status`]
+//! [`pump`] and [`fan_out`] send for all of them; [`hls`] answers with playlists and their files; [`pages`] are the players, [`status`]
 //! tells them whether a stream is on air.
-pub(crate) mod crowd;
+pub(crate) mod fan_out;
 pub(crate) mod flv;
 pub(crate) mod hls;
 pub(crate) mod http;
@@ -16,7 +16,7 @@ use millstream_policy::Action;
 
 use crate::close::CloseReason;
 use crate::ingest::GOING_DOWN;
-use crate::shard::channel::NotPlayable;
+use crate::shard::stream_handle::NotPlayable;
 
 /// Why a viewer is turned away though the policy has nothing against it.
 #[derive(Clone, Copy, Debug)]

@@ -1,5 +1,5 @@
 //! A viewer's own sends, one at a time: what it is behind by, and what a socket that was full takes later. Once it has all there is it
-//! rests in its [`super::crowd`], where most of what it gets is sent. Nothing is allocated here per frame: vectors come from the shard's pool.
+//! rests in its [`super::fan_out`], where most of what it gets is sent. Nothing is allocated here per frame: vectors come from the shard's pool.
 use std::cell::{Cell, RefCell};
 use std::rc::Rc;
 use std::time::Duration;
@@ -7,13 +7,13 @@ use std::time::Duration;
 use millstream_hub::viewer::{self, Fill, Piece, Viewer};
 use millstream_proto::time::Time;
 
-use super::crowd::Rest;
+use super::fan_out::FanOutPlace;
 use crate::close::CloseReason;
 use crate::io::Writer;
 use crate::metrics::Gauge;
 use crate::shard::Shard;
-use crate::shard::channel::Seat;
 use crate::shard::session::Session;
+use crate::shard::stream_handle::ViewerGuard;
 use crate::shard::view;
 
 /// Why a viewer's sends are over.
@@ -38,12 +38,12 @@ impl Done {
 pub(crate) struct Playing {
     shard: Rc<Shard>,
     gauge: fn(&Shard) -> &Gauge,
-    pub(crate) seat: Seat,
+    pub(crate) viewer_guard: ViewerGuard,
     pub(crate) viewer: Rc<RefCell<Viewer>>,
     pub(crate) session: Rc<Session>,
     /// Why its reading side gave up, if it did.
     pub(crate) left: Cell<Option<CloseReason>>,
-    pub(super) rest: Rest,
+    pub(super) place: FanOutPlace,
     started: Cell<bool>,
     asked_at: Time,
 }
@@ -53,7 +53,7 @@ impl Playing {
     pub(crate) fn begin(
         shard: &Rc<Shard>,
         session: &Rc<Session>,
-        seat: Seat,
+        viewer_guard: ViewerGuard,
         viewer: Viewer,
         asked_at: Time,
         gauge: fn(&Shard) -> &Gauge,
@@ -61,19 +61,19 @@ impl Playing {
         let viewer = Rc::new(RefCell::new(viewer));
         session.asked();
         session.set_deadline(None);
-        session.watch(&seat.channel, &viewer, shard.now());
-        seat.channel.audience.join(session, view::protocol(viewer.borrow().format()));
+        session.watch(&viewer_guard.handle, &viewer, shard.now());
+        viewer_guard.handle.audience.join(session, view::protocol(viewer.borrow().format()));
         shard.stats.plays_total.add(1);
         gauge(shard).add(1);
-        tracing::info!(parent: &session.span, stream = %seat.channel.id, "play started");
+        tracing::info!(parent: &session.span, stream = %viewer_guard.handle.id, "play started");
         Rc::new(Self {
             shard: Rc::clone(shard),
             gauge,
-            seat,
+            viewer_guard,
             viewer,
             session: Rc::clone(session),
             left: Cell::new(None),
-            rest: Rest::default(),
+            place: FanOutPlace::default(),
             started: Cell::new(false),
             asked_at,
         })
@@ -111,15 +111,15 @@ impl Playing {
 impl Drop for Playing {
     fn drop(&mut self) {
         (self.gauge)(&self.shard).add(-1);
-        self.seat.channel.audience.leave(self.session.number);
+        self.viewer_guard.handle.audience.leave(self.session.number);
         self.shard.stats.skips.add(self.viewer.borrow().skips());
     }
 }
 
 /// Sends until the viewer is done.
 pub(crate) async fn pump(playing: &Rc<Playing>, mut writer: Writer) -> Done {
-    let Playing { shard, seat, viewer, .. } = &**playing;
-    let channel = &seat.channel;
+    let Playing { shard, viewer_guard, viewer, .. } = &**playing;
+    let handle = &viewer_guard.handle;
     let mut caught_up = false;
     let mut now = shard.now();
     loop {
@@ -130,8 +130,8 @@ pub(crate) async fn pump(playing: &Rc<Playing>, mut writer: Writer) -> Done {
             let pieces = &mut *shard.pieces.borrow_mut();
             // A viewer that a defect ended may have left some.
             pieces.clear();
-            let log = channel.log.borrow();
-            match viewer.borrow_mut().fill(&log, &channel.config, now, pieces) {
+            let log = handle.log.borrow();
+            match viewer.borrow_mut().fill(&log, &handle.config, now, pieces) {
                 Fill::Send => Some(shard.loads.load(pieces)),
                 Fill::Wait => None,
                 Fill::Close(reason) => return Done::Closed(reason, writer),
@@ -139,7 +139,9 @@ pub(crate) async fn pump(playing: &Rc<Playing>, mut writer: Writer) -> Done {
         };
         let Some(load) = load else {
             caught_up = true;
-            let Some(back) = channel.crowd.rest(playing, writer).await else { return Done::Gone(CloseReason::Defect) };
+            let Some(back) = handle.fan_out.wait_idle(playing, writer).await else {
+                return Done::Gone(CloseReason::Defect);
+            };
             (writer, now) = (back, shard.now());
             continue;
         };

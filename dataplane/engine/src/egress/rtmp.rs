@@ -14,16 +14,16 @@ use crate::close::CloseReason;
 use crate::ingest::{Connection, GOING_DOWN, GOODBYE, Rejection, Turn, closed, question, read_now, refusal};
 use crate::io::{Reader, Socket};
 use crate::shard::Shard;
-use crate::shard::channel::{NotPlayable, Seat};
 use crate::shard::session::EndsWith;
+use crate::shard::stream_handle::{NotPlayable, ViewerGuard};
 
 /// Answers a play request, and plays to the end of the connection.
 pub(crate) async fn play(shard: &Rc<Shard>, connection: Connection, request: rtmp::Request) -> Turn {
     let asked_at = shard.now();
     match admit(shard, &connection, request).await {
-        Ok(seat) => {
+        Ok(viewer_guard) => {
             // A task of its own, because of its size: what this one needed for requests goes.
-            shard.spawn(run(Rc::clone(shard), connection, seat, asked_at));
+            shard.spawn(run(Rc::clone(shard), connection, viewer_guard, asked_at));
             Turn::Gone
         }
         Err(rejection) => connection.reject(shard, Action::Play, rejection),
@@ -31,16 +31,16 @@ pub(crate) async fn play(shard: &Rc<Shard>, connection: Connection, request: rtm
 }
 
 /// Plays until the stream or the viewer ends; the connection is of no use afterwards.
-async fn run(shard: Rc<Shard>, connection: Connection, seat: Seat, asked_at: Time) {
+async fn run(shard: Rc<Shard>, connection: Connection, viewer_guard: ViewerGuard, asked_at: Time) {
     let Connection { session, socket, mut rtmp } = connection;
     let Socket { reader, writer } = socket;
-    let mut viewer = Viewer::new(Format::Rtmp, Start::Newest, &seat.channel.log.borrow(), shard.now());
+    let mut viewer = Viewer::new(Format::Rtmp, Start::Newest, &viewer_guard.handle.log.borrow(), shard.now());
     let accepted = rtmp.accept(shard.now());
     while let Some(bytes) = rtmp.poll_output() {
         viewer.lead(bytes);
     }
     let _ending = EndsWith(&session);
-    let playing = Playing::begin(&shard, &session, seat, viewer, asked_at, |shard| &shard.stats.viewers_rtmp);
+    let playing = Playing::begin(&shard, &session, viewer_guard, viewer, asked_at, |shard| &shard.stats.viewers_rtmp);
     let rtmp = Rc::new(RefCell::new(rtmp));
     let done = if let Err(error) = accepted {
         Done::Gone(error.into())
@@ -64,8 +64,8 @@ async fn run(shard: Rc<Shard>, connection: Connection, seat: Seat, asked_at: Tim
     closed(&shard, &session, &rtmp.borrow(), why);
 }
 
-async fn admit(shard: &Rc<Shard>, connection: &Connection, request: rtmp::Request) -> Result<Seat, Rejection> {
-    // The door has its own limit of time.
+async fn admit(shard: &Rc<Shard>, connection: &Connection, request: rtmp::Request) -> Result<ViewerGuard, Rejection> {
+    // Admission has its own limit of time.
     connection.session.set_deadline(None);
     let question = question(shard, &connection.session, Action::Play, request)?;
     let id = question.name.clone();
@@ -76,10 +76,10 @@ async fn admit(shard: &Rc<Shard>, connection: &Connection, request: rtmp::Reques
     if !shard.sessions.has_room(Action::Play) {
         return Err(reject(CloseReason::Overload, Refusal::Failed, NO_ROOM.reason));
     }
-    if let Verdict::Deny(denial) = shard.door.ask(shard, question).await {
+    if let Verdict::Deny(denial) = shard.admission.ask(shard, question).await {
         return Err(reject(CloseReason::Refused, refusal(denial.why), &denial.reason));
     }
-    shard.tune_in(&id).await.map_err(|not_playable| match not_playable {
+    shard.subscribe(&id).await.map_err(|not_playable| match not_playable {
         NotPlayable::NotOnAir => reject(CloseReason::NotOnAir, Refusal::NotFound, NOT_ON_AIR.reason),
         NotPlayable::Busy => reject(CloseReason::Busy, Refusal::Failed, BUSY.reason),
     })
@@ -90,7 +90,7 @@ async fn listen(shard: Rc<Shard>, reader: Reader, playing: Rc<Playing>, rtmp: Rc
     let _ending = EndsWith(&playing.session);
     let why = loop {
         // First what came with the request itself.
-        if let Err(why) = heed(&shard, &playing, &mut rtmp.borrow_mut()) {
+        if let Err(why) = handle(&shard, &playing, &mut rtmp.borrow_mut()) {
             break why;
         }
         if reader.readable().await.is_err() {
@@ -103,7 +103,7 @@ async fn listen(shard: Rc<Shard>, reader: Reader, playing: Rc<Playing>, rtmp: Rc
     playing.leave(why);
 }
 
-fn heed(shard: &Shard, playing: &Playing, rtmp: &mut ServerSession) -> Result<(), CloseReason> {
+fn handle(shard: &Shard, playing: &Playing, rtmp: &mut ServerSession) -> Result<(), CloseReason> {
     let now = shard.now();
     while let Some(event) = rtmp.poll_event() {
         match event {
@@ -117,6 +117,6 @@ fn heed(shard: &Shard, playing: &Playing, rtmp: &mut ServerSession) -> Result<()
     while let Some(bytes) = rtmp.poll_output() {
         playing.viewer.borrow_mut().lead(bytes);
     }
-    playing.session.nudge.nudge();
+    playing.session.notify.notify();
     if rtmp.is_closing() { Err(CloseReason::Closed) } else { Ok(()) }
 }

@@ -1,7 +1,7 @@
 //! `/<id>/live.json`: whether a stream is on air, in a form that pages ask for and caches keep for a second. The same for everyone and from
 //! every shard. Before it: [`crate::shard::status`]; beside it: the pages, whose `page.js` reads it.
+use millstream_control_protocol::state::Outputs;
 use millstream_hub::findings::Dropped;
-use millstream_link::state::Outputs;
 use millstream_proto::codec::Shape;
 use millstream_proto::http::response::Cache;
 use millstream_proto::id::Id;

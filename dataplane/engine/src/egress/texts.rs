@@ -15,7 +15,7 @@ use millstream_proto::http::response::{Body, Cache, Head};
 use super::http::{Answer, FileHead, Reply};
 use crate::clock::unix_s;
 
-/// Versions held of a channel: a multivariant playlist, two tracks' with and without what can be skipped, a manifest, and some that have just
+/// Versions held of a stream handle: a multivariant playlist, two tracks' with and without what can be skipped, a manifest, and some that have just
 /// been replaced; and as many with the addresses that they have below a mapped path.
 const TEXTS_MAX: usize = 16;
 
@@ -41,7 +41,7 @@ fn gzip(plain: &[u8]) -> Option<Bytes> {
     (packed.len() < plain.len()).then(|| packed.into())
 }
 
-/// The newest versions of a channel's playlists.
+/// The newest versions of a stream handle's playlists.
 #[derive(Default)]
 pub(crate) struct Texts {
     newest: RefCell<VecDeque<Rc<Text>>>,

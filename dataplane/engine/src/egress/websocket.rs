@@ -15,15 +15,15 @@ use crate::close::CloseReason;
 use crate::ingest::GOODBYE;
 use crate::io::{Reader, Socket};
 use crate::shard::Shard;
-use crate::shard::channel::Seat;
 use crate::shard::session::{EndsWith, Session};
+use crate::shard::stream_handle::ViewerGuard;
 
 /// FLV over WebSocket, as a protocol's name.
 pub(crate) const WS_FLV: &str = "ws-flv";
 
 /// How the viewer asked.
 pub(super) struct Play {
-    pub(super) seat: Seat,
+    pub(super) viewer_guard: ViewerGuard,
     /// The answer to the upgrade.
     pub(super) head: Bytes,
     pub(super) start: Start,
@@ -35,10 +35,10 @@ pub(super) struct Play {
 /// Plays until the stream or the viewer ends.
 pub(super) async fn play(shard: Rc<Shard>, session: Rc<Session>, socket: Socket, play: Play) {
     let Socket { reader, writer } = socket;
-    let Play { seat, head, start, asked_at, early } = play;
-    let mut viewer = Viewer::new(Format::FlvWebSocket, start, &seat.channel.log.borrow(), shard.now());
+    let Play { viewer_guard, head, start, asked_at, early } = play;
+    let mut viewer = Viewer::new(Format::FlvWebSocket, start, &viewer_guard.handle.log.borrow(), shard.now());
     viewer.lead(head);
-    let playing = Playing::begin(&shard, &session, seat, viewer, asked_at, |shard| &shard.stats.viewers_ws);
+    let playing = Playing::begin(&shard, &session, viewer_guard, viewer, asked_at, |shard| &shard.stats.viewers_ws);
     shard.spawn(listen(Rc::clone(&shard), reader, Rc::clone(&playing), early));
     let _ending = EndsWith(&session);
     let done = pump(&playing, writer).await;
@@ -52,7 +52,7 @@ pub(super) async fn play(shard: Rc<Shard>, session: Rc<Session>, socket: Socket,
         // The client's own goodbye, or its end, is read first: a connection that is closed over unread bytes is reset, and ours may be lost.
         writer.finish();
         while said.is_ok() && playing.left.get().is_none() && session.ending().is_none() {
-            session.nudge.nudged().await;
+            session.notify.notified().await;
         }
     }
     shard.leave(&session).await;
@@ -78,7 +78,7 @@ fn goodbye(reason: ViewerClosed) -> Option<Bytes> {
 async fn listen(shard: Rc<Shard>, reader: Reader, playing: Rc<Playing>, early: Vec<u8>) {
     let _ending = EndsWith(&playing.session);
     let mut frames = websocket::Reader::default();
-    heed(&playing, &mut frames, &early);
+    handle(&playing, &mut frames, &early);
     drop(early);
     let why = loop {
         if reader.readable().await.is_err() {
@@ -91,7 +91,7 @@ async fn listen(shard: Rc<Shard>, reader: Reader, playing: Rc<Playing>, early: V
         let scratch = &mut *shard.scratch.borrow_mut();
         match reader.recv_now(scratch) {
             Ok(Some(0)) => break CloseReason::PeerClosed,
-            Ok(Some(count)) => heed(&playing, &mut frames, scratch.get(..count).unwrap_or_default()),
+            Ok(Some(count)) => handle(&playing, &mut frames, scratch.get(..count).unwrap_or_default()),
             Ok(None) => {}
             Err(_) => break CloseReason::PeerGone,
         }
@@ -99,7 +99,7 @@ async fn listen(shard: Rc<Shard>, reader: Reader, playing: Rc<Playing>, early: V
     playing.leave(why);
 }
 
-fn heed(playing: &Playing, frames: &mut websocket::Reader, bytes: &[u8]) {
+fn handle(playing: &Playing, frames: &mut websocket::Reader, bytes: &[u8]) {
     let viewer = &mut *playing.viewer.borrow_mut();
     let mut answers = false;
     let read = frames.read(bytes, &mut |said| {
@@ -114,6 +114,6 @@ fn heed(playing: &Playing, frames: &mut websocket::Reader, bytes: &[u8]) {
         viewer.finish(websocket::close(violation.code(), &violation.to_string()), ViewerClosed::ProtocolError);
     }
     if answers {
-        playing.session.nudge.nudge();
+        playing.session.notify.notify();
     }
 }

@@ -1,4 +1,4 @@
-//! RTMP connections: bytes from the socket go into `proto::rtmp`'s session, its requests to the door, its media to the stream's
+//! RTMP connections: bytes from the socket go into `proto::rtmp`'s session, its requests to admission, its media to the stream's
 //! log; players are handed to [`crate::egress::rtmp`]. A publisher of another shard's stream is handed to that shard.
 mod sides;
 
@@ -9,8 +9,8 @@ use std::pin::pin;
 use std::rc::Rc;
 use std::time::Duration;
 
+use millstream_control_protocol::event::What;
 use millstream_hub::stream::{PUBLISHER_SILENT_AFTER, Taken};
-use millstream_link::event::What;
 use millstream_policy::{Action, Client, Request, Verdict, Why};
 use millstream_proto::id::Id;
 use millstream_proto::media::MediaEvent;
@@ -18,18 +18,18 @@ use millstream_proto::rtmp::{self, Event, Refusal, ServerConfig, ServerSession, 
 use millstream_proto::time::Time;
 
 use self::sides::Sides;
+use crate::admission::word;
 use crate::close::CloseReason;
-use crate::door::word;
 use crate::egress;
 use crate::io::{Descriptor, Socket, sleep_until};
 use crate::shard::Shard;
 use crate::shard::budget::{OfConnection, Turn as Wait};
-use crate::shard::channel::{Channel, Publisher};
+use crate::shard::events::Refused;
 use crate::shard::introduce::introduce;
 use crate::shard::mailbox::Mail;
 use crate::shard::session::{Arrival, Session};
-use crate::shard::telling::Refused;
-use crate::shard::wait::{First, Place, first};
+use crate::shard::stream_handle::{Publisher, StreamHandle};
+use crate::shard::wait::{Either, Place, select};
 
 /// A publisher's read buffer: two keyframes of a usual stream fit, and 2,000 publishers stay under 64 MiB.
 const READ_BYTES: usize = 32 << 10;
@@ -47,11 +47,11 @@ pub(crate) const GOODBYE: Duration = Duration::from_secs(2);
 pub(crate) const GOING_DOWN: &str = "the server is going down; connect again";
 /// What a session that the operator ends is told.
 const KICKED_BY_OPERATOR: &str = "the operator has ended this session";
-/// The protocol, as events and the door name it.
+/// The protocol, as events and admission name it.
 const PROTOCOL: &str = "rtmp";
 
 /// A publisher on its way to the shard that owns its stream, already admitted: descriptor, session, unread bytes.
-pub(crate) struct Parcel {
+pub(crate) struct Handoff {
     fd: Descriptor,
     rtmp: Box<ServerSession>,
     peer: SocketAddr,
@@ -117,8 +117,8 @@ pub(crate) async fn serve(shard: Rc<Shard>, session: Rc<Session>, socket: Socket
 }
 
 /// Goes on with a publisher that another shard handed over.
-pub(crate) async fn resume(shard: Rc<Shard>, parcel: Box<Parcel>) {
-    let Parcel { fd, rtmp, peer, number, id, encoder, publishes } = *parcel;
+pub(crate) async fn resume(shard: Rc<Shard>, handoff: Box<Handoff>) {
+    let Handoff { fd, rtmp, peer, number, id, encoder, publishes } = *handoff;
     let Ok(socket) = Socket::from_fd(fd) else { return };
     let session = match shard.readmit(number, peer, &socket) {
         Ok(session) => session,
@@ -247,7 +247,7 @@ impl Connection {
         // What is told of it, [`Shard::refused`] tells, which lets no flood into the log.
         tracing::debug!(parent: &self.session.span, reason, "refused");
         self.rtmp.reject(shard.now(), refusal, &reason);
-        // What the policy refuses, the door has told.
+        // What the policy refuses, admission has told.
         if why != CloseReason::Refused {
             let refused = Refused::of(&self.session, PROTOCOL, why.refusal_label(action), &reason);
             let stream = stream.as_ref().map_or("", Id::as_str);
@@ -289,7 +289,7 @@ fn garbled(shard: &Shard, session: &Session, error: SessionError) -> CloseReason
     error.into()
 }
 
-/// What the door is asked about an RTMP request; an error names what is wrong with it.
+/// What admission is asked about an RTMP request; an error names what is wrong with it.
 pub(crate) fn question(
     shard: &Shard,
     session: &Session,
@@ -334,7 +334,7 @@ pub(crate) fn refusal(why: Why) -> Refusal {
 }
 
 async fn admit_publisher(shard: &Rc<Shard>, connection: Connection, request: rtmp::Request) -> Turn {
-    // The door has its own limit of time.
+    // Admission has its own limit of time.
     connection.session.set_deadline(None);
     let question = match question(shard, &connection.session, Action::Publish, request) {
         Ok(question) => question,
@@ -342,7 +342,7 @@ async fn admit_publisher(shard: &Rc<Shard>, connection: Connection, request: rtm
     };
     let (id, encoder) = (question.name.clone(), question.client.user_agent.clone());
     pace(shard, &connection.session).await;
-    if let Verdict::Deny(denial) = shard.door.ask(shard, question).await {
+    if let Verdict::Deny(denial) = shard.admission.ask(shard, question).await {
         let rejection = Rejection::new(CloseReason::Refused, refusal(denial.why), &id, denial.reason);
         return connection.reject(shard, Action::Publish, rejection);
     }
@@ -381,19 +381,19 @@ fn hand_over(shard: &Shard, connection: Connection, id: Id, encoder: String) -> 
         return Turn::Gone;
     };
     let owner = shard.owner(&id);
-    let parcel = Box::new(Parcel { fd, rtmp, peer, number, id, encoder, publishes });
-    match shard.put(owner, Mail::Publisher(parcel)) {
+    let handoff = Box::new(Handoff { fd, rtmp, peer, number, id, encoder, publishes });
+    match shard.put(owner, Mail::Publisher(handoff)) {
         Ok(()) => shard.stats.handovers_total.add(1),
         Err(mail) => {
             count_failed();
-            if let Mail::Publisher(parcel) = mail
-                && let Ok(socket) = Socket::from_fd(parcel.fd)
+            if let Mail::Publisher(handoff) = mail
+                && let Ok(socket) = Socket::from_fd(handoff.fd)
             {
-                let Parcel { peer, number: session, id, .. } = *parcel;
+                let Handoff { peer, number: session, id, .. } = *handoff;
                 let (action, why, stream) = (word(Action::Publish), CloseReason::Busy.label(), id.as_str());
                 let reason = "the server is busy; try again in a moment";
                 shard.refused(&Refused { action, why, reason, stream, session, peer, protocol: PROTOCOL });
-                turn_away(shard, socket, parcel.rtmp, reason);
+                turn_away(shard, socket, handoff.rtmp, reason);
             }
         }
     }
@@ -423,7 +423,7 @@ async fn publish(shard: &Rc<Shard>, mut connection: Connection, id: &Id, encoder
         return no_place(connection, CloseReason::Overload, reason);
     }
     let who = Publisher { peer: connection.session.peer(), protocol: PROTOCOL, encoder };
-    let Claimed { channel, replaced } = match claim(shard, id, connection.session.number, &who).await {
+    let Claimed { handle, replaced } = match claim(shard, id, connection.session.number, &who).await {
         Ok(place) => place,
         Err(NoPlace::Full) => {
             return no_place(connection, CloseReason::Streams, "the server has as many streams as it may have");
@@ -447,7 +447,7 @@ async fn publish(shard: &Rc<Shard>, mut connection: Connection, id: &Id, encoder
     shard.tell(id.as_str(), number, peer, PROTOCOL, || What::Publish { encoder: who.encoder });
     let on_air = OnAir {
         shard,
-        channel: &channel,
+        handle: &handle,
         number,
         peer,
         since: shard.now(),
@@ -458,7 +458,7 @@ async fn publish(shard: &Rc<Shard>, mut connection: Connection, id: &Id, encoder
     // Media may already be there: it came with the request.
     let accepted = connection.rtmp.accept(shard.now());
     let ended = match accepted {
-        Ok(()) => pump(shard, &mut connection, Some((&channel, &on_air.bytes)), &mut sides).await,
+        Ok(()) => pump(shard, &mut connection, Some((&handle, &on_air.bytes)), &mut sides).await,
         Err(error) => Some(error.into()),
     };
     let why = connection.session.ending().or(ended).unwrap_or(CloseReason::Unpublished);
@@ -480,7 +480,7 @@ async fn publish(shard: &Rc<Shard>, mut connection: Connection, id: &Id, encoder
 
 /// A publisher's place.
 struct Claimed {
-    channel: Rc<Channel>,
+    handle: Rc<StreamHandle>,
     /// The session that had it.
     replaced: Option<u64>,
 }
@@ -501,14 +501,14 @@ async fn claim(shard: &Rc<Shard>, id: &Id, number: u64, who: &Publisher) -> Resu
     let place = Place::default();
     loop {
         // Asked for each time: the stream may end with its last publisher, and this one then begins it anew.
-        let channel = shard.own(id).ok_or(NoPlace::Full)?;
-        let seen = channel.waiters.seen();
+        let handle = shard.own(id).ok_or(NoPlace::Full)?;
+        let seen = handle.waiters.seen();
         let now = shard.now();
-        match channel.publish(number, who, now >= until, now, shard) {
-            Ok(replaced) => return Ok(Claimed { channel, replaced }),
+        match handle.publish(number, who, now >= until, now, shard) {
+            Ok(replaced) => return Ok(Claimed { handle, replaced }),
             Err(taken) if now < until => {
                 let look_at = until.min(now + taken.silent_in());
-                first(channel.waiters.changed(seen, &place), sleep_until(shard.clock.instant(look_at))).await;
+                select(handle.waiters.changed(seen, &place), sleep_until(shard.clock.instant(look_at))).await;
             }
             Err(taken) => return Err(NoPlace::Taken(taken)),
         }
@@ -518,7 +518,7 @@ async fn claim(shard: &Rc<Shard>, id: &Id, number: u64, who: &Publisher) -> Resu
 /// Gives the publisher's place up, and tells so, however the session ends.
 struct OnAir<'a> {
     shard: &'a Rc<Shard>,
-    channel: &'a Channel,
+    handle: &'a StreamHandle,
     number: u64,
     peer: SocketAddr,
     since: Time,
@@ -529,13 +529,13 @@ struct OnAir<'a> {
 
 impl Drop for OnAir<'_> {
     fn drop(&mut self) {
-        let Self { shard, channel, number, .. } = *self;
+        let Self { shard, handle, number, .. } = *self;
         let now = shard.now();
         shard.stats.publishers.add(-1);
         // Whom the operator or the end of the server sends away is not stood in for.
         let dismissed = self.why.get() == CloseReason::Kicked || shard.is_draining();
-        channel.leave(number, dismissed, shard);
-        shard.tell(channel.id.as_str(), number, self.peer, PROTOCOL, || What::Unpublish {
+        handle.leave(number, dismissed, shard);
+        shard.tell(handle.id.as_str(), number, self.peer, PROTOCOL, || What::Unpublish {
             why: self.why.get().label().to_owned(),
             lasted_ms: u64::try_from(now.since(self.since).as_millis()).unwrap_or(u64::MAX),
             received_bytes: self.bytes.get(),
@@ -550,7 +550,7 @@ impl Drop for OnAir<'_> {
 async fn pump(
     shard: &Rc<Shard>,
     connection: &mut Connection,
-    place: Option<(&Channel, &Cell<u64>)>,
+    place: Option<(&StreamHandle, &Cell<u64>)>,
     sides: &mut Sides,
 ) -> Option<CloseReason> {
     let number = connection.session.number;
@@ -562,8 +562,8 @@ async fn pump(
     loop {
         let now = shard.now();
         let mut over = drain(&mut connection.rtmp, &mut events, &mut of_sides, place.is_none());
-        if let Some((channel, _)) = place
-            && !channel.read(number, &mut events, now, shard)
+        if let Some((handle, _)) = place
+            && !handle.read(number, &mut events, now, shard)
         {
             return Some(CloseReason::Replaced);
         }
@@ -603,23 +603,23 @@ async fn pump(
             let mut read = pin!(reader.recv(buf));
             loop {
                 let waited = if sides.is_opening() {
-                    let answered = Box::pin(first(silence.as_mut(), Box::pin(sides.answered(rtmp))));
-                    first(read.as_mut(), answered).await
+                    let answered = Box::pin(select(silence.as_mut(), Box::pin(sides.answered(rtmp))));
+                    select(read.as_mut(), answered).await
                 } else {
                     let silent = async {
                         silence.as_mut().await;
-                        First::A(())
+                        Either::A(())
                     };
-                    first(read.as_mut(), silent).await
+                    select(read.as_mut(), silent).await
                 };
                 match waited {
-                    First::A(read) => break read,
-                    First::B(First::B(())) => {
+                    Either::A(read) => break read,
+                    Either::B(Either::B(())) => {
                         if writer.send_all(rtmp.poll_output().unwrap_or_default()).await.is_err() {
                             return Some(CloseReason::PeerGone);
                         }
                     }
-                    First::B(First::A(())) => {
+                    Either::B(Either::A(())) => {
                         let now = shard.now();
                         if heard + PING_SILENT_EVERY <= now {
                             heard = now;
@@ -650,8 +650,8 @@ async fn pump(
             let why = garbled(shard, &connection.session, error);
             // What came whole before the error is the viewers'.
             drain(&mut connection.rtmp, &mut events, &mut of_sides, false);
-            if let Some((channel, _)) = place {
-                channel.read(number, &mut events, shard.now(), shard);
+            if let Some((handle, _)) = place {
+                handle.read(number, &mut events, shard.now(), shard);
             }
             return Some(why);
         }

@@ -17,15 +17,15 @@ use millstream_proto::rtmp::command::Command;
 use millstream_proto::rtmp::message::{Message, UserControl, kind};
 use millstream_proto::rtmp::{self, Event, Refusal, ServerSession};
 
-use super::{Connection, PROTOCOL, Parcel, pace, question, refusal, resume};
-use crate::door::word;
+use super::{Connection, Handoff, PROTOCOL, pace, question, refusal, resume};
+use crate::admission::word;
 use crate::io::{Socket, sleep_until};
 use crate::shard::Shard;
 use crate::shard::budget::OfConnection;
+use crate::shard::events::Refused;
 use crate::shard::mailbox::Mail;
 use crate::shard::session::{Lease, Session};
-use crate::shard::telling::Refused;
-use crate::shard::wait::{First, first};
+use crate::shard::wait::{Either, select};
 
 /// A further stream's session answers within this time: its place may be taken by one that has just died.
 const ANSWER_WAIT: Duration = Duration::from_secs(3);
@@ -154,7 +154,7 @@ async fn open(
     let (id, encoder) = (question.name.clone(), question.client.user_agent.clone());
     // It counts for the connection; the session of the further stream publishes once.
     pace(shard, session).await;
-    if let Verdict::Deny(denial) = shard.door.ask(shard, question).await {
+    if let Verdict::Deny(denial) = shard.admission.ask(shard, question).await {
         return Err((refusal(denial.why), denial.reason));
     }
     let lease = shard.sessions.lease(session.peer().ip()).map_err(|limit| {
@@ -165,11 +165,11 @@ async fn open(
     })?;
     let (socket, fd) = Socket::pair().map_err(|_| failed())?;
     let (peer, number, owner) = (session.peer(), shard.number(), shard.owner(&id));
-    let parcel = Box::new(Parcel { fd, rtmp, peer, number, id, encoder, publishes: OfConnection::default() });
+    let handoff = Box::new(Handoff { fd, rtmp, peer, number, id, encoder, publishes: OfConnection::default() });
     if owner == shard.index {
-        shard.spawn(resume(Rc::clone(shard), parcel));
+        shard.spawn(resume(Rc::clone(shard), handoff));
     } else {
-        shard.put(owner, Mail::Publisher(parcel)).map_err(|_| failed())?;
+        shard.put(owner, Mail::Publisher(handoff)).map_err(|_| failed())?;
         shard.stats.handovers_total.add(1);
     }
     let mut side = Side { stream_id, socket, _lease: lease, reader: ChunkReader::new(), held: Vec::new() };
@@ -199,7 +199,7 @@ async fn open(
             None if !more => return Err(failed()),
             None => {}
         }
-        if let First::B(()) = first(side.socket.reader.readable(), sleep_until(until)).await {
+        if let Either::B(()) = select(side.socket.reader.readable(), sleep_until(until)).await {
             return Err(failed());
         }
     }

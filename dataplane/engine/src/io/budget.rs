@@ -39,7 +39,7 @@ pub(super) const READS: Limit = Limit::pieces(16);
 pub(crate) const ACCEPTS: Limit = Limit::pieces(32);
 /// Sends to viewers that have all there is: a newcomer does not wait until all the others have been sent to.
 pub(crate) const FAN_OUT: Limit = Limit::time(MILLISECOND);
-/// Sends of parts: meanwhile come the sound that goes with these pictures, other streams, other viewers. A turn lasts a millisecond at least,
+/// Sends of parts: meanwhile come the audio that goes with these frames, other streams, other viewers. A turn lasts a millisecond at least,
 /// so that it has passed by its end: a timer is what the runtime waits for only when nothing is left to run.
 pub(crate) const PARTS: Limit = Limit::time(Duration::from_millis(4)).every(MILLISECOND);
 /// Tasks that are woken in a row: what they do is one turn of the runtime.

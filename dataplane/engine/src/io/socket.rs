@@ -325,7 +325,7 @@ mod tests {
     use super::super::runtime::{Driver, run};
     use super::super::slot::WriterSlot;
     use super::*;
-    use crate::shard::wait::{First, first};
+    use crate::shard::wait::{Either, select};
 
     /// More than a socket takes at once.
     const MANY_BYTES: usize = if cfg!(miri) { 300_000 } else { 4 << 20 };
@@ -424,7 +424,7 @@ mod tests {
             peer.writer.send_all(Bytes::from_static(b"thanks")).await.unwrap();
             pending::<()>().await;
         };
-        let First::A((result, got)) = first(reads, first(sends, peers)).await else { panic!("they do not end") };
+        let Either::A((result, got)) = select(reads, select(sends, peers)).await else { panic!("they do not end") };
         assert_eq!((result.unwrap(), &got[..]), (6, &b"thanks"[..]));
         drop(closer);
         // Moved to a sender for many and back.

@@ -125,7 +125,7 @@ impl Collector for Shards {
             |s| &s.connections,
         )?;
         self.gauge(out, "millstream_mirrors", "Streams of other shards that have viewers here.", |s| &s.mirrors)?;
-        self.gauge(out, "millstream_parked_sessions", "Sessions whose verdict is pending.", |s| &s.parked)?;
+        self.gauge(out, "millstream_parked_sessions", "Sessions whose verdict is pending.", |s| &s.pending)?;
         self.gauge(out, "millstream_sends_in_flight", "Sends to viewers that the kernel has not answered.", |s| {
             &s.sends_in_flight
         })?;

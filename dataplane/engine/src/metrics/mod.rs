@@ -22,7 +22,7 @@ pub(crate) struct ShardStats {
     /// Of the whole process; the first shard tells it.
     pub(crate) resident_bytes: Gauge,
     pub(crate) mirrors: Gauge,
-    pub(crate) parked: Gauge,
+    pub(crate) pending: Gauge,
     pub(crate) sends_in_flight: Gauge,
     pub(crate) log_bytes: Gauge,
     pub(crate) log_blocks: Gauge,

@@ -1,4 +1,4 @@
-//! Who watches a channel on this shard, for whoever asks: [`super::view`]. Sessions enter and leave it as they begin and end to play,
+//! Who watches a stream handle on this shard, for whoever asks: [`super::view`]. Sessions enter and leave it as they begin and end to play,
 //! [`crate::egress::pump`].
 use std::cell::RefCell;
 use std::collections::BTreeMap;
@@ -6,7 +6,7 @@ use std::rc::{Rc, Weak};
 
 use super::session::Session;
 
-/// The sessions that watch a channel on this shard: a change when one comes or goes, and none per frame.
+/// The sessions that watch a stream handle on this shard: a change when one comes or goes, and none per frame.
 #[derive(Default)]
 pub(crate) struct Audience {
     sessions: RefCell<BTreeMap<u64, Watcher>>,

@@ -6,8 +6,8 @@ use millstream_proto::limits::PROXY_HEADER_BYTES_MAX;
 use millstream_proto::proxy::{self, Source};
 
 use super::Shard;
+use super::events::Refused;
 use super::session::Session;
-use super::telling::Refused;
 use crate::close::CloseReason;
 use crate::io::Reader;
 

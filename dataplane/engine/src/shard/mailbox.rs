@@ -6,7 +6,7 @@ use millstream_hub::package::change::Change;
 use millstream_policy::Step;
 use millstream_proto::id::Id;
 
-use crate::ingest::Parcel;
+use crate::ingest::Handoff;
 use crate::shard::Shard;
 
 /// Messages of one pair that may wait.
@@ -15,7 +15,7 @@ pub(crate) const MAILBOX_LEN_MAX: usize = 1024;
 /// What one shard tells another, or the outside tells a shard.
 pub(crate) enum Mail {
     /// A publisher of a stream that the receiver owns, already admitted.
-    Publisher(Box<Parcel>),
+    Publisher(Box<Handoff>),
     /// Shard `from` has viewers for a stream that the receiver owns.
     Subscribe { id: Id, from: usize, subscription: u64 },
     /// It has none any more.
@@ -29,7 +29,7 @@ pub(crate) enum Mail {
     /// The stream is over; this is what can still be fetched of it.
     Over { id: Id, subscription: u64, changes: Vec<Change> },
     /// What can still be fetched of an earlier life of a stream that the receiver mirrors.
-    Past { id: Id, changes: Vec<Change> },
+    OfEnded { id: Id, changes: Vec<Change> },
     /// There is no such stream.
     Unknown { id: Id, subscription: u64 },
     /// A pending policy step has decided.
@@ -43,7 +43,7 @@ pub(crate) enum Mail {
 /// Something short that a shard does on its own thread: see [`crate::shard::view`].
 pub(crate) type Work = Box<dyn FnOnce(&Rc<Shard>) + Send>;
 
-// By hand: what a parcel holds is nobody's to read.
+// By hand: what a handoff holds is nobody's to read.
 impl std::fmt::Debug for Mail {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.write_str(match self {
@@ -54,7 +54,7 @@ impl std::fmt::Debug for Mail {
             Self::Package { .. } => "Package",
             Self::Packaged { .. } => "Packaged",
             Self::Over { .. } => "Over",
-            Self::Past { .. } => "Past",
+            Self::OfEnded { .. } => "OfEnded",
             Self::Unknown { .. } => "Unknown",
             Self::Answer { .. } => "Answer",
             Self::Work(_) => "Work",

@@ -2,18 +2,18 @@
 //! shard but what travels by [`mailbox`].
 pub(crate) mod audience;
 pub(crate) mod budget;
-pub(crate) mod channel;
-pub(crate) mod courier;
 pub(crate) mod drain;
-mod ebb;
+mod ended_streams;
+pub(crate) mod events;
 pub(crate) mod introduce;
 pub(crate) mod mailbox;
+mod memory_trimmer;
 pub(crate) mod packaging;
-mod past;
+pub(crate) mod part_sender;
 pub(crate) mod reached;
 pub(crate) mod session;
 pub(crate) mod status;
-pub(crate) mod telling;
+pub(crate) mod stream_handle;
 mod unfinished;
 pub(crate) mod view;
 pub(crate) mod wait;
@@ -32,11 +32,11 @@ use std::sync::mpsc::Receiver;
 use std::task::{Context, Poll};
 use std::time::Duration;
 
+use millstream_control_protocol::state::Outputs;
 use millstream_hub::config::{FlushPolicy, HlsConfig, OnUnpublish};
 use millstream_hub::log::EndReason;
 use millstream_hub::registry;
 use millstream_hub::viewer::{OVERDUE_LOOK_EVERY, Piece};
-use millstream_link::state::Outputs;
 use millstream_policy::Chain;
 use millstream_proto::id::Id;
 use millstream_proto::media::Clip;
@@ -45,24 +45,25 @@ use millstream_proto::paths::Output;
 use millstream_proto::time::Time;
 
 use self::budget::Publishes;
-use self::channel::{Channel, NotPlayable, Seat};
 use self::drain::PlaylistsWanted;
-use self::ebb::Ebb;
+use self::ended_streams::EndedStreams;
+use self::events::{Refusals, Refused};
 use self::mailbox::Mail;
-use self::past::Past;
+use self::memory_trimmer::MemoryTrimmer;
 use self::session::{Arrival, Session, Sessions};
 use self::status::Statuses;
-use self::telling::{Refusals, Refused};
-use self::wait::{First, Place, Waiters, first};
+use self::stream_handle::{NotPlayable, StreamHandle, ViewerGuard};
+use self::wait::{Either, Place, Waiters, select};
 use crate::admin::feed::Feed;
+use crate::admission::Admission;
 use crate::clock::Clock;
 use crate::close::CloseReason;
 use crate::config::{Config, Limits};
 use crate::directory::Directory;
-use crate::door::Door;
 use crate::egress::http::Heads;
 use crate::io::{
-    ACCEPTS, Bell, Bound, Budget, Driver, ENDS, Inbox, IoYield, Listener, LoadPool, Outbox, Socket, Volley, sleep,
+    ACCEPTS, Bound, Budget, Driver, ENDS, Inbox, IoYield, Listener, LoadPool, Outbox, SendBatch, Socket, WakeListener,
+    sleep,
 };
 use crate::metrics::ShardStats;
 use crate::slates::Slates;
@@ -104,7 +105,7 @@ pub(crate) struct Parts {
     pub(crate) http: Bound,
     /// Only one shard has it.
     pub(crate) control: Option<Bound>,
-    pub(crate) bell: Bell,
+    pub(crate) wake_listener: WakeListener,
     pub(crate) outboxes: Vec<Option<Outbox<Mail>>>,
     pub(crate) inboxes: Vec<Inbox<Mail>>,
     pub(crate) outside: Receiver<Mail>,
@@ -126,7 +127,7 @@ pub(crate) struct Shard {
     pub(crate) index: usize,
     pub(crate) config: Arc<Config>,
     pub(crate) clock: Clock,
-    pub(crate) door: Door,
+    pub(crate) admission: Admission,
     /// The streams that there are: replaced as a whole, between two pieces of work.
     pub(crate) directory: RefCell<Directory>,
     /// Clips for streams whose publisher is away.
@@ -149,13 +150,13 @@ pub(crate) struct Shard {
     /// For long work.
     pub(crate) io_yield: IoYield,
     /// For sends to many; empty between uses.
-    pub(crate) volley: RefCell<Volley>,
+    pub(crate) send_batch: RefCell<SendBatch>,
     /// For gathering a send; empty between uses.
     pub(crate) pieces: RefCell<Vec<Piece>>,
     /// For reading; see [`SCRATCH_BYTES`].
     pub(crate) scratch: RefCell<Box<[u8]>>,
-    channels: RefCell<HashMap<Id, Rc<Channel>>>,
-    past: Past,
+    handles: RefCell<HashMap<Id, Rc<StreamHandle>>>,
+    ended_streams: EndedStreams,
     /// Of streams that other shards own.
     statuses: Statuses,
     /// Of answers that many get in the same second.
@@ -164,7 +165,7 @@ pub(crate) struct Shard {
     pub(crate) playlists_wanted: PlaylistsWanted,
     outboxes: Vec<Option<Outbox<Mail>>>,
     leaving: Budget,
-    ebb: Ebb,
+    memory_trimmer: MemoryTrimmer,
     last_number: Cell<u64>,
     draining: Cell<bool>,
     drain: Waiters,
@@ -172,8 +173,19 @@ pub(crate) struct Shard {
 
 /// Runs a shard, to the end of its drain.
 pub(crate) async fn main(parts: Parts) -> std::io::Result<()> {
-    let Parts { index, config, clock, driver, chain, stats: all_stats, bell, outboxes, mut inboxes, outside, .. } =
-        parts;
+    let Parts {
+        index,
+        config,
+        clock,
+        driver,
+        chain,
+        stats: all_stats,
+        wake_listener,
+        outboxes,
+        mut inboxes,
+        outside,
+        ..
+    } = parts;
     let Some(stats) = all_stats.get(index).map(Arc::clone) else { return Err(ErrorKind::InvalidInput.into()) };
     let undrained = parts.undrained;
     let shard = Rc::new(Shard {
@@ -184,28 +196,28 @@ pub(crate) async fn main(parts: Parts) -> std::io::Result<()> {
         directory: RefCell::new(config.directory.clone()),
         slates: RefCell::new(config.slates.clone()),
         feed: parts.feed,
-        refusals: Refusals::new(telling::EVERY),
-        faults: Refusals::new(telling::FAULTS_EVERY),
+        refusals: Refusals::new(events::EVERY),
+        faults: Refusals::new(events::FAULTS_EVERY),
         rtmp_port: parts.rtmp.local_addr().map_or(config.rtmp.port(), |address| address.port()),
         http_port: parts.http.local_addr().map_or(config.http.port(), |address| address.port()),
         config,
         clock,
-        door: Door::new(chain, index),
+        admission: Admission::new(chain, index),
         stats,
         all_stats,
         loads: LoadPool::default(),
         io_yield: IoYield::new(driver)?,
-        volley: RefCell::new(Volley::new(driver)),
+        send_batch: RefCell::new(SendBatch::new(driver)),
         pieces: RefCell::default(),
         scratch: RefCell::new(vec![0; SCRATCH_BYTES].into_boxed_slice()),
-        channels: RefCell::default(),
-        past: Past::default(),
+        handles: RefCell::default(),
+        ended_streams: EndedStreams::default(),
         statuses: Statuses::default(),
         heads: Heads::default(),
         playlists_wanted: PlaylistsWanted::default(),
         outboxes,
         leaving: Budget::new(&ENDS, Time::ZERO),
-        ebb: Ebb::default(),
+        memory_trimmer: MemoryTrimmer::default(),
         last_number: Cell::new(0),
         draining: Cell::new(false),
         drain: Waiters::default(),
@@ -218,7 +230,7 @@ pub(crate) async fn main(parts: Parts) -> std::io::Result<()> {
     }
     let listening = {
         let shard = Rc::clone(&shard);
-        bell.listen(move || {
+        wake_listener.listen(move || {
             while let Ok(mail) = outside.try_recv() {
                 shard.receive(mail);
             }
@@ -229,9 +241,9 @@ pub(crate) async fn main(parts: Parts) -> std::io::Result<()> {
             }
         })
     };
-    match first(listening, live(&shard, &undrained)).await {
-        First::A(result) => result,
-        First::B(()) => Ok(()),
+    match select(listening, live(&shard, &undrained)).await {
+        Either::A(result) => result,
+        Either::B(()) => Ok(()),
     }
 }
 
@@ -241,7 +253,7 @@ async fn live(shard: &Rc<Shard>, undrained: &AtomicUsize) {
     let place = Place::default();
     loop {
         let look_every = OVERDUE_LOOK_EVERY / if drained_by.is_some() { 10 } else { 2 };
-        first(sleep(look_every), shard.drain.changed(u64::from(shard.draining.get()), &place)).await;
+        select(sleep(look_every), shard.drain.changed(u64::from(shard.draining.get()), &place)).await;
         let now = shard.now();
         shard.sweep(now);
         let budget = Budget::new(&ENDS, now);
@@ -269,8 +281,8 @@ async fn live(shard: &Rc<Shard>, undrained: &AtomicUsize) {
         }
         if undrained.load(Ordering::SeqCst) == 0 || goodbye.is_some_and(|goodbye| now >= deadline + goodbye) {
             // What would be told later.
-            shard.tell_refusals(now + telling::EVERY);
-            shard.tell_faults(now + telling::FAULTS_EVERY);
+            shard.tell_refusals(now + events::EVERY);
+            shard.tell_faults(now + events::FAULTS_EVERY);
             return;
         }
     }
@@ -282,9 +294,9 @@ async fn accept(shard: Rc<Shard>, port: Port, listener: Listener) {
     loop {
         // Only the RTMP port closes at once: the others go on to say that the server is draining.
         let ready = match port {
-            Port::Rtmp => match first(listener.ready(), shard.drain.changed(0, &place)).await {
-                First::A(ready) => ready,
-                First::B(()) => return,
+            Port::Rtmp => match select(listener.ready(), shard.drain.changed(0, &place)).await {
+                Either::A(ready) => ready,
+                Either::B(()) => return,
             },
             Port::Http | Port::Control => listener.ready().await,
         };
@@ -491,10 +503,10 @@ impl Shard {
 
     fn receive(self: &Rc<Self>, mail: Mail) {
         match mail {
-            Mail::Publisher(parcel) => self.spawn(ingest::resume(Rc::clone(self), parcel)),
+            Mail::Publisher(handoff) => self.spawn(ingest::resume(Rc::clone(self), handoff)),
             Mail::Subscribe { id, from, subscription } => {
-                if let Some(channel) = self.live(&id) {
-                    return channel.subscribe(from, subscription);
+                if let Some(handle) = self.live(&id) {
+                    return handle.subscribe(from, subscription);
                 }
                 let over = self.last_life(&id).map(|over| over.packaging.window.borrow().snapshot());
                 let mail = match over {
@@ -505,46 +517,46 @@ impl Shard {
                 drop(self.put(from, mail));
             }
             Mail::Unsubscribe { id, from, subscription } => {
-                if let Some(channel) = self.live(&id) {
-                    channel.unsubscribe(from, subscription);
+                if let Some(handle) = self.live(&id) {
+                    handle.unsubscribe(from, subscription);
                 }
             }
             Mail::Feed { id, subscription, message } => match self.mirrored(&id, subscription) {
-                Some(channel) => {
-                    channel.told(self, message);
-                    if channel.is_over() {
-                        self.remove(&channel);
+                Some(handle) => {
+                    handle.told(self, message);
+                    if handle.is_over() {
+                        self.remove(&handle);
                     }
                 }
                 // Sent before the owner heard that nobody watches any more.
                 None => self.unsubscribe(id, subscription),
             },
             Mail::Package { id, from, subscription } => {
-                if let Some(channel) = self.live(&id) {
+                if let Some(handle) = self.live(&id) {
                     self.tell_past(&id, from);
-                    channel.package_for(self, from, subscription);
+                    handle.package_for(self, from, subscription);
                 }
             }
             Mail::Packaged { id, subscription, changes } => {
-                if let Some(channel) = self.mirrored(&id, subscription) {
-                    channel.repackaged(self, changes);
+                if let Some(handle) = self.mirrored(&id, subscription) {
+                    handle.repackaged(self, changes);
                 }
             }
-            Mail::Past { id, changes } => self.told_past(&id, changes),
+            Mail::OfEnded { id, changes } => self.told_of_ended(&id, changes),
             Mail::Over { id, subscription, changes } => {
-                if let Some(channel) = self.mirrored(&id, subscription) {
-                    channel.repackaged(self, changes);
-                    channel.unknown(self);
-                    self.remove(&channel);
+                if let Some(handle) = self.mirrored(&id, subscription) {
+                    handle.repackaged(self, changes);
+                    handle.unknown(self);
+                    self.remove(&handle);
                 }
             }
             Mail::Unknown { id, subscription } => {
-                if let Some(channel) = self.mirrored(&id, subscription) {
-                    channel.unknown(self);
-                    self.remove(&channel);
+                if let Some(handle) = self.mirrored(&id, subscription) {
+                    handle.unknown(self);
+                    self.remove(&handle);
                 }
             }
-            Mail::Answer { ticket, step } => self.door.answer(ticket, step),
+            Mail::Answer { ticket, step } => self.admission.answer(ticket, step),
             Mail::Work(work) => {
                 // As with a session's task, a defect in it ends it alone; who asked finds that there is no answer.
                 if catch_unwind(AssertUnwindSafe(|| work(self))).is_err() {
@@ -555,10 +567,10 @@ impl Shard {
             // Said more than once by impatient operators: the drain counts one change.
             Mail::Shutdown => {
                 if !self.draining.replace(true) {
-                    let channels: Vec<_> = self.channels.borrow().values().cloned().collect();
+                    let handles: Vec<_> = self.handles.borrow().values().cloned().collect();
                     // Nobody's session ends with a slate: there is nothing to wait for.
-                    channels.iter().filter(|channel| channel.shows_slate()).for_each(|channel| {
-                        channel.end(EndReason::Shutdown, self);
+                    handles.iter().filter(|handle| handle.shows_slate()).for_each(|handle| {
+                        handle.end(EndReason::Shutdown, self);
                     });
                     self.sessions
                         .all()
@@ -576,8 +588,8 @@ impl Shard {
         drop(self.put(self.owner(&id), Mail::Unsubscribe { id, from: self.index, subscription }));
     }
 
-    fn live(&self, id: &Id) -> Option<Rc<Channel>> {
-        self.channels.borrow().get(id).filter(|channel| !channel.is_over()).cloned()
+    fn live(&self, id: &Id) -> Option<Rc<StreamHandle>> {
+        self.handles.borrow().get(id).filter(|handle| !handle.is_over()).cloned()
     }
 
     /// Whether it holds this stream, on air or waiting for its publisher.
@@ -585,56 +597,56 @@ impl Shard {
         self.live(id).is_some()
     }
 
-    fn mirrored(&self, id: &Id, subscription: u64) -> Option<Rc<Channel>> {
-        let channels = self.channels.borrow();
-        channels.get(id).filter(|channel| channel.subscription() == Some(subscription)).cloned()
+    fn mirrored(&self, id: &Id, subscription: u64) -> Option<Rc<StreamHandle>> {
+        let handles = self.handles.borrow();
+        handles.get(id).filter(|handle| handle.subscription() == Some(subscription)).cloned()
     }
 
-    /// Forgets a channel; viewers that still hold it read on to its end.
-    pub(crate) fn remove(&self, channel: &Rc<Channel>) {
-        let mut channels = self.channels.borrow_mut();
-        if channels.get(&channel.id).is_some_and(|held| Rc::ptr_eq(held, channel)) {
-            channels.remove(&channel.id);
-            self.past.keep(channel, self.now());
+    /// Forgets a stream handle; viewers that still hold it read on to its end.
+    pub(crate) fn remove(&self, handle: &Rc<StreamHandle>) {
+        let mut handles = self.handles.borrow_mut();
+        if handles.get(&handle.id).is_some_and(|held| Rc::ptr_eq(held, handle)) {
+            handles.remove(&handle.id);
+            self.ended_streams.keep(handle, self.now());
         }
     }
 
-    /// The channel for a publisher of a stream that this shard owns; `None` where there are too many streams.
-    pub(crate) fn own(self: &Rc<Self>, id: &Id) -> Option<Rc<Channel>> {
-        if let Some(channel) = self.live(id) {
-            return Some(channel);
+    /// The stream handle for a publisher of a stream that this shard owns; `None` where there are too many streams.
+    pub(crate) fn own(self: &Rc<Self>, id: &Id) -> Option<Rc<StreamHandle>> {
+        if let Some(handle) = self.live(id) {
+            return Some(handle);
         }
-        if self.channels.borrow().len() >= self.config.limits.streams {
+        if self.handles.borrow().len() >= self.config.limits.streams {
             return None;
         }
-        let channel = Channel::own(self, id);
-        self.channels.borrow_mut().insert(id.clone(), Rc::clone(&channel));
-        Some(channel)
+        let handle = StreamHandle::own(self, id);
+        self.handles.borrow_mut().insert(id.clone(), Rc::clone(&handle));
+        Some(handle)
     }
 
-    /// A seat at a stream that is on air, wherever it is owned.
-    pub(crate) async fn tune_in(self: &Rc<Self>, id: &Id) -> Result<Seat, NotPlayable> {
-        let channel = match self.live(id) {
-            Some(channel) => channel,
+    /// a viewer guard at a stream that is on air, wherever it is owned.
+    pub(crate) async fn subscribe(self: &Rc<Self>, id: &Id) -> Result<ViewerGuard, NotPlayable> {
+        let handle = match self.live(id) {
+            Some(handle) => handle,
             None if self.owner(id) == self.index => return Err(NotPlayable::NotOnAir),
             None => {
-                if self.channels.borrow().len() >= self.config.limits.streams {
+                if self.handles.borrow().len() >= self.config.limits.streams {
                     return Err(NotPlayable::Busy);
                 }
                 let subscription = self.number();
-                let channel = Channel::mirror(self, id, subscription);
+                let handle = StreamHandle::mirror(self, id, subscription);
                 let mail = Mail::Subscribe { id: id.clone(), from: self.index, subscription };
                 self.put(self.owner(id), mail).map_err(|_| NotPlayable::Busy)?;
-                self.channels.borrow_mut().insert(id.clone(), Rc::clone(&channel));
-                channel
+                self.handles.borrow_mut().insert(id.clone(), Rc::clone(&handle));
+                handle
             }
         };
-        let seat = Rc::clone(&channel).sit(self);
-        let playable = channel.playable(self).await;
+        let viewer_guard = Rc::clone(&handle).viewer_guard(self);
+        let playable = handle.playable(self).await;
         if playable == Err(NotPlayable::Busy) {
-            self.remove(&channel);
+            self.remove(&handle);
         }
-        playable.map(|()| seat)
+        playable.map(|()| viewer_guard)
     }
 
     fn sweep(&self, now: Time) {
@@ -643,28 +655,28 @@ impl Shard {
         for number in self.control.overdue(now) {
             self.control.end_overdue(number, now);
         }
-        self.door.expire(now);
+        self.admission.expire(now);
         self.statuses.sweep(now);
         self.publishes.sweep(now);
         let (mut mirrors, mut bytes, mut blocks, mut hls_bytes, mut idle) = (0, 0, 0, 0, Vec::new());
-        for channel in self.channels.borrow().values() {
-            let log = channel.log.borrow();
+        for handle in self.handles.borrow().values() {
+            let log = handle.log.borrow();
             bytes += log.bytes();
-            hls_bytes += channel.packaging.window.borrow().bytes();
+            hls_bytes += handle.packaging.window.borrow().bytes();
             blocks += log.head() - log.first();
-            mirrors += i64::from(channel.subscription().is_some());
-            if channel.is_idle_mirror(now) {
-                idle.push(Rc::clone(channel));
+            mirrors += i64::from(handle.subscription().is_some());
+            if handle.is_idle_mirror(now) {
+                idle.push(Rc::clone(handle));
             }
         }
-        hls_bytes += self.past.sweep(now);
-        for channel in idle {
-            self.remove(&channel);
-            if let Some(subscription) = channel.subscription() {
-                self.unsubscribe(channel.id.clone(), subscription);
+        hls_bytes += self.ended_streams.sweep(now);
+        for handle in idle {
+            self.remove(&handle);
+            if let Some(subscription) = handle.subscription() {
+                self.unsubscribe(handle.id.clone(), subscription);
             }
         }
-        if self.ebb.looks_low((bytes + hls_bytes) as u64, self.sessions.len()) {
+        if self.memory_trimmer.looks_low((bytes + hls_bytes) as u64, self.sessions.len()) {
             io::give_back();
         }
         let stats = &self.stats;
@@ -675,21 +687,21 @@ impl Shard {
             stats.resident_bytes.set(i64::try_from(bytes).unwrap_or(i64::MAX));
         }
         stats.mirrors.set(mirrors);
-        stats.streams.set(self.channels.borrow().len() as i64 - mirrors);
+        stats.streams.set(self.handles.borrow().len() as i64 - mirrors);
         stats.log_bytes.set(bytes as i64);
         stats.hls_bytes.set(hls_bytes as i64);
         stats.log_blocks.set(blocks as i64);
-        stats.parked.set(self.door.parked() as i64);
+        stats.pending.set(self.admission.pending() as i64);
         stats.cpu_micros.set(u64::try_from(io::thread_cpu().as_micros()).unwrap_or(u64::MAX));
     }
 
     /// Ends what is still there when the drain is over, each with a goodbye. Mirrors hear of it from the owner, behind its last parts;
     /// `late`: they have heard nothing.
     fn end_all(self: &Rc<Self>, now: Time, late: bool) {
-        self.door.close(now);
-        let channels: Vec<_> = self.channels.borrow().values().cloned().collect();
-        for channel in channels.iter().filter(|channel| late || channel.subscription().is_none()) {
-            channel.end(EndReason::Shutdown, self);
+        self.admission.close(now);
+        let handles: Vec<_> = self.handles.borrow().values().cloned().collect();
+        for handle in handles.iter().filter(|handle| late || handle.subscription().is_none()) {
+            handle.end(EndReason::Shutdown, self);
         }
         for session in self.sessions.all() {
             // Viewers end with their log, once they have all of it.

@@ -1,5 +1,5 @@
 //! A stream's playlists on one shard: the window that requests look at, and, on the owner's shard, the packager that fills it and the way
-//! to the other shards. Between [`super::channel`], whose log is read, and [`crate::egress::hls`], which answers.
+//! to the other shards. Between [`super::stream_handle`], whose log is read, and [`crate::egress::hls`], which answers.
 use std::cell::{Cell, RefCell};
 use std::hash::{BuildHasher as _, RandomState};
 use std::rc::Rc;
@@ -7,15 +7,15 @@ use std::time::Duration;
 
 use millstream_hub::config::HlsConfig;
 use millstream_hub::log::Log;
-use millstream_hub::package::block::Gathered;
+use millstream_hub::package::block::PendingTags;
 use millstream_hub::package::change::Change;
 use millstream_hub::package::packager::{Packager, Wall};
 use millstream_hub::package::window::Window;
 use millstream_proto::id::Id;
 
 use super::Shard;
-use super::courier::{Courier, announce};
 use super::mailbox::Mail;
+use super::part_sender::{PartSender, announce};
 use super::wait::Waiters;
 use crate::clock::unix_ms;
 use crate::egress::texts::Texts;
@@ -23,7 +23,7 @@ use crate::egress::texts::Texts;
 /// Changes that wait for room in another shard's mailbox; with more, it gets the whole window anew.
 const CHANGES_WAITING_MAX: usize = 1_024;
 
-/// The playlists of a channel.
+/// The playlists of a stream handle.
 #[derive(Default)]
 pub(crate) struct Packaging {
     /// What is answered from.
@@ -31,7 +31,7 @@ pub(crate) struct Packaging {
     /// Its playlists as they are sent.
     pub(crate) texts: Texts,
     /// Requests that wait for a part.
-    pub(crate) courier: Courier,
+    pub(crate) part_sender: PartSender,
     /// Requests that wait for any change of it.
     pub(crate) waiters: Waiters,
     /// Of a mirror: the owner has been asked for changes.
@@ -62,16 +62,16 @@ impl Packaging {
     }
 
     /// Reads on in the log, and in what it is about to get.
-    pub(super) fn advance(self: &Rc<Self>, shard: &Rc<Shard>, id: &Id, log: &Log, gathered: Gathered<'_>) {
+    pub(super) fn advance(self: &Rc<Self>, shard: &Rc<Shard>, id: &Id, log: &Log, pending_tags: PendingTags<'_>) {
         let mut packager = self.packager.borrow_mut();
         let Some(packager) = packager.as_mut() else { return };
         let wall = wall(shard);
-        let changes = packager.advance(log, gathered, wall);
+        let changes = packager.advance(log, pending_tags, wall);
         let stats = &shard.stats;
         stats.dropped.add("hls", packager.take_dropped());
         stats.hls_realigned.add(packager.take_realigned());
         for reason in packager.take_left_out() {
-            // The operator was told when the track came: [`super::channel`].
+            // The operator was told when the track came: [`super::stream_handle`].
             stats.dropped.add("hls_track", 1);
             tracing::debug!(stream = %id, reason, "a track is left out of HLS and DASH");
         }
@@ -102,7 +102,7 @@ impl Packaging {
         let mut window = self.window.borrow_mut();
         for change in changes {
             if matches!(&change, Change::Began(next) if window.session().is_some_and(|old| old != next.name)) {
-                self.courier.forget();
+                self.part_sender.forget();
             }
             window.apply(change);
         }

@@ -21,7 +21,7 @@ pub(crate) fn hash(viewer: impl Hash) -> u64 {
     KEY.hash_one(viewer)
 }
 
-/// Who asked for a channel's playlists on this shard.
+/// Who asked for a stream handle's playlists on this shard.
 #[derive(Default)]
 pub(crate) struct Reached([RefCell<Reach>; 2]);
 

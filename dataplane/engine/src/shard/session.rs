@@ -13,9 +13,9 @@ use millstream_proto::time::Time;
 use tracing::Span;
 
 use super::budget::OfConnection;
-use super::channel::Channel;
+use super::stream_handle::StreamHandle;
 use super::unfinished::Unfinished;
-use super::wait::Nudge;
+use super::wait::Notify;
 use crate::close::CloseReason;
 use crate::config::Limits;
 use crate::io::Closer;
@@ -24,7 +24,7 @@ use crate::metrics::ShardStats;
 /// What a session plays.
 #[derive(Clone)]
 pub(crate) struct Watched {
-    pub(crate) channel: Rc<Channel>,
+    pub(crate) handle: Rc<StreamHandle>,
     pub(crate) viewer: Rc<RefCell<Viewer>>,
     pub(crate) since: Time,
 }
@@ -35,7 +35,7 @@ pub(crate) struct Session {
     /// Its span: what is logged of it is logged in there.
     pub(crate) span: Span,
     /// Wakes its viewer task.
-    pub(crate) nudge: Nudge,
+    pub(crate) notify: Notify,
     /// How often it may publish.
     pub(crate) publishes: Cell<OfConnection>,
     peer: Cell<SocketAddr>,
@@ -171,7 +171,7 @@ impl Session {
             self.ending.set(Some(why));
         }
         self.closer.close();
-        self.nudge.nudge();
+        self.notify.notify();
     }
 
     /// Ends it, but lets it say goodbye: reading ends, writing goes on.
@@ -180,7 +180,7 @@ impl Session {
             self.ending.set(Some(why));
         }
         self.closer.close_read();
-        self.nudge.nudge();
+        self.notify.notify();
     }
 
     fn is_overdue(&self, now: Time) -> bool {
@@ -194,7 +194,7 @@ impl Session {
         } else if self.ending().is_none() {
             match self.stuck(now) {
                 // Nothing is under way: it finds out by itself, and can say goodbye.
-                Some(viewer::CloseReason::NoStart) => self.nudge.nudge(),
+                Some(viewer::CloseReason::NoStart) => self.notify.notify(),
                 Some(why) => self.end(why.into()),
                 None => {}
             }
@@ -208,9 +208,9 @@ impl Session {
     /// Why what it plays is to end.
     fn stuck(&self, now: Time) -> Option<viewer::CloseReason> {
         let watching = self.watching.borrow();
-        let Watched { channel, viewer, .. } = watching.as_ref()?;
+        let Watched { handle, viewer, .. } = watching.as_ref()?;
         // A viewer that is being worked on is not overdue.
-        viewer.try_borrow().ok().and_then(|viewer| viewer.overdue(&channel.config, now))
+        viewer.try_borrow().ok().and_then(|viewer| viewer.overdue(&handle.config, now))
     }
 
     /// Whether it is being ended so that others have its place.
@@ -224,8 +224,8 @@ impl Session {
     }
 
     /// It plays: the sweep looks after its viewer from here on.
-    pub(crate) fn watch(&self, channel: &Rc<Channel>, viewer: &Rc<RefCell<Viewer>>, since: Time) {
-        let watched = Watched { channel: Rc::clone(channel), viewer: Rc::clone(viewer), since };
+    pub(crate) fn watch(&self, handle: &Rc<StreamHandle>, viewer: &Rc<RefCell<Viewer>>, since: Time) {
+        let watched = Watched { handle: Rc::clone(handle), viewer: Rc::clone(viewer), since };
         *self.watching.borrow_mut() = Some(watched);
     }
 }
@@ -339,7 +339,7 @@ impl Sessions {
             peer: Cell::new(peer),
             counted: Cell::new(counted),
             span,
-            nudge: Nudge::default(),
+            notify: Notify::default(),
             publishes: Cell::default(),
             closer,
             deadline: Cell::new(None),

@@ -1,5 +1,5 @@
 //! Whether a stream is on air, as its owner's shard knows it, for whoever asks any shard: what `/<id>/live.json` says. Before it: the
-//! channel; after it: [`crate::egress::status`], which writes it down.
+//! stream handle; after it: [`crate::egress::status`], which writes it down.
 //!
 //! A shard that does not own the stream asks the owner by mailbox, and remembers the answer for a moment: a crowd whose stream has just been
 //! interrupted costs the owner four questions a second and shard.
@@ -9,17 +9,17 @@ use std::rc::Rc;
 use std::time::Duration;
 
 use millstream_hub::findings::{Dropped, Findings};
-use millstream_hub::vitals::Reading;
+use millstream_hub::publisher_stats::Reading;
 use millstream_proto::codec::Shape;
 use millstream_proto::id::Id;
 use millstream_proto::media::Track;
 use millstream_proto::time::Time;
 
 use super::Shard;
-use super::channel::NotPlayable;
 use super::mailbox::Mail;
+use super::stream_handle::NotPlayable;
 use super::view::name;
-use super::wait::{First, Place, Waiters, first};
+use super::wait::{Either, Place, Waiters, select};
 use crate::clock::unix_ms;
 use crate::io::sleep_until;
 
@@ -147,7 +147,7 @@ impl Shard {
                 Known::Asked(waiters) => waiters,
             };
             let told = waiters.changed(waiters.seen(), &place);
-            if let First::B(()) = first(told, sleep_until(self.clock.instant(deadline.min(now + ASK_AGAIN)))).await
+            if let Either::B(()) = select(told, sleep_until(self.clock.instant(deadline.min(now + ASK_AGAIN)))).await
                 && self.now() >= deadline
             {
                 return Err(NotPlayable::Busy);
@@ -188,7 +188,7 @@ impl Shard {
     /// The status of a stream that this shard owns.
     fn own_status(&self, id: &Id) -> Status {
         let now = self.now();
-        self.live(id).and_then(|channel| channel.status(now)).unwrap_or_else(Status::off)
+        self.live(id).and_then(|handle| handle.status(now)).unwrap_or_else(Status::off)
     }
 }
 
@@ -224,7 +224,7 @@ fn before(ago: Duration) -> u64 {
 
 fn tracks(reading: &Reading) -> Vec<TrackStatus> {
     let both = [(Track::Video, &reading.video), (Track::Audio, &reading.audio)];
-    let status = |(track, coding): (Track, &Option<millstream_hub::vitals::Coding>)| {
+    let status = |(track, coding): (Track, &Option<millstream_hub::publisher_stats::Coding>)| {
         let coding = coding.clone()?;
         let shape = coding.summary.as_ref().and_then(|summary| summary.shape);
         Some(TrackStatus { track, codec: name(track, coding), shape })

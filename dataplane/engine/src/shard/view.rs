@@ -5,22 +5,22 @@ use std::rc::Rc;
 use std::sync::Arc;
 use std::time::Duration;
 
+use millstream_control_protocol::exchange::Whom;
+use millstream_control_protocol::live::{Audio, DroppedTrack, Live, Publisher, Repair, Video, Viewer, ViewerCount};
 use millstream_hub::config::OnUnpublish;
 use millstream_hub::log::EndReason;
 use millstream_hub::package::block::Format;
+use millstream_hub::publisher_stats::{Coding, Reading};
 use millstream_hub::reach::Sample;
-use millstream_hub::vitals::{Coding, Reading};
-use millstream_link::exchange::Whom;
-use millstream_link::live::{Audio, DroppedTrack, Live, Publisher, Repair, Video, Viewer, ViewerCount};
 use millstream_proto::codec::Shape;
 use millstream_proto::id::Id;
 use millstream_proto::media::{Codec, Track, four_ccs};
 
 use super::Shard;
 use super::audience::Count;
-use super::channel::Channel;
 use super::reached::PROTOCOLS;
 use super::session::Session;
+use super::stream_handle::StreamHandle;
 use crate::clock::unix_ms;
 use crate::close::CloseReason;
 use crate::directory::{Changed, Directory};
@@ -28,38 +28,38 @@ use crate::egress::websocket::WS_FLV;
 use crate::slates::Clips;
 
 /// Decides by this directory from here on, also about streams that are held.
-pub(crate) fn adopt(shard: &Shard, directory: &Directory, changed: &Changed) {
+pub(crate) fn apply(shard: &Shard, directory: &Directory, changed: &Changed) {
     let before = shard.directory.replace(directory.clone());
-    let held = |id: &Id| shard.channels.borrow().get(id).cloned();
+    let held = |id: &Id| shard.handles.borrow().get(id).cloned();
     let channels: Vec<_> = match changed {
         Changed::These(ids) => ids.iter().filter_map(held).collect(),
-        Changed::Any => shard.channels.borrow().values().cloned().collect(),
+        Changed::Any => shard.handles.borrow().values().cloned().collect(),
     };
-    for channel in channels {
-        channel.set_flush(shard.flush_of(&channel.id));
-        let removed = before.records().get(&channel.id).is_some() && directory.records().get(&channel.id).is_none();
-        let on_unpublish = match shard.on_unpublish_of(&channel.id) {
+    for handle in channels {
+        handle.set_flush(shard.flush_of(&handle.id));
+        let removed = before.records().get(&handle.id).is_some() && directory.records().get(&handle.id).is_none();
+        let on_unpublish = match shard.on_unpublish_of(&handle.id) {
             // A publisher that is removed cannot come back.
-            _ if removed && channel.shows_slate() => OnUnpublish::End,
+            _ if removed && handle.shows_slate() => OnUnpublish::End,
             OnUnpublish::Slate if removed => OnUnpublish::End,
             as_set => as_set,
         };
-        channel.set_on_unpublish(on_unpublish, shard.slate_of(&channel.id), shard);
+        handle.set_on_unpublish(on_unpublish, shard.slate_of(&handle.id), shard);
     }
 }
 
 /// Has these clips from here on, also for streams that are held.
 pub(crate) fn hold_slates(shard: &Shard, clips: &Arc<Clips>) {
     shard.slates.borrow_mut().hold(Arc::clone(clips));
-    let channels: Vec<_> = shard.channels.borrow().values().cloned().collect();
-    for channel in channels {
-        channel.set_slate(shard.slate_of(&channel.id));
+    let channels: Vec<_> = shard.handles.borrow().values().cloned().collect();
+    for handle in channels {
+        handle.set_slate(shard.slate_of(&handle.id));
     }
 }
 
 /// A stream as this shard has it.
 pub(crate) fn look(shard: &Shard, id: &Id) -> Option<Part> {
-    shard.live(id).and_then(|channel| live(shard, &channel))
+    shard.live(id).and_then(|handle| live(shard, &handle))
 }
 
 /// A stream as one shard has it.
@@ -110,11 +110,11 @@ pub(crate) struct Page {
 
 /// Streams of this shard after an id, its own and those that it mirrors.
 pub(crate) fn on_air(shard: &Shard, after: Option<&Id>, limit: usize) -> Page {
-    let channels = shard.channels.borrow();
+    let channels = shard.handles.borrow();
     // The smallest ids, without sorting all of them.
     let mut first: BinaryHeap<&Id> = BinaryHeap::with_capacity(limit + 1);
     let mut more = false;
-    for id in channels.iter().filter(|(_, channel)| !channel.is_over()).map(|(id, _)| id) {
+    for id in channels.iter().filter(|(_, handle)| !handle.is_over()).map(|(id, _)| id) {
         if after.is_none_or(|after| id > after) {
             first.push(id);
             if first.len() > limit {
@@ -125,36 +125,35 @@ pub(crate) fn on_air(shard: &Shard, after: Option<&Id>, limit: usize) -> Page {
     }
     let ids = first.into_sorted_vec();
     let next = ids.last().filter(|_| more).map(|&id| id.clone());
-    let streams =
-        ids.into_iter().filter_map(|id| channels.get(id)).filter_map(|channel| live(shard, channel)).collect();
+    let streams = ids.into_iter().filter_map(|id| channels.get(id)).filter_map(|handle| live(shard, handle)).collect();
     Page { streams, next }
 }
 
 /// `None`: it is held for somebody who asked and is just being told that nobody publishes, or for what was left to take of it.
-fn live(shard: &Shard, channel: &Channel) -> Option<Part> {
+fn live(shard: &Shard, handle: &StreamHandle) -> Option<Part> {
     let count = |Count { protocol, sessions }| ViewerCount {
         protocol: str::to_owned(protocol),
         count: sessions as u64,
         estimated: false,
     };
-    let viewers: Vec<_> = channel.audience.counts().into_iter().map(count).collect();
-    let target_s = channel.packaging.window.borrow().target_duration_s().unwrap_or(1);
-    let reached = channel.reached.samples(target_s, shard.now());
-    let publisher = publisher(shard, channel);
-    let slate_since = channel.slate_since();
+    let viewers: Vec<_> = handle.audience.counts().into_iter().map(count).collect();
+    let target_s = handle.packaging.window.borrow().target_duration_s().unwrap_or(1);
+    let reached = handle.reached.samples(target_s, shard.now());
+    let publisher = publisher(shard, handle);
+    let slate_since = handle.slate_since();
     let since_unix_ms = |since| unix_ms().saturating_sub(millis(shard.now().since(since)));
     let slate_since_unix_ms = slate_since.map(since_unix_ms);
     let is_live = publisher.is_some()
         || slate_since.is_some()
         || !viewers.is_empty()
         || reached.iter().any(|sample| sample.count() > 0);
-    let id = channel.id.to_string();
+    let id = handle.id.to_string();
     is_live.then_some(Part { live: Live { id, publisher, slate_since_unix_ms, viewers }, reached })
 }
 
-fn publisher(shard: &Shard, channel: &Channel) -> Option<Publisher> {
+fn publisher(shard: &Shard, handle: &StreamHandle) -> Option<Publisher> {
     let now = shard.now();
-    let on_air = channel.on_air(now)?;
+    let on_air = handle.on_air(now)?;
     let Reading { bytes, bitrate_bps, fps, keyframe_interval_ms, gaps, jitter_ms, .. } = on_air.reading;
     let video = on_air.reading.video.map(|coding| {
         let (width, height) = match shape(&coding) {
@@ -229,8 +228,8 @@ pub(super) fn name(track: Track, coding: Coding) -> String {
 
 /// Viewers of a stream on this shard, after a session number, in their order.
 pub(crate) fn viewers(shard: &Shard, id: &Id, after: u64, limit: usize) -> Vec<Viewer> {
-    let Some(channel) = shard.live(id) else { return Vec::new() };
-    let sessions = channel.audience.after(after, limit);
+    let Some(handle) = shard.live(id) else { return Vec::new() };
+    let sessions = handle.audience.after(after, limit);
     sessions.iter().filter_map(|session| viewer(shard, session)).collect()
 }
 
@@ -278,19 +277,19 @@ fn kick(session: &Session) {
 
 /// Ends sessions of a stream on this shard, and its slate where its publisher was to go; how many.
 pub(crate) fn kick_stream(shard: &Rc<Shard>, id: &Id, whom: Whom) -> u64 {
-    let Some(channel) = shard.live(id) else { return 0 };
+    let Some(handle) = shard.live(id) else { return 0 };
     let mut sessions: Vec<Rc<Session>> = Vec::new();
     if whom != Whom::Publisher {
-        sessions.extend(channel.audience.after(0, usize::MAX));
+        sessions.extend(handle.audience.after(0, usize::MAX));
     }
     if whom != Whom::Viewers {
-        sessions.extend(channel.on_air(shard.now()).and_then(|on_air| shard.sessions.get(on_air.session)));
+        sessions.extend(handle.on_air(shard.now()).and_then(|on_air| shard.sessions.get(on_air.session)));
     }
     // It stands in for a publisher, whose place is empty.
-    let slate = whom != Whom::Viewers && channel.shows_slate();
+    let slate = whom != Whom::Viewers && handle.shows_slate();
     if slate {
         tracing::info!(stream = %id, "slate ended by the operator");
-        channel.end(EndReason::PublisherGone, shard);
+        handle.end(EndReason::PublisherGone, shard);
     }
     sessions.retain(|session| session.ending().is_none());
     for session in &sessions {

@@ -9,7 +9,7 @@ use std::task::{Poll, Waker};
 use crate::io::{Area, WAKES};
 
 /// Waking touches the head of each task: those that come so many wakes later are asked for.
-const WAKES_AHEAD: usize = 6;
+const WAKES_PREFETCHED: usize = 6;
 
 /// Many tasks that wait for the same thing to change. Counting changes makes it safe to look first and wait afterwards.
 #[derive(Default)]
@@ -48,7 +48,7 @@ impl Waiters {
         let due = &mut *self.due.borrow_mut();
         for _ in 0..most {
             let Some(waker) = due.pop_front() else { return false };
-            if let Some(soon) = due.get(WAKES_AHEAD) {
+            if let Some(soon) = due.get(WAKES_PREFETCHED) {
                 Area::of_task(soon).fetch();
             }
             waker.wake();
@@ -58,19 +58,19 @@ impl Waiters {
 
     /// Waits for a change after `seen`.
     pub(crate) async fn changed(&self, seen: u64, place: &Place) {
-        self.changed_or(seen, &Nudge::default(), place).await;
+        self.changed_or(seen, &Notify::default(), place).await;
     }
 
-    /// Waits for a change after `seen`, or for the nudge.
-    pub(crate) async fn changed_or(&self, seen: u64, nudge: &Nudge, place: &Place) {
+    /// Waits for a change after `seen`, or for the notify.
+    pub(crate) async fn changed_or(&self, seen: u64, notify: &Notify, place: &Place) {
         poll_fn(|cx| {
-            if nudge.take() || self.changes.get() != seen {
+            if notify.take() || self.changes.get() != seen {
                 return Poll::Ready(());
             }
             if place.0.replace(Some(seen)) != Some(seen) {
                 self.wakers.borrow_mut().push(cx.waker().clone());
             }
-            nudge.register(cx.waker());
+            notify.register(cx.waker());
             Poll::Pending
         })
         .await;
@@ -84,21 +84,21 @@ pub(crate) struct Place(Cell<Option<u64>>);
 
 /// One task that is told to look again.
 #[derive(Default)]
-pub(crate) struct Nudge {
-    nudged: Cell<bool>,
+pub(crate) struct Notify {
+    notified: Cell<bool>,
     waker: RefCell<Option<Waker>>,
 }
 
-impl Nudge {
-    pub(crate) fn nudge(&self) {
-        self.nudged.set(true);
+impl Notify {
+    pub(crate) fn notify(&self) {
+        self.notified.set(true);
         if let Some(waker) = self.waker.take() {
             waker.wake();
         }
     }
 
     /// Waits to be told.
-    pub(crate) async fn nudged(&self) {
+    pub(crate) async fn notified(&self) {
         poll_fn(|cx| {
             if self.take() {
                 return Poll::Ready(());
@@ -110,7 +110,7 @@ impl Nudge {
     }
 
     fn take(&self) -> bool {
-        self.nudged.replace(false)
+        self.notified.replace(false)
     }
 
     fn register(&self, waker: &Waker) {
@@ -122,19 +122,19 @@ impl Nudge {
 }
 
 /// A value that comes later.
-pub(crate) struct Later<T> {
+pub(crate) struct Oneshot<T> {
     value: RefCell<Option<T>>,
-    nudge: Nudge,
+    notify: Notify,
 }
 
-impl<T> Later<T> {
+impl<T> Oneshot<T> {
     pub(crate) fn new() -> Rc<Self> {
-        Rc::new(Self { value: RefCell::new(None), nudge: Nudge::default() })
+        Rc::new(Self { value: RefCell::new(None), notify: Notify::default() })
     }
 
     pub(crate) fn set(&self, value: T) {
         *self.value.borrow_mut() = Some(value);
-        self.nudge.nudge();
+        self.notify.notify();
     }
 
     pub(crate) async fn get(&self) -> T {
@@ -142,24 +142,24 @@ impl<T> Later<T> {
             if let Some(value) = self.value.take() {
                 return value;
             }
-            self.nudge.nudged().await;
+            self.notify.notified().await;
         }
     }
 }
 
-pub(crate) enum First<A, B> {
+pub(crate) enum Either<A, B> {
     A(A),
     B(B),
 }
 
 /// Runs both until one ends; the other is dropped.
-pub(crate) async fn first<A: Future, B: Future>(a: A, b: B) -> First<A::Output, B::Output> {
+pub(crate) async fn select<A: Future, B: Future>(a: A, b: B) -> Either<A::Output, B::Output> {
     let (mut a, mut b) = (pin!(a), pin!(b));
     poll_fn(|cx| {
         if let Poll::Ready(value) = a.as_mut().poll(cx) {
-            return Poll::Ready(First::A(value));
+            return Poll::Ready(Either::A(value));
         }
-        b.as_mut().poll(cx).map(First::B)
+        b.as_mut().poll(cx).map(Either::B)
     })
     .await
 }

@@ -3,20 +3,20 @@
 use std::future::Future;
 use std::time::{Duration, Instant};
 
+use millstream_control_protocol::event::{Event, What};
+use millstream_control_protocol::exchange::{Update, Whom};
+use millstream_control_protocol::live::{Live, ViewerCount};
+use millstream_control_protocol::state::{Flush, Outputs, Previous, Stream, Version};
 use millstream_engine::admin::feed::Events;
 use millstream_engine::directory::Directory;
 use millstream_hub::config::FlushPolicy;
-use millstream_link::event::{Event, What};
-use millstream_link::exchange::{Update, Whom};
-use millstream_link::live::{Live, ViewerCount};
-use millstream_link::state::{Flush, Outputs, Previous, Stream, Version};
 use millstream_policy::preset::{Preset, preset};
 use millstream_policy::signed::Apps;
 use millstream_proto::id::Id;
 use millstream_proto::rtmp::ClientRole;
 use millstream_proto::sign::{Action, Claim, MasterKey, v2};
 
-use crate::kit::{Answer, BOTH, Flv, Rtmp, SOON, Server, config, eventually, frame, head};
+use crate::harness::{Answer, BOTH, Flv, Rtmp, SOON, Server, config, eventually, frame, head};
 
 fn id(name: &str) -> Id {
     Id::new(name).unwrap()
@@ -68,8 +68,8 @@ impl Told {
         let removed = removed.iter().map(|&id| id.to_owned()).collect();
         let from = Some(Version::default());
         let updated = self.0.updated(&Update { from, streams: streams.to_vec(), removed, ..Update::default() });
-        assert_eq!(updated.complaints, Vec::<String>::new());
-        ask(server.engine().remote().adopt(&updated.directory, &updated.changed)).unwrap();
+        assert_eq!(updated.warnings, Vec::<String>::new());
+        ask(server.engine().remote().apply(&updated.directory, &updated.changed)).unwrap();
         self.0 = updated.directory;
     }
 }
@@ -387,7 +387,7 @@ fn count(what: &What) -> u64 {
     if let What::Refused { count, .. } = what { *count } else { 0 }
 }
 
-/// Every way of not being let in is told with its reason, also where the door had nothing against it.
+/// Every way of not being let in is told with its reason, also where admission had nothing against it.
 #[test]
 fn refusals_behind_the_door_are_told_too() {
     for io in BOTH {

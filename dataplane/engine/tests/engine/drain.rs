@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 use millstream_engine::config::IoChoice;
 use millstream_proto::rtmp::ClientEvent;
 
-use crate::kit::{Answer, BOTH, SOON, Server, config, connect, eventually, frame, head, read_for};
+use crate::harness::{Answer, BOTH, SOON, Server, config, connect, eventually, frame, head, read_for};
 
 const DRAIN: Duration = Duration::from_millis(1_500);
 

@@ -2,13 +2,15 @@
 use std::io::Write as _;
 use std::time::{Duration, Instant};
 
+use millstream_control_protocol::state::Stream;
 use millstream_engine::config::IoChoice;
 use millstream_engine::directory::Directory;
-use millstream_link::state::Stream;
 use millstream_proto::paths::Pattern;
 use millstream_proto::rtmp::ClientRole;
 
-use crate::kit::{Answer, BOTH, Rtmp, SOON, Server, config, connect, contains, eventually, frame, head, read_until};
+use crate::harness::{
+    Answer, BOTH, Rtmp, SOON, Server, config, connect, contains, eventually, frame, head, read_until,
+};
 
 /// A shared screen that does not change: 17 s without a frame. One encoder answers pings, another one does not.
 #[test]

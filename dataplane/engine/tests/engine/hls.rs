@@ -3,13 +3,15 @@ use std::io::Write as _;
 use std::net::TcpStream;
 use std::time::{Duration, Instant};
 
+use millstream_control_protocol::state::{Outputs, Stream};
 use millstream_engine::config::{Config, IoChoice, Limits};
 use millstream_engine::directory::Directory;
 use millstream_hub::config::{FlushPolicy, StreamConfig};
-use millstream_link::state::{Outputs, Stream};
 use millstream_policy::{Denial, Step, Why};
 
-use crate::kit::{Answer, BOTH, Rtmp, SOON, Server, config, connect, contains, eventually, frame, head, read_until};
+use crate::harness::{
+    Answer, BOTH, Rtmp, SOON, Server, config, connect, contains, eventually, frame, head, read_until,
+};
 
 /// Frames that are one segment of two seconds.
 const SEGMENT: u32 = 100;

@@ -1,7 +1,7 @@
 //! HTTP itself: pipelines, bodies, HEAD, what is refused.
 use std::io::Write;
 
-use crate::kit::{Answer, BOTH, SOON, Server, config, connect, contains, frame, head, read_for, read_until};
+use crate::harness::{Answer, BOTH, SOON, Server, config, connect, contains, frame, head, read_for, read_until};
 
 fn talk(server: &Server, said: &[u8]) -> String {
     let mut socket = connect(server.at.http);

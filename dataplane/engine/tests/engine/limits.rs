@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 use millstream_engine::config::{Config, IoChoice};
 use millstream_proto::rtmp::ClientRole;
 
-use crate::kit::{
+use crate::harness::{
     Answer, BOTH, Rtmp, SOON, Server, config, connect, contains, eventually, frame, head, publish_in_one_write,
     read_for, read_until,
 };
@@ -44,13 +44,13 @@ fn handshakes_of_the_process() {
         for socket in &mut idle {
             assert!(read_for(socket, SOON).1, "silent peers are closed in time");
         }
-        // Sessions that wait for the door have asked: they hold nobody up.
-        let mut parked = Vec::new();
+        // Sessions that wait for admission have asked: they hold nobody up.
+        let mut pending = Vec::new();
         for n in 0..4 {
             let mut rtmp = Rtmp::connect(server.at.rtmp, &format!("wait-{n}"), ClientRole::Publish);
             rtmp.until("asked", |rtmp| server.tickets.try_recv().is_ok() || rtmp.closed);
             assert!(!rtmp.closed);
-            parked.push(rtmp);
+            pending.push(rtmp);
         }
         let mut publisher = server.publish("live");
         publisher.send(head());

@@ -6,7 +6,7 @@ use millstream_engine::config::IoChoice;
 use millstream_hub::config::Takeover;
 use millstream_proto::rtmp::ClientRole;
 
-use crate::kit::{
+use crate::harness::{
     Answer, BOTH, Flv, Rtmp, Server, assert_same, config, connect, eventually, frame, head, number,
     publish_in_one_write,
 };
@@ -88,8 +88,8 @@ fn a_refusal_arrives_though_media_was_sent_ahead() {
         let mut second = connect(server.at.rtmp);
         // The server stops reading at the refusal: some of this is never read.
         let _ = second.write_all(&publish_in_one_write("mine", &tags));
-        let (answer, ended) = crate::kit::read_for(&mut second, crate::kit::SOON);
-        assert!(ended && crate::kit::contains(&answer, "NetStream.Publish.BadName"));
+        let (answer, ended) = crate::harness::read_for(&mut second, crate::harness::SOON);
+        assert!(ended && crate::harness::contains(&answer, "NetStream.Publish.BadName"));
     }
 }
 

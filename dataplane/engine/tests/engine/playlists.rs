@@ -6,7 +6,7 @@ use millstream_engine::config::{Config, IoChoice};
 use millstream_hub::config::{FlushPolicy, StreamConfig};
 
 use crate::admin::ask;
-use crate::kit::{BOTH, Rtmp, SOON, Server, config, connect, eventually, frame, head, read_for, read_until};
+use crate::harness::{BOTH, Rtmp, SOON, Server, config, connect, eventually, frame, head, read_for, read_until};
 
 /// Frames that are one segment of two seconds.
 const SEGMENT: u32 = 100;

@@ -6,7 +6,7 @@ use std::time::Duration;
 use millstream_engine::config::{Config, IoChoice};
 use millstream_proto::rtmp::{ClientEvent, ClientRole};
 
-use crate::kit::{BOTH, Flv, Rtmp, SOON, Server, config, connect, eventually, frame, head, read_for, read_until};
+use crate::harness::{BOTH, Flv, Rtmp, SOON, Server, config, connect, eventually, frame, head, read_for, read_until};
 
 fn start(io: IoChoice, shards: usize, change: impl FnOnce(&mut Config)) -> Server {
     let mut config = config(io, shards);

@@ -1,7 +1,7 @@
 //! Two shards: publishers and viewers land anywhere, and nobody can tell.
 use millstream_engine::config::IoChoice;
 
-use crate::kit::{Answer, BOTH, Flv, Server, assert_same, config, eventually, frame, head};
+use crate::harness::{Answer, BOTH, Flv, Server, assert_same, config, eventually, frame, head};
 
 /// Opens viewers until both shards have some; with 40, one in 2^39 runs fails for no reason.
 fn viewers_on_both(server: &Server, stream: &str) -> Vec<Flv> {

@@ -5,7 +5,7 @@ use std::time::Instant;
 
 use millstream_proto::flv;
 
-use crate::kit::{
+use crate::harness::{
     BOTH, Flv, SOON, Server, Tag, assert_same, config, connect, contains, eventually, frame, head, number, read_for,
     read_until,
 };

@@ -11,7 +11,7 @@ use millstream_proto::media::TagKind;
 use millstream_proto::rtmp;
 use millstream_proto::time::Time;
 
-use super::preamble::Preamble;
+use super::stream_headers::StreamHeaders;
 
 /// How a viewer takes its bytes.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
@@ -39,7 +39,7 @@ pub(crate) struct Tag {
     pub(crate) leading: bool,
 }
 
-/// The leading pictures of an open GOP that are in a block.
+/// The leading frames of an open GOP that are in a block.
 #[derive(Debug)]
 struct Leading {
     /// Number of the block with their keyframe.
@@ -50,14 +50,14 @@ struct Leading {
 
 /// The tags that wait for the next flush: those of the next block, as far as they have come.
 #[derive(Clone, Copy, Debug)]
-pub struct Gathered<'a> {
-    pub(crate) preamble: &'a Preamble,
+pub struct PendingTags<'a> {
+    pub(crate) stream_headers: &'a StreamHeaders,
     /// Output timeline of the first, milliseconds.
     pub(crate) first_ms: i64,
     /// When the first arrived.
     pub(crate) arrived: Time,
     pub(crate) publisher: u32,
-    /// How far the publisher's pictures are apart as a rule, milliseconds; `None` before the second one.
+    /// How far the publisher's frames are apart as a rule, milliseconds; `None` before the second one.
     pub(crate) picture_ms: Option<u32>,
     pub(crate) tags: &'a [Tag],
 }
@@ -67,10 +67,10 @@ pub struct Gathered<'a> {
 pub struct Block {
     /// Its number in the stream, without gaps.
     pub seq: u64,
-    /// A decoder can start with its first tag, given `preamble`.
+    /// A decoder can start with its first tag, given `stream_headers`.
     pub start: bool,
     /// Headers and configurations in force at its first tag.
-    pub preamble: Arc<Preamble>,
+    pub stream_headers: Arc<StreamHeaders>,
     /// Output timeline of its first tag, milliseconds.
     pub first_ms: i64,
     /// Output timeline of its last tag, milliseconds.
@@ -92,7 +92,7 @@ impl Block {
     pub(crate) fn seal(
         (seq, start_seq): (u64, u64),
         start: bool,
-        preamble: Arc<Preamble>,
+        stream_headers: Arc<StreamHeaders>,
         span_ms: (i64, i64),
         (publisher, arrived): (u32, Time),
         tags: &[Tag],
@@ -105,7 +105,7 @@ impl Block {
         Self {
             seq,
             start,
-            preamble,
+            stream_headers,
             first_ms: span_ms.0,
             last_ms: span_ms.1,
             arrived,
@@ -116,7 +116,7 @@ impl Block {
         }
     }
 
-    /// The same without the leading pictures, for who started at their keyframe; `None` where nothing is left.
+    /// The same without the leading frames, for who started at their keyframe; `None` where nothing is left.
     fn without_leading(&self, leading: &Leading) -> Option<Self> {
         let kept = flv::tags(self.tags()).enumerate().filter(|(at, _)| leading.tags.binary_search(at).is_err());
         let kept: Vec<_> = kept.map(|(_, tag)| (tag.kind, tag.timestamp_ms, tag.body)).collect();
@@ -124,9 +124,9 @@ impl Block {
             return None;
         }
         let (chunk, tags_at) = http_chunk(kept.iter().copied(), &[]);
-        let (preamble, leading) = (Arc::clone(&self.preamble), None);
+        let (stream_headers, leading) = (Arc::clone(&self.stream_headers), None);
         let Self { seq, start, first_ms, last_ms, arrived, publisher, .. } = *self;
-        Some(Self { seq, start, preamble, first_ms, last_ms, arrived, publisher, chunk, tags_at, leading })
+        Some(Self { seq, start, stream_headers, first_ms, last_ms, arrived, publisher, chunk, tags_at, leading })
     }
 
     /// Its FLV tags, without the HTTP framing.
@@ -195,7 +195,7 @@ pub struct Entry {
     pub block: Arc<Block>,
     /// Its bytes by format, but for [`Format::FlvChunked`], whose bytes are the block's: looked up for each viewer without a branch per format.
     forms: [OnceCell<Bytes>; FORMS],
-    /// Without leading pictures; `None` inside where nothing is left.
+    /// Without leading frames; `None` inside where nothing is left.
     joiner: OnceCell<Option<EntryRef>>,
 }
 
@@ -213,8 +213,8 @@ impl Entry {
         self.block.leading.is_some()
     }
 
-    /// What of it is for a viewer that started at the block `start`: all of it, but for pictures that it cannot decode. `None` where nothing is
-    /// left. Made when the first one asks. Out of the way of the usual block, which has no such pictures.
+    /// What of it is for a viewer that started at the block `start`: all of it, but for frames that it cannot decode. `None` where nothing is
+    /// left. Made when the first one asks. Out of the way of the usual block, which has no such frames.
     #[cold]
     pub(crate) fn for_viewer_from(self: &Rc<Self>, start: u64) -> Option<&EntryRef> {
         match &self.block.leading {

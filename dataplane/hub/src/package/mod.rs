@@ -12,8 +12,8 @@ pub(crate) mod open_gop;
 mod pace;
 pub mod packager;
 mod part;
-pub mod preamble;
 mod steps;
+pub mod stream_headers;
 #[cfg(test)]
 mod tests;
 mod track;

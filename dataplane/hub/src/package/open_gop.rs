@@ -1,8 +1,8 @@
-//! Leading pictures: in an open GOP the first pictures after a keyframe are shown before it, and refer to pictures before it. Who starts at the
+//! Leading frames: in an open GOP the first frames after a keyframe are shown before it, and refer to frames before it. Who starts at the
 //! keyframe cannot decode them, and a browser ends the playback over them. Asked by [`crate::stream`] for viewers that join there, and by
 //! [`super::packager`], whose segments anyone may start at.
 
-/// More pictures than this in a row are not leading ones, whatever their times say: a decoder reorders no more (H.264, A.3.1: `MaxDpbFrames`).
+/// More frames than this in a row are not leading ones, whatever their times say: a decoder reorders no more (H.264, A.3.1: `MaxDpbFrames`).
 const LEADING_MAX: u32 = 16;
 
 /// Where a track is in its GOP.

@@ -14,7 +14,7 @@ const EARLY_PERCENT: u64 = 5;
 /// more than half of the longest part.
 const CARRY_PERCENT: u64 = 76;
 const CARRY_US_MAX: u64 = 400_000;
-/// A stream of pictures that are further apart than a segment is to be long has segments of one picture each, up to this distance; its
+/// A stream of frames that are further apart than a segment is to be long has segments of one picture each, up to this distance; its
 /// promises have room for some jitter, percent.
 const APART_US_MAX: u64 = 10_000_000;
 const APART_PERCENT: u64 = 110;
@@ -40,7 +40,7 @@ pub(crate) struct SegmentPace {
 }
 
 impl SegmentPace {
-    /// For these lengths of segments and parts, and the longest distances of keyframes and of pictures seen so far. Where these do not fit a segment of the
+    /// For these lengths of segments and parts, and the longest distances of keyframes and of frames seen so far. Where these do not fit a segment of the
     /// configured length, segments are somewhat longer; where that would double them, they end between keyframes.
     pub(crate) fn choose(segment: Duration, part: Duration, gop: Option<Duration>, step: Option<Duration>) -> Self {
         let segment_us = us(segment).max(1);

@@ -2,8 +2,8 @@
 //! waits for the next flush, so that a part is there with its last frame. Before it: the log's blocks; after it: [`super::change`]s, which
 //! every shard's [`super::window`] applies.
 //!
-//! Both tracks have the same segments: the picture's keyframes decide where they end, and the sound follows. A stream without a picture is
-//! cut by its sound.
+//! Both tracks have the same segments: the picture's keyframes decide where they end, and the audio follows. A stream without a picture is
+//! cut by its audio.
 use std::collections::VecDeque;
 use std::sync::Arc;
 use std::time::Duration;
@@ -14,19 +14,19 @@ use millstream_proto::limits::{HLS_HELD_FRAMES_MAX, LEFT_OUT_MAX};
 use millstream_proto::media::{Codec, CodecConfig, Frame, MediaEvent, Track};
 use millstream_proto::time::Time;
 
-use super::block::{Block, Gathered, Tag};
+use super::block::{Block, PendingTags, Tag};
 use super::change::{Change, Session};
 use super::demux::Demux;
 use super::drift::Drift;
 use super::open_gop::OpenGop;
 use super::pace::SegmentPace;
-use super::preamble::Preamble;
 use super::steps::steps;
-use super::track::{Lengths, Picked, Plan, TrackPacker};
+use super::stream_headers::StreamHeaders;
+use super::track::{Lengths, Sample, SegmentPlan, TrackPacker};
 use crate::config::HlsConfig;
 use crate::log::Log;
 
-/// Sound that is ahead of the picture waits for it this long, on the stream's timeline.
+/// Audio that is ahead of the picture waits for it this long, on the stream's timeline.
 const HOLD_MS: u64 = 1_000;
 /// Beside video, parts of audio are this much of the configured length, percent. A player reloads each playlist once a part, and Video.js 8 fetches nothing
 /// of one track while it appends to the other: where both had nearly the same period, their reloads met for several periods in a row.
@@ -38,9 +38,9 @@ const AUDIO_PART_PERCENT: u32 = 91;
 const AUDIO_HOLD_BACK_MS: u64 = 100;
 /// After so many equal distances of keyframes, the next keyframe is expected in time.
 const STEADY_GOPS_MIN: u32 = 2;
-/// The next picture is not expected later than this after the newest: at lower rates, sound does not run ahead on the strength of a guess.
+/// The next picture is not expected later than this after the newest: at lower rates, audio does not run ahead on the strength of a guess.
 const NEXT_MS_MAX: u64 = 100;
-/// A picture that is this far behind the sound no longer decides where segments end.
+/// A picture that is this far behind the audio no longer decides where segments end.
 const SILENT_MS: u64 = 2_000;
 
 /// A moment on both clocks.
@@ -70,7 +70,7 @@ pub struct Packager {
     pace: SegmentPace,
     /// Lengths have yet to be chosen: since when.
     undecided: Option<Time>,
-    /// The longest distance of pictures at the start, milliseconds.
+    /// The longest distance of frames at the start, milliseconds.
     step_ms: u64,
     /// The longest distance of keyframes at the start.
     first_gop: Option<Duration>,
@@ -85,11 +85,11 @@ pub struct Packager {
     audio: Slot,
     headers: u32,
     /// The segment that the leading track is in.
-    at: Plan,
-    /// The sound's next segment, while it is still in the one before.
-    follows: Option<Plan>,
-    /// Sound ahead of the picture.
-    held: VecDeque<Picked>,
+    at: SegmentPlan,
+    /// The audio's next segment, while it is still in the one before.
+    follows: Option<SegmentPlan>,
+    /// Audio ahead of the picture.
+    held: VecDeque<Sample>,
     gop: OpenGop,
     /// Decode time of the newest picture of this publisher, milliseconds.
     video_ms: Option<u64>,
@@ -126,7 +126,7 @@ impl Packager {
             .unwrap_or(blocks.len().saturating_sub(1));
         let starts = blocks.get(begin..).unwrap_or_default();
         let gop = starts.windows(2).map(|pair| apart(pair[0].first_ms, pair[1].first_ms)).max();
-        let pictures = log.preamble().has(Track::Video);
+        let pictures = log.stream_headers().has(Track::Video);
         let gop = gop.filter(|_| pictures);
         let pace = SegmentPace::choose(config.segment, config.part, gop, None);
         let first = starts.first().copied();
@@ -157,7 +157,7 @@ impl Packager {
             video: Slot::default(),
             audio: Slot::default(),
             headers: 0,
-            at: Plan {
+            at: SegmentPlan {
                 msn: first_msn,
                 discontinuity: false,
                 discontinuities: 0,
@@ -203,7 +203,7 @@ impl Packager {
         }
     }
 
-    /// Frames of sound that were stretched or dropped since the last call, because its clock is not that of its stamps.
+    /// Frames of audio that were stretched or dropped since the last call, because its clock is not that of its stamps.
     pub fn take_realigned(&mut self) -> u64 {
         let packers = [&mut self.video, &mut self.audio].into_iter().filter_map(|slot| slot.packer.as_mut());
         packers.map(TrackPacker::take_realigned).sum()
@@ -216,10 +216,10 @@ impl Packager {
 
     /// Reads what is new in the log, and what waits for its next block, and gives what came of it. To be called after each read of the
     /// publisher's socket.
-    pub fn advance(&mut self, log: &Log, gathered: Gathered<'_>, wall: Wall) -> Vec<Change> {
+    pub fn advance(&mut self, log: &Log, pending_tags: PendingTags<'_>, wall: Wall) -> Vec<Change> {
         if let Some(since) = self.undecided {
             let waited = wall.now.since(since);
-            let Some(step) = steps(log, self.next_block, &gathered, waited) else { return Vec::new() };
+            let Some(step) = steps(log, self.next_block, &pending_tags, waited) else { return Vec::new() };
             self.undecided = None;
             self.choose(step);
         }
@@ -228,7 +228,7 @@ impl Packager {
             (self.ahead, self.restarted) = (0, true);
         }
         while let Some(entry) = log.get(self.next_block) {
-            let Block { preamble, first_ms, arrived, publisher, .. } = &*entry.block;
+            let Block { stream_headers, first_ms, arrived, publisher, .. } = &*entry.block;
             let bytes = entry.block.tags_bytes();
             let unread = flv::tags(&bytes).skip(std::mem::take(&mut self.ahead)).map(|tag| Tag {
                 kind: tag.kind,
@@ -236,13 +236,13 @@ impl Packager {
                 body: bytes.slice_ref(tag.body),
                 leading: false,
             });
-            self.read((preamble, *publisher), (*first_ms, *arrived), unread, wall);
+            self.read((stream_headers, *publisher), (*first_ms, *arrived), unread, wall);
             self.next_block += 1;
         }
         if log.ended().is_none() {
-            let Gathered { preamble, first_ms, arrived, publisher, tags, .. } = gathered;
+            let PendingTags { stream_headers, first_ms, arrived, publisher, tags, .. } = pending_tags;
             let unread = tags.get(self.ahead..).unwrap_or_default().iter().cloned();
-            self.read((preamble, publisher), (first_ms, arrived), unread, wall);
+            self.read((stream_headers, publisher), (first_ms, arrived), unread, wall);
             self.ahead = tags.len();
         }
         self.current = true;
@@ -262,7 +262,7 @@ impl Packager {
         std::mem::take(&mut self.out)
     }
 
-    /// Chooses the lengths of segments, with the longest distance of pictures so far.
+    /// Chooses the lengths of segments, with the longest distance of frames so far.
     fn choose(&mut self, step: Duration) {
         self.pace = SegmentPace::choose(self.config.segment, self.config.part, self.first_gop, Some(step));
         self.step_ms = micros(step) / 1_000;
@@ -274,13 +274,13 @@ impl Packager {
     /// Reads tags of that publisher; the first of their block has that time and arrived then.
     fn read(
         &mut self,
-        (preamble, publisher): (&Preamble, u32),
+        (stream_headers, publisher): (&StreamHeaders, u32),
         (first_ms, arrived): (i64, Time),
         tags: impl Iterator<Item = Tag>,
         wall: Wall,
     ) {
         let mut events = Vec::new();
-        self.demux.read(preamble, tags, |event| events.push(event));
+        self.demux.read(stream_headers, tags, |event| events.push(event));
         if events.is_empty() {
             return;
         }
@@ -344,7 +344,7 @@ impl Packager {
             // Players start at any segment, and at any part with a keyframe; the bytes are the same for all.
             return;
         }
-        let picked = Picked {
+        let sample = Sample {
             dts_ms: u64::try_from(frame.dts_ms).unwrap_or(0),
             cts_ms: frame.cts_ms,
             sync: frame.keyframe,
@@ -352,14 +352,14 @@ impl Packager {
         };
         match frame.track {
             Track::Video => {
-                let dts_ms = picked.dts_ms;
+                let dts_ms = sample.dts_ms;
                 self.video_ms = Some(dts_ms);
-                self.place(Track::Video, picked);
+                self.place(Track::Video, sample);
                 self.release(self.before_next(dts_ms));
             }
             Track::Audio => {
-                let newest_ms = picked.dts_ms;
-                self.held.push_back(picked);
+                let newest_ms = sample.dts_ms;
+                self.held.push_back(sample);
                 match self.video_ms {
                     Some(video_ms) if newest_ms > video_ms + SILENT_MS.max(self.step_ms * 3 / 2) => {
                         self.release(u64::MAX);
@@ -375,14 +375,14 @@ impl Packager {
         }
     }
 
-    /// The last moment before the next picture, as far as that can be predicted: sound up to here is in the segment of the newest one,
+    /// The last moment before the next picture, as far as that can be predicted: audio up to here is in the segment of the newest one,
     /// whether or not the next ends it.
     fn before_next(&self, video_ms: u64) -> u64 {
         let interval_ms = self.video.packer.as_ref().map_or(0, |packer| packer.interval_us() / 1_000);
         video_ms + interval_ms.min(NEXT_MS_MAX).saturating_sub(1)
     }
 
-    /// Places the sound up to this time.
+    /// Places the audio up to this time.
     fn release(&mut self, until_ms: u64) {
         while self.held.front().is_some_and(|frame| frame.dts_ms <= until_ms) || self.held.len() > HLS_HELD_FRAMES_MAX {
             let Some(frame) = self.held.pop_front() else { return };
@@ -397,7 +397,7 @@ impl Packager {
         }
     }
 
-    fn place(&mut self, track: Track, frame: Picked) {
+    fn place(&mut self, track: Track, frame: Sample) {
         let us = frame.dts_ms.saturating_mul(1_000);
         self.begin(track, us, &frame);
         if let Some(packer) = &mut self.slot(track).packer {
@@ -445,7 +445,7 @@ impl Packager {
     }
 
     /// Whatever has to happen before a frame of that track: a new run after a restart, a change of coding or a hole, the track's own start.
-    fn begin(&mut self, track: Track, us: u64, frame: &Picked) {
+    fn begin(&mut self, track: Track, us: u64, frame: &Sample) {
         let anything = self.video.packer.is_some() || self.audio.packer.is_some();
         let slot = self.slot(track);
         let recoded = slot.fresh.is_some() && slot.packer.as_ref().is_some_and(TrackPacker::has_begun);
@@ -483,17 +483,17 @@ impl Packager {
             packer.configure(fresh, number, out);
         } else {
             let mut packer = TrackPacker::new(track, lengths, fresh, number, out);
-            packer.go_on(Plan { start_us: us.max(at.start_us), until_us, ..at }, out);
+            packer.go_on(SegmentPlan { start_us: us.max(at.start_us), until_us, ..at }, out);
             slot.packer = Some(packer);
         }
     }
 
-    fn leaves_hole(&self, track: Track, us: u64, frame: &Picked) -> bool {
+    fn leaves_hole(&self, track: Track, us: u64, frame: &Sample) -> bool {
         let slot = if track == Track::Video { &self.video } else { &self.audio };
         slot.packer.as_ref().is_some_and(|packer| packer.leaves_hole(us, packer.frame_us(&frame.data)))
     }
 
-    fn ends_segment(&self, track: Track, us: u64, frame: &Picked) -> bool {
+    fn ends_segment(&self, track: Track, us: u64, frame: &Sample) -> bool {
         let slot = if track == Track::Video { &self.video } else { &self.audio };
         let Some(packer) = &slot.packer else { return false };
         if track == Track::Video && packer.has_begun() && packer.is_between_segments() {
@@ -512,7 +512,7 @@ impl Packager {
             }
             Track::Audio => ready && whole,
         };
-        // A part of pictures that has just begun would be the next segment's, though it was hinted for this one: it gets long enough to stay.
+        // A part of frames that has just begun would be the next segment's, though it was hinted for this one: it gets long enough to stay.
         let lead_us = if track == Track::Video && packer.carries() { self.pace.most_us } else { self.pace.lead_us() };
         begun && (ends || length_us + packer.frame_us(&frame.data) > lead_us || self.is_full(track, us, frame))
     }
@@ -548,34 +548,39 @@ impl Packager {
     }
 
     /// Whether this frame would make the track's segment too long.
-    fn is_full(&self, track: Track, us: u64, frame: &Picked) -> bool {
+    fn is_full(&self, track: Track, us: u64, frame: &Sample) -> bool {
         let slot = if track == Track::Video { &self.video } else { &self.audio };
         slot.packer.as_ref().is_some_and(|packer| {
             packer.is_open() && packer.length_us(us) + packer.frame_us(&frame.data) > self.pace.most_us
         })
     }
 
-    /// The leading track's next segment begins at `us`; the sound's with what is heard when its first picture is seen.
+    /// The leading track's next segment begins at `us`; the audio's with what is heard when its first picture is seen.
     fn cut(&mut self, us: u64, sync: bool) {
         let lost =
             |slot: &Slot| slot.packer.as_ref().is_some_and(|packer| packer.is_open() && packer.leaves_hole(us, 0));
         if self.drift.segment().is_some() && sync || lost(&self.video) {
             return self.break_off(us);
         }
-        let plan =
-            Plan { msn: self.at.msn + 1, discontinuity: false, start_us: us, until_us: self.until_us(us), ..self.at };
+        let plan = SegmentPlan {
+            msn: self.at.msn + 1,
+            discontinuity: false,
+            start_us: us,
+            until_us: self.until_us(us),
+            ..self.at
+        };
         self.catch_up();
         self.at = plan;
         self.move_to(Track::Video, plan);
         if self.leads(Track::Video) {
-            self.follows = self.audio.packer.is_some().then_some(Plan { start_us: us + self.delay_us, ..plan });
+            self.follows = self.audio.packer.is_some().then_some(SegmentPlan { start_us: us + self.delay_us, ..plan });
             self.catch_up_in_time();
         } else {
             self.move_to(Track::Audio, plan);
         }
     }
 
-    /// The sound goes to the segment that the picture is in with the frame that ends nearest to its beginning, not with the next one: its
+    /// The audio goes to the segment that the picture is in with the frame that ends nearest to its beginning, not with the next one: its
     /// last part need not wait for that.
     fn catch_up_in_time(&mut self) {
         if self.follows.is_some_and(|plan| self.audio.packer.as_ref().is_some_and(|sound| sound.reaches(plan.start_us)))
@@ -584,14 +589,14 @@ impl Packager {
         }
     }
 
-    /// The sound goes to the segment that the picture is in.
+    /// The audio goes to the segment that the picture is in.
     fn catch_up(&mut self) {
         if let Some(plan) = self.follows.take() {
             self.move_to(Track::Audio, plan);
         }
     }
 
-    fn move_to(&mut self, track: Track, plan: Plan) {
+    fn move_to(&mut self, track: Track, plan: SegmentPlan) {
         let (slot, out) = self.slot_and_out(track);
         if let Some(packer) = &mut slot.packer {
             packer.go_on(plan, out);
@@ -604,7 +609,7 @@ impl Packager {
         // Dates may jump here, but they rise.
         let back_ms_max = i64::try_from(us.saturating_sub(self.at.start_us) / 2_000).unwrap_or(0);
         self.zero_unix_ms += self.drift.take().max(-back_ms_max);
-        let plan = Plan {
+        let plan = SegmentPlan {
             msn: self.at.msn + 1,
             discontinuity: true,
             discontinuities: self.at.discontinuities + 1,

@@ -2,7 +2,7 @@
 //! hold is what was published.
 mod answers;
 mod clocks;
+mod fixture;
 mod rules;
 mod slow;
 mod streams;
-mod studio;

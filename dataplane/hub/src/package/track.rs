@@ -2,9 +2,9 @@
 //! where segments end; after it: [`super::change`]s for the windows.
 //!
 //! A part is finished with the arrival of its last frame, without waiting for the next one: how long that frame lasts is the codec's to say
-//! (sound) or predicted (pictures), and the decode time of the next absorbs the error. Presentation times stay exact.
+//! (audio) or predicted (frames), and the decode time of the next absorbs the error. Presentation times stay exact.
 //!
-//! Where a keyframe is expected, parts of pictures begin at a whole millisecond, as playlists tell it; elsewhere a tenth of one before it. Shaka
+//! Where a keyframe is expected, parts of frames begin at a whole millisecond, as playlists tell it; elsewhere a tenth of one before it. Shaka
 //! shifts a part by the difference of the playlist's time and the file's. It changes that shift where two parts differ by a millisecond, and counts one
 //! too much to a negative shift; behind a change it shows nothing up to the next keyframe. So the difference has to be a little larger
 //! behind a keyframe than at it.
@@ -23,25 +23,25 @@ use super::change::{Change, Header, Opened, PartPromise};
 use super::pace::{part_least_us, part_target_ms};
 use super::part::{Held, OpenPart, millis};
 
-/// Sound is set anew where its stamps are this far from where its frames end: less is rounding and jitter.
+/// Audio is set anew where its stamps are this far from where its frames end: less is rounding and jitter.
 const ANCHOR_SLACK_MS: u64 = 40;
 /// A picture lasts this long as long as nothing else is known.
 const INTERVAL_US: u64 = 33_333;
-/// Decode times further apart than this, or than so many pictures, say nothing of the frame rate.
+/// Decode times further apart than this, or than so many frames, say nothing of the frame rate.
 const INTERVAL_US_MAX: u64 = 12_000_000;
 const INTERVALS_MAX: f64 = 20.0;
 /// How fast the predicted interval follows the measured ones.
 const INTERVAL_WEIGHT: f64 = 1.0 / 8.0;
-/// How fast the distance between sound and its stamps follows the measured one: stamps jitter.
+/// How fast the distance between audio and its stamps follows the measured one: stamps jitter.
 const LEAD_WEIGHT: f64 = 1.0 / 16.0;
-/// Sound that is this many frames late or early is set right.
+/// Audio that is this many frames late or early is set right.
 const STRETCH_FRAMES: f64 = 0.5;
 const DROP_FRAMES: f64 = 0.6;
 /// A player that knows parts keeps this many of them from the end (RFC 8216bis 4.4.3.8: at least two, should be three).
 const HOLD_BACK_PARTS: u64 = 3;
 /// No part and no gap is shorter: lengths are told in milliseconds.
 const LEAST_US: u64 = 2_000;
-/// Where a part of pictures begins may be off by this.
+/// Where a part of frames begins may be off by this.
 const ROUNDED_US: u64 = 1_000;
 /// A picture that was to be shown before its decode time lasts at least its usual length divided by this.
 const LASTS_SHARE: u64 = 8;
@@ -50,14 +50,14 @@ const EARLIER_SHARE: u64 = 10;
 
 /// The place of a segment in the playlist, before its first frame has come.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub(crate) struct Plan {
+pub(crate) struct SegmentPlan {
     pub(crate) msn: u64,
     pub(crate) discontinuity: bool,
     pub(crate) discontinuities: u64,
     pub(crate) run_start_ms: u64,
     /// Where it begins on the stream's timeline, microseconds.
     pub(crate) start_us: u64,
-    /// Where it will presumably end: pictures are cut into parts that come out even.
+    /// Where it will presumably end: frames are cut into parts that come out even.
     pub(crate) until_us: Option<u64>,
     /// Unix milliseconds of the timeline's 0.
     pub(crate) zero_unix_ms: i64,
@@ -65,7 +65,7 @@ pub(crate) struct Plan {
 
 /// A frame for a track.
 #[derive(Clone, Debug)]
-pub(crate) struct Picked {
+pub(crate) struct Sample {
     pub(crate) dts_ms: u64,
     pub(crate) cts_ms: i32,
     pub(crate) sync: bool,
@@ -90,7 +90,7 @@ pub(crate) struct Lengths {
 #[derive(Clone, Copy, Debug)]
 enum Place {
     /// No frame of it has come.
-    Planned(Plan),
+    Planned(SegmentPlan),
     /// It has begun, at this time of the track, and will presumably end at that one.
     Open { start: u64, until: Option<u64> },
     /// The last one was closed, and the next one is not planned yet.
@@ -112,11 +112,11 @@ pub(crate) struct TrackPacker {
     /// Unix milliseconds of the track's time 0 in this run; `None` before its first segment.
     zero_unix_ms: Option<i64>,
     last_dts: Option<u64>,
-    /// Stamp of the newest keyframe of pictures, and how far it was from the one before it: 0 for unknown.
+    /// Stamp of the newest keyframe of frames, and how far it was from the one before it: 0 for unknown.
     key: Option<u64>,
     gop: u64,
     interval: f64,
-    /// How far sound is ahead of its stamps, units, smoothed: its samples are counted, and the stamps are another clock's.
+    /// How far audio is ahead of its stamps, units, smoothed: its samples are counted, and the stamps are another clock's.
     lead: f64,
     realigned: u64,
     /// Composition offset of the newest picture that a decoder can start at, units.
@@ -194,7 +194,7 @@ impl TrackPacker {
         self.us(self.length(data))
     }
 
-    /// The next frame has this stamp: says how far pictures are apart, before it is known in which segment it is.
+    /// The next frame has this stamp: says how far frames are apart, before it is known in which segment it is.
     pub(crate) fn foresee(&mut self, dts_ms: u64) {
         if self.is_sound() {
             return;
@@ -215,7 +215,7 @@ impl TrackPacker {
         u64::from(self.target_ms()) * 1_000
     }
 
-    /// How far pictures are apart, as far as that is known, microseconds.
+    /// How far frames are apart, as far as that is known, microseconds.
     pub(crate) fn interval_us(&self) -> u64 {
         self.us(self.interval.round().max(1.0) as u64)
     }
@@ -263,7 +263,7 @@ impl TrackPacker {
     }
 
     /// The open segment ends, and the next one begins with the next frame, or with frames that are too few for a part of their own.
-    pub(crate) fn go_on(&mut self, plan: Plan, out: &mut Vec<Change>) {
+    pub(crate) fn go_on(&mut self, plan: SegmentPlan, out: &mut Vec<Change>) {
         if !plan.discontinuity && self.carries() {
             out.push(Change::Closed(self.track));
             self.open(&plan, self.part.start(), out);
@@ -351,8 +351,8 @@ impl TrackPacker {
         if near < least { near + ms } else { near }
     }
 
-    fn open(&mut self, plan: &Plan, start: u64, out: &mut Vec<Change>) {
-        let Plan { msn, discontinuity, discontinuities, run_start_ms, .. } = *plan;
+    fn open(&mut self, plan: &SegmentPlan, start: u64, out: &mut Vec<Change>) {
+        let SegmentPlan { msn, discontinuity, discontinuities, run_start_ms, .. } = *plan;
         let delay_ms = i64::from(self.delay) * 1_000 / i64::from(self.init.timescale.max(1));
         // The date of what is shown first; from there on dates go by the lengths of segments.
         let zero_unix_ms = *self.zero_unix_ms.get_or_insert(plan.zero_unix_ms + delay_ms);
@@ -374,7 +374,7 @@ impl TrackPacker {
     }
 
     /// Takes a frame. False: it has no place, since the clock stands still or runs backwards.
-    pub(crate) fn frame(&mut self, frame: Picked, arrived: Time, out: &mut Vec<Change>) -> bool {
+    pub(crate) fn frame(&mut self, frame: Sample, arrived: Time, out: &mut Vec<Change>) -> bool {
         let real = self.units(frame.dts_ms.saturating_mul(1_000));
         let length = self.length(&frame.data);
         let Some(mut dts) = self.decode_time(real, length) else { return false };
@@ -385,7 +385,7 @@ impl TrackPacker {
             self.part.stretch(dts);
             self.make_room(dts, length, out);
             if self.part.is_empty() {
-                // The part that was just closed may have been stretched; where it could not be stretched so far, pictures begin at its end.
+                // The part that was just closed may have been stretched; where it could not be stretched so far, frames begin at its end.
                 let end = self.end.unwrap_or(0);
                 dts = if self.is_sound() { dts.max(end) } else { end };
             }
@@ -435,7 +435,7 @@ impl TrackPacker {
         })
     }
 
-    /// Where sound with this stamp goes, that would begin at `end`: where it is half a frame late, the frame before it is stretched; where it is
+    /// Where audio with this stamp goes, that would begin at `end`: where it is half a frame late, the frame before it is stretched; where it is
     /// somewhat more than half a frame early, so that it is not late then, it is dropped.
     fn sound_time(&mut self, real: u64, end: u64, length: u64) -> Option<u64> {
         self.lead += (end as f64 - real as f64 - self.lead) * LEAD_WEIGHT;
@@ -458,7 +458,7 @@ impl TrackPacker {
         dts
     }
 
-    /// Frames of sound that were stretched or dropped since the last call.
+    /// Frames of audio that were stretched or dropped since the last call.
     pub(crate) fn take_realigned(&mut self) -> u64 {
         std::mem::take(&mut self.realigned)
     }
@@ -543,7 +543,7 @@ impl TrackPacker {
         if self.part_target_ms.is_none()
             && let (Some(first), Some(last)) = (self.part.first(), self.part.last())
         {
-            // Where there are two pictures, they say how far they are apart: how long the last one lasts is a guess.
+            // Where there are two frames, they say how far they are apart: how long the last one lasts is a guess.
             let mean = match self.part.frames() as u64 {
                 0 | 1 => self.part.end() - first.dts,
                 frames => (last.dts - first.dts) / (frames - 1),

@@ -12,7 +12,7 @@ struct Sent {
     arrives_ms: i64,
 }
 
-/// An encoder of 30 pictures and 46.9 packets of sound a second, whose frames arrive 20 ms after their capture.
+/// An encoder of 30 frames and 46.9 packets of audio a second, whose frames arrive 20 ms after their capture.
 fn live(seconds: i64) -> Vec<Sent> {
     let sent = |track, captured_ms| Sent { track, captured_ms, stamp_ms: captured_ms, arrives_ms: captured_ms + 20 };
     let video = (0..seconds * 30).map(|n| sent(Video, n * 1_000 / 30));
@@ -137,7 +137,7 @@ fn tracks_that_jump_on_their_own_find_each_other_again() {
 
 #[test]
 fn a_jump_of_a_slow_picture_is_that_of_its_sound() {
-    // One picture a second: its step is longer than that of the sound by more than the jump.
+    // One picture a second: its step is longer than that of the audio by more than the jump.
     let mut frames: Vec<_> =
         live(30).into_iter().filter(|frame| frame.track == Audio || frame.captured_ms % 1_000 == 0).collect();
     jump(&mut frames, &[Video, Audio], 12_500, 700);
@@ -163,7 +163,7 @@ fn a_burst_after_a_stall_of_the_network_is_no_jump() {
 
 #[test]
 fn pictures_that_a_congested_encoder_left_out_are_no_jump() {
-    // From 10 s on all is 2 s late; pictures of 14 to 16 s are dropped, and all is in time again.
+    // From 10 s on all is 2 s late; frames of 14 to 16 s are dropped, and all is in time again.
     let mut frames = live(30);
     frames.retain(|frame| frame.track == Audio || !(14_000..16_000).contains(&frame.captured_ms));
     for frame in &mut frames {

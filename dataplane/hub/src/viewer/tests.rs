@@ -1,5 +1,5 @@
-//! Viewers: what they get, in which form, after which jump, and when they are closed. Beside [`super`]; the rig is
-//! [`crate::testkit`]'s.
+//! Viewers: what they get, in which form, after which jump, and when they are closed. Beside [`super`]; the fixture is
+//! [`crate::fixture`]'s.
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -7,13 +7,13 @@ use millstream_proto::http::websocket;
 use millstream_proto::media::{MediaEvent, TagKind, Track};
 
 use super::*;
-use crate::testkit::*;
+use crate::fixture::*;
 
-/// A rig with two GOPs: keyframes at 0 and 120.
-fn two_gops() -> Rig {
-    let mut rig = Rig::av();
-    rig.play(&[key(0), sound(10), picture(40), picture(80), key(120), sound(130), picture(160)]);
-    rig
+/// A fixture with two GOPs: keyframes at 0 and 120.
+fn two_gops() -> StreamFixture {
+    let mut fixture = StreamFixture::av();
+    fixture.play(&[key(0), sound(10), picture(40), picture(80), key(120), sound(130), picture(160)]);
+    fixture
 }
 
 /// A log that holds a GOP or two of the frames below.
@@ -27,49 +27,49 @@ fn big(keyframe: bool, ms: i64) -> millstream_proto::media::MediaEvent {
 
 #[test]
 fn starts_at_the_newest_keyframe_in_every_form() {
-    let rig = two_gops();
+    let fixture = two_gops();
     for format in FORMATS {
-        assert_eq!(rig.joined(format), "V1 A1 K120 a130 p160", "{format:?}");
+        assert_eq!(fixture.joined(format), "V1 A1 K120 a130 p160", "{format:?}");
     }
-    let mut client = rig.join(Format::FlvPlain, Start::Newest);
-    rig.drain(&mut client);
+    let mut client = fixture.join(Format::FlvPlain, Start::Newest);
+    fixture.drain(&mut client);
     assert_eq!(client.read().0, (true, true));
     assert!(client.tags()[..2].iter().all(|tag| tag.ms == 120), "stamped like the block they introduce");
 }
 
 #[test]
 fn the_next_keyframe_may_be_asked_for() {
-    let mut rig = two_gops();
-    let mut client = rig.join(Format::Rtmp, Start::Next);
-    rig.play(&[picture(200)]);
-    assert_eq!(rig.drain(&mut client), Fill::Wait);
+    let mut fixture = two_gops();
+    let mut client = fixture.join(Format::Rtmp, Start::Next);
+    fixture.play(&[picture(200)]);
+    assert_eq!(fixture.drain(&mut client), Fill::Wait);
     assert!(client.got.is_empty());
-    rig.play(&[key(240), picture(280)]);
-    rig.drain(&mut client);
+    fixture.play(&[key(240), picture(280)]);
+    fixture.drain(&mut client);
     assert_eq!(names(&client.tags()), "V1 A1 K240 p280");
 }
 
 #[test]
 fn a_lead_goes_first() {
-    let rig = two_gops();
-    let mut client = rig.join(Format::FlvPlain, Start::Next);
+    let fixture = two_gops();
+    let mut client = fixture.join(Format::FlvPlain, Start::Next);
     client.viewer.lead(Bytes::from_static(b"HTTP/1.0 200 OK\r\n\r\n"));
     client.viewer.lead(Bytes::new());
-    assert_eq!(rig.drain(&mut client), Fill::Wait);
+    assert_eq!(fixture.drain(&mut client), Fill::Wait);
     assert_eq!(client.got, b"HTTP/1.0 200 OK\r\n\r\n");
 }
 
 #[test]
 fn short_writes_of_every_size_give_the_same_bytes() {
-    let rig = two_gops();
+    let fixture = two_gops();
     for format in FORMATS {
-        let mut whole = rig.join(format, Start::Newest);
+        let mut whole = fixture.join(format, Start::Newest);
         whole.viewer.lead(control());
-        rig.drain(&mut whole);
+        fixture.drain(&mut whole);
         for bytes_max in 1..whole.got.len() {
-            let mut client = rig.join(format, Start::Newest);
+            let mut client = fixture.join(format, Start::Newest);
             client.viewer.lead(control());
-            client.drain(&rig.log, &rig.config, rig.now, bytes_max);
+            client.drain(&fixture.log, &fixture.config, fixture.now, bytes_max);
             assert!(client.got == whole.got, "{format:?}, {bytes_max} at a time");
         }
     }
@@ -77,13 +77,13 @@ fn short_writes_of_every_size_give_the_same_bytes() {
 
 #[test]
 fn a_send_that_takes_nothing_changes_nothing() {
-    let rig = two_gops();
+    let fixture = two_gops();
     let (mut client, mut whole) =
-        (rig.join(Format::FlvPlain, Start::Newest), rig.join(Format::FlvPlain, Start::Newest));
-    rig.drain(&mut whole);
-    while client.fill(&rig.log, &rig.config, rig.now) == Fill::Send {
+        (fixture.join(Format::FlvPlain, Start::Newest), fixture.join(Format::FlvPlain, Start::Newest));
+    fixture.drain(&mut whole);
+    while client.fill(&fixture.log, &fixture.config, fixture.now) == Fill::Send {
         client.take(0);
-        client.fill(&rig.log, &rig.config, rig.now);
+        client.fill(&fixture.log, &fixture.config, fixture.now);
         client.take(7);
     }
     assert_eq!(client.got, whole.got);
@@ -91,11 +91,11 @@ fn a_send_that_takes_nothing_changes_nothing() {
 
 #[test]
 fn a_frame_longer_than_a_send_goes_in_several() {
-    let mut rig = Rig::av();
-    rig.read(&[frame(Track::Video, true, 0, 3 * SEND_BYTES_MAX, 0)]);
-    rig.play(&[picture(40)]);
+    let mut fixture = StreamFixture::av();
+    fixture.read(&[frame(Track::Video, true, 0, 3 * SEND_BYTES_MAX, 0)]);
+    fixture.play(&[picture(40)]);
     for format in FORMATS {
-        assert_eq!(rig.joined(format), "V1 A1 K0 p40");
+        assert_eq!(fixture.joined(format), "V1 A1 K0 p40");
     }
 }
 
@@ -104,23 +104,23 @@ fn a_frame_longer_than_a_send_goes_in_several() {
 fn a_block_that_is_partly_sent_is_finished_before_the_jump() {
     for format in FORMATS {
         for cut in [1, 50, 3_000, 3_050] {
-            let mut rig = Rig::new(small());
-            rig.read(&[config(Track::Video, 1), config(Track::Audio, 1), big(true, 0)]);
-            let mut client = rig.join(format, Start::Newest);
-            client.fill(&rig.log, &rig.config, rig.now);
+            let mut fixture = StreamFixture::new(small());
+            fixture.read(&[config(Track::Video, 1), config(Track::Audio, 1), big(true, 0)]);
+            let mut client = fixture.join(format, Start::Newest);
+            client.fill(&fixture.log, &fixture.config, fixture.now);
             client.take(usize::MAX);
-            rig.play(&[big(false, 40)]);
-            assert_eq!(client.fill(&rig.log, &rig.config, rig.now), Fill::Send);
+            fixture.play(&[big(false, 40)]);
+            assert_eq!(client.fill(&fixture.log, &fixture.config, fixture.now), Fill::Send);
             client.take(cut);
             // Meanwhile the log moves on, with another configuration.
-            rig.play(&[big(false, 80), config(Track::Video, 2), big(true, 1000), big(false, 1040)]);
+            fixture.play(&[big(false, 80), config(Track::Video, 2), big(true, 1000), big(false, 1040)]);
             for n in 0..8 {
-                rig.play(&[big(n == 6, 1080 + 40 * n)]);
+                fixture.play(&[big(n == 6, 1080 + 40 * n)]);
             }
-            rig.drain(&mut client);
+            fixture.drain(&mut client);
             let got = names(&client.tags());
             assert!(got.starts_with("V1 A1 K0 p40 V2 A1 K"), "{format:?} {cut}: {got}");
-            assert!(!got.contains("p80") && got.ends_with(&format!("p{}", rig.stream.timeline().newest_ms())));
+            assert!(!got.contains("p80") && got.ends_with(&format!("p{}", fixture.stream.timeline().newest_ms())));
             assert_eq!(client.viewer.skips(), 1);
         }
     }
@@ -128,39 +128,39 @@ fn a_block_that_is_partly_sent_is_finished_before_the_jump() {
 
 #[test]
 fn a_jump_without_a_change_needs_no_configuration() {
-    let mut rig = Rig::new(small());
-    rig.read(&[config(Track::Video, 1), big(true, 0)]);
-    rig.wait_ms(500);
-    let mut client = rig.join(Format::FlvPlain, Start::Newest);
-    rig.drain(&mut client);
+    let mut fixture = StreamFixture::new(small());
+    fixture.read(&[config(Track::Video, 1), big(true, 0)]);
+    fixture.wait_ms(500);
+    let mut client = fixture.join(Format::FlvPlain, Start::Newest);
+    fixture.drain(&mut client);
     for n in 1..12 {
-        rig.play(&[big(n % 6 == 0, 40 * n)]);
+        fixture.play(&[big(n % 6 == 0, 40 * n)]);
     }
-    rig.drain(&mut client);
+    fixture.drain(&mut client);
     let got = names(&client.tags());
     assert_eq!(got.matches("V1").count(), 1, "{got}");
     assert_eq!((got.matches('K').count(), client.viewer.skips()), (2, 1), "{got}");
 }
 
 /// Sends a byte of each GOP and then falls off; gives the times of the jumps.
-fn lag(gap_ms: u64) -> (Rig, Client, Fill) {
-    let mut rig = Rig::new(small());
-    rig.read(&[config(Track::Video, 1), config(Track::Audio, 1), big(true, 0)]);
-    let mut client = rig.join(Format::FlvChunked, Start::Newest);
-    let mut fill = rig.drain(&mut client);
+fn lag(gap_ms: u64) -> (StreamFixture, Client, Fill) {
+    let mut fixture = StreamFixture::new(small());
+    fixture.read(&[config(Track::Video, 1), config(Track::Audio, 1), big(true, 0)]);
+    let mut client = fixture.join(Format::FlvChunked, Start::Newest);
+    let mut fill = fixture.drain(&mut client);
     for round in 1..=4_i64 {
-        rig.wait_ms(gap_ms);
+        fixture.wait_ms(gap_ms);
         for n in 0..12 {
-            rig.read(&[big(n % 6 == 0, 400 * round + n)]);
+            fixture.read(&[big(n % 6 == 0, 400 * round + n)]);
         }
-        fill = client.fill(&rig.log, &rig.config, rig.now);
+        fill = client.fill(&fixture.log, &fixture.config, fixture.now);
         if fill != Fill::Send {
             break;
         }
         client.take(usize::MAX);
-        rig.drain(&mut client);
+        fixture.drain(&mut client);
     }
-    (rig, client, fill)
+    (fixture, client, fill)
 }
 
 #[test]
@@ -175,52 +175,52 @@ fn falling_off_too_often_closes() {
 #[test]
 fn one_that_is_closed_for_lagging_gets_the_rest_of_its_block() {
     for format in FORMATS {
-        let mut rig = Rig::new(small());
-        rig.config.lag_skips = 1;
-        rig.read(&[config(Track::Video, 1), config(Track::Audio, 1), big(true, 0)]);
-        let mut client = rig.join(format, Start::Newest);
-        client.fill(&rig.log, &rig.config, rig.now);
+        let mut fixture = StreamFixture::new(small());
+        fixture.config.lag_skips = 1;
+        fixture.read(&[config(Track::Video, 1), config(Track::Audio, 1), big(true, 0)]);
+        let mut client = fixture.join(format, Start::Newest);
+        client.fill(&fixture.log, &fixture.config, fixture.now);
         client.take(700);
-        (1..12).for_each(|n| rig.play(&[big(n % 6 == 0, 40 * n)]));
+        (1..12).for_each(|n| fixture.play(&[big(n % 6 == 0, 40 * n)]));
         if format == Format::Rtmp {
             (0..50).for_each(|_| client.viewer.lead(control()));
         }
-        assert_eq!(client.drain(&rig.log, &rig.config, rig.now, 90), LAGGING);
+        assert_eq!(client.drain(&fixture.log, &fixture.config, fixture.now, 90), LAGGING);
         assert_eq!((names(&client.tags()).as_str(), client.viewer.skips()), ("V1 A1 K0", 1));
     }
 }
 
 #[test]
 fn the_stall_clock_starts_with_the_send() {
-    let mut rig = two_gops();
-    let mut client = rig.join(Format::FlvPlain, Start::Newest);
-    assert_eq!(rig.drain(&mut client), Fill::Wait);
+    let mut fixture = two_gops();
+    let mut client = fixture.join(Format::FlvPlain, Start::Newest);
+    assert_eq!(fixture.drain(&mut client), Fill::Wait);
     // Nothing to take for long: that is no fault of the viewer's.
-    rig.wait_ms(60_000);
-    assert_eq!(client.viewer.overdue(&rig.config, rig.now), None);
-    assert_eq!(client.fill(&rig.log, &rig.config, rig.now), Fill::Send);
-    rig.wait_ms(9_900);
-    assert_eq!(client.viewer.overdue(&rig.config, rig.now), None);
-    rig.wait_ms(200);
-    assert_eq!(client.viewer.overdue(&rig.config, rig.now), Some(CloseReason::Stalled));
+    fixture.wait_ms(60_000);
+    assert_eq!(client.viewer.overdue(&fixture.config, fixture.now), None);
+    assert_eq!(client.fill(&fixture.log, &fixture.config, fixture.now), Fill::Send);
+    fixture.wait_ms(9_900);
+    assert_eq!(client.viewer.overdue(&fixture.config, fixture.now), None);
+    fixture.wait_ms(200);
+    assert_eq!(client.viewer.overdue(&fixture.config, fixture.now), Some(CloseReason::Stalled));
     client.take(1);
-    assert_eq!(client.viewer.overdue(&rig.config, rig.now), None);
+    assert_eq!(client.viewer.overdue(&fixture.config, fixture.now), None);
 }
 
 #[test]
 fn a_log_that_has_ended_is_not_held_for_good() {
-    let mut rig = two_gops();
-    let mut client = rig.join(Format::FlvPlain, Start::Newest);
-    rig.log.end(EndReason::PublisherGone);
-    let most = rig.config.log_time_max + rig.config.stall_close;
+    let mut fixture = two_gops();
+    let mut client = fixture.join(Format::FlvPlain, Start::Newest);
+    fixture.log.end(EndReason::PublisherGone);
+    let most = fixture.config.log_time_max + fixture.config.stall_close;
     let mut closed = None;
     // A byte now and then keeps the stall clock quiet.
     for _ in 0..60 {
-        if client.fill(&rig.log, &rig.config, rig.now) == Fill::Send {
+        if client.fill(&fixture.log, &fixture.config, fixture.now) == Fill::Send {
             client.take(1);
         }
-        rig.wait_ms(1_000);
-        closed = closed.or(client.viewer.overdue(&rig.config, rig.now).map(|why| (why, rig.now)));
+        fixture.wait_ms(1_000);
+        closed = closed.or(client.viewer.overdue(&fixture.config, fixture.now).map(|why| (why, fixture.now)));
     }
     let (why, at) = closed.expect("closed in the end");
     assert_eq!(why, CloseReason::Stalled);
@@ -229,50 +229,51 @@ fn a_log_that_has_ended_is_not_held_for_good() {
 
 #[test]
 fn a_joiner_without_a_keyframe_is_closed_with_a_reason() {
-    let mut rig = Rig::av();
-    rig.play(&[sound(0), sound(20)]);
-    let mut client = rig.join(Format::FlvPlain, Start::Newest);
-    assert_eq!(rig.drain(&mut client), Fill::Wait);
-    rig.wait_ms(10_000);
-    assert_eq!(client.viewer.overdue(&rig.config, rig.now), None);
-    rig.wait_ms(1);
-    assert_eq!(client.viewer.overdue(&rig.config, rig.now), Some(CloseReason::NoStart));
-    client.viewer.pause(true, rig.now);
-    assert_eq!(client.viewer.overdue(&rig.config, rig.now), None);
+    let mut fixture = StreamFixture::av();
+    fixture.play(&[sound(0), sound(20)]);
+    let mut client = fixture.join(Format::FlvPlain, Start::Newest);
+    assert_eq!(fixture.drain(&mut client), Fill::Wait);
+    fixture.wait_ms(10_000);
+    assert_eq!(client.viewer.overdue(&fixture.config, fixture.now), None);
+    fixture.wait_ms(1);
+    assert_eq!(client.viewer.overdue(&fixture.config, fixture.now), Some(CloseReason::NoStart));
+    client.viewer.pause(true, fixture.now);
+    assert_eq!(client.viewer.overdue(&fixture.config, fixture.now), None);
 }
 
 #[test]
 fn a_viewer_of_a_stream_that_ends_gets_all_of_it() {
-    let mut rig = two_gops();
-    let (mut client, mut late) = (rig.join(Format::FlvChunked, Start::Newest), rig.join(Format::Rtmp, Start::Next));
-    rig.log.end(EndReason::Shutdown);
+    let mut fixture = two_gops();
+    let (mut client, mut late) =
+        (fixture.join(Format::FlvChunked, Start::Newest), fixture.join(Format::Rtmp, Start::Next));
+    fixture.log.end(EndReason::Shutdown);
     for client in [&mut client, &mut late] {
-        let fill = client.drain(&rig.log, &rig.config, rig.now, 11);
+        let fill = client.drain(&fixture.log, &fixture.config, fixture.now, 11);
         assert_eq!(fill, Fill::Close(CloseReason::Ended(EndReason::Shutdown)));
     }
     assert_eq!(names(&client.tags()), "V1 A1 K120 a130 p160");
     assert!(late.got.is_empty());
-    let mut paused = rig.join(Format::Rtmp, Start::Newest);
-    paused.viewer.pause(true, rig.now);
-    assert_eq!(rig.drain(&mut paused), Fill::Close(CloseReason::Ended(EndReason::Shutdown)));
+    let mut paused = fixture.join(Format::Rtmp, Start::Newest);
+    paused.viewer.pause(true, fixture.now);
+    assert_eq!(fixture.drain(&mut paused), Fill::Close(CloseReason::Ended(EndReason::Shutdown)));
 }
 
 #[test]
 fn a_pause_goes_on_at_a_newer_keyframe_or_where_it_was() {
-    let mut rig = two_gops();
-    let mut client = rig.join(Format::Rtmp, Start::Newest);
-    rig.drain(&mut client);
-    client.viewer.pause(true, rig.now);
-    rig.play(&[picture(200)]);
-    assert_eq!(rig.drain(&mut client), Fill::Wait);
-    client.viewer.pause(false, rig.now);
-    rig.drain(&mut client);
+    let mut fixture = two_gops();
+    let mut client = fixture.join(Format::Rtmp, Start::Newest);
+    fixture.drain(&mut client);
+    client.viewer.pause(true, fixture.now);
+    fixture.play(&[picture(200)]);
+    assert_eq!(fixture.drain(&mut client), Fill::Wait);
+    client.viewer.pause(false, fixture.now);
+    fixture.drain(&mut client);
     // No keyframe came in between: nothing is repeated, nothing is missed.
     assert_eq!(names(&client.tags()), "V1 A1 K120 a130 p160 p200");
-    client.viewer.pause(true, rig.now);
-    rig.play(&[picture(240), key(280), picture(320)]);
-    client.viewer.pause(false, rig.now);
-    rig.drain(&mut client);
+    client.viewer.pause(true, fixture.now);
+    fixture.play(&[picture(240), key(280), picture(320)]);
+    client.viewer.pause(false, fixture.now);
+    fixture.drain(&mut client);
     assert_eq!(names(&client.tags()), "V1 A1 K120 a130 p160 p200 K280 p320");
     assert_eq!(client.viewer.skips(), 0);
 }
@@ -280,21 +281,21 @@ fn a_pause_goes_on_at_a_newer_keyframe_or_where_it_was() {
 #[test]
 fn case_21_a_paused_viewer_costs_nothing_and_goes_on_at_a_keyframe() {
     for format in FORMATS {
-        let mut rig = Rig::new(small());
-        rig.read(&[config(Track::Video, 1), config(Track::Audio, 1), big(true, 0)]);
-        let mut client = rig.join(format, Start::Newest);
-        client.fill(&rig.log, &rig.config, rig.now);
+        let mut fixture = StreamFixture::new(small());
+        fixture.read(&[config(Track::Video, 1), config(Track::Audio, 1), big(true, 0)]);
+        let mut client = fixture.join(format, Start::Newest);
+        client.fill(&fixture.log, &fixture.config, fixture.now);
         client.take(100);
-        client.viewer.pause(true, rig.now);
+        client.viewer.pause(true, fixture.now);
         for n in 1..600 {
-            rig.play(&[big(n % 6 == 0, 40 * n)]);
+            fixture.play(&[big(n % 6 == 0, 40 * n)]);
             // What the viewer's socket takes while it is paused is the rest of its block; nothing waits for it but the log.
-            client.drain(&rig.log, &rig.config, rig.now, 1_000);
-            assert!(rig.log.bytes() <= rig.config.log_bytes_max && client.viewer.lead.is_empty());
+            client.drain(&fixture.log, &fixture.config, fixture.now, 1_000);
+            assert!(fixture.log.bytes() <= fixture.config.log_bytes_max && client.viewer.lead.is_empty());
         }
         assert_eq!(names(&client.tags()), "V1 A1 K0");
-        client.viewer.pause(false, rig.now);
-        rig.drain(&mut client);
+        client.viewer.pause(false, fixture.now);
+        fixture.drain(&mut client);
         let got = names(&client.tags());
         assert!(got.starts_with("V1 A1 K0 K") && client.viewer.skips() == 0, "{got}");
     }
@@ -302,36 +303,36 @@ fn case_21_a_paused_viewer_costs_nothing_and_goes_on_at_a_keyframe() {
 
 #[test]
 fn control_messages_stand_between_messages() {
-    let rig = two_gops();
+    let fixture = two_gops();
     for cut in 1..600 {
-        let mut client = rig.join(Format::Rtmp, Start::Newest);
-        client.fill(&rig.log, &rig.config, rig.now);
+        let mut client = fixture.join(Format::Rtmp, Start::Newest);
+        client.fill(&fixture.log, &fixture.config, fixture.now);
         client.take(cut);
         client.viewer.lead(control());
-        client.drain(&rig.log, &rig.config, rig.now, 13);
+        client.drain(&fixture.log, &fixture.config, fixture.now, 13);
         assert_eq!(names(&client.tags()), "V1 A1 K120 a130 p160", "cut at {cut}");
     }
 }
 
 #[test]
 fn case_35_pongs_and_the_goodbye_stand_between_websocket_messages() {
-    let rig = two_gops();
+    let fixture = two_gops();
     let (pong, goodbye) = (websocket::pong(b"x"), websocket::close(1000, "bye"));
-    let blocks = rig.joined(Format::FlvPlain);
+    let blocks = fixture.joined(Format::FlvPlain);
     for cut in 1..1200 {
-        let mut client = rig.join(Format::FlvWebSocket, Start::Newest);
-        client.fill(&rig.log, &rig.config, rig.now);
+        let mut client = fixture.join(Format::FlvWebSocket, Start::Newest);
+        client.fill(&fixture.log, &fixture.config, fixture.now);
         client.take(cut);
         client.viewer.lead(pong.clone());
-        assert_eq!(client.drain(&rig.log, &rig.config, rig.now, 13), Fill::Wait);
+        assert_eq!(client.drain(&fixture.log, &fixture.config, fixture.now, 13), Fill::Wait);
         assert_eq!(names(&client.tags()), blocks, "cut at {cut}");
 
-        let mut client = rig.join(Format::FlvWebSocket, Start::Newest);
-        client.fill(&rig.log, &rig.config, rig.now);
+        let mut client = fixture.join(Format::FlvWebSocket, Start::Newest);
+        client.fill(&fixture.log, &fixture.config, fixture.now);
         client.take(cut);
         client.viewer.finish(goodbye.clone(), CloseReason::PeerClosed);
         client.viewer.finish(pong.clone(), CloseReason::ProtocolError);
-        let done = client.drain(&rig.log, &rig.config, rig.now, 13);
+        let done = client.drain(&fixture.log, &fixture.config, fixture.now, 13);
         assert_eq!(done, Fill::Close(CloseReason::PeerClosed), "the first goodbye counts");
         assert!(client.got.ends_with(&goodbye), "cut at {cut}");
         client.got.truncate(client.got.len() - goodbye.len());
@@ -341,17 +342,21 @@ fn case_35_pongs_and_the_goodbye_stand_between_websocket_messages() {
 
 #[test]
 fn case_35_a_block_is_one_message_and_the_same_bytes_for_all() {
-    let rig = two_gops();
+    let fixture = two_gops();
     let (mut one, mut two) =
-        (rig.join(Format::FlvWebSocket, Start::Newest), rig.join(Format::FlvWebSocket, Start::Newest));
-    one.fill(&rig.log, &rig.config, rig.now);
-    two.fill(&rig.log, &rig.config, rig.now);
+        (fixture.join(Format::FlvWebSocket, Start::Newest), fixture.join(Format::FlvWebSocket, Start::Newest));
+    one.fill(&fixture.log, &fixture.config, fixture.now);
+    two.fill(&fixture.log, &fixture.config, fixture.now);
     let pieces = |client: &Client| -> Vec<(*const u8, usize)> {
         let blocks = client.load.iter().filter(|piece| piece.arrived().is_some());
         blocks.map(|piece| (piece.as_ptr(), piece.len())).collect()
     };
     assert_eq!(pieces(&one), pieces(&two), "made once");
-    assert_eq!(pieces(&one).len() as u64, rig.log.head() - rig.log.newest_start().unwrap(), "a message for each block");
+    assert_eq!(
+        pieces(&one).len() as u64,
+        fixture.log.head() - fixture.log.newest_start().unwrap(),
+        "a message for each block"
+    );
     for piece in &one.load {
         assert_eq!(piece[0], 0x82, "each piece is a message of its own");
     }
@@ -359,40 +364,40 @@ fn case_35_a_block_is_one_message_and_the_same_bytes_for_all() {
 
 #[test]
 fn a_peer_that_asks_for_tiny_answers_and_does_not_read_is_closed() {
-    let rig = two_gops();
-    let mut client = rig.join(Format::FlvWebSocket, Start::Newest);
+    let fixture = two_gops();
+    let mut client = fixture.join(Format::FlvWebSocket, Start::Newest);
     for _ in 0..100_000 {
         client.viewer.lead(websocket::pong(b""));
     }
     assert!(client.viewer.lead.len() <= LEAD_PIECES_MAX);
-    assert_eq!(rig.drain(&mut client), Fill::Close(CloseReason::ControlFlood));
+    assert_eq!(fixture.drain(&mut client), Fill::Close(CloseReason::ControlFlood));
 }
 
 #[test]
 fn a_peer_that_asks_and_does_not_read_is_closed() {
-    let rig = two_gops();
-    let mut client = rig.join(Format::Rtmp, Start::Newest);
-    assert_eq!(client.fill(&rig.log, &rig.config, rig.now), Fill::Send);
+    let fixture = two_gops();
+    let mut client = fixture.join(Format::Rtmp, Start::Newest);
+    assert_eq!(client.fill(&fixture.log, &fixture.config, fixture.now), Fill::Send);
     for _ in 0..1_000_000 {
         client.viewer.lead(control());
     }
     assert!(client.viewer.lead.len() * control().len() <= LEAD_BYTES_MAX);
-    assert_eq!(client.viewer.overdue(&rig.config, rig.now), Some(CloseReason::ControlFlood));
+    assert_eq!(client.viewer.overdue(&fixture.config, fixture.now), Some(CloseReason::ControlFlood));
     client.take(usize::MAX);
-    assert_eq!(rig.drain(&mut client), Fill::Close(CloseReason::ControlFlood));
+    assert_eq!(fixture.drain(&mut client), Fill::Close(CloseReason::ControlFlood));
 }
 
 #[test]
 fn what_was_sent_may_be_followed_by_as_much_again() {
-    let rig = two_gops();
-    let mut client = rig.join(Format::Rtmp, Start::Newest);
+    let fixture = two_gops();
+    let mut client = fixture.join(Format::Rtmp, Start::Newest);
     for _ in 0..3 * LEAD_BYTES_MAX / control().len() {
         client.viewer.lead(control());
-        client.fill(&rig.log, &rig.config, rig.now);
+        client.fill(&fixture.log, &fixture.config, fixture.now);
         client.take(usize::MAX);
     }
-    assert_eq!((rig.drain(&mut client), client.viewer.lead_bytes), (Fill::Wait, 0));
-    assert_eq!(client.viewer.overdue(&rig.config, rig.now + Duration::from_mins(1)), None);
+    assert_eq!((fixture.drain(&mut client), client.viewer.lead_bytes), (Fill::Wait, 0));
+    assert_eq!(client.viewer.overdue(&fixture.config, fixture.now + Duration::from_mins(1)), None);
 }
 
 /// A frame that is shown this much after its decode time.
@@ -405,39 +410,39 @@ fn shown_after(mut event: MediaEvent, ms: i32) -> MediaEvent {
 
 #[test]
 fn case_50_who_joins_an_open_gop_gets_no_picture_that_it_cannot_decode() {
-    let mut rig = Rig::av();
+    let mut fixture = StreamFixture::av();
     let gop = |from_ms| {
         [
             shown_after(key(from_ms), 120),
             sound(from_ms + 10),
-            // Leading pictures, each in a block of its own, the second with a sound.
+            // Leading frames, each in a block of its own, the second with a audio.
             shown_after(picture(from_ms + 40), 0),
             shown_after(picture(from_ms + 80), 0),
             shown_after(picture(from_ms + 120), 120),
         ]
     };
     for format in FORMATS {
-        let mut watching = rig.join(format, Start::Newest);
-        let first = gop(rig.stream.timeline().newest_ms() + 40);
-        rig.play(&first);
-        rig.drain(&mut watching);
-        let from_ms = rig.stream.timeline().newest_ms() + 40;
+        let mut watching = fixture.join(format, Start::Newest);
+        let first = gop(fixture.stream.timeline().newest_ms() + 40);
+        fixture.play(&first);
+        fixture.drain(&mut watching);
+        let from_ms = fixture.stream.timeline().newest_ms() + 40;
         let second = gop(from_ms);
-        rig.play(&second[..2]);
-        let mut joined = rig.join(format, Start::Newest);
-        rig.drain(&mut joined);
-        rig.play(&second[2..3]);
+        fixture.play(&second[..2]);
+        let mut joined = fixture.join(format, Start::Newest);
+        fixture.drain(&mut joined);
+        fixture.play(&second[2..3]);
         // Nothing is there for it, and nothing is said.
-        assert_eq!(rig.drain(&mut joined), Fill::Wait);
-        rig.wait_ms(40);
-        rig.read(&[second[3].clone(), sound(from_ms + 50)]);
-        rig.wait_ms(40);
-        rig.play(&second[4..]);
-        let third = gop(rig.stream.timeline().newest_ms() + 40);
-        rig.play(&third);
-        let mut late = rig.join(format, Start::Newest);
+        assert_eq!(fixture.drain(&mut joined), Fill::Wait);
+        fixture.wait_ms(40);
+        fixture.read(&[second[3].clone(), sound(from_ms + 50)]);
+        fixture.wait_ms(40);
+        fixture.play(&second[4..]);
+        let third = gop(fixture.stream.timeline().newest_ms() + 40);
+        fixture.play(&third);
+        let mut late = fixture.join(format, Start::Newest);
         for client in [&mut watching, &mut joined, &mut late] {
-            rig.drain(client);
+            fixture.drain(client);
         }
         let pictures = |client: &Client| {
             let tags = client.tags();
@@ -454,10 +459,10 @@ fn case_50_who_joins_an_open_gop_gets_no_picture_that_it_cannot_decode() {
 
 #[test]
 fn case_50_a_stream_that_ends_with_leading_pictures_ends_for_who_joined_there() {
-    let mut rig = Rig::av();
-    rig.play(&[shown_after(key(0), 120), sound(5), shown_after(picture(40), 0)]);
-    let mut joined = rig.join(Format::FlvChunked, Start::Newest);
-    rig.drain(&mut joined);
-    rig.log.end(EndReason::Shutdown);
-    assert_eq!(rig.drain(&mut joined), Fill::Close(CloseReason::Ended(EndReason::Shutdown)));
+    let mut fixture = StreamFixture::av();
+    fixture.play(&[shown_after(key(0), 120), sound(5), shown_after(picture(40), 0)]);
+    let mut joined = fixture.join(Format::FlvChunked, Start::Newest);
+    fixture.drain(&mut joined);
+    fixture.log.end(EndReason::Shutdown);
+    assert_eq!(fixture.drain(&mut joined), Fill::Close(CloseReason::Ended(EndReason::Shutdown)));
 }

@@ -1,4 +1,4 @@
-//! The built-in test picture and sound, as an endless sequence of tags. Before it: `clip/make.sh` made the file; after it:
+//! The built-in test video and audio, as an endless sequence of tags. Before it: `clip/make.sh` made the file; after it:
 //! [`super::publisher`] sends each tag when it is due.
 use std::time::Duration;
 
@@ -9,7 +9,7 @@ use millstream_proto::media::TagKind;
 
 /// See `clip/make.sh` for how long it is, and why.
 const FLV: &[u8] = include_bytes!("../../clip/demo.flv");
-/// How long one round is, microseconds: 512 pictures at 30/s, which is 735 AAC frames at 44.1 kHz.
+/// How long one round is, microseconds: 512 frames at 30/s, which is 735 AAC frames at 44.1 kHz.
 const ROUND_US: u64 = 512 * 1_000_000 / 30;
 /// The second byte of a legacy video or AAC body: 0 is a configuration, 1 is coded data, 2 is the end of the sequence.
 const CONFIGURATION: u8 = 0;
@@ -30,7 +30,7 @@ pub(super) struct Tag {
 pub(super) struct Clip {
     /// Metadata and codec configurations: once per session, first.
     pub(super) head: Vec<Tag>,
-    /// Pictures and sound in the order of their times: again and again.
+    /// Frames and audio in the order of their times: again and again.
     frames: Vec<Tag>,
 }
 

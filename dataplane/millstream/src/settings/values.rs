@@ -5,9 +5,9 @@ use std::ops::RangeInclusive;
 use std::time::Duration;
 
 use millstream_engine::config::IoChoice;
+use millstream_fleet::http::url::{Url, UrlError};
 use millstream_hub::config::{FlushPolicy, OnUnpublish, Takeover};
 use millstream_proto::network::Network;
-use millstream_side::http::url::{Url, UrlError};
 
 use crate::logging::Format;
 

@@ -33,7 +33,7 @@ pub struct Init {
 /// How long a frame lasts, in units of its track.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum FrameLength {
-    /// Until the next one: pictures.
+    /// Until the next one: frames.
     Stamped,
     /// Always this long: AAC.
     Fixed(u32),

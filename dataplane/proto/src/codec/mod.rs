@@ -1,4 +1,4 @@
-//! Decoder configuration records: what a publisher says about its bitstream before the first frame. Before it on the walk:
+//! Decoder configuration records: what a publisher says about its bitstream before the first frame. Before it in the pipeline:
 //! [`crate::media::Unpacker`] asks [`check`] whether a record can be used; after it: metadata, the API and playlists show a
 //! [`Summary`].
 //!
@@ -64,7 +64,7 @@ pub enum Shape {
         /// Pixels down, after cropping.
         height: u32,
     },
-    /// Sound.
+    /// Audio.
     Audio {
         /// Samples per second.
         rate_hz: u32,

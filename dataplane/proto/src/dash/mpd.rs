@@ -43,7 +43,7 @@ pub struct Period {
 pub struct Track {
     /// Its name, the same in each version of the manifest.
     pub id: &'static str,
-    /// A picture, or sound.
+    /// A picture, or audio.
     pub video: bool,
     /// RFC 6381's name of its coding.
     pub codecs: String,

@@ -1,4 +1,4 @@
-//! FLV: a 9-byte header, then tags. Before it on the walk: bodies that [`crate::media`] understood (they are the same bytes in RTMP and
+//! FLV: a 9-byte header, then tags. Before it in the pipeline: bodies that [`crate::media`] understood (they are the same bytes in RTMP and
 //! FLV); after it: the hub's log holds the tags, viewers get them as they are.
 //!
 //! [`write_tag`] frames a body, [`tags`] walks tags that we framed ourselves, [`Reader`] reads FLV from anywhere else.

@@ -2,12 +2,12 @@
 //! players, which choose and then reload only the media playlists.
 use std::fmt::Write as _;
 
-/// A stream's renditions: one picture, one sound, or both.
+/// A stream's renditions: one picture, one audio, or both.
 #[derive(Clone, PartialEq, Debug)]
 pub struct Multivariant<'a> {
-    /// The picture, or the sound of a stream without a picture.
+    /// The picture, or the audio of a stream without a picture.
     pub main: Variant<'a>,
-    /// The sound beside a picture.
+    /// The audio beside a picture.
     pub audio: Option<Audio<'a>>,
 }
 
@@ -24,7 +24,7 @@ pub struct Variant<'a> {
     pub codecs: Vec<&'a str>,
     /// Width and height, pixels.
     pub resolution: Option<(u32, u32)>,
-    /// Pictures per second.
+    /// Frames per second.
     pub frame_rate: Option<f64>,
 }
 
@@ -37,7 +37,7 @@ pub struct Audio<'a> {
     pub channels: Option<u8>,
 }
 
-/// The group that the sound is in.
+/// The group that the audio is in.
 const GROUP: &str = "audio";
 
 impl Multivariant<'_> {

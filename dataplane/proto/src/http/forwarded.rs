@@ -140,7 +140,7 @@ mod tests {
         check(&["for=\"[2001:db8:cafe::17]:4711\""], &[], "[2001:db8:cafe::17]:4711");
         check(&["for=\"[2001:db8::1]:_hidden\""], &[], "2001:db8::1");
         check(&["for=\"192.0.2.1\";ext=\"a,b;for=6.6.6.6\""], &[], "192.0.2.1");
-        // What is nonsense ends the walk at the last address that is known.
+        // What is nonsense ends the pipeline at the last address that is known.
         for nonsense in
             ["unknown", "_gazonk", "", "  ", "1.2.3", "999.1.1.1", "[::1", "x]", "<script>", "192.0.2.1:99999", "é"]
         {

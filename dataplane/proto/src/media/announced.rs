@@ -7,7 +7,7 @@ use crate::amf0::{self, Value};
 pub struct Announced {
     /// A picture.
     pub video: bool,
-    /// Sound.
+    /// Audio.
     pub audio: bool,
     /// Microseconds from picture to picture, if a frame rate is announced; 0 if not.
     pub interval_us: u64,

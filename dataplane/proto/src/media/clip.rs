@@ -14,10 +14,10 @@ const STILL_MS: i64 = 500;
 /// A keyframe that lasts longer than this, milliseconds, is shown several times: the stream's playlists have promised how long their parts are at
 /// most, and a picture cannot be cut.
 const PICTURE_MS_MAX: i64 = 200;
-/// Stamps of sound may be denser than its packets are long by this, milliseconds, and by this share, percent.
+/// Stamps of audio may be denser than its packets are long by this, milliseconds, and by this share, percent.
 const DENSER_MS: i64 = 100;
 const DENSER_PERCENT: i64 = 5;
-/// Sound that cannot be filled up may be missing for so long, milliseconds: nobody hears it.
+/// Audio that cannot be filled up may be missing for so long, milliseconds: nobody hears it.
 const MISSING_MS: i64 = 100;
 /// FLV's head of a packet of AAC.
 const AAC_HEAD: [u8; 2] = [0xAF, 1];
@@ -67,10 +67,10 @@ pub enum ClipError {
     /// Above [`CLIP_BITS_PER_SECOND_MAX`].
     #[error("it has {0} bits a second; encode it with at most {CLIP_BITS_PER_SECOND_MAX}")]
     Fast(u64),
-    /// Several pictures, all at one time.
+    /// Several frames, all at one time.
     #[error("its {0} pictures all have the same time stamp; encode it anew with -r 25")]
     Stands(usize),
-    /// Pictures that are further apart than [`PICTURE_MS_MAX`], of which only keyframes could be shown again.
+    /// Frames that are further apart than [`PICTURE_MS_MAX`], of which only keyframes could be shown again.
     #[error(
         "{ms} ms pass behind its picture at {at_ms} ms; no picture but a keyframe may last longer than {PICTURE_MS_MAX} ms: encode it with -r 10 or more"
     )]
@@ -80,7 +80,7 @@ pub enum ClipError {
         /// How long, milliseconds.
         ms: i64,
     },
-    /// More sound than there is time for it.
+    /// More audio than there is time for it.
     #[error("its sound lasts {counted_ms} ms, but is stamped as if it took {stamped_ms} ms; encode it anew")]
     DenseSound {
         /// How long its packets last, milliseconds.
@@ -88,7 +88,7 @@ pub enum ClipError {
         /// From the first stamp to the end of the last packet, milliseconds.
         stamped_ms: i64,
     },
-    /// Sound that is missing for a while, in a coding in which silence cannot be put there.
+    /// Audio that is missing for a while, in a coding in which silence cannot be put there.
     #[error(
         "it has no sound for {ms} ms from {at_ms} ms on, and none can be added to this coding; encode it with -af aresample=async=1,apad -shortest, or leave its sound out with -an"
     )]
@@ -108,7 +108,7 @@ pub enum ClipError {
 pub struct Clip {
     /// The configuration of its picture, H.264.
     pub video: CodecConfig,
-    /// The configuration of its sound, AAC; `None` where it has none.
+    /// The configuration of its audio, AAC; `None` where it has none.
     pub audio: Option<CodecConfig>,
     /// Its frames in the order of their decode times, the first of which is 0.
     pub frames: Vec<Frame>,
@@ -251,7 +251,7 @@ impl Found {
     }
 }
 
-/// Pictures of which none lasts longer than [`PICTURE_MS_MAX`].
+/// Frames of which none lasts longer than [`PICTURE_MS_MAX`].
 fn repeated(pictures: Vec<Frame>, round_ms: i64) -> Result<Vec<Frame>, ClipError> {
     let mut out = Vec::with_capacity(pictures.len());
     let mut pictures = pictures.into_iter().peekable();
@@ -265,12 +265,12 @@ fn repeated(pictures: Vec<Frame>, round_ms: i64) -> Result<Vec<Frame>, ClipError
         out.extend((1..times).map(|n| Frame { dts_ms: at_ms + n * ms / times, ..picture.clone() }));
         out.push(picture);
     }
-    // Stable: no two pictures change places.
+    // Stable: no two frames change places.
     out.sort_by_key(|picture| picture.dts_ms);
     Ok(out)
 }
 
-/// Whether stamps leave sound the time that it takes. Gaps in it are another matter.
+/// Whether stamps leave audio the time that it takes. Gaps in it are another matter.
 fn check_density(config: &AacConfig, sounds: &[Frame]) -> Result<(), ClipError> {
     let (Some(first), Some(last)) = (sounds.first(), sounds.last()) else { return Ok(()) };
     let ms = |packets: usize| i64::try_from(packets as u64 * config.packet_us() / 1_000).unwrap_or(i64::MAX);
@@ -283,7 +283,7 @@ fn check_density(config: &AacConfig, sounds: &[Frame]) -> Result<(), ClipError> 
     if counted_ms > enough_ms { Err(ClipError::DenseSound { counted_ms, stamped_ms }) } else { Ok(()) }
 }
 
-/// Sound with silence wherever some is missing in the round: players stop at a hole.
+/// Audio with silence wherever some is missing in the round: players stop at a hole.
 fn filled(config: &AacConfig, sounds: Vec<Frame>, round_ms: i64) -> Result<Vec<Frame>, ClipError> {
     let Some(last) = sounds.last().cloned() else { return Ok(sounds) };
     let silent = config.silent_packet().map(|packet| Bytes::from([&AAC_HEAD, packet].concat()));
@@ -441,7 +441,7 @@ mod tests {
         })
     }
 
-    /// The demo with a keyframe every so many milliseconds and no other picture; sound stays.
+    /// The demo with a keyframe every so many milliseconds and no other picture; audio stays.
     fn slides(every_ms: u32) -> Vec<u8> {
         let mut pictures = 0;
         edited(DEMO, |_, kind, ms, body| match kind {
@@ -490,7 +490,7 @@ mod tests {
         }
     }
 
-    /// A round lasts as long as the pictures: what is missing of the sound is silent, what is more is left out.
+    /// A round lasts as long as the frames: what is missing of the audio is silent, what is more is left out.
     #[test]
     fn case_37_sound_is_as_long_as_the_pictures() {
         let whole = Clip::read(DEMO).unwrap();

@@ -12,7 +12,7 @@ use crate::limits::{CLIP_FRAMES_PER_SECOND_MAX, CLIP_MS_MAX};
 const SAMPLES_MAX: usize = CLIP_FRAMES_PER_SECOND_MAX as usize * CLIP_MS_MAX as usize / 1_000;
 /// Bytes of a picture's sample entry before its boxes (`VisualSampleEntry`).
 const PICTURE_ENTRY_BYTES: usize = 78;
-/// Bytes of a sound's (`AudioSampleEntry`), and what QuickTime's version 1 of it has more.
+/// Bytes of a audio's (`AudioSampleEntry`), and what QuickTime's version 1 of it has more.
 const SOUND_ENTRY_BYTES: usize = 28;
 const SOUND_ENTRY_V1_BYTES: usize = 16;
 /// Kinds of AAC in an elementary stream descriptor: MPEG-4's, and MPEG-2's three.
@@ -56,7 +56,7 @@ pub(super) fn is_mp4(file: &[u8]) -> bool {
 /// A tag of FLV: kind, milliseconds, body.
 pub(super) type Tag = (TagKind, u32, Bytes);
 
-/// The file's first picture track and its first sound track as tags, each track's configuration first.
+/// The file's first picture track and its first audio track as tags, each track's configuration first.
 pub(super) fn tags(file: &[u8]) -> Result<Vec<Tag>, ClipError> {
     let moov = find(file, *b"moov")?.ok_or(ClipError::Mp4(Mp4Error::NoIndex))?;
     if find(moov, *b"mvex")?.is_some() {

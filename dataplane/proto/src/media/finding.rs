@@ -59,7 +59,7 @@ pub enum Unwanted {
 /// A track that is in no output.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
 pub struct LeftOut {
-    /// Picture or sound.
+    /// Picture or audio.
     pub track: Track,
     /// Which.
     pub what: Unwanted,

@@ -1,4 +1,4 @@
-//! A publisher's messages, repaired where encoders make them differently from what players take. Before it on the walk:
+//! A publisher's messages, repaired where encoders make them differently from what players take. Before it in the pipeline:
 //! [`crate::rtmp`]; after it: the hub. What comes out is as if the encoder had done it right, so nothing behind it knows of repairs.
 //!
 //! A well-formed stream pays for a look at the first bytes of each frame, and at the first NAL units of each key frame.

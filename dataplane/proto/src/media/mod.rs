@@ -1,4 +1,4 @@
-//! What a stream is made of: configurations and frames on one 64-bit timeline. Before it on the walk: [`crate::rtmp`] (and
+//! What a stream is made of: configurations and frames on one 64-bit timeline. Before it in the pipeline: [`crate::rtmp`] (and
 //! [`crate::flv`]'s reader) hand over tag bodies to the [`Unpacker`], for publishers by way of the [`Intake`], which repairs; after it: the hub's log.
 mod announced;
 mod clip;
@@ -29,7 +29,7 @@ pub use unpack::{Skipped, Unpacker};
 pub enum Track {
     /// The picture.
     Video,
-    /// The sound.
+    /// The audio.
     Audio,
 }
 
@@ -92,7 +92,7 @@ pub const fn four_ccs(track: Track) -> &'static [(&'static str, Codec)] {
     }
 }
 
-/// One coded picture or one packet of sound.
+/// One coded picture or one packet of audio.
 #[derive(Clone, Debug)]
 pub struct Frame {
     /// The track it belongs to.

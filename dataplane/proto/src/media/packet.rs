@@ -22,7 +22,7 @@ pub(super) enum Packet {
 const FRAME_KEY: u8 = 1;
 /// Not a picture but a command to a player that seeks.
 const FRAME_COMMAND: u8 = 5;
-/// The sound format that says that a FourCC follows; its low bits are a packet type.
+/// The audio format that says that a FourCC follows; its low bits are a packet type.
 pub(super) const SOUND_ENHANCED: u8 = 9;
 
 /// The packet type that says that more of the header follows.

@@ -80,7 +80,7 @@ fn case_02_both_tracks_unroll_on_one_timeline() {
     check(u, Video, 0xFFFF_F000, &[b"\x17\x01\0\0\0k"], "Avc dts 4294963200 cts 0 key data \"k\"");
     check(u, Audio, 0xFFFF_FFFF, &[b"\xaf\x01a"], "Aac dts 4294967295 cts 0 key data \"a\"");
     check(u, Audio, 0x15, &[b"\xaf\x01b"], "Aac dts 4294967317 cts 0 key data \"b\"");
-    // The picture that is decoded before the wrap arrives after the sound that is behind it.
+    // The picture that is decoded before the wrap arrives after the audio that is behind it.
     check(u, Video, 0xFFFF_FFF5, &[b"\x27\x01\0\0\0p"], "Avc dts 4294967285 cts 0 data \"p\"");
     // A configuration that is stamped 0 does not move the clock.
     check(u, Audio, 0, &[b"\xaf\0\x11\x90"], "config Aac at 2");

@@ -1,4 +1,4 @@
-//! Turns a publisher's messages into configurations and frames. Before it on the walk: [`crate::rtmp`] or [`crate::flv::Reader`] hand
+//! Turns a publisher's messages into configurations and frames. Before it in the pipeline: [`crate::rtmp`] or [`crate::flv::Reader`] hand
 //! over one message at a time; after it: the hub's log.
 //!
 //! Nothing that a publisher sends ends its session here: what cannot be used is skipped with a reason, and the other track lives on.

@@ -1,4 +1,4 @@
-//! The chunk reader (RTMP 1.0, section 5.3): bytes of a connection in, whole messages out. Before it on the walk:
+//! The chunk reader (RTMP 1.0, section 5.3): bytes of a connection in, whole messages out. Before it in the pipeline:
 //! [`super::handshake`]; after it: the session acts on each [`Message`].
 //!
 //! Each chunk stream has its own payload buffer, which grows with the bytes that arrive and never by what a header declares.

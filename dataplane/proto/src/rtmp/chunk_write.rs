@@ -1,5 +1,5 @@
 //! The chunk writer: a message becomes the same bytes whatever was sent before it, so that one serialisation serves every
-//! viewer. Before it on the walk: the hub packages a frame, or a session answers; after it: the socket.
+//! viewer. Before it in the pipeline: the hub packages a frame, or a session answers; after it: the socket.
 use bytes::{BufMut, BytesMut};
 
 use super::chunk::EXTENDED;

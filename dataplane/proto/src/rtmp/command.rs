@@ -1,4 +1,4 @@
-//! Commands (RTMP 1.0, section 7.2): read from a message, and the answers that real servers give. Before it on the walk:
+//! Commands (RTMP 1.0, section 7.2): read from a message, and the answers that real servers give. Before it in the pipeline:
 //! [`super::message`]; after it: the sessions act on them.
 use super::message::{Message, kind};
 use crate::amf0::{Decoder, Value};

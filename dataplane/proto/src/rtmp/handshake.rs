@@ -1,5 +1,5 @@
 //! The handshake (RTMP 1.0, section 5.2, and Flash Player 9's digests): the first 3073 bytes of either direction. Before it
-//! on the walk: the socket; after it: [`super::chunk`].
+//! in the pipeline: the socket; after it: [`super::chunk`].
 //!
 //! `rml_rtmp` makes and answers the packets; this wrapper gives it no byte more than a handshake has, and checks the echo.
 use rml_rtmp::handshake::{Handshake as Packets, HandshakeProcessResult, PeerType};

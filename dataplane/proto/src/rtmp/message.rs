@@ -1,5 +1,5 @@
 //! RTMP messages: their types, and those that steer the protocol itself (RTMP 1.0, sections 5.4, 6 and 7.1). Before it on
-//! the walk: [`super::chunk`]; after it: [`super::command`] and the sessions.
+//! the pipeline: [`super::chunk`]; after it: [`super::command`] and the sessions.
 use bytes::Bytes;
 
 /// Message type ids.

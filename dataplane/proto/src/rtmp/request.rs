@@ -1,5 +1,5 @@
 //! What a client asks for: which name in which application, with which parameters, out of the many places where encoders
-//! put them. Before it on the walk: [`super::server`] read `connect` and `publish` or `play`; after it: the door decides.
+//! put them. Before it in the pipeline: [`super::server`] read `connect` and `publish` or `play`; after it: admission decides.
 use crate::amf0::Value;
 use crate::limits::{RTMP_CLIENT_TEXT_BYTES_MAX, STREAM_KEY_BYTES_MAX};
 use crate::query::{Params, QueryError};

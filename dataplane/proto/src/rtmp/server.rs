@@ -1,8 +1,8 @@
-//! The server's side of a connection: bytes and time in; events, answers and the next timeout out. Before it on the walk:
-//! the engine reads a socket; after it: media goes to the hub, requests go to the door.
+//! The server's side of a connection: bytes and time in; events, answers and the next timeout out. Before it in the pipeline:
+//! the engine reads a socket; after it: media goes to the hub, requests go to admission.
 //!
 //! A publish or play request stops the parsing: what lies behind it waits in the inbox until [`ServerSession::accept`] or
-//! [`ServerSession::reject`] answers, so no media is lost and none is taken before the door has spoken. The request of a further stream
+//! [`ServerSession::reject`] answers, so no media is lost and none is taken before admission has spoken. The request of a further stream
 //! stops only what belongs to it.
 use std::collections::VecDeque;
 use std::time::Duration;

@@ -56,7 +56,7 @@ pub(crate) struct Conn {
     pub(crate) woken: bool,
     /// For the check: when its publisher was last heard.
     pub(crate) heard: Time,
-    /// What the door said in the end.
+    /// What admission said in the end.
     pub(crate) admitted: bool,
     pub(crate) play: Option<Play>,
 }

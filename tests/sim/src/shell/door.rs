@@ -1,9 +1,9 @@
 //! `engine/door.rs`: the policy chain is asked before publish and play; a pending step parks the session.
 use std::time::Duration;
 
-use millstream_hub::parked::Parked;
+use millstream_hub::pending::Pending;
 use millstream_policy::records::Records;
-use millstream_policy::{Answer, Chain, Denial, Moment, Policy, Request, Step, Verdict, Why};
+use millstream_policy::{Answer, Chain, DecisionContext, Denial, Policy, Request, Step, Verdict, Why};
 
 use super::conn::Task;
 use crate::Sabotage;
@@ -11,7 +11,7 @@ use crate::plan::Gate;
 use crate::world::{Event, World};
 
 /// Longest wait for a pending verdict, as the engine's.
-const PARKED_WAIT_MAX: Duration = Duration::from_secs(5);
+const PENDING_WAIT_MAX: Duration = Duration::from_secs(5);
 
 /// A step of the chain that does what the request's `door` parameter says at its place.
 struct Gated(usize);
@@ -21,11 +21,11 @@ impl Policy for Gated {
         "gated"
     }
 
-    fn decide(&self, request: &Request, _moment: Moment<'_>) -> Step {
+    fn decide(&self, request: &Request, _context: DecisionContext<'_>) -> Step {
         match gate(request, self.0) {
             Gate::Allow => Step::Allow(millstream_policy::Grant::default()),
             Gate::Deny => denied(),
-            Gate::Next => Step::Next,
+            Gate::Next => Step::Abstain,
             _ => Step::Pending,
         }
     }
@@ -50,16 +50,16 @@ pub(crate) struct Waiting {
 
 pub(crate) struct Door {
     chain: Chain,
-    pub(crate) parked: Parked<Waiting>,
-    pub(crate) parked_max: usize,
+    pub(crate) pending: Pending<Waiting>,
+    pub(crate) pending_max: usize,
     last_ticket: u64,
 }
 
 impl Door {
-    pub(crate) fn new(shard: usize, parked_max: usize) -> Self {
+    pub(crate) fn new(shard: usize, pending_max: usize) -> Self {
         let steps = || vec![std::sync::Arc::new(Gated(0)) as std::sync::Arc<dyn Policy>, std::sync::Arc::new(Gated(1))];
-        let parked = Parked::new(parked_max, PARKED_WAIT_MAX);
-        Self { chain: Chain::new(steps(), steps()), parked, parked_max, last_ticket: (shard as u64) << 48 }
+        let pending = Pending::new(pending_max, PENDING_WAIT_MAX);
+        Self { chain: Chain::new(steps(), steps()), pending, pending_max, last_ticket: (shard as u64) << 48 }
     }
 
     fn ticket(&mut self) -> u64 {
@@ -79,7 +79,7 @@ impl World {
         }
         let door = &mut self.shards[self.links[link].conn.shard].door;
         let ticket = door.ticket();
-        let answer = door.chain.ask(&request, Moment { ticket, unix_s: 0, records: &Records::default() });
+        let answer = door.chain.ask(&request, DecisionContext { ticket, unix_s: 0, records: &Records::default() });
         self.answered(link, request, ticket, answer);
     }
 
@@ -90,10 +90,10 @@ impl World {
             Answer::Pending { step } => {
                 let (gate, action) = (gate(&request, step), request.action);
                 let waiting = Waiting { link, step, request };
-                if self.shards[shard].door.parked.park(ticket, waiting, self.now).is_err() {
+                if self.shards[shard].door.pending.add(ticket, waiting, self.now).is_err() {
                     return self.verdict(link, busy(), action);
                 }
-                self.totals.parked += 1;
+                self.totals.pending += 1;
                 self.links[link].conn.task = Task::Asking;
                 let letter = match gate {
                     Gate::LaterAllow => 'A',
@@ -122,17 +122,17 @@ impl World {
             return;
         }
         let door = &mut self.shards[shard].door;
-        let Some(waiting) = door.parked.take(ticket) else { return };
+        let Some(waiting) = door.pending.take(ticket) else { return };
         let ticket = door.ticket();
-        let moment = Moment { ticket, unix_s: 0, records: &Records::default() };
-        let answer = door.chain.resume(waiting.step, step, &waiting.request, moment);
+        let context = DecisionContext { ticket, unix_s: 0, records: &Records::default() };
+        let answer = door.chain.resume(waiting.step, step, &waiting.request, context);
         self.answered(waiting.link, waiting.request, ticket, answer);
     }
 
     /// `Door::expire`; `all` is `Door::close`.
     pub(crate) fn expire(&mut self, shard: usize, all: bool) {
-        let until = if all { self.now + PARKED_WAIT_MAX } else { self.now };
-        while let Some(waiting) = self.shards[shard].door.parked.expire(until) {
+        let until = if all { self.now + PENDING_WAIT_MAX } else { self.now };
+        while let Some(waiting) = self.shards[shard].door.pending.expire(until) {
             self.verdict(waiting.link, busy(), waiting.request.action);
         }
     }

@@ -94,7 +94,7 @@ impl World {
         let wall = self.wall();
         let Channel { log, packaging, id, shard, side, .. } = &mut self.channels[channel];
         let (Some(packager), Side::Owner { stream, .. }) = (&mut packaging.packager, side) else { return false };
-        let changes = packager.advance(log, stream.gathered(), wall);
+        let changes = packager.advance(log, stream.pending_tags(), wall);
         if !changes.is_empty() {
             self.totals.parts += changes.iter().filter(|change| matches!(change, Change::Part(..))).count() as u64;
             for outlet in &mut packaging.outlets {

@@ -292,7 +292,7 @@ impl World {
         }
         for shard in &mut self.shards {
             shard.channels.clear();
-            while shard.door.parked.expire(self.now + Duration::from_hours(1)).is_some() {}
+            while shard.door.pending.expire(self.now + Duration::from_hours(1)).is_some() {}
         }
         self.mailboxes.clear();
     }

@@ -30,9 +30,9 @@ pub struct Variant {
     /// As RFC 6381 writes them.
     pub codecs: Vec<String>,
     pub resolution: Option<(u64, u64)>,
-    /// Pictures per second.
+    /// Frames per second.
     pub frame_rate: Option<f64>,
-    /// The group of its sound.
+    /// The group of its audio.
     pub audio: Option<String>,
 }
 

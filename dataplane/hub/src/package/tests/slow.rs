@@ -1,4 +1,4 @@
-//! Streams with very few pictures: cameras that take one in some seconds, screens that are shared, slides.
+//! Streams with very few frames: cameras that take one in some seconds, screens that are shared, slides.
 use std::panic::catch_unwind;
 use std::sync::Arc;
 use std::time::Duration;
@@ -7,8 +7,8 @@ use millstream_proto::amf0::{self, Value};
 use millstream_proto::flv::{Item, Reader, file_header, write_tag};
 use millstream_proto::media::{Clip, MediaEvent, Track};
 
+use super::fixture::{PackagerFixture, Recording, config, samples, stamp};
 use super::rules::Parsed;
-use super::studio::{Studio, Tape, config, samples, stamp};
 use crate::config::{HlsConfig, OnUnpublish};
 
 /// What a slow stream looks like, and when its first viewer comes.
@@ -35,9 +35,10 @@ impl Slow {
 
     fn frames(self) -> Vec<MediaEvent> {
         let for_ms = (40_000.0_f64).max(self.interval_ms() * 12.0) as i64;
-        let tape = Tape { fps: self.fps, gop: self.gop, rate_hz: self.rate_hz, for_ms, ..Tape::default() };
+        let recording =
+            Recording { fps: self.fps, gop: self.gop, rate_hz: self.rate_hz, for_ms, ..Recording::default() };
         let mut number = 0;
-        let mut frames: Vec<_> = tape
+        let mut frames: Vec<_> = recording
             .frames()
             .into_iter()
             .map(|event| match event {
@@ -53,46 +54,46 @@ impl Slow {
         frames
     }
 
-    /// Plays it, with each playlist held against the rules; gives the last one of the pictures.
-    fn play(self) -> (Studio, Parsed) {
-        let mut studio = Studio::new(HlsConfig::default());
+    /// Plays it, with each playlist held against the rules; gives the last one of the frames.
+    fn play(self) -> (PackagerFixture, Parsed) {
+        let mut fixture = PackagerFixture::new(HlsConfig::default());
         if self.fps < 1.0 / 6.0 && self.rate_hz > 0.0 {
-            // With sound, a second picture is not waited for so long.
+            // With audio, a second picture is not waited for so long.
             let rate = Value::object([("framerate", Value::Number(self.fps))]);
             let metadata = amf0::encode(&[Value::string("onMetaData"), rate]);
-            studio.rig.read(&[MediaEvent::Metadata(metadata.into())]);
+            fixture.source.read(&[MediaEvent::Metadata(metadata.into())]);
         }
-        studio.rig.read(&[config(Track::Video, 1)]);
+        fixture.source.read(&[config(Track::Video, 1)]);
         if self.rate_hz > 0.0 {
-            studio.rig.read(&[config(Track::Audio, 1)]);
+            fixture.source.read(&[config(Track::Audio, 1)]);
         }
-        let (start, mut asked) = (studio.rig.now, false);
+        let (start, mut asked) = (fixture.source.now, false);
         for event in self.frames() {
             if !asked && stamp(&event) >= self.asked_after_ms {
-                studio.ask();
+                fixture.ask();
                 asked = true;
             }
             let at = start + Duration::from_millis(stamp(&event).unsigned_abs());
-            // The sound of streams is looked at elsewhere.
+            // The audio of streams is looked at elsewhere.
             match &event {
-                MediaEvent::Frame(frame) if frame.track == Track::Video => studio.arrive(at, &event),
-                _ => studio.arrive_unchecked(at, &event),
+                MediaEvent::Frame(frame) if frame.track == Track::Video => fixture.arrive(at, &event),
+                _ => fixture.arrive_unchecked(at, &event),
             }
         }
-        let parsed = studio.parsed(Track::Video);
-        (studio, parsed)
+        let parsed = fixture.parsed(Track::Video);
+        (fixture, parsed)
     }
 
-    /// Plays it; no run may end, and what playlists say is when pictures were taken, to `within_ms`.
+    /// Plays it; no run may end, and what playlists say is when frames were taken, to `within_ms`.
     fn check(self, within_ms: f64) -> Result<(), String> {
-        let (studio, video) =
+        let (fixture, video) =
             catch_unwind(|| self.play()).map_err(|why| format!("{:?}", why.downcast_ref::<String>()))?;
         let check = |holds: bool, what: &dyn Fn() -> String| if holds { Ok(()) } else { Err(what()) };
         let seams = video.whole().filter(|segment| segment.discontinuity || segment.gap).count();
         check(video.discontinuity_sequence == 0 && seams == 0, &|| format!("{seams} seams"))?;
         check(video.whole().count() >= 3, &|| "few segments".to_owned())?;
         let (mut listed_ms, mut first_ms, mut longest_ms) = (0.0, None, 0.0_f64);
-        for (_, part, _) in studio.parts.iter().filter(|(track, ..)| *track == Track::Video) {
+        for (_, part, _) in fixture.parts.iter().filter(|(track, ..)| *track == Track::Video) {
             let pictures = samples(&part.bytes);
             let number = i64::from_be_bytes(pictures[0].data[..8].try_into().unwrap());
             let real_ms = self.stamp_ms(number);
@@ -180,21 +181,21 @@ fn case_37_a_still_as_slate_is_one_run() {
     assert_eq!(still.frames.iter().map(|frame| frame.dts_ms).collect::<Vec<_>>(), [0, 166, 333]);
     for fps in [5.0, 5.5, 6.0, 8.0, 10.0, 12.5, 15.0, 20.0, 23.976, 25.0, 30.0, 50.0, 60.0] {
         for (rate_hz, gop_s) in [(0.0, 2.0), (44_100.0, 2.0), (48_000.0, 1.0), (48_000.0, 8.0)] {
-            let mut studio = Studio::av();
-            studio.rig.stream.set_on_unpublish(OnUnpublish::Slate, studio.rig.now);
-            studio.rig.stream.set_slate(Some(Arc::clone(&still)));
+            let mut fixture = PackagerFixture::av();
+            fixture.source.stream.set_on_unpublish(OnUnpublish::Slate, fixture.source.now);
+            fixture.source.stream.set_slate(Some(Arc::clone(&still)));
             let gop = (fps * gop_s) as i64;
-            studio.play(&Tape { fps, gop, rate_hz, for_ms: 9_000, ..Tape::default() }.frames());
-            studio.leave();
+            fixture.play(&Recording { fps, gop, rate_hz, for_ms: 9_000, ..Recording::default() }.frames());
+            fixture.leave();
             for _ in 0..300 {
-                studio.pass_ms(100);
+                fixture.pass_ms(100);
             }
-            let video = studio.parsed(Track::Video);
+            let video = fixture.parsed(Track::Video);
             assert_eq!(video.discontinuity_sequence, 1, "{fps} fps, {rate_hz} Hz, {gop_s} s: {video:?}");
             let seams = video.segments.iter().filter(|segment| segment.discontinuity || segment.gap).count();
             assert_eq!(seams, 0, "{fps} fps, {rate_hz} Hz, {gop_s} s: {video:?}");
             let listed: f64 = video.whole().map(|segment| segment.duration).sum();
-            let shown = studio.shown(Track::Video);
+            let shown = fixture.shown(Track::Video);
             let took = (shown.last().unwrap().pts - shown[0].pts) as f64 / 90_000.0;
             assert!((listed - took).abs() < 0.4, "{fps} fps: {listed} s are listed of {took} s");
         }

@@ -98,12 +98,12 @@ impl Default for Reader {
 
 impl Reader {
     /// Reads on. Nothing more is read after an error or a close frame.
-    pub fn read(&mut self, mut bytes: &[u8], heed: &mut dyn FnMut(Said<'_>)) -> Result<(), Violation> {
+    pub fn read(&mut self, mut bytes: &[u8], handle: &mut dyn FnMut(Said<'_>)) -> Result<(), Violation> {
         while !self.over {
             let step = match self.frame {
                 None => self.read_head(&mut bytes),
                 Some(frame) if frame.left > 0 => Ok(self.read_payload(frame, &mut bytes)),
-                Some(frame) => self.finish(frame, heed).map(|()| true),
+                Some(frame) => self.finish(frame, handle).map(|()| true),
             };
             match step {
                 Ok(true) => {}
@@ -214,15 +214,15 @@ impl Reader {
     }
 
     /// The frame is whole.
-    fn finish(&mut self, frame: Frame, heed: &mut dyn FnMut(Said<'_>)) -> Result<(), Violation> {
+    fn finish(&mut self, frame: Frame, handle: &mut dyn FnMut(Said<'_>)) -> Result<(), Violation> {
         self.frame = None;
         let control = self.control.get(..self.control_bytes).unwrap_or_default();
         match frame.opcode {
-            Opcode::Ping => heed(Said::Ping(control)),
+            Opcode::Ping => handle(Said::Ping(control)),
             Opcode::Close => {
                 let code = close_code(control)?;
                 self.over = true;
-                heed(Said::Close(code));
+                handle(Said::Close(code));
             }
             Opcode::Continuation | Opcode::Text | Opcode::Binary if frame.fin => self.message = None,
             Opcode::Pong | Opcode::Continuation | Opcode::Text | Opcode::Binary => {}

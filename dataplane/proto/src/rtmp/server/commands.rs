@@ -112,7 +112,7 @@ impl ServerSession {
         Ok(())
     }
 
-    /// A request that the door need not see.
+    /// A request that admission need not see.
     fn refuse(&mut self, asked: Asked, reason: &str) {
         self.stats.commands_refused += 1;
         let code = super::refusal_code(asked, super::Refusal::BadName);

@@ -1,4 +1,4 @@
-//! What a server session reports, and the words in which it is answered. After it on the walk: the engine.
+//! What a server session reports, and the words in which it is answered. After it in the pipeline: the engine.
 use crate::media::{MediaEvent, Track};
 use crate::rtmp::message::Message;
 use crate::rtmp::request::Request;
@@ -22,7 +22,7 @@ pub enum Refusal {
     BadName,
     /// Someone else publishes under that name.
     Busy,
-    /// The door says no.
+    /// Admission says no.
     Denied,
     /// There is no such stream.
     NotFound,

@@ -1,4 +1,4 @@
-//! What a publisher sends, on its way from messages to media events. After it on the walk: [`crate::media::Intake`].
+//! What a publisher sends, on its way from messages to media events. After it in the pipeline: [`crate::media::Intake`].
 use bytes::Bytes;
 
 use super::{Event, ServerSession, State};

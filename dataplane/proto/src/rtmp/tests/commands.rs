@@ -164,7 +164,7 @@ fn what_is_asked_at_the_wrong_time_or_place() {
     assert_eq!(raw.codes(), ["NetStream.Play.Failed", "NetStream.Publish.BadName"]);
     raw.input(&message_bytes(4, 0, 9, 1, &avc_config()));
     assert_eq!((raw.names(), raw.server.role()), (vec!["config Avc".to_owned()], Role::Publisher));
-    // No name at all, or one that is too long: the door is not asked.
+    // No name at all, or one that is too long: admission is not asked.
     for (app, name) in [("", String::new()), ("/", "?sign=1".to_owned()), ("stream", "a".repeat(5_000))] {
         let mut raw = Raw::new();
         raw.command(0, &connect(app));

@@ -1,0 +1,495 @@
+//! Control's end of the link: the state that all nodes are to have, what they tell, and orders to them. Before it: control's API,
+//! which changes streams and asks; after it: nodes that poll, over HTTP ([`router`]) or within the process.
+//!
+//! A change is in force as soon as the nodes' polls have brought it to their shards, a few milliseconds; [`Fleet::in_force`] waits for
+//! that. What nodes are asked they answer within [`crate::limits::ORDER_WAIT_MAX`], or the question fails.
+//!
+//! [`webhook`] sends events to operators' servers; [`http`] is the client that it and the nodes' agents use; [`numbers`] is what is counted.
+//!
+//! Invariants: every queue, map, body and wait has a maximum, in [`limits`]; a secret never reaches a log; what control has
+//! acknowledged as kept is kept.
+#![forbid(unsafe_code)]
+
+mod desired_state;
+pub mod http;
+pub mod limits;
+mod node_registry;
+pub mod numbers;
+mod router;
+mod shares;
+#[cfg(test)]
+mod tests;
+mod trust;
+pub mod webhook;
+
+use std::future::Future;
+use std::pin::Pin;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
+
+use axum::body::Bytes;
+use millstream_control_protocol::PROTOCOL;
+use millstream_control_protocol::event::{Event, What};
+use millstream_control_protocol::exchange::{Answer, NodeId, Order, Poll, Push, Receipt, Report, Whom};
+use millstream_control_protocol::live::{Live, Viewer};
+use millstream_control_protocol::state::{Binding, Stream, Version};
+use tokio::sync::{Notify, broadcast};
+use tokio::time::{Instant, timeout, timeout_at};
+
+use self::desired_state::DesiredState;
+use self::node_registry::NodeRegistry;
+pub use self::node_registry::NodeView;
+pub use self::router::{IsNode, OnNode, router};
+use self::shares::Shares;
+use crate::limits::{EVENTS_BEHIND_MAX, ORDER_WAIT_MAX, POLL_WAIT_MAX, VIEWERS_PER_PAGE_MAX};
+use crate::numbers::Numbers;
+
+/// Why a node is not served, or not reached.
+#[derive(Clone, PartialEq, Eq, Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum LinkError {
+    /// A name that no node can have.
+    #[error("a node's name has 1 to 64 bytes and no control characters; give another one with --node-name")]
+    Name,
+    /// There are too many nodes.
+    #[error("there are as many nodes as there may be; those that are gone are forgotten after an hour")]
+    Nodes,
+    /// The node is not there.
+    #[error("the node has not been heard lately; is it running, and does it reach control?")]
+    Away,
+    /// Too much waits for the node already.
+    #[error("too many orders wait for the node; try again in a moment")]
+    Busy,
+    /// No answer in time.
+    #[error("the node did not answer in time; try again in a moment")]
+    Late,
+    /// The node's own words.
+    #[error("the node could not do it: {0}")]
+    Failed(String),
+    /// Events could not be kept: the node is to tell them again.
+    #[error("control cannot keep events now: {0}")]
+    Keeping(String),
+    /// What no module of a hook can be called.
+    #[error("a hook's module is asked for by its SHA-256, 64 lowercase hexadecimal digits")]
+    Sha256,
+    /// There is no such module.
+    #[error("there is no module of this SHA-256")]
+    NoModule,
+    /// It is there, and cannot be read.
+    #[error("control cannot read the module now: {0}")]
+    Module(String),
+}
+
+/// A future that can be handed around.
+pub type Promise<T> = Pin<Box<dyn Future<Output = T> + Send>>;
+
+/// Keeps events for good: session history, webhooks' outbox. A node forgets an event only after this has said so; one that could not
+/// be kept comes again, and may come twice all the same: its node, run and number tell.
+pub trait EventSink: Send + Sync + 'static {
+    /// Keeps them, all or none, in this order; the error is for the log.
+    fn keep(&self, node: NodeId, events: Vec<Event>) -> Promise<Result<(), String>>;
+
+    /// A piece of a hook's module, from its byte `at` on: as much as is kept together, nothing at its end; `None`: there is no such
+    /// module. The error is for the log.
+    fn module(&self, sha256: String, at: u64) -> Promise<Result<Option<Bytes>, String>>;
+}
+
+/// Keeps nothing and has no hooks: for tests.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct DropEvents;
+
+impl EventSink for DropEvents {
+    fn keep(&self, _node: NodeId, _events: Vec<Event>) -> Promise<Result<(), String>> {
+        Box::pin(async { Ok(()) })
+    }
+
+    fn module(&self, _sha256: String, _at: u64) -> Promise<Result<Option<Bytes>, String>> {
+        Box::pin(async { Ok(None) })
+    }
+}
+
+/// An event and where it happened.
+#[derive(Clone, PartialEq, Debug)]
+pub struct NodeEvent {
+    /// The node.
+    pub node: NodeId,
+    /// The event.
+    pub event: Event,
+}
+
+/// How many sessions an order ended, and what stood in its way.
+#[derive(Clone, PartialEq, Eq, Debug, Default)]
+pub struct Kicked {
+    /// Sessions that are being ended.
+    pub sessions: u64,
+    /// Nodes that could not be told, and why.
+    pub failed: Vec<(String, LinkError)>,
+}
+
+/// Where a page of viewers ends: node and session number.
+pub type ViewerCursor = (String, u64);
+
+/// Some of a stream's viewers.
+#[derive(Clone, PartialEq, Eq, Debug, Default)]
+pub struct ViewersOnNodes {
+    /// Node and viewer, in the order of nodes' names and of session numbers.
+    pub viewers: Vec<(String, Viewer)>,
+    /// There are more behind this.
+    pub next: Option<ViewerCursor>,
+    /// Nodes that could not be asked, and why.
+    pub failed: Vec<(String, LinkError)>,
+}
+
+/// Control's end of the link. Cheap to clone; all clones are one.
+#[derive(Clone)]
+pub struct Fleet(Arc<Inner>);
+
+struct Inner {
+    desired: Mutex<DesiredState>,
+    registry: Mutex<NodeRegistry>,
+    shares: Mutex<Shares>,
+    /// There is a newer state. Whoever waits is woken in the order in which they came, which a simulation repeats; a watch channel's waiters
+    /// are woken in a random one.
+    changed: Notify,
+    /// Some node has a newer state in force than before.
+    caught_up: Notify,
+    heard: broadcast::Sender<NodeEvent>,
+    sink: Box<dyn EventSink>,
+    numbers: Arc<Numbers>,
+}
+
+impl std::fmt::Debug for Fleet {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Fleet")
+            .field("desired", &self.0.desired)
+            .field("registry", &self.0.registry)
+            .finish_non_exhaustive()
+    }
+}
+
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    // What a panic left is whole: every change under these locks is made of steps that do not panic between each other.
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+impl Fleet {
+    /// A fleet without nodes yet, with these streams. `key_check` is [`millstream_proto::sign::MasterKey`]'s, or empty.
+    pub fn new(streams: impl IntoIterator<Item = Stream>, key_check: String, sink: impl EventSink) -> Self {
+        Self::counting(streams, key_check, sink, Arc::default())
+    }
+
+    /// The same, counting what nodes say.
+    pub fn counting(
+        streams: impl IntoIterator<Item = Stream>,
+        key_check: String,
+        sink: impl EventSink,
+        numbers: Arc<Numbers>,
+    ) -> Self {
+        let run = SystemTime::now().duration_since(UNIX_EPOCH).map_or(1, |since| since.as_micros() as u64);
+        Self::of_run(run, streams, key_check, sink, numbers)
+    }
+
+    /// The same, of a run of control that has this number: another one than every run before it.
+    pub fn of_run(
+        run: u64,
+        streams: impl IntoIterator<Item = Stream>,
+        key_check: String,
+        sink: impl EventSink,
+        numbers: Arc<Numbers>,
+    ) -> Self {
+        let desired = DesiredState::new(run, key_check, streams);
+        Self(Arc::new(Inner {
+            desired: Mutex::new(desired),
+            registry: Mutex::default(),
+            shares: Mutex::new(Shares::new(Instant::now())),
+            changed: Notify::new(),
+            caught_up: Notify::new(),
+            heard: broadcast::channel(EVENTS_BEHIND_MAX).0,
+            sink: Box::new(sink),
+            numbers,
+        }))
+    }
+
+    fn change(&self, what: impl FnOnce(&mut DesiredState)) -> Version {
+        let (before, version) = {
+            let mut desired = lock(&self.0.desired);
+            let before = desired.version();
+            what(&mut desired);
+            (before, desired.version())
+        };
+        if version != before {
+            self.0.changed.notify_waiters();
+        }
+        version
+    }
+
+    /// Says which store the streams are of, and which ones an operator has put it in the place of. To be called before nodes come.
+    pub fn is_of(&self, store: String, stands_for: Vec<String>) {
+        lock(&self.0.desired).is_of(store, stands_for);
+    }
+
+    /// Says which nodes were there before control began, in the order in which they came. To be called before nodes come.
+    pub fn came_before(&self, names: Vec<String>) {
+        lock(&self.0.registry).came_before(names);
+    }
+
+    /// Names of nodes in the order in which they came, for the next run.
+    pub fn came(&self) -> Vec<String> {
+        lock(&self.0.registry).came()
+    }
+
+    /// Creates or changes a stream.
+    pub fn put(&self, stream: Stream) -> Version {
+        self.change(|desired| desired.put(stream))
+    }
+
+    /// What `look` finds at the first stream, in the order of their ids, of which it finds something.
+    pub fn find_stream<T>(&self, look: impl FnMut(&Stream) -> Option<T>) -> Option<T> {
+        lock(&self.0.desired).find_stream(look)
+    }
+
+    /// Takes a stream out: nobody is admitted to it any more. Who is on air goes on; see [`Fleet::kick_stream`].
+    pub fn remove(&self, id: &str) -> Version {
+        self.change(|desired| desired.remove(id))
+    }
+
+    /// These are all streams from here on.
+    pub fn replace(&self, streams: impl IntoIterator<Item = Stream>) -> Version {
+        self.change(|desired| desired.replace(streams))
+    }
+
+    /// Binds a hook, or changes how it is bound.
+    pub fn bind(&self, binding: Binding) -> Version {
+        self.change(|desired| desired.bind(binding))
+    }
+
+    /// Takes a binding out.
+    pub fn unbind(&self, id: &str) -> Version {
+        self.change(|desired| desired.unbind(id))
+    }
+
+    /// A piece of a hook's module, from its byte `at` on; nothing at its end.
+    pub async fn module(&self, sha256: &str, at: u64) -> Result<Bytes, LinkError> {
+        if sha256.len() != 64 || !sha256.bytes().all(|byte| matches!(byte, b'0'..=b'9' | b'a'..=b'f')) {
+            return Err(LinkError::Sha256);
+        }
+        if at == 0 {
+            self.0.numbers.files_given.one();
+        }
+        let piece = self.0.sink.module(sha256.to_owned(), at).await.map_err(LinkError::Module)?;
+        piece.ok_or(LinkError::NoModule)
+    }
+
+    /// The newest state.
+    pub fn version(&self) -> Version {
+        lock(&self.0.desired).version()
+    }
+
+    /// Waits until every node that is here has this state in force; false: not in this time.
+    pub async fn in_force(&self, version: Version, wait: Duration) -> bool {
+        let until = Instant::now() + wait;
+        loop {
+            // Before the look: whatever comes after that ends the wait.
+            let caught_up = self.0.caught_up.notified();
+            if lock(&self.0.registry).all_have(version) {
+                return true;
+            }
+            if timeout_at(until, caught_up).await.is_err() {
+                return false;
+            }
+        }
+    }
+
+    /// A node's question for news; answered when there are some, or when its wait is over.
+    pub async fn poll(&self, poll: &Poll) -> Result<Push, LinkError> {
+        self.0.numbers.polls_heard.one();
+        let until = Instant::now() + Duration::from_millis(u64::from(poll.wait_ms)).min(POLL_WAIT_MAX);
+        let mut had = false;
+        loop {
+            let changed = self.0.changed.notified();
+            let (commands, wake) = lock(&self.0.registry).poll(poll)?;
+            if !std::mem::replace(&mut had, true) {
+                self.0.caught_up.notify_waiters();
+            }
+            let update = lock(&self.0.desired).update(poll.have).filter(|update| Some(update.version) != poll.refused);
+            if update.is_some() || !commands.is_empty() || Instant::now() >= until {
+                return Ok(Push { protocol: PROTOCOL, update, commands });
+            }
+            // Whatever it was, all is looked at again: so the order is as good as chance, and a simulation repeats it.
+            tokio::select! {
+                biased;
+                () = changed => {}
+                () = wake.notified() => {}
+                () = tokio::time::sleep_until(until) => {}
+            }
+        }
+    }
+
+    /// What a node tells. Its events are kept before it is thanked.
+    pub async fn report(&self, mut report: Report) -> Result<Receipt, LinkError> {
+        self.0.numbers.reports_heard.one();
+        trust::tidy(&mut report);
+        if lock(&self.0.desired).is_foreign(&report.store) {
+            // They wait for the store that they are about.
+            report.events.clear();
+        }
+        let events = lock(&self.0.registry).new_events(&report)?;
+        let node = report.node.clone();
+        let (events, left_out) = lock(&self.0.shares).let_through(Instant::now(), &node, events);
+        self.0.numbers.events_left_out.add(left_out);
+        if !events.is_empty() {
+            let kept = self.0.sink.keep(node.clone(), events.clone()).await;
+            kept.inspect_err(|_| self.0.numbers.reports_not_kept.one()).map_err(LinkError::Keeping)?;
+        }
+        let untold = {
+            let mut shares = lock(&self.0.shares);
+            shares.kept(&node);
+            shares.untold(Instant::now())
+        };
+        let events_through = lock(&self.0.registry).report(report)?;
+        for event in events {
+            // Nobody may be listening.
+            let _ = self.0.heard.send(NodeEvent { node: node.clone(), event });
+        }
+        for (node, event) in untold {
+            if let What::LeftOut { count } = event.what {
+                tracing::warn!(
+                    node = node.name,
+                    stream = event.stream,
+                    count,
+                    "events of a stream were left out: it has too many"
+                );
+            }
+            // Told once: what cannot be kept now is in the log.
+            let kept = self.0.sink.keep(node.clone(), vec![event.clone()]).await;
+            kept.unwrap_or_else(|_| self.0.numbers.reports_not_kept.one());
+            let _ = self.0.heard.send(NodeEvent { node, event });
+        }
+        Ok(Receipt { protocol: PROTOCOL, events_through })
+    }
+
+    /// Events from here on. A listener that is too far behind is told how many it missed.
+    pub fn events(&self) -> broadcast::Receiver<NodeEvent> {
+        self.0.heard.subscribe()
+    }
+
+    /// All nodes that were heard within the last hour, by name.
+    pub fn nodes(&self) -> Vec<NodeView> {
+        lock(&self.0.registry).views()
+    }
+
+    /// Every stream that is held, by node, as it was told last: some seconds ago.
+    pub fn on_air(&self) -> Vec<(String, Live)> {
+        lock(&self.0.registry).on_air()
+    }
+
+    async fn ask(&self, node: &str, order: Order) -> Result<Answer, LinkError> {
+        let answer = lock(&self.0.registry).order(node, order)?;
+        match timeout(ORDER_WAIT_MAX, answer).await {
+            Ok(Ok(Answer::Failed { reason })) => Err(LinkError::Failed(reason)),
+            Ok(Ok(Answer::NotUnderstood)) => {
+                Err(LinkError::Failed("its release does not know this order; upgrade it".to_owned()))
+            }
+            Ok(Ok(answer)) => Ok(answer),
+            // Its run is over.
+            Ok(Err(_)) => Err(LinkError::Away),
+            Err(_) => Err(LinkError::Late),
+        }
+    }
+
+    /// A stream as it is now, by node: only nodes that hold it. A node that was told to look and does not answer is shown as it told
+    /// last.
+    pub async fn look(&self, stream: &str) -> Vec<(String, Live)> {
+        let nodes = lock(&self.0.registry).present();
+        let last_told = lock(&self.0.registry).last_told(stream);
+        let mut found = Vec::new();
+        for (node, answer) in self.ask_all(nodes, &Order::Look { stream: stream.to_owned() }).await {
+            match answer {
+                Ok(Answer::Live { live: Some(live) }) if live.id == stream => found.push((node, *live)),
+                Ok(_) => {}
+                Err(_) => found.extend(last_told.iter().find(|(told, _)| *told == node).cloned()),
+            }
+        }
+        found
+    }
+
+    /// Asks nodes at the same time.
+    async fn ask_all(&self, nodes: Vec<String>, order: &Order) -> Vec<(String, Result<Answer, LinkError>)> {
+        let mut asking = tokio::task::JoinSet::new();
+        for node in nodes {
+            let (fleet, order) = (self.clone(), order.clone());
+            asking.spawn(async move {
+                let answer = fleet.ask(&node, order).await;
+                (node, answer)
+            });
+        }
+        let mut answers = Vec::new();
+        while let Some(answer) = asking.join_next().await {
+            answers.extend(answer);
+        }
+        answers.sort_by(|(a, _), (b, _)| a.cmp(b));
+        answers
+    }
+
+    /// Who watches a stream, at most `limit`, after the cursor of the page before.
+    pub async fn viewers(&self, stream: &str, after: Option<&ViewerCursor>, limit: u32) -> ViewersOnNodes {
+        let limit = limit.clamp(1, VIEWERS_PER_PAGE_MAX);
+        let mut page = ViewersOnNodes::default();
+        let nodes = lock(&self.0.registry).present();
+        for node in nodes {
+            let after = match after {
+                Some((at, _)) if node < *at => continue,
+                Some((at, session)) if node == *at => *session,
+                _ => 0,
+            };
+            let left = limit.saturating_sub(page.viewers.len() as u32);
+            if left == 0 {
+                page.next = page.viewers.last().map(|(node, viewer)| (node.clone(), viewer.session));
+                break;
+            }
+            let order = Order::Viewers { stream: stream.to_owned(), after, limit: left };
+            match self.ask(&node, order).await {
+                Ok(Answer::Viewers { page: mut told }) => {
+                    // No more than was asked for, whatever it says: pages that never end would be read for ever.
+                    told.viewers.retain(|viewer| viewer.session > after);
+                    if told.viewers.len() > left as usize {
+                        told.viewers.truncate(left as usize);
+                        told.next_after = told.viewers.last().map(|viewer| viewer.session);
+                    }
+                    told.next_after = told.next_after.filter(|next| *next > after && !told.viewers.is_empty());
+                    page.viewers.extend(told.viewers.into_iter().map(|viewer| (node.clone(), viewer)));
+                    if let Some(session) = told.next_after {
+                        page.next = Some((node, session));
+                        break;
+                    }
+                }
+                Ok(_) => {}
+                Err(error) => page.failed.push((node, error)),
+            }
+        }
+        page
+    }
+
+    /// Ends sessions of a stream on every node.
+    pub async fn kick_stream(&self, stream: &str, whom: Whom) -> Kicked {
+        let nodes = lock(&self.0.registry).present();
+        self.kick(nodes, &Order::KickStream { stream: stream.to_owned(), whom }).await
+    }
+
+    /// Ends one session of a node.
+    pub async fn kick_session(&self, node: &str, session: u64) -> Kicked {
+        self.kick(vec![node.to_owned()], &Order::KickSession { session }).await
+    }
+
+    async fn kick(&self, nodes: Vec<String>, order: &Order) -> Kicked {
+        let mut kicked = Kicked::default();
+        for (node, answer) in self.ask_all(nodes, order).await {
+            match answer {
+                Ok(Answer::Kicked { sessions }) => kicked.sessions = kicked.sessions.saturating_add(sessions),
+                Ok(_) => kicked.failed.push((node, LinkError::Failed("it answered something else".to_owned()))),
+                Err(error) => kicked.failed.push((node, error)),
+            }
+        }
+        kicked
+    }
+}

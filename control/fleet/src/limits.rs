@@ -1,0 +1,64 @@
+//! Every maximum of this crate, in one place, each with its unit.
+use std::time::Duration;
+
+/// Nodes of one fleet. A node is a machine; the number bounds what a thief of a token can make control remember.
+pub const NODES_MAX: usize = 1024;
+/// Bytes of a node's name.
+pub const NODE_NAME_BYTES_MAX: usize = 64;
+/// Commands that may wait for one node.
+pub const COMMANDS_WAITING_MAX: usize = 256;
+/// Changes of the state that are remembered one by one; a node that is further behind gets all of it.
+pub const JOURNAL_LEN_MAX: usize = 4096;
+/// Bytes of a report: 4,096 streams on each of some shards.
+pub const REPORT_BYTES_MAX: usize = 32 << 20;
+/// Bytes of memory that streams' figures take at control, of all nodes. Those of a thousand streams take about a mebibyte.
+pub const LIVE_BYTES_MAX: usize = if cfg!(test) { 1 << 20 } else { 256 << 20 };
+/// Modules that a node names.
+pub const MODULES_TOLD_MAX: usize = 1_024;
+/// Bytes of a poll.
+pub const POLL_BYTES_MAX: usize = 64 << 10;
+/// Longest that a poll is kept waiting.
+pub const POLL_WAIT_MAX: Duration = Duration::from_secs(30);
+/// A node that was not heard for this long is shown as away; it reports every few seconds, and a poll is answered within
+/// [`POLL_WAIT_MAX`].
+pub const NODE_AWAY_AFTER: Duration = Duration::from_secs(15);
+/// A node that was not heard for this long is forgotten.
+pub const NODE_FORGOTTEN_AFTER: Duration = Duration::from_hours(1);
+/// Longest that an order waits for a node's answer.
+pub const ORDER_WAIT_MAX: Duration = Duration::from_secs(2);
+/// Events that a listener may be behind before it misses some.
+pub const EVENTS_BEHIND_MAX: usize = 4096;
+/// Viewers in one page.
+pub const VIEWERS_PER_PAGE_MAX: u32 = 1000;
+/// Bytes of a state, on the wire and on disk: 100,000 streams take some 20 MB.
+pub const STATE_BYTES_MAX: usize = 128 << 20;
+/// Bytes that a server may send before the head of its answer is whole: the head, and answers of the class 1xx before it.
+pub const ANSWER_HEAD_BYTES_MAX: usize = 64 << 10;
+/// Bytes of a receipt.
+pub const RECEIPT_BYTES_MAX: usize = 64 << 10;
+/// Events that wait at a node while control is away; the oldest go first, and leave a hole in the numbers.
+pub const EVENTS_KEPT_MAX: usize = 10_000;
+/// Events in one report.
+pub const EVENTS_PER_REPORT_MAX: usize = 1000;
+/// Answers to orders that wait at a node.
+pub const OUTCOMES_KEPT_MAX: usize = 1024;
+/// Orders that a node works on at the same time.
+pub const ORDERS_AT_ONCE_MAX: usize = 64;
+/// Bytes of a hook's module: a guest in Python brings its interpreter, 18 MB.
+pub const MODULE_BYTES_MAX: usize = 20 << 20;
+/// Bytes of all modules that a node keeps, or control.
+pub const MODULES_BYTES_MAX: u64 = 1 << 30;
+/// Slates that operators upload, and that a node holds: each is in memory as a whole.
+pub const SLATES_MAX: usize = 32;
+/// Bytes of all of them.
+pub const SLATES_BYTES_MAX: u64 = 64 << 20;
+/// Warnings about hooks that a node makes at the same time: a state that is wrong as a whole needs no more to be noticed.
+pub const HOOK_WARNINGS_MAX: usize = 16;
+/// Webhooks that are under way at the same time: one of each hook that there may be (100), and then some of those that take them.
+pub const DELIVERIES_AT_ONCE_MAX: usize = 128;
+/// Of those, to one hook: one that is slow leaves places for others.
+pub const DELIVERIES_PER_HOOK_MAX: usize = 4;
+/// Bytes of a receiver's answer that are read: only its status counts.
+pub const HOOK_REPLY_BYTES_MAX: usize = 4 << 10;
+
+const _: () = assert!(DELIVERIES_PER_HOOK_MAX < DELIVERIES_AT_ONCE_MAX);

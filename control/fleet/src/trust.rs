@@ -1,0 +1,194 @@
+//! What a node's report may hold: whoever has the nodes' token may say anything, and takes no more memory by it than a node does. Before it:
+//! the link; after it: [`super::node_registry`].
+use millstream_control_protocol::event::{Event, What};
+use millstream_control_protocol::exchange::{Report, Status};
+use millstream_control_protocol::live::Live;
+use millstream_proto::id::Id;
+
+use crate::limits::{EVENTS_PER_REPORT_MAX, HOOK_WARNINGS_MAX, MODULES_TOLD_MAX};
+
+/// Bytes of an address, a protocol, a word.
+const WORD_BYTES_MAX: usize = 128;
+/// Bytes of what an encoder calls itself, of a reason, of a warning.
+const TEXT_BYTES_MAX: usize = 1_024;
+/// Warnings of a node.
+const WARNINGS_MAX: usize = 4 * HOOK_WARNINGS_MAX;
+/// Entries of a list that is part of a stream's figures.
+const LIST_LEN_MAX: usize = 64;
+
+fn cut(text: &mut String, most: usize) {
+    if text.len() > most {
+        let end = (0..=most).rev().find(|at| text.is_char_boundary(*at)).unwrap_or(0);
+        text.truncate(end);
+        text.shrink_to_fit();
+    }
+}
+
+fn cut_list<T>(list: &mut Vec<T>, most: usize) {
+    if list.len() > most {
+        list.truncate(most);
+        list.shrink_to_fit();
+    }
+}
+
+/// Cuts a report to what a node says. Events beyond those of a whole report are left for the next one: they are not thanked for.
+pub(super) fn tidy(report: &mut Report) {
+    cut_list(&mut report.events, EVENTS_PER_REPORT_MAX);
+    report.events.iter_mut().for_each(tidy_event);
+    tidy_status(&mut report.status);
+    if let Some(live) = &mut report.live {
+        live.retain(|live| Id::new(&live.id).is_ok());
+        live.iter_mut().for_each(tidy_live);
+    }
+}
+
+fn tidy_event(event: &mut Event) {
+    // A refusal may name no stream; nothing else has another name than an id.
+    if Id::new(&event.stream).is_err() {
+        event.stream.clear();
+    }
+    cut(&mut event.peer, WORD_BYTES_MAX);
+    cut(&mut event.protocol, WORD_BYTES_MAX);
+    match &mut event.what {
+        What::Publish { encoder } => cut(encoder, TEXT_BYTES_MAX),
+        What::Unpublish { why, viewers, .. } => {
+            cut(why, WORD_BYTES_MAX);
+            cut_list(viewers, LIST_LEN_MAX);
+            for count in viewers.iter_mut() {
+                cut(&mut count.protocol, WORD_BYTES_MAX);
+            }
+        }
+        What::SlateEnded { why, .. } => cut(why, WORD_BYTES_MAX),
+        What::Refused { action, why, reason, .. } => {
+            cut(action, WORD_BYTES_MAX);
+            cut(why, WORD_BYTES_MAX);
+            cut(reason, TEXT_BYTES_MAX);
+        }
+        What::SlateStarted {} | What::LeftOut { .. } | What::Unknown => {}
+    }
+}
+
+/// Bytes of a host's name (RFC 1035, 2.3.4) and a port.
+const HOST_BYTES_MAX: usize = 260;
+
+/// Clears a URL that is not one of these schemes, a host and a port: operators are shown push URLs that are made of it.
+fn tidy_url(url: &mut String, schemes: [&str; 2]) {
+    let host = schemes.iter().find_map(|scheme| url.strip_prefix(scheme));
+    let is_plain = |host: &str| {
+        (1..=HOST_BYTES_MAX).contains(&host.len())
+            && host.bytes().all(|byte| byte.is_ascii_alphanumeric() || b".-_:[]".contains(&byte))
+    };
+    if !host.is_some_and(is_plain) {
+        url.clear();
+    }
+}
+
+fn tidy_status(status: &mut Status) {
+    tidy_url(&mut status.rtmp_url, ["rtmp://", "rtmps://"]);
+    tidy_url(&mut status.http_url, ["http://", "https://"]);
+    for word in [&mut status.release, &mut status.rtmp, &mut status.http] {
+        cut(word, WORD_BYTES_MAX);
+    }
+    cut_list(&mut status.warnings, WARNINGS_MAX);
+    for warning in &mut status.warnings {
+        cut(warning, TEXT_BYTES_MAX);
+    }
+    cut_list(&mut status.hooks, MODULES_TOLD_MAX);
+    for sha256 in &mut status.hooks {
+        cut(sha256, WORD_BYTES_MAX);
+    }
+}
+
+fn tidy_live(live: &mut Live) {
+    cut_list(&mut live.viewers, LIST_LEN_MAX);
+    for count in &mut live.viewers {
+        cut(&mut count.protocol, WORD_BYTES_MAX);
+    }
+    let Some(publisher) = &mut live.publisher else { return };
+    cut(&mut publisher.protocol, WORD_BYTES_MAX);
+    cut(&mut publisher.peer, WORD_BYTES_MAX);
+    cut(&mut publisher.encoder, TEXT_BYTES_MAX);
+    cut_list(&mut publisher.repairs, LIST_LEN_MAX);
+    for repair in &mut publisher.repairs {
+        cut(&mut repair.kind, WORD_BYTES_MAX);
+        cut(&mut repair.track, WORD_BYTES_MAX);
+        cut(&mut repair.advice, TEXT_BYTES_MAX);
+    }
+    cut_list(&mut publisher.dropped_tracks, LIST_LEN_MAX);
+    for track in &mut publisher.dropped_tracks {
+        cut(&mut track.track, WORD_BYTES_MAX);
+        cut(&mut track.codec, WORD_BYTES_MAX);
+        cut(&mut track.reason, TEXT_BYTES_MAX);
+        cut_list(&mut track.outputs, LIST_LEN_MAX);
+        for output in &mut track.outputs {
+            cut(output, WORD_BYTES_MAX);
+        }
+    }
+}
+
+/// About how many bytes of memory a stream's figures take.
+pub(super) fn bytes_of(live: &Live) -> usize {
+    let texts = |texts: &[&str]| texts.iter().map(|text| text.len() + 16).sum::<usize>();
+    let publisher = live.publisher.as_ref().map_or(0, |publisher| {
+        let repairs =
+            publisher.repairs.iter().map(|repair| 128 + texts(&[&repair.kind, &repair.track, &repair.advice]));
+        let dropped = publisher.dropped_tracks.iter().map(|track| {
+            128 + texts(&[&track.track, &track.codec, &track.reason])
+                + track.outputs.iter().map(|output| output.len() + 40).sum::<usize>()
+        });
+        texts(&[&publisher.protocol, &publisher.peer, &publisher.encoder])
+            + repairs.sum::<usize>()
+            + dropped.sum::<usize>()
+    });
+    // The map has the id, too.
+    size_of::<Live>() + 64 + 2 * live.id.len() + publisher + live.viewers.len() * 96
+}
+
+#[cfg(test)]
+mod tests {
+    use millstream_control_protocol::live::{Publisher, ViewerCount};
+
+    use super::*;
+
+    #[test]
+    fn a_report_is_cut_to_what_a_node_says() {
+        let long = || "\u{e9}".repeat(100_000);
+        let event = |stream: &str| Event {
+            stream: stream.to_owned(),
+            peer: long(),
+            what: What::Refused { action: long(), why: long(), reason: long(), count: 1 },
+            ..Event::default()
+        };
+        let live = |id: &str| Live {
+            id: id.to_owned(),
+            publisher: Some(Publisher { encoder: long(), ..Publisher::default() }),
+            viewers: vec![ViewerCount::default(); 10_000],
+            ..Live::default()
+        };
+        let mut report = Report {
+            status: Status {
+                warnings: vec![long(); 1_000],
+                hooks: vec![long(); 10_000],
+                rtmp_url: format!("rtmp://{}", "a".repeat(100_000)),
+                http_url: "https://[2001:db8::1]:8443".to_owned(),
+                ..Status::default()
+            },
+            live: Some(vec![live("cam"), live(&long()), live("../etc")]),
+            events: vec![event("a/b"); 3_000],
+            ..Report::default()
+        };
+        tidy(&mut report);
+        assert_eq!((&*report.status.rtmp_url, &*report.status.http_url), ("", "https://[2001:db8::1]:8443"));
+        for url in ["rtmp://a/b", "rtmp://a?sign=1", "http://a", "rtmp://", "javascript:a", "rtmp://user@a"] {
+            let mut url = url.to_owned();
+            tidy_url(&mut url, ["rtmp://", "rtmps://"]);
+            assert_eq!(url, "");
+        }
+        let live = report.live.as_deref().unwrap();
+        assert_eq!((live.len(), live[0].viewers.len()), (1, LIST_LEN_MAX));
+        assert!(bytes_of(&live[0]) < 16 << 10);
+        assert_eq!((report.events.len(), report.events[0].stream.as_str()), (EVENTS_PER_REPORT_MAX, ""));
+        let all = serde_json::to_vec(&report).unwrap().len();
+        assert!(all < 4 << 20, "{all} bytes are left");
+    }
+}

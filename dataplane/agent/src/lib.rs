@@ -1,0 +1,23 @@
+//! A node's end of the link: asks control for news and brings them into force, does what it is ordered, tells what happens. Before
+//! it: control, over HTTP ([`control`]) or in the same process; after it: `engine::admin`.
+//!
+//! [`following`] says which of control's states is taken. When control is away the node goes on with what it has, which [`kept`] (the state) [`modules`] (hooks) and
+//! [`slates`] hold on disk, and asks
+//! again until control is back; events wait meanwhile, up to a limit.
+#![forbid(unsafe_code)]
+
+mod agent;
+mod backoff;
+pub mod control;
+pub mod following;
+pub mod kept;
+mod modules;
+mod orders;
+mod reporter;
+mod slates;
+#[cfg(test)]
+mod tests;
+
+pub use self::agent::{Agent, FixedStreams, Identity};
+pub use self::control::Control;
+pub use self::following::update_of;

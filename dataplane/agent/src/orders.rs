@@ -1,0 +1,40 @@
+//! What a node does when it is ordered to, and what it answers.
+use std::time::Duration;
+
+use millstream_control_protocol::exchange::{Answer, Order};
+use millstream_engine::Remote;
+use millstream_engine::admin::remote::Unanswered;
+use millstream_proto::id::Id;
+use tokio::time::timeout;
+
+/// Shards answer between two pieces of work. Shorter than the time that control waits.
+const SHARDS_WAIT: Duration = Duration::from_millis(1500);
+
+/// Does it, within a limit of time.
+pub(super) async fn carry_out(engine: &Remote, order: &Order) -> Answer {
+    match timeout(SHARDS_WAIT, answer(engine, order)).await {
+        Ok(Ok(answer)) => answer,
+        Ok(Err(unanswered)) => Answer::Failed { reason: unanswered.to_string() },
+        Err(_) => Answer::Failed { reason: "the shards did not answer in time".to_owned() },
+    }
+}
+
+async fn answer(engine: &Remote, order: &Order) -> Result<Answer, Unanswered> {
+    Ok(match order {
+        Order::KickSession { session } => Answer::Kicked { sessions: u64::from(engine.kick_session(*session).await?) },
+        Order::KickStream { stream, whom } => match Id::new(stream) {
+            Ok(id) => Answer::Kicked { sessions: engine.kick_stream(&id, *whom).await? },
+            // What cannot be a stream is not on air.
+            Err(_) => Answer::Kicked { sessions: 0 },
+        },
+        Order::Look { stream } => match Id::new(stream) {
+            Ok(id) => Answer::Live { live: engine.look(&id).await?.map(Box::new) },
+            Err(_) => Answer::Live { live: None },
+        },
+        Order::Viewers { stream, after, limit } => match Id::new(stream) {
+            Ok(id) => Answer::Viewers { page: engine.viewers(&id, *after, *limit as usize).await? },
+            Err(_) => Answer::Viewers { page: millstream_control_protocol::live::ViewerPage::default() },
+        },
+        Order::Unknown => Answer::NotUnderstood,
+    })
+}

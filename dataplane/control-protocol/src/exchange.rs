@@ -1,0 +1,321 @@
+//! The messages of the link. A node asks ([`Poll`]) and is answered when there is something to do ([`Push`]); beside that it tells
+//! ([`Report`]) and is thanked ([`Receipt`]). A hook's module is fetched by its SHA-256: `GET /link/v1/hooks/{sha256}`, answered with its
+//! bytes. Within one process the same messages are passed by reference.
+use serde::{Deserialize, Serialize};
+
+use crate::event::Event;
+use crate::live::{Live, ViewerPage};
+use crate::state::{Binding, Stream, Version};
+
+/// `POST /link/v1/poll`: a node has this state, and waits for news.
+#[derive(Clone, PartialEq, Eq, Debug, Default, Serialize, Deserialize)]
+#[serde(default)]
+pub struct Poll {
+    /// [`crate::PROTOCOL`].
+    pub protocol: u32,
+    /// Who asks.
+    pub node: NodeId,
+    /// The state that it has in force; `None`: none.
+    pub have: Option<Version>,
+    /// How long it wants to be kept waiting, milliseconds.
+    pub wait_ms: u32,
+    /// The state that it was sent and does not take, because control has another store: it is not to be sent again.
+    pub refused: Option<Version>,
+}
+
+/// Which node, and which run of it.
+#[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Debug, Default, Serialize, Deserialize)]
+#[serde(default)]
+pub struct NodeId {
+    /// Its name, unique in the fleet.
+    pub name: String,
+    /// Chosen when its process starts: session numbers and event numbers are of this run.
+    pub run: u64,
+}
+
+/// The answer to a [`Poll`]: news, or nothing once the wait is over.
+#[derive(Clone, PartialEq, Debug, Default, Serialize, Deserialize)]
+#[serde(default)]
+pub struct Push {
+    /// [`crate::PROTOCOL`].
+    pub protocol: u32,
+    /// The state has changed.
+    pub update: Option<Update>,
+    /// To be done, in this order. A command that is pushed twice has the same number, and is done once.
+    pub commands: Vec<Command>,
+}
+
+/// A newer state: all of it, or what changed.
+#[derive(Clone, PartialEq, Debug, Default, Serialize, Deserialize)]
+#[serde(default)]
+pub struct Update {
+    /// The state that this leads to.
+    pub version: Version,
+    /// The state that this changes; `None`: nothing is kept of the one before.
+    pub from: Option<Version>,
+    /// See [`crate::state::State::key_check`].
+    pub key_check: String,
+    /// See [`crate::state::State::store`].
+    pub store: String,
+    /// Stores that an operator has put this one in the place of: a node that follows one of them follows this one from here on.
+    pub stands_for: Vec<String>,
+    /// Streams that are new or have changed.
+    pub streams: Vec<Stream>,
+    /// Streams that are no more.
+    pub removed: Vec<String>,
+    /// Bindings of hooks that are new or have changed. Each names the module that it needs.
+    pub bindings: Vec<Binding>,
+    /// Bindings that are no more, by id.
+    pub unbound: Vec<String>,
+}
+
+/// Something that a node is to do or to tell.
+#[derive(Clone, PartialEq, Eq, Debug, Default, Serialize, Deserialize)]
+#[serde(default)]
+pub struct Command {
+    /// What its [`Outcome`] names.
+    pub number: u64,
+    /// What.
+    pub what: Order,
+}
+
+/// What a node is to do or to tell.
+#[derive(Clone, PartialEq, Eq, Debug, Default, Serialize, Deserialize)]
+#[serde(tag = "do", rename_all = "snake_case")]
+pub enum Order {
+    /// End a session, whatever it does.
+    KickSession {
+        /// Its number.
+        #[serde(default)]
+        session: u64,
+    },
+    /// End a stream's sessions.
+    KickStream {
+        /// The stream's id.
+        #[serde(default)]
+        stream: String,
+        /// Which of them.
+        #[serde(default)]
+        whom: Whom,
+    },
+    /// Tell what is live of one stream, now.
+    Look {
+        /// The stream's id.
+        #[serde(default)]
+        stream: String,
+    },
+    /// Tell who watches a stream, in the order of session numbers.
+    Viewers {
+        /// The stream's id.
+        #[serde(default)]
+        stream: String,
+        /// Only those after this session number.
+        #[serde(default)]
+        after: u64,
+        /// At most so many.
+        #[serde(default)]
+        limit: u32,
+    },
+    /// Something that a later version knows: answered with [`Answer::NotUnderstood`].
+    #[default]
+    #[serde(other)]
+    Unknown,
+}
+
+/// Whose sessions.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Whom {
+    /// The publisher's.
+    Publisher,
+    /// All viewers'.
+    Viewers,
+    /// Both; also for a word that a later version knows, since who orders more wants the stream gone.
+    #[default]
+    #[serde(other)]
+    All,
+}
+
+/// What came of a command.
+#[derive(Clone, PartialEq, Debug, Default, Serialize, Deserialize)]
+#[serde(default)]
+pub struct Outcome {
+    /// The command's number.
+    pub number: u64,
+    /// What.
+    pub answer: Answer,
+}
+
+/// What came of an order.
+#[derive(Clone, PartialEq, Debug, Default, Serialize, Deserialize)]
+#[serde(tag = "is", rename_all = "snake_case")]
+pub enum Answer {
+    /// So many sessions are being ended.
+    Kicked {
+        /// How many; 0: there was none.
+        #[serde(default)]
+        sessions: u64,
+    },
+    /// A stream as it is now; `None`: it is not held here.
+    Live {
+        /// The stream.
+        #[serde(default)]
+        live: Option<Box<Live>>,
+    },
+    /// Some of a stream's viewers.
+    Viewers {
+        /// Which.
+        #[serde(default)]
+        page: ViewerPage,
+    },
+    /// The node did not find out in time, or failed to.
+    Failed {
+        /// Why.
+        #[serde(default)]
+        reason: String,
+    },
+    /// The node is of an older version and does not know the order; or the answer is of a later one.
+    #[default]
+    #[serde(other)]
+    NotUnderstood,
+}
+
+/// `POST /link/v1/report`: what a node has to tell. Sent every few seconds, and at once when something happened.
+#[derive(Clone, PartialEq, Debug, Default, Serialize, Deserialize)]
+#[serde(default)]
+pub struct Report {
+    /// [`crate::PROTOCOL`].
+    pub protocol: u32,
+    /// Who tells.
+    pub node: NodeId,
+    /// Which store's state it follows; empty where that is not known. Control with another store keeps no events: they are for that one.
+    pub store: String,
+    /// When, Unix milliseconds by the node's clock.
+    pub at_unix_ms: u64,
+    /// About the node itself.
+    pub status: Status,
+    /// Every stream that it holds; `None`: not told this time.
+    #[serde(deserialize_with = "bounded::maybe")]
+    pub live: Option<Vec<Live>>,
+    /// What happened since the last report that was received, oldest first.
+    #[serde(deserialize_with = "bounded::list")]
+    pub events: Vec<Event>,
+    /// What came of commands.
+    #[serde(deserialize_with = "bounded::list")]
+    pub outcomes: Vec<Outcome>,
+}
+
+/// Items of a list of a [`Report`]: an item may be two bytes on the wire and some hundred in memory.
+pub const REPORT_LIST_MAX: usize = 65_536;
+
+/// Lists that end somewhere.
+mod bounded {
+    use std::fmt;
+    use std::marker::PhantomData;
+
+    use serde::de::{Deserialize, Deserializer, Error, SeqAccess, Visitor};
+
+    use super::REPORT_LIST_MAX;
+
+    struct List<T>(PhantomData<T>);
+
+    impl<'de, T: Deserialize<'de>> Visitor<'de> for List<T> {
+        type Value = Vec<T>;
+
+        fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+            write!(f, "a list of at most {REPORT_LIST_MAX} items")
+        }
+
+        fn visit_seq<A: SeqAccess<'de>>(self, mut items: A) -> Result<Self::Value, A::Error> {
+            let mut list = Vec::new();
+            while let Some(item) = items.next_element()? {
+                if list.len() == REPORT_LIST_MAX {
+                    return Err(A::Error::invalid_length(REPORT_LIST_MAX + 1, &self));
+                }
+                list.push(item);
+            }
+            Ok(list)
+        }
+    }
+
+    pub(super) fn list<'de, D: Deserializer<'de>, T: Deserialize<'de>>(from: D) -> Result<Vec<T>, D::Error> {
+        from.deserialize_seq(List(PhantomData))
+    }
+
+    /// A list that may be null.
+    struct Maybe<T>(PhantomData<T>);
+
+    impl<'de, T: Deserialize<'de>> Visitor<'de> for Maybe<T> {
+        type Value = Option<Vec<T>>;
+
+        fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+            f.write_str("a list or null")
+        }
+
+        fn visit_none<E>(self) -> Result<Self::Value, E> {
+            Ok(None)
+        }
+
+        fn visit_unit<E>(self) -> Result<Self::Value, E> {
+            Ok(None)
+        }
+
+        fn visit_some<D: Deserializer<'de>>(self, from: D) -> Result<Self::Value, D::Error> {
+            list(from).map(Some)
+        }
+    }
+
+    pub(super) fn maybe<'de, D: Deserializer<'de>, T: Deserialize<'de>>(from: D) -> Result<Option<Vec<T>>, D::Error> {
+        from.deserialize_option(Maybe(PhantomData))
+    }
+}
+
+/// A node, about itself.
+#[derive(Clone, PartialEq, Debug, Default, Serialize, Deserialize)]
+#[serde(default)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
+pub struct Status {
+    /// The release that it runs.
+    pub release: String,
+    /// When its process started, Unix milliseconds.
+    pub started_unix_ms: u64,
+    /// Where it listens for RTMP.
+    pub rtmp: String,
+    /// Where it listens for HTTP.
+    pub http: String,
+    /// The server that encoders push to, as they reach it: `rtmp://host[:port]`; empty where a release did not say.
+    pub rtmp_url: String,
+    /// Where players ask, as they reach it: `http://host[:port]`; empty where a release did not say.
+    pub http_url: String,
+    /// It takes nothing new: it is about to end.
+    pub draining: bool,
+    /// Threads that own sockets and streams.
+    pub shards: u32,
+    /// Open connections.
+    pub connections: u64,
+    /// Sessions that publish.
+    pub publishers: u64,
+    /// Sessions that play.
+    pub viewers: u64,
+    /// The state that it has in force is number so and so of control's run; `None`: none yet.
+    pub state_number: Option<u64>,
+    /// The same, the run: see [`Version::epoch`].
+    pub state_epoch: Option<u64>,
+    /// Parts of that state that it could not take or does not act on, with reasons; the first few.
+    #[serde(rename = "complaints")]
+    pub warnings: Vec<String>,
+    /// SHA-256 of each hook's module that it holds, in order.
+    pub hooks: Vec<String>,
+    /// Events that found no room since its start.
+    pub events_lost: u64,
+}
+
+/// The answer to a [`Report`].
+#[derive(Clone, PartialEq, Eq, Debug, Default, Serialize, Deserialize)]
+#[serde(default)]
+pub struct Receipt {
+    /// [`crate::PROTOCOL`].
+    pub protocol: u32,
+    /// Events up to this number are kept by control: the node may forget them.
+    pub events_through: u64,
+}

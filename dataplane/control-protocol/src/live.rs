@@ -1,0 +1,167 @@
+//! What is on air, as a node sees it at one moment: measured, never configured. Before it: the engine's shards; after it:
+//! [`crate::exchange::Report`], and the API, which shows these shapes as they are.
+use serde::{Deserialize, Serialize};
+
+/// A stream on its node: on air, or waiting for its publisher with viewers who stay.
+#[derive(Clone, PartialEq, Debug, Default, Serialize, Deserialize)]
+#[serde(default)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
+pub struct Live {
+    /// The stream's id.
+    pub id: String,
+    /// Who publishes; `None` while its place is empty.
+    pub publisher: Option<Publisher>,
+    /// Since when viewers get its slate, because nobody publishes or who does has fallen silent, Unix milliseconds; `None` where they do not.
+    pub slate_since_unix_ms: Option<u64>,
+    /// Viewers by protocol, most viewers first.
+    pub viewers: Vec<ViewerCount>,
+}
+
+/// A publisher's session. Rates are those of its last second or two.
+#[derive(Clone, PartialEq, Debug, Default, Serialize, Deserialize)]
+#[serde(default)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
+pub struct Publisher {
+    /// The session's number on its node, as in the log.
+    pub session: u64,
+    /// `rtmp`: an open set.
+    pub protocol: String,
+    /// Its address and port.
+    pub peer: String,
+    /// What the encoder calls itself; may be empty.
+    pub encoder: String,
+    /// When it was admitted, Unix milliseconds.
+    pub since_unix_ms: u64,
+    /// The picture, where there is one.
+    pub video: Option<Video>,
+    /// The audio, where there is one.
+    pub audio: Option<Audio>,
+    /// Media received per second, bits.
+    pub bitrate_bps: u64,
+    /// Media received since it was admitted, bytes.
+    pub received_bytes: u64,
+    /// Milliseconds since it was last heard.
+    pub heard_ago_ms: u64,
+    /// How much the arrival of frames strays from their timestamps, milliseconds (RFC 3550, 6.4.1, on decode times).
+    pub jitter_ms: f64,
+    /// How often nothing arrived for a second or longer.
+    pub gaps: u64,
+    /// The longest time between two arrivals, milliseconds.
+    pub longest_gap_ms: u64,
+    /// How often its timestamps jumped and were smoothed.
+    pub timestamp_jumps: u64,
+    /// What was repaired of what it sends: viewers notice nothing of it, and the encoder is better mended.
+    pub repairs: Vec<Repair>,
+    /// Tracks that are not in every output.
+    pub dropped_tracks: Vec<DroppedTrack>,
+}
+
+/// Something that was repaired.
+#[derive(Clone, PartialEq, Eq, Debug, Default, Serialize, Deserialize)]
+#[serde(default)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
+pub struct Repair {
+    /// `in_band_parameter_sets`, `annex_b`, `adts`: an open set.
+    pub kind: String,
+    /// `video` or `audio`.
+    pub track: String,
+    /// How many frames and configurations.
+    pub count: u64,
+    /// When it was first, Unix milliseconds.
+    pub since_unix_ms: u64,
+    /// What is wrong, and how to mend the encoder.
+    pub advice: String,
+}
+
+/// A track that is not in every output.
+#[derive(Clone, PartialEq, Eq, Debug, Default, Serialize, Deserialize)]
+#[serde(default)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
+pub struct DroppedTrack {
+    /// `video` or `audio`.
+    pub track: String,
+    /// What it is coded with, as people call it: `G.711 A-law`, `MP3`.
+    pub codec: String,
+    /// Which outputs leave it out: `hls`, `dash`, or `all`. An open set.
+    pub outputs: Vec<String>,
+    /// Why, and what to do.
+    pub reason: String,
+}
+
+/// A publisher's picture.
+#[derive(Clone, PartialEq, Debug, Default, Serialize, Deserialize)]
+#[serde(default)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
+pub struct Video {
+    /// As RFC 6381 writes it, `avc1.64001f`; the codec's FourCC where it has not said more.
+    pub codec: String,
+    /// Pixels across; `None` where it has not said.
+    pub width: Option<u32>,
+    /// Pixels down.
+    pub height: Option<u32>,
+    /// Frames per second.
+    pub fps: f64,
+    /// Between the last two keyframes, milliseconds; `None` before the second one.
+    pub keyframe_interval_ms: Option<u64>,
+    /// Frames received.
+    pub frames: u64,
+}
+
+/// A publisher's audio.
+#[derive(Clone, PartialEq, Debug, Default, Serialize, Deserialize)]
+#[serde(default)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
+pub struct Audio {
+    /// As RFC 6381 writes it, `mp4a.40.2`.
+    pub codec: String,
+    /// Samples per second; `None` where it has not said.
+    pub rate_hz: Option<u32>,
+    /// Channels.
+    pub channels: Option<u32>,
+    /// Packets received.
+    pub frames: u64,
+}
+
+/// Viewers of one protocol.
+#[derive(Clone, PartialEq, Eq, Debug, Default, Serialize, Deserialize)]
+#[serde(default)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
+pub struct ViewerCount {
+    /// `http-flv`, `ws-flv`, `rtmp`, `hls`, `dash`: an open set.
+    pub protocol: String,
+    /// How many.
+    pub count: u64,
+    /// They have no session, as those of HLS and DASH: counted are the addresses and players, or the sessions that players name (CMCD `sid`), that
+    /// asked for a playlist within three target durations. Behind a CDN those are its requests. Exact up to about 1,000 a stream, within some
+    /// percent beyond; viewers that ask several nodes count at each.
+    pub estimated: bool,
+}
+
+/// A viewer's session.
+#[derive(Clone, PartialEq, Eq, Debug, Default, Serialize, Deserialize)]
+#[serde(default)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
+pub struct Viewer {
+    /// The session's number on its node, as in the log.
+    pub session: u64,
+    /// `http-flv`, `ws-flv`, `rtmp`: an open set.
+    pub protocol: String,
+    /// Its address and port.
+    pub peer: String,
+    /// When it began to play, Unix milliseconds.
+    pub since_unix_ms: u64,
+    /// Bytes that the kernel took for it.
+    pub sent_bytes: u64,
+    /// How often it fell behind and jumped to a newer keyframe.
+    pub skips: u64,
+}
+
+/// Some of a stream's viewers on one node, in the order of their session numbers.
+#[derive(Clone, PartialEq, Eq, Debug, Default, Serialize, Deserialize)]
+#[serde(default)]
+pub struct ViewerPage {
+    /// At most as many as were asked for.
+    pub viewers: Vec<Viewer>,
+    /// There are more, after this session number.
+    pub next_after: Option<u64>,
+}

@@ -1,0 +1,149 @@
+//! Admission: everybody who wants to publish or play is led here first, over whatever protocol, and nothing is answered before
+//! the verdict. It asks the policy chain; a step that needs time parks the session.
+use std::cell::{Cell, RefCell};
+use std::rc::Rc;
+use std::time::Duration;
+
+use millstream_hub::pending::Pending;
+use millstream_policy::{Action, Answer, Chain, DecisionContext, Denial, Request, Step, Verdict, Why};
+use millstream_proto::time::Time;
+
+use crate::clock::unix_s;
+use crate::shard::Shard;
+use crate::shard::events::Refused;
+use crate::shard::wait::Oneshot;
+
+/// Sessions of one shard whose verdict may be pending.
+const PENDING_LEN_MAX: usize = 4096;
+/// Longest wait for a pending verdict.
+const PENDING_WAIT_MAX: Duration = Duration::from_secs(5);
+/// Tickets carry their shard in the bits above these.
+const TICKET_BITS: u32 = 48;
+
+/// The shard that an answer to this ticket must go to.
+pub(crate) fn shard_of(ticket: u64) -> usize {
+    (ticket >> TICKET_BITS) as usize
+}
+
+/// What a pending session is waiting for; `None`: it took too long.
+type Decision = Rc<Oneshot<Option<Step>>>;
+
+pub(crate) struct Admission {
+    chain: Chain,
+    pending: RefCell<Pending<Decision>>,
+    last_ticket: Cell<u64>,
+}
+
+impl Admission {
+    pub(crate) fn new(chain: Chain, shard: usize) -> Self {
+        Self {
+            chain,
+            pending: RefCell::new(Pending::new(PENDING_LEN_MAX, PENDING_WAIT_MAX)),
+            last_ticket: Cell::new((shard as u64) << TICKET_BITS),
+        }
+    }
+
+    /// The verdict: at once in most cases, else when it has come or the wait is over. Steps run in the task of the session that
+    /// asks, so that a defect in one ends that session alone.
+    pub(crate) async fn ask(&self, shard: &Shard, request: Request) -> Verdict {
+        let mut ticket = self.ticket();
+        let mut answer = {
+            let directory = shard.directory.borrow();
+            self.chain.ask(&request, DecisionContext { ticket, unix_s: unix_s(), records: directory.records() })
+        };
+        let verdict = loop {
+            let step = match answer {
+                Answer::Verdict(verdict) => break verdict,
+                Answer::Pending { step } => step,
+            };
+            let decision = Oneshot::new();
+            let pending = self.pending.borrow_mut().add(ticket, Rc::clone(&decision), shard.now());
+            if pending.is_err() {
+                break busy("too many requests wait for a decision; try again in a moment");
+            }
+            answer = match decision.get().await {
+                None => break busy("the decision took too long; try again in a moment"),
+                Some(decided) => {
+                    // A later step that is pending too gets a ticket of its own: a second answer of this one is not for it.
+                    ticket = self.ticket();
+                    let directory = shard.directory.borrow();
+                    let context = DecisionContext { ticket, unix_s: unix_s(), records: directory.records() };
+                    self.chain.resume(step, decided, &request, context)
+                }
+            };
+        };
+        if let Verdict::Deny(denial) = &verdict {
+            let client = &request.client;
+            shard.refused(&Refused {
+                action: word(request.action),
+                why: label(denial.why),
+                reason: &denial.reason,
+                stream: request.name.as_str(),
+                session: client.session,
+                peer: client.address,
+                protocol: client.protocol,
+            });
+        }
+        verdict
+    }
+
+    fn ticket(&self) -> u64 {
+        let ticket = self.last_ticket.get() + 1;
+        self.last_ticket.set(ticket);
+        ticket
+    }
+
+    /// A pending step has decided; nothing happens if it took too long.
+    pub(crate) fn answer(&self, ticket: u64, step: Step) {
+        // "Pending" again is no decision: the step stays where it is.
+        if step == Step::Pending {
+            return;
+        }
+        let pending = self.pending.borrow_mut().take(ticket);
+        if let Some(decision) = pending {
+            decision.set(Some(step));
+        }
+    }
+
+    /// Turns away those that have waited too long.
+    pub(crate) fn expire(&self, now: Time) {
+        loop {
+            let expired = self.pending.borrow_mut().expire(now);
+            match expired {
+                Some(decision) => decision.set(None),
+                None => return,
+            }
+        }
+    }
+
+    /// Turns away all who wait.
+    pub(crate) fn close(&self, now: Time) {
+        self.expire(now + PENDING_WAIT_MAX);
+    }
+
+    pub(crate) fn pending(&self) -> usize {
+        self.pending.borrow().len()
+    }
+}
+
+/// What somebody wants, as the outside is told.
+pub(crate) fn word(action: Action) -> &'static str {
+    match action {
+        Action::Publish => "publish",
+        Action::Play => "play",
+    }
+}
+
+fn busy(reason: &str) -> Verdict {
+    Verdict::Deny(Denial { why: Why::Busy, reason: reason.to_owned() })
+}
+
+fn label(why: Why) -> &'static str {
+    match why {
+        Why::Unauthenticated => "unauthenticated",
+        Why::Expired => "expired",
+        Why::Forbidden => "forbidden",
+        Why::NotFound => "not_found",
+        _ => "busy",
+    }
+}

@@ -1,0 +1,77 @@
+//! Streams that are over and whose playlists and segments can still be fetched: kept for as long as RFC 8216bis says, and told to shards that
+//! mirror the stream's next life and never mirrored this one. Beside [`super::packaging`], which the stream handles bring along.
+use std::cell::RefCell;
+use std::rc::Rc;
+
+use millstream_hub::package::change::Change;
+use millstream_proto::id::Id;
+use millstream_proto::time::Time;
+
+use super::Shard;
+use super::mailbox::Mail;
+use super::stream_handle::StreamHandle;
+
+/// Channels that are over; the newest last.
+#[derive(Default)]
+pub(crate) struct EndedStreams(RefCell<Vec<Over>>);
+
+struct Over {
+    handle: Rc<StreamHandle>,
+    /// When it is forgotten.
+    until: Time,
+}
+
+impl EndedStreams {
+    /// Keeps a stream handle, if there is anything to fetch of it.
+    pub(super) fn keep(&self, handle: &Rc<StreamHandle>, now: Time) {
+        let linger = handle.packaging.linger();
+        if !linger.is_zero() {
+            self.0.borrow_mut().push(Over { handle: Rc::clone(handle), until: now + linger });
+        }
+    }
+
+    /// Forgets what can no longer be fetched; gives the bytes that the rest holds.
+    pub(super) fn sweep(&self, now: Time) -> usize {
+        let mut handles = self.0.borrow_mut();
+        handles.retain(|over| over.until > now);
+        handles.iter().map(|over| over.handle.packaging.window.borrow().bytes()).sum()
+    }
+
+    /// Those of that id, the newest first.
+    fn of(&self, id: &Id) -> Vec<Rc<StreamHandle>> {
+        let handles = self.0.borrow();
+        handles.iter().rev().map(|over| &over.handle).filter(|handle| handle.id == *id).cloned().collect()
+    }
+}
+
+impl Shard {
+    /// The last life of that stream that can still be fetched.
+    pub(crate) fn last_life(&self, id: &Id) -> Option<Rc<StreamHandle>> {
+        self.ended_streams.of(id).into_iter().next()
+    }
+
+    /// The life of that stream with that session.
+    pub(crate) fn past_life(&self, id: &Id, session: &str) -> Option<Rc<StreamHandle>> {
+        self.ended_streams.of(id).into_iter().find(|over| over.packaging.window.borrow().session() == Some(session))
+    }
+
+    /// A shard that wants the playlists of a stream of ours gets what can still be fetched of its earlier lives.
+    pub(super) fn tell_past(&self, id: &Id, to: usize) {
+        for over in self.ended_streams.of(id).into_iter().rev() {
+            let changes = over.packaging.window.borrow().snapshot();
+            // Without room, who asks for a file of then is told that it is gone.
+            drop(self.put(to, Mail::OfEnded { id: id.clone(), changes }));
+        }
+    }
+
+    /// An earlier life of a stream that this shard mirrors.
+    pub(super) fn told_of_ended(self: &Rc<Self>, id: &Id, changes: Vec<Change>) {
+        let known = |name: &str| self.past_life(id, name).is_some();
+        if changes.iter().any(|change| matches!(change, Change::Began(session) if known(&session.name))) {
+            return;
+        }
+        let handle = StreamHandle::mirror(self, id, self.number());
+        handle.repackaged(self, changes);
+        self.ended_streams.keep(&handle, self.now());
+    }
+}

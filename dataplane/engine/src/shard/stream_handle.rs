@@ -1,0 +1,617 @@
+//! A stream as one shard has it: the log its viewers read, and either the stream itself (on the shard that owns it) or the
+//! subscription to it. Between [`crate::ingest`] or the mailboxes, which fill it, and [`crate::egress`], which empties it.
+use std::cell::{Cell, RefCell};
+use std::net::SocketAddr;
+use std::rc::Rc;
+use std::sync::Arc;
+use std::time::Duration;
+
+use millstream_control_protocol::event::What;
+use millstream_hub::config::{FlushPolicy, OnUnpublish, StreamConfig};
+use millstream_hub::findings::{Dropped, News, Repaired};
+use millstream_hub::log::{EndReason, Log, LogLimits};
+use millstream_hub::mirror::{Feed, FeedMessage, apply};
+use millstream_hub::package::change::Change;
+use millstream_hub::publisher_stats::Reading;
+use millstream_hub::stream::{Place as PublisherPlace, Pushed, Stream, Taken};
+use millstream_proto::id::Id;
+use millstream_proto::media::{Clip, MediaEvent, Track};
+use millstream_proto::time::Time;
+
+use super::Shard;
+use super::audience::Audience;
+use super::mailbox::Mail;
+use super::packaging::{Packaging, wall};
+use super::reached::Reached;
+use super::status::{Status, of_absence, of_publisher, of_slate};
+use super::wait::{Either, Notify, Place, Waiters, select};
+use crate::egress::fan_out::FanOut;
+use crate::io::{sleep, sleep_until};
+use crate::metrics::ShardStats;
+
+/// A feed that found its mailbox full is tried again after this long.
+const FEED_RETRY: Duration = Duration::from_millis(20);
+/// The owner answers a subscription within this time, or the viewer is told to come again.
+const SUBSCRIBE_WAIT: Duration = Duration::from_secs(2);
+/// A mirror without viewers is kept this long for the next one.
+const MIRROR_LINGER: Duration = Duration::from_secs(5);
+
+/// A stream on one shard.
+pub(crate) struct StreamHandle {
+    pub(crate) id: Id,
+    pub(crate) config: StreamConfig,
+    /// What viewers read.
+    pub(crate) log: RefCell<Log>,
+    /// Viewers that wait for more to send.
+    pub(crate) fan_out: Rc<FanOut>,
+    /// Who waits for any other change.
+    pub(crate) waiters: Waiters,
+    pub(crate) packaging: Rc<Packaging>,
+    /// Who plays it here.
+    pub(crate) audience: Audience,
+    /// Who asks for its playlists here.
+    pub(crate) reached: Reached,
+    viewers: Cell<usize>,
+    idle_since: Cell<Time>,
+    side: Side,
+}
+
+enum Side {
+    Owner { inner: Box<RefCell<Owner>>, notify: Notify, asleep_until: Cell<Time> },
+    Mirror { subscription: u64, state: Cell<MirrorState> },
+}
+
+struct Owner {
+    stream: Stream,
+    feeds: Vec<Feed>,
+    /// The publisher of now, or the last one.
+    holder: Option<Holder>,
+    /// Since when its slate is known to play.
+    slate_since: Option<Time>,
+}
+
+/// Who has or had the publisher's place.
+#[derive(Clone)]
+struct Holder {
+    who: Publisher,
+    /// How often timestamps had jumped before it came.
+    jumps_before: u64,
+}
+
+impl Owner {
+    /// Says that timestamps jumped, the first time that those of a session do; there had been `before` jumps in all.
+    #[cold]
+    fn tell_jump(&self, session: u64, id: &Id, before: u64) {
+        if let Some(Holder { who, jumps_before }) = &self.holder
+            && *jumps_before == before
+        {
+            tracing::warn!(
+                stream = %id, session, peer = %who.peer,
+                "the encoder's timestamps jumped against its own pace; the stream goes on without the jump. Further jumps of this session \
+                 are counted only (timestamp_jumps). If viewers notice, look at the encoder's clock or at the file it repeats"
+            );
+        }
+    }
+}
+
+/// Who publishes, as people know it.
+#[derive(Clone, Debug)]
+pub(crate) struct Publisher {
+    pub(crate) peer: SocketAddr,
+    /// What it came over.
+    pub(crate) protocol: &'static str,
+    /// What it calls itself.
+    pub(crate) encoder: String,
+}
+
+/// A publisher that is on air.
+pub(crate) struct OnAir {
+    pub(crate) session: u64,
+    pub(crate) who: Publisher,
+    pub(crate) reading: Reading,
+    pub(crate) timestamp_jumps: u64,
+    pub(crate) repaired: Vec<Repaired>,
+    pub(crate) dropped: Vec<Dropped>,
+}
+
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum MirrorState {
+    Asked,
+    Live,
+    Unknown,
+}
+
+/// A viewer's place at a stream handle; counted while it is held.
+pub(crate) struct ViewerGuard {
+    pub(crate) handle: Rc<StreamHandle>,
+    shard: Rc<Shard>,
+}
+
+impl Drop for ViewerGuard {
+    fn drop(&mut self) {
+        let handle = &self.handle;
+        handle.viewers.set(handle.viewers.get() - 1);
+        handle.idle_since.set(self.shard.now());
+    }
+}
+
+/// Why there is nothing to play.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) enum NotPlayable {
+    NotOnAir,
+    /// The owner's shard does not answer in time.
+    Busy,
+}
+
+impl StreamHandle {
+    fn new(shard: &Shard, id: &Id, side: Side) -> Rc<Self> {
+        let config = stream_config(shard, id);
+        let limits = LogLimits {
+            bytes_max: config.log_bytes_max,
+            time_max: config.log_time_max,
+            rtmp_chunk_bytes: shard.config.chunk_size,
+        };
+        Rc::new(Self {
+            id: id.clone(),
+            config,
+            log: RefCell::new(Log::new(limits)),
+            fan_out: Rc::default(),
+            waiters: Waiters::default(),
+            packaging: Rc::default(),
+            audience: Audience::default(),
+            reached: Reached::default(),
+            viewers: Cell::new(0),
+            idle_since: Cell::new(shard.now()),
+            side,
+        })
+    }
+
+    /// A stream handle for a stream that this shard owns; a task tends it until the stream is over.
+    pub(super) fn own(shard: &Rc<Shard>, id: &Id) -> Rc<Self> {
+        let mut stream = Stream::new(stream_config(shard, id), shard.now());
+        stream.set_slate(shard.slate_of(id));
+        let owner = Owner { stream, feeds: Vec::new(), holder: None, slate_since: None };
+        let side = Side::Owner {
+            inner: Box::new(RefCell::new(owner)),
+            notify: Notify::default(),
+            asleep_until: Cell::new(Time::ZERO),
+        };
+        let handle = Self::new(shard, id, side);
+        shard.spawn(tend(Rc::clone(shard), Rc::clone(&handle)));
+        handle
+    }
+
+    /// A stream handle that mirrors a stream of another shard.
+    pub(super) fn mirror(shard: &Shard, id: &Id, subscription: u64) -> Rc<Self> {
+        Self::new(shard, id, Side::Mirror { subscription, state: Cell::new(MirrorState::Asked) })
+    }
+
+    /// A place for a viewer.
+    pub(super) fn viewer_guard(self: Rc<Self>, shard: &Rc<Shard>) -> ViewerGuard {
+        self.viewers.set(self.viewers.get() + 1);
+        ViewerGuard { handle: self, shard: Rc::clone(shard) }
+    }
+
+    /// Waits until it is known whether there is a stream. At once, where this shard owns it.
+    pub(super) async fn playable(&self, shard: &Shard) -> Result<(), NotPlayable> {
+        let Side::Mirror { state, .. } = &self.side else { return Ok(()) };
+        let deadline = shard.now() + SUBSCRIBE_WAIT;
+        let place = Place::default();
+        loop {
+            let seen = self.waiters.seen();
+            match state.get() {
+                MirrorState::Live => return Ok(()),
+                MirrorState::Unknown => return Err(NotPlayable::NotOnAir),
+                MirrorState::Asked => {}
+            }
+            let wait = self.waiters.changed(seen, &place);
+            if let Either::B(()) = select(wait, sleep_until(shard.clock.instant(deadline))).await {
+                return Err(NotPlayable::Busy);
+            }
+        }
+    }
+
+    /// Whether it is over, or was never there.
+    pub(super) fn is_over(&self) -> bool {
+        self.log.borrow().ended().is_some()
+            || matches!(&self.side, Side::Mirror { state, .. } if state.get() == MirrorState::Unknown)
+    }
+
+    /// The subscription of a mirror.
+    pub(super) fn subscription(&self) -> Option<u64> {
+        match &self.side {
+            Side::Mirror { subscription, .. } => Some(*subscription),
+            Side::Owner { .. } => None,
+        }
+    }
+
+    /// The owner does not know the stream.
+    pub(super) fn unknown(&self, shard: &Rc<Shard>) {
+        if let Side::Mirror { state, .. } = &self.side {
+            state.set(MirrorState::Unknown);
+        }
+        self.changed(shard);
+    }
+
+    /// The owner has news.
+    pub(super) fn told(&self, shard: &Rc<Shard>, message: FeedMessage) {
+        if let Side::Mirror { state, .. } = &self.side {
+            state.set(MirrorState::Live);
+        }
+        apply(&mut self.log.borrow_mut(), message);
+        self.changed(shard);
+    }
+
+    /// Viewers have something new to look at, and so has who waits for anything else.
+    fn changed(&self, shard: &Rc<Shard>) {
+        self.fan_out.tell(shard);
+        self.waiters.wake_all();
+    }
+
+    /// Whether a mirror is of no more use: nobody has watched it for a while.
+    pub(super) fn is_idle_mirror(&self, now: Time) -> bool {
+        matches!(self.side, Side::Mirror { .. })
+            && self.viewers.get() == 0
+            && now.since(self.idle_since.get()) > MIRROR_LINGER
+    }
+
+    /// Another shard has viewers for it.
+    pub(super) fn subscribe(&self, from: usize, subscription: u64) {
+        if let Side::Owner { inner, notify, .. } = &self.side {
+            let feed = Feed::new(from, subscription, &self.log.borrow());
+            let feeds = &mut inner.borrow_mut().feeds;
+            feeds.retain(|old| old.shard != from);
+            feeds.push(feed);
+            notify.notify();
+        }
+    }
+
+    /// It has none any more.
+    pub(super) fn unsubscribe(&self, from: usize, subscription: u64) {
+        if let Side::Owner { inner, .. } = &self.side {
+            inner.borrow_mut().feeds.retain(|feed| feed.shard != from || feed.subscription != subscription);
+            self.packaging.unsubscribe(from, subscription);
+        }
+    }
+
+    /// Cuts the stream into parts and segments from here on, if nobody has asked for that before.
+    pub(crate) fn package(&self, shard: &Rc<Shard>) {
+        match &self.side {
+            Side::Owner { inner, notify, .. } => {
+                if self.packaging.begin(shard, &self.id, &self.log.borrow()) {
+                    self.packaged(&inner.borrow(), shard);
+                    notify.notify();
+                }
+            }
+            Side::Mirror { subscription, .. } => {
+                if !self.packaging.asked.replace(true) {
+                    let mail = Mail::Package { id: self.id.clone(), from: shard.index, subscription: *subscription };
+                    // Without room, the next request asks again.
+                    self.packaging.asked.set(shard.put(shard.owner(&self.id), mail).is_ok());
+                }
+            }
+        }
+    }
+
+    /// Another shard wants its playlists.
+    pub(super) fn package_for(&self, shard: &Rc<Shard>, from: usize, subscription: u64) {
+        if let Side::Owner { notify, .. } = &self.side {
+            self.package(shard);
+            self.packaging.subscribe(from, subscription);
+            notify.notify();
+        }
+    }
+
+    /// The owner's packager has news.
+    pub(super) fn repackaged(&self, shard: &Rc<Shard>, changes: Vec<Change>) {
+        self.packaging.apply(shard, changes);
+    }
+
+    /// What has come becomes parts and segments, here and elsewhere. True: another shard has no room.
+    fn packaged(&self, owner: &Owner, shard: &Rc<Shard>) -> bool {
+        self.packaging.advance(shard, &self.id, &self.log.borrow(), owner.stream.pending_tags());
+        self.packaging.tell(shard, &self.id)
+    }
+
+    /// Takes the publisher's place; gives the session that is replaced.
+    pub(crate) fn publish(
+        &self,
+        session: u64,
+        who: &Publisher,
+        waited: bool,
+        now: Time,
+        shard: &Shard,
+    ) -> Result<Option<u64>, Taken> {
+        match &self.side {
+            Side::Owner { inner, .. } => {
+                let owner = &mut *inner.borrow_mut();
+                let replaced = owner.stream.publish(session, waited, now)?;
+                self.tell_slate(owner, shard);
+                owner.holder = Some(Holder { who: who.clone(), jumps_before: owner.stream.timeline().rebases() });
+                Ok(replaced)
+            }
+            // Publishers are only ever handed to the owner.
+            Side::Mirror { .. } => Err(Taken { heard_ago: Duration::ZERO }),
+        }
+    }
+
+    /// Its publisher, where this shard owns it and somebody publishes.
+    pub(crate) fn on_air(&self, now: Time) -> Option<OnAir> {
+        let Side::Owner { inner, .. } = &self.side else { return None };
+        let owner = inner.borrow();
+        let PublisherPlace::OnAir { session, .. } = owner.stream.place() else { return None };
+        let Holder { who, jumps_before } = owner.holder.clone()?;
+        let timestamp_jumps = owner.stream.timeline().rebases() - jumps_before;
+        let findings = owner.stream.findings();
+        let (repaired, dropped) = (findings.repaired().to_vec(), findings.dropped().cloned().collect());
+        Some(OnAir {
+            session,
+            who,
+            reading: owner.stream.publisher_stats().read(now),
+            timestamp_jumps,
+            repaired,
+            dropped,
+        })
+    }
+
+    /// What it is doing, where this shard owns it.
+    pub(super) fn status(&self, now: Time) -> Option<Status> {
+        let Side::Owner { inner, .. } = &self.side else { return None };
+        let owner = inner.borrow();
+        let reading = owner.stream.publisher_stats().read(now);
+        // Of a publisher that has left, its number is no longer known: the moment it was admitted tells two apart as well.
+        let publication = reading.since.as_micros();
+        if owner.stream.is_slated() {
+            let since = owner.stream.slate_since().unwrap_or(now);
+            return Some(of_slate(now.since(since), publication, &reading, owner.stream.findings()));
+        }
+        Some(match owner.stream.place() {
+            PublisherPlace::OnAir { .. } => of_publisher(publication, &reading, owner.stream.findings(), now),
+            PublisherPlace::Vacant { since } => {
+                of_absence(now.since(since), publication, &reading, owner.stream.findings())
+            }
+        })
+    }
+
+    /// Changes when frames go out.
+    pub(crate) fn set_flush(&self, policy: FlushPolicy) {
+        if let Side::Owner { inner, notify, .. } = &self.side {
+            let stream = &mut inner.borrow_mut().stream;
+            if stream.config().flush != policy {
+                stream.set_flush(policy);
+                tracing::info!(stream = %self.id, ?policy, "flush policy changed");
+                // What waits may be due at once.
+                notify.notify();
+            }
+        }
+    }
+
+    /// Changes what its slate shows from its next start on.
+    pub(crate) fn set_slate(&self, slate: Option<Arc<Clip>>) {
+        if let Side::Owner { inner, .. } = &self.side {
+            inner.borrow_mut().stream.set_slate(slate);
+        }
+    }
+
+    /// Changes what becomes of the stream when its publisher has gone, and what it shows then.
+    pub(crate) fn set_on_unpublish(&self, on_unpublish: OnUnpublish, slate: Option<Arc<Clip>>, shard: &Shard) {
+        if let Side::Owner { inner, notify, .. } = &self.side {
+            let owner = &mut *inner.borrow_mut();
+            owner.stream.set_slate(slate);
+            if owner.stream.config().on_unpublish != on_unpublish {
+                owner.stream.set_on_unpublish(on_unpublish, shard.now());
+                self.tell_slate(owner, shard);
+                notify.notify();
+            }
+        }
+    }
+
+    /// Since when viewers get the slate, where this shard owns the stream.
+    pub(crate) fn slate_since(&self) -> Option<Time> {
+        match &self.side {
+            Side::Owner { inner, .. } => inner.borrow().slate_since,
+            Side::Mirror { .. } => None,
+        }
+    }
+
+    pub(crate) fn shows_slate(&self) -> bool {
+        self.slate_since().is_some()
+    }
+
+    /// Tells where the slate has begun or ended since the last call.
+    fn tell_slate(&self, owner: &mut Owner, shard: &Shard) {
+        let since = owner.stream.slate_since();
+        let before = std::mem::replace(&mut owner.slate_since, since);
+        if before == since {
+            return;
+        }
+        if let Some(began) = before {
+            let why = match (owner.stream.place(), self.log.borrow().ended()) {
+                (PublisherPlace::OnAir { .. }, _) => "publisher",
+                (_, Some(_)) => "end",
+                (_, None) => "off",
+            };
+            let lasted_ms = u64::try_from(shard.now().since(began).as_millis()).unwrap_or(u64::MAX);
+            tracing::info!(stream = %self.id, why, lasted_ms, "slate ended");
+            shard.stats.slates.add(-1);
+            shard.tell_of(&self.id, || What::SlateEnded { why: why.to_owned(), lasted_ms });
+        }
+        if since.is_some() {
+            tracing::info!(stream = %self.id, "slate started");
+            shard.stats.slates.add(1);
+            shard.stats.slates_total.add(1);
+            shard.tell_of(&self.id, || What::SlateStarted {});
+        }
+    }
+
+    /// The publisher's session is over; `dismissed`: not by itself, and no slate is to stand in for it.
+    pub(crate) fn leave(&self, session: u64, dismissed: bool, shard: &Rc<Shard>) {
+        if let Side::Owner { inner, notify, .. } = &self.side {
+            let wall = wall(shard);
+            let stream = &mut inner.borrow_mut().stream;
+            stream.set_wall(wall);
+            stream.leave(session, dismissed, wall.now, &mut self.log.borrow_mut());
+            notify.notify();
+            self.changed(shard);
+        }
+    }
+
+    /// Takes what came with one read of the publisher's socket. False: the session has been replaced.
+    pub(crate) fn read(&self, session: u64, events: &mut Vec<MediaEvent>, now: Time, shard: &Rc<Shard>) -> bool {
+        let Side::Owner { inner, notify, asleep_until } = &self.side else { return false };
+        let owner = &mut *inner.borrow_mut();
+        if !owner.stream.heard(session, now) {
+            return false;
+        }
+        owner.stream.set_wall(wall(shard));
+        let flushed = {
+            let log = &mut *self.log.borrow_mut();
+            let (head, rebases) = (log.head(), owner.stream.timeline().rebases());
+            for event in events.drain(..) {
+                count_frame(&shard.stats, &event);
+                if owner.stream.push(event, now, log) == Pushed::BeforeKeyframe {
+                    shard.stats.dropped.add("before_keyframe", 1);
+                }
+            }
+            let jumps = owner.stream.timeline().rebases() - rebases;
+            if jumps > 0 {
+                shard.stats.timestamp_jumps.add(jumps);
+                owner.tell_jump(session, &self.id, rebases);
+            }
+            let flushed = owner.stream.after_read(now, log);
+            count_flush(&shard.stats, log, head);
+            flushed
+        };
+        self.say(owner);
+        // A shard without room is tried again with the next flush.
+        if flushed {
+            self.flushed(owner, shard);
+        } else {
+            // A part is there with its last frame, whenever that goes out to other viewers.
+            self.packaged(owner, shard);
+        }
+        if owner.stream.poll_timeout() < asleep_until.get() {
+            notify.notify();
+        }
+        true
+    }
+
+    /// Logs what was found of the publisher's stream: each finding once a session, however often the encoder repeats it.
+    fn say(&self, owner: &mut Owner) {
+        let session = match owner.stream.place() {
+            PublisherPlace::OnAir { session, .. } => session,
+            PublisherPlace::Vacant { .. } => 0,
+        };
+        for news in owner.stream.take_news() {
+            match news {
+                News::Repaired(Repaired { repair, track, .. }) => {
+                    let (repair, advice) = (repair.label(), repair.advice());
+                    tracing::warn!(stream = %self.id, session, ?track, repair, advice, "the stream is repaired");
+                }
+                News::Dropped(Dropped { track, codec, outputs, reason, .. }) => {
+                    tracing::warn!(stream = %self.id, session, ?track, codec, ?outputs, reason, "a track is left out");
+                }
+            }
+        }
+    }
+
+    /// Viewers here and mirrors elsewhere get what is new. True: a mirror has no room, and is to be tried again.
+    fn flushed(&self, owner: &mut Owner, shard: &Rc<Shard>) -> bool {
+        // A mirror that hears of the end lets go of its playlists: first it hears of the last parts.
+        let full = self.packaged(owner, shard);
+        let full = self.feed(owner, shard) || full;
+        // Last: it takes a while.
+        self.changed(shard);
+        full
+    }
+
+    /// Mirrors elsewhere get what is new to them.
+    fn feed(&self, owner: &mut Owner, shard: &Shard) -> bool {
+        let log = self.log.borrow();
+        let mut full = false;
+        for feed in &mut owner.feeds {
+            let jumps = feed.jumps();
+            while let Some(message) = feed.next_message(&log) {
+                let before = feed.clone();
+                feed.told(&message);
+                let mail = Mail::Feed { id: self.id.clone(), subscription: feed.subscription, message };
+                if shard.put(feed.shard, mail).is_err() {
+                    *feed = before;
+                    full = true;
+                    break;
+                }
+            }
+            shard.stats.mirror_jumps.add(feed.jumps() - jumps);
+        }
+        full
+    }
+
+    /// The stream is over.
+    pub(super) fn end(&self, reason: EndReason, shard: &Rc<Shard>) {
+        self.log.borrow_mut().end(reason);
+        if let Side::Owner { notify, .. } = &self.side {
+            notify.notify();
+        }
+        self.changed(shard);
+    }
+}
+
+fn stream_config(shard: &Shard, id: &Id) -> StreamConfig {
+    StreamConfig { flush: shard.flush_of(id), on_unpublish: shard.on_unpublish_of(id), ..shard.config.stream }
+}
+
+fn count_frame(stats: &ShardStats, event: &MediaEvent) {
+    if let MediaEvent::Frame(frame) = event {
+        match frame.track {
+            Track::Video => stats.frames_video.add(1),
+            Track::Audio => stats.frames_audio.add(1),
+        }
+    }
+}
+
+fn count_flush(stats: &ShardStats, log: &Log, head_before: u64) {
+    let bytes: usize = (head_before..log.head()).filter_map(|seq| log.get(seq)).map(|entry| entry.block.bytes()).sum();
+    if bytes > 0 {
+        stats.flush_bytes.observe(bytes as f64);
+    }
+}
+
+/// Looks after a stream's clock for as long as it lives: flushes that no read caused, keepalives, the end.
+async fn tend(shard: Rc<Shard>, handle: Rc<StreamHandle>) {
+    let Side::Owner { inner, notify, asleep_until } = &handle.side else { return };
+    loop {
+        let now = shard.now();
+        let (retry, wake_at) = {
+            let owner = &mut *inner.borrow_mut();
+            let changed = {
+                let log = &mut *handle.log.borrow_mut();
+                let head = log.head();
+                let changed = owner.stream.handle_timeout(now, log);
+                count_flush(&shard.stats, log, head);
+                changed
+            };
+            handle.say(owner);
+            handle.tell_slate(owner, &shard);
+            let retry = if changed {
+                handle.flushed(owner, &shard)
+            } else {
+                // A publisher that leaves flushes without waking anybody.
+                let full = handle.packaged(owner, &shard);
+                handle.feed(owner, &shard) || full
+            };
+            let log = handle.log.borrow();
+            if log.ended().is_some() && owner.feeds.iter().all(Feed::is_over) && !handle.packaging.has_untold() {
+                break;
+            }
+            (retry || log.ended().is_some(), owner.stream.poll_timeout())
+        };
+        asleep_until.set(wake_at);
+        if retry {
+            sleep(FEED_RETRY).await;
+        } else {
+            select(notify.notified(), sleep_until(shard.clock.instant(wake_at))).await;
+        }
+    }
+    shard.remove(&handle);
+    tracing::info!(stream = %handle.id, shard = shard.index, "stream ended");
+}
