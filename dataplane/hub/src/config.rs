@@ -1,4 +1,4 @@
-//! How streams behave: the `[stream]` table of the configuration, already checked and in units.
+//! How streams behave: the `[stream_defaults]` table of the configuration, already checked and in units.
 use std::time::Duration;
 
 use millstream_proto::limits::HLS_WINDOW_BYTES_MAX;

@@ -5,12 +5,13 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use anyhow::{anyhow, bail};
-use millstream_control_protocol::state::{self, Flush, Outputs, Stream};
+use millstream_api::model::stream::StreamRecord;
+use millstream_control_protocol::state::Stream;
 use millstream_engine::config::{Config, Limits};
 use millstream_engine::directory::Directory;
 use millstream_engine::slates::Slates;
 use millstream_fleet::http::url::Url;
-use millstream_hub::config::{FlushPolicy, HlsConfig, OnUnpublish, StreamConfig};
+use millstream_hub::config::{HlsConfig, StreamConfig};
 use millstream_policy::signed::Apps;
 use millstream_proto::limits::RTMP_CHUNK_SIZE_OUT;
 use millstream_proto::network::Network;
@@ -145,35 +146,15 @@ pub(crate) fn host_of(url: &str) -> Option<String> {
     Some(host.to_owned())
 }
 
-/// A `[[stream]]` entry as the link says it.
+/// A `[[stream]]` entry as nodes are told it: a record of the API would be told in the same way.
 fn stream_of(entry: &StreamEntry) -> Stream {
-    let defaults = Stream::default();
-    let flush = entry.flush.map(|flush| match flush {
-        FlushPolicy::Low => Flush::Low,
-        FlushPolicy::Balanced => Flush::Balanced,
-        FlushPolicy::Dense => Flush::Dense,
-    });
-    let Outputs { flv, hls, cmaf } = defaults.outputs;
-    let outputs = Outputs { flv, hls: entry.hls.unwrap_or(hls), cmaf: entry.dash.unwrap_or(cmaf) };
-    let generation = entry.generation.unwrap_or(defaults.generation);
-    let on_unpublish = entry.on_unpublish.map(|on_unpublish| match on_unpublish {
-        OnUnpublish::Wait => state::OnUnpublish::Wait,
-        OnUnpublish::End => state::OnUnpublish::End,
-        OnUnpublish::Slate => state::OnUnpublish::Slate,
-    });
+    let record = StreamRecord {
+        generation: entry.generation.unwrap_or(1),
+        settings: entry.settings.clone(),
+        ..StreamRecord::default()
+    };
     let slate = entry.slate.as_ref().map(|slate| slate.key.to_string());
-    let (push_paths, play_paths) = (entry.push_paths.clone(), entry.play_paths.clone());
-    Stream {
-        id: entry.id.to_string(),
-        generation,
-        flush,
-        on_unpublish,
-        slate,
-        outputs,
-        push_paths,
-        play_paths,
-        ..defaults
-    }
+    Stream { slate, ..record.to_link(entry.id.as_str()) }
 }
 
 /// The clips of the file, each once.

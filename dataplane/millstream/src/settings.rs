@@ -8,6 +8,8 @@ use std::ops::RangeInclusive;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
+use millstream_api::model::settings::{FIELDS, Field, Settings as StreamSettings};
+use millstream_api::model::stream::OF_DATA_PLANE;
 use millstream_engine::config::IoChoice;
 use millstream_fleet::http::url::Url;
 use millstream_hub::config::{FlushPolicy, OnUnpublish, Takeover};
@@ -16,9 +18,10 @@ use millstream_proto::limits::PATHS_MAX;
 use millstream_proto::network::Network;
 use millstream_proto::paths::{self, PathError, Pattern};
 use millstream_proto::secret::Secret;
+use serde_json::Value;
 use toml::de::DeValue;
 
-use self::document::{Findings, Remark, Table, boolean, list, position, string, whole};
+use self::document::{Findings, Remark, Table, boolean, json, list, position, string, whole};
 use self::slate::SlateFile;
 use self::values::{AuthPreset, Role, SHARDS, Shards};
 use crate::logging::{self, Format};
@@ -126,17 +129,13 @@ pub(crate) struct HlsDefaults {
 }
 
 /// One `[[stream]]` entry.
-#[derive(Clone, PartialEq, Eq, Debug)]
+#[derive(Clone, PartialEq, Debug)]
 pub(crate) struct StreamEntry {
     pub(crate) id: Id,
     pub(crate) generation: Option<u64>,
-    pub(crate) flush: Option<FlushPolicy>,
-    pub(crate) on_unpublish: Option<OnUnpublish>,
     pub(crate) slate: Option<SlateFile>,
-    pub(crate) hls: Option<bool>,
-    pub(crate) dash: Option<bool>,
-    pub(crate) push_paths: Vec<String>,
-    pub(crate) play_paths: Vec<String>,
+    /// What the API calls by the same names.
+    pub(crate) settings: StreamSettings,
 }
 
 /// A file that cannot be used. Prints one line per error, each with file, line and column as compilers write them.
@@ -191,9 +190,9 @@ pub(crate) fn read(file: &Path) -> Result<Settings, SettingsError> {
 /// Checks the content of a file; its path is for the messages only.
 fn parse(file: &Path, bytes: &[u8]) -> Result<Settings, SettingsError> {
     let wrong = |remarks| SettingsError::Wrong { file: file.to_owned(), remarks };
-    let text = rename_stream_entries(as_text(bytes).map_err(|remark| wrong(vec![remark]))?);
-    let mut findings = Findings::new(&text);
-    let settings = Table::parse(&text, &mut findings).map(|file| walk(file, &mut findings));
+    let text = as_text(bytes).map_err(|remark| wrong(vec![remark]))?;
+    let mut findings = Findings::new(text);
+    let settings = Table::parse(text, &mut findings).map(|file| walk(file, &mut findings));
     let Findings { mut errors, warnings, .. } = findings;
     match settings {
         Some(settings) if errors.is_empty() => {
@@ -210,9 +209,9 @@ fn parse(file: &Path, bytes: &[u8]) -> Result<Settings, SettingsError> {
 /// Every key that a file may have, with its table; tables are keys of "".
 #[cfg(test)]
 pub(crate) fn known_keys() -> Vec<(&'static str, &'static str)> {
-    let text = rename_stream_entries("[[stream]]\nid = \"a\"\n");
-    let mut findings = Findings::new(&text);
-    let Some(file) = Table::parse(&text, &mut findings) else { return Vec::new() };
+    let text = "[[stream]]\nid = \"a\"\n";
+    let mut findings = Findings::new(text);
+    let Some(file) = Table::parse(text, &mut findings) else { return Vec::new() };
     walk(file, &mut findings);
     findings.known
 }
@@ -232,19 +231,6 @@ fn as_text(bytes: &[u8]) -> Result<&str, Remark> {
     let advice = "this is not UTF-8 text; save the file as UTF-8, or give another file";
     let text = text.map_err(|_| remark(&bytes[..text_bytes], advice))?;
     Ok(text.strip_prefix('\u{feff}').unwrap_or(text))
-}
-
-/// What `[[stream]]` is called once [`rename_stream_entries`] has been over the text: as long, and nobody's key.
-const STREAM_ENTRIES: &str = "------";
-
-/// The contract has both a table `[stream]` (defaults) and tables `[[stream]]` (records), which TOML does not let one file have.
-/// So the headers of the latter get another name before the text is parsed, of the same length so that positions stay true.
-fn rename_stream_entries(text: &str) -> String {
-    let rename = |line: &str| {
-        let inner = line.trim_start().strip_prefix("[[")?.split_once("]]")?.0;
-        (inner.trim() == "stream").then(|| line.replacen("stream", STREAM_ENTRIES, 1))
-    };
-    text.split_inclusive('\n').map(|line| rename(line).unwrap_or_else(|| line.to_owned())).collect()
 }
 
 /// Takes every key that the contract has out of the file.
@@ -299,17 +285,21 @@ fn walk(mut file: Table<'_>, f: &mut Findings<'_>) -> Settings {
     auth.take_unused(f, "edge_secret", |v| string(v).map(|_| ()));
     auth.close(f);
 
-    // What the table was called before is as good, where the other one is not there.
-    if file.has("stream") && file.has("stream_defaults") {
-        file.error(
+    // `[[stream]]` is a list, and `[stream]` what older files call [stream_defaults].
+    let older = file.is_table("stream");
+    if older && file.has("stream_defaults") {
+        let message = "this is the older name of [stream_defaults], which is here too; put all of its keys there";
+        file.error(f, "stream", message);
+    } else if older {
+        file.warning(
             f,
             "stream",
-            "this is the older name of [stream_defaults], which is here too; put all of its keys there",
+            "this is the older name of [stream_defaults]; rename it: a later release will not know it",
         );
     }
-    let name = if file.has("stream") { "stream" } else { "stream_defaults" };
-    set.stream = walk_stream(file.table(f, name), f);
-    file.knows(&["stream_defaults", "stream"]);
+    let defaults = file.table(f, if older { "stream" } else { "stream_defaults" });
+    set.stream = walk_stream(defaults, f);
+    file.knows("stream_defaults");
 
     let mut log = file.table(f, "log");
     set.log.level = log.take(f, "level", |v| logging::filter(string(v)?));
@@ -358,36 +348,31 @@ fn walk_stream(mut stream: Table<'_>, f: &mut Findings<'_>) -> StreamDefaults {
 fn walk_entries(file: &mut Table<'_>, f: &mut Findings<'_>) -> Vec<StreamEntry> {
     let mut entries: Vec<StreamEntry> = Vec::new();
     let (mut taken_push, mut taken_play) = (HashSet::new(), HashSet::new());
-    for mut table in file.tables(f, STREAM_ENTRIES, "stream") {
+    for mut table in file.tables(f, "stream") {
         let errors_before = f.errors.len();
         let id =
             table.take_located(f, "id", |v| Id::new(string(v)?).map_err(|e| format!("{e}; give 1 to 64 of these")));
         let generation = table.take(f, "generation", |v| whole(v, &(1..=u64::from(u32::MAX))));
-        let flush = table.take(f, "flush", |v| values::flush(string(v)?));
-        let on_unpublish = table.take(f, "on_unpublish", |v| values::on_unpublish(string(v)?));
         let slate = table.take(f, "slate", |v| slate::read(string(v)?));
-        let (hls, dash) = (table.take(f, "hls", boolean), table.take(f, "dash", boolean));
-        let push_paths = stream_paths(&mut table, f, ("push_paths", &mut taken_push), paths::push);
-        let play_paths =
-            stream_paths(&mut table, f, ("play_paths", &mut taken_play), |path| paths::play(path).map(|(key, _)| key));
+        let mut settings = StreamSettings::default();
+        for field in stream_fields() {
+            let value = match field.name {
+                "push_paths" => stream_paths(&mut table, f, ("push_paths", &mut taken_push), paths::push),
+                "play_paths" => {
+                    let key = |path: &str| paths::play(path).map(|(key, _)| key);
+                    stream_paths(&mut table, f, ("play_paths", &mut taken_play), key)
+                }
+                _ => stream_setting(&mut table, f, field),
+            };
+            if let Some(value) = value {
+                settings.set(field, value);
+            }
+        }
         match id {
             Some(id) if entries.iter().any(|entry| entry.id == id.value) => {
                 f.error(id.at, "stream.id", format!("{} is there twice; keep one of the two entries", id.value));
             }
-            Some(id) => {
-                let id = id.value;
-                entries.push(StreamEntry {
-                    id,
-                    generation,
-                    flush,
-                    on_unpublish,
-                    slate,
-                    hls,
-                    dash,
-                    push_paths,
-                    play_paths,
-                });
-            }
+            Some(id) => entries.push(StreamEntry { id: id.value, generation, slate, settings }),
             // An id that was there and wrong has been reported.
             None if f.errors.len() == errors_before => table.error(f, "id", "missing; give every [[stream]] an id"),
             None => {}
@@ -397,13 +382,36 @@ fn walk_entries(file: &mut Table<'_>, f: &mut Findings<'_>) -> Vec<StreamEntry> 
     entries
 }
 
+/// What an entry may say as the API does.
+pub(crate) fn stream_fields() -> impl Iterator<Item = &'static Field> {
+    FIELDS.iter().filter(|field| OF_DATA_PLANE.contains(&field.name))
+}
+
+/// Shorter names of the API's settings.
+pub(crate) const SHORT_NAMES: [(&str, &str); 3] = [("isFlv", "flv"), ("isHls", "hls"), ("isCMAF", "dash")];
+
+/// A setting by the API's name, or by a shorter one.
+fn stream_setting(table: &mut Table<'_>, f: &mut Findings<'_>, field: &'static Field) -> Option<Value> {
+    let value = table.take(f, field.name, |v| field.check(&json(v)?));
+    let Some((_, short)) = SHORT_NAMES.iter().find(|(name, _)| *name == field.name) else { return value };
+    let other = table.take_located(f, short, |v| field.check(&json(v)?));
+    if let (Some(_), Some(other)) = (&value, &other) {
+        f.error(
+            other.at,
+            format!("stream.{short}"),
+            format!("this is {}, which is here too; keep one of the two", field.name),
+        );
+    }
+    value.or(other.map(|other| other.value))
+}
+
 /// Paths of other servers of one stream; `taken` has the keys of those before it.
 fn stream_paths(
     table: &mut Table<'_>,
     f: &mut Findings<'_>,
     (name, taken): (&'static str, &mut HashSet<String>),
     key: impl Fn(&str) -> Result<String, PathError>,
-) -> Vec<String> {
+) -> Option<Value> {
     let read = |value: &DeValue<'_>| {
         let paths = list(value, |item| {
             let path = string(item)?;
@@ -413,9 +421,9 @@ fn stream_paths(
         if paths.len() > PATHS_MAX {
             return Err(format!("there are {} paths; give at most {PATHS_MAX}", paths.len()));
         }
-        Ok(paths)
+        Ok(paths.into())
     };
-    table.take(f, name, read).unwrap_or_default()
+    table.take(f, name, read)
 }
 
 const MINUTES_10: u64 = 600_000;

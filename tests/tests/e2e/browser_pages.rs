@@ -86,7 +86,7 @@ fn finished(tool: Tool, time_s: u64) -> String {
 fn pages_say_within_two_seconds_that_the_encoder_has_gone_and_replay_nothing() {
     const TIME_S: u64 = 32;
     const PAGES: [&str; 4] = ["flv", "hls", "dash", "index"];
-    let server = Options::open().shards(2).config("[stream]\npublisher_wait = \"6s\"\n").start();
+    let server = Options::open().shards(2).config("[stream_defaults]\npublisher_wait = \"6s\"\n").start();
     let push = on_air(&server, "cam", Clip::numbered());
     let tool = watch(&server, TIME_S, &PAGES);
     playing(&tool, PAGES.len());

@@ -263,7 +263,7 @@ fn case_27_what_is_not_there_is_never_cached_and_what_is_there_for_as_long_as_it
 
 #[test]
 fn case_27_a_hinted_part_that_never_comes_is_503_within_three_targets_and_never_cached() {
-    let server = Options::open().config("[stream]\npublisher_wait = \"20s\"\n").start();
+    let server = Options::open().config("[stream_defaults]\npublisher_wait = \"20s\"\n").start();
     let push = on_air(&server, "cam", Clip::small());
     std::thread::sleep(seconds(2));
     push.silence();

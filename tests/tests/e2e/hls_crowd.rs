@@ -59,7 +59,7 @@ fn answers(all: &mut [Connection]) -> BTreeMap<u16, usize> {
 #[ignore = "takes most of a minute and twenty thousand sockets; tests/run --long has it"]
 fn ten_thousand_blocked_requests_cost_little_and_are_all_answered() {
     let limits = "blocked = 10000\nper_address = 20000\nconnections = 12000\nhandshakes = 12000\n";
-    let config = format!("[stream]\npublisher_wait = \"60s\"\n[hls]\nsegment = \"6s\"\n[limits]\n{limits}");
+    let config = format!("[stream_defaults]\npublisher_wait = \"60s\"\n[hls]\nsegment = \"6s\"\n[limits]\n{limits}");
     let server = Options::open().shards(1).config(&config).start();
     let push = on_air(&server, "cam", Clip::small());
     let other = on_air(&server, "other", Clip::small());

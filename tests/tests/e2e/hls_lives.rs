@@ -27,7 +27,7 @@ fn lives(followed: &Followed) -> Vec<u64> {
 
 #[test]
 fn case_17_an_encoder_restart_is_a_discontinuity_and_numbers_only_rise() {
-    let server = Options::open().config("[stream]\npublisher_wait = \"3s\"\n").start();
+    let server = Options::open().config("[stream_defaults]\npublisher_wait = \"3s\"\n").start();
     let push = on_air(&server, "cam", Clip::small());
     let followers = follow(&server, "cam");
     std::thread::sleep(seconds(4));
@@ -78,7 +78,7 @@ fn case_18_no_name_is_used_again_by_a_stream_or_a_server_that_restarts() {
     let dir = tempfile::tempdir().expect("a directory");
     for life in 0..2 {
         let path = tempfile::TempDir::with_prefix_in("data-", dir.path()).expect("a directory");
-        let server = Options::open().config("[stream]\npublisher_wait = \"1s\"\n").start_in(path);
+        let server = Options::open().config("[stream_defaults]\npublisher_wait = \"1s\"\n").start_in(path);
         for round in 0..2 {
             let push = on_air(&server, "cam", Clip::small());
             let media = eventually("a whole segment", seconds(8), || {
@@ -251,7 +251,7 @@ fn playlist_over(connection: &mut Connection, id: &str) -> Option<millstream_tes
 /// nobody had asked for the stream before.
 #[test]
 fn files_of_a_life_that_is_over_are_there_on_every_shard() {
-    let server = Options::open().shards(2).config("[stream]\npublisher_wait = \"1s\"\n").start();
+    let server = Options::open().shards(2).config("[stream_defaults]\npublisher_wait = \"1s\"\n").start();
     // Several, so that some are only known to the shard that owns them: each is watched over one connection, on either shard.
     let ids: Vec<String> = (0..6).map(|n| format!("cam{n}")).collect();
     let pushes: Vec<_> = ids.iter().map(|id| publish(&server, id).repeat(Clip::small())).collect();

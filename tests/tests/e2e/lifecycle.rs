@@ -45,7 +45,7 @@ fn viewers_stay_when_the_publisher_returns_and_time_never_goes_back() {
 
 #[test]
 fn case_20_viewers_end_when_the_publisher_does_not_return() {
-    let server = Options::open().config("[stream]\npublisher_wait = \"3s\"\n").start();
+    let server = Options::open().config("[stream_defaults]\npublisher_wait = \"3s\"\n").start();
     let push = publish(&server, "cam").repeat(Clip::small());
     let mut viewers: Vec<Viewer> = (0..20).map(|_| Viewer::watch(server.http, "cam")).collect();
     let mut play = Player::start(server.rtmp, "stream", "cam").expect("play");

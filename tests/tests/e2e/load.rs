@@ -41,7 +41,7 @@ fn a_thousand_viewers_get_every_byte() {
 
 #[test]
 fn an_idle_viewer_costs_at_most_8_kib() {
-    let server = Options::open().shards(1).config("[stream]\npublisher_wait = \"60s\"\n").start();
+    let server = Options::open().shards(1).config("[stream_defaults]\npublisher_wait = \"60s\"\n").start();
     let push = Publisher::start(server.rtmp, "stream", "cam").expect("published").repeat(Clip::small());
     // Some first, so that what a first viewer brings up (pools, buffers) is not counted against the others.
     let mut first = Crowd::open(server.http, "/cam/live.flv", 50).expect("50 viewers");
@@ -68,7 +68,7 @@ fn stall(server: &Server, id: &str) -> Connection {
 
 #[test]
 fn a_stalled_viewer_holds_little_and_is_closed() {
-    let server = Options::open().config("[stream]\nstall_close = \"6s\"\n").start();
+    let server = Options::open().config("[stream_defaults]\nstall_close = \"6s\"\n").start();
     let _push = Publisher::start(server.rtmp, "stream", "cam").expect("published").repeat(Clip::busy());
     let mut healthy = Viewer::watch(server.http, "cam");
     healthy.tags_for(seconds(2));
@@ -119,7 +119,8 @@ pub(crate) fn delays(viewer: &mut Viewer, push: &millstream_tests::rtmp::Pushing
 
 #[test]
 fn case_21_paused_viewers_skip_to_a_keyframe_and_cost_the_others_nothing() {
-    let server = Options::open().shards(1).config("[stream]\nlog_time = \"2s\"\nstall_close = \"60s\"\n").start();
+    let server =
+        Options::open().shards(1).config("[stream_defaults]\nlog_time = \"2s\"\nstall_close = \"60s\"\n").start();
     let push = Publisher::start(server.rtmp, "stream", "cam").expect("published").repeat(Clip::busy());
     let mut healthy = Viewer::watch(server.http, "cam");
     healthy.find("keyframe", seconds(5), Tag::is_keyframe);

@@ -97,7 +97,7 @@ fn a_wrong_configuration_is_refused_with_line_and_column() {
     let wrong = [
         ("[node]\nshards = 1\n\n[rtmp]\nlisten = \"127.0.0.1:0\"\nchunksize = 60000\n", "6", "chunk_size"),
         ("[http]\nheader_timeout = \"5 parsecs\"\n", "2", ""),
-        ("[stream]\nflush = \"sometimes\"\n", "2", ""),
+        ("[stream_defaults]\nflush = \"sometimes\"\n", "2", ""),
         ("[[stream]]\nid = \"../etc\"\n", "2", ""),
         ("[node\n", "1", ""),
         ("[nodes]\n", "1", "node"),

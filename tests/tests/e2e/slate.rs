@@ -18,7 +18,7 @@ use serde_json::json;
 use crate::hls::{follow, on_air, playlist, read, sound};
 use crate::hls_browser::Probe;
 
-const SLATE: &str = "[stream]\non_unpublish = \"slate\"\n";
+const SLATE: &str = "[stream_defaults]\non_unpublish = \"slate\"\n";
 
 fn publish(server: &Server, id: &str) -> Publisher {
     Publisher::start(server.rtmp, "stream", id).expect("published")

@@ -2,6 +2,7 @@
 //! acts on it. The names are those of the system that this one replaces, whose scripts go on.
 //!
 //! [`Settings::merge`] takes what a caller gives; strictly (`/api/v1`), or with switches and numbers as text too (`/videostream`).
+use std::fmt;
 use std::sync::LazyLock;
 
 use millstream_proto::limits::PATHS_MAX;
@@ -30,6 +31,24 @@ pub enum Shape {
     Labels,
     /// A list of paths of other servers, which this function checks.
     Paths(fn(&str) -> Result<(), PathError>),
+}
+
+impl fmt::Display for Shape {
+    /// What a value may be, for people.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Switch => f.write_str("true or false"),
+            Self::Number(min, max) => write!(f, "whole number, {min} to {max}"),
+            Self::Text(max) => write!(f, "text of at most {max} bytes"),
+            Self::Word(words) => {
+                let words: Vec<&str> = words.iter().filter(|word| !word.is_empty()).copied().collect();
+                f.write_str(&words.join(", "))
+            }
+            Self::Date => f.write_str("YYYY-MM-DD"),
+            Self::Labels => f.write_str("names and values"),
+            Self::Paths(_) => f.write_str("list of paths"),
+        }
+    }
 }
 
 /// What acts on a setting.
@@ -78,6 +97,13 @@ pub struct Field {
     pub feature: Feature,
     /// What it means.
     pub about: &'static str,
+}
+
+impl Field {
+    /// The value as this setting takes it, or what is wrong with it. Null passes: it asks for the default.
+    pub fn check(&self, value: &Value) -> Result<Value, String> {
+        take(self.shape, value, Reading::Strict)
+    }
 }
 
 /// Labels of a stream.
@@ -222,6 +248,11 @@ impl Settings {
             }
         }
         filled
+    }
+
+    /// Sets one of [`FIELDS`] to a value that [`Field::check`] gave.
+    pub fn set(&mut self, field: &Field, value: Value) {
+        self.0.insert(field.name.to_owned(), value);
     }
 
     /// Whether a switch is on.

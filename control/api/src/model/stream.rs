@@ -46,6 +46,21 @@ pub struct Tombstone {
     pub generation: u64,
 }
 
+/// The settings that nodes are told, by their names in [`super::settings::FIELDS`]; `[[stream]]` entries of a configuration file have
+/// these too. A slate is told as well, by its content: [`crate::slates`] finds it.
+pub const OF_DATA_PLANE: [&str; 10] = [
+    "isFlv",
+    "isHls",
+    "isCMAF",
+    "hls_time",
+    "hls_list_size",
+    "flush",
+    "on_unpublish",
+    "push_paths",
+    "play_paths",
+    "labels",
+];
+
 impl StreamRecord {
     /// A stream of the configuration file, as a record: to be shown.
     pub fn of_link(stream: &Stream) -> Self {
@@ -65,7 +80,7 @@ impl StreamRecord {
         let (push_paths, play_paths) = (&stream.push_paths, &stream.play_paths);
         let given = json!({
             "isFlv": flv, "isHls": hls, "isCMAF": cmaf, "flush": flush, "on_unpublish": on_unpublish, "labels": stream.labels,
-            "push_paths": push_paths, "play_paths": play_paths,
+            "push_paths": push_paths, "play_paths": play_paths, "hls_time": stream.hls_segment_s, "hls_list_size": stream.hls_window,
         });
         let mut settings = Settings::default();
         // What the configuration accepts is within what a record may hold; were it not, the default would be shown.
@@ -135,4 +150,42 @@ fn on_unpublish(settings: &Settings) -> Option<OnUnpublish> {
 fn labels(settings: &Settings) -> BTreeMap<String, String> {
     let labels = settings.get("labels").as_object().cloned().unwrap_or_default();
     labels.into_iter().filter_map(|(name, value)| Some((name, value.as_str()?.to_owned()))).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::Value;
+
+    use super::super::settings::{FIELDS, Shape};
+    use super::*;
+
+    /// Another value than the default.
+    fn other(shape: Shape, default: &Value) -> Value {
+        match shape {
+            Shape::Switch => json!(default != &json!(true)),
+            Shape::Number(_, max) => json!(max),
+            Shape::Text(_) => json!("x"),
+            Shape::Word(words) => words.iter().find(|word| default != **word).copied().into(),
+            Shape::Date => json!("2030-12-31"),
+            Shape::Labels => json!({ "site": "lobby" }),
+            Shape::Paths(check) => {
+                ["a/b", "/a.flv"].into_iter().filter(|path| check(path).is_ok()).map(Value::from).collect()
+            }
+        }
+    }
+
+    #[test]
+    fn nodes_are_told_of_these_settings_and_of_no_others() {
+        for field in FIELDS.iter() {
+            let value = other(field.shape, &field.default);
+            let mut record = StreamRecord::default();
+            record.settings.set(field, field.check(&value).unwrap_or_else(|error| panic!("{}: {error}", field.name)));
+            let told = record.to_link("a");
+            let differs = told != StreamRecord::default().to_link("a");
+            assert_eq!(differs, OF_DATA_PLANE.contains(&field.name), "{}", field.name);
+            // And a stream of the file is shown with all of them.
+            let shown = StreamRecord::of_link(&told);
+            assert_eq!(shown.settings.get(field.name) == &value, differs, "{}", field.name);
+        }
+    }
 }

@@ -6,6 +6,7 @@
 use std::fmt;
 use std::ops::RangeInclusive;
 
+use serde_json::Value;
 use toml::Spanned;
 use toml::de::{DeTable, DeValue};
 
@@ -103,6 +104,11 @@ impl<'t> Table<'t> {
                 // Not the error's own text: that shows the line, which may hold a secret.
                 let at = error.span().map_or(0, |span| span.start);
                 let said = error.message().trim().replace('\n', ", ");
+                if let Some(at) = two_kinds_of_stream(text) {
+                    let message = "a file with [[stream]] cannot have [stream] too; call this [stream_defaults]";
+                    findings.error(at, "stream", message);
+                    return None;
+                }
                 findings.error(at, "", format!("this is not TOML: {said}{}", other_format(text)));
                 None
             }
@@ -175,9 +181,9 @@ impl<'t> Table<'t> {
         Self::new(name, at, entries)
     }
 
-    /// Takes out an array of tables, `[[name]]`; `key` is what the text calls it.
-    pub(crate) fn tables(&mut self, findings: &mut Findings<'_>, key: &'static str, name: &'static str) -> Vec<Self> {
-        let Some(value) = self.entries.remove(key) else { return Vec::new() };
+    /// Takes out an array of tables, `[[name]]`.
+    pub(crate) fn tables(&mut self, findings: &mut Findings<'_>, name: &'static str) -> Vec<Self> {
+        let Some(value) = self.remove(name) else { return Vec::new() };
         let at = value.span().start;
         let values =
             if let DeValue::Array(values) = value.into_inner() { values.into_iter().collect() } else { Vec::new() };
@@ -203,15 +209,27 @@ impl<'t> Table<'t> {
         findings.error(self.at, self.path(key), message);
     }
 
+    /// Adds a warning about a key that is there.
+    pub(crate) fn warning(&self, findings: &mut Findings<'_>, key: &str, message: &str) {
+        let at = self.entries.get(key).map_or(self.at, |value| value.span().start);
+        findings.warning(at, self.path(key), message);
+    }
+
     /// Whether a key is there and has not been taken.
     pub(crate) fn has(&self, key: &str) -> bool {
         self.entries.contains_key(key)
     }
 
-    /// Names keys that are known under one of several names.
-    pub(crate) fn knows(&mut self, keys: &[&'static str]) {
-        let new = keys.iter().filter(|key| !self.known.contains(key)).copied().collect::<Vec<_>>();
-        self.known.extend(new);
+    /// Whether it is a table.
+    pub(crate) fn is_table(&self, key: &str) -> bool {
+        self.entries.get(key).is_some_and(|value| matches!(value.get_ref(), DeValue::Table(_)))
+    }
+
+    /// Names a key that is known, whether it was asked for or not.
+    pub(crate) fn knows(&mut self, key: &'static str) {
+        if !self.known.contains(&key) {
+            self.known.push(key);
+        }
     }
 
     /// Ends the table: what nobody took out is unknown.
@@ -246,6 +264,36 @@ fn other_format(text: &str) -> &'static str {
     } else {
         ""
     }
+}
+
+/// Where `[stream]` stands in a file that has `[[stream]]` as well, which TOML does not allow.
+fn two_kinds_of_stream(text: &str) -> Option<usize> {
+    let header = |name: &str| {
+        let starts =
+            text.split_inclusive('\n').scan(0, |at, line| Some((std::mem::replace(at, *at + line.len()), line)));
+        starts.filter(|(_, line)| line.trim_start().starts_with(name)).map(|(at, _)| at).next()
+    };
+    header("[[stream]]").and_then(|_| header("[stream]"))
+}
+
+/// A value as JSON has it.
+pub(crate) fn json(value: &DeValue<'_>) -> Result<Value, String> {
+    Ok(match value {
+        DeValue::String(text) => text.as_ref().into(),
+        DeValue::Integer(integer) => {
+            let number = i64::from_str_radix(integer.as_str(), integer.radix());
+            number.map_err(|_| format!("{integer} is out of range"))?.into()
+        }
+        DeValue::Boolean(value) => (*value).into(),
+        DeValue::Array(items) => Value::Array(items.iter().map(|item| json(item.get_ref())).collect::<Result<_, _>>()?),
+        DeValue::Table(entries) => {
+            let entries = entries.iter().map(|(key, value)| Ok((key.get_ref().to_string(), json(value.get_ref())?)));
+            Value::Object(entries.collect::<Result<_, String>>()?)
+        }
+        DeValue::Float(_) | DeValue::Datetime(_) => {
+            return Err(format!("this is {}; give text, a whole number, true or false", kind(value)));
+        }
+    })
 }
 
 /// A value that is text.

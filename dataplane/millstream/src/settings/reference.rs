@@ -7,7 +7,10 @@ use std::time::Duration;
 use millstream_hub::config::{FlushPolicy, OnUnpublish, Takeover};
 use serde_json::{Value, json};
 
+use millstream_api::model::settings::Shape;
+
 use super::values::{AuthPreset, Role};
+use super::{SHORT_NAMES, stream_fields};
 use crate::layers::Layers;
 use crate::logging::Format;
 pub(crate) use written::{file, markdown, shown};
@@ -471,18 +474,57 @@ pub(crate) const ROWS: &[Row] = &[
     .flag("--log-format"),
 ];
 
-/// Settings of a `[[stream]]` entry: key, what it may be, what it does.
-pub(crate) const STREAM_ROWS: &[(&str, Kind, &str)] = &[
-    ("id", Text("id"), "What the stream is called: 1 to 64 letters, digits, _ and -. The one key that must be there."),
-    ("generation", Number("1 to 4294967295"), "Of its key: a higher one makes a new key, and the old one is refused."),
-    ("flush", Choice("low, balanced, dense"), "As in [stream_defaults]."),
-    ("on_unpublish", Choice("wait, end, slate"), "As in [stream_defaults]."),
-    ("slate", Text("path"), "As in [stream_defaults]."),
-    ("hls", Bool, "Whether it has HLS."),
-    ("dash", Bool, "Whether it has DASH."),
-    ("push_paths", List("paths"), "RTMP paths of another server at which it is found too; docs/migrate.md has more."),
-    ("play_paths", List("paths"), "The same for HTTP; the ending says what is there: .flv, .m3u8, .mpd."),
-];
+/// A setting of a `[[stream]]` entry.
+pub(crate) struct StreamRow {
+    /// What it is called; the first of its names is the one to use.
+    pub(crate) keys: Vec<&'static str>,
+    /// What it may be.
+    pub(crate) words: String,
+    pub(crate) doc: &'static str,
+    /// As TOML.
+    pub(crate) example: &'static str,
+}
+
+/// All of them: three that the API has no name for, and the API's own.
+pub(crate) fn stream_rows() -> Vec<StreamRow> {
+    let own = [
+        (
+            "id",
+            Text("id"),
+            "What the stream is called: 1 to 64 letters, digits, _ and -. The one key that must be there.",
+            "\"lobby\"",
+        ),
+        (
+            "generation",
+            Number("1 to 4294967295"),
+            "Of its key: a higher one makes a new key, and the old one is refused.",
+            "1",
+        ),
+        ("slate", Text("path"), "The clip, as in [stream_defaults].", "\"back-soon.mp4\""),
+    ];
+    let own = own.map(|(key, kind, doc, example)| StreamRow { keys: vec![key], words: kind.words(), doc, example });
+    let fields = stream_fields().map(|field| {
+        let short = SHORT_NAMES.iter().find(|(name, _)| *name == field.name).map(|(_, short)| *short);
+        StreamRow {
+            keys: short.into_iter().chain([field.name]).collect(),
+            words: field.shape.to_string(),
+            doc: field.about,
+            example: match field.shape {
+                Shape::Switch => "true",
+                Shape::Number(..) => "4",
+                Shape::Labels => "{ site = \"lobby\" }",
+                Shape::Paths(_) if field.name == "push_paths" => "[\"live/lobby\"]",
+                Shape::Paths(_) => "[\"/live/lobby.flv\"]",
+                Shape::Word(words) => words.iter().find(|word| !word.is_empty()).map_or("\"\"", |word| match *word {
+                    "low" => "\"low\"",
+                    _ => "\"wait\"",
+                }),
+                Shape::Text(_) | Shape::Date => "\"\"",
+            },
+        }
+    });
+    own.into_iter().chain(fields).collect()
+}
 
 #[cfg(test)]
 mod tests;

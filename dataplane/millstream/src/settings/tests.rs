@@ -50,7 +50,7 @@ allow = ["10.1.0.0/16"]
 [auth]
 preset = "signed"
 legacy_keys = ["one", "two"]
-[stream]
+[stream_defaults]
 flush = "low"
 log_max = "32MiB"
 log_time = "20s"
@@ -118,32 +118,12 @@ fn a_whole_file() {
     assert_eq!((limits, set.blocked), ((Some(10), Some(11), Some(12), Some(13)), Some(14)));
     assert_eq!((set.hls.segment, set.hls.part), (Some(Duration::from_secs(4)), Some(Duration::from_millis(500))));
     assert_eq!(set.hls.window, Some(8));
-    let id = |name| Id::new(name).unwrap();
-    let expected = [
-        StreamEntry {
-            id: id("cam1"),
-            generation: None,
-            flush: None,
-            on_unpublish: None,
-            slate: None,
-            hls: None,
-            dash: None,
-            push_paths: vec!["live/my cam.1".to_owned()],
-            play_paths: vec!["/live/cam.flv".to_owned()],
-        },
-        StreamEntry {
-            id: id("cam2"),
-            generation: Some(2),
-            flush: Some(FlushPolicy::Dense),
-            on_unpublish: Some(OnUnpublish::End),
-            slate: None,
-            hls: Some(false),
-            dash: None,
-            push_paths: Vec::new(),
-            play_paths: Vec::new(),
-        },
-    ];
-    assert_eq!(set.streams, expected);
+    let [one, two] = &set.streams[..] else { panic!("{:?}", set.streams) };
+    assert_eq!((one.id.as_str(), one.generation, two.id.as_str(), two.generation), ("cam1", None, "cam2", Some(2)));
+    assert_eq!(one.settings.texts("push_paths"), ["live/my cam.1"]);
+    assert_eq!(one.settings.texts("play_paths"), ["/live/cam.flv"]);
+    assert_eq!((two.settings.text("flush"), two.settings.text("on_unpublish")), ("dense", "end"));
+    assert_eq!((two.settings.on("isHls"), two.settings.on("isCMAF"), two.settings.on("isFlv")), (false, true, true));
     assert!(set.warnings.is_empty());
 }
 
@@ -165,6 +145,23 @@ fn the_examples_of_moving_over_are_true() {
     }
 }
 
+/// Streams of the file have the API's settings, by the API's names and within its ranges.
+#[test]
+fn entries_take_what_the_api_takes() {
+    let text =
+        "[[stream]]\nid = \"a\"\nhls_time = 4\nhls_list_size = 7\nisCMAF = false\nlabels = { site = \"lobby\" }\n";
+    let set = read_text(text).unwrap();
+    let settings = &set.streams[0].settings;
+    assert_eq!((settings.get("hls_time"), settings.get("hls_list_size")), (&4.into(), &7.into()));
+    assert!(!settings.on("isCMAF") && settings.get("labels")["site"] == "lobby");
+    let stream = |line: &str, part: &str| refused_at(&format!("[[stream]]\nid = \"a\"\n{line}\n"), part);
+    stream("hls_time = 61", "m.toml:3:12: stream.hls_time: give a whole number, 1 to 60");
+    stream("hls = 1", "m.toml:3:7: stream.hls: this is a number; give true or false");
+    stream("flush = \"lo\"", "m.toml:3:9: stream.flush: give one of");
+    stream("hls = true\nisHls = true", "m.toml:3:7: stream.hls: this is isHls, which is here too");
+    stream("labels = { a = 1.5 }", "m.toml:3:10: stream.labels: this is a number with a fraction");
+}
+
 #[test]
 fn case_56_a_path_leads_to_one_stream() {
     refused(
@@ -182,16 +179,19 @@ fn case_56_a_path_leads_to_one_stream() {
 
 #[test]
 fn a_slate_is_read_and_checked_with_the_file() {
-    refused_at("[stream]\nslate = \"nowhere.flv\"\n", "m.toml:2:9: stream.slate: nowhere.flv: No such file");
+    refused_at(
+        "[stream_defaults]\nslate = \"nowhere.flv\"\n",
+        "m.toml:2:9: stream_defaults.slate: nowhere.flv: No such file",
+    );
     let entry = "[[stream]]\nid = \"a\"\nslate = \"Cargo.toml\"\n";
     refused_at(entry, "m.toml:3:9: stream.slate: Cargo.toml: this is neither an MP4 file nor an FLV file");
-    let word = "m.toml:2:16: stream.on_unpublish: \"slat\" is none of the choices (did you mean \"slate\"?)";
-    refused_at("[stream]\non_unpublish = \"slat\"\n", word);
+    let word = "m.toml:2:16: stream_defaults.on_unpublish: \"slat\" is none of the choices (did you mean \"slate\"?)";
+    refused_at("[stream_defaults]\non_unpublish = \"slat\"\n", word);
 }
 
 #[test]
 fn an_empty_file_sets_nothing() {
-    for text in ["", "# nothing\n", "\u{feff}", "[node]\n[stream]\n"] {
+    for text in ["", "# nothing\n", "\u{feff}", "[node]\n[stream_defaults]\n"] {
         let set = read_text(text).unwrap();
         assert!(set.shards.is_none() && set.streams.is_empty() && set.warnings.is_empty());
     }
@@ -223,29 +223,30 @@ fn values_of_the_wrong_type() {
         "m.toml:2:9: node.drain: this is a whole number; give text in quotes, such as \"10s\" or \"333ms\"",
     );
     refused(
-        "[stream]\nlag_skips = \"3\"",
-        "m.toml:2:13: stream.lag_skips: this is text; give a whole number, 1 to 1000",
+        "[stream_defaults]\nlag_skips = \"3\"",
+        "m.toml:2:13: stream_defaults.lag_skips: this is text; give a whole number, 1 to 1000",
     );
     refused(
-        "[stream]\nlag_skips = 1.5",
-        "m.toml:2:13: stream.lag_skips: this is a number with a fraction; give a whole number, 1 to 1000",
+        "[stream_defaults]\nlag_skips = 1.5",
+        "m.toml:2:13: stream_defaults.lag_skips: this is a number with a fraction; give a whole number, 1 to 1000",
     );
     refused("node = 1", "m.toml:1:8: node: this is a table; write [node] on a line, and its keys below");
     refused(
         "[auth]\nlegacy_keys = \"hush\"",
         "m.toml:2:15: auth.legacy_keys: this is text; give a list in brackets, such as [\"...\", \"...\"]",
     );
-    refused_at("stream = [1]", "m.toml:1:10: stream: this is a table;");
+    refused_at("stream = [1]", "m.toml:1:10: stream: this is a list of tables; write [[stream]] on a line");
 }
 
 #[test]
 fn values_out_of_range() {
-    let stream = |line: &str, part: &str| refused_at(&format!("[stream]\n{line}\n"), &format!("m.toml:2:{part}"));
-    stream("lag_skips = 0", "13: stream.lag_skips: 0 is out of range; give a whole number, 1 to 1000");
-    stream("log_max = \"1KiB\"", "11: stream.log_max: \"1KiB\" is out of range; give 1MiB to 1GiB");
-    stream("log_max = \"16\"", "11: stream.log_max: \"16\" is not a size");
-    stream("flush = \"lwo\"", "9: stream.flush: \"lwo\" is none of the choices");
-    stream("stall_close = \"10ms\"", "15: stream.stall_close: \"10ms\" is out of range; give 1s to 10m");
+    let stream =
+        |line: &str, part: &str| refused_at(&format!("[stream_defaults]\n{line}\n"), &format!("m.toml:2:{part}"));
+    stream("lag_skips = 0", "13: stream_defaults.lag_skips: 0 is out of range; give a whole number, 1 to 1000");
+    stream("log_max = \"1KiB\"", "11: stream_defaults.log_max: \"1KiB\" is out of range; give 1MiB to 1GiB");
+    stream("log_max = \"16\"", "11: stream_defaults.log_max: \"16\" is not a size");
+    stream("flush = \"lwo\"", "9: stream_defaults.flush: \"lwo\" is none of the choices");
+    stream("stall_close = \"10ms\"", "15: stream_defaults.stall_close: \"10ms\" is out of range; give 1s to 10m");
     refused_at(
         "[rtmp]\nchunk_size = 127",
         "m.toml:2:14: rtmp.chunk_size: 127 is out of range; give a whole number, 128 to 65536",

@@ -17,7 +17,8 @@ fn defaults() -> Layers {
 fn every_key_of_the_file_is_in_the_reference_and_no_other() {
     let known: BTreeSet<_> = known_keys().into_iter().filter(|(table, _)| !table.is_empty()).collect();
     let rows = ROWS.iter().map(|row| (row.table, row.key));
-    let listed: BTreeSet<_> = rows.chain(STREAM_ROWS.iter().map(|(key, ..)| ("stream", *key))).collect();
+    let of_streams = stream_rows().into_iter().flat_map(|row| row.keys).map(|key| ("stream", key));
+    let listed: BTreeSet<_> = rows.chain(of_streams).collect();
     assert_eq!(known, listed);
     let tables: BTreeSet<_> = TABLES.iter().map(|(table, _)| *table).collect();
     assert_eq!(ROWS.iter().map(|row| row.table).collect::<BTreeSet<_>>(), tables);
@@ -25,16 +26,13 @@ fn every_key_of_the_file_is_in_the_reference_and_no_other() {
 
 /// What a file with this value at this key is told.
 fn told(table: &str, key: &str, value: &str) -> String {
-    let entry = if table == "[stream]" && key != "id" { "id = \"a\"\n" } else { "" };
-    parse(Path::new("m.toml"), format!("[{table}]\n{entry}{key} = {value}\n").as_bytes()).unwrap_err().to_string()
+    parse(Path::new("m.toml"), format!("[{table}]\n{key} = {value}\n").as_bytes()).unwrap_err().to_string()
 }
 
 #[test]
 fn ranges_and_words_are_those_of_the_errors() {
-    let rows = ROWS.iter().map(|row| (row.table, row.key, row.kind));
-    let rows = rows.chain(STREAM_ROWS.iter().map(|(key, kind, _)| ("[stream]", *key, *kind)));
-    for (table, key, kind) in rows {
-        let (wrong, words) = match kind {
+    for Row { table, key, kind, .. } in ROWS {
+        let (wrong, words) = match *kind {
             Kind::Duration(range) => ("\"9999years\"", range),
             Kind::Size(range) => ("\"9999999GiB\"", range),
             Kind::Number(range) => ("99999999999", range),
@@ -116,9 +114,23 @@ fn flags_and_variables_are_those_of_serve() {
 
 #[test]
 fn older_files_say_stream() {
-    let error = parse(Path::new("m.toml"), b"[stream]\nflush = \"low\"\n[stream_defaults]\n").unwrap_err().to_string();
+    let parse = |text: &str| parse(Path::new("m.toml"), text.as_bytes());
+    let older = parse("[node]\n[stream]\nflush = \"low\"\n").unwrap();
+    assert_eq!(older.stream.flush, Some(FlushPolicy::Low));
+    assert!(older.warnings[0].starts_with("m.toml:2:1: stream: this is the older name of [stream_defaults]"));
+    let error = parse("[stream]\nflush = \"low\"\n[stream_defaults]\n").unwrap_err().to_string();
     assert!(error.contains("older name of [stream_defaults]"), "{error}");
-    let both = "[stream_defaults]\nflush = \"low\"\n[[stream]]\nid = \"a\"\n";
-    let settings = parse(Path::new("m.toml"), both.as_bytes()).unwrap();
-    assert_eq!((settings.stream.flush, settings.streams.len()), (Some(FlushPolicy::Low), 1));
+    // TOML has no place for both.
+    for both in ["[stream]\nflush = \"low\"\n[[stream]]\nid = \"a\"\n", "[[stream]]\nid = \"a\"\n[stream]\n"] {
+        let error = parse(both).unwrap_err().to_string();
+        assert!(
+            error.contains("a file with [[stream]] cannot have [stream] too; call this [stream_defaults]"),
+            "{error}"
+        );
+    }
+    let settings = parse("[stream_defaults]\nflush = \"low\"\n[[stream]]\nid = \"a\"\n").unwrap();
+    assert_eq!(
+        (settings.stream.flush, settings.streams.len(), settings.warnings.len()),
+        (Some(FlushPolicy::Low), 1, 0)
+    );
 }

@@ -4,7 +4,7 @@ use std::fmt::Write as _;
 
 use serde_json::{Value, json};
 
-use super::{ROWS, STREAM_ROWS, TABLES};
+use super::{ROWS, TABLES, stream_rows};
 use crate::layers::Layers;
 
 /// A value as TOML writes it.
@@ -56,25 +56,18 @@ pub(crate) fn file(layers: &Layers, defaults: &Layers) -> String {
     }
     out.push_str("\n# A stream that may be pushed; as many of these as there are streams. The API keeps others in the data directory.\n");
     out.push_str("# [[stream]]\n");
-    for (key, kind, doc) in STREAM_ROWS {
-        wrap(&mut out, "# # ", &format!("{doc} ({})", kind.words()), WIDTH);
-        let _ = writeln!(out, "# {key} = {}", example(key));
+    for row in stream_rows() {
+        wrap(&mut out, "# # ", &format!("{} ({})", sentence(row.doc), row.words), WIDTH);
+        let _ = writeln!(out, "# {} = {}", row.keys[0], row.example);
     }
     out
 }
 
-/// What a key of `[[stream]]` may look like.
-fn example(key: &str) -> &'static str {
-    match key {
-        "id" => "\"lobby\"",
-        "generation" => "1",
-        "flush" => "\"balanced\"",
-        "on_unpublish" => "\"wait\"",
-        "slate" => "\"back-soon.mp4\"",
-        "push_paths" => "[\"live/lobby\"]",
-        "play_paths" => "[\"/live/lobby.flv\"]",
-        _ => "true",
-    }
+/// Begins with a capital and ends with a point, whatever the API's table has.
+fn sentence(doc: &str) -> String {
+    let point = if doc.ends_with('.') { "" } else { "." };
+    let first = doc.chars().next().map(|first| first.to_uppercase().to_string()).unwrap_or_default();
+    format!("{first}{}{point}", doc.chars().skip(1).collect::<String>())
 }
 
 /// The reference, `docs/configuration.md`.
@@ -104,10 +97,11 @@ pub(crate) fn markdown(defaults: &Layers) -> String {
             let _ = writeln!(out, "| `{}` | {} *{}* | {default} | {instead} |", row.key, row.doc, row.kind.words());
         }
     }
-    out.push_str("\n## `[[stream]]`\n\nA stream that may be pushed; an entry for each. The API shows them, and they are changed here.\n\n");
+    out.push_str("\n## `[[stream]]`\n\nA stream that may be pushed; an entry for each. The API shows them, and they are changed here.\nWhere a key has two names, the second one is the API's.\n\n");
     out.push_str("| key | what |\n| --- | --- |\n");
-    for (key, kind, doc) in STREAM_ROWS {
-        let _ = writeln!(out, "| `{key}` | {doc} *{}* |", kind.words());
+    for row in stream_rows() {
+        let keys: Vec<String> = row.keys.iter().map(|key| format!("`{key}`")).collect();
+        let _ = writeln!(out, "| {} | {} *{}* |", keys.join(", "), sentence(row.doc), row.words);
     }
     out
 }
