@@ -508,7 +508,8 @@ pub(crate) fn stream_rows() -> Vec<StreamRow> {
         StreamRow {
             keys: short.into_iter().chain([field.name]).collect(),
             words: field.shape.to_string(),
-            doc: field.about,
+            // What the API says of the value that stands for none: in a file the key is left out.
+            doc: field.about.split("; null: ").flat_map(|doc| doc.split("; empty: ")).next().unwrap_or_default(),
             example: match field.shape {
                 Shape::Switch => "true",
                 Shape::Number(..) => "4",
