@@ -26,6 +26,12 @@ pub trait Store: Send + Sync + 'static {
     /// comes when all of it is durable.
     fn transact(&self, changes: Vec<Change>) -> Answer<'_, Vec<u64>>;
 
+    /// The same, of changes that take rights away or make room: removals, revocations. A store keeps room for them, so that they are made
+    /// when the disk is full.
+    fn revoke(&self, changes: Vec<Change>) -> Answer<'_, Vec<u64>> {
+        self.transact(changes)
+    }
+
     /// Items in order of their keys.
     fn page(&self, query: Query) -> Answer<'_, Page>;
 

@@ -25,8 +25,10 @@ pub enum StoreError {
     /// More waits for the store than it lets wait.
     #[error("the store has more to do than it lets wait; try again in a moment")]
     Busy,
-    /// The disk is full.
-    #[error("the disk of the store is full: {path}; free space there, nothing that was acknowledged is lost")]
+    /// The disk is full, or this process or user may write no more to it.
+    #[error(
+        "the disk of the store is full, or its quota or the limit of a file's size is reached: {path}; free space there, nothing that was acknowledged is lost"
+    )]
     Full {
         /// The file.
         path: PathBuf,

@@ -6,6 +6,10 @@ pub const KEY_BYTES_MAX: usize = 512;
 pub const VALUE_BYTES_MAX: usize = 256 << 10;
 /// Items of one page.
 pub const PAGE_ITEMS_MAX: usize = 1_000;
+/// Bytes of the values of one page: it ends before the item that would pass this, and has one item at least.
+pub const PAGE_BYTES_MAX: usize = 1 << 20;
+
+const _: () = assert!(VALUE_BYTES_MAX <= PAGE_BYTES_MAX);
 
 /// Changes of one transaction; DynamoDB takes 100.
 pub const TRANSACTION_CHANGES_MAX: usize = 100;
@@ -119,7 +123,7 @@ pub struct Query {
     pub after: Option<String>,
     /// Which way.
     pub order: Order,
-    /// At most so many, cut to [`PAGE_ITEMS_MAX`].
+    /// At most so many, cut to [`PAGE_ITEMS_MAX`]; fewer where their values pass [`PAGE_BYTES_MAX`].
     pub limit: usize,
 }
 
@@ -137,4 +141,22 @@ pub struct Page {
     pub items: Vec<Item>,
     /// Where the next page starts ([`Query::after`]); `None` where there is nothing behind this one.
     pub next: Option<String>,
+}
+
+impl Page {
+    /// The first of these items that fit into a page of `limit`.
+    pub(crate) fn fill<E>(items: impl Iterator<Item = Result<Item, E>>, limit: usize) -> Result<Self, E> {
+        let limit = limit.clamp(1, PAGE_ITEMS_MAX);
+        let (mut page, mut bytes) = (Self::default(), 0);
+        for item in items {
+            let item = item?;
+            bytes += item.value.len();
+            if page.items.len() == limit || (bytes > PAGE_BYTES_MAX && !page.items.is_empty()) {
+                page.next = page.items.last().map(|last| last.key.clone());
+                break;
+            }
+            page.items.push(item);
+        }
+        Ok(page)
+    }
 }

@@ -1,7 +1,8 @@
 //! The store of the control plane: items by kind and key, written under conditions, read in pages.
 //!
 //! Reading order: [`item`] (what is kept and how a write says what it expects), [`Store`] (the one trait, in [`contract`]),
-//! [`sqlite`] (the embedded default, a file in the data directory) and [`memory`] (nothing on disk: `demo` and tests).
+//! [`sqlite`] (the embedded default, a file in the data directory) and [`memory`] (nothing on disk: `demo` and tests). [`repeated`] keeps
+//! what may happen with every call from filling the log.
 //!
 //! The trait has the shape of DynamoDB, so that a fleet's store can be another implementation: conditions by the item's version, transactions
 //! over a few items that are named beforehand, pages by key, expiry as a hint that [`Store::purge`] acts on. What an item
@@ -15,6 +16,7 @@ pub mod contract;
 mod error;
 pub mod item;
 pub mod memory;
+pub mod repeated;
 pub mod sqlite;
 
 pub use contract::{Answer, Store};

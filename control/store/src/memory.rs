@@ -1,9 +1,10 @@
 //! A store that is gone with its process: for `demo`, which writes nothing to disk, and for tests that are about something else.
 use std::collections::BTreeMap;
+use std::convert::Infallible;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use crate::contract::{Answer, Store, check_all, end_of};
-use crate::item::{Change, Expect, Item, Kind, Order, PAGE_ITEMS_MAX, Page, Query, Write};
+use crate::item::{Change, Expect, Item, Kind, Order, Page, Query, Write};
 use crate::{StoreError, sqlite::PURGE_ITEMS_MAX};
 
 /// Items in a map.
@@ -60,15 +61,12 @@ impl MemoryStore {
             (Some(after), Order::Descending) => item.key < *after,
         };
         let found = items.range(range).map(|(_, item)| item);
-        let limit = query.limit.clamp(1, PAGE_ITEMS_MAX);
-        let mut page: Vec<Item> = match query.order {
-            Order::Ascending => found.filter(behind).take(limit + 1).cloned().collect(),
-            Order::Descending => found.rev().filter(behind).take(limit + 1).cloned().collect(),
+        let whole = |item: &Item| Ok::<_, Infallible>(item.clone());
+        let Ok(page) = match query.order {
+            Order::Ascending => Page::fill(found.filter(behind).map(whole), query.limit),
+            Order::Descending => Page::fill(found.rev().filter(behind).map(whole), query.limit),
         };
-        let more = page.len() > limit;
-        page.truncate(limit);
-        let next = page.last().filter(|_| more).map(|item| item.key.clone());
-        Page { items: page, next }
+        page
     }
 
     fn remove_expired(&self, now_ms: u64) -> u64 {

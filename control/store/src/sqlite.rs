@@ -5,7 +5,7 @@
 //! (`synchronous=FULL`). The reader sees every transaction that was committed before it asks, and never waits for the writer (WAL).
 //! A third thread takes the log into the file ([`checkpoint`]), which the other two do not wait for.
 //! [`open`] takes the lock of the directory, brings an older file to this version's format and refuses a damaged one; [`reserve`] keeps
-//! the room that opening needs when the disk is full.
+//! the room that opening needs when the disk is full, and [`spare`] the room for revocations.
 use std::path::{Path, PathBuf};
 use std::thread::JoinHandle;
 
@@ -20,6 +20,7 @@ mod checkpoint;
 mod jobs;
 mod open;
 mod reserve;
+mod spare;
 
 pub use backup::{BackupError, backup};
 
@@ -79,6 +80,7 @@ impl SqliteStore {
             connected => connected?,
         };
         reserve::take(dir);
+        let spare = spare::Spare::take(dir);
         let (writes, write_jobs) = mpsc::channel(WAITING_JOBS_MAX);
         let (reads, read_jobs) = mpsc::channel(WAITING_JOBS_MAX);
         let failed = |error: std::io::Error| StoreError::Failed { path: path.clone(), detail: error.to_string() };
@@ -89,7 +91,7 @@ impl SqliteStore {
             named("store-log").spawn(move || checkpoint::run(&to_checkpoint, &commits, &of)).map_err(failed)?;
         let of = path.clone();
         let writing = named("store-write")
-            .spawn(move || jobs::write_all(to_write, write_jobs, &committed, &of))
+            .spawn(move || jobs::write_all((to_write, spare), write_jobs, &committed, &of))
             .map_err(failed)?;
         let of = path.clone();
         let reading = named("store-read").spawn(move || jobs::read_all(&to_read, read_jobs, &of)).map_err(failed)?;
@@ -164,6 +166,13 @@ impl Store for SqliteStore {
     fn transact(&self, changes: Vec<Change>) -> Answer<'_, Vec<u64>> {
         match check_all(&changes) {
             Ok(()) => self.write(WriteKind::Changes(changes)),
+            Err(error) => Box::pin(async move { Err(error) }),
+        }
+    }
+
+    fn revoke(&self, changes: Vec<Change>) -> Answer<'_, Vec<u64>> {
+        match check_all(&changes) {
+            Ok(()) => self.write(WriteKind::Revocations(changes)),
             Err(error) => Box::pin(async move { Err(error) }),
         }
     }

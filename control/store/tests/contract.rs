@@ -3,7 +3,8 @@ use std::future::Future;
 use std::sync::Arc;
 
 use millstream_store::item::{
-    Change, Expect, Item, KEY_BYTES_MAX, Kind, Order, Query, TRANSACTION_CHANGES_MAX, VALUE_BYTES_MAX, Write,
+    Change, Expect, Item, KEY_BYTES_MAX, Kind, Order, PAGE_BYTES_MAX, Query, TRANSACTION_CHANGES_MAX, VALUE_BYTES_MAX,
+    Write,
 };
 use millstream_store::memory::MemoryStore;
 use millstream_store::sqlite::SqliteStore;
@@ -116,6 +117,31 @@ fn pages_go_through_all_items_in_order_both_ways() {
         for (order, after) in [(Order::Ascending, "Z"), (Order::Descending, "b/1")] {
             let query = Query { prefix: "a/".into(), after: Some(after.into()), order, ..Query::all(KIND) };
             assert_eq!(store.page(query).await.unwrap().items.len(), 4, "{order:?}");
+        }
+    });
+}
+
+#[test]
+fn a_page_ends_where_its_values_are_a_mebibyte_and_the_next_one_goes_on() {
+    each(|store| async move {
+        let (value, keys_put) = ("v".repeat(VALUE_BYTES_MAX), (0..10).map(|n| n.to_string()).collect::<Vec<_>>());
+        for key in &keys_put {
+            store.put(write(key, Expect::Absent, &value)).await.unwrap();
+        }
+        for order in [Order::Ascending, Order::Descending] {
+            let (mut found, mut query) = (Vec::new(), Query { order, ..Query::all(KIND) });
+            loop {
+                let page = store.page(query.clone()).await.unwrap();
+                let bytes: usize = page.items.iter().map(|item| item.value.len()).sum();
+                assert!((1..=PAGE_BYTES_MAX).contains(&bytes), "{bytes} bytes in a page");
+                found.extend(page.items.into_iter().map(|item| item.key));
+                query.after = page.next;
+                if query.after.is_none() {
+                    break;
+                }
+            }
+            found.sort();
+            assert_eq!(found, keys_put, "{order:?}");
         }
     });
 }

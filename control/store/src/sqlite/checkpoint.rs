@@ -7,6 +7,7 @@ use std::time::{Duration, Instant};
 use rusqlite::Connection;
 
 use super::open;
+use crate::repeated::Repeated;
 
 /// A log is taken in once it has so many bytes: pages that are written often are then written once.
 const LOG_BYTES: u64 = 4 << 20;
@@ -25,13 +26,16 @@ fn log_bytes(path: &Path) -> u64 {
 /// The thread: until there is no writer any more.
 pub(super) fn run(connection: &Connection, commits: &Receiver<()>, path: &Path) {
     let mut not_before = Instant::now();
+    let failing = Repeated::new();
     while commits.recv().is_ok() {
         if Instant::now() < not_before || log_bytes(path) < LOG_BYTES {
             continue;
         }
         // Whoever reads or writes meanwhile is not waited for, and does not wait.
-        if let Err(error) = take_in(connection, "PASSIVE") {
-            say(path, &error);
+        if let Err(error) = take_in(connection, "PASSIVE")
+            && let Some(count) = failing.again()
+        {
+            say(path, &error, count);
         }
         not_before = Instant::now() + PAUSE;
     }
@@ -41,17 +45,27 @@ pub(super) fn run(connection: &Connection, commits: &Receiver<()>, path: &Path) 
 pub(super) fn make_way(connection: &Connection, path: &Path) {
     if log_bytes(path) >= LOG_BYTES_MAX
         && let Err(error) = take_in(connection, "TRUNCATE")
+        && let Some(count) = STUCK.again()
     {
-        say(path, &error);
+        say(path, &error, count);
     }
+}
+
+/// The log was to be emptied and could not be.
+static STUCK: Repeated = Repeated::new();
+
+/// Takes the log in, so that the next write begins it anew and needs no room that it does not have.
+pub(super) fn begin_anew(connection: &Connection) {
+    // Where the file itself needs more room, the log keeps what it has.
+    let _ = take_in(connection, "RESTART");
 }
 
 fn take_in(connection: &Connection, how: &str) -> rusqlite::Result<()> {
     connection.query_row(&format!("PRAGMA wal_checkpoint({how})"), [], |_| Ok(()))
 }
 
-fn say(path: &Path, error: &rusqlite::Error) {
+fn say(path: &Path, error: &rusqlite::Error, count: u64) {
     // Nothing is lost by it: what was answered is in the log, which is tried again.
     let error = open::say(path, error);
-    tracing::warn!(%error, "the log of the store cannot be taken into its file now; it grows until it can");
+    tracing::warn!(%error, count, "the log of the store cannot be taken into its file now; it grows until it can");
 }

@@ -5,10 +5,12 @@ use std::sync::mpsc::SyncSender;
 use rusqlite::{CachedStatement, Connection, OptionalExtension as _, Row, Transaction, TransactionBehavior, params};
 use tokio::sync::{mpsc, oneshot};
 
+use super::spare::Spare;
 use super::{BATCH_JOBS_MAX, PURGE_ITEMS_MAX, checkpoint, open};
 use crate::StoreError;
 use crate::contract::end_of;
 use crate::item::{Change, Item, Kind, Order, PAGE_ITEMS_MAX, Page, Query, Write};
+use crate::repeated::Repeated;
 
 type To<T> = oneshot::Sender<Result<T, StoreError>>;
 
@@ -16,6 +18,8 @@ type To<T> = oneshot::Sender<Result<T, StoreError>>;
 pub(super) enum WriteKind {
     /// All of these, or none.
     Changes(Vec<Change>),
+    /// The same, with what is kept for them where there is no room.
+    Revocations(Vec<Change>),
     Purge {
         now_ms: u64,
     },
@@ -38,11 +42,12 @@ pub(super) struct ReadJob(pub(super) Read);
 
 /// The writer's thread: until nobody can ask any more.
 pub(super) fn write_all(
-    mut connection: Connection,
+    (mut connection, mut spare): (Connection, Spare),
     mut jobs: mpsc::Receiver<WriteJob>,
     committed: &SyncSender<()>,
     path: &Path,
 ) {
+    let refused = Repeated::new();
     while let Some(first) = jobs.blocking_recv() {
         let mut batch = vec![first];
         while batch.len() < BATCH_JOBS_MAX
@@ -51,11 +56,14 @@ pub(super) fn write_all(
             batch.push(job);
         }
         let (changes, waiting): (Vec<_>, Vec<_>) = batch.into_iter().map(|job| (job.what, job.answer)).unzip();
+        // Few and short: kept until it is known that they have found room.
+        let revocations: Vec<Option<Vec<Change>>> = changes.iter().map(revocation).collect();
         checkpoint::make_way(&connection, path);
         match write_batch(&mut connection, changes) {
             Ok(answers) => {
                 // One that waits says as much as two.
                 let _ = committed.try_send(());
+                spare.take_back();
                 for (waiting, answer) in waiting.into_iter().zip(answers) {
                     // Whoever has gone does not want to know.
                     let _ = waiting.send(answer);
@@ -63,11 +71,47 @@ pub(super) fn write_all(
             }
             Err(error) => {
                 let error = open::say(path, &error);
-                tracing::error!(%error, writes = waiting.len(), "writes to the store were refused");
-                for waiting in waiting {
-                    let _ = waiting.send(Err(error.clone()));
+                if let Some(count) = refused.again() {
+                    tracing::error!(%error, count, "writes to the store were refused");
+                }
+                let is_full = matches!(error, StoreError::Full { .. });
+                for (waiting, revocation) in waiting.into_iter().zip(revocations) {
+                    let answer = match revocation {
+                        Some(changes) if is_full => revoke((&mut connection, &mut spare), &changes, path),
+                        _ => Err(error.clone()),
+                    };
+                    let _ = waiting.send(answer);
                 }
             }
+        }
+    }
+}
+
+fn revocation(what: &WriteKind) -> Option<Vec<Change>> {
+    match what {
+        WriteKind::Revocations(changes) => Some(changes.clone()),
+        WriteKind::Changes(_) | WriteKind::Purge { .. } => None,
+    }
+}
+
+/// Makes changes on a full disk: in the log's own room once all of it is in the file, and with what was kept for this.
+fn revoke(
+    (connection, spare): (&mut Connection, &mut Spare),
+    changes: &[Change],
+    path: &Path,
+) -> Result<Vec<u64>, StoreError> {
+    loop {
+        // Where the file needs little more room for all that the log has, the log can be used again and again. Half of what is kept is for
+        // that, the other half for the log itself.
+        if spare.is_half_there() {
+            checkpoint::begin_anew(connection);
+        }
+        match write_batch(connection, vec![WriteKind::Revocations(changes.to_vec())]) {
+            Ok(answers) => return answers.into_iter().next().unwrap_or(Ok(Vec::new())),
+            Err(error) => match open::say(path, &error) {
+                StoreError::Full { .. } if spare.give() => {}
+                error => return Err(error),
+            },
         }
     }
 }
@@ -86,7 +130,7 @@ fn write_batch(
 /// Looks at all conditions of a job before it writes the first item, so that a job whose conditions do not hold changes nothing.
 fn write(on: &Transaction<'_>, what: WriteKind) -> rusqlite::Result<Result<Vec<u64>, StoreError>> {
     let changes = match what {
-        WriteKind::Changes(changes) => changes,
+        WriteKind::Changes(changes) | WriteKind::Revocations(changes) => changes,
         WriteKind::Purge { now_ms } => return purge(on, now_ms).map(|purged| Ok(vec![purged])),
     };
     let mut versions = Vec::with_capacity(changes.len());
@@ -131,19 +175,20 @@ fn version(on: &Connection, kind: Kind, key: &str) -> rusqlite::Result<Option<u6
 
 /// The reader's thread: until nobody can ask any more.
 pub(super) fn read_all(connection: &Connection, mut jobs: mpsc::Receiver<ReadJob>, path: &Path) {
-    fn answer<T>(to: To<T>, path: &Path, found: rusqlite::Result<T>) {
-        let found = found.map_err(|error| open::say(path, &error));
-        if let Err(error) = &found {
-            tracing::error!(%error, "a read of the store was refused");
+    let refused = Repeated::new();
+    let said = |error: rusqlite::Error| {
+        let error = open::say(path, &error);
+        if let Some(count) = refused.again() {
+            tracing::error!(%error, count, "reads of the store were refused");
         }
-        // Whoever has gone does not want to know.
-        let _ = to.send(found);
-    }
+        error
+    };
     while let Some(ReadJob(job)) = jobs.blocking_recv() {
         match job {
-            Read::Get { kind, key, answer: to } => answer(to, path, get(connection, kind, &key)),
-            Read::Page { query, answer: to } => answer(to, path, page(connection, &query)),
-            Read::Count { kind, answer: to } => answer(to, path, count(connection, kind)),
+            // Whoever has gone does not want to know.
+            Read::Get { kind, key, answer } => drop(answer.send(get(connection, kind, &key).map_err(said))),
+            Read::Page { query, answer } => drop(answer.send(page(connection, &query).map_err(said))),
+            Read::Count { kind, answer } => drop(answer.send(count(connection, kind).map_err(said))),
         }
     }
 }
@@ -164,33 +209,29 @@ pub(super) fn get(on: &Connection, kind: Kind, key: &str) -> rusqlite::Result<Op
 }
 
 fn page(on: &Connection, query: &Query) -> rusqlite::Result<Page> {
-    let limit = query.limit.clamp(1, PAGE_ITEMS_MAX);
     let (start, end) = (query.prefix.as_str(), end_of(&query.prefix));
     // One more than asked for tells whether there is a next page.
-    let ask = (limit + 1) as i64;
-    let all = |mut statement: CachedStatement<'_>, low: &str, high: &str| -> rusqlite::Result<Vec<Item>> {
-        statement.query_map(params![query.kind.0, low, high, ask], item)?.collect()
+    let ask = (query.limit.clamp(1, PAGE_ITEMS_MAX) + 1) as i64;
+    // Row by row: what does not fit is not read.
+    let fill = |mut statement: CachedStatement<'_>, low: &str, high: &str| {
+        Page::fill(statement.query_map(params![query.kind.0, low, high, ask], item)?, query.limit)
     };
     let select = "SELECT key, version, expires_ms, value FROM item WHERE kind = ?1";
-    let mut items = match (&query.after, query.order) {
+    match (&query.after, query.order) {
         (Some(after), Order::Ascending) if after.as_str() >= start => {
             let sql = format!("{select} AND key > ?2 AND key < ?3 ORDER BY key LIMIT ?4");
-            all(on.prepare_cached(&sql)?, after, &end)?
+            fill(on.prepare_cached(&sql)?, after, &end)
         }
         (_, Order::Ascending) => {
             let sql = format!("{select} AND key >= ?2 AND key < ?3 ORDER BY key LIMIT ?4");
-            all(on.prepare_cached(&sql)?, start, &end)?
+            fill(on.prepare_cached(&sql)?, start, &end)
         }
         (after, Order::Descending) => {
             let high = after.as_deref().filter(|after| *after < end.as_str()).unwrap_or(&end);
             let sql = format!("{select} AND key >= ?2 AND key < ?3 ORDER BY key DESC LIMIT ?4");
-            all(on.prepare_cached(&sql)?, start, high)?
+            fill(on.prepare_cached(&sql)?, start, high)
         }
-    };
-    let more = items.len() > limit;
-    items.truncate(limit);
-    let next = items.last().filter(|_| more).map(|item| item.key.clone());
-    Ok(Page { items, next })
+    }
 }
 
 pub(super) fn count(on: &Connection, kind: Kind) -> rusqlite::Result<u64> {

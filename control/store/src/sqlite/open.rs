@@ -1,6 +1,6 @@
 //! Opening the file: the directory's lock, the format's migrations, the check for damage, and SQLite's errors in our words.
 use std::fs::{File, OpenOptions, TryLockError};
-use std::io::{Read as _, Seek as _, Write as _};
+use std::io::{ErrorKind, Read as _, Seek as _, Write as _};
 use std::os::unix::fs::OpenOptionsExt as _;
 use std::path::Path;
 use std::time::Duration;
@@ -31,6 +31,10 @@ const BUSY: Duration = Duration::from_secs(5);
 const CACHE_KIB: i32 = 512;
 /// The index of the log cannot grow.
 const SHM_NO_ROOM: i32 = rusqlite::ffi::SQLITE_IOERR_SHMSIZE;
+/// A file could not be written to.
+const WRITE_FAILED: i32 = rusqlite::ffi::SQLITE_IOERR_WRITE;
+/// What a file is to be able to grow by.
+static GROWTH: [u8; 64 << 10] = [7; 64 << 10];
 /// Bytes that a write-ahead log is cut to once it has been taken into the file.
 const WAL_BYTES_KEPT: i64 = 16 << 20;
 
@@ -155,6 +159,25 @@ fn marks(connection: &Connection) -> rusqlite::Result<(i32, u32)> {
     Ok((number("application_id")?, number("user_version")? as u32))
 }
 
+/// Whether files beside the store may grow as it would: SQLite says that a write failed, and not that a quota or the limit of a file's size
+/// (`RLIMIT_FSIZE`) is reached.
+fn may_grow(path: &Path) -> bool {
+    let bytes = |ending: &str| {
+        let mut name = path.as_os_str().to_owned();
+        name.push(ending);
+        std::fs::metadata(name).map_or(0, |file| file.len())
+    };
+    let bytes = bytes("").max(bytes("-wal")) + (GROWTH.len() as u64);
+    let probe = path.with_extension("probe");
+    let grown = File::create(&probe).and_then(|mut file| {
+        file.write_all(&GROWTH)?;
+        file.set_len(bytes)
+    });
+    let _ = std::fs::remove_file(&probe);
+    let full = [ErrorKind::StorageFull, ErrorKind::QuotaExceeded, ErrorKind::FileTooLarge];
+    !grown.is_err_and(|error| full.contains(&error.kind()))
+}
+
 /// SQLite's error as ours.
 pub(super) fn say(path: &Path, error: &rusqlite::Error) -> StoreError {
     let (path, detail) = (path.to_owned(), error.to_string());
@@ -162,6 +185,9 @@ pub(super) fn say(path: &Path, error: &rusqlite::Error) -> StoreError {
         Some(ErrorCode::DiskFull) => StoreError::Full { path },
         // The index of the log, which every connection needs, finds no room.
         _ if error.sqlite_error().is_some_and(|error| error.extended_code == SHM_NO_ROOM) => StoreError::Full { path },
+        _ if error.sqlite_error().is_some_and(|error| error.extended_code == WRITE_FAILED) && !may_grow(&path) => {
+            StoreError::Full { path }
+        }
         Some(ErrorCode::DatabaseCorrupt | ErrorCode::NotADatabase) => StoreError::Damaged { path, detail },
         _ => StoreError::Failed { path, detail },
     }

@@ -4,7 +4,7 @@ use std::os::unix::fs::{FileExt as _, PermissionsExt as _};
 use std::path::Path;
 use std::process::Command;
 
-use millstream_store::item::{Change, Expect, Query};
+use millstream_store::item::{Change, Expect, Kind, Query, Write};
 use millstream_store::sqlite::{BackupError, FILE, SqliteStore, backup, peek, peek_count};
 use millstream_store::{Store as _, StoreError};
 
@@ -190,9 +190,10 @@ fn on_a_small_disk(dir: &Path) {
     fill(&dir.join("other"));
     let store = open(dir);
     println!("{answered} writes before the disk was full");
-    assert!(answered > 50);
+    assert!(answered > 25);
     assert_eq!(run(store.count(KIND)), Ok(answered), "all that was answered is there after a restart");
     assert_eq!(run(store.page(Query::all(KIND))).unwrap().items.len() as u64, answered.min(1_000));
+    revoke_on_a_full_disk(&store, 40, 5);
     drop(store);
 
     // A store that was closed as it should be, and somebody else who takes all that is left of the disk.
@@ -210,7 +211,71 @@ fn on_a_small_disk(dir: &Path) {
     }
     std::fs::remove_file(dir.join("other")).unwrap();
     let store = open(dir);
+    run(async {
+        for half in 0..2 {
+            let tokens = (half * 100..half * 100 + 100).map(|n| write(&format!("{n:05}"), Expect::Absent, "token"));
+            store.transact(tokens.map(Change::Put).collect()).await.unwrap();
+        }
+    });
+    drop(store);
+    let store = open(dir);
+    fill(&dir.join("other"));
+    // More than the room that was kept would do for: the log is used again.
+    revoke_on_a_full_disk(&store, 200, 200);
+    drop(store);
+    std::fs::remove_file(dir.join("other")).unwrap();
+    let store = open(dir);
     run(store.put(write("large", Expect::Absent, &"v".repeat(200_000)))).unwrap();
+}
+
+/// Of so many items that may be removed, at least so many can be, although nothing new can be written.
+fn revoke_on_a_full_disk(store: &SqliteStore, items: usize, least: usize) {
+    run(async {
+        let before = store.count(KIND).await.unwrap();
+        let mut revoked = 0;
+        for n in 0..items {
+            // As a token's removal: with an entry of who did it.
+            let who = Write { kind: Kind("log"), ..write(&format!("{n:05}"), Expect::Any, &"w".repeat(200)) };
+            let gone = Change::Delete { kind: KIND, key: format!("{n:05}"), expect: Expect::Version(1) };
+            match store.revoke(vec![gone, Change::Put(who)]).await {
+                Ok(_) => revoked += 1,
+                Err(error) => assert!(matches!(error, StoreError::Full { .. }), "{error}"),
+            }
+        }
+        println!("{revoked} of {items} revoked on a full disk");
+        assert!(revoked >= least, "{revoked} of {items}");
+        assert_eq!(store.count(KIND).await, Ok(before - revoked as u64));
+        let large = store.put(write("large", Expect::Absent, &"v".repeat(250_000))).await;
+        assert!(matches!(large, Err(StoreError::Full { .. })), "{large:?}");
+    });
+}
+
+/// The shell of a copy of this test lets no file grow beyond so many blocks of 512 bytes, and has the signal ignored that would end it.
+#[test]
+fn the_limit_of_a_files_size_is_a_full_disk() {
+    let variable = "MILLSTREAM_TEST_SMALL_FILES";
+    if let Some(dir) = std::env::var_os(variable) {
+        let store = open(Path::new(&dir));
+        run(async {
+            let mut answered = 0;
+            let error = loop {
+                match store.put(write(&format!("{answered:05}"), Expect::Absent, &"v".repeat(2_000))).await {
+                    Ok(_) => answered += 1,
+                    Err(error) => break error,
+                }
+            };
+            assert!(matches!(error, StoreError::Full { .. }), "{error}");
+            assert!(answered > 25);
+        });
+        return revoke_on_a_full_disk(&store, 25, 25);
+    }
+    let (dir, test) = (tempfile::tempdir().unwrap(), std::env::current_exe().unwrap());
+    let script = "trap '' XFSZ; ulimit -f 1000; exec \"$0\" --exact contract::file::the_limit_of_a_files_size_is_a_full_disk --nocapture";
+    let mut command = Command::new("sh");
+    command.args(["-c", script]).arg(test).env(variable, dir.path());
+    let output = command.output().unwrap();
+    let said = format!("{}{}", String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr));
+    assert!(output.status.success() && said.contains("revoked on a full disk"), "{said}");
 }
 
 /// Takes all the room that there is.
