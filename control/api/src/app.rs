@@ -12,17 +12,19 @@ use millstream_proto::id::Id;
 use millstream_proto::secret::Secret;
 use millstream_proto::sign::MasterKey;
 use millstream_store::item::{Change, Expect, Order, Query};
+use millstream_store::repeated::Repeated;
 use millstream_store::{Store, StoreError};
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
+use tokio::sync::{Mutex, MutexGuard};
 
 use crate::auth::Caller;
-use crate::auth::login::Failures;
+use crate::auth::login::{Failures, Logins};
 use crate::clock::{Clock, Stamps};
 use crate::events::Feed;
 use crate::hooks::{self, RecordLocks};
 use crate::http::once::{self, Running};
-use crate::http::problem::Answer;
+use crate::http::problem::{Answer, Problem};
 use crate::ids::Ids;
 use crate::model::audit::{self, Entry};
 use crate::model::stream::StreamRecord;
@@ -31,7 +33,7 @@ use crate::model::unreadable::Unreadable;
 use crate::model::{self, AUDIT, META, ONCE, STREAM};
 use crate::reconcile::{Subject, Unsettled};
 use crate::slates::Slates;
-use crate::streams::Locks;
+use crate::streams::{Locks, STREAMS_MAX};
 
 /// What the API is made of.
 pub struct Parts {
@@ -108,6 +110,10 @@ struct Inner {
     kept_answers: AtomicU64,
     running: Running,
     unreadable: Unreadable,
+    said: Said,
+    /// Held by requests that make one of what there may be so many of.
+    making: Mutex<()>,
+    logins: Logins,
 }
 
 /// When the clock was last believed, as kept.
@@ -139,6 +145,51 @@ async fn last_seen(store: &dyn Store, newest_stamp: Option<&str>) -> Result<Opti
         kept.and_then(|item| serde_json::from_slice::<Believed>(&item.value).ok()).map(|kept| kept.at_unix_ms);
     let stamp = newest_stamp.and_then(|stamp| stamp.split_once('-')?.0.parse().ok());
     Ok(believed.max(stamp))
+}
+
+/// A stream that is counted and not stored yet; not counted any more when it is dropped.
+#[must_use]
+pub(crate) struct Counted<'a>(&'a Api);
+
+impl Counted<'_> {
+    /// It is stored.
+    pub(crate) fn stays(self) {
+        std::mem::forget(self);
+    }
+}
+
+impl Drop for Counted<'_> {
+    fn drop(&mut self) {
+        self.0.count_one_less();
+    }
+}
+
+/// What may happen with every request, and is not to be told with every one.
+#[derive(Debug, Default)]
+pub(crate) struct Said {
+    internal: Repeated,
+    full: Repeated,
+    unavailable: Repeated,
+    /// Answers to idempotency keys that could not be kept.
+    pub(crate) answers_lost: Repeated,
+    /// Changes that a node was too slow for.
+    pub(crate) slow_nodes: Repeated,
+}
+
+impl Said {
+    /// Answers with this status, 500 and above.
+    pub(crate) fn failed(&self, status: u16) -> &Repeated {
+        match status {
+            507 => &self.full,
+            503 => &self.unavailable,
+            _ => &self.internal,
+        }
+    }
+}
+
+/// Changes that take rights or things away. They find room on a full disk ([`Store::revoke`]).
+fn takes_away(action: &str) -> bool {
+    action.ends_with(".delete") || matches!(action, "stream.key.rotate" | "logout" | "session.kick")
 }
 
 /// An entry of the audit log.
@@ -201,6 +252,9 @@ impl Api {
             kept_answers: AtomicU64::new(kept_answers),
             running: Running::default(),
             unreadable,
+            said: Said::default(),
+            making: Mutex::default(),
+            logins: Logins::default(),
             parts,
         })))
     }
@@ -315,6 +369,19 @@ impl Api {
         (self.0.parts.draining)()
     }
 
+    pub(crate) fn said(&self) -> &Said {
+        &self.0.said
+    }
+
+    /// Until this is dropped nobody else makes one of what there may be so many of: counting and making are one step.
+    pub(crate) async fn makes(&self) -> MutexGuard<'_, ()> {
+        self.0.making.lock().await
+    }
+
+    pub(crate) fn logins(&self) -> &Logins {
+        &self.0.logins
+    }
+
     pub(crate) fn failures(&self) -> &Failures {
         &self.0.failures
     }
@@ -335,9 +402,12 @@ impl Api {
         &self.0.record_locks
     }
 
-    /// How many streams the store has.
-    pub(crate) fn stored_streams(&self) -> &AtomicU64 {
-        &self.0.stored_streams
+    /// One stream more, where there may be one. Counted before it is stored, so that requests at the same moment do not pass the maximum together.
+    pub(crate) fn count_one_more(&self) -> Answer<Counted<'_>> {
+        let more = |streams: u64| (streams < STREAMS_MAX).then_some(streams + 1);
+        let counted = self.0.stored_streams.fetch_update(Ordering::Relaxed, Ordering::Relaxed, more);
+        let full = |_| Problem::conflict(format!("there are {STREAMS_MAX} streams, which is the most; remove some"));
+        counted.map(|_| Counted(self)).map_err(full)
     }
 
     /// One stream fewer, until the store is counted again.
@@ -373,7 +443,7 @@ impl Api {
     pub(crate) async fn record(&self, caller: &Caller, action: &str, target: &str) -> Answer<Recorded> {
         let (stamp, entry) = self.entry(caller, action, target, Vec::new());
         // A stamp is new, so nothing is there.
-        let _ = model::transact(self.store(), vec![entry]).await?;
+        let _ = model::transact_as(self.store(), takes_away(action), vec![entry]).await?;
         tracing::info!(who = caller.who, action, target, "changed");
         Ok(Recorded(stamp))
     }
@@ -399,7 +469,8 @@ impl Api {
         if let Some(mark) = &mark {
             changes.push(mark.to_put());
         }
-        let Ok(versions) = model::transact(self.store(), changes).await? else { return Ok(Err(model::Conflict)) };
+        let made = model::transact_as(self.store(), takes_away(action), changes).await?;
+        let Ok(versions) = made else { return Ok(Err(model::Conflict)) };
         if let (Some(mark), Some(version)) = (mark, versions.last()) {
             mark.written(self, *version);
         }

@@ -2,7 +2,6 @@
 //! the nodes are told, and the caller is answered once they have it in force, so that whoever has the answer may push.
 //!
 //! Changes of one stream come to the nodes in the order in which they were stored, because both happen under one lock ([`Locks`]).
-use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use millstream_control_protocol::exchange::Whom;
@@ -118,10 +117,7 @@ impl Api {
         }
         let id = id.map_or_else(|| self.uuid(), |id| Ok(id.to_owned()))?;
         let _paths = self.free_paths(&id, given).await?;
-        if self.stored_streams().load(Ordering::Relaxed) >= STREAMS_MAX {
-            let detail = format!("there are {STREAMS_MAX} streams, which is the most; remove some");
-            return Err(Problem::conflict(detail));
-        }
+        let counted = self.count_one_more()?;
         let lock = self.locks().lock(&id).await;
         if self.fixed().contains_key(&id) {
             return Err(read_only(&id));
@@ -144,7 +140,7 @@ impl Api {
             let detail = format!("there is a stream {id} already; give another id, or change that one");
             return Err(Problem::conflict(detail));
         };
-        self.stored_streams().fetch_add(1, Ordering::Relaxed);
+        counted.stays();
         let told = self.fleet().put(self.slates().to_link(&record, &id));
         unsettled.settle();
         drop(lock);
@@ -312,7 +308,16 @@ impl Api {
     /// Waits until the nodes have a change in force, and not for long.
     async fn in_force(&self, id: &str, told: Version) {
         if !self.fleet().in_force(told, IN_FORCE_WAIT).await {
-            tracing::warn!(stream = id, "a node has not taken up a change yet; it will when it is heard again");
+            match self.said().slow_nodes.again() {
+                Some(count) => {
+                    tracing::warn!(
+                        stream = id,
+                        count,
+                        "a node has not taken up changes yet; it will when it is heard again"
+                    );
+                }
+                None => tracing::debug!(stream = id, "a node has not taken up a change yet"),
+            }
         }
     }
 }

@@ -102,6 +102,7 @@ pub struct Numbers {
     control_per_address: Count,
     control_gave_way: Count,
     control_accept: Count,
+    control_unread: Count,
     waiting: AtomicU64,
     /// Unix milliseconds; 0: none waits.
     oldest_ms: AtomicU64,
@@ -124,12 +125,14 @@ impl Numbers {
         self.api_panics.one();
     }
 
-    /// The control port did without a connection: `connections`, `per_address`, `gave_way`, `accept`.
+    /// The control port did without a connection: `connections`, `per_address`, `gave_way`, `accept`; or without an
+    /// answer, because too many others are not read: `unread`.
     pub fn control_refused(&self, why: &str) {
         match why {
             "connections" => self.control_connections.one(),
             "per_address" => self.control_per_address.one(),
             "gave_way" => self.control_gave_way.one(),
+            "unread" => self.control_unread.one(),
             _ => self.control_accept.one(),
         }
     }
@@ -207,6 +210,7 @@ impl Collector for Shown {
             ("per_address", &of.control_per_address),
             ("gave_way", &of.control_gave_way),
             ("accept", &of.control_accept),
+            ("unread", &of.control_unread),
         ];
         let help = "Connections and requests that the control port did without, by reason.";
         counters(out, ("millstream_control_refused", help, "reason"), &refused)?;

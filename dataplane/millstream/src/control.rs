@@ -44,6 +44,8 @@ const JOIN_TRIES: u32 = 500;
 const JOIN_WAIT: Duration = Duration::from_millis(10);
 /// How long running requests may take once the process ends.
 const DRAIN: Duration = Duration::from_secs(2);
+/// How long notes of webhooks' deliveries may take once the process ends.
+const WEBHOOKS_DRAIN: Duration = Duration::from_secs(2);
 
 /// What the control half is told.
 pub(crate) struct Told<'a> {
@@ -80,12 +82,11 @@ pub(crate) struct Told<'a> {
 
 /// The runtime of all that is not per-frame: one thread, beside the shards.
 pub(crate) fn runtime() -> anyhow::Result<Runtime> {
-    tokio::runtime::Builder::new_multi_thread()
-        .worker_threads(1)
-        .thread_name("side")
-        .enable_all()
-        .build()
-        .context("cannot start the runtime of the control API")
+    runtime_named("side").context("cannot start the runtime of the control API")
+}
+
+fn runtime_named(threads: &str) -> std::io::Result<Runtime> {
+    tokio::runtime::Builder::new_multi_thread().worker_threads(1).thread_name(threads).enable_all().build()
 }
 
 /// The store of the data directory, which this process has to itself from here on.
@@ -145,6 +146,8 @@ pub(crate) struct Control {
     serving: JoinHandle<()>,
     node: Option<Joined>,
     stop_webhooks: watch::Sender<bool>,
+    /// Where webhooks are delivered: a thread of its own, so that no receiver slows the API.
+    webhooks_runtime: Option<Runtime>,
 }
 
 impl Control {
@@ -176,10 +179,13 @@ impl Control {
         fleet.is_of(told.store.id, told.store.stands_for);
         let (stop_webhooks, webhooks_stopped) = watch::channel(false);
         let guard = Guard::PublicAnd(told.webhooks_allow);
+        let mut webhooks_runtime = None;
         if let Some(outbox) = outbox {
             let deliverer =
                 Deliverer::counting(Arc::new(outbox), guard.clone(), Patience::default(), Arc::clone(&told.numbers));
-            runtime.spawn(deliverer.run(news, webhooks_stopped));
+            let own = runtime_named("webhooks").context("cannot start the runtime of webhooks")?;
+            own.spawn(deliverer.run(news, webhooks_stopped));
+            webhooks_runtime = Some(own);
         }
         let engine = told.engine.cloned();
         let numbers = Arc::clone(&told.numbers);
@@ -225,7 +231,7 @@ impl Control {
         let routes = routes::router(api).merge(fleet::router(fleet.clone(), Arc::new(is_node)));
         let serving = runtime.spawn(serve(listener, routes, limits, numbers, async move { drop(ended.await) }));
         info!(listener = "control", address = %address, "listening for control (API, /metrics)");
-        Ok(Self { api: kept_api, fleet, end: Some(end), serving, node: None, stop_webhooks })
+        Ok(Self { api: kept_api, fleet, end: Some(end), serving, node: None, stop_webhooks, webhooks_runtime })
     }
 
     /// Has the engine of this process follow, and waits until it has all streams in force, or for some seconds.
@@ -256,6 +262,9 @@ impl Control {
     /// Takes no more requests, and lets those that run end.
     pub(crate) fn stop(mut self, runtime: &Runtime) {
         self.stop_webhooks.send_replace(true);
+        if let Some(webhooks) = self.webhooks_runtime.take() {
+            webhooks.shutdown_timeout(WEBHOOKS_DRAIN);
+        }
         // Dropped, it tells the same.
         drop(self.end.take());
         if let Some(node) = self.node.take() {

@@ -15,7 +15,7 @@ use millstream_policy::preset::{Preset, preset};
 use millstream_proto::secret::Secret;
 use millstream_proto::sign::MasterKey;
 use millstream_store::Store;
-use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM};
+use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM, SIGXFSZ};
 use signal_hook::iterator::Signals;
 use tokio::runtime::Runtime;
 use tracing::{error, info, warn};
@@ -267,8 +267,11 @@ fn control_secrets(
     Ok(Secrets { chain: chain(layers, master.as_ref()), admin_token, node_token, master, store: identity })
 }
 
-/// SIGTERM, SIGINT and SIGHUP, caught from here on: one that arrives while the engine starts is not lost.
+/// SIGTERM, SIGINT and SIGHUP, caught from here on: one that arrives while the engine starts is not lost. SIGXFSZ does nothing: where a file
+/// may not grow (`RLIMIT_FSIZE`), the write fails, as on a full disk.
 pub(crate) fn signals() -> Result<Signals, Failure> {
+    let ignored = signal_hook::flag::register(SIGXFSZ, Arc::default());
+    ignored.context("cannot catch signals").map_err(Failure::Running)?;
     Signals::new([SIGTERM, SIGINT, SIGHUP]).context("cannot catch signals").map_err(Failure::Running)
 }
 

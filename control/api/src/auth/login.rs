@@ -35,6 +35,11 @@ const FAILURES_PER_ADDRESS_MAX: u32 = 5;
 const FAILURES_MAX: u32 = 100;
 /// Milliseconds after which tries are forgotten.
 const WINDOW_MS: u64 = 60_000;
+/// Logins of one token at once, and the milliseconds after which there may be one more.
+const LOGINS_AT_ONCE: u64 = 40;
+const LOGIN_EVERY_MS: u64 = 60_000;
+/// Tokens whose logins are remembered, before those that have none to count are forgotten. There are some thousand tokens at most.
+const TOKENS_REMEMBERED_MAX: usize = 256;
 /// Addresses that are remembered: more than [`FAILURES_MAX`] tries do not come from more.
 const ADDRESSES_MAX: usize = FAILURES_MAX as usize;
 
@@ -71,6 +76,43 @@ impl Failures {
         {
             *window.by_address.entry(counted(address)).or_default() += 1;
         }
+        None
+    }
+}
+
+/// Logins of each token: some at once, and then one a minute, because each is an entry of the audit log, which keeps it for more than a year.
+#[derive(Debug, Default)]
+pub struct Logins(Mutex<HashMap<String, Spent>>);
+
+/// A token's logins that count, and since when.
+#[derive(Clone, Copy, Debug)]
+struct Spent {
+    logins: u64,
+    since_ms: u64,
+}
+
+impl Logins {
+    /// Counts a login. Gives the seconds to wait where the token had as many as it may have.
+    fn count(&self, token_id: &str, now_ms: u64) -> Option<u32> {
+        let mut tokens = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        // Also where the clock was set back.
+        let passed = |spent: &Spent| now_ms.abs_diff(spent.since_ms) / LOGIN_EVERY_MS;
+        if tokens.len() >= TOKENS_REMEMBERED_MAX {
+            tokens.retain(|_, spent| spent.logins > passed(spent));
+        }
+        let spent = tokens.entry(token_id.to_owned()).or_insert(Spent { logins: 0, since_ms: now_ms });
+        let free = passed(spent);
+        if free >= spent.logins {
+            *spent = Spent { logins: 0, since_ms: now_ms };
+        } else if free > 0 {
+            spent.logins -= free;
+            spent.since_ms = if now_ms > spent.since_ms { spent.since_ms + free * LOGIN_EVERY_MS } else { now_ms };
+        }
+        if spent.logins >= LOGINS_AT_ONCE {
+            let wait_ms = LOGIN_EVERY_MS.saturating_sub(now_ms.abs_diff(spent.since_ms));
+            return Some((wait_ms / 1_000 + 1) as u32);
+        }
+        spent.logins += 1;
         None
     }
 }
@@ -141,12 +183,12 @@ impl LoggedIn {
 /// Log in
 ///
 /// Takes a token and gives a cookie, for browsers. Five wrong tokens a minute are one address's limit. A token has at most 32 logins at the
-/// same time: one more ends the oldest.
+/// same time: one more ends the oldest. It may be logged in with 40 times at once, and then once a minute.
 #[utoipa::path(post, path = "/api/v1/login", tag = "login", request_body = LoginRequest, security(()), responses(
     (status = 200, description = "Logged in; the cookie is set", body = LoggedIn),
     (status = 401, description = "The token is not good", body = Problem),
     (status = 403, description = "The request came from a page of another origin", body = Problem),
-    (status = 429, description = "Too many wrong tokens", body = Problem),
+    (status = 429, description = "Too many wrong tokens, or logins of this one", body = Problem),
 ))]
 pub async fn log_in(
     State(api): State<Api>,
@@ -166,6 +208,14 @@ pub async fn log_in(
         tracing::warn!(address = ?from.address, "a login with a wrong token");
         return Err(Problem::new(StatusCode::UNAUTHORIZED, "unauthenticated", "the token is not good"));
     };
+    if let Some(wait_s) = api.logins().count(&caller.token_id, now_ms) {
+        let detail = format!(
+            "this token was logged in with too often; try again in {wait_s} s. Scripts need no login: send it as Authorization: Bearer TOKEN"
+        );
+        let problem = Problem::new(StatusCode::TOO_MANY_REQUESTS, "too-many-logins", detail);
+        return Err(problem.with(header::RETRY_AFTER, wait_s.into()));
+    }
+    let caller = Caller { address: from.address.map(|address| address.to_string()).unwrap_or_default(), ..caller };
     let token_digest = if caller.token_id == ADMIN_TOKEN_ID {
         Digest::of(request.token.0.expose()).text()
     } else {
@@ -234,6 +284,25 @@ fn no_store() -> (header::HeaderName, HeaderValue) {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_token_has_some_logins_at_once_and_then_one_a_minute() {
+        let logins = Logins::default();
+        for _ in 0..LOGINS_AT_ONCE {
+            assert_eq!(logins.count("a", 1_000_000), None);
+        }
+        assert_eq!(logins.count("a", 1_000_000), Some(61));
+        assert_eq!(logins.count("b", 1_000_000), None);
+        assert_eq!((logins.count("a", 1_059_000), logins.count("a", 1_060_000)), (Some(2), None));
+        assert_eq!(logins.count("a", 1_060_000), Some(61));
+        // A clock that was set back locks nobody out, and a long time gives no more than the first ones.
+        assert_eq!(logins.count("a", 0), None);
+        for _ in 0..LOGINS_AT_ONCE {
+            assert_eq!(logins.count("c", 9_000_000), None);
+        }
+        assert!(logins.count("c", 9_000_000).is_some());
+        assert_eq!(logins.count("c", 900_000_000), None);
+    }
 
     #[test]
     fn wrong_tokens_cost_their_network_its_tries_for_a_minute() {

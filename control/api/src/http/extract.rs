@@ -13,6 +13,7 @@ use serde::de::DeserializeOwned;
 use tokio::time::timeout;
 
 use super::problem::{FieldError, Problem};
+use super::words;
 
 /// Bytes of a request's body: a stream's settings with long texts have a few thousand.
 pub const BODY_BYTES_MAX: usize = 64 << 10;
@@ -30,6 +31,23 @@ impl<S: Sync, T: DeserializeOwned> FromRequest<S> for Json<T> {
 
     async fn from_request(request: Request, _: &S) -> Result<Self, Problem> {
         json(request, BODY_BYTES_MAX).await.map(Self)
+    }
+}
+
+/// A body of JSON whose fields may all be left out, and the body with them.
+#[derive(Clone, Copy, Debug)]
+pub struct MaybeJson<T>(pub T);
+
+impl<S: Sync, T: DeserializeOwned + Default> FromRequest<S> for MaybeJson<T> {
+    type Rejection = Problem;
+
+    async fn from_request(request: Request, _: &S) -> Result<Self, Problem> {
+        let (head, body) = request.into_parts();
+        let bytes = read(body, BODY_BYTES_MAX).await?;
+        if bytes.is_empty() {
+            return Ok(Self(T::default()));
+        }
+        json(Request::from_parts(head, Body::from(bytes)), BODY_BYTES_MAX).await.map(Self)
     }
 }
 
@@ -55,7 +73,7 @@ async fn json<T: DeserializeOwned>(request: Request, bytes_max: usize) -> Result
         ));
     }
     let bytes = read(request.into_body(), bytes_max).await?;
-    serde_json::from_slice(&bytes).map_err(|error| not_json(&error))
+    serde_json::from_slice(&bytes).map_err(|error| words::body(&error))
 }
 
 /// Whether a body is said to be JSON, in one of its forms (`application/merge-patch+json`).
@@ -82,22 +100,6 @@ fn too_large(bytes_max: usize) -> Problem {
     Problem::new(StatusCode::PAYLOAD_TOO_LARGE, "too-large", detail)
 }
 
-/// serde's words name fields and places, and quote values of wrong types; a secret is never of a wrong type but text, which they
-/// would quote as well, so quotes are cut out.
-fn not_json(error: &serde_json::Error) -> Problem {
-    let text = error.to_string();
-    let said = if error.is_data() { without_quotes(&text) } else { text };
-    Problem::fields(vec![FieldError::new("body", said)])
-}
-
-fn without_quotes(text: &str) -> String {
-    let mut shown = String::with_capacity(text.len());
-    for (n, part) in text.split('"').enumerate() {
-        shown.push_str(if n % 2 == 0 { part } else { "..." });
-    }
-    shown
-}
-
 /// Parameters of the path.
 #[derive(Clone, Copy, Debug)]
 pub struct InPath<T>(pub T);
@@ -107,7 +109,7 @@ impl<S: Send + Sync, T: DeserializeOwned + Send> FromRequestParts<S> for InPath<
 
     async fn from_request_parts(parts: &mut Parts, state: &S) -> Result<Self, Problem> {
         let taken: Result<Path<T>, PathRejection> = Path::from_request_parts(parts, state).await;
-        taken.map(|Path(value)| Self(value)).map_err(|rejection| Problem::bad_request(rejection.body_text()))
+        taken.map(|Path(value)| Self(value)).map_err(|rejection| words::path(&rejection))
     }
 }
 
@@ -120,7 +122,7 @@ impl<S: Send + Sync, T: DeserializeOwned> FromRequestParts<S> for InQuery<T> {
 
     async fn from_request_parts(parts: &mut Parts, state: &S) -> Result<Self, Problem> {
         let taken: Result<Query<T>, QueryRejection> = Query::from_request_parts(parts, state).await;
-        taken.map(|Query(value)| Self(value)).map_err(|rejection| Problem::bad_request(rejection.body_text()))
+        taken.map(|Query(value)| Self(value)).map_err(|rejection| words::query(&rejection))
     }
 }
 
@@ -206,15 +208,6 @@ pub(crate) fn text_header(headers: &HeaderMap, name: &HeaderName) -> Result<Opti
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn what_is_wrong_is_said_without_the_value() {
-        let error = serde_json::from_str::<bool>("\"hush\"").unwrap_err();
-        let said = format!("{:?}", not_json(&error));
-        assert!(said.contains("expected a boolean") && !said.contains("hush"), "{said}");
-        let error = serde_json::from_str::<bool>("{ nonsense").unwrap_err();
-        assert!(format!("{:?}", not_json(&error)).contains("line 1 column"), "{error}");
-    }
 
     #[test]
     fn conditions() {

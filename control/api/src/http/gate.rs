@@ -90,7 +90,13 @@ pub(crate) async fn gate(State(api): State<Api>, request: Request, next: Next) -
     let (method, path) = (request.method().clone(), request.uri().path().to_owned());
     let mut response = next.run(request).await;
     if response.status().is_server_error() {
-        tracing::warn!(%method, path, ?peer, status = response.status().as_u16(), "a request was answered with an error of ours");
+        let status = response.status().as_u16();
+        match api.said().failed(status).again() {
+            Some(count) => {
+                tracing::warn!(%method, path, ?peer, status, count, "requests were answered with errors of ours; this was the last one");
+            }
+            None => tracing::debug!(%method, path, ?peer, status, "a request was answered with an error of ours"),
+        }
     }
     let headers = response.headers_mut();
     headers.insert(header::X_CONTENT_TYPE_OPTIONS, HeaderValue::from_static("nosniff"));

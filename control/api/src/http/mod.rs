@@ -1,6 +1,6 @@
 //! HTTP beside the meaning of requests. [`gate`] (which hosts and origins), [`extract`] (bodies, parameters, conditions), [`detach`]
 //! (changes run to their end), [`once`]
-//! (idempotency keys), [`problem`] (errors), [`page`] (cursors), [`serve`] (connections), `places` (their limits), `wire` (whether they are read).
+//! (idempotency keys), [`problem`] (errors), `words` (what is wrong with a body or a query), [`page`] (cursors), [`serve`] (connections), `places` (their limits), `wire` (whether they are read).
 pub(crate) mod detach;
 pub mod extract;
 pub mod gate;
@@ -10,3 +10,4 @@ mod places;
 pub mod problem;
 pub mod serve;
 mod wire;
+pub(crate) mod words;

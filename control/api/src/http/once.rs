@@ -3,7 +3,7 @@
 //! Requests that are being carried out are known to this process ([`Running`]), so that two that come at the same moment do not both act. That
 //! a request has taken effect is stored with the change itself, in one transaction ([`Mark`]); its answer is kept behind that. So a crash
 //! or a full disk leaves no key that took effect and is not known. The requests whose answers hold secrets say that they take no key
-//! ([`refuse`]).
+//! ([`refuse`]), or what of the answer is to be kept ([`WithoutSecrets`]).
 use std::collections::HashSet;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
@@ -15,6 +15,7 @@ use axum::middleware::Next;
 use axum::response::{IntoResponse, Response};
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
+use bytes::Bytes;
 use http_body_util::BodyExt as _;
 use millstream_store::item::{Change, Expect};
 use serde::{Deserialize, Serialize};
@@ -43,7 +44,7 @@ const ANSWER_BYTES_MAX: usize = 64 << 10;
 #[derive(Clone, PartialEq, Eq, Debug, Default, Serialize, Deserialize)]
 #[serde(default)]
 struct Once {
-    /// Of method, path and body: another request with the same key is a mistake.
+    /// Of method, path, condition and body: another request with the same key is a mistake.
     request: String,
     begun_ms: u64,
     expires_ms: u64,
@@ -89,7 +90,10 @@ async fn carry_out(api: &Api, request: Request, next: Next) -> Answer<Response> 
     let caller = caller::caller(&parts, api, Role::Operator).await?;
     let body = extract::read(body, extract::BODY_BYTES_MAX).await?;
     let target = parts.uri.path_and_query().map(ToString::to_string).unwrap_or_default();
-    let of = Digest::of(&format!("{} {target}\n{}", parts.method, STANDARD.encode(&body))).text();
+    // What was meant is another thing where it is of another version.
+    let condition = text_header(&parts.headers, &header::IF_MATCH)?;
+    let condition = condition.map(|tag| format!("\nIf-Match: {tag}")).unwrap_or_default();
+    let of = Digest::of(&format!("{} {target}{condition}\n{}", parts.method, STANDARD.encode(&body))).text();
     let slot = format!("{}/{}", caller.token_id, Digest::of(&key).text());
 
     let (mark, _running) = match begin(api, &slot, of).await? {
@@ -110,7 +114,9 @@ async fn carry_out(api: &Api, request: Request, next: Next) -> Answer<Response> 
         mark.written(api, versions.first().copied().unwrap_or_default());
     } else {
         // What was asked for is done, and is to be said: only a repetition will not get the same answer.
-        tracing::warn!("the answer to an idempotency key could not be kept");
+        if let Some(count) = api.said().answers_lost.again() {
+            tracing::warn!(count, "answers to idempotency keys could not be kept");
+        }
     }
     Ok(response)
 }
@@ -182,6 +188,10 @@ impl Drop for Runs {
     }
 }
 
+/// The body of an answer without the secrets that it holds: what is kept of it, and given to a repetition.
+#[derive(Clone)]
+pub(crate) struct WithoutSecrets(pub(crate) Bytes);
+
 enum Begun {
     Now(Arc<Mark>, Runs),
     Answered(Kept),
@@ -229,10 +239,11 @@ async fn split(response: Response) -> Answer<(Response, Option<Kept>)> {
     let kept = [header::CONTENT_TYPE, header::ETAG, header::LOCATION, header::CACHE_CONTROL];
     let headers =
         kept.iter().filter_map(|name| Some((name.to_string(), parts.headers.get(name)?.to_str().ok()?.to_owned())));
-    let answer = (body.len() <= ANSWER_BYTES_MAX).then(|| Kept {
+    let kept = parts.extensions.get::<WithoutSecrets>().map_or(&body, |WithoutSecrets(kept)| kept);
+    let answer = (kept.len() <= ANSWER_BYTES_MAX).then(|| Kept {
         status: parts.status.as_u16(),
         headers: headers.collect(),
-        body: String::from_utf8_lossy(&body).into_owned(),
+        body: String::from_utf8_lossy(kept).into_owned(),
     });
     Ok((Response::from_parts(parts, Body::from(body)), answer))
 }

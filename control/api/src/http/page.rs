@@ -10,6 +10,8 @@ use super::problem::{Answer, FieldError, Problem};
 
 /// Items of a page where the caller does not say.
 const LIMIT_DEFAULT: usize = 50;
+/// Bytes of the items of a page: it ends before the item that would pass this, and has one at least.
+pub const PAGE_BYTES_MAX: usize = 1 << 20;
 /// Items of a page at most.
 pub const LIMIT_MAX: usize = 500;
 
@@ -17,7 +19,7 @@ pub const LIMIT_MAX: usize = 500;
 #[derive(Clone, PartialEq, Eq, Debug, Default, Deserialize, IntoParams)]
 #[into_params(parameter_in = Query)]
 pub struct Paging {
-    /// At most so many items, 1 to 500 [default: 50].
+    /// At most so many items, 1 to 500 [default: 50]; fewer where they are long: a page has about a mebibyte at most, and its `next` goes on.
     #[param(minimum = 1, maximum = 500)]
     pub limit: Option<usize>,
     /// The `next` of the page before; left out for the first page.
@@ -47,7 +49,7 @@ impl Paging {
 }
 
 /// The cursor that stands for a key.
-pub fn cursor(key: &str) -> String {
+fn cursor(key: &str) -> String {
     URL_SAFE_NO_PAD.encode(key)
 }
 
@@ -58,4 +60,61 @@ pub struct Page<T> {
     pub items: Vec<T>,
     /// The cursor of the next page; null where this is the last one.
     pub next: Option<String>,
+}
+
+impl<T: Serialize> Page<T> {
+    /// The first of these items that fit into a page, each with the key that the next page begins behind where it is the last one; `next` is
+    /// that key where all of them do.
+    pub(crate) fn fill(items: impl IntoIterator<Item = (String, T)>, next: Option<String>) -> Self {
+        let mut page = Self { items: Vec::new(), next: next.as_deref().map(cursor) };
+        let (mut bytes, mut last) = (0, String::new());
+        for (key, item) in items {
+            bytes += bytes_of(&item);
+            if bytes > PAGE_BYTES_MAX && !page.items.is_empty() {
+                page.next = Some(cursor(&last));
+                break;
+            }
+            page.items.push(item);
+            last = key;
+        }
+        page
+    }
+}
+
+/// Bytes of an item in an answer.
+fn bytes_of<T: Serialize>(item: &T) -> usize {
+    struct Count(usize);
+    impl std::io::Write for Count {
+        fn write(&mut self, bytes: &[u8]) -> std::io::Result<usize> {
+            self.0 += bytes.len();
+            Ok(bytes.len())
+        }
+        fn flush(&mut self) -> std::io::Result<()> {
+            Ok(())
+        }
+    }
+    let mut count = Count(0);
+    // With what is between two items. What has no JSON form is not sent either.
+    let _ = serde_json::to_writer(&mut count, item);
+    count.0 + 1
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_page_ends_by_bytes_and_says_where_the_next_one_begins() {
+        let items = |count: usize, bytes: usize| (0..count).map(move |n| (n.to_string(), "x".repeat(bytes)));
+        let check = |count, bytes, next: Option<&str>, expected: usize, expected_next: Option<&str>| {
+            let page = Page::fill(items(count, bytes), next.map(str::to_owned));
+            assert_eq!((page.items.len(), page.next), (expected, expected_next.map(cursor)), "{count} of {bytes}");
+        };
+        check(3, 10, None, 3, None);
+        check(3, 10, Some("2"), 3, Some("2"));
+        check(3, 400_000, None, 2, Some("1"));
+        check(500, 10_000, Some("499"), 104, Some("103"));
+        check(2, 2_000_000, None, 1, Some("0"));
+        check(0, 0, Some("7"), 0, Some("7"));
+    }
 }

@@ -1,8 +1,9 @@
 //! Places of the control port's connections. One who opens many takes places from nobody else: when they run out, a connection that waits
-//! for a request or for the rest of one, or that does not read its answer, gives way, of the address that has most. A connection on which a node has shown its
-//! token is counted apart, and never gives way. Before it: [`super::serve`]; after it: the sockets.
+//! for a request or for the rest of one, or that does not read its answer, gives way, of the address that has most. The bytes of answers that
+//! wait to be read are bounded the same way. A connection on which a node has shown its token is counted apart, and never gives way. Before it: [`super::serve`]; after it: the sockets.
 use std::collections::HashMap;
 use std::net::IpAddr;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
@@ -11,6 +12,12 @@ use tokio::sync::Notify;
 
 /// Connections of nodes. A node has two or three; the number bounds what a thief of a token can open.
 const NODES_MAX: usize = 4_096;
+/// Bytes of long answers that may wait to be read, of all connections together but those of nodes.
+const HELD_BYTES_MAX: usize = 64 << 20;
+/// Of those, of one address.
+const HELD_BYTES_PER_ADDRESS_MAX: usize = 16 << 20;
+/// Answers of so many bytes always have room: with the number of connections, those are bounded as well.
+const SHORT_ANSWER_BYTES: usize = 64 << 10;
 /// A connection that has not read its answer for so long may give way.
 const STALLED: Duration = Duration::from_secs(1);
 
@@ -23,6 +30,8 @@ struct Slot {
     /// It cannot be written to since then.
     stalls: Option<Instant>,
     is_node: bool,
+    /// Bytes of its answer that are not written yet.
+    held: usize,
     end: Arc<Notify>,
 }
 
@@ -42,6 +51,9 @@ struct Inner {
     /// Connections of each address, and requests that proxies pass on for it.
     of_address: HashMap<IpAddr, usize>,
     nodes: usize,
+    /// Bytes of answers that wait to be read, those of nodes apart; and of each address that has some.
+    held: usize,
+    held_by: HashMap<IpAddr, usize>,
 }
 
 /// All places.
@@ -75,11 +87,11 @@ impl Places {
         inner.last += 1;
         let (number, end) = (inner.last, Arc::new(Notify::new()));
         let waits = Some(Instant::now());
-        let slot = Slot { address, waits, stalls: None, is_node: false, end: Arc::clone(&end) };
+        let slot = Slot { address, waits, stalls: None, is_node: false, held: 0, end: Arc::clone(&end) };
         inner.slots.insert(number, slot);
         inner.count(address);
         drop(inner);
-        Ok((Place { places: Arc::clone(self), number, end }, gave_way))
+        Ok((Place { places: Arc::clone(self), number, end, held: AtomicBool::new(false) }, gave_way))
     }
 
     /// A request that a proxy passes on for an address; `None`: that has as many under way as it may have.
@@ -136,7 +148,43 @@ impl Inner {
         true
     }
 
+    /// A connection holds so many bytes of an answer from here on.
+    fn set_held(&mut self, number: u64, bytes: usize) {
+        let Some(slot) = self.slots.get_mut(&number).filter(|slot| !slot.is_node) else { return };
+        let before = std::mem::replace(&mut slot.held, bytes);
+        self.held = self.held - before + bytes;
+        if let Some(address) = slot.address {
+            let by = self.held_by.entry(address).or_default();
+            *by = *by - before + bytes;
+            if *by == 0 {
+                self.held_by.remove(&address);
+            }
+        }
+    }
+
+    /// Whether so many bytes more find room, of this address and in all. One answer has it always, whatever its length.
+    fn has_room(&self, address: Option<IpAddr>, bytes: usize) -> bool {
+        let own = address.and_then(|address| self.held_by.get(&address)).copied().unwrap_or(0);
+        let fits = |held: usize, most: usize| held == 0 || held + bytes <= most;
+        fits(own, HELD_BYTES_PER_ADDRESS_MAX) && fits(self.held, HELD_BYTES_MAX)
+    }
+
+    /// Ends the connection that has held most for too long, of this address or of the one that holds most. False: there is none.
+    fn make_room_for_bytes(&mut self, of: Option<IpAddr>, but: u64) -> bool {
+        let now = Instant::now();
+        let stalls = |slot: &Slot| slot.stalls.is_some_and(|since| now.duration_since(since) >= STALLED);
+        let mine = |slot: &Slot| !slot.is_node && slot.held > 0 && (of.is_none() || slot.address == of);
+        let candidates = self.slots.iter().filter(|(number, slot)| **number != but && mine(slot) && stalls(slot));
+        let by = |slot: &Slot| slot.address.and_then(|address| self.held_by.get(&address)).copied().unwrap_or(0);
+        let worst = candidates.max_by_key(|(number, slot)| (by(slot), slot.held, std::cmp::Reverse(**number)));
+        let Some((number, _)) = worst else { return false };
+        let number = *number;
+        self.leave(number);
+        true
+    }
+
     fn leave(&mut self, number: u64) {
+        self.set_held(number, 0);
         if let Some(slot) = self.slots.remove(&number) {
             slot.end.notify_one();
             if slot.is_node {
@@ -154,6 +202,8 @@ pub(super) struct Place {
     places: Arc<Places>,
     number: u64,
     end: Arc<Notify>,
+    /// Whether bytes of an answer are counted for it.
+    held: AtomicBool,
 }
 
 impl Place {
@@ -176,12 +226,43 @@ impl Place {
         }
     }
 
+    /// Its answer has so many bytes. False: they find no room, because of answers that others, or others of its address, do not read.
+    pub(super) fn holds(&self, bytes: usize) -> bool {
+        let mut inner = self.places.lock();
+        let Some(slot) = inner.slots.get(&self.number) else { return false };
+        if slot.is_node {
+            return true;
+        }
+        let (address, before) = (slot.address, slot.held);
+        let more = bytes.saturating_sub(before);
+        while more > SHORT_ANSWER_BYTES && !inner.has_room(address, more) {
+            let own = address.filter(|address| {
+                inner.held_by.get(address).is_some_and(|held| *held > 0 && held + more > HELD_BYTES_PER_ADDRESS_MAX)
+            });
+            if !inner.make_room_for_bytes(own, self.number) {
+                return false;
+            }
+        }
+        inner.set_held(self.number, bytes);
+        drop(inner);
+        self.held.store(bytes > 0, Ordering::Relaxed);
+        true
+    }
+
+    /// All of its answer so far is written.
+    pub(super) fn is_written(&self) {
+        if self.held.swap(false, Ordering::Relaxed) {
+            self.places.lock().set_held(self.number, 0);
+        }
+    }
+
     /// A node has shown its token on it.
     pub(super) fn is_nodes(&self) {
         let mut inner = self.places.lock();
         if inner.nodes >= NODES_MAX {
             return;
         }
+        inner.set_held(self.number, 0);
         let Some(slot) = inner.slots.get_mut(&self.number).filter(|slot| !slot.is_node) else { return };
         slot.is_node = true;
         let address = slot.address;
@@ -242,6 +323,41 @@ mod tests {
         assert!(gave_way && !ended(&crowd[1]) && ended(&crowd[2]) && !ended(&other));
         drop((fifth, crowd, other, node));
         assert_eq!(places.counts(), (2, 0, 2));
+    }
+
+    #[test]
+    fn answers_that_nobody_reads_are_bounded_and_the_oldest_stalled_ones_give_way() {
+        const MIB: usize = 1 << 20;
+        let places = Places::new(500, 200);
+        let take = |text: &str| places.take(Some(address(text))).unwrap().0;
+        let crowd: Vec<Place> = (0..16).map(|_| take("192.0.2.9")).collect();
+        assert!(crowd.iter().all(|place| place.holds(MIB)));
+        // One address has its share, and nobody else is harmed by it.
+        let one_more = take("192.0.2.9");
+        assert!(!one_more.holds(MIB) && one_more.holds(SHORT_ANSWER_BYTES));
+        one_more.is_written();
+        let other = take("198.51.100.1");
+        assert!(other.holds(30 * MIB) && !other.holds(80 * MIB));
+        other.is_written();
+        // Who reads has room again; who has not for a while gives way.
+        crowd[3].is_written();
+        assert!(one_more.holds(MIB));
+        one_more.is_written();
+        assert!(crowd[3].holds(MIB));
+        crowd[5].set_stalls(true);
+        places.lock().slots.get_mut(&crowd[5].number).unwrap().stalls = Instant::now().checked_sub(STALLED);
+        assert!(one_more.holds(MIB) && ended(&crowd[5]));
+        // All together.
+        let many: Vec<Place> =
+            (1..=3).flat_map(|n| (0..16).map(move |_| n)).map(|n| take(&format!("203.0.113.{n}"))).collect();
+        assert!(many.iter().all(|place| place.holds(MIB)));
+        assert!(!other.holds(MIB));
+        let node = take("198.51.100.7");
+        node.is_nodes();
+        assert!(node.holds(100 * MIB));
+        drop((crowd, many, one_more, other, node));
+        let inner = places.lock();
+        assert!(inner.held == 0 && inner.held_by.is_empty());
     }
 
     #[test]

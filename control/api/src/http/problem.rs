@@ -8,6 +8,8 @@ use serde::Serialize;
 use utoipa::openapi::{RefOr, Schema};
 use utoipa::{PartialSchema, ToSchema};
 
+use super::words;
+
 /// What went wrong with a request, and what to do. In a box, because every answer has room for one.
 #[derive(Clone, Debug)]
 pub struct Problem(Box<Content>);
@@ -46,8 +48,23 @@ pub struct FieldError {
 impl FieldError {
     /// An error about a field.
     pub fn new(field: impl Into<String>, message: impl Into<String>) -> Self {
-        Self { field: field.into(), message: message.into() }
+        // What was sent may be in either, and is not to come back at any length.
+        Self { field: words::name(&field.into()), message: cut(message.into()) }
     }
+}
+
+/// Bytes of a sentence in an answer.
+const SENTENCE_BYTES_MAX: usize = 1_024;
+/// Errors of one answer.
+const ERRORS_MAX: usize = 64;
+
+fn cut(mut text: String) -> String {
+    if text.len() > SENTENCE_BYTES_MAX {
+        let end = (0..=SENTENCE_BYTES_MAX).rev().find(|at| text.is_char_boundary(*at)).unwrap_or(0);
+        text.truncate(end);
+        text.push_str("...");
+    }
+    text
 }
 
 /// What a handler answers.
@@ -60,7 +77,7 @@ impl Problem {
             kind: format!("urn:millstream:problem:{kind}"),
             title: status.canonical_reason().unwrap_or("Error").to_owned(),
             status: status.as_u16(),
-            detail: detail.into(),
+            detail: cut(detail.into()),
             errors: Vec::new(),
             headers: Vec::new(),
         }))
@@ -83,12 +100,13 @@ impl Problem {
     }
 
     /// Fields of the body (or parameters) that are wrong.
-    pub fn fields(errors: Vec<FieldError>) -> Self {
+    pub fn fields(mut errors: Vec<FieldError>) -> Self {
         let detail = match errors.as_slice() {
             [only] => format!("{}: {}", only.field, only.message),
             _ => format!("{} fields are wrong; see errors", errors.len()),
         };
         let mut problem = Self::bad_request(detail);
+        errors.truncate(ERRORS_MAX);
         problem.0.errors = errors;
         problem
     }

@@ -24,10 +24,11 @@ use millstream_fleet::OnNode;
 use millstream_fleet::numbers::Numbers;
 use millstream_proto::http::forwarded::Forwarded;
 use millstream_proto::network::Network;
+use millstream_store::repeated::Repeated;
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::watch;
 use tokio::task::JoinSet;
-use tokio::time::{Instant, sleep, timeout};
+use tokio::time::{sleep, timeout};
 
 use super::gate::Local;
 use super::places::{Full, Places};
@@ -73,28 +74,6 @@ const HEAD_BYTES_MAX: usize = 16 << 10;
 const HEADERS_MAX: usize = 64;
 /// How long accepting pauses when the process has no descriptors left.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
-/// A line in the log tells this often that connections cannot be accepted, or find no place.
-const SAY_EVERY: Duration = Duration::from_mins(1);
-
-/// Something that may happen again and again: told at once, and then now and then with how often.
-#[derive(Default)]
-struct Repeated {
-    said: Option<Instant>,
-    more: u64,
-}
-
-impl Repeated {
-    /// It happened once more; how many that are since it was told last, where it is to be told.
-    fn again(&mut self) -> Option<u64> {
-        self.more += 1;
-        if self.said.is_some_and(|said| said.elapsed() < SAY_EVERY) {
-            return None;
-        }
-        self.said = Some(Instant::now());
-        Some(std::mem::take(&mut self.more))
-    }
-}
-
 /// What connections share.
 struct Shared {
     router: Router,
@@ -117,7 +96,7 @@ pub async fn serve(
     let places = Places::new(limits.connections, limits.per_address);
     let shared = Arc::new(Shared { router, limits, places, numbers, ended });
     let mut connections = JoinSet::new();
-    let (mut failing, mut full) = (Repeated::default(), Repeated::default());
+    let (failing, full) = (Repeated::new(), Repeated::new());
     tokio::pin!(end);
     loop {
         let accepted = tokio::select! {
@@ -237,7 +216,17 @@ async fn connection(
             let (under_way, body) = UnderWay::new(&slot, under_way, body);
             let request = hyper::Request::from_parts(head, body);
             let response = of.answer(hyper::service::Service::call(&inner, request)).await;
-            Ok(response.map(|body| Body::new(Answering { body, _under_way: under_way })))
+            let (head, body) = response.into_parts();
+            if let Some(body) = Answering::new(body, Arc::clone(&under_way)) {
+                return Ok(Response::from_parts(head, Body::new(body)));
+            }
+            of.numbers.control_refused("unread");
+            let detail =
+                "too many answers wait to be read by others, or by others of this address; try again in a moment";
+            let (head, body) = Problem::unavailable("busy", detail, 1).into_response().into_parts();
+            // It is short, so it has room.
+            let body = Answering::new(body, under_way).map(Body::new).unwrap_or_default();
+            Ok(Response::from_parts(head, body))
         }
     });
     let mut http = http1::Builder::new();

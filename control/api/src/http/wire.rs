@@ -72,6 +72,8 @@ impl AsyncWrite for Wire {
     }
 
     fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        // Asked for when all that there was is written.
+        self.place.is_written();
         Pin::new(&mut self.stream).poll_flush(cx)
     }
 
@@ -149,8 +151,19 @@ impl Drop for UnderWay {
 
 /// An answer's body; its request is under way until this is dropped.
 pub(super) struct Answering {
-    pub(super) body: Body,
-    pub(super) _under_way: Arc<UnderWay>,
+    body: Body,
+    /// It is sent piece by piece, and each is counted when it comes.
+    in_pieces: bool,
+    under_way: Arc<UnderWay>,
+}
+
+impl Answering {
+    /// An answer with this body; `None`: too many others wait to be read.
+    pub(super) fn new(body: Body, under_way: Arc<UnderWay>) -> Option<Self> {
+        let whole = body.size_hint().exact();
+        let bytes = whole.map_or(0, |bytes| usize::try_from(bytes).unwrap_or(usize::MAX));
+        under_way.place.holds(bytes).then_some(Self { body, in_pieces: whole.is_none(), under_way })
+    }
 }
 
 impl hyper::body::Body for Answering {
@@ -158,7 +171,16 @@ impl hyper::body::Body for Answering {
     type Error = axum::Error;
 
     fn poll_frame(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, axum::Error>>> {
-        Pin::new(&mut self.body).poll_frame(cx)
+        let frame = ready!(Pin::new(&mut self.body).poll_frame(cx));
+        if self.in_pieces
+            && let Some(Ok(frame)) = &frame
+            && let Some(piece) = frame.data_ref()
+            && !self.under_way.place.holds(piece.len())
+        {
+            let full = io::Error::new(io::ErrorKind::OutOfMemory, "too many answers are not read");
+            return Poll::Ready(Some(Err(axum::Error::new(full))));
+        }
+        Poll::Ready(frame)
     }
 
     fn is_end_stream(&self) -> bool {

@@ -189,7 +189,7 @@ pub enum Which {
 }
 
 #[derive(Clone, Copy, Serialize, Deserialize)]
-#[serde(untagged, expecting = "expected a version's number, or the word newest")]
+#[serde(untagged, expecting = "give a version's number, or the word newest")]
 enum Spoken {
     Number(u64),
     Word(Newest),

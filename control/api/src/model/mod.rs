@@ -116,7 +116,16 @@ pub(crate) fn to_delete((kind, key): (Kind, &str), expect: Expect) -> Change {
 
 /// Makes all of these changes or none, and gives the new versions. A conflict is the inner error, because what it means depends.
 pub(crate) async fn transact(store: &dyn Store, changes: Vec<Change>) -> Answer<Result<Vec<u64>, Conflict>> {
-    match store.transact(changes).await {
+    transact_as(store, false, changes).await
+}
+
+/// The same; where the changes take rights or things away, also on a full disk.
+pub(crate) async fn transact_as(
+    store: &dyn Store,
+    takes_away: bool,
+    changes: Vec<Change>,
+) -> Answer<Result<Vec<u64>, Conflict>> {
+    match if takes_away { store.revoke(changes) } else { store.transact(changes) }.await {
         Ok(versions) => Ok(Ok(versions)),
         Err(StoreError::Conflict { .. }) => Ok(Err(Conflict)),
         Err(error) => Err(error.into()),

@@ -355,6 +355,9 @@ fn take(shape: Shape, value: &Value, reading: Reading) -> Result<Value, String> 
             let number = number.filter(|number| (min..=max).contains(number));
             number.map(|number| json!(number)).ok_or_else(|| format!("give a whole number, {min} to {max}"))
         }
+        (Shape::Text(_), Value::String(text)) if text.chars().any(|c| c.is_control() && !"\t\r\n".contains(c)) => {
+            Err("this has a control character; leave it out (line breaks and tabs may be there)".to_owned())
+        }
         (Shape::Text(max), Value::String(text)) if text.len() <= max => Ok(value.clone()),
         (Shape::Text(max), Value::String(_)) => Err(format!("this is too long; give at most {max} bytes")),
         (Shape::Word(words), Value::String(text)) if words.contains(&text.as_str()) => Ok(value.clone()),
@@ -397,6 +400,10 @@ fn take_labels(labels: &Map<String, Value>) -> Result<Value, String> {
         }
         if value.as_str().is_none_or(|value| value.len() > LABEL_VALUE_BYTES_MAX) {
             return Err(format!("a label's value is text of at most {LABEL_VALUE_BYTES_MAX} bytes"));
+        }
+        let texts = [name.as_str(), value.as_str().unwrap_or_default()];
+        if texts.iter().any(|text| text.chars().any(char::is_control)) {
+            return Err("a label has a control character (a line break, a tab, a NUL); leave it out".to_owned());
         }
     }
     Ok(Value::Object(labels.clone()))

@@ -50,6 +50,15 @@ impl Unreadable {
         }
     }
 
+    /// Of these items, with their keys, those that can be read.
+    pub(crate) fn read_all<'a, T: DeserializeOwned>(
+        &self,
+        kind: Kind,
+        items: &'a [Item],
+    ) -> impl Iterator<Item = (&'a str, Kept<T>)> {
+        items.iter().filter_map(move |item| Some((item.key.as_str(), self.read(kind, item)?)))
+    }
+
     /// How many.
     pub(crate) fn count(&self) -> usize {
         self.items().len()

@@ -7,7 +7,7 @@ use super::fresh;
 use crate::Api;
 use crate::auth::Admin;
 use crate::http::extract::InQuery;
-use crate::http::page::{Page, Paging, cursor};
+use crate::http::page::{Page, Paging};
 use crate::http::problem::Answer;
 use crate::model::AUDIT;
 use crate::model::audit::Entry;
@@ -21,7 +21,6 @@ use crate::model::audit::Entry;
 pub async fn audit(State(api): State<Api>, Admin(_): Admin, InQuery(paging): InQuery<Paging>) -> Answer<Response> {
     let query = Query { after: paging.after()?, order: Order::Descending, limit: paging.limit()?, ..Query::all(AUDIT) };
     let page = api.store().page(query).await?;
-    let read = |item| api.unreadable().read::<Entry>(AUDIT, item).map(|kept| kept.value);
-    let items: Vec<Entry> = page.items.iter().filter_map(read).collect();
-    Ok(fresh(&Page { items, next: page.next.as_deref().map(cursor) }))
+    let items = api.unreadable().read_all::<Entry>(AUDIT, &page.items);
+    Ok(fresh(&Page::fill(items.map(|(key, kept)| (key.to_owned(), kept.value)), page.next)))
 }

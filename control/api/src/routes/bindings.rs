@@ -11,7 +11,7 @@ use super::fresh;
 use crate::Api;
 use crate::auth::{Operator, Viewer};
 use crate::http::extract::{IfMatch, InPath, InQuery, Json, Tag};
-use crate::http::page::{Page, Paging, cursor};
+use crate::http::page::{Page, Paging};
 use crate::http::problem::{Answer, FieldError, Problem};
 use crate::model::Kept;
 use crate::model::hook::{
@@ -237,17 +237,18 @@ pub async fn list(
         after.as_ref().is_none_or(|after| id > after)
             && filter.hook.as_ref().is_none_or(|hook| *hook == binding.value.hook)
     });
-    let items: Vec<Binding> = behind
+    let items: Vec<(String, Binding)> = behind
         .by_ref()
         .take(limit)
         .map(|(id, binding)| {
             let hook = hooks.iter().find(|(name, _)| *name == binding.value.hook);
-            shown(&id, binding.value, hook.map(|(_, hook)| &hook.value))
+            let binding = shown(&id, binding.value, hook.map(|(_, hook)| &hook.value));
+            (id, binding)
         })
         .collect();
     let more = behind.next().is_some();
-    let next = items.last().filter(|_| more).map(|binding| cursor(&binding.id));
-    Ok(fresh(&Page { items, next }))
+    let next = items.last().filter(|_| more).map(|(id, _)| id.clone());
+    Ok(fresh(&Page::fill(items, next)))
 }
 
 /// Bind a hook

@@ -17,7 +17,7 @@ use crate::Api;
 use crate::auth::{Admin, Operator, Viewer};
 use crate::hooks::modules;
 use crate::http::extract::{self, IfMatch, InPath, InQuery, Json, Tag};
-use crate::http::page::{Page, Paging, cursor};
+use crate::http::page::{Page, Paging};
 use crate::http::problem::{Answer, FieldError, Problem};
 use crate::model::hook::{DESCRIPTION_BYTES_MAX, Form, HookRecord, VersionRecord, World};
 use crate::model::{HOOK, Kept};
@@ -121,9 +121,8 @@ pub(super) fn located(mut response: Response, path: &str) -> Response {
 pub async fn list(State(api): State<Api>, Viewer(_): Viewer, InQuery(paging): InQuery<Paging>) -> Answer<Response> {
     let query = Query { after: paging.after()?, limit: paging.limit()?, ..Query::all(HOOK) };
     let page = api.store().page(query).await?;
-    let read = |item| api.unreadable().read::<HookRecord>(HOOK, item).map(|kept| shown(&item.key, kept.value));
-    let items: Vec<Hook> = page.items.iter().filter_map(read).collect();
-    Ok(fresh(&Page { items, next: page.next.as_deref().map(cursor) }))
+    let items = api.unreadable().read_all::<HookRecord>(HOOK, &page.items);
+    Ok(fresh(&Page::fill(items.map(|(key, kept)| (key.to_owned(), shown(key, kept.value))), page.next)))
 }
 
 /// Read a hook

@@ -8,7 +8,8 @@ use utoipa::{IntoParams, ToSchema};
 
 use super::fresh;
 use crate::auth::Operator;
-use crate::http::extract::{IfMatch, InPath, InQuery, Json};
+use crate::http::extract::{IfMatch, InPath, InQuery, MaybeJson};
+use crate::http::once::WithoutSecrets;
 use crate::http::problem::{Answer, FieldError, Problem};
 use crate::model::settings::midnight_s;
 use crate::model::stream::Grace;
@@ -68,15 +69,6 @@ pub struct Rotation {
     grace_s: Option<u64>,
 }
 
-/// What came of a rotation.
-#[derive(Clone, PartialEq, Eq, Debug, Serialize, ToSchema)]
-pub struct Rotated {
-    /// The generation of the secret that signs from now on.
-    generation: u64,
-    /// Generations before it that still admit.
-    previous: Vec<Grace>,
-}
-
 /// The value of `sign=` that the original's records show as `key`: for the stream's outdate, in the form of the original.
 pub(crate) fn legacy_key(api: &Api, master: &MasterKey, found: &Found) -> Option<String> {
     let (app, id) = (api.push_app()?, Id::new(&found.id).ok()?);
@@ -114,6 +106,17 @@ pub async fn show(
     let found = api.stream(&id).await?;
     let now_s = api.clock().now_s();
     let expiry_s = expiry(&wanted, &found, now_s)?;
+    Ok(fresh(&key_of(&api, &found, expiry_s, now_s)))
+}
+
+impl Key {
+    /// The same without what admits: the answer that is kept for an idempotency key.
+    fn without_secrets(&self) -> Self {
+        Self { sign: None, legacy_sign: None, push_url: None, push_urls: Vec::new(), ..self.clone() }
+    }
+}
+
+fn key_of(api: &Api, found: &Found, expiry_s: u64, now_s: u64) -> Key {
     let generation = found.record.generation;
     let names = api.push_app().zip(Id::new(&found.id).ok());
     let mut key = Key {
@@ -138,18 +141,19 @@ pub async fn show(
         |place: Here| PushUrl { push_url: format!("{}/{app}/{}{query}", place.rtmp_url, found.id), node: place.node };
     key.push_urls = api.places().into_iter().filter(|place| !place.rtmp_url.is_empty()).map(of).collect();
     key.push_url = key.push_urls.first().map(|first| first.push_url.clone());
-    Ok(fresh(&key))
+    key
 }
 
 /// Rotate a stream's key
 ///
-/// What was signed before admits for the grace and no longer; who is on air stays. `If-Match` may say which version is meant.
-#[utoipa::path(post, path = "/api/v1/streams/{id}/key", tag = "streams", request_body = Rotation, params(
+/// What was signed before admits for the grace and no longer; who is on air stays. The answer has the new key with its push addresses; that
+/// to a repetition with the same Idempotency-Key has the generation and no secret. Without a body the grace is a day. `If-Match` may say which version is meant.
+#[utoipa::path(post, path = "/api/v1/streams/{id}/key", tag = "streams", request_body = Option<Rotation>, params(
     ("id" = String, Path, description = "The stream's id"),
     ("If-Match" = Option<String>, Header, description = "The ETag that reading it gave"),
     ("Idempotency-Key" = Option<String>, Header, description = "A name for this request, so that it takes effect once", max_length = 128, min_length = 1),
 ), responses(
-    (status = 200, description = "Rotated", body = Rotated),
+    (status = 200, description = "Rotated; the new key, good until the stream's outdate", body = Key),
     (status = 404, description = "There is no such stream", body = Problem),
     (status = 409, description = "It is in the configuration file, or too many earlier keys are in their grace", body = Problem),
     (status = 412, description = "It has been changed since", body = Problem),
@@ -160,13 +164,18 @@ pub async fn rotate(
     Operator(caller): Operator,
     InPath(id): InPath<String>,
     condition: IfMatch,
-    Json(rotation): Json<Rotation>,
+    MaybeJson(rotation): MaybeJson<Rotation>,
 ) -> Answer<Response> {
     let grace_s = rotation.grace_s.unwrap_or(GRACE_S_DEFAULT);
     if grace_s > GRACE_S_MAX {
         return Err(Problem::fields(vec![FieldError::new("grace_s", format!("give 0 to {GRACE_S_MAX} seconds"))]));
     }
     let found = api.rotate_key(&caller, &id, Condition::May(&condition), grace_s).await?;
-    let previous = found.record.in_grace(api.clock().now_s());
-    Ok(fresh(&Rotated { generation: found.record.generation, previous }))
+    let now_s = api.clock().now_s();
+    let expiry_s = expiry(&Wanted::default(), &found, now_s)?;
+    let key = key_of(&api, &found, expiry_s, now_s);
+    let mut response = fresh(&key);
+    let kept = serde_json::to_vec(&key.without_secrets()).unwrap_or_default();
+    response.extensions_mut().insert(WithoutSecrets(kept.into()));
+    Ok(response)
 }

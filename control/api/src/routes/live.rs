@@ -13,7 +13,7 @@ use super::fresh;
 use crate::Api;
 use crate::auth::{Operator, Viewer};
 use crate::http::extract::{InPath, InQuery};
-use crate::http::page::{Page, Paging, cursor};
+use crate::http::page::{Page, Paging};
 use crate::http::problem::{Answer, FieldError, Problem};
 
 /// A stream on a node.
@@ -83,9 +83,9 @@ pub async fn list(State(api): State<Api>, Viewer(_): Viewer, InQuery(paging): In
     all.sort_by_cached_key(key);
     let more = all.len() > limit;
     all.truncate(limit);
-    let next = all.last().filter(|_| more).map(|one| cursor(&key(one)));
-    let items = all.into_iter().map(|(node, live)| OnNode { node, live }).collect();
-    Ok(fresh(&Page { items, next }))
+    let next = all.last().filter(|_| more).map(key);
+    let items = all.into_iter().map(|one| (key(&one), OnNode { node: one.0, live: one.1 }));
+    Ok(fresh(&Page::fill(items, next)))
 }
 
 /// Look at a stream's session
@@ -150,8 +150,11 @@ pub async fn viewers(
     crate::streams::valid_id(&id)?;
     let after = paging.cursor.as_deref().map(from_cursor).transpose()?;
     let page = api.fleet().viewers(&id, after.as_ref(), paging.limit()? as u32).await;
-    let next = page.next.map(|(node, session)| cursor(&format!("{session}/{node}")));
-    let items = page.viewers.into_iter().map(|(node, viewer)| ViewerOnNode { node, viewer }).collect();
+    let key = |node: &str, session: u64| format!("{session}/{node}");
+    let next = page.next.map(|(node, session)| key(&node, session));
+    let items =
+        page.viewers.into_iter().map(|(node, viewer)| (key(&node, viewer.session), ViewerOnNode { node, viewer }));
+    let Page { items, next } = Page::fill(items, next);
     Ok(fresh(&Viewers { items, next, missing: missing(page.failed) }))
 }
 

@@ -6,7 +6,7 @@ use axum::response::{IntoResponse, Response};
 use millstream_proto::openmetrics::Format;
 
 use crate::Api;
-use crate::auth::Viewer;
+use crate::auth::{Viewer, caller};
 use crate::http::problem::{Answer, Problem};
 
 const NO_STORE: HeaderValue = HeaderValue::from_static("no-store");
@@ -22,7 +22,7 @@ pub async fn healthz(State(api): State<Api>) -> Response {
     (status, [(header::CACHE_CONTROL, NO_STORE)], word).into_response()
 }
 
-/// Who may read the metrics: anyone on a loopback port, else who may look.
+/// Who may read the metrics: anyone of this machine on a loopback port, else who may look.
 #[derive(Clone, Copy, Debug)]
 pub struct Monitor;
 
@@ -30,18 +30,28 @@ impl FromRequestParts<Api> for Monitor {
     type Rejection = Problem;
 
     async fn from_request_parts(parts: &mut Parts, api: &Api) -> Answer<Self> {
-        if !api.metrics_open() {
+        if !(api.metrics_open() && is_of_this_machine(parts)) {
             Viewer::from_request_parts(parts, api).await?;
         }
         Ok(Self)
     }
 }
 
+/// Headers of requests that a proxy passes on.
+const FORWARDED: [&str; 5] = ["forwarded", "x-forwarded-for", "x-forwarded-host", "x-real-ip", "via"];
+
+/// Whether a request was made here: what a proxy on this machine passes on comes from here as well, and says so. Where the proxy is trusted,
+/// the address is of whom it is for.
+fn is_of_this_machine(parts: &Parts) -> bool {
+    let is_here = caller::address(parts).is_some_and(|address| address.ip().to_canonical().is_loopback());
+    is_here && !FORWARDED.iter().any(|name| parts.headers.contains_key(*name))
+}
+
 /// Show the numbers
 ///
 /// Of this process: its engine, where it has one, and its ends of the link and of webhooks.
 /// OpenMetrics where `Accept` asks for it, else the Prometheus text format 0.0.4.
-/// Without a token on a loopback port; with one elsewhere.
+/// Without a token on a loopback port, from this machine; with one elsewhere, and where a proxy passes the request on.
 #[utoipa::path(get, path = "/metrics", tag = "monitoring", responses(
     (status = 200, description = "Metrics", content(
         (String = "application/openmetrics-text"),

@@ -11,7 +11,7 @@ use super::fresh;
 use crate::Api;
 use crate::auth::{Operator, Viewer};
 use crate::http::extract::{IfMatch, InPath, InQuery, Json, not_modified};
-use crate::http::page::{Page, Paging, cursor};
+use crate::http::page::{Page, Paging};
 use crate::http::problem::{Answer, Problem};
 use crate::model::history::Session;
 use crate::model::settings::{Reading, Settings};
@@ -108,11 +108,11 @@ pub async fn list(
 ) -> Answer<Response> {
     let (found, next) = page(&api, &paging, paging.limit()?).await?;
     let now_s = api.clock().now_s();
-    let items = found.iter().map(|found| Stream::of(found, caller.role, now_s)).collect();
-    Ok(fresh(&Page { items, next }))
+    let shown = |found: &Found| (found.id.clone(), Stream::of(found, caller.role, now_s));
+    Ok(fresh(&Page::fill(found.iter().map(shown), next)))
 }
 
-/// Streams of store and configuration, in one order.
+/// Streams of store and configuration, in one order; and the key that the next page begins behind.
 pub(crate) async fn page(api: &Api, paging: &Paging, limit: usize) -> Answer<(Vec<Found>, Option<String>)> {
     let after = paging.after()?;
     let query = Query { after: after.clone(), limit, ..Query::all(STREAM) };
@@ -133,8 +133,8 @@ pub(crate) async fn page(api: &Api, paging: &Paging, limit: usize) -> Answer<(Ve
     found.sort_by(|a, b| a.id.cmp(&b.id));
     let more = more_stored || found.len() > limit;
     found.truncate(limit);
-    let last = found.last().map(|found| cursor(&found.id)).or_else(|| Some(cursor(&last_stored)));
-    Ok((found, last.filter(|_| more)))
+    let last = found.last().map_or(last_stored, |found| found.id.clone());
+    Ok((found, more.then_some(last)))
 }
 
 /// Make a stream
@@ -266,7 +266,6 @@ pub async fn history(
         limit: paging.limit()?,
     };
     let page = api.store().page(query).await?;
-    let read = |item| api.unreadable().read::<Session>(SESSION, item).map(|kept| kept.value);
-    let items: Vec<Session> = page.items.iter().filter_map(read).collect();
-    Ok(fresh(&Page { items, next: page.next.as_deref().map(cursor) }))
+    let items = api.unreadable().read_all::<Session>(SESSION, &page.items);
+    Ok(fresh(&Page::fill(items.map(|(key, kept)| (key.to_owned(), kept.value)), page.next)))
 }

@@ -10,7 +10,7 @@ use super::fresh;
 use crate::Api;
 use crate::auth::Admin;
 use crate::http::extract::{InPath, InQuery, Json};
-use crate::http::page::{Page, Paging, cursor};
+use crate::http::page::{Page, Paging};
 use crate::http::problem::{Answer, FieldError, Problem};
 use crate::model::token::{Digest, Role, TokenRecord, make};
 use crate::model::{self, TOKEN};
@@ -80,9 +80,8 @@ fn shown(id: &str, record: TokenRecord) -> Token {
 pub async fn list(State(api): State<Api>, Admin(_): Admin, InQuery(paging): InQuery<Paging>) -> Answer<Response> {
     let query = Query { after: paging.after()?, limit: paging.limit()?, ..Query::all(TOKEN) };
     let page = api.store().page(query).await?;
-    let read = |item| api.unreadable().read::<TokenRecord>(TOKEN, item).map(|kept| shown(&item.key, kept.value));
-    let items: Vec<Token> = page.items.iter().filter_map(read).collect();
-    Ok(fresh(&Page { items, next: page.next.as_deref().map(cursor) }))
+    let items = api.unreadable().read_all::<TokenRecord>(TOKEN, &page.items);
+    Ok(fresh(&Page::fill(items.map(|(key, kept)| (key.to_owned(), shown(key, kept.value))), page.next)))
 }
 
 /// Make a token
@@ -105,6 +104,7 @@ pub async fn create(State(api): State<Api>, Admin(caller): Admin, Json(new): Jso
     if !errors.is_empty() {
         return Err(Problem::fields(errors));
     }
+    let _making = api.makes().await;
     if api.store().count(TOKEN).await? >= TOKENS_MAX {
         return Err(Problem::conflict(format!("there are {TOKENS_MAX} tokens, which is the most; remove some")));
     }

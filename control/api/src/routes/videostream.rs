@@ -11,7 +11,7 @@ use super::{fresh, key, streams};
 use crate::Api;
 use crate::auth::Operator;
 use crate::http::extract::{InPath, InQuery, Json};
-use crate::http::page::Paging;
+use crate::http::page::{Page, Paging};
 use crate::http::problem::{Answer, Problem};
 use crate::model::settings::{FIELDS, Reading, Settings};
 use crate::streams::{Condition, Found};
@@ -54,15 +54,15 @@ fn answer(api: &Api, found: &Found, ignored: &[String]) -> Response {
 
 /// List records
 ///
-/// The first 1,000; where there are more, the `Link` header has the address of the next ones.
+/// The first 1,000, or fewer where they are long (about a mebibyte); where there are more, the `Link` header has the address of the next ones.
 #[utoipa::path(get, path = "/videostream", tag = "videostream", params(Paging), responses(
     (status = 200, description = "Records", body = Vec<serde_json::Map<String, serde_json::Value>>),
 ))]
 pub async fn list(State(api): State<Api>, Operator(_): Operator, InQuery(paging): InQuery<Paging>) -> Answer<Response> {
     let limit = if paging.limit.is_some() { paging.limit()? } else { LIST_MAX };
     let (found, next) = streams::page(&api, &paging, limit).await?;
-    let records: Vec<_> = found.iter().map(|found| record(&api, found)).collect();
-    let mut response = fresh(&records);
+    let Page { items, next } = Page::fill(found.iter().map(|found| (found.id.clone(), record(&api, found))), next);
+    let mut response = fresh(&items);
     let link = next.map(|next| HeaderValue::try_from(format!("</videostream?cursor={next}>; rel=\"next\"")));
     if let Some(Ok(link)) = link {
         response.headers_mut().insert(header::LINK, link);

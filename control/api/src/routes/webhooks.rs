@@ -14,7 +14,7 @@ use super::fresh;
 use crate::Api;
 use crate::auth::Admin;
 use crate::http::extract::{IfMatch, InPath, InQuery, Json, Tag};
-use crate::http::page::{Page, Paging, cursor};
+use crate::http::page::{Page, Paging};
 use crate::http::problem::{Answer, FieldError, Problem};
 use crate::model::webhook::{Delivery, WebhookRecord};
 use crate::model::{self, DELIVERY, Kept, WEBHOOK};
@@ -152,9 +152,8 @@ async fn find(api: &Api, id: &str) -> Answer<Kept<WebhookRecord>> {
 pub async fn list(State(api): State<Api>, Admin(_): Admin, InQuery(paging): InQuery<Paging>) -> Answer<Response> {
     let query = Query { after: paging.after()?, limit: paging.limit()?, ..Query::all(WEBHOOK) };
     let page = api.store().page(query).await?;
-    let read = |item| api.unreadable().read::<WebhookRecord>(WEBHOOK, item).map(|kept| shown(&item.key, kept.value));
-    let items: Vec<Webhook> = page.items.iter().filter_map(read).collect();
-    Ok(fresh(&Page { items, next: page.next.as_deref().map(cursor) }))
+    let items = api.unreadable().read_all::<WebhookRecord>(WEBHOOK, &page.items);
+    Ok(fresh(&Page::fill(items.map(|(key, kept)| (key.to_owned(), shown(key, kept.value))), page.next)))
 }
 
 /// Make a webhook
@@ -173,6 +172,7 @@ pub async fn create(State(api): State<Api>, Admin(caller): Admin, Json(new): Jso
     let now_ms = api.clock().now_ms();
     let mut record = WebhookRecord { created_ms: now_ms, updated_ms: now_ms, ..WebhookRecord::default() };
     set(&api, &mut record, new).await?;
+    let _making = api.makes().await;
     if api.store().count(WEBHOOK).await? >= HOOKS_MAX as u64 {
         return Err(Problem::conflict(format!("there are {HOOKS_MAX} webhooks, which is the most; remove some")));
     }
@@ -297,7 +297,6 @@ pub async fn deliveries(
         limit: paging.limit()?,
     };
     let page = api.store().page(query).await?;
-    let read = |item| api.unreadable().read::<Delivery>(DELIVERY, item).map(|kept| kept.value);
-    let items: Vec<Delivery> = page.items.iter().filter_map(read).collect();
-    Ok(fresh(&Page { items, next: page.next.as_deref().map(cursor) }))
+    let items = api.unreadable().read_all::<Delivery>(DELIVERY, &page.items);
+    Ok(fresh(&Page::fill(items.map(|(key, kept)| (key.to_owned(), kept.value)), page.next)))
 }

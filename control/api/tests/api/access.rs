@@ -2,6 +2,7 @@
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
+use millstream_api::http::serve::Limits;
 use millstream_api::model::ONCE;
 use millstream_store::Store as _;
 use millstream_store::memory::MemoryStore;
@@ -200,6 +201,58 @@ fn other_hosts_are_refused() {
     server.draining.store(true, Ordering::Relaxed);
     let draining = server.plain("GET", "/healthz").send();
     assert_eq!(draining.is(503).body(), "draining\n");
+}
+
+/// Each of them is an entry of the audit log, which is kept for more than a year.
+#[test]
+fn logins_of_one_token_are_bounded_and_say_where_they_came_from() {
+    let server = Server::start();
+    let viewer = server.token("viewer");
+    let statuses: Vec<u16> = (0..60).map(|_| log_in(&server, &viewer).status).collect();
+    assert_eq!(statuses.iter().filter(|status| **status == 200).count(), 40, "{statuses:?}");
+    log_in(&server, &viewer).refused(429, "Authorization: Bearer");
+    // Nobody else waits for it, and the token goes on.
+    log_in(&server, ADMIN).is(200);
+    bearer(&server, &viewer, "GET", "/api/v1/streams").send().is(200);
+    let entries = server.get("/api/v1/audit?limit=100");
+    let entries = entries.is(200).json()["items"].as_array().unwrap();
+    let logins: Vec<_> = entries.iter().filter(|entry| entry["action"] == "login").collect();
+    assert_eq!(logins.len(), 41);
+    assert!(logins.iter().all(|entry| entry["address"] == "127.0.0.1"), "{logins:?}");
+    server.pass(60_000);
+    log_in(&server, &viewer).is(200);
+    log_in(&server, &viewer).refused(429, "");
+}
+
+/// A proxy on this machine comes from a loopback address, whoever it asks for.
+#[test]
+fn metrics_are_not_open_to_whom_a_proxy_passes_on() {
+    let forwarded = |limits: Limits, name: &str, value: &str| {
+        let server = Server::with(Options { limits, ..Options::default() });
+        server.plain("GET", "/metrics").send().is(200);
+        server.plain("GET", "/metrics").header(name, value).send().status
+    };
+    let trusting = || Limits { trusted_proxies: vec!["127.0.0.0/8".parse().unwrap()], ..Limits::default() };
+    for name in ["X-Forwarded-For", "Forwarded", "X-Real-IP"] {
+        let value = if name == "Forwarded" { "for=203.0.113.9" } else { "203.0.113.9" };
+        assert_eq!(forwarded(Limits::default(), name, value), 401, "{name}");
+        assert_eq!(forwarded(trusting(), name, value), 401, "{name} of a trusted proxy");
+    }
+}
+
+#[test]
+fn tokens_and_webhooks_made_at_the_same_moment_do_not_pass_their_maximum_together() {
+    let server = Server::start();
+    let make = |n: usize| server.post("/api/v1/webhooks", &json!({ "url": format!("https://example.com/{n}") })).status;
+    for n in 0..95 {
+        assert_eq!(make(n), 201);
+    }
+    let made: Vec<u16> = std::thread::scope(|scope| {
+        let making: Vec<_> = (95..125).map(|n| scope.spawn(move || make(n))).collect();
+        making.into_iter().map(|made| made.join().unwrap()).collect()
+    });
+    assert_eq!(made.iter().filter(|status| **status == 201).count(), 5, "{made:?}");
+    assert_eq!(server.get("/api/v1/webhooks?limit=500").is(200).json()["items"].as_array().unwrap().len(), 100);
 }
 
 #[test]

@@ -51,8 +51,8 @@ fn a_rotation_gives_grace_or_none() {
     let first = server.get("/api/v1/streams/cam/key").text("sign").to_owned();
     let rotate = |body: &Value| server.post("/api/v1/streams/cam/key", body);
     let rotated = rotate(&json!({ "grace_s": 60 }));
-    let expected = json!({ "generation": 2, "previous": [{ "generation": 1, "until_unix_s": NOW_S + 60 }] });
-    assert_eq!(rotated.is(200).json(), &expected);
+    let expected = (&json!(2), &json!([{ "generation": 1, "until_unix_s": NOW_S + 60 }]));
+    assert_eq!((&rotated.is(200).json()["generation"], &rotated.json()["previous"]), expected);
     let second = server.get("/api/v1/streams/cam/key").text("sign").to_owned();
     assert_ne!(first, second);
     assert_eq!(
@@ -65,12 +65,31 @@ fn a_rotation_gives_grace_or_none() {
     server.set_clock(NOW_MS + 60_000);
     assert_eq!(server.get("/api/v1/streams/cam").json()["previous"].as_array().unwrap().len(), 1);
     // At once means at once, for every earlier one.
-    assert_eq!(rotate(&json!({ "grace_s": 0 })).json(), &json!({ "generation": 4, "previous": [] }));
-    rotate(&json!({ "grace_s": -1 })).refused(400, "expected u64");
+    let at_once = rotate(&json!({ "grace_s": 0 }));
+    assert_eq!((&at_once.json()["generation"], &at_once.json()["previous"]), (&json!(4), &json!([])));
+    rotate(&json!({ "grace_s": -1 })).refused(400, "give a whole number");
     rotate(&json!({ "grace_s": 40_000_000 })).refused(400, "grace_s");
     let stale = server.request("POST", "/api/v1/streams/cam/key").header("If-Match", "\"1-1\"").json(&json!({})).send();
     stale.refused(412, "");
     assert!(server.audit().iter().any(|(_, action, target)| action == "stream.key.rotate" && target == "cam"));
+}
+
+/// Whoever rotates wants the new address next.
+#[test]
+fn a_rotation_gives_the_new_push_address_and_needs_no_body() {
+    let server = Server::start();
+    server.post("/api/v1/streams", &json!({ "id": "cam" })).is(201);
+    let rotated = server.request("POST", "/api/v1/streams/cam/key").send();
+    assert_eq!(rotated.is(200).json()["previous"][0]["until_unix_s"], json!(NOW_S + 86_400));
+    assert_eq!(rotated.json(), server.get("/api/v1/streams/cam/key").is(200).json());
+    assert!(rotated.text("push_url").starts_with("rtmp://push.example.org/stream/cam?sign="), "{rotated:?}");
+    // A repetition is told that it was done; the store has no secret.
+    let keyed = || server.request("POST", "/api/v1/streams/cam/key").header("Idempotency-Key", "k").send();
+    assert!(!keyed().is(200).text("sign").is_empty());
+    let again = keyed();
+    assert_eq!(again.is(200).header("idempotency-replayed"), Some("true"));
+    assert_eq!((&again.json()["generation"], &again.json()["sign"]), (&json!(3), &Value::Null));
+    assert!(!again.body().contains("sign=") && !again.body().contains("rtmp://"), "{again:?}");
 }
 
 #[test]

@@ -113,7 +113,7 @@ fn what_is_wrong_is_named() {
     let errors = refused.refused(400, "3 fields").json()["errors"].as_array().unwrap();
     let fields: Vec<_> = errors.iter().map(|error| error["field"].as_str().unwrap()).collect();
     assert_eq!(fields, ["hls_time", "isFlv", "nonsense"]);
-    server.post("/api/v1/streams", &json!({ "name": "x" })).refused(400, "unknown field");
+    server.post("/api/v1/streams", &json!({ "name": "x" })).refused(400, "no such field; there is id or settings");
     assert_eq!(server.get("/api/v1/streams").json()["items"], json!([]));
 }
 
@@ -194,6 +194,14 @@ fn a_request_with_a_key_takes_effect_once() {
     assert_eq!((first.etag(), first.header("location")), (second.etag(), second.header("location")));
     assert_eq!((first.header("idempotency-replayed"), second.header("idempotency-replayed")), (None, Some("true")));
     post("k1", "b").refused(422, "another request");
+    // What it is to be done to is a part of what is asked for.
+    let rotate = |condition: &str| {
+        let request = server.request("POST", &format!("/api/v1/streams/{}/key", first.text("id")));
+        request.header("Idempotency-Key", "r1").header("If-Match", condition).json(&json!({})).send()
+    };
+    rotate(first.etag()).is(200);
+    assert_eq!(rotate(first.etag()).is(200).header("idempotency-replayed"), Some("true"));
+    rotate("\"1-1\"").refused(422, "another request");
     assert_ne!(post("k2", "a").text("id"), first.text("id"));
     post("", "a").refused(400, "1 to 128");
     post(&"k".repeat(129), "a").refused(400, "1 to 128");
