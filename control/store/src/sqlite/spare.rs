@@ -38,7 +38,7 @@ impl Spare {
         let path = dir.join(FILE);
         let has = fs::metadata(&path).map_or(0, |file| file.len());
         let free = nix::sys::statvfs::statvfs(dir)
-            .map_or(0, |disk| u64::from(disk.blocks_available()).saturating_mul(disk.fragment_size()));
+            .map_or(0, |disk| disk.blocks_available().saturating_mul(disk.fragment_size()));
         let whole = (has + free / PARTS).min(BYTES_MAX) / PIECE_BYTES * PIECE_BYTES;
         let mut spare = Self { path, whole, has, had: has, tried: Instant::now() };
         spare.grow();
