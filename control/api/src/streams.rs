@@ -308,15 +308,14 @@ impl Api {
     /// Waits until the nodes have a change in force, and not for long.
     async fn in_force(&self, id: &str, told: Version) {
         if !self.fleet().in_force(told, IN_FORCE_WAIT).await {
-            match self.said().slow_nodes.again() {
-                Some(count) => {
-                    tracing::warn!(
-                        stream = id,
-                        count,
-                        "a node has not taken up changes yet; it will when it is heard again"
-                    );
-                }
-                None => tracing::debug!(stream = id, "a node has not taken up a change yet"),
+            if let Some(count) = self.said().slow_nodes.again() {
+                tracing::warn!(
+                    stream = id,
+                    count,
+                    "a node has not taken up changes yet; it will when it is heard again"
+                );
+            } else {
+                tracing::debug!(stream = id, "a node has not taken up a change yet");
             }
         }
     }

@@ -22,6 +22,7 @@ mod tests;
 mod trust;
 pub mod webhook;
 
+use std::collections::BTreeMap;
 use std::future::Future;
 use std::pin::Pin;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -51,6 +52,11 @@ pub enum LinkError {
     /// A name that no node can have.
     #[error("a node's name has 1 to 64 bytes and no control characters; give another one with --node-name")]
     Name,
+    /// Two nodes have one name.
+    #[error(
+        "another node of this name is here: give this one another name with --node-name. Where it is the same machine, end the other process"
+    )]
+    SameName,
     /// There are too many nodes.
     #[error("there are as many nodes as there may be; those that are gone are forgotten after an hour")]
     Nodes,
@@ -433,41 +439,61 @@ impl Fleet {
 
     /// Who watches a stream, at most `limit`, after the cursor of the page before.
     pub async fn viewers(&self, stream: &str, after: Option<&ViewerCursor>, limit: u32) -> ViewersOnNodes {
-        let limit = limit.clamp(1, VIEWERS_PER_PAGE_MAX);
-        let mut page = ViewersOnNodes::default();
-        let nodes = lock(&self.0.registry).present();
-        for node in nodes {
+        let limit = limit.clamp(1, VIEWERS_PER_PAGE_MAX) as usize;
+        // All at once: a node that does not answer costs the others nothing, and the caller no more than one wait.
+        let mut asking = tokio::task::JoinSet::new();
+        for node in lock(&self.0.registry).present() {
             let after = match after {
                 Some((at, _)) if node < *at => continue,
                 Some((at, session)) if node == *at => *session,
                 _ => 0,
             };
-            let left = limit.saturating_sub(page.viewers.len() as u32);
-            if left == 0 {
-                page.next = page.viewers.last().map(|(node, viewer)| (node.clone(), viewer.session));
-                break;
-            }
-            let order = Order::Viewers { stream: stream.to_owned(), after, limit: left };
-            match self.ask(&node, order).await {
-                Ok(Answer::Viewers { page: mut told }) => {
-                    // No more than was asked for, whatever it says: pages that never end would be read for ever.
-                    told.viewers.retain(|viewer| viewer.session > after);
-                    if told.viewers.len() > left as usize {
-                        told.viewers.truncate(left as usize);
-                        told.next_after = told.viewers.last().map(|viewer| viewer.session);
-                    }
-                    told.next_after = told.next_after.filter(|next| *next > after && !told.viewers.is_empty());
-                    page.viewers.extend(told.viewers.into_iter().map(|viewer| (node.clone(), viewer)));
-                    if let Some(session) = told.next_after {
-                        page.next = Some((node, session));
-                        break;
-                    }
+            let (fleet, order) =
+                (self.clone(), Order::Viewers { stream: stream.to_owned(), after, limit: limit as u32 });
+            asking.spawn(async move {
+                let answer = fleet.ask(&node, order).await;
+                (node, after, answer)
+            });
+        }
+        // No more than a page is held, however many nodes answer.
+        let (mut found, mut ends, mut failed) = (BTreeMap::new(), BTreeMap::new(), BTreeMap::new());
+        let mut is_cut = false;
+        while let Some(asked) = asking.join_next().await {
+            // A panic has been printed.
+            let Ok((node, after, answer)) = asked else { continue };
+            let mut told = match answer {
+                Ok(Answer::Viewers { page }) => page,
+                Ok(_) => continue,
+                Err(error) => {
+                    failed.insert(node, error);
+                    continue;
                 }
-                Ok(_) => {}
-                Err(error) => page.failed.push((node, error)),
+            };
+            // No more than was asked for, whatever it says: pages that never end would be read for ever.
+            told.viewers.retain(|viewer| viewer.session > after);
+            if told.viewers.len() > limit {
+                told.viewers.truncate(limit);
+                told.next_after = told.viewers.last().map(|viewer| viewer.session);
+            }
+            if let Some(next) = told.next_after.filter(|next| *next > after && !told.viewers.is_empty()) {
+                ends.insert(node.clone(), next);
+            }
+            found.extend(told.viewers.into_iter().map(|viewer| ((node.clone(), viewer.session), viewer)));
+            while found.len() > limit {
+                found.pop_last();
+                is_cut = true;
             }
         }
-        page
+        // Behind the first node that has more there is nothing yet.
+        let end: Option<ViewerCursor> = ends.pop_first();
+        if let Some((node, _)) = &end {
+            found.retain(|(of, _), _| of <= node);
+        }
+        let last = found.keys().next_back().cloned();
+        let is_full = found.len() == limit && is_cut;
+        let next = if is_full && end.as_ref().is_none_or(|end| last.as_ref() < Some(end)) { last } else { end };
+        let viewers = found.into_iter().map(|((node, _), viewer)| (node, viewer)).collect();
+        ViewersOnNodes { viewers, next, failed: failed.into_iter().collect() }
     }
 
     /// Ends sessions of a stream on every node.

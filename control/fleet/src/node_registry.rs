@@ -2,6 +2,7 @@
 //! after it: the API's views. A lock is held for the time of a look or a change, never across a wait.
 use std::collections::{BTreeMap, HashMap, VecDeque};
 use std::sync::Arc;
+use std::time::Duration;
 
 use millstream_control_protocol::event::{Event, What};
 use millstream_control_protocol::exchange::{Answer, Command, NodeId, Order, Poll, Report, Status};
@@ -26,6 +27,8 @@ pub struct NodeView {
     pub heard_ago_ms: u64,
     /// It has not been heard for longer than it would keep silent.
     pub away: bool,
+    /// Another node of this name was refused within the last minute.
+    pub same_name: bool,
     /// It polls with this state in force.
     pub have: Option<Version>,
     /// Its place in the order in which nodes came: 0 has been here longest. A name that somebody has made up comes last.
@@ -49,7 +52,50 @@ struct Member {
     orders: VecDeque<Command>,
     asked: HashMap<u64, oneshot::Sender<Answer>>,
     wake: Arc<Notify>,
+    runs: Runs,
 }
+
+/// Earlier runs of a node. One that comes again and again is another process of the same name.
+#[derive(Debug, Default)]
+struct Runs {
+    /// Runs that another one replaced, the last ones, and how often each came back.
+    replaced: VecDeque<(u64, u32)>,
+    /// When one was refused last.
+    refused_at: Option<Instant>,
+}
+
+impl Runs {
+    fn replaced(&mut self, run: u64) {
+        if !self.replaced.iter().any(|(known, _)| *known == run) {
+            self.replaced.push_back((run, 0));
+            if self.replaced.len() > RUNS_REMEMBERED {
+                self.replaced.pop_front();
+            }
+        }
+    }
+
+    /// Whether this run was there before the other one.
+    fn is_before(&self, run: u64, other: u64) -> bool {
+        let place = |run| self.replaced.iter().position(|(known, _)| *known == run).unwrap_or(RUNS_REMEMBERED);
+        place(run) < place(other)
+    }
+
+    /// How often this run has come back, now included.
+    fn returns_of(&mut self, run: u64) -> u32 {
+        let known = self.replaced.iter_mut().find(|(known, _)| *known == run);
+        known.map_or(0, |(_, count)| {
+            *count = count.saturating_add(1);
+            *count
+        })
+    }
+}
+
+/// How long it is shown that a node of a name was refused.
+const SAME_NAME_SHOWN: Duration = Duration::from_mins(1);
+/// Runs of a node that are remembered.
+const RUNS_REMEMBERED: usize = 4;
+/// A run that has come back so often is of a second node.
+const RETURNS_OF_TWO: u32 = 3;
 
 /// All nodes that were heard lately.
 #[derive(Debug)]
@@ -99,11 +145,30 @@ impl NodeRegistry {
             orders: VecDeque::new(),
             asked: HashMap::new(),
             wake: Arc::default(),
+            runs: Runs::default(),
         };
         let member = self.nodes.entry(name.to_owned()).or_insert_with(fresh);
         if member.id.run != id.run {
-            tracing::info!(node = name, "a node has started anew, or two have the same name");
-            *member = fresh();
+            let mut runs = std::mem::take(&mut member.runs);
+            // A run that was replaced comes no more, but for a message that was under way; one that goes on coming is of another node.
+            let returned = runs.returns_of(id.run);
+            if returned >= RETURNS_OF_TWO && !runs.is_before(id.run, member.id.run) && !member.is_away() {
+                if runs.refused_at.replace(Instant::now()).is_none_or(|at| at.elapsed() >= SAME_NAME_SHOWN) {
+                    tracing::error!(
+                        node = name,
+                        run = member.id.run,
+                        refused_run = id.run,
+                        "two nodes have the same name, and the second is refused: give it another one with --node-name"
+                    );
+                }
+                member.runs = runs;
+                return Err(LinkError::SameName);
+            }
+            if returned == 0 {
+                tracing::info!(node = name, "a node has started anew");
+            }
+            runs.replaced(member.id.run);
+            *member = Member { runs, ..fresh() };
         }
         member.heard = Instant::now();
         Ok(member)
@@ -282,6 +347,7 @@ impl NodeRegistry {
             status: member.status.clone(),
             heard_ago_ms: u64::try_from(member.heard.elapsed().as_millis()).unwrap_or(u64::MAX),
             away: member.is_away(),
+            same_name: member.runs.refused_at.is_some_and(|at| at.elapsed() < SAME_NAME_SHOWN),
             have: member.have,
             seniority: order.get(member.id.name.as_str()).copied().unwrap_or(usize::MAX),
         };

@@ -165,6 +165,7 @@ fn refuse(error: &LinkError) -> Response {
     let status = match error {
         LinkError::Name | LinkError::Sha256 => StatusCode::BAD_REQUEST,
         LinkError::NoModule => StatusCode::NOT_FOUND,
+        LinkError::SameName => StatusCode::CONFLICT,
         _ => StatusCode::SERVICE_UNAVAILABLE,
     };
     text(status, &error.to_string())

@@ -71,6 +71,34 @@ async fn a_poll_waits_for_news_and_no_longer_than_it_wants() {
     assert!(later.await.unwrap());
 }
 
+/// Both poll and report as nodes do. A restart is no second node, and neither is a message that was under way when it happened.
+#[tokio::test(start_paused = true)]
+async fn of_two_nodes_with_one_name_the_second_is_refused_and_it_is_shown() {
+    let fleet = Fleet::new([], String::new(), DropEvents);
+    let poll = |run: u64| {
+        let node = NodeId { name: "n".to_owned(), run };
+        let (fleet, poll) = (fleet.clone(), Poll { protocol: PROTOCOL, node, have: None, wait_ms: 0, refused: None });
+        async move { fleet.poll(&poll).await.map(drop) }
+    };
+    for run in [1, 2, 3, 2, 3, 3] {
+        assert_eq!(poll(run).await, Ok(()), "a restart, and one late message");
+    }
+    assert!(!fleet.nodes()[0].same_name);
+    let mut refused = [0, 0];
+    for _ in 0..10 {
+        for (n, run) in [(0, 3), (1, 4)] {
+            refused[n] += usize::from(poll(run).await == Err(LinkError::SameName));
+            tokio::time::sleep(Duration::from_secs(1)).await;
+        }
+    }
+    assert!(refused[0] <= 1 && refused[1] >= 6, "{refused:?}");
+    assert_eq!((fleet.nodes()[0].id.run, fleet.nodes()[0].same_name), (3, true));
+    // The first one is gone: the other one is the node of that name.
+    tokio::time::sleep(Duration::from_secs(61)).await;
+    assert_eq!(poll(4).await, Ok(()));
+    assert!(!fleet.nodes()[0].same_name);
+}
+
 #[tokio::test(start_paused = true)]
 async fn without_nodes_everything_is_in_force_and_nobody_is_found() {
     let fleet = Fleet::new([], String::new(), DropEvents);
@@ -268,4 +296,43 @@ async fn names_that_are_made_up_take_no_memory_from_nodes_that_are_there() {
         fleet.report(Report { node: node("talker"), events: events.collect(), ..Report::default() }).await.unwrap();
     }
     assert!(fleet.on_air().len() < 6_000, "{} streams' figures are held", fleet.on_air().len());
+}
+
+/// Nodes that hang cost a caller one wait together, and those that answer are shown.
+#[tokio::test(start_paused = true)]
+async fn viewers_are_asked_for_at_all_nodes_at_once() {
+    let fleet = Fleet::new([], String::new(), DropEvents);
+    for name in ["a", "c", "e", "g", "i"] {
+        fleet.poll(&poll(name, None, 0)).await.unwrap();
+    }
+    for name in ["b", "h"] {
+        play(&fleet, name, move |order| match order {
+            Order::Viewers { after, limit, .. } => {
+                let all = (after + 1..=3).map(|session| Viewer { session, ..Viewer::default() });
+                let viewers: Vec<Viewer> = all.take(*limit as usize).collect();
+                let next_after = viewers.last().map(|viewer| viewer.session).filter(|last| *last < 3);
+                Answer::Viewers { page: ViewerPage { viewers, next_after } }
+            }
+            _ => Answer::NotUnderstood,
+        });
+    }
+    tokio::time::sleep(Duration::from_millis(10)).await;
+    let (mut after, mut found) = (None, Vec::new());
+    for _ in 0..3 {
+        let before = Instant::now();
+        let page = fleet.viewers("cam", after.as_ref(), 4).await;
+        assert!(before.elapsed() <= ORDER_WAIT_MAX + Duration::from_millis(10), "{:?}", before.elapsed());
+        assert!(page.viewers.len() <= 4);
+        found.extend(page.viewers.iter().map(|(node, viewer)| format!("{node}{}", viewer.session)));
+        after = page.next;
+        if after.is_none() {
+            assert!(
+                page.failed.iter().any(|(node, error)| (node.as_str(), error) == ("i", &LinkError::Late)),
+                "{:?}",
+                page.failed
+            );
+            break;
+        }
+    }
+    assert_eq!((after, found.join(" ")), (None, "b1 b2 b3 h1 h2 h3".to_owned()));
 }

@@ -169,6 +169,7 @@ impl There {
                 None => Err(ControlError::Language(to.clone(), "it is longer than any may be".to_owned())),
             },
             StatusCode::UNAUTHORIZED | StatusCode::FORBIDDEN => Err(ControlError::Token(to)),
+            StatusCode::CONFLICT => Err(LinkError::SameName.into()),
             other => Err(ControlError::Status(to, other.as_u16())),
         }
     }

@@ -91,11 +91,10 @@ pub(crate) async fn gate(State(api): State<Api>, request: Request, next: Next) -
     let mut response = next.run(request).await;
     if response.status().is_server_error() {
         let status = response.status().as_u16();
-        match api.said().failed(status).again() {
-            Some(count) => {
-                tracing::warn!(%method, path, ?peer, status, count, "requests were answered with errors of ours; this was the last one");
-            }
-            None => tracing::debug!(%method, path, ?peer, status, "a request was answered with an error of ours"),
+        if let Some(count) = api.said().failed(status).again() {
+            tracing::warn!(%method, path, ?peer, status, count, "requests were answered with errors of ours; this was the last one");
+        } else {
+            tracing::debug!(%method, path, ?peer, status, "a request was answered with an error of ours");
         }
     }
     let headers = response.headers_mut();

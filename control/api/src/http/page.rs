@@ -65,8 +65,8 @@ pub struct Page<T> {
 impl<T: Serialize> Page<T> {
     /// The first of these items that fit into a page, each with the key that the next page begins behind where it is the last one; `next` is
     /// that key where all of them do.
-    pub(crate) fn fill(items: impl IntoIterator<Item = (String, T)>, next: Option<String>) -> Self {
-        let mut page = Self { items: Vec::new(), next: next.as_deref().map(cursor) };
+    pub(crate) fn fill(items: impl IntoIterator<Item = (String, T)>, next: Option<&str>) -> Self {
+        let mut page = Self { items: Vec::new(), next: next.map(cursor) };
         let (mut bytes, mut last) = (0, String::new());
         for (key, item) in items {
             bytes += bytes_of(&item);
@@ -107,7 +107,7 @@ mod tests {
     fn a_page_ends_by_bytes_and_says_where_the_next_one_begins() {
         let items = |count: usize, bytes: usize| (0..count).map(move |n| (n.to_string(), "x".repeat(bytes)));
         let check = |count, bytes, next: Option<&str>, expected: usize, expected_next: Option<&str>| {
-            let page = Page::fill(items(count, bytes), next.map(str::to_owned));
+            let page = Page::fill(items(count, bytes), next);
             assert_eq!((page.items.len(), page.next), (expected, expected_next.map(cursor)), "{count} of {bytes}");
         };
         check(3, 10, None, 3, None);

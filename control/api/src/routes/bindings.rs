@@ -248,7 +248,7 @@ pub async fn list(
         .collect();
     let more = behind.next().is_some();
     let next = items.last().filter(|_| more).map(|(id, _)| id.clone());
-    Ok(fresh(&Page::fill(items, next)))
+    Ok(fresh(&Page::fill(items, next.as_deref())))
 }
 
 /// Bind a hook

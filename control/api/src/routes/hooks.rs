@@ -122,7 +122,7 @@ pub async fn list(State(api): State<Api>, Viewer(_): Viewer, InQuery(paging): In
     let query = Query { after: paging.after()?, limit: paging.limit()?, ..Query::all(HOOK) };
     let page = api.store().page(query).await?;
     let items = api.unreadable().read_all::<HookRecord>(HOOK, &page.items);
-    Ok(fresh(&Page::fill(items.map(|(key, kept)| (key.to_owned(), shown(key, kept.value))), page.next)))
+    Ok(fresh(&Page::fill(items.map(|(key, kept)| (key.to_owned(), shown(key, kept.value))), page.next.as_deref())))
 }
 
 /// Read a hook

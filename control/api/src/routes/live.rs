@@ -85,7 +85,7 @@ pub async fn list(State(api): State<Api>, Viewer(_): Viewer, InQuery(paging): In
     all.truncate(limit);
     let next = all.last().filter(|_| more).map(key);
     let items = all.into_iter().map(|one| (key(&one), OnNode { node: one.0, live: one.1 }));
-    Ok(fresh(&Page::fill(items, next)))
+    Ok(fresh(&Page::fill(items, next.as_deref())))
 }
 
 /// Look at a stream's session
@@ -154,7 +154,7 @@ pub async fn viewers(
     let next = page.next.map(|(node, session)| key(&node, session));
     let items =
         page.viewers.into_iter().map(|(node, viewer)| (key(&node, viewer.session), ViewerOnNode { node, viewer }));
-    let Page { items, next } = Page::fill(items, next);
+    let Page { items, next } = Page::fill(items, next.as_deref());
     Ok(fresh(&Viewers { items, next, missing: missing(page.failed) }))
 }
 

@@ -21,6 +21,8 @@ pub struct Node {
     heard_ago_ms: u64,
     /// It was not heard for longer than it would keep silent.
     away: bool,
+    /// Another node of this name comes, and is refused: give it another one with `--node-name`.
+    same_name: bool,
     /// What it says of itself.
     #[serde(flatten)]
     status: Status,
@@ -38,6 +40,7 @@ pub async fn nodes(State(api): State<Api>, Viewer(_): Viewer) -> Response {
         run: view.id.run,
         heard_ago_ms: view.heard_ago_ms,
         away: view.away,
+        same_name: view.same_name,
         status: view.status,
     });
     fresh(&Page { items: items.collect(), next: None })

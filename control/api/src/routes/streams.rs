@@ -109,7 +109,7 @@ pub async fn list(
     let (found, next) = page(&api, &paging, paging.limit()?).await?;
     let now_s = api.clock().now_s();
     let shown = |found: &Found| (found.id.clone(), Stream::of(found, caller.role, now_s));
-    Ok(fresh(&Page::fill(found.iter().map(shown), next)))
+    Ok(fresh(&Page::fill(found.iter().map(shown), next.as_deref())))
 }
 
 /// Streams of store and configuration, in one order; and the key that the next page begins behind.
@@ -267,5 +267,5 @@ pub async fn history(
     };
     let page = api.store().page(query).await?;
     let items = api.unreadable().read_all::<Session>(SESSION, &page.items);
-    Ok(fresh(&Page::fill(items.map(|(key, kept)| (key.to_owned(), kept.value)), page.next)))
+    Ok(fresh(&Page::fill(items.map(|(key, kept)| (key.to_owned(), kept.value)), page.next.as_deref())))
 }

@@ -61,7 +61,8 @@ fn answer(api: &Api, found: &Found, ignored: &[String]) -> Response {
 pub async fn list(State(api): State<Api>, Operator(_): Operator, InQuery(paging): InQuery<Paging>) -> Answer<Response> {
     let limit = if paging.limit.is_some() { paging.limit()? } else { LIST_MAX };
     let (found, next) = streams::page(&api, &paging, limit).await?;
-    let Page { items, next } = Page::fill(found.iter().map(|found| (found.id.clone(), record(&api, found))), next);
+    let Page { items, next } =
+        Page::fill(found.iter().map(|found| (found.id.clone(), record(&api, found))), next.as_deref());
     let mut response = fresh(&items);
     let link = next.map(|next| HeaderValue::try_from(format!("</videostream?cursor={next}>; rel=\"next\"")));
     if let Some(Ok(link)) = link {

@@ -153,7 +153,7 @@ pub async fn list(State(api): State<Api>, Admin(_): Admin, InQuery(paging): InQu
     let query = Query { after: paging.after()?, limit: paging.limit()?, ..Query::all(WEBHOOK) };
     let page = api.store().page(query).await?;
     let items = api.unreadable().read_all::<WebhookRecord>(WEBHOOK, &page.items);
-    Ok(fresh(&Page::fill(items.map(|(key, kept)| (key.to_owned(), shown(key, kept.value))), page.next)))
+    Ok(fresh(&Page::fill(items.map(|(key, kept)| (key.to_owned(), shown(key, kept.value))), page.next.as_deref())))
 }
 
 /// Make a webhook
@@ -298,5 +298,5 @@ pub async fn deliveries(
     };
     let page = api.store().page(query).await?;
     let items = api.unreadable().read_all::<Delivery>(DELIVERY, &page.items);
-    Ok(fresh(&Page::fill(items.map(|(key, kept)| (key.to_owned(), kept.value)), page.next)))
+    Ok(fresh(&Page::fill(items.map(|(key, kept)| (key.to_owned(), kept.value)), page.next.as_deref())))
 }

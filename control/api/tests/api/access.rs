@@ -247,11 +247,11 @@ fn tokens_and_webhooks_made_at_the_same_moment_do_not_pass_their_maximum_togethe
     for n in 0..95 {
         assert_eq!(make(n), 201);
     }
-    let made: Vec<u16> = std::thread::scope(|scope| {
+    let statuses: Vec<u16> = std::thread::scope(|scope| {
         let making: Vec<_> = (95..125).map(|n| scope.spawn(move || make(n))).collect();
-        making.into_iter().map(|made| made.join().unwrap()).collect()
+        making.into_iter().map(|statuses| statuses.join().unwrap()).collect()
     });
-    assert_eq!(made.iter().filter(|status| **status == 201).count(), 5, "{made:?}");
+    assert_eq!(statuses.iter().filter(|status| **status == 201).count(), 5, "{statuses:?}");
     assert_eq!(server.get("/api/v1/webhooks?limit=500").is(200).json()["items"].as_array().unwrap().len(), 100);
 }
 
