@@ -131,7 +131,7 @@ pub(super) async fn answer(reply: &Reply<'_>, id: Id, wanted: Wanted<'_>) -> Ans
     let found = waiting.until_found(|window, now| {
         let unnumbered = |text| Playlist { text, by_number: false };
         let found = match wanted {
-            Wanted::Playlist(track) => window.playlist(track, &directives),
+            Wanted::Playlist(track) => window.playlist_at(track, &directives, now),
             Wanted::Manifest => window.manifest(unix_ms(), now >= tracks_by).map(unnumbered),
             _ => window.multivariant(now >= tracks_by).map(unnumbered),
         };

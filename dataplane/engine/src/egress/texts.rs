@@ -15,8 +15,8 @@ use millstream_proto::http::response::{Body, Cache, Head};
 use super::http::{Answer, FileHead, Reply};
 use crate::clock::unix_s;
 
-/// Versions held of a stream handle: a multivariant playlist, two tracks' with and without what can be skipped, a manifest, and some that have just
-/// been replaced; and as many with the addresses that they have below a mapped path.
+/// Versions held of a stream handle: a multivariant playlist, two tracks' in up to three views, a manifest, and some that have just been replaced;
+/// and as many with the addresses that they have below a mapped path.
 const TEXTS_MAX: usize = 16;
 
 /// One version of a playlist.

@@ -53,6 +53,104 @@ fn case_25_blocking_reload() {
     assert_eq!(got(&by_number(&mut fixture, msn, Some(4))), "waits");
 }
 
+/// Where Video.js begins that loaded these two playlists, Unix milliseconds: before the end of the one that ends first, an open segment
+/// counted as a target duration.
+fn video_js_begins_ms(video: &Parsed, audio: &Parsed) -> i64 {
+    let begins = |parsed: &Parsed| {
+        let last = parsed.segments.last().expect("a segment");
+        let length = if last.uri.is_empty() { parsed.target as f64 } else { last.duration };
+        last.date_ms + ((length - parsed.part_hold_back) * 1_000.0).round() as i64
+    };
+    begins(video).min(begins(audio))
+}
+
+#[test]
+fn case_31_a_first_load_across_the_beginning_of_a_segment_starts_at_a_keyframe() {
+    let mut fixture = PackagerFixture::av();
+    fixture.play(&Recording { for_ms: 8_000, ..Recording::default() }.frames());
+    let audio_at = |fixture: &mut PackagerFixture, directives: Directives| {
+        let now = fixture.source.now;
+        let Answer::Ready(playlist) = fixture.window.playlist_at(Track::Audio, &directives, now) else {
+            panic!("a playlist")
+        };
+        Parsed::read(std::str::from_utf8(&playlist.text).unwrap())
+    };
+    let place = |parsed: &Parsed| parsed.segments.last().map(|last| (last.msn, !last.uri.is_empty(), last.parts.len()));
+    let (mut loads, mut views) = (Vec::new(), [0, 0]);
+    let (mut before, mut rules) = (None, super::rules::Rules::default());
+    for event in (Recording { from_ms: 8_000, for_ms: 4_500, ..Recording::default() }).frames() {
+        fixture.arrive(super::fixture::at(&event), &event);
+        let (video, all) = (fixture.parsed(Track::Video), fixture.parsed(Track::Audio));
+        let first = audio_at(&mut fixture, Directives::default());
+        // Whoever has a playlist gets all there is.
+        let newest = all.segments.last().unwrap();
+        let until = Until { msn: newest.msn, part: Some(0) };
+        assert_eq!(audio_at(&mut fixture, Directives { until: Some(until), skip: false }), all);
+        assert_eq!(audio_at(&mut fixture, Directives { until: None, skip: true }), all);
+        // It is the playlist of a moment before, and what it hints is there.
+        let is_less = first != all;
+        if is_less {
+            let last = first.segments.last().unwrap();
+            assert_eq!((newest.msn, newest.uri.is_empty()), (last.msn + 1, true));
+            assert!(!last.uri.is_empty() && first.hint.as_deref() == Some(newest.parts[0].uri.as_str()), "{first:?}");
+            assert!(matches!(fixture.file(first.hint.as_deref().unwrap()), Answer::Ready(_)));
+        }
+        views[usize::from(is_less)] += 1;
+        let now = fixture.source.now;
+        let Answer::Ready(text) = fixture.window.playlist_at(Track::Audio, &Directives::default(), now) else {
+            panic!()
+        };
+        rules.check(std::str::from_utf8(&text.text).unwrap());
+        assert!(before <= place(&first), "{before:?}, then {:?}", place(&first));
+        before = place(&first);
+        loads.push((now, video, first));
+    }
+    assert!(views[0] > 50 && views[1] > 10, "{views:?}");
+    // Whatever is between the two loads, it begins just before a keyframe.
+    let mut pairs = 0;
+    for (at, video, _) in &loads {
+        for (_, _, audio) in loads.iter().filter(|(then, ..)| then >= at && then.since(*at).as_millis() <= 200) {
+            let begins_ms = video_js_begins_ms(video, audio);
+            let keyframes = video.segments.iter().map(|segment| segment.date_ms);
+            let before_ms = keyframes.map(|key| key - begins_ms).filter(|ms| *ms >= 0).min();
+            assert!(before_ms.is_some_and(|ms| ms <= 150), "{before_ms:?}: {video:?}\n{audio:?}");
+            pairs += 1;
+        }
+    }
+    assert!(pairs > 1_000, "{pairs}");
+}
+
+#[test]
+fn a_picture_that_has_fallen_silent_holds_no_audio_up() {
+    let mut fixture = PackagerFixture::av();
+    fixture.play(&Recording { for_ms: 6_000, ..Recording::default() }.frames());
+    let (mut withheld, mut longest_ms) = (None, 0);
+    for event in (Recording { from_ms: 6_000, for_ms: 12_000, fps: 0.0, ..Recording::default() }).frames() {
+        fixture.arrive(super::fixture::at(&event), &event);
+        let now = fixture.source.now;
+        let Answer::Ready(text) = fixture.window.playlist_at(Track::Audio, &Directives::default(), now) else {
+            panic!()
+        };
+        let (first, all) = (Parsed::read(std::str::from_utf8(&text.text).unwrap()), fixture.parsed(Track::Audio));
+        let open = all.segments.last().filter(|_| first != all).map(|segment| segment.msn);
+        let (_, since) = withheld.take().filter(|(msn, _)| Some(*msn) == open).unwrap_or((open.unwrap_or(0), now));
+        withheld = open.map(|msn| (msn, since));
+        longest_ms = longest_ms.max(now.since(since).as_millis());
+    }
+    assert!((350..500).contains(&longest_ms), "an open segment was withheld for {longest_ms} ms");
+    // Of a stream of audio alone nothing is.
+    let mut fixture = PackagerFixture::new(HlsConfig::default());
+    fixture.source.read(&[config(Track::Audio, 1)]);
+    fixture.ask();
+    fixture.play(&Recording { for_ms: 6_000, fps: 0.0, ..Recording::default() }.frames());
+    for event in (Recording { from_ms: 6_000, for_ms: 6_000, fps: 0.0, ..Recording::default() }).frames() {
+        fixture.arrive(super::fixture::at(&event), &event);
+        let (now, all) = (fixture.source.now, fixture.text(Track::Audio).unwrap());
+        let first = fixture.window.playlist_at(Track::Audio, &Directives::default(), now);
+        assert!(matches!(first, Answer::Ready(playlist) if playlist.text == all));
+    }
+}
+
 #[test]
 fn directives_mean_nothing_once_the_stream_is_over() {
     let mut fixture = PackagerFixture::av();

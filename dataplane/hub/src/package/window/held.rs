@@ -5,6 +5,7 @@ use std::sync::Arc;
 use bytes::Bytes;
 use millstream_proto::media::Track;
 
+use super::text::View;
 use crate::package::change::{Change, Header, Opened, Part, PartPromise};
 
 /// Segments that stay fetchable beyond a playlist's length after they have left it (RFC 8216bis 6.2.2: as long as the longest playlist that
@@ -52,8 +53,8 @@ pub(super) struct Held {
     pub(super) parts: Option<PartPromise>,
     /// Number that the next part will have.
     pub(super) next_part: u64,
-    /// The playlist, and the one that leaves out what is old, until the next change.
-    pub(super) texts: [Option<Bytes>; 2],
+    /// The playlist in each view, until the next change.
+    pub(super) texts: [Option<Bytes>; View::COUNT],
 }
 
 impl Held {
@@ -102,7 +103,7 @@ impl Held {
     }
 
     pub(super) fn forget_texts(&mut self) {
-        self.texts = [None, None];
+        self.texts = [const { None }; View::COUNT];
     }
 
     pub(super) fn bytes(&self) -> usize {
