@@ -175,7 +175,7 @@ pub fn start(mut config: Config, chain: Chain) -> Result<Engine, StartError> {
     config.limits.memory = memory;
     tracing::info!(?driver, why, shards, descriptors, connections, memory, "starting");
 
-    let stats: Vec<_> = (0..shards).map(|_| Arc::new(ShardStats::new())).collect();
+    let stats: Vec<_> = (0..shards).map(|_| Arc::new(ShardStats::new(&config.formats))).collect();
     let wake_listeners =
         (0..shards).map(|_| WakeListener::new()).collect::<Result<Vec<_>, _>>().map_err(StartError::Thread)?;
     let wakers: Vec<ShardWaker> = wake_listeners.iter().map(|(_, waker)| waker.clone()).collect();

@@ -6,6 +6,9 @@ use millstream_policy::Action;
 use millstream_proto::proxy::ProxyError;
 use millstream_proto::rtmp::SessionError;
 
+/// What a drain is called.
+pub(crate) const GOING_DOWN: &str = "the server is going down; connect again";
+
 macro_rules! reasons {
     ($($(#[$doc:meta])+ $name:ident = $label:literal,)+) => {
         /// Why a session ends.

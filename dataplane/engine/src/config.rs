@@ -10,6 +10,7 @@ use millstream_proto::network::Network;
 use millstream_proto::paths::Pattern;
 
 use crate::directory::Directory;
+use crate::output::Formats;
 use crate::slates::Slates;
 
 /// Which kernel interface the shards use.
@@ -89,6 +90,8 @@ pub struct Config {
     pub trusted_proxies: Vec<Network>,
     /// HTTP paths of other servers that lead to streams' outputs.
     pub play_paths: Vec<Pattern>,
+    /// What streams are given out as.
+    pub formats: Formats,
     /// Applications of push URLs; play over HTTP stands for the first.
     pub apps: Apps,
     /// Time for the RTMP handshake and for the commands up to publish or play.

@@ -11,7 +11,7 @@ use millstream_hub::config::{FlushPolicy, OnUnpublish};
 use millstream_policy::records::{GENERATIONS_MAX, Record, Records};
 use millstream_policy::table::Table;
 use millstream_proto::id::Id;
-use millstream_proto::paths::Output;
+use millstream_proto::output::Output;
 
 use crate::paths::{Own, Paths};
 
@@ -96,7 +96,7 @@ impl Directory {
     }
 
     /// The stream and the output that a player means by an HTTP path of another server.
-    pub(crate) fn played(&self, segments: &[String]) -> Option<(Id, Output)> {
+    pub(crate) fn played(&self, segments: &[String]) -> Option<(Id, &'static Output)> {
         self.streams.paths.played(segments)
     }
 

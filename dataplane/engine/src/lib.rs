@@ -2,7 +2,7 @@
 //!
 //! Reading order, which is the pipeline of a frame: [`io`] hands bytes from a publisher's socket to [`ingest`], which feeds the RTMP
 //! session and pushes its frames to a [`shard::channel`]; `hub` makes blocks of them; [`egress`] sends those to viewers. Beside
-//! the pipeline: [`admission`] (asked before publish and play), [`directory`] (which streams there are), [`slates`] (what they show
+//! the pipeline: [`admission`] (asked before publish and play), [`directory`] (which streams there are), [`output`] (what they are given out as), [`slates`] (what they show
 //! while their publisher is away), [`metrics`], [`clock`], [`admin`]
 //! (start, stop; what is asked and done from outside).
 //!
@@ -19,6 +19,7 @@ mod egress;
 mod ingest;
 mod io;
 mod metrics;
+pub mod output;
 mod paths;
 mod shard;
 pub mod slates;

@@ -9,14 +9,15 @@ use millstream_control_protocol::state::Stream;
 use millstream_policy::table::Table;
 use millstream_proto::id::Id;
 use millstream_proto::limits::PATHS_MAX;
-use millstream_proto::paths::{self, Output, PathError};
+use millstream_proto::output::Output;
+use millstream_proto::paths::{self, PathError};
 use millstream_proto::query::percent_decode;
 
 /// The paths of one stream, as they are looked up.
 #[derive(Clone, PartialEq, Eq, Debug, Default)]
 pub(crate) struct Own {
     push: Vec<String>,
-    play: Vec<(String, Output)>,
+    play: Vec<(String, &'static Output)>,
 }
 
 impl Own {
@@ -44,7 +45,7 @@ impl Own {
 pub(crate) struct Paths {
     of: Table<Arc<Own>>,
     push: Arc<HashMap<String, Id>>,
-    play: Arc<HashMap<String, (Id, Output)>>,
+    play: Arc<HashMap<String, (Id, &'static Output)>>,
 }
 
 impl Paths {
@@ -94,7 +95,7 @@ impl Paths {
     }
 
     /// The stream and the output that a player means by a path.
-    pub(crate) fn played(&self, segments: &[String]) -> Option<(Id, Output)> {
+    pub(crate) fn played(&self, segments: &[String]) -> Option<(Id, &'static Output)> {
         if self.play.is_empty() {
             return None;
         }
@@ -104,6 +105,8 @@ impl Paths {
 
 #[cfg(test)]
 mod tests {
+    use millstream_proto::output;
+
     use super::*;
 
     fn own(push: &[&str], play: &[&str]) -> Own {
@@ -124,7 +127,7 @@ mod tests {
         assert_eq!(pushed(&first, "live", "b").as_deref(), Some("b"));
         assert_eq!(pushed(&first, "live", "c"), None);
         let segments = ["live".to_owned(), "a.flv".to_owned()];
-        assert_eq!(first.played(&segments), Some((a.clone(), Output::Flv)));
+        assert_eq!(first.played(&segments), Some((a.clone(), &output::FLV)));
         let next = first.with([(&a, Some(&own(&["live/new"], &[]))), (&b, None)]);
         assert_eq!(pushed(&next, "live", "new").as_deref(), Some("a"));
         assert_eq!((pushed(&next, "live", "my cam.1"), pushed(&next, "live", "b")), (None, None));

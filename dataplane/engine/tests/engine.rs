@@ -16,6 +16,8 @@ mod hls;
 mod http;
 #[path = "engine/limits.rs"]
 mod limits;
+#[path = "engine/outputs.rs"]
+mod outputs;
 #[path = "engine/play.rs"]
 mod play;
 #[path = "engine/playlists.rs"]

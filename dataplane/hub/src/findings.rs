@@ -5,6 +5,7 @@ use std::time::Duration;
 use millstream_proto::cmaf::init::{InitError, init, is_offered};
 use millstream_proto::limits::LEFT_OUT_MAX;
 use millstream_proto::media::{Codec, CodecConfig, LeftOut, Repair, Track};
+use millstream_proto::output::{DASH, HLS};
 use millstream_proto::time::Time;
 
 /// Frames without a configuration are told of after this long: by then a key frame has brought one, if it has any.
@@ -15,7 +16,7 @@ const DROPPED_MAX: usize = LEFT_OUT_MAX + 16;
 /// The outputs that leave a track out which no output has.
 const ALL: &[&str] = &["all"];
 /// Those of a track that plays over HTTP-FLV and RTMP.
-const CMAF: &[&str] = &["hls", "dash"];
+const CMAF: &[&str] = &[HLS.name, DASH.name];
 
 /// Something that was repaired.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]

@@ -236,7 +236,7 @@ impl Client {
     pub(crate) fn read(&self) -> ((bool, bool), Vec<Got>) {
         match self.format {
             Format::Rtmp => ((false, false), read_rtmp(&self.got)),
-            Format::FlvPlain => read_flv(&self.got),
+            Format::FlvPlain | Format::Framed(_) => read_flv(&self.got),
             Format::FlvChunked => read_flv(&dechunk(&self.got)),
             Format::FlvWebSocket => read_flv(&messages(&self.got)),
         }

@@ -252,11 +252,6 @@ impl Viewer {
         self.skips_total
     }
 
-    /// What it gets.
-    pub fn format(&self) -> Format {
-        self.format
-    }
-
     /// Bytes that the kernel took for it.
     pub fn sent_bytes(&self) -> u64 {
         self.sent_bytes
@@ -295,8 +290,7 @@ impl Viewer {
                     self.fill_with_rest(entry, log, out, &mut room);
                     continue;
                 }
-                entry.make(self.format, log.limits.rtmp_chunk_bytes);
-                out.push(Piece::new(Source::Block(Rc::clone(entry), self.format), 0, &mut room));
+                self.fill_with(entry, log, out, &mut room);
             }
         }
         if out.is_empty() {
@@ -307,12 +301,22 @@ impl Viewer {
         Fill::Send
     }
 
+    /// A block. A framing need not write anything of it.
+    fn fill_with(&mut self, entry: &EntryRef, log: &Log, out: &mut Vec<Piece>, room: &mut usize) {
+        entry.make(self.format, log.limits.rtmp_chunk_bytes);
+        let piece = Piece::new(Source::Block(Rc::clone(entry), self.format), 0, room);
+        if piece.to > 0 {
+            out.push(piece);
+        } else if out.is_empty() {
+            self.next = entry.block.seq + 1;
+        }
+    }
+
     /// The same for a block with leading frames of an open GOP: without them where this viewer started at their keyframe.
     #[cold]
     fn fill_with_rest(&mut self, entry: &EntryRef, log: &Log, out: &mut Vec<Piece>, room: &mut usize) {
         if let Some(rest) = entry.for_viewer_from(self.started_at) {
-            rest.make(self.format, log.limits.rtmp_chunk_bytes);
-            out.push(Piece::new(Source::Block(Rc::clone(rest), self.format), 0, room));
+            self.fill_with(rest, log, out, room);
         } else if out.is_empty() {
             // Nothing of it is for this viewer.
             self.next = entry.block.seq + 1;

@@ -9,6 +9,7 @@ use millstream_api::model::stream::StreamRecord;
 use millstream_control_protocol::state::Stream;
 use millstream_engine::config::{Config, Limits};
 use millstream_engine::directory::Directory;
+use millstream_engine::output::Formats;
 use millstream_engine::slates::Slates;
 use millstream_fleet::http::url::Url;
 use millstream_hub::config::{HlsConfig, StreamConfig};
@@ -226,6 +227,7 @@ fn config(flags: &EngineFlags, settings: &Settings, streams: &[Stream]) -> Confi
         http_proxy_protocol_from: settings.http_proxy_protocol_from.clone(),
         trusted_proxies: settings.trusted_proxies.clone(),
         play_paths: settings.play_paths.clone(),
+        formats: Formats::default(),
         apps: Apps::new(settings.apps.iter().cloned()),
         handshake_timeout: settings.handshake_timeout.unwrap_or(Duration::from_secs(5)),
         header_timeout: settings.header_timeout.unwrap_or(Duration::from_secs(5)),

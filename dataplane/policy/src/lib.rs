@@ -32,7 +32,7 @@ pub struct Client {
     pub session: u64,
     /// Its address.
     pub address: SocketAddr,
-    /// `rtmp`, `http-flv`, `ws-flv` or `hls`: an open set.
+    /// `rtmp`, `http-flv`, `ws-flv`, `hls` or `dash`: an open set.
     pub protocol: &'static str,
     /// `User-Agent` or flashVer; may be empty.
     pub user_agent: String,

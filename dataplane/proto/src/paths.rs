@@ -6,18 +6,8 @@ use std::fmt;
 use crate::http::target::{self, TargetError};
 use crate::id::Id;
 use crate::limits::PATH_BYTES_MAX;
+use crate::output::{self, Output};
 use crate::query::percent_decode;
-
-/// What an HTTP path gives.
-#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
-pub enum Output {
-    /// HTTP-FLV.
-    Flv,
-    /// The multivariant playlist of HLS.
-    Hls,
-    /// The manifest of DASH.
-    Dash,
-}
 
 /// A path that cannot be mapped.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, thiserror::Error)]
@@ -60,13 +50,13 @@ pub fn push(path: &str) -> Result<String, PathError> {
 }
 
 /// A play path as it is looked up, and what it gives.
-pub fn play(path: &str) -> Result<(String, Output), PathError> {
+pub fn play(path: &str) -> Result<(String, &'static Output), PathError> {
     check(path)?;
     if path.contains("{id}") {
         return Err(PathError::Place);
     }
     let segments = segments(path)?;
-    let output = output(&segments)?;
+    let output = ending(&segments)?;
     Ok((key(&segments), output))
 }
 
@@ -77,9 +67,8 @@ pub fn key<S: AsRef<str>>(segments: &[S]) -> String {
 
 /// Whether this server has a path for itself: the outputs of a stream, and what it has beside streams.
 pub fn is_native<S: AsRef<str>>(segments: &[S]) -> bool {
-    const OUTPUTS: [&str; 6] = ["live.flv", "live.m3u8", "index.m3u8", "video.m3u8", "audio.m3u8", "manifest.mpd"];
     match segments {
-        [_, name] => OUTPUTS.contains(&name.as_ref()),
+        [_, name] => output::ALL.iter().any(|output| output.files.contains(&name.as_ref())),
         _ => false,
     }
 }
@@ -99,21 +88,16 @@ fn segments(path: &str) -> Result<Vec<String>, PathError> {
     if is_native(&segments) { Err(PathError::Native) } else { Ok(segments) }
 }
 
-fn output(segments: &[String]) -> Result<Output, PathError> {
+fn ending(segments: &[String]) -> Result<&'static Output, PathError> {
     let (_, ending) = segments.last().and_then(|name| name.rsplit_once('.')).ok_or(PathError::Ending)?;
-    match ending {
-        "flv" => Ok(Output::Flv),
-        "m3u8" => Ok(Output::Hls),
-        "mpd" => Ok(Output::Dash),
-        _ => Err(PathError::Ending),
-    }
+    output::ALL.into_iter().find(|output| output.extension == ending).ok_or(PathError::Ending)
 }
 
 /// Paths of every stream, with `{id}` where its id stands.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct Pattern {
     segments: Vec<String>,
-    output: Output,
+    output: &'static Output,
 }
 
 impl Pattern {
@@ -124,12 +108,12 @@ impl Pattern {
             return Err(PathError::Place);
         }
         let segments = segments(text)?;
-        let output = output(&segments)?;
+        let output = ending(&segments)?;
         Ok(Self { segments, output })
     }
 
     /// The stream that a request's path names by this pattern, and what it gives.
-    pub fn find<S: AsRef<str>>(&self, path: &[S]) -> Option<(Id, Output)> {
+    pub fn find<S: AsRef<str>>(&self, path: &[S]) -> Option<(Id, &'static Output)> {
         if path.len() != self.segments.len() || is_native(path) {
             return None;
         }
@@ -165,12 +149,12 @@ mod tests {
         }
         assert_eq!(push("live/a%20b"), Ok("live/a b".to_owned()));
         let check = |path: &str, key: &str, output| assert_eq!(play(path), Ok((key.to_owned(), output)), "{path}");
-        check("/live/cam1.flv", "live/cam1.flv", Output::Flv);
-        check("/live/my%20cam.1.flv", "live/my cam.1.flv", Output::Flv);
-        check("/live/my cam.flv", "live/my cam.flv", Output::Flv);
-        check("/app/cam1/index.m3u8", "app/cam1/index.m3u8", Output::Hls);
-        check("/app/straße/manifest.mpd", "app/straße/manifest.mpd", Output::Dash);
-        check("/cam.flv", "cam.flv", Output::Flv);
+        check("/live/cam1.flv", "live/cam1.flv", &output::FLV);
+        check("/live/my%20cam.1.flv", "live/my cam.1.flv", &output::FLV);
+        check("/live/my cam.flv", "live/my cam.flv", &output::FLV);
+        check("/app/cam1/index.m3u8", "app/cam1/index.m3u8", &output::HLS);
+        check("/app/straße/manifest.mpd", "app/straße/manifest.mpd", &output::DASH);
+        check("/cam.flv", "cam.flv", &output::FLV);
     }
 
     #[test]
@@ -207,9 +191,9 @@ mod tests {
         let find = |pattern: &str, path: &[&str]| {
             Pattern::new(pattern).unwrap().find(path).map(|(id, output)| (id.to_string(), output))
         };
-        assert_eq!(find("/live/{id}.flv", &["live", "cam.flv"]), Some(("cam".to_owned(), Output::Flv)));
-        assert_eq!(find("/a/{id}/index.m3u8", &["a", "cam", "index.m3u8"]), Some(("cam".to_owned(), Output::Hls)));
-        assert_eq!(find("/live/x-{id}.mpd", &["live", "x-cam.mpd"]), Some(("cam".to_owned(), Output::Dash)));
+        assert_eq!(find("/live/{id}.flv", &["live", "cam.flv"]), Some(("cam".to_owned(), &output::FLV)));
+        assert_eq!(find("/a/{id}/index.m3u8", &["a", "cam", "index.m3u8"]), Some(("cam".to_owned(), &output::HLS)));
+        assert_eq!(find("/live/x-{id}.mpd", &["live", "x-cam.mpd"]), Some(("cam".to_owned(), &output::DASH)));
         for path in [
             &["live", "live.flv"][..],
             &["live", ".flv"],

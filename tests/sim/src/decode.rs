@@ -76,7 +76,7 @@ impl HttpFlv {
             _ if !self.plays() => self.bytes.clear(),
             Format::FlvChunked => while self.next_chunk(got) {},
             Format::FlvWebSocket => while self.next_message(got) {},
-            Format::FlvPlain | Format::Rtmp => {
+            Format::FlvPlain | Format::Rtmp | Format::Framed(_) => {
                 let rest = self.bytes.split();
                 self.flv.push(&rest, got);
             }

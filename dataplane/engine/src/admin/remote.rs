@@ -18,7 +18,7 @@ use crate::directory::{Changed, Directory};
 use crate::metrics::{self, ShardStats};
 use crate::shard::mailbox::Mail;
 use crate::shard::view::Part;
-use crate::shard::{Shard, reached, view};
+use crate::shard::{Shard, view};
 use crate::slates::{Clips, SlateKey, Slates};
 
 /// Streams that a shard tells of at once: some 100 us of its time.
@@ -104,7 +104,10 @@ impl Remote {
         Counts {
             connections: sum(|stats| stats.connections.get()),
             publishers: sum(|stats| stats.publishers.get()),
-            viewers: sum(|stats| stats.viewers_flv.get() + stats.viewers_ws.get() + stats.viewers_rtmp.get()),
+            viewers: sum(|stats| {
+                let of_sessions = stats.viewers().filter(|(format, _)| format.role.is_some());
+                of_sessions.map(|(_, gauge)| gauge.get()).sum()
+            }),
             events_lost: self.feed.lost(),
         }
     }
@@ -165,14 +168,11 @@ impl Remote {
 
     /// Keeps how many are reached without a session for the metrics; the first shard tells it.
     fn note_reached(&self, all: &[Live]) {
-        let count = |protocol: &str| {
-            let of_protocol = all.iter().flat_map(|live| &live.viewers).filter(|viewers| viewers.protocol == protocol);
-            of_protocol.map(|viewers| viewers.count).sum::<u64>()
-        };
-        let [hls, dash] = reached::PROTOCOLS.map(|protocol| i64::try_from(count(protocol)).unwrap_or(i64::MAX));
-        if let Some(stats) = self.stats.first() {
-            stats.viewers_hls.set(hls);
-            stats.viewers_dash.set(dash);
+        let Some(stats) = self.stats.first() else { return };
+        for (format, gauge) in stats.viewers().filter(|(format, _)| format.role.is_none()) {
+            let viewers = all.iter().flat_map(|live| &live.viewers);
+            let of_protocol = viewers.filter(|viewers| viewers.protocol == format.protocol);
+            gauge.set(i64::try_from(of_protocol.map(|viewers| viewers.count).sum::<u64>()).unwrap_or(i64::MAX));
         }
     }
 

@@ -5,8 +5,7 @@ use std::rc::Rc;
 use std::time::Duration;
 
 use bytes::Bytes;
-use millstream_control_protocol::state::Outputs;
-use millstream_hub::package::window::{Answer as Found, Media, Playlist, Refusal, Window, track_of};
+use millstream_hub::package::window::{Answer as Found, Media, Playlist, Refusal, Window};
 use millstream_policy::Action;
 use millstream_proto::hls::request::Directives;
 use millstream_proto::http::conditional::cmcd_session_id;
@@ -14,13 +13,16 @@ use millstream_proto::http::request::{Method, Request};
 use millstream_proto::http::response::Cache;
 use millstream_proto::id::Id;
 use millstream_proto::media::Track;
+use millstream_proto::output;
 use millstream_proto::time::Time;
 
-use super::http::{Answer, FileHead, HLS, Reply, admit};
-use super::{BLOCKED, BUSY, NO_ROOM};
+use super::head::media_type;
+use super::refusal::{BLOCKED, BUSY, NO_ROOM};
+use super::reply::{Answer, Reply, admit};
 use crate::clock::unix_ms;
 use crate::close::CloseReason;
 use crate::io::sleep_until;
+use crate::output::{Asked, Document, File, OutputFormat, Serve, unnumbered};
 use crate::shard::Shard;
 use crate::shard::part_sender::{self, Delivered, PartId};
 use crate::shard::reached;
@@ -39,45 +41,37 @@ const WAITED_TARGETS: u32 = 6;
 /// And any other answer by number this many seconds: a crowd is one request, and a player that asks again soon gets something newer.
 const AT_ONCE_S: u32 = 1;
 
-const HLS_TYPE: &str = "application/vnd.apple.mpegurl";
-const DASH_TYPE: &str = "application/dash+xml";
+/// HLS. Players of it read the segments of DASH, so that a stream with either has its playlists.
+pub(super) static HLS: OutputFormat = OutputFormat {
+    protocol: "hls",
+    role: None,
+    output: Some(&output::HLS),
+    is_on: |outputs| outputs.hls || outputs.cmaf,
+    serve: Serve::Documents(&[
+        // The playlist of all renditions is the same as long as there is only the source.
+        multivariant("live.m3u8"),
+        multivariant("index.m3u8"),
+        playlist("video.m3u8", |window, asked| window.playlist_at(Track::Video, asked.directives, asked.now)),
+        playlist("audio.m3u8", |window, asked| window.playlist_at(Track::Audio, asked.directives, asked.now)),
+    ]),
+};
 
-/// What of a stream is asked for.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub(super) enum Wanted<'a> {
-    /// The multivariant playlist. That of all renditions is the same as long as there is only the source.
-    Multivariant,
-    Playlist(Track),
-    Manifest,
-    /// A header, segment or part.
-    File(File<'a>),
+const fn multivariant(file: &'static str) -> Document {
+    let render: Render = |window, asked| window.multivariant(asked.settled).map(unnumbered);
+    Document { begins: true, ..playlist(file, render) }
 }
 
-/// A file below the stream's path.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub(super) struct File<'a> {
-    /// Of the playlists that name it.
-    session: &'a str,
-    track: Track,
-    name: &'a str,
-}
+type Render = fn(&mut Window, &Asked<'_>) -> Found<Playlist>;
 
-impl<'a> Wanted<'a> {
-    /// What a path below the stream's stands for, if it is one of ours.
-    pub(super) fn parse(path: &[&'a str]) -> Option<Self> {
-        Some(match *path {
-            ["live.m3u8" | "index.m3u8"] => Self::Multivariant,
-            ["video.m3u8"] => Self::Playlist(Track::Video),
-            ["audio.m3u8"] => Self::Playlist(Track::Audio),
-            ["manifest.mpd"] => Self::Manifest,
-            ["s", session, directory, name] => Self::File(File { session, track: track_of(directory)?, name }),
-            _ => return None,
-        })
-    }
-
-    /// Whether a stream with these outputs has it. The playlists are for both: players of HLS read the segments of DASH.
-    pub(super) fn is_among(self, outputs: Outputs) -> bool {
-        outputs.cmaf || outputs.hls && self != Self::Manifest
+const fn playlist(file: &'static str, render: Render) -> Document {
+    Document {
+        file,
+        content_type: "application/vnd.apple.mpegurl",
+        begins: false,
+        render,
+        // Half a target duration; a second is the least that can be said.
+        max_age_s: |target_s| (target_s / 2).max(1),
+        rebase,
     }
 }
 
@@ -91,31 +85,33 @@ enum Failed {
     Full,
 }
 
-pub(super) async fn answer(reply: &Reply<'_>, id: Id, wanted: Wanted<'_>) -> Answer {
+/// Answers a request for a playlist or manifest.
+pub(super) async fn document(
+    reply: &Reply<'_>,
+    id: Id,
+    format: &'static OutputFormat,
+    of: &'static Document,
+) -> Answer {
     let Reply { shard, session, .. } = *reply;
-    let asked_at = shard.now();
-    if let Wanted::File(file) = wanted {
-        shard.stats.hls_files.add(1);
-        return files(reply, &id, file, asked_at).await;
-    }
+    let (asked_at, protocol) = (shard.now(), format.protocol);
     shard.stats.hls_playlists.add(1);
     let directives = match Directives::parse(&reply.request.query) {
         Ok(directives) => directives,
         Err(error) => return reply.refuse(400, &error.to_string()),
     };
-    if wanted == Wanted::Multivariant && !shard.sessions.has_room(Action::Play) {
-        return reply.turned_away(id.as_str(), HLS, NO_ROOM);
+    if of.begins && !shard.sessions.has_room(Action::Play) {
+        return reply.turned_away(id.as_str(), protocol, NO_ROOM);
     }
-    if let Err(refused) = admit(reply, &id, HLS).await {
+    if let Err(refused) = admit(reply, &id, protocol).await {
         return refused;
     }
     let source = match subscribe(shard, &id).await {
         Ok(source) => source,
-        Err(not_playable) => return reply.turned_away(id.as_str(), HLS, not_playable.into()),
+        Err(not_playable) => return reply.turned_away(id.as_str(), protocol, not_playable.into()),
     };
     part_sender::after_parts(&source.handle().packaging).await;
     if let Err(failed) = until_open(shard, session, source.handle(), asked_at + TRACKS_WAIT).await {
-        return reply.failed(&id, &failed);
+        return reply.failed(&id, protocol, &failed);
     }
     source.package(shard);
     let asked_at = shard.now();
@@ -123,18 +119,14 @@ pub(super) async fn answer(reply: &Reply<'_>, id: Id, wanted: Wanted<'_>) -> Ans
     let tracks_by = asked_at + TRACKS_WAIT;
     let mut was_held = false;
     let packaging = Rc::clone(&source.handle().packaging);
-    source.handle().reached.hear(viewer_hash(session, reply.request), wanted == Wanted::Manifest, asked_at);
+    source.handle().reached.hear(viewer_hash(session, reply.request), protocol, asked_at);
     if let Source::Live(_) = source {
         let target_s = packaging.window.borrow().target_duration_s().unwrap_or(1);
         shard.playlists_wanted.heard(Duration::from_secs(target_s.into()), asked_at);
     }
     let found = waiting.until_found(|window, now| {
-        let unnumbered = |text| Playlist { text, by_number: false };
-        let found = match wanted {
-            Wanted::Playlist(track) => window.playlist_at(track, &directives, now),
-            Wanted::Manifest => window.manifest(unix_ms(), now >= tracks_by).map(unnumbered),
-            _ => window.multivariant(now >= tracks_by).map(unnumbered),
-        };
+        let settled = now >= tracks_by;
+        let found = (of.render)(window, &Asked { directives: &directives, now, unix_ms: unix_ms(), settled });
         was_held |= found == Found::Wait;
         found
     });
@@ -142,19 +134,18 @@ pub(super) async fn answer(reply: &Reply<'_>, id: Id, wanted: Wanted<'_>) -> Ans
     let target_s = source.handle().packaging.window.borrow().target_duration_s().unwrap_or(1);
     match found {
         Ok(Playlist { text, by_number }) => {
-            let (content_type, cache) = match wanted {
-                Wanted::Manifest => (DASH_TYPE, Cache::MaxAge(1)),
-                _ if by_number => (HLS_TYPE, by_number_cache(&directives, was_held, target_s)),
-                // Half a target duration; a second is the least that can be said.
-                _ => (HLS_TYPE, Cache::MaxAge((target_s / 2).max(1))),
+            let cache = if by_number {
+                by_number_cache(&directives, was_held, target_s)
+            } else {
+                Cache::MaxAge((of.max_age_s)(target_s))
             };
             let text = match &reply.base {
-                Some(base) => rebased(&text, base, wanted == Wanted::Manifest),
+                Some(base) => (of.rebase)(&String::from_utf8_lossy(&text), base).into(),
                 None => text,
             };
-            reply.text(content_type, cache, &packaging.texts.of(text))
+            reply.text(of.content_type, cache, &packaging.texts.of(text))
         }
-        Err(failed) => reply.failed(&id, &failed),
+        Err(failed) => reply.failed(&id, protocol, &failed),
     }
 }
 
@@ -176,25 +167,17 @@ fn viewer_hash(session: &Session, request: &Request) -> u64 {
     }
 }
 
-/// A playlist or manifest for a request that came by another path than its files are below.
-fn rebased(text: &[u8], base: &str, is_manifest: bool) -> Bytes {
-    let text = String::from_utf8_lossy(text);
+/// A playlist for a request that came by another path than its files are below.
+fn rebase(text: &str, base: &str) -> String {
     let mut out = String::with_capacity(text.len() + 256);
-    if is_manifest {
-        // BaseURL comes first within MPD, and its paths are relative to it (ISO/IEC 23009-1, 5.3.1.2 and 5.6).
-        let inner = text.find("<MPD").and_then(|at| Some(at + text.get(at..)?.find('>')? + 1)).unwrap_or(0);
-        let (head, rest) = text.split_at_checked(inner).unwrap_or(("", &text));
-        out.extend([head, "<BaseURL>", base, "</BaseURL>", rest]);
-    } else {
-        for line in text.split_inclusive('\n') {
-            match line.split_once("URI=\"") {
-                Some((head, rest)) if line.starts_with('#') => out.extend([head, "URI=\"", base, rest]),
-                _ if line.starts_with('#') || line.trim().is_empty() => out.push_str(line),
-                _ => out.extend([base, line]),
-            }
+    for line in text.split_inclusive('\n') {
+        match line.split_once("URI=\"") {
+            Some((head, rest)) if line.starts_with('#') => out.extend([head, "URI=\"", base, rest]),
+            _ if line.starts_with('#') || line.trim().is_empty() => out.push_str(line),
+            _ => out.extend([base, line]),
         }
     }
-    out.into()
+    out
 }
 
 /// a viewer guard at a stream that is on air, or was until just now.
@@ -251,8 +234,10 @@ async fn until_open(shard: &Rc<Shard>, session: &Session, handle: &StreamHandle,
 }
 
 /// A header, segment or part. Admission is not asked: who knows the session's name was let in.
-async fn files(reply: &Reply<'_>, id: &Id, file: File<'_>, asked_at: Time) -> Answer {
+pub(super) async fn file(reply: &Reply<'_>, id: Id, file: File<'_>) -> Answer {
     let Reply { shard, session, .. } = *reply;
+    let (id, asked_at) = (&id, shard.now());
+    shard.stats.hls_files.add(1);
     let File { session: life, track, name } = file;
     let place = match shard.past_life(id, life) {
         Some(handle) => Ok(Source::Over(handle)),
@@ -288,7 +273,7 @@ async fn files(reply: &Reply<'_>, id: &Id, file: File<'_>, asked_at: Time) -> An
             Some(over) => over.packaging.window.borrow().media(life, track, name).map(Got::File),
             None => Found::Refused(Refusal::NotFound),
         },
-        Err(failed) => return reply.failed(id, &failed),
+        Err(failed) => return reply.failed(id, HLS.protocol, &failed),
         Ok(got) => Found::Ready(got),
     };
     match found {
@@ -302,9 +287,9 @@ async fn files(reply: &Reply<'_>, id: &Id, file: File<'_>, asked_at: Time) -> An
         Found::Ready(Got::Delivered(Delivered { rest, arrived })) => {
             Answer::File { pieces: rest, waited_since: Some(arrived) }
         }
-        Found::Refused(refusal) => reply.failed(id, &Failed::Refused(refusal)),
+        Found::Refused(refusal) => reply.failed(id, HLS.protocol, &Failed::Refused(refusal)),
         // Nothing more comes of a life that is over.
-        Found::Wait => reply.failed(id, &Failed::Refused(Refusal::NotFound)),
+        Found::Wait => reply.failed(id, HLS.protocol, &Failed::Refused(Refusal::NotFound)),
     }
 }
 
@@ -316,27 +301,17 @@ enum Got {
     Delivered(Delivered),
 }
 
-fn media_type(track: Track) -> &'static str {
-    if track == Track::Video { "video/mp4" } else { "audio/mp4" }
-}
-
-/// The head of an answer with a whole part.
-pub(crate) fn part_head(shard: &Shard, track: Track, bytes: usize, keep_alive: bool) -> Bytes {
-    let (content_type, cache) = (media_type(track), Cache::Immutable);
-    shard.heads.of(FileHead { content_type, cache, bytes: bytes as u64, keep_alive, form: None })
-}
-
 impl Reply<'_> {
     fn refuse(&self, status: u16, detail: &str) -> Answer {
         Answer::Whole(self.error(status, detail))
     }
 
-    fn failed(&self, id: &Id, failed: &Failed) -> Answer {
+    fn failed(&self, id: &Id, protocol: &'static str, failed: &Failed) -> Answer {
         match failed {
             Failed::Refused(refusal @ Refusal::FarAhead) => self.refuse(400, &refusal.to_string()),
             Failed::Refused(refusal) => self.refuse(404, &refusal.to_string()),
             Failed::Late => self.refuse(503, "it did not come in time; the publisher may be away: reload the playlist"),
-            Failed::Full => self.turned_away(id.as_str(), HLS, BLOCKED),
+            Failed::Full => self.turned_away(id.as_str(), protocol, BLOCKED),
         }
     }
 }

@@ -1,43 +1,30 @@
 //! HTTP/1.1 and 1.0 connections: heads are read, routed and answered, until one of them is a stream. One router for the play port
 //! and one for the control port.
-use std::cell::RefCell;
 use std::io::IoSlice;
-use std::net::SocketAddr;
 use std::rc::Rc;
 use std::time::Duration;
 
 use bytes::Bytes;
-use millstream_hub::viewer::Start;
-use millstream_policy::{Action, Client, Request as Question, Verdict, Why};
-use millstream_proto::http::conditional::Tag;
-use millstream_proto::http::range;
 use millstream_proto::http::request::{HttpError, Method, Parsed, Request, parse};
-use millstream_proto::http::response::{self, Body, Cache, Head};
+use millstream_proto::http::response::{self, Cache};
 use millstream_proto::id::Id;
 use millstream_proto::limits::{HTTP_BODY_BYTES_MAX, HTTP_HEAD_BYTES_MAX};
 use millstream_proto::openmetrics::Format;
-use millstream_proto::paths::Output;
-use millstream_proto::time::Time;
+use millstream_proto::output::Output;
 
-use super::hls::{self, Wanted};
-use super::websocket::{self, WS_FLV};
-use super::{ENDING, NO_ROOM, OUTPUT_OFF, TurnedAway, flv, pages, status};
+use super::refusal::{ENDING, OUTPUT_OFF, TurnedAway};
+use super::reply::{Answer, HTTP, Reply};
+use super::{hls, pages, status, stream, websocket};
 use crate::clock::unix_s;
 use crate::close::CloseReason;
 use crate::ingest::{GOODBYE, checked};
 use crate::io::{Reader, Socket, WriterSlot};
 use crate::metrics;
+use crate::output::Wanted;
 use crate::shard::events::Refused;
 use crate::shard::introduce::introduce;
 use crate::shard::session::{Arrival, Session};
 use crate::shard::{Port, Shard};
-
-/// HTTP-FLV, as a protocol's name.
-const FLV: &str = "http-flv";
-/// The protocol, where a request has no other.
-pub(super) const HTTP: &str = "http";
-/// HLS and DASH, as a protocol's name.
-pub(super) const HLS: &str = "hls";
 
 /// A connection may wait this long for its next request; proxies keep theirs for 60 s and more.
 const KEEP_ALIVE: Duration = Duration::from_secs(80);
@@ -48,22 +35,6 @@ const ICON_MAX_AGE_S: u32 = 86_400;
 const HTML: &str = "text/html; charset=utf-8";
 /// Bytes of a connection's requests that are held: one whole request, and the start of the next.
 const INPUT_BYTES_MAX: usize = 2 * HTTP_HEAD_BYTES_MAX + HTTP_BODY_BYTES_MAX as usize;
-
-/// What a request gets.
-pub(super) enum Answer {
-    Whole(Bytes),
-    /// A whole response whose bytes lie in several places. `waited_since`: when there was something to send to a request that waited.
-    File {
-        pieces: Vec<Bytes>,
-        waited_since: Option<Time>,
-    },
-    /// A whole response that is out already.
-    Sent,
-    /// A stream, on the rest of the connection.
-    Flv(flv::Play),
-    /// The same, in messages.
-    WebSocket(websocket::Play),
-}
 
 /// Serves a connection to its end.
 pub(crate) async fn serve(shard: Rc<Shard>, session: Rc<Session>, socket: Socket, port: Port, arrival: Arrival) {
@@ -101,15 +72,15 @@ pub(crate) async fn serve(shard: Rc<Shard>, session: Rc<Session>, socket: Socket
             Port::Control => Answer::Whole(control(&reply)),
             Port::Http | Port::Rtmp => play(&reply).await,
         };
-        if proxy.is_some() && matches!(answer, Answer::Flv(_) | Answer::WebSocket(_)) {
+        if proxy.is_some() && matches!(answer, Answer::Stream(_) | Answer::WebSocket(_)) {
             session.name_peer();
         }
         let Some(mut writer) = home.take() else { break CloseReason::Defect };
         let stall_close = shard.config.stream.stall_close;
         let sent = match answer {
             // Tasks of their own, because of their size: what this one needed for requests goes.
-            Answer::Flv(play) => {
-                return shard.spawn(flv::play(Rc::clone(&shard), session, Socket { reader, writer }, play));
+            Answer::Stream(play) => {
+                return shard.spawn(stream::play(Rc::clone(&shard), session, Socket { reader, writer }, play));
             }
             Answer::WebSocket(mut play) => {
                 play.early = input;
@@ -159,15 +130,8 @@ async fn over(shard: &Shard, session: &Session, reader: &mut Reader, why: CloseR
     if session.is_quiet() {
         shard.stats.closed.add(why.label(), 1);
     } else if !matches!(why, CloseReason::Answered | CloseReason::PeerClosed) {
-        ended(shard, session, why);
+        shard.ended(session, why);
     }
-}
-
-/// Counts and logs the end of a session.
-pub(super) fn ended(shard: &Shard, session: &Session, why: CloseReason) {
-    let why = why.label();
-    shard.stats.closed.add(why, 1);
-    tracing::info!(parent: &session.span, why, "session ended");
 }
 
 /// Tells a connection that it is one too many, as far as that is possible without waiting for it.
@@ -247,181 +211,6 @@ async fn request(
     }
 }
 
-/// A request, and what its answer is built with.
-pub(super) struct Reply<'a> {
-    pub(super) shard: &'a Rc<Shard>,
-    pub(super) session: &'a Rc<Session>,
-    pub(super) request: &'a Request,
-    pub(super) keep_alive: bool,
-    /// What URIs in a playlist are relative to, where that is not the request's own path.
-    pub(super) base: Option<String>,
-    /// Where the connection's writer is until there is an answer.
-    pub(super) writer: &'a WriterSlot,
-}
-
-/// What the head of an answer with a whole file says.
-#[derive(Clone, Copy, PartialEq, Eq)]
-pub(super) struct FileHead {
-    pub(super) content_type: &'static str,
-    pub(super) cache: Cache,
-    pub(super) bytes: u64,
-    pub(super) keep_alive: bool,
-    /// Of what has two forms: its tag, and whether this is the compressed one.
-    pub(super) form: Option<(Tag, bool)>,
-}
-
-impl FileHead {
-    /// For this status and so many bytes of the file; more may be added.
-    fn begin(self, status: u16, sent: u64, unix_s: u64) -> Head {
-        let head = Head::new(status, Body::Length(sent), self.cache, self.keep_alive)
-            .content_type(self.content_type)
-            .header("X-Content-Type-Options", "nosniff")
-            .date(unix_s);
-        let head = match self.form {
-            None => head,
-            Some((tag, gzip)) => {
-                let head = head.header("ETag", &tag.to_string()).header("Vary", "Accept-Encoding");
-                if gzip { head.header("Content-Encoding", "gzip") } else { head }
-            }
-        };
-        if self.has_ranges() { head.header("Accept-Ranges", "bytes") } else { head }
-    }
-
-    /// Runs of bytes are given of what never changes.
-    fn has_ranges(self) -> bool {
-        self.cache == Cache::Immutable
-    }
-}
-
-/// Heads that are kept.
-const HEADS_MAX: usize = 16;
-
-/// Heads of the answers of this second: crowds ask for the same few files.
-#[derive(Default)]
-pub(crate) struct Heads(RefCell<Vec<KeptHead>>);
-
-struct KeptHead {
-    file: FileHead,
-    made_s: u64,
-    head: Bytes,
-}
-
-impl Heads {
-    /// The head of an answer with the whole file.
-    pub(super) fn of(&self, wanted: FileHead) -> Bytes {
-        let now_s = unix_s();
-        let mut heads = self.0.borrow_mut();
-        if let Some(kept) = heads.iter().find(|kept| kept.file == wanted && kept.made_s == now_s) {
-            return kept.head.clone();
-        }
-        let head = wanted.begin(200, wanted.bytes, now_s).finish();
-        heads.truncate(HEADS_MAX - 1);
-        heads.insert(0, KeptHead { file: wanted, made_s: now_s, head: head.clone() });
-        head
-    }
-}
-
-impl Reply<'_> {
-    /// Finds whom a request is for that a trusted proxy passes on; an error is the limit that its address would pass.
-    fn name_client(&self, proxy: SocketAddr) -> Result<(), CloseReason> {
-        self.session.serves(self.request.forwarded.client(proxy, |address| self.shard.trusts(address)))
-    }
-
-    /// The answer to a request of an address that has as many as it may have.
-    fn one_too_many(&self, limit: CloseReason) -> Answer {
-        let reason = "this address has as many connections as it may have; try again in a moment";
-        self.turned_away("", HTTP, TurnedAway { status: 429, why: limit.label(), reason })
-    }
-
-    /// The answer to who may not play though admission has nothing against it, and what is told of that.
-    pub(super) fn turned_away(&self, stream: &str, protocol: &'static str, why: TurnedAway<'_>) -> Answer {
-        let TurnedAway { status, why, reason } = why;
-        self.shard.refused(&Refused { stream, ..Refused::of(self.session, protocol, why, reason) });
-        Answer::Whole(self.error(status, reason))
-    }
-
-    pub(super) fn error(&self, status: u16, detail: &str) -> Bytes {
-        response::error(status, detail, self.keep_alive, self.request.method == Method::Head, Some(unix_s()))
-    }
-
-    fn not_allowed(&self, allow: &str) -> Bytes {
-        response::not_allowed(allow, self.keep_alive, self.request.method == Method::Head, Some(unix_s()))
-    }
-
-    pub(super) fn whole(&self, status: u16, content_type: &'static str, cache: Cache, body: &[u8]) -> Bytes {
-        let head = Head::new(status, Body::Length(body.len() as u64), cache, self.keep_alive)
-            .content_type(content_type)
-            .header("X-Content-Type-Options", "nosniff")
-            .date(unix_s())
-            .finish();
-        if self.request.method == Method::Head { head } else { [&head[..], body].concat().into() }
-    }
-
-    /// A file out of pieces; of one that never changes, also a run of its bytes.
-    pub(super) fn file(&self, content_type: &'static str, cache: Cache, mut pieces: Vec<Bytes>) -> Answer {
-        let bytes = pieces.iter().map(|piece| piece.len() as u64).sum();
-        let file = FileHead { content_type, cache, bytes, keep_alive: self.keep_alive, form: None };
-        let wanted = match &self.request.range {
-            Some(range) if file.has_ranges() => range::wanted(range, bytes),
-            _ => range::Wanted::Whole,
-        };
-        let head = match wanted {
-            range::Wanted::Whole => self.shard.heads.of(file),
-            range::Wanted::Part(from, to) => {
-                keep(&mut pieces, from, to);
-                let run = format!("bytes {from}-{}/{bytes}", to - 1);
-                file.begin(206, to - from, unix_s()).header("Content-Range", &run).finish()
-            }
-            range::Wanted::Nothing => {
-                let none = format!("bytes */{bytes}");
-                let head = FileHead { cache: Cache::NoStore, ..file }.begin(416, 0, unix_s());
-                return Answer::Whole(head.header("Accept-Ranges", "bytes").header("Content-Range", &none).finish());
-            }
-        };
-        if self.request.method == Method::Head {
-            return Answer::Whole(head);
-        }
-        pieces.insert(0, head);
-        Answer::File { pieces, waited_since: None }
-    }
-
-    fn preflight(&self) -> Bytes {
-        Head::new(204, Body::None, Cache::NoStore, self.keep_alive)
-            .header("Access-Control-Allow-Methods", "GET, HEAD, OPTIONS")
-            .header("Access-Control-Allow-Headers", "*")
-            .header("Access-Control-Max-Age", "86400")
-            .date(unix_s())
-            .finish()
-    }
-
-    /// To another place, with the query that was asked with. Not kept by caches: the query may hold a token, and some leave it out of their key.
-    fn redirect(&self, to: &str) -> Bytes {
-        let query = self.request.query.to_query();
-        let location = if query.expose().is_empty() { to.to_owned() } else { format!("{to}?{}", query.expose()) };
-        Head::new(302, Body::Length(0), Cache::NoStore, self.keep_alive)
-            .header("Location", &location)
-            .date(unix_s())
-            .finish()
-    }
-
-    fn health(&self) -> Bytes {
-        let (status, text) = if self.shard.is_draining() { (503, "draining\n") } else { (200, "ok\n") };
-        self.whole(status, "text/plain; charset=utf-8", Cache::NoStore, text.as_bytes())
-    }
-}
-
-/// Cuts pieces down to the bytes `from..to` of them all.
-fn keep(pieces: &mut Vec<Bytes>, from: u64, to: u64) {
-    let mut at = 0;
-    pieces.retain_mut(|piece| {
-        let (start, end) = (at, at + piece.len() as u64);
-        at = end;
-        let within = |byte: u64| (byte.clamp(start, end) - start) as usize;
-        *piece = piece.slice(within(from)..within(to));
-        !piece.is_empty()
-    });
-}
-
 /// What the play port answers.
 async fn play(reply: &Reply<'_>) -> Answer {
     let Reply { shard, request, .. } = *reply;
@@ -453,13 +242,9 @@ async fn play(reply: &Reply<'_>) -> Answer {
         // A slash behind a file's name: relative references in it would lead below it.
         (Method::Get | Method::Head, [.., name, ""]) if is_file(name) => reply.redirect(&format!("../{name}")),
         (Method::Get | Method::Head, [id, below @ ..])
-            if let (Some(wanted), Ok(id)) = (Wanted::parse(below), Id::new(id)) =>
+            if let (Some(wanted), Ok(id)) = (shard.config.formats.find(below), Id::new(id)) =>
         {
-            if !wanted.is_among(shard.outputs_of(&id)) {
-                return reply.turned_away(id.as_str(), HLS, OUTPUT_OFF);
-            }
-            // Boxed: what waits for minutes between requests is not to be as large as this.
-            return Box::pin(hls::answer(reply, id, wanted)).await;
+            return output(reply, id, wanted).await;
         }
         (Method::Get | Method::Head, [id, name]) => match (Id::new(id), *name) {
             (Err(error), _) => {
@@ -467,10 +252,6 @@ async fn play(reply: &Reply<'_>) -> Answer {
                 let why = CloseReason::BadName.label();
                 return reply.turned_away("", HTTP, TurnedAway { status: 404, why, reason });
             }
-            (Ok(id), "live.flv") if !shard.outputs_of(&id).flv => {
-                return reply.turned_away(id.as_str(), HTTP, OUTPUT_OFF);
-            }
-            (Ok(id), "live.flv") => return live_flv(reply, id).await,
             (Ok(id), "live.json") => return Box::pin(status::answer(reply, id)).await,
             // The page of an output that is off says so itself.
             (Ok(_), name) => match pages::page(name) {
@@ -487,13 +268,19 @@ async fn play(reply: &Reply<'_>) -> Answer {
 /// Whether this is what a player or page asks for that watches already: a drain lets those go on. What a viewer begins with is refused:
 /// HTTP-FLV, pages, and the multivariant playlist, which players read once. Of DASH the manifest is all that there is.
 fn is_watched_already(shard: &Shard, path: &[String]) -> bool {
+    let formats = &shard.config.formats;
+    let is_watched = |wanted: Wanted<'_>| match wanted {
+        Wanted::Stream(..) => false,
+        Wanted::Document(_, document) => !document.begins,
+        Wanted::File(_) => true,
+    };
     if let Some((_, output)) = shard.mapped(path) {
-        return matches!(output, Output::Dash);
+        return formats.first_of(output).is_some_and(is_watched);
     }
     let path: Vec<&str> = path.iter().map(String::as_str).collect();
     match path.as_slice() {
         ["time"] | [".assets", _] | [_, "live.json"] => true,
-        [_, below @ ..] => Wanted::parse(below).is_some_and(|wanted| wanted != Wanted::Multivariant),
+        [_, below @ ..] => formats.find(below).is_some_and(is_watched),
         [] => false,
     }
 }
@@ -504,88 +291,30 @@ fn is_file(name: &str) -> bool {
 }
 
 /// What is at a path of another server that is mapped to a stream. What playlists name is still below the stream's own path.
-async fn mapped(reply: &Reply<'_>, id: Id, output: Output) -> Answer {
-    let (wanted, protocol) = match output {
-        Output::Flv => (None, FLV),
-        Output::Hls => (Some(Wanted::Multivariant), HLS),
-        Output::Dash => (Some(Wanted::Manifest), HLS),
+async fn mapped(reply: &Reply<'_>, id: Id, of: &Output) -> Answer {
+    let Some(wanted) = reply.shard.config.formats.first_of(of) else {
+        return Answer::Whole(reply.error(404, "this server does not have this output"));
     };
-    let outputs = reply.shard.outputs_of(&id);
-    if !wanted.map_or(outputs.flv, |wanted| wanted.is_among(outputs)) {
+    let base = format!("{}{id}/", "../".repeat(reply.request.path.len().saturating_sub(1)));
+    output(&Reply { base: Some(base), ..*reply }, id, wanted).await
+}
+
+/// An output of a stream.
+async fn output(reply: &Reply<'_>, id: Id, wanted: Wanted<'_>) -> Answer {
+    let shard = reply.shard;
+    if !shard.config.formats.has(&wanted, shard.outputs_of(&id)) {
+        let protocol = match wanted {
+            Wanted::Stream(format, _) | Wanted::Document(format, _) => format.protocol,
+            Wanted::File(_) => HTTP,
+        };
         return reply.turned_away(id.as_str(), protocol, OUTPUT_OFF);
     }
-    let Some(wanted) = wanted else { return live_flv(reply, id).await };
-    let base = format!("{}{id}/", "../".repeat(reply.request.path.len().saturating_sub(1)));
-    let reply = Reply { base: Some(base), ..*reply };
-    Box::pin(hls::answer(&reply, id, wanted)).await
-}
-
-async fn live_flv(reply: &Reply<'_>, id: Id) -> Answer {
-    let Reply { shard, session, request, .. } = *reply;
-    let asked_at = shard.now();
-    let start = match request.query.get("start") {
-        None => Start::Newest,
-        Some("next") => Start::Next,
-        Some(_) => return Answer::Whole(reply.error(400, "start can only be \"next\"")),
-    };
-    // HTTP/1.0 has no upgrades, and HEAD asks for what GET without one is answered.
-    let offer = request.websocket.as_ref().filter(|_| request.method == Method::Get && request.minor_version > 0);
-    let upgrade = match offer.map(|offer| offer.accept()).transpose() {
-        Ok(head) => head,
-        Err(error) => {
-            let (status, reason) = (error.status(), error.to_string());
-            let refused = Refused::of(session, WS_FLV, "bad_upgrade", &reason);
-            shard.refused(&Refused { stream: id.as_str(), ..refused });
-            return Answer::Whole(response::upgrade_refused(status, &reason, reply.keep_alive, Some(unix_s())));
-        }
-    };
-    let protocol = if upgrade.is_some() { WS_FLV } else { FLV };
-    if !shard.sessions.has_room(Action::Play) {
-        return reply.turned_away(id.as_str(), protocol, NO_ROOM);
+    // Boxed: what waits for minutes between requests is not to be as large as these.
+    match wanted {
+        Wanted::Stream(format, stream) => Box::pin(stream::answer(reply, id, format, stream)).await,
+        Wanted::Document(format, document) => Box::pin(hls::document(reply, id, format, document)).await,
+        Wanted::File(file) => Box::pin(hls::file(reply, id, file)).await,
     }
-    if let Err(refused) = admit(reply, &id, protocol).await {
-        return refused;
-    }
-    match shard.subscribe(&id).await {
-        Err(not_playable) => reply.turned_away(id.as_str(), protocol, not_playable.into()),
-        Ok(_) if request.method == Method::Head => {
-            Answer::Whole(flv::head(request.minor_version > 0, reply.keep_alive))
-        }
-        Ok(viewer_guard) => match upgrade {
-            Some(head) => Answer::WebSocket(websocket::Play { viewer_guard, head, start, asked_at, early: Vec::new() }),
-            None => Answer::Flv(flv::Play { viewer_guard, chunked: request.minor_version > 0, start, asked_at }),
-        },
-    }
-}
-
-/// Asks admission whether this may be played; the answer where it may not.
-pub(super) async fn admit(reply: &Reply<'_>, id: &Id, protocol: &'static str) -> Result<(), Answer> {
-    let Reply { shard, session, request, .. } = *reply;
-    let Some(app) = shard.config.apps.first().cloned() else {
-        return Err(Answer::Whole(reply.error(500, "the server's configuration is wrong")));
-    };
-    let question = Question {
-        action: Action::Play,
-        app,
-        name: id.clone(),
-        path: None,
-        params: request.query.clone(),
-        client: Client {
-            session: session.number,
-            address: session.peer(),
-            protocol,
-            user_agent: request.user_agent.clone().unwrap_or_default(),
-            referer: request.referer.as_ref().map(|referer| referer.expose().to_owned()).unwrap_or_default(),
-        },
-    };
-    let Verdict::Deny(denial) = shard.admission.ask(shard, question).await else { return Ok(()) };
-    let status = match denial.why {
-        Why::NotFound => 404,
-        Why::Busy => 503,
-        // Not 401: that would ask for a login (RFC 9110, 11.6.1), and tokens are in the URL.
-        _ => 403,
-    };
-    Err(Answer::Whole(reply.error(status, &denial.reason)))
 }
 
 /// What the control port answers.

@@ -10,11 +10,10 @@ use millstream_proto::time::Time;
 use super::fan_out::FanOutPlace;
 use crate::close::CloseReason;
 use crate::io::Writer;
-use crate::metrics::Gauge;
+use crate::output::OutputFormat;
 use crate::shard::Shard;
-use crate::shard::session::Session;
+use crate::shard::session::{Session, Watched};
 use crate::shard::stream_handle::ViewerGuard;
-use crate::shard::view;
 
 /// Why a viewer's sends are over.
 pub(crate) enum Done {
@@ -37,7 +36,7 @@ impl Done {
 /// A play session under way: counted while it is held.
 pub(crate) struct Playing {
     shard: Rc<Shard>,
-    gauge: fn(&Shard) -> &Gauge,
+    format: &'static OutputFormat,
     pub(crate) viewer_guard: ViewerGuard,
     pub(crate) viewer: Rc<RefCell<Viewer>>,
     pub(crate) session: Rc<Session>,
@@ -56,19 +55,21 @@ impl Playing {
         viewer_guard: ViewerGuard,
         viewer: Viewer,
         asked_at: Time,
-        gauge: fn(&Shard) -> &Gauge,
+        format: &'static OutputFormat,
     ) -> Rc<Self> {
         let viewer = Rc::new(RefCell::new(viewer));
         session.asked();
         session.set_deadline(None);
-        session.watch(&viewer_guard.handle, &viewer, shard.now());
-        viewer_guard.handle.audience.join(session, view::protocol(viewer.borrow().format()));
+        let protocol = format.protocol;
+        let (handle, of_session) = (Rc::clone(&viewer_guard.handle), Rc::clone(&viewer));
+        session.watch(Watched { handle, viewer: of_session, protocol, since: shard.now() });
+        viewer_guard.handle.audience.join(session, protocol);
         shard.stats.plays_total.add(1);
-        gauge(shard).add(1);
+        count_viewer(shard, format, 1);
         tracing::info!(parent: &session.span, stream = %viewer_guard.handle.id, "play started");
         Rc::new(Self {
             shard: Rc::clone(shard),
-            gauge,
+            format,
             viewer_guard,
             viewer,
             session: Rc::clone(session),
@@ -110,9 +111,15 @@ impl Playing {
 
 impl Drop for Playing {
     fn drop(&mut self) {
-        (self.gauge)(&self.shard).add(-1);
+        count_viewer(&self.shard, self.format, -1);
         self.viewer_guard.handle.audience.leave(self.session.number);
         self.shard.stats.skips.add(self.viewer.borrow().skips());
+    }
+}
+
+fn count_viewer(shard: &Shard, format: &OutputFormat, change: i64) {
+    if let Some(gauge) = shard.stats.viewers_of(format.protocol) {
+        gauge.add(change);
     }
 }
 

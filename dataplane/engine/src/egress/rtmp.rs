@@ -9,13 +9,18 @@ use millstream_proto::rtmp::{self, Event, Refusal, ServerSession};
 use millstream_proto::time::Time;
 
 use super::pump::{Done, Playing, pump};
-use super::{BUSY, NO_ROOM, NOT_ON_AIR};
-use crate::close::CloseReason;
-use crate::ingest::{Connection, GOING_DOWN, GOODBYE, Rejection, Turn, closed, question, read_now, refusal};
+use super::refusal::{BUSY, NO_ROOM, NOT_ON_AIR};
+use crate::close::{CloseReason, GOING_DOWN};
+use crate::ingest::{Connection, GOODBYE, Rejection, Turn, closed, question, read_now, refusal};
 use crate::io::{Reader, Socket};
+use crate::output::{OutputFormat, Serve};
 use crate::shard::Shard;
 use crate::shard::session::EndsWith;
 use crate::shard::stream_handle::{NotPlayable, ViewerGuard};
+
+/// RTMP.
+pub(super) static RTMP: OutputFormat =
+    OutputFormat { protocol: "rtmp", role: Some("viewer_rtmp"), output: None, is_on: |_| true, serve: Serve::Rtmp };
 
 /// Answers a play request, and plays to the end of the connection.
 pub(crate) async fn play(shard: &Rc<Shard>, connection: Connection, request: rtmp::Request) -> Turn {
@@ -40,7 +45,7 @@ async fn run(shard: Rc<Shard>, connection: Connection, viewer_guard: ViewerGuard
         viewer.lead(bytes);
     }
     let _ending = EndsWith(&session);
-    let playing = Playing::begin(&shard, &session, viewer_guard, viewer, asked_at, |shard| &shard.stats.viewers_rtmp);
+    let playing = Playing::begin(&shard, &session, viewer_guard, viewer, asked_at, &RTMP);
     let rtmp = Rc::new(RefCell::new(rtmp));
     let done = if let Err(error) = accepted {
         Done::Gone(error.into())

@@ -5,11 +5,12 @@ use millstream_hub::findings::Dropped;
 use millstream_proto::codec::Shape;
 use millstream_proto::http::response::Cache;
 use millstream_proto::id::Id;
-use serde::Serialize;
+use serde::{Serialize, Serializer};
 
-use super::BUSY;
-use super::http::{Answer, HTTP, Reply, admit};
+use super::refusal::BUSY;
+use super::reply::{Answer, HTTP, Reply, admit};
 use crate::clock::unix_ms;
+use crate::output::Formats;
 use crate::shard::status::{Phase, Status, TrackStatus};
 
 /// How long an answer may be kept, seconds: the least that can be said.
@@ -27,22 +28,18 @@ struct Document<'a> {
     /// Another number is another publisher's session.
     #[serde(skip_serializing_if = "Option::is_none")]
     publication: Option<u64>,
-    outputs: Forms,
+    outputs: Forms<'a>,
     tracks: Vec<TrackDocument<'a>>,
     left_out: Vec<LeftOut<'a>>,
 }
 
-#[derive(Serialize)]
-struct Forms {
-    flv: bool,
-    hls: bool,
-    dash: bool,
-}
+/// Which outputs the stream has, by their names.
+struct Forms<'a>(&'a Formats, Outputs);
 
-impl From<Outputs> for Forms {
-    fn from(outputs: Outputs) -> Self {
-        // Players of HLS read the segments of DASH.
-        Self { flv: outputs.flv, hls: outputs.hls || outputs.cmaf, dash: outputs.cmaf }
+impl Serialize for Forms<'_> {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        let Self(formats, outputs) = self;
+        serializer.collect_map(formats.outputs().map(|(output, format)| (output.name, (format.is_on)(*outputs))))
     }
 }
 
@@ -65,23 +62,20 @@ struct TrackDocument<'a> {
 struct LeftOut<'a> {
     kind: &'static str,
     codec: &'a str,
-    outputs: &'static [&'static str],
+    outputs: Vec<&'static str>,
     reason: &'a str,
 }
-
-/// Every output, by the names of `outputs`.
-const ALL: &[&str] = &["flv", "hls", "dash"];
 
 pub(super) async fn answer(reply: &Reply<'_>, id: Id) -> Answer {
     if let Err(refused) = admit(reply, &id, HTTP).await {
         return refused;
     }
     let Ok(status) = reply.shard.status(&id).await else { return reply.turned_away(id.as_str(), HTTP, BUSY) };
-    let text = document(&status, reply.shard.outputs_of(&id), unix_ms());
+    let text = document(&status, &reply.shard.config.formats, reply.shard.outputs_of(&id), unix_ms());
     Answer::Whole(reply.whole(200, "application/json", Cache::MaxAge(MAX_AGE_S), text.as_bytes()))
 }
 
-fn document(status: &Status, outputs: Outputs, unix_ms: u64) -> String {
+fn document(status: &Status, formats: &Formats, outputs: Outputs, unix_ms: u64) -> String {
     let document = Document {
         state: match status.phase {
             Phase::Off => "off",
@@ -94,9 +88,9 @@ fn document(status: &Status, outputs: Outputs, unix_ms: u64) -> String {
         unix_ms,
         since_unix_ms: (status.phase != Phase::Off).then_some(status.since_unix_ms),
         publication: (status.phase != Phase::Off).then_some(status.publication),
-        outputs: outputs.into(),
+        outputs: Forms(formats, outputs),
         tracks: status.tracks.iter().map(track).collect(),
-        left_out: status.left_out.iter().map(left_out_of).collect(),
+        left_out: status.left_out.iter().map(|dropped| left_out_of(dropped, formats)).collect(),
     };
     // Numbers and strings only: this does not fail.
     serde_json::to_string(&document).unwrap_or_default()
@@ -114,8 +108,12 @@ fn track(of: &TrackStatus) -> TrackDocument<'_> {
     TrackDocument { kind: of.track.name(), codec: &of.codec, width, height, rate_hz, channels }
 }
 
-fn left_out_of(of: &Dropped) -> LeftOut<'_> {
-    let outputs = if of.outputs.contains(&"all") { ALL } else { of.outputs };
+fn left_out_of<'a>(of: &'a Dropped, formats: &Formats) -> LeftOut<'a> {
+    let outputs = if of.outputs.contains(&"all") {
+        formats.outputs().map(|(output, _)| output.name).collect()
+    } else {
+        of.outputs.to_vec()
+    };
     LeftOut { kind: of.track.name(), codec: &of.codec, outputs, reason: &of.reason }
 }
 
@@ -131,7 +129,7 @@ mod tests {
         let off =
             Status { phase: Phase::Off, since_unix_ms: 0, publication: 0, tracks: Vec::new(), left_out: Vec::new() };
         assert_eq!(
-            document(&off, all, 7),
+            document(&off, &Formats::default(), all, 7),
             r#"{"state":"off","unix_ms":7,"outputs":{"flv":true,"hls":true,"dash":true},"tracks":[],"left_out":[]}"#
         );
         let video = TrackStatus {
@@ -146,7 +144,7 @@ mod tests {
         ];
         let live =
             Status { phase: Phase::Live, since_unix_ms: 5, publication: 3, tracks: vec![video, audio], left_out };
-        let text = document(&live, Outputs { flv: false, hls: true, cmaf: false }, 7);
+        let text = document(&live, &Formats::default(), Outputs { flv: false, hls: true, cmaf: false }, 7);
         for part in [
             r#""state":"live","unix_ms":7,"since_unix_ms":5,"publication":3"#,
             r#""outputs":{"flv":false,"hls":true,"dash":false}"#,

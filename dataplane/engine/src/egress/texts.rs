@@ -9,11 +9,6 @@ use bytes::Bytes;
 use flate2::Compression;
 use flate2::write::GzEncoder;
 use millstream_proto::http::conditional::Tag;
-use millstream_proto::http::request::Method;
-use millstream_proto::http::response::{Body, Cache, Head};
-
-use super::http::{Answer, FileHead, Reply};
-use crate::clock::unix_s;
 
 /// Versions held of a stream handle: a multivariant playlist, two tracks' in up to three views, a manifest, and some that have just been replaced;
 /// and as many with the addresses that they have below a mapped path.
@@ -21,14 +16,14 @@ const TEXTS_MAX: usize = 16;
 
 /// One version of a playlist.
 pub(crate) struct Text {
-    plain: Bytes,
-    hash: u64,
+    pub(super) plain: Bytes,
+    pub(super) hash: u64,
     gzip: OnceCell<Option<Bytes>>,
 }
 
 impl Text {
     /// The compressed form, made when the first one asks; `None` where it would be no shorter.
-    fn gzip(&self) -> Option<Bytes> {
+    pub(super) fn gzip(&self) -> Option<Bytes> {
         self.gzip.get_or_init(|| gzip(&self.plain)).clone()
     }
 }
@@ -63,34 +58,5 @@ impl Texts {
         newest.truncate(TEXTS_MAX - 1);
         newest.push_front(Rc::clone(&text));
         text
-    }
-}
-
-impl Reply<'_> {
-    /// A playlist in the form that the client takes, or that it has it already (RFC 9110, 13.1.2).
-    pub(super) fn text(&self, content_type: &'static str, cache: Cache, text: &Text) -> Answer {
-        let packed = if self.request.accepts_gzip { text.gzip() } else { None };
-        let tag = Tag::new(text.hash, packed.is_some());
-        if let Some(known) = self.request.if_none_match.as_deref().and_then(|asked| tag.known_by(asked)) {
-            let head = Head::new(304, Body::None, cache, self.keep_alive)
-                .header("ETag", &known.to_string())
-                .header("Vary", "Accept-Encoding")
-                .date(unix_s());
-            return Answer::Whole(head.finish());
-        }
-        let gzip = packed.is_some();
-        let body = packed.unwrap_or_else(|| text.plain.clone());
-        let file = FileHead {
-            content_type,
-            cache,
-            bytes: body.len() as u64,
-            keep_alive: self.keep_alive,
-            form: Some((tag, gzip)),
-        };
-        let head = self.shard.heads.of(file);
-        if self.request.method == Method::Head {
-            return Answer::Whole(head);
-        }
-        Answer::File { pieces: vec![head, body], waited_since: None }
     }
 }

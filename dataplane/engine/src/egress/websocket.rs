@@ -7,23 +7,31 @@ use millstream_hub::log::EndReason;
 use millstream_hub::package::block::Format;
 use millstream_hub::viewer::{CloseReason as ViewerClosed, Start, Viewer};
 use millstream_proto::http::websocket::{self, Said, code};
+use millstream_proto::output;
 use millstream_proto::time::Time;
 
-use super::http::ended;
 use super::pump::{Done, Playing, pump};
 use crate::close::CloseReason;
 use crate::ingest::GOODBYE;
 use crate::io::{Reader, Socket};
+use crate::output::{OutputFormat, Serve};
 use crate::shard::Shard;
 use crate::shard::session::{EndsWith, Session};
 use crate::shard::stream_handle::ViewerGuard;
 
-/// FLV over WebSocket, as a protocol's name.
-pub(crate) const WS_FLV: &str = "ws-flv";
+/// FLV over WebSocket.
+pub(super) static FLV: OutputFormat = OutputFormat {
+    protocol: "ws-flv",
+    role: Some("viewer_ws"),
+    output: Some(&output::FLV),
+    is_on: |outputs| outputs.flv,
+    serve: Serve::WebSocket(Format::FlvWebSocket),
+};
 
 /// How the viewer asked.
 pub(super) struct Play {
     pub(super) viewer_guard: ViewerGuard,
+    pub(super) of: &'static OutputFormat,
     /// The answer to the upgrade.
     pub(super) head: Bytes,
     pub(super) start: Start,
@@ -35,10 +43,11 @@ pub(super) struct Play {
 /// Plays until the stream or the viewer ends.
 pub(super) async fn play(shard: Rc<Shard>, session: Rc<Session>, socket: Socket, play: Play) {
     let Socket { reader, writer } = socket;
-    let Play { viewer_guard, head, start, asked_at, early } = play;
-    let mut viewer = Viewer::new(Format::FlvWebSocket, start, &viewer_guard.handle.log.borrow(), shard.now());
+    let Play { viewer_guard, of, head, start, asked_at, early } = play;
+    let format = if let Serve::WebSocket(format) = of.serve { format } else { Format::FlvWebSocket };
+    let mut viewer = Viewer::new(format, start, &viewer_guard.handle.log.borrow(), shard.now());
     viewer.lead(head);
-    let playing = Playing::begin(&shard, &session, viewer_guard, viewer, asked_at, |shard| &shard.stats.viewers_ws);
+    let playing = Playing::begin(&shard, &session, viewer_guard, viewer, asked_at, of);
     shard.spawn(listen(Rc::clone(&shard), reader, Rc::clone(&playing), early));
     let _ending = EndsWith(&session);
     let done = pump(&playing, writer).await;
@@ -58,7 +67,7 @@ pub(super) async fn play(shard: Rc<Shard>, session: Rc<Session>, socket: Socket,
     shard.leave(&session).await;
     // Ends the reading side too.
     session.end(why);
-    ended(&shard, &session, why);
+    shard.ended(&session, why);
 }
 
 /// The close frame: of no bytes where it was sent already, `None` where it would cut off a message.

@@ -19,7 +19,7 @@ use millstream_proto::time::Time;
 
 use self::sides::Sides;
 use crate::admission::word;
-use crate::close::CloseReason;
+use crate::close::{CloseReason, GOING_DOWN};
 use crate::egress;
 use crate::io::{Descriptor, Socket, sleep_until};
 use crate::shard::Shard;
@@ -43,8 +43,6 @@ const _: () = assert!(PING_SILENT_EVERY.as_millis() * 2 < PUBLISHER_SILENT_AFTER
 /// Time for a peer to take our last words and to close.
 pub(crate) const GOODBYE: Duration = Duration::from_secs(2);
 
-/// What a drain is called.
-pub(crate) const GOING_DOWN: &str = "the server is going down; connect again";
 /// What a session that the operator ends is told.
 const KICKED_BY_OPERATOR: &str = "the operator has ended this session";
 /// The protocol, as events and admission name it.

@@ -9,7 +9,6 @@ use prometheus_client::registry::{Registry, Unit};
 
 use super::{Counter, Gauge, Histogram, Reasons, ShardStats};
 use crate::config::MoreMetrics;
-use crate::egress::websocket::WS_FLV;
 
 /// The text for these shards, and what else there is.
 pub(crate) fn render(shards: &[Arc<ShardStats>], more: Option<&MoreMetrics>) -> Result<String, fmt::Error> {
@@ -33,18 +32,18 @@ impl Shards {
         self.each(|shard, stats| metric.encode_family(&[("shard", shard)])?.encode_gauge(&of(stats).get()))
     }
 
-    fn gauges(
+    fn labelled(
         &self,
         out: &mut DescriptorEncoder<'_>,
         name: &str,
         help: &str,
         label: &str,
-        of: &[(&str, Of<Gauge>)],
+        of: fn(&ShardStats) -> Vec<(&'static str, &Gauge)>,
     ) -> fmt::Result {
         let mut metric = out.encode_descriptor(name, help, None, MetricType::Gauge)?;
         self.each(|shard, stats| {
-            of.iter().try_for_each(|(value, of)| {
-                metric.encode_family(&[("shard", shard), (label, value)])?.encode_gauge(&of(stats).get())
+            of(stats).into_iter().try_for_each(|(value, gauge)| {
+                metric.encode_family(&[("shard", shard), (label, value)])?.encode_gauge(&gauge.get())
             })
         })
     }
@@ -93,31 +92,15 @@ impl Collector for Shards {
         let out = &mut encoder;
         self.gauge(out, "millstream_streams", "Streams held, on air or waiting for their publisher.", |s| &s.streams)?;
         self.gauge(out, "millstream_slates", "Streams that show their slate.", |s| &s.slates)?;
-        self.gauges(
-            out,
-            "millstream_sessions",
-            "Sessions that publish or play.",
-            "role",
-            &[
-                ("publisher", |s| &s.publishers),
-                ("viewer_flv", |s| &s.viewers_flv),
-                ("viewer_ws", |s| &s.viewers_ws),
-                ("viewer_rtmp", |s| &s.viewers_rtmp),
-            ],
-        )?;
-        self.gauges(
-            out,
-            "millstream_viewers",
-            "Viewers by protocol. Those of hls and dash have no session: they are estimated every few seconds, of all shards.",
-            "protocol",
-            &[
-                ("http-flv", |s| &s.viewers_flv),
-                (WS_FLV, |s| &s.viewers_ws),
-                ("rtmp", |s| &s.viewers_rtmp),
-                ("hls", |s| &s.viewers_hls),
-                ("dash", |s| &s.viewers_dash),
-            ],
-        )?;
+        let help = "Sessions that publish or play.";
+        self.labelled(out, "millstream_sessions", help, "role", |stats| {
+            let of_role = stats.viewers().filter_map(|(format, gauge)| Some((format.role?, gauge)));
+            [("publisher", &stats.publishers)].into_iter().chain(of_role).collect()
+        })?;
+        let help = "Viewers by protocol. Those of hls and dash have no session: they are estimated every few seconds, of all shards.";
+        self.labelled(out, "millstream_viewers", help, "protocol", |stats| {
+            stats.viewers().map(|(format, gauge)| (format.protocol, gauge)).collect()
+        })?;
         self.gauge(
             out,
             "millstream_connections",

@@ -5,19 +5,16 @@ mod numbers;
 pub(crate) use expose::render;
 pub(crate) use numbers::{Counter, Gauge, Histogram, Reasons};
 
+use crate::output::{Formats, OutputFormat};
+
 /// Numbers of one shard.
 #[derive(Debug, Default)]
 pub(crate) struct ShardStats {
     pub(crate) streams: Gauge,
     pub(crate) publishers: Gauge,
     pub(crate) slates: Gauge,
-    pub(crate) viewers_flv: Gauge,
-    pub(crate) viewers_ws: Gauge,
-    pub(crate) viewers_rtmp: Gauge,
-    /// Of the whole process, estimated; the first shard tells it.
-    pub(crate) viewers_hls: Gauge,
-    /// Like `viewers_hls`.
-    pub(crate) viewers_dash: Gauge,
+    /// By output format. Of those whose viewers have no session: of the whole process, estimated; the first shard tells it.
+    viewers: Vec<(&'static OutputFormat, Gauge)>,
     pub(crate) connections: Gauge,
     /// Of the whole process; the first shard tells it.
     pub(crate) resident_bytes: Gauge,
@@ -66,13 +63,24 @@ pub(crate) struct ShardStats {
 }
 
 impl ShardStats {
-    pub(crate) fn new() -> Self {
+    pub(crate) fn new(formats: &Formats) -> Self {
         Self {
+            viewers: formats.iter().map(|format| (format, Gauge::default())).collect(),
             flush_bytes: Histogram::new(&[1e3, 4e3, 16e3, 64e3, 256e3, 1e6]),
             added_delay: Histogram::new(&[0.001, 0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1.0]),
             first_frame: Histogram::new(&[0.001, 0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.5, 1.0, 5.0, 10.0]),
             part_delay: Histogram::new(&[0.001, 0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1.0]),
             ..Self::default()
         }
+    }
+
+    /// How many view each format.
+    pub(crate) fn viewers(&self) -> impl Iterator<Item = (&'static OutputFormat, &Gauge)> {
+        self.viewers.iter().map(|(format, gauge)| (*format, gauge))
+    }
+
+    /// How many view this format; `None`: it is not in the table.
+    pub(crate) fn viewers_of(&self, protocol: &str) -> Option<&Gauge> {
+        self.viewers().find(|(format, _)| format.protocol == protocol).map(|(_, gauge)| gauge)
     }
 }

@@ -41,7 +41,7 @@ use millstream_policy::Chain;
 use millstream_proto::id::Id;
 use millstream_proto::media::Clip;
 use millstream_proto::network::Network;
-use millstream_proto::paths::Output;
+use millstream_proto::output::Output;
 use millstream_proto::time::Time;
 
 use self::budget::Publishes;
@@ -60,7 +60,7 @@ use crate::clock::Clock;
 use crate::close::CloseReason;
 use crate::config::{Config, Limits};
 use crate::directory::Directory;
-use crate::egress::http::Heads;
+use crate::egress::head::Heads;
 use crate::io::{
     ACCEPTS, Bound, Budget, Driver, ENDS, Inbox, IoYield, Listener, LoadPool, Outbox, SendBatch, Socket, WakeListener,
     sleep,
@@ -192,7 +192,7 @@ pub(crate) async fn main(parts: Parts) -> std::io::Result<()> {
         index,
         sessions: Sessions::new(config.limits, all_stats.clone(), index),
         publishes: Publishes::new(config.limits.per_address, all_stats.len()),
-        control: Sessions::new(CONTROL_LIMITS, vec![Arc::new(ShardStats::new())], 0),
+        control: Sessions::new(CONTROL_LIMITS, vec![Arc::new(ShardStats::new(&config.formats))], 0),
         directory: RefCell::new(config.directory.clone()),
         slates: RefCell::new(config.slates.clone()),
         feed: parts.feed,
@@ -371,7 +371,7 @@ impl Shard {
 
     /// The stream and the output that a path of another server is mapped to, by a stream's record or by a pattern of the configuration. What
     /// the pattern gives to a stream that has a record is not another stream's to take.
-    pub(crate) fn mapped(&self, path: &[String]) -> Option<(Id, Output)> {
+    pub(crate) fn mapped(&self, path: &[String]) -> Option<(Id, &'static Output)> {
         let directory = self.directory.borrow();
         let by_pattern = self.config.play_paths.iter().find_map(|pattern| pattern.find(path));
         match by_pattern {
@@ -388,6 +388,13 @@ impl Shard {
     /// Whether what a proxy at this address says of its clients is believed.
     pub(crate) fn trusts(&self, address: IpAddr) -> bool {
         self.config.trusted_proxies.iter().any(|network| network.contains(address))
+    }
+
+    /// Counts and logs the end of a session.
+    pub(crate) fn ended(&self, session: &Session, why: CloseReason) {
+        let why = why.label();
+        self.stats.closed.add(why, 1);
+        tracing::info!(parent: &session.span, why, "session ended");
     }
 
     /// For whoever leaves: with a crowd they go a few at a time, unless others have their places already.

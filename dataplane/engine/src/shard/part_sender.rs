@@ -14,7 +14,7 @@ use millstream_proto::time::Time;
 use super::Shard;
 use super::packaging::Packaging;
 use super::wait;
-use crate::egress::hls::part_head;
+use crate::egress::head::part_head;
 use crate::io::{Budget, PARTS, WriterSlot};
 
 /// Requests that wait for parts of one stream.
@@ -151,7 +151,7 @@ impl Waiting {
     /// Sends what fits of its part; its task does the rest.
     fn deliver(&self, Load { id, part, arrived }: &Load, shard: &Shard) {
         let Some(mut writer) = self.writer.take() else { return };
-        let head = part_head(shard, id.track, part.len(), self.keep_alive);
+        let head = part_head(&shard.heads, id.track, part.len(), self.keep_alive);
         let mut sent = writer.send_now(&[IoSlice::new(&head), IoSlice::new(part)]);
         self.writer.put(writer);
         shard.stats.bytes_out.add(sent as u64);

@@ -8,10 +8,10 @@ use std::time::Duration;
 use millstream_hub::reach::{Reach, Sample};
 use millstream_proto::time::Time;
 
+use crate::output::{Formats, OutputFormat};
+
 /// Who has asked for a playlist within so many target durations is there.
 const WINDOW_TARGETS: u32 = 3;
-/// The protocols that are counted so.
-pub(crate) const PROTOCOLS: [&str; 2] = ["hls", "dash"];
 
 /// One key for all shards, so that a viewer is the same to all of them, and of this process alone, so that nobody can choose a hash.
 static KEY: LazyLock<RandomState> = LazyLock::new(RandomState::new);
@@ -21,24 +21,28 @@ pub(crate) fn hash(viewer: impl Hash) -> u64 {
     KEY.hash_one(viewer)
 }
 
-/// Who asked for a stream handle's playlists on this shard.
-#[derive(Default)]
-pub(crate) struct Reached([RefCell<Reach>; 2]);
+/// Who asked for a stream handle's playlists on this shard, by packaged format.
+pub(crate) struct Reached(Box<[(&'static OutputFormat, RefCell<Reach>)]>);
 
 impl Reached {
-    pub(crate) fn hear(&self, viewer: u64, dash: bool, now: Time) {
-        let [hls, other] = &self.0;
-        let place = if dash { other } else { hls };
-        place.borrow_mut().hear(viewer, now);
+    pub(crate) fn new(formats: &Formats) -> Self {
+        Self(formats.packaged().map(|format| (format, RefCell::default())).collect())
     }
 
-    /// Who is there, in the order of [`PROTOCOLS`].
-    pub(crate) fn samples(&self, target_s: u32, now: Time) -> [Sample; 2] {
+    pub(crate) fn hear(&self, viewer: u64, protocol: &str, now: Time) {
+        if let Some((_, reach)) = self.0.iter().find(|(format, _)| format.protocol == protocol) {
+            reach.borrow_mut().hear(viewer, now);
+        }
+    }
+
+    /// Who is there, by protocol.
+    pub(crate) fn samples(&self, target_s: u32, now: Time) -> Vec<(&'static str, Sample)> {
         let window = Duration::from_secs(u64::from(target_s * WINDOW_TARGETS));
-        self.0.each_ref().map(|reach| {
+        let samples = self.0.iter().map(|(format, reach)| {
             let reach = &mut *reach.borrow_mut();
             reach.forget(window, now);
-            reach.sample()
-        })
+            (format.protocol, reach.sample())
+        });
+        samples.collect()
     }
 }

@@ -26,6 +26,8 @@ use crate::metrics::ShardStats;
 pub(crate) struct Watched {
     pub(crate) handle: Rc<StreamHandle>,
     pub(crate) viewer: Rc<RefCell<Viewer>>,
+    /// What it came over.
+    pub(crate) protocol: &'static str,
     pub(crate) since: Time,
 }
 
@@ -224,8 +226,7 @@ impl Session {
     }
 
     /// It plays: the sweep looks after its viewer from here on.
-    pub(crate) fn watch(&self, handle: &Rc<StreamHandle>, viewer: &Rc<RefCell<Viewer>>, since: Time) {
-        let watched = Watched { handle: Rc::clone(handle), viewer: Rc::clone(viewer), since };
+    pub(crate) fn watch(&self, watched: Watched) {
         *self.watching.borrow_mut() = Some(watched);
     }
 }

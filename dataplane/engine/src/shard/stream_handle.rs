@@ -159,7 +159,7 @@ impl StreamHandle {
             waiters: Waiters::default(),
             packaging: Rc::default(),
             audience: Audience::default(),
-            reached: Reached::default(),
+            reached: Reached::new(&shard.config.formats),
             viewers: Cell::new(0),
             idle_since: Cell::new(shard.now()),
             side,

@@ -9,7 +9,6 @@ use millstream_control_protocol::exchange::Whom;
 use millstream_control_protocol::live::{Audio, DroppedTrack, Live, Publisher, Repair, Video, Viewer, ViewerCount};
 use millstream_hub::config::OnUnpublish;
 use millstream_hub::log::EndReason;
-use millstream_hub::package::block::Format;
 use millstream_hub::publisher_stats::{Coding, Reading};
 use millstream_hub::reach::Sample;
 use millstream_proto::codec::Shape;
@@ -18,13 +17,11 @@ use millstream_proto::media::{Codec, Track, four_ccs};
 
 use super::Shard;
 use super::audience::Count;
-use super::reached::PROTOCOLS;
 use super::session::Session;
 use super::stream_handle::StreamHandle;
 use crate::clock::unix_ms;
 use crate::close::CloseReason;
 use crate::directory::{Changed, Directory};
-use crate::egress::websocket::WS_FLV;
 use crate::slates::Clips;
 
 /// Decides by this directory from here on, also about streams that are held.
@@ -65,8 +62,8 @@ pub(crate) fn look(shard: &Shard, id: &Id) -> Option<Part> {
 /// A stream as one shard has it.
 pub(crate) struct Part {
     pub(crate) live: Live,
-    /// Viewers without a session, in the order of [`PROTOCOLS`].
-    reached: [Sample; 2],
+    /// Viewers without a session, by protocol.
+    reached: Vec<(&'static str, Sample)>,
 }
 
 impl Part {
@@ -81,7 +78,8 @@ impl Part {
                 None => one.viewers.push(theirs),
             }
         }
-        for (mine, theirs) in self.reached.iter_mut().zip(&other.reached) {
+        // All shards have the same table of formats.
+        for ((_, mine), (_, theirs)) in self.reached.iter_mut().zip(&other.reached) {
             mine.merge(theirs);
         }
         self
@@ -90,7 +88,7 @@ impl Part {
     /// The stream, and how many reached it without a session.
     pub(crate) fn finish(self) -> Live {
         let mut live = self.live;
-        for (protocol, sample) in PROTOCOLS.into_iter().zip(self.reached) {
+        for (protocol, sample) in self.reached {
             let (protocol, count) = (protocol.to_owned(), sample.count());
             if count > 0 {
                 live.viewers.push(ViewerCount { protocol, count, estimated: true });
@@ -146,7 +144,7 @@ fn live(shard: &Shard, handle: &StreamHandle) -> Option<Part> {
     let is_live = publisher.is_some()
         || slate_since.is_some()
         || !viewers.is_empty()
-        || reached.iter().any(|sample| sample.count() > 0);
+        || reached.iter().any(|(_, sample)| sample.count() > 0);
     let id = handle.id.to_string();
     is_live.then_some(Part { live: Live { id, publisher, slate_since_unix_ms, viewers }, reached })
 }
@@ -239,21 +237,12 @@ fn viewer(shard: &Shard, session: &Session) -> Option<Viewer> {
     let played = shard.now().since(watched.since);
     Some(Viewer {
         session: session.number,
-        protocol: protocol(viewer.format()).to_owned(),
+        protocol: watched.protocol.to_owned(),
         peer: session.peer().to_string(),
         since_unix_ms: unix_ms().saturating_sub(u64::try_from(played.as_millis()).unwrap_or(u64::MAX)),
         sent_bytes: viewer.sent_bytes(),
         skips: viewer.skips(),
     })
-}
-
-/// What a viewer of this form came over.
-pub(crate) fn protocol(format: Format) -> &'static str {
-    match format {
-        Format::FlvChunked | Format::FlvPlain => "http-flv",
-        Format::FlvWebSocket => WS_FLV,
-        Format::Rtmp => "rtmp",
-    }
 }
 
 /// Ends a session of this shard; false: it has none of this number.

@@ -8,6 +8,7 @@ use std::time::{Duration, Instant};
 
 use millstream_engine::config::{Config, IoChoice, Limits};
 use millstream_engine::directory::Directory;
+use millstream_engine::output::Formats;
 use millstream_engine::{Addresses, Engine};
 use millstream_hub::config::{HlsConfig, StreamConfig};
 use millstream_policy::signed::Apps;
@@ -41,6 +42,7 @@ pub(crate) fn config(io: IoChoice, shards: usize) -> Config {
         http_proxy_protocol_from: Vec::new(),
         trusted_proxies: Vec::new(),
         play_paths: Vec::new(),
+        formats: Formats::default(),
         apps: Apps::default(),
         handshake_timeout: Duration::from_secs(5),
         header_timeout: Duration::from_secs(5),

@@ -24,10 +24,45 @@ pub enum Format {
     Rtmp,
     /// FLV inside HTTP chunks (HTTP/1.1): the block as it is.
     FlvChunked,
+    /// Written by this framing.
+    Framed(&'static Framing),
 }
 
-/// How many formats there are whose bytes are made of a block.
-const FORMS: usize = Format::FlvChunked as usize;
+/// A format that is not built into [`Format`]: how a stream is written in it. Its bytes are made once per block and shard, like all others.
+#[derive(Debug)]
+pub struct Framing {
+    /// Its name: no two have the same.
+    pub name: &'static str,
+    /// The bytes before the first block of a viewer and behind each change of the stream headers; may be none.
+    pub head: fn(&StreamHeaders) -> Bytes,
+    /// The bytes of a run of FLV tags, under these stream headers; may be none.
+    pub tags: fn(&StreamHeaders, &[u8]) -> Bytes,
+}
+
+impl PartialEq for Framing {
+    fn eq(&self, other: &Self) -> bool {
+        self.name == other.name
+    }
+}
+
+impl Eq for Framing {}
+
+impl std::hash::Hash for Framing {
+    fn hash<H: std::hash::Hasher>(&self, state: &mut H) {
+        self.name.hash(state);
+    }
+}
+
+/// How many formats of [`Format`] have a place of their own in an entry.
+const FORMS: usize = 3;
+
+/// Bytes in a format that has no place of its own, and those of the next such format.
+#[derive(Debug)]
+struct FramedForm {
+    framing: &'static Framing,
+    bytes: Bytes,
+    next: OnceCell<Box<Self>>,
+}
 
 /// One tag that waits to be sealed into a block.
 #[derive(Clone, Debug)]
@@ -195,6 +230,8 @@ pub struct Entry {
     pub block: Arc<Block>,
     /// Its bytes by format, but for [`Format::FlvChunked`], whose bytes are the block's: looked up for each viewer without a branch per format.
     forms: [OnceCell<Bytes>; FORMS],
+    /// Its bytes by framing.
+    framed: OnceCell<Box<FramedForm>>,
     /// Without leading frames; `None` inside where nothing is left.
     joiner: OnceCell<Option<EntryRef>>,
 }
@@ -205,7 +242,8 @@ pub type EntryRef = Rc<Entry>;
 impl Entry {
     /// Wraps a block for this shard.
     pub fn new(block: Arc<Block>) -> EntryRef {
-        Rc::new(Self { block, forms: [const { OnceCell::new() }; FORMS], joiner: OnceCell::new() })
+        let framed = OnceCell::new();
+        Rc::new(Self { block, forms: [const { OnceCell::new() }; FORMS], framed, joiner: OnceCell::new() })
     }
 
     /// Whether some viewers get only a part of it: see [`Entry::for_viewer_from`].
@@ -228,35 +266,67 @@ impl Entry {
 
     /// Makes the bytes for viewers of that format, if nobody asked for them before; `rtmp_chunk_bytes` must be the same on every call.
     pub fn make(&self, format: Format, rtmp_chunk_bytes: usize) {
-        if format != Format::FlvChunked && self.form(format).get().is_none() {
+        if format != Format::FlvChunked && self.form(format).is_none() {
             self.make_first(format, rtmp_chunk_bytes);
         }
     }
 
     #[cold]
     fn make_first(&self, format: Format, rtmp_chunk_bytes: usize) {
-        self.form(format).get_or_init(|| match format {
-            Format::FlvChunked => self.block.chunk.clone(),
+        let bytes = match format {
+            Format::FlvChunked => return,
             Format::FlvPlain => self.block.tags_bytes(),
             Format::FlvWebSocket => websocket_message(self.block.tags()).into(),
             Format::Rtmp => {
                 let tags = flv::tags(self.block.tags()).map(|tag| (tag.kind, tag.timestamp_ms, tag.body));
                 rtmp_messages(tags, self.block.bytes() + 64, rtmp_chunk_bytes)
             }
-        });
+            Format::Framed(framing) => {
+                let mut place = &self.framed;
+                while let Some(form) = place.get() {
+                    place = &form.next;
+                }
+                let bytes = (framing.tags)(&self.block.stream_headers, self.block.tags());
+                place.get_or_init(|| Box::new(FramedForm { framing, bytes, next: OnceCell::new() }));
+                return;
+            }
+        };
+        self.forms[format.place()].get_or_init(|| bytes);
     }
 
     /// Of any format but [`Format::FlvChunked`].
-    fn form(&self, format: Format) -> &OnceCell<Bytes> {
-        &self.forms[format as usize]
+    fn form(&self, format: Format) -> Option<&Bytes> {
+        match format {
+            Format::Framed(framing) => self.framed_form(framing),
+            format => self.forms[format.place()].get(),
+        }
+    }
+
+    #[cold]
+    fn framed_form(&self, framing: &Framing) -> Option<&Bytes> {
+        let mut place = &self.framed;
+        while let Some(form) = place.get() {
+            if form.framing == framing {
+                return Some(&form.bytes);
+            }
+            place = &form.next;
+        }
+        None
     }
 
     /// The bytes for viewers of that format; none before [`Entry::make`].
     pub fn made(&self, format: Format) -> &[u8] {
-        if format == Format::FlvChunked {
-            &self.block.chunk
-        } else {
-            self.form(format).get().map_or(&[], |bytes| bytes)
+        if format == Format::FlvChunked { &self.block.chunk } else { self.form(format).map_or(&[], |bytes| bytes) }
+    }
+}
+
+impl Format {
+    /// Where an entry has its bytes.
+    const fn place(self) -> usize {
+        match self {
+            Self::FlvPlain => 0,
+            Self::FlvWebSocket => 1,
+            Self::Rtmp | Self::FlvChunked | Self::Framed(_) => 2,
         }
     }
 }

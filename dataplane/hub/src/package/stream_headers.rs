@@ -130,8 +130,10 @@ impl StreamHeaders {
 
     /// The bytes before the first block of a viewer (`head`), or before the block it jumps to, stamped like that block.
     pub fn bytes(&self, format: Format, head: bool, timestamp_ms: u32, rtmp_chunk_bytes: usize) -> Bytes {
-        if format == Format::Rtmp {
-            return rtmp_messages(self.tags(timestamp_ms), 0, rtmp_chunk_bytes);
+        match format {
+            Format::Rtmp => return rtmp_messages(self.tags(timestamp_ms), 0, rtmp_chunk_bytes),
+            Format::Framed(framing) => return (framing.head)(self),
+            _ => {}
         }
         let file_header = flv::file_header(self.has(Track::Audio), self.has(Track::Video));
         let (chunk, tags_at) = http_chunk(self.tags(timestamp_ms), if head { &file_header } else { &[] });
@@ -141,7 +143,7 @@ impl StreamHeaders {
             _ if data.is_empty() => Bytes::new(),
             Format::FlvChunked => chunk,
             Format::FlvWebSocket => websocket_message(&chunk[data]).into(),
-            Format::FlvPlain | Format::Rtmp => chunk.slice(data),
+            Format::FlvPlain | Format::Rtmp | Format::Framed(_) => chunk.slice(data),
         }
     }
 }

@@ -220,7 +220,7 @@ impl World {
             }
             Format::FlvChunked => conn.out.extend_from_slice(b"0\r\n\r\n"),
             Format::FlvWebSocket => conn.out.extend_from_slice(&websocket::close(websocket::code::NORMAL, "")),
-            Format::FlvPlain => {}
+            Format::FlvPlain | Format::Framed(_) => {}
         }
         (conn.deadline, conn.task) = (Some(now + GOODBYE), Task::Goodbye);
         self.trace.note(now, reason.label(), link, 3);

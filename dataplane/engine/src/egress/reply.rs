@@ -1,0 +1,212 @@
+//! A request, and what answers to it are made of. Before it: [`super::http`], which reads requests; used by all that answer them.
+use std::net::SocketAddr;
+use std::rc::Rc;
+
+use bytes::Bytes;
+use millstream_policy::{Action, Client, Request as Question, Verdict, Why};
+use millstream_proto::http::conditional::Tag;
+use millstream_proto::http::range;
+use millstream_proto::http::request::{Method, Request};
+use millstream_proto::http::response::{self, Body, Cache, Head};
+use millstream_proto::id::Id;
+use millstream_proto::time::Time;
+
+use super::head::FileHead;
+use super::refusal::TurnedAway;
+use super::texts::Text;
+use super::{stream, websocket};
+use crate::clock::unix_s;
+use crate::close::CloseReason;
+use crate::io::WriterSlot;
+use crate::shard::Shard;
+use crate::shard::events::Refused;
+use crate::shard::session::Session;
+
+/// The protocol, where a request has no other.
+pub(super) const HTTP: &str = "http";
+
+/// What a request gets.
+pub(super) enum Answer {
+    Whole(Bytes),
+    /// A whole response whose bytes lie in several places. `waited_since`: when there was something to send to a request that waited.
+    File {
+        pieces: Vec<Bytes>,
+        waited_since: Option<Time>,
+    },
+    /// A whole response that is out already.
+    Sent,
+    /// A stream, on the rest of the connection.
+    Stream(stream::Play),
+    /// The same, in messages.
+    WebSocket(websocket::Play),
+}
+
+/// A request, and what its answer is built with.
+pub(super) struct Reply<'a> {
+    pub(super) shard: &'a Rc<Shard>,
+    pub(super) session: &'a Rc<Session>,
+    pub(super) request: &'a Request,
+    pub(super) keep_alive: bool,
+    /// What URIs in a playlist are relative to, where that is not the request's own path.
+    pub(super) base: Option<String>,
+    /// Where the connection's writer is until there is an answer.
+    pub(super) writer: &'a WriterSlot,
+}
+
+impl Reply<'_> {
+    /// Finds whom a request is for that a trusted proxy passes on; an error is the limit that its address would pass.
+    pub(super) fn name_client(&self, proxy: SocketAddr) -> Result<(), CloseReason> {
+        self.session.serves(self.request.forwarded.client(proxy, |address| self.shard.trusts(address)))
+    }
+
+    /// The answer to a request of an address that has as many as it may have.
+    pub(super) fn one_too_many(&self, limit: CloseReason) -> Answer {
+        let reason = "this address has as many connections as it may have; try again in a moment";
+        self.turned_away("", HTTP, TurnedAway { status: 429, why: limit.label(), reason })
+    }
+
+    /// The answer to who may not play though admission has nothing against it, and what is told of that.
+    pub(super) fn turned_away(&self, stream: &str, protocol: &'static str, why: TurnedAway<'_>) -> Answer {
+        let TurnedAway { status, why, reason } = why;
+        self.shard.refused(&Refused { stream, ..Refused::of(self.session, protocol, why, reason) });
+        Answer::Whole(self.error(status, reason))
+    }
+
+    pub(super) fn error(&self, status: u16, detail: &str) -> Bytes {
+        response::error(status, detail, self.keep_alive, self.request.method == Method::Head, Some(unix_s()))
+    }
+
+    pub(super) fn not_allowed(&self, allow: &str) -> Bytes {
+        response::not_allowed(allow, self.keep_alive, self.request.method == Method::Head, Some(unix_s()))
+    }
+
+    pub(super) fn whole(&self, status: u16, content_type: &'static str, cache: Cache, body: &[u8]) -> Bytes {
+        let head = Head::new(status, Body::Length(body.len() as u64), cache, self.keep_alive)
+            .content_type(content_type)
+            .header("X-Content-Type-Options", "nosniff")
+            .date(unix_s())
+            .finish();
+        if self.request.method == Method::Head { head } else { [&head[..], body].concat().into() }
+    }
+
+    /// A file out of pieces; of one that never changes, also a run of its bytes.
+    pub(super) fn file(&self, content_type: &'static str, cache: Cache, mut pieces: Vec<Bytes>) -> Answer {
+        let bytes = pieces.iter().map(|piece| piece.len() as u64).sum();
+        let file = FileHead { content_type, cache, bytes, keep_alive: self.keep_alive, form: None };
+        let wanted = match &self.request.range {
+            Some(range) if file.has_ranges() => range::wanted(range, bytes),
+            _ => range::Wanted::Whole,
+        };
+        let head = match wanted {
+            range::Wanted::Whole => self.shard.heads.of(file),
+            range::Wanted::Part(from, to) => {
+                keep(&mut pieces, from, to);
+                let run = format!("bytes {from}-{}/{bytes}", to - 1);
+                file.begin(206, to - from, unix_s()).header("Content-Range", &run).finish()
+            }
+            range::Wanted::Nothing => {
+                let none = format!("bytes */{bytes}");
+                let head = FileHead { cache: Cache::NoStore, ..file }.begin(416, 0, unix_s());
+                return Answer::Whole(head.header("Accept-Ranges", "bytes").header("Content-Range", &none).finish());
+            }
+        };
+        if self.request.method == Method::Head {
+            return Answer::Whole(head);
+        }
+        pieces.insert(0, head);
+        Answer::File { pieces, waited_since: None }
+    }
+
+    pub(super) fn preflight(&self) -> Bytes {
+        Head::new(204, Body::None, Cache::NoStore, self.keep_alive)
+            .header("Access-Control-Allow-Methods", "GET, HEAD, OPTIONS")
+            .header("Access-Control-Allow-Headers", "*")
+            .header("Access-Control-Max-Age", "86400")
+            .date(unix_s())
+            .finish()
+    }
+
+    /// To another place, with the query that was asked with. Not kept by caches: the query may hold a token, and some leave it out of their key.
+    pub(super) fn redirect(&self, to: &str) -> Bytes {
+        let query = self.request.query.to_query();
+        let location = if query.expose().is_empty() { to.to_owned() } else { format!("{to}?{}", query.expose()) };
+        Head::new(302, Body::Length(0), Cache::NoStore, self.keep_alive)
+            .header("Location", &location)
+            .date(unix_s())
+            .finish()
+    }
+
+    pub(super) fn health(&self) -> Bytes {
+        let (status, text) = if self.shard.is_draining() { (503, "draining\n") } else { (200, "ok\n") };
+        self.whole(status, "text/plain; charset=utf-8", Cache::NoStore, text.as_bytes())
+    }
+
+    /// A playlist in the form that the client takes, or that it has it already (RFC 9110, 13.1.2).
+    pub(super) fn text(&self, content_type: &'static str, cache: Cache, text: &Text) -> Answer {
+        let packed = if self.request.accepts_gzip { text.gzip() } else { None };
+        let tag = Tag::new(text.hash, packed.is_some());
+        if let Some(known) = self.request.if_none_match.as_deref().and_then(|asked| tag.known_by(asked)) {
+            let head = Head::new(304, Body::None, cache, self.keep_alive)
+                .header("ETag", &known.to_string())
+                .header("Vary", "Accept-Encoding")
+                .date(unix_s());
+            return Answer::Whole(head.finish());
+        }
+        let gzip = packed.is_some();
+        let body = packed.unwrap_or_else(|| text.plain.clone());
+        let file = FileHead {
+            content_type,
+            cache,
+            bytes: body.len() as u64,
+            keep_alive: self.keep_alive,
+            form: Some((tag, gzip)),
+        };
+        let head = self.shard.heads.of(file);
+        if self.request.method == Method::Head {
+            return Answer::Whole(head);
+        }
+        Answer::File { pieces: vec![head, body], waited_since: None }
+    }
+}
+
+/// Cuts pieces down to the bytes `from..to` of them all.
+fn keep(pieces: &mut Vec<Bytes>, from: u64, to: u64) {
+    let mut at = 0;
+    pieces.retain_mut(|piece| {
+        let (start, end) = (at, at + piece.len() as u64);
+        at = end;
+        let within = |byte: u64| (byte.clamp(start, end) - start) as usize;
+        *piece = piece.slice(within(from)..within(to));
+        !piece.is_empty()
+    });
+}
+
+/// Asks admission whether this may be played; the answer where it may not.
+pub(super) async fn admit(reply: &Reply<'_>, id: &Id, protocol: &'static str) -> Result<(), Answer> {
+    let Reply { shard, session, request, .. } = *reply;
+    let Some(app) = shard.config.apps.first().cloned() else {
+        return Err(Answer::Whole(reply.error(500, "the server's configuration is wrong")));
+    };
+    let question = Question {
+        action: Action::Play,
+        app,
+        name: id.clone(),
+        path: None,
+        params: request.query.clone(),
+        client: Client {
+            session: session.number,
+            address: session.peer(),
+            protocol,
+            user_agent: request.user_agent.clone().unwrap_or_default(),
+            referer: request.referer.as_ref().map(|referer| referer.expose().to_owned()).unwrap_or_default(),
+        },
+    };
+    let Verdict::Deny(denial) = shard.admission.ask(shard, question).await else { return Ok(()) };
+    let status = match denial.why {
+        Why::NotFound => 404,
+        Why::Busy => 503,
+        // Not 401: that would ask for a login (RFC 9110, 11.6.1), and tokens are in the URL.
+        _ => 403,
+    };
+    Err(Answer::Whole(reply.error(status, &denial.reason)))
+}

@@ -1,0 +1,154 @@
+//! Files that go on as long as their stream does: HTTP-FLV, `/<id>/live.flv`, and whatever else the table of formats has. From the answer's
+//! head to its last chunk.
+use std::rc::Rc;
+
+use bytes::Bytes;
+use millstream_hub::package::block::Format;
+use millstream_hub::viewer::{Start, Viewer};
+use millstream_policy::Action;
+use millstream_proto::http::request::Method;
+use millstream_proto::http::response::{self, Body, Cache, Head};
+use millstream_proto::http::websocket::OfferError;
+use millstream_proto::id::Id;
+use millstream_proto::output;
+use millstream_proto::time::Time;
+
+use super::pump::{Done, Playing, pump};
+use super::refusal::NO_ROOM;
+use super::reply::{Answer, Reply, admit};
+use super::websocket;
+use crate::clock::unix_s;
+use crate::close::CloseReason;
+use crate::ingest::GOODBYE;
+use crate::io::{Reader, Socket};
+use crate::output::{OutputFormat, Serve, Stream};
+use crate::shard::Shard;
+use crate::shard::events::Refused;
+use crate::shard::session::{EndsWith, Session};
+use crate::shard::stream_handle::ViewerGuard;
+
+/// HTTP-FLV.
+pub(super) static FLV: OutputFormat = OutputFormat {
+    protocol: "http-flv",
+    role: Some("viewer_flv"),
+    output: Some(&output::FLV),
+    is_on: |outputs| outputs.flv,
+    serve: Serve::Stream(Stream {
+        file: output::FLV.files[0],
+        content_type: "video/x-flv",
+        format: Format::FlvChunked,
+        plain: Format::FlvPlain,
+        websocket: Some(&websocket::FLV),
+    }),
+};
+
+/// How the viewer asked.
+pub(super) struct Play {
+    viewer_guard: ViewerGuard,
+    of: &'static OutputFormat,
+    format: Format,
+    content_type: &'static str,
+    start: Start,
+    asked_at: Time,
+}
+
+/// Answers a request for such a file.
+pub(super) async fn answer(reply: &Reply<'_>, id: Id, of: &'static OutputFormat, stream: &'static Stream) -> Answer {
+    let Reply { shard, session, request, .. } = *reply;
+    let asked_at = shard.now();
+    let start = match request.query.get("start") {
+        None => Start::Newest,
+        Some("next") => Start::Next,
+        Some(_) => return Answer::Whole(reply.error(400, "start can only be \"next\"")),
+    };
+    // HTTP/1.0 has no upgrades, and HEAD asks for what GET without one is answered.
+    let offer = request.websocket.as_ref().filter(|_| request.method == Method::Get && request.minor_version > 0);
+    let upgrade = match stream.websocket.zip(offer).map(|(of, offer)| Ok((of, offer.accept()?))).transpose() {
+        Ok(upgrade) => upgrade,
+        Err(error) => {
+            let error: OfferError = error;
+            let (status, reason) = (error.status(), error.to_string());
+            let protocol = stream.websocket.map_or(of.protocol, |of| of.protocol);
+            let refused = Refused::of(session, protocol, "bad_upgrade", &reason);
+            shard.refused(&Refused { stream: id.as_str(), ..refused });
+            return Answer::Whole(response::upgrade_refused(status, &reason, reply.keep_alive, Some(unix_s())));
+        }
+    };
+    let protocol = upgrade.as_ref().map_or(of.protocol, |(of, _)| of.protocol);
+    if !shard.sessions.has_room(Action::Play) {
+        return reply.turned_away(id.as_str(), protocol, NO_ROOM);
+    }
+    if let Err(refused) = admit(reply, &id, protocol).await {
+        return refused;
+    }
+    let format = if request.minor_version > 0 { stream.format } else { stream.plain };
+    match shard.subscribe(&id).await {
+        Err(not_playable) => reply.turned_away(id.as_str(), protocol, not_playable.into()),
+        Ok(_) if request.method == Method::Head => {
+            Answer::Whole(head(stream.content_type, is_chunked(format), reply.keep_alive))
+        }
+        Ok(viewer_guard) => match upgrade {
+            Some((of, head)) => {
+                Answer::WebSocket(websocket::Play { viewer_guard, of, head, start, asked_at, early: Vec::new() })
+            }
+            None => {
+                Answer::Stream(Play { viewer_guard, of, format, content_type: stream.content_type, start, asked_at })
+            }
+        },
+    }
+}
+
+/// The end can be told from a cut.
+fn is_chunked(format: Format) -> bool {
+    format == Format::FlvChunked
+}
+
+/// The head of the answer. `keep_alive`: it is all of the answer.
+fn head(content_type: &'static str, chunked: bool, keep_alive: bool) -> Bytes {
+    Head::new(200, if chunked { Body::Chunked } else { Body::UntilClose }, Cache::NoStore, keep_alive)
+        .content_type(content_type)
+        // Said to nginx in front of us: its default would hold the stream back.
+        .header("X-Accel-Buffering", "no")
+        .date(unix_s())
+        .finish()
+}
+
+/// Plays until the stream or the viewer ends; the connection is of no use afterwards.
+pub(super) async fn play(shard: Rc<Shard>, session: Rc<Session>, socket: Socket, play: Play) {
+    let Socket { reader, writer } = socket;
+    let Play { viewer_guard, of, format, content_type, start, asked_at } = play;
+    let mut viewer = Viewer::new(format, start, &viewer_guard.handle.log.borrow(), shard.now());
+    viewer.lead(head(content_type, is_chunked(format), false));
+    let playing = Playing::begin(&shard, &session, viewer_guard, viewer, asked_at, of);
+    shard.spawn(notice_close(Rc::clone(&shard), reader, Rc::clone(&playing)));
+    let _ending = EndsWith(&session);
+    let done = pump(&playing, writer).await;
+    let why = done.reason();
+    if let Done::Closed(_, mut writer) = done
+        && is_chunked(format)
+    {
+        session.set_deadline(Some(shard.now() + GOODBYE));
+        // A stalled viewer does not get it; it is closed either way.
+        let _ = writer.send_all(Bytes::from_static(b"0\r\n\r\n")).await;
+    }
+    shard.leave(&session).await;
+    // Ends the reading side too.
+    session.end(why);
+    shard.ended(&session, why);
+}
+
+/// Notices that the viewer has gone, without holding a buffer for it. What it sends is thrown away.
+async fn notice_close(shard: Rc<Shard>, reader: Reader, playing: Rc<Playing>) {
+    let _ending = EndsWith(&playing.session);
+    let why = loop {
+        if reader.readable().await.is_err() {
+            break CloseReason::PeerGone;
+        }
+        match reader.recv_now(&mut shard.scratch.borrow_mut()) {
+            Ok(Some(0)) => break CloseReason::PeerClosed,
+            Ok(_) => {}
+            Err(_) => break CloseReason::PeerGone,
+        }
+    };
+    playing.leave(why);
+}
