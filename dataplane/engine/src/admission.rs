@@ -5,7 +5,7 @@ use std::rc::Rc;
 use std::time::Duration;
 
 use millstream_hub::pending::Pending;
-use millstream_policy::{Action, Answer, Chain, DecisionContext, Denial, Request, Step, Verdict, Why};
+use millstream_policy::{Action, Answer, Chain, DecisionContext, Denial, Grant, Request, Step, Steps, Verdict, Why};
 use millstream_proto::time::Time;
 
 use crate::clock::unix_s;
@@ -29,62 +29,68 @@ pub(crate) fn shard_of(ticket: u64) -> usize {
 type Decision = Rc<Oneshot<Option<Step>>>;
 
 pub(crate) struct Admission {
-    chain: Chain,
+    /// Replaced as a whole. Requests that are pending go on with the steps that they began with.
+    steps: RefCell<Rc<Steps>>,
     pending: RefCell<Pending<Decision>>,
     last_ticket: Cell<u64>,
 }
 
 impl Admission {
-    pub(crate) fn new(chain: Chain, shard: usize) -> Self {
+    pub(crate) fn new(chain: &Chain, shard: usize) -> Self {
         Self {
-            chain,
+            steps: RefCell::new(Rc::new(chain.for_shard(shard))),
             pending: RefCell::new(Pending::new(PENDING_LEN_MAX, PENDING_WAIT_MAX)),
             last_ticket: Cell::new((shard as u64) << TICKET_BITS),
         }
     }
 
-    /// The verdict: at once in most cases, else when it has come or the wait is over. Steps run in the task of the session that
-    /// asks, so that a defect in one ends that session alone.
-    pub(crate) async fn ask(&self, shard: &Shard, request: Request) -> Verdict {
+    /// Decides by this chain from here on.
+    pub(crate) fn replace(&self, chain: &Chain, shard: usize) {
+        // Made first: it may take a while, and may fail.
+        let steps = Rc::new(chain.for_shard(shard));
+        self.steps.replace(steps);
+    }
+
+    /// The grant, at once in most cases, else when it has come or the wait is over; or why there is none. Steps run in the task of the session
+    /// that asks, so that a defect in one ends that session alone.
+    pub(crate) async fn ask(&self, shard: &Shard, request: Request) -> Result<Grant, Denial> {
+        let steps = Rc::clone(&self.steps.borrow());
         let mut ticket = self.ticket();
-        let mut answer = {
+        let decide = |ticket, decide: &dyn Fn(DecisionContext<'_>) -> Answer| {
             let directory = shard.directory.borrow();
-            self.chain.ask(&request, DecisionContext { ticket, unix_s: unix_s(), records: directory.records() })
+            decide(DecisionContext { ticket, unix_s: unix_s(), records: directory.records() })
         };
-        let verdict = loop {
+        let mut answer = decide(ticket, &|context| steps.ask(&request, context));
+        let denial = loop {
             let step = match answer {
-                Answer::Verdict(verdict) => break verdict,
+                Answer::Verdict(Verdict::Allow(grant)) => return Ok(grant),
+                Answer::Verdict(Verdict::Deny(denial)) => break denial,
                 Answer::Pending { step } => step,
             };
             let decision = Oneshot::new();
             let pending = self.pending.borrow_mut().add(ticket, Rc::clone(&decision), shard.now());
-            if pending.is_err() {
-                break busy("too many requests wait for a decision; try again in a moment");
-            }
-            answer = match decision.get().await {
-                None => break busy("the decision took too long; try again in a moment"),
-                Some(decided) => {
-                    // A later step that is pending too gets a ticket of its own: a second answer of this one is not for it.
-                    ticket = self.ticket();
-                    let directory = shard.directory.borrow();
-                    let context = DecisionContext { ticket, unix_s: unix_s(), records: directory.records() };
-                    self.chain.resume(step, decided, &request, context)
-                }
+            let decided = match pending {
+                Ok(()) => decision.get().await,
+                Err(_) => None,
+            };
+            // A later step that is pending too gets a ticket of its own: a second answer of this one is not for it.
+            ticket = self.ticket();
+            answer = match decided {
+                Some(decided) => decide(ticket, &|context| steps.resume(step, decided.clone(), &request, context)),
+                None => decide(ticket, &|context| steps.time_out(step, &request, context)),
             };
         };
-        if let Verdict::Deny(denial) = &verdict {
-            let client = &request.client;
-            shard.refused(&Refused {
-                action: word(request.action),
-                why: label(denial.why),
-                reason: &denial.reason,
-                stream: request.name.as_str(),
-                session: client.session,
-                peer: client.address,
-                protocol: client.protocol,
-            });
-        }
-        verdict
+        let client = &request.client;
+        shard.refused(&Refused {
+            action: word(request.action),
+            why: label(denial.why),
+            reason: &denial.reason,
+            stream: request.name.as_str(),
+            session: client.session,
+            peer: client.address,
+            protocol: client.protocol,
+        });
+        Err(denial)
     }
 
     fn ticket(&self) -> u64 {
@@ -132,10 +138,6 @@ pub(crate) fn word(action: Action) -> &'static str {
         Action::Publish => "publish",
         Action::Play => "play",
     }
-}
-
-fn busy(reason: &str) -> Verdict {
-    Verdict::Deny(Denial { why: Why::Busy, reason: reason.to_owned() })
 }
 
 fn label(why: Why) -> &'static str {

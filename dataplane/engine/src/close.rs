@@ -90,6 +90,8 @@ reasons! {
     HandoverFailed = "handover_failed",
     /// The operator ended it.
     Kicked = "kicked",
+    /// The time that it was admitted for is over.
+    Expired = "expired",
     /// The server ends.
     Shutdown = "shutdown",
     /// A defect ended it.

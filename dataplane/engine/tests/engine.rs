@@ -22,6 +22,8 @@ mod outputs;
 mod play;
 #[path = "engine/playlists.rs"]
 mod playlists;
+#[path = "engine/policies.rs"]
+mod policies;
 #[path = "engine/proxy.rs"]
 mod proxy;
 #[path = "engine/shards.rs"]

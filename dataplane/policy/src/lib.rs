@@ -5,8 +5,11 @@
 //! [`records::Records`] of the moment. [`preset::preset`] puts them into the chains that `--auth` names.
 #![forbid(unsafe_code)]
 
+use std::fmt;
 use std::net::SocketAddr;
+use std::rc::Rc;
 use std::sync::Arc;
+use std::time::Duration;
 
 use millstream_proto::id::Id;
 use millstream_proto::query::Params;
@@ -57,10 +60,20 @@ pub struct Request {
     pub client: Client,
 }
 
-/// Conditions under which a session is admitted. Empty today; hooks fill it.
+/// Conditions under which a session is admitted. They go with it: from shard to shard, and to the files of a viewer of HLS or DASH.
 #[derive(Clone, PartialEq, Eq, Debug, Default)]
 #[non_exhaustive]
-pub struct Grant {}
+pub struct Grant {
+    /// The session is ended after this time; `None`: it is admitted for good.
+    pub valid_for: Option<Duration>,
+}
+
+impl Grant {
+    /// For this long.
+    pub const fn valid_for(time: Duration) -> Self {
+        Self { valid_for: Some(time) }
+    }
+}
 
 /// Why a session is refused, for statuses and metrics.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
@@ -139,27 +152,74 @@ pub struct DecisionContext<'a> {
     pub records: &'a Records,
 }
 
-/// One step of a chain.
-pub trait Policy: Send + Sync {
+/// One step of a chain, as one shard has it: it need not be shared between threads.
+pub trait Policy {
     /// Its name, for logs and metrics.
     fn name(&self) -> &'static str;
     /// The answer.
     fn decide(&self, request: &Request, context: DecisionContext<'_>) -> Step;
+    /// The answer where a pending one does not come in time, or too many are pending. By default nobody is let in.
+    fn timed_out(&self, _request: &Request) -> Step {
+        Denial::step(Why::Busy, "the decision took too long; try again in a moment")
+    }
 }
 
-/// Ordered steps per action; each answers allow, deny or next, and the end of the chain denies.
+impl<P: Policy + ?Sized> Policy for Arc<P> {
+    fn name(&self) -> &'static str {
+        (**self).name()
+    }
+
+    fn decide(&self, request: &Request, context: DecisionContext<'_>) -> Step {
+        (**self).decide(request, context)
+    }
+
+    fn timed_out(&self, request: &Request) -> Step {
+        (**self).timed_out(request)
+    }
+}
+
+/// Makes a step for a shard, on the shard's thread; its number is given.
+pub type PolicyMaker = Arc<dyn Fn(usize) -> Rc<dyn Policy> + Send + Sync>;
+
+/// One step for all shards.
+pub fn shared(policy: impl Policy + Send + Sync + 'static) -> PolicyMaker {
+    let policy = Arc::new(policy);
+    Arc::new(move |_shard| Rc::new(Arc::clone(&policy)))
+}
+
+/// The steps of every shard: who makes them, per action, in order.
 #[derive(Clone, Default)]
 pub struct Chain {
-    publish: Vec<Arc<dyn Policy>>,
-    play: Vec<Arc<dyn Policy>>,
+    publish: Vec<PolicyMaker>,
+    play: Vec<PolicyMaker>,
 }
 
 impl Chain {
     /// A chain of these steps.
-    pub fn new(publish: Vec<Arc<dyn Policy>>, play: Vec<Arc<dyn Policy>>) -> Self {
+    pub fn new(publish: Vec<PolicyMaker>, play: Vec<PolicyMaker>) -> Self {
         Self { publish, play }
     }
 
+    /// The steps of one shard.
+    pub fn for_shard(&self, shard: usize) -> Steps {
+        let make = |makers: &[PolicyMaker]| makers.iter().map(|make| make(shard)).collect();
+        Steps { publish: make(&self.publish), play: make(&self.play) }
+    }
+}
+
+impl fmt::Debug for Chain {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Chain").field("publish", &self.publish.len()).field("play", &self.play.len()).finish()
+    }
+}
+
+/// The ordered steps of one shard per action; each answers allow, deny or abstain, and the end denies.
+pub struct Steps {
+    publish: Vec<Rc<dyn Policy>>,
+    play: Vec<Rc<dyn Policy>>,
+}
+
+impl Steps {
     /// Asks from the first step on.
     pub fn ask(&self, request: &Request, context: DecisionContext<'_>) -> Answer {
         self.from(0, request, context)
@@ -175,12 +235,24 @@ impl Chain {
         }
     }
 
-    fn from(&self, first: usize, request: &Request, context: DecisionContext<'_>) -> Answer {
-        let steps = match request.action {
+    /// Goes on with what the pending step `step` answers to those whose time is over. It cannot ask for more.
+    pub fn time_out(&self, step: usize, request: &Request, context: DecisionContext<'_>) -> Answer {
+        let answer = match self.of(request.action).get(step).map(|policy| policy.timed_out(request)) {
+            Some(Step::Pending) | None => Denial::step(Why::Busy, "no decision came in time; try again in a moment"),
+            Some(answer) => answer,
+        };
+        self.resume(step, answer, request, context)
+    }
+
+    fn of(&self, action: Action) -> &[Rc<dyn Policy>] {
+        match action {
             Action::Publish => &self.publish,
             Action::Play => &self.play,
-        };
-        for (step, policy) in steps.iter().enumerate().skip(first) {
+        }
+    }
+
+    fn from(&self, first: usize, request: &Request, context: DecisionContext<'_>) -> Answer {
+        for (step, policy) in self.of(request.action).iter().enumerate().skip(first) {
             match policy.decide(request, context) {
                 Step::Abstain => {}
                 answer => return self.resume(step, answer, request, context),

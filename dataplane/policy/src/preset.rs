@@ -1,12 +1,10 @@
 //! The chains that `--auth` names.
-use std::sync::Arc;
-
 use millstream_proto::secret::Secret;
 use millstream_proto::sign::MasterKey;
 
 use crate::open::Open;
 use crate::signed::{Apps, RecordedPlay, SignedPublish};
-use crate::{Chain, Policy};
+use crate::{Chain, shared};
 
 /// A ready-made chain, with what it needs to decide.
 #[derive(Clone, Debug)]
@@ -27,13 +25,10 @@ pub enum Preset {
 /// Puts the steps of a preset into a chain. Steps that an operator adds (hooks, callbacks) are to come before them: these decide.
 pub fn preset(preset: Preset) -> Chain {
     match preset {
-        Preset::Open => {
-            let open: Arc<dyn Policy> = Arc::new(Open);
-            Chain::new(vec![Arc::clone(&open)], vec![open])
-        }
+        Preset::Open => Chain::new(vec![shared(Open)], vec![shared(Open)]),
         Preset::Signed { master, legacy, apps } => {
             let play = RecordedPlay::new(apps.clone());
-            Chain::new(vec![Arc::new(SignedPublish::new(master, legacy, apps))], vec![Arc::new(play)])
+            Chain::new(vec![shared(SignedPublish::new(master, legacy, apps))], vec![shared(play)])
         }
     }
 }

@@ -1,5 +1,6 @@
 //! What each preset answers, and how a chain goes through its steps.
-use std::sync::Arc;
+
+use std::time::Duration;
 
 use millstream_proto::id::Id;
 use millstream_proto::query::Params;
@@ -9,7 +10,9 @@ use millstream_proto::sign::{Claim, MasterKey, legacy, v2};
 use crate::preset::{Preset, preset};
 use crate::records::{Record, Records};
 use crate::signed::Apps;
-use crate::{Action, Answer, Chain, Client, DecisionContext, Denial, Grant, Policy, Request, Step, Verdict, Why};
+use crate::{
+    Action, Answer, Chain, Client, DecisionContext, Denial, Grant, Policy, Request, Step, Verdict, Why, shared,
+};
 
 const NOW: u64 = 1_763_900_000;
 const EXPIRY: u64 = NOW + 3_600;
@@ -62,7 +65,7 @@ fn legacy_sign(name: &str, secret: &Secret) -> String {
 #[track_caller]
 fn check(chain: &Chain, request: &Request, expected: Option<(Why, &str)>) {
     let records = records();
-    let answer = chain.ask(request, context(&records));
+    let answer = chain.for_shard(0).ask(request, context(&records));
     match (&answer, expected) {
         (Answer::Verdict(Verdict::Allow(_)), None) => {}
         (Answer::Verdict(Verdict::Deny(denial)), Some((why, part))) => {
@@ -133,7 +136,7 @@ fn a_legacy_key_ends_with_the_first_generation() {
             None => legacy_sign("cam1", &Secret::new(OLD_KEY)),
         };
         let request = Request { path: path.map(str::to_owned), ..request(Action::Publish, "stream", "cam1", &sign) };
-        matches!(signed().ask(&request, context(records)), Answer::Verdict(Verdict::Allow(_)))
+        matches!(signed().for_shard(0).ask(&request, context(records)), Answer::Verdict(Verdict::Allow(_)))
     };
     for path in [None, Some("live/my cam.1")] {
         assert!(admits(&rotated(1, Vec::new()), path));
@@ -242,8 +245,7 @@ impl Policy for Says {
 }
 
 fn chain(steps: &[Step]) -> Chain {
-    let steps: Vec<Arc<dyn Policy>> = steps.iter().cloned().map(|step| Arc::new(Says(step)) as _).collect();
-    Chain::new(steps, Vec::new())
+    Chain::new(steps.iter().cloned().map(|step| shared(Says(step))).collect(), Vec::new())
 }
 
 #[test]
@@ -262,7 +264,7 @@ fn the_first_opinion_counts_and_the_end_denies() {
 fn a_pending_step_is_resumed_where_it_stood() {
     let publish = request(Action::Publish, "stream", "a", "");
     let allow = Step::Allow(Grant::default());
-    let chain = chain(&[Step::Abstain, Step::Pending, allow.clone()]);
+    let chain = chain(&[Step::Abstain, Step::Pending, allow.clone()]).for_shard(0);
     let records = Records::default();
     assert_eq!(chain.ask(&publish, context(&records)), Answer::Pending { step: 1 });
     let resume = |answer| chain.resume(1, answer, &publish, context(&records));
@@ -271,4 +273,38 @@ fn a_pending_step_is_resumed_where_it_stood() {
     assert_eq!(resume(Step::Abstain), allowed);
     assert_eq!(resume(allow), allowed);
     assert!(matches!(resume(Denial::step(Why::Busy, "later")), Answer::Verdict(Verdict::Deny(_))));
+}
+
+/// Pending, and who it is asked about too late abstains, pends, or is refused.
+struct Silent(Option<Step>);
+
+impl Policy for Silent {
+    fn name(&self) -> &'static str {
+        "silent"
+    }
+
+    fn decide(&self, _request: &Request, _context: DecisionContext<'_>) -> Step {
+        Step::Pending
+    }
+
+    fn timed_out(&self, request: &Request) -> Step {
+        self.0.clone().unwrap_or_else(|| Says(Step::Pending).timed_out(request))
+    }
+}
+
+#[test]
+fn a_step_that_is_late_has_a_failure_policy_of_its_own() {
+    let (publish, records) = (request(Action::Publish, "stream", "a", ""), records());
+    let late = |timed_out| {
+        let steps =
+            vec![shared(Silent(timed_out)), shared(Says(Step::Allow(Grant::valid_for(Duration::from_secs(7)))))];
+        let steps = Chain::new(steps, Vec::new()).for_shard(3);
+        assert_eq!(steps.ask(&publish, context(&records)), Answer::Pending { step: 0 });
+        steps.time_out(0, &publish, context(&records))
+    };
+    let Answer::Verdict(Verdict::Allow(grant)) = late(Some(Step::Abstain)) else { panic!("the next step decides") };
+    assert_eq!(grant.valid_for, Some(Duration::from_secs(7)));
+    for closed in [None, Some(Step::Pending)] {
+        assert!(matches!(late(closed), Answer::Verdict(Verdict::Deny(Denial { why: Why::Busy, .. }))));
+    }
 }

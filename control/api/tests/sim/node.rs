@@ -12,7 +12,7 @@ use millstream_control_protocol::state::{State, Version};
 use millstream_engine::directory::Directory;
 use millstream_policy::preset::{Preset, preset};
 use millstream_policy::signed::Apps;
-use millstream_policy::{Action, Answer, Chain, Client, DecisionContext, Request, Verdict};
+use millstream_policy::{Action, Answer, Client, DecisionContext, Request, Steps, Verdict};
 use millstream_proto::id::Id;
 use millstream_proto::query::Params;
 use millstream_proto::secret::Secret;
@@ -40,7 +40,7 @@ struct Inner {
     whole: Whole,
     directory: Directory,
     disk: Option<State>,
-    chain: Chain,
+    chain: Steps,
     /// Generations that this run has had in force: they never fall.
     highest: BTreeMap<String, u64>,
     events: Vec<Event>,
@@ -50,7 +50,8 @@ struct Inner {
 impl Node {
     pub(crate) fn new(n: u64, control: &Control) -> Self {
         let chain =
-            preset(Preset::Signed { master: master(), legacy: vec![Secret::new(LEGACY_KEY)], apps: Apps::default() });
+            preset(Preset::Signed { master: master(), legacy: vec![Secret::new(LEGACY_KEY)], apps: Apps::default() })
+                .for_shard(0);
         let inner = Inner {
             run: n * 1_000 + 1,
             following: Following::default(),

@@ -6,7 +6,7 @@ use std::sync::Arc;
 
 use millstream_control_protocol::exchange::Whom;
 use millstream_control_protocol::live::{Live, Viewer, ViewerPage};
-use millstream_policy::Step;
+use millstream_policy::{Chain, Step};
 use millstream_proto::id::Id;
 use tokio::sync::mpsc::{Receiver, channel};
 
@@ -116,6 +116,13 @@ impl Remote {
     pub async fn apply(&self, directory: &Directory, changed: &Changed) -> Result<(), Unanswered> {
         let (directory, changed) = (directory.clone(), changed.clone());
         self.ask(move |shard| view::apply(shard, &directory, &changed)).all().await.map(drop)
+    }
+
+    /// Has every shard decide by this chain; returns once each of them does. Sessions that are admitted stay so, and requests that are
+    /// pending go on with the chain that they began with.
+    pub async fn set_policies(&self, chain: &Chain) -> Result<(), Unanswered> {
+        let chain = chain.clone();
+        self.ask(move |shard| shard.admission.replace(&chain, shard.index)).all().await.map(drop)
     }
 
     /// Whether the configuration has given this clip.

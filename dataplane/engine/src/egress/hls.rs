@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use millstream_hub::package::window::{Answer as Found, Media, Playlist, Refusal, Window};
-use millstream_policy::Action;
+use millstream_policy::{Action, Grant};
 use millstream_proto::hls::request::Directives;
 use millstream_proto::http::conditional::cmcd_session_id;
 use millstream_proto::http::request::{Method, Request};
@@ -102,8 +102,13 @@ pub(super) async fn document(
     if of.begins && !shard.sessions.has_room(Action::Play) {
         return reply.turned_away(id.as_str(), protocol, NO_ROOM);
     }
-    if let Err(refused) = admit(reply, &id, protocol).await {
-        return refused;
+    let viewer = viewer_hash(session, reply.request);
+    match admit(reply, &id, protocol).await {
+        Err(refused) => return refused,
+        Ok(Grant { valid_for: Some(time), .. }) if !shard.grant(&id, viewer, shard.now() + time) => {
+            return reply.turned_away(id.as_str(), protocol, BUSY);
+        }
+        Ok(_) => {}
     }
     let source = match subscribe(shard, &id).await {
         Ok(source) => source,
@@ -119,7 +124,7 @@ pub(super) async fn document(
     let tracks_by = asked_at + TRACKS_WAIT;
     let mut was_held = false;
     let packaging = Rc::clone(&source.handle().packaging);
-    source.handle().reached.hear(viewer_hash(session, reply.request), protocol, asked_at);
+    source.handle().reached.hear(viewer, protocol, asked_at);
     if let Source::Live(_) = source {
         let target_s = packaging.window.borrow().target_duration_s().unwrap_or(1);
         shard.playlists_wanted.heard(Duration::from_secs(target_s.into()), asked_at);
@@ -238,6 +243,9 @@ pub(super) async fn file(reply: &Reply<'_>, id: Id, file: File<'_>) -> Answer {
     let Reply { shard, session, .. } = *reply;
     let (id, asked_at) = (&id, shard.now());
     shard.stats.hls_files.add(1);
+    if shard.grants.is_over(id, || viewer_hash(session, reply.request), asked_at) {
+        return reply.refuse(403, "the time that this viewer was admitted for is over; load the playlist again");
+    }
     let File { session: life, track, name } = file;
     let place = match shard.past_life(id, life) {
         Some(handle) => Ok(Source::Over(handle)),

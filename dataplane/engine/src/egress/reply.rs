@@ -3,7 +3,7 @@ use std::net::SocketAddr;
 use std::rc::Rc;
 
 use bytes::Bytes;
-use millstream_policy::{Action, Client, Request as Question, Verdict, Why};
+use millstream_policy::{Action, Client, Grant, Request as Question, Why};
 use millstream_proto::http::conditional::Tag;
 use millstream_proto::http::range;
 use millstream_proto::http::request::{Method, Request};
@@ -182,7 +182,7 @@ fn keep(pieces: &mut Vec<Bytes>, from: u64, to: u64) {
 }
 
 /// Asks admission whether this may be played; the answer where it may not.
-pub(super) async fn admit(reply: &Reply<'_>, id: &Id, protocol: &'static str) -> Result<(), Answer> {
+pub(super) async fn admit(reply: &Reply<'_>, id: &Id, protocol: &'static str) -> Result<Grant, Answer> {
     let Reply { shard, session, request, .. } = *reply;
     let Some(app) = shard.config.apps.first().cloned() else {
         return Err(Answer::Whole(reply.error(500, "the server's configuration is wrong")));
@@ -201,7 +201,10 @@ pub(super) async fn admit(reply: &Reply<'_>, id: &Id, protocol: &'static str) ->
             referer: request.referer.as_ref().map(|referer| referer.expose().to_owned()).unwrap_or_default(),
         },
     };
-    let Verdict::Deny(denial) = shard.admission.ask(shard, question).await else { return Ok(()) };
+    let denial = match shard.admission.ask(shard, question).await {
+        Ok(grant) => return Ok(grant),
+        Err(denial) => denial,
+    };
     let status = match denial.why {
         Why::NotFound => 404,
         Why::Busy => 503,

@@ -78,8 +78,11 @@ pub(super) async fn answer(reply: &Reply<'_>, id: Id, of: &'static OutputFormat,
     if !shard.sessions.has_room(Action::Play) {
         return reply.turned_away(id.as_str(), protocol, NO_ROOM);
     }
-    if let Err(refused) = admit(reply, &id, protocol).await {
-        return refused;
+    match admit(reply, &id, protocol).await {
+        // HEAD is an answer, and no session.
+        Ok(_) if request.method == Method::Head => {}
+        Ok(grant) => session.granted(&grant, shard.now()),
+        Err(refused) => return refused,
     }
     let format = if request.minor_version > 0 { stream.format } else { stream.plain };
     match shard.subscribe(&id).await {

@@ -11,7 +11,7 @@ use std::time::Duration;
 
 use millstream_control_protocol::event::What;
 use millstream_hub::stream::{PUBLISHER_SILENT_AFTER, Taken};
-use millstream_policy::{Action, Client, Request, Verdict, Why};
+use millstream_policy::{Action, Client, Request, Why};
 use millstream_proto::id::Id;
 use millstream_proto::media::MediaEvent;
 use millstream_proto::rtmp::{self, Event, Refusal, ServerConfig, ServerSession, SessionError};
@@ -57,6 +57,8 @@ pub(crate) struct Handoff {
     id: Id,
     encoder: String,
     publishes: OfConnection,
+    /// How long its grant holds.
+    granted_until: Option<Time>,
 }
 
 /// A connection and the session that is spoken on it.
@@ -116,7 +118,7 @@ pub(crate) async fn serve(shard: Rc<Shard>, session: Rc<Session>, socket: Socket
 
 /// Goes on with a publisher that another shard handed over.
 pub(crate) async fn resume(shard: Rc<Shard>, handoff: Box<Handoff>) {
-    let Handoff { fd, rtmp, peer, number, id, encoder, publishes } = *handoff;
+    let Handoff { fd, rtmp, peer, number, id, encoder, publishes, granted_until } = *handoff;
     let Ok(socket) = Socket::from_fd(fd) else { return };
     let session = match shard.readmit(number, peer, &socket) {
         Ok(session) => session,
@@ -126,6 +128,7 @@ pub(crate) async fn resume(shard: Rc<Shard>, handoff: Box<Handoff>) {
         }
     };
     session.publishes.set(publishes);
+    session.granted_until.set(granted_until);
     match publish(&shard, Connection { session, socket, rtmp }, &id, encoder).await {
         Turn::Gone => {}
         Turn::Again(connection) => converse(&shard, connection).await,
@@ -340,9 +343,12 @@ async fn admit_publisher(shard: &Rc<Shard>, connection: Connection, request: rtm
     };
     let (id, encoder) = (question.name.clone(), question.client.user_agent.clone());
     pace(shard, &connection.session).await;
-    if let Verdict::Deny(denial) = shard.admission.ask(shard, question).await {
-        let rejection = Rejection::new(CloseReason::Refused, refusal(denial.why), &id, denial.reason);
-        return connection.reject(shard, Action::Publish, rejection);
+    match shard.admission.ask(shard, question).await {
+        Ok(grant) => connection.session.granted(&grant, shard.now()),
+        Err(denial) => {
+            let rejection = Rejection::new(CloseReason::Refused, refusal(denial.why), &id, denial.reason);
+            return connection.reject(shard, Action::Publish, rejection);
+        }
     }
     if shard.owner(&id) == shard.index {
         publish(shard, connection, &id, encoder).await
@@ -371,6 +377,7 @@ async fn pace(shard: &Shard, session: &Session) {
 fn hand_over(shard: &Shard, connection: Connection, id: Id, encoder: String) -> Turn {
     let Connection { session, socket, rtmp } = connection;
     let (peer, number, publishes) = (session.peer(), session.number, session.publishes.get());
+    let granted_until = session.granted_until.get();
     // Nothing on this shard may refer to the socket any more: it has to be the only reference to let go of the descriptor.
     drop(session);
     let count_failed = || shard.stats.closed.add(CloseReason::HandoverFailed.label(), 1);
@@ -379,7 +386,7 @@ fn hand_over(shard: &Shard, connection: Connection, id: Id, encoder: String) -> 
         return Turn::Gone;
     };
     let owner = shard.owner(&id);
-    let handoff = Box::new(Handoff { fd, rtmp, peer, number, id, encoder, publishes });
+    let handoff = Box::new(Handoff { fd, rtmp, peer, number, id, encoder, publishes, granted_until });
     match shard.put(owner, Mail::Publisher(handoff)) {
         Ok(()) => shard.stats.handovers_total.add(1),
         Err(mail) => {

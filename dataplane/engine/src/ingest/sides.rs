@@ -8,7 +8,7 @@ use std::task::Poll;
 use std::time::Duration;
 
 use bytes::BytesMut;
-use millstream_policy::{Action, Verdict};
+use millstream_policy::Action;
 use millstream_proto::limits::RTMP_CHUNK_SIZE_OUT;
 use millstream_proto::media::TagKind;
 use millstream_proto::rtmp::chunk::ChunkReader;
@@ -154,9 +154,8 @@ async fn open(
     let (id, encoder) = (question.name.clone(), question.client.user_agent.clone());
     // It counts for the connection; the session of the further stream publishes once.
     pace(shard, session).await;
-    if let Verdict::Deny(denial) = shard.admission.ask(shard, question).await {
-        return Err((refusal(denial.why), denial.reason));
-    }
+    let grant = shard.admission.ask(shard, question).await.map_err(|denial| (refusal(denial.why), denial.reason))?;
+    let granted_until = grant.valid_for.map(|time| shard.now() + time);
     let lease = shard.sessions.lease(session.peer().ip()).map_err(|limit| {
         let reason = "the server, or this address, has as many connections as it may have";
         let refused = Refused::of(session, PROTOCOL, limit.refusal_label(Action::Publish), reason);
@@ -165,7 +164,8 @@ async fn open(
     })?;
     let (socket, fd) = Socket::pair().map_err(|_| failed())?;
     let (peer, number, owner) = (session.peer(), shard.number(), shard.owner(&id));
-    let handoff = Box::new(Handoff { fd, rtmp, peer, number, id, encoder, publishes: OfConnection::default() });
+    let publishes = OfConnection::default();
+    let handoff = Box::new(Handoff { fd, rtmp, peer, number, id, encoder, publishes, granted_until });
     if owner == shard.index {
         shard.spawn(resume(Rc::clone(shard), handoff));
     } else {

@@ -5,6 +5,7 @@ use millstream_hub::mirror::FeedMessage;
 use millstream_hub::package::change::Change;
 use millstream_policy::Step;
 use millstream_proto::id::Id;
+use millstream_proto::time::Time;
 
 use crate::ingest::Handoff;
 use crate::shard::Shard;
@@ -34,6 +35,8 @@ pub(crate) enum Mail {
     Unknown { id: Id, subscription: u64 },
     /// A pending policy step has decided.
     Answer { ticket: u64, step: Step },
+    /// A viewer without a session is admitted up to that moment.
+    Granted { id: Id, viewer: u64, until: Time },
     /// Something that the outside wants to know, or to have done.
     Work(Work),
     /// Begin to drain.
@@ -57,6 +60,7 @@ impl std::fmt::Debug for Mail {
             Self::OfEnded { .. } => "OfEnded",
             Self::Unknown { .. } => "Unknown",
             Self::Answer { .. } => "Answer",
+            Self::Granted { .. } => "Granted",
             Self::Work(_) => "Work",
             Self::Shutdown => "Shutdown",
         })

@@ -5,6 +5,7 @@ pub(crate) mod budget;
 pub(crate) mod drain;
 mod ended_streams;
 pub(crate) mod events;
+pub(crate) mod grants;
 pub(crate) mod introduce;
 pub(crate) mod mailbox;
 mod memory_trimmer;
@@ -48,6 +49,7 @@ use self::budget::Publishes;
 use self::drain::PlaylistsWanted;
 use self::ended_streams::EndedStreams;
 use self::events::{Refusals, Refused};
+use self::grants::{Grants, Kept};
 use self::mailbox::Mail;
 use self::memory_trimmer::MemoryTrimmer;
 use self::session::{Arrival, Session, Sessions};
@@ -161,6 +163,8 @@ pub(crate) struct Shard {
     statuses: Statuses,
     /// Of answers that many get in the same second.
     pub(crate) heads: Heads,
+    /// Of viewers who have no session.
+    pub(crate) grants: Grants,
     /// By viewers who have no session.
     pub(crate) playlists_wanted: PlaylistsWanted,
     outboxes: Vec<Option<Outbox<Mail>>>,
@@ -202,7 +206,7 @@ pub(crate) async fn main(parts: Parts) -> std::io::Result<()> {
         http_port: parts.http.local_addr().map_or(config.http.port(), |address| address.port()),
         config,
         clock,
-        admission: Admission::new(chain, index),
+        admission: Admission::new(&chain, index),
         stats,
         all_stats,
         loads: LoadPool::default(),
@@ -214,6 +218,7 @@ pub(crate) async fn main(parts: Parts) -> std::io::Result<()> {
         ended_streams: EndedStreams::default(),
         statuses: Statuses::default(),
         heads: Heads::default(),
+        grants: Grants::default(),
         playlists_wanted: PlaylistsWanted::default(),
         outboxes,
         leaving: Budget::new(&ENDS, Time::ZERO),
@@ -564,6 +569,10 @@ impl Shard {
                 }
             }
             Mail::Answer { ticket, step } => self.admission.answer(ticket, step),
+            Mail::Granted { id, viewer, until } => {
+                // Full: who is not known here was admitted for good.
+                let _ = self.grants.keep(&id, viewer, until, self.now());
+            }
             Mail::Work(work) => {
                 // As with a session's task, a defect in it ends it alone; who asked finds that there is no answer.
                 if catch_unwind(AssertUnwindSafe(|| work(self))).is_err() {
@@ -588,6 +597,18 @@ impl Shard {
                 }
             }
         }
+    }
+
+    /// A viewer without a session is admitted up to that moment, here and at the other shards; false: nothing could be kept of it.
+    pub(crate) fn grant(&self, id: &Id, viewer: u64, until: Time) -> bool {
+        let kept = self.grants.keep(id, viewer, until, self.now());
+        if kept == Kept::Tell {
+            for shard in (0..self.shards()).filter(|shard| *shard != self.index) {
+                // Without room, the files that are asked for there have no end.
+                drop(self.put(shard, Mail::Granted { id: id.clone(), viewer, until }));
+            }
+        }
+        kept != Kept::Full
     }
 
     fn unsubscribe(&self, id: Id, subscription: u64) {
@@ -663,6 +684,7 @@ impl Shard {
             self.control.end_overdue(number, now);
         }
         self.admission.expire(now);
+        self.grants.sweep(now);
         self.statuses.sweep(now);
         self.publishes.sweep(now);
         let (mut mirrors, mut bytes, mut blocks, mut hls_bytes, mut idle) = (0, 0, 0, 0, Vec::new());

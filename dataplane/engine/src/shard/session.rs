@@ -7,7 +7,7 @@ use std::rc::{Rc, Weak};
 use std::sync::Arc;
 
 use millstream_hub::viewer::{self, Viewer};
-use millstream_policy::Action;
+use millstream_policy::{Action, Grant};
 use millstream_proto::network::counted;
 use millstream_proto::time::Time;
 use tracing::Span;
@@ -40,6 +40,8 @@ pub(crate) struct Session {
     pub(crate) notify: Notify,
     /// How often it may publish.
     pub(crate) publishes: Cell<OfConnection>,
+    /// When what it was admitted for is over.
+    pub(crate) granted_until: Cell<Option<Time>>,
     peer: Cell<SocketAddr>,
     /// Whether it counts for that address: not before a proxy has named it.
     counted: Cell<bool>,
@@ -185,14 +187,27 @@ impl Session {
         self.notify.notify();
     }
 
+    /// The policy has admitted it under these conditions.
+    pub(crate) fn granted(&self, grant: &Grant, now: Time) {
+        self.granted_until.set(grant.valid_for.map(|time| now + time));
+    }
+
+    fn is_expired(&self, now: Time) -> bool {
+        self.granted_until.get().is_some_and(|until| until <= now)
+    }
+
     fn is_overdue(&self, now: Time) -> bool {
-        self.has_missed(now) || self.ending().is_none() && self.stuck(now).is_some()
+        self.has_missed(now)
+            || self.ending().is_none() && self.is_expired(now)
+            || self.ending().is_none() && self.stuck(now).is_some()
     }
 
     fn end_overdue(&self, now: Time) {
         // Also one that is being ended: its goodbye has a deadline too.
         if self.has_missed(now) {
             self.end(CloseReason::Timeout);
+        } else if self.ending().is_none() && self.is_expired(now) {
+            if self.was_watching() { self.end(CloseReason::Expired) } else { self.end_politely(CloseReason::Expired) }
         } else if self.ending().is_none() {
             match self.stuck(now) {
                 // Nothing is under way: it finds out by itself, and can say goodbye.
@@ -342,6 +357,7 @@ impl Sessions {
             span,
             notify: Notify::default(),
             publishes: Cell::default(),
+            granted_until: Cell::default(),
             closer,
             deadline: Cell::new(None),
             ending: Cell::new(None),

@@ -1,7 +1,6 @@
 //! What the tests share: an engine, RTMP peers over `proto`'s client session, an HTTP-FLV viewer, frames that can be told apart.
 use std::io::{ErrorKind, Read, Write};
 use std::net::{Shutdown, SocketAddr, TcpStream};
-use std::sync::Arc;
 use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender, channel};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
@@ -12,7 +11,7 @@ use millstream_engine::output::Formats;
 use millstream_engine::{Addresses, Engine};
 use millstream_hub::config::{HlsConfig, StreamConfig};
 use millstream_policy::signed::Apps;
-use millstream_policy::{Chain, DecisionContext, Grant, Policy, Request, Step};
+use millstream_policy::{Chain, DecisionContext, Grant, Policy, Request, Step, shared};
 use millstream_proto::flv;
 use millstream_proto::media::TagKind;
 use millstream_proto::rtmp::{
@@ -105,7 +104,7 @@ impl Server {
     pub(crate) fn start(config: Config) -> Self {
         let (sender, tickets) = channel();
         let (asking, asked_by) = channel();
-        let steps: Vec<Arc<dyn Policy>> = vec![Arc::new(Scripted(sender, asking)), Arc::new(Last)];
+        let steps = vec![shared(Scripted(sender, asking)), shared(Last)];
         let mut server = Self::start_with(config, Chain::new(steps.clone(), steps));
         (server.tickets, server.asked_by) = (tickets, asked_by);
         server

@@ -3,7 +3,7 @@ use std::time::Duration;
 
 use millstream_hub::pending::Pending;
 use millstream_policy::records::Records;
-use millstream_policy::{Answer, Chain, DecisionContext, Denial, Policy, Request, Step, Verdict, Why};
+use millstream_policy::{Answer, Chain, DecisionContext, Denial, Policy, Request, Step, Steps, Verdict, Why, shared};
 
 use super::conn::Task;
 use crate::Sabotage;
@@ -49,7 +49,7 @@ pub(crate) struct Waiting {
 }
 
 pub(crate) struct Door {
-    chain: Chain,
+    chain: Steps,
     pub(crate) pending: Pending<Waiting>,
     pub(crate) pending_max: usize,
     last_ticket: u64,
@@ -57,9 +57,14 @@ pub(crate) struct Door {
 
 impl Door {
     pub(crate) fn new(shard: usize, pending_max: usize) -> Self {
-        let steps = || vec![std::sync::Arc::new(Gated(0)) as std::sync::Arc<dyn Policy>, std::sync::Arc::new(Gated(1))];
+        let steps = || vec![shared(Gated(0)), shared(Gated(1))];
         let pending = Pending::new(pending_max, PENDING_WAIT_MAX);
-        Self { chain: Chain::new(steps(), steps()), pending, pending_max, last_ticket: (shard as u64) << 48 }
+        Self {
+            chain: Chain::new(steps(), steps()).for_shard(shard),
+            pending,
+            pending_max,
+            last_ticket: (shard as u64) << 48,
+        }
     }
 
     fn ticket(&mut self) -> u64 {

@@ -1,0 +1,172 @@
+//! Policy steps of the tests' own: made per shard, replaced while the server runs, late, and with a grant that ends.
+use std::cell::Cell;
+use std::future::Future;
+use std::io::Write;
+use std::pin::pin;
+use std::rc::Rc;
+use std::sync::{Arc, Mutex};
+use std::task::{Context, Poll, Waker};
+use std::time::{Duration, Instant};
+
+use millstream_engine::config::IoChoice;
+use millstream_policy::open::Open;
+use millstream_policy::{
+    Action, Chain, DecisionContext, Denial, Grant, Policy, PolicyMaker, Request, Step, Why, shared,
+};
+use millstream_proto::rtmp::ClientRole;
+
+use crate::harness::{Answer, Flv, Rtmp, SOON, Server, config, connect, eventually, frame, head};
+
+/// Waits for a future of the engine's handle, on this thread.
+fn wait<T>(future: impl Future<Output = T>) -> T {
+    let mut future = pin!(future);
+    let until = Instant::now() + SOON;
+    loop {
+        if let Poll::Ready(value) = future.as_mut().poll(&mut Context::from_waker(Waker::noop())) {
+            return value;
+        }
+        assert!(Instant::now() < until);
+        std::thread::sleep(Duration::from_millis(1));
+    }
+}
+
+/// Admits as many as it counts down: on a shard of its own, without a lock.
+struct CountsDown(Rc<Cell<u32>>);
+
+impl Policy for CountsDown {
+    fn name(&self) -> &'static str {
+        "counts-down"
+    }
+
+    fn decide(&self, _request: &Request, _context: DecisionContext<'_>) -> Step {
+        let Some(left) = self.0.get().checked_sub(1) else { return Denial::step(Why::Forbidden, "all are taken") };
+        self.0.set(left);
+        Step::Allow(Grant::default())
+    }
+}
+
+#[test]
+fn a_step_is_made_once_for_each_shard_and_need_not_be_shared() {
+    let made = Arc::new(Mutex::new(Vec::new()));
+    let of_makers = Arc::clone(&made);
+    let maker: PolicyMaker = Arc::new(move |shard| {
+        of_makers.lock().unwrap().push(shard);
+        Rc::new(CountsDown(Rc::new(Cell::new(2))))
+    });
+    let server = Server::start_with(config(IoChoice::Auto, 2), Chain::new(vec![shared(Open)], vec![maker]));
+    eventually("both have one", || made.lock().unwrap().len() == 2);
+    let statuses: Vec<u16> = (0..40).map(|_| Answer::get(server.at.http, "/nobody/live.flv").status()).collect();
+    // Each shard admits two, and refuses all others: whichever they came to.
+    assert_eq!(statuses.iter().filter(|status| **status == 404).count(), 4, "{statuses:?}");
+    assert_eq!(statuses.iter().filter(|status| **status == 403).count(), 36, "{statuses:?}");
+    let mut made = made.lock().unwrap().clone();
+    made.sort_unstable();
+    assert_eq!(made, [0, 1]);
+}
+
+#[test]
+fn the_chain_is_replaced_while_the_server_runs_and_who_is_admitted_stays() {
+    let open = || Chain::new(vec![shared(Open)], vec![shared(Open)]);
+    let server = Server::start_with(config(IoChoice::Auto, 2), open());
+    let mut publisher = server.publish("live");
+    publisher.send(head());
+    publisher.send((0..30).map(frame));
+    let mut viewer = server.flv("live");
+    let none = Chain::new(vec![shared(Open)], vec![Arc::new(|_| Rc::new(CountsDown(Rc::default())))]);
+    wait(server.engine().remote().set_policies(&none)).unwrap();
+    for _ in 0..8 {
+        assert_eq!(Answer::get(server.at.http, "/live/live.flv").status(), 403);
+    }
+    publisher.send_live(30..60);
+    viewer.until_frame(59);
+    wait(server.engine().remote().set_policies(&open())).unwrap();
+    server.flv("live").until_frame(59);
+}
+
+/// Never answers; whose time is over is let in where it says so.
+struct Late(Step);
+
+impl Policy for Late {
+    fn name(&self) -> &'static str {
+        "late"
+    }
+
+    fn decide(&self, _request: &Request, _context: DecisionContext<'_>) -> Step {
+        Step::Pending
+    }
+
+    fn timed_out(&self, _request: &Request) -> Step {
+        self.0.clone()
+    }
+}
+
+#[test]
+fn whose_time_is_over_gets_what_the_step_says() {
+    let deny = Denial::step(Why::Forbidden, "the oracle is silent");
+    let play = vec![shared(Late(Step::Abstain)), shared(Late(deny))];
+    let server = Server::start_with(
+        config(IoChoice::Auto, 1),
+        Chain::new(vec![shared(Late(Step::Allow(Grant::default())))], play),
+    );
+    let began = Instant::now();
+    // Closed after its second step: each has its own time.
+    let mut viewer = Flv::ask(server.at.http, "live", 1);
+    // Open.
+    let mut publisher = Rtmp::connect(server.at.rtmp, "live", ClientRole::Publish);
+    publisher.ready();
+    assert!(began.elapsed() > Duration::from_secs(4));
+    viewer.until("an answer", |viewer| !viewer.head().is_empty());
+    assert!(viewer.head().starts_with("HTTP/1.1 403"), "{}", viewer.head());
+    assert!(began.elapsed() > Duration::from_secs(9));
+}
+
+/// Admits for so long; the stream `live` is published for good.
+struct Grants(Duration);
+
+impl Policy for Grants {
+    fn name(&self) -> &'static str {
+        "grants"
+    }
+
+    fn decide(&self, request: &Request, _context: DecisionContext<'_>) -> Step {
+        let for_good = request.action == Action::Publish && request.name.as_str() == "live";
+        Step::Allow(if for_good { Grant::default() } else { Grant::valid_for(self.0) })
+    }
+}
+
+#[test]
+fn a_grant_goes_with_the_session_and_with_the_files_of_hls_and_dash() {
+    const VALID: Duration = Duration::from_secs(2);
+    let grants = || shared(Grants(VALID));
+    let server = Server::start_with(config(IoChoice::Auto, 2), Chain::new(vec![grants()], vec![grants()]));
+    let mut publisher = server.publish("live");
+    publisher.send(head());
+    publisher.send((0..300).map(frame));
+    let _on_air = publisher.go_on(300);
+    let (mut flv, mut rtmp) = (server.flv("live"), server.play("live"));
+    // Some are handed over to the other shard, where their grants end all the same.
+    let publishers: Vec<_> = (0..6).map(|n| server.publish(&format!("other-{n}")).go_on(0)).collect();
+    let playlist = Answer::get(server.at.http, "/live/video.m3u8").text();
+    let segment = playlist.lines().find(|line| line.ends_with(".m4s")).expect("a segment").to_owned();
+    let path = format!("/live/{segment}");
+    let last = Instant::now();
+    for _ in 0..8 {
+        assert_eq!(Answer::get(server.at.http, &path).status(), 200);
+    }
+    flv.until("its end", |viewer| viewer.closed);
+    rtmp.until("its end", |viewer| viewer.closed);
+    eventually("publishers end", || publishers.iter().all(crate::harness::OnAir::is_over));
+    assert!(server.metric("millstream_handovers_total", "") > 0);
+    assert_eq!(server.metric("millstream_closed_total", "expired"), 8);
+    std::thread::sleep(VALID.saturating_sub(last.elapsed()) + Duration::from_millis(100));
+    // At every shard: it is that viewer's, not the connection's.
+    for _ in 0..8 {
+        assert_eq!(Answer::get(server.at.http, &path).status(), 403);
+    }
+    let mut other = connect(server.at.http);
+    write!(other, "GET {path} HTTP/1.1\r\nHost: x\r\nUser-Agent: other\r\nConnection: close\r\n\r\n").unwrap();
+    let (answer, _) = crate::harness::read_for(&mut other, SOON);
+    assert!(crate::harness::contains(&answer, "HTTP/1.1 200"), "another viewer was admitted elsewhere");
+    assert_eq!(Answer::get(server.at.http, "/live/video.m3u8").status(), 200, "it is asked about anew");
+    assert_eq!(Answer::get(server.at.http, &path).status(), 200);
+}
