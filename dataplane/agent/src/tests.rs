@@ -68,6 +68,8 @@ impl Node {
             http_proxy_protocol_from: Vec::new(),
             trusted_proxies: Vec::new(),
             play_paths: Vec::new(),
+            formats: millstream_engine::output::Formats::default(),
+            subscribers: millstream_engine::subscribers::Subscribers::default(),
             apps: Apps::default(),
             handshake_timeout: Duration::from_secs(5),
             header_timeout: Duration::from_secs(5),

@@ -12,6 +12,7 @@ use millstream_proto::paths::Pattern;
 use crate::directory::Directory;
 use crate::output::Formats;
 use crate::slates::Slates;
+use crate::subscribers::Subscribers;
 
 /// Which kernel interface the shards use.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
@@ -92,6 +93,8 @@ pub struct Config {
     pub play_paths: Vec<Pattern>,
     /// What streams are given out as.
     pub formats: Formats,
+    /// Who follows streams beside their viewers.
+    pub subscribers: Subscribers,
     /// Applications of push URLs; play over HTTP stands for the first.
     pub apps: Apps,
     /// Time for the RTMP handshake and for the commands up to publish or play.

@@ -23,6 +23,7 @@ pub mod output;
 mod paths;
 mod shard;
 pub mod slates;
+pub mod subscribers;
 
 pub use admin::remote::Remote;
 pub use admin::{Addresses, Engine, EngineError, StartError, control_connections, listen_advice, start};

@@ -28,5 +28,7 @@ mod policies;
 mod proxy;
 #[path = "engine/shards.rs"]
 mod shards;
+#[path = "engine/subscribers.rs"]
+mod subscribers;
 #[path = "engine/websocket.rs"]
 mod websocket;

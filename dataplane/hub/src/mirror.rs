@@ -5,6 +5,7 @@ use std::sync::Arc;
 
 use crate::log::{EndReason, Log};
 use crate::package::block::Block;
+use crate::subscriber::BlockCursor;
 
 /// What the owner tells a mirror, in order.
 #[derive(Clone, Debug)]
@@ -29,7 +30,7 @@ pub struct Feed {
     pub shard: usize,
     /// The mirror's own number for this subscription: a later one of the same shard has another.
     pub subscription: u64,
-    next: u64,
+    cursor: BlockCursor,
     told_joined: bool,
     told_open: bool,
     told_end: bool,
@@ -39,8 +40,8 @@ pub struct Feed {
 impl Feed {
     /// A cursor at the newest start, so that the mirror's first viewers have a backlog.
     pub fn new(shard: usize, subscription: u64, log: &Log) -> Self {
-        let next = log.newest_start().unwrap_or(log.head());
-        Self { shard, subscription, next, told_joined: false, told_open: false, told_end: false, jumps: 0 }
+        let cursor = BlockCursor::newest(log);
+        Self { shard, subscription, cursor, told_joined: false, told_open: false, told_end: false, jumps: 0 }
     }
 
     /// What to tell the mirror next; call [`Feed::told`] once it has been put in the mailbox.
@@ -48,11 +49,8 @@ impl Feed {
         if !self.told_joined {
             return Some(FeedMessage::Joined(log.head()));
         }
-        if self.next < log.first() {
-            self.next = log.newest_start().unwrap_or(log.head());
-            self.jumps += 1;
-        }
-        let blocks: Vec<_> = (self.next..log.head())
+        self.jumps += u64::from(self.cursor.catch_up(log).is_some());
+        let blocks: Vec<_> = (self.cursor.position()..log.head())
             .take(BLOCKS_PER_MESSAGE_MAX)
             .filter_map(|seq| log.get(seq).map(|entry| Arc::clone(&entry.block)))
             .collect();
@@ -68,7 +66,11 @@ impl Feed {
     /// That message is in the mirror's mailbox.
     pub fn told(&mut self, message: &FeedMessage) {
         match message {
-            FeedMessage::Blocks(blocks) => self.next = blocks.last().map_or(self.next, |block| block.seq + 1),
+            FeedMessage::Blocks(blocks) => {
+                if let Some(last) = blocks.last() {
+                    self.cursor = BlockCursor::at(last.seq + 1);
+                }
+            }
             FeedMessage::Joined(_) => self.told_joined = true,
             FeedMessage::Open => self.told_open = true,
             FeedMessage::Ended(_) => self.told_end = true,

@@ -11,6 +11,7 @@ use millstream_engine::config::{Config, Limits};
 use millstream_engine::directory::Directory;
 use millstream_engine::output::Formats;
 use millstream_engine::slates::Slates;
+use millstream_engine::subscribers::Subscribers;
 use millstream_fleet::http::url::Url;
 use millstream_hub::config::{HlsConfig, StreamConfig};
 use millstream_policy::signed::Apps;
@@ -228,6 +229,7 @@ fn config(flags: &EngineFlags, settings: &Settings, streams: &[Stream]) -> Confi
         trusted_proxies: settings.trusted_proxies.clone(),
         play_paths: settings.play_paths.clone(),
         formats: Formats::default(),
+        subscribers: Subscribers::default(),
         apps: Apps::new(settings.apps.iter().cloned()),
         handshake_timeout: settings.handshake_timeout.unwrap_or(Duration::from_secs(5)),
         header_timeout: settings.header_timeout.unwrap_or(Duration::from_secs(5)),

@@ -61,6 +61,11 @@ impl Packaging {
         true
     }
 
+    /// Whether it is cut here.
+    pub(super) fn has_begun(&self) -> bool {
+        self.packager.borrow().is_some()
+    }
+
     /// Reads on in the log, and in what it is about to get.
     pub(super) fn advance(self: &Rc<Self>, shard: &Rc<Shard>, id: &Id, log: &Log, pending_tags: PendingTags<'_>) {
         let mut packager = self.packager.borrow_mut();

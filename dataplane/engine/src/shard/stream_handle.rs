@@ -14,6 +14,7 @@ use millstream_hub::mirror::{Feed, FeedMessage, apply};
 use millstream_hub::package::change::Change;
 use millstream_hub::publisher_stats::Reading;
 use millstream_hub::stream::{Place as PublisherPlace, Pushed, Stream, Taken};
+use millstream_hub::subscriber::{Follows, Progress, Subscriber, View};
 use millstream_proto::id::Id;
 use millstream_proto::media::{Clip, MediaEvent, Track};
 use millstream_proto::time::Time;
@@ -33,6 +34,8 @@ use crate::metrics::ShardStats;
 const FEED_RETRY: Duration = Duration::from_millis(20);
 /// The owner answers a subscription within this time, or the viewer is told to come again.
 const SUBSCRIBE_WAIT: Duration = Duration::from_secs(2);
+/// Subscribers have this long for what they had no room for when their stream ended.
+const SUBSCRIBERS_WAIT: Duration = Duration::from_secs(2);
 /// A mirror without viewers is kept this long for the next one.
 const MIRROR_LINGER: Duration = Duration::from_secs(5);
 
@@ -68,6 +71,8 @@ struct Owner {
     holder: Option<Holder>,
     /// Since when its slate is known to play.
     slate_since: Option<Time>,
+    /// Who follows it beside its viewers.
+    subscribers: Vec<Box<dyn Subscriber>>,
 }
 
 /// Who has or had the publisher's place.
@@ -170,7 +175,13 @@ impl StreamHandle {
     pub(super) fn own(shard: &Rc<Shard>, id: &Id) -> Rc<Self> {
         let mut stream = Stream::new(stream_config(shard, id), shard.now());
         stream.set_slate(shard.slate_of(id));
-        let owner = Owner { stream, feeds: Vec::new(), holder: None, slate_since: None };
+        let owner = Owner {
+            stream,
+            feeds: Vec::new(),
+            holder: None,
+            slate_since: None,
+            subscribers: shard.config.subscribers.of(id),
+        };
         let side = Side::Owner {
             inner: Box::new(RefCell::new(owner)),
             notify: Notify::default(),
@@ -279,7 +290,7 @@ impl StreamHandle {
         match &self.side {
             Side::Owner { inner, notify, .. } => {
                 if self.packaging.begin(shard, &self.id, &self.log.borrow()) {
-                    self.packaged(&inner.borrow(), shard);
+                    self.packaged(&mut inner.borrow_mut(), shard);
                     notify.notify();
                 }
             }
@@ -308,9 +319,24 @@ impl StreamHandle {
     }
 
     /// What has come becomes parts and segments, here and elsewhere. True: another shard has no room.
-    fn packaged(&self, owner: &Owner, shard: &Rc<Shard>) -> bool {
-        self.packaging.advance(shard, &self.id, &self.log.borrow(), owner.stream.pending_tags());
-        self.packaging.tell(shard, &self.id)
+    fn packaged(&self, owner: &mut Owner, shard: &Rc<Shard>) -> bool {
+        let log = &*self.log.borrow();
+        let wants_segments = || owner.subscribers.iter().any(|subscriber| subscriber.follows() == Follows::Segments);
+        if log.is_open() && !self.packaging.has_begun() && wants_segments() {
+            self.packaging.begin(shard, &self.id, log);
+        }
+        self.packaging.advance(shard, &self.id, log, owner.stream.pending_tags());
+        let full = self.packaging.tell(shard, &self.id);
+        if owner.subscribers.is_empty() {
+            return full;
+        }
+        let (window, mut behind) = (self.packaging.window.borrow(), false);
+        owner.subscribers.retain_mut(|subscriber| {
+            let progress = shard.guarded(|| subscriber.advance(View { log, window: &window }));
+            behind |= progress == Some(Progress::Behind);
+            matches!(progress, Some(Progress::CaughtUp | Progress::Behind))
+        });
+        full || behind
     }
 
     /// Takes the publisher's place; gives the session that is replaced.
@@ -579,6 +605,7 @@ fn count_flush(stats: &ShardStats, log: &Log, head_before: u64) {
 /// Looks after a stream's clock for as long as it lives: flushes that no read caused, keepalives, the end.
 async fn tend(shard: Rc<Shard>, handle: Rc<StreamHandle>) {
     let Side::Owner { inner, notify, asleep_until } = &handle.side else { return };
+    let mut ended_until = None;
     loop {
         let now = shard.now();
         let (retry, wake_at) = {
@@ -601,7 +628,10 @@ async fn tend(shard: Rc<Shard>, handle: Rc<StreamHandle>) {
             };
             let log = handle.log.borrow();
             if log.ended().is_some() && owner.feeds.iter().all(Feed::is_over) && !handle.packaging.has_untold() {
-                break;
+                let until = *ended_until.get_or_insert(now + SUBSCRIBERS_WAIT);
+                if owner.subscribers.is_empty() || now >= until {
+                    break;
+                }
             }
             (retry || log.ended().is_some(), owner.stream.poll_timeout())
         };

@@ -42,6 +42,7 @@ pub(crate) fn config(io: IoChoice, shards: usize) -> Config {
         trusted_proxies: Vec::new(),
         play_paths: Vec::new(),
         formats: Formats::default(),
+        subscribers: millstream_engine::subscribers::Subscribers::default(),
         apps: Apps::default(),
         handshake_timeout: Duration::from_secs(5),
         header_timeout: Duration::from_secs(5),

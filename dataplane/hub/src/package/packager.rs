@@ -25,6 +25,7 @@ use super::stream_headers::StreamHeaders;
 use super::track::{Lengths, Sample, SegmentPlan, TrackPacker};
 use crate::config::HlsConfig;
 use crate::log::Log;
+use crate::subscriber::{BlockCursor, NextBlock};
 
 /// Audio that is ahead of the picture waits for it this long, on the stream's timeline.
 const HOLD_MS: u64 = 1_000;
@@ -75,7 +76,7 @@ pub struct Packager {
     /// The longest distance of keyframes at the start.
     first_gop: Option<Duration>,
     demux: Demux,
-    next_block: u64,
+    cursor: BlockCursor,
     /// Tags of that block which have been read already.
     ahead: usize,
     /// All that was there has been read once: what comes now has just arrived.
@@ -150,7 +151,7 @@ impl Packager {
             step_ms: 0,
             first_gop: gop,
             demux: Demux::default(),
-            next_block,
+            cursor: BlockCursor::at(next_block),
             ahead: 0,
             current: false,
             publisher: None,
@@ -219,15 +220,14 @@ impl Packager {
     pub fn advance(&mut self, log: &Log, pending_tags: PendingTags<'_>, wall: Wall) -> Vec<Change> {
         if let Some(since) = self.undecided {
             let waited = wall.now.since(since);
-            let Some(step) = steps(log, self.next_block, &pending_tags, waited) else { return Vec::new() };
+            let Some(step) = steps(log, self.cursor.position(), &pending_tags, waited) else { return Vec::new() };
             self.undecided = None;
             self.choose(step);
         }
-        if self.next_block < log.first() {
-            self.next_block = log.newest_start().unwrap_or(log.head());
+        if self.cursor.catch_up(log).is_some() {
             (self.ahead, self.restarted) = (0, true);
         }
-        while let Some(entry) = log.get(self.next_block) {
+        while let NextBlock::Block(entry) = self.cursor.next(log) {
             let Block { stream_headers, first_ms, arrived, publisher, .. } = &*entry.block;
             let bytes = entry.block.tags_bytes();
             let unread = flv::tags(&bytes).skip(std::mem::take(&mut self.ahead)).map(|tag| Tag {
@@ -237,7 +237,6 @@ impl Packager {
                 leading: false,
             });
             self.read((stream_headers, *publisher), (*first_ms, *arrived), unread, wall);
-            self.next_block += 1;
         }
         if log.ended().is_none() {
             let PendingTags { stream_headers, first_ms, arrived, publisher, tags, .. } = pending_tags;

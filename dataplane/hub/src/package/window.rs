@@ -15,6 +15,7 @@ use millstream_proto::time::Time;
 use self::held::Held;
 use self::text::View;
 use super::change::{Change, Session};
+use crate::subscriber::ClosedSegment;
 
 /// What a request gets.
 #[derive(Clone, PartialEq, Eq, Debug)]
@@ -192,6 +193,29 @@ impl Window {
     /// `EXT-X-TARGETDURATION`, seconds, once it is known.
     pub fn target_duration_s(&self) -> Option<u32> {
         self.session.as_ref().map(|session| session.target_duration_s)
+    }
+
+    /// Its session, once it has one.
+    pub(crate) fn current_session(&self) -> Option<&Arc<Session>> {
+        self.session.as_ref()
+    }
+
+    /// The oldest segment of a track that can be fetched.
+    pub(crate) fn oldest_msn(&self, track: Track) -> Option<u64> {
+        self.held(track).oldest_msn()
+    }
+
+    /// A segment that is whole, or a gap.
+    pub(crate) fn closed(&self, track: Track, msn: u64) -> Option<ClosedSegment> {
+        let held = self.held(track);
+        let segment = held.segment(msn).filter(|segment| segment.closed)?;
+        Some(ClosedSegment {
+            track,
+            opened: segment.opened,
+            header: held.header_of(segment.opened.header).cloned(),
+            duration_us: segment.duration_us(),
+            parts: segment.parts.iter().map(|part| part.bytes.clone()).collect(),
+        })
     }
 
     /// Whether nothing more comes.

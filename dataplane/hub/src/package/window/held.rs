@@ -129,6 +129,11 @@ impl Held {
         self.segments.get(usize::try_from(msn.checked_sub(first)?).ok()?)
     }
 
+    /// Number of the oldest segment held.
+    pub(super) fn oldest_msn(&self) -> Option<u64> {
+        self.segments.front().map(|segment| segment.opened.msn)
+    }
+
     /// Length of the open segment so far.
     pub(super) fn open_us(&self) -> u64 {
         self.segments.back().filter(|segment| !segment.closed).map_or(0, Segment::duration_us)

@@ -1,0 +1,32 @@
+//! Who follows streams beside their viewers, from inside the process: whoever starts the engine gives it makers, and each stream that a
+//! shard comes to own is offered to them. Before it: [`crate::config::Config::subscribers`]; after it: [`crate::shard::stream_handle`].
+use std::fmt;
+use std::sync::Arc;
+
+use millstream_hub::subscriber::Subscriber;
+use millstream_proto::id::Id;
+
+/// Makes a subscriber for a stream, on the shard that owns it; `None`: this stream is not followed.
+pub type SubscriberMaker = Arc<dyn Fn(&Id) -> Option<Box<dyn Subscriber>> + Send + Sync>;
+
+/// All makers.
+#[derive(Clone, Default)]
+pub struct Subscribers(Vec<SubscriberMaker>);
+
+impl Subscribers {
+    /// These.
+    pub fn new(makers: impl IntoIterator<Item = SubscriberMaker>) -> Self {
+        Self(makers.into_iter().collect())
+    }
+
+    /// Those of a stream.
+    pub(crate) fn of(&self, id: &Id) -> Vec<Box<dyn Subscriber>> {
+        self.0.iter().filter_map(|make| make(id)).collect()
+    }
+}
+
+impl fmt::Debug for Subscribers {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_tuple("Subscribers").field(&self.0.len()).finish()
+    }
+}

@@ -1,0 +1,178 @@
+//! Subscribers of the tests' own: one that records closed segments to memory, one that is too slow, and one that follows blocks.
+use std::ops::Range;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+
+use millstream_engine::config::{Config, IoChoice};
+use millstream_engine::subscribers::{SubscriberMaker, Subscribers};
+use millstream_hub::config::{HlsConfig, OnUnpublish, StreamConfig};
+use millstream_hub::subscriber::{
+    BlockCursor, ClosedSegment, Follows, NextBlock, NextSegment, Progress, SegmentCursor, Subscriber, View,
+};
+use millstream_proto::media::Track;
+
+use crate::harness::{Server, config, eventually, frame, head};
+
+#[derive(Default)]
+struct Recording {
+    sessions: usize,
+    segments: Vec<ClosedSegment>,
+    lost: Vec<(Track, Range<u64>)>,
+    ended: bool,
+}
+
+/// Records while its gate is open.
+struct Recorder {
+    cursor: SegmentCursor,
+    open: Arc<AtomicBool>,
+    into: Arc<Mutex<Recording>>,
+}
+
+impl Subscriber for Recorder {
+    fn follows(&self) -> Follows {
+        Follows::Segments
+    }
+
+    fn advance(&mut self, stream: View<'_>) -> Progress {
+        if !self.open.load(Ordering::SeqCst) {
+            return Progress::Behind;
+        }
+        let into = &mut *self.into.lock().unwrap();
+        loop {
+            match self.cursor.next(stream.window) {
+                NextSegment::Began(_) => into.sessions += 1,
+                NextSegment::Segment(segment) => into.segments.push(segment),
+                NextSegment::Lost(track, msns) => into.lost.push((track, msns)),
+                NextSegment::Wait => return Progress::CaughtUp,
+                NextSegment::Ended => {
+                    into.ended = true;
+                    return Progress::Done;
+                }
+            }
+        }
+    }
+}
+
+fn recorder(open: &Arc<AtomicBool>, into: &Arc<Mutex<Recording>>) -> SubscriberMaker {
+    let (open, into) = (Arc::clone(open), Arc::clone(into));
+    Arc::new(move |id| {
+        let (open, into) = (Arc::clone(&open), Arc::clone(&into));
+        (id.as_str() == "live").then(|| Box::new(Recorder { cursor: SegmentCursor::new(), open, into }) as _)
+    })
+}
+
+/// Media sequence numbers of a track: those recorded, and those known to be lost.
+fn numbers(recording: &Recording, track: Track) -> (Vec<u64>, Vec<u64>) {
+    let of_track = recording.segments.iter().filter(|segment| segment.track == track);
+    let lost = recording.lost.iter().filter(|(of, _)| *of == track).flat_map(|(_, msns)| msns.clone());
+    (of_track.map(|segment| segment.opened.msn).collect(), lost.collect())
+}
+
+#[test]
+fn subscribers_get_closed_segments_without_a_viewer_and_a_slow_one_is_told_its_loss() {
+    let (open, gate) = (Arc::new(AtomicBool::new(true)), Arc::new(AtomicBool::new(true)));
+    let (quick, slow) = (Arc::new(Mutex::default()), Arc::new(Mutex::default()));
+    let config = Config {
+        subscribers: Subscribers::new([recorder(&open, &quick), recorder(&gate, &slow)]),
+        hls: HlsConfig { segment: Duration::from_secs(1), window: 3, ..HlsConfig::default() },
+        stream: StreamConfig { on_unpublish: OnUnpublish::End, ..StreamConfig::default() },
+        ..config(IoChoice::Auto, 2)
+    };
+    let server = Server::start(config);
+    let mut publisher = server.publish("live");
+    publisher.send(head());
+    // A minute of the stream, in pieces that the log can hold.
+    let recorded = |recording: &Mutex<Recording>| recording.lock().unwrap().segments.len();
+    for piece in 0..60 {
+        publisher.send((piece * 50..(piece + 1) * 50).map(frame));
+        std::thread::sleep(Duration::from_millis(10));
+        if piece == 9 {
+            eventually("both record", || recorded(&slow) > 4);
+            gate.store(false, Ordering::SeqCst);
+        }
+    }
+    eventually("segments are recorded", || recorded(&quick) > 80);
+    assert!(recorded(&slow) < 40);
+    gate.store(true, Ordering::SeqCst);
+    publisher.finish();
+    eventually("both are at the end", || [&quick, &slow].iter().all(|recording| recording.lock().unwrap().ended));
+    assert_eq!(server.metric("millstream_playlist_requests_total", ""), 0, "nobody asked for a playlist");
+
+    let (quick, slow) = (quick.lock().unwrap(), slow.lock().unwrap());
+    assert_eq!((quick.sessions, slow.sessions, quick.lost.len()), (1, 1, 0), "{:?}", quick.lost);
+    for track in [Track::Video, Track::Audio] {
+        let (all, _) = numbers(&quick, track);
+        assert!(all.len() > 40 && all.windows(2).all(|pair| pair[1] == pair[0] + 1), "{all:?}");
+        let us: u64 = quick.segments.iter().filter(|s| s.track == track).map(|segment| segment.duration_us).sum();
+        assert!((59_000_000..=60_500_000).contains(&us), "{us}");
+        let (some, lost) = numbers(&slow, track);
+        assert!(lost.len() > 20 && lost.windows(2).all(|pair| pair[1] == pair[0] + 1), "{lost:?}");
+        // It has what was there before and after, in order, and knows of all the others that they are lost.
+        let mut known = [&some[..], &lost].concat();
+        known.sort_unstable();
+        assert!(known == all && some.is_sorted(), "{track:?}: {some:?} {lost:?}");
+    }
+    for segment in &quick.segments {
+        let header = segment.header.as_ref().expect("a file header");
+        assert!(header.bytes.windows(4).any(|name| name == b"moov"));
+        let parts: usize = segment.parts.iter().map(bytes::Bytes::len).sum();
+        assert!(parts > 500 && segment.parts.iter().all(|part| part[4..8] == *b"moof"));
+    }
+}
+
+/// Counts blocks, and those that it did not see.
+#[derive(Default)]
+struct Blocks {
+    seen: u64,
+    lost: u64,
+    ended: bool,
+}
+
+struct BlockCounter(BlockCursor, Arc<Mutex<Blocks>>);
+
+impl Subscriber for BlockCounter {
+    fn follows(&self) -> Follows {
+        Follows::Blocks
+    }
+
+    fn advance(&mut self, stream: View<'_>) -> Progress {
+        let blocks = &mut *self.1.lock().unwrap();
+        loop {
+            match self.0.next(stream.log) {
+                NextBlock::Block(entry) => {
+                    assert_eq!(entry.block.seq, blocks.seen + blocks.lost, "in order");
+                    blocks.seen += 1;
+                }
+                NextBlock::Lost(lost) => blocks.lost += lost.end - lost.start,
+                NextBlock::Wait => return Progress::CaughtUp,
+                NextBlock::Ended(_) => {
+                    blocks.ended = true;
+                    return Progress::Done;
+                }
+            }
+        }
+    }
+}
+
+#[test]
+fn a_subscriber_of_blocks_gets_the_log_and_makes_nobody_cut_it() {
+    let blocks = Arc::new(Mutex::new(Blocks::default()));
+    let of_maker = Arc::clone(&blocks);
+    let maker: SubscriberMaker =
+        Arc::new(move |_| Some(Box::new(BlockCounter(BlockCursor::at(0), Arc::clone(&of_maker)))));
+    let config = Config {
+        subscribers: Subscribers::new([maker]),
+        stream: StreamConfig { on_unpublish: OnUnpublish::End, ..StreamConfig::default() },
+        ..config(IoChoice::Auto, 1)
+    };
+    let server = Server::start(config);
+    let mut publisher = server.publish("live");
+    publisher.send(head());
+    publisher.send_live(0..100);
+    publisher.finish();
+    eventually("the end", || blocks.lock().unwrap().ended);
+    let blocks = blocks.lock().unwrap();
+    assert!(blocks.seen > 3 && blocks.lost == 0, "{}", blocks.seen);
+    assert_eq!(server.metric("millstream_hls_parts_total", ""), 0);
+}
