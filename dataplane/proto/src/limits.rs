@@ -92,6 +92,8 @@ pub const HLS_NUMBER_DIGITS_MAX: usize = 19;
 pub const HLS_PART_BYTES_MAX: usize = 16 << 20;
 /// Frames of one HLS part: those of a stream whose clock stands still are dropped beyond it.
 pub const HLS_PART_FRAMES_MAX: usize = 1024;
+/// Segments of a playlist beyond the configured number: a stream that breaks off again and again has many short ones.
+pub const HLS_SEGMENTS_BEYOND_WINDOW_MAX: usize = 128;
 /// Bytes of segments held of one stream, unless configured otherwise: 14 segments of 2 s at 38 Mbit/s.
 pub const HLS_WINDOW_BYTES_MAX: usize = 128 << 20;
 /// Audio that waits for the picture it belongs to, frames.

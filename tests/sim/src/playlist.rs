@@ -48,9 +48,9 @@ impl Seen {
     fn check(&mut self, text: &str, window: &Window) {
         let media = Media::parse(text).unwrap_or_else(|error| panic!("{error:#}\n{text}"));
         let mut faults = self.history.take(&media);
-        // A hint is held against what the window holds, below: changes come in bundles. The others do not hold for what these encoders send: segments
-        // of any length, of which a window holds so many, and stamps that jump.
-        faults.retain(|fault| !matches!(fault.rule, "hint" | "too short" | "splinter" | "date"));
+        // Where memory is short, the window is. And what falls short for what these encoders send, whose stamps jump: dates go back at some
+        // discontinuities, and a last part of 0.04 to 0.09 s is seen behind parts of 0.09 to 0.19 s in a few walks.
+        faults.retain(|fault| !matches!(fault.rule, "too short" | "splinter" | "date"));
         assert!(faults.is_empty(), "{faults:?}\n{text}\nbefore: {}", self.text);
         for segment in &media.segments {
             for part in &segment.parts {

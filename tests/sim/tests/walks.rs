@@ -56,5 +56,5 @@ fn planted_defects_are_found() {
     check_found(Sabotage::UnboundedMailbox, &["passes its bound"]);
     check_found(Sabotage::EarlyStart, &["before the verdict", "only players get media"]);
     check_found(Sabotage::TwoPublishers, &["publishes again"]);
-    check_found(Sabotage::LostPart, &["was promised"]);
+    check_found(Sabotage::LostPart, &["was promised", "was hinted"]);
 }

@@ -108,6 +108,9 @@ const FIRST_SHOWN_US: u64 = 3_000_000;
 /// begin a segment further from the end.
 const FIRST_LOADS_APART: Duration = Duration::from_millis(200);
 
+/// A playlist that segments leave lasts this many target durations (RFC 8216bis 6.2.2).
+const LISTED_TARGETS: u64 = 3;
+
 /// The window on one stream.
 #[derive(Debug, Default)]
 pub struct Window {
@@ -160,8 +163,10 @@ impl Window {
     }
 
     fn close(&mut self, track: Track, gap_us: Option<u64>) {
-        let (window, bytes_max) = self.session.as_ref().map_or((0, 0), |session| (session.window, session.bytes_max));
-        self.held_mut(track).close(gap_us, window);
+        let Some(session) = &self.session else { return };
+        let (window, bytes_max) = (session.window, session.bytes_max);
+        let least_us = u64::from(session.target_duration_s) * 1_000_000 * LISTED_TARGETS;
+        self.held_mut(track).close(gap_us, window, least_us);
         // Each track may take what the other leaves.
         while self.video.bytes() + self.audio.bytes() > bytes_max {
             let larger = if self.video.bytes() >= self.audio.bytes() { &mut self.video } else { &mut self.audio };
@@ -230,7 +235,8 @@ impl Window {
 
     /// How long something stays fetchable that was in a playlist, seconds (RFC 8216bis 6.2.2).
     pub fn linger_s(&self) -> u64 {
-        self.session.as_ref().map_or(0, |session| u64::from(session.target_duration_s) * (session.window as u64 + 1))
+        let listed = |session: &Session| (session.window as u64).max(LISTED_TARGETS + 1);
+        self.session.as_ref().map_or(0, |session| u64::from(session.target_duration_s) * (listed(session) + 1))
     }
 
     /// Whether a playlist of that track can be shown to somebody who asks for none in particular.

@@ -6,6 +6,7 @@ use std::time::Duration;
 use millstream_proto::amf0::{self, Value};
 use millstream_proto::flv::{Item, Reader, file_header, write_tag};
 use millstream_proto::media::{Clip, MediaEvent, Track};
+use millstream_proto::time::Time;
 
 use super::fixture::{PackagerFixture, Recording, config, samples, stamp};
 use super::rules::Parsed;
@@ -200,4 +201,41 @@ fn case_37_a_still_as_slate_is_one_run() {
             assert!((listed - took).abs() < 0.4, "{fps} fps: {listed} s are listed of {took} s");
         }
     }
+}
+
+/// Segments that are far shorter than what was promised: three target durations stay listed, and what leaves the list can be fetched as long
+/// as a list lasts.
+#[test]
+fn case_53_short_segments_leave_three_target_durations_listed() {
+    let mut fixture = PackagerFixture::new(HlsConfig { window: 3, ..HlsConfig::default() });
+    fixture.source.read(&[config(Track::Video, 1), config(Track::Audio, 1)]);
+    fixture.ask();
+    let mut gone: Vec<(String, Time)> = Vec::new();
+    let mut listed: Vec<String> = Vec::new();
+    let mut most = 0;
+    // A new configuration in each second ends a segment of two.
+    for second in 0..40_i64 {
+        let number = u8::try_from(second % 2).unwrap() + 1;
+        fixture.source.read(&[config(Track::Video, number)]);
+        fixture.play(&Recording { from_ms: second * 1_000, for_ms: 1_000, gop: 30, ..Recording::default() }.frames());
+        if fixture.text(Track::Video).is_none() {
+            continue;
+        }
+        let parsed = fixture.parsed(Track::Video);
+        assert_eq!(parsed.target, 2, "{parsed:?}");
+        let whole: Vec<String> = parsed.whole().map(|segment| segment.uri.clone()).collect();
+        let now = fixture.source.now;
+        gone.extend(listed.iter().filter(|uri| !whole.contains(uri)).map(|uri| (uri.clone(), now)));
+        for (uri, since) in &gone {
+            let there = fixture.bytes(uri).is_some();
+            assert!(there || now.since(*since).as_millis() >= 6_000, "{uri} went {:?} ago", now.since(*since));
+        }
+        most = most.max(whole.len());
+        listed = whole;
+        if second > 10 {
+            let seconds: f64 = parsed.whole().map(|segment| segment.duration).sum();
+            assert!((5.9..8.1).contains(&seconds), "{seconds} s are listed: {parsed:?}");
+        }
+    }
+    assert!(gone.len() > 20 && most > 5, "{} went, at most {most} were listed", gone.len());
 }

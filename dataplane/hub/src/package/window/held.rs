@@ -3,13 +3,14 @@ use std::collections::VecDeque;
 use std::sync::Arc;
 
 use bytes::Bytes;
+use millstream_proto::limits::HLS_SEGMENTS_BEYOND_WINDOW_MAX;
 use millstream_proto::media::Track;
 
 use super::text::View;
 use crate::package::change::{Change, Header, Opened, Part, PartPromise};
 
-/// Segments that stay fetchable beyond a playlist's length after they have left it (RFC 8216bis 6.2.2: as long as the longest playlist that
-/// they were in, and their own length).
+/// Segments that stay fetchable, at least, beyond a playlist's length after they have left it (RFC 8216bis 6.2.2: as long as the longest playlist
+/// that they were in, and their own length).
 const RETAINED_BEYOND: usize = 1;
 
 /// A segment.
@@ -50,6 +51,8 @@ pub(super) struct Held {
     /// How many of `segments` have left the playlist.
     retained: usize,
     bytes: usize,
+    /// The longest list so far, microseconds.
+    longest_us: u64,
     pub(super) parts: Option<PartPromise>,
     /// Number that the next part will have.
     pub(super) next_part: u64,
@@ -76,14 +79,34 @@ impl Held {
         }
     }
 
-    pub(super) fn close(&mut self, gap_us: Option<u64>, window: usize) {
+    /// Ends the open segment. The list keeps `window` segments, and as many more as it takes to last `least_us`.
+    pub(super) fn close(&mut self, gap_us: Option<u64>, window: usize, least_us: u64) {
         if let Some(segment) = self.segments.back_mut() {
             (segment.closed, segment.gap_us) = (true, gap_us);
         }
-        self.retained = self.retained.max(self.segments.len().saturating_sub(window));
-        while self.retained > window + RETAINED_BEYOND {
+        let mut listed_us: u64 = self.segments().map(Segment::duration_us).sum();
+        while let Some(oldest) = self.segments.get(self.retained) {
+            let (listed, left_us) = (self.segments.len() - self.retained, listed_us - oldest.duration_us());
+            if listed <= window || left_us < least_us && listed <= window + HLS_SEGMENTS_BEYOND_WINDOW_MAX {
+                break;
+            }
+            self.retained += 1;
+            listed_us = left_us;
+        }
+        self.longest_us = self.longest_us.max(listed_us);
+        while self.retained > window + RETAINED_BEYOND && self.is_oldest_outdated(window) {
             self.drop_oldest();
         }
+    }
+
+    /// Whether the oldest segment left the list longer ago than it must stay fetchable: the list has been replaced since, and as much again
+    /// has come.
+    fn is_oldest_outdated(&self, window: usize) -> bool {
+        let mut lengths = self.segments.iter().map(Segment::duration_us);
+        let oldest_us = lengths.next().unwrap_or(0);
+        // Half of its own length is for segments that are not equally long to the millisecond.
+        lengths.sum::<u64>() >= self.longest_us * 2 + oldest_us / 2
+            || self.retained > 2 * (window + HLS_SEGMENTS_BEYOND_WINDOW_MAX)
     }
 
     /// Lets the oldest segment go. False where it is the newest as well.
