@@ -50,5 +50,20 @@ await run(url, async ({ page }) => {
   await page.keyboard.press('Enter');
   check((await page.evaluate(() => window.millstreamWall.enlarged)) === last[1].id, 'Enter does not enlarge');
   if (process.env.MILLSTREAM_SHOT) await page.screenshot({ path: `${process.env.MILLSTREAM_SHOT}-wall.png` });
+  // Whatever the number of streams, all are seen at once, and none lies over another.
+  await page.setViewportSize({ width: 1366, height: 768 });
+  for (const count of [1, 2, 3, 4, 7, all.length].filter((some) => some <= all.length)) {
+    const address = new URL(url);
+    address.searchParams.set('streams', last.slice(0, count).map((tile) => tile.id).join(','));
+    await page.goto(address.href);
+    await until(`${count} tiles are there`, 10, async () => (await wall()).length === count);
+    const { boxes, scrolls } = await page.evaluate(() => ({
+      boxes: [...document.querySelectorAll('figure')].map((one) => one.getBoundingClientRect().toJSON()),
+      scrolls: document.getElementById('wall').scrollHeight > document.getElementById('wall').clientHeight,
+    }));
+    const over = (a, b) => a.left < b.right - 1 && b.left < a.right - 1 && a.top < b.bottom - 1 && b.top < a.bottom - 1;
+    check(!boxes.some((a, n) => boxes.slice(n + 1).some((b) => over(a, b))), `of ${count} tiles one lies over another: ${JSON.stringify(boxes)}`);
+    check(!scrolls && boxes.every((box) => box.bottom <= 768 && box.width > 100), `${count} tiles do not fit: ${JSON.stringify(boxes)}`);
+  }
   check(sockets.size >= all.length, `${sockets.size} WebSockets for ${all.length} streams`);
 });

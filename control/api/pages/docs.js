@@ -11,6 +11,9 @@ const make = (tag, props = {}, ...children) => {
   return element;
 };
 
+// What stands between backticks is code.
+const prose = (text) => (text || '').split('`').map((part, n) => (n % 2 ? make('code', { textContent: part }) : part));
+
 let api;
 
 const resolve = (schema) => {
@@ -55,7 +58,7 @@ const properties = (schema) => {
   const rows = Object.entries(of.properties || {}).map(([name, value]) => make('tr', {},
     make('td', {}, make('code', { textContent: name }), (of.required || []).includes(name) ? ' *' : ''),
     make('td', { textContent: kind(value), className: 'quiet' }),
-    make('td', { textContent: value.description || '' })));
+    make('td', {}, ...prose(value.description))));
   return rows.length ? make('table', {}, ...rows) : null;
 };
 
@@ -123,7 +126,7 @@ const tryIt = (method, path, operation, parameters) => {
   const rows = fields.map(({ parameter, input }) => make('tr', {},
     make('td', {}, make('label', {}, make('code', { textContent: parameter.name }), parameter.required ? ' *' : '')),
     make('td', {}, input),
-    make('td', { className: 'quiet', textContent: [parameter.in, kind(parameter.schema), parameter.description].filter(Boolean).join('; ') })));
+    make('td', { className: 'quiet' }, ...prose([parameter.in, kind(parameter.schema), parameter.description].filter(Boolean).join('; ')))));
   const other = Object.keys(content).filter((type) => type !== 'application/json');
   return make('div', {},
     rows.length ? make('table', {}, ...rows) : null,
@@ -149,10 +152,10 @@ const show = (method, path, operation, shared) => {
       const of = resolve(answer);
       const schemas = Object.values(of.content || {}).map((content) => kind(content.schema)).filter(Boolean);
       return make('tr', {}, make('td', {}, make('code', { textContent: status })),
-        make('td', { textContent: of.description || '' }), make('td', { className: 'quiet', textContent: schemas.join(', ') }));
+        make('td', {}, ...prose(of.description)), make('td', { className: 'quiet', textContent: schemas.join(', ') }));
     });
     inside.append(
-      make('p', { textContent: operation.description || '' }),
+      make('p', {}, ...prose(operation.description)),
       tryIt(method, path, operation, parameters),
       make('table', {}, ...answers));
   });
@@ -167,7 +170,7 @@ const start = async () => {
     main.replaceChildren(make('p', { textContent: `The description cannot be loaded: ${error.message}` }));
     return;
   }
-  document.getElementById('about').textContent = api.info.description || '';
+  document.getElementById('about').replaceChildren(...prose(api.info.description));
   const tags = new Map();
   for (const [path, item] of Object.entries(api.paths)) {
     for (const method of METHODS.filter((name) => item[name])) {

@@ -11,12 +11,12 @@ use millstream_policy::signed::Apps;
 use millstream_proto::id::Id;
 use millstream_proto::secret::Secret;
 use millstream_proto::sign::MasterKey;
-use millstream_store::item::{Change, Expect, Order, Query};
+use millstream_store::item::{Change, Expect, Order, Page, Query};
 use millstream_store::repeated::Repeated;
 use millstream_store::{Store, StoreError};
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
-use tokio::sync::{Mutex, MutexGuard};
+use tokio::sync::{Mutex, MutexGuard, Semaphore, SemaphorePermit};
 
 use crate::auth::Caller;
 use crate::auth::login::{Failures, Logins};
@@ -114,7 +114,12 @@ struct Inner {
     /// Held by requests that make one of what there may be so many of.
     making: Mutex<()>,
     logins: Logins,
+    /// Turns of those who make a page of a list.
+    pages: Semaphore,
 }
+
+/// Pages of lists that are being made at the same time.
+const PAGES_AT_ONCE: usize = 8;
 
 /// When the clock was last believed, as kept.
 #[derive(Debug, Default, Serialize, Deserialize)]
@@ -255,6 +260,7 @@ impl Api {
             said: Said::default(),
             making: Mutex::default(),
             logins: Logins::default(),
+            pages: Semaphore::new(PAGES_AT_ONCE),
             parts,
         })))
     }
@@ -376,6 +382,15 @@ impl Api {
     /// Until this is dropped nobody else makes one of what there may be so many of: counting and making are one step.
     pub(crate) async fn makes(&self) -> MutexGuard<'_, ()> {
         self.0.making.lock().await
+    }
+
+    /// A page of the store for an answer, with a turn that is held until the answer is made: a page takes some mebibytes until then, and many may
+    /// ask at the same moment.
+    pub(crate) async fn page(&self, query: Query) -> Answer<(Page, SemaphorePermit<'_>)> {
+        // It is never closed.
+        let busy = |_| Problem::unavailable("busy", "the server ends; try again in a moment", 1);
+        let turn = self.0.pages.acquire().await.map_err(busy)?;
+        Ok((self.store().page(query).await?, turn))
     }
 
     pub(crate) fn logins(&self) -> &Logins {

@@ -203,7 +203,7 @@ impl Keep {
                 Session {
                     ended_unix_ms: Some(event.at_unix_ms),
                     why: why.clone(),
-                    received_bytes: *received_bytes,
+                    received_bytes: Some(*received_bytes),
                     ..kept.unwrap_or_else(|| Session { since_unix_ms, ..begun() })
                 }
             }

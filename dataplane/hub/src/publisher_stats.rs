@@ -24,6 +24,9 @@ pub struct Coding {
     pub summary: Option<Summary>,
 }
 
+/// Key frames that are further apart than this are told of, milliseconds: segments of HLS and DASH are as long.
+const SPARSE_KEYFRAMES_MS: i64 = 5_000;
+
 /// Counters of one publisher.
 #[derive(Debug)]
 pub struct PublisherStats {
@@ -109,8 +112,9 @@ impl PublisherStats {
         }
     }
 
-    /// A frame came.
-    pub(crate) fn frame(&mut self, frame: &Frame, now: Time) {
+    /// A frame came. True: it is a key frame, and they are far apart.
+    pub(crate) fn frame(&mut self, frame: &Frame, now: Time) -> bool {
+        let mut sparse = false;
         let (track, dts_ms) = (frame.track, frame.dts_ms);
         let silence = now.since(self.heard);
         self.heard = now;
@@ -122,7 +126,11 @@ impl PublisherStats {
                 self.video_frames += 1;
                 if frame.keyframe {
                     let before = self.last_keyframe_ms.replace(dts_ms);
-                    self.keyframe_interval_ms = before.map(|before| dts_ms - before);
+                    let interval_ms = before.map(|before| dts_ms - before);
+                    // Two in a row: one alone may be a jump of the clock.
+                    let is_long = |ms: Option<i64>| ms.is_some_and(|ms| ms > SPARSE_KEYFRAMES_MS);
+                    sparse = is_long(interval_ms) && is_long(self.keyframe_interval_ms);
+                    self.keyframe_interval_ms = interval_ms;
                 }
                 &mut self.video
             }
@@ -141,6 +149,7 @@ impl PublisherStats {
             self.rates = rates(lasted, self.bytes - bytes, self.video_frames - pictures);
             self.stretch = (now, self.bytes, self.video_frames);
         }
+        sparse
     }
 
     /// The picture's frames tell the jitter; the audio's do where there is no picture.
@@ -267,6 +276,24 @@ mod tests {
         let reading = publisher_stats.read(Time::from_millis(400));
         assert!((24.0..26.0).contains(&reading.fps), "{reading:?}");
         assert_eq!(reading.keyframe_interval_ms, None);
+    }
+
+    #[test]
+    fn key_frames_that_are_far_apart_are_told_of_and_one_jump_is_not() {
+        let check = |every: i64, frames: i64, jump: i64, expected: bool| {
+            let mut publisher_stats = PublisherStats::new(Time::ZERO);
+            let told = (0..frames).any(|n| {
+                let dts_ms = n * 40 + if n > frames / 2 { jump } else { 0 };
+                publisher_stats
+                    .frame(&frame(Track::Video, dts_ms, n % every == 0, 10), Time::from_millis(n as u64 * 40))
+            });
+            assert_eq!(told, expected, "every {every} of {frames} frames, jump {jump}");
+        };
+        check(250, 1_000, 0, true);
+        check(250, 300, 0, false);
+        check(50, 1_000, 0, false);
+        check(50, 1_000, 3_600_000, false);
+        check(125, 1_000, 0, false);
     }
 
     #[test]

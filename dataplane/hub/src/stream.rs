@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use millstream_proto::flv;
-use millstream_proto::media::{Announced, Clip, CodecConfig, Frame, MediaEvent, TagKind, Track};
+use millstream_proto::media::{Announced, Clip, CodecConfig, Frame, MediaEvent, Repair, TagKind, Track};
 use millstream_proto::time::Time;
 
 use crate::config::{FlushPolicy, OnUnpublish, StreamConfig, Takeover};
@@ -364,7 +364,9 @@ impl Stream {
     /// A frame of the publisher or of the slate: a function for each, called in one place, so that a frame is not moved once more on its way.
     fn frame<const SLATE: bool>(&mut self, frame: Frame, now: Time, log: &mut Log) -> Pushed {
         if !SLATE {
-            self.publisher_stats.frame(&frame, now);
+            if self.publisher_stats.frame(&frame, now) {
+                self.findings.repair(Track::Video, Repair::SparseKeyframes, now);
+            }
             self.findings.frame(frame.track, frame.codec);
             if let Some(own) = &self.interrupted {
                 // The slate goes on until there is a picture to show.

@@ -11,7 +11,7 @@ pub(crate) fn run(flags: &CheckFlags) -> Result<(), Failure> {
     let file = flags.file.display();
     let settings = settings::read(&flags.file).map_err(Failure::configuration)?;
     let layers = layers::merge(layers::Flags::default(), settings)
-        .map_err(|error| Failure::Configuration(error.context(file.to_string())))?;
+        .map_err(|error| Failure::Configuration(settings::in_file(&flags.file, error)))?;
     for warning in &layers.warnings {
         eprintln!("warning: {warning}");
     }

@@ -1,9 +1,10 @@
 //! `millstream serve`: configuration to policy chain to engine, then signals until the drain is over. Before it: [`crate::cli`];
 //! after it: the engine owns everything that happens.
+use std::net::TcpListener;
 use std::path::Path;
 use std::sync::Arc;
 
-use anyhow::Context as _;
+use anyhow::{Context as _, bail};
 use millstream_agent::{Control as LinkTo, Identity};
 use millstream_api::clock::Clock;
 use millstream_api::identity::{self, Beside, Key, StoreIdentity};
@@ -37,12 +38,19 @@ pub(crate) fn run(flags: ServeFlags) -> Result<(), Failure> {
     let signals = signals()?;
     let reload = Reload::of(&flags);
     let accept = flags.accept_new_key;
-    let layers = prepare(flags, settings).map_err(Failure::Configuration)?;
+    let file = flags.config.clone();
+    let layers = prepare(flags, settings).map_err(|error| match &file {
+        Some(file) => Failure::Configuration(settings::in_file(file, error)),
+        None => Failure::Configuration(error),
+    })?;
     let reload = reload.beginning_with(&layers);
     let runtime = control::runtime().map_err(Failure::Running)?;
     if layers.role == Role::Node {
         let (secrets, link) = node_secrets(&layers).map_err(Failure::Configuration)?;
         return as_node(layers, secrets, (link, accept), (signals, reload), &runtime);
+    }
+    if !layers.data_dir.join(keys::ADMIN_TOKEN).exists() {
+        look_for_ports(&layers).map_err(Failure::Running)?;
     }
     // Before any port is open and any secret is made: who has the data directory is the server.
     keys::make_data_dir(&layers.data_dir).map_err(Failure::Configuration)?;
@@ -52,6 +60,19 @@ pub(crate) fn run(flags: ServeFlags) -> Result<(), Failure> {
         Role::Control => as_control(layers, secrets, &store, (signals, reload), &runtime),
         _ => as_all(layers, secrets, &store, (signals, reload), &runtime),
     }
+}
+
+/// Whether the ports are free: a first start that fails leaves no keys behind. Later ones wait for a server that is about to end.
+fn look_for_ports(layers: &Layers) -> anyhow::Result<()> {
+    let engine = [("RTMP", "rtmp", layers.config.rtmp), ("HTTP", "http", layers.config.http)];
+    let engine = engine.into_iter().filter(|_| layers.role != Role::Control);
+    for (what, flag, address) in engine.chain([("control", "control", layers.control)]) {
+        if let Err(error) = TcpListener::bind(address) {
+            let advice = millstream_engine::listen_advice(&error, flag);
+            bail!("cannot listen on {address} for {what}: {error}; {advice}");
+        }
+    }
+    Ok(())
 }
 
 /// Control and a node in one process, which speak as they would if they were two.

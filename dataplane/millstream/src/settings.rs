@@ -187,6 +187,22 @@ pub(crate) fn read(file: &Path) -> Result<Settings, SettingsError> {
     parse(file, &bytes)
 }
 
+/// An error across settings with the file, and the place there of the first setting that it names.
+pub(crate) fn in_file(file: &Path, error: anyhow::Error) -> anyhow::Error {
+    let text = std::fs::read_to_string(file).unwrap_or_default();
+    let sentence = format!("{error:#}");
+    let words = sentence.split(|c: char| !(c.is_ascii_alphanumeric() || c == '_' || c == '.'));
+    let keys = words.map(|word| word.trim_matches('.')).filter(|word| !word.is_empty());
+    // A listener is called as its table.
+    let place = keys
+        .map(|word| word.split_once('.').unwrap_or((word, "listen")))
+        .find_map(|(table, key)| document::line_of(&text, table, key));
+    match place {
+        Some((line, column)) => error.context(format!("{}:{line}:{column}", file.display())),
+        None => error.context(file.display().to_string()),
+    }
+}
+
 /// Checks the content of a file; its path is for the messages only.
 fn parse(file: &Path, bytes: &[u8]) -> Result<Settings, SettingsError> {
     let wrong = |remarks| SettingsError::Wrong { file: file.to_owned(), remarks };

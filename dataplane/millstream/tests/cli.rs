@@ -176,7 +176,10 @@ fn check_says_what_is_wrong_and_where() {
     check(b"[auth]\nlegacy_keys = [\"hush\n", &["m.toml:2:"]);
     check(b"\x7fELF\x02\x01\x01\x00\xff\xfe", &["m.toml:1:1: this is a binary file"]);
     check(b"[node]\nio = \"\xff\"\n", &["m.toml:2:7: this is not UTF-8"]);
-    check(b"[http]\nlisten = \"127.0.0.1:5\"\n[rtmp]\nlisten = \"0.0.0.0:5\"\n", &["m.toml", "same port"]);
+    check(b"[http]\nlisten = \"127.0.0.1:5\"\n[rtmp]\nlisten = \"0.0.0.0:5\"\n", &["m.toml:4:1: ", "same port"]);
+    // What two settings say together has a place, too.
+    check(b"[hls]\nsegment = \"2s\"\n  part = \"1500ms\"\n", &["m.toml:3:3: hls.part (1500 ms) is longer than half"]);
+    check(b"hls.part = \"1500ms\"\nhls.segment = \"2s\"\n", &["m.toml:1:1: hls.part"]);
     room.file("m.toml", "[node]\nio = 1\nfoo = 1\n", 0o644);
     let ran = room.run(&["check", "m.toml"], &[]);
     assert!(ran.stderr.lines().all(|line| line.starts_with("m.toml:")) && ran.stderr.lines().count() == 2, "{ran:?}");
@@ -483,6 +486,77 @@ fn completions_and_manual_pages_know_the_commands() {
 }
 
 #[test]
+fn what_is_wrong_with_a_stream_command_is_said_and_changes_nothing() {
+    let room = Room::new();
+    room.file("m.toml", "[[stream]]\nid = \"fixed\"\n", 0o644);
+    let server = Running::start(&room, &["--config=m.toml"]);
+    let api = format!("http://{}", server.address("control"));
+    let stream = |args: &[&str]| room.run(&[&["stream"], args, &["--api", &api]].concat(), &[]);
+    let longest = "a".repeat(64);
+    assert_eq!(stream(&["add", &longest]).status, Some(0));
+    assert!(stream(&["ls"]).stdout.contains(&longest));
+    // Names: the same words as everywhere, before anybody is asked.
+    for bad in ["", "a b", "a/b", "lobby.flv", "\u{e9}", &"a".repeat(65)] {
+        for word in ["add", "rm", "key", "show"] {
+            let ran = stream(&[word, bad]);
+            assert!(ran.status == Some(2) && ran.stdout.is_empty(), "{word} {bad:?}: {ran:?}");
+        }
+    }
+    for word in ["rm", "key", "show"] {
+        stream(&[word, "nobody"]).fails(1, &["404", "nobody"]);
+    }
+    // A stream of the file is changed there.
+    for args in [&["rm", "fixed"][..], &["key", "fixed", "--rotate"]] {
+        stream(args).fails(1, &["409", "configuration file", "systemctl reload millstream"]);
+    }
+    assert!(stream(&["key", "fixed"]).stdout.contains("/stream/fixed?sign=v2-"));
+    // Expiries and graces at their ends.
+    let past = stream(&["key", &longest, "--expires", "1970-01-02"]);
+    assert!(past.status == Some(0) && past.stderr.contains("in the past"), "{past:?}");
+    for bad in ["1969-12-31", "2030-02-30", "9999999999999", "-1"] {
+        let expires = format!("--expires={bad}");
+        let ran = stream(&["key", &longest, &expires]);
+        assert!(matches!(ran.status, Some(1 | 2)) && ran.stdout.is_empty(), "{bad}: {ran:?}");
+    }
+    for (grace, status) in [("0s", 0), ("366days", 0), ("367days", 1), ("soon", 2), ("-1s", 2)] {
+        let grace = format!("--grace={grace}");
+        let ran = stream(&["key", &longest, "--rotate", &grace]);
+        assert_eq!((ran.status, ran.stdout.is_empty()), (Some(status), status != 0), "{grace}: {ran:?}");
+    }
+    assert!(stream(&["key", &longest, "--grace=1h"]).status != Some(0), "a grace belongs to a rotation");
+    assert_eq!(server.end().0, Some(0));
+}
+
+#[test]
+fn sign_takes_expiries_and_names_at_their_ends_and_nothing_beyond() {
+    let room = Room::new();
+    let key = room.file("key", "nodemedia2017privatekey\n", 0o644);
+    let sign = |id: &str, expires: &str| {
+        let expires = format!("--expires={expires}");
+        room.run(&["sign", id, &expires, "--key-file", &key], &[])
+    };
+    for (id, expires) in [("a", "1970-01-01"), (&"a".repeat(64), "2099-12-31"), ("A_-9", "999999999999")] {
+        let ran = sign(id, expires);
+        assert!(
+            ran.status == Some(0) && ran.stdout.trim().split_once('-').is_some_and(|(_, md5)| md5.len() == 32),
+            "{ran:?}"
+        );
+    }
+    for (id, expires) in [
+        ("", "2099-12-31"),
+        (&"a".repeat(65), "2099-12-31"),
+        ("a/b", "2099-12-31"),
+        ("a", ""),
+        ("a", "2099-13-01"),
+        ("a", "1e9"),
+        ("a", "-5"),
+        ("a", "9999999999999"),
+    ] {
+        sign(id, expires).fails(2, &[]).hides("nodemedia2017privatekey");
+    }
+}
+
+#[test]
 fn streams_are_made_listed_and_removed_without_curl() {
     let room = Room::new();
     room.file("m.toml", "[[stream]]\nid = \"fixed\"\n", 0o644);
@@ -543,5 +617,6 @@ fn a_port_that_is_taken_is_status_1() {
     for command in [&["serve", "--auth=open"][..], &["demo"]] {
         let args = [command, &[rtmp.as_str(), "--http=127.0.0.1:0", "--control=127.0.0.1:0"]].concat();
         room.run(&args, &[]).fails(1, &[&port]);
+        assert!(!room.path("millstream-data").exists(), "nothing is made where a first start fails");
     }
 }

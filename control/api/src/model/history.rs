@@ -25,8 +25,8 @@ pub struct Session {
     pub ended_unix_ms: Option<u64>,
     /// Why it ended; empty while it is on air.
     pub why: String,
-    /// Media that it sent, bytes; 0 while it is on air.
-    pub received_bytes: u64,
+    /// Media that it sent, bytes; null while it is on air (its session has the figure), or where its node was lost before it told.
+    pub received_bytes: Option<u64>,
 }
 
 /// The key of a session: sessions of a stream are in the order of time, because runs and session numbers rise.

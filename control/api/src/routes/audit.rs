@@ -20,7 +20,7 @@ use crate::model::audit::Entry;
 ))]
 pub async fn audit(State(api): State<Api>, Admin(_): Admin, InQuery(paging): InQuery<Paging>) -> Answer<Response> {
     let query = Query { after: paging.after()?, order: Order::Descending, limit: paging.limit()?, ..Query::all(AUDIT) };
-    let page = api.store().page(query).await?;
+    let (page, _turn) = api.page(query).await?;
     let items = api.unreadable().read_all::<Entry>(AUDIT, &page.items);
     Ok(fresh(&Page::fill(items.map(|(key, kept)| (key.to_owned(), kept.value)), page.next.as_deref())))
 }

@@ -120,7 +120,7 @@ pub(super) fn located(mut response: Response, path: &str) -> Response {
 ))]
 pub async fn list(State(api): State<Api>, Viewer(_): Viewer, InQuery(paging): InQuery<Paging>) -> Answer<Response> {
     let query = Query { after: paging.after()?, limit: paging.limit()?, ..Query::all(HOOK) };
-    let page = api.store().page(query).await?;
+    let (page, _turn) = api.page(query).await?;
     let items = api.unreadable().read_all::<HookRecord>(HOOK, &page.items);
     Ok(fresh(&Page::fill(items.map(|(key, kept)| (key.to_owned(), shown(key, kept.value))), page.next.as_deref())))
 }

@@ -5,6 +5,7 @@ use axum::response::{IntoResponse, Response};
 use millstream_store::item::{Order, Query};
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
+use tokio::sync::SemaphorePermit;
 use utoipa::{IntoParams, ToSchema};
 
 use super::fresh;
@@ -106,17 +107,21 @@ pub async fn list(
     Viewer(caller): Viewer,
     InQuery(paging): InQuery<Paging>,
 ) -> Answer<Response> {
-    let (found, next) = page(&api, &paging, paging.limit()?).await?;
+    let (found, next, _turn) = page(&api, &paging, paging.limit()?).await?;
     let now_s = api.clock().now_s();
     let shown = |found: &Found| (found.id.clone(), Stream::of(found, caller.role, now_s));
     Ok(fresh(&Page::fill(found.iter().map(shown), next.as_deref())))
 }
 
-/// Streams of store and configuration, in one order; and the key that the next page begins behind.
-pub(crate) async fn page(api: &Api, paging: &Paging, limit: usize) -> Answer<(Vec<Found>, Option<String>)> {
+/// Streams of store and configuration, in one order; the key that the next page begins behind; and the turn of [`Api::page`].
+pub(crate) async fn page<'a>(
+    api: &'a Api,
+    paging: &Paging,
+    limit: usize,
+) -> Answer<(Vec<Found>, Option<String>, SemaphorePermit<'a>)> {
     let after = paging.after()?;
     let query = Query { after: after.clone(), limit, ..Query::all(STREAM) };
-    let stored = api.store().page(query).await?;
+    let (stored, turn) = api.page(query).await?;
     let more_stored = stored.next.is_some();
     let mut found = Vec::with_capacity(stored.items.len());
     for item in stored.items.iter().filter(|item| !api.fixed().contains_key(&item.key)) {
@@ -134,7 +139,7 @@ pub(crate) async fn page(api: &Api, paging: &Paging, limit: usize) -> Answer<(Ve
     let more = more_stored || found.len() > limit;
     found.truncate(limit);
     let last = found.last().map_or(last_stored, |found| found.id.clone());
-    Ok((found, more.then_some(last)))
+    Ok((found, more.then_some(last), turn))
 }
 
 /// Make a stream
@@ -265,7 +270,7 @@ pub async fn history(
         order: Order::Descending,
         limit: paging.limit()?,
     };
-    let page = api.store().page(query).await?;
+    let (page, _turn) = api.page(query).await?;
     let items = api.unreadable().read_all::<Session>(SESSION, &page.items);
     Ok(fresh(&Page::fill(items.map(|(key, kept)| (key.to_owned(), kept.value)), page.next.as_deref())))
 }

@@ -79,7 +79,7 @@ fn shown(id: &str, record: TokenRecord) -> Token {
 ))]
 pub async fn list(State(api): State<Api>, Admin(_): Admin, InQuery(paging): InQuery<Paging>) -> Answer<Response> {
     let query = Query { after: paging.after()?, limit: paging.limit()?, ..Query::all(TOKEN) };
-    let page = api.store().page(query).await?;
+    let (page, _turn) = api.page(query).await?;
     let items = api.unreadable().read_all::<TokenRecord>(TOKEN, &page.items);
     Ok(fresh(&Page::fill(items.map(|(key, kept)| (key.to_owned(), shown(key, kept.value))), page.next.as_deref())))
 }

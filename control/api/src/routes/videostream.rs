@@ -60,7 +60,7 @@ fn answer(api: &Api, found: &Found, ignored: &[String]) -> Response {
 ))]
 pub async fn list(State(api): State<Api>, Operator(_): Operator, InQuery(paging): InQuery<Paging>) -> Answer<Response> {
     let limit = if paging.limit.is_some() { paging.limit()? } else { LIST_MAX };
-    let (found, next) = streams::page(&api, &paging, limit).await?;
+    let (found, next, _turn) = streams::page(&api, &paging, limit).await?;
     let Page { items, next } =
         Page::fill(found.iter().map(|found| (found.id.clone(), record(&api, found))), next.as_deref());
     let mut response = fresh(&items);

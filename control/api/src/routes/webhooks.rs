@@ -151,7 +151,7 @@ async fn find(api: &Api, id: &str) -> Answer<Kept<WebhookRecord>> {
 ))]
 pub async fn list(State(api): State<Api>, Admin(_): Admin, InQuery(paging): InQuery<Paging>) -> Answer<Response> {
     let query = Query { after: paging.after()?, limit: paging.limit()?, ..Query::all(WEBHOOK) };
-    let page = api.store().page(query).await?;
+    let (page, _turn) = api.page(query).await?;
     let items = api.unreadable().read_all::<WebhookRecord>(WEBHOOK, &page.items);
     Ok(fresh(&Page::fill(items.map(|(key, kept)| (key.to_owned(), shown(key, kept.value))), page.next.as_deref())))
 }
@@ -296,7 +296,7 @@ pub async fn deliveries(
         order: Order::Descending,
         limit: paging.limit()?,
     };
-    let page = api.store().page(query).await?;
+    let (page, _turn) = api.page(query).await?;
     let items = api.unreadable().read_all::<Delivery>(DELIVERY, &page.items);
     Ok(fresh(&Page::fill(items.map(|(key, kept)| (key.to_owned(), kept.value)), page.next.as_deref())))
 }

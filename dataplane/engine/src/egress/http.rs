@@ -211,6 +211,11 @@ async fn request(
     }
 }
 
+const OTHER_FILE: &str = "there is nothing here; a stream has live.flv, live.m3u8, manifest.mpd and index.html below its name, and answers \
+     at paths of other servers (/live/NAME.flv) where http.play_paths, or its own play_paths, name them";
+const OTHER_PATH: &str = "there is nothing here; try /NAME/index.html with the name of a stream. Paths of other servers are taken where \
+     http.play_paths, or a stream's own play_paths, name them";
+
 /// What the play port answers.
 async fn play(reply: &Reply<'_>) -> Answer {
     let Reply { shard, request, .. } = *reply;
@@ -229,6 +234,8 @@ async fn play(reply: &Reply<'_>) -> Answer {
             None => reply.error(404, "there is no such asset"),
         },
         (Method::Get | Method::Head, ["time"]) => hls::time(reply),
+        (Method::Get | Method::Head, ["metrics"]) => reply
+            .error(404, "the figures are on the control port (--control, 127.0.0.1:8081 by default): /metrics there"),
         (Method::Get | Method::Head, ["wall.html"]) => {
             reply.whole(200, HTML, Cache::MaxAge(PAGE_MAX_AGE_S), pages::wall())
         }
@@ -256,11 +263,10 @@ async fn play(reply: &Reply<'_>) -> Answer {
             // The page of an output that is off says so itself.
             (Ok(_), name) => match pages::page(name) {
                 Some(page) => reply.whole(200, HTML, Cache::MaxAge(PAGE_MAX_AGE_S), page),
-                None => reply
-                    .error(404, "there is nothing here; a stream has live.flv, live.m3u8, manifest.mpd and index.html"),
+                None => reply.error(404, OTHER_FILE),
             },
         },
-        (Method::Get | Method::Head, _) => reply.error(404, "there is nothing here; try /<stream id>/index.html"),
+        (Method::Get | Method::Head, _) => reply.error(404, OTHER_PATH),
         _ => reply.not_allowed("GET, HEAD, OPTIONS"),
     })
 }

@@ -80,8 +80,8 @@ pub(super) fn asset(name: &str) -> Option<(&'static str, &'static [u8])> {
         "way-dash-6ee0fde3.js" => (JS, include_bytes!("../../pages/way-dash-6ee0fde3.js")),
         "page-6dd037cc.css" => (CSS, include_bytes!("../../pages/page-6dd037cc.css")),
         "icon-a05e4932.svg" => (SVG, include_bytes!("../../pages/icon-a05e4932.svg")),
-        "wall-911d60dc.js" => (JS, include_bytes!("../../pages/wall-911d60dc.js")),
-        "wall-2e425dec.css" => (CSS, include_bytes!("../../pages/wall-2e425dec.css")),
+        "wall-0c091756.js" => (JS, include_bytes!("../../pages/wall-0c091756.js")),
+        "wall-f8eceb56.css" => (CSS, include_bytes!("../../pages/wall-f8eceb56.css")),
         _ => return None,
     })
 }

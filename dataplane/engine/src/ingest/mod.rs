@@ -312,11 +312,28 @@ pub(crate) fn question(
         return Ok(Request { action, app, name, path: Some(path), params: request.params, client });
     }
     if request.app.is_empty() {
-        return Err(bad_name("the stream name is missing: the URL is rtmp://HOST/APPLICATION/STREAM".to_owned()));
+        let known = shown_app(shard);
+        return Err(bad_name(format!(
+            "the stream name is missing, or the application: the URL is rtmp://HOST/{known}/STREAM (OBS: Server rtmp://HOST/{known}, Stream Key STREAM?sign=...)"
+        )));
     }
-    let app = Id::new(&request.app).map_err(|error| bad_name(format!("application: {error}")))?;
+    let app = Id::new(&request.app).map_err(|error| {
+        // The whole address in OBS's field for the server.
+        if request.app.contains('/') {
+            let known = shown_app(shard);
+            return bad_name(format!(
+                "the server's address holds more than rtmp://HOST/{known}: put STREAM?sign=... into the stream key only (OBS: Server rtmp://HOST/{known}, Stream Key STREAM?sign=...)"
+            ));
+        }
+        bad_name(format!("application: {error}"))
+    })?;
     let name = Id::new(&request.name).map_err(|error| bad_name(format!("stream: {error}")))?;
     Ok(Request { action, app, name, path: None, params: request.params, client })
+}
+
+/// The application that messages name.
+fn shown_app(shard: &Shard) -> &str {
+    shard.config.apps.first().map_or("APPLICATION", Id::as_str)
 }
 
 /// Whether an address names a stream that has a record, as the API shows it.

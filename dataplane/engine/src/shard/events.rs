@@ -132,7 +132,12 @@ impl Shard {
         let refused = &Refused { stream: if is_hidden { "" } else { refused.stream }, ..*refused };
         if self.refusals.is_first(refused, self.now()) {
             let Refused { action, why, reason, stream, session, peer, protocol } = *refused;
-            tracing::warn!(session, %peer, protocol, action, why, stream, reason, "refused");
+            // A viewer's typo is no operator's business, an encoder that is refused is.
+            if action == "play" {
+                tracing::info!(session, %peer, protocol, action, why, stream, reason, "refused");
+            } else {
+                tracing::warn!(session, %peer, protocol, action, why, stream, reason, "refused");
+            }
             self.tell_refused(refused, 1);
         }
     }
@@ -141,7 +146,11 @@ impl Shard {
     pub(crate) fn tell_refusals(&self, now: Time) {
         for Due { why, count, suppressed } in self.refusals.take_due(now) {
             let Held { action, reason, stream, session, peer, protocol } = *suppressed;
-            tracing::warn!(%peer, protocol, action, why, stream, reason, count, "refused again");
+            if action == "play" {
+                tracing::info!(%peer, protocol, action, why, stream, reason, count, "refused again");
+            } else {
+                tracing::warn!(%peer, protocol, action, why, stream, reason, count, "refused again");
+            }
             let reason = reason.as_str();
             self.tell_refused(&Refused { action, why, reason, stream: &stream, session, peer, protocol }, count);
         }

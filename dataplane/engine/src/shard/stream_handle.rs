@@ -16,7 +16,7 @@ use millstream_hub::publisher_stats::Reading;
 use millstream_hub::stream::{Place as PublisherPlace, Pushed, Stream, Taken};
 use millstream_hub::subscriber::{Follows, Progress, Subscriber, View};
 use millstream_proto::id::Id;
-use millstream_proto::media::{Clip, MediaEvent, Track};
+use millstream_proto::media::{Clip, MediaEvent, Repair, Track};
 use millstream_proto::time::Time;
 
 use super::Shard;
@@ -531,8 +531,13 @@ impl StreamHandle {
         for news in owner.stream.take_news() {
             match news {
                 News::Repaired(Repaired { repair, track, .. }) => {
+                    let is_sparse = repair == Repair::SparseKeyframes;
                     let (repair, advice) = (repair.label(), repair.advice());
-                    tracing::warn!(stream = %self.id, session, ?track, repair, advice, "the stream is repaired");
+                    if is_sparse {
+                        tracing::warn!(stream = %self.id, session, advice, "key frames are far apart");
+                    } else {
+                        tracing::warn!(stream = %self.id, session, ?track, repair, advice, "the stream is repaired");
+                    }
                 }
                 News::Dropped(Dropped { track, codec, outputs, reason, .. }) => {
                     tracing::warn!(stream = %self.id, session, ?track, codec, ?outputs, reason, "a track is left out");

@@ -287,9 +287,18 @@ impl Rtmp {
         Self::over(connect(to), stream, role)
     }
 
+    /// With the application, or whatever else stands where it belongs.
+    pub(crate) fn connect_as(to: SocketAddr, app: &str, stream: &str, role: ClientRole) -> Self {
+        Self::with(connect(to), ClientConfig { app: app.to_owned(), ..client_config(stream, role) })
+    }
+
     /// On a connection on which something may have been said already.
     pub(crate) fn over(socket: TcpStream, stream: &str, role: ClientRole) -> Self {
-        let session = ClientSession::new(Time::ZERO, client_config(stream, role));
+        Self::with(socket, client_config(stream, role))
+    }
+
+    fn with(socket: TcpStream, config: ClientConfig) -> Self {
+        let session = ClientSession::new(Time::ZERO, config);
         let mut rtmp = Self { socket, session, closed: false, tags: Vec::new(), events: Vec::new() };
         rtmp.flush();
         rtmp

@@ -55,6 +55,15 @@ fn what_is_refused_is_told_and_closed() {
             assert!(answer.text().contains("no-store"));
         }
         assert_eq!(Answer::get(server.control(), "/x/live.flv").status(), 404);
+        // Where what is looked for is to be found.
+        for (path, part) in [
+            ("/metrics", "on the control port"),
+            ("/live/cam.flv", "http.play_paths"),
+            ("/live/cam/playlist.m3u8", "http.play_paths"),
+        ] {
+            let answer = Answer::get(server.at.http, path);
+            assert!(answer.status() == 404 && answer.text().contains(part), "{path}: {}", answer.text());
+        }
     }
 }
 

@@ -79,6 +79,25 @@ fn a_second_publisher_is_refused_and_told_why() {
     }
 }
 
+/// OBS has a field for the server and one for the key, and people put the whole address into the first one.
+#[test]
+fn what_is_in_the_wrong_field_of_an_encoder_is_said() {
+    let server = Server::start(config(BOTH[0], 1));
+    let refused = |app: &str, stream: &str| {
+        let (code, description) = Rtmp::connect_as(server.at.rtmp, app, stream, ClientRole::Publish).refused();
+        assert_eq!(code, "NetStream.Publish.BadName");
+        assert!(!description.contains("hush"), "{description}");
+        description
+    };
+    let whole = refused("stream/cam?sign=hush", "cam?sign=hush");
+    assert!(
+        whole.contains("holds more than rtmp://HOST/stream: put STREAM?sign=... into the stream key only"),
+        "{whole}"
+    );
+    let none = refused("cam?sign=hush", "");
+    assert!(none.contains("the URL is rtmp://HOST/stream/STREAM"), "{none}");
+}
+
 #[test]
 fn a_refusal_arrives_though_media_was_sent_ahead() {
     for io in BOTH {

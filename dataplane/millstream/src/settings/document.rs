@@ -79,6 +79,28 @@ pub(crate) fn position(text: &str, at: usize) -> (usize, usize) {
     (before.matches('\n').count() + 1, before[line_start..].chars().count() + 1)
 }
 
+/// Line and column of a key of a table, where each has a line of its own.
+pub(crate) fn line_of(text: &str, table: &str, key: &str) -> Option<(usize, usize)> {
+    let mut within = "";
+    for (n, line) in text.lines().enumerate() {
+        let shown = line.trim_start();
+        if let Some(header) = shown.strip_prefix('[') {
+            within = header.split(']').next().unwrap_or_default().trim();
+            continue;
+        }
+        let Some((name, _)) = shown.split_once('=') else { continue };
+        let is_it = if within.is_empty() {
+            name.trim().split_once('.').is_some_and(|(of, name)| (of.trim(), name.trim()) == (table, key))
+        } else {
+            (within, name.trim()) == (table, key)
+        };
+        if is_it {
+            return Some((n + 1, line.len() - shown.len() + 1));
+        }
+    }
+    None
+}
+
 /// A table of the file, whose keys are taken out.
 pub(crate) struct Table<'t> {
     /// Empty for the file itself.

@@ -12,6 +12,8 @@ pub enum Repair {
     AnnexB,
     /// ADTS headers were taken off.
     Adts,
+    /// Nothing could be repaired: key frames are far apart.
+    SparseKeyframes,
 }
 
 impl Repair {
@@ -21,6 +23,7 @@ impl Repair {
             Self::InBandParameterSets => "in_band_parameter_sets",
             Self::AnnexB => "annex_b",
             Self::Adts => "adts",
+            Self::SparseKeyframes => "sparse_keyframes",
         }
     }
 
@@ -39,6 +42,10 @@ impl Repair {
             Self::Adts => {
                 "the AAC has ADTS headers; they are taken off. Have the encoder send raw AAC with an AudioSpecificConfig (ffmpeg: -bsf:a \
                  aac_adtstoasc)"
+            }
+            Self::SparseKeyframes => {
+                "key frames are more than 5 s apart: viewers wait so long for a picture, and those of HLS and DASH are that much further behind. \
+                 Set the encoder's keyframe interval to 2 s (OBS: Keyframe Interval 2; ffmpeg: -g with twice the frames of a second)"
             }
         }
     }

@@ -226,15 +226,18 @@
   // As many columns as make the tiles largest.
   function arrange() {
     const { clientWidth: width, clientHeight: height } = wall;
+    const gap = parseFloat(getComputedStyle(wall).columnGap) || 0;
     let best = { columns: 1, size: 0 };
     for (let columns = 1; columns <= tiles.length; columns += 1) {
       const rows = Math.ceil(tiles.length / columns);
-      const size = Math.min(width / columns, ((height / rows) * 16) / 9);
+      const free = { width: width - gap * (columns - 1), height: height - gap * (rows - 1) };
+      const size = Math.min(free.width / columns, ((free.height / rows) * 16) / 9);
       if (size > best.size) best = { columns, size };
     }
     // On a narrow screen tiles that can be seen are worth more than a wall without a scroll bar.
     const columns = Math.min(best.columns, Math.max(1, Math.floor(width / 120)));
     wall.style.setProperty('--columns', String(columns));
+    wall.style.setProperty('--tile', columns === best.columns ? Math.floor(best.size) + 'px' : '1fr');
   }
 
   const { ids, notes } = names();
