@@ -7,7 +7,7 @@ use std::time::Duration;
 use bytes::{Bytes, BytesMut};
 use millstream_hub::config::{FlushPolicy, StreamConfig};
 use millstream_hub::log::{Log, LogLimits};
-use millstream_hub::package::block::{Entry, EntryRef, Format};
+use millstream_hub::package::block::{Entry, EntryRef, Form, Format};
 use millstream_hub::stream::Stream;
 use millstream_hub::viewer::{Fill, Start, Viewer};
 use millstream_proto::limits::RTMP_CHUNK_SIZE_OUT;
@@ -232,8 +232,8 @@ impl RtmpForm {
 impl Scenario for RtmpForm {
     fn run(&mut self) {
         let entry = Entry::new(Arc::clone(&self.block.block));
-        entry.make(Format::Rtmp, self.chunk_size);
-        black_box(entry.made(Format::Rtmp));
+        entry.make(Form::Rtmp, self.chunk_size);
+        black_box(entry.made(Form::Rtmp));
     }
 }
 

@@ -10,7 +10,7 @@ use millstream_proto::time::Time;
 
 use crate::config::StreamConfig;
 use crate::log::{EndReason, Log};
-use crate::package::block::{EntryRef, Format};
+use crate::package::block::{EntryRef, Form, Format, Framing};
 
 /// Buffers of one send at most (HOT_PATH, rule 2).
 pub const SEND_PIECES_MAX: usize = 64;
@@ -81,7 +81,7 @@ pub enum Fill {
 #[derive(Debug)]
 enum Source {
     /// A block; a reference within the shard.
-    Block(EntryRef, Format),
+    Block(EntryRef, Form),
     /// Bytes of the viewer's own, or the stream headers.
     Lead(Bytes),
 }
@@ -89,7 +89,7 @@ enum Source {
 impl Source {
     fn len(&self) -> usize {
         match self {
-            Self::Block(entry, format) => entry.made(*format).len(),
+            Self::Block(entry, form) => entry.made(*form).len(),
             Self::Lead(bytes) => bytes.len(),
         }
     }
@@ -109,7 +109,7 @@ impl Deref for Piece {
     type Target = [u8];
     fn deref(&self) -> &[u8] {
         match &self.source {
-            Source::Block(entry, format) => &entry.made(*format)[self.from..self.to],
+            Source::Block(entry, form) => &entry.made(*form)[self.from..self.to],
             Source::Lead(bytes) => &bytes[self.from..self.to],
         }
     }
@@ -152,6 +152,10 @@ enum State {
 #[derive(Debug)]
 pub struct Viewer {
     format: Format,
+    /// The form of its blocks; those that a framing writes are as they are.
+    form: Form,
+    /// What writes its blocks, where that is not built in.
+    framing: Option<&'static Framing>,
     state: State,
     /// The next block to begin.
     next: u64,
@@ -189,6 +193,8 @@ impl Viewer {
         };
         Self {
             format,
+            form: format.form().unwrap_or(Form::FlvChunked),
+            framing: format.form().err(),
             state: State::Joining { since: now, from },
             next: 0,
             started_at: u64::MAX,
@@ -269,7 +275,7 @@ impl Viewer {
         let mut room = SEND_BYTES_MAX;
         if let Some((entry, sent)) = &self.partial {
             // A block that is partly sent is finished before the cursor jumps, wherever the log is by now.
-            out.push(Piece::new(Source::Block(Rc::clone(entry), self.format), *sent, &mut room));
+            out.push(Piece::new(Source::Block(Rc::clone(entry), self.form), *sent, &mut room));
         } else if self.lead_offset == 0
             && let Some(close) = self.position(log, config, now)
             && (self.lead.is_empty() || close == CloseReason::Lagging)
@@ -286,11 +292,12 @@ impl Viewer {
         if self.state == State::Playing && !self.paused {
             for seq in self.next..log.head() {
                 let Some(entry) = log.get(seq).filter(|_| room > 0 && out.len() < SEND_PIECES_MAX) else { break };
-                if entry.has_leading() {
-                    self.fill_with_rest(entry, log, out, &mut room);
+                if entry.has_leading() || self.framing.is_some() {
+                    self.fill_rarely(entry, log, out, &mut room);
                     continue;
                 }
-                self.fill_with(entry, log, out, &mut room);
+                entry.make(self.form, log.limits.rtmp_chunk_bytes);
+                out.push(Piece::new(Source::Block(Rc::clone(entry), self.form), 0, &mut room));
             }
         }
         if out.is_empty() {
@@ -301,23 +308,19 @@ impl Viewer {
         Fill::Send
     }
 
-    /// A block. A framing need not write anything of it.
-    fn fill_with(&mut self, entry: &EntryRef, log: &Log, out: &mut Vec<Piece>, room: &mut usize) {
-        entry.make(self.format, log.limits.rtmp_chunk_bytes);
-        let piece = Piece::new(Source::Block(Rc::clone(entry), self.format), 0, room);
-        if piece.to > 0 {
-            out.push(piece);
-        } else if out.is_empty() {
-            self.next = entry.block.seq + 1;
-        }
-    }
-
-    /// The same for a block with leading frames of an open GOP: without them where this viewer started at their keyframe.
+    /// The same for a block with leading frames of an open GOP: without them where this viewer started at their keyframe. And for one that a
+    /// framing writes, which need not write anything of it.
     #[cold]
-    fn fill_with_rest(&mut self, entry: &EntryRef, log: &Log, out: &mut Vec<Piece>, room: &mut usize) {
+    fn fill_rarely(&mut self, entry: &EntryRef, log: &Log, out: &mut Vec<Piece>, room: &mut usize) {
         if let Some(rest) = entry.for_viewer_from(self.started_at) {
-            self.fill_with(rest, log, out, room);
-        } else if out.is_empty() {
+            let rest = self.framing.map_or(rest, |framing| rest.framed(framing));
+            rest.make(self.form, log.limits.rtmp_chunk_bytes);
+            let piece = Piece::new(Source::Block(Rc::clone(rest), self.form), 0, room);
+            if piece.to > 0 {
+                return out.push(piece);
+            }
+        }
+        if out.is_empty() {
             // Nothing of it is for this viewer.
             self.next = entry.block.seq + 1;
         }

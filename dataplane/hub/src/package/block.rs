@@ -53,14 +53,40 @@ impl std::hash::Hash for Framing {
     }
 }
 
-/// How many formats of [`Format`] have a place of their own in an entry.
-const FORMS: usize = 3;
+/// A built-in [`Format`], as what is looked at for each viewer and flush has it: small.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Form {
+    /// [`Format::FlvPlain`].
+    FlvPlain,
+    /// [`Format::FlvWebSocket`].
+    FlvWebSocket,
+    /// [`Format::Rtmp`].
+    Rtmp,
+    /// [`Format::FlvChunked`].
+    FlvChunked,
+}
+
+impl Format {
+    /// Its form, where it is built in, else what writes it.
+    pub(crate) const fn form(self) -> Result<Form, &'static Framing> {
+        match self {
+            Self::FlvPlain => Ok(Form::FlvPlain),
+            Self::FlvWebSocket => Ok(Form::FlvWebSocket),
+            Self::Rtmp => Ok(Form::Rtmp),
+            Self::FlvChunked => Ok(Form::FlvChunked),
+            Self::Framed(framing) => Err(framing),
+        }
+    }
+}
+
+/// How many forms there are whose bytes are made of a block.
+const FORMS: usize = Form::FlvChunked as usize;
 
 /// Bytes in a format that has no place of its own, and those of the next such format.
 #[derive(Debug)]
 struct FramedForm {
     framing: &'static Framing,
-    bytes: Bytes,
+    entry: EntryRef,
     next: OnceCell<Box<Self>>,
 }
 
@@ -164,6 +190,13 @@ impl Block {
         Some(Self { seq, start, stream_headers, first_ms, last_ms, arrived, publisher, chunk, tags_at, leading })
     }
 
+    /// The same as these bytes, which are no FLV: for viewers of [`Form::FlvChunked`], who get them as they are.
+    fn written(&self, bytes: Bytes) -> Self {
+        let (stream_headers, leading) = (Arc::clone(&self.stream_headers), None);
+        let Self { seq, start, first_ms, last_ms, arrived, publisher, .. } = *self;
+        Self { seq, start, stream_headers, first_ms, last_ms, arrived, publisher, chunk: bytes, tags_at: 0, leading }
+    }
+
     /// Its FLV tags, without the HTTP framing.
     pub fn tags(&self) -> &[u8] {
         &self.chunk[self.tags_at..self.chunk.len() - CRLF.len()]
@@ -228,7 +261,7 @@ pub(crate) fn rtmp_messages<'a>(
 pub struct Entry {
     /// The block itself.
     pub block: Arc<Block>,
-    /// Its bytes by format, but for [`Format::FlvChunked`], whose bytes are the block's: looked up for each viewer without a branch per format.
+    /// Its bytes by form, but for [`Form::FlvChunked`], whose bytes are the block's: looked up for each viewer without a branch per format.
     forms: [OnceCell<Bytes>; FORMS],
     /// Its bytes by framing.
     framed: OnceCell<Box<FramedForm>>,
@@ -264,69 +297,49 @@ impl Entry {
         }
     }
 
-    /// Makes the bytes for viewers of that format, if nobody asked for them before; `rtmp_chunk_bytes` must be the same on every call.
-    pub fn make(&self, format: Format, rtmp_chunk_bytes: usize) {
-        if format != Format::FlvChunked && self.form(format).is_none() {
-            self.make_first(format, rtmp_chunk_bytes);
+    /// Makes the bytes for viewers of that form, if nobody asked for them before; `rtmp_chunk_bytes` must be the same on every call.
+    pub fn make(&self, form: Form, rtmp_chunk_bytes: usize) {
+        if form != Form::FlvChunked && self.form(form).get().is_none() {
+            self.make_first(form, rtmp_chunk_bytes);
         }
     }
 
     #[cold]
-    fn make_first(&self, format: Format, rtmp_chunk_bytes: usize) {
-        let bytes = match format {
-            Format::FlvChunked => return,
-            Format::FlvPlain => self.block.tags_bytes(),
-            Format::FlvWebSocket => websocket_message(self.block.tags()).into(),
-            Format::Rtmp => {
+    fn make_first(&self, form: Form, rtmp_chunk_bytes: usize) {
+        self.form(form).get_or_init(|| match form {
+            Form::FlvChunked => self.block.chunk.clone(),
+            Form::FlvPlain => self.block.tags_bytes(),
+            Form::FlvWebSocket => websocket_message(self.block.tags()).into(),
+            Form::Rtmp => {
                 let tags = flv::tags(self.block.tags()).map(|tag| (tag.kind, tag.timestamp_ms, tag.body));
                 rtmp_messages(tags, self.block.bytes() + 64, rtmp_chunk_bytes)
             }
-            Format::Framed(framing) => {
-                let mut place = &self.framed;
-                while let Some(form) = place.get() {
-                    place = &form.next;
-                }
-                let bytes = (framing.tags)(&self.block.stream_headers, self.block.tags());
-                place.get_or_init(|| Box::new(FramedForm { framing, bytes, next: OnceCell::new() }));
-                return;
-            }
-        };
-        self.forms[format.place()].get_or_init(|| bytes);
+        });
     }
 
-    /// Of any format but [`Format::FlvChunked`].
-    fn form(&self, format: Format) -> Option<&Bytes> {
-        match format {
-            Format::Framed(framing) => self.framed_form(framing),
-            format => self.forms[format.place()].get(),
-        }
+    /// Of any form but [`Form::FlvChunked`].
+    fn form(&self, form: Form) -> &OnceCell<Bytes> {
+        &self.forms[form as usize]
     }
 
+    /// The bytes for viewers of that form; none before [`Entry::make`].
+    pub fn made(&self, form: Form) -> &[u8] {
+        if form == Form::FlvChunked { &self.block.chunk } else { self.form(form).get().map_or(&[], |bytes| bytes) }
+    }
+
+    /// What viewers get that this framing writes for, as a block of those bytes; made when the first one asks. There may be none in it.
     #[cold]
-    fn framed_form(&self, framing: &Framing) -> Option<&Bytes> {
+    pub(crate) fn framed(&self, framing: &'static Framing) -> &EntryRef {
         let mut place = &self.framed;
-        while let Some(form) = place.get() {
+        loop {
+            let form = place.get_or_init(|| {
+                let block = self.block.written((framing.tags)(&self.block.stream_headers, self.block.tags()));
+                Box::new(FramedForm { framing, entry: Self::new(Arc::new(block)), next: OnceCell::new() })
+            });
             if form.framing == framing {
-                return Some(&form.bytes);
+                return &form.entry;
             }
             place = &form.next;
-        }
-        None
-    }
-
-    /// The bytes for viewers of that format; none before [`Entry::make`].
-    pub fn made(&self, format: Format) -> &[u8] {
-        if format == Format::FlvChunked { &self.block.chunk } else { self.form(format).map_or(&[], |bytes| bytes) }
-    }
-}
-
-impl Format {
-    /// Where an entry has its bytes.
-    const fn place(self) -> usize {
-        match self {
-            Self::FlvPlain => 0,
-            Self::FlvWebSocket => 1,
-            Self::Rtmp | Self::FlvChunked | Self::Framed(_) => 2,
         }
     }
 }
