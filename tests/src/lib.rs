@@ -11,6 +11,8 @@
 #![allow(missing_docs)]
 
 pub mod cdn;
+#[cfg(test)]
+mod circles;
 pub mod clip;
 pub mod control;
 pub mod crowd;

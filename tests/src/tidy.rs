@@ -9,7 +9,7 @@ fn root() -> PathBuf {
 }
 
 /// Files below a directory with that extension, without what is built or fetched.
-fn files(dir: &Path, extension: &str) -> Vec<PathBuf> {
+pub(crate) fn files(dir: &Path, extension: &str) -> Vec<PathBuf> {
     let mut found = Vec::new();
     let mut dirs = vec![dir.to_path_buf()];
     while let Some(dir) = dirs.pop() {
@@ -30,12 +30,12 @@ fn files(dir: &Path, extension: &str) -> Vec<PathBuf> {
     found
 }
 
-fn read(path: &Path) -> String {
+pub(crate) fn read(path: &Path) -> String {
     fs::read_to_string(path).unwrap_or_else(|error| panic!("{}: {error}", path.display()))
 }
 
 /// The packages of the workspace: name, directory, manifest.
-fn packages() -> Vec<(String, PathBuf, toml::Table)> {
+pub(crate) fn packages() -> Vec<(String, PathBuf, toml::Table)> {
     let manifest: toml::Table = read(&root().join("Cargo.toml")).parse().expect("TOML");
     let members = manifest["workspace"]["members"].as_array().expect("members").iter();
     members

@@ -9,7 +9,7 @@ use millstream_policy::{Action, Answer, Chain, DecisionContext, Denial, Grant, R
 use millstream_proto::time::Time;
 
 use crate::clock::unix_s;
-use crate::shard::Shard;
+use crate::shard::context::ShardContext;
 use crate::shard::events::Refused;
 use crate::shard::wait::Oneshot;
 
@@ -53,7 +53,7 @@ impl Admission {
 
     /// The grant, at once in most cases, else when it has come or the wait is over; or why there is none. Steps run in the task of the session
     /// that asks, so that a defect in one ends that session alone.
-    pub(crate) async fn ask(&self, shard: &Shard, request: Request) -> Result<Grant, Denial> {
+    pub(crate) async fn ask(&self, shard: &ShardContext, request: Request) -> Result<Grant, Denial> {
         let steps = Rc::clone(&self.steps.borrow());
         let mut ticket = self.ticket();
         let decide = |ticket, decide: &dyn Fn(DecisionContext<'_>) -> Answer| {

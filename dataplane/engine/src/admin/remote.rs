@@ -17,8 +17,9 @@ use crate::config::MoreMetrics;
 use crate::directory::{Changed, Directory};
 use crate::metrics::{self, ShardStats};
 use crate::shard::mailbox::Mail;
+use crate::shard::state::{Shard, work as work_of};
+use crate::shard::view;
 use crate::shard::view::Part;
-use crate::shard::{Shard, view};
 use crate::slates::{Clips, SlateKey, Slates};
 
 /// Streams that a shard tells of at once: some 100 us of its time.
@@ -219,7 +220,7 @@ impl Remote {
                 // There is room for each, and who asked may have given up.
                 let _ = sender.try_send(work(shard));
             };
-            self.mailboxes.try_put(shard, Mail::Work(Box::new(job)));
+            self.mailboxes.try_put(shard, work_of(job));
         }
         Asked { receiver, shards }
     }

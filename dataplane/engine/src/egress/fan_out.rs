@@ -11,7 +11,7 @@ use millstream_proto::time::Time;
 use super::pump::Playing;
 use crate::close::CloseReason;
 use crate::io::{Area, Budget, FAN_OUT, SEND_BATCH_MAX, SendBatch, Sent, Writer, WriterSlot};
-use crate::shard::Shard;
+use crate::shard::context::ShardContext;
 
 /// A visit touches memory that the kernel's work for the others has pushed out of the caches: that of who comes so many visits later is
 /// asked for. One was too late, and more than four gained nothing, where tasks did this one by one.
@@ -57,7 +57,7 @@ impl FanOut {
     }
 
     /// There is more: those idle get it, some now and the others soon.
-    pub(crate) fn tell(self: &Rc<Self>, shard: &Rc<Shard>) {
+    pub(crate) fn tell(self: &Rc<Self>, shard: &Rc<ShardContext>) {
         self.due.borrow_mut().extend(self.told.borrow_mut().drain(..));
         if !self.running.get() && self.send_some(shard) {
             self.running.set(true);
@@ -76,7 +76,7 @@ impl FanOut {
     }
 
     /// Sends for the length of a turn's budget. True: there are more to be told.
-    fn send_some(&self, shard: &Shard) -> bool {
+    fn send_some(&self, shard: &ShardContext) -> bool {
         // Most streams have few viewers, or none.
         let many = self.due.borrow().len().min(SEND_BATCH_MAX);
         if many == 0 {
@@ -151,7 +151,7 @@ enum After {
 
 impl IdleViewer {
     /// Adds what there is for it to the send batch.
-    fn load(&self, shard: &Shard, send_batch: &mut SendBatch, now: Time) -> Visit {
+    fn load(&self, shard: &ShardContext, send_batch: &mut SendBatch, now: Time) -> Visit {
         let Some(playing) = self.playing.upgrade() else { return Visit::Leaves };
         if playing.place.writer.is_empty() || playing.ending().is_some() {
             return Visit::Leaves;

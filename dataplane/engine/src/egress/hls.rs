@@ -23,10 +23,10 @@ use crate::clock::unix_ms;
 use crate::close::CloseReason;
 use crate::io::sleep_until;
 use crate::output::{Asked, Document, File, OutputFormat, Serve, unnumbered};
-use crate::shard::Shard;
 use crate::shard::part_sender::{self, Delivered, PartId};
 use crate::shard::reached;
 use crate::shard::session::Session;
+use crate::shard::state::Shard;
 use crate::shard::stream_handle::{NotPlayable, StreamHandle, ViewerGuard};
 use crate::shard::wait::{Either, Place, select};
 

@@ -24,7 +24,7 @@ use crate::output::Wanted;
 use crate::shard::events::Refused;
 use crate::shard::introduce::introduce;
 use crate::shard::session::{Arrival, Session};
-use crate::shard::{Port, Shard};
+use crate::shard::state::{Port, Shard};
 
 /// A connection may wait this long for its next request; proxies keep theirs for 60 s and more.
 const KEEP_ALIVE: Duration = Duration::from_secs(80);

@@ -11,7 +11,7 @@ use super::fan_out::FanOutPlace;
 use crate::close::CloseReason;
 use crate::io::Writer;
 use crate::output::OutputFormat;
-use crate::shard::Shard;
+use crate::shard::context::ShardContext;
 use crate::shard::session::{Session, Watched};
 use crate::shard::stream_handle::ViewerGuard;
 
@@ -35,7 +35,7 @@ impl Done {
 
 /// A play session under way: counted while it is held.
 pub(crate) struct Playing {
-    shard: Rc<Shard>,
+    shard: Rc<ShardContext>,
     format: &'static OutputFormat,
     pub(crate) viewer_guard: ViewerGuard,
     pub(crate) viewer: Rc<RefCell<Viewer>>,
@@ -50,7 +50,7 @@ pub(crate) struct Playing {
 impl Playing {
     /// Begins: the sweep looks after it from here on.
     pub(crate) fn begin(
-        shard: &Rc<Shard>,
+        shard: &Rc<ShardContext>,
         session: &Rc<Session>,
         viewer_guard: ViewerGuard,
         viewer: Viewer,
@@ -61,8 +61,8 @@ impl Playing {
         session.asked();
         session.set_deadline(None);
         let protocol = format.protocol;
-        let (handle, of_session) = (Rc::clone(&viewer_guard.handle), Rc::clone(&viewer));
-        session.watch(Watched { handle, viewer: of_session, protocol, since: shard.now() });
+        let (config, of_session) = (viewer_guard.handle.config, Rc::clone(&viewer));
+        session.watch(Watched { config, viewer: of_session, protocol, since: shard.now() });
         viewer_guard.handle.audience.join(session, protocol);
         shard.stats.plays_total.add(1);
         count_viewer(shard, format, 1);
@@ -117,7 +117,7 @@ impl Drop for Playing {
     }
 }
 
-fn count_viewer(shard: &Shard, format: &OutputFormat, change: i64) {
+fn count_viewer(shard: &ShardContext, format: &OutputFormat, change: i64) {
     if let Some(gauge) = shard.stats.viewers_of(format.protocol) {
         gauge.add(change);
     }

@@ -18,9 +18,9 @@ use super::{stream, websocket};
 use crate::clock::unix_s;
 use crate::close::CloseReason;
 use crate::io::WriterSlot;
-use crate::shard::Shard;
 use crate::shard::events::Refused;
 use crate::shard::session::Session;
+use crate::shard::state::Shard;
 
 /// The protocol, where a request has no other.
 pub(super) const HTTP: &str = "http";

@@ -14,8 +14,8 @@ use crate::close::{CloseReason, GOING_DOWN};
 use crate::ingest::{Connection, GOODBYE, Rejection, Turn, closed, question, read_now, refusal};
 use crate::io::{Reader, Socket};
 use crate::output::{OutputFormat, Serve};
-use crate::shard::Shard;
 use crate::shard::session::EndsWith;
+use crate::shard::state::Shard;
 use crate::shard::stream_handle::{NotPlayable, ViewerGuard};
 
 /// RTMP.

@@ -11,7 +11,7 @@ use super::refusal::BUSY;
 use super::reply::{Answer, HTTP, Reply, admit};
 use crate::clock::unix_ms;
 use crate::output::Formats;
-use crate::shard::status::{Phase, Status, TrackStatus};
+use crate::shard::phase::{Phase, Status, TrackStatus};
 
 /// How long an answer may be kept, seconds: the least that can be said.
 const MAX_AGE_S: u32 = 1;

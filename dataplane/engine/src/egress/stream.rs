@@ -22,9 +22,9 @@ use crate::close::CloseReason;
 use crate::ingest::GOODBYE;
 use crate::io::{Reader, Socket};
 use crate::output::{OutputFormat, Serve, Stream};
-use crate::shard::Shard;
 use crate::shard::events::Refused;
 use crate::shard::session::{EndsWith, Session};
+use crate::shard::state::Shard;
 use crate::shard::stream_handle::ViewerGuard;
 
 /// HTTP-FLV.

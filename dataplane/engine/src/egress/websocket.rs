@@ -15,8 +15,8 @@ use crate::close::CloseReason;
 use crate::ingest::GOODBYE;
 use crate::io::{Reader, Socket};
 use crate::output::{OutputFormat, Serve};
-use crate::shard::Shard;
 use crate::shard::session::{EndsWith, Session};
+use crate::shard::state::Shard;
 use crate::shard::stream_handle::ViewerGuard;
 
 /// FLV over WebSocket.

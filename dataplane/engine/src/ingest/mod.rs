@@ -20,14 +20,13 @@ use millstream_proto::time::Time;
 use self::sides::Sides;
 use crate::admission::word;
 use crate::close::{CloseReason, GOING_DOWN};
-use crate::egress;
-use crate::io::{Descriptor, Socket, sleep_until};
-use crate::shard::Shard;
-use crate::shard::budget::{OfConnection, Turn as Wait};
+use crate::io::{Socket, sleep_until};
+use crate::shard::budget::Turn as Wait;
 use crate::shard::events::Refused;
 use crate::shard::introduce::introduce;
-use crate::shard::mailbox::Mail;
+use crate::shard::mailbox::{Handoff, Mail};
 use crate::shard::session::{Arrival, Session};
+use crate::shard::state::Shard;
 use crate::shard::stream_handle::{Publisher, StreamHandle};
 use crate::shard::wait::{Either, Place, select};
 
@@ -47,19 +46,6 @@ pub(crate) const GOODBYE: Duration = Duration::from_secs(2);
 const KICKED_BY_OPERATOR: &str = "the operator has ended this session";
 /// The protocol, as events and admission name it.
 const PROTOCOL: &str = "rtmp";
-
-/// A publisher on its way to the shard that owns its stream, already admitted: descriptor, session, unread bytes.
-pub(crate) struct Handoff {
-    fd: Descriptor,
-    rtmp: Box<ServerSession>,
-    peer: SocketAddr,
-    number: u64,
-    id: Id,
-    encoder: String,
-    publishes: OfConnection,
-    /// How long its grant holds.
-    granted_until: Option<Time>,
-}
 
 /// A connection and the session that is spoken on it.
 pub(crate) struct Connection {
@@ -147,7 +133,7 @@ async fn converse(shard: &Rc<Shard>, mut connection: Connection) {
     loop {
         let turn = match request(shard, &mut connection).await {
             Ok(Asked { action: Action::Publish, request }) => admit_publisher(shard, connection, request).await,
-            Ok(Asked { action: Action::Play, request }) => egress::rtmp::play(shard, connection, request).await,
+            Ok(Asked { action: Action::Play, request }) => crate::egress::rtmp::play(shard, connection, request).await,
             Err(why) => Turn::Ended(connection, why),
         };
         match turn {

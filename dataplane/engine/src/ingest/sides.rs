@@ -17,14 +17,14 @@ use millstream_proto::rtmp::command::Command;
 use millstream_proto::rtmp::message::{Message, UserControl, kind};
 use millstream_proto::rtmp::{self, Event, Refusal, ServerSession};
 
-use super::{Connection, Handoff, PROTOCOL, pace, question, refusal, resume};
+use super::{Connection, PROTOCOL, pace, question, refusal, resume};
 use crate::admission::word;
 use crate::io::{Socket, sleep_until};
-use crate::shard::Shard;
 use crate::shard::budget::OfConnection;
 use crate::shard::events::Refused;
-use crate::shard::mailbox::Mail;
+use crate::shard::mailbox::{Handoff, Mail};
 use crate::shard::session::{Lease, Session};
+use crate::shard::state::Shard;
 use crate::shard::wait::{Either, select};
 
 /// A further stream's session answers within this time: its place may be taken by one that has just died.

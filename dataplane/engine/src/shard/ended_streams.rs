@@ -7,8 +7,8 @@ use millstream_hub::package::change::Change;
 use millstream_proto::id::Id;
 use millstream_proto::time::Time;
 
-use super::Shard;
 use super::mailbox::Mail;
+use super::state::Shard;
 use super::stream_handle::StreamHandle;
 
 /// Channels that are over; the newest last.

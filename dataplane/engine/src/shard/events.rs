@@ -14,7 +14,7 @@ use millstream_proto::network::counted;
 use millstream_proto::redact;
 use millstream_proto::time::Time;
 
-use super::Shard;
+use super::context::ShardContext;
 use super::session::Session;
 use crate::clock::unix_ms;
 use crate::close::CloseReason;
@@ -89,7 +89,7 @@ pub(crate) struct Refusals {
     every: Duration,
 }
 
-impl Shard {
+impl ShardContext {
     /// Tells the outside what happened; lost, and counted, where nobody takes it in time.
     pub(crate) fn tell(
         &self,
@@ -158,7 +158,10 @@ impl Shard {
 
     /// Whether there is a stream of that name: then it is no secret.
     fn knows(&self, name: &str) -> bool {
-        Id::new(name).is_ok_and(|id| self.directory.borrow().records().get(&id).is_some() || self.holds(&id))
+        Id::new(name).is_ok_and(|id| {
+            self.directory.borrow().records().get(&id).is_some()
+                || self.is_held.get().is_some_and(|is_held| is_held(&id))
+        })
     }
 
     /// Tells what a peer got wrong in a protocol, as far as that is not too often; `fault` is in words. The end

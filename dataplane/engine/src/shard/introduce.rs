@@ -5,7 +5,7 @@ use std::time::Duration;
 use millstream_proto::limits::PROXY_HEADER_BYTES_MAX;
 use millstream_proto::proxy::{self, Source};
 
-use super::Shard;
+use super::context::ShardContext;
 use super::events::Refused;
 use super::session::Session;
 use crate::close::CloseReason;
@@ -14,7 +14,7 @@ use crate::io::Reader;
 /// Reads the header; gives what came behind it. The address that it names is the session's, and counts, unless it is that of a proxy which
 /// names its clients with each request.
 pub(crate) async fn introduce(
-    shard: &Shard,
+    shard: &ShardContext,
     session: &Session,
     reader: &Reader,
     protocol: &'static str,

@@ -1,17 +1,33 @@
 //! Messages between shards, and from outside to a shard.
+use std::any::Any;
+use std::net::SocketAddr;
 use std::rc::Rc;
 
 use millstream_hub::mirror::FeedMessage;
 use millstream_hub::package::change::Change;
 use millstream_policy::Step;
 use millstream_proto::id::Id;
+use millstream_proto::rtmp::ServerSession;
 use millstream_proto::time::Time;
 
-use crate::ingest::Handoff;
-use crate::shard::Shard;
+use super::budget::OfConnection;
+use crate::io::Descriptor;
 
 /// Messages of one pair that may wait.
 pub(crate) const MAILBOX_LEN_MAX: usize = 1024;
+
+/// A publisher on its way to the shard that owns its stream, already admitted: descriptor, session, unread bytes.
+pub(crate) struct Handoff {
+    pub(crate) fd: Descriptor,
+    pub(crate) rtmp: Box<ServerSession>,
+    pub(crate) peer: SocketAddr,
+    pub(crate) number: u64,
+    pub(crate) id: Id,
+    pub(crate) encoder: String,
+    pub(crate) publishes: OfConnection,
+    /// How long its grant holds.
+    pub(crate) granted_until: Option<Time>,
+}
 
 /// What one shard tells another, or the outside tells a shard.
 pub(crate) enum Mail {
@@ -43,8 +59,8 @@ pub(crate) enum Mail {
     Shutdown,
 }
 
-/// Something short that a shard does on its own thread: see [`crate::shard::view`].
-pub(crate) type Work = Box<dyn FnOnce(&Rc<Shard>) + Send>;
+/// Something short that a shard does on its own thread: see [`super::state::work`], which makes it.
+pub(crate) type Work = Box<dyn FnOnce(Rc<dyn Any>) + Send>;
 
 // By hand: what a handoff holds is nobody's to read.
 impl std::fmt::Debug for Mail {

@@ -2,6 +2,7 @@
 //! shard but what travels by [`mailbox`].
 pub(crate) mod audience;
 pub(crate) mod budget;
+pub(crate) mod context;
 pub(crate) mod drain;
 mod ended_streams;
 pub(crate) mod events;
@@ -11,65 +12,57 @@ pub(crate) mod mailbox;
 mod memory_trimmer;
 pub(crate) mod packaging;
 pub(crate) mod part_sender;
+pub(crate) mod phase;
 pub(crate) mod reached;
 pub(crate) mod session;
+pub(crate) mod state;
 pub(crate) mod status;
 pub(crate) mod stream_handle;
 mod unfinished;
 pub(crate) mod view;
 pub(crate) mod wait;
 
-use std::cell::{Cell, RefCell};
-use std::collections::HashMap;
-use std::future::{Future, poll_fn};
+use std::cell::{Cell, OnceCell, RefCell};
 use std::io::ErrorKind;
-use std::net::{IpAddr, SocketAddr};
+use std::net::SocketAddr;
 use std::panic::{AssertUnwindSafe, catch_unwind};
-use std::pin::Pin;
 use std::rc::Rc;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::mpsc::Receiver;
-use std::task::{Context, Poll};
 use std::time::Duration;
 
-use millstream_control_protocol::state::Outputs;
-use millstream_hub::config::{FlushPolicy, HlsConfig, OnUnpublish};
 use millstream_hub::log::EndReason;
-use millstream_hub::registry;
-use millstream_hub::viewer::{OVERDUE_LOOK_EVERY, Piece};
+use millstream_hub::viewer::OVERDUE_LOOK_EVERY;
 use millstream_policy::Chain;
-use millstream_proto::id::Id;
-use millstream_proto::media::Clip;
 use millstream_proto::network::Network;
-use millstream_proto::output::Output;
 use millstream_proto::time::Time;
 
 use self::budget::Publishes;
+use self::context::ShardContext;
 use self::drain::PlaylistsWanted;
 use self::ended_streams::EndedStreams;
 use self::events::{Refusals, Refused};
-use self::grants::{Grants, Kept};
+use self::grants::Grants;
 use self::mailbox::Mail;
 use self::memory_trimmer::MemoryTrimmer;
-use self::session::{Arrival, Session, Sessions};
+use self::session::{Arrival, Sessions};
+use self::state::{Port, Shard};
 use self::status::Statuses;
-use self::stream_handle::{NotPlayable, StreamHandle, ViewerGuard};
 use self::wait::{Either, Place, Waiters, select};
 use crate::admin::feed::Feed;
 use crate::admission::Admission;
 use crate::clock::Clock;
 use crate::close::CloseReason;
 use crate::config::{Config, Limits};
-use crate::directory::Directory;
 use crate::egress::head::Heads;
+use crate::egress::http;
 use crate::io::{
     ACCEPTS, Bound, Budget, Driver, ENDS, Inbox, IoYield, Listener, LoadPool, Outbox, SendBatch, Socket, WakeListener,
     sleep,
 };
 use crate::metrics::ShardStats;
-use crate::slates::Slates;
-use crate::{egress, ingest, io};
+use crate::{ingest, io};
 
 /// Bytes of a shard's scratch buffer: what is read from peers that send little is parsed from here, so that they hold no buffer.
 const SCRATCH_BYTES: usize = 64 << 10;
@@ -77,10 +70,6 @@ const SCRATCH_BYTES: usize = 64 << 10;
 const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
 /// And a line in the log says so this often.
 const ACCEPT_SAID_EVERY: Duration = Duration::from_mins(1);
-/// Longest segment that a stream's record may ask for.
-const HLS_SEGMENT_MAX: Duration = Duration::from_mins(1);
-/// Segments of a playlist that a stream's record may ask for; bytes bound them besides.
-const HLS_WINDOW_MAX: usize = 1_000;
 /// Time for goodbyes once the drain is over.
 const GOODBYE: Duration = Duration::from_millis(500);
 
@@ -116,65 +105,6 @@ pub(crate) struct Parts {
     pub(crate) feed: Arc<Feed>,
 }
 
-/// What a listening port is for.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub(crate) enum Port {
-    Rtmp,
-    Http,
-    Control,
-}
-
-/// A running shard, as its tasks see it.
-pub(crate) struct Shard {
-    pub(crate) index: usize,
-    pub(crate) config: Arc<Config>,
-    pub(crate) clock: Clock,
-    pub(crate) admission: Admission,
-    /// The streams that there are: replaced as a whole, between two pieces of work.
-    pub(crate) directory: RefCell<Directory>,
-    /// Clips for streams whose publisher is away.
-    pub(crate) slates: RefCell<Slates>,
-    feed: Arc<Feed>,
-    refusals: Refusals,
-    faults: Refusals,
-    /// The port that HTTP is on, for those who look for it elsewhere.
-    pub(crate) http_port: u16,
-    /// And the one that RTMP is on.
-    pub(crate) rtmp_port: u16,
-    pub(crate) stats: Arc<ShardStats>,
-    pub(crate) all_stats: Vec<Arc<ShardStats>>,
-    pub(crate) sessions: Rc<Sessions>,
-    /// How often streams and addresses may publish.
-    pub(crate) publishes: Publishes,
-    /// Those of the control port, apart: a crowd of viewers is when operators look at the metrics.
-    control: Rc<Sessions>,
-    pub(crate) loads: LoadPool,
-    /// For long work.
-    pub(crate) io_yield: IoYield,
-    /// For sends to many; empty between uses.
-    pub(crate) send_batch: RefCell<SendBatch>,
-    /// For gathering a send; empty between uses.
-    pub(crate) pieces: RefCell<Vec<Piece>>,
-    /// For reading; see [`SCRATCH_BYTES`].
-    pub(crate) scratch: RefCell<Box<[u8]>>,
-    handles: RefCell<HashMap<Id, Rc<StreamHandle>>>,
-    ended_streams: EndedStreams,
-    /// Of streams that other shards own.
-    statuses: Statuses,
-    /// Of answers that many get in the same second.
-    pub(crate) heads: Heads,
-    /// Of viewers who have no session.
-    pub(crate) grants: Grants,
-    /// By viewers who have no session.
-    pub(crate) playlists_wanted: PlaylistsWanted,
-    outboxes: Vec<Option<Outbox<Mail>>>,
-    leaving: Budget,
-    memory_trimmer: MemoryTrimmer,
-    last_number: Cell<u64>,
-    draining: Cell<bool>,
-    drain: Waiters,
-}
-
 /// Runs a shard, to the end of its drain.
 pub(crate) async fn main(parts: Parts) -> std::io::Result<()> {
     let Parts {
@@ -192,11 +122,11 @@ pub(crate) async fn main(parts: Parts) -> std::io::Result<()> {
     } = parts;
     let Some(stats) = all_stats.get(index).map(Arc::clone) else { return Err(ErrorKind::InvalidInput.into()) };
     let undrained = parts.undrained;
-    let shard = Rc::new(Shard {
+    let publishes = Publishes::new(config.limits.per_address, all_stats.len());
+    let control = Sessions::new(CONTROL_LIMITS, vec![Arc::new(ShardStats::new(&config.formats))], 0);
+    let context = Rc::new(ShardContext {
         index,
         sessions: Sessions::new(config.limits, all_stats.clone(), index),
-        publishes: Publishes::new(config.limits.per_address, all_stats.len()),
-        control: Sessions::new(CONTROL_LIMITS, vec![Arc::new(ShardStats::new(&config.formats))], 0),
         directory: RefCell::new(config.directory.clone()),
         slates: RefCell::new(config.slates.clone()),
         feed: parts.feed,
@@ -206,7 +136,6 @@ pub(crate) async fn main(parts: Parts) -> std::io::Result<()> {
         http_port: parts.http.local_addr().map_or(config.http.port(), |address| address.port()),
         config,
         clock,
-        admission: Admission::new(&chain, index),
         stats,
         all_stats,
         loads: LoadPool::default(),
@@ -214,19 +143,28 @@ pub(crate) async fn main(parts: Parts) -> std::io::Result<()> {
         send_batch: RefCell::new(SendBatch::new(driver)),
         pieces: RefCell::default(),
         scratch: RefCell::new(vec![0; SCRATCH_BYTES].into_boxed_slice()),
-        handles: RefCell::default(),
-        ended_streams: EndedStreams::default(),
-        statuses: Statuses::default(),
         heads: Heads::default(),
         grants: Grants::default(),
-        playlists_wanted: PlaylistsWanted::default(),
         outboxes,
         leaving: Budget::new(&ENDS, Time::ZERO),
-        memory_trimmer: MemoryTrimmer::default(),
         last_number: Cell::new(0),
         draining: Cell::new(false),
         drain: Waiters::default(),
+        is_held: OnceCell::new(),
     });
+    let shard = Rc::new(Shard {
+        context,
+        publishes,
+        control,
+        admission: Admission::new(&chain, index),
+        handles: RefCell::default(),
+        ended_streams: EndedStreams::default(),
+        statuses: Statuses::default(),
+        playlists_wanted: PlaylistsWanted::default(),
+        memory_trimmer: MemoryTrimmer::default(),
+    });
+    let held_by = Rc::downgrade(&shard);
+    let _ = shard.is_held.set(Box::new(move |id| held_by.upgrade().is_some_and(|shard| shard.holds(id))));
     let listeners = [(Port::Rtmp, Some(parts.rtmp)), (Port::Http, Some(parts.http)), (Port::Control, parts.control)];
     for (port, listener) in listeners {
         if let Some(listener) = listener {
@@ -336,108 +274,6 @@ async fn accept(shard: Rc<Shard>, port: Port, listener: Listener) {
 }
 
 impl Shard {
-    pub(crate) fn now(&self) -> Time {
-        self.clock.now()
-    }
-
-    /// How many shards there are.
-    pub(crate) fn shards(&self) -> usize {
-        self.all_stats.len()
-    }
-
-    /// Whether nothing new is taken.
-    pub(crate) fn is_draining(&self) -> bool {
-        self.draining.get()
-    }
-
-    /// When a stream's frames go out.
-    pub(crate) fn flush_of(&self, id: &Id) -> FlushPolicy {
-        self.directory.borrow().settings(id).flush.unwrap_or(self.config.stream.flush)
-    }
-
-    /// What becomes of a stream when its publisher has gone.
-    pub(crate) fn on_unpublish_of(&self, id: &Id) -> OnUnpublish {
-        self.directory.borrow().settings(id).on_unpublish.unwrap_or(self.config.stream.on_unpublish)
-    }
-
-    /// The clip that it shows then; `None`: the built-in one.
-    pub(crate) fn slate_of(&self, id: &Id) -> Option<Arc<Clip>> {
-        self.slates.borrow().get(self.directory.borrow().settings(id).slate)
-    }
-
-    /// How a stream is cut for HLS and DASH, from its next start on.
-    pub(crate) fn hls_of(&self, id: &Id) -> HlsConfig {
-        let (all, own) = (self.config.hls, self.directory.borrow().settings(id));
-        // A segment holds two parts at least, and a playlist three segments (RFC 8216, 6.2.2).
-        let segment = own.hls_segment_s.map(|s| Duration::from_secs(s.into()).clamp(all.part * 2, HLS_SEGMENT_MAX));
-        let window = own.hls_window.map(|segments| (segments as usize).clamp(3, HLS_WINDOW_MAX));
-        HlsConfig { segment: segment.unwrap_or(all.segment), window: window.unwrap_or(all.window), ..all }
-    }
-
-    /// The stream and the output that a path of another server is mapped to, by a stream's record or by a pattern of the configuration. What
-    /// the pattern gives to a stream that has a record is not another stream's to take.
-    pub(crate) fn mapped(&self, path: &[String]) -> Option<(Id, &'static Output)> {
-        let directory = self.directory.borrow();
-        let by_pattern = self.config.play_paths.iter().find_map(|pattern| pattern.find(path));
-        match by_pattern {
-            Some((id, output)) if directory.records().get(&id).is_some() => Some((id, output)),
-            other => directory.played(path).or(other),
-        }
-    }
-
-    /// Which outputs a stream has.
-    pub(crate) fn outputs_of(&self, id: &Id) -> Outputs {
-        self.directory.borrow().settings(id).outputs
-    }
-
-    /// Whether what a proxy at this address says of its clients is believed.
-    pub(crate) fn trusts(&self, address: IpAddr) -> bool {
-        self.config.trusted_proxies.iter().any(|network| network.contains(address))
-    }
-
-    /// Counts and logs the end of a session.
-    pub(crate) fn ended(&self, session: &Session, why: CloseReason) {
-        let why = why.label();
-        self.stats.closed.add(why, 1);
-        tracing::info!(parent: &session.span, why, "session ended");
-    }
-
-    /// For whoever leaves: with a crowd they go a few at a time, unless others have their places already.
-    pub(crate) async fn leave(&self, session: &Session) {
-        if !session.gives_way() && !self.is_draining() {
-            self.leaving.turn(self.now()).await;
-        }
-    }
-
-    /// A number that no other session or subscription of the process has.
-    pub(crate) fn number(&self) -> u64 {
-        let number = self.last_number.get() + 1;
-        self.last_number.set(number);
-        number * self.shards() as u64 + self.index as u64
-    }
-
-    /// Starts a task of this shard. A panic in it ends it alone, and is counted.
-    pub(crate) fn spawn(self: &Rc<Self>, task: impl Future<Output = ()> + 'static) {
-        let shard = Rc::clone(self);
-        // Boxed: pinned in an async block it would be there twice, as what the block captured and as what it pinned.
-        let mut task = Box::pin(task);
-        io::spawn(poll_fn(move |cx| shard.poll_guarded(task.as_mut(), cx)));
-    }
-
-    fn poll_guarded(&self, task: Pin<&mut impl Future<Output = ()>>, cx: &mut Context<'_>) -> Poll<()> {
-        // State that a panic leaves half-changed belongs to the session that ends with it; borrows are released by unwinding.
-        self.guarded(|| task.poll(cx)).unwrap_or(Poll::Ready(()))
-    }
-
-    /// Does a piece of a session's work. `None`: a panic ended it, which is counted; whoever calls ends the session.
-    pub(crate) fn guarded<T>(&self, work: impl FnOnce() -> T) -> Option<T> {
-        catch_unwind(AssertUnwindSafe(work)).ok().or_else(|| {
-            self.stats.panics.add(1);
-            tracing::error!(shard = self.index, "a defect ended a session; please report the message above");
-            None
-        })
-    }
-
     fn admit(self: &Rc<Self>, port: Port, socket: Socket, peer: SocketAddr) {
         self.stats.connections_total.add(1);
         let number = self.number();
@@ -473,7 +309,7 @@ impl Shard {
                 match port {
                     Port::Rtmp => self.spawn(ingest::serve(shard, session, socket, arrival)),
                     Port::Http | Port::Control => {
-                        self.spawn(egress::http::serve(shard, session, socket, port, arrival));
+                        self.spawn(http::serve(shard, session, socket, port, arrival));
                     }
                 }
             }
@@ -484,33 +320,10 @@ impl Shard {
                     self.refused(&Refused::at_arrival(number, peer, protocol, limit));
                 }
                 if port != Port::Rtmp {
-                    egress::http::turn_away(self, socket);
+                    http::turn_away(self, socket);
                 }
             }
         }
-    }
-
-    /// Registers a session that came from another shard.
-    pub(crate) fn readmit(&self, number: u64, peer: SocketAddr, socket: &Socket) -> Result<Rc<Session>, CloseReason> {
-        let span = tracing::info_span!("session", session = number, %peer, shard = self.index, protocol = "rtmp");
-        self.sessions.admit(number, peer, socket.reader.closer(), span, Arrival::HandedOver)
-    }
-
-    /// The shard that owns a stream.
-    pub(crate) fn owner(&self, id: &Id) -> usize {
-        registry::owner(id, self.shards())
-    }
-
-    /// Sends to another shard; counted where it has no room.
-    pub(crate) fn put(&self, to: usize, mail: Mail) -> Result<(), Mail> {
-        let put = match self.outboxes.get(to) {
-            Some(Some(outbox)) => outbox.put(mail),
-            _ => Err(mail),
-        };
-        if put.is_err() {
-            self.stats.mailbox_full.add(1);
-        }
-        put
     }
 
     fn receive(self: &Rc<Self>, mail: Mail) {
@@ -575,7 +388,7 @@ impl Shard {
             }
             Mail::Work(work) => {
                 // As with a session's task, a defect in it ends it alone; who asked finds that there is no answer.
-                if catch_unwind(AssertUnwindSafe(|| work(self))).is_err() {
+                if catch_unwind(AssertUnwindSafe(|| work(Rc::clone(self) as Rc<dyn std::any::Any>))).is_err() {
                     self.stats.panics.add(1);
                     tracing::error!(shard = self.index, "a defect ended an answer; please report the message above");
                 }
@@ -597,84 +410,6 @@ impl Shard {
                 }
             }
         }
-    }
-
-    /// A viewer without a session is admitted up to that moment, here and at the other shards; false: nothing could be kept of it.
-    pub(crate) fn grant(&self, id: &Id, viewer: u64, until: Time) -> bool {
-        let kept = self.grants.keep(id, viewer, until, self.now());
-        if kept == Kept::Tell {
-            for shard in (0..self.shards()).filter(|shard| *shard != self.index) {
-                // Without room, the files that are asked for there have no end.
-                drop(self.put(shard, Mail::Granted { id: id.clone(), viewer, until }));
-            }
-        }
-        kept != Kept::Full
-    }
-
-    fn unsubscribe(&self, id: Id, subscription: u64) {
-        // Without room it is said again when the next feed message comes.
-        drop(self.put(self.owner(&id), Mail::Unsubscribe { id, from: self.index, subscription }));
-    }
-
-    fn live(&self, id: &Id) -> Option<Rc<StreamHandle>> {
-        self.handles.borrow().get(id).filter(|handle| !handle.is_over()).cloned()
-    }
-
-    /// Whether it holds this stream, on air or waiting for its publisher.
-    pub(crate) fn holds(&self, id: &Id) -> bool {
-        self.live(id).is_some()
-    }
-
-    fn mirrored(&self, id: &Id, subscription: u64) -> Option<Rc<StreamHandle>> {
-        let handles = self.handles.borrow();
-        handles.get(id).filter(|handle| handle.subscription() == Some(subscription)).cloned()
-    }
-
-    /// Forgets a stream handle; viewers that still hold it read on to its end.
-    pub(crate) fn remove(&self, handle: &Rc<StreamHandle>) {
-        let mut handles = self.handles.borrow_mut();
-        if handles.get(&handle.id).is_some_and(|held| Rc::ptr_eq(held, handle)) {
-            handles.remove(&handle.id);
-            self.ended_streams.keep(handle, self.now());
-        }
-    }
-
-    /// The stream handle for a publisher of a stream that this shard owns; `None` where there are too many streams.
-    pub(crate) fn own(self: &Rc<Self>, id: &Id) -> Option<Rc<StreamHandle>> {
-        if let Some(handle) = self.live(id) {
-            return Some(handle);
-        }
-        if self.handles.borrow().len() >= self.config.limits.streams {
-            return None;
-        }
-        let handle = StreamHandle::own(self, id);
-        self.handles.borrow_mut().insert(id.clone(), Rc::clone(&handle));
-        Some(handle)
-    }
-
-    /// a viewer guard at a stream that is on air, wherever it is owned.
-    pub(crate) async fn subscribe(self: &Rc<Self>, id: &Id) -> Result<ViewerGuard, NotPlayable> {
-        let handle = match self.live(id) {
-            Some(handle) => handle,
-            None if self.owner(id) == self.index => return Err(NotPlayable::NotOnAir),
-            None => {
-                if self.handles.borrow().len() >= self.config.limits.streams {
-                    return Err(NotPlayable::Busy);
-                }
-                let subscription = self.number();
-                let handle = StreamHandle::mirror(self, id, subscription);
-                let mail = Mail::Subscribe { id: id.clone(), from: self.index, subscription };
-                self.put(self.owner(id), mail).map_err(|_| NotPlayable::Busy)?;
-                self.handles.borrow_mut().insert(id.clone(), Rc::clone(&handle));
-                handle
-            }
-        };
-        let viewer_guard = Rc::clone(&handle).viewer_guard(self);
-        let playable = handle.playable(self).await;
-        if playable == Err(NotPlayable::Busy) {
-            self.remove(&handle);
-        }
-        playable.map(|()| viewer_guard)
     }
 
     fn sweep(&self, now: Time) {

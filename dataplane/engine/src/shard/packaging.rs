@@ -13,7 +13,7 @@ use millstream_hub::package::packager::{Packager, Wall};
 use millstream_hub::package::window::Window;
 use millstream_proto::id::Id;
 
-use super::Shard;
+use super::context::ShardContext;
 use super::mailbox::Mail;
 use super::part_sender::{PartSender, announce};
 use super::wait::Waiters;
@@ -49,7 +49,7 @@ struct Outlet {
 
 impl Packaging {
     /// Begins on the owner's shard; false where it has begun before.
-    pub(super) fn begin(&self, shard: &Shard, id: &Id, log: &Log) -> bool {
+    pub(super) fn begin(&self, shard: &ShardContext, id: &Id, log: &Log) -> bool {
         let mut packager = self.packager.borrow_mut();
         if packager.is_some() {
             return false;
@@ -67,7 +67,13 @@ impl Packaging {
     }
 
     /// Reads on in the log, and in what it is about to get.
-    pub(super) fn advance(self: &Rc<Self>, shard: &Rc<Shard>, id: &Id, log: &Log, pending_tags: PendingTags<'_>) {
+    pub(super) fn advance(
+        self: &Rc<Self>,
+        shard: &Rc<ShardContext>,
+        id: &Id,
+        log: &Log,
+        pending_tags: PendingTags<'_>,
+    ) {
         let mut packager = self.packager.borrow_mut();
         let Some(packager) = packager.as_mut() else { return };
         let wall = wall(shard);
@@ -103,7 +109,7 @@ impl Packaging {
     }
 
     /// Takes changes, and lets those who wait have what has come.
-    pub(super) fn apply(self: &Rc<Self>, shard: &Rc<Shard>, changes: Vec<Change>) {
+    pub(super) fn apply(self: &Rc<Self>, shard: &Rc<ShardContext>, changes: Vec<Change>) {
         let mut window = self.window.borrow_mut();
         for change in changes {
             if matches!(&change, Change::Began(next) if window.session().is_some_and(|old| old != next.name)) {
@@ -128,7 +134,7 @@ impl Packaging {
     }
 
     /// Tells the other shards. True: one has no room.
-    pub(super) fn tell(&self, shard: &Shard, id: &Id) -> bool {
+    pub(super) fn tell(&self, shard: &ShardContext, id: &Id) -> bool {
         let mut full = false;
         for outlet in &mut *self.outlets.borrow_mut() {
             if outlet.untold.is_empty() {
@@ -161,7 +167,7 @@ impl Packaging {
 }
 
 /// This moment on both clocks.
-pub(super) fn wall(shard: &Shard) -> Wall {
+pub(super) fn wall(shard: &ShardContext) -> Wall {
     Wall { now: shard.now(), unix_ms: unix_ms() }
 }
 

@@ -11,7 +11,7 @@ use millstream_hub::package::window::Window;
 use millstream_proto::media::Track;
 use millstream_proto::time::Time;
 
-use super::Shard;
+use super::context::ShardContext;
 use super::packaging::Packaging;
 use super::wait;
 use crate::egress::head::part_head;
@@ -108,7 +108,7 @@ impl PartSender {
     }
 
     /// Sends parts that are there. True: the budget is spent, and more may be to be sent.
-    fn send_some(&self, shard: &Shard, window: &Window, budget: &Budget) -> bool {
+    fn send_some(&self, shard: &ShardContext, window: &Window, budget: &Budget) -> bool {
         let mut waiting = self.waiting.borrow_mut();
         let mut done = Vec::new();
         let mut now = shard.now();
@@ -149,7 +149,7 @@ fn loads(waiting: &BTreeMap<u64, Rc<Waiting>>, window: &Window) -> Vec<Load> {
 
 impl Waiting {
     /// Sends what fits of its part; its task does the rest.
-    fn deliver(&self, Load { id, part, arrived }: &Load, shard: &Shard) {
+    fn deliver(&self, Load { id, part, arrived }: &Load, shard: &ShardContext) {
         let Some(mut writer) = self.writer.take() else { return };
         let head = part_head(&shard.heads, id.track, part.len(), self.keep_alive);
         let mut sent = writer.send_now(&[IoSlice::new(&head), IoSlice::new(part)]);
@@ -171,7 +171,7 @@ impl Waiting {
 }
 
 /// Lets those who wait have what has come: first the parts go out, then the requests look again.
-pub(super) fn announce(shard: &Rc<Shard>, packaging: &Rc<Packaging>) {
+pub(super) fn announce(shard: &Rc<ShardContext>, packaging: &Rc<Packaging>) {
     packaging.part_sender.news.set(true);
     if !packaging.part_sender.under_way.replace(true) {
         let round = Round(Rc::clone(packaging));
@@ -198,7 +198,7 @@ struct Round(Rc<Packaging>);
 
 impl Round {
     /// Does one turn of it. True: that was all.
-    fn is_over(&self, shard: &Shard, budget: &Budget) -> bool {
+    fn is_over(&self, shard: &ShardContext, budget: &Budget) -> bool {
         let Packaging { part_sender, waiters, window, .. } = &*self.0;
         // A part that came while requests are told of the last one goes before the rest of them.
         part_sender.sending.set(part_sender.send_some(shard, &window.borrow(), budget));

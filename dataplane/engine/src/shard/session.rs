@@ -6,6 +6,7 @@ use std::net::{IpAddr, SocketAddr};
 use std::rc::{Rc, Weak};
 use std::sync::Arc;
 
+use millstream_hub::config::StreamConfig;
 use millstream_hub::viewer::{self, Viewer};
 use millstream_policy::{Action, Grant};
 use millstream_proto::network::counted;
@@ -13,7 +14,6 @@ use millstream_proto::time::Time;
 use tracing::Span;
 
 use super::budget::OfConnection;
-use super::stream_handle::StreamHandle;
 use super::unfinished::Unfinished;
 use super::wait::Notify;
 use crate::close::CloseReason;
@@ -24,7 +24,7 @@ use crate::metrics::ShardStats;
 /// What a session plays.
 #[derive(Clone)]
 pub(crate) struct Watched {
-    pub(crate) handle: Rc<StreamHandle>,
+    pub(crate) config: StreamConfig,
     pub(crate) viewer: Rc<RefCell<Viewer>>,
     /// What it came over.
     pub(crate) protocol: &'static str,
@@ -225,9 +225,9 @@ impl Session {
     /// Why what it plays is to end.
     fn stuck(&self, now: Time) -> Option<viewer::CloseReason> {
         let watching = self.watching.borrow();
-        let Watched { handle, viewer, .. } = watching.as_ref()?;
+        let Watched { config, viewer, .. } = watching.as_ref()?;
         // A viewer that is being worked on is not overdue.
-        viewer.try_borrow().ok().and_then(|viewer| viewer.overdue(&handle.config, now))
+        viewer.try_borrow().ok().and_then(|viewer| viewer.overdue(config, now))
     }
 
     /// Whether it is being ended so that others have its place.

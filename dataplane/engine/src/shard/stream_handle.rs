@@ -19,12 +19,12 @@ use millstream_proto::id::Id;
 use millstream_proto::media::{Clip, MediaEvent, Repair, Track};
 use millstream_proto::time::Time;
 
-use super::Shard;
 use super::audience::Audience;
+use super::context::ShardContext;
 use super::mailbox::Mail;
 use super::packaging::{Packaging, wall};
+use super::phase::{Status, of_absence, of_publisher, of_slate};
 use super::reached::Reached;
-use super::status::{Status, of_absence, of_publisher, of_slate};
 use super::wait::{Either, Notify, Place, Waiters, select};
 use crate::egress::fan_out::FanOut;
 use crate::io::{sleep, sleep_until};
@@ -129,7 +129,7 @@ enum MirrorState {
 /// A viewer's place at a stream handle; counted while it is held.
 pub(crate) struct ViewerGuard {
     pub(crate) handle: Rc<StreamHandle>,
-    shard: Rc<Shard>,
+    shard: Rc<ShardContext>,
 }
 
 impl Drop for ViewerGuard {
@@ -149,7 +149,7 @@ pub(crate) enum NotPlayable {
 }
 
 impl StreamHandle {
-    fn new(shard: &Shard, id: &Id, side: Side) -> Rc<Self> {
+    fn new(shard: &ShardContext, id: &Id, side: Side) -> Rc<Self> {
         let config = stream_config(shard, id);
         let limits = LogLimits {
             bytes_max: config.log_bytes_max,
@@ -171,8 +171,8 @@ impl StreamHandle {
         })
     }
 
-    /// A stream handle for a stream that this shard owns; a task tends it until the stream is over.
-    pub(super) fn own(shard: &Rc<Shard>, id: &Id) -> Rc<Self> {
+    /// A stream handle for a stream that this shard owns; a task is to tend it until the stream is over: [`tend`].
+    pub(super) fn own(shard: &Rc<ShardContext>, id: &Id) -> Rc<Self> {
         let mut stream = Stream::new(stream_config(shard, id), shard.now());
         stream.set_slate(shard.slate_of(id));
         let owner = Owner {
@@ -187,24 +187,22 @@ impl StreamHandle {
             notify: Notify::default(),
             asleep_until: Cell::new(Time::ZERO),
         };
-        let handle = Self::new(shard, id, side);
-        shard.spawn(tend(Rc::clone(shard), Rc::clone(&handle)));
-        handle
+        Self::new(shard, id, side)
     }
 
     /// A stream handle that mirrors a stream of another shard.
-    pub(super) fn mirror(shard: &Shard, id: &Id, subscription: u64) -> Rc<Self> {
+    pub(super) fn mirror(shard: &ShardContext, id: &Id, subscription: u64) -> Rc<Self> {
         Self::new(shard, id, Side::Mirror { subscription, state: Cell::new(MirrorState::Asked) })
     }
 
     /// A place for a viewer.
-    pub(super) fn viewer_guard(self: Rc<Self>, shard: &Rc<Shard>) -> ViewerGuard {
+    pub(super) fn viewer_guard(self: Rc<Self>, shard: &Rc<ShardContext>) -> ViewerGuard {
         self.viewers.set(self.viewers.get() + 1);
         ViewerGuard { handle: self, shard: Rc::clone(shard) }
     }
 
     /// Waits until it is known whether there is a stream. At once, where this shard owns it.
-    pub(super) async fn playable(&self, shard: &Shard) -> Result<(), NotPlayable> {
+    pub(super) async fn playable(&self, shard: &ShardContext) -> Result<(), NotPlayable> {
         let Side::Mirror { state, .. } = &self.side else { return Ok(()) };
         let deadline = shard.now() + SUBSCRIBE_WAIT;
         let place = Place::default();
@@ -237,7 +235,7 @@ impl StreamHandle {
     }
 
     /// The owner does not know the stream.
-    pub(super) fn unknown(&self, shard: &Rc<Shard>) {
+    pub(super) fn unknown(&self, shard: &Rc<ShardContext>) {
         if let Side::Mirror { state, .. } = &self.side {
             state.set(MirrorState::Unknown);
         }
@@ -245,7 +243,7 @@ impl StreamHandle {
     }
 
     /// The owner has news.
-    pub(super) fn told(&self, shard: &Rc<Shard>, message: FeedMessage) {
+    pub(super) fn told(&self, shard: &Rc<ShardContext>, message: FeedMessage) {
         if let Side::Mirror { state, .. } = &self.side {
             state.set(MirrorState::Live);
         }
@@ -254,7 +252,7 @@ impl StreamHandle {
     }
 
     /// Viewers have something new to look at, and so has who waits for anything else.
-    fn changed(&self, shard: &Rc<Shard>) {
+    fn changed(&self, shard: &Rc<ShardContext>) {
         self.fan_out.tell(shard);
         self.waiters.wake_all();
     }
@@ -286,7 +284,7 @@ impl StreamHandle {
     }
 
     /// Cuts the stream into parts and segments from here on, if nobody has asked for that before.
-    pub(crate) fn package(&self, shard: &Rc<Shard>) {
+    pub(crate) fn package(&self, shard: &Rc<ShardContext>) {
         match &self.side {
             Side::Owner { inner, notify, .. } => {
                 if self.packaging.begin(shard, &self.id, &self.log.borrow()) {
@@ -305,7 +303,7 @@ impl StreamHandle {
     }
 
     /// Another shard wants its playlists.
-    pub(super) fn package_for(&self, shard: &Rc<Shard>, from: usize, subscription: u64) {
+    pub(super) fn package_for(&self, shard: &Rc<ShardContext>, from: usize, subscription: u64) {
         if let Side::Owner { notify, .. } = &self.side {
             self.package(shard);
             self.packaging.subscribe(from, subscription);
@@ -314,12 +312,12 @@ impl StreamHandle {
     }
 
     /// The owner's packager has news.
-    pub(super) fn repackaged(&self, shard: &Rc<Shard>, changes: Vec<Change>) {
+    pub(super) fn repackaged(&self, shard: &Rc<ShardContext>, changes: Vec<Change>) {
         self.packaging.apply(shard, changes);
     }
 
     /// What has come becomes parts and segments, here and elsewhere. True: another shard has no room.
-    fn packaged(&self, owner: &mut Owner, shard: &Rc<Shard>) -> bool {
+    fn packaged(&self, owner: &mut Owner, shard: &Rc<ShardContext>) -> bool {
         let log = &*self.log.borrow();
         let wants_segments = || owner.subscribers.iter().any(|subscriber| subscriber.follows() == Follows::Segments);
         if log.is_open() && !self.packaging.has_begun() && wants_segments() {
@@ -346,7 +344,7 @@ impl StreamHandle {
         who: &Publisher,
         waited: bool,
         now: Time,
-        shard: &Shard,
+        shard: &ShardContext,
     ) -> Result<Option<u64>, Taken> {
         match &self.side {
             Side::Owner { inner, .. } => {
@@ -420,7 +418,7 @@ impl StreamHandle {
     }
 
     /// Changes what becomes of the stream when its publisher has gone, and what it shows then.
-    pub(crate) fn set_on_unpublish(&self, on_unpublish: OnUnpublish, slate: Option<Arc<Clip>>, shard: &Shard) {
+    pub(crate) fn set_on_unpublish(&self, on_unpublish: OnUnpublish, slate: Option<Arc<Clip>>, shard: &ShardContext) {
         if let Side::Owner { inner, notify, .. } = &self.side {
             let owner = &mut *inner.borrow_mut();
             owner.stream.set_slate(slate);
@@ -445,7 +443,7 @@ impl StreamHandle {
     }
 
     /// Tells where the slate has begun or ended since the last call.
-    fn tell_slate(&self, owner: &mut Owner, shard: &Shard) {
+    fn tell_slate(&self, owner: &mut Owner, shard: &ShardContext) {
         let since = owner.stream.slate_since();
         let before = std::mem::replace(&mut owner.slate_since, since);
         if before == since {
@@ -471,7 +469,7 @@ impl StreamHandle {
     }
 
     /// The publisher's session is over; `dismissed`: not by itself, and no slate is to stand in for it.
-    pub(crate) fn leave(&self, session: u64, dismissed: bool, shard: &Rc<Shard>) {
+    pub(crate) fn leave(&self, session: u64, dismissed: bool, shard: &Rc<ShardContext>) {
         if let Side::Owner { inner, notify, .. } = &self.side {
             let wall = wall(shard);
             let stream = &mut inner.borrow_mut().stream;
@@ -483,7 +481,7 @@ impl StreamHandle {
     }
 
     /// Takes what came with one read of the publisher's socket. False: the session has been replaced.
-    pub(crate) fn read(&self, session: u64, events: &mut Vec<MediaEvent>, now: Time, shard: &Rc<Shard>) -> bool {
+    pub(crate) fn read(&self, session: u64, events: &mut Vec<MediaEvent>, now: Time, shard: &Rc<ShardContext>) -> bool {
         let Side::Owner { inner, notify, asleep_until } = &self.side else { return false };
         let owner = &mut *inner.borrow_mut();
         if !owner.stream.heard(session, now) {
@@ -547,7 +545,7 @@ impl StreamHandle {
     }
 
     /// Viewers here and mirrors elsewhere get what is new. True: a mirror has no room, and is to be tried again.
-    fn flushed(&self, owner: &mut Owner, shard: &Rc<Shard>) -> bool {
+    fn flushed(&self, owner: &mut Owner, shard: &Rc<ShardContext>) -> bool {
         // A mirror that hears of the end lets go of its playlists: first it hears of the last parts.
         let full = self.packaged(owner, shard);
         let full = self.feed(owner, shard) || full;
@@ -557,7 +555,7 @@ impl StreamHandle {
     }
 
     /// Mirrors elsewhere get what is new to them.
-    fn feed(&self, owner: &mut Owner, shard: &Shard) -> bool {
+    fn feed(&self, owner: &mut Owner, shard: &ShardContext) -> bool {
         let log = self.log.borrow();
         let mut full = false;
         for feed in &mut owner.feeds {
@@ -578,7 +576,7 @@ impl StreamHandle {
     }
 
     /// The stream is over.
-    pub(super) fn end(&self, reason: EndReason, shard: &Rc<Shard>) {
+    pub(super) fn end(&self, reason: EndReason, shard: &Rc<ShardContext>) {
         self.log.borrow_mut().end(reason);
         if let Side::Owner { notify, .. } = &self.side {
             notify.notify();
@@ -587,7 +585,7 @@ impl StreamHandle {
     }
 }
 
-fn stream_config(shard: &Shard, id: &Id) -> StreamConfig {
+fn stream_config(shard: &ShardContext, id: &Id) -> StreamConfig {
     StreamConfig { flush: shard.flush_of(id), on_unpublish: shard.on_unpublish_of(id), ..shard.config.stream }
 }
 
@@ -608,7 +606,7 @@ fn count_flush(stats: &ShardStats, log: &Log, head_before: u64) {
 }
 
 /// Looks after a stream's clock for as long as it lives: flushes that no read caused, keepalives, the end.
-async fn tend(shard: Rc<Shard>, handle: Rc<StreamHandle>) {
+pub(super) async fn tend(shard: &Rc<ShardContext>, handle: &Rc<StreamHandle>) {
     let Side::Owner { inner, notify, asleep_until } = &handle.side else { return };
     let mut ended_until = None;
     loop {
@@ -623,13 +621,13 @@ async fn tend(shard: Rc<Shard>, handle: Rc<StreamHandle>) {
                 changed
             };
             handle.say(owner);
-            handle.tell_slate(owner, &shard);
+            handle.tell_slate(owner, shard);
             let retry = if changed {
-                handle.flushed(owner, &shard)
+                handle.flushed(owner, shard)
             } else {
                 // A publisher that leaves flushes without waking anybody.
-                let full = handle.packaged(owner, &shard);
-                handle.feed(owner, &shard) || full
+                let full = handle.packaged(owner, shard);
+                handle.feed(owner, shard) || full
             };
             let log = handle.log.borrow();
             if log.ended().is_some() && owner.feeds.iter().all(Feed::is_over) && !handle.packaging.has_untold() {
@@ -647,6 +645,4 @@ async fn tend(shard: Rc<Shard>, handle: Rc<StreamHandle>) {
             select(notify.notified(), sleep_until(shard.clock.instant(wake_at))).await;
         }
     }
-    shard.remove(&handle);
-    tracing::info!(stream = %handle.id, shard = shard.index, "stream ended");
 }

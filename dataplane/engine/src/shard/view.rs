@@ -13,11 +13,12 @@ use millstream_hub::publisher_stats::{Coding, Reading};
 use millstream_hub::reach::Sample;
 use millstream_proto::codec::Shape;
 use millstream_proto::id::Id;
-use millstream_proto::media::{Codec, Track, four_ccs};
+use millstream_proto::media::Track;
 
-use super::Shard;
 use super::audience::Count;
+use super::phase::name;
 use super::session::Session;
+use super::state::Shard;
 use super::stream_handle::StreamHandle;
 use crate::clock::unix_ms;
 use crate::close::CloseReason;
@@ -213,15 +214,6 @@ fn tenths(value: f64) -> f64 {
 
 fn shape(coding: &Coding) -> Option<Shape> {
     coding.summary.as_ref().and_then(|summary| summary.shape)
-}
-
-/// RFC 6381's name of a coding; its FourCC where it has not said more.
-pub(super) fn name(track: Track, coding: Coding) -> String {
-    let four_cc = |codec: Codec| four_ccs(track).iter().find(|(_, known)| *known == codec).map(|(name, _)| *name);
-    match coding.summary {
-        Some(summary) => summary.codec,
-        None => four_cc(coding.codec).unwrap_or_default().to_owned(),
-    }
 }
 
 /// Viewers of a stream on this shard, after a session number, in their order.

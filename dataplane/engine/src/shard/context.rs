@@ -1,0 +1,223 @@
+//! What all tasks of a shard share and pass on: clock, configuration, numbers, sessions, the way to other shards, and the start of tasks. It
+//! knows no streams: [`super::state`] has those.
+use std::cell::{Cell, OnceCell, RefCell};
+use std::future::{Future, poll_fn};
+use std::net::{IpAddr, SocketAddr};
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::pin::Pin;
+use std::rc::Rc;
+use std::sync::Arc;
+use std::task::{Context, Poll};
+use std::time::Duration;
+
+use millstream_control_protocol::state::Outputs;
+use millstream_hub::config::{FlushPolicy, HlsConfig, OnUnpublish};
+use millstream_hub::registry;
+use millstream_hub::viewer::Piece;
+use millstream_proto::id::Id;
+use millstream_proto::media::Clip;
+use millstream_proto::output::Output;
+use millstream_proto::time::Time;
+
+use super::events::Refusals;
+use super::grants::{Grants, Kept};
+use super::mailbox::Mail;
+use super::session::{Arrival, Session, Sessions};
+use super::wait::Waiters;
+use crate::admin::feed::Feed;
+use crate::clock::Clock;
+use crate::close::CloseReason;
+use crate::config::Config;
+use crate::directory::Directory;
+use crate::egress::head::Heads;
+use crate::io::{self, Budget, IoYield, LoadPool, Outbox, SendBatch, Socket};
+use crate::metrics::ShardStats;
+use crate::slates::Slates;
+
+/// Longest segment that a stream's record may ask for.
+const HLS_SEGMENT_MAX: Duration = Duration::from_mins(1);
+/// Segments of a playlist that a stream's record may ask for; bytes bound them besides.
+const HLS_WINDOW_MAX: usize = 1_000;
+
+/// Whether there is a stream of that name.
+type IsHeld = Box<dyn Fn(&Id) -> bool>;
+
+/// A running shard, but for its streams.
+pub(crate) struct ShardContext {
+    pub(crate) index: usize,
+    pub(crate) config: Arc<Config>,
+    pub(crate) clock: Clock,
+    /// The streams that there are: replaced as a whole, between two pieces of work.
+    pub(crate) directory: RefCell<Directory>,
+    /// Clips for streams whose publisher is away.
+    pub(crate) slates: RefCell<Slates>,
+    pub(super) feed: Arc<Feed>,
+    pub(super) refusals: Refusals,
+    pub(super) faults: Refusals,
+    /// The port that HTTP is on, for those who look for it elsewhere.
+    pub(crate) http_port: u16,
+    /// And the one that RTMP is on.
+    pub(crate) rtmp_port: u16,
+    pub(crate) stats: Arc<ShardStats>,
+    pub(crate) all_stats: Vec<Arc<ShardStats>>,
+    pub(crate) sessions: Rc<Sessions>,
+    pub(crate) loads: LoadPool,
+    /// For long work.
+    pub(crate) io_yield: IoYield,
+    /// For sends to many; empty between uses.
+    pub(crate) send_batch: RefCell<SendBatch>,
+    /// For gathering a send; empty between uses.
+    pub(crate) pieces: RefCell<Vec<Piece>>,
+    /// For reading; what peers send little of is parsed from here, so that they hold no buffer.
+    pub(crate) scratch: RefCell<Box<[u8]>>,
+    /// Of answers that many get in the same second.
+    pub(crate) heads: Heads,
+    /// Of viewers who have no session.
+    pub(crate) grants: Grants,
+    pub(super) outboxes: Vec<Option<Outbox<Mail>>>,
+    pub(super) leaving: Budget,
+    pub(super) last_number: Cell<u64>,
+    pub(super) draining: Cell<bool>,
+    pub(super) drain: Waiters,
+    /// Whether the shard holds a stream of that name.
+    pub(super) is_held: OnceCell<IsHeld>,
+}
+
+impl ShardContext {
+    pub(crate) fn now(&self) -> Time {
+        self.clock.now()
+    }
+
+    /// How many shards there are.
+    pub(crate) fn shards(&self) -> usize {
+        self.all_stats.len()
+    }
+
+    /// Whether nothing new is taken.
+    pub(crate) fn is_draining(&self) -> bool {
+        self.draining.get()
+    }
+
+    /// When a stream's frames go out.
+    pub(crate) fn flush_of(&self, id: &Id) -> FlushPolicy {
+        self.directory.borrow().settings(id).flush.unwrap_or(self.config.stream.flush)
+    }
+
+    /// What becomes of a stream when its publisher has gone.
+    pub(crate) fn on_unpublish_of(&self, id: &Id) -> OnUnpublish {
+        self.directory.borrow().settings(id).on_unpublish.unwrap_or(self.config.stream.on_unpublish)
+    }
+
+    /// The clip that it shows then; `None`: the built-in one.
+    pub(crate) fn slate_of(&self, id: &Id) -> Option<Arc<Clip>> {
+        self.slates.borrow().get(self.directory.borrow().settings(id).slate)
+    }
+
+    /// How a stream is cut for HLS and DASH, from its next start on.
+    pub(crate) fn hls_of(&self, id: &Id) -> HlsConfig {
+        let (all, own) = (self.config.hls, self.directory.borrow().settings(id));
+        // A segment holds two parts at least, and a playlist three segments (RFC 8216, 6.2.2).
+        let segment = own.hls_segment_s.map(|s| Duration::from_secs(s.into()).clamp(all.part * 2, HLS_SEGMENT_MAX));
+        let window = own.hls_window.map(|segments| (segments as usize).clamp(3, HLS_WINDOW_MAX));
+        HlsConfig { segment: segment.unwrap_or(all.segment), window: window.unwrap_or(all.window), ..all }
+    }
+
+    /// The stream and the output that a path of another server is mapped to, by a stream's record or by a pattern of the configuration. What
+    /// the pattern gives to a stream that has a record is not another stream's to take.
+    pub(crate) fn mapped(&self, path: &[String]) -> Option<(Id, &'static Output)> {
+        let directory = self.directory.borrow();
+        let by_pattern = self.config.play_paths.iter().find_map(|pattern| pattern.find(path));
+        match by_pattern {
+            Some((id, output)) if directory.records().get(&id).is_some() => Some((id, output)),
+            other => directory.played(path).or(other),
+        }
+    }
+
+    /// Which outputs a stream has.
+    pub(crate) fn outputs_of(&self, id: &Id) -> Outputs {
+        self.directory.borrow().settings(id).outputs
+    }
+
+    /// Whether what a proxy at this address says of its clients is believed.
+    pub(crate) fn trusts(&self, address: IpAddr) -> bool {
+        self.config.trusted_proxies.iter().any(|network| network.contains(address))
+    }
+
+    /// Counts and logs the end of a session.
+    pub(crate) fn ended(&self, session: &Session, why: CloseReason) {
+        let why = why.label();
+        self.stats.closed.add(why, 1);
+        tracing::info!(parent: &session.span, why, "session ended");
+    }
+
+    /// For whoever leaves: with a crowd they go a few at a time, unless others have their places already.
+    pub(crate) async fn leave(&self, session: &Session) {
+        if !session.gives_way() && !self.is_draining() {
+            self.leaving.turn(self.now()).await;
+        }
+    }
+
+    /// A number that no other session or subscription of the process has.
+    pub(crate) fn number(&self) -> u64 {
+        let number = self.last_number.get() + 1;
+        self.last_number.set(number);
+        number * self.shards() as u64 + self.index as u64
+    }
+
+    /// Starts a task of this shard. A panic in it ends it alone, and is counted.
+    pub(crate) fn spawn(self: &Rc<Self>, task: impl Future<Output = ()> + 'static) {
+        let shard = Rc::clone(self);
+        // Boxed: pinned in an async block it would be there twice, as what the block captured and as what it pinned.
+        let mut task = Box::pin(task);
+        io::spawn(poll_fn(move |cx| shard.poll_guarded(task.as_mut(), cx)));
+    }
+
+    fn poll_guarded(&self, task: Pin<&mut impl Future<Output = ()>>, cx: &mut Context<'_>) -> Poll<()> {
+        // State that a panic leaves half-changed belongs to the session that ends with it; borrows are released by unwinding.
+        self.guarded(|| task.poll(cx)).unwrap_or(Poll::Ready(()))
+    }
+
+    /// Does a piece of a session's work. `None`: a panic ended it, which is counted; whoever calls ends the session.
+    pub(crate) fn guarded<T>(&self, work: impl FnOnce() -> T) -> Option<T> {
+        catch_unwind(AssertUnwindSafe(work)).ok().or_else(|| {
+            self.stats.panics.add(1);
+            tracing::error!(shard = self.index, "a defect ended a session; please report the message above");
+            None
+        })
+    }
+
+    /// Registers a session that came from another shard.
+    pub(crate) fn readmit(&self, number: u64, peer: SocketAddr, socket: &Socket) -> Result<Rc<Session>, CloseReason> {
+        let span = tracing::info_span!("session", session = number, %peer, shard = self.index, protocol = "rtmp");
+        self.sessions.admit(number, peer, socket.reader.closer(), span, Arrival::HandedOver)
+    }
+
+    /// The shard that owns a stream.
+    pub(crate) fn owner(&self, id: &Id) -> usize {
+        registry::owner(id, self.shards())
+    }
+
+    /// Sends to another shard; counted where it has no room.
+    pub(crate) fn put(&self, to: usize, mail: Mail) -> Result<(), Mail> {
+        let put = match self.outboxes.get(to) {
+            Some(Some(outbox)) => outbox.put(mail),
+            _ => Err(mail),
+        };
+        if put.is_err() {
+            self.stats.mailbox_full.add(1);
+        }
+        put
+    }
+
+    /// A viewer without a session is admitted up to that moment, here and at the other shards; false: nothing could be kept of it.
+    pub(crate) fn grant(&self, id: &Id, viewer: u64, until: Time) -> bool {
+        let kept = self.grants.keep(id, viewer, until, self.now());
+        if kept == Kept::Tell {
+            for shard in (0..self.shards()).filter(|shard| *shard != self.index) {
+                // Without room, the files that are asked for there have no end.
+                drop(self.put(shard, Mail::Granted { id: id.clone(), viewer, until }));
+            }
+        }
+        kept != Kept::Full
+    }
+}

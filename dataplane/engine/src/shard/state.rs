@@ -1,0 +1,135 @@
+//! The streams of a shard beside its [`ShardContext`]: those that it owns or mirrors, those that are over, and who may publish and play them.
+use std::any::Any;
+use std::cell::RefCell;
+use std::collections::HashMap;
+use std::ops::Deref;
+use std::rc::Rc;
+
+use millstream_proto::id::Id;
+
+use super::budget::Publishes;
+use super::context::ShardContext;
+use super::drain::PlaylistsWanted;
+use super::ended_streams::EndedStreams;
+use super::mailbox::Mail;
+use super::memory_trimmer::MemoryTrimmer;
+use super::session::Sessions;
+use super::status::Statuses;
+use super::stream_handle::{NotPlayable, StreamHandle, ViewerGuard, tend};
+use crate::admission::Admission;
+
+/// What a listening port is for.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) enum Port {
+    Rtmp,
+    Http,
+    Control,
+}
+
+/// A running shard.
+pub(crate) struct Shard {
+    pub(super) context: Rc<ShardContext>,
+    pub(crate) admission: Admission,
+    /// How often streams and addresses may publish.
+    pub(crate) publishes: Publishes,
+    /// Those of the control port, apart: a crowd of viewers is when operators look at the metrics.
+    pub(super) control: Rc<Sessions>,
+    pub(super) handles: RefCell<HashMap<Id, Rc<StreamHandle>>>,
+    pub(super) ended_streams: EndedStreams,
+    /// Of streams that other shards own.
+    pub(super) statuses: Statuses,
+    /// By viewers who have no session.
+    pub(crate) playlists_wanted: PlaylistsWanted,
+    pub(super) memory_trimmer: MemoryTrimmer,
+}
+
+impl Deref for Shard {
+    type Target = Rc<ShardContext>;
+
+    fn deref(&self) -> &Self::Target {
+        &self.context
+    }
+}
+
+/// Something for a shard to do between two other pieces of work.
+pub(crate) fn work(job: impl FnOnce(&Rc<Shard>) + Send + 'static) -> Mail {
+    Mail::Work(Box::new(move |shard: Rc<dyn Any>| {
+        if let Ok(shard) = shard.downcast::<Shard>() {
+            job(&shard);
+        }
+    }))
+}
+
+impl Shard {
+    pub(super) fn unsubscribe(&self, id: Id, subscription: u64) {
+        // Without room it is said again when the next feed message comes.
+        drop(self.put(self.owner(&id), Mail::Unsubscribe { id, from: self.index, subscription }));
+    }
+
+    pub(super) fn live(&self, id: &Id) -> Option<Rc<StreamHandle>> {
+        self.handles.borrow().get(id).filter(|handle| !handle.is_over()).cloned()
+    }
+
+    /// Whether it holds this stream, on air or waiting for its publisher.
+    pub(crate) fn holds(&self, id: &Id) -> bool {
+        self.live(id).is_some()
+    }
+
+    pub(super) fn mirrored(&self, id: &Id, subscription: u64) -> Option<Rc<StreamHandle>> {
+        let handles = self.handles.borrow();
+        handles.get(id).filter(|handle| handle.subscription() == Some(subscription)).cloned()
+    }
+
+    /// Forgets a stream handle; viewers that still hold it read on to its end.
+    pub(crate) fn remove(&self, handle: &Rc<StreamHandle>) {
+        let mut handles = self.handles.borrow_mut();
+        if handles.get(&handle.id).is_some_and(|held| Rc::ptr_eq(held, handle)) {
+            handles.remove(&handle.id);
+            self.ended_streams.keep(handle, self.now());
+        }
+    }
+
+    /// The stream handle for a publisher of a stream that this shard owns; `None` where there are too many streams.
+    pub(crate) fn own(self: &Rc<Self>, id: &Id) -> Option<Rc<StreamHandle>> {
+        if let Some(handle) = self.live(id) {
+            return Some(handle);
+        }
+        if self.handles.borrow().len() >= self.config.limits.streams {
+            return None;
+        }
+        let handle = StreamHandle::own(self, id);
+        let (shard, of_task) = (Rc::clone(self), Rc::clone(&handle));
+        self.spawn(async move {
+            tend(&shard, &of_task).await;
+            shard.remove(&of_task);
+            tracing::info!(stream = %of_task.id, shard = shard.index, "stream ended");
+        });
+        self.handles.borrow_mut().insert(id.clone(), Rc::clone(&handle));
+        Some(handle)
+    }
+
+    /// a viewer guard at a stream that is on air, wherever it is owned.
+    pub(crate) async fn subscribe(self: &Rc<Self>, id: &Id) -> Result<ViewerGuard, NotPlayable> {
+        let handle = match self.live(id) {
+            Some(handle) => handle,
+            None if self.owner(id) == self.index => return Err(NotPlayable::NotOnAir),
+            None => {
+                if self.handles.borrow().len() >= self.config.limits.streams {
+                    return Err(NotPlayable::Busy);
+                }
+                let subscription = self.number();
+                let handle = StreamHandle::mirror(self, id, subscription);
+                let mail = Mail::Subscribe { id: id.clone(), from: self.index, subscription };
+                self.put(self.owner(id), mail).map_err(|_| NotPlayable::Busy)?;
+                self.handles.borrow_mut().insert(id.clone(), Rc::clone(&handle));
+                handle
+            }
+        };
+        let viewer_guard = Rc::clone(&handle).viewer_guard(self);
+        let playable = handle.playable(self).await;
+        if playable == Err(NotPlayable::Busy) {
+            self.remove(&handle);
+        }
+        playable.map(|()| viewer_guard)
+    }
+}
