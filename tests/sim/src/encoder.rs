@@ -14,7 +14,7 @@ use crate::world::{Event, World};
 /// The chunk size that encoders send with.
 const CHUNK_BYTES: usize = 4_096;
 /// Marks of one encoder; those of the next one begin behind them.
-const MARKS: u32 = 1 << 20;
+pub(crate) const MARKS: u32 = 1 << 20;
 
 /// What an encoder knows of itself.
 pub(crate) struct Encoder {
@@ -55,7 +55,7 @@ impl Encoder {
     }
 
     /// What is sent at this tick.
-    fn messages(&mut self, now: Time, random: &mut Random) -> Vec<Message> {
+    pub(crate) fn messages(&mut self, now: Time, random: &mut Random) -> Vec<Message> {
         let age_ms = now.since(*self.began.get_or_insert(now)).as_millis() as u64;
         let mut messages = Vec::new();
         self.stamp_ms = self.stamp_ms.wrapping_add(self.plan.pace_ms as u32);

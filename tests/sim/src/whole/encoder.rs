@@ -1,0 +1,102 @@
+//! An encoder as a task: it connects, asks, sends frames by the clock, and leaves as its plan says.
+use std::rc::Rc;
+use std::time::Duration;
+
+use bytes::BytesMut;
+use millstream_engine_simulated::io::{self, Port, connect};
+use millstream_proto::rtmp::chunk_write::write_media;
+use millstream_proto::rtmp::{ClientConfig, ClientEvent, ClientRole, ClientSession};
+use millstream_proto::secret::Secret;
+use millstream_test_support::random::Random;
+
+use super::{Walk, address, by};
+use crate::encoder::Encoder;
+use crate::plan::{Leave, PeerPlan, Role};
+
+/// The chunk size that encoders send with.
+const CHUNK_BYTES: usize = 4_096;
+
+pub(super) async fn run(walk: &Rc<Walk>, number: usize, plan: &PeerPlan) {
+    let Role::Encoder(of_encoder) = &plan.role else { return };
+    let Ok(stream) = connect(Port::Rtmp, address(number), plan.line()).await else { return };
+    let mut random = Random::new(io::draw(u64::MAX));
+    let mut rtmp = ClientSession::new(
+        io::now(),
+        ClientConfig {
+            app: "stream".to_owned(),
+            tc_url: Secret::new("rtmp://h/stream"),
+            stream: Secret::new(format!("{}?{}&later={}", plan.stream, plan.mood.query(), plan.mood.later_ms)),
+            role: ClientRole::Publish,
+            chunk_size: CHUNK_BYTES,
+        },
+    );
+    let mut encoder = Encoder::new(of_encoder, number);
+    let (mut out, mut is_ready, mut next_at) = (BytesMut::new(), false, None);
+    loop {
+        while let Some(bytes) = rtmp.poll_output() {
+            encoder.has_asked |= bytes.windows(10).any(|ten| ten == b"\x02\x00\x07publish");
+            out.extend_from_slice(&bytes);
+        }
+        let now = io::now();
+        if plan.leave != Leave::Stay && now >= plan.leaves_at() {
+            break;
+        }
+        if is_ready || of_encoder.eager && encoder.has_asked {
+            let due = *next_at.get_or_insert(now);
+            if now >= due {
+                // It drops what does not get through, as encoders do.
+                if out.len() < 60_000 {
+                    for (kind, stamp_ms, body) in encoder.messages(now, &mut random) {
+                        walk.published(plan.stream, |published| published.sent(number, kind, &body));
+                        write_media(&mut out, kind, stamp_ms, &body, CHUNK_BYTES);
+                    }
+                }
+                let wait_ms = if random.chance(8) { random.below(7_000) } else { of_encoder.pace_ms };
+                next_at = Some(now + Duration::from_millis(wait_ms));
+            }
+        }
+        while !out.is_empty() {
+            match stream.write_now(&out) {
+                Ok(0) => break,
+                Ok(count) => drop(out.split_to(count)),
+                Err(_) => return,
+            }
+        }
+        let poll = now + Duration::from_millis(if out.is_empty() { 200 } else { 3 });
+        let until = next_at.map_or(poll, |at| at.min(poll)).min(plan.leaves_at().max(now));
+        match by(until, stream.read(4_096)).await {
+            None => {}
+            Some(Err(_)) => return,
+            Some(Ok(bytes)) if bytes.is_empty() => return,
+            Some(Ok(bytes)) => {
+                rtmp.handle_input(io::now(), &bytes).unwrap_or_else(|error| panic!("to an encoder: {error}"));
+            }
+        }
+        while let Some(event) = rtmp.poll_event() {
+            match event {
+                ClientEvent::Ready => {
+                    assert!(plan.mood.admits(), "peer {number} is let in against the door's will");
+                    is_ready = true;
+                    walk.saw("publishes", 1);
+                }
+                ClientEvent::Refused { .. } => {
+                    assert!(!is_ready, "refused after it was accepted");
+                    walk.saw("refused", 1);
+                    return;
+                }
+                _ => {}
+            }
+        }
+    }
+    match plan.leave {
+        Leave::Polite => {
+            rtmp.finish();
+            while let Some(bytes) = rtmp.poll_output() {
+                out.extend_from_slice(&bytes);
+            }
+            let _ = by(io::now() + Duration::from_secs(1), stream.write(&out)).await;
+        }
+        Leave::Cut => stream.cut(),
+        Leave::Stay | Leave::Close => {}
+    }
+}

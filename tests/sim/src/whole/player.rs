@@ -1,0 +1,251 @@
+//! A player of HLS as a task: playlists with blocking reloads, parts and segments, over connections that are kept. Playlists are read by the reader
+//! that all tests share; every file is the same for all who fetch it.
+use std::rc::Rc;
+use std::time::Duration;
+
+use bytes::BytesMut;
+use millstream_engine_simulated::io::{self, Line, Port, Stream, connect};
+use millstream_test_support::hls::history::History;
+use millstream_test_support::hls::playlist::Media;
+use millstream_test_support::random::Random;
+use mp4_atom::{Decode as _, Moof};
+
+use super::{Walk, address, by, sleep_ms};
+use crate::encoder::MARKS;
+use crate::media::MARK_BIT;
+
+/// Longest wait for an answer: nothing is held longer than three target durations, each of which is short.
+const ANSWER_WAIT: Duration = Duration::from_mins(1);
+
+struct Player<'a> {
+    walk: &'a Walk,
+    number: usize,
+    line: Line,
+    stream: Option<Stream>,
+    input: BytesMut,
+}
+
+struct Answer {
+    status: u16,
+    body: Vec<u8>,
+}
+
+pub(super) async fn run(walk: &Rc<Walk>, number: usize, id: &'static str, mut random: Random) {
+    let line = Line { latency_us: random.pick(&[50, 2_000, 40_000]), room: random.pick(&[1_000, 8_000, 128_000]) };
+    let mut player = Player { walk, number, line, stream: None, input: BytesMut::new() };
+    let leaves_at = io::now() + Duration::from_millis(random.within(500, 12_000));
+    let name = random.pick(&["video.m3u8", "video.m3u8", "audio.m3u8", "manifest.mpd"]);
+    let mut follow = Follow { id, name, history: History::new(), fetched: Vec::new(), text: String::new(), last: None };
+    let mut failures = 0;
+    let mut directives = String::new();
+    while io::now() < leaves_at && failures < 4 {
+        let answer = player.get(&format!("/{id}/{name}?door=aa&later=0{directives}")).await;
+        let is_plain = directives.is_empty();
+        directives.clear();
+        let Some(answer) = answer else {
+            failures += 1;
+            sleep_ms(300).await;
+            continue;
+        };
+        if answer.status != 200 {
+            assert!(answer.status >= 400, "{}", answer.status);
+            failures += 1;
+            sleep_ms(500).await;
+            continue;
+        }
+        walk.saw("playlists", 1);
+        let text = String::from_utf8(answer.body).expect("text");
+        if name == "manifest.mpd" {
+            assert!(text.trim_end().ends_with("</MPD>"), "{text}");
+            sleep_ms(700).await;
+            continue;
+        }
+        let media = follow.take(&text, is_plain);
+        for uri in follow.new_parts(&media) {
+            if random.chance(300) {
+                continue;
+            }
+            if let Some(answer) = player.get(&format!("/{id}/{uri}")).await {
+                follow.part(walk, &uri, &answer, media.ended);
+            }
+        }
+        if media.ended {
+            walk.saw("playlists ended", 1);
+            follow.all_of_it(&mut player, &media).await;
+            return;
+        }
+        match media.next() {
+            Some((msn, Some(part))) if random.chance(700) => directives = format!("&_HLS_msn={msn}&_HLS_part={part}"),
+            _ if random.chance(500) => {
+                // The part that comes next, before it is there.
+                if let Some(uri) = media.hinted_part()
+                    && let Some(answer) = player.get(&format!("/{id}/{uri}")).await
+                    && answer.status == 200
+                {
+                    walk.saw("parts waited for", 1);
+                    follow.same_for_all(walk, uri, &answer.body);
+                    marks(&answer.body);
+                }
+            }
+            _ => sleep_ms(random.within(50, 900)).await,
+        }
+    }
+}
+
+struct Follow {
+    id: &'static str,
+    name: &'static str,
+    history: History,
+    fetched: Vec<String>,
+    text: String,
+    /// The newest frame, and the part's place in the order of the playlist.
+    last: Option<(String, u32)>,
+}
+
+impl Follow {
+    fn take(&mut self, text: &str, is_plain: bool) -> Media {
+        let media = Media::parse(text).unwrap_or_else(|error| panic!("{error:#}\n{text}"));
+        let session = |text: &str| text.split("s/").nth(1).and_then(|rest| rest.split('/').next()).map(str::to_owned);
+        if !self.text.is_empty() && session(text) != session(&self.text) {
+            self.history.next_life();
+            self.last = None;
+        }
+        let mut faults = self.history.take(&media);
+        // These do not hold for what such encoders send: segments of any length, of which a window holds so many, and stamps that jump.
+        faults.retain(|fault| !matches!(fault.rule, "hint" | "too short" | "splinter" | "date"));
+        // Known: under little memory a track's list may be empty for a moment.
+        faults.retain(|fault| !(fault.rule == "goes back" && fault.what.ends_with("ends at None")));
+        // A load by no number shows no segment of the audio that has just begun, also where one by number has shown it.
+        faults.retain(|fault| !(is_plain && self.name == "audio.m3u8" && fault.rule == "goes back"));
+        assert!(faults.is_empty(), "{}: {faults:?}\n{text}\nbefore: {}", self.name, self.text);
+        assert_eq!(media.hinted_part().is_none(), media.ended, "{text}");
+        text.clone_into(&mut self.text);
+        media
+    }
+
+    fn new_parts(&mut self, media: &Media) -> Vec<String> {
+        let all = media.segments.iter().flat_map(|segment| &segment.parts);
+        let new: Vec<String> = all
+            .filter(|part| !part.gap)
+            .map(|part| part.uri.clone())
+            .filter(|uri| !self.fetched.contains(uri))
+            .collect();
+        self.fetched.extend(new.iter().cloned());
+        new
+    }
+
+    fn same_for_all(&self, walk: &Walk, uri: &str, body: &[u8]) {
+        io::note_bytes(body);
+        let hash = body.iter().fold(body.len() as u64, |hash, byte| hash.wrapping_mul(31) ^ u64::from(*byte));
+        let known = *walk.files.borrow_mut().entry((self.id, uri.to_owned())).or_insert(hash);
+        assert_eq!(known, hash, "{uri} is not the same for all");
+    }
+
+    fn part(&mut self, walk: &Walk, uri: &str, answer: &Answer, _ended: bool) {
+        if answer.status != 200 {
+            // It is too old by now, or its stream is over.
+            return;
+        }
+        walk.saw("parts", 1);
+        self.same_for_all(walk, uri, &answer.body);
+        let marks = marks(&answer.body);
+        assert!(marks.windows(2).all(|two| two[0] < two[1]), "{uri}: frames out of order: {marks:?}");
+        if let (Some((before, last)), Some(first)) = (&self.last, marks.first()) {
+            // Encoders follow each other in any order.
+            assert!(
+                first > last || first / MARKS != last / MARKS,
+                "{uri} begins with frame {first}, and {before} ended with {last}"
+            );
+        }
+        self.last = marks.last().map(|last| (uri.to_owned(), *last)).or(self.last.take());
+    }
+
+    /// What a playlist that is over lists can be fetched.
+    async fn all_of_it(&self, player: &mut Player<'_>, media: &Media) {
+        let there = media.segments.iter().filter(|segment| !segment.gap);
+        for uri in there.filter_map(|segment| segment.uri.as_ref()) {
+            let Some(answer) = player.get(&format!("/{}/{uri}", self.id)).await else { continue };
+            // A server that ends, and a shard that had no room to be told, know nothing of it.
+            let may_be_gone = player.walk.settings.drain_at.is_some() || audit_full(player.walk);
+            assert!(
+                answer.status == 200 || may_be_gone,
+                "{uri} is listed at the end, and is answered {}",
+                answer.status
+            );
+            if answer.status == 200 {
+                player.walk.saw("files of ended streams", 1);
+                self.same_for_all(player.walk, uri, &answer.body);
+            }
+        }
+    }
+}
+
+fn audit_full(walk: &Walk) -> bool {
+    super::audit::number(walk, "millstream_mailbox_full_total") > 0
+}
+
+impl Player<'_> {
+    /// Asks for a file; `None`: there is no whole answer.
+    async fn get(&mut self, path: &str) -> Option<Answer> {
+        #[expect(clippy::single_match_else, reason = "it connects where there is none")]
+        let stream = match self.stream.take() {
+            Some(stream) => stream,
+            None => {
+                self.input.clear();
+                connect(Port::Http, address(self.number), self.line).await.ok()?
+            }
+        };
+        let head = format!("GET {path} HTTP/1.1\r\nHost: h\r\n\r\n");
+        let until = io::now() + ANSWER_WAIT;
+        let answer = by(until, self.exchange(&stream, &head)).await;
+        let status = answer.as_ref().map(|answer| answer.as_ref().map(|(answer, _)| answer.status));
+        io::say(&format!("player {} of port {}: {path}: {status:?}", self.number, stream.port()));
+        let Some(answer) = answer else {
+            // Where descriptors run out, it may never have been accepted.
+            assert!(!self.walk.has_descriptors, "{path} is never answered");
+            return None;
+        };
+        let (answer, keep) = answer?;
+        if keep {
+            self.stream = Some(stream);
+        }
+        Some(answer)
+    }
+
+    async fn exchange(&mut self, stream: &Stream, head: &str) -> Option<(Answer, bool)> {
+        stream.write(head.as_bytes()).await.ok()?;
+        loop {
+            if let Some(end) = self.input.windows(4).position(|four| four == b"\r\n\r\n") {
+                let head = String::from_utf8_lossy(&self.input[..end]).into_owned();
+                let field = |name: &str| head.lines().find_map(|line| line.strip_prefix(name)).map(str::trim);
+                let length: usize = field("Content-Length:").and_then(|n| n.parse().ok()).unwrap_or(0);
+                if self.input.len() >= end + 4 + length {
+                    let status = head.get(9..12).and_then(|digits| digits.parse().ok()).expect("a status");
+                    let whole = self.input.split_to(end + 4 + length);
+                    let keep = field("Connection:") != Some("close");
+                    return Some((Answer { status, body: whole[end + 4..].to_vec() }, keep));
+                }
+            }
+            let bytes = stream.read(64 << 10).await.ok()?;
+            if bytes.is_empty() {
+                return None;
+            }
+            self.input.extend_from_slice(&bytes);
+        }
+    }
+}
+
+/// The marks of a fragment's frames: each begins with its own.
+fn marks(fragment: &[u8]) -> Vec<u32> {
+    let moof = Moof::decode(&mut &fragment[..]).expect("a fragment");
+    let run = &moof.traf[0].trun[0];
+    let mut at = usize::try_from(run.data_offset.expect("an offset")).expect("forwards");
+    let mut marks = Vec::new();
+    for entry in &run.samples {
+        let mark = u32::from_be_bytes(*fragment[at..].first_chunk().expect("a frame has a mark"));
+        marks.push(mark & !MARK_BIT);
+        at += entry.size.expect("a size") as usize;
+    }
+    assert_eq!(at, fragment.len(), "all of the fragment is frames");
+    marks
+}

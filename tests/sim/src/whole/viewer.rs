@@ -1,0 +1,194 @@
+//! A viewer as a task: HTTP-FLV, WebSocket or RTMP, at the pace of its plan. What it gets is checked as it comes.
+use std::rc::Rc;
+use std::time::Duration;
+
+use bytes::{Bytes, BytesMut};
+use millstream_engine_simulated::io::{self, Port, Stream, connect};
+use millstream_hub::package::block::Format;
+use millstream_hub::viewer::Start;
+use millstream_proto::amf0::{Value, encode};
+use millstream_proto::rtmp::chunk_write::{CSID_COMMAND, MESSAGE_STREAM, write_message};
+use millstream_proto::rtmp::message::kind::COMMAND;
+use millstream_proto::rtmp::{ClientConfig, ClientEvent, ClientRole, ClientSession};
+use millstream_proto::secret::Secret;
+use millstream_proto::time::Time;
+use millstream_test_support::random::Random;
+
+use super::published::Watched;
+use super::{Walk, address, by};
+use crate::decode::{Got, HttpFlv};
+use crate::plan::{Leave, PeerPlan, Role, ViewerPlan};
+
+/// The chunk size of clients that have set none.
+const CHUNK_BYTES: usize = 128;
+/// What makes a request one for a WebSocket.
+const UPGRADE: &str = "Upgrade: websocket\r\nConnection: Upgrade\r\nSec-WebSocket-Version: 13\r\n\
+    Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n";
+
+struct Viewer<'a> {
+    walk: &'a Walk,
+    plan: &'a PeerPlan,
+    http: Option<HttpFlv>,
+    rtmp: Option<ClientSession>,
+    watched: Watched,
+    is_ready: bool,
+    out: BytesMut,
+}
+
+pub(super) async fn run(walk: &Rc<Walk>, number: usize, plan: &PeerPlan) {
+    let Role::Viewer(habits) = plan.role else { return };
+    let port = if habits.format == Format::Rtmp { Port::Rtmp } else { Port::Http };
+    let Ok(stream) = connect(port, address(number), plan.line()).await else { return };
+    let mut viewer = Viewer {
+        walk,
+        plan,
+        http: None,
+        rtmp: None,
+        watched: Watched::default(),
+        is_ready: false,
+        out: BytesMut::new(),
+    };
+    viewer.ask(&habits);
+    let mut random = Random::new(io::draw(u64::MAX));
+    let end = viewer.watch(&stream, &habits, &mut random).await;
+    walk.gaps.set(walk.gaps.get() + viewer.watched.gaps);
+    walk.saw("frames", viewer.watched.frames);
+    walk.saw("viewers", u64::from(viewer.is_ready));
+    if end == End::Left && plan.leave == Leave::Cut {
+        stream.cut();
+    }
+}
+
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum End {
+    Left,
+    Ended,
+}
+
+impl Viewer<'_> {
+    fn ask(&mut self, habits: &ViewerPlan) {
+        let (stream, mood) = (self.plan.stream, self.plan.mood);
+        let query = format!("{}&later={}", mood.query(), mood.later_ms);
+        if habits.format == Format::Rtmp {
+            self.rtmp = Some(ClientSession::new(
+                io::now(),
+                ClientConfig {
+                    app: "stream".to_owned(),
+                    tc_url: Secret::new("rtmp://h/stream"),
+                    stream: Secret::new(format!("{stream}?{query}")),
+                    role: ClientRole::Play,
+                    chunk_size: CHUNK_BYTES,
+                },
+            ));
+            return;
+        }
+        let start = if habits.start == Start::Next { "&start=next" } else { "" };
+        let version = u8::from(habits.format != Format::FlvPlain);
+        let upgrade = if habits.format == Format::FlvWebSocket { UPGRADE } else { "" };
+        let head = format!("GET /{stream}/live.flv?{query}{start} HTTP/1.{version}\r\nHost: h\r\n{upgrade}\r\n");
+        self.out.extend_from_slice(head.as_bytes());
+        self.http = Some(HttpFlv::new(habits.format));
+    }
+
+    async fn watch(&mut self, stream: &Stream, habits: &ViewerPlan, random: &mut Random) -> End {
+        let mut is_paused = false;
+        // Who trickles is let to finish, and the walk would take hours: in the end it reads all there is.
+        let slow_until = Time::from_millis(self.plan.at.as_micros() / 1_000 + 12_000);
+        loop {
+            while let Some(bytes) = self.rtmp.as_mut().and_then(ClientSession::poll_output) {
+                self.out.extend_from_slice(&bytes);
+            }
+            while !self.out.is_empty() {
+                match stream.write_now(&self.out) {
+                    Ok(0) => break,
+                    Ok(count) => drop(self.out.split_to(count)),
+                    Err(_) => return End::Ended,
+                }
+            }
+            let now = io::now();
+            let leaves_at = (self.plan.leave != Leave::Stay).then(|| self.plan.leaves_at());
+            if leaves_at.is_some_and(|at| at <= now) {
+                return End::Left;
+            }
+            let is_slow = habits.every_ms > 0 && self.is_ready && now < slow_until;
+            let read = if is_slow {
+                let mut wait_ms = habits.every_ms;
+                if random.chance(habits.sleepy) {
+                    wait_ms += random.below(8_000);
+                }
+                super::sleep_ms(wait_ms).await;
+                if habits.pauses && self.rtmp.is_some() && random.chance(100) {
+                    is_paused = !is_paused;
+                    self.pause(is_paused);
+                }
+                stream.read_now(habits.bytes_max)
+            } else {
+                if std::mem::take(&mut is_paused) {
+                    self.pause(false);
+                }
+                let poll = now + Duration::from_millis(if self.out.is_empty() { 1_000 } else { 3 });
+                match by(leaves_at.map_or(poll, |at| at.min(poll)), stream.read(64 << 10)).await {
+                    None => Ok(None),
+                    Some(read) => read.map(Some),
+                }
+            };
+            match read {
+                Err(_) => return End::Ended,
+                Ok(None) => {}
+                Ok(Some(bytes)) if bytes.is_empty() => return End::Ended,
+                Ok(Some(bytes)) => self.gets(&bytes),
+            }
+        }
+    }
+
+    fn pause(&mut self, is_paused: bool) {
+        self.walk.resumes.set(self.walk.resumes.get() + 1);
+        let values = [Value::string("pause"), Value::Number(0.0), Value::Null, Value::Boolean(is_paused)];
+        write_message(&mut self.out, CSID_COMMAND, 0, COMMAND, MESSAGE_STREAM, &encode(&values), CHUNK_BYTES);
+    }
+
+    fn gets(&mut self, bytes: &Bytes) {
+        let mut got = Vec::new();
+        if let Some(http) = &mut self.http {
+            http.push(bytes, &mut got);
+        } else if let Some(rtmp) = &mut self.rtmp {
+            rtmp.handle_input(io::now(), bytes).unwrap_or_else(|error| panic!("a torn tag: {error}"));
+            assert_eq!(rtmp.stats().messages_restarted, 0, "a torn tag");
+            while let Some(event) = rtmp.poll_event() {
+                match event {
+                    ClientEvent::Ready => got.push(Got::Status(200)),
+                    ClientEvent::Message { kind, timestamp, body } => got.push(Got::Tag(kind, timestamp, body)),
+                    ClientEvent::Refused { .. } => got.push(Got::Status(403)),
+                    ClientEvent::Ended { .. } => got.push(Got::LastChunk),
+                    _ => {}
+                }
+            }
+        }
+        for got in got {
+            self.hears(got);
+        }
+    }
+
+    fn hears(&mut self, got: Got) {
+        match got {
+            Got::Status(101 | 200) => {
+                assert!(self.plan.mood.admits(), "a viewer is let in against the door's will");
+                self.is_ready = true;
+            }
+            Got::Status(_) => {
+                assert!(!self.is_ready, "refused after it was accepted");
+                self.walk.saw("refused", 1);
+            }
+            Got::LastChunk => {
+                self.http.iter().for_each(HttpFlv::check_end);
+                self.walk.saw("ended", 1);
+            }
+            Got::Tag(_, _, body) if body.starts_with(b"\x02\x00\x11|RtmpSampleAccess") => {}
+            Got::Tag(tag, stamp_ms, body) => {
+                assert!(self.is_ready, "media before the start");
+                io::note_bytes(&body);
+                self.walk.published(self.plan.stream, |of| self.watched.tag(of, tag, stamp_ms, &body));
+            }
+        }
+    }
+}
