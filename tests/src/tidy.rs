@@ -147,7 +147,13 @@ fn crates_know_only_what_is_below_them() {
         // The engine's sources over a made-up system.
         (
             "millstream-engine-simulated",
-            &["millstream-proto", "millstream-policy", "millstream-hub", "millstream-link", "millstream-test-support"],
+            &[
+                "millstream-proto",
+                "millstream-policy",
+                "millstream-hub",
+                "millstream-control-protocol",
+                "millstream-test-support",
+            ],
         ),
         // The simulator plays the engine's part itself.
         (
