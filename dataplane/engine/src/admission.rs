@@ -5,7 +5,9 @@ use std::rc::Rc;
 use std::time::Duration;
 
 use millstream_hub::pending::Pending;
-use millstream_policy::{Action, Answer, Chain, DecisionContext, Denial, Grant, Request, Step, Steps, Verdict, Why};
+use millstream_policy::{
+    Action, Answer, Chain, DecisionContext, Denial, Grant, Request, Step, Steps, Undecided, Verdict, Why,
+};
 use millstream_proto::time::Time;
 
 use crate::clock::unix_s;
@@ -70,14 +72,14 @@ impl Admission {
             let decision = Oneshot::new();
             let pending = self.pending.borrow_mut().add(ticket, Rc::clone(&decision), shard.now());
             let decided = match pending {
-                Ok(()) => decision.get().await,
-                Err(_) => None,
+                Ok(()) => decision.get().await.ok_or(Undecided::Late),
+                Err(_) => Err(Undecided::Full),
             };
             // A later step that is pending too gets a ticket of its own: a second answer of this one is not for it.
             ticket = self.ticket();
             answer = match decided {
-                Some(decided) => decide(ticket, &|context| steps.resume(step, decided.clone(), &request, context)),
-                None => decide(ticket, &|context| steps.time_out(step, &request, context)),
+                Ok(decided) => decide(ticket, &|context| steps.resume(step, decided.clone(), &request, context)),
+                Err(why) => decide(ticket, &|context| steps.undecided(step, why, &request, context)),
             };
         };
         let client = &request.client;

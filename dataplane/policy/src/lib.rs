@@ -60,7 +60,9 @@ pub struct Request {
     pub client: Client,
 }
 
-/// Conditions under which a session is admitted. They go with it: from shard to shard, and to the files of a viewer of HLS or DASH.
+/// Conditions under which a session is admitted. They go with it from shard to shard. Of HLS and DASH they hold for each playlist, and for the
+/// files as far as viewers can be told apart (by address, and CMCD session or user agent): who changes these gets the files that it can
+/// name until it needs a playlist.
 #[derive(Clone, PartialEq, Eq, Debug, Default)]
 #[non_exhaustive]
 pub struct Grant {
@@ -152,15 +154,33 @@ pub struct DecisionContext<'a> {
     pub records: &'a Records,
 }
 
+/// Why the decision of a pending step does not come.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Undecided {
+    /// It took too long.
+    Late,
+    /// Too many others wait for one: the step was not waited for at all.
+    Full,
+}
+
+impl Undecided {
+    const fn reason(self) -> &'static str {
+        match self {
+            Self::Late => "the decision took too long; try again in a moment",
+            Self::Full => "too many requests wait for a decision; try again in a moment",
+        }
+    }
+}
+
 /// One step of a chain, as one shard has it: it need not be shared between threads.
 pub trait Policy {
     /// Its name, for logs and metrics.
     fn name(&self) -> &'static str;
     /// The answer.
     fn decide(&self, request: &Request, context: DecisionContext<'_>) -> Step;
-    /// The answer where a pending one does not come in time, or too many are pending. By default nobody is let in.
-    fn timed_out(&self, _request: &Request) -> Step {
-        Denial::step(Why::Busy, "the decision took too long; try again in a moment")
+    /// The answer where a pending one does not come. By default nobody is let in.
+    fn undecided(&self, _request: &Request, why: Undecided) -> Step {
+        Denial::step(Why::Busy, why.reason())
     }
 }
 
@@ -173,8 +193,8 @@ impl<P: Policy + ?Sized> Policy for Arc<P> {
         (**self).decide(request, context)
     }
 
-    fn timed_out(&self, request: &Request) -> Step {
-        (**self).timed_out(request)
+    fn undecided(&self, request: &Request, why: Undecided) -> Step {
+        (**self).undecided(request, why)
     }
 }
 
@@ -235,10 +255,10 @@ impl Steps {
         }
     }
 
-    /// Goes on with what the pending step `step` answers to those whose time is over. It cannot ask for more.
-    pub fn time_out(&self, step: usize, request: &Request, context: DecisionContext<'_>) -> Answer {
-        let answer = match self.of(request.action).get(step).map(|policy| policy.timed_out(request)) {
-            Some(Step::Pending) | None => Denial::step(Why::Busy, "no decision came in time; try again in a moment"),
+    /// Goes on with what the pending step `step` answers where its decision does not come. It cannot ask for more time.
+    pub fn undecided(&self, step: usize, why: Undecided, request: &Request, context: DecisionContext<'_>) -> Answer {
+        let answer = match self.of(request.action).get(step).map(|policy| policy.undecided(request, why)) {
+            Some(Step::Pending) | None => Denial::step(Why::Busy, why.reason()),
             Some(answer) => answer,
         };
         self.resume(step, answer, request, context)

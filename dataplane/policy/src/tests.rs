@@ -11,7 +11,8 @@ use crate::preset::{Preset, preset};
 use crate::records::{Record, Records};
 use crate::signed::Apps;
 use crate::{
-    Action, Answer, Chain, Client, DecisionContext, Denial, Grant, Policy, Request, Step, Verdict, Why, shared,
+    Action, Answer, Chain, Client, DecisionContext, Denial, Grant, Policy, Request, Step, Undecided, Verdict, Why,
+    shared,
 };
 
 const NOW: u64 = 1_763_900_000;
@@ -287,8 +288,8 @@ impl Policy for Silent {
         Step::Pending
     }
 
-    fn timed_out(&self, request: &Request) -> Step {
-        self.0.clone().unwrap_or_else(|| Says(Step::Pending).timed_out(request))
+    fn undecided(&self, request: &Request, why: Undecided) -> Step {
+        self.0.clone().unwrap_or_else(|| Says(Step::Pending).undecided(request, why))
     }
 }
 
@@ -300,7 +301,7 @@ fn a_step_that_is_late_has_a_failure_policy_of_its_own() {
             vec![shared(Silent(timed_out)), shared(Says(Step::Allow(Grant::valid_for(Duration::from_secs(7)))))];
         let steps = Chain::new(steps, Vec::new()).for_shard(3);
         assert_eq!(steps.ask(&publish, context(&records)), Answer::Pending { step: 0 });
-        steps.time_out(0, &publish, context(&records))
+        steps.undecided(0, Undecided::Late, &publish, context(&records))
     };
     let Answer::Verdict(Verdict::Allow(grant)) = late(Some(Step::Abstain)) else { panic!("the next step decides") };
     assert_eq!(grant.valid_for, Some(Duration::from_secs(7)));

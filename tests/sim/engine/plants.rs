@@ -52,8 +52,9 @@ pub(crate) const PLANTS: &[Plant] = &[
         name: "verdict-ignored",
         edits: &[Edit {
             file: "egress/rtmp.rs",
-            find: "match shard.admission.ask(shard, question).await {",
-            put: "match shard.admission.ask(shard, question).await { Err(_) if PLANTED => {}",
+            find: "shard.admission.ask(shard, question).await.map_err(denied)?",
+            put: "shard.admission.ask(shard, question).await.or_else(|denial| \
+                  if PLANTED { Ok(millstream_policy::Grant::default()) } else { Err(denied(denial)) })?",
         }],
     },
     Plant {

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use millstream_hub::package::window::{Answer as Found, Media, Playlist, Refusal, Window};
-use millstream_policy::{Action, Grant};
+use millstream_policy::Action;
 use millstream_proto::hls::request::Directives;
 use millstream_proto::http::conditional::cmcd_session_id;
 use millstream_proto::http::request::{Method, Request};
@@ -23,6 +23,7 @@ use crate::clock::unix_ms;
 use crate::close::CloseReason;
 use crate::io::sleep_until;
 use crate::output::{Asked, Document, File, OutputFormat, Serve, unnumbered};
+use crate::shard::grants::Viewer;
 use crate::shard::part_sender::{self, Delivered, PartId};
 use crate::shard::reached;
 use crate::shard::session::Session;
@@ -103,17 +104,18 @@ pub(super) async fn document(
         return reply.turned_away(id.as_str(), protocol, NO_ROOM);
     }
     let viewer = viewer_hash(session, reply.request);
-    match admit(reply, &id, protocol).await {
+    let grant = match admit(reply, &id, protocol).await {
+        Ok(grant) => grant,
         Err(refused) => return refused,
-        Ok(Grant { valid_for: Some(time), .. }) if !shard.grant(&id, viewer, shard.now() + time) => {
-            return reply.turned_away(id.as_str(), protocol, BUSY);
-        }
-        Ok(_) => {}
-    }
+    };
     let source = match subscribe(shard, &id).await {
         Ok(source) => source,
         Err(not_playable) => return reply.turned_away(id.as_str(), protocol, not_playable.into()),
     };
+    let until = grant.valid_for.map(|time| shard.now() + time);
+    if !shard.grant(&id, granted_viewer(session, reply.request), until) {
+        return reply.turned_away(id.as_str(), protocol, BUSY);
+    }
     part_sender::after_parts(&source.handle().packaging).await;
     if let Err(failed) = until_open(shard, session, source.handle(), asked_at + TRACKS_WAIT).await {
         return reply.failed(&id, protocol, &failed);
@@ -172,6 +174,11 @@ fn viewer_hash(session: &Session, request: &Request) -> u64 {
     }
 }
 
+/// Who asks, for grants: the name alone is anybody's to choose.
+fn granted_viewer(session: &Session, request: &Request) -> Viewer {
+    Viewer { address: session.peer().ip().to_canonical(), name: viewer_hash(session, request) }
+}
+
 /// A playlist for a request that came by another path than its files are below.
 fn rebase(text: &str, base: &str) -> String {
     let mut out = String::with_capacity(text.len() + 256);
@@ -185,7 +192,7 @@ fn rebase(text: &str, base: &str) -> String {
     out
 }
 
-/// a viewer guard at a stream that is on air, or was until just now.
+/// A viewer guard at a stream that is on air, or was until just now.
 async fn subscribe(shard: &Rc<Shard>, id: &Id) -> Result<Source, NotPlayable> {
     match shard.subscribe(id).await {
         Ok(source) => Ok(Source::Live(source)),
@@ -243,7 +250,7 @@ pub(super) async fn file(reply: &Reply<'_>, id: Id, file: File<'_>) -> Answer {
     let Reply { shard, session, .. } = *reply;
     let (id, asked_at) = (&id, shard.now());
     shard.stats.hls_files.add(1);
-    if shard.grants.is_over(id, || viewer_hash(session, reply.request), asked_at) {
+    if shard.grants.is_over(id, || granted_viewer(session, reply.request), asked_at) {
         return reply.refuse(403, "the time that this viewer was admitted for is over; load the playlist again");
     }
     let File { session: life, track, name } = file;

@@ -4,7 +4,7 @@ use std::rc::Rc;
 
 use millstream_hub::package::block::Format;
 use millstream_hub::viewer::{Start, Viewer};
-use millstream_policy::Action;
+use millstream_policy::{Action, Denial};
 use millstream_proto::rtmp::{self, Event, Refusal, ServerSession};
 use millstream_proto::time::Time;
 
@@ -81,14 +81,14 @@ async fn admit(shard: &Rc<Shard>, connection: &Connection, request: rtmp::Reques
     if !shard.sessions.has_room(Action::Play) {
         return Err(reject(CloseReason::Overload, Refusal::Failed, NO_ROOM.reason));
     }
-    match shard.admission.ask(shard, question).await {
-        Ok(grant) => connection.session.granted(&grant, shard.now()),
-        Err(denial) => return Err(reject(CloseReason::Refused, refusal(denial.why), &denial.reason)),
-    }
-    shard.subscribe(&id).await.map_err(|not_playable| match not_playable {
+    let denied = |denial: Denial| reject(CloseReason::Refused, refusal(denial.why), &denial.reason);
+    let grant = shard.admission.ask(shard, question).await.map_err(denied)?;
+    let viewer_guard = shard.subscribe(&id).await.map_err(|not_playable| match not_playable {
         NotPlayable::NotOnAir => reject(CloseReason::NotOnAir, Refusal::NotFound, NOT_ON_AIR.reason),
         NotPlayable::Busy => reject(CloseReason::Busy, Refusal::Failed, BUSY.reason),
-    })
+    })?;
+    connection.session.granted(&grant, shard.now());
+    Ok(viewer_guard)
 }
 
 /// The viewer's side of the conversation: acknowledgements, pings, pause, the end.

@@ -78,26 +78,33 @@ pub(super) async fn answer(reply: &Reply<'_>, id: Id, of: &'static OutputFormat,
     if !shard.sessions.has_room(Action::Play) {
         return reply.turned_away(id.as_str(), protocol, NO_ROOM);
     }
-    match admit(reply, &id, protocol).await {
-        // HEAD is an answer, and no session.
-        Ok(_) if request.method == Method::Head => {}
-        Ok(grant) => session.granted(&grant, shard.now()),
+    let grant = match admit(reply, &id, protocol).await {
+        Ok(grant) => grant,
         Err(refused) => return refused,
-    }
+    };
     let format = if request.minor_version > 0 { stream.format } else { stream.plain };
     match shard.subscribe(&id).await {
         Err(not_playable) => reply.turned_away(id.as_str(), protocol, not_playable.into()),
         Ok(_) if request.method == Method::Head => {
             Answer::Whole(head(stream.content_type, is_chunked(format), reply.keep_alive))
         }
-        Ok(viewer_guard) => match upgrade {
-            Some((of, head)) => {
-                Answer::WebSocket(websocket::Play { viewer_guard, of, head, start, asked_at, early: Vec::new() })
+        Ok(viewer_guard) => {
+            // Only now: who is refused may ask for something else on this connection.
+            session.granted(&grant, shard.now());
+            match upgrade {
+                Some((of, head)) => {
+                    Answer::WebSocket(websocket::Play { viewer_guard, of, head, start, asked_at, early: Vec::new() })
+                }
+                None => Answer::Stream(Play {
+                    viewer_guard,
+                    of,
+                    format,
+                    content_type: stream.content_type,
+                    start,
+                    asked_at,
+                }),
             }
-            None => {
-                Answer::Stream(Play { viewer_guard, of, format, content_type: stream.content_type, start, asked_at })
-            }
-        },
+        }
     }
 }
 

@@ -12,7 +12,7 @@ use millstream_proto::http::conditional::Tag;
 
 /// Versions held of a stream handle: a multivariant playlist, two tracks' in up to three views, a manifest, and some that have just been replaced;
 /// and as many with the addresses that they have below a mapped path.
-const TEXTS_MAX: usize = 16;
+const TEXTS_MAX: usize = 24;
 
 /// One version of a playlist.
 pub(crate) struct Text {

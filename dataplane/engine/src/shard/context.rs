@@ -20,7 +20,7 @@ use millstream_proto::output::Output;
 use millstream_proto::time::Time;
 
 use super::events::Refusals;
-use super::grants::{Grants, Kept};
+use super::grants::{Grants, Kept, Viewer};
 use super::mailbox::Mail;
 use super::session::{Arrival, Session, Sessions};
 use super::wait::Waiters;
@@ -209,13 +209,15 @@ impl ShardContext {
         put
     }
 
-    /// A viewer without a session is admitted up to that moment, here and at the other shards; false: nothing could be kept of it.
-    pub(crate) fn grant(&self, id: &Id, viewer: u64, until: Time) -> bool {
+    /// A viewer without a session is admitted up to that moment, here and at the other shards; `None`: for good. False: nothing could be kept.
+    pub(crate) fn grant(&self, id: &Id, viewer: Viewer, until: Option<Time>) -> bool {
         let kept = self.grants.keep(id, viewer, until, self.now());
         if kept == Kept::Tell {
-            for shard in (0..self.shards()).filter(|shard| *shard != self.index) {
-                // Without room, the files that are asked for there have no end.
-                drop(self.put(shard, Mail::Granted { id: id.clone(), viewer, until }));
+            let others = (0..self.shards()).filter(|shard| *shard != self.index);
+            let told = others.map(|shard| self.put(shard, Mail::Granted { id: id.clone(), viewer, until }).is_ok());
+            // Where there was no room, what was known before counts until it is told again.
+            if told.filter(|told| !told).count() > 0 {
+                self.grants.not_told(id, viewer);
             }
         }
         kept != Kept::Full

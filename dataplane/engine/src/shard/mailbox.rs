@@ -11,6 +11,7 @@ use millstream_proto::rtmp::ServerSession;
 use millstream_proto::time::Time;
 
 use super::budget::OfConnection;
+use super::grants::Viewer;
 use crate::io::Descriptor;
 
 /// Messages of one pair that may wait.
@@ -51,8 +52,8 @@ pub(crate) enum Mail {
     Unknown { id: Id, subscription: u64 },
     /// A pending policy step has decided.
     Answer { ticket: u64, step: Step },
-    /// A viewer without a session is admitted up to that moment.
-    Granted { id: Id, viewer: u64, until: Time },
+    /// A viewer without a session is admitted up to that moment; `None`: for good.
+    Granted { id: Id, viewer: Viewer, until: Option<Time> },
     /// Something that the outside wants to know, or to have done.
     Work(Work),
     /// Begin to drain.

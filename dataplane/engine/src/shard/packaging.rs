@@ -32,6 +32,8 @@ pub(crate) struct Packaging {
     pub(crate) texts: Texts,
     /// Requests that wait for a part.
     pub(crate) part_sender: PartSender,
+    /// Behind the segments of the last life.
+    pub(super) least_msn: Cell<u64>,
     /// Requests that wait for any change of it.
     pub(crate) waiters: Waiters,
     /// Of a mirror: the owner has been asked for changes.
@@ -56,7 +58,8 @@ impl Packaging {
         }
         let wall = wall(shard);
         let config = shard.hls_of(id);
-        let first_msn = first_msn(&config, wall.unix_ms);
+        // Discontinuities end segments before their time: the last life may have had more of them than there were seconds.
+        let first_msn = first_msn(&config, wall.unix_ms).max(self.least_msn.get());
         *packager = Some(Box::new(Packager::new(config, session_name(wall.unix_ms), first_msn, log, wall)));
         true
     }

@@ -94,10 +94,18 @@ impl Shard {
         if let Some(handle) = self.live(id) {
             return Some(handle);
         }
+        // One that is over may wait until other shards have heard of it: what can be fetched of it is not to be lost with its place.
+        let over = self.handles.borrow().get(id).cloned();
+        if let Some(over) = over {
+            over.finish_packaging(self);
+            self.remove(&over);
+        }
         if self.handles.borrow().len() >= self.config.limits.streams {
             return None;
         }
         let handle = StreamHandle::own(self, id);
+        let before = self.last_life(id).map_or(0, |over| over.packaging.window.borrow().next_msn());
+        handle.packaging.least_msn.set(before);
         let (shard, of_task) = (Rc::clone(self), Rc::clone(&handle));
         self.spawn(async move {
             tend(&shard, &of_task).await;
@@ -108,7 +116,7 @@ impl Shard {
         Some(handle)
     }
 
-    /// a viewer guard at a stream that is on air, wherever it is owned.
+    /// A viewer guard at a stream that is on air, wherever it is owned.
     pub(crate) async fn subscribe(self: &Rc<Self>, id: &Id) -> Result<ViewerGuard, NotPlayable> {
         let handle = match self.live(id) {
             Some(handle) => handle,

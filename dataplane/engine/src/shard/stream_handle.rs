@@ -27,7 +27,7 @@ use super::phase::{Status, of_absence, of_publisher, of_slate};
 use super::reached::Reached;
 use super::wait::{Either, Notify, Place, Waiters, select};
 use crate::egress::fan_out::FanOut;
-use crate::io::{sleep, sleep_until};
+use crate::io::sleep_until;
 use crate::metrics::ShardStats;
 
 /// A feed that found its mailbox full is tried again after this long.
@@ -316,10 +316,18 @@ impl StreamHandle {
         self.packaging.apply(shard, changes);
     }
 
+    /// It is over: its playlists are told the end.
+    pub(super) fn finish_packaging(&self, shard: &Rc<ShardContext>) {
+        if let Side::Owner { inner, .. } = &self.side {
+            self.packaged(&mut inner.borrow_mut(), shard);
+        }
+    }
+
     /// What has come becomes parts and segments, here and elsewhere. True: another shard has no room.
     fn packaged(&self, owner: &mut Owner, shard: &Rc<ShardContext>) -> bool {
         let log = &*self.log.borrow();
-        let wants_segments = || owner.subscribers.iter().any(|subscriber| subscriber.follows() == Follows::Segments);
+        let follows = |subscriber: &dyn Subscriber| shard.guarded(|| subscriber.follows());
+        let wants_segments = || owner.subscribers.iter().any(|one| follows(&**one) == Some(Follows::Segments));
         if log.is_open() && !self.packaging.has_begun() && wants_segments() {
             self.packaging.begin(shard, &self.id, log);
         }
@@ -332,7 +340,12 @@ impl StreamHandle {
         owner.subscribers.retain_mut(|subscriber| {
             let progress = shard.guarded(|| subscriber.advance(View { log, window: &window }));
             behind |= progress == Some(Progress::Behind);
-            matches!(progress, Some(Progress::CaughtUp | Progress::Behind))
+            match progress {
+                Some(Progress::Behind) => true,
+                // Of a stream that is over, it has all.
+                Some(Progress::CaughtUp) => log.ended().is_none(),
+                Some(Progress::Done) | None => false,
+            }
         });
         full || behind
     }
@@ -636,13 +649,14 @@ pub(super) async fn tend(shard: &Rc<ShardContext>, handle: &Rc<StreamHandle>) {
                     break;
                 }
             }
-            (retry || log.ended().is_some(), owner.stream.poll_timeout())
+            (
+                retry || log.ended().is_some(),
+                if log.ended().is_some() { now + FEED_RETRY } else { owner.stream.poll_timeout() },
+            )
         };
         asleep_until.set(wake_at);
-        if retry {
-            sleep(FEED_RETRY).await;
-        } else {
-            select(notify.notified(), sleep_until(shard.clock.instant(wake_at))).await;
-        }
+        // Who has no room is asked again soon; nobody else waits for it.
+        let wake_at = if retry { wake_at.min(now + FEED_RETRY) } else { wake_at };
+        select(notify.notified(), sleep_until(shard.clock.instant(wake_at))).await;
     }
 }

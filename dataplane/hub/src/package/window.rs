@@ -223,6 +223,12 @@ impl Window {
         })
     }
 
+    /// The media sequence number behind all of its segments; 0 where there is none.
+    pub fn next_msn(&self) -> u64 {
+        let last = [&self.video, &self.audio].into_iter().filter_map(Held::last);
+        last.map(|segment| segment.opened.msn + 1).max().unwrap_or(0)
+    }
+
     /// Whether nothing more comes.
     pub fn is_ended(&self) -> bool {
         self.ended
