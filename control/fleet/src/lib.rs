@@ -24,25 +24,28 @@ pub mod webhook;
 
 use std::collections::BTreeMap;
 use std::future::Future;
-use std::pin::Pin;
+use std::pin::{Pin, pin};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use axum::body::Bytes;
+use futures_util::stream::{self, Stream as Answers, StreamExt as _};
 use millstream_control_protocol::PROTOCOL;
 use millstream_control_protocol::event::{Event, What};
 use millstream_control_protocol::exchange::{Answer, NodeId, Order, Poll, Push, Receipt, Report, Whom};
 use millstream_control_protocol::live::{Live, Viewer};
 use millstream_control_protocol::state::{Binding, Stream, Version};
 use tokio::sync::{Notify, broadcast};
-use tokio::time::{Instant, timeout, timeout_at};
+use tokio::time::{Instant, timeout_at};
 
 use self::desired_state::DesiredState;
 use self::node_registry::NodeRegistry;
 pub use self::node_registry::NodeView;
 pub use self::router::{IsNode, OnNode, router};
 use self::shares::Shares;
-use crate::limits::{EVENTS_BEHIND_MAX, ORDER_WAIT_MAX, POLL_WAIT_MAX, VIEWERS_PER_PAGE_MAX};
+use crate::limits::{
+    EVENTS_BEHIND_MAX, ORDER_WAIT_MAX, POLL_WAIT_MAX, VIEWERS_ASKED_AT_ONCE_MAX, VIEWERS_PER_PAGE_MAX,
+};
 use crate::numbers::Numbers;
 
 /// Why a node is not served, or not reached.
@@ -84,6 +87,12 @@ pub enum LinkError {
     /// It is there, and cannot be read.
     #[error("control cannot read the module now: {0}")]
     Module(String),
+}
+
+impl LinkError {
+    fn other_answer() -> Self {
+        Self::Failed("it answered something else".to_owned())
+    }
 }
 
 /// A future that can be handed around.
@@ -389,9 +398,12 @@ impl Fleet {
         lock(&self.0.registry).on_air()
     }
 
-    async fn ask(&self, node: &str, order: Order) -> Result<Answer, LinkError> {
+    async fn ask(&self, node: &str, order: Order, until: Instant) -> Result<Answer, LinkError> {
+        if Instant::now() >= until {
+            return Err(LinkError::Late);
+        }
         let answer = lock(&self.0.registry).order(node, order)?;
-        match timeout(ORDER_WAIT_MAX, answer).await {
+        match timeout_at(until, answer).await {
             Ok(Ok(Answer::Failed { reason })) => Err(LinkError::Failed(reason)),
             Ok(Ok(Answer::NotUnderstood)) => {
                 Err(LinkError::Failed("its release does not know this order; upgrade it".to_owned()))
@@ -419,56 +431,61 @@ impl Fleet {
         found
     }
 
-    /// Asks nodes at the same time.
+    /// Asks all nodes at the same time.
     async fn ask_all(&self, nodes: Vec<String>, order: &Order) -> Vec<(String, Result<Answer, LinkError>)> {
-        let mut asking = tokio::task::JoinSet::new();
-        for node in nodes {
-            let (fleet, order) = (self.clone(), order.clone());
-            asking.spawn(async move {
-                let answer = fleet.ask(&node, order).await;
-                (node, answer)
-            });
-        }
-        let mut answers = Vec::new();
-        while let Some(answer) = asking.join_next().await {
-            answers.extend(answer);
-        }
+        let at_once = nodes.len();
+        let orders = nodes.into_iter().map(|node| (node, order.clone())).collect();
+        let mut answers: Vec<_> = self.ask_each(orders, at_once).collect().await;
         answers.sort_by(|(a, _), (b, _)| a.cmp(b));
         answers
+    }
+
+    /// Asks nodes, so many at the same time, and gives every node's answer as it comes. Together they have the time of one: nodes that
+    /// hang cost the caller one wait, and whose turn does not come by its end is late.
+    fn ask_each(
+        &self,
+        orders: Vec<(String, Order)>,
+        at_once: usize,
+    ) -> impl Answers<Item = (String, Result<Answer, LinkError>)> + use<> {
+        let (fleet, until) = (self.clone(), Instant::now() + ORDER_WAIT_MAX);
+        let ask = move |(node, order): (String, Order)| {
+            let fleet = fleet.clone();
+            async move {
+                let answer = fleet.ask(&node, order, until).await;
+                (node, answer)
+            }
+        };
+        stream::iter(orders).map(ask).buffer_unordered(at_once.max(1))
     }
 
     /// Who watches a stream, at most `limit`, after the cursor of the page before.
     pub async fn viewers(&self, stream: &str, after: Option<&ViewerCursor>, limit: u32) -> ViewersOnNodes {
         let limit = limit.clamp(1, VIEWERS_PER_PAGE_MAX) as usize;
-        // All at once: a node that does not answer costs the others nothing, and the caller no more than one wait.
-        let mut asking = tokio::task::JoinSet::new();
-        for node in lock(&self.0.registry).present() {
-            let after = match after {
-                Some((at, _)) if node < *at => continue,
-                Some((at, session)) if node == *at => *session,
-                _ => 0,
-            };
-            let (fleet, order) =
-                (self.clone(), Order::Viewers { stream: stream.to_owned(), after, limit: limit as u32 });
-            asking.spawn(async move {
-                let answer = fleet.ask(&node, order).await;
-                (node, after, answer)
-            });
-        }
+        let after_of = |node: &str| after.filter(|(at, _)| at == node).map_or(0, |(_, session)| *session);
+        let mut nodes = lock(&self.0.registry).present();
+        nodes.retain(|node| after.is_none_or(|(at, _)| node >= at));
+        let order = |node: String| {
+            let after = after_of(&node);
+            (node, Order::Viewers { stream: stream.to_owned(), after, limit: limit as u32 })
+        };
+        let orders = nodes.into_iter().map(order).collect();
+        let mut answers = pin!(self.ask_each(orders, VIEWERS_ASKED_AT_ONCE_MAX));
         // No more than a page is held, however many nodes answer.
         let (mut found, mut ends, mut failed) = (BTreeMap::new(), BTreeMap::new(), BTreeMap::new());
         let mut is_cut = false;
-        while let Some(asked) = asking.join_next().await {
-            // A panic has been printed.
-            let Ok((node, after, answer)) = asked else { continue };
+        while let Some((node, answer)) = answers.next().await {
             let mut told = match answer {
                 Ok(Answer::Viewers { page }) => page,
-                Ok(_) => continue,
+                Ok(_) => {
+                    failed.insert(node, LinkError::other_answer());
+                    continue;
+                }
                 Err(error) => {
                     failed.insert(node, error);
                     continue;
                 }
             };
+            let after = after_of(&node);
             // No more than was asked for, whatever it says: pages that never end would be read for ever.
             told.viewers.retain(|viewer| viewer.session > after);
             if told.viewers.len() > limit {
@@ -512,7 +529,7 @@ impl Fleet {
         for (node, answer) in self.ask_all(nodes, order).await {
             match answer {
                 Ok(Answer::Kicked { sessions }) => kicked.sessions = kicked.sessions.saturating_add(sessions),
-                Ok(_) => kicked.failed.push((node, LinkError::Failed("it answered something else".to_owned()))),
+                Ok(_) => kicked.failed.push((node, LinkError::other_answer())),
                 Err(error) => kicked.failed.push((node, error)),
             }
         }

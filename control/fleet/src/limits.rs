@@ -30,6 +30,8 @@ pub const ORDER_WAIT_MAX: Duration = Duration::from_secs(2);
 pub const EVENTS_BEHIND_MAX: usize = 4096;
 /// Viewers in one page.
 pub const VIEWERS_PER_PAGE_MAX: u32 = 1000;
+/// Nodes that one list of viewers asks at the same time: each may answer with a whole page.
+pub const VIEWERS_ASKED_AT_ONCE_MAX: usize = 32;
 /// Bytes of a state, on the wire and on disk: 100,000 streams take some 20 MB.
 pub const STATE_BYTES_MAX: usize = 128 << 20;
 /// Bytes that a server may send before the head of its answer is whole: the head, and answers of the class 1xx before it.

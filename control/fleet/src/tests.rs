@@ -263,6 +263,7 @@ async fn a_node_that_answers_more_than_was_asked_is_taken_by_what_was_asked() {
     tokio::time::sleep(Duration::from_millis(5)).await;
     let page = fleet.viewers("cam", None, 10).await;
     assert_eq!((page.viewers.len(), page.next), (10, Some(("n1".to_owned(), 10))));
+    assert!(matches!(&page.failed[..], [(node, LinkError::Failed(_))] if node == "n2"), "{:?}", page.failed);
     let next = fleet.viewers("cam", Some(&("n1".to_owned(), 10)), 10).await;
     assert_eq!((next.viewers[0].1.session, next.next), (11, Some(("n1".to_owned(), 20))), "pages go on");
     assert_eq!(fleet.look("cam").await, []);
@@ -335,4 +336,25 @@ async fn viewers_are_asked_for_at_all_nodes_at_once() {
         }
     }
     assert_eq!((after, found.join(" ")), (None, "b1 b2 b3 h1 h2 h3".to_owned()));
+}
+
+/// A page may come from every node that is asked: only so many are asked at the same time, and all are accounted for.
+#[tokio::test(start_paused = true)]
+async fn a_list_of_viewers_asks_few_nodes_at_once() {
+    let fleet = Fleet::new([], String::new(), DropEvents);
+    let names: Vec<String> = (0..100).map(|n| format!("n{n:03}")).collect();
+    for name in &names {
+        fleet.poll(&poll(name, None, 0)).await.unwrap();
+    }
+    let (before, asking) = (Instant::now(), fleet.clone());
+    let listing = tokio::spawn(async move { asking.viewers("cam", None, 10).await });
+    tokio::time::sleep(Duration::from_millis(1)).await;
+    let mut asked = 0;
+    for name in &names {
+        asked += fleet.poll(&poll(name, None, 0)).await.unwrap().commands.len();
+    }
+    assert_eq!(asked, VIEWERS_ASKED_AT_ONCE_MAX);
+    let failed = listing.await.unwrap().failed;
+    assert_eq!(failed, names.into_iter().map(|name| (name, LinkError::Late)).collect::<Vec<_>>());
+    assert_eq!(before.elapsed(), ORDER_WAIT_MAX, "they share one wait");
 }
