@@ -3,7 +3,7 @@
 use std::net::{IpAddr, SocketAddr};
 
 use axum::extract::{ConnectInfo, Request, State};
-use axum::http::{HeaderMap, HeaderName, HeaderValue, Method, StatusCode, header};
+use axum::http::{HeaderMap, HeaderName, HeaderValue, Method, StatusCode, Uri, header};
 use axum::middleware::Next;
 use axum::response::{IntoResponse, Response};
 
@@ -31,6 +31,17 @@ fn host_of(authority: &str) -> &str {
         Some((six, _)) => six,
         None => authority.rsplit_once(':').map_or(authority, |(host, _)| host),
     }
+}
+
+/// The name that a request asks for.
+fn host<'a>(headers: &'a HeaderMap, uri: &'a Uri) -> Option<&'a str> {
+    let host = headers.get(header::HOST).and_then(|value| value.to_str().ok());
+    host.or_else(|| uri.authority().map(axum::http::uri::Authority::as_str))
+}
+
+/// Whether a request asks for a loopback name or address.
+pub(crate) fn is_for_loopback(headers: &HeaderMap, uri: &Uri) -> bool {
+    host(headers, uri).is_some_and(|host| is_own(host, &[], None))
 }
 
 /// Whether a name is one of this server's: configured, a loopback name, or the address that the connection came to.
@@ -66,8 +77,7 @@ pub(crate) fn same_origin(headers: &HeaderMap, public_url: Option<&str>) -> bool
 pub(crate) async fn gate(State(api): State<Api>, request: Request, next: Next) -> Response {
     let headers = request.headers();
     let local = request.extensions().get::<Local>().map(|Local(local)| *local);
-    let host = headers.get(header::HOST).and_then(|value| value.to_str().ok());
-    let host = host.or_else(|| request.uri().authority().map(axum::http::uri::Authority::as_str));
+    let host = host(headers, request.uri());
     // A load balancer's look has the host that its maker chose, and learns nothing.
     let health = request.uri().path() == "/healthz";
     if !health && !host.is_some_and(|host| is_own(host, api.names(), local)) {

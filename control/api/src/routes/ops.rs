@@ -7,6 +7,7 @@ use millstream_proto::openmetrics::Format;
 
 use crate::Api;
 use crate::auth::{Viewer, caller};
+use crate::http::gate;
 use crate::http::problem::{Answer, Problem};
 
 const NO_STORE: HeaderValue = HeaderValue::from_static("no-store");
@@ -22,7 +23,7 @@ pub async fn healthz(State(api): State<Api>) -> Response {
     (status, [(header::CACHE_CONTROL, NO_STORE)], word).into_response()
 }
 
-/// Who may read the metrics: anyone of this machine on a loopback port, else who may look.
+/// Who may read the metrics: anyone of this machine on a loopback port who asks for it by a loopback name, else who may look.
 #[derive(Clone, Copy, Debug)]
 pub struct Monitor;
 
@@ -40,18 +41,21 @@ impl FromRequestParts<Api> for Monitor {
 /// Headers of requests that a proxy passes on.
 const FORWARDED: [&str; 5] = ["forwarded", "x-forwarded-for", "x-forwarded-host", "x-real-ip", "via"];
 
-/// Whether a request was made here: what a proxy on this machine passes on comes from here as well, and says so. Where the proxy is trusted,
-/// the address is of whom it is for.
+/// Whether a request was made here. What a proxy on this machine passes on comes from here as well; most say so, or keep the name that the
+/// client asked for. One that does neither cannot be told apart. Where the proxy is trusted, the address is of whom it is for.
 fn is_of_this_machine(parts: &Parts) -> bool {
     let is_here = caller::address(parts).is_some_and(|address| address.ip().to_canonical().is_loopback());
-    is_here && !FORWARDED.iter().any(|name| parts.headers.contains_key(*name))
+    is_here
+        && gate::is_for_loopback(&parts.headers, &parts.uri)
+        && !FORWARDED.iter().any(|name| parts.headers.contains_key(*name))
 }
 
 /// Show the numbers
 ///
 /// Of this process: its engine, where it has one, and its ends of the link and of webhooks.
 /// OpenMetrics where `Accept` asks for it, else the Prometheus text format 0.0.4.
-/// Without a token on a loopback port, from this machine; with one elsewhere, and where a proxy passes the request on.
+/// Without a token on a loopback port, from this machine and by a loopback name or address in `Host`; with one elsewhere, and where a header
+/// says that a proxy passes the request on.
 #[utoipa::path(get, path = "/metrics", tag = "monitoring", responses(
     (status = 200, description = "Metrics", content(
         (String = "application/openmetrics-text"),

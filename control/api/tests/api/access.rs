@@ -238,6 +238,9 @@ fn metrics_are_not_open_to_whom_a_proxy_passes_on() {
         assert_eq!(forwarded(Limits::default(), name, value), 401, "{name}");
         assert_eq!(forwarded(trusting(), name, value), 401, "{name} of a trusted proxy");
     }
+    // One that says nothing of itself and keeps the name that it was asked by.
+    assert_eq!(forwarded(Limits::default(), "Host", "stream.example.org"), 401);
+    assert_eq!(forwarded(Limits::default(), "Host", "localhost"), 200);
 }
 
 #[test]
