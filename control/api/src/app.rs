@@ -13,7 +13,7 @@ use millstream_proto::secret::Secret;
 use millstream_proto::sign::MasterKey;
 use millstream_store::item::{Change, Expect, Order, Page, Query};
 use millstream_store::repeated::Repeated;
-use millstream_store::{Store, StoreError};
+use millstream_store::{Room, Store, StoreError};
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 use tokio::sync::{Mutex, MutexGuard, Semaphore, SemaphorePermit};
@@ -192,14 +192,18 @@ impl Said {
     }
 }
 
-/// Changes that take rights or things away. They find room on a full disk ([`Store::revoke`]).
-fn takes_away(action: &str) -> bool {
-    action.ends_with(".delete") || matches!(action, "stream.key.rotate" | "logout" | "session.kick")
+/// How much changes that take rights or things away may use of the room that there is for them on a full disk ([`Store::revoke`]).
+fn room_for(action: &str) -> Option<Room> {
+    match action {
+        "token.delete" | "stream.delete" | "stream.key.rotate" => Some(Room::All),
+        "logout" => Some(Room::Half),
+        other => other.ends_with(".delete").then_some(Room::Half),
+    }
 }
 
-/// An entry of the audit log.
+/// An entry of the audit log; `None`: a full disk had no room for it.
 #[must_use]
-pub(crate) struct Recorded(String);
+pub(crate) struct Recorded(Option<String>);
 
 impl Api {
     /// Reads what the store has and tells the nodes all streams.
@@ -454,17 +458,33 @@ impl Api {
         &self.0.kept_answers
     }
 
-    /// Writes into the audit log that something is done which changes nothing in the store. It is durable when this returns.
+    /// Writes into the audit log that something is done which changes nothing in the store. It is durable when this returns. What needs no
+    /// disk is done on a full one as well, without an entry, and takes no room from what needs it: the process's log tells of it.
     pub(crate) async fn record(&self, caller: &Caller, action: &str, target: &str) -> Answer<Recorded> {
         let (stamp, entry) = self.entry(caller, action, target, Vec::new());
-        // A stamp is new, so nothing is there.
-        let _ = model::transact_as(self.store(), takes_away(action), vec![entry]).await?;
-        tracing::info!(who = caller.who, action, target, "changed");
-        Ok(Recorded(stamp))
+        match self.store().transact(vec![entry]).await {
+            Ok(_) => {
+                tracing::info!(who = caller.who, action, target, "changed");
+                Ok(Recorded(Some(stamp)))
+            }
+            Err(StoreError::Full { .. }) => {
+                let (who, address) = (&caller.who, &caller.address);
+                tracing::warn!(
+                    who,
+                    address,
+                    action,
+                    target,
+                    "changed; the disk is full: this line is told in place of an entry of the audit log"
+                );
+                Ok(Recorded(None))
+            }
+            Err(error) => Err(error.into()),
+        }
     }
 
     /// Takes back the entry of something that came to nothing. Should that fail, the log names what was tried and no more.
     pub(crate) async fn forget(&self, Recorded(stamp): Recorded) {
+        let Some(stamp) = stamp else { return };
         if let Err(error) = self.store().delete(AUDIT, &stamp, Expect::Any).await {
             tracing::warn!(%error, stamp, "the audit log has an entry of something that came to nothing");
         }
@@ -484,7 +504,7 @@ impl Api {
         if let Some(mark) = &mark {
             changes.push(mark.to_put());
         }
-        let made = model::transact_as(self.store(), takes_away(action), changes).await?;
+        let made = model::transact_as(self.store(), room_for(action), changes).await?;
         let Ok(versions) = made else { return Ok(Err(model::Conflict)) };
         if let (Some(mark), Some(version)) = (mark, versions.last()) {
             mark.written(self, *version);

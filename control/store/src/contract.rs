@@ -10,6 +10,15 @@ use crate::item::{
 /// What a call comes to, later.
 pub type Answer<'a, T> = Pin<Box<dyn Future<Output = Result<T, StoreError>> + Send + 'a>>;
 
+/// How much of what a store keeps for a full disk a change may use ([`Store::revoke`]).
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Room {
+    /// All of it: it makes worthless what leaked.
+    All,
+    /// Half of it: the rest is for those.
+    Half,
+}
+
 /// Items by kind and key. Calls may be made from many tasks at once; each sees every write that was answered before it was made.
 pub trait Store: Send + Sync + 'static {
     /// One item, expired ones included.
@@ -28,7 +37,8 @@ pub trait Store: Send + Sync + 'static {
 
     /// The same, of changes that take rights away or make room: removals, revocations. A store keeps room for them, so that they are made
     /// when the disk is full.
-    fn revoke(&self, changes: Vec<Change>) -> Answer<'_, Vec<u64>> {
+    fn revoke(&self, changes: Vec<Change>, room: Room) -> Answer<'_, Vec<u64>> {
+        let _ = room;
         self.transact(changes)
     }
 

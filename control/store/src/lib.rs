@@ -19,5 +19,5 @@ pub mod memory;
 pub mod repeated;
 pub mod sqlite;
 
-pub use contract::{Answer, Store};
+pub use contract::{Answer, Room, Store};
 pub use error::StoreError;

@@ -12,7 +12,7 @@ use std::thread::JoinHandle;
 use tokio::sync::{mpsc, oneshot};
 
 use crate::StoreError;
-use crate::contract::{Answer, Store, check_all};
+use crate::contract::{Answer, Room, Store, check_all};
 use crate::item::{Change, Expect, Item, Kind, Page, Query, Write};
 
 mod backup;
@@ -170,9 +170,9 @@ impl Store for SqliteStore {
         }
     }
 
-    fn revoke(&self, changes: Vec<Change>) -> Answer<'_, Vec<u64>> {
+    fn revoke(&self, changes: Vec<Change>, room: Room) -> Answer<'_, Vec<u64>> {
         match check_all(&changes) {
-            Ok(()) => self.write(WriteKind::Revocations(changes)),
+            Ok(()) => self.write(WriteKind::Revocations(changes, room)),
             Err(error) => Box::pin(async move { Err(error) }),
         }
     }

@@ -4,7 +4,7 @@
 //!
 //! Invariants: every field of a stored shape has a default, so that what an older release wrote is read; a kind's name never changes.
 use millstream_store::item::{Change, Expect, Item, Kind, Write};
-use millstream_store::{Store, StoreError};
+use millstream_store::{Room, Store, StoreError};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 
@@ -116,16 +116,20 @@ pub(crate) fn to_delete((kind, key): (Kind, &str), expect: Expect) -> Change {
 
 /// Makes all of these changes or none, and gives the new versions. A conflict is the inner error, because what it means depends.
 pub(crate) async fn transact(store: &dyn Store, changes: Vec<Change>) -> Answer<Result<Vec<u64>, Conflict>> {
-    transact_as(store, false, changes).await
+    transact_as(store, None, changes).await
 }
 
-/// The same; where the changes take rights or things away, also on a full disk.
+/// The same; where the changes take rights or things away, also on a full disk, with so much of what is kept for that.
 pub(crate) async fn transact_as(
     store: &dyn Store,
-    takes_away: bool,
+    room: Option<Room>,
     changes: Vec<Change>,
 ) -> Answer<Result<Vec<u64>, Conflict>> {
-    match if takes_away { store.revoke(changes) } else { store.transact(changes) }.await {
+    let made = match room {
+        Some(room) => store.revoke(changes, room),
+        None => store.transact(changes),
+    };
+    match made.await {
         Ok(versions) => Ok(Ok(versions)),
         Err(StoreError::Conflict { .. }) => Ok(Err(Conflict)),
         Err(error) => Err(error.into()),

@@ -1,10 +1,11 @@
 //! When the store fails, or the clock.
-use std::sync::Arc;
 use std::sync::atomic::{AtomicU8, Ordering};
+use std::sync::{Arc, Mutex};
 
+use millstream_control_protocol::exchange::Answer as NodeAnswer;
 use millstream_store::item::{Change, Expect, Item, Kind, Page, Query, Write};
 use millstream_store::memory::MemoryStore;
-use millstream_store::{Answer, Store, StoreError};
+use millstream_store::{Answer, Room, Store, StoreError};
 use serde_json::json;
 
 use crate::harness::{NOW_MS, Options, Server};
@@ -15,6 +16,8 @@ struct Failing {
     inner: MemoryStore,
     /// 0: works; 1: full, it reads; 2: does nothing; 3: full for the audit log, and has room for a little more.
     mode: AtomicU8,
+    /// What was to be revoked, with how much of the room that is kept for it.
+    revoked: Mutex<Vec<Room>>,
 }
 
 impl Failing {
@@ -61,6 +64,10 @@ impl Store for Failing {
             None => self.inner.transact(changes),
         }
     }
+    fn revoke(&self, changes: Vec<Change>, room: Room) -> Answer<'_, Vec<u64>> {
+        self.revoked.lock().unwrap().push(room);
+        self.transact(changes)
+    }
     fn page(&self, query: Query) -> Answer<'_, Page> {
         or(self.fails(false), self.inner.page(query))
     }
@@ -88,6 +95,33 @@ fn a_full_disk_refuses_changes_and_shows_what_is_there() {
     store.mode.store(0, Ordering::Relaxed);
     server.post("/api/v1/streams", &json!({ "id": "cam2" })).is(201);
     with_key().is(201);
+}
+
+/// What needs no disk is done, and takes no room from what makes worthless what leaked.
+#[test]
+fn on_a_full_disk_sessions_are_ended_and_the_kept_room_is_for_revocations() {
+    let store = Arc::new(Failing::default());
+    let server = Server::with(Options { store: Arc::clone(&store) as _, ..Options::default() });
+    server.post("/api/v1/streams", &json!({ "id": "cam" })).is(201);
+    let made = server.post("/api/v1/tokens", &json!({ "name": "ci", "role": "viewer" }));
+    let token = format!("/api/v1/tokens/{}", made.is(201).text("id"));
+    let hook = server.post("/api/v1/webhooks", &json!({ "url": "https://example.com/x" }));
+    let hook = format!("/api/v1/webhooks/{}", hook.is(201).text("id"));
+    server.node("n1", |_| NodeAnswer::Kicked { sessions: 1 });
+    let before = server.audit();
+    store.mode.store(1, Ordering::Relaxed);
+    for path in ["/api/v1/streams/cam/session", "/api/v1/nodes/n1/sessions/43"] {
+        let ended = server.request("DELETE", path).send();
+        assert_eq!(ended.is(200).json(), &json!({ "sessions": 1, "missing": [] }), "{path}");
+    }
+    assert_eq!(server.audit(), before);
+    assert_eq!(*store.revoked.lock().unwrap(), []);
+    let any = |method: &str, path: &str| server.request(method, path).header("If-Match", "*").send().is(507).status;
+    any("DELETE", &hook);
+    any("DELETE", &token);
+    server.post("/api/v1/streams/cam/key", &json!({})).is(507);
+    any("DELETE", "/api/v1/streams/cam");
+    assert_eq!(*store.revoked.lock().unwrap(), [Room::Half, Room::All, Room::All, Room::All]);
 }
 
 #[test]
@@ -161,7 +195,6 @@ fn what_a_full_disk_refuses_has_changed_nothing() {
         any("DELETE", "/api/v1/hooks/geo").send(),
         clip("other"),
         any("DELETE", "/api/v1/slates/back").send(),
-        server.request("DELETE", "/api/v1/streams/cam/session").send(),
         server.plain("POST", "/api/v1/login").json(&json!({ "token": crate::harness::ADMIN })).send(),
     ];
     for refusal in &refusals {

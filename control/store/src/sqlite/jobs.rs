@@ -8,7 +8,7 @@ use tokio::sync::{mpsc, oneshot};
 use super::spare::Spare;
 use super::{BATCH_JOBS_MAX, PURGE_ITEMS_MAX, checkpoint, open};
 use crate::StoreError;
-use crate::contract::end_of;
+use crate::contract::{Room, end_of};
 use crate::item::{Change, Item, Kind, Order, PAGE_ITEMS_MAX, Page, Query, Write};
 use crate::repeated::Repeated;
 
@@ -19,7 +19,7 @@ pub(super) enum WriteKind {
     /// All of these, or none.
     Changes(Vec<Change>),
     /// The same, with what is kept for them where there is no room.
-    Revocations(Vec<Change>),
+    Revocations(Vec<Change>, Room),
     Purge {
         now_ms: u64,
     },
@@ -57,17 +57,18 @@ pub(super) fn write_all(
         }
         let (changes, waiting): (Vec<_>, Vec<_>) = batch.into_iter().map(|job| (job.what, job.answer)).unzip();
         // Few and short: kept until it is known that they have found room.
-        let revocations: Vec<Option<Vec<Change>>> = changes.iter().map(revocation).collect();
+        let revocations: Vec<Option<(Vec<Change>, Room)>> = changes.iter().map(revocation).collect();
         checkpoint::make_way(&connection, path);
         match write_batch(&mut connection, changes) {
             Ok(answers) => {
                 // One that waits says as much as two.
                 let _ = committed.try_send(());
-                spare.take_back();
                 for (waiting, answer) in waiting.into_iter().zip(answers) {
                     // Whoever has gone does not want to know.
                     let _ = waiting.send(answer);
                 }
+                // It may take a moment.
+                spare.take_back();
             }
             Err(error) => {
                 let error = open::say(path, &error);
@@ -77,7 +78,7 @@ pub(super) fn write_all(
                 let is_full = matches!(error, StoreError::Full { .. });
                 for (waiting, revocation) in waiting.into_iter().zip(revocations) {
                     let answer = match revocation {
-                        Some(changes) if is_full => revoke((&mut connection, &mut spare), &changes, path),
+                        Some(revocation) if is_full => revoke((&mut connection, &spare), &revocation, path),
                         _ => Err(error.clone()),
                     };
                     let _ = waiting.send(answer);
@@ -87,29 +88,29 @@ pub(super) fn write_all(
     }
 }
 
-fn revocation(what: &WriteKind) -> Option<Vec<Change>> {
+fn revocation(what: &WriteKind) -> Option<(Vec<Change>, Room)> {
     match what {
-        WriteKind::Revocations(changes) => Some(changes.clone()),
+        WriteKind::Revocations(changes, room) => Some((changes.clone(), *room)),
         WriteKind::Changes(_) | WriteKind::Purge { .. } => None,
     }
 }
 
 /// Makes changes on a full disk: in the log's own room once all of it is in the file, and with what was kept for this.
 fn revoke(
-    (connection, spare): (&mut Connection, &mut Spare),
-    changes: &[Change],
+    (connection, spare): (&mut Connection, &Spare),
+    (changes, room): &(Vec<Change>, Room),
     path: &Path,
 ) -> Result<Vec<u64>, StoreError> {
     loop {
-        // Where the file needs little more room for all that the log has, the log can be used again and again. Half of what is kept is for
-        // that, the other half for the log itself.
-        if spare.is_half_there() {
+        // Where the file needs little more room for all that the log has, the log can be used again and again. Half of what it may use is
+        // for that, the other half for the log itself.
+        if spare.is_half_there(*room) {
             checkpoint::begin_anew(connection);
         }
-        match write_batch(connection, vec![WriteKind::Revocations(changes.to_vec())]) {
+        match write_batch(connection, vec![WriteKind::Revocations(changes.clone(), *room)]) {
             Ok(answers) => return answers.into_iter().next().unwrap_or(Ok(Vec::new())),
             Err(error) => match open::say(path, &error) {
-                StoreError::Full { .. } if spare.give() => {}
+                StoreError::Full { .. } if spare.give(*room) => {}
                 error => return Err(error),
             },
         }
@@ -130,7 +131,7 @@ fn write_batch(
 /// Looks at all conditions of a job before it writes the first item, so that a job whose conditions do not hold changes nothing.
 fn write(on: &Transaction<'_>, what: WriteKind) -> rusqlite::Result<Result<Vec<u64>, StoreError>> {
     let changes = match what {
-        WriteKind::Changes(changes) | WriteKind::Revocations(changes) => changes,
+        WriteKind::Changes(changes) | WriteKind::Revocations(changes, _) => changes,
         WriteKind::Purge { now_ms } => return purge(on, now_ms).map(|purged| Ok(vec![purged])),
     };
     let mut versions = Vec::with_capacity(changes.len());

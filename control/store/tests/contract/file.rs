@@ -6,7 +6,7 @@ use std::process::Command;
 
 use millstream_store::item::{Change, Expect, Kind, Query, Write};
 use millstream_store::sqlite::{BackupError, FILE, SqliteStore, backup, peek, peek_count};
-use millstream_store::{Store as _, StoreError};
+use millstream_store::{Room, Store as _, StoreError};
 
 use crate::{KIND, run, write};
 
@@ -138,14 +138,14 @@ fn the_log_is_taken_into_the_file_beside_those_who_write() {
     assert_eq!(run(store.count(KIND)), Ok(written));
 }
 
-/// The disk is a tmpfs of one mebibyte, in a mount namespace of a copy of this test.
+/// The disk is a tmpfs of two mebibytes, in a mount namespace of a copy of this test.
 #[test]
 fn a_full_disk_refuses_writes_and_loses_none_that_was_answered() {
     if std::env::var_os("MILLSTREAM_TEST_SMALL_DISK").is_some() {
         return on_a_small_disk(Path::new("/mnt"));
     }
     let test = std::env::current_exe().unwrap();
-    let script = "mount -t tmpfs -o size=1m tmpfs /mnt && exec \"$0\" --exact contract::file::a_full_disk_refuses_writes_and_loses_none_that_was_answered --nocapture";
+    let script = "mount -t tmpfs -o size=2m tmpfs /mnt && exec \"$0\" --exact contract::file::a_full_disk_refuses_writes_and_loses_none_that_was_answered --nocapture";
     let unshare = |arguments: &[&str]| {
         let mut command = Command::new("unshare");
         command.args(["--user", "--map-root-user", "--mount"]).args(arguments);
@@ -193,6 +193,21 @@ fn on_a_small_disk(dir: &Path) {
     assert!(answered > 25);
     assert_eq!(run(store.count(KIND)), Ok(answered), "all that was answered is there after a restart");
     assert_eq!(run(store.page(Query::all(KIND))).unwrap().items.len() as u64, answered.min(1_000));
+    // Whatever else was taken away and told: what leaked can be revoked.
+    run(async {
+        let log =
+            |n: usize| Write { kind: Kind("log"), ..write(&format!("half/{n}"), Expect::Absent, &"w".repeat(2_000)) };
+        let mut n = 0;
+        let error = loop {
+            match store.revoke(vec![Change::Put(log(n))], Room::Half).await {
+                Ok(_) => n += 1,
+                Err(error) => break error,
+            }
+        };
+        assert!(matches!(error, StoreError::Full { .. }), "{error}");
+        println!("{n} with half of the room");
+        assert!(n > 0);
+    });
     revoke_on_a_full_disk(&store, 40, 5);
     drop(store);
 
@@ -237,7 +252,7 @@ fn revoke_on_a_full_disk(store: &SqliteStore, items: usize, least: usize) {
             // As a token's removal: with an entry of who did it.
             let who = Write { kind: Kind("log"), ..write(&format!("{n:05}"), Expect::Any, &"w".repeat(200)) };
             let gone = Change::Delete { kind: KIND, key: format!("{n:05}"), expect: Expect::Version(1) };
-            match store.revoke(vec![gone, Change::Put(who)]).await {
+            match store.revoke(vec![gone, Change::Put(who)], Room::All).await {
                 Ok(_) => revoked += 1,
                 Err(error) => assert!(matches!(error, StoreError::Full { .. }), "{error}"),
             }
