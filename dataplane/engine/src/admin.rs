@@ -58,6 +58,11 @@ pub enum StartError {
     Thread(std::io::Error),
 }
 
+/// Whether an address can be listened on. One that is taken is tried for some seconds, as at the start: its server may be about to end.
+pub fn try_address(address: SocketAddr) -> std::io::Result<()> {
+    io::bind(address, 1).map(drop)
+}
+
 /// What to do where a port cannot be bound.
 pub fn listen_advice(error: &std::io::Error, flag: &str) -> String {
     match error.kind() {

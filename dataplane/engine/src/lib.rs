@@ -26,4 +26,4 @@ pub mod slates;
 pub mod subscribers;
 
 pub use admin::remote::Remote;
-pub use admin::{Addresses, Engine, EngineError, StartError, control_connections, listen_advice, start};
+pub use admin::{Addresses, Engine, EngineError, StartError, control_connections, listen_advice, start, try_address};

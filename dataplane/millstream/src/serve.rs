@@ -1,6 +1,5 @@
 //! `millstream serve`: configuration to policy chain to engine, then signals until the drain is over. Before it: [`crate::cli`];
 //! after it: the engine owns everything that happens.
-use std::net::TcpListener;
 use std::path::Path;
 use std::sync::Arc;
 
@@ -62,12 +61,12 @@ pub(crate) fn run(flags: ServeFlags) -> Result<(), Failure> {
     }
 }
 
-/// Whether the ports are free: a first start that fails leaves no keys behind. Later ones wait for a server that is about to end.
+/// Whether the ports are free: a first start that fails leaves no keys behind.
 fn look_for_ports(layers: &Layers) -> anyhow::Result<()> {
     let engine = [("RTMP", "rtmp", layers.config.rtmp), ("HTTP", "http", layers.config.http)];
     let engine = engine.into_iter().filter(|_| layers.role != Role::Control);
     for (what, flag, address) in engine.chain([("control", "control", layers.control)]) {
-        if let Err(error) = TcpListener::bind(address) {
+        if let Err(error) = millstream_engine::try_address(address) {
             let advice = millstream_engine::listen_advice(&error, flag);
             bail!("cannot listen on {address} for {what}: {error}; {advice}");
         }
