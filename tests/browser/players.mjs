@@ -4,8 +4,6 @@
 //
 // `schedule` says when the encoder sends a picture: `{"epochMs", "periodMs", "sentMs": [...]}`; picture n, whose number is in ten squares at its
 // top (the lowest bit first), goes out at epochMs + sentMs[n] + k * periodMs.
-//
-// `acrossBoundary`: a segment begins between the page's first loads of the two playlists.
 import { readFileSync, statSync, writeFileSync } from 'node:fs';
 import { createServer } from 'node:http';
 import { createRequire } from 'node:module';
@@ -74,10 +72,9 @@ const PLAYERS = {
     load: ['video.js/dist/video.js', 'video.js/dist/video-js.css'],
     url: 'live.m3u8',
     open(url, place) {
-      if (window.logs) videojs.log.level('debug');
       const made = document.createElement('video-js');
       place.append(made);
-      const player = videojs(made, { muted: true, autoplay: !window.acrossBoundary, width: 640, height: 360, html5: { vhs: { llhls: true, experimentalLLHLS: true } } });
+      const player = videojs(made, { muted: true, autoplay: true, width: 640, height: 360, html5: { vhs: { llhls: true, experimentalLLHLS: true } } });
       player.on('error', () => note(`video.js ${player.error().message}`));
       player.src({ src: url, type: 'application/x-mpegURL' });
     },
@@ -194,7 +191,7 @@ function serve() {
         const url = player.file ? '/file.mp4' : `${given.server}/${player.url}`;
         const tag = (file) => (file.endsWith('.css') ? `<link rel="stylesheet" href="/m/${file}">` : `<script src="/m/${file}"></script>`);
         response.setHeader('Content-Type', 'text/html; charset=utf-8');
-        response.end(`<!doctype html><title>${rest[0]}</title><link rel="icon" href="data:,"><script>window.logs = ${Boolean(logs)}; window.acrossBoundary = ${Boolean(given.acrossBoundary)}; (${prepare})();</script>
+        response.end(`<!doctype html><title>${rest[0]}</title><link rel="icon" href="data:,"><script>window.logs = ${Boolean(logs)}; (${prepare})();</script>
 ${player.load.map(tag).join('')}<div id="place"></div>
 <script>(${player.open.toString().replace(/^(async )?open/, '$1function open')})(${JSON.stringify(url)}, document.getElementById('place'), ${JSON.stringify(player.options ?? {})});</script>`);
         return;
@@ -227,35 +224,6 @@ function sentBefore(number, seenMs) {
   return first + Math.floor((seenMs - first) / schedule.periodMs) * schedule.periodMs;
 }
 
-// Lets a segment begin between the page's first loads of the two playlists: it gets the master a tenth of a second before, the playlist of the video
-// at once, and that of the audio when both have the first part of the new segment. Gives how long the page was held up, milliseconds.
-async function loadAcrossBoundary(page) {
-  const ask = async (path) => (await fetch(`${given.server}/${path}`)).text();
-  const begin = () => {
-    const found = { from: Date.now(), heldMs: 0 };
-    found.before = ask('video.m3u8').then(async (text) => {
-      found.msn = Number(/MEDIA-SEQUENCE:(\d+)/.exec(text)[1]) + text.split('#EXTINF').length - 1;
-      // A segment is whole with its last part, a part's length before the first one of the next.
-      await ask(`video.m3u8?_HLS_msn=${found.msn}`);
-      await sleep(200);
-      found.heldMs = Date.now() - found.from;
-    });
-    found.after = found.before.then(() => Promise.all(['video', 'audio'].map((track) => ask(`${track}.m3u8?_HLS_msn=${found.msn + 1}&_HLS_part=0`))));
-    return found;
-  };
-  let found;
-  await page.route((url) => /\/(live|audio)\.m3u8$/.test(url.pathname) && url.search === '', async (route) => {
-    found ??= begin();
-    await (route.request().url().endsWith('/live.m3u8') ? found.before : found.after);
-    await route.continue();
-  });
-  // Video.js goes by both playlists where it has them before it plays: the viewer presses the button just then.
-  page.on('requestfinished', (request) => {
-    if (request.url().endsWith('/audio.m3u8')) page.evaluate(() => window.videojs?.getAllPlayers()[0].play());
-  });
-  return () => found?.heldMs ?? 0;
-}
-
 // Opens a page with cookies, cache and connections of its own; `asked` are the moments at which it asked for which playlist.
 async function openPage(browser, origin) {
   const context = await browser.newContext();
@@ -277,11 +245,9 @@ async function openPage(browser, origin) {
     for (const event of ['Media.playerErrorsRaised', 'Media.playerMessagesLogged']) inside.on(event, (told) => say(JSON.stringify(told)));
     await inside.send('Media.enable');
   }
-  const heldMs = given.acrossBoundary ? await loadAcrossBoundary(page) : () => 0;
   return {
     version: browser.version(),
     asked: () => asked,
-    heldMs,
     failed,
     log,
     goto: (url) => page.goto(url),
@@ -295,7 +261,6 @@ async function openFirefoxPage() {
   const page = await openFirefox();
   return {
     ...page,
-    heldMs: () => 0,
     failed: [],
     log: [],
     async asked() {
@@ -342,10 +307,7 @@ async function play(browser, origin, name) {
   result.quality = told.quality;
   if (from === undefined) return result;
   const within = seen.filter(({ at }) => at <= from + seconds * 1000);
-  result.startMs = from - opened - page.heldMs();
-  // Its time begins with a segment, and so do keyframes.
-  const begins = told.notes.map((note) => Number(/(?:waiting|seeking) at (.*)/.exec(note)?.[1])).find((at) => at > 0);
-  if (given.acrossBoundary && name === 'videojs') result.behindKeyframeS = begins % (given.gopS ?? 2);
+  result.startMs = from - opened;
   // The browser's own count, where it agrees with the time that went by in the stream: Firefox counts pictures that a seek threw away.
   const shown = within.slice(1).map(({ presented, media }, i) => Math.min(presented - within[i].presented, Math.max(1, Math.round((media - within[i].media) * rate))));
   result.frames = (1 + shown.reduce((sum, n) => sum + n, 0)) / (seconds * rate);

@@ -52,8 +52,8 @@ pub(super) static HLS: OutputFormat = OutputFormat {
         // The playlist of all renditions is the same as long as there is only the source.
         multivariant("live.m3u8"),
         multivariant("index.m3u8"),
-        playlist("video.m3u8", |window, asked| window.playlist_at(Track::Video, asked.directives, asked.now)),
-        playlist("audio.m3u8", |window, asked| window.playlist_at(Track::Audio, asked.directives, asked.now)),
+        playlist("video.m3u8", |window, asked| window.playlist(Track::Video, asked.directives)),
+        playlist("audio.m3u8", |window, asked| window.playlist(Track::Audio, asked.directives)),
     ]),
 };
 
@@ -113,7 +113,7 @@ pub(super) async fn document(
         Err(not_playable) => return reply.turned_away(id.as_str(), protocol, not_playable.into()),
     };
     let until = grant.valid_for.map(|time| shard.now() + time);
-    if !shard.grant(&id, granted_viewer(session, reply.request), until) {
+    if !shard.grant(&id, granted(session, viewer), until) {
         return reply.turned_away(id.as_str(), protocol, BUSY);
     }
     part_sender::after_parts(&source.handle().packaging).await;
@@ -133,7 +133,7 @@ pub(super) async fn document(
     }
     let found = waiting.until_found(|window, now| {
         let settled = now >= tracks_by;
-        let found = (of.render)(window, &Asked { directives: &directives, now, unix_ms: unix_ms(), settled });
+        let found = (of.render)(window, &Asked { directives: &directives, unix_ms: unix_ms(), settled });
         was_held |= found == Found::Wait;
         found
     });
@@ -175,8 +175,8 @@ fn viewer_hash(session: &Session, request: &Request) -> u64 {
 }
 
 /// Who asks, for grants: the name alone is anybody's to choose.
-fn granted_viewer(session: &Session, request: &Request) -> Viewer {
-    Viewer { address: session.peer().ip().to_canonical(), name: viewer_hash(session, request) }
+fn granted(session: &Session, name: u64) -> Viewer {
+    Viewer { address: session.peer().ip().to_canonical(), name }
 }
 
 /// A playlist for a request that came by another path than its files are below.
@@ -250,7 +250,7 @@ pub(super) async fn file(reply: &Reply<'_>, id: Id, file: File<'_>) -> Answer {
     let Reply { shard, session, .. } = *reply;
     let (id, asked_at) = (&id, shard.now());
     shard.stats.hls_files.add(1);
-    if shard.grants.is_over(id, || granted_viewer(session, reply.request), asked_at) {
+    if shard.grants.is_over(id, || granted(session, viewer_hash(session, reply.request)), asked_at) {
         return reply.refuse(403, "the time that this viewer was admitted for is over; load the playlist again");
     }
     let File { session: life, track, name } = file;

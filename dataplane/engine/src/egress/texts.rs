@@ -10,9 +10,9 @@ use flate2::Compression;
 use flate2::write::GzEncoder;
 use millstream_proto::http::conditional::Tag;
 
-/// Versions held of a stream handle: a multivariant playlist, two tracks' in up to three views, a manifest, and some that have just been replaced;
-/// and as many with the addresses that they have below a mapped path.
-const TEXTS_MAX: usize = 24;
+/// Versions held of a stream handle: a multivariant playlist, two tracks' with and without what can be skipped, a manifest, and some that have just
+/// been replaced; and as many with the addresses that they have below a mapped path.
+const TEXTS_MAX: usize = 16;
 
 /// One version of a playlist.
 pub(crate) struct Text {

@@ -5,7 +5,6 @@ mod manifest;
 mod text;
 
 use std::sync::Arc;
-use std::time::Duration;
 
 use bytes::Bytes;
 use millstream_proto::hls::request::{Directives, Until};
@@ -13,7 +12,6 @@ use millstream_proto::media::Track;
 use millstream_proto::time::Time;
 
 use self::held::Held;
-use self::text::View;
 use super::change::{Change, Session};
 use crate::subscriber::ClosedSegment;
 
@@ -97,16 +95,6 @@ fn playlist_name(track: Track) -> &'static str {
 /// A fresh playlist is shown when it has a whole segment, or open parts of this length: players that know no parts take one without a
 /// segment for a broken one.
 const FIRST_SHOWN_US: u64 = 3_000_000;
-
-/// Beside video, a first load of the audio's playlist gets an open segment only once the video's has been listed for so long. Video.js loads the
-/// playlist of the video and then that of the audio. Where it has both before it plays, it begins before the end of the one that ends
-/// first. Where a segment began between the two loads, that is the video's, and Video.js begins within a segment: see `AUDIO_HOLD_BACK_MS`
-/// of [`super::packager`]. Without the new segment it begins one segment earlier, at a keyframe.
-///
-/// Between the loads there are a round trip and the player's work: 30 to 80 ms beside the server. Where they are further apart, Video.js plays
-/// before it has the audio's playlist and goes by the video's alone, so longer would gain nothing, and players that load within this time
-/// begin a segment further from the end.
-const FIRST_LOADS_APART: Duration = Duration::from_millis(200);
 
 /// A playlist that segments leave lasts this many target durations (RFC 8216bis 6.2.2).
 const LISTED_TARGETS: u64 = 3;
@@ -253,36 +241,7 @@ impl Window {
             || self.ended && held.has_media()
     }
 
-    /// The answer to a request for a track's playlist that came at this moment: [`Self::playlist`], but for a player's first load of the audio
-    /// beside video, which may get the playlist as it was when its last whole segment was.
-    pub fn playlist_at(&mut self, track: Track, directives: &Directives, now: Time) -> Answer<Playlist> {
-        // Who asks by number, or for a delta update, has a playlist.
-        let is_first_load = directives.until.is_none() && !directives.skip;
-        if is_first_load
-            && track == Track::Audio
-            && self.withholds_open_audio(now)
-            && let Some(session) = self.session.clone()
-        {
-            return Answer::Ready(Playlist { text: self.text(&session, track, View::WholeSegments), by_number: false });
-        }
-        self.playlist(track, directives)
-    }
-
-    /// See [`FIRST_LOADS_APART`]. For each segment the answer changes once, from true to false: the same client sees no segment go.
-    fn withholds_open_audio(&self, now: Time) -> bool {
-        let open = self.audio.last().filter(|segment| !segment.closed && !segment.parts.is_empty());
-        let Some(open) = open.filter(|_| self.video.parts.is_some() && !self.ended) else { return false };
-        let has_whole = self.audio.segments().any(|segment| segment.closed && !segment.parts.is_empty());
-        let listed_for = |held: &Held, at_least: Duration| {
-            let first = held.segment(open.opened.msn).and_then(|segment| segment.parts.first());
-            first.is_some_and(|first| now.since(first.arrived) >= at_least)
-        };
-        // A picture that has fallen silent holds nothing up.
-        let is_old = listed_for(&self.video, FIRST_LOADS_APART) || listed_for(&self.audio, FIRST_LOADS_APART * 2);
-        has_whole && !is_old
-    }
-
-    /// The playlist of a track with all that there is, as the directives want it.
+    /// The playlist of a track, as the directives want it.
     pub fn playlist(&mut self, track: Track, directives: &Directives) -> Answer<Playlist> {
         let Some(session) = self.session.clone() else { return Answer::Wait };
         if self.held(track).parts.is_none() {
@@ -295,13 +254,12 @@ impl Window {
             if !self.is_shown(track) {
                 return Answer::Wait;
             }
-            let view = View::whole_or_delta(directives.skip && !self.ended, &session);
-            return Answer::Ready(Playlist { text: self.text(&session, track, view), by_number: false });
+            let skip = directives.skip && !self.ended;
+            return Answer::Ready(Playlist { text: self.text(&session, track, skip), by_number: false });
         };
         match self.held(track).reached(until) {
             Reached::Yes => {
-                let view = View::whole_or_delta(directives.skip, &session);
-                Answer::Ready(Playlist { text: self.text(&session, track, view), by_number: true })
+                Answer::Ready(Playlist { text: self.text(&session, track, directives.skip), by_number: true })
             }
             Reached::NotYet => Answer::Wait,
             Reached::FarAhead => Answer::Refused(Refusal::FarAhead),

@@ -6,7 +6,6 @@ use bytes::Bytes;
 use millstream_proto::limits::HLS_SEGMENTS_BEYOND_WINDOW_MAX;
 use millstream_proto::media::Track;
 
-use super::text::View;
 use crate::package::change::{Change, Header, Opened, Part, PartPromise};
 
 /// Segments that stay fetchable, at least, beyond a playlist's length after they have left it (RFC 8216bis 6.2.2: as long as the longest playlist
@@ -56,8 +55,8 @@ pub(super) struct Held {
     pub(super) parts: Option<PartPromise>,
     /// Number that the next part will have.
     pub(super) next_part: u64,
-    /// The playlist in each view, until the next change.
-    pub(super) texts: [Option<Bytes>; View::COUNT],
+    /// The playlist, and the one that leaves out what is old, until the next change.
+    pub(super) texts: [Option<Bytes>; 2],
 }
 
 impl Held {
@@ -126,7 +125,7 @@ impl Held {
     }
 
     pub(super) fn forget_texts(&mut self) {
-        self.texts = [const { None }; View::COUNT];
+        self.texts = [None, None];
     }
 
     pub(super) fn bytes(&self) -> usize {

@@ -21,48 +21,28 @@ const BANDWIDTH_UNKNOWN: u64 = 1_000_000;
 const FRAME_RATES: [f64; 12] =
     [10.0, 12.5, 15.0, 20.0, 24_000.0 / 1_001.0, 24.0, 25.0, 30_000.0 / 1_001.0, 30.0, 50.0, 60_000.0 / 1_001.0, 60.0];
 
-/// What of a track's playlist is written.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub(super) enum View {
-    /// All of it.
-    All,
-    /// Without what a player that knows an older one has.
-    Delta,
-    /// Without the open segment: as it was before the first part of that.
-    WholeSegments,
-}
-
-impl View {
-    /// How many there are.
-    pub(super) const COUNT: usize = 3;
-
-    pub(super) fn whole_or_delta(skip: bool, session: &Session) -> Self {
-        if skip && can_skip(session) { Self::Delta } else { Self::All }
-    }
-}
-
 impl Window {
-    /// The playlist of a track.
-    pub(super) fn text(&mut self, session: &Session, track: Track, view: View) -> Bytes {
-        if let Some(text) = self.held(track).texts.get(view as usize).and_then(Option::as_ref) {
+    /// The playlist of a track; `skip` leaves out what a player that knows an older one has.
+    pub(super) fn text(&mut self, session: &Session, track: Track, skip: bool) -> Bytes {
+        let skips = skip && can_skip(session);
+        if let Some(text) = self.held(track).texts.get(usize::from(skips)).and_then(Option::as_ref) {
             return text.clone();
         }
-        let text = Bytes::from(self.render(session, track, view).to_text());
-        if let Some(place) = self.held_mut(track).texts.get_mut(view as usize) {
+        let text = Bytes::from(self.render(session, track, skips).to_text());
+        if let Some(place) = self.held_mut(track).texts.get_mut(usize::from(skips)) {
             *place = Some(text.clone());
         }
         text
     }
 
-    fn render(&self, session: &Session, track: Track, view: View) -> MediaPlaylist<'static> {
+    fn render(&self, session: &Session, track: Track, skips: bool) -> MediaPlaylist<'static> {
         let held = self.held(track);
         let target_us = u64::from(session.target_duration_s) * 1_000_000;
         let base = format!("s/{}/{}", session.name, directory(track));
-        let written = || held.segments().filter(|segment| segment.closed || view != View::WholeSegments);
-        let total_us: u64 = written().map(held::Segment::duration_us).sum();
+        let total_us: u64 = held.segments().map(held::Segment::duration_us).sum();
         let (mut segments, mut skipped) = (Vec::new(), 0);
         let (mut header, mut passed_us) = (None, 0);
-        for segment in written() {
+        for segment in held.segments() {
             let opened = &segment.opened;
             let first_part_us = segment.parts.first().map_or(0, |part| part.duration_us);
             // Parts of a segment are all listed or none is: players count them from its beginning.
@@ -72,7 +52,7 @@ impl Window {
                 continue;
             }
             let end_from_end_us = total_us - passed_us;
-            if view == View::Delta && end_from_end_us >= target_us * SKIP_TARGETS {
+            if skips && end_from_end_us >= target_us * SKIP_TARGETS {
                 skipped += 1;
             }
             let map = (segment.gap_us.is_none() && header != Some(opened.header)).then(|| {
@@ -95,23 +75,20 @@ impl Window {
                 whole,
             });
         }
-        let first = written().next().map(|segment| segment.opened);
-        // Where the open segment is left out, its first part is what comes next.
-        let open_part = held.last().filter(|last| !last.closed && view == View::WholeSegments);
-        let next_part = open_part.and_then(|open| open.parts.first()).map_or(held.next_part, |part| part.number);
+        let first = held.segments().next().map(|segment| segment.opened);
         let other = if track == Track::Video { Track::Audio } else { Track::Video };
         MediaPlaylist {
             target_duration_s: session.target_duration_s,
             part_target_ms: held.parts.map_or(0, |parts| parts.target_ms),
             part_hold_back_ms: held.parts.map_or(0, |parts| parts.hold_back_ms),
-            independent_segments: written().all(held::Segment::is_independent),
+            independent_segments: held.segments().all(held::Segment::is_independent),
             can_skip_until_ms: can_skip(session).then_some(target_us * SKIP_TARGETS / 1_000),
             media_sequence: first.map_or(0, |first| first.msn),
             // Those before the first segment: its own stands in the playlist.
             discontinuity_sequence: first.map_or(0, |first| first.discontinuities - u64::from(first.discontinuity)),
             skipped,
             segments,
-            preload_hint: (!self.ended).then(|| format!("{base}/p{next_part}.m4s")),
+            preload_hint: (!self.ended).then(|| format!("{base}/p{}.m4s", held.next_part)),
             reports: self.report(other).into_iter().collect(),
             ended: self.ended,
         }
