@@ -156,9 +156,9 @@ pub(crate) async fn pump(playing: &Rc<Playing>, mut writer: Writer) -> Done {
         let (result, load) = writer.send(load).await;
         shard.stats.sends_in_flight.add(-1);
         let count = match result {
-            Ok(0) => return Done::Gone(CloseReason::PeerClosed),
+            Ok(0) => return Done::Gone(playing.session.ended_by(CloseReason::PeerClosed)),
             Ok(count) => count,
-            Err(_) => return Done::Gone(playing.ending().unwrap_or(CloseReason::PeerGone)),
+            Err(_) => return Done::Gone(playing.session.ended_by(CloseReason::PeerGone)),
         };
         now = shard.now();
         viewer.borrow_mut().sent(load.pieces(), count);

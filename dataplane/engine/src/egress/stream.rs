@@ -152,12 +152,12 @@ async fn notice_close(shard: Rc<Shard>, reader: Reader, playing: Rc<Playing>) {
     let _ending = EndsWith(&playing.session);
     let why = loop {
         if reader.readable().await.is_err() {
-            break CloseReason::PeerGone;
+            break playing.session.ended_by(CloseReason::PeerGone);
         }
         match reader.recv_now(&mut shard.scratch.borrow_mut()) {
-            Ok(Some(0)) => break CloseReason::PeerClosed,
+            Ok(Some(0)) => break playing.session.ended_by(CloseReason::PeerClosed),
             Ok(_) => {}
-            Err(_) => break CloseReason::PeerGone,
+            Err(_) => break playing.session.ended_by(CloseReason::PeerGone),
         }
     };
     playing.leave(why);

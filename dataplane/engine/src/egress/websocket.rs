@@ -99,10 +99,10 @@ async fn listen(shard: Rc<Shard>, reader: Reader, playing: Rc<Playing>, early: V
         }
         let scratch = &mut *shard.scratch.borrow_mut();
         match reader.recv_now(scratch) {
-            Ok(Some(0)) => break CloseReason::PeerClosed,
+            Ok(Some(0)) => break playing.session.ended_by(CloseReason::PeerClosed),
             Ok(Some(count)) => handle(&playing, &mut frames, scratch.get(..count).unwrap_or_default()),
             Ok(None) => {}
-            Err(_) => break CloseReason::PeerGone,
+            Err(_) => break playing.session.ended_by(CloseReason::PeerGone),
         }
     };
     playing.leave(why);

@@ -254,9 +254,9 @@ pub(crate) fn read_now(
     let scratch = &mut *shard.scratch.borrow_mut();
     let count = match reader.recv_now(scratch) {
         Ok(None) => return Ok(()),
-        Ok(Some(0)) => return Err(CloseReason::PeerClosed),
+        Ok(Some(0)) => return Err(session.ended_by(CloseReason::PeerClosed)),
         Ok(Some(count)) => count,
-        Err(_) => return Err(CloseReason::PeerGone),
+        Err(_) => return Err(session.ended_by(CloseReason::PeerGone)),
     };
     feed(shard, session, rtmp, scratch.get(..count).unwrap_or_default())
 }
@@ -643,7 +643,7 @@ async fn pump(
         };
         buf = back;
         match result {
-            Ok(0) => return Some(CloseReason::PeerClosed),
+            Ok(0) => return Some(connection.session.ended_by(CloseReason::PeerClosed)),
             // A publisher that never pauses would not notice the end of its reading side.
             Ok(_) if connection.session.ending().is_some() => return connection.session.ending(),
             Ok(count) => {
@@ -652,7 +652,7 @@ async fn pump(
                     received_bytes.set(received_bytes.get() + count as u64);
                 }
             }
-            Err(_) => return Some(CloseReason::PeerGone),
+            Err(_) => return Some(connection.session.ended_by(CloseReason::PeerGone)),
         }
         if let Err(error) = connection.rtmp.handle_input(shard.now(), &buf) {
             let why = garbled(shard, &connection.session, error);

@@ -178,6 +178,11 @@ impl Session {
         self.notify.notify();
     }
 
+    /// Why it ends where the socket says this: a socket that we closed looks like one that the peer closed.
+    pub(crate) fn ended_by(&self, socket: CloseReason) -> CloseReason {
+        self.ending.get().unwrap_or(socket)
+    }
+
     /// Ends it, but lets it say goodbye: reading ends, writing goes on.
     pub(crate) fn end_politely(&self, why: CloseReason) {
         if self.ending.get().is_none() {
