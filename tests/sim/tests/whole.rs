@@ -6,22 +6,23 @@ use millstream_sim::whole::{Seen, Trace, plants, replay, walk};
 /// Seeds that find each planted defect.
 const SEEDS: u64 = 1_000;
 
-const GONE_TOO_SOON: &str = "is listed at the end";
-const KNOWN: [&str; 2] = [GONE_TOO_SOON, "a new life begins at"];
+/// Known: what an ended stream's playlist lists is gone too soon in a few walks.
+const KNOWN: &str = "is listed at the end";
+/// In so many of them at most.
+const KNOWN_MAX: usize = 2;
 
 #[test]
 fn many_walks() {
-    let (mut seen, mut gone_too_soon) = (Seen::new(), 0);
+    let (mut seen, mut known) = (Seen::new(), 0);
     for seed in 0..SEEDS {
         match walk(seed, None, Trace::Hashed) {
             Ok(walked) => walked.seen.into_iter().for_each(|(what, count)| *seen.entry(what).or_default() += count),
-            // Known: what an ended stream's playlist lists is gone too soon in some walks.
-            Err(why) if KNOWN.iter().any(|known| why.contains(known)) => gone_too_soon += 1,
+            Err(why) if why.contains(KNOWN) => known += 1,
             Err(why) => panic!("seed {seed}: {why}\nreplay it with: {}", replay(seed, None)),
         }
     }
-    println!("{seen:?}, {gone_too_soon}");
-    assert!(gone_too_soon <= SEEDS / 100, "{gone_too_soon}");
+    println!("{seen:?}, {known}");
+    assert!(known <= KNOWN_MAX, "{known}");
     // They have been where they were meant to go.
     let least = [
         ("drains", 100),
@@ -73,7 +74,7 @@ fn planted_defects_are_found() {
         (0..SEEDS).find_map(|seed| {
             let why = walk(seed, Some(plant), Trace::Hashed).err()?;
             // What is known is only found where it is planted.
-            (plant == "ended-streams" || !KNOWN.iter().any(|known| why.contains(known))).then_some((seed, why))
+            (plant == "ended-streams" || !why.contains(KNOWN)).then_some((seed, why))
         })
     };
     for plant in plants {
