@@ -492,6 +492,7 @@ impl Fleet {
                 told.viewers.truncate(limit);
                 told.next_after = told.viewers.last().map(|viewer| viewer.session);
             }
+            told.viewers.iter_mut().for_each(trust::tidy_viewer);
             if let Some(next) = told.next_after.filter(|next| *next > after && !told.viewers.is_empty()) {
                 ends.insert(node.clone(), next);
             }

@@ -249,7 +249,8 @@ async fn names_are_bounded() {
 async fn a_node_that_answers_more_than_was_asked_is_taken_by_what_was_asked() {
     let fleet = Fleet::new([stream("cam")], String::new(), DropEvents);
     let viewers = |from: u64, count: u64| {
-        (from..from + count).map(|session| Viewer { session, ..Viewer::default() }).collect::<Vec<_>>()
+        let of = |session| Viewer { session, peer: "x".repeat(1_000), ..Viewer::default() };
+        (from..from + count).map(of).collect::<Vec<_>>()
     };
     play(&fleet, "n1", move |order| match order {
         Order::Viewers { after, .. } => {
@@ -263,6 +264,7 @@ async fn a_node_that_answers_more_than_was_asked_is_taken_by_what_was_asked() {
     tokio::time::sleep(Duration::from_millis(5)).await;
     let page = fleet.viewers("cam", None, 10).await;
     assert_eq!((page.viewers.len(), page.next), (10, Some(("n1".to_owned(), 10))));
+    assert_eq!(page.viewers[0].1.peer.len(), 128, "a page is bounded by how many are in it");
     assert!(matches!(&page.failed[..], [(node, LinkError::Failed(_))] if node == "n2"), "{:?}", page.failed);
     let next = fleet.viewers("cam", Some(&("n1".to_owned(), 10)), 10).await;
     assert_eq!((next.viewers[0].1.session, next.next), (11, Some(("n1".to_owned(), 20))), "pages go on");

@@ -2,7 +2,7 @@
 //! the link; after it: [`super::node_registry`].
 use millstream_control_protocol::event::{Event, What};
 use millstream_control_protocol::exchange::{Report, Status};
-use millstream_control_protocol::live::Live;
+use millstream_control_protocol::live::{Live, Viewer};
 use millstream_proto::id::Id;
 
 use crate::limits::{EVENTS_PER_REPORT_MAX, HOOK_WARNINGS_MAX, MODULES_TOLD_MAX};
@@ -66,6 +66,12 @@ fn tidy_event(event: &mut Event) {
         }
         What::SlateStarted {} | What::LeftOut { .. } | What::Unknown => {}
     }
+}
+
+/// Cuts what a node tells of a viewer: pages of them are bounded by their number.
+pub(super) fn tidy_viewer(viewer: &mut Viewer) {
+    cut(&mut viewer.protocol, WORD_BYTES_MAX);
+    cut(&mut viewer.peer, WORD_BYTES_MAX);
 }
 
 /// Bytes of a host's name (RFC 1035, 2.3.4) and a port.

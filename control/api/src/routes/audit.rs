@@ -7,7 +7,7 @@ use super::fresh;
 use crate::Api;
 use crate::auth::Admin;
 use crate::http::extract::InQuery;
-use crate::http::page::{Page, Paging};
+use crate::http::page::{Filled, Page, Paging};
 use crate::http::problem::Answer;
 use crate::model::AUDIT;
 use crate::model::audit::Entry;
@@ -22,5 +22,5 @@ pub async fn audit(State(api): State<Api>, Admin(_): Admin, InQuery(paging): InQ
     let query = Query { after: paging.after()?, order: Order::Descending, limit: paging.limit()?, ..Query::all(AUDIT) };
     let (page, _turn) = api.page(query).await?;
     let items = api.unreadable().read_all::<Entry>(AUDIT, &page.items);
-    Ok(fresh(&Page::fill(items.map(|(key, kept)| (key.to_owned(), kept.value)), page.next.as_deref())))
+    Ok(fresh(&Filled::fill(items.map(|(key, kept)| (key.to_owned(), kept.value)), page.next.as_deref())))
 }

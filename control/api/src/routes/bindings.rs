@@ -11,7 +11,7 @@ use super::fresh;
 use crate::Api;
 use crate::auth::{Operator, Viewer};
 use crate::http::extract::{IfMatch, InPath, InQuery, Json, Tag};
-use crate::http::page::{Page, Paging};
+use crate::http::page::{Filled, Page, Paging};
 use crate::http::problem::{Answer, FieldError, Problem};
 use crate::model::Kept;
 use crate::model::hook::{
@@ -248,7 +248,7 @@ pub async fn list(
         .collect();
     let more = behind.next().is_some();
     let next = items.last().filter(|_| more).map(|(id, _)| id.clone());
-    Ok(fresh(&Page::fill(items, next.as_deref())))
+    Ok(fresh(&Filled::fill(items, next.as_deref())))
 }
 
 /// Bind a hook

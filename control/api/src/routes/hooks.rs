@@ -17,7 +17,7 @@ use crate::Api;
 use crate::auth::{Admin, Operator, Viewer};
 use crate::hooks::modules;
 use crate::http::extract::{self, IfMatch, InPath, InQuery, Json, Tag};
-use crate::http::page::{Page, Paging};
+use crate::http::page::{Filled, Page, Paging};
 use crate::http::problem::{Answer, FieldError, Problem};
 use crate::model::hook::{DESCRIPTION_BYTES_MAX, Form, HookRecord, VersionRecord, World};
 use crate::model::{HOOK, Kept};
@@ -122,7 +122,7 @@ pub async fn list(State(api): State<Api>, Viewer(_): Viewer, InQuery(paging): In
     let query = Query { after: paging.after()?, limit: paging.limit()?, ..Query::all(HOOK) };
     let (page, _turn) = api.page(query).await?;
     let items = api.unreadable().read_all::<HookRecord>(HOOK, &page.items);
-    Ok(fresh(&Page::fill(items.map(|(key, kept)| (key.to_owned(), shown(key, kept.value))), page.next.as_deref())))
+    Ok(fresh(&Filled::fill(items.map(|(key, kept)| (key.to_owned(), shown(key, kept.value))), page.next.as_deref())))
 }
 
 /// Read a hook

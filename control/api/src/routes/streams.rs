@@ -12,7 +12,7 @@ use super::fresh;
 use crate::Api;
 use crate::auth::{Operator, Viewer};
 use crate::http::extract::{IfMatch, InPath, InQuery, Json, not_modified};
-use crate::http::page::{Page, Paging};
+use crate::http::page::{Filled, Page, Paging};
 use crate::http::problem::{Answer, Problem};
 use crate::model::history::Session;
 use crate::model::settings::{Reading, Settings};
@@ -110,7 +110,7 @@ pub async fn list(
     let (found, next, _turn) = page(&api, &paging, paging.limit()?).await?;
     let now_s = api.clock().now_s();
     let shown = |found: &Found| (found.id.clone(), Stream::of(found, caller.role, now_s));
-    Ok(fresh(&Page::fill(found.iter().map(shown), next.as_deref())))
+    Ok(fresh(&Filled::fill(found.iter().map(shown), next.as_deref())))
 }
 
 /// Streams of store and configuration, in one order; the key that the next page begins behind; and the turn of [`Api::page`].
@@ -272,5 +272,5 @@ pub async fn history(
     };
     let (page, _turn) = api.page(query).await?;
     let items = api.unreadable().read_all::<Session>(SESSION, &page.items);
-    Ok(fresh(&Page::fill(items.map(|(key, kept)| (key.to_owned(), kept.value)), page.next.as_deref())))
+    Ok(fresh(&Filled::fill(items.map(|(key, kept)| (key.to_owned(), kept.value)), page.next.as_deref())))
 }

@@ -10,7 +10,7 @@ use super::fresh;
 use crate::Api;
 use crate::auth::Admin;
 use crate::http::extract::{InPath, InQuery, Json};
-use crate::http::page::{Page, Paging};
+use crate::http::page::{Filled, Page, Paging};
 use crate::http::problem::{Answer, FieldError, Problem};
 use crate::model::token::{Digest, Role, TokenRecord, make};
 use crate::model::{self, TOKEN};
@@ -81,7 +81,7 @@ pub async fn list(State(api): State<Api>, Admin(_): Admin, InQuery(paging): InQu
     let query = Query { after: paging.after()?, limit: paging.limit()?, ..Query::all(TOKEN) };
     let (page, _turn) = api.page(query).await?;
     let items = api.unreadable().read_all::<TokenRecord>(TOKEN, &page.items);
-    Ok(fresh(&Page::fill(items.map(|(key, kept)| (key.to_owned(), shown(key, kept.value))), page.next.as_deref())))
+    Ok(fresh(&Filled::fill(items.map(|(key, kept)| (key.to_owned(), shown(key, kept.value))), page.next.as_deref())))
 }
 
 /// Make a token

@@ -11,7 +11,7 @@ use super::{fresh, key, streams};
 use crate::Api;
 use crate::auth::Operator;
 use crate::http::extract::{InPath, InQuery, Json};
-use crate::http::page::{Page, Paging};
+use crate::http::page::{Filled, Paging};
 use crate::http::problem::{Answer, Problem};
 use crate::model::settings::{FIELDS, Reading, Settings};
 use crate::streams::{Condition, Found};
@@ -61,8 +61,8 @@ fn answer(api: &Api, found: &Found, ignored: &[String]) -> Response {
 pub async fn list(State(api): State<Api>, Operator(_): Operator, InQuery(paging): InQuery<Paging>) -> Answer<Response> {
     let limit = if paging.limit.is_some() { paging.limit()? } else { LIST_MAX };
     let (found, next, _turn) = streams::page(&api, &paging, limit).await?;
-    let Page { items, next } =
-        Page::fill(found.iter().map(|found| (found.id.clone(), record(&api, found))), next.as_deref());
+    let Filled { items, next } =
+        Filled::fill(found.iter().map(|found| (found.id.clone(), record(&api, found))), next.as_deref());
     let mut response = fresh(&items);
     let link = next.map(|next| HeaderValue::try_from(format!("</videostream?cursor={next}>; rel=\"next\"")));
     if let Some(Ok(link)) = link {

@@ -14,7 +14,7 @@ use super::fresh;
 use crate::Api;
 use crate::auth::Admin;
 use crate::http::extract::{IfMatch, InPath, InQuery, Json, Tag};
-use crate::http::page::{Page, Paging};
+use crate::http::page::{Filled, Page, Paging};
 use crate::http::problem::{Answer, FieldError, Problem};
 use crate::model::webhook::{Delivery, WebhookRecord};
 use crate::model::{self, DELIVERY, Kept, WEBHOOK};
@@ -153,7 +153,7 @@ pub async fn list(State(api): State<Api>, Admin(_): Admin, InQuery(paging): InQu
     let query = Query { after: paging.after()?, limit: paging.limit()?, ..Query::all(WEBHOOK) };
     let (page, _turn) = api.page(query).await?;
     let items = api.unreadable().read_all::<WebhookRecord>(WEBHOOK, &page.items);
-    Ok(fresh(&Page::fill(items.map(|(key, kept)| (key.to_owned(), shown(key, kept.value))), page.next.as_deref())))
+    Ok(fresh(&Filled::fill(items.map(|(key, kept)| (key.to_owned(), shown(key, kept.value))), page.next.as_deref())))
 }
 
 /// Make a webhook
@@ -298,5 +298,5 @@ pub async fn deliveries(
     };
     let (page, _turn) = api.page(query).await?;
     let items = api.unreadable().read_all::<Delivery>(DELIVERY, &page.items);
-    Ok(fresh(&Page::fill(items.map(|(key, kept)| (key.to_owned(), kept.value)), page.next.as_deref())))
+    Ok(fresh(&Filled::fill(items.map(|(key, kept)| (key.to_owned(), kept.value)), page.next.as_deref())))
 }

@@ -11,7 +11,7 @@ use serde_json::{Value, json};
 
 use crate::harness::{NOW_MS, Options, Server, master};
 
-/// Holds a signature against the secrets of these generations, as a node's door does.
+/// Holds a signature against the secrets of these generations, as a node's admission does.
 fn admits(id: &str, sign: &str, generations: &[u64], at_s: u64) -> Result<(), SignError> {
     let (app, id) = (Id::new("stream").unwrap(), Id::new(id).unwrap());
     let secrets: Vec<_> = generations.iter().map(|generation| master().stream_secret(&id, *generation)).collect();
