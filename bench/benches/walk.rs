@@ -1,4 +1,4 @@
-//! Time of each step of the walk: `cargo bench -p millstream-bench`. Compare on a quiet machine; instruction counts need none.
+//! Time of each step of the pipeline: `cargo bench -p millstream-bench`. Compare on a quiet machine; instruction counts need none.
 #![allow(missing_docs)]
 use criterion::{Criterion, criterion_group, criterion_main};
 use millstream_bench::scenario::SCENARIOS;

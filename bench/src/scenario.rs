@@ -31,7 +31,7 @@ const AUDIO_BYTES: usize = 372;
 const FRAME_MS: u64 = 33;
 const GOP_FRAMES: u64 = 60;
 
-/// One step of the walk, set up and warm.
+/// One step of the pipeline, set up and warm.
 pub trait Scenario {
     /// Does it once.
     fn run(&mut self);

@@ -24,7 +24,7 @@ const FEATURES: [&str; 16] = [
     "avx512bw", "avx512vl", "asimd",
 ];
 
-/// Instruction counts of the walk's steps.
+/// Instruction counts of the pipeline's steps.
 #[derive(Debug, Parser)]
 struct Cli {
     #[command(subcommand)]

@@ -1,5 +1,5 @@
 //! What tests of this crate share: a stream with its log and a clock, viewers whose kernel takes few bytes, and readers of what they
-//! got. Used by the `tests` modules and [`crate::walk`].
+//! got. Used by the `tests` modules and [`crate::random_walk`].
 use std::time::Duration;
 
 use bytes::Bytes;

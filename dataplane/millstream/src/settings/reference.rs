@@ -7,8 +7,6 @@ use std::time::Duration;
 use millstream_hub::config::{FlushPolicy, OnUnpublish, Takeover};
 use serde_json::{Value, json};
 
-use millstream_api::model::settings::Shape;
-
 use super::values::{AuthPreset, Role};
 use super::{SHORT_NAMES, stream_fields};
 use crate::layers::Layers;
@@ -510,17 +508,15 @@ pub(crate) fn stream_rows() -> Vec<StreamRow> {
             words: field.shape.to_string(),
             // What the API says of the value that stands for none: in a file the key is left out.
             doc: field.about.split("; null: ").flat_map(|doc| doc.split("; empty: ")).next().unwrap_or_default(),
-            example: match field.shape {
-                Shape::Switch => "true",
-                Shape::Number(..) => "4",
-                Shape::Labels => "{ site = \"lobby\" }",
-                Shape::Paths(_) if field.name == "push_paths" => "[\"live/lobby\"]",
-                Shape::Paths(_) => "[\"/live/lobby.flv\"]",
-                Shape::Word(words) => words.iter().find(|word| !word.is_empty()).map_or("\"\"", |word| match *word {
-                    "low" => "\"low\"",
-                    _ => "\"wait\"",
-                }),
-                Shape::Text(_) | Shape::Date => "\"\"",
+            example: match field.name {
+                "hls_time" => "4",
+                "hls_list_size" => "6",
+                "flush" => "\"balanced\"",
+                "on_unpublish" => "\"wait\"",
+                "push_paths" => "[\"live/lobby\"]",
+                "play_paths" => "[\"/live/lobby.flv\"]",
+                "labels" => "{ site = \"lobby\" }",
+                _ => "true",
             },
         }
     });
