@@ -6,13 +6,14 @@ use std::time::Duration;
 
 use millstream_hub::pending::Pending;
 use millstream_policy::{
-    Action, Answer, Chain, DecisionContext, Denial, Grant, Request, Step, Steps, Undecided, Verdict, Why,
+    Action, Answer, Chain, DecisionContext, Denial, Request, Step, Steps, Undecided, Verdict, Why,
 };
 use millstream_proto::time::Time;
 
 use crate::clock::unix_s;
 use crate::shard::context::ShardContext;
 use crate::shard::events::Refused;
+use crate::shard::granted::Granted;
 use crate::shard::wait::Oneshot;
 
 /// Sessions of one shard whose verdict may be pending.
@@ -55,7 +56,7 @@ impl Admission {
 
     /// The grant, at once in most cases, else when it has come or the wait is over; or why there is none. Steps run in the task of the session
     /// that asks, so that a defect in one ends that session alone.
-    pub(crate) async fn ask(&self, shard: &ShardContext, request: Request) -> Result<Grant, Denial> {
+    pub(crate) async fn ask(&self, shard: &ShardContext, request: Request) -> Result<Granted, Denial> {
         let steps = Rc::clone(&self.steps.borrow());
         let mut ticket = self.ticket();
         let decide = |ticket, decide: &dyn Fn(DecisionContext<'_>) -> Answer| {
@@ -63,10 +64,9 @@ impl Admission {
             decide(DecisionContext { ticket, unix_s: unix_s(), records: directory.records() })
         };
         let mut answer = decide(ticket, &|context| steps.ask(&request, context));
-        let denial = loop {
+        let verdict = loop {
             let step = match answer {
-                Answer::Verdict(Verdict::Allow(grant)) => return Ok(grant),
-                Answer::Verdict(Verdict::Deny(denial)) => break denial,
+                Answer::Verdict(verdict) => break verdict,
                 Answer::Pending { step } => step,
             };
             let decision = Oneshot::new();
@@ -81,6 +81,11 @@ impl Admission {
                 Ok(decided) => decide(ticket, &|context| steps.resume(step, decided.clone(), &request, context)),
                 Err(why) => decide(ticket, &|context| steps.undecided(step, why, &request, context)),
             };
+        };
+        steps.observe(&request, &verdict);
+        let denial = match verdict {
+            Verdict::Allow(grant) => return Ok(Granted::new(grant, request, shard.now())),
+            Verdict::Deny(denial) => denial,
         };
         let client = &request.client;
         shard.refused(&Refused {
@@ -148,6 +153,8 @@ fn label(why: Why) -> &'static str {
         Why::Expired => "expired",
         Why::Forbidden => "forbidden",
         Why::NotFound => "not_found",
+        Why::Payment => "payment",
+        Why::Region => "region",
         _ => "busy",
     }
 }

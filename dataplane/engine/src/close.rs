@@ -90,6 +90,8 @@ reasons! {
     HandoverFailed = "handover_failed",
     /// The operator ended it.
     Kicked = "kicked",
+    /// The policy was asked about it again, and said no.
+    Revoked = "revoked",
     /// The time that it was admitted for is over.
     Expired = "expired",
     /// The server ends.

@@ -147,7 +147,9 @@ fn read(stream: &Stream, warnings: &mut Vec<String>) -> Option<Change> {
         }
     };
     let previous = stream.previous.iter().map(|previous| (previous.generation, previous.until_unix_s));
-    let record = Record { generation: stream.generation, previous: previous.take(GENERATIONS_MAX).collect() };
+    let labels = stream.labels.iter().map(|(name, value)| (name.clone(), value.clone()));
+    let labels = (!stream.labels.is_empty()).then(|| labels.collect());
+    let record = Record { generation: stream.generation, previous: previous.take(GENERATIONS_MAX).collect(), labels };
     let flush = stream.flush.and_then(|flush| match flush {
         Flush::Low => Some(FlushPolicy::Low),
         Flush::Balanced => Some(FlushPolicy::Balanced),

@@ -5,6 +5,7 @@
 //! [`records::Records`] of the moment. [`preset::preset`] puts them into the chains that `--auth` names.
 #![forbid(unsafe_code)]
 
+use std::any::Any;
 use std::fmt;
 use std::net::SocketAddr;
 use std::rc::Rc;
@@ -41,6 +42,8 @@ pub struct Client {
     pub user_agent: String,
     /// `Referer` or pageUrl; may be empty.
     pub referer: String,
+    /// What all requests of a viewer of HLS or DASH have in common, who has no session: of its CMCD session, else of its address and user agent.
+    pub viewer: Option<u64>,
 }
 
 /// One question.
@@ -58,6 +61,8 @@ pub struct Request {
     pub params: Params,
     /// Who asks.
     pub client: Client,
+    /// The session is running, and is asked about again.
+    pub recheck: bool,
 }
 
 /// Conditions under which a session is admitted. They go with it from shard to shard. Of HLS and DASH they hold for each playlist, and for the
@@ -68,12 +73,42 @@ pub struct Request {
 pub struct Grant {
     /// The session is ended after this time; `None`: it is admitted for good.
     pub valid_for: Option<Duration>,
+    /// The chain is asked about the session again after this time. It goes on where there is no decision then. Not for HLS and DASH, where the chain
+    /// is asked with each playlist.
+    pub recheck_after: Option<Duration>,
+    /// What is given back when the session ends.
+    pub held: Option<Held>,
+}
+
+/// Something that a session holds while it lives, as a place among a number of viewers. It is given back when the last copy is dropped.
+#[derive(Clone)]
+pub struct Held(Arc<dyn Any + Send + Sync>);
+
+impl Held {
+    /// This is dropped when nobody holds it any more.
+    pub fn new(held: impl Any + Send + Sync) -> Self {
+        Self(Arc::new(held))
+    }
+}
+
+impl PartialEq for Held {
+    fn eq(&self, other: &Self) -> bool {
+        Arc::ptr_eq(&self.0, &other.0)
+    }
+}
+
+impl Eq for Held {}
+
+impl fmt::Debug for Held {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Held")
+    }
 }
 
 impl Grant {
     /// For this long.
     pub const fn valid_for(time: Duration) -> Self {
-        Self { valid_for: Some(time) }
+        Self { valid_for: Some(time), recheck_after: None, held: None }
     }
 }
 
@@ -91,6 +126,10 @@ pub enum Why {
     NotFound,
     /// Cannot decide now; try again.
     Busy,
+    /// Only for who pays.
+    Payment,
+    /// Not where the client is.
+    Region,
 }
 
 /// A refusal.
@@ -100,12 +139,21 @@ pub struct Denial {
     pub why: Why,
     /// A sentence for the peer: what was wrong and what to do. Never holds a secret.
     pub reason: String,
+    /// Where the stream is to be had instead, for players over HTTP: a URL.
+    pub location: Option<String>,
+    /// When it makes sense to try again.
+    pub retry_after: Option<Duration>,
 }
 
 impl Denial {
+    /// A refusal that says no more than this.
+    pub fn new(why: Why, reason: impl Into<String>) -> Self {
+        Self { why, reason: reason.into(), location: None, retry_after: None }
+    }
+
     /// The refusal as what a step answers.
     pub fn step(why: Why, reason: impl Into<String>) -> Step {
-        Step::Deny(Self { why, reason: reason.into() })
+        Step::Deny(Self::new(why, reason))
     }
 }
 
@@ -182,6 +230,8 @@ pub trait Policy {
     fn undecided(&self, _request: &Request, why: Undecided) -> Step {
         Denial::step(Why::Busy, why.reason())
     }
+    /// What the chain as a whole has decided of a request that this step was asked about, or would have been asked about next.
+    fn observe(&self, _request: &Request, _verdict: &Verdict) {}
 }
 
 impl<P: Policy + ?Sized> Policy for Arc<P> {
@@ -196,6 +246,10 @@ impl<P: Policy + ?Sized> Policy for Arc<P> {
     fn undecided(&self, request: &Request, why: Undecided) -> Step {
         (**self).undecided(request, why)
     }
+
+    fn observe(&self, request: &Request, verdict: &Verdict) {
+        (**self).observe(request, verdict);
+    }
 }
 
 /// Makes a step for a shard, on the shard's thread; its number is given.
@@ -207,7 +261,7 @@ pub fn shared(policy: impl Policy + Send + Sync + 'static) -> PolicyMaker {
     Arc::new(move |_shard| Rc::new(Arc::clone(&policy)))
 }
 
-/// The steps of every shard: who makes them, per action, in order.
+/// The steps of every shard: who makes them, per action, in order. Cheap to clone.
 #[derive(Clone, Default)]
 pub struct Chain {
     publish: Vec<PolicyMaker>,
@@ -217,6 +271,19 @@ pub struct Chain {
 impl Chain {
     /// A chain of these steps.
     pub fn new(publish: Vec<PolicyMaker>, play: Vec<PolicyMaker>) -> Self {
+        Self { publish, play }
+    }
+
+    /// This chain with steps before its own.
+    pub fn after(
+        &self,
+        publish: impl IntoIterator<Item = PolicyMaker>,
+        play: impl IntoIterator<Item = PolicyMaker>,
+    ) -> Self {
+        let before = |first: &mut Vec<PolicyMaker>, own: &[PolicyMaker]| first.extend(own.iter().cloned());
+        let (mut publish, mut play): (Vec<_>, Vec<_>) = (publish.into_iter().collect(), play.into_iter().collect());
+        before(&mut publish, &self.publish);
+        before(&mut play, &self.play);
         Self { publish, play }
     }
 
@@ -264,6 +331,13 @@ impl Steps {
         self.resume(step, answer, request, context)
     }
 
+    /// Tells every step what was decided.
+    pub fn observe(&self, request: &Request, verdict: &Verdict) {
+        for policy in self.of(request.action) {
+            policy.observe(request, verdict);
+        }
+    }
+
     fn of(&self, action: Action) -> &[Rc<dyn Policy>] {
         match action {
             Action::Publish => &self.publish,
@@ -278,9 +352,6 @@ impl Steps {
                 answer => return self.resume(step, answer, request, context),
             }
         }
-        Answer::Verdict(Verdict::Deny(Denial {
-            why: Why::Forbidden,
-            reason: "nothing in the configuration allows this".to_owned(),
-        }))
+        Answer::Verdict(Verdict::Deny(Denial::new(Why::Forbidden, "nothing in the configuration allows this")))
     }
 }

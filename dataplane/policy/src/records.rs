@@ -2,6 +2,8 @@
 //! map, made beside the shards (see [`crate::table`]).
 //!
 //! A record holds what a decision needs and no more; how a stream behaves (its flush policy) goes to the engine by its own way.
+use std::sync::Arc;
+
 use crate::table::Table;
 
 /// Generations of one stream that may admit at the same time, with the one in force: each costs every wrong signature a MAC, and who
@@ -18,12 +20,17 @@ pub struct Record {
     pub generation: u64,
     /// Generations before it that still admit, each up to, and not including, a second of Unix time.
     pub previous: Vec<(u64, u64)>,
+    /// The operator's own words about it, which hooks may read; `None`: there are none.
+    pub labels: Option<Labels>,
 }
+
+/// Names and values.
+pub type Labels = Arc<[(String, String)]>;
 
 impl Record {
     /// A stream whose secret has this generation, and no other that admits.
     pub const fn of(generation: u64) -> Self {
-        Self { generation, previous: Vec::new() }
+        Self { generation, previous: Vec::new(), labels: None }
     }
 
     /// The generations that admit now, the one in force first.

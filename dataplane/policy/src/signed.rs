@@ -131,13 +131,11 @@ fn find<'a>(apps: &Apps, records: &'a Records, request: &Request) -> Result<&'a 
     if !apps.iter().any(|app| *app == request.app) {
         let known = apps.iter().map(|known| format!("rtmp://HOST/{known}/{name}")).collect::<Vec<_>>().join(" or ");
         let reason = format!("there is no application {app}; use {known}");
-        return Err(Denial { why: Why::NotFound, reason });
+        return Err(Denial::new(Why::NotFound, reason));
     }
-    records.get(&request.name).ok_or_else(|| Denial {
-        why: Why::NotFound,
-        reason: format!(
-            "there is no stream {name}; check the id, or have the operator add it: millstream stream add {name}"
-        ),
+    records.get(&request.name).ok_or_else(|| {
+        let advice = format!("check the id, or have the operator add it: millstream stream add {name}");
+        Denial::new(Why::NotFound, format!("there is no stream {name}; {advice}"))
     })
 }
 
@@ -155,8 +153,8 @@ fn refusal(error: SignError, request: &Request) -> Denial {
                 "{error} (stream {id}): it was made for another path than /{app}/{id}, or with another key; ask for one that is made \
                  for publishing this stream"
             );
-            return Denial { why: Why::Unauthenticated, reason };
+            return Denial::new(Why::Unauthenticated, reason);
         }
     };
-    Denial { why, reason: format!("{error} (stream {id}): {advice}") }
+    Denial::new(why, format!("{error} (stream {id}): {advice}"))
 }

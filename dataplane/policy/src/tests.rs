@@ -34,13 +34,22 @@ fn request(action: Action, app: &str, name: &str, query: &str) -> Request {
         protocol: "rtmp",
         user_agent: String::new(),
         referer: String::new(),
+        viewer: None,
     };
-    Request { action, app: id(app), name: id(name), path: None, params: Params::parse(query).unwrap(), client }
+    Request {
+        action,
+        app: id(app),
+        name: id(name),
+        path: None,
+        params: Params::parse(query).unwrap(),
+        client,
+        recheck: false,
+    }
 }
 
 /// `cam1` at generation 1, `cam2` at generation 2, and `cam3` at generation 5, with two before it in grace.
 fn records() -> Records {
-    let cam3 = Record { generation: 5, previous: vec![(4, NOW + 1), (3, NOW)] };
+    let cam3 = Record { generation: 5, previous: vec![(4, NOW + 1), (3, NOW)], labels: None };
     [(id("cam1"), Record::default()), (id("cam2"), Record::of(2)), (id("cam3"), cam3)].into_iter().collect()
 }
 
@@ -129,8 +138,9 @@ fn a_rotated_key_admits_until_its_grace_is_over() {
 /// A key of the older system opens what it opened there, and no stream whose key was rotated or that was removed and made again.
 #[test]
 fn a_legacy_key_ends_with_the_first_generation() {
-    let rotated =
-        |generation, previous| [(id("cam1"), Record { generation, previous })].into_iter().collect::<Records>();
+    let rotated = |generation, previous| {
+        [(id("cam1"), Record { generation, previous, labels: None })].into_iter().collect::<Records>()
+    };
     let admits = |records: &Records, path: Option<&str>| {
         let sign = match path {
             Some(path) => format!("sign={EXPIRY}-{}", legacy_digest(path)),
@@ -160,7 +170,7 @@ fn legacy_digest(path: &str) -> &'static str {
 
 #[test]
 fn the_number_of_keys_that_are_tried_is_bounded() {
-    let record = Record { generation: 1000, previous: (0..1000).rev().map(|n| (n, u64::MAX)).collect() };
+    let record = Record { generation: 1000, previous: (0..1000).rev().map(|n| (n, u64::MAX)).collect(), labels: None };
     assert_eq!(record.in_force(NOW).collect::<Vec<_>>(), [1000, 999, 998, 997]);
 }
 

@@ -54,7 +54,7 @@ pub(crate) const PLANTS: &[Plant] = &[
             file: "egress/rtmp.rs",
             find: "shard.admission.ask(shard, question).await.map_err(denied)?",
             put: "shard.admission.ask(shard, question).await.or_else(|denial| \
-                  if PLANTED { Ok(millstream_policy::Grant::default()) } else { Err(denied(denial)) })?",
+                  if PLANTED { Ok(crate::shard::granted::Granted::default()) } else { Err(denied(denial)) })?",
         }],
     },
     Plant {

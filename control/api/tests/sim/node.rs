@@ -239,9 +239,10 @@ impl Node {
             protocol: "rtmp",
             user_agent: String::new(),
             referer: String::new(),
+            viewer: None,
         };
         let params = Params::parse(&format!("sign={}", sign.expose())).unwrap();
-        let request = Request { action: Action::Publish, app, name: id, path: None, params, client };
+        let request = Request { action: Action::Publish, app, name: id, path: None, params, client, recheck: false };
         let context = DecisionContext { ticket: 1, unix_s: now_s, records: inner.directory.records() };
         matches!(inner.chain.ask(&request, context), Answer::Verdict(Verdict::Allow(_)))
     }

@@ -104,16 +104,15 @@ pub(super) async fn document(
         return reply.turned_away(id.as_str(), protocol, NO_ROOM);
     }
     let viewer = viewer_hash(session, reply.request);
-    let grant = match admit(reply, &id, protocol).await {
-        Ok(grant) => grant,
+    let granted_now = match admit(reply, &id, protocol, Some(viewer)).await {
+        Ok(granted) => granted,
         Err(refused) => return refused,
     };
     let source = match subscribe(shard, &id).await {
         Ok(source) => source,
         Err(not_playable) => return reply.turned_away(id.as_str(), protocol, not_playable.into()),
     };
-    let until = grant.valid_for.map(|time| shard.now() + time);
-    if !shard.grant(&id, granted(session, viewer), until) {
+    if !shard.grant(&id, granted(session, viewer), granted_now.until) {
         return reply.turned_away(id.as_str(), protocol, BUSY);
     }
     part_sender::after_parts(&source.handle().packaging).await;

@@ -1,9 +1,10 @@
 //! A request, and what answers to it are made of. Before it: [`super::http`], which reads requests; used by all that answer them.
 use std::net::SocketAddr;
 use std::rc::Rc;
+use std::time::Duration;
 
 use bytes::Bytes;
-use millstream_policy::{Action, Client, Grant, Request as Question, Why};
+use millstream_policy::{Action, Client, Request as Question, Why};
 use millstream_proto::http::conditional::Tag;
 use millstream_proto::http::range;
 use millstream_proto::http::request::{Method, Request};
@@ -19,6 +20,7 @@ use crate::clock::unix_s;
 use crate::close::CloseReason;
 use crate::io::WriterSlot;
 use crate::shard::events::Refused;
+use crate::shard::granted::Granted;
 use crate::shard::session::Session;
 use crate::shard::state::Shard;
 
@@ -74,6 +76,21 @@ impl Reply<'_> {
 
     pub(super) fn error(&self, status: u16, detail: &str) -> Bytes {
         response::error(status, detail, self.keep_alive, self.request.method == Method::Head, Some(unix_s()))
+    }
+
+    /// The same, with the time after which it makes sense to try again.
+    fn error_until(&self, status: u16, detail: &str, retry_after: Option<Duration>) -> Bytes {
+        let Some(after) = retry_after else { return self.error(status, detail) };
+        let (head_only, after_s) = (self.request.method == Method::Head, after.as_secs().max(1));
+        response::error_until(status, detail, self.keep_alive, head_only, Some(unix_s()), after_s)
+    }
+
+    /// To where a policy says that the stream is: a whole URL, so the query goes with it only where the policy has put it there.
+    fn elsewhere(&self, location: &str) -> Bytes {
+        Head::new(302, Body::Length(0), Cache::NoStore, self.keep_alive)
+            .header("Location", location)
+            .date(unix_s())
+            .finish()
     }
 
     pub(super) fn not_allowed(&self, allow: &str) -> Bytes {
@@ -181,8 +198,13 @@ fn keep(pieces: &mut Vec<Bytes>, from: u64, to: u64) {
     });
 }
 
-/// Asks admission whether this may be played; the answer where it may not.
-pub(super) async fn admit(reply: &Reply<'_>, id: &Id, protocol: &'static str) -> Result<Grant, Answer> {
+/// Asks admission whether this may be played; the answer where it may not. `viewer`: who asks, where each playlist is a request of its own.
+pub(super) async fn admit(
+    reply: &Reply<'_>,
+    id: &Id,
+    protocol: &'static str,
+    viewer: Option<u64>,
+) -> Result<Granted, Answer> {
     let Reply { shard, session, request, .. } = *reply;
     let Some(app) = shard.config.apps.first().cloned() else {
         return Err(Answer::Whole(reply.error(500, "the server's configuration is wrong")));
@@ -199,17 +221,24 @@ pub(super) async fn admit(reply: &Reply<'_>, id: &Id, protocol: &'static str) ->
             protocol,
             user_agent: request.user_agent.clone().unwrap_or_default(),
             referer: request.referer.as_ref().map(|referer| referer.expose().to_owned()).unwrap_or_default(),
+            viewer,
         },
+        recheck: false,
     };
     let denial = match shard.admission.ask(shard, question).await {
-        Ok(grant) => return Ok(grant),
+        Ok(granted) => return Ok(granted),
         Err(denial) => denial,
     };
+    if let Some(location) = &denial.location {
+        return Err(Answer::Whole(reply.elsewhere(location)));
+    }
     let status = match denial.why {
         Why::NotFound => 404,
         Why::Busy => 503,
+        Why::Payment => 402,
+        Why::Region => 451,
         // Not 401: that would ask for a login (RFC 9110, 11.6.1), and tokens are in the URL.
         _ => 403,
     };
-    Err(Answer::Whole(reply.error(status, &denial.reason)))
+    Err(Answer::Whole(reply.error_until(status, &denial.reason, denial.retry_after)))
 }

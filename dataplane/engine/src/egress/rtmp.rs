@@ -82,12 +82,12 @@ async fn admit(shard: &Rc<Shard>, connection: &Connection, request: rtmp::Reques
         return Err(reject(CloseReason::Overload, Refusal::Failed, NO_ROOM.reason));
     }
     let denied = |denial: Denial| reject(CloseReason::Refused, refusal(denial.why), &denial.reason);
-    let grant = shard.admission.ask(shard, question).await.map_err(denied)?;
+    let granted = shard.admission.ask(shard, question).await.map_err(denied)?;
     let viewer_guard = shard.subscribe(&id).await.map_err(|not_playable| match not_playable {
         NotPlayable::NotOnAir => reject(CloseReason::NotOnAir, Refusal::NotFound, NOT_ON_AIR.reason),
         NotPlayable::Busy => reject(CloseReason::Busy, Refusal::Failed, BUSY.reason),
     })?;
-    connection.session.granted(&grant, shard.now());
+    connection.session.granted.replace(granted);
     Ok(viewer_guard)
 }
 

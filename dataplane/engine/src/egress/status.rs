@@ -67,7 +67,7 @@ struct LeftOut<'a> {
 }
 
 pub(super) async fn answer(reply: &Reply<'_>, id: Id) -> Answer {
-    if let Err(refused) = admit(reply, &id, HTTP).await {
+    if let Err(refused) = admit(reply, &id, HTTP, None).await {
         return refused;
     }
     let Ok(status) = reply.shard.status(&id).await else { return reply.turned_away(id.as_str(), HTTP, BUSY) };

@@ -78,8 +78,8 @@ pub(super) async fn answer(reply: &Reply<'_>, id: Id, of: &'static OutputFormat,
     if !shard.sessions.has_room(Action::Play) {
         return reply.turned_away(id.as_str(), protocol, NO_ROOM);
     }
-    let grant = match admit(reply, &id, protocol).await {
-        Ok(grant) => grant,
+    let granted = match admit(reply, &id, protocol, None).await {
+        Ok(granted) => granted,
         Err(refused) => return refused,
     };
     let format = if request.minor_version > 0 { stream.format } else { stream.plain };
@@ -90,7 +90,7 @@ pub(super) async fn answer(reply: &Reply<'_>, id: Id, of: &'static OutputFormat,
         }
         Ok(viewer_guard) => {
             // Only now: who is refused may ask for something else on this connection.
-            session.granted(&grant, shard.now());
+            session.granted.replace(granted);
             match upgrade {
                 Some((of, head)) => {
                     Answer::WebSocket(websocket::Play { viewer_guard, of, head, start, asked_at, early: Vec::new() })

@@ -104,7 +104,7 @@ pub(crate) async fn serve(shard: Rc<Shard>, session: Rc<Session>, socket: Socket
 
 /// Goes on with a publisher that another shard handed over.
 pub(crate) async fn resume(shard: Rc<Shard>, handoff: Box<Handoff>) {
-    let Handoff { fd, rtmp, peer, number, id, encoder, publishes, granted_until } = *handoff;
+    let Handoff { fd, rtmp, peer, number, id, encoder, publishes, granted } = *handoff;
     let Ok(socket) = Socket::from_fd(fd) else { return };
     let session = match shard.readmit(number, peer, &socket) {
         Ok(session) => session,
@@ -114,7 +114,7 @@ pub(crate) async fn resume(shard: Rc<Shard>, handoff: Box<Handoff>) {
         }
     };
     session.publishes.set(publishes);
-    session.granted_until.set(granted_until);
+    session.granted.replace(granted);
     match publish(&shard, Connection { session, socket, rtmp }, &id, encoder).await {
         Turn::Gone => {}
         Turn::Again(connection) => converse(&shard, connection).await,
@@ -290,12 +290,13 @@ pub(crate) fn question(
         protocol: PROTOCOL,
         user_agent: request.flash_ver,
         referer: request.page_url,
+        viewer: None,
     };
     let mapped = shard.directory.borrow().pushed(&request.app, &request.name);
     // A stream's own address is its own, whatever another stream's paths say.
     let mapped = mapped.filter(|_| !is_own_address(shard, &request.app, &request.name));
     if let (Some((name, path)), Some(app)) = (mapped, shard.config.apps.first().cloned()) {
-        return Ok(Request { action, app, name, path: Some(path), params: request.params, client });
+        return Ok(Request { action, app, name, path: Some(path), params: request.params, client, recheck: false });
     }
     if request.app.is_empty() {
         let known = shown_app(shard);
@@ -314,7 +315,7 @@ pub(crate) fn question(
         bad_name(format!("application: {error}"))
     })?;
     let name = Id::new(&request.name).map_err(|error| bad_name(format!("stream: {error}")))?;
-    Ok(Request { action, app, name, path: None, params: request.params, client })
+    Ok(Request { action, app, name, path: None, params: request.params, client, recheck: false })
 }
 
 /// The application that messages name.
@@ -347,7 +348,7 @@ async fn admit_publisher(shard: &Rc<Shard>, connection: Connection, request: rtm
     let (id, encoder) = (question.name.clone(), question.client.user_agent.clone());
     pace(shard, &connection.session).await;
     match shard.admission.ask(shard, question).await {
-        Ok(grant) => connection.session.granted(&grant, shard.now()),
+        Ok(granted) => drop(connection.session.granted.replace(granted)),
         Err(denial) => {
             let rejection = Rejection::new(CloseReason::Refused, refusal(denial.why), &id, denial.reason);
             return connection.reject(shard, Action::Publish, rejection);
@@ -380,7 +381,7 @@ async fn pace(shard: &Shard, session: &Session) {
 fn hand_over(shard: &Shard, connection: Connection, id: Id, encoder: String) -> Turn {
     let Connection { session, socket, rtmp } = connection;
     let (peer, number, publishes) = (session.peer(), session.number, session.publishes.get());
-    let granted_until = session.granted_until.get();
+    let granted = session.granted.take();
     // Nothing on this shard may refer to the socket any more: it has to be the only reference to let go of the descriptor.
     drop(session);
     let count_failed = || shard.stats.closed.add(CloseReason::HandoverFailed.label(), 1);
@@ -389,7 +390,7 @@ fn hand_over(shard: &Shard, connection: Connection, id: Id, encoder: String) -> 
         return Turn::Gone;
     };
     let owner = shard.owner(&id);
-    let handoff = Box::new(Handoff { fd, rtmp, peer, number, id, encoder, publishes, granted_until });
+    let handoff = Box::new(Handoff { fd, rtmp, peer, number, id, encoder, publishes, granted });
     match shard.put(owner, Mail::Publisher(handoff)) {
         Ok(()) => shard.stats.handovers_total.add(1),
         Err(mail) => {

@@ -154,8 +154,7 @@ async fn open(
     let (id, encoder) = (question.name.clone(), question.client.user_agent.clone());
     // It counts for the connection; the session of the further stream publishes once.
     pace(shard, session).await;
-    let grant = shard.admission.ask(shard, question).await.map_err(|denial| (refusal(denial.why), denial.reason))?;
-    let granted_until = grant.valid_for.map(|time| shard.now() + time);
+    let granted = shard.admission.ask(shard, question).await.map_err(|denial| (refusal(denial.why), denial.reason))?;
     let lease = shard.sessions.lease(session.peer().ip()).map_err(|limit| {
         let reason = "the server, or this address, has as many connections as it may have";
         let refused = Refused::of(session, PROTOCOL, limit.refusal_label(Action::Publish), reason);
@@ -165,7 +164,7 @@ async fn open(
     let (socket, fd) = Socket::pair().map_err(|_| failed())?;
     let (peer, number, owner) = (session.peer(), shard.number(), shard.owner(&id));
     let publishes = OfConnection::default();
-    let handoff = Box::new(Handoff { fd, rtmp, peer, number, id, encoder, publishes, granted_until });
+    let handoff = Box::new(Handoff { fd, rtmp, peer, number, id, encoder, publishes, granted });
     if owner == shard.index {
         shard.spawn(resume(Rc::clone(shard), handoff));
     } else {

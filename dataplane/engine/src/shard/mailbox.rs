@@ -11,6 +11,7 @@ use millstream_proto::rtmp::ServerSession;
 use millstream_proto::time::Time;
 
 use super::budget::OfConnection;
+use super::granted::Granted;
 use super::grants::Viewer;
 use crate::io::Descriptor;
 
@@ -26,8 +27,8 @@ pub(crate) struct Handoff {
     pub(crate) id: Id,
     pub(crate) encoder: String,
     pub(crate) publishes: OfConnection,
-    /// How long its grant holds.
-    pub(crate) granted_until: Option<Time>,
+    /// What it was admitted for.
+    pub(crate) granted: Granted,
 }
 
 /// What one shard tells another, or the outside tells a shard.

@@ -6,6 +6,7 @@ pub(crate) mod context;
 pub(crate) mod drain;
 mod ended_streams;
 pub(crate) mod events;
+pub(crate) mod granted;
 pub(crate) mod grants;
 pub(crate) mod introduce;
 pub(crate) mod mailbox;
@@ -14,6 +15,7 @@ pub(crate) mod packaging;
 pub(crate) mod part_sender;
 pub(crate) mod phase;
 pub(crate) mod reached;
+mod recheck;
 pub(crate) mod session;
 pub(crate) mod state;
 pub(crate) mod status;
@@ -46,6 +48,7 @@ use self::events::{Refusals, Refused};
 use self::grants::Grants;
 use self::mailbox::Mail;
 use self::memory_trimmer::MemoryTrimmer;
+use self::recheck::recheck;
 use self::session::{Arrival, Sessions};
 use self::state::{Port, Shard};
 use self::status::Statuses;
@@ -203,6 +206,10 @@ async fn live(shard: &Rc<Shard>, undrained: &AtomicUsize) {
         for number in shard.sessions.overdue(now) {
             budget.turn(shard.now()).await;
             shard.sessions.end_overdue(number, now);
+        }
+        for (session, question) in shard.sessions.rechecks(now) {
+            budget.turn(shard.now()).await;
+            shard.spawn(recheck(Rc::clone(shard), session, question));
         }
         if !shard.draining.get() {
             continue;

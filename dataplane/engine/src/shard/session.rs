@@ -8,12 +8,13 @@ use std::sync::Arc;
 
 use millstream_hub::config::StreamConfig;
 use millstream_hub::viewer::{self, Viewer};
-use millstream_policy::{Action, Grant};
+use millstream_policy::{Action, Request};
 use millstream_proto::network::counted;
 use millstream_proto::time::Time;
 use tracing::Span;
 
 use super::budget::OfConnection;
+use super::granted::Granted;
 use super::unfinished::Unfinished;
 use super::wait::Notify;
 use crate::close::CloseReason;
@@ -40,8 +41,8 @@ pub(crate) struct Session {
     pub(crate) notify: Notify,
     /// How often it may publish.
     pub(crate) publishes: Cell<OfConnection>,
-    /// When what it was admitted for is over.
-    pub(crate) granted_until: Cell<Option<Time>>,
+    /// What it was admitted for.
+    pub(crate) granted: RefCell<Granted>,
     peer: Cell<SocketAddr>,
     /// Whether it counts for that address: not before a proxy has named it.
     counted: Cell<bool>,
@@ -192,13 +193,18 @@ impl Session {
         self.notify.notify();
     }
 
-    /// The policy has admitted it under these conditions.
-    pub(crate) fn granted(&self, grant: &Grant, now: Time) {
-        self.granted_until.set(grant.valid_for.map(|time| now + time));
+    fn is_expired(&self, now: Time) -> bool {
+        self.granted.borrow().is_over(now)
     }
 
-    fn is_expired(&self, now: Time) -> bool {
-        self.granted_until.get().is_some_and(|until| until <= now)
+    /// What is to be asked about it again now.
+    fn take_recheck(&self, now: Time) -> Option<Request> {
+        self.granted.borrow_mut().take_recheck(now).filter(|_| self.ending().is_none())
+    }
+
+    /// Ends it because it may not go on: a viewer at once, a publisher politely.
+    pub(super) fn end_as_asked(&self, why: CloseReason) {
+        if self.was_watching() { self.end(why) } else { self.end_politely(why) }
     }
 
     fn is_overdue(&self, now: Time) -> bool {
@@ -212,7 +218,7 @@ impl Session {
         if self.has_missed(now) {
             self.end(CloseReason::Timeout);
         } else if self.ending().is_none() && self.is_expired(now) {
-            if self.was_watching() { self.end(CloseReason::Expired) } else { self.end_politely(CloseReason::Expired) }
+            self.end_as_asked(CloseReason::Expired);
         } else if self.ending().is_none() {
             match self.stuck(now) {
                 // Nothing is under way: it finds out by itself, and can say goodbye.
@@ -362,7 +368,7 @@ impl Sessions {
             span,
             notify: Notify::default(),
             publishes: Cell::default(),
-            granted_until: Cell::default(),
+            granted: RefCell::default(),
             closer,
             deadline: Cell::new(None),
             ending: Cell::new(None),
@@ -483,6 +489,12 @@ impl Sessions {
         if let Some(session) = self.get(number) {
             session.end_overdue(now);
         }
+    }
+
+    /// Those that are to be asked about again now, with the question.
+    pub(crate) fn rechecks(&self, now: Time) -> Vec<(Rc<Session>, Request)> {
+        let all = self.all();
+        all.into_iter().filter_map(|session| session.take_recheck(now).map(|question| (session, question))).collect()
     }
 
     /// Every session there is now.

@@ -369,7 +369,7 @@ fn the_door_is_asked_about_playlists() {
     let server = Server::start(settings(IoChoice::Auto, 1));
     let waiting = ask(&server, "/wait-a/live.m3u8");
     let ticket = server.ticket();
-    let denial = Denial { why: Why::Forbidden, reason: "not you".to_owned() };
+    let denial = Denial::new(Why::Forbidden, "not you");
     server.answer(ticket, Step::Deny(denial));
     let denied = answer(waiting);
     assert_eq!((status(&denied), body(&denied).contains("not you")), (403, true));

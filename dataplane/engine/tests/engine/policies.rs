@@ -11,7 +11,8 @@ use std::time::{Duration, Instant};
 use millstream_engine::config::IoChoice;
 use millstream_policy::open::Open;
 use millstream_policy::{
-    Action, Chain, DecisionContext, Denial, Grant, Policy, PolicyMaker, Request, Step, Undecided, Why, shared,
+    Action, Chain, DecisionContext, Denial, Grant, Held, Policy, PolicyMaker, Request, Step, Undecided, Verdict, Why,
+    shared,
 };
 use millstream_proto::rtmp::ClientRole;
 
@@ -179,4 +180,86 @@ fn a_grant_goes_with_the_session_and_with_the_files_of_hls_and_dash() {
     assert!(crate::harness::contains(&answer, "HTTP/1.1 200"), "another viewer was admitted elsewhere");
     assert_eq!(Answer::get(server.at.http, "/live/video.m3u8").status(), 200, "it is asked about anew");
     assert_eq!(file_status(&server, &path), 200);
+}
+
+/// What the door says now, how many hold something of it, and what was decided.
+#[derive(Default)]
+struct Book {
+    answer: Mutex<Option<Step>>,
+    held: Mutex<Vec<std::sync::Weak<()>>>,
+    rechecks: Mutex<u32>,
+    verdicts: Mutex<Vec<bool>>,
+}
+
+struct AsksAgain(Arc<Book>);
+
+impl Policy for AsksAgain {
+    fn name(&self) -> &'static str {
+        "asks-again"
+    }
+
+    fn decide(&self, request: &Request, _context: DecisionContext<'_>) -> Step {
+        if request.recheck {
+            *self.0.rechecks.lock().unwrap() += 1;
+        }
+        if let Some(answer) = &*self.0.answer.lock().unwrap() {
+            return answer.clone();
+        }
+        let place = Arc::new(());
+        self.0.held.lock().unwrap().push(Arc::downgrade(&place));
+        let mut grant = Grant::default();
+        (grant.recheck_after, grant.held) = (Some(Duration::from_secs(1)), Some(Held::new(place)));
+        Step::Allow(grant)
+    }
+
+    fn observe(&self, _request: &Request, verdict: &Verdict) {
+        self.0.verdicts.lock().unwrap().push(matches!(verdict, Verdict::Allow(_)));
+    }
+}
+
+#[test]
+fn running_sessions_are_asked_about_again_and_what_they_hold_is_given_back() {
+    let book = Arc::new(Book::default());
+    let asks = || shared(AsksAgain(Arc::clone(&book)));
+    let server = Server::start_with(config(IoChoice::Auto, 2), Chain::new(vec![asks()], vec![asks()]));
+    let mut publisher = server.publish("live");
+    publisher.send(head());
+    publisher.send((0..30).map(frame));
+    let on_air = publisher.go_on(30);
+    let (mut flv, mut rtmp) = (server.flv("live"), server.play("live"));
+    let held = || book.held.lock().unwrap().iter().filter(|place| place.strong_count() > 0).count();
+    let rechecks = || *book.rechecks.lock().unwrap();
+    assert_eq!(held(), 3);
+    eventually("each is asked about, twice", || rechecks() >= 6);
+    assert_eq!(held(), 3, "each holds one");
+    // Nobody can decide: all go on.
+    *book.answer.lock().unwrap() = Some(Denial::step(Why::Busy, "the oracle sleeps"));
+    let before = rechecks();
+    eventually("each is asked about", || rechecks() >= before + 3);
+    std::thread::sleep(Duration::from_millis(300));
+    assert!(!on_air.is_over());
+    assert_eq!(held(), 3);
+    *book.answer.lock().unwrap() = Some(Denial::step(Why::Forbidden, "not any more"));
+    flv.until("its end", |viewer| viewer.closed);
+    rtmp.until("its end", |viewer| viewer.closed);
+    eventually("the publisher ends", || on_air.is_over());
+    eventually("all is given back", || held() == 0);
+    eventually("all are counted", || server.metric("millstream_closed_total", "revoked") == 3);
+    let verdicts = book.verdicts.lock().unwrap().clone();
+    assert!(verdicts.iter().filter(|allowed| !**allowed).count() >= 6, "{verdicts:?}");
+    // Who is refused is told when to come again, or where to go.
+    let refusal = |denial| {
+        *book.answer.lock().unwrap() = Some(Step::Deny(denial));
+        Answer::get(server.at.http, "/live/live.flv").text()
+    };
+    let mut busy = Denial::new(Why::Busy, "full");
+    busy.retry_after = Some(Duration::from_secs(7));
+    let answer = refusal(busy);
+    assert!(answer.starts_with("HTTP/1.1 503") && answer.contains("Retry-After: 7\r\n"), "{answer}");
+    let mut elsewhere = Denial::new(Why::Forbidden, "not here");
+    elsewhere.location = Some("https://other.example/live.flv".to_owned());
+    let answer = refusal(elsewhere);
+    assert!(answer.starts_with("HTTP/1.1 302"), "{answer}");
+    assert!(answer.contains("Location: https://other.example/live.flv\r\n"), "{answer}");
+    assert!(refusal(Denial::new(Why::Payment, "pay")).starts_with("HTTP/1.1 402 Payment"), "pay");
 }

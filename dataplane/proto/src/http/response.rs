@@ -94,6 +94,18 @@ pub fn error(status: u16, detail: &str, keep_alive: bool, head_only: bool, unix_
     failure(status, detail, keep_alive, head_only, unix_s, &[])
 }
 
+/// [`error`] where it makes sense to try again after so many seconds.
+pub fn error_until(
+    status: u16,
+    detail: &str,
+    keep_alive: bool,
+    head_only: bool,
+    unix_s: Option<u64>,
+    retry_after_s: u64,
+) -> Bytes {
+    failure(status, detail, keep_alive, head_only, unix_s, &[("Retry-After", &retry_after_s.to_string())])
+}
+
 /// A whole answer to a request that cannot become a WebSocket as it is: says what would.
 pub fn upgrade_refused(status: u16, detail: &str, keep_alive: bool, unix_s: Option<u64>) -> Bytes {
     let wanted = [("Upgrade", "websocket"), ("Sec-WebSocket-Version", super::websocket::VERSION)];
@@ -136,6 +148,7 @@ const fn reason(status: u16) -> &'static str {
         302 => "Found",
         304 => "Not Modified",
         400 => "Bad Request",
+        402 => "Payment Required",
         403 => "Forbidden",
         404 => "Not Found",
         405 => "Method Not Allowed",
@@ -147,6 +160,7 @@ const fn reason(status: u16) -> &'static str {
         426 => "Upgrade Required",
         429 => "Too Many Requests",
         431 => "Request Header Fields Too Large",
+        451 => "Unavailable For Legal Reasons",
         500 => "Internal Server Error",
         501 => "Not Implemented",
         502 => "Bad Gateway",

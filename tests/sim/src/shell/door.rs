@@ -144,5 +144,5 @@ impl World {
 }
 
 fn busy() -> Verdict {
-    Verdict::Deny(Denial { why: Why::Busy, reason: "try again in a moment".to_owned() })
+    Verdict::Deny(Denial::new(Why::Busy, "try again in a moment"))
 }

@@ -52,7 +52,10 @@ impl World {
                 return Turn::On;
             }
             let client = self.client(link, "rtmp");
-            self.ask(link, Request { action, app, name: id, path: None, params: request.params, client });
+            self.ask(
+                link,
+                Request { action, app, name: id, path: None, params: request.params, client, recheck: false },
+            );
             return Turn::On;
         }
         if conn.rtmp().is_closing() {
@@ -91,14 +94,17 @@ impl World {
         }
         let client = self.client(link, if request.websocket.is_some() { "ws-flv" } else { "http-flv" });
         let (app, name) = (Self::id("stream"), Self::id(&request.path[0]));
-        self.ask(link, Request { action: Action::Play, app, name, path: None, params: request.query, client });
+        self.ask(
+            link,
+            Request { action: Action::Play, app, name, path: None, params: request.query, client, recheck: false },
+        );
         Turn::On
     }
 
     fn client(&self, link: usize, protocol: &'static str) -> Client {
         let address = SocketAddr::from((Ipv4Addr::LOCALHOST, link as u16));
         let (user_agent, referer) = (String::new(), String::new());
-        Client { session: self.links[link].conn.number, address, protocol, user_agent, referer }
+        Client { session: self.links[link].conn.number, address, protocol, user_agent, referer, viewer: None }
     }
 
     /// An answer other than a stream.
@@ -117,7 +123,7 @@ impl World {
         conn.task = Task::Request;
         self.trace.note(now, "verdict", link, u64::from(matches!(verdict, Verdict::Allow(_))));
         match verdict {
-            Verdict::Deny(Denial { why, reason }) => {
+            Verdict::Deny(Denial { why, reason, .. }) => {
                 if conn.rtmp.is_some() {
                     self.refuse(link, refusal(why), &reason);
                 } else {
