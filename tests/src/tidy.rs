@@ -123,6 +123,8 @@ fn crates_know_only_what_is_below_them() {
                 "millstream-store",
             ],
         ),
+        // Runs what operators upload: it knows secrets, and nothing of streams.
+        ("millstream-hooks", &["millstream-proto"]),
         (
             "millstream",
             &[
@@ -135,6 +137,7 @@ fn crates_know_only_what_is_below_them() {
                 "millstream-fleet",
                 "millstream-store",
                 "millstream-api",
+                "millstream-hooks",
             ],
         ),
         // Measures what needs no kernel.

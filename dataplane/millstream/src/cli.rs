@@ -57,6 +57,10 @@ enum Command {
         #[arg(value_name = "DIR")]
         dir: Option<PathBuf>,
     },
+    /// Compile a hook for the server that started this process
+    #[cfg(feature = "hooks")]
+    #[command(name = millstream_hooks::COMMAND, hide = true)]
+    HookCompiler,
 }
 
 /// What the engine is told by `serve` and `demo` alike.
@@ -312,6 +316,10 @@ pub(crate) fn run() -> ExitCode {
         Command::Backup(flags) => backup_command::run(&flags),
         Command::Completions { shell } => paper_command::completions(shell),
         Command::Man { dir } => paper_command::man(dir.as_deref()),
+        #[cfg(feature = "hooks")]
+        Command::HookCompiler => {
+            millstream_hooks::compiler_main(std::io::stdin(), std::io::stdout()).map_err(Failure::running)
+        }
     };
     let (status, error) = match done {
         Ok(()) => return ExitCode::SUCCESS,

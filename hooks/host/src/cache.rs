@@ -1,0 +1,155 @@
+//! Compiled code on disk, so that a restart compiles nothing.
+//!
+//! A file is `MAGIC`, an HMAC-SHA256 over all that follows, the length of the header (4 bytes, little-endian), the header as JSON, the code.
+//! The key is a secret of the node: who can write the directory but has not the key cannot make the server run code. A file that was
+//! changed, was made by another version or for another processor is reported and never used.
+use std::fs;
+use std::io::{self, Read as _, Write as _};
+use std::os::unix::fs::OpenOptionsExt as _;
+use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use hmac::{Hmac, KeyInit as _, Mac as _};
+use serde::{Deserialize, Serialize};
+use sha2::Sha256;
+
+use crate::artifact::Artifact;
+use crate::compile::{Compiled, Report};
+use crate::text::hex;
+use crate::world::World;
+
+const MAGIC: &[u8; 8] = b"MSHOOK1\n";
+const HMAC_BYTES: usize = 32;
+/// No compiled form of a module that is taken is larger.
+pub(crate) const MAX_ARTIFACT_BYTES: u64 = 512 << 20;
+const EXTENSION: &str = "hook";
+
+/// Compiled code of hooks in a directory.
+pub struct ArtifactCache {
+    dir: PathBuf,
+    key: [u8; 32],
+}
+
+/// What is in the cache for a module.
+#[derive(Debug)]
+pub enum Cached {
+    /// Its code.
+    Found(Box<Compiled>),
+    /// Nothing.
+    Missing,
+    /// A file that is not used: it was changed, or is for another engine or processor. Compile the module again, and report this.
+    Ignored(String),
+}
+
+#[derive(Serialize, Deserialize)]
+struct Header {
+    fingerprint: [u8; 32],
+    sha256: [u8; 32],
+    world: World,
+    report: Report,
+}
+
+impl ArtifactCache {
+    /// A cache in that directory, which is made when it is not there (mode 0700).
+    pub fn new(dir: impl Into<PathBuf>, key: [u8; 32]) -> io::Result<Self> {
+        use std::os::unix::fs::DirBuilderExt as _;
+        let dir = dir.into();
+        fs::DirBuilder::new().recursive(true).mode(0o700).create(&dir)?;
+        Ok(Self { dir, key })
+    }
+
+    /// The code for that module, made by an engine of that fingerprint ([`Runtime::fingerprint`](crate::Runtime::fingerprint)).
+    pub fn get(&self, sha256: &[u8; 32], world: World, fingerprint: &[u8; 32]) -> Cached {
+        let path = self.path(sha256, world);
+        let bytes = match read(&path) {
+            Ok(bytes) => bytes,
+            Err(error) if error.kind() == io::ErrorKind::NotFound => return Cached::Missing,
+            Err(error) => return Cached::Ignored(format!("{}: {error}", path.display())),
+        };
+        let ignored = |why: &str| Cached::Ignored(format!("{}: {why}; it is compiled anew", path.display()));
+        let Some((tag, content)) = bytes.strip_prefix(MAGIC).and_then(|rest| rest.split_at_checked(HMAC_BYTES)) else {
+            return ignored("not a file of compiled code");
+        };
+        if self.mac(content).verify_slice(tag).is_err() {
+            return ignored("it was changed, or written under another key");
+        }
+        let Some((header, code)) = parse(content) else { return ignored("its header cannot be read") };
+        if header.fingerprint != *fingerprint {
+            return ignored("it is for another version of the engine or another processor");
+        }
+        // The name of a file is not under the HMAC: one right file could lie under another's name.
+        if header.sha256 != *sha256 || header.world != world {
+            return ignored("it is the code of another module");
+        }
+        let artifact = Artifact::trusted(header.sha256, header.world, header.fingerprint, code.to_vec());
+        Cached::Found(Box::new(Compiled { report: header.report, artifact }))
+    }
+
+    /// Keeps the code: written beside, then renamed (mode 0600).
+    pub fn put(&self, compiled: &Compiled) -> io::Result<()> {
+        static COUNT: AtomicU64 = AtomicU64::new(0);
+        let artifact = &compiled.artifact;
+        let header = serde_json::to_vec(&Header {
+            fingerprint: artifact.fingerprint(),
+            sha256: artifact.sha256(),
+            world: artifact.world(),
+            report: compiled.report.clone(),
+        })?;
+        let mut content = Vec::with_capacity(4 + header.len() + artifact.size());
+        content.extend_from_slice(&(header.len() as u32).to_le_bytes());
+        content.extend_from_slice(&header);
+        content.extend_from_slice(artifact.code());
+        let path = self.path(&artifact.sha256(), artifact.world());
+        let count = COUNT.fetch_add(1, Ordering::Relaxed);
+        let beside = self.dir.join(format!("{}.{count}.new", std::process::id()));
+        let written =
+            fs::OpenOptions::new().write(true).create_new(true).mode(0o600).open(&beside).and_then(|mut file| {
+                file.write_all(MAGIC)?;
+                file.write_all(&self.mac(&content).finalize().into_bytes())?;
+                file.write_all(&content)?;
+                fs::rename(&beside, &path)
+            });
+        if written.is_err() {
+            let _ = fs::remove_file(&beside);
+        }
+        written
+    }
+
+    /// Removes the files of modules that are not in the list, and what an interrupted write left. Returns how many.
+    pub fn keep_only(&self, modules: &[([u8; 32], World)]) -> io::Result<usize> {
+        let kept: Vec<PathBuf> = modules.iter().map(|(sha256, world)| self.path(sha256, *world)).collect();
+        let mut removed = 0;
+        for entry in fs::read_dir(&self.dir)? {
+            let path = entry?.path();
+            let ours = path.extension().is_some_and(|it| it == EXTENSION || it == "new");
+            if ours && !kept.contains(&path) && fs::remove_file(&path).is_ok() {
+                removed += 1;
+            }
+        }
+        Ok(removed)
+    }
+
+    fn path(&self, sha256: &[u8; 32], world: World) -> PathBuf {
+        self.dir.join(format!("{}-{world}.{EXTENSION}", hex(sha256)))
+    }
+
+    fn mac(&self, content: &[u8]) -> Hmac<Sha256> {
+        let mut block = [0; 64];
+        block[..32].copy_from_slice(&self.key);
+        let mut mac = Hmac::<Sha256>::new(&block.into());
+        mac.update(content);
+        mac
+    }
+}
+
+fn read(path: &Path) -> io::Result<Vec<u8>> {
+    let mut bytes = Vec::new();
+    fs::File::open(path)?.take(MAX_ARTIFACT_BYTES).read_to_end(&mut bytes)?;
+    Ok(bytes)
+}
+
+fn parse(content: &[u8]) -> Option<(Header, &[u8])> {
+    let (len, rest) = content.split_first_chunk::<4>()?;
+    let (header, code) = rest.split_at_checked(u32::from_le_bytes(*len) as usize)?;
+    Some((serde_json::from_slice(header).ok()?, code))
+}

@@ -1,0 +1,118 @@
+//! From an uploaded module to compiled code, or to the reason why not.
+use std::time::{Duration, Instant};
+
+use serde::{Deserialize, Serialize};
+use sha2::{Digest as _, Sha256};
+use wasmtime::component::Component;
+
+use crate::artifact::{Artifact, LoadError};
+use crate::inspect::{self, Form};
+use crate::module::{Exports, Module};
+use crate::refused::Refused;
+use crate::runtime::Runtime;
+use crate::text::{bounded, hex};
+use crate::world::{MAX_MEMORY_BYTES, MAX_TABLE_ELEMENTS, World};
+
+/// A module that was found good.
+#[derive(Debug, Clone)]
+pub struct Compiled {
+    /// What was found.
+    pub report: Report,
+    /// The code.
+    pub artifact: Artifact,
+}
+
+/// What is known of a module, for the answer to an upload.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Report {
+    /// What the module is for.
+    pub world: World,
+    /// What was uploaded.
+    pub form: Form,
+    /// SHA-256 of what was uploaded.
+    pub sha256: String,
+    /// The version of the contract that it was built against.
+    pub contract: String,
+    /// What it exports, with versions.
+    pub exports: Vec<String>,
+    /// What it imports, with versions.
+    pub imports: Vec<String>,
+    /// Imports (`wasi:...`) that nothing is behind: the hook traps when it calls one. Toolchains drag them in; most hooks never do.
+    pub traps: Vec<String>,
+    /// Of what was uploaded.
+    pub module_bytes: usize,
+    /// Of the compiled code.
+    pub artifact_bytes: usize,
+    /// The memory that an instance begins with.
+    pub memory_bytes: usize,
+    /// How long compiling took.
+    pub compile_time: Duration,
+}
+
+impl Runtime {
+    /// Checks a module and compiles it: seconds of CPU for a large one. A server does that in a process of its own
+    /// ([`compile_in_child`](crate::compile_in_child)).
+    pub fn compile(&self, module: &[u8], world: World) -> Result<Compiled, Refused> {
+        let began = Instant::now();
+        let (bytes, form) = inspect::component(module)?;
+        let found = inspect::look(&bytes, world)?;
+        // Validation comes first, so that what the compiler says later is about the compiler.
+        inspect::validate(&bytes)?;
+        let component = Component::new(self.engine(), &bytes)
+            .map_err(|error| Refused::Compile(bounded(&format!("{:#}", error.root_cause()))))?;
+        let memory_bytes = fits(&component)?;
+        let types = |error: wasmtime::Error| Refused::Types(bounded(&format!("{error:#}")));
+        let mut linker = self.linker().clone();
+        linker.define_unknown_imports_as_traps(&component).map_err(types)?;
+        let pre = linker.instantiate_pre(&component).map_err(types)?;
+        Exports::find(&pre, world).map_err(types)?;
+        let code = component.serialize().map_err(|error| Refused::Compile(bounded(&format!("{error:#}"))))?;
+        let sha256: [u8; 32] = Sha256::digest(module).into();
+        let report = Report {
+            world,
+            form,
+            sha256: hex(&sha256),
+            contract: found.contract,
+            exports: found.exports,
+            imports: found.imports,
+            traps: found.traps,
+            module_bytes: module.len(),
+            artifact_bytes: code.len(),
+            memory_bytes,
+            compile_time: began.elapsed(),
+        };
+        Ok(Compiled { report, artifact: Artifact::trusted(sha256, world, self.fingerprint(), code) })
+    }
+
+    /// Makes compiled code ready to be called.
+    pub fn load(&self, artifact: &Artifact) -> Result<Module, LoadError> {
+        Module::new(self, artifact)
+    }
+}
+
+/// The memory that an instance begins with, when the pool has room for it.
+fn fits(component: &Component) -> Result<usize, Refused> {
+    let Some(needs) = component.resources_required() else {
+        return Err(Refused::Invalid("it imports or exports whole modules; a hook is one component".into()));
+    };
+    let too = |what: String| Err(Refused::Memory(what));
+    if needs.num_memories > 1 {
+        return too(format!("{} memories, and a hook has one", needs.num_memories));
+    }
+    let memory = usize::try_from(needs.max_initial_memory_size.unwrap_or(0)).unwrap_or(usize::MAX);
+    if memory > MAX_MEMORY_BYTES {
+        return too(format!(
+            "{} MiB of memory at its start, and a hook has at most {} MiB",
+            memory >> 20,
+            MAX_MEMORY_BYTES >> 20
+        ));
+    }
+    let table = needs.max_initial_table_size.unwrap_or(0);
+    if table > MAX_TABLE_ELEMENTS as u64 || needs.num_tables > 8 {
+        return too(format!(
+            "{} tables, the largest of {table} elements, and a hook has at most 8 of {MAX_TABLE_ELEMENTS}",
+            needs.num_tables
+        ));
+    }
+    Ok(memory)
+}
