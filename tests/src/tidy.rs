@@ -158,11 +158,12 @@ fn crates_know_only_what_is_below_them() {
                 "millstream-test-support",
             ],
         ),
-        // The simulator plays the engine's part itself.
+        // The simulator's encoders and viewers speak with the same types.
         (
             "millstream-sim",
             &[
                 "millstream-proto",
+                "millstream-control-protocol",
                 "millstream-policy",
                 "millstream-hub",
                 "millstream-test-support",

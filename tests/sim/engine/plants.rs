@@ -94,8 +94,81 @@ pub(crate) const PLANTS: &[Plant] = &[
         name: "ended-streams",
         edits: &[Edit {
             file: "shard/ended_streams.rs",
-            find: "until: now + linger",
-            put: "until: if PLANTED { now } else { now + linger }",
+            find: "let linger = handle.packaging.linger();",
+            put: "let linger = if PLANTED { std::time::Duration::from_millis(1) } else { handle.packaging.linger() };",
+        }],
+    },
+    // Of ended streams: their files are forgotten together with their playlists.
+    Plant {
+        name: "ended-files",
+        edits: &[Edit {
+            file: "shard/ended_streams.rs",
+            find: "until: listed_until + linger });",
+            put: "until: if PLANTED { listed_until } else { listed_until + linger } });",
+        }],
+    },
+    // A publisher that has been replaced goes on.
+    Plant {
+        name: "two-publishers",
+        edits: &[
+            Edit {
+                file: "shard/stream_handle.rs",
+                find: "if !owner.stream.heard(session, now) {",
+                put: "if !owner.stream.heard(session, now) && !PLANTED {",
+            },
+            Edit {
+                file: "ingest/mod.rs",
+                find: "if let Some(old) = replaced.and_then(|number| shard.sessions.get(number)) {",
+                put: "if let Some(old) = replaced.filter(|_| !PLANTED).and_then(|number| shard.sessions.get(number)) {",
+            },
+        ],
+    },
+    // What is left when a stream ends is not sent.
+    Plant {
+        name: "missing-end",
+        edits: &[Edit {
+            file: "egress/pump.rs",
+            find: "let log = handle.log.borrow();",
+            put: "let log = handle.log.borrow(); \
+                  if let Some(reason) = log.ended().filter(|_| PLANTED) { \
+                      return Done::Closed(viewer::CloseReason::Ended(reason), writer); \
+                  }",
+        }],
+    },
+    // Streams of other shards are mirrored without a bound.
+    Plant {
+        name: "unbounded-mirrors",
+        edits: &[Edit {
+            file: "shard/state.rs",
+            find: "limits.streams {\n                    return Err",
+            put: "limits.streams && !PLANTED {\n                    return Err",
+        }],
+    },
+    // A proxy between the client and the nearest one is taken for the client.
+    Plant {
+        name: "trusted-proxy",
+        edits: &[Edit {
+            file: "egress/reply.rs",
+            find: "self.request.forwarded.client(proxy, |address| self.shard.trusts(address))",
+            put: "self.request.forwarded.client(proxy, |address| !PLANTED && self.shard.trusts(address))",
+        }],
+    },
+    // A shard goes on with the old directory.
+    Plant {
+        name: "old-directory",
+        edits: &[Edit {
+            file: "shard/view.rs",
+            find: "shard.directory.replace(directory.clone());",
+            put: "if PLANTED { shard.directory.borrow().clone() } else { shard.directory.replace(directory.clone()) };",
+        }],
+    },
+    // Of a further stream of a connection: what came before it was admitted is lost.
+    Plant {
+        name: "further-stream",
+        edits: &[Edit {
+            file: "ingest/sides.rs",
+            find: "for message in std::mem::take(&mut self.held) {",
+            put: "for message in std::mem::take(&mut self.held) { if PLANTED && crate::io::draw(3) == 0 { continue; }",
         }],
     },
 ];

@@ -1,20 +1,11 @@
 //! An encoder: frames by the clock, with everything that encoders in the field do with their stamps and configurations.
-use std::time::Duration;
-
 use bytes::Bytes;
 use millstream_proto::media::TagKind;
-use millstream_proto::rtmp::chunk_write::write_media;
 use millstream_proto::time::Time;
 use millstream_test_support::random::Random;
 
-use crate::media::Coding;
-use crate::plan::{EncoderPlan, Role};
-use crate::world::{Event, World};
-
-/// The chunk size that encoders send with.
-const CHUNK_BYTES: usize = 4_096;
-/// Marks of one encoder; those of the next one begin behind them.
-pub(crate) const MARKS: u32 = 1 << 20;
+use crate::media::{Coding, MARKS};
+use crate::plan::EncoderPlan;
 
 /// What an encoder knows of itself.
 pub(crate) struct Encoder {
@@ -28,7 +19,6 @@ pub(crate) struct Encoder {
     off_ms: [u32; 2],
     config: u8,
     configured: [bool; 2],
-    ticking: bool,
 }
 
 /// Jumps of stamps: those that players would freeze on, and those that are as long as a session.
@@ -39,18 +29,17 @@ const JUMPS_MS: [u32; 7] =
 type Message = (TagKind, u32, Bytes);
 
 impl Encoder {
-    pub(crate) fn new(plan: &EncoderPlan, link: usize) -> Self {
+    pub(crate) fn new(plan: &EncoderPlan, number: usize) -> Self {
         Self {
             plan: plan.clone(),
             has_asked: false,
-            next_mark: link as u32 * MARKS,
+            next_mark: number as u32 * MARKS,
             began: None,
             frames: 0,
             stamp_ms: plan.first_stamp_ms,
             off_ms: [0; 2],
-            config: link as u8,
+            config: number as u8,
             configured: [false; 2],
-            ticking: false,
         }
     }
 
@@ -101,34 +90,5 @@ impl Encoder {
         let stamp_ms = self.stamp_ms.wrapping_add(self.off_ms[usize::from(kind == TagKind::Audio)]);
         messages.push((kind, stamp_ms.wrapping_sub(back_ms), coding.frame(key, self.next_mark, bytes)));
         self.next_mark += 1;
-    }
-}
-
-impl World {
-    pub(crate) fn encode(&mut self, link: usize) {
-        let now = self.now;
-        let peer = &mut self.links[link].peer;
-        let Role::Encoder(plan) = &peer.plan.role else { return };
-        let pace_ms = plan.pace_ms;
-        let Some(encoder) = &mut peer.encoder else { return };
-        // It drops what does not get through, as encoders do: the queue is no test of ours.
-        if peer.out.len() < 60_000 {
-            for (kind, stamp_ms, body) in encoder.messages(now, &mut self.random) {
-                write_media(&mut peer.out, kind, stamp_ms, &body, CHUNK_BYTES);
-            }
-        }
-        self.peer_sends(link);
-        let wait_ms = if self.random.chance(8) { self.random.below(7_000) } else { pace_ms };
-        self.after(Duration::from_millis(wait_ms), Event::Tick(link));
-    }
-
-    /// Begins to tick: when told that it may, or once it has asked where it does not wait for that.
-    pub(crate) fn begin_encoding(&mut self, link: usize) {
-        let peer = &mut self.links[link].peer;
-        let (Role::Encoder(plan), Some(encoder)) = (&peer.plan.role, &mut peer.encoder) else { return };
-        let may = peer.ready || plan.eager && encoder.has_asked;
-        if may && !std::mem::replace(&mut encoder.ticking, true) {
-            self.at(self.now, Event::Tick(link));
-        }
     }
 }

@@ -1,13 +1,22 @@
 //! What encoders send: tag bodies of several codecs, each frame with a mark that no other frame of the walk has.
-use bytes::Bytes;
+use bytes::{Bytes, BytesMut};
+use millstream_proto::flv::write_tag;
 use millstream_proto::media::TagKind;
 use millstream_test_support::random::Random;
 
-/// A record of H.264 with an SPS and a PPS; what tells several apart follows behind it.
-const AVC_RECORD: [u8; 16] = [1, 100, 0, 31, 0xFF, 0xE1, 0, 4, 0x67, 100, 0, 31, 1, 0, 1, 0x68];
+/// A record of H.264: an SPS of 1280x720, and the beginning of a PPS; what tells several apart follows behind it.
+const AVC_RECORD: &[u8] = b"\x01\x64\x00\x1F\xFF\xE1\x00\x1A\x67\x64\x00\x1F\xAC\xD9\x40\x50\x05\xBB\x01\x10\x00\x00\x03\x00\x10\x00\x00\x03\x03\xC0\
+    \xF1\x83\x19\x60\x01\x00\x06\x68\xEB\xE3\xCB";
+/// Marks of one encoder; those of the next one begin behind them.
+pub(crate) const MARKS: u32 = 1 << 20;
+/// The encoder that made the slate.
+const SLATE: u32 = 999;
+/// Frames of the slate, and milliseconds from one to the next.
+const SLATE_FRAMES: u32 = 10;
+const SLATE_FRAME_MS: u32 = 40;
 
 /// Set in what stands in a frame for its mark: small numbers are start codes, and lengths of NAL units.
-pub(crate) const MARK_BIT: u32 = 1 << 30;
+const MARK_BIT: u32 = 1 << 30;
 
 /// How a track is coded.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -25,7 +34,15 @@ pub(crate) enum Coding {
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(crate) enum Kind {
     Config,
-    Frame { key: bool, mark: u32 },
+    Frame {
+        key: bool,
+        mark: u32,
+    },
+    /// Of the slate: its number; what is silent there has none.
+    Slate {
+        key: bool,
+        number: Option<u32>,
+    },
     Script,
 }
 
@@ -40,7 +57,7 @@ impl Coding {
     /// A configuration; `number` tells several apart.
     pub(crate) fn config(self, number: u8) -> Option<Bytes> {
         let body = match self {
-            Self::Avc => [b"\x17\0\0\0\0".as_slice(), &AVC_RECORD, &[number]].concat(),
+            Self::Avc => [b"\x17\0\0\0\0".as_slice(), AVC_RECORD, &[number, 0xC0]].concat(),
             Self::Vp9 => [b"\x90vp09".as_slice(), &[1, 0, 0, 0, number % 4, 10, 0x80, 0]].concat(),
             Self::Av1 => [b"\x90av01".as_slice(), &[0x81, number % 32, 0, 0]].concat(),
             Self::Aac => [b"\xAF\0".as_slice(), &[0x12, [0x08, 0x10, 0x18][number as usize % 3]]].concat(),
@@ -87,8 +104,41 @@ pub(crate) fn kind(kind: TagKind, body: &[u8]) -> Kind {
     if config {
         return Kind::Config;
     }
-    let mark = body.get(data_at..).and_then(|data| data.first_chunk()).expect("a frame has a mark");
-    Kind::Frame { key, mark: u32::from_be_bytes(*mark) & !MARK_BIT }
+    match body.get(data_at..).and_then(mark) {
+        Some(mark) if mark / MARKS != SLATE => Kind::Frame { key, mark },
+        mark => Kind::Slate { key, number: mark.map(|mark| mark % MARKS) },
+    }
+}
+
+/// The mark at the beginning of a frame; what is silent in a slate has none.
+pub(crate) fn mark(data: &[u8]) -> Option<u32> {
+    let mark = u32::from_be_bytes(*data.first_chunk()?);
+    (mark >> 30 == 1).then_some(mark & !MARK_BIT)
+}
+
+/// Whether a mark is one of the slate.
+pub(crate) fn is_slate(mark: u32) -> bool {
+    mark / MARKS == SLATE
+}
+
+/// A frame of the slate.
+pub(crate) fn slate_frame(number: u32) -> Bytes {
+    Coding::Avc.frame(number == 0, SLATE * MARKS + number, 50)
+}
+
+/// The slate's configuration.
+pub(crate) fn slate_config() -> Bytes {
+    Coding::Avc.config(250).expect("it has one")
+}
+
+/// The slate as a file.
+pub(crate) fn slate_file() -> BytesMut {
+    let mut file = BytesMut::from(&b"FLV\x01\x01\0\0\0\x09\0\0\0\0"[..]);
+    let frames = (0..SLATE_FRAMES).map(|number| (number * SLATE_FRAME_MS, slate_frame(number)));
+    for (stamp_ms, body) in [(0, slate_config())].into_iter().chain(frames) {
+        write_tag(&mut file, TagKind::Video, stamp_ms, &body).expect("it fits");
+    }
+    file
 }
 
 /// The codings of one encoder: picture, audio; at least one.

@@ -1,6 +1,8 @@
 //! What is to happen in a walk, drawn from its seed before it begins: settings, encoders and viewers with their habits.
+use std::net::IpAddr;
 use std::time::Duration;
 
+use millstream_engine_simulated::io::{Line, Port};
 use millstream_hub::config::{FlushPolicy, HlsConfig, OnUnpublish, StreamConfig, Takeover};
 use millstream_hub::package::block::Format;
 use millstream_hub::viewer::Start;
@@ -20,7 +22,6 @@ pub(crate) struct Settings {
     pub(crate) shards: usize,
     pub(crate) stream: StreamConfig,
     pub(crate) chunk_size: usize,
-    pub(crate) pending_max: usize,
     pub(crate) mailbox_max: usize,
     pub(crate) streams_max: usize,
     /// Mail takes up to this long, microseconds, and now and then a hundred times that.
@@ -30,8 +31,8 @@ pub(crate) struct Settings {
     /// When the last peer has come.
     pub(crate) quiet_after: Time,
     pub(crate) hls: HlsConfig,
-    /// Requests for playlists: when, at which shard, of which stream.
-    pub(crate) playlist_asks: Vec<(Time, usize, usize)>,
+    /// Players of playlists: when, and of which stream.
+    pub(crate) playlist_asks: Vec<(Time, usize)>,
 }
 
 /// What a door step says to a request.
@@ -87,9 +88,10 @@ impl Mood {
         Self { gates: [gate(random), gate(random)], later_ms: random.pick(&[1, 40, 600, 4_000, 5_500]) }
     }
 
-    /// As a query parameter: it goes the way that a signature would.
-    pub(crate) fn query(self) -> String {
-        format!("door={}{}", self.gates[0].letter(), self.gates[1].letter())
+    /// As query parameters: they go the way that a signature would. Admission is also to see whom it decides about.
+    pub(crate) fn query(self, number: usize, port: Port) -> String {
+        let [first, second] = self.gates.map(Gate::letter);
+        format!("door={first}{second}&later={}&from={}", self.later_ms, client(number, port))
     }
 
     /// Whether admission lets it in, given time.
@@ -132,6 +134,8 @@ pub(crate) struct EncoderPlan {
     pub(crate) wild: bool,
     /// The other track begins this much later.
     pub(crate) late_ms: u64,
+    /// Publishes this stream, too, over the same connection.
+    pub(crate) further: Option<&'static str>,
 }
 
 #[derive(Clone, Copy, Debug)]
@@ -144,6 +148,64 @@ pub(crate) struct ViewerPlan {
     /// Of a thousand reads, those after which it sleeps.
     pub(crate) sleepy: u64,
     pub(crate) pauses: bool,
+}
+
+/// How a peer reaches the server.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) enum Way {
+    Direct,
+    /// Through a proxy that says first whose connection it is (PROXY protocol).
+    Introduced,
+    /// Through a proxy that says of each HTTP request whose it is.
+    Forwarded,
+}
+
+impl Way {
+    pub(crate) fn of(number: usize) -> Self {
+        match number % 7 {
+            5 => Self::Introduced,
+            6 => Self::Forwarded,
+            _ => Self::Direct,
+        }
+    }
+
+    /// The proxy's address.
+    pub(crate) fn address(self) -> IpAddr {
+        IpAddr::from([10, 0, 0, if self == Self::Introduced { 6 } else { 7 }])
+    }
+}
+
+/// Where a peer's connections come from: a few addresses, so that several share one.
+pub(crate) fn address(number: usize) -> IpAddr {
+    match Way::of(number) {
+        Way::Direct => IpAddr::from([10, 0, 0, 1 + (number % 7) as u8]),
+        way => way.address(),
+    }
+}
+
+/// The address that the server is to take for the peer's own. What is not HTTP, a proxy cannot forward as somebody's.
+fn client(number: usize, port: Port) -> IpAddr {
+    match (Way::of(number), port) {
+        (Way::Direct, _) | (Way::Forwarded, Port::Rtmp) => address(number),
+        _ => IpAddr::from([192, 0, 2, 1 + number as u8]),
+    }
+}
+
+/// What goes before the first byte of a connection.
+pub(crate) fn introduction(number: usize) -> String {
+    if Way::of(number) != Way::Introduced {
+        return String::new();
+    }
+    format!("PROXY TCP4 {} 198.51.100.1 4000 80\r\n", client(number, Port::Rtmp))
+}
+
+/// What goes into the head of each request.
+pub(crate) fn forwarded(number: usize) -> String {
+    if Way::of(number) != Way::Forwarded {
+        return String::new();
+    }
+    // What the client claims itself, what the first proxy saw, and what the second one did.
+    format!("X-Forwarded-For: 203.0.113.1, {}, {}\r\n", client(number, Port::Http), Way::Forwarded.address())
 }
 
 /// What a peer is.
@@ -166,6 +228,16 @@ pub(crate) struct PeerPlan {
     pub(crate) room: usize,
 }
 
+impl PeerPlan {
+    pub(crate) fn line(&self) -> Line {
+        Line { latency_us: self.latency_us, room: self.room }
+    }
+
+    pub(crate) fn leaves_at(&self) -> Time {
+        self.at + Duration::from_millis(self.life_ms)
+    }
+}
+
 pub(crate) fn draw(random: &mut Random) -> (Settings, Vec<PeerPlan>) {
     let millis = Duration::from_millis;
     let stream = StreamConfig {
@@ -173,9 +245,8 @@ pub(crate) fn draw(random: &mut Random) -> (Settings, Vec<PeerPlan>) {
         log_bytes_max: random.pick(&[6_000, 12_000, 40_000, 400_000]),
         log_time_max: millis(random.pick(&[700, 3_000, 12_000])),
         publisher_wait: millis(random.pick(&[0, 300, 2_000, 6_000])),
-        // What a slate shows is nobody's, and the references know publishers only.
-        on_unpublish: OnUnpublish::Wait,
-        slate_max: Duration::from_hours(1),
+        on_unpublish: random.pick(&[OnUnpublish::Wait, OnUnpublish::Wait, OnUnpublish::End, OnUnpublish::Slate]),
+        slate_max: millis(random.pick(&[1_000, 4_000])),
         takeover: random.pick(&[Takeover::Refuse, Takeover::Replace]),
         joiner_wait: millis(random.pick(&[1_000, 4_000, 10_000])),
         lag_skips: random.pick(&[2, 3, 1_000]),
@@ -187,7 +258,6 @@ pub(crate) fn draw(random: &mut Random) -> (Settings, Vec<PeerPlan>) {
         shards: random.pick(&[1, 2, 2, 3]),
         stream,
         chunk_size: random.pick(&[128, 500, 4_096, 60_000]),
-        pending_max: random.pick(&[1, 2, 8]),
         mailbox_max: random.pick(&[1, 2, 4, 64]),
         streams_max: random.pick(&[1, 2, 8]),
         mail_us: random.pick(&[10, 500, 8_000]),
@@ -223,8 +293,7 @@ pub(crate) fn draw(random: &mut Random) -> (Settings, Vec<PeerPlan>) {
     };
     for _ in 0..random.below(12) {
         let at = Time::from_millis(random.within(100, ACTIVE_MS));
-        let shard = random.below(settings.shards as u64) as usize;
-        settings.playlist_asks.push((at, shard, random.below(STREAMS.len() as u64) as usize));
+        settings.playlist_asks.push((at, random.below(STREAMS.len() as u64) as usize));
     }
     (settings, plans)
 }
@@ -240,6 +309,7 @@ fn encoder(random: &mut Random, stream: &'static str, at_ms: u64, life_ms: u64) 
         eager: random.chance(300),
         wild: random.chance(150),
         late_ms: if random.chance(200) { random.within(50, 1_500) } else { 0 },
+        further: random.chance(80).then_some(STREAMS[usize::from(stream == STREAMS[0])]),
     });
     let leave = random.pick(&[Leave::Polite, Leave::Close, Leave::Cut]);
     let mut mood = Mood::draw(random);

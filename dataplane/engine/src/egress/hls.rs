@@ -195,7 +195,7 @@ fn rebase(text: &str, base: &str) -> String {
 async fn subscribe(shard: &Rc<Shard>, id: &Id) -> Result<Source, NotPlayable> {
     match shard.subscribe(id).await {
         Ok(source) => Ok(Source::Live(source)),
-        Err(NotPlayable::NotOnAir) => shard.last_life(id).map(Source::Over).ok_or(NotPlayable::NotOnAir),
+        Err(NotPlayable::NotOnAir) => shard.listed_life(id).map(Source::Over).ok_or(NotPlayable::NotOnAir),
         Err(busy) => Err(busy),
     }
 }
@@ -255,7 +255,11 @@ pub(super) async fn file(reply: &Reply<'_>, id: Id, file: File<'_>) -> Answer {
     let File { session: life, track, name } = file;
     let place = match shard.past_life(id, life) {
         Some(handle) => Ok(Source::Over(handle)),
-        None => subscribe(shard, id).await,
+        None => match subscribe(shard, id).await {
+            // The owner may have told meanwhile what there is of it.
+            Err(NotPlayable::NotOnAir) => shard.past_life(id, life).map(Source::Over).ok_or(NotPlayable::NotOnAir),
+            place => place,
+        },
     };
     let place = match place {
         Ok(place) => place,

@@ -17,7 +17,9 @@ pub(crate) struct EndedStreams(RefCell<Vec<Over>>);
 
 struct Over {
     handle: Rc<StreamHandle>,
-    /// When it is forgotten.
+    /// Its playlists are answered until then.
+    listed_until: Time,
+    /// And the files that they list until then.
     until: Time,
 }
 
@@ -25,9 +27,12 @@ impl EndedStreams {
     /// Keeps a stream handle, if there is anything to fetch of it.
     pub(super) fn keep(&self, handle: &Rc<StreamHandle>, now: Time) {
         let linger = handle.packaging.linger();
-        if !linger.is_zero() {
-            self.0.borrow_mut().push(Over { handle: Rc::clone(handle), until: now + linger });
+        if linger.is_zero() {
+            return;
         }
+        let listed_until = handle.packaging.listed_until.get().unwrap_or(now + linger);
+        // Who gets a playlist at the last moment has as long for what it lists (RFC 8216bis 6.2.2).
+        self.0.borrow_mut().push(Over { handle: Rc::clone(handle), listed_until, until: listed_until + linger });
     }
 
     /// Forgets what can no longer be fetched; gives the bytes that the rest holds.
@@ -38,39 +43,47 @@ impl EndedStreams {
     }
 
     /// Those of that id, the newest first.
-    fn of(&self, id: &Id) -> Vec<Rc<StreamHandle>> {
+    fn of(&self, id: &Id) -> Vec<(Rc<StreamHandle>, Time)> {
         let handles = self.0.borrow();
-        handles.iter().rev().map(|over| &over.handle).filter(|handle| handle.id == *id).cloned().collect()
+        let of_id = handles.iter().rev().filter(|over| over.handle.id == *id);
+        of_id.map(|over| (Rc::clone(&over.handle), over.listed_until)).collect()
     }
 }
 
 impl Shard {
-    /// The last life of that stream that can still be fetched.
-    pub(crate) fn last_life(&self, id: &Id) -> Option<Rc<StreamHandle>> {
+    /// The last life of that stream of which files can still be fetched, and until when its playlists can.
+    pub(super) fn last_life(&self, id: &Id) -> Option<(Rc<StreamHandle>, Time)> {
         self.ended_streams.of(id).into_iter().next()
+    }
+
+    /// The last life of that stream whose playlists can still be fetched.
+    pub(crate) fn listed_life(&self, id: &Id) -> Option<Rc<StreamHandle>> {
+        self.last_life(id).filter(|(_, listed_until)| *listed_until > self.now()).map(|(over, _)| over)
     }
 
     /// The life of that stream with that session.
     pub(crate) fn past_life(&self, id: &Id, session: &str) -> Option<Rc<StreamHandle>> {
-        self.ended_streams.of(id).into_iter().find(|over| over.packaging.window.borrow().session() == Some(session))
+        let of_session = |over: &Rc<StreamHandle>| over.packaging.window.borrow().session() == Some(session);
+        self.ended_streams.of(id).into_iter().map(|(over, _)| over).find(of_session)
     }
 
     /// A shard that wants the playlists of a stream of ours gets what can still be fetched of its earlier lives.
     pub(super) fn tell_past(&self, id: &Id, to: usize) {
-        for over in self.ended_streams.of(id).into_iter().rev() {
+        for (over, listed_until) in self.ended_streams.of(id).into_iter().rev() {
             let changes = over.packaging.window.borrow().snapshot();
             // Without room, who asks for a file of then is told that it is gone.
-            drop(self.put(to, Mail::OfEnded { id: id.clone(), changes }));
+            drop(self.put(to, Mail::OfEnded { id: id.clone(), changes, listed_until }));
         }
     }
 
     /// An earlier life of a stream that this shard mirrors.
-    pub(super) fn told_of_ended(self: &Rc<Self>, id: &Id, changes: Vec<Change>) {
+    pub(super) fn told_of_ended(self: &Rc<Self>, id: &Id, changes: Vec<Change>, listed_until: Time) {
         let known = |name: &str| self.past_life(id, name).is_some();
         if changes.iter().any(|change| matches!(change, Change::Began(session) if known(&session.name))) {
             return;
         }
         let handle = StreamHandle::mirror(self, id, self.number());
+        handle.packaging.listed_until.set(Some(listed_until));
         handle.repackaged(self, changes);
         self.ended_streams.keep(&handle, self.now());
     }

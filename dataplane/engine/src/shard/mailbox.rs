@@ -46,9 +46,9 @@ pub(crate) enum Mail {
     /// News of the playlists of a stream that the receiver mirrors.
     Packaged { id: Id, subscription: u64, changes: Vec<Change> },
     /// The stream is over; this is what can still be fetched of it.
-    Over { id: Id, subscription: u64, changes: Vec<Change> },
+    Over { id: Id, subscription: u64, changes: Vec<Change>, listed_until: Time },
     /// What can still be fetched of an earlier life of a stream that the receiver mirrors.
-    OfEnded { id: Id, changes: Vec<Change> },
+    OfEnded { id: Id, changes: Vec<Change>, listed_until: Time },
     /// There is no such stream.
     Unknown { id: Id, subscription: u64 },
     /// A pending policy step has decided.

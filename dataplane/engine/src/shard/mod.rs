@@ -340,9 +340,11 @@ impl Shard {
                 if let Some(handle) = self.live(&id) {
                     return handle.subscribe(from, subscription);
                 }
-                let over = self.last_life(&id).map(|over| over.packaging.window.borrow().snapshot());
-                let mail = match over {
-                    Some(changes) => Mail::Over { id, subscription, changes },
+                let mail = match self.last_life(&id) {
+                    Some((over, listed_until)) => {
+                        let changes = over.packaging.window.borrow().snapshot();
+                        Mail::Over { id, subscription, changes, listed_until }
+                    }
                     None => Mail::Unknown { id, subscription },
                 };
                 // The asker gives up by itself if this finds no room.
@@ -374,9 +376,10 @@ impl Shard {
                     handle.repackaged(self, changes);
                 }
             }
-            Mail::OfEnded { id, changes } => self.told_of_ended(&id, changes),
-            Mail::Over { id, subscription, changes } => {
+            Mail::OfEnded { id, changes, listed_until } => self.told_of_ended(&id, changes, listed_until),
+            Mail::Over { id, subscription, changes, listed_until } => {
                 if let Some(handle) = self.mirrored(&id, subscription) {
+                    handle.packaging.listed_until.set(Some(listed_until));
                     handle.repackaged(self, changes);
                     handle.unknown(self);
                     self.remove(&handle);

@@ -12,6 +12,7 @@ use millstream_hub::package::change::Change;
 use millstream_hub::package::packager::{Packager, Wall};
 use millstream_hub::package::window::Window;
 use millstream_proto::id::Id;
+use millstream_proto::time::Time;
 
 use super::context::ShardContext;
 use super::mailbox::Mail;
@@ -34,6 +35,8 @@ pub(crate) struct Packaging {
     pub(crate) part_sender: PartSender,
     /// Behind the segments of the last life.
     pub(super) least_msn: Cell<u64>,
+    /// Of a mirror of a stream that is over: until when its owner answers its playlists.
+    pub(super) listed_until: Cell<Option<Time>>,
     /// Requests that wait for any change of it.
     pub(crate) waiters: Waiters,
     /// Of a mirror: the owner has been asked for changes.

@@ -104,7 +104,7 @@ impl Shard {
             return None;
         }
         let handle = StreamHandle::own(self, id);
-        let before = self.last_life(id).map_or(0, |over| over.packaging.window.borrow().next_msn());
+        let before = self.last_life(id).map_or(0, |(over, _)| over.packaging.window.borrow().next_msn());
         handle.packaging.least_msn.set(before);
         let (shard, of_task) = (Rc::clone(self), Rc::clone(&handle));
         self.spawn(async move {

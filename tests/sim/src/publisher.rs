@@ -4,34 +4,41 @@ use std::time::Duration;
 
 use bytes::BytesMut;
 use millstream_engine_simulated::io::{self, Port, connect};
-use millstream_proto::rtmp::chunk_write::write_media;
+use millstream_proto::amf0::{Value, encode};
+use millstream_proto::rtmp::chunk_write::{CSID_COMMAND, media_csid, write_media, write_message};
+use millstream_proto::rtmp::message::kind::COMMAND;
 use millstream_proto::rtmp::{ClientConfig, ClientEvent, ClientRole, ClientSession};
 use millstream_proto::secret::Secret;
 use millstream_test_support::random::Random;
 
-use super::{Walk, address, by};
 use crate::encoder::Encoder;
-use crate::plan::{Leave, PeerPlan, Role};
+use crate::plan::{Leave, PeerPlan, Role, address, introduction};
+use crate::walk::{Walk, by};
 
 /// The chunk size that encoders send with.
 const CHUNK_BYTES: usize = 4_096;
+/// The message stream of the second stream that an encoder publishes, and what it is to published ones beside its first.
+const FURTHER: u32 = 2;
+const FURTHER_NUMBER: usize = 200;
 
-pub(super) async fn run(walk: &Rc<Walk>, number: usize, plan: &PeerPlan) {
+pub(crate) async fn run(walk: &Rc<Walk>, number: usize, plan: &PeerPlan) {
     let Role::Encoder(of_encoder) = &plan.role else { return };
     let Ok(stream) = connect(Port::Rtmp, address(number), plan.line()).await else { return };
     let mut random = Random::new(io::draw(u64::MAX));
+    let query = plan.mood.query(number, Port::Rtmp);
     let mut rtmp = ClientSession::new(
         io::now(),
         ClientConfig {
             app: "stream".to_owned(),
             tc_url: Secret::new("rtmp://h/stream"),
-            stream: Secret::new(format!("{}?{}&later={}", plan.stream, plan.mood.query(), plan.mood.later_ms)),
+            stream: Secret::new(format!("{}?{query}", plan.stream)),
             role: ClientRole::Publish,
             chunk_size: CHUNK_BYTES,
         },
     );
     let mut encoder = Encoder::new(of_encoder, number);
-    let (mut out, mut is_ready, mut next_at) = (BytesMut::new(), false, None);
+    let mut further: Option<(&'static str, Encoder)> = None;
+    let (mut out, mut is_ready, mut next_at) = (BytesMut::from(introduction(number).as_bytes()), false, None);
     loop {
         while let Some(bytes) = rtmp.poll_output() {
             encoder.has_asked |= bytes.windows(10).any(|ten| ten == b"\x02\x00\x07publish");
@@ -47,8 +54,15 @@ pub(super) async fn run(walk: &Rc<Walk>, number: usize, plan: &PeerPlan) {
                 // It drops what does not get through, as encoders do.
                 if out.len() < 60_000 {
                     for (kind, stamp_ms, body) in encoder.messages(now, &mut random) {
-                        walk.published(plan.stream, |published| published.sent(number, kind, &body));
+                        walk.of_stream(plan.stream, |published| published.sent(number, kind, &body));
                         write_media(&mut out, kind, stamp_ms, &body, CHUNK_BYTES);
+                    }
+                    if let Some((stream, encoder)) = &mut further {
+                        for (kind, stamp_ms, body) in Encoder::messages(encoder, now, &mut random) {
+                            walk.of_stream(stream, |published| published.sent(number + FURTHER_NUMBER, kind, &body));
+                            let csid = media_csid(kind);
+                            write_message(&mut out, csid, stamp_ms, kind as u8, FURTHER, &body, CHUNK_BYTES);
+                        }
                     }
                 }
                 let wait_ms = if random.chance(8) { random.below(7_000) } else { of_encoder.pace_ms };
@@ -78,6 +92,11 @@ pub(super) async fn run(walk: &Rc<Walk>, number: usize, plan: &PeerPlan) {
                     assert!(plan.mood.admits(), "peer {number} is let in against the door's will");
                     is_ready = true;
                     walk.saw("publishes", 1);
+                    if let Some(stream) = of_encoder.further {
+                        walk.saw("further streams", 1);
+                        ask_further(&mut out, &format!("{stream}?{query}"));
+                        further = Some((stream, Encoder::new(of_encoder, number + FURTHER_NUMBER)));
+                    }
                 }
                 ClientEvent::Refused { .. } => {
                     assert!(!is_ready, "refused after it was accepted");
@@ -99,4 +118,13 @@ pub(super) async fn run(walk: &Rc<Walk>, number: usize, plan: &PeerPlan) {
         Leave::Cut => stream.cut(),
         Leave::Stay | Leave::Close => {}
     }
+}
+
+/// Asks for a message stream, and to publish on it without waiting for the answer.
+fn ask_further(out: &mut BytesMut, name: &str) {
+    let create = [Value::string("createStream"), Value::Number(20.0), Value::Null];
+    let publish =
+        [Value::string("publish"), Value::Number(21.0), Value::Null, Value::string(name), Value::string("live")];
+    write_message(out, CSID_COMMAND, 0, COMMAND, 0, &encode(&create), CHUNK_BYTES);
+    write_message(out, CSID_COMMAND, 0, COMMAND, FURTHER, &encode(&publish), CHUNK_BYTES);
 }

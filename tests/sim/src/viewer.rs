@@ -14,10 +14,10 @@ use millstream_proto::secret::Secret;
 use millstream_proto::time::Time;
 use millstream_test_support::random::Random;
 
-use super::published::Watched;
-use super::{Walk, address, by};
 use crate::decode::{Got, HttpFlv};
-use crate::plan::{Leave, PeerPlan, Role, ViewerPlan};
+use crate::plan::{Leave, PeerPlan, Role, ViewerPlan, address, forwarded, introduction};
+use crate::published::Watched;
+use crate::walk::{Walk, by, sleep_ms};
 
 /// The chunk size of clients that have set none.
 const CHUNK_BYTES: usize = 128;
@@ -32,10 +32,12 @@ struct Viewer<'a> {
     rtmp: Option<ClientSession>,
     watched: Watched,
     is_ready: bool,
+    /// Since when the stream is not to be played so, as it asked.
+    flv_off: Option<Time>,
     out: BytesMut,
 }
 
-pub(super) async fn run(walk: &Rc<Walk>, number: usize, plan: &PeerPlan) {
+pub(crate) async fn run(walk: &Rc<Walk>, number: usize, plan: &PeerPlan) {
     let Role::Viewer(habits) = plan.role else { return };
     let port = if habits.format == Format::Rtmp { Port::Rtmp } else { Port::Http };
     let Ok(stream) = connect(port, address(number), plan.line()).await else { return };
@@ -46,9 +48,10 @@ pub(super) async fn run(walk: &Rc<Walk>, number: usize, plan: &PeerPlan) {
         rtmp: None,
         watched: Watched::default(),
         is_ready: false,
+        flv_off: None,
         out: BytesMut::new(),
     };
-    viewer.ask(&habits);
+    viewer.ask(&habits, number, port);
     let mut random = Random::new(io::draw(u64::MAX));
     let end = viewer.watch(&stream, &habits, &mut random).await;
     walk.gaps.set(walk.gaps.get() + viewer.watched.gaps);
@@ -66,9 +69,9 @@ enum End {
 }
 
 impl Viewer<'_> {
-    fn ask(&mut self, habits: &ViewerPlan) {
-        let (stream, mood) = (self.plan.stream, self.plan.mood);
-        let query = format!("{}&later={}", mood.query(), mood.later_ms);
+    fn ask(&mut self, habits: &ViewerPlan, number: usize, port: Port) {
+        let (stream, query) = (self.plan.stream, self.plan.mood.query(number, port));
+        self.out.extend_from_slice(introduction(number).as_bytes());
         if habits.format == Format::Rtmp {
             self.rtmp = Some(ClientSession::new(
                 io::now(),
@@ -85,7 +88,9 @@ impl Viewer<'_> {
         let start = if habits.start == Start::Next { "&start=next" } else { "" };
         let version = u8::from(habits.format != Format::FlvPlain);
         let upgrade = if habits.format == Format::FlvWebSocket { UPGRADE } else { "" };
-        let head = format!("GET /{stream}/live.flv?{query}{start} HTTP/1.{version}\r\nHost: h\r\n{upgrade}\r\n");
+        self.flv_off = self.walk.flv_off.borrow().get(stream).copied();
+        let more = forwarded(number);
+        let head = format!("GET /{stream}/live.flv?{query}{start} HTTP/1.{version}\r\nHost: h\r\n{more}{upgrade}\r\n");
         self.out.extend_from_slice(head.as_bytes());
         self.http = Some(HttpFlv::new(habits.format));
     }
@@ -116,7 +121,7 @@ impl Viewer<'_> {
                 if random.chance(habits.sleepy) {
                     wait_ms += random.below(8_000);
                 }
-                super::sleep_ms(wait_ms).await;
+                sleep_ms(wait_ms).await;
                 if habits.pauses && self.rtmp.is_some() && random.chance(100) {
                     is_paused = !is_paused;
                     self.pause(is_paused);
@@ -173,6 +178,8 @@ impl Viewer<'_> {
         match got {
             Got::Status(101 | 200) => {
                 assert!(self.plan.mood.admits(), "a viewer is let in against the door's will");
+                let off = self.flv_off.filter(|since| self.walk.flv_off.borrow().get(self.plan.stream) == Some(since));
+                assert_eq!(off, None, "FLV is played of a stream that has none");
                 self.is_ready = true;
             }
             Got::Status(_) => {
@@ -182,12 +189,13 @@ impl Viewer<'_> {
             Got::LastChunk => {
                 self.http.iter().for_each(HttpFlv::check_end);
                 self.walk.saw("ended", 1);
+                self.walk.of_stream(self.plan.stream, |of| self.watched.ended(of));
             }
             Got::Tag(_, _, body) if body.starts_with(b"\x02\x00\x11|RtmpSampleAccess") => {}
             Got::Tag(tag, stamp_ms, body) => {
                 assert!(self.is_ready, "media before the start");
                 io::note_bytes(&body);
-                self.walk.published(self.plan.stream, |of| self.watched.tag(of, tag, stamp_ms, &body));
+                self.walk.of_stream(self.plan.stream, |of| self.watched.tag(of, tag, stamp_ms, &body));
             }
         }
     }

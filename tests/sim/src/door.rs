@@ -3,10 +3,10 @@ use std::cell::RefCell;
 
 use millstream_engine_simulated::Remote;
 use millstream_engine_simulated::io;
-use millstream_policy::{Chain, DecisionContext, Denial, Grant, Policy, Request, Step, Why, shared};
+use millstream_policy::{Chain, DecisionContext, Denial, Grant, Policy, PolicyMaker, Request, Step, Why, shared};
 
-use super::{Policies, sleep_ms};
 use crate::plan::Gate;
+use crate::walk::sleep_ms;
 
 thread_local! {
     static REMOTE: RefCell<Option<Remote>> = const { RefCell::new(None) };
@@ -22,6 +22,8 @@ impl Policy for Gated {
     fn decide(&self, request: &Request, context: DecisionContext<'_>) -> Step {
         let letters = request.params.get("door").expect("the door's parameter came through");
         let later_ms: u64 = request.params.get("later").and_then(|ms| ms.parse().ok()).expect("a number");
+        let from = request.params.get("from").expect("the client's address came through");
+        assert_eq!(request.client.address.ip().to_canonical().to_string(), from, "the door is told of another client");
         let decided = match Gate::from_letter(letters.chars().nth(self.0).expect("two letters")) {
             Gate::Allow => return Step::Allow(Grant::default()),
             Gate::Deny => return denied(),
@@ -54,15 +56,15 @@ fn denied() -> Step {
     Denial::step(Why::Forbidden, "not today")
 }
 
-pub(super) fn chain() -> Chain {
-    let steps = || -> Policies { vec![shared(Gated(0)), shared(Gated(1))] };
+pub(crate) fn chain() -> Chain {
+    let steps = || -> Vec<PolicyMaker> { vec![shared(Gated(0)), shared(Gated(1))] };
     Chain::new(steps(), steps())
 }
 
-pub(super) fn open(remote: &Remote) {
+pub(crate) fn open(remote: &Remote) {
     REMOTE.with(|slot| *slot.borrow_mut() = Some(remote.clone()));
 }
 
-pub(super) fn close() {
+pub(crate) fn close() {
     REMOTE.with(|slot| *slot.borrow_mut() = None);
 }
