@@ -119,7 +119,8 @@ impl Failure {
         match error.downcast_ref::<Trap>() {
             Some(Trap::Interrupt) => Self::OutOfTime { budget: state.limits.cpu },
             Some(Trap::StackOverflow) => Self::StackOverflow,
-            // A guest that does not get memory ends itself; what it meant is more use than how it ended.
+            // A guest that does not get memory ends itself, and one that begins with too much is not made: what it wanted is more use
+            // than how it ended.
             _ if state.memory_refused => Self::Memory { limit_bytes: state.limits.memory_bytes },
             Some(trap) => Self::Trap { cause: format!("{trap}{}", place(error)) },
             None => {
@@ -129,8 +130,8 @@ impl Failure {
                     Self::HostcallFuel { limit_bytes: state.limits.hostcall_bytes }
                 } else if !state.entered {
                     Self::Start(cause)
-                } else if cause.starts_with("unknown import") {
-                    Self::Trap { cause: format!("{cause}; it is listed in the upload's report") }
+                } else if cause.starts_with("it called wasi:") {
+                    Self::Trap { cause }
                 } else {
                     Self::Answer(cause)
                 }

@@ -7,11 +7,12 @@ use wasmtime::component::Component;
 
 use crate::artifact::{Artifact, LoadError};
 use crate::inspect::{self, Form};
-use crate::module::{Exports, Module};
+use crate::link::{check_types, link};
+use crate::module::Module;
 use crate::refused::Refused;
 use crate::runtime::Runtime;
 use crate::text::{bounded, hex};
-use crate::world::{MAX_MEMORY_BYTES, MAX_TABLE_ELEMENTS, World};
+use crate::world::World;
 
 /// A module that was found good.
 #[derive(Debug, Clone)]
@@ -62,10 +63,8 @@ impl Runtime {
             .map_err(|error| Refused::Compile(bounded(&format!("{:#}", error.root_cause()))))?;
         let memory_bytes = fits(&component)?;
         let types = |error: wasmtime::Error| Refused::Types(bounded(&format!("{error:#}")));
-        let mut linker = self.linker().clone();
-        linker.define_unknown_imports_as_traps(&component).map_err(types)?;
-        let pre = linker.instantiate_pre(&component).map_err(types)?;
-        Exports::find(&pre, world).map_err(types)?;
+        let pre = link(self, &component).map_err(types)?;
+        check_types(&pre, world).map_err(types)?;
         let code = component.serialize().map_err(|error| Refused::Compile(bounded(&format!("{error:#}"))))?;
         let sha256: [u8; 32] = Sha256::digest(module).into();
         let report = Report {
@@ -90,29 +89,15 @@ impl Runtime {
     }
 }
 
-/// The memory that an instance begins with, when the pool has room for it.
+/// The memory that an instance begins with, when the pool has room for what it needs.
 fn fits(component: &Component) -> Result<usize, Refused> {
     let Some(needs) = component.resources_required() else {
         return Err(Refused::Invalid("it imports or exports whole modules; a hook is one component".into()));
     };
-    let too = |what: String| Err(Refused::Memory(what));
-    if needs.num_memories > 1 {
-        return too(format!("{} memories, and a hook has one", needs.num_memories));
+    if needs.num_memories > 1 || needs.num_tables > 8 {
+        let what =
+            format!("{} memories and {} tables, and a hook has 1 and at most 8", needs.num_memories, needs.num_tables);
+        return Err(Refused::Memory(what));
     }
-    let memory = usize::try_from(needs.max_initial_memory_size.unwrap_or(0)).unwrap_or(usize::MAX);
-    if memory > MAX_MEMORY_BYTES {
-        return too(format!(
-            "{} MiB of memory at its start, and a hook has at most {} MiB",
-            memory >> 20,
-            MAX_MEMORY_BYTES >> 20
-        ));
-    }
-    let table = needs.max_initial_table_size.unwrap_or(0);
-    if table > MAX_TABLE_ELEMENTS as u64 || needs.num_tables > 8 {
-        return too(format!(
-            "{} tables, the largest of {table} elements, and a hook has at most 8 of {MAX_TABLE_ELEMENTS}",
-            needs.num_tables
-        ));
-    }
-    Ok(memory)
+    Ok(needs.max_initial_memory_size.unwrap_or(0) as usize * inspect::PAGE_BYTES)
 }

@@ -6,7 +6,10 @@ use wit_component::ComponentEncoder;
 use crate::refused::Refused;
 use crate::text::bounded;
 use crate::wit;
-use crate::world::{MAX_MODULE_BYTES, World};
+use crate::world::{MAX_MEMORY_BYTES, MAX_MODULE_BYTES, MAX_TABLE_ELEMENTS, World};
+
+/// Of linear memory.
+pub(crate) const PAGE_BYTES: usize = 64 << 10;
 
 /// What was uploaded.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
@@ -75,6 +78,27 @@ pub(crate) fn look(component: &[u8], world: World) -> Result<Found, Refused> {
             Payload::ComponentExportSection(section) if depth == 1 => {
                 for export in section {
                     exports.push(export.map_err(invalid)?.name.name.to_owned());
+                }
+            }
+            Payload::MemorySection(section) => {
+                for memory in section {
+                    let bytes = memory.map_err(invalid)?.initial.saturating_mul(PAGE_BYTES as u64);
+                    if bytes > MAX_MEMORY_BYTES as u64 {
+                        let (asked, most) = (bytes >> 20, MAX_MEMORY_BYTES >> 20);
+                        return Err(Refused::Memory(format!(
+                            "{asked} MiB of memory at its start, and a hook has at most {most} MiB"
+                        )));
+                    }
+                }
+            }
+            Payload::TableSection(section) => {
+                for table in section {
+                    let elements = table.map_err(invalid)?.ty.initial;
+                    if elements > MAX_TABLE_ELEMENTS as u64 {
+                        return Err(Refused::Memory(format!(
+                            "a table of {elements} elements, and a hook has at most {MAX_TABLE_ELEMENTS}"
+                        )));
+                    }
                 }
             }
             _ => {}

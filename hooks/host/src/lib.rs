@@ -25,6 +25,7 @@ mod hook;
 mod host;
 mod inspect;
 mod kv;
+mod link;
 mod logs;
 mod module;
 mod motion;

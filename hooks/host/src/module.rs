@@ -4,6 +4,7 @@ use std::sync::Arc;
 use wasmtime::component::InstancePre;
 
 use crate::artifact::{Artifact, LoadError};
+use crate::link::link;
 use crate::runtime::Runtime;
 use crate::state::State;
 use crate::text::bounded;
@@ -54,9 +55,7 @@ impl Module {
     pub(crate) fn new(runtime: &Runtime, artifact: &Artifact) -> Result<Self, LoadError> {
         let failed = |error: wasmtime::Error| LoadError::Unusable(bounded(&format!("{error:#}")));
         let component = artifact.component(runtime)?;
-        let mut linker = runtime.linker().clone();
-        linker.define_unknown_imports_as_traps(&component).map_err(failed)?;
-        let pre = linker.instantiate_pre(&component).map_err(failed)?;
+        let pre = link(runtime, &component).map_err(failed)?;
         let exports = Exports::find(&pre, artifact.world()).map_err(failed)?;
         Ok(Self(Arc::new(Inner { runtime: runtime.clone(), pre, exports, sha256: artifact.sha256() })))
     }

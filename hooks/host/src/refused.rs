@@ -33,7 +33,7 @@ pub enum Refused {
     Core(String),
     /// It exports another world, or none.
     #[error(
-        "this is no {wanted} hook: it exports {}. A {wanted} hook exports millstream:hooks/meta and millstream:hooks/{wanted}",
+        "this is no hook of the kind {wanted}: it exports {}. One of this kind exports millstream:hooks/meta and millstream:hooks/{wanted}",
         listed(found)
     )]
     World {

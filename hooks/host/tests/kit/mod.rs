@@ -11,17 +11,41 @@ use wit_parser::{Resolve, WorldId};
 /// One runtime for a test process.
 pub(crate) static RUNTIME: LazyLock<Runtime> = LazyLock::new(|| Runtime::new(Capacity { calls: 16, kept: 4 }).unwrap());
 
+const WIT: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/../wit");
+
 /// The contract, as guests see it.
-pub(crate) fn contract(world: World) -> (Resolve, WorldId) {
+pub(crate) fn contract(dir: &Path, world: World) -> (Resolve, WorldId) {
     let mut resolve = Resolve::default();
-    let (package, _) = resolve.push_path(Path::new(concat!(env!("CARGO_MANIFEST_DIR"), "/../wit"))).unwrap();
+    let (package, _) = resolve.push_path(dir).unwrap();
     let world = resolve.select_world(&[package], Some(world.wit_world())).unwrap();
     (resolve, world)
 }
 
+/// A copy of the contract in which a text of a file is replaced ("*": of all files).
+pub(crate) fn altered(file: &str, from: &str, to: &str) -> tempfile::TempDir {
+    let dir = tempfile::tempdir().unwrap();
+    let mut replaced = 0;
+    for entry in std::fs::read_dir(WIT).unwrap() {
+        let path = entry.unwrap().path();
+        let mut text = std::fs::read_to_string(&path).unwrap();
+        if file == "*" || path.ends_with(file) {
+            replaced += text.matches(from).count();
+            text = text.replace(from, to);
+        }
+        std::fs::write(dir.path().join(path.file_name().unwrap()), text).unwrap();
+    }
+    assert!(replaced > 0, "{file} has no {from:?}");
+    dir
+}
+
 /// A core module from WAT, with the section that says its world.
 pub(crate) fn core(world: World, wat: &str) -> Vec<u8> {
-    let (resolve, id) = contract(world);
+    core_of(Path::new(WIT), world, wat)
+}
+
+/// The same, for another contract.
+pub(crate) fn core_of(contract_dir: &Path, world: World, wat: &str) -> Vec<u8> {
+    let (resolve, id) = contract(contract_dir, world);
     let mut module = wat::parse_str(wat).unwrap();
     embed_component_metadata(&mut module, &resolve, id, StringEncoding::UTF8).unwrap();
     module
