@@ -22,8 +22,10 @@ fn files(dir: &Path, extension: &str) -> Vec<PathBuf> {
 
 fn sha256(parts: &[PathBuf]) -> String {
     let mut digest = Sha256::new();
-    parts.iter().for_each(|part| digest.update(fs::read(part).unwrap()));
-    digest.finalize().iter().map(|byte| format!("{byte:02x}")).collect()
+    for part in parts {
+        digest.update(fs::read(part).unwrap());
+    }
+    digest.finalize().iter().fold(String::new(), |text, byte| format!("{text}{byte:02x}"))
 }
 
 /// Who changes a guest or the contract builds the guests anew.

@@ -62,7 +62,9 @@ fn beside_neighbours(calls: usize) {
     let (hook, asked) = (guest(World::Auth).hook(), request("play", &[]));
     let failures: Vec<Failure> = (0..calls).filter_map(|_| hook.authorize(&asked).result.err()).collect();
     stop.store(true, Ordering::Relaxed);
-    neighbours.into_iter().for_each(|neighbour| neighbour.join().unwrap());
+    for neighbour in neighbours {
+        neighbour.join().unwrap();
+    }
     assert!(failures.is_empty(), "{} of {calls} innocent calls were killed: {:?}", failures.len(), failures.first());
 }
 

@@ -129,10 +129,10 @@ fn more_than_a_guest_may_hand_over() {
     overlap.body = format!("{} {} (i32.const 1024)", store(1036, 0), store(1040, 1 << 28));
     assert!(["hostcall", "answer"].contains(&failure(&overlap).label()));
     // A log line of 100,000 bytes.
-    let mut log = auth("", "(call $log (i32.const 1) (i32.const 0) (i32.const 100000))");
-    log.imports = "(import \"millstream:hooks/host@0.1.0\" \"log\" (func $log (param i32 i32 i32)))";
-    log.memory = "2";
-    hostcall(&log);
+    let mut chatty = auth("", "(call $log (i32.const 1) (i32.const 0) (i32.const 100000))");
+    chatty.imports = "(import \"millstream:hooks/host@0.1.0\" \"log\" (func $log (param i32 i32 i32)))";
+    chatty.memory = "2";
+    hostcall(&chatty);
 }
 
 #[test]
