@@ -55,7 +55,7 @@ fn main() {
     // Differences to the frame before, byte by byte: the work of a motion hook without its cleverness.
     frames.items = "(global $sum (mut i32) (i32.const 0))".into();
     frames.memory = "4";
-    frames.body = "(local $n i32)
+    frames.body = "
         (loop $on
           (global.set $sum (i32.add (global.get $sum) (i32.sub
             (i32.load8_u (i32.add (local.get 0) (local.get $n)))

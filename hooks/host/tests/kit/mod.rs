@@ -100,7 +100,7 @@ impl Guest {
                 "(func (export \"millstream:hooks/motion@0.1.0#start\") (param i32) (result i32)
                     (i32.store (i32.const 2052) (i32.const 160)) (i32.store (i32.const 2056) (i32.const 90))
                     (f32.store (i32.const 2060) (f32.const 5)) (i32.const 2048))
-                (func (export \"millstream:hooks/motion@0.1.0#on-frame\") (param i32 i32 i32 i32 i64) (result i32)
+                (func (export \"millstream:hooks/motion@0.1.0#on-frame\") (param i32 i32 i32 i32 i64) (result i32) (local $n i32)
                     (global.set $heap (i32.const 4096)) BODY)"
             }
             World::Events => {
