@@ -159,9 +159,10 @@ impl Packaging {
         full
     }
 
-    /// Whether another shard has yet to be told something.
-    pub(super) fn has_untold(&self) -> bool {
-        self.outlets.borrow().iter().any(|outlet| !outlet.untold.is_empty())
+    /// Whether that shard, or any, has yet to be told something.
+    pub(super) fn has_untold(&self, shard: Option<usize>) -> bool {
+        let is_meant = |outlet: &&Outlet| shard.is_none_or(|shard| outlet.shard == shard);
+        self.outlets.borrow().iter().filter(is_meant).any(|outlet| !outlet.untold.is_empty())
     }
 
     /// How long what was in a playlist can be fetched after the stream is over; zero where there was none. Of a stream that goes on, what one

@@ -574,6 +574,11 @@ impl StreamHandle {
         for feed in &mut owner.feeds {
             let jumps = feed.jumps();
             while let Some(message) = feed.next_message(&log) {
+                // A mirror lets its playlists go with the end of the log: it is to know their end by then.
+                if matches!(message, FeedMessage::Ended(_)) && self.packaging.has_untold(Some(feed.shard)) {
+                    full = true;
+                    break;
+                }
                 let before = feed.clone();
                 feed.told(&message);
                 let mail = Mail::Feed { id: self.id.clone(), subscription: feed.subscription, message };
@@ -643,7 +648,7 @@ pub(super) async fn tend(shard: &Rc<ShardContext>, handle: &Rc<StreamHandle>) {
                 handle.feed(owner, shard) || full
             };
             let log = handle.log.borrow();
-            if log.ended().is_some() && owner.feeds.iter().all(Feed::is_over) && !handle.packaging.has_untold() {
+            if log.ended().is_some() && owner.feeds.iter().all(Feed::is_over) && !handle.packaging.has_untold(None) {
                 let until = *ended_until.get_or_insert(now + SUBSCRIBERS_WAIT);
                 if owner.subscribers.is_empty() || now >= until {
                     break;

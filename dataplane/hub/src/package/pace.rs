@@ -108,9 +108,10 @@ pub(crate) fn part_target_ms(part: Duration, frame_us: u64, segment_us: Option<u
     even.unwrap_or(target_ms)
 }
 
-/// The least length of a part that is not its segment's last.
+/// The least length of a part that is not its segment's last. Playlists tell it in whole milliseconds, which may be one less.
 pub(crate) fn part_least_us(target_ms: u32) -> u64 {
-    u64::from(target_ms) * 10 * PART_PERCENT_MIN
+    let share_us = u64::from(target_ms) * 10 * PART_PERCENT_MIN;
+    share_us.div_ceil(1_000) * 1_000
 }
 
 fn us(duration: Duration) -> u64 {

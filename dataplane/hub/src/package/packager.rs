@@ -512,7 +512,7 @@ impl Packager {
             Track::Audio => ready && whole,
         };
         // A part of frames that has just begun would be the next segment's, though it was hinted for this one: it gets long enough to stay.
-        let lead_us = if track == Track::Video && packer.carries() { self.pace.most_us } else { self.pace.lead_us() };
+        let lead_us = if track == Track::Video && packer.carries(us) { self.pace.most_us } else { self.pace.lead_us() };
         begun && (ends || length_us + packer.frame_us(&frame.data) > lead_us || self.is_full(track, us, frame))
     }
 
@@ -605,8 +605,10 @@ impl Packager {
     /// What comes is of another timeline or coding: all tracks begin a new segment with it.
     fn break_off(&mut self, us: u64) {
         self.catch_up();
-        // Dates may jump here, but they rise.
-        let back_ms_max = i64::try_from(us.saturating_sub(self.at.start_us) / 2_000).unwrap_or(0);
+        // Dates may jump here, but they rise, in both tracks.
+        let newest_us =
+            [&self.video, &self.audio].into_iter().filter_map(|slot| Some(slot.packer.as_ref()?.newest_us(us)));
+        let back_ms_max = i64::try_from(newest_us.min().unwrap_or(0) / 2_000).unwrap_or(0);
         self.zero_unix_ms += self.drift.take().max(-back_ms_max);
         let plan = SegmentPlan {
             msn: self.at.msn + 1,

@@ -41,7 +41,7 @@ const DROP_FRAMES: f64 = 0.6;
 const HOLD_BACK_PARTS: u64 = 3;
 /// No part and no gap is shorter: lengths are told in milliseconds.
 const LEAST_US: u64 = 2_000;
-/// Where a part of frames begins may be off by this.
+/// Where a part of frames begins, and how long a part is told to be, may be off by this.
 const ROUNDED_US: u64 = 1_000;
 /// A picture that was to be shown before its decode time lasts at least its usual length divided by this.
 const LASTS_SHARE: u64 = 8;
@@ -111,6 +111,8 @@ pub(crate) struct TrackPacker {
     end: Option<u64>,
     /// Unix milliseconds of the track's time 0 in this run; `None` before its first segment.
     zero_unix_ms: Option<i64>,
+    /// The newest segment: where it begins on the stream's timeline, microseconds, and its date, Unix milliseconds.
+    newest: Option<(u64, u64)>,
     last_dts: Option<u64>,
     /// Stamp of the newest keyframe of frames, and how far it was from the one before it: 0 for unknown.
     key: Option<u64>,
@@ -140,6 +142,7 @@ impl TrackPacker {
             part: OpenPart::default(),
             end: None,
             zero_unix_ms: None,
+            newest: None,
             last_dts: None,
             key: None,
             gop: 0,
@@ -220,6 +223,16 @@ impl TrackPacker {
         self.us(self.interval.round().max(1.0) as u64)
     }
 
+    /// How long the newest segment is where the run ends at `us`, microseconds: of one that has no frame yet, the gap that it becomes.
+    pub(crate) fn newest_us(&self, us: u64) -> u64 {
+        let end_us = self.end.map_or(us, |end| self.us(end));
+        match (self.place, self.newest) {
+            (Place::Planned(plan), _) => us.saturating_sub(end_us.max(plan.start_us)).max(LEAST_US),
+            (_, Some((start_us, _))) => end_us.saturating_sub(start_us),
+            (_, None) => u64::MAX,
+        }
+    }
+
     /// Whether the newest frame of the open segment ends nearer to that time than the next one would, microseconds.
     pub(crate) fn reaches(&self, us: u64) -> bool {
         let Some(end) = self.end.filter(|_| self.is_open()) else { return false };
@@ -264,7 +277,7 @@ impl TrackPacker {
 
     /// The open segment ends, and the next one begins with the next frame, or with frames that are too few for a part of their own.
     pub(crate) fn go_on(&mut self, plan: SegmentPlan, out: &mut Vec<Change>) {
-        if !plan.discontinuity && self.carries() {
+        if !plan.discontinuity && self.carries(plan.start_us) {
             out.push(Change::Closed(self.track));
             self.open(&plan, self.part.start(), out);
             return;
@@ -280,13 +293,18 @@ impl TrackPacker {
         }
     }
 
-    /// Whether the open part is a splinter, which players stumble over: it is the next segment's first part then. Where that would make the
-    /// next segment too long, or the open one has nothing else, it is what it is.
-    pub(crate) fn carries(&self) -> bool {
+    /// Whether the open part would be a splinter with a next segment that begins at `next_us`. Players stumble over those: it is that segment's
+    /// first part then. Where that would make the next segment too long, or the open one has nothing else, it is what it is.
+    pub(crate) fn carries(&self, next_us: u64) -> bool {
         let Place::Open { start, .. } = self.place else { return false };
         let Some(end) = self.end.filter(|_| !self.part.is_empty() && self.part.start() > start) else { return false };
-        let length_us = self.us(end - self.part.start());
-        length_us < self.part_us() / 2 && length_us <= self.lengths.carry_us
+        let end = match self.part.last() {
+            // It lasts as long as is known by now, not as was predicted.
+            Some(newest) if !self.is_sound() => self.units(next_us).max(newest.dts + 1),
+            _ => end,
+        };
+        let length_us = self.us(end.saturating_sub(self.part.start()));
+        length_us < self.part_us() / 2 + ROUNDED_US && length_us <= self.lengths.carry_us
     }
 
     /// Whether the last segment was closed and no frame of the next one has come.
@@ -355,7 +373,9 @@ impl TrackPacker {
         let SegmentPlan { msn, discontinuity, discontinuities, run_start_ms, .. } = *plan;
         let delay_ms = i64::from(self.delay) * 1_000 / i64::from(self.init.timescale.max(1));
         // The date of what is shown first; from there on dates go by the lengths of segments.
-        let zero_unix_ms = *self.zero_unix_ms.get_or_insert(plan.zero_unix_ms + delay_ms);
+        let rises =
+            self.newest.map_or(i64::MIN, |(_, date_unix_ms)| date_unix_ms as i64 + 1 - self.millis(start) as i64);
+        let zero_unix_ms = *self.zero_unix_ms.get_or_insert((plan.zero_unix_ms + delay_ms).max(rises));
         let date_unix_ms = u64::try_from(zero_unix_ms + self.millis(start) as i64).unwrap_or(0);
         let opened = Opened {
             msn,
@@ -368,6 +388,7 @@ impl TrackPacker {
             start_us: self.us(start),
             date_unix_ms,
         };
+        self.newest = Some((opened.start_us, date_unix_ms));
         out.push(Change::Opened(self.track, opened));
         let until = plan.until_us.filter(|_| !self.is_sound()).map(|us| self.units(us));
         self.place = Place::Open { start, until };

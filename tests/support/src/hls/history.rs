@@ -191,7 +191,12 @@ fn forward(old: &Media, new: &Media, faults: &mut Faults) {
 fn hinted(old: &Media, new: &Media, faults: &mut Faults) {
     let (Some(hint), Some((msn, parts))) = (old.hinted_part(), old.last()) else { return };
     let open = old.segments.last().is_some_and(|s| s.uri.is_none());
-    let in_same = new.segments.iter().find(|s| open && s.msn == msn).and_then(|s| s.parts.get(parts));
+    let same = new.segments.iter().find(|s| open && s.msn == msn && !s.parts.is_empty());
+    if open && same.is_none() {
+        // It is no longer told which parts it got.
+        return;
+    }
+    let in_same = same.and_then(|s| s.parts.get(parts));
     let in_next = || new.segments.iter().find(|s| s.msn == msn + 1).filter(|s| !s.discontinuity)?.parts.first();
     let next = in_same.or_else(in_next);
     if let Some(next) = next {
