@@ -22,6 +22,7 @@ use crate::auth::Caller;
 use crate::auth::login::{Failures, Logins};
 use crate::clock::{Clock, Stamps};
 use crate::events::Feed;
+use crate::hooks::inspect::Inspector;
 use crate::hooks::{self, RecordLocks};
 use crate::http::once::{self, Running};
 use crate::http::problem::{Answer, Problem};
@@ -68,6 +69,8 @@ pub struct Parts {
     pub config: Value,
     /// The text of `/metrics`, where this process has any.
     pub metrics: Option<Arc<dyn Fn() -> String + Send + Sync>>,
+    /// Looks at modules before they are kept; `None`: this build runs no hooks, and takes them as they are.
+    pub inspector: Option<Arc<dyn Inspector>>,
     /// Whether this process is about to end.
     pub draining: Arc<dyn Fn() -> bool + Send + Sync>,
 }
@@ -275,6 +278,10 @@ impl Api {
 
     pub(crate) fn fleet(&self) -> &Fleet {
         &self.0.parts.fleet
+    }
+
+    pub(crate) fn inspector(&self) -> Option<&dyn Inspector> {
+        self.0.parts.inspector.as_deref()
     }
 
     pub(crate) fn clock(&self) -> &Clock {

@@ -17,7 +17,7 @@ mod app;
 pub mod auth;
 pub mod clock;
 pub mod events;
-mod hooks;
+pub mod hooks;
 pub mod http;
 pub mod identity;
 pub mod ids;

@@ -19,6 +19,7 @@ use super::control::Control;
 use super::following::{Following, Judgement, Whole, rebind, update_of};
 use super::modules::Modules;
 use super::reporter::Reporter;
+use super::runner::{Runner, Runs};
 use super::slates::Slates;
 use super::{kept, orders};
 use millstream_fleet::limits::{ORDERS_AT_ONCE_MAX, OUTCOMES_KEPT_MAX};
@@ -60,6 +61,7 @@ pub struct Agent {
     following: Following,
     /// By id.
     bindings: BTreeMap<String, Binding>,
+    runs: Runs,
     modules_dir: Option<PathBuf>,
     slates_dir: Option<PathBuf>,
     keeping: Option<Keeping>,
@@ -160,6 +162,7 @@ impl Agent {
             identity,
             following: Following::default(),
             bindings,
+            runs: Runs::default(),
             modules_dir: None,
             slates_dir: None,
             keeping: None,
@@ -196,6 +199,12 @@ impl Agent {
         self
     }
 
+    /// Bindings of hooks are in force by this.
+    pub fn run_hooks(mut self, runner: Arc<dyn Runner>) -> Self {
+        self.runs = Runs(Some(runner));
+        self
+    }
+
     /// Follows whichever store control has, once: an operator has said that it may be another one than before.
     pub fn accept_any_store(mut self) -> Self {
         self.following.accept_any();
@@ -217,7 +226,8 @@ impl Agent {
         // What is on disk was kept by the run before.
         shared.modules.kept(self.bindings.values());
         shared.modules.want(self.bindings.values());
-        let bringing = tokio::spawn(async move { shared.modules.bring(&control, dir, seed, &shared).await });
+        let runs = self.runs.clone();
+        let bringing = tokio::spawn(async move { shared.modules.bring(&control, dir, seed, (&shared, &runs)).await });
         let (control, engine) = (self.control.clone(), self.engine.clone());
         let (dir, shared) = (self.slates_dir.clone(), Arc::clone(&self.shared));
         let showing = tokio::spawn(async move { shared.slates.bring(&control, &engine, dir, seed, &shared).await });

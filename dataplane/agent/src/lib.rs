@@ -14,6 +14,7 @@ pub mod kept;
 mod modules;
 mod orders;
 mod reporter;
+pub mod runner;
 mod slates;
 #[cfg(test)]
 mod tests;

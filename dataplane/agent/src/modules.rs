@@ -12,7 +12,7 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use axum::body::Bytes;
-use millstream_control_protocol::state::{Binding, Mode};
+use millstream_control_protocol::state::Binding;
 use sha2::{Digest as _, Sha256};
 use tokio::sync::{Notify, watch};
 use tokio::time::timeout;
@@ -20,6 +20,7 @@ use tokio::time::timeout;
 use super::agent::Shared;
 use super::backoff::Backoff;
 use super::control::{Control, ControlError};
+use super::runner::Runs;
 use millstream_fleet::limits::{HOOK_WARNINGS_MAX, MODULE_BYTES_MAX, MODULES_BYTES_MAX};
 use millstream_fleet::numbers::Count;
 
@@ -38,11 +39,20 @@ pub(super) struct Modules {
 /// What has to be here. It stays, too, while the state on disk names it: a restart begins with that.
 #[derive(Clone, PartialEq, Eq, Debug, Default)]
 struct Wanted {
-    /// Size and hook by SHA-256.
-    now: BTreeMap<String, (u64, String)>,
+    /// By SHA-256.
+    now: BTreeMap<String, Module>,
     kept: BTreeSet<String>,
-    /// Sentences about bindings that nothing acts on.
-    idle: Vec<String>,
+    /// All bindings, in the order of their ids.
+    bindings: Vec<Binding>,
+}
+
+/// What is known of a module.
+#[derive(Clone, PartialEq, Eq, Debug)]
+struct Module {
+    bytes: u64,
+    /// The hook's name.
+    hook: String,
+    kind: String,
 }
 
 #[derive(Debug, Default)]
@@ -64,6 +74,8 @@ pub(super) enum ModuleError {
     Control(#[from] ControlError),
     #[error("what control sends has another SHA-256 ({0}); it is not used")]
     Other(String),
+    #[error("{0}")]
+    Unusable(String),
     #[error("the disk is full: free space in {}", .0.display())]
     Full(PathBuf),
     #[error("{}: {error}", path.display())]
@@ -102,24 +114,6 @@ fn is_sha256(text: &str) -> bool {
     text.len() == 64 && text.bytes().all(|byte| matches!(byte, b'0'..=b'9' | b'a'..=b'f'))
 }
 
-/// This release has nothing that runs hooks: what is bound is kept, and said to do nothing.
-fn idle(binding: &Binding) -> Option<String> {
-    let Binding { hook, kind, point, mode, .. } = binding;
-    let mode = match mode {
-        Mode::Off => return None,
-        Mode::Shadow => "shadow",
-        Mode::Canary => "canary",
-        Mode::Live => "live",
-        Mode::Unknown => "a word of a later release",
-    };
-    // Words of another process, as literals and not for ever.
-    let cut = |text: &String| text.chars().take(64).collect::<String>();
-    let (hook, kind, point) = (cut(hook), cut(kind), cut(point));
-    Some(format!(
-        "hook {hook:?} ({kind}) is bound to {point} as {mode}, and is not in force: this release runs no hooks, and decides as it would without it"
-    ))
-}
-
 impl Modules {
     fn here(&self) -> MutexGuard<'_, Here> {
         // Every change under this lock is one step.
@@ -129,10 +123,14 @@ impl Modules {
     /// These are all bindings from here on.
     pub(super) fn want<'a>(&self, bindings: impl Iterator<Item = &'a Binding> + Clone) {
         let on = bindings.clone().filter(|binding| binding.is_on() && is_sha256(&binding.sha256));
-        let now = on.map(|binding| (binding.sha256.clone(), (binding.bytes, binding.hook.clone()))).collect();
-        let idle = bindings.filter_map(idle).take(HOOK_WARNINGS_MAX).collect();
+        let module = |binding: &Binding| {
+            let Binding { bytes, hook, kind, .. } = binding;
+            Module { bytes: *bytes, hook: hook.clone(), kind: kind.clone() }
+        };
+        let now = on.map(|binding| (binding.sha256.clone(), module(binding))).collect();
+        let bindings = bindings.cloned().collect();
         self.wanted.send_if_modified(|wanted| {
-            let next = Wanted { now, idle, kept: wanted.kept.clone() };
+            let next = Wanted { now, bindings, kept: wanted.kept.clone() };
             let differs = *wanted != next;
             *wanted = next;
             differs
@@ -155,41 +153,60 @@ impl Modules {
         (here.held.iter().cloned().collect(), here.warnings.clone())
     }
 
-    /// Brings here what is wanted, for ever.
-    pub(super) async fn bring(&self, control: &Control, dir: Option<PathBuf>, seed: u64, shared: &Shared) {
+    /// Brings here what is wanted, and into force what is bound, for ever.
+    pub(super) async fn bring(
+        &self,
+        control: &Control,
+        dir: Option<PathBuf>,
+        seed: u64,
+        (shared, runs): (&Shared, &Runs),
+    ) {
         let (news, numbers) = (&shared.wake, &shared.numbers);
         let (least, most) = RETRY;
         let mut backoff = Backoff::new(least, most, seed);
         let mut changes = self.wanted.subscribe();
         loop {
             let wanted = changes.borrow_and_update().clone();
-            let mut warnings = wanted.idle.clone();
-            let mut failed = false;
+            // At once, with the modules that are ready: what was unbound decides no more.
+            let mut said = runs.bind(&wanted.bindings).await;
+            let mut warnings = Vec::new();
+            let (mut failed, mut is_new) = (false, false);
             let mut bytes_held = 0;
-            for (sha256, (bytes, hook)) in &wanted.now {
+            for (sha256, Module { bytes, hook, kind }) in &wanted.now {
                 bytes_held += bytes;
                 let done = if bytes_held > MODULES_BYTES_MAX {
                     Err(ModuleError::TooMuch)
                 } else if self.here().held.contains(sha256) {
                     continue;
                 } else {
-                    let done = have(control, dir.as_deref(), sha256).await;
-                    Count::of(&done, &numbers.files, &numbers.files_failed);
-                    done
+                    let got = get(control, dir.as_deref(), sha256, SUFFIX).await;
+                    Count::of(&got, &numbers.files, &numbers.files_failed);
+                    match got {
+                        Ok(module) => runs.prepare(sha256, kind, module).await.map_err(ModuleError::Unusable),
+                        Err(error) => Err(error),
+                    }
                 };
                 match done {
                     Ok(()) => {
                         self.here().held.insert(sha256.clone());
+                        is_new = true;
                         news.notify_one();
                     }
                     Err(error) => {
-                        failed = true;
+                        // The same module is not usable the next time either.
+                        failed |= !matches!(error, ModuleError::Unusable(_));
                         let hook: String = hook.chars().take(64).collect();
-                        warnings.push(format!("the module {sha256} of hook {hook:?} is not here: {error}"));
+                        let is =
+                            if matches!(error, ModuleError::Unusable(_)) { "cannot be used" } else { "is not here" };
+                        warnings.push(format!("the module {sha256} of hook {hook:?} {is}: {error}"));
                     }
                 }
             }
-            self.settle(&wanted, dir.clone(), warnings, news).await;
+            if is_new {
+                said = runs.bind(&wanted.bindings).await;
+            }
+            said.extend(warnings);
+            self.settle(&wanted, dir.clone(), said, news).await;
             if failed {
                 // Whatever is new is wanted at once; else the same again, later.
                 drop(timeout(backoff.next(), changes.changed()).await);
@@ -221,11 +238,6 @@ impl Modules {
             news.notify_one();
         }
     }
-}
-
-/// Makes sure that a module is here and is the one that it is called.
-async fn have(control: &Control, dir: Option<&Path>, sha256: &str) -> Result<(), ModuleError> {
-    get(control, dir, sha256, SUFFIX).await.map(drop)
 }
 
 /// What is called so, from the directory, or from control, and then kept there.

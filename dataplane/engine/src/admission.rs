@@ -59,11 +59,7 @@ impl Admission {
     pub(crate) async fn ask(&self, shard: &ShardContext, request: Request) -> Result<Granted, Denial> {
         let steps = Rc::clone(&self.steps.borrow());
         let mut ticket = self.ticket();
-        let decide = |ticket, decide: &dyn Fn(DecisionContext<'_>) -> Answer| {
-            let directory = shard.directory.borrow();
-            decide(DecisionContext { ticket, unix_s: unix_s(), records: directory.records() })
-        };
-        let mut answer = decide(ticket, &|context| steps.ask(&request, context));
+        let mut answer = decide(shard, ticket, |context| steps.ask(&request, context));
         let verdict = loop {
             let step = match answer {
                 Answer::Verdict(verdict) => break verdict,
@@ -78,11 +74,11 @@ impl Admission {
             // A later step that is pending too gets a ticket of its own: a second answer of this one is not for it.
             ticket = self.ticket();
             answer = match decided {
-                Ok(decided) => decide(ticket, &|context| steps.resume(step, decided.clone(), &request, context)),
-                Err(why) => decide(ticket, &|context| steps.undecided(step, why, &request, context)),
+                Ok(decided) => decide(shard, ticket, |context| steps.resume(step, decided, &request, context)),
+                Err(why) => decide(shard, ticket, |context| steps.undecided(step, why, &request, context)),
             };
         };
-        steps.observe(&request, &verdict);
+        decide(shard, ticket, |context| steps.observe(&request, context, &verdict));
         let denial = match verdict {
             Verdict::Allow(grant) => return Ok(Granted::new(grant, request, shard.now())),
             Verdict::Deny(denial) => denial,
@@ -157,4 +153,10 @@ fn label(why: Why) -> &'static str {
         Why::Region => "region",
         _ => "busy",
     }
+}
+
+/// Asks the chain something, beside what there is now.
+fn decide<T>(shard: &ShardContext, ticket: u64, ask: impl FnOnce(DecisionContext<'_>) -> T) -> T {
+    let directory = shard.directory.borrow();
+    ask(DecisionContext { ticket, unix_s: unix_s(), records: directory.records() })
 }

@@ -9,6 +9,7 @@ use anyhow::{Context as _, anyhow};
 use millstream_agent::{Control as LinkTo, FixedStreams, Identity};
 use millstream_api::clock::Clock;
 use millstream_api::events::{Keep, follow};
+use millstream_api::hooks::inspect::Inspector;
 use millstream_api::http::serve::{Limits, serve};
 use millstream_api::identity::StoreIdentity;
 use millstream_api::ids::Ids;
@@ -34,6 +35,7 @@ use tokio::sync::{Notify, oneshot, watch};
 use tokio::task::JoinHandle;
 use tracing::{info, warn};
 
+use crate::hook_host::HookHost;
 use crate::node::Joined;
 use crate::own_metrics;
 
@@ -76,6 +78,8 @@ pub(crate) struct Told<'a> {
     pub(crate) here: Option<millstream_api::Here>,
     /// What is counted beside the engine.
     pub(crate) numbers: Arc<Numbers>,
+    /// What looks at hooks before they are kept.
+    pub(crate) inspector: Option<Arc<dyn Inspector>>,
     /// The engine of this process, where it has one.
     pub(crate) engine: Option<&'a Remote>,
 }
@@ -103,6 +107,8 @@ pub(crate) struct Here {
     pub(crate) identity: Identity,
     /// What is counted of what it says to control.
     pub(crate) numbers: Arc<Numbers>,
+    /// What runs its hooks.
+    pub(crate) hooks: HookHost,
 }
 
 /// The streams of the configuration file, to be changed while everything runs.
@@ -209,6 +215,7 @@ impl Control {
                 Some(engine) => engine.metrics().unwrap_or_default(),
                 None => told.numbers.text() + &own_metrics::text() + END,
             })),
+            inspector: told.inspector,
             draining: Arc::new(move || of.as_ref().is_some_and(Remote::is_draining)),
         };
         let api = runtime.block_on(Api::start(parts)).context("the control API does not start")?;

@@ -9,6 +9,8 @@ use anyhow::{Context as _, anyhow, bail};
 use millstream_api::identity::{MARKER, MARKER_BYTES_MAX};
 use millstream_proto::secret::Secret;
 use millstream_proto::sign::MasterKey;
+#[cfg(feature = "hooks")]
+use sha2::{Digest as _, Sha256};
 use tracing::info;
 
 /// The file of the key that streams' secrets are made from.
@@ -17,6 +19,9 @@ pub(crate) const MASTER_KEY: &str = "master-key";
 pub(crate) const ADMIN_TOKEN: &str = "admin-token";
 /// The file of the token that nodes tell their control.
 pub(crate) const NODE_TOKEN: &str = "node-token";
+/// The file of the key that compiled hooks are authenticated with.
+#[cfg(feature = "hooks")]
+const HOOK_CACHE_KEY: &str = "hook-cache-key";
 /// Longest key file that is read, bytes.
 const KEY_FILE_BYTES_MAX: u64 = 4096;
 
@@ -96,6 +101,14 @@ pub(crate) fn read_node_token(path: &Path) -> anyhow::Result<Secret> {
                   --control-token-file";
     let token = read_secret(path, advice).map(|token| token.to_text());
     token.context("a node needs the token of its control")
+}
+
+/// What compiled hooks in the data directory are authenticated with; made where there is none. Whoever loses it compiles them anew.
+#[cfg(feature = "hooks")]
+pub(crate) fn hook_cache_key(dir: &Path) -> anyhow::Result<[u8; 32]> {
+    make_if_missing(dir, HOOK_CACHE_KEY)?;
+    let key = read_secret(&dir.join(HOOK_CACHE_KEY), MADE_BY_SERVE)?.to_text();
+    Ok(Sha256::digest(key.expose()).into())
 }
 
 /// Reads the secret in a `--key-file`: its one line, used as it is. Such files come from other systems (a mounted secret may be

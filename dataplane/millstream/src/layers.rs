@@ -22,6 +22,7 @@ use millstream_proto::secret::Secret;
 use crate::cli::EngineFlags;
 use crate::keys::NODE_TOKEN;
 use crate::logging;
+use crate::settings::hooks::HookSettings;
 use crate::settings::values::{self, AuthPreset, Role, Shards};
 use crate::settings::{HlsDefaults, Public, Settings, StreamDefaults, StreamEntry};
 
@@ -49,6 +50,8 @@ pub(crate) struct Layers {
     pub(crate) data_dir: PathBuf,
     pub(crate) auth: AuthPreset,
     pub(crate) legacy_keys: Vec<Secret>,
+    /// What hooks may use.
+    pub(crate) hooks: HookSettings,
     pub(crate) config: Config,
     /// Where the API is.
     pub(crate) control: SocketAddr,
@@ -118,6 +121,7 @@ pub(crate) fn merge(flags: Flags, settings: Settings) -> anyhow::Result<Layers> 
         data_dir,
         auth,
         legacy_keys,
+        hooks: settings.hooks,
         config,
         control,
         control_names,

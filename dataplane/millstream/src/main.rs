@@ -12,6 +12,9 @@ mod cli;
 mod config_command;
 mod control;
 mod demo;
+mod hook_host;
+#[cfg(feature = "hooks")]
+mod hooks;
 mod keys;
 mod layers;
 mod logging;
@@ -25,6 +28,8 @@ mod serve;
 mod settings;
 mod sign_command;
 mod stream_command;
+#[cfg(feature = "hooks")]
+mod upstreams;
 
 fn main() -> ExitCode {
     cli::run()

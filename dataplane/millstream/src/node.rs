@@ -6,7 +6,7 @@ use std::time::{SystemTime, UNIX_EPOCH};
 use anyhow::anyhow;
 use millstream_agent::{Agent, Control, FixedStreams, Identity, kept, update_of};
 use millstream_control_protocol::exchange::NodeId;
-use millstream_control_protocol::state::State;
+use millstream_control_protocol::state::{Binding, State};
 use millstream_engine::directory::Directory;
 use millstream_proto::sign::MasterKey;
 use tokio::runtime::Runtime;
@@ -41,6 +41,11 @@ impl Kept {
             info!(streams = state.streams.len(), "starting with the state that control sent last");
         }
         Self { path, state, accept_any_store }
+    }
+
+    /// Hooks that were bound.
+    pub(crate) fn bindings(&self) -> &[Binding] {
+        self.state.as_ref().and_then(|state| state.bindings.as_deref()).unwrap_or_default()
     }
 
     /// The directory that an engine begins with.
@@ -80,10 +85,13 @@ impl Joined {
     pub(crate) fn start(
         runtime: &Runtime,
         control: Control,
-        Here { engine, directory, identity, numbers }: Here,
+        Here { engine, directory, identity, numbers, hooks }: Here,
         kept: Option<Kept>,
     ) -> Self {
         let mut agent = Agent::counting(control, engine, directory, identity, numbers);
+        if let Some(runner) = hooks.runner {
+            agent = agent.run_hooks(runner);
+        }
         if let Some(Kept { path, state, accept_any_store }) = kept {
             agent = agent.keep_at(path, state);
             if accept_any_store {

@@ -1,4 +1,10 @@
 //! What the binary adds to `/metrics`: which build this is, and what became of its log lines. OpenMetrics text without its end.
+#[cfg(feature = "hooks")]
+use std::sync::OnceLock;
+
+#[cfg(feature = "hooks")]
+use millstream_hook_steps::numbers::Numbers;
+
 use crate::logging;
 
 /// The commit that a release was built from, where its build says so.
@@ -7,16 +13,37 @@ const REVISION: &str = match option_env!("MILLSTREAM_REVISION") {
     None => "unknown",
 };
 
+#[cfg(feature = "hooks")]
+static OF_HOOKS: OnceLock<Numbers> = OnceLock::new();
+
+/// These are counted of hooks.
+#[cfg(feature = "hooks")]
+pub(crate) fn of_hooks(numbers: Numbers) {
+    // A process has one server.
+    let _ = OF_HOOKS.set(numbers);
+}
+
+#[cfg(feature = "hooks")]
+fn hooks() -> String {
+    // Writing into a String does not fail.
+    OF_HOOKS.get().and_then(|numbers| numbers.text().ok()).unwrap_or_default()
+}
+
+#[cfg(not(feature = "hooks"))]
+const fn hooks() -> &'static str {
+    ""
+}
+
 /// All of them.
 pub(crate) fn text() -> String {
     let version = env!("CARGO_PKG_VERSION");
-    let lost = logging::lost();
+    let (lost, hooks) = (logging::lost(), hooks());
     format!(
         "# HELP millstream_build Which build this is; always 1.\n\
          # TYPE millstream_build info\n\
          millstream_build_info{{version=\"{version}\",revision=\"{REVISION}\"}} 1\n\
          # HELP millstream_log_lines_lost Log lines that whoever reads the log did not take in time.\n\
          # TYPE millstream_log_lines_lost counter\n\
-         millstream_log_lines_lost_total {lost}\n"
+         millstream_log_lines_lost_total {lost}\n{hooks}"
     )
 }

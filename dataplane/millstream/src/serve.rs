@@ -22,6 +22,7 @@ use tracing::{error, info, warn};
 
 use crate::cli::{Failure, ServeFlags};
 use crate::control::{self, Control, FileStreams, Here, Told};
+use crate::hook_host::HookHost;
 use crate::layers::{self, Layers};
 use crate::node::{self, Joined, Kept};
 use crate::reload::Reload;
@@ -84,14 +85,23 @@ fn as_all(
 ) -> Result<(), Failure> {
     let mut identity = node::identity(layers.node_name.clone(), secrets.master.as_ref()).map_err(Failure::Running)?;
     let numbers = Arc::<Numbers>::default();
-    let (config, chain) = (counted(layers.config.clone(), &numbers), secrets.chain.clone());
+    let config = counted(layers.config.clone(), &numbers);
     let directory = config.directory.clone();
+    // Whoever comes before the node has heard of them is not to get past them.
+    let bindings = runtime.block_on(millstream_api::hooks::bound(store.as_ref()));
+    let bindings = bindings.context("cannot read the bindings of hooks").map_err(Failure::Running)?;
+    let (hooks, chain) =
+        HookHost::start(&layers, secrets.chain.clone(), &bindings, runtime).map_err(Failure::Configuration)?;
     let engine = start(config, chain)?;
     let remote = engine.remote();
+    hooks.decide_for(&remote);
     (identity.rtmp_url, identity.http_url) = public::urls(&layers.public, remote.addresses());
-    let told = told(layers, secrets, Arc::clone(&numbers), Some((&remote, &identity)));
+    let told = Told {
+        inspector: hooks.inspector.clone(),
+        ..told(layers, secrets, Arc::clone(&numbers), Some((&remote, &identity)))
+    };
     let mut control = Control::start(runtime, store, told).map_err(Failure::Running)?;
-    control.join(runtime, Here { engine: remote, directory, identity, numbers });
+    control.join(runtime, Here { engine: remote, directory, identity, numbers, hooks });
     info!("ready");
     notify::tell(notify::READY);
     let (signals, reload) = signals;
@@ -109,7 +119,9 @@ fn as_control(
     (mut signals, reload): (Signals, Reload),
     runtime: &Runtime,
 ) -> Result<(), Failure> {
-    let told = told(layers, secrets, Arc::default(), None);
+    // It has no engine: what is looked at is compiled, and then let go of.
+    let (hooks, _) = HookHost::start(&layers, secrets.chain.clone(), &[], runtime).map_err(Failure::Configuration)?;
+    let told = Told { inspector: hooks.inspector.clone(), ..told(layers, secrets, Arc::default(), None) };
     let control = Control::start(runtime, store, told).map_err(Failure::Running)?;
     info!("ready");
     notify::tell(notify::READY);
@@ -135,14 +147,17 @@ fn as_node(
     (signals, reload): (Signals, Reload),
     runtime: &Runtime,
 ) -> Result<(), Failure> {
-    let mut identity = node::identity(layers.node_name, secrets.master.as_ref()).map_err(Failure::Running)?;
+    let mut identity = node::identity(layers.node_name.clone(), secrets.master.as_ref()).map_err(Failure::Running)?;
     let kept = Kept::read(&layers.data_dir, accept);
     let directory = kept.directory(&layers.config.directory);
     let numbers = Arc::<Numbers>::default();
+    let (hooks, chain) =
+        HookHost::start(&layers, secrets.chain, kept.bindings(), runtime).map_err(Failure::Configuration)?;
     let config = Config { control: Some(layers.control), directory: directory.clone(), ..layers.config };
-    let engine = start(counted(config, &numbers), secrets.chain)?;
+    let engine = start(counted(config, &numbers), chain)?;
+    hooks.decide_for(&engine.remote());
     (identity.rtmp_url, identity.http_url) = public::urls(&layers.public, engine.addresses());
-    let here = Here { engine: engine.remote(), directory, identity, numbers };
+    let here = Here { engine: engine.remote(), directory, identity, numbers, hooks };
     let joined = Joined::start(runtime, link, here, Some(kept));
     info!("ready");
     notify::tell(notify::READY);
@@ -190,6 +205,7 @@ fn told<'a>(
         trusted_proxies: layers.control_trusted_proxies,
         webhooks_allow: layers.webhooks_allow,
         public_url: layers.public.control,
+        inspector: None,
         engine,
     }
 }

@@ -22,11 +22,13 @@ use serde_json::Value;
 use toml::de::DeValue;
 
 use self::document::{Findings, Remark, Table, boolean, json, list, position, string, whole};
+use self::hooks::HookSettings;
 use self::slate::SlateFile;
 use self::values::{AuthPreset, Role, SHARDS, Shards};
 use crate::logging::{self, Format};
 
 pub(crate) mod document;
+pub(crate) mod hooks;
 pub(crate) mod reference;
 pub(crate) mod slate;
 pub(crate) mod values;
@@ -74,6 +76,7 @@ pub(crate) struct Settings {
     pub(crate) webhooks_allow: Vec<Network>,
     pub(crate) auth: Option<AuthPreset>,
     pub(crate) legacy_keys: Vec<Secret>,
+    pub(crate) hooks: HookSettings,
     pub(crate) stream: StreamDefaults,
     pub(crate) hls: HlsDefaults,
     pub(crate) memory: Option<u64>,
@@ -300,6 +303,8 @@ fn walk(mut file: Table<'_>, f: &mut Findings<'_>) -> Settings {
     set.legacy_keys = auth.take(f, "legacy_keys", legacy_keys).unwrap_or_default();
     auth.take_unused(f, "edge_secret", |v| string(v).map(|_| ()));
     auth.close(f);
+
+    set.hooks = hooks::walk(file.table(f, "hooks"), f);
 
     // `[[stream]]` is a list, and `[stream]` what older files call [stream_defaults].
     let older = file.is_table("stream");

@@ -299,7 +299,7 @@ impl Api {
 
 /// What the API says, or why it does not do what it was asked.
 fn answer(reply: Reply) -> anyhow::Result<Value> {
-    let Reply { status, body } = reply;
+    let Reply { status, body, .. } = reply;
     let body: Value = body.and_then(|body| serde_json::from_slice(&body).ok()).unwrap_or_default();
     if status.is_success() {
         return Ok(body);

@@ -231,7 +231,7 @@ pub trait Policy {
         Denial::step(Why::Busy, why.reason())
     }
     /// What the chain as a whole has decided of a request that this step was asked about, or would have been asked about next.
-    fn observe(&self, _request: &Request, _verdict: &Verdict) {}
+    fn observe(&self, _request: &Request, _context: DecisionContext<'_>, _verdict: &Verdict) {}
 }
 
 impl<P: Policy + ?Sized> Policy for Arc<P> {
@@ -247,8 +247,8 @@ impl<P: Policy + ?Sized> Policy for Arc<P> {
         (**self).undecided(request, why)
     }
 
-    fn observe(&self, request: &Request, verdict: &Verdict) {
-        (**self).observe(request, verdict);
+    fn observe(&self, request: &Request, context: DecisionContext<'_>, verdict: &Verdict) {
+        (**self).observe(request, context, verdict);
     }
 }
 
@@ -332,9 +332,9 @@ impl Steps {
     }
 
     /// Tells every step what was decided.
-    pub fn observe(&self, request: &Request, verdict: &Verdict) {
+    pub fn observe(&self, request: &Request, context: DecisionContext<'_>, verdict: &Verdict) {
         for policy in self.of(request.action) {
-            policy.observe(request, verdict);
+            policy.observe(request, context, verdict);
         }
     }
 

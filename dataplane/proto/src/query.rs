@@ -76,6 +76,11 @@ impl Params {
         Secret::new(query)
     }
 
+    /// All of them, in order.
+    pub fn iter(&self) -> impl Iterator<Item = (&str, &str)> {
+        self.0.iter().map(|(name, value)| (name.as_str(), value.expose()))
+    }
+
     /// How many parameters there are.
     pub fn len(&self) -> usize {
         self.0.len()

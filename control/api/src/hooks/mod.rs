@@ -14,6 +14,7 @@ use millstream_store::{Store, StoreError};
 use serde::de::DeserializeOwned;
 use tokio::sync::{Mutex, MutexGuard, RwLock, RwLockReadGuard, Semaphore, SemaphorePermit};
 
+use self::inspect::HookReport;
 use crate::Api;
 use crate::auth::Caller;
 use crate::http::extract::{IfMatch, Tag};
@@ -25,6 +26,7 @@ use crate::model::unreadable::Unreadable;
 use crate::model::{self, BINDING, HOOK, Kept, SLATE};
 use crate::reconcile::{Subject, Unsettled};
 
+pub mod inspect;
 pub(crate) mod modules;
 
 /// Uploads at the same time: each is in memory as a whole.
@@ -94,6 +96,11 @@ async fn all<T: DeserializeOwned>(
     }
 }
 
+/// All bindings as the store has them, for a node of the same process that begins with them.
+pub async fn bound(store: &dyn Store) -> Result<Vec<Binding>, StoreError> {
+    bindings(store, &Unreadable::default()).await
+}
+
 /// All bindings as nodes are told of them: what a control that starts begins with.
 pub(crate) async fn bindings(store: &dyn Store, unreadable: &Unreadable) -> Result<Vec<Binding>, StoreError> {
     let hooks = all::<HookRecord>(store, HOOK, unreadable).await?;
@@ -113,13 +120,13 @@ pub(crate) async fn bindings(store: &dyn Store, unreadable: &Unreadable) -> Resu
 
 /// What is bound and does nothing is said where an operator looks.
 fn say_idle(id: &str, binding: &BindingRecord) {
-    if binding.mode != Mode::Off {
+    if binding.mode != Mode::Off && !binding.point.is_in_force() {
         let (hook, point) = (&binding.hook, binding.point.as_str());
         tracing::warn!(
             binding = id,
             hook,
             point,
-            "this hook is bound and not in force: this release runs no hooks, and decides as it would without it"
+            "this hook is bound and not in force: this release asks hooks at publish and play only"
         );
     }
 }
@@ -204,6 +211,7 @@ impl Api {
         caller: &Caller,
         name: &str,
         (module, form): (Bytes, Form),
+        report: Option<HookReport>,
     ) -> Answer<(bool, VersionRecord)> {
         let bytes = module.len() as u64;
         let hashing = module.clone();
@@ -236,6 +244,7 @@ impl Api {
             sha256,
             bytes,
             form,
+            report,
             created_ms: now_ms,
             created_by: caller.who.clone(),
         };

@@ -1,5 +1,5 @@
-//! Hooks: modules that operators upload, in versions, and bindings, which say where each is asked. They are kept and told to nodes also
-//! while nothing runs them (`Feature::Hooks` in [`super::settings`]); answers say so.
+//! Hooks: modules that operators upload, in versions, and bindings, which say where each is asked. Those of a kind
+//! that nothing runs yet are kept and told to nodes all the same; answers say so.
 use std::borrow::Cow;
 use std::collections::BTreeMap;
 
@@ -9,7 +9,7 @@ use serde_json::json;
 use utoipa::openapi::{RefOr, Schema};
 use utoipa::{PartialSchema, ToSchema};
 
-use super::settings::{Feature, acts_on};
+use crate::hooks::inspect::HookReport;
 
 /// Hooks that may exist.
 pub const HOOKS_MAX: usize = 100;
@@ -56,6 +56,11 @@ impl World {
         }
     }
 
+    /// Whether this release asks hooks of this world.
+    pub const fn is_in_force(self) -> bool {
+        matches!(self, Self::Auth)
+    }
+
     /// Where hooks of this world can be asked.
     pub const fn points(self) -> &'static [Point] {
         match self {
@@ -94,6 +99,13 @@ impl Point {
             Self::Motion => "motion",
             Self::Events => "events",
         }
+    }
+}
+
+impl Point {
+    /// Whether this release asks hooks here.
+    pub const fn is_in_force(self) -> bool {
+        matches!(self, Self::Publish | Self::Play)
     }
 }
 
@@ -155,6 +167,9 @@ pub struct VersionRecord {
     pub bytes: u64,
     /// Its form.
     pub form: Form,
+    /// What was found in it; `None`: nobody has looked, as where control is of a build without hooks.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub report: Option<HookReport>,
     /// When it was uploaded, Unix milliseconds.
     pub created_ms: u64,
     /// Who uploaded it.
@@ -164,7 +179,7 @@ pub struct VersionRecord {
 impl HookRecord {
     /// What of it nothing acts on.
     pub fn not_in_force(&self) -> Vec<&'static str> {
-        let idle = !self.versions.is_empty() && !acts_on(Feature::Hooks);
+        let idle = !self.versions.is_empty() && !self.world.is_in_force();
         idle.then_some("versions").into_iter().collect()
     }
 
@@ -273,7 +288,7 @@ pub struct BindingRecord {
 impl BindingRecord {
     /// What of it nothing acts on.
     pub fn not_in_force(&self) -> Vec<&'static str> {
-        let idle = self.mode != Mode::Off && !acts_on(Feature::Hooks);
+        let idle = self.mode != Mode::Off && !self.point.is_in_force();
         idle.then_some("mode").into_iter().collect()
     }
 

@@ -72,8 +72,6 @@ pub enum Feature {
     Rtmps,
     /// More than one node.
     Cluster,
-    /// Modules that operators upload.
-    Hooks,
 }
 
 /// What this version acts on. The rest is kept, and answered as not in force.

@@ -15,6 +15,7 @@ use utoipa::ToSchema;
 use super::fresh;
 use crate::Api;
 use crate::auth::{Admin, Operator, Viewer};
+use crate::hooks::inspect::HookReport;
 use crate::hooks::modules;
 use crate::http::extract::{self, IfMatch, InPath, InQuery, Json, Tag};
 use crate::http::page::{Filled, Page, Paging};
@@ -59,6 +60,9 @@ pub struct HookVersion {
     bytes: u64,
     /// Its form, by its first bytes.
     form: Form,
+    /// What was found in it; missing where control is of a build that runs no hooks.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    report: Option<HookReport>,
     /// When it was uploaded, Unix milliseconds.
     created_unix_ms: u64,
     /// Who uploaded it.
@@ -78,8 +82,8 @@ pub struct HookFields {
 
 impl HookVersion {
     fn of(record: VersionRecord) -> Self {
-        let VersionRecord { number, sha256, bytes, form, created_ms, created_by } = record;
-        Self { number, sha256, bytes, form, created_unix_ms: created_ms, created_by }
+        let VersionRecord { number, sha256, bytes, form, report, created_ms, created_by } = record;
+        Self { number, sha256, bytes, form, report, created_unix_ms: created_ms, created_by }
     }
 }
 
@@ -205,7 +209,7 @@ pub async fn remove(
 /// Upload a version of a hook
 ///
 /// The body is the module itself, at most 20 MiB: a WebAssembly component, or a core module that carries the section which makes one of it.
-/// Sent again, it is the same version. The last ten are kept; with an eleventh the oldest that is not bound goes.
+/// It is compiled and asked what it is before it is kept; what was found is the version's `report`. Sent again, it is the same version. The last ten are kept; with an eleventh the oldest that is not bound goes.
 #[utoipa::path(post, path = "/api/v1/hooks/{name}/versions", tag = "hooks",
     request_body(content = String, content_type = "application/wasm", description = "The module"), params(
     ("name" = String, Path, description = "The hook's name"),
@@ -227,11 +231,18 @@ pub async fn upload(
         let detail = "send the module as it is, and say so: Content-Type: application/wasm";
         return Err(Problem::new(StatusCode::UNSUPPORTED_MEDIA_TYPE, "unsupported-media-type", detail));
     }
-    api.hook(&name).await?;
+    let world = api.hook(&name).await?.value.world;
     let _place = api.record_locks().place()?;
     let module = extract::read(request.into_body(), MODULE_BYTES_MAX).await?;
     let form = modules::form(&module).map_err(|message| Problem::fields(vec![FieldError::new("body", message)]))?;
-    let (is_new, version) = api.add_version(&caller, &name, (module, form)).await?;
+    let report = match api.inspector() {
+        Some(inspector) => {
+            let inspected = inspector.inspect(world, module.clone()).await;
+            Some(inspected.map_err(|message| Problem::fields(vec![FieldError::new("body", message)]))?)
+        }
+        None => None,
+    };
+    let (is_new, version) = api.add_version(&caller, &name, (module, form), report).await?;
     let status = if is_new { StatusCode::CREATED } else { StatusCode::OK };
     let path = format!("/api/v1/hooks/{name}/versions/{}", version.number);
     Ok(located((status, fresh(&HookVersion::of(version))).into_response(), &path))

@@ -125,6 +125,7 @@ impl Server {
                 metrics_open: options.metrics_open,
                 config: serde_json::json!({ "auth": { "preset": "signed", "legacy_keys": 1 } }),
                 metrics: Some(Arc::new(|| "# EOF\n".to_owned())),
+                inspector: None,
                 draining: Arc::new(move || told.load(Ordering::Relaxed)),
             };
             let api = Api::start(parts).await.unwrap();

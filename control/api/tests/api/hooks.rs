@@ -70,7 +70,7 @@ fn a_hook_is_made_changed_uploaded_read_and_removed() {
 
     let shown = server.get("/api/v1/hooks/geo");
     assert_eq!(shown.is(200).json()["versions"].as_array().unwrap().len(), 2);
-    assert_eq!(shown.json()["not_in_force"], json!(["versions"]), "nothing runs them");
+    assert_eq!(shown.json()["not_in_force"], json!([]));
     assert_eq!(server.get("/api/v1/hooks").is(200).json()["items"][0], *shown.json());
     assert_eq!(server.get("/api/v1/hooks/geo/versions/1").is(200).json(), first.json());
     server.get("/api/v1/hooks/geo/versions/3").refused(404, "no version 3");
@@ -160,7 +160,7 @@ fn a_binding_is_made_changed_listed_and_removed_and_nodes_are_told() {
     }
     assert_eq!(made.json()["version"], "newest");
     assert_eq!(made.json()["means"], json!({ "version": 1, "sha256": first }));
-    assert_eq!(made.json()["not_in_force"], json!(["mode"]));
+    assert_eq!(made.json()["not_in_force"], json!([]));
     let told = server.told();
     let [binding] = told.as_slice() else { panic!("{told:?}") };
     assert_eq!((binding.kind.as_str(), binding.point.as_str(), binding.mode), ("auth", "play", Mode::Canary));
@@ -298,9 +298,9 @@ fn admins_upload_operators_bind_viewers_look() {
     assert_eq!((by(&operator, "PATCH", binding), by(&operator, "DELETE", binding)), (200, 204));
 }
 
-/// A binding says nothing of who is let in, whatever its mode, while nothing runs hooks: nodes get the streams as they are without it.
+/// Hooks that nothing asks yet are kept and told to nodes, and said to be idle; a binding changes nothing of what nodes get of streams.
 #[test]
-fn a_live_binding_changes_nothing_but_what_is_said_of_it() {
+fn a_live_binding_of_a_kind_that_nothing_asks_says_so() {
     let server = Server::start();
     server.post("/api/v1/streams", &json!({ "id": "cam" })).is(201);
     let streams = || {
@@ -308,11 +308,20 @@ fn a_live_binding_changes_nothing_but_what_is_said_of_it() {
         server.run(server.fleet.poll(&poll)).unwrap().update.unwrap().streams
     };
     let (key, before) = (server.get("/api/v1/streams/cam/key").json().clone(), streams());
-    server.hook("geo", "auth").is(201);
-    server.upload("geo", component(1, 100)).is(201);
-    for point in ["publish", "play"] {
-        let bound = server.bind(&json!({ "hook": "geo", "point": point, "mode": "live" }));
-        assert_eq!(bound.is(201).json()["not_in_force"], json!(["mode"]));
+    for (kind, point, idle) in [
+        ("auth", "publish", false),
+        ("auth", "play", false),
+        ("policy", "renditions", true),
+        ("motion", "motion", true),
+        ("events", "events", true),
+    ] {
+        let name = format!("{kind}-{point}");
+        server.hook(&name, kind).is(201);
+        server.upload(&name, component(1, 100)).is(201);
+        let words = |word: &str| if idle { json!([word]) } else { json!([]) };
+        assert_eq!(server.get(&format!("/api/v1/hooks/{name}")).json()["not_in_force"], words("versions"), "{kind}");
+        let bound = server.bind(&json!({ "hook": name, "point": point, "mode": "live" }));
+        assert_eq!(bound.is(201).json()["not_in_force"], words("mode"), "{point}");
     }
     assert_eq!((server.get("/api/v1/streams/cam/key").json(), streams()), (&key, before));
 }

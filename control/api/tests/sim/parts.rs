@@ -39,6 +39,7 @@ pub(crate) fn parts(store: Arc<dyn Store>, fleet: Fleet, clock: Clock, random: &
         metrics_open: true,
         config: serde_json::Value::Null,
         metrics: None,
+        inspector: None,
         draining: Arc::new(|| false),
     }
 }

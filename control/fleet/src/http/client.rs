@@ -62,6 +62,8 @@ const NAME_WAIT: Duration = Duration::from_secs(2);
 pub struct Reply {
     /// Its status.
     pub status: StatusCode,
+    /// Its headers.
+    pub headers: HeaderMap,
     /// Its body; `None` where it is longer than was to be read.
     pub body: Option<Bytes>,
 }
@@ -164,11 +166,14 @@ impl Connection {
                 let over = self.meter.is_over();
                 if over { AskError::Headless(to.clone()) } else { AskError::Broken(to.clone(), error.to_string()) }
             })?;
-            let status = answer.status();
-            let body = Limited::new(answer.into_body(), reply_bytes_max).collect().await;
+            let (head, body) = answer.into_parts();
+            let (status, headers) = (head.status, head.headers);
+            let body = Limited::new(body, reply_bytes_max).collect().await;
             match body {
-                Ok(body) => Ok(Reply { status, body: Some(body.to_bytes()) }),
-                Err(error) if error.is::<http_body_util::LengthLimitError>() => Ok(Reply { status, body: None }),
+                Ok(body) => Ok(Reply { status, headers, body: Some(body.to_bytes()) }),
+                Err(error) if error.is::<http_body_util::LengthLimitError>() => {
+                    Ok(Reply { status, headers, body: None })
+                }
                 Err(error) => Err(AskError::Broken(to.clone(), error.to_string())),
             }
         };

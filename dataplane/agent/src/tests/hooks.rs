@@ -74,7 +74,7 @@ async fn modules_come_with_their_bindings_and_go_with_them() {
     let path = hooks.join(format!("{ABC}.wasm"));
     assert_eq!(std::fs::read(&path).unwrap(), b"abc");
     assert_eq!(std::fs::metadata(&path).unwrap().permissions().mode() & 0o777, 0o600);
-    eventually("it is said to do nothing", async || complains(&fleet, "this release runs no hooks")).await;
+    eventually("it is said to do nothing", async || complains(&fleet, "this build runs no hooks")).await;
 
     // Another version: the new one comes, and the old one goes once the state on disk does not name it.
     fleet.bind(binding("one", ABCD, Mode::Shadow));

@@ -212,7 +212,7 @@ impl Policy for AsksAgain {
         Step::Allow(grant)
     }
 
-    fn observe(&self, _request: &Request, verdict: &Verdict) {
+    fn observe(&self, _request: &Request, _context: DecisionContext<'_>, verdict: &Verdict) {
         self.0.verdicts.lock().unwrap().push(matches!(verdict, Verdict::Allow(_)));
     }
 }

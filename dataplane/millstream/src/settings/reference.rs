@@ -91,12 +91,13 @@ impl Row {
 }
 
 /// What each table is about.
-pub(crate) const TABLES: [(&str, &str); 10] = [
+pub(crate) const TABLES: [(&str, &str); 11] = [
     ("node", "The process and its place in a fleet"),
     ("rtmp", "The port that encoders push to, and that RTMP viewers play from"),
     ("http", "The port that viewers play from"),
     ("control", "The port of the API and of /metrics"),
     ("auth", "Who may push"),
+    ("hooks", "What WebAssembly hooks may use of this server, by name"),
     ("stream_defaults", "How streams behave that say nothing else. In older files this table is [stream]"),
     ("hls", "How streams are cut for HLS and DASH"),
     ("webhooks", "Where control sends events"),
@@ -304,6 +305,31 @@ pub(crate) const ROWS: &[Row] = &[
         |_| Value::Null,
     )
     .example("..."),
+    Row::new(
+        ("hooks", "fail"),
+        Choice("closed, open"),
+        "What happens where a hook fails or takes too long. \"closed\": nobody is let in, and who is in stays; \"open\": it is as if the \
+         hook were not bound.",
+        |l| if l.hooks.fail_open == Some(true) { "open" } else { "closed" }.into(),
+    ),
+    Row::new(
+        ("hooks", "secrets"),
+        List("NAME=SECRET or NAME=@FILE"),
+        "Secrets that bindings may name. Hooks compute with them and never see them.",
+        |l| hidden(l.hooks.secrets.len()),
+    ),
+    Row::new(
+        ("hooks", "keys"),
+        List("NAME=FILE of a public key in PEM"),
+        "Public keys (RSA, P-256, Ed25519) that hooks verify signatures with.",
+        |l| texts(l.hooks.keys.keys()),
+    ),
+    Row::new(
+        ("hooks", "upstreams"),
+        List("NAME=URL"),
+        "HTTP servers that hooks may ask before they decide. They may be on private addresses.",
+        |l| texts(l.hooks.upstreams.iter().map(|(name, url)| format!("{name}={url}"))),
+    ),
     Row::new(
         ("stream_defaults", "flush"),
         Choice("low, balanced, dense"),

@@ -1,0 +1,70 @@
+//! Whoever runs hooks on a node. Before it: [`super::modules`], which says what is bound and brings the modules; after it: the chain that the engine's
+//! shards decide by. A build without hooks has none: then bindings are kept and said to do nothing.
+use std::fmt;
+use std::pin::Pin;
+use std::sync::Arc;
+
+use axum::body::Bytes;
+use millstream_control_protocol::state::{Binding, Mode};
+use millstream_fleet::limits::HOOK_WARNINGS_MAX;
+
+/// What comes of bindings that were to be in force: what is wrong with them, in sentences for people.
+pub type Binds<'a> = Pin<Box<dyn Future<Output = Vec<String>> + Send + 'a>>;
+
+/// Runs hooks.
+pub trait Runner: Send + Sync {
+    /// Makes a module of this kind ready to be called. Blocks: it may compile for seconds. An error is for people.
+    fn prepare(&self, sha256: &str, kind: &str, module: &[u8]) -> Result<(), String>;
+
+    /// These bindings, and no others, are in force from here on. Those whose module is not ready decide as they do where a hook fails.
+    fn bind<'a>(&'a self, bindings: &'a [Binding]) -> Binds<'a>;
+}
+
+/// What runs hooks, if something does.
+#[derive(Clone, Default)]
+pub(super) struct Runs(pub(super) Option<Arc<dyn Runner>>);
+
+impl Runs {
+    /// Brings bindings into force; what is wrong with them.
+    pub(super) async fn bind(&self, bindings: &[Binding]) -> Vec<String> {
+        let mut warnings = match &self.0 {
+            Some(runner) => runner.bind(bindings).await,
+            None => bindings.iter().filter_map(idle).take(HOOK_WARNINGS_MAX).collect(),
+        };
+        warnings.truncate(HOOK_WARNINGS_MAX);
+        warnings
+    }
+
+    /// Makes a module ready where something runs it.
+    pub(super) async fn prepare(&self, sha256: &str, kind: &str, module: Bytes) -> Result<(), String> {
+        let Some(runner) = self.0.clone() else { return Ok(()) };
+        let (sha256, kind) = (sha256.to_owned(), kind.to_owned());
+        let prepared = tokio::task::spawn_blocking(move || runner.prepare(&sha256, &kind, &module)).await;
+        // The runtime is ending, or a defect has been printed.
+        prepared.unwrap_or_else(|_| Err("it could not be made ready".to_owned()))
+    }
+}
+
+impl fmt::Debug for Runs {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(if self.0.is_some() { "Runs" } else { "RunsNone" })
+    }
+}
+
+/// Where nothing runs hooks, what is bound is kept, and said to do nothing.
+fn idle(binding: &Binding) -> Option<String> {
+    let Binding { hook, kind, point, mode, .. } = binding;
+    let mode = match mode {
+        Mode::Off => return None,
+        Mode::Shadow => "shadow",
+        Mode::Canary => "canary",
+        Mode::Live => "live",
+        Mode::Unknown => "a word of a later release",
+    };
+    // Words of another process, as literals and not for ever.
+    let cut = |text: &String| text.chars().take(64).collect::<String>();
+    let (hook, kind, point) = (cut(hook), cut(kind), cut(point));
+    Some(format!(
+        "hook {hook:?} ({kind}) is bound to {point} as {mode}, and is not in force: this build runs no hooks, and decides as it would without it"
+    ))
+}

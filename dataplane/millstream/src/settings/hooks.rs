@@ -1,0 +1,94 @@
+//! The `[hooks]` table: what hooks may use of this server, by name. A hook never sees a secret or an address, it names them. After it:
+//! [`crate::hooks`] gives each binding what it names.
+use std::collections::BTreeMap;
+use std::path::Path;
+
+use millstream_fleet::http::url::Url;
+use millstream_proto::secret::Secret;
+use toml::de::DeValue;
+
+use super::document::{Findings, Table, list, string};
+
+/// Entries of each list.
+const ENTRIES_MAX: usize = 64;
+/// Bytes of a name.
+const NAME_BYTES_MAX: usize = 64;
+/// Bytes of a file that holds a secret or a key.
+const FILE_BYTES_MAX: u64 = 16 << 10;
+
+/// What the table says.
+#[derive(Clone, PartialEq, Debug, Default)]
+pub(crate) struct HookSettings {
+    /// A hook that fails lets pass whom the rest of the chain lets in.
+    pub(crate) fail_open: Option<bool>,
+    pub(crate) secrets: BTreeMap<String, Secret>,
+    /// Public keys in PEM.
+    pub(crate) keys: BTreeMap<String, String>,
+    pub(crate) upstreams: BTreeMap<String, Url>,
+}
+
+/// Takes the table out of the file.
+pub(super) fn walk(mut hooks: Table<'_>, f: &mut Findings<'_>) -> HookSettings {
+    let set = HookSettings {
+        fail_open: hooks.take(f, "fail", |v| match string(v)? {
+            "closed" => Ok(false),
+            "open" => Ok(true),
+            other => Err(format!("{other:?} is none of these: closed, open")),
+        }),
+        secrets: hooks.take(f, "secrets", |v| named(v, secret)).unwrap_or_default(),
+        keys: hooks.take(f, "keys", |v| named(v, |text| text_of(text, "a public key in PEM"))).unwrap_or_default(),
+        upstreams: hooks
+            .take(f, "upstreams", |v| named(v, |text| text.parse::<Url>().map_err(|e| e.to_string())))
+            .unwrap_or_default(),
+    };
+    hooks.close(f);
+    set
+}
+
+/// A list of `name=...`.
+fn named<T>(value: &DeValue<'_>, read: impl Fn(&str) -> Result<T, String>) -> Result<BTreeMap<String, T>, String> {
+    let mut all = BTreeMap::new();
+    // What follows the name may be a secret: no message repeats it.
+    let entries = list(value, |item| {
+        let (name, rest) = string(item)?.split_once('=').ok_or("this is no \"name=...\"")?;
+        let name = name.trim();
+        let is_name = |byte: u8| byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'_');
+        if name.is_empty() || name.len() > NAME_BYTES_MAX || !name.bytes().all(is_name) {
+            return Err("the name before = is not one: give 1 to 64 of A-Z, a-z, 0-9, - and _".to_owned());
+        }
+        Ok((name.to_owned(), read(rest.trim()).map_err(|error| format!("{name}: {error}"))?))
+    })?;
+    for (name, entry) in entries {
+        if all.insert(name.clone(), entry).is_some() {
+            return Err(format!("{name} is there twice; keep one of them"));
+        }
+    }
+    if all.len() > ENTRIES_MAX {
+        return Err(format!("there are {} entries; give at most {ENTRIES_MAX}", all.len()));
+    }
+    Ok(all)
+}
+
+/// A secret as it is, or `@FILE`: the one line of a file.
+fn secret(text: &str) -> Result<Secret, String> {
+    let secret = match text.strip_prefix('@') {
+        Some(path) => Secret::new(text_of(path, "a secret on one line")?.trim_end_matches(['\r', '\n'])),
+        None => Secret::new(text),
+    };
+    if secret.expose().is_empty() {
+        Err("the secret is empty; anyone could sign with it".to_owned())
+    } else {
+        Ok(secret)
+    }
+}
+
+fn text_of(path: &str, what: &str) -> Result<String, String> {
+    let advice = format!("give the path of a file with {what} that this user may read");
+    let path = Path::new(path);
+    let is_small = std::fs::metadata(path).map_err(|error| format!("{}: {error}; {advice}", path.display()))?.len()
+        <= FILE_BYTES_MAX;
+    if !is_small {
+        return Err(format!("{}: this has more than {FILE_BYTES_MAX} bytes; {advice}", path.display()));
+    }
+    std::fs::read_to_string(path).map_err(|error| format!("{}: {error}; {advice}", path.display()))
+}

@@ -1,0 +1,89 @@
+//! What a hook answered, as a step of the chain. Before it: a hook's `authorize` or `resume`, whose answer the host has checked for size; after
+//! it: [`super::step`].
+use std::time::Duration;
+
+use millstream_hooks::wit::auth;
+use millstream_policy::{Denial, Grant, Held, Request, Step, Why};
+
+use crate::slots::{Holder, Slots};
+
+/// Bytes of an address that a client is sent to.
+const LOCATION_BYTES_MAX: usize = 2_048;
+
+/// What became of an answer.
+#[derive(Debug)]
+pub enum Answer {
+    /// A step of the chain.
+    Step(Step),
+    /// An upstream is to be asked first.
+    Ask(auth::Fetch),
+}
+
+/// The step that an answer means. An error says what is wrong with the answer.
+pub fn read(answer: auth::Step, request: &Request, (hook, slots): (&str, &Slots)) -> Result<Answer, String> {
+    Ok(Answer::Step(match answer {
+        auth::Step::Next => Step::Abstain,
+        auth::Step::Ask(fetch) => return Ok(Answer::Ask(fetch)),
+        auth::Step::Deny(denial) => Step::Deny(read_denial(denial)),
+        auth::Step::Redirect(location) => Step::Deny(elsewhere(location)?),
+        auth::Step::Allow(grant) => allow(grant, request, (hook, slots)),
+    }))
+}
+
+fn allow(grant: auth::Grant, request: &Request, (hook, slots): (&str, &Slots)) -> Step {
+    let after = |ms: u32| (ms > 0).then(|| Duration::from_millis(ms.into()));
+    let mut granted = Grant::default();
+    (granted.valid_for, granted.recheck_after) = (after(grant.valid_ms), after(grant.recheck_ms));
+    // Who only looks whether a stream is on air takes no place.
+    if grant.slots.is_empty() || request.client.protocol == "http" {
+        return Step::Allow(granted);
+    }
+    let holder = Holder::of(&request.client);
+    let mut places = Vec::with_capacity(grant.slots.len());
+    for slot in grant.slots {
+        let Some(place) = slots.take(hook, &slot.key, slot.max, holder) else {
+            let reason = format!("all {} places are taken; try again when one is free", slot.max);
+            return Denial::step(Why::Busy, reason);
+        };
+        places.push(place);
+    }
+    granted.held = Some(Held::new(places));
+    Step::Allow(granted)
+}
+
+fn read_denial(denial: auth::Denial) -> Denial {
+    let auth::Denial { why, reason, retry_ms } = denial;
+    let class = match why.as_str() {
+        "unauthenticated" => Why::Unauthenticated,
+        "not-found" => Why::NotFound,
+        "busy" => Why::Busy,
+        "payment" => Why::Payment,
+        "geo" => Why::Region,
+        _ => Why::Forbidden,
+    };
+    // A word of the hook's own is for whoever reads the log.
+    let reason = match (why.as_str(), reason.is_empty()) {
+        (_, false) => reason,
+        ("" | "forbidden", true) => "this is not allowed".to_owned(),
+        (word, true) => word.to_owned(),
+    };
+    let mut denial = Denial::new(class, printable(&reason));
+    denial.retry_after = retry_ms.map(|ms| Duration::from_millis(ms.into()));
+    denial
+}
+
+fn elsewhere(location: String) -> Result<Denial, String> {
+    let is_url = ["http://", "https://"].iter().any(|scheme| location.starts_with(scheme));
+    if !is_url || location.len() > LOCATION_BYTES_MAX || !location.bytes().all(|byte| byte.is_ascii_graphic()) {
+        let advice = "give an absolute http or https URL of printable ASCII";
+        return Err(format!("it redirects to what is no URL; {advice}, at most {LOCATION_BYTES_MAX} bytes"));
+    }
+    let mut denial = Denial::new(Why::Forbidden, "this stream is to be played elsewhere");
+    denial.location = Some(location);
+    Ok(denial)
+}
+
+/// Text of a guest, for logs and clients.
+fn printable(text: &str) -> String {
+    text.chars().map(|char| if char.is_control() { ' ' } else { char }).collect()
+}

@@ -1,0 +1,21 @@
+//! Hooks as steps of the policy chain. Before it: what the agent has compiled of control's bindings; after it: a [`millstream_policy::Chain`]
+//! that the engine's shards decide by.
+//!
+//! Reading order: [`bound`] (a binding in force), [`question`] and [`answer`] (the contract's types and the policy's), [`step`] (one binding as a
+//! step of one shard), [`threads`] (decisions that do not run on a shard), [`chain`] (all of them). [`slots`], [`kept`] and [`pace`] are what a
+//! step needs; [`numbers`] is what it counts.
+#![forbid(unsafe_code)]
+
+pub mod answer;
+pub mod bound;
+pub mod chain;
+pub mod kept;
+pub mod numbers;
+pub mod pace;
+pub mod question;
+pub mod slots;
+pub mod step;
+pub mod threads;
+
+#[cfg(test)]
+mod tests;

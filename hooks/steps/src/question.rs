@@ -1,0 +1,64 @@
+//! A request as hooks see it. Before it: the engine's admission; after it: a hook's `authorize`.
+use std::net::IpAddr;
+
+use millstream_hooks::wit::{auth, types};
+use millstream_policy::{Action, DecisionContext, Request};
+use millstream_proto::query::Params;
+
+/// Parameters that players put into URLs by themselves: they say nothing about who asks, and change with each playlist.
+const OF_PLAYERS: [&str; 4] = ["_HLS_msn", "_HLS_part", "_HLS_skip", "CMCD"];
+
+/// What of a request does not change while its viewer plays on.
+pub fn steady(params: &Params) -> impl Iterator<Item = (&str, &str)> {
+    params.iter().filter(|(name, _)| !OF_PLAYERS.contains(name))
+}
+
+/// The question for a hook. `viewers`: of the stream, at this node.
+pub fn ask(request: &Request, context: DecisionContext<'_>, viewers: u32) -> auth::Request {
+    let pair = |(name, value): (&str, &str)| types::Pair { name: name.to_owned(), value: value.to_owned() };
+    let client = &request.client;
+    let address = client.address.ip().to_canonical();
+    let session = match client.viewer {
+        Some(viewer) => format!("v{viewer:016x}"),
+        None => client.session.to_string(),
+    };
+    let labels = context.records.get(&request.name).and_then(|record| record.labels.clone());
+    let labels = labels.iter().flat_map(|labels| labels.iter()).map(|(name, value)| pair((name, value)));
+    auth::Request {
+        action: word(request.action).to_owned(),
+        recheck: request.recheck,
+        client: types::Client {
+            session,
+            ip: shown(address),
+            port: client.address.port(),
+            protocol: client.protocol.to_owned(),
+            secure: false,
+            user_agent: client.user_agent.clone(),
+            referer: client.referer.clone(),
+            token: request.params.get("token").unwrap_or_default().to_owned(),
+            extra: Vec::new(),
+        },
+        target: types::Target {
+            app: request.app.as_str().to_owned(),
+            name: request.name.as_str().to_owned(),
+            params: steady(&request.params).map(pair).collect(),
+            settings: Vec::new(),
+            labels: labels.collect(),
+            extra: Vec::new(),
+        },
+        viewers,
+        extra: Vec::new(),
+    }
+}
+
+fn shown(address: IpAddr) -> String {
+    address.to_string()
+}
+
+/// An action, as the contract has it.
+pub const fn word(action: Action) -> &'static str {
+    match action {
+        Action::Publish => "publish",
+        Action::Play => "play",
+    }
+}

@@ -1,0 +1,87 @@
+//! Places that grants take: how many hold a key at once, counted on this node. A place is given back when its last holder's session ends, however
+//! that comes about. Before it: [`super::answer`]; after it: the grant that travels with the session.
+use std::collections::HashMap;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use millstream_policy::Client;
+
+/// Keys that are counted at once, of all hooks.
+const KEYS_MAX: usize = 1_000_000;
+
+/// Who holds a place: a session, or a viewer of HLS or DASH with all of its requests.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
+pub enum Holder {
+    /// The session's number.
+    Session(u64),
+    /// What the viewer's requests have in common.
+    Viewer(u64),
+}
+
+impl Holder {
+    /// Whoever this client is.
+    pub fn of(client: &Client) -> Self {
+        client.viewer.map_or(Self::Session(client.session), Self::Viewer)
+    }
+}
+
+/// Places by hook and key. Cheap to clone.
+#[derive(Clone, Default, Debug)]
+pub struct Slots(Arc<Mutex<Keys>>);
+
+/// Of each hook and key: who holds it, and how often.
+type Keys = HashMap<(String, String), HashMap<Holder, usize>>;
+
+/// A place. It is given back when this is dropped.
+#[derive(Debug)]
+pub struct Place {
+    slots: Slots,
+    key: (String, String),
+    holder: Holder,
+}
+
+impl Slots {
+    /// A place of this hook's key, where fewer than `max` others hold one. Who has one already keeps it.
+    pub fn take(&self, hook: &str, key: &str, max: u32, holder: Holder) -> Option<Place> {
+        let key = (hook.to_owned(), key.to_owned());
+        let mut keys = self.keys();
+        if keys.len() >= KEYS_MAX && !keys.contains_key(&key) {
+            return None;
+        }
+        let holders = keys.entry(key.clone()).or_default();
+        if !holders.contains_key(&holder) && holders.len() >= max as usize {
+            if holders.is_empty() {
+                keys.remove(&key);
+            }
+            return None;
+        }
+        *holders.entry(holder).or_default() += 1;
+        drop(keys);
+        Some(Place { slots: self.clone(), key, holder })
+    }
+
+    /// How many hold a key.
+    pub fn held(&self, hook: &str, key: &str) -> usize {
+        self.keys().get(&(hook.to_owned(), key.to_owned())).map_or(0, HashMap::len)
+    }
+
+    fn keys(&self) -> MutexGuard<'_, Keys> {
+        // Every change under this lock is one step. It is held for some hundred nanoseconds, and only where a hook counts places.
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Drop for Place {
+    fn drop(&mut self) {
+        let mut keys = self.slots.keys();
+        let Some(holders) = keys.get_mut(&self.key) else { return };
+        if let Some(times) = holders.get_mut(&self.holder) {
+            *times -= 1;
+            if *times == 0 {
+                holders.remove(&self.holder);
+            }
+        }
+        if holders.is_empty() {
+            keys.remove(&self.key);
+        }
+    }
+}

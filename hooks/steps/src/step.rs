@@ -1,0 +1,321 @@
+//! One binding as a step of one shard's chain. Before it: the engine's admission; after it: the next step, or a verdict.
+//!
+//! A decision runs on the shard while hooks use little of its time and this one is quick, else on [`super::threads`], while the session waits. Where an
+//! upstream is asked, it goes on there. A hook that fails decides nothing: the binding's [`crate::bound::Fail`] does.
+use std::fmt;
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError, RwLock, Weak};
+use std::time::Instant;
+
+use millstream_hooks::Called;
+use millstream_hooks::wit::auth;
+use millstream_policy::table::Table;
+use millstream_policy::{DecisionContext, Policy, Request, Step, Undecided, Verdict};
+
+use crate::answer::{self, Answer};
+use crate::bound::{Bound, Counts};
+use crate::kept::{self, KeptGrants};
+use crate::pace::ShardTime;
+use crate::question;
+use crate::slots::Slots;
+use crate::threads::{Threads, Waiting};
+
+/// Upstreams that may be asked for one decision.
+const ASKS_MAX: u8 = 2;
+
+/// What upstreams answer, when they have.
+pub type Replied = Box<dyn FnOnce(Result<auth::Reply, String>) + Send>;
+
+/// Asks upstreams. `binding` is the id of the binding whose configuration names them.
+pub trait Fetcher: Send + Sync {
+    /// Asks, and calls `replied` once, at the latest when the fetch's time is over.
+    fn fetch(&self, binding: &str, fetch: auth::Fetch, replied: Replied);
+}
+
+/// Where answers of pending steps go: the ticket and what was decided.
+pub type Answerer = Box<dyn Fn(u64, Step) + Send + Sync>;
+
+/// What all steps of a node share.
+pub struct Node {
+    /// Places that grants take.
+    pub slots: Slots,
+    /// Viewers of each stream, as they were counted last.
+    pub viewers: RwLock<Table<u32>>,
+    threads: OnceLock<Threads>,
+    answerer: OnceLock<Answerer>,
+    fetcher: Box<dyn Fetcher>,
+    shards: Vec<ShardTime>,
+    kept: Mutex<Vec<Weak<Mutex<KeptGrants>>>>,
+}
+
+impl Node {
+    /// For so many shards, with threads of its own.
+    pub fn new(shards: usize, fetcher: Box<dyn Fetcher>) -> std::io::Result<Arc<Self>> {
+        let node = Arc::new(Self {
+            slots: Slots::default(),
+            viewers: RwLock::default(),
+            threads: OnceLock::new(),
+            answerer: OnceLock::new(),
+            fetcher,
+            shards: (0..shards).map(|_| ShardTime::default()).collect(),
+            kept: Mutex::default(),
+        });
+        let swept = Arc::downgrade(&node);
+        let threads = Threads::start(1, move || {
+            if let Some(node) = swept.upgrade() {
+                node.sweep(Instant::now());
+            }
+        })?;
+        // It is set once, here.
+        let _ = node.threads.set(threads);
+        Ok(node)
+    }
+
+    /// Answers of pending steps go there. Until this is said there are none.
+    pub fn answers_go_to(&self, answerer: Answerer) {
+        let _ = self.answerer.set(answerer);
+    }
+
+    fn answer(&self, ticket: u64, step: Step) {
+        if let Some(answerer) = self.answerer.get() {
+            answerer(ticket, step);
+        }
+    }
+
+    fn sweep(&self, now: Instant) {
+        let mut all = self.kept.lock().unwrap_or_else(PoisonError::into_inner);
+        all.retain(|kept| kept.upgrade().inspect(|kept| locked(kept).sweep(now)).is_some());
+    }
+}
+
+impl fmt::Debug for Node {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Node").field("shards", &self.shards.len()).finish_non_exhaustive()
+    }
+}
+
+fn locked(kept: &Mutex<KeptGrants>) -> MutexGuard<'_, KeptGrants> {
+    // A shard's own, but for a moment each second: see [`Node::sweep`].
+    kept.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+/// A binding, as one shard asks it.
+#[derive(Clone)]
+pub struct HookStep {
+    bound: Arc<Bound>,
+    node: Arc<Node>,
+    shard: usize,
+    kept: Arc<Mutex<KeptGrants>>,
+    waiting: Waiting,
+}
+
+/// A decision that goes on elsewhere.
+struct Case {
+    step: HookStep,
+    ticket: u64,
+    request: Request,
+    question: auth::Request,
+    asks: u8,
+}
+
+impl HookStep {
+    /// For this shard. `waiting` counts the decisions of the binding that wait for a thread.
+    pub fn new(bound: Arc<Bound>, node: Arc<Node>, shard: usize, waiting: Waiting) -> Self {
+        let kept = Arc::new(Mutex::new(KeptGrants::default()));
+        node.kept.lock().unwrap_or_else(PoisonError::into_inner).push(Arc::downgrade(&kept));
+        Self { bound, node, shard, kept, waiting }
+    }
+
+    fn failed(&self, label: &'static str) -> Step {
+        self.bound.numbers.failed(label);
+        self.bound.fail.step(&self.bound.hook)
+    }
+
+    /// What a call came to: a step, or what is to be asked first.
+    fn settle(&self, called: Called<auth::Step>, request: &Request, asks: u8) -> Answer {
+        let numbers = &self.bound.numbers;
+        numbers.took(called.cpu);
+        let answered = match called.result {
+            Ok(answered) => answered,
+            Err(failure) => {
+                numbers.said(&failure.to_string());
+                return Answer::Step(self.failed(failure.label()));
+            }
+        };
+        numbers.answered(&answered);
+        let answer = match answer::read(answered, request, (&self.bound.hook, &self.node.slots)) {
+            Ok(answer) => answer,
+            Err(error) => {
+                numbers.said(&error);
+                return Answer::Step(self.failed("answer"));
+            }
+        };
+        match &answer {
+            Answer::Ask(_) if asks >= ASKS_MAX => {
+                numbers.said("it asks upstreams more than twice for one decision");
+                return Answer::Step(self.failed("asks"));
+            }
+            Answer::Step(step) => self.keep(request, step),
+            Answer::Ask(_) => {}
+        }
+        answer
+    }
+
+    fn keep(&self, request: &Request, step: &Step) {
+        let Some(key) = kept::key(request) else { return };
+        match step {
+            Step::Allow(grant) => locked(&self.kept).keep(key, request, grant, Instant::now()),
+            Step::Deny(_) => locked(&self.kept).forget(key),
+            Step::Abstain | Step::Pending => {}
+        }
+    }
+
+    fn question(&self, request: &Request, context: DecisionContext<'_>) -> auth::Request {
+        let viewers = self.node.viewers.read().unwrap_or_else(PoisonError::into_inner);
+        question::ask(request, context, viewers.get(&request.name).copied().unwrap_or(0))
+    }
+}
+
+impl Policy for HookStep {
+    fn name(&self) -> &'static str {
+        "hook"
+    }
+
+    fn decide(&self, request: &Request, context: DecisionContext<'_>) -> Step {
+        if self.bound.counts(&request.name) != Counts::Decides {
+            return Step::Abstain;
+        }
+        let Some(decider) = &self.bound.decider else { return self.failed("not_ready") };
+        let now = Instant::now();
+        if let Some(grant) = kept::key(request).and_then(|key| locked(&self.kept).get(key, now)) {
+            self.bound.numbers.kept();
+            return Step::Allow(grant);
+        }
+        let question = self.question(request, context);
+        let case = |question, asks| Case {
+            step: self.clone(),
+            ticket: context.ticket,
+            request: request.clone(),
+            question,
+            asks,
+        };
+        let time = self.node.shards.get(self.shard);
+        if self.bound.pace.is_slow() || time.is_some_and(|time| !time.has_room(now)) {
+            self.bound.numbers.moved();
+            let will_be_answered = case(question, 0).decide_on_thread();
+            return if will_be_answered { Step::Pending } else { self.failed("queue") };
+        }
+        let called = decider.authorize(&question);
+        self.bound.pace.took(called.cpu);
+        if let Some(time) = time {
+            time.used(called.cpu, Instant::now());
+        }
+        match self.settle(called, request, 0) {
+            Answer::Step(step) => step,
+            Answer::Ask(fetch) => {
+                case(question, 0).ask(fetch);
+                Step::Pending
+            }
+        }
+    }
+
+    fn undecided(&self, _request: &Request, why: Undecided) -> Step {
+        self.failed(match why {
+            Undecided::Late => "late",
+            Undecided::Full => "pending",
+        })
+    }
+
+    fn observe(&self, request: &Request, context: DecisionContext<'_>, verdict: &Verdict) {
+        let compared = self.bound.counts(&request.name) == Counts::Compared;
+        let Some(decider) = self.bound.decider.clone().filter(|_| compared) else { return };
+        // Viewers of HLS and DASH ask again and again; one answer of them is enough.
+        if request.client.viewer.is_some() && !self.bound.numbers.compare_now() {
+            return;
+        }
+        let (step, question, request) = (self.clone(), self.question(request, context), request.clone());
+        let allowed = matches!(verdict, Verdict::Allow(_));
+        let added = self.node.threads.get().is_some_and(|threads| {
+            let compare = move || step.compare(&*decider, &question, &request, allowed);
+            threads.add(&self.waiting, compare).is_ok()
+        });
+        if !added {
+            self.bound.numbers.not_compared();
+        }
+    }
+}
+
+impl HookStep {
+    /// Asks a hook whose answer does not count. It takes no places and asks no upstream.
+    fn compare(&self, decider: &dyn crate::bound::Decider, question: &auth::Request, request: &Request, allowed: bool) {
+        let numbers = &self.bound.numbers;
+        let called = decider.authorize(question);
+        numbers.took(called.cpu);
+        let would_allow = match called.result {
+            Err(failure) => {
+                numbers.failed(failure.label());
+                numbers.said(&failure.to_string());
+                return;
+            }
+            Ok(auth::Step::Allow(_)) => true,
+            Ok(auth::Step::Deny(_) | auth::Step::Redirect(_)) => false,
+            // What the rest of the chain says is what it would come to.
+            Ok(auth::Step::Next) => allowed,
+            Ok(auth::Step::Ask(_)) => return numbers.not_compared(),
+        };
+        numbers.compared(would_allow == allowed);
+        if would_allow != allowed {
+            let (action, stream) = (question::word(request.action), request.name.as_str());
+            tracing::debug!(
+                hook = self.bound.hook,
+                version = self.bound.version,
+                action,
+                stream,
+                would_allow,
+                "a shadow disagrees"
+            );
+        }
+    }
+}
+
+impl Case {
+    /// True: it will be answered.
+    fn decide_on_thread(self) -> bool {
+        let (node, waiting) = (Arc::clone(&self.step.node), self.step.waiting.clone());
+        let Some(threads) = node.threads.get() else { return false };
+        let decide = move || {
+            let Some(decider) = self.step.bound.decider.clone() else { return };
+            let called = decider.authorize(&self.question);
+            self.step.bound.pace.took(called.cpu);
+            self.go_on(called);
+        };
+        threads.add(&waiting, decide).is_ok()
+    }
+
+    fn go_on(self, called: Called<auth::Step>) {
+        match self.step.settle(called, &self.request, self.asks) {
+            Answer::Step(step) => self.step.node.answer(self.ticket, step),
+            Answer::Ask(fetch) => self.ask(fetch),
+        }
+    }
+
+    /// Asks an upstream, and then the hook again.
+    fn ask(mut self, mut fetch: auth::Fetch) {
+        self.asks += 1;
+        let node = Arc::clone(&self.step.node);
+        let (binding, state) = (self.step.bound.id.clone(), std::mem::take(&mut fetch.state));
+        let replied = move |outcome: Result<auth::Reply, String>| {
+            let (node, waiting) = (Arc::clone(&self.step.node), self.step.waiting.clone());
+            let (ticket, step) = (self.ticket, self.step.clone());
+            let resume = move || {
+                let Some(decider) = self.step.bound.decider.clone() else { return };
+                let called = decider.resume(&self.question, &state, outcome);
+                self.go_on(called);
+            };
+            let added = node.threads.get().is_some_and(|threads| threads.add(&waiting, resume).is_ok());
+            if !added {
+                node.answer(ticket, step.failed("queue"));
+            }
+        };
+        node.fetcher.fetch(&binding, fetch, Box::new(replied));
+    }
+}

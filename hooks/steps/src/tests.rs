@@ -1,0 +1,351 @@
+//! Chains of bindings whose hooks are functions: order, share, failure policy, places, threads, upstreams, comparisons.
+use std::net::SocketAddr;
+use std::sync::atomic::{AtomicU32, Ordering::Relaxed};
+use std::sync::mpsc::{Receiver, channel};
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+
+use millstream_control_protocol::state::{Binding, Mode};
+use millstream_hooks::wit::auth;
+use millstream_hooks::{Called, Failure};
+use millstream_policy::open::Open;
+use millstream_policy::records::Records;
+use millstream_policy::{
+    Action, Answer, Chain, Client, DecisionContext, Denial, Grant, Request, Step, Undecided, Verdict, Why, shared,
+};
+use millstream_proto::id::Id;
+use millstream_proto::query::Params;
+
+use crate::bound::{Bound, Decider, Fail, share_of};
+use crate::chain::chain;
+use crate::numbers::Numbers;
+use crate::slots::{Holder, Slots};
+use crate::step::{Fetcher, Node, Replied};
+
+const SOON: Duration = Duration::from_secs(10);
+
+type Answers = Box<dyn Fn(&auth::Request, Option<&str>) -> Result<auth::Step, Failure> + Send + Sync>;
+
+/// A hook that is a function: of the question and, once an upstream was asked, what that said.
+struct Plays {
+    answers: Answers,
+    cost: Duration,
+    calls: AtomicU32,
+}
+
+impl Decider for Plays {
+    fn authorize(&self, request: &auth::Request) -> Called<auth::Step> {
+        self.calls.fetch_add(1, Relaxed);
+        Called { result: (self.answers)(request, None), cpu: self.cost }
+    }
+
+    fn resume(
+        &self,
+        request: &auth::Request,
+        state: &[u8],
+        outcome: Result<auth::Reply, String>,
+    ) -> Called<auth::Step> {
+        assert_eq!(state, b"kept", "what the hook gave comes back");
+        let said = outcome.map_or_else(|error| error, |reply| reply.status.to_string());
+        Called { result: (self.answers)(request, Some(&said)), cpu: self.cost }
+    }
+}
+
+/// Answers with the status that the path names; `/never` not at all.
+struct Fetches;
+
+impl Fetcher for Fetches {
+    fn fetch(&self, binding: &str, fetch: auth::Fetch, replied: Replied) {
+        assert!(binding.starts_with("binding"), "{binding}");
+        let reply = |status| auth::Reply { status, headers: Vec::new(), body: Vec::new() };
+        match fetch.path.trim_start_matches('/').parse() {
+            Ok(status) => replied(Ok(reply(status))),
+            Err(_) => drop(replied),
+        }
+    }
+}
+
+struct Rig {
+    node: Arc<Node>,
+    answered: Receiver<(u64, Step)>,
+    numbers: Numbers,
+}
+
+impl Rig {
+    fn new() -> Self {
+        let node = Node::new(1, Box::new(Fetches)).unwrap();
+        let (sender, answered) = channel();
+        let sender = Mutex::new(sender);
+        node.answers_go_to(Box::new(move |ticket, step| sender.lock().unwrap().send((ticket, step)).unwrap()));
+        Self { node, answered, numbers: Numbers::default() }
+    }
+
+    fn bound(&self, binding: &Binding, fail: Fail, decider: impl Into<Option<Arc<Plays>>>) -> Arc<Bound> {
+        let decider = decider.into().map(|decider| decider as Arc<dyn Decider>);
+        let numbers = self.numbers.of(&binding.hook, binding.version);
+        Arc::new(Bound::new(binding, fail, decider, numbers).expect("an auth binding that is on"))
+    }
+
+    fn chain(&self, bounds: Vec<Arc<Bound>>) -> Chain {
+        chain(&Chain::new(vec![shared(Open)], vec![shared(Open)]), bounds, &self.node)
+    }
+
+    fn text(&self, line: &str) -> u64 {
+        let text = self.numbers.text().unwrap();
+        let found = text.lines().find_map(|l| l.strip_prefix(line)).unwrap_or_else(|| panic!("{line} in {text}"));
+        found.trim().parse().unwrap()
+    }
+}
+
+fn plays(
+    answers: impl Fn(&auth::Request, Option<&str>) -> Result<auth::Step, Failure> + Send + Sync + 'static,
+) -> Arc<Plays> {
+    Arc::new(Plays { answers: Box::new(answers), cost: Duration::from_micros(20), calls: AtomicU32::new(0) })
+}
+
+fn binding(number: u32, mode: Mode) -> Binding {
+    Binding {
+        id: format!("binding-{number}"),
+        hook: format!("hook-{number}"),
+        kind: "auth".to_owned(),
+        version: 1,
+        point: "play".to_owned(),
+        order: number,
+        mode,
+        ..Binding::default()
+    }
+}
+
+fn asks(stream: &str, protocol: &'static str, viewer: Option<u64>) -> Request {
+    let client = Client {
+        session: 7,
+        address: SocketAddr::from(([192, 0, 2, 1], 5000)),
+        protocol,
+        user_agent: "player".to_owned(),
+        referer: String::new(),
+        viewer,
+    };
+    let params = Params::parse("token=t&_HLS_msn=5").unwrap();
+    let (app, name) = (Id::new("stream").unwrap(), Id::new(stream).unwrap());
+    Request { action: Action::Play, app, name, path: None, params, client, recheck: false }
+}
+
+fn context(records: &Records) -> DecisionContext<'_> {
+    DecisionContext { ticket: 9, unix_s: 0, records }
+}
+
+fn decide(chain: &Chain, request: &Request) -> Answer {
+    chain.for_shard(0).ask(request, context(&Records::default()))
+}
+
+fn allow() -> auth::Step {
+    auth::Step::Allow(grant(0, &[]))
+}
+
+fn grant(recheck_ms: u32, slots: &[(&str, u32)]) -> auth::Grant {
+    let slots = slots.iter().map(|(key, max)| auth::Slot { key: (*key).to_owned(), max: *max }).collect();
+    auth::Grant { recheck_ms, valid_ms: 0, slots, labels: Vec::new(), rename: None, recording: None, extra: Vec::new() }
+}
+
+fn deny(why: &str) -> auth::Step {
+    auth::Step::Deny(auth::Denial { why: why.to_owned(), reason: String::new(), retry_ms: Some(2_000) })
+}
+
+fn allowed(answer: &Answer) -> bool {
+    matches!(answer, Answer::Verdict(Verdict::Allow(_)))
+}
+
+fn denied(answer: Answer) -> Denial {
+    match answer {
+        Answer::Verdict(Verdict::Deny(denial)) => denial,
+        other => panic!("{other:?} is no denial"),
+    }
+}
+
+#[test]
+fn bindings_are_asked_in_their_order_and_the_first_opinion_counts() {
+    let rig = Rig::new();
+    let (first, second) = (plays(|_, _| Ok(auth::Step::Next)), plays(|_, _| Ok(deny("geo"))));
+    let (third, other) = (plays(|_, _| Ok(allow())), plays(|_, _| Ok(deny("forbidden"))));
+    let own = Binding { stream: Some("cam".to_owned()), ..binding(2, Mode::Live) };
+    let elsewhere = Binding { stream: Some("other".to_owned()), ..binding(0, Mode::Live) };
+    let publish = Binding { point: "publish".to_owned(), ..binding(0, Mode::Live) };
+    let bounds = vec![
+        rig.bound(&binding(3, Mode::Live), Fail::Closed, third.clone()),
+        rig.bound(&own, Fail::Closed, second.clone()),
+        rig.bound(&elsewhere, Fail::Closed, other.clone()),
+        rig.bound(&publish, Fail::Closed, other.clone()),
+        rig.bound(&binding(1, Mode::Live), Fail::Closed, first.clone()),
+    ];
+    let denial = denied(decide(&rig.chain(bounds.clone()), &asks("cam", "rtmp", None)));
+    assert_eq!((denial.why, denial.retry_after), (Why::Region, Some(Duration::from_secs(2))));
+    assert!(allowed(&decide(&rig.chain(bounds), &asks("another", "rtmp", None))), "the second is for cam only");
+    let calls = [first, second, third, other].map(|plays| plays.calls.load(Relaxed));
+    assert_eq!(calls, [2, 1, 1, 0]);
+    // Bindings of other kinds are none of ours.
+    let events = Binding { kind: "events".to_owned(), point: "events".to_owned(), ..binding(1, Mode::Live) };
+    assert!(Bound::new(&events, Fail::Closed, None, rig.numbers.of("h", 1)).is_none());
+}
+
+#[test]
+fn a_hook_that_fails_decides_nothing_and_its_policy_does() {
+    let rig = Rig::new();
+    let trap = || plays(|_, _| Err(Failure::Trap { cause: "unreachable".to_owned() }));
+    let of = |fail, decider: Option<Arc<Plays>>| rig.chain(vec![rig.bound(&binding(1, Mode::Live), fail, decider)]);
+    let denial = denied(decide(&of(Fail::Closed, Some(trap())), &asks("cam", "rtmp", None)));
+    assert!(denial.why == Why::Busy && denial.reason.contains("hook-1"), "{denial:?}");
+    assert!(allowed(&decide(&of(Fail::Open, Some(trap())), &asks("cam", "rtmp", None))), "as if it were not bound");
+    // Its module is not here yet.
+    assert_eq!(denied(decide(&of(Fail::Closed, None), &asks("cam", "rtmp", None))).why, Why::Busy);
+    assert_eq!(rig.text("millstream_hook_failures_total{hook=\"hook-1\",version=\"1\",cause=\"trap\"}"), 2);
+    assert_eq!(rig.text("millstream_hook_failures_total{hook=\"hook-1\",version=\"1\",cause=\"not_ready\"}"), 1);
+    // What it answers is no answer.
+    let wrong = plays(|_, _| Ok(auth::Step::Redirect("https://x/\r\nSet-Cookie: a".to_owned())));
+    assert_eq!(denied(decide(&of(Fail::Closed, Some(wrong)), &asks("cam", "rtmp", None))).why, Why::Busy);
+    let elsewhere = plays(|_, _| Ok(auth::Step::Redirect("https://x.example/cam".to_owned())));
+    let denial = denied(decide(&of(Fail::Closed, Some(elsewhere)), &asks("cam", "http-flv", None)));
+    assert_eq!(denial.location.as_deref(), Some("https://x.example/cam"));
+    let steps = of(Fail::Open, Some(trap())).for_shard(0);
+    let late = steps.undecided(0, Undecided::Late, &asks("cam", "rtmp", None), context(&Records::default()));
+    assert!(allowed(&late));
+}
+
+#[test]
+fn a_canary_decides_for_its_share_of_streams_and_the_same_ones_each_time() {
+    let rig = Rig::new();
+    let canary = Binding { canary_percent: 20, ..binding(1, Mode::Canary) };
+    let chain = rig.chain(vec![rig.bound(&canary, Fail::Closed, plays(|_, _| Ok(deny("forbidden"))))]);
+    let mut hit = 0;
+    for number in 0..1_000 {
+        let request = asks(&format!("stream-{number}"), "rtmp", None);
+        let is_denied = !allowed(&decide(&chain, &request));
+        assert_eq!(is_denied, share_of(&request.name) < 20, "{}", request.name);
+        hit += u32::from(is_denied);
+    }
+    assert!((150..250).contains(&hit), "{hit} of 1,000");
+}
+
+#[test]
+fn shadows_are_compared_and_never_followed() {
+    let rig = Rig::new();
+    let shadow = rig.bound(&binding(1, Mode::Shadow), Fail::Closed, plays(|_, _| Ok(deny("forbidden"))));
+    let agrees = rig.bound(&binding(2, Mode::Shadow), Fail::Closed, plays(|_, _| Ok(auth::Step::Next)));
+    let chain = rig.chain(vec![shadow, agrees]);
+    let (steps, records) = (chain.for_shard(0), Records::default());
+    let request = asks("cam", "rtmp", None);
+    let answer = steps.ask(&request, context(&records));
+    assert!(allowed(&answer));
+    let Answer::Verdict(verdict) = answer else { panic!("pending") };
+    steps.observe(&request, context(&records), &verdict);
+    let count = |name: &str, hook| rig.text(&format!("{name}_total{{hook=\"{hook}\",version=\"1\"}}"));
+    eventually(|| count("millstream_hook_disagreements", "hook-1") == 1);
+    eventually(|| count("millstream_hook_agreements", "hook-2") == 1);
+}
+
+fn eventually(is_so: impl Fn() -> bool) {
+    let until = std::time::Instant::now() + SOON;
+    while !is_so() {
+        assert!(std::time::Instant::now() < until, "it does not come about");
+        std::thread::sleep(Duration::from_millis(5));
+    }
+}
+
+#[test]
+fn an_upstream_is_asked_and_the_hook_goes_on_with_its_answer() {
+    let rig = Rig::new();
+    let ask = |path: &str| {
+        auth::Step::Ask(auth::Fetch {
+            upstream: "accounts".to_owned(),
+            method: "GET".to_owned(),
+            path: path.to_owned(),
+            headers: Vec::new(),
+            body: Vec::new(),
+            timeout_ms: 0,
+            state: b"kept".to_vec(),
+        })
+    };
+    let answers = move |request: &auth::Request, said: Option<&str>| {
+        Ok(match said {
+            None => ask(&format!("/{}", request.target.name)),
+            Some("200") => allow(),
+            Some("100") => ask("/100"),
+            Some(_) => deny("forbidden"),
+        })
+    };
+    let chain = rig.chain(vec![rig.bound(&binding(1, Mode::Live), Fail::Closed, plays(answers))]);
+    let told = |stream| {
+        assert_eq!(decide(&chain, &asks(stream, "rtmp", None)), Answer::Pending { step: 0 });
+        rig.answered.recv_timeout(SOON)
+    };
+    assert_eq!(told("200"), Ok((9, Step::Allow(Grant::default()))));
+    assert!(matches!(told("403"), Ok((9, Step::Deny(denial))) if denial.why == Why::Forbidden));
+    // It asks once more, and once too often.
+    assert!(matches!(told("100"), Ok((9, Step::Deny(denial))) if denial.why == Why::Busy));
+    assert_eq!(rig.text("millstream_hook_failures_total{hook=\"hook-1\",version=\"1\",cause=\"asks\"}"), 1);
+}
+
+#[test]
+fn slow_hooks_decide_on_a_thread_and_quick_ones_on_the_shard() {
+    let rig = Rig::new();
+    let slow =
+        Plays { answers: Box::new(|_, _| Ok(allow())), cost: Duration::from_millis(1), calls: AtomicU32::new(0) };
+    let chain = rig.chain(vec![rig.bound(&binding(1, Mode::Live), Fail::Closed, Arc::new(slow))]);
+    let (mut on_shard, mut moved) = (0, 0);
+    for _ in 0..100 {
+        match decide(&chain, &asks("cam", "rtmp", None)) {
+            Answer::Pending { .. } => {
+                moved += 1;
+                assert_eq!(rig.answered.recv_timeout(SOON), Ok((9, Step::Allow(Grant::default()))));
+            }
+            answer @ Answer::Verdict(_) => {
+                assert!(allowed(&answer));
+                on_shard += 1;
+            }
+        }
+    }
+    assert!(on_shard <= 5, "5 ms of 100 ms: {on_shard} ran on the shard");
+    assert_eq!(rig.text("millstream_hook_moved_total{hook=\"hook-1\",version=\"1\"}"), moved);
+}
+
+#[test]
+fn viewers_of_hls_are_asked_about_once_and_hold_one_place() {
+    let rig = Rig::new();
+    let plays = plays(|request, _| {
+        assert!(request.target.params.iter().all(|pair| pair.name != "_HLS_msn"), "that is the player's own");
+        Ok(auth::Step::Allow(grant(60_000, &[("account", 1)])))
+    });
+    let chain = rig.chain(vec![rig.bound(&binding(1, Mode::Live), Fail::Closed, plays.clone())]);
+    let (steps, records) = (chain.for_shard(0), Records::default());
+    let ask = |viewer| steps.ask(&asks("cam", "hls", Some(viewer)), context(&records));
+    for _ in 0..10 {
+        assert!(allowed(&ask(1)));
+    }
+    assert_eq!((plays.calls.load(Relaxed), rig.node.slots.held("hook-1", "account")), (1, 1));
+    // A second viewer finds none, at another shard neither; the first has its own there, too.
+    assert_eq!(denied(ask(2)).why, Why::Busy);
+    let elsewhere = chain.for_shard(1);
+    let other = |viewer| elsewhere.ask(&asks("cam", "hls", Some(viewer)), context(&records));
+    assert!(allowed(&other(1)));
+    assert_eq!(denied(other(2)).why, Why::Busy);
+    // With the chain its viewers' grants go, and what they held.
+    drop((steps, elsewhere, chain));
+    assert_eq!(rig.node.slots.held("hook-1", "account"), 0);
+}
+
+#[test]
+fn places_are_given_back_however_often_a_holder_has_them() {
+    let slots = Slots::default();
+    let take = |key: &str, max, session| slots.take("hook", key, max, Holder::Session(session));
+    let (a, b) = (take("k", 2, 1).unwrap(), take("k", 2, 2).unwrap());
+    assert!(take("k", 2, 3).is_none());
+    let again = take("k", 2, 1).expect("it has one already");
+    drop(a);
+    assert!(take("k", 2, 3).is_none(), "the first still holds it");
+    drop(again);
+    let c = take("k", 2, 3).expect("a place is free");
+    assert!(take("other", 0, 1).is_none());
+    assert_eq!(slots.held("hook", "k"), 2);
+    drop((b, c));
+    assert_eq!(slots.held("hook", "k"), 0);
+    assert!(slots.take("another hook", "k", 1, Holder::Session(1)).is_some());
+}
