@@ -4,8 +4,11 @@
 //
 // `schedule` says when the encoder sends a picture: `{"epochMs", "periodMs", "sentMs": [...]}`; picture n, whose number is in ten squares at its
 // top (the lowest bit first), goes out at epochMs + sentMs[n] + k * periodMs.
+//
+// `latencyMs` puts the server so far away, there and back.
 import { readFileSync, statSync, writeFileSync } from 'node:fs';
 import { createServer } from 'node:http';
+import { connect, createServer as createTcpServer } from 'node:net';
 import { createRequire } from 'node:module';
 import { dirname, extname, join, normalize } from 'node:path';
 import { fileURLToPath } from 'node:url';
@@ -127,7 +130,7 @@ const PLAYERS = {
 };
 
 const given = JSON.parse(process.argv[2]);
-const { seconds = 20, rate = 30, schedule } = given;
+const { seconds = 20, rate = 30, schedule, latencyMs = 0 } = given;
 // A directory for what the players say and each picture that was seen.
 const logs = process.env.PLAYERS_LOGS;
 for (const name of given.players) if (!PLAYERS[name]) throw new Error(`no player ${name}; there are ${Object.keys(PLAYERS).join(', ')}`);
@@ -212,6 +215,29 @@ ${player.load.map(tag).join('')}<div id="place"></div>
     } catch (error) {
       response.writeHead(404).end(error.message);
     }
+  });
+  return new Promise((done) => { server.listen(0, '127.0.0.1', () => done(server)); });
+}
+
+// Puts the server so far away: what goes through arrives half a round trip later, and a connection takes one to begin.
+function putAway(origin) {
+  const { hostname, port } = new URL(origin);
+  const later = (from, to, firstMs) => {
+    let notBefore = Date.now() + firstMs;
+    const after = (act) => {
+      const at = Math.max(notBefore, Date.now() + latencyMs / 2);
+      notBefore = at;
+      setTimeout(act, at - Date.now());
+    };
+    from.on('data', (bytes) => after(() => to.write(bytes)));
+    from.on('close', () => after(() => to.destroy()));
+    from.on('error', () => {});
+  };
+  const server = createTcpServer((near) => {
+    const far = connect(Number(port), hostname);
+    for (const socket of [near, far]) socket.setNoDelay(true);
+    later(near, far, latencyMs * 1.5);
+    later(far, near, 0);
   });
   return new Promise((done) => { server.listen(0, '127.0.0.1', () => done(server)); });
 }
@@ -341,6 +367,8 @@ function line(of) {
     + `${of.failed.length ? `; ${of.failed.length} refused: ${of.failed.slice(0, 3).join(' ')}` : ''}`;
 }
 
+const away = latencyMs > 0 ? await putAway(given.server) : null;
+if (away) given.server = given.server.replace(/:\d+/, `:${away.address().port}`);
 const pages = await serve();
 const origin = `http://127.0.0.1:${pages.address().port}`;
 const browser = given.browser === 'firefox' ? null : await chromium.launch({
@@ -362,6 +390,7 @@ try {
   for (const result of results) console.log(`json ${JSON.stringify(result)}`);
 } finally {
   await browser?.close();
+  away?.close();
   pages.close();
   pages.closeAllConnections();
 }

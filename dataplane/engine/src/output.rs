@@ -8,6 +8,7 @@ use millstream_hub::package::window::{Answer, Playlist, Window, track_of};
 use millstream_proto::hls::request::Directives;
 use millstream_proto::media::Track;
 use millstream_proto::output::Output;
+use millstream_proto::time::Time;
 
 /// A form in which streams are given out.
 #[derive(Debug)]
@@ -74,6 +75,10 @@ pub struct Document {
 pub struct Asked<'a> {
     /// The delivery directives of HLS.
     pub directives: &'a Directives,
+    /// When the request came.
+    pub asked_at: Time,
+    /// The time.
+    pub now: Time,
     /// The wall clock, Unix milliseconds.
     pub unix_ms: u64,
     /// Tracks that have not come yet are no longer waited for.

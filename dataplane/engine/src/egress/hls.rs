@@ -52,14 +52,18 @@ pub(super) static HLS: OutputFormat = OutputFormat {
         // The playlist of all renditions is the same as long as there is only the source.
         multivariant("live.m3u8"),
         multivariant("index.m3u8"),
-        playlist("video.m3u8", |window, asked| window.playlist(Track::Video, asked.directives)),
-        playlist("audio.m3u8", |window, asked| window.playlist(Track::Audio, asked.directives)),
+        playlist("video.m3u8", |window, asked| track_playlist(Track::Video, window, asked)),
+        playlist("audio.m3u8", |window, asked| track_playlist(Track::Audio, window, asked)),
     ]),
 };
 
 const fn multivariant(file: &'static str) -> Document {
     let render: Render = |window, asked| window.multivariant(asked.settled).map(unnumbered);
     Document { begins: true, ..playlist(file, render) }
+}
+
+fn track_playlist(track: Track, window: &mut Window, asked: &Asked<'_>) -> Found<Playlist> {
+    window.playlist_at(track, asked.directives, asked.asked_at, asked.now)
 }
 
 type Render = fn(&mut Window, &Asked<'_>) -> Found<Playlist>;
@@ -132,7 +136,8 @@ pub(super) async fn document(
     }
     let found = waiting.until_found(|window, now| {
         let settled = now >= tracks_by;
-        let found = (of.render)(window, &Asked { directives: &directives, unix_ms: unix_ms(), settled });
+        let asked = Asked { directives: &directives, asked_at, now, unix_ms: unix_ms(), settled };
+        let found = (of.render)(window, &asked);
         was_held |= found == Found::Wait;
         found
     });
@@ -352,9 +357,9 @@ impl Waiting<'_> {
         loop {
             let seen = packaging.waiters.seen();
             let now = shard.now();
-            let (found, target_s) = {
+            let (found, target_s, pair_wait) = {
                 let window = &mut *packaging.window.borrow_mut();
-                (look(window, now), window.target_duration_s())
+                (look(window, now), window.target_duration_s(), window.pair_wait())
             };
             match found {
                 Found::Ready(found) => return Ok(found),
@@ -371,9 +376,9 @@ impl Waiting<'_> {
             if blocked.is_none() {
                 blocked = Some(Blocked::begin(shard).ok_or(Failed::Full)?);
             }
-            let tracks_by = *asked_at + TRACKS_WAIT;
-            // The one moment besides that at which something else may be answered.
-            let look_at = if now < tracks_by { give_up_at.min(tracks_by) } else { give_up_at };
+            // The moments besides that at which something else may be answered.
+            let moments = [*asked_at + pair_wait, *asked_at + TRACKS_WAIT];
+            let look_at = moments.into_iter().filter(|at| now < *at).fold(give_up_at, Time::min);
             let changed = packaging.waiters.changed_or(seen, &session.notify, place.get_or_insert_with(Place::default));
             let timer = pin!(sleep_until(shard.clock.instant(look_at)));
             match select(changed, timer).await {

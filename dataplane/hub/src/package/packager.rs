@@ -32,10 +32,11 @@ const HOLD_MS: u64 = 1_000;
 /// Beside video, parts of audio are this much of the configured length, percent. A player reloads each playlist once a part, and Video.js 8 fetches nothing
 /// of one track while it appends to the other: where both had nearly the same period, their reloads met for several periods in a row.
 const AUDIO_PART_PERCENT: u32 = 91;
-/// Beside video, the playlist of the audio tells players to keep a target duration and this much from its end, milliseconds: so Video.js 8 begins
-/// just before a keyframe. It starts before the end of the playlist that ends first, and counts an open segment as a target duration. With
-/// less, it starts within a segment, shows nothing until the next one, and may drop all of that but its first part, because it puts the
-/// header before each part as long as no playlist brings two. hls.js and Shaka go by the playlist of the video.
+/// Beside video, the playlist of the audio tells players to keep a target duration, a part and this much from its end, milliseconds: so Video.js 8 begins
+/// two parts before a keyframe. It starts before the end of the playlist that ends first, and counts an open segment as a target duration. With
+/// less, it starts within a segment and shows nothing until the next one. With the last part alone before the keyframe, it may lose all of the segment
+/// but its first part: it puts the header before each part until one playlist brings two, and what follows a header is dropped up to a keyframe. Its
+/// playlist is replaced once in three parts at most. hls.js and Shaka go by the playlist of the video.
 const AUDIO_HOLD_BACK_MS: u64 = 100;
 /// After so many equal distances of keyframes, the next keyframe is expected in time.
 const STEADY_GOPS_MIN: u32 = 2;
@@ -465,7 +466,8 @@ impl Packager {
         let beside_video = track == Track::Audio && (self.video.fresh.is_some() || self.video.packer.is_some());
         let target_ms = self.session.target_duration_s.saturating_mul(1_000);
         let (part, hold_back_least_ms) = if beside_video {
-            (self.config.part * AUDIO_PART_PERCENT / 100, u64::from(target_ms) + AUDIO_HOLD_BACK_MS)
+            let video_part_ms = u64::try_from(self.config.part.as_millis()).unwrap_or(0);
+            (self.config.part * AUDIO_PART_PERCENT / 100, u64::from(target_ms) + video_part_ms + AUDIO_HOLD_BACK_MS)
         } else {
             (self.config.part, 0)
         };

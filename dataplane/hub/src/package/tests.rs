@@ -6,3 +6,4 @@ mod fixture;
 mod rules;
 mod slow;
 mod streams;
+mod video_js;

