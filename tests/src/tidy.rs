@@ -125,6 +125,11 @@ fn crates_know_only_what_is_below_them() {
         ),
         // Runs what operators upload: it knows secrets, and nothing of streams.
         ("millstream-hooks", &["millstream-proto"]),
+        // Hooks as steps of the chain.
+        (
+            "millstream-hook-steps",
+            &["millstream-proto", "millstream-policy", "millstream-control-protocol", "millstream-hooks"],
+        ),
         (
             "millstream",
             &[
@@ -138,6 +143,7 @@ fn crates_know_only_what_is_below_them() {
                 "millstream-store",
                 "millstream-api",
                 "millstream-hooks",
+                "millstream-hook-steps",
             ],
         ),
         // Measures what needs no kernel.

@@ -14,8 +14,9 @@ use millstream_engine::config::IoChoice;
 use millstream_fleet::http::url::Url;
 use millstream_proto::id::Id;
 
-use crate::logging::{self, Format};
+use crate::logging;
 use crate::settings::SettingsError;
+use crate::settings::values::Format;
 use crate::settings::values::{self, AuthPreset, Role, Shards};
 use crate::sign_command::Expiry;
 use crate::{backup_command, check_command, config_command, demo, paper_command, serve, sign_command, stream_command};

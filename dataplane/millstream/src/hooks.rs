@@ -25,9 +25,9 @@ use millstream_policy::Chain;
 use millstream_proto::secret::Secret;
 use tokio::runtime::Handle;
 
-use crate::settings::hooks::HookSettings;
+use crate::hook_settings::HookSettings;
+use crate::keys;
 use crate::upstreams::Upstreams;
-use crate::{keys, own_metrics};
 
 /// A module that takes longer to compile is refused.
 const COMPILE_TIME_MAX: Duration = Duration::from_mins(1);
@@ -90,7 +90,6 @@ impl Hooks {
         let upstreams = Upstreams::new(settings.upstreams.clone(), runtime.clone());
         let node = Node::new(shards, Box::new(upstreams)).context("cannot start the threads of hooks")?;
         let numbers = Numbers::default();
-        own_metrics::of_hooks(numbers.clone());
         Ok(Arc::new(Self {
             runtime: OnceLock::new(),
             cache,
@@ -128,6 +127,11 @@ impl Hooks {
             *bound = made;
         }
         chain
+    }
+
+    /// What is counted.
+    pub(crate) fn numbers(&self) -> Numbers {
+        self.numbers.clone()
     }
 
     /// The engine runs.

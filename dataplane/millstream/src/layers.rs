@@ -20,9 +20,9 @@ use millstream_proto::network::Network;
 use millstream_proto::secret::Secret;
 
 use crate::cli::EngineFlags;
+use crate::hook_settings::HookSettings;
 use crate::keys::NODE_TOKEN;
 use crate::logging;
-use crate::settings::hooks::HookSettings;
 use crate::settings::values::{self, AuthPreset, Role, Shards};
 use crate::settings::{HlsDefaults, Public, Settings, StreamDefaults, StreamEntry};
 

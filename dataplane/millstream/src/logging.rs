@@ -13,6 +13,7 @@ use tracing_subscriber::{EnvFilter, Registry, reload};
 
 use crate::cli::{Failure, LogFlags};
 use crate::settings::LogSettings;
+use crate::settings::values::Format;
 use crate::settings::values::nearest;
 
 /// Lines that wait to be written: a few megabytes.
@@ -52,16 +53,6 @@ pub(crate) fn wait_until_written(most: Duration) {
     while WRITTEN.load(Ordering::Acquire) + lost() < logged && Instant::now() < by {
         std::thread::sleep(Duration::from_millis(1));
     }
-}
-
-/// How lines are written.
-#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
-pub(crate) enum Format {
-    /// For people.
-    #[default]
-    Text,
-    /// A JSON object a line.
-    Json,
 }
 
 /// What is logged, and how.

@@ -13,6 +13,7 @@ mod config_command;
 mod control;
 mod demo;
 mod hook_host;
+mod hook_settings;
 #[cfg(feature = "hooks")]
 mod hooks;
 mod keys;

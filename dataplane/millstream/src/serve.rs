@@ -7,6 +7,7 @@ use anyhow::{Context as _, bail};
 use millstream_agent::{Control as LinkTo, Identity};
 use millstream_api::clock::Clock;
 use millstream_api::identity::{self, Beside, Key, StoreIdentity};
+use millstream_control_protocol::state::Binding;
 use millstream_engine::config::{Config, MoreMetrics};
 use millstream_engine::{Addresses, Engine, Remote};
 use millstream_fleet::numbers::Numbers;
@@ -47,7 +48,7 @@ pub(crate) fn run(flags: ServeFlags) -> Result<(), Failure> {
     let runtime = control::runtime().map_err(Failure::Running)?;
     if layers.role == Role::Node {
         let (secrets, link) = node_secrets(&layers).map_err(Failure::Configuration)?;
-        return as_node(layers, secrets, (link, accept), (signals, reload), &runtime);
+        return as_node(layers, &secrets, (link, accept), (signals, reload), &runtime);
     }
     if !layers.data_dir.join(keys::ADMIN_TOKEN).exists() {
         look_for_ports(&layers).map_err(Failure::Running)?;
@@ -90,8 +91,7 @@ fn as_all(
     // Whoever comes before the node has heard of them is not to get past them.
     let bindings = runtime.block_on(millstream_api::hooks::bound(store.as_ref()));
     let bindings = bindings.context("cannot read the bindings of hooks").map_err(Failure::Running)?;
-    let (hooks, chain) =
-        HookHost::start(&layers, secrets.chain.clone(), &bindings, runtime).map_err(Failure::Configuration)?;
+    let (hooks, chain) = start_hooks(&layers, &secrets, &bindings, runtime)?;
     let engine = start(config, chain)?;
     let remote = engine.remote();
     hooks.decide_for(&remote);
@@ -120,7 +120,7 @@ fn as_control(
     runtime: &Runtime,
 ) -> Result<(), Failure> {
     // It has no engine: what is looked at is compiled, and then let go of.
-    let (hooks, _) = HookHost::start(&layers, secrets.chain.clone(), &[], runtime).map_err(Failure::Configuration)?;
+    let (hooks, _) = start_hooks(&layers, &secrets, &[], runtime)?;
     let told = Told { inspector: hooks.inspector.clone(), ..told(layers, secrets, Arc::default(), None) };
     let control = Control::start(runtime, store, told).map_err(Failure::Running)?;
     info!("ready");
@@ -142,7 +142,7 @@ fn as_control(
 /// A node alone: it follows a control elsewhere, and goes on while that is away.
 fn as_node(
     layers: Layers,
-    secrets: Secrets,
+    secrets: &Secrets,
     (link, accept): (LinkTo, bool),
     (signals, reload): (Signals, Reload),
     runtime: &Runtime,
@@ -151,8 +151,7 @@ fn as_node(
     let kept = Kept::read(&layers.data_dir, accept);
     let directory = kept.directory(&layers.config.directory);
     let numbers = Arc::<Numbers>::default();
-    let (hooks, chain) =
-        HookHost::start(&layers, secrets.chain, kept.bindings(), runtime).map_err(Failure::Configuration)?;
+    let (hooks, chain) = start_hooks(&layers, secrets, kept.bindings(), runtime)?;
     let config = Config { control: Some(layers.control), directory: directory.clone(), ..layers.config };
     let engine = start(counted(config, &numbers), chain)?;
     hooks.decide_for(&engine.remote());
@@ -171,6 +170,23 @@ fn as_node(
 fn counted(config: Config, numbers: &Arc<Numbers>) -> Config {
     let numbers = Arc::clone(numbers);
     Config { more_metrics: Some(MoreMetrics::new(move || numbers.text() + &own_metrics::text())), ..config }
+}
+
+/// What runs hooks, and the chain with them that an engine is to begin with.
+fn start_hooks(
+    layers: &Layers,
+    secrets: &Secrets,
+    bindings: &[Binding],
+    runtime: &Runtime,
+) -> Result<(HookHost, Chain), Failure> {
+    let place = (layers.data_dir.as_path(), layers.shards);
+    let started = HookHost::start(place, &layers.hooks, secrets.chain.clone(), bindings, runtime);
+    let (hooks, chain) = started.map_err(Failure::Configuration)?;
+    #[cfg(feature = "hooks")]
+    if let Some(numbers) = hooks.numbers() {
+        own_metrics::of_hooks(numbers);
+    }
+    Ok((hooks, chain))
 }
 
 fn told<'a>(

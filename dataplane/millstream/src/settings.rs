@@ -22,10 +22,10 @@ use serde_json::Value;
 use toml::de::DeValue;
 
 use self::document::{Findings, Remark, Table, boolean, json, list, position, string, whole};
-use self::hooks::HookSettings;
 use self::slate::SlateFile;
-use self::values::{AuthPreset, Role, SHARDS, Shards};
-use crate::logging::{self, Format};
+use self::values::{AuthPreset, Format, Role, SHARDS, Shards};
+use crate::hook_settings::HookSettings;
+use crate::logging;
 
 pub(crate) mod document;
 pub(crate) mod hooks;

@@ -8,6 +8,7 @@ use millstream_proto::secret::Secret;
 use toml::de::DeValue;
 
 use super::document::{Findings, Table, list, string};
+use crate::hook_settings::HookSettings;
 
 /// Entries of each list.
 const ENTRIES_MAX: usize = 64;
@@ -15,17 +16,6 @@ const ENTRIES_MAX: usize = 64;
 const NAME_BYTES_MAX: usize = 64;
 /// Bytes of a file that holds a secret or a key.
 const FILE_BYTES_MAX: u64 = 16 << 10;
-
-/// What the table says.
-#[derive(Clone, PartialEq, Debug, Default)]
-pub(crate) struct HookSettings {
-    /// A hook that fails lets pass whom the rest of the chain lets in.
-    pub(crate) fail_open: Option<bool>,
-    pub(crate) secrets: BTreeMap<String, Secret>,
-    /// Public keys in PEM.
-    pub(crate) keys: BTreeMap<String, String>,
-    pub(crate) upstreams: BTreeMap<String, Url>,
-}
 
 /// Takes the table out of the file.
 pub(super) fn walk(mut hooks: Table<'_>, f: &mut Findings<'_>) -> HookSettings {

@@ -7,10 +7,9 @@ use std::time::Duration;
 use millstream_hub::config::{FlushPolicy, OnUnpublish, Takeover};
 use serde_json::{Value, json};
 
-use super::values::{AuthPreset, Role};
+use super::values::{AuthPreset, Format, Role};
 use super::{SHORT_NAMES, stream_fields};
 use crate::layers::Layers;
-use crate::logging::Format;
 pub(crate) use written::{file, markdown, shown};
 
 /// What a setting may be. The words are those of the error that a wrong value gets.

@@ -9,8 +9,6 @@ use millstream_fleet::http::url::{Url, UrlError};
 use millstream_hub::config::{FlushPolicy, OnUnpublish, Takeover};
 use millstream_proto::network::Network;
 
-use crate::logging::Format;
-
 /// Most shards that can be asked for: more threads than any machine that this runs on has cores.
 pub(crate) const SHARDS: RangeInclusive<u64> = 1..=256;
 
@@ -128,6 +126,16 @@ pub(crate) fn on_unpublish(text: &str) -> Result<OnUnpublish, String> {
 /// `refuse` or `replace`.
 pub(crate) fn takeover(text: &str) -> Result<Takeover, String> {
     choice(text, &[("refuse", Takeover::Refuse), ("replace", Takeover::Replace)])
+}
+
+/// How log lines are written.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+pub(crate) enum Format {
+    /// For people.
+    #[default]
+    Text,
+    /// A JSON object a line.
+    Json,
 }
 
 /// `text` or `json`.

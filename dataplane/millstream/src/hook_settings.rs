@@ -1,0 +1,16 @@
+//! What hooks may use of this server, by name. Before it: the `[hooks]` table ([`crate::settings::hooks`]); after it: [`crate::hook_host`].
+use std::collections::BTreeMap;
+
+use millstream_fleet::http::url::Url;
+use millstream_proto::secret::Secret;
+
+/// What the table says.
+#[derive(Clone, PartialEq, Debug, Default)]
+pub(crate) struct HookSettings {
+    /// A hook that fails lets pass whom the rest of the chain lets in.
+    pub(crate) fail_open: Option<bool>,
+    pub(crate) secrets: BTreeMap<String, Secret>,
+    /// Public keys in PEM.
+    pub(crate) keys: BTreeMap<String, String>,
+    pub(crate) upstreams: BTreeMap<String, Url>,
+}
