@@ -109,7 +109,13 @@ fn crates_know_only_what_is_below_them() {
         ),
         (
             "millstream-agent",
-            &["millstream-proto", "millstream-control-protocol", "millstream-engine", "millstream-fleet"],
+            &[
+                "millstream-proto",
+                "millstream-policy",
+                "millstream-control-protocol",
+                "millstream-engine",
+                "millstream-fleet",
+            ],
         ),
         ("millstream-store", &[]),
         ("millstream-fleet", &["millstream-proto", "millstream-control-protocol"]),

@@ -20,6 +20,7 @@ use tokio::sync::{Mutex, MutexGuard, Semaphore, SemaphorePermit};
 
 use crate::auth::Caller;
 use crate::auth::login::{Failures, Logins};
+use crate::chain::ShowChain;
 use crate::clock::{Clock, Stamps};
 use crate::events::Feed;
 use crate::hooks::inspect::Inspector;
@@ -67,6 +68,8 @@ pub struct Parts {
     pub metrics_open: bool,
     /// The configuration in force, without secrets.
     pub config: Value,
+    /// The chain of this process' engine, where it has one.
+    pub chain: Option<Arc<dyn ShowChain>>,
     /// The text of `/metrics`, where this process has any.
     pub metrics: Option<Arc<dyn Fn() -> String + Send + Sync>>,
     /// Looks at modules before they are kept; `None`: this build runs no hooks, and takes them as they are.
@@ -368,6 +371,11 @@ impl Api {
 
     pub(crate) fn metrics_open(&self) -> bool {
         self.0.parts.metrics_open
+    }
+
+    /// The chain of this process' engine.
+    pub(crate) fn chain(&self) -> Option<Arc<dyn ShowChain>> {
+        self.0.parts.chain.clone()
     }
 
     pub(crate) fn config(&self) -> &Value {

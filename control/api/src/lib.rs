@@ -15,6 +15,7 @@
 
 mod app;
 pub mod auth;
+pub mod chain;
 pub mod clock;
 pub mod events;
 pub mod hooks;

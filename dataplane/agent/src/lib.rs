@@ -4,10 +4,13 @@
 //! [`following`] says which of control's states is taken. When control is away the node goes on with what it has, which [`kept`] (the state) [`modules`] (hooks) and
 //! [`slates`] hold on disk, and asks
 //! again until control is back; events wait meanwhile, up to a limit.
+//!
+//! [`callback`] is a step of the policy chain that asks an HTTP back end.
 #![forbid(unsafe_code)]
 
 mod agent;
 mod backoff;
+pub mod callback;
 pub mod control;
 pub mod following;
 pub mod kept;

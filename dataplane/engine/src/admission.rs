@@ -96,6 +96,11 @@ impl Admission {
         Err(denial)
     }
 
+    /// Whether a step goes by the parameters of this request's URL.
+    pub(crate) fn reads_params(&self, request: &Request) -> bool {
+        self.steps.borrow().reads_params(request)
+    }
+
     fn ticket(&self) -> u64 {
         let ticket = self.last_ticket.get() + 1;
         self.last_ticket.set(ticket);

@@ -151,6 +151,9 @@ pub(crate) struct SignFlags {
     /// The application of the push URL [default: the first of the configuration's rtmp.apps, or stream]
     #[arg(long, value_name = "APP", value_parser = Id::new)]
     pub(crate) app: Option<Id>,
+    /// Make a signature for playing, which a step of the kind "signed" admits
+    #[arg(long, conflicts_with_all = ["legacy", "key_file"])]
+    pub(crate) play: bool,
     /// Make the form that older systems use: SECONDS-MD5
     #[arg(long)]
     pub(crate) legacy: bool,

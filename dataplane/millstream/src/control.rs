@@ -7,6 +7,7 @@ use std::time::Duration;
 
 use anyhow::{Context as _, anyhow};
 use millstream_agent::{Control as LinkTo, FixedStreams, Identity};
+use millstream_api::chain::ShowChain;
 use millstream_api::clock::Clock;
 use millstream_api::events::{Keep, follow};
 use millstream_api::hooks::inspect::Inspector;
@@ -82,6 +83,8 @@ pub(crate) struct Told<'a> {
     pub(crate) inspector: Option<Arc<dyn Inspector>>,
     /// The engine of this process, where it has one.
     pub(crate) engine: Option<&'a Remote>,
+    /// Its chain.
+    pub(crate) chain: Option<Arc<dyn ShowChain>>,
 }
 
 /// The runtime of all that is not per-frame: one thread, beside the shards.
@@ -211,6 +214,7 @@ impl Control {
             apps: told.apps,
             metrics_open: address.ip().is_loopback(),
             config: told.config,
+            chain: told.chain,
             metrics: Some(Arc::new(move || match &engine {
                 Some(engine) => engine.metrics().unwrap_or_default(),
                 None => told.numbers.text() + &own_metrics::text() + END,

@@ -1,4 +1,5 @@
 //! Hooks of this process, as far as this build runs any: what [`crate::serve`] and [`crate::node`] need to know of [`crate::hooks`].
+use std::fmt;
 use std::path::Path;
 use std::sync::Arc;
 
@@ -6,12 +7,39 @@ use millstream_agent::runner::Runner;
 use millstream_api::hooks::inspect::Inspector;
 use millstream_control_protocol::state::Binding;
 use millstream_engine::Remote;
-use millstream_policy::Chain;
+use millstream_engine::admin::remote::Unanswered;
+use millstream_policy::{Action, Chain, DecisionContext, Request, Step};
+use serde_json::{Map, Value};
 use tokio::runtime::Runtime;
 
 use crate::hook_settings::HookSettings;
 #[cfg(feature = "hooks")]
 use crate::hooks::{Hooks, Looks};
+
+/// A binding in force.
+pub(crate) struct BoundHook {
+    /// The hook's name.
+    pub(crate) name: String,
+    /// The stream that it is for; `None`: all.
+    pub(crate) stream: Option<String>,
+    /// What else the API shows.
+    pub(crate) settings: Map<String, Value>,
+    #[cfg(feature = "hooks")]
+    pub(crate) bound: Arc<millstream_hook_steps::bound::Bound>,
+}
+
+impl BoundHook {
+    /// What it would say of a request, where that can be told, and why.
+    pub(crate) fn explain(&self, request: &Request, context: DecisionContext<'_>) -> (Option<Step>, String) {
+        #[cfg(feature = "hooks")]
+        return millstream_hook_steps::explain::explain(&self.bound, request, context);
+        #[cfg(not(feature = "hooks"))]
+        {
+            let _ = (request, context);
+            (None, String::new())
+        }
+    }
+}
 
 /// What runs hooks.
 #[derive(Clone, Default)]
@@ -22,6 +50,12 @@ pub(crate) struct HookHost {
     pub(crate) inspector: Option<Arc<dyn Inspector>>,
     #[cfg(feature = "hooks")]
     hooks: Option<Arc<Hooks>>,
+}
+
+impl fmt::Debug for HookHost {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(if self.runner.is_some() { "HookHost" } else { "HookHost of none" })
+    }
 }
 
 impl HookHost {
@@ -54,6 +88,25 @@ impl HookHost {
         _runtime: &Runtime,
     ) -> anyhow::Result<(Self, Chain)> {
         Ok((Self::default(), base))
+    }
+
+    /// Has every shard decide by this chain from here on, after the hooks.
+    pub(crate) async fn put_before(&self, chain: &Chain, engine: &Remote) -> Result<(), Unanswered> {
+        #[cfg(feature = "hooks")]
+        if let Some(hooks) = &self.hooks {
+            return hooks.set_base(chain).await;
+        }
+        engine.set_policies(chain).await
+    }
+
+    /// The bindings in force, in their order.
+    pub(crate) fn bound(&self, action: Action) -> Vec<BoundHook> {
+        #[cfg(feature = "hooks")]
+        if let Some(hooks) = &self.hooks {
+            return hooks.bound(action);
+        }
+        let _ = action;
+        Vec::new()
     }
 
     /// What is counted of hooks.

@@ -12,8 +12,9 @@ use millstream_api::hooks::inspect::{HookReport, HookSetting, Inspected, Inspect
 use millstream_api::model::hook;
 use millstream_control_protocol::state::{Binding, Mode};
 use millstream_engine::Remote;
+use millstream_engine::admin::remote::Unanswered;
 use millstream_hook_steps::bound::{Bound, Decider, Fail};
-use millstream_hook_steps::chain::chain;
+use millstream_hook_steps::chain::{chain, in_order};
 use millstream_hook_steps::numbers::Numbers;
 use millstream_hook_steps::step::Node;
 use millstream_hooks::wit::meta;
@@ -21,10 +22,11 @@ use millstream_hooks::{
     ArtifactCache, Cached, Capacity, Compiled, Counters, Hook, Kv, Logs, Module, PublicKey, Runtime, Settings, World,
     compile_in_child,
 };
-use millstream_policy::Chain;
+use millstream_policy::{Action, Chain};
 use millstream_proto::secret::Secret;
 use tokio::runtime::Handle;
 
+use crate::hook_host::BoundHook;
 use crate::hook_settings::HookSettings;
 use crate::keys;
 use crate::upstreams::Upstreams;
@@ -49,10 +51,12 @@ pub(crate) struct Hooks {
     numbers: Numbers,
     engine: OnceLock<Remote>,
     /// The steps after hooks.
-    base: Chain,
+    base: Mutex<Chain>,
     modules: Mutex<HashMap<String, Module>>,
     /// What is in force, with what it was made of.
     bound: tokio::sync::Mutex<Vec<(Binding, Arc<Bound>)>>,
+    /// The same, for who looks.
+    in_force: Mutex<Vec<Arc<Bound>>>,
     of_names: Mutex<HashMap<String, OfHook>>,
 }
 
@@ -99,9 +103,10 @@ impl Hooks {
             node,
             numbers,
             engine: OnceLock::new(),
-            base,
+            base: Mutex::new(base),
             modules: Mutex::default(),
             bound: tokio::sync::Mutex::default(),
+            in_force: Mutex::default(),
             of_names: Mutex::default(),
         }))
     }
@@ -141,6 +146,35 @@ impl Hooks {
         let _ = self.engine.set(engine);
     }
 
+    /// Other steps come after the hooks from here on.
+    pub(crate) async fn set_base(&self, base: &Chain) -> Result<(), Unanswered> {
+        let bound = self.bound.lock().await;
+        locked(&self.base).clone_from(base);
+        match self.engine.get() {
+            Some(engine) => engine.set_policies(&self.chain(&bound)).await,
+            None => Ok(()),
+        }
+    }
+
+    /// The bindings in force, in their order.
+    pub(crate) fn bound(&self, action: Action) -> Vec<BoundHook> {
+        let in_force = locked(&self.in_force).clone();
+        let shown = |bound: Arc<Bound>| BoundHook {
+            name: bound.hook.clone(),
+            stream: bound.stream.as_ref().map(ToString::to_string),
+            settings: [
+                ("binding".to_owned(), bound.id.clone().into()),
+                ("version".to_owned(), bound.version.into()),
+                ("mode".to_owned(), serde_json::to_value(bound.mode).unwrap_or_default()),
+                ("ready".to_owned(), bound.decider.is_some().into()),
+            ]
+            .into_iter()
+            .collect(),
+            bound,
+        };
+        in_force.into_iter().filter(|bound| bound.action == action).map(shown).collect()
+    }
+
     fn runtime(&self) -> Result<&Runtime, String> {
         if let Some(runtime) = self.runtime.get() {
             return Ok(runtime);
@@ -164,7 +198,9 @@ impl Hooks {
     }
 
     fn chain(&self, bound: &[(Binding, Arc<Bound>)]) -> Chain {
-        chain(&self.base, bound.iter().map(|(_, bound)| Arc::clone(bound)).collect(), &self.node)
+        *locked(&self.in_force) = in_order(bound.iter().map(|(_, bound)| Arc::clone(bound)).collect());
+        let base = locked(&self.base).clone();
+        chain(&base, bound.iter().map(|(_, bound)| Arc::clone(bound)).collect(), &self.node)
     }
 
     async fn bring_into_force(&self, bound: &[(Binding, Arc<Bound>)]) -> bool {

@@ -23,6 +23,7 @@ use crate::cli::EngineFlags;
 use crate::hook_settings::HookSettings;
 use crate::keys::NODE_TOKEN;
 use crate::logging;
+use crate::settings::steps::StepEntry;
 use crate::settings::values::{self, AuthPreset, Role, Shards};
 use crate::settings::{HlsDefaults, Public, Settings, StreamDefaults, StreamEntry};
 
@@ -52,6 +53,8 @@ pub(crate) struct Layers {
     pub(crate) legacy_keys: Vec<Secret>,
     /// What hooks may use.
     pub(crate) hooks: HookSettings,
+    /// Steps of the chain that come before the preset's.
+    pub(crate) steps: Vec<StepEntry>,
     pub(crate) config: Config,
     /// Where the API is.
     pub(crate) control: SocketAddr,
@@ -114,6 +117,7 @@ pub(crate) fn merge(flags: Flags, settings: Settings) -> anyhow::Result<Layers> 
     let control_token_file_set = token_file.clone();
     let control_token_file = token_file.unwrap_or_else(|| data_dir.join(NODE_TOKEN));
     let node_name = flags.node_name.or(settings.node_name);
+    let steps = settings.steps;
     let legacy_keys = settings.legacy_keys.into_iter().chain(flags.key_file).collect();
     let control_trusted_proxies = settings.control_trusted_proxies;
     let (control_names, webhooks_allow, public) = (settings.control_names, settings.webhooks_allow, settings.public);
@@ -122,6 +126,7 @@ pub(crate) fn merge(flags: Flags, settings: Settings) -> anyhow::Result<Layers> 
         auth,
         legacy_keys,
         hooks: settings.hooks,
+        steps,
         config,
         control,
         control_names,

@@ -7,6 +7,7 @@
 use std::process::ExitCode;
 
 mod backup_command;
+mod chain;
 mod check_command;
 mod cli;
 mod config_command;

@@ -5,9 +5,11 @@ use std::path::PathBuf;
 use serde_json::Value;
 use tracing::{error, info, warn};
 
+use crate::chain::ChainChange;
 use crate::cli::{LogFlags, ServeFlags};
 use crate::control::FileStreams;
 use crate::layers::Layers;
+use crate::settings::steps::StepEntry;
 use crate::settings::{self, Settings, StreamEntry, reference};
 use crate::{layers, logging};
 
@@ -23,6 +25,9 @@ pub(crate) struct Reload {
     streams: Vec<StreamEntry>,
     /// The way to change them, once everything runs.
     change: Option<FileStreams>,
+    /// Of the file, as they are in force.
+    steps: Vec<StepEntry>,
+    change_steps: Option<ChainChange>,
 }
 
 impl Reload {
@@ -37,6 +42,8 @@ impl Reload {
             shown: Value::Null,
             streams: Vec::new(),
             change: None,
+            steps: Vec::new(),
+            change_steps: None,
         }
     }
 
@@ -47,6 +54,7 @@ impl Reload {
         if let Some(Ok(settings)) = self.file.as_deref().map(settings::read) {
             self.shown = shown(&settings);
             self.streams.clone_from(&settings.streams);
+            self.steps.clone_from(&settings.steps);
             self.settings = settings;
         }
         self
@@ -56,6 +64,27 @@ impl Reload {
     pub(crate) fn changing(mut self, streams: FileStreams) -> Self {
         self.change = Some(streams);
         self
+    }
+
+    /// Steps of the chain can be changed.
+    pub(crate) fn changing_steps(mut self, chain: ChainChange) -> Self {
+        self.change_steps = Some(chain);
+        self
+    }
+
+    /// Brings the file's steps into force; what of them needs a restart.
+    fn take_steps(&mut self, settings: &Settings) -> Option<&'static str> {
+        if self.steps == settings.steps {
+            return None;
+        }
+        let Some(change) = &self.change_steps else { return Some("[[auth.steps]]") };
+        if let Err(error) = change.change(&settings.steps) {
+            error!("SIGHUP: the steps of the file are not in force: {error}");
+            return Some("[[auth.steps]]");
+        }
+        info!(steps = settings.steps.len(), "SIGHUP: the steps of the file decide from now on");
+        self.steps.clone_from(&settings.steps);
+        None
     }
 
     /// Brings the file's streams into force; what of them needs a restart.
@@ -108,6 +137,7 @@ impl Reload {
         let after = shown(&settings);
         let mut keys = changed(&self.shown, &after, &self.settings, &settings);
         keys.extend(self.change_streams(&settings).map(str::to_owned));
+        keys.extend(self.take_steps(&settings).map(str::to_owned));
         if keys.is_empty() {
             info!("SIGHUP: the configuration was read; all of it is in force");
         } else {

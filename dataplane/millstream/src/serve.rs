@@ -5,6 +5,7 @@ use std::sync::Arc;
 
 use anyhow::{Context as _, bail};
 use millstream_agent::{Control as LinkTo, Identity};
+use millstream_api::chain::ShowChain;
 use millstream_api::clock::Clock;
 use millstream_api::identity::{self, Beside, Key, StoreIdentity};
 use millstream_control_protocol::state::Binding;
@@ -12,7 +13,6 @@ use millstream_engine::config::{Config, MoreMetrics};
 use millstream_engine::{Addresses, Engine, Remote};
 use millstream_fleet::numbers::Numbers;
 use millstream_policy::Chain;
-use millstream_policy::preset::{Preset, preset};
 use millstream_proto::secret::Secret;
 use millstream_proto::sign::MasterKey;
 use millstream_store::Store;
@@ -21,13 +21,15 @@ use signal_hook::iterator::Signals;
 use tokio::runtime::Runtime;
 use tracing::{error, info, warn};
 
+use crate::chain::view::ChainView;
+use crate::chain::{self, ChainChange, Parts};
 use crate::cli::{Failure, ServeFlags};
 use crate::control::{self, Control, FileStreams, Here, Told};
 use crate::hook_host::HookHost;
 use crate::layers::{self, Layers};
 use crate::node::{self, Joined, Kept};
 use crate::reload::Reload;
-use crate::settings::values::{AuthPreset, Role};
+use crate::settings::values::Role;
 use crate::settings::{Settings, reference};
 use crate::{keys, logging, notify, own_metrics, public, settings};
 
@@ -47,8 +49,8 @@ pub(crate) fn run(flags: ServeFlags) -> Result<(), Failure> {
     let reload = reload.beginning_with(&layers);
     let runtime = control::runtime().map_err(Failure::Running)?;
     if layers.role == Role::Node {
-        let (secrets, link) = node_secrets(&layers).map_err(Failure::Configuration)?;
-        return as_node(layers, &secrets, (link, accept), (signals, reload), &runtime);
+        let (secrets, link) = node_secrets(&layers, &runtime).map_err(Failure::Configuration)?;
+        return as_node(layers, secrets, (link, accept), (signals, reload), &runtime);
     }
     if !layers.data_dir.join(keys::ADMIN_TOKEN).exists() {
         look_for_ports(&layers).map_err(Failure::Running)?;
@@ -96,6 +98,7 @@ fn as_all(
     let remote = engine.remote();
     hooks.decide_for(&remote);
     (identity.rtmp_url, identity.http_url) = public::urls(&layers.public, remote.addresses());
+    let change = secrets.chain.clone().runs_in(remote.clone(), hooks.clone(), runtime);
     let told = Told {
         inspector: hooks.inspector.clone(),
         ..told(layers, secrets, Arc::clone(&numbers), Some((&remote, &identity)))
@@ -105,7 +108,7 @@ fn as_all(
     info!("ready");
     notify::tell(notify::READY);
     let (signals, reload) = signals;
-    let reload = reload.changing(control.file_streams(runtime));
+    let reload = reload.changing(control.file_streams(runtime)).changing_steps(change);
     let ended = wait(engine, signals, || {}, Some(reload));
     control.stop(runtime);
     ended
@@ -142,7 +145,7 @@ fn as_control(
 /// A node alone: it follows a control elsewhere, and goes on while that is away.
 fn as_node(
     layers: Layers,
-    secrets: &Secrets,
+    secrets: Secrets,
     (link, accept): (LinkTo, bool),
     (signals, reload): (Signals, Reload),
     runtime: &Runtime,
@@ -151,16 +154,17 @@ fn as_node(
     let kept = Kept::read(&layers.data_dir, accept);
     let directory = kept.directory(&layers.config.directory);
     let numbers = Arc::<Numbers>::default();
-    let (hooks, chain) = start_hooks(&layers, secrets, kept.bindings(), runtime)?;
+    let (hooks, chain) = start_hooks(&layers, &secrets, kept.bindings(), runtime)?;
     let config = Config { control: Some(layers.control), directory: directory.clone(), ..layers.config };
     let engine = start(counted(config, &numbers), chain)?;
     hooks.decide_for(&engine.remote());
+    let change = secrets.chain.runs_in(engine.remote(), hooks.clone(), runtime);
     (identity.rtmp_url, identity.http_url) = public::urls(&layers.public, engine.addresses());
     let here = Here { engine: engine.remote(), directory, identity, numbers, hooks };
     let joined = Joined::start(runtime, link, here, Some(kept));
     info!("ready");
     notify::tell(notify::READY);
-    let reload = reload.changing(FileStreams::of_node(joined.fixed.clone()));
+    let reload = reload.changing(FileStreams::of_node(joined.fixed.clone())).changing_steps(change);
     let ended = wait(engine, signals, || {}, Some(reload));
     joined.leave(runtime);
     ended
@@ -180,12 +184,13 @@ fn start_hooks(
     runtime: &Runtime,
 ) -> Result<(HookHost, Chain), Failure> {
     let place = (layers.data_dir.as_path(), layers.shards);
-    let started = HookHost::start(place, &layers.hooks, secrets.chain.clone(), bindings, runtime);
+    let started = HookHost::start(place, &layers.hooks, secrets.chain.chain.clone(), bindings, runtime);
     let (hooks, chain) = started.map_err(Failure::Configuration)?;
     #[cfg(feature = "hooks")]
     if let Some(numbers) = hooks.numbers() {
         own_metrics::of_hooks(numbers);
     }
+    secrets.chain.view.comes_after(hooks.clone());
     Ok((hooks, chain))
 }
 
@@ -206,6 +211,7 @@ fn told<'a>(
         numbers,
         listen: layers.control,
         config: reference::shown(&layers),
+        chain: engine.map(|_| Arc::new(secrets.chain.view) as Arc<dyn ShowChain>),
         apps: layers.config.apps.clone(),
         // A name that browsers use is one that requests come by.
         names: layers
@@ -228,7 +234,7 @@ fn told<'a>(
 
 /// What is made at the first start and read at each.
 struct Secrets {
-    chain: Chain,
+    chain: MadeChain,
     /// Of control; empty at a node.
     admin_token: Secret,
     /// What nodes elsewhere tell control; empty at a node, which has it in its way to control.
@@ -264,30 +270,52 @@ fn prepare(flags: ServeFlags, settings: Settings) -> anyhow::Result<Layers> {
     Ok(layers)
 }
 
-/// The chain of the preset that was asked for.
-fn chain(layers: &Layers, master: Option<&MasterKey>) -> Chain {
-    let Some(master) = master else {
-        warn!("AUTH IS OPEN: anyone who reaches the RTMP port may push any stream; use --auth signed in production");
-        return preset(Preset::Open);
-    };
-    let (legacy, apps) = (layers.legacy_keys.clone(), layers.config.apps.clone());
-    preset(Preset::Signed { master: master.clone(), legacy, apps })
+/// A chain, what it is made from, and what is shown of it.
+#[derive(Clone)]
+struct MadeChain {
+    chain: Chain,
+    parts: Parts,
+    view: ChainView,
+}
+
+impl MadeChain {
+    /// An engine runs by it from now on.
+    fn runs_in(self, engine: Remote, hooks: HookHost, runtime: &Runtime) -> ChainChange {
+        let Self { parts, view, .. } = self;
+        parts.runs_in(engine.clone());
+        ChainChange { parts, engine, hooks, runtime: runtime.handle().clone(), view }
+    }
+}
+
+/// The chain that was asked for.
+fn chain(layers: &Layers, master: Option<&MasterKey>, runtime: &Runtime) -> anyhow::Result<MadeChain> {
+    chain::warn_if_open(layers.auth, &layers.steps);
+    let parts = Parts::of(
+        layers.auth,
+        master.cloned(),
+        layers.legacy_keys.clone(),
+        layers.config.apps.clone(),
+        runtime.handle().clone(),
+    );
+    let (chain, shown) = parts.chain(&layers.steps).map_err(anyhow::Error::msg)?;
+    Ok(MadeChain { chain, parts, view: ChainView::new(shown) })
 }
 
 /// A node has copies of what control has made. One without them does not start, and leaves nothing behind.
-fn node_secrets(layers: &Layers) -> anyhow::Result<(Secrets, LinkTo)> {
+fn node_secrets(layers: &Layers, runtime: &Runtime) -> anyhow::Result<(Secrets, LinkTo)> {
     let url = layers.control_url.clone().context("a node needs --control-url")?;
     let link = LinkTo::over_http(url, keys::read_node_token(&layers.control_token_file)?);
     keys::make_data_dir(&layers.data_dir)?;
     // A node that made a key of its own would refuse every signature that control makes.
     let advice =
         "a node needs the key that signatures are made with; copy control's master-key file, with its permissions";
-    let master = match layers.auth {
-        AuthPreset::Open => None,
-        AuthPreset::Signed => Some(keys::read_master_key(&layers.data_dir).context(advice)?),
+    let master = if chain::needs_master(layers.auth, &layers.steps) {
+        Some(keys::read_master_key(&layers.data_dir).context(advice)?)
+    } else {
+        None
     };
     let (admin_token, node_token, store) = (Secret::default(), Secret::default(), StoreIdentity::default());
-    Ok((Secrets { chain: chain(layers, master.as_ref()), admin_token, node_token, master, store }, link))
+    Ok((Secrets { chain: chain(layers, master.as_ref(), runtime)?, admin_token, node_token, master, store }, link))
 }
 
 /// Control makes what is missing at its first start, and refuses to begin anew beside a store or a key that is not the one of before.
@@ -298,7 +326,7 @@ fn control_secrets(
     runtime: &Runtime,
 ) -> anyhow::Result<Secrets> {
     let dir = &layers.data_dir;
-    let signed = matches!(layers.auth, AuthPreset::Signed);
+    let signed = chain::needs_master(layers.auth, &layers.steps);
     let (found, marker) = (if signed { keys::find_master_key(dir)? } else { None }, keys::store_marker(dir)?);
     let key = match &found {
         _ if !signed => Key::NotNeeded,
@@ -316,7 +344,7 @@ fn control_secrets(
         warn!(%error, "an emptied store would not be noticed");
     }
     let (admin_token, node_token) = (keys::admin_token(dir)?, keys::node_token(dir)?);
-    Ok(Secrets { chain: chain(layers, master.as_ref()), admin_token, node_token, master, store: identity })
+    Ok(Secrets { chain: chain(layers, master.as_ref(), runtime)?, admin_token, node_token, master, store: identity })
 }
 
 /// SIGTERM, SIGINT and SIGHUP, caught from here on: one that arrives while the engine starts is not lost. SIGXFSZ does nothing: where a file

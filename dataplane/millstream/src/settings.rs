@@ -4,7 +4,6 @@ use std::collections::HashSet;
 use std::fmt;
 use std::io::Read as _;
 use std::net::SocketAddr;
-use std::ops::RangeInclusive;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
@@ -22,15 +21,19 @@ use serde_json::Value;
 use toml::de::DeValue;
 
 use self::document::{Findings, Remark, Table, boolean, json, list, position, string, whole};
+use self::readers::{duration, networks, number};
 use self::slate::SlateFile;
+use self::steps::StepEntry;
 use self::values::{AuthPreset, Format, Role, SHARDS, Shards};
 use crate::hook_settings::HookSettings;
 use crate::logging;
 
 pub(crate) mod document;
 pub(crate) mod hooks;
+pub(crate) mod readers;
 pub(crate) mod reference;
 pub(crate) mod slate;
+pub(crate) mod steps;
 pub(crate) mod values;
 
 #[cfg(test)]
@@ -44,8 +47,6 @@ const LEGACY_KEYS_MAX: usize = 16;
 const HOST_NAMES_MAX: usize = 64;
 /// Most `apps` of the RTMP port: every request is looked up in all of them.
 const APPS_MAX: usize = 32;
-/// Most networks of `proxy_protocol_from` and `trusted_proxies`: every connection is looked up in all of them.
-const NETWORKS_MAX: usize = 256;
 
 /// What a file sets; `None` where it says nothing.
 #[derive(Clone, Debug, Default)]
@@ -77,6 +78,7 @@ pub(crate) struct Settings {
     pub(crate) auth: Option<AuthPreset>,
     pub(crate) legacy_keys: Vec<Secret>,
     pub(crate) hooks: HookSettings,
+    pub(crate) steps: Vec<StepEntry>,
     pub(crate) stream: StreamDefaults,
     pub(crate) hls: HlsDefaults,
     pub(crate) memory: Option<u64>,
@@ -228,9 +230,13 @@ fn parse(file: &Path, bytes: &[u8]) -> Result<Settings, SettingsError> {
 /// Every key that a file may have, with its table; tables are keys of "".
 #[cfg(test)]
 pub(crate) fn known_keys() -> Vec<(&'static str, &'static str)> {
-    let text = "[[stream]]\nid = \"a\"\n";
-    let mut findings = Findings::new(text);
-    let Some(file) = Table::parse(text, &mut findings) else { return Vec::new() };
+    let mut text = "[[stream]]\nid = \"a\"\n".to_owned();
+    for (kind, _) in reference::steps::KINDS {
+        let entry = ["[[auth.steps]]\nkind = \"", kind, "\"\npoint = \"play\"\n[[auth.steps.keys]]\n"];
+        text.extend(entry);
+    }
+    let mut findings = Findings::new(&text);
+    let Some(file) = Table::parse(&text, &mut findings) else { return Vec::new() };
     walk(file, &mut findings);
     findings.known
 }
@@ -302,6 +308,7 @@ fn walk(mut file: Table<'_>, f: &mut Findings<'_>) -> Settings {
     set.auth = auth.take(f, "preset", |v| values::auth(string(v)?));
     set.legacy_keys = auth.take(f, "legacy_keys", legacy_keys).unwrap_or_default();
     auth.take_unused(f, "edge_secret", |v| string(v).map(|_| ()));
+    set.steps = steps::walk(&mut auth, f);
     auth.close(f);
 
     set.hooks = hooks::walk(file.table(f, "hooks"), f);
@@ -450,20 +457,6 @@ fn stream_paths(
 const MINUTES_10: u64 = 600_000;
 const DAYS_30: u64 = 30 * 24 * 6 * MINUTES_10;
 
-/// A duration in this range, in milliseconds.
-fn duration(min_ms: u64, max_ms: u64) -> impl Fn(&DeValue<'_>) -> Result<Duration, String> {
-    let range = Duration::from_millis(min_ms)..=Duration::from_millis(max_ms);
-    move |value| {
-        let text = string(value).map_err(|error| format!("{error}, such as \"10s\" or \"333ms\""))?;
-        values::duration(text, &range)
-    }
-}
-
-/// A whole number in this range, which fits the target type.
-fn number<T: TryFrom<u64>>(range: RangeInclusive<u64>) -> impl Fn(&DeValue<'_>) -> Result<T, String> {
-    move |value| T::try_from(whole(value, &range)?).map_err(|_| "this is too large".to_owned())
-}
-
 fn shards(value: &DeValue<'_>) -> Result<Shards, String> {
     match value {
         DeValue::Integer(_) => whole(value, &SHARDS).map(|count| Shards::Count(count as usize)),
@@ -503,14 +496,6 @@ fn patterns(value: &DeValue<'_>) -> Result<Vec<Pattern>, String> {
         return Err(format!("there are {} patterns; give at most {PATHS_MAX}", patterns.len()));
     }
     Ok(patterns)
-}
-
-fn networks(value: &DeValue<'_>) -> Result<Vec<Network>, String> {
-    let networks = list(value, |item| values::network(string(item)?))?;
-    if networks.len() > NETWORKS_MAX {
-        return Err(format!("there are {} networks; give at most {NETWORKS_MAX}", networks.len()));
-    }
-    Ok(networks)
 }
 
 /// Never quotes a key, whatever is wrong with it.

@@ -1,4 +1,4 @@
-//! `millstream sign ID --expires ...`: the value of `sign=` in a stream's push URL, and nothing else, on standard output.
+//! `millstream sign ID --expires ...`: the value of `sign=` in a stream's push or play URL, and nothing else, on standard output.
 use std::io::Write as _;
 use std::path::Path;
 use std::time::{SystemTime, UNIX_EPOCH};
@@ -56,7 +56,8 @@ pub(crate) fn run(flags: &SignFlags) -> Result<(), Failure> {
     let sign = if flags.legacy || flags.key_file.is_some() {
         legacy::sign(&app, &flags.id, expiry, &secret)
     } else {
-        v2::sign(Claim { action: Action::Publish, app: &app, id: &flags.id }, expiry, &secret)
+        let action = if flags.play { Action::Play } else { Action::Publish };
+        v2::sign(Claim { action, app: &app, id: &flags.id }, expiry, &secret)
     };
     if SystemTime::now().duration_since(UNIX_EPOCH).is_ok_and(|now| now.as_secs() >= expiry) {
         eprintln!("warning: --expires is in the past: servers will refuse this signature");

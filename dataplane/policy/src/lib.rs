@@ -2,7 +2,8 @@
 //! No I/O, no clock. Before it: the engine's admission; after it: the verdict that a session gets.
 //!
 //! The steps of today: [`open::Open`] (anyone), [`signed::SignedPublish`] and [`signed::RecordedPlay`], which look at the
-//! [`records::Records`] of the moment. [`preset::preset`] puts them into the chains that `--auth` names.
+//! [`records::Records`] of the moment. [`preset::preset`] puts them into the chains that `--auth` names. Those that a configuration puts
+//! before them: [`cidr::Cidr`], [`jwt::Jwt`], [`signed::Signed`], [`signed::Recorded`], each for some streams only by [`scope::only_for`].
 #![forbid(unsafe_code)]
 
 use std::any::Any;
@@ -14,15 +15,19 @@ use std::time::Duration;
 
 use millstream_proto::id::Id;
 use millstream_proto::query::Params;
+use millstream_proto::secret::Secret;
 
 use crate::records::Records;
 
 /// What a client wants to do: the same word that signatures sign.
 pub use millstream_proto::sign::Action;
 
+pub mod cidr;
+pub mod jwt;
 pub mod open;
 pub mod preset;
 pub mod records;
+pub mod scope;
 pub mod signed;
 pub mod table;
 
@@ -44,6 +49,10 @@ pub struct Client {
     pub referer: String,
     /// What all requests of a viewer of HLS or DASH have in common, who has no session: of its CMCD session, else of its address and user agent.
     pub viewer: Option<u64>,
+    /// What `Authorization: Bearer` of an HTTP player gave.
+    pub bearer: Option<Secret>,
+    /// The URL that an RTMP client connected to, as it gave it; empty over HTTP.
+    pub tc_url: Secret,
 }
 
 /// One question.
@@ -232,6 +241,14 @@ pub trait Policy {
     }
     /// What the chain as a whole has decided of a request that this step was asked about, or would have been asked about next.
     fn observe(&self, _request: &Request, _context: DecisionContext<'_>, _verdict: &Verdict) {}
+    /// Why it abstains from this request, for people who ask what the chain does.
+    fn abstains_because(&self, _request: &Request) -> String {
+        "it has no opinion on this".to_owned()
+    }
+    /// Whether it goes by the parameters of this request's URL. The playlists that one names are then named with them.
+    fn reads_params(&self, _request: &Request) -> bool {
+        false
+    }
 }
 
 impl<P: Policy + ?Sized> Policy for Arc<P> {
@@ -249,6 +266,14 @@ impl<P: Policy + ?Sized> Policy for Arc<P> {
 
     fn observe(&self, request: &Request, context: DecisionContext<'_>, verdict: &Verdict) {
         (**self).observe(request, context, verdict);
+    }
+
+    fn abstains_because(&self, request: &Request) -> String {
+        (**self).abstains_because(request)
+    }
+
+    fn reads_params(&self, request: &Request) -> bool {
+        (**self).reads_params(request)
     }
 }
 
@@ -338,7 +363,13 @@ impl Steps {
         }
     }
 
-    fn of(&self, action: Action) -> &[Rc<dyn Policy>] {
+    /// Whether a step goes by the parameters of this request's URL.
+    pub fn reads_params(&self, request: &Request) -> bool {
+        self.of(request.action).iter().any(|policy| policy.reads_params(request))
+    }
+
+    /// The steps that are asked for this action, in order.
+    pub fn of(&self, action: Action) -> &[Rc<dyn Policy>] {
         match action {
             Action::Publish => &self.publish,
             Action::Play => &self.play,

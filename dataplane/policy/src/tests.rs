@@ -35,6 +35,8 @@ fn request(action: Action, app: &str, name: &str, query: &str) -> Request {
         user_agent: String::new(),
         referer: String::new(),
         viewer: None,
+        bearer: None,
+        tc_url: Secret::default(),
     };
     Request {
         action,
@@ -317,5 +319,159 @@ fn a_step_that_is_late_has_a_failure_policy_of_its_own() {
     assert_eq!(grant.valid_for, Some(Duration::from_secs(7)));
     for closed in [None, Some(Step::Pending)] {
         assert!(matches!(late(closed), Answer::Verdict(Verdict::Deny(Denial { why: Why::Busy, .. }))));
+    }
+}
+
+/// Steps of a configuration, before those of the preset.
+mod configured {
+    use super::*;
+    use crate::cidr::Cidr;
+    use crate::scope::{Missing, Pass, only_for};
+    use crate::signed::{Recorded, Signed, SignedPublish};
+
+    fn networks(texts: &[&str]) -> Vec<millstream_proto::network::Network> {
+        texts.iter().map(|text| text.parse().unwrap()).collect()
+    }
+
+    fn step(policy: impl Policy, request: &Request) -> Step {
+        policy.decide(request, context(&records()))
+    }
+
+    #[test]
+    fn addresses_that_may_and_may_not() {
+        let from = |address: &str| {
+            let mut request = request(Action::Play, "stream", "cam1", "");
+            request.client.address = std::net::SocketAddr::new(address.parse().unwrap(), 1);
+            request
+        };
+        let check = |allow: &[&str], deny: &[&str], address: &str, admits: bool| {
+            let cidr = |pass| Cidr { allow: networks(allow), deny: networks(deny), pass };
+            let answers = [Pass::Allow, Pass::Next].map(|pass| step(cidr(pass), &from(address)));
+            match answers {
+                [Step::Allow(_), Step::Abstain] => assert!(admits, "{address}"),
+                [Step::Deny(denial), Step::Deny(_)] => {
+                    assert!(!admits && denial.why == Why::Forbidden, "{denial:?}");
+                    assert!(denial.reason.contains("may play here") || denial.reason.contains("may not play here"));
+                }
+                other => panic!("{other:?}"),
+            }
+        };
+        check(&["192.0.2.0/24"], &[], "192.0.2.9", true);
+        check(&["192.0.2.0/24"], &[], "192.0.3.9", false);
+        check(&["192.0.2.0/24"], &["192.0.2.9"], "192.0.2.9", false);
+        check(&[], &["10.0.0.0/8"], "192.0.2.9", true);
+        check(&[], &["10.0.0.0/8"], "10.1.1.1", false);
+        // IPv4 on an IPv6 socket is IPv4.
+        check(&[], &["10.0.0.0/8"], "::ffff:10.1.1.1", false);
+        check(&["2001:db8::/32"], &[], "2001:db8::1", true);
+        check(&["2001:db8::/32"], &[], "10.1.1.1", false);
+    }
+
+    fn signed_step(missing: Missing, until_exp: bool) -> Signed {
+        let keys = SignedPublish::new(master(), vec![Secret::new(OLD_KEY)], Apps::default());
+        Signed { keys, missing, pass: Pass::Allow, until_exp }
+    }
+
+    #[test]
+    fn signatures_for_play() {
+        let play = |query: &str| request(Action::Play, "stream", "cam1", query);
+        let good = v2_sign(Action::Play, "cam1", 1, EXPIRY);
+        let ask = |query: &str| step(signed_step(Missing::Deny, false), &play(query));
+        assert_eq!(ask(&good), Step::Allow(Grant::default()));
+        let until = step(signed_step(Missing::Deny, true), &play(&good));
+        assert_eq!(until, Step::Allow(Grant::valid_for(Duration::from_secs(EXPIRY - NOW))));
+        for bad in [
+            v2_sign(Action::Publish, "cam1", 1, EXPIRY),
+            v2_sign(Action::Play, "cam2", 2, EXPIRY),
+            v2_sign(Action::Play, "cam1", 2, EXPIRY),
+            v2_sign(Action::Play, "cam1", 1, NOW),
+            format!("{good}&{good}"),
+            // The legacy form is for publishers.
+            legacy_sign("cam1", &Secret::new(OLD_KEY)),
+            String::new(),
+        ] {
+            assert!(matches!(ask(&bad), Step::Deny(_)), "{bad}");
+        }
+        let lenient = signed_step(Missing::Next, false);
+        assert_eq!(step(lenient.clone(), &play("")), Step::Abstain);
+        assert!(matches!(step(lenient, &play("sign=v2-1-x")), Step::Deny(_)), "a wrong one is no missing one");
+        let publish = request(Action::Publish, "stream", "cam1", &v2_sign(Action::Publish, "cam1", 1, EXPIRY));
+        assert_eq!(step(signed_step(Missing::Deny, false), &publish), Step::Allow(Grant::default()));
+    }
+
+    #[test]
+    fn records_as_a_condition() {
+        let recorded = || Recorded { apps: Apps::default(), pass: Pass::Next };
+        assert_eq!(step(recorded(), &request(Action::Play, "stream", "cam1", "")), Step::Abstain);
+        assert!(matches!(step(recorded(), &request(Action::Play, "stream", "other", "")), Step::Deny(_)));
+    }
+
+    /// A step whose answer is drawn; it remembers that it was asked.
+    struct Drawn(Step, std::rc::Rc<std::cell::RefCell<Vec<usize>>>, usize);
+
+    impl Policy for Drawn {
+        fn name(&self) -> &'static str {
+            "drawn"
+        }
+
+        fn decide(&self, _request: &Request, _context: DecisionContext<'_>) -> Step {
+            self.1.borrow_mut().push(self.2);
+            self.0.clone()
+        }
+    }
+
+    thread_local! {
+        static ASKED: std::rc::Rc<std::cell::RefCell<Vec<usize>>> = std::rc::Rc::default();
+    }
+
+    /// Configured steps are asked in their order, then the preset's; the first that decides, decides; one for other streams is not asked.
+    #[test]
+    fn any_chain_is_asked_in_order_until_one_decides() {
+        let mut seed = 88_172_645_463_325_252_u64;
+        let mut draw = |below: usize| {
+            seed ^= seed << 13;
+            seed ^= seed >> 7;
+            seed ^= seed << 17;
+            (seed % below as u64) as usize
+        };
+        let answers = [
+            Step::Abstain,
+            Step::Abstain,
+            Step::Abstain,
+            Step::Allow(Grant::default()),
+            Denial::step(Why::Forbidden, "no"),
+            Step::Pending,
+        ];
+        for _ in 0..2_000 {
+            let (configured, of_preset) = (draw(6), draw(3));
+            let drawn: Vec<(Step, bool)> = (0..configured + of_preset)
+                .map(|n| (answers[draw(answers.len())].clone(), n < configured && draw(3) == 0))
+                .collect();
+            let makers: Vec<_> = drawn
+                .iter()
+                .enumerate()
+                .map(|(n, (answer, elsewhere))| {
+                    let answer = answer.clone();
+                    let maker: crate::PolicyMaker = std::sync::Arc::new(move |_| {
+                        std::rc::Rc::new(Drawn(answer.clone(), ASKED.with(std::rc::Rc::clone), n))
+                    });
+                    if *elsewhere { only_for(vec![id("cam9")], maker) } else { maker }
+                })
+                .collect();
+            let (before, preset) = makers.split_at(configured);
+            let chain = Chain::new(Vec::new(), preset.to_vec()).after(Vec::new(), before.to_vec());
+            ASKED.with(|asked| asked.borrow_mut().clear());
+            let answer = chain.for_shard(0).ask(&request(Action::Play, "stream", "cam1", ""), context(&records()));
+            let here: Vec<usize> = (0..drawn.len()).filter(|n| !drawn[*n].1).collect();
+            let decides = here.iter().copied().find(|n| drawn[*n].0 != Step::Abstain);
+            let expected: Vec<usize> = here.into_iter().take_while(|n| decides.is_none_or(|by| *n <= by)).collect();
+            assert_eq!(ASKED.with(|asked| asked.borrow().clone()), expected);
+            match (decides.map(|n| (n, &drawn[n].0)), answer) {
+                (Some((_, Step::Allow(_))), Answer::Verdict(Verdict::Allow(_)))
+                | (Some((_, Step::Deny(_))) | None, Answer::Verdict(Verdict::Deny(_))) => {}
+                (Some((by, Step::Pending)), Answer::Pending { step }) => assert_eq!(step, by),
+                other => panic!("{other:?}"),
+            }
+        }
     }
 }

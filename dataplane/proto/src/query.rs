@@ -18,7 +18,7 @@ pub enum QueryError {
 }
 
 /// Parameters that this server acts on: they are kept also where [`QUERY_PARAMS_MAX`] others stand before them.
-const ACTED_ON: [&str; 5] = ["sign", "start", "_HLS_msn", "_HLS_part", "_HLS_skip"];
+const ACTED_ON: [&str; 7] = ["sign", "token", "jwt", "start", "_HLS_msn", "_HLS_part", "_HLS_skip"];
 /// Values kept of one parameter beyond the maximum: the second shows that it stands there twice.
 const KEPT_BEYOND_MAX: usize = 2;
 
@@ -62,6 +62,16 @@ impl Params {
         }
     }
 
+    /// Without those that this does not keep, by name.
+    pub fn retain(&mut self, keep: impl Fn(&str) -> bool) {
+        self.0.retain(|(name, _)| keep(name));
+    }
+
+    /// The parameters in order. Values are as secret as the URL was.
+    pub fn iter(&self) -> impl Iterator<Item = (&str, &Secret)> {
+        self.0.iter().map(|(name, value)| (name.as_str(), value))
+    }
+
     /// The parameters as a query string again, for a redirect: with the values, so it is as secret as they are.
     pub fn to_query(&self) -> Secret {
         let mut query = String::new();
@@ -74,11 +84,6 @@ impl Params {
             percent_encode(value.expose(), &mut query);
         }
         Secret::new(query)
-    }
-
-    /// All of them, in order.
-    pub fn iter(&self) -> impl Iterator<Item = (&str, &str)> {
-        self.0.iter().map(|(name, value)| (name.as_str(), value.expose()))
     }
 
     /// How many parameters there are.
@@ -109,7 +114,7 @@ pub fn percent_decode(text: &str) -> Option<String> {
 }
 
 /// Appends the text with all but RFC 3986's unreserved characters as escapes.
-fn percent_encode(text: &str, out: &mut String) {
+pub fn percent_encode(text: &str, out: &mut String) {
     for byte in text.bytes() {
         match byte {
             b'a'..=b'z' | b'A'..=b'Z' | b'0'..=b'9' | b'-' | b'.' | b'_' | b'~' => out.push(char::from(byte)),

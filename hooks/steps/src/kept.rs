@@ -8,6 +8,7 @@ use std::net::IpAddr;
 use std::time::{Duration, Instant};
 
 use millstream_policy::{Grant, Request};
+use millstream_proto::secret::Secret;
 
 use crate::question::steady;
 
@@ -42,7 +43,9 @@ pub fn key(request: &Request) -> Option<u64> {
     let viewer = request.client.viewer?;
     let mut hasher = DefaultHasher::new();
     (viewer, request.name.as_str(), request.app.as_str(), request.client.protocol).hash(&mut hasher);
-    (request.client.address.ip(), &request.client.user_agent, &request.client.referer).hash(&mut hasher);
+    let client = &request.client;
+    (client.address.ip(), &client.user_agent, &client.referer).hash(&mut hasher);
+    client.bearer.as_ref().map(Secret::expose).hash(&mut hasher);
     for pair in steady(&request.params) {
         pair.hash(&mut hasher);
     }

@@ -4,13 +4,14 @@ use std::net::IpAddr;
 use millstream_hooks::wit::{auth, types};
 use millstream_policy::{Action, DecisionContext, Request};
 use millstream_proto::query::Params;
+use millstream_proto::secret::Secret;
 
 /// Parameters that players put into URLs by themselves: they say nothing about who asks, and change with each playlist.
 const OF_PLAYERS: [&str; 4] = ["_HLS_msn", "_HLS_part", "_HLS_skip", "CMCD"];
 
 /// What of a request does not change while its viewer plays on.
 pub fn steady(params: &Params) -> impl Iterator<Item = (&str, &str)> {
-    params.iter().filter(|(name, _)| !OF_PLAYERS.contains(name))
+    params.iter().filter(|(name, _)| !OF_PLAYERS.contains(name)).map(|(name, value)| (name, value.expose()))
 }
 
 /// The question for a hook. `viewers`: of the stream, at this node.
@@ -35,7 +36,7 @@ pub fn ask(request: &Request, context: DecisionContext<'_>, viewers: u32) -> aut
             secure: false,
             user_agent: client.user_agent.clone(),
             referer: client.referer.clone(),
-            token: request.params.get("token").unwrap_or_default().to_owned(),
+            token: token(request).unwrap_or_default().to_owned(),
             extra: Vec::new(),
         },
         target: types::Target {
@@ -49,6 +50,11 @@ pub fn ask(request: &Request, context: DecisionContext<'_>, viewers: u32) -> aut
         viewers,
         extra: Vec::new(),
     }
+}
+
+/// What the client has sent as its token: the parameter `token`, else a bearer token.
+fn token(request: &Request) -> Option<&str> {
+    request.params.get("token").or_else(|| request.client.bearer.as_ref().map(Secret::expose))
 }
 
 fn shown(address: IpAddr) -> String {

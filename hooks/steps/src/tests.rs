@@ -15,6 +15,7 @@ use millstream_policy::{
 };
 use millstream_proto::id::Id;
 use millstream_proto::query::Params;
+use millstream_proto::secret::Secret;
 
 use crate::bound::{Bound, Decider, Fail, share_of};
 use crate::chain::chain;
@@ -124,6 +125,8 @@ fn asks(stream: &str, protocol: &'static str, viewer: Option<u64>) -> Request {
         user_agent: "player".to_owned(),
         referer: String::new(),
         viewer,
+        bearer: None,
+        tc_url: Secret::default(),
     };
     let params = Params::parse("token=t&_HLS_msn=5").unwrap();
     let (app, name) = (Id::new("stream").unwrap(), Id::new(stream).unwrap());

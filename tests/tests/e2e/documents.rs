@@ -11,7 +11,7 @@ use millstream_tests::{eventually, seconds};
 use tempfile::TempDir;
 
 /// What `<!-- test: NAME -->` may name: this file's tests, and `tests/newcomer`.
-const TESTS: [&str; 5] = ["newcomer", "api", "demo", "fleet", "nginx"];
+const TESTS: [&str; 6] = ["newcomer", "api", "access", "demo", "fleet", "nginx"];
 
 #[test]
 fn every_block_is_run_or_says_why_not() {
@@ -132,6 +132,16 @@ fn the_commands_of_the_api_page_work() {
         assert!(done.stdout.replace("\": ", "\":").contains(part), "{part} is not in {}", done.stdout);
     }
     assert!(shell.path().join("store-2027-01-01.sqlite").exists());
+}
+
+/// What the page on access tells to type.
+#[test]
+fn the_commands_of_the_access_page_work() {
+    let server = Options::open().start();
+    let done = Shell::new().run(&commands_for(&server, &named("docs/access.md", "access")));
+    for part in ["\"origin\":\"preset\"", "\"verdict\":\"allow\"", "\"decides\":true"] {
+        assert!(done.stdout.replace("\": ", "\":").contains(part), "{part} is not in {}", done.stdout);
+    }
 }
 
 #[test]

@@ -3,6 +3,7 @@
 //! (idempotency keys), [`problem`] (errors), `words` (what is wrong with a body or a query), [`page`] (cursors), [`serve`] (connections), `places` (their limits), `wire` (whether they are read).
 pub(crate) mod detach;
 pub mod extract;
+pub(crate) mod fresh;
 pub mod gate;
 pub mod once;
 pub mod page;

@@ -7,9 +7,9 @@ use millstream_proto::id::Id;
 use serde::Serialize;
 use utoipa::ToSchema;
 
-use super::fresh;
 use crate::auth::Viewer;
 use crate::http::extract::InPath;
+use crate::http::fresh::fresh;
 use crate::http::page::Page;
 use crate::http::problem::{Answer, Problem};
 use crate::{Api, Here};

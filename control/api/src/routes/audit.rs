@@ -3,10 +3,10 @@ use axum::extract::State;
 use axum::response::Response;
 use millstream_store::item::{Order, Query};
 
-use super::fresh;
 use crate::Api;
 use crate::auth::Admin;
 use crate::http::extract::InQuery;
+use crate::http::fresh::fresh;
 use crate::http::page::{Filled, Page, Paging};
 use crate::http::problem::Answer;
 use crate::model::AUDIT;

@@ -7,10 +7,10 @@ use axum::response::{IntoResponse, Response};
 use serde::{Deserialize, Serialize};
 use utoipa::{IntoParams, ToSchema};
 
-use super::fresh;
 use crate::Api;
 use crate::auth::{Operator, Viewer};
 use crate::http::extract::{IfMatch, InPath, InQuery, Json, Tag};
+use crate::http::fresh::fresh;
 use crate::http::page::{Filled, Page, Paging};
 use crate::http::problem::{Answer, FieldError, Problem};
 use crate::model::Kept;

@@ -2,9 +2,9 @@
 use axum::extract::State;
 use axum::response::Response;
 
-use super::fresh;
 use crate::Api;
 use crate::auth::Admin;
+use crate::http::fresh::fresh;
 
 /// Show the configuration
 ///

@@ -12,12 +12,12 @@ use millstream_store::item::Query;
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
-use super::fresh;
 use crate::Api;
 use crate::auth::{Admin, Operator, Viewer};
 use crate::hooks::inspect::HookReport;
 use crate::hooks::modules;
 use crate::http::extract::{self, IfMatch, InPath, InQuery, Json, Tag};
+use crate::http::fresh::fresh;
 use crate::http::page::{Filled, Page, Paging};
 use crate::http::problem::{Answer, FieldError, Problem};
 use crate::model::hook::{DESCRIPTION_BYTES_MAX, Form, HookRecord, VersionRecord, World};

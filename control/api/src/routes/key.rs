@@ -6,9 +6,9 @@ use millstream_proto::sign::{Action, Claim, MasterKey, legacy, parse_expiry, v2}
 use serde::{Deserialize, Serialize};
 use utoipa::{IntoParams, ToSchema};
 
-use super::fresh;
 use crate::auth::Operator;
 use crate::http::extract::{IfMatch, InPath, InQuery, MaybeJson};
+use crate::http::fresh::fresh;
 use crate::http::once::WithoutSecrets;
 use crate::http::problem::{Answer, FieldError, Problem};
 use crate::model::settings::midnight_s;

@@ -9,10 +9,10 @@ use millstream_fleet::{Kicked, LinkError};
 use serde::Serialize;
 use utoipa::ToSchema;
 
-use super::fresh;
 use crate::Api;
 use crate::auth::{Operator, Viewer};
 use crate::http::extract::{InPath, InQuery};
+use crate::http::fresh::fresh;
 use crate::http::page::{Filled, Page, Paging, cursor};
 use crate::http::problem::{Answer, FieldError, Problem};
 

@@ -1,8 +1,8 @@
 //! The handlers, one file per thing that the API shows. This file puts them together.
 use axum::extract::State;
-use axum::http::{HeaderValue, StatusCode, header};
+use axum::http::StatusCode;
 use axum::middleware;
-use axum::response::{IntoResponse, Redirect, Response};
+use axum::response::{Redirect, Response};
 use axum::routing::get;
 use axum::{Router, http::Method};
 use utoipa_axum::router::OpenApiRouter;
@@ -17,6 +17,7 @@ use crate::openapi;
 pub mod addresses;
 pub mod audit;
 pub mod bindings;
+pub mod chain;
 pub mod config;
 mod docs;
 pub mod events;
@@ -66,6 +67,8 @@ pub fn router(api: Api) -> Router {
         .routes(routes!(bindings::read, bindings::update, bindings::remove))
         .routes(routes!(audit::audit))
         .routes(routes!(config::config))
+        .routes(routes!(chain::chain))
+        .routes(routes!(chain::explain))
         .routes(routes!(store::store))
         .routes(routes!(login::who_am_i, login::log_in, login::log_out))
         .routes(routes!(videostream::list, videostream::create))
@@ -110,16 +113,4 @@ async fn unknown() -> Problem {
 async fn wrong_method() -> Problem {
     let detail = "this path does not take this method; the Allow header and /api/v1/openapi.json say which";
     Problem::new(StatusCode::METHOD_NOT_ALLOWED, "method-not-allowed", detail)
-}
-
-/// JSON that no cache keeps: it is of this moment.
-pub(crate) fn fresh<T: serde::Serialize>(value: &T) -> Response {
-    let headers = [
-        (header::CACHE_CONTROL, HeaderValue::from_static("no-store")),
-        (header::CONTENT_TYPE, HeaderValue::from_static("application/json")),
-    ];
-    // What is shown is made of text, numbers and maps with text keys, and always has a JSON form. In a box: no larger than it is while it
-    // waits to be read.
-    let body = serde_json::to_vec(value).unwrap_or_default().into_boxed_slice();
-    (headers, body).into_response()
 }

@@ -5,9 +5,9 @@ use millstream_control_protocol::exchange::Status;
 use serde::Serialize;
 use utoipa::ToSchema;
 
-use super::fresh;
 use crate::Api;
 use crate::auth::Viewer;
+use crate::http::fresh::fresh;
 use crate::http::page::Page;
 
 /// A node.

@@ -6,10 +6,11 @@ use millstream_proto::limits::CLIP_BYTES_MAX;
 use serde::Serialize;
 use utoipa::ToSchema;
 
-use super::{fresh, hooks};
+use super::hooks;
 use crate::Api;
 use crate::auth::{Operator, Viewer};
 use crate::http::extract::{self, IfMatch, InPath, Tag};
+use crate::http::fresh::fresh;
 use crate::http::problem::{Answer, FieldError, Problem};
 use crate::model::Kept;
 use crate::model::slate::SlateRecord;

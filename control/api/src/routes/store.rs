@@ -4,9 +4,9 @@ use axum::response::Response;
 use serde::Serialize;
 use utoipa::ToSchema;
 
-use super::fresh;
 use crate::Api;
 use crate::auth::Admin;
+use crate::http::fresh::fresh;
 use crate::http::problem::Answer;
 use crate::model::STREAM;
 use crate::model::unreadable::UnreadableItem;

@@ -8,10 +8,10 @@ use serde_json::{Map, Value};
 use tokio::sync::SemaphorePermit;
 use utoipa::{IntoParams, ToSchema};
 
-use super::fresh;
 use crate::Api;
 use crate::auth::{Operator, Viewer};
 use crate::http::extract::{IfMatch, InPath, InQuery, Json, not_modified};
+use crate::http::fresh::fresh;
 use crate::http::page::{Filled, Page, Paging};
 use crate::http::problem::{Answer, Problem};
 use crate::model::history::Session;

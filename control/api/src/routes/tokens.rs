@@ -6,10 +6,10 @@ use millstream_store::item::{Expect, Query};
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
-use super::fresh;
 use crate::Api;
 use crate::auth::Admin;
 use crate::http::extract::{InPath, InQuery, Json};
+use crate::http::fresh::fresh;
 use crate::http::page::{Filled, Page, Paging};
 use crate::http::problem::{Answer, FieldError, Problem};
 use crate::model::token::{Digest, Role, TokenRecord, make};

@@ -7,10 +7,11 @@ use axum::http::{HeaderValue, StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use serde_json::{Map, Value, json};
 
-use super::{fresh, key, streams};
+use super::{key, streams};
 use crate::Api;
 use crate::auth::Operator;
 use crate::http::extract::{InPath, InQuery, Json};
+use crate::http::fresh::fresh;
 use crate::http::page::{Filled, Paging};
 use crate::http::problem::{Answer, Problem};
 use crate::model::settings::{FIELDS, Reading, Settings};

@@ -10,10 +10,10 @@ use millstream_store::item::{Expect, Order, Query};
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
-use super::fresh;
 use crate::Api;
 use crate::auth::Admin;
 use crate::http::extract::{IfMatch, InPath, InQuery, Json, Tag};
+use crate::http::fresh::fresh;
 use crate::http::page::{Filled, Page, Paging};
 use crate::http::problem::{Answer, FieldError, Problem};
 use crate::model::webhook::{Delivery, WebhookRecord};

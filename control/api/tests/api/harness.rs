@@ -124,6 +124,7 @@ impl Server {
                 apps: Apps::default(),
                 metrics_open: options.metrics_open,
                 config: serde_json::json!({ "auth": { "preset": "signed", "legacy_keys": 1 } }),
+                chain: None,
                 metrics: Some(Arc::new(|| "# EOF\n".to_owned())),
                 inspector: None,
                 draining: Arc::new(move || told.load(Ordering::Relaxed)),

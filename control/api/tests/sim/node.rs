@@ -240,6 +240,8 @@ impl Node {
             user_agent: String::new(),
             referer: String::new(),
             viewer: None,
+            bearer: None,
+            tc_url: millstream_proto::secret::Secret::default(),
         };
         let params = Params::parse(&format!("sign={}", sign.expose())).unwrap();
         let request = Request { action: Action::Publish, app, name: id, path: None, params, client, recheck: false };

@@ -38,6 +38,7 @@ pub(crate) fn parts(store: Arc<dyn Store>, fleet: Fleet, clock: Clock, random: &
         apps: Apps::default(),
         metrics_open: true,
         config: serde_json::Value::Null,
+        chain: None,
         metrics: None,
         inspector: None,
         draining: Arc::new(|| false),

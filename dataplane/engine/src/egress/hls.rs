@@ -14,11 +14,12 @@ use millstream_proto::http::response::Cache;
 use millstream_proto::id::Id;
 use millstream_proto::media::Track;
 use millstream_proto::output;
+use millstream_proto::secret::Secret;
 use millstream_proto::time::Time;
 
 use super::head::media_type;
 use super::refusal::{BLOCKED, BUSY, NO_ROOM};
-use super::reply::{Answer, Reply, admit};
+use super::reply::{Answer, Reply, admit, question};
 use crate::clock::unix_ms;
 use crate::close::CloseReason;
 use crate::io::sleep_until;
@@ -154,6 +155,12 @@ pub(super) async fn document(
                 Some(base) => (of.rebase)(&String::from_utf8_lossy(&text), base).into(),
                 None => text,
             };
+            if of.begins
+                && let Some(query) = credentials(reply, &id, protocol)
+            {
+                let text = with_query(&String::from_utf8_lossy(&text), query.expose());
+                return Answer::Whole(reply.whole(200, of.content_type, Cache::NoStore, text.as_bytes()));
+            }
             reply.text(of.content_type, cache, &packaging.texts.of(text))
         }
         Err(failed) => reply.failed(&id, protocol, &failed),
@@ -191,6 +198,37 @@ fn rebase(text: &str, base: &str) -> String {
             Some((head, rest)) if line.starts_with('#') => out.extend([head, "URI=\"", base, rest]),
             _ if line.starts_with('#') || line.trim().is_empty() => out.push_str(line),
             _ => out.extend([base, line]),
+        }
+    }
+    out
+}
+
+/// The parameters of a request by which a step of the chain knows who asks: players take them along to the playlists that the first one
+/// names, if it names them so. Not to files, for which nobody is asked, nor for DASH, whose manifest is its only document.
+fn credentials(reply: &Reply<'_>, id: &Id, protocol: &'static str) -> Option<Secret> {
+    if reply.request.query.is_empty() || protocol != HLS.protocol {
+        return None;
+    }
+    let question = question(reply, id, protocol, None)?;
+    if !reply.shard.admission.reads_params(&question) {
+        return None;
+    }
+    let mut params = question.params;
+    // These are about one request.
+    params.retain(|name| !name.starts_with("_HLS_") && name != "CMCD");
+    Some(params.to_query()).filter(|query| !query.is_empty())
+}
+
+/// A multivariant playlist whose playlists are named with this query.
+fn with_query(text: &str, query: &str) -> String {
+    let mut out = String::with_capacity(text.len() + 4 * query.len());
+    for line in text.split_inclusive('\n') {
+        let (line, end) = line.strip_suffix('\n').map_or((line, ""), |line| (line, "\n"));
+        let uri = line.split_once("URI=\"").filter(|_| line.starts_with('#'));
+        match uri.and_then(|(head, rest)| Some((head, rest.split_once('"')?))) {
+            Some((head, (uri, rest))) => out.extend([head, "URI=\"", uri, "?", query, "\"", rest, end]),
+            None if line.starts_with('#') || line.trim().is_empty() => out.extend([line, end]),
+            None => out.extend([line, "?", query, end]),
         }
     }
     out
@@ -413,4 +451,18 @@ impl Drop for Blocked<'_> {
 pub(super) fn time(reply: &Reply<'_>) -> Bytes {
     let text = millstream_proto::time::rfc3339(unix_ms());
     reply.whole(200, "text/plain; charset=utf-8", Cache::NoStore, text.as_bytes())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::with_query;
+
+    #[test]
+    fn playlists_are_named_with_the_query_and_nothing_else_is() {
+        let text = "#EXTM3U\n#EXT-X-MEDIA:TYPE=AUDIO,URI=\"audio.m3u8\",NAME=\"a\"\n#EXT-X-STREAM-INF:BANDWIDTH=1\nvideo.m3u8\n";
+        let expected = "#EXTM3U\n#EXT-X-MEDIA:TYPE=AUDIO,URI=\"audio.m3u8?token=x\",NAME=\"a\"\n#EXT-X-STREAM-INF:BANDWIDTH=1\nvideo.m3u8?token=x\n";
+        assert_eq!(with_query(text, "token=x"), expected);
+        assert_eq!(with_query("\n#a\n", "q"), "\n#a\n");
+        assert_eq!(with_query("video.m3u8", "q"), "video.m3u8?q");
+    }
 }

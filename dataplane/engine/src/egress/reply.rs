@@ -10,6 +10,7 @@ use millstream_proto::http::range;
 use millstream_proto::http::request::{Method, Request};
 use millstream_proto::http::response::{self, Body, Cache, Head};
 use millstream_proto::id::Id;
+use millstream_proto::secret::Secret;
 use millstream_proto::time::Time;
 
 use super::head::FileHead;
@@ -137,7 +138,7 @@ impl Reply<'_> {
     pub(super) fn preflight(&self) -> Bytes {
         Head::new(204, Body::None, Cache::NoStore, self.keep_alive)
             .header("Access-Control-Allow-Methods", "GET, HEAD, OPTIONS")
-            .header("Access-Control-Allow-Headers", "*")
+            .header("Access-Control-Allow-Headers", "Authorization, *")
             .header("Access-Control-Max-Age", "86400")
             .date(unix_s())
             .finish()
@@ -205,27 +206,10 @@ pub(super) async fn admit(
     protocol: &'static str,
     viewer: Option<u64>,
 ) -> Result<Granted, Answer> {
-    let Reply { shard, session, request, .. } = *reply;
-    let Some(app) = shard.config.apps.first().cloned() else {
+    let Some(question) = question(reply, id, protocol, viewer) else {
         return Err(Answer::Whole(reply.error(500, "the server's configuration is wrong")));
     };
-    let question = Question {
-        action: Action::Play,
-        app,
-        name: id.clone(),
-        path: None,
-        params: request.query.clone(),
-        client: Client {
-            session: session.number,
-            address: session.peer(),
-            protocol,
-            user_agent: request.user_agent.clone().unwrap_or_default(),
-            referer: request.referer.as_ref().map(|referer| referer.expose().to_owned()).unwrap_or_default(),
-            viewer,
-        },
-        recheck: false,
-    };
-    let denial = match shard.admission.ask(shard, question).await {
+    let denial = match reply.shard.admission.ask(reply.shard, question).await {
         Ok(granted) => return Ok(granted),
         Err(denial) => denial,
     };
@@ -241,4 +225,28 @@ pub(super) async fn admit(
         _ => 403,
     };
     Err(Answer::Whole(reply.error_until(status, &denial.reason, denial.retry_after)))
+}
+
+/// What admission is asked about a request to play.
+pub(super) fn question(reply: &Reply<'_>, id: &Id, protocol: &'static str, viewer: Option<u64>) -> Option<Question> {
+    let Reply { shard, session, request, .. } = *reply;
+    let app = shard.config.apps.first().cloned()?;
+    Some(Question {
+        action: Action::Play,
+        app,
+        name: id.clone(),
+        path: None,
+        params: request.query.clone(),
+        client: Client {
+            session: session.number,
+            address: session.peer(),
+            protocol,
+            user_agent: request.user_agent.clone().unwrap_or_default(),
+            referer: request.referer.as_ref().map(|referer| referer.expose().to_owned()).unwrap_or_default(),
+            viewer,
+            bearer: request.bearer.clone(),
+            tc_url: Secret::default(),
+        },
+        recheck: false,
+    })
 }

@@ -291,6 +291,8 @@ pub(crate) fn question(
         user_agent: request.flash_ver,
         referer: request.page_url,
         viewer: None,
+        bearer: None,
+        tc_url: request.tc_url,
     };
     let mapped = shard.directory.borrow().pushed(&request.app, &request.name);
     // A stream's own address is its own, whatever another stream's paths say.

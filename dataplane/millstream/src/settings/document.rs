@@ -62,6 +62,11 @@ impl<'t> Findings<'t> {
         self.errors.push(Remark { line, column, key: key.into(), message: message.into() });
     }
 
+    /// Line and column of a byte.
+    pub(crate) fn position(&self, at: usize) -> (usize, usize) {
+        position(self.text, at)
+    }
+
     fn warning(&mut self, at: usize, key: String, message: &str) {
         let (line, column) = position(self.text, at);
         self.warnings.push(Remark { line, column, key, message: message.to_owned() });
@@ -205,7 +210,17 @@ impl<'t> Table<'t> {
 
     /// Takes out an array of tables, `[[name]]`.
     pub(crate) fn tables(&mut self, findings: &mut Findings<'_>, name: &'static str) -> Vec<Self> {
-        let Some(value) = self.remove(name) else { return Vec::new() };
+        self.tables_as(findings, name, name)
+    }
+
+    /// Takes out an array of tables within this table: `key`, whose whole name is `name`.
+    pub(crate) fn tables_as(
+        &mut self,
+        findings: &mut Findings<'_>,
+        key: &'static str,
+        name: &'static str,
+    ) -> Vec<Self> {
+        let Some(value) = self.remove(key) else { return Vec::new() };
         let at = value.span().start;
         let values =
             if let DeValue::Array(values) = value.into_inner() { values.into_iter().collect() } else { Vec::new() };
@@ -224,6 +239,20 @@ impl<'t> Table<'t> {
             );
         }
         tables
+    }
+
+    /// Where it starts.
+    pub(crate) const fn at(&self) -> usize {
+        self.at
+    }
+
+    /// What has not been taken out of it, as JSON as far as that has it.
+    pub(crate) fn json(&self) -> Value {
+        let entries = self.entries.iter().map(|(key, value)| {
+            let value = value.get_ref();
+            (key.get_ref().to_string(), json(value).unwrap_or_else(|_| format!("{value:?}").into()))
+        });
+        Value::Object(entries.collect())
     }
 
     /// Adds an error that concerns the table as a whole.

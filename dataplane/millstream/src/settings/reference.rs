@@ -1,5 +1,6 @@
 //! Every setting of the configuration file, once: what it is, what it may be, and how to read its value in force. Beside it: [`super`] parses
 //! the same keys, and a test holds both lists together; after it: [`written`] makes text of it.
+pub(crate) mod steps;
 mod written;
 
 use std::time::Duration;
@@ -95,8 +96,8 @@ pub(crate) const TABLES: [(&str, &str); 11] = [
     ("rtmp", "The port that encoders push to, and that RTMP viewers play from"),
     ("http", "The port that viewers play from"),
     ("control", "The port of the API and of /metrics"),
-    ("auth", "Who may push"),
     ("hooks", "What WebAssembly hooks may use of this server, by name"),
+    ("auth", "Who may publish and play: the steps of [[auth.steps]] in their order, then those of the preset"),
     ("stream_defaults", "How streams behave that say nothing else. In older files this table is [stream]"),
     ("hls", "How streams are cut for HLS and DASH"),
     ("webhooks", "Where control sends events"),
@@ -282,7 +283,8 @@ pub(crate) const ROWS: &[Row] = &[
     Row::new(
         ("auth", "preset"),
         Choice("open, signed"),
-        "\"signed\": pushing needs a signature, playing does not. \"open\": anyone pushes anything.",
+        "\"signed\": pushing needs a signature, playing does not. \"open\": anyone pushes anything. It decides what no step of \
+         [[auth.steps]] has decided.",
         |l| {
             json!(match l.auth {
                 AuthPreset::Open => "open",

@@ -133,7 +133,7 @@ fn the_examples_of_moving_over_are_true() {
     let text = include_str!("../../../../docs/migrate.md");
     let examples: Vec<&str> =
         text.split("```toml\n").skip(1).filter_map(|rest| rest.split_once("```")).map(|(toml, _)| toml).collect();
-    assert_eq!(examples.len(), 5);
+    assert_eq!(examples.len(), 6);
     for example in examples {
         let set = read_text(example).unwrap();
         assert!(set.warnings.is_empty(), "{example}");

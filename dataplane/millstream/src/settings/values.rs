@@ -143,7 +143,8 @@ pub(crate) fn log_format(text: &str) -> Result<Format, String> {
     choice(text, &[("text", Format::Text), ("json", Format::Json)])
 }
 
-fn choice<T: Copy>(text: &str, choices: &[(&str, T)]) -> Result<T, String> {
+/// One of these words.
+pub(super) fn choice<T: Copy>(text: &str, choices: &[(&str, T)]) -> Result<T, String> {
     if let Some((_, value)) = choices.iter().find(|(word, _)| *word == text) {
         return Ok(*value);
     }

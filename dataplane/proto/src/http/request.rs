@@ -50,6 +50,8 @@ pub struct Request {
     pub user_agent: Option<String>,
     /// `Referer`: a secret, since the URL of a page may hold a token.
     pub referer: Option<Secret>,
+    /// What `Authorization: Bearer` gives.
+    pub bearer: Option<Secret>,
     /// What a proxy says of whom it is for; anybody can say it.
     pub forwarded: Forwarded,
     /// `Origin`.
@@ -216,6 +218,7 @@ pub fn parse(head: &[u8]) -> Result<Parsed, HttpError> {
         host: host.map(text),
         user_agent: headers.first("User-Agent").map(text),
         referer: headers.first("Referer").map(|value| Secret::new(text(value))),
+        bearer: headers.one("Authorization")?.and_then(bearer),
         forwarded: Forwarded {
             standard: headers.joined("Forwarded"),
             x_forwarded_for: headers.joined("X-Forwarded-For"),
@@ -229,6 +232,14 @@ pub fn parse(head: &[u8]) -> Result<Parsed, HttpError> {
         websocket: headers.websocket()?,
     };
     Ok(Parsed::Complete { request, head_bytes })
+}
+
+/// The token of `Authorization: Bearer TOKEN` (RFC 6750, 2.1); `None` for other schemes, and for what no token is written with.
+fn bearer(value: &[u8]) -> Option<Secret> {
+    let (scheme, token) = value.split_at_checked(6)?;
+    let token = token.strip_prefix(b" ")?.trim_ascii();
+    let is_token = !token.is_empty() && token.iter().all(u8::is_ascii_graphic);
+    (scheme.eq_ignore_ascii_case(b"Bearer") && is_token).then(|| Secret::new(text(token)))
 }
 
 impl From<httparse::Error> for HttpError {

@@ -18,7 +18,9 @@ fn every_key_of_the_file_is_in_the_reference_and_no_other() {
     let known: BTreeSet<_> = known_keys().into_iter().filter(|(table, _)| !table.is_empty()).collect();
     let rows = ROWS.iter().map(|row| (row.table, row.key));
     let of_streams = stream_rows().into_iter().flat_map(|row| row.keys).map(|key| ("stream", key));
-    let listed: BTreeSet<_> = rows.chain(of_streams).collect();
+    let steps = steps::STEP_ROWS.iter().map(|row| ("auth.steps", row.key)).chain([("auth", "steps")]);
+    let keys = steps::KEY_ROWS.iter().map(|row| ("auth.steps.keys", row.key));
+    let listed: BTreeSet<_> = rows.chain(of_streams).chain(steps).chain(keys).collect();
     assert_eq!(known, listed);
     let tables: BTreeSet<_> = TABLES.iter().map(|(table, _)| *table).collect();
     assert_eq!(ROWS.iter().map(|row| row.table).collect::<BTreeSet<_>>(), tables);
@@ -64,12 +66,13 @@ fn the_printed_file_is_right_and_sets_what_it_says() {
         {
             rest
         }
-        Some("[[stream]]") => "[[stream]]",
+        Some(header @ ("[[stream]]" | "[[auth.steps]]")) => header,
         _ => line,
     });
-    let examples = |line: &&str| !line.contains("\"...\"") && !line.starts_with("slate = ");
+    let examples = |line: &&str| !line.ends_with("\"...\"") && !line.starts_with("slate = ");
     let all = uncommented.filter(examples).collect::<Vec<_>>().join("\n") + "\n";
-    let settings = read(&all);
+    let settings = read(&all.replace("\"...\"", "\"a secret of some length\""));
+    assert_eq!(settings.steps.len(), steps::KINDS.len());
     assert_eq!(settings.streams.len(), 1);
     let set = merge(Flags { role: Some(Role::Node), ..Flags::default() }, settings).unwrap();
     for row in ROWS.iter().filter(|row| row.example.is_empty() && row.key != "role") {

@@ -4,6 +4,7 @@ use std::fmt::Write as _;
 
 use serde_json::{Value, json};
 
+use super::steps::{EXAMPLES, KEY_ROWS, KINDS, STEP_ROWS};
 use super::{ROWS, TABLES, stream_rows};
 use crate::layers::Layers;
 
@@ -53,6 +54,9 @@ pub(crate) fn file(layers: &Layers, defaults: &Layers) -> String {
                 value => writeln!(out, "{} = {}", row.key, toml(value)),
             };
         }
+        if table == "auth" {
+            steps_of_file(&mut out, layers);
+        }
     }
     out.push_str("\n# A stream that may be pushed; as many of these as there are streams. The API keeps others in the data directory.\n");
     out.push_str("# [[stream]]\n");
@@ -63,11 +67,65 @@ pub(crate) fn file(layers: &Layers, defaults: &Layers) -> String {
     out
 }
 
+/// The steps that are set, each with its keys; where there is none, an example of each kind.
+fn steps_of_file(out: &mut String, layers: &Layers) {
+    out.push_str("\n# A step that is asked before the preset's; as many of these as there are steps, in this order.\n");
+    for step in &layers.steps {
+        out.push_str("[[auth.steps]]\n");
+        for (key, value) in &step.shown {
+            match (key.as_str(), value) {
+                ("keys", Value::Array(keys)) => {
+                    let hidden = keys.iter().map(|key| format!("{} {}", key["kid"], key["algorithm"]));
+                    let _ = writeln!(out, "# keys = ...  # hidden: {}", hidden.collect::<Vec<_>>().join(", "));
+                }
+                (_, Value::String(text)) if text == "hidden" => {
+                    let _ = writeln!(out, "# {key} = ...  # hidden");
+                }
+                (_, Value::Array(items)) if items.is_empty() => {}
+                _ => {
+                    let _ = writeln!(out, "{key} = {}", toml(value));
+                }
+            }
+        }
+    }
+    if layers.steps.is_empty() {
+        for (kind, about) in KINDS {
+            let _ = writeln!(out, "# [[auth.steps]]");
+            wrap(out, "# # ", &sentence(about), WIDTH);
+            let lines = EXAMPLES.iter().filter(|(of, _)| *of == kind).flat_map(|(_, lines)| lines.iter());
+            lines.for_each(|line| {
+                let _ = writeln!(out, "# {line}");
+            });
+        }
+    }
+}
+
 /// Begins with a capital and ends with a point, whatever the API's table has.
 fn sentence(doc: &str) -> String {
     let point = if doc.ends_with('.') { "" } else { "." };
     let first = doc.chars().next().map(|first| first.to_uppercase().to_string()).unwrap_or_default();
     format!("{first}{}{point}", doc.chars().skip(1).collect::<String>())
+}
+
+/// The kinds of steps and their keys.
+fn steps_of_reference(out: &mut String) {
+    out.push_str(
+        "\n## `[[auth.steps]]`\n\nA step that is asked before the preset's; an entry for each, in the order in which they are asked. \
+         [access.md](access.md) has examples.\nSIGHUP takes over changed steps.\n\n| kind | what |\n| --- | --- |\n",
+    );
+    for (kind, about) in KINDS {
+        let _ = writeln!(out, "| `{kind}` | {} |", sentence(about));
+    }
+    let tables = [
+        ("", STEP_ROWS),
+        ("\n### `[[auth.steps.keys]]`\n\nA key of a `jwt` step: one secret or one public key.\n", KEY_ROWS),
+    ];
+    for (head, rows) in tables {
+        let _ = writeln!(out, "{head}\n| key | of | what | default |\n| --- | --- | --- | --- |");
+        for row in rows {
+            let _ = writeln!(out, "| `{}` | {} | {} *{}* | {} |", row.key, row.kinds, row.doc, row.words, row.default);
+        }
+    }
 }
 
 /// The reference, `docs/configuration.md`.
@@ -77,7 +135,7 @@ pub(crate) fn markdown(defaults: &Layers) -> String {
         with, `millstream check FILE` says what is wrong with one, with line and column.\n\n\
         Flags win over `MILLSTREAM_*` environment variables, which win over the file, which wins over defaults. Durations are a number\n\
         and a unit in quotes (`\"10s\"`, `\"333ms\"`), sizes too (`\"16MiB\"`). Unknown keys are refused.\n\n\
-        SIGHUP reads the file anew and takes over `log.level` and the `[[stream]]` entries; the log names\n\
+        SIGHUP reads the file anew and takes over `log.level`, the `[[auth.steps]]` and the `[[stream]]` entries; the log names\n\
         what has changed besides and needs a restart.\n"
         .to_owned();
     for (table, about) in TABLES {
@@ -95,6 +153,9 @@ pub(crate) fn markdown(defaults: &Layers) -> String {
                 _ => String::new(),
             };
             let _ = writeln!(out, "| `{}` | {} *{}* | {default} | {instead} |", row.key, row.doc, row.kind.words());
+        }
+        if table == "auth" {
+            steps_of_reference(&mut out);
         }
     }
     out.push_str("\n## `[[stream]]`\n\nA stream that may be pushed; an entry for each. The API shows them, and they are changed here.\nWhere a key has two names, the second one is the API's.\n\n");
@@ -114,6 +175,9 @@ pub(crate) fn shown(layers: &Layers) -> Value {
         if let Value::Object(table) = table {
             table.insert(row.key.to_owned(), (row.value)(layers));
         }
+    }
+    if let Some(Value::Object(auth)) = shown.get_mut("auth") {
+        auth.insert("steps".to_owned(), layers.steps.iter().map(|step| Value::Object(step.shown.clone())).collect());
     }
     // Set, and not in force.
     shown.insert("warnings".to_owned(), json!(layers.warnings));
