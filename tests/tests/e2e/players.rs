@@ -34,7 +34,7 @@ struct Limits {
 
 const LIMITS: Limits = Limits { start: seconds(3), frames: 0.95, stall: millis(500) };
 /// Where many pages of one player start at once, on two cores.
-const MANY_AT_ONCE: Limits = Limits { start: seconds(4), frames: 0.9, stall: seconds(1) };
+const MANY_AT_ONCE: Limits = Limits { start: seconds(6), frames: 0.9, stall: seconds(1) };
 /// The picture may be so many round trips later where the server is away: a page, three playlists, headers and parts, on connections that are to
 /// be made.
 const START_ROUND_TRIPS: u32 = 10;
