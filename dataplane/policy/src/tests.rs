@@ -333,7 +333,7 @@ mod configured {
         texts.iter().map(|text| text.parse().unwrap()).collect()
     }
 
-    fn step(policy: impl Policy, request: &Request) -> Step {
+    fn step(policy: &impl Policy, request: &Request) -> Step {
         policy.decide(request, context(&records()))
     }
 
@@ -346,7 +346,7 @@ mod configured {
         };
         let check = |allow: &[&str], deny: &[&str], address: &str, admits: bool| {
             let cidr = |pass| Cidr { allow: networks(allow), deny: networks(deny), pass };
-            let answers = [Pass::Allow, Pass::Next].map(|pass| step(cidr(pass), &from(address)));
+            let answers = [Pass::Allow, Pass::Next].map(|pass| step(&cidr(pass), &from(address)));
             match answers {
                 [Step::Allow(_), Step::Abstain] => assert!(admits, "{address}"),
                 [Step::Deny(denial), Step::Deny(_)] => {
@@ -376,9 +376,9 @@ mod configured {
     fn signatures_for_play() {
         let play = |query: &str| request(Action::Play, "stream", "cam1", query);
         let good = v2_sign(Action::Play, "cam1", 1, EXPIRY);
-        let ask = |query: &str| step(signed_step(Missing::Deny, false), &play(query));
+        let ask = |query: &str| step(&signed_step(Missing::Deny, false), &play(query));
         assert_eq!(ask(&good), Step::Allow(Grant::default()));
-        let until = step(signed_step(Missing::Deny, true), &play(&good));
+        let until = step(&signed_step(Missing::Deny, true), &play(&good));
         assert_eq!(until, Step::Allow(Grant::valid_for(Duration::from_secs(EXPIRY - NOW))));
         for bad in [
             v2_sign(Action::Publish, "cam1", 1, EXPIRY),
@@ -393,17 +393,17 @@ mod configured {
             assert!(matches!(ask(&bad), Step::Deny(_)), "{bad}");
         }
         let lenient = signed_step(Missing::Next, false);
-        assert_eq!(step(lenient.clone(), &play("")), Step::Abstain);
-        assert!(matches!(step(lenient, &play("sign=v2-1-x")), Step::Deny(_)), "a wrong one is no missing one");
+        assert_eq!(step(&lenient, &play("")), Step::Abstain);
+        assert!(matches!(step(&lenient, &play("sign=v2-1-x")), Step::Deny(_)), "a wrong one is no missing one");
         let publish = request(Action::Publish, "stream", "cam1", &v2_sign(Action::Publish, "cam1", 1, EXPIRY));
-        assert_eq!(step(signed_step(Missing::Deny, false), &publish), Step::Allow(Grant::default()));
+        assert_eq!(step(&signed_step(Missing::Deny, false), &publish), Step::Allow(Grant::default()));
     }
 
     #[test]
     fn records_as_a_condition() {
         let recorded = || Recorded { apps: Apps::default(), pass: Pass::Next };
-        assert_eq!(step(recorded(), &request(Action::Play, "stream", "cam1", "")), Step::Abstain);
-        assert!(matches!(step(recorded(), &request(Action::Play, "stream", "other", "")), Step::Deny(_)));
+        assert_eq!(step(&recorded(), &request(Action::Play, "stream", "cam1", "")), Step::Abstain);
+        assert!(matches!(step(&recorded(), &request(Action::Play, "stream", "other", "")), Step::Deny(_)));
     }
 
     /// A step whose answer is drawn; it remembers that it was asked.

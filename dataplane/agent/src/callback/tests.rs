@@ -130,7 +130,7 @@ async fn back_end(act: Act) -> BackEnd {
                             let head = format!("HTTP/1.1 200 OK\r\nContent-Length: {}\r\n\r\n{body}", body.len());
                             socket.write_all(head.as_bytes()).await.unwrap();
                         }
-                        Act::Hang => tokio::time::sleep(Duration::from_secs(60)).await,
+                        Act::Hang => tokio::time::sleep(Duration::from_mins(1)).await,
                         Act::Close => return,
                         Act::Flood => {
                             let head = "HTTP/1.1 200 OK\r\nContent-Length: 50000000\r\n\r\n";
