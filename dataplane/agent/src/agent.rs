@@ -225,7 +225,10 @@ impl Agent {
         let seed = self.identity.node.run;
         // What is on disk was kept by the run before.
         shared.modules.kept(self.bindings.values());
-        shared.modules.want(self.bindings.values());
+        // A node that keeps no state has heard nothing yet: what its process began with goes on.
+        if self.keeping.is_some() {
+            shared.modules.want(self.bindings.values());
+        }
         let runs = self.runs.clone();
         let bringing = tokio::spawn(async move { shared.modules.bring(&control, dir, seed, (&shared, &runs)).await });
         let (control, engine) = (self.control.clone(), self.engine.clone());

@@ -42,8 +42,8 @@ struct Wanted {
     /// By SHA-256.
     now: BTreeMap<String, Module>,
     kept: BTreeSet<String>,
-    /// All bindings, in the order of their ids.
-    bindings: Vec<Binding>,
+    /// All bindings, in the order of their ids; `None`: nobody has said yet, and what decides goes on.
+    bindings: Option<Vec<Binding>>,
 }
 
 /// What is known of a module.
@@ -128,7 +128,7 @@ impl Modules {
             Module { bytes: *bytes, hook: hook.clone(), kind: kind.clone() }
         };
         let now = on.map(|binding| (binding.sha256.clone(), module(binding))).collect();
-        let bindings = bindings.cloned().collect();
+        let bindings = Some(bindings.cloned().collect());
         self.wanted.send_if_modified(|wanted| {
             let next = Wanted { now, bindings, kept: wanted.kept.clone() };
             let differs = *wanted != next;
@@ -168,7 +168,7 @@ impl Modules {
         loop {
             let wanted = changes.borrow_and_update().clone();
             // At once, with the modules that are ready: what was unbound decides no more.
-            let mut said = runs.bind(&wanted.bindings).await;
+            let mut bound = runs.bind(wanted.bindings.as_deref()).await;
             let mut warnings = Vec::new();
             let (mut failed, mut is_new) = (false, false);
             let mut bytes_held = 0;
@@ -203,10 +203,11 @@ impl Modules {
                 }
             }
             if is_new {
-                said = runs.bind(&wanted.bindings).await;
+                bound = runs.bind(wanted.bindings.as_deref()).await;
             }
-            said.extend(warnings);
-            self.settle(&wanted, dir.clone(), said, news).await;
+            failed |= !bound.in_force;
+            bound.warnings.extend(warnings);
+            self.settle(&wanted, dir.clone(), bound.warnings, news).await;
             if failed {
                 // Whatever is new is wanted at once; else the same again, later.
                 drop(timeout(backoff.next(), changes.changed()).await);

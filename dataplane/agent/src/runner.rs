@@ -8,8 +8,17 @@ use axum::body::Bytes;
 use millstream_control_protocol::state::{Binding, Mode};
 use millstream_fleet::limits::HOOK_WARNINGS_MAX;
 
-/// What comes of bindings that were to be in force: what is wrong with them, in sentences for people.
-pub type Binds<'a> = Pin<Box<dyn Future<Output = Vec<String>> + Send + 'a>>;
+/// What came of bindings that were to be in force.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Bound {
+    /// Every shard decides by them; else they are to be bound again.
+    pub in_force: bool,
+    /// What is wrong with them, in sentences for people.
+    pub warnings: Vec<String>,
+}
+
+/// [`Bound`], when it is known.
+pub type Binds<'a> = Pin<Box<dyn Future<Output = Bound> + Send + 'a>>;
 
 /// Runs hooks.
 pub trait Runner: Send + Sync {
@@ -25,14 +34,18 @@ pub trait Runner: Send + Sync {
 pub(super) struct Runs(pub(super) Option<Arc<dyn Runner>>);
 
 impl Runs {
-    /// Brings bindings into force; what is wrong with them.
-    pub(super) async fn bind(&self, bindings: &[Binding]) -> Vec<String> {
-        let mut warnings = match &self.0 {
-            Some(runner) => runner.bind(bindings).await,
-            None => bindings.iter().filter_map(idle).take(HOOK_WARNINGS_MAX).collect(),
+    /// Brings bindings into force; `None`: they are not known yet, and nothing changes.
+    pub(super) async fn bind(&self, bindings: Option<&[Binding]>) -> Bound {
+        let mut bound = match (&self.0, bindings) {
+            (_, None) => Bound { in_force: true, warnings: Vec::new() },
+            (Some(runner), Some(bindings)) => runner.bind(bindings).await,
+            (None, Some(bindings)) => {
+                let warnings = bindings.iter().filter_map(idle).take(HOOK_WARNINGS_MAX).collect();
+                Bound { in_force: true, warnings }
+            }
         };
-        warnings.truncate(HOOK_WARNINGS_MAX);
-        warnings
+        bound.warnings.truncate(HOOK_WARNINGS_MAX);
+        bound
     }
 
     /// Makes a module ready where something runs it.

@@ -52,6 +52,11 @@ struct Node {
 impl Node {
     /// `kept`: where the state is kept.
     fn start(control: Control, kept: Option<&Path>) -> Self {
+        Self::running(control, kept, None)
+    }
+
+    /// The same, with hooks.
+    fn running(control: Control, kept: Option<&Path>, runner: Option<Arc<dyn crate::runner::Runner>>) -> Self {
         let any = SocketAddr::from(([127, 0, 0, 1], 0));
         let state = kept.and_then(|path| kept::load(path).unwrap());
         let fixed = Directory::new([&stream("fixed")]);
@@ -92,6 +97,9 @@ impl Node {
         let mut agent = Agent::new(control, engine.remote(), directory, identity);
         if let Some(path) = kept {
             agent = agent.keep_at(path.to_owned(), state);
+        }
+        if let Some(runner) = runner {
+            agent = agent.run_hooks(runner);
         }
         let (stop, stopped) = watch::channel(false);
         let http = engine.addresses().http;

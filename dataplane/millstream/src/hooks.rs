@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use anyhow::Context as _;
 use axum::body::Bytes;
-use millstream_agent::runner::{Binds, Runner};
+use millstream_agent::runner::{self, Binds, Runner};
 use millstream_api::hooks::inspect::{HookReport, HookSetting, Inspected, Inspector};
 use millstream_api::model::hook;
 use millstream_control_protocol::state::{Binding, Mode};
@@ -23,8 +23,10 @@ use millstream_hooks::{
     compile_in_child,
 };
 use millstream_policy::{Action, Chain};
+use millstream_proto::id::Id;
 use millstream_proto::secret::Secret;
 use tokio::runtime::Handle;
+use tokio::time::timeout;
 
 use crate::hook_host::BoundHook;
 use crate::hook_settings::HookSettings;
@@ -36,6 +38,8 @@ const COMPILE_TIME_MAX: Duration = Duration::from_mins(1);
 /// Looks whether shards have taken a chain, and the time between them.
 const CHAIN_TRIES: u32 = 50;
 const CHAIN_WAIT: Duration = Duration::from_millis(100);
+/// Viewers are counted for hooks this often.
+const VIEWERS_EVERY: Duration = Duration::from_secs(2);
 /// Where compiled modules are kept, in the data directory.
 const CACHE_DIR: &str = "hooks-compiled";
 
@@ -43,13 +47,16 @@ const CACHE_DIR: &str = "hooks-compiled";
 pub(crate) struct Hooks {
     /// Made with the first binding: servers without hooks pay nothing for them.
     runtime: OnceLock<Runtime>,
-    cache: ArtifactCache,
+    /// Made when it is first written: a server without hooks needs no room for it.
+    cache: OnceLock<Option<ArtifactCache>>,
+    data_dir: PathBuf,
     exe: PathBuf,
     settings: HookSettings,
     keys: BTreeMap<String, PublicKey>,
     node: Arc<Node>,
     numbers: Numbers,
     engine: OnceLock<Remote>,
+    runtime_of_side: Handle,
     /// The steps after hooks.
     base: Mutex<Chain>,
     modules: Mutex<HashMap<String, Module>>,
@@ -83,9 +90,6 @@ impl Hooks {
         base: Chain,
         runtime: &Handle,
     ) -> anyhow::Result<Arc<Self>> {
-        let key = keys::hook_cache_key(data_dir)?;
-        let dir = data_dir.join(CACHE_DIR);
-        let cache = ArtifactCache::new(&dir, key).with_context(|| format!("cannot use {}", dir.display()))?;
         let keys = settings.keys.iter().map(|(name, pem)| {
             let key = PublicKey::from_pem(pem).with_context(|| format!("hooks.keys: {name}"))?;
             Ok((name.clone(), key))
@@ -96,13 +100,15 @@ impl Hooks {
         let numbers = Numbers::default();
         Ok(Arc::new(Self {
             runtime: OnceLock::new(),
-            cache,
+            cache: OnceLock::new(),
+            data_dir: data_dir.to_owned(),
             exe: std::env::current_exe().context("this program's own file is not known")?,
             settings,
             keys,
             node,
             numbers,
             engine: OnceLock::new(),
+            runtime_of_side: runtime.clone(),
             base: Mutex::new(base),
             modules: Mutex::default(),
             bound: tokio::sync::Mutex::default(),
@@ -117,7 +123,7 @@ impl Hooks {
         for binding in bindings.iter().filter(|binding| binding.is_on()) {
             let (Ok(world), Some(sha256)) = (binding.kind.parse(), digest(&binding.sha256)) else { continue };
             let Ok(runtime) = self.runtime() else { continue };
-            let Cached::Found(compiled) = self.cache.get(&sha256, world, &runtime.fingerprint()) else { continue };
+            let Some(Cached::Found(compiled)) = self.cached(runtime, &sha256, world) else { continue };
             if let Ok(module) = runtime.load(&compiled.artifact) {
                 locked(&self.modules).insert(binding.sha256.clone(), module);
             }
@@ -140,10 +146,31 @@ impl Hooks {
     }
 
     /// The engine runs.
-    pub(crate) fn decide_for(&self, engine: Remote) {
+    pub(crate) fn decide_for(self: &Arc<Self>, engine: Remote) {
         let remote = engine.clone();
         self.node.answers_go_to(Box::new(move |ticket, step| remote.answer(ticket, step)));
-        let _ = self.engine.set(engine);
+        let _ = self.engine.set(engine.clone());
+        let hooks = Arc::downgrade(self);
+        self.runtime_of_side.spawn(async move {
+            loop {
+                tokio::time::sleep(VIEWERS_EVERY).await;
+                let Some(hooks) = hooks.upgrade() else { return };
+                hooks.count_viewers(&engine).await;
+            }
+        });
+    }
+
+    /// Counts the viewers of each stream, where a hook may ask.
+    async fn count_viewers(&self, engine: &Remote) {
+        if locked(&self.in_force).is_empty() {
+            return;
+        }
+        let Ok(Ok(live)) = timeout(VIEWERS_EVERY, engine.on_air()).await else { return };
+        let viewers = live.iter().filter_map(|live| {
+            let count: u64 = live.viewers.iter().map(|viewers| viewers.count).sum();
+            Some((Id::new(&live.id).ok()?, u32::try_from(count).unwrap_or(u32::MAX)))
+        });
+        *self.node.viewers.write().unwrap_or_else(PoisonError::into_inner) = viewers.collect();
     }
 
     /// Other steps come after the hooks from here on.
@@ -183,17 +210,39 @@ impl Hooks {
         Ok(self.runtime.get_or_init(|| made))
     }
 
+    /// Where compiled modules are kept; `None`: nowhere, which has been said.
+    fn cache(&self) -> Option<&ArtifactCache> {
+        let open = || {
+            let dir = self.data_dir.join(CACHE_DIR);
+            let made = keys::hook_cache_key(&self.data_dir)
+                .and_then(|key| ArtifactCache::new(&dir, key).with_context(|| format!("cannot use {}", dir.display())));
+            made.inspect_err(|error| {
+                tracing::warn!(error = format!("{error:#}"), "compiled hooks are not kept: each start compiles them");
+            })
+            .ok()
+        };
+        self.cache.get_or_init(open).as_ref()
+    }
+
+    fn cached(&self, runtime: &Runtime, sha256: &[u8; 32], world: World) -> Option<Cached> {
+        Some(self.cache()?.get(sha256, world, &runtime.fingerprint()))
+    }
+
+    fn keep(&self, compiled: &Compiled) {
+        if let Some(Err(error)) = self.cache().map(|cache| cache.put(compiled)) {
+            tracing::warn!(%error, "a compiled hook cannot be kept: the next start makes it anew");
+        }
+    }
+
     fn compiled(&self, runtime: &Runtime, sha256: [u8; 32], world: World, module: &[u8]) -> Result<Compiled, String> {
-        match self.cache.get(&sha256, world, &runtime.fingerprint()) {
-            Cached::Found(compiled) => return Ok(*compiled),
-            Cached::Missing => {}
-            Cached::Ignored(why) => tracing::warn!(why, "a compiled hook is not used, and is made anew"),
+        match self.cached(runtime, &sha256, world) {
+            Some(Cached::Found(compiled)) => return Ok(*compiled),
+            Some(Cached::Missing) | None => {}
+            Some(Cached::Ignored(why)) => tracing::warn!(why, "a compiled hook is not used, and is made anew"),
         }
         let compiled =
             compile_in_child(&self.exe, module, world, COMPILE_TIME_MAX).map_err(|error| error.to_string())?;
-        if let Err(error) = self.cache.put(&compiled) {
-            tracing::warn!(%error, "a compiled hook cannot be kept: the next start makes it anew");
-        }
+        self.keep(&compiled);
         Ok(compiled)
     }
 
@@ -307,8 +356,10 @@ impl Runner for Hooks {
         Box::pin(async move {
             let mut bound = self.bound.lock().await;
             let (made, mut warnings) = self.make(bindings, &bound);
-            if !self.bring_into_force(&made).await {
-                warnings.push("not every shard decides by the hooks as they are bound now".to_owned());
+            let in_force = self.bring_into_force(&made).await;
+            if !in_force {
+                warnings
+                    .push("not every shard decides by the hooks as they are bound now; it is tried again".to_owned());
             }
             *bound = made;
             // Only now: sessions that were pending have what they began with.
@@ -317,7 +368,7 @@ impl Runner for Hooks {
             self.numbers.retain(|hook, version| {
                 bindings.iter().any(|binding| binding.hook == hook && binding.version == version)
             });
-            warnings
+            runner::Bound { in_force, warnings }
         })
     }
 }
@@ -332,9 +383,7 @@ impl Hooks {
         let hook = Hook::new(loaded, Settings::new("upload", "", world));
         let info = hook.describe().result.map_err(|failure| format!("its `describe` fails: {failure}"))?;
         // A node of this process needs it next.
-        if let Err(error) = self.cache.put(&compiled) {
-            tracing::debug!(%error, "a compiled hook cannot be kept");
-        }
+        self.keep(&compiled);
         let found = compiled.report;
         let setting = |setting: meta::Setting| HookSetting {
             name: setting.name,

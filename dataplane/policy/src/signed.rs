@@ -102,8 +102,10 @@ impl SignedPublish {
         let verdict = verify(signs(), claim, keys, context.unix_s);
         // Signatures of another server cover the path that it had.
         let verdict = match (verdict, &request.path) {
-            (Err(SignError::Wrong), Some(path)) => legacy::verify_path(signs(), path, keys, context.unix_s)
-                .map_err(|error| if error == SignError::Malformed { SignError::Wrong } else { error }),
+            (Err(SignError::Wrong), Some(path)) if request.action == Action::Publish => {
+                legacy::verify_path(signs(), path, keys, context.unix_s)
+                    .map_err(|error| if error == SignError::Malformed { SignError::Wrong } else { error })
+            }
             (verdict, _) => verdict,
         };
         match verdict {

@@ -26,6 +26,9 @@ pub fn read(answer: auth::Step, request: &Request, (hook, slots): (&str, &Slots)
         auth::Step::Ask(fetch) => return Ok(Answer::Ask(fetch)),
         auth::Step::Deny(denial) => Step::Deny(read_denial(denial)),
         auth::Step::Redirect(location) => Step::Deny(elsewhere(location)?),
+        auth::Step::Allow(grant) if grant.rename.is_some() => {
+            return Err("it renames the stream, which this release does not do".to_owned());
+        }
         auth::Step::Allow(grant) => allow(grant, request, (hook, slots)),
     }))
 }

@@ -20,7 +20,7 @@ pub fn chain(base: &Chain, bounds: Vec<Arc<Bound>>, node: &Arc<Node>) -> Chain {
     let (mut publish, mut play) = (Vec::new(), Vec::new());
     for bound in in_order(bounds) {
         let action = bound.action;
-        let (node, waiting) = (Arc::clone(node), Waiting::default());
+        let (node, waiting) = (Arc::clone(node), [Waiting::default(), Waiting::of_comparisons()]);
         let maker: PolicyMaker = Arc::new(move |shard| {
             let step = HookStep::new(Arc::clone(&bound), Arc::clone(&node), shard, waiting.clone());
             Rc::new(step) as Rc<dyn Policy>

@@ -8,6 +8,7 @@ use std::net::IpAddr;
 use std::time::{Duration, Instant};
 
 use millstream_policy::{Grant, Request};
+use millstream_proto::network::counted;
 use millstream_proto::secret::Secret;
 
 use crate::question::steady;
@@ -67,37 +68,38 @@ impl KeptGrants {
         Some(grant)
     }
 
-    /// Keeps what was granted.
-    pub fn keep(&mut self, key: u64, request: &Request, grant: &Grant, now: Instant) {
-        let address = request.client.address.ip();
+    /// Keeps what was granted; false: there is no room.
+    pub fn keep(&mut self, key: u64, request: &Request, grant: &Grant, now: Instant) -> bool {
+        let address = counted(request.client.address.ip());
         let own = self.of_address.get(&address).copied().unwrap_or(0);
         if !self.entries.contains_key(&key) {
             if own >= PER_ADDRESS_MAX || self.entries.len() >= KEPT_MAX {
-                return;
+                return false;
             }
             *self.of_address.entry(address).or_default() += 1;
         }
         let until = now + grant.recheck_after.unwrap_or(KEPT);
         self.entries.insert(key, Entry { grant: grant.clone(), since: now, until, asked: now, address });
+        true
     }
 
-    /// Nothing is granted any more.
-    pub fn forget(&mut self, key: u64) {
-        if let Some(entry) = self.entries.remove(&key) {
+    /// Nothing is granted any more: what was, is to be dropped once nobody waits for this.
+    #[must_use]
+    pub fn forget(&mut self, key: u64) -> Option<Grant> {
+        let entry = self.entries.remove(&key)?;
+        release(&mut self.of_address, entry.address);
+        Some(entry.grant)
+    }
+
+    /// Takes out the grants of those who are gone: to be dropped once nobody waits for this.
+    #[must_use]
+    pub fn sweep(&mut self, now: Instant) -> Vec<Grant> {
+        let is_gone = |entry: &mut Entry| now.saturating_duration_since(entry.asked) >= GONE_AFTER;
+        let gone: Vec<Entry> = self.entries.extract_if(|_, entry| is_gone(entry)).map(|(_, entry)| entry).collect();
+        for entry in &gone {
             release(&mut self.of_address, entry.address);
         }
-    }
-
-    /// Drops the grants of those who are gone.
-    pub fn sweep(&mut self, now: Instant) {
-        let of_address = &mut self.of_address;
-        self.entries.retain(|_, entry| {
-            let stays = now.saturating_duration_since(entry.asked) < GONE_AFTER;
-            if !stays {
-                release(of_address, entry.address);
-            }
-            stays
-        });
+        gone.into_iter().map(|entry| entry.grant).collect()
     }
 }
 

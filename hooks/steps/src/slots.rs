@@ -1,6 +1,7 @@
 //! Places that grants take: how many hold a key at once, counted on this node. A place is given back when its last holder's session ends, however
 //! that comes about. Before it: [`super::answer`]; after it: the grant that travels with the session.
 use std::collections::HashMap;
+use std::net::IpAddr;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use millstream_policy::Client;
@@ -13,14 +14,15 @@ const KEYS_MAX: usize = 1_000_000;
 pub enum Holder {
     /// The session's number.
     Session(u64),
-    /// What the viewer's requests have in common.
-    Viewer(u64),
+    /// Where it is, and what its requests have in common: the name alone is anybody's to choose.
+    Viewer(IpAddr, u64),
 }
 
 impl Holder {
     /// Whoever this client is.
     pub fn of(client: &Client) -> Self {
-        client.viewer.map_or(Self::Session(client.session), Self::Viewer)
+        let address = client.address.ip().to_canonical();
+        client.viewer.map_or(Self::Session(client.session), |viewer| Self::Viewer(address, viewer))
     }
 }
 

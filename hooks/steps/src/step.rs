@@ -9,10 +9,10 @@ use std::time::Instant;
 use millstream_hooks::Called;
 use millstream_hooks::wit::auth;
 use millstream_policy::table::Table;
-use millstream_policy::{DecisionContext, Policy, Request, Step, Undecided, Verdict};
+use millstream_policy::{DecisionContext, Denial, Policy, Request, Step, Undecided, Verdict, Why};
 
 use crate::answer::{self, Answer};
-use crate::bound::{Bound, Counts};
+use crate::bound::{Bound, Counts, Fail};
 use crate::kept::{self, KeptGrants};
 use crate::pace::ShardTime;
 use crate::question;
@@ -83,7 +83,13 @@ impl Node {
 
     fn sweep(&self, now: Instant) {
         let mut all = self.kept.lock().unwrap_or_else(PoisonError::into_inner);
-        all.retain(|kept| kept.upgrade().inspect(|kept| locked(kept).sweep(now)).is_some());
+        all.retain(|kept| kept.strong_count() > 0);
+        let each: Vec<_> = all.iter().filter_map(Weak::upgrade).collect();
+        drop(all);
+        for kept in each {
+            let gone = locked(&kept).sweep(now);
+            drop(gone);
+        }
     }
 }
 
@@ -106,6 +112,7 @@ pub struct HookStep {
     shard: usize,
     kept: Arc<Mutex<KeptGrants>>,
     waiting: Waiting,
+    comparing: Waiting,
 }
 
 /// A decision that goes on elsewhere.
@@ -118,16 +125,19 @@ struct Case {
 }
 
 impl HookStep {
-    /// For this shard. `waiting` counts the decisions of the binding that wait for a thread.
-    pub fn new(bound: Arc<Bound>, node: Arc<Node>, shard: usize, waiting: Waiting) -> Self {
+    /// For this shard. `waiting` counts the decisions, and the comparisons, of the binding that wait for a thread.
+    pub fn new(bound: Arc<Bound>, node: Arc<Node>, shard: usize, waiting: [Waiting; 2]) -> Self {
         let kept = Arc::new(Mutex::new(KeptGrants::default()));
         node.kept.lock().unwrap_or_else(PoisonError::into_inner).push(Arc::downgrade(&kept));
-        Self { bound, node, shard, kept, waiting }
+        let [waiting, comparing] = waiting;
+        Self { bound, node, shard, kept, waiting, comparing }
     }
 
-    fn failed(&self, label: &'static str) -> Step {
+    fn failed(&self, label: &'static str, request: &Request) -> Step {
         self.bound.numbers.failed(label);
-        self.bound.fail.step(&self.bound.hook)
+        // Who is in stays, under the conditions that it has: what the rest of the chain would say is not about these.
+        let fail = if request.recheck { Fail::Closed } else { self.bound.fail };
+        fail.step(&self.bound.hook)
     }
 
     /// What a call came to: a step, or what is to be asked first.
@@ -138,7 +148,7 @@ impl HookStep {
             Ok(answered) => answered,
             Err(failure) => {
                 numbers.said(&failure.to_string());
-                return Answer::Step(self.failed(failure.label()));
+                return Answer::Step(self.failed(failure.label(), request));
             }
         };
         numbers.answered(&answered);
@@ -146,26 +156,33 @@ impl HookStep {
             Ok(answer) => answer,
             Err(error) => {
                 numbers.said(&error);
-                return Answer::Step(self.failed("answer"));
+                return Answer::Step(self.failed("answer", request));
             }
         };
         match &answer {
             Answer::Ask(_) if asks >= ASKS_MAX => {
                 numbers.said("it asks upstreams more than twice for one decision");
-                return Answer::Step(self.failed("asks"));
+                Answer::Step(self.failed("asks", request))
             }
-            Answer::Step(step) => self.keep(request, step),
-            Answer::Ask(_) => {}
+            Answer::Step(step) if !self.keep(request, step) => {
+                let reason = "this address has too many viewers, or the server has; try again in a moment";
+                Answer::Step(Denial::step(Why::Busy, reason))
+            }
+            _ => answer,
         }
-        answer
     }
 
-    fn keep(&self, request: &Request, step: &Step) {
-        let Some(key) = kept::key(request) else { return };
+    /// Keeps what was granted to a viewer without a session. False: it holds something, and there is no room to keep that.
+    fn keep(&self, request: &Request, step: &Step) -> bool {
+        let Some(key) = kept::key(request) else { return true };
         match step {
-            Step::Allow(grant) => locked(&self.kept).keep(key, request, grant, Instant::now()),
-            Step::Deny(_) => locked(&self.kept).forget(key),
-            Step::Abstain | Step::Pending => {}
+            Step::Allow(grant) => locked(&self.kept).keep(key, request, grant, Instant::now()) || grant.held.is_none(),
+            Step::Deny(_) => {
+                let before = locked(&self.kept).forget(key);
+                drop(before);
+                true
+            }
+            Step::Abstain | Step::Pending => true,
         }
     }
 
@@ -184,7 +201,7 @@ impl Policy for HookStep {
         if self.bound.counts(&request.name) != Counts::Decides {
             return Step::Abstain;
         }
-        let Some(decider) = &self.bound.decider else { return self.failed("not_ready") };
+        let Some(decider) = &self.bound.decider else { return self.failed("not_ready", request) };
         let now = Instant::now();
         if let Some(grant) = kept::key(request).and_then(|key| locked(&self.kept).get(key, now)) {
             self.bound.numbers.kept();
@@ -202,7 +219,7 @@ impl Policy for HookStep {
         if self.bound.pace.is_slow() || time.is_some_and(|time| !time.has_room(now)) {
             self.bound.numbers.moved();
             let will_be_answered = case(question, 0).decide_on_thread();
-            return if will_be_answered { Step::Pending } else { self.failed("queue") };
+            return if will_be_answered { Step::Pending } else { self.failed("queue", request) };
         }
         let called = decider.authorize(&question);
         self.bound.pace.took(called.cpu);
@@ -218,25 +235,30 @@ impl Policy for HookStep {
         }
     }
 
-    fn undecided(&self, _request: &Request, why: Undecided) -> Step {
-        self.failed(match why {
+    fn undecided(&self, request: &Request, why: Undecided) -> Step {
+        let label = match why {
             Undecided::Late => "late",
             Undecided::Full => "pending",
-        })
+        };
+        self.failed(label, request)
+    }
+
+    fn reads_params(&self, request: &Request) -> bool {
+        self.bound.counts(&request.name) == Counts::Decides
     }
 
     fn observe(&self, request: &Request, context: DecisionContext<'_>, verdict: &Verdict) {
         let compared = self.bound.counts(&request.name) == Counts::Compared;
         let Some(decider) = self.bound.decider.clone().filter(|_| compared) else { return };
-        // Viewers of HLS and DASH ask again and again; one answer of them is enough.
-        if request.client.viewer.is_some() && !self.bound.numbers.compare_now() {
-            return;
+        // A sample is enough, and decisions come first.
+        if !self.bound.numbers.compare_now() {
+            return self.bound.numbers.not_compared();
         }
         let (step, question, request) = (self.clone(), self.question(request, context), request.clone());
         let allowed = matches!(verdict, Verdict::Allow(_));
         let added = self.node.threads.get().is_some_and(|threads| {
             let compare = move || step.compare(&*decider, &question, &request, allowed);
-            threads.add(&self.waiting, compare).is_ok()
+            threads.add(&self.comparing, compare).is_ok()
         });
         if !added {
             self.bound.numbers.not_compared();
@@ -305,7 +327,7 @@ impl Case {
         let (binding, state) = (self.step.bound.id.clone(), std::mem::take(&mut fetch.state));
         let replied = move |outcome: Result<auth::Reply, String>| {
             let (node, waiting) = (Arc::clone(&self.step.node), self.step.waiting.clone());
-            let (ticket, step) = (self.ticket, self.step.clone());
+            let (ticket, step, request) = (self.ticket, self.step.clone(), self.request.clone());
             let resume = move || {
                 let Some(decider) = self.step.bound.decider.clone() else { return };
                 let called = decider.resume(&self.question, &state, outcome);
@@ -313,7 +335,7 @@ impl Case {
             };
             let added = node.threads.get().is_some_and(|threads| threads.add(&waiting, resume).is_ok());
             if !added {
-                node.answer(ticket, step.failed("queue"));
+                node.answer(ticket, step.failed("queue", &request));
             }
         };
         node.fetcher.fetch(&binding, fetch, Box::new(replied));

@@ -211,6 +211,13 @@ fn a_hook_that_fails_decides_nothing_and_its_policy_does() {
     let steps = of(Fail::Open, Some(trap())).for_shard(0);
     let late = steps.undecided(0, Undecided::Late, &asks("cam", "rtmp", None), context(&Records::default()));
     assert!(allowed(&late));
+    // Who is in stays as it is: what the rest of the chain grants is not for it.
+    let again = Request { recheck: true, ..asks("cam", "rtmp", None) };
+    assert_eq!(denied(decide(&of(Fail::Open, Some(trap())), &again)).why, Why::Busy);
+    // It asks for what is not done.
+    let renames =
+        plays(|_, _| Ok(auth::Step::Allow(auth::Grant { rename: Some("other".to_owned()), ..grant(0, &[]) })));
+    assert_eq!(denied(decide(&of(Fail::Closed, Some(renames)), &asks("cam", "rtmp", None))).why, Why::Busy);
 }
 
 #[test]
@@ -330,9 +337,26 @@ fn viewers_of_hls_are_asked_about_once_and_hold_one_place() {
     let other = |viewer| elsewhere.ask(&asks("cam", "hls", Some(viewer)), context(&records));
     assert!(allowed(&other(1)));
     assert_eq!(denied(other(2)).why, Why::Busy);
+    // Somebody elsewhere who says the same name is somebody else.
+    let mut elsewhere_asks = asks("cam", "hls", Some(1));
+    elsewhere_asks.client.address = SocketAddr::from(([198, 51, 100, 7], 5000));
+    assert_eq!(denied(steps.ask(&elsewhere_asks, context(&records))).why, Why::Busy);
+    assert!(steps.reads_params(&asks("cam", "hls", Some(1))), "playlists go on with the token");
     // With the chain its viewers' grants go, and what they held.
     drop((steps, elsewhere, chain));
     assert_eq!(rig.node.slots.held("hook-1", "account"), 0);
+}
+
+#[test]
+fn a_place_that_cannot_be_kept_is_not_given() {
+    let rig = Rig::new();
+    let answers: Answers = Box::new(|_, _| Ok(auth::Step::Allow(grant(60_000, &[("account", 1_000)]))));
+    // It costs nothing, so all of them are decided at once.
+    let grants = Arc::new(Plays { answers, cost: Duration::ZERO, calls: AtomicU32::new(0) });
+    let chain = rig.chain(vec![rig.bound(&binding(1, Mode::Live), Fail::Closed, grants)]);
+    let (steps, records) = (chain.for_shard(0), Records::default());
+    let let_in = (0..300).filter(|viewer| allowed(&steps.ask(&asks("cam", "hls", Some(*viewer)), context(&records))));
+    assert_eq!((let_in.count(), rig.node.slots.held("hook-1", "account")), (256, 256), "those of one address");
 }
 
 #[test]

@@ -24,9 +24,28 @@ pub struct Threads {
     ending: Arc<AtomicBool>,
 }
 
-/// How many decisions of a binding wait.
-#[derive(Clone, Debug, Default)]
-pub struct Waiting(Arc<AtomicUsize>);
+/// Comparisons of one binding that may wait.
+const COMPARISONS_MAX: usize = 16;
+
+/// How many decisions of a binding wait, and how many may.
+#[derive(Clone, Debug)]
+pub struct Waiting {
+    count: Arc<AtomicUsize>,
+    most: usize,
+}
+
+impl Default for Waiting {
+    fn default() -> Self {
+        Self { count: Arc::default(), most: OF_BINDING_MAX }
+    }
+}
+
+impl Waiting {
+    /// For comparisons, of which few may wait.
+    pub fn of_comparisons() -> Self {
+        Self { most: COMPARISONS_MAX, ..Self::default() }
+    }
+}
 
 /// There is no room for another decision.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -48,8 +67,8 @@ impl Threads {
 
     /// Does this soon. `waiting` is the binding's count.
     pub fn add(&self, waiting: &Waiting, job: impl FnOnce() + Send + 'static) -> Result<(), Full> {
-        if waiting.0.fetch_add(1, Relaxed) >= OF_BINDING_MAX {
-            waiting.0.fetch_sub(1, Relaxed);
+        if waiting.count.fetch_add(1, Relaxed) >= waiting.most {
+            waiting.count.fetch_sub(1, Relaxed);
             return Err(Full);
         }
         let counted = Counted(waiting.clone());
@@ -75,7 +94,7 @@ struct Counted(Waiting);
 
 impl Drop for Counted {
     fn drop(&mut self) {
-        self.0.0.fetch_sub(1, Relaxed);
+        self.0.count.fetch_sub(1, Relaxed);
     }
 }
 

@@ -7,6 +7,7 @@ use millstream_control_protocol::event::Event;
 use millstream_control_protocol::state::{Binding, Mode};
 
 use super::*;
+use crate::runner::{Binds, Bound, Runner};
 use millstream_fleet::{EventSink, Promise};
 
 /// What control has of hooks: their modules under the names that they are asked for by, in pieces of 3 bytes.
@@ -231,4 +232,43 @@ async fn control_of_the_release_before_is_understood() {
     })
     .await;
     node.end().await;
+}
+
+/// Notes what is bound, and takes a while the first time.
+#[derive(Default)]
+struct Notes {
+    bound: Mutex<Vec<Vec<String>>>,
+}
+
+impl Runner for Notes {
+    fn prepare(&self, _sha256: &str, _kind: &str, _module: &[u8]) -> Result<(), String> {
+        Ok(())
+    }
+
+    fn bind<'a>(&'a self, bindings: &'a [Binding]) -> Binds<'a> {
+        let mut bound = self.bound.lock().unwrap();
+        bound.push(bindings.iter().map(|binding| binding.id.clone()).collect());
+        // Not every shard has them the first time: it is tried again.
+        let in_force = bound.len() > 1;
+        Box::pin(async move { Bound { in_force, warnings: Vec::new() } })
+    }
+}
+
+/// A process that began with the bindings of its own store goes on with them until it hears of others: nobody gets past a hook meanwhile.
+#[tokio::test]
+async fn nothing_is_unbound_before_control_has_said_so_and_what_no_shard_took_is_bound_again() {
+    let modules = Modules::default();
+    modules.put(ABC, b"abc");
+    let fleet = Fleet::new([], String::new(), modules);
+    fleet.bind(binding("one", ABC, Mode::Live));
+    let (at, serving) = serve(app(&fleet), ANY);
+    let notes = Arc::new(Notes::default());
+    let node = Node::running(over_http(at), None, Some(Arc::clone(&notes) as Arc<dyn Runner>));
+    eventually("it is bound, with its module and once more", async || notes.bound.lock().unwrap().len() >= 2).await;
+    let bound = notes.bound.lock().unwrap().clone();
+    assert!(bound.iter().all(|bound| *bound == ["one"]), "{bound:?}");
+    fleet.unbind("one");
+    eventually("it is unbound", async || notes.bound.lock().unwrap().last().is_some_and(Vec::is_empty)).await;
+    node.end().await;
+    serving.abort();
 }

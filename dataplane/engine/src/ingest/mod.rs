@@ -484,7 +484,11 @@ async fn publish(shard: &Rc<Shard>, mut connection: Connection, id: &Id, encoder
         ended => ended,
     };
     match ended {
-        None => Turn::Again(connection),
+        None => {
+            // What it was admitted for is over, and what it held is given back.
+            connection.session.granted.take();
+            Turn::Again(connection)
+        }
         Some(why) => Turn::Ended(connection, why),
     }
 }

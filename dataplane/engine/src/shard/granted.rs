@@ -7,6 +7,8 @@ use millstream_proto::time::Time;
 
 /// Where there is no decision about a running session, it is asked about again after this time.
 const ASK_AGAIN_AFTER: Duration = Duration::from_secs(10);
+/// An answer that has not come after this time does not come.
+const ANSWER_WAIT_MAX: Duration = Duration::from_secs(30);
 /// Sessions are not asked about more often than this, whatever a policy says.
 const RECHECK_MIN: Duration = Duration::from_secs(1);
 
@@ -24,6 +26,8 @@ pub(crate) struct Granted {
 /// A question about a running session.
 pub(crate) struct Recheck {
     at: Time,
+    /// It is being asked: its answer is for this grant, and for no other that may come meanwhile.
+    is_asked: bool,
     question: Request,
 }
 
@@ -34,7 +38,8 @@ impl Granted {
         // Who came at the same moment is not asked about at the same moment.
         let spread = |after: Duration| after / 1_000 * (1_000 - (question.client.session % 100) as u32);
         let at = recheck_after.map(|after| now + spread(after.max(RECHECK_MIN)));
-        let recheck = at.map(|at| Box::new(Recheck { at, question: Request { recheck: true, ..question } }));
+        let recheck =
+            at.map(|at| Box::new(Recheck { at, is_asked: false, question: Request { recheck: true, ..question } }));
         Self { until: valid_for.map(|time| now + time), recheck, _held: held }
     }
 
@@ -45,11 +50,21 @@ impl Granted {
 
     /// The question, once it is to be asked again.
     pub(crate) fn take_recheck(&mut self, now: Time) -> Option<Request> {
-        let due = self.recheck.as_ref().is_some_and(|recheck| recheck.at <= now);
-        self.recheck.take_if(|_| due).map(|recheck| recheck.question)
+        let recheck = self.recheck.as_mut().filter(|recheck| recheck.at <= now)?;
+        // An answer that is lost, as with a session that is handed over meanwhile, is asked for again.
+        (recheck.at, recheck.is_asked) = (now + ANSWER_WAIT_MAX, true);
+        Some(recheck.question.clone())
     }
 
-    pub(crate) fn ask_again(&mut self, question: Request, now: Time) {
-        self.recheck = Some(Box::new(Recheck { at: now + ASK_AGAIN_AFTER, question }));
+    /// Whether the answer that comes is for this grant.
+    pub(crate) fn is_asked(&self) -> bool {
+        self.recheck.as_ref().is_some_and(|recheck| recheck.is_asked)
+    }
+
+    /// There was no decision.
+    pub(crate) fn ask_again(&mut self, now: Time) {
+        if let Some(recheck) = &mut self.recheck {
+            (recheck.at, recheck.is_asked) = (now + ASK_AGAIN_AFTER, false);
+        }
     }
 }
