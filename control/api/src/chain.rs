@@ -16,10 +16,10 @@ pub struct ChainStep {
     /// What it is called.
     #[schema(example = "cidr-3")]
     pub name: String,
-    /// What it goes by: callback, cidr, jwt, signed, recorded, open, or a kind of a later version.
+    /// What it goes by: hook, callback, cidr, jwt, signed, recorded, open, or a kind of a later version.
     #[schema(example = "cidr")]
     pub kind: String,
-    /// Where it comes from: configuration (`[[auth.steps]]`), preset (`auth.preset`), or a place of a later version.
+    /// Where it comes from: binding (of a hook), configuration (`[[auth.steps]]`), preset (`auth.preset`), or a place of a later version.
     #[schema(example = "configuration")]
     pub origin: String,
     /// Whether it is asked for this stream.

@@ -12,7 +12,7 @@ use std::time::Duration;
 use millstream_engine::Remote;
 use millstream_fleet::http::guard::Guard;
 use millstream_fleet::http::url::Url;
-use millstream_policy::scope::Pass;
+use millstream_policy::scope::{Fail, Pass};
 use millstream_policy::{DecisionContext, Denial, Grant, Policy, PolicyMaker, Request, Step, Undecided, Why};
 use tokio::runtime::Handle;
 use tokio::sync::{Semaphore, mpsc, oneshot};
@@ -32,15 +32,6 @@ const QUESTIONS_MAX: usize = 4096;
 /// Requests under way at once, of all callbacks together.
 const AT_ONCE_TOTAL: usize = 256;
 
-/// What who is asked about gets where the back end gives no verdict: no connection, no answer in time, or none that can be read.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub enum Fail {
-    /// It is refused.
-    Closed,
-    /// It is admitted.
-    Open,
-}
-
 /// A back end and how it is asked.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct Callback {
@@ -58,7 +49,7 @@ pub struct Callback {
     pub cache: Duration,
     /// Requests under way at once.
     pub at_once: usize,
-    /// Where there is no verdict.
+    /// Where there is no verdict: no connection, no answer in time, or none that can be read.
     pub fail: Fail,
     /// What who passes gets.
     pub pass: Pass,

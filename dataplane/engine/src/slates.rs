@@ -4,6 +4,7 @@ use std::collections::HashMap;
 use std::fmt;
 use std::sync::Arc;
 
+use millstream_proto::hex;
 use millstream_proto::media::Clip;
 
 /// Names a clip: the SHA-256 of its file.
@@ -13,15 +14,7 @@ pub struct SlateKey(pub [u8; 32]);
 impl SlateKey {
     /// Of 64 hexadecimal digits.
     pub fn from_hex(text: &str) -> Option<Self> {
-        let digits = text.as_bytes();
-        if digits.len() != 64 {
-            return None;
-        }
-        let mut key = [0; 32];
-        for (byte, pair) in key.iter_mut().zip(digits.chunks_exact(2)) {
-            *byte = u8::from_str_radix(std::str::from_utf8(pair).ok()?, 16).ok()?;
-        }
-        Some(Self(key))
+        hex::decode(text).map(Self)
     }
 }
 

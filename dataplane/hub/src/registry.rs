@@ -2,14 +2,9 @@
 //! shards at once meet on the same one.
 use millstream_proto::id::Id;
 
-/// The shard, of `shards`, that owns the stream for as long as the process runs (FNV-1a over the id).
+/// The shard, of `shards`, that owns the stream for as long as the process runs.
 pub fn owner(id: &Id, shards: usize) -> usize {
-    let hash = id
-        .as_str()
-        .bytes()
-        .fold(0xcbf2_9ce4_8422_2325_u64, |hash, byte| (hash ^ u64::from(byte)).wrapping_mul(0x0100_0000_01b3));
-    // FNV's low bits are weak for short names: fold the high half in.
-    ((hash ^ (hash >> 32)) % shards.max(1) as u64) as usize
+    id.place(shards)
 }
 
 #[cfg(test)]

@@ -12,9 +12,11 @@ use millstream_policy::{Action, Chain, DecisionContext, Request, Step};
 use serde_json::{Map, Value};
 use tokio::runtime::Runtime;
 
+#[cfg(feature = "hooks")]
+use crate::hook_modules::Looks;
 use crate::hook_settings::HookSettings;
 #[cfg(feature = "hooks")]
-use crate::hooks::{Hooks, Looks};
+use crate::hooks::Hooks;
 
 /// A binding in force.
 pub(crate) struct BoundHook {
@@ -28,6 +30,7 @@ pub(crate) struct BoundHook {
     pub(crate) bound: Arc<millstream_hook_steps::bound::Bound>,
 }
 
+#[cfg_attr(not(feature = "hooks"), allow(clippy::unused_self, reason = "with hooks there is something"))]
 impl BoundHook {
     /// What it would say of a request, where that can be told, and why.
     pub(crate) fn explain(&self, request: &Request, context: DecisionContext<'_>) -> (Option<Step>, String) {
@@ -58,6 +61,7 @@ impl fmt::Debug for HookHost {
     }
 }
 
+#[cfg_attr(not(feature = "hooks"), allow(clippy::unused_self, reason = "with hooks there is something"))]
 impl HookHost {
     /// For an engine of so many shards (`None`: one per core), which decides by `base` where no hook does; `bindings` were in force before. Gives the chain that it is to begin with.
     #[cfg(feature = "hooks")]
@@ -73,7 +77,7 @@ impl HookHost {
         let hooks = Hooks::new(data_dir, settings.clone(), shards, base, runtime.handle())?;
         let chain = hooks.beginning_with(bindings);
         let (runner, inspector): (Arc<dyn Runner>, Arc<dyn Inspector>) =
-            (Arc::clone(&hooks) as _, Arc::new(Looks(Arc::clone(&hooks))));
+            (Arc::clone(&hooks) as _, Arc::new(Looks(Arc::clone(hooks.modules()))));
         Ok((Self { runner: Some(runner), inspector: Some(inspector), hooks: Some(hooks) }, chain))
     }
 
@@ -116,7 +120,6 @@ impl HookHost {
     }
 
     /// The engine runs: what follows of it decides there.
-    #[cfg_attr(not(feature = "hooks"), allow(clippy::unused_self, reason = "the other form has something"))]
     pub(crate) fn decide_for(&self, engine: &Remote) {
         #[cfg(feature = "hooks")]
         if let Some(hooks) = &self.hooks {

@@ -2,13 +2,14 @@
 use std::collections::BTreeMap;
 
 use millstream_fleet::http::url::Url;
+use millstream_policy::scope::Fail;
 use millstream_proto::secret::Secret;
 
 /// What the table says.
 #[derive(Clone, PartialEq, Debug, Default)]
 pub(crate) struct HookSettings {
-    /// A hook that fails lets pass whom the rest of the chain lets in.
-    pub(crate) fail_open: Option<bool>,
+    /// Where a hook gives no answer.
+    pub(crate) fail: Fail,
     pub(crate) secrets: BTreeMap<String, Secret>,
     /// Public keys in PEM.
     pub(crate) keys: BTreeMap<String, String>,

@@ -14,6 +14,8 @@ mod config_command;
 mod control;
 mod demo;
 mod hook_host;
+#[cfg(feature = "hooks")]
+mod hook_modules;
 mod hook_settings;
 #[cfg(feature = "hooks")]
 mod hooks;

@@ -47,7 +47,7 @@ impl Upstreams {
 }
 
 impl Fetcher for Upstreams {
-    fn fetch(&self, _binding: &str, fetch: auth::Fetch, replied: Replied) {
+    fn fetch(&self, fetch: auth::Fetch, replied: Replied) {
         let all = Arc::clone(&self.all);
         self.runtime.spawn(async move { replied(ask(&all, fetch).await) });
     }

@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use millstream_proto::id::Id;
 
-use crate::{DecisionContext, Grant, Policy, PolicyMaker, Request, Step, Undecided};
+use crate::{DecisionContext, Grant, Policy, PolicyMaker, Request, Step, Undecided, Verdict};
 
 /// What who passes a step gets.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -33,6 +33,16 @@ pub enum Missing {
     Deny,
     /// It goes on to the next step, which may know it by something else.
     Next,
+}
+
+/// What is done with who is asked about where who decides gives no answer.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+pub enum Fail {
+    /// It is refused for now.
+    #[default]
+    Closed,
+    /// It passes.
+    Open,
 }
 
 /// A step that is asked for these streams only; for all where there is none.
@@ -78,5 +88,11 @@ impl Policy for OnlyFor {
 
     fn reads_params(&self, request: &Request) -> bool {
         self.is_for(request) && self.step.reads_params(request)
+    }
+
+    fn observe(&self, request: &Request, context: DecisionContext<'_>, verdict: &Verdict) {
+        if self.is_for(request) {
+            self.step.observe(request, context, verdict);
+        }
     }
 }

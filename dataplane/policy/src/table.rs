@@ -25,7 +25,7 @@ impl<V> Default for Table<V> {
 impl<V> Table<V> {
     /// The value of a stream.
     pub fn get(&self, id: &Id) -> Option<&V> {
-        self.parts.get(part(id)).and_then(|part| part.get(id))
+        self.parts.get(id.place(PARTS)).and_then(|part| part.get(id))
     }
 
     /// How many there are.
@@ -50,7 +50,7 @@ impl<V: Clone> Table<V> {
         let mut parts = self.parts.to_vec();
         let mut len = self.len;
         for (id, value) in changes {
-            let Some(shared) = parts.get_mut(part(&id)) else { continue };
+            let Some(shared) = parts.get_mut(id.place(PARTS)) else { continue };
             // Copied by the first change of a part; those after it find it their own.
             let entries = Arc::make_mut(shared);
             let before = entries.len();
@@ -68,13 +68,6 @@ impl<V: Clone> FromIterator<(Id, V)> for Table<V> {
     fn from_iter<T: IntoIterator<Item = (Id, V)>>(entries: T) -> Self {
         Self::default().with(entries.into_iter().map(|(id, value)| (id, Some(value))))
     }
-}
-
-/// FNV-1a over the id: ids are made by whoever may make streams, so nobody gains by having them collide.
-fn part(id: &Id) -> usize {
-    let mix = |hash: u64, byte: u8| (hash ^ u64::from(byte)).wrapping_mul(0x0100_0000_01b3);
-    let hash = id.as_str().bytes().fold(0xcbf2_9ce4_8422_2325_u64, mix);
-    ((hash ^ (hash >> 32)) % PARTS as u64) as usize
 }
 
 #[cfg(test)]

@@ -38,6 +38,15 @@ impl Id {
         }
     }
 
+    /// Its place among so many, the same in every process and release: FNV-1a. Ids are made by whoever may make streams, so nobody gains by having
+    /// them collide.
+    pub fn place(&self, places: usize) -> usize {
+        let mix = |hash: u64, byte: u8| (hash ^ u64::from(byte)).wrapping_mul(0x0100_0000_01b3);
+        let hash = self.0.bytes().fold(0xcbf2_9ce4_8422_2325_u64, mix);
+        // FNV's low bits are weak for short names: fold the high half in.
+        ((hash ^ (hash >> 32)) % places.max(1) as u64) as usize
+    }
+
     /// The id as text.
     pub fn as_str(&self) -> &str {
         &self.0

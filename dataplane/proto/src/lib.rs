@@ -15,6 +15,7 @@ pub mod codec;
 pub mod cursor;
 pub mod dash;
 pub mod flv;
+pub mod hex;
 pub mod hls;
 pub mod http;
 pub mod id;

@@ -1,14 +1,17 @@
 //! A binding in force: which hook decides for which streams, how much its answers count, and what is done where it fails. Before it: the agent's
 //! bindings and compiled modules; after it: [`super::step`] asks it.
+use std::collections::BTreeMap;
 use std::fmt;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
 
 use millstream_control_protocol::state::{Binding, Mode};
 use millstream_hooks::wit::auth;
 use millstream_hooks::{Called, Hook};
+use millstream_policy::scope::Fail;
 use millstream_policy::{Action, Denial, Step, Why};
 use millstream_proto::id::Id;
 
+use crate::kept::KeptGrants;
 use crate::numbers::OfVersion;
 use crate::pace::Pace;
 
@@ -36,25 +39,11 @@ impl Decider for Hook {
     }
 }
 
-/// What is done where a hook gives no answer.
-#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
-pub enum Fail {
-    /// Nobody is let in: "busy". Who is in stays.
-    #[default]
-    Closed,
-    /// It is as if the hook were not bound.
-    Open,
-}
-
-impl Fail {
-    /// The step for a request that has no answer.
-    pub fn step(self, hook: &str) -> Step {
-        match self {
-            Self::Closed => {
-                Denial::step(Why::Busy, format!("the hook {hook} cannot decide now; try again in a moment"))
-            }
-            Self::Open => Step::Abstain,
-        }
+/// The step for a request that a hook has not answered: with [`Fail::Open`] it is as if the hook were not bound.
+pub fn unanswered(fail: Fail, hook: &str) -> Step {
+    match fail {
+        Fail::Closed => Denial::step(Why::Busy, format!("the hook {hook} cannot decide now; try again in a moment")),
+        Fail::Open => Step::Abstain,
     }
 }
 
@@ -95,7 +84,12 @@ pub struct Bound {
     pub numbers: Arc<OfVersion>,
     /// Whether it is quick enough for shards.
     pub pace: Pace,
+    /// What it has granted to viewers without a session, by shard. It stays when other bindings change.
+    kept: Mutex<BTreeMap<usize, KeptOfShard>>,
 }
+
+/// What one shard keeps; shared with who sweeps.
+pub(crate) type KeptOfShard = Arc<Mutex<KeptGrants>>;
 
 impl Bound {
     /// A binding of an auth hook; `None`: it is for something else, or nobody is asked.
@@ -128,7 +122,15 @@ impl Bound {
             decider,
             numbers,
             pace: Pace::default(),
+            kept: Mutex::default(),
         })
+    }
+
+    /// What a shard keeps, and whether that is new.
+    pub(crate) fn kept(&self, shard: usize) -> (KeptOfShard, bool) {
+        let mut kept = self.kept.lock().unwrap_or_else(PoisonError::into_inner);
+        let is_new = !kept.contains_key(&shard);
+        (Arc::clone(kept.entry(shard).or_default()), is_new)
     }
 
     /// Whether its answer about this stream counts.
@@ -157,10 +159,7 @@ impl fmt::Debug for Bound {
     }
 }
 
-/// Where a stream lies among a hundred. The same on every node and in every release: a canary's streams stay its streams.
+/// Where a stream lies among a hundred. The same on every node: a canary's streams stay its streams.
 pub fn share_of(stream: &Id) -> u32 {
-    // FNV-1a, 64 bits.
-    let mix = |hash: u64, byte: u8| (hash ^ u64::from(byte)).wrapping_mul(0x0100_0000_01b3);
-    let hash = stream.as_str().bytes().fold(0xcbf2_9ce4_8422_2325_u64, mix);
-    ((hash ^ (hash >> 32)) % 100) as u32
+    stream.place(100) as u32
 }

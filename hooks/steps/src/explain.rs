@@ -3,13 +3,13 @@
 use millstream_policy::{DecisionContext, Request, Step};
 
 use crate::answer::{self, Answer};
-use crate::bound::{Bound, Counts};
+use crate::bound::{Bound, Counts, unanswered};
 use crate::question;
 use crate::slots::Slots;
 
 /// The step, where one can be told, and why.
 pub fn explain(bound: &Bound, request: &Request, context: DecisionContext<'_>) -> (Option<Step>, String) {
-    let failed = |why: String| (Some(bound.fail.step(&bound.hook)), why);
+    let failed = |why: String| (Some(unanswered(bound.fail, &bound.hook)), why);
     match bound.counts(&request.name) {
         Counts::NotAsked => return (Some(Step::Abstain), "it is for another stream".to_owned()),
         Counts::Compared => return (Some(Step::Abstain), "its answers are compared here, and do not count".to_owned()),

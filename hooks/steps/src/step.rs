@@ -1,18 +1,19 @@
 //! One binding as a step of one shard's chain. Before it: the engine's admission; after it: the next step, or a verdict.
 //!
 //! A decision runs on the shard while hooks use little of its time and this one is quick, else on [`super::threads`], while the session waits. Where an
-//! upstream is asked, it goes on there. A hook that fails decides nothing: the binding's [`crate::bound::Fail`] does.
+//! upstream is asked, it goes on there. A hook that fails decides nothing: the binding's [`Fail`] does.
 use std::fmt;
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError, RwLock, Weak};
 use std::time::Instant;
 
 use millstream_hooks::Called;
 use millstream_hooks::wit::auth;
+use millstream_policy::scope::Fail;
 use millstream_policy::table::Table;
 use millstream_policy::{DecisionContext, Denial, Policy, Request, Step, Undecided, Verdict, Why};
 
 use crate::answer::{self, Answer};
-use crate::bound::{Bound, Counts, Fail};
+use crate::bound::{Bound, Counts, KeptOfShard, unanswered};
 use crate::kept::{self, KeptGrants};
 use crate::pace::ShardTime;
 use crate::question;
@@ -25,10 +26,10 @@ const ASKS_MAX: u8 = 2;
 /// What upstreams answer, when they have.
 pub type Replied = Box<dyn FnOnce(Result<auth::Reply, String>) + Send>;
 
-/// Asks upstreams. `binding` is the id of the binding whose configuration names them.
+/// Asks upstreams.
 pub trait Fetcher: Send + Sync {
     /// Asks, and calls `replied` once, at the latest when the fetch's time is over.
-    fn fetch(&self, binding: &str, fetch: auth::Fetch, replied: Replied);
+    fn fetch(&self, fetch: auth::Fetch, replied: Replied);
 }
 
 /// Where answers of pending steps go: the ticket and what was decided.
@@ -40,7 +41,7 @@ pub struct Node {
     pub slots: Slots,
     /// Viewers of each stream, as they were counted last.
     pub viewers: RwLock<Table<u32>>,
-    threads: OnceLock<Threads>,
+    threads: OnceLock<Option<Threads>>,
     answerer: OnceLock<Answerer>,
     fetcher: Box<dyn Fetcher>,
     shards: Vec<ShardTime>,
@@ -48,9 +49,9 @@ pub struct Node {
 }
 
 impl Node {
-    /// For so many shards, with threads of its own.
-    pub fn new(shards: usize, fetcher: Box<dyn Fetcher>) -> std::io::Result<Arc<Self>> {
-        let node = Arc::new(Self {
+    /// For so many shards.
+    pub fn new(shards: usize, fetcher: Box<dyn Fetcher>) -> Arc<Self> {
+        Arc::new(Self {
             slots: Slots::default(),
             viewers: RwLock::default(),
             threads: OnceLock::new(),
@@ -58,16 +59,28 @@ impl Node {
             fetcher,
             shards: (0..shards).map(|_| ShardTime::default()).collect(),
             kept: Mutex::default(),
-        });
-        let swept = Arc::downgrade(&node);
-        let threads = Threads::start(1, move || {
-            if let Some(node) = swept.upgrade() {
-                node.sweep(Instant::now());
-            }
-        })?;
-        // It is set once, here.
-        let _ = node.threads.set(threads);
-        Ok(node)
+        })
+    }
+
+    /// The threads, which begin with the first binding: a server without hooks has none. `None`: the system gives none, which has been said.
+    fn threads(self: &Arc<Self>) -> Option<&Threads> {
+        let start = || {
+            let swept = Arc::downgrade(self);
+            let tick = move || {
+                if let Some(node) = swept.upgrade() {
+                    node.sweep(Instant::now());
+                }
+            };
+            Threads::start(1, tick)
+                .inspect_err(|error| tracing::error!(%error, "cannot start the threads of hooks"))
+                .ok()
+        };
+        self.threads.get_or_init(start).as_ref()
+    }
+
+    /// Does this soon, beside the shards; false: there is no room.
+    fn soon(self: &Arc<Self>, waiting: &Waiting, job: impl FnOnce() + Send + 'static) -> bool {
+        self.threads().is_some_and(|threads| threads.add(waiting, job).is_ok())
     }
 
     /// Answers of pending steps go there. Until this is said there are none.
@@ -110,7 +123,7 @@ pub struct HookStep {
     bound: Arc<Bound>,
     node: Arc<Node>,
     shard: usize,
-    kept: Arc<Mutex<KeptGrants>>,
+    kept: KeptOfShard,
     waiting: Waiting,
     comparing: Waiting,
 }
@@ -127,8 +140,12 @@ struct Case {
 impl HookStep {
     /// For this shard. `waiting` counts the decisions, and the comparisons, of the binding that wait for a thread.
     pub fn new(bound: Arc<Bound>, node: Arc<Node>, shard: usize, waiting: [Waiting; 2]) -> Self {
-        let kept = Arc::new(Mutex::new(KeptGrants::default()));
-        node.kept.lock().unwrap_or_else(PoisonError::into_inner).push(Arc::downgrade(&kept));
+        let (kept, is_new) = bound.kept(shard);
+        if is_new {
+            node.kept.lock().unwrap_or_else(PoisonError::into_inner).push(Arc::downgrade(&kept));
+        }
+        // What viewers hold is given back there.
+        node.threads();
         let [waiting, comparing] = waiting;
         Self { bound, node, shard, kept, waiting, comparing }
     }
@@ -137,7 +154,7 @@ impl HookStep {
         self.bound.numbers.failed(label);
         // Who is in stays, under the conditions that it has: what the rest of the chain would say is not about these.
         let fail = if request.recheck { Fail::Closed } else { self.bound.fail };
-        fail.step(&self.bound.hook)
+        unanswered(fail, &self.bound.hook)
     }
 
     /// What a call came to: a step, or what is to be asked first.
@@ -256,11 +273,8 @@ impl Policy for HookStep {
         }
         let (step, question, request) = (self.clone(), self.question(request, context), request.clone());
         let allowed = matches!(verdict, Verdict::Allow(_));
-        let added = self.node.threads.get().is_some_and(|threads| {
-            let compare = move || step.compare(&*decider, &question, &request, allowed);
-            threads.add(&self.comparing, compare).is_ok()
-        });
-        if !added {
+        let compare = move || step.compare(&*decider, &question, &request, allowed);
+        if !self.node.soon(&self.comparing, compare) {
             self.bound.numbers.not_compared();
         }
     }
@@ -303,14 +317,13 @@ impl Case {
     /// True: it will be answered.
     fn decide_on_thread(self) -> bool {
         let (node, waiting) = (Arc::clone(&self.step.node), self.step.waiting.clone());
-        let Some(threads) = node.threads.get() else { return false };
         let decide = move || {
             let Some(decider) = self.step.bound.decider.clone() else { return };
             let called = decider.authorize(&self.question);
             self.step.bound.pace.took(called.cpu);
             self.go_on(called);
         };
-        threads.add(&waiting, decide).is_ok()
+        node.soon(&waiting, decide)
     }
 
     fn go_on(self, called: Called<auth::Step>) {
@@ -324,7 +337,7 @@ impl Case {
     fn ask(mut self, mut fetch: auth::Fetch) {
         self.asks += 1;
         let node = Arc::clone(&self.step.node);
-        let (binding, state) = (self.step.bound.id.clone(), std::mem::take(&mut fetch.state));
+        let state = std::mem::take(&mut fetch.state);
         let replied = move |outcome: Result<auth::Reply, String>| {
             let (node, waiting) = (Arc::clone(&self.step.node), self.step.waiting.clone());
             let (ticket, step, request) = (self.ticket, self.step.clone(), self.request.clone());
@@ -333,11 +346,10 @@ impl Case {
                 let called = decider.resume(&self.question, &state, outcome);
                 self.go_on(called);
             };
-            let added = node.threads.get().is_some_and(|threads| threads.add(&waiting, resume).is_ok());
-            if !added {
+            if !node.soon(&waiting, resume) {
                 node.answer(ticket, step.failed("queue", &request));
             }
         };
-        node.fetcher.fetch(&binding, fetch, Box::new(replied));
+        node.fetcher.fetch(fetch, Box::new(replied));
     }
 }

@@ -10,6 +10,7 @@ use millstream_hooks::wit::auth;
 use millstream_hooks::{Called, Failure};
 use millstream_policy::open::Open;
 use millstream_policy::records::Records;
+use millstream_policy::scope::Fail;
 use millstream_policy::{
     Action, Answer, Chain, Client, DecisionContext, Denial, Grant, Request, Step, Undecided, Verdict, Why, shared,
 };
@@ -17,7 +18,7 @@ use millstream_proto::id::Id;
 use millstream_proto::query::Params;
 use millstream_proto::secret::Secret;
 
-use crate::bound::{Bound, Decider, Fail, share_of};
+use crate::bound::{Bound, Decider, share_of};
 use crate::chain::chain;
 use crate::numbers::Numbers;
 use crate::slots::{Holder, Slots};
@@ -56,8 +57,7 @@ impl Decider for Plays {
 struct Fetches;
 
 impl Fetcher for Fetches {
-    fn fetch(&self, binding: &str, fetch: auth::Fetch, replied: Replied) {
-        assert!(binding.starts_with("binding"), "{binding}");
+    fn fetch(&self, fetch: auth::Fetch, replied: Replied) {
         let reply = |status| auth::Reply { status, headers: Vec::new(), body: Vec::new() };
         match fetch.path.trim_start_matches('/').parse() {
             Ok(status) => replied(Ok(reply(status))),
@@ -74,7 +74,7 @@ struct Rig {
 
 impl Rig {
     fn new() -> Self {
-        let node = Node::new(1, Box::new(Fetches)).unwrap();
+        let node = Node::new(1, Box::new(Fetches));
         let (sender, answered) = channel();
         let sender = Mutex::new(sender);
         node.answers_go_to(Box::new(move |ticket, step| sender.lock().unwrap().send((ticket, step)).unwrap()));
@@ -324,7 +324,8 @@ fn viewers_of_hls_are_asked_about_once_and_hold_one_place() {
         assert!(request.target.params.iter().all(|pair| pair.name != "_HLS_msn"), "that is the player's own");
         Ok(auth::Step::Allow(grant(60_000, &[("account", 1)])))
     });
-    let chain = rig.chain(vec![rig.bound(&binding(1, Mode::Live), Fail::Closed, plays.clone())]);
+    let bound = rig.bound(&binding(1, Mode::Live), Fail::Closed, plays.clone());
+    let chain = rig.chain(vec![Arc::clone(&bound)]);
     let (steps, records) = (chain.for_shard(0), Records::default());
     let ask = |viewer| steps.ask(&asks("cam", "hls", Some(viewer)), context(&records));
     for _ in 0..10 {
@@ -342,8 +343,12 @@ fn viewers_of_hls_are_asked_about_once_and_hold_one_place() {
     elsewhere_asks.client.address = SocketAddr::from(([198, 51, 100, 7], 5000));
     assert_eq!(denied(steps.ask(&elsewhere_asks, context(&records))).why, Why::Busy);
     assert!(steps.reads_params(&asks("cam", "hls", Some(1))), "playlists go on with the token");
-    // With the chain its viewers' grants go, and what they held.
-    drop((steps, elsewhere, chain));
+    // Another chain with the same binding goes on with them.
+    let (calls, another) = (plays.calls.load(Relaxed), rig.chain(vec![Arc::clone(&bound)]));
+    assert!(allowed(&another.for_shard(0).ask(&asks("cam", "hls", Some(1)), context(&records))));
+    assert_eq!(plays.calls.load(Relaxed), calls);
+    // With the binding its viewers' grants go, and what they held.
+    drop((steps, elsewhere, chain, another, bound));
     assert_eq!(rig.node.slots.held("hook-1", "account"), 0);
 }
 

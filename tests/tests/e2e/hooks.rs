@@ -1,5 +1,5 @@
-//! Hooks that an operator uploads, as publishers and viewers meet them: nobody is answered before the hook has decided, over whatever protocol; versions
-//! are changed under load; a restart decides as before.
+//! Hooks that an operator uploads, as publishers and viewers meet them: nobody is answered before the hook has decided, over whatever protocol; a restart
+//! decides as before.
 use std::path::Path;
 use std::process::Command;
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
@@ -9,7 +9,7 @@ use millstream_tests::control::Client;
 use millstream_tests::http;
 use millstream_tests::rtmp::Publisher;
 use millstream_tests::server::{Options, Server};
-use millstream_tests::tools::{ffmpeg, ffmpeg_push};
+use millstream_tests::tools::{ffmpeg, ffmpeg_push, promtool_check};
 use millstream_tests::{eventually, seconds};
 use serde_json::{Value, json};
 
@@ -94,10 +94,12 @@ fn an_uploaded_hook_decides_who_publishes_and_who_plays_over_every_protocol() {
     let publishing = bind(&mut client, "publish", "live");
     eventually("the hook decides", seconds(10), || Publisher::start(server.rtmp, "stream", "cam").err().map(drop));
     // ffmpeg is refused before it hears of a start, and exits.
+    let starts = || server.log.text().matches("publish started").count();
+    let before = starts();
     let refused =
         ffmpeg(&["-re", "-f", "lavfi", "-i", "testsrc=s=64x36:r=5", "-t", "5", "-f", "flv", &server.push_url("cam")]);
     assert!(!refused.status.success());
-    assert!(!server.log.has("publishing stream=cam"), "nothing begins before the verdict");
+    assert_eq!(starts(), before, "nothing begins before the verdict");
     let _push = ffmpeg_push(&server.push_url(&format!("cam?{}", signature("publish", "cam", 600))), 120);
     until_status(&server, "/cam/video.m3u8", 200);
 
@@ -201,5 +203,7 @@ fn a_shadow_decides_nothing_and_its_disagreements_are_counted() {
         count.filter(|count| *count >= 3.0).map(drop)
     };
     eventually("the hook would refuse", seconds(10), disagreements);
+    let check = promtool_check(&server.metrics());
+    assert!(check.status.success() && check.stdout.is_empty() && check.stderr.is_empty(), "{check:?}");
     assert_eq!(status(&server, "/cam/live.flv"), 404, "everybody is let in, and nobody publishes");
 }

@@ -98,24 +98,41 @@ async fn all<T: DeserializeOwned>(
 
 /// All bindings as the store has them, for a node of the same process that begins with them.
 pub async fn bound(store: &dyn Store) -> Result<Vec<Binding>, StoreError> {
-    bindings(store, &Unreadable::default()).await
+    let all = stored(store, &Unreadable::default()).await?;
+    Ok(all.into_iter().filter_map(|(_, told)| told).collect())
 }
 
 /// All bindings as nodes are told of them: what a control that starts begins with.
 pub(crate) async fn bindings(store: &dyn Store, unreadable: &Unreadable) -> Result<Vec<Binding>, StoreError> {
-    let hooks = all::<HookRecord>(store, HOOK, unreadable).await?;
-    let mut told = Vec::new();
-    for (id, binding) in all::<BindingRecord>(store, BINDING, unreadable).await? {
-        let hook = hooks.iter().find(|(name, _)| *name == binding.value.hook);
-        match hook.and_then(|(_, hook)| binding.value.to_link(&id, &hook.value)) {
-            Some(binding) => told.push(binding),
-            None => {
-                tracing::error!(binding = id, "a binding names a version of a hook that is not there; it is left out");
-            }
+    let mut all = Vec::new();
+    for ((id, binding), told) in stored(store, unreadable).await? {
+        if told.is_none() {
+            tracing::error!(binding = id, "a binding names a version of a hook that is not there; it is left out");
         }
+        all.extend(told);
         say_idle(&id, &binding.value);
     }
-    Ok(told)
+    Ok(all)
+}
+
+/// All bindings, with what nodes are told of each; `None`: it names a version that is not there.
+async fn stored(
+    store: &dyn Store,
+    unreadable: &Unreadable,
+) -> Result<Vec<((String, Kept<BindingRecord>), Option<Binding>)>, StoreError> {
+    let hooks = all::<HookRecord>(store, HOOK, unreadable).await?;
+    let bindings = all::<BindingRecord>(store, BINDING, unreadable).await?;
+    let told = |(id, binding): &(String, Kept<BindingRecord>)| {
+        let hook = hooks.iter().find(|(name, _)| *name == binding.value.hook);
+        hook.and_then(|(_, hook)| binding.value.to_link(id, &hook.value))
+    };
+    Ok(bindings
+        .into_iter()
+        .map(|binding| {
+            let told = told(&binding);
+            (binding, told)
+        })
+        .collect())
 }
 
 /// What is bound and does nothing is said where an operator looks.

@@ -86,7 +86,7 @@ impl Reply<'_> {
         response::error_until(status, detail, self.keep_alive, head_only, Some(unix_s()), after_s)
     }
 
-    /// To where a policy says that the stream is: a whole URL, so the query goes with it only where the policy has put it there.
+    /// To exactly this address.
     fn elsewhere(&self, location: &str) -> Bytes {
         Head::new(302, Body::Length(0), Cache::NoStore, self.keep_alive)
             .header("Location", location)
@@ -147,11 +147,7 @@ impl Reply<'_> {
     /// To another place, with the query that was asked with. Not kept by caches: the query may hold a token, and some leave it out of their key.
     pub(super) fn redirect(&self, to: &str) -> Bytes {
         let query = self.request.query.to_query();
-        let location = if query.expose().is_empty() { to.to_owned() } else { format!("{to}?{}", query.expose()) };
-        Head::new(302, Body::Length(0), Cache::NoStore, self.keep_alive)
-            .header("Location", &location)
-            .date(unix_s())
-            .finish()
+        if query.expose().is_empty() { self.elsewhere(to) } else { self.elsewhere(&format!("{to}?{}", query.expose())) }
     }
 
     pub(super) fn health(&self) -> Bytes {

@@ -49,7 +49,7 @@ use self::grants::Grants;
 use self::mailbox::Mail;
 use self::memory_trimmer::MemoryTrimmer;
 use self::recheck::recheck;
-use self::session::{Arrival, Sessions};
+use self::session::{Arrival, Due, Sessions};
 use self::state::{Port, Shard};
 use self::status::Statuses;
 use self::wait::{Either, Place, Waiters, select};
@@ -203,11 +203,12 @@ async fn live(shard: &Rc<Shard>, undrained: &AtomicUsize) {
         let now = shard.now();
         shard.sweep(now);
         let budget = Budget::new(&ENDS, now);
-        for number in shard.sessions.overdue(now) {
+        let Due { overdue, rechecks } = shard.sessions.due(now);
+        for number in overdue {
             budget.turn(shard.now()).await;
             shard.sessions.end_overdue(number, now);
         }
-        for (session, question) in shard.sessions.rechecks(now) {
+        for (session, question) in rechecks {
             budget.turn(shard.now()).await;
             shard.spawn(recheck(Rc::clone(shard), session, question));
         }
@@ -425,7 +426,7 @@ impl Shard {
     fn sweep(&self, now: Time) {
         self.tell_refusals(now);
         self.tell_faults(now);
-        for number in self.control.overdue(now) {
+        for number in self.control.due(now).overdue {
             self.control.end_overdue(number, now);
         }
         self.admission.expire(now);

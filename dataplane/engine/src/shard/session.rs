@@ -291,6 +291,15 @@ impl Drop for Lease {
     }
 }
 
+/// Sessions that something is to be done about.
+#[derive(Default)]
+pub(crate) struct Due {
+    /// Those that have missed their deadline, and viewers that have waited or stalled too long.
+    pub(crate) overdue: Vec<u64>,
+    /// Those that the policy is to be asked about again, with the question.
+    pub(crate) rechecks: Vec<(Rc<Session>, Request)>,
+}
+
 /// How a connection came here.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(crate) enum Arrival {
@@ -479,9 +488,17 @@ impl Sessions {
         self.list.borrow().get(&number).and_then(Weak::upgrade)
     }
 
-    /// Those that have missed their deadline, and viewers that have waited or stalled too long.
-    pub(crate) fn overdue(&self, now: Time) -> Vec<u64> {
-        self.all().iter().filter(|session| session.is_overdue(now)).map(|session| session.number).collect()
+    /// Those that something is to be done about.
+    pub(crate) fn due(&self, now: Time) -> Due {
+        let mut due = Due::default();
+        for session in self.all() {
+            if session.is_overdue(now) {
+                due.overdue.push(session.number);
+            } else if let Some(question) = session.take_recheck(now) {
+                due.rechecks.push((session, question));
+            }
+        }
+        due
     }
 
     /// Ends one of those, if it still is one.
@@ -489,12 +506,6 @@ impl Sessions {
         if let Some(session) = self.get(number) {
             session.end_overdue(now);
         }
-    }
-
-    /// Those that are to be asked about again now, with the question.
-    pub(crate) fn rechecks(&self, now: Time) -> Vec<(Rc<Session>, Request)> {
-        let all = self.all();
-        all.into_iter().filter_map(|session| session.take_recheck(now).map(|question| (session, question))).collect()
     }
 
     /// Every session there is now.

@@ -8,6 +8,7 @@ use millstream_proto::secret::Secret;
 use toml::de::DeValue;
 
 use super::document::{Findings, Table, list, string};
+use super::values;
 use crate::hook_settings::HookSettings;
 
 /// Entries of each list.
@@ -20,11 +21,7 @@ const FILE_BYTES_MAX: u64 = 16 << 10;
 /// Takes the table out of the file.
 pub(super) fn walk(mut hooks: Table<'_>, f: &mut Findings<'_>) -> HookSettings {
     let set = HookSettings {
-        fail_open: hooks.take(f, "fail", |v| match string(v)? {
-            "closed" => Ok(false),
-            "open" => Ok(true),
-            other => Err(format!("{other:?} is none of these: closed, open")),
-        }),
+        fail: hooks.take(f, "fail", |v| values::fail(string(v)?)).unwrap_or_default(),
         secrets: hooks.take(f, "secrets", |v| named(v, secret)).unwrap_or_default(),
         keys: hooks.take(f, "keys", |v| named(v, |text| text_of(text, "a public key in PEM"))).unwrap_or_default(),
         upstreams: hooks

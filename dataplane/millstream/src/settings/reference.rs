@@ -8,7 +8,7 @@ use std::time::Duration;
 use millstream_hub::config::{FlushPolicy, OnUnpublish, Takeover};
 use serde_json::{Value, json};
 
-use super::values::{AuthPreset, Format, Role};
+use super::values::{self, AuthPreset, Format, Role};
 use super::{SHORT_NAMES, stream_fields};
 use crate::layers::Layers;
 pub(crate) use written::{file, markdown, shown};
@@ -311,7 +311,7 @@ pub(crate) const ROWS: &[Row] = &[
         Choice("closed, open"),
         "What happens where a hook fails or takes too long. \"closed\": nobody is let in, and who is in stays; \"open\": it is as if the \
          hook were not bound.",
-        |l| if l.hooks.fail_open == Some(true) { "open" } else { "closed" }.into(),
+        |l| values::fail_word(l.hooks.fail).into(),
     ),
     Row::new(
         ("hooks", "secrets"),

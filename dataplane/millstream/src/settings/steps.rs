@@ -5,7 +5,7 @@ use std::net::Ipv4Addr;
 use std::path::Path;
 use std::time::Duration;
 
-use millstream_agent::callback::{Callback, Fail, Form};
+use millstream_agent::callback::{Callback, Form};
 use millstream_fleet::http::guard::Guard;
 use millstream_fleet::http::url::{Url, UrlError};
 use millstream_policy::jwt::Jwt;
@@ -20,7 +20,7 @@ use toml::de::DeValue;
 
 use super::document::{Findings, Table, boolean, list, string};
 use super::readers::{duration, networks, number};
-use super::values::choice;
+use super::values::{self, choice};
 
 /// Most steps: each may be asked about every request.
 const STEPS_MAX: usize = 32;
@@ -285,8 +285,7 @@ fn callback(table: &mut Table<'_>, f: &mut Findings<'_>) -> Option<StepKind> {
     let timeout = table.take(f, "timeout", duration(100, CALLBACK_MS_MAX)).unwrap_or(Duration::from_secs(3));
     let cache = table.take(f, "cache", duration(0, 600_000)).unwrap_or(Duration::from_secs(30));
     let at_once = table.take(f, "at_once", number(1..=256)).unwrap_or(32);
-    let words = [("closed", Fail::Closed), ("open", Fail::Open)];
-    let fail = table.take(f, "fail", |v| choice(string(v)?, &words)).unwrap_or(Fail::Closed);
+    let fail = table.take(f, "fail", |v| values::fail(string(v)?)).unwrap_or_default();
     let pass = pass(table, f, Pass::Allow);
     let (name, url, form) = (String::new(), url?, form?);
     Some(StepKind::Callback(Box::new(Callback { name, url, guard, form, timeout, cache, at_once, fail, pass })))
@@ -410,7 +409,7 @@ fn shown(name: &str, kind: &StepKind, point: (bool, bool), streams: &[Id]) -> Ma
                 "timeout": time(callback.timeout),
                 "cache": time(callback.cache),
                 "at_once": callback.at_once,
-                "fail": if callback.fail == Fail::Open { "open" } else { "closed" },
+                "fail": values::fail_word(callback.fail),
                 "pass": pass_word(callback.pass),
             })
         }

@@ -7,6 +7,7 @@ use std::time::Duration;
 use millstream_engine::config::IoChoice;
 use millstream_fleet::http::url::{Url, UrlError};
 use millstream_hub::config::{FlushPolicy, OnUnpublish, Takeover};
+use millstream_policy::scope::Fail;
 use millstream_proto::network::Network;
 
 /// Most shards that can be asked for: more threads than any machine that this runs on has cores.
@@ -126,6 +127,19 @@ pub(crate) fn on_unpublish(text: &str) -> Result<OnUnpublish, String> {
 /// `refuse` or `replace`.
 pub(crate) fn takeover(text: &str) -> Result<Takeover, String> {
     choice(text, &[("refuse", Takeover::Refuse), ("replace", Takeover::Replace)])
+}
+
+/// What is done where who decides gives no answer.
+pub(crate) fn fail(text: &str) -> Result<Fail, String> {
+    choice(text, &[Fail::Closed, Fail::Open].map(|fail| (fail_word(fail), fail)))
+}
+
+/// Its word.
+pub(crate) const fn fail_word(fail: Fail) -> &'static str {
+    match fail {
+        Fail::Closed => "closed",
+        Fail::Open => "open",
+    }
 }
 
 /// How log lines are written.

@@ -1,0 +1,169 @@
+//! Modules of hooks, ready to be called: compiled in a process of their own, or taken from what was compiled before. Before it: the agent's modules and
+//! uploads to the API; after it: [`crate::hooks`] binds them.
+use std::collections::HashMap;
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
+use std::time::Duration;
+
+use anyhow::Context as _;
+use axum::body::Bytes;
+use millstream_api::hooks::inspect::{HookReport, HookSetting, Inspected, Inspector};
+use millstream_api::model::hook;
+use millstream_hooks::wit::meta;
+use millstream_hooks::{
+    ArtifactCache, Cached, Capacity, Compiled, Hook, Module, Runtime, Settings, World, compile_in_child,
+};
+use millstream_proto::hex;
+
+use crate::keys;
+
+/// A module that takes longer to compile is refused.
+const COMPILE_TIME_MAX: Duration = Duration::from_mins(1);
+/// Where compiled modules are kept, in the data directory.
+const CACHE_DIR: &str = "hooks-compiled";
+
+/// Modules by SHA-256. Runtime and cache are made when they are first needed: a server without hooks pays nothing for them.
+pub(crate) struct HookModules {
+    runtime: OnceLock<Runtime>,
+    cache: OnceLock<Option<ArtifactCache>>,
+    data_dir: PathBuf,
+    exe: PathBuf,
+    ready: Mutex<HashMap<String, Module>>,
+}
+
+impl HookModules {
+    /// Compiled ones are kept in the data directory.
+    pub(crate) fn new(data_dir: &Path) -> anyhow::Result<Arc<Self>> {
+        Ok(Arc::new(Self {
+            runtime: OnceLock::new(),
+            cache: OnceLock::new(),
+            data_dir: data_dir.to_owned(),
+            exe: std::env::current_exe().context("this program's own file is not known")?,
+            ready: Mutex::default(),
+        }))
+    }
+
+    fn ready(&self) -> MutexGuard<'_, HashMap<String, Module>> {
+        // Every change under this lock is one step.
+        self.ready.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// One that is ready.
+    pub(crate) fn get(&self, sha256: &str) -> Option<Module> {
+        self.ready().get(sha256).cloned()
+    }
+
+    /// Forgets those that are not needed.
+    pub(crate) fn retain(&self, is_needed: impl Fn(&str) -> bool) {
+        self.ready().retain(|sha256, _| is_needed(sha256));
+    }
+
+    /// Makes a module ready that was compiled before; nothing happens where it was not.
+    pub(crate) fn recall(&self, sha256: &str, world: &str) {
+        let (Ok(world), Some(digest)) = (world.parse(), hex::decode(sha256)) else { return };
+        let Ok(runtime) = self.runtime() else { return };
+        let Some(Cached::Found(compiled)) = self.cached(runtime, &digest, world) else { return };
+        if let Ok(module) = runtime.load(&compiled.artifact) {
+            self.ready().insert(sha256.to_owned(), module);
+        }
+    }
+
+    /// Makes a module ready; compiles it where that was not done before.
+    pub(crate) fn prepare(&self, sha256: &str, world: &str, module: &[u8]) -> Result<(), String> {
+        if self.ready().contains_key(sha256) {
+            return Ok(());
+        }
+        let world: World = world.parse().map_err(|_| format!("this release knows no hooks of kind {world:?}"))?;
+        let digest = hex::decode(sha256).ok_or("this is no SHA-256")?;
+        let runtime = self.runtime()?;
+        let compiled = match self.cached(runtime, &digest, world) {
+            Some(Cached::Found(compiled)) => *compiled,
+            other => {
+                if let Some(Cached::Ignored(why)) = other {
+                    tracing::warn!(why, "a compiled hook is not used, and is made anew");
+                }
+                self.compile(world, module)?
+            }
+        };
+        let module = runtime.load(&compiled.artifact).map_err(|error| error.to_string())?;
+        self.ready().insert(sha256.to_owned(), module);
+        Ok(())
+    }
+
+    /// Compiles a module, and asks it what it is.
+    fn look(&self, world: World, module: &[u8]) -> Result<HookReport, String> {
+        let compiled = self.compile(world, module)?;
+        let loaded = self.runtime()?.load(&compiled.artifact).map_err(|error| error.to_string())?;
+        let hook = Hook::new(loaded, Settings::new("upload", "", world));
+        let info = hook.describe().result.map_err(|failure| format!("its `describe` fails: {failure}"))?;
+        let found = compiled.report;
+        let setting = |setting: meta::Setting| HookSetting {
+            name: setting.name,
+            about: setting.about,
+            kind: setting.kind,
+            required: setting.required,
+            default: setting.default,
+        };
+        Ok(HookReport {
+            contract: found.contract,
+            exports: found.exports,
+            imports: found.imports,
+            traps: found.traps,
+            compiled_bytes: found.artifact_bytes as u64,
+            memory_bytes: found.memory_bytes as u64,
+            compile_ms: found.compile_time.as_millis() as u64,
+            name: info.name,
+            version: info.version,
+            settings: info.settings.into_iter().map(setting).collect(),
+        })
+    }
+
+    fn compile(&self, world: World, module: &[u8]) -> Result<Compiled, String> {
+        let compiled =
+            compile_in_child(&self.exe, module, world, COMPILE_TIME_MAX).map_err(|error| error.to_string())?;
+        if let Some(Err(error)) = self.cache().map(|cache| cache.put(&compiled)) {
+            tracing::warn!(%error, "a compiled hook cannot be kept: the next start makes it anew");
+        }
+        Ok(compiled)
+    }
+
+    fn runtime(&self) -> Result<&Runtime, String> {
+        if let Some(runtime) = self.runtime.get() {
+            return Ok(runtime);
+        }
+        let made = Runtime::new(Capacity::default()).map_err(|error| error.to_string())?;
+        Ok(self.runtime.get_or_init(|| made))
+    }
+
+    /// Where compiled modules are kept; `None`: nowhere, which has been said.
+    fn cache(&self) -> Option<&ArtifactCache> {
+        let open = || {
+            let dir = self.data_dir.join(CACHE_DIR);
+            let made = keys::hook_cache_key(&self.data_dir)
+                .and_then(|key| ArtifactCache::new(&dir, key).with_context(|| format!("cannot use {}", dir.display())));
+            made.inspect_err(|error| {
+                tracing::warn!(error = format!("{error:#}"), "compiled hooks are not kept: each start compiles them");
+            })
+            .ok()
+        };
+        self.cache.get_or_init(open).as_ref()
+    }
+
+    fn cached(&self, runtime: &Runtime, sha256: &[u8; 32], world: World) -> Option<Cached> {
+        Some(self.cache()?.get(sha256, world, &runtime.fingerprint()))
+    }
+}
+
+/// For uploads to the API of this process.
+pub(crate) struct Looks(pub(crate) Arc<HookModules>);
+
+impl Inspector for Looks {
+    fn inspect(&self, world: hook::World, module: Bytes) -> Inspected<'_> {
+        let modules = Arc::clone(&self.0);
+        Box::pin(async move {
+            let world: World = world.as_str().parse().map_err(|_| "this release knows no such hooks".to_owned())?;
+            let looked = tokio::task::spawn_blocking(move || modules.look(world, &module)).await;
+            looked.unwrap_or_else(|_| Err("the server is ending".to_owned()))
+        })
+    }
+}
