@@ -29,16 +29,14 @@ impl<T> Called<T> {
 #[non_exhaustive]
 pub enum Failure {
     /// The guest's code ended itself: a panic, an access outside its memory, a division by zero.
-    #[error(
-        "the hook trapped: {cause}. A panic of the guest's language looks like this; run `hook test` with the same event to see it"
-    )]
+    #[error("the hook trapped: {cause}. A panic of the guest's language looks like this")]
     Trap {
         /// The trap, and the function where it happened.
         cause: String,
     },
     /// The CPU budget was used up.
     #[error(
-        "the hook used more than its {} ms of CPU time: look for a loop that does not end, or give the binding a larger budget",
+        "the hook used more than its {} ms of CPU time: look for a loop that does not end",
         budget.as_millis()
     )]
     OutOfTime {

@@ -28,7 +28,7 @@ pub enum Refused {
     Invalid(String),
     /// A core module that cannot be made a component.
     #[error(
-        "this is a core module that does not say which world it was built for: {0}. Generate its bindings from hooks/wit (wit-bindgen), or pack it with `millstream hook pack`"
+        "this is a core module that does not say which world it was built for: {0}. Generate its bindings from hooks/wit (wit-bindgen)"
     )]
     Core(String),
     /// It exports another world, or none.
