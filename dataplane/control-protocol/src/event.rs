@@ -1,5 +1,7 @@
 //! What has just happened on a node. Before it: the engine's shards, which never wait for it to be heard; after it:
 //! [`crate::exchange::Report`], then the API's event stream, session history and webhooks.
+use std::collections::BTreeMap;
+
 use serde::{Deserialize, Serialize};
 
 use crate::live::ViewerCount;
@@ -22,6 +24,9 @@ pub struct Event {
     pub peer: String,
     /// `rtmp`, `http-flv`, `ws-flv`: an open set.
     pub protocol: String,
+    /// What a policy calls the session.
+    #[serde(skip_serializing_if = "BTreeMap::is_empty")]
+    pub labels: BTreeMap<String, String>,
     /// What happened.
     pub what: What,
 }

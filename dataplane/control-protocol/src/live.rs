@@ -1,5 +1,7 @@
 //! What is on air, as a node sees it at one moment: measured, never configured. Before it: the engine's shards; after it:
 //! [`crate::exchange::Report`], and the API, which shows these shapes as they are.
+use std::collections::BTreeMap;
+
 use serde::{Deserialize, Serialize};
 
 /// A stream on its node: on air, or waiting for its publisher with viewers who stay.
@@ -30,6 +32,9 @@ pub struct Publisher {
     pub peer: String,
     /// What the encoder calls itself; may be empty.
     pub encoder: String,
+    /// What a policy calls it, and the stream while it publishes.
+    #[serde(skip_serializing_if = "BTreeMap::is_empty")]
+    pub labels: BTreeMap<String, String>,
     /// When it was admitted, Unix milliseconds.
     pub since_unix_ms: u64,
     /// The picture, where there is one.
@@ -148,6 +153,9 @@ pub struct Viewer {
     pub protocol: String,
     /// Its address and port.
     pub peer: String,
+    /// What a policy calls it.
+    #[serde(skip_serializing_if = "BTreeMap::is_empty")]
+    pub labels: BTreeMap<String, String>,
     /// When it began to play, Unix milliseconds.
     pub since_unix_ms: u64,
     /// Bytes that the kernel took for it.

@@ -69,6 +69,24 @@ pub struct Stream {
     pub labels: BTreeMap<String, String>,
 }
 
+impl Stream {
+    /// The settings that it has of its own, named as in the API, for hooks.
+    pub fn own_settings(&self) -> Vec<(&'static str, String)> {
+        let usual = Self::default();
+        let mut own = Vec::new();
+        let mut add = |name, value: Option<String>| own.extend(value.map(|value| (name, value)));
+        let switch = |on: bool, usual: bool| (on != usual).then(|| on.to_string());
+        add("isFlv", switch(self.outputs.flv, usual.outputs.flv));
+        add("isHls", switch(self.outputs.hls, usual.outputs.hls));
+        add("isCMAF", switch(self.outputs.cmaf, usual.outputs.cmaf));
+        add("hls_time", self.hls_segment_s.map(|seconds| seconds.to_string()));
+        add("hls_list_size", self.hls_window.map(|segments| segments.to_string()));
+        add("flush", self.flush.and_then(Flush::word).map(str::to_owned));
+        add("on_unpublish", self.on_unpublish.and_then(OnUnpublish::word).map(str::to_owned));
+        own
+    }
+}
+
 impl Default for Stream {
     fn default() -> Self {
         Self {
@@ -112,6 +130,30 @@ pub enum Flush {
     /// A word of a later version: as if none were set.
     #[serde(other)]
     Unknown,
+}
+
+impl Flush {
+    /// The word for it; `None`: this release does not know it.
+    pub const fn word(self) -> Option<&'static str> {
+        match self {
+            Self::Low => Some("low"),
+            Self::Balanced => Some("balanced"),
+            Self::Dense => Some("dense"),
+            Self::Unknown => None,
+        }
+    }
+}
+
+impl OnUnpublish {
+    /// The word for it; `None`: this release does not know it.
+    pub const fn word(self) -> Option<&'static str> {
+        match self {
+            Self::Wait => Some("wait"),
+            Self::End => Some("end"),
+            Self::Slate => Some("slate"),
+            Self::Unknown => None,
+        }
+    }
 }
 
 /// What becomes of a stream when its publisher has gone: the words of the configuration.

@@ -143,6 +143,7 @@ fn event(seq: u64, what: What) -> Event {
         session: 42,
         peer: "192.0.2.7:40000".into(),
         protocol: "rtmp".into(),
+        labels: BTreeMap::new(),
         what,
     }
 }
@@ -152,6 +153,7 @@ fn report() -> Report {
         session: 43,
         protocol: "http-flv".into(),
         peer: "[2001:db8::1]:50000".into(),
+        labels: BTreeMap::new(),
         since_unix_ms: 1_795_531_210_000,
         sent_bytes: 1_000_000,
         skips: 1,

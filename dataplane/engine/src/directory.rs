@@ -149,7 +149,10 @@ fn read(stream: &Stream, warnings: &mut Vec<String>) -> Option<Change> {
     let previous = stream.previous.iter().map(|previous| (previous.generation, previous.until_unix_s));
     let labels = stream.labels.iter().map(|(name, value)| (name.clone(), value.clone()));
     let labels = (!stream.labels.is_empty()).then(|| labels.collect());
-    let record = Record { generation: stream.generation, previous: previous.take(GENERATIONS_MAX).collect(), labels };
+    let own = stream.own_settings();
+    let settings = (!own.is_empty()).then(|| own.into_iter().map(|(name, value)| (name.to_owned(), value)).collect());
+    let previous = previous.take(GENERATIONS_MAX).collect();
+    let record = Record { generation: stream.generation, previous, labels, settings };
     let flush = stream.flush.and_then(|flush| match flush {
         Flush::Low => Some(FlushPolicy::Low),
         Flush::Balanced => Some(FlushPolicy::Balanced),

@@ -13,6 +13,7 @@ use millstream_engine::admin::remote::Unanswered;
 use millstream_hook_steps::bound::{Bound, Decider};
 use millstream_hook_steps::chain::{chain, in_order};
 use millstream_hook_steps::numbers::Numbers;
+use millstream_hook_steps::question::OnAir;
 use millstream_hook_steps::step::Node;
 use millstream_hooks::{Counters, Hook, Kv, Logs, PublicKey, Settings};
 use millstream_policy::{Action, Chain};
@@ -29,8 +30,8 @@ use crate::upstreams::Upstreams;
 /// Looks whether shards have taken a chain, and the time between them.
 const CHAIN_TRIES: u32 = 50;
 const CHAIN_WAIT: Duration = Duration::from_millis(100);
-/// Viewers are counted for hooks this often.
-const VIEWERS_EVERY: Duration = Duration::from_secs(2);
+/// Streams on air are looked at for hooks this often.
+const LOOK_EVERY: Duration = Duration::from_secs(2);
 
 /// A binding in force, with what it was made of.
 type InForce = Vec<(Binding, Arc<Bound>)>;
@@ -129,24 +130,27 @@ impl Hooks {
         let hooks = Arc::downgrade(self);
         self.side.spawn(async move {
             loop {
-                tokio::time::sleep(VIEWERS_EVERY).await;
+                tokio::time::sleep(LOOK_EVERY).await;
                 let Some(hooks) = hooks.upgrade() else { return };
-                hooks.count_viewers(&engine).await;
+                hooks.look_at_streams(&engine).await;
             }
         });
     }
 
-    /// Counts the viewers of each stream, where a hook may ask.
-    async fn count_viewers(&self, engine: &Remote) {
+    /// Counts the viewers of each stream, and reads its labels, where a hook may ask.
+    async fn look_at_streams(&self, engine: &Remote) {
         if locked(&self.in_force).is_empty() {
             return;
         }
-        let Ok(Ok(live)) = timeout(VIEWERS_EVERY, engine.on_air()).await else { return };
-        let viewers = live.iter().filter_map(|live| {
+        let Ok(Ok(live)) = timeout(LOOK_EVERY, engine.on_air()).await else { return };
+        let on_air = live.into_iter().filter_map(|live| {
             let count: u64 = live.viewers.iter().map(|viewers| viewers.count).sum();
-            Some((Id::new(&live.id).ok()?, u32::try_from(count).unwrap_or(u32::MAX)))
+            let viewers = u32::try_from(count).unwrap_or(u32::MAX);
+            let labels = live.publisher.map(|publisher| publisher.labels).filter(|labels| !labels.is_empty());
+            let labels = labels.map(|labels| labels.into_iter().collect());
+            Some((Id::new(&live.id).ok()?, OnAir { viewers, labels }))
         });
-        *self.node.viewers.write().unwrap_or_else(PoisonError::into_inner) = viewers.collect();
+        *self.node.on_air.write().unwrap_or_else(PoisonError::into_inner) = on_air.collect();
     }
 
     /// Other steps come after the hooks from here on; on an error the ones before do, with the next change of a binding at the latest.

@@ -17,7 +17,7 @@ use millstream_proto::id::Id;
 use millstream_proto::query::Params;
 use millstream_proto::secret::Secret;
 
-use crate::records::Records;
+use crate::records::{Labels, Records};
 
 /// What a client wants to do: the same word that signatures sign.
 pub use millstream_proto::sign::Action;
@@ -43,6 +43,8 @@ pub struct Client {
     pub address: SocketAddr,
     /// `rtmp`, `http-flv`, `ws-flv`, `hls` or `dash`: an open set.
     pub protocol: &'static str,
+    /// Its connection is encrypted, as far as the server or a proxy that it trusts can tell.
+    pub secure: bool,
     /// `User-Agent` or flashVer; may be empty.
     pub user_agent: String,
     /// `Referer` or pageUrl; may be empty.
@@ -72,6 +74,8 @@ pub struct Request {
     pub client: Client,
     /// The session is running, and is asked about again.
     pub recheck: bool,
+    /// The labels that it was given when it was admitted; `None`: none, or it was not admitted yet.
+    pub labels: Option<Labels>,
 }
 
 /// Conditions under which a session is admitted. They go with it from shard to shard. Of HLS and DASH they hold for each playlist, and for the
@@ -87,6 +91,10 @@ pub struct Grant {
     pub recheck_after: Option<Duration>,
     /// What is given back when the session ends.
     pub held: Option<Held>,
+    /// Labels of the session, and of the stream while it publishes: in events, the API and later questions.
+    pub labels: Option<Labels>,
+    /// For a publisher: it publishes this stream in place of the one that it named.
+    pub rename: Option<Id>,
 }
 
 /// Something that a session holds while it lives, as a place among a number of viewers. It is given back when the last copy is dropped.
@@ -116,8 +124,8 @@ impl fmt::Debug for Held {
 
 impl Grant {
     /// For this long.
-    pub const fn valid_for(time: Duration) -> Self {
-        Self { valid_for: Some(time), recheck_after: None, held: None }
+    pub fn valid_for(time: Duration) -> Self {
+        Self { valid_for: Some(time), ..Self::default() }
     }
 }
 

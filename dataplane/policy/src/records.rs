@@ -22,6 +22,8 @@ pub struct Record {
     pub previous: Vec<(u64, u64)>,
     /// The operator's own words about it, which hooks may read; `None`: there are none.
     pub labels: Option<Labels>,
+    /// The settings that it has of its own, named as in the API, for hooks; `None`: it has the server's.
+    pub settings: Option<Labels>,
 }
 
 /// Names and values.
@@ -30,7 +32,7 @@ pub type Labels = Arc<[(String, String)]>;
 impl Record {
     /// A stream whose secret has this generation, and no other that admits.
     pub const fn of(generation: u64) -> Self {
-        Self { generation, previous: Vec::new(), labels: None }
+        Self { generation, previous: Vec::new(), labels: None, settings: None }
     }
 
     /// The generations that admit now, the one in force first.

@@ -32,6 +32,7 @@ fn request(action: Action, app: &str, name: &str, query: &str) -> Request {
         session: 1,
         address: "192.0.2.1:5000".parse().unwrap(),
         protocol: "rtmp",
+        secure: false,
         user_agent: String::new(),
         referer: String::new(),
         viewer: None,
@@ -46,12 +47,13 @@ fn request(action: Action, app: &str, name: &str, query: &str) -> Request {
         params: Params::parse(query).unwrap(),
         client,
         recheck: false,
+        labels: None,
     }
 }
 
 /// `cam1` at generation 1, `cam2` at generation 2, and `cam3` at generation 5, with two before it in grace.
 fn records() -> Records {
-    let cam3 = Record { generation: 5, previous: vec![(4, NOW + 1), (3, NOW)], labels: None };
+    let cam3 = Record { generation: 5, previous: vec![(4, NOW + 1), (3, NOW)], ..Record::default() };
     [(id("cam1"), Record::default()), (id("cam2"), Record::of(2)), (id("cam3"), cam3)].into_iter().collect()
 }
 
@@ -141,7 +143,7 @@ fn a_rotated_key_admits_until_its_grace_is_over() {
 #[test]
 fn a_legacy_key_ends_with_the_first_generation() {
     let rotated = |generation, previous| {
-        [(id("cam1"), Record { generation, previous, labels: None })].into_iter().collect::<Records>()
+        [(id("cam1"), Record { generation, previous, ..Record::default() })].into_iter().collect::<Records>()
     };
     let admits = |records: &Records, path: Option<&str>| {
         let sign = match path {
@@ -172,7 +174,8 @@ fn legacy_digest(path: &str) -> &'static str {
 
 #[test]
 fn the_number_of_keys_that_are_tried_is_bounded() {
-    let record = Record { generation: 1000, previous: (0..1000).rev().map(|n| (n, u64::MAX)).collect(), labels: None };
+    let record =
+        Record { generation: 1000, previous: (0..1000).rev().map(|n| (n, u64::MAX)).collect(), ..Record::default() };
     assert_eq!(record.in_force(NOW).collect::<Vec<_>>(), [1000, 999, 998, 997]);
 }
 

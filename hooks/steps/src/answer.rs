@@ -3,7 +3,8 @@
 use std::time::Duration;
 
 use millstream_hooks::wit::auth;
-use millstream_policy::{Denial, Grant, Held, Request, Step, Why};
+use millstream_policy::{Action, Denial, Grant, Held, Request, Step, Why};
+use millstream_proto::id::Id;
 
 use crate::slots::{Holder, Slots};
 
@@ -26,32 +27,37 @@ pub fn read(answer: auth::Step, request: &Request, (hook, slots): (&str, &Slots)
         auth::Step::Ask(fetch) => return Ok(Answer::Ask(fetch)),
         auth::Step::Deny(denial) => Step::Deny(read_denial(denial)),
         auth::Step::Redirect(location) => Step::Deny(elsewhere(location)?),
-        auth::Step::Allow(grant) if grant.rename.is_some() => {
-            return Err("it renames the stream, which this release does not do".to_owned());
-        }
-        auth::Step::Allow(grant) => allow(grant, request, (hook, slots)),
+        auth::Step::Allow(grant) => allow(grant, request, (hook, slots))?,
     }))
 }
 
-fn allow(grant: auth::Grant, request: &Request, (hook, slots): (&str, &Slots)) -> Step {
+fn allow(grant: auth::Grant, request: &Request, (hook, slots): (&str, &Slots)) -> Result<Step, String> {
     let after = |ms: u32| (ms > 0).then(|| Duration::from_millis(ms.into()));
     let mut granted = Grant::default();
     (granted.valid_for, granted.recheck_after) = (after(grant.valid_ms), after(grant.recheck_ms));
+    if let Some(name) = grant.rename.filter(|_| request.action == Action::Publish) {
+        let name = Id::new(&name).map_err(|error| format!("it renames the stream to what is no name: {error}"))?;
+        granted.rename = (name != request.name).then_some(name);
+    }
+    if !grant.labels.is_empty() {
+        let pairs = grant.labels.into_iter().map(|pair| (printable(&pair.name), printable(&pair.value)));
+        granted.labels = Some(pairs.collect());
+    }
     // Who only looks whether a stream is on air takes no place.
     if grant.slots.is_empty() || request.client.protocol == "http" {
-        return Step::Allow(granted);
+        return Ok(Step::Allow(granted));
     }
     let holder = Holder::of(&request.client);
     let mut places = Vec::with_capacity(grant.slots.len());
     for slot in grant.slots {
         let Some(place) = slots.take(hook, &slot.key, slot.max, holder) else {
             let reason = format!("all {} places are taken; try again when one is free", slot.max);
-            return Denial::step(Why::Busy, reason);
+            return Ok(Denial::step(Why::Busy, reason));
         };
         places.push(place);
     }
     granted.held = Some(Held::new(places));
-    Step::Allow(granted)
+    Ok(Step::Allow(granted))
 }
 
 fn read_denial(denial: auth::Denial) -> Denial {

@@ -16,7 +16,7 @@ pub fn explain(bound: &Bound, request: &Request, context: DecisionContext<'_>) -
         Counts::Decides => {}
     }
     let Some(decider) = &bound.decider else { return failed("its module is not ready on this node".to_owned()) };
-    let answered = match decider.authorize(&question::ask(request, context, 0)).result {
+    let answered = match decider.authorize(&question::ask(request, context, None)).result {
         Ok(answered) => answered,
         Err(failure) => return failed(failure.to_string()),
     };

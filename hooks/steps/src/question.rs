@@ -2,6 +2,7 @@
 use std::net::IpAddr;
 
 use millstream_hooks::wit::{auth, types};
+use millstream_policy::records::Labels;
 use millstream_policy::{Action, DecisionContext, Request};
 use millstream_proto::query::Params;
 use millstream_proto::secret::Secret;
@@ -14,8 +15,17 @@ pub fn steady(params: &Params) -> impl Iterator<Item = (&str, &str)> {
     params.iter().filter(|(name, _)| !OF_PLAYERS.contains(name)).map(|(name, value)| (name, value.expose()))
 }
 
-/// The question for a hook. `viewers`: of the stream, at this node.
-pub fn ask(request: &Request, context: DecisionContext<'_>, viewers: u32) -> auth::Request {
+/// What a node knows of a stream that is on air.
+#[derive(Clone, PartialEq, Eq, Debug, Default)]
+pub struct OnAir {
+    /// Its viewers at this node.
+    pub viewers: u32,
+    /// The labels that its publisher was given.
+    pub labels: Option<Labels>,
+}
+
+/// The question for a hook. `on_air`: as the stream was counted last.
+pub fn ask(request: &Request, context: DecisionContext<'_>, on_air: Option<&OnAir>) -> auth::Request {
     let pair = |(name, value): (&str, &str)| types::Pair { name: name.to_owned(), value: value.to_owned() };
     let client = &request.client;
     let address = client.address.ip().to_canonical();
@@ -23,8 +33,15 @@ pub fn ask(request: &Request, context: DecisionContext<'_>, viewers: u32) -> aut
         Some(viewer) => format!("v{viewer:016x}"),
         None => client.session.to_string(),
     };
-    let labels = context.records.get(&request.name).and_then(|record| record.labels.clone());
-    let labels = labels.iter().flat_map(|labels| labels.iter()).map(|(name, value)| pair((name, value)));
+    let all = |labels: Option<&Labels>| -> Vec<types::Pair> {
+        labels.into_iter().flat_map(|labels| labels.iter()).map(|(name, value)| pair((name, value))).collect()
+    };
+    let record = context.records.get(&request.name);
+    let labels = [
+        record.and_then(|record| record.labels.as_ref()),
+        on_air.and_then(|on_air| on_air.labels.as_ref()),
+        request.labels.as_ref(),
+    ];
     auth::Request {
         action: word(request.action).to_owned(),
         recheck: request.recheck,
@@ -33,7 +50,7 @@ pub fn ask(request: &Request, context: DecisionContext<'_>, viewers: u32) -> aut
             ip: shown(address),
             port: client.address.port(),
             protocol: client.protocol.to_owned(),
-            secure: false,
+            secure: client.secure,
             user_agent: client.user_agent.clone(),
             referer: client.referer.clone(),
             token: token(request).unwrap_or_default().to_owned(),
@@ -43,11 +60,11 @@ pub fn ask(request: &Request, context: DecisionContext<'_>, viewers: u32) -> aut
             app: request.app.as_str().to_owned(),
             name: request.name.as_str().to_owned(),
             params: steady(&request.params).map(pair).collect(),
-            settings: Vec::new(),
-            labels: labels.collect(),
+            settings: all(record.and_then(|record| record.settings.as_ref())),
+            labels: labels.into_iter().flat_map(all).collect(),
             extra: Vec::new(),
         },
-        viewers,
+        viewers: on_air.map_or(0, |on_air| on_air.viewers),
         extra: Vec::new(),
     }
 }

@@ -16,7 +16,7 @@ use crate::answer::{self, Answer};
 use crate::bound::{Bound, Counts, KeptOfShard, unanswered};
 use crate::kept::{self, KeptGrants};
 use crate::pace::ShardTime;
-use crate::question;
+use crate::question::{self, OnAir};
 use crate::slots::Slots;
 use crate::threads::{Threads, Waiting};
 
@@ -39,8 +39,8 @@ pub type Answerer = Box<dyn Fn(u64, Step) + Send + Sync>;
 pub struct Node {
     /// Places that grants take.
     pub slots: Slots,
-    /// Viewers of each stream, as they were counted last.
-    pub viewers: RwLock<Table<u32>>,
+    /// Streams on air, as they were looked at last.
+    pub on_air: RwLock<Table<OnAir>>,
     threads: OnceLock<Option<Threads>>,
     answerer: OnceLock<Answerer>,
     fetcher: Box<dyn Fetcher>,
@@ -53,7 +53,7 @@ impl Node {
     pub fn new(shards: usize, fetcher: Box<dyn Fetcher>) -> Arc<Self> {
         Arc::new(Self {
             slots: Slots::default(),
-            viewers: RwLock::default(),
+            on_air: RwLock::default(),
             threads: OnceLock::new(),
             answerer: OnceLock::new(),
             fetcher,
@@ -204,8 +204,8 @@ impl HookStep {
     }
 
     fn question(&self, request: &Request, context: DecisionContext<'_>) -> auth::Request {
-        let viewers = self.node.viewers.read().unwrap_or_else(PoisonError::into_inner);
-        question::ask(request, context, viewers.get(&request.name).copied().unwrap_or(0))
+        let on_air = self.node.on_air.read().unwrap_or_else(PoisonError::into_inner);
+        question::ask(request, context, on_air.get(&request.name))
     }
 }
 

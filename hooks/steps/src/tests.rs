@@ -6,10 +6,10 @@ use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use millstream_control_protocol::state::{Binding, Mode};
-use millstream_hooks::wit::auth;
+use millstream_hooks::wit::{auth, types};
 use millstream_hooks::{Called, Failure};
 use millstream_policy::open::Open;
-use millstream_policy::records::Records;
+use millstream_policy::records::{Record, Records};
 use millstream_policy::scope::Fail;
 use millstream_policy::{
     Action, Answer, Chain, Client, DecisionContext, Denial, Grant, Request, Step, Undecided, Verdict, Why, shared,
@@ -21,6 +21,7 @@ use millstream_proto::secret::Secret;
 use crate::bound::{Bound, Decider, share_of};
 use crate::chain::chain;
 use crate::numbers::Numbers;
+use crate::question::OnAir;
 use crate::slots::{Holder, Slots};
 use crate::step::{Fetcher, Node, Replied};
 
@@ -122,6 +123,7 @@ fn asks(stream: &str, protocol: &'static str, viewer: Option<u64>) -> Request {
         session: 7,
         address: SocketAddr::from(([192, 0, 2, 1], 5000)),
         protocol,
+        secure: false,
         user_agent: "player".to_owned(),
         referer: String::new(),
         viewer,
@@ -130,7 +132,7 @@ fn asks(stream: &str, protocol: &'static str, viewer: Option<u64>) -> Request {
     };
     let params = Params::parse("token=t&_HLS_msn=5").unwrap();
     let (app, name) = (Id::new("stream").unwrap(), Id::new(stream).unwrap());
-    Request { action: Action::Play, app, name, path: None, params, client, recheck: false }
+    Request { action: Action::Play, app, name, path: None, params, client, recheck: false, labels: None }
 }
 
 fn context(records: &Records) -> DecisionContext<'_> {
@@ -214,10 +216,50 @@ fn a_hook_that_fails_decides_nothing_and_its_policy_does() {
     // Who is in stays as it is: what the rest of the chain grants is not for it.
     let again = Request { recheck: true, ..asks("cam", "rtmp", None) };
     assert_eq!(denied(decide(&of(Fail::Open, Some(trap())), &again)).why, Why::Busy);
-    // It asks for what is not done.
-    let renames =
-        plays(|_, _| Ok(auth::Step::Allow(auth::Grant { rename: Some("other".to_owned()), ..grant(0, &[]) })));
-    assert_eq!(denied(decide(&of(Fail::Closed, Some(renames)), &asks("cam", "rtmp", None))).why, Why::Busy);
+}
+
+#[test]
+fn a_publisher_is_renamed_and_labels_go_with_a_session() {
+    let rig = Rig::new();
+    let asked = Arc::new(Mutex::new(None));
+    let heard = Arc::clone(&asked);
+    let renames = plays(move |request, _| {
+        *heard.lock().unwrap() = Some(request.clone());
+        let rename = request.target.params.iter().find(|pair| pair.name == "token").map(|pair| pair.value.clone());
+        let labels = vec![types::Pair { name: "tenant".to_owned(), value: "a\r\nb".to_owned() }];
+        Ok(auth::Step::Allow(auth::Grant { rename, labels, ..grant(0, &[]) }))
+    });
+    let publish = Binding { point: "publish".to_owned(), ..binding(1, Mode::Live) };
+    let chain = rig.chain(vec![
+        rig.bound(&publish, Fail::Closed, renames.clone()),
+        rig.bound(&binding(1, Mode::Live), Fail::Closed, renames),
+    ]);
+    let publishes = |token: &str| {
+        let params = Params::parse(&format!("token={token}")).unwrap();
+        Request { action: Action::Publish, params, ..asks("cam", "rtmp", None) }
+    };
+    let granted = |request: &Request| match decide(&chain, request) {
+        Answer::Verdict(Verdict::Allow(grant)) => grant,
+        other => panic!("{other:?}"),
+    };
+    assert_eq!(granted(&publishes("studio-1")).rename, Some(Id::new("studio-1").unwrap()));
+    assert_eq!(granted(&publishes("cam")).rename, None, "its own name is none");
+    assert_eq!(denied(decide(&chain, &publishes("no%20name"))).why, Why::Busy, "a failure: that can be no name");
+    let played = granted(&asks("cam", "rtmp", None));
+    assert_eq!(played.rename, None, "who plays is not renamed");
+    assert_eq!(played.labels.as_deref(), Some(&[("tenant".to_owned(), "a  b".to_owned())][..]));
+    // A hook is told of the labels of the record, of who publishes, and of the session; and of the record's settings.
+    let pairs = |name: &str| Some([(name.to_owned(), "1".to_owned())].into_iter().collect());
+    let record = Record { labels: pairs("of-record"), settings: pairs("hls_time"), ..Record::default() };
+    let records: Records = [(Id::new("cam").unwrap(), record)].into_iter().collect();
+    let on_air = OnAir { viewers: 3, labels: pairs("of-publisher") };
+    *rig.node.on_air.write().unwrap() = [(Id::new("cam").unwrap(), on_air)].into_iter().collect();
+    let again = Request { recheck: true, labels: pairs("of-session"), ..asks("cam", "rtmp", None) };
+    chain.for_shard(0).ask(&again, context(&records));
+    let asked = asked.lock().unwrap().take().unwrap();
+    let names = |pairs: &[types::Pair]| pairs.iter().map(|pair| pair.name.clone()).collect::<Vec<_>>();
+    assert_eq!(names(&asked.target.labels), ["of-record", "of-publisher", "of-session"]);
+    assert_eq!((names(&asked.target.settings), asked.viewers), (vec!["hls_time".to_owned()], 3));
 }
 
 #[test]

@@ -179,7 +179,8 @@ impl Shared {
                 .collect();
             (!lines.is_empty()).then(|| lines.join(","))
         };
-        let forwarded = Forwarded { standard: list("forwarded"), x_forwarded_for: list("x-forwarded-for") };
+        let forwarded =
+            Forwarded { standard: list("forwarded"), x_forwarded_for: list("x-forwarded-for"), ..Forwarded::default() };
         forwarded.client(proxy, |address| self.trusts(SocketAddr::new(address, 0)))
     }
 }

@@ -64,18 +64,8 @@ pub const OF_DATA_PLANE: [&str; 10] = [
 impl StreamRecord {
     /// A stream of the configuration file, as a record: to be shown.
     pub fn of_link(stream: &Stream) -> Self {
-        let flush = match stream.flush {
-            Some(Flush::Low) => "low",
-            Some(Flush::Balanced) => "balanced",
-            Some(Flush::Dense) => "dense",
-            _ => "",
-        };
-        let on_unpublish = match stream.on_unpublish {
-            Some(OnUnpublish::Wait) => "wait",
-            Some(OnUnpublish::End) => "end",
-            Some(OnUnpublish::Slate) => "slate",
-            _ => "",
-        };
+        let flush = stream.flush.and_then(Flush::word).unwrap_or_default();
+        let on_unpublish = stream.on_unpublish.and_then(OnUnpublish::word).unwrap_or_default();
         let Outputs { flv, hls, cmaf } = stream.outputs;
         let (push_paths, play_paths) = (&stream.push_paths, &stream.play_paths);
         let given = json!({
@@ -183,6 +173,11 @@ mod tests {
             let told = record.to_link("a");
             let differs = told != StreamRecord::default().to_link("a");
             assert_eq!(differs, OF_DATA_PLANE.contains(&field.name), "{}", field.name);
+            // Hooks read those of them that are words, numbers or switches by the same names.
+            let is_list = matches!(field.shape, Shape::Labels | Shape::Paths(_));
+            let read = told.own_settings();
+            let text = value.as_str().map_or_else(|| value.to_string(), str::to_owned);
+            assert_eq!(read == [(field.name, text)], differs && !is_list, "{}: {read:?}", field.name);
             // And a stream of the file is shown with all of them.
             let shown = StreamRecord::of_link(&told);
             assert_eq!(shown.settings.get(field.name) == &value, differs, "{}", field.name);

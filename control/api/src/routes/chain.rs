@@ -85,6 +85,9 @@ pub struct MadeUp {
     #[serde(default)]
     #[schema(example = "hls")]
     protocol: Option<String>,
+    /// Whether its connection is encrypted.
+    #[serde(default)]
+    secure: bool,
     /// `User-Agent`, or flashVer.
     #[serde(default)]
     user_agent: Option<String>,
@@ -182,11 +185,21 @@ fn request(api: &Api, made: &MadeUp) -> Answer<Request> {
         session: 0,
         address: SocketAddr::new(ip, 0),
         protocol,
+        secure: made.secure,
         user_agent: made.user_agent.clone().or_else(|| header("user-agent")).unwrap_or_default(),
         referer: header("referer").unwrap_or_default(),
         viewer: None,
         bearer,
         tc_url: Secret::default(),
     };
-    Ok(Request { action, app, name: id("stream", &made.stream)?, path: None, params, client, recheck: false })
+    Ok(Request {
+        action,
+        app,
+        name: id("stream", &made.stream)?,
+        path: None,
+        params,
+        client,
+        recheck: false,
+        labels: None,
+    })
 }

@@ -237,6 +237,7 @@ impl Node {
             session: 1,
             address: ([192, 0, 2, 1], 5_000).into(),
             protocol: "rtmp",
+            secure: false,
             user_agent: String::new(),
             referer: String::new(),
             viewer: None,
@@ -244,7 +245,16 @@ impl Node {
             tc_url: millstream_proto::secret::Secret::default(),
         };
         let params = Params::parse(&format!("sign={}", sign.expose())).unwrap();
-        let request = Request { action: Action::Publish, app, name: id, path: None, params, client, recheck: false };
+        let request = Request {
+            action: Action::Publish,
+            app,
+            name: id,
+            path: None,
+            params,
+            client,
+            recheck: false,
+            labels: None,
+        };
         let context = DecisionContext { ticket: 1, unix_s: now_s, records: inner.directory.records() };
         matches!(inner.chain.ask(&request, context), Answer::Verdict(Verdict::Allow(_)))
     }

@@ -22,6 +22,7 @@ fn request(action: Action, protocol: &'static str, session: u64, query: &str) ->
         session,
         address: "192.0.2.7:5000".parse().unwrap(),
         protocol,
+        secure: false,
         user_agent: "FMLE/3.0 (x)".to_owned(),
         referer: "https://example.com/page".to_owned(),
         viewer: None,
@@ -30,7 +31,7 @@ fn request(action: Action, protocol: &'static str, session: u64, query: &str) ->
     };
     let id = |text| Id::new(text).unwrap();
     let params = Params::parse(query).unwrap();
-    Request { action, app: id("live"), name: id("lobby"), path: None, params, client, recheck: false }
+    Request { action, app: id("live"), name: id("lobby"), path: None, params, client, recheck: false, labels: None }
 }
 
 #[test]

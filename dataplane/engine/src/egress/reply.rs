@@ -59,6 +59,7 @@ pub(super) struct Reply<'a> {
 impl Reply<'_> {
     /// Finds whom a request is for that a trusted proxy passes on; an error is the limit that its address would pass.
     pub(super) fn name_client(&self, proxy: SocketAddr) -> Result<(), CloseReason> {
+        self.session.set_secure(self.request.forwarded.is_secure());
         self.session.serves(self.request.forwarded.client(proxy, |address| self.shard.trusts(address)))
     }
 
@@ -237,6 +238,7 @@ pub(super) fn question(reply: &Reply<'_>, id: &Id, protocol: &'static str, viewe
             session: session.number,
             address: session.peer(),
             protocol,
+            secure: session.is_secure(),
             user_agent: request.user_agent.clone().unwrap_or_default(),
             referer: request.referer.as_ref().map(|referer| referer.expose().to_owned()).unwrap_or_default(),
             viewer,
@@ -244,5 +246,6 @@ pub(super) fn question(reply: &Reply<'_>, id: &Id, protocol: &'static str, viewe
             tc_url: Secret::default(),
         },
         recheck: false,
+        labels: None,
     })
 }

@@ -11,6 +11,7 @@ use std::time::Duration;
 
 use millstream_control_protocol::event::What;
 use millstream_hub::stream::{PUBLISHER_SILENT_AFTER, Taken};
+use millstream_policy::records::Labels;
 use millstream_policy::{Action, Client, Request, Why};
 use millstream_proto::id::Id;
 use millstream_proto::media::MediaEvent;
@@ -22,7 +23,7 @@ use crate::admission::word;
 use crate::close::{CloseReason, GOING_DOWN};
 use crate::io::{Socket, sleep_until};
 use crate::shard::budget::Turn as Wait;
-use crate::shard::events::Refused;
+use crate::shard::events::{OfSession, Refused};
 use crate::shard::introduce::introduce;
 use crate::shard::mailbox::{Handoff, Mail};
 use crate::shard::session::{Arrival, Session};
@@ -288,6 +289,7 @@ pub(crate) fn question(
         session: session.number,
         address: session.peer(),
         protocol: PROTOCOL,
+        secure: session.is_secure(),
         user_agent: request.flash_ver,
         referer: request.page_url,
         viewer: None,
@@ -298,7 +300,16 @@ pub(crate) fn question(
     // A stream's own address is its own, whatever another stream's paths say.
     let mapped = mapped.filter(|_| !is_own_address(shard, &request.app, &request.name));
     if let (Some((name, path)), Some(app)) = (mapped, shard.config.apps.first().cloned()) {
-        return Ok(Request { action, app, name, path: Some(path), params: request.params, client, recheck: false });
+        return Ok(Request {
+            action,
+            app,
+            name,
+            path: Some(path),
+            params: request.params,
+            client,
+            recheck: false,
+            labels: None,
+        });
     }
     if request.app.is_empty() {
         let known = shown_app(shard);
@@ -317,7 +328,7 @@ pub(crate) fn question(
         bad_name(format!("application: {error}"))
     })?;
     let name = Id::new(&request.name).map_err(|error| bad_name(format!("stream: {error}")))?;
-    Ok(Request { action, app, name, path: None, params: request.params, client, recheck: false })
+    Ok(Request { action, app, name, path: None, params: request.params, client, recheck: false, labels: None })
 }
 
 /// The application that messages name.
@@ -347,10 +358,17 @@ async fn admit_publisher(shard: &Rc<Shard>, connection: Connection, request: rtm
         Ok(question) => question,
         Err(rejection) => return connection.reject(shard, Action::Publish, rejection),
     };
-    let (id, encoder) = (question.name.clone(), question.client.user_agent.clone());
+    let (mut id, encoder) = (question.name.clone(), question.client.user_agent.clone());
     pace(shard, &connection.session).await;
     match shard.admission.ask(shard, question).await {
-        Ok(granted) => drop(connection.session.granted.replace(granted)),
+        Ok(granted) => {
+            let named = id.clone();
+            id = granted.publishes(id);
+            if id != named {
+                tracing::info!(parent: &connection.session.span, %named, stream = %id, "published under another name");
+            }
+            connection.session.granted.replace(granted);
+        }
         Err(denial) => {
             let rejection = Rejection::new(CloseReason::Refused, refusal(denial.why), &id, denial.reason);
             return connection.reject(shard, Action::Publish, rejection);
@@ -433,7 +451,8 @@ async fn publish(shard: &Rc<Shard>, mut connection: Connection, id: &Id, encoder
         let reason = "the server has no room for new streams now; try again in a moment";
         return no_place(connection, CloseReason::Overload, reason);
     }
-    let who = Publisher { peer: connection.session.peer(), protocol: PROTOCOL, encoder };
+    let labels = connection.session.granted.borrow().labels.clone();
+    let who = Publisher { peer: connection.session.peer(), protocol: PROTOCOL, encoder, labels };
     let Claimed { handle, replaced } = match claim(shard, id, connection.session.number, &who).await {
         Ok(place) => place,
         Err(NoPlace::Full) => {
@@ -454,13 +473,16 @@ async fn publish(shard: &Rc<Shard>, mut connection: Connection, id: &Id, encoder
     }
     shard.stats.publishes_total.add(1);
     shard.stats.publishers.add(1);
-    let (peer, number) = (who.peer, connection.session.number);
-    shard.tell(id.as_str(), number, peer, PROTOCOL, || What::Publish { encoder: who.encoder });
+    let number = connection.session.number;
+    let Publisher { peer, encoder, labels, .. } = who;
+    let session = OfSession { stream: id.as_str(), number, peer, protocol: PROTOCOL, labels: labels.as_ref() };
+    shard.tell(&session, || What::Publish { encoder });
     let on_air = OnAir {
         shard,
         handle: &handle,
         number,
         peer,
+        labels,
         since: shard.now(),
         bytes: Cell::new(0),
         why: Cell::new(CloseReason::Defect),
@@ -536,6 +558,7 @@ struct OnAir<'a> {
     handle: &'a StreamHandle,
     number: u64,
     peer: SocketAddr,
+    labels: Option<Labels>,
     since: Time,
     /// Received from it.
     bytes: Cell<u64>,
@@ -550,7 +573,14 @@ impl Drop for OnAir<'_> {
         // Whom the operator or the end of the server sends away is not stood in for.
         let dismissed = self.why.get() == CloseReason::Kicked || shard.is_draining();
         handle.leave(number, dismissed, shard);
-        shard.tell(handle.id.as_str(), number, self.peer, PROTOCOL, || What::Unpublish {
+        let session = OfSession {
+            stream: handle.id.as_str(),
+            number,
+            peer: self.peer,
+            protocol: PROTOCOL,
+            labels: self.labels.as_ref(),
+        };
+        shard.tell(&session, || What::Unpublish {
             why: self.why.get().label().to_owned(),
             lasted_ms: u64::try_from(now.since(self.since).as_millis()).unwrap_or(u64::MAX),
             received_bytes: self.bytes.get(),

@@ -151,10 +151,11 @@ async fn open(
 ) -> Result<Option<Side>, (Refusal, String)> {
     let failed = || (Refusal::Failed, "the server has no place for this stream now; try again in a moment".to_owned());
     let question = question(shard, session, Action::Publish, request).map_err(|no| (no.refusal, no.reason))?;
-    let (id, encoder) = (question.name.clone(), question.client.user_agent.clone());
+    let (named, encoder) = (question.name.clone(), question.client.user_agent.clone());
     // It counts for the connection; the session of the further stream publishes once.
     pace(shard, session).await;
     let granted = shard.admission.ask(shard, question).await.map_err(|denial| (refusal(denial.why), denial.reason))?;
+    let id = granted.publishes(named);
     let lease = shard.sessions.lease(session.peer().ip()).map_err(|limit| {
         let reason = "the server, or this address, has as many connections as it may have";
         let refused = Refused::of(session, PROTOCOL, limit.refusal_label(Action::Publish), reason);

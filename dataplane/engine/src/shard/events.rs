@@ -9,6 +9,7 @@ use std::net::{IpAddr, SocketAddr};
 use std::time::Duration;
 
 use millstream_control_protocol::event::{Event, What};
+use millstream_policy::records::Labels;
 use millstream_proto::id::Id;
 use millstream_proto::network::counted;
 use millstream_proto::redact;
@@ -16,6 +17,7 @@ use millstream_proto::time::Time;
 
 use super::context::ShardContext;
 use super::session::Session;
+use super::view::pairs;
 use crate::clock::unix_ms;
 use crate::close::CloseReason;
 
@@ -58,6 +60,18 @@ impl Refused<'static> {
     }
 }
 
+/// Whose doing an event is.
+pub(crate) struct OfSession<'a> {
+    /// Empty: none.
+    pub(crate) stream: &'a str,
+    /// The session's number.
+    pub(crate) number: u64,
+    pub(crate) peer: SocketAddr,
+    pub(crate) protocol: &'static str,
+    /// What a policy calls it.
+    pub(crate) labels: Option<&'a Labels>,
+}
+
 /// An event that is told later.
 struct Held {
     action: &'static str,
@@ -90,22 +104,16 @@ pub(crate) struct Refusals {
 }
 
 impl ShardContext {
-    /// Tells the outside what happened; lost, and counted, where nobody takes it in time.
-    pub(crate) fn tell(
-        &self,
-        stream: &str,
-        session: u64,
-        peer: SocketAddr,
-        protocol: &str,
-        what: impl FnOnce() -> What,
-    ) {
+    /// Tells the outside what happened with a session; lost, and counted, where nobody takes it in time.
+    pub(crate) fn tell(&self, session: &OfSession<'_>, what: impl FnOnce() -> What) {
         if self.feed.is_on() {
-            let (peer, protocol) = (peer.to_string(), protocol.to_owned());
+            let OfSession { stream, number, peer, protocol, labels } = *session;
             self.put_event(Event {
                 stream: stream.to_owned(),
-                session,
-                peer,
-                protocol,
+                session: number,
+                peer: peer.to_string(),
+                protocol: protocol.to_owned(),
+                labels: pairs(labels),
                 what: what(),
                 ..Event::default()
             });
@@ -186,7 +194,8 @@ impl ShardContext {
 
     fn tell_refused(&self, refused: &Refused<'_>, count: u64) {
         let Refused { action, why, reason, stream, session, peer, protocol } = *refused;
-        self.tell(stream, session, peer, protocol, || What::Refused {
+        let session = OfSession { stream, number: session, peer, protocol, labels: None };
+        self.tell(&session, || What::Refused {
             action: action.to_owned(),
             why: why.to_owned(),
             reason: reason.to_owned(),

@@ -2,7 +2,9 @@
 //! shard. Before it: [`crate::admission`]; after it: the sweep of `session`, which ends sessions, and `recheck`, which asks about them.
 use std::time::Duration;
 
-use millstream_policy::{Grant, Held, Request};
+use millstream_policy::records::Labels;
+use millstream_policy::{Action, Grant, Held, Request};
+use millstream_proto::id::Id;
 use millstream_proto::time::Time;
 
 /// Where there is no decision about a running session, it is asked about again after this time.
@@ -21,6 +23,10 @@ pub(crate) struct Granted {
     pub(crate) recheck: Option<Box<Recheck>>,
     /// Given back at its end.
     _held: Option<Held>,
+    /// Its labels.
+    pub(crate) labels: Option<Labels>,
+    /// The stream that it publishes, where that is another one than it named.
+    rename: Option<Id>,
 }
 
 /// A question about a running session.
@@ -34,13 +40,22 @@ pub(crate) struct Recheck {
 impl Granted {
     /// What a policy has granted to who has asked this.
     pub(crate) fn new(grant: Grant, question: Request, now: Time) -> Self {
-        let Grant { valid_for, recheck_after, held, .. } = grant;
+        let Grant { valid_for, recheck_after, held, labels, rename, .. } = grant;
+        let rename = rename.filter(|_| question.action == Action::Publish && !question.recheck);
         // Who came at the same moment is not asked about at the same moment.
         let spread = |after: Duration| after / 1_000 * (1_000 - (question.client.session % 100) as u32);
         let at = recheck_after.map(|after| now + spread(after.max(RECHECK_MIN)));
-        let recheck =
-            at.map(|at| Box::new(Recheck { at, is_asked: false, question: Request { recheck: true, ..question } }));
-        Self { until: valid_for.map(|time| now + time), recheck, _held: held }
+        let recheck = at.map(|at| {
+            // By the name that it gave: the same steps are asked.
+            let question = Request { recheck: true, labels: labels.clone(), ..question };
+            Box::new(Recheck { at, is_asked: false, question })
+        });
+        Self { until: valid_for.map(|time| now + time), recheck, _held: held, labels, rename }
+    }
+
+    /// The stream that a publisher gets which named this one.
+    pub(crate) fn publishes(&self, named: Id) -> Id {
+        self.rename.clone().unwrap_or(named)
     }
 
     /// Whether it is over.

@@ -44,6 +44,8 @@ pub(crate) struct Session {
     /// What it was admitted for.
     pub(crate) granted: RefCell<Granted>,
     peer: Cell<SocketAddr>,
+    /// Its connection is encrypted, as a proxy in front says.
+    secure: Cell<bool>,
     /// Whether it counts for that address: not before a proxy has named it.
     counted: Cell<bool>,
     closer: Closer,
@@ -75,6 +77,16 @@ impl Session {
             self.counted.set(true);
         }
         Ok(())
+    }
+
+    /// A proxy has said whether the client's connection is encrypted.
+    pub(crate) fn set_secure(&self, secure: bool) {
+        self.secure.set(secure);
+    }
+
+    /// Whether the client's connection is encrypted, as far as that is known.
+    pub(crate) fn is_secure(&self) -> bool {
+        self.secure.get()
     }
 
     /// A proxy that many share has named whom the request that follows is for: that address counts until [`Session::served`], or to the
@@ -373,6 +385,7 @@ impl Sessions {
         let session = Rc::new(Session {
             number,
             peer: Cell::new(peer),
+            secure: Cell::new(false),
             counted: Cell::new(counted),
             span,
             notify: Notify::default(),

@@ -15,6 +15,7 @@ use millstream_hub::package::change::Change;
 use millstream_hub::publisher_stats::Reading;
 use millstream_hub::stream::{Place as PublisherPlace, Pushed, Stream, Taken};
 use millstream_hub::subscriber::{Follows, Progress, Subscriber, View};
+use millstream_policy::records::Labels;
 use millstream_proto::id::Id;
 use millstream_proto::media::{Clip, MediaEvent, Repair, Track};
 use millstream_proto::time::Time;
@@ -107,6 +108,8 @@ pub(crate) struct Publisher {
     pub(crate) protocol: &'static str,
     /// What it calls itself.
     pub(crate) encoder: String,
+    /// What a policy calls it.
+    pub(crate) labels: Option<Labels>,
 }
 
 /// A publisher that is on air.

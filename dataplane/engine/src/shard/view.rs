@@ -1,6 +1,6 @@
 //! What the outside asks of a shard and has it do, on the shard's own thread: [`crate::admin`] brings each of these here by mailbox.
 //! They are short: what grows with streams or viewers is told in pages.
-use std::collections::BinaryHeap;
+use std::collections::{BTreeMap, BinaryHeap};
 use std::rc::Rc;
 use std::sync::Arc;
 use std::time::Duration;
@@ -11,6 +11,7 @@ use millstream_hub::config::OnUnpublish;
 use millstream_hub::log::EndReason;
 use millstream_hub::publisher_stats::{Coding, Reading};
 use millstream_hub::reach::Sample;
+use millstream_policy::records::Labels;
 use millstream_proto::codec::Shape;
 use millstream_proto::id::Id;
 use millstream_proto::media::Track;
@@ -188,6 +189,7 @@ fn publisher(shard: &Shard, handle: &StreamHandle) -> Option<Publisher> {
         protocol: on_air.who.protocol.to_owned(),
         peer: on_air.who.peer.to_string(),
         encoder: on_air.who.encoder,
+        labels: pairs(on_air.who.labels.as_ref()),
         since_unix_ms: since_unix_ms(on_air.reading.since),
         video,
         audio,
@@ -201,6 +203,10 @@ fn publisher(shard: &Shard, handle: &StreamHandle) -> Option<Publisher> {
         repairs: repairs.collect(),
         dropped_tracks: dropped_tracks.collect(),
     })
+}
+
+pub(super) fn pairs(labels: Option<&Labels>) -> BTreeMap<String, String> {
+    labels.into_iter().flat_map(|labels| labels.iter().cloned()).collect()
 }
 
 fn millis(time: Duration) -> u64 {
@@ -231,6 +237,7 @@ fn viewer(shard: &Shard, session: &Session) -> Option<Viewer> {
         session: session.number,
         protocol: watched.protocol.to_owned(),
         peer: session.peer().to_string(),
+        labels: pairs(session.granted.borrow().labels.as_ref()),
         since_unix_ms: unix_ms().saturating_sub(u64::try_from(played.as_millis()).unwrap_or(u64::MAX)),
         sent_bytes: viewer.sent_bytes(),
         skips: viewer.skips(),

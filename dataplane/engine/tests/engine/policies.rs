@@ -8,12 +8,14 @@ use std::sync::{Arc, Mutex};
 use std::task::{Context, Poll, Waker};
 use std::time::{Duration, Instant};
 
+use millstream_control_protocol::event::What;
 use millstream_engine::config::IoChoice;
 use millstream_policy::open::Open;
 use millstream_policy::{
     Action, Chain, DecisionContext, Denial, Grant, Held, Policy, PolicyMaker, Request, Step, Undecided, Verdict, Why,
     shared,
 };
+use millstream_proto::id::Id;
 use millstream_proto::rtmp::ClientRole;
 
 use crate::harness::{Answer, Flv, Rtmp, SOON, Server, config, connect, eventually, frame, head};
@@ -180,6 +182,71 @@ fn a_grant_goes_with_the_session_and_with_the_files_of_hls_and_dash() {
     assert!(crate::harness::contains(&answer, "HTTP/1.1 200"), "another viewer was admitted elsewhere");
     assert_eq!(Answer::get(server.at.http, "/live/video.m3u8").status(), 200, "it is asked about anew");
     assert_eq!(file_status(&server, &path), 200);
+}
+
+/// Has who publishes publish as `live`, gives everybody labels, and remembers what it was asked again.
+struct Renames(Mutex<Vec<AskedAgain>>);
+
+/// The stream's name and the session's labels.
+type AskedAgain = (String, Vec<(String, String)>);
+
+impl Policy for Renames {
+    fn name(&self) -> &'static str {
+        "renames"
+    }
+
+    fn decide(&self, request: &Request, _context: DecisionContext<'_>) -> Step {
+        let mut grant = Grant::default();
+        grant.rename = Some(Id::new("live").unwrap());
+        grant.labels = Some([("of".to_owned(), request.name.to_string())].into_iter().collect());
+        grant.recheck_after = Some(Duration::from_secs(1));
+        if request.recheck {
+            let labels = request.labels.iter().flat_map(|labels| labels.iter().cloned()).collect();
+            self.0.lock().unwrap().push((request.name.to_string(), labels));
+        }
+        Step::Allow(grant)
+    }
+}
+
+#[test]
+fn a_publisher_gets_another_stream_than_it_named_and_labels_that_are_told() {
+    let renames = Arc::new(Renames(Mutex::default()));
+    let step = || -> PolicyMaker {
+        let renames = Arc::clone(&renames);
+        Arc::new(move |_shard| Rc::new(Arc::clone(&renames)))
+    };
+    let server = Server::start_with(config(IoChoice::Auto, 2), Chain::new(vec![step()], vec![step()]));
+    let remote = server.engine().remote();
+    let mut events = remote.events().unwrap();
+    // Several names: some are of the other shard than the stream. The newest one takes the place over.
+    for named in ["a", "b", "c", "live"] {
+        let mut publisher = server.publish(named);
+        publisher.send(head());
+        publisher.send((0..30).map(frame));
+        let event = wait(events.next()).unwrap();
+        assert!(event.stream == "live" && matches!(event.what, What::Publish { .. }), "{event:?}");
+        assert_eq!(event.labels.get("of").map(String::as_str), Some(named));
+        let on_air = publisher.go_on(30);
+        let mut viewer = server.flv("live");
+        viewer.until_frame(29);
+        let live = wait(remote.on_air()).unwrap();
+        let streams: Vec<_> = live.iter().map(|live| live.id.as_str()).collect();
+        assert_eq!(streams, ["live"]);
+        let labels = live[0].publisher.as_ref().map(|publisher| publisher.labels.clone()).unwrap();
+        assert_eq!(labels.get("of").map(String::as_str), Some(named));
+        let viewers = wait(remote.viewers(&Id::new("live").unwrap(), 0, 10)).unwrap().viewers;
+        assert_eq!(viewers[0].labels.get("of").map(String::as_str), Some("live"));
+        // It is asked about by the name that it gave, with the labels that it has.
+        let asked =
+            || renames.0.lock().unwrap().contains(&(named.to_owned(), vec![("of".to_owned(), named.to_owned())]));
+        eventually("the publisher is asked about", asked);
+        drop(on_air);
+        let event = wait(events.next()).unwrap();
+        assert!(event.stream == "live" && matches!(event.what, What::Unpublish { .. }), "{event:?}");
+        assert_eq!(event.labels.get("of").map(String::as_str), Some(named));
+        drop(viewer);
+        eventually("the viewer has gone", || wait(remote.on_air()).unwrap().is_empty());
+    }
 }
 
 /// What the door says now, how many hold something of it, and what was decided.

@@ -86,6 +86,7 @@ fn request(query: &str) -> Request {
         session: 1,
         address: "192.0.2.1:5000".parse().unwrap(),
         protocol: "hls",
+        secure: false,
         user_agent: String::new(),
         referer: String::new(),
         viewer: None,
@@ -94,7 +95,16 @@ fn request(query: &str) -> Request {
     };
     let id = |text| Id::new(text).unwrap();
     let params = Params::parse(query).unwrap();
-    Request { action: Action::Play, app: id("live"), name: id("lobby"), path: None, params, client, recheck: false }
+    Request {
+        action: Action::Play,
+        app: id("live"),
+        name: id("lobby"),
+        path: None,
+        params,
+        client,
+        recheck: false,
+        labels: None,
+    }
 }
 
 fn decide(rules: Jwt, request: &Request) -> Step {

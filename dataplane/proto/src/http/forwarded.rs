@@ -15,9 +15,24 @@ pub struct Forwarded {
     pub standard: Option<String>,
     /// `X-Forwarded-For`.
     pub x_forwarded_for: Option<String>,
+    /// `X-Forwarded-Proto`.
+    pub x_forwarded_proto: Option<String>,
 }
 
 impl Forwarded {
+    /// Whether the client's connection to the proxies is encrypted, as the nearest one says: of several values the last one counts.
+    pub fn is_secure(&self) -> bool {
+        let standard = self.standard.as_deref().and_then(|text| {
+            let elements = split(text, ',').into_iter().rev();
+            elements.flat_map(|element| split(element, ';')).find_map(|pair| {
+                let (name, value) = pair.split_once('=')?;
+                name.trim().eq_ignore_ascii_case("proto").then(|| value.trim().trim_matches('"'))
+            })
+        });
+        let other = self.x_forwarded_proto.as_deref().and_then(|text| text.rsplit(',').next()).map(str::trim);
+        standard.or(other).is_some_and(|scheme| ["https", "wss"].iter().any(|one| scheme.eq_ignore_ascii_case(one)))
+    }
+
     /// Whom a request is for that came from `peer`, a proxy that is trusted: the first hop from the right that is not. The peer itself where
     /// the headers say nothing, nonsense, or different things: a proxy that sets one of them may pass on what a client put into the other.
     pub fn client(&self, peer: SocketAddr, is_trusted: impl Fn(IpAddr) -> bool) -> SocketAddr {
@@ -106,10 +121,32 @@ mod tests {
     fn check(standard: &[&str], x: &[&str], expected: &str) {
         let trusted: Vec<Network> = ["10.0.0.0/8", "fd00::/8"].iter().map(|net| net.parse().unwrap()).collect();
         let joined = |lines: &[&str]| (!lines.is_empty()).then(|| lines.join(", "));
-        let headers = Forwarded { standard: joined(standard), x_forwarded_for: joined(x) };
+        let headers = Forwarded { standard: joined(standard), x_forwarded_for: joined(x), x_forwarded_proto: None };
         let client = headers.client("10.0.0.1:443".parse().unwrap(), |ip| trusted.iter().any(|net| net.contains(ip)));
         let shown = if client.port() == 0 { client.ip().to_string() } else { client.to_string() };
         assert_eq!(shown, expected, "{standard:?} {x:?}");
+    }
+
+    #[test]
+    fn an_encrypted_connection_is_what_the_nearest_proxy_says() {
+        let check = |standard: Option<&str>, other: Option<&str>, expected: bool| {
+            let headers = Forwarded {
+                standard: standard.map(str::to_owned),
+                x_forwarded_proto: other.map(str::to_owned),
+                ..Forwarded::default()
+            };
+            assert_eq!(headers.is_secure(), expected, "{standard:?} {other:?}");
+        };
+        check(None, None, false);
+        check(None, Some("https"), true);
+        check(None, Some("HTTPS"), true);
+        check(None, Some("https, http"), false);
+        check(None, Some("http, https"), true);
+        check(Some("for=192.0.2.1;proto=https"), None, true);
+        check(Some("for=192.0.2.1; Proto=\"https\";by=203.0.113.1"), None, true);
+        check(Some("for=\"a;proto=https\""), None, false);
+        check(Some("for=192.0.2.1;proto=http"), Some("https"), false);
+        check(Some("for=192.0.2.1"), Some("https"), true);
     }
 
     #[test]

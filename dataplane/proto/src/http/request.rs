@@ -222,6 +222,7 @@ pub fn parse(head: &[u8]) -> Result<Parsed, HttpError> {
         forwarded: Forwarded {
             standard: headers.joined("Forwarded"),
             x_forwarded_for: headers.joined("X-Forwarded-For"),
+            x_forwarded_proto: headers.joined("X-Forwarded-Proto"),
         },
         origin: headers.first("Origin").map(text),
         if_none_match: headers.first("If-None-Match").map(text),
