@@ -6,7 +6,7 @@ use std::hint::black_box;
 use std::path::Path;
 use std::time::Duration;
 
-use millstream_hooks::wit::motion;
+use millstream_hooks::wit::{events, motion, policy};
 use millstream_hooks::{Capacity, Hook, Module, Runtime, Secret, Settings, World};
 
 #[path = "../tests/kit/mod.rs"]
@@ -51,6 +51,8 @@ fn main() {
         report(what, &calls);
     }
 
+    guests(&runtime);
+
     let mut frames = guest(World::Motion);
     // Differences to the frame before, byte by byte: the work of a motion hook without its cleverness.
     frames.items = "(global $sum (mut i32) (i32.const 0))".into();
@@ -78,6 +80,97 @@ fn main() {
         })
         .collect();
     report("motion, 160x90, byte by byte in WAT", &calls);
+}
+
+/// Every guest of `hooks/guests` that answers in an instance of its own, and motion, which keeps one.
+fn guests(runtime: &Runtime) {
+    let bound = |name: &str, world: World, config: &[(&str, &str)]| -> Hook {
+        let file = Path::new(env!("CARGO_MANIFEST_DIR")).join(format!("../guests/built/{name}.wasm"));
+        let compiled = runtime.compile(&std::fs::read(file).expect("built"), world).expect("a module");
+        let mut settings = Settings::new(name, "1", world);
+        settings.config = config.iter().map(|(name, value)| ((*name).into(), (*value).into())).collect();
+        settings.secrets.insert("key".into(), Secret::new("s3cret"));
+        Hook::new(runtime.load(&compiled.artifact).expect("it loads"), settings)
+    };
+    let mut asked = request("play", &[("user", "anna")]);
+    // {"exp":2000000000} under "s3cret".
+    asked.client.token =
+        "eyJhbGciOiJIUzI1NiIsInR5cCI6IkpXVCJ9.eyJleHAiOjIwMDAwMDAwMDB9.BxODtHS5-P8TpaQs93Kje7EYCJ-M5-bbvZ9u0GzqVXk"
+            .into();
+    for (name, config) in [
+        ("allow-list", &[("allow", "10.0.0.0/8, 192.0.2.0/24"), ("hours", "mon-sun 00:00-24:00")][..]),
+        ("jwt", &[]),
+        ("viewer-cap", &[("per-stream", "500"), ("per-viewer", "2")]),
+    ] {
+        let hook = bound(name, World::Auth, config).at(1_900_000_000_000);
+        let call = || {
+            let called = hook.authorize(&asked);
+            assert!(matches!(called.result.expect("an answer"), millstream_hooks::wit::auth::Step::Allow(_)), "{name}");
+            called.cpu
+        };
+        report(&format!("auth, {name}, fresh instance"), &times(10_000, call));
+    }
+    let source = policy::Source {
+        target: target(&[]),
+        video: "h264".into(),
+        width: 1920,
+        height: 1080,
+        fps_num: 30,
+        fps_den: 1,
+        kbps: 6000,
+        gop_ms: 2000,
+        b_frames: false,
+        audio: "aac".into(),
+        sample_rate: 48_000,
+        channels: 2,
+        viewers: 0,
+        load_percent: 10,
+        extra: vec![],
+    };
+    let ladder = bound("ladder", World::Policy, &[]);
+    let call = || {
+        let called = ladder.select_renditions(&source);
+        assert_eq!(called.result.expect("an answer").len(), 3);
+        called.cpu
+    };
+    report("policy, ladder, fresh instance", &times(5000, call));
+    for batch in [1, 256] {
+        let forwarder = bound("event-forwarder", World::Events, &[("markers", "publish-start")]);
+        let mut id = 0;
+        let call = || {
+            let notice = |_| {
+                id += 1;
+                let (kind, target, client) = ("play-start".into(), target(&[]), Some(request("play", &[]).client));
+                events::Notice { kind, id, unix_ms: id, target, client, detail: vec![] }
+            };
+            let notices: Vec<_> = (0..batch).map(notice).collect();
+            let called = forwarder.on_notices(&notices);
+            called.result.expect("an answer");
+            called.cpu
+        };
+        report(&format!("events, event-forwarder, {batch} at once"), &times(1000, call));
+    }
+    let mut watching = bound("motion", World::Motion, &[]).motion().result.expect("an instance");
+    let source =
+        motion::Source { target: target(&[]), width: 1280, height: 720, fps_num: 25, fps_den: 1, extra: vec![] };
+    watching.start(&source).result.expect("an answer").expect("it wants frames");
+    let mut n = 0_u64;
+    let call = || {
+        // A square that goes from the left to the right, and begins anew.
+        let (mut luma, left) = (vec![100; 160 * 90], (n % 100) as usize);
+        for row in luma.chunks_exact_mut(160).skip(30).take(20) {
+            row[left..left + 20].fill(200);
+        }
+        n += 1;
+        let called = watching.on_frame(&luma, 160, 90, n * 200);
+        called.result.expect("an answer");
+        called.cpu
+    };
+    report("motion, frame difference in Rust, 160x90", &times(5000, call));
+}
+
+fn times(calls: usize, call: impl FnMut() -> Duration) -> Vec<Duration> {
+    std::iter::repeat_with(call).take(calls).collect()
 }
 
 fn report(what: &str, times: &[Duration]) {

@@ -1,6 +1,7 @@
 //! What a binding gives a module: configuration, secrets, limits, and where its values, logs and counters are.
 use std::collections::BTreeMap;
 use std::sync::Arc;
+use std::sync::atomic::AtomicUsize;
 
 use millstream_proto::secret::Secret;
 
@@ -33,6 +34,8 @@ pub struct Settings {
     pub logs: Arc<Logs>,
     /// Where its counters are.
     pub counters: Arc<Counters>,
+    /// The most memory that an instance has had, bytes.
+    pub memory_peak: Arc<AtomicUsize>,
 }
 
 impl Settings {
@@ -49,6 +52,7 @@ impl Settings {
             shadow: false,
             logs: Arc::default(),
             counters: Arc::default(),
+            memory_peak: Arc::default(),
         }
     }
 }

@@ -1,5 +1,6 @@
 //! What belongs to one instance: its limits, what it has used, and what its binding gives it.
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use rustix::time::{ClockId, clock_gettime};
@@ -73,6 +74,9 @@ impl ResourceLimiter for State {
     fn memory_growing(&mut self, _: usize, desired: usize, _: Option<usize>) -> wasmtime::Result<bool> {
         let granted = desired <= self.limits.memory_bytes;
         self.memory_refused |= !granted;
+        if granted && self.settings.memory_peak.load(Ordering::Relaxed) < desired {
+            self.settings.memory_peak.fetch_max(desired, Ordering::Relaxed);
+        }
         Ok(granted)
     }
 

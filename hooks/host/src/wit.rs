@@ -29,3 +29,15 @@ pub use millstream::hooks::{host, types};
 pub const VERSION: &str = "0.1.0";
 /// The package of the contract.
 pub const PACKAGE: &str = "millstream:hooks";
+
+/// The files of the contract, by their names: what a guest's bindings are generated from.
+pub const FILES: [(&str, &str); 8] = [
+    ("auth.wit", include_str!("../../wit/auth.wit")),
+    ("events.wit", include_str!("../../wit/events.wit")),
+    ("host.wit", include_str!("../../wit/host.wit")),
+    ("meta.wit", include_str!("../../wit/meta.wit")),
+    ("motion.wit", include_str!("../../wit/motion.wit")),
+    ("policy.wit", include_str!("../../wit/policy.wit")),
+    ("types.wit", include_str!("../../wit/types.wit")),
+    ("worlds.wit", include_str!("../../wit/worlds.wit")),
+];
