@@ -3,7 +3,7 @@
 //! A module is checked and compiled ([`Runtime::compile`]; a server does it in a process of its own, [`compile_in_child`]), kept compiled
 //! ([`ArtifactCache`]), loaded ([`Runtime::load`]), bound to configuration and limits ([`Hook`]), and called. Read on in `wit` (the contract),
 //! `runtime` (the engine), `state` (one instance and its limits), `hook` (the calls), `host` (what a guest may ask), `answer` (what is checked
-//! before anybody acts on an answer), `compile` and `inspect` (uploads), `artifact`, `cache` and `child` (compiled code).
+//! before anybody acts on an answer), `compile` and `inspect` (uploads), `json` and `trial` (events to try a hook with), `artifact`, `cache` and `child` (compiled code).
 //!
 //! Invariants:
 //! - A guest has no file, socket, thread or clock, and never sees a secret.
@@ -24,6 +24,7 @@ mod crypto;
 mod hook;
 mod host;
 mod inspect;
+pub mod json;
 mod kv;
 mod link;
 mod logs;
@@ -36,6 +37,7 @@ mod settings;
 mod state;
 mod text;
 mod ticker;
+mod trial;
 pub mod wit;
 mod world;
 
@@ -57,4 +59,5 @@ pub use pack::{kind_of, pack};
 pub use refused::Refused;
 pub use runtime::{Capacity, Runtime, RuntimeError};
 pub use settings::Settings;
+pub use trial::{Trial, TrialCall};
 pub use world::{Limits, MAX_MEMORY_BYTES, MAX_MODULE_BYTES, UnknownWorld, World};

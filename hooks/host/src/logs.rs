@@ -85,6 +85,11 @@ impl Logs {
         self.locked(|inner| inner.lines.iter().filter(|line| line.number >= number).cloned().collect())
     }
 
+    /// The number that the next line gets.
+    pub fn next_number(&self) -> u64 {
+        self.locked(|inner| inner.next)
+    }
+
     /// Lines that were not kept, because the hook wrote too many at once.
     pub fn dropped(&self) -> u64 {
         self.locked(|inner| inner.dropped)
