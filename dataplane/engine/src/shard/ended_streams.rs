@@ -51,20 +51,35 @@ impl EndedStreams {
 }
 
 impl Shard {
+    /// Lives of that stream that are over, the newest first, and until when their playlists can be fetched.
+    fn lives(self: &Rc<Self>, id: &Id) -> Vec<(Rc<StreamHandle>, Time)> {
+        let mut lives = self.ended_streams.of(id);
+        // One that other shards have yet to be told of is still held.
+        let held = self.handles.borrow().get(id).filter(|held| held.is_over()).cloned();
+        if let Some(held) = held {
+            held.finish_packaging(self);
+            let linger = held.packaging.linger();
+            if !linger.is_zero() {
+                lives.insert(0, (held, self.now() + linger));
+            }
+        }
+        lives
+    }
+
     /// The last life of that stream of which files can still be fetched, and until when its playlists can.
-    pub(super) fn last_life(&self, id: &Id) -> Option<(Rc<StreamHandle>, Time)> {
-        self.ended_streams.of(id).into_iter().next()
+    pub(super) fn last_life(self: &Rc<Self>, id: &Id) -> Option<(Rc<StreamHandle>, Time)> {
+        self.lives(id).into_iter().next()
     }
 
     /// The last life of that stream whose playlists can still be fetched.
-    pub(crate) fn listed_life(&self, id: &Id) -> Option<Rc<StreamHandle>> {
+    pub(crate) fn listed_life(self: &Rc<Self>, id: &Id) -> Option<Rc<StreamHandle>> {
         self.last_life(id).filter(|(_, listed_until)| *listed_until > self.now()).map(|(over, _)| over)
     }
 
     /// The life of that stream with that session.
-    pub(crate) fn past_life(&self, id: &Id, session: &str) -> Option<Rc<StreamHandle>> {
+    pub(crate) fn past_life(self: &Rc<Self>, id: &Id, session: &str) -> Option<Rc<StreamHandle>> {
         let of_session = |over: &Rc<StreamHandle>| over.packaging.window.borrow().session() == Some(session);
-        self.ended_streams.of(id).into_iter().map(|(over, _)| over).find(of_session)
+        self.lives(id).into_iter().map(|(over, _)| over).find(of_session)
     }
 
     /// A shard that wants the playlists of a stream of ours gets what can still be fetched of its earlier lives.
