@@ -170,12 +170,14 @@ fn crates_know_only_what_is_below_them() {
                 "millstream-test-support",
             ],
         ),
-        // The simulator's encoders and viewers speak with the same types.
+        // The simulator's encoders and viewers speak with the same types, and a real hook decides about them.
         (
             "millstream-sim",
             &[
                 "millstream-proto",
                 "millstream-control-protocol",
+                "millstream-hook-steps",
+                "millstream-hooks",
                 "millstream-policy",
                 "millstream-hub",
                 "millstream-test-support",

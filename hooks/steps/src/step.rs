@@ -42,6 +42,7 @@ pub struct Node {
     /// Streams on air, as they were looked at last.
     pub on_air: RwLock<Table<OnAir>>,
     threads: OnceLock<Option<Threads>>,
+    at_once: bool,
     answerer: OnceLock<Answerer>,
     fetcher: Box<dyn Fetcher>,
     shards: Vec<ShardTime>,
@@ -51,15 +52,25 @@ pub struct Node {
 impl Node {
     /// For so many shards.
     pub fn new(shards: usize, fetcher: Box<dyn Fetcher>) -> Arc<Self> {
-        Arc::new(Self {
+        Arc::new(Self::of(shards, fetcher))
+    }
+
+    /// Without threads: what is for them is done at once by who asks for it. For simulations, which must go the same way each time.
+    pub fn without_threads(shards: usize, fetcher: Box<dyn Fetcher>) -> Arc<Self> {
+        Arc::new(Self { at_once: true, ..Self::of(shards, fetcher) })
+    }
+
+    fn of(shards: usize, fetcher: Box<dyn Fetcher>) -> Self {
+        Self {
             slots: Slots::default(),
             on_air: RwLock::default(),
             threads: OnceLock::new(),
+            at_once: false,
             answerer: OnceLock::new(),
             fetcher,
             shards: (0..shards).map(|_| ShardTime::default()).collect(),
             kept: Mutex::default(),
-        })
+        }
     }
 
     /// The threads, which begin with the first binding: a server without hooks has none. `None`: the system gives none, which has been said.
@@ -80,6 +91,10 @@ impl Node {
 
     /// Does this soon, beside the shards; false: there is no room.
     fn soon(self: &Arc<Self>, waiting: &Waiting, job: impl FnOnce() + Send + 'static) -> bool {
+        if self.at_once {
+            job();
+            return true;
+        }
         self.threads().is_some_and(|threads| threads.add(waiting, job).is_ok())
     }
 
@@ -145,7 +160,9 @@ impl HookStep {
             node.kept.lock().unwrap_or_else(PoisonError::into_inner).push(Arc::downgrade(&kept));
         }
         // What viewers hold is given back there.
-        node.threads();
+        if !node.at_once {
+            node.threads();
+        }
         let [waiting, comparing] = waiting;
         Self { bound, node, shard, kept, waiting, comparing }
     }

@@ -111,7 +111,7 @@ fn log() -> impl tracing::Subscriber + Send + Sync {
 }
 
 async fn whole_walk(settings: Settings, plans: Vec<PeerPlan>, has_descriptors: bool, mut random: Random) -> Walked {
-    let running = engine::start(settings::config(&settings), door::chain()).expect("it starts");
+    let running = engine::start(settings::config(&settings), door::chain(1)).expect("it starts");
     let remote = running.remote();
     door::open(&remote);
     let drain_at = settings.drain_at;

@@ -10,23 +10,32 @@ use millstream_proto::id::Id;
 use millstream_test_support::random::Random;
 
 use crate::audit::bounds;
+use crate::door;
 use crate::plan::STREAMS;
 use crate::walk::{Walk, by, sleep_ms};
 
 pub(crate) async fn run(walk: &Rc<Walk>, mut random: Random) {
     let mut directory = Directory::default();
+    let mut version = 1;
     for _ in 0..random.below(12) {
         sleep_ms(random.below(3_000)).await;
         let until = io::now() + Duration::from_secs(5);
         let name = random.pick(&STREAMS);
         let id = Id::new(name).expect("an id");
         bounds(walk);
-        match random.below(10) {
+        match random.below(11) {
             0..=2 => {
                 let Some(Ok(all)) = by(until, walk.remote.on_air()).await else { continue };
                 walk.saw("looks", 1);
                 let ids: Vec<&str> = all.iter().map(|live| live.id.as_str()).collect();
                 assert!(ids.windows(2).all(|two| two[0] < two[1]), "a stream is told of twice: {ids:?}");
+            }
+            10 => {
+                // Who waits for an answer gets that of the version which it asked.
+                version += 1;
+                if let Some(Ok(())) = by(until, walk.remote.set_policies(&door::chain(version))).await {
+                    walk.saw("hooks replaced", 1);
+                }
             }
             3 | 4 => drop(by(until, walk.remote.look(&id)).await),
             5..=7 => {

@@ -98,8 +98,14 @@ pub(crate) async fn run(walk: &Rc<Walk>, number: usize, plan: &PeerPlan) {
                         further = Some((stream, Encoder::new(of_encoder, number + FURTHER_NUMBER)));
                     }
                 }
-                ClientEvent::Refused { .. } => {
+                ClientEvent::Refused { description, .. } => {
                     assert!(!is_ready, "refused after it was accepted");
+                    let undecided = description.contains("took too long") || description.contains("cannot decide");
+                    let draining = walk.settings.drain_at.is_some_and(|at| at <= io::now());
+                    assert!(
+                        !undecided || draining || !plan.mood.admits(),
+                        "peer {number} gets no answer: {description}"
+                    );
                     walk.saw("refused", 1);
                     return;
                 }

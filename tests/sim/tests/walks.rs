@@ -24,6 +24,7 @@ fn many_walks() {
         ("further streams", 50),
         ("frames", 100_000),
         ("handovers", 100),
+        ("hooks replaced", 100),
         ("kicks", 50),
         ("mailbox full", 100),
         ("mirror jumps", 100),
