@@ -4,7 +4,7 @@
 //! so a flood of them costs a look into a table each. What peers get wrong in a protocol is told in the same way, once a minute and in the
 //! log alone. A name that belongs to no stream may be a key in the wrong field: one that looks like it goes no further than here.
 use std::cell::RefCell;
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
 use std::net::{IpAddr, SocketAddr};
 use std::time::Duration;
 
@@ -17,7 +17,6 @@ use millstream_proto::time::Time;
 
 use super::context::ShardContext;
 use super::session::Session;
-use super::view::pairs;
 use crate::clock::unix_ms;
 use crate::close::CloseReason;
 
@@ -202,6 +201,11 @@ impl ShardContext {
             count,
         });
     }
+}
+
+/// Labels as the outside is told of them.
+pub(super) fn pairs(labels: Option<&Labels>) -> BTreeMap<String, String> {
+    labels.into_iter().flat_map(|labels| labels.iter().cloned()).collect()
 }
 
 impl Refusals {

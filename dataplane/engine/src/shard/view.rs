@@ -1,6 +1,6 @@
 //! What the outside asks of a shard and has it do, on the shard's own thread: [`crate::admin`] brings each of these here by mailbox.
 //! They are short: what grows with streams or viewers is told in pages.
-use std::collections::{BTreeMap, BinaryHeap};
+use std::collections::BinaryHeap;
 use std::rc::Rc;
 use std::sync::Arc;
 use std::time::Duration;
@@ -11,12 +11,12 @@ use millstream_hub::config::OnUnpublish;
 use millstream_hub::log::EndReason;
 use millstream_hub::publisher_stats::{Coding, Reading};
 use millstream_hub::reach::Sample;
-use millstream_policy::records::Labels;
 use millstream_proto::codec::Shape;
 use millstream_proto::id::Id;
 use millstream_proto::media::Track;
 
 use super::audience::Count;
+use super::events::pairs;
 use super::phase::name;
 use super::session::Session;
 use super::state::Shard;
@@ -203,10 +203,6 @@ fn publisher(shard: &Shard, handle: &StreamHandle) -> Option<Publisher> {
         repairs: repairs.collect(),
         dropped_tracks: dropped_tracks.collect(),
     })
-}
-
-pub(super) fn pairs(labels: Option<&Labels>) -> BTreeMap<String, String> {
-    labels.into_iter().flat_map(|labels| labels.iter().cloned()).collect()
 }
 
 fn millis(time: Duration) -> u64 {
