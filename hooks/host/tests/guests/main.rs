@@ -84,6 +84,7 @@ fn guests_are_what_their_directories_say() {
     for (name, world) in [
         ("allow-list", World::Auth),
         ("event-forwarder", World::Events),
+        ("gated", World::Auth),
         ("jwt", World::Auth),
         ("ladder", World::Policy),
         ("motion", World::Motion),
@@ -94,7 +95,7 @@ fn guests_are_what_their_directories_say() {
         assert_eq!(info.name, name);
         assert!(info.settings.iter().all(|setting| !setting.about.is_empty()), "{name}");
     }
-    assert_eq!(files(&guests().join("built"), "wasm").len(), 7, "each guest is listed here");
+    assert_eq!(files(&guests().join("built"), "wasm").len(), 8, "each guest is listed here");
 }
 
 fn signed_url(config: &[(&str, &str)], secret: Option<&str>) -> Hook {
