@@ -3,12 +3,13 @@
 use std::collections::HashMap;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
-use std::time::Duration;
+use std::time::{Duration, SystemTime};
 
 use anyhow::Context as _;
 use axum::body::Bytes;
 use millstream_api::hooks::inspect::{HookReport, HookSetting, Inspected, Inspector};
 use millstream_api::model::hook;
+use millstream_control_protocol::state::Binding;
 use millstream_hooks::wit::meta;
 use millstream_hooks::{
     ArtifactCache, Cached, Capacity, Compiled, Hook, Module, Runtime, Settings, World, compile_in_child,
@@ -19,6 +20,8 @@ use crate::keys;
 
 /// A module that takes longer to compile is refused.
 const COMPILE_TIME_MAX: Duration = Duration::from_mins(1);
+/// What was compiled of a module that no binding names is kept this long.
+const COMPILED_KEPT: Duration = Duration::from_hours(7 * 24);
 /// Where compiled modules are kept, in the data directory.
 const CACHE_DIR: &str = "hooks-compiled";
 
@@ -53,9 +56,18 @@ impl HookModules {
         self.ready().get(sha256).cloned()
     }
 
-    /// Forgets those that are not needed.
-    pub(crate) fn retain(&self, is_needed: impl Fn(&str) -> bool) {
-        self.ready().retain(|sha256, _| is_needed(sha256));
+    /// Forgets those that no binding names, and removes what was compiled of them a week ago or longer.
+    pub(crate) fn retain(&self, bindings: &[Binding]) {
+        self.ready().retain(|sha256, _| bindings.iter().any(|binding| binding.sha256 == *sha256));
+        let Some(cache) = self.cache.get().and_then(Option::as_ref) else { return };
+        let named = |binding: &Binding| Some((hex::decode(&binding.sha256)?, binding.kind.parse().ok()?));
+        let named: Vec<_> = bindings.iter().filter_map(named).collect();
+        let Some(written_before) = SystemTime::now().checked_sub(COMPILED_KEPT) else { return };
+        match cache.keep_only(&named, written_before) {
+            Ok(0) => {}
+            Ok(removed) => tracing::info!(removed, "compiled hooks that no binding names are removed"),
+            Err(error) => tracing::warn!(%error, "compiled hooks that no binding names cannot be removed"),
+        }
     }
 
     /// Makes a module ready that was compiled before; nothing happens where it was not.

@@ -285,7 +285,7 @@ impl Runner for Hooks {
             }
             *locked(&self.in_force) = made;
             // Only now: sessions that were pending have what they began with.
-            self.modules.retain(|sha256| bindings.iter().any(|binding| binding.sha256 == sha256));
+            self.modules.retain(bindings);
             locked(&self.of_names).retain(|hook, _| bindings.iter().any(|binding| binding.hook == *hook));
             self.numbers.retain(|hook, version| {
                 bindings.iter().any(|binding| binding.hook == hook && binding.version == version)

@@ -8,6 +8,7 @@ use std::io::{self, Read as _, Write as _};
 use std::os::unix::fs::OpenOptionsExt as _;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::SystemTime;
 
 use hmac::{Hmac, KeyInit as _, Mac as _};
 use serde::{Deserialize, Serialize};
@@ -115,14 +116,18 @@ impl ArtifactCache {
         written
     }
 
-    /// Removes the files of modules that are not in the list, and what an interrupted write left. Returns how many.
-    pub fn keep_only(&self, modules: &[([u8; 32], World)]) -> io::Result<usize> {
+    /// Removes the files of modules that are not in the list, and what an interrupted write left, as far as they were written before that time. Returns
+    /// how many.
+    pub fn keep_only(&self, modules: &[([u8; 32], World)], written_before: SystemTime) -> io::Result<usize> {
         let kept: Vec<PathBuf> = modules.iter().map(|(sha256, world)| self.path(sha256, *world)).collect();
         let mut removed = 0;
         for entry in fs::read_dir(&self.dir)? {
-            let path = entry?.path();
+            let entry = entry?;
+            let path = entry.path();
             let ours = path.extension().is_some_and(|it| it == EXTENSION || it == "new");
-            if ours && !kept.contains(&path) && fs::remove_file(&path).is_ok() {
+            let is_old =
+                || entry.metadata().and_then(|metadata| metadata.modified()).is_ok_and(|at| at < written_before);
+            if ours && !kept.contains(&path) && is_old() && fs::remove_file(&path).is_ok() {
                 removed += 1;
             }
         }

@@ -1,6 +1,7 @@
 //! Compiled code on disk: found again, and never used when it was changed or is another's.
 use std::fs;
 use std::os::unix::fs::PermissionsExt as _;
+use std::time::{Duration, SystemTime};
 
 use millstream_hooks::{ArtifactCache, Cached, Hook, Settings, World};
 
@@ -45,7 +46,10 @@ fn what_was_kept_is_found_and_what_was_changed_is_not_used() {
     fs::write(&path, &right).unwrap();
     fs::copy(&path, path.to_str().unwrap().replace("-auth", "-policy")).unwrap();
     assert!(ignored(&cache, World::Policy, &print).contains("another module"));
-    assert_eq!(cache.keep_only(&[(sha256, World::Auth)]).unwrap(), 1);
+    let needed = [(sha256, World::Auth)];
+    let later = SystemTime::now() + Duration::from_mins(1);
+    assert_eq!(cache.keep_only(&needed, SystemTime::UNIX_EPOCH).unwrap(), 0, "none is that old");
+    assert_eq!(cache.keep_only(&needed, later).unwrap(), 1);
     assert!(matches!(cache.get(&sha256, World::Auth, &print), Cached::Found(_)));
 }
 

@@ -70,7 +70,7 @@ fn beside_neighbours(calls: usize) {
 
 #[test]
 fn busy_neighbours_kill_no_innocent_call() {
-    beside_neighbours(10_000);
+    beside_neighbours(100_000);
 }
 
 #[test]
