@@ -14,12 +14,16 @@ use millstream_engine::config::IoChoice;
 use millstream_fleet::http::url::Url;
 use millstream_proto::id::Id;
 
+pub(crate) use crate::failure::Failure;
+use crate::hook_flags::{DemoHookFlags, HookCommand};
 use crate::logging;
 use crate::settings::SettingsError;
 use crate::settings::values::Format;
 use crate::settings::values::{self, AuthPreset, Role, Shards};
 use crate::sign_command::Expiry;
-use crate::{backup_command, check_command, config_command, demo, paper_command, serve, sign_command, stream_command};
+use crate::{
+    backup_command, check_command, config_command, demo, hook_kit, paper_command, serve, sign_command, stream_command,
+};
 
 /// Live streaming: RTMP in; HTTP-FLV, low-latency HLS, DASH and RTMP out.
 #[derive(Debug, Parser)]
@@ -42,6 +46,9 @@ enum Command {
     /// Make, list and remove streams of a running server, and show what to give their encoders
     #[command(subcommand)]
     Stream(StreamCommand),
+    /// Make, test and measure hooks: WebAssembly that decides who publishes and plays, and more
+    #[command(subcommand)]
+    Hook(HookCommand),
     /// Print the whole configuration with defaults and comments, to begin a file with
     Config(ConfigFlags),
     /// Write a consistent copy of the store, also while the server runs
@@ -101,6 +108,8 @@ pub(crate) struct LogFlags {
 pub(crate) struct DemoFlags {
     #[command(flatten)]
     pub(crate) engine: EngineFlags,
+    #[command(flatten)]
+    pub(crate) hook: DemoHookFlags,
 }
 
 #[derive(Debug, Args)]
@@ -275,27 +284,6 @@ pub(crate) struct ApiFlags {
     pub(crate) data_dir: Option<PathBuf>,
 }
 
-/// Why a command did not do what it was asked, and whose move it is.
-#[derive(Debug)]
-pub(crate) enum Failure {
-    /// Usage or configuration: the caller's. Exit status 2.
-    Configuration(anyhow::Error),
-    /// Anything that went wrong while running. Exit status 1.
-    Running(anyhow::Error),
-}
-
-impl Failure {
-    /// For `map_err`, where the caller can mend it.
-    pub(crate) fn configuration(error: impl Into<anyhow::Error>) -> Self {
-        Self::Configuration(error.into())
-    }
-
-    /// For `map_err`, where the caller cannot.
-    pub(crate) fn running(error: impl Into<anyhow::Error>) -> Self {
-        Self::Running(error.into())
-    }
-}
-
 /// `millstream serve m.toml` is what other servers take.
 fn with_tip(mut error: clap::Error) -> clap::Error {
     let file = match error.get(ContextKind::InvalidArg) {
@@ -316,6 +304,7 @@ pub(crate) fn run() -> ExitCode {
         Command::Sign(flags) => sign_command::run(&flags),
         Command::Check(flags) => check_command::run(&flags),
         Command::Stream(command) => stream_command::run(command),
+        Command::Hook(command) => hook_kit::run(&command),
         Command::Config(flags) => config_command::run(&flags),
         Command::Backup(flags) => backup_command::run(&flags),
         Command::Completions { shell } => paper_command::completions(shell),

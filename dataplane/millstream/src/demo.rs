@@ -12,6 +12,7 @@ use millstream_policy::preset::{Preset, preset};
 use nix::net::if_::InterfaceFlags;
 use tracing::warn;
 
+use self::hook::DemoHook;
 use crate::cli::{DemoFlags, Failure};
 use crate::layers::{self, Flags};
 use crate::settings::values::AuthPreset;
@@ -19,6 +20,8 @@ use crate::settings::{LogSettings, Settings};
 use crate::{logging, own_metrics, serve};
 
 mod clip;
+#[cfg_attr(not(feature = "hooks"), path = "demo/no_hook.rs")]
+mod hook;
 mod publisher;
 
 /// The id of the built-in stream.
@@ -29,9 +32,10 @@ const LOG_WAIT: Duration = Duration::from_millis(500);
 /// Addresses that the banner lists at most: a machine with containers has dozens.
 const ADDRESSES_SHOWN_MAX: usize = 8;
 
-/// Serves and publishes until a signal has ended it. Writes nothing to disk.
+/// Serves and publishes until a signal has ended it. Writes nothing to disk, but for the compiled form of a hook, which is gone when it ends.
 pub(crate) fn run(flags: DemoFlags) -> Result<(), Failure> {
     let _log = logging::start(&logging::Wanted::merge(&flags.engine.log, &LogSettings::default()))?;
+    let hook_flags = flags.hook;
     let flags = Flags { engine: flags.engine, auth: Some(AuthPreset::Open), ..Flags::default() };
     let given = [flags.engine.rtmp, flags.engine.http, flags.engine.control];
     let mut layers = layers::merge(flags, Settings::default()).map_err(Failure::Configuration)?;
@@ -46,12 +50,18 @@ pub(crate) fn run(flags: DemoFlags) -> Result<(), Failure> {
     layers.config.more_metrics = Some(MoreMetrics::new(own_metrics::text));
     let clip = clip::Clip::embedded().map_err(Failure::running)?;
     let signals = serve::signals()?;
-    let engine = serve::start(layers.config, preset(Preset::Open)).map_err(advise)?;
+    let shards = layers.shards;
+    let base = preset(Preset::Open);
+    let (hook, chain) = DemoHook::bind(&hook_flags, (DEMO_ID, shards), &base)?.unzip();
+    let engine = serve::start(layers.config, chain.unwrap_or(base)).map_err(advise)?;
+    if let Some(hook) = &hook {
+        hook.decide_for(engine.remote());
+    }
     let server = reachable(engine.addresses().rtmp);
     let (publisher, on_air) = publisher::start(server, clip)
         .context("cannot start the thread that publishes the test stream")
         .map_err(Failure::Running)?;
-    let banner = banner(engine.addresses(), &own_addresses());
+    let banner = banner(engine.addresses(), &own_addresses(), hook.as_ref().map(DemoHook::shown));
     // Late, it is printed all the same: the log says why.
     let _ = on_air.recv_timeout(ON_AIR_WAIT);
     logging::wait_until_written(LOG_WAIT);
@@ -125,7 +135,7 @@ fn reachable_by_others(listener: SocketAddr, own: &[IpAddr]) -> Vec<SocketAddr> 
     own.iter().filter(leads).map(|ip| SocketAddr::new(*ip, listener.port())).collect()
 }
 
-fn banner(addresses: &Addresses, own: &[IpAddr]) -> String {
+fn banner(addresses: &Addresses, own: &[IpAddr], hook: Option<&str>) -> String {
     let (rtmp, http) = (reachable(addresses.rtmp), reachable(addresses.http));
     let others = reachable_by_others(addresses.http, own);
     let mut lines = vec![
@@ -158,6 +168,9 @@ fn banner(addresses: &Addresses, own: &[IpAddr]) -> String {
         format!("  OBS: Settings, Stream, Service Custom, Server rtmp://{rtmp}/stream, Stream Key mine"),
         format!("  and open http://{http}/mine/index.html"),
         String::new(),
+    ]);
+    lines.extend(hook.map(|hook| format!("The hook {hook} decides who plays {DEMO_ID}.")));
+    lines.extend([
         "ANYONE WHO REACHES THIS MACHINE MAY PUSH: this is a demo. `millstream serve` checks signatures.".to_owned(),
         "Ctrl-C ends it.".to_owned(),
         String::new(),
@@ -177,7 +190,7 @@ mod tests {
     #[test]
     fn the_banner_has_urls_that_a_client_can_use_and_the_page_first() {
         let own = ["192.0.2.7".parse().unwrap(), "2001:db8::7".parse().unwrap()];
-        let text = banner(&addresses("0.0.0.0:1935", "[::]:8080"), &own);
+        let text = banner(&addresses("0.0.0.0:1935", "[::]:8080"), &own, None);
         for part in [
             "http://[::1]:8080/demo/index.html",
             "http://192.0.2.7:8080/demo/index.html",
@@ -198,11 +211,16 @@ mod tests {
     #[test]
     fn the_banner_lists_only_what_the_listener_takes() {
         let own = ["192.0.2.7".parse().unwrap(), "2001:db8::7".parse().unwrap()];
-        let local = banner(&addresses("127.0.0.1:1935", "127.0.0.1:8080"), &own);
+        let local = banner(&addresses("127.0.0.1:1935", "127.0.0.1:8080"), &own, None);
+        let decided = banner(&addresses("127.0.0.1:1935", "127.0.0.1:8080"), &own, Some("door 0.1.0"));
+        assert!(
+            !local.contains("The hook") && decided.contains("The hook door 0.1.0 decides who plays demo."),
+            "{decided}"
+        );
         assert!(!local.contains("other machines") && !local.contains("192.0.2.7"), "{local}");
-        let v4 = banner(&addresses("0.0.0.0:1935", "0.0.0.0:8080"), &own);
+        let v4 = banner(&addresses("0.0.0.0:1935", "0.0.0.0:8080"), &own, None);
         assert!(v4.contains("http://192.0.2.7:8080/") && !v4.contains("2001:db8::7"), "{v4}");
-        let one = banner(&addresses("192.0.2.7:1935", "192.0.2.7:8080"), &own);
+        let one = banner(&addresses("192.0.2.7:1935", "192.0.2.7:8080"), &own, None);
         assert!(!one.contains("other machines") && one.contains("http://192.0.2.7:8080/demo/index.html"), "{one}");
     }
 

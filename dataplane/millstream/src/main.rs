@@ -13,7 +13,10 @@ mod cli;
 mod config_command;
 mod control;
 mod demo;
+mod failure;
+mod hook_flags;
 mod hook_host;
+mod hook_kit;
 #[cfg(feature = "hooks")]
 mod hook_modules;
 mod hook_settings;

@@ -12,7 +12,7 @@ use crate::module::Module;
 use crate::refused::Refused;
 use crate::runtime::Runtime;
 use crate::text::{bounded, hex};
-use crate::world::World;
+use crate::world::{MAX_MEMORIES, World};
 
 /// A module that was found good.
 #[derive(Debug, Clone)]
@@ -94,9 +94,9 @@ fn fits(component: &Component) -> Result<usize, Refused> {
     let Some(needs) = component.resources_required() else {
         return Err(Refused::Invalid("it imports or exports whole modules; a hook is one component".into()));
     };
-    if needs.num_memories > 1 || needs.num_tables > 8 {
-        let what =
-            format!("{} memories and {} tables, and a hook has 1 and at most 8", needs.num_memories, needs.num_tables);
+    if needs.num_memories > MAX_MEMORIES || needs.num_tables > 8 {
+        let (memories, tables) = (needs.num_memories, needs.num_tables);
+        let what = format!("{memories} memories and {tables} tables, and a hook has at most {MAX_MEMORIES} and 8");
         return Err(Refused::Memory(what));
     }
     Ok(needs.max_initial_memory_size.unwrap_or(0) as usize * inspect::PAGE_BYTES)

@@ -9,7 +9,7 @@ use wasmtime::{Config, Engine, InstanceAllocationStrategy, OptLevel, PoolingAllo
 use crate::state::State;
 use crate::ticker::{Running, Ticker};
 use crate::wit;
-use crate::world::{MAX_MEMORY_BYTES, MAX_STACK_BYTES, MAX_TABLE_ELEMENTS};
+use crate::world::{MAX_MEMORIES, MAX_MEMORY_BYTES, MAX_STACK_BYTES, MAX_TABLE_ELEMENTS};
 
 /// How many instances may be there at once.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -110,8 +110,8 @@ fn settings() -> Config {
     config.cranelift_opt_level(OptLevel::Speed);
     // A hook answers the same on every processor, so that decisions can be replayed.
     config.wasm_relaxed_simd(false);
-    // One memory of 32 bits: what is bounded, and what guests' compilers make.
-    config.wasm_multi_memory(false);
+    // What joins the parts of a component reaches the memories of two; a module of its own has one: see `inspect::validate`.
+    config.wasm_multi_memory(true);
     config.wasm_memory64(false);
     // Traps are described by the guest's own frames; nothing unwinds through them.
     config.native_unwind_info(false);
@@ -127,9 +127,10 @@ fn pooled(capacity: Capacity) -> Config {
         .max_core_instances_per_component(16)
         .total_core_instances(instances.saturating_mul(6))
         .max_core_instance_size(1 << 20)
-        .max_memories_per_component(1)
+        .max_memories_per_component(MAX_MEMORIES)
         .max_memories_per_module(1)
-        .total_memories(instances)
+        // Few have more than one.
+        .total_memories(instances.saturating_add(8))
         .max_memory_size(MAX_MEMORY_BYTES)
         .max_tables_per_component(8)
         .max_tables_per_module(4)

@@ -27,6 +27,8 @@ pub(crate) struct State {
     pub(crate) entered: bool,
     pub(crate) out_of_time: bool,
     pub(crate) memory_refused: bool,
+    /// Of all its memories, now.
+    memory_bytes: usize,
     /// In this call.
     pub(crate) log_lines: u32,
 }
@@ -51,6 +53,7 @@ impl State {
                 entered: false,
                 out_of_time: false,
                 memory_refused: false,
+                memory_bytes: 0,
                 log_lines: 0,
             },
         );
@@ -71,11 +74,16 @@ impl State {
 }
 
 impl ResourceLimiter for State {
-    fn memory_growing(&mut self, _: usize, desired: usize, _: Option<usize>) -> wasmtime::Result<bool> {
-        let granted = desired <= self.limits.memory_bytes;
+    fn memory_growing(&mut self, current: usize, desired: usize, _: Option<usize>) -> wasmtime::Result<bool> {
+        // Of all memories together.
+        let sum = self.memory_bytes.saturating_add(desired.saturating_sub(current));
+        let granted = sum <= self.limits.memory_bytes;
         self.memory_refused |= !granted;
-        if granted && self.settings.memory_peak.load(Ordering::Relaxed) < desired {
-            self.settings.memory_peak.fetch_max(desired, Ordering::Relaxed);
+        if granted {
+            self.memory_bytes = sum;
+            if self.settings.memory_peak.load(Ordering::Relaxed) < sum {
+                self.settings.memory_peak.fetch_max(sum, Ordering::Relaxed);
+            }
         }
         Ok(granted)
     }
@@ -87,5 +95,24 @@ impl ResourceLimiter for State {
 
     fn table_growing(&mut self, _: usize, desired: usize, _: Option<usize>) -> wasmtime::Result<bool> {
         Ok(desired <= MAX_TABLE_ELEMENTS)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::world::World;
+
+    #[test]
+    fn all_memories_of_an_instance_share_its_limit() {
+        let settings = Arc::new(Settings::new("two", "1", World::Auth));
+        let mut store = State::store(&Engine::default(), &settings, None, thread_cpu());
+        let state = store.data_mut();
+        assert!(state.memory_growing(0, 6 << 20, None).unwrap());
+        assert!(state.memory_growing(0, 1 << 20, None).unwrap());
+        assert!(!state.memory_growing(1 << 20, 3 << 20, None).unwrap() && state.memory_refused);
+        assert!(state.memory_growing(1 << 20, 2 << 20, None).unwrap());
+        assert!(!state.memory_growing(6 << 20, (6 << 20) + 1, None).unwrap());
+        assert_eq!(settings.memory_peak.load(Ordering::Relaxed), 8 << 20);
     }
 }

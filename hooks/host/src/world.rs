@@ -87,6 +87,8 @@ pub struct Limits {
 
 /// The most memory that any hook may have: a bulk fill of it cannot be interrupted, so it bounds how long a shard can be held up.
 pub const MAX_MEMORY_BYTES: usize = 16 << 20;
+/// The most memories of a component, one for each of its parts: what interpreters are built of has two. Together they have no more bytes.
+pub(crate) const MAX_MEMORIES: u32 = 2;
 /// The most stack that a hook may use, of the thread that calls it.
 pub(crate) const MAX_STACK_BYTES: usize = 256 << 10;
 /// The most elements that a table of a hook may have.

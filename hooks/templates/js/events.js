@@ -11,7 +11,7 @@ export const events = {
     const orders = [];
     for (const { kind, target } of notices) {
       log("info", `${kind} of ${target.app}/${target.name}`);
-      count("notices", 1n);
+      count("notices", 1);
       if (kind === "publish-start") {
         const detail = [{ name: "said", value: "hello" }];
         orders.push({ kind: "marker", app: target.app, name: target.name, detail });

@@ -4,6 +4,7 @@ use std::process::Command;
 
 use millstream_tests::clip::Clip;
 use millstream_tests::documents::{Block, blocks, blocks_in};
+use millstream_tests::http;
 use millstream_tests::rtmp::Publisher;
 use millstream_tests::server::{Options, Server, binary, millstream};
 use millstream_tests::tools::{Finished, Tool, ffmpeg};
@@ -11,7 +12,8 @@ use millstream_tests::{eventually, seconds};
 use tempfile::TempDir;
 
 /// What `<!-- test: NAME -->` may name: this file's tests, and `tests/newcomer`.
-const TESTS: [&str; 6] = ["newcomer", "api", "access", "demo", "fleet", "nginx"];
+const TESTS: [&str; 10] =
+    ["newcomer", "api", "access", "demo", "fleet", "nginx", "hooks", "hooks-demo", "hooks-server", "hooks-readme"];
 
 #[test]
 fn every_block_is_run_or_says_why_not() {
@@ -156,6 +158,75 @@ fn the_players_of_the_page_on_playing_get_the_demo() {
     let done = Shell::new().run(&script);
     // HLS lists its streams, and those of its one programme.
     assert!(done.stdout.matches("video").count() >= 3 && done.stdout.matches("audio").count() >= 3, "{}", done.stdout);
+}
+
+/// The guide for authors of hooks, from nothing to a refused viewer. The hook itself is that of `hooks/guests/c`, which decides as the new one
+/// would that takes a compiler.
+#[test]
+fn the_guide_for_authors_of_hooks_works() {
+    let shell = Shell::new();
+    let core = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("../hooks/guests/c/ticket.core.wasm");
+    let blocks = named("docs/hooks.md", "hooks");
+    let [new, tests] = blocks.as_slice() else { panic!("two blocks") };
+    shell.run(&new.commands().join("\n"));
+    assert!(shell.path().join("door/build").exists());
+    shell.run(&format!("millstream hook pack {} --kind auth --output door/door.wasm", core.display()));
+    let done = shell.run(&tests.commands().join("\n"));
+    assert!(
+        done.stdout.contains("answer     allow") && done.stdout.contains("answer     deny, unauthenticated"),
+        "{}",
+        done.stdout
+    );
+
+    let blocks = named("docs/hooks.md", "hooks-demo");
+    let [demo, viewers] = blocks.as_slice() else { panic!("two blocks") };
+    let [command] = &demo.commands()[..] else { panic!("one command") };
+    let args: Vec<&str> = command.strip_prefix("millstream demo ").expect("the demo").split(' ').collect();
+    let file = shell.path().join(args[1]);
+    let server = Options::demo().arg(args[0], file.to_str().expect("ASCII")).arg(args[2], args[3]).start();
+    eventually("the demo is on air", seconds(20), || server.stdout.has("Ctrl-C ends it").then_some(()));
+    let [refused, admitted] = &viewers.commands()[..] else { panic!("two commands") };
+    let here = |command: &str| command.replace("127.0.0.1:8080", &server.http.to_string());
+    let done = shell.run(&format!("{} || true", here(refused)));
+    assert!(done.stdout.contains("403") && done.stdout.contains("this stream needs a ticket"), "{}", done.stdout);
+    assert!(shell.run(&here(admitted)).stdout.contains("200 OK"));
+
+    let server = Options::open().start();
+    let _push = Publisher::start(server.rtmp, "stream", "lobby").expect("published").repeat(Clip::small());
+    let done = shell.run(&commands_for(&server, &named("docs/hooks.md", "hooks-server")));
+    assert!(done.stdout.contains("\"contract\"") && done.stdout.contains("\"live\""), "{}", done.stdout);
+    let asked = |path: &str| http::get(server.http, path).status;
+    eventually("viewers without a ticket are refused", seconds(10), || {
+        (asked("/lobby/live.m3u8") == 403).then_some(())
+    });
+    assert_eq!(asked("/lobby/live.m3u8?ticket=1234"), 200);
+}
+
+/// The README's commands, one after the other: a hook is uploaded, a viewer refused, and all is as it was before.
+#[test]
+fn the_readme_refuses_a_viewer_by_a_hook() {
+    let server = Options::open().start();
+    let _push = Publisher::start(server.rtmp, "stream", "lobby").expect("published").repeat(Clip::small());
+    let asked = || http::get(server.http, "/lobby/live.m3u8").status;
+    eventually("it plays", seconds(10), || (asked() == 200).then_some(()));
+    let shell = Shell::new();
+    let guests = shell.path().join("hooks/guests");
+    std::fs::create_dir_all(&guests).expect("made");
+    let built = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("../hooks/guests/built");
+    std::os::unix::fs::symlink(built, guests.join("built")).expect("linked");
+    let script = commands_for(&server, &named("README.md", "hooks-readme"));
+    let script = script.replace("127.0.0.1:8080", &server.http.to_string());
+    let at = script.find("curl -i").expect("the viewer");
+    let (upload, rest) = script.split_at(at);
+    let (viewer, back) = rest.split_once('\n').expect("and after it");
+    // The binding's id is a variable of the shell, so the commands stay in one; a binding comes into force a moment after its answer.
+    let wait = format!(
+        "for _ in $(seq 100); do [ $(/usr/bin/curl -s -o /dev/null -w '%{{http_code}}' http://{}/lobby/live.m3u8) = 403 ] && break; sleep 0.1; done",
+        server.http
+    );
+    let done = shell.run(&format!("{upload}\n{wait}\n{viewer} || true\n{back}"));
+    assert!(done.stdout.contains("403") && done.stdout.contains("this address is not on the list"), "{}", done.stdout);
+    eventually("it plays again", seconds(10), || (asked() == 200).then_some(()));
 }
 
 /// Control, then a node that was made from its files, as the page on fleets says.
