@@ -261,6 +261,7 @@ impl Source {
     fn package(&self, shard: &Rc<Shard>) {
         if let Self::Live(source) = self {
             source.handle.package(shard);
+            shard.keep_if_over(&source.handle);
         }
     }
 }

@@ -42,6 +42,10 @@ impl EndedStreams {
         handles.iter().map(|over| over.handle.packaging.window.borrow().bytes()).sum()
     }
 
+    fn has(&self, handle: &Rc<StreamHandle>) -> bool {
+        self.0.borrow().iter().any(|over| Rc::ptr_eq(&over.handle, handle))
+    }
+
     /// Those of that id, the newest first.
     fn of(&self, id: &Id) -> Vec<(Rc<StreamHandle>, Time)> {
         let handles = self.0.borrow();
@@ -64,6 +68,14 @@ impl Shard {
             }
         }
         lives
+    }
+
+    /// Somebody who came while the stream was on air has its playlists made now: if it has ended meanwhile, what they list stays.
+    pub(crate) fn keep_if_over(&self, handle: &Rc<StreamHandle>) {
+        let is_held = || self.handles.borrow().get(&handle.id).is_some_and(|held| Rc::ptr_eq(held, handle));
+        if handle.is_over() && !is_held() && !self.ended_streams.has(handle) {
+            self.ended_streams.keep(handle, self.now());
+        }
     }
 
     /// The last life of that stream of which files can still be fetched, and until when its playlists can.
