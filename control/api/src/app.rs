@@ -24,7 +24,7 @@ use crate::chain::ShowChain;
 use crate::clock::{Clock, Stamps};
 use crate::events::Feed;
 use crate::hooks::inspect::Inspector;
-use crate::hooks::{self, RecordLocks};
+use crate::hooks::{self, HookRules, RecordLocks};
 use crate::http::once::{self, Running};
 use crate::http::problem::{Answer, Problem};
 use crate::ids::Ids;
@@ -74,6 +74,8 @@ pub struct Parts {
     pub metrics: Option<Arc<dyn Fn() -> String + Send + Sync>>,
     /// Looks at modules before they are kept; `None`: this build runs no hooks, and takes them as they are.
     pub inspector: Option<Arc<dyn Inspector>>,
+    /// What is said of versions of hooks.
+    pub hooks: HookRules,
     /// Whether this process is about to end.
     pub draining: Arc<dyn Fn() -> bool + Send + Sync>,
 }
@@ -285,6 +287,10 @@ impl Api {
 
     pub(crate) fn inspector(&self) -> Option<&dyn Inspector> {
         self.0.parts.inspector.as_deref()
+    }
+
+    pub(crate) fn hook_rules(&self) -> &HookRules {
+        &self.0.parts.hooks
     }
 
     pub(crate) fn clock(&self) -> &Clock {

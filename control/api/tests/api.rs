@@ -2,7 +2,7 @@
 //!
 //! [`kit`] starts it; `streams` (records, conditions, idempotency keys), `keys`, `videostream` (the original's API), `live` (what nodes
 //! tell, and what they are told), `access` (tokens, roles, logins, hosts, origins), `hostile` (what a stranger may try), `document`
-//! (OpenAPI), `webhooks`, `hooks`, `slates`, `failures` (the store and the clock), `hangups` (clients that leave).
+//! (OpenAPI), `webhooks`, `hooks`, `hook_life`, `slates`, `failures` (the store and the clock), `hangups` (clients that leave).
 #[path = "api/access.rs"]
 mod access;
 #[path = "api/document.rs"]
@@ -13,6 +13,8 @@ mod failures;
 mod hangups;
 #[path = "api/harness.rs"]
 mod harness;
+#[path = "api/hook_life.rs"]
+mod hook_life;
 #[path = "api/hooks.rs"]
 mod hooks;
 #[path = "api/hostile.rs"]

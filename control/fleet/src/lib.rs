@@ -11,6 +11,7 @@
 #![forbid(unsafe_code)]
 
 mod desired_state;
+mod hooks;
 pub mod http;
 pub mod limits;
 mod node_registry;
@@ -25,6 +26,7 @@ pub mod webhook;
 use std::collections::BTreeMap;
 use std::future::Future;
 use std::pin::{Pin, pin};
+use std::sync::atomic::AtomicU64;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
@@ -39,6 +41,7 @@ use tokio::sync::{Notify, broadcast};
 use tokio::time::{Instant, timeout_at};
 
 use self::desired_state::DesiredState;
+pub use self::hooks::{HookLogs, LogCursor, LogPlace, LogQuery};
 use self::node_registry::NodeRegistry;
 pub use self::node_registry::NodeView;
 pub use self::router::{IsNode, OnNode, router};
@@ -171,6 +174,8 @@ struct Inner {
     heard: broadcast::Sender<NodeEvent>,
     sink: Box<dyn EventSink>,
     numbers: Arc<Numbers>,
+    /// Events of control's own.
+    own_events: AtomicU64,
 }
 
 impl std::fmt::Debug for Fleet {
@@ -222,6 +227,7 @@ impl Fleet {
             heard: broadcast::channel(EVENTS_BEHIND_MAX).0,
             sink: Box::new(sink),
             numbers,
+            own_events: AtomicU64::new(0),
         }))
     }
 
@@ -276,6 +282,11 @@ impl Fleet {
     /// Binds a hook, or changes how it is bound.
     pub fn bind(&self, binding: Binding) -> Version {
         self.change(|desired| desired.bind(binding))
+    }
+
+    /// Binds all of these in one step: a node has all of them or none.
+    pub fn bind_all(&self, bindings: impl IntoIterator<Item = Binding>) -> Version {
+        self.change(|desired| bindings.into_iter().for_each(|binding| desired.bind(binding)))
     }
 
     /// Takes a binding out.

@@ -56,6 +56,12 @@ pub const SLATES_MAX: usize = 32;
 pub const SLATES_BYTES_MAX: u64 = 64 << 20;
 /// Warnings about hooks that a node makes at the same time: a state that is wrong as a whole needs no more to be noticed.
 pub const HOOK_WARNINGS_MAX: usize = 16;
+/// Bindings whose hooks fail that a node tells of in one report.
+pub const HOOKS_TOLD_MAX: usize = 1_024;
+/// Lines of hooks' logs in one answer.
+pub const HOOK_LINES_MAX: u32 = 1_000;
+/// Nodes that are asked for a hook's log at the same time: each may answer with a whole page.
+pub const HOOK_LOGS_ASKED_AT_ONCE_MAX: usize = 8;
 /// Webhooks that are under way at the same time: one of each hook that there may be (100), and then some of those that take them.
 pub const DELIVERIES_AT_ONCE_MAX: usize = 128;
 /// Of those, to one hook: one that is slow leaves places for others.

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use millstream_control_protocol::event::{Event, What};
-use millstream_control_protocol::exchange::{Answer, Command, NodeId, Order, Poll, Report, Status};
+use millstream_control_protocol::exchange::{Answer, Command, HookCalls, NodeId, Order, Poll, Report, Status};
 use millstream_control_protocol::live::{Live, Publisher};
 use millstream_control_protocol::state::Version;
 use tokio::sync::{Notify, oneshot};
@@ -49,6 +49,7 @@ struct Member {
     /// They are left out.
     is_crowded: bool,
     events_through: u64,
+    failing_hooks: Vec<HookCalls>,
     orders: VecDeque<Command>,
     asked: HashMap<u64, oneshot::Sender<Answer>>,
     wake: Arc<Notify>,
@@ -142,6 +143,7 @@ impl NodeRegistry {
             live_bytes: 0,
             is_crowded: false,
             events_through: 0,
+            failing_hooks: Vec::new(),
             orders: VecDeque::new(),
             asked: HashMap::new(),
             wake: Arc::default(),
@@ -204,6 +206,7 @@ impl NodeRegistry {
         let mut room = LIVE_BYTES_MAX.saturating_sub(self.live_bytes());
         let member = self.hear(&report.node)?;
         member.status = report.status;
+        member.failing_hooks = report.failing_hooks;
         for event in &report.events {
             if event.seq <= member.events_through {
                 continue;
@@ -320,6 +323,17 @@ impl NodeRegistry {
     pub(super) fn last_told(&self, stream: &str) -> Vec<(String, Live)> {
         let told = self.nodes.iter().filter(|(_, member)| !member.is_away());
         told.filter_map(|(name, member)| Some((name.clone(), member.live.get(stream)?.clone()))).collect()
+    }
+
+    /// What nodes that are here told last of hooks that fail.
+    pub(super) fn failing_hooks(&self) -> Vec<HookCalls> {
+        let here = self.nodes.values().filter(|member| !member.is_away());
+        here.flat_map(|member| member.failing_hooks.iter().cloned()).collect()
+    }
+
+    /// The runs of nodes that are here, by name.
+    pub(super) fn runs(&self) -> Vec<NodeId> {
+        self.nodes.values().filter(|member| !member.is_away()).map(|member| member.id.clone()).collect()
     }
 
     /// What was told last of all streams, by node.

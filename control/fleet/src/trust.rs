@@ -1,11 +1,11 @@
 //! What a node's report may hold: whoever has the nodes' token may say anything, and takes no more memory by it than a node does. Before it:
 //! the link; after it: [`super::node_registry`].
 use millstream_control_protocol::event::{Event, What};
-use millstream_control_protocol::exchange::{Report, Status};
+use millstream_control_protocol::exchange::{HookLine, Report, Status};
 use millstream_control_protocol::live::{Live, Viewer};
 use millstream_proto::id::Id;
 
-use crate::limits::{EVENTS_PER_REPORT_MAX, HOOK_WARNINGS_MAX, MODULES_TOLD_MAX};
+use crate::limits::{EVENTS_PER_REPORT_MAX, HOOK_WARNINGS_MAX, HOOKS_TOLD_MAX, MODULES_TOLD_MAX};
 
 /// Bytes of an address, a protocol, a word.
 const WORD_BYTES_MAX: usize = 128;
@@ -36,6 +36,8 @@ pub(super) fn tidy(report: &mut Report) {
     cut_list(&mut report.events, EVENTS_PER_REPORT_MAX);
     report.events.iter_mut().for_each(tidy_event);
     tidy_status(&mut report.status);
+    cut_list(&mut report.failing_hooks, HOOKS_TOLD_MAX);
+    report.failing_hooks.retain(|told| told.binding.len() <= WORD_BYTES_MAX);
     if let Some(live) = &mut report.live {
         live.retain(|live| Id::new(&live.id).is_ok());
         live.iter_mut().for_each(tidy_live);
@@ -65,6 +67,11 @@ fn tidy_event(event: &mut Event) {
             cut(reason, TEXT_BYTES_MAX);
         }
         What::SlateStarted {} | What::LeftOut { .. } | What::Unknown => {}
+        // Control's own words.
+        What::HookActivated { .. }
+        | What::HookRolledBack { .. }
+        | What::HookRolledBackAutomatically { .. }
+        | What::HookFailing { .. } => event.what = What::Unknown,
     }
 }
 
@@ -72,6 +79,15 @@ fn tidy_event(event: &mut Event) {
 pub(super) fn tidy_viewer(viewer: &mut Viewer) {
     cut(&mut viewer.protocol, WORD_BYTES_MAX);
     cut(&mut viewer.peer, WORD_BYTES_MAX);
+}
+
+/// Cuts a line of a hook's log: its text is a stranger's.
+pub(super) fn tidy_line(line: &mut HookLine) {
+    cut(&mut line.level, WORD_BYTES_MAX);
+    cut(&mut line.text, TEXT_BYTES_MAX);
+    if line.text.chars().any(char::is_control) {
+        line.text = line.text.chars().map(|char| if char.is_control() { ' ' } else { char }).collect();
+    }
 }
 
 /// Bytes of a host's name (RFC 1035, 2.3.4) and a port.

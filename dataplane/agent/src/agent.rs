@@ -213,8 +213,8 @@ impl Agent {
 
     /// Runs until it is told to stop (`true`), and then tells control what has happened up to there.
     pub async fn run(mut self, mut stop: watch::Receiver<bool>) {
-        let reporter =
-            Reporter::new(self.control.clone(), self.engine.clone(), Arc::clone(&self.shared), self.identity.clone());
+        let who = (self.identity.clone(), self.runs.clone());
+        let reporter = Reporter::new(self.control.clone(), self.engine.clone(), Arc::clone(&self.shared), who);
         let reporting = tokio::spawn(reporter.run(stop.clone()));
         let keeping = self.keeping.as_ref().map(|keeping| {
             let (path, state, changed) =
@@ -345,9 +345,9 @@ impl Agent {
                 self.shared.done(Outcome { number: command.number, answer });
                 continue;
             };
-            let (engine, shared) = (self.engine.clone(), Arc::clone(&self.shared));
+            let (engine, runs, shared) = (self.engine.clone(), self.runs.clone(), Arc::clone(&self.shared));
             tokio::spawn(async move {
-                let answer = orders::carry_out(&engine, &command.what).await;
+                let answer = orders::carry_out(&engine, &runs, &command.what).await;
                 shared.done(Outcome { number: command.number, answer });
                 drop(permit);
             });

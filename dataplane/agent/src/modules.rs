@@ -53,6 +53,7 @@ struct Module {
     /// The hook's name.
     hook: String,
     kind: String,
+    signature: Option<String>,
 }
 
 #[derive(Debug, Default)]
@@ -124,10 +125,15 @@ impl Modules {
     pub(super) fn want<'a>(&self, bindings: impl Iterator<Item = &'a Binding> + Clone) {
         let on = bindings.clone().filter(|binding| binding.is_on() && is_sha256(&binding.sha256));
         let module = |binding: &Binding| {
-            let Binding { bytes, hook, kind, .. } = binding;
-            Module { bytes: *bytes, hook: hook.clone(), kind: kind.clone() }
+            let Binding { bytes, hook, kind, signature, .. } = binding;
+            Module { bytes: *bytes, hook: hook.clone(), kind: kind.clone(), signature: signature.clone() }
         };
-        let now = on.map(|binding| (binding.sha256.clone(), module(binding))).collect();
+        let mut now = BTreeMap::new();
+        for binding in on {
+            let entry: &mut Module = now.entry(binding.sha256.clone()).or_insert_with(|| module(binding));
+            // The same bytes may be a version of two hooks, of which one was signed.
+            entry.signature = entry.signature.take().or_else(|| binding.signature.clone());
+        }
         let bindings = Some(bindings.cloned().collect());
         self.wanted.send_if_modified(|wanted| {
             let next = Wanted { now, bindings, kept: wanted.kept.clone() };
@@ -172,7 +178,7 @@ impl Modules {
             let mut warnings = Vec::new();
             let (mut failed, mut is_new) = (false, false);
             let mut bytes_held = 0;
-            for (sha256, Module { bytes, hook, kind }) in &wanted.now {
+            for (sha256, Module { bytes, hook, kind, signature }) in &wanted.now {
                 bytes_held += bytes;
                 let done = if bytes_held > MODULES_BYTES_MAX {
                     Err(ModuleError::TooMuch)
@@ -182,7 +188,10 @@ impl Modules {
                     let got = get(control, dir.as_deref(), sha256, SUFFIX).await;
                     Count::of(&got, &numbers.files, &numbers.files_failed);
                     match got {
-                        Ok(module) => runs.prepare(sha256, kind, module).await.map_err(ModuleError::Unusable),
+                        Ok(module) => runs
+                            .prepare(sha256, kind, signature.as_deref(), module)
+                            .await
+                            .map_err(ModuleError::Unusable),
                         Err(error) => Err(error),
                     }
                 };

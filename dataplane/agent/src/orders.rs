@@ -7,19 +7,22 @@ use millstream_engine::admin::remote::Unanswered;
 use millstream_proto::id::Id;
 use tokio::time::timeout;
 
+use super::runner::{LogPage, LogsOf, Runs};
+use millstream_fleet::limits::HOOK_LINES_MAX;
+
 /// Shards answer between two pieces of work. Shorter than the time that control waits.
 const SHARDS_WAIT: Duration = Duration::from_millis(1500);
 
 /// Does it, within a limit of time.
-pub(super) async fn carry_out(engine: &Remote, order: &Order) -> Answer {
-    match timeout(SHARDS_WAIT, answer(engine, order)).await {
+pub(super) async fn carry_out(engine: &Remote, runs: &Runs, order: &Order) -> Answer {
+    match timeout(SHARDS_WAIT, answer(engine, runs, order)).await {
         Ok(Ok(answer)) => answer,
         Ok(Err(unanswered)) => Answer::Failed { reason: unanswered.to_string() },
         Err(_) => Answer::Failed { reason: "the shards did not answer in time".to_owned() },
     }
 }
 
-async fn answer(engine: &Remote, order: &Order) -> Result<Answer, Unanswered> {
+async fn answer(engine: &Remote, runs: &Runs, order: &Order) -> Result<Answer, Unanswered> {
     Ok(match order {
         Order::KickSession { session } => Answer::Kicked { sessions: u64::from(engine.kick_session(*session).await?) },
         Order::KickStream { stream, whom } => match Id::new(stream) {
@@ -35,6 +38,12 @@ async fn answer(engine: &Remote, order: &Order) -> Result<Answer, Unanswered> {
             Ok(id) => Answer::Viewers { page: engine.viewers(&id, *after, *limit as usize).await? },
             Err(_) => Answer::Viewers { page: millstream_control_protocol::live::ViewerPage::default() },
         },
+        Order::HookLogs { hook, from, version, level, limit } => {
+            let limit = (*limit).min(HOOK_LINES_MAX) as usize;
+            let LogPage { lines, next, dropped } =
+                runs.logs(&LogsOf { hook, from: *from, version: *version, level, limit });
+            Answer::HookLogs { lines, next, dropped }
+        }
         Order::Unknown => Answer::NotUnderstood,
     })
 }

@@ -16,11 +16,14 @@ use tokio::time::{Instant, MissedTickBehavior, interval, sleep_until, timeout};
 use super::agent::{Identity, Shared};
 use super::backoff::Backoff;
 use super::control::{Control, ControlError};
+use super::runner::Runs;
 use millstream_fleet::limits::{EVENTS_KEPT_MAX, EVENTS_PER_REPORT_MAX};
 use millstream_fleet::numbers::Count;
 
 /// All that is live is told this often.
 const LIVE_EVERY: Duration = Duration::from_secs(5);
+/// Hooks are looked at this often.
+const FAILING_EVERY: Duration = Duration::from_secs(1);
 /// Time for the shards to tell what is live.
 const LIVE_WAIT: Duration = Duration::from_secs(2);
 /// Time for the last report.
@@ -33,6 +36,7 @@ pub(super) struct Reporter {
     engine: Remote,
     shared: Arc<Shared>,
     identity: Identity,
+    runs: Runs,
     events: Option<Events>,
     waiting: VecDeque<Event>,
     /// Viewers of each stream, as they were counted last.
@@ -64,7 +68,12 @@ fn crowded(waiting: &VecDeque<Event>) -> Option<usize> {
 }
 
 impl Reporter {
-    pub(super) fn new(control: Control, engine: Remote, shared: Arc<Shared>, identity: Identity) -> Self {
+    pub(super) fn new(
+        control: Control,
+        engine: Remote,
+        shared: Arc<Shared>,
+        (identity, runs): (Identity, Runs),
+    ) -> Self {
         let (least, most) = RETRY;
         let backoff = Backoff::new(least, most, identity.node.run ^ 1);
         let events = engine.events();
@@ -73,6 +82,7 @@ impl Reporter {
             engine,
             shared,
             identity,
+            runs,
             events,
             waiting: VecDeque::new(),
             viewers: HashMap::new(),
@@ -85,6 +95,8 @@ impl Reporter {
     pub(super) async fn run(mut self, mut stop: watch::Receiver<bool>) {
         let mut tick = interval(LIVE_EVERY);
         tick.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        let mut looks = interval(FAILING_EVERY);
+        looks.set_missed_tick_behavior(MissedTickBehavior::Delay);
         let shared = Arc::clone(&self.shared);
         let (mut with_live, mut not_before) = (false, Instant::now());
         loop {
@@ -93,6 +105,12 @@ impl Reporter {
                 event = next(&mut self.events) => self.wait(event),
                 () = shared.wake.notified() => {}
                 _ = tick.tick() => with_live = true,
+                // A hook that fails turns people away: control is to know at once.
+                _ = looks.tick(), if self.runs.is_some() => {
+                    if self.runs.failing().is_empty() {
+                        continue;
+                    }
+                }
                 () = sleep_until(not_before), if self.failing => {}
                 _ = stop.wait_for(|stop| *stop) => last = true,
             }
@@ -165,6 +183,7 @@ impl Reporter {
             live,
             events: self.waiting.iter().take(EVENTS_PER_REPORT_MAX).cloned().collect(),
             outcomes: self.shared.outcomes(),
+            failing_hooks: self.runs.failing(),
         };
         let answered = self.control.report(report).await;
         let numbers = &self.shared.numbers;

@@ -5,6 +5,7 @@ use std::pin::Pin;
 use std::sync::Arc;
 
 use axum::body::Bytes;
+use millstream_control_protocol::exchange::{HookCalls, HookLine};
 use millstream_control_protocol::state::{Binding, Mode};
 use millstream_fleet::limits::HOOK_WARNINGS_MAX;
 
@@ -23,10 +24,43 @@ pub type Binds<'a> = Pin<Box<dyn Future<Output = Bound> + Send + 'a>>;
 /// Runs hooks.
 pub trait Runner: Send + Sync {
     /// Makes a module of this kind ready to be called. Blocks: it may compile for seconds. An error is for people.
-    fn prepare(&self, sha256: &str, kind: &str, module: &[u8]) -> Result<(), String>;
+    /// `signature`: what control says of who vouches for it.
+    fn prepare(&self, sha256: &str, kind: &str, signature: Option<&str>, module: &[u8]) -> Result<(), String>;
 
     /// These bindings, and no others, are in force from here on. Those whose module is not ready decide as they do where a hook fails.
     fn bind<'a>(&'a self, bindings: &'a [Binding]) -> Binds<'a>;
+
+    /// Bindings in force whose hooks failed within the last minute.
+    fn failing(&self) -> Vec<HookCalls>;
+
+    /// What a hook has written to its log.
+    fn logs(&self, which: &LogsOf<'_>) -> LogPage;
+}
+
+/// Which lines of a hook's log: see [`millstream_control_protocol::exchange::Order::HookLogs`].
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct LogsOf<'a> {
+    /// The hook's name.
+    pub hook: &'a str,
+    /// From this line on; `None`: the newest ones.
+    pub from: Option<u64>,
+    /// Of this version only.
+    pub version: Option<u64>,
+    /// At least so important.
+    pub level: &'a str,
+    /// At most so many.
+    pub limit: usize,
+}
+
+/// Some of a hook's log.
+#[derive(Clone, PartialEq, Eq, Debug, Default)]
+pub struct LogPage {
+    /// The lines, oldest first.
+    pub lines: Vec<HookLine>,
+    /// The number behind the last line that was looked at.
+    pub next: u64,
+    /// Lines that were not kept.
+    pub dropped: u64,
 }
 
 /// What runs hooks, if something does.
@@ -49,12 +83,35 @@ impl Runs {
     }
 
     /// Makes a module ready where something runs it.
-    pub(super) async fn prepare(&self, sha256: &str, kind: &str, module: Bytes) -> Result<(), String> {
+    pub(super) async fn prepare(
+        &self,
+        sha256: &str,
+        kind: &str,
+        signature: Option<&str>,
+        module: Bytes,
+    ) -> Result<(), String> {
         let Some(runner) = self.0.clone() else { return Ok(()) };
-        let (sha256, kind) = (sha256.to_owned(), kind.to_owned());
-        let prepared = tokio::task::spawn_blocking(move || runner.prepare(&sha256, &kind, &module)).await;
+        let (sha256, kind, signature) = (sha256.to_owned(), kind.to_owned(), signature.map(str::to_owned));
+        let prepare = move || runner.prepare(&sha256, &kind, signature.as_deref(), &module);
+        let prepared = tokio::task::spawn_blocking(prepare).await;
         // The runtime is ending, or a defect has been printed.
         prepared.unwrap_or_else(|_| Err("it could not be made ready".to_owned()))
+    }
+}
+
+impl Runs {
+    pub(super) fn is_some(&self) -> bool {
+        self.0.is_some()
+    }
+
+    /// Bindings in force whose hooks failed within the last minute.
+    pub(super) fn failing(&self) -> Vec<HookCalls> {
+        self.0.as_ref().map(|runner| runner.failing()).unwrap_or_default()
+    }
+
+    /// What a hook has written to its log.
+    pub(super) fn logs(&self, which: &LogsOf<'_>) -> LogPage {
+        self.0.as_ref().map(|runner| runner.logs(which)).unwrap_or_default()
     }
 }
 

@@ -91,6 +91,75 @@ pub enum What {
         #[serde(default = "one")]
         count: u64,
     },
+    /// Bindings of a hook have another version from here on, by an operator. Control's own word, as all that follow.
+    HookActivated {
+        /// The hook's name.
+        #[serde(default)]
+        hook: String,
+        /// The version that they have now.
+        #[serde(default)]
+        version: u64,
+        /// How many bindings.
+        #[serde(default)]
+        bindings: u64,
+        /// Who did it.
+        #[serde(default)]
+        by: String,
+    },
+    /// Bindings of a hook have the version again that they had before, by an operator.
+    HookRolledBack {
+        /// The hook's name.
+        #[serde(default)]
+        hook: String,
+        /// The versions that they have now.
+        #[serde(default)]
+        versions: Vec<u64>,
+        /// How many bindings.
+        #[serde(default)]
+        bindings: u64,
+        /// Who did it.
+        #[serde(default)]
+        by: String,
+    },
+    /// A version of a hook failed too often: a binding has the version again that it had before.
+    HookRolledBackAutomatically {
+        /// The hook's name.
+        #[serde(default)]
+        hook: String,
+        /// The binding's id.
+        #[serde(default)]
+        binding: String,
+        /// The version that failed.
+        #[serde(default)]
+        version: u64,
+        /// The version that it has now.
+        #[serde(default)]
+        back_to: u64,
+        /// Calls within a minute.
+        #[serde(default)]
+        calls: u64,
+        /// How many of them failed.
+        #[serde(default)]
+        failures: u64,
+    },
+    /// A version of a hook fails too often, and there is none before it that the binding could go back to.
+    HookFailing {
+        /// The hook's name.
+        #[serde(default)]
+        hook: String,
+        /// The binding's id.
+        #[serde(default)]
+        binding: String,
+        /// The version that fails.
+        #[serde(default)]
+        version: u64,
+        /// Calls within a minute.
+        #[serde(default)]
+        calls: u64,
+        /// How many of them failed.
+        #[serde(default)]
+        failures: u64,
+    },
     /// Something that a later version knows.
     #[default]
     #[serde(other)]
@@ -103,13 +172,20 @@ const fn one() -> u64 {
 
 impl What {
     /// The words for all that this release knows, with what each says.
-    pub const KINDS: [(&str, &str); 6] = [
+    pub const KINDS: [(&str, &str); 10] = [
         ("publish", "a publisher was admitted and has the stream's place"),
         ("unpublish", "a publisher that was admitted is gone; says why, how long it was on air, and who watched"),
         ("slate_started", "viewers of a stream without a publisher get its slate from now on"),
         ("slate_ended", "they do no more; says why, and how long it was shown"),
         ("refused", "somebody was not let in; says why, and how many refusals it stands for"),
         ("left_out", "a stream told more than its share: so many of its events were left out"),
+        ("hook_activated", "bindings of a hook have another version, by an operator"),
+        ("hook_rolled_back", "bindings of a hook have the version again that they had before, by an operator"),
+        (
+            "hook_rolled_back_automatically",
+            "a version of a hook failed too often: a binding has the version before it again",
+        ),
+        ("hook_failing", "a version of a hook fails too often, and there is none before it to go back to"),
     ];
 
     /// The word for it.
@@ -121,6 +197,10 @@ impl What {
             Self::SlateEnded { .. } => "slate_ended",
             Self::Refused { .. } => "refused",
             Self::LeftOut { .. } => "left_out",
+            Self::HookActivated { .. } => "hook_activated",
+            Self::HookRolledBack { .. } => "hook_rolled_back",
+            Self::HookRolledBackAutomatically { .. } => "hook_rolled_back_automatically",
+            Self::HookFailing { .. } => "hook_failing",
             Self::Unknown => "unknown",
         }
     }
@@ -143,7 +223,28 @@ mod tests {
                 Some(What::Refused { action: String::new(), why: String::new(), reason: String::new(), count: 1 })
             }
             What::Refused { .. } => Some(What::LeftOut { count: 1 }),
-            What::LeftOut { .. } => Some(What::Unknown),
+            What::LeftOut { .. } => {
+                Some(What::HookActivated { hook: String::new(), version: 1, bindings: 1, by: String::new() })
+            }
+            What::HookActivated { .. } => {
+                Some(What::HookRolledBack { hook: String::new(), versions: Vec::new(), bindings: 1, by: String::new() })
+            }
+            What::HookRolledBack { .. } => Some(What::HookRolledBackAutomatically {
+                hook: String::new(),
+                binding: String::new(),
+                version: 2,
+                back_to: 1,
+                calls: 0,
+                failures: 0,
+            }),
+            What::HookRolledBackAutomatically { .. } => Some(What::HookFailing {
+                hook: String::new(),
+                binding: String::new(),
+                version: 1,
+                calls: 0,
+                failures: 0,
+            }),
+            What::HookFailing { .. } => Some(What::Unknown),
             What::Unknown => None,
         };
         let first = Some(What::Publish { encoder: String::new() });

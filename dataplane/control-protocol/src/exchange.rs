@@ -116,6 +116,24 @@ pub enum Order {
         #[serde(default)]
         limit: u32,
     },
+    /// Tell what a hook has written to its log, oldest first.
+    HookLogs {
+        /// The hook's name.
+        #[serde(default)]
+        hook: String,
+        /// Only lines from this number on; `None`: the newest ones.
+        #[serde(default)]
+        from: Option<u64>,
+        /// Only lines of this version.
+        #[serde(default)]
+        version: Option<u64>,
+        /// Only lines that are at least so important: `debug`, `info`, `warn` or `error`; an open set, in which an unknown word means all.
+        #[serde(default)]
+        level: String,
+        /// At most so many.
+        #[serde(default)]
+        limit: u32,
+    },
     /// Something that a later version knows: answered with [`Answer::NotUnderstood`].
     #[default]
     #[serde(other)]
@@ -168,6 +186,18 @@ pub enum Answer {
         #[serde(default)]
         page: ViewerPage,
     },
+    /// Some of what a hook has written to its log.
+    HookLogs {
+        /// The lines, oldest first.
+        #[serde(default)]
+        lines: Vec<HookLine>,
+        /// The number behind the last line that was looked at: to go on from.
+        #[serde(default)]
+        next: u64,
+        /// Lines that the hook wrote, and that were not kept because there were too many at once.
+        #[serde(default)]
+        dropped: u64,
+    },
     /// The node did not find out in time, or failed to.
     Failed {
         /// Why.
@@ -178,6 +208,40 @@ pub enum Answer {
     #[default]
     #[serde(other)]
     NotUnderstood,
+}
+
+/// A line of a hook's log. The text is the hook's: whoever shows it expects anything.
+#[derive(Clone, PartialEq, Eq, Debug, Default, Serialize, Deserialize)]
+#[serde(default)]
+pub struct HookLine {
+    /// Counts the hook's lines on the node since its start.
+    pub number: u64,
+    /// When it was written, Unix milliseconds.
+    pub unix_ms: u64,
+    /// The version that wrote it.
+    pub version: u64,
+    /// It runs beside the version that decides.
+    pub shadow: bool,
+    /// `debug`, `info`, `warn` or `error`.
+    pub level: String,
+    /// What it says, without control characters.
+    pub text: String,
+}
+
+/// How often a binding's hook was called within the last minute, and failed.
+#[derive(Clone, PartialEq, Eq, Debug, Default, Serialize, Deserialize)]
+#[serde(default)]
+pub struct HookCalls {
+    /// The binding's id.
+    pub binding: String,
+    /// Its generation: [`Binding::generation`].
+    pub generation: u64,
+    /// The version that was called.
+    pub version: u64,
+    /// Calls whose answer counted.
+    pub calls: u64,
+    /// Of them, those that failed by the hook's fault.
+    pub failures: u64,
 }
 
 /// `POST /link/v1/report`: what a node has to tell. Sent every few seconds, and at once when something happened.
@@ -203,6 +267,9 @@ pub struct Report {
     /// What came of commands.
     #[serde(deserialize_with = "bounded::list")]
     pub outcomes: Vec<Outcome>,
+    /// Bindings whose hooks failed within the last minute, by the hook's fault.
+    #[serde(deserialize_with = "bounded::list", skip_serializing_if = "Vec::is_empty")]
+    pub failing_hooks: Vec<HookCalls>,
 }
 
 /// Items of a list of a [`Report`]: an item may be two bytes on the wire and some hundred in memory.

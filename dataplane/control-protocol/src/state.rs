@@ -202,6 +202,17 @@ pub struct Binding {
     pub config: BTreeMap<String, String>,
     /// Names of secrets that it may have used for it. Their values are the node's own configuration's, and never here.
     pub secrets: Vec<String>,
+    /// Rises with each change of its version by an operator or by a rollback: what a node counts is of one of these.
+    #[serde(skip_serializing_if = "is_zero")]
+    pub generation: u64,
+    /// The signature of the module, in base64url: Ed25519 over its SHA-256. A node whose configuration names keys runs no other modules.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub signature: Option<String>,
+}
+
+#[allow(clippy::trivially_copy_pass_by_ref, reason = "serde's form")]
+const fn is_zero(number: &u64) -> bool {
+    *number == 0
 }
 
 impl Binding {

@@ -59,6 +59,8 @@ fn binding() -> Binding {
         canary_percent: 5,
         config: BTreeMap::from([("countries".into(), "ch,de".into())]),
         secrets: vec!["geo-key".into()],
+        generation: 0,
+        signature: None,
     }
 }
 
@@ -206,6 +208,7 @@ fn report() -> Report {
         live: Some(vec![live()]),
         events: (1..).zip(events).map(|(seq, what)| event(seq, what)).collect(),
         outcomes: (1..).zip(answers).map(|(number, answer)| Outcome { number, answer }).collect(),
+        failing_hooks: Vec::new(),
     }
 }
 

@@ -10,6 +10,7 @@ use millstream_agent::{Control as LinkTo, FixedStreams, Identity};
 use millstream_api::chain::ShowChain;
 use millstream_api::clock::Clock;
 use millstream_api::events::{Keep, follow};
+use millstream_api::hooks::HookRules;
 use millstream_api::hooks::inspect::Inspector;
 use millstream_api::http::serve::{Limits, serve};
 use millstream_api::identity::StoreIdentity;
@@ -81,6 +82,8 @@ pub(crate) struct Told<'a> {
     pub(crate) numbers: Arc<Numbers>,
     /// What looks at hooks before they are kept.
     pub(crate) inspector: Option<Arc<dyn Inspector>>,
+    /// What is said of versions of hooks.
+    pub(crate) hooks: HookRules,
     /// The engine of this process, where it has one.
     pub(crate) engine: Option<&'a Remote>,
     /// Its chain.
@@ -220,6 +223,7 @@ impl Control {
                 None => told.numbers.text() + &own_metrics::text() + END,
             })),
             inspector: told.inspector,
+            hooks: told.hooks,
             draining: Arc::new(move || of.as_ref().is_some_and(Remote::is_draining)),
         };
         let api = runtime.block_on(Api::start(parts)).context("the control API does not start")?;
@@ -235,6 +239,7 @@ impl Control {
         let listener = runtime.block_on(listening).context("the control port cannot be listened to")?;
         runtime.spawn(follow(api.clone(), fleet.clone()));
         runtime.spawn(purge(api.clone()));
+        runtime.spawn(api.clone().take_back_what_fails());
         let node_token = told.node_token;
         let is_node = move |token: &Secret| bool::from(token.expose().as_bytes().ct_eq(node_token.expose().as_bytes()));
         let kept_api = api.clone();

@@ -12,9 +12,9 @@ use millstream_policy::{Action, Chain, DecisionContext, Request, Step};
 use serde_json::{Map, Value};
 use tokio::runtime::Runtime;
 
-#[cfg(feature = "hooks")]
-use crate::hook_modules::Looks;
 use crate::hook_settings::HookSettings;
+#[cfg(feature = "hooks")]
+use crate::hook_trials::Trials;
 #[cfg(feature = "hooks")]
 use crate::hooks::Hooks;
 
@@ -77,7 +77,7 @@ impl HookHost {
         let hooks = Hooks::new(data_dir, settings.clone(), shards, base, runtime.handle())?;
         let chain = hooks.beginning_with(bindings);
         let (runner, inspector): (Arc<dyn Runner>, Arc<dyn Inspector>) =
-            (Arc::clone(&hooks) as _, Arc::new(Looks(Arc::clone(hooks.modules()))));
+            (Arc::clone(&hooks) as _, Arc::new(Trials(Arc::clone(&hooks))));
         Ok((Self { runner: Some(runner), inspector: Some(inspector), hooks: Some(hooks) }, chain))
     }
 

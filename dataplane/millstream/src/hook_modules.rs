@@ -6,14 +6,13 @@ use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 use std::time::{Duration, SystemTime};
 
 use anyhow::Context as _;
-use axum::body::Bytes;
-use millstream_api::hooks::inspect::{HookReport, HookSetting, Inspected, Inspector};
-use millstream_api::model::hook;
+use millstream_api::hooks::inspect::{HookReport, HookSetting};
 use millstream_control_protocol::state::Binding;
 use millstream_hooks::wit::meta;
 use millstream_hooks::{
     ArtifactCache, Cached, Capacity, Compiled, Hook, Module, Runtime, Settings, World, compile_in_child,
 };
+use millstream_policy::signatures::TrustedKeys;
 use millstream_proto::hex;
 
 use crate::keys;
@@ -31,17 +30,19 @@ pub(crate) struct HookModules {
     cache: OnceLock<Option<ArtifactCache>>,
     data_dir: PathBuf,
     exe: PathBuf,
+    trusted: TrustedKeys,
     ready: Mutex<HashMap<String, Module>>,
 }
 
 impl HookModules {
     /// Compiled ones are kept in the data directory.
-    pub(crate) fn new(data_dir: &Path) -> anyhow::Result<Arc<Self>> {
+    pub(crate) fn new(data_dir: &Path, trusted: TrustedKeys) -> anyhow::Result<Arc<Self>> {
         Ok(Arc::new(Self {
             runtime: OnceLock::new(),
             cache: OnceLock::new(),
             data_dir: data_dir.to_owned(),
             exe: std::env::current_exe().context("this program's own file is not known")?,
+            trusted,
             ready: Mutex::default(),
         }))
     }
@@ -71,7 +72,10 @@ impl HookModules {
     }
 
     /// Makes a module ready that was compiled before; nothing happens where it was not.
-    pub(crate) fn recall(&self, sha256: &str, world: &str) {
+    pub(crate) fn recall(&self, sha256: &str, world: &str, signature: Option<&str>) {
+        if self.trusted.check(sha256, signature).is_err() {
+            return;
+        }
         let (Ok(world), Some(digest)) = (world.parse(), hex::decode(sha256)) else { return };
         let Ok(runtime) = self.runtime() else { return };
         let Some(Cached::Found(compiled)) = self.cached(runtime, &digest, world) else { return };
@@ -80,12 +84,35 @@ impl HookModules {
         }
     }
 
+    /// Whether this node may run a module.
+    pub(crate) fn may_run(&self, sha256: &str, signature: Option<&str>) -> Result<(), String> {
+        self.trusted.check(sha256, signature).map_err(|why| why.to_string())
+    }
+
     /// Makes a module ready; compiles it where that was not done before.
-    pub(crate) fn prepare(&self, sha256: &str, world: &str, module: &[u8]) -> Result<(), String> {
+    pub(crate) fn prepare(
+        &self,
+        sha256: &str,
+        world: &str,
+        signature: Option<&str>,
+        module: &[u8],
+    ) -> Result<(), String> {
+        // Control has looked, too: this is for where control was taken over.
+        self.may_run(sha256, signature)?;
         if self.ready().contains_key(sha256) {
             return Ok(());
         }
         let world: World = world.parse().map_err(|_| format!("this release knows no hooks of kind {world:?}"))?;
+        let module = self.load(sha256, world, module)?;
+        self.ready().insert(sha256.to_owned(), module);
+        Ok(())
+    }
+
+    /// A module, compiled where that was not done before.
+    pub(crate) fn load(&self, sha256: &str, world: World, module: &[u8]) -> Result<Module, String> {
+        if let Some(ready) = self.get(sha256).filter(|ready| ready.world() == world) {
+            return Ok(ready);
+        }
         let digest = hex::decode(sha256).ok_or("this is no SHA-256")?;
         let runtime = self.runtime()?;
         let compiled = match self.cached(runtime, &digest, world) {
@@ -97,13 +124,11 @@ impl HookModules {
                 self.compile(world, module)?
             }
         };
-        let module = runtime.load(&compiled.artifact).map_err(|error| error.to_string())?;
-        self.ready().insert(sha256.to_owned(), module);
-        Ok(())
+        runtime.load(&compiled.artifact).map_err(|error| error.to_string())
     }
 
     /// Compiles a module, and asks it what it is.
-    fn look(&self, world: World, module: &[u8]) -> Result<HookReport, String> {
+    pub(crate) fn look(&self, world: World, module: &[u8]) -> Result<HookReport, String> {
         let compiled = self.compile(world, module)?;
         let loaded = self.runtime()?.load(&compiled.artifact).map_err(|error| error.to_string())?;
         let hook = Hook::new(loaded, Settings::new("upload", "", world));
@@ -127,6 +152,7 @@ impl HookModules {
             name: info.name,
             version: info.version,
             settings: info.settings.into_iter().map(setting).collect(),
+            configurations: Vec::new(),
         })
     }
 
@@ -163,19 +189,5 @@ impl HookModules {
 
     fn cached(&self, runtime: &Runtime, sha256: &[u8; 32], world: World) -> Option<Cached> {
         Some(self.cache()?.get(sha256, world, &runtime.fingerprint()))
-    }
-}
-
-/// For uploads to the API of this process.
-pub(crate) struct Looks(pub(crate) Arc<HookModules>);
-
-impl Inspector for Looks {
-    fn inspect(&self, world: hook::World, module: Bytes) -> Inspected<'_> {
-        let modules = Arc::clone(&self.0);
-        Box::pin(async move {
-            let world: World = world.as_str().parse().map_err(|_| "this release knows no such hooks".to_owned())?;
-            let looked = tokio::task::spawn_blocking(move || modules.look(world, &module)).await;
-            looked.unwrap_or_else(|_| Err("the server is ending".to_owned()))
-        })
     }
 }

@@ -1,8 +1,10 @@
 //! What hooks may use of this server, by name. Before it: the `[hooks]` table ([`crate::settings::hooks`]); after it: [`crate::hook_host`].
 use std::collections::BTreeMap;
 
+use millstream_api::hooks::versions::RollbackWhen;
 use millstream_fleet::http::url::Url;
 use millstream_policy::scope::Fail;
+use millstream_policy::signatures::TrustedKeys;
 use millstream_proto::secret::Secret;
 
 /// What the table says.
@@ -14,4 +16,8 @@ pub(crate) struct HookSettings {
     /// Public keys in PEM.
     pub(crate) keys: BTreeMap<String, String>,
     pub(crate) upstreams: BTreeMap<String, Url>,
+    /// Only modules that one of these has signed run; none: all do.
+    pub(crate) trusted_keys: TrustedKeys,
+    /// When a version goes back by itself.
+    pub(crate) rollback: RollbackWhen,
 }

@@ -6,16 +6,18 @@ use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 use std::time::Duration;
 
 use anyhow::Context as _;
-use millstream_agent::runner::{self, Binds, Runner};
+use millstream_agent::runner::{self, Binds, LogPage, LogsOf, Runner};
+use millstream_control_protocol::exchange::{HookCalls, HookLine};
 use millstream_control_protocol::state::{Binding, Mode};
 use millstream_engine::Remote;
 use millstream_engine::admin::remote::Unanswered;
+use millstream_fleet::limits::HOOKS_TOLD_MAX;
 use millstream_hook_steps::bound::{Bound, Decider};
 use millstream_hook_steps::chain::{chain, in_order};
 use millstream_hook_steps::numbers::Numbers;
 use millstream_hook_steps::question::OnAir;
 use millstream_hook_steps::step::Node;
-use millstream_hooks::{Counters, Hook, Kv, Logs, PublicKey, Settings};
+use millstream_hooks::{Counters, Hook, Kv, Level, Line, Logs, PublicKey, Settings};
 use millstream_policy::{Action, Chain};
 use millstream_proto::id::Id;
 use millstream_proto::secret::Secret;
@@ -83,7 +85,7 @@ impl Hooks {
         let keys = keys.collect::<anyhow::Result<_>>()?;
         let upstreams = Upstreams::new(settings.upstreams.clone(), runtime.clone());
         Ok(Arc::new(Self {
-            modules: HookModules::new(data_dir)?,
+            modules: HookModules::new(data_dir, settings.trusted_keys.clone())?,
             settings,
             keys,
             node: Node::new(shards, Box::new(upstreams)),
@@ -106,7 +108,7 @@ impl Hooks {
     /// whoever another hook is to decide about is told to try again until its module is here.
     pub(crate) fn beginning_with(&self, bindings: &[Binding]) -> Chain {
         for binding in bindings.iter().filter(|binding| binding.is_on()) {
-            self.modules.recall(&binding.sha256, &binding.kind);
+            self.modules.recall(&binding.sha256, &binding.kind, binding.signature.as_deref());
         }
         let (made, warnings) = self.make(bindings);
         for warning in warnings {
@@ -212,7 +214,18 @@ impl Hooks {
                 made.push(same.clone());
                 continue;
             }
-            let decider = match self.decider(binding) {
+            let found = self.decider(binding);
+            // Until the module of another version is here, the one before decides.
+            let before_it = before.iter().find(|(known, bound)| {
+                let where_it_was = (&known.id, &known.hook, known.mode, &known.point, &known.stream);
+                let is_there = (&binding.id, &binding.hook, binding.mode, &binding.point, &binding.stream);
+                where_it_was == is_there && bound.decider.is_some()
+            });
+            if let (Ok(None), Some(before_it)) = (&found, before_it) {
+                made.push(before_it.clone());
+                continue;
+            }
+            let decider = match found {
                 Ok(decider) => decider,
                 Err(warning) => {
                     warnings.push(format!(
@@ -239,28 +252,19 @@ impl Hooks {
 
     /// What answers for a binding; `Ok(None)`: its module is not here yet.
     fn decider(&self, binding: &Binding) -> Result<Option<Arc<dyn Decider>>, String> {
+        self.modules.may_run(&binding.sha256, binding.signature.as_deref())?;
         let Some(module) = self.modules.get(&binding.sha256) else { return Ok(None) };
         let of_hook = locked(&self.of_names).entry(binding.hook.clone()).or_default().clone();
         let shadow = binding.mode == Mode::Shadow;
-        let named = |name: &String| Some((name.clone(), self.settings.secrets.get(name)?.clone()));
-        let secrets: BTreeMap<String, Secret> = binding.secrets.iter().filter_map(named).collect();
-        if let Some(missing) = binding.secrets.iter().find(|name| !secrets.contains_key(*name)) {
-            let missing = cut(missing);
-            return Err(format!(
-                "it may use the secret {missing:?}, which this node's configuration does not have; add it to [hooks] secrets"
-            ));
-        }
         let settings = Settings {
             config: binding.config.clone(),
-            secrets,
-            keys: self.keys.clone(),
             kv: if shadow { of_hook.shadow_kv } else { of_hook.kv },
             shadow,
             logs: of_hook.logs,
             counters: of_hook.counters,
             ..Settings::new(binding.hook.clone(), binding.version.to_string(), module.world())
         };
-        let hook = Hook::new(module, settings);
+        let hook = Hook::new(module, self.with_secrets(settings, &binding.secrets)?);
         match hook.check_config().result {
             Ok(Ok(())) => Ok(Some(Arc::new(hook))),
             Ok(Err(refused)) => Err(format!("it refuses its configuration: {}", cut(&refused))),
@@ -269,9 +273,24 @@ impl Hooks {
     }
 }
 
+impl Hooks {
+    /// With these secrets, by name, and the public keys of the configuration.
+    pub(crate) fn with_secrets(&self, settings: Settings, names: &[String]) -> Result<Settings, String> {
+        let of = |name: &String| Some((name.clone(), self.settings.secrets.get(name)?.clone()));
+        let secrets: BTreeMap<String, Secret> = names.iter().filter_map(of).collect();
+        if let Some(missing) = names.iter().find(|name| !secrets.contains_key(*name)) {
+            let missing = cut(missing);
+            return Err(format!(
+                "it may use the secret {missing:?}, which this node's configuration does not have; add it to [hooks] secrets"
+            ));
+        }
+        Ok(Settings { secrets, keys: self.keys.clone(), ..settings })
+    }
+}
+
 impl Runner for Hooks {
-    fn prepare(&self, sha256: &str, kind: &str, module: &[u8]) -> Result<(), String> {
-        self.modules.prepare(sha256, &cut(kind), module)
+    fn prepare(&self, sha256: &str, kind: &str, signature: Option<&str>, module: &[u8]) -> Result<(), String> {
+        self.modules.prepare(sha256, &cut(kind), signature, module)
     }
 
     fn bind<'a>(&'a self, bindings: &'a [Binding]) -> Binds<'a> {
@@ -292,6 +311,59 @@ impl Runner for Hooks {
             });
             runner::Bound { in_force, warnings }
         })
+    }
+
+    fn failing(&self) -> Vec<HookCalls> {
+        let in_force = locked(&self.in_force).clone();
+        let calls = in_force.into_iter().map(|(_, bound)| {
+            let (calls, failures) = bound.calls.lately();
+            let (binding, generation, version) = (bound.id.clone(), bound.generation, bound.version);
+            HookCalls { binding, generation, version, calls, failures }
+        });
+        calls.filter(|counted| counted.failures > 0).take(HOOKS_TOLD_MAX).collect()
+    }
+
+    fn logs(&self, which: &LogsOf<'_>) -> LogPage {
+        let Some(of_hook) = locked(&self.of_names).get(which.hook).cloned() else { return LogPage::default() };
+        let all = of_hook.logs.since(which.from.unwrap_or(0));
+        let end = all.last().map_or(which.from.unwrap_or(0), |last| last.number + 1);
+        let least = level(which.level);
+        let wanted = all.into_iter().filter(|line| {
+            line.level >= least && which.version.is_none_or(|version| line.version == version.to_string())
+        });
+        let mut lines: Vec<Line> = wanted.collect();
+        let next = if which.from.is_some() {
+            let is_cut = lines.len() > which.limit;
+            lines.truncate(which.limit);
+            lines.last().filter(|_| is_cut).map_or(end, |last| last.number + 1)
+        } else {
+            // The newest ones.
+            lines.drain(..lines.len().saturating_sub(which.limit));
+            end
+        };
+        let told = |line: Line| HookLine {
+            number: line.number,
+            unix_ms: line.unix_ms,
+            version: line.version.parse().unwrap_or(0),
+            shadow: line.shadow,
+            level: word(line.level).to_owned(),
+            text: line.text,
+        };
+        LogPage { lines: lines.into_iter().map(told).collect(), next, dropped: of_hook.logs.dropped() }
+    }
+}
+
+/// The least important level that is meant.
+fn level(text: &str) -> Level {
+    [Level::Info, Level::Warn, Level::Error].into_iter().find(|level| word(*level) == text).unwrap_or(Level::Debug)
+}
+
+const fn word(level: Level) -> &'static str {
+    match level {
+        Level::Debug => "debug",
+        Level::Info => "info",
+        Level::Warn => "warn",
+        Level::Error => "error",
     }
 }
 

@@ -21,6 +21,8 @@ mod hook_kit;
 mod hook_modules;
 mod hook_settings;
 #[cfg(feature = "hooks")]
+mod hook_trials;
+#[cfg(feature = "hooks")]
 mod hooks;
 mod keys;
 mod layers;

@@ -7,6 +7,7 @@ use anyhow::{Context as _, bail};
 use millstream_agent::{Control as LinkTo, Identity};
 use millstream_api::chain::ShowChain;
 use millstream_api::clock::Clock;
+use millstream_api::hooks::HookRules;
 use millstream_api::identity::{self, Beside, Key, StoreIdentity};
 use millstream_control_protocol::state::Binding;
 use millstream_engine::config::{Config, MoreMetrics};
@@ -228,6 +229,7 @@ fn told<'a>(
         webhooks_allow: layers.webhooks_allow,
         public_url: layers.public.control,
         inspector: None,
+        hooks: HookRules { trusted_keys: layers.hooks.trusted_keys, rollback: layers.hooks.rollback },
         engine,
     }
 }

@@ -4,6 +4,7 @@
 //! The steps of today: [`open::Open`] (anyone), [`signed::SignedPublish`] and [`signed::RecordedPlay`], which look at the
 //! [`records::Records`] of the moment. [`preset::preset`] puts them into the chains that `--auth` names. Those that a configuration puts
 //! before them: [`cidr::Cidr`], [`jwt::Jwt`], [`signed::Signed`], [`signed::Recorded`], each for some streams only by [`scope::only_for`].
+//! [`signatures`] says which modules of hooks may run at all.
 #![forbid(unsafe_code)]
 
 use std::any::Any;
@@ -28,6 +29,7 @@ pub mod open;
 pub mod preset;
 pub mod records;
 pub mod scope;
+pub mod signatures;
 pub mod signed;
 pub mod table;
 

@@ -11,6 +11,7 @@ use millstream_policy::scope::Fail;
 use millstream_policy::{Action, Denial, Step, Why};
 use millstream_proto::id::Id;
 
+use crate::failing::Counted;
 use crate::kept::KeptGrants;
 use crate::numbers::OfVersion;
 use crate::pace::Pace;
@@ -82,6 +83,10 @@ pub struct Bound {
     pub decider: Option<Arc<dyn Decider>>,
     /// What is counted of the hook's version.
     pub numbers: Arc<OfVersion>,
+    /// Rises with each change of the version: whose calls are counted.
+    pub generation: u64,
+    /// How often it was called lately, and failed.
+    pub calls: Counted,
     /// Whether it is quick enough for shards.
     pub pace: Pace,
     /// What it has granted to viewers without a session, by shard. It stays when other bindings change.
@@ -121,6 +126,8 @@ impl Bound {
             fail,
             decider,
             numbers,
+            generation: binding.generation,
+            calls: Counted::default(),
             pace: Pace::default(),
             kept: Mutex::default(),
         })

@@ -178,9 +178,13 @@ impl HookStep {
     fn settle(&self, called: Called<auth::Step>, request: &Request, asks: u8) -> Answer {
         let numbers = &self.bound.numbers;
         numbers.took(called.cpu);
+        self.bound.calls.called();
         let answered = match called.result {
             Ok(answered) => answered,
             Err(failure) => {
+                if failure.is_hooks_fault() {
+                    self.bound.calls.failed();
+                }
                 numbers.said(&failure.to_string());
                 return Answer::Step(self.failed(failure.label(), request));
             }
@@ -189,12 +193,14 @@ impl HookStep {
         let answer = match answer::read(answered, request, (&self.bound.hook, &self.node.slots)) {
             Ok(answer) => answer,
             Err(error) => {
+                self.bound.calls.failed();
                 numbers.said(&error);
                 return Answer::Step(self.failed("answer", request));
             }
         };
         match &answer {
             Answer::Ask(_) if asks >= ASKS_MAX => {
+                self.bound.calls.failed();
                 numbers.said("it asks upstreams more than twice for one decision");
                 Answer::Step(self.failed("asks", request))
             }

@@ -12,23 +12,23 @@ use tempfile::TempDir;
 
 const FAR: &str = "2035-01-01";
 
-fn directory() -> TempDir {
+pub(crate) fn directory() -> TempDir {
     tempfile::Builder::new().prefix("millstream-e2e-").tempdir().expect("a temporary directory")
 }
 
 /// An address that is free now, and that control can come back to.
-fn free_address() -> SocketAddr {
+pub(crate) fn free_address() -> SocketAddr {
     TcpListener::bind("127.0.0.1:0").and_then(|listener| listener.local_addr()).expect("a free port")
 }
 
 /// Control with these streams, on its own data directory.
-fn control(at: SocketAddr, streams: &[&str], dir: TempDir) -> Server {
+pub(crate) fn control(at: SocketAddr, streams: &[&str], dir: TempDir) -> Server {
     let records = streams.iter().fold(String::new(), |records, id| format!("{records}[[stream]]\nid = \"{id}\"\n\n"));
     Options::signed().role("control").arg("--control", &at.to_string()).config(&records).start_in(dir)
 }
 
 /// A data directory for a node: control's master key and node token, and nothing else.
-fn node_directory(control: &Server) -> TempDir {
+pub(crate) fn node_directory(control: &Server) -> TempDir {
     let dir = directory();
     for name in ["master-key", "node-token"] {
         std::fs::copy(control.data_dir().join(name), dir.path().join(name)).expect("control has made it");
@@ -47,7 +47,7 @@ fn push(control_or_node: &Server, node: &Server, id: &str) -> anyhow::Result<Pub
 }
 
 /// Waits until a node knows a stream, which nobody publishes.
-fn knows(node: &Server, id: &str) {
+pub(crate) fn knows(node: &Server, id: &str) {
     eventually(&format!("the node knows {id}"), seconds(15), || {
         let told = http::get(node.http, &format!("/{id}/live.flv"));
         String::from_utf8_lossy(&told.body).contains("nobody publishes").then_some(())

@@ -14,18 +14,23 @@ use millstream_tests::{eventually, seconds};
 use serde_json::{Value, json};
 
 /// What signatures are made with.
-const SECRET: &str = "hush";
+pub(crate) const SECRET: &str = "hush";
 
 /// The hook of `hooks/guests/signed-url`.
-fn signed_url() -> Vec<u8> {
+pub(crate) fn signed_url() -> Vec<u8> {
     let built = Path::new(env!("CARGO_MANIFEST_DIR")).join("../hooks/guests/built/signed-url.wasm");
     std::fs::read(&built).unwrap_or_else(|error| panic!("{}: {error}", built.display()))
 }
 
 /// Sends a module as a new version of a hook; the status and the answer.
-fn upload(server: &Server, client: &Client, hook: &str, module: &[u8]) -> (u16, Value) {
+pub(crate) fn upload(server: &Server, client: &Client, hook: &str, module: &[u8]) -> (u16, Value) {
+    upload_with(server, client, hook, module, "")
+}
+
+/// The same, with more headers.
+pub(crate) fn upload_with(server: &Server, client: &Client, hook: &str, module: &[u8], headers: &str) -> (u16, Value) {
     let mut request = format!(
-        "POST /api/v1/hooks/{hook}/versions HTTP/1.1\r\nHost: {}\r\nAuthorization: Bearer {}\r\nContent-Type: application/wasm\r\n\
+        "POST /api/v1/hooks/{hook}/versions HTTP/1.1\r\nHost: {}\r\nAuthorization: Bearer {}\r\nContent-Type: application/wasm\r\n{headers}\
          Content-Length: {}\r\nConnection: close\r\n\r\n",
         server.control,
         client.token(),
@@ -38,7 +43,7 @@ fn upload(server: &Server, client: &Client, hook: &str, module: &[u8]) -> (u16, 
     (response.status, serde_json::from_str(&text).unwrap_or_else(|_| panic!("{text}")))
 }
 
-fn options() -> Options {
+pub(crate) fn options() -> Options {
     Options::open().config(&format!("[hooks]\nsecrets = [\"key={SECRET}\"]\n"))
 }
 
@@ -52,7 +57,7 @@ fn with_hook() -> (Server, Client) {
     (server, client)
 }
 
-fn bind(client: &mut Client, point: &str, mode: &str) -> String {
+pub(crate) fn bind(client: &mut Client, point: &str, mode: &str) -> String {
     let binding = json!({ "hook": "signed", "point": point, "mode": mode, "secrets": ["key"] });
     client.post("/api/v1/hook-bindings", &binding).is(201).text("id").to_owned()
 }
@@ -77,12 +82,12 @@ fn signature(action: &str, stream: &str, for_s: u64) -> String {
     format!("expires={expires}&sign={}", mac.rsplit(' ').next().expect("a word").trim())
 }
 
-fn status(server: &Server, path: &str) -> u16 {
+pub(crate) fn status(server: &Server, path: &str) -> u16 {
     http::get(server.http, path).status
 }
 
 /// Waits until this is answered with that status: a binding comes into force a moment after its answer.
-fn until_status(server: &Server, path: &str, wanted: u16) {
+pub(crate) fn until_status(server: &Server, path: &str, wanted: u16) {
     eventually(&format!("{path} is answered with {wanted}"), seconds(10), || {
         (status(server, path) == wanted).then_some(())
     });

@@ -28,6 +28,7 @@ mod hls_cdn;
 mod hls_crowd;
 mod hls_lives;
 mod hook_kit;
+mod hook_life;
 mod hooks;
 mod hostile;
 mod http;

@@ -6,36 +6,50 @@
 //! and one process has the store.
 use std::collections::BTreeSet;
 
-use bytes::Bytes;
 use millstream_control_protocol::state::Binding;
-use millstream_fleet::limits::MODULES_BYTES_MAX;
+use millstream_policy::signatures::TrustedKeys;
 use millstream_store::item::{Expect, Kind, Query};
 use millstream_store::{Store, StoreError};
 use serde::de::DeserializeOwned;
 use tokio::sync::{Mutex, MutexGuard, RwLock, RwLockReadGuard, Semaphore, SemaphorePermit};
 
-use self::inspect::HookReport;
+use self::versions::RollbackWhen;
 use crate::Api;
 use crate::auth::Caller;
 use crate::http::extract::{IfMatch, Tag};
 use crate::http::problem::{Answer, Problem};
-use crate::model::hook::{
-    BINDINGS_MAX, BindingRecord, Form, HOOKS_MAX, HookRecord, Mode, VERSIONS_MAX, VersionRecord, Which,
-};
+use crate::model::hook::{BINDINGS_MAX, BindingRecord, HOOKS_MAX, HookRecord, Mode, Which};
 use crate::model::unreadable::Unreadable;
 use crate::model::{self, BINDING, HOOK, Kept, SLATE};
 use crate::reconcile::{Subject, Unsettled};
 
 pub mod inspect;
+pub(crate) mod life;
 pub(crate) mod modules;
+mod trial;
+mod upload;
+pub mod versions;
 
 /// Uploads at the same time: each is in memory as a whole.
 const UPLOADS_MAX: usize = 2;
+
+/// Versions that are tried out at the same time.
+const TRIALS_MAX: usize = 2;
+
+/// What an operator has said about the versions of hooks.
+#[derive(Clone, PartialEq, Eq, Debug, Default)]
+pub struct HookRules {
+    /// Only modules that one of these has signed are kept; none: all are.
+    pub trusted_keys: TrustedKeys,
+    /// When a version is taken back.
+    pub rollback: RollbackWhen,
+}
 
 /// Who may change what, now.
 #[derive(Debug)]
 pub(crate) struct RecordLocks {
     uploads: Semaphore,
+    trials: Semaphore,
     /// Held to read by uploads, from their first byte to their version; to write by the sweep.
     bytes: RwLock<()>,
     records: Mutex<()>,
@@ -43,7 +57,8 @@ pub(crate) struct RecordLocks {
 
 impl Default for RecordLocks {
     fn default() -> Self {
-        Self { uploads: Semaphore::new(UPLOADS_MAX), bytes: RwLock::default(), records: Mutex::default() }
+        let (uploads, trials) = (Semaphore::new(UPLOADS_MAX), Semaphore::new(TRIALS_MAX));
+        Self { uploads, trials, bytes: RwLock::default(), records: Mutex::default() }
     }
 }
 
@@ -56,6 +71,14 @@ impl RecordLocks {
     /// To be held from before an upload's bytes are kept until a record names them: no sweep runs beside it.
     pub(crate) async fn uploading(&self) -> RwLockReadGuard<'_, ()> {
         self.bytes.read().await
+    }
+
+    /// A place for a trial.
+    fn trial(&self) -> Answer<SemaphorePermit<'_>> {
+        self.trials.try_acquire().map_err(|_| {
+            let detail = format!("{TRIALS_MAX} versions are being tried out, which is the most; try again in a moment");
+            Problem::unavailable("busy", detail, 1)
+        })
     }
 
     /// A place for an upload.
@@ -222,67 +245,6 @@ impl Api {
         deleted.map(drop).map_err(|model::Conflict| IfMatch::failed())
     }
 
-    /// Adds a version with this module; one that has it already is given again. Says whether it is new.
-    pub(crate) async fn add_version(
-        &self,
-        caller: &Caller,
-        name: &str,
-        (module, form): (Bytes, Form),
-        report: Option<HookReport>,
-    ) -> Answer<(bool, VersionRecord)> {
-        let bytes = module.len() as u64;
-        let hashing = module.clone();
-        let hashed = tokio::task::spawn_blocking(move || modules::sha256(&hashing)).await;
-        let sha256 = hashed.map_err(|_| Problem::unavailable("ending", "the server is ending", 10))?;
-        let _uploading = self.record_locks().bytes.read().await;
-        let same = |hook: &HookRecord| hook.versions.iter().find(|version| version.sha256 == sha256).cloned();
-        if let Some(version) = same(&self.hook(name).await?.value) {
-            return Ok((false, version));
-        }
-        if modules::bytes_kept(self.store()).await? + bytes > MODULES_BYTES_MAX {
-            let detail = format!(
-                "all modules together would have more than {MODULES_BYTES_MAX} bytes, which is the most; remove hooks that are not needed"
-            );
-            return Err(Problem::conflict(detail));
-        }
-        modules::keep(self.store(), &sha256, &module).await?;
-
-        let _lock = self.record_locks().lock_records().await;
-        let Kept { version: at, value: mut hook } = self.hook(name).await?;
-        if let Some(version) = same(&hook) {
-            return Ok((false, version));
-        }
-        let bound = self.bindings_of(name).await?;
-        let dropped = make_room(&mut hook, &bound)?;
-        let now_ms = self.clock().now_ms();
-        hook.last_version += 1;
-        let version = VersionRecord {
-            number: hook.last_version,
-            sha256,
-            bytes,
-            form,
-            report,
-            created_ms: now_ms,
-            created_by: caller.who.clone(),
-        };
-        hook.versions.push(version.clone());
-        (hook.updated_ms, hook.updated_by) = (now_ms, caller.who.clone());
-        let mut parts = vec![format!("version {}", version.number)];
-        parts.extend(dropped.map(|number| format!("version {number} dropped")));
-        let unsettled = Unsettled::new(self, Subject::Hook(name.to_owned()));
-        let put = model::to_put((HOOK, name), Expect::Version(at), None, &hook);
-        let saved = self.logged(caller, ("hook.version.create", name), parts, vec![put]).await?;
-        // Under the lock nobody else writes it, but another process of a later release might.
-        saved.map_err(|model::Conflict| Problem::conflict("the hook was changed at the same moment; send it again"))?;
-        for (id, binding) in &bound {
-            if let Some(binding) = binding.value.to_link(id, &hook) {
-                self.fleet().bind(binding);
-            }
-        }
-        unsettled.settle();
-        Ok((true, version))
-    }
-
     /// Makes a binding.
     pub(crate) async fn create_binding(
         &self,
@@ -300,7 +262,7 @@ impl Api {
         let mut record = BindingRecord { created_ms: self.clock().now_ms(), ..BindingRecord::default() };
         change(&mut record)?;
         let version =
-            self.save_binding(caller, ("hook.binding.create", &id), Expect::Absent, &mut record, check).await?;
+            self.save_binding(caller, ("hook.binding.create", &id), Expect::Absent, (None, &mut record), check).await?;
         Ok((id, Kept { version, value: record }))
     }
 
@@ -316,9 +278,11 @@ impl Api {
         let _lock = self.record_locks().lock_records().await;
         let Kept { version, value: mut record } = self.binding(id).await?;
         condition.must_hold(Tag { created_ms: record.created_ms, version })?;
+        let before = record.clone();
         change(&mut record)?;
         let action = ("hook.binding.update", id);
-        let version = self.save_binding(caller, action, Expect::Version(version), &mut record, check).await?;
+        let records = (Some(&before), &mut record);
+        let version = self.save_binding(caller, action, Expect::Version(version), records, check).await?;
         Ok(Kept { version, value: record })
     }
 
@@ -327,11 +291,17 @@ impl Api {
         caller: &Caller,
         (action, id): (&str, &str),
         expect: Expect,
-        record: &mut BindingRecord,
+        (before, record): (Option<&BindingRecord>, &mut BindingRecord),
         check: impl FnOnce(&BindingRecord, &HookRecord) -> Answer<()>,
     ) -> Answer<u64> {
         let hook = self.hook(&record.hook).await?.value;
         check(record, &hook)?;
+        if let Some(before) = before {
+            let wanted = std::mem::replace(&mut record.version, before.version);
+            let all = self.bindings_of(&record.hook).await?;
+            let step = versions::next_step(all.iter().map(|(_, binding)| &binding.value));
+            versions::move_to(record, &hook, wanted, step);
+        }
         let told = record.to_link(id, &hook).ok_or_else(|| no_version(&hook, record.version))?;
         (record.updated_ms, record.updated_by) = (self.clock().now_ms(), caller.who.clone());
         let parts = vec![format!("hook {}", record.hook)];
@@ -392,19 +362,6 @@ impl Api {
     }
 }
 
-/// Drops the oldest version that no binding means where there are as many as are kept; gives its number.
-fn make_room(hook: &mut HookRecord, bound: &[(String, Kept<BindingRecord>)]) -> Answer<Option<u64>> {
-    if hook.versions.len() < VERSIONS_MAX {
-        return Ok(None);
-    }
-    let means = |number| bound.iter().any(|(_, binding)| binding.value.version == Which::Number(number));
-    let Some(oldest) = hook.versions.iter().position(|version| !means(version.number)) else {
-        let detail = format!("all {VERSIONS_MAX} versions of this hook are bound, which is the most; unbind one first");
-        return Err(Problem::conflict(detail));
-    };
-    Ok(Some(hook.versions.remove(oldest).number))
-}
-
 fn no_version(hook: &HookRecord, which: Which) -> Problem {
     let numbers: Vec<String> = hook.versions.iter().map(|version| version.number.to_string()).collect();
     Problem::conflict(match which {
@@ -416,32 +373,4 @@ fn no_version(hook: &HookRecord, which: Which) -> Problem {
         }
         Which::Number(number) => format!("the hook has no version {number}; it has {}", numbers.join(", ")),
     })
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn the_oldest_version_that_is_not_bound_goes_first() {
-        let version = |number| VersionRecord { number, ..VersionRecord::default() };
-        let full =
-            || HookRecord { versions: (1..=10).map(version).collect(), last_version: 10, ..HookRecord::default() };
-        let bound = |which: &[Which]| -> Vec<_> {
-            let binding = |version| BindingRecord { version, ..BindingRecord::default() };
-            let kept = which.iter().map(|which| Kept { version: 1, value: binding(*which) });
-            kept.map(|kept| ("id".to_owned(), kept)).collect()
-        };
-        let check = |mut hook: HookRecord, which: &[Which], expected: Option<u64>| {
-            assert_eq!(make_room(&mut hook, &bound(which)).unwrap(), expected, "{which:?}");
-            assert!(hook.versions.len() < VERSIONS_MAX);
-        };
-        check(HookRecord::default(), &[], None);
-        check(full(), &[], Some(1));
-        // Whoever means the newest will mean the next one.
-        check(full(), &[Which::Newest], Some(1));
-        check(full(), &[Which::Number(2), Which::Number(1)], Some(3));
-        let all: Vec<_> = (1..=10).map(Which::Number).collect();
-        assert!(make_room(&mut full(), &bound(&all)).is_err());
-    }
 }

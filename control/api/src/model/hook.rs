@@ -10,6 +10,7 @@ use utoipa::openapi::{RefOr, Schema};
 use utoipa::{PartialSchema, ToSchema};
 
 use crate::hooks::inspect::HookReport;
+use crate::hooks::versions::{Failed, Had, TakenBack};
 
 /// Hooks that may exist.
 pub const HOOKS_MAX: usize = 100;
@@ -170,6 +171,12 @@ pub struct VersionRecord {
     /// What was found in it; `None`: nobody has looked, as where control is of a build without hooks.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub report: Option<HookReport>,
+    /// Its signature, in base64url: Ed25519 over the SHA-256 of the module.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub signature: Option<String>,
+    /// It has failed too often: nothing goes to it unless somebody says so who knows that.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub failed: Option<Failed>,
     /// When it was uploaded, Unix milliseconds.
     pub created_ms: u64,
     /// Who uploaded it.
@@ -277,6 +284,13 @@ pub struct BindingRecord {
     pub config: BTreeMap<String, String>,
     /// Names of secrets that the hook may have used for it.
     pub secrets: Vec<String>,
+    /// Versions that it had before, oldest first.
+    pub had: Vec<Had>,
+    /// Rises with each change of its version.
+    pub generation: u64,
+    /// The version that it lost by itself, until it is given another one.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub taken_back: Option<TakenBack>,
     /// When it was made, Unix milliseconds.
     pub created_ms: u64,
     /// When it was last changed, Unix milliseconds.
@@ -314,6 +328,8 @@ impl BindingRecord {
             canary_percent: if self.mode == Mode::Canary { self.canary_percent } else { 0 },
             config: self.config.clone(),
             secrets: self.secrets.clone(),
+            generation: self.generation,
+            signature: version.signature.clone(),
         })
     }
 }

@@ -9,6 +9,8 @@ use utoipa::{IntoParams, ToSchema};
 
 use crate::Api;
 use crate::auth::{Operator, Viewer};
+use crate::hooks::life;
+use crate::hooks::versions::{self, Failed};
 use crate::http::extract::{IfMatch, InPath, InQuery, Json, Tag};
 use crate::http::fresh::fresh;
 use crate::http::page::{Filled, Page, Paging};
@@ -16,8 +18,9 @@ use crate::http::problem::{Answer, FieldError, Problem};
 use crate::model::Kept;
 use crate::model::hook::{
     BindingRecord, CONFIG_NAME_BYTES_MAX, CONFIG_PAIRS_MAX, CONFIG_VALUE_BYTES_MAX, HookRecord, Mode, ORDER_MAX, Point,
-    SECRETS_MAX, Which,
+    SECRETS_MAX, VersionRecord, Which,
 };
+use crate::routes::hooks::HookFailures;
 use crate::streams::valid_id;
 
 /// A binding of a hook.
@@ -45,6 +48,12 @@ pub struct Binding {
     config: BTreeMap<String, String>,
     /// Names of secrets that the hook may have used for it.
     secrets: Vec<String>,
+    /// The version that a rollback gives it; null: there is none.
+    previous: Option<u64>,
+    /// The version that it lost because it failed too often, until it is given another one.
+    taken_back: Option<TakenBack>,
+    /// What is wrong with it, in sentences for people.
+    warnings: Vec<String>,
     /// When it was made, Unix milliseconds.
     created_unix_ms: u64,
     /// When it was last changed, Unix milliseconds.
@@ -53,6 +62,16 @@ pub struct Binding {
     updated_by: String,
     /// What of it this version of the server does not act on.
     not_in_force: Vec<&'static str>,
+}
+
+/// A version that a binding lost by itself.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize, ToSchema)]
+#[schema(as = BindingTakenBack)]
+pub struct TakenBack {
+    /// Its number.
+    version: u64,
+    /// How often it failed.
+    failed: HookFailures,
 }
 
 /// The version that a binding means.
@@ -92,6 +111,8 @@ pub struct BindingFields {
     /// Names of secrets (not their values) that the hook may have used for it: all of them.
     #[schema(max_items = 16)]
     secrets: Option<Vec<String>>,
+    /// It may have a version that failed too often before.
+    accept_failures: Option<bool>,
 }
 
 /// Which bindings.
@@ -105,6 +126,10 @@ pub struct Filter {
 
 fn shown(id: &str, record: BindingRecord, hook: Option<&HookRecord>) -> Binding {
     let means = hook.and_then(|hook| hook.version(record.version));
+    let previous = hook.and_then(|hook| versions::previous(&record, hook));
+    let taken_back =
+        record.taken_back.map(|back| TakenBack { version: back.version, failed: HookFailures::of(back.failed) });
+    let warnings = warnings(&record, means);
     Binding {
         id: id.to_owned(),
         not_in_force: record.not_in_force(),
@@ -118,10 +143,29 @@ fn shown(id: &str, record: BindingRecord, hook: Option<&HookRecord>) -> Binding 
         canary_percent: record.canary_percent,
         config: record.config,
         secrets: record.secrets,
+        previous,
+        taken_back,
+        warnings,
         created_unix_ms: record.created_ms,
         updated_unix_ms: record.updated_ms,
         updated_by: record.updated_by,
     }
+}
+
+fn warnings(record: &BindingRecord, means: Option<&VersionRecord>) -> Vec<String> {
+    let mut warnings = Vec::new();
+    if let Some(versions::TakenBack { version, failed: Failed { calls, failures, .. } }) = record.taken_back {
+        warnings.push(format!(
+            "version {version} failed in {failures} of {calls} calls within a minute, so the binding went back to the version before it; upload a mended one \
+             and activate that"
+        ));
+    }
+    if let Some(VersionRecord { number, failed: Some(Failed { calls, failures, .. }), .. }) = means {
+        warnings.push(format!(
+            "version {number} failed in {failures} of {calls} calls within a minute; upload a mended one and activate that"
+        ));
+    }
+    warnings
 }
 
 async fn tagged(api: &Api, id: &str, kept: Kept<BindingRecord>, status: StatusCode) -> Answer<Response> {
@@ -197,7 +241,7 @@ fn set(record: &mut BindingRecord, given: BindingFields) -> Answer<()> {
     if errors.is_empty() { Ok(()) } else { Err(Problem::fields(errors)) }
 }
 
-fn config_error(config: &BTreeMap<String, String>) -> Option<String> {
+pub(super) fn config_error(config: &BTreeMap<String, String>) -> Option<String> {
     if config.len() > CONFIG_PAIRS_MAX {
         return Some(format!("give at most {CONFIG_PAIRS_MAX} pairs"));
     }
@@ -209,7 +253,12 @@ fn config_error(config: &BTreeMap<String, String>) -> Option<String> {
 }
 
 /// Whether the point fits the hook.
-fn fits(record: &BindingRecord, hook: &HookRecord) -> Answer<()> {
+fn fits(record: &BindingRecord, hook: &HookRecord, accept_failures: bool) -> Answer<()> {
+    if matches!(record.mode, Mode::Live | Mode::Canary)
+        && let Some(version) = hook.version(record.version)
+    {
+        life::must_be_sound(version, accept_failures)?;
+    }
     let points = hook.world.points();
     if points.contains(&record.point) {
         return Ok(());
@@ -267,6 +316,8 @@ pub async fn create(
     Operator(caller): Operator,
     Json(given): Json<BindingFields>,
 ) -> Answer<Response> {
+    let accepts = given.accept_failures.unwrap_or_default();
+    let fits = |record: &BindingRecord, hook: &HookRecord| fits(record, hook, accepts);
     let (id, kept) = api.create_binding(&caller, |record| set(record, given), fits).await?;
     let mut response = tagged(&api, &id, kept, StatusCode::CREATED).await?;
     if let Ok(location) = HeaderValue::try_from(format!("/api/v1/hook-bindings/{id}")) {
@@ -307,6 +358,9 @@ pub async fn update(
     condition: IfMatch,
     Json(given): Json<BindingFields>,
 ) -> Answer<Response> {
+    // What is not about the version or the mode stays possible where the version has failed.
+    let accepts = given.accept_failures.unwrap_or(given.version.is_none() && given.mode.is_none());
+    let fits = |record: &BindingRecord, hook: &HookRecord| fits(record, hook, accepts);
     let kept = api.update_binding(&caller, &id, &condition, |record| set(record, given), fits).await?;
     tagged(&api, &id, kept, StatusCode::OK).await
 }

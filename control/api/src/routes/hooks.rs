@@ -1,12 +1,15 @@
 //! `/api/v1/hooks`: modules that operators upload, in versions. Where they are asked is [`super::bindings`]' business.
 use axum::body::Body;
 use axum::extract::{Request, State};
-use axum::http::{HeaderValue, StatusCode, header};
+use axum::http::{HeaderMap, HeaderName, HeaderValue, StatusCode, header};
 use axum::response::{IntoResponse, Response};
+use base64::Engine as _;
+use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use bytes::Bytes;
 use http_body_util::StreamBody;
 use hyper::body::Frame;
 use millstream_fleet::limits::MODULE_BYTES_MAX;
+use millstream_policy::signatures::{self, Untrusted};
 use millstream_store::StoreError;
 use millstream_store::item::Query;
 use serde::{Deserialize, Serialize};
@@ -14,8 +17,9 @@ use utoipa::ToSchema;
 
 use crate::Api;
 use crate::auth::{Admin, Operator, Viewer};
-use crate::hooks::inspect::HookReport;
+use crate::hooks::inspect::{self, HookReport};
 use crate::hooks::modules;
+use crate::hooks::versions::Failed;
 use crate::http::extract::{self, IfMatch, InPath, InQuery, Json, Tag};
 use crate::http::fresh::fresh;
 use crate::http::page::{Filled, Page, Paging};
@@ -26,6 +30,8 @@ use crate::streams::valid_id;
 
 /// What modules are sent as.
 const WASM: &str = "application/wasm";
+/// Who vouches for a module.
+const SIGNATURE: HeaderName = HeaderName::from_static("millstream-signature");
 
 /// A hook.
 #[derive(Clone, PartialEq, Eq, Debug, Serialize, ToSchema)]
@@ -63,10 +69,33 @@ pub struct HookVersion {
     /// What was found in it; missing where control is of a build that runs no hooks.
     #[serde(skip_serializing_if = "Option::is_none")]
     report: Option<HookReport>,
+    /// Its signature: Ed25519 over the SHA-256, in base64url.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    signature: Option<String>,
+    /// It failed too often when it was in use; nothing goes to it unless `accept_failures` is said.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    failed: Option<HookFailures>,
     /// When it was uploaded, Unix milliseconds.
     created_unix_ms: u64,
     /// Who uploaded it.
     created_by: String,
+}
+
+/// How often a version failed.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize, ToSchema)]
+pub struct HookFailures {
+    /// When that was noticed, Unix milliseconds.
+    at_unix_ms: u64,
+    /// Calls within a minute.
+    calls: u64,
+    /// How many of them failed.
+    failures: u64,
+}
+
+impl HookFailures {
+    pub(super) fn of(Failed { at_ms, calls, failures }: Failed) -> Self {
+        Self { at_unix_ms: at_ms, calls, failures }
+    }
 }
 
 /// A hook to make, or what to change of one.
@@ -82,8 +111,9 @@ pub struct HookFields {
 
 impl HookVersion {
     fn of(record: VersionRecord) -> Self {
-        let VersionRecord { number, sha256, bytes, form, report, created_ms, created_by } = record;
-        Self { number, sha256, bytes, form, report, created_unix_ms: created_ms, created_by }
+        let VersionRecord { number, sha256, bytes, form, report, signature, failed, created_ms, created_by } = record;
+        let failed = failed.map(HookFailures::of);
+        Self { number, sha256, bytes, form, report, signature, failed, created_unix_ms: created_ms, created_by }
     }
 }
 
@@ -209,15 +239,17 @@ pub async fn remove(
 /// Upload a version of a hook
 ///
 /// The body is the module itself, at most 20 MiB: a WebAssembly component, or a core module that carries the section which makes one of it.
-/// It is compiled and asked what it is before it is kept; what was found is the version's `report`. Sent again, it is the same version. The last ten are kept; with an eleventh the oldest that is not bound goes.
+/// It is compiled and asked what it is before it is kept; what was found is the version's `report`. Where the configuration names
+/// `trusted_keys`, `Millstream-Signature` is needed: an Ed25519 signature of the module's SHA-256. Sent again, it is the same version. The last ten are kept; with an eleventh the oldest that is not bound goes.
 #[utoipa::path(post, path = "/api/v1/hooks/{name}/versions", tag = "hooks",
     request_body(content = String, content_type = "application/wasm", description = "The module"), params(
     ("name" = String, Path, description = "The hook's name"),
+    ("Millstream-Signature" = Option<String>, Header, description = "The signature in base64url", max_length = 88),
 ), responses(
     (status = 200, description = "This module is a version of the hook already", body = HookVersion),
     (status = 201, description = "A new version", body = HookVersion),
     (status = 404, description = "There is no such hook", body = Problem),
-    (status = 409, description = "All versions that are kept are bound, or all modules together would be too large", body = Problem),
+    (status = 409, description = "All versions that are kept are bound, all modules together would be too large, or a binding that takes the newest version has a configuration that it refuses", body = Problem),
     (status = 415, description = "The body is not said to be application/wasm", body = Problem),
 ))]
 pub async fn upload(
@@ -232,23 +264,44 @@ pub async fn upload(
         return Err(Problem::new(StatusCode::UNSUPPORTED_MEDIA_TYPE, "unsupported-media-type", detail));
     }
     let world = api.hook(&name).await?.value.world;
+    let signature = signature(request.headers())?;
     let _place = api.record_locks().place()?;
     let module = extract::read(request.into_body(), MODULE_BYTES_MAX).await?;
     let form = modules::form(&module).map_err(|message| Problem::fields(vec![FieldError::new("body", message)]))?;
+    let sha256 = hashed(&module).await?;
+    // Before anybody looks into it.
+    let trusted = api.hook_rules().trusted_keys.check(&sha256, signature.as_deref());
+    trusted.map_err(|why| Problem::fields(vec![FieldError::new(SIGNATURE.as_str(), why.to_string())]))?;
     let report = match api.inspector() {
         Some(inspector) => {
             let inspected = inspector.inspect(world, module.clone()).await;
-            Some(inspected.map_err(|message| Problem::fields(vec![FieldError::new("body", message)]))?)
+            let mut report = inspected.map_err(|message| Problem::fields(vec![FieldError::new("body", message)]))?;
+            let kept = inspect::Kept { world, sha256, bytes: module.clone(), signature: signature.clone() };
+            report.configurations = api.check_upload(&name, &kept).await?;
+            Some(report)
         }
         None => None,
     };
-    let (is_new, version) = api.add_version(&caller, &name, (module, form), report).await?;
+    let (is_new, version) = api.add_version(&caller, &name, (module, form), report, signature).await?;
     let status = if is_new { StatusCode::CREATED } else { StatusCode::OK };
     let path = format!("/api/v1/hooks/{name}/versions/{}", version.number);
     Ok(located((status, fresh(&HookVersion::of(version))).into_response(), &path))
 }
 
-async fn find(api: &Api, name: &str, number: u64) -> Answer<VersionRecord> {
+/// The signature of an upload, as it is kept.
+fn signature(headers: &HeaderMap) -> Answer<Option<String>> {
+    let Some(given) = extract::text_header(headers, &SIGNATURE)? else { return Ok(None) };
+    let wrong = |why: Untrusted| Problem::fields(vec![FieldError::new(SIGNATURE.as_str(), why.to_string())]);
+    Ok(Some(URL_SAFE_NO_PAD.encode(signatures::read(&given).map_err(wrong)?)))
+}
+
+async fn hashed(module: &Bytes) -> Answer<String> {
+    let module = module.clone();
+    let hashed = tokio::task::spawn_blocking(move || modules::sha256(&module)).await;
+    hashed.map_err(|_| Problem::unavailable("ending", "the server is ending", 10))
+}
+
+pub(super) async fn find(api: &Api, name: &str, number: u64) -> Answer<VersionRecord> {
     let hook = api.hook(name).await?.value;
     hook.versions
         .into_iter()

@@ -21,6 +21,8 @@ pub mod chain;
 pub mod config;
 mod docs;
 pub mod events;
+pub mod hook_life;
+pub mod hook_logs;
 pub mod hooks;
 pub mod key;
 pub mod live;
@@ -61,6 +63,10 @@ pub fn router(api: Api) -> Router {
         .routes(routes!(hooks::upload))
         .routes(routes!(hooks::version))
         .routes(routes!(hooks::module))
+        .routes(routes!(hook_life::activate))
+        .routes(routes!(hook_life::roll_back))
+        .routes(routes!(hook_life::test))
+        .routes(routes!(hook_logs::logs))
         .routes(routes!(slates::list))
         .routes(routes!(slates::read, slates::put, slates::remove))
         .routes(routes!(slates::clip))

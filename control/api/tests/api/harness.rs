@@ -7,6 +7,8 @@ use std::time::Duration;
 
 use millstream_api::clock::Clock;
 use millstream_api::events::{Keep, follow};
+use millstream_api::hooks::HookRules;
+use millstream_api::hooks::inspect::Inspector;
 use millstream_api::http::serve::{Limits, serve};
 use millstream_api::ids::Ids;
 use millstream_api::outbox::StoredOutbox;
@@ -52,6 +54,8 @@ pub(crate) struct Options {
     pub(crate) public_url: Option<String>,
     pub(crate) webhooks: Vec<Network>,
     pub(crate) limits: Limits,
+    pub(crate) inspector: Option<Arc<dyn Inspector>>,
+    pub(crate) hooks: HookRules,
     /// Routes besides the API's.
     pub(crate) more: axum::Router,
 }
@@ -68,6 +72,8 @@ impl Default for Options {
             public_url: None,
             webhooks: Vec::new(),
             limits: Limits { head_timeout: Duration::from_secs(1), ..Limits::default() },
+            inspector: None,
+            hooks: HookRules::default(),
             more: axum::Router::new(),
         }
     }
@@ -126,7 +132,8 @@ impl Server {
                 config: serde_json::json!({ "auth": { "preset": "signed", "legacy_keys": 1 } }),
                 chain: None,
                 metrics: Some(Arc::new(|| "# EOF\n".to_owned())),
-                inspector: None,
+                inspector: options.inspector,
+                hooks: options.hooks,
                 draining: Arc::new(move || told.load(Ordering::Relaxed)),
             };
             let api = Api::start(parts).await.unwrap();
@@ -158,6 +165,11 @@ impl Server {
     /// What is done every few minutes.
     pub(crate) fn purge(&self) {
         self.run(self.api.purge());
+    }
+
+    /// What is done every second.
+    pub(crate) fn look_for_failing_hooks(&self) {
+        self.run(self.api.look_for_failing_hooks());
     }
 
     /// Ends it with all that it holds.

@@ -11,27 +11,27 @@ use serde_json::{Value, json};
 use crate::harness::{Options, Response, Server};
 
 /// A component as far as its first bytes tell, of this size, unlike others of another seed.
-fn component(seed: u8, bytes: usize) -> Vec<u8> {
+pub(crate) fn component(seed: u8, bytes: usize) -> Vec<u8> {
     let rest = (0..bytes - 8).map(|n| (n as u8).wrapping_mul(31).wrapping_add(seed));
     b"\0asm\x0d\0\x01\0".iter().copied().chain(rest).collect()
 }
 
 impl Server {
-    fn hook(&self, name: &str, kind: &str) -> Response {
+    pub(crate) fn hook(&self, name: &str, kind: &str) -> Response {
         self.request("PUT", &format!("/api/v1/hooks/{name}")).json(&json!({ "kind": kind })).send()
     }
 
-    fn upload(&self, name: &str, module: impl Into<Vec<u8>>) -> Response {
+    pub(crate) fn upload(&self, name: &str, module: impl Into<Vec<u8>>) -> Response {
         let request = self.request("POST", &format!("/api/v1/hooks/{name}/versions"));
         request.header("Content-Type", "application/wasm").body(module).send()
     }
 
-    fn bind(&self, fields: &Value) -> Response {
+    pub(crate) fn bind(&self, fields: &Value) -> Response {
         self.post("/api/v1/hook-bindings", fields)
     }
 
     /// What a node that is new is told of bindings.
-    fn told(&self) -> Vec<Binding> {
+    pub(crate) fn told(&self) -> Vec<Binding> {
         let node = NodeId { name: "asks".to_owned(), run: 1 };
         let push = self.run(self.fleet.poll(&Poll { node, ..Poll::default() })).unwrap();
         push.update.unwrap().bindings

@@ -3,6 +3,7 @@ use std::sync::Arc;
 
 use millstream_api::Parts;
 use millstream_api::clock::Clock;
+use millstream_api::hooks::HookRules;
 use millstream_api::ids::Ids;
 use millstream_fleet::Fleet;
 use millstream_fleet::http::guard::Guard;
@@ -41,6 +42,7 @@ pub(crate) fn parts(store: Arc<dyn Store>, fleet: Fleet, clock: Clock, random: &
         chain: None,
         metrics: None,
         inspector: None,
+        hooks: HookRules::default(),
         draining: Arc::new(|| false),
     }
 }

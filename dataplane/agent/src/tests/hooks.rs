@@ -4,10 +4,11 @@ use std::sync::Mutex;
 
 use axum::body::Bytes;
 use millstream_control_protocol::event::Event;
+use millstream_control_protocol::exchange::HookCalls;
 use millstream_control_protocol::state::{Binding, Mode};
 
 use super::*;
-use crate::runner::{Binds, Bound, Runner};
+use crate::runner::{Binds, Bound, LogPage, LogsOf, Runner};
 use millstream_fleet::{EventSink, Promise};
 
 /// What control has of hooks: their modules under the names that they are asked for by, in pieces of 3 bytes.
@@ -241,7 +242,7 @@ struct Notes {
 }
 
 impl Runner for Notes {
-    fn prepare(&self, _sha256: &str, _kind: &str, _module: &[u8]) -> Result<(), String> {
+    fn prepare(&self, _: &str, _: &str, _: Option<&str>, _module: &[u8]) -> Result<(), String> {
         Ok(())
     }
 
@@ -251,6 +252,14 @@ impl Runner for Notes {
         // Not every shard has them the first time: it is tried again.
         let in_force = bound.len() > 1;
         Box::pin(async move { Bound { in_force, warnings: Vec::new() } })
+    }
+
+    fn failing(&self) -> Vec<HookCalls> {
+        Vec::new()
+    }
+
+    fn logs(&self, _which: &LogsOf<'_>) -> LogPage {
+        LogPage::default()
     }
 }
 

@@ -95,7 +95,7 @@ impl DemoHook {
             let cores = || std::thread::available_parallelism().map_or(1, std::num::NonZero::get);
             let shards = shards.unwrap_or_else(cores);
             let hooks = Hooks::new(&dir.0, settings.clone(), shards, base.clone(), runtime.handle())?;
-            hooks.modules().prepare(&binding.sha256, &binding.kind, &module).map_err(anyhow::Error::msg)?;
+            hooks.modules().prepare(&binding.sha256, &binding.kind, None, &module).map_err(anyhow::Error::msg)?;
             let loaded = hooks.modules().get(&binding.sha256).context("it was not compiled")?;
             let of_binding = Settings {
                 config: binding.config.clone(),

@@ -3,11 +3,14 @@
 use std::collections::BTreeMap;
 use std::path::Path;
 
+use millstream_api::hooks::versions::RollbackWhen;
 use millstream_fleet::http::url::Url;
+use millstream_policy::signatures::{TRUSTED_KEYS_MAX, TrustedKey, TrustedKeys};
 use millstream_proto::secret::Secret;
 use toml::de::DeValue;
 
 use super::document::{Findings, Table, list, string};
+use super::readers::number;
 use super::values;
 use crate::hook_settings::HookSettings;
 
@@ -27,9 +30,31 @@ pub(super) fn walk(mut hooks: Table<'_>, f: &mut Findings<'_>) -> HookSettings {
         upstreams: hooks
             .take(f, "upstreams", |v| named(v, |text| text.parse::<Url>().map_err(|e| e.to_string())))
             .unwrap_or_default(),
+        trusted_keys: hooks.take(f, "trusted_keys", trusted_keys).unwrap_or_default(),
+        rollback: RollbackWhen {
+            percent: hooks.take(f, "rollback_percent", number(0..=100)).unwrap_or(RollbackWhen::default().percent),
+            failures: hooks
+                .take(f, "rollback_failures", number(1..=1_000_000))
+                .unwrap_or(RollbackWhen::default().failures),
+        },
     };
     hooks.close(f);
     set
+}
+
+/// Files with public keys, or the keys themselves.
+fn trusted_keys(value: &DeValue<'_>) -> Result<TrustedKeys, String> {
+    let keys = list(value, |item| {
+        let text = string(item)?.trim();
+        // No path of a key's file looks like the 32 bytes of a key in base64url.
+        let is_key = text.len() == 43 && TrustedKey::read(text).is_ok();
+        let content = if is_key { text.to_owned() } else { text_of(text, "an Ed25519 public key in PEM")? };
+        TrustedKey::read(&content).map_err(|error| error.to_string())
+    })?;
+    if keys.len() > TRUSTED_KEYS_MAX {
+        return Err(format!("there are {} keys; give at most {TRUSTED_KEYS_MAX}", keys.len()));
+    }
+    Ok(TrustedKeys(keys))
 }
 
 /// A list of `name=...`.

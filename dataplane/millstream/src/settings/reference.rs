@@ -332,6 +332,25 @@ pub(crate) const ROWS: &[Row] = &[
         |l| texts(l.hooks.upstreams.iter().map(|(name, url)| format!("{name}={url}"))),
     ),
     Row::new(
+        ("hooks", "trusted_keys"),
+        List("FILE of an Ed25519 public key in PEM, or the key in base64url"),
+        "Only modules that one of these has signed are taken by control and run by a node. Set it on both.",
+        |l| texts(l.hooks.trusted_keys.0.iter().map(millstream_policy::signatures::TrustedKey::text)),
+    ),
+    Row::new(
+        ("hooks", "rollback_percent"),
+        Number("0 to 100"),
+        "A binding goes back to the version before when so many of a hundred calls within a minute failed by the hook's fault; 0: never. \
+         Control decides.",
+        |l| l.hooks.rollback.percent.into(),
+    ),
+    Row::new(
+        ("hooks", "rollback_failures"),
+        Number("1 to 1000000"),
+        "And when so many calls failed, at least.",
+        |l| l.hooks.rollback.failures.into(),
+    ),
+    Row::new(
         ("stream_defaults", "flush"),
         Choice("low, balanced, dense"),
         "When frames go out. \"low\": least delay, most CPU; \"dense\": up to 100 ms more delay, least CPU.",

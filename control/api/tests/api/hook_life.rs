@@ -1,0 +1,359 @@
+//! The life of a hook's versions: signed, tried out, activated, rolled back by operators and by itself; and what hooks write.
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+
+use base64::Engine as _;
+use base64::engine::general_purpose::URL_SAFE_NO_PAD;
+use bytes::Bytes;
+use millstream_api::hooks::HookRules;
+use millstream_api::hooks::inspect::{Checked, ConfigCheck, Given, HookReport, Inspected, Inspector, Kept, Tried};
+use millstream_api::model::hook::World;
+use millstream_control_protocol::event::What;
+use millstream_control_protocol::exchange::{Answer, HookCalls, HookLine, NodeId, Order, Report};
+use millstream_policy::signatures::{TrustedKey, TrustedKeys};
+use ring::rand::SystemRandom;
+use ring::signature::{Ed25519KeyPair, KeyPair as _};
+use serde_json::{Value, json};
+use sha2::{Digest as _, Sha256};
+
+use crate::harness::{Options, Response, Server};
+use crate::hooks::component;
+
+impl Server {
+    fn on_hook(&self, what: &str, tag: &str, body: &Value) -> Response {
+        self.request("POST", &format!("/api/v1/hooks/geo/{what}")).header("If-Match", tag).json(body).send()
+    }
+
+    /// The version that each binding is told with, by its point.
+    fn versions(&self) -> Vec<(String, u64)> {
+        let mut told: Vec<_> = self.told().into_iter().map(|told| (told.point, told.version)).collect();
+        told.sort();
+        told
+    }
+}
+
+fn with_versions(count: u8) -> Server {
+    let server = Server::start();
+    server.hook("geo", "auth").is(201);
+    for seed in 1..=count {
+        server.upload("geo", component(seed, 100)).is(201);
+    }
+    server
+}
+
+fn kinds(server: &Server, heard: &mut tokio::sync::broadcast::Receiver<millstream_fleet::NodeEvent>) -> Vec<What> {
+    let mut all = Vec::new();
+    while let Ok(Ok(heard)) = server.run(async { tokio::time::timeout(Duration::from_millis(200), heard.recv()).await })
+    {
+        all.push(heard.event.what);
+    }
+    all
+}
+
+#[test]
+fn live_bindings_are_activated_in_one_step_and_rolled_back() {
+    let server = with_versions(3);
+    let mut heard = server.fleet.events();
+    server.on_hook("activate", "*", &json!({ "version": 1 })).refused(409, "no binding of this hook is live");
+    let bind = |point: &str, mode: &str, version: Value| {
+        let made = server.bind(&json!({ "hook": "geo", "point": point, "mode": mode, "version": version }));
+        made.is(201).text("id").to_owned()
+    };
+    let (play, publish) = (bind("play", "live", json!(1)), bind("publish", "live", json!("newest")));
+    server.on_hook("rollback", "*", &json!({})).refused(409, "no live binding");
+    let before = server.get("/api/v1/hooks/geo").is(200).etag().to_owned();
+    server.request("POST", "/api/v1/hooks/geo/activate").json(&json!({ "version": 2 })).send().refused(428, "If-Match");
+    server.on_hook("activate", &before, &json!({ "version": 9 })).refused(409, "it has 1, 2, 3");
+    server.on_hook("activate", &before, &json!({ "version": 2, "speed": 1 })).refused(400, "");
+    let done = server.on_hook("activate", &before, &json!({ "version": 2 }));
+    let mut changed = done.is(200).json()["changed"].as_array().unwrap().clone();
+    changed.sort_by_key(|one| one["from"].as_u64());
+    let expected = [json!({ "binding": play, "from": 1, "to": 2 }), json!({ "binding": publish, "from": 3, "to": 2 })];
+    assert_eq!(changed, expected);
+    let both = |play, publish| vec![("play".to_owned(), play), ("publish".to_owned(), publish)];
+    assert_eq!(server.versions(), both(2, 2));
+    server.on_hook("activate", &before, &json!({ "version": 3 })).refused(412, "");
+    assert_eq!(server.on_hook("activate", done.etag(), &json!({ "version": 2 })).is(200).json()["changed"], json!([]));
+
+    // A new version reaches nobody, for both have a number now; the next step is undone first.
+    server.upload("geo", component(4, 100)).is(201);
+    assert_eq!(server.versions(), both(2, 2));
+    let path = format!("/api/v1/hook-bindings/{play}");
+    assert_eq!(server.get(&path).json()["previous"], json!(1));
+    server.request("PATCH", &path).header("If-Match", "*").json(&json!({ "version": "newest" })).send().is(200);
+    server.upload("geo", component(5, 100)).is(201);
+    assert_eq!(server.versions(), both(5, 2));
+    let back = || server.on_hook("rollback", "*", &json!({}));
+    assert_eq!(back().is(200).json()["changed"], json!([{ "binding": play, "from": 5, "to": 4 }]), "the upload");
+    assert_eq!(back().is(200).json()["changed"], json!([{ "binding": play, "from": 4, "to": 2 }]), "the change");
+    assert_eq!(back().is(200).json()["changed"].as_array().unwrap().len(), 2, "the activation");
+    assert_eq!(server.versions(), both(1, 3));
+    back().refused(409, "no live binding");
+    let log: Vec<_> = server.audit().into_iter().filter(|(_, action, _)| action.starts_with("hook.")).collect();
+    assert_eq!((log[0].1.as_str(), log[0].2.as_str()), ("hook.roll_back", "geo"));
+    let told: Vec<&str> = kinds(&server, &mut heard).iter().map(What::kind).collect();
+    assert_eq!(told, ["hook_activated", "hook_rolled_back", "hook_rolled_back", "hook_rolled_back"]);
+    let operator = server.token("operator");
+    let by = |token: &str, what| {
+        let request = server.plain("POST", &format!("/api/v1/hooks/geo/{what}"));
+        let request = request.header("Authorization", &format!("Bearer {token}")).header("If-Match", "*");
+        request.json(&json!({ "version": 1 })).send().status
+    };
+    assert_eq!((by(&operator, "activate"), by(&server.token("viewer"), "activate")), (200, 403));
+    assert_eq!(by(&server.token("viewer"), "rollback"), 403);
+}
+
+/// As a node tells it.
+fn fails(server: &Server, binding: &str, generation: u64, version: u64, (calls, failures): (u64, u64)) {
+    let binding = binding.to_owned();
+    let report = Report {
+        node: NodeId { name: "edge".to_owned(), run: 1 },
+        failing_hooks: vec![HookCalls { binding, generation, version, calls, failures }],
+        ..Report::default()
+    };
+    server.run(server.fleet.report(report)).unwrap();
+    server.look_for_failing_hooks();
+}
+
+#[test]
+fn what_fails_too_often_goes_back_once_and_is_marked() {
+    let server = with_versions(2);
+    let made = server.bind(&json!({ "hook": "geo", "point": "play", "mode": "live", "version": 1 }));
+    let id = made.is(201).text("id").to_owned();
+    let generation = || server.told()[0].generation;
+    let is_now = |version| assert_eq!(server.versions(), [("play".to_owned(), version)]);
+    // The first version has none before it: that is told once.
+    let mut heard = server.fleet.events();
+    fails(&server, &id, generation(), 1, (100, 4));
+    assert_eq!(kinds(&server, &mut heard), [], "too few");
+    fails(&server, &id, generation(), 1, (20, 20));
+    fails(&server, &id, generation(), 1, (30, 30));
+    let told = kinds(&server, &mut heard);
+    assert!(matches!(&told[..], [What::HookFailing { version: 1, failures: 20, .. }]), "{told:?}");
+    is_now(1);
+    let path = format!("/api/v1/hook-bindings/{id}");
+    assert!(server.get(&path).json()["warnings"][0].as_str().unwrap().contains("20 of 20"), "{:?}", server.get(&path));
+
+    server.on_hook("activate", "*", &json!({ "version": 2 })).is(200);
+    let active = generation();
+    // What was counted before the activation, and of another version.
+    fails(&server, &id, active - 1, 2, (50, 50));
+    fails(&server, &id, active, 1, (50, 50));
+    is_now(2);
+    // Version 1 has failed, too: nothing to go back to.
+    fails(&server, &id, active, 2, (50, 50));
+    is_now(2);
+    server.on_hook("activate", "*", &json!({ "version": 1 })).refused(409, "accept_failures");
+    server
+        .request("PATCH", &path)
+        .header("If-Match", "*")
+        .json(&json!({ "version": 1 }))
+        .send()
+        .refused(409, "failed in");
+    server.on_hook("activate", "*", &json!({ "version": 1, "accept_failures": true })).is(200);
+    let third = server.upload("geo", component(3, 100));
+    third.is(201);
+    server.on_hook("activate", "*", &json!({ "version": 3 })).is(200);
+    kinds(&server, &mut heard);
+    fails(&server, &id, generation(), 3, (1_000, 50));
+    is_now(1);
+    let told = kinds(&server, &mut heard);
+    assert!(
+        matches!(
+            &told[..],
+            [What::HookRolledBackAutomatically { version: 3, back_to: 1, calls: 1_000, failures: 50, .. }]
+        ),
+        "{told:?}"
+    );
+    // It does not come again by itself, nor by an upload; and a late report of the old one changes nothing.
+    fails(&server, &id, active + 2, 3, (1_000, 1_000));
+    server.upload("geo", component(4, 100)).is(201);
+    is_now(1);
+    let shown = server.get(&path);
+    assert_eq!(shown.json()["taken_back"]["version"], json!(3));
+    assert!(shown.json()["warnings"][0].as_str().unwrap().contains("version 3 failed in 50 of 1000"));
+    assert_eq!(server.get("/api/v1/hooks/geo/versions/3").json()["failed"]["failures"], json!(50));
+    assert_eq!(server.audit()[1].1, "hook.roll_back");
+    // Shadows decide nothing, so they go on.
+    server
+        .request("PATCH", &path)
+        .header("If-Match", "*")
+        .json(&json!({ "mode": "shadow", "version": 3 }))
+        .send()
+        .is(200);
+    fails(&server, &id, generation(), 3, (1_000, 1_000));
+    is_now(3);
+    assert_eq!(kinds(&server, &mut heard), []);
+}
+
+/// Answers what it is told to.
+#[derive(Default)]
+struct Plays {
+    refuses: Mutex<Option<String>>,
+}
+
+impl Inspector for Plays {
+    fn inspect(&self, _: World, _: Bytes) -> Inspected<'_> {
+        Box::pin(async { Ok(HookReport::default()) })
+    }
+
+    fn check(&self, module: Kept, given: Vec<Given>) -> Checked<'_> {
+        assert!(!module.bytes.is_empty());
+        let refuses = self.refuses.lock().unwrap().clone();
+        let check = move |given: Given| match &refuses {
+            _ if given.secrets.iter().any(|name| name == "lost") => ConfigCheck::Unknown("no such secret".into()),
+            Some(key) if !given.config.contains_key(key) => ConfigCheck::Refused(format!("set {key}")),
+            _ => ConfigCheck::Accepted,
+        };
+        Box::pin(async move { Ok(given.into_iter().map(check).collect()) })
+    }
+
+    fn try_out(&self, module: Kept, given: Given, event: Value) -> Tried<'_> {
+        let told = json!({ "sha256": module.sha256, "config": given.config, "secrets": given.secrets, "event": event });
+        Box::pin(async move { if event["wrong"].is_null() { Ok(told) } else { Err("wrong: no such field".into()) } })
+    }
+}
+
+#[test]
+fn configurations_are_checked_before_a_version_comes_into_force() {
+    let plays = Arc::new(Plays::default());
+    let server = Server::with(Options { inspector: Some(Arc::clone(&plays) as _), ..Options::default() });
+    server.hook("geo", "auth").is(201);
+    server.upload("geo", component(1, 100)).is(201);
+    let bind = |point: &str, mode: &str, more: Value| {
+        let mut fields = json!({ "hook": "geo", "point": point, "mode": mode });
+        fields.as_object_mut().unwrap().extend(more.as_object().unwrap().clone());
+        server.bind(&fields).is(201).text("id").to_owned()
+    };
+    let live = bind("play", "live", json!({ "config": { "a": "1" } }));
+    let shadow = bind("publish", "shadow", json!({}));
+    let lost = bind("publish", "live", json!({ "secrets": ["lost"], "version": 1 }));
+    *plays.refuses.lock().unwrap() = Some("a".to_owned());
+    let second = server.upload("geo", component(2, 100));
+    let report = &second.is(201).json()["report"]["configurations"];
+    let of = |id: &str| report.as_array().unwrap().iter().find(|one| one["binding"] == *id).unwrap().clone();
+    assert_eq!((&of(&live)["accepted"], &of(&shadow)["accepted"]), (&json!(true), &json!(false)));
+    assert_eq!((&of(&shadow)["reason"], &of(&lost)["accepted"]), (&json!("set a"), &json!(null)));
+    *plays.refuses.lock().unwrap() = Some("b".to_owned());
+    server.upload("geo", component(3, 100)).refused(409, "refuses its configuration: set b");
+    server.on_hook("activate", "*", &json!({ "version": 1 })).refused(409, "set b");
+    *plays.refuses.lock().unwrap() = None;
+    server.on_hook("activate", "*", &json!({ "version": 1 })).is(200);
+
+    // Events.
+    let test = |body: Value| server.post("/api/v1/hooks/geo/versions/1/test", &body);
+    let tried = test(json!({ "event": { "request": { "viewers": 1 } }, "binding": live, "secrets": ["k"] }));
+    let (event, config) = (&tried.is(200).json()["event"], &tried.json()["config"]);
+    assert_eq!((event, config), (&json!({ "kind": "auth", "request": { "viewers": 1 } }), &json!({ "a": "1" })));
+    assert_eq!(tried.json()["secrets"], json!(["k"]));
+    test(json!({ "event": { "wrong": 1 } })).refused(400, "no such field");
+    test(json!({ "event": 1 })).refused(400, "give an object");
+    test(json!({ "event": {}, "binding": "nobody" })).refused(404, "binding");
+    test(json!({ "event": {}, "config": { "": "x" } })).refused(400, "1 to 64 bytes");
+    server.post("/api/v1/hooks/geo/versions/7/test", &json!({ "event": {} })).refused(404, "no version 7");
+    with_versions(1).post("/api/v1/hooks/geo/versions/1/test", &json!({ "event": {} })).refused(409, "runs no hooks");
+}
+
+fn pair() -> (Ed25519KeyPair, TrustedKey) {
+    let pkcs8 = Ed25519KeyPair::generate_pkcs8(&SystemRandom::new()).unwrap();
+    let pair = Ed25519KeyPair::from_pkcs8(pkcs8.as_ref()).unwrap();
+    let key = TrustedKey::read(&URL_SAFE_NO_PAD.encode(pair.public_key().as_ref())).unwrap();
+    (pair, key)
+}
+
+#[test]
+fn with_trusted_keys_only_what_they_have_signed_is_taken() {
+    let ((mine, key), (foreign, _)) = (pair(), pair());
+    let hooks = HookRules { trusted_keys: TrustedKeys(vec![key]), ..HookRules::default() };
+    let plays = Arc::new(Plays::default());
+    let server = Server::with(Options { hooks, inspector: Some(plays as _), ..Options::default() });
+    server.hook("geo", "auth").is(201);
+    let module = component(1, 100);
+    let sign = |pair: &Ed25519KeyPair, module: &[u8]| URL_SAFE_NO_PAD.encode(pair.sign(&Sha256::digest(module)));
+    let upload = |signature: Option<&str>| {
+        let request = server.request("POST", "/api/v1/hooks/geo/versions").header("Content-Type", "application/wasm");
+        let request = signature.into_iter().fold(request, |request, it| request.header("Millstream-Signature", it));
+        request.body(module.clone()).send()
+    };
+    upload(None).refused(400, "not signed");
+    upload(Some(&sign(&foreign, &module))).refused(400, "no key of [hooks] trusted_keys");
+    upload(Some(&sign(&mine, &component(2, 100)))).refused(400, "no key of [hooks] trusted_keys");
+    upload(Some("garbage")).refused(400, "no signature");
+    upload(Some(&"A".repeat(87))).refused(400, "no signature");
+    assert_eq!(server.get("/api/v1/hooks/geo").json()["versions"], json!([]));
+    let right = sign(&mine, &module);
+    assert_eq!(upload(Some(&right)).is(201).text("signature"), right);
+    server.bind(&json!({ "hook": "geo", "point": "play", "mode": "live" })).is(201);
+    assert_eq!(server.told()[0].signature.as_deref(), Some(right.as_str()), "nodes look, too");
+    assert_eq!(upload(Some(&format!("{right}=="))).is(200).json()["number"], json!(1));
+
+    // Where nobody asks for signatures one is kept all the same; a version that has none gets it later.
+    let server = with_versions(1);
+    let version = || server.get("/api/v1/hooks/geo/versions/1").is(200).json()["signature"].clone();
+    assert_eq!(version(), json!(null));
+    let request = server.request("POST", "/api/v1/hooks/geo/versions").header("Content-Type", "application/wasm");
+    let signature = sign(&mine, &module);
+    let signed = request.header("Millstream-Signature", &signature).body(module.clone()).send();
+    assert_eq!((signed.is(200).json()["number"].clone(), version()), (json!(1), json!(signature)));
+}
+
+#[test]
+fn logs_of_all_nodes_are_read_in_pages() {
+    let server = with_versions(1);
+    let line = |number: u64, unix_ms, level: &str, text: &str| HookLine {
+        number,
+        unix_ms,
+        version: 1 + number % 2,
+        level: level.to_owned(),
+        text: text.to_owned(),
+        ..HookLine::default()
+    };
+    let plays = move |of: &'static str, count: u64| {
+        move |order: &Order| {
+            let Order::HookLogs { hook, from, version, level, limit } = order else { return Answer::NotUnderstood };
+            assert_eq!((hook.as_str(), level.as_str()), ("geo", "debug"));
+            let all =
+                (0..count).map(|number| line(number, 1_000 + number * 10, "info", &format!("{of}\u{1b}{number}")));
+            let wanted = all.filter(|line| version.is_none_or(|version| line.version == version));
+            let mut lines: Vec<_> = wanted.filter(|line| from.is_none_or(|from| line.number >= from)).collect();
+            let mut next = count;
+            if lines.len() > *limit as usize {
+                if from.is_some() {
+                    lines.truncate(*limit as usize);
+                    next = lines.last().unwrap().number + 1;
+                } else {
+                    lines.drain(..lines.len() - *limit as usize);
+                }
+            }
+            Answer::HookLogs { lines, next, dropped: 3 }
+        }
+    };
+    server.node("a", plays("a", 10));
+    server.node("b", plays("b", 4));
+    server.node("old", |_| Answer::NotUnderstood);
+    let get = |query: &str| {
+        let page = server.get(&format!("/api/v1/hooks/geo/logs{query}"));
+        let texts = page.is(200).json()["items"].as_array().unwrap().iter();
+        let texts: Vec<String> = texts.map(|line| line["text"].as_str().unwrap().to_owned()).collect();
+        (page.text("next").to_owned(), texts, page.json().clone())
+    };
+    let (next, newest, page) = get("?limit=3");
+    assert_eq!(newest, ["a 7", "a 8", "a 9"], "without control characters");
+    assert_eq!((&page["dropped"], &page["items"][0]["node"]), (&json!(6), &json!("a")));
+    assert!(page["failed"]["old"].as_str().unwrap().contains("release"), "{page}");
+    assert_eq!(get(&format!("?cursor={next}")).1, [""; 0], "nothing since");
+    // From the beginning, in pages: each line once, in the order of time.
+    let (mut cursor, mut all) = ("e30".to_owned(), Vec::new());
+    for _ in 0..10 {
+        let (next, texts, _) = get(&format!("?limit=3&cursor={cursor}"));
+        all.extend(texts);
+        cursor = next;
+    }
+    let expected = ["a 0", "b 0", "a 1", "b 1", "a 2", "b 2", "a 3", "b 3", "a 4", "a 5", "a 6", "a 7", "a 8", "a 9"];
+    assert_eq!(all, expected);
+    assert_eq!(get("?version=2&limit=2").1, ["a 7", "a 9"]);
+    for wrong in ["?limit=0", "?limit=1001", "?level=loud", "?cursor=%00", "?cursor=AAAA", "?version=x"] {
+        server.get(&format!("/api/v1/hooks/geo/logs{wrong}")).is(400);
+    }
+    server.get("/api/v1/hooks/nobody/logs").refused(404, "no hook");
+}
