@@ -9,7 +9,7 @@ use futures_util::StreamExt as _;
 use millstream_control_protocol::event::{Event, What};
 use millstream_control_protocol::exchange::{Answer, HookCalls, HookLine, NodeId, Order};
 
-use crate::limits::{HOOK_LINES_MAX, HOOK_LOGS_ASKED_AT_ONCE_MAX};
+use crate::limits::{HOOK_LINES_MAX, HOOK_LOGS_ASKED_AT_ONCE_MAX, ORDER_WAIT_MAX};
 use crate::{Fleet, LinkError, NodeEvent, lock, trust};
 
 /// What is called a node in events that control tells itself.
@@ -114,7 +114,7 @@ impl Fleet {
             limit,
         };
         let orders = runs.keys().map(|node| (node.clone(), order(node))).collect();
-        let mut answers = pin!(self.ask_each(orders, HOOK_LOGS_ASKED_AT_ONCE_MAX));
+        let mut answers = pin!(self.ask_each(orders, HOOK_LOGS_ASKED_AT_ONCE_MAX, ORDER_WAIT_MAX));
         let mut all = HookLogs::default();
         // By time, and no more than are given: whichever end of them is wanted.
         let mut found: BTreeMap<(u64, String, u64), HookLine> = BTreeMap::new();

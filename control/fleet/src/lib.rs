@@ -16,6 +16,7 @@ pub mod http;
 pub mod limits;
 mod node_registry;
 pub mod numbers;
+mod replays;
 mod router;
 mod shares;
 #[cfg(test)]
@@ -44,6 +45,7 @@ use self::desired_state::DesiredState;
 pub use self::hooks::{HookLogs, LogCursor, LogPlace, LogQuery};
 use self::node_registry::NodeRegistry;
 pub use self::node_registry::NodeView;
+pub use self::replays::{Offered, Told};
 pub use self::router::{IsNode, OnNode, router};
 use self::shares::Shares;
 use crate::limits::{
@@ -166,6 +168,8 @@ struct Inner {
     desired: Mutex<DesiredState>,
     registry: Mutex<NodeRegistry>,
     shares: Mutex<Shares>,
+    /// Modules that are not kept, while a replay needs them.
+    offers: Mutex<replays::Offers>,
     /// There is a newer state. Whoever waits is woken in the order in which they came, which a simulation repeats; a watch channel's waiters
     /// are woken in a random one.
     changed: Notify,
@@ -222,6 +226,7 @@ impl Fleet {
             desired: Mutex::new(desired),
             registry: Mutex::default(),
             shares: Mutex::new(Shares::new(Instant::now())),
+            offers: Mutex::default(),
             changed: Notify::new(),
             caught_up: Notify::new(),
             heard: broadcast::channel(EVENTS_BEHIND_MAX).0,
@@ -301,6 +306,9 @@ impl Fleet {
         }
         if at == 0 {
             self.0.numbers.files_given.one();
+        }
+        if let Some(piece) = lock(&self.0.offers).piece(sha256, at) {
+            return Ok(piece);
         }
         let piece = self.0.sink.module(sha256.to_owned(), at).await.map_err(LinkError::Module)?;
         piece.ok_or(LinkError::NoModule)
@@ -444,9 +452,19 @@ impl Fleet {
 
     /// Asks all nodes at the same time.
     async fn ask_all(&self, nodes: Vec<String>, order: &Order) -> Vec<(String, Result<Answer, LinkError>)> {
+        self.ask_all_for(nodes, order, ORDER_WAIT_MAX).await
+    }
+
+    /// The same, with so much time.
+    async fn ask_all_for(
+        &self,
+        nodes: Vec<String>,
+        order: &Order,
+        wait: Duration,
+    ) -> Vec<(String, Result<Answer, LinkError>)> {
         let at_once = nodes.len();
         let orders = nodes.into_iter().map(|node| (node, order.clone())).collect();
-        let mut answers: Vec<_> = self.ask_each(orders, at_once).collect().await;
+        let mut answers: Vec<_> = self.ask_each(orders, at_once, wait).collect().await;
         answers.sort_by(|(a, _), (b, _)| a.cmp(b));
         answers
     }
@@ -457,8 +475,9 @@ impl Fleet {
         &self,
         orders: Vec<(String, Order)>,
         at_once: usize,
+        wait: Duration,
     ) -> impl Answers<Item = (String, Result<Answer, LinkError>)> + use<> {
-        let (fleet, until) = (self.clone(), Instant::now() + ORDER_WAIT_MAX);
+        let (fleet, until) = (self.clone(), Instant::now() + wait);
         let ask = move |(node, order): (String, Order)| {
             let fleet = fleet.clone();
             async move {
@@ -480,7 +499,7 @@ impl Fleet {
             (node, Order::Viewers { stream: stream.to_owned(), after, limit: limit as u32 })
         };
         let orders = nodes.into_iter().map(order).collect();
-        let mut answers = pin!(self.ask_each(orders, VIEWERS_ASKED_AT_ONCE_MAX));
+        let mut answers = pin!(self.ask_each(orders, VIEWERS_ASKED_AT_ONCE_MAX, ORDER_WAIT_MAX));
         // No more than a page is held, however many nodes answer.
         let (mut found, mut ends, mut failed) = (BTreeMap::new(), BTreeMap::new(), BTreeMap::new());
         let mut is_cut = false;

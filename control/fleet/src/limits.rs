@@ -26,6 +26,14 @@ pub const NODE_AWAY_AFTER: Duration = Duration::from_secs(15);
 pub const NODE_FORGOTTEN_AFTER: Duration = Duration::from_hours(1);
 /// Longest that an order waits for a node's answer.
 pub const ORDER_WAIT_MAX: Duration = Duration::from_secs(2);
+/// Longest that a replay of recorded decisions waits for a node's answer: the replay itself, the way of the module and its compilation.
+pub const REPLAY_WAIT_MAX: Duration = Duration::from_secs(15);
+/// Of that, the replay itself.
+pub const REPLAY_FOR_MAX: Duration = Duration::from_secs(8);
+/// Differences that a replay lists.
+pub const DIFFERENCES_LISTED_MAX: usize = 100;
+/// Recorded decisions that a node shows at once.
+pub const RECORDED_SHOWN_MAX: u32 = 2_000;
 /// Events that a listener may be behind before it misses some.
 pub const EVENTS_BEHIND_MAX: usize = 4096;
 /// Viewers in one page.

@@ -310,6 +310,12 @@ impl NodeRegistry {
         self.nodes.iter().filter(|(_, member)| !member.is_away()).map(|(name, _)| name.clone()).collect()
     }
 
+    /// Nodes that are here and have told what they are: one that has only asked for news yet has decided nothing.
+    pub(super) fn reporting(&self) -> Vec<String> {
+        let told = self.nodes.iter().filter(|(_, member)| !member.is_away() && !member.status.release.is_empty());
+        told.map(|(name, _)| name.clone()).collect()
+    }
+
     /// Whether every node that is here has this state in force.
     pub(super) fn all_have(&self, version: Version) -> bool {
         self.nodes

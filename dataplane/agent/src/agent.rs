@@ -345,9 +345,10 @@ impl Agent {
                 self.shared.done(Outcome { number: command.number, answer });
                 continue;
             };
-            let (engine, runs, shared) = (self.engine.clone(), self.runs.clone(), Arc::clone(&self.shared));
+            let (engine, shared) = (self.engine.clone(), Arc::clone(&self.shared));
+            let (control, runs) = (self.control.clone(), self.runs.clone());
             tokio::spawn(async move {
-                let answer = orders::carry_out(&engine, &runs, &command.what).await;
+                let answer = orders::carry_out(&engine, (&control, &runs), &command.what).await;
                 shared.done(Outcome { number: command.number, answer });
                 drop(permit);
             });

@@ -2,19 +2,27 @@
 use std::time::Duration;
 
 use millstream_control_protocol::exchange::{Answer, Order};
+use millstream_control_protocol::replay::Replay;
 use millstream_engine::Remote;
 use millstream_engine::admin::remote::Unanswered;
 use millstream_proto::id::Id;
 use tokio::time::timeout;
 
+use super::control::Control;
+use super::modules;
 use super::runner::{LogPage, LogsOf, Runs};
 use millstream_fleet::limits::HOOK_LINES_MAX;
 
 /// Shards answer between two pieces of work. Shorter than the time that control waits.
 const SHARDS_WAIT: Duration = Duration::from_millis(1500);
 
-/// Does it, within a limit of time.
-pub(super) async fn carry_out(engine: &Remote, runs: &Runs, order: &Order) -> Answer {
+/// Does it, within a limit of time. What is asked of hooks' records is not the shards' business, and has limits of its own.
+pub(super) async fn carry_out(engine: &Remote, (control, runs): (&Control, &Runs), order: &Order) -> Answer {
+    match order {
+        Order::Replay { replay } => return replayed(control, runs, replay).await,
+        Order::ShowRecorded { wanted } => return Answer::Recorded { decisions: runs.recorded(wanted).await },
+        _ => {}
+    }
     match timeout(SHARDS_WAIT, answer(engine, runs, order)).await {
         Ok(Ok(answer)) => answer,
         Ok(Err(unanswered)) => Answer::Failed { reason: unanswered.to_string() },
@@ -44,6 +52,18 @@ async fn answer(engine: &Remote, runs: &Runs, order: &Order) -> Result<Answer, U
                 runs.logs(&LogsOf { hook, from: *from, version: *version, level, limit });
             Answer::HookLogs { lines, next, dropped }
         }
-        Order::Unknown => Answer::NotUnderstood,
+        Order::Unknown | Order::Replay { .. } | Order::ShowRecorded { .. } => Answer::NotUnderstood,
     })
+}
+
+async fn replayed(control: &Control, runs: &Runs, replay: &Replay) -> Answer {
+    let get = async {
+        // It may never be bound: it is not kept in the directory.
+        let got = modules::get(control, None, &replay.candidate.sha256, "").await;
+        got.map_err(|error| format!("the candidate's module cannot be had: {error}"))
+    };
+    match runs.replay(replay, get).await {
+        Ok(replayed) => Answer::Replayed { replayed: Box::new(replayed) },
+        Err(reason) => Answer::Failed { reason },
+    }
 }

@@ -6,6 +6,7 @@ use std::sync::Arc;
 
 use axum::body::Bytes;
 use millstream_control_protocol::exchange::{HookCalls, HookLine};
+use millstream_control_protocol::replay::{Recorded, Replay, Replayed, ShowRecorded};
 use millstream_control_protocol::state::{Binding, Mode};
 use millstream_fleet::limits::HOOK_WARNINGS_MAX;
 
@@ -35,6 +36,21 @@ pub trait Runner: Send + Sync {
 
     /// What a hook has written to its log.
     fn logs(&self, which: &LogsOf<'_>) -> LogPage;
+
+    /// Whether a replay needs the candidate's bytes: there is something to replay, and it has not been compiled here.
+    fn replay_needs_module(&self, _replay: &Replay) -> bool {
+        false
+    }
+
+    /// Asks a candidate what was decided before. Blocks for seconds. `module` is empty where it is not needed. An error is for people.
+    fn replay(&self, _replay: &Replay, _module: &[u8]) -> Result<Replayed, String> {
+        Ok(Replayed::default())
+    }
+
+    /// Recorded decisions without secrets, oldest first. Blocks for a moment.
+    fn recorded(&self, _wanted: &ShowRecorded) -> Vec<Recorded> {
+        Vec::new()
+    }
 }
 
 /// Which lines of a hook's log: see [`millstream_control_protocol::exchange::Order::HookLogs`].
@@ -96,6 +112,26 @@ impl Runs {
         let prepared = tokio::task::spawn_blocking(prepare).await;
         // The runtime is ending, or a defect has been printed.
         prepared.unwrap_or_else(|_| Err("it could not be made ready".to_owned()))
+    }
+
+    /// Asks a candidate what was decided before; `get` brings its module where it is needed. A build that runs no hooks has decided nothing.
+    pub(super) async fn replay(
+        &self,
+        replay: &Replay,
+        get: impl Future<Output = Result<Bytes, String>>,
+    ) -> Result<Replayed, String> {
+        let Some(runner) = self.0.clone() else { return Ok(Replayed::default()) };
+        let module = if runner.replay_needs_module(replay) { get.await? } else { Bytes::new() };
+        let replay = replay.clone();
+        let replayed = tokio::task::spawn_blocking(move || runner.replay(&replay, &module)).await;
+        replayed.unwrap_or_else(|_| Err("the node is ending".to_owned()))
+    }
+
+    /// Recorded decisions.
+    pub(super) async fn recorded(&self, wanted: &ShowRecorded) -> Vec<Recorded> {
+        let Some(runner) = self.0.clone() else { return Vec::new() };
+        let wanted = wanted.clone();
+        tokio::task::spawn_blocking(move || runner.recorded(&wanted)).await.unwrap_or_default()
     }
 }
 

@@ -5,6 +5,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::event::Event;
 use crate::live::{Live, ViewerPage};
+use crate::replay::{Recorded, Replay, Replayed, ShowRecorded};
 use crate::state::{Binding, Stream, Version};
 
 /// `POST /link/v1/poll`: a node has this state, and waits for news.
@@ -134,6 +135,18 @@ pub enum Order {
         #[serde(default)]
         limit: u32,
     },
+    /// Ask a hook what was asked and decided before, and tell where it would decide differently.
+    Replay {
+        /// Which hook, and how far.
+        #[serde(default)]
+        replay: Box<Replay>,
+    },
+    /// Show recorded decisions of a hook, without secrets.
+    ShowRecorded {
+        /// Which.
+        #[serde(default)]
+        wanted: ShowRecorded,
+    },
     /// Something that a later version knows: answered with [`Answer::NotUnderstood`].
     #[default]
     #[serde(other)]
@@ -197,6 +210,18 @@ pub enum Answer {
         /// Lines that the hook wrote, and that were not kept because there were too many at once.
         #[serde(default)]
         dropped: u64,
+    },
+    /// What came of a replay.
+    Replayed {
+        /// What.
+        #[serde(default)]
+        replayed: Box<Replayed>,
+    },
+    /// Recorded decisions, oldest first.
+    Recorded {
+        /// Which.
+        #[serde(default)]
+        decisions: Vec<Recorded>,
     },
     /// The node did not find out in time, or failed to.
     Failed {

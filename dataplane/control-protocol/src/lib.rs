@@ -13,6 +13,7 @@
 pub mod event;
 pub mod exchange;
 pub mod live;
+pub mod replay;
 pub mod state;
 
 /// The version of these shapes. A peer may be one off; further apart, both sides say so and go on as they are.

@@ -48,7 +48,7 @@ enum Command {
     Stream(StreamCommand),
     /// Make, test and measure hooks: WebAssembly that decides who publishes and plays, and more
     #[command(subcommand)]
-    Hook(HookCommand),
+    Hook(OfHooks),
     /// Print the whole configuration with defaults and comments, to begin a file with
     Config(ConfigFlags),
     /// Write a consistent copy of the store, also while the server runs
@@ -69,6 +69,19 @@ enum Command {
     #[cfg(feature = "hooks")]
     #[command(name = millstream_hooks::COMMAND, hide = true)]
     HookCompiler,
+}
+
+/// What `millstream hook` does: what needs no server, and what asks one.
+#[derive(Debug, Subcommand)]
+enum OfHooks {
+    #[command(flatten)]
+    Kit(HookCommand),
+    /// Take what a hook of a running server has decided into a file of events, without tokens and other secrets
+    #[cfg(feature = "hooks")]
+    Record(Box<crate::hook_record::RecordFlags>),
+    /// Ask a module what a hook has decided before, and list where it decides differently; nothing is kept
+    #[cfg(feature = "hooks")]
+    Replay(Box<crate::hook_replay::ReplayFlags>),
 }
 
 /// What the engine is told by `serve` and `demo` alike.
@@ -304,7 +317,11 @@ pub(crate) fn run() -> ExitCode {
         Command::Sign(flags) => sign_command::run(&flags),
         Command::Check(flags) => check_command::run(&flags),
         Command::Stream(command) => stream_command::run(command),
-        Command::Hook(command) => hook_kit::run(&command),
+        Command::Hook(OfHooks::Kit(command)) => hook_kit::run(&command),
+        #[cfg(feature = "hooks")]
+        Command::Hook(OfHooks::Record(flags)) => crate::hook_record::run(&flags),
+        #[cfg(feature = "hooks")]
+        Command::Hook(OfHooks::Replay(flags)) => crate::hook_replay::run(&flags),
         Command::Config(flags) => config_command::run(&flags),
         Command::Backup(flags) => backup_command::run(&flags),
         Command::Completions { shell } => paper_command::completions(shell),

@@ -8,6 +8,8 @@ use millstream_api::hooks::inspect::Inspector;
 use millstream_control_protocol::state::Binding;
 use millstream_engine::Remote;
 use millstream_engine::admin::remote::Unanswered;
+#[cfg(feature = "hooks")]
+use millstream_hook_steps::{numbers::Numbers, recorder::Recorder};
 use millstream_policy::{Action, Chain, DecisionContext, Request, Step};
 use serde_json::{Map, Value};
 use tokio::runtime::Runtime;
@@ -115,8 +117,8 @@ impl HookHost {
 
     /// What is counted of hooks.
     #[cfg(feature = "hooks")]
-    pub(crate) fn numbers(&self) -> Option<millstream_hook_steps::numbers::Numbers> {
-        self.hooks.as_ref().map(|hooks| hooks.numbers())
+    pub(crate) fn numbers(&self) -> Option<(Numbers, Option<Recorder>)> {
+        self.hooks.as_ref().map(|hooks| (hooks.numbers(), hooks.recorder().cloned()))
     }
 
     /// The engine runs: what follows of it decides there.

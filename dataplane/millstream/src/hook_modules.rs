@@ -21,12 +21,16 @@ use crate::keys;
 const COMPILE_TIME_MAX: Duration = Duration::from_mins(1);
 /// What was compiled of a module that no binding names is kept this long.
 const COMPILED_KEPT: Duration = Duration::from_hours(7 * 24);
+/// Calls at the same time that decide nothing.
+const ASIDE_CALLS: u32 = 4;
 /// Where compiled modules are kept, in the data directory.
 const CACHE_DIR: &str = "hooks-compiled";
 
 /// Modules by SHA-256. Runtime and cache are made when they are first needed: a server without hooks pays nothing for them.
 pub(crate) struct HookModules {
     runtime: OnceLock<Runtime>,
+    /// For replays: they share no pool and no lock with the calls that decide.
+    aside: OnceLock<Runtime>,
     cache: OnceLock<Option<ArtifactCache>>,
     data_dir: PathBuf,
     exe: PathBuf,
@@ -39,6 +43,7 @@ impl HookModules {
     pub(crate) fn new(data_dir: &Path, trusted: TrustedKeys) -> anyhow::Result<Arc<Self>> {
         Ok(Arc::new(Self {
             runtime: OnceLock::new(),
+            aside: OnceLock::new(),
             cache: OnceLock::new(),
             data_dir: data_dir.to_owned(),
             exe: std::env::current_exe().context("this program's own file is not known")?,
@@ -125,6 +130,33 @@ impl HookModules {
             }
         };
         runtime.load(&compiled.artifact).map_err(|error| error.to_string())
+    }
+
+    /// Whether a module has been compiled here before.
+    pub(crate) fn is_compiled(&self, sha256: &str, world: &str) -> bool {
+        let (Ok(world), Some(digest)) = (world.parse(), hex::decode(sha256)) else { return false };
+        let Ok(runtime) = self.aside() else { return false };
+        matches!(self.cached(runtime, &digest, world), Some(Cached::Found(_)))
+    }
+
+    /// A module for calls that decide nothing; `module` is not looked at where it was compiled before.
+    pub(crate) fn load_aside(&self, sha256: &str, world: &str, module: &[u8]) -> Result<Module, String> {
+        let world: World = world.parse().map_err(|_| format!("this release knows no hooks of kind {world:?}"))?;
+        let digest = hex::decode(sha256).ok_or("this is no SHA-256")?;
+        let runtime = self.aside()?;
+        let compiled = match self.cached(runtime, &digest, world) {
+            Some(Cached::Found(compiled)) => *compiled,
+            _ => self.compile(world, module)?,
+        };
+        runtime.load(&compiled.artifact).map_err(|error| error.to_string())
+    }
+
+    fn aside(&self) -> Result<&Runtime, String> {
+        if let Some(runtime) = self.aside.get() {
+            return Ok(runtime);
+        }
+        let made = Runtime::new(Capacity { calls: ASIDE_CALLS, kept: 0 }).map_err(|error| error.to_string())?;
+        Ok(self.aside.get_or_init(|| made))
     }
 
     /// Compiles a module, and asks it what it is.

@@ -7,8 +7,11 @@ use millstream_policy::scope::Fail;
 use millstream_policy::signatures::TrustedKeys;
 use millstream_proto::secret::Secret;
 
+/// What the record of decisions takes of memory where nothing is set.
+const RECORD_BYTES: u64 = 64 << 20;
+
 /// What the table says.
-#[derive(Clone, PartialEq, Debug, Default)]
+#[derive(Clone, PartialEq, Debug)]
 pub(crate) struct HookSettings {
     /// Where a hook gives no answer.
     pub(crate) fail: Fail,
@@ -20,4 +23,20 @@ pub(crate) struct HookSettings {
     pub(crate) trusted_keys: TrustedKeys,
     /// When a version goes back by itself.
     pub(crate) rollback: RollbackWhen,
+    /// What the record of decisions may take of memory; 0: nothing is recorded.
+    pub(crate) record_bytes: u64,
+}
+
+impl Default for HookSettings {
+    fn default() -> Self {
+        Self {
+            fail: Fail::default(),
+            secrets: BTreeMap::new(),
+            keys: BTreeMap::new(),
+            upstreams: BTreeMap::new(),
+            trusted_keys: TrustedKeys::default(),
+            rollback: RollbackWhen::default(),
+            record_bytes: RECORD_BYTES,
+        }
+    }
 }

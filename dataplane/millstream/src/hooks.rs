@@ -8,6 +8,7 @@ use std::time::Duration;
 use anyhow::Context as _;
 use millstream_agent::runner::{self, Binds, LogPage, LogsOf, Runner};
 use millstream_control_protocol::exchange::{HookCalls, HookLine};
+use millstream_control_protocol::replay::{Recorded, Replay, Replayed, ShowRecorded};
 use millstream_control_protocol::state::{Binding, Mode};
 use millstream_engine::Remote;
 use millstream_engine::admin::remote::Unanswered;
@@ -16,8 +17,9 @@ use millstream_hook_steps::bound::{Bound, Decider};
 use millstream_hook_steps::chain::{chain, in_order};
 use millstream_hook_steps::numbers::Numbers;
 use millstream_hook_steps::question::OnAir;
+use millstream_hook_steps::recorder::Recorder;
 use millstream_hook_steps::step::Node;
-use millstream_hooks::{Counters, Hook, Kv, Level, Line, Logs, PublicKey, Settings};
+use millstream_hooks::{Counters, Hook, Kv, Level, Line, Logs, Module, PublicKey, Settings};
 use millstream_policy::{Action, Chain};
 use millstream_proto::id::Id;
 use millstream_proto::secret::Secret;
@@ -45,6 +47,9 @@ pub(crate) struct Hooks {
     keys: BTreeMap<String, PublicKey>,
     node: Arc<Node>,
     numbers: Numbers,
+    /// `None`: nothing is recorded.
+    recorder: Option<Recorder>,
+    replaying: Mutex<()>,
     engine: OnceLock<Remote>,
     side: Handle,
     /// Held by who changes the chain.
@@ -57,7 +62,7 @@ pub(crate) struct Hooks {
 
 /// What all versions of a hook share on a node.
 #[derive(Clone, Default)]
-struct OfHook {
+pub(crate) struct OfHook {
     kv: Arc<Kv>,
     shadow_kv: Arc<Kv>,
     logs: Arc<Logs>,
@@ -84,12 +89,20 @@ impl Hooks {
         });
         let keys = keys.collect::<anyhow::Result<_>>()?;
         let upstreams = Upstreams::new(settings.upstreams.clone(), runtime.clone());
+        let node = Node::new(shards, Box::new(upstreams));
+        let room = usize::try_from(settings.record_bytes).unwrap_or(usize::MAX);
+        let recorder = (room > 0).then(|| Recorder::new(room));
+        if let Some(recorder) = &recorder {
+            node.record_to(recorder.clone());
+        }
         Ok(Arc::new(Self {
             modules: HookModules::new(data_dir, settings.trusted_keys.clone())?,
             settings,
             keys,
-            node: Node::new(shards, Box::new(upstreams)),
+            node,
             numbers: Numbers::default(),
+            recorder,
+            replaying: Mutex::default(),
             engine: OnceLock::new(),
             side: runtime.clone(),
             changing: tokio::sync::Mutex::default(),
@@ -122,6 +135,11 @@ impl Hooks {
     /// What is counted.
     pub(crate) fn numbers(&self) -> Numbers {
         self.numbers.clone()
+    }
+
+    /// What is recorded.
+    pub(crate) fn recorder(&self) -> Option<&Recorder> {
+        self.recorder.as_ref()
     }
 
     /// The engine runs.
@@ -164,6 +182,18 @@ impl Hooks {
         }
         locked(&self.base).clone_from(base);
         Ok(())
+    }
+
+    /// To be held while a replay runs.
+    pub(crate) fn replaying(&self) -> MutexGuard<'_, ()> {
+        locked(&self.replaying)
+    }
+
+    /// A binding, while it is in force with this version.
+    pub(crate) fn binding_in_force(&self, id: &str, version: u64) -> Option<Binding> {
+        let in_force = locked(&self.in_force);
+        let found = in_force.iter().find(|(binding, _)| binding.id == id && binding.version == version);
+        found.map(|(binding, _)| binding.clone())
     }
 
     /// The bindings in force, in their order.
@@ -255,6 +285,11 @@ impl Hooks {
         self.modules.may_run(&binding.sha256, binding.signature.as_deref())?;
         let Some(module) = self.modules.get(&binding.sha256) else { return Ok(None) };
         let of_hook = locked(&self.of_names).entry(binding.hook.clone()).or_default().clone();
+        self.bound_hook(binding, module, of_hook).map(|hook| Some(Arc::new(hook) as _))
+    }
+
+    /// A module with what a binding gives it, where it takes that.
+    pub(crate) fn bound_hook(&self, binding: &Binding, module: Module, of_hook: OfHook) -> Result<Hook, String> {
         let shadow = binding.mode == Mode::Shadow;
         let settings = Settings {
             config: binding.config.clone(),
@@ -266,7 +301,7 @@ impl Hooks {
         };
         let hook = Hook::new(module, self.with_secrets(settings, &binding.secrets)?);
         match hook.check_config().result {
-            Ok(Ok(())) => Ok(Some(Arc::new(hook))),
+            Ok(Ok(())) => Ok(hook),
             Ok(Err(refused)) => Err(format!("it refuses its configuration: {}", cut(&refused))),
             Err(failure) => Err(format!("its configuration cannot be checked: {failure}")),
         }
@@ -311,6 +346,18 @@ impl Runner for Hooks {
             });
             runner::Bound { in_force, warnings }
         })
+    }
+
+    fn replay_needs_module(&self, replay: &Replay) -> bool {
+        self.replay_needs_bytes(&replay.candidate)
+    }
+
+    fn replay(&self, replay: &Replay, module: &[u8]) -> Result<Replayed, String> {
+        self.replay_recorded(replay, module)
+    }
+
+    fn recorded(&self, wanted: &ShowRecorded) -> Vec<Recorded> {
+        self.show_recorded(wanted)
     }
 
     fn failing(&self) -> Vec<HookCalls> {

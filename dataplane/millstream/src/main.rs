@@ -6,6 +6,7 @@
 
 use std::process::ExitCode;
 
+mod api_client;
 mod backup_command;
 mod chain;
 mod check_command;
@@ -19,6 +20,12 @@ mod hook_host;
 mod hook_kit;
 #[cfg(feature = "hooks")]
 mod hook_modules;
+#[cfg(feature = "hooks")]
+mod hook_record;
+#[cfg(feature = "hooks")]
+mod hook_record_of_node;
+#[cfg(feature = "hooks")]
+mod hook_replay;
 mod hook_settings;
 #[cfg(feature = "hooks")]
 mod hook_trials;

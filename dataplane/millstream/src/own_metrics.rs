@@ -4,6 +4,8 @@ use std::sync::OnceLock;
 
 #[cfg(feature = "hooks")]
 use millstream_hook_steps::numbers::Numbers;
+#[cfg(feature = "hooks")]
+use millstream_hook_steps::recorder::Recorder;
 
 use crate::logging;
 
@@ -14,11 +16,11 @@ const REVISION: &str = match option_env!("MILLSTREAM_REVISION") {
 };
 
 #[cfg(feature = "hooks")]
-static OF_HOOKS: OnceLock<Numbers> = OnceLock::new();
+static OF_HOOKS: OnceLock<(Numbers, Option<Recorder>)> = OnceLock::new();
 
 /// These are counted of hooks.
 #[cfg(feature = "hooks")]
-pub(crate) fn of_hooks(numbers: Numbers) {
+pub(crate) fn of_hooks(numbers: (Numbers, Option<Recorder>)) {
     // A process has one server.
     let _ = OF_HOOKS.set(numbers);
 }
@@ -26,7 +28,7 @@ pub(crate) fn of_hooks(numbers: Numbers) {
 #[cfg(feature = "hooks")]
 fn hooks() -> String {
     // Writing into a String does not fail.
-    OF_HOOKS.get().and_then(|numbers| numbers.text().ok()).unwrap_or_default()
+    OF_HOOKS.get().and_then(|(numbers, recorder)| numbers.text(recorder.as_ref()).ok()).unwrap_or_default()
 }
 
 #[cfg(not(feature = "hooks"))]

@@ -3,18 +3,24 @@
 //!
 //! Reading order: [`bound`] (a binding in force), [`question`] and [`answer`] (the contract's types and the policy's), [`step`] (one binding as a
 //! step of one shard), [`threads`] (decisions that do not run on a shard), [`chain`] (all of them). [`slots`], [`kept`] and [`pace`] are what a
-//! step needs; [`numbers`] and [`failing`] are what it counts, [`explain`] what it would say.
+//! step needs; [`numbers`] and [`failing`] are what it counts, [`explain`] what it would say. [`decision`], [`recorder`] (a [`ring`] that threads fill)
+//! and [`replay`] are the record of what was decided, and how another version would have.
 #![forbid(unsafe_code)]
 
 pub mod answer;
 pub mod bound;
 pub mod chain;
+pub mod decision;
 pub mod explain;
 pub mod failing;
 pub mod kept;
 pub mod numbers;
 pub mod pace;
 pub mod question;
+pub mod recorder;
+pub mod redact;
+pub mod replay;
+pub mod ring;
 pub mod slots;
 pub mod step;
 pub mod threads;

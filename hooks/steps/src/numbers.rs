@@ -13,6 +13,8 @@ use prometheus_client::encoding::{DescriptorEncoder, NoLabelSet, text};
 use prometheus_client::metrics::MetricType;
 use prometheus_client::registry::Registry;
 
+use crate::recorder::Recorder;
+
 /// Why a decision was not made where the hook itself gave no answer.
 const OWN_FAILURES: [&str; 5] = ["not_ready", "late", "pending", "queue", "asks"];
 /// Upper bounds of the classes of CPU time, microseconds.
@@ -178,10 +180,13 @@ impl Numbers {
         self.0.lock().unwrap_or_else(PoisonError::into_inner).retain(|(hook, version), _| stays(hook, *version));
     }
 
-    /// As OpenMetrics text, without its end.
-    pub fn text(&self) -> Result<String, fmt::Error> {
+    /// As OpenMetrics text, without its end, and with what a recorder counts.
+    pub fn text(&self, recorder: Option<&Recorder>) -> Result<String, fmt::Error> {
         let mut registry = Registry::default();
         registry.register_collector(Box::new(self.clone()));
+        if let Some(recorder) = recorder {
+            registry.register_collector(Box::new(recorder.clone()));
+        }
         let mut out = String::new();
         text::encode_registry(&mut out, &registry)?;
         Ok(out)

@@ -4,19 +4,22 @@
 //! upstream is asked, it goes on there. A hook that fails decides nothing: the binding's [`Fail`] does.
 use std::fmt;
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError, RwLock, Weak};
-use std::time::Instant;
+use std::time::{Instant, SystemTime, UNIX_EPOCH};
 
 use millstream_hooks::Called;
 use millstream_hooks::wit::auth;
 use millstream_policy::scope::Fail;
 use millstream_policy::table::Table;
 use millstream_policy::{DecisionContext, Denial, Policy, Request, Step, Undecided, Verdict, Why};
+use millstream_proto::network::counted;
 
 use crate::answer::{self, Answer};
 use crate::bound::{Bound, Counts, KeptOfShard, unanswered};
+use crate::decision::{self, Decision};
 use crate::kept::{self, KeptGrants};
 use crate::pace::ShardTime;
 use crate::question::{self, OnAir};
+use crate::recorder::Recorder;
 use crate::slots::Slots;
 use crate::threads::{Threads, Waiting};
 
@@ -47,6 +50,7 @@ pub struct Node {
     fetcher: Box<dyn Fetcher>,
     shards: Vec<ShardTime>,
     kept: Mutex<Vec<Weak<Mutex<KeptGrants>>>>,
+    recorder: OnceLock<Recorder>,
 }
 
 impl Node {
@@ -70,7 +74,13 @@ impl Node {
             fetcher,
             shards: (0..shards).map(|_| ShardTime::default()).collect(),
             kept: Mutex::default(),
+            recorder: OnceLock::new(),
         }
+    }
+
+    /// Decisions are recorded there. Until this is said they are not.
+    pub fn record_to(&self, recorder: Recorder) {
+        let _ = self.recorder.set(recorder);
     }
 
     /// The threads, which begin with the first binding: a server without hooks has none. `None`: the system gives none, which has been said.
@@ -141,6 +151,7 @@ pub struct HookStep {
     kept: KeptOfShard,
     waiting: Waiting,
     comparing: Waiting,
+    decider: Arc<decision::Decider>,
 }
 
 /// A decision that goes on elsewhere.
@@ -162,9 +173,27 @@ impl HookStep {
         // What viewers hold is given back there.
         if !node.at_once {
             node.threads();
+            if let Some(recorder) = node.recorder.get() {
+                recorder.start();
+            }
         }
         let [waiting, comparing] = waiting;
-        Self { bound, node, shard, kept, waiting, comparing }
+        let (binding, hook) = (bound.id.clone(), bound.hook.clone());
+        let decider = Arc::new(decision::Decider { binding, hook, version: bound.version });
+        Self { bound, node, shard, kept, waiting, comparing, decider }
+    }
+
+    /// What is recorded of a call.
+    fn said(&self, called: &Called<auth::Step>) -> Option<decision::Verdict> {
+        self.node.recorder.get().and_then(|_| decision::Verdict::of(called))
+    }
+
+    /// Records a decision of now.
+    fn record(&self, request: &Request, question: auth::Request, verdict: Option<decision::Verdict>) {
+        let (Some(recorder), Some(verdict)) = (self.node.recorder.get(), verdict) else { return };
+        let unix_ms = SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |since| since.as_millis() as u64);
+        let what = (request.action, request.name.clone(), counted(request.client.address.ip()));
+        recorder.record(Decision::new(unix_ms, what, question, verdict, Arc::clone(&self.decider)));
     }
 
     fn failed(&self, label: &'static str, request: &Request) -> Step {
@@ -266,8 +295,12 @@ impl Policy for HookStep {
         if let Some(time) = time {
             time.used(called.cpu, Instant::now());
         }
+        let said = self.said(&called);
         match self.settle(called, request, 0) {
-            Answer::Step(step) => step,
+            Answer::Step(step) => {
+                self.record(request, question, said);
+                step
+            }
             Answer::Ask(fetch) => {
                 case(question, 0).ask(fetch);
                 Step::Pending
@@ -350,8 +383,12 @@ impl Case {
     }
 
     fn go_on(self, called: Called<auth::Step>) {
+        let said = self.step.said(&called);
         match self.step.settle(called, &self.request, self.asks) {
-            Answer::Step(step) => self.step.node.answer(self.ticket, step),
+            Answer::Step(step) => {
+                self.step.node.answer(self.ticket, step);
+                self.step.record(&self.request, self.question, said);
+            }
             Answer::Ask(fetch) => self.ask(fetch),
         }
     }

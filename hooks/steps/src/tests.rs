@@ -1,4 +1,6 @@
 //! Chains of bindings whose hooks are functions: order, share, failure policy, places, threads, upstreams, comparisons.
+mod record;
+
 use std::net::SocketAddr;
 use std::sync::atomic::{AtomicU32, Ordering::Relaxed};
 use std::sync::mpsc::{Receiver, channel};
@@ -93,7 +95,7 @@ impl Rig {
     }
 
     fn text(&self, line: &str) -> u64 {
-        let text = self.numbers.text().unwrap();
+        let text = self.numbers.text(None).unwrap();
         let found = text.lines().find_map(|l| l.strip_prefix(line)).unwrap_or_else(|| panic!("{line} in {text}"));
         found.trim().parse().unwrap()
     }

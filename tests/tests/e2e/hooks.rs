@@ -16,21 +16,27 @@ use serde_json::{Value, json};
 /// What signatures are made with.
 pub(crate) const SECRET: &str = "hush";
 
-/// The hook of `hooks/guests/signed-url`.
-pub(crate) fn signed_url() -> Vec<u8> {
-    let built = Path::new(env!("CARGO_MANIFEST_DIR")).join("../hooks/guests/built/signed-url.wasm");
+/// A hook of `hooks/guests`.
+pub(crate) fn built(guest: &str) -> Vec<u8> {
+    let built = Path::new(env!("CARGO_MANIFEST_DIR")).join(format!("../hooks/guests/built/{guest}.wasm"));
     std::fs::read(&built).unwrap_or_else(|error| panic!("{}: {error}", built.display()))
 }
 
-/// Sends a module as a new version of a hook; the status and the answer.
+/// The hook of `hooks/guests/signed-url`.
+pub(crate) fn signed_url() -> Vec<u8> {
+    built("signed-url")
+}
+
+/// Sends a module as a new version of a hook (`NAME` or `NAME?QUERY`); the status and the answer.
 pub(crate) fn upload(server: &Server, client: &Client, hook: &str, module: &[u8]) -> (u16, Value) {
     upload_with(server, client, hook, module, "")
 }
 
 /// The same, with more headers.
 pub(crate) fn upload_with(server: &Server, client: &Client, hook: &str, module: &[u8], headers: &str) -> (u16, Value) {
+    let (hook, query) = hook.split_once('?').unwrap_or((hook, ""));
     let mut request = format!(
-        "POST /api/v1/hooks/{hook}/versions HTTP/1.1\r\nHost: {}\r\nAuthorization: Bearer {}\r\nContent-Type: application/wasm\r\n{headers}\
+        "POST /api/v1/hooks/{hook}/versions?{query} HTTP/1.1\r\nHost: {}\r\nAuthorization: Bearer {}\r\nContent-Type: application/wasm\r\n{headers}\
          Content-Length: {}\r\nConnection: close\r\n\r\n",
         server.control,
         client.token(),
@@ -63,7 +69,7 @@ pub(crate) fn bind(client: &mut Client, point: &str, mode: &str) -> String {
 }
 
 /// `expires=...&sign=...` as the hook wants it, for so long from now.
-fn signature(action: &str, stream: &str, for_s: u64) -> String {
+pub(crate) fn signature(action: &str, stream: &str, for_s: u64) -> String {
     let now = SystemTime::now().duration_since(UNIX_EPOCH).expect("after 1970").as_secs();
     let expires = now + for_s;
     let mac = Command::new("openssl")

@@ -5,7 +5,7 @@
 //! viewers, stalled viewers), [`loadtest`] (the harness against the server), [`hls`] (playlists and parts), [`hls_lives`] (restarts and
 //! odd encoders), [`hls_cdn`] (behind caches), [`hls_crowd`] (ten thousand that wait), [`hls_browser`],
 //! [`players`] (what people play with), [`repair`] (streams that are repaired), [`jumps`] (stamps that jump, open
-//! GOPs), [`hooks`] (modules that operators upload), [`hook_kit`] (what authors of hooks have), [`hostile`] (bad input),
+//! GOPs), [`hooks`] (modules that operators upload), [`hooks_replay`] (what they decided, held against another version), [`hook_kit`] (what authors of hooks have), [`hostile`] (bad input),
 //! [`floods`] (too much input), [`attacks`] (one who takes more than a share), [`control`] (the API), [`documents`] (what readers are told to run), [`operate`] (start, stop, metrics, demo), [`fleet`] (control and nodes as
 //! processes of their own), [`kills`] (control that is killed), [`keeping`] (keys and stores that are lost), [`browser`], [`browser_pages`] (what pages say while
 //! streams come and go).
@@ -30,6 +30,7 @@ mod hls_lives;
 mod hook_kit;
 mod hook_life;
 mod hooks;
+mod hooks_replay;
 mod hostile;
 mod http;
 mod jumps;

@@ -26,6 +26,7 @@ use crate::reconcile::{Subject, Unsettled};
 pub mod inspect;
 pub(crate) mod life;
 pub(crate) mod modules;
+pub mod replay;
 mod trial;
 mod upload;
 pub mod versions;

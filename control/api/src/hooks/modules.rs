@@ -8,7 +8,7 @@ use millstream_store::item::{Expect, Query, VALUE_BYTES_MAX, Write};
 use millstream_store::{Store, StoreError};
 use sha2::{Digest as _, Sha256};
 
-use crate::http::problem::Answer;
+use crate::http::problem::{Answer, Problem};
 use crate::model::hook::{Form, ModuleRecord};
 use crate::model::{self, MODULE, PIECE};
 
@@ -28,6 +28,13 @@ fn piece_key(sha256: &str, number: usize) -> String {
 /// SHA-256 as modules are named.
 pub(crate) fn sha256(bytes: &[u8]) -> String {
     Sha256::digest(bytes).iter().fold(String::with_capacity(64), |text, byte| format!("{text}{byte:02x}"))
+}
+
+/// The same, for one that takes a while.
+pub(crate) async fn hashed(module: &Bytes) -> Answer<String> {
+    let module = module.clone();
+    let hashed = tokio::task::spawn_blocking(move || sha256(&module)).await;
+    hashed.map_err(|_| Problem::unavailable("ending", "the server is ending", 10))
 }
 
 /// What a module is by its first bytes, or why it is none.

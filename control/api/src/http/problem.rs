@@ -116,6 +116,14 @@ impl Problem {
         Self::new(StatusCode::CONFLICT, "conflict", detail)
     }
 
+    /// With parts of the request, or of what stands against it, each with its reason.
+    #[must_use]
+    pub fn with_errors(mut self, mut errors: Vec<FieldError>) -> Self {
+        errors.truncate(ERRORS_MAX);
+        self.0.errors = errors;
+        self
+    }
+
     /// Something that is to be carried out later.
     pub fn unavailable(kind: &str, detail: impl Into<String>, retry_after_s: u32) -> Self {
         Self::new(StatusCode::SERVICE_UNAVAILABLE, kind, detail).with(header::RETRY_AFTER, retry_after_s.into())

@@ -85,7 +85,7 @@ pub struct Meant {
 }
 
 /// A binding to make, or what to change of one: what is not given stays (or is the default).
-#[derive(Debug, Default, Deserialize, ToSchema)]
+#[derive(Clone, Debug, Default, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 pub struct BindingFields {
     /// The hook's name. Needed to make one; never changes.
@@ -113,6 +113,8 @@ pub struct BindingFields {
     secrets: Option<Vec<String>>,
     /// It may have a version that failed too often before.
     accept_failures: Option<bool>,
+    /// Let a version decide although it decides differently than what was recorded; else it is refused, and the answer shows where. Not kept.
+    accept_differences: Option<bool>,
 }
 
 /// Which bindings.
@@ -308,7 +310,7 @@ pub async fn list(
 ), responses(
     (status = 201, description = "Bound", body = Binding),
     (status = 404, description = "There is no such hook", body = Problem),
-    (status = 409, description = "There are as many as there may be, or the hook has no such version", body = Problem),
+    (status = 409, description = "There are as many as there may be, the hook has no such version, or it decides differently than what was recorded", body = Problem),
     (status = 422, description = "The Idempotency-Key was sent with another request", body = Problem),
 ))]
 pub async fn create(
@@ -316,9 +318,15 @@ pub async fn create(
     Operator(caller): Operator,
     Json(given): Json<BindingFields>,
 ) -> Answer<Response> {
+    let mut after = BindingRecord::default();
+    set(&mut after, given.clone())?;
+    let checked = api.check_differences(None, &after, given.accept_differences.unwrap_or(false)).await?;
     let accepts = given.accept_failures.unwrap_or_default();
-    let fits = |record: &BindingRecord, hook: &HookRecord| fits(record, hook, accepts);
-    let (id, kept) = api.create_binding(&caller, |record| set(record, given), fits).await?;
+    let check = |record: &BindingRecord, hook: &HookRecord| {
+        fits(record, hook, accepts)?;
+        checked.holds_for(record, hook)
+    };
+    let (id, kept) = api.create_binding(&caller, |record| set(record, given), check).await?;
     let mut response = tagged(&api, &id, kept, StatusCode::CREATED).await?;
     if let Ok(location) = HeaderValue::try_from(format!("/api/v1/hook-bindings/{id}")) {
         response.headers_mut().insert(header::LOCATION, location);
@@ -340,14 +348,15 @@ pub async fn read(State(api): State<Api>, Viewer(_): Viewer, InPath(id): InPath<
 
 /// Change a binding
 ///
-/// What is given is set, the rest stays: another version is a rollback or a roll-out.
+/// What is given is set, the rest stays: another version is a rollback or a roll-out. Where a version comes to decide that decides differently than what was
+/// recorded, the change is refused unless `accept_differences` is true.
 #[utoipa::path(patch, path = "/api/v1/hook-bindings/{id}", tag = "hooks", request_body = BindingFields, params(
     ("id" = String, Path, description = "The binding's id"),
     ("If-Match" = Option<String>, Header, description = "The ETag that reading it gave, or *"),
 ), responses(
     (status = 200, description = "As it is now", body = Binding),
     (status = 404, description = "There is no such binding", body = Problem),
-    (status = 409, description = "The hook has no such version", body = Problem),
+    (status = 409, description = "The hook has no such version, or it decides differently than what was recorded", body = Problem),
     (status = 412, description = "It has been changed since", body = Problem),
     (status = 428, description = "There is no If-Match", body = Problem),
 ))]
@@ -358,10 +367,19 @@ pub async fn update(
     condition: IfMatch,
     Json(given): Json<BindingFields>,
 ) -> Answer<Response> {
+    let before = api.binding(&id).await?;
+    condition.must_hold(Tag { created_ms: before.value.created_ms, version: before.version })?;
+    let mut after = before.value.clone();
+    set(&mut after, given.clone())?;
+    let accepts = given.accept_differences.unwrap_or(false);
+    let checked = api.check_differences(Some((&id, &before.value)), &after, accepts).await?;
     // What is not about the version or the mode stays possible where the version has failed.
     let accepts = given.accept_failures.unwrap_or(given.version.is_none() && given.mode.is_none());
-    let fits = |record: &BindingRecord, hook: &HookRecord| fits(record, hook, accepts);
-    let kept = api.update_binding(&caller, &id, &condition, |record| set(record, given), fits).await?;
+    let check = |record: &BindingRecord, hook: &HookRecord| {
+        fits(record, hook, accepts)?;
+        checked.holds_for(record, hook)
+    };
+    let kept = api.update_binding(&caller, &id, &condition, |record| set(record, given), check).await?;
     tagged(&api, &id, kept, StatusCode::OK).await
 }
 

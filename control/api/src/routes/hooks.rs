@@ -13,12 +13,13 @@ use millstream_policy::signatures::{self, Untrusted};
 use millstream_store::StoreError;
 use millstream_store::item::Query;
 use serde::{Deserialize, Serialize};
-use utoipa::ToSchema;
+use utoipa::{IntoParams, ToSchema};
 
 use crate::Api;
 use crate::auth::{Admin, Operator, Viewer};
 use crate::hooks::inspect::{self, HookReport};
 use crate::hooks::modules;
+use crate::hooks::replay::Replay;
 use crate::hooks::versions::Failed;
 use crate::http::extract::{self, IfMatch, InPath, InQuery, Json, Tag};
 use crate::http::fresh::fresh;
@@ -75,6 +76,9 @@ pub struct HookVersion {
     /// It failed too often when it was in use; nothing goes to it unless `accept_failures` is said.
     #[serde(skip_serializing_if = "Option::is_none")]
     failed: Option<HookFailures>,
+    /// In the answer to an upload: how it decides what the hook's bindings have decided before, where that is recorded.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    replay: Option<Replay>,
     /// When it was uploaded, Unix milliseconds.
     created_unix_ms: u64,
     /// Who uploaded it.
@@ -109,11 +113,30 @@ pub struct HookFields {
     description: Option<String>,
 }
 
+/// How to take an upload.
+#[derive(Clone, Copy, Debug, Default, Deserialize, IntoParams)]
+#[into_params(parameter_in = Query)]
+pub struct UploadQuery {
+    /// Take it although it decides at once, and differently than what was recorded.
+    accept_differences: Option<bool>,
+}
+
+/// A body that is said to be a module.
+pub(super) fn must_be_wasm(request: &Request) -> Answer<()> {
+    let kind = request.headers().get(header::CONTENT_TYPE).and_then(|value| value.to_str().ok()).unwrap_or_default();
+    if kind.split(';').next().unwrap_or_default().trim().eq_ignore_ascii_case(WASM) {
+        return Ok(());
+    }
+    let detail = "send the module as it is, and say so: Content-Type: application/wasm";
+    Err(Problem::new(StatusCode::UNSUPPORTED_MEDIA_TYPE, "unsupported-media-type", detail))
+}
+
 impl HookVersion {
     fn of(record: VersionRecord) -> Self {
         let VersionRecord { number, sha256, bytes, form, report, signature, failed, created_ms, created_by } = record;
         let failed = failed.map(HookFailures::of);
-        Self { number, sha256, bytes, form, report, signature, failed, created_unix_ms: created_ms, created_by }
+        let (replay, created_unix_ms) = (None, created_ms);
+        Self { number, sha256, bytes, form, report, signature, failed, replay, created_unix_ms, created_by }
     }
 }
 
@@ -241,34 +264,35 @@ pub async fn remove(
 /// The body is the module itself, at most 20 MiB: a WebAssembly component, or a core module that carries the section which makes one of it.
 /// It is compiled and asked what it is before it is kept; what was found is the version's `report`. Where the configuration names
 /// `trusted_keys`, `Millstream-Signature` is needed: an Ed25519 signature of the module's SHA-256. Sent again, it is the same version. The last ten are kept; with an eleventh the oldest that is not bound goes.
+/// `replay` says how it decides what the hook's bindings have decided in the last 24 hours. Where a live binding means the newest version, one that decides
+/// differently is refused unless `accept_differences` is given.
 #[utoipa::path(post, path = "/api/v1/hooks/{name}/versions", tag = "hooks",
     request_body(content = String, content_type = "application/wasm", description = "The module"), params(
     ("name" = String, Path, description = "The hook's name"),
     ("Millstream-Signature" = Option<String>, Header, description = "The signature in base64url", max_length = 88),
+    UploadQuery,
 ), responses(
     (status = 200, description = "This module is a version of the hook already", body = HookVersion),
     (status = 201, description = "A new version", body = HookVersion),
     (status = 404, description = "There is no such hook", body = Problem),
-    (status = 409, description = "All versions that are kept are bound, all modules together would be too large, or a binding that takes the newest version has a configuration that it refuses", body = Problem),
+    (status = 409, description = "All versions that are kept are bound, all modules together would be too large, a binding that takes the newest version has a configuration that it refuses, or it would decide at once, and differently", body = Problem),
     (status = 415, description = "The body is not said to be application/wasm", body = Problem),
 ))]
 pub async fn upload(
     State(api): State<Api>,
     Admin(caller): Admin,
     InPath(name): InPath<String>,
+    InQuery(query): InQuery<UploadQuery>,
     request: Request,
 ) -> Answer<Response> {
-    let kind = request.headers().get(header::CONTENT_TYPE).and_then(|value| value.to_str().ok()).unwrap_or_default();
-    if !kind.split(';').next().unwrap_or_default().trim().eq_ignore_ascii_case(WASM) {
-        let detail = "send the module as it is, and say so: Content-Type: application/wasm";
-        return Err(Problem::new(StatusCode::UNSUPPORTED_MEDIA_TYPE, "unsupported-media-type", detail));
-    }
-    let world = api.hook(&name).await?.value.world;
+    must_be_wasm(&request)?;
+    let hook = api.hook(&name).await?.value;
+    let world = hook.world;
     let signature = signature(request.headers())?;
     let _place = api.record_locks().place()?;
     let module = extract::read(request.into_body(), MODULE_BYTES_MAX).await?;
     let form = modules::form(&module).map_err(|message| Problem::fields(vec![FieldError::new("body", message)]))?;
-    let sha256 = hashed(&module).await?;
+    let sha256 = modules::hashed(&module).await?;
     // Before anybody looks into it.
     let trusted = api.hook_rules().trusted_keys.check(&sha256, signature.as_deref());
     trusted.map_err(|why| Problem::fields(vec![FieldError::new(SIGNATURE.as_str(), why.to_string())]))?;
@@ -276,16 +300,20 @@ pub async fn upload(
         Some(inspector) => {
             let inspected = inspector.inspect(world, module.clone()).await;
             let mut report = inspected.map_err(|message| Problem::fields(vec![FieldError::new("body", message)]))?;
-            let kept = inspect::Kept { world, sha256, bytes: module.clone(), signature: signature.clone() };
+            let kept =
+                inspect::Kept { world, sha256: sha256.clone(), bytes: module.clone(), signature: signature.clone() };
             report.configurations = api.check_upload(&name, &kept).await?;
             Some(report)
         }
         None => None,
     };
+    let accepts = query.accept_differences.unwrap_or(false);
+    let replay = api.replay_upload((&name, &hook), (&sha256, &module), accepts).await?;
     let (is_new, version) = api.add_version(&caller, &name, (module, form), report, signature).await?;
     let status = if is_new { StatusCode::CREATED } else { StatusCode::OK };
     let path = format!("/api/v1/hooks/{name}/versions/{}", version.number);
-    Ok(located((status, fresh(&HookVersion::of(version))).into_response(), &path))
+    let shown = HookVersion { replay, ..HookVersion::of(version) };
+    Ok(located((status, fresh(&shown)).into_response(), &path))
 }
 
 /// The signature of an upload, as it is kept.
@@ -293,12 +321,6 @@ fn signature(headers: &HeaderMap) -> Answer<Option<String>> {
     let Some(given) = extract::text_header(headers, &SIGNATURE)? else { return Ok(None) };
     let wrong = |why: Untrusted| Problem::fields(vec![FieldError::new(SIGNATURE.as_str(), why.to_string())]);
     Ok(Some(URL_SAFE_NO_PAD.encode(signatures::read(&given).map_err(wrong)?)))
-}
-
-async fn hashed(module: &Bytes) -> Answer<String> {
-    let module = module.clone();
-    let hashed = tokio::task::spawn_blocking(move || modules::sha256(&module)).await;
-    hashed.map_err(|_| Problem::unavailable("ending", "the server is ending", 10))
 }
 
 pub(super) async fn find(api: &Api, name: &str, number: u64) -> Answer<VersionRecord> {

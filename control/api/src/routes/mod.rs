@@ -28,6 +28,7 @@ pub mod key;
 pub mod live;
 pub mod nodes;
 pub mod ops;
+pub mod replays;
 pub mod slates;
 pub mod store;
 pub mod streams;
@@ -67,6 +68,9 @@ pub fn router(api: Api) -> Router {
         .routes(routes!(hook_life::roll_back))
         .routes(routes!(hook_life::test))
         .routes(routes!(hook_logs::logs))
+        .routes(routes!(replays::version))
+        .routes(routes!(replays::module))
+        .routes(routes!(replays::decisions))
         .routes(routes!(slates::list))
         .routes(routes!(slates::read, slates::put, slates::remove))
         .routes(routes!(slates::clip))

@@ -21,8 +21,15 @@ const NAME_BYTES_MAX: usize = 64;
 /// Bytes of a file that holds a secret or a key.
 const FILE_BYTES_MAX: u64 = 16 << 10;
 
+/// Room for the record of decisions.
+const RECORD_BYTES: std::ops::RangeInclusive<u64> = 1 << 20..=1 << 30;
+
 /// Takes the table out of the file.
 pub(super) fn walk(mut hooks: Table<'_>, f: &mut Findings<'_>) -> HookSettings {
+    let record = |text: &str| match text {
+        "0" => Ok(0),
+        text => values::size(text, &RECORD_BYTES).map_err(|error| format!("{error}; or 0 for none")),
+    };
     let set = HookSettings {
         fail: hooks.take(f, "fail", |v| values::fail(string(v)?)).unwrap_or_default(),
         secrets: hooks.take(f, "secrets", |v| named(v, secret)).unwrap_or_default(),
@@ -37,6 +44,9 @@ pub(super) fn walk(mut hooks: Table<'_>, f: &mut Findings<'_>) -> HookSettings {
                 .take(f, "rollback_failures", number(1..=1_000_000))
                 .unwrap_or(RollbackWhen::default().failures),
         },
+        record_bytes: hooks
+            .take(f, "record", |v| record(string(v)?))
+            .unwrap_or_else(|| HookSettings::default().record_bytes),
     };
     hooks.close(f);
     set

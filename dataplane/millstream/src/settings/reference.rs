@@ -351,6 +351,12 @@ pub(crate) const ROWS: &[Row] = &[
         |l| l.hooks.rollback.failures.into(),
     ),
     Row::new(
+        ("hooks", "record"),
+        Kind::Size("1MiB to 1GiB, or 0: nothing is recorded"),
+        "Memory for the decisions of the last 24 hours, which other versions of a hook are held against. A restart loses them.",
+        |l| if l.hooks.record_bytes == 0 { "0".into() } else { size(l.hooks.record_bytes) },
+    ),
+    Row::new(
         ("stream_defaults", "flush"),
         Choice("low, balanced, dense"),
         "When frames go out. \"low\": least delay, most CPU; \"dense\": up to 100 ms more delay, least CPU.",
