@@ -61,7 +61,7 @@ sub vcl_backend_response {
     # What has expired is fetched anew rather than served once more: an old playlist is of no use.
     set beresp.grace = 0s;
     set beresp.keep = 0s;
-    if (beresp.status >= 400 || beresp.http.Cache-Control ~ "no-store") {
+    if (beresp.status >= 400 || beresp.http.Cache-Control ~ "no-store|private") {
         # Errors are not kept. Varnish remembers, though, that an answer was not to be kept, and does not make others wait for the next one:
         # two minutes of that would take a stream that comes on air past the cache.
         set beresp.uncacheable = true;

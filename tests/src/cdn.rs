@@ -28,6 +28,13 @@ pub struct Logged {
     pub url: String,
 }
 
+/// The CloudFront Function of `docs/cdn` with these keys: generation and text of each.
+pub fn function(keys: &[(u32, &str)], edge_secret: &str) -> String {
+    let keys: Vec<String> = keys.iter().map(|(generation, key)| format!("'{generation}': '{key}'")).collect();
+    let changes = [("'1': 'the key'", keys.join(", ")), ("the edge_secret of the origin", edge_secret.to_owned())];
+    adapted("grants.js", &changes)
+}
+
 fn docs(name: &str) -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).parent().expect("the workspace").join("docs/cdn").join(name)
 }
@@ -38,7 +45,7 @@ fn adapted(name: &str, changes: &[(&str, String)]) -> String {
     for (old, new) in changes {
         let lines: Vec<&str> = text.lines().filter(|line| line.contains(old)).collect();
         assert!(
-            !lines.is_empty() && lines.iter().all(|line| line.contains("# <-")),
+            !lines.is_empty() && lines.iter().all(|line| line.contains("# <-") || line.contains("// <-")),
             "{name}: {old:?} is on {lines:#?}"
         );
         text = text.replace(old, new);
@@ -53,6 +60,11 @@ fn free_address() -> SocketAddr {
 impl Cache {
     /// nginx with `docs/cdn/nginx.conf`.
     pub fn nginx(origin: SocketAddr) -> Self {
+        Self::nginx_with(origin, "the edge_secret of no origin")
+    }
+
+    /// The same, before an origin with this `edge_secret`.
+    pub fn nginx_with(origin: SocketAddr, edge_secret: &str) -> Self {
         let dir = tempfile::Builder::new().prefix("millstream-nginx-").tempdir().expect("a temporary directory");
         let address = free_address();
         let at = |name: &str| dir.path().join(name).display().to_string();
@@ -64,6 +76,8 @@ impl Cache {
                 ("/var/log/nginx/millstream.log", at("access.log")),
                 ("/var/cache/nginx/millstream-playlists", at("playlists")),
                 ("/var/cache/nginx/millstream-media", at("media")),
+                ("/var/cache/nginx/millstream-grants", at("grants")),
+                ("the edge_secret of the origin", edge_secret.to_owned()),
                 ("server 127.0.0.1:8080", format!("server {origin}")),
                 ("listen 80 ", format!("listen {address} ")),
             ],

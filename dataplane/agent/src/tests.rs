@@ -13,7 +13,7 @@ use millstream_control_protocol::event::What;
 use millstream_control_protocol::exchange::{Answer, NodeId, Order, Report, Whom};
 use millstream_control_protocol::state::{Outputs, State, Stream, Version};
 use millstream_engine::Engine;
-use millstream_engine::config::{Config, IoChoice, Limits};
+use millstream_engine::config::{Config, GrantConfig, IoChoice, Limits};
 use millstream_engine::directory::Directory;
 use millstream_hub::config::{HlsConfig, StreamConfig};
 use millstream_policy::preset::{Preset, preset};
@@ -77,6 +77,7 @@ impl Node {
             subscribers: millstream_engine::subscribers::Subscribers::default(),
             apps: Apps::default(),
             handshake_timeout: Duration::from_secs(5),
+            grants: GrantConfig::default(),
             header_timeout: Duration::from_secs(5),
             chunk_size: 60_000,
             stream: StreamConfig::default(),

@@ -8,6 +8,7 @@ use millstream_hub::pending::Pending;
 use millstream_policy::{
     Action, Answer, Chain, DecisionContext, Denial, Request, Step, Steps, Undecided, Verdict, Why,
 };
+use millstream_proto::id::Id;
 use millstream_proto::time::Time;
 
 use crate::clock::unix_s;
@@ -99,6 +100,11 @@ impl Admission {
     /// Whether a step goes by the parameters of this request's URL.
     pub(crate) fn reads_params(&self, request: &Request) -> bool {
         self.steps.borrow().reads_params(request)
+    }
+
+    /// Whether not everybody may play this stream.
+    pub(crate) fn is_protected(&self, name: &Id) -> bool {
+        self.steps.borrow().is_protected(name)
     }
 
     fn ticket(&self) -> u64 {

@@ -8,6 +8,8 @@ use millstream_hub::config::{HlsConfig, StreamConfig};
 use millstream_policy::signed::Apps;
 use millstream_proto::network::Network;
 use millstream_proto::paths::Pattern;
+use millstream_proto::secret::Secret;
+use millstream_proto::sign::grant::GrantKeys;
 
 use crate::directory::Directory;
 use crate::output::Formats;
@@ -66,6 +68,23 @@ impl fmt::Debug for MoreMetrics {
     }
 }
 
+/// Play grants, and the edges that check them.
+#[derive(Clone, Debug)]
+pub struct GrantConfig {
+    /// What grants are made and checked with; `None`: there are none.
+    pub keys: Option<GrantKeys>,
+    /// How long a grant admits.
+    pub life: Duration,
+    /// Each of them proves that a request comes from an edge, which has checked its viewers' grants.
+    pub edge_secrets: Vec<Secret>,
+}
+
+impl Default for GrantConfig {
+    fn default() -> Self {
+        Self { keys: None, life: Duration::from_mins(2), edge_secrets: Vec::new() }
+    }
+}
+
 /// The engine's configuration.
 #[derive(Clone, Debug)]
 pub struct Config {
@@ -97,6 +116,8 @@ pub struct Config {
     pub subscribers: Subscribers,
     /// Applications of push URLs; play over HTTP stands for the first.
     pub apps: Apps,
+    /// Play grants.
+    pub grants: GrantConfig,
     /// Time for the RTMP handshake and for the commands up to publish or play.
     pub handshake_timeout: Duration,
     /// Time for an HTTP request head.

@@ -22,7 +22,8 @@ use crate::settings::values::Format;
 use crate::settings::values::{self, AuthPreset, Role, Shards};
 use crate::sign_command::Expiry;
 use crate::{
-    backup_command, check_command, config_command, demo, hook_kit, paper_command, serve, sign_command, stream_command,
+    backup_command, check_command, config_command, demo, grant_key_command, hook_kit, paper_command, serve,
+    sign_command, stream_command,
 };
 
 /// Live streaming: RTMP in; HTTP-FLV, low-latency HLS, DASH and RTMP out.
@@ -41,6 +42,8 @@ enum Command {
     Serve(Box<ServeFlags>),
     /// Print the sign= value of a stream's push URL
     Sign(SignFlags),
+    /// Print the key that play grants are checked with, for a CDN's edges
+    GrantKey(GrantKeyFlags),
     /// Read a configuration file and say what is wrong with it
     Check(CheckFlags),
     /// Make, list and remove streams of a running server, and show what to give their encoders
@@ -193,6 +196,19 @@ pub(crate) struct SignFlags {
 }
 
 #[derive(Debug, Args)]
+pub(crate) struct GrantKeyFlags {
+    /// Which key: one more than auth.grant_generation is the next one [default: auth.grant_generation of the configuration, or 1]
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..=999_999_999))]
+    pub(crate) generation: Option<u32>,
+    /// Data directory with the master key [default: the configuration's, or ./millstream-data]
+    #[arg(long, env = "MILLSTREAM_DATA_DIR", value_name = "DIR")]
+    pub(crate) data_dir: Option<PathBuf>,
+    /// Configuration file with the generation
+    #[arg(short, long, env = "MILLSTREAM_CONFIG", value_name = "FILE")]
+    pub(crate) config: Option<PathBuf>,
+}
+
+#[derive(Debug, Args)]
 pub(crate) struct CheckFlags {
     /// Configuration file (TOML)
     #[arg(value_name = "FILE")]
@@ -315,6 +331,7 @@ pub(crate) fn run() -> ExitCode {
         Command::Demo(flags) => demo::run(flags),
         Command::Serve(flags) => serve::run(*flags),
         Command::Sign(flags) => sign_command::run(&flags),
+        Command::GrantKey(flags) => grant_key_command::run(&flags),
         Command::Check(flags) => check_command::run(&flags),
         Command::Stream(command) => stream_command::run(command),
         Command::Hook(OfHooks::Kit(command)) => hook_kit::run(&command),

@@ -9,6 +9,7 @@ use anyhow::Context as _;
 use millstream_engine::Addresses;
 use millstream_engine::config::MoreMetrics;
 use millstream_policy::preset::{Preset, preset};
+use millstream_proto::sign::grant::GrantKeys;
 use nix::net::if_::InterfaceFlags;
 use tracing::warn;
 
@@ -17,7 +18,7 @@ use crate::cli::{DemoFlags, Failure};
 use crate::layers::{self, Flags};
 use crate::settings::values::AuthPreset;
 use crate::settings::{LogSettings, Settings};
-use crate::{logging, own_metrics, serve};
+use crate::{keys, logging, own_metrics, serve};
 
 mod clip;
 #[cfg_attr(not(feature = "hooks"), path = "demo/no_hook.rs")]
@@ -47,6 +48,7 @@ pub(crate) fn run(flags: DemoFlags) -> Result<(), Failure> {
             take_free_port(address);
         }
     }
+    layers.config.grants.keys = Some(GrantKeys::new(&keys::passing().map_err(Failure::Running)?, 1));
     layers.config.more_metrics = Some(MoreMetrics::new(own_metrics::text));
     let clip = clip::Clip::embedded().map_err(Failure::running)?;
     let signals = serve::signals()?;

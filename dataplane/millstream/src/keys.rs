@@ -50,6 +50,11 @@ pub(crate) fn find_master_key(dir: &Path) -> anyhow::Result<Option<MasterKey>> {
     there.then(|| read_own(&path)).transpose()
 }
 
+/// A master key that ends with the process.
+pub(crate) fn passing() -> anyhow::Result<MasterKey> {
+    random().map(MasterKey::new)
+}
+
 /// The id of the store that this directory had; `None` where there is no such file.
 pub(crate) fn store_marker(dir: &Path) -> anyhow::Result<Option<String>> {
     let path = dir.join(MARKER);

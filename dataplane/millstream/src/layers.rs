@@ -7,7 +7,7 @@ use std::time::Duration;
 use anyhow::{anyhow, bail};
 use millstream_api::model::stream::StreamRecord;
 use millstream_control_protocol::state::Stream;
-use millstream_engine::config::{Config, Limits};
+use millstream_engine::config::{Config, GrantConfig, Limits};
 use millstream_engine::directory::Directory;
 use millstream_engine::output::Formats;
 use millstream_engine::slates::Slates;
@@ -51,6 +51,8 @@ pub(crate) struct Layers {
     pub(crate) data_dir: PathBuf,
     pub(crate) auth: AuthPreset,
     pub(crate) legacy_keys: Vec<Secret>,
+    /// Which key play grants are made with.
+    pub(crate) grant_generation: u32,
     /// What hooks may use.
     pub(crate) hooks: HookSettings,
     /// Steps of the chain that come before the preset's.
@@ -125,6 +127,7 @@ pub(crate) fn merge(flags: Flags, settings: Settings) -> anyhow::Result<Layers> 
         data_dir,
         auth,
         legacy_keys,
+        grant_generation: settings.grants.generation.unwrap_or(1),
         hooks: settings.hooks,
         steps,
         config,
@@ -239,6 +242,12 @@ fn config(flags: &EngineFlags, settings: &Settings, streams: &[Stream]) -> Confi
         play_paths: settings.play_paths.clone(),
         formats: Formats::default(),
         subscribers: Subscribers::default(),
+        // The key is read later: it is in the data directory.
+        grants: GrantConfig {
+            keys: None,
+            life: settings.grants.life.unwrap_or(GrantConfig::default().life),
+            edge_secrets: settings.grants.edge_secrets.clone(),
+        },
         apps: Apps::new(settings.apps.iter().cloned()),
         handshake_timeout: settings.handshake_timeout.unwrap_or(Duration::from_secs(5)),
         header_timeout: settings.header_timeout.unwrap_or(Duration::from_secs(5)),

@@ -167,6 +167,10 @@ fn changed(before: &Value, after: &Value, old: &Settings, new: &Settings) -> Vec
     if legacy_keys(old) != legacy_keys(new) && !keys.contains(&name) {
         keys.push(name);
     }
+    let name = "auth.edge_secret".to_owned();
+    if old.grants.edge_secrets != new.grants.edge_secrets && !keys.contains(&name) {
+        keys.push(name);
+    }
     if old.stream.slate != new.stream.slate && !keys.iter().any(|key| key == "stream_defaults.slate") {
         keys.push("stream_defaults.slate".to_owned());
     }

@@ -10,12 +10,13 @@ use millstream_api::clock::Clock;
 use millstream_api::hooks::HookRules;
 use millstream_api::identity::{self, Beside, Key, StoreIdentity};
 use millstream_control_protocol::state::Binding;
-use millstream_engine::config::{Config, MoreMetrics};
+use millstream_engine::config::{Config, GrantConfig, MoreMetrics};
 use millstream_engine::{Addresses, Engine, Remote};
 use millstream_fleet::numbers::Numbers;
 use millstream_policy::Chain;
 use millstream_proto::secret::Secret;
 use millstream_proto::sign::MasterKey;
+use millstream_proto::sign::grant::GrantKeys;
 use millstream_store::Store;
 use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM, SIGXFSZ};
 use signal_hook::iterator::Signals;
@@ -89,7 +90,7 @@ fn as_all(
 ) -> Result<(), Failure> {
     let mut identity = node::identity(layers.node_name.clone(), secrets.master.as_ref()).map_err(Failure::Running)?;
     let numbers = Arc::<Numbers>::default();
-    let config = counted(layers.config.clone(), &numbers);
+    let config = counted(Config { grants: grants(&layers, &secrets), ..layers.config.clone() }, &numbers);
     let directory = config.directory.clone();
     // Whoever comes before the node has heard of them is not to get past them.
     let bindings = runtime.block_on(millstream_api::hooks::bound(store.as_ref()));
@@ -156,7 +157,8 @@ fn as_node(
     let directory = kept.directory(&layers.config.directory);
     let numbers = Arc::<Numbers>::default();
     let (hooks, chain) = start_hooks(&layers, &secrets, kept.bindings(), runtime)?;
-    let config = Config { control: Some(layers.control), directory: directory.clone(), ..layers.config };
+    let grants = grants(&layers, &secrets);
+    let config = Config { control: Some(layers.control), directory: directory.clone(), grants, ..layers.config };
     let engine = start(counted(config, &numbers), chain)?;
     hooks.decide_for(&engine.remote());
     let change = secrets.chain.runs_in(engine.remote(), hooks.clone(), runtime);
@@ -169,6 +171,12 @@ fn as_node(
     let ended = wait(engine, signals, || {}, Some(reload));
     joined.leave(runtime);
     ended
+}
+
+/// The configuration with the keys of play grants.
+fn grants(layers: &Layers, secrets: &Secrets) -> GrantConfig {
+    let keys = secrets.grants.as_ref().map(|master| GrantKeys::new(master, layers.grant_generation));
+    GrantConfig { keys, ..layers.config.grants.clone() }
 }
 
 /// The configuration of an engine whose `/metrics` show these, too.
@@ -243,6 +251,8 @@ struct Secrets {
     node_token: Secret,
     /// `None` where nothing checks a signature.
     master: Option<MasterKey>,
+    /// What play grants are made from; `None`: there are none.
+    grants: Option<MasterKey>,
     /// Which store control has.
     store: StoreIdentity,
 }
@@ -317,7 +327,15 @@ fn node_secrets(layers: &Layers, runtime: &Runtime) -> anyhow::Result<(Secrets, 
         None
     };
     let (admin_token, node_token, store) = (Secret::default(), Secret::default(), StoreIdentity::default());
-    Ok((Secrets { chain: chain(layers, master.as_ref(), runtime)?, admin_token, node_token, master, store }, link))
+    // A grant of one node has to be right at all of them: without control's key there are none.
+    let grants = if master.is_some() { master.clone() } else { keys::find_master_key(&layers.data_dir)? };
+    if grants.is_none() && layers.steps.iter().any(|entry| entry.play) {
+        warn!("this node makes no play grants; {advice}");
+    }
+    Ok((
+        Secrets { chain: chain(layers, master.as_ref(), runtime)?, admin_token, node_token, master, grants, store },
+        link,
+    ))
 }
 
 /// Control makes what is missing at its first start, and refuses to begin anew beside a store or a key that is not the one of before.
@@ -346,7 +364,14 @@ fn control_secrets(
         warn!(%error, "an emptied store would not be noticed");
     }
     let (admin_token, node_token) = (keys::admin_token(dir)?, keys::node_token(dir)?);
-    Ok(Secrets { chain: chain(layers, master.as_ref(), runtime)?, admin_token, node_token, master, store: identity })
+    let grants = match &master {
+        Some(master) => Some(master.clone()),
+        None if layers.steps.iter().any(|entry| entry.play) => Some(keys::master_key(dir)?),
+        // Hooks may protect a stream later: grants of a key of this process are good until it ends, and then renewed.
+        None => keys::find_master_key(dir)?.map_or_else(keys::passing, Ok).map(Some)?,
+    };
+    let chain = chain(layers, master.as_ref(), runtime)?;
+    Ok(Secrets { chain, admin_token, node_token, master, grants, store: identity })
 }
 
 /// SIGTERM, SIGINT and SIGHUP, caught from here on: one that arrives while the engine starts is not lost. SIGXFSZ does nothing: where a file

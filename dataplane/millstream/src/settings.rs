@@ -21,6 +21,7 @@ use serde_json::Value;
 use toml::de::DeValue;
 
 use self::document::{Findings, Remark, Table, boolean, json, list, position, string, whole};
+use self::grants::GrantSettings;
 use self::readers::{duration, networks, number};
 use self::slate::SlateFile;
 use self::steps::StepEntry;
@@ -29,6 +30,7 @@ use crate::hook_settings::HookSettings;
 use crate::logging;
 
 pub(crate) mod document;
+pub(crate) mod grants;
 pub(crate) mod hooks;
 pub(crate) mod readers;
 pub(crate) mod reference;
@@ -77,6 +79,7 @@ pub(crate) struct Settings {
     pub(crate) webhooks_allow: Vec<Network>,
     pub(crate) auth: Option<AuthPreset>,
     pub(crate) legacy_keys: Vec<Secret>,
+    pub(crate) grants: GrantSettings,
     pub(crate) hooks: HookSettings,
     pub(crate) steps: Vec<StepEntry>,
     pub(crate) stream: StreamDefaults,
@@ -307,7 +310,7 @@ fn walk(mut file: Table<'_>, f: &mut Findings<'_>) -> Settings {
     let mut auth = file.table(f, "auth");
     set.auth = auth.take(f, "preset", |v| values::auth(string(v)?));
     set.legacy_keys = auth.take(f, "legacy_keys", legacy_keys).unwrap_or_default();
-    auth.take_unused(f, "edge_secret", |v| string(v).map(|_| ()));
+    set.grants = grants::walk(&mut auth, f);
     set.steps = steps::walk(&mut auth, f);
     auth.close(f);
 

@@ -259,6 +259,21 @@ pub trait Policy {
     fn reads_params(&self, _request: &Request) -> bool {
         false
     }
+    /// What it makes of this stream's viewers before it knows who asks.
+    fn stance(&self, _name: &Id) -> Stance {
+        Stance::Judges
+    }
+}
+
+/// What a step makes of viewers of a stream, whoever they are.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Stance {
+    /// It depends on who asks.
+    Judges,
+    /// It leaves all of them to the next step.
+    Passes,
+    /// It admits all of them, if there is such a stream.
+    Admits,
 }
 
 impl<P: Policy + ?Sized> Policy for Arc<P> {
@@ -284,6 +299,10 @@ impl<P: Policy + ?Sized> Policy for Arc<P> {
 
     fn reads_params(&self, request: &Request) -> bool {
         (**self).reads_params(request)
+    }
+
+    fn stance(&self, name: &Id) -> Stance {
+        (**self).stance(name)
     }
 }
 
@@ -376,6 +395,12 @@ impl Steps {
     /// Whether a step goes by the parameters of this request's URL.
     pub fn reads_params(&self, request: &Request) -> bool {
         self.of(request.action).iter().any(|policy| policy.reads_params(request))
+    }
+
+    /// Whether not everybody may play this stream: what one viewer is given must not be given to the next one unasked.
+    pub fn is_protected(&self, name: &Id) -> bool {
+        let mut stances = self.play.iter().map(|policy| policy.stance(name));
+        stances.find(|stance| *stance != Stance::Passes) != Some(Stance::Admits)
     }
 
     /// The steps that are asked for this action, in order.

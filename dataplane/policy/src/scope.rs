@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use millstream_proto::id::Id;
 
-use crate::{DecisionContext, Grant, Policy, PolicyMaker, Request, Step, Undecided, Verdict};
+use crate::{DecisionContext, Grant, Policy, PolicyMaker, Request, Stance, Step, Undecided, Verdict};
 
 /// What who passes a step gets.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -17,6 +17,14 @@ pub enum Pass {
 }
 
 impl Pass {
+    /// Of a step that everybody passes.
+    pub(crate) const fn stance(self) -> Stance {
+        match self {
+            Self::Allow => Stance::Admits,
+            Self::Next => Stance::Passes,
+        }
+    }
+
     /// As the answer of a step.
     pub fn step(self, grant: Grant) -> Step {
         match self {
@@ -88,6 +96,10 @@ impl Policy for OnlyFor {
 
     fn reads_params(&self, request: &Request) -> bool {
         self.is_for(request) && self.step.reads_params(request)
+    }
+
+    fn stance(&self, name: &Id) -> Stance {
+        if self.streams.contains(name) { self.step.stance(name) } else { Stance::Passes }
     }
 
     fn observe(&self, request: &Request, context: DecisionContext<'_>, verdict: &Verdict) {

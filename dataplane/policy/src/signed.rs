@@ -10,7 +10,7 @@ use millstream_proto::sign::{Claim, Keys, MasterKey, SignError, legacy, parse_ex
 
 use crate::records::{FIRST_GENERATION, Record, Records};
 use crate::scope::{Missing, Pass};
-use crate::{Action, DecisionContext, Denial, Grant, Policy, Request, Step, Why};
+use crate::{Action, DecisionContext, Denial, Grant, Policy, Request, Stance, Step, Why};
 
 /// The application of push URLs unless the configuration lists others.
 pub const APP: &str = "stream";
@@ -76,6 +76,10 @@ impl Policy for SignedPublish {
             Err(Unsigned::NoStream(denial)) => Step::Deny(denial),
             Err(Unsigned::By(error)) => Step::Deny(refusal(error, request)),
         }
+    }
+
+    fn stance(&self, _name: &Id) -> Stance {
+        Stance::Passes
     }
 }
 
@@ -188,6 +192,10 @@ impl Policy for Recorded {
     fn abstains_because(&self, _request: &Request) -> String {
         "the stream has a record, and pass = \"next\"".to_owned()
     }
+
+    fn stance(&self, _name: &Id) -> Stance {
+        self.pass.stance()
+    }
 }
 
 /// Admits whoever wants to play a stream that has a record; has no opinion on publish.
@@ -214,6 +222,10 @@ impl Policy for RecordedPlay {
             Ok(_) => Step::Allow(Grant::default()),
             Err(denial) => Step::Deny(denial),
         }
+    }
+
+    fn stance(&self, _name: &Id) -> Stance {
+        Stance::Admits
     }
 }
 

@@ -9,7 +9,8 @@ use millstream_proto::sign::{Claim, MasterKey, legacy, v2};
 
 use crate::preset::{Preset, preset};
 use crate::records::{Record, Records};
-use crate::signed::Apps;
+use crate::scope::{Pass, only_for};
+use crate::signed::{Apps, Recorded};
 use crate::{
     Action, Answer, Chain, Client, DecisionContext, Denial, Grant, Policy, Request, Step, Undecided, Verdict, Why,
     shared,
@@ -238,6 +239,19 @@ fn play_is_open_for_streams_with_a_record() {
     check(&signed(), &request(Action::Play, "stream", "cam1", ""), None);
     check(&signed(), &request(Action::Play, "stream", "cam1", "sign=rubbish"), None);
     check(&signed(), &request(Action::Play, "stream", "nobody", ""), Some((Why::NotFound, "no stream nobody")));
+}
+
+#[test]
+fn a_stream_is_protected_where_it_matters_who_asks() {
+    let recorded = |pass| shared(Recorded { apps: Apps::default(), pass });
+    let judges = || shared(Says(Step::Abstain));
+    let play = |before: Vec<crate::PolicyMaker>| signed().after([], before).for_shard(0).is_protected(&id("cam1"));
+    assert!(!preset(Preset::Open).for_shard(0).is_protected(&id("cam1")));
+    assert!(!play(vec![]) && !play(vec![recorded(Pass::Next)]), "whether there is a record is the same for all");
+    assert!(play(vec![judges()]) && play(vec![recorded(Pass::Next), judges()]));
+    assert!(!play(vec![recorded(Pass::Allow), judges()]), "nobody comes to the second one");
+    assert!(play(vec![only_for(vec![id("cam1")], judges())]) && !play(vec![only_for(vec![id("cam2")], judges())]));
+    assert!(Chain::default().for_shard(0).is_protected(&id("cam1")), "nobody is admitted");
 }
 
 #[test]

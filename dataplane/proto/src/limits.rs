@@ -63,6 +63,8 @@ pub const PATHS_MAX: usize = 32;
 pub const QUERY_PARAMS_MAX: usize = 32;
 /// Bytes of the value of a `sign` parameter: the longer form has 59 with an expiry of this century.
 pub const SIGN_BYTES_MAX: usize = 128;
+/// Bytes of a play grant in a path: those of this century have 78.
+pub const GRANT_BYTES_MAX: usize = 96;
 /// Longest JWT, bytes: those of identity providers have about 1 KiB. A header of HTTP has room for more than a stream key.
 pub const JWT_BYTES_MAX: usize = 4 << 10;
 /// Digits of a signature's expiry, Unix seconds: 12 reach the year 33658, and milliseconds given by mistake are noticed.

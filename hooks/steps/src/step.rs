@@ -10,7 +10,8 @@ use millstream_hooks::Called;
 use millstream_hooks::wit::auth;
 use millstream_policy::scope::Fail;
 use millstream_policy::table::Table;
-use millstream_policy::{DecisionContext, Denial, Policy, Request, Step, Undecided, Verdict, Why};
+use millstream_policy::{DecisionContext, Denial, Policy, Request, Stance, Step, Undecided, Verdict, Why};
+use millstream_proto::id::Id;
 use millstream_proto::network::counted;
 
 use crate::answer::{self, Answer};
@@ -318,6 +319,10 @@ impl Policy for HookStep {
 
     fn reads_params(&self, request: &Request) -> bool {
         self.bound.counts(&request.name) == Counts::Decides
+    }
+
+    fn stance(&self, name: &Id) -> Stance {
+        if self.bound.counts(name) == Counts::Decides { Stance::Judges } else { Stance::Passes }
     }
 
     fn observe(&self, request: &Request, context: DecisionContext<'_>, verdict: &Verdict) {

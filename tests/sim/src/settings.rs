@@ -3,7 +3,7 @@ use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 use std::time::Duration;
 
-use millstream_engine_simulated::config::{Config, IoChoice, Limits};
+use millstream_engine_simulated::config::{Config, GrantConfig, IoChoice, Limits};
 use millstream_engine_simulated::directory::Directory;
 use millstream_engine_simulated::io::Weather;
 use millstream_engine_simulated::output::Formats;
@@ -50,6 +50,7 @@ pub(crate) fn config(settings: &Settings) -> Config {
         subscribers: Subscribers::default(),
         apps: Apps::new([Id::new("stream").expect("an id")]),
         handshake_timeout: Duration::from_secs(5),
+        grants: GrantConfig::default(),
         header_timeout: Duration::from_secs(5),
         chunk_size: settings.chunk_size,
         stream: settings.stream,

@@ -228,7 +228,7 @@ fn a_back_end_that_is_away_admits_where_it_is_to_fail_open() {
     drop(push);
 }
 
-const SECRET: &str = "0123456789abcdef0123456789abcdef";
+pub(crate) const SECRET: &str = "0123456789abcdef0123456789abcdef";
 
 fn base64url(bytes: &[u8]) -> String {
     const ALPHABET: &[u8; 64] = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-_";
@@ -242,7 +242,7 @@ fn base64url(bytes: &[u8]) -> String {
 }
 
 /// HS256 by hand: a second hand than the server's.
-fn token(stream: &str, action: &str, seconds: u64) -> String {
+pub(crate) fn token(stream: &str, action: &str, seconds: u64) -> String {
     let exp = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).expect("after 1970").as_secs() + seconds;
     let claims = json!({ "exp": exp, "stream": stream, "action": action }).to_string();
     let signed = format!("{}.{}", base64url(br#"{"alg":"HS256","typ":"JWT"}"#), base64url(claims.as_bytes()));

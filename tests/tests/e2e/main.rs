@@ -1,6 +1,6 @@
 //! End to end: the real server, the clients that users have, and what users would say of it. One binary, so that it links once.
 //!
-//! Modules: [`play`] (push and watch), [`clients`] (other people's programs), [`http`] (the HTTP surface), [`auth`] (who may push), [`access`] (steps of the configuration),
+//! Modules: [`play`] (push and watch), [`clients`] (other people's programs), [`http`] (the HTTP surface), [`auth`] (who may push), [`access`] (steps of the configuration), [`grants`] (what protected streams are played by),
 //! [`enhanced`] (FourCC codecs, several tracks, odd encoders), [`lifecycle`] (publishers come and go), [`slate`] (what is shown meanwhile), [`migrate`] (encoders and players of other servers), [`shards`], [`load`] (a thousand
 //! viewers, stalled viewers), [`loadtest`] (the harness against the server), [`hls`] (playlists and parts), [`hls_lives`] (restarts and
 //! odd encoders), [`hls_cdn`] (behind caches), [`hls_crowd`] (ten thousand that wait), [`hls_browser`],
@@ -22,6 +22,7 @@ mod documents;
 mod enhanced;
 mod fleet;
 mod floods;
+mod grants;
 mod hls;
 mod hls_browser;
 mod hls_cdn;

@@ -38,7 +38,7 @@ impl FileHead {
 
     /// Runs of bytes are given of what never changes.
     pub(super) fn has_ranges(self) -> bool {
-        self.cache == Cache::Immutable
+        matches!(self.cache, Cache::Immutable | Cache::PrivateImmutable)
     }
 }
 
@@ -76,7 +76,7 @@ pub(super) fn media_type(track: Track) -> &'static str {
 }
 
 /// The head of an answer with a whole part.
-pub(crate) fn part_head(heads: &Heads, track: Track, bytes: usize, keep_alive: bool) -> Bytes {
-    let (content_type, cache) = (media_type(track), Cache::Immutable);
+pub(crate) fn part_head(heads: &Heads, track: Track, bytes: usize, (keep_alive, cache): (bool, Cache)) -> Bytes {
+    let content_type = media_type(track);
     heads.of(FileHead { content_type, cache, bytes: bytes as u64, keep_alive, form: None })
 }

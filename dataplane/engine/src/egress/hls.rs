@@ -9,7 +9,7 @@ use millstream_hub::package::window::{Answer as Found, Media, Playlist, Refusal,
 use millstream_policy::Action;
 use millstream_proto::hls::request::Directives;
 use millstream_proto::http::conditional::cmcd_session_id;
-use millstream_proto::http::request::{Method, Request};
+use millstream_proto::http::request::Method;
 use millstream_proto::http::response::Cache;
 use millstream_proto::id::Id;
 use millstream_proto::media::Track;
@@ -17,7 +17,9 @@ use millstream_proto::output;
 use millstream_proto::secret::Secret;
 use millstream_proto::time::Time;
 
+use super::edges;
 use super::head::media_type;
+use super::pass::Pass;
 use super::refusal::{BLOCKED, BUSY, NO_ROOM};
 use super::reply::{Answer, Reply, admit, question};
 use crate::clock::unix_ms;
@@ -108,7 +110,7 @@ pub(super) async fn document(
     if of.begins && !shard.sessions.has_room(Action::Play) {
         return reply.turned_away(id.as_str(), protocol, NO_ROOM);
     }
-    let viewer = viewer_hash(session, reply.request);
+    let viewer = viewer_hash(reply);
     let granted_now = match admit(reply, &id, protocol, Some(viewer)).await {
         Ok(granted) => granted,
         Err(refused) => return refused,
@@ -117,7 +119,8 @@ pub(super) async fn document(
         Ok(source) => source,
         Err(not_playable) => return reply.turned_away(id.as_str(), protocol, not_playable.into()),
     };
-    if !shard.grant(&id, granted(session, viewer), granted_now.until) {
+    let kept = reply.pass != Pass::None || shard.grant(&id, granted(session, viewer), granted_now.until);
+    if !kept || !edges::let_in(reply, &id) {
         return reply.turned_away(id.as_str(), protocol, BUSY);
     }
     part_sender::after_parts(&source.handle().packaging).await;
@@ -151,6 +154,7 @@ pub(super) async fn document(
             } else {
                 Cache::MaxAge((of.max_age_s)(target_s))
             };
+            let cache = reply.cache(&id, cache);
             let text = match &reply.base {
                 Some(base) => (of.rebase)(&String::from_utf8_lossy(&text), base).into(),
                 None => text,
@@ -175,9 +179,13 @@ fn by_number_cache(directives: &Directives, was_held: bool, target_s: u32) -> Ca
     Cache::Shared(if was_held && !first_part { target_s * WAITED_TARGETS } else { AT_ONCE_S })
 }
 
-/// Who asks: the session that a player names (CMCD), else the address and what the player calls itself. Players share an address behind a
+/// Who asks: the session of a grant, or the one that a player names (CMCD), else the address and what the player calls itself. Players share an address behind a
 /// home router or a proxy, and a cache asks once for all of its own: what is counted is an estimate.
-fn viewer_hash(session: &Session, request: &Request) -> u64 {
+fn viewer_hash(reply: &Reply<'_>) -> u64 {
+    let Reply { session, request, .. } = *reply;
+    if let Pass::Grant(grant) = reply.pass {
+        return reached::hash(grant.session);
+    }
     let named = request.query.get("CMCD").or(request.cmcd_session.as_deref()).and_then(cmcd_session_id);
     match named {
         Some(sid) => reached::hash(sid),
@@ -206,7 +214,7 @@ fn rebase(text: &str, base: &str) -> String {
 /// The parameters of a request by which a step of the chain knows who asks: players take them along to the playlists that the first one
 /// names, if it names them so. Not to files, for which nobody is asked, nor for DASH, whose manifest is its only document.
 fn credentials(reply: &Reply<'_>, id: &Id, protocol: &'static str) -> Option<Secret> {
-    if reply.request.query.is_empty() || protocol != HLS.protocol {
+    if reply.pass != Pass::None || reply.request.query.is_empty() || protocol != HLS.protocol {
         return None;
     }
     let question = question(reply, id, protocol, None)?;
@@ -288,13 +296,17 @@ async fn until_open(shard: &Rc<Shard>, session: &Session, handle: &StreamHandle,
     }
 }
 
-/// A header, segment or part. Admission is not asked: who knows the session's name was let in.
+/// A header, segment or part. Admission is not asked: who knows the session's name was let in. Where there are edges, whoever does not come
+/// through one must have been let in lately.
 pub(super) async fn file(reply: &Reply<'_>, id: Id, file: File<'_>) -> Answer {
     let Reply { shard, session, .. } = *reply;
     let (id, asked_at) = (&id, shard.now());
     shard.stats.hls_files.add(1);
-    if shard.grants.is_over(id, || granted(session, viewer_hash(session, reply.request)), asked_at) {
+    if reply.pass == Pass::None && shard.grants.is_over(id, || granted(session, viewer_hash(reply)), asked_at) {
         return reply.refuse(403, "the time that this viewer was admitted for is over; load the playlist again");
+    }
+    if let Some(refusal) = edges::refusal(reply, id, HLS.protocol).await {
+        return refusal;
     }
     let File { session: life, track, name } = file;
     let place = match shard.past_life(id, life) {
@@ -314,6 +326,7 @@ pub(super) async fn file(reply: &Reply<'_>, id: Id, file: File<'_>) -> Answer {
     let part_sender = &place.handle().packaging.part_sender;
     let whole = reply.request.method == Method::Get && reply.request.range.is_none();
     let waiting = Waiting { shard, session, handle: place.handle(), asked_at };
+    let cache = reply.cache(id, Cache::Immutable);
     let (mut waited, mut waiting_place) = (false, None);
     let found = waiting.until_found(|window, _| {
         if let Some(delivered) = waiting_place.as_ref().and_then(part_sender::Place::delivered) {
@@ -324,7 +337,7 @@ pub(super) async fn file(reply: &Reply<'_>, id: Id, file: File<'_>) -> Answer {
             waited = true;
             if let (true, None, Some(number)) = (whole, &waiting_place, window.awaited(life, track, name)) {
                 waiting_place =
-                    part_sender.wait(session.number, PartId { track, number }, reply.keep_alive, reply.writer);
+                    part_sender.wait(session.number, PartId { track, number }, (reply.keep_alive, cache), reply.writer);
             }
         }
         found.map(Got::File)
@@ -340,7 +353,7 @@ pub(super) async fn file(reply: &Reply<'_>, id: Id, file: File<'_>) -> Answer {
     };
     match found {
         Found::Ready(Got::File(Media { track, pieces, arrived })) => {
-            match reply.file(media_type(track), Cache::Immutable, pieces) {
+            match reply.file(media_type(track), cache, pieces) {
                 Answer::File { pieces, .. } => Answer::File { pieces, waited_since: arrived.filter(|_| waited) },
                 other => other,
             }

@@ -12,9 +12,10 @@ use millstream_proto::limits::{HTTP_BODY_BYTES_MAX, HTTP_HEAD_BYTES_MAX};
 use millstream_proto::openmetrics::Format;
 use millstream_proto::output::Output;
 
+use super::pass::Pass;
 use super::refusal::{ENDING, OUTPUT_OFF, TurnedAway};
 use super::reply::{Answer, HTTP, Reply};
-use super::{hls, pages, status, stream, websocket};
+use super::{grant, hls, pages, status, stream, websocket};
 use crate::clock::unix_s;
 use crate::close::CloseReason;
 use crate::ingest::{GOODBYE, checked};
@@ -56,15 +57,16 @@ pub(crate) async fn serve(shard: Rc<Shard>, session: Rc<Session>, socket: Socket
         if let Some(proxy) = proxy {
             session.served(proxy);
         }
-        let request = match request(&shard, &session, &reader, &home, &mut input).await {
+        let mut request = match request(&shard, &session, &reader, &home, &mut input).await {
             Ok(request) => request,
             Err(why) => break why,
         };
         session.asked();
         session.set_deadline(None);
+        let pass = if port == Port::Http { Pass::take(&mut request, &shard.config.grants) } else { Pass::None };
         let keep_alive = request.keep_alive && !shard.is_draining();
         let reply =
-            Reply { shard: &shard, session: &session, request: &request, keep_alive, base: None, writer: &home };
+            Reply { shard: &shard, session: &session, request: &request, keep_alive, base: None, pass, writer: &home };
         let answer = match port {
             Port::Http if let Some(Err(limit)) = proxy.map(|proxy| reply.name_client(proxy)) => {
                 reply.one_too_many(limit)
@@ -220,13 +222,23 @@ const OTHER_PATH: &str = "there is nothing here; try /NAME/index.html with the n
 async fn play(reply: &Reply<'_>) -> Answer {
     let Reply { shard, request, .. } = *reply;
     let path: Vec<&str> = request.path.iter().map(String::as_str).collect();
+    let mut text = String::new();
+    if let Some(refusal) = reply.pass.refusal(&mut text)
+        && request.method != Method::Options
+    {
+        return reply.turned_away("", HTTP, refusal);
+    }
     Answer::Whole(match (&request.method, path.as_slice()) {
         (Method::Options, _) => reply.preflight(),
         (Method::Get | Method::Head, ["healthz"]) => reply.health(),
         (Method::Get | Method::Head, _) if shard.is_draining() && !is_watched_already(shard, &request.path) => {
             return reply.turned_away("", HTTP, ENDING);
         }
-        (Method::Get | Method::Head, _) if let Some((id, output)) = shard.mapped(&request.path) => {
+        // A grant is for the stream that its path names, not for one that this is mapped to.
+        (Method::Get | Method::Head, _)
+            if !reply.pass.is_grant()
+                && let Some((id, output)) = shard.mapped(&request.path) =>
+        {
             return mapped(reply, id, output).await;
         }
         (Method::Get | Method::Head, [".assets", name]) => match pages::asset(name) {
@@ -253,6 +265,16 @@ async fn play(reply: &Reply<'_>) -> Answer {
         {
             return output(reply, id, wanted).await;
         }
+        (Method::Post, [id, "grant"]) if let Ok(id) = Id::new(id) => {
+            if shard.is_draining() && !reply.pass.is_grant() {
+                return reply.turned_away(id.as_str(), HTTP, ENDING);
+            }
+            return Box::pin(grant::make(reply, id)).await;
+        }
+        (Method::Get | Method::Head, [_, "grant"]) => match reply.pass {
+            Pass::Grant(grant) => return grant::is_right(reply, grant),
+            _ => reply.not_allowed("POST, OPTIONS"),
+        },
         (Method::Get | Method::Head, [id, name]) => match (Id::new(id), *name) {
             (Err(error), _) => {
                 let reason = &format!("no stream can have this id: {error}");
@@ -285,7 +307,7 @@ fn is_watched_already(shard: &Shard, path: &[String]) -> bool {
     }
     let path: Vec<&str> = path.iter().map(String::as_str).collect();
     match path.as_slice() {
-        ["time"] | [".assets", _] | [_, "live.json"] => true,
+        ["time"] | [".assets", _] | [_, "live.json" | "grant"] => true,
         [_, below @ ..] => formats.find(below).is_some_and(is_watched),
         [] => false,
     }
@@ -302,7 +324,8 @@ async fn mapped(reply: &Reply<'_>, id: Id, of: &Output) -> Answer {
         return Answer::Whole(reply.error(404, "this server does not have this output"));
     };
     let base = format!("{}{id}/", "../".repeat(reply.request.path.len().saturating_sub(1)));
-    output(&Reply { base: Some(base), ..*reply }, id, wanted).await
+    // An edge has checked a grant for the stream that its path names.
+    output(&Reply { base: Some(base), pass: Pass::None, ..*reply }, id, wanted).await
 }
 
 /// An output of a stream.

@@ -30,6 +30,9 @@ pub(super) const NO_ROOM: TurnedAway<'_> = TurnedAway {
     why: CloseReason::Overload.refusal_label(Action::Play),
     reason: "the server has no room for new viewers now; try again in a moment",
 };
+/// A grant is one viewer's.
+pub(super) const TOO_OFTEN: TurnedAway<'_> =
+    TurnedAway { status: 429, why: "grant_shared", reason: "this grant plays in other connections already" };
 /// The stream does not have this output.
 pub(super) const OUTPUT_OFF: TurnedAway<'_> =
     TurnedAway { status: 404, why: "output_off", reason: "this stream is not given out in this form" };

@@ -11,13 +11,15 @@ use millstream_proto::http::request::{Method, Request};
 use millstream_proto::http::response::{self, Body, Cache, Head};
 use millstream_proto::id::Id;
 use millstream_proto::secret::Secret;
+use millstream_proto::sign::grant::PlayGrant;
 use millstream_proto::time::Time;
 
 use super::head::FileHead;
+use super::pass::Pass;
 use super::refusal::TurnedAway;
 use super::texts::Text;
 use super::{stream, websocket};
-use crate::clock::unix_s;
+use crate::clock::{unix_ms, unix_s};
 use crate::close::CloseReason;
 use crate::io::WriterSlot;
 use crate::shard::events::Refused;
@@ -52,6 +54,8 @@ pub(super) struct Reply<'a> {
     pub(super) keep_alive: bool,
     /// What URIs in a playlist are relative to, where that is not the request's own path.
     pub(super) base: Option<String>,
+    /// What the request brings so that nobody has to be asked.
+    pub(super) pass: Pass,
     /// Where the connection's writer is until there is an answer.
     pub(super) writer: &'a WriterSlot,
 }
@@ -74,6 +78,21 @@ impl Reply<'_> {
         let TurnedAway { status, why, reason } = why;
         self.shard.refused(&Refused { stream, ..Refused::of(self.session, protocol, why, reason) });
         Answer::Whole(self.error(status, reason))
+    }
+
+    /// What caches may do with what not everybody may have: only an edge, which asks for what its viewers have been admitted to, keeps it for others.
+    pub(super) fn cache(&self, id: &Id, cache: Cache) -> Cache {
+        match self.pass {
+            Pass::Edge => cache,
+            _ if self.pass.is_grant() || self.shard.admission.is_protected(id) => cache.private(),
+            _ => cache,
+        }
+    }
+
+    /// When a grant is over.
+    pub(super) fn end_of(&self, grant: PlayGrant) -> Time {
+        let left_ms = grant.expiry_unix_s.saturating_mul(1_000).saturating_sub(unix_ms());
+        self.shard.now() + Duration::from_millis(left_ms)
     }
 
     pub(super) fn error(&self, status: u16, detail: &str) -> Bytes {
@@ -138,7 +157,7 @@ impl Reply<'_> {
 
     pub(super) fn preflight(&self) -> Bytes {
         Head::new(204, Body::None, Cache::NoStore, self.keep_alive)
-            .header("Access-Control-Allow-Methods", "GET, HEAD, OPTIONS")
+            .header("Access-Control-Allow-Methods", "GET, HEAD, POST, OPTIONS")
             .header("Access-Control-Allow-Headers", "Authorization, *")
             .header("Access-Control-Max-Age", "86400")
             .date(unix_s())
@@ -203,9 +222,20 @@ pub(super) async fn admit(
     protocol: &'static str,
     viewer: Option<u64>,
 ) -> Result<Granted, Answer> {
+    match reply.pass {
+        Pass::Grant(grant) => return Ok(Granted::up_to(reply.end_of(grant))),
+        // It has checked a grant for playlists and their files. What goes on for as long as it likes brings its own.
+        Pass::Edge if viewer.is_some() => return Ok(Granted::default()),
+        _ => {}
+    }
     let Some(question) = question(reply, id, protocol, viewer) else {
         return Err(Answer::Whole(reply.error(500, "the server's configuration is wrong")));
     };
+    ask(reply, question).await
+}
+
+/// Asks admission this; the answer where it says no.
+pub(super) async fn ask(reply: &Reply<'_>, question: Question) -> Result<Granted, Answer> {
     let denial = match reply.shard.admission.ask(reply.shard, question).await {
         Ok(granted) => return Ok(granted),
         Err(denial) => denial,

@@ -71,8 +71,9 @@ pub(super) async fn answer(reply: &Reply<'_>, id: Id) -> Answer {
         return refused;
     }
     let Ok(status) = reply.shard.status(&id).await else { return reply.turned_away(id.as_str(), HTTP, BUSY) };
+    let cache = reply.cache(&id, Cache::MaxAge(MAX_AGE_S));
     let text = document(&status, &reply.shard.config.formats, reply.shard.outputs_of(&id), unix_ms());
-    Answer::Whole(reply.whole(200, "application/json", Cache::MaxAge(MAX_AGE_S), text.as_bytes()))
+    Answer::Whole(reply.whole(200, "application/json", cache, text.as_bytes()))
 }
 
 fn document(status: &Status, formats: &Formats, outputs: Outputs, unix_ms: u64) -> String {

@@ -13,8 +13,9 @@ use millstream_proto::id::Id;
 use millstream_proto::output;
 use millstream_proto::time::Time;
 
+use super::pass::Pass;
 use super::pump::{Done, Playing, pump};
-use super::refusal::NO_ROOM;
+use super::refusal::{NO_ROOM, TOO_OFTEN};
 use super::reply::{Answer, Reply, admit};
 use super::websocket;
 use crate::clock::unix_s;
@@ -23,6 +24,7 @@ use crate::ingest::GOODBYE;
 use crate::io::{Reader, Socket};
 use crate::output::{OutputFormat, Serve, Stream};
 use crate::shard::events::Refused;
+use crate::shard::granted::Granted;
 use crate::shard::session::{EndsWith, Session};
 use crate::shard::state::Shard;
 use crate::shard::stream_handle::ViewerGuard;
@@ -91,6 +93,12 @@ pub(super) async fn answer(reply: &Reply<'_>, id: Id, of: &'static OutputFormat,
         Ok(viewer_guard) => {
             // Only now: who is refused may ask for something else on this connection.
             session.granted.replace(granted);
+            if let Pass::Grant(grant) = reply.pass
+                && !shard.grant_sessions.join(grant.session, reply.end_of(grant), session, shard.now())
+            {
+                session.granted.replace(Granted::default());
+                return reply.turned_away(id.as_str(), protocol, TOO_OFTEN);
+            }
             match upgrade {
                 Some((of, head)) => {
                     Answer::WebSocket(websocket::Play { viewer_guard, of, head, start, asked_at, early: Vec::new() })

@@ -14,12 +14,15 @@ use millstream_control_protocol::state::Outputs;
 use millstream_hub::config::{FlushPolicy, HlsConfig, OnUnpublish};
 use millstream_hub::registry;
 use millstream_hub::viewer::Piece;
+use millstream_policy::Held;
 use millstream_proto::id::Id;
 use millstream_proto::media::Clip;
 use millstream_proto::output::Output;
+use millstream_proto::sign::grant::GrantSession;
 use millstream_proto::time::Time;
 
 use super::events::Refusals;
+use super::grant_sessions::GrantSessions;
 use super::grants::{Grants, Kept, Viewer};
 use super::mailbox::Mail;
 use super::session::{Arrival, Session, Sessions};
@@ -74,6 +77,8 @@ pub(crate) struct ShardContext {
     pub(crate) heads: Heads,
     /// Of viewers who have no session.
     pub(crate) grants: Grants,
+    /// Of viewers who play by a grant.
+    pub(crate) grant_sessions: GrantSessions,
     pub(super) outboxes: Vec<Option<Outbox<Mail>>>,
     pub(super) leaving: Budget,
     pub(super) last_number: Cell<u64>,
@@ -207,6 +212,17 @@ impl ShardContext {
             self.stats.mailbox_full.add(1);
         }
         put
+    }
+
+    /// A session that plays by grants is admitted up to that moment, here and at the other shards. False: what it holds cannot be kept.
+    pub(crate) fn renew(&self, name: GrantSession, until: Time, held: Option<Held>, address: IpAddr) -> bool {
+        let holds = held.is_some();
+        let kept = self.grant_sessions.renew(name, until, held, address, self.now());
+        for shard in (0..self.shards()).filter(|shard| *shard != self.index) {
+            // Where there is no room, connections end with the grant that they have shown, and their pages come back with the new one.
+            let _ = self.put(shard, Mail::Renewed { name, until, address });
+        }
+        kept || !holds
     }
 
     /// A viewer without a session is admitted up to that moment, here and at the other shards; `None`: for good. False: nothing could be kept.

@@ -22,7 +22,7 @@ pub(crate) struct Granted {
     /// It is asked about again.
     pub(crate) recheck: Option<Box<Recheck>>,
     /// Given back at its end.
-    _held: Option<Held>,
+    held: Option<Held>,
     /// Its labels.
     pub(crate) labels: Option<Labels>,
     /// The stream that it publishes, where that is another one than it named.
@@ -50,12 +50,27 @@ impl Granted {
             let question = Request { recheck: true, labels: labels.clone(), ..question };
             Box::new(Recheck { at, is_asked: false, question })
         });
-        Self { until: valid_for.map(|time| now + time), recheck, _held: held, labels, rename }
+        Self { until: valid_for.map(|time| now + time), recheck, held, labels, rename }
     }
 
     /// The stream that a publisher gets which named this one.
     pub(crate) fn publishes(&self, named: Id) -> Id {
         self.rename.clone().unwrap_or(named)
+    }
+
+    /// For who shows a grant: up to its end.
+    pub(crate) fn up_to(until: Time) -> Self {
+        Self { until: Some(until), ..Self::default() }
+    }
+
+    /// What is given back at its end, for who keeps it from here on.
+    pub(crate) fn take_held(&mut self) -> Option<Held> {
+        self.held.take()
+    }
+
+    /// When it is to be asked about again.
+    pub(crate) fn recheck_at(&self) -> Option<Time> {
+        self.recheck.as_ref().map(|recheck| recheck.at)
     }
 
     /// Whether it is over.

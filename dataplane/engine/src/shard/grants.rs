@@ -96,6 +96,11 @@ impl Grants {
         !held.is_empty() && held.get(&(id.clone(), viewer())).is_some_and(|held| held.until <= now)
     }
 
+    /// Whether this viewer is known here, and admitted.
+    pub(crate) fn is_known(&self, id: &Id, viewer: Viewer, now: Time) -> bool {
+        self.0.borrow().held.get(&(id.clone(), viewer)).is_some_and(|held| held.until > now)
+    }
+
     pub(super) fn sweep(&self, now: Time) {
         self.0.borrow_mut().retain(|held| held.until + FORGOTTEN_AFTER > now);
     }
@@ -157,6 +162,8 @@ mod tests {
         // A neighbour that cannot be told from it takes nothing from it.
         assert_eq!(keep(Some(5_000), 3_000), Kept::Here);
         assert!(!grants.is_over(&id, || viewer(1, 1), at(12_999)) && grants.is_over(&id, || viewer(1, 1), at(13_000)));
+        assert!(grants.is_known(&id, viewer(1, 1), at(12_999)) && !grants.is_known(&id, viewer(1, 1), at(13_000)));
+        assert!(!grants.is_known(&id, viewer(1, 2), at(0)));
         assert!(!grants.is_over(&id, || viewer(1, 2), at(13_000)) && !grants.is_over(&id, || viewer(2, 1), at(13_000)));
         // Who was not told is told again.
         grants.not_told(&id, viewer(1, 1));

@@ -1,6 +1,6 @@
 //! Messages between shards, and from outside to a shard.
 use std::any::Any;
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::rc::Rc;
 
 use millstream_hub::mirror::FeedMessage;
@@ -8,6 +8,7 @@ use millstream_hub::package::change::Change;
 use millstream_policy::Step;
 use millstream_proto::id::Id;
 use millstream_proto::rtmp::ServerSession;
+use millstream_proto::sign::grant::GrantSession;
 use millstream_proto::time::Time;
 
 use super::budget::OfConnection;
@@ -55,6 +56,8 @@ pub(crate) enum Mail {
     Answer { ticket: u64, step: Step },
     /// A viewer without a session is admitted up to that moment; `None`: for good.
     Granted { id: Id, viewer: Viewer, until: Option<Time> },
+    /// A session that plays by grants is admitted up to that moment.
+    Renewed { name: GrantSession, until: Time, address: IpAddr },
     /// Something that the outside wants to know, or to have done.
     Work(Work),
     /// Begin to drain.
@@ -79,6 +82,7 @@ impl std::fmt::Debug for Mail {
             Self::Unknown { .. } => "Unknown",
             Self::Answer { .. } => "Answer",
             Self::Granted { .. } => "Granted",
+            Self::Renewed { .. } => "Renewed",
             Self::Work(_) => "Work",
             Self::Shutdown => "Shutdown",
         })

@@ -6,6 +6,7 @@ pub(crate) mod context;
 pub(crate) mod drain;
 mod ended_streams;
 pub(crate) mod events;
+pub(crate) mod grant_sessions;
 pub(crate) mod granted;
 pub(crate) mod grants;
 pub(crate) mod introduce;
@@ -45,6 +46,7 @@ use self::context::ShardContext;
 use self::drain::PlaylistsWanted;
 use self::ended_streams::EndedStreams;
 use self::events::{Refusals, Refused};
+use self::grant_sessions::GrantSessions;
 use self::grants::Grants;
 use self::mailbox::Mail;
 use self::memory_trimmer::MemoryTrimmer;
@@ -148,6 +150,7 @@ pub(crate) async fn main(parts: Parts) -> std::io::Result<()> {
         scratch: RefCell::new(vec![0; SCRATCH_BYTES].into_boxed_slice()),
         heads: Heads::default(),
         grants: Grants::default(),
+        grant_sessions: GrantSessions::default(),
         outboxes,
         leaving: Budget::new(&ENDS, Time::ZERO),
         last_number: Cell::new(0),
@@ -397,6 +400,10 @@ impl Shard {
                 // Full: who is not known here was admitted for good.
                 let _ = self.grants.keep(&id, viewer, until, self.now());
             }
+            Mail::Renewed { name, until, address } => {
+                // Full: connections that play by it end with the grant that they have shown.
+                let _ = self.grant_sessions.renew(name, until, None, address, self.now());
+            }
             Mail::Work(work) => {
                 // As with a session's task, a defect in it ends it alone; who asked finds that there is no answer.
                 if catch_unwind(AssertUnwindSafe(|| work(Rc::clone(self) as Rc<dyn std::any::Any>))).is_err() {
@@ -431,6 +438,7 @@ impl Shard {
         }
         self.admission.expire(now);
         self.grants.sweep(now);
+        self.grant_sessions.sweep(now);
         self.statuses.sweep(now);
         self.publishes.sweep(now);
         let (mut mirrors, mut bytes, mut blocks, mut hls_bytes, mut idle) = (0, 0, 0, 0, Vec::new());

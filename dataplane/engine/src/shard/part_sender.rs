@@ -8,6 +8,7 @@ use std::rc::Rc;
 
 use bytes::{Buf as _, Bytes};
 use millstream_hub::package::window::Window;
+use millstream_proto::http::response::Cache;
 use millstream_proto::media::Track;
 use millstream_proto::time::Time;
 
@@ -42,6 +43,7 @@ struct Waiting {
     session: u64,
     id: PartId,
     keep_alive: bool,
+    cache: Cache,
     writer: WriterSlot,
     delivered: Cell<Option<Delivered>>,
 }
@@ -92,12 +94,12 @@ impl PartSender {
         &'a self,
         session: u64,
         id: PartId,
-        keep_alive: bool,
+        (keep_alive, cache): (bool, Cache),
         home: &'a WriterSlot,
     ) -> Option<Place<'a>> {
         let writer = WriterSlot::default();
         writer.put(home.take()?);
-        let waiting = Rc::new(Waiting { session, id, keep_alive, writer, delivered: Cell::default() });
+        let waiting = Rc::new(Waiting { session, id, keep_alive, cache, writer, delivered: Cell::default() });
         self.waiting.borrow_mut().insert(session, Rc::clone(&waiting));
         Some(Place { part_sender: self, home, waiting })
     }
@@ -151,7 +153,7 @@ impl Waiting {
     /// Sends what fits of its part; its task does the rest.
     fn deliver(&self, Load { id, part, arrived }: &Load, shard: &ShardContext) {
         let Some(mut writer) = self.writer.take() else { return };
-        let head = part_head(&shard.heads, id.track, part.len(), self.keep_alive);
+        let head = part_head(&shard.heads, id.track, part.len(), (self.keep_alive, self.cache));
         let mut sent = writer.send_now(&[IoSlice::new(&head), IoSlice::new(part)]);
         self.writer.put(writer);
         shard.stats.bytes_out.add(sent as u64);

@@ -5,14 +5,15 @@ use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender, channel};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
-use millstream_engine::config::{Config, IoChoice, Limits};
+use millstream_engine::config::{Config, GrantConfig, IoChoice, Limits};
 use millstream_engine::directory::Directory;
 use millstream_engine::output::Formats;
 use millstream_engine::{Addresses, Engine};
 use millstream_hub::config::{HlsConfig, StreamConfig};
 use millstream_policy::signed::Apps;
-use millstream_policy::{Chain, DecisionContext, Grant, Policy, Request, Step, shared};
+use millstream_policy::{Chain, DecisionContext, Grant, Policy, Request, Stance, Step, shared};
 use millstream_proto::flv;
+use millstream_proto::id::Id;
 use millstream_proto::media::TagKind;
 use millstream_proto::rtmp::{
     ClientConfig, ClientEvent, ClientRole, ClientSession, Event, ServerConfig, ServerSession,
@@ -45,6 +46,7 @@ pub(crate) fn config(io: IoChoice, shards: usize) -> Config {
         subscribers: millstream_engine::subscribers::Subscribers::default(),
         apps: Apps::default(),
         handshake_timeout: Duration::from_secs(5),
+        grants: GrantConfig::default(),
         header_timeout: Duration::from_secs(5),
         chunk_size: 60_000,
         stream: StreamConfig::default(),
@@ -74,6 +76,11 @@ impl Policy for Scripted {
             return Step::Pending;
         }
         Step::Allow(Grant::default())
+    }
+
+    /// As far as caches are concerned, anybody may play.
+    fn stance(&self, _name: &Id) -> Stance {
+        Stance::Admits
     }
 }
 

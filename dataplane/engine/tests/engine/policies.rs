@@ -9,7 +9,7 @@ use std::task::{Context, Poll, Waker};
 use std::time::{Duration, Instant};
 
 use millstream_control_protocol::event::What;
-use millstream_engine::config::IoChoice;
+use millstream_engine::config::{GrantConfig, IoChoice};
 use millstream_policy::open::Open;
 use millstream_policy::{
     Action, Chain, DecisionContext, Denial, Grant, Held, Policy, PolicyMaker, Request, Step, Undecided, Verdict, Why,
@@ -17,6 +17,8 @@ use millstream_policy::{
 };
 use millstream_proto::id::Id;
 use millstream_proto::rtmp::ClientRole;
+use millstream_proto::sign::MasterKey;
+use millstream_proto::sign::grant::GrantKeys;
 
 use crate::harness::{Answer, Flv, Rtmp, SOON, Server, config, connect, eventually, frame, head};
 
@@ -329,4 +331,51 @@ fn running_sessions_are_asked_about_again_and_what_they_hold_is_given_back() {
     assert!(answer.starts_with("HTTP/1.1 302"), "{answer}");
     assert!(answer.contains("Location: https://other.example/live.flv\r\n"), "{answer}");
     assert!(refusal(Denial::new(Why::Payment, "pay")).starts_with("HTTP/1.1 402 Payment"), "pay");
+}
+
+/// Asks for a grant, at whichever shard; the answer's head and body.
+fn post_grant(server: &Server, query: &str) -> String {
+    let mut socket = connect(server.at.http);
+    write!(socket, "POST /live/grant{query} HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n").unwrap();
+    String::from_utf8(crate::harness::read_for(&mut socket, SOON).0).unwrap()
+}
+
+#[test]
+fn a_session_holds_one_place_over_all_renewals_of_its_grant_and_gives_it_back_with_the_last() {
+    let book = Arc::new(Book::default());
+    let play = shared(AsksAgain(Arc::clone(&book)));
+    let keys = Some(GrantKeys::new(&MasterKey::new([5; 32]), 1));
+    let grants = GrantConfig { keys, life: Duration::from_mins(1), edge_secrets: Vec::new() };
+    let config = millstream_engine::config::Config { grants, ..config(IoChoice::Auto, 2) };
+    let server = Server::start_with(config, Chain::new(vec![shared(Open)], vec![play]));
+    let held = || book.held.lock().unwrap().iter().filter(|place| place.strong_count() > 0).count();
+    let grant_in = |answer: &str| {
+        let (_, rest) = answer.split_once("\"grant\":\"").unwrap_or_else(|| panic!("no grant in {answer}"));
+        rest.split_once('"').unwrap().0.to_owned()
+    };
+    // The policy wants to ask again in a second; a grant lives five all the same.
+    let began = Instant::now();
+    let [mut first, second] = [(); 2].map(|()| grant_in(&post_grant(&server, "")));
+    assert_eq!(held(), 2, "two sessions");
+    // Renewals come to both shards.
+    for _ in 0..12 {
+        first = grant_in(&post_grant(&server, &format!("?grant={first}")));
+        eventually("each session holds one", || held() == 2);
+    }
+    // Grants end with whole seconds.
+    std::thread::sleep(Duration::from_millis(1_500));
+    first = grant_in(&post_grant(&server, &format!("?grant={first}")));
+    assert_eq!(*book.rechecks.lock().unwrap(), 0, "a renewal is asked about as it comes");
+    let renewed = Instant::now();
+    eventually("the second, which was not renewed, gives its place back", || held() == 1);
+    assert!(
+        began.elapsed() > Duration::from_secs(3) && renewed.elapsed() < Duration::from_secs(7),
+        "{:?}",
+        began.elapsed()
+    );
+    eventually("the first, too", || held() == 0);
+    assert_ne!(first, second);
+    // Refusals are those of play.
+    *book.answer.lock().unwrap() = Some(Denial::step(Why::Payment, "pay"));
+    assert!(post_grant(&server, &format!("?grant={first}")).starts_with("HTTP/1.1 402 "));
 }

@@ -183,18 +183,6 @@ impl<'t> Table<'t> {
         }
     }
 
-    /// Takes out a key that the contract has and this version does not act on: checked like any other, and warned about.
-    pub(crate) fn take_unused<T>(
-        &mut self,
-        findings: &mut Findings<'_>,
-        key: &'static str,
-        parse: impl FnOnce(&DeValue<'_>) -> Result<T, String>,
-    ) {
-        if let Some(Located { at, .. }) = self.take_located(findings, key, parse) {
-            findings.warning(at, self.path(key), "set, but not in force: this version does not act on it yet");
-        }
-    }
-
     /// Takes out a table; an empty one where it is not there.
     pub(crate) fn table(&mut self, findings: &mut Findings<'_>, name: &'static str) -> Self {
         let Some(value) = self.remove(name) else { return Self::new(name, self.at, DeTable::new()) };

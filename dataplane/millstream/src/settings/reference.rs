@@ -301,11 +301,25 @@ pub(crate) const ROWS: &[Row] = &[
     ),
     Row::new(
         ("auth", "edge_secret"),
-        Text("secret"),
-        "Reserved: this version accepts it and does not act on it.",
-        |_| Value::Null,
+        Text("secret, or a list of at most 4"),
+        "What CDNs' edges prove themselves with, in the header X-Millstream-Edge: they check their viewers' grants, and get playlists and files of \
+         protected streams without one. Once it is set, others get files of these only with a grant or after a playlist.",
+        |l| if l.config.grants.edge_secrets.is_empty() { Value::Null } else { hidden(l.config.grants.edge_secrets.len()) },
     )
     .example("..."),
+    Row::new(
+        ("auth", "grant_life"),
+        Kind::Duration("5s to 1day"),
+        "How long a play grant admits. Players renew it after half of that; so much later, at most, a viewer notices that it may not watch any more.",
+        |l| time(l.config.grants.life),
+    ),
+    Row::new(
+        ("auth", "grant_generation"),
+        Number("1 to 999999999"),
+        "Which key play grants are made with: `millstream grant-key` prints it. Grants of the key before it are still taken: raised by one, nobody \
+         notices; raised by two, every grant ends.",
+        |l| json!(l.grant_generation),
+    ),
     Row::new(
         ("hooks", "fail"),
         Choice("closed, open"),

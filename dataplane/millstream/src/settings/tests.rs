@@ -319,15 +319,24 @@ fn all_errors_at_once_in_the_order_of_the_text() {
 }
 
 #[test]
-fn what_is_not_in_force_yet_is_said() {
-    let text = "[auth]\nedge_secret = \"hush\"\n";
-    let warnings = read_text(text).unwrap().warnings;
-    let keys = ["2:15: auth.edge_secret"];
-    assert_eq!(warnings.len(), keys.len());
-    for key in keys {
-        let line = format!("m.toml:{key}: set, but not in force: this version does not act on it yet");
-        assert!(warnings.contains(&line), "{line} is not in {warnings:?}");
-    }
+fn grants_have_a_life_a_key_and_edges() {
+    let set =
+        read_text("[auth]\ngrant_life = \"30s\"\ngrant_generation = 3\nedge_secret = \"0123456789abcdef\"").unwrap();
+    assert_eq!((set.grants.life, set.grants.generation), (Some(Duration::from_secs(30)), Some(3)));
+    assert_eq!(set.grants.edge_secrets, [Secret::new("0123456789abcdef")]);
+    let set = read_text("[auth]\nedge_secret = [\"0123456789abcdef\", \"fedcba9876543210\"]").unwrap();
+    assert_eq!(set.grants.edge_secrets.len(), 2);
+    assert!(read_text("[auth]\nedge_secret = \"\"").unwrap().grants.edge_secrets.is_empty());
+    refused_at(
+        "[auth]\nedge_secret = \"short\"",
+        "m.toml:2:15: auth.edge_secret: a secret needs at least 16 characters",
+    );
+    refused_at(
+        "[auth]\nedge_secret = \"with a space in it\"",
+        "m.toml:2:15: auth.edge_secret: a secret is the value of",
+    );
+    refused_at("[auth]\ngrant_life = \"1s\"", "m.toml:2:14: auth.grant_life: ");
+    refused_at("[auth]\ngrant_generation = 0", "m.toml:2:20: auth.grant_generation: ");
     refused_at("[hls]\nsegment = 2", "m.toml:2:11: hls.segment: this is a whole number");
 }
 
@@ -346,7 +355,7 @@ fn secrets_are_not_repeated() {
         assert!(!format!("{error} {error:?}").contains("hush"), "{error}");
     }
     refused_at("[auth]\nlegacy_keys = [\"hush\", \"\"]", "m.toml:2:15: auth.legacy_keys: item 2: the key is empty");
-    let set = read_text("[auth]\nlegacy_keys = [\"hush\"]\nedge_secret = \"hush\"").unwrap();
+    let set = read_text("[auth]\nlegacy_keys = [\"hush\"]\nedge_secret = \"hush-hush-hush-hush\"").unwrap();
     assert!(!format!("{set:?}").contains("hush"));
 }
 

@@ -52,6 +52,8 @@ pub struct Request {
     pub referer: Option<Secret>,
     /// What `Authorization: Bearer` gives.
     pub bearer: Option<Secret>,
+    /// What a CDN's edge proves itself with: `X-Millstream-Edge`.
+    pub edge: Option<Secret>,
     /// What a proxy says of whom it is for; anybody can say it.
     pub forwarded: Forwarded,
     /// `Origin`.
@@ -219,6 +221,7 @@ pub fn parse(head: &[u8]) -> Result<Parsed, HttpError> {
         user_agent: headers.first("User-Agent").map(text),
         referer: headers.first("Referer").map(|value| Secret::new(text(value))),
         bearer: headers.one("Authorization")?.and_then(bearer),
+        edge: headers.one("X-Millstream-Edge")?.map(|value| Secret::new(text(value))),
         forwarded: Forwarded {
             standard: headers.joined("Forwarded"),
             x_forwarded_for: headers.joined("X-Forwarded-For"),

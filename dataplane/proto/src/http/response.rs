@@ -31,6 +31,23 @@ pub enum Cache {
     Shared(u32),
     /// Keep it a year, and never ask again: the name is never used twice.
     Immutable,
+    /// A viewer's own keeps it this many seconds; caches that many share keep nothing.
+    Private(u32),
+    /// The same, a year.
+    PrivateImmutable,
+}
+
+impl Cache {
+    /// What a viewer's own cache may do with it, where not everybody may have it.
+    #[must_use]
+    pub const fn private(self) -> Self {
+        match self {
+            Self::NoStore => Self::NoStore,
+            Self::MaxAge(seconds) | Self::Private(seconds) => Self::Private(seconds),
+            Self::Shared(_) => Self::Private(0),
+            Self::Immutable | Self::PrivateImmutable => Self::PrivateImmutable,
+        }
+    }
 }
 
 /// A head in the making.
@@ -56,6 +73,8 @@ impl Head {
             Cache::MaxAge(seconds) => write!(lines, "Cache-Control: public, max-age={seconds}\r\n"),
             Cache::Shared(seconds) => write!(lines, "Cache-Control: public, max-age=0, s-maxage={seconds}\r\n"),
             Cache::Immutable => write!(lines, "Cache-Control: public, max-age=31536000, immutable\r\n"),
+            Cache::Private(seconds) => write!(lines, "Cache-Control: private, max-age={seconds}\r\n"),
+            Cache::PrivateImmutable => write!(lines, "Cache-Control: private, max-age=31536000, immutable\r\n"),
         };
         lines.push_str("Access-Control-Allow-Origin: *\r\nAccess-Control-Expose-Headers: Age, Date\r\n");
         lines.push_str(if keep_alive { "Connection: keep-alive\r\n" } else { "Connection: close\r\n" });

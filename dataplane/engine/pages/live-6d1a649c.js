@@ -52,7 +52,7 @@ window.millstreamLive = (() => {
   }
 
   // Asks for `live.json` now and then. `onStatus` gets what it says, with `state` also `denied` or `unreachable`; `pauseMs` says how long
-  // after that it is asked again.
+  // after that it is asked again. `url` may be a function, where it changes.
   function status(url, { onStatus, pauseMs, clock: serverClock }) {
     let timer = 0;
     let under = false;
@@ -81,7 +81,7 @@ window.millstreamLive = (() => {
       }
       clearTimeout(timer);
       under = true;
-      const said = read(await ask(url));
+      const said = read(await ask(typeof url === 'function' ? url() : url));
       under = false;
       if (stopped) return;
       onStatus(said);

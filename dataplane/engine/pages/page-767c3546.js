@@ -38,8 +38,10 @@
   const ways = window.millstreamWays || {};
   const asked = document.body.dataset.way;
   const titles = { flv: 'HTTP-FLV', hls: 'HLS', dash: 'DASH' };
-  // The page's own query goes along: it may hold a token.
-  const url = (name) => new URL(name + location.search, location.href).href;
+  // The page's own query goes along, or a grant that was got with the token in it.
+  const grants = window.millstreamGrant({ onDenied: deny, note });
+  const url = grants.url;
+  const plainUrl = (name) => new URL(name + location.search, location.href).href;
 
   let chosen = asked;
   let way = null;
@@ -88,6 +90,7 @@
     get dropped() { return quality() ? quality().droppedVideoFrames : 0; },
     get live() { return live; },
     get ways() { return record; },
+    grants: grants.shown,
   };
   window.millstream = shown;
 
@@ -197,12 +200,21 @@
   // What an HTTP status means to a visitor.
   function answered(status) {
     if (status === 404) retry('waiting', NOT_ON_AIR);
-    else if (status === 401 || status === 403) deny();
+    else if (status === 401 || status === 403) refused();
     else if (status === 503) retry('lost', 'The server is busy. Trying again.');
     else retry('lost', 'The server cannot serve this stream now (' + Number(status) + '). Trying again.');
   }
 
+  // A grant may have ended while the network or this machine was away.
+  async function refused() {
+    if (!grants.wanted) return deny();
+    const mine = visit;
+    const state = await grants.renew();
+    if (state !== 'denied' && mine === visit) retry('lost', 'The permission to watch is asked for again.');
+  }
+
   function deny() {
+    live = { ...live, state: 'denied' };
     discard();
     show('denied', 'You may not watch this stream: its address has no valid permission, or no longer.');
   }
@@ -267,6 +279,9 @@
     const name = pick();
     if (!name || isOff(name)) return switchedOff(name);
     const mine = visit;
+    // Where there is no grant to be had, the token itself goes along.
+    if (grants.wanted && (await grants.ready()) === 'denied') return deny();
+    if (mine !== visit) return;
     way = ways[name];
     shown.attempts += 1;
     shown.way = name;
@@ -286,6 +301,8 @@
       playing = way.open({
         video,
         url,
+        plainUrl,
+        swap: grants.swap,
         clock,
         retry: current(retry),
         again: current(again),
@@ -363,6 +380,7 @@
       if (live.state === 'unknown' && !playing) live = said;
       return render();
     }
+    if (said.state === 'denied' && grants.wanted && base === 'playing') return refused();
     live = said;
     if (said.state === 'denied') return deny();
     if (said.publication && said.publication !== before.publication) record = {};
@@ -547,11 +565,11 @@
   const query = new URLSearchParams(location.search);
   document.body.classList.toggle('embed', query.get('embed') === '1');
   document.body.classList.add('ready');
-  $('other').href = url('index.html');
+  $('other').href = plainUrl('index.html');
   video.muted = true;
   showMute();
   markChoice();
-  const poller = window.millstreamLive.status(url('live.json'), { onStatus, pauseMs, clock });
+  const poller = window.millstreamLive.status(() => url('live.json'), { onStatus, pauseMs, clock });
   poller.poll();
   setInterval(look, 200);
   setInterval(showFigures, 500);

@@ -27,6 +27,10 @@
     };
     const player = dashjs.MediaPlayer().create();
     player.updateSettings(settings);
+    player.addRequestInterceptor((request) => {
+      request.url = page.swap(request.url);
+      return Promise.resolve(request);
+    });
 
     function codecs() {
       const all = [];
@@ -46,7 +50,7 @@
       }
       // It says that the manifest is not to be had, not why: ask.
       try {
-        const answer = await fetch(source, { method: 'HEAD', cache: 'no-store' });
+        const answer = await fetch(page.swap(source), { method: 'HEAD', cache: 'no-store' });
         if (!answer.ok) return page.answered(answer.status);
       } catch (failure) {
         return page.retry('lost', 'The connection is lost. Trying again.');
