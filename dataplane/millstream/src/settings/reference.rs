@@ -366,7 +366,7 @@ pub(crate) const ROWS: &[Row] = &[
     ),
     Row::new(
         ("hooks", "record"),
-        Kind::Size("1MiB to 1GiB, or 0: nothing is recorded"),
+        Kind::Size("1MiB to 1GiB; or 0 for none"),
         "Memory for the decisions of the last 24 hours, which other versions of a hook are held against. A restart loses them.",
         |l| if l.hooks.record_bytes == 0 { "0".into() } else { size(l.hooks.record_bytes) },
     ),
