@@ -4,12 +4,15 @@ use std::sync::Arc;
 
 use sha2::{Digest, Sha256};
 use wasmtime::component::{HasSelf, Linker};
-use wasmtime::{Config, Engine, InstanceAllocationStrategy, OptLevel, PoolingAllocationConfig};
+use wasmtime::{Config, Enabled, Engine, InstanceAllocationStrategy, OptLevel, PoolingAllocationConfig};
 
 use crate::state::State;
 use crate::ticker::{Running, Ticker};
 use crate::wit;
 use crate::world::{MAX_MEMORIES, MAX_MEMORY_BYTES, MAX_STACK_BYTES, MAX_TABLE_ELEMENTS};
+
+/// Of the memory, and of the tables, that a call wrote, this much stays with its place.
+const KEPT_RESIDENT_BYTES: usize = 64 << 10;
 
 /// How many instances may be there at once.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -136,9 +139,11 @@ fn pooled(capacity: Capacity) -> Config {
         .max_tables_per_module(4)
         .total_tables(instances.saturating_mul(4))
         .table_elements(MAX_TABLE_ELEMENTS)
-        // What a call wrote is given back to the kernel: no instance sees what another one left.
-        .linear_memory_keep_resident(0)
-        .table_keep_resident(0);
+        // What a call wrote is undone before the next one: no instance sees what another one left. The kernel says which pages those are, and the first
+        // ones are written over instead of being given back: that halves what a fresh instance costs. Kernels before 6.7 cannot say it.
+        .pagemap_scan(Enabled::Auto)
+        .linear_memory_keep_resident(KEPT_RESIDENT_BYTES)
+        .table_keep_resident(KEPT_RESIDENT_BYTES);
     let mut config = settings();
     config.allocation_strategy(InstanceAllocationStrategy::Pooling(pool));
     config

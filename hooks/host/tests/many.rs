@@ -141,3 +141,39 @@ fn a_thousand_swaps_leave_nothing_behind() {
     assert!(kib_after < kib + 2048, "{kib} KiB before, {kib_after} KiB after");
     assert!(maps_after < maps + 16, "{maps} mappings before, {maps_after} after");
 }
+
+/// Each call finds memory, data, globals and tables as the module has them, whatever the calls before wrote, and wherever: some of their pages are written
+/// over when they end, and others given back.
+#[test]
+fn no_call_sees_what_another_one_wrote() {
+    let mut spoils = guest(World::Auth);
+    spoils.memory = "64";
+    let zeros = [0x1f00, 0xff00, 0x1_0100, 0x8_0000, 0x10_0000, 0x3f_fff0];
+    let checks: String = zeros
+        .iter()
+        .map(|at| {
+            format!("(if (i32.load (i32.const {at})) (then (unreachable))) (i32.store (i32.const {at}) (i32.const -1))")
+        })
+        .collect();
+    spoils.items = "(data (i32.const 512) \"abcd\") (global $seen (mut i32) (i32.const 7)) (table $t 4 funcref) (func $one) (elem declare func $one)".into();
+    spoils.body = format!(
+        "{checks}
+        (if (i32.ne (i32.load (i32.const 512)) (i32.const 0x64636261)) (then (unreachable)))
+        (i32.store (i32.const 512) (i32.const 0))
+        (if (i32.ne (global.get $seen) (i32.const 7)) (then (unreachable)))
+        (global.set $seen (i32.const 8))
+        (if (i32.ne (table.size $t) (i32.const 4)) (then (unreachable)))
+        (drop (table.grow $t (ref.func $one) (i32.const 4)))
+        (if (i32.eqz (ref.is_null (table.get $t (i32.const 1)))) (then (unreachable)))
+        (table.set $t (i32.const 1) (ref.func $one))
+        (if (i32.ne (memory.size) (i32.const 64)) (then (unreachable)))
+        (if (i32.eq (memory.grow (i32.const 16)) (i32.const -1)) (then (unreachable)))
+        (if (i32.load (i32.const 0x480000)) (then (unreachable)))
+        (i32.store (i32.const 0x480000) (i32.const -1))
+        (i32.store8 (i32.const 1024) (i32.const 2)) (i32.const 1024)"
+    );
+    let (hook, asked) = (spoils.hook(), request("play", &[]));
+    for call in 0..1_000 {
+        assert_eq!(hook.authorize(&asked).result, Ok(Step::Next), "call {call}");
+    }
+}
