@@ -45,12 +45,12 @@ fn lives(client: &mut Client, plays: &Server) -> String {
         let logs = client.get("/api/v1/hooks/gate/logs").is(200);
         logs.json["items"].as_array().is_some_and(|lines| is_ready && !lines.is_empty()).then_some(())
     });
-    let done = on_gate(client, "activate", &json!({ "version": 2 }));
+    let done = on_gate(client, "activate", &json!({ "version": 2, "accept_differences": true }));
     assert_eq!(done["changed"], json!([{ "binding": id, "from": 1, "to": 2 }]));
     until_status(plays, "/cam/live.flv", REFUSED);
     on_gate(client, "rollback", &json!({}));
     until_status(plays, "/cam/live.flv", LET_IN);
-    on_gate(client, "activate", &json!({ "version": 3 }));
+    on_gate(client, "activate", &json!({ "version": 3, "accept_differences": true }));
     until_status(plays, "/cam/live.flv", BROKEN);
     // Viewers who try again make it more than ten within a minute.
     until_status(plays, "/cam/live.flv", LET_IN);

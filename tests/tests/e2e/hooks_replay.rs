@@ -155,6 +155,12 @@ fn a_version_that_refuses_one_viewer_is_reported_and_asks_for_accept_differences
     // The way back is a difference, too: the viewer was refused meanwhile.
     change(json!({ "version": 1 })).is(409);
     change(json!({ "version": 1, "accept_differences": true })).is(200);
+    let mut activate =
+        |fields: Value| client.request("POST", "/api/v1/hooks/signed/activate", "If-Match: *\r\n", Some(&fields));
+    let refusal = activate(json!({ "version": 2 })).is(409);
+    assert!(refusal.text("detail").contains("accept_differences: true"), "{refusal:?}");
+    activate(json!({ "version": 2, "accept_differences": true })).is(200);
+    activate(json!({ "version": 1, "accept_differences": true })).is(200);
 
     // What was decided, as events of a file.
     let file = server.data_dir().join("events.jsonl");

@@ -103,9 +103,9 @@ impl Api {
         let mut after: Vec<_> = before.iter().map(|(id, kept)| (id.clone(), kept.value.clone())).collect();
         let changed = versions::roll_back(&mut after, &hook);
         if changed.is_empty() {
-            return Err(Problem::conflict(
-                "no live binding of this hook had another version before, of those that are kept; activate one (POST /api/v1/hooks/{name}/activate)",
-            ));
+            return Err(Problem::conflict(format!(
+                "no live binding of this hook had another version before, of those that are kept; activate one (POST /api/v1/hooks/{name}/activate)"
+            )));
         }
         for at in &changed {
             if let Some(version) = after.get(*at).and_then(|(_, binding)| hook.version(binding.version)) {

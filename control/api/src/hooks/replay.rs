@@ -13,7 +13,7 @@ use utoipa::ToSchema;
 use crate::Api;
 use crate::http::problem::{Answer, FieldError, Problem};
 use crate::model::Kept;
-use crate::model::hook::{BindingRecord, HookRecord, Mode, World};
+use crate::model::hook::{BindingRecord, HookRecord, Mode, Which, World};
 
 /// Bindings that one replay is about.
 const BINDINGS_MAX: usize = 8;
@@ -114,7 +114,8 @@ impl Replay {
         let Self { decisions, differing, .. } = self;
         let first = self.differences.first().map(shown).unwrap_or_default();
         let detail = format!(
-            "{what} decides {differing} of {decisions} recorded decisions differently (first: {first}); look at them, and give              accept_differences: true to have it all the same"
+            "{what} decides {differing} of {decisions} recorded decisions differently (first: {first}); look at them, and give \
+             accept_differences: true to have it all the same"
         );
         let listed = self.differences.iter().take(SHOWN_IN_REFUSAL);
         let errors = listed.map(|difference| FieldError::new("accept_differences", shown(difference)));
@@ -191,11 +192,39 @@ impl Api {
         }
         let sha256 = candidate.sha256.clone();
         let what = format!("version {} of the hook {}", candidate.version, after.hook);
-        let replay = self.replay(vec![candidate], None).await;
+        self.refuse_differences(vec![candidate], &what).await?;
+        Ok(Checked(Some(sha256)))
+    }
+
+    /// The same for a version that all live bindings of a hook are to get.
+    pub(crate) async fn check_activation(&self, name: &str, number: u64, accepts: bool) -> Answer<()> {
+        let hook = self.hook(name).await?.value;
+        // What is wrong with it is said when it is to be stored.
+        let Some(version) = hook.version(Which::Number(number)) else { return Ok(()) };
+        if accepts || hook.world != World::Auth {
+            return Ok(());
+        }
+        let is_meant = |binding: &BindingRecord| {
+            let was = hook.version(binding.version);
+            binding.mode == Mode::Live && was.is_none_or(|was| was.sha256 != version.sha256)
+        };
+        let bound = self.bindings_of(name).await?;
+        let bound = bound.into_iter().filter(|(_, binding)| is_meant(&binding.value));
+        let candidates = bound.filter_map(|(id, binding)| {
+            BindingRecord { version: Which::Number(number), ..binding.value }.to_link(&id, &hook)
+        });
+        self.refuse_differences(candidates.collect(), &format!("version {number} of the hook {name}")).await
+    }
+
+    async fn refuse_differences(&self, candidates: Vec<Binding>, what: &str) -> Answer<()> {
+        if candidates.is_empty() {
+            return Ok(());
+        }
+        let replay = self.replay(candidates, None).await;
         for Unanswered { node, reason } in &replay.unanswered {
             tracing::warn!(node, reason, "a version is activated without what this node has recorded");
         }
-        if replay.differing > 0 { Err(replay.refusal(&what)) } else { Ok(Checked(Some(sha256))) }
+        if replay.differing > 0 { Err(replay.refusal(what)) } else { Ok(()) }
     }
 
     /// What a module that is being uploaded would decide in the place of the versions that decide now. Refused where a binding means the newest version, so
@@ -217,7 +246,7 @@ impl Api {
         if replay.differing > 0 && !accepts {
             let newest = self.bindings_of(name).await?.into_iter().find(|(_, binding)| {
                 let BindingRecord { mode, version, .. } = &binding.value;
-                *mode == Mode::Live && *version == crate::model::hook::Which::Newest
+                *mode == Mode::Live && *version == Which::Newest
             });
             if let Some((id, _)) = newest {
                 let what = format!("the binding {id} means the newest version, and this one");

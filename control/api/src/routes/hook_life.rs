@@ -28,6 +28,9 @@ pub struct Activation {
     /// It may be one that failed too often before; that is forgotten then.
     #[serde(default)]
     accept_failures: bool,
+    /// It may decide recorded decisions differently.
+    #[serde(default)]
+    accept_differences: bool,
 }
 
 /// How to roll back.
@@ -77,7 +80,7 @@ async fn answered(api: &Api, name: &str, moved: Vec<Moved>) -> Answer<Response> 
 ), responses(
     (status = 200, description = "Done; the hook's new ETag with it", body = VersionsChanged),
     (status = 404, description = "There is no such hook", body = Problem),
-    (status = 409, description = "There is no such version, no live binding, or the version does not work or has failed before", body = Problem),
+    (status = 409, description = "There is no such version, no live binding, or the version does not work, has failed before, or decides recorded decisions differently", body = Problem),
     (status = 412, description = "The hook has been changed since", body = Problem),
     (status = 428, description = "There is no If-Match", body = Problem),
 ))]
@@ -89,6 +92,7 @@ pub async fn activate(
     Json(given): Json<Activation>,
 ) -> Answer<Response> {
     let which = (u64::from(given.version), given.accept_failures);
+    api.check_activation(&name, which.0, given.accept_differences).await?;
     let moved = api.activate(&caller, &name, &condition, which).await?;
     answered(&api, &name, moved).await
 }
