@@ -30,6 +30,7 @@ mod hls_crowd;
 mod hls_lives;
 mod hook_kit;
 mod hook_life;
+mod hook_swaps;
 mod hooks;
 mod hooks_replay;
 mod hostile;
