@@ -1,7 +1,7 @@
 //! `millstream hook record`: decisions of a running server as events, one a line, to test hooks with. Before it: [`crate::cli`]; after it: the API.
-use std::fs::OpenOptions;
+use std::fs::{OpenOptions, Permissions};
 use std::io::Write as _;
-use std::os::unix::fs::OpenOptionsExt as _;
+use std::os::unix::fs::{OpenOptionsExt as _, PermissionsExt as _};
 use std::path::PathBuf;
 
 use anyhow::Context as _;
@@ -65,6 +65,10 @@ fn write(flags: &RecordFlags, lines: &str) -> anyhow::Result<()> {
     };
     // Who watched what, from where, is not everybody's business.
     let opened = OpenOptions::new().write(true).create(true).truncate(true).mode(0o600).open(file);
-    let written = opened.and_then(|mut opened| opened.write_all(lines.as_bytes()));
+    let written = opened.and_then(|mut opened| {
+        // It may have been there before.
+        opened.set_permissions(Permissions::from_mode(0o600))?;
+        opened.write_all(lines.as_bytes())
+    });
     written.with_context(|| format!("cannot write {}", file.display()))
 }

@@ -87,6 +87,8 @@ impl Hooks {
 
     /// A hook whose calls decide nothing and leave nothing.
     fn aside(&self, binding: &Binding, module: &[u8]) -> Result<Hook, String> {
+        // Also what decides nothing is asked with secrets.
+        self.modules().may_run(&binding.sha256, binding.signature.as_deref())?;
         let module = self.modules().load_aside(&binding.sha256, &binding.kind, module)?;
         self.bound_hook(binding, module, OfHook::default())
     }

@@ -245,27 +245,29 @@ impl Hooks {
                 continue;
             }
             let found = self.decider(binding);
-            // Until the module of another version is here, the one before decides.
+            // Until the module of another version is here, or where that cannot decide on this node, the one before does.
             let before_it = before.iter().find(|(known, bound)| {
                 let where_it_was = (&known.id, &known.hook, known.mode, &known.point, &known.stream);
                 let is_there = (&binding.id, &binding.hook, binding.mode, &binding.point, &binding.stream);
                 where_it_was == is_there && bound.decider.is_some()
             });
-            if let (Ok(None), Some(before_it)) = (&found, before_it) {
-                made.push(before_it.clone());
-                continue;
-            }
             let decider = match found {
                 Ok(decider) => decider,
                 Err(warning) => {
+                    let goes_on = before_it.map(|(known, _)| format!("; version {} goes on", known.version));
                     warnings.push(format!(
-                        "hook {:?}, bound to {}: {warning}",
+                        "hook {:?}, bound to {}: {warning}{}",
                         cut(&binding.hook),
-                        cut(&binding.point)
+                        cut(&binding.point),
+                        goes_on.unwrap_or_default()
                     ));
                     None
                 }
             };
+            if let (None, Some(before_it)) = (&decider, before_it) {
+                made.push(before_it.clone());
+                continue;
+            }
             let numbers = self.numbers.of(&binding.hook, binding.version);
             match Bound::new(binding, self.settings.fail, decider, numbers) {
                 Some(bound) => made.push((binding.clone(), Arc::new(bound))),

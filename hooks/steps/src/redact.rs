@@ -6,8 +6,28 @@ use millstream_proto::redact::looks_secret;
 /// What stands in a secret's place.
 pub const HIDDEN: &str = "[redacted]";
 /// Parts of names of parameters whose values are hidden.
-const SECRET_NAMES: [&str; 14] =
-    ["token", "sig", "key", "pass", "pwd", "auth", "secret", "psk", "jwt", "credential", "hash", "hmac", "code", "otp"];
+const SECRET_NAMES: [&str; 20] = [
+    "token",
+    "sig",
+    "key",
+    "pass",
+    "pwd",
+    "auth",
+    "secret",
+    "psk",
+    "jwt",
+    "credential",
+    "hash",
+    "hmac",
+    "code",
+    "otp",
+    "ticket",
+    "access",
+    "session",
+    "pin",
+    "cookie",
+    "bearer",
+];
 /// A value that is shorter is hidden where it stands, and not looked for elsewhere.
 const LOOKED_FOR_BYTES: usize = 4;
 
@@ -30,7 +50,10 @@ impl Hidden {
     /// A text of the hook's, which may repeat what it was asked with.
     pub fn text(&self, text: &str) -> String {
         let mut text = text.to_owned();
-        for value in self.values.iter().filter(|value| value.len() >= LOOKED_FOR_BYTES) {
+        let mut values: Vec<_> = self.values.iter().filter(|value| value.len() >= LOOKED_FOR_BYTES).collect();
+        // One may begin another.
+        values.sort_by_key(|value| std::cmp::Reverse(value.len()));
+        for value in values {
             if text.contains(value.as_str()) {
                 text = text.replace(value.as_str(), HIDDEN);
             }

@@ -61,8 +61,7 @@ impl Api {
         condition.must_hold(Tag { created_ms: hook.created_ms, version: at })?;
         let version = hook.version(Which::Number(number)).ok_or_else(|| no_version(&hook, Which::Number(number)))?;
         must_be_sound(version, accept_failures)?;
-        let trusted = self.hook_rules().trusted_keys.check(&version.sha256, version.signature.as_deref());
-        trusted.map_err(|why| Problem::conflict(format!("version {number}: {why}")))?;
+        self.must_be_signed(version)?;
         let before = self.bindings_of(name).await?;
         let live: Vec<&BindingRecord> =
             before.iter().map(|(_, kept)| &kept.value).filter(|binding| versions::is_live(binding)).collect();
@@ -88,6 +87,11 @@ impl Api {
         Ok(moved)
     }
 
+    fn must_be_signed(&self, version: &VersionRecord) -> Answer<()> {
+        let trusted = self.hook_rules().trusted_keys.check(&version.sha256, version.signature.as_deref());
+        trusted.map_err(|why| Problem::conflict(format!("version {}: {why}", version.number)))
+    }
+
     /// Gives the live bindings of a hook that changed last the version again that they had before.
     pub(crate) async fn roll_back(
         &self,
@@ -108,9 +112,11 @@ impl Api {
             )));
         }
         for at in &changed {
-            if let Some(version) = after.get(*at).and_then(|(_, binding)| hook.version(binding.version)) {
-                must_be_sound(version, accept_failures)?;
-            }
+            let Some((_, binding)) = after.get(*at) else { continue };
+            let Some(version) = hook.version(binding.version) else { continue };
+            must_be_sound(version, accept_failures)?;
+            self.must_be_signed(version)?;
+            self.must_accept_configs(&hook, version.clone(), &[binding]).await?;
         }
         let moved = self.save_all(caller, ("hook.roll_back", name), Vec::new(), (at, hook), (&before, &after)).await?;
         drop(lock);
@@ -200,7 +206,10 @@ impl Api {
         }
         let &HookCalls { version, calls, failures, .. } = told;
         let failed = Failed { at_ms: self.clock().now_ms(), calls, failures };
-        let back_to = versions::take_back(&mut binding, &hook, failed);
+        // Nodes would refuse a version that nobody whom they trust has signed.
+        let mut fit = hook.clone();
+        fit.versions.retain(|kept| kept.number == version || self.must_be_signed(kept).is_ok());
+        let back_to = versions::take_back(&mut binding, &fit, failed);
         let is_known = hook.versions.iter().any(|kept| kept.number == version && kept.failed.is_some());
         if back_to.is_none() && is_known {
             return Ok(());

@@ -366,9 +366,7 @@ impl Api {
 fn no_version(hook: &HookRecord, which: Which) -> Problem {
     let numbers: Vec<String> = hook.versions.iter().map(|version| version.number.to_string()).collect();
     Problem::conflict(match which {
-        Which::Newest => {
-            "the hook has no version yet; upload one first (POST /api/v1/hooks/{name}/versions)".to_owned()
-        }
+        Which::Newest => "the hook has no version yet; upload one first (POST /api/v1/hooks/NAME/versions)".to_owned(),
         Which::Number(number) if numbers.is_empty() => {
             format!("the hook has no version {number}: it has none; upload one first")
         }

@@ -152,7 +152,7 @@ impl Api {
     pub(crate) async fn candidates(
         &self,
         (name, world): (&str, World),
-        sha256: &str,
+        (sha256, signature): (&str, Option<&str>),
         only: Option<&str>,
     ) -> Answer<Vec<Binding>> {
         let bound = self.bindings_of(name).await?;
@@ -165,7 +165,7 @@ impl Api {
             Some(only) => id == only,
             None => matches!(binding.value.mode, Mode::Live | Mode::Canary),
         };
-        let hook = candidate_hook(world, sha256);
+        let hook = candidate_hook(world, sha256, signature);
         let bound = bound.into_iter().filter(is_meant);
         Ok(bound.filter_map(|(id, binding)| as_candidate(&id, &binding.value, &hook)).collect())
     }
@@ -232,13 +232,13 @@ impl Api {
     pub(crate) async fn replay_upload(
         &self,
         (name, hook): (&str, &HookRecord),
-        (sha256, module): (&str, &Bytes),
+        (sha256, signature, module): (&str, Option<&str>, &Bytes),
         accepts: bool,
     ) -> Answer<Option<Replay>> {
         if hook.world != World::Auth || hook.versions.iter().any(|version| version.sha256 == sha256) {
             return Ok(None);
         }
-        let candidates = self.candidates((name, hook.world), sha256, None).await?;
+        let candidates = self.candidates((name, hook.world), (sha256, signature), None).await?;
         if candidates.is_empty() {
             return Ok(None);
         }
@@ -287,8 +287,9 @@ fn event(node: &str, recorded: &Recorded) -> Option<Value> {
 }
 
 /// A hook whose only version is this module: it has no number yet.
-fn candidate_hook(world: World, sha256: &str) -> HookRecord {
-    let version = crate::model::hook::VersionRecord { sha256: sha256.to_owned(), ..Default::default() };
+fn candidate_hook(world: World, sha256: &str, signature: Option<&str>) -> HookRecord {
+    let (sha256, signature) = (sha256.to_owned(), signature.map(str::to_owned));
+    let version = crate::model::hook::VersionRecord { sha256, signature, ..Default::default() };
     HookRecord { world, versions: vec![version], ..HookRecord::default() }
 }
 

@@ -11,7 +11,7 @@ use serde::{Deserialize, Serialize};
 use utoipa::{IntoParams, ToSchema};
 
 use crate::Api;
-use crate::auth::Viewer;
+use crate::auth::Operator;
 use crate::http::extract::{InPath, InQuery};
 use crate::http::fresh::fresh;
 use crate::http::problem::{Answer, FieldError, Problem};
@@ -105,7 +105,7 @@ pub struct HookLogPage {
 ))]
 pub async fn logs(
     State(api): State<Api>,
-    Viewer(_): Viewer,
+    Operator(_): Operator,
     InPath(name): InPath<String>,
     InQuery(filter): InQuery<Filter>,
 ) -> Answer<Response> {

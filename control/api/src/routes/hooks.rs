@@ -294,8 +294,7 @@ pub async fn upload(
     let form = modules::form(&module).map_err(|message| Problem::fields(vec![FieldError::new("body", message)]))?;
     let sha256 = modules::hashed(&module).await?;
     // Before anybody looks into it.
-    let trusted = api.hook_rules().trusted_keys.check(&sha256, signature.as_deref());
-    trusted.map_err(|why| Problem::fields(vec![FieldError::new(SIGNATURE.as_str(), why.to_string())]))?;
+    must_be_trusted(&api, &sha256, signature.as_deref())?;
     let report = match api.inspector() {
         Some(inspector) => {
             let inspected = inspector.inspect(world, module.clone()).await;
@@ -308,7 +307,7 @@ pub async fn upload(
         None => None,
     };
     let accepts = query.accept_differences.unwrap_or(false);
-    let replay = api.replay_upload((&name, &hook), (&sha256, &module), accepts).await?;
+    let replay = api.replay_upload((&name, &hook), (&sha256, signature.as_deref(), &module), accepts).await?;
     let (is_new, version) = api.add_version(&caller, &name, (module, form), report, signature).await?;
     let status = if is_new { StatusCode::CREATED } else { StatusCode::OK };
     let path = format!("/api/v1/hooks/{name}/versions/{}", version.number);
@@ -316,8 +315,14 @@ pub async fn upload(
     Ok(located((status, fresh(&shown)).into_response(), &path))
 }
 
+/// Refuses a module that none of the trusted keys has signed.
+pub(super) fn must_be_trusted(api: &Api, sha256: &str, signature: Option<&str>) -> Answer<()> {
+    let trusted = api.hook_rules().trusted_keys.check(sha256, signature);
+    trusted.map_err(|why| Problem::fields(vec![FieldError::new(SIGNATURE.as_str(), why.to_string())]))
+}
+
 /// The signature of an upload, as it is kept.
-fn signature(headers: &HeaderMap) -> Answer<Option<String>> {
+pub(super) fn signature(headers: &HeaderMap) -> Answer<Option<String>> {
     let Some(given) = extract::text_header(headers, &SIGNATURE)? else { return Ok(None) };
     let wrong = |why: Untrusted| Problem::fields(vec![FieldError::new(SIGNATURE.as_str(), why.to_string())]);
     Ok(Some(URL_SAFE_NO_PAD.encode(signatures::read(&given).map_err(wrong)?)))

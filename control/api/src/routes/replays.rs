@@ -16,7 +16,7 @@ use crate::hooks::replay::{Decisions, Replay, with_config};
 use crate::http::extract::{self, InPath, InQuery, MaybeJson};
 use crate::http::fresh::fresh;
 use crate::http::problem::{Answer, FieldError, Problem};
-use crate::model::hook::{HookRecord, World};
+use crate::model::hook::{HookRecord, VersionRecord, World};
 
 /// Decisions that are shown where nothing is said.
 const SHOWN: u32 = 500;
@@ -82,8 +82,9 @@ pub async fn version(
 ) -> Answer<Response> {
     let hook = api.hook(&name).await?.value;
     must_be_auth(&hook)?;
-    let sha256 = hooks::find(&api, &name, number).await?.sha256;
-    let mut candidates = api.candidates((&name, hook.world), &sha256, given.binding.as_deref()).await?;
+    let VersionRecord { sha256, signature, .. } = hooks::find(&api, &name, number).await?;
+    let of_version = (sha256.as_str(), signature.as_deref());
+    let mut candidates = api.candidates((&name, hook.world), of_version, given.binding.as_deref()).await?;
     with_config(&mut candidates, given.config);
     for candidate in &mut candidates {
         candidate.version = number;
@@ -97,6 +98,7 @@ pub async fn version(
 #[utoipa::path(post, path = "/api/v1/hooks/{name}/replay", tag = "hooks",
     request_body(content = String, content_type = "application/wasm", description = "The module"), params(
     ("name" = String, Path, description = "The hook's name"),
+    ("Millstream-Signature" = Option<String>, Header, description = "The signature in base64url, where trusted_keys are configured", max_length = 88),
     OfBinding,
 ), responses(
     (status = 200, description = "What came of it", body = Replay),
@@ -112,17 +114,21 @@ pub async fn module(
     request: Request,
 ) -> Answer<Response> {
     hooks::must_be_wasm(&request)?;
+    let signature = hooks::signature(request.headers())?;
     let hook = api.hook(&name).await?.value;
     must_be_auth(&hook)?;
     let _place = api.record_locks().place()?;
     let module = extract::read(request.into_body(), MODULE_BYTES_MAX).await?;
     let of_body = |message| Problem::fields(vec![FieldError::new("body", message)]);
     modules::form(&module).map_err(of_body)?;
+    let sha256 = modules::hashed(&module).await?;
+    // Before anybody looks into it.
+    hooks::must_be_trusted(&api, &sha256, signature.as_deref())?;
     if let Some(inspector) = api.inspector() {
         inspector.inspect(hook.world, module.clone()).await.map_err(of_body)?;
     }
-    let sha256 = modules::hashed(&module).await?;
-    let candidates = api.candidates((&name, hook.world), &sha256, of.binding.as_deref()).await?;
+    let offered = (sha256.as_str(), signature.as_deref());
+    let candidates = api.candidates((&name, hook.world), offered, of.binding.as_deref()).await?;
     Ok(fresh(&api.replay(candidates, Some(module)).await))
 }
 

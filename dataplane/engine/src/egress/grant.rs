@@ -54,7 +54,7 @@ pub(super) async fn make(reply: &Reply<'_>, id: Id) -> Answer {
     if older.is_none() && !shard.sessions.has_room(millstream_policy::Action::Play) {
         return reply.turned_away(id.as_str(), PROTOCOL, NO_ROOM);
     }
-    let name = older.unwrap_or_else(|| new_session(session.number, unix_ms()));
+    let name = older.unwrap_or_else(|| new_session(shard.number(), unix_ms()));
     let Some(mut question) = question(reply, &id, PROTOCOL, Some(reached::hash(name))) else {
         return Answer::Whole(reply.error(500, "the server's configuration is wrong"));
     };

@@ -20,17 +20,21 @@ pub struct Forwarded {
 }
 
 impl Forwarded {
-    /// Whether the client's connection to the proxies is encrypted, as the nearest one says: of several values the last one counts.
+    /// Whether the client's connection to the proxies is encrypted, as the nearest one says: of several values the last one counts, and where both headers
+    /// say something, both must say so. A proxy that sets one of them may pass on what a client put into the other.
     pub fn is_secure(&self) -> bool {
         let standard = self.standard.as_deref().and_then(|text| {
-            let elements = split(text, ',').into_iter().rev();
-            elements.flat_map(|element| split(element, ';')).find_map(|pair| {
+            split(split(text, ',').last()?, ';').into_iter().find_map(|pair| {
                 let (name, value) = pair.split_once('=')?;
                 name.trim().eq_ignore_ascii_case("proto").then(|| value.trim().trim_matches('"'))
             })
         });
         let other = self.x_forwarded_proto.as_deref().and_then(|text| text.rsplit(',').next()).map(str::trim);
-        standard.or(other).is_some_and(|scheme| ["https", "wss"].iter().any(|one| scheme.eq_ignore_ascii_case(one)))
+        let is_encrypted = |scheme: &str| ["https", "wss"].iter().any(|one| scheme.eq_ignore_ascii_case(one));
+        match (standard, other) {
+            (Some(one), Some(other)) => is_encrypted(one) && is_encrypted(other),
+            (one, other) => one.or(other).is_some_and(is_encrypted),
+        }
     }
 
     /// Whom a request is for that came from `peer`, a proxy that is trusted: the first hop from the right that is not. The peer itself where
@@ -146,6 +150,8 @@ mod tests {
         check(Some("for=192.0.2.1; Proto=\"https\";by=203.0.113.1"), None, true);
         check(Some("for=\"a;proto=https\""), None, false);
         check(Some("for=192.0.2.1;proto=http"), Some("https"), false);
+        check(Some("proto=https"), Some("http"), false);
+        check(Some("proto=https, for=192.0.2.1"), None, false);
         check(Some("for=192.0.2.1"), Some("https"), true);
     }
 
