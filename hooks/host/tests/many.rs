@@ -149,12 +149,10 @@ fn no_call_sees_what_another_one_wrote() {
     let mut spoils = guest(World::Auth);
     spoils.memory = "64";
     let zeros = [0x1f00, 0xff00, 0x1_0100, 0x8_0000, 0x10_0000, 0x3f_fff0];
-    let checks: String = zeros
-        .iter()
-        .map(|at| {
-            format!("(if (i32.load (i32.const {at})) (then (unreachable))) (i32.store (i32.const {at}) (i32.const -1))")
-        })
-        .collect();
+    let checks = zeros.map(|at| {
+        format!("(if (i32.load (i32.const {at})) (then (unreachable))) (i32.store (i32.const {at}) (i32.const -1))")
+    });
+    let checks = checks.join("\n");
     spoils.items = "(data (i32.const 512) \"abcd\") (global $seen (mut i32) (i32.const 7)) (table $t 4 funcref) (func $one) (elem declare func $one)".into();
     spoils.body = format!(
         "{checks}

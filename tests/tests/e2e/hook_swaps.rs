@@ -82,7 +82,7 @@ fn replaced(times: u32) {
     println!("{times} versions, {refused} refused, {let_in} let in, {per_second:.0} a second; {early} -> {late} bytes");
     assert!(refused > 0 && let_in > 0, "both versions decide: {refused} and {let_in}");
     // The last one is in force.
-    let last = if times % 2 == 0 { 403 } else { 404 };
+    let last = if times.is_multiple_of(2) { 403 } else { 404 };
     eventually("the last version decides", seconds(10), || (status(&server, ASKS) == last).then_some(()));
     let grown = late.saturating_sub(early);
     assert!(grown < 16 << 20, "{times} versions take {grown} bytes more");
