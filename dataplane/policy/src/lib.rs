@@ -36,6 +36,24 @@ pub mod table;
 #[cfg(test)]
 mod tests;
 
+/// What tells a viewer without a session of its own from others.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
+pub enum ViewerName {
+    /// Of its CMCD session, else of its address and user agent: it can call itself what it likes.
+    Claimed(u64),
+    /// The session of its play grants, which this server names and signs: it keeps it wherever it goes.
+    Granted(u64),
+}
+
+impl ViewerName {
+    /// The number, whoever chose it.
+    pub const fn number(self) -> u64 {
+        match self {
+            Self::Claimed(number) | Self::Granted(number) => number,
+        }
+    }
+}
+
 /// Who asks, and over what.
 #[derive(Clone, Debug)]
 pub struct Client {
@@ -51,8 +69,8 @@ pub struct Client {
     pub user_agent: String,
     /// `Referer` or pageUrl; may be empty.
     pub referer: String,
-    /// What all requests of a viewer of HLS or DASH have in common, who has no session: of its CMCD session, else of its address and user agent.
-    pub viewer: Option<u64>,
+    /// What all requests of a viewer have in common who has no session.
+    pub viewer: Option<ViewerName>,
     /// What `Authorization: Bearer` of an HTTP player gave.
     pub bearer: Option<Secret>,
     /// The URL that an RTMP client connected to, as it gave it; empty over HTTP.

@@ -30,7 +30,7 @@ pub fn ask(request: &Request, context: DecisionContext<'_>, on_air: Option<&OnAi
     let client = &request.client;
     let address = client.address.ip().to_canonical();
     let session = match client.viewer {
-        Some(viewer) => format!("v{viewer:016x}"),
+        Some(viewer) => format!("v{:016x}", viewer.number()),
         None => client.session.to_string(),
     };
     let all = |labels: Option<&Labels>| -> Vec<types::Pair> {

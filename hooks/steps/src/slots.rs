@@ -4,25 +4,30 @@ use std::collections::HashMap;
 use std::net::IpAddr;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use millstream_policy::Client;
+use millstream_policy::{Client, ViewerName};
 
 /// Keys that are counted at once, of all hooks.
 const KEYS_MAX: usize = 1_000_000;
 
-/// Who holds a place: a session, or a viewer of HLS or DASH with all of its requests.
+/// Who holds a place: a session, or a viewer with all of its requests.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
 pub enum Holder {
     /// The session's number.
     Session(u64),
     /// Where it is, and what its requests have in common: the name alone is anybody's to choose.
-    Viewer(IpAddr, u64),
+    Claimed(IpAddr, u64),
+    /// A session of play grants, wherever it is.
+    Granted(u64),
 }
 
 impl Holder {
     /// Whoever this client is.
     pub fn of(client: &Client) -> Self {
-        let address = client.address.ip().to_canonical();
-        client.viewer.map_or(Self::Session(client.session), |viewer| Self::Viewer(address, viewer))
+        match client.viewer {
+            None => Self::Session(client.session),
+            Some(ViewerName::Claimed(number)) => Self::Claimed(client.address.ip().to_canonical(), number),
+            Some(ViewerName::Granted(number)) => Self::Granted(number),
+        }
     }
 }
 

@@ -14,7 +14,8 @@ use millstream_policy::open::Open;
 use millstream_policy::records::{Record, Records};
 use millstream_policy::scope::Fail;
 use millstream_policy::{
-    Action, Answer, Chain, Client, DecisionContext, Denial, Grant, Request, Step, Undecided, Verdict, Why, shared,
+    Action, Answer, Chain, Client, DecisionContext, Denial, Grant, Request, Step, Undecided, Verdict, ViewerName, Why,
+    shared,
 };
 use millstream_proto::id::Id;
 use millstream_proto::query::Params;
@@ -128,7 +129,7 @@ fn asks(stream: &str, protocol: &'static str, viewer: Option<u64>) -> Request {
         secure: false,
         user_agent: "player".to_owned(),
         referer: String::new(),
-        viewer,
+        viewer: viewer.map(ViewerName::Claimed),
         bearer: None,
         tc_url: Secret::default(),
     };
@@ -394,6 +395,24 @@ fn viewers_of_hls_are_asked_about_once_and_hold_one_place() {
     // With the binding its viewers' grants go, and what they held.
     drop((steps, elsewhere, chain, another, bound));
     assert_eq!(rig.node.slots.held("hook-1", "account"), 0);
+}
+
+#[test]
+fn a_session_of_grants_keeps_its_place_wherever_it_goes() {
+    let rig = Rig::new();
+    let plays = plays(|_, _| Ok(auth::Step::Allow(grant(60_000, &[("account", 1)]))));
+    let chain = rig.chain(vec![rig.bound(&binding(1, Mode::Live), Fail::Closed, plays)]);
+    let (steps, records) = (chain.for_shard(0), Records::default());
+    let ask = |session, address: [u8; 4]| {
+        let mut asked = asks("cam", "grant", None);
+        asked.client.viewer = Some(ViewerName::Granted(session));
+        asked.client.address = SocketAddr::from((address, 5000));
+        steps.ask(&asked, context(&records))
+    };
+    assert!(allowed(&ask(1, [192, 0, 2, 1])));
+    assert!(allowed(&ask(1, [198, 51, 100, 7])), "its phone has left the house");
+    assert_eq!(rig.node.slots.held("hook-1", "account"), 1);
+    assert_eq!(denied(ask(2, [192, 0, 2, 1])).why, Why::Busy);
 }
 
 #[test]

@@ -3,7 +3,7 @@ use std::collections::HashMap;
 use std::net::IpAddr;
 use std::time::Duration;
 
-use millstream_policy::{Action, Request, Step};
+use millstream_policy::{Action, Request, Step, ViewerName};
 use millstream_proto::network::counted;
 use tokio::time::Instant;
 
@@ -22,7 +22,7 @@ pub(super) struct Key {
     app: String,
     name: String,
     /// What the requests of a viewer of HLS or DASH have in common.
-    viewer: Option<u64>,
+    viewer: Option<ViewerName>,
     query: String,
     bearer: String,
 }

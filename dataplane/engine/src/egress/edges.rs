@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use millstream_proto::id::Id;
 use millstream_proto::network::counted;
+use millstream_proto::time::Time;
 
 use super::pass::Pass;
 use super::reply::{Answer, Reply, admit};
@@ -26,9 +27,10 @@ fn is_guarded(reply: &Reply<'_>, id: &Id) -> bool {
         && reply.shard.admission.is_protected(id)
 }
 
-/// The policy has let in who asks for a playlist. False: nothing could be kept.
-pub(super) fn let_in(reply: &Reply<'_>, id: &Id) -> bool {
+/// The policy has let in who asks for a playlist, up to that moment or for good. False: nothing could be kept.
+pub(super) fn let_in(reply: &Reply<'_>, id: &Id, granted_until: Option<Time>) -> bool {
     let until = reply.shard.now() + LET_IN_FOR;
+    let until = granted_until.map_or(until, |end| end.min(until));
     !is_guarded(reply, id) || reply.shard.grant(id, viewer(reply), Some(until))
 }
 

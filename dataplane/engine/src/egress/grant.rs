@@ -2,13 +2,14 @@
 //! after it: [`super::pass`], which takes grants out of paths.
 use std::time::Duration;
 
+use millstream_policy::ViewerName;
 use millstream_proto::http::response::{Body, Cache, Head};
 use millstream_proto::id::Id;
 use millstream_proto::sign::grant::{GrantKeys, GrantSession, PlayGrant};
 use serde::Serialize;
 
 use super::pass::Pass;
-use super::refusal::{BUSY, NO_ROOM, TurnedAway};
+use super::refusal::{BUSY, ENDING, NO_ROOM, TurnedAway};
 use super::reply::{Answer, Reply, ask, question};
 use crate::clock::{unix_ms, unix_s};
 use crate::shard::reached;
@@ -51,11 +52,15 @@ pub(super) async fn make(reply: &Reply<'_>, id: Id) -> Answer {
         Pass::Grant(grant) => Some(grant.session),
         _ => request.query.get("grant").and_then(|text| keys.session_of(text, &id)),
     };
+    // Who watches already goes on in a drain, and renews its grant for that.
+    if shard.is_draining() && older.is_none() {
+        return reply.turned_away(id.as_str(), PROTOCOL, ENDING);
+    }
     if older.is_none() && !shard.sessions.has_room(millstream_policy::Action::Play) {
         return reply.turned_away(id.as_str(), PROTOCOL, NO_ROOM);
     }
     let name = older.unwrap_or_else(|| new_session(shard.number(), unix_ms()));
-    let Some(mut question) = question(reply, &id, PROTOCOL, Some(reached::hash(name))) else {
+    let Some(mut question) = question(reply, &id, PROTOCOL, Some(ViewerName::Granted(reached::hash(name)))) else {
         return Answer::Whole(reply.error(500, "the server's configuration is wrong"));
     };
     question.params.retain(|param| param != "grant");

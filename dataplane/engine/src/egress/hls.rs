@@ -120,7 +120,7 @@ pub(super) async fn document(
         Err(not_playable) => return reply.turned_away(id.as_str(), protocol, not_playable.into()),
     };
     let kept = reply.pass != Pass::None || shard.grant(&id, granted(session, viewer), granted_now.until);
-    if !kept || !edges::let_in(reply, &id) {
+    if !kept || !edges::let_in(reply, &id, granted_now.until) {
         return reply.turned_away(id.as_str(), protocol, BUSY);
     }
     part_sender::after_parts(&source.handle().packaging).await;

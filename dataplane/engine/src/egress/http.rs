@@ -265,12 +265,7 @@ async fn play(reply: &Reply<'_>) -> Answer {
         {
             return output(reply, id, wanted).await;
         }
-        (Method::Post, [id, "grant"]) if let Ok(id) = Id::new(id) => {
-            if shard.is_draining() && !reply.pass.is_grant() {
-                return reply.turned_away(id.as_str(), HTTP, ENDING);
-            }
-            return Box::pin(grant::make(reply, id)).await;
-        }
+        (Method::Post, [id, "grant"]) if let Ok(id) = Id::new(id) => return Box::pin(grant::make(reply, id)).await,
         (Method::Get | Method::Head, [_, "grant"]) => match reply.pass {
             Pass::Grant(grant) => return grant::is_right(reply, grant),
             _ => reply.not_allowed("POST, OPTIONS"),

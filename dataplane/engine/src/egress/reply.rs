@@ -4,7 +4,7 @@ use std::rc::Rc;
 use std::time::Duration;
 
 use bytes::Bytes;
-use millstream_policy::{Action, Client, Request as Question, Why};
+use millstream_policy::{Action, Client, Request as Question, ViewerName, Why};
 use millstream_proto::http::conditional::Tag;
 use millstream_proto::http::range;
 use millstream_proto::http::request::{Method, Request};
@@ -228,7 +228,7 @@ pub(super) async fn admit(
         Pass::Edge if viewer.is_some() => return Ok(Granted::default()),
         _ => {}
     }
-    let Some(question) = question(reply, id, protocol, viewer) else {
+    let Some(question) = question(reply, id, protocol, viewer.map(ViewerName::Claimed)) else {
         return Err(Answer::Whole(reply.error(500, "the server's configuration is wrong")));
     };
     ask(reply, question).await
@@ -255,7 +255,12 @@ pub(super) async fn ask(reply: &Reply<'_>, question: Question) -> Result<Granted
 }
 
 /// What admission is asked about a request to play.
-pub(super) fn question(reply: &Reply<'_>, id: &Id, protocol: &'static str, viewer: Option<u64>) -> Option<Question> {
+pub(super) fn question(
+    reply: &Reply<'_>,
+    id: &Id,
+    protocol: &'static str,
+    viewer: Option<ViewerName>,
+) -> Option<Question> {
     let Reply { shard, session, request, .. } = *reply;
     let app = shard.config.apps.first().cloned()?;
     Some(Question {

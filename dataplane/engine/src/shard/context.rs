@@ -22,7 +22,7 @@ use millstream_proto::sign::grant::GrantSession;
 use millstream_proto::time::Time;
 
 use super::events::Refusals;
-use super::grant_sessions::GrantSessions;
+use super::grant_sessions::{GrantSessions, Renewal};
 use super::grants::{Grants, Kept, Viewer};
 use super::mailbox::Mail;
 use super::session::{Arrival, Session, Sessions};
@@ -217,10 +217,11 @@ impl ShardContext {
     /// A session that plays by grants is admitted up to that moment, here and at the other shards. False: what it holds cannot be kept.
     pub(crate) fn renew(&self, name: GrantSession, until: Time, held: Option<Held>, address: IpAddr) -> bool {
         let holds = held.is_some();
-        let kept = self.grant_sessions.renew(name, until, held, address, self.now());
+        let renewal = Renewal { at: self.now(), shard: self.index };
+        let kept = self.grant_sessions.renew(name, renewal, until, held, address, renewal.at);
         for shard in (0..self.shards()).filter(|shard| *shard != self.index) {
             // Where there is no room, connections end with the grant that they have shown, and their pages come back with the new one.
-            let _ = self.put(shard, Mail::Renewed { name, until, address });
+            let _ = self.put(shard, Mail::Renewed { name, renewal, until, address });
         }
         kept || !holds
     }

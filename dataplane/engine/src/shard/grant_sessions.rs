@@ -20,8 +20,17 @@ const SESSIONS_PER_ADDRESS_MAX: usize = 1_024;
 /// Connections of a session that play at the same time: a page that reconnects has two for a moment.
 const CONNECTIONS_MAX: usize = 4;
 
+/// When a session was renewed, and at which shard: of two renewals at the same moment all shards take the same one for the newer.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug, Default)]
+pub(crate) struct Renewal {
+    pub(crate) at: Time,
+    pub(crate) shard: usize,
+}
+
 struct Entry {
     until: Time,
+    /// The newest that is known.
+    renewal: Renewal,
     /// Given back when this is dropped.
     held: Option<Held>,
     connections: Vec<Weak<Session>>,
@@ -39,10 +48,11 @@ struct Inner {
 }
 
 impl GrantSessions {
-    /// A session is admitted up to that moment, and holds this from here on. False: there is no room for it.
+    /// A session is admitted up to that moment, and holds this from here on, unless a newer renewal is known. False: there is no room for it.
     pub(crate) fn renew(
         &self,
         name: GrantSession,
+        renewal: Renewal,
         until: Time,
         held: Option<Held>,
         address: IpAddr,
@@ -50,8 +60,15 @@ impl GrantSessions {
     ) -> bool {
         let before = {
             let inner = &mut *self.0.borrow_mut();
+            // Nothing has to be remembered of a session that holds nothing and plays nothing here.
+            if held.is_none() && !inner.entries.contains_key(&name) {
+                return true;
+            }
             let Some(entry) = inner.entry(name, until, address, now) else { return false };
-            entry.until = until;
+            if renewal < entry.renewal {
+                return true;
+            }
+            (entry.renewal, entry.until) = (renewal, until);
             for connection in entry.connections.iter().filter_map(Weak::upgrade) {
                 connection.granted.borrow_mut().until = Some(until);
             }
@@ -99,7 +116,7 @@ impl Inner {
             }
             *self.of_address.entry(address).or_default() += 1;
         }
-        let new = || Entry { until, held: None, connections: Vec::new(), address };
+        let new = || Entry { until, renewal: Renewal::default(), held: None, connections: Vec::new(), address };
         Some(self.entries.entry(name).or_insert_with(new))
     }
 
@@ -147,7 +164,8 @@ mod tests {
         let renew = |number, until, now| {
             places.fetch_add(1, Ordering::Relaxed);
             let held = Held::new(Place(Arc::clone(&places)));
-            assert!(sessions.renew(name(number), at(until), Some(held), address, at(now)));
+            let renewal = Renewal { at: at(now), shard: 0 };
+            assert!(sessions.renew(name(number), renewal, at(until), Some(held), address, at(now)));
         };
         renew(1, 1_000, 0);
         renew(2, 1_500, 0);
@@ -156,7 +174,8 @@ mod tests {
         sessions.sweep(at(1_500));
         assert_eq!(places.load(Ordering::Relaxed), 1);
         // Another shard has asked: the place is there.
-        assert!(sessions.renew(name(1), at(2_500), None, address, at(1_600)));
+        let elsewhere = |ms| Renewal { at: at(ms), shard: 1 };
+        assert!(sessions.renew(name(1), elsewhere(1_600), at(2_500), None, address, at(1_600)));
         assert_eq!(places.load(Ordering::Relaxed), 0);
         sessions.sweep(at(2_500));
         let inner = sessions.0.borrow();
@@ -164,10 +183,43 @@ mod tests {
     }
 
     #[test]
+    fn of_two_renewals_at_the_same_moment_all_shards_keep_the_same() {
+        let at = Time::from_millis;
+        let address = IpAddr::V4(Ipv4Addr::LOCALHOST);
+        for (first, second) in [(5, 6), (6, 5), (5, 5)] {
+            let shards = [(); 2].map(|()| GrantSessions::default());
+            let places = Arc::<AtomicUsize>::default();
+            let stamps = [first, second].map(at);
+            let of = |shard: usize| Renewal { at: stamps[shard], shard };
+            for (shard, sessions) in shards.iter().enumerate() {
+                places.fetch_add(1, Ordering::Relaxed);
+                let held = Some(Held::new(Place(Arc::clone(&places))));
+                assert!(sessions.renew(name(1), of(shard), at(1_000 + shard as u64), held, address, at(7)));
+            }
+            // Each hears of the other's.
+            for (shard, sessions) in shards.iter().enumerate() {
+                let other = 1 - shard;
+                assert!(sessions.renew(name(1), of(other), at(1_000 + other as u64), None, address, at(8)));
+            }
+            assert_eq!(places.load(Ordering::Relaxed), 1, "the newer one is kept, at {first} and {second}");
+        }
+    }
+
+    #[test]
+    fn a_session_that_holds_nothing_and_plays_nothing_takes_no_room() {
+        let (sessions, at) = (GrantSessions::default(), Time::from_millis);
+        let address = IpAddr::V4(Ipv4Addr::LOCALHOST);
+        assert!(sessions.renew(name(1), Renewal::default(), at(1_000), None, address, at(0)));
+        assert!(sessions.0.borrow().entries.is_empty());
+    }
+
+    #[test]
     fn one_address_takes_nothing_from_others() {
         let (sessions, at) = (GrantSessions::default(), Time::from_millis);
         let renew = |number, address: u32, now: u64| {
-            sessions.renew(name(number), at(now + 1_000), None, Ipv4Addr::from(address).into(), at(now))
+            let held = Some(Held::new(()));
+            let renewal = Renewal { at: at(now), shard: 0 };
+            sessions.renew(name(number), renewal, at(now + 1_000), held, Ipv4Addr::from(address).into(), at(now))
         };
         for number in 0..SESSIONS_PER_ADDRESS_MAX as u32 {
             assert!(renew(number, 1, 0));

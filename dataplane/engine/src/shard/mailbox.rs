@@ -12,6 +12,7 @@ use millstream_proto::sign::grant::GrantSession;
 use millstream_proto::time::Time;
 
 use super::budget::OfConnection;
+use super::grant_sessions::Renewal;
 use super::granted::Granted;
 use super::grants::Viewer;
 use crate::io::Descriptor;
@@ -57,7 +58,7 @@ pub(crate) enum Mail {
     /// A viewer without a session is admitted up to that moment; `None`: for good.
     Granted { id: Id, viewer: Viewer, until: Option<Time> },
     /// A session that plays by grants is admitted up to that moment.
-    Renewed { name: GrantSession, until: Time, address: IpAddr },
+    Renewed { name: GrantSession, renewal: Renewal, until: Time, address: IpAddr },
     /// Something that the outside wants to know, or to have done.
     Work(Work),
     /// Begin to drain.

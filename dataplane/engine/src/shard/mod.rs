@@ -400,9 +400,9 @@ impl Shard {
                 // Full: who is not known here was admitted for good.
                 let _ = self.grants.keep(&id, viewer, until, self.now());
             }
-            Mail::Renewed { name, until, address } => {
+            Mail::Renewed { name, renewal, until, address } => {
                 // Full: connections that play by it end with the grant that they have shown.
-                let _ = self.grant_sessions.renew(name, until, None, address, self.now());
+                let _ = self.grant_sessions.renew(name, renewal, until, None, address, self.now());
             }
             Mail::Work(work) => {
                 // As with a session's task, a defect in it ends it alone; who asked finds that there is no answer.
