@@ -1,7 +1,7 @@
 //! Play grants: a protected stream by `/g/<grant>/<id>/`, from the server itself, through nginx, through the CloudFront Function under Node, and on our
 //! pages in headless Chromium.
 use std::collections::BTreeMap;
-use std::net::SocketAddr;
+use std::net::{Ipv4Addr, SocketAddr};
 use std::path::Path;
 use std::time::Instant;
 
@@ -11,6 +11,7 @@ use millstream_tests::control::Client;
 use millstream_tests::flv::Tag;
 use millstream_tests::hls::follow::{Following, Plan};
 use millstream_tests::http::{self, Response, Viewer};
+use millstream_tests::raw;
 use millstream_tests::rtmp::{Publisher, Pushing};
 use millstream_tests::server::{Options, Server, millstream};
 use millstream_tests::tools::Tool;
@@ -220,7 +221,7 @@ fn protected_streams_are_given_to_edges_that_prove_themselves_and_to_who_was_let
 /// Ten viewers, each with a grant of its own: what they ask for reaches the origin once.
 #[test]
 fn case_26_viewers_with_grants_of_their_own_cost_the_origin_one_request_per_url_through_nginx() {
-    let (server, push) = protected("60s", &edges());
+    let (server, push) = protected("60s", &format!("{}\n[http]\ntrusted_proxies = [\"127.0.0.1\"]", edges()));
     let other = Publisher::start(server.rtmp, "stream", "other").expect("published").repeat(Clip::small());
     let cache = Cache::nginx_with(server.http, EDGE_SECRET);
     let short = grant_of(cache.address, "cam", "");
@@ -245,6 +246,14 @@ fn case_26_viewers_with_grants_of_their_own_cost_the_origin_one_request_per_url_
     // What the cache has is for those alone who have a grant for it.
     let file = file_of(&body(cache.address, &format!("{path}video.m3u8")));
     assert_eq!(http::get(cache.address, &format!("{path}{file}")).status, 200);
+    // Somebody who was let in with a token comes through nginx, too: what the origin gave it is not everyone's.
+    let token = token("cam", "play", 600);
+    for path in [format!("/cam/video.m3u8?token={token}"), format!("/cam/{file}")] {
+        let socket = raw::connect_from(Ipv4Addr::new(127, 0, 0, 2).into(), cache.address).expect("it listens");
+        let mut connection = http::Connection::over(socket).expect("a socket");
+        connection.send(format!("GET {path} HTTP/1.1\r\nHost: a\r\n\r\n").as_bytes()).expect("it reads");
+        assert_eq!(connection.head().expect("an answer").status, 200, "{path}");
+    }
     for path in ["/cam/video.m3u8".to_owned(), format!("/cam/{file}"), "/g/cam/video.m3u8".to_owned()] {
         assert_ne!(http::get(cache.address, &path).status, 200, "{path}");
         assert_ne!(with_edge(cache.address, &path, EDGE_SECRET).status, 200, "{path}, said by a viewer");
@@ -267,6 +276,7 @@ fn case_26_viewers_with_grants_of_their_own_cost_the_origin_one_request_per_url_
         }
     }
     let by_number = |url: &str| url.contains("_HLS_msn") || url.contains("/s/");
+    assert!(cache.log().iter().all(|line| !line.url.contains("v1.")), "the log has a grant");
     let twice: Vec<_> = asked
         .iter()
         .filter(|(url, at)| {
