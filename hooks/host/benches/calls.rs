@@ -1,11 +1,13 @@
-//! Figures of hooks, CPU of the calling thread: `cargo bench -p millstream-hooks`.
+//! Figures of hooks: `cargo bench -p millstream-hooks`.
 //!
-//! They are printed by this program itself: what counts is the CPU time that a call reports, its median and its share of a core, and not
-//! the wall-clock time on a machine that does other things too.
+//! Criterion gets the CPU time that each call reports, and not the wall-clock time of a machine that does other things too. The percentiles of the
+//! single calls are printed beside its estimates.
+#![allow(missing_docs)]
 use std::hint::black_box;
 use std::path::Path;
 use std::time::Duration;
 
+use criterion::{Criterion, criterion_group, criterion_main};
 use millstream_hooks::wit::{events, motion, policy};
 use millstream_hooks::{Capacity, Hook, Module, Runtime, Secret, Settings, World};
 
@@ -13,22 +15,18 @@ use millstream_hooks::{Capacity, Hook, Module, Runtime, Secret, Settings, World}
 mod kit;
 use kit::{guest, request, target};
 
-fn main() {
+fn calls(criterion: &mut Criterion) {
     let runtime = Runtime::new(Capacity { calls: 16, kept: 16 }).expect("a runtime");
     let module =
         std::fs::read(Path::new(env!("CARGO_MANIFEST_DIR")).join("../guests/built/signed-url.wasm")).expect("built");
     let compiled = runtime.compile(&module, World::Auth).expect("a module");
     println!("compile signed-url ({} bytes): {:?}", module.len(), compiled.report.compile_time);
 
-    let loads: Vec<Duration> = (0..20)
-        .map(|_| {
-            let began = std::time::Instant::now();
-            black_box(runtime.load(&compiled.artifact).expect("it loads"));
-            began.elapsed()
-        })
-        .collect();
-    report("load of one artifact", &loads);
-    println!("load of 20 artifacts: {:?}", loads.iter().sum::<Duration>());
+    figure(criterion, "load of one artifact (wall time)", || {
+        let began = std::time::Instant::now();
+        black_box(runtime.load(&compiled.artifact).expect("it loads"));
+        began.elapsed()
+    });
 
     let load = |module: &[u8], world| -> Module {
         runtime.load(&runtime.compile(module, world).expect("a module").artifact).expect("it loads")
@@ -41,17 +39,14 @@ fn main() {
     for (what, hook) in
         [("auth, signed-url in Rust, fresh instance", &signed), ("auth, empty WAT guest, fresh instance", &empty)]
     {
-        let calls: Vec<Duration> = (0..20_000)
-            .map(|_| {
-                let called = hook.authorize(&asked);
-                called.result.expect("an answer");
-                called.cpu
-            })
-            .collect();
-        report(what, &calls);
+        figure(criterion, what, || {
+            let called = hook.authorize(&asked);
+            called.result.expect("an answer");
+            called.cpu
+        });
     }
 
-    guests(&runtime);
+    guests(criterion, &runtime);
 
     let mut frames = guest(World::Motion);
     // Differences to the frame before, byte by byte: the work of a motion hook without its cleverness.
@@ -72,18 +67,17 @@ fn main() {
         motion::Source { target: target(&[]), width: 1280, height: 720, fps_num: 25, fps_den: 1, extra: vec![] };
     instance.start(&source).result.expect("an answer").expect("it wants frames");
     let luma = vec![100; 160 * 90];
-    let calls: Vec<Duration> = (0..5000)
-        .map(|n| {
-            let called = instance.on_frame(&luma, 160, 90, n * 40);
-            called.result.expect("an answer");
-            called.cpu
-        })
-        .collect();
-    report("motion, 160x90, byte by byte in WAT", &calls);
+    let mut n = 0;
+    figure(criterion, "motion, 160x90, byte by byte in WAT", || {
+        n += 1;
+        let called = instance.on_frame(&luma, 160, 90, n * 40);
+        called.result.expect("an answer");
+        called.cpu
+    });
 }
 
 /// Every guest of `hooks/guests` that answers in an instance of its own, and motion, which keeps one.
-fn guests(runtime: &Runtime) {
+fn guests(criterion: &mut Criterion, runtime: &Runtime) {
     let bound = |name: &str, world: World, config: &[(&str, &str)]| -> Hook {
         let file = Path::new(env!("CARGO_MANIFEST_DIR")).join(format!("../guests/built/{name}.wasm"));
         let compiled = runtime.compile(&std::fs::read(file).expect("built"), world).expect("a module");
@@ -108,7 +102,7 @@ fn guests(runtime: &Runtime) {
             assert!(matches!(called.result.expect("an answer"), millstream_hooks::wit::auth::Step::Allow(_)), "{name}");
             called.cpu
         };
-        report(&format!("auth, {name}, fresh instance"), &times(10_000, call));
+        figure(criterion, &format!("auth, {name}, fresh instance"), call);
     }
     let source = policy::Source {
         target: target(&[]),
@@ -133,7 +127,7 @@ fn guests(runtime: &Runtime) {
         assert_eq!(called.result.expect("an answer").len(), 3);
         called.cpu
     };
-    report("policy, ladder, fresh instance", &times(5000, call));
+    figure(criterion, "policy, ladder, fresh instance", call);
     for batch in [1, 256] {
         let forwarder = bound("event-forwarder", World::Events, &[("markers", "publish-start")]);
         let mut id = 0;
@@ -148,7 +142,7 @@ fn guests(runtime: &Runtime) {
             called.result.expect("an answer");
             called.cpu
         };
-        report(&format!("events, event-forwarder, {batch} at once"), &times(1000, call));
+        figure(criterion, &format!("events, event-forwarder, {batch} at once"), call);
     }
     let mut watching = bound("motion", World::Motion, &[]).motion().result.expect("an instance");
     let source =
@@ -166,18 +160,28 @@ fn guests(runtime: &Runtime) {
         called.result.expect("an answer");
         called.cpu
     };
-    report("motion, frame difference in Rust, 160x90", &times(5000, call));
+    figure(criterion, "motion, frame difference in Rust, 160x90", call);
 }
 
-fn times(calls: usize, call: impl FnMut() -> Duration) -> Vec<Duration> {
-    std::iter::repeat_with(call).take(calls).collect()
+/// Measures a call that says how long it took, and prints how the single calls are spread.
+fn figure(criterion: &mut Criterion, what: &str, mut call: impl FnMut() -> Duration) {
+    let mut times = Vec::new();
+    criterion.bench_function(what, |bencher| {
+        bencher.iter_custom(|calls| {
+            let first = times.len();
+            times.extend(std::iter::repeat_with(&mut call).take(calls as usize));
+            times[first..].iter().sum()
+        });
+    });
+    if times.is_empty() {
+        // Left out by the command line's filter.
+        return;
+    }
+    times.sort_unstable();
+    let at = |share: usize| times[(times.len() - 1) * share / 100];
+    let per_second = times.len() as f64 / times.iter().sum::<Duration>().as_secs_f64();
+    println!("{what}: p50 {:?}, p99 {:?}, {per_second:.0} per second of a core", at(50), at(99));
 }
 
-fn report(what: &str, times: &[Duration]) {
-    let mut sorted = times.to_vec();
-    sorted.sort_unstable();
-    let at = |share: usize| sorted[(sorted.len() - 1) * share / 100];
-    let mean = times.iter().sum::<Duration>() / times.len() as u32;
-    let per_second = 1.0 / mean.as_secs_f64();
-    println!("{what}: p50 {:?}, p99 {:?}, mean {mean:?}, {per_second:.0} per second of a core", at(50), at(99));
-}
+criterion_group!(benches, calls);
+criterion_main!(benches);

@@ -1,11 +1,14 @@
 //! Figures of the record of decisions: what it takes of memory, and how quickly a candidate is asked about it. `cargo bench -p millstream-hook-steps`.
 //!
-//! The record is full: of as many decisions as 64 MiB hold, of viewers with signed URLs.
+//! The record is full: of as many decisions as 64 MiB hold, of viewers with signed URLs. Criterion gets the CPU time of the calls for a replay of
+//! ten thousand of them; the figure of the whole record is printed.
+#![allow(missing_docs)]
 use std::net::{IpAddr, Ipv4Addr};
 use std::path::Path;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use criterion::{Criterion, Throughput, criterion_group, criterion_main};
 use millstream_hook_steps::decision::{Decider, Decision, Verdict};
 use millstream_hook_steps::replay::{Bounds, replay};
 use millstream_hook_steps::ring::{Owner, Ring};
@@ -15,6 +18,8 @@ use millstream_policy::Action;
 use millstream_proto::id::Id;
 
 const ROOM: usize = 64 << 20;
+/// Decisions that criterion replays again and again.
+const SAMPLE: usize = 10_000;
 /// When signatures were looked at: a minute before they end.
 const NOW_MS: u64 = 1_999_999_940_000;
 /// A signature that is wrong, which takes as long as one that is right.
@@ -51,7 +56,7 @@ fn request(n: u32) -> auth::Request {
     }
 }
 
-fn main() {
+fn replays(criterion: &mut Criterion) {
     let runtime = Runtime::new(Capacity { calls: 4, kept: 0 }).expect("a runtime");
     let built = Path::new(env!("CARGO_MANIFEST_DIR")).join("../guests/built/signed-url.wasm");
     let module = std::fs::read(built).expect("built");
@@ -90,4 +95,24 @@ fn main() {
     assert_eq!((done.same, done.left_out), (done.decisions, 0));
     let per_second = done.decisions as f64 * 1e6 / done.cpu_us as f64;
     println!("{} decisions replayed in {wall:?}: {per_second:.0} per second of CPU time of calls", done.decisions);
+
+    let some = &decisions[..decisions.len().min(SAMPLE)];
+    let mut group = criterion.benchmark_group("replay");
+    group.throughput(Throughput::Elements(some.len() as u64)).sample_size(10);
+    group.bench_function("of a record, signed-url in Rust", |bencher| {
+        bencher.iter_custom(|times| {
+            let replayed = (0..times).map(|_| {
+                let bounds = Bounds { until: Instant::now() + Duration::from_mins(5), listed_max: 100 };
+                let asked = some.iter().map(AsRef::as_ref);
+                let done = replay(asked, bounds, |request, unix_ms| hook.at(unix_ms).authorize(request));
+                assert_eq!((done.same, done.left_out), (some.len() as u64, 0));
+                Duration::from_micros(done.cpu_us)
+            });
+            replayed.sum()
+        });
+    });
+    group.finish();
 }
+
+criterion_group!(benches, replays);
+criterion_main!(benches);
