@@ -190,6 +190,20 @@ fn the_life_of_a_grant_ends_with_what_the_policy_has_granted() {
 }
 
 #[test]
+fn who_watches_renews_its_grant_in_a_drain_and_nobody_new_gets_one() {
+    let (server, _push) = protected("60s", "");
+    let first = grant_of(server.http, "cam", "");
+    server.terminate();
+    eventually("it drains", seconds(5), || (http::get(server.http, "/healthz").status == 503).then_some(()));
+    let token = token("cam", "play", 600);
+    assert_eq!(post(server.http, &format!("/cam/grant?token={token}")).status, 503, "a viewer that is new");
+    // As a page does, with its grant beside its token.
+    let renewed = grant_of(server.http, "cam", &format!("&grant={}", text(&first, "grant")));
+    assert_eq!(text(&renewed, "session"), text(&first, "session"));
+    assert_eq!(http::get(server.http, &format!("{}video.m3u8", text(&renewed, "path"))).status, 200);
+}
+
+#[test]
 fn protected_streams_are_given_to_edges_that_prove_themselves_and_to_who_was_let_in() {
     let (server, push) = protected("60s", &edges());
     let at = server.http;
