@@ -61,6 +61,13 @@ fn tidy_event(event: &mut Event) {
             }
         }
         What::SlateEnded { why, .. } => cut(why, WORD_BYTES_MAX),
+        What::RecordingStarted { recording }
+        | What::RecordingResumed { recording }
+        | What::RecordingStored { recording, .. } => cut(recording, WORD_BYTES_MAX),
+        What::RecordingPaused { recording, why } | What::RecordingFailed { recording, why } => {
+            cut(recording, WORD_BYTES_MAX);
+            cut(why, TEXT_BYTES_MAX);
+        }
         What::Refused { action, why, reason, .. } => {
             cut(action, WORD_BYTES_MAX);
             cut(why, WORD_BYTES_MAX);

@@ -69,6 +69,48 @@ pub enum What {
         #[serde(default)]
         lasted_ms: u64,
     },
+    /// A stream is recorded from now on.
+    RecordingStarted {
+        /// The recording's name.
+        #[serde(default)]
+        recording: String,
+    },
+    /// A recording does not grow, and has a gap from here on.
+    RecordingPaused {
+        /// The recording's name.
+        #[serde(default)]
+        recording: String,
+        /// Why, and what to do.
+        #[serde(default)]
+        why: String,
+    },
+    /// It grows again.
+    RecordingResumed {
+        /// The recording's name.
+        #[serde(default)]
+        recording: String,
+    },
+    /// All of it is in the store.
+    RecordingStored {
+        /// The recording's name.
+        #[serde(default)]
+        recording: String,
+        /// How long it is, milliseconds.
+        #[serde(default)]
+        duration_ms: u64,
+        /// Bytes of its media.
+        #[serde(default)]
+        bytes: u64,
+    },
+    /// It could not be begun, or lacks something for good.
+    RecordingFailed {
+        /// The recording's name; empty where it was not begun.
+        #[serde(default)]
+        recording: String,
+        /// Why, and what to do.
+        #[serde(default)]
+        why: String,
+    },
     /// Somebody was not let in.
     Refused {
         /// `publish`, `play`, or `connect` where it was kept out before it could say: an open set.
@@ -172,11 +214,16 @@ const fn one() -> u64 {
 
 impl What {
     /// The words for all that this release knows, with what each says.
-    pub const KINDS: [(&str, &str); 10] = [
+    pub const KINDS: [(&str, &str); 15] = [
         ("publish", "a publisher was admitted and has the stream's place"),
         ("unpublish", "a publisher that was admitted is gone; says why, how long it was on air, and who watched"),
         ("slate_started", "viewers of a stream without a publisher get its slate from now on"),
         ("slate_ended", "they do no more; says why, and how long it was shown"),
+        ("recording_started", "a stream is recorded from now on; says under which name"),
+        ("recording_paused", "a recording does not grow, and has a gap from here on; says why"),
+        ("recording_resumed", "it grows again"),
+        ("recording_stored", "all of a recording is in the store; says how long and how large it is"),
+        ("recording_failed", "a recording could not be begun, or lacks something for good; says why"),
         ("refused", "somebody was not let in; says why, and how many refusals it stands for"),
         ("left_out", "a stream told more than its share: so many of its events were left out"),
         ("hook_activated", "bindings of a hook have another version, by an operator"),
@@ -195,6 +242,11 @@ impl What {
             Self::Unpublish { .. } => "unpublish",
             Self::SlateStarted {} => "slate_started",
             Self::SlateEnded { .. } => "slate_ended",
+            Self::RecordingStarted { .. } => "recording_started",
+            Self::RecordingPaused { .. } => "recording_paused",
+            Self::RecordingResumed { .. } => "recording_resumed",
+            Self::RecordingStored { .. } => "recording_stored",
+            Self::RecordingFailed { .. } => "recording_failed",
             Self::Refused { .. } => "refused",
             Self::LeftOut { .. } => "left_out",
             Self::HookActivated { .. } => "hook_activated",
@@ -219,7 +271,18 @@ mod tests {
             }
             What::Unpublish { .. } => Some(What::SlateStarted {}),
             What::SlateStarted {} => Some(What::SlateEnded { why: String::new(), lasted_ms: 0 }),
-            What::SlateEnded { .. } => {
+            What::SlateEnded { .. } => Some(What::RecordingStarted { recording: String::new() }),
+            What::RecordingStarted { .. } => {
+                Some(What::RecordingPaused { recording: String::new(), why: String::new() })
+            }
+            What::RecordingPaused { .. } => Some(What::RecordingResumed { recording: String::new() }),
+            What::RecordingResumed { .. } => {
+                Some(What::RecordingStored { recording: String::new(), duration_ms: 0, bytes: 0 })
+            }
+            What::RecordingStored { .. } => {
+                Some(What::RecordingFailed { recording: String::new(), why: String::new() })
+            }
+            What::RecordingFailed { .. } => {
                 Some(What::Refused { action: String::new(), why: String::new(), reason: String::new(), count: 1 })
             }
             What::Refused { .. } => Some(What::LeftOut { count: 1 }),

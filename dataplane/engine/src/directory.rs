@@ -35,6 +35,8 @@ pub struct Settings {
     pub hls_segment_s: Option<u32>,
     /// Segments of an HLS playlist; `None`: as the configuration says of all streams.
     pub hls_window: Option<u32>,
+    /// It is recorded, in objects of this many seconds.
+    pub on_demand_s: Option<u32>,
 }
 
 /// All streams that exist. Cheap to clone.
@@ -173,7 +175,9 @@ fn read(stream: &Stream, warnings: &mut Vec<String>) -> Option<Change> {
     });
     let slate = stream.slate.as_deref().and_then(SlateKey::from_hex);
     let outputs = stream.outputs;
-    Some((id, Some((record, Settings { flush, on_unpublish, slate, outputs, hls_segment_s, hls_window }, own))))
+    let on_demand_s = stream.on_demand_s;
+    let settings = Settings { flush, on_unpublish, slate, outputs, hls_segment_s, hls_window, on_demand_s };
+    Some((id, Some((record, settings, own))))
 }
 
 #[cfg(test)]

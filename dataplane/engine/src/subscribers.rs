@@ -1,13 +1,15 @@
 //! Who follows streams beside their viewers, from inside the process: whoever starts the engine gives it makers, and each stream that a
-//! shard comes to own is offered to them. Before it: [`crate::config::Config::subscribers`]; after it: [`crate::shard::stream_handle`].
+//! shard comes to own is offered to them, again when its settings change. Before it: [`crate::config::Config::subscribers`]; after it: [`crate::shard::stream_handle`].
 use std::fmt;
 use std::sync::Arc;
 
 use millstream_hub::subscriber::Subscriber;
 use millstream_proto::id::Id;
 
-/// Makes a subscriber for a stream, on the shard that owns it; `None`: this stream is not followed.
-pub type SubscriberMaker = Arc<dyn Fn(&Id) -> Option<Box<dyn Subscriber>> + Send + Sync>;
+use crate::directory::Settings;
+
+/// Makes a subscriber for a stream with these settings, on the shard that owns it; `None`: this stream is not followed.
+pub type SubscriberMaker = Arc<dyn Fn(&Id, &Settings) -> Option<Box<dyn Subscriber>> + Send + Sync>;
 
 /// All makers.
 #[derive(Clone, Default)]
@@ -20,8 +22,13 @@ impl Subscribers {
     }
 
     /// Those of a stream.
-    pub(crate) fn of(&self, id: &Id) -> Vec<Box<dyn Subscriber>> {
-        self.0.iter().filter_map(|make| make(id)).collect()
+    pub(crate) fn of(&self, id: &Id, settings: &Settings) -> Vec<Box<dyn Subscriber>> {
+        self.0.iter().filter_map(|make| make(id, settings)).collect()
+    }
+
+    /// Whether a stream whose settings change so is to be offered to them again: what they have of it ends then.
+    pub(crate) fn depend_on(&self, before: &Settings, after: &Settings) -> bool {
+        !self.0.is_empty() && before.on_demand_s != after.on_demand_s
     }
 }
 

@@ -104,6 +104,7 @@ impl StreamRecord {
             play_paths: self.settings.texts("play_paths"),
             on_unpublish: on_unpublish(&self.settings),
             slate: None,
+            on_demand_s: self.settings.on("isOnDemand").then(|| whole(&self.settings, "ondemand_time")).flatten(),
             labels: labels(&self.settings),
         }
     }

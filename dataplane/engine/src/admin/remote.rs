@@ -4,6 +4,7 @@
 use std::rc::Rc;
 use std::sync::Arc;
 
+use millstream_control_protocol::event::Event;
 use millstream_control_protocol::exchange::Whom;
 use millstream_control_protocol::live::{Live, Viewer, ViewerPage};
 use millstream_policy::{Chain, Step};
@@ -76,6 +77,11 @@ impl Remote {
     /// What happens, from now on; `None` where somebody has it already.
     pub fn events(&self) -> Option<Events> {
         self.feed.take()
+    }
+
+    /// Tells what happened beside the shards. False: there was no room for it, and it is counted as lost.
+    pub fn tell(&self, event: Event) -> bool {
+        !self.feed.is_on() || self.feed.put(event)
     }
 
     /// The answer of the pending policy step that was given `ticket`. Comes to nothing where it is too late.

@@ -31,7 +31,7 @@ use crate::admin::feed::Feed;
 use crate::clock::Clock;
 use crate::close::CloseReason;
 use crate::config::Config;
-use crate::directory::Directory;
+use crate::directory::{Directory, Settings};
 use crate::egress::head::Heads;
 use crate::io::{self, Budget, IoYield, LoadPool, Outbox, SendBatch, Socket};
 use crate::metrics::ShardStats;
@@ -138,9 +138,14 @@ impl ShardContext {
         }
     }
 
+    /// How a stream behaves, as far as its record says.
+    pub(crate) fn settings_of(&self, id: &Id) -> Settings {
+        self.directory.borrow().settings(id)
+    }
+
     /// Which outputs a stream has.
     pub(crate) fn outputs_of(&self, id: &Id) -> Outputs {
-        self.directory.borrow().settings(id).outputs
+        self.settings_of(id).outputs
     }
 
     /// Whether what a proxy at this address says of its clients is believed.

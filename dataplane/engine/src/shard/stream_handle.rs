@@ -183,7 +183,7 @@ impl StreamHandle {
             feeds: Vec::new(),
             holder: None,
             slate_since: None,
-            subscribers: shard.config.subscribers.of(id),
+            subscribers: shard.config.subscribers.of(id, &shard.settings_of(id)),
         };
         let side = Side::Owner {
             inner: Box::new(RefCell::new(owner)),
@@ -351,6 +351,15 @@ impl StreamHandle {
             }
         });
         full || behind
+    }
+
+    /// Its settings have changed: who follows it beside its viewers is asked anew.
+    pub(super) fn offer_again(&self, shard: &Rc<ShardContext>) {
+        let Side::Owner { inner, notify, .. } = &self.side else { return };
+        let subscribers = shard.config.subscribers.of(&self.id, &shard.settings_of(&self.id));
+        let before = std::mem::replace(&mut inner.borrow_mut().subscribers, subscribers);
+        drop(before);
+        notify.notify();
     }
 
     /// Takes the publisher's place; gives the session that is replaced.

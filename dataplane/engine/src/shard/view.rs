@@ -36,6 +36,10 @@ pub(crate) fn apply(shard: &Shard, directory: &Directory, changed: &Changed) {
     };
     for handle in channels {
         handle.set_flush(shard.flush_of(&handle.id));
+        let settings = [&before, directory].map(|directory| directory.settings(&handle.id));
+        if shard.config.subscribers.depend_on(&settings[0], &settings[1]) {
+            handle.offer_again(shard);
+        }
         let removed = before.records().get(&handle.id).is_some() && directory.records().get(&handle.id).is_none();
         let on_unpublish = match shard.on_unpublish_of(&handle.id) {
             // A publisher that is removed cannot come back.

@@ -57,14 +57,14 @@ pub(crate) fn ask<T>(question: impl Future<Output = T>) -> T {
 }
 
 /// Control's side: what a server was told, so that it can be told of a change.
-struct Told(Directory);
+pub(crate) struct Told(Directory);
 
 impl Told {
-    fn nothing() -> Self {
+    pub(crate) fn nothing() -> Self {
         Self(Directory::default())
     }
 
-    fn tell(&mut self, server: &Server, streams: &[Stream], removed: &[&str]) {
+    pub(crate) fn tell(&mut self, server: &Server, streams: &[Stream], removed: &[&str]) {
         let removed = removed.iter().map(|&id| id.to_owned()).collect();
         let from = Some(Version::default());
         let updated = self.0.updated(&Update { from, streams: streams.to_vec(), removed, ..Update::default() });

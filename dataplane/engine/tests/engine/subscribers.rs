@@ -4,6 +4,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
+use millstream_control_protocol::state::{Flush, Stream};
 use millstream_engine::config::{Config, IoChoice};
 use millstream_engine::subscribers::{SubscriberMaker, Subscribers};
 use millstream_hub::config::{HlsConfig, OnUnpublish, StreamConfig};
@@ -12,6 +13,7 @@ use millstream_hub::subscriber::{
 };
 use millstream_proto::media::Track;
 
+use crate::admin::Told;
 use crate::harness::{Server, config, eventually, frame, head};
 
 #[derive(Default)]
@@ -56,7 +58,7 @@ impl Subscriber for Recorder {
 
 fn recorder(open: &Arc<AtomicBool>, into: &Arc<Mutex<Recording>>) -> SubscriberMaker {
     let (open, into) = (Arc::clone(open), Arc::clone(into));
-    Arc::new(move |id| {
+    Arc::new(move |id, _| {
         let (open, into) = (Arc::clone(&open), Arc::clone(&into));
         (id.as_str() == "live").then(|| Box::new(Recorder { cursor: SegmentCursor::new(), open, into }) as _)
     })
@@ -160,7 +162,7 @@ fn a_subscriber_of_blocks_gets_the_log_and_makes_nobody_cut_it() {
     let blocks = Arc::new(Mutex::new(Blocks::default()));
     let of_maker = Arc::clone(&blocks);
     let maker: SubscriberMaker =
-        Arc::new(move |_| Some(Box::new(BlockCounter(BlockCursor::at(0), Arc::clone(&of_maker)))));
+        Arc::new(move |_, _| Some(Box::new(BlockCounter(BlockCursor::at(0), Arc::clone(&of_maker)))));
     let config = Config {
         subscribers: Subscribers::new([maker]),
         stream: StreamConfig { on_unpublish: OnUnpublish::End, ..StreamConfig::default() },
@@ -175,4 +177,54 @@ fn a_subscriber_of_blocks_gets_the_log_and_makes_nobody_cut_it() {
     let blocks = blocks.lock().unwrap();
     assert!(blocks.seen > 3 && blocks.lost == 0, "{}", blocks.seen);
     assert_eq!(server.metric("millstream_hls_parts_total", ""), 0);
+}
+
+/// Follows segments until it is dropped.
+struct Follower(SegmentCursor, Arc<Mutex<(usize, usize)>>);
+
+impl Subscriber for Follower {
+    fn follows(&self) -> Follows {
+        Follows::Segments
+    }
+
+    fn advance(&mut self, stream: View<'_>) -> Progress {
+        while let NextSegment::Began(_) | NextSegment::Segment(_) | NextSegment::Lost(..) = self.0.next(stream.window) {
+        }
+        Progress::CaughtUp
+    }
+}
+
+impl Drop for Follower {
+    fn drop(&mut self) {
+        self.1.lock().unwrap().1 += 1;
+    }
+}
+
+#[test]
+fn a_stream_on_air_is_offered_again_when_it_is_to_be_recorded_and_when_it_is_not() {
+    // How many were made, and how many are over.
+    let counts = Arc::new(Mutex::new((0, 0)));
+    let of_maker = Arc::clone(&counts);
+    let maker: SubscriberMaker = Arc::new(move |id, settings| {
+        (id.as_str() == "live" && settings.on_demand_s.is_some()).then(|| {
+            of_maker.lock().unwrap().0 += 1;
+            Box::new(Follower(SegmentCursor::new(), Arc::clone(&of_maker))) as _
+        })
+    });
+    let server = Server::start(Config { subscribers: Subscribers::new([maker]), ..config(IoChoice::Auto, 2) });
+    let mut publisher = server.publish("live");
+    publisher.send(head());
+    publisher.send_live(0..50);
+    let mut told = Told::nothing();
+    let mut tell = |on_demand_s, flush| {
+        told.tell(&server, &[Stream { id: "live".to_owned(), on_demand_s, flush, ..Stream::default() }], &[]);
+    };
+    tell(None, None);
+    assert_eq!(*counts.lock().unwrap(), (0, 0));
+    tell(Some(60), None);
+    assert_eq!(*counts.lock().unwrap(), (1, 0));
+    tell(Some(60), Some(Flush::Low));
+    assert_eq!(*counts.lock().unwrap(), (1, 0), "it goes on");
+    tell(None, None);
+    assert_eq!(*counts.lock().unwrap(), (1, 1));
 }

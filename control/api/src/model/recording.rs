@@ -1,0 +1,139 @@
+//! Recordings, as nodes have told of them: what the list shows. What is played is in the store of recordings, and `recording.json` there says more.
+use millstream_control_protocol::event::{Event, What};
+use serde::{Deserialize, Serialize};
+use utoipa::ToSchema;
+
+/// How far a recording is.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default, Serialize, Deserialize, ToSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum RecordingState {
+    /// It grows, or waits to be stored.
+    #[default]
+    Recording,
+    /// It does not grow, and has a gap: `why` says what to do.
+    Paused,
+    /// All of it is in the store.
+    Stored,
+    /// It lacks something for good: `why` says what.
+    Failed,
+}
+
+/// A recording of a stream.
+#[derive(Clone, PartialEq, Eq, Debug, Default, Serialize, Deserialize, ToSchema)]
+#[serde(default)]
+pub struct Recording {
+    /// Its name: when it began, Unix milliseconds, and the session of the stream's playlists.
+    pub recording: String,
+    /// The stream's id.
+    pub stream: String,
+    /// The node that recorded it.
+    pub node: String,
+    /// How far it is.
+    pub state: RecordingState,
+    /// When it began, Unix milliseconds.
+    pub started_unix_ms: u64,
+    /// How long it is, milliseconds; null until it is stored.
+    pub duration_ms: Option<u64>,
+    /// Bytes of its media; null until it is stored.
+    pub bytes: Option<u64>,
+    /// Why it is paused or failed; else empty.
+    pub why: String,
+    /// When this was told, Unix milliseconds.
+    pub told_unix_ms: u64,
+}
+
+/// The key of a recording: those of a stream are in the order of time, because names begin with it.
+pub fn key(stream: &str, recording: &str) -> String {
+    format!("{stream}/{recording}")
+}
+
+/// The name of the recording that an event is about.
+pub fn named(what: &What) -> Option<&str> {
+    let name = match what {
+        What::RecordingStarted { recording }
+        | What::RecordingPaused { recording, .. }
+        | What::RecordingResumed { recording }
+        | What::RecordingStored { recording, .. }
+        | What::RecordingFailed { recording, .. } => recording.as_str(),
+        _ => return None,
+    };
+    is_name(name).then_some(name)
+}
+
+/// Whether this can be a recording's name: digits, and a session's name.
+pub fn is_name(name: &str) -> bool {
+    let is_session = |session: &str| {
+        (1..=64).contains(&session.len())
+            && session.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"-_".contains(&byte))
+    };
+    name.split_once('-').is_some_and(|(start, session)| start.parse::<u64>().is_ok() && is_session(session))
+}
+
+impl Recording {
+    /// What is known after this event of a node; `before`: what was known. `None`: the event is about no recording, or older than what is known.
+    pub fn after(before: Option<Self>, node: &str, event: &Event) -> Option<Self> {
+        let name = named(&event.what)?;
+        let start = || name.split('-').next().and_then(|start| start.parse().ok()).unwrap_or(event.at_unix_ms);
+        let known = before.unwrap_or_else(|| Self {
+            recording: name.to_owned(),
+            stream: event.stream.clone(),
+            started_unix_ms: start(),
+            ..Self::default()
+        });
+        // Events may come twice, and those of a node's last run after those of its next.
+        if known.told_unix_ms > event.at_unix_ms || known.state == RecordingState::Stored {
+            return None;
+        }
+        let (state, why) = match &event.what {
+            What::RecordingPaused { why, .. } => (RecordingState::Paused, why.clone()),
+            What::RecordingFailed { why, .. } => (RecordingState::Failed, why.clone()),
+            What::RecordingStored { .. } => (RecordingState::Stored, String::new()),
+            _ => (RecordingState::Recording, String::new()),
+        };
+        let (duration_ms, bytes) = match &event.what {
+            What::RecordingStored { duration_ms, bytes, .. } => (Some(*duration_ms), Some(*bytes)),
+            _ => (known.duration_ms, known.bytes),
+        };
+        let told_unix_ms = event.at_unix_ms;
+        Some(Self { node: node.to_owned(), state, why, duration_ms, bytes, told_unix_ms, ..known })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const NAME: &str = "1795531265000-a1";
+
+    fn event(at_unix_ms: u64, what: What) -> Event {
+        Event { at_unix_ms, stream: "cam".to_owned(), what, ..Event::default() }
+    }
+
+    #[test]
+    fn what_is_known_of_a_recording_follows_its_events_and_no_older_ones() {
+        let name = || NAME.to_owned();
+        let started = event(10, What::RecordingStarted { recording: name() });
+        let paused = event(20, What::RecordingPaused { recording: name(), why: "the disk is full".to_owned() });
+        let stored = event(30, What::RecordingStored { recording: name(), duration_ms: 5_000, bytes: 9 });
+        let first = Recording::after(None, "one", &started).expect("it began");
+        assert_eq!((first.state, first.started_unix_ms), (RecordingState::Recording, 1_795_531_265_000));
+        let second = Recording::after(Some(first.clone()), "one", &paused).expect("it paused");
+        assert_eq!((second.state, second.why.as_str()), (RecordingState::Paused, "the disk is full"));
+        assert_eq!(Recording::after(Some(second.clone()), "one", &started), None, "that is older");
+        let third = Recording::after(Some(second), "one", &stored).expect("it is stored");
+        assert_eq!((third.state, third.duration_ms, third.bytes), (RecordingState::Stored, Some(5_000), Some(9)));
+        assert_eq!(Recording::after(Some(third), "one", &event(40, What::RecordingResumed { recording: name() })), None);
+        // The beginning was lost.
+        assert!(Recording::after(None, "one", &stored).is_some());
+    }
+
+    #[test]
+    fn an_event_without_a_name_is_about_no_recording() {
+        let failed = |recording: &str| What::RecordingFailed { recording: recording.to_owned(), why: String::new() };
+        for name in ["", "a-1", "1", "1-", "1-a/b", "-a", "1-ä"] {
+            assert_eq!(named(&failed(name)), None, "{name}");
+        }
+        assert_eq!(named(&failed(NAME)), Some(NAME));
+        assert_eq!(named(&What::SlateStarted {}), None);
+    }
+}

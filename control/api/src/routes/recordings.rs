@@ -1,0 +1,85 @@
+//! What was recorded, and how far it is. Before it: [`crate::events`], which keeps what nodes tell; the recordings themselves are at the nodes' HTTP
+//! port, or where their store is.
+use axum::extract::State;
+use axum::response::Response;
+use millstream_store::item::{Order, Query};
+use serde::Deserialize;
+use utoipa::IntoParams;
+
+use crate::Api;
+use crate::auth::caller::Viewer;
+use crate::http::extract::{InPath, InQuery};
+use crate::http::fresh::fresh;
+use crate::http::page::{Filled, Page, Paging};
+use crate::http::problem::{Answer, Problem};
+use crate::model::recording::{self, Recording, RecordingState};
+use crate::model::{self, RECORDING, RECORDING_STREAM};
+
+/// Which recordings.
+#[derive(Clone, PartialEq, Eq, Debug, Default, Deserialize, IntoParams)]
+#[into_params(parameter_in = Query)]
+pub struct Wanted {
+    /// Those of this stream; left out: all, in the order of the streams' ids.
+    #[param(max_length = 64)]
+    stream: Option<String>,
+    /// Those that began at this moment or later, Unix milliseconds.
+    from: Option<u64>,
+    /// Those that began before this moment, Unix milliseconds.
+    to: Option<u64>,
+    /// Those that are so far.
+    #[param(inline)]
+    state: Option<RecordingState>,
+}
+
+impl Wanted {
+    fn wants(&self, recording: &Recording) -> bool {
+        self.from.is_none_or(|from| recording.started_unix_ms >= from)
+            && self.to.is_none_or(|to| recording.started_unix_ms < to)
+            && self.state.is_none_or(|state| recording.state == state)
+    }
+}
+
+/// Recordings
+///
+/// The newest of a stream first. A page may have fewer items than asked for where others are left out by `from`, `to` or `state`: its `next` goes on.
+#[utoipa::path(get, path = "/api/v1/recordings", tag = "recordings", params(Wanted, Paging), responses(
+    (status = 200, description = "Some recordings", body = Page<Recording>),
+))]
+pub async fn list(
+    State(api): State<Api>,
+    Viewer(_): Viewer,
+    InQuery(wanted): InQuery<Wanted>,
+    InQuery(paging): InQuery<Paging>,
+) -> Answer<Response> {
+    let prefix = match &wanted.stream {
+        Some(stream) => {
+            crate::streams::valid_id(stream)?;
+            format!("{stream}/")
+        }
+        None => String::new(),
+    };
+    let (after, limit) = (paging.after()?, paging.limit()?);
+    let query = Query { kind: RECORDING, prefix, after, order: Order::Descending, limit };
+    let (page, _turn) = api.page(query).await?;
+    let items = api.unreadable().read_all::<Recording>(RECORDING, &page.items);
+    let items = items.filter(|(_, kept)| wanted.wants(&kept.value));
+    Ok(fresh(&Filled::fill(items.map(|(key, kept)| (key.to_owned(), kept.value)), page.next.as_deref())))
+}
+
+/// A recording
+#[utoipa::path(get, path = "/api/v1/recordings/{recording}", tag = "recordings", params(
+    ("recording" = String, Path, description = "The recording's name"),
+), responses(
+    (status = 200, description = "The recording", body = Recording),
+    (status = 404, description = "No node has told of a recording of this name"),
+))]
+pub async fn read(State(api): State<Api>, Viewer(_): Viewer, InPath(name): InPath<String>) -> Answer<Response> {
+    let unknown = || Problem::not_found(format!("there is no recording {name:.80?}"));
+    if !recording::is_name(&name) {
+        return Err(unknown());
+    }
+    let stream = model::load::<String>(api.store(), RECORDING_STREAM, &name).await?.ok_or_else(unknown)?;
+    let key = recording::key(&stream.value, &name);
+    let kept = model::load::<Recording>(api.store(), RECORDING, &key).await?.ok_or_else(unknown)?;
+    Ok(fresh(&kept.value))
+}
