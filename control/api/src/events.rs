@@ -16,7 +16,8 @@ use utoipa::ToSchema;
 use crate::Api;
 use crate::hooks::modules;
 use crate::model::history::{self, Session};
-use crate::model::{self, SESSION};
+use crate::model::recording::{self, Recording};
+use crate::model::{self, RECORDING, RECORDING_STREAM, SESSION, to_put, transact};
 use crate::outbox::StoredOutbox;
 
 /// Events that are remembered.
@@ -183,7 +184,33 @@ impl Keep {
         Self { store, outbox, news }
     }
 
+    async fn keep_recording(&self, node: &NodeId, event: &Event, name: &str) -> Result<(), StoreError> {
+        let key = recording::key(&event.stream, name);
+        let kept = self.store.get(RECORDING, &key).await?;
+        let (known, expect) = match &kept {
+            // What cannot be read is written anew: the next events say as much.
+            Some(item) => (serde_json::from_slice(&item.value).ok(), Expect::Version(item.version)),
+            None => (None, Expect::Absent),
+        };
+        let Some(after) = Recording::after(known, &node.name, event) else { return Ok(()) };
+        let mut changes = vec![to_put((RECORDING, &key), expect, None, &after)];
+        if kept.is_none() {
+            changes.push(to_put((RECORDING_STREAM, name), Expect::Any, None, &event.stream));
+        }
+        match transact(self.store.as_ref(), changes).await {
+            Ok(Ok(_)) => Ok(()),
+            // One node's events come in order; the other one that writes here has the same name for another recording.
+            Ok(Err(_)) => Err(StoreError::Failed { path: "store".into(), detail: "written by two at once".into() }),
+            Err(problem) => Err(StoreError::Failed { path: "store".into(), detail: problem.status().to_string() }),
+        }
+    }
+
     async fn keep_one(&self, node: &NodeId, event: &Event) -> Result<(), StoreError> {
+        if let Some(name) = recording::named(&event.what)
+            && !event.stream.is_empty()
+        {
+            return self.keep_recording(node, event, name).await;
+        }
         let key = history::key(&event.stream, node.run, event.session);
         let begun = || Session {
             stream: event.stream.clone(),

@@ -79,6 +79,7 @@ fn finish(document: OpenApi) -> Value {
 const TAGS: &[(&str, &str)] = &[
     ("streams", "What may be pushed and played, and with which keys"),
     ("live", "What is on air, where, and for whom"),
+    ("recordings", "What was recorded"),
     ("webhooks", "Where events go"),
     ("hooks", "WebAssembly modules, and where they are asked"),
     ("slates", "Clips that are shown while an encoder is away"),

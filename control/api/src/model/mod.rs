@@ -13,6 +13,7 @@ use crate::http::problem::{Answer, Problem};
 pub mod audit;
 pub mod history;
 pub mod hook;
+pub mod recording;
 pub mod settings;
 pub mod slate;
 pub mod stream;
@@ -34,6 +35,10 @@ pub const LOGIN: Kind = Kind("login");
 pub const AUDIT: Kind = Kind("audit");
 /// Publishers' sessions, by stream, run of the node and session.
 pub const SESSION: Kind = Kind("session");
+/// Recordings, by stream and name.
+pub const RECORDING: Kind = Kind("recording");
+/// The streams of recordings, by the recording's name.
+pub const RECORDING_STREAM: Kind = Kind("recording-stream");
 /// Webhooks, by id.
 pub const WEBHOOK: Kind = Kind("webhook");
 /// Deliveries that wait, by hook, stream, time and event.

@@ -28,6 +28,7 @@ pub mod key;
 pub mod live;
 pub mod nodes;
 pub mod ops;
+pub mod recordings;
 pub mod replays;
 pub mod slates;
 pub mod store;
@@ -53,6 +54,8 @@ pub fn router(api: Api) -> Router {
         .routes(routes!(live::viewers))
         .routes(routes!(live::kick_session))
         .routes(routes!(events::events))
+        .routes(routes!(recordings::list))
+        .routes(routes!(recordings::read))
         .routes(routes!(nodes::nodes))
         .routes(routes!(tokens::list, tokens::create))
         .routes(routes!(tokens::read, tokens::remove))

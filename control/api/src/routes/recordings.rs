@@ -7,7 +7,7 @@ use serde::Deserialize;
 use utoipa::IntoParams;
 
 use crate::Api;
-use crate::auth::caller::Viewer;
+use crate::auth::Viewer;
 use crate::http::extract::{InPath, InQuery};
 use crate::http::fresh::fresh;
 use crate::http::page::{Filled, Page, Paging};

@@ -187,6 +187,42 @@ fn listeners_are_bounded() {
 }
 
 #[test]
+fn recordings_are_listed_as_nodes_tell_of_them() {
+    let server = Server::start();
+    let name = |n: u64| format!("{}-a1b2", 1_795_531_265_000 + n);
+    let started = |n| What::RecordingStarted { recording: name(n) };
+    tell(&server, 1, 0, started(1));
+    tell(&server, 2, 0, started(2));
+    tell(&server, 3, 0, What::RecordingPaused { recording: name(2), why: "the disk is full".into() });
+    tell(&server, 4, 0, What::RecordingStored { recording: name(1), duration_ms: 5_000, bytes: 99 });
+    // Told twice; and one that was never begun is no recording.
+    tell(&server, 4, 0, What::RecordingStored { recording: name(1), duration_ms: 5_000, bytes: 99 });
+    tell(&server, 5, 0, What::RecordingFailed { recording: String::new(), why: "no room".into() });
+    let shown = |query: &str| {
+        let list = server.get(&format!("/api/v1/recordings{query}"));
+        let items = list.is(200).json()["items"].as_array().unwrap().clone();
+        items.iter().map(|item| item["recording"].as_str().unwrap().to_owned()).collect::<Vec<_>>()
+    };
+    assert_eq!(shown(""), [name(2), name(1)]);
+    assert_eq!(shown("?stream=cam&state=stored"), [name(1)]);
+    assert_eq!(shown("?from=1795531265002"), [name(2)]);
+    assert_eq!(shown("?to=1795531265002"), [name(1)]);
+    assert_eq!(shown("?stream=other"), Vec::<String>::new());
+    let first = server.get("/api/v1/recordings?limit=1");
+    let next = first.is(200).json()["next"].as_str().unwrap().to_owned();
+    assert_eq!(shown(&format!("?limit=1&cursor={next}")), [name(1)]);
+    let stored = server.get(&format!("/api/v1/recordings/{}", name(1)));
+    assert_eq!(stored.is(200).json()["duration_ms"], json!(5_000));
+    let paused = server.get(&format!("/api/v1/recordings/{}", name(2)));
+    assert_eq!((&paused.json()["state"], &paused.json()["why"]), (&json!("paused"), &json!("the disk is full")));
+    for wrong in [name(3), "a".to_owned(), "..".to_owned(), "1-%2F".to_owned()] {
+        assert_eq!(server.get(&format!("/api/v1/recordings/{wrong}")).status(), 404, "{wrong}");
+    }
+    server.get("/api/v1/recordings?state=lost").refused(400, "state");
+    server.get("/api/v1/recordings?stream=a%2Fb").refused(400, "");
+}
+
+#[test]
 fn sessions_are_kept_and_shown_newest_first() {
     let server = Server::start();
     tell(&server, 1, 42, publish());
