@@ -1,11 +1,15 @@
 //! Who follows a stream beside its viewers: a cursor over the log, or over closed segments, that gets all in order and is told what it
-//! missed. The packager and the mirrors of other shards read by [`BlockCursor`]; recorders, relays and workers implement [`Subscriber`].
+//! missed. The packager and the mirrors of other shards read by [`BlockCursor`]; recorders (by [`ChangeCursor`], which gives parts as they come),
+//! relays and workers implement [`Subscriber`].
+mod changes;
+
 use std::ops::Range;
 use std::sync::Arc;
 
 use bytes::Bytes;
 use millstream_proto::media::Track;
 
+pub use self::changes::{ChangeCursor, NextChange};
 use crate::log::{EndReason, Log};
 use crate::package::block::EntryRef;
 use crate::package::change::{Header, Opened, Session};

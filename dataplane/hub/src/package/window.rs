@@ -13,7 +13,7 @@ use millstream_proto::media::Track;
 use millstream_proto::time::Time;
 
 use self::held::Held;
-use super::change::{Change, Session};
+use super::change::{Change, Header, Opened, Part, Session};
 use crate::subscriber::ClosedSegment;
 
 /// What a request gets.
@@ -102,6 +102,16 @@ const LISTED_TARGETS: u64 = 3;
 
 /// A second part is waited for at most so long, percent of the longest part.
 const PAIR_WAIT_PERCENT: u64 = 150;
+
+/// A segment as a window has it.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct SegmentView<'a> {
+    pub(crate) opened: &'a Opened,
+    pub(crate) parts: &'a [Part],
+    pub(crate) closed: bool,
+    /// There is nothing in it; it stands for so long, microseconds.
+    pub(crate) gap_us: Option<u64>,
+}
 
 /// The window on one stream.
 #[derive(Debug, Default)]
@@ -200,6 +210,17 @@ impl Window {
     /// The oldest segment of a track that can be fetched.
     pub(crate) fn oldest_msn(&self, track: Track) -> Option<u64> {
         self.held(track).oldest_msn()
+    }
+
+    /// A segment, whole or not.
+    pub(crate) fn segment(&self, track: Track, msn: u64) -> Option<SegmentView<'_>> {
+        let held::Segment { opened, parts, closed, gap_us } = self.held(track).segment(msn)?;
+        Some(SegmentView { opened, parts, closed: *closed, gap_us: *gap_us })
+    }
+
+    /// A header that segments held need.
+    pub(crate) fn header(&self, track: Track, number: u32) -> Option<&Arc<Header>> {
+        self.held(track).header_of(number)
     }
 
     /// A segment that is whole, or a gap.

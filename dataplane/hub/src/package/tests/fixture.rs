@@ -130,6 +130,8 @@ pub(super) struct PackagerFixture {
     pub(super) parts: Vec<(Track, Part, Time)>,
     /// When it was asked for last.
     pub(super) began: Time,
+    /// All changes, where a test wants them.
+    pub(super) told: Option<Vec<Change>>,
 }
 
 /// Parts that are remembered.
@@ -140,7 +142,19 @@ impl PackagerFixture {
         let source = StreamFixture::new(StreamConfig::default());
         let (window, rules) = (Window::new(), BTreeMap::new());
         let (parts, began) = (Vec::new(), source.now);
-        Self { source, hls, packager: None, window, rules, session: 1, sessions: 0, checked: 0, parts, began }
+        Self {
+            source,
+            hls,
+            packager: None,
+            window,
+            rules,
+            session: 1,
+            sessions: 0,
+            checked: 0,
+            parts,
+            began,
+            told: None,
+        }
     }
 
     /// Published with both configurations, and asked for HLS.
@@ -176,6 +190,9 @@ impl PackagerFixture {
                 && self.parts.len() < PARTS_MAX
             {
                 self.parts.push((*track, part.clone(), self.source.now));
+            }
+            if let Some(told) = &mut self.told {
+                told.push(change.clone());
             }
             self.window.apply(change);
         }
