@@ -107,6 +107,8 @@ fn crates_know_only_what_is_below_them() {
             "millstream-engine",
             &["millstream-proto", "millstream-policy", "millstream-hub", "millstream-control-protocol"],
         ),
+        // Keeps what the hub packaged; the binary brings it, the engine and a store of objects together.
+        ("millstream-recorder", &["millstream-proto", "millstream-hub"]),
         (
             "millstream-agent",
             &[

@@ -13,6 +13,7 @@ use millstream_proto::media::Track;
 use millstream_proto::time::Time;
 
 use self::held::Held;
+pub use self::text::frame_rate;
 use super::change::{Change, Header, Opened, Part, Session};
 use crate::subscriber::ClosedSegment;
 

@@ -161,9 +161,14 @@ impl Held {
         let parts = self.segments().flat_map(|segment| &segment.parts);
         let (frames, us) =
             parts.fold((0, 0), |(frames, us), part| (frames + u64::from(part.frames), us + part.duration_us));
-        let measured = (us > 0).then(|| frames as f64 * 1e6 / us as f64)?;
-        let off = |rate: &f64| (rate - measured).abs();
-        let nearest = FRAME_RATES.into_iter().min_by(|a, b| off(a).total_cmp(&off(b)))?;
-        Some(if off(&nearest) < nearest * 0.005 { nearest } else { measured })
+        frame_rate(frames, us)
     }
+}
+
+/// Frames per second of so many frames in so many microseconds: the rate that an encoder was presumably set to, or what was measured.
+pub fn frame_rate(frames: u64, us: u64) -> Option<f64> {
+    let measured = (us > 0).then(|| frames as f64 * 1e6 / us as f64)?;
+    let off = |rate: &f64| (rate - measured).abs();
+    let nearest = FRAME_RATES.into_iter().min_by(|a, b| off(a).total_cmp(&off(b)))?;
+    Some(if off(&nearest) < nearest * 0.005 { nearest } else { measured })
 }

@@ -1,0 +1,55 @@
+//! Every maximum of the recorder, each with its unit and by whom it is bounded.
+use std::time::Duration;
+
+/// Bytes of one record of an index: a codec configuration has 64 KiB at most, and a header holds it once.
+pub const RECORD_BYTES_MAX: usize = 256 << 10;
+/// Bytes of an index that are read at a start: a recording is split long before (see [`crate::settings::Settings::recording_max`]).
+pub const INDEX_BYTES_MAX: u64 = 1 << 30;
+/// Bytes of an object: one that reaches this ends before its time. Its offsets and lengths are kept in 30 bits.
+pub const OBJECT_BYTES_MAX: u64 = 512 << 20;
+/// Gaps that a recording names; more are counted.
+pub const GAPS_MAX: usize = 1_000;
+/// Names of foreign files in a spool that are told.
+pub const FOREIGN_MAX: usize = 64;
+/// Tries to find a name for a recording that was never used.
+pub const NAME_TRIES_MAX: u64 = 1_000;
+
+/// Changes that wait between a shard and the disk's thread, of one stream. The window of the stream is the buffer behind it.
+pub const QUEUE_CHANGES_MAX: usize = 256;
+/// Bytes of parts that wait, of one stream: the longest part always fits into an empty queue.
+pub const QUEUE_STREAM_BYTES_MAX: usize = 8 << 20;
+/// Bytes of parts that wait, of all streams.
+pub const QUEUE_BYTES_MAX: usize = 256 << 20;
+/// Changes of one stream that are written before the next stream's turn.
+pub const CHANGES_PER_TURN: usize = 64;
+/// Events that wait for who keeps them; more are counted.
+pub const EVENTS_MAX: usize = 1_024;
+
+/// The disk's thread looks into its queues this often: nobody has to wake it for a part, and a part waits no longer.
+pub const LOOK_EVERY: Duration = Duration::from_millis(50);
+/// From the beginning of one sync to the beginning of the next. With a part's length, a look and the sync itself it is within the second that a
+/// loss of power may cost.
+pub const SYNC_EVERY: Duration = Duration::from_millis(400);
+/// Playlists in the store are rewritten no more often.
+pub const PLAYLISTS_EVERY: Duration = Duration::from_secs(10);
+/// Whether there is room is looked at this often.
+pub const ROOM_EVERY: Duration = Duration::from_secs(1);
+/// Room that must be left on the disk besides the spool, bytes: other parts of the server write there too.
+pub const DISK_FREE_BYTES_MIN: u64 = 64 << 20;
+
+/// Uploads at a time, to the store.
+pub const UPLOADS_MAX: usize = 16;
+/// Uploads at a time, of one recording.
+pub const UPLOADS_PER_RECORDING_MAX: usize = 4;
+/// The first wait after an upload that failed; it doubles.
+pub const RETRY_FIRST: Duration = Duration::from_secs(1);
+/// The longest wait between two tries.
+pub const RETRY_MAX: Duration = Duration::from_secs(30);
+/// So many failures in a row, and the store counts as away: one upload at a time asks it again.
+pub const AWAY_FAILURES: u32 = 3;
+/// An upload is given up and tried again after this, and a second more for each [`UPLOAD_BYTES_PER_SECOND_MIN`].
+pub const UPLOAD_TIMEOUT: Duration = Duration::from_mins(1);
+/// The slowest upload that is waited for.
+pub const UPLOAD_BYTES_PER_SECOND_MIN: u64 = 256 << 10;
+/// Characters of a store's error that are kept.
+pub const ERROR_CHARS_MAX: usize = 512;

@@ -1,0 +1,136 @@
+//! Names: of a recording, of its files in the spool, and of its objects in the store. They are made of nothing that came over the wire but ids.
+use std::fmt;
+use std::sync::Arc;
+
+use millstream_proto::id::Id;
+use millstream_proto::media::Track;
+
+/// Both tracks, in the order in which they are told.
+pub const TRACKS: [Track; 2] = [Track::Video, Track::Audio];
+
+/// A track's place among [`TRACKS`].
+pub(crate) const fn place(track: Track) -> usize {
+    match track {
+        Track::Video => 0,
+        Track::Audio => 1,
+    }
+}
+
+/// A track as files and objects call it.
+pub const fn track_name(track: Track) -> &'static str {
+    match track {
+        Track::Video => "video",
+        Track::Audio => "audio",
+    }
+}
+
+/// A recording: `<start, Unix ms>-<session>`, never used twice. Cheap to clone.
+#[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct RecordingName(Arc<str>);
+
+impl RecordingName {
+    /// That start, in that session of the packager; `None` where the session is no name.
+    pub fn new(start_unix_ms: u64, session: &str) -> Option<Self> {
+        Id::new(session).ok().map(|session| Self(format!("{start_unix_ms}-{session}").into()))
+    }
+
+    /// Reads a name: only as we write it.
+    pub fn parse(text: &str) -> Option<Self> {
+        let (start, session) = text.split_once('-')?;
+        let name = Self::new(start.parse().ok()?, session)?;
+        (name.as_str() == text).then_some(name)
+    }
+
+    /// As text.
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+
+    /// When it began, Unix milliseconds.
+    pub fn start_unix_ms(&self) -> u64 {
+        self.0.split('-').next().and_then(|start| start.parse().ok()).unwrap_or_default()
+    }
+
+    /// An object of it, below `<id>/rec/<recording>/`.
+    pub fn key(&self, stream: &Id, object: &str) -> String {
+        format!("{stream}/rec/{self}/{object}")
+    }
+
+    /// `<id>/vod-<start ms>.m3u8`.
+    pub fn vod_key(&self, stream: &Id) -> String {
+        format!("{stream}/vod-{}.m3u8", self.start_unix_ms())
+    }
+}
+
+impl fmt::Display for RecordingName {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+
+impl fmt::Debug for RecordingName {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+
+/// A media object, below `<id>/rec/<recording>/`.
+pub fn object_path(track: Track, number: u32) -> String {
+    format!("{}/{number}.mp4", track_name(track))
+}
+
+/// A track's file header, below `<id>/rec/<recording>/`.
+pub fn init_path(track: Track, number: u32) -> String {
+    format!("{}/init-{number}.mp4", track_name(track))
+}
+
+/// A track's playlist, below `<id>/rec/<recording>/`.
+pub const fn playlist_path(track: Track) -> &'static str {
+    match track {
+        Track::Video => "video.m3u8",
+        Track::Audio => "audio.m3u8",
+    }
+}
+
+/// The index of a recording in the spool.
+pub const INDEX_FILE: &str = "index";
+
+/// A media object as a file of the spool, with the very bytes of the object.
+pub fn object_file(track: Track, number: u32) -> String {
+    format!("{}-{number}.mp4", track_name(track))
+}
+
+/// What a file of that name is.
+pub fn parse_object_file(name: &str) -> Option<(Track, u32)> {
+    let (track, rest) = name.split_once('-')?;
+    let track = TRACKS.into_iter().find(|known| track_name(*known) == track)?;
+    let number = rest.strip_suffix(".mp4")?.parse().ok()?;
+    (object_file(track, number) == name).then_some((track, number))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn names_are_read_only_as_they_are_written() {
+        let name = RecordingName::new(1_795_531_265_000, "a-b_9").expect("a name");
+        assert_eq!(name.as_str(), "1795531265000-a-b_9");
+        assert_eq!(RecordingName::parse(name.as_str()), Some(name.clone()));
+        assert_eq!(name.start_unix_ms(), 1_795_531_265_000);
+        for other in ["", "-", "1-", "-a", "01-a", "1-a/b", "1-..", "+1-a", "lost+found", "99999999999999999999-a"] {
+            assert_eq!(RecordingName::parse(other), None, "{other}");
+        }
+        let id = Id::new("cam").expect("an id");
+        assert_eq!(name.key(&id, &object_path(Track::Audio, 7)), "cam/rec/1795531265000-a-b_9/audio/7.mp4");
+        assert_eq!(name.vod_key(&id), "cam/vod-1795531265000.m3u8");
+    }
+
+    #[test]
+    fn files_of_objects_are_told_from_foreign_ones() {
+        assert_eq!(parse_object_file("video-12.mp4"), Some((Track::Video, 12)));
+        for other in ["video-012.mp4", "video-.mp4", "text-1.mp4", "video-1.mp4.damaged", "index", "audio-1"] {
+            assert_eq!(parse_object_file(other), None, "{other}");
+        }
+    }
+}

@@ -1,0 +1,447 @@
+//! All recordings of a server over a [`Disk`], without threads and clocks: changes of streams go in; appended files, batches to sync, jobs for the store
+//! and events come out. Before it: [`crate::run`], or the simulator; after it: the disk and the store.
+//!
+//! Reading order: this file (streams, and what their changes do), [`entry`] (a recording with its files), [`syncing`] (what is durable), [`storing`] (what is
+//! uploaded and told), [`starting`] (a start, and a disk that failed), [`room`] (pauses).
+mod entry;
+mod room;
+mod starting;
+mod status;
+mod storing;
+mod syncing;
+
+use std::collections::{BTreeMap, VecDeque};
+use std::sync::Arc;
+
+use millstream_hub::package::change::{Change, Header, Opened, Session};
+use millstream_hub::subscriber::NextChange;
+use millstream_proto::id::Id;
+use millstream_proto::media::Track;
+use millstream_proto::time::Time;
+use serde::Serialize;
+
+use self::entry::{Entry, Phase};
+pub use self::status::{Numbers, RecordingStatus};
+use self::syncing::Syncing;
+use crate::limits::NAME_TRIES_MAX;
+use crate::name::{INDEX_FILE, RecordingName, place};
+use crate::recording::Write;
+use crate::recording::ledger::Ledger;
+use crate::recording::record::{Head, Reason, Record};
+use crate::settings::{Settings, StreamSettings};
+use crate::spool::disk::{Disk, DiskError};
+use crate::uploader::{Moment, Uploader};
+
+/// A stream that is followed.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
+pub struct StreamKey(pub u64);
+
+/// Something that happened, for who keeps events.
+#[derive(Clone, PartialEq, Eq, Debug, Serialize)]
+pub struct Event {
+    /// When, Unix milliseconds.
+    pub unix_ms: u64,
+    /// Of this stream.
+    pub stream: String,
+    /// The recording; `None` where there is none.
+    pub recording: Option<RecordingNameText>,
+    /// What.
+    #[serde(flatten)]
+    pub kind: EventKind,
+}
+
+/// A recording's name as events tell it.
+pub type RecordingNameText = String;
+
+/// What happened.
+#[derive(Clone, PartialEq, Eq, Debug, Serialize)]
+#[serde(tag = "event", rename_all = "snake_case")]
+#[non_exhaustive]
+pub enum EventKind {
+    /// A recording began.
+    RecordingStarted,
+    /// It does not grow.
+    RecordingPaused {
+        /// Why.
+        reason: Reason,
+    },
+    /// It grows again.
+    RecordingResumed,
+    /// All of it is in the store.
+    RecordingStored {
+        /// Length, milliseconds.
+        duration_ms: u64,
+        /// Bytes of media.
+        bytes: u64,
+    },
+    /// It was not begun, or lacks something for good.
+    RecordingFailed {
+        /// What, and what to do.
+        why: String,
+    },
+}
+
+/// A stream that is followed.
+#[derive(Debug)]
+struct Stream {
+    id: Id,
+    settings: StreamSettings,
+    /// It is to be recorded.
+    wanted: bool,
+    session: Option<Arc<Session>>,
+    headers: [Option<Arc<Header>>; 2],
+    /// A segment has begun, and nothing of it has come.
+    begun: [Option<Opened>; 2],
+    recording: Option<RecordingName>,
+    /// That none could be begun has been told.
+    is_refusal_told: bool,
+    /// None is begun before.
+    retry_at: Time,
+}
+
+/// All recordings.
+pub struct Recorder<D: Disk> {
+    disk: D,
+    settings: Settings,
+    streams: BTreeMap<StreamKey, Stream>,
+    next_stream: u64,
+    entries: BTreeMap<RecordingName, Entry<D::File>>,
+    /// Recordings whose disk failed: when they are read anew.
+    broken: BTreeMap<RecordingName, Time>,
+    uploader: Uploader,
+    syncing: Syncing,
+    room: room::Room,
+    events: VecDeque<Event>,
+    numbers: Numbers,
+    foreign: Vec<String>,
+}
+
+/// How long a stream waits before it tries again to begin a recording.
+const START_RETRY: std::time::Duration = std::time::Duration::from_secs(1);
+
+impl<D: Disk> Recorder<D> {
+    /// A stream is followed from now on.
+    pub fn follow(&mut self, id: Id, settings: StreamSettings) -> StreamKey {
+        let key = StreamKey(self.next_stream);
+        self.next_stream += 1;
+        let stream = Stream {
+            id,
+            settings,
+            wanted: settings.is_on_demand,
+            session: None,
+            headers: [None, None],
+            begun: [None; 2],
+            recording: None,
+            is_refusal_told: false,
+            retry_at: Time::ZERO,
+        };
+        self.streams.insert(key, stream);
+        key
+    }
+
+    /// A stream is to be recorded from its next segment on, or no longer.
+    pub fn set_wanted(&mut self, key: StreamKey, wanted: bool, moment: Moment) {
+        let Some(stream) = self.streams.get_mut(&key) else { return };
+        stream.wanted = wanted;
+        if !wanted {
+            self.finish(key, Reason::Stopped, moment);
+        }
+    }
+
+    /// A stream is no longer followed; what it has is closed.
+    pub fn unfollow(&mut self, key: StreamKey, moment: Moment) {
+        self.finish(key, Reason::StreamEnded, moment);
+        self.streams.remove(&key);
+    }
+
+    /// Takes the next change of a stream.
+    pub fn change(&mut self, key: StreamKey, next: NextChange, moment: Moment) {
+        let change = match next {
+            NextChange::Change(change) => change,
+            NextChange::Lost(track, msns) => return self.lost(key, track, msns.end, moment),
+            NextChange::Wait => return,
+        };
+        let Some(stream) = self.streams.get_mut(&key) else { return };
+        match change {
+            Change::Began(session) => {
+                (stream.headers, stream.begun) = ([None, None], [None; 2]);
+                let longer = |ledger: &Ledger| session.target_duration_s > ledger.head().target_duration_s;
+                stream.session = Some(Arc::clone(&session));
+                let Some(name) = stream.recording.clone() else { return };
+                let Some(entry) = self.entries.get_mut(&name) else { return };
+                if longer(entry.recording.ledger()) {
+                    return self.finish(key, Reason::Split, moment);
+                }
+                let writes = entry.recording.new_session();
+                self.write(&name, writes, moment);
+            }
+            Change::Header(track, header) => stream.headers[place(track)] = Some(header),
+            Change::Opened(track, opened) => stream.begun[place(track)] = Some(opened),
+            Change::Part(track, part) => {
+                if !self.begin_segment(key, track, true, moment) {
+                    self.numbers.parts_left_out += 1;
+                    return;
+                }
+                let Some((name, entry)) = self.recording_of(key) else { return };
+                let writes = entry.recording.part(track, &part);
+                let taken = !writes.is_empty();
+                if self.write(&name, writes, moment) && taken {
+                    self.numbers.parts += 1;
+                } else {
+                    self.numbers.parts_left_out += 1;
+                }
+            }
+            Change::Closed(track) => {
+                stream.begun[place(track)] = None;
+                let Some((name, entry)) = self.recording_of(key) else { return };
+                let writes = entry.recording.closed(track);
+                self.write(&name, writes, moment);
+            }
+            Change::Gap(track, us) => {
+                if !self.begin_segment(key, track, false, moment) {
+                    return;
+                }
+                let Some((name, entry)) = self.recording_of(key) else { return };
+                let writes = entry.recording.gap(track, us);
+                self.write(&name, writes, moment);
+            }
+            Change::Ended => self.finish(key, Reason::StreamEnded, moment),
+            Change::Parts(..) | Change::Skipped(..) => {}
+        }
+    }
+
+    fn recording_of(&mut self, key: StreamKey) -> Option<(RecordingName, &mut Entry<D::File>)> {
+        let name = self.streams.get(&key)?.recording.clone()?;
+        let entry = self.entries.get_mut(&name)?;
+        Some((name, entry))
+    }
+
+    /// Segments of a track before this one are lost.
+    fn lost(&mut self, key: StreamKey, track: Track, next_msn: u64, moment: Moment) {
+        self.numbers.lost += 1;
+        if let Some(stream) = self.streams.get_mut(&key) {
+            stream.begun[place(track)] = None;
+        }
+        let Some((name, entry)) = self.recording_of(key) else { return };
+        if matches!(entry.phase, Phase::Paused { .. }) {
+            return;
+        }
+        let writes = entry.recording.lost(next_msn);
+        self.numbers.gaps += u64::from(!writes.is_empty());
+        self.write(&name, writes, moment);
+    }
+
+    /// The segment that has begun is told to the recording, now that something of it has come; a recording is begun where there is none. False:
+    /// nothing is to be taken.
+    fn begin_segment(&mut self, key: StreamKey, track: Track, starts: bool, moment: Moment) -> bool {
+        let Some(stream) = self.streams.get_mut(&key) else { return false };
+        let Some(opened) = stream.begun[place(track)] else { return stream.recording.is_some() };
+        if stream.recording.is_some() {
+            self.split_if_due(key, track, &opened, moment);
+        }
+        let Some(stream) = self.streams.get(&key) else { return false };
+        if stream.recording.is_none() && !(starts && stream.wanted && self.begin_recording(key, &opened, moment)) {
+            return false;
+        }
+        let Some(stream) = self.streams.get_mut(&key) else { return false };
+        stream.begun[place(track)] = None;
+        let header = stream.headers[place(track)].clone();
+        let Some((name, entry)) = self.recording_of(key) else { return false };
+        if matches!(entry.phase, Phase::Paused { .. }) {
+            entry.recording.pass_over(opened.msn);
+            return false;
+        }
+        let writes = entry.recording.opened(track, &opened, header.as_deref());
+        self.write(&name, writes, moment)
+    }
+
+    /// A recording that is as long as it may be ends where the leading track's segment does.
+    fn split_if_due(&mut self, key: StreamKey, track: Track, opened: &Opened, moment: Moment) {
+        let longest_ms = u64::try_from(self.settings.recording_max.as_millis()).unwrap_or(u64::MAX);
+        let Some((name, entry)) = self.recording_of(key) else { return };
+        let leads = track == Track::Video || entry.recording.ledger().track(Track::Video).bytes == 0;
+        if leads && opened.date_unix_ms.saturating_sub(name.start_unix_ms()) >= longest_ms {
+            self.finish(key, Reason::Split, moment);
+        }
+    }
+
+    /// Begins a recording with this segment, or goes on with one that was cut off.
+    fn begin_recording(&mut self, key: StreamKey, opened: &Opened, moment: Moment) -> bool {
+        let Some(stream) = self.streams.get_mut(&key) else { return false };
+        let Some(session) = stream.session.clone() else { return false };
+        let waits = |entry: &Entry<D::File>| {
+            let head = entry.recording.ledger().head();
+            matches!(entry.phase, Phase::Waiting { .. })
+                && head.stream == stream.id
+                && head.target_duration_s >= session.target_duration_s
+        };
+        if let Some((name, entry)) = self.entries.iter_mut().rev().find(|(_, entry)| waits(entry)) {
+            entry.phase = Phase::Running;
+            stream.recording = Some(name.clone());
+            let name = name.clone();
+            self.tell(Some(&name), EventKind::RecordingResumed, moment);
+            return true;
+        }
+        if moment.now < stream.retry_at {
+            return false;
+        }
+        stream.retry_at = moment.now + START_RETRY;
+        let made = if self.room.is_left() { self.make_recording(key, &session, opened) } else { Err(DiskError::Full) };
+        let Some(stream) = self.streams.get_mut(&key) else { return false };
+        match made {
+            Ok(name) => {
+                stream.recording = Some(name.clone());
+                stream.is_refusal_told = false;
+                self.numbers.started += 1;
+                self.tell(Some(&name), EventKind::RecordingStarted, moment);
+                true
+            }
+            Err(error) => {
+                if !std::mem::replace(&mut stream.is_refusal_told, true) {
+                    let why = match error {
+                        DiskError::Full => "the spool has no room: check that the store takes what is recorded, or raise spool_max; it begins as soon as there is room".to_owned(),
+                        error => format!("the spool cannot be written: {error}; it is tried again each second"),
+                    };
+                    let event = Event {
+                        unix_ms: moment.unix_ms,
+                        stream: stream.id.to_string(),
+                        recording: None,
+                        kind: EventKind::RecordingFailed { why },
+                    };
+                    self.numbers.refused += 1;
+                    self.push_event(event);
+                }
+                false
+            }
+        }
+    }
+
+    fn make_recording(&mut self, key: StreamKey, session: &Session, opened: &Opened) -> Result<RecordingName, DiskError> {
+        let Some(stream) = self.streams.get(&key) else { return Err(DiskError::Missing) };
+        let mut tried = 0;
+        let name = loop {
+            let name = RecordingName::new(opened.date_unix_ms + tried, &session.name);
+            let name = name.ok_or_else(|| DiskError::Failed("the session's name is no name".to_owned()))?;
+            let is_known = self.entries.contains_key(&name) || self.broken.contains_key(&name);
+            match if is_known { Err(DiskError::Exists) } else { self.disk.make_directory(name.as_str()) } {
+                Ok(()) => break name,
+                Err(DiskError::Exists) if tried < NAME_TRIES_MAX => tried += 1,
+                Err(error) => return Err(error),
+            }
+        };
+        let head = Head {
+            name: name.clone(),
+            stream: stream.id.clone(),
+            target_duration_s: session.target_duration_s,
+            object_ms: stream.settings.ondemand_time_s.max(1).saturating_mul(1_000),
+            retention_days: stream.settings.retention_days,
+        };
+        let made = self.disk.create(name.as_str(), INDEX_FILE).and_then(|index| {
+            let record = Record::Head(head.clone()).encode();
+            self.disk.append(&index, &record).map(|()| (index, record.len() as u64))
+        });
+        match made {
+            Ok((index, bytes)) => {
+                self.room.used_bytes += bytes;
+                self.syncing.spool_changed = true;
+                self.entries.insert(name.clone(), Entry::new(Ledger::new(head), index, bytes, Phase::Running));
+                Ok(name)
+            }
+            Err(error) => {
+                // Nothing was kept in it: what cannot be removed now is at the next start.
+                let _ = self.disk.remove(name.as_str(), INDEX_FILE);
+                let _ = self.disk.remove_directory(name.as_str());
+                Err(error)
+            }
+        }
+    }
+
+    /// The stream's recording gets nothing more.
+    fn finish(&mut self, key: StreamKey, reason: Reason, moment: Moment) {
+        let Some(stream) = self.streams.get_mut(&key) else { return };
+        stream.begun = [None; 2];
+        if let Some(name) = stream.recording.take() {
+            self.end(&name, reason, moment);
+        }
+    }
+
+    /// A recording gets nothing more.
+    fn end(&mut self, name: &RecordingName, reason: Reason, moment: Moment) {
+        let Some(entry) = self.entries.get_mut(name) else { return };
+        let writes = entry.recording.end(reason);
+        let is_paused = matches!(entry.phase, Phase::Paused { .. });
+        entry.phase = Phase::Ended;
+        if is_paused {
+            // It may be that not even this can be written now.
+            entry.put_off(writes);
+        } else {
+            self.write(name, writes, moment);
+        }
+        self.put_off_written(name, moment);
+    }
+
+    /// Makes writes of a recording; where the disk has no room it pauses, and where the disk fails it is read anew. True: all were made.
+    fn write(&mut self, name: &RecordingName, writes: Vec<Write>, moment: Moment) -> bool {
+        let Some(entry) = self.entries.get_mut(name) else { return false };
+        for (at, write) in writes.iter().enumerate() {
+            if write.media.is_some() && !self.room.takes_more() {
+                self.pause(name, Reason::SpoolFull, moment);
+                return false;
+            }
+            match entry.commit(&mut self.disk, write) {
+                Ok(bytes) => {
+                    self.room.used_bytes += bytes;
+                    self.numbers.bytes += bytes;
+                }
+                Err(DiskError::Full) => {
+                    if entry.phase == Phase::Ended {
+                        let rest = writes.get(at..).unwrap_or_default().to_vec();
+                        entry.put_off(rest);
+                    } else {
+                        self.pause(name, Reason::DiskFull, moment);
+                    }
+                    return false;
+                }
+                Err(error) => {
+                    self.disk_failed(name, &error, moment);
+                    return false;
+                }
+            }
+        }
+        true
+    }
+
+    /// Tells an event of a recording.
+    fn tell(&mut self, name: Option<&RecordingName>, kind: EventKind, moment: Moment) {
+        let entry = name.and_then(|name| self.entries.get(name));
+        let stream = entry.map(|entry| entry.recording.ledger().head().stream.to_string()).unwrap_or_default();
+        let recording = name.map(|name| name.as_str().to_owned());
+        self.push_event(Event { unix_ms: moment.unix_ms, stream, recording, kind });
+    }
+
+    fn push_event(&mut self, event: Event) {
+        if self.events.len() < crate::limits::EVENTS_MAX {
+            self.events.push_back(event);
+        } else {
+            self.numbers.events_lost += 1;
+        }
+    }
+
+    /// What happened since the last call.
+    pub fn take_events(&mut self) -> Vec<Event> {
+        self.events.drain(..).collect()
+    }
+
+    /// The disk that it writes to.
+    pub fn disk_mut(&mut self) -> &mut D {
+        &mut self.disk
+    }
+
+    /// To be called a few times a second: what is due by time.
+    pub fn poll(&mut self, moment: Moment) {
+        self.look_for_room(moment);
+        self.read_broken_anew(moment);
+        self.close_abandoned(moment);
+        self.tell_store(moment);
+    }
+}

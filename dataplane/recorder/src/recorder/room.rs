@@ -1,0 +1,125 @@
+//! Room in the spool and on its disk: recordings pause when there is none, and go on within a second of some. Nothing is deleted to make room.
+use millstream_proto::time::Time;
+
+use super::entry::{Entry, Phase};
+use super::{EventKind, Recorder};
+use crate::limits::{DISK_FREE_BYTES_MIN, ROOM_EVERY};
+use crate::name::RecordingName;
+use crate::recording::record::Reason;
+use crate::spool::disk::{Disk, DiskError};
+use crate::uploader::Moment;
+
+/// Recordings go on when there is so much room, one part in so many of the spool, so that they do not stop again at once.
+const MARGIN_OF: u64 = 32;
+/// At most so much, bytes.
+const MARGIN_BYTES_MAX: u64 = 64 << 20;
+
+/// How much there is.
+#[derive(Debug)]
+pub(super) struct Room {
+    most_bytes: u64,
+    pub(super) used_bytes: u64,
+    free_bytes: u64,
+    looked_at: Option<Time>,
+}
+
+impl Room {
+    pub(super) const fn new(most_bytes: u64) -> Self {
+        Self { most_bytes, used_bytes: 0, free_bytes: u64::MAX, looked_at: None }
+    }
+
+    /// Whether running recordings go on.
+    pub(super) const fn takes_more(&self) -> bool {
+        self.used_bytes < self.most_bytes && self.free_bytes >= DISK_FREE_BYTES_MIN
+    }
+
+    /// Whether recordings begin, and go on that have paused.
+    pub(super) fn is_left(&self) -> bool {
+        let margin = (self.most_bytes / MARGIN_OF).min(MARGIN_BYTES_MAX);
+        let (used, least) = (self.used_bytes.saturating_add(margin), DISK_FREE_BYTES_MIN + margin);
+        used <= self.most_bytes && self.free_bytes >= least
+    }
+}
+
+impl<D: Disk> Recorder<D> {
+    pub(super) fn look_for_room_now(&mut self, moment: Moment) {
+        self.room.looked_at = Some(moment.now);
+        self.room.free_bytes = self.disk.free_bytes();
+    }
+
+    pub(super) fn look_for_room(&mut self, moment: Moment) {
+        if self.room.looked_at.is_some_and(|at| moment.now.since(at) < ROOM_EVERY) {
+            return;
+        }
+        self.look_for_room_now(moment);
+        let names: Vec<RecordingName> = self.entries.keys().cloned().collect();
+        for name in names {
+            self.put_off_written(&name, moment);
+            self.seal(&name, moment);
+            let Some(entry) = self.entries.get_mut(&name) else { continue };
+            let goes_on = matches!(entry.phase, Phase::Paused { .. }) && entry.late.is_empty() && self.room.is_left();
+            if goes_on {
+                entry.phase = Phase::Running;
+                self.numbers.resumed += 1;
+                self.tell(Some(&name), EventKind::RecordingResumed, moment);
+            }
+        }
+    }
+
+    /// Writes what found no room, if there is some now.
+    pub(super) fn put_off_written(&mut self, name: &RecordingName, moment: Moment) {
+        let Some(entry) = self.entries.get_mut(name) else { return };
+        if entry.late.is_empty() {
+            return;
+        }
+        match entry.write_late(&mut self.disk) {
+            Ok(bytes) => self.room.used_bytes += bytes,
+            Err(DiskError::Full) => {}
+            Err(error) => self.disk_failed(name, &error, moment),
+        }
+    }
+
+    /// A running recording stops to grow.
+    pub(super) fn pause(&mut self, name: &RecordingName, reason: Reason, moment: Moment) {
+        let Some(entry) = self.entries.get_mut(name) else { return };
+        if entry.phase != Phase::Running && !matches!(entry.phase, Phase::Waiting { .. }) {
+            return;
+        }
+        let is_running = entry.phase == Phase::Running;
+        let writes = entry.recording.break_off(reason);
+        if is_running {
+            entry.phase = Phase::Paused { reason };
+        }
+        let mut rest = writes.into_iter();
+        let mut failed = None;
+        for write in rest.by_ref() {
+            match entry.commit(&mut self.disk, &write) {
+                Ok(bytes) => self.room.used_bytes += bytes,
+                Err(error) => {
+                    failed = Some((write, error));
+                    break;
+                }
+            }
+        }
+        match failed {
+            Some((write, DiskError::Full)) => entry.put_off(std::iter::once(write).chain(rest).collect()),
+            Some((_, error)) => return self.disk_failed(name, &error, moment),
+            None => {}
+        }
+        if is_running {
+            self.numbers.gaps += 1;
+            self.numbers.paused += 1;
+            self.tell(Some(name), EventKind::RecordingPaused { reason }, moment);
+        }
+    }
+}
+
+impl<F> Entry<F> {
+    /// Why it does not grow.
+    pub(super) fn pause_reason(&self) -> Option<Reason> {
+        match self.phase {
+            Phase::Paused { reason } => Some(reason),
+            _ => None,
+        }
+    }
+}

@@ -1,0 +1,100 @@
+//! What is told of recordings and of the recorder as a whole, for the API and metrics.
+use serde::Serialize;
+
+use super::Recorder;
+use crate::name::RecordingName;
+use crate::recording::playlist::Reach;
+use crate::recording::record::Reason;
+use crate::recording::summary::Summary;
+use crate::spool::disk::Disk;
+use crate::uploader::Missing;
+
+/// Counts since the start, and what is at the moment.
+#[derive(Clone, Copy, PartialEq, Eq, Default, Debug, Serialize)]
+pub struct Numbers {
+    /// Recordings begun.
+    pub started: u64,
+    /// Recordings that could not be begun, each stream's once until it can.
+    pub refused: u64,
+    /// Recordings found at a start, or after the disk failed.
+    pub recovered: u64,
+    /// Recordings that are in the store as a whole.
+    pub done: u64,
+    /// Times that a recording paused.
+    pub paused: u64,
+    /// Times that one went on.
+    pub resumed: u64,
+    /// Parts written.
+    pub parts: u64,
+    /// Parts of streams that are followed that were not written: paused, not wanted, or no room.
+    pub parts_left_out: u64,
+    /// Bytes written to the spool.
+    pub bytes: u64,
+    /// Gaps that were named.
+    pub gaps: u64,
+    /// Times that a track lost segments because the queue was full for too long.
+    pub lost: u64,
+    /// Batches synced.
+    pub syncs: u64,
+    /// Errors of the disk other than no room.
+    pub disk_errors: u64,
+    /// Uploads that the store has shown.
+    pub stored: u64,
+    /// Uploads that failed and were tried again.
+    pub store_failures: u64,
+    /// Objects that are neither here nor in the store.
+    pub damaged: u64,
+    /// Events that nobody took in time.
+    pub events_lost: u64,
+    /// Bytes in the spool.
+    pub spool_bytes: u64,
+    /// Recordings that are not done.
+    pub recordings: u64,
+    /// Uploads under way.
+    pub uploads: u64,
+    /// The store fails again and again.
+    pub is_store_away: bool,
+}
+
+/// A recording that is not done.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct RecordingStatus {
+    /// What it is.
+    pub summary: Summary,
+    /// Why it does not grow.
+    pub paused: Option<Reason>,
+    /// What the store lacks.
+    pub missing: Missing,
+}
+
+impl<D: Disk> Recorder<D> {
+    /// Counts.
+    pub fn numbers(&self) -> Numbers {
+        Numbers {
+            store_failures: self.uploader.failures(),
+            spool_bytes: self.room.used_bytes,
+            recordings: (self.entries.len() + self.broken.len()) as u64,
+            uploads: self.uploader.running() as u64,
+            is_store_away: self.uploader.is_away(),
+            ..self.numbers
+        }
+    }
+
+    /// Recordings that are not done.
+    pub fn recordings(&self) -> Vec<RecordingStatus> {
+        self.entries
+            .iter()
+            .map(|(name, entry)| RecordingStatus {
+                summary: entry.recording.ledger().summary(entry.state()),
+                paused: entry.pause_reason(),
+                missing: self.uploader.missing(name),
+            })
+            .collect()
+    }
+
+    /// A track's playlist as far as the spool and the store together reach, for who plays a recording that is not done.
+    pub fn media_playlist(&self, name: &RecordingName, track: millstream_proto::media::Track) -> Option<String> {
+        let ledger = self.entries.get(name)?.recording.ledger();
+        Some(ledger.media_playlist(track, Reach::All, ledger.ended().is_some()))
+    }
+}

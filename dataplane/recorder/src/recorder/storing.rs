@@ -1,0 +1,311 @@
+//! What goes to the store, and what follows when it is there: files leave the spool, playlists name more, a recording is done. Before it:
+//! [`super::syncing`]; after it: [`crate::uploader`].
+use millstream_proto::media::Track;
+
+use super::entry::{Entry, Phase};
+use super::{EventKind, Recorder};
+use crate::limits::PLAYLISTS_EVERY;
+use crate::name::{INDEX_FILE, RecordingName, TRACKS, init_path, object_file, object_path, place, playlist_path};
+use crate::recording::playlist::Reach;
+use crate::recording::record::Record;
+use crate::recording::summary::State;
+use crate::spool::disk::{Disk, DiskError};
+use crate::store::{Kind, Sums};
+use crate::uploader::{Content, Finished, Job, JobId, Moment, Outcome, Request, What};
+
+/// What never changes under its name.
+const FOR_EVER: &str = "public, max-age=31536000, immutable";
+/// What is rewritten while the recording grows, and once more at its end.
+const FOR_SECONDS: &str = "public, max-age=5";
+/// What is final, but may be removed.
+const FOR_AN_HOUR: &str = "public, max-age=3600";
+const PLAYLIST_TYPE: &str = "application/vnd.apple.mpegurl";
+
+fn media_kind(track: Track) -> Kind {
+    let content_type = if track == Track::Video { "video/mp4" } else { "audio/mp4" };
+    Kind { content_type, cache_control: FOR_EVER }
+}
+
+/// A job with the file that it puts.
+#[derive(Debug)]
+pub struct StoreJob<F> {
+    /// The job.
+    pub job: Job,
+    /// The file whose first [`Job::sums`] bytes are put, where it puts an object.
+    pub file: Option<F>,
+}
+
+impl<D: Disk> Recorder<D> {
+    /// Has an object uploaded, and the headers before it.
+    pub(super) fn upload(&mut self, name: &RecordingName, track: Track, number: u32, look_first: bool) {
+        let Some(entry) = self.entries.get_mut(name) else { return };
+        let at = place(track);
+        let Some(held) = entry.held[at].get(&number).copied() else { return };
+        let head = entry.recording.ledger().head();
+        for init in &entry.recording.ledger().track(track).inits {
+            if init.number > entry.inits_pushed[at] && init.number <= held.object.init {
+                entry.inits_pushed[at] = init.number;
+                entry.inits_waiting.insert((at as u8, init.number));
+                let request = Request {
+                    what: What::Init(track, init.number),
+                    key: name.key(&head.stream, &init_path(track, init.number)),
+                    sums: Sums::of(&init.bytes),
+                    content: Some(Content::Bytes(init.bytes.clone())),
+                    kind: media_kind(track),
+                    look_first,
+                };
+                self.uploader.push(name, request);
+            }
+        }
+        let request = Request {
+            what: What::Object(track, number),
+            key: name.key(&head.stream, &object_path(track, number)),
+            content: (!held.is_removed).then_some(Content::Object(track, number)),
+            sums: Sums { bytes: held.object.bytes, crc32: held.object.crc32 },
+            kind: media_kind(track),
+            look_first,
+        };
+        self.uploader.push(name, request);
+    }
+
+    /// What is to be asked of the store now. Each is to be answered by [`Self::store_done`].
+    pub fn store_jobs(&mut self, moment: Moment) -> Vec<StoreJob<D::File>> {
+        let mut jobs = Vec::new();
+        for job in self.uploader.jobs(moment) {
+            let file = match job.put {
+                Some(Content::Object(track, number)) => {
+                    match self.disk.open(job.recording.as_str(), &object_file(track, number)) {
+                        Ok(file) => Some(file),
+                        Err(DiskError::Missing) => {
+                            self.store_done(job.id, Outcome::Source("its file is gone".to_owned()), moment);
+                            continue;
+                        }
+                        Err(error) => {
+                            self.store_done(job.id, Outcome::Failed(format!("its file: {error}")), moment);
+                            continue;
+                        }
+                    }
+                }
+                _ => None,
+            };
+            jobs.push(StoreJob { job, file });
+        }
+        jobs
+    }
+
+    /// Jobs that nobody waits for any more.
+    pub fn take_cancelled(&mut self) -> Vec<JobId> {
+        self.uploader.take_cancelled()
+    }
+
+    /// What came of a job.
+    pub fn store_done(&mut self, id: JobId, outcome: Outcome, moment: Moment) {
+        match self.uploader.done(id, outcome, moment) {
+            None => {}
+            Some(Finished::Stored(name, what)) => {
+                self.numbers.stored += 1;
+                let Some(entry) = self.entries.get_mut(&name) else { return };
+                match what {
+                    What::Object(track, number) => {
+                        if let Some(held) = entry.held[place(track)].get_mut(&number) {
+                            held.is_stored = true;
+                        }
+                    }
+                    What::Init(track, number) => {
+                        entry.inits_waiting.remove(&(place(track) as u8, number));
+                    }
+                    _ => return,
+                }
+                entry.list();
+                self.remove_stored(&name);
+            }
+            Some(Finished::Missing(name, What::Object(track, number), why)) => {
+                self.numbers.damaged += 1;
+                let Some(entry) = self.entries.get_mut(&name) else { return };
+                let written = entry.commit(&mut self.disk, &Record::Damaged(track, number).into());
+                let Some(held) = entry.held[place(track)].get_mut(&number) else { return };
+                // What is wrong with it is for people to look at.
+                let file = object_file(track, number);
+                if !held.is_removed && self.disk.rename(name.as_str(), &file, &format!("{file}.damaged")).is_ok() {
+                    self.room.used_bytes = self.room.used_bytes.saturating_sub(held.object.bytes);
+                }
+                (held.is_stored, held.is_removed) = (true, true);
+                entry.list();
+                let why = format!("{}: {why}; its segments are gaps in the playlist", object_path(track, number));
+                self.tell(Some(&name), EventKind::RecordingFailed { why }, moment);
+                match written {
+                    Ok(bytes) => self.room.used_bytes += bytes,
+                    Err(DiskError::Full) => {
+                        if let Some(entry) = self.entries.get_mut(&name) {
+                            entry.put_off(vec![Record::Damaged(track, number).into()]);
+                        }
+                    }
+                    Err(error) => self.disk_failed(&name, &error, moment),
+                }
+            }
+            // A header is never looked for without its bytes, and a text is made anew.
+            Some(Finished::Missing(..)) => {}
+        }
+    }
+
+    /// Files of objects that are stored leave the spool, unless somebody else wants them.
+    pub(super) fn remove_stored(&mut self, name: &RecordingName) {
+        let Some(entry) = self.entries.get_mut(name) else { return };
+        for track in TRACKS {
+            let held = &mut entry.held[place(track)];
+            for held in held.values_mut().filter(|held| held.is_stored && !held.is_removed && held.holders == 0) {
+                // A missing file means stored only where the seal is on the disk.
+                if !held.is_seal_synced {
+                    continue;
+                }
+                match self.disk.remove(name.as_str(), &object_file(track, held.object.number)) {
+                    Ok(()) | Err(DiskError::Missing) => {
+                        held.is_removed = true;
+                        entry.are_names_dirty = true;
+                        self.room.used_bytes = self.room.used_bytes.saturating_sub(held.object.bytes);
+                    }
+                    // Tried again with the next sync.
+                    Err(_) => {}
+                }
+            }
+            held.retain(|_, held| !(held.is_stored && held.is_removed));
+        }
+    }
+
+    /// Keeps an object's file in the spool, for another consumer than the store, until [`Self::release`]. False: it is not there.
+    pub fn hold(&mut self, name: &RecordingName, track: Track, number: u32) -> bool {
+        let held = self.entries.get_mut(name).and_then(|entry| entry.held[place(track)].get_mut(&number));
+        held.filter(|held| !held.is_removed).map(|held| held.holders += 1).is_some()
+    }
+
+    /// The consumer is done with it.
+    pub fn release(&mut self, name: &RecordingName, track: Track, number: u32) {
+        let held = self.entries.get_mut(name).and_then(|entry| entry.held[place(track)].get_mut(&number));
+        if let Some(held) = held {
+            held.holders = held.holders.saturating_sub(1);
+        }
+        self.remove_stored(name);
+    }
+
+    /// Playlists that are due, and recordings that are done.
+    pub(super) fn tell_store(&mut self, moment: Moment) {
+        let names: Vec<RecordingName> = self.entries.keys().cloned().collect();
+        for name in names {
+            if self.uploader.has_texts(&name) {
+                continue;
+            }
+            let Some(entry) = self.entries.get_mut(&name) else { continue };
+            if entry.are_last_texts_pushed {
+                self.done_with(&name, moment);
+                continue;
+            }
+            let is_last = entry.phase == Phase::Ended
+                && entry.is_all_stored()
+                && !entry.is_index_dirty
+                && !self.syncing.covers(&name);
+            let is_due = entry.is_listing_new
+                && entry.texts_at.is_none_or(|at| moment.now.since(at) >= PLAYLISTS_EVERY)
+                && TRACKS.iter().all(|track| entry.listed[place(*track)] >= entry.least_listed[place(*track)]);
+            if is_last || is_due {
+                entry.is_listing_new = false;
+                entry.texts_at = Some(moment.now);
+                entry.are_last_texts_pushed = is_last;
+                self.push_texts(&name, is_last);
+            }
+        }
+    }
+
+    /// Playlists, after the objects that they name; the ones over them after those that they name.
+    fn push_texts(&mut self, name: &RecordingName, is_last: bool) {
+        let Some(entry) = self.entries.get_mut(name) else { return };
+        let (ledger, state) = (entry.recording.ledger(), entry.state());
+        let state = if is_last { State::Stored } else { state };
+        let reach = if is_last { Reach::All } else { Reach::Objects(entry.listed) };
+        let stream = &ledger.head().stream;
+        let mut texts: Vec<(What, String, &str, String)> = Vec::new();
+        let playing: Vec<Track> = TRACKS.into_iter().filter(|track| ledger.plays(*track, reach)).collect();
+        for track in &playing {
+            let text = ledger.media_playlist(*track, reach, is_last);
+            texts.push((What::Playlist(*track), name.key(stream, playlist_path(*track)), PLAYLIST_TYPE, text));
+        }
+        // Players read the multivariant one once: it waits for all tracks, and is exact at the end.
+        let is_whole = playing.len() == ledger.listed().count() && playing.len() > entry.multivariant_tracks;
+        if is_last || is_whole {
+            entry.multivariant_tracks = playing.len();
+            let folder = format!("rec/{name}/");
+            let index = (What::Index, name.key(stream, "index.m3u8"), ledger.multivariant(reach, ""));
+            let vod = (What::Vod, name.vod_key(stream), ledger.multivariant(reach, &folder));
+            for (what, key, text) in [index, vod] {
+                texts.extend(text.map(|text| (what, key, PLAYLIST_TYPE, text)));
+            }
+        }
+        let summary = ledger.summary(state).to_json();
+        texts.push((What::Summary, name.key(stream, "recording.json"), "application/json", summary));
+        for (what, key, content_type, text) in texts {
+            let sums = Sums::of(text.as_bytes());
+            let cache_control = if is_last { FOR_AN_HOUR } else { FOR_SECONDS };
+            let request = Request {
+                what,
+                key,
+                content: Some(Content::Bytes(text.into())),
+                sums,
+                kind: Kind { content_type, cache_control },
+                look_first: false,
+            };
+            self.uploader.push(name, request);
+        }
+    }
+
+    /// All of it is in the store, and the store's playlists say so: nothing of it stays here.
+    fn done_with(&mut self, name: &RecordingName, moment: Moment) {
+        let Some(entry) = self.entries.get(name) else { return };
+        if entry.held.iter().any(|held| !held.is_empty()) {
+            return;
+        }
+        if !matches!(self.disk.remove(name.as_str(), INDEX_FILE), Ok(()) | Err(DiskError::Missing)) {
+            return;
+        }
+        // A damaged file that is left for people keeps its directory.
+        let _ = self.disk.remove_directory(name.as_str());
+        let ledger = entry.recording.ledger();
+        let kind = EventKind::RecordingStored { duration_ms: ledger.duration_ms(), bytes: ledger.bytes() };
+        self.room.used_bytes = self.room.used_bytes.saturating_sub(entry.index_bytes);
+        self.syncing.spool_changed = true;
+        self.numbers.done += 1;
+        self.tell(Some(name), kind, moment);
+        self.entries.remove(name);
+        self.uploader.forget(name);
+    }
+}
+
+impl<F: Clone> Entry<F> {
+    /// Objects in a row that the store has, with their headers, may be named.
+    pub(super) fn list(&mut self) {
+        for track in TRACKS {
+            let at = place(track);
+            let sealed = &self.recording.ledger().track(track).sealed;
+            for object in sealed {
+                if object.number <= self.listed[at] {
+                    continue;
+                }
+                let is_stored = self.held[at].get(&object.number).is_none_or(|held| held.is_stored);
+                let first_waiting = self.inits_waiting.iter().find(|(of, _)| usize::from(*of) == at);
+                if !is_stored || first_waiting.is_some_and(|(_, init)| *init <= object.init) {
+                    break;
+                }
+                self.listed[at] = object.number;
+                self.is_listing_new = true;
+            }
+        }
+    }
+
+    /// Where it is in its life, as people are told.
+    pub(super) fn state(&self) -> State {
+        match self.phase {
+            Phase::Running => State::Recording,
+            Phase::Paused { .. } => State::Paused,
+            Phase::Waiting { .. } => State::Waiting,
+            Phase::Ended => State::Storing,
+        }
+    }
+}

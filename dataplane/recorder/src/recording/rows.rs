@@ -1,0 +1,182 @@
+//! The segments of a track, eight bytes each, so that half a day of them is a few hundred KiB. Before it: [`super::ledger`]; after it: playlists.
+//!
+//! What changes seldom (object, header, run) stands beside them with the first row that it is for.
+
+/// A segment as it is taken.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) struct Taken {
+    /// `None` for a gap.
+    pub(crate) object: Option<u32>,
+    pub(crate) init: u32,
+    pub(crate) run: u32,
+    pub(crate) date_unix_ms: u64,
+    pub(crate) bytes: u32,
+    pub(crate) duration_ms: u32,
+    pub(crate) independent: bool,
+}
+
+/// A segment as it is given.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Segment {
+    /// Its object; `None` for a gap.
+    pub object: Option<u32>,
+    /// Where it begins in its object.
+    pub offset: u64,
+    /// Its length there; 0 for a gap.
+    pub bytes: u32,
+    /// Its length, milliseconds.
+    pub duration_ms: u32,
+    /// Number of its header; 0 for a gap.
+    pub init: u32,
+    /// Number of its run.
+    pub run: u32,
+    /// Its date, where that does not follow from the segment before it.
+    pub date_unix_ms: Option<u64>,
+    /// Begins with a frame that can be decoded by itself.
+    pub independent: bool,
+}
+
+const INDEPENDENT: u32 = 1 << 31;
+const BYTES: u32 = (1 << 30) - 1;
+
+#[derive(Clone, Copy, Debug)]
+struct Row {
+    /// And a flag.
+    bytes: u32,
+    duration_ms: u32,
+}
+
+/// From this row on.
+#[derive(Clone, Copy, Debug)]
+struct Mark<T> {
+    row: u32,
+    is: T,
+}
+
+/// All segments of a track.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Rows {
+    rows: Vec<Row>,
+    /// `None` from a gap on.
+    objects: Vec<Mark<Option<u32>>>,
+    inits: Vec<Mark<u32>>,
+    /// Run and date.
+    runs: Vec<Mark<(u32, u64)>>,
+    /// The date of the next segment, if it follows the last one.
+    end_unix_ms: u64,
+    total_ms: u64,
+}
+
+fn mark<T: PartialEq>(marks: &mut Vec<Mark<T>>, row: usize, is: T) {
+    if marks.last().is_none_or(|last| last.is != is) {
+        marks.push(Mark { row: row as u32, is });
+    }
+}
+
+/// The mark in force at a row; rows are asked for in order.
+fn at<T: Copy>(marks: &[Mark<T>], next: &mut usize, row: usize) -> Option<T> {
+    while marks.get(*next).is_some_and(|mark| mark.row as usize <= row) {
+        *next += 1;
+    }
+    marks.get(next.checked_sub(1)?).map(|mark| mark.is)
+}
+
+impl Rows {
+    pub(crate) fn push(&mut self, taken: Taken) {
+        let row = self.rows.len();
+        let follows = self.runs.last().is_some_and(|last| last.is.0 == taken.run);
+        if !follows || self.end_unix_ms != taken.date_unix_ms {
+            self.runs.push(Mark { row: row as u32, is: (taken.run, taken.date_unix_ms) });
+        }
+        mark(&mut self.objects, row, taken.object);
+        if taken.object.is_some() {
+            mark(&mut self.inits, row, taken.init);
+        }
+        let flag = if taken.independent { INDEPENDENT } else { 0 };
+        self.rows.push(Row { bytes: taken.bytes.min(BYTES) | flag, duration_ms: taken.duration_ms });
+        self.end_unix_ms = taken.date_unix_ms + u64::from(taken.duration_ms);
+        self.total_ms += u64::from(taken.duration_ms);
+    }
+
+    pub(crate) fn len(&self) -> usize {
+        self.rows.len()
+    }
+
+    pub(crate) const fn end_unix_ms(&self) -> u64 {
+        self.end_unix_ms
+    }
+
+    pub(crate) const fn total_ms(&self) -> u64 {
+        self.total_ms
+    }
+
+    /// The segments in order; those of objects that are not `there` are gaps.
+    pub(crate) fn iter(&self, there: impl Fn(u32) -> bool) -> impl Iterator<Item = Segment> {
+        let (mut objects, mut inits, mut runs) = (0, 0, 0);
+        let mut within: Option<(u32, u64)> = None;
+        self.rows.iter().enumerate().map(move |(row, kept)| {
+            let object = at(&self.objects, &mut objects, row).flatten();
+            let before = runs;
+            let (run, date_unix_ms) = at(&self.runs, &mut runs, row).unwrap_or_default();
+            let init = at(&self.inits, &mut inits, row).unwrap_or_default();
+            let bytes = kept.bytes & BYTES;
+            let offset = match (object, within) {
+                (Some(object), Some((last, offset))) if object == last => offset,
+                _ => 0,
+            };
+            if let Some(object) = object {
+                within = Some((object, offset + u64::from(bytes)));
+            }
+            let object = object.filter(|object| there(*object));
+            Segment {
+                object,
+                offset,
+                bytes: if object.is_some() { bytes } else { 0 },
+                duration_ms: kept.duration_ms,
+                init: if object.is_some() { init } else { 0 },
+                run,
+                date_unix_ms: (runs != before).then_some(date_unix_ms),
+                independent: kept.bytes & INDEPENDENT != 0,
+            }
+        })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn segments_come_out_as_they_went_in() {
+        let mut rows = Rows::default();
+        let taken = |object, run, date_unix_ms, bytes| Taken {
+            object,
+            init: 1 + run,
+            run,
+            date_unix_ms,
+            bytes,
+            duration_ms: 2_000,
+            independent: bytes == 10,
+        };
+        for one in [
+            taken(Some(1), 0, 1_000, 10),
+            taken(Some(1), 0, 3_000, 20),
+            taken(None, 0, 5_000, 0),
+            taken(Some(1), 0, 7_000, 30),
+            taken(Some(2), 0, 9_000, 40),
+            taken(Some(3), 1, 20_000, 50),
+        ] {
+            rows.push(one);
+        }
+        let all: Vec<Segment> = rows.iter(|object| object != 2).collect();
+        let offsets: Vec<_> = all.iter().map(|s| (s.object, s.offset, s.bytes)).collect();
+        let expected = [(Some(1), 0, 10), (Some(1), 10, 20), (None, 0, 0), (Some(1), 30, 30), (None, 0, 0), (Some(3), 0, 50)];
+        assert_eq!(offsets, expected);
+        let dates: Vec<_> = all.iter().map(|s| s.date_unix_ms).collect();
+        assert_eq!(dates, [Some(1_000), None, None, None, None, Some(20_000)]);
+        assert_eq!(all.iter().map(|s| s.init).collect::<Vec<_>>(), [1, 1, 0, 1, 0, 2]);
+        assert_eq!(all.iter().map(|s| s.independent).collect::<Vec<_>>(), [true, false, false, false, false, false]);
+        assert_eq!((rows.end_unix_ms(), rows.total_ms(), rows.len()), (22_000, 12_000, 6));
+        assert!(size_of::<Row>() == 8);
+    }
+}
