@@ -23,6 +23,7 @@ use crate::cli::EngineFlags;
 use crate::hook_settings::HookSettings;
 use crate::keys::NODE_TOKEN;
 use crate::logging;
+use crate::settings::record::RecordSettings;
 use crate::settings::steps::StepEntry;
 use crate::settings::values::{self, AuthPreset, Role, Shards};
 use crate::settings::{HlsDefaults, Public, Settings, StreamDefaults, StreamEntry};
@@ -55,6 +56,8 @@ pub(crate) struct Layers {
     pub(crate) grant_generation: u32,
     /// What hooks may use.
     pub(crate) hooks: HookSettings,
+    /// Where recordings are kept.
+    pub(crate) record: RecordSettings,
     /// Steps of the chain that come before the preset's.
     pub(crate) steps: Vec<StepEntry>,
     pub(crate) config: Config,
@@ -129,6 +132,7 @@ pub(crate) fn merge(flags: Flags, settings: Settings) -> anyhow::Result<Layers> 
         legacy_keys,
         grant_generation: settings.grants.generation.unwrap_or(1),
         hooks: settings.hooks,
+        record: settings.record,
         steps,
         config,
         control,

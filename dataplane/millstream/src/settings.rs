@@ -32,6 +32,7 @@ use crate::logging;
 pub(crate) mod document;
 pub(crate) mod grants;
 pub(crate) mod hooks;
+pub(crate) mod record;
 pub(crate) mod readers;
 pub(crate) mod reference;
 pub(crate) mod slate;
@@ -81,6 +82,7 @@ pub(crate) struct Settings {
     pub(crate) legacy_keys: Vec<Secret>,
     pub(crate) grants: GrantSettings,
     pub(crate) hooks: HookSettings,
+    pub(crate) record: record::RecordSettings,
     pub(crate) steps: Vec<StepEntry>,
     pub(crate) stream: StreamDefaults,
     pub(crate) hls: HlsDefaults,
@@ -315,6 +317,7 @@ fn walk(mut file: Table<'_>, f: &mut Findings<'_>) -> Settings {
     auth.close(f);
 
     set.hooks = hooks::walk(file.table(f, "hooks"), f);
+    set.record = record::walk(file.table(f, "record"), f);
 
     // `[[stream]]` is a list, and `[stream]` what older files call [stream_defaults].
     let older = file.is_table("stream");

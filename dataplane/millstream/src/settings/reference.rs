@@ -91,12 +91,13 @@ impl Row {
 }
 
 /// What each table is about.
-pub(crate) const TABLES: [(&str, &str); 11] = [
+pub(crate) const TABLES: [(&str, &str); 12] = [
     ("node", "The process and its place in a fleet"),
     ("rtmp", "The port that encoders push to, and that RTMP viewers play from"),
     ("http", "The port that viewers play from"),
     ("control", "The port of the API and of /metrics"),
     ("hooks", "What WebAssembly hooks may use of this server, by name"),
+    ("record", "Where recordings are kept, of streams whose `isOnDemand` is set"),
     ("auth", "Who may publish and play: the steps of [[auth.steps]] in their order, then those of the preset"),
     ("stream_defaults", "How streams behave that say nothing else. In older files this table is [stream]"),
     ("hls", "How streams are cut for HLS and DASH"),
@@ -369,6 +370,20 @@ pub(crate) const ROWS: &[Row] = &[
         Kind::Size("1MiB to 1GiB; or 0 for none"),
         "Memory for the decisions of the last 24 hours, which other versions of a hook are held against. A restart loses them.",
         |l| if l.hooks.record_bytes == 0 { "0".into() } else { size(l.hooks.record_bytes) },
+    ),
+    Row::new(
+        ("record", "store"),
+        Kind::Text("file:DIRECTORY or s3://BUCKET/PREFIX?endpoint=&region=&path_style="),
+        "Where recordings are kept: a directory, below the data directory unless it is absolute, or a bucket. Credentials for a bucket are \
+         taken from the environment, as the AWS tools do.",
+        |l| l.record.store_text.clone().into(),
+    ),
+    Row::new(
+        ("record", "spool_max"),
+        Kind::Size("64MiB to 1048576GiB"),
+        "Most room below the data directory for what is recorded and not yet stored. Beyond it no recording begins, and those that run have a \
+         gap until there is room; unset: a tenth of the disk, 20GiB at most.",
+        |l| l.record.spool_max_bytes.map_or(Value::Null, size),
     ),
     Row::new(
         ("stream_defaults", "flush"),

@@ -1,0 +1,92 @@
+//! Recorded files for viewers: the engine asks, and a store of objects has them. Before it: `engine::recorded`, on a shard's thread; after it:
+//! the store's calls on the tokio runtime, as many at once as the engine admits.
+use std::sync::Arc;
+use std::time::Duration;
+
+use futures_util::StreamExt as _;
+use millstream_engine::recorded::{
+    EntityTag, FileAnswer, FileRequest, FoundFile, Growth, RecordedFile, RecordedFiles, RecordedPath, RecordingFile,
+};
+use millstream_objects::{ErrorKind, Key, ObjectError, ObjectStore, Span};
+use millstream_proto::secret::Secret;
+use tokio::runtime::Handle;
+
+/// An address at the store's own server is good for so long: a player that pauses asks the node again.
+const PRESIGNED_FOR: Duration = Duration::from_hours(1);
+/// A store that does not answer is asked again after this.
+const RETRY_AFTER: Duration = Duration::from_secs(5);
+
+/// Files of recordings out of a store.
+pub(crate) struct Playback {
+    pub(crate) store: Arc<dyn ObjectStore>,
+    pub(crate) runtime: Handle,
+}
+
+impl RecordedFiles for Playback {
+    fn get(&self, request: FileRequest, answer: FileAnswer) {
+        let store = Arc::clone(&self.store);
+        self.runtime.spawn(async move {
+            if let Err(error) = give(store.as_ref(), &request, answer).await {
+                tracing::warn!(file = %request.path, %error, "a recorded file cannot be read");
+            }
+        });
+    }
+}
+
+/// Answers; an error is one that an operator is to know.
+async fn give(store: &dyn ObjectStore, request: &FileRequest, answer: FileAnswer) -> Result<(), ObjectError> {
+    let key = Key::parse(&request.path.to_string())?;
+    let stored = match store.head(&key).await {
+        Ok(Some(stored)) => stored,
+        Ok(None) => {
+            answer.not_found();
+            return Ok(());
+        }
+        Err(error) => {
+            answer.unavailable(RETRY_AFTER);
+            return Err(error);
+        }
+    };
+    let is_text = is_text(&request.path);
+    // What a playlist names is relative to where it is.
+    if !is_text
+        && !request.head_only
+        && let Some(url) = store.presign(&key, PRESIGNED_FOR).await?
+    {
+        answer.redirect(Secret::new(url.expose()));
+        return Ok(());
+    }
+    let Some(tag) = EntityTag::new(&stored.etag) else {
+        answer.unavailable(RETRY_AFTER);
+        return Err(ObjectError::new(ErrorKind::Refused, format!("the store gave {key} no usable ETag")));
+    };
+    let found = FoundFile {
+        bytes: stored.bytes,
+        tag,
+        modified_unix_s: Some(stored.modified_ms / 1_000),
+        // Playlists are written again while their recording runs, and once more at its end.
+        growth: if is_text { Growth::Growing } else { Growth::Closed },
+    };
+    let Some(mut body) = answer.found(found) else { return Ok(()) };
+    let range = body.range();
+    let reading = store.get(&key, Span::Within(range.start, range.end - 1)).await?;
+    // A playlist may have been replaced since: its length would be another one.
+    if reading.stored.etag != stored.etag {
+        return Ok(());
+    }
+    let mut chunks = reading.chunks;
+    while let Some(chunk) = chunks.next().await {
+        if body.send(chunk?).await.is_err() {
+            break;
+        }
+    }
+    Ok(())
+}
+
+/// Whether it is a playlist, or what else is replaced as a whole while its recording grows.
+fn is_text(path: &RecordedPath) -> bool {
+    match &path.file {
+        RecordedFile::Recording(_, RecordingFile::Media(..)) | RecordedFile::Dated { .. } => false,
+        RecordedFile::Recording(..) | RecordedFile::Vod { .. } => true,
+    }
+}
