@@ -14,7 +14,7 @@ use millstream_fleet::http::url::Url;
 use millstream_proto::secret::Secret;
 use serde_json::Value;
 
-use crate::cli::ApiFlags;
+use crate::flags::ApiFlags;
 use crate::layers::DATA_DIR;
 use crate::settings::Settings;
 use crate::{keys, settings};

@@ -2,7 +2,6 @@
 //!
 //! Every setting has an environment variable below its flag, `MILLSTREAM_` and its name; what a command is to do (`sign`'s
 //! arguments) has none. Secrets are in files and never in either.
-use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::time::Duration;
@@ -10,16 +9,13 @@ use std::time::Duration;
 use clap::error::{ContextKind, ContextValue};
 use clap::{Args, Parser, Subcommand};
 use clap_complete::Shell;
-use millstream_engine::config::IoChoice;
-use millstream_fleet::http::url::Url;
 use millstream_proto::id::Id;
 
 pub(crate) use crate::failure::Failure;
+use crate::flags::{ApiFlags, EngineFlags};
 use crate::hook_flags::{DemoHookFlags, HookCommand};
-use crate::logging;
 use crate::settings::SettingsError;
-use crate::settings::values::Format;
-use crate::settings::values::{self, AuthPreset, Role, Shards};
+use crate::settings::values::{self, AuthPreset, Role};
 use crate::sign_command::Expiry;
 use crate::{
     backup_command, check_command, config_command, demo, grant_key_command, hook_kit, paper_command, serve,
@@ -85,39 +81,6 @@ enum OfHooks {
     /// Ask a module what a hook has decided before, and list where it decides differently; nothing is kept
     #[cfg(feature = "hooks")]
     Replay(Box<crate::hook_replay::ReplayFlags>),
-}
-
-/// What the engine is told by `serve` and `demo` alike.
-#[derive(Debug, Default, Args)]
-pub(crate) struct EngineFlags {
-    /// Where encoders push and RTMP viewers play [default: 0.0.0.0:1935]
-    #[arg(long, env = "MILLSTREAM_RTMP", value_name = "ADDR", value_parser = values::address)]
-    pub(crate) rtmp: Option<SocketAddr>,
-    /// Where HTTP viewers play [default: 0.0.0.0:8080]
-    #[arg(long, env = "MILLSTREAM_HTTP", value_name = "ADDR", value_parser = values::address)]
-    pub(crate) http: Option<SocketAddr>,
-    /// Where the API and /metrics are [default: 127.0.0.1:8081]
-    #[arg(long, env = "MILLSTREAM_CONTROL", value_name = "ADDR", value_parser = values::address)]
-    pub(crate) control: Option<SocketAddr>,
-    /// Threads that own sockets and streams [default: auto]
-    #[arg(long, env = "MILLSTREAM_SHARDS", value_name = "N|auto", value_parser = values::shards)]
-    pub(crate) shards: Option<Shards>,
-    /// Kernel interface: auto, uring or epoll [default: auto]
-    #[arg(long, env = "MILLSTREAM_IO", value_name = "auto|uring|epoll", value_parser = values::io)]
-    pub(crate) io: Option<IoChoice>,
-    #[command(flatten)]
-    pub(crate) log: LogFlags,
-}
-
-/// What is logged, and how.
-#[derive(Clone, Debug, Default, Args)]
-pub(crate) struct LogFlags {
-    /// Lines to log: a level (error, warn, info, debug, trace), or target=level pairs with commas between [default: info]
-    #[arg(long, env = "MILLSTREAM_LOG", value_name = "FILTER", value_parser = logging::filter)]
-    pub(crate) log: Option<String>,
-    /// How they are written: text, or json for collectors of logs [default: text]
-    #[arg(long, env = "MILLSTREAM_LOG_FORMAT", value_name = "text|json", value_parser = values::log_format)]
-    pub(crate) log_format: Option<Format>,
 }
 
 #[derive(Debug, Args)]
@@ -291,26 +254,6 @@ pub(crate) enum StreamCommand {
         #[command(flatten)]
         api: ApiFlags,
     },
-}
-
-/// Where the API is, and who asks it.
-#[derive(Debug, Args)]
-pub(crate) struct ApiFlags {
-    /// The API's address [default: http:// and the control address, on this machine]
-    #[arg(long, env = "MILLSTREAM_API", value_name = "URL", value_parser = values::control_url)]
-    pub(crate) api: Option<Url>,
-    /// The control address that the server was started with [default: the configuration's, or 127.0.0.1:8081]
-    #[arg(long, env = "MILLSTREAM_CONTROL", value_name = "ADDR", value_parser = values::address)]
-    pub(crate) control: Option<SocketAddr>,
-    /// The server's configuration file, for its control address and data directory
-    #[arg(short, long, env = "MILLSTREAM_CONFIG", value_name = "FILE")]
-    pub(crate) config: Option<PathBuf>,
-    /// A file with a token [default: admin-token in the data directory]
-    #[arg(long, env = "MILLSTREAM_TOKEN_FILE", value_name = "FILE")]
-    pub(crate) token_file: Option<PathBuf>,
-    /// Data directory of the server [default: the configuration's, or ./millstream-data, else /var/lib/millstream]
-    #[arg(long, env = "MILLSTREAM_DATA_DIR", value_name = "DIR")]
-    pub(crate) data_dir: Option<PathBuf>,
 }
 
 /// `millstream serve m.toml` is what other servers take.

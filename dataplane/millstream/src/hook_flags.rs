@@ -81,7 +81,8 @@ pub(crate) struct BoundFlags {
     /// A public key, a file in PEM; may be given again
     #[arg(long, value_name = "NAME=FILE", value_parser = pair)]
     pub(crate) key: Vec<(String, String)>,
-    /// What it is asked: a file with an event as JSON [default: an example of its kind]
+    /// What it is asked: a file with an event as JSON, or with many, one a line, as `millstream hook record` writes them
+    /// [default: an example of its kind]
     #[arg(long, value_name = "FILE")]
     pub(crate) event: Option<PathBuf>,
     /// Frames for a motion hook: square (one that moves, after and before nothing does), noise, still, or a file of

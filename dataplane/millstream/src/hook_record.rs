@@ -8,7 +8,8 @@ use anyhow::Context as _;
 use clap::Args;
 
 use crate::api_client::{Api, percent};
-use crate::cli::{ApiFlags, Failure};
+use crate::failure::Failure;
+use crate::flags::ApiFlags;
 
 #[derive(Debug, Args)]
 pub(crate) struct RecordFlags {
@@ -46,6 +47,9 @@ async fn lines(flags: &RecordFlags) -> anyhow::Result<(String, usize)> {
     let path = format!("/api/v1/hooks/{}/decisions?limit={}{binding}", percent(&flags.hook), flags.limit);
     let found = api.get(&path).await?;
     say_unanswered(&found);
+    if let Some(left_out) = found["left_out"].as_u64().filter(|count| *count > 0) {
+        eprintln!("warning: {left_out} older decisions have no room in one answer; ask for fewer, or for one binding");
+    }
     let items = found["items"].as_array().map(Vec::as_slice).unwrap_or_default();
     let lines = items.iter().fold(String::new(), |lines, item| lines + &item.to_string() + "\n");
     Ok((lines, items.len()))

@@ -11,7 +11,9 @@ use time::OffsetDateTime;
 use time::format_description::well_known::Rfc3339;
 
 use crate::api_client::{Api, percent};
-use crate::cli::{ApiFlags, Failure};
+use crate::failure::Failure;
+use crate::flags::ApiFlags;
+use crate::hook_flags::pair;
 use crate::hook_record::say_unanswered;
 
 mod local;
@@ -39,6 +41,9 @@ pub(crate) struct ReplayFlags {
     /// With --events: a secret, or @FILE with one; may be given again
     #[arg(long, value_name = "NAME=VALUE", requires = "events", value_parser = pair)]
     secret: Vec<(String, String)>,
+    /// With --events: a public key, a file in PEM; may be given again
+    #[arg(long, value_name = "NAME=FILE", requires = "events", value_parser = pair)]
+    key: Vec<(String, String)>,
     /// Print the answer as JSON
     #[arg(long)]
     json: bool,
@@ -46,17 +51,13 @@ pub(crate) struct ReplayFlags {
     api: ApiFlags,
 }
 
-/// `NAME=VALUE`.
-fn pair(text: &str) -> Result<(String, String), String> {
-    let (name, value) = text.split_once('=').ok_or("give NAME=VALUE")?;
-    Ok((name.to_owned(), value.to_owned()))
-}
-
 /// Replays, and prints what came of it.
 pub(crate) fn run(flags: &ReplayFlags) -> Result<(), Failure> {
     let module = read(&flags.file).map_err(Failure::Configuration)?;
     let replay = match (&flags.events, &flags.hook) {
-        (Some(events), _) => local::replay(&module, events, &flags.config, &flags.secret).map_err(Failure::Running)?,
+        (Some(events), _) => {
+            local::replay(&module, events, &flags.config, &flags.secret, &flags.key).map_err(Failure::Running)?
+        }
         (None, Some(hook)) => {
             let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
             let asked = of_server(hook, flags, module);

@@ -19,7 +19,7 @@ use millstream_proto::limits::RTMP_CHUNK_SIZE_OUT;
 use millstream_proto::network::Network;
 use millstream_proto::secret::Secret;
 
-use crate::cli::EngineFlags;
+use crate::flags::EngineFlags;
 use crate::hook_settings::HookSettings;
 use crate::keys::NODE_TOKEN;
 use crate::logging;

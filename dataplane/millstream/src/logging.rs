@@ -11,7 +11,8 @@ use tracing_subscriber::layer::SubscriberExt as _;
 use tracing_subscriber::util::SubscriberInitExt as _;
 use tracing_subscriber::{EnvFilter, Registry, reload};
 
-use crate::cli::{Failure, LogFlags};
+use crate::failure::Failure;
+use crate::flags::LogFlags;
 use crate::settings::LogSettings;
 use crate::settings::values::Format;
 use crate::settings::values::nearest;

@@ -15,6 +15,7 @@ mod config_command;
 mod control;
 mod demo;
 mod failure;
+mod flags;
 mod grant_key_command;
 mod hook_flags;
 mod hook_host;

@@ -6,8 +6,9 @@ use serde_json::Value;
 use tracing::{error, info, warn};
 
 use crate::chain::ChainChange;
-use crate::cli::{LogFlags, ServeFlags};
+use crate::cli::ServeFlags;
 use crate::control::FileStreams;
+use crate::flags::LogFlags;
 use crate::layers::Layers;
 use crate::settings::steps::StepEntry;
 use crate::settings::{self, Settings, StreamEntry, reference};

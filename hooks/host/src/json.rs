@@ -18,6 +18,7 @@ use crate::world::World;
 
 mod answer;
 mod fill;
+mod lines;
 
 pub use answer::Answer;
 
@@ -25,6 +26,9 @@ pub use answer::Answer;
 pub const MAX_NOTICES: usize = 256;
 /// The most answers of upstreams that an event brings along: no decision has more.
 pub const MAX_REPLIES: usize = 2;
+
+/// The place of what is wrong as a whole.
+const THE_EVENT: &str = "the event";
 
 /// What a hook is asked.
 #[derive(Debug, Clone, PartialEq)]
@@ -77,9 +81,35 @@ pub enum EventError {
         /// What is wrong, and what is right.
         message: String,
     },
+    /// One of several events is none.
+    #[error("line {line}: {error}")]
+    OfLine {
+        /// Where it begins.
+        line: usize,
+        /// Why.
+        error: Box<Self>,
+    },
+    /// More events than are taken.
+    #[error("line {line}: these are more than {most} events, which is the most")]
+    TooMany {
+        /// Where the first one begins that is too many.
+        line: usize,
+        /// As many are taken.
+        most: usize,
+    },
 }
 
 impl EventError {
+    /// The field that is wrong, from the event on: `request.client.ip`. `None`: the event as a whole is.
+    pub fn place(&self) -> Option<&str> {
+        match self {
+            Self::Unknown { place, .. } => Some(place),
+            Self::Value { place, .. } => Some(place).filter(|place| *place != THE_EVENT).map(String::as_str),
+            Self::OfLine { error, .. } => error.place(),
+            Self::Syntax(_) | Self::TooMany { .. } => None,
+        }
+    }
+
     pub(crate) fn value(place: impl Into<String>, message: impl Into<String>) -> Self {
         Self::Value { place: place.into(), message: message.into() }
     }
@@ -157,7 +187,7 @@ impl Event {
 
     /// Reads an event that is JSON already.
     pub fn from_json(given: Value) -> Result<Self, EventError> {
-        let mut given = object("the event", given)?;
+        let mut given = object(THE_EVENT, given)?;
         let kinds = "one of \"auth\", \"policy\", \"motion\", \"events\"";
         let world = match given.remove("kind") {
             Some(Value::String(kind)) => kind.parse().map_err(|_| EventError::value("kind", kinds))?,

@@ -82,6 +82,35 @@ fn a_hook_is_tested_without_a_server() {
 }
 
 #[test]
+fn a_file_of_many_events_gets_a_line_for_each_and_a_summary() {
+    let dir = tempfile::tempdir().expect("a directory");
+    let list = guest("built/allow-list.wasm");
+    let event = |ip: &str| format!("{{\"kind\": \"auth\", \"request\": {{\"client\": {{\"ip\": \"{ip}\"}}}}}}\n");
+    let lines = event("10.1.2.3") + &event("192.0.2.9") + "\n" + &event("10.1.2.4");
+    let file = write(dir.path(), "events.jsonl", &lines);
+    let args = ["hook", "test", list.as_str(), "--config", "allow=10.0.0.0/8", "--event", file.as_str()];
+    let said = succeeds(&args);
+    let line = |number: &str| said.lines().find(|line| line.starts_with(number)).unwrap_or_default().to_owned();
+    assert!(line("1 ").contains("allow") && line("2 ").contains("deny, forbidden"), "{said}");
+    assert!(line("4 ").contains("allow") && line("3 ").is_empty(), "numbers are those of lines: {said}");
+    assert!(line("events").contains("3: 2 allow, 1 deny, 0 failed") && line("cpu").contains("median"), "{said}");
+    let (status, said) = fails(&[&args[..], &["--expect", "allow"]].concat());
+    assert!(status == 1 && said.contains("line 2: the answer is deny, and not allow"), "{said}");
+    let json = succeeds(&[&args[..], &["--json"]].concat());
+    let all: Vec<Value> = json.lines().map(|line| serde_json::from_str(line).expect("JSON")).collect();
+    let answers: Vec<_> = all.iter().filter_map(|one| one["answer"]["answer"].as_str()).collect();
+    assert_eq!(answers, ["allow", "deny", "allow"]);
+    assert_eq!((&all[2]["line"], &all[3]["summary"]["answers"]["allow"]), (&Value::from(4), &Value::from(2)), "{json}");
+    let wrong = write(dir.path(), "wrong.jsonl", &format!("{lines}{{\"kind\": \"auth\", \"reqest\": 1}}"));
+    let (status, said) = fails(&["hook", "test", &list, "--config", "allow=10.0.0.0/8", "--event", &wrong]);
+    assert!(status == 2 && said.contains("wrong.jsonl") && said.contains("line 5: reqest is no field"), "{said}");
+    assert!(
+        succeeds(&["hook", "bench", &list, "--config", "allow=10.0.0.0/8", "--event", &file, "--time", "100ms"])
+            .contains("per second of a core")
+    );
+}
+
+#[test]
 fn secrets_keys_and_time_are_given_to_a_hook_that_is_tested() {
     let dir = tempfile::tempdir().expect("a directory");
     let signed = guest("built/signed-url.wasm");

@@ -54,7 +54,7 @@ type Call<'a> = Box<dyn FnMut() -> Result<Duration, CallFailure> + 'a>;
 /// One call after the other.
 fn caller<'a>(bound: &'a Bound, frames: Option<&str>) -> Result<Call<'a>, Failure> {
     let hook = &bound.hook;
-    if let Question::Motion(source) = &bound.event.question {
+    if let Some(Question::Motion(source)) = bound.question() {
         let cannot = |failure: CallFailure| Failure::Running(anyhow!("it cannot be started: {failure}"));
         let mut motion = hook.motion().result.map_err(cannot)?;
         let wanted = motion.start(source).result.map_err(cannot)?;
@@ -81,8 +81,9 @@ fn caller<'a>(bound: &'a Bound, frames: Option<&str>) -> Result<Call<'a>, Failur
                 Settings { kv: Arc::<Kv>::default(), logs: Arc::<Logs>::default(), ..hook.settings().clone() };
             asked = millstream_hooks::Hook::new(hook.module().clone(), settings);
         }
+        let (_, event) = &bound.events[n as usize % bound.events.len()];
         n = n.wrapping_add(1);
-        let trial = bound.event.put_to(&asked);
+        let trial = event.put_to(&asked);
         let cpu = trial.calls.iter().map(|call| call.cpu).sum();
         match trial.calls.into_iter().next_back().map(|call| call.result) {
             Some(Err(failure)) => Err(failure),

@@ -11,6 +11,8 @@ mod bound;
 #[cfg(feature = "hooks")]
 mod frames;
 #[cfg(feature = "hooks")]
+mod many;
+#[cfg(feature = "hooks")]
 mod new;
 #[cfg(feature = "hooks")]
 mod pack;
@@ -20,7 +22,7 @@ mod show;
 mod test;
 
 #[cfg(feature = "hooks")]
-pub(crate) use bound::secret;
+pub(crate) use bound::{given, secret, takes_config};
 
 /// Does what the command line asks.
 #[cfg(feature = "hooks")]

@@ -1,6 +1,6 @@
 //! How the kit prints what it has found: a word, and behind it what belongs to it.
 use std::fmt::{Display, Write as _};
-use std::io::Write as _;
+use std::io::{self, Write};
 use std::time::Duration;
 
 use anyhow::Context as _;
@@ -22,8 +22,11 @@ impl Lines {
     }
 
     pub(crate) fn print(self) -> Result<(), Failure> {
-        let text = self.0.join("\n") + "\n";
-        std::io::stdout().write_all(text.as_bytes()).context("cannot print the result").map_err(Failure::Running)
+        self.write(&mut std::io::stdout()).context("cannot print the result").map_err(Failure::Running)
+    }
+
+    pub(crate) fn write(self, out: &mut impl Write) -> io::Result<()> {
+        out.write_all((self.0.join("\n") + "\n").as_bytes())
     }
 }
 
@@ -107,7 +110,7 @@ pub(crate) fn answer(lines: &mut Lines, answer: &Answer) {
     }
 }
 
-fn step_text(step: &Step) -> String {
+pub(crate) fn step_text(step: &Step) -> String {
     match step {
         Step::Allow(grant) => {
             let mut text = "allow".to_owned();

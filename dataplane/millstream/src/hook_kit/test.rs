@@ -1,4 +1,4 @@
-//! `millstream hook test`: one event, and all that came of it. The exit status is 1 where a node would have had no answer, or not the expected one.
+//! `millstream hook test`: an event and all that came of it, or many, with a line for each ([`super::many`]). The exit status is 1 where a node would have had no answer, or not the expected one.
 use std::fmt::Write as _;
 
 use anyhow::anyhow;
@@ -7,8 +7,8 @@ use millstream_hooks::json::{Answer, Question};
 use serde_json::json;
 
 use super::bound::{Bound, load};
-use super::frames;
 use super::show::{self, Lines};
+use super::{frames, many};
 use crate::failure::Failure;
 use crate::hook_flags::TestFlags;
 
@@ -18,7 +18,8 @@ pub(crate) fn run(flags: &TestFlags) -> Result<(), Failure> {
     if bound.report.world == World::Motion && flags.bound.frames.is_some() {
         return motion(flags, &bound);
     }
-    let trial = bound.event.put_to(&bound.hook);
+    let [(_, event)] = &bound.events[..] else { return many::run(flags, &bound) };
+    let trial = event.put_to(&bound.hook);
     let last = trial.result();
     if flags.json {
         print_json(&trial.to_json())?;
@@ -85,7 +86,7 @@ fn print_json(value: &serde_json::Value) -> Result<(), Failure> {
 
 /// A motion hook with frames: what it sees, and when.
 fn motion(flags: &TestFlags, bound: &Bound) -> Result<(), Failure> {
-    let Question::Motion(source) = &bound.event.question else {
+    let Some(Question::Motion(source)) = bound.question() else {
         return Err(Failure::Configuration(anyhow!("the event is none of a motion hook")));
     };
     let watched = frames::watch(&bound.hook, source, flags.bound.frames.as_deref().unwrap_or_default())?;

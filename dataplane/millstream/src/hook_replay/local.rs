@@ -1,6 +1,5 @@
 //! A replay of events of a file, in this process. Before it: a file of `millstream hook record`; after it: what is printed. What a version decided by
 //! something that was redacted cannot be told from a file, and is not compared.
-use std::collections::BTreeMap;
 use std::fs::File;
 use std::io::{BufRead as _, BufReader};
 use std::net::{IpAddr, Ipv4Addr};
@@ -13,10 +12,12 @@ use millstream_hook_steps::decision::{Decider, Decision, Verdict};
 use millstream_hook_steps::replay::{Bounds, replay as ask_again};
 use millstream_hooks::json::{Event, Question};
 use millstream_hooks::wit::auth;
-use millstream_hooks::{Hook, Runtime, Secret, Settings, World};
+use millstream_hooks::{Hook, Runtime, Settings, World};
 use millstream_policy::Action;
 use millstream_proto::id::Id;
 use serde_json::{Value, json};
+
+use crate::hook_kit::{given, takes_config};
 
 /// Events of a file.
 const EVENTS_MAX: usize = 1_000_000;
@@ -33,8 +34,9 @@ pub(super) fn replay(
     events: &Path,
     config: &[(String, String)],
     secrets: &[(String, String)],
+    keys: &[(String, String)],
 ) -> anyhow::Result<Value> {
-    let hook = bound(module, config, secrets)?;
+    let hook = bound(module, config, secrets, keys)?;
     let (mut decisions, mut not_comparable) = (Vec::new(), 0_u64);
     let opened = File::open(events).with_context(|| format!("cannot read {}", events.display()))?;
     for (number, line) in BufReader::new(opened).lines().enumerate() {
@@ -62,25 +64,18 @@ pub(super) fn replay(
 }
 
 /// The module, with what a binding would give it.
-fn bound(module: &[u8], config: &[(String, String)], secrets: &[(String, String)]) -> anyhow::Result<Hook> {
+fn bound(
+    module: &[u8],
+    config: &[(String, String)],
+    secrets: &[(String, String)],
+    keys: &[(String, String)],
+) -> anyhow::Result<Hook> {
     let runtime = Runtime::without_pool()?;
     let compiled = runtime.compile(module, World::Auth)?;
-    let mut settings = Settings::new("candidate", "", World::Auth);
-    settings.config = config.iter().cloned().collect();
-    let secret = |(name, value): &(String, String)| {
-        let secret = match value.strip_prefix('@') {
-            Some(file) => std::fs::read_to_string(file).with_context(|| format!("the secret {name}: {file}"))?,
-            None => value.clone(),
-        };
-        Ok((name.clone(), Secret::new(secret.trim_end_matches(['\r', '\n']))))
-    };
-    settings.secrets = secrets.iter().map(secret).collect::<anyhow::Result<BTreeMap<_, _>>>()?;
+    let settings = given(Settings::new("candidate", "", World::Auth), config, secrets, keys)?;
     let hook = Hook::new(runtime.load(&compiled.artifact)?, settings);
-    match hook.check_config().result {
-        Ok(Ok(())) => Ok(hook),
-        Ok(Err(refused)) => bail!("the module refuses its configuration: {refused}; give --config and --secret"),
-        Err(failure) => bail!("the module's configuration cannot be checked: {failure}"),
-    }
+    takes_config(&hook)?;
+    Ok(hook)
 }
 
 /// An event as the decision that it was recorded from; `None`: it has no answer, or hangs on what was redacted.
