@@ -28,6 +28,8 @@ const SECRET_NAMES: [&str; 20] = [
     "cookie",
     "bearer",
 ];
+/// Segments of paths behind which a secret stands: `/ticket/1234`.
+const BEFORE_SECRETS: [&str; 8] = ["token", "sig", "key", "jwt", "secret", "ticket", "otp", "pin"];
 /// A value that is shorter is hidden where it stands, and not looked for elsewhere.
 const LOOKED_FOR_BYTES: usize = 4;
 
@@ -94,27 +96,35 @@ pub fn request(request: &auth::Request) -> (auth::Request, Hidden) {
 
 fn pairs(list: &mut [types::Pair], place: &str, hidden: &mut Hidden) {
     for pair in list {
-        let name = pair.name.to_ascii_lowercase();
         // Who puts the token in the place of a name is as careless as who puts it in a stream's.
         if looks_secret(&pair.name) {
             hidden.hide(&mut pair.name, format!("{place}, a name"));
             hidden.hide(&mut pair.value, format!("{place}.{HIDDEN}"));
-        } else if SECRET_NAMES.iter().any(|secret| name.contains(secret)) || words(&pair.value) != pair.value {
+        } else if is_secret_name(&pair.name) || words(&pair.value) != pair.value {
             hidden.hide(&mut pair.value, format!("{place}.{}", pair.name));
         }
     }
 }
 
-/// A text without the words that have the shape of a secret.
+fn is_secret_name(name: &str) -> bool {
+    let name = name.to_ascii_lowercase();
+    SECRET_NAMES.iter().any(|secret| name.contains(secret))
+}
+
+/// A text without the words that have the shape of a secret, or stand where one does in a URL.
 fn words(text: &str) -> String {
     let ends = |c: char| c.is_whitespace() || ";,()\"'<>?&/:@".contains(c);
     let mut out = String::with_capacity(text.len());
+    let mut is_behind_name = false;
     for piece in text.split_inclusive(ends) {
         let (word, end) = match piece.char_indices().next_back() {
             Some((at, last)) if ends(last) => piece.split_at(at),
             _ => (piece, ""),
         };
-        out.push_str(if looks_secret(word) { HIDDEN } else { word });
+        let is_value = word.split_once('=').is_some_and(|(name, value)| !value.is_empty() && is_secret_name(name));
+        let is_secret = is_value || looks_secret(word) || (is_behind_name && !word.is_empty());
+        is_behind_name = end == "/" && BEFORE_SECRETS.iter().any(|name| word.eq_ignore_ascii_case(name));
+        out.push_str(if is_secret { HIDDEN } else { word });
         out.push_str(end);
     }
     out
@@ -186,6 +196,23 @@ mod tests {
         assert_eq!(shown.client.user_agent, asked().client.user_agent);
         assert_eq!((shown.target.name.as_str(), shown.target.labels), ("cam", vec![pair("room", "north")]));
         assert!(shown.client.referer.starts_with("https://example.com/watch?"), "{}", shown.client.referer);
+    }
+
+    /// The hook that `millstream hook new` makes admits by `ticket=1234`, which has no shape of a secret.
+    #[test]
+    fn case_54_tickets_are_taken_out_wherever_they_stand() {
+        let mut asked = asked();
+        asked.target.params = vec![pair("ticket", "1234"), pair("view", "wide")];
+        asked.client.referer = "https://example.com/ticket/abcd/watch?a=1&Ticket=98&lang=en".to_owned();
+        let (shown, hidden) = request(&asked);
+        assert_eq!(shown.target.params, [pair("ticket", HIDDEN), pair("view", "wide")]);
+        assert_eq!(shown.client.referer, "https://example.com/ticket/[redacted]/watch?a=1&[redacted]&lang=en");
+        assert_eq!(hidden.places, ["client.token", "target.params.ticket", "client.referer"]);
+        assert_eq!(hidden.text("ticket 1234 is not right"), "ticket [redacted] is not right");
+        assert_eq!(
+            hidden.text("this stream needs a ticket; see /ticket/ or /tickets"),
+            "this stream needs a ticket; see /ticket/ or /tickets"
+        );
     }
 
     #[test]
