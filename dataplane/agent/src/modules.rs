@@ -13,6 +13,7 @@ use std::time::Duration;
 
 use axum::body::Bytes;
 use millstream_control_protocol::state::Binding;
+use millstream_policy::signatures::{SIGNATURES_READ_MAX, joined};
 use sha2::{Digest as _, Sha256};
 use tokio::sync::{Notify, watch};
 use tokio::time::timeout;
@@ -131,8 +132,11 @@ impl Modules {
         let mut now = BTreeMap::new();
         for binding in on {
             let entry: &mut Module = now.entry(binding.sha256.clone()).or_insert_with(|| module(binding));
-            // The same bytes may be a version of two hooks, of which one was signed.
-            entry.signature = entry.signature.take().or_else(|| binding.signature.clone());
+            // The same bytes may be a version of two hooks, each with signatures of its own.
+            for signature in binding.signature.iter().flat_map(|all| all.split_whitespace()) {
+                let all = joined(entry.signature.as_deref(), signature, SIGNATURES_READ_MAX);
+                entry.signature = all.or_else(|| entry.signature.take());
+            }
         }
         let bindings = Some(bindings.cloned().collect());
         self.wanted.send_if_modified(|wanted| {

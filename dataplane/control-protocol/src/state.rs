@@ -211,7 +211,7 @@ pub struct Binding {
     /// Rises with each change of its version by an operator or by a rollback: what a node counts is of one of these.
     #[serde(skip_serializing_if = "is_zero")]
     pub generation: u64,
-    /// The signature of the module, in base64url: Ed25519 over its SHA-256. A node whose configuration names keys runs no other modules.
+    /// The signature of the module, in base64url: Ed25519 over its SHA-256; where it has several, with spaces between them. A node whose configuration names keys runs no other modules.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub signature: Option<String>,
 }

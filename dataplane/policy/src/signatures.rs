@@ -16,6 +16,10 @@ use rustls_pki_types::pem::PemObject as _;
 pub const TRUSTED_KEYS_MAX: usize = 16;
 /// Characters of a signature: 64 bytes.
 pub const SIGNATURE_CHARS: usize = 86;
+/// Signatures of a version that are kept.
+pub const SIGNATURES_MAX: usize = 4;
+/// Signatures of one module that are looked at: versions of several hooks may have the same module.
+pub const SIGNATURES_READ_MAX: usize = 64;
 /// What is before the key in a SubjectPublicKeyInfo of Ed25519 (RFC 8410, 4).
 const SPKI: &[u8] = &[0x30, 0x2a, 0x30, 0x05, 0x06, 0x03, 0x2b, 0x65, 0x70, 0x03, 0x21, 0x00];
 
@@ -103,16 +107,35 @@ pub enum Untrusted {
 pub struct TrustedKeys(pub Vec<TrustedKey>);
 
 impl TrustedKeys {
-    /// Whether the module of this SHA-256 (64 hexadecimal digits) may run.
-    pub fn check(&self, sha256: &str, signature: Option<&str>) -> Result<(), Untrusted> {
+    /// Whether the module of this SHA-256 (64 hexadecimal digits) may run. Where it has several signatures, with white space between them, one is enough.
+    pub fn check(&self, sha256: &str, signatures: Option<&str>) -> Result<(), Untrusted> {
         if self.0.is_empty() {
             return Ok(());
         }
         let digest: [u8; 32] = hex::decode(sha256).ok_or(Untrusted::NoName)?;
-        let signature = read(signature.ok_or(Untrusted::Unsigned)?)?;
-        let has_made = |key: &TrustedKey| UnparsedPublicKey::new(&ED25519, key.0).verify(&digest, &signature).is_ok();
-        if self.0.iter().any(has_made) { Ok(()) } else { Err(Untrusted::Foreign) }
+        let signatures = signatures.ok_or(Untrusted::Unsigned)?;
+        let mut outcome = Err(Untrusted::NotASignature);
+        for signature in signatures.split_whitespace().take(SIGNATURES_READ_MAX) {
+            let Ok(signature) = read(signature) else { continue };
+            let verifies = |key: &TrustedKey| UnparsedPublicKey::new(&ED25519, key.0).verify(&digest, &signature);
+            if self.0.iter().any(|key| verifies(key).is_ok()) {
+                return Ok(());
+            }
+            outcome = Err(Untrusted::Foreign);
+        }
+        outcome
     }
+}
+
+/// These signatures of a module and one more; those that it has stay, for whoever keeps them cannot tell which one is good. `None`: they would be more than
+/// `most`.
+pub fn joined(known: Option<&str>, more: &str, most: usize) -> Option<String> {
+    let known = known.unwrap_or_default();
+    let mut all: Vec<&str> = known.split_whitespace().collect();
+    if !all.contains(&more) {
+        all.push(more);
+    }
+    (all.len() <= most).then(|| all.join(" "))
 }
 
 /// A signature's bytes.
@@ -165,6 +188,14 @@ mod tests {
             assert_eq!(keys.check(SHA256, Some(garbage)), Err(Untrusted::NotASignature), "{garbage:?}");
         }
         assert_eq!(keys.check(SHA256, Some(&"A".repeat(86))), Err(Untrusted::Foreign));
+        // One good one among others is enough, in any place.
+        let bad = sign(&foreign, SHA256);
+        let both = joined(Some(&bad), &right, 2).unwrap();
+        assert_eq!((keys.check(SHA256, Some(&both)), joined(Some(&both), &bad, 2)), (Ok(()), Some(both.clone())));
+        assert_eq!(keys.check(SHA256, joined(Some(&right), &bad, 2).as_deref()), Ok(()));
+        assert_eq!(keys.check(SHA256, Some(&format!("{bad} {bad}"))), Err(Untrusted::Foreign));
+        let full = (0..4).fold(None, |all: Option<String>, n| joined(all.as_deref(), &n.to_string(), 4));
+        assert_eq!((full.as_deref(), joined(full.as_deref(), "4", 4)), (Some("0 1 2 3"), None));
         // One bit of it.
         let mut bytes = read(&right).unwrap();
         bytes[40] ^= 1;

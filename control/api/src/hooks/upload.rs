@@ -2,6 +2,7 @@
 //! bindings that take the newest version.
 use bytes::Bytes;
 use millstream_fleet::limits::MODULES_BYTES_MAX;
+use millstream_policy::signatures::{self, SIGNATURES_MAX};
 use millstream_store::item::Expect;
 
 use super::inspect::{ConfigCheck, Given, HookConfiguration, HookReport, Kept as Module};
@@ -31,7 +32,9 @@ impl Api {
         // One that is there already, and says no less than this.
         let same = |hook: &HookRecord| {
             let same = hook.versions.iter().find(|version| version.sha256 == sha256)?;
-            (signature.is_none() || same.signature == signature).then(|| same.clone())
+            let has =
+                |wanted: &String| same.signature.as_ref().is_some_and(|all| all.split(' ').any(|it| it == wanted));
+            signature.as_ref().is_none_or(has).then(|| same.clone())
         };
         if let Some(version) = same(&self.hook(name).await?.value) {
             return Ok((false, version));
@@ -54,7 +57,7 @@ impl Api {
         let known = hook.versions.iter_mut().find(|version| version.sha256 == sha256);
         let is_new = known.is_none();
         let (version, parts) = if let Some(known) = known {
-            known.signature = signature;
+            known.signature = self.with_signature(known, signature.as_deref())?;
             (known.clone(), vec![format!("version {} signed", known.number)])
         } else {
             let dropped = make_room(&mut hook, &bound)?;
@@ -101,6 +104,21 @@ impl Api {
         self.fleet().bind_all(after.iter().filter_map(|(id, binding)| binding.value.to_link(id, &hook)));
         unsettled.settle();
         Ok((is_new, version))
+    }
+
+    /// The signatures of a version with one more. Nodes may have keys that control has not, so a new one never takes the place of another.
+    fn with_signature(&self, version: &VersionRecord, more: Option<&str>) -> Answer<Option<String>> {
+        let Some(more) = more else { return Ok(version.signature.clone()) };
+        let trusted = &self.hook_rules().trusted_keys;
+        let is_kept = |signature: &&str| trusted.check(&version.sha256, Some(signature)).is_ok();
+        let known: Vec<&str> = version.signature.iter().flat_map(|all| all.split(' ')).filter(is_kept).collect();
+        let all = signatures::joined(Some(&known.join(" ")), more, SIGNATURES_MAX).ok_or_else(|| {
+            let number = version.number;
+            Problem::conflict(format!(
+                "version {number} has {SIGNATURES_MAX} signatures, which is the most; upload the module as a version of another hook, or remove this hook"
+            ))
+        })?;
+        Ok(Some(all))
     }
 
     /// What is found of a module with the configurations of the hook's bindings; refused where one that takes it at once cannot work with it.

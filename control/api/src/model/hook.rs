@@ -171,7 +171,7 @@ pub struct VersionRecord {
     /// What was found in it; `None`: nobody has looked, as where control is of a build without hooks.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub report: Option<HookReport>,
-    /// Its signature, in base64url: Ed25519 over the SHA-256 of the module.
+    /// Its signatures, in base64url with spaces between them: Ed25519 over the SHA-256 of the module.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub signature: Option<String>,
     /// It has failed too often: nothing goes to it unless somebody says so who knows that.

@@ -70,7 +70,7 @@ pub struct HookVersion {
     /// What was found in it; missing where control is of a build that runs no hooks.
     #[serde(skip_serializing_if = "Option::is_none")]
     report: Option<HookReport>,
-    /// Its signature: Ed25519 over the SHA-256, in base64url.
+    /// Its signature: Ed25519 over the SHA-256, in base64url. Where it was uploaded with several, up to four with spaces between them.
     #[serde(skip_serializing_if = "Option::is_none")]
     signature: Option<String>,
     /// It failed too often when it was in use; nothing goes to it unless `accept_failures` is said.
