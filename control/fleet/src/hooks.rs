@@ -7,13 +7,23 @@ use std::time::{SystemTime, UNIX_EPOCH};
 
 use futures_util::StreamExt as _;
 use millstream_control_protocol::event::{Event, What};
-use millstream_control_protocol::exchange::{Answer, HookCalls, HookLine, NodeId, Order};
+use millstream_control_protocol::exchange::{
+    AddressFailures, Answer, HOOK_BLAME_MAX, HookCalls, HookLine, NodeId, Order,
+};
 
 use crate::limits::{HOOK_LINES_MAX, HOOK_LOGS_ASKED_AT_ONCE_MAX, ORDER_WAIT_MAX};
 use crate::{Fleet, LinkError, NodeEvent, lock, trust};
 
 /// What is called a node in events that control tells itself.
 const CONTROL: &str = "control";
+
+/// What nodes tell together of a binding.
+#[derive(Default)]
+struct Sum {
+    calls: u64,
+    failures: u64,
+    by_address: BTreeMap<String, u64>,
+}
 
 /// Where the log of a node's run is read on from.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -79,18 +89,30 @@ impl Fleet {
 
     /// How often bindings' hooks were called and failed within the last minute, on all nodes together: of those that failed at all.
     pub fn failing_hooks(&self) -> Vec<HookCalls> {
-        let mut sums = BTreeMap::new();
+        let mut sums: BTreeMap<_, Sum> = BTreeMap::new();
         for told in lock(&self.0.registry).failing_hooks() {
-            let sum = sums.entry((told.binding, told.generation, told.version)).or_insert((0_u64, 0_u64));
+            let sum = sums.entry((told.binding, told.generation, told.version)).or_default();
             // A node says what it likes.
-            *sum = (sum.0.saturating_add(told.calls), sum.1.saturating_add(told.failures.min(told.calls)));
+            let failures = told.failures.min(told.calls);
+            sum.calls = sum.calls.saturating_add(told.calls);
+            sum.failures = sum.failures.saturating_add(failures);
+            let mut blamed = told.by_address;
+            if blamed.is_empty() {
+                // It may all be of one address, the same one on all nodes that do not say.
+                blamed.push(AddressFailures { address: String::new(), failures });
+            }
+            for AddressFailures { address, failures } in blamed {
+                let of_address = sum.by_address.entry(address).or_default();
+                *of_address = of_address.saturating_add(failures);
+            }
         }
-        let calls = |((binding, generation, version), (calls, failures))| HookCalls {
-            binding,
-            generation,
-            version,
-            calls,
-            failures,
+        let calls = |((binding, generation, version), sum): (_, Sum)| {
+            let mut by_address: Vec<_> = sum.by_address.into_iter().collect();
+            by_address.sort_by_key(|(_, failures)| std::cmp::Reverse(*failures));
+            by_address.truncate(HOOK_BLAME_MAX);
+            let blamed = |(address, failures)| AddressFailures { address, failures };
+            let by_address = by_address.into_iter().map(blamed).collect();
+            HookCalls { binding, generation, version, calls: sum.calls, failures: sum.failures, by_address }
         };
         sums.into_iter().map(calls).collect()
     }

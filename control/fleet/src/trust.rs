@@ -1,7 +1,9 @@
 //! What a node's report may hold: whoever has the nodes' token may say anything, and takes no more memory by it than a node does. Before it:
 //! the link; after it: [`super::node_registry`].
+use std::net::IpAddr;
+
 use millstream_control_protocol::event::{Event, What};
-use millstream_control_protocol::exchange::{HookLine, Report, Status};
+use millstream_control_protocol::exchange::{HOOK_BLAME_MAX, HookLine, Report, Status};
 use millstream_control_protocol::live::{Live, Viewer};
 use millstream_proto::id::Id;
 
@@ -38,6 +40,15 @@ pub(super) fn tidy(report: &mut Report) {
     tidy_status(&mut report.status);
     cut_list(&mut report.failing_hooks, HOOKS_TOLD_MAX);
     report.failing_hooks.retain(|told| told.binding.len() <= WORD_BYTES_MAX);
+    for told in &mut report.failing_hooks {
+        cut_list(&mut told.by_address, HOOK_BLAME_MAX);
+        // What is no address is blamed on nobody in particular: all of that is taken for one.
+        for blamed in &mut told.by_address {
+            if blamed.address.parse::<IpAddr>().is_err() {
+                blamed.address = String::new();
+            }
+        }
+    }
     if let Some(live) = &mut report.live {
         live.retain(|live| Id::new(&live.id).is_ok());
         live.iter_mut().for_each(tidy_live);

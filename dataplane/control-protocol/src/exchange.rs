@@ -267,6 +267,22 @@ pub struct HookCalls {
     pub calls: u64,
     /// Of them, those that failed by the hook's fault.
     pub failures: u64,
+    /// Whose requests failed, the addresses with the most failures first: at most [`HOOK_BLAME_MAX`]. Rather more are told of each than less. A node that
+    /// does not tell addresses apart says nothing here.
+    pub by_address: Vec<AddressFailures>,
+}
+
+/// Addresses that are told of a hook that fails.
+pub const HOOK_BLAME_MAX: usize = 8;
+
+/// Calls of a hook that failed for requests of one address.
+#[derive(Clone, PartialEq, Eq, Debug, Default, Serialize, Deserialize)]
+#[serde(default)]
+pub struct AddressFailures {
+    /// An IPv4 address, or the first one of an IPv6 /48.
+    pub address: String,
+    /// How many failed.
+    pub failures: u64,
 }
 
 /// `POST /link/v1/report`: what a node has to tell. Sent every few seconds, and at once when something happened.

@@ -1,13 +1,14 @@
 //! Hooks of this process: gives bindings what the configuration has for them, and has the engine decide by them. Before it: the agent, which brings
 //! bindings, and [`crate::hook_modules`]; after it: `millstream_hook_steps`.
 use std::collections::{BTreeMap, HashMap};
+use std::net::IpAddr;
 use std::path::Path;
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 use std::time::Duration;
 
 use anyhow::Context as _;
 use millstream_agent::runner::{self, Binds, LogPage, LogsOf, Runner};
-use millstream_control_protocol::exchange::{HookCalls, HookLine};
+use millstream_control_protocol::exchange::{AddressFailures, HOOK_BLAME_MAX, HookCalls, HookLine};
 use millstream_control_protocol::replay::{Recorded, Replay, Replayed, ShowRecorded};
 use millstream_control_protocol::state::{Binding, Mode};
 use millstream_engine::Remote;
@@ -15,6 +16,7 @@ use millstream_engine::admin::remote::Unanswered;
 use millstream_fleet::limits::HOOKS_TOLD_MAX;
 use millstream_hook_steps::bound::{Bound, Decider};
 use millstream_hook_steps::chain::{chain, in_order};
+use millstream_hook_steps::failing::Lately;
 use millstream_hook_steps::numbers::Numbers;
 use millstream_hook_steps::question::OnAir;
 use millstream_hook_steps::recorder::Recorder;
@@ -95,7 +97,7 @@ impl Hooks {
         if let Some(recorder) = &recorder {
             node.record_to(recorder.clone());
         }
-        Ok(Arc::new(Self {
+        let hooks = Arc::new(Self {
             modules: HookModules::new(data_dir, settings.trusted_keys.clone())?,
             settings,
             keys,
@@ -109,7 +111,8 @@ impl Hooks {
             base: Mutex::new(base),
             in_force: Mutex::default(),
             of_names: Mutex::default(),
-        }))
+        });
+        Ok(hooks)
     }
 
     /// The modules.
@@ -365,9 +368,12 @@ impl Runner for Hooks {
     fn failing(&self) -> Vec<HookCalls> {
         let in_force = locked(&self.in_force).clone();
         let calls = in_force.into_iter().map(|(_, bound)| {
-            let (calls, failures) = bound.calls.lately();
+            let Lately { calls, failures, worst } = bound.calls.lately(HOOK_BLAME_MAX);
             let (binding, generation, version) = (bound.id.clone(), bound.generation, bound.version);
-            HookCalls { binding, generation, version, calls, failures }
+            let blamed =
+                |(address, failures): (IpAddr, u64)| AddressFailures { address: address.to_string(), failures };
+            let by_address = worst.into_iter().map(blamed).collect();
+            HookCalls { binding, generation, version, calls, failures, by_address }
         });
         calls.filter(|counted| counted.failures > 0).take(HOOKS_TOLD_MAX).collect()
     }

@@ -52,6 +52,14 @@ pub fn counted(address: IpAddr) -> IpAddr {
     }
 }
 
+/// What belongs to one party: an IPv4 address, or the /48 that a site has of IPv6.
+pub fn site(address: IpAddr) -> IpAddr {
+    match address.to_canonical() {
+        six @ IpAddr::V6(_) => masked(six, 48),
+        four @ IpAddr::V4(_) => four,
+    }
+}
+
 /// The address with all bits behind the prefix cleared.
 fn masked(address: IpAddr, prefix_bits: u8) -> IpAddr {
     let prefix_bits = u32::from(prefix_bits);

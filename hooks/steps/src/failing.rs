@@ -1,29 +1,42 @@
 //! How often a binding's hook was called within the last minute, and how often it failed by its own fault: what a rollback is decided by. Before it:
 //! [`super::step`], which counts; after it: the node's reports.
 use std::collections::VecDeque;
+use std::net::IpAddr;
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
-use std::sync::{Mutex, PoisonError};
+use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
+
+use crate::blame::Blame;
 
 /// What is looked at.
 const WINDOW: Duration = Duration::from_mins(1);
 /// Counts are noted no more often than this.
 const NOTED_EVERY: Duration = Duration::from_secs(1);
 
-/// Calls and failures since a binding is what it is.
+/// Calls since a binding is what it is, and failures of late.
 #[derive(Debug)]
 pub struct Counted {
     calls: AtomicU64,
-    failures: AtomicU64,
     /// What they were at earlier moments, oldest first; never empty.
     noted: Mutex<VecDeque<Note>>,
+    blame: Mutex<Blame>,
 }
 
 #[derive(Clone, Copy, Debug)]
 struct Note {
     at: Instant,
     calls: u64,
-    failures: u64,
+}
+
+/// What a rollback is decided by.
+#[derive(Clone, PartialEq, Eq, Debug, Default)]
+pub struct Lately {
+    /// Calls.
+    pub calls: u64,
+    /// Of them, those that failed.
+    pub failures: u64,
+    /// The addresses whose requests failed most often, the worst one first, with how often: rather more than less.
+    pub worst: Vec<(IpAddr, u64)>,
 }
 
 impl Default for Counted {
@@ -32,10 +45,15 @@ impl Default for Counted {
     }
 }
 
+fn locked<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    // Every change under these locks is one step.
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
 impl Counted {
     fn since(at: Instant) -> Self {
-        let noted = VecDeque::from([Note { at, calls: 0, failures: 0 }]);
-        Self { calls: AtomicU64::new(0), failures: AtomicU64::new(0), noted: Mutex::new(noted) }
+        let noted = VecDeque::from([Note { at, calls: 0 }]);
+        Self { calls: AtomicU64::new(0), noted: Mutex::new(noted), blame: Mutex::default() }
     }
 
     /// The hook was called for a decision.
@@ -43,29 +61,35 @@ impl Counted {
         self.calls.fetch_add(1, Relaxed);
     }
 
-    /// That call failed by the hook's fault.
-    pub fn failed(&self) {
-        self.failures.fetch_add(1, Relaxed);
+    /// That call failed by the hook's fault, for a request from there.
+    pub fn failed(&self, address: IpAddr) {
+        self.failed_at(address, Instant::now());
     }
 
-    /// Calls and failures of the last minute, as exactly as this is asked: once a second.
-    pub fn lately(&self) -> (u64, u64) {
-        self.lately_at(Instant::now())
+    fn failed_at(&self, address: IpAddr, now: Instant) {
+        locked(&self.blame).add(address, now);
     }
 
-    fn lately_at(&self, now: Instant) -> (u64, u64) {
+    /// What came of the last minute, as exactly as this is asked: once a second. At most so many addresses.
+    pub fn lately(&self, addresses: usize) -> Lately {
+        self.lately_at(addresses, Instant::now())
+    }
+
+    fn lately_at(&self, addresses: usize, now: Instant) -> Lately {
         // Failures first: there are never more of them than calls.
-        let failures = self.failures.load(Relaxed);
+        let mut blame = locked(&self.blame);
+        let (failures, worst) = (blame.failures(now), blame.worst(addresses, now));
+        drop(blame);
         let calls = self.calls.load(Relaxed);
-        let mut noted = self.noted.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut noted = locked(&self.noted);
         while noted.get(1).is_some_and(|next| now.saturating_duration_since(next.at) >= WINDOW) {
             noted.pop_front();
         }
         if noted.back().is_some_and(|last| now.saturating_duration_since(last.at) >= NOTED_EVERY) {
-            noted.push_back(Note { at: now, calls, failures });
+            noted.push_back(Note { at: now, calls });
         }
-        let before = noted.front().map_or((0, 0), |first| (first.calls, first.failures));
-        (calls.saturating_sub(before.0), failures.saturating_sub(before.1))
+        let calls = calls.saturating_sub(noted.front().map_or(0, |first| first.calls));
+        Lately { calls, failures: failures.min(calls), worst }
     }
 }
 
@@ -79,19 +103,24 @@ mod tests {
         let calls = Counted::since(start);
         let mut at_second = Vec::new();
         for second in 0..300 {
+            let now = start + Duration::from_secs(second);
             // Ten calls a second, one of which fails; none from the third minute on.
             for _ in 0..if second < 180 { 10 } else { 0 } {
                 calls.called();
             }
             if second < 180 {
-                calls.failed();
+                calls.failed_at([192, 0, 2, (second % 3) as u8].into(), now);
             }
-            at_second.push(calls.lately_at(start + Duration::from_secs(second)));
+            let Lately { calls, failures, worst } = calls.lately_at(2, now);
+            assert!(worst.len() <= 2);
+            at_second.push((calls, failures, worst.iter().map(|(_, failures)| failures).sum::<u64>()));
         }
-        assert_eq!(at_second[0], (10, 1));
-        assert_eq!(at_second[30], (310, 31));
-        assert!((590..=610).contains(&at_second[150].0) && (59..=61).contains(&at_second[150].1), "{at_second:?}");
-        assert_eq!(at_second[299], (0, 0));
-        assert!(calls.noted.lock().unwrap().len() <= 62);
+        assert_eq!(at_second[0], (10, 1, 1));
+        assert_eq!(at_second[30], (310, 31, 21));
+        let (all, failures, of_two) = at_second[150];
+        assert!((590..=610).contains(&all) && (59..=66).contains(&failures), "{at_second:?}");
+        assert_eq!(of_two, (failures * 2).div_ceil(3));
+        assert_eq!(at_second[299], (0, 0, 0));
+        assert!(locked(&calls.noted).len() <= 62);
     }
 }

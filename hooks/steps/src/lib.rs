@@ -3,11 +3,12 @@
 //!
 //! Reading order: [`bound`] (a binding in force), [`question`] and [`answer`] (the contract's types and the policy's), [`step`] (one binding as a
 //! step of one shard), [`threads`] (decisions that do not run on a shard), [`chain`] (all of them). [`slots`], [`kept`] and [`pace`] are what a
-//! step needs; [`numbers`] and [`failing`] are what it counts, [`explain`] what it would say. [`decision`], [`recorder`] (a [`ring`] that threads fill)
+//! step needs; [`numbers`] and [`failing`] (with [`blame`]) are what it counts, [`explain`] what it would say. [`decision`], [`recorder`] (a [`ring`] that threads fill)
 //! and [`replay`] are the record of what was decided, and how another version would have.
 #![forbid(unsafe_code)]
 
 pub mod answer;
+mod blame;
 pub mod bound;
 pub mod chain;
 pub mod decision;

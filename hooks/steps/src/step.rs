@@ -213,7 +213,7 @@ impl HookStep {
             Ok(answered) => answered,
             Err(failure) => {
                 if failure.is_hooks_fault() {
-                    self.bound.calls.failed();
+                    self.bound.calls.failed(request.client.address.ip());
                 }
                 numbers.said(&failure.to_string());
                 return Answer::Step(self.failed(failure.label(), request));
@@ -223,14 +223,14 @@ impl HookStep {
         let answer = match answer::read(answered, request, (&self.bound.hook, &self.node.slots)) {
             Ok(answer) => answer,
             Err(error) => {
-                self.bound.calls.failed();
+                self.bound.calls.failed(request.client.address.ip());
                 numbers.said(&error);
                 return Answer::Step(self.failed("answer", request));
             }
         };
         match &answer {
             Answer::Ask(_) if asks >= ASKS_MAX => {
-                self.bound.calls.failed();
+                self.bound.calls.failed(request.client.address.ip());
                 numbers.said("it asks upstreams more than twice for one decision");
                 Answer::Step(self.failed("asks", request))
             }

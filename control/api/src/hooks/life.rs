@@ -47,6 +47,26 @@ pub(crate) fn must_be_sound(version: &VersionRecord, accept_failures: bool) -> A
     )))
 }
 
+/// What is to become of the live bindings of a hook.
+#[derive(Clone, Copy)]
+enum Wanted {
+    Activate { number: u64, accept_failures: bool },
+    RollBack { accept_failures: bool },
+}
+
+/// A change of a hook and of its bindings that could be stored now.
+struct Plan {
+    at: u64,
+    hook: HookRecord,
+    before: Named<BindingRecord>,
+    after: Vec<(String, BindingRecord)>,
+    /// What has to work before that: versions with what bindings give them.
+    needs: Vec<(VersionRecord, BindingRecord)>,
+}
+
+/// Times that a change is looked at again, because what it is about was changed while versions were tried out.
+const PLANS_MAX: usize = 4;
+
 impl Api {
     /// Gives all live bindings of a hook this version.
     pub(crate) async fn activate(
@@ -56,35 +76,42 @@ impl Api {
         condition: &IfMatch,
         (number, accept_failures): (u64, bool),
     ) -> Answer<Vec<Moved>> {
-        let lock = self.record_locks().lock_records().await;
-        let Kept { version: at, value: mut hook } = self.hook(name).await?;
-        condition.must_hold(Tag { created_ms: hook.created_ms, version: at })?;
-        let version = hook.version(Which::Number(number)).ok_or_else(|| no_version(&hook, Which::Number(number)))?;
-        must_be_sound(version, accept_failures)?;
-        self.must_be_signed(version)?;
-        let before = self.bindings_of(name).await?;
-        let live: Vec<&BindingRecord> =
-            before.iter().map(|(_, kept)| &kept.value).filter(|binding| versions::is_live(binding)).collect();
-        if live.is_empty() {
-            return Err(Problem::conflict(format!(
-                "no binding of this hook is live: bind it first (POST /api/v1/hook-bindings with \"hook\": \"{name}\", \"mode\": \"live\")"
-            )));
-        }
-        self.must_accept_configs(&hook, version.clone(), &live).await?;
-        let mut after: Vec<_> = before.iter().map(|(id, kept)| (id.clone(), kept.value.clone())).collect();
-        versions::activate(&mut after, &hook, number);
-        if accept_failures && let Some(version) = hook.versions.iter_mut().find(|version| version.number == number) {
-            version.failed = None;
-        }
+        let wanted = Wanted::Activate { number, accept_failures };
         let parts = vec![format!("version {number}")];
-        let moved = self.save_all(caller, ("hook.activate", name), parts, (at, hook), (&before, &after)).await?;
-        drop(lock);
+        let moved = self.carry_out(caller, ("hook.activate", name), parts, (condition, wanted)).await?;
         let bindings = moved.len() as u64;
         if bindings > 0 {
             let (hook, by) = (name.to_owned(), caller.who.clone());
             self.fleet().tell(None, What::HookActivated { hook, version: number, bindings, by }).await;
         }
         Ok(moved)
+    }
+
+    async fn plan_activation(
+        &self,
+        name: &str,
+        condition: &IfMatch,
+        (number, accept_failures): (u64, bool),
+    ) -> Answer<Plan> {
+        let Kept { version: at, value: mut hook } = self.hook(name).await?;
+        condition.must_hold(Tag { created_ms: hook.created_ms, version: at })?;
+        let version = hook.version(Which::Number(number)).ok_or_else(|| no_version(&hook, Which::Number(number)))?;
+        must_be_sound(version, accept_failures)?;
+        self.must_be_signed(version)?;
+        let before = self.bindings_of(name).await?;
+        let live = before.iter().map(|(_, kept)| &kept.value).filter(|binding| versions::is_live(binding));
+        let needs: Vec<_> = live.map(|binding| (version.clone(), binding.clone())).collect();
+        if needs.is_empty() {
+            return Err(Problem::conflict(format!(
+                "no binding of this hook is live: bind it first (POST /api/v1/hook-bindings with \"hook\": \"{name}\", \"mode\": \"live\")"
+            )));
+        }
+        let mut after: Vec<_> = before.iter().map(|(id, kept)| (id.clone(), kept.value.clone())).collect();
+        versions::activate(&mut after, &hook, number);
+        if accept_failures && let Some(version) = hook.versions.iter_mut().find(|version| version.number == number) {
+            version.failed = None;
+        }
+        Ok(Plan { at, hook, before, after, needs })
     }
 
     fn must_be_signed(&self, version: &VersionRecord) -> Answer<()> {
@@ -100,7 +127,17 @@ impl Api {
         condition: &IfMatch,
         accept_failures: bool,
     ) -> Answer<Vec<Moved>> {
-        let lock = self.record_locks().lock_records().await;
+        let wanted = Wanted::RollBack { accept_failures };
+        let moved = self.carry_out(caller, ("hook.roll_back", name), Vec::new(), (condition, wanted)).await?;
+        let mut versions: Vec<u64> = moved.iter().map(|moved| moved.to).collect();
+        versions.sort_unstable();
+        versions.dedup();
+        let (hook, by, bindings) = (name.to_owned(), caller.who.clone(), moved.len() as u64);
+        self.fleet().tell(None, What::HookRolledBack { hook, versions, bindings, by }).await;
+        Ok(moved)
+    }
+
+    async fn plan_rollback(&self, name: &str, condition: &IfMatch, accept_failures: bool) -> Answer<Plan> {
         let Kept { version: at, value: hook } = self.hook(name).await?;
         condition.must_hold(Tag { created_ms: hook.created_ms, version: at })?;
         let before = self.bindings_of(name).await?;
@@ -111,21 +148,58 @@ impl Api {
                 "no live binding of this hook had another version before, of those that are kept; activate one (POST /api/v1/hooks/{name}/activate)"
             )));
         }
+        let mut needs = Vec::new();
         for at in &changed {
             let Some((_, binding)) = after.get(*at) else { continue };
             let Some(version) = hook.version(binding.version) else { continue };
             must_be_sound(version, accept_failures)?;
             self.must_be_signed(version)?;
-            self.must_accept_configs(&hook, version.clone(), &[binding]).await?;
+            needs.push((version.clone(), binding.clone()));
         }
-        let moved = self.save_all(caller, ("hook.roll_back", name), Vec::new(), (at, hook), (&before, &after)).await?;
-        drop(lock);
-        let mut versions: Vec<u64> = moved.iter().map(|moved| moved.to).collect();
-        versions.sort_unstable();
-        versions.dedup();
-        let (hook, by, bindings) = (name.to_owned(), caller.who.clone(), moved.len() as u64);
-        self.fleet().tell(None, What::HookRolledBack { hook, versions, bindings, by }).await;
-        Ok(moved)
+        Ok(Plan { at, hook, before, after, needs })
+    }
+
+    async fn plan(&self, name: &str, condition: &IfMatch, wanted: Wanted) -> Answer<Plan> {
+        match wanted {
+            Wanted::Activate { number, accept_failures } => {
+                self.plan_activation(name, condition, (number, accept_failures)).await
+            }
+            Wanted::RollBack { accept_failures } => self.plan_rollback(name, condition, accept_failures).await,
+        }
+    }
+
+    /// Stores what is planned once all works that it needs. That is found out without the lock of records, for a version may have to be compiled; under the lock
+    /// all else is looked at again, and whatever is new is tried out, too.
+    async fn carry_out(
+        &self,
+        caller: &Caller,
+        action: (&str, &str),
+        parts: Vec<String>,
+        (condition, wanted): (&IfMatch, Wanted),
+    ) -> Answer<Vec<Moved>> {
+        let mut works: Vec<(String, Given)> = Vec::new();
+        for _ in 0..PLANS_MAX {
+            let lock = self.record_locks().lock_records().await;
+            let Plan { at, hook, before, after, mut needs } = self.plan(action.1, condition, wanted).await?;
+            needs.retain(|(version, binding)| {
+                let given = Given::of(binding);
+                !works.iter().any(|(sha256, known)| *sha256 == version.sha256 && *known == given)
+            });
+            if needs.is_empty() {
+                return self.save_all(caller, action, parts, (at, hook), (&before, &after)).await;
+            }
+            drop(lock);
+            // One module at a time, each with all that it is given.
+            needs.sort_by_key(|(version, _)| version.number);
+            for same in needs.chunk_by(|(one, _), (other, _)| one.number == other.number) {
+                let bindings: Vec<&BindingRecord> = same.iter().map(|(_, binding)| binding).collect();
+                if let Some((version, _)) = same.first() {
+                    self.must_accept_configs(&hook, version.clone(), &bindings).await?;
+                }
+            }
+            works.extend(needs.into_iter().map(|(version, binding)| (version.sha256, Given::of(&binding))));
+        }
+        Err(Problem::conflict("the hook or its bindings were changed again and again meanwhile; send it again"))
     }
 
     /// Writes what has changed of bindings with their hook, and tells the nodes of all of it in one step. To be called under the lock of records.
@@ -178,7 +252,7 @@ impl Api {
     /// Takes versions back that fail too often.
     pub async fn look_for_failing_hooks(&self) {
         let when = self.hook_rules().rollback;
-        for told in self.fleet().failing_hooks().into_iter().filter(|told| when.is_met(told.calls, told.failures)) {
+        for told in self.fleet().failing_hooks().into_iter().filter(|told| when.is_met(told)) {
             if let Err(problem) = self.take_back(&told).await {
                 let status = problem.status().as_u16();
                 tracing::warn!(

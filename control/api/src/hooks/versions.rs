@@ -2,6 +2,7 @@
 //!
 //! Each change of what bindings have is a step with a number. A binding remembers the versions that it had, with the step that took each away. To roll back is
 //! to undo the last step: the bindings that it changed get back what they had, and no others change.
+use millstream_control_protocol::exchange::{AddressFailures, HookCalls};
 use serde::{Deserialize, Serialize};
 
 use crate::model::hook::{BindingRecord, HookRecord, Mode, Which};
@@ -41,6 +42,9 @@ pub struct TakenBack {
     pub failed: Failed,
 }
 
+/// Addresses whose failures bring no version back, those that have most: a client often has one of IPv4 and one of IPv6.
+pub const ADDRESSES_LEFT_OUT: usize = 2;
+
 /// When a version has failed too often.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct RollbackWhen {
@@ -57,8 +61,20 @@ impl Default for RollbackWhen {
 }
 
 impl RollbackWhen {
-    /// Whether these are too many failures.
-    pub fn is_met(self, calls: u64, failures: u64) -> bool {
+    /// Whether these are too many failures: also without those of the addresses that have most.
+    pub fn is_met(self, told: &HookCalls) -> bool {
+        let blamed = told.by_address.iter().take(ADDRESSES_LEFT_OUT).map(|blamed| blamed.failures);
+        let left_out = blamed.fold(0, u64::saturating_add).min(told.failures);
+        self.is_met_by(told.calls.saturating_sub(left_out), told.failures - left_out)
+    }
+
+    /// The address that is to blame alone for what would else be too many failures.
+    pub fn blamed(self, told: &HookCalls) -> Option<&AddressFailures> {
+        let is_blamed = self.is_met_by(told.calls, told.failures) && !self.is_met(told);
+        told.by_address.first().filter(|_| is_blamed)
+    }
+
+    fn is_met_by(self, calls: u64, failures: u64) -> bool {
         self.percent > 0
             && failures >= u64::from(self.failures)
             && u128::from(failures) * 100 >= u128::from(calls) * u128::from(self.percent)

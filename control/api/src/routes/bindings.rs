@@ -10,7 +10,7 @@ use utoipa::{IntoParams, ToSchema};
 use crate::Api;
 use crate::auth::{Operator, Viewer};
 use crate::hooks::life;
-use crate::hooks::versions::{self, Failed};
+use crate::hooks::versions;
 use crate::http::extract::{IfMatch, InPath, InQuery, Json, Tag};
 use crate::http::fresh::fresh;
 use crate::http::page::{Filled, Page, Paging};
@@ -18,8 +18,9 @@ use crate::http::problem::{Answer, FieldError, Problem};
 use crate::model::Kept;
 use crate::model::hook::{
     BindingRecord, CONFIG_NAME_BYTES_MAX, CONFIG_PAIRS_MAX, CONFIG_VALUE_BYTES_MAX, HookRecord, Mode, ORDER_MAX, Point,
-    SECRETS_MAX, VersionRecord, Which,
+    SECRETS_MAX, Which,
 };
+use crate::routes::binding_warnings::Failing;
 use crate::routes::hooks::HookFailures;
 use crate::streams::valid_id;
 
@@ -126,12 +127,12 @@ pub struct Filter {
     hook: Option<String>,
 }
 
-fn shown(id: &str, record: BindingRecord, hook: Option<&HookRecord>) -> Binding {
+fn shown(id: &str, record: BindingRecord, hook: Option<&HookRecord>, failing: &Failing) -> Binding {
     let means = hook.and_then(|hook| hook.version(record.version));
     let previous = hook.and_then(|hook| versions::previous(&record, hook));
     let taken_back =
         record.taken_back.map(|back| TakenBack { version: back.version, failed: HookFailures::of(back.failed) });
-    let warnings = warnings(&record, means);
+    let warnings = failing.warnings(id, &record, means);
     Binding {
         id: id.to_owned(),
         not_in_force: record.not_in_force(),
@@ -154,27 +155,17 @@ fn shown(id: &str, record: BindingRecord, hook: Option<&HookRecord>) -> Binding 
     }
 }
 
-fn warnings(record: &BindingRecord, means: Option<&VersionRecord>) -> Vec<String> {
-    let mut warnings = Vec::new();
-    if let Some(versions::TakenBack { version, failed: Failed { calls, failures, .. } }) = record.taken_back {
-        warnings.push(format!(
-            "version {version} failed in {failures} of {calls} calls within a minute, so the binding went back to the version before it; upload a mended one \
-             and activate that"
-        ));
-    }
-    if let Some(VersionRecord { number, failed: Some(Failed { calls, failures, .. }), .. }) = means {
-        warnings.push(format!(
-            "version {number} failed in {failures} of {calls} calls within a minute; upload a mended one and activate that"
-        ));
-    }
-    warnings
-}
-
-async fn tagged(api: &Api, id: &str, kept: Kept<BindingRecord>, status: StatusCode) -> Answer<Response> {
+async fn tagged(
+    api: &Api,
+    id: &str,
+    kept: Kept<BindingRecord>,
+    status: StatusCode,
+) -> Answer<Response> {
     let tag = Tag { created_ms: kept.value.created_ms, version: kept.version };
     // It cannot be removed while this names it.
     let hook = api.hook(&kept.value.hook).await?.value;
-    let mut response = (status, fresh(&shown(id, kept.value, Some(&hook)))).into_response();
+    let shown = shown(id, kept.value, Some(&hook), &Failing::of(api));
+    let mut response = (status, fresh(&shown)).into_response();
     if let Ok(value) = HeaderValue::try_from(tag.text()) {
         response.headers_mut().insert(header::ETAG, value);
     }
@@ -284,6 +275,7 @@ pub async fn list(
 ) -> Answer<Response> {
     let (after, limit) = (paging.after()?, paging.limit()?);
     let (hooks, bindings) = api.hooks_and_bindings().await?;
+    let failing = Failing::of(&api);
     let mut behind = bindings.into_iter().filter(|(id, binding)| {
         after.as_ref().is_none_or(|after| id > after)
             && filter.hook.as_ref().is_none_or(|hook| *hook == binding.value.hook)
@@ -293,7 +285,7 @@ pub async fn list(
         .take(limit)
         .map(|(id, binding)| {
             let hook = hooks.iter().find(|(name, _)| *name == binding.value.hook);
-            let binding = shown(&id, binding.value, hook.map(|(_, hook)| &hook.value));
+            let binding = shown(&id, binding.value, hook.map(|(_, hook)| &hook.value), &failing);
             (id, binding)
         })
         .collect();

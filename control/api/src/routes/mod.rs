@@ -16,6 +16,7 @@ use crate::openapi;
 
 pub mod addresses;
 pub mod audit;
+mod binding_warnings;
 pub mod bindings;
 pub mod chain;
 pub mod config;

@@ -74,10 +74,38 @@ fn limits_of_failures() {
         (1_000_000, 50_000, true),
         (0, 0, false),
     ] {
-        assert_eq!(when.is_met(calls, failures), met, "{failures} of {calls}");
+        assert_eq!(when.is_met(&told(calls, failures, &[])), met, "{failures} of {calls}");
     }
-    assert!(!RollbackWhen { percent: 0, failures: 1 }.is_met(10, 10));
-    assert!(RollbackWhen { percent: 100, failures: 1 }.is_met(u64::MAX, u64::MAX));
+    assert!(!RollbackWhen { percent: 0, failures: 1 }.is_met(&told(10, 10, &[])));
+    assert!(RollbackWhen { percent: 100, failures: 1 }.is_met(&told(u64::MAX, u64::MAX, &[])));
+}
+
+fn told(calls: u64, failures: u64, of: &[u64]) -> HookCalls {
+    let blamed = |(at, failures): (usize, &u64)| AddressFailures { address: at.to_string(), failures: *failures };
+    HookCalls { calls, failures, by_address: of.iter().enumerate().map(blamed).collect(), ..HookCalls::default() }
+}
+
+#[test]
+fn two_addresses_alone_are_never_too_many_failures() {
+    let when = RollbackWhen::default();
+    for (calls, failures, of, met) in [
+        (100, 100, &[100][..], false),
+        (1_000, 900, &[500, 400], false),
+        // What others have is enough by itself.
+        (100, 100, &[60, 30, 5], true),
+        (100, 100, &[60, 31, 5], false),
+        (1_000, 110, &[50, 10, 10], true),
+        // They are not more than one in twenty of the calls that are left.
+        (1_100, 150, &[80, 21, 20], false),
+        (1_100, 151, &[80, 21, 20], true),
+        // A node says what it likes.
+        (100, 100, &[u64::MAX, u64::MAX], false),
+    ] {
+        let told = told(calls, failures, of);
+        assert_eq!(when.is_met(&told), met, "{told:?}");
+        assert_eq!(when.blamed(&told).map(|blamed| blamed.failures), (!met).then_some(of[0]));
+    }
+    assert_eq!(when.blamed(&told(1_000, 40, &[40])), None, "few are nobody's fault");
 }
 
 struct Random(u64);
