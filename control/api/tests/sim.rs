@@ -7,10 +7,11 @@
 //!
 //! What must hold ([`world::World::end`], and on the way): what was acknowledged is in the store; what was not acknowledged happened or did not;
 //! a key of idempotency makes one; a state that a node has in force is the one that its chain decides by; at the end every node has what is
-//! stored, admits what is signed with the keys in force, and nothing that was revoked.
+//! stored, admits what is signed with the keys in force, and nothing that was revoked, and decides by the versions of hooks that control names.
 mod sim {
     pub(crate) mod client;
     pub(crate) mod control;
+    pub(crate) mod hooks;
     pub(crate) mod node;
     pub(crate) mod parts;
     pub(crate) mod random;

@@ -30,10 +30,20 @@ pub const ORDER_WAIT_MAX: Duration = Duration::from_secs(2);
 pub const REPLAY_WAIT_MAX: Duration = Duration::from_secs(15);
 /// Of that, the replay itself.
 pub const REPLAY_FOR_MAX: Duration = Duration::from_secs(8);
+/// Longest that replays for all bindings of one change take together.
+pub const REPLAYS_WAIT_MAX: Duration = Duration::from_secs(20);
 /// Differences that a replay lists.
 pub const DIFFERENCES_LISTED_MAX: usize = 100;
 /// Recorded decisions that a node shows at once.
 pub const RECORDED_SHOWN_MAX: u32 = 2_000;
+/// Bytes of recorded decisions in one answer, of all nodes.
+pub const RECORDED_BYTES_MAX: usize = 8 << 20;
+/// Bytes of one of them: a request's head and what a hook answered.
+pub const RECORDED_EVENT_BYTES_MAX: usize = 256 << 10;
+/// Nodes that are asked for recorded decisions at the same time: each may answer with as many as are given.
+pub const RECORDED_ASKED_AT_ONCE_MAX: usize = 16;
+/// Longest that one of them is waited for, so that those that hang leave their places to others.
+pub const RECORDED_NODE_WAIT_MAX: Duration = Duration::from_secs(4);
 /// Events that a listener may be behind before it misses some.
 pub const EVENTS_BEHIND_MAX: usize = 4096;
 /// Viewers in one page.

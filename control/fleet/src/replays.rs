@@ -1,11 +1,18 @@
 //! What nodes are asked of the decisions of hooks that they have recorded, and modules that they may fetch for that although no version has them.
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
+use std::pin::pin;
+use std::time::Duration;
 
 use axum::body::Bytes;
+use futures_util::{StreamExt as _, stream};
 use millstream_control_protocol::exchange::{Answer, Order};
 use millstream_control_protocol::replay::{Recorded, Replay, Replayed, ShowRecorded};
+use tokio::time::Instant;
 
-use super::limits::{DIFFERENCES_LISTED_MAX, RECORDED_SHOWN_MAX, REPLAY_FOR_MAX, REPLAY_WAIT_MAX};
+use super::limits::{
+    DIFFERENCES_LISTED_MAX, RECORDED_ASKED_AT_ONCE_MAX, RECORDED_BYTES_MAX, RECORDED_EVENT_BYTES_MAX,
+    RECORDED_NODE_WAIT_MAX, RECORDED_SHOWN_MAX, REPLAY_FOR_MAX, REPLAY_WAIT_MAX,
+};
 use super::{Fleet, LinkError, lock};
 
 /// Bytes of a module that go out at once.
@@ -15,6 +22,17 @@ const TEXT_CHARS_MAX: usize = 1_024;
 
 /// What each node has told, by name.
 pub type Told<T> = Vec<(String, Result<T, LinkError>)>;
+
+/// What nodes have recorded.
+#[derive(Clone, PartialEq, Eq, Debug, Default)]
+pub struct AllRecorded {
+    /// Node and decision, oldest first.
+    pub decisions: Vec<(String, Recorded)>,
+    /// Of those that are wanted, so many have no room in an answer.
+    pub left_out: u64,
+    /// Nodes that did not answer, and why.
+    pub unanswered: Vec<(String, LinkError)>,
+}
 
 /// Modules by SHA-256, and how many need each.
 #[derive(Debug, Default)]
@@ -55,14 +73,15 @@ impl Fleet {
         Offered { fleet: self.clone(), sha256: sha256.to_owned() }
     }
 
-    /// Has all nodes that are here replay what they have recorded; each in the time that the replay has, and some more.
-    pub async fn replay(&self, mut replay: Replay) -> Told<Replayed> {
+    /// Has all nodes that are here, but these, replay what they have recorded; each in the time that the replay has, and some more, but no longer than `wait`.
+    pub async fn replay(&self, mut replay: Replay, without: &BTreeSet<String>, wait: Duration) -> Told<Replayed> {
         replay.for_ms = replay.for_ms.min(u32::try_from(REPLAY_FOR_MAX.as_millis()).unwrap_or(u32::MAX));
         replay.listed_max = replay.listed_max.min(DIFFERENCES_LISTED_MAX as u32);
         let listed_max = replay.listed_max as usize;
-        let nodes = lock(&self.0.registry).reporting();
+        let mut nodes = lock(&self.0.registry).reporting();
+        nodes.retain(|node| !without.contains(node));
         let order = Order::Replay { replay: Box::new(replay) };
-        let answers = self.ask_all_for(nodes, &order, REPLAY_WAIT_MAX).await;
+        let answers = self.ask_all_for(nodes, &order, wait.min(REPLAY_WAIT_MAX)).await;
         let told = |(node, answer): (String, Result<Answer, LinkError>)| {
             let replayed = match answer {
                 Ok(Answer::Replayed { replayed }) => Ok(tidy(*replayed, &node, listed_max)),
@@ -74,24 +93,50 @@ impl Fleet {
         answers.into_iter().map(told).collect()
     }
 
-    /// Recorded decisions of all nodes that are here.
-    pub async fn recorded(&self, mut wanted: ShowRecorded) -> Told<Vec<Recorded>> {
+    /// Recorded decisions of all nodes that are here: the newest ones, as many and as large as are given at once.
+    pub async fn recorded(&self, mut wanted: ShowRecorded) -> AllRecorded {
         wanted.limit = wanted.limit.min(RECORDED_SHOWN_MAX);
         let limit = wanted.limit as usize;
         let nodes = lock(&self.0.registry).reporting();
-        let answers = self.ask_all_for(nodes, &Order::ShowRecorded { wanted }, REPLAY_WAIT_MAX).await;
-        let told = |(node, answer): (String, Result<Answer, LinkError>)| {
-            let decisions = match answer {
-                Ok(Answer::Recorded { mut decisions }) => {
-                    decisions.truncate(limit);
-                    Ok(decisions)
-                }
-                Ok(_) => Err(LinkError::other_answer()),
-                Err(error) => Err(error),
-            };
-            (node, decisions)
+        let until = Instant::now() + REPLAY_WAIT_MAX;
+        let ask = |node: String| {
+            let (fleet, order) = (self.clone(), Order::ShowRecorded { wanted: wanted.clone() });
+            async move {
+                let answer = fleet.ask(&node, order, until.min(Instant::now() + RECORDED_NODE_WAIT_MAX)).await;
+                (node, answer)
+            }
         };
-        answers.into_iter().map(told).collect()
+        let mut answers = pin!(stream::iter(nodes).map(ask).buffer_unordered(RECORDED_ASKED_AT_ONCE_MAX));
+        let mut all = AllRecorded::default();
+        // By time; of one node in its own order.
+        let mut found: BTreeMap<(u64, String, usize), String> = BTreeMap::new();
+        let mut bytes = 0;
+        while let Some((node, answer)) = answers.next().await {
+            let decisions = match answer {
+                Ok(Answer::Recorded { decisions }) => decisions,
+                other => {
+                    let error = other.err().unwrap_or_else(LinkError::other_answer);
+                    all.unanswered.push((node, error));
+                    continue;
+                }
+            };
+            for (number, decision) in decisions.into_iter().take(limit).enumerate() {
+                if decision.event.len() > RECORDED_EVENT_BYTES_MAX {
+                    all.left_out += 1;
+                    continue;
+                }
+                bytes += decision.event.len();
+                found.insert((decision.unix_ms, node.clone(), number), decision.event);
+                while found.len() > limit || bytes > RECORDED_BYTES_MAX {
+                    all.left_out += u64::from(found.len() <= limit);
+                    bytes -= found.pop_first().map_or(0, |(_, event)| event.len());
+                }
+            }
+        }
+        all.unanswered.sort_by(|(a, _), (b, _)| a.cmp(b));
+        all.decisions =
+            found.into_iter().map(|((unix_ms, node, _), event)| (node, Recorded { unix_ms, event })).collect();
+        all
     }
 }
 
@@ -128,7 +173,6 @@ mod tests {
     use millstream_control_protocol::PROTOCOL;
     use millstream_control_protocol::exchange::{NodeId, Outcome, Poll, Report, Status};
     use millstream_control_protocol::replay::Difference;
-    use tokio::time::Instant;
 
     use super::*;
     use crate::DropEvents;
@@ -180,7 +224,8 @@ mod tests {
         })
         .await;
         let before = Instant::now();
-        let told = fleet.replay(Replay { for_ms: u32::MAX, listed_max: u32::MAX, ..Replay::default() }).await;
+        let order = Replay { for_ms: u32::MAX, listed_max: u32::MAX, ..Replay::default() };
+        let told = fleet.replay(order.clone(), &BTreeSet::new(), Duration::MAX).await;
         assert_eq!(before.elapsed(), REPLAY_WAIT_MAX, "all of them together cost one wait");
         let names: Vec<&str> = told.iter().map(|(name, _)| name.as_str()).collect();
         assert_eq!(names, ["busy", "hangs", "old", "works"], "one that has told nothing of itself has decided nothing");
@@ -193,6 +238,38 @@ mod tests {
         );
         let first = &works.differences[0];
         assert_eq!((first.node.as_str(), first.recorded.len()), ("works", TEXT_CHARS_MAX));
+        let (before, without) = (Instant::now(), ["busy".to_owned(), "old".to_owned()].into());
+        let told = fleet.replay(order, &without, Duration::from_secs(2)).await;
+        assert_eq!(before.elapsed(), Duration::from_secs(2));
+        assert_eq!(told.iter().map(|(name, _)| name.as_str()).collect::<Vec<_>>(), ["hangs", "works"]);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn decisions_of_many_nodes_are_bounded_in_bytes_and_time() {
+        let fleet = Fleet::new([], String::new(), DropEvents);
+        let names: Vec<&'static str> = (0..60).map(|n| &*format!("node-{n:02}").leak()).collect();
+        for (at, name) in names.iter().enumerate() {
+            // A third of them hang: 0, 3 and so on to 57. The others have a mebibyte each, of which the newest nodes' is newer.
+            let decision = move |n: u64| Recorded { unix_ms: at as u64 * 100 + n, event: "x".repeat(16 << 10) };
+            play(&fleet, name, "1", move |order| {
+                let Order::ShowRecorded { wanted } = order else { panic!("{order:?}") };
+                assert_eq!(wanted.limit, RECORDED_SHOWN_MAX);
+                let mut decisions: Vec<_> = (0..64).map(decision).collect();
+                decisions.push(Recorded { unix_ms: 1_000_000, event: "x".repeat(RECORDED_EVENT_BYTES_MAX + 1) });
+                (at % 3 > 0).then_some(Answer::Recorded { decisions })
+            })
+            .await;
+        }
+        let before = Instant::now();
+        let all = fleet.recorded(ShowRecorded { limit: u32::MAX, ..ShowRecorded::default() }).await;
+        assert!(before.elapsed() <= REPLAY_WAIT_MAX, "{:?}", before.elapsed());
+        let late = || names.iter().step_by(3).map(|name| ((*name).to_owned(), LinkError::Late));
+        assert_eq!(all.unanswered, late().collect::<Vec<_>>(), "those that hang keep nobody else from answering");
+        let bytes: usize = all.decisions.iter().map(|(_, decision)| decision.event.len()).sum();
+        assert_eq!(bytes, RECORDED_BYTES_MAX);
+        assert_eq!(all.left_out as usize + all.decisions.len(), 40 * 65);
+        assert!(all.decisions.is_sorted_by_key(|(_, decision)| decision.unix_ms), "oldest first");
+        assert_eq!(all.decisions.last().map(|(node, _)| node.as_str()), Some("node-59"), "the newest");
     }
 
     #[tokio::test]

@@ -14,6 +14,8 @@ pub struct Replay {
     pub for_ms: u32,
     /// Differences to list.
     pub listed_max: u32,
+    /// No version has the module: nothing of it is kept for later.
+    pub is_dry: bool,
 }
 
 /// What came of a replay.

@@ -65,7 +65,16 @@ impl HookModules {
     /// Forgets those that no binding names, and removes what was compiled of them a week ago or longer.
     pub(crate) fn retain(&self, bindings: &[Binding]) {
         self.ready().retain(|sha256, _| bindings.iter().any(|binding| binding.sha256 == *sha256));
-        let Some(cache) = self.cache.get().and_then(Option::as_ref) else { return };
+        self.trim(bindings);
+    }
+
+    /// Removes what was compiled a week ago or longer of modules that no binding names.
+    pub(crate) fn trim(&self, bindings: &[Binding]) {
+        // A server that never had a hook makes no directory, and no key, to find nothing in it.
+        if !self.data_dir.join(CACHE_DIR).is_dir() {
+            return;
+        }
+        let Some(cache) = self.cache() else { return };
         let named = |binding: &Binding| Some((hex::decode(&binding.sha256)?, binding.kind.parse().ok()?));
         let named: Vec<_> = bindings.iter().filter_map(named).collect();
         let Some(written_before) = SystemTime::now().checked_sub(COMPILED_KEPT) else { return };
@@ -73,6 +82,15 @@ impl HookModules {
             Ok(0) => {}
             Ok(removed) => tracing::info!(removed, "compiled hooks that no binding names are removed"),
             Err(error) => tracing::warn!(%error, "compiled hooks that no binding names cannot be removed"),
+        }
+    }
+
+    /// Removes what was compiled of a module that nobody keeps; what a binding in force has stays.
+    pub(crate) fn forget(&self, sha256: &str, world: World) {
+        let (Some(digest), None) = (hex::decode(sha256), self.get(sha256)) else { return };
+        let removed = self.cache.get().and_then(Option::as_ref).map(|cache| cache.remove(&digest, world));
+        if let Some(Err(error)) = removed {
+            tracing::warn!(%error, "what was compiled of a module that is not kept cannot be removed; it goes within eight days");
         }
     }
 
@@ -107,8 +125,7 @@ impl HookModules {
         if self.ready().contains_key(sha256) {
             return Ok(());
         }
-        let world: World = world.parse().map_err(|_| format!("this release knows no hooks of kind {world:?}"))?;
-        let module = self.load(sha256, world, module)?;
+        let module = self.load(sha256, known(world)?, module)?;
         self.ready().insert(sha256.to_owned(), module);
         Ok(())
     }
@@ -118,18 +135,7 @@ impl HookModules {
         if let Some(ready) = self.get(sha256).filter(|ready| ready.world() == world) {
             return Ok(ready);
         }
-        let digest = hex::decode(sha256).ok_or("this is no SHA-256")?;
-        let runtime = self.runtime()?;
-        let compiled = match self.cached(runtime, &digest, world) {
-            Some(Cached::Found(compiled)) => *compiled,
-            other => {
-                if let Some(Cached::Ignored(why)) = other {
-                    tracing::warn!(why, "a compiled hook is not used, and is made anew");
-                }
-                self.compile(world, module)?
-            }
-        };
-        runtime.load(&compiled.artifact).map_err(|error| error.to_string())
+        self.load_into(self.runtime()?, sha256, world, module)
     }
 
     /// Whether a module has been compiled here before.
@@ -141,12 +147,19 @@ impl HookModules {
 
     /// A module for calls that decide nothing; `module` is not looked at where it was compiled before.
     pub(crate) fn load_aside(&self, sha256: &str, world: &str, module: &[u8]) -> Result<Module, String> {
-        let world: World = world.parse().map_err(|_| format!("this release knows no hooks of kind {world:?}"))?;
+        self.load_into(self.aside()?, sha256, known(world)?, module)
+    }
+
+    fn load_into(&self, runtime: &Runtime, sha256: &str, world: World, module: &[u8]) -> Result<Module, String> {
         let digest = hex::decode(sha256).ok_or("this is no SHA-256")?;
-        let runtime = self.aside()?;
         let compiled = match self.cached(runtime, &digest, world) {
             Some(Cached::Found(compiled)) => *compiled,
-            _ => self.compile(world, module)?,
+            other => {
+                if let Some(Cached::Ignored(why)) = other {
+                    tracing::warn!(why, "a compiled hook is not used, and is made anew");
+                }
+                self.compile(world, module)?
+            }
         };
         runtime.load(&compiled.artifact).map_err(|error| error.to_string())
     }
@@ -222,4 +235,9 @@ impl HookModules {
     fn cached(&self, runtime: &Runtime, sha256: &[u8; 32], world: World) -> Option<Cached> {
         Some(self.cache()?.get(sha256, world, &runtime.fingerprint()))
     }
+}
+
+/// A kind of hooks by its name.
+fn known(world: &str) -> Result<World, String> {
+    world.parse().map_err(|_| format!("this release knows no hooks of kind {world:?}"))
 }

@@ -50,6 +50,9 @@ impl Hooks {
         if Instant::now() >= until {
             return Err("other replays took all the time; try again in a moment".to_owned());
         }
+        if order.is_dry {
+            self.forget_soon(&candidate.sha256, &candidate.kind);
+        }
         let hook = self.aside(candidate, module)?;
         let until = Instant::now() + Duration::from_millis(order.for_ms.into());
         let bounds = Bounds { until, listed_max: order.listed_max as usize };

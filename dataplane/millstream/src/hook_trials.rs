@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use axum::body::Bytes;
-use millstream_api::hooks::inspect::{Checked, ConfigCheck, Given, Inspected, Inspector, Kept, Tried};
+use millstream_api::hooks::inspect::{Checked, ConfigCheck, Given, Inspected, Inspector, Kept, TrialRefused, Tried};
 use millstream_api::model::hook;
 use millstream_hooks::json::Event;
 use millstream_hooks::{Hook, Module, Settings, World};
@@ -48,6 +48,12 @@ impl Inspector for Trials {
         Box::pin(aside(move || hooks.modules().look(world(kind)?, &module)))
     }
 
+    fn forget(&self, kind: hook::World, sha256: &str) {
+        if let Ok(world) = world(kind) {
+            self.0.modules().forget(sha256, world);
+        }
+    }
+
     fn check(&self, kept: Kept, given: Vec<Given>) -> Checked<'_> {
         let hooks = Arc::clone(&self.0);
         Box::pin(aside(move || {
@@ -62,9 +68,19 @@ impl Inspector for Trials {
 
     fn try_out(&self, kept: Kept, given: Given, event: Value) -> Tried<'_> {
         let hooks = Arc::clone(&self.0);
-        Box::pin(aside(move || {
-            let event = Event::from_json(event).map_err(|error| error.to_string())?;
-            let hook = bound(&hooks, loaded(&hooks, &kept)?, &given)?;
+        let tried = aside(move || {
+            let event = match Event::from_json(event) {
+                Ok(event) => event,
+                Err(error) => {
+                    let place = error.place().unwrap_or_default().to_owned();
+                    return Ok(Err(TrialRefused::Event { place, message: error.to_string() }));
+                }
+            };
+            let module = loaded(&hooks, &kept)?;
+            let hook = match bound(&hooks, module, &given) {
+                Ok(hook) => hook,
+                Err(missing) => return Ok(Err(TrialRefused::Secrets(missing))),
+            };
             let refused = match check(&hook) {
                 ConfigCheck::Refused(reason) => Value::String(reason),
                 ConfigCheck::Accepted | ConfigCheck::Unknown(_) => Value::Null,
@@ -73,7 +89,8 @@ impl Inspector for Trials {
             if let Some(told) = told.as_object_mut() {
                 told.insert("config_refused".to_owned(), refused);
             }
-            Ok(told)
-        }))
+            Ok(Ok(told))
+        });
+        Box::pin(async { tried.await.unwrap_or_else(|why| Err(TrialRefused::Module(why))) })
     }
 }

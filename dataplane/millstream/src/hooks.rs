@@ -13,7 +13,7 @@ use millstream_control_protocol::replay::{Recorded, Replay, Replayed, ShowRecord
 use millstream_control_protocol::state::{Binding, Mode};
 use millstream_engine::Remote;
 use millstream_engine::admin::remote::Unanswered;
-use millstream_fleet::limits::HOOKS_TOLD_MAX;
+use millstream_fleet::limits::{HOOKS_TOLD_MAX, REPLAYS_WAIT_MAX};
 use millstream_hook_steps::bound::{Bound, Decider};
 use millstream_hook_steps::chain::{chain, in_order};
 use millstream_hook_steps::failing::Lately;
@@ -38,6 +38,10 @@ const CHAIN_TRIES: u32 = 50;
 const CHAIN_WAIT: Duration = Duration::from_millis(100);
 /// Streams on air are looked at for hooks this often.
 const LOOK_EVERY: Duration = Duration::from_secs(2);
+
+/// What was compiled is looked through for the first time so long after the start, and then so often.
+const FIRST_TRIM: Duration = Duration::from_secs(5);
+const TRIM_EVERY: Duration = Duration::from_hours(24);
 
 /// A binding in force, with what it was made of.
 type InForce = Vec<(Binding, Arc<Bound>)>;
@@ -112,7 +116,37 @@ impl Hooks {
             in_force: Mutex::default(),
             of_names: Mutex::default(),
         });
+        hooks.trim_for_ever();
         Ok(hooks)
+    }
+
+    /// Removes what was compiled and is not needed any more: soon, when it is known what is bound, and then each day.
+    fn trim_for_ever(self: &Arc<Self>) {
+        let hooks = Arc::downgrade(self);
+        self.side.spawn(async move {
+            let mut wait = FIRST_TRIM;
+            loop {
+                tokio::time::sleep(wait).await;
+                wait = TRIM_EVERY;
+                let Some(hooks) = hooks.upgrade() else { return };
+                let trim = move || {
+                    let bindings: Vec<Binding> =
+                        locked(&hooks.in_force).iter().map(|(binding, _)| binding.clone()).collect();
+                    hooks.modules.trim(&bindings);
+                };
+                let _ = tokio::task::spawn_blocking(trim).await;
+            }
+        });
+    }
+
+    /// Removes what was compiled for a replay of a module that no version has, once replays for its other bindings have had their time.
+    pub(crate) fn forget_soon(&self, sha256: &str, kind: &str) {
+        let (modules, sha256) = (Arc::clone(&self.modules), sha256.to_owned());
+        let Ok(world) = kind.parse() else { return };
+        self.side.spawn(async move {
+            tokio::time::sleep(REPLAYS_WAIT_MAX).await;
+            modules.forget(&sha256, world);
+        });
     }
 
     /// The modules.

@@ -134,6 +134,14 @@ impl ArtifactCache {
         Ok(removed)
     }
 
+    /// Removes the code of a module, if it is there.
+    pub fn remove(&self, sha256: &[u8; 32], world: World) -> io::Result<()> {
+        match fs::remove_file(self.path(sha256, world)) {
+            Err(error) if error.kind() != io::ErrorKind::NotFound => Err(error),
+            _ => Ok(()),
+        }
+    }
+
     fn path(&self, sha256: &[u8; 32], world: World) -> PathBuf {
         self.dir.join(format!("{}-{world}.{EXTENSION}", hex(sha256)))
     }

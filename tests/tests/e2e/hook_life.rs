@@ -5,11 +5,11 @@ use std::process::Command;
 
 use millstream_tests::control::Client;
 use millstream_tests::server::{Options, Server};
-use millstream_tests::{eventually, seconds};
+use millstream_tests::{eventually, http, seconds};
 use serde_json::{Value, json};
 
 use crate::fleet::{control, directory, free_address, knows, node_directory};
-use crate::hooks::{SECRET, options, signed_url, status, until_status, upload, upload_with};
+use crate::hooks::{SECRET, options, signed_url, status, until_status, upload, upload_to, upload_with};
 
 /// See `hooks/host/tests/modules.rs`.
 fn module(name: &str) -> Vec<u8> {
@@ -35,6 +35,16 @@ fn on_gate(client: &mut Client, what: &str, body: &Value) -> Value {
     client.request("POST", &format!("/api/v1/hooks/gate/{what}"), "If-Match: *\r\n", Some(body)).is(200).json.clone()
 }
 
+/// For this viewer, whom a proxy names.
+fn status_for(server: &Server, viewer: &str) -> u16 {
+    let head =
+        format!("GET /cam/live.flv HTTP/1.1\r\nHost: a\r\nX-Forwarded-For: {viewer}\r\nConnection: close\r\n\r\n");
+    http::raw(server.http, head.as_bytes()).expect("an answer").status
+}
+
+/// Believes the proxy.
+const BEHIND_PROXY: &str = "[http]\ntrusted_proxies = [\"127.0.0.0/8\"]\n";
+
 /// Activates, rolls back, and lets a version fail. `plays` is where viewers are.
 fn lives(client: &mut Client, plays: &Server) -> String {
     let binding = json!({ "hook": "gate", "point": "play", "mode": "live", "version": 1, "secrets": ["key"] });
@@ -52,9 +62,20 @@ fn lives(client: &mut Client, plays: &Server) -> String {
     until_status(plays, "/cam/live.flv", LET_IN);
     on_gate(client, "activate", &json!({ "version": 3, "accept_differences": true }));
     until_status(plays, "/cam/live.flv", BROKEN);
-    // Viewers who try again make it more than ten within a minute.
-    until_status(plays, "/cam/live.flv", LET_IN);
     let path = format!("/api/v1/hook-bindings/{id}");
+    // One viewer who tries again and again changes nothing for the others.
+    for _ in 0..40 {
+        assert_eq!(status_for(plays, "192.0.2.1"), BROKEN);
+    }
+    eventually("it is seen who makes it fail", seconds(15), || {
+        let said = client.get(&path).is(200).json["warnings"].to_string();
+        (said.contains("192.0.2.1") && said.contains("not taken back")).then_some(())
+    });
+    assert_eq!(status_for(plays, "192.0.2.2"), BROKEN);
+    // Others who try make it more than ten within a minute.
+    eventually("the version is taken back", seconds(15), || {
+        (10..14).all(|at| status_for(plays, &format!("192.0.2.{at}")) == LET_IN).then_some(())
+    });
     let shown = client.get(&path).is(200).json.clone();
     assert_eq!((&shown["version"], &shown["taken_back"]["version"]), (&json!(1), &json!(3)), "{shown}");
     let audit = client.get("/api/v1/audit").is(200).json.clone();
@@ -66,7 +87,7 @@ fn lives(client: &mut Client, plays: &Server) -> String {
 
 #[test]
 fn a_version_is_tried_activated_rolled_back_and_taken_back_when_it_fails() {
-    let server = options().start();
+    let server = options().config(BEHIND_PROXY).start();
     let mut client = Client::admin(&server);
     three_versions(&server, &mut client);
     let test = |client: &mut Client, number: u32, body: &Value| {
@@ -82,7 +103,11 @@ fn a_version_is_tried_activated_rolled_back_and_taken_back_when_it_fails() {
     assert_eq!((&tried["answer"]["answer"], &tried["logs"][0]["text"]), (&json!("allow"), &json!("asked  [31mred")));
     assert_eq!(test(&mut client, 3, &json!({ "event": {} }))["failure"]["cause"], "trap");
     let wrong = client.post("/api/v1/hooks/gate/versions/1/test", &json!({ "event": { "request": { "who": 1 } } }));
-    assert!(wrong.is(400).json["detail"].as_str().is_some_and(|detail| detail.contains("request.who")));
+    let wrong = wrong.is(400).json;
+    assert!(wrong["detail"].as_str().is_some_and(|detail| detail.contains("request.who")));
+    assert_eq!(wrong["errors"][0]["field"], "event.request.who", "{wrong}");
+    let lost = client.post("/api/v1/hooks/gate/versions/1/test", &json!({ "event": {}, "secrets": ["lost"] }));
+    assert_eq!(lost.is(400).json["errors"][0]["field"], "secrets");
 
     lives(&mut client, &server);
     let logs = client.get("/api/v1/hooks/gate/logs?version=1&level=info&limit=1").is(200).json.clone();
@@ -101,7 +126,8 @@ fn a_version_is_tried_activated_rolled_back_and_taken_back_when_it_fails() {
 fn node(control: &Server, hooks: &str) -> Server {
     let url = format!("http://{}", control.control);
     let node = Options::signed().role("node").shards(2).arg("--control-url", &url).arg("--node-name", "edge-1");
-    node.config(&format!("[hooks]\nsecrets = [\"key={SECRET}\"]\n{hooks}")).start_in(node_directory(control))
+    node.config(&format!("[hooks]\nsecrets = [\"key={SECRET}\"]\n{hooks}{BEHIND_PROXY}"))
+        .start_in(node_directory(control))
 }
 
 #[test]
@@ -157,4 +183,24 @@ fn a_node_with_trusted_keys_runs_nothing_that_they_have_not_signed() {
     let (made, version) = upload_with(&control, &client, "gate", &chatty, &with(&sign(&chatty)));
     assert_eq!((made, &version["number"]), (200, &json!(1)), "{version}");
     until_status(&node, "/cam/live.flv", LET_IN);
+    // One that is good stays, whatever is sent later.
+    let (made, version) = upload_with(&control, &client, "gate", &chatty, &with(&sign(&module("traps.wasm"))));
+    assert_eq!((made, &version["number"]), (200, &json!(1)), "{version}");
+    let told = version["signature"].as_str().map(|all| all.split(' ').count());
+    assert_eq!(told, Some(3), "{version}");
+    for _ in 0..20 {
+        assert_eq!(status(&node, "/cam/live.flv"), LET_IN);
+        std::thread::sleep(std::time::Duration::from_millis(100));
+    }
+    // Nor does a replay run what nobody vouches for, with the secrets that it would get.
+    let replayed = || upload_to(&control, &client, "/api/v1/hooks/gate/replay", &signed_url(), "");
+    let (done, replay) = replayed();
+    assert_eq!((done, &replay["decisions"]), (200, &json!(0)), "{replay}");
+    let said = replay["unanswered"].to_string();
+    assert!(said.contains("edge-1") && said.contains("trusted_keys"), "{replay}");
+    assert!(replay["left_out_of"][0]["reason"].as_str().is_some_and(|why| why.contains("edge-1")), "{replay}");
+    let vouched = with(&sign(&signed_url()));
+    let (done, replay) = upload_to(&control, &client, "/api/v1/hooks/gate/replay", &signed_url(), &vouched);
+    let said = replay["unanswered"].to_string();
+    assert!(done == 200 && !said.contains("trusted_keys"), "{replay}");
 }

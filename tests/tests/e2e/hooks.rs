@@ -35,8 +35,13 @@ pub(crate) fn upload(server: &Server, client: &Client, hook: &str, module: &[u8]
 /// The same, with more headers.
 pub(crate) fn upload_with(server: &Server, client: &Client, hook: &str, module: &[u8], headers: &str) -> (u16, Value) {
     let (hook, query) = hook.split_once('?').unwrap_or((hook, ""));
+    upload_to(server, client, &format!("/api/v1/hooks/{hook}/versions?{query}"), module, headers)
+}
+
+/// A module for some path.
+pub(crate) fn upload_to(server: &Server, client: &Client, path: &str, module: &[u8], headers: &str) -> (u16, Value) {
     let mut request = format!(
-        "POST /api/v1/hooks/{hook}/versions?{query} HTTP/1.1\r\nHost: {}\r\nAuthorization: Bearer {}\r\nContent-Type: application/wasm\r\n{headers}\
+        "POST {path} HTTP/1.1\r\nHost: {}\r\nAuthorization: Bearer {}\r\nContent-Type: application/wasm\r\n{headers}\
          Content-Length: {}\r\nConnection: close\r\n\r\n",
         server.control,
         client.token(),

@@ -3,6 +3,7 @@
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::path::Path;
 use std::process::Output;
+use std::time::{Duration, SystemTime};
 
 use millstream_tests::control::Client;
 use millstream_tests::http::Connection;
@@ -12,7 +13,7 @@ use millstream_tests::{eventually, seconds};
 use serde_json::{Value, json};
 use socket2::{Domain, Socket, Type};
 
-use crate::hooks::{SECRET, built, options, signature, upload};
+use crate::hooks::{SECRET, built, options, signature, upload, upload_to};
 
 /// What a viewer sends as its token, beside its signature.
 const TOKEN: &str = "correct.horse.battery.staple";
@@ -94,6 +95,11 @@ fn allowed(node: &Server) -> Option<f64> {
     node.metrics().lines().find_map(|found| found.strip_prefix(line)?.parse().ok())
 }
 
+/// Modules that a server has compiled and kept.
+fn compiled(server: &Server) -> usize {
+    std::fs::read_dir(server.data_dir().join("hooks-compiled")).map_or(0, Iterator::count)
+}
+
 /// Exactly the verdict about the viewer at [`REFUSED`].
 fn is_that_verdict(replay: &Value) {
     let differences = replay["differences"].as_array().expect("differences");
@@ -121,12 +127,14 @@ fn a_version_that_refuses_one_viewer_is_reported_and_asks_for_accept_differences
     let command = |words: &[&str]| millstream(&[words, &of_server].concat());
     let text = said.hear_output(&command(&["hook", "replay", module.to_str().expect("text")]));
     assert!(text.contains("1 different") && text.contains("127.0.0.2"), "{text}");
+    assert_eq!(compiled(&server), 1, "what was compiled of it is gone with it");
     let kept = client.get("/api/v1/hooks/signed").is(200);
     assert_eq!(kept.json["versions"].as_array().map(Vec::len), Some(1), "nothing is kept");
 
     let (status, version) = upload(&server, &client, "signed", &built("allow-list"));
     assert_eq!((status, &version["number"]), (201, &json!(2)), "{version}");
     is_that_verdict(&version["replay"]);
+    assert_eq!(compiled(&server), 2);
     said.hear(version.to_string());
     let replayed = client.post("/api/v1/hooks/signed/versions/2/replay", &json!({})).is(200);
     is_that_verdict(&replayed.json);
@@ -172,6 +180,18 @@ fn a_version_that_refuses_one_viewer_is_reported_and_asks_for_accept_differences
     assert_eq!((&about["depends_on_redacted"], &about["version"]), (&json!(true), &json!(1)), "{first}");
     assert!(about["redacted"].to_string().contains("target.params.sign"), "{first}");
     said.hear(events);
+    // As it is, it is for tests of the hook.
+    let tested = millstream(&[
+        "hook",
+        "test",
+        module.to_str().expect("text"),
+        "--event",
+        file.to_str().expect("text"),
+        "--config",
+        "allow=127.0.0.1",
+    ]);
+    let tested = said.hear_output(&tested);
+    assert!(tested.contains("allow") && tested.contains("deny, forbidden") && tested.contains("0 failed"), "{tested}");
     // The file alone: what hangs on a signature cannot be told from it, and is said to be so.
     let local = millstream(&[
         "hook",
@@ -209,6 +229,25 @@ fn an_upload_that_would_decide_at_once_asks_for_accept_differences() {
     is_that_verdict(&version["replay"]);
 }
 
+/// Of hooks that were bound once; there are none now.
+#[test]
+fn what_was_compiled_of_modules_that_nothing_binds_goes_after_a_start() {
+    let dir = tempfile::Builder::new().prefix("millstream-e2e-").tempdir().expect("a temporary directory");
+    let cache = dir.path().join("hooks-compiled");
+    std::fs::create_dir(&cache).expect("made");
+    let file = |name: &str, age: u64| {
+        let path = cache.join(format!("{}-auth.hook", name.repeat(64)));
+        let written = std::fs::File::create(&path).expect("made");
+        let at = SystemTime::now() - Duration::from_secs(age * 86_400);
+        written.set_modified(at).expect("dated");
+        path
+    };
+    let (old, young) = (file("a", 8), file("b", 6));
+    let _server = options().start_in(dir);
+    eventually("what is a week old is gone", seconds(20), || (!old.exists()).then_some(()));
+    assert!(young.exists(), "what may be bound again soon stays");
+}
+
 #[test]
 fn nothing_is_recorded_where_the_configuration_says_so() {
     let server = Options::open().config(&format!("[hooks]\nrecord = \"0\"\nsecrets = [\"key={SECRET}\"]\n")).start();
@@ -241,6 +280,12 @@ fn a_node_elsewhere_replays_what_it_has_decided() {
     is_that_verdict(&version["replay"]);
     assert_eq!(version["replay"]["differences"][0]["node"], json!("edge-1"));
     assert_eq!(kept(), before, "the node keeps what is bound, and no candidate");
+    // Another one, which nobody uploads: what the node has compiled of it goes, too, and control has nothing of it at once.
+    let (of_control, of_node) = (compiled(&control), compiled(&node));
+    let (status, replay) = upload_to(&control, &client, "/api/v1/hooks/signed/replay", &built("viewer-cap"), "");
+    assert!(status == 200 && replay["decisions"].as_u64() > Some(2), "{replay}");
+    assert_eq!(compiled(&control), of_control);
+    eventually("nothing of it is left", seconds(40), || (compiled(&node) == of_node).then_some(()));
     said.hear(version.to_string());
     let path = format!("/api/v1/hook-bindings/{binding}");
     let refusal = client.request("PATCH", &path, "If-Match: *\r\n", Some(&json!({ "version": 2 }))).is(409);

@@ -123,8 +123,24 @@ pub enum ConfigCheck {
 
 /// The outcome of checks, one for each configuration.
 pub type Checked<'a> = Pin<Box<dyn Future<Output = Result<Vec<ConfigCheck>, String>> + Send + 'a>>;
-/// What came of an event; an error says what is wrong with the event.
-pub type Tried<'a> = Pin<Box<dyn Future<Output = Result<Value, String>> + Send + 'a>>;
+/// What came of an event.
+pub type Tried<'a> = Pin<Box<dyn Future<Output = Result<Value, TrialRefused>> + Send + 'a>>;
+
+/// Why a version is not asked; each with a sentence.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub enum TrialRefused {
+    /// The event is none.
+    Event {
+        /// The field of the event that is wrong; empty: the event as a whole.
+        place: String,
+        /// What is wrong.
+        message: String,
+    },
+    /// What is to be given to it is not here.
+    Secrets(String),
+    /// The module itself cannot run here.
+    Module(String),
+}
 
 /// Looks at modules.
 pub trait Inspector: Send + Sync {
@@ -133,6 +149,9 @@ pub trait Inspector: Send + Sync {
 
     /// Asks a module about configurations.
     fn check(&self, module: Kept, given: Vec<Given>) -> Checked<'_>;
+
+    /// Nobody keeps this module: nor is what was made of it to look at it. Nothing happens where a binding in force has it.
+    fn forget(&self, world: World, sha256: &str);
 
     /// Puts an event to a module, in the JSON form of events.
     fn try_out(&self, module: Kept, given: Given, event: Value) -> Tried<'_>;

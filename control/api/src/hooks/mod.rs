@@ -191,6 +191,12 @@ impl Api {
         Ok((hooks, all(self.store(), BINDING, self.unreadable()).await?))
     }
 
+    /// Whether a version of any hook has this module.
+    pub(crate) async fn has_version_of(&self, sha256: &str) -> Answer<bool> {
+        let hooks = all::<HookRecord>(self.store(), HOOK, self.unreadable()).await?;
+        Ok(hooks.iter().any(|(_, hook)| hook.value.versions.iter().any(|version| version.sha256 == sha256)))
+    }
+
     pub(crate) async fn bindings_of(&self, hook: &str) -> Answer<Vec<(String, Kept<BindingRecord>)>> {
         let mut found = all::<BindingRecord>(self.store(), BINDING, self.unreadable()).await?;
         found.retain(|(_, binding)| binding.value.hook == hook);

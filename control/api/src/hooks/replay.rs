@@ -1,13 +1,16 @@
 //! Holds a version of a hook against what its bindings have decided before, on all nodes. Before it: uploads, changes of bindings, and whoever asks; after it:
 //! the fleet's nodes, each of which replays what it has recorded.
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
+use std::time::Duration;
 
 use bytes::Bytes;
 use millstream_control_protocol::replay::{Difference, Recorded, Replay as Order, Replayed, ShowRecorded};
 use millstream_control_protocol::state::Binding;
-use millstream_fleet::limits::{DIFFERENCES_LISTED_MAX, RECORDED_SHOWN_MAX, REPLAY_FOR_MAX};
+use millstream_fleet::LinkError;
+use millstream_fleet::limits::{DIFFERENCES_LISTED_MAX, RECORDED_SHOWN_MAX, REPLAY_FOR_MAX, REPLAYS_WAIT_MAX};
 use serde::Serialize;
 use serde_json::{Value, json};
+use tokio::time::Instant;
 use utoipa::ToSchema;
 
 use crate::Api;
@@ -15,8 +18,12 @@ use crate::http::problem::{Answer, FieldError, Problem};
 use crate::model::Kept;
 use crate::model::hook::{BindingRecord, HookRecord, Mode, Which, World};
 
-/// Bindings that one replay is about.
-const BINDINGS_MAX: usize = 8;
+/// Bindings that one replay is about: each is an order to every node.
+const BINDINGS_MAX: usize = 64;
+/// Time that is too short for a binding.
+const TOO_SHORT: Duration = Duration::from_millis(100);
+/// Nodes that are named where something was left out.
+const NODES_NAMED_MAX: usize = 8;
 /// Differences that a refusal shows.
 const SHOWN_IN_REFUSAL: usize = 20;
 
@@ -35,14 +42,28 @@ pub struct Replay {
     not_comparable: u64,
     /// It failed: counted as `same` or `differing`, too.
     failed: u64,
-    /// Recorded decisions that there was no time for.
+    /// Recorded decisions that there was no time for, as far as they were counted.
     left_out: u64,
+    /// Of which bindings not all was replayed, and why: also where nobody has counted how much that is.
+    left_out_of: Vec<LeftOut>,
     /// Decisions in a second of CPU time.
     per_second: u64,
     /// Where it decides differently, oldest first; the first hundred.
     differences: Vec<Difference>,
     /// Nodes that did not answer, and why: what they have recorded is not in here.
     unanswered: Vec<Unanswered>,
+}
+
+/// A binding of whose decisions not all were replayed: what the candidate would have made of the others is not known.
+#[derive(Clone, PartialEq, Eq, Debug, Default, Serialize, ToSchema)]
+#[schema(as = ReplayLeftOut)]
+pub struct LeftOut {
+    /// Its id; empty: a binding that was being made.
+    binding: String,
+    /// How many recorded decisions were left out, of those that were counted.
+    decisions: u64,
+    /// Why, in a sentence.
+    reason: String,
 }
 
 /// A node that did not answer.
@@ -64,18 +85,25 @@ pub struct Decisions {
     /// decides something else without that, or could not be asked whether it does (`depends_on_redacted`).
     #[schema(value_type = Vec<Object>)]
     items: Vec<Value>,
+    /// Decisions that are wanted and have no room in an answer, which has at most 8 MiB of them: the oldest ones.
+    left_out: u64,
     /// Nodes that did not answer, and why.
     unanswered: Vec<Unanswered>,
 }
 
 /// A version that was held against the record, or need not be.
 #[must_use]
-pub(crate) struct Checked(Option<String>);
+#[derive(Default)]
+pub(crate) struct Checked {
+    sha256: Option<String>,
+    /// What it was not held against.
+    pub(crate) left_out: Vec<LeftOut>,
+}
 
 impl Checked {
     /// The binding that is to be stored means the version that was checked.
     pub(crate) fn holds_for(&self, record: &BindingRecord, hook: &HookRecord) -> Answer<()> {
-        let Some(checked) = &self.0 else { return Ok(()) };
+        let Some(checked) = &self.sha256 else { return Ok(()) };
         match hook.version(record.version) {
             Some(version) if version.sha256 == *checked => Ok(()),
             _ => Err(Problem::conflict("another version was uploaded at the same moment; send it again")),
@@ -84,16 +112,50 @@ impl Checked {
 }
 
 impl Replay {
-    fn add(&mut self, total: &mut Replayed, told: millstream_fleet::Told<Replayed>) {
+    /// Adds what nodes told of a binding; those in `late` were not asked.
+    fn add(
+        &mut self,
+        total: &mut Replayed,
+        binding: &str,
+        told: millstream_fleet::Told<Replayed>,
+        late: &mut BTreeSet<String>,
+    ) {
+        let (mut decisions, mut silent) = (0_u64, late.clone());
         for (node, replayed) in told {
             match replayed {
-                Ok(replayed) => total.add(replayed, DIFFERENCES_LISTED_MAX),
-                Err(error) if self.unanswered.iter().all(|known| known.node != node) => {
-                    self.unanswered.push(Unanswered { node, reason: error.to_string() });
+                Ok(replayed) => {
+                    decisions = decisions.saturating_add(replayed.left_out);
+                    total.add(replayed, DIFFERENCES_LISTED_MAX);
                 }
-                Err(_) => {}
+                Err(error) => {
+                    silent.insert(node.clone());
+                    // It would be late for the next binding, too, and take the time of the others.
+                    if error == LinkError::Late {
+                        late.insert(node.clone());
+                    }
+                    if self.unanswered.iter().all(|known| known.node != node) {
+                        self.unanswered.push(Unanswered { node, reason: error.to_string() });
+                    }
+                }
             }
         }
+        let mut reasons = Vec::new();
+        if decisions > 0 {
+            reasons.push(format!("there was no time for {decisions} decisions"));
+        }
+        if !silent.is_empty() {
+            let named: Vec<&str> = silent.iter().take(NODES_NAMED_MAX).map(String::as_str).collect();
+            let more = silent.len() - named.len();
+            let more = if more > 0 { format!(" and {more} more") } else { String::new() };
+            reasons.push(format!("these nodes did not answer: {}{more}", named.join(", ")));
+        }
+        if !reasons.is_empty() {
+            self.leave_out(binding, decisions, reasons.join("; "));
+        }
+    }
+
+    fn leave_out(&mut self, binding: &str, decisions: u64, reason: String) {
+        self.left_out_of.push(LeftOut { binding: binding.to_owned(), decisions, reason });
     }
 
     fn of(mut self, total: Replayed) -> Self {
@@ -106,15 +168,16 @@ impl Replay {
 
     /// Whether it says anything.
     pub(crate) fn is_empty(&self) -> bool {
-        self.decisions == 0 && self.left_out == 0 && self.unanswered.is_empty()
+        self.decisions == 0 && self.left_out_of.is_empty()
     }
 
     /// Why something is refused that decides differently than before.
     fn refusal(&self, what: &str) -> Problem {
         let Self { decisions, differing, .. } = self;
+        let more = if self.left_out_of.is_empty() { "" } else { ", and not all that is recorded was replayed" };
         let first = self.differences.first().map(shown).unwrap_or_default();
         let detail = format!(
-            "{what} decides {differing} of {decisions} recorded decisions differently (first: {first}); look at them, and give \
+            "{what} decides {differing} of {decisions} recorded decisions differently (first: {first}){more}; look at them, and give \
              accept_differences: true to have it all the same"
         );
         let listed = self.differences.iter().take(SHOWN_IN_REFUSAL);
@@ -131,19 +194,41 @@ fn shown(difference: &Difference) -> String {
 }
 
 impl Api {
-    /// Asks a candidate what these bindings have decided; each is what would be in force with it. `offered`: the module's bytes, where no version has it.
-    pub(crate) async fn replay(&self, candidates: Vec<Binding>, offered: Option<Bytes>) -> Replay {
-        let candidates: Vec<Binding> = candidates.into_iter().take(BINDINGS_MAX).collect();
+    /// Asks a candidate what these bindings have decided; each is what would be in force with it. `offered`: the module's bytes, where no version has it. All
+    /// bindings together have [`REPLAYS_WAIT_MAX`]; what there was no time for is said. `is_dry`: no version will have it.
+    pub(crate) async fn replay(&self, candidates: Vec<Binding>, offered: Option<Bytes>, is_dry: bool) -> Replay {
         let _offered = candidates.first().zip(offered).map(|(first, bytes)| self.fleet().offer(&first.sha256, bytes));
-        let each = REPLAY_FOR_MAX / u32::try_from(candidates.len().max(1)).unwrap_or(1);
-        let for_ms = u32::try_from(each.as_millis()).unwrap_or(u32::MAX);
+        let until = Instant::now() + REPLAYS_WAIT_MAX;
         let (mut replay, mut total) = (Replay::default(), Replayed::default());
-        for candidate in candidates {
-            if !candidate.id.is_empty() {
-                replay.bindings.push(candidate.id.clone());
+        // What those do not need that have few decisions is for the next ones.
+        let (mut replaying, mut late) = (REPLAY_FOR_MAX, BTreeSet::new());
+        let mut left = u32::try_from(candidates.len().min(BINDINGS_MAX)).unwrap_or(u32::MAX);
+        for (number, candidate) in candidates.into_iter().enumerate() {
+            let binding = candidate.id.clone();
+            if number >= BINDINGS_MAX {
+                replay.leave_out(&binding, 0, format!("a replay is for {BINDINGS_MAX} bindings at most"));
+                continue;
             }
-            let order = Order { candidate, for_ms, listed_max: DIFFERENCES_LISTED_MAX as u32 };
-            replay.add(&mut total, self.fleet().replay(order).await);
+            let (wait, share) = (until.saturating_duration_since(Instant::now()), replaying / left.max(1));
+            left = left.saturating_sub(1);
+            if wait < TOO_SHORT || share < TOO_SHORT {
+                let seconds = REPLAYS_WAIT_MAX.as_secs();
+                replay.leave_out(
+                    &binding,
+                    0,
+                    format!("the {seconds} seconds for all bindings were over before its turn came"),
+                );
+                continue;
+            }
+            if !binding.is_empty() {
+                replay.bindings.push(binding.clone());
+            }
+            let for_ms = u32::try_from(share.min(wait).as_millis()).unwrap_or(u32::MAX);
+            let order = Order { candidate, for_ms, listed_max: DIFFERENCES_LISTED_MAX as u32, is_dry };
+            let began = Instant::now();
+            let told = self.fleet().replay(order, &late, wait).await;
+            replaying = replaying.saturating_sub(began.elapsed().min(share));
+            replay.add(&mut total, &binding, told, &mut late);
         }
         replay.of(total)
     }
@@ -179,30 +264,30 @@ impl Api {
         accepts: bool,
     ) -> Answer<Checked> {
         if accepts || after.mode != Mode::Live {
-            return Ok(Checked(None));
+            return Ok(Checked::default());
         }
         let hook = self.hook(&after.hook).await?.value;
         let id = before.map(|(id, _)| id).unwrap_or_default();
         // What is wrong with it is said when it is to be stored.
-        let Some(candidate) = after.to_link(id, &hook) else { return Ok(Checked(None)) };
+        let Some(candidate) = after.to_link(id, &hook) else { return Ok(Checked::default()) };
         let was = before.filter(|(_, before)| before.mode == Mode::Live);
         let was = was.and_then(|(_, before)| hook.version(before.version));
         if hook.world != World::Auth || was.is_some_and(|was| was.sha256 == candidate.sha256) {
-            return Ok(Checked(None));
+            return Ok(Checked::default());
         }
         let sha256 = candidate.sha256.clone();
         let what = format!("version {} of the hook {}", candidate.version, after.hook);
-        self.refuse_differences(vec![candidate], &what).await?;
-        Ok(Checked(Some(sha256)))
+        let left_out = self.refuse_differences(vec![candidate], &what).await?;
+        Ok(Checked { sha256: Some(sha256), left_out })
     }
 
-    /// The same for a version that all live bindings of a hook are to get.
-    pub(crate) async fn check_activation(&self, name: &str, number: u64, accepts: bool) -> Answer<()> {
+    /// The same for a version that all live bindings of a hook are to get; gives what it was not held against.
+    pub(crate) async fn check_activation(&self, name: &str, number: u64, accepts: bool) -> Answer<Vec<LeftOut>> {
         let hook = self.hook(name).await?.value;
         // What is wrong with it is said when it is to be stored.
-        let Some(version) = hook.version(Which::Number(number)) else { return Ok(()) };
+        let Some(version) = hook.version(Which::Number(number)) else { return Ok(Vec::new()) };
         if accepts || hook.world != World::Auth {
-            return Ok(());
+            return Ok(Vec::new());
         }
         let is_meant = |binding: &BindingRecord| {
             let was = hook.version(binding.version);
@@ -216,15 +301,18 @@ impl Api {
         self.refuse_differences(candidates.collect(), &format!("version {number} of the hook {name}")).await
     }
 
-    async fn refuse_differences(&self, candidates: Vec<Binding>, what: &str) -> Answer<()> {
+    async fn refuse_differences(&self, candidates: Vec<Binding>, what: &str) -> Answer<Vec<LeftOut>> {
         if candidates.is_empty() {
-            return Ok(());
+            return Ok(Vec::new());
         }
-        let replay = self.replay(candidates, None).await;
-        for Unanswered { node, reason } in &replay.unanswered {
-            tracing::warn!(node, reason, "a version is activated without what this node has recorded");
+        let replay = self.replay(candidates, None, false).await;
+        if replay.differing > 0 {
+            return Err(replay.refusal(what));
         }
-        if replay.differing > 0 { Err(replay.refusal(what)) } else { Ok(()) }
+        for LeftOut { binding, reason, .. } in &replay.left_out_of {
+            tracing::warn!(what, binding, reason, "a version is activated without all that is recorded");
+        }
+        Ok(replay.left_out_of)
     }
 
     /// What a module that is being uploaded would decide in the place of the versions that decide now. Refused where a binding means the newest version, so
@@ -242,7 +330,7 @@ impl Api {
         if candidates.is_empty() {
             return Ok(None);
         }
-        let replay = self.replay(candidates, Some(module.clone())).await;
+        let replay = self.replay(candidates, Some(module.clone()), false).await;
         if replay.differing > 0 && !accepts {
             let newest = self.bindings_of(name).await?.into_iter().find(|(_, binding)| {
                 let BindingRecord { mode, version, .. } = &binding.value;
@@ -256,21 +344,17 @@ impl Api {
         Ok((!replay.is_empty()).then_some(replay))
     }
 
-    /// What nodes have recorded of a hook's decisions, at most `limit` of each.
+    /// What nodes have recorded of a hook's decisions: the newest ones, at most `limit`.
     pub(crate) async fn recorded(&self, hook: &str, binding: Option<String>, limit: u32) -> Decisions {
         let limit = limit.clamp(1, RECORDED_SHOWN_MAX);
         let wanted = ShowRecorded { hook: hook.to_owned(), binding: binding.unwrap_or_default(), limit };
-        let (mut items, mut unanswered) = (Vec::new(), Vec::new());
-        for (node, told) in self.fleet().recorded(wanted).await {
-            match told {
-                Ok(decisions) => items
-                    .extend(decisions.iter().filter_map(|decision| Some((decision.unix_ms, event(&node, decision)?)))),
-                Err(error) => unanswered.push(Unanswered { node, reason: error.to_string() }),
-            }
+        let all = self.fleet().recorded(wanted).await;
+        let unanswered = |(node, error): (String, LinkError)| Unanswered { node, reason: error.to_string() };
+        Decisions {
+            items: all.decisions.iter().filter_map(|(node, decision)| event(node, decision)).collect(),
+            left_out: all.left_out,
+            unanswered: all.unanswered.into_iter().map(unanswered).collect(),
         }
-        items.sort_by_key(|(unix_ms, _)| *unix_ms);
-        let more = items.len().saturating_sub(limit as usize);
-        Decisions { items: items.into_iter().skip(more).map(|(_, event)| event).collect(), unanswered }
     }
 }
 

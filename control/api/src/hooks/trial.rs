@@ -3,7 +3,7 @@ use bytes::{Bytes, BytesMut};
 use millstream_fleet::limits::MODULE_BYTES_MAX;
 use serde_json::Value;
 
-use super::inspect::{ConfigCheck, Given, Kept as Module};
+use super::inspect::{ConfigCheck, Given, Kept as Module, TrialRefused};
 use super::modules;
 use crate::Api;
 use crate::http::problem::{Answer, FieldError, Problem};
@@ -21,12 +21,13 @@ impl Api {
         Ok(checked.unwrap_or_else(|why| vec![ConfigCheck::Unknown(why); count]))
     }
 
-    /// Puts an event to a version; nothing is acted on.
+    /// Puts an event to a version; nothing is acted on. `secrets` is the field that names those.
     pub(crate) async fn try_out(
         &self,
         hook: &HookRecord,
         version: &VersionRecord,
         (given, event): (Given, Value),
+        secrets: &str,
     ) -> Answer<Value> {
         let Some(inspector) = self.inspector() else {
             return Err(Problem::conflict(
@@ -37,7 +38,15 @@ impl Api {
         let _place = self.record_locks().trial()?;
         let module = self.module_of(hook, version).await?;
         let tried = inspector.try_out(module, given, event).await;
-        tried.map_err(|message| Problem::fields(vec![FieldError::new("event", message)]))
+        let field = |field: &str, message| Problem::fields(vec![FieldError::new(field, message)]);
+        tried.map_err(|refused| match refused {
+            TrialRefused::Event { place, message } if place.is_empty() => field("event", message),
+            TrialRefused::Event { place, message } => field(&format!("event.{place}"), message),
+            TrialRefused::Secrets(message) => field(secrets, message),
+            TrialRefused::Module(message) => {
+                Problem::conflict(format!("version {} cannot be tried here: {message}", version.number))
+            }
+        })
     }
 
     /// The module of a version.

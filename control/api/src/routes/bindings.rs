@@ -10,6 +10,7 @@ use utoipa::{IntoParams, ToSchema};
 use crate::Api;
 use crate::auth::{Operator, Viewer};
 use crate::hooks::life;
+use crate::hooks::replay::LeftOut;
 use crate::hooks::versions;
 use crate::http::extract::{IfMatch, InPath, InQuery, Json, Tag};
 use crate::http::fresh::fresh;
@@ -55,6 +56,9 @@ pub struct Binding {
     taken_back: Option<TakenBack>,
     /// What is wrong with it, in sentences for people.
     warnings: Vec<String>,
+    /// In the answer to a change by which a version comes to be live: what of the record it was not held against, and why.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    left_out: Vec<LeftOut>,
     /// When it was made, Unix milliseconds.
     created_unix_ms: u64,
     /// When it was last changed, Unix milliseconds.
@@ -149,6 +153,7 @@ fn shown(id: &str, record: BindingRecord, hook: Option<&HookRecord>, failing: &F
         previous,
         taken_back,
         warnings,
+        left_out: Vec::new(),
         created_unix_ms: record.created_ms,
         updated_unix_ms: record.updated_ms,
         updated_by: record.updated_by,
@@ -159,12 +164,12 @@ async fn tagged(
     api: &Api,
     id: &str,
     kept: Kept<BindingRecord>,
-    status: StatusCode,
+    (status, left_out): (StatusCode, Vec<LeftOut>),
 ) -> Answer<Response> {
     let tag = Tag { created_ms: kept.value.created_ms, version: kept.version };
     // It cannot be removed while this names it.
     let hook = api.hook(&kept.value.hook).await?.value;
-    let shown = shown(id, kept.value, Some(&hook), &Failing::of(api));
+    let shown = Binding { left_out, ..shown(id, kept.value, Some(&hook), &Failing::of(api)) };
     let mut response = (status, fresh(&shown)).into_response();
     if let Ok(value) = HeaderValue::try_from(tag.text()) {
         response.headers_mut().insert(header::ETAG, value);
@@ -312,14 +317,15 @@ pub async fn create(
 ) -> Answer<Response> {
     let mut after = BindingRecord::default();
     set(&mut after, given.clone())?;
-    let checked = api.check_differences(None, &after, given.accept_differences.unwrap_or(false)).await?;
+    let mut checked = api.check_differences(None, &after, given.accept_differences.unwrap_or(false)).await?;
+    let left_out = std::mem::take(&mut checked.left_out);
     let accepts = given.accept_failures.unwrap_or_default();
     let check = |record: &BindingRecord, hook: &HookRecord| {
         fits(record, hook, accepts)?;
         checked.holds_for(record, hook)
     };
     let (id, kept) = api.create_binding(&caller, |record| set(record, given), check).await?;
-    let mut response = tagged(&api, &id, kept, StatusCode::CREATED).await?;
+    let mut response = tagged(&api, &id, kept, (StatusCode::CREATED, left_out)).await?;
     if let Ok(location) = HeaderValue::try_from(format!("/api/v1/hook-bindings/{id}")) {
         response.headers_mut().insert(header::LOCATION, location);
     }
@@ -335,7 +341,7 @@ pub async fn create(
 ))]
 pub async fn read(State(api): State<Api>, Viewer(_): Viewer, InPath(id): InPath<String>) -> Answer<Response> {
     let kept = api.binding(&id).await?;
-    tagged(&api, &id, kept, StatusCode::OK).await
+    tagged(&api, &id, kept, (StatusCode::OK, Vec::new())).await
 }
 
 /// Change a binding
@@ -364,7 +370,8 @@ pub async fn update(
     let mut after = before.value.clone();
     set(&mut after, given.clone())?;
     let accepts = given.accept_differences.unwrap_or(false);
-    let checked = api.check_differences(Some((&id, &before.value)), &after, accepts).await?;
+    let mut checked = api.check_differences(Some((&id, &before.value)), &after, accepts).await?;
+    let left_out = std::mem::take(&mut checked.left_out);
     // What is not about the version or the mode stays possible where the version has failed.
     let accepts = given.accept_failures.unwrap_or(given.version.is_none() && given.mode.is_none());
     let check = |record: &BindingRecord, hook: &HookRecord| {
@@ -372,7 +379,7 @@ pub async fn update(
         checked.holds_for(record, hook)
     };
     let kept = api.update_binding(&caller, &id, &condition, |record| set(record, given), check).await?;
-    tagged(&api, &id, kept, StatusCode::OK).await
+    tagged(&api, &id, kept, (StatusCode::OK, left_out)).await
 }
 
 /// Remove a binding

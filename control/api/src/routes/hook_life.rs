@@ -12,6 +12,7 @@ use crate::Api;
 use crate::auth::Operator;
 use crate::hooks::inspect::Given;
 use crate::hooks::life::Moved;
+use crate::hooks::replay::LeftOut;
 use crate::http::extract::{IfMatch, InPath, Json, MaybeJson, Tag};
 use crate::http::fresh::fresh;
 use crate::http::problem::{Answer, FieldError, Problem};
@@ -47,6 +48,9 @@ pub struct Rollback {
 pub struct VersionsChanged {
     /// Bindings that have another version now.
     changed: Vec<VersionChanged>,
+    /// Of which bindings not all that is recorded was replayed before, and why: where nothing was left out this is missing.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    left_out: Vec<LeftOut>,
 }
 
 /// A binding whose version has changed.
@@ -60,9 +64,9 @@ pub struct VersionChanged {
     to: u64,
 }
 
-async fn answered(api: &Api, name: &str, moved: Vec<Moved>) -> Answer<Response> {
+async fn answered(api: &Api, name: &str, moved: Vec<Moved>, left_out: Vec<LeftOut>) -> Answer<Response> {
     let changed = moved.into_iter().map(|Moved { binding, from, to }| VersionChanged { binding, from, to }).collect();
-    let mut response = (StatusCode::OK, fresh(&VersionsChanged { changed })).into_response();
+    let mut response = (StatusCode::OK, fresh(&VersionsChanged { changed, left_out })).into_response();
     let hook = api.hook(name).await?;
     let tag = Tag { created_ms: hook.value.created_ms, version: hook.version };
     if let Ok(value) = HeaderValue::try_from(tag.text()) {
@@ -92,9 +96,9 @@ pub async fn activate(
     Json(given): Json<Activation>,
 ) -> Answer<Response> {
     let which = (u64::from(given.version), given.accept_failures);
-    api.check_activation(&name, which.0, given.accept_differences).await?;
+    let left_out = api.check_activation(&name, which.0, given.accept_differences).await?;
     let moved = api.activate(&caller, &name, &condition, which).await?;
-    answered(&api, &name, moved).await
+    answered(&api, &name, moved, left_out).await
 }
 
 /// Roll back
@@ -119,7 +123,7 @@ pub async fn roll_back(
     MaybeJson(given): MaybeJson<Rollback>,
 ) -> Answer<Response> {
     let moved = api.roll_back(&caller, &name, &condition, given.accept_failures).await?;
-    answered(&api, &name, moved).await
+    answered(&api, &name, moved, Vec::new()).await
 }
 
 /// An event to try a version with.
@@ -165,7 +169,7 @@ pub struct Trial {
 ), responses(
     (status = 200, description = "What came of it", body = Trial),
     (status = 404, description = "There is no such hook, version or binding", body = Problem),
-    (status = 409, description = "This control runs no hooks", body = Problem),
+    (status = 409, description = "This control runs no hooks, or not this module", body = Problem),
 ))]
 pub async fn test(
     State(api): State<Api>,
@@ -190,8 +194,9 @@ pub async fn test(
         return Err(Problem::fields(vec![FieldError::new("config", message)]));
     }
     with.config = given.config.unwrap_or(with.config);
+    let secrets = if given.secrets.is_some() { "secrets" } else { "binding" };
     with.secrets = given.secrets.unwrap_or(with.secrets);
     let mut event = given.event;
     event.entry("kind").or_insert_with(|| hook.world.as_str().into());
-    Ok(fresh(&api.try_out(&hook, &version, (with, Value::Object(event))).await?))
+    Ok(fresh(&api.try_out(&hook, &version, (with, Value::Object(event)), secrets).await?))
 }

@@ -89,7 +89,7 @@ pub async fn version(
     for candidate in &mut candidates {
         candidate.version = number;
     }
-    Ok(fresh(&api.replay(candidates, None).await))
+    Ok(fresh(&api.replay(candidates, None, false).await))
 }
 
 /// Replay a module
@@ -129,7 +129,15 @@ pub async fn module(
     }
     let offered = (sha256.as_str(), signature.as_deref());
     let candidates = api.candidates((&name, hook.world), offered, of.binding.as_deref()).await?;
-    Ok(fresh(&api.replay(candidates, Some(module)).await))
+    // Looked at once the replay is over: it may have been uploaded meanwhile.
+    let has_version = async || api.has_version_of(&sha256).await.unwrap_or(true);
+    let replay = api.replay(candidates, Some(module), !has_version().await).await;
+    if let Some(inspector) = api.inspector()
+        && !has_version().await
+    {
+        inspector.forget(hook.world, &sha256);
+    }
+    Ok(fresh(&replay))
 }
 
 /// Show recorded decisions

@@ -13,7 +13,7 @@ use millstream_api::http::serve::{Limits, serve};
 use millstream_api::ids::Ids;
 use millstream_api::outbox::StoredOutbox;
 use millstream_api::{Api, Here, Parts, routes};
-use millstream_control_protocol::exchange::{Answer, NodeId, Order, Outcome, Poll, Report};
+use millstream_control_protocol::exchange::{Answer, Command, NodeId, Order, Outcome, Poll, Report, Status};
 use millstream_control_protocol::state::Stream;
 use millstream_fleet::Fleet;
 use millstream_fleet::http::guard::Guard;
@@ -183,6 +183,11 @@ impl Server {
 
     /// A node that has whatever state it is told, and answers orders so.
     pub(crate) fn node(&self, name: &str, reply: impl Fn(&Order) -> Answer + Send + 'static) {
+        self.node_that_may_hang(name, move |order| Some(reply(order)));
+    }
+
+    /// The same, with orders that are never answered.
+    pub(crate) fn node_that_may_hang(&self, name: &str, reply: impl Fn(&Order) -> Option<Answer> + Send + 'static) {
         let (fleet, id) = (self.fleet.clone(), NodeId { name: name.to_owned(), run: 5 });
         let joined = Arc::new(tokio::sync::Notify::new());
         let told = Arc::clone(&joined);
@@ -192,8 +197,10 @@ impl Server {
                 let poll = Poll { node: id.clone(), have, wait_ms: 5_000, ..Poll::default() };
                 let push = fleet.poll(&poll).await.unwrap();
                 have = push.update.map_or(have, |update| Some(update.version));
-                let outcomes = push.commands.iter().map(|c| Outcome { number: c.number, answer: reply(&c.what) });
-                let report = Report { node: id.clone(), outcomes: outcomes.collect(), ..Report::default() };
+                let outcome = |c: &Command| Some(Outcome { number: c.number, answer: reply(&c.what)? });
+                let outcomes = push.commands.iter().filter_map(outcome);
+                let status = Status { release: "1".to_owned(), ..Status::default() };
+                let report = Report { node: id.clone(), status, outcomes: outcomes.collect(), ..Report::default() };
                 fleet.report(report).await.unwrap();
                 told.notify_one();
             }

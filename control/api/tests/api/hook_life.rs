@@ -6,10 +6,12 @@ use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use bytes::Bytes;
 use millstream_api::hooks::HookRules;
-use millstream_api::hooks::inspect::{Checked, ConfigCheck, Given, HookReport, Inspected, Inspector, Kept, Tried};
+use millstream_api::hooks::inspect::{
+    Checked, ConfigCheck, Given, HookReport, Inspected, Inspector, Kept, TrialRefused, Tried,
+};
 use millstream_api::model::hook::World;
 use millstream_control_protocol::event::What;
-use millstream_control_protocol::exchange::{Answer, HookCalls, HookLine, NodeId, Order, Report};
+use millstream_control_protocol::exchange::{AddressFailures, Answer, HookCalls, HookLine, NodeId, Order, Report};
 use millstream_policy::signatures::{TrustedKey, TrustedKeys};
 use ring::rand::SystemRandom;
 use ring::signature::{Ed25519KeyPair, KeyPair as _};
@@ -105,10 +107,26 @@ fn live_bindings_are_activated_in_one_step_and_rolled_back() {
 
 /// As a node tells it.
 fn fails(server: &Server, binding: &str, generation: u64, version: u64, (calls, failures): (u64, u64)) {
+    // Each from another viewer.
+    let by_address = (0..failures.min(8)).map(|at| blamed(&format!("192.0.2.{at}"), 1)).collect();
+    fails_for(server, ("edge", binding), (generation, version), (calls, failures), by_address);
+}
+
+fn blamed(address: &str, failures: u64) -> AddressFailures {
+    AddressFailures { address: address.to_owned(), failures }
+}
+
+fn fails_for(
+    server: &Server,
+    (node, binding): (&str, &str),
+    (generation, version): (u64, u64),
+    (calls, failures): (u64, u64),
+    by_address: Vec<AddressFailures>,
+) {
     let binding = binding.to_owned();
     let report = Report {
-        node: NodeId { name: "edge".to_owned(), run: 1 },
-        failing_hooks: vec![HookCalls { binding, generation, version, calls, failures }],
+        node: NodeId { name: node.to_owned(), run: 1 },
+        failing_hooks: vec![HookCalls { binding, generation, version, calls, failures, by_address }],
         ..Report::default()
     };
     server.run(server.fleet.report(report)).unwrap();
@@ -186,10 +204,47 @@ fn what_fails_too_often_goes_back_once_and_is_marked() {
     assert_eq!(kinds(&server, &mut heard), []);
 }
 
+/// Whoever finds a request that makes a hook trap sends it as often as they like.
+#[test]
+fn one_address_takes_no_version_back_on_any_number_of_nodes() {
+    let server = with_versions(2);
+    let made = server.bind(&json!({ "hook": "geo", "point": "play", "mode": "live", "version": 1 }));
+    let id = made.is(201).text("id").to_owned();
+    server.on_hook("activate", "*", &json!({ "version": 2 })).is(200);
+    let now = (server.told()[0].generation, 2);
+    let fails = |node: &str, counts, by| fails_for(&server, (node, &id), now, counts, by);
+    let mut heard = server.fleet.events();
+    // One client, by both of its addresses, and at two nodes; the others have what they always have.
+    fails("edge", (1_000, 900), vec![blamed("192.0.2.1", 600), blamed("2001:db8::", 291)]);
+    fails("edge-2", (500, 400), vec![blamed("2001:db8::", 395), blamed("192.0.2.1", 5)]);
+    assert_eq!((kinds(&server, &mut heard), server.versions()), (vec![], vec![("play".to_owned(), 2)]));
+    assert_eq!(server.get("/api/v1/hooks/geo/versions/2").json()["failed"], json!(null), "nor is it marked");
+    // An operator sees it, and who it is.
+    let path = format!("/api/v1/hook-bindings/{id}");
+    let said = |shown: &Value| shown["warnings"].to_string();
+    let one = said(server.get(&path).json());
+    assert!(
+        one.contains("1300 of 1500 calls") && one.contains("2001:db8::") && one.contains("not taken back"),
+        "{one}"
+    );
+    assert_eq!(said(&server.get("/api/v1/hook-bindings").json()["items"][0]), one);
+    // A node of the release before tells no addresses: all that it tells may be one client's, here and at the next such node.
+    fails("edge", (100, 90), Vec::new());
+    fails("edge-2", (100, 90), Vec::new());
+    assert_eq!(server.versions(), [("play".to_owned(), 2)]);
+    // It fails for others as well.
+    fails("edge", (1_000, 900), vec![blamed("192.0.2.1", 600), blamed("2001:db8::", 250), blamed("192.0.2.3", 20)]);
+    assert_eq!(server.versions(), [("play".to_owned(), 1)]);
+}
+
 /// Answers what it is told to.
 #[derive(Default)]
 struct Plays {
     refuses: Mutex<Option<String>>,
+    /// Checks wait until there is something in it.
+    gate: Option<tokio::sync::Semaphore>,
+    /// The configurations that were checked.
+    checked: Mutex<Vec<Given>>,
 }
 
 impl Inspector for Plays {
@@ -197,20 +252,34 @@ impl Inspector for Plays {
         Box::pin(async { Ok(HookReport::default()) })
     }
 
+    fn forget(&self, _: World, _: &str) {}
+
     fn check(&self, module: Kept, given: Vec<Given>) -> Checked<'_> {
         assert!(!module.bytes.is_empty());
         let refuses = self.refuses.lock().unwrap().clone();
+        self.checked.lock().unwrap().extend(given.iter().cloned());
         let check = move |given: Given| match &refuses {
             _ if given.secrets.iter().any(|name| name == "lost") => ConfigCheck::Unknown("no such secret".into()),
             Some(key) if !given.config.contains_key(key) => ConfigCheck::Refused(format!("set {key}")),
             _ => ConfigCheck::Accepted,
         };
-        Box::pin(async move { Ok(given.into_iter().map(check).collect()) })
+        Box::pin(async move {
+            if let Some(gate) = &self.gate {
+                gate.acquire().await.unwrap().forget();
+            }
+            Ok(given.into_iter().map(check).collect())
+        })
     }
 
     fn try_out(&self, module: Kept, given: Given, event: Value) -> Tried<'_> {
         let told = json!({ "sha256": module.sha256, "config": given.config, "secrets": given.secrets, "event": event });
-        Box::pin(async move { if event["wrong"].is_null() { Ok(told) } else { Err("wrong: no such field".into()) } })
+        let refused = match event["wrong"].as_str() {
+            None => return Box::pin(async { Ok(told) }),
+            Some("secret") => TrialRefused::Secrets("no such secret".into()),
+            Some("module") => TrialRefused::Module("its key is not trusted".into()),
+            Some(place) => TrialRefused::Event { place: place.into(), message: "no such field".into() },
+        };
+        Box::pin(async { Err(refused) })
     }
 }
 
@@ -246,12 +315,85 @@ fn configurations_are_checked_before_a_version_comes_into_force() {
     let (event, config) = (&tried.is(200).json()["event"], &tried.json()["config"]);
     assert_eq!((event, config), (&json!({ "kind": "auth", "request": { "viewers": 1 } }), &json!({ "a": "1" })));
     assert_eq!(tried.json()["secrets"], json!(["k"]));
-    test(json!({ "event": { "wrong": 1 } })).refused(400, "no such field");
+    let field = |body: Value| test(body).is(400).json()["errors"][0]["field"].as_str().unwrap().to_owned();
+    assert_eq!(field(json!({ "event": { "wrong": "request.client.ip" } })), "event.request.client.ip");
+    assert_eq!(field(json!({ "event": { "wrong": "" } })), "event");
+    assert_eq!(field(json!({ "event": { "wrong": "secret" }, "secrets": ["k"] })), "secrets");
+    assert_eq!(field(json!({ "event": { "wrong": "secret" }, "binding": live })), "binding");
+    test(json!({ "event": { "wrong": "module" } })).refused(409, "version 1 cannot be tried here: its key");
     test(json!({ "event": 1 })).refused(400, "give an object");
     test(json!({ "event": {}, "binding": "nobody" })).refused(404, "binding");
     test(json!({ "event": {}, "config": { "": "x" } })).refused(400, "1 to 64 bytes");
     server.post("/api/v1/hooks/geo/versions/7/test", &json!({ "event": {} })).refused(404, "no version 7");
     with_versions(1).post("/api/v1/hooks/geo/versions/1/test", &json!({ "event": {} })).refused(409, "runs no hooks");
+}
+
+/// A version may have to be compiled first, which can take a minute.
+#[test]
+fn nothing_waits_while_a_version_is_tried_out_and_what_changed_meanwhile_is_tried_too() {
+    let plays = Arc::new(Plays { gate: Some(tokio::sync::Semaphore::new(0)), ..Plays::default() });
+    let server = Server::with(Options { inspector: Some(Arc::clone(&plays) as _), ..Options::default() });
+    let open = || plays.gate.as_ref().unwrap().add_permits(1);
+    let checked = || std::mem::take(&mut *plays.checked.lock().unwrap());
+    let until_checked = || {
+        let until = std::time::Instant::now() + Duration::from_secs(10);
+        loop {
+            let checked = checked();
+            if !checked.is_empty() {
+                return checked;
+            }
+            assert!(std::time::Instant::now() < until, "nothing is tried out");
+            std::thread::sleep(Duration::from_millis(5));
+        }
+    };
+    server.hook("geo", "auth").is(201);
+    for seed in 1..=2 {
+        server.upload("geo", component(seed, 100)).is(201);
+    }
+    let made =
+        server.bind(&json!({ "hook": "geo", "point": "play", "mode": "live", "version": 1, "config": { "a": "1" } }));
+    let path = format!("/api/v1/hook-bindings/{}", made.is(201).text("id"));
+    let activate = |tag: &str| server.on_hook("activate", tag, &json!({ "version": 2 }));
+    std::thread::scope(|scope| {
+        let activation = scope.spawn(|| activate("*"));
+        assert_eq!(until_checked()[0].config["a"], "1");
+        // Others go on: other hooks, and this binding.
+        server.hook("other", "auth").is(201);
+        server.request("PATCH", &path).header("If-Match", "*").json(&json!({ "config": { "a": "2" } })).send().is(200);
+        assert_eq!(server.versions(), [("play".to_owned(), 1)]);
+        open();
+        // What it is given now is tried as well.
+        assert_eq!(until_checked()[0].config["a"], "2");
+        open();
+        activation.join().unwrap().is(200);
+    });
+    assert_eq!(server.versions(), [("play".to_owned(), 2)]);
+    open();
+    server.on_hook("rollback", "*", &json!({})).is(200);
+    assert_eq!(server.versions(), [("play".to_owned(), 1)]);
+}
+
+#[test]
+fn a_hook_that_was_changed_while_a_version_is_tried_out_is_another_one() {
+    let plays = Arc::new(Plays { gate: Some(tokio::sync::Semaphore::new(0)), ..Plays::default() });
+    let server = Server::with(Options { inspector: Some(Arc::clone(&plays) as _), ..Options::default() });
+    server.hook("geo", "auth").is(201);
+    for seed in 1..=2 {
+        server.upload("geo", component(seed, 100)).is(201);
+    }
+    server.bind(&json!({ "hook": "geo", "point": "play", "mode": "live", "version": 1 })).is(201);
+    let tag = server.get("/api/v1/hooks/geo").etag().to_owned();
+    std::thread::scope(|scope| {
+        let activation = scope.spawn(|| server.on_hook("activate", &tag, &json!({ "version": 2 })));
+        while plays.checked.lock().unwrap().is_empty() {
+            std::thread::sleep(Duration::from_millis(5));
+        }
+        let described = json!({ "kind": "auth", "description": "another" });
+        server.request("PUT", "/api/v1/hooks/geo").header("If-Match", &tag).json(&described).send().is(200);
+        plays.gate.as_ref().unwrap().add_permits(1);
+        activation.join().unwrap().refused(412, "");
+    });
+    assert_eq!(server.versions(), [("play".to_owned(), 1)]);
 }
 
 fn pair() -> (Ed25519KeyPair, TrustedKey) {
@@ -280,6 +422,8 @@ fn with_trusted_keys_only_what_they_have_signed_is_taken() {
     upload(Some(&sign(&mine, &component(2, 100)))).refused(400, "no key of [hooks] trusted_keys");
     upload(Some("garbage")).refused(400, "no signature");
     upload(Some(&"A".repeat(87))).refused(400, "no signature");
+    let replay = server.request("POST", "/api/v1/hooks/geo/replay").header("Content-Type", "application/wasm");
+    replay.body(module.clone()).send().refused(400, "not signed");
     assert_eq!(server.get("/api/v1/hooks/geo").json()["versions"], json!([]));
     let right = sign(&mine, &module);
     assert_eq!(upload(Some(&right)).is(201).text("signature"), right);
@@ -295,6 +439,27 @@ fn with_trusted_keys_only_what_they_have_signed_is_taken() {
     let signature = sign(&mine, &module);
     let signed = request.header("Millstream-Signature", &signature).body(module.clone()).send();
     assert_eq!((signed.is(200).json()["number"].clone(), version()), (json!(1), json!(signature)));
+
+    // Which one is good this control cannot tell: all are kept and told, up to four.
+    server.bind(&json!({ "hook": "geo", "point": "play", "mode": "live" })).is(201);
+    let again = |signature: &str| {
+        let request = server.request("POST", "/api/v1/hooks/geo/versions").header("Content-Type", "application/wasm");
+        request.header("Millstream-Signature", signature).body(module.clone()).send()
+    };
+    let others: Vec<String> = (0..4).map(|_| sign(&pair().0, &module)).collect();
+    for other in &others[..3] {
+        assert_eq!(again(other).is(200).json()["number"], json!(1));
+    }
+    let all = [&signature, &others[0], &others[1], &others[2]].map(String::as_str).join(" ");
+    assert_eq!((version(), server.told()[0].signature.as_deref()), (json!(all), Some(all.as_str())));
+    again(&others[3]).refused(409, "4 signatures");
+    again(&signature).is(200);
+    assert_eq!(version(), json!(all));
+    assert_eq!(
+        TrustedKeys(vec![key]).check(&server.told()[0].sha256, Some(&all)),
+        Ok(()),
+        "for nodes with the first key"
+    );
 }
 
 #[test]

@@ -147,16 +147,35 @@ impl Control {
         body: Option<&Value>,
         patience: Duration,
     ) -> Outcome {
+        let kind = body.is_some().then_some(("Content-Type", "application/json"));
+        let headers: Vec<_> = headers.iter().copied().chain(kind).collect();
+        let body = body.map_or_else(Body::empty, |body| Body::from(body.to_string()));
+        self.send((method, path), &headers, body, patience).await
+    }
+
+    /// A module for a hook; the status, 0 where there is none.
+    pub(crate) async fn upload(&self, path: &str, module: Vec<u8>) -> u16 {
+        let kind = [("Content-Type", "application/wasm")];
+        match self.send(("POST", path), &kind, module.into(), Duration::from_secs(30)).await {
+            Outcome::Answer(status, _) => status,
+            Outcome::Unknown => 0,
+        }
+    }
+
+    async fn send(
+        &self,
+        (method, path): (&str, &str),
+        headers: &[(&str, &str)],
+        body: Body,
+        patience: Duration,
+    ) -> Outcome {
         let Some(up) = self.up().filter(|_| !self.closed.get()) else { return Outcome::Unknown };
         let mut request = Request::builder().method(method).uri(path).header("Host", "localhost");
         request = request.header("Authorization", format!("Bearer {ADMIN}"));
         for (name, value) in headers {
             request = request.header(*name, *value);
         }
-        if body.is_some() {
-            request = request.header("Content-Type", "application/json");
-        }
-        let request = request.body(body.map_or_else(Body::empty, |body| Body::from(body.to_string()))).unwrap();
+        let request = request.body(body).unwrap();
         let answered = async {
             let response = TowerToHyperService::new(up.router.clone()).call(request).await.unwrap();
             let status = response.status().as_u16();

@@ -43,6 +43,8 @@ struct Inner {
     chain: Steps,
     /// Generations that this run has had in force: they never fall.
     highest: BTreeMap<String, u64>,
+    /// The same of bindings.
+    highest_bound: BTreeMap<String, u64>,
     events: Vec<Event>,
     acknowledged: BTreeMap<u64, u64>,
 }
@@ -60,6 +62,7 @@ impl Node {
             disk: None,
             chain,
             highest: BTreeMap::new(),
+            highest_bound: BTreeMap::new(),
             events: Vec::new(),
             acknowledged: BTreeMap::new(),
         };
@@ -101,6 +104,7 @@ impl Node {
         let kept = state.as_ref().map(|state| Directory::default().updated(&update_of(state)).directory);
         inner.directory = kept.unwrap_or_default();
         inner.highest.clear();
+        inner.highest_bound.clear();
         inner.events.clear();
     }
 
@@ -215,6 +219,12 @@ impl Node {
         inner.directory.records().iter().map(|(id, record)| (id.as_str().to_owned(), record.generation)).collect()
     }
 
+    /// The version of each binding that is in force, by its id.
+    pub(crate) fn versions(&self) -> BTreeMap<String, u64> {
+        let bindings = self.inner.borrow().whole.state().bindings.unwrap_or_default();
+        bindings.into_iter().map(|binding| (binding.id, binding.version)).collect()
+    }
+
     /// What it decides by, for messages.
     pub(crate) fn shows(&self, id: &str) -> String {
         let inner = self.inner.borrow();
@@ -267,6 +277,12 @@ impl Inner {
             let highest = self.highest.entry(id.as_str().to_owned()).or_default();
             assert!(record.generation >= *highest, "{id}: generation {} after {highest}", record.generation);
             *highest = record.generation;
+        }
+        // Nor does a binding's: what was counted of a version is not taken for another one's.
+        for binding in self.whole.state().bindings.unwrap_or_default() {
+            let highest = self.highest_bound.entry(binding.id.clone()).or_default();
+            assert!(binding.generation >= *highest, "{binding:?} after {highest}");
+            *highest = binding.generation;
         }
     }
 }

@@ -10,6 +10,7 @@ use tokio::time::sleep;
 
 use super::client::{Worker, list};
 use super::control::Control;
+use super::hooks::Operator;
 use super::node::Node;
 use super::random::{Count, Random};
 use super::trace::Trace;
@@ -25,6 +26,8 @@ pub(crate) struct Seen {
     refused_states: u64,
     checked_at_once: u64,
     events: u64,
+    activations: u64,
+    rollbacks: u64,
 }
 
 impl std::ops::AddAssign for Seen {
@@ -37,6 +40,8 @@ impl std::ops::AddAssign for Seen {
         self.refused_states += other.refused_states;
         self.checked_at_once += other.checked_at_once;
         self.events += other.events;
+        self.activations += other.activations;
+        self.rollbacks += other.rollbacks;
     }
 }
 
@@ -52,9 +57,21 @@ impl Seen {
             refused_states,
             checked_at_once,
             events,
+            activations,
+            rollbacks,
         } = *self;
-        let seen =
-            [acknowledged, unknown, crashes, node_restarts, other_stores, refused_states, checked_at_once, events];
+        let seen = [
+            acknowledged,
+            unknown,
+            crashes,
+            node_restarts,
+            other_stores,
+            refused_states,
+            checked_at_once,
+            events,
+            activations,
+            rollbacks,
+        ];
         assert!(!seen.contains(&0), "{self:?}");
     }
 }
@@ -74,6 +91,7 @@ impl World {
     async fn of(random: Random) -> Seen {
         let control = Control::new(random.clone());
         control.start().await;
+        let mut operator = Operator::new(&control).await;
         let nodes: Vec<Node> = (0..=random.below(2)).map(|n| Node::new(n, &control)).collect();
         for node in &nodes {
             tokio::task::spawn_local(node.clone().follow());
@@ -90,6 +108,10 @@ impl World {
                 })
             })
             .collect();
+        let operating = tokio::task::spawn_local(async move {
+            operator.work(steps).await;
+            operator
+        });
         let world = Self { control, nodes };
         let mut befell = Seen::default();
         world.befall(&random, &mut befell).await;
@@ -97,7 +119,8 @@ impl World {
         for worker in working {
             workers.push(worker.await.unwrap());
         }
-        world.end(workers, &mut befell).await;
+        let operator = operating.await.unwrap();
+        world.end(workers, &operator, &mut befell).await;
         befell
     }
 
@@ -148,7 +171,7 @@ impl World {
     }
 
     /// Everything works again: what was acknowledged is there, and everywhere.
-    async fn end(self, mut workers: Vec<Worker>, seen: &mut Seen) {
+    async fn end(self, mut workers: Vec<Worker>, operator: &Operator, seen: &mut Seen) {
         self.control.faulty.store(false, Ordering::Relaxed);
         self.nodes.iter().for_each(Node::mend);
         if self.control.up().is_none() {
@@ -162,6 +185,11 @@ impl World {
         for node in &self.nodes {
             assert_eq!(node.generations(), stored, "{} has not what is stored", node.name());
         }
+        let named = operator.named().await;
+        for node in &self.nodes {
+            assert_eq!(node.versions(), named, "{} decides by other versions than control names", node.name());
+        }
+        (seen.activations, seen.rollbacks) = (operator.activations.get(), operator.rollbacks.get());
         for worker in &mut workers {
             for n in 0..worker.streams.len() {
                 worker.look(n).await;
