@@ -82,6 +82,13 @@ pub const HTTP_PATH_SEGMENTS_MAX: usize = 16;
 /// Bytes of an HTTP request's body: play requests have none, and a grant request is short.
 pub const HTTP_BODY_BYTES_MAX: u64 = 64 << 10;
 
+/// Digits of a moment in a recorded file's name, Unix milliseconds: 15 reach the year 33658.
+pub const RECORDED_MS_DIGITS_MAX: usize = 15;
+/// Characters of a recorded track's file name, without its ending: ours have some 20.
+pub const RECORDED_FILE_CHARS_MAX: usize = 64;
+/// Characters of an entity tag of a recorded file: those of S3 have up to 40.
+pub const ENTITY_TAG_CHARS_MAX: usize = 128;
+
 /// Bytes of a message that a viewer sends over its WebSocket: it has nothing to say, and what it says is thrown away.
 pub const WEBSOCKET_MESSAGE_BYTES_MAX: u64 = 64 << 10;
 /// Bytes of a WebSocket control frame's payload (RFC 6455, 5.5).

@@ -26,6 +26,7 @@ pub const TARGETS: &[(&str, Target)] = &[
     ("http_request", text::http_request),
     ("query", text::query),
     ("hls_request", text::hls_request),
+    ("recorded", text::recorded),
     ("cmaf", media::cmaf),
     ("proxy", text::proxy),
     ("websocket", text::websocket),

@@ -4,10 +4,12 @@ use millstream_proto::http::range::{self, Wanted};
 use millstream_proto::http::request::{Parsed, parse};
 use millstream_proto::http::response;
 use millstream_proto::http::websocket::{Reader, Said};
+use millstream_proto::id::Id;
 use millstream_proto::limits::{HTTP_BODY_BYTES_MAX, PROXY_HEADER_BYTES_MAX, WEBSOCKET_CONTROL_BYTES_MAX};
 use millstream_proto::network::Network;
 use millstream_proto::proxy;
 use millstream_proto::query::Params;
+use millstream_proto::recorded::RecordedPath;
 
 /// A request head. Its paths never go up; a head that is whole is partial before its last byte; refusals have a status.
 pub fn http_request(data: &[u8]) {
@@ -48,6 +50,21 @@ pub fn query(data: &[u8]) {
     if let Ok(params) = Params::parse(text) {
         assert_eq!(params.get("sign"), params.all("sign").next());
         assert!(params.len() <= text.len());
+    }
+}
+
+/// A path of what was recorded. What is taken is what the text says, and goes nowhere else.
+pub fn recorded(data: &[u8]) {
+    let Ok(text) = std::str::from_utf8(data) else { return };
+    let Some((Ok(id), below)) = text.split_once('/').map(|(id, below)| (Id::new(id), below)) else { return };
+    let below: Vec<&str> = below.split('/').collect();
+    match RecordedPath::parse(id, &below) {
+        Ok(path) => {
+            assert_eq!(path.to_string(), text);
+            assert!(RecordedPath::is_meant(&below));
+            assert!(text.split('/').all(|segment| !segment.is_empty() && !segment.starts_with('.')));
+        }
+        Err(error) => assert!(!error.to_string().is_empty()),
     }
 }
 

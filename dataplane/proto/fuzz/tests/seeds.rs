@@ -196,6 +196,10 @@ fn write_seeds() {
     write("hls_request", "blocking", b"_HLS_msn=1795531265&_HLS_part=3&_HLS_skip=YES");
     write("hls_request", "twice", b"_HLS_msn=1&_HLS_msn=-1&_HLS_part=0");
     write("hls_request", "range", b"bytes=100-199");
+    write("recorded", "playlist", b"cam/rec/1795531265250-19ab/video.m3u8");
+    write("recorded", "media", b"cam/rec/1795531265250-19ab/audio/1795531265.m4s");
+    write("recorded", "vod", b"cam/vod-1795531265250.m3u8");
+    write("recorded", "mp4", b"cam/motion/mp4/2026/11/24/1795531265250.mp4");
     let masked = |first: u8, payload: &[u8]| {
         let payload: Vec<u8> = payload.iter().map(|byte| byte ^ 0x55).collect();
         [&[first, 0x80 | payload.len() as u8, 0x55, 0x55, 0x55, 0x55], &payload[..]].concat()

@@ -2,6 +2,7 @@
 //! Before it: the first bytes on a viewer's connection; after it: the engine's router.
 use std::fmt;
 
+use super::file::Conditions;
 use super::forwarded::Forwarded;
 use super::target;
 use super::websocket::Offer;
@@ -60,6 +61,8 @@ pub struct Request {
     pub origin: Option<String>,
     /// `If-None-Match`, as it stands.
     pub if_none_match: Option<String>,
+    /// The other preconditions, as they stand. Boxed: few have one.
+    pub conditions: Option<Box<Conditions>>,
     /// `CMCD-Session`, as it stands.
     pub cmcd_session: Option<String>,
     /// `Accept-Encoding` takes gzip.
@@ -228,7 +231,8 @@ pub fn parse(head: &[u8]) -> Result<Parsed, HttpError> {
             x_forwarded_proto: headers.joined("X-Forwarded-Proto"),
         },
         origin: headers.first("Origin").map(text),
-        if_none_match: headers.first("If-None-Match").map(text),
+        if_none_match: headers.joined("If-None-Match"),
+        conditions: headers.conditions(),
         cmcd_session: headers.first("CMCD-Session").map(text),
         accepts_gzip: headers.accepts_gzip(),
         metrics,
@@ -339,6 +343,16 @@ impl<'a> Headers<'a> {
             any |= name == b"*" && !refused;
         }
         any
+    }
+
+    fn conditions(&self) -> Option<Box<Conditions>> {
+        let conditions = Conditions {
+            if_match: self.joined("If-Match"),
+            if_modified_since: self.first("If-Modified-Since").map(text),
+            if_unmodified_since: self.first("If-Unmodified-Since").map(text),
+            if_range: self.first("If-Range").map(text),
+        };
+        (conditions != Conditions::default()).then(|| Box::new(conditions))
     }
 
     /// What asks for a WebSocket (RFC 6455, 4.2.1). A key alone, too: a proxy may have dropped the rest, and the client is to be told.

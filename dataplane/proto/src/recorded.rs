@@ -1,0 +1,429 @@
+//! Paths of what was recorded, below the path of its stream. Before it: a request's segments, decoded once; after it: the engine asks whoever has
+//! the files. A path is taken apart into parts that are each checked, so that nothing of a request becomes part of a file's name
+//! but what this module has let through.
+use std::fmt;
+
+use crate::id::Id;
+use crate::limits::{RECORDED_FILE_CHARS_MAX, RECORDED_MS_DIGITS_MAX};
+use crate::media::Track;
+
+/// A file of what was recorded of a stream.
+#[derive(Clone, PartialEq, Eq, Hash, Debug)]
+pub struct RecordedPath {
+    /// Of which stream.
+    pub stream: Id,
+    /// Which file.
+    pub file: RecordedFile,
+}
+
+/// Which file below the path of a stream.
+#[derive(Clone, PartialEq, Eq, Hash, Debug)]
+pub enum RecordedFile {
+    /// `rec/<recording>/...`
+    Recording(RecordingName, RecordingFile),
+    /// `vod-<start ms>.m3u8`: the multivariant playlist of the recording that began then.
+    Vod {
+        /// Unix milliseconds.
+        start_ms: u64,
+    },
+    /// `mp4/YYYY/M/D/<ms>.mp4` and others by their day.
+    Dated {
+        /// What it is.
+        kind: DatedKind,
+        /// The directory that it is in.
+        day: Day,
+        /// When it begins, or was taken: Unix milliseconds.
+        at_ms: u64,
+    },
+}
+
+/// A recording's name: when it began, and the session that it began with. It is never used twice.
+#[derive(Clone, PartialEq, Eq, Hash, Debug)]
+pub struct RecordingName {
+    /// Unix milliseconds.
+    pub start_ms: u64,
+    /// The session's name.
+    pub session: Id,
+}
+
+/// A file of a recording.
+#[derive(Clone, PartialEq, Eq, Hash, Debug)]
+pub enum RecordingFile {
+    /// `index.m3u8`, the multivariant playlist.
+    Multivariant,
+    /// `video.m3u8`, `audio.m3u8`.
+    Playlist(Track),
+    /// `manifest.mpd`, of DASH.
+    Manifest,
+    /// `recording.json`: what it is, as text.
+    Description,
+    /// `{video,audio}/<name>`: a header, or an object of segments.
+    Media(Track, MediaName),
+}
+
+/// The name of a track's file: letters, digits, `-` and `_`, and `.mp4` or `.m4s`.
+#[derive(Clone, PartialEq, Eq, Hash, Debug)]
+pub struct MediaName(Box<str>);
+
+/// What is kept by its day.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
+pub enum DatedKind {
+    /// `mp4/`
+    Mp4,
+    /// `images/`
+    Image,
+    /// `motion/mp4/`
+    MotionMp4,
+    /// `motion/images/`
+    MotionImage,
+}
+
+/// A day, UTC, as the directories `YYYY/M/D` say it: without zeros in front.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
+pub struct Day {
+    /// 1970 to 9999.
+    pub year: u16,
+    /// 1 to 12.
+    pub month: u8,
+    /// 1 to 31; that its month has so many is not looked at.
+    pub day: u8,
+}
+
+/// A path that names nothing that can be recorded. Never repeats what the path said.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum RecordedPathError {
+    /// No path of this kind at all.
+    #[error("this is no path of a recording")]
+    Other,
+    /// Not `<start ms>-<session>`.
+    #[error(
+        "a recording is named by the Unix time of its start in milliseconds, '-' and its session: rec/1795531265250-ab12/index.m3u8"
+    )]
+    Recording,
+    /// No file that a recording has.
+    #[error(
+        "a recording has index.m3u8, video.m3u8, audio.m3u8, manifest.mpd, recording.json, and files named .mp4 and .m4s below video and audio"
+    )]
+    File,
+    /// Not `vod-<ms>.m3u8`.
+    #[error("a recording's playlist is named by the Unix time of its start in milliseconds: vod-1795531265250.m3u8")]
+    Vod,
+    /// Not `YYYY/M/D/<ms>` with the right ending.
+    #[error(
+        "files are below their day (UTC) and named by their Unix time in milliseconds: mp4/2026/11/24/1795531265250.mp4, images/2026/11/24/1795531265250.jpg"
+    )]
+    Dated,
+}
+
+impl RecordedPath {
+    /// Whether a path below that of a stream is meant to be one of these: it is no other path's.
+    pub fn is_meant<S: AsRef<str>>(below: &[S]) -> bool {
+        match below {
+            [first, _, ..] => matches!(first.as_ref(), "rec" | "mp4" | "images" | "motion"),
+            [name] => name.as_ref().strip_prefix("vod-").is_some_and(|rest| rest.ends_with(".m3u8")),
+            [] => false,
+        }
+    }
+
+    /// Reads the segments of a path below that of the stream.
+    pub fn parse<S: AsRef<str>>(stream: Id, below: &[S]) -> Result<Self, RecordedPathError> {
+        // None is longer.
+        const SEGMENTS_MAX: usize = 6;
+        let mut segments = [""; SEGMENTS_MAX];
+        for (index, segment) in below.iter().enumerate() {
+            *segments.get_mut(index).ok_or(RecordedPathError::Other)? = segment.as_ref();
+        }
+        let file = match segments.get(..below.len()).unwrap_or_default() {
+            ["rec", recording, file @ ..] => {
+                let recording = RecordingName::parse(recording).ok_or(RecordedPathError::Recording)?;
+                RecordedFile::Recording(recording, RecordingFile::parse(file).ok_or(RecordedPathError::File)?)
+            }
+            [name] if name.starts_with("vod-") => {
+                let moment = name.strip_prefix("vod-").and_then(|rest| rest.strip_suffix(".m3u8"));
+                RecordedFile::Vod { start_ms: moment.and_then(moment_ms).ok_or(RecordedPathError::Vod)? }
+            }
+            ["mp4", rest @ ..] => dated(DatedKind::Mp4, rest)?,
+            ["images", rest @ ..] => dated(DatedKind::Image, rest)?,
+            ["motion", "mp4", rest @ ..] => dated(DatedKind::MotionMp4, rest)?,
+            ["motion", "images", rest @ ..] => dated(DatedKind::MotionImage, rest)?,
+            ["motion", ..] => return Err(RecordedPathError::Dated),
+            _ => return Err(RecordedPathError::Other),
+        };
+        Ok(Self { stream, file })
+    }
+}
+
+/// As it stands behind the server's address, and as files and objects are named: made of parts that were checked.
+impl fmt::Display for RecordedPath {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}/{}", self.stream, self.file)
+    }
+}
+
+impl fmt::Display for RecordedFile {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Recording(recording, file) => write!(f, "rec/{recording}/{file}"),
+            Self::Vod { start_ms } => write!(f, "vod-{start_ms}.m3u8"),
+            Self::Dated { kind, day, at_ms } => {
+                let (directory, extension) = kind.place();
+                write!(f, "{directory}/{day}/{at_ms}.{extension}")
+            }
+        }
+    }
+}
+
+impl RecordingName {
+    /// Reads one.
+    pub fn parse(name: &str) -> Option<Self> {
+        let (start, session) = name.split_once('-')?;
+        Some(Self { start_ms: moment_ms(start)?, session: Id::new(session).ok()? })
+    }
+}
+
+impl fmt::Display for RecordingName {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}-{}", self.start_ms, self.session)
+    }
+}
+
+impl RecordingFile {
+    fn parse(below: &[&str]) -> Option<Self> {
+        Some(match *below {
+            ["index.m3u8"] => Self::Multivariant,
+            ["video.m3u8"] => Self::Playlist(Track::Video),
+            ["audio.m3u8"] => Self::Playlist(Track::Audio),
+            ["manifest.mpd"] => Self::Manifest,
+            ["recording.json"] => Self::Description,
+            ["video", name] => Self::Media(Track::Video, MediaName::parse(name)?),
+            ["audio", name] => Self::Media(Track::Audio, MediaName::parse(name)?),
+            _ => return None,
+        })
+    }
+}
+
+impl fmt::Display for RecordingFile {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Multivariant => f.write_str("index.m3u8"),
+            Self::Playlist(track) => write!(f, "{}.m3u8", track.name()),
+            Self::Manifest => f.write_str("manifest.mpd"),
+            Self::Description => f.write_str("recording.json"),
+            Self::Media(track, name) => write!(f, "{}/{name}", track.name()),
+        }
+    }
+}
+
+impl MediaName {
+    /// Reads one.
+    pub fn parse(name: &str) -> Option<Self> {
+        let (stem, extension) = name.split_once('.')?;
+        let is_plain = |b: u8| b.is_ascii_alphanumeric() || matches!(b, b'-' | b'_');
+        let right = (1..=RECORDED_FILE_CHARS_MAX).contains(&stem.len())
+            && stem.bytes().all(is_plain)
+            && matches!(extension, "mp4" | "m4s");
+        right.then(|| Self(name.into()))
+    }
+
+    /// As text.
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+}
+
+impl fmt::Display for MediaName {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+
+impl DatedKind {
+    /// The directory that it is below, and the ending of its names.
+    const fn place(self) -> (&'static str, &'static str) {
+        match self {
+            Self::Mp4 => ("mp4", "mp4"),
+            Self::Image => ("images", "jpg"),
+            Self::MotionMp4 => ("motion/mp4", "mp4"),
+            Self::MotionImage => ("motion/images", "jpg"),
+        }
+    }
+
+    /// Whether it is a picture; else it is a film.
+    pub const fn is_picture(self) -> bool {
+        matches!(self, Self::Image | Self::MotionImage)
+    }
+}
+
+impl fmt::Display for Day {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}/{}/{}", self.year, self.month, self.day)
+    }
+}
+
+fn dated(kind: DatedKind, below: &[&str]) -> Result<RecordedFile, RecordedPathError> {
+    let read = || {
+        let [year, month, day, name] = *below else { return None };
+        let number = |text: &str, digits_max: usize| number(text, digits_max)?.try_into().ok();
+        let year = number(year, 4).filter(|year| (1970..=9999).contains(year))?;
+        let month = number(month, 2).filter(|month| (1..=12).contains(month))? as u8;
+        let day = number(day, 2).filter(|day| (1..=31).contains(day))? as u8;
+        let at_ms = name.strip_suffix(kind.place().1)?.strip_suffix('.').and_then(moment_ms)?;
+        Some(RecordedFile::Dated { kind, day: Day { year, month, day }, at_ms })
+    };
+    read().ok_or(RecordedPathError::Dated)
+}
+
+fn moment_ms(text: &str) -> Option<u64> {
+    number(text, RECORDED_MS_DIGITS_MAX)
+}
+
+/// A number that is written in one way only.
+fn number(text: &str, digits_max: usize) -> Option<u64> {
+    let plain = (1..=digits_max).contains(&text.len()) && text.bytes().all(|b| b.is_ascii_digit());
+    let once = text == "0" || !text.starts_with('0');
+    (plain && once).then(|| text.parse().ok()).flatten()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::testkit::Random;
+
+    fn parse(path: &str) -> Result<RecordedPath, RecordedPathError> {
+        let (id, below) = path.split_once('/').unwrap();
+        RecordedPath::parse(Id::new(id).unwrap(), &below.split('/').collect::<Vec<_>>())
+    }
+
+    const PATHS: [&str; 13] = [
+        "cam/rec/1795531265250-19ab3cd4e5f1/index.m3u8",
+        "cam/rec/1795531265250-a-b_C/video.m3u8",
+        "cam/rec/0-s/audio.m3u8",
+        "cam/rec/1795531265250-19ab/manifest.mpd",
+        "cam/rec/1795531265250-19ab/recording.json",
+        "cam/rec/1795531265250-19ab/video/init-1.mp4",
+        "cam/rec/1795531265250-19ab/audio/000001795531265.m4s",
+        "rec/rec/999999999999999-rec/video/rec.mp4",
+        "cam/vod-1795531265250.m3u8",
+        "cam/mp4/2026/11/24/1795531265250.mp4",
+        "cam/images/2026/1/2/1795531265250.jpg",
+        "cam/motion/mp4/1970/1/1/0.mp4",
+        "cam/motion/images/9999/12/31/253402300799999.jpg",
+    ];
+
+    #[test]
+    fn paths_are_taken_apart_and_put_together_again() {
+        for path in PATHS {
+            let parsed = parse(path).unwrap_or_else(|error| panic!("{path}: {error}"));
+            assert_eq!(parsed.to_string(), path);
+            assert!(RecordedPath::is_meant(&path.split('/').skip(1).collect::<Vec<_>>()), "{path}");
+        }
+        let day = Day { year: 2026, month: 11, day: 24 };
+        let at_ms = 1_795_531_265_250;
+        let file = |path: &str| parse(path).unwrap().file;
+        assert_eq!(file(PATHS[9]), RecordedFile::Dated { kind: DatedKind::Mp4, day, at_ms });
+        assert_eq!(file(PATHS[8]), RecordedFile::Vod { start_ms: at_ms });
+        let RecordedFile::Recording(name, RecordingFile::Media(Track::Video, media)) = file(PATHS[5]) else { panic!() };
+        assert_eq!((name.start_ms, name.session.as_str(), media.as_str()), (at_ms, "19ab", "init-1.mp4"));
+    }
+
+    #[test]
+    fn what_is_no_name_of_ours_is_refused() {
+        use RecordedPathError::{Dated, File, Other, Recording, Vod};
+
+        let check = |path: &str, error| assert_eq!(parse(&format!("cam/{path}")), Err(error), "{path}");
+        for path in [
+            "",
+            "live.m3u8",
+            "s/1/video/2.m4s",
+            "360p/rec/1-a/index.m3u8",
+            "recording.json",
+            "rec",
+            "rec/a/b/c/d/e/f/g",
+        ] {
+            check(path, Other);
+        }
+        for name in [
+            "",
+            "1795531265250",
+            "-a",
+            "1-",
+            "01-a",
+            "+1-a",
+            "1-a.b",
+            "..",
+            "1-..",
+            "1795531265250000-a",
+            "1-a%2e",
+            "a-1",
+        ] {
+            check(&format!("rec/{name}/index.m3u8"), Recording);
+        }
+        check(&format!("rec/1-{}/index.m3u8", "a".repeat(65)), Recording);
+        for file in [
+            "",
+            "index.html",
+            "INDEX.M3U8",
+            "video",
+            "video/",
+            "video/..",
+            "video/.mp4",
+            "video/a.mp4.",
+            "video/a.b.mp4",
+            "video/a.jpg",
+            "video/a b.mp4",
+            "video/ä.mp4",
+            "video/a\0.mp4",
+            "video/../a.mp4",
+            "text/a.mp4",
+            "video/a/b.mp4",
+        ] {
+            check(&format!("rec/1-a/{file}"), File);
+        }
+        check(&format!("rec/1-a/video/{}.mp4", "a".repeat(65)), File);
+        for name in ["vod-.m3u8", "vod-x.m3u8", "vod-1.mp4", "vod-00.m3u8", "vod-1", "vod--1.m3u8", "vod-1.m3u8.m3u8"] {
+            check(name, Vod);
+        }
+        for path in [
+            "mp4",
+            "mp4/1.mp4",
+            "mp4/2026/1/1.mp4",
+            "mp4/2026/01/1/1.mp4",
+            "mp4/2026/13/1/1.mp4",
+            "mp4/2026/0/1/1.mp4",
+            "mp4/2026/1/32/1.mp4",
+            "mp4/1969/1/1/1.mp4",
+            "mp4/20260/1/1/1.mp4",
+            "mp4/2026/1/1/1.jpg",
+            "mp4/2026/1/1/.mp4",
+            "mp4/2026/1/1/1mp4",
+            "mp4/2026/1/1/1.mp4.mp4",
+            "mp4/../1/1/1.mp4",
+            "images/2026/1/1/1.mp4",
+            "motion",
+            "motion/2026/1/1/1.mp4",
+            "motion/gif/2026/1/1/1.gif",
+            "motion/mp4/2026/1/1/1.jpg",
+        ] {
+            check(path, Dated);
+        }
+    }
+
+    #[test]
+    fn damaged_paths_are_refused_or_mean_what_they_say() {
+        let mut random = Random::new(15);
+        let mut taken = 0;
+        for round in 0..100_000 {
+            let mut bytes = PATHS[round % PATHS.len()].as_bytes().to_vec();
+            random.damage(&mut bytes);
+            let Ok(text) = String::from_utf8(bytes) else { continue };
+            let Some((id, below)) = text.split_once('/') else { continue };
+            let (Ok(id), below) = (Id::new(id), below.split('/').collect::<Vec<_>>()) else { continue };
+            if let Ok(path) = RecordedPath::parse(id, &below) {
+                assert_eq!(path.to_string(), text);
+                taken += 1;
+            }
+        }
+        assert!(taken > 1_000, "{taken}");
+    }
+}
