@@ -75,6 +75,7 @@ impl Node {
             play_paths: Vec::new(),
             formats: millstream_engine::output::Formats::default(),
             subscribers: millstream_engine::subscribers::Subscribers::default(),
+            recorded: millstream_engine::recorded::RecordedConfig::default(),
             apps: Apps::default(),
             handshake_timeout: Duration::from_secs(5),
             grants: GrantConfig::default(),

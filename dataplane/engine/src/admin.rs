@@ -200,6 +200,7 @@ pub fn start(mut config: Config, chain: Chain) -> Result<Engine, StartError> {
     let undrained = Arc::new(AtomicUsize::new(shards));
     let (end, ends) = channel();
     let feed = Feed::new();
+    let recorded_bytes = Arc::default();
     let mut remotes = Vec::new();
     let mut control_listener = control_listeners.into_iter().next();
     let ports = rtmp_listeners.into_iter().zip(http_listeners);
@@ -207,7 +208,7 @@ pub fn start(mut config: Config, chain: Chain) -> Result<Engine, StartError> {
     for (index, ((rtmp, http), ((((wake_listener, waker), inboxes), outboxes), chain))) in ports.zip(links).enumerate()
     {
         let (outside_sender, outside) = sync_channel(OUTSIDE_LEN_MAX);
-        remotes.push((outside_sender, waker));
+        remotes.push((outside_sender, waker.clone()));
         let room = Parts {
             index,
             config: Arc::clone(&config),
@@ -219,6 +220,8 @@ pub fn start(mut config: Config, chain: Chain) -> Result<Engine, StartError> {
             http,
             control: control_listener.take(),
             wake_listener,
+            waker,
+            recorded_bytes: Arc::clone(&recorded_bytes),
             outboxes,
             inboxes,
             outside,

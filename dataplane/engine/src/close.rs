@@ -96,6 +96,8 @@ reasons! {
     Expired = "expired",
     /// The server ends.
     Shutdown = "shutdown",
+    /// A recorded file came to an end before its length, or did not come any more.
+    RecordedCut = "recorded_cut",
     /// A defect ended it.
     Defect = "defect",
 }

@@ -13,6 +13,7 @@ use millstream_proto::sign::grant::GrantKeys;
 
 use crate::directory::Directory;
 use crate::output::Formats;
+use crate::recorded::RecordedConfig;
 use crate::slates::Slates;
 use crate::subscribers::Subscribers;
 
@@ -114,6 +115,8 @@ pub struct Config {
     pub formats: Formats,
     /// Who follows streams beside their viewers.
     pub subscribers: Subscribers,
+    /// What was recorded.
+    pub recorded: RecordedConfig,
     /// Applications of push URLs; play over HTTP stands for the first.
     pub apps: Apps,
     /// Play grants.

@@ -3,7 +3,7 @@
 //! Reading order, which is the pipeline of a frame: [`io`] hands bytes from a publisher's socket to [`ingest`], which feeds the RTMP
 //! session and pushes its frames to a [`shard::channel`]; `hub` makes blocks of them; [`egress`] sends those to viewers. Beside
 //! the pipeline: [`admission`] (asked before publish and play), [`directory`] (which streams there are), [`output`] (what they are given out as), [`slates`] (what they show
-//! while their publisher is away), [`metrics`], [`clock`], [`admin`]
+//! while their publisher is away), [`recorded`] (what is kept of them), [`metrics`], [`clock`], [`admin`]
 //! (start, stop; what is asked and done from outside).
 //!
 //! Invariants: a shard shares nothing with another but mailboxes; no lock is taken per frame; a panic ends one session.
@@ -21,6 +21,7 @@ mod io;
 mod metrics;
 pub mod output;
 mod paths;
+pub mod recorded;
 mod shard;
 pub mod slates;
 pub mod subscribers;

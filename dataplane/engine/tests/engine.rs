@@ -26,6 +26,12 @@ mod playlists;
 mod policies;
 #[path = "engine/proxy.rs"]
 mod proxy;
+#[path = "engine/recorded.rs"]
+mod recorded;
+#[path = "engine/recorded_faults.rs"]
+mod recorded_faults;
+#[path = "engine/recorded_kit.rs"]
+mod recorded_kit;
 #[path = "engine/shards.rs"]
 mod shards;
 #[path = "engine/subscribers.rs"]

@@ -10,6 +10,7 @@ use millstream_control_protocol::state::Stream;
 use millstream_engine::config::{Config, GrantConfig, Limits};
 use millstream_engine::directory::Directory;
 use millstream_engine::output::Formats;
+use millstream_engine::recorded::RecordedConfig;
 use millstream_engine::slates::Slates;
 use millstream_engine::subscribers::Subscribers;
 use millstream_fleet::http::url::Url;
@@ -246,6 +247,7 @@ fn config(flags: &EngineFlags, settings: &Settings, streams: &[Stream]) -> Confi
         play_paths: settings.play_paths.clone(),
         formats: Formats::default(),
         subscribers: Subscribers::default(),
+        recorded: RecordedConfig::default(),
         // The key is read later: it is in the data directory.
         grants: GrantConfig {
             keys: None,

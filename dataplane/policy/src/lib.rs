@@ -61,7 +61,7 @@ pub struct Client {
     pub session: u64,
     /// Its address.
     pub address: SocketAddr,
-    /// `rtmp`, `http-flv`, `ws-flv`, `hls` or `dash`: an open set.
+    /// `rtmp`, `http-flv`, `ws-flv`, `hls`, `dash` or `recorded`: an open set.
     pub protocol: &'static str,
     /// Its connection is encrypted, as far as the server or a proxy that it trusts can tell.
     pub secure: bool,

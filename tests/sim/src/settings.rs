@@ -7,6 +7,7 @@ use millstream_engine_simulated::config::{Config, GrantConfig, IoChoice, Limits}
 use millstream_engine_simulated::directory::Directory;
 use millstream_engine_simulated::io::Weather;
 use millstream_engine_simulated::output::Formats;
+use millstream_engine_simulated::recorded::RecordedConfig;
 use millstream_engine_simulated::slates::{SlateKey, Slates};
 use millstream_engine_simulated::subscribers::Subscribers;
 use millstream_policy::signed::Apps;
@@ -48,6 +49,7 @@ pub(crate) fn config(settings: &Settings) -> Config {
         play_paths: Vec::new(),
         formats: Formats::default(),
         subscribers: Subscribers::default(),
+        recorded: RecordedConfig::default(),
         apps: Apps::new([Id::new("stream").expect("an id")]),
         handshake_timeout: Duration::from_secs(5),
         grants: GrantConfig::default(),

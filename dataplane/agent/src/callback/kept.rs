@@ -21,7 +21,7 @@ pub(super) struct Key {
     publish: bool,
     app: String,
     name: String,
-    /// What the requests of a viewer of HLS or DASH have in common.
+    /// What the requests of a viewer of HLS, DASH or recorded files have in common.
     viewer: Option<ViewerName>,
     query: String,
     bearer: String,
@@ -30,7 +30,7 @@ pub(super) struct Key {
 impl Key {
     pub(super) fn of(request: &Request) -> Self {
         let client = &request.client;
-        let has_session = !matches!(client.protocol, "hls" | "dash");
+        let has_session = !matches!(client.protocol, "hls" | "dash" | "recorded");
         let text = |secret: &millstream_proto::secret::Secret| secret.expose().to_owned();
         Self {
             address: client.address.ip().to_canonical(),

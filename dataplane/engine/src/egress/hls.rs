@@ -160,6 +160,7 @@ pub(super) async fn document(
                 None => text,
             };
             if of.begins
+                && protocol == HLS.protocol
                 && let Some(query) = credentials(reply, &id, protocol)
             {
                 let text = with_query(&String::from_utf8_lossy(&text), query.expose());
@@ -181,7 +182,7 @@ fn by_number_cache(directives: &Directives, was_held: bool, target_s: u32) -> Ca
 
 /// Who asks: the session of a grant, or the one that a player names (CMCD), else the address and what the player calls itself. Players share an address behind a
 /// home router or a proxy, and a cache asks once for all of its own: what is counted is an estimate.
-fn viewer_hash(reply: &Reply<'_>) -> u64 {
+pub(super) fn viewer_hash(reply: &Reply<'_>) -> u64 {
     let Reply { session, request, .. } = *reply;
     if let Pass::Grant(grant) = reply.pass {
         return reached::hash(grant.session);
@@ -194,7 +195,7 @@ fn viewer_hash(reply: &Reply<'_>) -> u64 {
 }
 
 /// Who asks, for grants: the name alone is anybody's to choose.
-fn granted(session: &Session, name: u64) -> Viewer {
+pub(super) fn granted(session: &Session, name: u64) -> Viewer {
     Viewer { address: session.peer().ip().to_canonical(), name }
 }
 
@@ -213,8 +214,8 @@ fn rebase(text: &str, base: &str) -> String {
 
 /// The parameters of a request by which a step of the chain knows who asks: players take them along to the playlists that the first one
 /// names, if it names them so. Not to files, for which nobody is asked, nor for DASH, whose manifest is its only document.
-fn credentials(reply: &Reply<'_>, id: &Id, protocol: &'static str) -> Option<Secret> {
-    if reply.pass != Pass::None || reply.request.query.is_empty() || protocol != HLS.protocol {
+pub(super) fn credentials(reply: &Reply<'_>, id: &Id, protocol: &'static str) -> Option<Secret> {
+    if reply.pass != Pass::None || reply.request.query.is_empty() {
         return None;
     }
     let question = question(reply, id, protocol, None)?;
@@ -228,7 +229,7 @@ fn credentials(reply: &Reply<'_>, id: &Id, protocol: &'static str) -> Option<Sec
 }
 
 /// A multivariant playlist whose playlists are named with this query.
-fn with_query(text: &str, query: &str) -> String {
+pub(super) fn with_query(text: &str, query: &str) -> String {
     let mut out = String::with_capacity(text.len() + 4 * query.len());
     for line in text.split_inclusive('\n') {
         let (line, end) = line.strip_suffix('\n').map_or((line, ""), |line| (line, "\n"));
@@ -302,8 +303,8 @@ pub(super) async fn file(reply: &Reply<'_>, id: Id, file: File<'_>) -> Answer {
     let Reply { shard, session, .. } = *reply;
     let (id, asked_at) = (&id, shard.now());
     shard.stats.hls_files.add(1);
-    if reply.pass == Pass::None && shard.grants.is_over(id, || granted(session, viewer_hash(reply)), asked_at) {
-        return reply.refuse(403, "the time that this viewer was admitted for is over; load the playlist again");
+    if let Some(over) = no_longer_granted(reply, id) {
+        return over;
     }
     if let Some(refusal) = edges::refusal(reply, id, HLS.protocol).await {
         return refusal;
@@ -366,6 +367,14 @@ pub(super) async fn file(reply: &Reply<'_>, id: Id, file: File<'_>) -> Answer {
         // Nothing more comes of a life that is over.
         Found::Wait => reply.failed(id, HLS.protocol, &Failed::Refused(Refusal::NotFound)),
     }
+}
+
+/// The answer to who was admitted with a playlist, for a time that is over.
+pub(super) fn no_longer_granted(reply: &Reply<'_>, id: &Id) -> Option<Answer> {
+    let Reply { shard, session, .. } = *reply;
+    let is_over =
+        reply.pass == Pass::None && shard.grants.is_over(id, || granted(session, viewer_hash(reply)), shard.now());
+    is_over.then(|| reply.refuse(403, "the time that this viewer was admitted for is over; load the playlist again"))
 }
 
 /// What a request for a file gets.

@@ -11,11 +11,12 @@ use millstream_proto::id::Id;
 use millstream_proto::limits::{HTTP_BODY_BYTES_MAX, HTTP_HEAD_BYTES_MAX};
 use millstream_proto::openmetrics::Format;
 use millstream_proto::output::Output;
+use millstream_proto::recorded::RecordedPath;
 
 use super::pass::Pass;
 use super::refusal::{ENDING, OUTPUT_OFF, TurnedAway};
 use super::reply::{Answer, HTTP, Reply};
-use super::{grant, hls, pages, status, stream, websocket};
+use super::{grant, hls, pages, recorded, status, stream, websocket};
 use crate::clock::unix_s;
 use crate::close::CloseReason;
 use crate::ingest::{GOODBYE, checked};
@@ -29,11 +30,8 @@ use crate::shard::state::{Port, Shard};
 
 /// A connection may wait this long for its next request; proxies keep theirs for 60 s and more.
 const KEEP_ALIVE: Duration = Duration::from_secs(80);
-/// A player page may be kept this long, seconds.
-const PAGE_MAX_AGE_S: u32 = 600;
 /// The icon that browsers ask for by themselves, seconds.
 const ICON_MAX_AGE_S: u32 = 86_400;
-const HTML: &str = "text/html; charset=utf-8";
 /// Bytes of a connection's requests that are held: one whole request, and the start of the next.
 const INPUT_BYTES_MAX: usize = 2 * HTTP_HEAD_BYTES_MAX + HTTP_BODY_BYTES_MAX as usize;
 
@@ -101,6 +99,10 @@ pub(crate) async fn serve(shard: Rc<Shard>, session: Rc<Session>, socket: Socket
                 }
                 sent
             }
+            Answer::Recorded(play) => match Box::pin(recorded::send(&reply, &mut writer, *play)).await {
+                Ok(()) => Ok(()),
+                Err(why) => break why,
+            },
             Answer::Sent => Ok(()),
             Answer::Whole(bytes) => {
                 session.set_deadline(Some(shard.now() + stall_close));
@@ -231,7 +233,7 @@ async fn play(reply: &Reply<'_>) -> Answer {
     Answer::Whole(match (&request.method, path.as_slice()) {
         (Method::Options, _) => reply.preflight(),
         (Method::Get | Method::Head, ["healthz"]) => reply.health(),
-        (Method::Get | Method::Head, _) if shard.is_draining() && !is_watched_already(shard, &request.path) => {
+        (Method::Get | Method::Head, _) if shard.is_draining() && !is_watched_already(shard, request) => {
             return reply.turned_away("", HTTP, ENDING);
         }
         // A grant is for the stream that its path names, not for one that this is mapped to.
@@ -249,9 +251,11 @@ async fn play(reply: &Reply<'_>) -> Answer {
         (Method::Get | Method::Head, ["metrics"]) => reply
             .error(404, "the figures are on the control port (--control, 127.0.0.1:8081 by default): /metrics there"),
         (Method::Get | Method::Head, ["wall.html"]) => {
-            reply.whole(200, HTML, Cache::MaxAge(PAGE_MAX_AGE_S), pages::wall())
+            reply.whole(200, pages::HTML, Cache::MaxAge(pages::MAX_AGE_S), pages::wall())
         }
-        (Method::Get | Method::Head, []) => reply.whole(200, HTML, Cache::MaxAge(PAGE_MAX_AGE_S), pages::home()),
+        (Method::Get | Method::Head, []) => {
+            reply.whole(200, pages::HTML, Cache::MaxAge(pages::MAX_AGE_S), pages::home())
+        }
         (Method::Get | Method::Head, ["favicon.ico"]) => {
             reply.whole(200, "image/vnd.microsoft.icon", Cache::MaxAge(ICON_MAX_AGE_S), pages::icon())
         }
@@ -264,6 +268,12 @@ async fn play(reply: &Reply<'_>) -> Answer {
             if let (Some(wanted), Ok(id)) = (shard.config.formats.find(below), Id::new(id)) =>
         {
             return output(reply, id, wanted).await;
+        }
+        (Method::Get | Method::Head, [id, below @ ..])
+            if RecordedPath::is_meant(below)
+                && let Ok(id) = Id::new(id) =>
+        {
+            return Box::pin(recorded::route(reply, id, below)).await;
         }
         (Method::Post, [id, "grant"]) if let Ok(id) = Id::new(id) => return Box::pin(grant::make(reply, id)).await,
         (Method::Get | Method::Head, [_, "grant"]) => match reply.pass {
@@ -279,7 +289,7 @@ async fn play(reply: &Reply<'_>) -> Answer {
             (Ok(id), "live.json") => return Box::pin(status::answer(reply, id)).await,
             // The page of an output that is off says so itself.
             (Ok(_), name) => match pages::page(name) {
-                Some(page) => reply.whole(200, HTML, Cache::MaxAge(PAGE_MAX_AGE_S), page),
+                Some(page) => reply.whole(200, pages::HTML, Cache::MaxAge(pages::MAX_AGE_S), page),
                 None => reply.error(404, OTHER_FILE),
             },
         },
@@ -290,7 +300,8 @@ async fn play(reply: &Reply<'_>) -> Answer {
 
 /// Whether this is what a player or page asks for that watches already: a drain lets those go on. What a viewer begins with is refused:
 /// HTTP-FLV, pages, and the multivariant playlist, which players read once. Of DASH the manifest is all that there is.
-fn is_watched_already(shard: &Shard, path: &[String]) -> bool {
+fn is_watched_already(shard: &Shard, request: &Request) -> bool {
+    let path = &request.path;
     let formats = &shard.config.formats;
     let is_watched = |wanted: Wanted<'_>| match wanted {
         Wanted::Stream(..) => false,
@@ -303,6 +314,10 @@ fn is_watched_already(shard: &Shard, path: &[String]) -> bool {
     let path: Vec<&str> = path.iter().map(String::as_str).collect();
     match path.as_slice() {
         ["time"] | [".assets", _] | [_, "live.json" | "grant"] => true,
+        [id, below @ ..] if RecordedPath::is_meant(below) => {
+            let recorded = Id::new(id).ok().and_then(|id| RecordedPath::parse(id, below).ok());
+            recorded.is_some_and(|path| !recorded::begins(&path.file, request.range.as_deref()))
+        }
         [_, below @ ..] => formats.find(below).is_some_and(is_watched),
         [] => false,
     }

@@ -1,6 +1,6 @@
 //! From the log to viewers. [`http`] reads requests and routes them, [`reply`] is what answers are made of; [`stream`], [`websocket`] and
 //! [`rtmp`] begin a play over their protocol, [`pump`] and [`fan_out`] send for all of them; [`hls`] answers with playlists, manifests and
-//! their files; [`grant`] makes what lets viewers play by a path of their own, [`pass`] takes it out of paths; [`pages`] are the players, [`status`] tells them whether a stream is on air. What of all this is an output format stands
+//! their files; [`recorded`] with files that somebody else has; [`grant`] makes what lets viewers play by a path of their own, [`pass`] takes it out of paths; [`pages`] are the players, [`status`] tells them whether a stream is on air. What of all this is an output format stands
 //! in the table below.
 mod dash;
 mod edges;
@@ -12,6 +12,7 @@ pub(crate) mod http;
 mod pages;
 mod pass;
 mod pump;
+mod recorded;
 mod refusal;
 mod reply;
 pub(crate) mod rtmp;

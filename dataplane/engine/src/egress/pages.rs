@@ -1,6 +1,11 @@
 //! Player pages and what they load, built in: no request leaves for another host. See `pages/vendor/VENDOR.md`.
 use std::sync::LazyLock;
 
+/// The media type of pages.
+pub(super) const HTML: &str = "text/html; charset=utf-8";
+/// A page may be kept this long, seconds.
+pub(super) const MAX_AGE_S: u32 = 600;
+
 /// A page: its name, how it plays, what it loads for that.
 type Way = (&'static str, &'static str, &'static [&'static str]);
 
@@ -26,6 +31,8 @@ const TEMPLATE: &str = include_str!("../../pages/page.html");
 const CHOICE: &str = include_str!("../../pages/choice.html");
 const HOME: &str = include_str!("../../pages/home.html");
 const ICON: &[u8] = include_bytes!("../../pages/favicon.ico");
+/// The page of a recording.
+const RECORDING: &str = include_str!("../../pages/recording.html");
 /// The page that shows many streams.
 const WALL: &str = include_str!("../../pages/wall.html");
 const PLAYED: &str = "<div><dt>Played as</dt><dd id=\"way\">–</dd></div>\n";
@@ -57,6 +64,11 @@ pub(super) fn icon() -> &'static [u8] {
     ICON
 }
 
+/// The page of a recording, which plays what is beside it.
+pub(super) fn recording() -> &'static [u8] {
+    RECORDING.as_bytes()
+}
+
 /// The page that shows many streams, which belongs to none of them.
 pub(super) fn wall() -> &'static [u8] {
     WALL.as_bytes()
@@ -73,7 +85,8 @@ pub(super) fn asset(name: &str) -> Option<(&'static str, &'static [u8])> {
         "dash-5.2.1.js" => (JS, include_bytes!("../../pages/vendor/dash-5.2.1.js")),
         "page-767c3546.js" => (JS, include_bytes!("../../pages/page-767c3546.js")),
         "live-6d1a649c.js" => (JS, include_bytes!("../../pages/live-6d1a649c.js")),
-        "grant-21aea926.js" => (JS, include_bytes!("../../pages/grant-21aea926.js")),
+        "grant-8b8274e6.js" => (JS, include_bytes!("../../pages/grant-8b8274e6.js")),
+        "recording-bd1c6ecc.js" => (JS, include_bytes!("../../pages/recording-bd1c6ecc.js")),
         "home-2690c4eb.js" => (JS, include_bytes!("../../pages/home-2690c4eb.js")),
         "flv-8f51204e.js" => (JS, include_bytes!("../../pages/flv-8f51204e.js")),
         "way-flv-49ce52d5.js" => (JS, include_bytes!("../../pages/way-flv-49ce52d5.js")),

@@ -39,6 +39,12 @@ pub(super) const OUTPUT_OFF: TurnedAway<'_> =
 /// As many requests wait as may.
 pub(super) const BLOCKED: TurnedAway<'_> =
     TurnedAway { status: 503, why: "blocked", reason: "too many requests wait already; try again in a moment" };
+/// As many answers with recorded files are under way as may.
+pub(super) const ANSWERS_FULL: TurnedAway<'_> = TurnedAway {
+    status: 503,
+    why: "recorded_full",
+    reason: "too many recorded files are being sent already; try again in a moment",
+};
 pub(super) const ENDING: TurnedAway<'_> =
     TurnedAway { status: 503, why: CloseReason::Shutdown.label(), reason: GOING_DOWN };
 

@@ -18,7 +18,7 @@ use super::head::FileHead;
 use super::pass::Pass;
 use super::refusal::TurnedAway;
 use super::texts::Text;
-use super::{stream, websocket};
+use super::{recorded, stream, websocket};
 use crate::clock::{unix_ms, unix_s};
 use crate::close::CloseReason;
 use crate::io::WriterSlot;
@@ -40,6 +40,8 @@ pub(super) enum Answer {
     },
     /// A whole response that is out already.
     Sent,
+    /// A recorded file, as it comes.
+    Recorded(Box<recorded::Play>),
     /// A stream, on the rest of the connection.
     Stream(stream::Play),
     /// The same, in messages.
@@ -80,6 +82,19 @@ impl Reply<'_> {
         Answer::Whole(self.error(status, reason))
     }
 
+    /// The same, with the time after which it makes sense to try again.
+    pub(super) fn turned_away_until(
+        &self,
+        stream: &str,
+        protocol: &'static str,
+        why: TurnedAway<'_>,
+        retry_after: Duration,
+    ) -> Answer {
+        let TurnedAway { status, why, reason } = why;
+        self.shard.refused(&Refused { stream, ..Refused::of(self.session, protocol, why, reason) });
+        Answer::Whole(self.error_until(status, reason, Some(retry_after)))
+    }
+
     /// What caches may do with what not everybody may have: only an edge, which asks for what its viewers have been admitted to, keeps it for others.
     pub(super) fn cache(&self, id: &Id, cache: Cache) -> Cache {
         match self.pass {
@@ -100,14 +115,14 @@ impl Reply<'_> {
     }
 
     /// The same, with the time after which it makes sense to try again.
-    fn error_until(&self, status: u16, detail: &str, retry_after: Option<Duration>) -> Bytes {
+    pub(super) fn error_until(&self, status: u16, detail: &str, retry_after: Option<Duration>) -> Bytes {
         let Some(after) = retry_after else { return self.error(status, detail) };
         let (head_only, after_s) = (self.request.method == Method::Head, after.as_secs().max(1));
         response::error_until(status, detail, self.keep_alive, head_only, Some(unix_s()), after_s)
     }
 
     /// To exactly this address.
-    fn elsewhere(&self, location: &str) -> Bytes {
+    pub(super) fn elsewhere(&self, location: &str) -> Bytes {
         Head::new(302, Body::Length(0), Cache::NoStore, self.keep_alive)
             .header("Location", location)
             .date(unix_s())

@@ -128,6 +128,14 @@ impl Collector for Shards {
             &s.hls_playlists
         })?;
         self.counter(out, "millstream_file_requests", "Requests for headers, segments and parts.", |s| &s.hls_files)?;
+        let help = "Answers with recorded files that are under way.";
+        self.gauge(out, "millstream_recorded_answers", help, |s| &s.recorded_answers)?;
+        self.counter(out, "millstream_recorded_requests", "Requests for recorded files.", |s| &s.recorded_requests)?;
+        self.counter(out, "millstream_recorded_sent_bytes", "Bytes of recorded files that the kernel took.", |s| {
+            &s.recorded_bytes
+        })?;
+        let help = "Requests for recorded files that got none, or not all of it, by reason; those that admission refused are not among them.";
+        self.reasons(out, "millstream_recorded_refused", help, |s| &s.recorded_refused)?;
         self.counter(out, "millstream_accepted_connections", "Connections accepted.", |s| &s.connections_total)?;
         self.counter(out, "millstream_publishes", "Publish sessions that started.", |s| &s.publishes_total)?;
         let help = "Publishes that waited because their connection begins too many.";

@@ -30,6 +30,11 @@ pub(crate) struct ShardStats {
     pub(crate) hls_realigned: Counter,
     pub(crate) hls_playlists: Counter,
     pub(crate) hls_files: Counter,
+    pub(crate) recorded_answers: Gauge,
+    pub(crate) recorded_requests: Counter,
+    pub(crate) recorded_bytes: Counter,
+    /// Requests for recorded files that got none, by reason.
+    pub(crate) recorded_refused: Reasons,
     pub(crate) packaging_micros: Counter,
     pub(crate) connections_total: Counter,
     pub(crate) publishes_total: Counter,

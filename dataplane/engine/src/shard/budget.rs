@@ -90,6 +90,11 @@ impl<K: Eq + Hash> RateLimits<K> {
     }
 }
 
+/// What one of so many shards may take of a limit of the process: the kernel spreads connections evenly, but not exactly.
+pub(super) fn share_of(limit: usize, shards: usize) -> usize {
+    if shards < 2 { limit } else { (limit + limit / 4).div_ceil(shards).max(1) }
+}
+
 /// The budgets of the streams and the addresses that publish at a shard.
 pub(crate) struct Publishes {
     streams: RateLimits<Id>,
@@ -101,7 +106,7 @@ pub(crate) struct Publishes {
 impl Publishes {
     /// Of one of so many shards, at which an address may have `per_address` connections in all.
     pub(super) fn new(per_address: usize, shards: usize) -> Self {
-        let share = |limit: usize| if shards < 2 { limit } else { (limit + limit / 4).div_ceil(shards).max(1) };
+        let share = |limit| share_of(limit, shards);
         let a_second = share((Duration::from_secs(1).as_millis() / EVERY_OF_ADDRESS.as_millis()) as usize);
         Self {
             streams: RateLimits(RefCell::default()),

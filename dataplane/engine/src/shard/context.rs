@@ -21,6 +21,7 @@ use millstream_proto::output::Output;
 use millstream_proto::sign::grant::GrantSession;
 use millstream_proto::time::Time;
 
+use super::answers::Answers;
 use super::events::Refusals;
 use super::grant_sessions::{GrantSessions, Renewal};
 use super::grants::{Grants, Kept, Viewer};
@@ -64,6 +65,8 @@ pub(crate) struct ShardContext {
     pub(crate) stats: Arc<ShardStats>,
     pub(crate) all_stats: Vec<Arc<ShardStats>>,
     pub(crate) sessions: Rc<Sessions>,
+    /// With recorded files, under way.
+    pub(crate) answers: Rc<Answers>,
     pub(crate) loads: LoadPool,
     /// For long work.
     pub(crate) io_yield: IoYield,

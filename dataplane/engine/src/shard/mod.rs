@@ -1,5 +1,6 @@
 //! A shard: one pinned thread with its own runtime, sockets, streams, viewers and numbers. Nothing in here is shared with another
 //! shard but what travels by [`mailbox`].
+pub(crate) mod answers;
 pub(crate) mod audience;
 pub(crate) mod budget;
 pub(crate) mod context;
@@ -41,7 +42,8 @@ use millstream_policy::Chain;
 use millstream_proto::network::Network;
 use millstream_proto::time::Time;
 
-use self::budget::Publishes;
+use self::answers::Answers;
+use self::budget::{Publishes, share_of};
 use self::context::ShardContext;
 use self::drain::PlaylistsWanted;
 use self::ended_streams::EndedStreams;
@@ -63,8 +65,8 @@ use crate::config::{Config, Limits};
 use crate::egress::head::Heads;
 use crate::egress::http;
 use crate::io::{
-    ACCEPTS, Bound, Budget, Driver, ENDS, Inbox, IoYield, Listener, LoadPool, Outbox, SendBatch, Socket, WakeListener,
-    sleep,
+    ACCEPTS, Bound, Budget, Driver, ENDS, Inbox, IoYield, Listener, LoadPool, Outbox, SendBatch, ShardWaker, Socket,
+    WakeListener, sleep,
 };
 use crate::metrics::ShardStats;
 use crate::{ingest, io};
@@ -102,6 +104,10 @@ pub(crate) struct Parts {
     /// Only one shard has it.
     pub(crate) control: Option<Bound>,
     pub(crate) wake_listener: WakeListener,
+    /// What rings it.
+    pub(crate) waker: ShardWaker,
+    /// Bytes that wait in answers with recorded files, of all shards.
+    pub(crate) recorded_bytes: Arc<AtomicUsize>,
     pub(crate) outboxes: Vec<Option<Outbox<Mail>>>,
     pub(crate) inboxes: Vec<Inbox<Mail>>,
     pub(crate) outside: Receiver<Mail>,
@@ -120,6 +126,8 @@ pub(crate) async fn main(parts: Parts) -> std::io::Result<()> {
         chain,
         stats: all_stats,
         wake_listener,
+        waker,
+        recorded_bytes,
         outboxes,
         mut inboxes,
         outside,
@@ -127,10 +135,13 @@ pub(crate) async fn main(parts: Parts) -> std::io::Result<()> {
     } = parts;
     let Some(stats) = all_stats.get(index).map(Arc::clone) else { return Err(ErrorKind::InvalidInput.into()) };
     let undrained = parts.undrained;
+    let answers_max = share_of(config.recorded.answers, all_stats.len());
+    let answers = Answers::new(answers_max, waker, recorded_bytes, Arc::clone(&stats));
     let publishes = Publishes::new(config.limits.per_address, all_stats.len());
     let control = Sessions::new(CONTROL_LIMITS, vec![Arc::new(ShardStats::new(&config.formats))], 0);
     let context = Rc::new(ShardContext {
         index,
+        answers,
         sessions: Sessions::new(config.limits, all_stats.clone(), index),
         directory: RefCell::new(config.directory.clone()),
         slates: RefCell::new(config.slates.clone()),
@@ -188,6 +199,7 @@ pub(crate) async fn main(parts: Parts) -> std::io::Result<()> {
                     shard.receive(mail);
                 }
             }
+            shard.answers.ring();
         })
     };
     match select(listening, live(&shard, &undrained)).await {

@@ -13,7 +13,7 @@ use millstream_proto::network::counted;
 use millstream_proto::time::Time;
 use tracing::Span;
 
-use super::budget::OfConnection;
+use super::budget::{OfConnection, share_of};
 use super::granted::Granted;
 use super::unfinished::Unfinished;
 use super::wait::Notify;
@@ -346,7 +346,7 @@ impl Sessions {
     /// the rest, the kernel spreads connections evenly, but not exactly: each shard gets a quarter more than its share.
     pub(crate) fn new(limits: Limits, stats: Vec<Arc<ShardStats>>, index: usize) -> Rc<Self> {
         let shards = stats.len();
-        let share = |limit: usize| if shards < 2 { limit } else { (limit + limit / 4).div_ceil(shards).max(1) };
+        let share = |limit| share_of(limit, shards);
         let limits = Limits { per_address: share(limits.per_address), handshakes: share(limits.handshakes), ..limits };
         Rc::new(Self {
             list: RefCell::default(),

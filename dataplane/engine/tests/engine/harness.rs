@@ -44,6 +44,7 @@ pub(crate) fn config(io: IoChoice, shards: usize) -> Config {
         play_paths: Vec::new(),
         formats: Formats::default(),
         subscribers: millstream_engine::subscribers::Subscribers::default(),
+        recorded: millstream_engine::recorded::RecordedConfig::default(),
         apps: Apps::default(),
         handshake_timeout: Duration::from_secs(5),
         grants: GrantConfig::default(),

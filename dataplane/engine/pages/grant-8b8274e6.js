@@ -1,18 +1,21 @@
 // Play grants for a page whose address has a token: with it the page gets a grant, plays below `/g/<grant>/<id>/`, where caches give everyone the
 // same bytes, and renews the grant before it ends. The token is in no address of the media then. Without a token, or where the server makes no
-// grants, the page's own query goes along with each address instead.
+// grants, the page's own query goes along with each address instead. `inside`: where the page is below the stream's own path, as `rec/<recording>/`.
 'use strict';
-window.millstreamGrant = ({ onDenied, note }) => {
+window.millstreamGrant = ({ onDenied, note, inside = '' }) => {
   const CREDENTIALS = ['token', 'jwt', 'sign'];
   // Of the page alone.
   const OF_PAGE = ['embed'];
   const AGAIN_MS = 2000;
   const TIMEOUT_MS = 8000;
 
-  const names = location.pathname.split('/');
+  // The stream's own path, with a slash behind it.
+  const page = location.pathname.replace(/[^/]*$/, '');
+  const path = page.slice(0, page.length - inside.length);
+  const names = path.split('/');
   const id = names.length >= 3 ? names[names.length - 2] : '';
   // The page itself may stand below a grant: without a token it plays by that one, and until it ends.
-  const below = /^(.*\/)g\/([^/]*\.[^/]*)\/[^/]+\/[^/]*$/.exec(location.pathname);
+  const below = /^(.*\/)g\/([^/]*\.[^/]*)\/[^/]+\/$/.exec(path);
   const root = new URL(below ? below[1] : names.slice(0, -2).join('/') + '/', location.origin);
   const query = new URLSearchParams(location.search);
   const wanted = Boolean(id) && CREDENTIALS.some((name) => query.has(name));
@@ -99,10 +102,10 @@ window.millstreamGrant = ({ onDenied, note }) => {
     renew,
     // Whether there is one before anything is played: `granted`, `denied`, or what else came of it.
     ready: async () => (!wanted || isGood() ? 'granted' : renew()),
-    // The address of one of the stream's files, now.
+    // The address of a file beside the page, now.
     url(name) {
       if (!isGood()) return new URL(name + location.search, location.href).href;
-      return new URL('g/' + grant + '/' + id + '/' + name + (rest ? '?' + rest : ''), root).href;
+      return new URL('g/' + grant + '/' + id + '/' + inside + name + (rest ? '?' + rest : ''), root).href;
     },
     // An address that a player has kept, with the grant of now: playlists name their files relative to themselves.
     swap(address) {
