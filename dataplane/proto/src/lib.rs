@@ -3,6 +3,7 @@
 //! Reading order: [`time`], [`limits`], [`media`] (what a stream is made of; [`codec`]
 //! reads its configurations), [`rtmp`] (how it arrives and one way it leaves),
 //! [`flv`] (the other way), [`cmaf`], [`hls`] and [`dash`] (as files and playlists), [`recorded`] (what is kept of it), [`http`] (how viewers ask), [`sign`] (who may). [`output`] names what a stream is given out as. [`proxy`] and [`network`] are for what stands in front of us,
+//! [`flv`] (the other way), [`cmaf`], [`hls`] and [`dash`] (as files and playlists), [`mp4`] (as one file that is kept), [`http`] (how viewers ask), [`sign`] (who may). [`output`] names what a stream is given out as. [`proxy`] and [`network`] are for what stands in front of us,
 //! [`openmetrics`] for who looks after us.
 //!
 //! Invariants: no input panics, blocks, or makes anything grow past a maximum named in [`limits`]; nothing here reads a clock.
@@ -10,6 +11,7 @@
 #![cfg_attr(not(test), warn(clippy::indexing_slicing, clippy::unwrap_used, clippy::expect_used, clippy::panic))]
 
 pub mod amf0;
+mod boxes;
 pub mod cmaf;
 pub mod codec;
 pub mod cursor;
@@ -21,6 +23,7 @@ pub mod http;
 pub mod id;
 pub mod limits;
 pub mod media;
+pub mod mp4;
 pub mod network;
 pub mod openmetrics;
 pub mod output;

@@ -110,6 +110,17 @@ pub const HLS_WINDOW_BYTES_MAX: usize = 128 << 20;
 /// Audio that waits for the picture it belongs to, frames.
 pub const HLS_HELD_FRAMES_MAX: usize = 256;
 
+/// Bytes of a track's header (`ftyp`, `moov`) that is read back: the codec configuration, and little more.
+pub const MP4_HEADER_BYTES_MAX: usize = CODEC_CONFIG_BYTES_MAX + (64 << 10);
+/// Bytes of a fragment before its samples: `moof`, and boxes that others write before it.
+pub const MP4_FRAGMENT_HEADER_BYTES_MAX: usize = 1 << 20;
+/// Samples of one fragment that is read back. Ours have at most [`HLS_PART_FRAMES_MAX`].
+pub const MP4_FRAGMENT_SAMPLES_MAX: usize = 32 << 10;
+/// Samples of one track of an MP4 file: 12 h of AAC at 48 kHz, 9 h at 60 frames a second. Each takes about 20 bytes of memory.
+pub const MP4_SAMPLES_MAX: usize = 2 << 20;
+/// Tracks of an MP4 file.
+pub const MP4_TRACKS_MAX: usize = 8;
+
 /// Bytes that an FLV header may say it has: 9 in every file seen.
 pub const FLV_HEADER_BYTES_MAX: u32 = 1 << 10;
 /// Bytes that may wait in an FLV reader: the longest tag, and a large read more.
@@ -158,3 +169,5 @@ const _: () = assert!(FLV_UNREAD_BYTES_MAX > RTMP_MESSAGE_BYTES_MAX + FLV_HEADER
 const _: () = assert!(CLIP_BYTES_MAX <= FLV_UNREAD_BYTES_MAX);
 const _: () = assert!(PARAMETER_SET_PARSED_BYTES_MAX <= CODEC_CONFIG_BYTES_MAX);
 const _: () = assert!(STREAM_KEY_BYTES_MAX < HTTP_HEAD_BYTES_MAX);
+const _: () = assert!(HLS_PART_FRAMES_MAX <= MP4_FRAGMENT_SAMPLES_MAX && MP4_FRAGMENT_SAMPLES_MAX <= MP4_SAMPLES_MAX);
+const _: () = assert!(MP4_SAMPLES_MAX <= u32::MAX as usize);

@@ -5,6 +5,7 @@
 use bytes::Bytes;
 
 use super::{ClipError, TagKind, Track};
+use crate::boxes::{find, find_in, next_box};
 use crate::cursor::{Cursor, Truncated};
 use crate::limits::{CLIP_FRAMES_PER_SECOND_MAX, CLIP_MS_MAX};
 
@@ -142,44 +143,6 @@ fn read_track<'a>(file: &'a [u8], inside: &'a [u8], track: Track, movie_timescal
         dts += i64::from(steps.next()?.ok_or_else(table("stts"))?);
     }
     Ok((config, samples))
-}
-
-/// A box: its name and what is in it.
-type Named<'a> = ([u8; 4], &'a [u8]);
-
-/// The next box.
-fn next_box<'a>(at: &mut Cursor<'a>) -> Result<Option<Named<'a>>, Truncated> {
-    if at.is_empty() {
-        return Ok(None);
-    }
-    let size = at.u32()?;
-    let name = at.array()?;
-    let length = match size {
-        0 => at.remaining(),
-        1 => usize::try_from(u64::from_be_bytes(at.array()?)).unwrap_or(usize::MAX).saturating_sub(16),
-        size => (size as usize).saturating_sub(8),
-    };
-    Ok(Some((name, at.take(length)?)))
-}
-
-/// The first box of that name.
-fn find(bytes: &[u8], wanted: [u8; 4]) -> Result<Option<&[u8]>, Truncated> {
-    let mut at = Cursor::new(bytes);
-    while let Some((name, inner)) = next_box(&mut at)? {
-        if name == wanted {
-            return Ok(Some(inner));
-        }
-    }
-    Ok(None)
-}
-
-/// The first box at that path.
-fn find_in<'a>(mut bytes: &'a [u8], path: &[[u8; 4]]) -> Result<Option<&'a [u8]>, Truncated> {
-    for name in path {
-        let Some(inner) = find(bytes, *name)? else { return Ok(None) };
-        bytes = inner;
-    }
-    Ok(Some(bytes))
 }
 
 /// Units a second of a header box, `mvhd` or `mdhd`; `None`: it has none.
