@@ -157,7 +157,7 @@ async fn ask(reply: &Reply<'_>, id: &Id) -> Option<Answer> {
         Err(refused) => return Some(refused),
     };
     let kept = reply.pass != Pass::None || reply.shard.grant(id, hls::granted(reply.session, viewer), granted.until);
-    let let_in = kept && edges::let_in(reply, id);
+    let let_in = kept && edges::let_in(reply, id, granted.until);
     (!let_in).then(|| reply.turned_away(id.as_str(), PROTOCOL, BUSY))
 }
 

@@ -28,6 +28,7 @@ pub const TARGETS: &[(&str, Target)] = &[
     ("hls_request", text::hls_request),
     ("recorded", text::recorded),
     ("cmaf", media::cmaf),
+    ("mp4", media::mp4),
     ("proxy", text::proxy),
     ("websocket", text::websocket),
     ("amf0", rtmp::amf0),

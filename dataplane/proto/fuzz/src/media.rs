@@ -3,8 +3,11 @@ use bytes::{Bytes, BytesMut};
 use millstream_proto::cmaf::init::init;
 use millstream_proto::codec;
 use millstream_proto::flv::{self, Item, Reader};
-use millstream_proto::limits::RTMP_MESSAGE_BYTES_MAX;
+use millstream_proto::limits::{MP4_FRAGMENT_HEADER_BYTES_MAX, RTMP_MESSAGE_BYTES_MAX};
 use millstream_proto::media::{Clip, Codec, CodecConfig, Frame, Intake, MediaEvent, Skipped, TagKind, Track, Unpacker};
+use millstream_proto::mp4::build::{Cut, FileBuilder, Settings};
+use millstream_proto::mp4::fragment::{Read, read};
+use millstream_proto::mp4::header::TrackHeader;
 
 /// FLV in pieces; what is read must be the same when it is written and read again.
 pub fn flv_read(data: &[u8]) {
@@ -133,4 +136,32 @@ pub fn cmaf(data: &[u8]) {
         }
         Err(error) => assert!(!error.to_string().is_empty()),
     }
+}
+
+/// A track: its header, and fragments one behind the other. The first byte chooses a cut, the next two say how long the header is.
+pub fn mp4(data: &[u8]) {
+    let Some(([cut, a, b], rest)) = data.split_first_chunk() else { return };
+    let header_bytes = usize::from(u16::from_be_bytes([*a, *b])).min(rest.len());
+    let (header, object) = rest.split_at(header_bytes);
+    let Ok(header) = TrackHeader::read(header) else { return };
+    let moment_us = |bit: u8, ms: i64| (cut & bit != 0).then_some(ms * 1_000);
+    let cut = Cut { from_us: moment_us(1, 50), to_us: moment_us(2, 200) };
+    let mut builder = FileBuilder::new(Settings { zero_unix_ms: moment_us(4, i64::from(*cut)), cut });
+    let track = builder.add_track(&header).expect("the first one");
+    let (mut at, mut payload_most) = (0, 0);
+    while let Ok(Read::Fragment { fragment, bytes }) = read(object.get(at..).unwrap_or_default(), &header) {
+        payload_most += fragment.samples.iter().map(|sample| u64::from(sample.size)).sum::<u64>();
+        let _ = builder.push(track, &fragment, 0, at as u64);
+        let Some(next) = usize::try_from(bytes).ok().and_then(|bytes| at.checked_add(bytes)) else { break };
+        at = next;
+    }
+    if let Ok(Read::More(needed)) = read(object.get(at..).unwrap_or_default(), &header) {
+        assert!(needed <= MP4_FRAGMENT_HEADER_BYTES_MAX && needed > object.len().saturating_sub(at));
+    }
+    let (length_us, payload_bytes) = (builder.length_us(), builder.payload_bytes());
+    let Ok(file) = builder.finish() else { return };
+    assert_eq!((file.length_us(), file.payload_bytes()), (length_us, payload_bytes));
+    assert!(payload_bytes <= payload_most);
+    assert_eq!(file.copies().map(|copy| copy.bytes).sum::<u64>(), payload_bytes);
+    assert_eq!(&file.head()[4..8], b"ftyp");
 }

@@ -136,6 +136,7 @@ fn write_seeds() {
             write("codec", "flac_bare", &[&[index as u8], &record[4..38]].concat());
         }
     }
+    write_tracks(&write, &read("avcc.bin"));
     let head = [&b"\x90av01"[..], &read("av1c.bin")].concat();
     let enhanced = [
         message(1, 0, &head),
@@ -232,6 +233,31 @@ fn write_seeds() {
     );
     write("rtmp_server", "enhanced_connect", &[&[0x80], &enhanced_connect()[..]].concat());
     write_sessions(&write);
+}
+
+/// Tracks as our packager writes them, each with a hole.
+fn write_tracks(write: &dyn Fn(&str, &str, &[u8]), avcc: &[u8]) {
+    use millstream_proto::cmaf::fragment::{Sample, fragment};
+    use millstream_proto::cmaf::init::init;
+    use millstream_proto::media::{Codec, CodecConfig, Track};
+
+    let video = CodecConfig { track: Track::Video, codec: Codec::Avc, body: avcc.to_vec().into(), record_at: 0 };
+    let audio = CodecConfig { track: Track::Audio, codec: Codec::Aac, body: vec![0x12, 0x10].into(), record_at: 0 };
+    for (name, cut, config) in
+        [("video", 0, &video), ("video_cut", 7, &video), ("audio", 0, &audio), ("audio_cut", 3, &audio)]
+    {
+        let header = init(config).unwrap().bytes;
+        let sample = |composition, sync, data| Sample { duration: 3000, composition, sync, data };
+        let group: [Sample; 3] = if config.track == Track::Video {
+            [sample(3000, true, b"key"), sample(6000, false, b"p"), sample(-90, false, b"b")]
+        } else {
+            [sample(0, true, b"one"), sample(0, true, b"two"), sample(0, true, b"three")]
+        };
+        let fragments: Vec<_> =
+            [0, 9_000, 20_000].iter().enumerate().map(|(n, at)| fragment(n as u32 + 1, *at, &group).unwrap()).collect();
+        let length = (header.len() as u16).to_be_bytes();
+        write("mp4", name, &[&[cut], &length[..], &header, &fragments.concat()].concat());
+    }
 }
 
 /// `connect` as an encoder that knows Enhanced RTMP v2 says it.
