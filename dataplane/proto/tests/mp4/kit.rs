@@ -55,7 +55,17 @@ pub(crate) fn decodes(path: &str) {
 /// Test picture and tone, each as a fragmented file of its own, as CMAF wants it. `first` is where the picture begins.
 pub(crate) fn cmaf(path: &str, input: &str, codec: &[&str]) {
     let source = ["-f", "lavfi", "-i", input];
-    let form = ["-movflags", "cmaf+frag_keyframe", "-frag_duration", "300000", "-use_editlist", "1", "-f", "mp4", path];
+    let form = [
+        "-movflags",
+        "cmaf+frag_keyframe+delay_moov",
+        "-frag_duration",
+        "300000",
+        "-use_editlist",
+        "1",
+        "-f",
+        "mp4",
+        path,
+    ];
     ffmpeg(&[&source[..], codec, &form].concat());
 }
 
@@ -115,4 +125,36 @@ pub(crate) fn shown(path: &str, section: &str, track: &str) -> String {
     }
     args.push(path);
     run("ffprobe", &args).trim().trim_end_matches(',').to_owned()
+}
+
+/// A sample as ffprobe finds it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Packet {
+    pub(crate) pts: i64,
+    pub(crate) dts: i64,
+    pub(crate) size: u64,
+    pub(crate) flags: String,
+    pub(crate) hash: String,
+}
+
+/// The samples of one track (`v` or `a`).
+pub(crate) fn packets(path: &str, track: &str) -> Vec<Packet> {
+    let entries = "packet=pts,dts,size,flags,data_hash";
+    let hash = ["-v", "warning", "-select_streams", track, "-show_data_hash", "SHA256"];
+    let text = run("ffprobe", &[&hash[..], &["-show_entries", entries, "-of", "default=nw=0", path]].concat());
+    let mut found = vec![];
+    for packet in text.split("[PACKET]").skip(1) {
+        let value = |name: &str| {
+            let line = packet.lines().find_map(|line| line.strip_prefix(name)?.strip_prefix('='));
+            line.unwrap_or_else(|| panic!("no {name} in {packet}")).to_owned()
+        };
+        found.push(Packet {
+            pts: value("pts").parse().unwrap(),
+            dts: value("dts").parse().unwrap(),
+            size: value("size").parse().unwrap(),
+            flags: value("flags"),
+            hash: value("data_hash"),
+        });
+    }
+    found
 }
