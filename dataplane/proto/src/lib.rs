@@ -3,7 +3,8 @@
 //! Reading order: [`time`], [`limits`], [`media`] (what a stream is made of; [`codec`]
 //! reads its configurations), [`rtmp`] (how it arrives and one way it leaves),
 //! [`flv`] (the other way), [`cmaf`], [`hls`] and [`dash`] (as files and playlists), [`mp4`] (as one file that is kept),
-//! [`recorded`] (where it is kept), [`http`] (how viewers ask), [`sign`] (who may). [`output`] names what a stream is given out as. [`proxy`] and [`network`] are for what stands in front of us,
+//! [`recorded`] (where it is kept), [`http`] (how viewers ask), [`sign`] (who may). [`output`] names what a stream is given out as.
+//! [`proxy`] and [`network`] are for what stands in front of us,
 //! [`openmetrics`] for who looks after us.
 //!
 //! Invariants: no input panics, blocks, or makes anything grow past a maximum named in [`limits`]; nothing here reads a clock.

@@ -140,13 +140,13 @@ pub fn cmaf(data: &[u8]) {
 
 /// A track: its header, and fragments one behind the other. The first byte chooses a cut, the next two say how long the header is.
 pub fn mp4(data: &[u8]) {
-    let Some(([cut, a, b], rest)) = data.split_first_chunk() else { return };
+    let Some(([choice, a, b], rest)) = data.split_first_chunk() else { return };
     let header_bytes = usize::from(u16::from_be_bytes([*a, *b])).min(rest.len());
     let (header, object) = rest.split_at(header_bytes);
     let Ok(header) = TrackHeader::read(header) else { return };
-    let moment_us = |bit: u8, ms: i64| (cut & bit != 0).then_some(ms * 1_000);
+    let moment_us = |bit: u8, ms: i64| (choice & bit != 0).then_some(ms * 1_000);
     let cut = Cut { from_us: moment_us(1, 50), to_us: moment_us(2, 200) };
-    let mut builder = FileBuilder::new(Settings { zero_unix_ms: moment_us(4, i64::from(*cut)), cut });
+    let mut builder = FileBuilder::new(Settings { zero_unix_ms: moment_us(4, 1_000), cut });
     let track = builder.add_track(&header).expect("the first one");
     let (mut at, mut payload_most) = (0, 0);
     while let Ok(Read::Fragment { fragment, bytes }) = read(object.get(at..).unwrap_or_default(), &header) {
