@@ -119,6 +119,7 @@ fn crates_know_only_what_is_below_them() {
                 "millstream-fleet",
             ],
         ),
+        ("millstream-objects", &[]),
         ("millstream-store", &[]),
         ("millstream-fleet", &["millstream-proto", "millstream-control-protocol"]),
         (
