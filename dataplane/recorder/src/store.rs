@@ -25,8 +25,8 @@ pub enum StoreError {
 /// What is put.
 #[derive(Clone, Debug)]
 pub enum Body {
-    /// All of a file of the spool.
-    File(Arc<File>),
+    /// So many bytes from the beginning of a file of the spool.
+    File(Arc<File>, u64),
     /// These bytes.
     Bytes(Bytes),
 }

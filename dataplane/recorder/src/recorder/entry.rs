@@ -122,8 +122,7 @@ impl<F: Clone> Entry<F> {
 
     /// Makes a write; after an error nothing of it is there. Gives the bytes that were appended.
     pub(super) fn commit<D: Disk<File = F>>(&mut self, disk: &mut D, write: &Write) -> Result<u64, DiskError> {
-        self.write_late(disk)?;
-        let mut bytes = 0;
+        let mut bytes = self.write_late(disk)?;
         if let Some((track, number, media)) = &write.media {
             self.append_media(disk, *track, *number, media)?;
             bytes += media.len() as u64;

@@ -241,6 +241,10 @@ impl<D: Disk> Recorder<D> {
         }
         let Some(stream) = self.streams.get(&key) else { return false };
         if stream.recording.is_none() && !(starts && stream.wanted && self.begin_recording(key, &opened, moment)) {
+            // The rest of the segment cannot be played without its beginning.
+            if let Some(stream) = self.streams.get_mut(&key) {
+                stream.begun[place(track)] = None;
+            }
             return false;
         }
         let Some(stream) = self.streams.get_mut(&key) else { return false };
@@ -285,7 +289,6 @@ impl<D: Disk> Recorder<D> {
         if moment.now < stream.retry_at {
             return false;
         }
-        stream.retry_at = moment.now + START_RETRY;
         let made = if self.room.is_left() { self.make_recording(key, &session, opened) } else { Err(DiskError::Full) };
         let Some(stream) = self.streams.get_mut(&key) else { return false };
         match made {
@@ -297,6 +300,7 @@ impl<D: Disk> Recorder<D> {
                 true
             }
             Err(error) => {
+                stream.retry_at = moment.now + START_RETRY;
                 if !std::mem::replace(&mut stream.is_refusal_told, true) {
                     let why = match error {
                         DiskError::Full => "the spool has no room: check that the store takes what is recorded, or raise spool_max; it begins as soon as there is room".to_owned(),
@@ -432,9 +436,9 @@ impl<D: Disk> Recorder<D> {
         self.events.drain(..).collect()
     }
 
-    /// The disk that it writes to.
-    pub fn disk_mut(&mut self) -> &mut D {
-        &mut self.disk
+    /// An event could not be given on.
+    pub(crate) fn event_lost(&mut self) {
+        self.numbers.events_lost += 1;
     }
 
     /// To be called a few times a second: what is due by time.

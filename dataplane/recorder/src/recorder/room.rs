@@ -45,6 +45,8 @@ impl<D: Disk> Recorder<D> {
     pub(super) fn look_for_room_now(&mut self, moment: Moment) {
         self.room.looked_at = Some(moment.now);
         self.room.free_bytes = self.disk.free_bytes();
+        // Counted anew: between two looks it only has to be nearly right.
+        self.room.used_bytes = self.entries.values().map(Entry::spool_bytes).sum();
     }
 
     pub(super) fn look_for_room(&mut self, moment: Moment) {
@@ -114,7 +116,7 @@ impl<D: Disk> Recorder<D> {
     }
 }
 
-impl<F> Entry<F> {
+impl<F: Clone> Entry<F> {
     /// Why it does not grow.
     pub(super) fn pause_reason(&self) -> Option<Reason> {
         match self.phase {

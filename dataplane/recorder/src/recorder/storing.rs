@@ -199,6 +199,11 @@ impl<D: Disk> Recorder<D> {
                 self.done_with(&name, moment);
                 continue;
             }
+            if entry.phase == Phase::Ended && entry.late.is_empty() && !entry.recording.ledger().has_media() {
+                // It found no room for its first part: the store never hears of it.
+                entry.are_last_texts_pushed = true;
+                continue;
+            }
             let is_last = entry.phase == Phase::Ended
                 && entry.is_all_stored()
                 && !entry.is_index_dirty
@@ -262,13 +267,23 @@ impl<D: Disk> Recorder<D> {
         if entry.held.iter().any(|held| !held.is_empty()) {
             return;
         }
-        if !matches!(self.disk.remove(name.as_str(), INDEX_FILE), Ok(()) | Err(DiskError::Missing)) {
-            return;
+        // A file that was made for a part which found no room, and the index last: without it the directory would be taken for somebody else's.
+        let empty = TRACKS.into_iter().filter_map(|track| {
+            entry.open[place(track)].as_ref().map(|open| object_file(track, open.number))
+        });
+        for file in empty.chain([INDEX_FILE.to_owned()]) {
+            if !matches!(self.disk.remove(name.as_str(), &file), Ok(()) | Err(DiskError::Missing)) {
+                return;
+            }
         }
         // A damaged file that is left for people keeps its directory.
         let _ = self.disk.remove_directory(name.as_str());
         let ledger = entry.recording.ledger();
-        let kind = EventKind::RecordingStored { duration_ms: ledger.duration_ms(), bytes: ledger.bytes() };
+        let kind = if ledger.has_media() {
+            EventKind::RecordingStored { duration_ms: ledger.duration_ms(), bytes: ledger.bytes() }
+        } else {
+            EventKind::RecordingFailed { why: "it ended before there was room for anything of it".to_owned() }
+        };
         self.room.used_bytes = self.room.used_bytes.saturating_sub(entry.index_bytes);
         self.syncing.spool_changed = true;
         self.numbers.done += 1;

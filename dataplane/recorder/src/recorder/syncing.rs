@@ -80,6 +80,19 @@ impl<D: Disk> Recorder<D> {
         Some(batch)
     }
 
+    /// Everything, dirty or not: for an end after which nothing is answered.
+    pub(crate) fn everything(&self) -> SyncBatch<D::File> {
+        let mut batch = SyncBatch::default();
+        for (name, entry) in &self.entries {
+            batch.files.extend(entry.closing.iter().cloned());
+            batch.files.extend(entry.open.iter().flatten().map(|open| open.file.clone()));
+            batch.files.push(entry.index.clone());
+            batch.directories.push(name.as_str().to_owned());
+        }
+        batch.directories.push(String::new());
+        batch
+    }
+
     /// The batch is durable, or the disk failed.
     pub fn synced(&mut self, result: &Result<(), DiskError>, moment: Moment) {
         let Some(covered) = self.syncing.covered.take() else { return };

@@ -1,1 +1,229 @@
-//! T
+//! A recording as its playlists show it, each held against the rules.
+use bytes::Bytes;
+use millstream_hub::package::change::{Header, Opened, Part};
+use millstream_proto::codec::{Shape, Summary};
+use millstream_proto::id::Id;
+use millstream_proto::media::Track;
+use millstream_proto::time::Time;
+use millstream_test_support::hls::playlist::Media;
+use millstream_test_support::hls::rules;
+
+use super::ledger::Ledger;
+use super::playlist::Reach;
+use super::record::{Head, Reason, Record};
+use super::summary::State;
+use super::{Recording, Write};
+use crate::name::RecordingName;
+
+const START_MS: u64 = 1_795_531_265_000;
+
+struct Fixture {
+    recording: Recording,
+    /// All that was written.
+    records: Vec<Record>,
+}
+
+impl Fixture {
+    fn new(object_ms: u32) -> Self {
+        let head = Head {
+            name: RecordingName::new(START_MS, "s").expect("a name"),
+            stream: Id::new("cam").expect("an id"),
+            target_duration_s: 2,
+            object_ms,
+            retention_days: 0,
+        };
+        Self { recording: Recording::new(Ledger::new(head)), records: Vec::new() }
+    }
+
+    fn make(&mut self, writes: Vec<Write>) {
+        for write in writes {
+            self.recording.written(&write.record);
+            self.records.push(write.record);
+        }
+    }
+
+    fn open(&mut self, track: Track, msn: u64, discontinuities: u64, header: u32, date_unix_ms: u64) {
+        let opened = Opened {
+            msn,
+            discontinuity: false,
+            discontinuities,
+            run_start_ms: 0,
+            run_zero_unix_ms: 0,
+            header,
+            start: 0,
+            start_us: 0,
+            date_unix_ms,
+        };
+        let (codec, shape) = match track {
+            Track::Video => ("avc1.64001f", Shape::Video { width: 1_280, height: 720 }),
+            Track::Audio => ("mp4a.40.2", Shape::Audio { rate_hz: 48_000, channels: 2 }),
+        };
+        let summary = Summary { codec: codec.to_owned(), shape: Some(shape) };
+        let header = Header { number: header, bytes: Bytes::from_static(b"moov"), timescale: 1_000, summary };
+        let writes = self.recording.opened(track, &opened, Some(&header));
+        self.make(writes);
+    }
+
+    fn part(&mut self, track: Track, bytes: usize) {
+        let part = Part {
+            number: 0,
+            duration: 500,
+            duration_us: 500_000,
+            independent: true,
+            frames: 15,
+            arrived: Time::ZERO,
+            bytes: vec![7; bytes].into(),
+        };
+        let writes = self.recording.part(track, &part);
+        self.make(writes);
+    }
+
+    /// A segment of 2 s.
+    fn segment(&mut self, track: Track, msn: u64, discontinuities: u64, header: u32, date_unix_ms: u64) {
+        self.open(track, msn, discontinuities, header, date_unix_ms);
+        (0..4).for_each(|_| self.part(track, 100));
+        let writes = self.recording.closed(track);
+        self.make(writes);
+    }
+
+    fn playlist(&self, track: Track, is_final: bool) -> Media {
+        let text = self.recording.ledger().media_playlist(track, Reach::All, is_final);
+        let media = Media::parse(&text).unwrap_or_else(|error| panic!("{error:#}\n{text}"));
+        assert_eq!(rules::check(&media), [], "{text}");
+        // What a crash would find is the same.
+        let mut found = Ledger::new(self.recording.ledger().head().clone());
+        for record in &self.records {
+            found.apply(&Record::decode(&record.encode()).expect("a record").0);
+        }
+        assert_eq!(found.media_playlist(track, Reach::All, is_final), text);
+        media
+    }
+}
+
+#[test]
+fn segments_are_ranges_of_objects_that_are_as_long_as_they_are_to_be() {
+    let mut fixture = Fixture::new(4_000);
+    (0..5).for_each(|n| fixture.segment(Track::Video, n, 0, 1, START_MS + n * 2_000));
+    let writes = fixture.recording.end(Reason::StreamEnded);
+    fixture.make(writes);
+    let media = fixture.playlist(Track::Video, true);
+    let found: Vec<_> = media.segments.iter().map(|s| (s.uri.clone().expect("whole"), s.range.expect("a range"))).collect();
+    let expected = [(1, 0), (1, 400), (2, 0), (2, 400), (3, 0)];
+    let expected: Vec<_> = expected.iter().map(|(object, offset)| (format!("video/{object}.mp4"), (*offset, 400))).collect();
+    assert_eq!(found, expected);
+    assert!(media.ended && media.independent_segments);
+    assert_eq!(media.segments[0].date_ms, Some(START_MS as i64));
+    assert!(media.segments[1..].iter().all(|s| s.date_ms.is_none()), "one date a run");
+    let sums: Vec<_> = fixture.recording.ledger().track(Track::Video).full.iter().map(|o| (o.number, o.bytes, o.crc32)).collect();
+    let crc32 = crc32fast::hash(&[7; 800]);
+    assert_eq!(sums, [(1, 800, crc32), (2, 800, crc32), (3, 400, crc32fast::hash(&[7; 400]))], "sums of parts combine");
+}
+
+#[test]
+fn another_header_begins_another_object_and_another_run_a_discontinuity_in_both_tracks() {
+    let mut fixture = Fixture::new(60_000);
+    for track in [Track::Video, Track::Audio] {
+        fixture.segment(track, 0, 0, 1, START_MS);
+    }
+    // The audio has nothing in the second run.
+    fixture.segment(Track::Video, 1, 1, 1, START_MS + 2_000);
+    for track in [Track::Video, Track::Audio] {
+        fixture.segment(track, 2, 2, 7, START_MS + 4_000);
+    }
+    let of = |fixture: &Fixture, track| -> Vec<_> {
+        let media = fixture.playlist(track, false);
+        let named = |s: &millstream_test_support::hls::playlist::Segment| {
+            (s.uri.clone().expect("whole"), s.map.clone().expect("a header"), s.discontinuity_number)
+        };
+        media.segments.iter().map(named).collect()
+    };
+    let named = |track: &str, of: &[(u32, u32, u64)]| -> Vec<_> {
+        of.iter().map(|(o, i, d)| (format!("{track}/{o}.mp4"), format!("{track}/init-{i}.mp4"), *d)).collect()
+    };
+    assert_eq!(of(&fixture, Track::Video), named("video", &[(1, 1, 0), (1, 1, 1), (2, 2, 2)]));
+    assert_eq!(of(&fixture, Track::Audio), named("audio", &[(1, 1, 0), (2, 2, 2)]));
+}
+
+#[test]
+fn a_silent_track_has_gaps_that_keep_the_time() {
+    let mut fixture = Fixture::new(60_000);
+    fixture.segment(Track::Audio, 0, 0, 1, START_MS);
+    fixture.open(Track::Audio, 1, 0, 1, START_MS + 2_000);
+    let writes = fixture.recording.gap(Track::Audio, 2_000_000);
+    fixture.make(writes);
+    fixture.segment(Track::Audio, 2, 0, 1, START_MS + 4_000);
+    let media = fixture.playlist(Track::Audio, false);
+    assert_eq!(media.segments.iter().map(|s| s.gap).collect::<Vec<_>>(), [false, true, false]);
+    assert_eq!(media.segments[2].range, Some((400, 400)), "in the same object, behind the first");
+}
+
+#[test]
+fn what_is_missing_is_named_and_both_tracks_go_on_together() {
+    let mut fixture = Fixture::new(60_000);
+    for track in [Track::Video, Track::Audio] {
+        fixture.segment(track, 0, 0, 1, START_MS);
+    }
+    fixture.open(Track::Video, 1, 0, 1, START_MS + 2_000);
+    fixture.part(Track::Video, 100);
+    let writes = fixture.recording.break_off(Reason::DiskFull);
+    fixture.make(writes);
+    fixture.part(Track::Video, 100);
+    // The audio is still within a segment that the picture had begun.
+    fixture.segment(Track::Audio, 1, 0, 1, START_MS + 2_000);
+    for track in [Track::Video, Track::Audio] {
+        fixture.segment(track, 5, 0, 1, START_MS + 10_000);
+    }
+    let video = fixture.playlist(Track::Video, false);
+    let audio = fixture.playlist(Track::Audio, false);
+    assert_eq!(video.segments.iter().map(|s| s.duration.expect("whole")).collect::<Vec<_>>(), [2.0, 0.5, 2.0]);
+    assert_eq!(audio.segments.len(), 2);
+    for media in [&video, &audio] {
+        let last = media.segments.last().expect("a segment");
+        assert_eq!((last.discontinuity_number, last.date_ms), (1, Some(START_MS as i64 + 10_000)));
+    }
+    let summary = fixture.recording.ledger().summary(State::Recording);
+    assert_eq!(summary.gaps.len(), 1);
+    let gap = summary.gaps[0];
+    assert_eq!((gap.from_unix_ms, gap.to_unix_ms), (START_MS + 2_500, Some(START_MS + 10_000)));
+    assert!(summary.to_json().contains("\"reason\": \"disk_full\""));
+}
+
+#[test]
+fn dates_rise_where_the_clock_was_set_back() {
+    let mut fixture = Fixture::new(60_000);
+    fixture.segment(Track::Video, 100, 0, 1, START_MS);
+    let writes = fixture.recording.new_session();
+    fixture.make(writes);
+    // An hour back, in another session, whose numbers begin anew.
+    for track in [Track::Video, Track::Audio] {
+        fixture.segment(track, 3, 0, 1, START_MS - 3_600_000);
+        fixture.segment(track, 4, 0, 1, START_MS - 3_598_000);
+    }
+    let media = fixture.playlist(Track::Video, false);
+    assert_eq!(media.segments.len(), 3);
+    assert_eq!(media.segments[1].map.as_deref(), Some("video/init-2.mp4"), "a header of its own");
+    let dates = |media: &Media| media.segments.iter().filter_map(|s| s.date_ms).collect::<Vec<_>>();
+    assert_eq!(dates(&media), [START_MS as i64, START_MS as i64 + 1]);
+    assert_eq!(dates(&fixture.playlist(Track::Audio, false)), [START_MS as i64 + 1], "moved by as much");
+}
+
+#[test]
+fn the_multivariant_playlist_names_what_plays() {
+    let mut fixture = Fixture::new(2_000);
+    fixture.segment(Track::Video, 0, 0, 1, START_MS);
+    fixture.segment(Track::Audio, 0, 0, 2, START_MS);
+    let ledger = fixture.recording.ledger();
+    let read = |text: Option<String>| {
+        let text = text.expect("a playlist");
+        let whole = millstream_test_support::hls::multivariant::Multivariant::parse(&text).expect("one");
+        assert_eq!(whole.check(), [], "{text}");
+        whole
+    };
+    let whole = read(ledger.multivariant(Reach::All, "rec/x/"));
+    assert_eq!(whole.variants[0].uri, "rec/x/video.m3u8");
+    assert_eq!(whole.renditions[0].uri.as_deref(), Some("rec/x/audio.m3u8"));
+    let alone = read(ledger.multivariant(Reach::Objects([0, 1]), ""));
+    assert_eq!((alone.variants[0].uri.as_str(), alone.renditions.len()), ("audio.m3u8", 0));
+    assert_eq!(ledger.multivariant(Reach::Objects([0, 0]), ""), None);
+    assert!(ledger.media_playlist(Track::Video, Reach::Objects([0, 1]), false).lines().count() < 7, "no segment");
+}

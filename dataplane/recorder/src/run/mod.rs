@@ -1,1 +1,155 @@
-//! Threads.
+//! The recorder as a server runs it: a thread for the disk, one for syncs, and the store on a runtime that is given. The only files of this crate
+//! with clocks and threads.
+//!
+//! Reading order: [`queue`] (from the shards), [`thread`] (the disk's), [`jobs`] (the store's), [`metrics`].
+mod jobs;
+pub mod metrics;
+mod queue;
+#[cfg(test)]
+mod tests;
+mod thread;
+
+use std::path::Path;
+use std::sync::mpsc::{Receiver, Sender, channel};
+use std::sync::{Arc, Mutex};
+use std::thread::JoinHandle;
+
+use millstream_hub::subscriber::Subscriber;
+use millstream_proto::id::Id;
+
+use self::queue::Queues;
+use self::thread::{Clock, Command, DiskThread};
+use crate::limits::EVENTS_MAX;
+use crate::recorder::{Event, Numbers, Recorder, RecordingStatus};
+use crate::settings::{Settings, StreamSettings};
+use crate::spool::directory::{self, Directory, SpoolError};
+use crate::spool::disk::DiskError;
+use crate::store::Store;
+
+/// Why the recorder cannot start.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum StartError {
+    /// Its directory cannot be used.
+    #[error(transparent)]
+    Spool(#[from] SpoolError),
+    /// What is in it cannot be read.
+    #[error("the spool cannot be read: {0}; check the disk that it is on")]
+    Disk(#[from] DiskError),
+    /// The system gives no thread.
+    #[error("no thread for the recorder: {0}")]
+    Thread(std::io::Error),
+}
+
+/// The recorder at a moment, told anew each second.
+#[derive(Clone, Default, Debug)]
+pub struct Snapshot {
+    /// Counts.
+    pub numbers: Numbers,
+    /// Times that a stream's queue was full.
+    pub queue_full: u64,
+    /// Recordings that are not done.
+    pub recordings: Vec<RecordingStatus>,
+    /// What in the spool is not the recorder's.
+    pub foreign: Vec<String>,
+}
+
+/// The running recorder. Cheap to clone, usable from any thread.
+#[derive(Clone)]
+pub struct Handle {
+    commands: Sender<Command>,
+    queues: Arc<Queues>,
+    snapshot: Arc<Mutex<Arc<Snapshot>>>,
+}
+
+/// The recorder's threads, to be waited for.
+#[derive(Debug)]
+pub struct Threads(Vec<JoinHandle<()>>);
+
+/// Starts it: recordings in the spool go on. Uploads run on that runtime. Events come out of the receiver; those that nobody takes in time are counted.
+pub fn start(
+    spool: &Path,
+    settings: Settings,
+    store: Arc<dyn Store>,
+    runtime: tokio::runtime::Handle,
+) -> Result<(Handle, Threads, tokio::sync::mpsc::Receiver<Event>), StartError> {
+    let clock = Clock::new();
+    let recorder = Recorder::open(Directory::open(spool)?, settings, clock.now())?;
+    let (commands, inbox) = channel();
+    let (syncs, batches) = channel();
+    let (events, outbox) = tokio::sync::mpsc::channel(EVENTS_MAX);
+    let (queues, snapshot) = (Arc::new(Queues::default()), Arc::new(Mutex::default()));
+    let handle = Handle { commands: commands.clone(), queues: Arc::clone(&queues), snapshot: Arc::clone(&snapshot) };
+    let disk = DiskThread {
+        recorder,
+        clock,
+        commands: inbox,
+        sender: commands.clone(),
+        queues: Arc::clone(&queues),
+        store,
+        runtime,
+        events,
+        snapshot,
+        syncs,
+        spool: spool.to_owned(),
+    };
+    let named = |name: &str| std::thread::Builder::new().name(name.to_owned());
+    let spool = spool.to_owned();
+    let synced = named("recorder-sync").spawn(move || sync_batches(&spool, &batches, &commands, &queues));
+    let written = named("recorder-disk").spawn(move || disk.run());
+    let threads = [written, synced].into_iter().collect::<Result<Vec<_>, _>>().map_err(StartError::Thread)?;
+    Ok((handle, Threads(threads), outbox))
+}
+
+fn sync_batches(
+    spool: &Path,
+    batches: &Receiver<crate::spool::disk::SyncBatch<Arc<std::fs::File>>>,
+    commands: &Sender<Command>,
+    queues: &Queues,
+) {
+    while let Ok(batch) = batches.recv() {
+        let result = directory::sync(spool, &batch);
+        if commands.send(Command::Synced(result)).is_err() {
+            return;
+        }
+        queues.wake();
+    }
+}
+
+impl Handle {
+    /// Who follows a stream for the recorder, on the shard that owns it. It has the stream packaged while it is to be recorded.
+    pub fn follower(&self, id: &Id, settings: StreamSettings) -> Box<dyn Subscriber> {
+        let (follower, feed) = queue::queue(&self.queues, settings.is_on_demand);
+        // A recorder that has stopped drops the other end, and the follower is done.
+        let _ = self.commands.send(Command::Follow(id.clone(), settings, feed));
+        Box::new(follower)
+    }
+
+    /// A stream that is on air is to be recorded, from its next segment on, or no longer.
+    pub fn set_wanted(&self, id: &Id, wanted: bool) {
+        let _ = self.commands.send(Command::Want(id.clone(), wanted));
+        self.queues.wake();
+    }
+
+    /// The recorder as it was within the last second.
+    pub fn snapshot(&self) -> Arc<Snapshot> {
+        self.snapshot.lock().map(|told| Arc::clone(&told)).unwrap_or_default()
+    }
+
+    /// Writes and syncs what is there, and ends: the next start goes on from there.
+    pub fn stop(&self) {
+        let _ = self.commands.send(Command::Stop);
+        self.queues.wake();
+    }
+}
+
+impl Threads {
+    /// Waits for their end.
+    pub fn join(self) {
+        for thread in self.0 {
+            if thread.join().is_err() {
+                tracing::error!("a thread of the recorder panicked");
+            }
+        }
+    }
+}

@@ -6,7 +6,7 @@ use millstream_proto::media::Track;
 
 use super::disk::{Disk, DiskError};
 use crate::limits::{INDEX_BYTES_MAX, RECORD_BYTES_MAX};
-use crate::name::{INDEX_FILE, RecordingName, TRACKS, object_file, parse_object_file, place};
+use crate::name::{INDEX_FILE, RecordingName, object_file, parse_object_file, place};
 use crate::recording::ledger::{Ledger, Object};
 use crate::recording::record::{Record, RecordError};
 
@@ -228,14 +228,4 @@ fn discard<D: Disk>(disk: &mut D, directory: &str, files: &BTreeMap<String, u64>
         disk.remove_directory(directory)?;
     }
     Ok(())
-}
-
-/// Sealed objects of a recording that are not in the spool: the store had them.
-pub(crate) fn stored<F>(found: &Recovered<F>) -> Vec<(Track, Object)> {
-    let mut gone = Vec::new();
-    for track in TRACKS {
-        let there = |object: &&Object| !found.there.contains(&(place(track) as u8, object.number));
-        gone.extend(found.ledger.track(track).sealed.iter().filter(there).map(|object| (track, *object)));
-    }
-    gone
 }

@@ -43,9 +43,14 @@ impl Upload {
         }
     }
 
+    /// Its next job is to look at it.
+    const fn looks(&self) -> bool {
+        self.is_put || self.request.look_first || self.request.content.is_none()
+    }
+
     fn begin(&mut self, recording: &RecordingName, id: JobId, now: Time) -> (Job, What) {
         self.job = Some((id, now + timeout(self.request.sums)));
-        let looks = self.is_put || self.request.look_first;
+        let looks = self.looks();
         let Request { what, key, content, sums, kind, .. } = &self.request;
         let put = content.clone().filter(|_| !looks);
         (Job { id, recording: recording.clone(), key: key.clone(), put, sums: *sums, kind: *kind }, *what)
@@ -74,9 +79,16 @@ impl Lane {
         {
             return Some(text.begin(recording, id, now));
         }
-        // In order: behind one that has to wait, none begins.
-        let next = self.objects.iter_mut().take(UPLOADS_PER_RECORDING_MAX).find(|upload| upload.job.is_none())?;
-        (next.retry_at <= now).then(|| next.begin(recording, id, now))
+        // In order: behind one that has to wait none begins, and none is put before those ahead of it were.
+        let mut may_put = true;
+        for upload in self.objects.iter_mut().take(UPLOADS_PER_RECORDING_MAX) {
+            if upload.job.is_none() {
+                let may_begin = upload.retry_at <= now && (may_put || upload.looks());
+                return may_begin.then(|| upload.begin(recording, id, now));
+            }
+            may_put &= upload.is_put || !upload.request.look_first || upload.request.content.is_none();
+        }
+        None
     }
 
     pub(super) fn find(&mut self, id: JobId) -> Option<&mut Upload> {

@@ -114,10 +114,9 @@ impl History {
         let msn = new.msn;
         let closed = old.uri.is_some();
         faults.demand(!closed || new.uri.is_some(), "changed segment", || format!("{msn} is open again"));
-        let was = (&old.uri, old.duration);
-        faults.demand(!closed || was == (&new.uri, new.duration), "changed segment", || {
-            format!("{msn} was {was:?} and is {:?}", (&new.uri, new.duration))
-        });
+        let was = (&old.uri, old.duration, old.range);
+        let is = (&new.uri, new.duration, new.range);
+        faults.demand(!closed || was == is, "changed segment", || format!("{msn} was {was:?} and is {is:?}"));
         let was = (old.date_ms, old.map.as_ref().filter(|_| !new.gap), old.discontinuity);
         let is = (new.date_ms, new.map.as_ref().filter(|_| !new.gap), new.discontinuity);
         faults.demand(was == is, "changed segment", || format!("{msn} was {was:?} and is {is:?}"));
@@ -136,7 +135,9 @@ impl History {
     fn remember_names(&mut self, media: &Media, faults: &mut Faults) {
         let mut named = Vec::new();
         for segment in &media.segments {
-            named.extend(segment.uri.iter().map(|uri| (uri.clone(), format!("segment {}", segment.msn))));
+            // Segments may share a file, but not the same bytes of it.
+            let name = |uri: &String| segment.range.map_or(uri.clone(), |(offset, _)| format!("{uri}@{offset}"));
+            named.extend(segment.uri.iter().map(|uri| (name(uri), format!("segment {}", segment.msn))));
             let parts = segment.parts.iter().enumerate();
             named.extend(parts.map(|(n, part)| (part.uri.clone(), format!("part {}.{n}", segment.msn))));
             named.extend(segment.map.iter().map(|uri| (uri.clone(), "an initialisation".to_owned())));
@@ -179,6 +180,9 @@ fn forward(old: &Media, new: &Media, faults: &mut Faults) {
     if old.ended {
         faults.demand(old == new, "end is final", || "it goes on behind EXT-X-ENDLIST (6.2.1)".to_owned());
     }
+    // What was announced to grow is not cut (4.4.3.5); it may become final.
+    let kept = old.kind.is_none() || (old.media_sequence == new.media_sequence && new.kind.is_some());
+    faults.demand(kept, "playlist type", || format!("it was {:?} and is {:?}", old.kind, new.kind));
     if new.media_sequence > old.media_sequence && !new.ended {
         let (left, least) = (new.seconds(), 3.0 * new.target_duration as f64);
         faults.demand(left >= least - 0.01, "too short", || {

@@ -178,3 +178,24 @@ fn names_and_numbers_are_new_in_a_new_life() {
     let reused: Vec<_> = history.take(&reused).into_iter().map(|f| f.rule).collect();
     assert_eq!(reused[..], ["name used again"]);
 }
+
+#[test]
+fn a_recording_that_grows_becomes_final_and_is_never_cut() {
+    let of = |kind: &str, segments: std::ops::Range<u64>, end: &str| {
+        let mut text = format!(
+            "#EXTM3U\n#EXT-X-VERSION:6\n#EXT-X-TARGETDURATION:2\n#EXT-X-PLAYLIST-TYPE:{kind}\n\
+             #EXT-X-MEDIA-SEQUENCE:{}\n#EXT-X-MAP:URI=\"init.mp4\"\n",
+            segments.start
+        );
+        for n in segments {
+            let _ = writeln!(text, "#EXTINF:2.0,\n#EXT-X-BYTERANGE:10@{}\n1.mp4", n * 10);
+        }
+        Media::parse(&(text + end)).unwrap()
+    };
+    let end = "#EXT-X-ENDLIST\n";
+    assert_eq!(after(&[of("EVENT", 0..2, ""), of("EVENT", 0..3, ""), of("VOD", 0..4, end)]), [""; 0]);
+    assert_eq!(after(&[of("EVENT", 0..4, ""), of("EVENT", 1..5, "")])[..], ["playlist type"]);
+    assert_eq!(after(&[of("EVENT", 0..4, ""), of("EVENT", 0..3, "")])[..], ["goes back"]);
+    let moved = changed(of("EVENT", 0..4, ""), |media| media.segments[1].range = Some((11, 9)));
+    assert!(after(&[of("EVENT", 0..4, ""), moved]).contains(&"changed segment"));
+}

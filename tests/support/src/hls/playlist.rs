@@ -40,6 +40,8 @@ pub struct Segment {
     pub uri: Option<String>,
     /// Seconds, of `EXTINF`.
     pub duration: Option<f64>,
+    /// `EXT-X-BYTERANGE` (4.4.4.2): where it begins in its file, and how many bytes it has.
+    pub range: Option<(u64, u64)>,
     /// An `EXT-X-DISCONTINUITY` is before it.
     pub discontinuity: bool,
     /// Its discontinuity sequence number: that of the playlist, and one more for each tag up to here.
@@ -104,6 +106,8 @@ pub struct Media {
     pub reports: Vec<Report>,
     /// `EXT-X-ENDLIST`.
     pub ended: bool,
+    /// `EXT-X-PLAYLIST-TYPE` (4.4.3.5).
+    pub kind: Option<String>,
     /// `EXT-X-INDEPENDENT-SEGMENTS`.
     pub independent_segments: bool,
 }
@@ -175,10 +179,12 @@ struct Reader {
     number: u64,
     map: Option<String>,
     extinf: Option<f64>,
+    /// Discontinuities before the next segment: a track that had nothing in a run has two in a row.
+    discontinuities: u64,
 }
 
 /// Tags of a media playlist that may be there once.
-const ONCE: [&str; 9] = [
+const ONCE: [&str; 10] = [
     "#EXT-X-VERSION",
     "#EXT-X-TARGETDURATION",
     "#EXT-X-MEDIA-SEQUENCE",
@@ -188,6 +194,7 @@ const ONCE: [&str; 9] = [
     "#EXT-X-SKIP",
     "#EXT-X-INDEPENDENT-SEGMENTS",
     "#EXT-X-ENDLIST",
+    "#EXT-X-PLAYLIST-TYPE",
 ];
 
 impl Reader {
@@ -227,6 +234,7 @@ impl Reader {
             }
             "#EXT-X-SKIP" => media.skipped = Some(Attributes::parse(value)?.integer("SKIPPED-SEGMENTS")?),
             "#EXT-X-ENDLIST" => media.ended = true,
+            "#EXT-X-PLAYLIST-TYPE" => media.kind = Some(value.to_owned()),
             "#EXT-X-PRELOAD-HINT" => {
                 let all = Attributes::parse(value)?;
                 media.hints.push(Hint { kind: all.word("TYPE")?.to_owned(), uri: all.quoted("URI")?.to_owned() });
@@ -259,12 +267,18 @@ impl Reader {
             "#EXT-X-DISCONTINUITY" => {
                 ensure!(self.next.parts.is_empty(), "a discontinuity inside a segment");
                 self.next.discontinuity = true;
+                self.discontinuities += 1;
             }
             "#EXT-X-PROGRAM-DATE-TIME" => {
                 ensure!(self.next.parts.is_empty(), "a date inside a segment");
                 self.next.date_ms = Some(date::parse_ms(value)?);
             }
             "#EXT-X-GAP" => self.next.gap = true,
+            "#EXT-X-BYTERANGE" => {
+                ensure!(self.next.range.is_none(), "a second byte range for a segment");
+                let (bytes, offset) = value.split_once('@').context("no offset, though each range says its own")?;
+                self.next.range = Some((integer(offset)?, integer(bytes)?));
+            }
             "#EXT-X-MAP" => {
                 ensure!(self.next.parts.is_empty(), "an initialisation inside a segment");
                 let all = Attributes::parse(value)?;
@@ -298,7 +312,7 @@ impl Reader {
         let mut segment = std::mem::take(&mut self.next);
         let before = self.media.skipped.unwrap_or(0) + self.media.segments.len() as u64;
         segment.msn = self.media.media_sequence + before;
-        self.number += u64::from(segment.discontinuity);
+        self.number += std::mem::take(&mut self.discontinuities);
         segment.discontinuity_number = self.number;
         segment.map.clone_from(&self.map);
         self.media.segments.push(segment);

@@ -19,6 +19,7 @@ pub fn check(media: &Media) -> Vec<Fault> {
     let needed = match () {
         () if media.skipped.is_some() => 9,
         () if media.segments.iter().any(|s| s.map.is_some()) => 6,
+        () if media.segments.iter().any(|s| s.range.is_some()) => 4,
         () => 3,
     };
     faults.demand(media.version >= needed, "version", || format!("{} where {needed} is needed (7)", media.version));
@@ -33,7 +34,27 @@ pub fn check(media: &Media) -> Vec<Fault> {
     check_parts(media, &mut faults);
     check_control(media, &mut faults);
     check_end(media, &mut faults);
+    check_files(media, &mut faults);
     faults.done()
+}
+
+/// Playlists that grow or are final (4.4.3.5), and segments that share a file (4.4.4.2).
+fn check_files(media: &Media, faults: &mut Faults) {
+    if let Some(kind) = &media.kind {
+        faults.demand(kind == "EVENT" || kind == "VOD", "playlist type", || kind.clone());
+        faults.demand(kind != "VOD" || media.ended, "playlist type", || "VOD without an end".to_owned());
+    }
+    for pair in media.segments.windows(2) {
+        let (Some((offset, bytes)), Some((next, _))) = (pair[0].range, pair[1].range) else { continue };
+        faults.demand(pair[0].uri != pair[1].uri || next >= offset + bytes, "byte range", || {
+            format!("segment {} begins at {next}, within the one before it", pair[1].msn)
+        });
+    }
+    for segment in &media.segments {
+        faults.demand(segment.range.is_none_or(|(_, bytes)| bytes > 0), "byte range", || {
+            format!("segment {} has no bytes", segment.msn)
+        });
+    }
 }
 
 fn check_segment(media: &Media, segment: &Segment, faults: &mut Faults) {
@@ -331,6 +352,29 @@ s/1/v/103.m4s
         let late = GOOD.replace("#EXT-X-MEDIA-SEQUENCE:100\n", "") + "#EXT-X-MEDIA-SEQUENCE:100\n";
         assert!(format!("{:#}", Media::parse(&late).unwrap_err()).contains("behind a segment"));
         assert!(Media::parse(GOOD.trim_end()).is_err(), "the last line is cut off");
+    }
+
+    #[test]
+    fn a_recording_of_byte_ranges_is_read_and_what_breaks_it_is_caught() {
+        let good = "#EXTM3U\n#EXT-X-VERSION:6\n#EXT-X-TARGETDURATION:2\n#EXT-X-PLAYLIST-TYPE:VOD\n#EXT-X-MEDIA-SEQUENCE:0\n\
+             #EXT-X-MAP:URI=\"video/init-1.mp4\"\n#EXTINF:2.0,\n#EXT-X-BYTERANGE:10@0\nvideo/1.mp4\n\
+             #EXTINF:2.0,\n#EXT-X-BYTERANGE:20@10\nvideo/1.mp4\n#EXT-X-DISCONTINUITY\n#EXT-X-DISCONTINUITY\n\
+             #EXTINF:2.0,\n#EXT-X-BYTERANGE:5@0\nvideo/2.mp4\n#EXT-X-ENDLIST\n";
+        let media = Media::parse(good).unwrap();
+        assert_eq!(check(&media), []);
+        let ranges: Vec<_> = media.segments.iter().map(|s| (s.range, s.discontinuity_number)).collect();
+        assert_eq!(ranges, [(Some((0, 10)), 0), (Some((10, 20)), 0), (Some((0, 5)), 2)]);
+        for (old, new, rule) in [
+            ("20@10", "20@9", "byte range"),
+            ("20@10", "0@10", "byte range"),
+            ("#EXT-X-ENDLIST\n", "", "playlist type"),
+            ("TYPE:VOD", "TYPE:LIVE", "playlist type"),
+        ] {
+            assert!(good.contains(old));
+            let found = check(&Media::parse(&good.replacen(old, new, 1)).unwrap());
+            assert!(found.iter().any(|fault| fault.rule == rule), "{old} -> {new}: {found:?}");
+        }
+        assert!(Media::parse(&good.replace("20@10", "20")).is_err());
     }
 
     #[test]

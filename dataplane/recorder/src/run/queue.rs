@@ -1,0 +1,144 @@
+//! From a shard to the disk's thread: a bounded ring for each stream, without locks. Nobody is woken for a part: the thread looks often enough, and is
+//! woken only where a ring is half full. Before it: the stream's window, which is the buffer behind it; after it: [`super::thread`].
+use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
+use std::sync::{Arc, OnceLock};
+use std::thread::Thread;
+
+use millstream_hub::package::change::Change;
+use millstream_hub::subscriber::{ChangeCursor, Follows, NextChange, Progress, Subscriber, View};
+use rtrb::{Consumer, Producer, RingBuffer};
+
+use crate::limits::{QUEUE_BYTES_MAX, QUEUE_CHANGES_MAX, QUEUE_STREAM_BYTES_MAX};
+
+/// What all queues share.
+#[derive(Debug, Default)]
+pub(super) struct Queues {
+    /// Bytes of parts in all of them.
+    bytes: AtomicUsize,
+    /// Times that one was full.
+    pub(super) full: AtomicU64,
+    pub(super) thread: OnceLock<Thread>,
+}
+
+impl Queues {
+    pub(super) fn wake(&self) {
+        if let Some(thread) = self.thread.get() {
+            thread.unpark();
+        }
+    }
+}
+
+/// What both ends of a queue share.
+#[derive(Debug, Default)]
+pub(super) struct Ends {
+    bytes: AtomicUsize,
+    /// The stream is to be recorded: only then it is packaged for that.
+    pub(super) is_wanted: AtomicBool,
+}
+
+fn bytes_of(next: &NextChange) -> usize {
+    match next {
+        NextChange::Change(Change::Part(_, part)) => part.bytes.len(),
+        NextChange::Change(Change::Header(_, header)) => header.bytes.len(),
+        _ => 0,
+    }
+}
+
+/// The shard's end.
+pub(super) struct Follower {
+    cursor: ChangeCursor,
+    ring: Producer<NextChange>,
+    ends: Arc<Ends>,
+    queues: Arc<Queues>,
+}
+
+/// The thread's end.
+pub(super) struct Feed {
+    ring: Consumer<NextChange>,
+    pub(super) ends: Arc<Ends>,
+    queues: Arc<Queues>,
+}
+
+/// A queue of a stream.
+pub(super) fn queue(queues: &Arc<Queues>, is_wanted: bool) -> (Follower, Feed) {
+    let (producer, consumer) = RingBuffer::new(QUEUE_CHANGES_MAX);
+    let ends = Arc::new(Ends { bytes: AtomicUsize::new(0), is_wanted: AtomicBool::new(is_wanted) });
+    let follower = Follower {
+        cursor: ChangeCursor::new(),
+        ring: producer,
+        ends: Arc::clone(&ends),
+        queues: Arc::clone(queues),
+    };
+    (follower, Feed { ring: consumer, ends, queues: Arc::clone(queues) })
+}
+
+impl Follower {
+    fn has_room(&self) -> bool {
+        let of_stream = self.ends.bytes.load(Ordering::Relaxed);
+        let of_all = self.queues.bytes.load(Ordering::Relaxed);
+        // One part, whose length is not known yet, may come on top.
+        self.ring.slots() > 0 && of_stream < QUEUE_STREAM_BYTES_MAX && of_all < QUEUE_BYTES_MAX
+    }
+}
+
+impl Subscriber for Follower {
+    fn follows(&self) -> Follows {
+        if self.ends.is_wanted.load(Ordering::Relaxed) { Follows::Segments } else { Follows::Blocks }
+    }
+
+    fn advance(&mut self, stream: View<'_>) -> Progress {
+        if !self.ends.is_wanted.load(Ordering::Relaxed) {
+            return Progress::CaughtUp;
+        }
+        loop {
+            if self.ring.is_abandoned() {
+                return Progress::Done;
+            }
+            if !self.has_room() {
+                self.queues.full.fetch_add(1, Ordering::Relaxed);
+                self.queues.wake();
+                return Progress::Behind;
+            }
+            let next = self.cursor.next(stream.window);
+            if next == NextChange::Wait {
+                break;
+            }
+            let (bytes, is_last) = (bytes_of(&next), next == NextChange::Change(Change::Ended));
+            self.ends.bytes.fetch_add(bytes, Ordering::Relaxed);
+            self.queues.bytes.fetch_add(bytes, Ordering::Relaxed);
+            // There is a slot: this is the only end that fills them.
+            let _ = self.ring.push(next);
+            if is_last {
+                return Progress::Done;
+            }
+        }
+        let is_half_full = self.ring.slots() < QUEUE_CHANGES_MAX / 2
+            || self.ends.bytes.load(Ordering::Relaxed) > QUEUE_STREAM_BYTES_MAX / 2;
+        if is_half_full {
+            self.queues.wake();
+        }
+        Progress::CaughtUp
+    }
+}
+
+impl Feed {
+    /// The next change; its bytes no longer count.
+    pub(super) fn next(&mut self) -> Option<NextChange> {
+        let next = self.ring.pop().ok()?;
+        let bytes = bytes_of(&next);
+        self.ends.bytes.fetch_sub(bytes, Ordering::Relaxed);
+        self.queues.bytes.fetch_sub(bytes, Ordering::Relaxed);
+        Some(next)
+    }
+
+    /// Whether nothing more can come.
+    pub(super) fn is_over(&self) -> bool {
+        self.ring.is_abandoned() && self.ring.is_empty()
+    }
+}
+
+impl Drop for Feed {
+    fn drop(&mut self) {
+        while self.next().is_some() {}
+    }
+}

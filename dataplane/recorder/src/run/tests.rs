@@ -1,0 +1,212 @@
+//! The recorder as a server runs it, over a real directory and a store in memory.
+use std::collections::BTreeMap;
+use std::time::{Duration, Instant};
+
+use bytes::Bytes;
+use millstream_hub::log::{Log, LogLimits};
+use millstream_hub::package::change::{Change, Header, Opened, Part, Session};
+use millstream_hub::package::window::Window;
+use millstream_hub::subscriber::{Progress, View};
+use millstream_proto::codec::Summary;
+use millstream_proto::media::Track;
+use millstream_proto::time::Time;
+
+use super::*;
+use crate::limits::{QUEUE_CHANGES_MAX, QUEUE_STREAM_BYTES_MAX};
+use crate::store::{Answer, Body, Kind, Sums};
+
+/// A store in memory.
+#[derive(Default)]
+struct Memory(Mutex<BTreeMap<String, Bytes>>);
+
+impl Store for Memory {
+    fn put<'a>(&'a self, key: &'a str, body: Body, _: Kind) -> Answer<'a, ()> {
+        Box::pin(async move {
+            let bytes = match body {
+                Body::Bytes(bytes) => bytes,
+                Body::File(file, length) => {
+                    use std::os::unix::fs::FileExt as _;
+                    let mut bytes = vec![0; length as usize];
+                    file.read_exact_at(&mut bytes, 0).expect("the file");
+                    bytes.into()
+                }
+            };
+            self.0.lock().expect("no panic").insert(key.to_owned(), bytes);
+            Ok(())
+        })
+    }
+
+    fn head<'a>(&'a self, key: &'a str) -> Answer<'a, Option<Sums>> {
+        Box::pin(async move { Ok(self.0.lock().expect("no panic").get(key).map(|bytes| Sums::of(bytes))) })
+    }
+}
+
+fn window(segment_bytes: usize) -> Window {
+    let mut window = Window::new();
+    let session = Session {
+        name: "s1".to_owned(),
+        target_duration_s: 2,
+        window: 6,
+        bytes_max: 1 << 30,
+        zero_unix_ms: 1_795_531_265_000,
+    };
+    window.apply(Change::Began(Arc::new(session)));
+    let summary = Summary { codec: "mp4a.40.2".to_owned(), shape: None };
+    let header = Header { number: 1, bytes: Bytes::from_static(b"moov"), timescale: 1_000, summary };
+    window.apply(Change::Header(Track::Audio, Arc::new(header)));
+    (0..5).for_each(|msn| segment(&mut window, msn, segment_bytes));
+    window
+}
+
+fn segment(window: &mut Window, msn: u64, bytes: usize) {
+    let opened = Opened {
+        msn,
+        discontinuity: false,
+        discontinuities: 0,
+        run_start_ms: 0,
+        run_zero_unix_ms: 0,
+        header: 1,
+        start: msn * 2_000,
+        start_us: msn * 2_000_000,
+        date_unix_ms: 1_795_531_265_000 + msn * 2_000,
+    };
+    window.apply(Change::Opened(Track::Audio, opened));
+    for number in 0..5 {
+        window.apply(Change::Part(
+            Track::Audio,
+            Part {
+                number: msn * 5 + number,
+                duration: 400,
+                duration_us: 400_000,
+                independent: true,
+                frames: 19,
+                arrived: Time::ZERO,
+                bytes: vec![msn as u8; bytes].into(),
+            },
+        ));
+    }
+    window.apply(Change::Closed(Track::Audio));
+}
+
+fn log() -> Log {
+    Log::new(LogLimits { bytes_max: 1 << 20, time_max: Duration::from_secs(10), rtmp_chunk_bytes: 4_096 })
+}
+
+fn eventually(what: &str, mut holds: impl FnMut() -> bool) {
+    let since = Instant::now();
+    while !holds() {
+        assert!(since.elapsed() < Duration::from_secs(60), "never: {what}");
+        std::thread::sleep(Duration::from_millis(10));
+    }
+}
+
+fn recorded() -> StreamSettings {
+    StreamSettings { is_on_demand: true, ondemand_time_s: 4, retention_days: 3 }
+}
+
+#[test]
+fn a_stream_is_in_the_store_when_it_is_over_and_the_spool_is_empty() {
+    let runtime = tokio::runtime::Runtime::new().expect("a runtime");
+    let spool = tempfile::tempdir().expect("a directory");
+    let store = Arc::new(Memory::default());
+    let path = spool.path().join("spool");
+    let started = start(&path, Settings::default(), Arc::<Memory>::clone(&store), runtime.handle().clone());
+    let (handle, threads, mut events) = started.expect("it starts");
+    let two = start(&path, Settings::default(), Arc::<Memory>::clone(&store), runtime.handle().clone());
+    assert!(two.err().expect("a second one does not").to_string().contains("used by another server"));
+
+    let id = Id::new("cam").expect("an id");
+    let (mut follower, log, mut window) = (handle.follower(&id, recorded()), log(), window(100));
+    assert_eq!(follower.advance(View { log: &log, window: &window }), Progress::CaughtUp);
+    eventually("its parts are in the spool", || handle.snapshot().numbers.parts == 25);
+    window.apply(Change::Ended);
+    assert_eq!(follower.advance(View { log: &log, window: &window }), Progress::Done);
+    eventually("all of it is stored", || handle.snapshot().numbers.done == 1);
+
+    let objects = store.0.lock().expect("no panic").clone();
+    let names: Vec<&str> = objects.keys().map(|key| key.trim_start_matches("cam/rec/1795531265000-s1/")).collect();
+    let expected = ["audio.m3u8", "audio/1.mp4", "audio/2.mp4", "audio/3.mp4", "audio/init-1.mp4", "index.m3u8", "recording.json", "cam/vod-1795531265000.m3u8"];
+    assert_eq!(names, expected);
+    assert_eq!(objects["cam/rec/1795531265000-s1/audio/1.mp4"], [[0; 500], [1; 500]].concat());
+    let left: Vec<_> = std::fs::read_dir(&path).expect("the spool").flatten().map(|entry| entry.file_name()).collect();
+    assert_eq!(left, [directory::LOCK_FILE]);
+    let kinds: Vec<String> = std::iter::from_fn(|| events.try_recv().ok()).map(|e| format!("{:?}", e.kind)).collect();
+    assert!(kinds[0] == "RecordingStarted" && kinds[1].starts_with("RecordingStored"), "{kinds:?}");
+    let text = metrics::text(&handle.snapshot());
+    assert!(text.contains("millstream_recordings_stored_total 1\n"), "{text}");
+    handle.stop();
+    threads.join();
+}
+
+#[test]
+fn recording_begins_and_ends_by_hand() {
+    let runtime = tokio::runtime::Runtime::new().expect("a runtime");
+    let spool = tempfile::tempdir().expect("a directory");
+    let store: Arc<Memory> = Arc::default();
+    let started = start(spool.path(), Settings::default(), store, runtime.handle().clone());
+    let (handle, threads, _events) = started.expect("it starts");
+    let id = Id::new("cam").expect("an id");
+    let mut follower = handle.follower(&id, StreamSettings { is_on_demand: false, ..recorded() });
+    let (log, mut window) = (log(), window(100));
+    assert_eq!(follower.follows(), millstream_hub::subscriber::Follows::Blocks, "nothing is packaged for it");
+    follower.advance(View { log: &log, window: &window });
+    handle.set_wanted(&id, true);
+    eventually("it follows segments", || follower.follows() == millstream_hub::subscriber::Follows::Segments);
+    segment(&mut window, 5, 100);
+    follower.advance(View { log: &log, window: &window });
+    eventually("it is recorded", || handle.snapshot().numbers.parts > 0);
+    assert_eq!(handle.snapshot().numbers.started, 1);
+    handle.set_wanted(&id, false);
+    eventually("it is stored", || handle.snapshot().numbers.done == 1);
+    handle.stop();
+    threads.join();
+}
+
+#[test]
+fn a_full_queue_holds_nothing_more_loses_nothing_and_never_waits() {
+    let queues = Arc::new(Queues::default());
+    let (mut follower, mut feed) = queue::queue(&queues, true);
+    // Longer than the ring: five segments have 37 changes.
+    let (log, mut window) = (log(), window(10));
+    (5..60).for_each(|msn| segment(&mut window, msn, 10));
+    let view = View { log: &log, window: &window };
+    let mut took = 0;
+    while follower.advance(view) == Progress::Behind {
+        let before = took;
+        while feed.next().is_some() {
+            took += 1;
+        }
+        assert_eq!(took - before, QUEUE_CHANGES_MAX);
+    }
+    while feed.next().is_some() {
+        took += 1;
+    }
+    assert!(took > QUEUE_CHANGES_MAX, "{took}");
+    assert!(queues.full.load(std::sync::atomic::Ordering::Relaxed) > 0);
+
+    // And by bytes: a part more than fits at most.
+    let (mut follower, mut feed) = queue::queue(&queues, true);
+    let large = QUEUE_STREAM_BYTES_MAX / 8;
+    let window = self::window(large);
+    let view = View { log: &log, window: &window };
+    assert_eq!(follower.advance(view), Progress::Behind);
+    let (mut bytes, mut parts) = (0, 0);
+    loop {
+        while let Some(next) = feed.next() {
+            if let millstream_hub::subscriber::NextChange::Change(Change::Part(_, part)) = next {
+                (bytes, parts) = (bytes + part.bytes.len(), parts + 1);
+            }
+        }
+        assert!(bytes <= QUEUE_STREAM_BYTES_MAX + large, "{bytes}");
+        bytes = 0;
+        if follower.advance(view) == Progress::CaughtUp {
+            break;
+        }
+    }
+    while let Some(next) = feed.next() {
+        parts += usize::from(matches!(next, millstream_hub::subscriber::NextChange::Change(Change::Part(..))));
+    }
+    assert_eq!(parts, 25, "all of them came");
+    drop(feed);
+    assert_eq!(follower.advance(view), Progress::Done, "nobody is there any more");
+}

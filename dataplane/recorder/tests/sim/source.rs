@@ -1,0 +1,221 @@
+//! A stream as a packager cuts it, from a seed: sessions, runs, headers, parts, gaps. Each part says what it is in its bytes, and all that were told
+//! are remembered.
+use std::sync::Arc;
+
+use bytes::Bytes;
+use millstream_hub::package::change::{Change, Header, Opened, Part, Session};
+use millstream_hub::subscriber::NextChange;
+use millstream_proto::codec::{Shape, Summary};
+use millstream_proto::media::Track;
+use millstream_proto::time::Time;
+use millstream_test_support::random::Random;
+
+/// A part that was told to the recorder.
+#[derive(Clone, Debug)]
+pub struct Told {
+    pub stamp: String,
+    pub track: Track,
+    pub at: Time,
+    pub date_unix_ms: u64,
+    pub duration_ms: u64,
+}
+
+/// A publisher and the packager of its stream.
+pub struct Source {
+    name: String,
+    sessions: u32,
+    msn: u64,
+    part: u64,
+    run: u64,
+    headers: u32,
+    header_of: [u32; 2],
+    /// When the next part of a track is due, and where in its segment it is.
+    next: [Track2; 2],
+    has_audio: bool,
+    has_video: bool,
+    pub is_on_air: bool,
+    pub told: Vec<Told>,
+    gaps: bool,
+}
+
+#[derive(Clone, Copy, Default)]
+struct Track2 {
+    /// Media time, milliseconds since the life began.
+    at_ms: u64,
+    date_unix_ms: u64,
+    open: bool,
+    msn: u64,
+    parts: u64,
+    run: u64,
+}
+
+pub const PART_MS: u64 = 400;
+pub const PARTS: u64 = 5;
+
+impl Source {
+    pub fn new(name: &str, random: &mut Random) -> Self {
+        let kind = random.below(5);
+        Self {
+            name: name.to_owned(),
+            sessions: 0,
+            msn: 0,
+            part: 0,
+            run: 0,
+            headers: 0,
+            header_of: [0; 2],
+            next: [Track2::default(); 2],
+            has_audio: kind != 0,
+            has_video: kind != 1,
+            is_on_air: false,
+            told: Vec::new(),
+            gaps: random.chance(300),
+        }
+    }
+
+    /// A new session: of a new life, or of the same one.
+    pub fn begin(&mut self, unix_ms: u64) -> Vec<NextChange> {
+        self.sessions += 1;
+        self.is_on_air = true;
+        (self.run, self.headers) = (0, 0);
+        self.msn = unix_ms / 1_000;
+        for next in &mut self.next {
+            *next = Track2 { date_unix_ms: unix_ms, msn: self.msn, ..Track2::default() };
+        }
+        let session = Session {
+            name: format!("{}{}", self.name, self.sessions),
+            target_duration_s: 2,
+            window: 6,
+            bytes_max: 1 << 20,
+            zero_unix_ms: unix_ms,
+        };
+        let mut changes = vec![Change::Began(Arc::new(session))];
+        for track in self.tracks() {
+            changes.push(self.header(track));
+        }
+        changes.into_iter().map(NextChange::Change).collect()
+    }
+
+    fn tracks(&self) -> Vec<Track> {
+        let mut tracks = Vec::new();
+        if self.has_video {
+            tracks.push(Track::Video);
+        }
+        if self.has_audio {
+            tracks.push(Track::Audio);
+        }
+        tracks
+    }
+
+    fn header(&mut self, track: Track) -> Change {
+        self.headers += 1;
+        self.header_of[at(track)] = self.headers;
+        let (codec, shape) = match track {
+            Track::Video => ("avc1.64001f", Shape::Video { width: 1_280, height: 720 }),
+            Track::Audio => ("mp4a.40.2", Shape::Audio { rate_hz: 48_000, channels: 2 }),
+        };
+        let bytes = Bytes::from(format!("moov of {} {} {}", self.name, self.sessions, self.headers));
+        let summary = Summary { codec: codec.to_owned(), shape: Some(shape) };
+        Change::Header(track, Arc::new(Header { number: self.headers, bytes, timescale: 1_000, summary }))
+    }
+
+    /// What comes in this time, with now and then something odd.
+    pub fn advance(&mut self, now: Time, unix_ms: u64, random: &mut Random) -> Vec<NextChange> {
+        if !self.is_on_air {
+            return Vec::new();
+        }
+        let mut out = Vec::new();
+        let breaks = random.chance(2);
+        let recodes = breaks && random.chance(500);
+        if breaks {
+            // Another run in both tracks, at the same place.
+            let at_ms = self.next.iter().map(|next| next.at_ms).max().unwrap_or_default();
+            self.run += 1;
+            let msn = self.next.iter().map(|next| next.msn + u64::from(next.open)).max().unwrap_or_default();
+            let date = self.next.iter().map(|next| next.date_unix_ms).max().unwrap_or_default();
+            for track in self.tracks() {
+                if self.next[at(track)].open {
+                    out.push(Change::Closed(track));
+                }
+                self.next[at(track)] =
+                    Track2 { at_ms, date_unix_ms: date + 3, open: false, msn, parts: 0, run: self.run };
+            }
+            if recodes {
+                for track in self.tracks() {
+                    let header = self.header(track);
+                    out.push(header);
+                }
+            }
+        }
+        loop {
+            let due = self.tracks().into_iter().filter(|track| self.next[at(*track)].date_unix_ms + PART_MS <= unix_ms);
+            let Some(track) = due.min_by_key(|track| self.next[at(*track)].date_unix_ms) else { break };
+            self.part(track, now, random, &mut out);
+        }
+        out.into_iter().map(NextChange::Change).collect()
+    }
+
+    fn part(&mut self, track: Track, now: Time, random: &mut Random, out: &mut Vec<Change>) {
+        let mut next = self.next[at(track)];
+        if !next.open {
+            let opened = Opened {
+                msn: next.msn,
+                discontinuity: next.run > 0,
+                discontinuities: next.run,
+                run_start_ms: next.at_ms,
+                run_zero_unix_ms: 0,
+                header: self.header_of[at(track)],
+                start: next.at_ms,
+                start_us: next.at_ms * 1_000,
+                date_unix_ms: next.date_unix_ms,
+            };
+            out.push(Change::Opened(track, opened));
+            next.open = true;
+            next.parts = 0;
+            if self.gaps && track == Track::Audio && random.chance(100) {
+                out.push(Change::Gap(track, PART_MS * PARTS * 1_000));
+                next.open = false;
+                next.msn += 1;
+                next.at_ms += PART_MS * PARTS;
+                next.date_unix_ms += PART_MS * PARTS;
+                self.next[at(track)] = next;
+                return;
+            }
+        }
+        let stamp = format!("{}|{}|{}|{}", self.sessions, at(track), next.msn, next.parts);
+        let mut bytes = format!("<{stamp}>").into_bytes();
+        bytes.resize(bytes.len() + random.below(60) as usize, b'.');
+        self.part += 1;
+        out.push(Change::Part(
+            track,
+            Part {
+                number: self.part,
+                duration: PART_MS,
+                duration_us: PART_MS * 1_000,
+                independent: next.parts == 0,
+                frames: 12,
+                arrived: now,
+                bytes: bytes.into(),
+            },
+        ));
+        self.told.push(Told { stamp, track, at: now, date_unix_ms: next.date_unix_ms, duration_ms: PART_MS });
+        next.parts += 1;
+        next.at_ms += PART_MS;
+        next.date_unix_ms += PART_MS;
+        if next.parts == PARTS {
+            out.push(Change::Closed(track));
+            next.open = false;
+            next.msn += 1;
+        }
+        self.next[at(track)] = next;
+    }
+
+    /// The publisher leaves for good.
+    pub fn end(&mut self) -> Vec<NextChange> {
+        self.is_on_air = false;
+        vec![NextChange::Change(Change::Ended)]
+    }
+}
+
+pub fn at(track: Track) -> usize {
+    usize::from(track == Track::Audio)
+}
