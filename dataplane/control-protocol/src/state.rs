@@ -65,7 +65,10 @@ pub struct Stream {
     /// The clip that it shows then, with [`OnUnpublish::Slate`]: SHA-256 of the file, 64 hexadecimal digits; `None`: as the node's
     /// configuration says.
     pub slate: Option<String>,
-    /// It is recorded, in objects of this many seconds; `None`: it is not.
+    /// It is recorded for later.
+    #[serde(skip_serializing_if = "is_off")]
+    pub on_demand: bool,
+    /// Seconds that an object of a recording holds; `None`: 60.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub on_demand_s: Option<u32>,
     /// The operator's own words about it, for hooks: the data plane carries them and does not read them.
@@ -84,7 +87,7 @@ impl Stream {
         add("isCMAF", switch(self.outputs.cmaf, usual.outputs.cmaf));
         add("hls_time", self.hls_segment_s.map(|seconds| seconds.to_string()));
         add("hls_list_size", self.hls_window.map(|segments| segments.to_string()));
-        add("isOnDemand", self.on_demand_s.map(|_| "true".to_owned()));
+        add("isOnDemand", switch(self.on_demand, usual.on_demand));
         add("ondemand_time", self.on_demand_s.map(|seconds| seconds.to_string()));
         add("flush", self.flush.and_then(Flush::word).map(str::to_owned));
         add("on_unpublish", self.on_unpublish.and_then(OnUnpublish::word).map(str::to_owned));
@@ -106,10 +109,17 @@ impl Default for Stream {
             play_paths: Vec::new(),
             on_unpublish: None,
             slate: None,
+            on_demand: false,
             on_demand_s: None,
             labels: BTreeMap::new(),
         }
     }
+}
+
+// serde's shape.
+#[allow(clippy::trivially_copy_pass_by_ref)]
+const fn is_off(on: &bool) -> bool {
+    !*on
 }
 
 /// A generation that has been rotated away, and admits until its grace is over.

@@ -27,6 +27,7 @@ fn stream() -> Stream {
         play_paths: Vec::new(),
         on_unpublish: None,
         slate: None,
+        on_demand: false,
         on_demand_s: None,
         labels: BTreeMap::from([("team".into(), "gate".into())]),
     }

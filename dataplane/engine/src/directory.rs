@@ -20,6 +20,9 @@ use crate::slates::SlateKey;
 /// Sentences about streams that cannot be taken: a state that is wrong as a whole needs no more to be noticed.
 const WARNINGS_MAX: usize = 16;
 
+/// Seconds that an object of a recording holds where nothing is said.
+const ON_DEMAND_S: u32 = 60;
+
 /// How a stream behaves.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
 pub struct Settings {
@@ -175,7 +178,7 @@ fn read(stream: &Stream, warnings: &mut Vec<String>) -> Option<Change> {
     });
     let slate = stream.slate.as_deref().and_then(SlateKey::from_hex);
     let outputs = stream.outputs;
-    let on_demand_s = stream.on_demand_s;
+    let on_demand_s = stream.on_demand.then(|| stream.on_demand_s.unwrap_or(ON_DEMAND_S));
     let settings = Settings { flush, on_unpublish, slate, outputs, hls_segment_s, hls_window, on_demand_s };
     Some((id, Some((record, settings, own))))
 }

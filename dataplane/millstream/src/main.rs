@@ -41,6 +41,7 @@ mod notify;
 mod own_metrics;
 mod paper_command;
 mod public;
+mod recordings;
 mod reload;
 mod serve;
 mod settings;

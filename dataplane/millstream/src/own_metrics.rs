@@ -1,5 +1,4 @@
 //! What the binary adds to `/metrics`: which build this is, and what became of its log lines. OpenMetrics text without its end.
-#[cfg(feature = "hooks")]
 use std::sync::OnceLock;
 
 #[cfg(feature = "hooks")]
@@ -17,6 +16,13 @@ const REVISION: &str = match option_env!("MILLSTREAM_REVISION") {
 
 #[cfg(feature = "hooks")]
 static OF_HOOKS: OnceLock<(Numbers, Option<Recorder>)> = OnceLock::new();
+
+static OF_RECORDINGS: OnceLock<Box<dyn Fn() -> String + Send + Sync>> = OnceLock::new();
+
+/// These are counted of recordings.
+pub(crate) fn of_recordings(numbers: impl Fn() -> String + Send + Sync + 'static) {
+    let _ = OF_RECORDINGS.set(Box::new(numbers));
+}
 
 /// These are counted of hooks.
 #[cfg(feature = "hooks")]
@@ -40,12 +46,13 @@ const fn hooks() -> &'static str {
 pub(crate) fn text() -> String {
     let version = env!("CARGO_PKG_VERSION");
     let (lost, hooks) = (logging::lost(), hooks());
+    let recordings = OF_RECORDINGS.get().map(|numbers| numbers()).unwrap_or_default();
     format!(
         "# HELP millstream_build Which build this is; always 1.\n\
          # TYPE millstream_build info\n\
          millstream_build_info{{version=\"{version}\",revision=\"{REVISION}\"}} 1\n\
          # HELP millstream_log_lines_lost Log lines that whoever reads the log did not take in time.\n\
          # TYPE millstream_log_lines_lost counter\n\
-         millstream_log_lines_lost_total {lost}\n{hooks}"
+         millstream_log_lines_lost_total {lost}\n{hooks}{recordings}"
     )
 }

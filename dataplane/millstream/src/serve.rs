@@ -30,6 +30,7 @@ use crate::control::{self, Control, FileStreams, Here, Told};
 use crate::hook_host::HookHost;
 use crate::layers::{self, Layers};
 use crate::node::{self, Joined, Kept};
+use crate::recordings::{Recordings, Running};
 use crate::reload::Reload;
 use crate::settings::values::Role;
 use crate::settings::{Settings, reference};
@@ -90,7 +91,9 @@ fn as_all(
 ) -> Result<(), Failure> {
     let mut identity = node::identity(layers.node_name.clone(), secrets.master.as_ref()).map_err(Failure::Running)?;
     let numbers = Arc::<Numbers>::default();
-    let config = counted(Config { grants: grants(&layers, &secrets), ..layers.config.clone() }, &numbers);
+    let recordings = start_recordings(&layers, runtime);
+    let config = Config { grants: grants(&layers, &secrets), ..layers.config.clone() };
+    let config = counted(recorded(config, recordings.as_ref(), runtime), &numbers);
     let directory = config.directory.clone();
     // Whoever comes before the node has heard of them is not to get past them.
     let bindings = runtime.block_on(millstream_api::hooks::bound(store.as_ref()));
@@ -99,6 +102,7 @@ fn as_all(
     let engine = start(config, chain)?;
     let remote = engine.remote();
     hooks.decide_for(&remote);
+    let recordings = recordings.map(|recordings| recordings.tell(remote.clone(), runtime));
     (identity.rtmp_url, identity.http_url) = public::urls(&layers.public, remote.addresses());
     let change = secrets.chain.clone().runs_in(remote.clone(), hooks.clone(), runtime);
     let told = Told {
@@ -112,6 +116,8 @@ fn as_all(
     let (signals, reload) = signals;
     let reload = reload.changing(control.file_streams(runtime)).changing_steps(change);
     let ended = wait(engine, signals, || {}, Some(reload));
+    // While control still hears of it.
+    recordings.into_iter().for_each(Running::stop);
     control.stop(runtime);
     ended
 }
@@ -158,9 +164,12 @@ fn as_node(
     let numbers = Arc::<Numbers>::default();
     let (hooks, chain) = start_hooks(&layers, &secrets, kept.bindings(), runtime)?;
     let grants = grants(&layers, &secrets);
+    let recordings = start_recordings(&layers, runtime);
     let config = Config { control: Some(layers.control), directory: directory.clone(), grants, ..layers.config };
+    let config = recorded(config, recordings.as_ref(), runtime);
     let engine = start(counted(config, &numbers), chain)?;
     hooks.decide_for(&engine.remote());
+    let recordings = recordings.map(|recordings| recordings.tell(engine.remote(), runtime));
     let change = secrets.chain.runs_in(engine.remote(), hooks.clone(), runtime);
     (identity.rtmp_url, identity.http_url) = public::urls(&layers.public, engine.addresses());
     let here = Here { engine: engine.remote(), directory, identity, numbers, hooks };
@@ -169,6 +178,7 @@ fn as_node(
     notify::tell(notify::READY);
     let reload = reload.changing(FileStreams::of_node(joined.fixed.clone())).changing_steps(change);
     let ended = wait(engine, signals, || {}, Some(reload));
+    recordings.into_iter().for_each(Running::stop);
     joined.leave(runtime);
     ended
 }
@@ -177,6 +187,29 @@ fn as_node(
 fn grants(layers: &Layers, secrets: &Secrets) -> GrantConfig {
     let keys = secrets.grants.as_ref().map(|master| GrantKeys::new(master, layers.grant_generation));
     GrantConfig { keys, ..layers.config.grants.clone() }
+}
+
+/// The recorder. Without it streams are served all the same.
+fn start_recordings(layers: &Layers, runtime: &Runtime) -> Option<Recordings> {
+    let wait = layers.config.stream.publisher_wait;
+    match Recordings::start(&layers.data_dir, &layers.record, wait, runtime) {
+        Ok(recordings) => {
+            own_metrics::of_recordings(recordings.numbers());
+            Some(recordings)
+        }
+        Err(error) => {
+            error!(error = format!("{error:#}"), "nothing is recorded until the server is started again");
+            None
+        }
+    }
+}
+
+/// The configuration of an engine whose streams are recorded.
+fn recorded(config: Config, recordings: Option<&Recordings>, runtime: &Runtime) -> Config {
+    match recordings {
+        Some(recordings) => recordings.config(config, runtime),
+        None => config,
+    }
 }
 
 /// The configuration of an engine whose `/metrics` show these, too.

@@ -122,7 +122,10 @@ mod tests {
         assert_eq!(Recording::after(Some(second.clone()), "one", &started), None, "that is older");
         let third = Recording::after(Some(second), "one", &stored).expect("it is stored");
         assert_eq!((third.state, third.duration_ms, third.bytes), (RecordingState::Stored, Some(5_000), Some(9)));
-        assert_eq!(Recording::after(Some(third), "one", &event(40, What::RecordingResumed { recording: name() })), None);
+        assert_eq!(
+            Recording::after(Some(third), "one", &event(40, What::RecordingResumed { recording: name() })),
+            None
+        );
         // The beginning was lost.
         assert!(Recording::after(None, "one", &stored).is_some());
     }

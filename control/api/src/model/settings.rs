@@ -60,8 +60,12 @@ pub enum Feature {
     Hls,
     /// DASH over CMAF.
     Cmaf,
-    /// Recording: MP4, HLS for later, frames.
+    /// Recording of HLS for later.
     Record,
+    /// Recording of MP4 files.
+    Mp4,
+    /// Pictures.
+    Pictures,
     /// Motion detection.
     Motion,
     /// Transcoding and what is drawn over the picture.
@@ -75,7 +79,7 @@ pub enum Feature {
 }
 
 /// What this version acts on. The rest is kept, and answered as not in force.
-const IN_FORCE: &[Feature] = &[Feature::Core, Feature::Hls, Feature::Cmaf];
+const IN_FORCE: &[Feature] = &[Feature::Core, Feature::Hls, Feature::Cmaf, Feature::Record];
 
 /// Whether this version acts on what belongs to a feature.
 pub fn acts_on(feature: Feature) -> bool {
@@ -115,7 +119,7 @@ const DAY_S: u64 = 86_400;
 
 /// Every setting.
 pub static FIELDS: LazyLock<Vec<Field>> = LazyLock::new(|| {
-    use Feature::{Cluster, Cmaf, Core, Hls, Motion, Record, Relay, Rtmps, Transcode};
+    use Feature::{Cluster, Cmaf, Core, Hls, Motion, Mp4, Pictures, Record, Relay, Rtmps, Transcode};
     use Shape::{Labels, Number, Switch, Text, Word};
     let field = |name, shape, default, feature, about| Field { name, shape, default, feature, about };
     let (off, none) = (json!(false), json!(""));
@@ -134,12 +138,12 @@ pub static FIELDS: LazyLock<Vec<Field>> = LazyLock::new(|| {
         field("isCMAF", Switch, json!(true), Cmaf, "DASH over CMAF exists"),
         field("hls_time", Number(1, 60), Value::Null, Hls, "seconds of an HLS segment; null: as configured"),
         field("hls_list_size", Number(3, 1_000), Value::Null, Hls, "segments of an HLS playlist; null: as configured"),
-        field("isVideo", Switch, off.clone(), Record, "MP4 files are recorded"),
-        field("video_time", Number(1, DAY_S), json!(60), Record, "seconds of an MP4 file"),
-        field("isImage", Switch, off.clone(), Record, "pictures are taken"),
-        field("image_time", Number(1, DAY_S), json!(30), Record, "seconds between pictures"),
+        field("isVideo", Switch, off.clone(), Mp4, "MP4 files are recorded"),
+        field("video_time", Number(1, DAY_S), json!(60), Mp4, "seconds of an MP4 file"),
+        field("isImage", Switch, off.clone(), Pictures, "pictures are taken"),
+        field("image_time", Number(1, DAY_S), json!(30), Pictures, "seconds between pictures"),
         field("isOnDemand", Switch, off.clone(), Record, "HLS is recorded for later"),
-        field("ondemand_time", Number(1, DAY_S), json!(60), Record, "seconds of a recorded HLS segment"),
+        field("ondemand_time", Number(1, DAY_S), json!(60), Record, "seconds of recorded HLS that an object holds"),
         field("isMotion", Switch, off.clone(), Motion, "motion is looked for"),
         field("motion_percent", Number(1, 100), json!(30), Motion, "how much of the picture must change, percent"),
         field("motion_diff", Number(1, 255), json!(10), Motion, "how much a pixel must change, grey levels"),

@@ -48,18 +48,23 @@ pub struct Tombstone {
 
 /// The settings that nodes are told, by their names in [`super::settings::FIELDS`]; `[[stream]]` entries of a configuration file have
 /// these too. A slate is told as well, by its content: [`crate::slates`] finds it.
-pub const OF_DATA_PLANE: [&str; 10] = [
+pub const OF_DATA_PLANE: [&str; 12] = [
     "isFlv",
     "isHls",
     "isCMAF",
     "hls_time",
     "hls_list_size",
+    "isOnDemand",
+    "ondemand_time",
     "flush",
     "on_unpublish",
     "push_paths",
     "play_paths",
     "labels",
 ];
+
+/// Seconds that an object of a recording holds where nothing is said: nodes know it, too.
+const ON_DEMAND_S: u32 = 60;
 
 impl StreamRecord {
     /// A stream of the configuration file, as a record: to be shown.
@@ -71,6 +76,7 @@ impl StreamRecord {
         let given = json!({
             "isFlv": flv, "isHls": hls, "isCMAF": cmaf, "flush": flush, "on_unpublish": on_unpublish, "labels": stream.labels,
             "push_paths": push_paths, "play_paths": play_paths, "hls_time": stream.hls_segment_s, "hls_list_size": stream.hls_window,
+            "isOnDemand": stream.on_demand, "ondemand_time": stream.on_demand_s,
         });
         let mut settings = Settings::default();
         // What the configuration accepts is within what a record may hold; were it not, the default would be shown.
@@ -104,7 +110,8 @@ impl StreamRecord {
             play_paths: self.settings.texts("play_paths"),
             on_unpublish: on_unpublish(&self.settings),
             slate: None,
-            on_demand_s: self.settings.on("isOnDemand").then(|| whole(&self.settings, "ondemand_time")).flatten(),
+            on_demand: self.settings.on("isOnDemand"),
+            on_demand_s: whole(&self.settings, "ondemand_time").filter(|seconds| *seconds != ON_DEMAND_S),
             labels: labels(&self.settings),
         }
     }

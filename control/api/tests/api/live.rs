@@ -216,7 +216,7 @@ fn recordings_are_listed_as_nodes_tell_of_them() {
     let paused = server.get(&format!("/api/v1/recordings/{}", name(2)));
     assert_eq!((&paused.json()["state"], &paused.json()["why"]), (&json!("paused"), &json!("the disk is full")));
     for wrong in [name(3), "a".to_owned(), "..".to_owned(), "1-%2F".to_owned()] {
-        assert_eq!(server.get(&format!("/api/v1/recordings/{wrong}")).status(), 404, "{wrong}");
+        assert_eq!(server.get(&format!("/api/v1/recordings/{wrong}")).status, 404, "{wrong}");
     }
     server.get("/api/v1/recordings?state=lost").refused(400, "state");
     server.get("/api/v1/recordings?stream=a%2Fb").refused(400, "");

@@ -216,15 +216,15 @@ fn a_stream_on_air_is_offered_again_when_it_is_to_be_recorded_and_when_it_is_not
     publisher.send(head());
     publisher.send_live(0..50);
     let mut told = Told::nothing();
-    let mut tell = |on_demand_s, flush| {
-        told.tell(&server, &[Stream { id: "live".to_owned(), on_demand_s, flush, ..Stream::default() }], &[]);
+    let mut tell = |on_demand: bool, flush| {
+        told.tell(&server, &[Stream { id: "live".to_owned(), on_demand, flush, ..Stream::default() }], &[]);
     };
-    tell(None, None);
+    tell(false, None);
     assert_eq!(*counts.lock().unwrap(), (0, 0));
-    tell(Some(60), None);
+    tell(true, None);
     assert_eq!(*counts.lock().unwrap(), (1, 0));
-    tell(Some(60), Some(Flush::Low));
+    tell(true, Some(Flush::Low));
     assert_eq!(*counts.lock().unwrap(), (1, 0), "it goes on");
-    tell(None, None);
+    tell(false, None);
     assert_eq!(*counts.lock().unwrap(), (1, 1));
 }

@@ -58,7 +58,7 @@ async fn give(store: &dyn ObjectStore, request: &FileRequest, answer: FileAnswer
     }
     let Some(tag) = EntityTag::new(&stored.etag) else {
         answer.unavailable(RETRY_AFTER);
-        return Err(ObjectError::new(ErrorKind::Refused, format!("the store gave {key} no usable ETag")));
+        return Err(ObjectError::new(ErrorKind::Unavailable, format!("the store gave {key} no usable ETag")));
     };
     let found = FoundFile {
         bytes: stored.bytes,

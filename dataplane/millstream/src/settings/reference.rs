@@ -373,10 +373,9 @@ pub(crate) const ROWS: &[Row] = &[
     ),
     Row::new(
         ("record", "store"),
-        Kind::Text("file:DIRECTORY or s3://BUCKET/PREFIX?endpoint=&region=&path_style="),
-        "Where recordings are kept: a directory, below the data directory unless it is absolute, or a bucket. Credentials for a bucket are \
-         taken from the environment, as the AWS tools do.",
-        |l| l.record.store_text.clone().into(),
+        Kind::Text("file:DIRECTORY"),
+        "Where recordings are kept: a directory, below the data directory unless it is absolute.",
+        |l| format!("file:{}", l.record.directory.display()).into(),
     ),
     Row::new(
         ("record", "spool_max"),

@@ -320,7 +320,12 @@ impl<D: Disk> Recorder<D> {
         }
     }
 
-    fn make_recording(&mut self, key: StreamKey, session: &Session, opened: &Opened) -> Result<RecordingName, DiskError> {
+    fn make_recording(
+        &mut self,
+        key: StreamKey,
+        session: &Session,
+        opened: &Opened,
+    ) -> Result<RecordingName, DiskError> {
         let Some(stream) = self.streams.get(&key) else { return Err(DiskError::Missing) };
         let mut tried = 0;
         let name = loop {

@@ -91,7 +91,8 @@ impl<D: Disk> Recorder<D> {
             let at = place(track);
             for object in &entry.recording.ledger().track(track).sealed {
                 let is_removed = !there.contains(&(at as u8, object.number));
-                let held = Held { is_synced: true, is_sealed: true, is_seal_synced: true, is_removed, ..Held::new(*object) };
+                let held =
+                    Held { is_synced: true, is_sealed: true, is_seal_synced: true, is_removed, ..Held::new(*object) };
                 entry.held[at].insert(object.number, held);
             }
         }

@@ -268,9 +268,9 @@ impl<D: Disk> Recorder<D> {
             return;
         }
         // A file that was made for a part which found no room, and the index last: without it the directory would be taken for somebody else's.
-        let empty = TRACKS.into_iter().filter_map(|track| {
-            entry.open[place(track)].as_ref().map(|open| object_file(track, open.number))
-        });
+        let empty = TRACKS
+            .into_iter()
+            .filter_map(|track| entry.open[place(track)].as_ref().map(|open| object_file(track, open.number)));
         for file in empty.chain([INDEX_FILE.to_owned()]) {
             if !matches!(self.disk.remove(name.as_str(), &file), Ok(()) | Err(DiskError::Missing)) {
                 return;

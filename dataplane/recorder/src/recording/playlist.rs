@@ -124,11 +124,13 @@ impl Ledger {
             bandwidth: bandwidth.max(1),
             average_bandwidth: average_bandwidth.max(1),
             codecs,
-            resolution: pictures.max_by_key(|(width, height)| u64::from(*width) * u64::from(*height)).filter(|_| has_video),
+            resolution: pictures
+                .max_by_key(|(width, height)| u64::from(*width) * u64::from(*height))
+                .filter(|_| has_video),
             frame_rate: self.track(Track::Video).frame_rate().filter(|_| has_video),
         };
-        let audio = (has_video && there.contains(&Track::Audio))
-            .then(|| Audio { uri: &audio_uri, channels: channels.max() });
+        let audio =
+            (has_video && there.contains(&Track::Audio)).then(|| Audio { uri: &audio_uri, channels: channels.max() });
         Some(Multivariant { main: variant, audio }.to_text())
     }
 

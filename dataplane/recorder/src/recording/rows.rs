@@ -170,7 +170,8 @@ mod tests {
         }
         let all: Vec<Segment> = rows.iter(|object| object != 2).collect();
         let offsets: Vec<_> = all.iter().map(|s| (s.object, s.offset, s.bytes)).collect();
-        let expected = [(Some(1), 0, 10), (Some(1), 10, 20), (None, 0, 0), (Some(1), 30, 30), (None, 0, 0), (Some(3), 0, 50)];
+        let expected =
+            [(Some(1), 0, 10), (Some(1), 10, 20), (None, 0, 0), (Some(1), 30, 30), (None, 0, 0), (Some(3), 0, 50)];
         assert_eq!(offsets, expected);
         let dates: Vec<_> = all.iter().map(|s| s.date_unix_ms).collect();
         assert_eq!(dates, [Some(1_000), None, None, None, None, Some(20_000)]);

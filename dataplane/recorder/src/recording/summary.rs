@@ -108,7 +108,11 @@ impl Ledger {
             bytes: self.bytes(),
             ended: self.ended(),
             retention_days: head.retention_days,
-            tracks: TRACKS.into_iter().filter(|track| self.track(*track).bytes > 0).map(|t| self.track_summary(t)).collect(),
+            tracks: TRACKS
+                .into_iter()
+                .filter(|track| self.track(*track).bytes > 0)
+                .map(|t| self.track_summary(t))
+                .collect(),
             gaps: self.gaps().to_vec(),
             gaps_left_out: self.gaps_left_out(),
         }
@@ -123,7 +127,9 @@ impl Ledger {
                 codecs.push(init.codec.clone());
             }
             match init.shape {
-                Some(Shape::Video { width: w, height: h }) => (width, height) = (width.max(Some(w)), height.max(Some(h))),
+                Some(Shape::Video { width: w, height: h }) => {
+                    (width, height) = (width.max(Some(w)), height.max(Some(h)))
+                }
                 Some(Shape::Audio { rate_hz: r, channels: c }) => {
                     (rate_hz, channels) = (rate_hz.max(Some(r)), channels.max(Some(c)));
                 }

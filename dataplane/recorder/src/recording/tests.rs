@@ -107,14 +107,17 @@ fn segments_are_ranges_of_objects_that_are_as_long_as_they_are_to_be() {
     let writes = fixture.recording.end(Reason::StreamEnded);
     fixture.make(writes);
     let media = fixture.playlist(Track::Video, true);
-    let found: Vec<_> = media.segments.iter().map(|s| (s.uri.clone().expect("whole"), s.range.expect("a range"))).collect();
+    let found: Vec<_> =
+        media.segments.iter().map(|s| (s.uri.clone().expect("whole"), s.range.expect("a range"))).collect();
     let expected = [(1, 0), (1, 400), (2, 0), (2, 400), (3, 0)];
-    let expected: Vec<_> = expected.iter().map(|(object, offset)| (format!("video/{object}.mp4"), (*offset, 400))).collect();
+    let expected: Vec<_> =
+        expected.iter().map(|(object, offset)| (format!("video/{object}.mp4"), (*offset, 400))).collect();
     assert_eq!(found, expected);
     assert!(media.ended && media.independent_segments);
     assert_eq!(media.segments[0].date_ms, Some(START_MS as i64));
     assert!(media.segments[1..].iter().all(|s| s.date_ms.is_none()), "one date a run");
-    let sums: Vec<_> = fixture.recording.ledger().track(Track::Video).full.iter().map(|o| (o.number, o.bytes, o.crc32)).collect();
+    let sums: Vec<_> =
+        fixture.recording.ledger().track(Track::Video).full.iter().map(|o| (o.number, o.bytes, o.crc32)).collect();
     let crc32 = crc32fast::hash(&[7; 800]);
     assert_eq!(sums, [(1, 800, crc32), (2, 800, crc32), (3, 400, crc32fast::hash(&[7; 400]))], "sums of parts combine");
 }

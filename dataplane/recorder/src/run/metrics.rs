@@ -35,10 +35,16 @@ pub fn text(snapshot: &Snapshot) -> String {
     let mut out = String::with_capacity(4_096);
     for (name, help, value) in counters {
         // Writing to a string cannot fail.
-        let _ = writeln!(out, "# HELP millstream_{name} {help}.\n# TYPE millstream_{name} counter\nmillstream_{name}_total {value}");
+        let _ = writeln!(
+            out,
+            "# HELP millstream_{name} {help}.\n# TYPE millstream_{name} counter\nmillstream_{name}_total {value}"
+        );
     }
     for (name, help, value) in gauges {
-        let _ = writeln!(out, "# HELP millstream_{name} {help}.\n# TYPE millstream_{name} gauge\nmillstream_{name} {value}");
+        let _ = writeln!(
+            out,
+            "# HELP millstream_{name} {help}.\n# TYPE millstream_{name} gauge\nmillstream_{name} {value}"
+        );
     }
     out
 }

@@ -63,12 +63,8 @@ pub(super) struct Feed {
 pub(super) fn queue(queues: &Arc<Queues>, is_wanted: bool) -> (Follower, Feed) {
     let (producer, consumer) = RingBuffer::new(QUEUE_CHANGES_MAX);
     let ends = Arc::new(Ends { bytes: AtomicUsize::new(0), is_wanted: AtomicBool::new(is_wanted) });
-    let follower = Follower {
-        cursor: ChangeCursor::new(),
-        ring: producer,
-        ends: Arc::clone(&ends),
-        queues: Arc::clone(queues),
-    };
+    let follower =
+        Follower { cursor: ChangeCursor::new(), ring: producer, ends: Arc::clone(&ends), queues: Arc::clone(queues) };
     (follower, Feed { ring: consumer, ends, queues: Arc::clone(queues) })
 }
 

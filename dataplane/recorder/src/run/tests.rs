@@ -125,7 +125,16 @@ fn a_stream_is_in_the_store_when_it_is_over_and_the_spool_is_empty() {
 
     let objects = store.0.lock().expect("no panic").clone();
     let names: Vec<&str> = objects.keys().map(|key| key.trim_start_matches("cam/rec/1795531265000-s1/")).collect();
-    let expected = ["audio.m3u8", "audio/1.mp4", "audio/2.mp4", "audio/3.mp4", "audio/init-1.mp4", "index.m3u8", "recording.json", "cam/vod-1795531265000.m3u8"];
+    let expected = [
+        "audio.m3u8",
+        "audio/1.mp4",
+        "audio/2.mp4",
+        "audio/3.mp4",
+        "audio/init-1.mp4",
+        "index.m3u8",
+        "recording.json",
+        "cam/vod-1795531265000.m3u8",
+    ];
     assert_eq!(names, expected);
     assert_eq!(objects["cam/rec/1795531265000-s1/audio/1.mp4"], [[0; 500], [1; 500]].concat());
     let left: Vec<_> = std::fs::read_dir(&path).expect("the spool").flatten().map(|entry| entry.file_name()).collect();

@@ -125,9 +125,18 @@ pub fn recover<D: Disk>(disk: &mut D, directory: &str) -> Result<Found<D::File>,
     if cut_bytes > 0 {
         disk.truncate(&index, good)?;
     }
-    let mut found = Recovered { ledger, index, index_bytes: good, there: BTreeSet::new(), bytes: good, cut_bytes, foreign: Vec::new() };
+    let mut found = Recovered {
+        ledger,
+        index,
+        index_bytes: good,
+        there: BTreeSet::new(),
+        bytes: good,
+        cut_bytes,
+        foreign: Vec::new(),
+    };
     for (file, bytes) in files.iter().filter(|(file, _)| *file != INDEX_FILE) {
-        let object = parse_object_file(file).map(|(track, number)| (track, number, known(&found.ledger, track, number)));
+        let object =
+            parse_object_file(file).map(|(track, number)| (track, number, known(&found.ledger, track, number)));
         match object {
             // A sealed one is what it is: whether it is whole is seen when it is stored.
             Some((track, number, Some((_, true)))) => {

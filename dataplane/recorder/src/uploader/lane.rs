@@ -62,7 +62,8 @@ impl Lane {
         match request.what {
             What::Object(..) | What::Init(..) => self.objects.push_back(Upload::new(request)),
             _ => {
-                let waiting = self.texts.iter_mut().find(|text| text.request.what == request.what && text.job.is_none());
+                let waiting =
+                    self.texts.iter_mut().find(|text| text.request.what == request.what && text.job.is_none());
                 match waiting {
                     Some(text) => (text.request, text.is_put) = (request, false),
                     None => self.texts.push_back(Upload::new(request)),
@@ -98,9 +99,7 @@ impl Lane {
 
     /// Takes out an upload whose job has just been done.
     pub(super) fn remove(&mut self, id: JobId, what: What) {
-        let is_it = |upload: &Upload| {
-            upload.request.what == what && upload.job.is_none_or(|(job, _)| job == id)
-        };
+        let is_it = |upload: &Upload| upload.request.what == what && upload.job.is_none_or(|(job, _)| job == id);
         for uploads in [&mut self.texts, &mut self.objects] {
             if let Some(at) = uploads.iter().position(is_it) {
                 uploads.remove(at);

@@ -272,7 +272,10 @@ impl Uploader {
                 upload.is_put = false;
                 let Sums { bytes, .. } = upload.request.sums;
                 let there = found.map_or("nothing".to_owned(), |found| format!("{} bytes", found.bytes));
-                Some(format!("{} has {bytes} bytes, and the store shows {there} or another checksum", upload.request.key))
+                Some(format!(
+                    "{} has {bytes} bytes, and the store shows {there} or another checksum",
+                    upload.request.key
+                ))
             }
             Outcome::Failed(error) => Some(error),
             Outcome::Source(error) => {

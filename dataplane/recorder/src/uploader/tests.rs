@@ -20,7 +20,14 @@ fn object(number: u32, look_first: bool) -> Request {
 
 fn text(body: &'static str) -> Request {
     let content = Some(Content::Bytes(Bytes::from_static(body.as_bytes())));
-    Request { what: What::Index, key: "index.m3u8".to_owned(), content, sums: Sums::of(body.as_bytes()), kind: KIND, look_first: false }
+    Request {
+        what: What::Index,
+        key: "index.m3u8".to_owned(),
+        content,
+        sums: Sums::of(body.as_bytes()),
+        kind: KIND,
+        look_first: false,
+    }
 }
 
 fn at(ms: u64) -> Moment {

@@ -62,7 +62,10 @@ pub fn check(store: &SimStore, streams: &[(String, &Source)], excuses: &Excuses,
                 let mut last = None;
                 for stamp in parts(store, folder, name) {
                     let place = places[stamp.as_str()];
-                    assert!(last.is_none_or(|last| last < place), "{context}: {folder}/{name}: {stamp} is out of order");
+                    assert!(
+                        last.is_none_or(|last| last < place),
+                        "{context}: {folder}/{name}: {stamp} is out of order"
+                    );
                     assert!(seen.insert(place), "{context}: {folder}/{name}: {stamp} twice");
                     last = Some(place);
                 }

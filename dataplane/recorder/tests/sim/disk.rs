@@ -175,7 +175,12 @@ impl SimDisk {
     pub fn all(&self) -> BTreeSet<String> {
         let state = self.0.borrow();
         let files = |at: &usize| state.directories[*at].now.keys().cloned().collect::<Vec<_>>();
-        state.spool.now.iter().flat_map(|(name, at)| files(at).into_iter().map(move |file| format!("{name}/{file}"))).collect()
+        state
+            .spool
+            .now
+            .iter()
+            .flat_map(|(name, at)| files(at).into_iter().map(move |file| format!("{name}/{file}")))
+            .collect()
     }
 
     pub fn bytes_of(&self, file: usize) -> Vec<u8> {

@@ -126,7 +126,11 @@ impl World {
                     let bytes = self.disk.bytes_of(job.file.expect("a file"));
                     let bytes = bytes[..bytes.len().min(job.job.sums.bytes as usize)].to_vec();
                     if millstream_recorder::store::Sums::of(&bytes) != job.job.sums {
-                        recorder.store_done(job.job.id, Outcome::Source("it is not what was sealed".to_owned()), moment);
+                        recorder.store_done(
+                            job.job.id,
+                            Outcome::Source("it is not what was sealed".to_owned()),
+                            moment,
+                        );
                         continue;
                     }
                     Some(bytes)
@@ -270,7 +274,11 @@ fn walk(seed: u64) -> (u32, usize) {
     check::check(&world.store, &streams, &world.excuses, &context);
     for (track, numbers) in &world.store.order {
         let mut first: Vec<u32> = Vec::new();
-        numbers.iter().for_each(|number| if !first.contains(number) { first.push(*number) });
+        numbers.iter().for_each(|number| {
+            if !first.contains(number) {
+                first.push(*number)
+            }
+        });
         assert!(first.is_sorted(), "{context}: {track} was stored in the order {first:?}");
     }
     (world.kills, streams.iter().map(|(_, source)| source.told.len()).sum())

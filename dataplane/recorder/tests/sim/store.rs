@@ -147,7 +147,9 @@ impl SimStore {
         } else if job.key.ends_with(".m3u8") {
             let whole = Multivariant::parse(&text).unwrap_or_else(|error| panic!("{}: {error:#}\n{text}", job.key));
             assert_eq!(whole.check(), [], "{text}");
-            for uri in whole.variants.iter().map(|variant| &variant.uri).chain(whole.renditions.iter().flat_map(|r| &r.uri)) {
+            for uri in
+                whole.variants.iter().map(|variant| &variant.uri).chain(whole.renditions.iter().flat_map(|r| &r.uri))
+            {
                 assert!(self.objects.contains_key(&format!("{folder}/{uri}")), "{} names {uri}", job.key);
             }
         }

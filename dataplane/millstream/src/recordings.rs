@@ -1,0 +1,150 @@
+//! Recordings of this node: the recorder follows streams whose records ask for it, a store keeps what it has recorded, and viewers get it from there.
+//! Before it: the `[record]` table ([`crate::settings::record`]); after it: the engine, which is given a follower for each stream and whom to ask for
+//! recorded files.
+mod playback;
+mod storing;
+
+use std::path::Path;
+use std::sync::Arc;
+use std::time::Duration;
+
+use anyhow::Context as _;
+use millstream_control_protocol::event::{Event, What};
+use millstream_engine::Remote;
+use millstream_engine::config::Config;
+use millstream_engine::subscribers::{SubscriberMaker, Subscribers};
+use millstream_objects::{FileStore, ObjectStore};
+use millstream_recorder::recorder::{self, EventKind};
+use millstream_recorder::recording::record::Reason;
+use millstream_recorder::run::{self, Handle, Threads, metrics};
+use millstream_recorder::settings::{Settings, StreamSettings};
+use nix::sys::statvfs::statvfs;
+use tokio::runtime::Runtime;
+use tokio::sync::mpsc::Receiver;
+
+use self::playback::Playback;
+use self::storing::Storing;
+use crate::settings::record::RecordSettings;
+
+/// Where what is not stored yet waits, in the data directory.
+const SPOOL: &str = "spool";
+/// What the spool may take where nothing is said: this, or a tenth of its disk.
+const SPOOL_MAX_BYTES: u64 = 20 << 30;
+
+/// The running recorder, and what it has recorded.
+pub(crate) struct Recordings {
+    handle: Handle,
+    threads: Threads,
+    events: Receiver<recorder::Event>,
+    store: Arc<dyn ObjectStore>,
+}
+
+impl Recordings {
+    /// Starts the recorder. What a crash left in the spool goes on.
+    pub(crate) fn start(
+        data_dir: &Path,
+        settings: &RecordSettings,
+        publisher_wait: Duration,
+        runtime: &Runtime,
+    ) -> anyhow::Result<Self> {
+        let directory = data_dir.join(&settings.directory);
+        std::fs::create_dir_all(&directory)
+            .with_context(|| format!("cannot make the directory {} for recordings", directory.display()))?;
+        let store: Arc<dyn ObjectStore> = Arc::new(FileStore::new(directory));
+        let spool = data_dir.join(SPOOL);
+        std::fs::create_dir_all(&spool).with_context(|| format!("cannot make the directory {}", spool.display()))?;
+        let spool_max_bytes = settings.spool_max_bytes.unwrap_or_else(|| usual_spool_max(&spool));
+        let settings = Settings { spool_max_bytes, publisher_wait, ..Settings::default() };
+        let storing = Arc::new(Storing(Arc::clone(&store)));
+        let (handle, threads, events) =
+            run::start(&spool, settings, storing, runtime.handle().clone()).context("recording is not possible")?;
+        let probed = Arc::clone(&store);
+        runtime.spawn(async move {
+            match probed.probe().await {
+                Ok(probe) => probe.warnings.iter().for_each(|warning| tracing::warn!("recordings: {warning}")),
+                Err(error) => tracing::error!(%error, "recordings cannot be stored; they wait in the spool"),
+            }
+        });
+        Ok(Self { handle, threads, events, store })
+    }
+
+    /// The configuration of an engine whose streams it follows, and whose viewers get what it has.
+    pub(crate) fn config(&self, config: Config, runtime: &Runtime) -> Config {
+        let handle = self.handle.clone();
+        let maker: SubscriberMaker = Arc::new(move |id, settings| {
+            let ondemand_time_s = settings.on_demand_s?;
+            let settings = StreamSettings { is_on_demand: true, ondemand_time_s, ..StreamSettings::default() };
+            Some(handle.follower(id, settings))
+        });
+        let mut config = Config { subscribers: Subscribers::new([maker]), ..config };
+        config.recorded.files =
+            Some(Arc::new(Playback { store: Arc::clone(&self.store), runtime: runtime.handle().clone() }));
+        config
+    }
+
+    /// Its numbers as text, for as long as the process runs.
+    pub(crate) fn numbers(&self) -> impl Fn() -> String + Send + Sync + 'static {
+        let handle = self.handle.clone();
+        move || metrics::text(&handle.snapshot())
+    }
+
+    /// From here on control hears what happens to recordings.
+    pub(crate) fn tell(self, remote: Remote, runtime: &Runtime) -> Running {
+        let mut events = self.events;
+        runtime.spawn(async move {
+            while let Some(event) = events.recv().await {
+                if let EventKind::RecordingFailed { why } = &event.kind {
+                    tracing::error!(stream = event.stream, recording = event.recording, why, "recording failed");
+                }
+                remote.tell(told(event));
+            }
+        });
+        Running { handle: self.handle, threads: self.threads }
+    }
+}
+
+/// The recorder, to be ended behind the engine.
+pub(crate) struct Running {
+    handle: Handle,
+    threads: Threads,
+}
+
+impl Running {
+    /// Writes what is there. What is not stored yet is at the next start.
+    pub(crate) fn stop(self) {
+        self.handle.stop();
+        self.threads.join();
+    }
+}
+
+/// A tenth of the disk, and no more than [`SPOOL_MAX_BYTES`].
+fn usual_spool_max(spool: &Path) -> u64 {
+    let disk = statvfs(spool).map(|disk| u64::from(disk.blocks()).saturating_mul(disk.fragment_size()));
+    disk.map_or(SPOOL_MAX_BYTES, |bytes| (bytes / 10).min(SPOOL_MAX_BYTES))
+}
+
+/// Why a recording has a gap, and what to do.
+fn why(reason: Reason) -> &'static str {
+    match reason {
+        Reason::SpoolFull => {
+            "the spool holds as much as record.spool_max says: the store does not take what is recorded quickly enough, or not at all"
+        }
+        Reason::DiskFull => "the disk of the data directory is full: make room on it",
+        Reason::DiskError => "the disk of the data directory fails: the server's log says how",
+        Reason::QueueFull => "the disk of the data directory is too slow for what is recorded",
+        _ => "the server has stopped recording it",
+    }
+}
+
+fn told(event: recorder::Event) -> Event {
+    let recording = event.recording.unwrap_or_default();
+    let what = match event.kind {
+        EventKind::RecordingStarted => What::RecordingStarted { recording },
+        EventKind::RecordingPaused { reason } => What::RecordingPaused { recording, why: why(reason).to_owned() },
+        EventKind::RecordingResumed => What::RecordingResumed { recording },
+        EventKind::RecordingStored { duration_ms, bytes } => What::RecordingStored { recording, duration_ms, bytes },
+        EventKind::RecordingFailed { why } => What::RecordingFailed { recording, why },
+        _ => What::Unknown,
+    };
+    Event { at_unix_ms: event.unix_ms, stream: event.stream, what, ..Event::default() }
+}

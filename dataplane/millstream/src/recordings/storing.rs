@@ -1,0 +1,49 @@
+//! The store of objects as the recorder sees it: put, and look at what is there. Before it: the recorder's uploads; after it: the store.
+use std::sync::Arc;
+
+use futures_util::TryStreamExt as _;
+use millstream_objects::{Body as ObjectBody, Key, Meta, ObjectError, ObjectStore, Span, Summing};
+use millstream_recorder::store::{Answer, Body, Kind, Store, StoreError, Sums};
+
+/// A store of objects that takes recordings.
+pub(super) struct Storing(pub(super) Arc<dyn ObjectStore>);
+
+impl Store for Storing {
+    fn put<'a>(&'a self, key: &'a str, body: Body, kind: Kind) -> Answer<'a, ()> {
+        Box::pin(async move {
+            let key = Key::parse(key).map_err(failed)?;
+            let meta = Meta { content_type: kind.content_type.into(), cache_control: kind.cache_control.into() };
+            let body = match body {
+                Body::File(file, bytes) => ObjectBody::file(file, 0..bytes),
+                Body::Bytes(bytes) => {
+                    let mut body = ObjectBody::default();
+                    body.push(bytes);
+                    body
+                }
+            };
+            self.0.put(&key, body, meta).await.map(drop).map_err(failed)
+        })
+    }
+
+    fn head<'a>(&'a self, key: &'a str) -> Answer<'a, Option<Sums>> {
+        Box::pin(async move {
+            let key = Key::parse(key).map_err(failed)?;
+            let Some(stored) = self.0.head(&key).await.map_err(failed)? else { return Ok(None) };
+            if let Some(crc32) = stored.crc32 {
+                return Ok(Some(Sums { bytes: stored.bytes, crc32: crc32.0 }));
+            }
+            // A store that keeps no checksum is read.
+            let mut reading = self.0.get(&key, Span::All).await.map_err(failed)?;
+            let mut summing = Summing::default();
+            while let Some(chunk) = reading.chunks.try_next().await.map_err(failed)? {
+                summing.update(&chunk);
+            }
+            let sums = summing.sums();
+            Ok(Some(Sums { bytes: sums.bytes, crc32: sums.crc32.0 }))
+        })
+    }
+}
+
+fn failed(error: ObjectError) -> StoreError {
+    StoreError::Failed(error.to_string())
+}
