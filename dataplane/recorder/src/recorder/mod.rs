@@ -281,6 +281,9 @@ impl<D: Disk> Recorder<D> {
         };
         if let Some((name, entry)) = self.entries.iter_mut().rev().find(|(_, entry)| waits(entry)) {
             entry.phase = Phase::Running;
+            // Its numbers begin anew; that it broke off was written when it was found.
+            let writes = entry.recording.new_session();
+            debug_assert!(writes.is_empty(), "nothing has come since it was found");
             stream.recording = Some(name.clone());
             let name = name.clone();
             self.tell(Some(&name), EventKind::RecordingResumed, moment);

@@ -46,7 +46,7 @@ fn window(segment_bytes: usize) -> Window {
     let session = Session {
         name: "s1".to_owned(),
         target_duration_s: 2,
-        window: 6,
+        window: 64,
         bytes_max: 1 << 30,
         zero_unix_ms: 1_795_531_265_000,
     };

@@ -10,7 +10,7 @@ use crate::store::SimStore;
 
 /// Times within which parts may be missing.
 #[derive(Default, Debug)]
-pub struct Excuses(pub Vec<(Time, Time)>);
+pub(crate) struct Excuses(pub(crate) Vec<(Time, Time)>);
 
 impl Excuses {
     fn has(&self, at: Time) -> bool {
@@ -46,7 +46,7 @@ fn parts(store: &SimStore, folder: &str, playlist: &str) -> Vec<String> {
 }
 
 /// All of it.
-pub fn check(store: &SimStore, streams: &[(String, &Source)], excuses: &Excuses, context: &str) {
+pub(crate) fn check(store: &SimStore, streams: &[(String, &Source)], excuses: &Excuses, context: &str) {
     for (id, source) in streams {
         let folders: BTreeSet<String> = store
             .objects

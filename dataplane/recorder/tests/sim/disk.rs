@@ -74,43 +74,43 @@ struct State {
 
 /// The disk; a clone is the same one. It outlives the process.
 #[derive(Clone)]
-pub struct SimDisk(Rc<RefCell<State>>);
+pub(crate) struct SimDisk(Rc<RefCell<State>>);
 
 /// So much is free when nothing is wrong.
 const ROOM: u64 = 1 << 40;
 
 impl SimDisk {
-    pub fn new() -> Self {
+    pub(crate) fn new() -> Self {
         Self(Rc::new(RefCell::new(State { room: ROOM, is_honest: true, ..State::default() })))
     }
 
     /// The process dies in the middle of the operation that is so many ahead.
-    pub fn die_in(&self, operations: u64, tear: u64) {
+    pub(crate) fn die_in(&self, operations: u64, tear: u64) {
         let state = &mut *self.0.borrow_mut();
         (state.dies_in, state.tear) = (Some(operations), tear);
     }
 
-    pub fn is_dead(&self) -> bool {
+    pub(crate) fn is_dead(&self) -> bool {
         self.0.borrow().is_dead
     }
 
     /// No more than this fits.
-    pub fn fill(&self, room: u64, is_honest: bool) {
+    pub(crate) fn fill(&self, room: u64, is_honest: bool) {
         let state = &mut *self.0.borrow_mut();
         (state.room, state.is_honest) = (room, is_honest);
     }
 
-    pub fn make_room(&self) {
+    pub(crate) fn make_room(&self) {
         self.fill(ROOM, true);
     }
 
     /// The next operations that write or sync fail.
-    pub fn fail(&self, operations: u32) {
+    pub(crate) fn fail(&self, operations: u32) {
         self.0.borrow_mut().fails = operations;
     }
 
     /// A new process; where the power was lost, what was not synced is lost in part.
-    pub fn restart(&self, power_lost: bool, random: &mut Random) {
+    pub(crate) fn restart(&self, power_lost: bool, random: &mut Random) {
         let state = &mut *self.0.borrow_mut();
         (state.is_dead, state.dies_in, state.fails) = (false, None, 0);
         if !power_lost {
@@ -139,7 +139,7 @@ impl SimDisk {
     }
 
     /// Syncs a batch, or a part of it where the process dies meanwhile.
-    pub fn sync(&self, batch: &SyncBatch<usize>, mut is_done: impl FnMut() -> bool) -> Result<(), DiskError> {
+    pub(crate) fn sync(&self, batch: &SyncBatch<usize>, mut is_done: impl FnMut() -> bool) -> Result<(), DiskError> {
         let state = &mut *self.0.borrow_mut();
         if state.fails > 0 {
             state.fails -= 1;
@@ -172,7 +172,7 @@ impl SimDisk {
     }
 
     /// Names of what is in the spool.
-    pub fn all(&self) -> BTreeSet<String> {
+    pub(crate) fn all(&self) -> BTreeSet<String> {
         let state = self.0.borrow();
         let files = |at: &usize| state.directories[*at].now.keys().cloned().collect::<Vec<_>>();
         state
@@ -183,7 +183,7 @@ impl SimDisk {
             .collect()
     }
 
-    pub fn bytes_of(&self, file: usize) -> Vec<u8> {
+    pub(crate) fn bytes_of(&self, file: usize) -> Vec<u8> {
         self.0.borrow().nodes[file].data.clone()
     }
 }

@@ -12,16 +12,16 @@ use millstream_test_support::random::Random;
 
 /// A part that was told to the recorder.
 #[derive(Clone, Debug)]
-pub struct Told {
-    pub stamp: String,
-    pub track: Track,
-    pub at: Time,
-    pub date_unix_ms: u64,
-    pub duration_ms: u64,
+pub(crate) struct Told {
+    pub(crate) stamp: String,
+    pub(crate) track: Track,
+    pub(crate) at: Time,
+    pub(crate) date_unix_ms: u64,
+    pub(crate) duration_ms: u64,
 }
 
 /// A publisher and the packager of its stream.
-pub struct Source {
+pub(crate) struct Source {
     name: String,
     sessions: u32,
     msn: u64,
@@ -33,9 +33,10 @@ pub struct Source {
     next: [Track2; 2],
     has_audio: bool,
     has_video: bool,
-    pub is_on_air: bool,
-    pub told: Vec<Told>,
+    pub(crate) is_on_air: bool,
+    pub(crate) told: Vec<Told>,
     gaps: bool,
+    counts_from_zero: bool,
 }
 
 #[derive(Clone, Copy, Default)]
@@ -49,11 +50,11 @@ struct Track2 {
     run: u64,
 }
 
-pub const PART_MS: u64 = 400;
-pub const PARTS: u64 = 5;
+pub(crate) const PART_MS: u64 = 400;
+pub(crate) const PARTS: u64 = 5;
 
 impl Source {
-    pub fn new(name: &str, random: &mut Random) -> Self {
+    pub(crate) fn new(name: &str, random: &mut Random) -> Self {
         let kind = random.below(5);
         Self {
             name: name.to_owned(),
@@ -69,15 +70,16 @@ impl Source {
             is_on_air: false,
             told: Vec::new(),
             gaps: random.chance(300),
+            counts_from_zero: random.chance(300),
         }
     }
 
     /// A new session: of a new life, or of the same one.
-    pub fn begin(&mut self, unix_ms: u64) -> Vec<NextChange> {
+    pub(crate) fn begin(&mut self, unix_ms: u64) -> Vec<NextChange> {
         self.sessions += 1;
         self.is_on_air = true;
         (self.run, self.headers) = (0, 0);
-        self.msn = unix_ms / 1_000;
+        self.msn = if self.counts_from_zero { 0 } else { unix_ms / 1_000 };
         for next in &mut self.next {
             *next = Track2 { date_unix_ms: unix_ms, msn: self.msn, ..Track2::default() };
         }
@@ -119,7 +121,7 @@ impl Source {
     }
 
     /// What comes in this time, with now and then something odd.
-    pub fn advance(&mut self, now: Time, unix_ms: u64, random: &mut Random) -> Vec<NextChange> {
+    pub(crate) fn advance(&mut self, now: Time, unix_ms: u64, random: &mut Random) -> Vec<NextChange> {
         if !self.is_on_air {
             return Vec::new();
         }
@@ -210,12 +212,12 @@ impl Source {
     }
 
     /// The publisher leaves for good.
-    pub fn end(&mut self) -> Vec<NextChange> {
+    pub(crate) fn end(&mut self) -> Vec<NextChange> {
         self.is_on_air = false;
         vec![NextChange::Change(Change::Ended)]
     }
 }
 
-pub fn at(track: Track) -> usize {
+pub(crate) fn at(track: Track) -> usize {
     usize::from(track == Track::Audio)
 }

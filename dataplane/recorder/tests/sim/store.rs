@@ -12,7 +12,7 @@ use millstream_test_support::random::Random;
 
 /// How the store is doing.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub enum Mood {
+pub(crate) enum Mood {
     Well,
     Refuses,
     Hangs,
@@ -29,22 +29,22 @@ struct Running {
 }
 
 /// The store.
-pub struct SimStore {
-    pub objects: BTreeMap<String, Vec<u8>>,
+pub(crate) struct SimStore {
+    pub(crate) objects: BTreeMap<String, Vec<u8>>,
     /// What it was asked to keep under names that never change.
     meant: BTreeMap<String, Vec<u8>>,
     histories: BTreeMap<String, History>,
     running: Vec<Running>,
-    pub mood: Mood,
-    pub puts: u64,
+    pub(crate) mood: Mood,
+    pub(crate) puts: u64,
     /// The disk lost something for good: playlists may say so later.
-    pub is_lenient: bool,
+    pub(crate) is_lenient: bool,
     /// Media objects in the order in which their puts began, by track of a recording.
-    pub order: BTreeMap<String, Vec<u32>>,
+    pub(crate) order: BTreeMap<String, Vec<u32>>,
 }
 
 impl SimStore {
-    pub fn new() -> Self {
+    pub(crate) fn new() -> Self {
         Self {
             objects: BTreeMap::new(),
             meant: BTreeMap::new(),
@@ -57,7 +57,7 @@ impl SimStore {
         }
     }
 
-    pub fn begin(&mut self, job: Job, bytes: Option<Vec<u8>>, now: Time, random: &mut Random) {
+    pub(crate) fn begin(&mut self, job: Job, bytes: Option<Vec<u8>>, now: Time, random: &mut Random) {
         if let Some(bytes) = &bytes {
             self.puts += 1;
             self.look_at(&job, bytes);
@@ -67,7 +67,7 @@ impl SimStore {
         self.running.push(Running { at, id: job.id, job, bytes, mood: self.mood });
     }
 
-    pub fn cancel(&mut self, ids: &[JobId], random: &mut Random) {
+    pub(crate) fn cancel(&mut self, ids: &[JobId], random: &mut Random) {
         let (gone, kept) = self.running.drain(..).partition(|running| ids.contains(&running.id));
         self.running = kept;
         for running in gone {
@@ -76,7 +76,7 @@ impl SimStore {
     }
 
     /// The process is gone: what was under way was done, or not.
-    pub fn cut_off(&mut self, random: &mut Random) {
+    pub(crate) fn cut_off(&mut self, random: &mut Random) {
         for running in std::mem::take(&mut self.running) {
             self.perhaps(running, random);
         }
@@ -89,7 +89,7 @@ impl SimStore {
     }
 
     /// Answers that are due.
-    pub fn answers(&mut self, now: Time, random: &mut Random) -> Vec<(JobId, Outcome)> {
+    pub(crate) fn answers(&mut self, now: Time, random: &mut Random) -> Vec<(JobId, Outcome)> {
         let due = |running: &Running| running.at.is_some_and(|at| at <= now);
         let (due, kept) = self.running.drain(..).partition(due);
         self.running = kept;
