@@ -124,32 +124,33 @@ impl FileAnswer {
             Selected::Part(from, to) => from..to,
             Selected::NotModified | Selected::Failed | Selected::Nothing => 0..0,
         };
-        self.link.answer(Verdict::Found(file, selected));
-        (!self.head_only && !range.is_empty()).then(|| FileBody {
-            left: range.end - range.start,
-            range,
-            link: self.link,
-        })
+        let found = Verdict::Found(file, selected);
+        if self.head_only || range.is_empty() {
+            self.link.end_with(found);
+            return None;
+        }
+        self.link.begin_with(found);
+        Some(FileBody { left: range.end - range.start, range, link: self.link })
     }
 
     /// It is to be had at this absolute address, which may hold a signature. Not for playlists: what they name is relative to where they are.
-    pub fn redirect(mut self, to: Secret) {
-        self.link.answer(Verdict::Redirect(to));
+    pub fn redirect(self, to: Secret) {
+        self.link.end_with(Verdict::Redirect(to));
     }
 
     /// There is no such file.
-    pub fn not_found(mut self) {
-        self.link.answer(Verdict::NotFound);
+    pub fn not_found(self) {
+        self.link.end_with(Verdict::NotFound);
     }
 
     /// It cannot be had now, but perhaps after this time.
-    pub fn unavailable(mut self, retry_after: Duration) {
-        self.link.answer(Verdict::Unavailable(retry_after));
+    pub fn unavailable(self, retry_after: Duration) {
+        self.link.end_with(Verdict::Unavailable(retry_after));
     }
 
     /// Nobody may have it.
-    pub fn denied(mut self) {
-        self.link.answer(Verdict::Denied);
+    pub fn denied(self) {
+        self.link.end_with(Verdict::Denied);
     }
 }
 

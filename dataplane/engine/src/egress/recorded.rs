@@ -23,7 +23,7 @@ use super::{edges, hls, pages};
 use crate::clock::unix_s;
 use crate::close::CloseReason;
 use crate::io::{Writer, sleep_until};
-use crate::recorded::{Asked, FileAnswer, FileRequest, FoundFile, Growth, Taken, Verdict};
+use crate::recorded::{Asked, FileAnswer, FileRequest, FoundFile, Growth, RecordedFiles, Taken, Verdict};
 use crate::shard::answers::OpenAnswer;
 use crate::shard::state::Shard;
 use crate::shard::wait::select;
@@ -89,9 +89,9 @@ fn content_type(file: &RecordedFile) -> &'static str {
 
 /// Answers a request for what is, or may be meant to be, a recorded file of a stream, or the page beside a recording.
 pub(super) async fn route(reply: &Reply<'_>, id: Id, below: &[&str]) -> Answer {
-    if reply.shard.config.recorded.files.is_none() {
+    let Some(files) = &reply.shard.config.recorded.files else {
         return Answer::Whole(reply.error(404, "this server gives out no recordings"));
-    }
+    };
     let is_recording = |name: &str| RecordingName::parse(name).is_some();
     Answer::Whole(match *below {
         ["rec", name, "index.html"] if is_recording(name) => {
@@ -100,20 +100,17 @@ pub(super) async fn route(reply: &Reply<'_>, id: Id, below: &[&str]) -> Answer {
         ["rec", name] if is_recording(name) => reply.redirect(&format!("{name}/index.html")),
         ["rec", name, ""] if is_recording(name) => reply.redirect("index.html"),
         _ => match RecordedPath::parse(id, below) {
-            Ok(path) => return answer(reply, path).await,
+            Ok(path) => return answer(reply, path, &**files).await,
             Err(error) => reply.error(404, &error.to_string()),
         },
     })
 }
 
 /// Asks whoever has the files, on behalf of who may have this one.
-async fn answer(reply: &Reply<'_>, path: RecordedPath) -> Answer {
+async fn answer(reply: &Reply<'_>, path: RecordedPath, files: &dyn RecordedFiles) -> Answer {
     let Reply { shard, session, request, .. } = *reply;
     let id = path.stream.clone();
     shard.stats.recorded_requests.add(1);
-    let Some(files) = shard.config.recorded.files.clone() else {
-        return Answer::Whole(reply.error(404, "this server gives out no recordings"));
-    };
     if begins(&path.file, request.range.as_deref()) && !shard.sessions.has_room(Action::Play) {
         return reply.turned_away(id.as_str(), PROTOCOL, NO_ROOM);
     }

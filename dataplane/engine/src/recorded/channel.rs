@@ -142,7 +142,14 @@ impl Link {
         !self.shared.viewer_gone.load(Ordering::SeqCst)
     }
 
-    pub(super) fn answer(&mut self, verdict: Verdict) {
+    /// Pieces follow.
+    pub(super) fn begin_with(&mut self, verdict: Verdict) {
+        self.put(Told::Verdict(Box::new(verdict)));
+        self.ring();
+    }
+
+    /// Nothing follows: the end is there when it is told.
+    pub(super) fn end_with(mut self, verdict: Verdict) {
         self.put(Told::Verdict(Box::new(verdict)));
     }
 
@@ -163,6 +170,7 @@ impl Link {
         self.shared.queued.fetch_add(cost, Ordering::SeqCst);
         self.shared.all_queued.fetch_add(cost, Ordering::Relaxed);
         self.put(Told::Piece(bytes.split_to(count)));
+        self.ring();
         Ok(count)
     }
 
@@ -178,6 +186,9 @@ impl Link {
         // There is room for all that the count of bytes lets through.
         let put = self.ring.push(told);
         debug_assert!(put.is_ok(), "a ring that is too short");
+    }
+
+    fn ring(&self) {
         self.shared.bells.ring(self.shared.slot);
     }
 }
@@ -185,7 +196,7 @@ impl Link {
 impl Drop for Link {
     fn drop(&mut self) {
         self.shared.writer_gone.store(true, Ordering::SeqCst);
-        self.shared.bells.ring(self.shared.slot);
+        self.ring();
     }
 }
 
@@ -360,12 +371,15 @@ mod tests {
     fn what_was_said_before_the_end_is_taken_before_the_end() {
         let (mut link, mut incoming, bells) = answer(&Arc::default());
         assert!(matches!(incoming.take(), Taken::Nothing));
-        link.answer(Verdict::NotFound);
-        drop(link);
+        link.begin_with(Verdict::Unavailable(Duration::ZERO));
+        link.end_with(Verdict::NotFound);
         let mut rung = 0;
         bells.rung(|_| rung += 1);
         assert_eq!(rung, 1);
-        assert!(matches!(incoming.take(), Taken::Verdict(verdict) if matches!(*verdict, Verdict::NotFound)));
+        for expected in ["Unavailable(0ns)", "NotFound"] {
+            let Taken::Verdict(verdict) = incoming.take() else { panic!("no {expected}") };
+            assert_eq!(format!("{verdict:?}"), expected);
+        }
         assert!(matches!(incoming.take(), Taken::Over) && incoming.shared().is_over());
     }
 
