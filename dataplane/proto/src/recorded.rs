@@ -121,7 +121,7 @@ impl RecordedPath {
     pub fn is_meant<S: AsRef<str>>(below: &[S]) -> bool {
         match below {
             [first, _, ..] => matches!(first.as_ref(), "rec" | "mp4" | "images" | "motion"),
-            [name] => name.as_ref().strip_prefix("vod-").is_some_and(|rest| rest.ends_with(".m3u8")),
+            [name] => name.as_ref().strip_prefix("vod-").and_then(|rest| rest.strip_suffix(".m3u8")).is_some(),
             [] => false,
         }
     }

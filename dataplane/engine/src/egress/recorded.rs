@@ -18,7 +18,7 @@ use millstream_proto::time::Time;
 use super::head::media_type;
 use super::pass::Pass;
 use super::refusal::{ANSWERS_FULL, BUSY, NO_ROOM};
-use super::reply::{Answer, Reply, admit};
+use super::reply::{Answer, RecordedPlay, Reply, admit};
 use super::{edges, hls, pages};
 use crate::clock::unix_s;
 use crate::close::CloseReason;
@@ -38,15 +38,6 @@ const SEND_BYTES_MAX: usize = 256 << 10;
 const HELD_BYTES_MAX: u64 = 64 << 10;
 /// What could not be had may be there soon.
 const RETRY_AFTER: Duration = Duration::from_secs(1);
-
-/// A request that was admitted, and has been passed on.
-pub(super) struct Play {
-    id: Id,
-    content_type: &'static str,
-    answer: OpenAnswer,
-    /// What the playlists that this one names are to be asked for with.
-    credentials: Option<Secret>,
-}
 
 /// Whether a viewer begins with it. What is asked for by somebody who watches already, a drain lets pass; of films that is what is behind
 /// their beginning.
@@ -137,7 +128,7 @@ async fn answer(reply: &Reply<'_>, path: RecordedPath, files: &dyn RecordedFiles
     let head_only = head_only && credentials.is_none();
     let asked = FileRequest { path, range: query.range, head_only };
     files.get(asked, FileAnswer::new(link, query, head_only));
-    Answer::Recorded(Box::new(Play { id, content_type, answer, credentials }))
+    Answer::Recorded(Box::new(RecordedPlay { id, content_type, answer, credentials }))
 }
 
 /// Whether one more answer may be under way.
@@ -187,8 +178,8 @@ impl Missing {
 }
 
 /// Sends the answer as it comes. An error ends the connection.
-pub(super) async fn send(reply: &Reply<'_>, writer: &mut Writer, play: Play) -> Result<(), CloseReason> {
-    let Play { id, content_type, mut answer, credentials } = play;
+pub(super) async fn send(reply: &Reply<'_>, writer: &mut Writer, play: RecordedPlay) -> Result<(), CloseReason> {
+    let RecordedPlay { id, content_type, mut answer, credentials } = play;
     let shard = reply.shard;
     let (found, selected) = match verdict(reply, &mut answer).await {
         Ok(Verdict::Found(found, selected)) => (found, selected),
@@ -402,7 +393,7 @@ mod tests {
 
     #[test]
     fn what_a_viewer_begins_with_and_what_is_asked_about() {
-        let film = "mp4/2026/11/24/1795531265250.mp4";
+        let movie = "mp4/2026/11/24/1795531265250.mp4";
         for (text, range, begin, ask) in [
             ("rec/1-a/index.m3u8", None, true, true),
             ("vod-1.m3u8", None, true, true),
@@ -410,12 +401,12 @@ mod tests {
             ("rec/1-a/video.m3u8", None, false, true),
             ("rec/1-a/recording.json", None, false, true),
             ("rec/1-a/video/7.mp4", None, false, false),
-            (film, None, true, true),
-            (film, Some("bytes=0-"), true, true),
-            (film, Some("bytes=5-"), false, true),
-            (film, Some("bytes=5-9"), false, true),
-            (film, Some("bytes=-9"), false, true),
-            (film, Some("bytes=5-9,20-"), true, true),
+            (movie, None, true, true),
+            (movie, Some("bytes=0-"), true, true),
+            (movie, Some("bytes=5-"), false, true),
+            (movie, Some("bytes=5-9"), false, true),
+            (movie, Some("bytes=-9"), false, true),
+            (movie, Some("bytes=5-9,20-"), true, true),
             ("images/2026/11/24/1795531265250.jpg", None, true, true),
         ] {
             let file = path(text);

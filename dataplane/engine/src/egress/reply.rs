@@ -18,10 +18,11 @@ use super::head::FileHead;
 use super::pass::Pass;
 use super::refusal::TurnedAway;
 use super::texts::Text;
-use super::{recorded, stream, websocket};
+use super::{stream, websocket};
 use crate::clock::{unix_ms, unix_s};
 use crate::close::CloseReason;
 use crate::io::WriterSlot;
+use crate::shard::answers::OpenAnswer;
 use crate::shard::events::Refused;
 use crate::shard::granted::Granted;
 use crate::shard::session::Session;
@@ -41,11 +42,20 @@ pub(super) enum Answer {
     /// A whole response that is out already.
     Sent,
     /// A recorded file, as it comes.
-    Recorded(Box<recorded::Play>),
+    Recorded(Box<RecordedPlay>),
     /// A stream, on the rest of the connection.
     Stream(stream::Play),
     /// The same, in messages.
     WebSocket(websocket::Play),
+}
+
+/// A request for a recorded file that was admitted, and passed on to whoever has the files.
+pub(super) struct RecordedPlay {
+    pub(super) id: Id,
+    pub(super) content_type: &'static str,
+    pub(super) answer: OpenAnswer,
+    /// What the playlists that this one names are to be asked for with.
+    pub(super) credentials: Option<Secret>,
 }
 
 /// A request, and what its answer is built with.

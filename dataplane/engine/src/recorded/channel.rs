@@ -3,6 +3,7 @@
 //!
 //! Which answers have news a shard learns from its [`Bells`]: a bit for each answer, so that nothing can be lost for want of room and an answer that
 //! has much to say is one bit all the same.
+use std::fmt;
 use std::pin::pin;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
@@ -17,7 +18,6 @@ use rtrb::{Consumer, Producer, RingBuffer};
 use tokio::sync::Notify;
 
 use super::{FoundFile, SendError};
-use crate::io::ShardWaker;
 
 /// Bytes that may wait for one viewer, with those that the kernel is being given.
 const QUEUED_BYTES_MAX: usize = 512 << 10;
@@ -75,23 +75,29 @@ impl Drop for Shared {
 }
 
 /// Which answers of a shard have news.
-#[derive(Debug)]
 pub(crate) struct Bells {
     words: Box<[AtomicU64]>,
-    waker: ShardWaker,
+    /// Has the shard look.
+    wake: Box<dyn Fn() + Send + Sync>,
+}
+
+impl fmt::Debug for Bells {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Bells").field("words", &self.words.len()).finish_non_exhaustive()
+    }
 }
 
 impl Bells {
-    pub(crate) fn new(slots: usize, waker: ShardWaker) -> Self {
+    pub(crate) fn new(slots: usize, wake: impl Fn() + Send + Sync + 'static) -> Self {
         let words = (0..slots.div_ceil(64)).map(|_| AtomicU64::new(0)).collect();
-        Self { words, waker }
+        Self { words, wake: Box::new(wake) }
     }
 
     fn ring(&self, slot: usize) {
         if let Some(word) = self.words.get(slot / 64) {
             word.fetch_or(1 << (slot % 64), Ordering::SeqCst);
         }
-        self.waker.wake();
+        (self.wake)();
     }
 
     /// Those that have rung since it was last asked.
@@ -131,8 +137,8 @@ pub(crate) struct Link {
     shared: Arc<Shared>,
 }
 
-impl std::fmt::Debug for Link {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+impl fmt::Debug for Link {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Link").field("shared", &self.shared).finish_non_exhaustive()
     }
 }
@@ -274,10 +280,9 @@ mod tests {
     use std::pin::Pin;
 
     use super::*;
-    use crate::io::WakeListener;
 
     fn answer(all_queued: &Arc<AtomicUsize>) -> (Link, Incoming, Arc<Bells>) {
-        let bells = Arc::new(Bells::new(70, WakeListener::new().unwrap().1));
+        let bells = Arc::new(Bells::new(70, || {}));
         let (link, incoming) = link(&bells, 66, all_queued);
         (link, incoming, bells)
     }

@@ -42,7 +42,7 @@ impl Answers {
         all_queued: Arc<AtomicUsize>,
         stats: Arc<ShardStats>,
     ) -> Rc<Self> {
-        let bells = Arc::new(Bells::new(slots_max, waker));
+        let bells = Arc::new(Bells::new(slots_max, move || waker.wake()));
         Rc::new(Self { bells, slots: RefCell::default(), slots_max, all_queued, stats })
     }
 
