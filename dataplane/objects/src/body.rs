@@ -15,6 +15,15 @@ use crate::limits::CHUNK_BYTES;
 #[derive(Clone, Copy, PartialEq, Eq, Hash)]
 pub struct Crc32(pub u32);
 
+impl Crc32 {
+    /// Reads eight hexadecimal digits.
+    #[cfg(feature = "s3")]
+    pub(crate) fn parse(text: &str) -> Option<Self> {
+        let digits = text.len() == 8 && text.bytes().all(|byte| byte.is_ascii_hexdigit());
+        digits.then(|| u32::from_str_radix(text, 16).ok()).flatten().map(Self)
+    }
+}
+
 impl fmt::Display for Crc32 {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{:08x}", self.0)
@@ -118,6 +127,19 @@ impl Body {
     pub(crate) fn reader(&self) -> BodyReader {
         BodyReader { pieces: self.0.clone(), piece: 0, offset: 0 }
     }
+
+    /// Reads from this byte on.
+    #[cfg(feature = "s3")]
+    pub(crate) fn reader_at(&self, mut offset: u64) -> BodyReader {
+        let mut piece = 0;
+        while let Some(len) = self.0.get(piece).map(Piece::len).filter(|len| *len <= offset) {
+            offset -= len;
+            piece += 1;
+        }
+        // Behind the last one there is nothing to be within.
+        let offset = if piece < self.0.len() { offset } else { 0 };
+        BodyReader { pieces: self.0.clone(), piece, offset }
+    }
 }
 
 impl From<Bytes> for Body {
@@ -142,6 +164,18 @@ pub(crate) struct BodyReader {
 }
 
 impl BodyReader {
+    /// The next bytes where no file has to be read for them.
+    #[cfg(feature = "s3")]
+    pub(crate) fn next_in_memory(&mut self, max: usize) -> Option<Bytes> {
+        while self.pieces.get(self.piece).is_some_and(|piece| piece.len() == self.offset) {
+            (self.piece, self.offset) = (self.piece + 1, 0);
+        }
+        match self.pieces.get(self.piece) {
+            Some(Piece::Bytes(_)) => self.next(max).ok().flatten(),
+            _ => None,
+        }
+    }
+
     /// The next bytes, at most `max` of them and at least one; `None` at the end.
     pub(crate) fn next(&mut self, max: usize) -> Result<Option<Bytes>, ObjectError> {
         loop {
@@ -202,6 +236,17 @@ mod tests {
                 all.extend_from_slice(&chunk);
             }
             assert_eq!(all, b"head 34501", "{max}");
+            #[cfg(feature = "s3")]
+            for offset in 0..=10 {
+                let (mut rest, mut reader) = (Vec::new(), body.reader_at(offset));
+                while let Some(chunk) = match reader.next_in_memory(max) {
+                    Some(chunk) => Some(chunk),
+                    None => reader.next(max).expect("a chunk"),
+                } {
+                    rest.extend_from_slice(&chunk);
+                }
+                assert_eq!(rest, &all[offset as usize..], "{offset}, {max}");
+            }
         }
         assert_eq!(body.sums().expect("sums"), Sums { bytes: 10, crc32: Crc32(crc32fast::hash(b"head 34501")) });
     }

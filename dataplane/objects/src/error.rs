@@ -24,6 +24,8 @@ pub enum ErrorKind {
     Full,
     /// The file system may only be read.
     ReadOnly,
+    /// The store refuses it for a reason of its own, or does not speak as such a store does.
+    Refused,
     /// There is no such object.
     NotFound,
     /// The object has no byte of the range that was asked for.
@@ -54,7 +56,8 @@ impl ErrorKind {
             | Self::Missing
             | Self::Region
             | Self::Full
-            | Self::ReadOnly => Retry::AfterRepair,
+            | Self::ReadOnly
+            | Self::Refused => Retry::AfterRepair,
             Self::NotFound | Self::Range | Self::Invalid => Retry::Never,
         }
     }
@@ -71,6 +74,7 @@ impl ErrorKind {
             Self::Region => "region",
             Self::Full => "full",
             Self::ReadOnly => "read_only",
+            Self::Refused => "refused",
             Self::NotFound => "not_found",
             Self::Range => "range",
             Self::Invalid => "invalid",

@@ -166,6 +166,16 @@ pub struct Page {
     pub next: Option<Key>,
 }
 
+impl Page {
+    /// The page of these, of which there is one more than wanted if another page follows.
+    pub(crate) fn of(mut objects: Vec<Listed>, limit: usize) -> Self {
+        let more = objects.len() > limit;
+        objects.truncate(limit);
+        let next = if more { objects.last().map(|last| last.key.clone()) } else { None };
+        Self { objects, next }
+    }
+}
+
 /// An address that carries a permission: who has it can read the object.
 #[derive(Clone, PartialEq, Eq)]
 pub struct PresignedUrl(pub(crate) String);

@@ -1,10 +1,15 @@
 //! What every store keeps to, as its users see it: run against each implementation.
+#[cfg(feature = "s3")]
+#[path = "s3/support.rs"]
+mod support;
+
 use std::fs::File;
 use std::io::Write as _;
 use std::sync::Arc;
 use std::time::Duration;
 
 use futures_util::TryStreamExt as _;
+use millstream_objects::memory::MemoryStore;
 use millstream_objects::{Body, ErrorKind, FileStore, Key, Meta, ObjectStore, Retry, Span, Stored, confirm};
 
 fn key(text: &str) -> Key {
@@ -233,6 +238,61 @@ async fn a_store_that_works_says_so_and_has_nothing_to_sweep(store: &dyn ObjectS
     assert_eq!(read(store, "kept.mp4", Span::All).await, b"1");
 }
 
+/// Objects of an own making below that directory, which the store serves.
+async fn ten_thousand_keys_are_listed_in_pages_in_order(store: &dyn ObjectStore, dir: &std::path::Path) {
+    let mut names = Vec::new();
+    for folder in 0..100 {
+        for n in 0..100 {
+            names.push(match n % 3 {
+                0 => format!("s{folder}/rec/{n}/video.m4s"),
+                1 => format!("s{folder}/{n}.mp4"),
+                _ => format!("s{folder}-{n}.jpg"),
+            });
+        }
+    }
+    for name in &names {
+        let path = dir.join(name);
+        std::fs::create_dir_all(path.parent().expect("a folder")).expect("made");
+        std::fs::write(path, name).expect("written");
+    }
+    names.sort_unstable();
+    for limit in [1_000, 777, usize::MAX] {
+        let (mut listed, mut after, mut pages) = (Vec::new(), None, 0);
+        loop {
+            let page = store.list(None, after.as_ref(), limit).await.expect("a page");
+            pages += 1;
+            assert!(page.objects.len() <= limit.min(1_000));
+            listed.extend(page.objects.into_iter().map(|object| object.key.to_string()));
+            after = page.next;
+            if after.is_none() {
+                break;
+            }
+        }
+        assert_eq!(pages, 10_000_usize.div_ceil(limit.min(1_000)));
+        assert_eq!(listed, names);
+    }
+}
+
+#[tokio::test]
+async fn a_directory_lists_ten_thousand_keys_in_pages_in_order() {
+    let (store, dir) = file_store();
+    ten_thousand_keys_are_listed_in_pages_in_order(&*store, dir.path()).await;
+}
+
+#[cfg(feature = "s3")]
+#[tokio::test]
+async fn a_bucket_lists_ten_thousand_keys_in_pages_in_order() {
+    let (store, bench) = s3_store().await;
+    let dir = bench.dir.path().join(support::BUCKET).join("a/prefix");
+    ten_thousand_keys_are_listed_in_pages_in_order(&*store, &dir).await;
+}
+
+#[cfg(feature = "s3")]
+async fn s3_store() -> (Arc<dyn ObjectStore>, support::Bench) {
+    let bench = support::Bench::new();
+    (Arc::new(bench.direct().await), bench)
+}
+
 macro_rules! suite {
     ($module:ident, $new:expr) => {
         mod $module {
@@ -263,4 +323,11 @@ fn file_store() -> (Arc<dyn ObjectStore>, tempfile::TempDir) {
     (Arc::new(FileStore::new(dir.path())), dir)
 }
 
+fn memory_store() -> (Arc<dyn ObjectStore>, ()) {
+    (Arc::new(MemoryStore::new()), ())
+}
+
+suite!(memory, std::future::ready(memory_store()));
 suite!(file, std::future::ready(file_store()));
+#[cfg(feature = "s3")]
+suite!(s3, s3_store());

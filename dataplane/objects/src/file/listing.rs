@@ -20,11 +20,7 @@ pub(super) fn page(tree: &Tree, folder: Option<&Key>, after: Option<&Key>, limit
     let prefix = folder.map(|key| format!("{key}/")).unwrap_or_default();
     let mut walk = Walk { tree, after: after.map_or("", Key::as_str), wanted: limit + 1, objects: Vec::new() };
     walk.folder(&at, &prefix, prefix.split('/').count())?;
-    let mut objects = walk.objects;
-    let more = objects.len() > limit;
-    objects.truncate(limit);
-    let next = if more { objects.last().map(|last| last.key.clone()) } else { None };
-    Ok(Page { objects, next })
+    Ok(Page::of(walk.objects, limit))
 }
 
 struct Walk<'a> {
