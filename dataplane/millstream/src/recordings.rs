@@ -13,7 +13,9 @@ use millstream_control_protocol::event::{Event, What};
 use millstream_engine::Remote;
 use millstream_engine::config::Config;
 use millstream_engine::subscribers::{SubscriberMaker, Subscribers};
-use millstream_objects::{FileStore, ObjectStore};
+use millstream_objects::{FileStore, Location, ObjectStore};
+#[cfg(feature = "s3")]
+use millstream_objects::{S3Options, S3Store};
 use millstream_recorder::recorder::{self, EventKind};
 use millstream_recorder::recording::record::Reason;
 use millstream_recorder::run::{self, Handle, Threads, metrics};
@@ -47,10 +49,7 @@ impl Recordings {
         publisher_wait: Duration,
         runtime: &Runtime,
     ) -> anyhow::Result<Self> {
-        let directory = data_dir.join(&settings.directory);
-        std::fs::create_dir_all(&directory)
-            .with_context(|| format!("cannot make the directory {} for recordings", directory.display()))?;
-        let store: Arc<dyn ObjectStore> = Arc::new(FileStore::new(directory));
+        let store = open(data_dir, &settings.store, runtime)?;
         let spool = data_dir.join(SPOOL);
         std::fs::create_dir_all(&spool).with_context(|| format!("cannot make the directory {}", spool.display()))?;
         let spool_max_bytes = settings.spool_max_bytes.unwrap_or_else(|| usual_spool_max(&spool));
@@ -114,6 +113,24 @@ impl Running {
     pub(crate) fn stop(self) {
         self.handle.stop();
         self.threads.join();
+    }
+}
+
+/// The store at this place.
+fn open(data_dir: &Path, location: &Location, runtime: &Runtime) -> anyhow::Result<Arc<dyn ObjectStore>> {
+    match location {
+        Location::File { dir } => {
+            let directory = data_dir.join(dir);
+            std::fs::create_dir_all(&directory)
+                .with_context(|| format!("cannot make the directory {} for recordings", directory.display()))?;
+            Ok(Arc::new(FileStore::new(directory)))
+        }
+        #[cfg(feature = "s3")]
+        Location::S3(bucket) => {
+            let opened = S3Store::open(bucket.clone(), S3Options::default());
+            Ok(Arc::new(runtime.block_on(opened).with_context(|| format!("cannot use {location}"))?))
+        }
+        other => anyhow::bail!("this build cannot keep recordings at {other}"),
     }
 }
 

@@ -373,9 +373,10 @@ pub(crate) const ROWS: &[Row] = &[
     ),
     Row::new(
         ("record", "store"),
-        Kind::Text("file:DIRECTORY"),
-        "Where recordings are kept: a directory, below the data directory unless it is absolute.",
-        |l| format!("file:{}", l.record.directory.display()).into(),
+        Kind::Text("file:DIRECTORY or s3://BUCKET/PREFIX?endpoint=URL&region=NAME&path_style=true"),
+        "Where recordings are kept: a directory, below the data directory unless it is absolute, or a bucket. Credentials for a bucket are \
+         taken from the environment, as by the AWS tools.",
+        |l| l.record.store.to_string().into(),
     ),
     Row::new(
         ("record", "spool_max"),
