@@ -54,6 +54,7 @@ pub struct Options {
     role: Option<String>,
     descriptors: Option<u64>,
     group: Option<PathBuf>,
+    env: Vec<(String, String)>,
 }
 
 impl Options {
@@ -100,6 +101,12 @@ impl Options {
     /// The control group that the server is to be in.
     pub fn group(self, group: &Path) -> Self {
         Self { group: Some(group.to_owned()), ..self }
+    }
+
+    /// A variable of its environment.
+    pub fn env(mut self, name: &str, value: &str) -> Self {
+        self.env.push((name.to_owned(), value.to_owned()));
+        self
     }
 
     /// Text of the configuration file.
@@ -153,6 +160,7 @@ impl Options {
             }
         }
         let mut child = command
+            .envs(self.env)
             .stdin(Stdio::null())
             .stdout(Stdio::piped())
             .stderr(Stdio::piped())

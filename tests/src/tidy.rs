@@ -147,6 +147,8 @@ fn crates_know_only_what_is_below_them() {
                 "millstream-hub",
                 "millstream-control-protocol",
                 "millstream-engine",
+                "millstream-objects",
+                "millstream-recorder",
                 "millstream-agent",
                 "millstream-fleet",
                 "millstream-store",

@@ -46,6 +46,7 @@ mod operate;
 mod packages;
 mod play;
 mod players;
+mod recordings;
 mod repair;
 mod shards;
 mod slate;

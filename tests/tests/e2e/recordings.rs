@@ -1,0 +1,162 @@
+//! Streams that are recorded for later: kept, listed, played back by ffprobe and by ranges, from a directory and from a bucket; and what a kill
+//! leaves of them.
+use std::process::Stdio;
+use std::time::Duration;
+
+use millstream_test_support::s3::{ACCESS_KEY_ID, S3Server, SECRET_ACCESS_KEY};
+use millstream_tests::clip::Clip;
+use millstream_tests::control::Client;
+use millstream_tests::http;
+use millstream_tests::rtmp::{Publisher, Pushing};
+use millstream_tests::server::{Options, Server};
+use millstream_tests::tools::{Tool, ffprobe};
+use millstream_tests::{eventually, seconds};
+use serde_json::{Value, json};
+
+/// Streams end with their publisher, so that recordings are closed at once.
+fn options() -> Options {
+    Options::open().config("[stream_defaults]\non_unpublish = \"end\"\n[hls]\nsegment = \"1s\"\n")
+}
+
+/// A server with a stream that is recorded in objects of two seconds, and its publisher.
+fn recorded(options: Options) -> (Server, Client, Pushing) {
+    let server = options.start();
+    let mut client = Client::admin(&server);
+    client.post("/api/v1/streams", &json!({ "id": "cam", "settings": { "isOnDemand": true, "ondemand_time": 2 } })).is(201);
+    let push = Publisher::start(server.rtmp, "stream", "cam").expect("published").repeat(Clip::small());
+    (server, client, push)
+}
+
+/// The only recording of the stream, once it is as far as that.
+fn recording(client: &mut Client, state: &str) -> Value {
+    eventually(&format!("a recording is {state}"), seconds(20), || {
+        let list = client.get("/api/v1/recordings?stream=cam").is(200).json;
+        let items = list["items"].as_array().expect("a list");
+        assert!(items.len() < 2, "{list}");
+        items.first().filter(|item| item["state"] == state).cloned()
+    })
+}
+
+fn name(recording: &Value) -> String {
+    recording["recording"].as_str().expect("a name").to_owned()
+}
+
+/// How long ffprobe finds it, milliseconds.
+fn duration_ms(url: &str) -> u64 {
+    #[rustfmt::skip]
+    let done = Tool::start("ffprobe", &["-v", "error", "-show_entries", "format=duration", "-of", "csv=p=0", url]).wait(seconds(30));
+    assert!(done.status.success() && done.stderr.trim().is_empty(), "{}", done.stderr);
+    (done.stdout.trim().parse::<f64>().expect("seconds") * 1_000.0) as u64
+}
+
+fn text(server: &Server, path: &str) -> String {
+    let answer = http::get(server.http, path);
+    assert_eq!(answer.status, 200, "{path}");
+    String::from_utf8(answer.body).expect("UTF-8")
+}
+
+/// What it is to be in the end: whole, and played by its playlists.
+fn plays(server: &Server, recording: &Value, least_ms: u64) {
+    let base = format!("/cam/rec/{}", name(recording));
+    for track in ["video", "audio"] {
+        let playlist = text(server, &format!("{base}/{track}.m3u8"));
+        assert!(playlist.contains("#EXT-X-PLAYLIST-TYPE:VOD") && playlist.contains("#EXT-X-ENDLIST"), "{playlist}");
+        assert!(playlist.contains("#EXT-X-BYTERANGE"), "{playlist}");
+    }
+    let started = recording["started_unix_ms"].as_u64().expect("a time");
+    for path in [format!("{base}/index.m3u8"), format!("/cam/vod-{started}.m3u8")] {
+        let url = format!("http://{}{path}", server.http);
+        assert_eq!(ffprobe(&url), ["aac", "h264,320,180"], "{path}");
+        assert!(duration_ms(&url) >= least_ms, "{path}: {} of {least_ms} ms", duration_ms(&url));
+    }
+    let description: Value = serde_json::from_str(&text(server, &format!("{base}/recording.json"))).expect("JSON");
+    assert!(description["duration_ms"].as_u64().is_some_and(|ms| ms >= least_ms), "{description}");
+}
+
+#[test]
+fn a_stream_that_asks_for_it_is_recorded_listed_and_played_by_ranges() {
+    let (server, mut client, push) = recorded(options());
+    let live = recording(&mut client, "recording");
+    std::thread::sleep(seconds(6));
+    // While it grows, too: what is stored.
+    let base = format!("/cam/rec/{}", name(&live));
+    eventually("it can be watched while it grows", seconds(15), || {
+        let playlist = http::get(server.http, &format!("{base}/video.m3u8"));
+        let text = String::from_utf8_lossy(&playlist.body).into_owned();
+        (playlist.status == 200 && text.contains("EVENT") && text.contains("#EXTINF")).then_some(())
+    });
+    drop(push);
+    let stored = recording(&mut client, "stored");
+    assert_eq!(name(&stored), name(&live));
+    plays(&server, &stored, 5_000);
+    let one = client.get(&format!("/api/v1/recordings/{}", name(&stored))).is(200).json;
+    assert_eq!(one["state"], "stored");
+    // A file by ranges, as players seek in it.
+    let file = format!("{base}/video/1.mp4");
+    let file = if http::get(server.http, &file).status == 200 { file } else { format!("{base}/video/0.mp4") };
+    let whole = http::get(server.http, &file);
+    assert_eq!((whole.status, whole.header("content-type")), (200, "video/mp4"));
+    let head = format!("GET {file} HTTP/1.1\r\nHost: a\r\nRange: bytes=100-199\r\nConnection: close\r\n\r\n");
+    let part = http::raw(server.http, head.as_bytes()).expect("an answer");
+    assert_eq!((part.status, part.body.as_slice()), (206, &whole.body[100..200]));
+    let tag = whole.header("etag").to_owned();
+    let again = format!("GET {file} HTTP/1.1\r\nHost: a\r\nIf-None-Match: {tag}\r\nConnection: close\r\n\r\n");
+    assert_eq!(http::raw(server.http, again.as_bytes()).expect("an answer").status, 304);
+    // It begins and ends where its switch is turned, while the stream is on air.
+    let push = Publisher::start(server.rtmp, "stream", "cam").expect("published").repeat(Clip::small());
+    eventually("a second one", seconds(15), || {
+        let list = client.get("/api/v1/recordings?state=recording").is(200).json;
+        (list["items"].as_array().map(Vec::len) == Some(1)).then_some(())
+    });
+    client.request("PATCH", "/api/v1/streams/cam", "If-Match: *\r\n", Some(&json!({ "settings": { "isOnDemand": false } }))).is(200);
+    eventually("it is stored", seconds(15), || {
+        let list = client.get("/api/v1/recordings?state=stored").is(200).json;
+        (list["items"].as_array().map(Vec::len) == Some(2)).then_some(())
+    });
+    assert!(push.alive(), "the stream goes on");
+    let metrics = server.metric("millstream_recordings_stored_total");
+    assert!(metrics >= 2.0, "{metrics}");
+}
+
+#[test]
+fn case_28_a_recording_plays_to_a_second_before_a_kill() {
+    let (server, mut client, push) = recorded(options());
+    recording(&mut client, "recording");
+    std::thread::sleep(Duration::from_millis(5_300));
+    let before = recording(&mut client, "recording");
+    let began = before["started_unix_ms"].as_u64().expect("a time");
+    let dir = server.kill();
+    let killed = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).expect("a clock").as_millis() as u64;
+    drop(push);
+    let server = options().start_in(dir);
+    let mut client = Client::admin(&server);
+    // Nobody publishes any more: it is closed once the publisher has been waited for.
+    let stored = recording(&mut client, "stored");
+    assert_eq!(name(&stored), name(&before));
+    plays(&server, &stored, (killed - began).saturating_sub(1_000));
+}
+
+#[test]
+fn recordings_go_to_a_bucket_and_viewers_are_sent_there() {
+    let root = tempfile::tempdir().expect("a directory");
+    let s3 = S3Server::start(root.path()).expect("s3s-fs");
+    s3.make_bucket("recordings").expect("a bucket");
+    let config = format!("[record]\nstore = \"s3://recordings/live?endpoint={}&region=us-east-1\"\n", s3.endpoint());
+    let options = options().config(&config).env("AWS_ACCESS_KEY_ID", ACCESS_KEY_ID).env("AWS_SECRET_ACCESS_KEY", SECRET_ACCESS_KEY);
+    let (server, mut client, push) = recorded(options);
+    recording(&mut client, "recording");
+    std::thread::sleep(seconds(4));
+    drop(push);
+    let stored = recording(&mut client, "stored");
+    plays(&server, &stored, 3_000);
+    // Playlists come from the node, for what they name is relative; media from the bucket, by an address that is signed.
+    let playlist = text(&server, &format!("/cam/rec/{}/video.m3u8", name(&stored)));
+    let file = playlist.lines().find(|line| line.starts_with("video/")).expect("an object");
+    let answer = http::get(server.http, &format!("/cam/rec/{}/{file}", name(&stored)));
+    assert_eq!(answer.status, 302);
+    let location = answer.header("location").to_owned();
+    assert!(location.starts_with(&s3.endpoint()) && location.contains("X-Amz-Signature"), "{location}");
+    let fetched = std::process::Command::new("curl").args(["-sf", "-r", "0-99", &location]).stderr(Stdio::null()).output();
+    assert_eq!(fetched.expect("curl runs").stdout.len(), 100);
+    assert!(!server.log.has("X-Amz-Signature") && !server.log.has(SECRET_ACCESS_KEY));
+}
