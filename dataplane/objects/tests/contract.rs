@@ -10,7 +10,9 @@ use std::time::Duration;
 
 use futures_util::TryStreamExt as _;
 use millstream_objects::memory::MemoryStore;
-use millstream_objects::{Body, ErrorKind, FileStore, Key, Meta, ObjectStore, Retry, Span, Stored, confirm};
+use millstream_objects::{
+    Body, ErrorKind, FileStore, Key, Meta, ObjectError, ObjectStore, Retry, Span, Stored, confirm,
+};
 
 fn key(text: &str) -> Key {
     Key::parse(text).expect("a key")
@@ -20,21 +22,42 @@ fn meta(key: &Key) -> Meta {
     Meta::of(key, "public, max-age=60")
 }
 
+/// Tries of a call: servers close connections, and callers try again.
+const TRIES_MAX: usize = 20;
+
 async fn put(store: &dyn ObjectStore, name: &str, bytes: &[u8]) {
     let key = key(name);
-    let sums = store.put(&key, Body::from(bytes.to_vec()), meta(&key)).await.expect("put");
-    assert_eq!((sums.bytes, sums.crc32.0), (bytes.len() as u64, crc32fast::hash(bytes)));
+    for _ in 0..TRIES_MAX {
+        match store.put(&key, Body::from(bytes.to_vec()), meta(&key)).await {
+            Ok(sums) => {
+                assert_eq!((sums.bytes, sums.crc32.0), (bytes.len() as u64, crc32fast::hash(bytes)));
+                return;
+            }
+            Err(error) => assert_eq!(error.retry(), Retry::Soon, "{error}"),
+        }
+    }
+    panic!("{name} cannot be put");
 }
 
 async fn read(store: &dyn ObjectStore, name: &str, span: Span) -> Vec<u8> {
-    let reading = store.get(&key(name), span).await.expect("an object");
-    let all = reading.chunks.try_fold(Vec::new(), |mut all, chunk| async move {
+    for _ in 0..TRIES_MAX {
+        match read_once(store, name, span).await {
+            Ok(all) => return all,
+            Err(error) => assert_eq!(error.retry(), Retry::Soon, "{error}"),
+        }
+    }
+    panic!("{name} cannot be read");
+}
+
+async fn read_once(store: &dyn ObjectStore, name: &str, span: Span) -> Result<Vec<u8>, ObjectError> {
+    let reading = store.get(&key(name), span).await?;
+    let all = reading.chunks.try_fold(Vec::new(), |mut all: Vec<u8>, chunk| async move {
         all.extend_from_slice(&chunk);
         Ok(all)
     });
-    let all = all.await.expect("all of it");
+    let all = all.await?;
     assert_eq!(all.len() as u64, reading.range.end - reading.range.start);
-    all
+    Ok(all)
 }
 
 async fn head(store: &dyn ObjectStore, name: &str) -> Option<Stored> {

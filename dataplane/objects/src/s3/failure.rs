@@ -43,7 +43,8 @@ where
             let region = raw.headers().get("x-amz-bucket-region");
             let code = meta.code().unwrap_or_default();
             let kind = kind_of(status, code, region.is_some());
-            let mut reason = format!("it answers {status}");
+            let odd = if status < 300 && code.is_empty() { ", and not as S3 does" } else { "" };
+            let mut reason = format!("it answers {status}{odd}");
             for part in [code, meta.message().unwrap_or_default()] {
                 if !part.is_empty() {
                     reason.push_str(", ");
@@ -145,7 +146,7 @@ fn remedy(kind: ErrorKind, doing: Doing, region: Option<&str>, skew_s: Option<i6
         ErrorKind::Denied => format!("allow {} to these credentials", doing.permission),
         ErrorKind::Full => "free space at the store, or raise its quota".to_owned(),
         ErrorKind::Damaged => "what arrived is not what was sent: it may be sent again".to_owned(),
-        ErrorKind::Refused => "see the log of the store for the reason".to_owned(),
+        ErrorKind::Refused => "check whether the endpoint is an S3 server, and see its log for the reason".to_owned(),
         ErrorKind::Unavailable if reason.contains("certificate") => {
             "install the authority of its certificate, or name it by SSL_CERT_FILE".to_owned()
         }

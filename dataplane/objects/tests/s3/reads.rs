@@ -72,7 +72,9 @@ async fn a_presigned_address_is_read_by_plain_http_and_by_ranges() {
     // Another object, or a changed signature, is refused.
     let other = url.expose().replace("1767312000000", "1767312000001");
     assert_eq!(http_get(&other, None).0, 403);
-    assert_eq!(http_get(&url.expose().replace("X-Amz-Signature=", "X-Amz-Signature=0"), None).0, 403);
+    let (before, signature) = url.expose().split_once("X-Amz-Signature=").expect("a signature");
+    let changed = if signature.starts_with('0') { "1" } else { "0" };
+    assert_eq!(http_get(&format!("{before}X-Amz-Signature={changed}{}", &signature[1..]), None).0, 403);
     for wrong in [Duration::ZERO, Duration::from_secs(8 * 86_400)] {
         assert_eq!(direct.presign(&key, wrong).await.expect_err("refused").kind(), ErrorKind::Invalid);
     }

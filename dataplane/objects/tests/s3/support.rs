@@ -51,11 +51,8 @@ pub(crate) async fn store_of(location: &str, secret: &str) -> S3Store {
     let Ok(Location::S3(location)) = location.parse() else { panic!("{location}") };
     let credentials =
         StaticCredentials { access_key_id: ACCESS_KEY_ID.to_owned(), secret_access_key: secret.to_owned() };
-    let timeouts = Timeouts {
-        connect: Duration::from_secs(2),
-        stall: Duration::from_millis(1_500),
-        answer: Duration::from_secs(3),
-    };
+    let timeouts =
+        Timeouts { connect: Duration::from_secs(2), stall: Duration::from_secs(2), answer: Duration::from_secs(6) };
     S3Store::open(location, S3Options { credentials: Some(credentials), timeouts }).await.expect("a store")
 }
 
@@ -82,6 +79,7 @@ pub(crate) async fn put_until_stored(store: &dyn ObjectStore, key: &Key, body: &
             Err(error) => {
                 assert_eq!(error.retry(), Retry::Soon, "{error}");
                 assert!(!error.to_string().contains(SECRET_ACCESS_KEY), "{error}");
+                println!("{error}");
                 kinds.push(error.kind());
             }
         }
