@@ -8,7 +8,7 @@ use std::{fmt, io};
 
 use bytes::Bytes;
 
-use crate::ObjectError;
+use crate::error::{ErrorKind, ObjectError};
 use crate::limits::CHUNK_BYTES;
 
 /// CRC-32 as Ethernet, gzip and S3's `x-amz-checksum-crc32` have it.
@@ -210,7 +210,7 @@ fn source(error: &io::Error, range: &Range<u64>) -> ObjectError {
     if error.kind() == io::ErrorKind::UnexpectedEof {
         return ObjectError::invalid(format!("{what}: it has become shorter; nothing was stored"));
     }
-    ObjectError::new(crate::ErrorKind::Unavailable, format!("{what}: {error}; check the disk of the spool"))
+    ObjectError::new(ErrorKind::Unavailable, format!("{what}: {error}; check the disk of the spool"))
 }
 
 #[cfg(test)]
@@ -254,6 +254,6 @@ mod tests {
     #[test]
     fn a_file_that_became_shorter_is_an_error_of_its_own() {
         let body = Body::file(Arc::new(tempfile::tempfile().expect("a file")), 0..5);
-        assert_eq!(body.sums().expect_err("no such bytes").kind(), crate::ErrorKind::Invalid);
+        assert_eq!(body.sums().expect_err("no such bytes").kind(), ErrorKind::Invalid);
     }
 }

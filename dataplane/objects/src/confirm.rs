@@ -3,8 +3,9 @@
 use futures_util::TryStreamExt as _;
 
 use crate::body::{Summing, Sums};
+use crate::error::{ErrorKind, ObjectError};
+use crate::key::Key;
 use crate::store::{ObjectStore, Span};
-use crate::{ErrorKind, Key, ObjectError};
 
 /// Asks the store what it has under the key: length and checksum must be these. A store that keeps no checksum is read. The error is
 /// [`ErrorKind::Damaged`] where there is something else or nothing: put it again.

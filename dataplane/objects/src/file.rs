@@ -13,9 +13,10 @@ use futures_util::stream;
 use rustix::fs::{AtFlags, Mode, OFlags};
 
 use crate::body::{Body, Summing, Sums, read_at};
+use crate::error::{ErrorKind, ObjectError};
+use crate::key::Key;
 use crate::limits::CHUNK_BYTES;
 use crate::store::{Answer, Chunks, Meta, ObjectStore, Page, PresignedUrl, Probe, Reading, Span, Stored};
-use crate::{ErrorKind, Key, ObjectError};
 
 mod listing;
 mod tree;

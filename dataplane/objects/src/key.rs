@@ -2,7 +2,7 @@
 use std::fmt;
 use std::sync::Arc;
 
-use crate::ObjectError;
+use crate::error::ObjectError;
 use crate::limits::{KEY_BYTES_MAX, SEGMENT_BYTES_MAX, SEGMENTS_MAX};
 
 /// The name of an object: segments of `[A-Za-z0-9._-]` with `/` between them, none of them `.` or `..`. As the folder of a listing, it is

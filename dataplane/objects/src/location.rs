@@ -4,7 +4,8 @@ use std::fmt;
 use std::path::PathBuf;
 use std::str::FromStr;
 
-use crate::{Key, ObjectError};
+use crate::error::ObjectError;
+use crate::key::Key;
 
 /// Where a store is. It holds no secret.
 #[derive(Clone, PartialEq, Eq, Debug)]

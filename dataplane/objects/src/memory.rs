@@ -7,9 +7,10 @@ use bytes::Bytes;
 use futures_util::stream;
 
 use crate::body::{Body, Crc32, Summing, Sums};
+use crate::error::{ErrorKind, ObjectError};
+use crate::key::Key;
 use crate::limits::{CHUNK_BYTES, PAGE_KEYS_MAX};
 use crate::store::{Answer, Listed, Meta, ObjectStore, Page, PresignedUrl, Probe, Reading, Span, Stored};
-use crate::{ErrorKind, Key, ObjectError};
 
 /// What is asked of a store.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]

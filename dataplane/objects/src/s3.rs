@@ -19,9 +19,10 @@ use aws_sdk_s3::error::{ProvideErrorMetadata, SdkError};
 use aws_smithy_http_client::tls;
 
 use crate::body::{Body, Sums};
+use crate::error::{ErrorKind, ObjectError};
+use crate::key::Key;
 use crate::location::S3Location;
 use crate::store::{Answer, Meta, ObjectStore, Page, PresignedUrl, Probe, Reading, Span, Stored};
-use crate::{ErrorKind, Key, ObjectError};
 
 mod failure;
 mod probe;

@@ -11,8 +11,9 @@ use bytes::Bytes;
 use futures_core::Stream;
 
 use crate::body::{Body, Crc32, Sums};
+use crate::error::{ErrorKind, ObjectError};
+use crate::key::Key;
 use crate::limits::HEADER_BYTES_MAX;
-use crate::{ErrorKind, Key, ObjectError};
 
 /// What a call comes to, later. Calls are made on a tokio runtime.
 pub type Answer<'a, T> = Pin<Box<dyn Future<Output = Result<T, ObjectError>> + Send + 'a>>;

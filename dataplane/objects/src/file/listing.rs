@@ -8,10 +8,11 @@ use rustix::fs::{AtFlags, Dir, FileType};
 use rustix::io::Errno;
 
 use super::tree::{self, Tree};
+use crate::error::ObjectError;
+use crate::key::Key;
 use crate::key::is_segment;
 use crate::limits::{PAGE_KEYS_MAX, SEGMENTS_MAX};
 use crate::store::{Listed, Page};
-use crate::{Key, ObjectError};
 
 /// One page.
 pub(super) fn page(tree: &Tree, folder: Option<&Key>, after: Option<&Key>, limit: usize) -> Result<Page, ObjectError> {

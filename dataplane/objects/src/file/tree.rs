@@ -8,7 +8,8 @@ use std::path::{Path, PathBuf};
 use rustix::fs::{AtFlags, FileType, Mode, OFlags, Stat};
 use rustix::io::Errno;
 
-use crate::{ErrorKind, Key, ObjectError};
+use crate::error::{ErrorKind, ObjectError};
+use crate::key::Key;
 
 /// What names of temporary files begin with, and no segment of a key.
 pub(super) const TEMPORARY: char = '~';

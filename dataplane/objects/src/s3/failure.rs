@@ -7,7 +7,7 @@ use aws_sdk_s3::config::http::HttpResponse;
 use aws_sdk_s3::error::{DisplayErrorContext, ProvideErrorMetadata, SdkError};
 use aws_sdk_s3::primitives::{DateTime, DateTimeFormat};
 
-use crate::{ErrorKind, ObjectError};
+use crate::error::{ErrorKind, ObjectError};
 
 /// Text of others in a message, in bytes.
 const TOLD_BYTES_MAX: usize = 300;

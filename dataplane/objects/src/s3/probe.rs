@@ -7,8 +7,9 @@ use super::sending::Progress;
 use super::{Inner, S3Store, upload};
 use crate::body::{Body, Crc32, Sums};
 use crate::confirm::confirm;
+use crate::error::{ErrorKind, ObjectError};
+use crate::key::Key;
 use crate::store::{Meta, Probe, Span};
-use crate::{ErrorKind, Key, ObjectError};
 
 const CONTENT: &[u8] = b"Millstream puts and removes this object to see whether it can.\n";
 

@@ -13,9 +13,10 @@ use super::failure::{Doing, told};
 use super::sending::Progress;
 use super::{CHECKSUM, Inner};
 use crate::body::{Crc32, Summing};
+use crate::error::{ErrorKind, ObjectError};
+use crate::key::Key;
 use crate::limits::{PAGE_KEYS_MAX, PRESIGN_MAX};
 use crate::store::{Chunks, Listed, Page, PresignedUrl, Reading, Span, Stored};
-use crate::{ErrorKind, Key, ObjectError};
 
 fn modified_ms(at: Option<&DateTime>) -> u64 {
     at.and_then(|at| at.to_millis().ok()).and_then(|ms| u64::try_from(ms).ok()).unwrap_or(0)

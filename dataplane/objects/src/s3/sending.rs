@@ -13,8 +13,8 @@ use tokio::task::JoinHandle;
 
 use super::Timeouts;
 use crate::body::{Body, BodyReader};
+use crate::error::{ErrorKind, ObjectError};
 use crate::limits::CHUNK_BYTES;
-use crate::{ErrorKind, ObjectError};
 
 /// How much of a body has been taken.
 #[derive(Clone, Default, Debug)]

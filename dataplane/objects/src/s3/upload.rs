@@ -15,9 +15,10 @@ use super::sending::{self, Progress};
 use super::{CHECKSUM, Inner, S3Store};
 use crate::body::{Body, Summing, Sums};
 use crate::confirm::read_sums;
+use crate::error::{ErrorKind, ObjectError};
+use crate::key::Key;
 use crate::limits::{CHUNK_BYTES, PARTS_MAX, PUT_BYTES_MAX};
 use crate::store::Meta;
-use crate::{ErrorKind, Key, ObjectError};
 
 /// What will be sent in one request.
 #[derive(Debug)]
