@@ -228,7 +228,7 @@ fn serve(shared: &Shared, mut client: TcpStream) -> io::Result<()> {
         sent += chunk.len() as u64;
         left -= chunk.len() as u64;
     }
-    pass_answer(shared, &mut server, &mut client, fault)
+    pass_answer(shared, &mut server, &mut client, fault.as_ref())
 }
 
 /// The server's answer on its way to the client.
@@ -236,13 +236,13 @@ fn pass_answer(
     shared: &Shared,
     server: &mut TcpStream,
     client: &mut TcpStream,
-    fault: Option<Fault>,
+    fault: Option<&Fault>,
 ) -> io::Result<()> {
     let (head, mut chunk) = read_head(server)?;
-    if fault == Some(Fault::LoseAnswer) {
+    if fault == Some(&Fault::LoseAnswer) {
         return io::copy(server, &mut io::sink()).map(drop);
     }
-    let header = match &fault {
+    let header = match fault {
         Some(Fault::Header(name, value)) => Some((*name, value.as_str())),
         _ => None,
     };
@@ -261,11 +261,11 @@ fn pass_answer(
             &mut chunk,
             sent,
             match fault {
-                Some(Fault::FlipAnswer(at)) => Some(at),
+                Some(Fault::FlipAnswer(at)) => Some(*at),
                 _ => None,
             },
         );
-        if let Some(Fault::CutAnswer(at) | Fault::StallAnswer(at)) = fault
+        if let Some(&(Fault::CutAnswer(at) | Fault::StallAnswer(at))) = fault
             && sent + chunk.len() as u64 > at
         {
             client.write_all(&chunk[..(at - sent) as usize])?;
@@ -352,13 +352,12 @@ fn with_lines(head: &str, without: &[&str], with: &[(&str, &str)]) -> String {
 }
 
 fn answer(client: &mut TcpStream, request: &Request, reply: &Reply) -> io::Result<()> {
-    let mut head = format!("HTTP/1.1 {} Scripted\r\nconnection: close\r\n", reply.status);
-    for (name, value) in &reply.headers {
-        head += &format!("{name}: {value}\r\n");
-    }
+    let mut lines = vec![format!("HTTP/1.1 {} Scripted", reply.status), "connection: close".to_owned()];
+    lines.extend(reply.headers.iter().map(|(name, value)| format!("{name}: {value}")));
     if !reply.headers.iter().any(|(name, _)| name == "content-length") {
-        head += &format!("content-length: {}\r\n", reply.body.len());
+        lines.push(format!("content-length: {}", reply.body.len()));
     }
+    let head = lines.join("\r\n") + "\r\n";
     client.write_all((head + "\r\n").as_bytes())?;
     if request.method != "HEAD" {
         client.write_all(reply.body.as_bytes())?;
