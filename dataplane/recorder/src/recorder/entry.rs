@@ -92,6 +92,8 @@ pub(super) struct Entry<F> {
     pub(super) is_listing_new: bool,
     pub(super) texts_at: Option<Time>,
     pub(super) are_last_texts_pushed: bool,
+    /// It was found with its end in it: the store may have its final playlists, and gets none that grow.
+    pub(super) may_be_final: bool,
     /// Tracks that the store's multivariant playlist names.
     pub(super) multivariant_tracks: usize,
 }
@@ -116,6 +118,7 @@ impl<F: Clone> Entry<F> {
             is_listing_new: false,
             texts_at: None,
             are_last_texts_pushed: false,
+            may_be_final: false,
             multivariant_tracks: 0,
         }
     }

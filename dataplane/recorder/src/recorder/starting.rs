@@ -102,6 +102,7 @@ impl<D: Disk> Recorder<D> {
             self.entries.insert(name.clone(), entry);
             self.write(name, writes, moment);
         } else {
+            entry.may_be_final = true;
             entry.notice_full_objects();
             self.entries.insert(name.clone(), entry);
         }

@@ -209,6 +209,7 @@ impl<D: Disk> Recorder<D> {
                 && !entry.is_index_dirty
                 && !self.syncing.covers(&name);
             let is_due = entry.is_listing_new
+                && !entry.may_be_final
                 && entry.texts_at.is_none_or(|at| moment.now.since(at) >= PLAYLISTS_EVERY)
                 && TRACKS.iter().all(|track| entry.listed[place(*track)] >= entry.least_listed[place(*track)]);
             if is_last || is_due {
