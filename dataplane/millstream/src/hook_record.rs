@@ -48,7 +48,7 @@ async fn lines(flags: &RecordFlags) -> anyhow::Result<(String, usize)> {
     let found = api.get(&path).await?;
     say_unanswered(&found);
     if let Some(left_out) = found["left_out"].as_u64().filter(|count| *count > 0) {
-        eprintln!("warning: {left_out} older decisions have no room in one answer; ask for fewer, or for one binding");
+        eprintln!("warning: {left_out} older decisions have no room in one answer; ask for one binding");
     }
     let items = found["items"].as_array().map(Vec::as_slice).unwrap_or_default();
     let lines = items.iter().fold(String::new(), |lines, item| lines + &item.to_string() + "\n");
