@@ -22,7 +22,9 @@ fn options() -> Options {
 fn recorded(options: Options) -> (Server, Client, Pushing) {
     let server = options.start();
     let mut client = Client::admin(&server);
-    client.post("/api/v1/streams", &json!({ "id": "cam", "settings": { "isOnDemand": true, "ondemand_time": 2 } })).is(201);
+    client
+        .post("/api/v1/streams", &json!({ "id": "cam", "settings": { "isOnDemand": true, "ondemand_time": 2 } }))
+        .is(201);
     let push = Publisher::start(server.rtmp, "stream", "cam").expect("published").repeat(Clip::small());
     (server, client, push)
 }
@@ -108,7 +110,14 @@ fn a_stream_that_asks_for_it_is_recorded_listed_and_played_by_ranges() {
         let list = client.get("/api/v1/recordings?state=recording").is(200).json;
         (list["items"].as_array().map(Vec::len) == Some(1)).then_some(())
     });
-    client.request("PATCH", "/api/v1/streams/cam", "If-Match: *\r\n", Some(&json!({ "settings": { "isOnDemand": false } }))).is(200);
+    client
+        .request(
+            "PATCH",
+            "/api/v1/streams/cam",
+            "If-Match: *\r\n",
+            Some(&json!({ "settings": { "isOnDemand": false } })),
+        )
+        .is(200);
     eventually("it is stored", seconds(15), || {
         let list = client.get("/api/v1/recordings?state=stored").is(200).json;
         (list["items"].as_array().map(Vec::len) == Some(2)).then_some(())
@@ -126,7 +135,8 @@ fn case_28_a_recording_plays_to_a_second_before_a_kill() {
     let before = recording(&mut client, "recording");
     let began = before["started_unix_ms"].as_u64().expect("a time");
     let dir = server.kill();
-    let killed = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).expect("a clock").as_millis() as u64;
+    let killed =
+        std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).expect("a clock").as_millis() as u64;
     drop(push);
     let server = options().start_in(dir);
     let mut client = Client::admin(&server);
@@ -142,7 +152,10 @@ fn recordings_go_to_a_bucket_and_viewers_are_sent_there() {
     let s3 = S3Server::start(root.path()).expect("s3s-fs");
     s3.make_bucket("recordings").expect("a bucket");
     let config = format!("[record]\nstore = \"s3://recordings/live?endpoint={}&region=us-east-1\"\n", s3.endpoint());
-    let options = options().config(&config).env("AWS_ACCESS_KEY_ID", ACCESS_KEY_ID).env("AWS_SECRET_ACCESS_KEY", SECRET_ACCESS_KEY);
+    let options = options()
+        .config(&config)
+        .env("AWS_ACCESS_KEY_ID", ACCESS_KEY_ID)
+        .env("AWS_SECRET_ACCESS_KEY", SECRET_ACCESS_KEY);
     let (server, mut client, push) = recorded(options);
     recording(&mut client, "recording");
     std::thread::sleep(seconds(4));
@@ -156,7 +169,8 @@ fn recordings_go_to_a_bucket_and_viewers_are_sent_there() {
     assert_eq!(answer.status, 302);
     let location = answer.header("location").to_owned();
     assert!(location.starts_with(&s3.endpoint()) && location.contains("X-Amz-Signature"), "{location}");
-    let fetched = std::process::Command::new("curl").args(["-sf", "-r", "0-99", &location]).stderr(Stdio::null()).output();
+    let fetched =
+        std::process::Command::new("curl").args(["-sf", "-r", "0-99", &location]).stderr(Stdio::null()).output();
     assert_eq!(fetched.expect("curl runs").stdout.len(), 100);
     assert!(!server.log.has("X-Amz-Signature") && !server.log.has(SECRET_ACCESS_KEY));
 }
