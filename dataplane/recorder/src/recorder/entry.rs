@@ -78,6 +78,8 @@ pub(super) struct Entry<F> {
     pub(super) open: [Option<OpenFile<F>>; 2],
     /// Files of objects that are whole, until they are synced.
     pub(super) closing: Vec<F>,
+    /// Whole objects whose files are not open, as those that were found: they are opened to be synced.
+    pub(super) unopened: Vec<(Track, u32)>,
     /// Records that found no room: written first once there is some.
     pub(super) late: VecDeque<Record>,
     pub(super) held: [BTreeMap<u32, Held>; 2],
@@ -109,6 +111,7 @@ impl<F: Clone> Entry<F> {
             are_names_dirty: true,
             open: [None, None],
             closing: Vec::new(),
+            unopened: Vec::new(),
             late: VecDeque::new(),
             held: Default::default(),
             listed: [0; 2],
@@ -202,8 +205,9 @@ impl<F: Clone> Entry<F> {
                     continue;
                 }
                 self.held[at].insert(object.number, Held::new(*object));
-                if let Some(open) = self.open[at].take_if(|open| open.number == object.number) {
-                    self.closing.push(open.file);
+                match self.open[at].take_if(|open| open.number == object.number) {
+                    Some(open) => self.closing.push(open.file),
+                    None => self.unopened.push((track, object.number)),
                 }
             }
         }
@@ -229,7 +233,7 @@ impl<F: Clone> Entry<F> {
     /// Whether anything of it is not on the disk.
     pub(super) fn is_dirty(&self) -> bool {
         let open = self.open.iter().flatten().any(|open| open.is_dirty);
-        self.is_index_dirty || self.are_names_dirty || open || !self.closing.is_empty()
+        self.is_index_dirty || self.are_names_dirty || open || !self.closing.is_empty() || !self.unopened.is_empty()
     }
 }
 

@@ -8,7 +8,7 @@ use super::room::Room;
 use super::syncing::Syncing;
 use super::{EventKind, Numbers, Recorder};
 use crate::limits::FOREIGN_MAX;
-use crate::name::{RecordingName, TRACKS, object_file, place};
+use crate::name::{RecordingName, TRACKS, place};
 use crate::recording::record::Reason;
 use crate::settings::Settings;
 use crate::spool::disk::{Disk, DiskError};
@@ -109,14 +109,6 @@ impl<D: Disk> Recorder<D> {
         let Some(entry) = self.entries.get_mut(name) else { return };
         for track in TRACKS {
             let at = place(track);
-            // Those that are whole by now have yet to be synced.
-            for held in entry.held[at].values_mut().filter(|held| !held.is_synced) {
-                match self.disk.open(name.as_str(), &object_file(track, held.object.number)) {
-                    Ok(file) => entry.closing.push(file),
-                    // Only a seal that was lost explains it: the store is asked.
-                    Err(_) => held.is_removed = true,
-                }
-            }
             entry.least_listed[at] = entry.held[at].keys().next_back().copied().unwrap_or_default();
         }
         let sealed: Vec<_> = TRACKS

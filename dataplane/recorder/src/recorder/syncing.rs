@@ -5,7 +5,7 @@ use millstream_proto::time::Time;
 
 use super::Recorder;
 use crate::limits::SYNC_EVERY;
-use crate::name::{RecordingName, TRACKS, place};
+use crate::name::{RecordingName, TRACKS, object_file, place};
 use crate::recording::record::Record;
 use crate::spool::disk::{Disk, DiskError, SyncBatch};
 use crate::uploader::Moment;
@@ -56,10 +56,22 @@ impl<D: Disk> Recorder<D> {
             if std::mem::take(&mut entry.are_names_dirty) {
                 batch.directories.push(name.as_str().to_owned());
             }
+            for (track, number) in std::mem::take(&mut entry.unopened) {
+                match self.disk.open(name.as_str(), &object_file(track, number)) {
+                    Ok(file) => batch.files.push(file),
+                    // Only a seal that was lost explains it: the store is asked.
+                    Err(DiskError::Missing) => {
+                        if let Some(held) = entry.held[place(track)].get_mut(&number) {
+                            held.is_removed = true;
+                        }
+                    }
+                    Err(_) => entry.unopened.push((track, number)),
+                }
+            }
             let mut of = Covered { name: name.clone(), objects: Vec::new(), seals: Vec::new() };
             for track in TRACKS {
                 for (number, held) in &entry.held[place(track)] {
-                    if !held.is_synced {
+                    if !held.is_synced && !entry.unopened.contains(&(track, *number)) {
                         of.objects.push((track, *number));
                     } else if held.is_sealed && !held.is_seal_synced {
                         of.seals.push((track, *number));

@@ -13,6 +13,10 @@ use crate::recording::record::{Record, RecordError};
 /// Bytes of an index that are read at once.
 const CHUNK_BYTES: usize = 256 << 10;
 
+/// Objects that can have begun since the last sync: files of these numbers, which the index does not know, are what it lost. Others are left for
+/// people to look at.
+const TORN_OBJECTS_MAX: u32 = 8;
+
 /// A recording that was found.
 #[derive(Debug)]
 pub struct Recovered<F> {
@@ -134,6 +138,7 @@ pub fn recover<D: Disk>(disk: &mut D, directory: &str) -> Result<Found<D::File>,
         cut_bytes,
         foreign: Vec::new(),
     };
+    let last = found.ledger.tracks.each_ref().map(|of| of.last_object);
     for (file, bytes) in files.iter().filter(|(file, _)| *file != INDEX_FILE) {
         let object =
             parse_object_file(file).map(|(track, number)| (track, number, known(&found.ledger, track, number)));
@@ -150,8 +155,10 @@ pub fn recover<D: Disk>(disk: &mut D, directory: &str) -> Result<Found<D::File>,
                 }
                 found.bytes += object.bytes;
             }
-            // Of the next one, of which no part is whole.
-            Some((track, number, None)) if number == found.ledger.track(track).last_object + 1 => {
+            // Of the next ones, of which no part is whole.
+            Some((track, number, None))
+                if (1..=TORN_OBJECTS_MAX).contains(&number.saturating_sub(last[place(track)])) =>
+            {
                 disk.remove(directory, file)?;
                 cut_bytes += bytes;
             }

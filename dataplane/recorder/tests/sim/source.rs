@@ -16,8 +16,6 @@ pub(crate) struct Told {
     pub(crate) stamp: String,
     pub(crate) track: Track,
     pub(crate) at: Time,
-    pub(crate) date_unix_ms: u64,
-    pub(crate) duration_ms: u64,
 }
 
 /// A publisher and the packager of its stream.
@@ -37,6 +35,8 @@ pub(crate) struct Source {
     pub(crate) told: Vec<Told>,
     gaps: bool,
     counts_from_zero: bool,
+    /// When its life began.
+    began: Time,
 }
 
 #[derive(Clone, Copy, Default)]
@@ -71,11 +71,13 @@ impl Source {
             told: Vec::new(),
             gaps: random.chance(300),
             counts_from_zero: random.chance(300),
+            began: Time::ZERO,
         }
     }
 
     /// A new session: of a new life, or of the same one.
-    pub(crate) fn begin(&mut self, unix_ms: u64) -> Vec<NextChange> {
+    pub(crate) fn begin(&mut self, now: Time, unix_ms: u64) -> Vec<NextChange> {
+        self.began = now;
         self.sessions += 1;
         self.is_on_air = true;
         (self.run, self.headers) = (0, 0);
@@ -121,11 +123,12 @@ impl Source {
     }
 
     /// What comes in this time, with now and then something odd.
-    pub(crate) fn advance(&mut self, now: Time, unix_ms: u64, random: &mut Random) -> Vec<NextChange> {
+    pub(crate) fn advance(&mut self, now: Time, random: &mut Random) -> Vec<NextChange> {
         if !self.is_on_air {
             return Vec::new();
         }
         let mut out = Vec::new();
+        let passed_ms = u64::try_from(now.since(self.began).as_millis()).expect("a short life");
         let breaks = random.chance(2);
         let recodes = breaks && random.chance(500);
         if breaks {
@@ -149,8 +152,8 @@ impl Source {
             }
         }
         loop {
-            let due = self.tracks().into_iter().filter(|track| self.next[at(*track)].date_unix_ms + PART_MS <= unix_ms);
-            let Some(track) = due.min_by_key(|track| self.next[at(*track)].date_unix_ms) else { break };
+            let due = self.tracks().into_iter().filter(|track| self.next[at(*track)].at_ms + PART_MS <= passed_ms);
+            let Some(track) = due.min_by_key(|track| self.next[at(*track)].at_ms) else { break };
             self.part(track, now, random, &mut out);
         }
         out.into_iter().map(NextChange::Change).collect()
@@ -199,7 +202,7 @@ impl Source {
                 bytes: bytes.into(),
             },
         ));
-        self.told.push(Told { stamp, track, at: now, date_unix_ms: next.date_unix_ms, duration_ms: PART_MS });
+        self.told.push(Told { stamp, track, at: now });
         next.parts += 1;
         next.at_ms += PART_MS;
         next.date_unix_ms += PART_MS;
