@@ -68,7 +68,10 @@ fn plays(server: &Server, recording: &Value, least_ms: u64) {
     let started = recording["started_unix_ms"].as_u64().expect("a time");
     for path in [format!("{base}/index.m3u8"), format!("/cam/vod-{started}.m3u8")] {
         let url = format!("http://{}{path}", server.http);
-        assert_eq!(ffprobe(&url), ["aac", "h264,320,180"], "{path}");
+        // Once by itself, and once as a part of its variant.
+        let mut tracks = ffprobe(&url);
+        tracks.dedup();
+        assert_eq!(tracks, ["aac", "h264,320,180"], "{path}");
         assert!(duration_ms(&url) >= least_ms, "{path}: {} of {least_ms} ms", duration_ms(&url));
     }
     let description: Value = serde_json::from_str(&text(server, &format!("{base}/recording.json"))).expect("JSON");
@@ -123,8 +126,9 @@ fn a_stream_that_asks_for_it_is_recorded_listed_and_played_by_ranges() {
         (list["items"].as_array().map(Vec::len) == Some(2)).then_some(())
     });
     assert!(push.alive(), "the stream goes on");
-    let metrics = server.metric("millstream_recordings_stored_total");
-    assert!(metrics >= 2.0, "{metrics}");
+    eventually("it is counted", seconds(5), || {
+        (server.metric("millstream_recordings_stored_total") >= 2.0).then_some(())
+    });
 }
 
 #[test]

@@ -109,7 +109,8 @@ impl<D: Disk> Recorder<D> {
     pub fn synced(&mut self, result: &Result<(), DiskError>, moment: Moment) {
         let Some(covered) = self.syncing.covered.take() else { return };
         if let Err(error) = result {
-            // What was written may be gone: each recording becomes what its directory says.
+            // What was written may be gone: each recording becomes what its directory says, and their names are synced again.
+            self.syncing.spool_changed = true;
             for of in covered {
                 self.disk_failed(&of.name, error, moment);
             }
