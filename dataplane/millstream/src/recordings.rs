@@ -117,6 +117,7 @@ impl Running {
 }
 
 /// The store at this place.
+#[cfg_attr(not(feature = "s3"), allow(unused_variables))]
 fn open(data_dir: &Path, location: &Location, runtime: &Runtime) -> anyhow::Result<Arc<dyn ObjectStore>> {
     match location {
         Location::File { dir } => {
@@ -136,7 +137,7 @@ fn open(data_dir: &Path, location: &Location, runtime: &Runtime) -> anyhow::Resu
 
 /// A tenth of the disk, and no more than [`SPOOL_MAX_BYTES`].
 fn usual_spool_max(spool: &Path) -> u64 {
-    let disk = statvfs(spool).map(|disk| u64::from(disk.blocks()).saturating_mul(disk.fragment_size()));
+    let disk = statvfs(spool).map(|disk| disk.blocks().saturating_mul(disk.fragment_size()));
     disk.map_or(SPOOL_MAX_BYTES, |bytes| (bytes / 10).min(SPOOL_MAX_BYTES))
 }
 

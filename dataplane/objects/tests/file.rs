@@ -106,7 +106,7 @@ async fn temporary_files_of_a_kill_are_swept_when_they_are_old_and_never_seen() 
     fs::write(&left, "half an obj").expect("written");
     fs::write(dir.path().join("~backup"), "of somebody").expect("written");
     assert_eq!(store.list(None, None, 10).await.expect("a page").objects.len(), 1);
-    assert_eq!(store.sweep(Duration::from_secs(60)).await.expect("swept"), 0);
+    assert_eq!(store.sweep(Duration::from_mins(1)).await.expect("swept"), 0);
     assert!(left.exists());
     tokio::time::sleep(Duration::from_millis(10)).await;
     assert_eq!(store.sweep(Duration::ZERO).await.expect("swept"), 1);

@@ -40,7 +40,7 @@ fn what_is_wrong_with_a_webhook_is_said() {
     refused(json!({ "url": "https://user:hush@example.com/" }), "leave them out");
     refused(
         json!({ "url": "https://example.com", "events": ["boom"] }),
-        "publish, unpublish, slate_started, slate_ended, refused",
+        "publish, unpublish, slate_started, slate_ended, recording_started, ",
     );
     refused(json!({ "url": "https://example.com", "stream": "a b" }), "stream");
     for _ in 0..100 {

@@ -119,7 +119,9 @@ impl Operator {
             let change = json!({ "binding": id, "from": from, "to": version });
             assert!(answer["changed"].as_array().unwrap().contains(&change), "{change} is not in {answer}");
         }
-        known.values_mut().for_each(|has| *has = version);
+        for has in known.values_mut() {
+            *has = version;
+        }
         self.check().await;
     }
 

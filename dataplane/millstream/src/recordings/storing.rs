@@ -44,6 +44,8 @@ impl Store for Storing {
     }
 }
 
+// For `map_err`, which gives the error away.
+#[allow(clippy::needless_pass_by_value)]
 fn failed(error: ObjectError) -> StoreError {
     StoreError::Failed(error.to_string())
 }

@@ -384,7 +384,8 @@ pub(crate) const ROWS: &[Row] = &[
         "Most room below the data directory for what is recorded and not yet stored. Beyond it no recording begins, and those that run have a \
          gap until there is room; unset: a tenth of the disk, 20GiB at most.",
         |l| l.record.spool_max_bytes.map_or(Value::Null, size),
-    ),
+    )
+    .example("20GiB"),
     Row::new(
         ("stream_defaults", "flush"),
         Choice("low, balanced, dense"),
@@ -591,6 +592,7 @@ pub(crate) fn stream_rows() -> Vec<StreamRow> {
             doc: field.about.split("; null: ").flat_map(|doc| doc.split("; empty: ")).next().unwrap_or_default(),
             example: match field.name {
                 "hls_time" => "4",
+                "ondemand_time" => "60",
                 "hls_list_size" => "6",
                 "flush" => "\"balanced\"",
                 "on_unpublish" => "\"wait\"",

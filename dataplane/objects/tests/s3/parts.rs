@@ -20,6 +20,9 @@ fn completes(request: &Request) -> bool {
     request.method == "POST" && request.query.contains("uploadId")
 }
 
+/// Which requests a fault hits.
+type Hits = fn(&Request) -> bool;
+
 #[tokio::test(flavor = "multi_thread")]
 async fn an_upload_in_parts_is_whole_or_nothing_and_leaves_no_parts() {
     use ErrorKind::{Damaged, Unavailable};
@@ -28,7 +31,7 @@ async fn an_upload_in_parts_is_whole_or_nothing_and_leaves_no_parts() {
     let bytes = noise(16 * MIB + 200_000);
     let body = Body::from(bytes.clone());
     let slow_down = || Fault::Reply(Reply::error(503, "SlowDown"));
-    let faults: [(fn(&Request) -> bool, Fault, ErrorKind); 11] = [
+    let faults: [(Hits, Fault, ErrorKind); 11] = [
         (creates, slow_down(), Unavailable),
         (creates, Fault::Reset, Unavailable),
         (part_2, slow_down(), Unavailable),
@@ -131,7 +134,7 @@ async fn uploads_that_were_left_behind_are_swept_when_they_are_old() {
         let lists = request.method == "GET" && request.query.contains("uploads");
         lists.then(|| Fault::Reply(Reply::new(200, listed.clone())))
     });
-    assert_eq!(store.sweep(Duration::from_secs(86_400)).await.expect("swept"), 1);
+    assert_eq!(store.sweep(Duration::from_hours(24)).await.expect("swept"), 1);
     let left = bench.server.unfinished_uploads().expect("a look");
     assert!(left.len() == 1 && left[0].contains(young), "{left:?}");
 }

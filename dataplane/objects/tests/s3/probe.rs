@@ -12,7 +12,7 @@ use crate::support::{BUCKET, Bench, any_put, first, key, noise, put_once, store_
 async fn a_probe_names_what_is_wrong_and_what_to_do() {
     let bench = Bench::new();
     let hour_ago = {
-        let at = std::time::SystemTime::now() - Duration::from_secs(3_600);
+        let at = std::time::SystemTime::now() - Duration::from_hours(1);
         let seconds = at.duration_since(std::time::UNIX_EPOCH).expect("after 1970").as_secs();
         http_date(seconds)
     };

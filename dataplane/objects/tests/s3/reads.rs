@@ -61,7 +61,7 @@ async fn a_presigned_address_is_read_by_plain_http_and_by_ranges() {
     let direct = bench.direct().await;
     let (key, bytes) = (key("live/mp4/2026/1/2/1767312000000.mp4"), noise(100_000));
     put_once(&direct, &key, &Body::from(bytes.clone())).await.expect("stored");
-    let url = direct.presign(&key, Duration::from_secs(600)).await.expect("signed").expect("S3 signs");
+    let url = direct.presign(&key, Duration::from_mins(10)).await.expect("signed").expect("S3 signs");
     let (status, head, body) = http_get(url.expose(), None);
     assert_eq!(status, 200, "{head}");
     assert_eq!(body, bytes);
@@ -75,7 +75,7 @@ async fn a_presigned_address_is_read_by_plain_http_and_by_ranges() {
     let (before, signature) = url.expose().split_once("X-Amz-Signature=").expect("a signature");
     let changed = if signature.starts_with('0') { "1" } else { "0" };
     assert_eq!(http_get(&format!("{before}X-Amz-Signature={changed}{}", &signature[1..]), None).0, 403);
-    for wrong in [Duration::ZERO, Duration::from_secs(8 * 86_400)] {
+    for wrong in [Duration::ZERO, Duration::from_hours(192)] {
         assert_eq!(direct.presign(&key, wrong).await.expect_err("refused").kind(), ErrorKind::Invalid);
     }
     let short = direct.presign(&key, Duration::from_secs(1)).await.expect("signed").expect("S3 signs");

@@ -173,7 +173,7 @@ impl<D: Disk> Recorder<D> {
                     return self.finish(key, Reason::Split, moment);
                 }
                 let writes = entry.recording.new_session();
-                self.write(&name, writes, moment);
+                self.write(&name, &writes, moment);
             }
             Change::Header(track, header) => stream.headers[place(track)] = Some(header),
             Change::Opened(track, opened) => stream.begun[place(track)] = Some(opened),
@@ -185,7 +185,7 @@ impl<D: Disk> Recorder<D> {
                 let Some((name, entry)) = self.recording_of(key) else { return };
                 let writes = entry.recording.part(track, &part);
                 let taken = !writes.is_empty();
-                if self.write(&name, writes, moment) && taken {
+                if self.write(&name, &writes, moment) && taken {
                     self.numbers.parts += 1;
                 } else {
                     self.numbers.parts_left_out += 1;
@@ -195,7 +195,7 @@ impl<D: Disk> Recorder<D> {
                 stream.begun[place(track)] = None;
                 let Some((name, entry)) = self.recording_of(key) else { return };
                 let writes = entry.recording.closed(track);
-                self.write(&name, writes, moment);
+                self.write(&name, &writes, moment);
             }
             Change::Gap(track, us) => {
                 if !self.begin_segment(key, track, false, moment) {
@@ -203,7 +203,7 @@ impl<D: Disk> Recorder<D> {
                 }
                 let Some((name, entry)) = self.recording_of(key) else { return };
                 let writes = entry.recording.gap(track, us);
-                self.write(&name, writes, moment);
+                self.write(&name, &writes, moment);
             }
             Change::Ended => self.finish(key, Reason::StreamEnded, moment),
             Change::Parts(..) | Change::Skipped(..) => {}
@@ -228,7 +228,7 @@ impl<D: Disk> Recorder<D> {
         }
         let writes = entry.recording.lost(next_msn);
         self.numbers.gaps += u64::from(!writes.is_empty());
-        self.write(&name, writes, moment);
+        self.write(&name, &writes, moment);
     }
 
     /// The segment that has begun is told to the recording, now that something of it has come; a recording is begun where there is none. False:
@@ -256,7 +256,7 @@ impl<D: Disk> Recorder<D> {
             return false;
         }
         let writes = entry.recording.opened(track, &opened, header.as_deref());
-        self.write(&name, writes, moment)
+        self.write(&name, &writes, moment)
     }
 
     /// A recording that is as long as it may be ends where the leading track's segment does.
@@ -387,13 +387,13 @@ impl<D: Disk> Recorder<D> {
             // It may be that not even this can be written now.
             entry.put_off(writes);
         } else {
-            self.write(name, writes, moment);
+            self.write(name, &writes, moment);
         }
         self.put_off_written(name, moment);
     }
 
     /// Makes writes of a recording; where the disk has no room it pauses, and where the disk fails it is read anew. True: all were made.
-    fn write(&mut self, name: &RecordingName, writes: Vec<Write>, moment: Moment) -> bool {
+    fn write(&mut self, name: &RecordingName, writes: &[Write], moment: Moment) -> bool {
         let Some(entry) = self.entries.get_mut(name) else { return false };
         for (at, write) in writes.iter().enumerate() {
             if write.media.is_some() && !self.room.takes_more() {

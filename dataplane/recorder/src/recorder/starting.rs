@@ -100,7 +100,7 @@ impl<D: Disk> Recorder<D> {
             entry.phase = Phase::Waiting { until: moment.now + self.settings.publisher_wait };
             let writes = entry.recording.break_off(ends.unwrap_or(Reason::ServerStopped));
             self.entries.insert(name.clone(), entry);
-            self.write(name, writes, moment);
+            self.write(name, &writes, moment);
         } else {
             entry.may_be_final = true;
             entry.notice_full_objects();

@@ -7,7 +7,7 @@ use super::{EventKind, Recorder};
 use crate::limits::PLAYLISTS_EVERY;
 use crate::name::{INDEX_FILE, RecordingName, TRACKS, init_path, object_file, object_path, place, playlist_path};
 use crate::recording::playlist::Reach;
-use crate::recording::record::Record;
+use crate::recording::record::{Head, Record};
 use crate::recording::summary::State;
 use crate::spool::disk::{Disk, DiskError};
 use crate::store::{Kind, Sums};
@@ -41,14 +41,14 @@ impl<D: Disk> Recorder<D> {
         let Some(entry) = self.entries.get_mut(name) else { return };
         let at = place(track);
         let Some(held) = entry.held[at].get(&number).copied() else { return };
-        let head = entry.recording.ledger().head();
+        let Head { stream, .. } = entry.recording.ledger().head();
         for init in &entry.recording.ledger().track(track).inits {
             if init.number > entry.inits_pushed[at] && init.number <= held.object.init {
                 entry.inits_pushed[at] = init.number;
                 entry.inits_waiting.insert((at as u8, init.number));
                 let request = Request {
                     what: What::Init(track, init.number),
-                    key: name.key(&head.stream, &init_path(track, init.number)),
+                    key: name.key(stream, &init_path(track, init.number)),
                     sums: Sums::of(&init.bytes),
                     content: Some(Content::Bytes(init.bytes.clone())),
                     kind: media_kind(track),
@@ -59,7 +59,7 @@ impl<D: Disk> Recorder<D> {
         }
         let request = Request {
             what: What::Object(track, number),
-            key: name.key(&head.stream, &object_path(track, number)),
+            key: name.key(stream, &object_path(track, number)),
             content: (!held.is_removed).then_some(Content::Object(track, number)),
             sums: Sums { bytes: held.object.bytes, crc32: held.object.crc32 },
             kind: media_kind(track),
@@ -101,7 +101,6 @@ impl<D: Disk> Recorder<D> {
     /// What came of a job.
     pub fn store_done(&mut self, id: JobId, outcome: Outcome, moment: Moment) {
         match self.uploader.done(id, outcome, moment) {
-            None => {}
             Some(Finished::Stored(name, what)) => {
                 self.numbers.stored += 1;
                 let Some(entry) = self.entries.get_mut(&name) else { return };
@@ -144,7 +143,7 @@ impl<D: Disk> Recorder<D> {
                 }
             }
             // A header is never looked for without its bytes, and a text is made anew.
-            Some(Finished::Missing(..)) => {}
+            None | Some(Finished::Missing(..)) => {}
         }
     }
 

@@ -182,7 +182,9 @@ impl Record {
                 out.put_slice(&[0, VERSION]);
                 put_text(out, name.as_str());
                 put_text(out, stream.as_str());
-                [*target_duration_s, *object_ms, *retention_days].into_iter().for_each(|number| out.put_u32(number));
+                for number in [*target_duration_s, *object_ms, *retention_days] {
+                    out.put_u32(number);
+                }
             }
             Self::Init(track, Init { number, timescale, codec, shape, bytes }) => {
                 out.put_slice(&[1, track_code(*track)]);
@@ -201,12 +203,16 @@ impl Record {
             }
             Self::Opened(track, SegmentStart { object, init, run, date_unix_ms }) => {
                 out.put_slice(&[2, track_code(*track)]);
-                [*object, *init, *run].into_iter().for_each(|number| out.put_u32(number));
+                for number in [*object, *init, *run] {
+                    out.put_u32(number);
+                }
                 out.put_u64(*date_unix_ms);
             }
             Self::Part(track, PartSums { bytes, crc32, duration_ms, frames, independent }) => {
                 out.put_slice(&[3, track_code(*track)]);
-                [*bytes, *crc32, *duration_ms].into_iter().for_each(|number| out.put_u32(number));
+                for number in [*bytes, *crc32, *duration_ms] {
+                    out.put_u32(number);
+                }
                 out.put_u16(*frames);
                 out.put_u8(u8::from(*independent));
             }

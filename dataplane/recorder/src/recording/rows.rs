@@ -56,7 +56,7 @@ struct Mark<T> {
 /// All segments of a track.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Rows {
-    rows: Vec<Row>,
+    list: Vec<Row>,
     /// `None` from a gap on.
     objects: Vec<Mark<Option<u32>>>,
     inits: Vec<Mark<u32>>,
@@ -83,7 +83,7 @@ fn at<T: Copy>(marks: &[Mark<T>], next: &mut usize, row: usize) -> Option<T> {
 
 impl Rows {
     pub(crate) fn push(&mut self, taken: Taken) {
-        let row = self.rows.len();
+        let row = self.list.len();
         let follows = self.runs.last().is_some_and(|last| last.is.0 == taken.run);
         if !follows || self.end_unix_ms != taken.date_unix_ms {
             self.runs.push(Mark { row: row as u32, is: (taken.run, taken.date_unix_ms) });
@@ -93,13 +93,13 @@ impl Rows {
             mark(&mut self.inits, row, taken.init);
         }
         let flag = if taken.independent { INDEPENDENT } else { 0 };
-        self.rows.push(Row { bytes: taken.bytes.min(BYTES) | flag, duration_ms: taken.duration_ms });
+        self.list.push(Row { bytes: taken.bytes.min(BYTES) | flag, duration_ms: taken.duration_ms });
         self.end_unix_ms = taken.date_unix_ms + u64::from(taken.duration_ms);
         self.total_ms += u64::from(taken.duration_ms);
     }
 
     pub(crate) fn len(&self) -> usize {
-        self.rows.len()
+        self.list.len()
     }
 
     pub(crate) const fn end_unix_ms(&self) -> u64 {
@@ -114,7 +114,7 @@ impl Rows {
     pub(crate) fn iter(&self, there: impl Fn(u32) -> bool) -> impl Iterator<Item = Segment> {
         let (mut objects, mut inits, mut runs) = (0, 0, 0);
         let mut within: Option<(u32, u64)> = None;
-        self.rows.iter().enumerate().map(move |(row, kept)| {
+        self.list.iter().enumerate().map(move |(row, kept)| {
             let object = at(&self.objects, &mut objects, row).flatten();
             let before = runs;
             let (run, date_unix_ms) = at(&self.runs, &mut runs, row).unwrap_or_default();

@@ -128,7 +128,7 @@ impl Ledger {
             }
             match init.shape {
                 Some(Shape::Video { width: w, height: h }) => {
-                    (width, height) = (width.max(Some(w)), height.max(Some(h)))
+                    (width, height) = (width.max(Some(w)), height.max(Some(h)));
                 }
                 Some(Shape::Audio { rate_hz: r, channels: c }) => {
                     (rate_hz, channels) = (rate_hz.max(Some(r)), channels.max(Some(c)));

@@ -122,11 +122,13 @@ fn a_store_that_is_away_is_asked_by_one_upload_at_a_time_for_ever_and_told_since
         let jobs = uploader.jobs(at(ms));
         assert!(asked < 20 || jobs.len() <= 1);
         asked += jobs.len();
-        jobs.iter().for_each(|job| drop(uploader.done(job.id, Outcome::Failed("503".to_owned()), at(ms))));
+        for job in &jobs {
+            drop(uploader.done(job.id, Outcome::Failed("503".to_owned()), at(ms)));
+        }
     }
     assert!((100..400).contains(&asked), "{asked} requests in an hour");
     let failing: Vec<u64> = (1..=50).filter_map(|n| uploader.missing(&name(n)).failing_since_unix_ms).collect();
-    assert!(failing.iter().any(|since| *since == 50), "{failing:?}");
+    assert!(failing.contains(&50), "{failing:?}");
     // It is back: all of them are stored soon.
     let mut left = 50;
     while left > 0 {

@@ -274,11 +274,11 @@ fn walk(seed: u64) -> (u32, usize) {
     check::check(&world.store, &streams, &world.excuses, &context);
     for (track, numbers) in &world.store.order {
         let mut first: Vec<u32> = Vec::new();
-        numbers.iter().for_each(|number| {
+        for number in numbers {
             if !first.contains(number) {
-                first.push(*number)
+                first.push(*number);
             }
-        });
+        }
         assert!(first.is_sorted(), "{context}: {track} was stored in the order {first:?}");
     }
     (world.kills, streams.iter().map(|(_, source)| source.told.len()).sum())
@@ -291,12 +291,11 @@ fn whatever_fails_what_was_told_a_second_before_is_stored_in_order() {
     let (from, to): (u64, u64) = (from.parse().expect("a number"), to.parse().expect("a number"));
     let (mut kills, mut parts, mut failed) = (0, 0, Vec::new());
     for seed in from..to {
-        match catch_unwind(AssertUnwindSafe(|| walk(seed))) {
-            Ok((some, told)) => (kills, parts) = (kills + some, parts + told),
-            Err(_) => {
-                println!("seed {seed} fails");
-                failed.push(seed);
-            }
+        if let Ok((some, told)) = catch_unwind(AssertUnwindSafe(|| walk(seed))) {
+            (kills, parts) = (kills + some, parts + told);
+        } else {
+            println!("seed {seed} fails");
+            failed.push(seed);
         }
     }
     assert!(failed.is_empty(), "these seeds fail, and MILLSTREAM_SIM_SEEDS=A..B walks one again: {failed:?}");

@@ -119,7 +119,7 @@ impl SimStore {
     /// Holds what it is asked to keep against the rules.
     fn look_at(&mut self, job: &Job, bytes: &[u8]) {
         assert_eq!(Sums::of(bytes), job.sums, "{}: what is put is what it was sealed as", job.key);
-        if job.key.ends_with(".mp4") {
+        if is_media(&job.key) {
             let before = self.meant.insert(job.key.clone(), bytes.to_vec());
             assert!(before.is_none_or(|before| before == bytes), "{} is replaced by something else", job.key);
             if let Some((track, number)) = job.key.trim_end_matches(".mp4").rsplit_once('/')
@@ -144,7 +144,7 @@ impl SimStore {
                 let map = format!("{folder}/{}", segment.map.as_ref().expect("a header"));
                 assert!(self.objects.contains_key(&map), "{} names {map}", job.key);
             }
-        } else if job.key.ends_with(".m3u8") {
+        } else if is_playlist(&job.key) {
             let whole = Multivariant::parse(&text).unwrap_or_else(|error| panic!("{}: {error:#}\n{text}", job.key));
             assert_eq!(whole.check(), [], "{text}");
             for uri in
@@ -154,4 +154,12 @@ impl SimStore {
             }
         }
     }
+}
+
+fn is_media(key: &str) -> bool {
+    std::path::Path::new(key).extension().is_some_and(|extension| extension == "mp4")
+}
+
+fn is_playlist(key: &str) -> bool {
+    std::path::Path::new(key).extension().is_some_and(|extension| extension == "m3u8")
 }

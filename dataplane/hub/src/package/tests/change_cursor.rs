@@ -130,7 +130,9 @@ fn who_is_too_slow_hears_what_is_lost_and_goes_on_with_a_whole_segment() {
     let frames = Recording { for_ms: 90_000, ..Recording::default() }.frames();
     let at = |ms: i64| frames.iter().position(|event| stamp(event) >= ms).unwrap();
     let play = |fixture: &mut PackagerFixture, events: &[MediaEvent]| {
-        events.iter().for_each(|event| fixture.arrive_unchecked(super::fixture::at(event), event));
+        for event in events {
+            fixture.arrive_unchecked(super::fixture::at(event), event);
+        }
     };
     let mut cursor = ChangeCursor::new();
     // In the middle of a segment.
@@ -141,10 +143,10 @@ fn who_is_too_slow_hears_what_is_lost_and_goes_on_with_a_whole_segment() {
     let (after, lost) = take(&mut cursor, &fixture);
     play(&mut fixture, &frames[at(80_000)..]);
     end(&mut fixture);
-    let (last, none) = take(&mut cursor, &fixture);
+    let (rest, none) = take(&mut cursor, &fixture);
     assert_eq!(none, []);
     let told = fixture.told.take().unwrap();
-    let got = [before.clone(), after.clone(), last].concat();
+    let got = [before.clone(), after.clone(), rest].concat();
     for track in [Track::Video, Track::Audio] {
         let lost: Vec<_> = lost.iter().filter(|(of, _)| *of == track).map(|(_, msns)| msns.clone()).collect();
         let [lost] = &lost[..] else { panic!("{lost:?}") };
@@ -166,7 +168,9 @@ fn a_new_session_is_told_and_begins_at_its_oldest_segment() {
     let (first, _) = take(&mut cursor, &fixture);
     fixture.ask();
     let frames = Recording { from_ms: 5_000, for_ms: 5_000, ..Recording::default() }.frames();
-    frames.iter().for_each(|event| fixture.arrive_unchecked(super::fixture::at(event), event));
+    for event in &frames {
+        fixture.arrive_unchecked(super::fixture::at(event), event);
+    }
     let (second, lost) = take(&mut cursor, &fixture);
     assert_eq!(lost, []);
     let name = |changes: &[Change]| match changes.first() {
