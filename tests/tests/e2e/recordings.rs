@@ -96,6 +96,7 @@ fn a_stream_that_asks_for_it_is_recorded_listed_and_played_by_ranges() {
     plays(&server, &stored, 5_000);
     let one = client.get(&format!("/api/v1/recordings/{}", name(&stored))).is(200).json;
     assert_eq!(one["state"], "stored");
+    assert!(text(&server, &format!("{base}/index.html")).contains("<html"), "a page plays it");
     // A file by ranges, as players seek in it.
     let file = format!("{base}/video/1.mp4");
     let file = if http::get(server.http, &file).status == 200 { file } else { format!("{base}/video/0.mp4") };
