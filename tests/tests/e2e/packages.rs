@@ -18,7 +18,7 @@ fn run(program: &str, args: &[&str], dir: &Path) -> String {
 }
 
 /// The stripped binary's goal is 17 MB; this is where growth is noticed.
-const BINARY_BYTES_MAX: u64 = 56_000_000;
+const BINARY_BYTES_MAX: u64 = 60_000_000;
 
 #[test]
 fn a_release_is_a_package_and_an_image_that_run() {
