@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use millstream_proto::id::Id;
 use millstream_proto::media::Track;
+use millstream_proto::recorded::{self, RecordedFile, RecordedPath};
 
 /// Both tracks, in the order in which they are told.
 pub const TRACKS: [Track; 2] = [Track::Video, Track::Audio];
@@ -16,29 +17,19 @@ pub(crate) const fn place(track: Track) -> usize {
     }
 }
 
-/// A track as files and objects call it.
-pub const fn track_name(track: Track) -> &'static str {
-    match track {
-        Track::Video => "video",
-        Track::Audio => "audio",
-    }
-}
-
-/// A recording: `<start, Unix ms>-<session>`, never used twice. Cheap to clone.
+/// A recording's name ([`recorded::RecordingName`]) as text, never used twice. Cheap to clone.
 #[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct RecordingName(Arc<str>);
 
 impl RecordingName {
     /// That start, in that session of the packager; `None` where the session is no name.
     pub fn new(start_unix_ms: u64, session: &str) -> Option<Self> {
-        Id::new(session).ok().map(|session| Self(format!("{start_unix_ms}-{session}").into()))
+        Self::parse(&format!("{start_unix_ms}-{session}"))
     }
 
-    /// Reads a name: only as we write it.
+    /// Reads a name: only as it is written.
     pub fn parse(text: &str) -> Option<Self> {
-        let (start, session) = text.split_once('-')?;
-        let name = Self::new(start.parse().ok()?, session)?;
-        (name.as_str() == text).then_some(name)
+        recorded::RecordingName::parse(text).map(|_| Self(text.into()))
     }
 
     /// As text.
@@ -48,7 +39,7 @@ impl RecordingName {
 
     /// When it began, Unix milliseconds.
     pub fn start_unix_ms(&self) -> u64 {
-        self.0.split('-').next().and_then(|start| start.parse().ok()).unwrap_or_default()
+        recorded::RecordingName::parse(&self.0).map_or(0, |name| name.start_ms)
     }
 
     /// An object of it, below `<id>/rec/<recording>/`.
@@ -58,7 +49,8 @@ impl RecordingName {
 
     /// `<id>/vod-<start ms>.m3u8`.
     pub fn vod_key(&self, stream: &Id) -> String {
-        format!("{stream}/vod-{}.m3u8", self.start_unix_ms())
+        let file = RecordedFile::Vod { start_ms: self.start_unix_ms() };
+        RecordedPath { stream: stream.clone(), file }.to_string()
     }
 }
 
@@ -76,12 +68,12 @@ impl fmt::Debug for RecordingName {
 
 /// A media object, below `<id>/rec/<recording>/`.
 pub fn object_path(track: Track, number: u32) -> String {
-    format!("{}/{number}.mp4", track_name(track))
+    format!("{}/{number}.mp4", track.name())
 }
 
 /// A track's file header, below `<id>/rec/<recording>/`.
 pub fn init_path(track: Track, number: u32) -> String {
-    format!("{}/init-{number}.mp4", track_name(track))
+    format!("{}/init-{number}.mp4", track.name())
 }
 
 /// A track's playlist, below `<id>/rec/<recording>/`.
@@ -97,13 +89,13 @@ pub const INDEX_FILE: &str = "index";
 
 /// A media object as a file of the spool, with the very bytes of the object.
 pub fn object_file(track: Track, number: u32) -> String {
-    format!("{}-{number}.mp4", track_name(track))
+    format!("{}-{number}.mp4", track.name())
 }
 
 /// What a file of that name is.
 pub fn parse_object_file(name: &str) -> Option<(Track, u32)> {
     let (track, rest) = name.split_once('-')?;
-    let track = TRACKS.into_iter().find(|known| track_name(*known) == track)?;
+    let track = TRACKS.into_iter().find(|known| known.name() == track)?;
     let number = rest.strip_suffix(".mp4")?.parse().ok()?;
     (object_file(track, number) == name).then_some((track, number))
 }
@@ -124,6 +116,15 @@ mod tests {
         let id = Id::new("cam").expect("an id");
         assert_eq!(name.key(&id, &object_path(Track::Audio, 7)), "cam/rec/1795531265000-a-b_9/audio/7.mp4");
         assert_eq!(name.vod_key(&id), "cam/vod-1795531265000.m3u8");
+        // What is stored is what is asked for.
+        let objects = TRACKS
+            .into_iter()
+            .flat_map(|track| [object_path(track, 12), init_path(track, 1), playlist_path(track).to_owned()]);
+        for object in objects.chain(["index.m3u8", "recording.json"].map(str::to_owned)) {
+            let key = name.key(&id, &object);
+            let below: Vec<&str> = key.split('/').skip(1).collect();
+            assert_eq!(RecordedPath::parse(id.clone(), &below).expect("a path").to_string(), key);
+        }
     }
 
     #[test]

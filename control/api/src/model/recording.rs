@@ -1,5 +1,6 @@
 //! Recordings, as nodes have told of them: what the list shows. What is played is in the store of recordings, and `recording.json` there says more.
 use millstream_control_protocol::event::{Event, What};
+use millstream_proto::recorded::RecordingName;
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
@@ -60,24 +61,19 @@ pub fn named(what: &What) -> Option<&str> {
     is_name(name).then_some(name)
 }
 
-/// Whether this can be a recording's name: digits, and a session's name.
+/// Whether this can be a recording's name.
 pub fn is_name(name: &str) -> bool {
-    let is_session = |session: &str| {
-        (1..=64).contains(&session.len())
-            && session.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"-_".contains(&byte))
-    };
-    name.split_once('-').is_some_and(|(start, session)| start.parse::<u64>().is_ok() && is_session(session))
+    RecordingName::parse(name).is_some()
 }
 
 impl Recording {
     /// What is known after this event of a node; `before`: what was known. `None`: the event is about no recording, or older than what is known.
     pub fn after(before: Option<Self>, node: &str, event: &Event) -> Option<Self> {
         let name = named(&event.what)?;
-        let start = || name.split('-').next().and_then(|start| start.parse().ok()).unwrap_or(event.at_unix_ms);
         let known = before.unwrap_or_else(|| Self {
             recording: name.to_owned(),
             stream: event.stream.clone(),
-            started_unix_ms: start(),
+            started_unix_ms: RecordingName::parse(name).map_or(event.at_unix_ms, |name| name.start_ms),
             ..Self::default()
         });
         // Events may come twice, and those of a node's last run after those of its next.

@@ -1,13 +1,15 @@
 //! HLS (RFC 8216bis): playlists as text, and what players may ask of them. Before it: the hub's window, which knows the segments; after it:
 //! players and caches.
 //!
-//! [`request`] reads the delivery directives of a URL, [`media`] writes a media playlist, [`multivariant`] the playlist over them.
+//! [`request`] reads the delivery directives of a URL, [`media`] writes a media playlist, [`vod`] one of a recording, [`multivariant`] the playlist over
+//! them.
 //! "§" means a section of RFC 8216bis (draft-pantos-hls-rfc8216bis-17).
 pub mod media;
 pub mod multivariant;
 pub mod request;
 #[cfg(test)]
 mod tests;
+pub mod vod;
 
 use std::fmt;
 

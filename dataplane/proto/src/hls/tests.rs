@@ -2,6 +2,7 @@
 use super::media::{MediaPlaylist, Part, Report, Segment};
 use super::multivariant::{Audio, Multivariant, Variant};
 use super::request::{DirectiveError, Directives, Until};
+use super::vod::{VodHead, VodPlaylist, VodSegment};
 use crate::query::Params;
 
 #[test]
@@ -143,4 +144,39 @@ fn a_multivariant_playlist() {
         "#EXTM3U\n#EXT-X-VERSION:6\n\
          #EXT-X-STREAM-INF:BANDWIDTH=2900000,AVERAGE-BANDWIDTH=2500000,CODECS=\"opus\"\naudio.m3u8\n"
     );
+}
+
+#[test]
+fn a_playlist_of_a_recording_that_grows_and_its_end() {
+    let first = VodSegment {
+        discontinuities: 0,
+        map: Some("video/init-1.mp4"),
+        date_unix_ms: Some(1_795_531_265_250),
+        duration_ms: 2_000,
+        range: Some((1_234, 0)),
+        uri: "video/1.mp4",
+    };
+    let gap = VodSegment { map: None, date_unix_ms: None, range: None, uri: "video/gap-1.mp4", ..first };
+    let last = VodSegment { discontinuities: 2, duration_ms: 40, range: Some((5, 1_234)), ..first };
+    let text = |is_final| {
+        let head = VodHead {
+            target_duration_s: 2,
+            is_final,
+            independent_segments: is_final,
+            discontinuity_sequence: u32::from(!is_final),
+        };
+        let mut playlist = VodPlaylist::new(head, 3);
+        [first, gap, last].into_iter().for_each(|segment| playlist.push(segment));
+        playlist.finish()
+    };
+    let segments = "#EXT-X-MAP:URI=\"video/init-1.mp4\"\n#EXT-X-PROGRAM-DATE-TIME:2026-11-24T16:01:05.250Z\n#EXTINF:2.000,\n\
+        #EXT-X-BYTERANGE:1234@0\nvideo/1.mp4\n#EXT-X-GAP\n#EXTINF:2.000,\nvideo/gap-1.mp4\n#EXT-X-DISCONTINUITY\n#EXT-X-DISCONTINUITY\n\
+        #EXT-X-MAP:URI=\"video/init-1.mp4\"\n#EXT-X-PROGRAM-DATE-TIME:2026-11-24T16:01:05.250Z\n#EXTINF:0.040,\n\
+        #EXT-X-BYTERANGE:5@1234\nvideo/1.mp4\n";
+    let grows = "#EXTM3U\n#EXT-X-VERSION:6\n#EXT-X-TARGETDURATION:2\n#EXT-X-PLAYLIST-TYPE:EVENT\n#EXT-X-MEDIA-SEQUENCE:0\n\
+        #EXT-X-DISCONTINUITY-SEQUENCE:1\n";
+    assert_eq!(text(false), format!("{grows}{segments}"));
+    let is_final = "#EXTM3U\n#EXT-X-VERSION:6\n#EXT-X-INDEPENDENT-SEGMENTS\n#EXT-X-TARGETDURATION:2\n#EXT-X-PLAYLIST-TYPE:VOD\n\
+        #EXT-X-MEDIA-SEQUENCE:0\n";
+    assert_eq!(text(true), format!("{is_final}{segments}#EXT-X-ENDLIST\n"));
 }

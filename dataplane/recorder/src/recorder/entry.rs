@@ -38,21 +38,11 @@ pub(super) struct Held {
     pub(super) is_stored: bool,
     /// Its file is gone.
     pub(super) is_removed: bool,
-    /// Others that want it to stay: see [`super::Recorder::hold`].
-    pub(super) holders: u32,
 }
 
 impl Held {
     pub(super) fn new(object: Object) -> Self {
-        Self {
-            object,
-            is_synced: false,
-            is_sealed: false,
-            is_seal_synced: false,
-            is_stored: false,
-            is_removed: false,
-            holders: 0,
-        }
+        Self { object, is_synced: false, is_sealed: false, is_seal_synced: false, is_stored: false, is_removed: false }
     }
 }
 

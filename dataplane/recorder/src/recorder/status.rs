@@ -2,8 +2,6 @@
 use serde::Serialize;
 
 use super::Recorder;
-use crate::name::RecordingName;
-use crate::recording::playlist::Reach;
 use crate::recording::record::Reason;
 use crate::recording::summary::Summary;
 use crate::spool::disk::Disk;
@@ -80,6 +78,11 @@ impl<D: Disk> Recorder<D> {
         }
     }
 
+    /// Whether any recording is not done.
+    pub fn has_recordings(&self) -> bool {
+        !self.entries.is_empty() || !self.broken.is_empty()
+    }
+
     /// Recordings that are not done.
     pub fn recordings(&self) -> Vec<RecordingStatus> {
         self.entries
@@ -90,11 +93,5 @@ impl<D: Disk> Recorder<D> {
                 missing: self.uploader.missing(name),
             })
             .collect()
-    }
-
-    /// A track's playlist as far as the spool and the store together reach, for who plays a recording that is not done.
-    pub fn media_playlist(&self, name: &RecordingName, track: millstream_proto::media::Track) -> Option<String> {
-        let ledger = self.entries.get(name)?.recording.ledger();
-        Some(ledger.media_playlist(track, Reach::All, ledger.ended().is_some()))
     }
 }

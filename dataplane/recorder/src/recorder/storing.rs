@@ -147,12 +147,12 @@ impl<D: Disk> Recorder<D> {
         }
     }
 
-    /// Files of objects that are stored leave the spool, unless somebody else wants them.
+    /// Files of objects that are stored leave the spool.
     pub(super) fn remove_stored(&mut self, name: &RecordingName) {
         let Some(entry) = self.entries.get_mut(name) else { return };
         for track in TRACKS {
             let held = &mut entry.held[place(track)];
-            for held in held.values_mut().filter(|held| held.is_stored && !held.is_removed && held.holders == 0) {
+            for held in held.values_mut().filter(|held| held.is_stored && !held.is_removed) {
                 // A missing file means stored only where the seal is on the disk.
                 if !held.is_seal_synced {
                     continue;
@@ -169,21 +169,6 @@ impl<D: Disk> Recorder<D> {
             }
             held.retain(|_, held| !(held.is_stored && held.is_removed));
         }
-    }
-
-    /// Keeps an object's file in the spool, for another consumer than the store, until [`Self::release`]. False: it is not there.
-    pub fn hold(&mut self, name: &RecordingName, track: Track, number: u32) -> bool {
-        let held = self.entries.get_mut(name).and_then(|entry| entry.held[place(track)].get_mut(&number));
-        held.filter(|held| !held.is_removed).map(|held| held.holders += 1).is_some()
-    }
-
-    /// The consumer is done with it.
-    pub fn release(&mut self, name: &RecordingName, track: Track, number: u32) {
-        let held = self.entries.get_mut(name).and_then(|entry| entry.held[place(track)].get_mut(&number));
-        if let Some(held) = held {
-            held.holders = held.holders.saturating_sub(1);
-        }
-        self.remove_stored(name);
     }
 
     /// Playlists that are due, and recordings that are done.

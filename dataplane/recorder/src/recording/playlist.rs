@@ -1,18 +1,13 @@
-//! A recording's playlists as text: media playlists over byte ranges of objects, and the multivariant one. Before it: [`super::ledger`]; after it:
-//! the store, and players.
-use std::fmt::Write as _;
-
+//! A recording's playlists: media playlists over byte ranges of objects, and the multivariant one. Before it: [`super::ledger`]; after it:
+//! `proto::hls`, which writes them, then the store and players.
 use millstream_proto::codec::Shape;
 use millstream_proto::hls::multivariant::{Audio, Multivariant, Variant};
+use millstream_proto::hls::vod::{VodHead, VodPlaylist, VodSegment};
 use millstream_proto::media::Track;
-use millstream_proto::time::rfc3339;
 
 use super::ledger::Ledger;
 use super::rows::Segment;
-use crate::name::{TRACKS, init_path, object_path, place, playlist_path, track_name};
-
-/// Bytes of a segment's lines, about.
-const SEGMENT_BYTES: usize = 72;
+use crate::name::{TRACKS, init_path, object_path, place, playlist_path};
 
 /// How far a playlist reaches.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -45,54 +40,39 @@ impl Ledger {
 
     /// A track's playlist: one that grows, or the final one where the recording has ended and all of it is reached.
     pub fn media_playlist(&self, track: Track, reach: Reach, is_final: bool) -> String {
-        let of = self.track(track);
-        let mut out = String::with_capacity(256 + of.rows.len() * SEGMENT_BYTES);
-        // Writing to a string cannot fail.
-        let _ = self.write_media(&mut out, track, reach, is_final);
-        out
-    }
-
-    fn write_media(&self, out: &mut String, track: Track, reach: Reach, is_final: bool) -> std::fmt::Result {
-        // EXT-X-MAP needs 6.
-        writeln!(out, "#EXTM3U\n#EXT-X-VERSION:6")?;
-        // A promise that a list which grows could not take back.
-        if is_final && self.reached(track, reach).all(|segment| segment.independent || segment.object.is_none()) {
-            writeln!(out, "#EXT-X-INDEPENDENT-SEGMENTS")?;
+        let reached = || self.reached(track, reach);
+        // A track that begins late counts as the other one does.
+        let mut run = reached().next().map_or(0, |first| first.run);
+        let head = VodHead {
+            target_duration_s: self.head().target_duration_s,
+            is_final,
+            independent_segments: is_final && reached().all(|segment| segment.independent || segment.object.is_none()),
+            discontinuity_sequence: run,
+        };
+        let mut playlist = VodPlaylist::new(head, self.track(track).rows.len());
+        let mut map_of = None;
+        for (at, segment) in reached().enumerate() {
+            // It may have had nothing in a run between.
+            let discontinuities = segment.run - run;
+            run = segment.run;
+            let map = segment.object.map(|_| (segment.run, segment.init)).filter(|of| map_of != Some(*of));
+            map_of = map.or(map_of);
+            let map = map.map(|(_, init)| init_path(track, init));
+            // There is nothing to fetch under the name of a gap.
+            let uri = match segment.object {
+                Some(object) => object_path(track, object),
+                None => format!("{}/gap-{at}.mp4", track.name()),
+            };
+            playlist.push(VodSegment {
+                discontinuities,
+                map: map.as_deref(),
+                date_unix_ms: segment.date_unix_ms,
+                duration_ms: segment.duration_ms,
+                range: segment.object.map(|_| (u64::from(segment.bytes), segment.offset)),
+                uri: &uri,
+            });
         }
-        writeln!(out, "#EXT-X-TARGETDURATION:{}", self.head().target_duration_s)?;
-        writeln!(out, "#EXT-X-PLAYLIST-TYPE:{}", if is_final { "VOD" } else { "EVENT" })?;
-        writeln!(out, "#EXT-X-MEDIA-SEQUENCE:0")?;
-        let (mut run, mut init) = (None, 0);
-        for (at, segment) in self.reached(track, reach).enumerate() {
-            match run {
-                // A track that begins late counts as the other one does.
-                None if segment.run > 0 => writeln!(out, "#EXT-X-DISCONTINUITY-SEQUENCE:{}", segment.run)?,
-                None => {}
-                // It may have had nothing in a run between.
-                Some(before) => (before..segment.run).try_for_each(|_| writeln!(out, "#EXT-X-DISCONTINUITY"))?,
-            }
-            let new_run = run.replace(segment.run) != Some(segment.run);
-            if segment.object.is_some() && (init != segment.init || new_run) {
-                init = segment.init;
-                writeln!(out, "#EXT-X-MAP:URI=\"{}\"", init_path(track, init))?;
-            }
-            if let Some(date) = segment.date_unix_ms {
-                writeln!(out, "#EXT-X-PROGRAM-DATE-TIME:{}", rfc3339(date))?;
-            }
-            let (s, ms) = (segment.duration_ms / 1_000, segment.duration_ms % 1_000);
-            match segment.object {
-                Some(object) => {
-                    writeln!(out, "#EXTINF:{s}.{ms:03},\n#EXT-X-BYTERANGE:{}@{}", segment.bytes, segment.offset)?;
-                    writeln!(out, "{}", object_path(track, object))?;
-                }
-                // There is nothing to fetch under that name.
-                None => writeln!(out, "#EXT-X-GAP\n#EXTINF:{s}.{ms:03},\n{}/gap-{at}.mp4", track_name(track))?,
-            }
-        }
-        if is_final {
-            writeln!(out, "#EXT-X-ENDLIST")?;
-        }
-        Ok(())
+        playlist.finish()
     }
 
     /// The playlist over those of the tracks; `None` where nothing plays. `folder` is put before their names.

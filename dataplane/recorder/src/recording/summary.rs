@@ -5,7 +5,7 @@ use serde::Serialize;
 
 use super::ledger::{Ledger, NamedGap};
 use super::record::Reason;
-use crate::name::{TRACKS, track_name};
+use crate::name::TRACKS;
 
 /// Where a recording is in its life.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize)]
@@ -137,7 +137,7 @@ impl Ledger {
             }
         }
         TrackSummary {
-            kind: track_name(track),
+            kind: track.name(),
             codecs,
             width,
             height,
