@@ -27,6 +27,8 @@ pub const EVENTS_MAX: usize = 1_024;
 
 /// The disk's thread looks into its queues this often: nobody has to wake it for a part, and a part waits no longer.
 pub const LOOK_EVERY: Duration = Duration::from_millis(50);
+/// The same, while nothing is followed and nothing waits to be stored.
+pub const IDLE_LOOK_EVERY: Duration = Duration::from_secs(1);
 /// From the beginning of one sync to the beginning of the next. With a part's length, a look and the sync itself it is within the second that a
 /// loss of power may cost.
 pub const SYNC_EVERY: Duration = Duration::from_millis(400);

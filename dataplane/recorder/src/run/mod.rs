@@ -122,6 +122,7 @@ impl Handle {
         let (follower, feed) = queue::queue(&self.queues, settings.is_on_demand);
         // A recorder that has stopped drops the other end, and the follower is done.
         let _ = self.commands.send(Command::Follow(id.clone(), settings, feed));
+        self.queues.wake();
         Box::new(follower)
     }
 

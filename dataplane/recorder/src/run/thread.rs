@@ -15,7 +15,7 @@ use tokio::task::AbortHandle;
 use super::Snapshot;
 use super::jobs::perform;
 use super::queue::{Feed, Queues};
-use crate::limits::{CHANGES_PER_TURN, LOOK_EVERY};
+use crate::limits::{CHANGES_PER_TURN, IDLE_LOOK_EVERY, LOOK_EVERY};
 use crate::recorder::{Event, Recorder, StreamKey};
 use crate::settings::StreamSettings;
 use crate::spool::directory::{self, Directory};
@@ -103,7 +103,9 @@ impl DiskThread {
             }
             self.tell(&mut told_at, moment);
             if !is_behind {
-                std::thread::park_timeout(LOOK_EVERY);
+                // Whoever begins to be followed wakes it.
+                let has_work = !followed.is_empty() || self.recorder.has_recordings();
+                std::thread::park_timeout(if has_work { LOOK_EVERY } else { IDLE_LOOK_EVERY });
             }
         }
     }
