@@ -36,6 +36,16 @@ impl RecordedFiles for Playback {
 /// Answers; an error is one that an operator is to know.
 async fn give(store: &dyn ObjectStore, request: &FileRequest, answer: FileAnswer) -> Result<(), ObjectError> {
     let key = Key::parse(&request.path.to_string())?;
+    let is_text = is_text(&request.path);
+    // Media comes from the store's own server, where it has one: that says itself what it does not have. What a playlist names is relative to where
+    // that is, and a signature is for GET alone.
+    if !is_text
+        && !request.head_only
+        && let Some(url) = store.presign(&key, PRESIGNED_FOR).await?
+    {
+        answer.redirect(Secret::new(url.expose()));
+        return Ok(());
+    }
     let stored = match store.head(&key).await {
         Ok(Some(stored)) => stored,
         Ok(None) => {
@@ -47,15 +57,6 @@ async fn give(store: &dyn ObjectStore, request: &FileRequest, answer: FileAnswer
             return Err(error);
         }
     };
-    let is_text = is_text(&request.path);
-    // What a playlist names is relative to where it is.
-    if !is_text
-        && !request.head_only
-        && let Some(url) = store.presign(&key, PRESIGNED_FOR).await?
-    {
-        answer.redirect(Secret::new(url.expose()));
-        return Ok(());
-    }
     let Some(tag) = EntityTag::new(&stored.etag) else {
         answer.unavailable(RETRY_AFTER);
         return Err(ObjectError::new(ErrorKind::Unavailable, format!("the store gave {key} no usable ETag")));
