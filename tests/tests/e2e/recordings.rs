@@ -1,12 +1,13 @@
 //! Streams that are recorded for later: kept, listed, played back by ffprobe and by ranges, from a directory and from a bucket; and what a kill
 //! leaves of them.
 use std::process::Stdio;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
+use millstream_test_support::s3::proxy::{Fault, FaultProxy, Reply};
 use millstream_test_support::s3::{ACCESS_KEY_ID, S3Server, SECRET_ACCESS_KEY};
 use millstream_tests::clip::Clip;
 use millstream_tests::control::Client;
-use millstream_tests::http;
+use millstream_tests::http::{self, Viewer};
 use millstream_tests::rtmp::{Publisher, Pushing};
 use millstream_tests::server::{Options, Server};
 use millstream_tests::tools::{Tool, ffprobe};
@@ -151,17 +152,61 @@ fn case_28_a_recording_plays_to_a_second_before_a_kill() {
     plays(&server, &stored, (killed - began).saturating_sub(1_000));
 }
 
+/// A server that keeps recordings in a bucket at this address.
+fn in_bucket(endpoint: &str) -> Options {
+    let config = format!("[record]\nstore = \"s3://recordings/live?endpoint={endpoint}&region=us-east-1\"\n");
+    let options = options().config(&config).env("AWS_ACCESS_KEY_ID", ACCESS_KEY_ID);
+    options.env("AWS_SECRET_ACCESS_KEY", SECRET_ACCESS_KEY)
+}
+
+/// Seconds stand for the ten minutes here; an hour by a made-up clock is in the recorder's own tests.
+#[test]
+fn case_29_a_bucket_that_answers_503_costs_the_recording_nothing_and_viewers_neither() {
+    let root = tempfile::tempdir().expect("a directory");
+    let s3 = S3Server::start(root.path()).expect("s3s-fs");
+    s3.make_bucket("recordings").expect("a bucket");
+    let proxy = FaultProxy::start(s3.address()).expect("a port");
+    let (server, mut client, push) = recorded(in_bucket(&proxy.endpoint()));
+    recording(&mut client, "recording");
+    let mut viewer = Viewer::watch(server.http, "cam");
+    proxy.script(|_| Some(Fault::Reply(Reply::error(503, "SlowDown"))));
+    let away_from = Instant::now();
+    while away_from.elapsed() < seconds(9) {
+        assert!(!viewer.tags_for(seconds(1)).is_empty() && viewer.end.is_none(), "viewers notice nothing");
+    }
+    eventually("that the bucket is away is told", seconds(20), || {
+        (server.metric("millstream_recorder_store_away") > 0.0).then_some(())
+    });
+    assert!(server.metric("millstream_recorder_spool_bytes") > 0.0, "what cannot be stored waits");
+    drop((viewer, push));
+    proxy.heal();
+    let stored = eventually("all is stored", seconds(60), || {
+        let list = client.get("/api/v1/recordings?state=stored").is(200).json;
+        list["items"][0].is_object().then(|| list["items"][0].clone())
+    });
+    plays(&server, &stored, 9_000);
+    let description = text(&server, &format!("/cam/rec/{}/recording.json", name(&stored)));
+    assert!(description.contains("\"gaps\": []"), "{description}");
+    // In order: the first try of each object.
+    let mut order: Vec<(bool, u64)> = Vec::new();
+    for request in proxy.requests().iter().filter(|request| request.method == "PUT") {
+        let file = request.path.rsplit('/').next().unwrap_or_default();
+        let number = file.strip_suffix(".mp4").and_then(|number| number.parse().ok());
+        let of = number.map(|number| (request.path.contains("/video/"), number));
+        order.extend(of.filter(|of| !order.contains(of)));
+    }
+    for is_video in [true, false] {
+        let numbers: Vec<u64> = order.iter().filter(|(video, _)| *video == is_video).map(|(_, n)| *n).collect();
+        assert!(numbers.len() > 3 && numbers.is_sorted(), "{numbers:?}");
+    }
+}
+
 #[test]
 fn recordings_go_to_a_bucket_and_viewers_are_sent_there() {
     let root = tempfile::tempdir().expect("a directory");
     let s3 = S3Server::start(root.path()).expect("s3s-fs");
     s3.make_bucket("recordings").expect("a bucket");
-    let config = format!("[record]\nstore = \"s3://recordings/live?endpoint={}&region=us-east-1\"\n", s3.endpoint());
-    let options = options()
-        .config(&config)
-        .env("AWS_ACCESS_KEY_ID", ACCESS_KEY_ID)
-        .env("AWS_SECRET_ACCESS_KEY", SECRET_ACCESS_KEY);
-    let (server, mut client, push) = recorded(options);
+    let (server, mut client, push) = recorded(in_bucket(&s3.endpoint()));
     recording(&mut client, "recording");
     std::thread::sleep(seconds(4));
     drop(push);

@@ -71,7 +71,9 @@ pub(crate) fn check(store: &SimStore, streams: &[(String, &Source)], excuses: &E
                 }
             }
             let summary = store.objects.get(&format!("{folder}/recording.json"));
-            let summary = std::str::from_utf8(summary.expect("a summary")).expect("text");
+            let of = || store.objects.keys().filter(|key| key.starts_with(folder.as_str())).collect::<Vec<_>>();
+            let summary = summary.unwrap_or_else(|| panic!("{context}: {folder} has no summary: {:?}", of()));
+            let summary = std::str::from_utf8(summary).expect("text");
             assert!(summary.contains("\"state\": \"stored\""), "{context}: {folder}: {summary}");
             assert!(store.objects.contains_key(&format!("{folder}/index.m3u8")), "{context}: {folder}: {summary}");
         }
