@@ -166,7 +166,9 @@ fn a_playlist_of_a_recording_that_grows_and_its_end() {
             discontinuity_sequence: u32::from(!is_final),
         };
         let mut playlist = VodPlaylist::new(head, 3);
-        [first, gap, last].into_iter().for_each(|segment| playlist.push(segment));
+        for segment in [first, gap, last] {
+            playlist.push(segment);
+        }
         playlist.finish()
     };
     let segments = "#EXT-X-MAP:URI=\"video/init-1.mp4\"\n#EXT-X-PROGRAM-DATE-TIME:2026-11-24T16:01:05.250Z\n#EXTINF:2.000,\n\

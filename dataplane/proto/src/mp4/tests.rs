@@ -2,9 +2,9 @@
 //! files is tested in `tests/mp4`.
 mod fixture;
 
-use mp4_atom::Moov;
+use mp4_atom::{Decode as _, Moov};
 
-use self::fixture::{Sample, Store, Stored, found, header, made, random_audio, random_video, same, video_sample};
+use self::fixture::{Store, Stored, found, header, made, random_audio, random_video, same, video_sample};
 use super::build::{BuildError, Cut, FileBuilder, Settings};
 use super::fragment::{FragmentError, Read, read};
 use super::header::{HeaderError, TrackHeader};

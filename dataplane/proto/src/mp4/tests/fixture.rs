@@ -1,5 +1,5 @@
 //! Made-up tracks as a store has them, and what `mp4-atom` finds in a file that was made of them.
-use mp4_atom::{Any, Moov, StszSamples, Trak};
+use mp4_atom::{Any, DecodeMaybe as _, Moov, StszSamples, Trak};
 
 use super::super::build::{BuildError, FileBuilder, Settings};
 use super::super::file::File;
