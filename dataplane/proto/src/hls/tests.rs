@@ -171,9 +171,9 @@ fn a_playlist_of_a_recording_that_grows_and_its_end() {
         }
         playlist.finish()
     };
-    let segments = "#EXT-X-MAP:URI=\"video/init-1.mp4\"\n#EXT-X-PROGRAM-DATE-TIME:2026-11-24T16:01:05.250Z\n#EXTINF:2.000,\n\
+    let segments = "#EXT-X-MAP:URI=\"video/init-1.mp4\"\n#EXT-X-PROGRAM-DATE-TIME:2026-11-24T14:41:05.250Z\n#EXTINF:2.000,\n\
         #EXT-X-BYTERANGE:1234@0\nvideo/1.mp4\n#EXT-X-GAP\n#EXTINF:2.000,\nvideo/gap-1.mp4\n#EXT-X-DISCONTINUITY\n#EXT-X-DISCONTINUITY\n\
-        #EXT-X-MAP:URI=\"video/init-1.mp4\"\n#EXT-X-PROGRAM-DATE-TIME:2026-11-24T16:01:05.250Z\n#EXTINF:0.040,\n\
+        #EXT-X-MAP:URI=\"video/init-1.mp4\"\n#EXT-X-PROGRAM-DATE-TIME:2026-11-24T14:41:05.250Z\n#EXTINF:0.040,\n\
         #EXT-X-BYTERANGE:5@1234\nvideo/1.mp4\n";
     let grows = "#EXTM3U\n#EXT-X-VERSION:6\n#EXT-X-TARGETDURATION:2\n#EXT-X-PLAYLIST-TYPE:EVENT\n#EXT-X-MEDIA-SEQUENCE:0\n\
         #EXT-X-DISCONTINUITY-SEQUENCE:1\n";
