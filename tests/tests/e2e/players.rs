@@ -105,7 +105,7 @@ impl Seen {
 
     /// It played at all: what can be asked where times mean nothing.
     fn fault_on_a_busy_machine(&self) -> Option<String> {
-        let played = self.start.is_some() && self.frames >= 0.5;
+        let played = self.start.is_some() && self.frames >= 0.25;
         (!played).then(|| {
             format!("{}: {:.1}% of the pictures, the first after {:?}", self.player, self.frames * 100.0, self.start)
         })
