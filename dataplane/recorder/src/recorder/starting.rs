@@ -46,6 +46,8 @@ impl<D: Disk> Recorder<D> {
                 None => recorder.is_foreign(format!("{}: its name is not that of a recording", entry.name)),
             }
         }
+        // The process that made these names may not have lived to sync them.
+        recorder.syncing.spool_changed = true;
         recorder.look_for_room_now(moment);
         Ok(recorder)
     }

@@ -148,6 +148,17 @@ fn a_stream_is_in_the_store_when_it_is_over_and_the_spool_is_empty() {
 }
 
 #[test]
+fn names_that_a_killed_process_made_are_synced_by_the_next_one() {
+    let spool = tempfile::tempdir().expect("a directory");
+    std::fs::create_dir(spool.path().join("1795531265000-s1")).expect("made, and not synced");
+    let directory = Directory::open(spool.path()).expect("a spool");
+    let moment = Clock::new().now();
+    let mut recorder = Recorder::open(directory, Settings::default(), moment).expect("it starts");
+    let batch = recorder.begin_sync(moment.now).expect("something to sync");
+    assert!(batch.directories.contains(&String::new()), "the spool itself: a loss of power takes what is in it");
+}
+
+#[test]
 fn recording_begins_and_ends_by_hand() {
     let runtime = tokio::runtime::Runtime::new().expect("a runtime");
     let spool = tempfile::tempdir().expect("a directory");
