@@ -62,7 +62,7 @@ pub(crate) struct TrackLedger {
     /// Numbers up to here were used.
     pub(crate) last_object: u32,
     pub(crate) bytes: u64,
-    /// Date of the newest segment that has anything.
+    /// Date of the newest segment that has anything, or is a gap.
     pub(crate) newest_unix_ms: Option<u64>,
     frames: u64,
     media_ms: u64,
@@ -181,6 +181,7 @@ impl Ledger {
                     let independent = false;
                     let taken =
                         Taken { object: None, init, run, date_unix_ms, bytes: 0, duration_ms: *ms, independent };
+                    of.newest_unix_ms = of.newest_unix_ms.max(Some(date_unix_ms));
                     of.rows.push(taken);
                 }
             }

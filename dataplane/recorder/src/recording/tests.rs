@@ -211,6 +211,19 @@ fn dates_rise_where_the_clock_was_set_back() {
 }
 
 #[test]
+fn dates_rise_behind_a_run_of_which_a_track_has_only_a_gap() {
+    let mut fixture = Fixture::new(60_000);
+    fixture.segment(Track::Audio, 0, 0, 1, START_MS);
+    fixture.open(Track::Audio, 1, 1, 1, START_MS + 2_000);
+    let writes = fixture.recording.gap(Track::Audio, 2_000_000);
+    fixture.make(writes);
+    // The clock was set back in between.
+    fixture.segment(Track::Audio, 2, 2, 1, START_MS - 60_000);
+    let dates: Vec<_> = fixture.playlist(Track::Audio, false).segments.iter().filter_map(|s| s.date_ms).collect();
+    assert_eq!(dates, [0, 2_000, 2_001].map(|ms| START_MS as i64 + ms));
+}
+
+#[test]
 fn the_multivariant_playlist_names_what_plays() {
     let mut fixture = Fixture::new(2_000);
     fixture.segment(Track::Video, 0, 0, 1, START_MS);
