@@ -5,6 +5,8 @@ use std::time::Duration;
 pub const RECORD_BYTES_MAX: usize = 256 << 10;
 /// Bytes of an index that are read at a start: a recording is split long before (see [`crate::settings::Settings::recording_max`]).
 pub const INDEX_BYTES_MAX: u64 = 1 << 30;
+/// Bytes of an index that are searched for the next good record behind a damaged one.
+pub const RESYNC_BYTES_MAX: u64 = 1 << 20;
 /// Bytes of an object: one that reaches this ends before its time. Its offsets and lengths are kept in 30 bits.
 pub const OBJECT_BYTES_MAX: u64 = 512 << 20;
 /// Gaps that a recording names; more are counted.

@@ -92,6 +92,9 @@ pub fn object_file(track: Track, number: u32) -> String {
     format!("{}-{number}.mp4", track.name())
 }
 
+/// What is behind the name of an object's file of which nothing is good: it is left for people to look at.
+pub const DAMAGED: &str = ".damaged";
+
 /// What a file of that name is.
 pub fn parse_object_file(name: &str) -> Option<(Track, u32)> {
     let (track, rest) = name.split_once('-')?;

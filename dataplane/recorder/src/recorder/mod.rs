@@ -2,7 +2,8 @@
 //! and events come out. Before it: [`crate::run`], or the simulator; after it: the disk and the store.
 //!
 //! Reading order: this file (streams, and what their changes do), [`entry`] (a recording with its files), [`syncing`] (what is durable), [`storing`] (what is
-//! uploaded and told), [`starting`] (a start, and a disk that failed), [`room`] (pauses).
+//! uploaded and told), [`damage`] (objects that are not what was written), [`starting`] (a start, and a disk that failed), [`room`] (pauses).
+mod damage;
 mod entry;
 mod room;
 mod starting;
@@ -10,7 +11,7 @@ mod status;
 mod storing;
 mod syncing;
 
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::sync::Arc;
 
 use millstream_hub::package::change::{Change, Header, Opened, Session};
@@ -22,6 +23,7 @@ use serde::Serialize;
 
 use self::entry::{Entry, Phase};
 pub use self::status::{Numbers, RecordingStatus};
+pub use self::storing::StoreJob;
 use self::syncing::Syncing;
 use crate::limits::NAME_TRIES_MAX;
 use crate::name::{INDEX_FILE, RecordingName, place};
@@ -108,6 +110,8 @@ pub struct Recorder<D: Disk> {
     entries: BTreeMap<RecordingName, Entry<D::File>>,
     /// Recordings whose disk failed: when they are read anew.
     broken: BTreeMap<RecordingName, Time>,
+    /// Recordings whose disk has failed, until they are done.
+    failed: BTreeSet<RecordingName>,
     uploader: Uploader,
     syncing: Syncing,
     room: room::Room,

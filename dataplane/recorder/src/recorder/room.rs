@@ -4,7 +4,7 @@ use millstream_proto::time::Time;
 use super::entry::{Entry, Phase};
 use super::{EventKind, Recorder};
 use crate::limits::{DISK_FREE_BYTES_MIN, ROOM_EVERY};
-use crate::name::RecordingName;
+use crate::name::{INDEX_FILE, RecordingName};
 use crate::recording::record::Reason;
 use crate::spool::disk::{Disk, DiskError};
 use crate::uploader::Moment;
@@ -56,6 +56,11 @@ impl<D: Disk> Recorder<D> {
         self.look_for_room_now(moment);
         let names: Vec<RecordingName> = self.entries.keys().cloned().collect();
         for name in names {
+            // What is written to files without a name is lost, and nothing says so.
+            if let Err(DiskError::Missing) = self.disk.open(name.as_str(), INDEX_FILE) {
+                self.disk_failed(&name, &DiskError::Gone, moment);
+                continue;
+            }
             self.put_off_written(&name, moment);
             self.seal(&name, moment);
             let Some(entry) = self.entries.get_mut(&name) else { continue };

@@ -1,6 +1,6 @@
 //! A start, and a disk that failed: recordings become what their directories say. Before it: [`crate::spool::recover`]; after it: [`super::syncing`] and
 //! [`super::storing`], as for any other recording.
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::time::Duration;
 
 use super::entry::{Entry, Held, Phase};
@@ -29,6 +29,7 @@ impl<D: Disk> Recorder<D> {
             next_stream: 0,
             entries: BTreeMap::new(),
             broken: BTreeMap::new(),
+            failed: BTreeSet::new(),
             uploader: Uploader::new(),
             syncing: Syncing::default(),
             room: Room::new(settings.spool_max_bytes),
@@ -68,7 +69,10 @@ impl<D: Disk> Recorder<D> {
     fn read(&mut self, name: &RecordingName, ends: Option<Reason>, moment: Moment) {
         match recover(&mut self.disk, name.as_str()) {
             Ok(Found::Recording(found)) => self.adopt(name, *found, ends, moment),
-            Ok(Found::Nothing) => self.syncing.spool_changed = true,
+            Ok(Found::Nothing) => {
+                self.failed.remove(name);
+                self.syncing.spool_changed = true;
+            }
             Ok(Found::Foreign(why)) => self.is_foreign(format!("{name}: {why}")),
             Err(error) => {
                 tracing::warn!(recording = %name, %error, "a recording in the spool cannot be read; it is tried again");
@@ -86,9 +90,14 @@ impl<D: Disk> Recorder<D> {
         }
         self.numbers.recovered += 1;
         self.room.used_bytes += found.bytes;
-        let Recovered { ledger, index, index_bytes, there, .. } = found;
+        if found.damaged_bytes > 0 {
+            let bytes = found.damaged_bytes;
+            tracing::warn!(recording = %name, bytes, "its index is damaged: what it said there is a gap");
+        }
+        let Recovered { ledger, index, index_bytes, there, records, .. } = found;
         let ended = ledger.ended();
         let mut entry = Entry::new(ledger, index, index_bytes, Phase::Ended);
+        entry.put_off(records.into_iter().map(Into::into).collect());
         for track in TRACKS {
             let at = place(track);
             for object in &entry.recording.ledger().track(track).sealed {
@@ -107,6 +116,7 @@ impl<D: Disk> Recorder<D> {
             entry.may_be_final = true;
             entry.notice_full_objects();
             self.entries.insert(name.clone(), entry);
+            self.put_off_written(name, moment);
         }
         let Some(entry) = self.entries.get_mut(name) else { return };
         for track in TRACKS {
@@ -132,14 +142,19 @@ impl<D: Disk> Recorder<D> {
         let Some(entry) = self.entries.get(name) else { return };
         self.room.used_bytes = self.room.used_bytes.saturating_sub(entry.spool_bytes());
         self.numbers.disk_errors += 1;
-        let why = format!("the disk of the spool failed: {error}; what is on it is stored, and a new recording begins");
-        self.tell(Some(name), EventKind::RecordingFailed { why }, moment);
+        // One that fails again when it is read anew is waited for, and not told again.
+        let is_new = self.failed.insert(name.clone());
+        if is_new {
+            let why =
+                format!("the disk of the spool failed: {error}; what is on it is stored, and a new recording begins");
+            self.tell(Some(name), EventKind::RecordingFailed { why }, moment);
+        }
         self.entries.remove(name);
         self.uploader.forget(name);
         for stream in self.streams.values_mut().filter(|stream| stream.recording.as_ref() == Some(name)) {
             stream.recording = None;
         }
-        self.broken.insert(name.clone(), moment.now);
+        self.broken.insert(name.clone(), if is_new { moment.now } else { moment.now + READ_RETRY });
     }
 
     pub(super) fn read_broken_anew(&mut self, moment: Moment) {

@@ -42,6 +42,8 @@ pub struct Numbers {
     pub store_failures: u64,
     /// Objects that are neither here nor in the store.
     pub damaged: u64,
+    /// Segments that were not what was written when their object was to be stored.
+    pub spoilt: u64,
     /// Events that nobody took in time.
     pub events_lost: u64,
     /// Bytes in the spool.

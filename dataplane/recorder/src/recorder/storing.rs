@@ -7,7 +7,7 @@ use super::{EventKind, Recorder};
 use crate::limits::PLAYLISTS_EVERY;
 use crate::name::{INDEX_FILE, RecordingName, TRACKS, init_path, object_file, object_path, place, playlist_path};
 use crate::recording::playlist::Reach;
-use crate::recording::record::{Head, Record};
+use crate::recording::record::Head;
 use crate::recording::summary::State;
 use crate::spool::disk::{Disk, DiskError};
 use crate::store::{Kind, Sums};
@@ -119,31 +119,13 @@ impl<D: Disk> Recorder<D> {
                 self.remove_stored(&name);
             }
             Some(Finished::Missing(name, What::Object(track, number), why)) => {
-                self.numbers.damaged += 1;
-                let Some(entry) = self.entries.get_mut(&name) else { return };
-                let written = entry.commit(&mut self.disk, &Record::Damaged(track, number).into());
-                let Some(held) = entry.held[place(track)].get_mut(&number) else { return };
-                // What is wrong with it is for people to look at.
-                let file = object_file(track, number);
-                if !held.is_removed && self.disk.rename(name.as_str(), &file, &format!("{file}.damaged")).is_ok() {
-                    self.room.used_bytes = self.room.used_bytes.saturating_sub(held.object.bytes);
-                }
-                (held.is_stored, held.is_removed) = (true, true);
-                entry.list();
-                let why = format!("{}: {why}; its segments are gaps in the playlist", object_path(track, number));
-                self.tell(Some(&name), EventKind::RecordingFailed { why }, moment);
-                match written {
-                    Ok(bytes) => self.room.used_bytes += bytes,
-                    Err(DiskError::Full) => {
-                        if let Some(entry) = self.entries.get_mut(&name) {
-                            entry.put_off(vec![Record::Damaged(track, number).into()]);
-                        }
-                    }
-                    Err(error) => self.disk_failed(&name, &error, moment),
-                }
+                self.lose_object(&name, track, number, &why, moment);
+            }
+            Some(Finished::Spoilt(name, What::Object(track, number), why)) => {
+                self.mend_object(&name, track, number, &why, moment);
             }
             // A header is never looked for without its bytes, and a text is made anew.
-            None | Some(Finished::Missing(..)) => {}
+            None | Some(Finished::Missing(..) | Finished::Spoilt(..)) => {}
         }
     }
 
@@ -274,6 +256,7 @@ impl<D: Disk> Recorder<D> {
         self.numbers.done += 1;
         self.tell(Some(name), kind, moment);
         self.entries.remove(name);
+        self.failed.remove(name);
         self.uploader.forget(name);
     }
 }

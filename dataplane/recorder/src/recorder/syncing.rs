@@ -6,8 +6,10 @@ use millstream_proto::time::Time;
 use super::Recorder;
 use crate::limits::SYNC_EVERY;
 use crate::name::{RecordingName, TRACKS, object_file, place};
+use crate::recording::ledger::Object;
 use crate::recording::record::Record;
 use crate::spool::disk::{Disk, DiskError, SyncBatch};
+use crate::store::Sums;
 use crate::uploader::Moment;
 
 /// What a batch makes durable of a recording.
@@ -32,6 +34,13 @@ pub(super) struct Syncing {
 impl Syncing {
     pub(super) fn covers(&self, name: &RecordingName) -> bool {
         self.covered.iter().flatten().any(|covered| covered.name == *name)
+    }
+
+    /// An object has another seal than the one that is being synced.
+    pub(super) fn uncover_seal(&mut self, name: &RecordingName, track: Track, number: u32) {
+        for covered in self.covered.iter_mut().flatten().filter(|covered| covered.name == *name) {
+            covered.seals.retain(|seal| *seal != (track, number));
+        }
     }
 }
 
@@ -139,9 +148,10 @@ impl<D: Disk> Recorder<D> {
             loop {
                 let Some(entry) = self.entries.get_mut(name) else { return };
                 let held = &mut entry.held[place(track)];
-                let Some(number) = held.values().find(|held| held.is_synced && !held.is_sealed) else { break };
-                let number = number.object.number;
-                match entry.commit(&mut self.disk, &Record::Sealed(track, number).into()) {
+                let Some(next) = held.values().find(|held| held.is_synced && !held.is_sealed) else { break };
+                let Object { number, bytes, crc32, .. } = next.object;
+                let seal = Record::Sealed(track, number, Sums { bytes, crc32 });
+                match entry.commit(&mut self.disk, &seal.into()) {
                     Ok(bytes) => self.room.used_bytes += bytes,
                     // Tried again when there is room: until then it stays as it is.
                     Err(DiskError::Full) => return,

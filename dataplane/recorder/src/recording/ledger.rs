@@ -9,6 +9,7 @@ use super::record::{Head, Init, PartSums, Reason, Record, SegmentStart};
 use super::rows::{Rows, Segment, Taken};
 use crate::limits::{GAPS_MAX, OBJECT_BYTES_MAX};
 use crate::name::{TRACKS, place};
+use crate::store::Sums;
 
 /// A media object, whole or not.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -59,6 +60,8 @@ pub(crate) struct TrackLedger {
     /// Whole and on the disk.
     pub(crate) sealed: Vec<Object>,
     pub(crate) damaged: BTreeSet<u32>,
+    /// Segments, by object and offset, that are not what was written.
+    pub(crate) spoilt: BTreeSet<(u32, u64)>,
     /// Numbers up to here were used.
     pub(crate) last_object: u32,
     pub(crate) bytes: u64,
@@ -77,6 +80,8 @@ pub struct Ledger {
     gaps_left_out: u64,
     /// Runs so far.
     runs: u32,
+    /// Damaged places of the index so far: each is one more discontinuity.
+    breaches: u32,
     ended: Option<Reason>,
 }
 
@@ -90,6 +95,7 @@ impl TrackLedger {
         let Some(independent) = independent else { return };
         self.rows.push(Taken {
             object: Some(start.object),
+            offset: start.offset,
             init: start.init,
             run: start.run,
             date_unix_ms: start.date_unix_ms,
@@ -104,15 +110,19 @@ impl TrackLedger {
         open.bytes = open.bytes.saturating_add(part.bytes);
         open.duration_ms = open.duration_ms.saturating_add(part.duration_ms);
         open.independent.get_or_insert(part.independent);
-        let (number, init, date_unix_ms) = (open.start.object, open.start.init, open.start.date_unix_ms);
+        let SegmentStart { object: number, init, date_unix_ms, offset, .. } = open.start;
+        let end = offset.saturating_add(u64::from(open.bytes));
         if self.object.is_some_and(|object| object.number != number) {
             self.finish_object();
         }
+        // One that is whole goes on where records between are damaged.
+        let whole = self.full.iter().position(|full| full.number == number).map(|at| self.full.remove(at));
         let empty = Object { number, init, bytes: 0, crc32: 0, duration_ms: 0 };
-        let object = self.object.get_or_insert(empty);
+        let object = self.object.get_or_insert_with(|| whole.unwrap_or(empty));
         object.init = init;
+        // And then it has another sum, which its seal says.
         object.crc32 = combined((object.crc32, object.bytes), (part.crc32, u64::from(part.bytes)));
-        object.bytes += u64::from(part.bytes);
+        object.bytes = end;
         object.duration_ms += u64::from(part.duration_ms);
         self.last_object = self.last_object.max(number);
         self.newest_unix_ms = Some(date_unix_ms);
@@ -121,10 +131,39 @@ impl TrackLedger {
         self.media_ms += u64::from(part.duration_ms);
     }
 
+    fn seal(&mut self, number: u32, Sums { bytes, crc32 }: Sums) {
+        if self.object.is_some_and(|object| object.number == number) {
+            self.finish_object();
+        }
+        if let Some(at) = self.full.iter().position(|full| full.number == number) {
+            let object = self.full.remove(at);
+            self.sealed.push(object);
+        } else if self.sealed.iter().all(|sealed| sealed.number != number) {
+            // The records of its parts are damaged: what is in it is kept.
+            self.sealed.push(Object { number, init: 0, bytes, crc32, duration_ms: 0 });
+            self.last_object = self.last_object.max(number);
+        }
+        if let Some(sealed) = self.sealed.iter_mut().find(|sealed| sealed.number == number) {
+            (sealed.bytes, sealed.crc32) = (bytes, crc32);
+        }
+    }
+
+    /// An object that is not sealed is found to be this.
+    pub(crate) fn found(&mut self, number: u32, Sums { bytes, crc32 }: Sums) {
+        if let Some(object) = self.full.iter_mut().chain(&mut self.object).find(|object| object.number == number) {
+            (object.bytes, object.crc32) = (bytes, crc32);
+        }
+    }
+
     /// Where what is there ends, Unix milliseconds; 0 where nothing is.
     pub(crate) fn end_unix_ms(&self) -> u64 {
         let open = self.open.filter(|open| open.independent.is_some());
-        open.map_or(self.rows.end_unix_ms(), |open| open.start.date_unix_ms + u64::from(open.duration_ms))
+        open.map_or(self.rows.end_unix_ms(), |open| open.start.date_unix_ms.saturating_add(u64::from(open.duration_ms)))
+    }
+
+    /// A segment cannot be had.
+    pub(crate) fn is_lost(&self, object: u32, offset: u64) -> bool {
+        self.damaged.contains(&object) || self.spoilt.contains(&(object, offset))
     }
 
     pub(crate) fn init(&self, number: u32) -> Option<&Init> {
@@ -147,7 +186,7 @@ fn combined((first, first_bytes): (u32, u64), (second, second_bytes): (u32, u64)
 impl Ledger {
     /// One with nothing in it.
     pub fn new(head: Head) -> Self {
-        Self { head, tracks: Default::default(), gaps: Vec::new(), gaps_left_out: 0, runs: 0, ended: None }
+        Self { head, tracks: Default::default(), gaps: Vec::new(), gaps_left_out: 0, runs: 0, breaches: 0, ended: None }
     }
 
     pub(crate) fn track(&self, track: Track) -> &TrackLedger {
@@ -179,32 +218,34 @@ impl Ledger {
                 if let Some(Open { start, .. }) = of.open.take() {
                     let SegmentStart { init, run, date_unix_ms, .. } = start;
                     let independent = false;
-                    let taken =
-                        Taken { object: None, init, run, date_unix_ms, bytes: 0, duration_ms: *ms, independent };
+                    let taken = Taken {
+                        object: None,
+                        offset: 0,
+                        init,
+                        run,
+                        date_unix_ms,
+                        bytes: 0,
+                        duration_ms: *ms,
+                        independent,
+                    };
                     of.newest_unix_ms = of.newest_unix_ms.max(Some(date_unix_ms));
                     of.rows.push(taken);
                 }
             }
             Record::Break(reason) => {
                 self.finish();
-                let gap = NamedGap { from_unix_ms: self.end_unix_ms(), to_unix_ms: None, reason: *reason };
-                if self.gaps.last().is_some_and(|last| last.to_unix_ms.is_none()) {
-                    // One reason after another, with nothing in between.
-                } else if self.gaps.len() < GAPS_MAX {
-                    self.gaps.push(gap);
-                } else {
-                    self.gaps_left_out += 1;
-                }
+                self.name_gap(*reason);
             }
-            Record::Sealed(track, object) => {
-                let of = self.track_mut(*track);
-                if let Some(at) = of.full.iter().position(|full| full.number == *object) {
-                    let object = of.full.remove(at);
-                    of.sealed.push(object);
-                }
-            }
+            Record::Sealed(track, object, sums) => self.track_mut(*track).seal(*object, *sums),
             Record::Damaged(track, object) => {
                 self.track_mut(*track).damaged.insert(*object);
+            }
+            Record::Spoilt(track, object, offset) => {
+                self.track_mut(*track).spoilt.insert((*object, *offset));
+            }
+            Record::Trimmed(track, object, _) => {
+                let of = self.track_mut(*track);
+                of.last_object = of.last_object.max(*object);
             }
             Record::Ended(reason) => {
                 self.finish();
@@ -212,6 +253,24 @@ impl Ledger {
                 self.gaps.retain(|gap| gap.to_unix_ms.is_some());
                 self.ended = Some(*reason);
             }
+        }
+    }
+
+    /// Records are missing here: what comes is taken from the next segments on.
+    pub(crate) fn breach(&mut self) {
+        self.breaches += 1;
+        self.finish();
+        self.name_gap(Reason::Damaged);
+    }
+
+    fn name_gap(&mut self, reason: Reason) {
+        let gap = NamedGap { from_unix_ms: self.end_unix_ms(), to_unix_ms: None, reason };
+        if self.gaps.last().is_some_and(|last| last.to_unix_ms.is_none()) {
+            // One reason after another, with nothing in between.
+        } else if self.gaps.len() < GAPS_MAX {
+            self.gaps.push(gap);
+        } else {
+            self.gaps_left_out += 1;
         }
     }
 
@@ -227,8 +286,13 @@ impl Ledger {
             gap.to_unix_ms.get_or_insert(start.date_unix_ms);
         }
         self.runs = self.runs.max(start.run.saturating_add(1));
+        let start = SegmentStart { run: start.run.saturating_add(self.breaches), ..start };
         let of = self.track_mut(track);
         of.close();
+        if of.init(start.init).is_none() {
+            // Its header's record is damaged: it cannot be played.
+            of.spoilt.insert((start.object, start.offset));
+        }
         of.open = Some(Open { start, bytes: 0, duration_ms: 0, independent: None });
     }
 
@@ -284,9 +348,9 @@ impl Ledger {
         TRACKS.into_iter().filter(|track| self.track(*track).rows.len() > 0)
     }
 
-    /// The whole segments of a track; those of objects that cannot be had are gaps.
+    /// The whole segments of a track; those that cannot be had are gaps.
     pub fn segments(&self, track: Track) -> impl Iterator<Item = Segment> {
         let of = self.track(track);
-        of.rows.iter(|object| !of.damaged.contains(&object))
+        of.rows.iter(|object, offset| !of.is_lost(object, offset))
     }
 }

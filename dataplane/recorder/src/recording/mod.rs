@@ -1,9 +1,10 @@
 //! One recording as a state machine, sans-IO: changes of the packager go in, writes come out. A write that has been made is told by
 //! [`Recording::written`]; one that failed is not, and nothing has changed.
 //!
-//! Reading order: [`record`] (what is appended to the index), [`ledger`] (what the records say), [`rows`] (segments in eight bytes each),
+//! Reading order: [`record`] (what is appended to the index), [`mend`] (one of them with a changed bit), [`ledger`] (what the records say), [`rows`] (segments in eight bytes each),
 //! this file (which records a change makes), [`playlist`] and [`summary`] (what is told of it).
 pub mod ledger;
+mod mend;
 pub mod playlist;
 pub mod record;
 pub mod rows;
@@ -107,23 +108,27 @@ impl Recording {
             // One whose record could not be written is not there.
             Some((known, init)) if known == header.number && of.init(init).is_some() => init,
             _ => {
-                let number = of.inits.last().map_or(1, |last| last.number + 1);
-                let init = Init {
-                    number,
+                let mut init = Init {
+                    number: of.inits.last().map_or(1, |last| last.number),
                     timescale: header.timescale,
                     codec: header.summary.codec.clone(),
                     shape: header.summary.shape,
                     bytes: header.bytes.clone(),
                 };
-                writes.push(Record::Init(track, init).into());
-                self.headers[at] = Some((header.number, number));
-                number
+                // An encoder that comes back has the same one.
+                if of.inits.last() != Some(&init) {
+                    init.number = of.inits.last().map_or(1, |last| last.number + 1);
+                    writes.push(Record::Init(track, init.clone()).into());
+                }
+                self.headers[at] = Some((header.number, init.number));
+                init.number
             }
         };
         // One that is whole is no longer there; one with another header is whole with this.
-        let object = of.object.filter(|object| object.init == init).map_or(of.last_object + 1, |object| object.number);
+        let object = of.object.filter(|object| object.init == init);
+        let (object, offset) = object.map_or((of.last_object + 1, 0), |object| (object.number, object.bytes));
         let date_unix_ms = opened.date_unix_ms.saturating_add(run.shift_ms);
-        writes.push(Record::Opened(track, SegmentStart { object, init, run: run.number, date_unix_ms }).into());
+        writes.push(Record::Opened(track, SegmentStart { object, offset, init, run: run.number, date_unix_ms }).into());
         writes
     }
 

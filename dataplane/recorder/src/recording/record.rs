@@ -4,7 +4,8 @@
 //! Why an index beside the media, and not boxes within it: objects are the bytes of the live segments and nothing else, and are uploaded, cut and played
 //! as the file that they are. A part's record is written after the part and has its checksum. So of a kill at any byte of either file remains the
 //! longest run of records whose media is there: a torn record is none, a part without a record is cut off, and a record whose part is not whole on
-//! the disk ends the run. Each is at most what came since the last sync.
+//! the disk ends the run. Each is at most what came since the last sync. Where the disk changed what was synced, [`super::mend`] puts one bit right,
+//! and what is worse is a gap: the records say enough (where a segment begins in its object, what an object is) to go on behind it.
 use bytes::{BufMut as _, Bytes, BytesMut};
 use millstream_proto::codec::Shape;
 use millstream_proto::cursor::{Cursor, Truncated};
@@ -14,11 +15,12 @@ use serde::Serialize;
 
 use crate::limits::RECORD_BYTES_MAX;
 use crate::name::RecordingName;
+use crate::store::Sums;
 
 /// The format of the index.
-const VERSION: u8 = 1;
+const VERSION: u8 = 2;
 /// Bytes of a record besides its content: its length before it, its checksum behind it.
-const FRAME_BYTES: usize = 8;
+pub(crate) const FRAME_BYTES: usize = 8;
 
 /// Why something is missing in a recording, or why it ended.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize)]
@@ -43,9 +45,11 @@ pub enum Reason {
     Stopped,
     /// It was as long as a recording may be, or goes on with longer segments than it promised.
     Split,
+    /// What is on the disk is not what was written.
+    Damaged,
 }
 
-const REASONS: [Reason; 9] = [
+const REASONS: [Reason; 10] = [
     Reason::SpoolFull,
     Reason::DiskFull,
     Reason::DiskError,
@@ -55,6 +59,7 @@ const REASONS: [Reason; 9] = [
     Reason::StreamEnded,
     Reason::Stopped,
     Reason::Split,
+    Reason::Damaged,
 ];
 
 /// What stays the same for the life of a recording.
@@ -92,6 +97,8 @@ pub struct Init {
 pub struct SegmentStart {
     /// The object that it is in.
     pub object: u32,
+    /// Where it begins in that: known without the records before it.
+    pub offset: u64,
     /// Number of its file header.
     pub init: u32,
     /// Number of its run, from 0: what comes before a run is a discontinuity.
@@ -132,10 +139,14 @@ pub enum Record {
     Gap(Track, u32),
     /// What comes is a run of its own, and something is missing before it. Open objects are whole.
     Break(Reason),
-    /// An object is whole and on the disk.
-    Sealed(Track, u32),
+    /// An object is whole and on the disk, and is this.
+    Sealed(Track, u32, Sums),
     /// An object cannot be had: its segments are gaps.
     Damaged(Track, u32),
+    /// The segment of an object that begins there is not what was written: it is a gap.
+    Spoilt(Track, u32, u64),
+    /// Parts of an object from there on never got to the disk, while records behind theirs did.
+    Trimmed(Track, u32, u64),
     /// Nothing more comes. Open objects are whole.
     Ended(Reason),
 }
@@ -150,7 +161,7 @@ pub enum RecordError {
     /// Its checksum, or a field, is wrong.
     #[error("the record is damaged")]
     Damaged,
-    /// A newer release wrote it.
+    /// Another release wrote it.
     #[error("the index has format {0}; this release reads {VERSION}")]
     Version(u8),
 }
@@ -201,12 +212,13 @@ impl Record {
                 out.put_u32(b);
                 out.put_slice(bytes);
             }
-            Self::Opened(track, SegmentStart { object, init, run, date_unix_ms }) => {
+            Self::Opened(track, SegmentStart { object, offset, init, run, date_unix_ms }) => {
                 out.put_slice(&[2, track_code(*track)]);
                 for number in [*object, *init, *run] {
                     out.put_u32(number);
                 }
                 out.put_u64(*date_unix_ms);
+                out.put_u64(*offset);
             }
             Self::Part(track, PartSums { bytes, crc32, duration_ms, frames, independent }) => {
                 out.put_slice(&[3, track_code(*track)]);
@@ -222,9 +234,20 @@ impl Record {
                 out.put_u32(*ms);
             }
             Self::Break(reason) => out.put_slice(&[6, reason_code(*reason)]),
-            Self::Sealed(track, object) | Self::Damaged(track, object) => {
-                out.put_slice(&[if matches!(self, Self::Sealed(..)) { 7 } else { 8 }, track_code(*track)]);
+            Self::Sealed(track, object, Sums { bytes, crc32 }) => {
+                out.put_slice(&[7, track_code(*track)]);
                 out.put_u32(*object);
+                out.put_u64(*bytes);
+                out.put_u32(*crc32);
+            }
+            Self::Damaged(track, object) => {
+                out.put_slice(&[8, track_code(*track)]);
+                out.put_u32(*object);
+            }
+            Self::Spoilt(track, object, offset) | Self::Trimmed(track, object, offset) => {
+                out.put_slice(&[if matches!(self, Self::Spoilt(..)) { 10 } else { 11 }, track_code(*track)]);
+                out.put_u32(*object);
+                out.put_u64(*offset);
             }
             Self::Ended(reason) => out.put_slice(&[9, reason_code(*reason)]),
         }
@@ -232,20 +255,15 @@ impl Record {
 
     /// Reads the record at the beginning of these bytes, and how many it takes.
     pub fn decode(bytes: &[u8]) -> Result<(Self, usize), RecordError> {
-        let mut cursor = Cursor::new(bytes);
-        let length = cursor.u32().map_err(|_| RecordError::Torn)? as usize;
-        if length == 0 || length > RECORD_BYTES_MAX {
-            return Err(RecordError::Damaged);
-        }
-        let content = cursor.take(length).map_err(|_| RecordError::Torn)?;
-        let sum = cursor.u32().map_err(|_| RecordError::Torn)?;
+        let length = Cursor::new(bytes).u32().map_err(|_| RecordError::Torn)?;
+        let (content, sum) = framed(bytes, length)?;
         if sum != crc32fast::hash(content) {
             return Err(RecordError::Damaged);
         }
-        Ok((Self::read(content)?, length + FRAME_BYTES))
+        Ok((Self::read(content)?, content.len() + FRAME_BYTES))
     }
 
-    fn read(content: &[u8]) -> Result<Self, RecordError> {
+    pub(super) fn read(content: &[u8]) -> Result<Self, RecordError> {
         let mut cursor = Cursor::new(content);
         let (kind, code) = (cursor.u8()?, cursor.u8()?);
         if kind == 0 {
@@ -268,7 +286,7 @@ impl Record {
             1 => Track::Audio,
             _ => return Err(RecordError::Damaged),
         };
-        Ok(match kind {
+        let record = match kind {
             1 => {
                 let (number, timescale) = (cursor.u32()?, cursor.u32()?);
                 let codec = text(&mut cursor)?.to_owned();
@@ -277,13 +295,13 @@ impl Record {
                     (2, rate_hz, channels) => Some(Shape::Audio { rate_hz, channels: channels as u8 }),
                     _ => None,
                 };
-                let bytes = Bytes::copy_from_slice(cursor.rest());
+                let bytes = Bytes::copy_from_slice(cursor.take(cursor.remaining())?);
                 Self::Init(track, Init { number, timescale, codec, shape, bytes })
             }
             2 => {
                 let (object, init, run) = (cursor.u32()?, cursor.u32()?, cursor.u32()?);
-                let date_unix_ms = u64::from_be_bytes(cursor.array()?);
-                Self::Opened(track, SegmentStart { object, init, run, date_unix_ms })
+                let (date_unix_ms, offset) = (long(&mut cursor)?, long(&mut cursor)?);
+                Self::Opened(track, SegmentStart { object, offset, init, run, date_unix_ms })
             }
             3 => {
                 let (bytes, crc32, duration_ms) = (cursor.u32()?, cursor.u32()?, cursor.u32()?);
@@ -292,11 +310,30 @@ impl Record {
             }
             4 => Self::Closed(track),
             5 => Self::Gap(track, cursor.u32()?),
-            7 => Self::Sealed(track, cursor.u32()?),
+            7 => {
+                let (object, bytes, crc32) = (cursor.u32()?, long(&mut cursor)?, cursor.u32()?);
+                Self::Sealed(track, object, Sums { bytes, crc32 })
+            }
             8 => Self::Damaged(track, cursor.u32()?),
+            10 => Self::Spoilt(track, cursor.u32()?, long(&mut cursor)?),
+            11 => Self::Trimmed(track, cursor.u32()?, long(&mut cursor)?),
             _ => return Err(RecordError::Damaged),
-        })
+        };
+        if cursor.is_empty() { Ok(record) } else { Err(RecordError::Damaged) }
     }
+}
+
+/// The content of a record of that length, and the checksum behind it.
+pub(super) fn framed(bytes: &[u8], length: u32) -> Result<(&[u8], u32), RecordError> {
+    if length == 0 || length as usize > RECORD_BYTES_MAX {
+        return Err(RecordError::Damaged);
+    }
+    let mut cursor = Cursor::new(bytes);
+    let mut read = || {
+        cursor.u32()?;
+        Ok((cursor.take(length as usize)?, cursor.u32()?))
+    };
+    read().map_err(|_: Truncated| RecordError::Torn)
 }
 
 fn track_code(track: Track) -> u8 {
@@ -315,16 +352,20 @@ fn put_text(out: &mut BytesMut, text: &str) {
     out.put_slice(bytes);
 }
 
+fn long(cursor: &mut Cursor<'_>) -> Result<u64, Truncated> {
+    cursor.array().map(u64::from_be_bytes)
+}
+
 fn text<'a>(cursor: &mut Cursor<'a>) -> Result<&'a str, RecordError> {
     let length = usize::from(cursor.u16()?);
     std::str::from_utf8(cursor.take(length)?).map_err(|_| RecordError::Damaged)
 }
 
 #[cfg(test)]
-mod tests {
+pub(super) mod tests {
     use super::*;
 
-    fn all() -> Vec<Record> {
+    pub(in crate::recording) fn all() -> Vec<Record> {
         let name = RecordingName::new(1_795_531_265_000, "s1").expect("a name");
         let stream = Id::new("cam").expect("an id");
         let init = |shape| Init {
@@ -339,7 +380,10 @@ mod tests {
             Record::Init(Track::Video, init(Some(Shape::Video { width: 1_280, height: 720 }))),
             Record::Init(Track::Audio, init(Some(Shape::Audio { rate_hz: 44_100, channels: 2 }))),
             Record::Init(Track::Audio, init(None)),
-            Record::Opened(Track::Audio, SegmentStart { object: 1, init: 2, run: 3, date_unix_ms: u64::MAX }),
+            Record::Opened(
+                Track::Audio,
+                SegmentStart { object: 1, offset: 8, init: 2, run: 3, date_unix_ms: u64::MAX },
+            ),
             Record::Part(
                 Track::Video,
                 PartSums { bytes: 5, crc32: 6, duration_ms: 333, frames: 10, independent: true },
@@ -347,9 +391,11 @@ mod tests {
             Record::Closed(Track::Video),
             Record::Gap(Track::Audio, 2_000),
             Record::Break(Reason::DiskFull),
-            Record::Sealed(Track::Video, 9),
+            Record::Sealed(Track::Video, 9, Sums { bytes: 10, crc32: 11 }),
             Record::Damaged(Track::Audio, 9),
-            Record::Ended(Reason::Split),
+            Record::Spoilt(Track::Video, 9, 12),
+            Record::Trimmed(Track::Video, 9, 12),
+            Record::Ended(Reason::Damaged),
         ]
     }
 
@@ -381,10 +427,10 @@ mod tests {
     #[test]
     fn another_format_is_named() {
         let mut content = all()[0].encode().to_vec();
-        content[5] = 2;
+        content[5] = 1;
         let end = content.len() - 4;
         let sum = crc32fast::hash(&content[4..end]).to_be_bytes();
         content[end..].copy_from_slice(&sum);
-        assert_eq!(Record::decode(&content), Err(RecordError::Version(2)));
+        assert_eq!(Record::decode(&content), Err(RecordError::Version(1)));
     }
 }

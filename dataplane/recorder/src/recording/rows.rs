@@ -7,6 +7,8 @@
 pub(crate) struct Taken {
     /// `None` for a gap.
     pub(crate) object: Option<u32>,
+    /// Where it begins in its object.
+    pub(crate) offset: u64,
     pub(crate) init: u32,
     pub(crate) run: u32,
     pub(crate) date_unix_ms: u64,
@@ -60,6 +62,10 @@ pub(crate) struct Rows {
     /// `None` from a gap on.
     objects: Vec<Mark<Option<u32>>>,
     inits: Vec<Mark<u32>>,
+    /// Rows of segments that do not begin where the one before them in their object ends: something between them is not known.
+    jumps: Vec<Mark<u64>>,
+    /// Where the newest segment ends, and in which object.
+    end: Option<(u32, u64)>,
     /// Run and date.
     runs: Vec<Mark<(u32, u64)>>,
     /// The date of the next segment, if it follows the last one.
@@ -89,12 +95,17 @@ impl Rows {
             self.runs.push(Mark { row: row as u32, is: (taken.run, taken.date_unix_ms) });
         }
         mark(&mut self.objects, row, taken.object);
-        if taken.object.is_some() {
+        if let Some(object) = taken.object {
             mark(&mut self.inits, row, taken.init);
+            let follows = self.end.filter(|(last, _)| *last == object).map_or(0, |(_, end)| end);
+            if taken.offset != follows {
+                self.jumps.push(Mark { row: row as u32, is: taken.offset });
+            }
+            self.end = Some((object, taken.offset.saturating_add(u64::from(taken.bytes.min(BYTES)))));
         }
         let flag = if taken.independent { INDEPENDENT } else { 0 };
         self.list.push(Row { bytes: taken.bytes.min(BYTES) | flag, duration_ms: taken.duration_ms });
-        self.end_unix_ms = taken.date_unix_ms + u64::from(taken.duration_ms);
+        self.end_unix_ms = taken.date_unix_ms.saturating_add(u64::from(taken.duration_ms));
         self.total_ms += u64::from(taken.duration_ms);
     }
 
@@ -110,9 +121,9 @@ impl Rows {
         self.total_ms
     }
 
-    /// The segments in order; those of objects that are not `there` are gaps.
-    pub(crate) fn iter(&self, there: impl Fn(u32) -> bool) -> impl Iterator<Item = Segment> {
-        let (mut objects, mut inits, mut runs) = (0, 0, 0);
+    /// The segments in order; those that are not `there`, by object and offset, are gaps.
+    pub(crate) fn iter(&self, there: impl Fn(u32, u64) -> bool) -> impl Iterator<Item = Segment> {
+        let (mut objects, mut inits, mut jumps, mut runs) = (0, 0, 0, 0);
         let mut within: Option<(u32, u64)> = None;
         self.list.iter().enumerate().map(move |(row, kept)| {
             let object = at(&self.objects, &mut objects, row).flatten();
@@ -120,14 +131,17 @@ impl Rows {
             let (run, date_unix_ms) = at(&self.runs, &mut runs, row).unwrap_or_default();
             let init = at(&self.inits, &mut inits, row).unwrap_or_default();
             let bytes = kept.bytes & BYTES;
+            let passed = jumps;
+            let jump = at(&self.jumps, &mut jumps, row).filter(|_| jumps != passed);
             let offset = match (object, within) {
+                _ if jump.is_some() => jump.unwrap_or_default(),
                 (Some(object), Some((last, offset))) if object == last => offset,
                 _ => 0,
             };
             if let Some(object) = object {
-                within = Some((object, offset + u64::from(bytes)));
+                within = Some((object, offset.saturating_add(u64::from(bytes))));
             }
-            let object = object.filter(|object| there(*object));
+            let object = object.filter(|object| there(*object, offset));
             Segment {
                 object,
                 offset,
@@ -149,8 +163,9 @@ mod tests {
     #[test]
     fn segments_come_out_as_they_went_in() {
         let mut rows = Rows::default();
-        let taken = |object, run, date_unix_ms, bytes| Taken {
+        let taken = |object, offset, run, date_unix_ms, bytes| Taken {
             object,
+            offset,
             init: 1 + run,
             run,
             date_unix_ms,
@@ -159,25 +174,37 @@ mod tests {
             independent: bytes == 10,
         };
         for one in [
-            taken(Some(1), 0, 1_000, 10),
-            taken(Some(1), 0, 3_000, 20),
-            taken(None, 0, 5_000, 0),
-            taken(Some(1), 0, 7_000, 30),
-            taken(Some(2), 0, 9_000, 40),
-            taken(Some(3), 1, 20_000, 50),
+            taken(Some(1), 0, 0, 1_000, 10),
+            taken(Some(1), 10, 0, 3_000, 20),
+            taken(None, 0, 0, 5_000, 0),
+            taken(Some(1), 30, 0, 7_000, 30),
+            taken(Some(2), 0, 0, 9_000, 40),
+            // What is before it in its object is not known.
+            taken(Some(3), 7, 1, 20_000, 50),
+            taken(Some(3), 57, 1, 22_000, 60),
         ] {
             rows.push(one);
         }
-        let all: Vec<Segment> = rows.iter(|object| object != 2).collect();
+        let all: Vec<Segment> = rows.iter(|object, offset| object != 2 && (object, offset) != (1, 10)).collect();
         let offsets: Vec<_> = all.iter().map(|s| (s.object, s.offset, s.bytes)).collect();
-        let expected =
-            [(Some(1), 0, 10), (Some(1), 10, 20), (None, 0, 0), (Some(1), 30, 30), (None, 0, 0), (Some(3), 0, 50)];
+        let expected = [
+            (Some(1), 0, 10),
+            (None, 10, 0),
+            (None, 0, 0),
+            (Some(1), 30, 30),
+            (None, 0, 0),
+            (Some(3), 7, 50),
+            (Some(3), 57, 60),
+        ];
         assert_eq!(offsets, expected);
         let dates: Vec<_> = all.iter().map(|s| s.date_unix_ms).collect();
-        assert_eq!(dates, [Some(1_000), None, None, None, None, Some(20_000)]);
-        assert_eq!(all.iter().map(|s| s.init).collect::<Vec<_>>(), [1, 1, 0, 1, 0, 2]);
-        assert_eq!(all.iter().map(|s| s.independent).collect::<Vec<_>>(), [true, false, false, false, false, false]);
-        assert_eq!((rows.end_unix_ms(), rows.total_ms(), rows.len()), (22_000, 12_000, 6));
+        assert_eq!(dates, [Some(1_000), None, None, None, None, Some(20_000), None]);
+        assert_eq!(all.iter().map(|s| s.init).collect::<Vec<_>>(), [1, 0, 0, 1, 0, 2, 2]);
+        assert_eq!(
+            all.iter().map(|s| s.independent).collect::<Vec<_>>(),
+            [true, false, false, false, false, false, false]
+        );
+        assert_eq!((rows.end_unix_ms(), rows.total_ms(), rows.len()), (24_000, 14_000, 7));
         assert!(size_of::<Row>() == 8);
     }
 }

@@ -5,6 +5,7 @@ use serde::Serialize;
 
 use super::ledger::{Ledger, NamedGap};
 use super::record::Reason;
+use crate::limits::GAPS_MAX;
 use crate::name::TRACKS;
 
 /// Where a recording is in its life.
@@ -113,9 +114,36 @@ impl Ledger {
                 .filter(|track| self.track(*track).bytes > 0)
                 .map(|t| self.track_summary(t))
                 .collect(),
-            gaps: self.gaps().to_vec(),
+            gaps: self.every_gap(),
             gaps_left_out: self.gaps_left_out(),
         }
+    }
+
+    /// What is missing and why, with the segments that are not what was written.
+    fn every_gap(&self) -> Vec<NamedGap> {
+        let mut gaps = self.gaps().to_vec();
+        for of in &self.tracks {
+            if of.damaged.is_empty() && of.spoilt.is_empty() {
+                continue;
+            }
+            let (mut next_unix_ms, mut within): (u64, Option<NamedGap>) = (0, None);
+            for segment in of.rows.iter(|_, _| true) {
+                let from_unix_ms = segment.date_unix_ms.unwrap_or(next_unix_ms);
+                next_unix_ms = from_unix_ms.saturating_add(u64::from(segment.duration_ms));
+                let is_lost = segment.object.is_some_and(|object| of.is_lost(object, segment.offset));
+                if let Some(gap) = within.as_mut().filter(|gap| is_lost && gap.to_unix_ms == Some(from_unix_ms)) {
+                    gap.to_unix_ms = Some(next_unix_ms);
+                    continue;
+                }
+                gaps.extend(within.take());
+                let gap = NamedGap { from_unix_ms, to_unix_ms: Some(next_unix_ms), reason: Reason::Damaged };
+                within = is_lost.then_some(gap);
+            }
+            gaps.extend(within);
+        }
+        gaps.sort_by_key(|gap| gap.from_unix_ms);
+        gaps.truncate(GAPS_MAX);
+        gaps
     }
 
     fn track_summary(&self, track: Track) -> TrackSummary {

@@ -24,6 +24,11 @@ pub fn text(snapshot: &Snapshot) -> String {
         ("recorder_uploads", "Objects and playlists that the store has shown", numbers.stored),
         ("recorder_upload_failures", "Requests to the store that failed and are tried again", numbers.store_failures),
         ("recorder_damaged_objects", "Objects that are neither in the spool nor in the store", numbers.damaged),
+        (
+            "recorder_damaged_segments",
+            "Segments that were not what was written when they were to be stored",
+            numbers.spoilt,
+        ),
         ("recorder_events_lost", "Events that nobody took in time", numbers.events_lost),
     ];
     let gauges = [

@@ -17,8 +17,13 @@ const SYNCED_SINGLY_MAX: usize = 6;
 #[non_exhaustive]
 pub enum SpoolError {
     /// Another process has it.
-    #[error("the spool {0} is used by another server; give each server a data directory of its own")]
-    Locked(PathBuf),
+    #[error("the spool {path} is used by another server{}; give each server a data directory of its own", by(*process))]
+    Locked {
+        /// Where.
+        path: PathBuf,
+        /// Which, as far as it is known.
+        process: Option<u32>,
+    },
     /// It cannot be made, read or written.
     #[error("the spool {path} cannot be used: {error}; check that it is a directory that the server may write to")]
     Io {
@@ -29,12 +34,16 @@ pub enum SpoolError {
     },
 }
 
+fn by(process: Option<u32>) -> String {
+    process.map(|process| format!(" (process {process})")).unwrap_or_default()
+}
+
 /// The spool's directory, held by this process.
 #[derive(Debug)]
 pub struct Directory {
     path: PathBuf,
-    /// Held as long as this lives.
-    _lock: File,
+    /// Held as long as this lives: it falls with the process.
+    lock: File,
 }
 
 impl From<io::Error> for DiskError {
@@ -53,13 +62,27 @@ impl Directory {
     pub fn open(path: &Path) -> Result<Self, SpoolError> {
         let failed = |error| SpoolError::Io { path: path.to_owned(), error };
         fs::DirBuilder::new().recursive(true).mode(0o700).create(path).map_err(failed)?;
-        let lock = OpenOptions::new().create(true).truncate(false).write(true).mode(0o600).open(path.join(LOCK_FILE));
-        let lock = lock.map_err(failed)?;
+        let mut options = OpenOptions::new();
+        options.create(true).truncate(false).read(true).write(true).mode(0o600);
+        let lock = options.open(path.join(LOCK_FILE)).map_err(failed)?;
         match lock.try_lock() {
-            Ok(()) => Ok(Self { path: path.to_owned(), _lock: lock }),
-            Err(TryLockError::WouldBlock) => Err(SpoolError::Locked(path.to_owned())),
+            Ok(()) => {
+                // Only for the message of whoever comes second: a disk that is full refuses it.
+                let _ = lock.set_len(0).and_then(|()| lock.write_all_at(std::process::id().to_string().as_bytes(), 0));
+                Ok(Self { path: path.to_owned(), lock })
+            }
+            Err(TryLockError::WouldBlock) => Err(SpoolError::Locked { path: path.to_owned(), process: holder(&lock) }),
             Err(TryLockError::Error(error)) => Err(failed(error)),
         }
+    }
+
+    /// Where the directory was removed under the server it is made again, with a lock of its own.
+    fn renew(&mut self) -> Result<(), DiskError> {
+        if !self.path.exists() {
+            self.lock = Self::open(&self.path).map_err(|error| DiskError::Failed(error.to_string()))?.lock;
+            tracing::warn!(spool = %self.path.display(), "the spool was gone; it has been made again");
+        }
+        Ok(())
     }
 
     fn at(&self, directory: &str, name: &str) -> PathBuf {
@@ -70,6 +93,13 @@ impl Directory {
     pub fn path(&self) -> &Path {
         &self.path
     }
+}
+
+/// The process that has the lock, as it says.
+fn holder(lock: &File) -> Option<u32> {
+    let mut text = [0; 16];
+    let read = lock.read_at(&mut text, 0).ok()?;
+    std::str::from_utf8(text.get(..read)?).ok()?.trim().parse().ok()
 }
 
 /// Makes a batch durable. May take long: it has a thread of its own.
@@ -120,6 +150,7 @@ impl Disk for Directory {
     }
 
     fn make_directory(&mut self, directory: &str) -> Result<(), DiskError> {
+        self.renew()?;
         Ok(fs::DirBuilder::new().mode(0o700).create(self.path.join(directory))?)
     }
 

@@ -13,6 +13,9 @@ pub enum DiskError {
     /// There is none of that name, or fewer bytes than were asked for.
     #[error("it is not there, or shorter than it was")]
     Missing,
+    /// The directory of a recording that is written.
+    #[error("its directory in the spool is gone")]
+    Gone,
     /// Whatever else.
     #[error("{0}")]
     Failed(String),

@@ -1,17 +1,16 @@
-//! What a crash left of a recording. The index is read up to the first record that is torn, or whose part is not whole on the disk; it and the open
-//! objects are cut there. So what remains is whole, and what is lost came after the last sync. Before it: a start; after it: [`crate::recorder`].
+//! What a crash left of a recording. Its end is where nothing follows that is whole: the index and the open objects are cut there, and what is lost came
+//! after the last sync. What is damaged before that is a gap, and what is behind it stays. Before it: a start, and [`super::verify`]; after it:
+//! [`crate::recorder`].
 use std::collections::{BTreeMap, BTreeSet};
 
 use millstream_proto::media::Track;
 
 use super::disk::{Disk, DiskError};
-use crate::limits::{INDEX_BYTES_MAX, RECORD_BYTES_MAX};
-use crate::name::{INDEX_FILE, RecordingName, object_file, parse_object_file, place};
+use super::index::{Next, Reader};
+use super::verify::{Files, Verdict, verify};
+use crate::name::{DAMAGED, INDEX_FILE, RecordingName, parse_object_file, place};
 use crate::recording::ledger::{Ledger, Object};
-use crate::recording::record::{Record, RecordError};
-
-/// Bytes of an index that are read at once.
-const CHUNK_BYTES: usize = 256 << 10;
+use crate::recording::record::Record;
 
 /// Objects that can have begun since the last sync: files of these numbers, which the index does not know, are what it lost. Others are left for
 /// people to look at.
@@ -32,6 +31,10 @@ pub struct Recovered<F> {
     pub bytes: u64,
     /// Bytes that were cut off.
     pub cut_bytes: u64,
+    /// Bytes of the index that are damaged, with something behind them.
+    pub damaged_bytes: u64,
+    /// What was found out about its media, to be appended to its index.
+    pub records: Vec<Record>,
     /// Files that are not the recorder's.
     pub foreign: Vec<String>,
 }
@@ -47,55 +50,14 @@ pub enum Found<F> {
     Foreign(String),
 }
 
-/// Reads an index, record by record, in bounded memory.
-struct Reader<F> {
-    file: F,
-    length: u64,
-    /// Bytes read from here on are in `buffer`.
-    from: u64,
-    buffer: Vec<u8>,
-    /// The next record's place in `buffer`.
-    at: usize,
-}
-
-impl<F: Clone> Reader<F> {
-    fn new(file: &F, length: u64) -> Self {
-        Self { file: file.clone(), length: length.min(INDEX_BYTES_MAX), from: 0, buffer: Vec::new(), at: 0 }
-    }
-
-    /// Where the next record begins.
-    fn position(&self) -> u64 {
-        self.from + self.at as u64
-    }
-
-    /// The next record; an error at the end, too.
-    fn next<D: Disk<File = F>>(&mut self, disk: &mut D) -> Result<Result<Record, RecordError>, DiskError> {
-        loop {
-            match Record::decode(self.buffer.get(self.at..).unwrap_or_default()) {
-                Ok((record, bytes)) => {
-                    self.at += bytes;
-                    return Ok(Ok(record));
-                }
-                Err(RecordError::Torn) => {
-                    let read = self.from + self.buffer.len() as u64;
-                    let left = self.length.saturating_sub(read);
-                    if left == 0 || self.buffer.len() - self.at > RECORD_BYTES_MAX + CHUNK_BYTES {
-                        return Ok(Err(RecordError::Torn));
-                    }
-                    self.buffer.drain(..self.at);
-                    (self.from, self.at) = (self.from + self.at as u64, 0);
-                    let more = disk.read(&self.file, read, left.min(CHUNK_BYTES as u64) as usize)?;
-                    self.buffer.extend_from_slice(&more);
-                }
-                Err(error) => return Ok(Err(error)),
-            }
-        }
-    }
-}
-
 /// Reads what is in a directory of the spool, cuts what is torn, and removes what has nothing in it.
 pub fn recover<D: Disk>(disk: &mut D, directory: &str) -> Result<Found<D::File>, DiskError> {
-    let files: BTreeMap<String, u64> = disk.files(directory)?.into_iter().collect();
+    let files: BTreeMap<String, u64> = match disk.files(directory) {
+        Ok(files) => files.into_iter().collect(),
+        // Somebody has removed it.
+        Err(DiskError::Missing) => return Ok(Found::Nothing),
+        Err(error) => return Err(error),
+    };
     let Some(name) = RecordingName::parse(directory) else {
         return Ok(Found::Foreign("its name is not that of a recording".to_owned()));
     };
@@ -109,25 +71,37 @@ pub fn recover<D: Disk>(disk: &mut D, directory: &str) -> Result<Found<D::File>,
     let index = disk.open(directory, INDEX_FILE)?;
     let mut reader = Reader::new(&index, index_bytes);
     let head = match reader.next(disk)? {
-        Ok(Record::Head(head)) if head.name == name => head,
-        Ok(_) => return Ok(Found::Foreign("its index is that of something else".to_owned())),
-        Err(error @ RecordError::Version(_)) => return Ok(Found::Foreign(error.to_string())),
+        Next::Record(Record::Head(head), 0) if head.name == name => head,
+        Next::Record(_, 0) => return Ok(Found::Foreign("its index is that of something else".to_owned())),
+        Next::Record(..) => return Ok(Found::Foreign("the beginning of its index is damaged".to_owned())),
+        Next::Version(error) => return Ok(Found::Foreign(error.to_string())),
         // Cut off before its first sync: whatever it had was never kept. A file of another name shows that it was not ours.
-        Err(_) if files.keys().all(|file| file == INDEX_FILE || parse_object_file(file).is_some()) => {
+        Next::End if files.keys().all(|file| file == INDEX_FILE || parse_object_file(file).is_some()) => {
             discard(disk, directory, &files)?;
             return Ok(Found::Nothing);
         }
-        Err(error) => return Ok(Found::Foreign(format!("its index cannot be read: {error}"))),
+        Next::End => return Ok(Found::Foreign("its index cannot be read".to_owned())),
     };
-    let sealed = sealed(disk, &mut reader)?;
-    let (ledger, good) = replay(disk, directory, Ledger::new(head), Reader::new(&index, index_bytes), &sealed)?;
+    let mut media = Files::new(disk, directory);
+    let verdict = verify(&mut media, &index, index_bytes)?;
+    let mut ledger = replay(&mut media, Ledger::new(head), Reader::new(&index, verdict.good), &verdict)?;
     if !ledger.has_media() {
         discard(disk, directory, &files)?;
         return Ok(Found::Nothing);
     }
+    let good = verdict.good;
     let mut cut_bytes = index_bytes.saturating_sub(good);
     if cut_bytes > 0 {
         disk.truncate(&index, good)?;
+    }
+    let last = ledger.tracks.each_ref().map(|of| of.last_object);
+    let records = verdict.records();
+    for record in &records {
+        // No object of ours gets a number again.
+        if let Record::Trimmed(track, number, _) = record {
+            let last = &mut ledger.tracks[place(*track)].last_object;
+            *last = (*last).max(*number);
+        }
     }
     let mut found = Recovered {
         ledger,
@@ -136,9 +110,10 @@ pub fn recover<D: Disk>(disk: &mut D, directory: &str) -> Result<Found<D::File>,
         there: BTreeSet::new(),
         bytes: good,
         cut_bytes,
+        damaged_bytes: verdict.damaged_bytes,
+        records,
         foreign: Vec::new(),
     };
-    let last = found.ledger.tracks.each_ref().map(|of| of.last_object);
     for (file, bytes) in files.iter().filter(|(file, _)| *file != INDEX_FILE) {
         let object =
             parse_object_file(file).map(|(track, number)| (track, number, known(&found.ledger, track, number)));
@@ -157,7 +132,8 @@ pub fn recover<D: Disk>(disk: &mut D, directory: &str) -> Result<Found<D::File>,
             }
             // Of the next ones, of which no part is whole.
             Some((track, number, None))
-                if (1..=TORN_OBJECTS_MAX).contains(&number.saturating_sub(last[place(track)])) =>
+                if (1..=TORN_OBJECTS_MAX).contains(&number.saturating_sub(last[place(track)]))
+                    || verdict.trimmed.contains_key(&(place(track) as u8, number)) =>
             {
                 disk.remove(directory, file)?;
                 cut_bytes += bytes;
@@ -168,6 +144,8 @@ pub fn recover<D: Disk>(disk: &mut D, directory: &str) -> Result<Found<D::File>,
                 *last = (*last).max(number);
                 found.foreign.push(file.clone());
             }
+            // Left for people to look at, and told when it was.
+            None if file.strip_suffix(DAMAGED).is_some_and(|file| parse_object_file(file).is_some()) => {}
             None => found.foreign.push(file.clone()),
         }
     }
@@ -183,54 +161,48 @@ fn known(ledger: &Ledger, track: Track, number: u32) -> Option<(Object, bool)> {
     find(&of.sealed).map(|object| (object, true)).or_else(|| find(&of.full).or(open).map(|object| (object, false)))
 }
 
-/// Objects that the rest of an index says are sealed.
-fn sealed<D: Disk>(disk: &mut D, reader: &mut Reader<D::File>) -> Result<BTreeSet<(u8, u32)>, DiskError> {
-    let mut sealed = BTreeSet::new();
-    while let Ok(record) = reader.next(disk)? {
-        if let Record::Sealed(track, number) = record {
-            sealed.insert((place(track) as u8, number));
-        }
+impl Verdict {
+    /// What the index does not say yet.
+    fn records(&self) -> Vec<Record> {
+        let track = |at: u8| if usize::from(at) == place(Track::Video) { Track::Video } else { Track::Audio };
+        let spoilt = self.spoilt.iter().map(|(at, number, offset)| Record::Spoilt(track(*at), *number, *offset));
+        let trimmed = self.to_trim.iter().map(|((at, number), end)| Record::Trimmed(track(*at), *number, *end));
+        spoilt.chain(trimmed).collect()
     }
-    Ok(sealed)
 }
 
-/// What the good records say, and how many bytes they have.
+/// What the good records say.
 fn replay<D: Disk>(
-    disk: &mut D,
-    directory: &str,
+    files: &mut Files<'_, D>,
     mut ledger: Ledger,
     mut reader: Reader<D::File>,
-    sealed: &BTreeSet<(u8, u32)>,
-) -> Result<(Ledger, u64), DiskError> {
-    let mut open: [Option<(u32, D::File)>; 2] = [None, None];
-    loop {
-        let good = reader.position();
-        let Ok(record) = reader.next(disk)? else { return Ok((ledger, good)) };
-        if let Record::Part(track, part) = &record {
-            let Some(number) = ledger.track(*track).open.map(|open| open.start.object) else {
-                return Ok((ledger, good));
-            };
-            let at = place(*track);
-            if !sealed.contains(&(at as u8, number)) {
-                if open[at].as_ref().is_none_or(|(open, _)| *open != number) {
-                    open[at] = match disk.open(directory, &object_file(*track, number)) {
-                        Ok(file) => Some((number, file)),
-                        Err(DiskError::Missing) => return Ok((ledger, good)),
-                        Err(error) => return Err(error),
-                    };
-                }
-                let offset = ledger.track(*track).object.filter(|object| object.number == number);
-                let offset = offset.map_or(0, |object| object.bytes);
-                let Some((_, file)) = &open[at] else { return Ok((ledger, good)) };
-                match disk.read(file, offset, part.bytes as usize) {
-                    Ok(bytes) if crc32fast::hash(&bytes) == part.crc32 => {}
-                    Ok(_) | Err(DiskError::Missing) => return Ok((ledger, good)),
-                    Err(error) => return Err(error),
-                }
+    verdict: &Verdict,
+) -> Result<Ledger, DiskError> {
+    while let Next::Record(record, passed) = reader.next(files.disk)? {
+        if passed > 0 {
+            ledger.breach();
+        }
+        if let Record::Part(track, _) = &record
+            && let Some(open) = ledger.track(*track).open
+        {
+            let object = (place(*track) as u8, open.start.object);
+            let offset = open.start.offset.saturating_add(u64::from(open.bytes));
+            let ends = [&verdict.trimmed, &verdict.to_trim].into_iter().filter_map(|ends| ends.get(&object));
+            if ends.min().is_some_and(|end| offset >= *end) {
+                continue;
             }
         }
         ledger.apply(&record);
     }
+    for (at, number) in &verdict.doubtful {
+        let track = if usize::from(*at) == place(Track::Video) { Track::Video } else { Track::Audio };
+        if let Some((object, false)) = known(&ledger, track, *number)
+            && let Some(sums) = files.sums(track, *number, object.bytes)?
+        {
+            ledger.tracks[usize::from(*at)].found(*number, sums);
+        }
+    }
+    Ok(ledger)
 }
 
 /// Removes what was never kept.

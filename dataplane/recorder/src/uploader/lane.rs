@@ -31,7 +31,7 @@ pub(super) struct Lane {
 }
 
 impl Upload {
-    fn new(request: Request) -> Self {
+    pub(super) fn new(request: Request) -> Self {
         Self {
             request,
             is_put: false,
@@ -95,6 +95,11 @@ impl Lane {
     pub(super) fn find(&mut self, id: JobId) -> Option<&mut Upload> {
         let mut all = self.texts.iter_mut().chain(&mut self.objects);
         all.find(|upload| upload.job.is_some_and(|(job, _)| job == id))
+    }
+
+    /// An object's upload that has no job.
+    pub(super) fn waiting(&mut self, what: What) -> Option<&mut Upload> {
+        self.objects.iter_mut().find(|upload| upload.request.what == what && upload.job.is_none())
     }
 
     /// Takes out an upload whose job has just been done.

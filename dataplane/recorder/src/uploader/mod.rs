@@ -114,6 +114,8 @@ pub enum Finished {
     Stored(RecordingName, What),
     /// It is neither in the store nor here. Says why.
     Missing(RecordingName, What, String),
+    /// What is here is not what was to be stored. It waits to be [replaced](Uploader::replace) or [given up](Uploader::give_up). Says why.
+    Spoilt(RecordingName, What, String),
 }
 
 /// What a recording lacks in the store.
@@ -280,8 +282,8 @@ impl Uploader {
             Outcome::Failed(error) => Some(error),
             Outcome::Source(error) => {
                 let what = upload.request.what;
-                lane.remove(id, what);
-                return Some(Finished::Missing(recording, what, error));
+                upload.fail(error.chars().take(ERROR_CHARS_MAX).collect(), id, moment);
+                return Some(Finished::Spoilt(recording, what, error));
             }
         };
         match failure {
@@ -294,6 +296,21 @@ impl Uploader {
             }
         }
         None
+    }
+
+    /// An upload is to be of this now.
+    pub fn replace(&mut self, recording: &RecordingName, what: What, sums: Sums) {
+        if let Some(upload) = self.lanes.get_mut(recording).and_then(|lane| lane.waiting(what)) {
+            let Request { key, content, kind, .. } = upload.request.clone();
+            *upload = Upload::new(Request { what, key, content, sums, kind, look_first: false });
+        }
+    }
+
+    /// An upload is not to be made any more.
+    pub fn give_up(&mut self, recording: &RecordingName, what: What) {
+        if let Some(lane) = self.lanes.get_mut(recording) {
+            lane.objects.retain(|upload| upload.request.what != what);
+        }
     }
 
     /// Whether the store fails again and again.

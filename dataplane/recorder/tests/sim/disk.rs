@@ -10,6 +10,8 @@ use millstream_test_support::random::Random;
 struct Node {
     data: Vec<u8>,
     durable: Vec<u8>,
+    /// A bit of it has been changed.
+    is_flipped: bool,
 }
 
 /// A change of names that may be lost.
@@ -107,6 +109,30 @@ impl SimDisk {
     /// The next operations that write or sync fail.
     pub(crate) fn fail(&self, operations: u32) {
         self.0.borrow_mut().fails = operations;
+    }
+
+    /// Changes a bit of a file that was synced; gives the recording, the file, its bytes as they were, and which of them it was. One bit of a
+    /// file at most: two in one record are told from one, and are not put right.
+    pub(crate) fn flip(&self, random: &mut Random) -> Option<(String, String, Vec<u8>, usize)> {
+        let state = &mut *self.0.borrow_mut();
+        let mut all = Vec::new();
+        for (directory, at) in &state.spool.now {
+            all.extend(state.directories[*at].now.iter().map(|(name, node)| (directory.clone(), name.clone(), *node)));
+        }
+        if all.is_empty() {
+            return None;
+        }
+        let (directory, name, node) = all.swap_remove(random.below(all.len() as u64) as usize);
+        let node = &mut state.nodes[node];
+        if node.is_flipped || node.durable.is_empty() || !node.data.starts_with(&node.durable) {
+            return None;
+        }
+        node.is_flipped = true;
+        let bit = random.below(node.durable.len() as u64 * 8) as usize;
+        let before = node.data.clone();
+        node.data[bit / 8] ^= 1 << (bit % 8);
+        node.durable[bit / 8] ^= 1 << (bit % 8);
+        Some((directory, name, before, bit / 8))
     }
 
     /// A new process; where the power was lost, what was not synced is lost in part.

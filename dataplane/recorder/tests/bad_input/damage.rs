@@ -1,0 +1,121 @@
+//! The disk changed what was written.
+use millstream_proto::media::Track;
+use millstream_recorder::recording::playlist::Reach;
+use millstream_recorder::spool::directory::Directory;
+use millstream_recorder::spool::recover::{Found, recover};
+
+use crate::bench::Bench;
+
+const BOTH: [Track; 2] = [Track::Video, Track::Audio];
+
+/// The only recording in the spool.
+fn recording(bench: &Bench) -> std::path::PathBuf {
+    let mut all = std::fs::read_dir(bench.spool()).expect("the spool").map(|entry| entry.expect("one").path());
+    all.find(|path| path.is_dir()).expect("a recording")
+}
+
+/// Five segments of both tracks, synced and not ended.
+fn recorded(ondemand_time_s: u32) -> Bench {
+    let mut bench = Bench::new(ondemand_time_s);
+    bench.begin("s", &BOTH);
+    (0..5).for_each(|msn| bench.segment(&BOTH, msn, 3));
+    bench.run(1_000);
+    bench
+}
+
+fn text(msn: u64) -> Option<String> {
+    Some((0..3).map(|part| format!("<{msn}.{part}>")).collect())
+}
+
+fn change(path: &std::path::Path, change: impl FnOnce(&mut Vec<u8>)) {
+    let mut bytes = std::fs::read(path).expect("a file");
+    change(&mut bytes);
+    std::fs::write(path, bytes).expect("written");
+}
+
+#[test]
+fn a_changed_bit_anywhere_in_an_index_costs_nothing() {
+    let mut bench = recorded(3);
+    bench.recorder = None;
+    let (directory, spool) = (recording(&bench), bench.spool());
+    let name = directory.file_name().expect("a name").to_str().expect("text").to_owned();
+    let index = std::fs::read(directory.join("index")).expect("an index");
+    let mut disk = Directory::open(&spool).expect("the spool");
+    let mut playlists = || match recover(&mut disk, &name).expect("it is read") {
+        Found::Recording(found) => {
+            assert_eq!((found.cut_bytes, found.damaged_bytes, &found.records), (0, 0, &Vec::new()));
+            BOTH.map(|track| found.ledger.media_playlist(track, Reach::All, false))
+        }
+        other => panic!("{other:?}"),
+    };
+    let good = playlists();
+    assert_eq!(good[0].matches("#EXTINF").count(), 5, "{}", good[0]);
+    for bit in (0..index.len() * 8).step_by(3) {
+        change(&directory.join("index"), |bytes| bytes[bit / 8] ^= 1 << (bit % 8));
+        assert_eq!(playlists(), good, "bit {bit} of {}", index.len() * 8);
+        std::fs::write(directory.join("index"), &index).expect("written");
+    }
+}
+
+#[test]
+fn behind_a_damaged_place_of_an_index_recording_goes_on_and_the_gap_is_named() {
+    for object_s in [60, 3] {
+        let mut bench = recorded(object_s);
+        bench.recorder = None;
+        let path = recording(&bench).join("index");
+        change(&path, |bytes| {
+            let middle = bytes.len() / 2;
+            bytes[middle..middle + 40].fill(0xA5);
+        });
+        bench.start();
+        bench.run(10_000);
+        bench.finish();
+        for track in BOTH {
+            let stored = bench.stored(track);
+            let segments = &stored[0].1;
+            // One segment has lost what the records said of it, and the next ones are as they were.
+            assert!(segments.len() >= 4, "{segments:?}");
+            for msn in [0, 1, 4] {
+                assert!(segments.contains(&text(msn)), "{object_s} s, {track:?}: {msn} is not in {segments:?}");
+            }
+            assert!(stored[0].0.segments.last().expect("one").discontinuity_number >= 1);
+        }
+        let summary = bench.summary();
+        assert!(summary.contains("\"reason\": \"damaged\""), "{summary}");
+    }
+}
+
+#[test]
+fn a_changed_bit_of_media_costs_its_segment_and_nothing_else() {
+    // Found at a start, and when it is to be stored.
+    for starts_anew in [true, false] {
+        let mut bench = recorded(60);
+        let file = recording(&bench).join("video-1.mp4");
+        change(&file, |bytes| bytes[20] ^= 0x10);
+        if starts_anew {
+            bench.start();
+            bench.run(10_000);
+        } else {
+            bench.end();
+        }
+        bench.finish();
+        let video = bench.stored(Track::Video);
+        assert_eq!(video[0].1, [text(0), None, text(2), text(3), text(4)], "anew: {starts_anew}");
+        assert_eq!(bench.stored(Track::Audio)[0].1, [0, 1, 2, 3, 4].map(text));
+        let summary = bench.summary();
+        assert!(summary.contains("\"reason\": \"damaged\""), "{summary}");
+        assert!(std::fs::read_dir(bench.spool()).expect("the spool").count() == 1, "only the lock is left");
+    }
+}
+
+#[test]
+fn an_index_whose_beginning_is_damaged_is_left_for_people_to_look_at() {
+    let mut bench = recorded(60);
+    bench.recorder = None;
+    let directory = recording(&bench);
+    change(&directory.join("index"), |bytes| bytes[..30].fill(0xA5));
+    bench.start();
+    bench.run(10_000);
+    assert!(bench.recorder().foreign()[0].contains("the beginning of its index is damaged"));
+    assert!(directory.join("video-1.mp4").exists() && bench.recorder().numbers().recordings == 0);
+}
