@@ -43,6 +43,10 @@ pub const DISK_FREE_BYTES_MIN: u64 = 64 << 20;
 
 /// Uploads at a time, to the store.
 pub const UPLOADS_MAX: usize = 16;
+/// Uploads of one recording that are held ready; what else is whole is found when it is its turn.
+pub const UPLOADS_READY_MAX: usize = 32;
+/// Bytes of memory that the list of a recording's segments may take: one that takes more is split. Half a day of segments of two seconds takes a third.
+pub const LEDGER_BYTES_MAX: usize = 1 << 20;
 /// Uploads at a time, of one recording.
 pub const UPLOADS_PER_RECORDING_MAX: usize = 4;
 /// The first wait after an upload that failed; it doubles.

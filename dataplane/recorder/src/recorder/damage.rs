@@ -61,6 +61,10 @@ impl<D: Disk> Recorder<D> {
         self.uploader.give_up(name, What::Object(track, number));
         let Some(entry) = self.entries.get_mut(name) else { return };
         let written = entry.commit(&mut self.disk, &Record::Damaged(track, number).into());
+        if written == Err(DiskError::Full) {
+            // Until there is room no playlist names more.
+            entry.put_off(vec![Record::Damaged(track, number).into()]);
+        }
         let Some(held) = entry.held[place(track)].get_mut(&number) else { return };
         // What is wrong with it is for people to look at.
         let file = object_file(track, number);
@@ -73,12 +77,9 @@ impl<D: Disk> Recorder<D> {
         self.tell(Some(name), EventKind::RecordingFailed { why }, moment);
         match written {
             Ok(bytes) => self.room.used_bytes += bytes,
-            Err(DiskError::Full) => {
-                if let Some(entry) = self.entries.get_mut(name) {
-                    entry.put_off(vec![Record::Damaged(track, number).into()]);
-                }
-            }
-            Err(error) => self.disk_failed(name, &error, moment),
+            Err(DiskError::Full) => {}
+            Err(error) => return self.disk_failed(name, &error, moment),
         }
+        self.upload_next(name);
     }
 }

@@ -34,6 +34,10 @@ pub(super) struct Held {
     pub(super) is_sealed: bool,
     /// And that is on the disk: from now on a missing file means that it was stored.
     pub(super) is_seal_synced: bool,
+    /// It may be in the store already.
+    pub(super) looks_first: bool,
+    /// The uploader has it.
+    pub(super) is_pushed: bool,
     /// The store has shown it.
     pub(super) is_stored: bool,
     /// Its file is gone.
@@ -42,7 +46,16 @@ pub(super) struct Held {
 
 impl Held {
     pub(super) fn new(object: Object) -> Self {
-        Self { object, is_synced: false, is_sealed: false, is_seal_synced: false, is_stored: false, is_removed: false }
+        Self {
+            object,
+            is_synced: false,
+            is_sealed: false,
+            is_seal_synced: false,
+            looks_first: false,
+            is_pushed: false,
+            is_stored: false,
+            is_removed: false,
+        }
     }
 }
 
@@ -145,6 +158,9 @@ impl<F: Clone> Entry<F> {
             bytes += self.append_record(disk, &record)?;
             self.late.pop_front();
         }
+        if bytes > 0 {
+            self.list();
+        }
         Ok(bytes)
     }
 
@@ -218,6 +234,17 @@ impl<F: Clone> Entry<F> {
         let held = self.held.iter().flat_map(BTreeMap::values).filter(|held| !held.is_removed);
         let open = self.open.iter().flatten().map(|open| open.bytes);
         self.index_bytes + held.map(|held| held.object.bytes).sum::<u64>() + open.sum::<u64>()
+    }
+
+    /// Bytes of memory that it takes, without those of its uploads. Nodes of a B-tree are half full at least.
+    pub(super) fn memory_bytes(&self) -> usize {
+        let held: usize = self.held.iter().map(|held| held.len() * 2 * size_of::<(u32, Held)>()).sum();
+        size_of::<Self>()
+            + self.recording.ledger().memory_bytes()
+            + held
+            + (self.closing.capacity() + self.unopened.capacity()) * size_of::<(Track, u32)>()
+            + self.late.capacity() * size_of::<Record>()
+            + self.inits_waiting.len() * 2 * size_of::<(u8, u32)>()
     }
 
     /// Whether anything of it is not on the disk.

@@ -25,7 +25,7 @@ use self::entry::{Entry, Phase};
 pub use self::status::{Numbers, RecordingStatus};
 pub use self::storing::StoreJob;
 use self::syncing::Syncing;
-use crate::limits::NAME_TRIES_MAX;
+use crate::limits::{LEDGER_BYTES_MAX, NAME_TRIES_MAX};
 use crate::name::{INDEX_FILE, RecordingName, place};
 use crate::recording::Write;
 use crate::recording::ledger::Ledger;
@@ -268,7 +268,8 @@ impl<D: Disk> Recorder<D> {
         let longest_ms = u64::try_from(self.settings.recording_max.as_millis()).unwrap_or(u64::MAX);
         let Some((name, entry)) = self.recording_of(key) else { return };
         let leads = track == Track::Video || entry.recording.ledger().track(Track::Video).bytes == 0;
-        if leads && opened.date_unix_ms.saturating_sub(name.start_unix_ms()) >= longest_ms {
+        let is_long = opened.date_unix_ms.saturating_sub(name.start_unix_ms()) >= longest_ms;
+        if leads && (is_long || entry.recording.ledger().memory_bytes() >= LEDGER_BYTES_MAX) {
             self.finish(key, Reason::Split, moment);
         }
     }

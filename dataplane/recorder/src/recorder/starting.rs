@@ -102,8 +102,14 @@ impl<D: Disk> Recorder<D> {
             let at = place(track);
             for object in &entry.recording.ledger().track(track).sealed {
                 let is_removed = !there.contains(&(at as u8, object.number));
-                let held =
-                    Held { is_synced: true, is_sealed: true, is_seal_synced: true, is_removed, ..Held::new(*object) };
+                let held = Held {
+                    is_synced: true,
+                    is_sealed: true,
+                    is_seal_synced: true,
+                    looks_first: true,
+                    is_removed,
+                    ..Held::new(*object)
+                };
                 entry.held[at].insert(object.number, held);
             }
         }
@@ -123,15 +129,7 @@ impl<D: Disk> Recorder<D> {
             let at = place(track);
             entry.least_listed[at] = entry.held[at].keys().next_back().copied().unwrap_or_default();
         }
-        let sealed: Vec<_> = TRACKS
-            .into_iter()
-            .flat_map(|track| entry.held[place(track)].values().map(move |held| (track, *held)))
-            .filter(|(_, held)| held.is_sealed)
-            .map(|(track, held)| (track, held.object.number))
-            .collect();
-        for (track, number) in sealed {
-            self.upload(name, track, number, true);
-        }
+        self.upload_next(name);
         if let Some(reason) = ends.filter(|_| ended.is_none()) {
             self.end(name, reason, moment);
         }

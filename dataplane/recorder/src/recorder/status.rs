@@ -2,10 +2,12 @@
 use serde::Serialize;
 
 use super::Recorder;
+use super::entry::Entry;
+use crate::name::RecordingName;
 use crate::recording::record::Reason;
 use crate::recording::summary::Summary;
 use crate::spool::disk::Disk;
-use crate::uploader::Missing;
+use crate::uploader::{Missing, StoreNews};
 
 /// Counts since the start, and what is at the moment.
 #[derive(Clone, Copy, PartialEq, Eq, Default, Debug, Serialize)]
@@ -65,6 +67,8 @@ pub struct RecordingStatus {
     pub paused: Option<Reason>,
     /// What the store lacks.
     pub missing: Missing,
+    /// Bytes of memory that it takes.
+    pub memory_bytes: usize,
 }
 
 impl<D: Disk> Recorder<D> {
@@ -80,6 +84,21 @@ impl<D: Disk> Recorder<D> {
         }
     }
 
+    /// What the uploader has, and what waits to be given to it.
+    fn missing(&self, name: &RecordingName, entry: &Entry<D::File>) -> Missing {
+        let mut missing = self.uploader.missing(name);
+        for held in entry.held.iter().flat_map(|held| held.values()).filter(|held| held.is_sealed && !held.is_pushed) {
+            missing.uploads += 1;
+            missing.bytes += held.object.bytes;
+        }
+        missing
+    }
+
+    /// What is to be told of the store, once each time.
+    pub fn store_news(&mut self) -> Option<StoreNews> {
+        self.uploader.news()
+    }
+
     /// Whether any recording is not done.
     pub fn has_recordings(&self) -> bool {
         !self.entries.is_empty() || !self.broken.is_empty()
@@ -92,7 +111,8 @@ impl<D: Disk> Recorder<D> {
             .map(|(name, entry)| RecordingStatus {
                 summary: entry.recording.ledger().summary(entry.state()),
                 paused: entry.pause_reason(),
-                missing: self.uploader.missing(name),
+                missing: self.missing(name, entry),
+                memory_bytes: entry.memory_bytes() + self.uploader.memory_bytes(name),
             })
             .collect()
     }

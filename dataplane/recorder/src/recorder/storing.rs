@@ -4,7 +4,7 @@ use millstream_proto::media::Track;
 
 use super::entry::{Entry, Phase};
 use super::{EventKind, Recorder};
-use crate::limits::PLAYLISTS_EVERY;
+use crate::limits::{PLAYLISTS_EVERY, UPLOADS_READY_MAX};
 use crate::name::{INDEX_FILE, RecordingName, TRACKS, init_path, object_file, object_path, place, playlist_path};
 use crate::recording::playlist::Reach;
 use crate::recording::record::Head;
@@ -36,8 +36,26 @@ pub struct StoreJob<F> {
 }
 
 impl<D: Disk> Recorder<D> {
+    /// Has objects uploaded that are whole, in order: a few are held ready.
+    pub(super) fn upload_next(&mut self, name: &RecordingName) {
+        while self.uploader.waiting(name) < UPLOADS_READY_MAX {
+            let Some(entry) = self.entries.get_mut(name) else { return };
+            let first = |track: Track| {
+                let mut held = entry.held[place(track)].values();
+                held.find(|held| held.is_sealed && !held.is_pushed)
+                    .map(|held| (held.object.number, track, held.looks_first))
+            };
+            let next = TRACKS.into_iter().filter_map(first).min_by_key(|(number, ..)| *number);
+            let Some((number, track, looks_first)) = next else { return };
+            if let Some(held) = entry.held[place(track)].get_mut(&number) {
+                held.is_pushed = true;
+            }
+            self.upload(name, track, number, looks_first);
+        }
+    }
+
     /// Has an object uploaded, and the headers before it.
-    pub(super) fn upload(&mut self, name: &RecordingName, track: Track, number: u32, look_first: bool) {
+    fn upload(&mut self, name: &RecordingName, track: Track, number: u32, look_first: bool) {
         let Some(entry) = self.entries.get_mut(name) else { return };
         let at = place(track);
         let Some(held) = entry.held[at].get(&number).copied() else { return };
@@ -117,6 +135,7 @@ impl<D: Disk> Recorder<D> {
                 }
                 entry.list();
                 self.remove_stored(&name);
+                self.upload_next(&name);
             }
             Some(Finished::Missing(name, What::Object(track, number), why)) => {
                 self.lose_object(&name, track, number, &why, moment);
@@ -264,6 +283,10 @@ impl<D: Disk> Recorder<D> {
 impl<F: Clone> Entry<F> {
     /// Objects in a row that the store has, with their headers, may be named.
     pub(super) fn list(&mut self) {
+        if !self.late.is_empty() {
+            // One of them may say that an object cannot be had.
+            return;
+        }
         for track in TRACKS {
             let at = place(track);
             let sealed = &self.recording.ledger().track(track).sealed;

@@ -160,7 +160,7 @@ impl<D: Disk> Recorder<D> {
                 if let Some(held) = entry.held[place(track)].get_mut(&number) {
                     held.is_sealed = true;
                 }
-                self.upload(name, track, number, false);
+                self.upload_next(name);
             }
         }
     }

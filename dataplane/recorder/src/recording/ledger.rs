@@ -333,6 +333,18 @@ impl Ledger {
         self.tracks.iter().map(|of| of.rows.total_ms() + open(of)).max().unwrap_or_default()
     }
 
+    /// Bytes of memory that it takes.
+    pub fn memory_bytes(&self) -> usize {
+        let of = |of: &TrackLedger| {
+            of.rows.memory_bytes()
+                + of.inits.capacity() * size_of::<Init>()
+                + of.inits.iter().map(|init| init.bytes.len() + init.codec.capacity()).sum::<usize>()
+                + (of.full.capacity() + of.sealed.capacity()) * size_of::<Object>()
+                + (of.damaged.len() + of.spoilt.len()) * 2 * size_of::<(u32, u64)>()
+        };
+        self.gaps.capacity() * size_of::<NamedGap>() + self.tracks.iter().map(of).sum::<usize>()
+    }
+
     /// Bytes of media.
     pub fn bytes(&self) -> u64 {
         self.tracks.iter().map(|of| of.bytes).sum()

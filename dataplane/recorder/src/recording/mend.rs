@@ -19,7 +19,7 @@ impl Record {
             let mut content = content.to_vec();
             let wrong = sum ^ crc32fast::hash(&content);
             // In the checksum, or in the content.
-            if wrong.count_ones() == 1 || flip_back(&mut content, wrong) {
+            if wrong.is_power_of_two() || flip_back(&mut content, wrong) {
                 return Some((Self::read(&content).ok()?, content.len() + FRAME_BYTES));
             }
         }
@@ -66,7 +66,8 @@ mod tests {
                 assert_eq!(Record::mend(&changed), Some((record.clone(), whole.len())), "bit {bit}");
                 let content = 32..whole.len() * 8 - 32;
                 if content.contains(&bit) && content.contains(&(bit + 7)) {
-                    changed[(bit + 7) / 8] ^= 1 << ((bit + 7) % 8);
+                    let other = bit + 7;
+                    changed[other / 8] ^= 1 << (other % 8);
                     assert_eq!(Record::mend(&changed), None, "bits {bit} and {}", bit + 7);
                 }
             }

@@ -1,8 +1,8 @@
 //! One recording as a state machine, sans-IO: changes of the packager go in, writes come out. A write that has been made is told by
 //! [`Recording::written`]; one that failed is not, and nothing has changed.
 //!
-//! Reading order: [`record`] (what is appended to the index), [`mend`] (one of them with a changed bit), [`ledger`] (what the records say), [`rows`] (segments in eight bytes each),
-//! this file (which records a change makes), [`playlist`] and [`summary`] (what is told of it).
+//! Reading order: [`record`] (what is appended to the index), [`mend`] (a record with a changed bit), [`ledger`] (what the records say), [`rows`] (segments
+//! in eight bytes each), this file (which records a change makes), [`playlist`] and [`summary`] (what is told of it).
 pub mod ledger;
 mod mend;
 pub mod playlist;

@@ -109,6 +109,15 @@ impl Rows {
         self.total_ms += u64::from(taken.duration_ms);
     }
 
+    /// Bytes of memory that it takes.
+    pub(crate) fn memory_bytes(&self) -> usize {
+        self.list.capacity() * size_of::<Row>()
+            + self.objects.capacity() * size_of::<Mark<Option<u32>>>()
+            + self.inits.capacity() * size_of::<Mark<u32>>()
+            + self.jumps.capacity() * size_of::<Mark<u64>>()
+            + self.runs.capacity() * size_of::<Mark<(u32, u64)>>()
+    }
+
     pub(crate) fn len(&self) -> usize {
         self.list.len()
     }

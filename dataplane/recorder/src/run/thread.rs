@@ -21,7 +21,7 @@ use crate::settings::StreamSettings;
 use crate::spool::directory::{self, Directory};
 use crate::spool::disk::{DiskError, SyncBatch};
 use crate::store::Store;
-use crate::uploader::{JobId, Moment, Outcome};
+use crate::uploader::{JobId, Moment, Outcome, StoreNews};
 
 /// What the numbers are told anew after.
 const TELL_EVERY: Duration = Duration::from_secs(1);
@@ -194,6 +194,13 @@ impl DiskThread {
             if self.events.try_send(event).is_err() {
                 self.recorder.event_lost();
             }
+        }
+        match self.recorder.store_news() {
+            Some(StoreNews::Away(error)) => {
+                tracing::error!(%error, "recordings cannot be stored: they wait in the spool, and uploads are tried again until they are");
+            }
+            Some(StoreNews::Back) => tracing::info!("recordings are stored again"),
+            None => {}
         }
         if told_at.is_some_and(|at| moment.now.since(at) < TELL_EVERY) {
             return;

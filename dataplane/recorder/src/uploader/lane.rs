@@ -118,6 +118,19 @@ impl Lane {
         jobs.find(|(job, _)| *job == id).is_none_or(|(_, until)| now >= until)
     }
 
+    /// Bytes of memory that it takes, with those of the texts.
+    pub(super) fn memory_bytes(&self) -> usize {
+        let of = |upload: &Upload| {
+            let content = match &upload.request.content {
+                Some(super::Content::Bytes(bytes)) => bytes.len(),
+                _ => 0,
+            };
+            upload.request.key.capacity() + content + upload.error.as_ref().map_or(0, String::capacity)
+        };
+        (self.objects.capacity() + self.texts.capacity()) * size_of::<Upload>()
+            + self.objects.iter().chain(&self.texts).map(of).sum::<usize>()
+    }
+
     pub(super) fn missing(&self) -> Missing {
         let all = || self.texts.iter().chain(&self.objects);
         Missing {

@@ -132,11 +132,26 @@ pub struct Missing {
 }
 
 /// How the store does.
-#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+#[derive(Clone, PartialEq, Eq, Debug, Default)]
 struct Health {
     /// In a row.
     failures: u32,
     retry_at: Time,
+    /// Of the first one, Unix milliseconds.
+    since_unix_ms: u64,
+    /// Of the newest one.
+    error: String,
+    /// That it is away was told.
+    is_told: bool,
+}
+
+/// What is told of the store, once.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub enum StoreNews {
+    /// It fails again and again: with this.
+    Away(String),
+    /// It takes what it is given again.
+    Back,
 }
 
 /// All uploads.
@@ -151,6 +166,8 @@ pub struct Uploader {
     health: Health,
     cancelled: Vec<JobId>,
     failures: u64,
+    /// The store takes what it is given again, and that was not told.
+    is_back: bool,
 }
 
 /// The wait after so many failures; a quarter of it more or less, by a number.
@@ -252,13 +269,13 @@ impl Uploader {
             Outcome::Found(found) if found == Some(upload.request.sums) => {
                 let what = upload.request.what;
                 lane.remove(id, what);
-                self.health = Health::default();
+                self.store_is_well();
                 return Some(Finished::Stored(recording, what));
             }
             Outcome::Found(found) if upload.request.content.is_none() => {
                 let what = upload.request.what;
                 lane.remove(id, what);
-                self.health = Health::default();
+                self.store_is_well();
                 let why = match found {
                     Some(_) => "the store has another object under its name, and the spool no longer has it",
                     None => "it is neither in the store nor in the spool",
@@ -287,10 +304,15 @@ impl Uploader {
             }
         };
         match failure {
-            None => self.health = Health::default(),
+            None => self.store_is_well(),
             Some(error) => {
+                let error: String = error.chars().take(ERROR_CHARS_MAX).collect();
                 self.failures += 1;
-                upload.fail(error.chars().take(ERROR_CHARS_MAX).collect(), id, moment);
+                upload.fail(error.clone(), id, moment);
+                if self.health.failures == 0 {
+                    self.health.since_unix_ms = moment.unix_ms;
+                }
+                self.health.error = error;
                 self.health.failures = self.health.failures.saturating_add(1);
                 self.health.retry_at = moment.now + backoff(self.health.failures, id.0);
             }
@@ -313,6 +335,27 @@ impl Uploader {
         }
     }
 
+    fn store_is_well(&mut self) {
+        if self.is_away() {
+            self.is_back |= self.health.is_told;
+            // What waits because of it goes on at once.
+            for upload in self.lanes.values_mut().flat_map(|lane| lane.objects.iter_mut().chain(&mut lane.texts)) {
+                upload.retry_at = Time::ZERO;
+            }
+        }
+        self.health = Health::default();
+    }
+
+    /// What is to be told of the store since the last call.
+    pub fn news(&mut self) -> Option<StoreNews> {
+        if std::mem::take(&mut self.is_back) {
+            return Some(StoreNews::Back);
+        }
+        let is_new = self.is_away() && !self.health.is_told;
+        self.health.is_told |= is_new;
+        is_new.then(|| StoreNews::Away(self.health.error.clone()))
+    }
+
     /// Whether the store fails again and again.
     pub fn is_away(&self) -> bool {
         self.health.failures >= AWAY_FAILURES
@@ -330,7 +373,23 @@ impl Uploader {
 
     /// What a recording lacks.
     pub fn missing(&self, recording: &RecordingName) -> Missing {
-        self.lanes.get(recording).map(Lane::missing).unwrap_or_default()
+        let mut missing = self.lanes.get(recording).map(Lane::missing).unwrap_or_default();
+        if self.is_away() && missing.uploads > 0 {
+            // It may not have been asked for this one.
+            missing.failing_since_unix_ms.get_or_insert(self.health.since_unix_ms);
+            missing.error.get_or_insert_with(|| self.health.error.clone());
+        }
+        missing
+    }
+
+    /// Objects and headers of the recording that wait or are being put.
+    pub fn waiting(&self, recording: &RecordingName) -> usize {
+        self.lanes.get(recording).map_or(0, |lane| lane.objects.len())
+    }
+
+    /// Bytes of memory that the uploads of a recording take.
+    pub fn memory_bytes(&self, recording: &RecordingName) -> usize {
+        self.lanes.get(recording).map_or(0, Lane::memory_bytes)
     }
 
     /// Whether a text of the recording waits or is being put.

@@ -278,10 +278,14 @@ impl Bench {
             self.open(*track, msn, 0, 1, date);
         }
         for part in 0..parts {
-            tracks.iter().for_each(|track| self.part(*track, &format!("<{msn}.{part}>"), 500));
+            for track in tracks {
+                self.part(*track, &format!("<{msn}.{part}>"), 500);
+            }
             self.run(500);
         }
-        tracks.iter().for_each(|track| self.tell(Change::Closed(*track)));
+        for track in tracks {
+            self.tell(Change::Closed(*track));
+        }
     }
 
     pub(crate) fn end(&mut self) {
@@ -322,6 +326,12 @@ impl Bench {
         let name = |event: &Event| format!("{:?}", event.kind).split([' ', '{']).next().unwrap_or_default().to_owned();
         self.events.iter().map(name).collect()
     }
+}
+
+/// What a segment of so many parts has in it.
+pub(crate) fn text_of(msn: u64, parts: u64) -> String {
+    let parts: Vec<String> = (0..parts).map(|part| format!("<{msn}.{part}>")).collect();
+    parts.concat()
 }
 
 fn answer(store: &mut BTreeMap<String, Vec<u8>>, job: &Job, file: Option<&File>) -> Outcome {

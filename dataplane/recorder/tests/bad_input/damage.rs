@@ -4,7 +4,7 @@ use millstream_recorder::recording::playlist::Reach;
 use millstream_recorder::spool::directory::Directory;
 use millstream_recorder::spool::recover::{Found, recover};
 
-use crate::bench::Bench;
+use crate::bench::{Bench, text_of};
 
 const BOTH: [Track; 2] = [Track::Video, Track::Audio];
 
@@ -21,10 +21,6 @@ fn recorded(ondemand_time_s: u32) -> Bench {
     (0..5).for_each(|msn| bench.segment(&BOTH, msn, 3));
     bench.run(1_000);
     bench
-}
-
-fn text(msn: u64) -> Option<String> {
-    Some((0..3).map(|part| format!("<{msn}.{part}>")).collect())
 }
 
 fn change(path: &std::path::Path, change: impl FnOnce(&mut Vec<u8>)) {
@@ -76,7 +72,10 @@ fn behind_a_damaged_place_of_an_index_recording_goes_on_and_the_gap_is_named() {
             // One segment has lost what the records said of it, and the next ones are as they were.
             assert!(segments.len() >= 4, "{segments:?}");
             for msn in [0, 1, 4] {
-                assert!(segments.contains(&text(msn)), "{object_s} s, {track:?}: {msn} is not in {segments:?}");
+                assert!(
+                    segments.contains(&Some(text_of(msn, 3))),
+                    "{object_s} s, {track:?}: {msn} is not in {segments:?}"
+                );
             }
             assert!(stored[0].0.segments.last().expect("one").discontinuity_number >= 1);
         }
@@ -100,12 +99,45 @@ fn a_changed_bit_of_media_costs_its_segment_and_nothing_else() {
         }
         bench.finish();
         let video = bench.stored(Track::Video);
-        assert_eq!(video[0].1, [text(0), None, text(2), text(3), text(4)], "anew: {starts_anew}");
-        assert_eq!(bench.stored(Track::Audio)[0].1, [0, 1, 2, 3, 4].map(text));
+        assert_eq!(
+            video[0].1,
+            [Some(text_of(0, 3)), None, Some(text_of(2, 3)), Some(text_of(3, 3)), Some(text_of(4, 3))],
+            "anew: {starts_anew}"
+        );
+        assert_eq!(bench.stored(Track::Audio)[0].1, [0, 1, 2, 3, 4].map(|msn| Some(text_of(msn, 3))));
         let summary = bench.summary();
         assert!(summary.contains("\"reason\": \"damaged\""), "{summary}");
         assert!(std::fs::read_dir(bench.spool()).expect("the spool").count() == 1, "only the lock is left");
     }
+}
+
+#[test]
+fn an_object_that_is_lost_while_the_disk_is_full_is_named_by_no_playlist() {
+    let mut bench = Bench::new(3);
+    bench.begin("s", &BOTH);
+    (0..4).for_each(|msn| bench.segment(&BOTH, msn, 3));
+    bench.store_error = Some("503".to_owned());
+    (4..8).for_each(|msn| bench.segment(&BOTH, msn, 3));
+    bench.run(1_000);
+    // All of it, so that nothing of it can be stored.
+    change(&recording(&bench).join("video-4.mp4"), |bytes| bytes.fill(b'x'));
+    bench.faults.borrow_mut().room = Some(0);
+    bench.store_error = None;
+    bench.run(60_000);
+    let (key, text) = bench.store.iter().find(|(key, _)| key.ends_with("/video.m3u8")).expect("a playlist");
+    let text = std::str::from_utf8(text).expect("text");
+    let folder = key.trim_end_matches("video.m3u8");
+    for uri in text.lines().filter(|line| line.starts_with("video/")) {
+        assert!(bench.store.contains_key(&format!("{folder}{uri}")), "{uri} is named and not there: {text}");
+    }
+    bench.faults.borrow_mut().room = None;
+    bench.run(2_000);
+    bench.end();
+    bench.finish();
+    let segments = bench.stored(Track::Video).remove(0).1;
+    let missing: Vec<_> = (0..segments.len()).filter(|at| segments[*at].is_none()).collect();
+    assert!(missing == [6, 7] && segments[5] == Some(text_of(5, 3)), "{segments:?}");
+    assert!(bench.summary().contains("\"damaged_objects\": [\n        4\n      ]"), "{}", bench.summary());
 }
 
 #[test]

@@ -4,7 +4,7 @@ use millstream_recorder::recorder::EventKind;
 use millstream_recorder::spool::directory::{Directory, SpoolError};
 use millstream_recorder::spool::disk::DiskError;
 
-use crate::bench::{Bench, START_MS};
+use crate::bench::{Bench, START_MS, text_of};
 
 const BOTH: [Track; 2] = [Track::Video, Track::Audio];
 
@@ -33,8 +33,7 @@ fn a_disk_that_is_full_in_the_middle_of_a_write_costs_what_came_while_it_was() {
         for track in BOTH {
             let segments = &bench.stored(track)[0].1;
             for msn in [0, 3, 4] {
-                let text: String = (0..3).map(|part| format!("<{msn}.{part}>")).collect();
-                assert!(segments.contains(&Some(text)), "{room} bytes: {msn} is not in {segments:?}");
+                assert!(segments.contains(&Some(text_of(msn, 3))), "{room} bytes: {msn} is not in {segments:?}");
             }
         }
         assert_eq!(bench.told(), ["RecordingStarted", "RecordingPaused", "RecordingResumed", "RecordingStored"]);
@@ -60,8 +59,7 @@ fn a_spool_that_becomes_read_only_is_told_and_recording_goes_on_when_it_is_not_a
     bench.end();
     bench.finish();
     let all: Vec<_> = bench.stored(Track::Video).into_iter().flat_map(|(_, segments)| segments).collect();
-    let expected: Vec<_> =
-        [0, 60, 61].iter().map(|msn| Some((0..3).map(|part| format!("<{msn}.{part}>")).collect::<String>())).collect();
+    let expected = [0, 60, 61].map(|msn| Some(text_of(msn, 3)));
     assert_eq!(all, expected, "what was synced, and what came after");
 }
 

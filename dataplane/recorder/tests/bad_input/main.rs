@@ -3,4 +3,5 @@
 mod bench;
 mod damage;
 mod disk;
+mod store;
 mod streams;
