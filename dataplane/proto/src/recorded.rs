@@ -6,6 +6,7 @@ use std::fmt;
 use crate::id::Id;
 use crate::limits::{RECORDED_FILE_CHARS_MAX, RECORDED_MS_DIGITS_MAX};
 use crate::media::Track;
+use crate::time::civil;
 
 /// A file of what was recorded of a stream.
 #[derive(Clone, PartialEq, Eq, Hash, Debug)]
@@ -255,6 +256,15 @@ impl DatedKind {
     }
 }
 
+impl Day {
+    /// The day of a moment; of one behind the year 9999 the last day that a path can say.
+    pub fn of_unix_ms(unix_ms: u64) -> Self {
+        const LAST: (u64, u64, u64) = (9_999, 12, 31);
+        let (year, month, day) = civil(unix_ms / 86_400_000).min(LAST);
+        Self { year: year as u16, month: month as u8, day: day as u8 }
+    }
+}
+
 impl fmt::Display for Day {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{}/{}/{}", self.year, self.month, self.day)
@@ -325,6 +335,17 @@ mod tests {
         assert_eq!(file(PATHS[8]), RecordedFile::Vod { start_ms: at_ms });
         let RecordedFile::Recording(name, RecordingFile::Media(Track::Video, media)) = file(PATHS[5]) else { panic!() };
         assert_eq!((name.start_ms, name.session.as_str(), media.as_str()), (at_ms, "19ab", "init-1.mp4"));
+    }
+
+    #[test]
+    fn days_are_those_of_utc() {
+        let text = |unix_ms| Day::of_unix_ms(unix_ms).to_string();
+        assert_eq!(
+            (text(0), text(86_399_999), text(86_400_000)),
+            ("1970/1/1".into(), "1970/1/1".into(), "1970/1/2".into())
+        );
+        assert_eq!(text(1_795_531_265_250), "2026/11/24");
+        assert_eq!(text(u64::MAX), "9999/12/31");
     }
 
     #[test]

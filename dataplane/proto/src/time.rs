@@ -70,6 +70,28 @@ pub fn rfc3339(unix_ms: u64) -> String {
     format!("{year:04}-{month:02}-{day:02}T{:02}:{:02}:{:02}.{ms:03}Z", second / 3_600, second / 60 % 60, second % 60)
 }
 
+/// Days since 1970 of a date: the other way round.
+const fn days(year: u64, month: u64, day: u64) -> u64 {
+    let (year, month) = if month > 2 { (year, month - 3) } else { (year - 1, month + 9) };
+    let (era, year_of_era) = (year / 400, year % 400);
+    let day_of_era = year_of_era * 365 + year_of_era / 4 - year_of_era / 100 + (153 * month + 2) / 5 + day - 1;
+    era * 146_097 + day_of_era - 719_468
+}
+
+/// Reads what [`rfc3339`] writes: Unix milliseconds. `None` for anything else.
+pub fn parse_rfc3339(text: &str) -> Option<u64> {
+    let digits = |range: std::ops::Range<usize>| text.get(range).and_then(|digits| digits.parse::<u64>().ok());
+    let (year, month, day) = (digits(0..4)?, digits(5..7)?, digits(8..10)?);
+    let (hour, minute, second, ms) = (digits(11..13)?, digits(14..16)?, digits(17..19)?, digits(20..23)?);
+    if year < 1_970 || !(1..=12).contains(&month) || day == 0 {
+        return None;
+    }
+    let second = days(year, month, day) * 86_400 + hour * 3_600 + minute * 60 + second;
+    let unix_ms = second * 1_000 + ms;
+    // Whatever else is not as it is written is another text.
+    (rfc3339(unix_ms) == text).then_some(unix_ms)
+}
+
 #[cfg(test)]
 mod tests {
     #[test]
@@ -78,5 +100,15 @@ mod tests {
         assert_eq!(super::rfc3339(951_782_400_007), "2000-02-29T00:00:00.007Z");
         assert_eq!(super::rfc3339(1_795_531_265_250), "2026-11-24T14:41:05.250Z");
         assert_eq!(super::rfc3339(u64::MAX), "9999-12-31T23:59:59.615Z");
+        for unix_ms in
+            [0, 1, 951_782_399_999, 951_782_400_007, 1_795_531_265_250, 4_102_444_800_000, 253_402_300_799_999]
+        {
+            assert_eq!(super::parse_rfc3339(&super::rfc3339(unix_ms)), Some(unix_ms));
+        }
+        for text in
+            ["", "1970-01-01", "1969-12-31T00:00:00.000Z", "2026-02-30T00:00:00.000Z", "2026-11-24T14:41:05.250+", "é"]
+        {
+            assert_eq!(super::parse_rfc3339(text), None, "{text}");
+        }
     }
 }

@@ -10,6 +10,7 @@
 #![forbid(unsafe_code)]
 
 pub mod limits;
+pub mod movie;
 pub mod name;
 pub mod recorder;
 pub mod recording;

@@ -61,3 +61,10 @@ pub const UPLOAD_TIMEOUT: Duration = Duration::from_mins(1);
 pub const UPLOAD_BYTES_PER_SECOND_MIN: u64 = 256 << 10;
 /// Characters of a store's error that are kept.
 pub const ERROR_CHARS_MAX: usize = 512;
+
+/// Bytes of an object that are read at once for an MP4 file, of each track.
+pub const MOVIE_READ_BYTES: usize = 1 << 20;
+/// Bytes that the header of a fragment has as a rule: a read of fewer would be made twice.
+pub const MOVIE_FRAGMENT_READ_BYTES: usize = 4 << 10;
+/// Bytes of a playlist of a stored recording: half a day of segments of a second has a third of it.
+pub const STORED_PLAYLIST_BYTES_MAX: usize = 16 << 20;

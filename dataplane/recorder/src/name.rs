@@ -76,6 +76,18 @@ pub fn init_path(track: Track, number: u32) -> String {
     format!("{}/init-{number}.mp4", track.name())
 }
 
+/// The number in an [`object_path`] of that track.
+pub(crate) fn parse_object_path(track: Track, path: &str) -> Option<u32> {
+    let number = path.strip_prefix(track.name())?.strip_prefix('/')?.strip_suffix(".mp4")?.parse().ok()?;
+    (object_path(track, number) == path).then_some(number)
+}
+
+/// The number in an [`init_path`] of that track.
+pub(crate) fn parse_init_path(track: Track, path: &str) -> Option<u32> {
+    let number = path.strip_prefix(track.name())?.strip_prefix("/init-")?.strip_suffix(".mp4")?.parse().ok()?;
+    (init_path(track, number) == path).then_some(number)
+}
+
 /// A track's playlist, below `<id>/rec/<recording>/`.
 pub const fn playlist_path(track: Track) -> &'static str {
     match track {

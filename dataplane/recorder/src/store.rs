@@ -56,6 +56,12 @@ pub trait Store: Send + Sync + 'static {
     fn head<'a>(&'a self, key: &'a str) -> Answer<'a, Option<Sums>>;
 }
 
+/// Objects that can be read, by key.
+pub trait ReadStore: Send + Sync {
+    /// The bytes of an object from that one on: so many, or as many as there are. `None`: there is no such object.
+    fn read<'a>(&'a self, key: &'a str, at: u64, bytes: usize) -> Answer<'a, Option<Bytes>>;
+}
+
 /// What an object is told as to those who get it.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct Kind {

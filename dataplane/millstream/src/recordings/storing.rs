@@ -1,9 +1,10 @@
-//! The store of objects as the recorder sees it: put, and look at what is there. Before it: the recorder's uploads; after it: the store.
+//! The store of objects as the recorder sees it: put, look at what is there, and read it for clips. Before it: the recorder's uploads; after it: the store.
 use std::sync::Arc;
 
+use bytes::{Bytes, BytesMut};
 use futures_util::TryStreamExt as _;
-use millstream_objects::{Body as ObjectBody, Key, Meta, ObjectError, ObjectStore, Span, Summing};
-use millstream_recorder::store::{Answer, Body, Kind, Store, StoreError, Sums};
+use millstream_objects::{Body as ObjectBody, ErrorKind, Key, Meta, ObjectError, ObjectStore, Span, Summing};
+use millstream_recorder::store::{Answer, Body, Kind, ReadStore, Store, StoreError, Sums};
 
 /// A store of objects that takes recordings.
 pub(super) struct Storing(pub(super) Arc<dyn ObjectStore>);
@@ -40,6 +41,27 @@ impl Store for Storing {
             }
             let sums = summing.sums();
             Ok(Some(Sums { bytes: sums.bytes, crc32: sums.crc32.0 }))
+        })
+    }
+}
+
+impl ReadStore for Storing {
+    fn read<'a>(&'a self, key: &'a str, at: u64, bytes: usize) -> Answer<'a, Option<Bytes>> {
+        Box::pin(async move {
+            let key = Key::parse(key).map_err(failed)?;
+            let last = at.saturating_add(bytes.saturating_sub(1) as u64);
+            let mut reading = match self.0.get(&key, Span::Within(at, last)).await {
+                Ok(reading) => reading,
+                Err(error) if error.kind() == ErrorKind::NotFound => return Ok(None),
+                // There is nothing behind the end.
+                Err(error) if error.kind() == ErrorKind::Range => return Ok(Some(Bytes::new())),
+                Err(error) => return Err(failed(error)),
+            };
+            let mut read = BytesMut::with_capacity(bytes.min(usize::try_from(reading.stored.bytes).unwrap_or(bytes)));
+            while let Some(chunk) = reading.chunks.try_next().await.map_err(failed)? {
+                read.extend_from_slice(&chunk);
+            }
+            Ok(Some(read.freeze()))
         })
     }
 }

@@ -123,6 +123,13 @@ impl TrackHeader {
     pub const fn timescale(&self) -> u32 {
         self.timescale
     }
+
+    /// When a composition time of the track is presented, microseconds since the tracks' zero, rounded up.
+    pub fn presented_us(&self, composition_time: i64) -> i64 {
+        let (units, scale) = (i128::from(composition_time) - i128::from(self.shift), i128::from(self.timescale));
+        let us = (units * 1_000_000 + scale - 1).div_euclid(scale);
+        i64::try_from(us).unwrap_or(if us < 0 { i64::MIN } else { i64::MAX })
+    }
 }
 
 fn read<T: Atom>(bytes: &[u8], path: &[[u8; 4]], name: &'static str) -> Result<T, HeaderError> {
