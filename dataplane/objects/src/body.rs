@@ -3,6 +3,7 @@
 use std::fs::File;
 use std::ops::Range;
 use std::os::unix::fs::FileExt as _;
+use std::path::Path;
 use std::sync::Arc;
 use std::{fmt, io};
 
@@ -70,13 +71,15 @@ enum Piece {
     Bytes(Bytes),
     /// Open, so that the file may be renamed or removed meanwhile.
     File(Arc<File>, Range<u64>),
+    /// Opened to be read: an object may be made of thousands of files.
+    Path(Arc<Path>, Range<u64>),
 }
 
 impl Piece {
     fn len(&self) -> u64 {
         match self {
             Self::Bytes(bytes) => bytes.len() as u64,
-            Self::File(_, range) => range.end - range.start,
+            Self::File(_, range) | Self::Path(_, range) => range.end - range.start,
         }
     }
 }
@@ -105,6 +108,12 @@ impl Body {
         self.0.push(Piece::File(file, range.start..end));
     }
 
+    /// Adds a range of a file that is opened only while it is read: it must stay where it is until the put is done.
+    pub fn push_path(&mut self, path: Arc<Path>, range: Range<u64>) {
+        let end = range.end.max(range.start);
+        self.0.push(Piece::Path(path, range.start..end));
+    }
+
     /// Bytes in all.
     pub fn len(&self) -> u64 {
         self.0.iter().map(Piece::len).sum()
@@ -125,7 +134,7 @@ impl Body {
     }
 
     pub(crate) fn reader(&self) -> BodyReader {
-        BodyReader { pieces: self.0.clone(), piece: 0, offset: 0 }
+        BodyReader { pieces: self.0.clone(), piece: 0, offset: 0, open: None }
     }
 
     /// Reads from this byte on.
@@ -138,7 +147,7 @@ impl Body {
         }
         // Behind the last one there is nothing to be within.
         let offset = if piece < self.0.len() { offset } else { 0 };
-        BodyReader { pieces: self.0.clone(), piece, offset }
+        BodyReader { pieces: self.0.clone(), piece, offset, open: None }
     }
 }
 
@@ -161,6 +170,8 @@ pub(crate) struct BodyReader {
     piece: usize,
     /// Within the piece.
     offset: u64,
+    /// The newest file that was opened for it.
+    open: Option<(Arc<Path>, File)>,
 }
 
 impl BodyReader {
@@ -191,6 +202,15 @@ impl BodyReader {
                 Piece::File(file, range) => {
                     read_at(file, range.start + self.offset, take).map_err(|error| source(&error, range))?
                 }
+                Piece::Path(path, range) => {
+                    let open = match self.open.take() {
+                        Some(open) if open.0 == *path => open,
+                        _ => (Arc::clone(path), File::open(path).map_err(|error| source(&error, range))?),
+                    };
+                    let chunk = read_at(&open.1, range.start + self.offset, take);
+                    self.open = Some(open);
+                    chunk.map_err(|error| source(&error, range))?
+                }
             };
             self.offset += take as u64;
             return Ok(Some(chunk));
@@ -209,6 +229,9 @@ fn source(error: &io::Error, range: &Range<u64>) -> ObjectError {
     let what = format!("cannot read bytes {} to {} of the file that is to be stored", range.start, range.end);
     if error.kind() == io::ErrorKind::UnexpectedEof {
         return ObjectError::invalid(format!("{what}: it has become shorter; nothing was stored"));
+    }
+    if error.kind() == io::ErrorKind::NotFound {
+        return ObjectError::invalid(format!("{what}: it is gone; nothing was stored"));
     }
     ObjectError::new(ErrorKind::Unavailable, format!("{what}: {error}; check the disk of the spool"))
 }
@@ -229,15 +252,20 @@ mod tests {
         body.push(Bytes::new());
         body.push_file(Arc::clone(&file), 8..8);
         body.push_file(file, 0..2);
+        let directory = tempfile::tempdir().expect("a directory");
+        let path = directory.path().join("object");
+        std::fs::write(&path, b"abcdef").expect("written");
+        body.push_path(path.as_path().into(), 2..4);
+        body.push_path(path.as_path().into(), 0..1);
         for max in 1..20 {
             let (mut all, mut reader) = (Vec::new(), body.reader());
             while let Some(chunk) = reader.next(max).expect("a chunk") {
                 assert!(!chunk.is_empty() && chunk.len() <= max);
                 all.extend_from_slice(&chunk);
             }
-            assert_eq!(all, b"head 34501", "{max}");
+            assert_eq!(all, b"head 34501cda", "{max}");
             #[cfg(feature = "s3")]
-            for offset in 0..=10 {
+            for offset in 0..=13 {
                 let (mut rest, mut reader) = (Vec::new(), body.reader_at(offset));
                 while let Some(chunk) = match reader.next_in_memory(max) {
                     Some(chunk) => Some(chunk),
@@ -248,12 +276,15 @@ mod tests {
                 assert_eq!(rest, &all[offset as usize..], "{offset}, {max}");
             }
         }
-        assert_eq!(body.sums().expect("sums"), Sums { bytes: 10, crc32: Crc32(crc32fast::hash(b"head 34501")) });
+        assert_eq!(body.sums().expect("sums"), Sums { bytes: 13, crc32: Crc32(crc32fast::hash(b"head 34501cda")) });
     }
 
     #[test]
     fn a_file_that_became_shorter_is_an_error_of_its_own() {
         let body = Body::file(Arc::new(tempfile::tempfile().expect("a file")), 0..5);
         assert_eq!(body.sums().expect_err("no such bytes").kind(), ErrorKind::Invalid);
+        let mut body = Body::default();
+        body.push_path(Path::new("/nowhere/at/all").into(), 0..5);
+        assert_eq!(body.sums().expect_err("no such file").kind(), ErrorKind::Invalid);
     }
 }

@@ -66,5 +66,19 @@ pub const ERROR_CHARS_MAX: usize = 512;
 pub const MOVIE_READ_BYTES: usize = 1 << 20;
 /// Bytes that the header of a fragment has as a rule: a read of fewer would be made twice.
 pub const MOVIE_FRAGMENT_READ_BYTES: usize = 4 << 10;
+/// The same, where the objects are in the spool.
+pub const MOVIE_SPOOL_READ_BYTES: usize = 64 << 10;
+/// Bytes after which an MP4 file ends before its time, at the next keyframe; and no more than a part of the spool, for its objects wait there.
+pub const MOVIE_BYTES_MAX: u64 = 4 << 30;
+/// Which part of the spool.
+pub const MOVIE_PART_OF_SPOOL: u64 = 4;
+/// MP4 files that are being made, of all recordings: each takes a thread, and some megabytes an hour of it.
+pub const MOVIES_AT_ONCE: usize = 2;
+/// One that could not be made is tried again after this.
+pub const MOVIE_RETRY: Duration = Duration::from_secs(5);
+/// MP4 files that a recording lists; more are counted.
+pub const MOVIES_LISTED_MAX: usize = 20_000;
+/// Objects that one track may be ahead of the other.
+pub const OBJECTS_APART_MAX: u32 = 3;
 /// Bytes of a playlist of a stored recording: half a day of segments of a second has a third of it.
 pub const STORED_PLAYLIST_BYTES_MAX: usize = 16 << 20;

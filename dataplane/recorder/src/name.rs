@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use millstream_proto::id::Id;
 use millstream_proto::media::Track;
-use millstream_proto::recorded::{self, RecordedFile, RecordedPath};
+use millstream_proto::recorded::{self, DatedKind, Day, RecordedFile, RecordedPath};
 
 /// Both tracks, in the order in which they are told.
 pub const TRACKS: [Track; 2] = [Track::Video, Track::Audio];
@@ -64,6 +64,16 @@ impl fmt::Debug for RecordingName {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(&self.0)
     }
+}
+
+/// An MP4 file that begins then, below `<id>/`: `mp4/YYYY/M/D/<start ms>.mp4`.
+pub fn movie_path(from_unix_ms: u64) -> String {
+    RecordedFile::Dated { kind: DatedKind::Mp4, day: Day::of_unix_ms(from_unix_ms), at_ms: from_unix_ms }.to_string()
+}
+
+/// Its key.
+pub fn movie_key(stream: &Id, from_unix_ms: u64) -> String {
+    format!("{stream}/{}", movie_path(from_unix_ms))
 }
 
 /// A media object, below `<id>/rec/<recording>/`.
@@ -131,6 +141,7 @@ mod tests {
         let id = Id::new("cam").expect("an id");
         assert_eq!(name.key(&id, &object_path(Track::Audio, 7)), "cam/rec/1795531265000-a-b_9/audio/7.mp4");
         assert_eq!(name.vod_key(&id), "cam/vod-1795531265000.m3u8");
+        assert_eq!(movie_key(&id, 1_795_531_265_250), "cam/mp4/2026/11/24/1795531265250.mp4");
         // What is stored is what is asked for.
         let objects = TRACKS
             .into_iter()

@@ -25,16 +25,32 @@ impl Default for Settings {
 /// Of one stream.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct StreamSettings {
-    /// `isOnDemand`: it is recorded whenever it is on air.
+    /// `isOnDemand`: its HLS is kept whenever it is on air.
     pub is_on_demand: bool,
     /// `ondemand_time`: seconds that an object holds.
     pub ondemand_time_s: u32,
+    /// `isVideo`: MP4 files are made of it whenever it is on air.
+    pub is_video: bool,
+    /// `video_time`: seconds that such a file holds.
+    pub video_time_s: u32,
     /// `retention_days`: told in `recording.json`, for who removes what is old; 0 keeps it for ever.
     pub retention_days: u32,
 }
 
 impl Default for StreamSettings {
     fn default() -> Self {
-        Self { is_on_demand: false, ondemand_time_s: 60, retention_days: 0 }
+        Self { is_on_demand: false, ondemand_time_s: 60, is_video: false, video_time_s: 60, retention_days: 0 }
+    }
+}
+
+impl StreamSettings {
+    /// Whether it is recorded whenever it is on air.
+    pub const fn is_recorded(&self) -> bool {
+        self.is_on_demand || self.is_video
+    }
+
+    /// Whether the recording itself is kept: one that somebody begins by hand is, too.
+    pub const fn keeps_hls(&self) -> bool {
+        self.is_on_demand || !self.is_video
     }
 }

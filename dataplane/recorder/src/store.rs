@@ -7,6 +7,8 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 
+use crate::movie::spooled::Spooled;
+
 /// A call that is answered later.
 pub type Answer<'a, T> = Pin<Box<dyn Future<Output = Result<T, StoreError>> + Send + 'a>>;
 
@@ -29,6 +31,8 @@ pub enum Body {
     File(Arc<File>, u64),
     /// These bytes.
     Bytes(Bytes),
+    /// An MP4 file, of files of the spool.
+    Movie(Arc<Spooled>),
 }
 
 /// Length and checksum.

@@ -41,6 +41,14 @@ impl Folder {
         std::fs::create_dir_all(path.parent().expect("a parent"))?;
         let bytes = match body {
             Body::Bytes(bytes) => bytes.to_vec(),
+            Body::Movie(movie) => {
+                let mut bytes = Vec::new();
+                movie.read(|chunk| {
+                    bytes.extend_from_slice(chunk);
+                    Ok(())
+                })?;
+                bytes
+            }
             Body::File(file, length) => {
                 let mut bytes = vec![0; length as usize];
                 file.read_exact_at(&mut bytes, 0)?;
@@ -78,7 +86,7 @@ fn the_process_that_is_killed() {
         run::start(&dir.join("spool"), settings, store, runtime.handle().clone()).expect("it starts");
     let id = Id::new("cam").expect("an id");
     let mut follower =
-        handle.follower(&id, StreamSettings { is_on_demand: true, ondemand_time_s: 1, retention_days: 0 });
+        handle.follower(&id, StreamSettings { is_on_demand: true, ondemand_time_s: 1, ..StreamSettings::default() });
     let log = Log::new(LogLimits { bytes_max: 1 << 20, time_max: Duration::from_secs(10), rtmp_chunk_bytes: 4_096 });
     let (mut window, start_ms, began) = (Window::new(), unix_ms(), Instant::now());
     let session = format!("{start_ms}x{}", std::process::id());

@@ -21,6 +21,16 @@ impl Store for Storing {
                     body.push(bytes);
                     body
                 }
+                Body::Movie(movie) => {
+                    let (mut body, paths) = (ObjectBody::default(), movie.paths());
+                    body.push(Bytes::copy_from_slice(movie.head()));
+                    for (file, range) in movie.pieces() {
+                        if let Some(path) = paths.get(file) {
+                            body.push_path(Arc::clone(path), range);
+                        }
+                    }
+                    body
+                }
             };
             self.0.put(&key, body, meta).await.map(drop).map_err(failed)
         })

@@ -2,9 +2,11 @@
 //! sends them.
 use bytes::Bytes;
 
-use super::make::{MakeError, Movie};
+use super::Recipe;
+use super::make::{MakeError, Movie, make};
 use super::source::{Ahead, Source};
 use crate::limits::MOVIE_READ_BYTES;
+use crate::store::Sums;
 
 /// The bytes of a file under way.
 pub struct Chunks<'a> {
@@ -15,6 +17,28 @@ pub struct Chunks<'a> {
     /// What is left of the newest one.
     copy: Option<(usize, u64, u64)>,
     ahead: Ahead,
+}
+
+/// A file with its length and checksum.
+#[derive(Debug)]
+pub struct Built {
+    /// The file.
+    pub movie: Movie,
+    /// Of all of its bytes.
+    pub sums: Sums,
+}
+
+/// Makes a file, and reads all of it for its checksum.
+pub async fn build(recipe: &Recipe, source: &dyn Source) -> Result<Built, MakeError> {
+    let movie = make(recipe, source).await?;
+    let (mut sum, mut bytes) = (crc32fast::Hasher::new(), 0);
+    let mut chunks = movie.chunks();
+    while let Some(chunk) = chunks.next(source).await? {
+        sum.update(&chunk);
+        bytes += chunk.len() as u64;
+    }
+    drop(chunks);
+    Ok(Built { movie, sums: Sums { bytes, crc32: sum.finalize() } })
 }
 
 impl Movie {

@@ -245,8 +245,8 @@ fn found(all: &[Kept], at_ms: u64) -> Option<(usize, u64)> {
 fn mark(track: Track, all: &[Kept], index: usize, after_ms: u64) -> Option<Mark> {
     let rest = all.get(index..)?;
     let skipped = rest.iter().position(|kept| kept.place.is_some())?;
-    let after_us = if skipped == 0 { after_ms * 1_000 } else { 0 };
-    rest.get(skipped).map(|segment| Mark { track, segment: *segment, after_us })
+    let within_us = if skipped == 0 { after_ms * 1_000 } else { 0 };
+    rest.get(skipped).map(|segment| Mark { track, segment: *segment, after_us: within_us })
 }
 
 /// Writes all of it, beside the runtime.

@@ -2,7 +2,7 @@
 //! the spool or in a store; after it: an object in the store ([`crate::recorder`]), or a file on this machine ([`export`]).
 //!
 //! Reading order: this file (what a file is made of), [`source`] (bytes of objects, read ahead), [`make`] (the first pass over them: the index),
-//! [`copy`] (the second: the bytes), [`playlist`] and [`export`] (a recording that is in a store).
+//! [`copy`] (the second: the bytes), [`spooled`] (a file that is uploaded from the spool), [`playlist`] and [`export`] (a recording that is in a store).
 //!
 //! **Times.** A run follows the one before it at once, with both tracks moved by the same time: as HLS players play a discontinuity. So a file has no hole
 //! where the recording has one, stays in sync, and does not care whose clock ran before and after. A hole in one track alone stays one.
@@ -14,6 +14,7 @@ pub mod export;
 pub mod make;
 pub mod playlist;
 pub mod source;
+pub mod spooled;
 #[cfg(test)]
 mod tests;
 
@@ -82,16 +83,16 @@ pub struct Recipe {
 }
 
 impl Recipe {
-    /// Numbers of its objects.
+    /// Numbers of the objects that are read for it.
     pub fn objects(&self) -> Vec<(Track, u32)> {
-        let mut objects: Vec<(Track, u32)> = Vec::new();
-        for track in TRACKS {
-            for kept in self.segments.get(place(track)).into_iter().flatten().filter_map(|kept| kept.place) {
-                if objects.last() != Some(&(track, kept.object)) {
-                    objects.push((track, kept.object));
-                }
-            }
-        }
-        objects
+        let kept =
+            |(at, track): (usize, Track)| self.segments.get(at).into_iter().flatten().map(move |kept| (track, *kept));
+        let marks = self.from.iter().chain(&self.to).map(|mark| (mark.track, mark.segment));
+        let all = TRACKS.into_iter().enumerate().flat_map(kept).chain(marks);
+        let mut objects: Vec<_> =
+            all.filter_map(|(track, kept)| Some((place(track), track, kept.place?.object))).collect();
+        objects.sort_unstable_by_key(|(at, _, object)| (*at, *object));
+        objects.dedup();
+        objects.into_iter().map(|(_, track, object)| (track, object)).collect()
     }
 }

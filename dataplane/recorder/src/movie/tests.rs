@@ -1,4 +1,5 @@
 //! Files of recordings that are in a store, read back sample by sample: what is in them, when it is shown, and what they cost.
+mod files;
 pub(crate) mod fixture;
 
 use millstream_test_support::mp4::Movie;

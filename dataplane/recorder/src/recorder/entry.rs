@@ -5,6 +5,7 @@ use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use millstream_proto::media::Track;
 use millstream_proto::time::Time;
 
+use super::movies::Making;
 use crate::name::{TRACKS, object_file, place};
 use crate::recording::ledger::{Ledger, Object};
 use crate::recording::record::{Reason, Record};
@@ -101,10 +102,13 @@ pub(super) struct Entry<F> {
     pub(super) may_be_final: bool,
     /// Tracks that the store's multivariant playlist names.
     pub(super) multivariant_tracks: usize,
+    /// Its MP4 files.
+    pub(super) making: Making,
 }
 
 impl<F: Clone> Entry<F> {
     pub(super) fn new(ledger: Ledger, index: F, index_bytes: u64, phase: Phase) -> Self {
+        let making = Making::new(ledger.head().movies.is_some());
         Self {
             recording: Recording::new(ledger),
             phase,
@@ -126,6 +130,7 @@ impl<F: Clone> Entry<F> {
             are_last_texts_pushed: false,
             may_be_final: false,
             multivariant_tracks: 0,
+            making,
         }
     }
 
@@ -225,6 +230,7 @@ impl<F: Clone> Entry<F> {
         ledger.ended().is_some()
             && self.late.is_empty()
             && self.inits_waiting.is_empty()
+            && !ledger.has_movies_to_make()
             && TRACKS.iter().all(|track| ledger.track(*track).full.is_empty())
             && self.held.iter().flat_map(BTreeMap::values).all(|held| held.is_stored)
     }

@@ -2,9 +2,11 @@
 //! and events come out. Before it: [`crate::run`], or the simulator; after it: the disk and the store.
 //!
 //! Reading order: this file (streams, and what their changes do), [`entry`] (a recording with its files), [`syncing`] (what is durable), [`storing`] (what is
-//! uploaded and told), [`damage`] (objects that are not what was written), [`starting`] (a start, and a disk that failed), [`room`] (pauses).
+//! uploaded and told), [`movies`] (MP4 files), [`damage`] (objects that are not what was written), [`starting`] (a start, and a disk that failed),
+//! [`room`] (pauses).
 mod damage;
 mod entry;
+mod movies;
 mod room;
 mod starting;
 mod status;
@@ -22,14 +24,15 @@ use millstream_proto::time::Time;
 use serde::Serialize;
 
 use self::entry::{Entry, Phase};
+pub use self::movies::MovieJob;
 pub use self::status::{Numbers, RecordingStatus};
 pub use self::storing::StoreJob;
 use self::syncing::Syncing;
-use crate::limits::{LEDGER_BYTES_MAX, NAME_TRIES_MAX};
+use crate::limits::{LEDGER_BYTES_MAX, MOVIE_BYTES_MAX, MOVIE_PART_OF_SPOOL, NAME_TRIES_MAX};
 use crate::name::{INDEX_FILE, RecordingName, place};
 use crate::recording::Write;
 use crate::recording::ledger::Ledger;
-use crate::recording::record::{Head, Reason, Record};
+use crate::recording::record::{Head, Movies, Reason, Record};
 use crate::settings::{Settings, StreamSettings};
 use crate::spool::disk::{Disk, DiskError};
 use crate::uploader::{Moment, Uploader};
@@ -76,6 +79,17 @@ pub enum EventKind {
         /// Bytes of media.
         bytes: u64,
     },
+    /// An MP4 file of it is in the store.
+    RecordingFile {
+        /// Where, below the stream's path.
+        path: String,
+        /// When it begins, Unix milliseconds.
+        from_unix_ms: u64,
+        /// How long it plays.
+        duration_ms: u64,
+        /// Its length.
+        bytes: u64,
+    },
     /// It was not begun, or lacks something for good.
     RecordingFailed {
         /// What, and what to do.
@@ -118,6 +132,8 @@ pub struct Recorder<D: Disk> {
     events: VecDeque<Event>,
     numbers: Numbers,
     foreign: Vec<String>,
+    /// MP4 files that are being made.
+    movies_building: usize,
 }
 
 /// How long a stream waits before it tries again to begin a recording.
@@ -131,7 +147,7 @@ impl<D: Disk> Recorder<D> {
         let stream = Stream {
             id,
             settings,
-            wanted: settings.is_on_demand,
+            wanted: settings.is_recorded(),
             session: None,
             headers: [None, None],
             begun: [None; 2],
@@ -352,6 +368,11 @@ impl<D: Disk> Recorder<D> {
             target_duration_s: session.target_duration_s,
             object_ms: stream.settings.ondemand_time_s.max(1).saturating_mul(1_000),
             retention_days: stream.settings.retention_days,
+            keeps_hls: stream.settings.keeps_hls(),
+            movies: stream.settings.is_video.then(|| Movies {
+                length_ms: stream.settings.video_time_s.max(1).saturating_mul(1_000),
+                bytes_max: MOVIE_BYTES_MAX.min(self.settings.spool_max_bytes / MOVIE_PART_OF_SPOOL),
+            }),
         };
         let made = self.disk.create(name.as_str(), INDEX_FILE).and_then(|index| {
             let record = Record::Head(head.clone()).encode();

@@ -36,6 +36,7 @@ impl<D: Disk> Recorder<D> {
             events: VecDeque::new(),
             numbers: Numbers::default(),
             foreign: Vec::new(),
+            movies_building: 0,
         };
         for entry in entries {
             if !entry.is_directory {

@@ -42,6 +42,8 @@ pub struct Numbers {
     pub stored: u64,
     /// Uploads that failed and were tried again.
     pub store_failures: u64,
+    /// MP4 files that are in the store.
+    pub movies: u64,
     /// Objects that are neither here nor in the store.
     pub damaged: u64,
     /// Segments that were not what was written when their object was to be stored.

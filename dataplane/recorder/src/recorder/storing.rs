@@ -1,10 +1,13 @@
 //! What goes to the store, and what follows when it is there: files leave the spool, playlists name more, a recording is done. Before it:
 //! [`super::syncing`]; after it: [`crate::uploader`].
+use std::sync::Arc;
+
 use millstream_proto::media::Track;
 
-use super::entry::{Entry, Phase};
+use super::entry::{Entry, Held, Phase};
 use super::{EventKind, Recorder};
 use crate::limits::{PLAYLISTS_EVERY, UPLOADS_READY_MAX};
+use crate::movie::make::Movie;
 use crate::name::{INDEX_FILE, RecordingName, TRACKS, init_path, object_file, object_path, place, playlist_path};
 use crate::recording::playlist::Reach;
 use crate::recording::record::Head;
@@ -14,7 +17,7 @@ use crate::store::{Kind, Sums};
 use crate::uploader::{Content, Finished, Job, JobId, Moment, Outcome, Request, What};
 
 /// What never changes under its name.
-const FOR_EVER: &str = "public, max-age=31536000, immutable";
+pub(super) const FOR_EVER: &str = "public, max-age=31536000, immutable";
 /// What is rewritten while the recording grows, and once more at its end.
 const FOR_SECONDS: &str = "public, max-age=5";
 /// What is final, but may be removed.
@@ -33,6 +36,8 @@ pub struct StoreJob<F> {
     pub job: Job,
     /// The file whose first [`Job::sums`] bytes are put, where it puts an object.
     pub file: Option<F>,
+    /// The MP4 file that it puts, of files of the recording's directory.
+    pub movie: Option<Arc<Movie>>,
 }
 
 impl<D: Disk> Recorder<D> {
@@ -58,8 +63,14 @@ impl<D: Disk> Recorder<D> {
     fn upload(&mut self, name: &RecordingName, track: Track, number: u32, look_first: bool) {
         let Some(entry) = self.entries.get_mut(name) else { return };
         let at = place(track);
-        let Some(held) = entry.held[at].get(&number).copied() else { return };
-        let Head { stream, .. } = entry.recording.ledger().head();
+        let Some(held) = entry.held[at].get_mut(&number) else { return };
+        let Head { stream, keeps_hls, .. } = entry.recording.ledger().head();
+        if !keeps_hls {
+            // MP4 files are made of it, and nothing else.
+            held.is_stored = true;
+            return entry.list();
+        }
+        let held = *held;
         for init in &entry.recording.ledger().track(track).inits {
             if init.number > entry.inits_pushed[at] && init.number <= held.object.init {
                 entry.inits_pushed[at] = init.number;
@@ -90,7 +101,13 @@ impl<D: Disk> Recorder<D> {
     pub fn store_jobs(&mut self, moment: Moment) -> Vec<StoreJob<D::File>> {
         let mut jobs = Vec::new();
         for job in self.uploader.jobs(moment) {
+            let mut movie = None;
             let file = match job.put {
+                Some(Content::Movie(number)) => {
+                    let entry = self.entries.get(&job.recording);
+                    movie = entry.and_then(|entry| entry.making.built(number));
+                    None
+                }
                 Some(Content::Object(track, number)) => {
                     match self.disk.open(job.recording.as_str(), &object_file(track, number)) {
                         Ok(file) => Some(file),
@@ -106,7 +123,7 @@ impl<D: Disk> Recorder<D> {
                 }
                 _ => None,
             };
-            jobs.push(StoreJob { job, file });
+            jobs.push(StoreJob { job, file, movie });
         }
         jobs
     }
@@ -128,12 +145,15 @@ impl<D: Disk> Recorder<D> {
                             held.is_stored = true;
                         }
                     }
+                    What::Movie(number) => self.movie_stored(&name, number, moment),
                     What::Init(track, number) => {
                         entry.inits_waiting.remove(&(place(track) as u8, number));
                     }
                     _ => return,
                 }
-                entry.list();
+                if let Some(entry) = self.entries.get_mut(&name) {
+                    entry.list();
+                }
                 self.remove_stored(&name);
                 self.upload_next(&name);
             }
@@ -143,6 +163,7 @@ impl<D: Disk> Recorder<D> {
             Some(Finished::Spoilt(name, What::Object(track, number), why)) => {
                 self.mend_object(&name, track, number, &why, moment);
             }
+            Some(Finished::Missing(name, What::Movie(number), why)) => self.movie_is_stale(&name, number, &why, moment),
             // A header is never looked for without its bytes, and a text is made anew.
             None | Some(Finished::Missing(..) | Finished::Spoilt(..)) => {}
         }
@@ -152,8 +173,10 @@ impl<D: Disk> Recorder<D> {
     pub(super) fn remove_stored(&mut self, name: &RecordingName) {
         let Some(entry) = self.entries.get_mut(name) else { return };
         for track in TRACKS {
+            let needed_from = entry.making.objects_from[place(track)];
             let held = &mut entry.held[place(track)];
-            for held in held.values_mut().filter(|held| held.is_stored && !held.is_removed) {
+            let may_go = |held: &&mut Held| held.is_stored && !held.is_removed && held.object.number < needed_from;
+            for held in held.values_mut().filter(may_go) {
                 // A missing file means stored only where the seal is on the disk.
                 if !held.is_seal_synced {
                     continue;
@@ -214,14 +237,15 @@ impl<D: Disk> Recorder<D> {
         let reach = if is_last { Reach::All } else { Reach::Objects(entry.listed) };
         let stream = &ledger.head().stream;
         let mut texts: Vec<(What, String, &str, String)> = Vec::new();
-        let playing: Vec<Track> = TRACKS.into_iter().filter(|track| ledger.plays(*track, reach)).collect();
+        let keeps_hls = ledger.head().keeps_hls;
+        let playing: Vec<Track> = TRACKS.into_iter().filter(|track| keeps_hls && ledger.plays(*track, reach)).collect();
         for track in &playing {
             let text = ledger.media_playlist(*track, reach, is_last);
             texts.push((What::Playlist(*track), name.key(stream, playlist_path(*track)), PLAYLIST_TYPE, text));
         }
         // Players read the multivariant one once: it waits for all tracks, and is exact at the end.
         let is_whole = playing.len() == ledger.listed().count() && playing.len() > entry.multivariant_tracks;
-        if is_last || is_whole {
+        if keeps_hls && (is_last || is_whole) {
             entry.multivariant_tracks = playing.len();
             let folder = format!("rec/{name}/");
             let index = (What::Index, name.key(stream, "index.m3u8"), ledger.multivariant(reach, ""));

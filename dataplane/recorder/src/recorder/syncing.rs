@@ -20,6 +20,9 @@ struct Covered {
     objects: Vec<(Track, u32)>,
     /// Records of seals.
     seals: Vec<(Track, u32)>,
+    /// What says where MP4 files up to this one end, and that others are stored: objects from these on are needed.
+    movies: u32,
+    objects_from: [u32; 2],
 }
 
 /// The batch under way.
@@ -77,7 +80,10 @@ impl<D: Disk> Recorder<D> {
                     Err(_) => entry.unopened.push((track, number)),
                 }
             }
-            let mut of = Covered { name: name.clone(), objects: Vec::new(), seals: Vec::new() };
+            let ledger = entry.recording.ledger();
+            let movies = ledger.whole_movies().map_or(0, |(_, last)| last);
+            let objects_from = ledger.objects_needed_from();
+            let mut of = Covered { name: name.clone(), objects: Vec::new(), seals: Vec::new(), movies, objects_from };
             for track in TRACKS {
                 for (number, held) in &entry.held[place(track)] {
                     if !held.is_synced && !entry.unopened.contains(&(track, *number)) {
@@ -125,8 +131,10 @@ impl<D: Disk> Recorder<D> {
             }
             return;
         }
-        for Covered { name, objects, seals } in covered {
+        for Covered { name, objects, seals, movies, objects_from } in covered {
             let Some(entry) = self.entries.get_mut(&name) else { continue };
+            entry.making.durable = entry.making.durable.max(movies);
+            entry.making.objects_from = objects_from;
             for (track, number) in objects {
                 if let Some(held) = entry.held[place(track)].get_mut(&number) {
                     held.is_synced = true;

@@ -5,6 +5,7 @@ use std::collections::BTreeSet;
 use millstream_proto::media::Track;
 use serde::Serialize;
 
+use super::movies::{FirstPart, Movies};
 use super::record::{Head, Init, PartSums, Reason, Record, SegmentStart};
 use super::rows::{Rows, Segment, Taken};
 use crate::limits::{GAPS_MAX, OBJECT_BYTES_MAX};
@@ -83,6 +84,7 @@ pub struct Ledger {
     /// Damaged places of the index so far: each is one more discontinuity.
     breaches: u32,
     ended: Option<Reason>,
+    pub(super) movies: Movies,
 }
 
 impl TrackLedger {
@@ -186,7 +188,16 @@ fn combined((first, first_bytes): (u32, u64), (second, second_bytes): (u32, u64)
 impl Ledger {
     /// One with nothing in it.
     pub fn new(head: Head) -> Self {
-        Self { head, tracks: Default::default(), gaps: Vec::new(), gaps_left_out: 0, runs: 0, breaches: 0, ended: None }
+        Self {
+            head,
+            tracks: Default::default(),
+            gaps: Vec::new(),
+            gaps_left_out: 0,
+            runs: 0,
+            breaches: 0,
+            ended: None,
+            movies: Movies::default(),
+        }
     }
 
     pub(crate) fn track(&self, track: Track) -> &TrackLedger {
@@ -203,7 +214,7 @@ impl Ledger {
             Record::Head(_) => {}
             Record::Init(track, init) => self.track_mut(*track).inits.push(init.clone()),
             Record::Opened(track, start) => self.open(*track, *start),
-            Record::Part(track, part) => self.track_mut(*track).part(part),
+            Record::Part(track, part) => self.part(*track, part),
             Record::Closed(track) => {
                 let object_ms = u64::from(self.head.object_ms);
                 let of = self.track_mut(*track);
@@ -212,6 +223,7 @@ impl Ledger {
                 if of.object.is_some_and(is_full) {
                     of.finish_object();
                 }
+                self.settle_movies();
             }
             Record::Gap(track, ms) => {
                 let of = self.track_mut(*track);
@@ -231,10 +243,12 @@ impl Ledger {
                     of.newest_unix_ms = of.newest_unix_ms.max(Some(date_unix_ms));
                     of.rows.push(taken);
                 }
+                self.settle_movies();
             }
             Record::Break(reason) => {
                 self.finish();
                 self.name_gap(*reason);
+                self.movies.broke_off(self.runs, matches!(reason, Reason::SpoolFull | Reason::DiskFull));
             }
             Record::Sealed(track, object, sums) => self.track_mut(*track).seal(*object, *sums),
             Record::Damaged(track, object) => {
@@ -252,7 +266,9 @@ impl Ledger {
                 // What does not go on has an end, and no gap behind it.
                 self.gaps.retain(|gap| gap.to_unix_ms.is_some());
                 self.ended = Some(*reason);
+                self.movies.ended();
             }
+            Record::Movie(made) => self.movies.made(*made),
         }
     }
 
@@ -261,6 +277,7 @@ impl Ledger {
         self.breaches += 1;
         self.finish();
         self.name_gap(Reason::Damaged);
+        self.movies.broke_off(self.runs, false);
     }
 
     fn name_gap(&mut self, reason: Reason) {
@@ -272,6 +289,29 @@ impl Ledger {
         } else {
             self.gaps_left_out += 1;
         }
+    }
+
+    fn part(&mut self, track: Track, part: &PartSums) {
+        let first = self.first_part(track, part);
+        self.track_mut(track).part(part);
+        let Some(wanted) = self.head.movies else { return };
+        if let Some(first) = first {
+            let of = &self.tracks[place(track)];
+            let same = |one, other| of.init(one).map(|init| &init.bytes) == of.init(other).map(|init| &init.bytes);
+            self.movies.began(wanted, &first, same);
+        }
+        let end_unix_ms = self.track(track).end_unix_ms();
+        self.movies.part(track, part.bytes, part.frames, end_unix_ms);
+        self.settle_movies();
+    }
+
+    /// What a part is, where it is the first of its segment.
+    fn first_part(&self, track: Track, part: &PartSums) -> Option<FirstPart> {
+        let of = self.track(track);
+        let start = of.open.filter(|open| open.independent.is_none())?.start;
+        let objects = self.tracks.each_ref().map(|of| of.open.map_or(of.last_object, |open| open.start.object));
+        let PartSums { bytes, independent, .. } = *part;
+        Some(FirstPart { track, start, bytes, independent, objects })
     }
 
     fn finish(&mut self) {

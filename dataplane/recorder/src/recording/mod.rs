@@ -2,9 +2,11 @@
 //! [`Recording::written`]; one that failed is not, and nothing has changed.
 //!
 //! Reading order: [`record`] (what is appended to the index), [`mend`] (a record with a changed bit), [`ledger`] (what the records say), [`rows`] (segments
-//! in eight bytes each), this file (which records a change makes), [`playlist`] and [`summary`] (what is told of it).
+//! in eight bytes each), this file (which records a change makes), [`movies`] (which MP4 files there are to be), [`playlist`] and [`summary`] (what is
+//! told of it).
 pub mod ledger;
 mod mend;
+pub mod movies;
 pub mod playlist;
 pub mod record;
 pub mod rows;

@@ -75,6 +75,30 @@ pub struct Head {
     pub object_ms: u32,
     /// See [`crate::settings::StreamSettings::retention_days`].
     pub retention_days: u32,
+    /// Its objects and playlists go to the store.
+    pub keeps_hls: bool,
+    /// MP4 files are made of it.
+    pub movies: Option<Movies>,
+}
+
+/// How long MP4 files of a recording are.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Movies {
+    /// Milliseconds.
+    pub length_ms: u32,
+    /// Bytes of media after which one ends before its time.
+    pub bytes_max: u64,
+}
+
+/// An MP4 file that is in the store.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct MadeMovie {
+    /// Its number in the recording, from 1.
+    pub number: u32,
+    /// Its length; 0: nothing of it could be played, and there is no file.
+    pub bytes: u64,
+    /// How long it plays.
+    pub duration_ms: u64,
 }
 
 /// A track's file header.
@@ -149,6 +173,8 @@ pub enum Record {
     Trimmed(Track, u32, u64),
     /// Nothing more comes. Open objects are whole.
     Ended(Reason),
+    /// An MP4 file is in the store.
+    Movie(MadeMovie),
 }
 
 /// Why there is no record at a place of an index.
@@ -189,13 +215,17 @@ impl Record {
 
     fn write(&self, out: &mut BytesMut) {
         match self {
-            Self::Head(Head { name, stream, target_duration_s, object_ms, retention_days }) => {
+            Self::Head(head) => {
+                let Head { name, stream, target_duration_s, object_ms, retention_days, keeps_hls, movies } = head;
                 out.put_slice(&[0, VERSION]);
                 put_text(out, name.as_str());
                 put_text(out, stream.as_str());
                 for number in [*target_duration_s, *object_ms, *retention_days] {
                     out.put_u32(number);
                 }
+                out.put_u8(u8::from(*keeps_hls));
+                out.put_u32(movies.map_or(0, |movies| movies.length_ms));
+                out.put_u64(movies.map_or(0, |movies| movies.bytes_max));
             }
             Self::Init(track, Init { number, timescale, codec, shape, bytes }) => {
                 out.put_slice(&[1, track_code(*track)]);
@@ -250,6 +280,12 @@ impl Record {
                 out.put_u64(*offset);
             }
             Self::Ended(reason) => out.put_slice(&[9, reason_code(*reason)]),
+            Self::Movie(MadeMovie { number, bytes, duration_ms }) => {
+                out.put_slice(&[10, 0]);
+                out.put_u32(*number);
+                out.put_u64(*bytes);
+                out.put_u64(*duration_ms);
+            }
         }
     }
 
@@ -273,12 +309,25 @@ impl Record {
             let name = RecordingName::parse(text(&mut cursor)?).ok_or(RecordError::Damaged)?;
             let stream = Id::new(text(&mut cursor)?).map_err(|_| RecordError::Damaged)?;
             let (target_duration_s, object_ms, retention_days) = (cursor.u32()?, cursor.u32()?, cursor.u32()?);
-            return Ok(Self::Head(Head { name, stream, target_duration_s, object_ms, retention_days }));
+            // A release that knew no MP4 files wrote nothing behind that.
+            let (keeps_hls, length_ms, bytes_max) = if cursor.is_empty() {
+                (true, 0, 0)
+            } else {
+                (cursor.u8()? != 0, cursor.u32()?, u64::from_be_bytes(cursor.array()?))
+            };
+            let movies = (length_ms > 0).then_some(Movies { length_ms, bytes_max });
+            let head = Head { name, stream, target_duration_s, object_ms, retention_days, keeps_hls, movies };
+            return Ok(Self::Head(head));
         }
         let reason = || REASONS.get(usize::from(code)).copied().ok_or(RecordError::Damaged);
         match kind {
             6 => return reason().map(Self::Break),
             9 => return reason().map(Self::Ended),
+            10 => {
+                let number = cursor.u32()?;
+                let (bytes, duration_ms) = (u64::from_be_bytes(cursor.array()?), u64::from_be_bytes(cursor.array()?));
+                return Ok(Self::Movie(MadeMovie { number, bytes, duration_ms }));
+            }
             _ => {}
         }
         let track = match code {
@@ -376,7 +425,16 @@ pub(super) mod tests {
             bytes: Bytes::from_static(b"moov"),
         };
         vec![
-            Record::Head(Head { name, stream, target_duration_s: 2, object_ms: 60_000, retention_days: 7 }),
+            Record::Head(Head {
+                name,
+                stream,
+                target_duration_s: 2,
+                object_ms: 60_000,
+                retention_days: 7,
+                keeps_hls: false,
+                movies: Some(Movies { length_ms: 60_000, bytes_max: 1 << 40 }),
+            }),
+            Record::Movie(MadeMovie { number: 7, bytes: 1 << 33, duration_ms: 60_040 }),
             Record::Init(Track::Video, init(Some(Shape::Video { width: 1_280, height: 720 }))),
             Record::Init(Track::Audio, init(Some(Shape::Audio { rate_hz: 44_100, channels: 2 }))),
             Record::Init(Track::Audio, init(None)),

@@ -126,6 +126,11 @@ impl Rows {
         self.end_unix_ms
     }
 
+    /// The newest run.
+    pub(crate) fn run(&self) -> Option<u32> {
+        self.runs.last().map(|mark| mark.is.0)
+    }
+
     pub(crate) const fn total_ms(&self) -> u64 {
         self.total_ms
     }

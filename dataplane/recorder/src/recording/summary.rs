@@ -4,6 +4,7 @@ use millstream_proto::media::Track;
 use serde::Serialize;
 
 use super::ledger::{Ledger, NamedGap};
+use super::movies::ListedMovie;
 use super::record::Reason;
 use crate::limits::GAPS_MAX;
 use crate::name::TRACKS;
@@ -84,6 +85,18 @@ pub struct Summary {
     pub gaps: Vec<NamedGap>,
     /// Gaps beyond those.
     pub gaps_left_out: u64,
+    /// Its MP4 files that are in the store.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub files: Vec<ListedMovie>,
+    /// Files beyond those.
+    #[serde(skip_serializing_if = "is_none")]
+    pub files_left_out: u64,
+}
+
+// serde's shape.
+#[allow(clippy::trivially_copy_pass_by_ref)]
+const fn is_none(number: &u64) -> bool {
+    *number == 0
 }
 
 impl Summary {
@@ -116,6 +129,8 @@ impl Ledger {
                 .collect(),
             gaps: self.every_gap(),
             gaps_left_out: self.gaps_left_out(),
+            files: self.movies(),
+            files_left_out: self.movies_left_out(),
         }
     }
 

@@ -31,6 +31,8 @@ impl Fixture {
             target_duration_s: 2,
             object_ms,
             retention_days: 0,
+            keeps_hls: true,
+            movies: None,
         };
         Self { recording: Recording::new(Ledger::new(head)), records: Vec::new() }
     }

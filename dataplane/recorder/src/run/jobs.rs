@@ -1,16 +1,35 @@
 //! What is asked of the store, as tasks of a tokio runtime. Before it: [`super::thread`], which begins and cancels them; after it: the store.
 use std::fs::File;
 use std::os::unix::fs::FileExt as _;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
+use crate::movie::copy::{Built, build};
+use crate::movie::make::{MakeError, Movie};
+use crate::movie::source::at_once;
+use crate::movie::spooled::{SpoolFiles, Spooled};
+use crate::recorder::{MovieJob, StoreJob};
 use crate::store::{Body, Store, StoreError, Sums};
-use crate::uploader::{Content, Job, Outcome};
+use crate::uploader::{Content, Outcome};
 
 /// Bytes of a file that are read at once.
 const CHUNK_BYTES: usize = 256 << 10;
 
+/// Makes an MP4 file's index and sums of what is in the spool, on a thread that may wait for the disk.
+pub(super) async fn make(spool: PathBuf, job: MovieJob) -> (MovieJob, Result<Built, MakeError>) {
+    let kept = job.clone();
+    let made = tokio::task::spawn_blocking(move || {
+        let files = SpoolFiles::new(spool.join(job.recording.as_str()));
+        let never = || Err(MakeError::Unreadable("the spool was waited for".to_owned()));
+        at_once(build(&job.due.recipe, &files)).unwrap_or_else(never)
+    });
+    let made = made.await.unwrap_or_else(|error| Err(MakeError::Unreadable(error.to_string())));
+    (kept, made)
+}
+
 /// Does a job; gives what came of it.
-pub(super) async fn perform(store: Arc<dyn Store>, job: Job, file: Option<Arc<File>>) -> Outcome {
+pub(super) async fn perform(store: Arc<dyn Store>, spool: &Path, job: StoreJob<Arc<File>>) -> Outcome {
+    let StoreJob { job, file, movie } = job;
     let body = match (job.put, file) {
         (None, _) => {
             return match store.head(&job.key).await {
@@ -28,11 +47,28 @@ pub(super) async fn perform(store: Arc<dyn Store>, job: Job, file: Option<Arc<Fi
                 Err(error) => return Outcome::Failed(format!("the spool's copy could not be read: {error}")),
             }
         }
+        (Some(Content::Movie(_)), _) => match spooled(spool, job.recording.as_str(), movie, job.sums).await {
+            Ok(body) => body,
+            Err(outcome) => return outcome,
+        },
         (Some(Content::Object(..)), None) => return Outcome::Source("its file is gone".to_owned()),
     };
     match store.put(&job.key, body, job.kind).await {
         Ok(()) => Outcome::Put,
         Err(error) => outcome(error),
+    }
+}
+
+/// The body of an MP4 file, once all of it has been read as it was when it was made.
+async fn spooled(spool: &Path, recording: &str, movie: Option<Arc<Movie>>, sums: Sums) -> Result<Body, Outcome> {
+    let Some(movie) = movie else { return Err(Outcome::Source("it is being made anew".to_owned())) };
+    let spooled = Arc::new(Spooled::new(&spool.join(recording), movie));
+    let copy = Arc::clone(&spooled);
+    match tokio::task::spawn_blocking(move || copy.sums()).await {
+        Ok(Ok(found)) if found == sums => Ok(Body::Movie(spooled)),
+        Ok(Ok(_)) => Err(Outcome::Source("its objects are no longer what they were".to_owned())),
+        Ok(Err(error)) => Err(Outcome::Source(error.to_string())),
+        Err(error) => Err(Outcome::Failed(error.to_string())),
     }
 }
 

@@ -23,6 +23,7 @@ pub fn text(snapshot: &Snapshot) -> String {
         ("recorder_disk_errors", "Errors of the spool's disk", numbers.disk_errors),
         ("recorder_uploads", "Objects and playlists that the store has shown", numbers.stored),
         ("recorder_upload_failures", "Requests to the store that failed and are tried again", numbers.store_failures),
+        ("recorder_mp4_files", "MP4 files that the store has shown", numbers.movies),
         ("recorder_damaged_objects", "Objects that are neither in the spool nor in the store", numbers.damaged),
         (
             "recorder_damaged_segments",

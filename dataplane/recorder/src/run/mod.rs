@@ -119,7 +119,7 @@ fn sync_batches(
 impl Handle {
     /// Who follows a stream for the recorder, on the shard that owns it. It has the stream packaged while it is to be recorded.
     pub fn follower(&self, id: &Id, settings: StreamSettings) -> Box<dyn Subscriber> {
-        let (follower, feed) = queue::queue(&self.queues, settings.is_on_demand);
+        let (follower, feed) = queue::queue(&self.queues, settings.is_recorded());
         // A recorder that has stopped drops the other end, and the follower is done.
         let _ = self.commands.send(Command::Follow(id.clone(), settings, feed));
         self.queues.wake();

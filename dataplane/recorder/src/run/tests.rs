@@ -24,6 +24,16 @@ impl Store for Memory {
         Box::pin(async move {
             let bytes = match body {
                 Body::Bytes(bytes) => bytes,
+                Body::Movie(movie) => {
+                    let mut bytes = Vec::new();
+                    movie
+                        .read(|chunk| {
+                            bytes.extend_from_slice(chunk);
+                            Ok(())
+                        })
+                        .expect("its objects");
+                    bytes.into()
+                }
                 Body::File(file, length) => {
                     use std::os::unix::fs::FileExt as _;
                     let mut bytes = vec![0; length as usize];
@@ -101,7 +111,7 @@ fn eventually(what: &str, mut holds: impl FnMut() -> bool) {
 }
 
 fn recorded() -> StreamSettings {
-    StreamSettings { is_on_demand: true, ondemand_time_s: 4, retention_days: 3 }
+    StreamSettings { is_on_demand: true, ondemand_time_s: 4, retention_days: 3, ..StreamSettings::default() }
 }
 
 #[test]

@@ -13,10 +13,12 @@ use millstream_proto::time::Time;
 use tokio::task::AbortHandle;
 
 use super::Snapshot;
-use super::jobs::perform;
+use super::jobs::{make, perform};
 use super::queue::{Feed, Queues};
 use crate::limits::{CHANGES_PER_TURN, IDLE_LOOK_EVERY, LOOK_EVERY};
-use crate::recorder::{Event, Recorder, StreamKey};
+use crate::movie::copy::Built;
+use crate::movie::make::MakeError;
+use crate::recorder::{Event, MovieJob, Recorder, StreamKey};
 use crate::settings::StreamSettings;
 use crate::spool::directory::{self, Directory};
 use crate::spool::disk::{DiskError, SyncBatch};
@@ -32,6 +34,8 @@ pub(super) enum Command {
     Follow(Id, StreamSettings, Feed),
     /// It is to be recorded, or no longer.
     Want(Id, bool),
+    /// An MP4 file was made, or not.
+    Made(Box<(MovieJob, Result<Built, MakeError>)>),
     /// The store has answered.
     Done(JobId, Outcome),
     /// A batch is durable, or not.
@@ -130,6 +134,7 @@ impl DiskThread {
                     running.remove(&id);
                     self.recorder.store_done(id, outcome, moment);
                 }
+                Command::Made(made) => self.recorder.movie_built(&made.0, made.1, moment),
                 Command::Synced(result) => self.recorder.synced(&result, moment),
                 Command::Stop => stops = true,
             }
@@ -160,11 +165,19 @@ impl DiskThread {
                 task.abort();
             }
         }
+        for job in self.recorder.movie_jobs(moment) {
+            let (spool, sender, queues) = (self.spool.clone(), self.sender.clone(), Arc::clone(&self.queues));
+            self.runtime.spawn(async move {
+                let made = make(spool, job).await;
+                let _ = sender.send(Command::Made(Box::new(made)));
+                queues.wake();
+            });
+        }
         for job in self.recorder.store_jobs(moment) {
             let (id, store, sender) = (job.job.id, Arc::clone(&self.store), self.sender.clone());
-            let queues = Arc::clone(&self.queues);
+            let (queues, spool) = (Arc::clone(&self.queues), self.spool.clone());
             let task = self.runtime.spawn(async move {
-                let outcome = perform(store, job.job, job.file).await;
+                let outcome = perform(store, &spool, job).await;
                 // Nobody is there to hear it when the server stops.
                 let _ = sender.send(Command::Done(id, outcome));
                 queues.wake();

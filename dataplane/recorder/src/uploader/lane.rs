@@ -60,7 +60,7 @@ impl Upload {
 impl Lane {
     pub(super) fn push(&mut self, request: Request) {
         match request.what {
-            What::Object(..) | What::Init(..) => self.objects.push_back(Upload::new(request)),
+            What::Object(..) | What::Init(..) | What::Movie(_) => self.objects.push_back(Upload::new(request)),
             _ => {
                 let waiting =
                     self.texts.iter_mut().find(|text| text.request.what == request.what && text.job.is_none());

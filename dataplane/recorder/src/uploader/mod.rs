@@ -37,6 +37,8 @@ pub enum What {
     Object(Track, u32),
     /// A file header.
     Init(Track, u32),
+    /// An MP4 file.
+    Movie(u32),
     /// A track's playlist.
     Playlist(Track),
     /// `index.m3u8`.
@@ -52,6 +54,8 @@ pub enum What {
 pub enum Content {
     /// The file of that object in the spool.
     Object(Track, u32),
+    /// The MP4 file of that number, of objects in the spool.
+    Movie(u32),
     /// These bytes.
     Bytes(Bytes),
 }

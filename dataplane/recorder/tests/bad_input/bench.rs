@@ -137,7 +137,13 @@ impl Bench {
             running: Vec::new(),
             order: Vec::new(),
             events: Vec::new(),
-            settings: StreamSettings { is_on_demand: true, ondemand_time_s, retention_days: 0 },
+            settings: StreamSettings {
+                is_on_demand: true,
+                ondemand_time_s,
+                is_video: false,
+                video_time_s: 60,
+                retention_days: 0,
+            },
         };
         bench.start();
         bench
@@ -345,6 +351,7 @@ fn answer(store: &mut BTreeMap<String, Vec<u8>>, job: &Job, file: Option<&File>)
                 _ => return Outcome::Source("its file is not what was written".to_owned()),
             }
         }
+        Some(other) => panic!("no stream here has {other:?}"),
     };
     store.insert(job.key.clone(), bytes);
     Outcome::Put

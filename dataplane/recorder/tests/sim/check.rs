@@ -3,7 +3,9 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use millstream_proto::media::Track;
 use millstream_proto::time::Time;
+use millstream_recorder::settings::StreamSettings;
 use millstream_test_support::hls::playlist::Media;
+use millstream_test_support::mp4::Movie;
 
 use crate::source::{Source, Told, at};
 use crate::store::SimStore;
@@ -25,6 +27,86 @@ impl Excuses {
     }
 }
 
+/// What fragments say, one behind the other and nothing between.
+fn fragments(mut bytes: &[u8]) -> Vec<String> {
+    let mut found = Vec::new();
+    while !bytes.is_empty() {
+        let mut sized = |name: &[u8]| {
+            let size = u32::from_be_bytes(bytes[..4].try_into().expect("a box")) as usize;
+            assert_eq!(&bytes[4..8], name);
+            let (one, rest) = bytes.split_at(size);
+            bytes = rest;
+            one[8..].to_vec()
+        };
+        sized(b"moof");
+        found.push(stamp(&sized(b"mdat")));
+    }
+    found
+}
+
+fn stamp(data: &[u8]) -> String {
+    let text = std::str::from_utf8(data).expect("text");
+    text.strip_prefix('<').and_then(|rest| rest.split_once('>')).expect("a stamp").0.to_owned()
+}
+
+/// What the MP4 files of a stream show, by where it is in what was told; each file by itself is right.
+fn files(
+    store: &SimStore,
+    id: &str,
+    places: &BTreeMap<&str, usize>,
+    source: &Source,
+    context: &str,
+) -> BTreeSet<usize> {
+    let mut times: BTreeMap<usize, u32> = BTreeMap::new();
+    let mut listed: BTreeSet<String> = BTreeSet::new();
+    for (key, text) in store.objects.iter().filter(|(key, _)| key.starts_with(&format!("{id}/rec/"))) {
+        if key.ends_with("/recording.json") {
+            let text = std::str::from_utf8(text).expect("text");
+            let paths =
+                text.split("\"path\": \"").skip(1).map(|rest| rest.split('"').next().expect("a path").to_owned());
+            listed.extend(paths.map(|path| format!("{id}/{path}")));
+        }
+    }
+    let there: BTreeMap<&String, &Vec<u8>> =
+        store.objects.iter().filter(|(key, _)| key.starts_with(&format!("{id}/mp4/"))).collect();
+    assert_eq!(
+        there.keys().map(|key| (*key).clone()).collect::<BTreeSet<_>>(),
+        listed,
+        "{context}: {id}: what is listed"
+    );
+    for (key, file) in there {
+        let movie = Movie::read(file).unwrap_or_else(|error| panic!("{context}: {key}: {error:#}"));
+        for track in &movie.tracks {
+            let mut last = None;
+            for sample in &track.samples {
+                let stamp = stamp(&file[sample.at as usize..][..sample.bytes as usize]);
+                let place = places[stamp.as_str()];
+                assert!(last.is_none_or(|last| last < place), "{context}: {key}: {stamp} is out of order");
+                last = Some(place);
+                let (from, to) = (sample.pts, sample.pts + i64::from(sample.duration));
+                let is_shown = track.shown_us(&movie, to) > 0 && track.shown_us(&movie, from) < track.end_us(&movie);
+                if is_shown && std::env::var_os("MILLSTREAM_SIM_TRACE").is_some() {
+                    println!(
+                        "{key}: {} {stamp}: {from} to {to}, {:?} of {:?}",
+                        track.handler,
+                        (track.delay, track.length, track.media_time),
+                        movie.duration
+                    );
+                }
+                if is_shown {
+                    *times.entry(place).or_default() += 1;
+                }
+            }
+        }
+    }
+    for (place, times) in &times {
+        // Frames of sound do not end where pictures do.
+        let most = if source.told[*place].track == Track::Video { 1 } else { 2 };
+        assert!(*times <= most, "{context}: {id}: {:?} is in {times} files", source.told[*place]);
+    }
+    times.into_keys().collect()
+}
+
 /// The parts of a recording's track, in order.
 fn parts(store: &SimStore, folder: &str, playlist: &str) -> Vec<String> {
     let mut found = Vec::new();
@@ -35,19 +117,18 @@ fn parts(store: &SimStore, folder: &str, playlist: &str) -> Vec<String> {
         let uri = segment.uri.as_ref().expect("whole");
         let (offset, bytes) = segment.range.expect("a range");
         let object = &store.objects[&format!("{folder}/{uri}")];
-        let text = std::str::from_utf8(&object[offset as usize..(offset + bytes) as usize]).expect("text");
-        let stamps: Vec<&str> = text.split('<').skip(1).map(|part| part.split_once('>').expect("whole").0).collect();
-        assert!(text.starts_with('<') && text.matches('<').count() == text.matches('>').count(), "{uri}: {text}");
+        let stamps = fragments(&object[offset as usize..(offset + bytes) as usize]);
         let seconds = segment.duration.expect("a length");
         let told = stamps.len() as f64 * crate::source::PART_MS as f64 / 1e3;
         assert!((seconds - told).abs() < 1e-6, "{uri}: {seconds} s of {stamps:?}");
         let first = stamps[0].rsplit('|').next().expect("a number");
         assert_eq!(first, "0", "{uri} begins within a segment: {stamps:?}");
         let map = segment.map.as_ref().expect("a header");
-        let header = std::str::from_utf8(&store.objects[&format!("{folder}/{map}")]).expect("text").to_owned();
+        let header = String::from_utf8_lossy(&store.objects[&format!("{folder}/{map}")]).into_owned();
+        let of = header.split("moov of ").nth(1).and_then(|coding| coding.split(' ').nth(1)).expect("a coding");
         let session = stamps[0].split('|').next().expect("a session");
-        assert_eq!(header.split(' ').nth(3), Some(session), "the header of another session: {header}, {stamps:?}");
-        found.extend(stamps.into_iter().map(str::to_owned));
+        assert!(of == session || of == "-", "the header of another session: {header}, {stamps:?}");
+        found.extend(stamps);
     }
     found
 }
@@ -55,12 +136,12 @@ fn parts(store: &SimStore, folder: &str, playlist: &str) -> Vec<String> {
 /// All of it.
 pub(crate) fn check(
     store: &SimStore,
-    streams: &[(String, &Source)],
+    streams: &[(String, &Source, StreamSettings)],
     excuses: &Excuses,
     may_be_nothing: bool,
     context: &str,
 ) {
-    for (id, source) in streams {
+    for (id, source, settings) in streams {
         let folders: BTreeSet<String> = store
             .objects
             .keys()
@@ -92,8 +173,21 @@ pub(crate) fn check(
             // Of one of which nothing is good there is nothing to play.
             let has_index = store.objects.contains_key(&format!("{folder}/index.m3u8"));
             let plays = seen.len() > seen_before || !may_be_nothing;
-            assert!(has_index || !plays, "{context}: {folder}: {summary}");
+            assert!(!has_index || settings.keeps_hls(), "{context}: {folder}: {summary}");
+            assert!(has_index || !plays || !settings.keeps_hls(), "{context}: {folder}: {summary}");
+            assert!(settings.keeps_hls() || of().len() == 1, "{context}: {:?}", of());
         }
+        let shown = if settings.is_video { files(store, id, &places, source, context) } else { seen.clone() };
+        let seen = match (settings.keeps_hls(), settings.is_video) {
+            (false, _) => shown,
+            (true, false) => seen,
+            // What players of HLS see is in the files, too.
+            (true, true) => {
+                let missing: Vec<_> = seen.difference(&shown).map(|place| &source.told[*place]).collect();
+                assert!(missing.is_empty(), "{context}: {id}: {missing:?} are in no MP4 file");
+                seen
+            }
+        };
         for (place, told) in source.told.iter().enumerate().filter(|(place, _)| !seen.contains(place)) {
             let all: Vec<String> = [Track::Video, Track::Audio]
                 .iter()

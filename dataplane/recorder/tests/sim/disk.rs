@@ -209,6 +209,13 @@ impl SimDisk {
             .collect()
     }
 
+    /// A file as it is, for who reads beside the recorder.
+    pub(crate) fn peek(&self, directory: &str, name: &str) -> Option<Vec<u8>> {
+        let state = self.0.borrow();
+        let node = *state.directories[*state.spool.now.get(directory)?].now.get(name)?;
+        Some(state.nodes[node].data.clone())
+    }
+
     pub(crate) fn bytes_of(&self, file: usize) -> Vec<u8> {
         self.0.borrow().nodes[file].data.clone()
     }

@@ -1,6 +1,6 @@
 //! The recorder in a simulator: disk and store are actors with faults from a seed, and the process is killed at any operation. Whatever happens,
 //! what was told a second before a kill is in the store in the end, in order, and at no time does the store hold less than before, or a playlist
-//! that names what is not there.
+//! that names what is not there. In half of the seeds MP4 files are made: each picture is in one of them, and each file is right at any time.
 //!
 //! `MILLSTREAM_SIM_SEEDS=A..B cargo nextest run --release -p millstream-recorder --test sim` walks as many as wanted; a seed that fails fails again.
 mod check;
@@ -8,21 +8,28 @@ mod disk;
 mod source;
 mod store;
 
+use std::collections::BTreeMap;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::time::Duration;
 
+use bytes::Bytes;
 use millstream_proto::id::Id;
+use millstream_proto::media::Track;
 use millstream_proto::time::Time;
 use millstream_recorder::limits::UPLOADS_PER_RECORDING_MAX;
-use millstream_recorder::recorder::{EventKind, Recorder, StreamKey};
+use millstream_recorder::movie::copy::build;
+use millstream_recorder::movie::source::{Source as Objects, at_once};
+use millstream_recorder::name::object_file;
+use millstream_recorder::recorder::{EventKind, MovieJob, Recorder, StreamKey};
 use millstream_recorder::settings::{Settings, StreamSettings};
 use millstream_recorder::spool::disk::SyncBatch;
+use millstream_recorder::store::{Answer, StoreError};
 use millstream_recorder::uploader::{Content, Moment, Outcome};
 use millstream_test_support::random::Random;
 
 use self::check::Excuses;
 use self::disk::SimDisk;
-use self::source::Source;
+use self::source::{Source, at};
 use self::store::{Mood, SimStore};
 
 const STEP_MS: u64 = 50;
@@ -43,6 +50,19 @@ struct Plan {
     small_spool: bool,
     clock_set_back: bool,
     flips: bool,
+    movies: bool,
+}
+
+/// Objects as they were in the spool.
+struct Spool(BTreeMap<(usize, u32), Vec<u8>>);
+
+impl Objects for Spool {
+    fn read(&self, track: Track, object: u32, from: u64, bytes: usize) -> Answer<'_, Bytes> {
+        let object = self.0.get(&(at(track), object));
+        let read = object.and_then(|object| object.get(from as usize..from as usize + bytes));
+        let read = read.map(Bytes::copy_from_slice).ok_or_else(|| StoreError::Source("it is gone".to_owned()));
+        Box::pin(std::future::ready(read))
+    }
 }
 
 struct World {
@@ -51,6 +71,9 @@ struct World {
     store: SimStore,
     recorder: Option<Recorder<SimDisk>>,
     sources: Vec<(String, Source, StreamKey)>,
+    stream: StreamSettings,
+    /// MP4 files that are being made, and when they are.
+    making: Vec<(Time, MovieJob)>,
     now: Time,
     /// What the wall clock is off.
     off_ms: u64,
@@ -78,8 +101,7 @@ impl World {
             recorder.foreign().iter().filter(|what| !what.ends_with("it has no file \"index\"")).collect();
         assert!(foreign.is_empty() && (self.has_flips || recorder.foreign().is_empty()), "{:?}", recorder.foreign());
         for (id, source, key) in &mut self.sources {
-            let settings = StreamSettings { is_on_demand: true, ondemand_time_s: 4, retention_days: 0 };
-            *key = recorder.follow(Id::new(id).expect("an id"), settings);
+            *key = recorder.follow(Id::new(id).expect("an id"), self.stream);
             source.is_on_air = false;
         }
         self.recorder = Some(recorder);
@@ -95,6 +117,7 @@ impl World {
         self.store.cut_off(&mut self.random);
         self.disk.restart(power_lost, &mut self.random);
         self.recorder = None;
+        self.making.clear();
         // And the look of the disk's thread, which this simulator does with each step.
         self.excuses.times.push((self.now - LOSS, self.now));
     }
@@ -125,9 +148,43 @@ impl World {
             let takes = Duration::from_millis(self.random.below(200));
             self.syncing = Some((self.now + takes, batch));
         }
+        for job in recorder.movie_jobs(moment) {
+            let takes = Duration::from_millis(self.random.below(300));
+            self.making.push((self.now + takes, job));
+        }
+        let due = |(at, _): &(Time, MovieJob)| *at <= self.now;
+        let (done, making) = std::mem::take(&mut self.making).into_iter().partition(due);
+        self.making = making;
+        for (_, job) in done {
+            let objects = job.due.recipe.objects().into_iter();
+            let of = |(track, number)| {
+                Some(((at(track), number), self.disk.peek(job.recording.as_str(), &object_file(track, number))?))
+            };
+            let spool = Spool(objects.filter_map(of).collect());
+            let built = at_once(build(&job.due.recipe, &spool)).expect("nothing is waited for");
+            if !self.disk.is_dead() {
+                recorder.movie_built(&job, built, moment);
+            }
+        }
         for job in recorder.store_jobs(moment) {
             let bytes = match &job.job.put {
                 None => None,
+                Some(Content::Movie(_)) => {
+                    let movie = job.movie.as_ref().expect("a file");
+                    let mut bytes = movie.head().to_vec();
+                    for (object, from, length) in movie.copies() {
+                        let object = movie.objects()[object];
+                        let name = object_file(object.track, object.number);
+                        let data = self.disk.peek(job.job.recording.as_str(), &name).unwrap_or_default();
+                        bytes.extend_from_slice(data.get(from as usize..(from + length) as usize).unwrap_or_default());
+                    }
+                    if millstream_recorder::store::Sums::of(&bytes) != job.job.sums {
+                        let outcome = Outcome::Source("its objects are gone".to_owned());
+                        recorder.store_done(job.job.id, outcome, moment);
+                        continue;
+                    }
+                    Some(bytes)
+                }
                 Some(Content::Bytes(bytes)) => Some(bytes.to_vec()),
                 Some(Content::Object(..)) => {
                     let bytes = self.disk.bytes_of(job.file.expect("a file"));
@@ -217,8 +274,17 @@ impl World {
     }
 }
 
-/// Walks a seed; panics where something does not hold. Gives how many kills there were, flipped bits, and parts.
-fn walk(seed: u64) -> (u32, u32, usize) {
+/// What was seen of a seed.
+#[derive(Default)]
+struct Seen {
+    kills: u32,
+    flips: u32,
+    parts: usize,
+    files: usize,
+}
+
+/// Walks a seed; panics where something does not hold.
+fn walk(seed: u64) -> Seen {
     let mut random = Random::new(seed);
     let plan = Plan {
         kills: random.chance(700),
@@ -229,9 +295,17 @@ fn walk(seed: u64) -> (u32, u32, usize) {
         small_spool: random.chance(150),
         clock_set_back: random.chance(200),
         flips: false,
+        movies: random.chance(500),
     };
-    // Other seeds walk as they did before there were any.
-    let plan = Plan { flips: seed % 4 == 3, ..plan };
+    // Of an object with a changed bit a file may have what the playlist leaves out.
+    let plan = Plan { flips: seed % 4 == 3, movies: plan.movies && seed % 4 != 3, ..plan };
+    let stream = StreamSettings {
+        is_on_demand: !plan.movies || random.chance(500),
+        ondemand_time_s: 4,
+        is_video: plan.movies,
+        video_time_s: random.within(1, 12) as u32,
+        retention_days: 0,
+    };
     let settings = Settings {
         spool_max_bytes: if plan.small_spool { 6_000 } else { 1 << 30 },
         publisher_wait: Duration::from_secs(random.within(1, 15)),
@@ -246,6 +320,8 @@ fn walk(seed: u64) -> (u32, u32, usize) {
         store: SimStore::new(),
         recorder: None,
         sources,
+        stream,
+        making: Vec::new(),
         now: Time::from_millis(10_000),
         off_ms: if plan.clock_set_back { 3_600_000 } else { 0 },
         syncing: None,
@@ -306,7 +382,8 @@ fn walk(seed: u64) -> (u32, u32, usize) {
         // When it pauses hangs on the store; that each pause is told and ends is checked elsewhere.
         world.excuses.times.push((Time::ZERO, world.now));
     }
-    let streams: Vec<(String, &Source)> = world.sources.iter().map(|(id, source, _)| (id.clone(), source)).collect();
+    let streams: Vec<(String, &Source, StreamSettings)> =
+        world.sources.iter().map(|(id, source, _)| (id.clone(), source, stream)).collect();
     check::check(&world.store, &streams, &world.excuses, plan.flips, &context);
     for (track, numbers) in &world.store.order {
         let mut first: Vec<u32> = Vec::new();
@@ -322,7 +399,9 @@ fn walk(seed: u64) -> (u32, u32, usize) {
         let is_near = |(at, number)| sorted.iter().position(|n| n == number).is_some_and(|is| is.abs_diff(at) < most);
         assert!(first.iter().enumerate().all(is_near), "{context}: {track} was stored in the order {first:?}");
     }
-    (world.kills, world.flips, streams.iter().map(|(_, source)| source.told.len()).sum())
+    let files = world.store.objects.keys().filter(|key| key.contains("/mp4/")).count();
+    let parts = streams.iter().map(|(_, source, _)| source.told.len()).sum();
+    Seen { kills: world.kills, flips: world.flips, parts, files }
 }
 
 #[test]
@@ -330,17 +409,24 @@ fn whatever_fails_what_was_told_a_second_before_is_stored_in_order() {
     let seeds = std::env::var("MILLSTREAM_SIM_SEEDS").unwrap_or_else(|_| "0..1500".to_owned());
     let (from, to) = seeds.split_once("..").expect("A..B");
     let (from, to): (u64, u64) = (from.parse().expect("a number"), to.parse().expect("a number"));
-    let (mut kills, mut flips, mut parts, mut failed) = (0, 0, 0, Vec::new());
+    let (mut all, mut failed) = (Seen::default(), Vec::new());
     for seed in from..to {
-        if let Ok((some, flipped, told)) = catch_unwind(AssertUnwindSafe(|| walk(seed))) {
-            (kills, flips, parts) = (kills + some, flips + flipped, parts + told);
+        if let Ok(seen) = catch_unwind(AssertUnwindSafe(|| walk(seed))) {
+            all = Seen {
+                kills: all.kills + seen.kills,
+                flips: all.flips + seen.flips,
+                parts: all.parts + seen.parts,
+                files: all.files + seen.files,
+            };
         } else {
             println!("seed {seed} fails");
             failed.push(seed);
         }
     }
     assert!(failed.is_empty(), "these seeds fail, and MILLSTREAM_SIM_SEEDS=A..B walks one again: {failed:?}");
-    println!("{} seeds, {kills} kills, {flips} flipped bits, {parts} parts", to - from);
-    let enough = u64::from(kills.min(flips)) > (to - from) / 2 && parts as u64 > (to - from) * 50;
-    assert!(to - from < 100 || enough, "{kills} kills, {flips} flipped bits, {parts} parts");
+    let Seen { kills, flips, parts, files } = all;
+    println!("{} seeds, {kills} kills, {flips} flipped bits, {parts} parts, {files} MP4 files", to - from);
+    let enough =
+        u64::from(kills.min(flips)) > (to - from) / 2 && parts as u64 > (to - from) * 50 && files as u64 > to - from;
+    assert!(to - from < 100 || enough, "{kills} kills, {flips} flipped bits, {parts} parts, {files} files");
 }

@@ -2,12 +2,12 @@
 //! are remembered.
 use std::sync::Arc;
 
-use bytes::Bytes;
 use millstream_hub::package::change::{Change, Header, Opened, Part, Session};
 use millstream_hub::subscriber::NextChange;
 use millstream_proto::codec::{Shape, Summary};
 use millstream_proto::media::Track;
 use millstream_proto::time::Time;
+use millstream_test_support::mp4::made::{self, Sample};
 use millstream_test_support::random::Random;
 
 /// A part that was told to the recorder.
@@ -35,6 +35,8 @@ pub(crate) struct Source {
     pub(crate) told: Vec<Told>,
     gaps: bool,
     counts_from_zero: bool,
+    /// Its headers are the same in all sessions.
+    one_coding: bool,
     /// When its life began.
     began: Time,
 }
@@ -71,6 +73,7 @@ impl Source {
             told: Vec::new(),
             gaps: random.chance(300),
             counts_from_zero: random.chance(300),
+            one_coding: random.chance(500),
             began: Time::ZERO,
         }
     }
@@ -117,7 +120,12 @@ impl Source {
             Track::Video => ("avc1.64001f", Shape::Video { width: 1_280, height: 720 }),
             Track::Audio => ("mp4a.40.2", Shape::Audio { rate_hz: 48_000, channels: 2 }),
         };
-        let bytes = Bytes::from(format!("moov of {} {} {}", self.name, self.sessions, self.headers));
+        let coding = if self.one_coding {
+            format!("moov of {} - -", self.name)
+        } else {
+            format!("moov of {} {} {}", self.name, self.sessions, self.headers)
+        };
+        let bytes = made::header(track == Track::Video, 1_000, &coding).into();
         let summary = Summary { codec: codec.to_owned(), shape: Some(shape) };
         Change::Header(track, Arc::new(Header { number: self.headers, bytes, timescale: 1_000, summary }))
     }
@@ -187,8 +195,12 @@ impl Source {
             }
         }
         let stamp = format!("{}|{}|{}|{}", self.sessions, at(track), next.msn, next.parts);
-        let mut bytes = format!("<{stamp}>").into_bytes();
-        bytes.resize(bytes.len() + random.below(60) as usize, b'.');
+        let mut data = format!("<{stamp}>").into_bytes();
+        data.resize(data.len() + random.below(60) as usize, b'.');
+        // All of sound can be decoded by itself; of pictures the first of a segment.
+        let sync = next.parts == 0 || track == Track::Audio;
+        let sample = Sample { duration: PART_MS as u32, composition: 0, sync, data };
+        let bytes = made::fragment(next.at_ms, &[sample]);
         self.part += 1;
         out.push(Change::Part(
             track,

@@ -8,6 +8,7 @@ use millstream_recorder::uploader::{Job, JobId, Outcome};
 use millstream_test_support::hls::history::History;
 use millstream_test_support::hls::multivariant::Multivariant;
 use millstream_test_support::hls::playlist::Media;
+use millstream_test_support::mp4::Movie;
 use millstream_test_support::random::Random;
 
 /// How the store is doing.
@@ -123,6 +124,9 @@ impl SimStore {
             let before = self.meant.insert(job.key.clone(), bytes.to_vec());
             let is_same = before.is_none_or(|before| before == bytes);
             assert!(is_same || self.is_lenient, "{} is replaced by something else", job.key);
+            if job.key.contains("/mp4/") {
+                Movie::read(bytes).unwrap_or_else(|error| panic!("{}: {error:#}", job.key));
+            }
             if let Some((track, number)) = job.key.trim_end_matches(".mp4").rsplit_once('/')
                 && let Ok(number) = number.parse()
             {

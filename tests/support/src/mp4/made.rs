@@ -30,13 +30,13 @@ pub fn header(is_video: bool, timescale: u32, coding: &str) -> Vec<u8> {
         &[&numbers(&[0, 0, 0, 1_000, 0, 0x1_0000, 0x100_0000, 0, 0]), &matrix, &numbers(&[0; 6]), &numbers(&[2])],
     );
     let tkhd = boxed("tkhd", &[&numbers(&[7, 0, 0, 1, 0, 0, 0, 0, 0, 0]), &matrix, &numbers(&[640 << 16, 360 << 16])]);
-    let mdhd = boxed("mdhd", &[&numbers(&[0, 0, 0, timescale, 0, 0x55C4_0000])]);
+    let media = boxed("mdhd", &[&numbers(&[0, 0, 0, timescale, 0, 0x55C4_0000])]);
     let handler = if is_video { "vide" } else { "soun" };
     let hdlr = boxed("hdlr", &[&numbers(&[0, 0]), handler.as_bytes(), &[0; 12], b"test\0"]);
     let entry = boxed(if is_video { "avc1" } else { "mp4a" }, &[coding.as_bytes()]);
     let stsd = boxed("stsd", &[&numbers(&[0, 1]), &entry]);
     let minf = boxed("minf", &[&boxed("stbl", &[&stsd])]);
-    let trak = boxed("trak", &[&tkhd, &boxed("mdia", &[&mdhd, &hdlr, &minf])]);
+    let trak = boxed("trak", &[&tkhd, &boxed("mdia", &[&media, &hdlr, &minf])]);
     let mvex = boxed("mvex", &[&boxed("trex", &[&numbers(&[0, 1, 1, 0, 0, 0])])]);
     [boxed("ftyp", &[b"iso6\0\0\0\0cmfc"]), boxed("moov", &[&mvhd, &trak, &mvex])].concat()
 }

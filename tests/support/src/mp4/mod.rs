@@ -206,10 +206,10 @@ fn track(trak: &[u8]) -> Result<Track> {
 }
 
 fn samples(stbl: &[u8]) -> Result<Vec<Sample>> {
-    let stsz = Full::of(child(stbl, "stsz")?)?;
-    let (size, count) = (stsz.u32(0)?, stsz.u32(4)? as usize);
+    let lengths = Full::of(child(stbl, "stsz")?)?;
+    let (size, count) = (lengths.u32(0)?, lengths.u32(4)? as usize);
     let sizes =
-        (0..count).map(|n| if size > 0 { Ok(size) } else { stsz.u32(8 + n * 4) }).collect::<Result<Vec<_>>>()?;
+        (0..count).map(|n| if size > 0 { Ok(size) } else { lengths.u32(8 + n * 4) }).collect::<Result<Vec<_>>>()?;
     let runs = |rows: Vec<Vec<u32>>| -> Vec<u32> {
         rows.iter().flat_map(|row| std::iter::repeat_n(row[1], row[0] as usize)).collect()
     };
@@ -220,7 +220,7 @@ fn samples(stbl: &[u8]) -> Result<Vec<Sample>> {
     };
     ensure!((durations.len(), compositions.len()) == (count, count), "the tables have other lengths than {count}");
     let syncs = match maybe(stbl, "stss")? {
-        Some(stss) => Some(Full::of(stss)?.rows(1)?.concat()),
+        Some(table) => Some(Full::of(table)?.rows(1)?.concat()),
         None => None,
     };
     ensure!(syncs.as_ref().is_none_or(|syncs| syncs.first() == Some(&1)), "it does not begin with a keyframe");
@@ -232,15 +232,15 @@ fn samples(stbl: &[u8]) -> Result<Vec<Sample>> {
         }
         _ => anyhow::bail!("not one table of chunks"),
     };
-    let stsc = Full::of(child(stbl, "stsc")?)?.rows(3)?;
+    let chunk_runs = Full::of(child(stbl, "stsc")?)?.rows(3)?;
     let (mut list, mut dts, mut run) = (Vec::with_capacity(count), 0, 0);
     let mut next_sync = 0;
     for (chunk, at) in chunks.iter().enumerate() {
-        while stsc.get(run + 1).is_some_and(|next| next[0] as usize <= chunk + 1) {
+        while chunk_runs.get(run + 1).is_some_and(|next| next[0] as usize <= chunk + 1) {
             run += 1;
         }
         let mut at = *at;
-        for _ in 0..stsc.get(run).context("no chunks")?[1] {
+        for _ in 0..chunk_runs.get(run).context("no chunks")?[1] {
             let n = list.len();
             let bytes = *sizes.get(n).context("chunks have more samples than there are")?;
             let sync = match &syncs {

@@ -8,18 +8,20 @@ use millstream_proto::codec::Summary;
 use millstream_proto::id::Id;
 use millstream_proto::media::Track;
 use millstream_proto::time::Time;
+use millstream_test_support::mp4::Movie;
 use millstream_test_support::mp4::made::{self, Sample};
 
+use crate::movie::copy::build;
+use crate::movie::source::{Source, at_once};
 use crate::name::{RecordingName, TRACKS, init_path, object_path, place, playlist_path};
 use crate::recording::Recording;
 use crate::recording::ledger::Ledger;
 use crate::recording::playlist::Reach;
-use crate::recording::record::{Head, Reason};
-use crate::store::{Answer, ReadStore};
+use crate::recording::record::{Head, MadeMovie, Movies, Reason, Record};
+use crate::store::{Answer, ReadStore, StoreError, Sums};
 
 pub(crate) const START_MS: u64 = 1_795_531_265_000;
 const FRAME_MS: u64 = 40;
-const GOP: u64 = 50;
 
 pub(crate) fn id() -> Id {
     Id::new("cam").expect("an id")
@@ -36,10 +38,14 @@ pub(crate) struct Media {
     pub(crate) damaged: Vec<String>,
     /// Of each run: its first picture, its first sound, and how much later that is heard, milliseconds.
     pub(crate) firsts: Vec<(u64, u64, i64)>,
+    /// Pictures between two keyframes.
+    pub(crate) gop: u64,
+    /// What is added to each picture's composition offset, milliseconds.
+    pub(crate) shift_ms: i32,
     /// Bytes of each picture besides its number.
     pub(crate) picture_bytes: usize,
     /// The stream's clock and the wall's, milliseconds.
-    clock_ms: u64,
+    pub(crate) clock_ms: u64,
     date_ms: u64,
     frames: [u64; 2],
     msn: u64,
@@ -50,6 +56,14 @@ pub(crate) struct Media {
 
 /// A store in memory.
 pub(crate) struct Store(BTreeMap<String, Bytes>);
+
+impl Source for Media {
+    fn read(&self, track: Track, object: u32, at: u64, bytes: usize) -> Answer<'_, Bytes> {
+        let object = self.objects.get(&(place(track), object));
+        let read = object.and_then(|object| object.get(at as usize..at as usize + bytes)).map(Bytes::copy_from_slice);
+        Box::pin(std::future::ready(read.ok_or_else(|| StoreError::Source("it is gone".to_owned()))))
+    }
+}
 
 impl ReadStore for Store {
     fn read<'a>(&'a self, key: &'a str, at: u64, bytes: usize) -> Answer<'a, Option<Bytes>> {
@@ -63,12 +77,19 @@ impl ReadStore for Store {
 
 impl Media {
     pub(crate) fn new() -> Self {
+        Self::with_files(0)
+    }
+
+    /// MP4 files of that length are to be made of it.
+    pub(crate) fn with_files(length_ms: u32) -> Self {
         let head = Head {
             name: RecordingName::new(START_MS, "s").expect("a name"),
             stream: id(),
             target_duration_s: 2,
             object_ms: 4_000,
             retention_days: 0,
+            keeps_hls: true,
+            movies: (length_ms > 0).then_some(Movies { length_ms, bytes_max: 1 << 40 }),
         };
         Self {
             recording: Recording::new(Ledger::new(head)),
@@ -78,6 +99,8 @@ impl Media {
             lost: Vec::new(),
             damaged: Vec::new(),
             firsts: Vec::new(),
+            gop: 50,
+            shift_ms: 0,
             picture_bytes: 50,
             clock_ms: 90_000,
             date_ms: START_MS,
@@ -102,6 +125,19 @@ impl Media {
         let writes = self.recording.break_off(Reason::DiskFull);
         self.make(writes);
         (self.clock_ms, self.date_ms, self.msn) = (self.clock_ms + ms, self.date_ms + ms, self.msn + 2);
+    }
+
+    /// Something is missing from here on.
+    pub(crate) fn break_off(&mut self, reason: Reason) {
+        let writes = self.recording.break_off(reason);
+        self.make(writes);
+    }
+
+    /// Files end after so many bytes of media.
+    pub(crate) fn bytes_max(&mut self, bytes_max: u64) {
+        let mut head = self.recording.ledger().head().clone();
+        head.movies = head.movies.map(|movies| Movies { bytes_max, ..movies });
+        self.recording = Recording::new(Ledger::new(head));
     }
 
     /// The stream's clock alone jumps.
@@ -140,7 +176,7 @@ impl Media {
                 }
                 let start_ms = begin_ms + done_ms;
                 self.open(track, start_ms, done_ms);
-                for part in 0..length_ms / 400 + u64::from(length_ms % 400 > 0) {
+                for part in 0..length_ms / 400 + u64::from(!length_ms.is_multiple_of(400)) {
                     let (from_ms, to_ms) = (done_ms + part * 400, done_ms + length_ms.min(part * 400 + 400));
                     let (decode_time, samples) = match track {
                         Track::Video => self.pictures(begin_ms, from_ms, to_ms),
@@ -204,17 +240,17 @@ impl Media {
         let mut list = Vec::new();
         let run_first = self.firsts.last().map_or(0, |first| first.0);
         for n in from_ms / FRAME_MS..to_ms / FRAME_MS {
-            let within = n % GOP;
-            let last = within + 1 == GOP || n + 1 == to_ms / FRAME_MS && to_ms % 2_000 != 0;
+            let within = n % self.gop;
+            let is_last = within + 1 == self.gop || n + 1 == to_ms / FRAME_MS && !to_ms.is_multiple_of(2_000);
             let (shown, composition) = match within % 3 {
-                1 if !last && n + 1 < to_ms / FRAME_MS => (n + 1, 2 * FRAME_MS),
+                1 if !is_last && n + 1 < to_ms / FRAME_MS => (n + 1, 2 * FRAME_MS),
                 2 if n > from_ms / FRAME_MS => (n - 1, 0),
                 _ => (n, FRAME_MS),
             };
             let mut data = (run_first + shown).to_be_bytes().to_vec();
             data.resize(8 + self.picture_bytes, n as u8);
             self.frames[0] += 1;
-            let composition = composition as i32 * 90;
+            let composition = (composition as i32 + self.shift_ms) * 90;
             list.push(Sample { duration: FRAME_MS as u32 * 90, composition, sync: within == 0, data });
         }
         // Pictures are shown one frame after their decode time: so the first is shown when its segment begins.
@@ -226,6 +262,27 @@ impl Media {
         data.resize(20, 7);
         self.frames[1] += 1;
         Sample { duration: 1_024, composition: 0, sync: true, data }
+    }
+
+    /// Nothing more comes.
+    pub(crate) fn end(&mut self) {
+        let writes = self.recording.end(Reason::StreamEnded);
+        self.make(writes);
+    }
+
+    /// The next file that is due, made of what is there; it counts as stored then.
+    pub(crate) fn file(&mut self) -> Option<(u64, Movie, Vec<u8>)> {
+        let due = self.recording.ledger().due_movie()?;
+        let built = at_once(build(&due.recipe, &*self)).expect("nothing is waited for").expect("a file");
+        let mut chunks = built.movie.chunks();
+        let mut bytes = Vec::new();
+        while let Some(chunk) = at_once(chunks.next(&*self)).expect("nothing is waited for").expect("its bytes") {
+            bytes.extend_from_slice(&chunk);
+        }
+        assert_eq!(built.sums, Sums::of(&bytes));
+        let made = MadeMovie { number: due.number, bytes: built.sums.bytes, duration_ms: built.movie.duration_ms() };
+        self.make(vec![Record::Movie(made).into()]);
+        Some((due.from_unix_ms, Movie::read(&bytes).expect("a right file"), bytes))
     }
 
     /// The store that it is in.
