@@ -22,6 +22,7 @@ pub(super) struct Doing {
 impl Doing {
     pub(super) const PUT: Self = Self { what: "put", permission: "s3:PutObject" };
     pub(super) const HEAD: Self = Self { what: "look at", permission: "s3:GetObject" };
+    pub(super) const HEAD_BUCKET: Self = Self { what: "look for the bucket of", permission: "s3:ListBucket" };
     pub(super) const GET: Self = Self { what: "read", permission: "s3:GetObject" };
     pub(super) const DELETE: Self = Self { what: "delete", permission: "s3:DeleteObject" };
     pub(super) const LIST: Self = Self { what: "list", permission: "s3:ListBucket" };

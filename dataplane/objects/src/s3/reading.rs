@@ -30,7 +30,10 @@ impl Inner {
     pub(super) async fn head(&self, key: &Key) -> Result<Option<Stored>, ObjectError> {
         let call = self.client.head_object().bucket(&self.location.bucket).key(self.full(key)).send();
         let output: HeadObjectOutput = match self.call(Doing::HEAD, key.as_str(), &Progress::default(), call).await {
-            Err(error) if error.kind() == ErrorKind::NotFound => return Ok(None),
+            Err(error) if error.kind() == ErrorKind::NotFound => {
+                self.bucket_is_there(key).await?;
+                return Ok(None);
+            }
             output => output?,
         };
         let checksum = output.metadata().and_then(|metadata| metadata.get(CHECKSUM));
@@ -42,6 +45,23 @@ impl Inner {
             content_type: output.content_type().unwrap_or(key.content_type()).to_owned(),
             cache_control: output.cache_control().map(str::to_owned),
         }))
+    }
+
+    /// Whether an object is not there, or its bucket: the answer to a HEAD does not say. Who has no copy any more must not take one for the other.
+    async fn bucket_is_there(&self, key: &Key) -> Result<(), ObjectError> {
+        let call = self.client.head_bucket().bucket(&self.location.bucket).send();
+        match self.call(Doing::HEAD_BUCKET, key.as_str(), &Progress::default(), call).await {
+            Err(error) if error.kind() == ErrorKind::NotFound => {
+                let place = self.place();
+                let message = format!(
+                    "{place}: cannot look at {key}: there is no such bucket; make the bucket, or correct its name in the setting"
+                );
+                Err(ObjectError::new(ErrorKind::Missing, message))
+            }
+            // A server that may only read and write objects may not ask this.
+            Err(error) if error.kind() == ErrorKind::Denied => Ok(()),
+            done => done.map(drop),
+        }
     }
 
     /// An answer without something that it must have.

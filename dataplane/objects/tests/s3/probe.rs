@@ -102,3 +102,34 @@ async fn a_probe_of_a_real_server_tells_a_wrong_secret_a_missing_bucket_and_no_s
     put_once(&plain, &key("top.mp4"), &Body::from(noise(10))).await.expect("stored");
     assert!(bench.dir.path().join(BUCKET).join("top.mp4").exists());
 }
+
+/// An uploader's requests, not the probe's: each says what to do, and the same store goes on once it is done.
+#[tokio::test(flavor = "multi_thread")]
+async fn what_is_mended_at_the_store_is_taken_without_a_new_start() {
+    let bench = Bench::new();
+    let body = Body::from(noise(1_000));
+    let later = store_at(&bench.server.endpoint(), "made-later", SECRET_ACCESS_KEY).await;
+    // Who only looks must not believe that the object is gone.
+    let error = later.head(&key("a.mp4")).await.expect_err("there is no bucket");
+    assert_eq!(error.kind(), ErrorKind::Missing, "{error}");
+    assert!(error.to_string().contains("made-later") && error.to_string().contains("make the bucket"), "{error}");
+    bench.server.make_bucket("made-later").expect("a bucket");
+    assert_eq!(later.head(&key("a.mp4")).await.expect("an answer"), None);
+    put_once(&later, &key("a.mp4"), &body).await.expect("stored");
+
+    let store = bench.store().await;
+    let region = Reply::error(301, "PermanentRedirect").with_header("x-amz-bucket-region", "eu-west-3");
+    for (reply, kind, says) in [
+        (Reply::error(404, "NoSuchBucket"), ErrorKind::Missing, "make the bucket"),
+        (region, ErrorKind::Region, "set region=eu-west-3"),
+        (Reply::error(403, "InvalidAccessKeyId"), ErrorKind::Credentials, "AWS_ACCESS_KEY_ID"),
+        (Reply::error(403, "SignatureDoesNotMatch"), ErrorKind::Credentials, "AWS_SECRET_ACCESS_KEY"),
+        (Reply::error(403, "AccessDenied"), ErrorKind::Denied, "allow s3:PutObject"),
+    ] {
+        bench.proxy.script(first(1, any_put, &Fault::Reply(reply)));
+        let error = put_once(&store, &key("b.mp4"), &body).await.expect_err("it is refused");
+        assert_eq!((error.kind(), error.retry()), (kind, Retry::AfterRepair), "{error}");
+        assert!(error.to_string().contains(says), "{error}");
+        put_once(&store, &key("b.mp4"), &body).await.expect("it is mended");
+    }
+}
