@@ -3,6 +3,7 @@ use millstream_proto::media::Track;
 use millstream_recorder::recording::playlist::Reach;
 use millstream_recorder::spool::directory::Directory;
 use millstream_recorder::spool::recover::{Found, recover};
+use millstream_test_support::random::Random;
 
 use crate::bench::{Bench, text_of};
 
@@ -17,10 +18,14 @@ fn recording(bench: &Bench) -> std::path::PathBuf {
 /// Five segments of both tracks, synced and not ended.
 fn recorded(ondemand_time_s: u32) -> Bench {
     let mut bench = Bench::new(ondemand_time_s);
+    record(&mut bench);
+    bench
+}
+
+fn record(bench: &mut Bench) {
     bench.begin("s", &BOTH);
     (0..5).for_each(|msn| bench.segment(&BOTH, msn, 3));
     bench.run(1_000);
-    bench
 }
 
 fn change(path: &std::path::Path, change: impl FnOnce(&mut Vec<u8>)) {
@@ -51,6 +56,74 @@ fn a_changed_bit_anywhere_in_an_index_costs_nothing() {
         assert_eq!(playlists(), good, "bit {bit} of {}", index.len() * 8);
         std::fs::write(directory.join("index"), &index).expect("written");
     }
+}
+
+#[test]
+fn whatever_is_damaged_in_an_index_what_is_found_is_right_and_costs_its_neighbours_only() {
+    // Objects that were stored are no longer in the spool.
+    for is_store_away in [false, true] {
+        let mut bench = Bench::new(3);
+        bench.store_error = is_store_away.then(|| "503".to_owned());
+        record(&mut bench);
+        damage_at_random(&mut bench);
+    }
+}
+
+fn damage_at_random(bench: &mut Bench) {
+    bench.recorder = None;
+    let (directory, spool) = (recording(bench), bench.spool());
+    let name = directory.file_name().expect("a name").to_str().expect("text").to_owned();
+    let files: Vec<(std::path::PathBuf, Vec<u8>)> = std::fs::read_dir(&directory)
+        .expect("a recording")
+        .map(|entry| entry.expect("one").path())
+        .map(|path| (path.clone(), std::fs::read(path).expect("a file")))
+        .collect();
+    let index = std::fs::read(directory.join("index")).expect("an index");
+    let whole: Vec<String> = (0..5).map(|msn| text_of(msn, 3)).collect();
+    let mut disk = Directory::open(&spool).expect("the spool");
+    let (mut random, mut lost) = (Random::new(7), 0);
+    for round in 0..300 {
+        std::fs::create_dir_all(&directory).expect("made");
+        for (path, bytes) in &files {
+            std::fs::write(path, bytes).expect("written");
+        }
+        // Other bytes, zeros, or none, behind the head.
+        let from = random.within(60, index.len() as u64) as usize;
+        let to = (from + random.within(1, 64) as usize).min(index.len());
+        let kind = random.below(3);
+        change(&directory.join("index"), |bytes| match kind {
+            0 => bytes[from..to].copy_from_slice(&random.bytes(to - from)),
+            1 => bytes[from..to].fill(0),
+            _ => drop(bytes.drain(from..to)),
+        });
+        let found = match recover(&mut disk, &name).expect("it is read") {
+            Found::Recording(found) => found,
+            // The first records are damaged: nothing is known of what is behind them, or it is not ours.
+            other => {
+                assert!(from < 400, "{round}: {other:?}");
+                continue;
+            }
+        };
+        for track in BOTH {
+            let mut at = 0;
+            for segment in found.ledger.segments(track).filter(|segment| segment.object.is_some()) {
+                let file = directory.join(format!("{}-{}.mp4", track.name(), segment.object.expect("one")));
+                let key = format!("cam/rec/{name}/{}/{}.mp4", track.name(), segment.object.expect("one"));
+                let bytes = std::fs::read(&file).unwrap_or_else(|_| bench.store[&key].clone());
+                let (offset, length) = (segment.offset as usize, segment.bytes as usize);
+                let text = std::str::from_utf8(&bytes[offset..offset + length]).expect("text");
+                // All of it, or the beginning where its end is damaged.
+                let place = whole[at..].iter().position(|whole| whole.starts_with(text) && text.ends_with('>'));
+                let place = place.unwrap_or_else(|| panic!("{round}: {from}..{to}, {kind}: {track:?} {text}"));
+                lost += place;
+                at += place + 1;
+            }
+            // Without its header a track cannot be played: those are at the beginning.
+            assert!(at >= 3 || from > index.len() / 3 || from < 300, "{round}: {from}..{to} of {}: {at}", index.len());
+        }
+    }
+    // Of 300 times 5 segments of both tracks.
+    assert!(lost < 450, "{lost}");
 }
 
 #[test]
