@@ -281,7 +281,7 @@ impl Record {
             }
             Self::Ended(reason) => out.put_slice(&[9, reason_code(*reason)]),
             Self::Movie(MadeMovie { number, bytes, duration_ms }) => {
-                out.put_slice(&[10, 0]);
+                out.put_slice(&[12, 0]);
                 out.put_u32(*number);
                 out.put_u64(*bytes);
                 out.put_u64(*duration_ms);
@@ -323,7 +323,7 @@ impl Record {
         match kind {
             6 => return reason().map(Self::Break),
             9 => return reason().map(Self::Ended),
-            10 => {
+            12 => {
                 let number = cursor.u32()?;
                 let (bytes, duration_ms) = (u64::from_be_bytes(cursor.array()?), u64::from_be_bytes(cursor.array()?));
                 return Ok(Self::Movie(MadeMovie { number, bytes, duration_ms }));

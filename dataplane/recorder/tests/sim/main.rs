@@ -265,10 +265,14 @@ impl World {
             return;
         }
         let stream = recording.split_once("-c").and_then(|(_, session)| session.split_once('s')).expect("a session").0;
-        let text = String::from_utf8(before).expect("text");
-        let stamp = text[text[..=at].rfind('<').expect("a part")..].trim_start_matches('<');
-        // A part that is torn is told by nothing.
-        let Some((stamp, _)) = stamp.split_once('>') else { return };
+        // Of the fragment that the bit is in; one that is torn is told by nothing.
+        let find = |bytes: &[u8], mark: &[u8]| bytes.windows(mark.len()).position(|found| found == mark);
+        let fragment =
+            before[..before.len().min(at + 8)].windows(4).rposition(|found| found == b"moof").expect("a fragment");
+        let Some(media) = find(&before[fragment..], b"mdat<") else { return };
+        let stamp = &before[fragment + media + 5..];
+        let Some(end) = find(stamp, b">") else { return };
+        let stamp = std::str::from_utf8(&stamp[..end]).expect("text");
         let segment = stamp.rsplit_once('|').expect("a number").0;
         self.excuses.segments.insert((format!("cam{stream}"), segment.to_owned()));
     }
