@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use millstream_proto::media::Track;
 use millstream_proto::time::Time;
 
-use super::movies::Making;
+use super::making::Making;
 use crate::name::{TRACKS, object_file, place};
 use crate::recording::ledger::{Ledger, Object};
 use crate::recording::record::{Reason, Record};

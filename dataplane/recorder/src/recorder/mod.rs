@@ -6,6 +6,7 @@
 //! [`room`] (pauses).
 mod damage;
 mod entry;
+mod making;
 mod movies;
 mod room;
 mod starting;
@@ -24,9 +25,8 @@ use millstream_proto::time::Time;
 use serde::Serialize;
 
 use self::entry::{Entry, Phase};
-pub use self::movies::MovieJob;
+pub use self::making::MovieJob;
 pub use self::status::{Numbers, RecordingStatus};
-pub use self::storing::StoreJob;
 use self::syncing::Syncing;
 use crate::limits::{LEDGER_BYTES_MAX, MOVIE_BYTES_MAX, MOVIE_PART_OF_SPOOL, NAME_TRIES_MAX};
 use crate::name::{INDEX_FILE, RecordingName, place};

@@ -5,63 +5,16 @@
 //! objects that it is made of stay. So it is made again after a crash, with the same bytes, and the store is asked first whether it has them.
 use std::sync::Arc;
 
-use millstream_proto::time::Time;
-
+use super::making::{MovieJob, UnderWay};
 use super::{EventKind, Recorder};
 use crate::limits::{MOVIE_RETRY, MOVIES_AT_ONCE};
 use crate::movie::copy::Built;
-use crate::movie::make::{MakeError, Movie};
+use crate::movie::make::MakeError;
 use crate::name::{RecordingName, movie_key, movie_path};
-use crate::recording::movies::DueMovie;
 use crate::recording::record::{MadeMovie, Record};
 use crate::spool::disk::{Disk, DiskError};
-use crate::store::{Kind, Sums};
+use crate::store::Kind;
 use crate::uploader::{Content, Moment, Request, What};
-
-/// A file to be made: answered by [`Recorder::movie_built`].
-#[derive(Clone, PartialEq, Eq, Debug)]
-pub struct MovieJob {
-    /// Of this recording.
-    pub recording: RecordingName,
-    /// Which, and of what.
-    pub due: DueMovie,
-}
-
-/// The file of a recording that is under way.
-#[derive(Clone, Debug)]
-pub(super) struct UnderWay {
-    pub(super) number: u32,
-    from_unix_ms: u64,
-    /// `None` while it is being made.
-    pub(super) built: Option<(Arc<Movie>, Sums)>,
-}
-
-/// What is known of a recording's files.
-#[derive(Clone, Debug)]
-pub(super) struct Making {
-    pub(super) under_way: Option<UnderWay>,
-    retry_at: Time,
-    /// What says where files up to this one end is on the disk.
-    pub(super) durable: u32,
-    /// Objects from these on are needed.
-    pub(super) objects_from: [u32; 2],
-}
-
-impl Making {
-    /// Of a recording with files, everything is needed until the first sync; of others nothing.
-    pub(super) const fn new(has_movies: bool) -> Self {
-        let objects_from = if has_movies { [0; 2] } else { [u32::MAX; 2] };
-        Self { under_way: None, retry_at: Time::ZERO, durable: 0, objects_from }
-    }
-}
-
-impl Making {
-    /// The file of that number, where it is made.
-    pub(super) fn built(&self, number: u32) -> Option<Arc<Movie>> {
-        let under_way = self.under_way.as_ref().filter(|movie| movie.number == number)?;
-        under_way.built.as_ref().map(|(movie, _)| Arc::clone(movie))
-    }
-}
 
 impl<D: Disk> Recorder<D> {
     /// MP4 files to be made now.

@@ -254,7 +254,7 @@ impl<D: Disk> Recorder<D> {
                 texts.extend(text.map(|text| (what, key, PLAYLIST_TYPE, text)));
             }
         }
-        let summary = ledger.summary(state).to_json();
+        let summary = ledger.description(state).to_json();
         texts.push((What::Summary, name.key(stream, "recording.json"), "application/json", summary));
         for (what, key, content_type, text) in texts {
             let sums = Sums::of(text.as_bytes());

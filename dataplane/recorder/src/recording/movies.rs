@@ -167,7 +167,8 @@ impl Movies {
                 return;
             }
         }
-        if let Some(current) = &mut self.current {
+        // The end of a run that is the file before it says nothing of this one.
+        if let Some(current) = self.current.as_mut().filter(|current| run >= current.begin.run) {
             current.inits[place(track)].get_or_insert(init);
         }
     }

@@ -108,7 +108,12 @@ impl Summary {
 }
 
 impl Ledger {
-    /// What it is, in that state.
+    /// What it is, in that state, with its MP4 files: as it is stored.
+    pub fn description(&self, state: State) -> Summary {
+        Summary { files: self.movies(), files_left_out: self.movies_left_out(), ..self.summary(state) }
+    }
+
+    /// What it is, in that state; without its MP4 files, of which there may be thousands.
     pub fn summary(&self, state: State) -> Summary {
         let head = self.head();
         Summary {
@@ -129,8 +134,8 @@ impl Ledger {
                 .collect(),
             gaps: self.every_gap(),
             gaps_left_out: self.gaps_left_out(),
-            files: self.movies(),
-            files_left_out: self.movies_left_out(),
+            files: Vec::new(),
+            files_left_out: 0,
         }
     }
 

@@ -8,9 +8,9 @@ use crate::movie::copy::{Built, build};
 use crate::movie::make::{MakeError, Movie};
 use crate::movie::source::at_once;
 use crate::movie::spooled::{SpoolFiles, Spooled};
-use crate::recorder::{MovieJob, StoreJob};
+use crate::recorder::MovieJob;
 use crate::store::{Body, Store, StoreError, Sums};
-use crate::uploader::{Content, Outcome};
+use crate::uploader::{Content, Job, Outcome};
 
 /// Bytes of a file that are read at once.
 const CHUNK_BYTES: usize = 256 << 10;
@@ -28,8 +28,13 @@ pub(super) async fn make(spool: PathBuf, job: MovieJob) -> (MovieJob, Result<Bui
 }
 
 /// Does a job; gives what came of it.
-pub(super) async fn perform(store: Arc<dyn Store>, spool: &Path, job: StoreJob<Arc<File>>) -> Outcome {
-    let StoreJob { job, file, movie } = job;
+pub(super) async fn perform(
+    store: Arc<dyn Store>,
+    spool: &Path,
+    job: Job,
+    file: Option<Arc<File>>,
+    movie: Option<Arc<Movie>>,
+) -> Outcome {
     let body = match (job.put, file) {
         (None, _) => {
             return match store.head(&job.key).await {

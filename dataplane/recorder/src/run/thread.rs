@@ -177,7 +177,7 @@ impl DiskThread {
             let (id, store, sender) = (job.job.id, Arc::clone(&self.store), self.sender.clone());
             let (queues, spool) = (Arc::clone(&self.queues), self.spool.clone());
             let task = self.runtime.spawn(async move {
-                let outcome = perform(store, &spool, job).await;
+                let outcome = perform(store, &spool, job.job, job.file, job.movie).await;
                 // Nobody is there to hear it when the server stops.
                 let _ = sender.send(Command::Done(id, outcome));
                 queues.wake();
