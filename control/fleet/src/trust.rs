@@ -79,6 +79,10 @@ fn tidy_event(event: &mut Event) {
             cut(recording, WORD_BYTES_MAX);
             cut(why, TEXT_BYTES_MAX);
         }
+        What::RecordingFile { recording, path, .. } => {
+            cut(recording, WORD_BYTES_MAX);
+            cut(path, WORD_BYTES_MAX);
+        }
         What::Refused { action, why, reason, .. } => {
             cut(action, WORD_BYTES_MAX);
             cut(why, WORD_BYTES_MAX);

@@ -102,6 +102,24 @@ pub enum What {
         #[serde(default)]
         bytes: u64,
     },
+    /// An MP4 file of it is in the store.
+    RecordingFile {
+        /// The recording's name.
+        #[serde(default)]
+        recording: String,
+        /// Where it is, below the stream's path.
+        #[serde(default)]
+        path: String,
+        /// When it begins, Unix milliseconds.
+        #[serde(default)]
+        from_unix_ms: u64,
+        /// How long it plays, milliseconds.
+        #[serde(default)]
+        duration_ms: u64,
+        /// Its length.
+        #[serde(default)]
+        bytes: u64,
+    },
     /// It could not be begun, or lacks something for good.
     RecordingFailed {
         /// The recording's name; empty where it was not begun.
@@ -214,7 +232,7 @@ const fn one() -> u64 {
 
 impl What {
     /// The words for all that this release knows, with what each says.
-    pub const KINDS: [(&str, &str); 15] = [
+    pub const KINDS: [(&str, &str); 16] = [
         ("publish", "a publisher was admitted and has the stream's place"),
         ("unpublish", "a publisher that was admitted is gone; says why, how long it was on air, and who watched"),
         ("slate_started", "viewers of a stream without a publisher get its slate from now on"),
@@ -223,6 +241,7 @@ impl What {
         ("recording_paused", "a recording does not grow, and has a gap from here on; says why"),
         ("recording_resumed", "it grows again"),
         ("recording_stored", "all of a recording is in the store; says how long and how large it is"),
+        ("recording_file", "an MP4 file of a recording is in the store; says where, how long and how large it is"),
         ("recording_failed", "a recording could not be begun, or lacks something for good; says why"),
         ("refused", "somebody was not let in; says why, and how many refusals it stands for"),
         ("left_out", "a stream told more than its share: so many of its events were left out"),
@@ -246,6 +265,7 @@ impl What {
             Self::RecordingPaused { .. } => "recording_paused",
             Self::RecordingResumed { .. } => "recording_resumed",
             Self::RecordingStored { .. } => "recording_stored",
+            Self::RecordingFile { .. } => "recording_file",
             Self::RecordingFailed { .. } => "recording_failed",
             Self::Refused { .. } => "refused",
             Self::LeftOut { .. } => "left_out",
@@ -279,9 +299,14 @@ mod tests {
             What::RecordingResumed { .. } => {
                 Some(What::RecordingStored { recording: String::new(), duration_ms: 0, bytes: 0 })
             }
-            What::RecordingStored { .. } => {
-                Some(What::RecordingFailed { recording: String::new(), why: String::new() })
-            }
+            What::RecordingStored { .. } => Some(What::RecordingFile {
+                recording: String::new(),
+                path: String::new(),
+                from_unix_ms: 0,
+                duration_ms: 0,
+                bytes: 0,
+            }),
+            What::RecordingFile { .. } => Some(What::RecordingFailed { recording: String::new(), why: String::new() }),
             What::RecordingFailed { .. } => {
                 Some(What::Refused { action: String::new(), why: String::new(), reason: String::new(), count: 1 })
             }

@@ -71,6 +71,12 @@ pub struct Stream {
     /// Seconds that an object of a recording holds; `None`: 60.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub on_demand_s: Option<u32>,
+    /// MP4 files are made of it.
+    #[serde(skip_serializing_if = "is_off")]
+    pub video: bool,
+    /// Seconds that such a file holds; `None`: 60.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub video_s: Option<u32>,
     /// The operator's own words about it, for hooks: the data plane carries them and does not read them.
     pub labels: BTreeMap<String, String>,
 }
@@ -89,6 +95,8 @@ impl Stream {
         add("hls_list_size", self.hls_window.map(|segments| segments.to_string()));
         add("isOnDemand", switch(self.on_demand, usual.on_demand));
         add("ondemand_time", self.on_demand_s.map(|seconds| seconds.to_string()));
+        add("isVideo", switch(self.video, usual.video));
+        add("video_time", self.video_s.map(|seconds| seconds.to_string()));
         add("flush", self.flush.and_then(Flush::word).map(str::to_owned));
         add("on_unpublish", self.on_unpublish.and_then(OnUnpublish::word).map(str::to_owned));
         own
@@ -111,6 +119,8 @@ impl Default for Stream {
             slate: None,
             on_demand: false,
             on_demand_s: None,
+            video: false,
+            video_s: None,
             labels: BTreeMap::new(),
         }
     }

@@ -29,6 +29,8 @@ fn stream() -> Stream {
         slate: None,
         on_demand: false,
         on_demand_s: None,
+        video: false,
+        video_s: None,
         labels: BTreeMap::from([("team".into(), "gate".into())]),
     }
 }

@@ -22,6 +22,8 @@ const WARNINGS_MAX: usize = 16;
 
 /// Seconds that an object of a recording holds where nothing is said.
 const ON_DEMAND_S: u32 = 60;
+/// Seconds that an MP4 file holds where nothing is said.
+const VIDEO_S: u32 = 60;
 
 /// How a stream behaves.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
@@ -40,6 +42,8 @@ pub struct Settings {
     pub hls_window: Option<u32>,
     /// It is recorded, in objects of this many seconds.
     pub on_demand_s: Option<u32>,
+    /// MP4 files of this many seconds are made of it.
+    pub video_s: Option<u32>,
 }
 
 /// All streams that exist. Cheap to clone.
@@ -179,7 +183,8 @@ fn read(stream: &Stream, warnings: &mut Vec<String>) -> Option<Change> {
     let slate = stream.slate.as_deref().and_then(SlateKey::from_hex);
     let outputs = stream.outputs;
     let on_demand_s = stream.on_demand.then(|| stream.on_demand_s.unwrap_or(ON_DEMAND_S));
-    let settings = Settings { flush, on_unpublish, slate, outputs, hls_segment_s, hls_window, on_demand_s };
+    let video_s = stream.video.then(|| stream.video_s.unwrap_or(VIDEO_S));
+    let settings = Settings { flush, on_unpublish, slate, outputs, hls_segment_s, hls_window, on_demand_s, video_s };
     Some((id, Some((record, settings, own))))
 }
 

@@ -28,7 +28,7 @@ impl Subscribers {
 
     /// Whether a stream whose settings change so is to be offered to them again: what they have of it ends then.
     pub(crate) fn depend_on(&self, before: &Settings, after: &Settings) -> bool {
-        !self.0.is_empty() && before.on_demand_s != after.on_demand_s
+        !self.0.is_empty() && (before.on_demand_s, before.video_s) != (after.on_demand_s, after.video_s)
     }
 }
 

@@ -71,9 +71,15 @@ impl Recordings {
     pub(crate) fn config(&self, config: Config, runtime: &Runtime) -> Config {
         let handle = self.handle.clone();
         let maker: SubscriberMaker = Arc::new(move |id, settings| {
-            let ondemand_time_s = settings.on_demand_s?;
-            let settings = StreamSettings { is_on_demand: true, ondemand_time_s, ..StreamSettings::default() };
-            Some(handle.follower(id, settings))
+            let usual = StreamSettings::default();
+            let settings = StreamSettings {
+                is_on_demand: settings.on_demand_s.is_some(),
+                ondemand_time_s: settings.on_demand_s.unwrap_or(usual.ondemand_time_s),
+                is_video: settings.video_s.is_some(),
+                video_time_s: settings.video_s.unwrap_or(usual.video_time_s),
+                ..usual
+            };
+            settings.is_recorded().then(|| handle.follower(id, settings))
         });
         let mut config = Config { subscribers: Subscribers::new([maker]), ..config };
         config.recorded.files =
@@ -161,6 +167,9 @@ fn told(event: recorder::Event) -> Event {
         EventKind::RecordingPaused { reason } => What::RecordingPaused { recording, why: why(reason).to_owned() },
         EventKind::RecordingResumed => What::RecordingResumed { recording },
         EventKind::RecordingStored { duration_ms, bytes } => What::RecordingStored { recording, duration_ms, bytes },
+        EventKind::RecordingFile { path, from_unix_ms, duration_ms, bytes } => {
+            What::RecordingFile { recording, path, from_unix_ms, duration_ms, bytes }
+        }
         EventKind::RecordingFailed { why } => What::RecordingFailed { recording, why },
         _ => What::Unknown,
     };

@@ -39,9 +39,31 @@ pub struct Recording {
     pub bytes: Option<u64>,
     /// Why it is paused or failed; else empty.
     pub why: String,
+    /// Its MP4 files that are in the store, in order; of more than 1,000 the newest. Not in lists of recordings.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub files: Vec<RecordingFile>,
+    /// Files before those.
+    pub files_left_out: u64,
     /// When this was told, Unix milliseconds.
     pub told_unix_ms: u64,
 }
+
+/// An MP4 file of a recording.
+#[derive(Clone, PartialEq, Eq, Debug, Default, Serialize, Deserialize, ToSchema)]
+#[serde(default)]
+pub struct RecordingFile {
+    /// Where it is, below the stream's path: `mp4/2026/11/24/1795531265250.mp4`.
+    pub path: String,
+    /// When it begins, Unix milliseconds.
+    pub from_unix_ms: u64,
+    /// How long it plays, milliseconds.
+    pub duration_ms: u64,
+    /// Its length.
+    pub bytes: u64,
+}
+
+/// Files that are kept of a recording: a record is written anew for each.
+const FILES_MAX: usize = 1_000;
 
 /// The key of a recording: those of a stream are in the order of time, because names begin with it.
 pub fn key(stream: &str, recording: &str) -> String {
@@ -55,6 +77,7 @@ pub fn named(what: &What) -> Option<&str> {
         | What::RecordingPaused { recording, .. }
         | What::RecordingResumed { recording }
         | What::RecordingStored { recording, .. }
+        | What::RecordingFile { recording, .. }
         | What::RecordingFailed { recording, .. } => recording.as_str(),
         _ => return None,
     };
@@ -70,7 +93,7 @@ impl Recording {
     /// What is known after this event of a node; `before`: what was known. `None`: the event is about no recording, or older than what is known.
     pub fn after(before: Option<Self>, node: &str, event: &Event) -> Option<Self> {
         let name = named(&event.what)?;
-        let known = before.unwrap_or_else(|| Self {
+        let mut known = before.unwrap_or_else(|| Self {
             recording: name.to_owned(),
             stream: event.stream.clone(),
             started_unix_ms: RecordingName::parse(name).map_or(event.at_unix_ms, |name| name.start_ms),
@@ -84,14 +107,36 @@ impl Recording {
             What::RecordingPaused { why, .. } => (RecordingState::Paused, why.clone()),
             What::RecordingFailed { why, .. } => (RecordingState::Failed, why.clone()),
             What::RecordingStored { .. } => (RecordingState::Stored, String::new()),
+            What::RecordingFile { .. } => (known.state, known.why.clone()),
             _ => (RecordingState::Recording, String::new()),
         };
         let (duration_ms, bytes) = match &event.what {
             What::RecordingStored { duration_ms, bytes, .. } => (Some(*duration_ms), Some(*bytes)),
             _ => (known.duration_ms, known.bytes),
         };
+        if let What::RecordingFile { path, from_unix_ms, duration_ms, bytes, .. } = &event.what {
+            known.file(RecordingFile {
+                path: path.clone(),
+                from_unix_ms: *from_unix_ms,
+                duration_ms: *duration_ms,
+                bytes: *bytes,
+            });
+        }
         let told_unix_ms = event.at_unix_ms;
         Some(Self { node: node.to_owned(), state, why, duration_ms, bytes, told_unix_ms, ..known })
+    }
+}
+
+impl Recording {
+    /// One more file; it may be told twice.
+    fn file(&mut self, file: RecordingFile) {
+        self.files.retain(|known| known.path != file.path);
+        self.files.push(file);
+        self.files.sort_by_key(|file| file.from_unix_ms);
+        if self.files.len() > FILES_MAX {
+            self.files.remove(0);
+            self.files_left_out += 1;
+        }
     }
 }
 
@@ -116,6 +161,20 @@ mod tests {
         let second = Recording::after(Some(first.clone()), "one", &paused).expect("it paused");
         assert_eq!((second.state, second.why.as_str()), (RecordingState::Paused, "the disk is full"));
         assert_eq!(Recording::after(Some(second.clone()), "one", &started), None, "that is older");
+        let file = |n: u64| What::RecordingFile {
+            recording: name(),
+            path: format!("mp4/2026/11/24/{n}.mp4"),
+            from_unix_ms: n,
+            duration_ms: 60_000,
+            bytes: 9,
+        };
+        let with = Recording::after(Some(second.clone()), "one", &event(21, file(7))).expect("a file");
+        assert_eq!((with.state, with.files.len()), (RecordingState::Paused, 1), "it is paused all the same");
+        let twice = Recording::after(Some(with), "one", &event(22, file(7))).expect("the same");
+        assert_eq!((twice.files.len(), twice.files[0].path.as_str()), (1, "mp4/2026/11/24/7.mp4"));
+        let many = (8..2_008)
+            .fold(twice, |known, n| Recording::after(Some(known), "one", &event(23, file(n))).expect("a file"));
+        assert_eq!((many.files.len(), many.files_left_out, many.files[999].from_unix_ms), (1_000, 1_001, 2_007));
         let third = Recording::after(Some(second), "one", &stored).expect("it is stored");
         assert_eq!((third.state, third.duration_ms, third.bytes), (RecordingState::Stored, Some(5_000), Some(9)));
         assert_eq!(

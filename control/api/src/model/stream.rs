@@ -48,7 +48,7 @@ pub struct Tombstone {
 
 /// The settings that nodes are told, by their names in [`super::settings::FIELDS`]; `[[stream]]` entries of a configuration file have
 /// these too. A slate is told as well, by its content: [`crate::slates`] finds it.
-pub const OF_DATA_PLANE: [&str; 12] = [
+pub const OF_DATA_PLANE: [&str; 14] = [
     "isFlv",
     "isHls",
     "isCMAF",
@@ -56,6 +56,8 @@ pub const OF_DATA_PLANE: [&str; 12] = [
     "hls_list_size",
     "isOnDemand",
     "ondemand_time",
+    "isVideo",
+    "video_time",
     "flush",
     "on_unpublish",
     "push_paths",
@@ -63,8 +65,9 @@ pub const OF_DATA_PLANE: [&str; 12] = [
     "labels",
 ];
 
-/// Seconds that an object of a recording holds where nothing is said: nodes know it, too.
+/// Seconds that an object of a recording, and an MP4 file, holds where nothing is said: nodes know it, too.
 const ON_DEMAND_S: u32 = 60;
+const VIDEO_S: u32 = 60;
 
 impl StreamRecord {
     /// A stream of the configuration file, as a record: to be shown.
@@ -77,6 +80,7 @@ impl StreamRecord {
             "isFlv": flv, "isHls": hls, "isCMAF": cmaf, "flush": flush, "on_unpublish": on_unpublish, "labels": stream.labels,
             "push_paths": push_paths, "play_paths": play_paths, "hls_time": stream.hls_segment_s, "hls_list_size": stream.hls_window,
             "isOnDemand": stream.on_demand, "ondemand_time": stream.on_demand_s,
+            "isVideo": stream.video, "video_time": stream.video_s,
         });
         let mut settings = Settings::default();
         // What the configuration accepts is within what a record may hold; were it not, the default would be shown.
@@ -112,6 +116,8 @@ impl StreamRecord {
             slate: None,
             on_demand: self.settings.on("isOnDemand"),
             on_demand_s: whole(&self.settings, "ondemand_time").filter(|seconds| *seconds != ON_DEMAND_S),
+            video: self.settings.on("isVideo"),
+            video_s: whole(&self.settings, "video_time").filter(|seconds| *seconds != VIDEO_S),
             labels: labels(&self.settings),
         }
     }

@@ -63,7 +63,9 @@ pub async fn list(
     let (page, _turn) = api.page(query).await?;
     let items = api.unreadable().read_all::<Recording>(RECORDING, &page.items);
     let items = items.filter(|(_, kept)| wanted.wants(&kept.value));
-    Ok(fresh(&Filled::fill(items.map(|(key, kept)| (key.to_owned(), kept.value)), page.next.as_deref())))
+    // A recording by itself says its files.
+    let items = items.map(|(key, kept)| (key.to_owned(), Recording { files: Vec::new(), ..kept.value }));
+    Ok(fresh(&Filled::fill(items, page.next.as_deref())))
 }
 
 /// A recording

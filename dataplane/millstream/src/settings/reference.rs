@@ -97,7 +97,7 @@ pub(crate) const TABLES: [(&str, &str); 12] = [
     ("http", "The port that viewers play from"),
     ("control", "The port of the API and of /metrics"),
     ("hooks", "What WebAssembly hooks may use of this server, by name"),
-    ("record", "Where recordings are kept, of streams whose `isOnDemand` is set"),
+    ("record", "Where recordings are kept, of streams whose `isOnDemand` or `isVideo` is set"),
     ("auth", "Who may publish and play: the steps of [[auth.steps]] in their order, then those of the preset"),
     ("stream_defaults", "How streams behave that say nothing else. In older files this table is [stream]"),
     ("hls", "How streams are cut for HLS and DASH"),
@@ -592,7 +592,7 @@ pub(crate) fn stream_rows() -> Vec<StreamRow> {
             doc: field.about.split("; null: ").flat_map(|doc| doc.split("; empty: ")).next().unwrap_or_default(),
             example: match field.name {
                 "hls_time" => "4",
-                "ondemand_time" => "60",
+                "ondemand_time" | "video_time" => "60",
                 "hls_list_size" => "6",
                 "flush" => "\"balanced\"",
                 "on_unpublish" => "\"wait\"",
