@@ -185,7 +185,7 @@ impl Stored<'_> {
         let to = to_ms.and_then(|to| {
             let begins = all.iter().take(last).map(|kept| u64::from(kept.duration_ms)).sum::<u64>();
             let segment = all.get(last).filter(|kept| kept.place.is_some())?;
-            Some(Mark { track: leading, segment: *segment, after_us: (to - begins) * 1_000 })
+            Some(Mark { track: leading, segment: *segment, after_us: (to - begins) * 1_000, at_keyframe: false })
         });
         let mut recipe = Recipe { from: Some(from), to, ..Recipe::default() };
         for track in TRACKS {
@@ -246,7 +246,7 @@ fn mark(track: Track, all: &[Kept], index: usize, after_ms: u64) -> Option<Mark>
     let rest = all.get(index..)?;
     let skipped = rest.iter().position(|kept| kept.place.is_some())?;
     let within_us = if skipped == 0 { after_ms * 1_000 } else { 0 };
-    rest.get(skipped).map(|segment| Mark { track, segment: *segment, after_us: within_us })
+    rest.get(skipped).map(|segment| Mark { track, segment: *segment, after_us: within_us, at_keyframe: false })
 }
 
 /// Writes all of it, beside the runtime.

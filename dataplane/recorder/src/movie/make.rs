@@ -252,8 +252,10 @@ async fn shown(
         return Ok(None);
     };
     let Some((first, _)) = reader.fragment(*track, &place, 0, header).await? else { return Ok(None) };
-    let composition = first.samples.first().map_or(0, |sample| sample.composition);
-    let decode_time = moved.apply(first.decode_time, header.timescale());
+    let before = first.samples.iter().take_while(|sample| mark.at_keyframe && !sample.sync);
+    let (count, units) = before.fold((0, 0), |(count, units), sample| (count + 1, units + u64::from(sample.duration)));
+    let Some(composition) = first.samples.get(count).map(|sample| sample.composition) else { return Ok(None) };
+    let decode_time = moved.apply(first.decode_time + units, header.timescale());
     Ok(Some(header.presented_us(i64::try_from(decode_time).unwrap_or(i64::MAX / 4).saturating_add(composition.into()))))
 }
 
@@ -277,7 +279,7 @@ async fn zero(
 ) -> Result<Option<i64>, MakeError> {
     for track in TRACKS {
         if let Some(segment) = recipe.segments[place(track)].iter().find(|kept| kept.place.is_some()) {
-            let mark = Mark { track, segment: *segment, after_us: 0 };
+            let mark = Mark { track, segment: *segment, after_us: 0, at_keyframe: false };
             if let Some(us) = shown(&mark, recipe, tracks, runs, reader).await? {
                 let date_ms = i64::try_from(segment.date_unix_ms).unwrap_or(i64::MAX / 4);
                 return Ok(Some(date_ms - us / 1_000));

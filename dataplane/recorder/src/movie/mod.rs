@@ -58,7 +58,7 @@ impl Kept {
     }
 }
 
-/// A moment: so long after the first frame of a segment is shown.
+/// A moment: so long after the first frame of a segment is shown, or its first keyframe.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct Mark {
     /// Of this track.
@@ -67,6 +67,8 @@ pub struct Mark {
     pub segment: Kept,
     /// How long after, microseconds.
     pub after_us: u64,
+    /// After the first keyframe.
+    pub at_keyframe: bool,
 }
 
 /// What a file is made of.

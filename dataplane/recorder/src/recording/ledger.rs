@@ -5,7 +5,7 @@ use std::collections::BTreeSet;
 use millstream_proto::media::Track;
 use serde::Serialize;
 
-use super::movies::{FirstPart, Movies};
+use super::movies::{MoviePart, Movies};
 use super::record::{Head, Init, PartSums, Reason, Record, SegmentStart};
 use super::rows::{Rows, Segment, Taken};
 use crate::limits::{GAPS_MAX, OBJECT_BYTES_MAX};
@@ -292,26 +292,28 @@ impl Ledger {
     }
 
     fn part(&mut self, track: Track, part: &PartSums) {
-        let first = self.first_part(track, part);
+        let first = self.movie_part(track, part);
         self.track_mut(track).part(part);
         let Some(wanted) = self.head.movies else { return };
         if let Some(first) = first {
             let of = &self.tracks[place(track)];
             let same = |one, other| of.init(one).map(|init| &init.bytes) == of.init(other).map(|init| &init.bytes);
-            self.movies.began(wanted, &first, same);
+            self.movies.part_of(wanted, &first, same);
         }
         let end_unix_ms = self.track(track).end_unix_ms();
         self.movies.part(track, part.bytes, part.frames, end_unix_ms);
         self.settle_movies();
     }
 
-    /// What a part is, where it is the first of its segment.
-    fn first_part(&self, track: Track, part: &PartSums) -> Option<FirstPart> {
+    /// What a part is, where it is the first of its segment, or has a keyframe.
+    fn movie_part(&self, track: Track, part: &PartSums) -> Option<MoviePart> {
         let of = self.track(track);
-        let start = of.open.filter(|open| open.independent.is_none())?.start;
+        let open = of.open.filter(|open| open.independent.is_none() || part.independent)?;
+        let (start, date_unix_ms) = (open.start, open.start.date_unix_ms + u64::from(open.duration_ms));
+        let at = start.offset + u64::from(open.bytes);
         let objects = self.tracks.each_ref().map(|of| of.open.map_or(of.last_object, |open| open.start.object));
         let PartSums { bytes, independent, .. } = *part;
-        Some(FirstPart { track, start, bytes, independent, objects })
+        Some(MoviePart { track, start, date_unix_ms, at, bytes, independent, objects })
     }
 
     fn finish(&mut self) {

@@ -1,9 +1,9 @@
 //! Which MP4 files a recording has: where one ends and the next one begins, decided record by record, so that a recording which is found after a crash has
 //! the very same ones. Before it: [`super::ledger`]; after it: [`crate::movie`], which makes them, and a record that says that one is in the store.
 //!
-//! A file ends at the first segment that begins with a keyframe once it is as long as it is to be; where a run begins with another coding; where the
+//! A file ends at the first part with a keyframe once it is as long as it is to be; where a run begins with another coding; where the
 //! spool has no room, so that what is held for it can go; and with the recording. Its segments are those of whole runs and, in its first and last
-//! run, those between two segments of the track that leads: the picture, or sound where there is no picture.
+//! run, those between two keyframes of the track that leads: the picture, or sound where there is no picture.
 use std::collections::VecDeque;
 
 use bytes::Bytes;
@@ -31,7 +31,7 @@ const FRAMES_MAX: u64 = MP4_SAMPLES_MAX as u64 / 2;
 /// Where a file ends.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 enum End {
-    /// Before this segment of that track.
+    /// Before the keyframe in this part of that track.
     Segment(Track, Kept),
     /// Before this run, which begins then.
     Run(u32, u64),
@@ -44,7 +44,7 @@ enum End {
 struct Begin {
     run: u32,
     unix_ms: u64,
-    /// With this segment of that track; `None`: with the run.
+    /// With the keyframe in this part of that track; `None`: with the run.
     segment: Option<(Track, Kept)>,
     /// Objects before these are not needed for it or any later one.
     objects_from: [u32; 2],
@@ -112,11 +112,15 @@ pub(crate) struct Movies {
     is_ended: bool,
 }
 
-/// A segment's first part.
+/// A part that a file may begin with: a segment's first, or one with a keyframe.
 #[derive(Clone, Copy, Debug)]
-pub(crate) struct FirstPart {
+pub(crate) struct MoviePart {
     pub(crate) track: Track,
     pub(crate) start: SegmentStart,
+    /// Its date, Unix milliseconds.
+    pub(crate) date_unix_ms: u64,
+    /// Where it is in its object.
+    pub(crate) at: u64,
     pub(crate) bytes: u32,
     pub(crate) independent: bool,
     /// Objects that both tracks are at.
@@ -124,10 +128,10 @@ pub(crate) struct FirstPart {
 }
 
 impl Movies {
-    /// A segment begins; `same` says whether two headers of the track are the same.
-    pub(crate) fn began(&mut self, wanted: Wanted, first: &FirstPart, same: impl Fn(u32, u32) -> bool) {
-        let FirstPart { track, start, bytes, independent, .. } = *first;
-        let SegmentStart { object, offset, init, run, date_unix_ms } = start;
+    /// Such a part comes; `same` says whether two headers of the track are the same.
+    pub(crate) fn part_of(&mut self, wanted: Wanted, first: &MoviePart, same: impl Fn(u32, u32) -> bool) {
+        let MoviePart { track, start, date_unix_ms, at, bytes, independent, .. } = *first;
+        let SegmentStart { object, init, run, .. } = start;
         let begin = Begin { run, unix_ms: date_unix_ms, segment: None, objects_from: first.objects_from() };
         let leads = track == Track::Video || self.pictures_end_unix_ms.saturating_add(SILENT_MS) <= date_unix_ms;
         let Some(current) = &mut self.current else {
@@ -160,7 +164,7 @@ impl Movies {
                     run,
                     date_unix_ms,
                     duration_ms: 0,
-                    place: Some(Place { init, object, at: offset, bytes: u64::from(bytes) }),
+                    place: Some(Place { init, object, at, bytes: u64::from(bytes) }),
                 };
                 self.cut(End::Segment(track, kept));
                 self.begin(Begin { segment: Some((track, kept)), ..begin }, first);
@@ -173,7 +177,7 @@ impl Movies {
         }
     }
 
-    fn begin(&mut self, begin: Begin, first: &FirstPart) {
+    fn begin(&mut self, begin: Begin, first: &MoviePart) {
         let mut inits = [None; 2];
         inits[place(first.track)] = Some(first.start.init);
         let Begin { run, unix_ms, objects_from, .. } = begin;
@@ -181,7 +185,7 @@ impl Movies {
             begin,
             inits,
             run,
-            run_unix_ms: if begin.segment.is_some() { unix_ms } else { first.start.date_unix_ms.min(unix_ms) },
+            run_unix_ms: if begin.segment.is_some() { unix_ms } else { first.date_unix_ms.min(unix_ms) },
             run_objects_from: objects_from,
             frames: [0; 2],
             bytes: 0,
@@ -239,7 +243,7 @@ impl Movies {
     }
 }
 
-impl FirstPart {
+impl MoviePart {
     /// Objects that a file may need that begins here: of the other track it may be some ahead.
     fn objects_from(&self) -> [u32; 2] {
         let mut from = self.objects.map(|object| object.saturating_sub(OBJECTS_APART_MAX));
@@ -272,7 +276,9 @@ impl Ledger {
                 let run = newest_run[at];
                 !any[at]
                     || match cut.end {
-                        End::Segment(leading, _) if leading == track => true,
+                        End::Segment(leading, kept) if leading == track => {
+                            run > end_run || closed_unix_ms[at] > kept.date_unix_ms
+                        }
                         End::Run(..) => run >= end_run,
                         _ => run > end_run || closed_unix_ms[at] >= end_unix_ms + MARGIN_MS,
                     }
@@ -311,7 +317,7 @@ impl Ledger {
     pub(crate) fn due_movie(&self) -> Option<DueMovie> {
         let cut = self.movies.cut.front().filter(|cut| cut.is_whole)?;
         let Cut { begin, end, .. } = *cut;
-        let mark = |(track, segment): (Track, Kept)| Mark { track, segment, after_us: 0 };
+        let mark = |(track, segment): (Track, Kept)| Mark { track, segment, after_us: 0, at_keyframe: true };
         let (from, to) = (
             begin.segment.map(mark),
             match end {
@@ -324,13 +330,14 @@ impl Ledger {
             let is_in = |kept: &Kept| {
                 let is_early = match begin.segment {
                     _ if kept.run != begin.run => kept.run < begin.run,
-                    Some((leading, first)) if leading == track => kept.date_unix_ms < first.date_unix_ms,
+                    Some((leading, first)) if leading == track => kept.end_unix_ms() <= first.date_unix_ms,
                     Some((_, first)) => kept.end_unix_ms() + MARGIN_MS <= first.date_unix_ms,
                     None => false,
                 };
                 let is_late = match end {
                     End::Segment(_, next) if kept.run != next.run => kept.run > next.run,
-                    End::Segment(leading, next) if leading == track => kept.date_unix_ms >= next.date_unix_ms,
+                    // What is before the keyframe in its part is of this file.
+                    End::Segment(leading, next) if leading == track => kept.date_unix_ms > next.date_unix_ms,
                     End::Segment(_, next) => kept.date_unix_ms >= next.date_unix_ms + MARGIN_MS,
                     End::Run(run, _) => kept.run >= run,
                     End::Recording => false,

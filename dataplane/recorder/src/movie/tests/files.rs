@@ -54,6 +54,18 @@ fn files_end_at_the_first_keyframe_behind_their_time_and_nothing_is_between_them
 }
 
 #[test]
+fn a_keyframe_within_a_segment_ends_a_file() {
+    let mut media = Media::with_files(4_000);
+    // A keyframe each 2.4 s, in segments of two seconds.
+    media.gop = 60;
+    media.run(20_000, "a");
+    media.end();
+    let made = files(&mut media);
+    assert_eq!(begins(&made), [0, 4_800, 9_600, 14_400, 19_200]);
+    whole(&made, 0..500);
+}
+
+#[test]
 fn a_segment_without_a_keyframe_ends_no_file() {
     let mut media = Media::with_files(3_000);
     // A keyframe every six seconds, in segments of two.
