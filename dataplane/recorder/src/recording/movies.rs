@@ -17,8 +17,10 @@ use crate::limits::{MOVIES_LISTED_MAX, OBJECTS_APART_MAX};
 use crate::movie::{Kept, Mark, Place, Recipe};
 use crate::name::{TRACKS, movie_path, place};
 
-/// A keyframe that comes this much before a file's time ends it: stamps are rounded. At most a tenth of that time.
-const EARLY_MS: u64 = 100;
+/// A part of sound, or one of pictures with a keyframe, ends a file where it begins this much before the file's time is over: stamps are rounded, and the keyframe may be the
+/// part's last frame. At most a tenth of that time.
+const EARLY_SOUND_MS: u64 = 100;
+const EARLY_PICTURE_MS: u64 = 400;
 /// Where the picture is silent for this long, sound leads.
 const SILENT_MS: u64 = 5_000;
 /// The other track's segments are looked at this much further on both sides: they do not begin together.
@@ -140,7 +142,8 @@ impl Movies {
         };
         let changed = current.inits[place(track)].is_some_and(|known| !same(known, init));
         let length_ms = u64::from(wanted.length_ms);
-        let early_ms = EARLY_MS.min(length_ms / 10);
+        let early_ms = if track == Track::Video { EARLY_PICTURE_MS } else { EARLY_SOUND_MS };
+        let early_ms = early_ms.min(length_ms / 10);
         let is_long = date_unix_ms.saturating_sub(current.begin.unix_ms) + early_ms >= length_ms
             || current.bytes >= wanted.bytes_max
             || current.frames.iter().any(|frames| *frames >= FRAMES_MAX);
