@@ -27,6 +27,7 @@ use serde::Serialize;
 use self::entry::{Entry, Phase};
 pub use self::making::MovieJob;
 pub use self::status::{Numbers, RecordingStatus};
+pub use self::storing::StoreJob;
 use self::syncing::Syncing;
 use crate::limits::{LEDGER_BYTES_MAX, MOVIE_BYTES_MAX, MOVIE_PART_OF_SPOOL, NAME_TRIES_MAX};
 use crate::name::{INDEX_FILE, RecordingName, place};
