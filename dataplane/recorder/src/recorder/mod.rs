@@ -3,8 +3,9 @@
 //!
 //! Reading order: this file (streams, and what their changes do), [`entry`] (a recording with its files), [`syncing`] (what is durable), [`storing`] (what is
 //! uploaded and told), [`movies`] (MP4 files), [`damage`] (objects that are not what was written), [`starting`] (a start, and a disk that failed),
-//! [`room`] (pauses).
+//! [`room`] (pauses), [`deleting`].
 mod damage;
+pub mod deleting;
 mod entry;
 mod making;
 mod movies;

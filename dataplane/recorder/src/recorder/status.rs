@@ -20,6 +20,8 @@ pub struct Numbers {
     pub recovered: u64,
     /// Recordings that are in the store as a whole.
     pub done: u64,
+    /// Recordings that were removed before all of them was stored.
+    pub deleted: u64,
     /// Times that a recording paused.
     pub paused: u64,
     /// Times that one went on.

@@ -11,6 +11,7 @@ pub fn text(snapshot: &Snapshot) -> String {
         ("recordings_refused", "Recordings that found no room", numbers.refused),
         ("recordings_recovered", "Recordings found at a start or after the disk failed", numbers.recovered),
         ("recordings_stored", "Recordings that are in the store as a whole", numbers.done),
+        ("recordings_deleted_unstored", "Recordings removed before all of them was stored", numbers.deleted),
         ("recordings_paused", "Times that a recording paused", numbers.paused),
         ("recordings_resumed", "Times that a recording went on", numbers.resumed),
         ("recorder_parts", "Parts written to the spool", numbers.parts),

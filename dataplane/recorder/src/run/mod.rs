@@ -16,10 +16,13 @@ use std::thread::JoinHandle;
 
 use millstream_hub::subscriber::Subscriber;
 use millstream_proto::id::Id;
+use tokio::sync::oneshot;
 
 use self::queue::Queues;
 use self::thread::{Clock, Command, DiskThread};
 use crate::limits::EVENTS_MAX;
+use crate::name::RecordingName;
+use crate::recorder::deleting::{DeleteError, Standing};
 use crate::recorder::{Event, Numbers, Recorder, RecordingStatus};
 use crate::settings::{Settings, StreamSettings};
 use crate::spool::directory::{self, Directory, SpoolError};
@@ -130,6 +133,23 @@ impl Handle {
     pub fn set_wanted(&self, id: &Id, wanted: bool) {
         let _ = self.commands.send(Command::Want(id.clone(), wanted));
         self.queues.wake();
+    }
+
+    /// How far a recording is.
+    pub async fn standing(&self, name: &RecordingName) -> Standing {
+        let (tell, told) = oneshot::channel();
+        let _ = self.commands.send(Command::Look(name.clone(), tell));
+        self.queues.wake();
+        // A recorder that has ended has nothing that grows; what it left is read at the next start.
+        told.await.unwrap_or(Standing::Storing)
+    }
+
+    /// Removes what the spool has of a recording that does not grow, and has nothing more of it stored. True: something was there.
+    pub async fn delete(&self, name: &RecordingName) -> Result<bool, DeleteError> {
+        let (tell, told) = oneshot::channel();
+        let _ = self.commands.send(Command::Delete(name.clone(), tell));
+        self.queues.wake();
+        told.await.unwrap_or(Err(DeleteError::Ended))
     }
 
     /// The recorder as it was within the last second.

@@ -193,6 +193,51 @@ fn recording_begins_and_ends_by_hand() {
 }
 
 #[test]
+fn a_recording_is_removed_from_the_spool_once_it_does_not_grow() {
+    let runtime = tokio::runtime::Runtime::new().expect("a runtime");
+    let spool = tempfile::tempdir().expect("a directory");
+    let path = spool.path().join("spool");
+    // A store that takes nothing: all of it stays in the spool.
+    let started = start(&path, Settings::default(), Arc::new(Away), runtime.handle().clone());
+    let (handle, threads, _events) = started.expect("it starts");
+    let id = Id::new("cam").expect("an id");
+    let name = RecordingName::parse("1795531265000-s1").expect("a name");
+    assert_eq!(runtime.block_on(handle.standing(&name)), Standing::Gone);
+    assert_eq!(runtime.block_on(handle.delete(&name)), Ok(false), "there is nothing to remove");
+    let (mut follower, log, mut window) = (handle.follower(&id, recorded()), log(), window(100));
+    follower.advance(View { log: &log, window: &window });
+    eventually("it runs", || runtime.block_on(handle.standing(&name)) == Standing::Running);
+    assert_eq!(runtime.block_on(handle.delete(&name)), Err(DeleteError::Running));
+    window.apply(Change::Ended);
+    follower.advance(View { log: &log, window: &window });
+    drop(follower);
+    eventually("it has ended", || runtime.block_on(handle.standing(&name)) == Standing::Storing);
+    assert_eq!(runtime.block_on(handle.delete(&name)), Ok(true));
+    assert_eq!(runtime.block_on(handle.standing(&name)), Standing::Gone);
+    let left: Vec<_> = std::fs::read_dir(&path).expect("the spool").flatten().map(|entry| entry.file_name()).collect();
+    assert_eq!(left, [directory::LOCK_FILE]);
+    eventually("its room is free", || {
+        let numbers = handle.snapshot().numbers;
+        (numbers.spool_bytes, numbers.recordings, numbers.uploads, numbers.deleted) == (0, 0, 0, 1)
+    });
+    handle.stop();
+    threads.join();
+}
+
+/// A store that is away.
+struct Away;
+
+impl Store for Away {
+    fn put<'a>(&'a self, _: &'a str, _: Body, _: Kind) -> Answer<'a, ()> {
+        Box::pin(async { Err(crate::store::StoreError::Failed("away".to_owned())) })
+    }
+
+    fn head<'a>(&'a self, _: &'a str) -> Answer<'a, Option<Sums>> {
+        Box::pin(async { Err(crate::store::StoreError::Failed("away".to_owned())) })
+    }
+}
+
+#[test]
 fn a_full_queue_holds_nothing_more_loses_nothing_and_never_waits() {
     let queues = Arc::new(Queues::default());
     let (mut follower, mut feed) = queue::queue(&queues, true);

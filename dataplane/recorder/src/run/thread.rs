@@ -10,6 +10,7 @@ use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use millstream_proto::id::Id;
 use millstream_proto::time::Time;
+use tokio::sync::oneshot;
 use tokio::task::AbortHandle;
 
 use super::Snapshot;
@@ -18,6 +19,8 @@ use super::queue::{Feed, Queues};
 use crate::limits::{CHANGES_PER_TURN, IDLE_LOOK_EVERY, LOOK_EVERY};
 use crate::movie::copy::Built;
 use crate::movie::make::MakeError;
+use crate::name::RecordingName;
+use crate::recorder::deleting::{DeleteError, Standing};
 use crate::recorder::{Event, MovieJob, Recorder, StreamKey};
 use crate::settings::StreamSettings;
 use crate::spool::directory::{self, Directory};
@@ -36,6 +39,10 @@ pub(super) enum Command {
     Want(Id, bool),
     /// An MP4 file was made, or not.
     Made(Box<(MovieJob, Result<Built, MakeError>)>),
+    /// How far is it?
+    Look(RecordingName, oneshot::Sender<Standing>),
+    /// It is to be removed.
+    Delete(RecordingName, oneshot::Sender<Result<bool, DeleteError>>),
     /// The store has answered.
     Done(JobId, Outcome),
     /// A batch is durable, or not.
@@ -129,6 +136,13 @@ impl DiskThread {
                         stream.feed.ends.is_wanted.store(wanted, Ordering::Relaxed);
                         self.recorder.set_wanted(stream.key, wanted, moment);
                     }
+                }
+                // Who asked may have gone.
+                Command::Look(name, tell) => {
+                    let _ = tell.send(self.recorder.standing(&name));
+                }
+                Command::Delete(name, tell) => {
+                    let _ = tell.send(self.recorder.delete(&name));
                 }
                 Command::Done(id, outcome) => {
                     running.remove(&id);
