@@ -34,6 +34,7 @@ use crate::model::token::Digest;
 use crate::model::unreadable::Unreadable;
 use crate::model::{self, AUDIT, META, ONCE, STREAM};
 use crate::reconcile::{Subject, Unsettled};
+use crate::recordings::Recordings;
 use crate::slates::Slates;
 use crate::streams::{Locks, STREAMS_MAX};
 
@@ -114,6 +115,7 @@ struct Inner {
     locks: Locks,
     record_locks: RecordLocks,
     slates: Slates,
+    recordings: Recordings,
     stored_streams: AtomicU64,
     kept_answers: AtomicU64,
     running: Running,
@@ -255,6 +257,7 @@ impl Api {
         for binding in bindings {
             parts.fleet.bind(binding);
         }
+        let recordings = Recordings::begin(parts.store.as_ref(), &parts.fleet, &unreadable).await?;
         tracing::info!(stored, configured = fixed.len(), "streams are known");
         Ok(Self(Arc::new(Inner {
             admin_token: parts.admin_token.as_ref().map(|token| Digest::of(token.expose())),
@@ -265,6 +268,7 @@ impl Api {
             locks: Locks::default(),
             record_locks: RecordLocks::default(),
             slates,
+            recordings,
             stored_streams: AtomicU64::new(stored),
             kept_answers: AtomicU64::new(kept_answers),
             running: Running::default(),
@@ -438,6 +442,10 @@ impl Api {
         &self.0.slates
     }
 
+    pub(crate) fn recordings(&self) -> &Recordings {
+        &self.0.recordings
+    }
+
     pub(crate) fn record_locks(&self) -> &RecordLocks {
         &self.0.record_locks
     }
@@ -589,6 +597,7 @@ impl Api {
                 }
             }
         }
+        self.expire_recordings(until_ms).await;
         self.sweep_modules().await;
         if let Err(problem) = self.count_streams().await {
             tracing::warn!(status = problem.status().as_u16(), "the streams of the store cannot be counted now");

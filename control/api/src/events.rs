@@ -192,6 +192,9 @@ impl Keep {
             Some(item) => (serde_json::from_slice(&item.value).ok(), Expect::Version(item.version)),
             None => (None, Expect::Absent),
         };
+        if kept.is_none() && self.was_removed(name).await? {
+            return Ok(());
+        }
         let Some(after) = Recording::after(known, &node.name, event) else { return Ok(()) };
         let mut changes = vec![to_put((RECORDING, &key), expect, None, &after)];
         if kept.is_none() {
@@ -203,6 +206,13 @@ impl Keep {
             Ok(Err(_)) => Err(StoreError::Failed { path: "store".into(), detail: "written by two at once".into() }),
             Err(problem) => Err(StoreError::Failed { path: "store".into(), detail: problem.status().to_string() }),
         }
+    }
+
+    /// Whether a recording of this name was removed lately.
+    async fn was_removed(&self, name: &str) -> Result<bool, StoreError> {
+        let stream = self.store.get(RECORDING_STREAM, name).await?;
+        Ok(stream
+            .is_some_and(|item| serde_json::from_slice::<String>(&item.value).is_ok_and(|stream| stream.is_empty())))
     }
 
     async fn keep_one(&self, node: &NodeId, event: &Event) -> Result<(), StoreError> {

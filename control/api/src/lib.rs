@@ -26,6 +26,7 @@ pub mod model;
 pub mod openapi;
 pub mod outbox;
 mod reconcile;
+mod recordings;
 pub mod routes;
 mod slates;
 pub mod streams;

@@ -29,6 +29,8 @@ pub(crate) enum Subject {
     Hook(String),
     /// A slate, and the streams that name it.
     Slate(String),
+    /// What was done by hand about a stream's recording.
+    RecordedByHand(String),
 }
 
 /// A change whose effect on the nodes is not certain yet.
@@ -95,6 +97,7 @@ impl Api {
                 }
             }
             Subject::Slate(name) => self.tell_slate(name).await?,
+            Subject::RecordedByHand(id) => self.tell_by_hand(id).await?,
             Subject::Hook(name) => {
                 let _lock = self.record_locks().lock_records().await;
                 for (id, binding) in self.bindings_of(name).await? {

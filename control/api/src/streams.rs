@@ -280,7 +280,8 @@ impl Api {
             let tag = tag.ok_or_else(|| read_only(id))?;
             condition.hold(tag)?;
             // A new stream of this id goes on counting.
-            let tombstone = Tombstone { generation: record.generation };
+            let retention_days = record.settings.get("retention_days").as_u64().unwrap_or_default();
+            let tombstone = Tombstone { generation: record.generation, retention_days };
             let changes = vec![
                 model::to_delete((STREAM, id), Expect::Version(tag.version)),
                 model::to_put((TOMBSTONE, id), Expect::Any, None, &tombstone),
@@ -306,7 +307,7 @@ impl Api {
     }
 
     /// Waits until the nodes have a change in force, and not for long.
-    async fn in_force(&self, id: &str, told: Version) {
+    pub(crate) async fn in_force(&self, id: &str, told: Version) {
         if !self.fleet().in_force(told, IN_FORCE_WAIT).await {
             if let Some(count) = self.said().slow_nodes.again() {
                 tracing::warn!(

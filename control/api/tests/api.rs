@@ -2,7 +2,7 @@
 //!
 //! [`kit`] starts it; `streams` (records, conditions, idempotency keys), `keys`, `videostream` (the original's API), `live` (what nodes
 //! tell, and what they are told), `access` (tokens, roles, logins, hosts, origins), `hostile` (what a stranger may try), `document`
-//! (OpenAPI), `webhooks`, `hooks`, `hook_life`, `replays`, `slates`, `failures` (the store and the clock), `hangups` (clients that leave).
+//! (OpenAPI), `recordings` (begun by hand, removed), `webhooks`, `hooks`, `hook_life`, `replays`, `slates`, `failures` (the store and the clock), `hangups` (clients that leave).
 #[path = "api/access.rs"]
 mod access;
 #[path = "api/document.rs"]
@@ -23,6 +23,8 @@ mod hostile;
 mod keys;
 #[path = "api/live.rs"]
 mod live;
+#[path = "api/recordings.rs"]
+mod recordings;
 #[path = "api/replays.rs"]
 mod replays;
 #[path = "api/slates.rs"]

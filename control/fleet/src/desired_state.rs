@@ -4,6 +4,7 @@ use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
 use millstream_control_protocol::exchange::Update;
 use millstream_control_protocol::state::{Binding, Stream, Version};
+use millstream_control_protocol::task::Task;
 
 use crate::limits::JOURNAL_LEN_MAX;
 
@@ -16,6 +17,7 @@ pub(super) struct DesiredState {
     stands_for: Vec<String>,
     streams: BTreeMap<String, Stream>,
     bindings: BTreeMap<String, Binding>,
+    tasks: BTreeMap<String, Task>,
     /// What changed by the number of the change, oldest first, without a hole up to `version.number`.
     journal: VecDeque<Entry>,
 }
@@ -25,6 +27,7 @@ pub(super) struct DesiredState {
 enum Entry {
     Stream(String),
     Binding(String),
+    Task(String),
 }
 
 impl DesiredState {
@@ -32,7 +35,16 @@ impl DesiredState {
         let streams = streams.into_iter().map(|stream| (stream.id.clone(), stream)).collect();
         let version = Version { epoch, number: 1 };
         let (store, stands_for) = (String::new(), Vec::new());
-        Self { version, key_check, store, stands_for, streams, bindings: BTreeMap::new(), journal: VecDeque::new() }
+        Self {
+            version,
+            key_check,
+            store,
+            stands_for,
+            streams,
+            bindings: BTreeMap::new(),
+            tasks: BTreeMap::new(),
+            journal: VecDeque::new(),
+        }
     }
 
     /// Says which store the streams are of, and in the place of which ones.
@@ -85,6 +97,21 @@ impl DesiredState {
         }
     }
 
+    /// Has nodes do something; nothing happens where they are told just so already.
+    pub(super) fn assign(&mut self, task: Task) {
+        if self.tasks.get(&task.id) != Some(&task) {
+            self.note(Entry::Task(task.id.clone()));
+            self.tasks.insert(task.id.clone(), task);
+        }
+    }
+
+    /// Has nodes do it no longer.
+    pub(super) fn settle(&mut self, id: &str) {
+        if self.tasks.remove(id).is_some() {
+            self.note(Entry::Task(id.to_owned()));
+        }
+    }
+
     /// These are all streams from here on.
     pub(super) fn replace(&mut self, streams: impl IntoIterator<Item = Stream>) {
         let mut gone: BTreeSet<String> = self.streams.keys().cloned().collect();
@@ -133,12 +160,17 @@ impl DesiredState {
                             Some(binding) => update.bindings.push(binding.clone()),
                             None => update.unbound.push(id.clone()),
                         },
+                        Entry::Task(id) => match self.tasks.get(id) {
+                            Some(task) => update.tasks.push(task.clone()),
+                            None => update.settled.push(id.clone()),
+                        },
                     }
                 }
             }
             None => {
                 update.streams = self.streams.values().cloned().collect();
                 update.bindings = self.bindings.values().cloned().collect();
+                update.tasks = self.tasks.values().cloned().collect();
             }
         }
         Some(update)
@@ -159,6 +191,7 @@ mod tests {
         have: Option<Version>,
         streams: BTreeMap<String, Stream>,
         bindings: BTreeMap<String, Binding>,
+        tasks: BTreeMap<String, Task>,
     }
 
     impl Node {
@@ -169,14 +202,19 @@ mod tests {
             if update.from.is_none() {
                 self.streams.clear();
                 self.bindings.clear();
+                self.tasks.clear();
             }
             let told = update.streams.len() + update.removed.len() + update.bindings.len() + update.unbound.len();
+            let told = told + update.tasks.len() + update.settled.len();
             update.removed.iter().for_each(|id| drop(self.streams.remove(id)));
             self.streams.extend(update.streams.into_iter().map(|stream| (stream.id.clone(), stream)));
             update.unbound.iter().for_each(|id| drop(self.bindings.remove(id)));
             self.bindings.extend(update.bindings.into_iter().map(|binding| (binding.id.clone(), binding)));
+            update.settled.iter().for_each(|id| drop(self.tasks.remove(id)));
+            self.tasks.extend(update.tasks.into_iter().map(|task| (task.id.clone(), task)));
             self.have = Some(update.version);
             assert_eq!((&self.streams, &self.bindings), (&desired.streams, &desired.bindings));
+            assert_eq!(self.tasks, desired.tasks);
             Some(told)
         }
     }
@@ -218,6 +256,26 @@ mod tests {
         desired.replace([stream("c", 1)]);
         assert_eq!(node.catch_up(&desired), Some(2));
         assert_eq!(Node::default().catch_up(&desired), Some(2), "a new node gets both kinds");
+    }
+
+    #[test]
+    fn tasks_come_and_go_beside_streams_and_bindings_of_the_same_id() {
+        let task = |id: &str, node: &str| Task { id: id.into(), node: node.into(), ..Task::default() };
+        let mut desired = DesiredState::new(9, String::new(), [stream("a", 1)]);
+        let mut node = Node::default();
+        node.catch_up(&desired);
+        desired.assign(task("a", "one"));
+        desired.assign(task("b", "one"));
+        assert_eq!(node.catch_up(&desired), Some(2));
+        desired.assign(task("a", "one"));
+        assert_eq!(node.catch_up(&desired), None, "nothing has changed");
+        desired.assign(task("b", "two"));
+        desired.settle("a");
+        desired.settle("never");
+        assert_eq!(node.catch_up(&desired), Some(2));
+        desired.replace([stream("c", 1)]);
+        assert_eq!(node.catch_up(&desired), Some(2));
+        assert_eq!(Node::default().catch_up(&desired), Some(2), "a new node gets what is left to do");
     }
 
     #[test]

@@ -19,6 +19,7 @@ pub mod numbers;
 mod replays;
 mod router;
 mod shares;
+mod tasks;
 #[cfg(test)]
 mod tests;
 mod trust;
@@ -175,6 +176,8 @@ struct Inner {
     changed: Notify,
     /// Some node has a newer state in force than before.
     caught_up: Notify,
+    /// Some node has told of its tasks.
+    task_told: Notify,
     heard: broadcast::Sender<NodeEvent>,
     sink: Box<dyn EventSink>,
     numbers: Arc<Numbers>,
@@ -229,6 +232,7 @@ impl Fleet {
             offers: Mutex::default(),
             changed: Notify::new(),
             caught_up: Notify::new(),
+            task_told: Notify::new(),
             heard: broadcast::channel(EVENTS_BEHIND_MAX).0,
             sink: Box::new(sink),
             numbers,
@@ -380,7 +384,12 @@ impl Fleet {
             shares.kept(&node);
             shares.untold(Instant::now())
         };
+        let has_tasks = !report.tasks.is_empty();
         let events_through = lock(&self.0.registry).report(report)?;
+        if has_tasks {
+            // One waits; where none does just now, the next look finds the permit.
+            self.0.task_told.notify_one();
+        }
         for event in events {
             // Nobody may be listening.
             let _ = self.0.heard.send(NodeEvent { node: node.clone(), event });

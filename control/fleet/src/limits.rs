@@ -76,6 +76,8 @@ pub const SLATES_BYTES_MAX: u64 = 64 << 20;
 pub const HOOK_WARNINGS_MAX: usize = 16;
 /// Bindings whose hooks fail that a node tells of in one report.
 pub const HOOKS_TOLD_MAX: usize = 1_024;
+/// Tasks that a node tells of in one report.
+pub const TASKS_TOLD_MAX: usize = 1_024;
 /// Lines of hooks' logs in one answer.
 pub const HOOK_LINES_MAX: u32 = 1_000;
 /// Nodes that are asked for a hook's log at the same time: each may answer with a whole page.

@@ -8,6 +8,7 @@ use millstream_control_protocol::event::{Event, What};
 use millstream_control_protocol::exchange::{Answer, Command, HookCalls, NodeId, Order, Poll, Report, Status};
 use millstream_control_protocol::live::{Live, Publisher};
 use millstream_control_protocol::state::Version;
+use millstream_control_protocol::task::TaskNews;
 use tokio::sync::{Notify, oneshot};
 use tokio::time::Instant;
 
@@ -50,6 +51,7 @@ struct Member {
     is_crowded: bool,
     events_through: u64,
     failing_hooks: Vec<HookCalls>,
+    tasks: Vec<TaskNews>,
     orders: VecDeque<Command>,
     asked: HashMap<u64, oneshot::Sender<Answer>>,
     wake: Arc<Notify>,
@@ -144,6 +146,7 @@ impl NodeRegistry {
             is_crowded: false,
             events_through: 0,
             failing_hooks: Vec::new(),
+            tasks: Vec::new(),
             orders: VecDeque::new(),
             asked: HashMap::new(),
             wake: Arc::default(),
@@ -207,6 +210,7 @@ impl NodeRegistry {
         let member = self.hear(&report.node)?;
         member.status = report.status;
         member.failing_hooks = report.failing_hooks;
+        member.tasks = report.tasks;
         for event in &report.events {
             if event.seq <= member.events_through {
                 continue;
@@ -335,6 +339,21 @@ impl NodeRegistry {
     pub(super) fn failing_hooks(&self) -> Vec<HookCalls> {
         let here = self.nodes.values().filter(|member| !member.is_away());
         here.flat_map(|member| member.failing_hooks.iter().cloned()).collect()
+    }
+
+    /// What nodes told last of their tasks.
+    pub(super) fn task_news(&self) -> Vec<(String, TaskNews)> {
+        let told = |(name, member): (&String, &Member)| {
+            let news: Vec<_> = member.tasks.iter().map(|news| (name.clone(), news.clone())).collect();
+            news
+        };
+        self.nodes.iter().flat_map(told).collect()
+    }
+
+    /// Whether a node that is here has told that it holds a stream; `None`: it is not here, or has not told what it holds.
+    pub(super) fn holds(&self, node: &str, stream: &str) -> Option<bool> {
+        let member = self.nodes.get(node).filter(|member| !member.is_away() && !member.status.release.is_empty())?;
+        Some(member.live.contains_key(stream))
     }
 
     /// The runs of nodes that are here, by name.

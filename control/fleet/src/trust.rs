@@ -7,12 +7,14 @@ use millstream_control_protocol::exchange::{HOOK_BLAME_MAX, HookLine, Report, St
 use millstream_control_protocol::live::{Live, Viewer};
 use millstream_proto::id::Id;
 
-use crate::limits::{EVENTS_PER_REPORT_MAX, HOOK_WARNINGS_MAX, HOOKS_TOLD_MAX, MODULES_TOLD_MAX};
+use crate::limits::{EVENTS_PER_REPORT_MAX, HOOK_WARNINGS_MAX, HOOKS_TOLD_MAX, MODULES_TOLD_MAX, TASKS_TOLD_MAX};
 
 /// Bytes of an address, a protocol, a word.
 const WORD_BYTES_MAX: usize = 128;
 /// Bytes of what an encoder calls itself, of a reason, of a warning.
 const TEXT_BYTES_MAX: usize = 1_024;
+/// Bytes of a task's id: words, a recording's name and a clip's.
+const TASK_ID_BYTES_MAX: usize = 256;
 /// Warnings of a node.
 const WARNINGS_MAX: usize = 4 * HOOK_WARNINGS_MAX;
 /// Entries of a list that is part of a stream's figures.
@@ -49,6 +51,9 @@ pub(super) fn tidy(report: &mut Report) {
             }
         }
     }
+    cut_list(&mut report.tasks, TASKS_TOLD_MAX);
+    report.tasks.retain(|told| told.id.len() <= TASK_ID_BYTES_MAX);
+    report.tasks.iter_mut().for_each(|told| cut(&mut told.why, TEXT_BYTES_MAX));
     if let Some(live) = &mut report.live {
         live.retain(|live| Id::new(&live.id).is_ok());
         live.iter_mut().for_each(tidy_live);
@@ -72,9 +77,13 @@ fn tidy_event(event: &mut Event) {
             }
         }
         What::SlateEnded { why, .. } => cut(why, WORD_BYTES_MAX),
-        What::RecordingStarted { recording }
-        | What::RecordingResumed { recording }
-        | What::RecordingStored { recording, .. } => cut(recording, WORD_BYTES_MAX),
+        What::RecordingStarted { recording, store } => {
+            cut(recording, WORD_BYTES_MAX);
+            cut(store, TEXT_BYTES_MAX);
+        }
+        What::RecordingResumed { recording } | What::RecordingStored { recording, .. } => {
+            cut(recording, WORD_BYTES_MAX);
+        }
         What::RecordingPaused { recording, why } | What::RecordingFailed { recording, why } => {
             cut(recording, WORD_BYTES_MAX);
             cut(why, TEXT_BYTES_MAX);
@@ -90,7 +99,9 @@ fn tidy_event(event: &mut Event) {
         }
         What::SlateStarted {} | What::LeftOut { .. } | What::Unknown => {}
         // Control's own words.
-        What::HookActivated { .. }
+        What::RecordingDeleted { .. }
+        | What::Clip { .. }
+        | What::HookActivated { .. }
         | What::HookRolledBack { .. }
         | What::HookRolledBackAutomatically { .. }
         | What::HookFailing { .. } => event.what = What::Unknown,
@@ -133,6 +144,7 @@ fn tidy_status(status: &mut Status) {
     for word in [&mut status.release, &mut status.rtmp, &mut status.http] {
         cut(word, WORD_BYTES_MAX);
     }
+    cut(&mut status.record_store, TEXT_BYTES_MAX);
     cut_list(&mut status.warnings, WARNINGS_MAX);
     for warning in &mut status.warnings {
         cut(warning, TEXT_BYTES_MAX);

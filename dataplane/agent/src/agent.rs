@@ -8,6 +8,7 @@ use std::time::Duration;
 
 use millstream_control_protocol::exchange::{NodeId, Outcome, Push, Update};
 use millstream_control_protocol::state::{Binding, State, Stream, Version};
+use millstream_control_protocol::task::Task;
 use millstream_control_protocol::{PROTOCOL, understands};
 use millstream_engine::Remote;
 use millstream_engine::directory::{Changed, Directory, Updated};
@@ -16,8 +17,9 @@ use tokio::time::{sleep, timeout};
 
 use super::backoff::Backoff;
 use super::control::Control;
-use super::following::{Following, Judgement, Whole, rebind, update_of};
+use super::following::{Following, Judgement, Whole, is_whole, reassign, rebind, update_of};
 use super::modules::Modules;
+use super::recordings::Records;
 use super::reporter::Reporter;
 use super::runner::{Runner, Runs};
 use super::slates::Slates;
@@ -61,6 +63,9 @@ pub struct Agent {
     following: Following,
     /// By id.
     bindings: BTreeMap<String, Binding>,
+    /// By id.
+    tasks: BTreeMap<String, Task>,
+    records: Records,
     runs: Runs,
     modules_dir: Option<PathBuf>,
     slates_dir: Option<PathBuf>,
@@ -162,6 +167,8 @@ impl Agent {
             identity,
             following: Following::default(),
             bindings,
+            tasks: BTreeMap::new(),
+            records: Records::default(),
             runs: Runs::default(),
             modules_dir: None,
             slates_dir: None,
@@ -179,15 +186,16 @@ impl Agent {
     /// Keeps the state there, and the modules of hooks and slates in `hooks` and `slates` beside it. `state` is what was found there, where the engine's
     /// directory holds it already.
     pub fn keep_at(mut self, path: PathBuf, state: Option<State>) -> Self {
-        // A state that says nothing of bindings is of a release that knew none: control is asked for all of it.
-        let whole = state.as_ref().filter(|state| state.bindings.is_some());
+        // Where it has not all that this release knows, control is asked for all of it.
+        let whole = state.as_ref().filter(|state| is_whole(state));
         lock(&self.shared.in_force).version = whole.map(|state| state.version);
         if let Some(state) = &state {
-            self.following = Following::from_kept(state, state.bindings.is_some());
+            self.following = Following::from_kept(state, is_whole(state));
             lock(&self.shared.in_force).store.clone_from(&state.store);
         }
         if let Some(state) = whole {
             rebind(&mut self.bindings, &update_of(state));
+            reassign(&mut self.tasks, &update_of(state));
         }
         if let Some(state) = &state {
             self.shared.slates.take_in(&update_of(state), |key| self.engine.has_slate(key));
@@ -205,6 +213,12 @@ impl Agent {
         self
     }
 
+    /// Recordings are made and removed by this.
+    pub fn run_recordings(mut self, records: Arc<dyn super::recordings::Recordings>) -> Self {
+        self.records = Records(Some(records));
+        self
+    }
+
     /// Follows whichever store control has, once: an operator has said that it may be another one than before.
     pub fn accept_any_store(mut self) -> Self {
         self.following.accept_any();
@@ -213,7 +227,7 @@ impl Agent {
 
     /// Runs until it is told to stop (`true`), and then tells control what has happened up to there.
     pub async fn run(mut self, mut stop: watch::Receiver<bool>) {
-        let who = (self.identity.clone(), self.runs.clone());
+        let who = (self.identity.clone(), self.runs.clone(), self.records.clone());
         let reporter = Reporter::new(self.control.clone(), self.engine.clone(), Arc::clone(&self.shared), who);
         let reporting = tokio::spawn(reporter.run(stop.clone()));
         let keeping = self.keeping.as_ref().map(|keeping| {
@@ -229,6 +243,7 @@ impl Agent {
         if self.keeping.is_some() {
             shared.modules.want(self.bindings.values());
         }
+        self.records.take_up(&self.identity.node.name, &self.tasks);
         let runs = self.runs.clone();
         let bringing = tokio::spawn(async move { shared.modules.bring(&control, dir, seed, (&shared, &runs)).await });
         let (control, engine) = (self.control.clone(), self.engine.clone());
@@ -346,9 +361,9 @@ impl Agent {
                 continue;
             };
             let (engine, shared) = (self.engine.clone(), Arc::clone(&self.shared));
-            let (control, runs) = (self.control.clone(), self.runs.clone());
+            let (control, runs, records) = (self.control.clone(), self.runs.clone(), self.records.clone());
             tokio::spawn(async move {
-                let answer = orders::carry_out(&engine, (&control, &runs), &command.what).await;
+                let answer = orders::carry_out(&engine, (&control, &runs, &records), &command.what).await;
                 shared.done(Outcome { number: command.number, answer });
                 drop(permit);
             });
@@ -403,6 +418,8 @@ impl Agent {
             return;
         }
         rebind(&mut self.bindings, &update);
+        reassign(&mut self.tasks, &update);
+        self.records.take_up(&self.identity.node.name, &self.tasks);
         self.shared.modules.want(self.bindings.values());
         self.shared.slates.take_in(&update, |key| self.engine.has_slate(key));
         if let Some(keeping) = &self.keeping {

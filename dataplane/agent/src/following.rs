@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 use millstream_control_protocol::PROTOCOL;
 use millstream_control_protocol::exchange::{NodeId, Poll, Update};
 use millstream_control_protocol::state::{Binding, State, Stream, Version};
+use millstream_control_protocol::task::Task;
 
 /// What a node asks control with, and judges its answers by.
 #[derive(Clone, Debug, Default)]
@@ -93,6 +94,7 @@ pub struct Whole {
     store: String,
     streams: BTreeMap<String, Stream>,
     bindings: BTreeMap<String, Binding>,
+    tasks: BTreeMap<String, Task>,
 }
 
 impl Whole {
@@ -100,7 +102,8 @@ impl Whole {
     pub fn of(state: State) -> Self {
         let streams = state.streams.into_iter().map(|stream| (stream.id.clone(), stream)).collect();
         let bindings = state.bindings.into_iter().flatten().map(|binding| (binding.id.clone(), binding)).collect();
-        Self { version: state.version, key_check: state.key_check, store: state.store, streams, bindings }
+        let tasks = state.tasks.into_iter().flatten().map(|task| (task.id.clone(), task)).collect();
+        Self { version: state.version, key_check: state.key_check, store: state.store, streams, bindings, tasks }
     }
 
     /// Makes of it what an update says.
@@ -113,6 +116,7 @@ impl Whole {
         }
         self.streams.extend(update.streams.iter().map(|stream| (stream.id.clone(), stream.clone())));
         rebind(&mut self.bindings, update);
+        reassign(&mut self.tasks, update);
         (self.version, self.key_check) = (update.version, update.key_check.clone());
         if !update.store.is_empty() {
             self.store.clone_from(&update.store);
@@ -128,6 +132,7 @@ impl Whole {
             store: self.store.clone(),
             streams: self.streams.values().cloned().collect(),
             bindings: Some(self.bindings.values().cloned().collect()),
+            tasks: Some(self.tasks.values().cloned().collect()),
         }
     }
 }
@@ -143,6 +148,22 @@ pub(super) fn rebind(bindings: &mut BTreeMap<String, Binding>, update: &Update) 
     bindings.extend(update.bindings.iter().map(|binding| (binding.id.clone(), binding.clone())));
 }
 
+/// The same of tasks.
+pub(super) fn reassign(tasks: &mut BTreeMap<String, Task>, update: &Update) {
+    if update.from.is_none() {
+        tasks.clear();
+    }
+    for id in &update.settled {
+        tasks.remove(id);
+    }
+    tasks.extend(update.tasks.iter().map(|task| (task.id.clone(), task.clone())));
+}
+
+/// Whether a kept state has all that this release knows: one that says nothing of bindings or tasks is of a release that knew none.
+pub fn is_whole(state: &State) -> bool {
+    state.bindings.is_some() && state.tasks.is_some()
+}
+
 /// A kept state as the update that makes it.
 pub fn update_of(state: &State) -> Update {
     Update {
@@ -152,6 +173,7 @@ pub fn update_of(state: &State) -> Update {
         store: state.store.clone(),
         streams: state.streams.clone(),
         bindings: state.bindings.clone().unwrap_or_default(),
+        tasks: state.tasks.clone().unwrap_or_default(),
         ..Update::default()
     }
 }

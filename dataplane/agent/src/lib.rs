@@ -16,6 +16,7 @@ pub mod following;
 pub mod kept;
 mod modules;
 mod orders;
+pub mod recordings;
 mod reporter;
 pub mod runner;
 mod slates;

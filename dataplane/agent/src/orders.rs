@@ -10,6 +10,7 @@ use tokio::time::timeout;
 
 use super::control::Control;
 use super::modules;
+use super::recordings::Records;
 use super::runner::{LogPage, LogsOf, Runs};
 use millstream_fleet::limits::HOOK_LINES_MAX;
 
@@ -17,10 +18,15 @@ use millstream_fleet::limits::HOOK_LINES_MAX;
 const SHARDS_WAIT: Duration = Duration::from_millis(1500);
 
 /// Does it, within a limit of time. What is asked of hooks' records is not the shards' business, and has limits of its own.
-pub(super) async fn carry_out(engine: &Remote, (control, runs): (&Control, &Runs), order: &Order) -> Answer {
+pub(super) async fn carry_out(
+    engine: &Remote,
+    (control, runs, records): (&Control, &Runs, &Records),
+    order: &Order,
+) -> Answer {
     match order {
         Order::Replay { replay } => return replayed(control, runs, replay).await,
         Order::ShowRecorded { wanted } => return Answer::Recorded { decisions: runs.recorded(wanted).await },
+        Order::LookAtRecording { recording } => return records.look(recording).await,
         _ => {}
     }
     match timeout(SHARDS_WAIT, answer(engine, runs, order)).await {
@@ -52,7 +58,9 @@ async fn answer(engine: &Remote, runs: &Runs, order: &Order) -> Result<Answer, U
                 runs.logs(&LogsOf { hook, from: *from, version: *version, level, limit });
             Answer::HookLogs { lines, next, dropped }
         }
-        Order::Unknown | Order::Replay { .. } | Order::ShowRecorded { .. } => Answer::NotUnderstood,
+        Order::Unknown | Order::Replay { .. } | Order::ShowRecorded { .. } | Order::LookAtRecording { .. } => {
+            Answer::NotUnderstood
+        }
     })
 }
 

@@ -16,6 +16,7 @@ use tokio::time::{Instant, MissedTickBehavior, interval, sleep_until, timeout};
 use super::agent::{Identity, Shared};
 use super::backoff::Backoff;
 use super::control::{Control, ControlError};
+use super::recordings::Records;
 use super::runner::Runs;
 use millstream_fleet::limits::{EVENTS_KEPT_MAX, EVENTS_PER_REPORT_MAX};
 use millstream_fleet::numbers::Count;
@@ -37,6 +38,7 @@ pub(super) struct Reporter {
     shared: Arc<Shared>,
     identity: Identity,
     runs: Runs,
+    records: Records,
     events: Option<Events>,
     waiting: VecDeque<Event>,
     /// Viewers of each stream, as they were counted last.
@@ -72,7 +74,7 @@ impl Reporter {
         control: Control,
         engine: Remote,
         shared: Arc<Shared>,
-        (identity, runs): (Identity, Runs),
+        (identity, runs, records): (Identity, Runs, Records),
     ) -> Self {
         let (least, most) = RETRY;
         let backoff = Backoff::new(least, most, identity.node.run ^ 1);
@@ -83,6 +85,7 @@ impl Reporter {
             shared,
             identity,
             runs,
+            records,
             events,
             waiting: VecDeque::new(),
             viewers: HashMap::new(),
@@ -97,13 +100,14 @@ impl Reporter {
         tick.set_missed_tick_behavior(MissedTickBehavior::Delay);
         let mut looks = interval(FAILING_EVERY);
         looks.set_missed_tick_behavior(MissedTickBehavior::Delay);
-        let shared = Arc::clone(&self.shared);
+        let (shared, records) = (Arc::clone(&self.shared), self.records.clone());
         let (mut with_live, mut not_before) = (false, Instant::now());
         loop {
             let mut last = false;
             tokio::select! {
                 event = next(&mut self.events) => self.wait(event),
                 () = shared.wake.notified() => {}
+                () = records.changed() => {}
                 _ = tick.tick() => with_live = true,
                 // A hook that fails turns people away: control is to know at once.
                 _ = looks.tick(), if self.runs.is_some() => {
@@ -184,6 +188,7 @@ impl Reporter {
             events: self.waiting.iter().take(EVENTS_PER_REPORT_MAX).cloned().collect(),
             outcomes: self.shared.outcomes(),
             failing_hooks: self.runs.failing(),
+            tasks: self.records.news(),
         };
         let answered = self.control.report(report).await;
         let numbers = &self.shared.numbers;
@@ -227,6 +232,7 @@ impl Reporter {
             state_epoch: in_force.version.map(|version| version.epoch),
             warnings: in_force.warnings.into_iter().chain(about_hooks).chain(self.shared.slates.warnings()).collect(),
             hooks,
+            record_store: self.records.place(),
             events_lost: counts.events_lost + self.given_up,
         }
     }

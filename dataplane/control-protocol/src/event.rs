@@ -74,6 +74,9 @@ pub enum What {
         /// The recording's name.
         #[serde(default)]
         recording: String,
+        /// Where it is kept: `file:` and a directory of the node, or `s3:` and a bucket.
+        #[serde(default, skip_serializing_if = "String::is_empty")]
+        store: String,
     },
     /// A recording does not grow, and has a gap from here on.
     RecordingPaused {
@@ -126,6 +129,27 @@ pub enum What {
         #[serde(default)]
         recording: String,
         /// Why, and what to do.
+        #[serde(default)]
+        why: String,
+    },
+    /// A recording is removed with all that belonged to it. Control's own word.
+    RecordingDeleted {
+        /// The recording's name.
+        #[serde(default)]
+        recording: String,
+    },
+    /// A clip of a recording is ready, or cannot be made. Control's own word.
+    Clip {
+        /// The recording's name.
+        #[serde(default)]
+        recording: String,
+        /// The clip's name.
+        #[serde(default)]
+        clip: String,
+        /// Where it is at the nodes' HTTP port; empty where it cannot be made.
+        #[serde(default)]
+        path: String,
+        /// Why it cannot be made; else empty.
         #[serde(default)]
         why: String,
     },
@@ -232,7 +256,7 @@ const fn one() -> u64 {
 
 impl What {
     /// The words for all that this release knows, with what each says.
-    pub const KINDS: [(&str, &str); 16] = [
+    pub const KINDS: [(&str, &str); 18] = [
         ("publish", "a publisher was admitted and has the stream's place"),
         ("unpublish", "a publisher that was admitted is gone; says why, how long it was on air, and who watched"),
         ("slate_started", "viewers of a stream without a publisher get its slate from now on"),
@@ -243,6 +267,8 @@ impl What {
         ("recording_stored", "all of a recording is in the store; says how long and how large it is"),
         ("recording_file", "an MP4 file of a recording is in the store; says where, how long and how large it is"),
         ("recording_failed", "a recording could not be begun, or lacks something for good; says why"),
+        ("recording_deleted", "a recording is removed with all that belonged to it"),
+        ("clip", "a clip of a recording is ready; or cannot be made, and why"),
         ("refused", "somebody was not let in; says why, and how many refusals it stands for"),
         ("left_out", "a stream told more than its share: so many of its events were left out"),
         ("hook_activated", "bindings of a hook have another version, by an operator"),
@@ -267,6 +293,8 @@ impl What {
             Self::RecordingStored { .. } => "recording_stored",
             Self::RecordingFile { .. } => "recording_file",
             Self::RecordingFailed { .. } => "recording_failed",
+            Self::RecordingDeleted { .. } => "recording_deleted",
+            Self::Clip { .. } => "clip",
             Self::Refused { .. } => "refused",
             Self::LeftOut { .. } => "left_out",
             Self::HookActivated { .. } => "hook_activated",
@@ -291,7 +319,7 @@ mod tests {
             }
             What::Unpublish { .. } => Some(What::SlateStarted {}),
             What::SlateStarted {} => Some(What::SlateEnded { why: String::new(), lasted_ms: 0 }),
-            What::SlateEnded { .. } => Some(What::RecordingStarted { recording: String::new() }),
+            What::SlateEnded { .. } => Some(What::RecordingStarted { recording: String::new(), store: String::new() }),
             What::RecordingStarted { .. } => {
                 Some(What::RecordingPaused { recording: String::new(), why: String::new() })
             }
@@ -307,7 +335,14 @@ mod tests {
                 bytes: 0,
             }),
             What::RecordingFile { .. } => Some(What::RecordingFailed { recording: String::new(), why: String::new() }),
-            What::RecordingFailed { .. } => {
+            What::RecordingFailed { .. } => Some(What::RecordingDeleted { recording: String::new() }),
+            What::RecordingDeleted { .. } => Some(What::Clip {
+                recording: String::new(),
+                clip: String::new(),
+                path: String::new(),
+                why: String::new(),
+            }),
+            What::Clip { .. } => {
                 Some(What::Refused { action: String::new(), why: String::new(), reason: String::new(), count: 1 })
             }
             What::Refused { .. } => Some(What::LeftOut { count: 1 }),

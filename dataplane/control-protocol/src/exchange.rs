@@ -7,6 +7,7 @@ use crate::event::Event;
 use crate::live::{Live, ViewerPage};
 use crate::replay::{Recorded, Replay, Replayed, ShowRecorded};
 use crate::state::{Binding, Stream, Version};
+use crate::task::{Held, Task, TaskNews};
 
 /// `POST /link/v1/poll`: a node has this state, and waits for news.
 #[derive(Clone, PartialEq, Eq, Debug, Default, Serialize, Deserialize)]
@@ -68,6 +69,12 @@ pub struct Update {
     pub bindings: Vec<Binding>,
     /// Bindings that are no more, by id.
     pub unbound: Vec<String>,
+    /// Tasks that are new or have changed.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub tasks: Vec<Task>,
+    /// Tasks that are no more, by id.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub settled: Vec<String>,
 }
 
 /// Something that a node is to do or to tell.
@@ -147,6 +154,12 @@ pub enum Order {
         #[serde(default)]
         wanted: ShowRecorded,
     },
+    /// Tell how far a recording is.
+    LookAtRecording {
+        /// Its name.
+        #[serde(default)]
+        recording: String,
+    },
     /// Something that a later version knows: answered with [`Answer::NotUnderstood`].
     #[default]
     #[serde(other)]
@@ -222,6 +235,12 @@ pub enum Answer {
         /// Which.
         #[serde(default)]
         decisions: Vec<Recorded>,
+    },
+    /// How far a recording is.
+    Recording {
+        /// How far.
+        #[serde(default)]
+        held: Held,
     },
     /// The node did not find out in time, or failed to.
     Failed {
@@ -311,6 +330,9 @@ pub struct Report {
     /// Bindings whose hooks failed within the last minute, by the hook's fault.
     #[serde(deserialize_with = "bounded::list", skip_serializing_if = "Vec::is_empty")]
     pub failing_hooks: Vec<HookCalls>,
+    /// How far the node is with its tasks.
+    #[serde(deserialize_with = "bounded::list", skip_serializing_if = "Vec::is_empty")]
+    pub tasks: Vec<TaskNews>,
 }
 
 /// Items of a list of a [`Report`]: an item may be two bytes on the wire and some hundred in memory.
@@ -414,6 +436,9 @@ pub struct Status {
     pub warnings: Vec<String>,
     /// SHA-256 of each hook's module that it holds, in order.
     pub hooks: Vec<String>,
+    /// Where it keeps recordings; empty: it has no recorder.
+    #[serde(skip_serializing_if = "String::is_empty")]
+    pub record_store: String,
     /// Events that found no room since its start.
     pub events_lost: u64,
 }

@@ -6,6 +6,8 @@ use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
 
+use crate::task::Task;
+
 /// Which state: of two with the same epoch the one with the higher number is newer; states of different epochs cannot be compared,
 /// and the one that control sends counts.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug, Default, Serialize, Deserialize)]
@@ -34,6 +36,9 @@ pub struct State {
     pub streams: Vec<Stream>,
     /// Every binding of a hook, in the order of their ids; `None`: a release that knew none wrote this, so they are to be asked for.
     pub bindings: Option<Vec<Binding>>,
+    /// What is to be done about recordings, in the order of the ids; `None`: a release that knew none wrote this, so it is to be asked for.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub tasks: Option<Vec<Task>>,
 }
 
 /// One stream.
@@ -77,6 +82,9 @@ pub struct Stream {
     /// Seconds that such a file holds; `None`: 60.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub video_s: Option<u32>,
+    /// Days that a recording is kept, for who removes what is old; 0: for ever.
+    #[serde(skip_serializing_if = "is_none_days")]
+    pub retention_days: u32,
     /// The operator's own words about it, for hooks: the data plane carries them and does not read them.
     pub labels: BTreeMap<String, String>,
 }
@@ -97,6 +105,7 @@ impl Stream {
         add("ondemand_time", self.on_demand_s.map(|seconds| seconds.to_string()));
         add("isVideo", switch(self.video, usual.video));
         add("video_time", self.video_s.map(|seconds| seconds.to_string()));
+        add("retention_days", (self.retention_days != 0).then(|| self.retention_days.to_string()));
         add("flush", self.flush.and_then(Flush::word).map(str::to_owned));
         add("on_unpublish", self.on_unpublish.and_then(OnUnpublish::word).map(str::to_owned));
         own
@@ -121,9 +130,16 @@ impl Default for Stream {
             on_demand_s: None,
             video: false,
             video_s: None,
+            retention_days: 0,
             labels: BTreeMap::new(),
         }
     }
+}
+
+// serde's shape.
+#[allow(clippy::trivially_copy_pass_by_ref)]
+const fn is_none_days(days: &u32) -> bool {
+    *days == 0
 }
 
 // serde's shape.

@@ -10,6 +10,7 @@ use millstream_control_protocol::live::{
     Audio, DroppedTrack, Live, Publisher, Repair, Video, Viewer, ViewerCount, ViewerPage,
 };
 use millstream_control_protocol::state::{Binding, Flush, Mode, Outputs, Previous, State, Stream, Version};
+use millstream_control_protocol::task::{Held, Progress, Task, TaskNews, Work};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 use serde_json::{Value, json};
@@ -31,6 +32,7 @@ fn stream() -> Stream {
         on_demand_s: None,
         video: false,
         video_s: None,
+        retention_days: 0,
         labels: BTreeMap::from([("team".into(), "gate".into())]),
     }
 }
@@ -45,7 +47,7 @@ fn node() -> NodeId {
 
 fn state() -> State {
     let (key_check, store) = ("q2h0".into(), String::new());
-    State { protocol: 1, version: version(7), key_check, store, streams: vec![stream()], bindings: None }
+    State { protocol: 1, version: version(7), key_check, store, streams: vec![stream()], bindings: None, tasks: None }
 }
 
 fn binding() -> Binding {
@@ -207,12 +209,14 @@ fn report() -> Report {
             state_epoch: Some(1_795_531_260_000_000),
             warnings: vec!["stream \"a b\": the name has a character that is not allowed".into()],
             hooks: Vec::new(),
+            record_store: String::new(),
             events_lost: 3,
         },
         live: Some(vec![live()]),
         events: (1..).zip(events).map(|(seq, what)| event(seq, what)).collect(),
         outcomes: (1..).zip(answers).map(|(number, answer)| Outcome { number, answer }).collect(),
         failing_hooks: Vec::new(),
+        tasks: Vec::new(),
     }
 }
 
@@ -235,6 +239,44 @@ fn report_with_repairs() -> Report {
         }];
     }
     Report { live: Some(vec![live]), ..Report::default() }
+}
+
+/// What is told of recordings that are begun by hand, removed or cut.
+fn tasks() -> Vec<Task> {
+    let recording = || "1795531265000-a1".to_owned();
+    let work = [
+        Work::ByHand { wanted: true, number: 1_795_531_265_001 },
+        Work::Delete { recording: recording() },
+        Work::Clip { recording: recording(), clip: "c1".into(), from_ms: 1_000, to_ms: 5_000, expected_bytes: 600_000 },
+    ];
+    let task = |(n, what)| Task {
+        id: format!("task-{n}"),
+        stream: "cam".into(),
+        node: "node-1".into(),
+        store: "file:/rec".into(),
+        what,
+    };
+    (1..).zip(work).map(task).collect()
+}
+
+fn push_with_tasks() -> Push {
+    let Push { update, .. } = push();
+    let update = update.map(|update| Update { tasks: tasks(), settled: vec!["task-0".into()], ..update });
+    let what = Order::LookAtRecording { recording: "1795531265000-a1".into() };
+    Push { protocol: 1, update, commands: vec![Command { number: 9, what }] }
+}
+
+fn report_with_tasks() -> Report {
+    let news = TaskNews {
+        id: "task-2".into(),
+        progress: Progress::Waits,
+        why: "the bucket does not answer".into(),
+        bytes: 12,
+        duration_ms: 4_000,
+    };
+    let outcomes = vec![Outcome { number: 9, answer: Answer::Recording { held: Held::Storing } }];
+    let status = Status { record_store: "s3://recordings/live".into(), ..report().status };
+    Report { status, live: None, events: Vec::new(), outcomes, tasks: vec![news], ..report() }
 }
 
 fn receipt() -> Receipt {
@@ -304,6 +346,8 @@ fn what_version_1_wrote_is_read_for_ever() {
     check("state-hooks", include_str!("v1/state-hooks.json"), &state_with_hooks());
     check("push-hooks", include_str!("v1/push-hooks.json"), &push_with_hooks());
     check("report-hooks", include_str!("v1/report-hooks.json"), &report_with_hooks());
+    check("push-tasks", include_str!("v1/push-tasks.json"), &push_with_tasks());
+    check("report-tasks", include_str!("v1/report-tasks.json"), &report_with_tasks());
 }
 
 #[test]
@@ -311,6 +355,8 @@ fn a_state_of_a_release_without_hooks_is_told_from_one_that_has_none() {
     let read = |text: &str| serde_json::from_str::<State>(text).unwrap().bindings;
     assert_eq!(read(include_str!("v1/state.json")), None);
     assert_eq!(read("{ \"bindings\": [] }"), Some(Vec::new()));
+    // The same of tasks.
+    assert_eq!(serde_json::from_str::<State>(include_str!("v1/state-hooks.json")).unwrap().tasks, None);
 }
 
 #[test]
@@ -320,6 +366,10 @@ fn words_of_a_later_version_cost_no_more_than_themselves() {
     let later = json!({ "id": "b", "kind": "overlay", "point": "overlay", "mode": "half", "bytes": 9 });
     let binding: Binding = serde_json::from_value(later).unwrap();
     assert_eq!((binding.mode, binding.is_on(), binding.bytes), (Mode::Unknown, false, 9));
+    let task: Task = serde_json::from_value(json!({ "id": "t", "what": { "do": "burn", "discs": 2 } })).unwrap();
+    assert_eq!((task.id.as_str(), task.what), ("t", Work::Unknown));
+    let news: TaskNews = serde_json::from_value(json!({ "id": "t", "progress": "burnt" })).unwrap();
+    assert_eq!(news.progress, Progress::Unknown);
     let push: Push = serde_json::from_value(json!({ "commands": [
         { "number": 1, "what": { "do": "fold", "how": [1, 2] } },
         { "number": 2, "what": { "do": "kick_session", "session": 7, "gently": true } },

@@ -7,6 +7,7 @@ use std::sync::Arc;
 
 use millstream_control_protocol::exchange::Update;
 use millstream_control_protocol::state::{self, Flush, Outputs, Stream};
+use millstream_control_protocol::task::{Task, Work};
 use millstream_hub::config::{FlushPolicy, OnUnpublish};
 use millstream_policy::records::{GENERATIONS_MAX, Record, Records};
 use millstream_policy::table::Table;
@@ -44,6 +45,35 @@ pub struct Settings {
     pub on_demand_s: Option<u32>,
     /// MP4 files of this many seconds are made of it.
     pub video_s: Option<u32>,
+    /// Seconds that an object of a recording holds, whether it is recorded or not; `None`: as usual.
+    pub object_s: Option<u32>,
+    /// Days that a recording is kept; 0: for ever.
+    pub retention_days: u32,
+    /// Somebody has begun or ended its recording by hand.
+    pub by_hand: Option<ByHand>,
+}
+
+/// A recording that was begun or ended by hand: it counts for the life of the stream that was on air then.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct ByHand {
+    /// It is to be recorded.
+    pub wanted: bool,
+    /// Tells one such wish from another.
+    pub number: u64,
+}
+
+impl Settings {
+    /// These settings, with what was done by hand in force, or without.
+    #[must_use]
+    pub fn recorded_by(self, by_hand: Option<ByHand>) -> Self {
+        let on_demand_s = match by_hand {
+            Some(ByHand { wanted: true, .. }) => self.on_demand_s.or(self.object_s).or(Some(ON_DEMAND_S)),
+            Some(ByHand { wanted: false, .. }) => None,
+            None => self.on_demand_s,
+        };
+        let is_ended = by_hand.is_some_and(|by_hand| !by_hand.wanted);
+        Self { on_demand_s, video_s: self.video_s.filter(|_| !is_ended), by_hand, ..self }
+    }
 }
 
 /// All streams that exist. Cheap to clone.
@@ -52,6 +82,8 @@ pub struct Directory {
     streams: Streams,
     /// Those of the configuration: they are always there, and nothing changes them.
     fixed: Streams,
+    /// Recordings that were begun or ended by hand, of any stream.
+    by_hand: Table<ByHand>,
 }
 
 #[derive(Clone, PartialEq, Debug, Default)]
@@ -86,7 +118,7 @@ impl Directory {
     pub fn new<'a>(fixed: impl IntoIterator<Item = &'a Stream>) -> Self {
         let mut nobody = Vec::new();
         let fixed = Streams::default().with(fixed.into_iter().filter_map(|stream| read(stream, &mut nobody)));
-        Self { streams: fixed.clone(), fixed }
+        Self { streams: fixed.clone(), fixed, by_hand: Table::default() }
     }
 
     /// The records that decisions are made by.
@@ -96,7 +128,13 @@ impl Directory {
 
     /// How a stream behaves; the defaults where nothing is set.
     pub fn settings(&self, id: &Id) -> Settings {
-        self.streams.settings.get(id).copied().unwrap_or_default()
+        let settings = self.streams.settings.get(id).copied().unwrap_or_default();
+        Settings { by_hand: self.by_hand.get(id).copied(), ..settings }
+    }
+
+    /// Recordings that were begun or ended by hand.
+    pub(crate) fn by_hand(&self) -> Table<ByHand> {
+        self.by_hand.clone()
     }
 
     /// The stream that a client means by an application and a name of another server, and the path that it said.
@@ -115,14 +153,30 @@ impl Directory {
         let mut changes: Vec<_> = update.streams.iter().filter_map(|stream| read(stream, &mut warnings)).collect();
         changes.extend(update.removed.iter().filter_map(|id| Some((Id::new(id).ok()?, None))));
         changes.retain(|(id, _)| self.fixed.records.get(id).is_none());
-        let (before, differs) = if update.from.is_none() {
-            (&self.fixed, Changed::Any)
+        let hands: Vec<_> =
+            update.settled.iter().filter_map(|id| no_hand(id)).chain(update.tasks.iter().filter_map(hand)).collect();
+        let nobody = Table::default();
+        let (before, hands_before, differs) = if update.from.is_none() {
+            (&self.fixed, &nobody, Changed::Any)
         } else {
-            (&self.streams, Changed::These(changes.iter().map(|(id, _)| id.clone()).collect()))
+            let ids = changes.iter().map(|(id, _)| id).chain(hands.iter().map(|(id, _)| id));
+            (&self.streams, &self.by_hand, Changed::These(ids.cloned().collect()))
         };
-        let directory = Self { streams: before.with(changes), fixed: self.fixed.clone() };
+        let directory =
+            Self { streams: before.with(changes), fixed: self.fixed.clone(), by_hand: hands_before.with(hands) };
         Updated { directory, changed: differs, warnings }
     }
+}
+
+/// What a task says of a stream that is recorded by hand.
+fn hand(task: &Task) -> Option<(Id, Option<ByHand>)> {
+    let Work::ByHand { wanted, number } = task.what else { return None };
+    Some((Id::new(&task.stream).ok()?, Some(ByHand { wanted, number })))
+}
+
+/// The stream of such a task that is no more.
+fn no_hand(task: &str) -> Option<(Id, Option<ByHand>)> {
+    Some((Id::new(Task::by_hand_stream(task)?).ok()?, None))
 }
 
 type Change = (Id, Option<(Record, Settings, Own)>);
@@ -183,8 +237,19 @@ fn read(stream: &Stream, warnings: &mut Vec<String>) -> Option<Change> {
     let slate = stream.slate.as_deref().and_then(SlateKey::from_hex);
     let outputs = stream.outputs;
     let on_demand_s = stream.on_demand.then(|| stream.on_demand_s.unwrap_or(ON_DEMAND_S));
-    let video_s = stream.video.then(|| stream.video_s.unwrap_or(VIDEO_S));
-    let settings = Settings { flush, on_unpublish, slate, outputs, hls_segment_s, hls_window, on_demand_s, video_s };
+    let settings = Settings {
+        flush,
+        on_unpublish,
+        slate,
+        outputs,
+        hls_segment_s,
+        hls_window,
+        on_demand_s,
+        video_s: stream.video.then(|| stream.video_s.unwrap_or(VIDEO_S)),
+        object_s: stream.on_demand_s,
+        retention_days: stream.retention_days,
+        by_hand: None,
+    };
     Some((id, Some((record, settings, own))))
 }
 
@@ -257,6 +322,32 @@ mod tests {
         let slated = Stream { on_unpublish: Some(state::OnUnpublish::Slate), slate, ..stream("a", 1) };
         let settings = first.updated(&update(false, vec![slated], &[])).directory.settings(&id("a"));
         assert_eq!((settings.on_unpublish, settings.slate), (Some(OnUnpublish::Slate), Some(SlateKey([0xAB; 32]))));
+    }
+
+    #[test]
+    fn what_is_recorded_by_hand_is_told_beside_the_settings_and_counts_over_them() {
+        let fixed = Stream { on_demand: true, on_demand_s: Some(6), ..stream("fixed", 1) };
+        let directory = Directory::new([&fixed]);
+        let tasks = vec![Task::by_hand("fixed", false, 7), Task::by_hand("nobodys", true, 8)];
+        let change = Update { tasks, ..update(false, Vec::new(), &[]) };
+        let told = directory.updated(&change);
+        assert!(matches!(&told.changed, Changed::These(ids) if ids.len() == 2));
+        let of = |directory: &Directory, name: &str| {
+            let settings = directory.settings(&id(name));
+            settings.recorded_by(settings.by_hand).on_demand_s
+        };
+        assert_eq!((of(&told.directory, "fixed"), of(&told.directory, "nobodys")), (None, Some(60)));
+        assert_eq!(told.directory.settings(&id("fixed")).recorded_by(None).on_demand_s, Some(6));
+        let settled = vec![Task::by_hand_id("fixed"), "delete/1-a".to_owned()];
+        let next = told.directory.updated(&Update { settled, ..update(false, Vec::new(), &[]) }).directory;
+        assert_eq!((of(&next, "fixed"), of(&next, "nobodys")), (Some(6), Some(60)));
+        // All of the state anew says nothing of it any more.
+        let whole = next.updated(&update(true, Vec::new(), &[])).directory;
+        assert_eq!((of(&whole, "fixed"), of(&whole, "nobodys")), (Some(6), None));
+        let own = Stream { on_demand_s: Some(4), ..stream("own", 1) };
+        let tasks = vec![Task::by_hand("own", true, 9)];
+        let begun = whole.updated(&Update { tasks, ..update(false, vec![own], &[]) }).directory;
+        assert_eq!(of(&begun, "own"), Some(4), "in objects as the stream has them");
     }
 
     #[test]

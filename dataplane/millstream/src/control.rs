@@ -40,6 +40,7 @@ use tracing::{info, warn};
 use crate::hook_host::HookHost;
 use crate::node::Joined;
 use crate::own_metrics;
+use crate::recordings::tasks::Tasks;
 
 /// How often what has expired is removed from the store.
 const PURGE_EVERY: Duration = Duration::from_mins(5);
@@ -115,6 +116,8 @@ pub(crate) struct Here {
     pub(crate) numbers: Arc<Numbers>,
     /// What runs its hooks.
     pub(crate) hooks: HookHost,
+    /// Who has its recordings.
+    pub(crate) recordings: Option<Tasks>,
 }
 
 /// The streams of the configuration file, to be changed while everything runs.
@@ -240,6 +243,7 @@ impl Control {
         runtime.spawn(follow(api.clone(), fleet.clone()));
         runtime.spawn(purge(api.clone()));
         runtime.spawn(api.clone().take_back_what_fails());
+        runtime.spawn(api.clone().attend_to_recordings());
         let node_token = told.node_token;
         let is_node = move |token: &Secret| bool::from(token.expose().as_bytes().ct_eq(node_token.expose().as_bytes()));
         let kept_api = api.clone();

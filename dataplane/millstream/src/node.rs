@@ -1,6 +1,7 @@
 //! The node half of `serve`: what this process is called, what it needs to reach control, and the agent that runs beside its engine.
 //! Before it: [`crate::serve`], which has started the engine; after it: `millstream_agent`.
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 use std::time::{SystemTime, UNIX_EPOCH};
 
 use anyhow::anyhow;
@@ -85,12 +86,15 @@ impl Joined {
     pub(crate) fn start(
         runtime: &Runtime,
         control: Control,
-        Here { engine, directory, identity, numbers, hooks }: Here,
+        Here { engine, directory, identity, numbers, hooks, recordings }: Here,
         kept: Option<Kept>,
     ) -> Self {
         let mut agent = Agent::counting(control, engine, directory, identity, numbers);
         if let Some(runner) = hooks.runner {
             agent = agent.run_hooks(runner);
+        }
+        if let Some(tasks) = recordings {
+            agent = agent.run_recordings(Arc::new(tasks));
         }
         if let Some(Kept { path, state, accept_any_store }) = kept {
             agent = agent.keep_at(path, state);

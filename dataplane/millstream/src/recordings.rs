@@ -1,10 +1,13 @@
 //! Recordings of this node: the recorder follows streams whose records ask for it, a store keeps what it has recorded, and viewers get it from there.
 //! Before it: the `[record]` table ([`crate::settings::record`]); after it: the engine, which is given a follower for each stream and whom to ask for
 //! recorded files.
+mod cutting;
 mod playback;
+mod removing;
 mod storing;
+pub(crate) mod tasks;
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -25,7 +28,8 @@ use tokio::runtime::Runtime;
 use tokio::sync::mpsc::Receiver;
 
 use self::playback::Playback;
-use self::storing::Storing;
+pub(crate) use self::storing::Storing;
+use self::tasks::Tasks;
 use crate::settings::record::RecordSettings;
 
 /// Where what is not stored yet waits, in the data directory.
@@ -39,6 +43,10 @@ pub(crate) struct Recordings {
     threads: Threads,
     events: Receiver<recorder::Event>,
     store: Arc<dyn ObjectStore>,
+    /// Where that is, for people.
+    place: String,
+    /// Where clips are made.
+    clips_dir: PathBuf,
 }
 
 impl Recordings {
@@ -49,7 +57,13 @@ impl Recordings {
         publisher_wait: Duration,
         runtime: &Runtime,
     ) -> anyhow::Result<Self> {
-        let store = open(data_dir, &settings.store, runtime)?;
+        if let Location::File { dir } = &settings.store {
+            let directory = data_dir.join(dir);
+            std::fs::create_dir_all(&directory)
+                .with_context(|| format!("cannot make the directory {} for recordings", directory.display()))?;
+        }
+        let store = runtime.block_on(open(data_dir, &settings.store))?;
+        let place = place(data_dir, &settings.store);
         let spool = data_dir.join(SPOOL);
         std::fs::create_dir_all(&spool).with_context(|| format!("cannot make the directory {}", spool.display()))?;
         let spool_max_bytes = settings.spool_max_bytes.unwrap_or_else(|| usual_spool_max(&spool));
@@ -64,7 +78,8 @@ impl Recordings {
                 Err(error) => tracing::error!(%error, "recordings cannot be stored; they wait in the spool"),
             }
         });
-        Ok(Self { handle, threads, events, store })
+        let clips_dir = data_dir.join(cutting::DIRECTORY);
+        Ok(Self { handle, threads, events, store, place, clips_dir })
     }
 
     /// The configuration of an engine whose streams it follows, and whose viewers get what it has.
@@ -77,7 +92,7 @@ impl Recordings {
                 ondemand_time_s: settings.on_demand_s.unwrap_or(usual.ondemand_time_s),
                 is_video: settings.video_s.is_some(),
                 video_time_s: settings.video_s.unwrap_or(usual.video_time_s),
-                ..usual
+                retention_days: settings.retention_days,
             };
             settings.is_recorded().then(|| handle.follower(id, settings))
         });
@@ -93,15 +108,21 @@ impl Recordings {
         move || metrics::text(&handle.snapshot())
     }
 
+    /// Who does what control wants done about recordings.
+    pub(crate) fn tasks(&self, runtime: &Runtime) -> Tasks {
+        let (store, place, clips_dir) = (Arc::clone(&self.store), self.place.clone(), self.clips_dir.clone());
+        Tasks::new(self.handle.clone(), store, (place, clips_dir), runtime.handle().clone())
+    }
+
     /// From here on control hears what happens to recordings.
     pub(crate) fn tell(self, remote: Remote, runtime: &Runtime) -> Running {
-        let mut events = self.events;
+        let (mut events, place) = (self.events, self.place);
         runtime.spawn(async move {
             while let Some(event) = events.recv().await {
                 if let EventKind::RecordingFailed { why } = &event.kind {
                     tracing::error!(stream = event.stream, recording = event.recording, why, "recording failed");
                 }
-                remote.tell(told(event));
+                remote.tell(told(event, &place));
             }
         });
         Running { handle: self.handle, threads: self.threads }
@@ -122,22 +143,28 @@ impl Running {
     }
 }
 
-/// The store at this place.
-#[cfg_attr(not(feature = "s3"), allow(unused_variables))]
-fn open(data_dir: &Path, location: &Location, runtime: &Runtime) -> anyhow::Result<Arc<dyn ObjectStore>> {
+/// The store at this place. A directory that is not there is not made.
+#[cfg_attr(not(feature = "s3"), allow(clippy::unused_async))]
+pub(crate) async fn open(data_dir: &Path, location: &Location) -> anyhow::Result<Arc<dyn ObjectStore>> {
     match location {
-        Location::File { dir } => {
-            let directory = data_dir.join(dir);
-            std::fs::create_dir_all(&directory)
-                .with_context(|| format!("cannot make the directory {} for recordings", directory.display()))?;
-            Ok(Arc::new(FileStore::new(directory)))
-        }
+        Location::File { dir } => Ok(Arc::new(FileStore::new(data_dir.join(dir)))),
         #[cfg(feature = "s3")]
         Location::S3(bucket) => {
             let opened = S3Store::open(bucket.clone(), S3Options::default());
-            Ok(Arc::new(runtime.block_on(opened).with_context(|| format!("cannot use {location}"))?))
+            Ok(Arc::new(opened.await.with_context(|| format!("cannot use {location}"))?))
         }
         other => anyhow::bail!("this build cannot keep recordings at {other}"),
+    }
+}
+
+/// A store as it is told: that of a directory by its whole path.
+pub(crate) fn place(data_dir: &Path, location: &Location) -> String {
+    match location {
+        Location::File { dir } => {
+            let directory = data_dir.join(dir);
+            format!("file:{}", directory.canonicalize().unwrap_or(directory).display())
+        }
+        other => other.to_string(),
     }
 }
 
@@ -160,10 +187,10 @@ fn why(reason: Reason) -> &'static str {
     }
 }
 
-fn told(event: recorder::Event) -> Event {
+fn told(event: recorder::Event, place: &str) -> Event {
     let recording = event.recording.unwrap_or_default();
     let what = match event.kind {
-        EventKind::RecordingStarted => What::RecordingStarted { recording },
+        EventKind::RecordingStarted => What::RecordingStarted { recording, store: place.to_owned() },
         EventKind::RecordingPaused { reason } => What::RecordingPaused { recording, why: why(reason).to_owned() },
         EventKind::RecordingResumed => What::RecordingResumed { recording },
         EventKind::RecordingStored { duration_ms, bytes } => What::RecordingStored { recording, duration_ms, bytes },

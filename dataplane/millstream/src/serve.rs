@@ -102,6 +102,7 @@ fn as_all(
     let engine = start(config, chain)?;
     let remote = engine.remote();
     hooks.decide_for(&remote);
+    let tasks = recordings.as_ref().map(|recordings| recordings.tasks(runtime));
     let recordings = recordings.map(|recordings| recordings.tell(remote.clone(), runtime));
     (identity.rtmp_url, identity.http_url) = public::urls(&layers.public, remote.addresses());
     let change = secrets.chain.clone().runs_in(remote.clone(), hooks.clone(), runtime);
@@ -110,7 +111,7 @@ fn as_all(
         ..told(layers, secrets, Arc::clone(&numbers), Some((&remote, &identity)))
     };
     let mut control = Control::start(runtime, store, told).map_err(Failure::Running)?;
-    control.join(runtime, Here { engine: remote, directory, identity, numbers, hooks });
+    control.join(runtime, Here { engine: remote, directory, identity, numbers, hooks, recordings: tasks });
     info!("ready");
     notify::tell(notify::READY);
     let (signals, reload) = signals;
@@ -169,10 +170,11 @@ fn as_node(
     let config = recorded(config, recordings.as_ref(), runtime);
     let engine = start(counted(config, &numbers), chain)?;
     hooks.decide_for(&engine.remote());
+    let tasks = recordings.as_ref().map(|recordings| recordings.tasks(runtime));
     let recordings = recordings.map(|recordings| recordings.tell(engine.remote(), runtime));
     let change = secrets.chain.runs_in(engine.remote(), hooks.clone(), runtime);
     (identity.rtmp_url, identity.http_url) = public::urls(&layers.public, engine.addresses());
-    let here = Here { engine: engine.remote(), directory, identity, numbers, hooks };
+    let here = Here { engine: engine.remote(), directory, identity, numbers, hooks, recordings: tasks };
     let joined = Joined::start(runtime, link, here, Some(kept));
     info!("ready");
     notify::tell(notify::READY);

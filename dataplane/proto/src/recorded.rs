@@ -60,6 +60,8 @@ pub enum RecordingFile {
     Description,
     /// `{video,audio}/<name>`: a header, or an object of segments.
     Media(Track, MediaName),
+    /// `clips/<name>.mp4`: a part of it as a file of its own.
+    Clip(MediaName),
 }
 
 /// The name of a track's file: letters, digits, `-` and `_`, and `.mp4` or `.m4s`.
@@ -104,7 +106,7 @@ pub enum RecordedPathError {
     Recording,
     /// No file that a recording has.
     #[error(
-        "a recording has index.m3u8, video.m3u8, audio.m3u8, manifest.mpd, recording.json, and files named .mp4 and .m4s below video and audio"
+        "a recording has index.m3u8, video.m3u8, audio.m3u8, manifest.mpd, recording.json, and files named .mp4 and .m4s below video and audio, and .mp4 below clips"
     )]
     File,
     /// Not `vod-<ms>.m3u8`.
@@ -199,6 +201,7 @@ impl RecordingFile {
             ["recording.json"] => Self::Description,
             ["video", name] => Self::Media(Track::Video, MediaName::parse(name)?),
             ["audio", name] => Self::Media(Track::Audio, MediaName::parse(name)?),
+            ["clips", name] if name.ends_with(".mp4") => Self::Clip(MediaName::parse(name)?),
             _ => return None,
         })
     }
@@ -212,6 +215,7 @@ impl fmt::Display for RecordingFile {
             Self::Manifest => f.write_str("manifest.mpd"),
             Self::Description => f.write_str("recording.json"),
             Self::Media(track, name) => write!(f, "{}/{name}", track.name()),
+            Self::Clip(name) => write!(f, "clips/{name}"),
         }
     }
 }
@@ -305,7 +309,7 @@ mod tests {
         RecordedPath::parse(Id::new(id).unwrap(), &below.split('/').collect::<Vec<_>>())
     }
 
-    const PATHS: [&str; 13] = [
+    const PATHS: [&str; 14] = [
         "cam/rec/1795531265250-19ab3cd4e5f1/index.m3u8",
         "cam/rec/1795531265250-a-b_C/video.m3u8",
         "cam/rec/0-s/audio.m3u8",
@@ -319,6 +323,7 @@ mod tests {
         "cam/images/2026/1/2/1795531265250.jpg",
         "cam/motion/mp4/1970/1/1/0.mp4",
         "cam/motion/images/9999/12/31/253402300799999.jpg",
+        "cam/rec/1795531265250-19ab/clips/3f0d8f6e-7d55-4a0b-9c30-6a1f4f7a2b11.mp4",
     ];
 
     #[test]
@@ -398,6 +403,9 @@ mod tests {
             "video/../a.mp4",
             "text/a.mp4",
             "video/a/b.mp4",
+            "clips/a.m4s",
+            "clips/..",
+            "clips",
         ] {
             check(&format!("rec/1-a/{file}"), File);
         }

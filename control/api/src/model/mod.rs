@@ -1,5 +1,5 @@
 //! What is kept in the store, as shapes. [`stream`] and [`settings`] (what an operator says of a stream), [`token`], [`audit`],
-//! [`history`], [`webhook`], [`hook`], [`slate`]. Before it: the handlers of `routes`; after it: [`millstream_store::Store`], which sees kinds, keys
+//! [`history`], [`webhook`], [`hook`], [`slate`], [`recording`] and [`recording_work`]. Before it: the handlers of `routes`; after it: [`millstream_store::Store`], which sees kinds, keys
 //! and bytes.
 //!
 //! Invariants: every field of a stored shape has a default, so that what an older release wrote is read; a kind's name never changes.
@@ -14,6 +14,7 @@ pub mod audit;
 pub mod history;
 pub mod hook;
 pub mod recording;
+pub mod recording_work;
 pub mod settings;
 pub mod slate;
 pub mod stream;
@@ -37,8 +38,14 @@ pub const AUDIT: Kind = Kind("audit");
 pub const SESSION: Kind = Kind("session");
 /// Recordings, by stream and name.
 pub const RECORDING: Kind = Kind("recording");
-/// The streams of recordings, by the recording's name.
+/// The streams of recordings, by the recording's name; of those that were removed, for some days, an empty one.
 pub const RECORDING_STREAM: Kind = Kind("recording-stream");
+/// Recordings that were begun or ended by hand, by stream.
+pub const RECORDING_BY_HAND: Kind = Kind("recording-by-hand");
+/// Clips, by recording and name.
+pub const CLIP: Kind = Kind("clip");
+/// What is to be done about recordings, by the task's id.
+pub const RECORDING_WORK: Kind = Kind("recording-work");
 /// Webhooks, by id.
 pub const WEBHOOK: Kind = Kind("webhook");
 /// Deliveries that wait, by hook, stream, time and event.

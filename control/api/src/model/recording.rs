@@ -17,6 +17,8 @@ pub enum RecordingState {
     Stored,
     /// It lacks something for good: `why` says what.
     Failed,
+    /// It is being removed, with all that belongs to it: `why` says what that waits for.
+    Deleting,
 }
 
 /// A recording of a stream.
@@ -29,6 +31,8 @@ pub struct Recording {
     pub stream: String,
     /// The node that recorded it.
     pub node: String,
+    /// Where that keeps it: `file:` and a directory of the node, or `s3:` and a bucket; empty where it was not told.
+    pub store: String,
     /// How far it is.
     pub state: RecordingState,
     /// When it began, Unix milliseconds.
@@ -37,7 +41,7 @@ pub struct Recording {
     pub duration_ms: Option<u64>,
     /// Bytes of its media; null until it is stored.
     pub bytes: Option<u64>,
-    /// Why it is paused or failed; else empty.
+    /// Why it is paused or failed, or what its removal waits for; else empty.
     pub why: String,
     /// Its MP4 files that are in the store, in order; of more than 1,000 the newest. Not in lists of recordings.
     #[serde(skip_serializing_if = "Vec::is_empty")]
@@ -64,6 +68,8 @@ pub struct RecordingFile {
 
 /// Files that are kept of a recording: a record is written anew for each.
 const FILES_MAX: usize = 1_000;
+/// For so long it is known that a recording was removed: events of it that come late are of nothing.
+pub const GRAVE_MS: u64 = 7 * 24 * 3_600_000;
 
 /// The key of a recording: those of a stream are in the order of time, because names begin with it.
 pub fn key(stream: &str, recording: &str) -> String {
@@ -73,7 +79,7 @@ pub fn key(stream: &str, recording: &str) -> String {
 /// The name of the recording that an event is about.
 pub fn named(what: &What) -> Option<&str> {
     let name = match what {
-        What::RecordingStarted { recording }
+        What::RecordingStarted { recording, .. }
         | What::RecordingPaused { recording, .. }
         | What::RecordingResumed { recording }
         | What::RecordingStored { recording, .. }
@@ -100,7 +106,8 @@ impl Recording {
             ..Self::default()
         });
         // Events may come twice, and those of a node's last run after those of its next.
-        if known.told_unix_ms > event.at_unix_ms || known.state == RecordingState::Stored {
+        let is_settled = matches!(known.state, RecordingState::Stored | RecordingState::Deleting);
+        if known.told_unix_ms > event.at_unix_ms || is_settled {
             return None;
         }
         let (state, why) = match &event.what {
@@ -122,8 +129,12 @@ impl Recording {
                 bytes: *bytes,
             });
         }
+        let store = match &event.what {
+            What::RecordingStarted { store, .. } => store.clone(),
+            _ => known.store.clone(),
+        };
         let told_unix_ms = event.at_unix_ms;
-        Some(Self { node: node.to_owned(), state, why, duration_ms, bytes, told_unix_ms, ..known })
+        Some(Self { node: node.to_owned(), store, state, why, duration_ms, bytes, told_unix_ms, ..known })
     }
 }
 
@@ -153,7 +164,7 @@ mod tests {
     #[test]
     fn what_is_known_of_a_recording_follows_its_events_and_no_older_ones() {
         let name = || NAME.to_owned();
-        let started = event(10, What::RecordingStarted { recording: name() });
+        let started = event(10, What::RecordingStarted { recording: name(), store: "file:/x".to_owned() });
         let paused = event(20, What::RecordingPaused { recording: name(), why: "the disk is full".to_owned() });
         let stored = event(30, What::RecordingStored { recording: name(), duration_ms: 5_000, bytes: 9 });
         let first = Recording::after(None, "one", &started).expect("it began");
@@ -177,6 +188,13 @@ mod tests {
         assert_eq!((many.files.len(), many.files_left_out, many.files[999].from_unix_ms), (1_000, 1_001, 2_007));
         let third = Recording::after(Some(second), "one", &stored).expect("it is stored");
         assert_eq!((third.state, third.duration_ms, third.bytes), (RecordingState::Stored, Some(5_000), Some(9)));
+        assert_eq!(third.store, "file:/x");
+        let deleting = Recording { state: RecordingState::Deleting, ..third.clone() };
+        assert_eq!(
+            Recording::after(Some(deleting), "one", &event(50, paused.what.clone())),
+            None,
+            "it is being removed"
+        );
         assert_eq!(
             Recording::after(Some(third), "one", &event(40, What::RecordingResumed { recording: name() })),
             None

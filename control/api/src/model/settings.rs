@@ -117,6 +117,9 @@ const LABEL_VALUE_BYTES_MAX: usize = 256;
 /// Seconds of a day: the longest of any setting that is a duration.
 const DAY_S: u64 = 86_400;
 
+/// A century, in days.
+const RETENTION_DAYS_MAX: u64 = 36_500;
+
 /// Every setting.
 pub static FIELDS: LazyLock<Vec<Field>> = LazyLock::new(|| {
     use Feature::{Cluster, Cmaf, Core, Hls, Motion, Mp4, Pictures, Record, Relay, Rtmps, Transcode};
@@ -144,6 +147,13 @@ pub static FIELDS: LazyLock<Vec<Field>> = LazyLock::new(|| {
         field("image_time", Number(1, DAY_S), json!(30), Pictures, "seconds between pictures"),
         field("isOnDemand", Switch, off.clone(), Record, "HLS is recorded for later"),
         field("ondemand_time", Number(1, DAY_S), json!(60), Record, "seconds of recorded HLS that an object holds"),
+        field(
+            "retention_days",
+            Number(0, RETENTION_DAYS_MAX),
+            json!(0),
+            Record,
+            "days after its end that a recording is removed; 0: it is kept until somebody removes it",
+        ),
         field("isMotion", Switch, off.clone(), Motion, "motion is looked for"),
         field("motion_percent", Number(1, 100), json!(30), Motion, "how much of the picture must change, percent"),
         field("motion_diff", Number(1, 255), json!(10), Motion, "how much a pixel must change, grey levels"),

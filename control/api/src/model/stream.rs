@@ -38,17 +38,19 @@ pub struct Grace {
     pub until_unix_s: u64,
 }
 
-/// The last generation of a stream that was removed.
+/// What is remembered of a stream that was removed.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default, Serialize, Deserialize)]
 #[serde(default)]
 pub struct Tombstone {
-    /// Which.
+    /// The last generation of its secret.
     pub generation: u64,
+    /// For how many days its recordings are kept; 0: for ever.
+    pub retention_days: u64,
 }
 
 /// The settings that nodes are told, by their names in [`super::settings::FIELDS`]; `[[stream]]` entries of a configuration file have
 /// these too. A slate is told as well, by its content: [`crate::slates`] finds it.
-pub const OF_DATA_PLANE: [&str; 14] = [
+pub const OF_DATA_PLANE: [&str; 15] = [
     "isFlv",
     "isHls",
     "isCMAF",
@@ -58,6 +60,7 @@ pub const OF_DATA_PLANE: [&str; 14] = [
     "ondemand_time",
     "isVideo",
     "video_time",
+    "retention_days",
     "flush",
     "on_unpublish",
     "push_paths",
@@ -79,7 +82,7 @@ impl StreamRecord {
         let given = json!({
             "isFlv": flv, "isHls": hls, "isCMAF": cmaf, "flush": flush, "on_unpublish": on_unpublish, "labels": stream.labels,
             "push_paths": push_paths, "play_paths": play_paths, "hls_time": stream.hls_segment_s, "hls_list_size": stream.hls_window,
-            "isOnDemand": stream.on_demand, "ondemand_time": stream.on_demand_s,
+            "isOnDemand": stream.on_demand, "ondemand_time": stream.on_demand_s, "retention_days": stream.retention_days,
             "isVideo": stream.video, "video_time": stream.video_s,
         });
         let mut settings = Settings::default();
@@ -118,6 +121,7 @@ impl StreamRecord {
             on_demand_s: whole(&self.settings, "ondemand_time").filter(|seconds| *seconds != ON_DEMAND_S),
             video: self.settings.on("isVideo"),
             video_s: whole(&self.settings, "video_time").filter(|seconds| *seconds != VIDEO_S),
+            retention_days: whole(&self.settings, "retention_days").unwrap_or_default(),
             labels: labels(&self.settings),
         }
     }

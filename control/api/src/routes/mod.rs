@@ -18,7 +18,9 @@ pub mod addresses;
 pub mod audit;
 mod binding_warnings;
 pub mod bindings;
+pub mod by_hand;
 pub mod chain;
+pub mod clips;
 pub mod config;
 mod docs;
 pub mod events;
@@ -45,6 +47,7 @@ pub fn router(api: Api) -> Router {
         .routes(routes!(key::show, key::rotate))
         .routes(routes!(webhooks::list, webhooks::create))
         .routes(routes!(bindings::list, bindings::create))
+        .routes(routes!(clips::list, clips::create))
         .layer(middleware::from_fn_with_state(api.clone(), on_post));
     let unkeyed = OpenApiRouter::new()
         .routes(routes!(streams::read, streams::update, streams::remove))
@@ -56,7 +59,10 @@ pub fn router(api: Api) -> Router {
         .routes(routes!(live::kick_session))
         .routes(routes!(events::events))
         .routes(routes!(recordings::list))
-        .routes(routes!(recordings::read))
+        .routes(routes!(recordings::read, recordings::remove))
+        .routes(routes!(recordings::thumbnails))
+        .routes(routes!(clips::read))
+        .routes(routes!(by_hand::start, by_hand::stop))
         .routes(routes!(nodes::nodes))
         .routes(routes!(tokens::list, tokens::create))
         .routes(routes!(tokens::read, tokens::remove))

@@ -1,19 +1,20 @@
 //! What was recorded, and how far it is. Before it: [`crate::events`], which keeps what nodes tell; the recordings themselves are at the nodes' HTTP
 //! port, or where their store is.
 use axum::extract::State;
+use axum::http::StatusCode;
 use axum::response::Response;
 use millstream_store::item::{Order, Query};
 use serde::Deserialize;
 use utoipa::IntoParams;
 
 use crate::Api;
-use crate::auth::Viewer;
+use crate::auth::{Operator, Viewer};
 use crate::http::extract::{InPath, InQuery};
 use crate::http::fresh::fresh;
 use crate::http::page::{Filled, Page, Paging};
 use crate::http::problem::{Answer, Problem};
-use crate::model::recording::{self, Recording, RecordingState};
-use crate::model::{self, RECORDING, RECORDING_STREAM};
+use crate::model::RECORDING;
+use crate::model::recording::{Recording, RecordingState};
 
 /// Which recordings.
 #[derive(Clone, PartialEq, Eq, Debug, Default, Deserialize, IntoParams)]
@@ -76,12 +77,40 @@ pub async fn list(
     (status = 404, description = "No node has told of a recording of this name"),
 ))]
 pub async fn read(State(api): State<Api>, Viewer(_): Viewer, InPath(name): InPath<String>) -> Answer<Response> {
-    let unknown = || Problem::not_found(format!("there is no recording {name:.80?}"));
-    if !recording::is_name(&name) {
-        return Err(unknown());
-    }
-    let stream = model::load::<String>(api.store(), RECORDING_STREAM, &name).await?.ok_or_else(unknown)?;
-    let key = recording::key(&stream.value, &name);
-    let kept = model::load::<Recording>(api.store(), RECORDING, &key).await?.ok_or_else(unknown)?;
-    Ok(fresh(&kept.value))
+    Ok(fresh(&api.recording(&name).await?.value))
+}
+
+/// Remove a recording
+///
+/// With all that belongs to it. It is marked, and listed as `deleting` until its node has removed it from spool and store, whatever restarts meanwhile;
+/// then the event `recording_deleted` is told, and it is in no list any more. Asking again changes nothing.
+#[utoipa::path(delete, path = "/api/v1/recordings/{recording}", tag = "recordings", params(
+    ("recording" = String, Path, description = "The recording's name"),
+), responses(
+    (status = 202, description = "It is being removed", body = Recording),
+    (status = 404, description = "No node has told of a recording of this name"),
+    (status = 409, description = "It runs"),
+))]
+pub async fn remove(
+    State(api): State<Api>,
+    Operator(caller): Operator,
+    InPath(name): InPath<String>,
+) -> Answer<(StatusCode, Response)> {
+    let marked = api.delete_recording(&caller, &name).await?;
+    Ok((StatusCode::ACCEPTED, fresh(&marked)))
+}
+
+/// Small pictures of a recording
+///
+/// For players that show them above the place to seek to. Nothing makes pictures yet.
+#[utoipa::path(get, path = "/api/v1/recordings/{recording}/thumbnails.vtt", tag = "recordings", params(
+    ("recording" = String, Path, description = "The recording's name"),
+), responses(
+    (status = 404, description = "There is no such recording, or there are no pictures of it"),
+))]
+pub async fn thumbnails(State(api): State<Api>, Viewer(_): Viewer, InPath(name): InPath<String>) -> Answer<Response> {
+    api.recording(&name).await?;
+    Err(Problem::not_found(
+        "there are no pictures of this recording: workers are to make them, and this release has none",
+    ))
 }

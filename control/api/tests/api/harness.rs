@@ -172,6 +172,15 @@ impl Server {
         self.run(self.api.look_for_failing_hooks());
     }
 
+    /// What is done every second, and when a node tells of its tasks.
+    pub(crate) fn look_after_recordings(&self) {
+        self.run(self.api.look_after_recordings());
+    }
+
+    pub(crate) fn spawn(&self, future: impl Future<Output = ()> + Send + 'static) {
+        self.runtime.as_ref().unwrap().spawn(future);
+    }
+
     /// Ends it with all that it holds.
     pub(crate) fn end(mut self) {
         self.runtime.take().unwrap().shutdown_timeout(Duration::from_secs(10));

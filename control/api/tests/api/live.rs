@@ -190,7 +190,7 @@ fn listeners_are_bounded() {
 fn recordings_are_listed_as_nodes_tell_of_them() {
     let server = Server::start();
     let name = |n: u64| format!("{}-a1b2", 1_795_531_265_000 + n);
-    let started = |n| What::RecordingStarted { recording: name(n) };
+    let started = |n| What::RecordingStarted { recording: name(n), store: String::new() };
     tell(&server, 1, 0, started(1));
     tell(&server, 2, 0, started(2));
     tell(&server, 3, 0, What::RecordingPaused { recording: name(2), why: "the disk is full".into() });

@@ -45,12 +45,14 @@ pub(super) fn begins(file: &RecordedFile, range: Option<&str>) -> bool {
     match file {
         RecordedFile::Recording(_, RecordingFile::Multivariant | RecordingFile::Manifest)
         | RecordedFile::Vod { .. } => true,
+        RecordedFile::Recording(_, RecordingFile::Clip(_)) | RecordedFile::Dated { .. } => {
+            match range.and_then(Asked::parse) {
+                Some(Asked::From(from) | Asked::Run(from, _)) => from == 0,
+                Some(Asked::Last(_)) => false,
+                None => true,
+            }
+        }
         RecordedFile::Recording(..) => false,
-        RecordedFile::Dated { .. } => match range.and_then(Asked::parse) {
-            Some(Asked::From(from) | Asked::Run(from, _)) => from == 0,
-            Some(Asked::Last(_)) => false,
-            None => true,
-        },
     }
 }
 
@@ -74,6 +76,7 @@ fn content_type(file: &RecordedFile) -> &'static str {
             RecordingFile::Manifest => "application/dash+xml",
             RecordingFile::Description => "application/json",
             RecordingFile::Media(track, _) => media_type(*track),
+            RecordingFile::Clip(_) => media_type(Track::Video),
         },
     }
 }

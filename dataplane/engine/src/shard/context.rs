@@ -15,6 +15,7 @@ use millstream_hub::config::{FlushPolicy, HlsConfig, OnUnpublish};
 use millstream_hub::registry;
 use millstream_hub::viewer::Piece;
 use millstream_policy::Held;
+use millstream_policy::table::Table;
 use millstream_proto::id::Id;
 use millstream_proto::media::Clip;
 use millstream_proto::output::Output;
@@ -32,7 +33,7 @@ use crate::admin::feed::Feed;
 use crate::clock::Clock;
 use crate::close::CloseReason;
 use crate::config::Config;
-use crate::directory::{Directory, Settings};
+use crate::directory::{ByHand, Directory, Settings};
 use crate::egress::head::Heads;
 use crate::io::{self, Budget, IoYield, LoadPool, Outbox, SendBatch, Socket};
 use crate::metrics::ShardStats;
@@ -53,6 +54,8 @@ pub(crate) struct ShardContext {
     pub(crate) clock: Clock,
     /// The streams that there are: replaced as a whole, between two pieces of work.
     pub(crate) directory: RefCell<Directory>,
+    /// Recordings that were begun or ended by hand before this process was started, of streams that have not come back yet.
+    pub(super) resumed: RefCell<Table<ByHand>>,
     /// Clips for streams whose publisher is away.
     pub(crate) slates: RefCell<Slates>,
     pub(super) feed: Arc<Feed>,
@@ -144,6 +147,26 @@ impl ShardContext {
     /// How a stream behaves, as far as its record says.
     pub(crate) fn settings_of(&self, id: &Id) -> Settings {
         self.directory.borrow().settings(id)
+    }
+
+    /// Whether it has not been there for longer than a publisher is waited for: who comes now may have been on air before a restart.
+    pub(super) fn is_young(&self) -> bool {
+        self.now().since(Time::ZERO) <= self.config.stream.publisher_wait
+    }
+
+    /// What was done by hand about the recording of a stream that comes back after a restart; once.
+    pub(super) fn resumed_by_hand(&self, id: &Id) -> Option<ByHand> {
+        let mut resumed = self.resumed.borrow_mut();
+        if resumed.is_empty() {
+            return None;
+        }
+        if !self.is_young() {
+            *resumed = Table::default();
+            return None;
+        }
+        let by_hand = resumed.get(id).copied()?;
+        *resumed = resumed.with([(id.clone(), None)]);
+        (self.settings_of(id).by_hand == Some(by_hand)).then_some(by_hand)
     }
 
     /// Which outputs a stream has.

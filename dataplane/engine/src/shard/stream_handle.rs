@@ -27,6 +27,7 @@ use super::packaging::{Packaging, wall};
 use super::phase::{Status, of_absence, of_publisher, of_slate};
 use super::reached::Reached;
 use super::wait::{Either, Notify, Place, Waiters, select};
+use crate::directory::{ByHand, Settings};
 use crate::egress::fan_out::FanOut;
 use crate::io::sleep_until;
 use crate::metrics::ShardStats;
@@ -73,6 +74,8 @@ struct Owner {
     /// Since when its slate is known to play.
     slate_since: Option<Time>,
     /// Who follows it beside its viewers.
+    /// What was done by hand about its recording, and counts for this life of the stream.
+    by_hand: Option<ByHand>,
     subscribers: Vec<Box<dyn Subscriber>>,
 }
 
@@ -178,12 +181,15 @@ impl StreamHandle {
     pub(super) fn own(shard: &Rc<ShardContext>, id: &Id) -> Rc<Self> {
         let mut stream = Stream::new(stream_config(shard, id), shard.now());
         stream.set_slate(shard.slate_of(id));
+        // What was begun by hand was meant for who was on air then; that goes on where this process was started meanwhile.
+        let by_hand = shard.resumed_by_hand(id);
         let owner = Owner {
             stream,
             feeds: Vec::new(),
             holder: None,
             slate_since: None,
-            subscribers: shard.config.subscribers.of(id, &shard.settings_of(id)),
+            by_hand,
+            subscribers: shard.config.subscribers.of(id, &shard.settings_of(id).recorded_by(by_hand)),
         };
         let side = Side::Owner {
             inner: Box::new(RefCell::new(owner)),
@@ -353,10 +359,23 @@ impl StreamHandle {
         full || behind
     }
 
-    /// Its settings have changed: who follows it beside its viewers is asked anew.
-    pub(super) fn offer_again(&self, shard: &Rc<ShardContext>) {
+    /// Whether something was done by hand about its recording that counts for this life of it.
+    pub(super) fn is_recorded_by_hand(&self) -> bool {
+        matches!(&self.side, Side::Owner { inner, .. } if inner.borrow().by_hand.is_some())
+    }
+
+    /// Its settings may have changed: who follows it beside its viewers is asked anew where that makes a difference.
+    pub(super) fn offer_again_where_it_matters(&self, shard: &Rc<ShardContext>, [before, after]: [Settings; 2]) {
         let Side::Owner { inner, notify, .. } = &self.side else { return };
-        let subscribers = shard.config.subscribers.of(&self.id, &shard.settings_of(&self.id));
+        let by_hand_before = inner.borrow().by_hand;
+        // One that was there before this life began does not begin to count now.
+        let by_hand = if before.by_hand == after.by_hand { by_hand_before } else { after.by_hand };
+        inner.borrow_mut().by_hand = by_hand;
+        let (before, after) = (before.recorded_by(by_hand_before), after.recorded_by(by_hand));
+        if !shard.config.subscribers.depend_on(&before, &after) {
+            return;
+        }
+        let subscribers = shard.config.subscribers.of(&self.id, &after);
         let before = std::mem::replace(&mut inner.borrow_mut().subscribers, subscribers);
         drop(before);
         notify.notify();

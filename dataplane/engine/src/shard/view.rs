@@ -29,6 +29,12 @@ use crate::slates::Clips;
 /// Decides by this directory from here on, also about streams that are held.
 pub(crate) fn apply(shard: &Shard, directory: &Directory, changed: &Changed) {
     let before = shard.directory.replace(directory.clone());
+    if matches!(changed, Changed::Any) && shard.is_young() {
+        // What control's first word says was done by hand was done before. For streams that are back already it counts from here on.
+        let by_hand = directory.by_hand();
+        let back = shard.handles.borrow().keys().map(|id| (id.clone(), None)).collect::<Vec<_>>();
+        *shard.resumed.borrow_mut() = if by_hand.is_empty() { by_hand } else { by_hand.with(back) };
+    }
     let held = |id: &Id| shard.handles.borrow().get(id).cloned();
     let channels: Vec<_> = match changed {
         Changed::These(ids) => ids.iter().filter_map(held).collect(),
@@ -37,9 +43,7 @@ pub(crate) fn apply(shard: &Shard, directory: &Directory, changed: &Changed) {
     for handle in channels {
         handle.set_flush(shard.flush_of(&handle.id));
         let settings = [&before, directory].map(|directory| directory.settings(&handle.id));
-        if shard.config.subscribers.depend_on(&settings[0], &settings[1]) {
-            handle.offer_again(shard);
-        }
+        handle.offer_again_where_it_matters(shard, settings);
         let removed = before.records().get(&handle.id).is_some() && directory.records().get(&handle.id).is_none();
         let on_unpublish = match shard.on_unpublish_of(&handle.id) {
             // A publisher that is removed cannot come back.
@@ -150,6 +154,7 @@ fn live(shard: &Shard, handle: &StreamHandle) -> Option<Part> {
     let is_live = publisher.is_some()
         || slate_since.is_some()
         || !viewers.is_empty()
+        || handle.is_recorded_by_hand()
         || reached.iter().any(|(_, sample)| sample.count() > 0);
     let id = handle.id.to_string();
     is_live.then_some(Part { live: Live { id, publisher, slate_since_unix_ms, viewers }, reached })

@@ -87,7 +87,9 @@ async fn give(store: &dyn ObjectStore, request: &FileRequest, answer: FileAnswer
 /// Whether it is a playlist, or what else is replaced as a whole while its recording grows.
 fn is_text(path: &RecordedPath) -> bool {
     match &path.file {
-        RecordedFile::Recording(_, RecordingFile::Media(..)) | RecordedFile::Dated { .. } => false,
+        RecordedFile::Recording(_, RecordingFile::Media(..) | RecordingFile::Clip(_)) | RecordedFile::Dated { .. } => {
+            false
+        }
         RecordedFile::Recording(..) | RecordedFile::Vod { .. } => true,
     }
 }

@@ -7,7 +7,7 @@ use millstream_objects::{Body as ObjectBody, ErrorKind, Key, Meta, ObjectError, 
 use millstream_recorder::store::{Answer, Body, Kind, ReadStore, Store, StoreError, Sums};
 
 /// A store of objects that takes recordings.
-pub(super) struct Storing(pub(super) Arc<dyn ObjectStore>);
+pub(crate) struct Storing(pub(crate) Arc<dyn ObjectStore>);
 
 impl Store for Storing {
     fn put<'a>(&'a self, key: &'a str, body: Body, kind: Kind) -> Answer<'a, ()> {

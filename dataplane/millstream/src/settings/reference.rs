@@ -593,6 +593,7 @@ pub(crate) fn stream_rows() -> Vec<StreamRow> {
             example: match field.name {
                 "hls_time" => "4",
                 "ondemand_time" | "video_time" => "60",
+                "retention_days" => "30",
                 "hls_list_size" => "6",
                 "flush" => "\"balanced\"",
                 "on_unpublish" => "\"wait\"",

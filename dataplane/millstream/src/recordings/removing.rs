@@ -1,0 +1,99 @@
+//! Removes a recording from its store: playlists first, so that none names what is gone, then all that is below its folder. Each step may be done
+//! again. Before it: [`super::tasks`], which has had the recorder let go of it; after it: the store.
+use futures_util::stream::iter;
+use futures_util::{StreamExt as _, TryStreamExt as _};
+use millstream_objects::limits::PAGE_KEYS_MAX;
+use millstream_objects::{ErrorKind, Key, ObjectError, ObjectStore, Span};
+use millstream_proto::id::Id;
+use millstream_recorder::name::RecordingName;
+
+/// Objects that are removed at the same time.
+const AT_ONCE: usize = 8;
+/// Bytes of a multivariant playlist that are looked at: it has some hundred.
+const PLAYLIST_BYTES_MAX: u64 = 64 << 10;
+/// Playlists of a recording, the ones that players begin with first.
+const PLAYLISTS: [&str; 4] = ["index.m3u8", "manifest.mpd", "video.m3u8", "audio.m3u8"];
+
+/// Removes all of it; gives how many objects there were.
+pub(super) async fn remove(store: &dyn ObjectStore, stream: &Id, name: &RecordingName) -> Result<u64, ObjectError> {
+    let folder = Key::parse(&format!("{stream}/rec/{name}"))?;
+    if let Some(vod) = its_vod(store, stream, name).await? {
+        store.delete(&vod).await?;
+    }
+    for playlist in PLAYLISTS {
+        store.delete(&folder.child(playlist)?).await?;
+    }
+    let mut removed = 0;
+    loop {
+        // Always the first page: what was on it is gone.
+        let page = store.list(Some(&folder), None, PAGE_KEYS_MAX).await?;
+        removed += page.objects.len() as u64;
+        let more = page.next.is_some();
+        iter(page.objects.into_iter().map(Ok))
+            .try_for_each_concurrent(AT_ONCE, |object| async move { store.delete(&object.key).await })
+            .await?;
+        if !more {
+            return Ok(removed);
+        }
+    }
+}
+
+/// The playlist beside the recordings that is this one's: another one may have begun in the same millisecond.
+async fn its_vod(store: &dyn ObjectStore, stream: &Id, name: &RecordingName) -> Result<Option<Key>, ObjectError> {
+    let key = Key::parse(&name.vod_key(stream))?;
+    let mut reading = match store.get(&key, Span::Within(0, PLAYLIST_BYTES_MAX - 1)).await {
+        Ok(reading) => reading,
+        Err(error) if matches!(error.kind(), ErrorKind::NotFound | ErrorKind::Range) => return Ok(None),
+        Err(error) => return Err(error),
+    };
+    let mut text = Vec::new();
+    while let Some(chunk) = reading.chunks.next().await {
+        text.extend_from_slice(&chunk?);
+    }
+    let folder = format!("rec/{name}/");
+    let names = text.windows(folder.len()).any(|part| part == folder.as_bytes());
+    Ok(names.then_some(key))
+}
+
+#[cfg(test)]
+mod tests {
+    use millstream_objects::memory::MemoryStore;
+    use millstream_objects::{Body, Meta};
+
+    use super::*;
+
+    async fn put(store: &MemoryStore, key: &str, text: &str) {
+        let key = Key::parse(key).expect("a key");
+        let mut body = Body::default();
+        body.push(text.to_owned().into());
+        let meta = Meta::of(&key, "no-store");
+        store.put(&key, body, meta).await.expect("put");
+    }
+
+    async fn keys(store: &MemoryStore) -> Vec<String> {
+        let page = store.list(None, None, PAGE_KEYS_MAX).await.expect("a list");
+        page.objects.into_iter().map(|object| object.key.to_string()).collect()
+    }
+
+    #[tokio::test]
+    async fn all_of_a_recording_goes_and_nothing_of_another_one() {
+        let store = MemoryStore::new();
+        let (id, name) = (Id::new("cam").expect("an id"), RecordingName::parse("17-a").expect("a name"));
+        let other = "cam/rec/17-ab/index.m3u8";
+        put(&store, other, "#EXTM3U").await;
+        put(&store, "cam/vod-17.m3u8", "#EXTM3U\nrec/17-a/video.m3u8\n").await;
+        for file in ["index.m3u8", "video.m3u8", "recording.json", "video/init-1.mp4", "clips/c.mp4"] {
+            put(&store, &format!("cam/rec/17-a/{file}"), "x").await;
+        }
+        for number in 0..2_100 {
+            put(&store, &format!("cam/rec/17-a/video/{number}.mp4"), "x").await;
+        }
+        assert!(remove(&store, &id, &name).await.expect("removed") >= 2_100);
+        assert_eq!(keys(&store).await, [other]);
+        assert_eq!(remove(&store, &id, &name).await.expect("removed"), 0, "it may be done again");
+        // One that began in the same millisecond keeps its playlist.
+        put(&store, "cam/vod-17.m3u8", "#EXTM3U\nrec/17-ab/video.m3u8\n").await;
+        remove(&store, &id, &name).await.expect("removed");
+        assert_eq!(keys(&store).await, [other, "cam/vod-17.m3u8"]);
+    }
+}
