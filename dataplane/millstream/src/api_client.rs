@@ -131,6 +131,15 @@ fn settings_of(flags: &ApiFlags) -> anyhow::Result<Settings> {
     Ok(flags.config.as_deref().map(settings::read).transpose()?.unwrap_or_default())
 }
 
+/// The data directory and the configuration of a server on this machine.
+pub(crate) fn server_of(flags: &ApiFlags) -> anyhow::Result<(PathBuf, Settings)> {
+    let settings = settings_of(flags)?;
+    let given = flags.data_dir.clone().or_else(|| settings.data_dir.clone());
+    let packaged = || Path::new(PACKAGED_DATA_DIR).to_owned();
+    let found = || if Path::new(DATA_DIR).is_dir() { PathBuf::from(DATA_DIR) } else { packaged() };
+    Ok((given.unwrap_or_else(found), settings))
+}
+
 /// The API of a server on this machine: where its flags and its file say that it listens.
 fn control_of(flags: &ApiFlags) -> anyhow::Result<Url> {
     let listen = match flags.control {

@@ -14,12 +14,13 @@ use millstream_proto::id::Id;
 pub(crate) use crate::failure::Failure;
 use crate::flags::{ApiFlags, EngineFlags};
 use crate::hook_flags::{DemoHookFlags, HookCommand};
+use crate::recordings_command::RecordingsCommand;
 use crate::settings::SettingsError;
 use crate::settings::values::{self, AuthPreset, Role};
 use crate::sign_command::Expiry;
 use crate::{
-    backup_command, check_command, config_command, demo, grant_key_command, hook_kit, paper_command, serve,
-    sign_command, stream_command,
+    backup_command, check_command, config_command, demo, grant_key_command, hook_kit, paper_command,
+    recordings_command, serve, sign_command, stream_command,
 };
 
 /// Live streaming: RTMP in; HTTP-FLV, low-latency HLS, DASH and RTMP out.
@@ -45,6 +46,9 @@ enum Command {
     /// Make, list and remove streams of a running server, and show what to give their encoders
     #[command(subcommand)]
     Stream(StreamCommand),
+    /// List, begin, end and remove recordings of a running server
+    #[command(subcommand)]
+    Recordings(RecordingsCommand),
     /// Make, test and measure hooks: WebAssembly that decides who publishes and plays, and more
     #[command(subcommand)]
     Hook(OfHooks),
@@ -277,6 +281,7 @@ pub(crate) fn run() -> ExitCode {
         Command::GrantKey(flags) => grant_key_command::run(&flags),
         Command::Check(flags) => check_command::run(&flags),
         Command::Stream(command) => stream_command::run(command),
+        Command::Recordings(command) => recordings_command::run(command),
         Command::Hook(OfHooks::Kit(command)) => hook_kit::run(&command),
         #[cfg(feature = "hooks")]
         Command::Hook(OfHooks::Record(flags)) => crate::hook_record::run(&flags),

@@ -42,6 +42,8 @@ mod own_metrics;
 mod paper_command;
 mod public;
 mod recordings;
+mod recordings_command;
+mod recordings_export;
 mod reload;
 mod serve;
 mod settings;

@@ -483,7 +483,7 @@ fn completions_and_manual_pages_know_the_commands() {
     assert!(page.stdout.contains(".TH millstream 1") && page.stdout.contains("serve"), "{page:?}");
     std::fs::create_dir(room.path("man")).unwrap();
     assert_eq!(room.run(&["man", "man"], &[]).status, Some(0));
-    for name in ["millstream.1", "millstream-serve.1", "millstream-stream-add.1"] {
+    for name in ["millstream.1", "millstream-serve.1", "millstream-stream-add.1", "millstream-recordings-ls.1"] {
         assert!(room.path("man").join(name).exists(), "{name} is missing");
     }
 }
