@@ -47,6 +47,7 @@ mod packages;
 mod play;
 mod players;
 mod recordings;
+mod recordings_api;
 mod recordings_mp4;
 mod repair;
 mod shards;
