@@ -19,7 +19,7 @@ use crate::reconcile::{Subject, Unsettled};
 use crate::streams::valid_id;
 
 /// Streams whose recording was begun or ended by hand at the same time: all nodes are told of them.
-pub const BY_HAND_MAX: u64 = 10_000;
+const BY_HAND_MAX: u64 = 10_000;
 /// A session is over once its node has not held the stream for so long: what a node told may be some seconds old.
 const OVER_AFTER: Duration = Duration::from_secs(5);
 /// The same where the node was started anew, or is not here: the longest that a publisher may be waited for, and a little.

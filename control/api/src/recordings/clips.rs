@@ -14,11 +14,11 @@ use crate::model::recording_work::{Clip, ClipState, Cut, Work, clip_id, clip_key
 use crate::model::{self, CLIP, Kept, RECORDING, RECORDING_WORK};
 
 /// Clips of one recording.
-pub const CLIPS_PER_RECORDING_MAX: usize = 100;
+const CLIPS_PER_RECORDING_MAX: usize = 100;
 /// What may wait to be done about recordings before no more clips are taken.
-pub const WAITING_MAX: usize = 10_000;
+const WAITING_MAX: usize = 10_000;
 /// The longest clip: as long as a recording may be.
-pub const CLIP_MS_MAX: u64 = 12 * 3_600_000;
+const CLIP_MS_MAX: u64 = 12 * 3_600_000;
 /// Changes of one transaction, with some to spare.
 const CHANGES_MAX: usize = 90;
 

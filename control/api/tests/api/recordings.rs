@@ -167,11 +167,8 @@ fn items(server: &Server) -> Vec<Value> {
 }
 
 fn recorded(server: &Server, node: &Node, n: u64) {
-    node.tell(
-        server,
-        n * 2 - 1,
-        What::RecordingStarted { recording: name(n), store: node.played.lock().unwrap().store.clone() },
-    );
+    let store = node.played.lock().unwrap().store.clone();
+    node.tell(server, n * 2 - 1, What::RecordingStarted { recording: name(n), store });
     node.tell(server, n * 2, What::RecordingStored { recording: name(n), duration_ms: 1_000, bytes: 9 });
 }
 
@@ -364,7 +361,7 @@ fn a_clip_is_made_by_a_node_told_and_removed_with_its_recording() {
     let path = format!("/api/v1/recordings/{}/clips", name(1));
     server.post(&path, &json!({ "from": 500, "to": 500 })).refused(400, "to");
     server.post(&path, &json!({ "from": 1_000, "to": 2_000 })).refused(400, "1000 ms long");
-    server.post(&path, &json!({ "from": 0, "to": 10, "format": "gif" })).refused(400, "format");
+    server.post(&path, &json!({ "from": 0, "to": 10, "format": "gif" })).refused(400, "give mp4");
     server.post("/api/v1/recordings/1-never/clips", &json!({ "from": 0, "to": 10 })).refused(404, "no recording");
     let viewer = server.token("viewer");
     let asked = server.plain("POST", &path).header("Authorization", &format!("Bearer {viewer}"));
