@@ -9,6 +9,8 @@ use millstream_recorder::name::RecordingName;
 
 /// Objects that are removed at the same time.
 const AT_ONCE: usize = 8;
+/// Bytes of a `recording.json` that are looked at: it lists twenty thousand files of two hundred bytes each at most.
+const SUMMARY_BYTES_MAX: u64 = 8 << 20;
 /// Bytes of a multivariant playlist that are looked at: it has some hundred.
 const PLAYLIST_BYTES_MAX: u64 = 64 << 10;
 /// Playlists of a recording, the ones that players begin with first.
@@ -24,6 +26,10 @@ pub(super) async fn remove(store: &dyn ObjectStore, stream: &Id, name: &Recordin
         store.delete(&folder.child(playlist)?).await?;
     }
     let mut removed = 0;
+    for file in its_files(store, stream, &folder).await? {
+        store.delete(&file).await?;
+        removed += 1;
+    }
     loop {
         // Always the first page: what was on it is gone.
         let page = store.list(Some(&folder), None, PAGE_KEYS_MAX).await?;
@@ -38,18 +44,33 @@ pub(super) async fn remove(store: &dyn ObjectStore, stream: &Id, name: &Recordin
     }
 }
 
-/// The playlist beside the recordings that is this one's: another one may have begun in the same millisecond.
-async fn its_vod(store: &dyn ObjectStore, stream: &Id, name: &RecordingName) -> Result<Option<Key>, ObjectError> {
-    let key = Key::parse(&name.vod_key(stream))?;
-    let mut reading = match store.get(&key, Span::Within(0, PLAYLIST_BYTES_MAX - 1)).await {
+/// The MP4 files that its `recording.json` lists.
+async fn its_files(store: &dyn ObjectStore, stream: &Id, folder: &Key) -> Result<Vec<Key>, ObjectError> {
+    let summary = read(store, &folder.child("recording.json")?, SUMMARY_BYTES_MAX).await?.unwrap_or_default();
+    let summary: serde_json::Value = serde_json::from_slice(&summary).unwrap_or_default();
+    let paths = summary["files"].as_array().into_iter().flatten().filter_map(|file| file["path"].as_str());
+    let files = paths.filter(|path| path.starts_with("mp4/"));
+    Ok(files.filter_map(|path| Key::parse(&format!("{stream}/{path}")).ok()).collect())
+}
+
+/// The first bytes of an object; `None` where there is none, or it is empty.
+async fn read(store: &dyn ObjectStore, key: &Key, bytes_max: u64) -> Result<Option<Vec<u8>>, ObjectError> {
+    let mut reading = match store.get(key, Span::Within(0, bytes_max - 1)).await {
         Ok(reading) => reading,
         Err(error) if matches!(error.kind(), ErrorKind::NotFound | ErrorKind::Range) => return Ok(None),
         Err(error) => return Err(error),
     };
-    let mut text = Vec::new();
+    let mut bytes = Vec::new();
     while let Some(chunk) = reading.chunks.next().await {
-        text.extend_from_slice(&chunk?);
+        bytes.extend_from_slice(&chunk?);
     }
+    Ok(Some(bytes))
+}
+
+/// The playlist beside the recordings that is this one's: another one may have begun in the same millisecond.
+async fn its_vod(store: &dyn ObjectStore, stream: &Id, name: &RecordingName) -> Result<Option<Key>, ObjectError> {
+    let key = Key::parse(&name.vod_key(stream))?;
+    let Some(text) = read(store, &key, PLAYLIST_BYTES_MAX).await? else { return Ok(None) };
     let folder = format!("rec/{name}/");
     let names = text.windows(folder.len()).any(|part| part == folder.as_bytes());
     Ok(names.then_some(key))
@@ -88,6 +109,13 @@ mod tests {
         for number in 0..2_100 {
             put(&store, &format!("cam/rec/17-a/video/{number}.mp4"), "x").await;
         }
+        put(
+            &store,
+            "cam/rec/17-a/recording.json",
+            r#"{"files": [{"path": "mp4/2026/11/24/17.mp4"}, {"path": "../key"}]}"#,
+        )
+        .await;
+        put(&store, "cam/mp4/2026/11/24/17.mp4", "x").await;
         assert!(remove(&store, &id, &name).await.expect("removed") >= 2_100);
         assert_eq!(keys(&store).await, [other]);
         assert_eq!(remove(&store, &id, &name).await.expect("removed"), 0, "it may be done again");
