@@ -1,5 +1,6 @@
 //! `millstream recordings export`: a recording as an MP4 file on this machine, made from the store that the configuration names. Before it:
 //! [`crate::recordings_command`]; after it: `recorder::movie`.
+use std::fmt::Write as _;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
@@ -44,12 +45,11 @@ pub(crate) async fn run(flags: ExportFlags) -> anyhow::Result<String> {
     })?;
     let (data_dir, settings) = api_client::server_of(&api)?;
     let place = recordings::place(&data_dir, &settings.record.store);
-    let stream = match stream {
-        Some(stream) => stream,
-        None => {
-            let item = Api::open(&api).await.context("of which stream is it? Ask a server, or give --stream")?;
-            kept_here(item, &recording, &place).await?
-        }
+    let stream = if let Some(stream) = stream {
+        stream
+    } else {
+        let item = Api::open(&api).await.context("of which stream is it? Ask a server, or give --stream")?;
+        kept_here(item, &recording, &place).await?
     };
     if out.try_exists().with_context(|| format!("cannot look for {}", out.display()))? {
         bail!("{} is there already; give another name", out.display());
@@ -62,8 +62,9 @@ pub(crate) async fn run(flags: ExportFlags) -> anyhow::Result<String> {
     let length = humantime::format_duration(Duration::from_millis(made.duration_ms));
     let mut told = format!("{}: {length}, {} bytes\n", out.display(), made.bytes);
     if made.left_out > 0 {
-        told +=
-            &format!("warning: {} segments are missing from the store or damaged, and were left out\n", made.left_out);
+        let left_out = made.left_out;
+        // Writing to a string cannot fail.
+        let _ = writeln!(told, "warning: {left_out} segments are missing from the store or damaged, and were left out");
     }
     if made.ends_early {
         told += "warning: it ends where the codec or the resolution changes; export the rest with --from\n";

@@ -201,7 +201,7 @@ impl RecordingFile {
             ["recording.json"] => Self::Description,
             ["video", name] => Self::Media(Track::Video, MediaName::parse(name)?),
             ["audio", name] => Self::Media(Track::Audio, MediaName::parse(name)?),
-            ["clips", name] if name.ends_with(".mp4") => Self::Clip(MediaName::parse(name)?),
+            ["clips", name] if name.strip_suffix(".mp4").is_some() => Self::Clip(MediaName::parse(name)?),
             _ => return None,
         })
     }

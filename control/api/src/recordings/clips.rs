@@ -148,7 +148,7 @@ impl Api {
             let state = if path.is_some() { ClipState::Ready } else { ClipState::Failed };
             let made = came.ok();
             let (bytes, duration_ms) = (made.map(|made| made.bytes), made.map(|made| made.duration_ms));
-            let over = Clip { state, why, path, bytes, duration_ms, ..value };
+            let over = Clip { state, why, path, duration_ms, bytes, ..value };
             changes.push(model::to_put((CLIP, &key), Expect::Version(version), None, &over));
         }
         if model::transact(self.store(), changes).await?.is_ok() {

@@ -54,13 +54,12 @@ impl Api {
                 let Some(kept) = self.unreadable().read::<Recording>(RECORDING, item) else { continue };
                 let Some(ended_ms) = ended_ms(&kept.value) else { continue };
                 let stream = &kept.value.stream;
-                let days = match days_of.get(stream) {
-                    Some(days) => *days,
-                    None => {
-                        // Those of a stream come one after another.
-                        days_of.clear();
-                        *days_of.entry(stream.clone()).or_insert(self.retention_days(stream).await?)
-                    }
+                let days = if let Some(days) = days_of.get(stream) {
+                    *days
+                } else {
+                    // Those of a stream come one after another.
+                    days_of.clear();
+                    *days_of.entry(stream.clone()).or_insert(self.retention_days(stream).await?)
                 };
                 if days > 0 && ended_ms.saturating_add(days * DAY_MS) <= believed_ms {
                     let kept = Kept { version: kept.version, value: kept.value };

@@ -373,7 +373,7 @@ fn a_clip_is_made_by_a_node_told_and_removed_with_its_recording() {
     let clip = made.text("clip").to_owned();
     assert_eq!(once().is(202).text("clip"), clip, "asked again with the same key, it is the same one");
     let other = server.post(&path, &json!({ "from": 0, "to": 9_000 })).is(202).text("clip").to_owned();
-    let one = |server: &Server, clip: &str| server.get(&format!("{path}/{clip}")).is(200).json().clone();
+    let look = |server: &Server, clip: &str| server.get(&format!("{path}/{clip}")).is(200).json().clone();
 
     let id = |clip: &str| format!("clip/{}/{clip}", name(1));
     looked(&server, "the node is told", || node.works_on(&id(&clip)) && node.works_on(&id(&other)));
@@ -381,9 +381,9 @@ fn a_clip_is_made_by_a_node_told_and_removed_with_its_recording() {
     let expected = Work::Clip { recording: name(1), clip: clip.clone(), from_ms: 200, to_ms: 800, expected_bytes: 5 };
     assert_eq!(told, expected);
     node.says(&id(&clip), Progress::Running, "");
-    looked(&server, "it is made", || one(&server, &clip)["state"] == "running");
+    looked(&server, "it is made", || look(&server, &clip)["state"] == "running");
     node.says(&id(&clip), Progress::Waits, "the disk is full");
-    looked(&server, "it waits", || one(&server, &clip)["why"] == "the disk is full");
+    looked(&server, "it waits", || look(&server, &clip)["why"] == "the disk is full");
 
     // Control starts anew in between.
     node.with(|played| played.is_gone = true);
@@ -396,12 +396,12 @@ fn a_clip_is_made_by_a_node_told_and_removed_with_its_recording() {
     node.with(|played| drop(played.news.insert(id(&clip), news)));
     node.says(&id(&other), Progress::Failed, "there is nothing to play in it");
     looked(&server, "both are over", || {
-        one(&server, &clip)["state"] == "ready" && one(&server, &other)["state"] == "failed"
+        look(&server, &clip)["state"] == "ready" && look(&server, &other)["state"] == "failed"
     });
-    let ready = one(&server, &clip);
+    let ready = look(&server, &clip);
     let at = format!("/cam/rec/{}/clips/{clip}.mp4", name(1));
     assert_eq!((&ready["path"], &ready["bytes"], &ready["duration_ms"]), (&json!(at), &json!(77), &json!(600)));
-    assert_eq!(one(&server, &other)["why"], "there is nothing to play in it");
+    assert_eq!(look(&server, &other)["why"], "there is nothing to play in it");
     let events: Vec<What> = std::iter::from_fn(|| heard.try_recv().ok()).map(|told| told.event.what).collect();
     let is_told = |clip: &str, path: &str| {
         events.iter().any(|what| matches!(what, What::Clip { clip: of, path: at, .. } if of == clip && at == path))
