@@ -81,7 +81,8 @@ def main():
     if what == "streams":
         port, data, count, recorded = sys.argv[2:]
         for n in range(int(count)):
-            settings = {"isOnDemand": recorded == "on"}
+            # Objects are whole and go to the store while it is measured.
+            settings = {"isOnDemand": recorded == "on", "ondemand_time": 6}
             ask(port, data, "POST", "/streams", {"id": f"rec-{n}", "settings": settings})
     elif what == "cpu":
         measure(int(sys.argv[2]), float(sys.argv[3]))

@@ -326,9 +326,15 @@ fn case_33_hls_js_and_clappr_do_not_freeze_at_44_khz() {
 }
 
 #[test]
-fn case_34_and_case_32_hls_js_and_shaka_go_on_where_a_file_begins_again() {
-    let players = ["hls.js 1.5", "hls.js 1.6", "hls.js 1.7", "shaka ll"];
-    Stage::exact(Clip::numbered_with_seam()).all_keep_their_promise(&players);
+fn case_34_hls_js_goes_on_where_a_file_begins_again() {
+    Stage::exact(Clip::numbered_with_seam()).all_keep_their_promise(&["hls.js 1.5", "hls.js 1.6", "hls.js 1.7"]);
+}
+
+/// Not among the quick ones: where all of the machine is busy, it stands still for seconds.
+#[test]
+#[ignore = "takes most of a minute; tests/run --long has it"]
+fn case_34_and_case_32_shaka_goes_on_where_a_file_begins_again() {
+    Stage::exact(Clip::numbered_with_seam()).all_keep_their_promise(&["shaka ll"]);
 }
 
 /// The table with one encoder. The environment may choose from it, `PLAYERS` (names with commas), and put the server away, `PLAYERS_LATENCY_MS`.

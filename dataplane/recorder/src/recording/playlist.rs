@@ -53,7 +53,7 @@ impl Ledger {
         let mut map_of = None;
         for (at, segment) in reached().enumerate() {
             // It may have had nothing in a run between.
-            let discontinuities = segment.run - run;
+            let discontinuities = segment.run.saturating_sub(run);
             run = segment.run;
             let map = segment.object.map(|_| (segment.run, segment.init)).filter(|of| map_of != Some(*of));
             map_of = map.or(map_of);
