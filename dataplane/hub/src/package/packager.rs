@@ -574,7 +574,9 @@ impl Packager {
         self.at = plan;
         self.move_to(Track::Video, plan);
         if self.leads(Track::Video) {
-            self.follows = self.audio.packer.is_some().then_some(SegmentPlan { start_us: us + self.delay_us, ..plan });
+            let until_us = plan.until_us.map(|until_us| until_us + self.delay_us);
+            let follows = SegmentPlan { start_us: us + self.delay_us, until_us, ..plan };
+            self.follows = self.audio.packer.is_some().then_some(follows);
             self.catch_up_in_time();
         } else {
             self.move_to(Track::Audio, plan);

@@ -390,8 +390,7 @@ impl TrackPacker {
         };
         self.newest = Some((opened.start_us, date_unix_ms));
         out.push(Change::Opened(self.track, opened));
-        let until = plan.until_us.filter(|_| !self.is_sound()).map(|us| self.units(us));
-        self.place = Place::Open { start, until };
+        self.place = Place::Open { start, until: plan.until_us.map(|us| self.units(us)) };
     }
 
     /// Takes a frame. False: it has no place, since the clock stands still or runs backwards.
@@ -545,7 +544,7 @@ impl TrackPacker {
 
     fn decide_part_target(&mut self, frame: u64, out: &mut Vec<Change>) {
         let segment_us = match self.place {
-            Place::Open { start, until: Some(until) } => Some(self.us(until.saturating_sub(start))),
+            Place::Open { start, until: Some(until) } if !self.is_sound() => Some(self.us(until.saturating_sub(start))),
             _ => None,
         };
         let Lengths { part, part_most_ms, .. } = self.lengths;

@@ -112,6 +112,21 @@ fn case_24_parts_keep_their_target_at_every_rate() {
     }
 }
 
+/// hls.js takes what ends within 0.25 s of its buffer's end for loaded: where a playlist brings a short last part together with the first one of the
+/// next segment, it leaves the short one out, and stands still there.
+#[test]
+fn case_33_sound_beside_regular_keyframes_has_no_short_last_parts() {
+    for (rate_hz, fps, gop) in [(44_100.0, 30.0, 60), (48_000.0, 30.0, 60), (44_100.0, 25.0, 50), (48_000.0, 60.0, 120)]
+    {
+        let mut fixture = PackagerFixture::av();
+        fixture.play(&Recording { rate_hz, fps, gop, for_ms: 20_500, ..Recording::default() }.frames());
+        let audio = fixture.parsed(Track::Audio);
+        let lasts: Vec<f64> = audio.whole().filter_map(|segment| Some(segment.parts.last()?.duration)).collect();
+        assert!(lasts.len() >= 2, "{lasts:?}");
+        assert!(lasts.iter().all(|last| *last >= 0.25), "{rate_hz} Hz beside {fps} a second: {lasts:?}");
+    }
+}
+
 #[test]
 fn case_19_sound_alone_pictures_alone_and_late_sound() {
     let (target, part_target, sound) = lengths(Recording { fps: 0.0, ..Recording::default() }, 0);
