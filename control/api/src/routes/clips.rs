@@ -32,7 +32,7 @@ pub struct ClipWanted {
     to: u64,
     /// As what.
     #[serde(default)]
-    #[schema(inline, default = "mp4")]
+    #[schema(inline)]
     #[allow(dead_code, reason = "there is one, and it is checked by being read")]
     format: Format,
 }

@@ -12,7 +12,7 @@ use crate::auth::{Operator, Viewer};
 use crate::http::extract::{InPath, InQuery};
 use crate::http::fresh::fresh;
 use crate::http::page::{Filled, Page, Paging};
-use crate::http::problem::{Answer, Problem};
+use crate::http::problem::Answer;
 use crate::model::RECORDING;
 use crate::model::recording::{Recording, RecordingState};
 
@@ -98,19 +98,4 @@ pub async fn remove(
 ) -> Answer<(StatusCode, Response)> {
     let marked = api.delete_recording(&caller, &name).await?;
     Ok((StatusCode::ACCEPTED, fresh(&marked)))
-}
-
-/// Small pictures of a recording
-///
-/// For players that show them above the place to seek to. Nothing makes pictures yet.
-#[utoipa::path(get, path = "/api/v1/recordings/{recording}/thumbnails.vtt", tag = "recordings", params(
-    ("recording" = String, Path, description = "The recording's name"),
-), responses(
-    (status = 404, description = "There is no such recording, or there are no pictures of it"),
-))]
-pub async fn thumbnails(State(api): State<Api>, Viewer(_): Viewer, InPath(name): InPath<String>) -> Answer<Response> {
-    api.recording(&name).await?;
-    Err(Problem::not_found(
-        "there are no pictures of this recording: workers are to make them, and this release has none",
-    ))
 }

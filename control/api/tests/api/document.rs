@@ -23,7 +23,6 @@ fn every_operation_is_described_with_all_that_it_may_answer() {
         "/api/v1/live",
         "/api/v1/recordings",
         "/api/v1/recordings/{recording}",
-        "/api/v1/recordings/{recording}/thumbnails.vtt",
         "/api/v1/streams/{id}/recording",
         "/api/v1/events",
         "/api/v1/nodes",

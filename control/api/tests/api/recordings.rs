@@ -343,15 +343,6 @@ fn recordings_go_so_many_days_after_their_end_also_those_of_a_stream_that_was_re
 }
 
 #[test]
-fn pictures_of_a_recording_are_said_not_to_be_there() {
-    let server = Server::start();
-    let node = Node::join(&server, "one", STORE, &[]);
-    recorded(&server, &node, 1);
-    server.get(&format!("/api/v1/recordings/{}/thumbnails.vtt", name(1))).refused(404, "no pictures of this recording");
-    server.get("/api/v1/recordings/1-never/thumbnails.vtt").refused(404, "no recording");
-}
-
-#[test]
 fn a_clip_is_made_by_a_node_told_and_removed_with_its_recording() {
     let store: Arc<dyn Store> = Arc::new(MemoryStore::new());
     let with = || Options { store: Arc::clone(&store), ..Options::default() };

@@ -111,6 +111,8 @@ struct Stream {
     /// A segment has begun, and nothing of it has come.
     begun: [Option<Opened>; 2],
     recording: Option<RecordingName>,
+    /// No recording begins with an earlier segment, Unix milliseconds: a stream is followed from the oldest one that there is.
+    not_before_unix_ms: u64,
     /// That none could be begun has been told.
     is_refusal_told: bool,
     /// None is begun before.
@@ -154,6 +156,7 @@ impl<D: Disk> Recorder<D> {
             headers: [None, None],
             begun: [None; 2],
             recording: None,
+            not_before_unix_ms: 0,
             is_refusal_told: false,
             retry_at: Time::ZERO,
         };
@@ -161,11 +164,17 @@ impl<D: Disk> Recorder<D> {
         key
     }
 
-    /// A stream is to be recorded from its next segment on, or no longer.
+    /// A stream is to be recorded from the segment on that is under way, or no longer. What one recording has, and what came while none was wanted,
+    /// is in no later one.
     pub fn set_wanted(&mut self, key: StreamKey, wanted: bool, moment: Moment) {
         let Some(stream) = self.streams.get_mut(&key) else { return };
+        if wanted && !stream.wanted {
+            let segment_ms = stream.session.as_ref().map_or(0, |session| u64::from(session.target_duration_s) * 1_000);
+            stream.not_before_unix_ms = stream.not_before_unix_ms.max(moment.unix_ms.saturating_sub(segment_ms));
+        }
         stream.wanted = wanted;
         if !wanted {
+            stream.not_before_unix_ms = moment.unix_ms;
             self.finish(key, Reason::Stopped, moment);
         }
     }
@@ -262,7 +271,8 @@ impl<D: Disk> Recorder<D> {
             self.split_if_due(key, track, &opened, moment);
         }
         let Some(stream) = self.streams.get(&key) else { return false };
-        if stream.recording.is_none() && !(starts && stream.wanted && self.begin_recording(key, &opened, moment)) {
+        let starts = starts && stream.wanted && opened.date_unix_ms >= stream.not_before_unix_ms;
+        if stream.recording.is_none() && !(starts && self.begin_recording(key, &opened, moment)) {
             // The rest of the segment cannot be played without its beginning.
             if let Some(stream) = self.streams.get_mut(&key) {
                 stream.begun[place(track)] = None;

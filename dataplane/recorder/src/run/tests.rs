@@ -15,6 +15,9 @@ use super::*;
 use crate::limits::{QUEUE_CHANGES_MAX, QUEUE_STREAM_BYTES_MAX};
 use crate::store::{Answer, Body, Kind, Sums};
 
+/// When the streams of these tests begin.
+const ZERO_UNIX_MS: u64 = 1_795_531_265_000;
+
 /// A store in memory.
 #[derive(Default)]
 struct Memory(Mutex<BTreeMap<String, Bytes>>);
@@ -58,7 +61,7 @@ fn window(segment_bytes: usize) -> Window {
         target_duration_s: 2,
         window: 64,
         bytes_max: 1 << 30,
-        zero_unix_ms: 1_795_531_265_000,
+        zero_unix_ms: ZERO_UNIX_MS,
     };
     window.apply(Change::Began(Arc::new(session)));
     let summary = Summary { codec: "mp4a.40.2".to_owned(), shape: None };
@@ -78,7 +81,7 @@ fn segment(window: &mut Window, msn: u64, bytes: usize) {
         header: 1,
         start: msn * 2_000,
         start_us: msn * 2_000_000,
-        date_unix_ms: 1_795_531_265_000 + msn * 2_000,
+        date_unix_ms: ZERO_UNIX_MS + msn * 2_000,
     };
     window.apply(Change::Opened(Track::Audio, opened));
     for number in 0..5 {
@@ -168,12 +171,18 @@ fn names_that_a_killed_process_made_are_synced_by_the_next_one() {
     assert!(batch.directories.contains(&String::new()), "the spool itself: a loss of power takes what is in it");
 }
 
+/// The number of the segment that begins now.
+fn msn_now() -> u64 {
+    Clock::new().now().unix_ms.saturating_sub(ZERO_UNIX_MS).div_ceil(2_000)
+}
+
 #[test]
-fn recording_begins_and_ends_by_hand() {
+fn recording_begins_and_ends_by_hand_and_never_has_what_was_before() {
     let runtime = tokio::runtime::Runtime::new().expect("a runtime");
     let spool = tempfile::tempdir().expect("a directory");
     let store: Arc<Memory> = Arc::default();
-    let started = start(spool.path(), Settings::default(), store, runtime.handle().clone());
+    let started =
+        start(spool.path(), Settings::default(), Arc::clone(&store) as Arc<dyn Store>, runtime.handle().clone());
     let (handle, threads, _events) = started.expect("it starts");
     let id = Id::new("cam").expect("an id");
     let mut follower = handle.follower(&id, StreamSettings { is_on_demand: false, ..recorded() });
@@ -182,14 +191,31 @@ fn recording_begins_and_ends_by_hand() {
     follower.advance(View { log: &log, window: &window });
     handle.set_wanted(&id, true);
     eventually("it follows segments", || follower.follows() == millstream_hub::subscriber::Follows::Segments);
-    segment(&mut window, 5, 100);
+    follower.advance(View { log: &log, window: &window });
+    segment(&mut window, msn_now(), 100);
     follower.advance(View { log: &log, window: &window });
     eventually("it is recorded", || handle.snapshot().numbers.parts > 0);
-    assert_eq!(handle.snapshot().numbers.started, 1);
     handle.set_wanted(&id, false);
     eventually("it is stored", || handle.snapshot().numbers.done == 1);
+    let first = store.0.lock().expect("no panic").clone();
+    assert_eq!(handle.snapshot().numbers.parts, 5, "five segments were there before it was asked for");
+
+    // It is packaged anew from the oldest picture that the stream has.
+    handle.set_wanted(&id, true);
+    eventually("it follows segments", || follower.follows() == millstream_hub::subscriber::Follows::Segments);
+    follower.advance(View { log: &log, window: &window });
+    let after = msn_now() + 5;
+    segment(&mut window, after, 100);
+    follower.advance(View { log: &log, window: &window });
+    eventually("it is recorded", || handle.snapshot().numbers.started == 2);
+    handle.set_wanted(&id, false);
+    eventually("it is stored", || handle.snapshot().numbers.done == 2);
     handle.stop();
     threads.join();
+    let both = store.0.lock().expect("no panic").clone();
+    assert!(first.iter().all(|(key, bytes)| both.get(key) == Some(bytes)), "the first one is as it was");
+    let second = format!("{}-s1/", ZERO_UNIX_MS + after * 2_000);
+    assert!(both.keys().any(|key| key.contains(&second)), "{:?}", both.keys());
 }
 
 #[test]
