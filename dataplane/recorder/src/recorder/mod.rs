@@ -111,8 +111,6 @@ struct Stream {
     /// A segment has begun, and nothing of it has come.
     begun: [Option<Opened>; 2],
     recording: Option<RecordingName>,
-    /// No recording begins with an earlier segment, Unix milliseconds: a stream is followed from the oldest one that there is.
-    not_before_unix_ms: u64,
     /// That none could be begun has been told.
     is_refusal_told: bool,
     /// None is begun before.
@@ -138,8 +136,12 @@ pub struct Recorder<D: Disk> {
     foreign: Vec<String>,
     /// MP4 files that are being made.
     movies_building: usize,
+    /// When the newest recordings of sessions begin by their names, Unix milliseconds: no other one of that session gets such a name.
+    named: BTreeMap<String, u64>,
 }
 
+/// A stream is packaged from no picture on that is older than this, milliseconds.
+const NAMED_MS: u64 = 3_600_000;
 /// How long a stream waits before it tries again to begin a recording.
 const START_RETRY: std::time::Duration = std::time::Duration::from_secs(1);
 
@@ -156,7 +158,6 @@ impl<D: Disk> Recorder<D> {
             headers: [None, None],
             begun: [None; 2],
             recording: None,
-            not_before_unix_ms: 0,
             is_refusal_told: false,
             retry_at: Time::ZERO,
         };
@@ -164,17 +165,11 @@ impl<D: Disk> Recorder<D> {
         key
     }
 
-    /// A stream is to be recorded from the segment on that is under way, or no longer. What one recording has, and what came while none was wanted,
-    /// is in no later one.
+    /// A stream is to be recorded, from the oldest picture on that its log holds, or no longer.
     pub fn set_wanted(&mut self, key: StreamKey, wanted: bool, moment: Moment) {
         let Some(stream) = self.streams.get_mut(&key) else { return };
-        if wanted && !stream.wanted {
-            let segment_ms = stream.session.as_ref().map_or(0, |session| u64::from(session.target_duration_s) * 1_000);
-            stream.not_before_unix_ms = stream.not_before_unix_ms.max(moment.unix_ms.saturating_sub(segment_ms));
-        }
         stream.wanted = wanted;
         if !wanted {
-            stream.not_before_unix_ms = moment.unix_ms;
             self.finish(key, Reason::Stopped, moment);
         }
     }
@@ -271,8 +266,7 @@ impl<D: Disk> Recorder<D> {
             self.split_if_due(key, track, &opened, moment);
         }
         let Some(stream) = self.streams.get(&key) else { return false };
-        let starts = starts && stream.wanted && opened.date_unix_ms >= stream.not_before_unix_ms;
-        if stream.recording.is_none() && !(starts && self.begin_recording(key, &opened, moment)) {
+        if stream.recording.is_none() && !(starts && stream.wanted && self.begin_recording(key, &opened, moment)) {
             // The rest of the segment cannot be played without its beginning.
             if let Some(stream) = self.streams.get_mut(&key) {
                 stream.begun[place(track)] = None;
@@ -363,9 +357,10 @@ impl<D: Disk> Recorder<D> {
         opened: &Opened,
     ) -> Result<RecordingName, DiskError> {
         let Some(stream) = self.streams.get(&key) else { return Err(DiskError::Missing) };
+        let date_unix_ms = self.named.get(&session.name).map_or(0, |newest| newest + 1).max(opened.date_unix_ms);
         let mut tried = 0;
         let name = loop {
-            let name = RecordingName::new(opened.date_unix_ms + tried, &session.name);
+            let name = RecordingName::new(date_unix_ms + tried, &session.name);
             let name = name.ok_or_else(|| DiskError::Failed("the session's name is no name".to_owned()))?;
             let is_known = self.entries.contains_key(&name) || self.broken.contains_key(&name);
             match if is_known { Err(DiskError::Exists) } else { self.disk.make_directory(name.as_str()) } {
@@ -394,6 +389,9 @@ impl<D: Disk> Recorder<D> {
             Ok((index, bytes)) => {
                 self.room.used_bytes += bytes;
                 self.syncing.spool_changed = true;
+                let start_unix_ms = name.start_unix_ms();
+                self.named.retain(|_, newest| *newest + NAMED_MS > start_unix_ms);
+                self.named.insert(session.name.clone(), start_unix_ms);
                 self.entries.insert(name.clone(), Entry::new(Ledger::new(head), index, bytes, Phase::Running));
                 Ok(name)
             }
