@@ -73,9 +73,6 @@ pub enum Work {
         /// Up to this one.
         #[serde(default)]
         to_ms: u64,
-        /// About how many bytes it will have; 0: not known.
-        #[serde(default)]
-        expected_bytes: u64,
     },
     /// Something that a later version knows: it is left to those who do.
     #[default]

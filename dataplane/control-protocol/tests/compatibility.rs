@@ -247,7 +247,7 @@ fn tasks() -> Vec<Task> {
     let work = [
         Work::ByHand { wanted: true, number: 1_795_531_265_001 },
         Work::Delete { recording: recording() },
-        Work::Clip { recording: recording(), clip: "c1".into(), from_ms: 1_000, to_ms: 5_000, expected_bytes: 600_000 },
+        Work::Clip { recording: recording(), clip: "c1".into(), from_ms: 1_000, to_ms: 5_000 },
     ];
     let task = |(n, what)| Task {
         id: format!("task-{n}"),

@@ -132,6 +132,11 @@ impl Directory {
         Settings { by_hand: self.by_hand.get(id).copied(), ..settings }
     }
 
+    /// Which outputs a stream has: asked with each request, so without the rest.
+    pub(crate) fn outputs(&self, id: &Id) -> Outputs {
+        self.streams.settings.get(id).map_or_else(Outputs::default, |settings| settings.outputs)
+    }
+
     /// Recordings that were begun or ended by hand.
     pub(crate) fn by_hand(&self) -> Table<ByHand> {
         self.by_hand.clone()

@@ -40,7 +40,7 @@ pub(crate) enum RecordingsCommand {
         #[command(flatten)]
         api: ApiFlags,
     },
-    /// Record a stream that is on air, whatever its settings say, until its encoder leaves
+    /// Record a stream that is on air, whatever its settings say, until its session is over
     Start {
         /// The stream
         #[arg(value_name = "ID", value_parser = Id::new)]
@@ -93,7 +93,7 @@ async fn ask(command: RecordingsCommand) -> anyhow::Result<String> {
         RecordingsCommand::Start { id, api } => {
             let begun = Api::open(&api).await?.post(&format!("/api/v1/streams/{id}/recording"), &json!({})).await?;
             let node = begun["node"].as_str().unwrap_or_default();
-            Ok(format!("{id}: is recorded on node {node} from its next segment on, until its encoder leaves\n"))
+            Ok(format!("{id}: is recorded on node {node}, until its session is over\n"))
         }
         RecordingsCommand::Stop { id, api } => {
             Api::open(&api).await?.delete(&format!("/api/v1/streams/{id}/recording")).await?;

@@ -55,8 +55,8 @@ pub(crate) async fn run(flags: ExportFlags) -> anyhow::Result<String> {
         bail!("{} is there already; give another name", out.display());
     }
     let store = recordings::open(&data_dir, &settings.record.store).await?;
-    let span = Span { from_ms: from.unwrap_or(0), to_ms: to };
-    let made = export(&Storing(Arc::clone(&store)), &stream, &name, span, &out)
+    let span = Span { from_ms: from.unwrap_or(0), to_ms: to, is_growing: false };
+    let made = export(&Storing(Arc::clone(&store)), &stream, &name, span, &out, &|_| Ok(()))
         .await
         .with_context(|| format!("{recording} in {place}"))?;
     let length = humantime::format_duration(Duration::from_millis(made.duration_ms));

@@ -170,8 +170,9 @@ fn what_was_begun_by_hand_goes_on_over_a_kill_and_a_start() {
 fn a_recording_is_removed_with_all_that_belongs_to_it_and_the_event_says_so() {
     let server = options().start();
     let mut client = Client::admin(&server);
-    let body = json!({ "id": "cam", "settings": { "isOnDemand": true, "ondemand_time": 2 } });
-    client.post("/api/v1/streams", &body).is(201);
+    // Files beside its folder, too.
+    let settings = json!({ "isOnDemand": true, "ondemand_time": 2, "isVideo": true, "video_time": 1 });
+    client.post("/api/v1/streams", &json!({ "id": "cam", "settings": settings })).is(201);
     let mut events = client.listen().expect("events");
     let encoder = push(&server);
     let running = newest(&mut client, 1, "recording");
@@ -182,7 +183,9 @@ fn a_recording_is_removed_with_all_that_belongs_to_it_and_the_event_says_so() {
     drop(encoder);
     let stored = newest(&mut client, 1, "stored");
     let store = server.data_dir().join("recordings");
-    assert!(files(&store).iter().any(|file| file.contains("/vod-")), "{:?}", files(&store));
+    for part in ["/vod-", "/mp4/"] {
+        assert!(files(&store).iter().any(|file| file.contains(part)), "{part}: {:?}", files(&store));
+    }
     assert!(stored["store"].as_str().is_some_and(|place| place.starts_with("file:/")), "{stored}");
 
     assert_eq!(delete(&mut client, &path).is(202).text("state"), "deleting");
@@ -198,6 +201,7 @@ fn a_recording_is_removed_with_all_that_belongs_to_it_and_the_event_says_so() {
     // One that was just ended by hand, with the encoder still there; and by the command.
     let encoder = push(&server);
     let running = newest(&mut client, 1, "recording");
+    std::thread::sleep(seconds(3));
     delete(&mut client, "/api/v1/streams/cam/recording").is(200);
     let told = said(&recordings(&server, &["rm", &name(&running)]));
     assert_eq!(told, format!("{}: is being removed\n", name(&running)));

@@ -34,8 +34,6 @@ pub struct Cut {
     pub from_ms: u64,
     /// Up to this one.
     pub to_ms: u64,
-    /// About how many bytes it will have; 0: not known.
-    pub expected_bytes: u64,
 }
 
 /// How far a clip is.
@@ -111,13 +109,9 @@ impl Work {
     pub fn to_task(&self, node: &str) -> Task {
         let recording = self.recording.clone();
         let what = match &self.clip {
-            Some(Cut { clip, from_ms, to_ms, expected_bytes }) => Order::Clip {
-                recording,
-                clip: clip.clone(),
-                from_ms: *from_ms,
-                to_ms: *to_ms,
-                expected_bytes: *expected_bytes,
-            },
+            Some(Cut { clip, from_ms, to_ms }) => {
+                Order::Clip { recording, clip: clip.clone(), from_ms: *from_ms, to_ms: *to_ms }
+            }
             None => Order::Delete { recording },
         };
         let (stream, store) = (self.stream.clone(), self.store.clone());

@@ -9,7 +9,7 @@ use super::Known;
 use crate::Api;
 use crate::auth::Caller;
 use crate::http::problem::{Answer, FieldError, Problem};
-use crate::model::recording::{self, Recording, RecordingState};
+use crate::model::recording::{self, RecordingState};
 use crate::model::recording_work::{Clip, ClipState, Cut, Work, clip_id, clip_key};
 use crate::model::{self, CLIP, Kept, RECORDING, RECORDING_WORK};
 
@@ -56,12 +56,7 @@ impl Api {
             node: found.node.clone(),
             store: found.store.clone(),
             is_stored: found.state == RecordingState::Stored,
-            clip: Some(Cut {
-                clip: clip.clone(),
-                from_ms: from,
-                to_ms: to,
-                expected_bytes: expected(&found, from, to),
-            }),
+            clip: Some(Cut { clip: clip.clone(), from_ms: from, to_ms: to }),
             since_unix_ms: now_ms,
         };
         let made = Clip {
@@ -189,27 +184,5 @@ impl Api {
             let _ = model::transact_as(self.store(), Some(Room::Half), changes.collect()).await?;
         }
         Ok(())
-    }
-}
-
-/// About how many bytes a part of a recording has, as far as that is known.
-fn expected(recording: &Recording, from_ms: u64, to_ms: u64) -> u64 {
-    let (Some(bytes), Some(length_ms)) = (recording.bytes, recording.duration_ms.filter(|ms| *ms > 0)) else {
-        return 0;
-    };
-    let span_ms = to_ms.min(length_ms).saturating_sub(from_ms);
-    u64::try_from(u128::from(bytes) * u128::from(span_ms) / u128::from(length_ms)).unwrap_or(bytes)
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_part_is_expected_to_have_its_share_of_the_bytes() {
-        let recording = Recording { bytes: Some(1_000), duration_ms: Some(100), ..Recording::default() };
-        assert_eq!(expected(&recording, 10, 30), 200);
-        assert_eq!((expected(&recording, 90, 500), expected(&recording, 200, 300)), (100, 0));
-        assert_eq!(expected(&Recording::default(), 0, 10), 0, "it is not known yet");
     }
 }

@@ -8,7 +8,7 @@ mod clips;
 mod removal;
 mod retention;
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
@@ -167,10 +167,19 @@ impl Api {
         {
             let mut inner = self.recordings().lock();
             let mut loads: BTreeMap<String, usize> = BTreeMap::new();
+            let mut removing = BTreeSet::new();
             for known in inner.work.values() {
-                known.node.iter().for_each(|node| *loads.entry(node.clone()).or_default() += 1);
+                let does = known.node.iter().filter(|node| can(&known.work, &nodes, node));
+                does.for_each(|node| *loads.entry(node.clone()).or_default() += 1);
+                if known.work.clip.is_none() {
+                    removing.insert(known.work.recording.clone());
+                }
             }
             for (id, known) in &mut inner.work {
+                // Nothing is cut out of what goes: it goes with that.
+                if known.work.clip.is_some() && removing.contains(&known.work.recording) {
+                    continue;
+                }
                 if known.node.as_ref().is_some_and(|node| can(&known.work, &nodes, node)) {
                     continue;
                 }

@@ -90,9 +90,9 @@ impl Api {
         (changes, marked, work)
     }
 
-    /// Refuses a recording that grows. Of a node that is not here that is not known: it removes the recording once that has ended.
+    /// Refuses a recording that grows; one that lacks something may go on, too. Of a node that is not here that is not known: it removes the recording once that has ended.
     async fn must_not_run(&self, recording: &Recording) -> Answer<()> {
-        if !matches!(recording.state, RecordingState::Recording | RecordingState::Paused) {
+        if matches!(recording.state, RecordingState::Stored | RecordingState::Deleting) {
             return Ok(());
         }
         let until = Instant::now() + ENDING_WAIT;

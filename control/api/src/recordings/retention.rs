@@ -18,11 +18,10 @@ const DAY_MS: u64 = 24 * LOOK_EVERY_MS;
 /// When it ended, Unix milliseconds; `None`: it has not, or is being removed.
 fn ended_ms(recording: &Recording) -> Option<u64> {
     match recording.state {
-        RecordingState::Stored => {
-            Some(recording.started_unix_ms.saturating_add(recording.duration_ms.unwrap_or_default()))
-        }
-        // What it lacks was told no earlier than at its end.
-        RecordingState::Failed => Some(recording.told_unix_ms),
+        // What is missing within it has no length.
+        RecordingState::Stored => Some(recording.told_unix_ms),
+        // It may go on, up to the longest that a recording gets.
+        RecordingState::Failed => Some(recording.told_unix_ms.saturating_add(DAY_MS)),
         RecordingState::Recording | RecordingState::Paused | RecordingState::Deleting => None,
     }
 }
@@ -93,17 +92,11 @@ mod tests {
 
     #[test]
     fn days_count_from_the_end_and_nothing_that_runs_is_old() {
-        let recording = |state, duration_ms| Recording {
-            state,
-            started_unix_ms: 1_000,
-            told_unix_ms: 9_000,
-            duration_ms,
-            ..Recording::default()
-        };
-        assert_eq!(ended_ms(&recording(RecordingState::Stored, Some(500))), Some(1_500));
-        assert_eq!(ended_ms(&recording(RecordingState::Failed, None)), Some(9_000));
+        let recording = |state| Recording { state, told_unix_ms: 9_000, ..Recording::default() };
+        assert_eq!(ended_ms(&recording(RecordingState::Stored)), Some(9_000));
+        assert_eq!(ended_ms(&recording(RecordingState::Failed)), Some(9_000 + DAY_MS));
         for state in [RecordingState::Recording, RecordingState::Paused, RecordingState::Deleting] {
-            assert_eq!(ended_ms(&recording(state, None)), None, "{state:?}");
+            assert_eq!(ended_ms(&recording(state)), None, "{state:?}");
         }
     }
 }

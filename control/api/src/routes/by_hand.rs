@@ -11,8 +11,8 @@ use crate::model::recording_work::RecordedByHand;
 
 /// Begin a recording by hand
 ///
-/// Of a stream that is on air, whatever `isOnDemand` says, from its next segment on and until its session is over: the next session goes by the settings
-/// again. An encoder that comes back while its stream still waits for it goes on with the session. Asking again changes nothing.
+/// Of a stream that is on air, whatever `isOnDemand` says, from the oldest keyframe on that the server still has and that no recording of the session has,
+/// and until its session is over: the next session goes by the settings again. An encoder that comes back while its stream still waits for it goes on with the session. Asking again changes nothing.
 #[utoipa::path(post, path = "/api/v1/streams/{id}/recording", tag = "recordings", params(
     ("id" = String, Path, description = "The stream's id"),
 ), responses(

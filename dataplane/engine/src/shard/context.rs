@@ -171,7 +171,7 @@ impl ShardContext {
 
     /// Which outputs a stream has.
     pub(crate) fn outputs_of(&self, id: &Id) -> Outputs {
-        self.settings_of(id).outputs
+        self.directory.borrow().outputs(id)
     }
 
     /// Whether what a proxy at this address says of its clients is believed.

@@ -73,9 +73,9 @@ struct Owner {
     holder: Option<Holder>,
     /// Since when its slate is known to play.
     slate_since: Option<Time>,
-    /// Who follows it beside its viewers.
     /// What was done by hand about its recording, and counts for this life of the stream.
     by_hand: Option<ByHand>,
+    /// Who follows it beside its viewers.
     subscribers: Vec<Box<dyn Subscriber>>,
 }
 

@@ -19,8 +19,6 @@ use super::tasks::Trouble;
 pub(super) const DIRECTORY: &str = "clips";
 /// How long who gets it may keep it: it may be removed.
 const CACHE_CONTROL: &str = "public, max-age=3600";
-/// What of a span may be missing at its end without more being waited for, milliseconds.
-const SHORT_MS: u64 = 1_000;
 
 /// What is to be cut.
 pub(super) struct Cutting<'a> {
@@ -32,8 +30,6 @@ pub(super) struct Cutting<'a> {
     pub(super) clip: &'a str,
     pub(super) from_ms: u64,
     pub(super) to_ms: u64,
-    /// About how many bytes it will have.
-    pub(super) expected_bytes: u64,
     /// More of the recording may come to the store.
     pub(super) is_growing: bool,
 }
@@ -62,15 +58,12 @@ impl Cutting<'_> {
         let key = key.map_err(|error| Trouble::ForEver(error.to_string()))?;
         let now = |error: std::io::Error| Trouble::Now(format!("{} cannot be used: {error}", self.dir.display()));
         std::fs::create_dir_all(self.dir).map_err(now)?;
-        self.must_have_room()?;
         let file = Passing(self.dir.join(format!("{}.mp4", self.clip)));
-        let span = Span { from_ms: self.from_ms, to_ms: Some(self.to_ms) };
+        let span = Span { from_ms: self.from_ms, to_ms: Some(self.to_ms), is_growing: self.is_growing };
         let store = Storing(Arc::clone(self.store));
-        let made = export(&store, self.stream, self.name, span, &file.0).await.map_err(|error| self.trouble(&error))?;
-        let is_short = made.duration_ms + SHORT_MS < self.to_ms - self.from_ms;
-        if self.is_growing && is_short && !made.ends_early && made.left_out == 0 {
-            return Err(Trouble::Now("not all of that span is stored yet".to_owned()));
-        }
+        let room = |bytes| self.has_room(bytes);
+        let made = export(&store, self.stream, self.name, span, &file.0, &room).await;
+        let made = made.map_err(|error| self.trouble(&error))?;
         let opened = Arc::new(File::open(&file.0).map_err(now)?);
         let failed = |error: ObjectError| Trouble::Now(error.to_string());
         let body = Body::file(opened, 0..made.bytes);
@@ -79,25 +72,25 @@ impl Cutting<'_> {
         Ok(made)
     }
 
-    /// Twice what it is expected to have, beside what other parts of the server need: recordings come first.
-    fn must_have_room(&self) -> Result<(), Trouble> {
+    /// Beside what other parts of the server need: recordings come first.
+    fn has_room(&self, bytes: u64) -> Result<(), String> {
         let free =
             statvfs(self.dir).map_or(u64::MAX, |disk| disk.blocks_available().saturating_mul(disk.fragment_size()));
-        let wanted = DISK_FREE_BYTES_MIN.saturating_add(self.expected_bytes.saturating_mul(2));
+        let wanted = DISK_FREE_BYTES_MIN.saturating_add(bytes);
         if free >= wanted {
             return Ok(());
         }
         let dir = self.dir.display();
-        Err(Trouble::Now(format!(
-            "the disk of {dir} has {free} bytes free, and {wanted} are wanted for it: make room there"
-        )))
+        Err(format!("the disk of {dir} has {free} bytes free, and {wanted} are wanted for it: make room there"))
     }
 
     fn trouble(&self, error: &ExportError) -> Trouble {
         let why = error.to_string();
         let may_come = matches!(error, ExportError::NoRecording(_) | ExportError::Outside { .. }) && self.is_growing;
         let is_passing = match error {
-            ExportError::Store(_) | ExportError::File { .. } => true,
+            ExportError::Store(_) | ExportError::File { .. } | ExportError::NotYet { .. } | ExportError::NoRoom(_) => {
+                true
+            }
             ExportError::Make(made) => matches!(made, MakeError::Unreadable(_)),
             _ => may_come,
         };

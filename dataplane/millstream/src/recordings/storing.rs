@@ -78,6 +78,6 @@ impl ReadStore for Storing {
 
 // For `map_err`, which gives the error away.
 #[allow(clippy::needless_pass_by_value)]
-fn failed(error: ObjectError) -> StoreError {
+pub(super) fn failed(error: ObjectError) -> StoreError {
     StoreError::Failed(error.to_string())
 }

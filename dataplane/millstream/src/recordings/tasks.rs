@@ -7,11 +7,12 @@ use std::time::Duration;
 
 use millstream_agent::recordings::{Later, Recordings as OfNode};
 use millstream_control_protocol::task::{Held, Progress, Task, TaskNews, Work};
-use millstream_objects::ObjectStore;
+use millstream_objects::{Key, ObjectStore};
 use millstream_proto::id::Id;
 use millstream_recorder::name::RecordingName;
 use millstream_recorder::recorder::deleting::{DeleteError, Standing};
 use millstream_recorder::run::Handle;
+use millstream_recorder::store::StoreError;
 use tokio::runtime::Handle as RuntimeHandle;
 use tokio::sync::{Notify, Semaphore};
 use tokio::task::AbortHandle;
@@ -19,6 +20,7 @@ use tokio::time::sleep;
 
 use super::cutting::{self, Cutting};
 use super::removing;
+use super::storing::Storing;
 
 /// Recordings that are removed at the same time.
 const REMOVED_AT_ONCE: usize = 2;
@@ -42,8 +44,9 @@ struct Inner {
     cutting: Semaphore,
     /// Where clips are made.
     clips_dir: PathBuf,
-    /// Recordings of which something may still be put that was given up: clips that were begun, and what was in the spool.
-    stragglers: Mutex<BTreeSet<RecordingName>>,
+    /// Recordings of which something may still be put that was given up: clips that were begun, and what was in the spool. With the keys that are not below
+    /// their folders.
+    stragglers: Mutex<BTreeMap<RecordingName, BTreeSet<Key>>>,
 }
 
 /// A task under way, or done and not taken back yet.
@@ -81,7 +84,7 @@ impl Tasks {
         self.0.doing.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    fn stragglers(&self) -> MutexGuard<'_, BTreeSet<RecordingName>> {
+    fn stragglers(&self) -> MutexGuard<'_, BTreeMap<RecordingName, BTreeSet<Key>>> {
         self.0.stragglers.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
@@ -136,13 +139,13 @@ impl Tasks {
                 self.remove(&stream, &named(recording)?).await?;
                 Ok(Made::default())
             }
-            Work::Clip { recording, clip, from_ms, to_ms, expected_bytes } => {
+            Work::Clip { recording, clip, from_ms, to_ms } => {
                 let name = named(recording)?;
                 // It is never closed.
                 let _turn = self.0.cutting.acquire().await.map_err(|error| Trouble::Now(error.to_string()))?;
                 self.tell(&task.id, Progress::Running, String::new());
                 let is_growing = self.0.recorder.standing(&name).await != Standing::Gone;
-                self.stragglers().insert(name.clone());
+                self.stragglers().entry(name.clone()).or_default();
                 let cutting = Cutting {
                     store: &self.0.store,
                     dir: &self.0.clips_dir,
@@ -151,7 +154,6 @@ impl Tasks {
                     clip,
                     from_ms: *from_ms,
                     to_ms: *to_ms,
-                    expected_bytes: *expected_bytes,
                     is_growing,
                 };
                 let made = cutting.run().await?;
@@ -166,22 +168,31 @@ impl Tasks {
         // It is never closed.
         let turn = self.0.removing.acquire().await.map_err(|error| Trouble::Now(error.to_string()))?;
         match self.0.recorder.delete(name).await {
-            Ok(true) => {
-                self.stragglers().insert(name.clone());
+            Ok(Some(movies)) => {
+                let movies = movies.iter().filter_map(|key| Key::parse(key).ok());
+                self.stragglers().entry(name.clone()).or_default().extend(movies);
             }
-            Ok(false) => {}
+            Ok(None) => {}
             Err(DeleteError::Running) => {
                 let why = "it still runs; it is removed once it has ended: stop it, or its stream";
                 return Err(Trouble::Now(why.to_owned()));
             }
             Err(error) => return Err(Trouble::Now(error.to_string())),
         }
-        let failed = |error: millstream_objects::ObjectError| Trouble::Now(error.to_string());
-        let mut objects = removing::remove(self.0.store.as_ref(), stream, name).await.map_err(failed)?;
-        if self.stragglers().contains(name) {
+        let failed = |error: StoreError| Trouble::Now(error.to_string());
+        let store = Storing(Arc::clone(&self.0.store));
+        let mut files = removing::its_files(&store, stream, name).await.map_err(failed)?;
+        let late = self.stragglers().get_mut(name).map(|known| {
+            // Its list goes with the first try.
+            known.append(&mut files);
+            known.clone()
+        });
+        let files = late.as_ref().unwrap_or(&files);
+        let mut objects = removing::remove(&store, stream, name, files).await.map_err(failed)?;
+        if late.is_some() {
             drop(turn);
             sleep(STRAGGLERS).await;
-            objects += removing::remove(self.0.store.as_ref(), stream, name).await.map_err(failed)?;
+            objects += removing::remove(&store, stream, name, files).await.map_err(failed)?;
             self.stragglers().remove(name);
         }
         tracing::info!(%stream, recording = %name, objects, "a recording is removed");

@@ -7,8 +7,8 @@
 //! let stream = millstream_proto::id::Id::new("lobby")?;
 //! let recording = RecordingName::parse("1795531265250-19ab3cd4e5f1").ok_or("no name")?;
 //! // The minute from 00:10:00 on, as a player of the recording shows it.
-//! let span = Span { from_ms: 600_000, to_ms: Some(660_000) };
-//! let made = export(store, &stream, &recording, span, "clip.mp4".as_ref()).await?;
+//! let span = Span { from_ms: 600_000, to_ms: Some(660_000), is_growing: false };
+//! let made = export(store, &stream, &recording, span, "clip.mp4".as_ref(), &|_| Ok(())).await?;
 //! println!("{} ms, {} bytes", made.duration_ms, made.bytes);
 //! # Ok(())
 //! # }
@@ -42,7 +42,12 @@ pub struct Span {
     pub from_ms: u64,
     /// The first moment that is not in it; `None`, or one behind the end: up to the end of what is stored.
     pub to_ms: Option<u64>,
+    /// More is to come: nothing is made of less than the span.
+    pub is_growing: bool,
 }
+
+/// What of a span may be missing at its end without more being waited for, milliseconds: the last part of a segment is not stored alone.
+const SHORT_MS: u64 = 1_000;
 
 /// A file that was made.
 #[derive(Clone, PartialEq, Eq, Debug)]
@@ -72,6 +77,15 @@ pub enum ExportError {
         /// How long it is so far.
         length_ms: u64,
     },
+    /// The end of the span is not stored yet.
+    #[error("not all of that span is stored yet: {length_ms} ms are")]
+    NotYet {
+        /// How long it is so far.
+        length_ms: u64,
+    },
+    /// It cannot be kept here.
+    #[error("{0}")]
+    NoRoom(String),
     /// A playlist is not one of ours.
     #[error("{key}: {error}")]
     Playlist {
@@ -96,18 +110,21 @@ pub enum ExportError {
     },
 }
 
-/// Makes an MP4 file of a part of a stored recording, index first, and syncs it. A file of that name is replaced; after an error there is none. Memory:
-/// the index, the playlists, and some megabytes. On a tokio runtime, for the disk is waited for beside it.
+/// Makes an MP4 file of a part of a stored recording, index first, and syncs it. A file of that name is replaced; after an error there is none. `room` is
+/// asked whether there is room for so many bytes. Memory: the index, the playlists, and some megabytes. On a tokio runtime, for the disk is waited for
+/// beside it.
 pub async fn export(
     store: &dyn ReadStore,
     stream: &Id,
     recording: &RecordingName,
     span: Span,
     path: &Path,
+    room: &(dyn Fn(u64) -> Result<(), String> + Sync),
 ) -> Result<Exported, ExportError> {
     let stored = Stored { store, stream, recording };
     let (recipe, from_unix_ms) = stored.recipe(span).await?;
     let movie = make(&recipe, &stored).await?;
+    room(movie.bytes()).map_err(ExportError::NoRoom)?;
     let written = write(&movie, &stored, path).await;
     if written.is_err() {
         // A part of it is worth nothing.
@@ -171,6 +188,9 @@ impl Stored<'_> {
         let all = &segments[place(leading)];
         let length_ms: u64 = all.iter().map(|kept| u64::from(kept.duration_ms)).sum();
         let to_ms = span.to_ms.filter(|to| *to < length_ms);
+        if span.is_growing && span.to_ms.is_some_and(|to| to > length_ms + SHORT_MS) {
+            return Err(ExportError::NotYet { length_ms });
+        }
         let outside = ExportError::Outside { length_ms };
         if to_ms.is_some_and(|to| to <= span.from_ms) {
             return Err(outside);

@@ -18,7 +18,8 @@ pub(crate) fn exported(
     let path = directory.path().join("clip.mp4");
     let runtime = tokio::runtime::Builder::new_current_thread().build().expect("a runtime");
     let (store, name) = (media.store(true), RecordingName::new(START_MS, "s").expect("a name"));
-    let made = runtime.block_on(export(&store, &id(), &name, Span { from_ms, to_ms }, &path));
+    let made =
+        runtime.block_on(export(&store, &id(), &name, Span { from_ms, to_ms, is_growing: false }, &path, &|_| Ok(())));
     if made.is_err() {
         assert!(!path.exists(), "after an error there is no file");
     }
@@ -160,6 +161,32 @@ fn what_the_store_lost_is_a_hole_and_nothing_else() {
     assert!(video.iter().all(|(number, ms)| (*number as i64 * 40 - ms).abs() <= 1), "and nothing moves");
     let nothing = Media::new();
     assert!(matches!(exported(&nothing, 0, None), Err(ExportError::NoRecording(_))));
+}
+
+#[test]
+fn nothing_is_written_of_a_span_that_is_to_come_or_where_there_is_no_room() {
+    let mut media = Media::new();
+    media.run(20_000, "a");
+    let directory = tempfile::tempdir().expect("a directory");
+    let path = directory.path().join("clip.mp4");
+    let runtime = tokio::runtime::Builder::new_current_thread().build().expect("a runtime");
+    let (store, name) = (media.store(true), RecordingName::new(START_MS, "s").expect("a name"));
+    let cut = |to_ms, is_growing, free: u64| {
+        let span = Span { from_ms: 0, to_ms: Some(to_ms), is_growing };
+        let asked = std::sync::atomic::AtomicU64::new(0);
+        let room = |bytes| {
+            asked.store(bytes, std::sync::atomic::Ordering::Relaxed);
+            if bytes <= free { Ok(()) } else { Err("the disk is full".to_owned()) }
+        };
+        let made = runtime.block_on(export(&store, &id(), &name, span, &path, &room));
+        assert_eq!(made.is_ok(), path.exists());
+        (made, asked.into_inner())
+    };
+    assert!(matches!(cut(30_000, true, u64::MAX), (Err(ExportError::NotYet { length_ms: 20_000 }), 0)));
+    let (made, bytes) = cut(30_000, false, u64::MAX);
+    assert_eq!(made.expect("up to its end").bytes, bytes);
+    std::fs::remove_file(&path).expect("it is there");
+    assert!(matches!(cut(30_000, false, bytes - 1), (Err(ExportError::NoRoom(_)), _)));
 }
 
 #[test]

@@ -4,7 +4,7 @@ use millstream_proto::time::Time;
 
 use super::Recorder;
 use super::entry::Phase;
-use crate::name::{INDEX_FILE, RecordingName};
+use crate::name::{INDEX_FILE, RecordingName, movie_key};
 use crate::spool::disk::{Disk, DiskError};
 
 /// How far a recording is here.
@@ -44,14 +44,19 @@ impl<D: Disk> Recorder<D> {
         }
     }
 
-    /// Removes what is here of a recording that does not grow, and has nothing more of it stored. True: something was here, and a request to the store
-    /// that was under way may still be carried out. The index goes last: a crash before that leaves a recording that is removed again.
-    pub fn delete(&mut self, name: &RecordingName) -> Result<bool, DeleteError> {
+    /// Removes what is here of a recording that does not grow, and has nothing more of it stored. `Some`: something was here, and a request to the store
+    /// that was under way may still be carried out; these are the keys of its MP4 files, which are not below its folder. The index goes last: a crash
+    /// before that leaves a recording that is removed again.
+    pub fn delete(&mut self, name: &RecordingName) -> Result<Option<Vec<String>>, DeleteError> {
         match self.standing(name) {
             Standing::Running => return Err(DeleteError::Running),
-            Standing::Gone => return Ok(false),
+            Standing::Gone => return Ok(None),
             Standing::Storing => {}
         }
+        let movies = self.entries.get(name).map_or_else(Vec::new, |entry| {
+            let ledger = entry.recording.ledger();
+            ledger.movie_begins().map(|from_unix_ms| movie_key(&ledger.head().stream, from_unix_ms)).collect()
+        });
         let mut files: Vec<String> = match self.disk.files(name.as_str()) {
             Ok(files) => files.into_iter().map(|(file, _)| file).collect(),
             Err(DiskError::Missing) => Vec::new(),
@@ -76,7 +81,7 @@ impl<D: Disk> Recorder<D> {
         }
         self.syncing.spool_changed = true;
         self.numbers.deleted += 1;
-        Ok(true)
+        Ok(Some(movies))
     }
 
     /// What could not be removed is there to be removed again.

@@ -104,8 +104,6 @@ pub enum EventKind {
 struct Stream {
     id: Id,
     settings: StreamSettings,
-    /// It is to be recorded.
-    wanted: bool,
     session: Option<Arc<Session>>,
     headers: [Option<Arc<Header>>; 2],
     /// A segment has begun, and nothing of it has come.
@@ -136,12 +134,20 @@ pub struct Recorder<D: Disk> {
     foreign: Vec<String>,
     /// MP4 files that are being made.
     movies_building: usize,
-    /// When the newest recordings of sessions begin by their names, Unix milliseconds: no other one of that session gets such a name.
-    named: BTreeMap<String, u64>,
+    /// What recordings have that ended while their session went on, by the session's name.
+    had: BTreeMap<String, Had>,
+}
+
+/// What a recording has: no later one of its session has that again.
+#[derive(Clone, Copy, Debug)]
+struct Had {
+    /// When it, or its last MP4 file, begins, Unix milliseconds.
+    newest_begin_unix_ms: u64,
+    end_unix_ms: u64,
 }
 
 /// A stream is packaged from no picture on that is older than this, milliseconds.
-const NAMED_MS: u64 = 3_600_000;
+const PACKAGED_MS_MAX: u64 = 3_600_000;
 /// How long a stream waits before it tries again to begin a recording.
 const START_RETRY: std::time::Duration = std::time::Duration::from_secs(1);
 
@@ -153,7 +159,6 @@ impl<D: Disk> Recorder<D> {
         let stream = Stream {
             id,
             settings,
-            wanted: settings.is_recorded(),
             session: None,
             headers: [None, None],
             begun: [None; 2],
@@ -163,15 +168,6 @@ impl<D: Disk> Recorder<D> {
         };
         self.streams.insert(key, stream);
         key
-    }
-
-    /// A stream is to be recorded, from the oldest picture on that its log holds, or no longer.
-    pub fn set_wanted(&mut self, key: StreamKey, wanted: bool, moment: Moment) {
-        let Some(stream) = self.streams.get_mut(&key) else { return };
-        stream.wanted = wanted;
-        if !wanted {
-            self.finish(key, Reason::Stopped, moment);
-        }
     }
 
     /// A stream is no longer followed; what it has is closed.
@@ -266,7 +262,7 @@ impl<D: Disk> Recorder<D> {
             self.split_if_due(key, track, &opened, moment);
         }
         let Some(stream) = self.streams.get(&key) else { return false };
-        if stream.recording.is_none() && !(starts && stream.wanted && self.begin_recording(key, &opened, moment)) {
+        if stream.recording.is_none() && !(starts && self.begin_recording(key, &opened, moment)) {
             // The rest of the segment cannot be played without its beginning.
             if let Some(stream) = self.streams.get_mut(&key) {
                 stream.begun[place(track)] = None;
@@ -316,7 +312,12 @@ impl<D: Disk> Recorder<D> {
             self.tell(Some(&name), EventKind::RecordingResumed, moment);
             return true;
         }
-        if moment.now < stream.retry_at {
+        // A stream that is followed anew is packaged from the oldest picture on that its log has.
+        let is_had = self.had.get(&session.name).is_some_and(|had| {
+            let end_unix_ms = opened.date_unix_ms + u64::from(session.target_duration_s) * 1_000;
+            end_unix_ms <= had.end_unix_ms || opened.date_unix_ms <= had.newest_begin_unix_ms
+        });
+        if is_had || moment.now < stream.retry_at {
             return false;
         }
         let made = if self.room.is_left() { self.make_recording(key, &session, opened) } else { Err(DiskError::Full) };
@@ -357,10 +358,9 @@ impl<D: Disk> Recorder<D> {
         opened: &Opened,
     ) -> Result<RecordingName, DiskError> {
         let Some(stream) = self.streams.get(&key) else { return Err(DiskError::Missing) };
-        let date_unix_ms = self.named.get(&session.name).map_or(0, |newest| newest + 1).max(opened.date_unix_ms);
         let mut tried = 0;
         let name = loop {
-            let name = RecordingName::new(date_unix_ms + tried, &session.name);
+            let name = RecordingName::new(opened.date_unix_ms + tried, &session.name);
             let name = name.ok_or_else(|| DiskError::Failed("the session's name is no name".to_owned()))?;
             let is_known = self.entries.contains_key(&name) || self.broken.contains_key(&name);
             match if is_known { Err(DiskError::Exists) } else { self.disk.make_directory(name.as_str()) } {
@@ -389,9 +389,6 @@ impl<D: Disk> Recorder<D> {
             Ok((index, bytes)) => {
                 self.room.used_bytes += bytes;
                 self.syncing.spool_changed = true;
-                let start_unix_ms = name.start_unix_ms();
-                self.named.retain(|_, newest| *newest + NAMED_MS > start_unix_ms);
-                self.named.insert(session.name.clone(), start_unix_ms);
                 self.entries.insert(name.clone(), Entry::new(Ledger::new(head), index, bytes, Phase::Running));
                 Ok(name)
             }
@@ -408,9 +405,18 @@ impl<D: Disk> Recorder<D> {
     fn finish(&mut self, key: StreamKey, reason: Reason, moment: Moment) {
         let Some(stream) = self.streams.get_mut(&key) else { return };
         stream.begun = [None; 2];
-        if let Some(name) = stream.recording.take() {
-            self.end(&name, reason, moment);
+        let Some(name) = stream.recording.take() else { return };
+        if reason == Reason::StreamEnded
+            && let Some(session) = &stream.session
+            && let Some(entry) = self.entries.get(&name)
+        {
+            let ledger = entry.recording.ledger();
+            let begins = ledger.movie_begins().chain([name.start_unix_ms()]);
+            let had = Had { newest_begin_unix_ms: begins.max().unwrap_or_default(), end_unix_ms: ledger.end_unix_ms() };
+            self.had.retain(|_, had| had.end_unix_ms + PACKAGED_MS_MAX > moment.unix_ms);
+            self.had.insert(session.name.clone(), had);
         }
+        self.end(&name, reason, moment);
     }
 
     /// A recording gets nothing more.

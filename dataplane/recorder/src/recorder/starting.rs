@@ -37,7 +37,7 @@ impl<D: Disk> Recorder<D> {
             numbers: Numbers::default(),
             foreign: Vec::new(),
             movies_building: 0,
-            named: BTreeMap::new(),
+            had: BTreeMap::new(),
         };
         for entry in entries {
             if !entry.is_directory {

@@ -386,6 +386,13 @@ impl Ledger {
         self.movies.made.iter().map(listed).collect()
     }
 
+    /// When files begin, Unix milliseconds: those that are in the store, except what is left out of the list, and those that are to come.
+    pub(crate) fn movie_begins(&self) -> impl Iterator<Item = u64> {
+        let Movies { made, cut, current, .. } = &self.movies;
+        let to_come = cut.iter().map(|cut| &cut.begin).chain(current.as_ref().map(|current| &current.begin));
+        made.iter().map(|(from_unix_ms, _)| *from_unix_ms).chain(to_come.map(|begin| begin.unix_ms))
+    }
+
     /// Files beyond those.
     pub fn movies_left_out(&self) -> u64 {
         self.movies.made_left_out

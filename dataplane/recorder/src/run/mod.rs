@@ -120,19 +120,13 @@ fn sync_batches(
 }
 
 impl Handle {
-    /// Who follows a stream for the recorder, on the shard that owns it. It has the stream packaged while it is to be recorded.
+    /// Who follows a stream that is to be recorded, on the shard that owns it: it has the stream packaged.
     pub fn follower(&self, id: &Id, settings: StreamSettings) -> Box<dyn Subscriber> {
-        let (follower, feed) = queue::queue(&self.queues, settings.is_recorded());
+        let (follower, feed) = queue::queue(&self.queues);
         // A recorder that has stopped drops the other end, and the follower is done.
         let _ = self.commands.send(Command::Follow(id.clone(), settings, feed));
         self.queues.wake();
         Box::new(follower)
-    }
-
-    /// A stream that is on air is to be recorded, from its next segment on, or no longer.
-    pub fn set_wanted(&self, id: &Id, wanted: bool) {
-        let _ = self.commands.send(Command::Want(id.clone(), wanted));
-        self.queues.wake();
     }
 
     /// How far a recording is.
@@ -144,8 +138,9 @@ impl Handle {
         told.await.unwrap_or(Standing::Storing)
     }
 
-    /// Removes what the spool has of a recording that does not grow, and has nothing more of it stored. True: something was there.
-    pub async fn delete(&self, name: &RecordingName) -> Result<bool, DeleteError> {
+    /// Removes what the spool has of a recording that does not grow, and has nothing more of it stored. `Some`: something was there; these are the keys of
+    /// its MP4 files.
+    pub async fn delete(&self, name: &RecordingName) -> Result<Option<Vec<String>>, DeleteError> {
         let (tell, told) = oneshot::channel();
         let _ = self.commands.send(Command::Delete(name.clone(), tell));
         self.queues.wake();

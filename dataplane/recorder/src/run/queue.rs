@@ -1,6 +1,6 @@
 //! From a shard to the disk's thread: a bounded ring for each stream, without locks. Nobody is woken for a part: the thread looks often enough, and is
 //! woken only where a ring is half full. Before it: the stream's window, which is the buffer behind it; after it: [`super::thread`].
-use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, OnceLock};
 use std::thread::Thread;
 
@@ -28,14 +28,6 @@ impl Queues {
     }
 }
 
-/// What both ends of a queue share.
-#[derive(Debug, Default)]
-pub(super) struct Ends {
-    bytes: AtomicUsize,
-    /// The stream is to be recorded: only then it is packaged for that.
-    pub(super) is_wanted: AtomicBool,
-}
-
 fn bytes_of(next: &NextChange) -> usize {
     match next {
         NextChange::Change(Change::Part(_, part)) => part.bytes.len(),
@@ -48,29 +40,30 @@ fn bytes_of(next: &NextChange) -> usize {
 pub(super) struct Follower {
     cursor: ChangeCursor,
     ring: Producer<NextChange>,
-    ends: Arc<Ends>,
+    /// Bytes of parts in this one.
+    bytes: Arc<AtomicUsize>,
     queues: Arc<Queues>,
 }
 
 /// The thread's end.
 pub(super) struct Feed {
     ring: Consumer<NextChange>,
-    pub(super) ends: Arc<Ends>,
+    bytes: Arc<AtomicUsize>,
     queues: Arc<Queues>,
 }
 
 /// A queue of a stream.
-pub(super) fn queue(queues: &Arc<Queues>, is_wanted: bool) -> (Follower, Feed) {
+pub(super) fn queue(queues: &Arc<Queues>) -> (Follower, Feed) {
     let (producer, consumer) = RingBuffer::new(QUEUE_CHANGES_MAX);
-    let ends = Arc::new(Ends { bytes: AtomicUsize::new(0), is_wanted: AtomicBool::new(is_wanted) });
+    let bytes = Arc::new(AtomicUsize::new(0));
     let follower =
-        Follower { cursor: ChangeCursor::new(), ring: producer, ends: Arc::clone(&ends), queues: Arc::clone(queues) };
-    (follower, Feed { ring: consumer, ends, queues: Arc::clone(queues) })
+        Follower { cursor: ChangeCursor::new(), ring: producer, bytes: Arc::clone(&bytes), queues: Arc::clone(queues) };
+    (follower, Feed { ring: consumer, bytes, queues: Arc::clone(queues) })
 }
 
 impl Follower {
     fn has_room(&self) -> bool {
-        let of_stream = self.ends.bytes.load(Ordering::Relaxed);
+        let of_stream = self.bytes.load(Ordering::Relaxed);
         let of_all = self.queues.bytes.load(Ordering::Relaxed);
         // One part, whose length is not known yet, may come on top.
         self.ring.slots() > 0 && of_stream < QUEUE_STREAM_BYTES_MAX && of_all < QUEUE_BYTES_MAX
@@ -79,13 +72,10 @@ impl Follower {
 
 impl Subscriber for Follower {
     fn follows(&self) -> Follows {
-        if self.ends.is_wanted.load(Ordering::Relaxed) { Follows::Segments } else { Follows::Blocks }
+        Follows::Segments
     }
 
     fn advance(&mut self, stream: View<'_>) -> Progress {
-        if !self.ends.is_wanted.load(Ordering::Relaxed) {
-            return Progress::CaughtUp;
-        }
         loop {
             if self.ring.is_abandoned() {
                 return Progress::Done;
@@ -100,7 +90,7 @@ impl Subscriber for Follower {
                 break;
             }
             let (bytes, is_last) = (bytes_of(&next), next == NextChange::Change(Change::Ended));
-            self.ends.bytes.fetch_add(bytes, Ordering::Relaxed);
+            self.bytes.fetch_add(bytes, Ordering::Relaxed);
             self.queues.bytes.fetch_add(bytes, Ordering::Relaxed);
             // There is a slot: this is the only end that fills them.
             let _ = self.ring.push(next);
@@ -109,7 +99,7 @@ impl Subscriber for Follower {
             }
         }
         let is_half_full = self.ring.slots() < QUEUE_CHANGES_MAX / 2
-            || self.ends.bytes.load(Ordering::Relaxed) > QUEUE_STREAM_BYTES_MAX / 2;
+            || self.bytes.load(Ordering::Relaxed) > QUEUE_STREAM_BYTES_MAX / 2;
         if is_half_full {
             self.queues.wake();
         }
@@ -122,7 +112,7 @@ impl Feed {
     pub(super) fn next(&mut self) -> Option<NextChange> {
         let next = self.ring.pop().ok()?;
         let bytes = bytes_of(&next);
-        self.ends.bytes.fetch_sub(bytes, Ordering::Relaxed);
+        self.bytes.fetch_sub(bytes, Ordering::Relaxed);
         self.queues.bytes.fetch_sub(bytes, Ordering::Relaxed);
         Some(next)
     }

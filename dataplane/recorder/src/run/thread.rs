@@ -35,14 +35,12 @@ const TELL_EVERY: Duration = Duration::from_secs(1);
 pub(super) enum Command {
     /// A stream is there.
     Follow(Id, StreamSettings, Feed),
-    /// It is to be recorded, or no longer.
-    Want(Id, bool),
     /// An MP4 file was made, or not.
     Made(Box<(MovieJob, Result<Built, MakeError>)>),
     /// How far is it?
     Look(RecordingName, oneshot::Sender<Standing>),
     /// It is to be removed.
-    Delete(RecordingName, oneshot::Sender<Result<bool, DeleteError>>),
+    Delete(RecordingName, oneshot::Sender<Result<Option<Vec<String>>, DeleteError>>),
     /// The store has answered.
     Done(JobId, Outcome),
     /// A batch is durable, or not.
@@ -73,7 +71,6 @@ impl Clock {
 
 /// A stream that is followed.
 struct Followed {
-    id: Id,
     key: StreamKey,
     feed: Feed,
 }
@@ -128,14 +125,8 @@ impl DiskThread {
             let moment = self.clock.now();
             match command {
                 Command::Follow(id, settings, feed) => {
-                    let key = self.recorder.follow(id.clone(), settings);
-                    followed.push(Followed { id, key, feed });
-                }
-                Command::Want(id, wanted) => {
-                    for stream in followed.iter().filter(|stream| stream.id == id) {
-                        stream.feed.ends.is_wanted.store(wanted, Ordering::Relaxed);
-                        self.recorder.set_wanted(stream.key, wanted, moment);
-                    }
+                    let key = self.recorder.follow(id, settings);
+                    followed.push(Followed { key, feed });
                 }
                 // Who asked may have gone.
                 Command::Look(name, tell) => {
