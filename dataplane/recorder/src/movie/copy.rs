@@ -31,20 +31,25 @@ pub struct Built {
 /// Makes a file, and reads all of it for its checksum.
 pub async fn build(recipe: &Recipe, source: &dyn Source) -> Result<Built, MakeError> {
     let movie = make(recipe, source).await?;
-    let (mut sum, mut bytes) = (crc32fast::Hasher::new(), 0);
-    let mut chunks = movie.chunks();
-    while let Some(chunk) = chunks.next(source).await? {
-        sum.update(&chunk);
-        bytes += chunk.len() as u64;
-    }
-    drop(chunks);
-    Ok(Built { movie, sums: Sums { bytes, crc32: sum.finalize() } })
+    let sums = movie.sums(source).await?;
+    Ok(Built { movie, sums })
 }
 
 impl Movie {
     /// Its bytes, from the first on.
     pub fn chunks(&self) -> Chunks<'_> {
         Chunks { movie: self, head: 0, copies: Box::new(self.copies()), copy: None, ahead: Ahead::default() }
+    }
+
+    /// Length and checksum of what can be read now.
+    pub async fn sums(&self, source: &dyn Source) -> Result<Sums, MakeError> {
+        let (mut sum, mut bytes) = (crc32fast::Hasher::new(), 0);
+        let mut chunks = self.chunks();
+        while let Some(chunk) = chunks.next(source).await? {
+            sum.update(&chunk);
+            bytes += chunk.len() as u64;
+        }
+        Ok(Sums { bytes, crc32: sum.finalize() })
     }
 }
 

@@ -13,6 +13,7 @@
 //! # Ok(())
 //! # }
 //! ```
+use std::collections::BTreeSet;
 use std::fs::{File, OpenOptions};
 use std::io::Write as _;
 use std::path::{Path, PathBuf};
@@ -26,13 +27,11 @@ use millstream_proto::media::Track;
 use super::make::{MakeError, Movie, begins_with_keyframe, make};
 use super::playlist::{PlaylistError, read};
 use super::source::Source;
-use super::{Kept, Mark, Recipe};
+use super::{Kept, MARGIN_MS, Mark, Recipe};
 use crate::limits::{MOVIE_READ_BYTES, STORED_PLAYLIST_BYTES_MAX};
+
 use crate::name::{RecordingName, TRACKS, init_path, object_path, place, playlist_path};
 use crate::store::{Answer, ReadStore, StoreError};
-
-/// Around what is shown, segments of the other track are looked at this much further, milliseconds: the tracks' segments do not begin together.
-pub(crate) const MARGIN_MS: u64 = 1_000;
 
 /// From when to when, milliseconds from the recording's beginning as its players count them: what is missing between runs has no length. A file begins and
 /// ends at the very moment; what a decoder needs before it, from the last keyframe on, is in the file and not shown.
@@ -209,12 +208,11 @@ impl Stored<'_> {
         });
         let mut recipe = Recipe { from: Some(from), to, ..Recipe::default() };
         for track in TRACKS {
-            for kept in segments[place(track)].iter().filter_map(|kept| kept.place) {
-                let inits = &mut recipe.inits[place(track)];
-                if let std::collections::btree_map::Entry::Vacant(vacant) = inits.entry(kept.init)
-                    && let Some((_, init)) = self.whole(&init_path(track, kept.init), MP4_HEADER_BYTES_MAX).await?
-                {
-                    vacant.insert(init.freeze());
+            let numbers: BTreeSet<u32> =
+                segments[place(track)].iter().filter_map(|kept| Some(kept.place?.init)).collect();
+            for number in numbers {
+                if let Some((_, init)) = self.whole(&init_path(track, number), MP4_HEADER_BYTES_MAX).await? {
+                    recipe.inits[place(track)].insert(number, init.freeze());
                 }
             }
         }

@@ -91,7 +91,7 @@ struct Tracks {
     before_run: Option<u32>,
 }
 
-/// When a run begins and ends on the file's line, and what its times are moved by for that, milliseconds.
+/// What a run's times are moved by on the file's line, milliseconds.
 #[derive(Clone, Copy)]
 struct Moved {
     by_ms: i64,
@@ -106,7 +106,7 @@ pub async fn make(recipe: &Recipe, source: &dyn Source) -> Result<Movie, MakeErr
     let mut cut = Cut::default();
     for (mark, us) in [(&recipe.from, &mut cut.from_us), (&recipe.to, &mut cut.to_us)] {
         if let Some(mark) = mark.filter(|mark| tracks.before_run.is_none_or(|run| mark.segment.run < run)) {
-            *us = moment(&mark, recipe, &tracks, &runs, &mut reader).await?;
+            *us = shown(&mark, recipe, &tracks, &runs, &mut reader).await?;
         }
     }
     let zero_unix_ms = zero(recipe, &tracks, &runs, &mut reader).await?;
@@ -236,7 +236,7 @@ async fn runs(recipe: &Recipe, tracks: &Tracks, reader: &mut Reader<'_>) -> Resu
     if runs.is_empty() { Err(MakeError::Empty) } else { Ok(runs) }
 }
 
-/// When a segment's first frame is shown on the file's line, microseconds.
+/// When a mark is shown on the file's line, microseconds: so long behind a segment's first frame.
 async fn shown(
     mark: &Mark,
     recipe: &Recipe,
@@ -256,18 +256,8 @@ async fn shown(
     let (count, units) = before.fold((0, 0), |(count, units), sample| (count + 1, units + u64::from(sample.duration)));
     let Some(composition) = first.samples.get(count).map(|sample| sample.composition) else { return Ok(None) };
     let decode_time = moved.apply(first.decode_time + units, header.timescale());
-    Ok(Some(header.presented_us(i64::try_from(decode_time).unwrap_or(i64::MAX / 4).saturating_add(composition.into()))))
-}
-
-async fn moment(
-    mark: &Mark,
-    recipe: &Recipe,
-    tracks: &Tracks,
-    runs: &[(u32, Moved)],
-    reader: &mut Reader<'_>,
-) -> Result<Option<i64>, MakeError> {
-    let shown = shown(mark, recipe, tracks, runs, reader).await?;
-    Ok(shown.map(|us| us.saturating_add_unsigned(mark.after_us)))
+    let us = header.presented_us(i64::try_from(decode_time).unwrap_or(i64::MAX / 4).saturating_add(composition.into()));
+    Ok(Some(us.saturating_add_unsigned(mark.after_us)))
 }
 
 /// The date of the line's zero, by the first segment that can be read.

@@ -25,6 +25,9 @@ use millstream_proto::media::Track;
 
 use crate::name::{TRACKS, place};
 
+/// Around what is in a file, segments of the other track are looked at this much further, milliseconds: the tracks' segments do not begin together.
+pub(crate) const MARGIN_MS: u64 = 1_000;
+
 /// Where a segment's bytes are.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct Place {

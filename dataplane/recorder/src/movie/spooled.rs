@@ -121,12 +121,7 @@ impl Spooled {
 
     /// Length and checksum of what can be read now.
     pub(crate) fn sums(&self) -> io::Result<Sums> {
-        let (mut sum, mut bytes) = (crc32fast::Hasher::new(), 0);
-        self.read(|chunk| {
-            sum.update(chunk);
-            bytes += chunk.len() as u64;
-            Ok(())
-        })?;
-        Ok(Sums { bytes, crc32: sum.finalize() })
+        let found = at_once(self.movie.sums(&self.files)).unwrap_or_else(|| Err(MakeError::Unreadable(String::new())));
+        found.map_err(|error| io::Error::other(error.to_string()))
     }
 }

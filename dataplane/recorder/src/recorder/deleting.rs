@@ -66,6 +66,7 @@ impl<D: Disk> Recorder<D> {
         // From here on nothing of it is to be stored, whatever becomes of its files.
         self.uploader.forget(name);
         self.broken.remove(name);
+        self.failed.remove(name);
         if let Some(entry) = self.entries.remove(name) {
             self.room.used_bytes = self.room.used_bytes.saturating_sub(entry.spool_bytes());
         }

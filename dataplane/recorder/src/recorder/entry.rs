@@ -245,7 +245,9 @@ impl<F: Clone> Entry<F> {
     /// Bytes of memory that it takes, without those of its uploads. Nodes of a B-tree are half full at least.
     pub(super) fn memory_bytes(&self) -> usize {
         let held: usize = self.held.iter().map(|held| held.len() * 2 * size_of::<(u32, Held)>()).sum();
+        let built = self.making.under_way.iter().filter_map(|movie| movie.built.as_ref());
         size_of::<Self>()
+            + built.map(|(movie, _)| movie.memory_bytes()).sum::<usize>()
             + self.recording.ledger().memory_bytes()
             + held
             + (self.closing.capacity() + self.unopened.capacity()) * size_of::<(Track, u32)>()

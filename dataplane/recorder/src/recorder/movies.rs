@@ -112,6 +112,7 @@ impl<D: Disk> Recorder<D> {
     /// A file's objects are no longer what they were: it is made anew.
     pub(super) fn movie_is_stale(&mut self, name: &RecordingName, number: u32, why: &str, moment: Moment) {
         tracing::warn!(recording = %name, number, why, "an MP4 file is made anew");
+        self.uploader.give_up(name, What::Movie(number));
         let Some(entry) = self.entries.get_mut(name) else { return };
         if entry.making.under_way.as_ref().is_some_and(|movie| movie.number == number) {
             entry.making.under_way = None;

@@ -163,7 +163,7 @@ impl<D: Disk> Recorder<D> {
             Some(Finished::Spoilt(name, What::Object(track, number), why)) => {
                 self.mend_object(&name, track, number, &why, moment);
             }
-            Some(Finished::Missing(name, What::Movie(number), why)) => self.movie_is_stale(&name, number, &why, moment),
+            Some(Finished::Spoilt(name, What::Movie(number), why)) => self.movie_is_stale(&name, number, &why, moment),
             // A header is never looked for without its bytes, and a text is made anew.
             None | Some(Finished::Missing(..) | Finished::Spoilt(..)) => {}
         }

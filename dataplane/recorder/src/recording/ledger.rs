@@ -248,7 +248,10 @@ impl Ledger {
             Record::Break(reason) => {
                 self.finish();
                 self.name_gap(*reason);
-                self.movies.broke_off(self.runs, matches!(reason, Reason::SpoolFull | Reason::DiskFull));
+                self.movies.broke_off(
+                    self.runs.saturating_add(self.breaches),
+                    matches!(reason, Reason::SpoolFull | Reason::DiskFull),
+                );
             }
             Record::Sealed(track, object, sums) => self.track_mut(*track).seal(*object, *sums),
             Record::Damaged(track, object) => {
@@ -384,7 +387,8 @@ impl Ledger {
                 + (of.full.capacity() + of.sealed.capacity()) * size_of::<Object>()
                 + (of.damaged.len() + of.spoilt.len()) * 2 * size_of::<(u32, u64)>()
         };
-        self.gaps.capacity() * size_of::<NamedGap>() + self.tracks.iter().map(of).sum::<usize>()
+        let tracks = self.tracks.iter().map(of).sum::<usize>();
+        self.gaps.capacity() * size_of::<NamedGap>() + tracks + self.movies_memory_bytes()
     }
 
     /// Bytes of media.

@@ -14,7 +14,7 @@ use serde::Serialize;
 use super::ledger::Ledger;
 use super::record::{MadeMovie, Movies as Wanted, SegmentStart};
 use crate::limits::{MOVIES_LISTED_MAX, OBJECTS_APART_MAX};
-use crate::movie::{Kept, Mark, Place, Recipe};
+use crate::movie::{Kept, MARGIN_MS, Mark, Place, Recipe};
 use crate::name::{TRACKS, movie_path, place};
 
 /// A part of sound, or one of pictures with a keyframe, ends a file where it begins this much before the file's time is over: stamps are rounded, and the keyframe may be the
@@ -23,8 +23,6 @@ const EARLY_SOUND_MS: u64 = 100;
 const EARLY_PICTURE_MS: u64 = 400;
 /// Where the picture is silent for this long, sound leads.
 const SILENT_MS: u64 = 5_000;
-/// The other track's segments are looked at this much further on both sides: they do not begin together.
-const MARGIN_MS: u64 = 1_000;
 /// A track that is further behind than this is not waited for.
 const LAG_MS: u64 = 10_000;
 /// Frames of a track after which a file ends at the next keyframe.
@@ -234,6 +232,10 @@ impl Movies {
 
     /// A file is in the store, or cannot be made.
     pub(crate) fn made(&mut self, made: MadeMovie) {
+        // One after another: of those before it the records are lost, and the files are in the store.
+        while self.cut.pop_front_if(|cut| cut.number < made.number).is_some() {
+            self.made_left_out += 1;
+        }
         let Some(cut) = self.cut.pop_front_if(|cut| cut.number == made.number) else { return };
         if made.bytes == 0 {
             return;
@@ -391,6 +393,11 @@ impl Ledger {
         let Movies { made, cut, current, .. } = &self.movies;
         let to_come = cut.iter().map(|cut| &cut.begin).chain(current.as_ref().map(|current| &current.begin));
         made.iter().map(|(from_unix_ms, _)| *from_unix_ms).chain(to_come.map(|begin| begin.unix_ms))
+    }
+
+    /// Memory that they take, bytes.
+    pub(crate) fn movies_memory_bytes(&self) -> usize {
+        self.movies.cut.capacity() * size_of::<Cut>() + self.movies.made.capacity() * size_of::<(u64, MadeMovie)>()
     }
 
     /// Files beyond those.

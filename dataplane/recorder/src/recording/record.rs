@@ -309,12 +309,8 @@ impl Record {
             let name = RecordingName::parse(text(&mut cursor)?).ok_or(RecordError::Damaged)?;
             let stream = Id::new(text(&mut cursor)?).map_err(|_| RecordError::Damaged)?;
             let (target_duration_s, object_ms, retention_days) = (cursor.u32()?, cursor.u32()?, cursor.u32()?);
-            // A release that knew no MP4 files wrote nothing behind that.
-            let (keeps_hls, length_ms, bytes_max) = if cursor.is_empty() {
-                (true, 0, 0)
-            } else {
-                (cursor.u8()? != 0, cursor.u32()?, u64::from_be_bytes(cursor.array()?))
-            };
+            let (keeps_hls, length_ms) = (cursor.u8()? != 0, cursor.u32()?);
+            let bytes_max = u64::from_be_bytes(cursor.array()?);
             let movies = (length_ms > 0).then_some(Movies { length_ms, bytes_max });
             let head = Head { name, stream, target_duration_s, object_ms, retention_days, keeps_hls, movies };
             return Ok(Self::Head(head));

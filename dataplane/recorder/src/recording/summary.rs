@@ -116,6 +116,7 @@ impl Ledger {
     /// What it is, in that state; without its MP4 files, of which there may be thousands.
     pub fn summary(&self, state: State) -> Summary {
         let head = self.head();
+        let (gaps, gaps_left_out) = self.every_gap();
         Summary {
             version: 1,
             recording: head.name.to_string(),
@@ -132,15 +133,15 @@ impl Ledger {
                 .filter(|track| self.track(*track).bytes > 0)
                 .map(|t| self.track_summary(t))
                 .collect(),
-            gaps: self.every_gap(),
-            gaps_left_out: self.gaps_left_out(),
+            gaps,
+            gaps_left_out,
             files: Vec::new(),
             files_left_out: 0,
         }
     }
 
-    /// What is missing and why, with the segments that are not what was written.
-    fn every_gap(&self) -> Vec<NamedGap> {
+    /// What is missing and why, with the segments that are not what was written; and how many gaps are left out.
+    fn every_gap(&self) -> (Vec<NamedGap>, u64) {
         let mut gaps = self.gaps().to_vec();
         for of in &self.tracks {
             if of.damaged.is_empty() && of.spoilt.is_empty() {
@@ -162,8 +163,9 @@ impl Ledger {
             gaps.extend(within);
         }
         gaps.sort_by_key(|gap| gap.from_unix_ms);
+        let left_out = gaps.len().saturating_sub(GAPS_MAX) as u64;
         gaps.truncate(GAPS_MAX);
-        gaps
+        (gaps, self.gaps_left_out() + left_out)
     }
 
     fn track_summary(&self, track: Track) -> TrackSummary {

@@ -301,8 +301,7 @@ fn walk(seed: u64) -> Seen {
         flips: false,
         movies: random.chance(500),
     };
-    // Of an object with a changed bit a file may have what the playlist leaves out.
-    let plan = Plan { flips: seed % 4 == 3, movies: plan.movies && seed % 4 != 3, ..plan };
+    let plan = Plan { flips: seed % 4 == 3, ..plan };
     let stream = StreamSettings {
         is_on_demand: !plan.movies || random.chance(500),
         ondemand_time_s: 4,
