@@ -24,8 +24,21 @@ fn patient() -> Options {
     Options::open().config("[stream_defaults]\npublisher_wait = \"5s\"\n[hls]\nsegment = \"1s\"\n")
 }
 
+const SESSION: &str = "/api/v1/streams/cam/session";
+
 fn push(server: &Server) -> Pushing {
     Publisher::start(server.rtmp, "stream", "cam").expect("published").repeat(Clip::small())
+}
+
+/// Waits until the stream is on air.
+fn on_air(client: &mut Client) {
+    eventually("it is on air", seconds(10), || (client.get(SESSION).status == 200).then_some(()));
+}
+
+/// The encoder goes, and its stream ends. One that is back in the same moment takes the place over, and the session goes on.
+fn leaves(encoder: Pushing, client: &mut Client) {
+    drop(encoder);
+    eventually("it is off air", seconds(10), || (client.get(SESSION).status != 200).then_some(()));
 }
 
 fn items(client: &mut Client) -> Vec<Value> {
@@ -93,7 +106,7 @@ fn a_stream_is_recorded_by_hand_for_its_session_and_no_longer() {
     let off_air = client.post("/api/v1/streams/cam/recording", &json!({})).is(409);
     assert!(off_air.text("detail").contains("not on air"), "{off_air:?}");
     let first = push(&server);
-    eventually("it is on air", seconds(10), || (client.get("/api/v1/streams/cam/session").status == 200).then_some(()));
+    on_air(&mut client);
     assert!(items(&mut client).is_empty(), "its settings say that it is not recorded");
 
     assert_eq!(client.post("/api/v1/streams/cam/recording", &json!({})).is(200).json["recorded"], true);
@@ -107,15 +120,15 @@ fn a_stream_is_recorded_by_hand_for_its_session_and_no_longer() {
     // Begun again by the command, and ended by the encoder.
     assert!(said(&recordings(&server, &["start", "cam"])).contains("cam: is recorded on node"));
     newest(&mut client, 2, "recording");
-    drop(first);
+    leaves(first, &mut client);
     newest(&mut client, 2, "stored");
 
     // The next session goes by the settings.
     let second = push(&server);
-    eventually("it is on air", seconds(10), || (client.get("/api/v1/streams/cam/session").status == 200).then_some(()));
+    on_air(&mut client);
     std::thread::sleep(seconds(4));
     assert_eq!(items(&mut client).len(), 2);
-    drop(second);
+    leaves(second, &mut client);
 
     // Of a stream that is recorded by its settings, too.
     client
@@ -132,7 +145,7 @@ fn a_stream_is_recorded_by_hand_for_its_session_and_no_longer() {
     newest(&mut client, 3, "stored");
     std::thread::sleep(seconds(3));
     assert_eq!(items(&mut client).len(), 3, "it stays ended for this session");
-    drop(third);
+    leaves(third, &mut client);
     let fourth = push(&server);
     newest(&mut client, 4, "recording");
     drop(fourth);
@@ -143,7 +156,7 @@ fn what_was_begun_by_hand_goes_on_over_a_kill_and_a_start() {
     let server = patient().start();
     let mut client = Client::admin(&server);
     let first = push(&server);
-    eventually("it is on air", seconds(10), || (client.get("/api/v1/streams/cam/session").status == 200).then_some(()));
+    on_air(&mut client);
     // Nobody has made a record of it.
     client.post("/api/v1/streams/cam/recording", &json!({})).is(200);
     let begun = newest(&mut client, 1, "recording");
@@ -156,7 +169,7 @@ fn what_was_begun_by_hand_goes_on_over_a_kill_and_a_start() {
     std::thread::sleep(seconds(4));
     let goes_on = newest(&mut client, 1, "recording");
     assert_eq!(name(&goes_on), name(&begun), "the encoder is back in time: the same recording goes on");
-    drop(second);
+    leaves(second, &mut client);
     let stored = newest(&mut client, 1, "stored");
     assert!(stored["duration_ms"].as_u64().is_some_and(|ms| ms >= 4_000), "{stored}");
     // That session is over.
