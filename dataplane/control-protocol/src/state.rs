@@ -85,6 +85,9 @@ pub struct Stream {
     /// Days that a recording is kept, for who removes what is old; 0: for ever.
     #[serde(skip_serializing_if = "is_none_days")]
     pub retention_days: u32,
+    /// Seconds that viewers of what is recorded may go back from the live edge, 0 not at all; `None`: four hours.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub dvr_window_s: Option<u32>,
     /// The operator's own words about it, for hooks: the data plane carries them and does not read them.
     pub labels: BTreeMap<String, String>,
 }
@@ -106,6 +109,7 @@ impl Stream {
         add("isVideo", switch(self.video, usual.video));
         add("video_time", self.video_s.map(|seconds| seconds.to_string()));
         add("retention_days", (self.retention_days != 0).then(|| self.retention_days.to_string()));
+        add("dvr_window_s", self.dvr_window_s.map(|seconds| seconds.to_string()));
         add("flush", self.flush.and_then(Flush::word).map(str::to_owned));
         add("on_unpublish", self.on_unpublish.and_then(OnUnpublish::word).map(str::to_owned));
         own
@@ -131,6 +135,7 @@ impl Default for Stream {
             video: false,
             video_s: None,
             retention_days: 0,
+            dvr_window_s: None,
             labels: BTreeMap::new(),
         }
     }

@@ -33,6 +33,7 @@ fn stream() -> Stream {
         video: false,
         video_s: None,
         retention_days: 0,
+        dvr_window_s: None,
         labels: BTreeMap::from([("team".into(), "gate".into())]),
     }
 }

@@ -43,6 +43,8 @@ pub struct Settings {
     pub hls_window: Option<u32>,
     /// It is recorded, in objects of this many seconds.
     pub on_demand_s: Option<u32>,
+    /// Seconds that viewers of what is recorded may go back, 0 not at all; `None`: four hours.
+    pub dvr_window_s: Option<u32>,
     /// MP4 files of this many seconds are made of it.
     pub video_s: Option<u32>,
     /// Seconds that an object of a recording holds, whether it is recorded or not; `None`: as usual.
@@ -254,6 +256,7 @@ fn read(stream: &Stream, warnings: &mut Vec<String>) -> Option<Change> {
         object_s: stream.on_demand_s,
         retention_days: stream.retention_days,
         by_hand: None,
+        dvr_window_s: stream.dvr_window_s,
     };
     Some((id, Some((record, settings, own))))
 }

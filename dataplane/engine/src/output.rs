@@ -3,6 +3,7 @@
 //! whoever starts the engine may add others.
 use bytes::Bytes;
 use millstream_control_protocol::state::Outputs;
+use millstream_hub::package::archive::Archive;
 use millstream_hub::package::block::Format;
 use millstream_hub::package::window::{Answer, Playlist, Window, track_of};
 use millstream_proto::hls::request::Directives;
@@ -62,6 +63,8 @@ pub struct Document {
     pub content_type: &'static str,
     /// Viewers begin with it: there is none for new viewers once the server drains or has no more room.
     pub begins: bool,
+    /// It reaches back into what is recorded of the stream: there is none of a stream that is not recorded.
+    pub reaches_back: bool,
     /// Makes it.
     pub render: fn(&mut Window, &Asked<'_>) -> Answer<Playlist>,
     /// How long caches may keep it, seconds, where a target duration has so many; not where it was asked for by number.
@@ -83,6 +86,8 @@ pub struct Asked<'a> {
     pub unix_ms: u64,
     /// Tracks that have not come yet are no longer waited for.
     pub settled: bool,
+    /// What is recorded of it, for a document that reaches back.
+    pub archive: Option<&'a Archive>,
 }
 
 /// What of a stream is asked for.
@@ -172,5 +177,5 @@ impl Formats {
 
 /// A document that nobody asks for by number.
 pub fn unnumbered(text: Bytes) -> Playlist {
-    Playlist { text, by_number: false }
+    Playlist { text, by_number: false, past: None }
 }

@@ -11,9 +11,12 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
+pub use millstream_hub::package::archive::Archive;
 pub use millstream_proto::http::file::EntityTag;
 use millstream_proto::http::file::{FileQuery, Selected, Validators};
 pub use millstream_proto::http::range::Asked;
+use millstream_proto::id::Id;
+use millstream_proto::media::Track;
 pub use millstream_proto::recorded::{
     DatedKind, Day, MediaName, RecordedFile, RecordedPath, RecordingFile, RecordingName,
 };
@@ -28,6 +31,54 @@ pub trait RecordedFiles: Send + Sync {
     /// Has somebody look for a file. Called on a shard's thread, for every viewer of it: it must return at once, and leave all that waits to other
     /// threads. An answer that is dropped unanswered is answered with 503.
     fn get(&self, request: FileRequest, answer: FileAnswer);
+
+    /// The same for a file of a live stream's playlists that is no longer, or perhaps never was, in its window.
+    fn get_past(&self, request: PastRequest, answer: FileAnswer) {
+        let _ = request;
+        answer.not_found();
+    }
+
+    /// What is recorded of a stream that is on air, for playlists that reach back. Called on a shard's thread, with `renew` seldom more than once a
+    /// second: it must return at once. `renew`: the newest is wanted, and is made if it takes that.
+    fn archive(&self, stream: &Id, renew: bool) -> Archived {
+        let _ = (stream, renew);
+        Archived::NotRecorded
+    }
+}
+
+/// What is recorded of a stream that is on air.
+#[derive(Clone, Debug)]
+pub enum Archived {
+    /// Nothing, now.
+    NotRecorded,
+    /// It is being looked up: ask again in some milliseconds.
+    Soon,
+    /// This, or more by now.
+    Ready(Arc<Archive>),
+}
+
+/// A file that playlists of a live stream named, below its path `s/<session>/`.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct PastRequest {
+    /// Of which stream.
+    pub stream: Id,
+    /// The packager's session.
+    pub session: String,
+    /// Of which track.
+    pub track: Track,
+    /// Which file.
+    pub file: PastFile,
+    /// See [`FileRequest::head_only`].
+    pub head_only: bool,
+}
+
+/// Which file of a track.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum PastFile {
+    /// A header, by its number.
+    Header(u64),
+    /// A segment, by its media sequence number.
+    Segment(u64),
 }
 
 /// What a request asks for.
@@ -62,6 +113,8 @@ pub enum Growth {
     Closed,
     /// It belongs to a recording that runs: half a target duration.
     Growing,
+    /// Its name is never used for anything else: for ever.
+    Immutable,
 }
 
 /// Recorded files, as the engine is configured with them.

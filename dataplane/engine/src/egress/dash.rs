@@ -14,6 +14,7 @@ pub(super) static DASH: OutputFormat = OutputFormat {
         content_type: "application/dash+xml",
         // It is all that there is: players ask for it again and again.
         begins: false,
+        reaches_back: false,
         render: |window, asked| window.manifest(asked.unix_ms, asked.settled).map(unnumbered),
         max_age_s: |_| 1,
         rebase,

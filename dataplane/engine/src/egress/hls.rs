@@ -5,7 +5,7 @@ use std::rc::Rc;
 use std::time::Duration;
 
 use bytes::Bytes;
-use millstream_hub::package::window::{Answer as Found, Media, Playlist, Refusal, Window};
+use millstream_hub::package::window::{Answer as Found, Media, Name, Playlist, Refusal, Window};
 use millstream_policy::Action;
 use millstream_proto::hls::request::Directives;
 use millstream_proto::http::conditional::cmcd_session_id;
@@ -17,16 +17,19 @@ use millstream_proto::output;
 use millstream_proto::secret::Secret;
 use millstream_proto::time::Time;
 
-use super::edges;
+use super::dvr::Look;
 use super::head::media_type;
 use super::pass::Pass;
 use super::refusal::{BLOCKED, BUSY, NO_ROOM};
 use super::reply::{Answer, Reply, admit, question};
+use super::{edges, recorded};
 use crate::clock::unix_ms;
 use crate::close::CloseReason;
 use crate::io::sleep_until;
 use crate::output::{Asked, Document, File, OutputFormat, Serve, unnumbered};
+use crate::recorded::{PastFile, PastRequest};
 use crate::shard::grants::Viewer;
+use crate::shard::packaging::Packaging;
 use crate::shard::part_sender::{self, Delivered, PartId};
 use crate::shard::reached;
 use crate::shard::session::Session;
@@ -37,6 +40,8 @@ use crate::shard::wait::{Either, Place, select};
 /// The first playlist waits this long until the stream's tracks are known, and as long for a track that is known and has not been heard yet:
 /// players read once which tracks there are.
 const TRACKS_WAIT: Duration = Duration::from_secs(3);
+/// What is recorded of a stream is looked for so often while it is being made.
+const ARCHIVE_LOOK: Duration = Duration::from_millis(20);
 /// What does not come within three target durations is answered just before they are over.
 const GIVE_UP_TARGETS: u32 = 3;
 const GIVE_UP_BEFORE: Duration = Duration::from_millis(250);
@@ -57,6 +62,12 @@ pub(super) static HLS: OutputFormat = OutputFormat {
         multivariant("index.m3u8"),
         playlist("video.m3u8", |window, asked| track_playlist(Track::Video, window, asked)),
         playlist("audio.m3u8", |window, asked| track_playlist(Track::Audio, window, asked)),
+        Document {
+            begins: true,
+            ..back("dvr.m3u8", |window, asked| window.shifted_multivariant(asked.settled).map(unnumbered))
+        },
+        back("dvr-video.m3u8", |window, asked| track_back(Track::Video, window, asked)),
+        back("dvr-audio.m3u8", |window, asked| track_back(Track::Audio, window, asked)),
     ]),
 };
 
@@ -69,6 +80,15 @@ fn track_playlist(track: Track, window: &mut Window, asked: &Asked<'_>) -> Found
     window.playlist_at(track, asked.directives, asked.asked_at, asked.now)
 }
 
+const fn back(file: &'static str, render: Render) -> Document {
+    Document { reaches_back: true, ..playlist(file, render) }
+}
+
+fn track_back(track: Track, window: &mut Window, asked: &Asked<'_>) -> Found<Playlist> {
+    let Some(archive) = asked.archive else { return Found::Wait };
+    window.shifted(track, archive, asked.directives, asked.asked_at, asked.now)
+}
+
 type Render = fn(&mut Window, &Asked<'_>) -> Found<Playlist>;
 
 const fn playlist(file: &'static str, render: Render) -> Document {
@@ -76,6 +96,7 @@ const fn playlist(file: &'static str, render: Render) -> Document {
         file,
         content_type: "application/vnd.apple.mpegurl",
         begins: false,
+        reaches_back: false,
         render,
         // Half a target duration; a second is the least that can be said.
         max_age_s: |target_s| (target_s / 2).max(1),
@@ -91,6 +112,8 @@ enum Failed {
     Late,
     /// Too many wait.
     Full,
+    /// It is not recorded.
+    NotRecorded,
 }
 
 /// Answers a request for a playlist or manifest.
@@ -138,9 +161,20 @@ pub(super) async fn document(
         let target_s = packaging.window.borrow().target_duration_s().unwrap_or(1);
         shard.playlists_wanted.heard(Duration::from_secs(target_s.into()), asked_at);
     }
+    if of.reaches_back
+        && let Err(failed) = until_archived(shard, session, &id, &packaging, tracks_by).await
+    {
+        return reply.failed(&id, protocol, &failed);
+    }
+    let past = &packaging.past;
     let found = waiting.until_found(|window, now| {
         let settled = now >= tracks_by;
-        let asked = Asked { directives: &directives, asked_at, now, unix_ms: unix_ms(), settled };
+        let archived = if of.reaches_back { past.look(shard, &id, window) } else { Look::Soon };
+        let archive = match &archived {
+            Look::Here(here) => Some(here.archive()),
+            Look::Soon | Look::NotRecorded => None,
+        };
+        let asked = Asked { directives: &directives, asked_at, now, unix_ms: unix_ms(), settled, archive };
         let found = (of.render)(window, &asked);
         was_held |= found == Found::Wait;
         found
@@ -148,13 +182,16 @@ pub(super) async fn document(
     let found = found.await;
     let target_s = source.handle().packaging.window.borrow().target_duration_s().unwrap_or(1);
     match found {
-        Ok(Playlist { text, by_number }) => {
+        Ok(Playlist { text, by_number, past }) => {
             let cache = if by_number {
                 by_number_cache(&directives, was_held, target_s)
             } else {
                 Cache::MaxAge((of.max_age_s)(target_s))
             };
             let cache = reply.cache(&id, cache);
+            if let Some(past) = past {
+                return packaging.past.answer(reply, of.content_type, cache, &text, &past);
+            }
             let text = match &reply.base {
                 Some(base) => (of.rebase)(&String::from_utf8_lossy(&text), base).into(),
                 None => text,
@@ -275,6 +312,35 @@ impl Source {
     }
 }
 
+/// Waits until it is known what is recorded of the stream, or that moment.
+async fn until_archived(
+    shard: &Rc<Shard>,
+    session: &Session,
+    id: &Id,
+    packaging: &Packaging,
+    until: Time,
+) -> Result<(), Failed> {
+    let settings = shard.settings_of(id);
+    // Its recording begins a moment after the stream.
+    let is_meant = settings.on_demand_s.is_some() && settings.dvr_window_s != Some(0);
+    let mut blocked = None;
+    loop {
+        let look = packaging.past.look(shard, id, &packaging.window.borrow());
+        match look {
+            Look::Here(_) => return Ok(()),
+            Look::NotRecorded if !is_meant || shard.now() >= until => return Err(Failed::NotRecorded),
+            Look::NotRecorded => {}
+            Look::Soon if shard.now() >= until || session.ending().is_some() => return Err(Failed::Late),
+            Look::Soon => {}
+        }
+        if blocked.is_none() {
+            blocked = Some(Blocked::begin(shard).ok_or(Failed::Full)?);
+        }
+        // Nobody who makes it knows this shard: it is looked for, once per stream and shard.
+        sleep_until(shard.clock.instant(shard.now() + ARCHIVE_LOOK)).await;
+    }
+}
+
 /// Waits until the stream's tracks are known, or that moment.
 async fn until_open(shard: &Rc<Shard>, session: &Session, handle: &StreamHandle, until: Time) -> Result<(), Failed> {
     let place = Place::default();
@@ -300,14 +366,36 @@ async fn until_open(shard: &Rc<Shard>, session: &Session, handle: &StreamHandle,
 /// A header, segment or part. Admission is not asked: who knows the session's name was let in. Where there are edges, whoever does not come
 /// through one must have been let in lately.
 pub(super) async fn file(reply: &Reply<'_>, id: Id, file: File<'_>) -> Answer {
+    match live_file(reply, &id, file).await {
+        Ok(answer) => answer,
+        // It may have left the window, and be recorded.
+        Err(refusal) => past_file(reply, id, file).unwrap_or(refusal),
+    }
+}
+
+/// The same out of a recording; `None` where nobody has any.
+fn past_file(reply: &Reply<'_>, id: Id, File { session, track, name }: File<'_>) -> Option<Answer> {
+    let files = reply.shard.config.recorded.files.as_ref()?;
+    let file = match Name::parse(name)? {
+        Name::Header(number) => PastFile::Header(number),
+        Name::Segment(msn) => PastFile::Segment(msn),
+        Name::Part(_) => return None,
+    };
+    let head_only = reply.request.method == Method::Head;
+    let request = PastRequest { stream: id, session: session.to_owned(), track, file, head_only };
+    Some(recorded::past(reply, request, &**files))
+}
+
+/// The same out of a window. An error is the answer where no window has it.
+async fn live_file(reply: &Reply<'_>, id: &Id, file: File<'_>) -> Result<Answer, Answer> {
     let Reply { shard, session, .. } = *reply;
-    let (id, asked_at) = (&id, shard.now());
+    let asked_at = shard.now();
     shard.stats.hls_files.add(1);
     if let Some(over) = no_longer_granted(reply, id) {
-        return over;
+        return Ok(over);
     }
     if let Some(refusal) = edges::refusal(reply, id, HLS.protocol).await {
-        return refusal;
+        return Ok(refusal);
     }
     let File { session: life, track, name } = file;
     let place = match shard.past_life(id, life) {
@@ -320,8 +408,8 @@ pub(super) async fn file(reply: &Reply<'_>, id: Id, file: File<'_>) -> Answer {
     };
     let place = match place {
         Ok(place) => place,
-        Err(NotPlayable::NotOnAir) => return reply.refuse(404, &Refusal::NotFound.to_string()),
-        Err(NotPlayable::Busy) => return reply.refuse(BUSY.status, BUSY.reason),
+        Err(NotPlayable::NotOnAir) => return Err(reply.refuse(404, &Refusal::NotFound.to_string())),
+        Err(NotPlayable::Busy) => return Ok(reply.refuse(BUSY.status, BUSY.reason)),
     };
     place.package(shard);
     let part_sender = &place.handle().packaging.part_sender;
@@ -349,10 +437,10 @@ pub(super) async fn file(reply: &Reply<'_>, id: Id, file: File<'_>) -> Answer {
             Some(over) => over.packaging.window.borrow().media(life, track, name).map(Got::File),
             None => Found::Refused(Refusal::NotFound),
         },
-        Err(failed) => return reply.failed(id, HLS.protocol, &failed),
+        Err(failed) => return Ok(reply.failed(id, HLS.protocol, &failed)),
         Ok(got) => Found::Ready(got),
     };
-    match found {
+    Ok(match found {
         Found::Ready(Got::File(Media { track, pieces, arrived })) => {
             match reply.file(media_type(track), cache, pieces) {
                 Answer::File { pieces, .. } => Answer::File { pieces, waited_since: arrived.filter(|_| waited) },
@@ -363,10 +451,10 @@ pub(super) async fn file(reply: &Reply<'_>, id: Id, file: File<'_>) -> Answer {
         Found::Ready(Got::Delivered(Delivered { rest, arrived })) => {
             Answer::File { pieces: rest, waited_since: Some(arrived) }
         }
-        Found::Refused(refusal) => reply.failed(id, HLS.protocol, &Failed::Refused(refusal)),
+        Found::Refused(refusal) => return Err(reply.failed(id, HLS.protocol, &Failed::Refused(refusal))),
         // Nothing more comes of a life that is over.
-        Found::Wait => reply.failed(id, HLS.protocol, &Failed::Refused(Refusal::NotFound)),
-    }
+        Found::Wait => return Err(reply.failed(id, HLS.protocol, &Failed::Refused(Refusal::NotFound))),
+    })
 }
 
 /// The answer to who was admitted with a playlist, for a time that is over.
@@ -396,6 +484,10 @@ impl Reply<'_> {
             Failed::Refused(refusal) => self.refuse(404, &refusal.to_string()),
             Failed::Late => self.refuse(503, "it did not come in time; the publisher may be away: reload the playlist"),
             Failed::Full => self.turned_away(id.as_str(), protocol, BLOCKED),
+            Failed::NotRecorded => self.refuse(
+                404,
+                "this stream is not being recorded, so there is nothing to go back to; live.m3u8 plays it live",
+            ),
         }
     }
 }

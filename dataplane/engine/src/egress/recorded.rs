@@ -23,7 +23,7 @@ use super::{edges, hls, pages};
 use crate::clock::unix_s;
 use crate::close::CloseReason;
 use crate::io::{Writer, sleep_until};
-use crate::recorded::{Asked, FileAnswer, FileRequest, FoundFile, Growth, RecordedFiles, Taken, Verdict};
+use crate::recorded::{Asked, FileAnswer, FileRequest, FoundFile, Growth, PastRequest, RecordedFiles, Taken, Verdict};
 use crate::shard::answers::OpenAnswer;
 use crate::shard::state::Shard;
 use crate::shard::wait::select;
@@ -134,6 +134,24 @@ async fn answer(reply: &Reply<'_>, path: RecordedPath, files: &dyn RecordedFiles
     Answer::Recorded(Box::new(RecordedPlay { id, content_type, answer, credentials }))
 }
 
+/// Asks whoever has the files for one that live playlists named, which is in no window. Who may have it has been asked.
+pub(super) fn past(reply: &Reply<'_>, request: PastRequest, files: &dyn RecordedFiles) -> Answer {
+    let Reply { shard, session, request: asked, .. } = *reply;
+    let id = request.stream.clone();
+    shard.stats.recorded_requests.add(1);
+    let Some((link, answer)) = has_place(shard).then(|| shard.answers.begin(session)).flatten() else {
+        return reply.turned_away_until(id.as_str(), PROTOCOL, ANSWERS_FULL, RETRY_AFTER);
+    };
+    let query = FileQuery {
+        if_none_match: asked.if_none_match.clone(),
+        conditions: asked.conditions.clone(),
+        range: asked.range.as_deref().filter(|_| !request.head_only).and_then(Asked::parse),
+    };
+    let (content_type, head_only) = (media_type(request.track), request.head_only);
+    files.get_past(request, FileAnswer::new(link, query, head_only));
+    Answer::Recorded(Box::new(RecordedPlay { id, content_type, answer, credentials: None }))
+}
+
 /// Whether one more answer may be under way.
 fn has_place(shard: &Shard) -> bool {
     let all: i64 = shard.all_stats.iter().map(|stats| stats.recorded_answers.get()).sum();
@@ -191,8 +209,12 @@ pub(super) async fn send(reply: &Reply<'_>, writer: &mut Writer, play: RecordedP
         Err(missing) => return whole(reply, writer, missing_now(reply, &missing)).await,
     };
     let half_s = u32::try_from(shard.hls_of(&id).segment.as_secs() / 2).unwrap_or(u32::MAX).max(1);
-    let max_age_s = if found.growth == Growth::Closed { CLOSED_MAX_AGE_S } else { half_s };
-    let cache = reply.cache(&id, Cache::MaxAge(max_age_s));
+    let cache = match found.growth {
+        Growth::Closed => Cache::MaxAge(CLOSED_MAX_AGE_S),
+        Growth::Growing => Cache::MaxAge(half_s),
+        Growth::Immutable => Cache::Immutable,
+    };
+    let cache = reply.cache(&id, cache);
     if let Some(query) = credentials {
         return with_query(reply, writer, answer, &found, content_type, &query).await;
     }

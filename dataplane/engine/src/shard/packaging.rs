@@ -19,6 +19,7 @@ use super::mailbox::Mail;
 use super::part_sender::{PartSender, announce};
 use super::wait::Waiters;
 use crate::clock::unix_ms;
+use crate::egress::dvr::PastView;
 use crate::egress::texts::Texts;
 
 /// Changes that wait for room in another shard's mailbox; with more, it gets the whole window anew.
@@ -31,6 +32,8 @@ pub(crate) struct Packaging {
     pub(crate) window: RefCell<Window>,
     /// Its playlists as they are sent.
     pub(crate) texts: Texts,
+    /// What is recorded of it, for playlists that reach back.
+    pub(crate) past: PastView,
     /// Requests that wait for a part.
     pub(crate) part_sender: PartSender,
     /// Behind the segments of the last life.

@@ -58,6 +58,7 @@ static PLS: OutputFormat = OutputFormat {
         file: "live.pls",
         content_type: "audio/x-scpls",
         begins: true,
+        reaches_back: false,
         render: |window, asked| {
             let known = window.playlist(Track::Audio, asked.directives);
             known.map(|_| unnumbered(Bytes::from_static(b"[playlist]\nFile1=audio.m3u8\nNumberOfEntries=1\n")))

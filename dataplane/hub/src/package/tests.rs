@@ -5,6 +5,7 @@ mod change_cursor;
 mod clocks;
 mod fixture;
 mod rules;
+mod shifted;
 mod slow;
 mod streams;
 mod video_js;

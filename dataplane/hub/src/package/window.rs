@@ -2,8 +2,10 @@
 //! Before it: [`super::packager`]; after it: the engine, which lets requests wait for what is not there yet.
 mod held;
 mod manifest;
+mod shifted;
 mod text;
 
+use std::ops::Range;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -56,10 +58,23 @@ pub enum Refusal {
 /// A media playlist.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct Playlist {
-    /// The text.
+    /// The text, or what of it stands before [`Self::past`].
     pub text: Bytes,
     /// It was asked for by number: the same URL will not be asked for again.
     pub by_number: bool,
+    /// Of one that reaches back beyond the window: what follows.
+    pub past: Option<Past>,
+}
+
+/// The rest of a playlist that reaches back.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Past {
+    /// Of this track.
+    pub track: Track,
+    /// These chunks of the track's archive come first.
+    pub chunks: Range<usize>,
+    /// And the window's own segments.
+    pub tail: Bytes,
 }
 
 /// A segment, part or header.
@@ -269,7 +284,21 @@ impl Window {
 
     /// The playlist of a track, as the directives want it.
     pub fn playlist(&mut self, track: Track, directives: &Directives) -> Answer<Playlist> {
+        let by_number = match self.is_due(track, directives) {
+            Answer::Ready(by_number) => by_number,
+            Answer::Wait => return Answer::Wait,
+            Answer::Refused(refusal) => return Answer::Refused(refusal),
+        };
         let Some(session) = self.session.clone() else { return Answer::Wait };
+        let skip = directives.skip && !self.ended;
+        Answer::Ready(Playlist { text: self.text(&session, track, skip), by_number, past: None })
+    }
+
+    /// Whether the playlist of a track has what the directives want; and whether they want it by number.
+    fn is_due(&self, track: Track, directives: &Directives) -> Answer<bool> {
+        if self.session.is_none() {
+            return Answer::Wait;
+        }
         if self.held(track).parts.is_none() {
             // It may come yet, unless the other track has shown for a while that it does not.
             let other = if track == Track::Video { Track::Audio } else { Track::Video };
@@ -277,16 +306,10 @@ impl Window {
             return if alone || self.ended { Answer::Refused(Refusal::NotFound) } else { Answer::Wait };
         }
         let Some(until) = directives.until.filter(|_| !self.ended) else {
-            if !self.is_shown(track) {
-                return Answer::Wait;
-            }
-            let skip = directives.skip && !self.ended;
-            return Answer::Ready(Playlist { text: self.text(&session, track, skip), by_number: false });
+            return if self.is_shown(track) { Answer::Ready(false) } else { Answer::Wait };
         };
         match self.held(track).reached(until) {
-            Reached::Yes => {
-                Answer::Ready(Playlist { text: self.text(&session, track, directives.skip), by_number: true })
-            }
+            Reached::Yes => Answer::Ready(true),
             Reached::NotYet => Answer::Wait,
             Reached::FarAhead => Answer::Refused(Refusal::FarAhead),
         }
@@ -301,9 +324,16 @@ impl Window {
         asked_at: Time,
         now: Time,
     ) -> Answer<Playlist> {
+        if self.waits_for_pair(track, directives, asked_at, now) {
+            return Answer::Wait;
+        }
+        self.playlist(track, directives)
+    }
+
+    fn waits_for_pair(&self, track: Track, directives: &Directives, asked_at: Time, now: Time) -> bool {
         let in_pairs = track == Track::Video && !self.ended && now < asked_at + self.pair_wait();
         let waits = |until| in_pairs && self.video.lacks_second_of_pair(until, asked_at);
-        if directives.until.is_some_and(waits) { Answer::Wait } else { self.playlist(track, directives) }
+        directives.until.is_some_and(waits)
     }
 
     /// So long after it came, a request no longer waits for a second part.
@@ -398,15 +428,18 @@ impl Held {
 
 /// A file's name in its track's directory.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
-enum Name {
+pub enum Name {
+    /// A header, by its number.
     Header(u64),
+    /// A segment, by its media sequence number.
     Segment(u64),
+    /// A part, by its number.
     Part(u64),
 }
 
 impl Name {
     /// Only as we write them: another spelling would be another file to a cache.
-    fn parse(name: &str) -> Option<Self> {
+    pub fn parse(name: &str) -> Option<Self> {
         if let Some(number) = name.strip_prefix("init-").and_then(|rest| rest.strip_suffix(".mp4")) {
             return plain(number).map(Self::Header);
         }

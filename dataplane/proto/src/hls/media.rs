@@ -82,12 +82,22 @@ impl MediaPlaylist<'_> {
     pub fn to_text(&self) -> String {
         let lines: usize = self.segments.iter().map(|segment| segment.parts.len() + 3).sum();
         let mut out = String::with_capacity((lines + 8) * LINE_BYTES);
-        // Writing to a string cannot fail.
-        let _ = self.write(&mut out);
+        // Writing to a string cannot fail, here and below.
+        let _ = self.write_head(&mut out).and_then(|()| self.write_rest(&mut out));
         out
     }
 
-    fn write(&self, out: &mut String) -> std::fmt::Result {
+    /// The same as what stands before the segments, and the rest: others may stand between them.
+    pub fn to_head_and_rest(&self) -> (String, String) {
+        let lines: usize = self.segments.iter().map(|segment| segment.parts.len() + 3).sum();
+        let mut head = String::with_capacity(8 * LINE_BYTES);
+        let mut rest = String::with_capacity(lines * LINE_BYTES);
+        let _ = self.write_head(&mut head);
+        let _ = self.write_rest(&mut rest);
+        (head, rest)
+    }
+
+    fn write_head(&self, out: &mut String) -> std::fmt::Result {
         // § 8: EXT-X-MAP needs 6, EXT-X-SKIP 9.
         let version = if self.can_skip_until_ms.is_some() { 9 } else { 6 };
         writeln!(out, "#EXTM3U\n#EXT-X-VERSION:{version}")?;
@@ -110,6 +120,10 @@ impl MediaPlaylist<'_> {
         if self.skipped > 0 {
             writeln!(out, "#EXT-X-SKIP:SKIPPED-SEGMENTS={}", self.skipped)?;
         }
+        Ok(())
+    }
+
+    fn write_rest(&self, out: &mut String) -> std::fmt::Result {
         for segment in self.segments.iter().skip(self.skipped) {
             segment.write(out)?;
         }
@@ -127,6 +141,11 @@ impl MediaPlaylist<'_> {
 }
 
 impl Segment<'_> {
+    /// Adds its lines to a text.
+    pub fn push_to(&self, out: &mut String) {
+        let _ = self.write(out);
+    }
+
     fn write(&self, out: &mut String) -> std::fmt::Result {
         if self.discontinuity {
             writeln!(out, "#EXT-X-DISCONTINUITY")?;

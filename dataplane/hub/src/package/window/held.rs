@@ -10,6 +10,7 @@ use millstream_proto::media::Track;
 use millstream_proto::time::Time;
 
 use crate::package::change::{Change, Header, Opened, Part, PartPromise};
+use crate::package::window::Playlist;
 
 /// Segments that stay fetchable, at least, beyond a playlist's length after they have left it (RFC 8216bis 6.2.2: as long as the longest playlist
 /// that they were in, and their own length).
@@ -62,6 +63,8 @@ pub(super) struct Held {
     pub(super) next_part: u64,
     /// The playlist, and the one that leaves out what is old, until the next change.
     pub(super) texts: [Option<Bytes>; 2],
+    /// The same of those that reach back, each with the version of the archive that it is for.
+    pub(super) shifted: [Option<(u64, Playlist)>; 2],
 }
 
 impl Held {
@@ -130,7 +133,7 @@ impl Held {
     }
 
     pub(super) fn forget_texts(&mut self) {
-        self.texts = [None, None];
+        (self.texts, self.shifted) = ([None, None], [None, None]);
     }
 
     pub(super) fn bytes(&self) -> usize {
@@ -145,6 +148,12 @@ impl Held {
     /// The segments of the playlist, the open one last.
     pub(super) fn segments(&self) -> impl DoubleEndedIterator<Item = &Segment> + Clone {
         self.segments.range(self.retained.min(self.segments.len())..)
+    }
+
+    /// Those held from a number on, also where they have left the playlist; the open one last.
+    pub(super) fn segments_from(&self, msn: u64) -> impl DoubleEndedIterator<Item = &Segment> + Clone {
+        let from = self.segments.partition_point(|segment| segment.opened.msn < msn);
+        self.segments.range(from..)
     }
 
     pub(super) fn last(&self) -> Option<&Segment> {

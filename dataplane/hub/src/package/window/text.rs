@@ -8,7 +8,8 @@ use millstream_proto::hls::multivariant::{Audio, Multivariant, Variant};
 use millstream_proto::media::Track;
 
 use super::held::{self, Held};
-use super::{Answer, Refusal, Window, directory, playlist_name};
+use super::{Answer, Refusal, Window, playlist_name};
+use crate::package::archive::folder;
 use crate::package::change::Session;
 
 /// Parts older than this many target durations are not listed (RFC 8216bis 4.4.4.9: they should not be).
@@ -37,71 +38,54 @@ impl Window {
 
     fn render(&self, session: &Session, track: Track, skips: bool) -> MediaPlaylist<'static> {
         let held = self.held(track);
-        let target_us = u64::from(session.target_duration_s) * 1_000_000;
-        let base = format!("s/{}/{}", session.name, directory(track));
-        let total_us: u64 = held.segments().map(held::Segment::duration_us).sum();
-        let (mut segments, mut skipped) = (Vec::new(), 0);
-        let (mut header, mut passed_us) = (None, 0);
-        for segment in held.segments() {
-            let opened = &segment.opened;
-            let first_part_us = segment.parts.first().map_or(0, |part| part.duration_us);
-            // Parts of a segment are all listed or none is: players count them from its beginning.
-            let listed = !segment.closed || total_us - passed_us - first_part_us <= target_us * PARTS_TARGETS;
-            passed_us += segment.duration_us();
-            if segment.parts.is_empty() && !segment.closed {
-                continue;
-            }
-            let end_from_end_us = total_us - passed_us;
-            if skips && end_from_end_us >= target_us * SKIP_TARGETS {
-                skipped += 1;
-            }
-            let map = (segment.gap_us.is_none() && header != Some(opened.header)).then(|| {
-                header = Some(opened.header);
-                format!("{base}/init-{}.mp4", opened.header)
-            });
-            let parts = segment.parts.iter().filter(|_| listed).map(|part| Part {
-                duration_us: part.duration_us,
-                uri: format!("{base}/p{}.m4s", part.number),
-                independent: part.independent,
-            });
-            let whole =
-                segment.closed.then(|| (segment.duration_us(), Cow::Owned(format!("{base}/{}.m4s", opened.msn))));
-            segments.push(Segment {
-                discontinuity: opened.discontinuity,
-                map,
-                date_unix_ms: opened.date_unix_ms,
-                gap: segment.gap_us.is_some(),
-                parts: parts.collect(),
-                whole,
-            });
-        }
+        let (segments, skipped) = lines(session, track, held.segments(), None, skips);
         let first = held.segments().next().map(|segment| segment.opened);
-        let other = if track == Track::Video { Track::Audio } else { Track::Video };
         MediaPlaylist {
-            target_duration_s: session.target_duration_s,
-            part_target_ms: held.parts.map_or(0, |parts| parts.target_ms),
-            part_hold_back_ms: held.parts.map_or(0, |parts| parts.hold_back_ms),
             independent_segments: held.segments().all(held::Segment::is_independent),
-            can_skip_until_ms: can_skip(session).then_some(target_us * SKIP_TARGETS / 1_000),
+            can_skip_until_ms: can_skip(session).then_some(skip_us(session) / 1_000),
             media_sequence: first.map_or(0, |first| first.msn),
             // Those before the first segment: its own stands in the playlist.
             discontinuity_sequence: first.map_or(0, |first| first.discontinuities - u64::from(first.discontinuity)),
             skipped,
             segments,
-            preload_hint: (!self.ended).then(|| format!("{base}/p{}.m4s", held.next_part)),
-            reports: self.report(other).into_iter().collect(),
+            reports: self.report(other(track), playlist_name(other(track))).into_iter().collect(),
+            ..self.frame(session, track)
+        }
+    }
+
+    /// A playlist without segments, with what stands around them.
+    pub(super) fn frame(&self, session: &Session, track: Track) -> MediaPlaylist<'static> {
+        let held = self.held(track);
+        let hint = || format!("{}/p{}.m4s", folder(&session.name, track), held.next_part);
+        MediaPlaylist {
+            target_duration_s: session.target_duration_s,
+            part_target_ms: held.parts.map_or(0, |parts| parts.target_ms),
+            part_hold_back_ms: held.parts.map_or(0, |parts| parts.hold_back_ms),
+            independent_segments: false,
+            can_skip_until_ms: None,
+            media_sequence: 0,
+            discontinuity_sequence: 0,
+            skipped: 0,
+            segments: Vec::new(),
+            preload_hint: (!self.ended).then(hint),
+            reports: Vec::new(),
             ended: self.ended,
         }
     }
 
-    fn report(&self, track: Track) -> Option<Report<'static>> {
+    pub(super) fn report(&self, track: Track, uri: &'static str) -> Option<Report<'static>> {
         let last = self.held(track).segments().rev().find(|segment| !segment.parts.is_empty() || segment.closed)?;
         let last_part = (last.parts.len() as u64).saturating_sub(1);
-        Some(Report { uri: playlist_name(track), last_msn: last.opened.msn, last_part })
+        Some(Report { uri, last_msn: last.opened.msn, last_part })
     }
 
     /// The playlist over those of the tracks. `settled`: no more tracks are waited for.
     pub fn multivariant(&self, settled: bool) -> Answer<Bytes> {
+        self.multivariant_over(playlist_name, settled)
+    }
+
+    /// The same over playlists of these names.
+    pub(super) fn multivariant_over(&self, name: fn(Track) -> &'static str, settled: bool) -> Answer<Bytes> {
         let shown = self.is_shown(Track::Video) || self.is_shown(Track::Audio);
         // Players read this once: a track that has begun is in it, also where its first segment is not whole yet.
         let begun = |track| self.held(track).has_media();
@@ -124,16 +108,71 @@ impl Window {
             _ => None,
         });
         let main = Variant {
-            uri: playlist_name(if video { Track::Video } else { Track::Audio }),
+            uri: name(if video { Track::Video } else { Track::Audio }),
             bandwidth: rates.iter().map(|rates| rates.0).sum::<u64>().max(1),
             average_bandwidth: rates.iter().map(|rates| rates.1).sum::<u64>().max(1),
             codecs: codecs.collect(),
             resolution,
             frame_rate: self.video.frame_rate().filter(|_| video),
         };
-        let audio = (video && audio).then_some(Audio { uri: playlist_name(Track::Audio), channels });
+        let audio = (video && audio).then_some(Audio { uri: name(Track::Audio), channels });
         Answer::Ready(Multivariant { main, audio }.to_text().into())
     }
+}
+
+/// Segments as playlists have them, behind one with that header, and how many of them a delta update leaves out.
+pub(super) fn lines<'a>(
+    session: &Session,
+    track: Track,
+    segments: impl Iterator<Item = &'a held::Segment> + Clone,
+    mut header: Option<u32>,
+    skips: bool,
+) -> (Vec<Segment<'static>>, usize) {
+    let (target_us, skip_us) = (u64::from(session.target_duration_s) * 1_000_000, skip_us(session));
+    let base = folder(&session.name, track);
+    let total_us: u64 = segments.clone().map(held::Segment::duration_us).sum();
+    let (mut lines, mut skipped, mut passed_us) = (Vec::new(), 0, 0);
+    for segment in segments {
+        let opened = &segment.opened;
+        let first_part_us = segment.parts.first().map_or(0, |part| part.duration_us);
+        // Parts of a segment are all listed or none is: players count them from its beginning.
+        let listed = !segment.closed || total_us - passed_us - first_part_us <= target_us * PARTS_TARGETS;
+        passed_us += segment.duration_us();
+        if segment.parts.is_empty() && !segment.closed {
+            continue;
+        }
+        if skips && total_us - passed_us >= skip_us {
+            skipped += 1;
+        }
+        let map = (segment.gap_us.is_none() && header != Some(opened.header)).then(|| {
+            header = Some(opened.header);
+            format!("{base}/init-{}.mp4", opened.header)
+        });
+        let parts = segment.parts.iter().filter(|_| listed).map(|part| Part {
+            duration_us: part.duration_us,
+            uri: format!("{base}/p{}.m4s", part.number),
+            independent: part.independent,
+        });
+        let whole = segment.closed.then(|| (segment.duration_us(), Cow::Owned(format!("{base}/{}.m4s", opened.msn))));
+        lines.push(Segment {
+            discontinuity: opened.discontinuity,
+            map,
+            date_unix_ms: opened.date_unix_ms,
+            gap: segment.gap_us.is_some(),
+            parts: parts.collect(),
+            whole,
+        });
+    }
+    (lines, skipped)
+}
+
+/// How far from the end delta updates leave nothing out, microseconds.
+pub(super) fn skip_us(session: &Session) -> u64 {
+    u64::from(session.target_duration_s) * 1_000_000 * SKIP_TARGETS
+}
+
+pub(super) fn other(track: Track) -> Track {
+    if track == Track::Video { Track::Audio } else { Track::Video }
 }
 
 /// Delta updates are worth their text only for long playlists.
