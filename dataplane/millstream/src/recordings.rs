@@ -2,6 +2,7 @@
 //! Before it: the `[record]` table ([`crate::settings::record`]); after it: the engine, which is given a follower for each stream and whom to ask for
 //! recorded files.
 mod cutting;
+mod past;
 mod playback;
 mod removing;
 mod storing;
@@ -93,12 +94,16 @@ impl Recordings {
                 is_video: settings.video_s.is_some(),
                 video_time_s: settings.video_s.unwrap_or(usual.video_time_s),
                 retention_days: settings.retention_days,
+                dvr_window_s: settings.dvr_window_s.unwrap_or(usual.dvr_window_s),
             };
             settings.is_recorded().then(|| handle.follower(id, settings))
         });
         let mut config = Config { subscribers: Subscribers::new([maker]), ..config };
-        config.recorded.files =
-            Some(Arc::new(Playback { store: Arc::clone(&self.store), runtime: runtime.handle().clone() }));
+        config.recorded.files = Some(Arc::new(Playback {
+            store: Arc::clone(&self.store),
+            runtime: runtime.handle().clone(),
+            recorder: self.handle.clone(),
+        }));
         config
     }
 

@@ -82,3 +82,14 @@ pub const MOVIES_LISTED_MAX: usize = 20_000;
 pub const OBJECTS_APART_MAX: u32 = 3;
 /// Bytes of a playlist of a stored recording: half a day of segments of a second has a third of it.
 pub const STORED_PLAYLIST_BYTES_MAX: usize = 16 << 20;
+/// Segments of a track that time shift reaches back, whatever its setting says, at eight bytes each: four hours and a half of 2 s. With what is below, both
+/// tracks take 200 KiB at most. (A queue doubles its room when it is full: these are a little less than powers of two.)
+pub const SHIFT_SEGMENTS_MAX: usize = 8_190;
+/// Changes of header, date or run of a track within that reach, at 40 bytes each; with more of them it is shorter.
+pub const SHIFT_MARKS_MAX: usize = 254;
+/// Objects of a track within that reach, at 48 bytes each; with more of them it is shorter.
+pub const SHIFT_OBJECTS_MAX: usize = 510;
+/// Headers of a track within that reach; with more of them it is shorter. Their bytes are those that the recording holds.
+pub const SHIFT_HEADERS_MAX: usize = 64;
+/// Streams that are over and that somebody still watches.
+pub const SHIFTS_PAST_MAX: usize = 64;

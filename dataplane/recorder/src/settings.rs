@@ -35,11 +35,20 @@ pub struct StreamSettings {
     pub video_time_s: u32,
     /// `retention_days`: told in `recording.json`, for who removes what is old; 0 keeps it for ever.
     pub retention_days: u32,
+    /// `dvr_window_s`: how far viewers may go back from the live edge, seconds; 0: not at all.
+    pub dvr_window_s: u32,
 }
 
 impl Default for StreamSettings {
     fn default() -> Self {
-        Self { is_on_demand: false, ondemand_time_s: 60, is_video: false, video_time_s: 60, retention_days: 0 }
+        Self {
+            is_on_demand: false,
+            ondemand_time_s: 60,
+            is_video: false,
+            video_time_s: 60,
+            retention_days: 0,
+            dvr_window_s: 4 * 3_600,
+        }
     }
 }
 

@@ -154,6 +154,13 @@ pub static FIELDS: LazyLock<Vec<Field>> = LazyLock::new(|| {
             Record,
             "days after its end that a recording is removed; 0: it is kept until somebody removes it",
         ),
+        setting(
+            "dvr_window_s",
+            Number(0, DAY_S),
+            json!(14_400),
+            Record,
+            "seconds that viewers of recorded HLS may go back from the live edge (dvr.m3u8), 8,190 segments at most; 0: not at all",
+        ),
         field("isMotion", Switch, off.clone(), Motion, "motion is looked for"),
         field("motion_percent", Number(1, 100), json!(30), Motion, "how much of the picture must change, percent"),
         field("motion_diff", Number(1, 255), json!(10), Motion, "how much a pixel must change, grey levels"),

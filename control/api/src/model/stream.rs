@@ -50,7 +50,7 @@ pub struct Tombstone {
 
 /// The settings that nodes are told, by their names in [`super::settings::FIELDS`]; `[[stream]]` entries of a configuration file have
 /// these too. A slate is told as well, by its content: [`crate::slates`] finds it.
-pub const OF_DATA_PLANE: [&str; 15] = [
+pub const OF_DATA_PLANE: [&str; 16] = [
     "isFlv",
     "isHls",
     "isCMAF",
@@ -61,6 +61,7 @@ pub const OF_DATA_PLANE: [&str; 15] = [
     "isVideo",
     "video_time",
     "retention_days",
+    "dvr_window_s",
     "flush",
     "on_unpublish",
     "push_paths",
@@ -71,6 +72,8 @@ pub const OF_DATA_PLANE: [&str; 15] = [
 /// Seconds that an object of a recording, and an MP4 file, holds where nothing is said: nodes know it, too.
 const ON_DEMAND_S: u32 = 60;
 const VIDEO_S: u32 = 60;
+/// Seconds that viewers of a recorded stream may go back, where nobody says.
+const DVR_WINDOW_S: u32 = 14_400;
 
 impl StreamRecord {
     /// A stream of the configuration file, as a record: to be shown.
@@ -84,6 +87,8 @@ impl StreamRecord {
             "push_paths": push_paths, "play_paths": play_paths, "hls_time": stream.hls_segment_s, "hls_list_size": stream.hls_window,
             "isOnDemand": stream.on_demand, "ondemand_time": stream.on_demand_s, "retention_days": stream.retention_days,
             "isVideo": stream.video, "video_time": stream.video_s,
+            "isOnDemand": stream.on_demand, "ondemand_time": stream.on_demand_s,
+            "dvr_window_s": stream.dvr_window_s,
         });
         let mut settings = Settings::default();
         // What the configuration accepts is within what a record may hold; were it not, the default would be shown.
@@ -122,6 +127,7 @@ impl StreamRecord {
             video: self.settings.on("isVideo"),
             video_s: whole(&self.settings, "video_time").filter(|seconds| *seconds != VIDEO_S),
             retention_days: whole(&self.settings, "retention_days").unwrap_or_default(),
+            dvr_window_s: whole(&self.settings, "dvr_window_s").filter(|seconds| *seconds != DVR_WINDOW_S),
             labels: labels(&self.settings),
         }
     }

@@ -5,21 +5,27 @@ use std::time::Duration;
 
 use futures_util::StreamExt as _;
 use millstream_engine::recorded::{
-    EntityTag, FileAnswer, FileRequest, FoundFile, Growth, RecordedFile, RecordedFiles, RecordedPath, RecordingFile,
+    Archived, EntityTag, FileAnswer, FileRequest, FoundFile, Growth, PastRequest, RecordedFile, RecordedFiles,
+    RecordedPath, RecordingFile,
 };
 use millstream_objects::{ErrorKind, Key, ObjectError, ObjectStore, Span};
+use millstream_proto::id::Id;
 use millstream_proto::secret::Secret;
+use millstream_recorder::run::{self, Handle as Recorder};
 use tokio::runtime::Handle;
+
+use super::past;
 
 /// An address at the store's own server is good for so long: a player that pauses asks the node again.
 const PRESIGNED_FOR: Duration = Duration::from_hours(1);
 /// A store that does not answer is asked again after this.
-const RETRY_AFTER: Duration = Duration::from_secs(5);
+pub(super) const RETRY_AFTER: Duration = Duration::from_secs(5);
 
 /// Files of recordings out of a store.
 pub(crate) struct Playback {
     pub(crate) store: Arc<dyn ObjectStore>,
     pub(crate) runtime: Handle,
+    pub(crate) recorder: Recorder,
 }
 
 impl RecordedFiles for Playback {
@@ -30,6 +36,23 @@ impl RecordedFiles for Playback {
                 tracing::warn!(file = %request.path, %error, "a recorded file cannot be read");
             }
         });
+    }
+
+    fn get_past(&self, request: PastRequest, answer: FileAnswer) {
+        let (store, recorder) = (Arc::clone(&self.store), self.recorder.clone());
+        self.runtime.spawn(async move {
+            if let Err(error) = past::give(store.as_ref(), &recorder, &request, answer).await {
+                tracing::warn!(stream = %request.stream, file = ?request.file, %error, "a segment of the past cannot be read");
+            }
+        });
+    }
+
+    fn archive(&self, stream: &Id, renew: bool) -> Archived {
+        match self.recorder.archive(stream, renew) {
+            run::Archived::NotRecorded => Archived::NotRecorded,
+            run::Archived::Soon => Archived::Soon,
+            run::Archived::Ready(archive) => Archived::Ready(archive),
+        }
     }
 }
 

@@ -594,6 +594,7 @@ pub(crate) fn stream_rows() -> Vec<StreamRow> {
                 "hls_time" => "4",
                 "ondemand_time" | "video_time" => "60",
                 "retention_days" => "30",
+                "dvr_window_s" => "14400",
                 "hls_list_size" => "6",
                 "flush" => "\"balanced\"",
                 "on_unpublish" => "\"wait\"",

@@ -10,6 +10,7 @@ mod entry;
 mod making;
 mod movies;
 mod room;
+mod shifting;
 mod starting;
 mod status;
 mod storing;
@@ -36,6 +37,7 @@ use crate::recording::Write;
 use crate::recording::ledger::Ledger;
 use crate::recording::record::{Head, Movies, Reason, Record};
 use crate::settings::{Settings, StreamSettings};
+use crate::shift::shelf::{Board, Shelf};
 use crate::spool::disk::{Disk, DiskError};
 use crate::uploader::{Moment, Uploader};
 
@@ -113,6 +115,8 @@ struct Stream {
     is_refusal_told: bool,
     /// None is begun before.
     retry_at: Time,
+    /// What of it viewers may go back to.
+    board: Option<Arc<Board>>,
 }
 
 /// All recordings.
@@ -136,6 +140,7 @@ pub struct Recorder<D: Disk> {
     movies_building: usize,
     /// What recordings have that ended while their session went on, by the session's name.
     had: BTreeMap<String, Had>,
+    shelf: Arc<Shelf>,
 }
 
 /// What a recording has: no later one of its session has that again.
@@ -165,6 +170,7 @@ impl<D: Disk> Recorder<D> {
             recording: None,
             is_refusal_told: false,
             retry_at: Time::ZERO,
+            board: None,
         };
         self.streams.insert(key, stream);
         key
@@ -172,6 +178,7 @@ impl<D: Disk> Recorder<D> {
 
     /// A stream is no longer followed; what it has is closed.
     pub fn unfollow(&mut self, key: StreamKey, moment: Moment) {
+        self.end_shift(key, moment);
         self.finish(key, Reason::StreamEnded, moment);
         self.streams.remove(&key);
     }
@@ -183,6 +190,9 @@ impl<D: Disk> Recorder<D> {
             NextChange::Lost(track, msns) => return self.lost(key, track, msns.end, moment),
             NextChange::Wait => return,
         };
+        if matches!(change, Change::Began(_)) {
+            self.end_shift(key, moment);
+        }
         let Some(stream) = self.streams.get_mut(&key) else { return };
         match change {
             Change::Began(session) => {
@@ -202,28 +212,29 @@ impl<D: Disk> Recorder<D> {
             Change::Part(track, part) => {
                 if !self.begin_segment(key, track, true, moment) {
                     self.numbers.parts_left_out += 1;
-                    return;
+                    return self.shift_part(key, track, &part, false);
                 }
                 let Some((name, entry)) = self.recording_of(key) else { return };
                 let writes = entry.recording.part(track, &part);
-                let taken = !writes.is_empty();
-                if self.write(&name, &writes, moment) && taken {
+                let is_taken = !writes.is_empty() && self.write(&name, &writes, moment);
+                if is_taken {
                     self.numbers.parts += 1;
                 } else {
                     self.numbers.parts_left_out += 1;
                 }
+                self.shift_part(key, track, &part, is_taken);
             }
             Change::Closed(track) => {
                 stream.begun[place(track)] = None;
+                self.shift_closed(key, track, None);
                 let Some((name, entry)) = self.recording_of(key) else { return };
                 let writes = entry.recording.closed(track);
                 self.write(&name, &writes, moment);
             }
             Change::Gap(track, us) => {
-                if !self.begin_segment(key, track, false, moment) {
-                    return;
-                }
-                let Some((name, entry)) = self.recording_of(key) else { return };
+                let is_taken = self.begin_segment(key, track, false, moment);
+                self.shift_closed(key, track, Some(us));
+                let Some((name, entry)) = self.recording_of(key).filter(|_| is_taken) else { return };
                 let writes = entry.recording.gap(track, us);
                 self.write(&name, &writes, moment);
             }
@@ -244,6 +255,7 @@ impl<D: Disk> Recorder<D> {
         if let Some(stream) = self.streams.get_mut(&key) {
             stream.begun[place(track)] = None;
         }
+        self.shift_lost(key);
         let Some((name, entry)) = self.recording_of(key) else { return };
         if matches!(entry.phase, Phase::Paused { .. }) {
             return;
@@ -272,6 +284,7 @@ impl<D: Disk> Recorder<D> {
         let Some(stream) = self.streams.get_mut(&key) else { return false };
         stream.begun[place(track)] = None;
         let header = stream.headers[place(track)].clone();
+        self.shift_opened(key, track, &opened);
         let Some((name, entry)) = self.recording_of(key) else { return false };
         if matches!(entry.phase, Phase::Paused { .. }) {
             entry.recording.pass_over(opened.msn);
@@ -496,6 +509,7 @@ impl<D: Disk> Recorder<D> {
         self.look_for_room(moment);
         self.read_broken_anew(moment);
         self.close_abandoned(moment);
+        self.shelf.sweep(moment.now);
         self.tell_store(moment);
     }
 }

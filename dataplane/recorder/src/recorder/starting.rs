@@ -38,6 +38,7 @@ impl<D: Disk> Recorder<D> {
             foreign: Vec::new(),
             movies_building: 0,
             had: BTreeMap::new(),
+            shelf: std::sync::Arc::default(),
         };
         for entry in entries {
             if !entry.is_directory {

@@ -9,22 +9,26 @@ mod queue;
 mod tests;
 mod thread;
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::mpsc::{Receiver, Sender, channel};
 use std::sync::{Arc, Mutex};
 use std::thread::JoinHandle;
 
+use millstream_hub::package::archive::Archive;
 use millstream_hub::subscriber::Subscriber;
 use millstream_proto::id::Id;
+use millstream_proto::media::Track;
 use tokio::sync::oneshot;
 
 use self::queue::Queues;
 use self::thread::{Clock, Command, DiskThread};
 use crate::limits::EVENTS_MAX;
-use crate::name::RecordingName;
+use crate::name::{RecordingName, object_file};
 use crate::recorder::deleting::{DeleteError, Standing};
 use crate::recorder::{Event, Numbers, Recorder, RecordingStatus};
 use crate::settings::{Settings, StreamSettings};
+use crate::shift::shelf::{Shelf, Shelved};
+use crate::shift::{Located, Named};
 use crate::spool::directory::{self, Directory, SpoolError};
 use crate::spool::disk::DiskError;
 use crate::store::Store;
@@ -63,6 +67,20 @@ pub struct Handle {
     commands: Sender<Command>,
     queues: Arc<Queues>,
     snapshot: Arc<Mutex<Arc<Snapshot>>>,
+    shelf: Arc<Shelf>,
+    runtime: tokio::runtime::Handle,
+    spool: Arc<Path>,
+}
+
+/// What of a stream on air is recorded, for who goes back.
+#[derive(Clone, Debug)]
+pub enum Archived {
+    /// It is not recorded.
+    NotRecorded,
+    /// It is being looked up.
+    Soon,
+    /// This, or more by now.
+    Ready(Arc<Archive>),
 }
 
 /// The recorder's threads, to be waited for.
@@ -82,7 +100,14 @@ pub fn start(
     let (syncs, batches) = channel();
     let (events, outbox) = tokio::sync::mpsc::channel(EVENTS_MAX);
     let (queues, snapshot) = (Arc::new(Queues::default()), Arc::new(Mutex::default()));
-    let handle = Handle { commands: commands.clone(), queues: Arc::clone(&queues), snapshot: Arc::clone(&snapshot) };
+    let handle = Handle {
+        commands: commands.clone(),
+        queues: Arc::clone(&queues),
+        snapshot: Arc::clone(&snapshot),
+        shelf: Arc::clone(recorder.shelf()),
+        runtime: runtime.clone(),
+        spool: spool.into(),
+    };
     let disk = DiskThread {
         recorder,
         clock,
@@ -145,6 +170,30 @@ impl Handle {
         let _ = self.commands.send(Command::Delete(name.clone(), tell));
         self.queues.wake();
         told.await.unwrap_or(Err(DeleteError::Ended))
+    }
+
+    /// What of a stream on air is recorded. Never waits, and may be called on a shard's thread; `renew`: a newer one is to be made.
+    pub fn archive(&self, id: &Id, renew: bool) -> Archived {
+        let board = match self.shelf.look(id) {
+            Shelved::Nothing => return Archived::NotRecorded,
+            Shelved::Busy => return Archived::Soon,
+            Shelved::Board(board) => board,
+        };
+        if renew && board.ask() {
+            let board = Arc::clone(&board);
+            self.runtime.spawn_blocking(move || board.renew());
+        }
+        board.archive().map_or(Archived::Soon, Archived::Ready)
+    }
+
+    /// Where a file is that playlists of a session of a stream named. May wait for a moment: not for shards.
+    pub fn locate(&self, id: &Id, session: &str, track: Track, named: Named) -> Option<Located> {
+        self.shelf.locate(id, session, track, named)
+    }
+
+    /// The file of an object in the spool, as long as it is there.
+    pub fn spool_file(&self, recording: &RecordingName, track: Track, object: u32) -> PathBuf {
+        self.spool.join(recording.as_str()).join(object_file(track, object))
     }
 
     /// The recorder as it was within the last second.

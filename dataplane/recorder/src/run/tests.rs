@@ -296,3 +296,52 @@ fn a_full_queue_holds_nothing_more_loses_nothing_and_never_waits() {
     drop(feed);
     assert_eq!(follower.advance(view), Progress::Done, "nobody is there any more");
 }
+
+#[test]
+fn what_has_left_the_window_is_found_where_it_was_written() {
+    use std::os::unix::fs::FileExt as _;
+
+    let runtime = tokio::runtime::Runtime::new().expect("a runtime");
+    let spool = tempfile::tempdir().expect("a directory");
+    let store: Arc<Memory> = Arc::default();
+    let started = start(spool.path(), Settings::default(), store, runtime.handle().clone());
+    let (handle, threads, _events) = started.expect("it starts");
+    let id = Id::new("cam").expect("an id");
+    assert!(matches!(handle.archive(&id, true), Archived::NotRecorded));
+    // An object that is not full yet, and nothing of it is in the store.
+    let mut follower = handle.follower(&id, StreamSettings { ondemand_time_s: 3_600, ..recorded() });
+    let (log, mut window) = (log(), window(100));
+    follower.advance(View { log: &log, window: &window });
+    (5..100).for_each(|msn| {
+        segment(&mut window, msn, 100);
+        follower.advance(View { log: &log, window: &window });
+        if msn % 20 == 0 {
+            std::thread::sleep(Duration::from_millis(60));
+        }
+    });
+    let reaches = |end: u64| {
+        eventually("the archive is as far as that", || match handle.archive(&id, true) {
+            Archived::Ready(archive) => archive.track(Track::Audio).is_some_and(|track| track.end_msn() == end),
+            _ => false,
+        });
+    };
+    reaches(100);
+    for msn in [0, 1, 63, 64, 99] {
+        let located = handle.locate(&id, "s1", Track::Audio, Named::Segment(msn));
+        let Some(Located::Segment(place, bytes)) = located else { panic!("{msn}: {located:?}") };
+        assert_eq!((place.object, place.offset, bytes), (1, msn * 500, 500));
+        let file = handle.spool_file(&place.recording, Track::Audio, place.object);
+        let mut found = vec![0; bytes as usize];
+        std::fs::File::open(file).expect("it is there").read_exact_at(&mut found, place.offset).expect("all of it");
+        assert_eq!(found, vec![msn as u8; 500], "its bytes");
+    }
+    let header = handle.locate(&id, "s1", Track::Audio, Named::Header(1));
+    assert_eq!(header, Some(Located::Header(Bytes::from_static(b"moov"))));
+    assert_eq!(handle.locate(&id, "s1", Track::Audio, Named::Segment(100)), None);
+    // It is no longer recorded: nobody begins to go back, and who does goes on.
+    handle.set_wanted(&id, false);
+    eventually("it is told", || matches!(handle.archive(&id, false), Archived::NotRecorded));
+    assert!(handle.locate(&id, "s1", Track::Audio, Named::Segment(1)).is_some());
+    handle.stop();
+    threads.join();
+}
