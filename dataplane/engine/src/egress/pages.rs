@@ -11,7 +11,7 @@ type Way = (&'static str, &'static str, &'static [&'static str]);
 
 const WAYS: [Way; 4] = [
     ("flv.html", "flv", &["/.assets/mpegts-1.8.2.js", "/.assets/flv-8f51204e.js", "/.assets/way-flv-49ce52d5.js"]),
-    ("hls.html", "hls", &["/.assets/hls-1.7.4.js", "/.assets/way-hls-38fbd099.js"]),
+    ("hls.html", "hls", &["/.assets/hls-1.7.4.js", "/.assets/way-hls-bea9f196.js"]),
     ("dash.html", "dash", &["/.assets/dash-5.2.1.js", "/.assets/way-dash-e9b20e28.js"]),
     // The ways load their libraries when they are taken. All of them are known on the pages of one, which do not load them.
     (
@@ -20,7 +20,7 @@ const WAYS: [Way; 4] = [
         &[
             "/.assets/flv-8f51204e.js",
             "/.assets/way-flv-49ce52d5.js",
-            "/.assets/way-hls-38fbd099.js",
+            "/.assets/way-hls-bea9f196.js",
             "/.assets/way-dash-e9b20e28.js",
         ],
     ),
@@ -83,16 +83,16 @@ pub(super) fn asset(name: &str) -> Option<(&'static str, &'static [u8])> {
         "mpegts-1.8.2.js" => (JS, include_bytes!("../../pages/vendor/mpegts-1.8.2.js")),
         "hls-1.7.4.js" => (JS, include_bytes!("../../pages/vendor/hls-1.7.4.js")),
         "dash-5.2.1.js" => (JS, include_bytes!("../../pages/vendor/dash-5.2.1.js")),
-        "page-767c3546.js" => (JS, include_bytes!("../../pages/page-767c3546.js")),
+        "page-3d0ba8e2.js" => (JS, include_bytes!("../../pages/page-3d0ba8e2.js")),
         "live-6d1a649c.js" => (JS, include_bytes!("../../pages/live-6d1a649c.js")),
         "grant-8b8274e6.js" => (JS, include_bytes!("../../pages/grant-8b8274e6.js")),
         "recording-bd1c6ecc.js" => (JS, include_bytes!("../../pages/recording-bd1c6ecc.js")),
         "home-2690c4eb.js" => (JS, include_bytes!("../../pages/home-2690c4eb.js")),
         "flv-8f51204e.js" => (JS, include_bytes!("../../pages/flv-8f51204e.js")),
         "way-flv-49ce52d5.js" => (JS, include_bytes!("../../pages/way-flv-49ce52d5.js")),
-        "way-hls-38fbd099.js" => (JS, include_bytes!("../../pages/way-hls-38fbd099.js")),
+        "way-hls-bea9f196.js" => (JS, include_bytes!("../../pages/way-hls-bea9f196.js")),
         "way-dash-e9b20e28.js" => (JS, include_bytes!("../../pages/way-dash-e9b20e28.js")),
-        "page-6dd037cc.css" => (CSS, include_bytes!("../../pages/page-6dd037cc.css")),
+        "page-9c9ea7c9.css" => (CSS, include_bytes!("../../pages/page-9c9ea7c9.css")),
         "icon-a05e4932.svg" => (SVG, include_bytes!("../../pages/icon-a05e4932.svg")),
         "wall-0c091756.js" => (JS, include_bytes!("../../pages/wall-0c091756.js")),
         "wall-f8eceb56.css" => (CSS, include_bytes!("../../pages/wall-f8eceb56.css")),

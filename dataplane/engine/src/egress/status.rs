@@ -11,6 +11,7 @@ use super::refusal::BUSY;
 use super::reply::{Answer, HTTP, Reply, admit};
 use crate::clock::unix_ms;
 use crate::output::Formats;
+use crate::recorded::Archived;
 use crate::shard::phase::{Phase, Status, TrackStatus};
 
 /// How long an answer may be kept, seconds: the least that can be said.
@@ -29,8 +30,17 @@ struct Document<'a> {
     #[serde(skip_serializing_if = "Option::is_none")]
     publication: Option<u64>,
     outputs: Forms<'a>,
+    /// Viewers may go back in it: `dvr.m3u8`.
+    #[serde(skip_serializing_if = "is_not")]
+    dvr: bool,
     tracks: Vec<TrackDocument<'a>>,
     left_out: Vec<LeftOut<'a>>,
+}
+
+// serde's shape.
+#[allow(clippy::trivially_copy_pass_by_ref)]
+fn is_not(switch: &bool) -> bool {
+    !switch
 }
 
 /// Which outputs the stream has, by their names.
@@ -72,11 +82,15 @@ pub(super) async fn answer(reply: &Reply<'_>, id: Id) -> Answer {
     }
     let Ok(status) = reply.shard.status(&id).await else { return reply.turned_away(id.as_str(), HTTP, BUSY) };
     let cache = reply.cache(&id, Cache::MaxAge(MAX_AGE_S));
-    let text = document(&status, &reply.shard.config.formats, reply.shard.outputs_of(&id), unix_ms());
+    let outputs = reply.shard.outputs_of(&id);
+    let recorded = reply.shard.config.recorded.files.as_ref();
+    let archived = recorded.map_or(Archived::NotRecorded, |files| files.archive(&id, false));
+    let dvr = (outputs.hls || outputs.cmaf) && !matches!(archived, Archived::NotRecorded);
+    let text = document(&status, &reply.shard.config.formats, outputs, dvr, unix_ms());
     Answer::Whole(reply.whole(200, "application/json", cache, text.as_bytes()))
 }
 
-fn document(status: &Status, formats: &Formats, outputs: Outputs, unix_ms: u64) -> String {
+fn document(status: &Status, formats: &Formats, outputs: Outputs, dvr: bool, unix_ms: u64) -> String {
     let document = Document {
         state: match status.phase {
             Phase::Off => "off",
@@ -90,6 +104,7 @@ fn document(status: &Status, formats: &Formats, outputs: Outputs, unix_ms: u64) 
         since_unix_ms: (status.phase != Phase::Off).then_some(status.since_unix_ms),
         publication: (status.phase != Phase::Off).then_some(status.publication),
         outputs: Forms(formats, outputs),
+        dvr,
         tracks: status.tracks.iter().map(track).collect(),
         left_out: status.left_out.iter().map(|dropped| left_out_of(dropped, formats)).collect(),
     };
@@ -130,7 +145,7 @@ mod tests {
         let off =
             Status { phase: Phase::Off, since_unix_ms: 0, publication: 0, tracks: Vec::new(), left_out: Vec::new() };
         assert_eq!(
-            document(&off, &Formats::default(), all, 7),
+            document(&off, &Formats::default(), all, false, 7),
             r#"{"state":"off","unix_ms":7,"outputs":{"flv":true,"hls":true,"dash":true},"tracks":[],"left_out":[]}"#
         );
         let video = TrackStatus {
@@ -145,7 +160,7 @@ mod tests {
         ];
         let live =
             Status { phase: Phase::Live, since_unix_ms: 5, publication: 3, tracks: vec![video, audio], left_out };
-        let text = document(&live, &Formats::default(), Outputs { flv: false, hls: true, cmaf: false }, 7);
+        let text = document(&live, &Formats::default(), Outputs { flv: false, hls: true, cmaf: false }, true, 7);
         for part in [
             r#""state":"live","unix_ms":7,"since_unix_ms":5,"publication":3"#,
             r#""outputs":{"flv":false,"hls":true,"dash":false}"#,

@@ -27,6 +27,8 @@
   // A track that the player has not is waited for so long before the player starts again with it, so often at most.
   const LATE_AFTER_MS = 1500;
   const LATE_TRIES_MAX = 3;
+  // How far back the first step goes.
+  const BACK_S = 30;
   // A picture that stands still after the server has said that the stream is over has shown its end.
   const STILL_MS = 400;
   const END_MS = 6000;
@@ -63,6 +65,9 @@
   let over = false;
   let probing = false;
   let closing = 0;
+  // Where the visitor has gone back to, in a stream that is recorded: so many seconds behind, to begin with; null plays it live.
+  let past = null;
+  let dragging = false;
   // Of each way: failures in a row, until when it is left alone and for how long, and the publication that it cannot play.
   let record = {};
   // The kinds of track that the player has, once it says so.
@@ -90,6 +95,7 @@
     get dropped() { return quality() ? quality().droppedVideoFrames : 0; },
     get live() { return live; },
     get ways() { return record; },
+    get past() { return past; },
     grants: grants.shown,
   };
   window.millstream = shown;
@@ -185,6 +191,7 @@
 
   // The player says that the stream is over; whether it is, the server says.
   function ended() {
+    past = null;
     discard();
     finish();
     live = { ...live, state: 'off' };
@@ -199,7 +206,8 @@
 
   // What an HTTP status means to a visitor.
   function answered(status) {
-    if (status === 404) retry('waiting', NOT_ON_AIR);
+    if (status === 404 && past) toLive();
+    else if (status === 404) retry('waiting', NOT_ON_AIR);
     else if (status === 401 || status === 403) refused();
     else if (status === 503) retry('lost', 'The server is busy. Trying again.');
     else retry('lost', 'The server cannot serve this stream now (' + Number(status) + '). Trying again.');
@@ -276,7 +284,7 @@
     if (live.state === 'denied') return deny();
     // Who comes while the publisher is away sees no old picture: the server says when there is a new one.
     if (live.state === 'off' || live.state === 'waiting') return settle();
-    const name = pick();
+    const name = past ? 'hls' : pick();
     if (!name || isOff(name)) return switchedOff(name);
     const mine = visit;
     // Where there is no grant to be had, the token itself goes along.
@@ -300,6 +308,7 @@
       startedAt = 0;
       playing = way.open({
         video,
+        past,
         url,
         plainUrl,
         swap: grants.swap,
@@ -437,7 +446,7 @@
     if (end !== edge.end) edge = { end, at };
     if (!playing) return render();
     const isWatched = !video.paused && !document.hidden;
-    if (overSince && (isStill(STILL_MS) || wentBack || at - overSince > END_MS)) {
+    if (overSince && !past && (isStill(STILL_MS) || wentBack || at - overSince > END_MS)) {
       discard();
       finish();
     } else if (base === 'playing' && isWatched && isStill(STALL_MS) && !['waiting', 'silent'].includes(live.state)) {
@@ -457,7 +466,7 @@
 
   // A quicker way than the one that plays, which was left alone for long enough, is tried beside the picture, and taken if it works.
   async function lookForQuicker() {
-    if (chosen !== 'auto' || probing || document.hidden || !isOnAir() || live.state === 'waiting') return;
+    if (chosen !== 'auto' || past || probing || document.hidden || !isOnAir() || live.state === 'waiting') return;
     const quicker = usable().slice(0, Math.max(0, usable().indexOf(shown.way))).find((name) => of(name).until <= now());
     if (!quicker) return;
     probing = true;
@@ -510,7 +519,44 @@
     showNotes();
   }
 
+  // Only the page that offers a choice has the bar, and only of a stream that is recorded is it to be seen.
+  function showPast() {
+    if (!$('past')) return;
+    const hls = ways.hls;
+    const can = Boolean(live.dvr) && isOnAir() && hls && hls.likely() && !isOff('hls');
+    const range = past && playing && playing.range ? playing.range() : null;
+    $('past').hidden = !can && !past;
+    $('goback').hidden = Boolean(past);
+    for (const name of ['seek', 'behind', 'tolive']) $(name).hidden = !past;
+    if (!range) return;
+    const seek = $('seek');
+    seek.min = String(-Math.max(1, Math.round(range.end - range.start)));
+    if (!dragging) seek.value = String(Math.min(0, video.currentTime - range.end));
+    const behind = Math.max(0, -Number(seek.value));
+    const two = (number) => String(Math.floor(number)).padStart(2, '0');
+    const words = (behind >= 3600 ? Math.floor(behind / 3600) + ':' : '') + two(behind / 60 % 60) + ':' + two(behind % 60);
+    $('behind').textContent = '−' + words;
+    seek.setAttribute('aria-valuetext', words + ' behind live');
+  }
+
+  function goBack() {
+    past = { behind: BACK_S };
+    retryMs = RETRY_FIRST_MS;
+    show('connecting', '');
+    connect();
+    showPast();
+  }
+
+  function toLive() {
+    past = null;
+    retryMs = RETRY_FIRST_MS;
+    show('connecting', '');
+    connect();
+    showPast();
+  }
+
   function choose(name) {
+    past = null;
     chosen = name;
     record = {};
     retryMs = RETRY_FIRST_MS;
@@ -549,6 +595,20 @@
   for (const button of document.querySelectorAll('[data-choose]')) {
     button.addEventListener('click', () => choose(button.dataset.choose));
   }
+  if ($('past')) {
+    $('goback').addEventListener('click', goBack);
+    $('tolive').addEventListener('click', toLive);
+    $('seek').addEventListener('input', () => { dragging = true; showPast(); });
+    $('seek').addEventListener('change', () => {
+      dragging = false;
+      const range = past && playing && playing.range ? playing.range() : null;
+      if (!range) return;
+      const behind = -Number($('seek').value);
+      past = { behind };
+      video.currentTime = Math.max(range.start + 0.5, range.end - behind);
+      if (video.paused) play();
+    });
+  }
   window.addEventListener('online', () => poller.within(0));
   document.addEventListener('visibilitychange', () => { if (!document.hidden) poller.within(0); });
   window.addEventListener('pagehide', () => { closing = 1; discard(); });
@@ -573,4 +633,5 @@
   poller.poll();
   setInterval(look, 200);
   setInterval(showFigures, 500);
+  setInterval(showPast, 250);
 })();

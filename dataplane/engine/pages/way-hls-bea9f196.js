@@ -1,5 +1,6 @@
 // The way that scales through caches: `live.m3u8` with low-latency parts, through hls.js, or through the browser's own player on Safari,
-// which knows low latency itself. Registers itself for `page.js`.
+// which knows low latency itself. In the past of a stream that is recorded (`page.past`) it plays `dvr.m3u8`, as far behind as the visitor likes.
+// Registers itself for `page.js`.
 'use strict';
 (window.millstreamWays = window.millstreamWays || {}).hls = (() => {
   const TYPE = 'application/vnd.apple.mpegurl';
@@ -30,14 +31,35 @@
   // Other browsers than Apple's also say that they play HLS, and not with low latency.
   const native = () => /apple/i.test(navigator.vendor || '') && document.createElement('video').canPlayType(TYPE) !== '';
 
+  const PAST = { backBufferLength: 60, maxLiveSyncPlaybackRate: 1 };
+  const source = (page) => (page.past ? 'dvr.m3u8' : 'live.m3u8');
+
   function openWithLibrary(page) {
-    const { video } = page;
+    const { video, past } = page;
     // Whatever hls.js asks for, it asks for by the grant of now: only the addresses change.
-    const hls = new Hls({ ...settings, xhrSetup: (xhr, address) => xhr.open('GET', page.swap(address), true) });
+    const hls = new Hls({ ...settings, ...(past ? PAST : {}), xhrSetup: (xhr, address) => xhr.open('GET', page.swap(address), true) });
     let healed = 0;
     let jumped = 0;
+    let isThere = !past;
+
+    // From where one may go to where one may go, and the newest.
+    function range() {
+      const level = hls.levels[hls.currentLevel >= 0 ? hls.currentLevel : hls.loadLevel];
+      const details = level && level.details;
+      if (!details || !details.fragments.length || !hls.liveSyncPosition) return null;
+      return { start: details.fragments[0].start, end: hls.liveSyncPosition };
+    }
+
+    // Once the playlist is there: to where the visitor wants to begin.
+    function goThere() {
+      const known = range();
+      if (isThere || !known) return;
+      isThere = true;
+      video.currentTime = Math.max(known.start + 0.5, known.end - past.behind);
+    }
 
     function catchUp() {
+      if (past) return;
       const target = hls.targetLatency;
       const at = performance.now();
       if (!target || !hls.liveSyncPosition || video.paused || video.seeking || at - jumped < JUMP_EVERY_MS) return;
@@ -80,9 +102,10 @@
       page.made(codecs());
       page.play();
     }));
+    hls.on(Hls.Events.LEVEL_UPDATED, page.current(goThere));
     const ended = page.current(page.ended);
     video.addEventListener('ended', ended);
-    hls.loadSource(page.url('live.m3u8'));
+    hls.loadSource(page.url(source(page)));
     hls.attachMedia(video);
     // For tests and the curious: the wall-clock date of the picture on the screen.
     window.millstream.hls = hls;
@@ -95,7 +118,9 @@
         const level = hls.levels[hls.currentLevel];
         return level ? level.averageBitrate || level.bitrate : 0;
       },
+      range,
       toLive() {
+        if (past) return;
         if (hls.latency > LATENCY_MAX_S && hls.liveSyncPosition) video.currentTime = hls.liveSyncPosition;
       },
       close() {
@@ -108,14 +133,14 @@
   }
 
   function openNative(page) {
-    const { video } = page;
+    const { video, past } = page;
     // Its addresses cannot be changed while it plays: it shows the token itself, which playlists pass on.
-    const source = page.plainUrl('live.m3u8');
+    const address = page.plainUrl(source(page));
     // The element says that it failed, not why: ask.
     const failed = page.current(async () => {
       page.note('video', video.error ? video.error.code + ' ' + video.error.message : 'failed');
       try {
-        const answer = await fetch(source, { method: 'HEAD', cache: 'no-store' });
+        const answer = await fetch(address, { method: 'HEAD', cache: 'no-store' });
         if (!answer.ok) return page.answered(answer.status);
       } catch (error) {
         return page.retry('lost', 'The connection is lost. Trying again.');
@@ -125,9 +150,14 @@
     const ended = page.current(page.ended);
     video.addEventListener('error', failed);
     video.addEventListener('ended', ended);
-    video.src = source;
+    video.src = address;
     page.play();
     const edge = () => (video.seekable.length ? video.seekable.end(video.seekable.length - 1) : NaN);
+    const range = () => (video.seekable.length ? { start: video.seekable.start(0), end: edge() - 1 } : null);
+    const goThere = page.current(() => {
+      if (past && range()) video.currentTime = Math.max(range().start + 0.5, range().end - past.behind);
+    });
+    video.addEventListener('loadedmetadata', goThere);
     return {
       name: 'the browser’s own player',
       // `getStartDate`: Safari's; the date of the element's zero.
@@ -136,8 +166,10 @@
         return (serverMs - zero) / 1000 - video.currentTime;
       },
       bits: () => 0,
-      toLive() { if (edge() - video.currentTime > LATENCY_MAX_S) video.currentTime = edge() - 1; },
+      range,
+      toLive() { if (!past && edge() - video.currentTime > LATENCY_MAX_S) video.currentTime = edge() - 1; },
       close() {
+        video.removeEventListener('loadedmetadata', goThere);
         video.removeEventListener('error', failed);
         video.removeEventListener('ended', ended);
         video.removeAttribute('src');
