@@ -2,4 +2,5 @@
 //! `src/bin/instructions.rs` counts their instructions. The kernel's part is measured by `floor`, beside this package.
 #![forbid(unsafe_code)]
 
+mod playlists;
 pub mod scenario;

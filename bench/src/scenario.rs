@@ -18,6 +18,8 @@ use millstream_proto::rtmp::message::{Message, kind};
 use millstream_proto::time::Time;
 use millstream_proto::{amf0, flv};
 
+use crate::playlists::{Asked, Playlists};
+
 /// A publisher's connection after its handshake; see `data/README.md`.
 pub const RECORDED: &[u8] = include_bytes!("../data/publish.rtmp");
 
@@ -51,6 +53,9 @@ pub const SCENARIOS: &[Named] = &[
     ("fan_out_1", || Box::new(FanOut::new(1, Format::FlvChunked))),
     ("fan_out_1000", || Box::new(FanOut::new(1_000, Format::FlvChunked))),
     ("fan_out_10000", || Box::new(FanOut::new(10_000, Format::FlvChunked))),
+    ("playlist_live", || Box::new(Playlists::new(Asked::Live))),
+    ("playlist_back_4_h_delta", || Box::new(Playlists::new(Asked::Delta))),
+    ("playlist_back_4_h", || Box::new(Playlists::new(Asked::Whole))),
     ("fan_out_rtmp_1000", || Box::new(FanOut::new(1_000, Format::Rtmp))),
 ];
 
