@@ -65,6 +65,15 @@ impl Cache {
 
     /// The same, before an origin with this `edge_secret`.
     pub fn nginx_with(origin: SocketAddr, edge_secret: &str) -> Self {
+        Self::nginx_before(origin, None, edge_secret)
+    }
+
+    /// The same, with `docs/cdn/nginx-bucket.conf` and a bucket at that address.
+    pub fn nginx_with_bucket(origin: SocketAddr, bucket: SocketAddr) -> Self {
+        Self::nginx_before(origin, Some(bucket), "the edge_secret of no origin")
+    }
+
+    fn nginx_before(origin: SocketAddr, bucket: Option<SocketAddr>, edge_secret: &str) -> Self {
         let dir = tempfile::Builder::new().prefix("millstream-nginx-").tempdir().expect("a temporary directory");
         let address = free_address();
         let at = |name: &str| dir.path().join(name).display().to_string();
@@ -82,6 +91,15 @@ impl Cache {
                 ("listen 80 ", format!("listen {address} ")),
             ],
         );
+        let text = match bucket {
+            None => text,
+            Some(bucket) => {
+                let bucket = adapted("nginx-bucket.conf", &[("127.0.0.1:9000", bucket.to_string())]);
+                std::fs::write(at("bucket.conf"), bucket).expect("the configuration is written");
+                let first = "        # The freshness lifetime is the origin's: half";
+                text.replacen(first, &format!("        include {};\n{first}", at("bucket.conf")), 1)
+            }
+        };
         let file = at("nginx.conf");
         std::fs::write(&file, text).expect("the configuration is written");
         // The workers of a master that is root would be somebody who may not read the directory.

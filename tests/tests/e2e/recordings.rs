@@ -5,6 +5,7 @@ use std::time::{Duration, Instant};
 
 use millstream_test_support::s3::proxy::{Fault, FaultProxy, Reply};
 use millstream_test_support::s3::{ACCESS_KEY_ID, S3Server, SECRET_ACCESS_KEY};
+use millstream_tests::cdn::Cache;
 use millstream_tests::clip::Clip;
 use millstream_tests::control::Client;
 use millstream_tests::http::{self, Viewer};
@@ -228,4 +229,36 @@ fn recordings_go_to_a_bucket_and_viewers_are_sent_there() {
         std::process::Command::new("curl").args(["-sf", "-r", "0-99", &location]).stderr(Stdio::null()).output();
     assert_eq!(fetched.expect("curl runs").stdout.len(), 100);
     assert!(!server.log.has("X-Amz-Signature") && !server.log.has(SECRET_ACCESS_KEY));
+}
+
+#[test]
+fn a_cache_takes_recordings_from_the_bucket_and_the_node_is_not_asked() {
+    let root = tempfile::tempdir().expect("a directory");
+    let s3 = S3Server::start(root.path()).expect("s3s-fs");
+    s3.make_bucket("recordings").expect("a bucket");
+    let (server, mut client, push) = recorded(in_bucket(&s3.endpoint()));
+    recording(&mut client, "recording");
+    std::thread::sleep(seconds(6));
+    drop(push);
+    let stored = recording(&mut client, "stored");
+    let open = S3Server::start_open(root.path()).expect("s3s-fs");
+    let cache = Cache::nginx_with_bucket(server.http, open.address());
+    let before = server.metric("millstream_recorded_requests_total");
+    let base = format!("/cam/rec/{}", name(&stored));
+    let url = format!("http://{}{base}/index.m3u8", cache.address);
+    let mut tracks = ffprobe(&url);
+    tracks.dedup();
+    assert_eq!(tracks, ["aac", "h264,320,180"]);
+    assert!(duration_ms(&url) >= 4_000);
+    let vod = format!("/cam/vod-{}.m3u8", stored["started_unix_ms"]);
+    assert_eq!(http::get(cache.address, &vod).status, 200);
+    let whole = http::get(cache.address, &format!("{base}/video/1.mp4"));
+    assert_eq!((whole.status, whole.header("content-type")), (200, "video/mp4"));
+    let head =
+        format!("GET {base}/video/1.mp4 HTTP/1.1\r\nHost: a\r\nRange: bytes=100-199\r\nConnection: close\r\n\r\n");
+    let part = http::raw(cache.address, head.as_bytes()).expect("an answer");
+    assert_eq!((part.status, part.body.as_slice()), (206, &whole.body[100..200]));
+    assert_eq!(server.metric("millstream_recorded_requests_total"), before, "the node is asked for nothing");
+    // What is the node's stays there.
+    assert!(http::get(cache.address, &format!("{base}/index.html")).body.starts_with(b"<!DOCTYPE html>"));
 }

@@ -26,13 +26,22 @@ pub struct S3Server {
 impl S3Server {
     /// Starts it on a free port of loopback. The program is `s3s-fs` of the path, or what `S3S_FS` names.
     pub fn start(root: &Path) -> anyhow::Result<Self> {
+        Self::start_with(root, &["--access-key", ACCESS_KEY_ID, "--secret-key", SECRET_ACCESS_KEY])
+    }
+
+    /// The same for everybody, as a bucket with a policy that allows that: it takes no signed requests.
+    pub fn start_open(root: &Path) -> anyhow::Result<Self> {
+        Self::start_with(root, &[])
+    }
+
+    fn start_with(root: &Path, credentials: &[&str]) -> anyhow::Result<Self> {
         let program = std::env::var_os("S3S_FS").unwrap_or_else(|| "s3s-fs".into());
         // Another process may take a port between the look and the start.
         for _ in 0..5 {
             let address = TcpListener::bind("127.0.0.1:0")?.local_addr()?;
             let mut child = Command::new(&program)
                 .args(["--host", "127.0.0.1", "--port", &address.port().to_string()])
-                .args(["--access-key", ACCESS_KEY_ID, "--secret-key", SECRET_ACCESS_KEY])
+                .args(credentials)
                 .arg(root)
                 .env("RUST_LOG", "off")
                 .stdin(Stdio::null())
