@@ -9,7 +9,8 @@ const JUMP_MAX_MS = 3000;
 const PLAY_MS = 8000;
 
 await open(async ({ newPage }) => {
-  const page = await newPage(`${origin}/cam/hls.html`);
+  // A document of that path without scripts of its own.
+  const page = await newPage(`${origin}/cam/live.json`);
   await page.addScriptTag({ url: `${origin}/.assets/hls-1.7.4.js` });
   await page.evaluate(async () => {
     const video = document.createElement('video');
