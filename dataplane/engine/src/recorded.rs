@@ -38,10 +38,10 @@ pub trait RecordedFiles: Send + Sync {
         answer.not_found();
     }
 
-    /// What is recorded of a stream that is on air, for playlists that reach back. Called on a shard's thread, with `renew` seldom more than once a
-    /// second: it must return at once. `renew`: the newest is wanted, and is made if it takes that.
-    fn archive(&self, stream: &Id, renew: bool) -> Archived {
-        let _ = (stream, renew);
+    /// What is recorded of a stream that is on air, for playlists that reach back; of one that is over, what was of that session. Called on a shard's
+    /// thread, seldom more than once a second: it must return at once. That somebody asks has a newer one made.
+    fn archive(&self, stream: &Id, over: Option<&str>) -> Archived {
+        let _ = (stream, over);
         Archived::NotRecorded
     }
 }

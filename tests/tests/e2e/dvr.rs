@@ -101,6 +101,11 @@ fn a_viewer_goes_back_in_a_stream_while_it_is_recorded() {
         let list = client.get("/api/v1/recordings?state=stored").is(200).json;
         (list["items"].as_array().map(Vec::len) == Some(1)).then_some(())
     });
+    for _ in 0..4 {
+        // Of each shard, also of one where nobody has asked yet.
+        let last = media(&server, "/cam/dvr-video.m3u8");
+        assert!(last.ended && last.seconds() >= 36.0, "{} s", last.seconds());
+    }
     assert_eq!(http::get(server.http, &format!("/cam/{first}")).status, 200, "out of the store");
 }
 

@@ -87,7 +87,6 @@ impl StreamRecord {
             "push_paths": push_paths, "play_paths": play_paths, "hls_time": stream.hls_segment_s, "hls_list_size": stream.hls_window,
             "isOnDemand": stream.on_demand, "ondemand_time": stream.on_demand_s, "retention_days": stream.retention_days,
             "isVideo": stream.video, "video_time": stream.video_s,
-            "isOnDemand": stream.on_demand, "ondemand_time": stream.on_demand_s,
             "dvr_window_s": stream.dvr_window_s,
         });
         let mut settings = Settings::default();

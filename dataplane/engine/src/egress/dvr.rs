@@ -107,8 +107,9 @@ impl PastView {
         }
         let Some(files) = &shard.config.recorded.files else { return Look::NotRecorded };
         self.asked_at.set(Some(shard.now()));
-        match files.archive(id, true) {
-            // Of a stream that is over, what was recorded of it.
+        let over = window.session().filter(|_| window.is_ended());
+        match files.archive(id, over) {
+            // It was looked at before, and whoever had it has let it go.
             Archived::NotRecorded if window.is_ended() && fits.is_some() => {}
             Archived::NotRecorded => {
                 *self.here.borrow_mut() = None;

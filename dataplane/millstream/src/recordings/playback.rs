@@ -47,8 +47,8 @@ impl RecordedFiles for Playback {
         });
     }
 
-    fn archive(&self, stream: &Id, renew: bool) -> Archived {
-        match self.recorder.archive(stream, renew) {
+    fn archive(&self, stream: &Id, over: Option<&str>) -> Archived {
+        match self.recorder.archive(stream, over) {
             run::Archived::NotRecorded => Archived::NotRecorded,
             run::Archived::Soon => Archived::Soon,
             run::Archived::Ready(archive) => Archived::Ready(archive),

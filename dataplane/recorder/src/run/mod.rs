@@ -172,14 +172,15 @@ impl Handle {
         told.await.unwrap_or(Err(DeleteError::Ended))
     }
 
-    /// What of a stream on air is recorded. Never waits, and may be called on a shard's thread; `renew`: a newer one is to be made.
-    pub fn archive(&self, id: &Id, renew: bool) -> Archived {
-        let board = match self.shelf.look(id) {
+    /// What of a stream on air is recorded, as it is and soon newer; of one that is over, what was of the session with this name. Never waits, and may
+    /// be called on a shard's thread.
+    pub fn archive(&self, id: &Id, over: Option<&str>) -> Archived {
+        let board = match self.shelf.look(id, over) {
             Shelved::Nothing => return Archived::NotRecorded,
             Shelved::Busy => return Archived::Soon,
             Shelved::Board(board) => board,
         };
-        if renew && board.ask() {
+        if board.ask() {
             let board = Arc::clone(&board);
             self.runtime.spawn_blocking(move || board.renew());
         }

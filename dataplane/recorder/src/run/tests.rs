@@ -307,7 +307,7 @@ fn what_has_left_the_window_is_found_where_it_was_written() {
     let started = start(spool.path(), Settings::default(), store, runtime.handle().clone());
     let (handle, threads, _events) = started.expect("it starts");
     let id = Id::new("cam").expect("an id");
-    assert!(matches!(handle.archive(&id, true), Archived::NotRecorded));
+    assert!(matches!(handle.archive(&id, None), Archived::NotRecorded));
     // An object that is not full yet, and nothing of it is in the store.
     let mut follower = handle.follower(&id, StreamSettings { ondemand_time_s: 3_600, ..recorded() });
     let (log, mut window) = (log(), window(100));
@@ -320,7 +320,7 @@ fn what_has_left_the_window_is_found_where_it_was_written() {
         }
     });
     let reaches = |end: u64| {
-        eventually("the archive is as far as that", || match handle.archive(&id, true) {
+        eventually("the archive is as far as that", || match handle.archive(&id, None) {
             Archived::Ready(archive) => archive.track(Track::Audio).is_some_and(|track| track.end_msn() == end),
             _ => false,
         });
@@ -339,8 +339,9 @@ fn what_has_left_the_window_is_found_where_it_was_written() {
     assert_eq!(header, Some(Located::Header(Bytes::from_static(b"moov"))));
     assert_eq!(handle.locate(&id, "s1", Track::Audio, Named::Segment(100)), None);
     // It is no longer recorded: nobody begins to go back, and who does goes on.
-    handle.set_wanted(&id, false);
-    eventually("it is told", || matches!(handle.archive(&id, false), Archived::NotRecorded));
+    drop(follower);
+    eventually("it is told", || matches!(handle.archive(&id, None), Archived::NotRecorded));
+    assert!(matches!(handle.archive(&id, Some("s1")), Archived::Ready(_)), "of what is over");
     assert!(handle.locate(&id, "s1", Track::Audio, Named::Segment(1)).is_some());
     handle.stop();
     threads.join();

@@ -18,8 +18,9 @@ use crate::name::{TRACKS, place};
 /// Text that nobody has asked for is dropped at the second look of this distance.
 const SWEEP_EVERY: Duration = Duration::from_mins(1);
 
-/// A stream whose settings have changed is followed anew: its time shift waits for that for so long.
-const RETURN_WITHIN: Duration = Duration::from_secs(5);
+/// What nobody watched when it ended stays for so long: the last playlists of a stream that is over are still given out, and one whose settings have
+/// changed is followed anew.
+const UNWATCHED_FOR: Duration = Duration::from_mins(1);
 
 /// All of them.
 #[derive(Debug, Default)]
@@ -95,7 +96,7 @@ impl Shelf {
         let Some(board) = boards.current.remove(id) else { return };
         let is_watched = locked(&board.published).is_some();
         let reach = Duration::from_millis(locked(&board.shift).reach_ms());
-        let until = now + if is_watched { reach } else { RETURN_WITHIN };
+        let until = now + if is_watched { reach } else { UNWATCHED_FOR };
         boards.past.push_back((id.clone(), board, until));
         if boards.past.len() > SHIFTS_PAST_MAX {
             boards.past.pop_front();
@@ -119,23 +120,40 @@ impl Shelf {
         }
     }
 
-    /// That of a stream that is recorded. Never waits.
-    pub fn look(&self, id: &Id) -> Shelved {
+    /// That of a stream that is recorded; of one that is over, that of the session with this name. Never waits.
+    pub fn look(&self, id: &Id, over: Option<&str>) -> Shelved {
         let Ok(boards) = self.boards.try_lock() else { return Shelved::Busy };
-        boards.current.get(id).map_or(Shelved::Nothing, |board| Shelved::Board(Arc::clone(board)))
+        let Some(session) = over else {
+            return boards.current.get(id).map_or(Shelved::Nothing, |board| Shelved::Board(Arc::clone(board)));
+        };
+        for board in boards.of(id) {
+            match board.shift.try_lock() {
+                Ok(shift) if shift.session() == session => return Shelved::Board(Arc::clone(board)),
+                Ok(_) => {}
+                Err(_) => return Shelved::Busy,
+            }
+        }
+        Shelved::Nothing
     }
 
     /// Where a file of a session is.
     pub fn locate(&self, id: &Id, session: &str, track: Track, named: Named) -> Option<Located> {
         let boards: Vec<Arc<Board>> = {
             let boards = locked(&self.boards);
-            let past = boards.past.iter().rev().filter(|(of, ..)| of == id).map(|(_, board, _)| board);
-            boards.current.get(id).into_iter().chain(past).cloned().collect()
+            boards.of(id).cloned().collect()
         };
         boards.iter().find_map(|board| {
             let shift = locked(&board.shift);
             if shift.session() == session { shift.locate(track, named) } else { None }
         })
+    }
+}
+
+impl Boards {
+    /// Those of a stream, the newest first.
+    fn of(&self, id: &Id) -> impl Iterator<Item = &Arc<Board>> {
+        let past = self.past.iter().rev().filter(move |(of, ..)| of == id).map(|(_, board, _)| board);
+        self.current.get(id).into_iter().chain(past)
     }
 }
 

@@ -175,7 +175,7 @@ fn what_is_told_again_counts_once_and_a_hole_begins_anew() {
 #[test]
 fn text_is_made_when_somebody_asks_grows_and_is_dropped_when_nobody_does() {
     let (shelf, id) = (Shelf::default(), Id::new("cam").expect("an id"));
-    assert!(matches!(shelf.look(&id), Shelved::Nothing));
+    assert!(matches!(shelf.look(&id, None), Shelved::Nothing));
     let board = shelf.begin(&id, &session("s"), 3_600_000);
     let told = stream(150, 30);
     board.tell(|shift| told[..100].iter().for_each(|one| tell(shift, one)));
@@ -201,7 +201,9 @@ fn text_is_made_when_somebody_asks_grows_and_is_dropped_when_nobody_does() {
     let now = Time::from_millis(1_000);
     shelf.sweep(now);
     shelf.end(&id, now);
-    assert!(matches!(shelf.look(&id), Shelved::Nothing));
+    assert!(matches!(shelf.look(&id, None), Shelved::Nothing));
+    assert!(matches!(shelf.look(&id, Some("s")), Shelved::Board(of) if Arc::ptr_eq(&of, &board)));
+    assert!(matches!(shelf.look(&id, Some("t")), Shelved::Nothing));
     assert!(shelf.locate(&id, "s", Track::Video, Named::Segment(1_020)).is_some());
     assert_eq!(shelf.locate(&id, "t", Track::Video, Named::Segment(1_020)), None);
     let again = shelf.begin(&id, &session("s"), 3_600_000);
