@@ -44,6 +44,12 @@ pub trait RecordedFiles: Send + Sync {
         let _ = (stream, over);
         Archived::NotRecorded
     }
+
+    /// Whether viewers can go back in a stream that is on air. Called on a shard's thread: it must return at once.
+    fn has_archive(&self, stream: &Id) -> bool {
+        let _ = stream;
+        false
+    }
 }
 
 /// What is recorded of a stream that is on air.

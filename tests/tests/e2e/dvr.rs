@@ -39,7 +39,7 @@ fn reaches(server: &Server, least_s: f64) {
 
 #[test]
 fn a_viewer_goes_back_in_a_stream_while_it_is_recorded() {
-    let (server, mut client, push) = recorded(6);
+    let (server, _client, push) = recorded(6);
     eventually("the multivariant playlist", seconds(10), || {
         (http::get(server.http, "/cam/dvr.m3u8").status == 200).then_some(())
     });
@@ -97,6 +97,7 @@ fn a_viewer_goes_back_in_a_stream_while_it_is_recorded() {
     // It is over: who watches the past goes on.
     let first = media(&server, "/cam/dvr-video.m3u8").segments[0].uri.clone().expect("a segment");
     drop(push);
+    let mut client = Client::admin(&server);
     eventually("its recording is stored", seconds(20), || {
         let list = client.get("/api/v1/recordings?state=stored").is(200).json;
         (list["items"].as_array().map(Vec::len) == Some(1)).then_some(())

@@ -154,7 +154,7 @@ pub static FIELDS: LazyLock<Vec<Field>> = LazyLock::new(|| {
             Record,
             "days after its end that a recording is removed; 0: it is kept until somebody removes it",
         ),
-        setting(
+        field(
             "dvr_window_s",
             Number(0, DAY_S),
             json!(14_400),

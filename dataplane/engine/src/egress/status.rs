@@ -11,7 +11,6 @@ use super::refusal::BUSY;
 use super::reply::{Answer, HTTP, Reply, admit};
 use crate::clock::unix_ms;
 use crate::output::Formats;
-use crate::recorded::Archived;
 use crate::shard::phase::{Phase, Status, TrackStatus};
 
 /// How long an answer may be kept, seconds: the least that can be said.
@@ -84,8 +83,7 @@ pub(super) async fn answer(reply: &Reply<'_>, id: Id) -> Answer {
     let cache = reply.cache(&id, Cache::MaxAge(MAX_AGE_S));
     let outputs = reply.shard.outputs_of(&id);
     let recorded = reply.shard.config.recorded.files.as_ref();
-    let archived = recorded.map_or(Archived::NotRecorded, |files| files.archive(&id, false));
-    let dvr = (outputs.hls || outputs.cmaf) && !matches!(archived, Archived::NotRecorded);
+    let dvr = (outputs.hls || outputs.cmaf) && recorded.is_some_and(|files| files.has_archive(&id));
     let text = document(&status, &reply.shard.config.formats, outputs, dvr, unix_ms());
     Answer::Whole(reply.whole(200, "application/json", cache, text.as_bytes()))
 }

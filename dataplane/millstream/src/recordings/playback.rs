@@ -54,6 +54,10 @@ impl RecordedFiles for Playback {
             run::Archived::Ready(archive) => Archived::Ready(archive),
         }
     }
+
+    fn has_archive(&self, stream: &Id) -> bool {
+        self.recorder.has_archive(stream)
+    }
 }
 
 /// Answers; an error is one that an operator is to know.

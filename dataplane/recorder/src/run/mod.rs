@@ -187,6 +187,11 @@ impl Handle {
         board.archive().map_or(Archived::Soon, Archived::Ready)
     }
 
+    /// Whether a stream on air has a time shift, or may have one. Never waits.
+    pub fn has_archive(&self, id: &Id) -> bool {
+        !matches!(self.shelf.look(id, None), Shelved::Nothing)
+    }
+
     /// Where a file is that playlists of a session of a stream named. May wait for a moment: not for shards.
     pub fn locate(&self, id: &Id, session: &str, track: Track, named: Named) -> Option<Located> {
         self.shelf.locate(id, session, track, named)

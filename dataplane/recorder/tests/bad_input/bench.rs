@@ -143,6 +143,7 @@ impl Bench {
                 is_video: false,
                 video_time_s: 60,
                 retention_days: 0,
+                dvr_window_s: 0,
             },
         };
         bench.start();

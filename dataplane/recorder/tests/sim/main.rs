@@ -308,6 +308,7 @@ fn walk(seed: u64) -> Seen {
         is_video: plan.movies,
         video_time_s: random.within(1, 12) as u32,
         retention_days: 0,
+        dvr_window_s: [0, 10, 14_400][(seed % 3) as usize],
     };
     let settings = Settings {
         spool_max_bytes: if plan.small_spool { 6_000 } else { 1 << 30 },
