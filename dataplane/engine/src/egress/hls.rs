@@ -5,7 +5,8 @@ use std::rc::Rc;
 use std::time::Duration;
 
 use bytes::Bytes;
-use millstream_hub::package::window::{Answer as Found, Media, Name, Playlist, Refusal, Window};
+use millstream_hub::package::file_name::Name;
+use millstream_hub::package::window::{Answer as Found, Media, Playlist, Refusal, Window};
 use millstream_policy::Action;
 use millstream_proto::hls::request::Directives;
 use millstream_proto::http::conditional::cmcd_session_id;

@@ -11,7 +11,7 @@ use flate2::{Compress, Compression, FlushCompress, Status};
 use millstream_proto::hls::media;
 use millstream_proto::media::Track;
 
-use super::window::directory;
+use super::file_name::folder;
 
 /// A chunk ends before each media sequence number that is a multiple of this: wherever its text is made, it is the same one.
 pub const CHUNK_SEGMENTS: u64 = 64;
@@ -197,11 +197,6 @@ impl fmt::Debug for Packed {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "Packed({} bytes)", self.blocks.len())
     }
-}
-
-/// Where a track's files of a session are, below the stream's URL.
-pub(crate) fn folder(session: &str, track: Track) -> String {
-    format!("s/{session}/{}", directory(track))
 }
 
 /// A chunk that is being written.

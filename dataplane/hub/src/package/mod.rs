@@ -9,6 +9,7 @@ pub mod block;
 pub mod change;
 mod demux;
 mod drift;
+pub mod file_name;
 pub(crate) mod open_gop;
 mod pace;
 pub mod packager;

@@ -17,6 +17,7 @@ use millstream_proto::time::Time;
 use self::held::Held;
 pub use self::text::frame_rate;
 use super::change::{Change, Header, Opened, Part, Session};
+use super::file_name::Name;
 use crate::subscriber::ClosedSegment;
 
 /// What a request gets.
@@ -86,19 +87,6 @@ pub struct Media {
     pub pieces: Vec<Bytes>,
     /// Of a part: when its last frame arrived.
     pub arrived: Option<Time>,
-}
-
-/// Where a track's files are, below the stream's URL.
-pub fn directory(track: Track) -> &'static str {
-    match track {
-        Track::Video => "v",
-        Track::Audio => "a",
-    }
-}
-
-/// The track of a directory.
-pub fn track_of(directory: &str) -> Option<Track> {
-    [Track::Video, Track::Audio].into_iter().find(|track| self::directory(*track) == directory)
 }
 
 /// A track's playlist.
@@ -424,34 +412,4 @@ impl Held {
             _ => 3,
         }
     }
-}
-
-/// A file's name in its track's directory.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub enum Name {
-    /// A header, by its number.
-    Header(u64),
-    /// A segment, by its media sequence number.
-    Segment(u64),
-    /// A part, by its number.
-    Part(u64),
-}
-
-impl Name {
-    /// Only as we write them: another spelling would be another file to a cache.
-    pub fn parse(name: &str) -> Option<Self> {
-        if let Some(number) = name.strip_prefix("init-").and_then(|rest| rest.strip_suffix(".mp4")) {
-            return plain(number).map(Self::Header);
-        }
-        let stem = name.strip_suffix(".m4s")?;
-        match stem.strip_prefix('p') {
-            Some(number) => plain(number).map(Self::Part),
-            None => plain(stem).map(Self::Segment),
-        }
-    }
-}
-
-fn plain(digits: &str) -> Option<u64> {
-    let number = digits.parse().ok()?;
-    (digits == u64::to_string(&number)).then_some(number)
 }

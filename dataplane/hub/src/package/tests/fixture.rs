@@ -296,7 +296,7 @@ impl PackagerFixture {
         let mut path = uri.split('/');
         assert_eq!(path.next(), Some("s"));
         let (session, directory, name) = (path.next().unwrap(), path.next().unwrap(), path.next().unwrap());
-        self.window.media(session, super::super::window::track_of(directory).unwrap(), name)
+        self.window.media(session, super::super::file_name::track_of(directory).unwrap(), name)
     }
 
     pub(super) fn bytes(&self, uri: &str) -> Option<Vec<u8>> {

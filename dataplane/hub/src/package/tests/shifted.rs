@@ -166,6 +166,7 @@ fn a_playlist_that_reaches_back_is_the_live_one_and_what_was_before() {
     assert!(viewer.seconds() > 296.0, "all of it: {}", viewer.seconds());
     let (taken, deltas) = viewer.history.taken();
     assert!(deltas > 800, "{deltas} of {taken} are delta updates");
+    viewer.ask();
     // What it lists of the newest is what the live playlist lists: parts, names and the hint.
     let live = Media::parse(&viewer.fixture.text(Track::Video).expect("a playlist")).expect("one");
     let back = viewer.history.last().expect("a playlist");

@@ -5,8 +5,9 @@ use millstream_proto::dash::mpd::{self, Mpd, Period};
 use millstream_proto::media::Track;
 
 use super::held::{Held, Segment};
-use super::{Answer, Refusal, Window, directory};
+use super::{Answer, Refusal, Window};
 use crate::package::change::Session;
+use crate::package::file_name::{directory, folder};
 
 /// Players stay this many target durations behind the newest segment: one for the segment that is being made, one for the way.
 const DELAY_TARGETS: u64 = 2;
@@ -102,7 +103,7 @@ impl Window {
                 .filter(|length| length.abs_diff(own) < timescale / 10);
             (segment.opened.start, length.unwrap_or(own))
         });
-        let base = format!("s/{}/{}", session.name, directory(track));
+        let base = folder(&session.name, track);
         Some(mpd::Track {
             id: directory(track),
             video: track == Track::Video,

@@ -13,8 +13,9 @@ use millstream_proto::time::Time;
 use super::held::{self, Held};
 use super::text::{lines, other, skip_us};
 use super::{Answer, Past, Playlist, Window};
-use crate::package::archive::{Archive, ArchivedTrack, Chunk, folder};
+use crate::package::archive::{Archive, ArchivedTrack, Chunk};
 use crate::package::change::Session;
+use crate::package::file_name::folder;
 
 /// A track's playlist that reaches back.
 const fn shifted_name(track: Track) -> &'static str {

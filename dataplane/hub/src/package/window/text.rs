@@ -9,8 +9,8 @@ use millstream_proto::media::Track;
 
 use super::held::{self, Held};
 use super::{Answer, Refusal, Window, playlist_name};
-use crate::package::archive::folder;
 use crate::package::change::Session;
+use crate::package::file_name::folder;
 
 /// Parts older than this many target durations are not listed (RFC 8216bis 4.4.4.9: they should not be).
 const PARTS_TARGETS: u64 = 3;
