@@ -18,12 +18,12 @@ use millstream_proto::output;
 use millstream_proto::secret::Secret;
 use millstream_proto::time::Time;
 
-use super::dvr::Look;
 use super::head::media_type;
 use super::pass::Pass;
+use super::past_view::Look;
 use super::refusal::{BLOCKED, BUSY, NO_ROOM};
 use super::reply::{Answer, Reply, admit, question};
-use super::{edges, recorded};
+use super::{dvr, edges, recorded};
 use crate::clock::unix_ms;
 use crate::close::CloseReason;
 use crate::io::sleep_until;
@@ -191,7 +191,7 @@ pub(super) async fn document(
             };
             let cache = reply.cache(&id, cache);
             if let Some(past) = past {
-                return packaging.past.answer(reply, of.content_type, cache, &text, &past);
+                return dvr::answer(&packaging.past, reply, of.content_type, cache, &text, &past);
             }
             let text = match &reply.base {
                 Some(base) => (of.rebase)(&String::from_utf8_lossy(&text), base).into(),

@@ -1,9 +1,9 @@
 //! From the log to viewers. [`http`] reads requests and routes them, [`reply`] is what answers are made of; [`stream`], [`websocket`] and
 //! [`rtmp`] begin a play over their protocol, [`pump`] and [`fan_out`] send for all of them; [`hls`] answers with playlists, manifests and
-//! their files, [`dvr`] with playlists that reach back; [`recorded`] with files that somebody else has; [`grant`] makes what lets viewers play by a path of their own, [`pass`] takes it out of paths; [`pages`] are the players, [`status`] tells them whether a stream is on air. What of all this is an output format stands
+//! their files, [`dvr`] with playlists that reach back, from what [`past_view`] has; [`recorded`] with files that somebody else has; [`grant`] makes what lets viewers play by a path of their own, [`pass`] takes it out of paths; [`pages`] are the players, [`status`] tells them whether a stream is on air. What of all this is an output format stands
 //! in the table below.
 mod dash;
-pub(crate) mod dvr;
+mod dvr;
 mod edges;
 pub(crate) mod fan_out;
 mod grant;
@@ -12,6 +12,7 @@ pub(crate) mod hls;
 pub(crate) mod http;
 mod pages;
 mod pass;
+pub(crate) mod past_view;
 mod pump;
 mod recorded;
 mod refusal;

@@ -19,7 +19,7 @@ use super::mailbox::Mail;
 use super::part_sender::{PartSender, announce};
 use super::wait::Waiters;
 use crate::clock::unix_ms;
-use crate::egress::dvr::PastView;
+use crate::egress::past_view::PastView;
 use crate::egress::texts::Texts;
 
 /// Changes that wait for room in another shard's mailbox; with more, it gets the whole window anew.
