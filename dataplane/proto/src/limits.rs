@@ -171,3 +171,6 @@ const _: () = assert!(PARAMETER_SET_PARSED_BYTES_MAX <= CODEC_CONFIG_BYTES_MAX);
 const _: () = assert!(STREAM_KEY_BYTES_MAX < HTTP_HEAD_BYTES_MAX);
 const _: () = assert!(HLS_PART_FRAMES_MAX <= MP4_FRAGMENT_SAMPLES_MAX && MP4_FRAGMENT_SAMPLES_MAX <= MP4_SAMPLES_MAX);
 const _: () = assert!(MP4_SAMPLES_MAX <= u32::MAX as usize);
+
+/// Bytes of a TLS handshake that wait for the rest of their record: the longest record, and the start of the next.
+pub const TLS_HANDSHAKE_BYTES_MAX: usize = 20 << 10;

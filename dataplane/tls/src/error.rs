@@ -1,0 +1,153 @@
+//! What goes wrong with certificates, which is the operator's to mend, and with connections, which is their client's.
+use rustls::{AlertDescription, Error, PeerIncompatible};
+
+use crate::stranger::Stranger;
+
+/// Why files with certificates and keys cannot be used.
+#[derive(Clone, PartialEq, Eq, Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum CertificateError {
+    /// There is none at all.
+    #[error("no certificate is given")]
+    None,
+    /// More than are looked through.
+    #[error(
+        "{count} certificates or keys are given; {max} of each are enough for many names, as a certificate may have a hundred"
+    )]
+    TooMany {
+        /// How many.
+        count: usize,
+        /// The most.
+        max: usize,
+    },
+    /// The text is not PEM.
+    #[error("{file}: is not PEM: {error}; give the file that begins with -----BEGIN")]
+    NotPem {
+        /// Which file.
+        file: String,
+        /// What is wrong.
+        error: String,
+    },
+    /// PEM without what is looked for.
+    #[error(
+        "{file}: holds no certificate; give the chain that the authority sent, the server's own certificate first (fullchain.pem)"
+    )]
+    NoCertificate {
+        /// Which file.
+        file: String,
+    },
+    /// What should be a certificate is none.
+    #[error("{file}: its first certificate cannot be read: {error}")]
+    NotReadable {
+        /// Which file.
+        file: String,
+        /// What is wrong.
+        error: String,
+    },
+    /// PEM without a key.
+    #[error(
+        "{file}: holds no private key; give the file that begins with -----BEGIN PRIVATE KEY-----, and no passphrase on it"
+    )]
+    NoKey {
+        /// Which file.
+        file: String,
+    },
+    /// A key that cannot be used.
+    #[error(
+        "{file}: its key cannot be used: {error}; ECDSA P-256 or P-384, RSA of 2048 bits and more, and Ed25519 can"
+    )]
+    BadKey {
+        /// Which file.
+        file: String,
+        /// What is wrong.
+        error: String,
+    },
+    /// The keys are of other certificates.
+    #[error("{file}: none of the keys given belongs to this certificate; give the key that it was asked for with")]
+    OtherKey {
+        /// Which certificate's file.
+        file: String,
+    },
+    /// The cryptography does not work.
+    #[error("TLS cannot be set up: {0}")]
+    Setup(String),
+}
+
+/// Why a connection cannot go on.
+#[derive(Clone, PartialEq, Eq, Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum TlsError {
+    /// It speaks something else.
+    #[error("{0}")]
+    Stranger(Stranger),
+    /// It knows only versions or ciphers that are not offered any more.
+    #[error(
+        "the client offers nothing that is safe today ({0}): TLS 1.2 or 1.3 with an AEAD cipher is what this port takes"
+    )]
+    Old(String),
+    /// It does not accept what it was shown.
+    #[error("the client refused: {0}")]
+    Refused(String),
+    /// It speaks none of the protocols of the port.
+    #[error("the client speaks no protocol of this port (ALPN)")]
+    NoProtocol,
+    /// A record cannot be decrypted, or its bytes were changed.
+    #[error("a record cannot be decrypted: its bytes were changed on the way, or never were TLS")]
+    Record,
+    /// More than a handshake needs.
+    #[error("more than {0} bytes of a handshake")]
+    Long(usize),
+    /// Keys are used up, or the session is closed.
+    #[error("the session takes no more data")]
+    Closed,
+    /// Anything else.
+    #[error("{0}")]
+    Other(String),
+}
+
+impl TlsError {
+    /// A word for counters.
+    pub const fn label(&self) -> &'static str {
+        match self {
+            Self::Stranger(_) => "tls_missing",
+            Self::Old(_) => "tls_old",
+            Self::Refused(_) => "tls_refused",
+            Self::NoProtocol => "tls_no_protocol",
+            Self::Record => "tls_record",
+            Self::Long(_) | Self::Closed | Self::Other(_) => "tls_failed",
+        }
+    }
+}
+
+impl From<Error> for TlsError {
+    fn from(error: Error) -> Self {
+        match error {
+            Error::DecryptError => Self::Record,
+            Error::NoApplicationProtocol => Self::NoProtocol,
+            Error::PeerIncompatible(
+                PeerIncompatible::NoCipherSuitesInCommon
+                | PeerIncompatible::Tls12NotOffered
+                | PeerIncompatible::Tls12NotOfferedOrEnabled
+                | PeerIncompatible::SupportedVersionsExtensionRequired
+                | PeerIncompatible::NoKxGroupsInCommon
+                | PeerIncompatible::NoEcPointFormatsInCommon
+                | PeerIncompatible::ServerDoesNotSupportTls12Or13
+                | PeerIncompatible::NoSignatureSchemesInCommon,
+            ) => Self::Old(format!("{error}")),
+            Error::AlertReceived(alert) => Self::Refused(alert_words(alert)),
+            other => Self::Other(other.to_string()),
+        }
+    }
+}
+
+fn alert_words(alert: AlertDescription) -> String {
+    let hint = match alert {
+        AlertDescription::UnknownCA => ", it does not know the authority that signed the certificate",
+        AlertDescription::CertificateExpired => ", the certificate has expired",
+        AlertDescription::CertificateUnknown | AlertDescription::BadCertificate => {
+            ", it does not accept the certificate: its name, its age or its authority"
+        }
+        _ => "",
+    };
+    format!("{alert:?}{hint}")
+}

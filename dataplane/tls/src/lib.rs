@@ -1,0 +1,19 @@
+//! TLS for whoever has the sockets: certificates and their choice by name, and sessions that turn bytes into bytes. Nothing in here knows a
+//! socket, a file or a thread. Before it: the binary reads the files; after it: `engine/io` keeps a [`Session`] beside each connection of a TLS
+//! port, and the control port takes [`ServerTls::web`].
+mod certificates;
+mod error;
+mod records;
+mod server;
+mod session;
+mod stranger;
+
+#[cfg(test)]
+mod tests;
+
+pub use certificates::{Certificate, Certificates, PemFile, Problem};
+pub use error::{CertificateError, TlsError};
+pub use records::Records;
+pub use server::{Purpose, ServerTls, Tickets};
+pub use session::{Session, is_whole};
+pub use stranger::Stranger;

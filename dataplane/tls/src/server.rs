@@ -1,0 +1,98 @@
+//! What a server is to its TLS clients: which certificates, versions, protocols and tickets. It does not change; another one takes its place, and
+//! keeps the tickets' keys. Before it: [`crate::certificates`]; after it: a [`crate::Session`] for each connection.
+use std::fmt;
+use std::sync::Arc;
+
+use rustls::ServerConfig;
+use rustls::crypto::ring;
+use rustls::server::{NoServerSessionStorage, ProducesTickets};
+
+use crate::certificates::Certificates;
+use crate::error::CertificateError;
+
+/// What HTTP clients are asked for by ALPN. Clients that also offer HTTP/2 get this.
+const HTTP1: &[u8] = b"http/1.1";
+
+/// Keys of session tickets, for as long as the process runs: rustls makes a new one every six hours, and takes tickets of the one before.
+#[derive(Clone)]
+pub struct Tickets(Arc<dyn ProducesTickets>);
+
+impl Tickets {
+    /// With a first key.
+    pub fn new() -> Result<Self, CertificateError> {
+        ring::Ticketer::new().map(Self).map_err(|error| CertificateError::Setup(error.to_string()))
+    }
+}
+
+impl fmt::Debug for Tickets {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Tickets")
+    }
+}
+
+/// What a port is for: which protocols its clients may ask for.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Purpose {
+    /// RTMP, which has no name in ALPN.
+    Media,
+    /// HTTP/1.1.
+    Web,
+}
+
+/// All that a TLS port needs, shared by the shards.
+#[derive(Clone)]
+pub struct ServerTls {
+    media: Arc<ServerConfig>,
+    web: Arc<ServerConfig>,
+    certificates: Arc<Certificates>,
+}
+
+impl ServerTls {
+    /// With these certificates. Who has a ticket comes back with it, whichever certificates there were then.
+    pub fn new(certificates: Certificates, tickets: &Tickets) -> Result<Self, CertificateError> {
+        let certificates = Arc::new(certificates);
+        let config = |alpn: &[&[u8]]| {
+            let builder = ServerConfig::builder_with_provider(Arc::new(ring::default_provider()))
+                .with_protocol_versions(&[&rustls::version::TLS13, &rustls::version::TLS12])
+                .map_err(|error| CertificateError::Setup(error.to_string()))?;
+            let mut config = builder.with_no_client_auth().with_cert_resolver(Arc::clone(&certificates) as Arc<_>);
+            config.alpn_protocols = alpn.iter().map(|name| name.to_vec()).collect();
+            // What a client brings back it keeps itself: nothing is stored here, and no shard waits for another's lock.
+            config.session_storage = Arc::new(NoServerSessionStorage {});
+            config.ticketer = Arc::clone(&tickets.0);
+            // Early data can be played back by whoever recorded it.
+            config.max_early_data_size = 0;
+            Ok(Arc::new(config))
+        };
+        Ok(Self { media: config(&[])?, web: config(&[HTTP1])?, certificates })
+    }
+
+    /// For RTMP.
+    pub fn media(&self) -> &Arc<ServerConfig> {
+        &self.media
+    }
+
+    /// For HTTP.
+    pub fn web(&self) -> &Arc<ServerConfig> {
+        &self.web
+    }
+
+    /// For ports of that purpose.
+    pub fn of(&self, purpose: Purpose) -> &Arc<ServerConfig> {
+        match purpose {
+            Purpose::Media => &self.media,
+            Purpose::Web => &self.web,
+        }
+    }
+
+    /// The certificates in use.
+    pub fn certificates(&self) -> &Certificates {
+        &self.certificates
+    }
+}
+
+impl fmt::Debug for ServerTls {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_tuple("ServerTls").field(&self.certificates).finish()
+    }
+}

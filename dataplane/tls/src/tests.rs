@@ -1,0 +1,5 @@
+//! The crate from outside: a client of rustls in memory as the peer, and certificates made for each test.
+mod certificates;
+mod kit;
+mod sessions;
+mod strangers;
