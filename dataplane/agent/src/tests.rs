@@ -68,6 +68,7 @@ impl Node {
             http: any,
             control: None,
             more_metrics: None,
+            tls: None,
             drain: Duration::from_millis(100),
             proxy_protocol_from: Vec::new(),
             http_proxy_protocol_from: Vec::new(),

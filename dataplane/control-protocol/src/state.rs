@@ -88,6 +88,9 @@ pub struct Stream {
     /// Seconds that viewers of what is recorded may go back from the live edge, 0 not at all; `None`: four hours.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub dvr_window_s: Option<u32>,
+    /// It is pushed over TLS, and not without.
+    #[serde(skip_serializing_if = "is_off")]
+    pub rtmps: bool,
     /// The operator's own words about it, for hooks: the data plane carries them and does not read them.
     pub labels: BTreeMap<String, String>,
 }
@@ -110,6 +113,7 @@ impl Stream {
         add("video_time", self.video_s.map(|seconds| seconds.to_string()));
         add("retention_days", (self.retention_days != 0).then(|| self.retention_days.to_string()));
         add("dvr_window_s", self.dvr_window_s.map(|seconds| seconds.to_string()));
+        add("isRtmps", switch(self.rtmps, usual.rtmps));
         add("flush", self.flush.and_then(Flush::word).map(str::to_owned));
         add("on_unpublish", self.on_unpublish.and_then(OnUnpublish::word).map(str::to_owned));
         own
@@ -136,6 +140,7 @@ impl Default for Stream {
             video_s: None,
             retention_days: 0,
             dvr_window_s: None,
+            rtmps: false,
             labels: BTreeMap::new(),
         }
     }

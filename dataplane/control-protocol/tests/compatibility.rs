@@ -34,6 +34,7 @@ fn stream() -> Stream {
         video_s: None,
         retention_days: 0,
         dvr_window_s: None,
+        rtmps: false,
         labels: BTreeMap::from([("team".into(), "gate".into())]),
     }
 }

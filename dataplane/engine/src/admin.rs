@@ -30,9 +30,18 @@ pub struct Addresses {
     pub rtmp: SocketAddr,
     /// HTTP play.
     pub http: SocketAddr,
+    /// RTMP with TLS.
+    pub rtmps: Option<SocketAddr>,
+    /// HTTP play with TLS.
+    pub https: Option<SocketAddr>,
     /// `/metrics`, where the engine serves it itself.
     pub control: Option<SocketAddr>,
 }
+
+/// What changes where RTMPS listens, where others have a flag.
+pub const RTMPS_KEY: &str = "config FILE: rtmp.tls_listen";
+/// And HTTPS.
+pub const HTTPS_KEY: &str = "config FILE: http.tls_listen";
 
 /// Why the engine does not start.
 #[derive(Debug, thiserror::Error)]
@@ -159,9 +168,20 @@ pub fn start(mut config: Config, chain: Chain) -> Result<Engine, StartError> {
     };
     let (rtmp, rtmp_listeners) = listen("RTMP", "rtmp", config.rtmp, shards)?;
     let (http, http_listeners) = listen("HTTP", "http", config.http, shards)?;
+    // Each shard has its own of those ports, too.
+    let with_tls = |what, flag, address: Option<SocketAddr>| -> Result<_, StartError> {
+        let bound = address.map(|address| listen(what, flag, address, shards)).transpose()?;
+        let (at, listeners) = bound.map_or((None, Vec::new()), |(at, listeners)| (Some(at), listeners));
+        let mut listeners = listeners.into_iter().map(Some).collect::<Vec<_>>();
+        listeners.resize_with(shards, || None);
+        Ok((at, listeners))
+    };
+    let tls = config.tls.as_ref();
+    let (rtmps, rtmps_listeners) = with_tls("RTMPS", RTMPS_KEY, tls.and_then(|tls| tls.rtmp))?;
+    let (https, https_listeners) = with_tls("HTTPS", HTTPS_KEY, tls.and_then(|tls| tls.http))?;
     let control = config.control.map(|control| listen("control", "control", control, 1)).transpose()?;
     let (control, control_listeners) = control.map_or((None, Vec::new()), |(at, listeners)| (Some(at), listeners));
-    let addresses = Addresses { rtmp, http, control };
+    let addresses = Addresses { rtmp, http, rtmps, https, control };
     let connections = connections(config.limits.connections, descriptors, shards);
     if connections < config.limits.connections {
         // Of the default the line below tells enough.
@@ -203,10 +223,10 @@ pub fn start(mut config: Config, chain: Chain) -> Result<Engine, StartError> {
     let recorded_bytes = Arc::default();
     let mut remotes = Vec::new();
     let mut control_listener = control_listeners.into_iter().next();
-    let ports = rtmp_listeners.into_iter().zip(http_listeners);
+    let ports = rtmp_listeners.into_iter().zip(http_listeners).zip(rtmps_listeners.into_iter().zip(https_listeners));
     let links = wake_listeners.into_iter().zip(inboxes).zip(outboxes).zip(vec![chain; shards]);
-    for (index, ((rtmp, http), ((((wake_listener, waker), inboxes), outboxes), chain))) in ports.zip(links).enumerate()
-    {
+    for (index, (ports, ((((wake_listener, waker), inboxes), outboxes), chain))) in ports.zip(links).enumerate() {
+        let ((rtmp, http), (rtmps, https)) = ports;
         let (outside_sender, outside) = sync_channel(OUTSIDE_LEN_MAX);
         remotes.push((outside_sender, waker.clone()));
         let room = Parts {
@@ -218,6 +238,8 @@ pub fn start(mut config: Config, chain: Chain) -> Result<Engine, StartError> {
             stats: stats.clone(),
             rtmp,
             http,
+            rtmps,
+            https,
             control: control_listener.take(),
             wake_listener,
             waker,
@@ -247,8 +269,8 @@ const CONTROL_CONNECTIONS_MIN: usize = 32;
 const CONTROL_CONNECTIONS_MAX: usize = 512;
 /// Deliveries of webhooks at the same time where there are descriptors enough.
 const DELIVERIES_MAX: usize = 128;
-/// Each shard's own: listeners, rings, bells.
-const DESCRIPTORS_KEPT_PER_SHARD: usize = 8;
+/// Each shard's own: listeners, each of which is held twice, rings, bells.
+const DESCRIPTORS_KEPT_PER_SHARD: usize = 12;
 
 /// How many connections there may be with so many descriptors; none are known where the system does not say.
 fn connections(configured: usize, descriptors: u64, shards: usize) -> usize {

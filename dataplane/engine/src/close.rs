@@ -1,10 +1,14 @@
 //! Why sessions end. The words for it are a contract with operators: `millstream_closed_total`, `millstream_refused_total`, the events and
 //! the log use them.
+use std::io;
+
 use millstream_hub::log::EndReason;
 use millstream_hub::viewer;
 use millstream_policy::Action;
 use millstream_proto::proxy::ProxyError;
 use millstream_proto::rtmp::SessionError;
+
+use crate::io::is_fault;
 
 /// What a drain is called.
 pub(crate) const GOING_DOWN: &str = "the server is going down; connect again";
@@ -19,6 +23,8 @@ macro_rules! reasons {
             Rtmp(SessionError),
             /// What came is no PROXY header.
             Proxy(ProxyError),
+            /// A client and TLS: its word.
+            Tls(&'static str),
             /// The rules for viewers, but for those ends that others share.
             Viewer(viewer::CloseReason),
         }
@@ -30,6 +36,7 @@ macro_rules! reasons {
                     $(Self::$name => $label,)+
                     Self::Rtmp(error) => error.label(),
                     Self::Proxy(error) => error.label(),
+                    Self::Tls(word) => word,
                     Self::Viewer(reason) => reason.label(),
                 }
             }
@@ -58,8 +65,14 @@ reasons! {
     RtmpOnHttp = "rtmp_handshake",
     /// TLS came on the HTTP port.
     TlsOnHttp = "tls_hello",
+    /// The peer left within its TLS handshake.
+    TlsUnfinished = "tls_unfinished",
+    /// What came on a TLS connection cannot be decrypted, or breaks TLS's rules.
+    TlsBroken = "tls_record",
     /// The policy said no.
     Refused = "refused",
+    /// The stream is pushed over TLS, and this was not.
+    NeedsTls = "needs_tls",
     /// No stream can have that name.
     BadName = "bad_name",
     /// Nobody publishes the stream.
@@ -110,6 +123,11 @@ impl CloseReason {
             (Self::Overload, Action::Play) => "overload_play",
             _ => self.label(),
         }
+    }
+
+    /// Why a connection ends whose socket says this.
+    pub(crate) fn of(error: &io::Error) -> Self {
+        if is_fault(error) { Self::TlsBroken } else { Self::PeerGone }
     }
 
     /// Whether the peer left by itself. Load balancers connect every few seconds, and leave without a byte.

@@ -10,6 +10,7 @@ use millstream_proto::network::Network;
 use millstream_proto::paths::Pattern;
 use millstream_proto::secret::Secret;
 use millstream_proto::sign::grant::GrantKeys;
+use millstream_tls::ServerTls;
 
 use crate::directory::Directory;
 use crate::output::Formats;
@@ -69,6 +70,17 @@ impl fmt::Debug for MoreMetrics {
     }
 }
 
+/// Ports with TLS.
+#[derive(Clone, Debug)]
+pub struct TlsConfig {
+    /// Certificates at start; see [`crate::Remote::set_tls`].
+    pub server: ServerTls,
+    /// Where encoders push and viewers play over RTMPS.
+    pub rtmp: Option<SocketAddr>,
+    /// Where viewers play over HTTPS.
+    pub http: Option<SocketAddr>,
+}
+
 /// Play grants, and the edges that check them.
 #[derive(Clone, Debug)]
 pub struct GrantConfig {
@@ -97,6 +109,8 @@ pub struct Config {
     pub rtmp: SocketAddr,
     /// Where HTTP viewers play.
     pub http: SocketAddr,
+    /// The same with TLS.
+    pub tls: Option<TlsConfig>,
     /// Where `/metrics` is; `None`: somebody else serves it.
     pub control: Option<SocketAddr>,
     /// What `/metrics` shows besides the engine's own numbers.

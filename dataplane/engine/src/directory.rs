@@ -53,6 +53,8 @@ pub struct Settings {
     pub retention_days: u32,
     /// Somebody has begun or ended its recording by hand.
     pub by_hand: Option<ByHand>,
+    /// It is pushed over TLS, and not without.
+    pub rtmps: bool,
 }
 
 /// A recording that was begun or ended by hand: it counts for the life of the stream that was on air then.
@@ -257,6 +259,7 @@ fn read(stream: &Stream, warnings: &mut Vec<String>) -> Option<Change> {
         retention_days: stream.retention_days,
         by_hand: None,
         dvr_window_s: stream.dvr_window_s,
+        rtmps: stream.rtmps,
     };
     Some((id, Some((record, settings, own))))
 }

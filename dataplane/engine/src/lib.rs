@@ -27,4 +27,7 @@ pub mod slates;
 pub mod subscribers;
 
 pub use admin::remote::Remote;
-pub use admin::{Addresses, Engine, EngineError, StartError, control_connections, listen_advice, start, try_address};
+pub use admin::{
+    Addresses, Engine, EngineError, HTTPS_KEY, RTMPS_KEY, StartError, control_connections, listen_advice, start,
+    try_address,
+};

@@ -36,5 +36,7 @@ mod recorded_kit;
 mod shards;
 #[path = "engine/subscribers.rs"]
 mod subscribers;
+#[path = "engine/tls.rs"]
+mod tls;
 #[path = "engine/websocket.rs"]
 mod websocket;

@@ -186,7 +186,13 @@ mod tests {
 
     fn addresses(rtmp: &str, http: &str) -> Addresses {
         let address = |text: &str| text.parse().unwrap();
-        Addresses { rtmp: address(rtmp), http: address(http), control: Some(address("127.0.0.1:8081")) }
+        Addresses {
+            rtmp: address(rtmp),
+            http: address(http),
+            rtmps: None,
+            https: None,
+            control: Some(address("127.0.0.1:8081")),
+        }
     }
 
     #[test]

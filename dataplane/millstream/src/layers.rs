@@ -240,6 +240,7 @@ fn config(flags: &EngineFlags, settings: &Settings, streams: &[Stream]) -> Confi
         http: flags.http.or(settings.http).unwrap_or(SocketAddr::from(([0, 0, 0, 0], 8080))),
         control: None,
         more_metrics: None,
+        tls: None,
         drain: settings.drain.unwrap_or(Duration::from_secs(10)),
         proxy_protocol_from: settings.proxy_protocol_from.clone(),
         http_proxy_protocol_from: settings.http_proxy_protocol_from.clone(),

@@ -60,6 +60,8 @@ mod tests {
         let listening = |rtmp: &str, http: &str| Addresses {
             rtmp: rtmp.parse().unwrap(),
             http: http.parse().unwrap(),
+            rtmps: None,
+            https: None,
             control: None,
         };
         let said = Public { rtmp: Some("rtmps://push.example.org".to_owned()), ..Public::default() };

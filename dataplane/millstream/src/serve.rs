@@ -420,7 +420,7 @@ pub(crate) fn signals() -> Result<Signals, Failure> {
 /// Starts the engine and says where it listens.
 pub(crate) fn start(config: Config, chain: Chain) -> Result<Engine, Failure> {
     let engine = millstream_engine::start(config, chain).map_err(Failure::running)?;
-    let Addresses { rtmp, http, control } = engine.addresses();
+    let Addresses { rtmp, http, control, .. } = engine.addresses();
     info!(listener = "rtmp", address = %rtmp, "listening for RTMP (push and play)");
     info!(listener = "http", address = %http, "listening for HTTP (play)");
     if let Some(control) = control {

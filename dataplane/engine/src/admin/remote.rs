@@ -9,6 +9,7 @@ use millstream_control_protocol::exchange::Whom;
 use millstream_control_protocol::live::{Live, Viewer, ViewerPage};
 use millstream_policy::{Chain, Step};
 use millstream_proto::id::Id;
+use millstream_tls::ServerTls;
 use tokio::sync::mpsc::{Receiver, channel};
 
 use super::feed::{Events, Feed};
@@ -130,6 +131,17 @@ impl Remote {
     pub async fn set_policies(&self, chain: &Chain) -> Result<(), Unanswered> {
         let chain = chain.clone();
         self.ask(move |shard| shard.admission.replace(&chain, shard.index)).all().await.map(drop)
+    }
+
+    /// Has every shard show these certificates to whoever comes from now on; nothing where it was started without TLS.
+    pub async fn set_tls(&self, tls: &ServerTls) -> Result<(), Unanswered> {
+        let tls = tls.clone();
+        let replace = move |shard: &Rc<Shard>| {
+            if let Some(shown) = &mut *shard.tls.borrow_mut() {
+                *shown = tls.clone();
+            }
+        };
+        self.ask(replace).all().await.map(drop)
     }
 
     /// Whether the configuration has given this clip.

@@ -89,7 +89,7 @@ impl FanOut {
         loop {
             // A batch that a defect ended may have left some.
             send_batch.clear();
-            while send_batch.len() < SEND_BATCH_MAX {
+            while !send_batch.is_full() {
                 let Some(viewer) = next(&mut self.due.borrow_mut()) else { break };
                 match shard.guarded(|| viewer.load(shard, send_batch, now)) {
                     Some(Visit::Loaded) => aboard.push_back(viewer),
@@ -171,14 +171,14 @@ impl IdleViewer {
     }
 
     /// Its send was made.
-    fn sent(&self, Sent { writer, pieces, count }: Sent<'_>, now: Time) -> After {
+    fn sent(&self, Sent { writer, pieces, count, unsent }: Sent<'_>, now: Time) -> After {
         let Some(playing) = self.playing.upgrade() else { return After::Full };
         playing.place.writer.put(writer);
         let Some(count) = count else { return After::Unknown };
         let bytes: usize = pieces.iter().map(|piece| piece.len()).sum();
         playing.viewer.borrow_mut().sent(pieces, count);
         playing.count(pieces, count, true, now);
-        if count < bytes {
+        if count < bytes || unsent {
             After::Full
         } else if bytes >= SEND_BYTES_MAX || pieces.len() >= SEND_PIECES_MAX {
             After::Behind

@@ -103,7 +103,10 @@ pub(crate) async fn serve(shard: Rc<Shard>, session: Rc<Session>, socket: Socket
                 Ok(()) => Ok(()),
                 Err(why) => break why,
             },
-            Answer::Sent => Ok(()),
+            Answer::Sent => {
+                session.set_deadline(Some(shard.now() + stall_close));
+                writer.flush().await
+            }
             Answer::Whole(bytes) => {
                 session.set_deadline(Some(shard.now() + stall_close));
                 writer.send_all(bytes).await
@@ -175,9 +178,12 @@ async fn request(
                 return Err(CloseReason::RtmpOnHttp);
             }
             Err(HttpError::Tls) => {
-                let words =
-                    "a TLS connection on the HTTP port, which has none: use http://, or a proxy that has TLS in front";
-                shard.garbled(session, HTTP, CloseReason::TlsOnHttp, words);
+                let words = match shard.https_port {
+                    Some(port) => format!("a TLS connection on the HTTP port: HTTPS is on port {port}"),
+                    None => "a TLS connection on the HTTP port, which has none: use http://, or a proxy that has TLS in front"
+                        .to_owned(),
+                };
+                shard.garbled(session, HTTP, CloseReason::TlsOnHttp, &words);
                 return Err(CloseReason::TlsOnHttp);
             }
             Err(error) => {
@@ -210,7 +216,7 @@ async fn request(
             Ok(None) => {}
             Ok(Some(0)) => return Err(CloseReason::PeerClosed),
             Ok(Some(count)) => input.extend_from_slice(scratch.get(..count).unwrap_or_default()),
-            Err(_) => return Err(CloseReason::PeerGone),
+            Err(error) => return Err(CloseReason::of(&error)),
         }
     }
 }

@@ -145,6 +145,9 @@ pub(crate) async fn pump(playing: &Rc<Playing>, mut writer: Writer) -> Done {
             }
         };
         let Some(load) = load else {
+            if writer.flush().await.is_err() {
+                return Done::Gone(playing.session.ended_by(CloseReason::PeerGone));
+            }
             caught_up = true;
             let Some(back) = handle.fan_out.wait_idle(playing, writer).await else {
                 return Done::Gone(CloseReason::Defect);

@@ -148,6 +148,7 @@ pub(super) async fn play(shard: Rc<Shard>, session: Rc<Session>, socket: Socket,
         session.set_deadline(Some(shard.now() + GOODBYE));
         // A stalled viewer does not get it; it is closed either way.
         let _ = writer.send_all(Bytes::from_static(b"0\r\n\r\n")).await;
+        writer.finish();
     }
     shard.leave(&session).await;
     // Ends the reading side too.
@@ -165,7 +166,7 @@ async fn notice_close(shard: Rc<Shard>, reader: Reader, playing: Rc<Playing>) {
         match reader.recv_now(&mut shard.scratch.borrow_mut()) {
             Ok(Some(0)) => break playing.session.ended_by(CloseReason::PeerClosed),
             Ok(_) => {}
-            Err(_) => break playing.session.ended_by(CloseReason::PeerGone),
+            Err(error) => break playing.session.ended_by(CloseReason::of(&error)),
         }
     };
     playing.leave(why);

@@ -102,7 +102,7 @@ async fn listen(shard: Rc<Shard>, reader: Reader, playing: Rc<Playing>, early: V
             Ok(Some(0)) => break playing.session.ended_by(CloseReason::PeerClosed),
             Ok(Some(count)) => handle(&playing, &mut frames, scratch.get(..count).unwrap_or_default()),
             Ok(None) => {}
-            Err(_) => break playing.session.ended_by(CloseReason::PeerGone),
+            Err(error) => break playing.session.ended_by(CloseReason::of(&error)),
         }
     };
     playing.leave(why);

@@ -105,7 +105,7 @@ pub(crate) async fn serve(shard: Rc<Shard>, session: Rc<Session>, socket: Socket
 
 /// Goes on with a publisher that another shard handed over.
 pub(crate) async fn resume(shard: Rc<Shard>, handoff: Box<Handoff>) {
-    let Handoff { fd, rtmp, peer, number, id, encoder, publishes, granted } = *handoff;
+    let Handoff { fd, rtmp, peer, number, id, encoder, publishes, granted, secure } = *handoff;
     let Ok(socket) = Socket::from_fd(fd) else { return };
     let session = match shard.readmit(number, peer, &socket) {
         Ok(session) => session,
@@ -114,6 +114,7 @@ pub(crate) async fn resume(shard: Rc<Shard>, handoff: Box<Handoff>) {
             return shard.refused(&Refused::at_arrival(number, peer, PROTOCOL, limit));
         }
     };
+    session.set_secure(secure);
     session.publishes.set(publishes);
     session.granted.replace(granted);
     match publish(&shard, Connection { session, socket, rtmp }, &id, encoder).await {
@@ -257,7 +258,7 @@ pub(crate) fn read_now(
         Ok(None) => return Ok(()),
         Ok(Some(0)) => return Err(session.ended_by(CloseReason::PeerClosed)),
         Ok(Some(count)) => count,
-        Err(_) => return Err(session.ended_by(CloseReason::PeerGone)),
+        Err(error) => return Err(session.ended_by(CloseReason::of(&error))),
     };
     feed(shard, session, rtmp, scratch.get(..count).unwrap_or_default())
 }
@@ -270,7 +271,10 @@ fn feed(shard: &Shard, session: &Session, rtmp: &mut ServerSession, bytes: &[u8]
 fn garbled(shard: &Shard, session: &Session, error: SessionError) -> CloseReason {
     let words = match error {
         SessionError::Http => format!("an HTTP request on the RTMP port: the HTTP port is {}", shard.http_port),
-        SessionError::Tls => "a TLS connection on the RTMP port, which has none: push to rtmp://".to_owned(),
+        SessionError::Tls => match shard.rtmps_port {
+            Some(port) => format!("a TLS connection on the RTMP port: RTMPS is on port {port}"),
+            None => "a TLS connection on the RTMP port, which has none: push to rtmp://".to_owned(),
+        },
         other => other.to_string(),
     };
     shard.garbled(session, PROTOCOL, error.into(), &words);
@@ -367,6 +371,10 @@ async fn admit_publisher(shard: &Rc<Shard>, connection: Connection, request: rtm
             if id != named {
                 tracing::info!(parent: &connection.session.span, %named, stream = %id, "published under another name");
             }
+            if let Some(reason) = needs_tls(shard, &connection.session, &id) {
+                let rejection = Rejection::new(CloseReason::NeedsTls, Refusal::Denied, &id, reason);
+                return connection.reject(shard, Action::Publish, rejection);
+            }
             connection.session.granted.replace(granted);
         }
         Err(denial) => {
@@ -379,6 +387,20 @@ async fn admit_publisher(shard: &Rc<Shard>, connection: Connection, request: rtm
     } else {
         hand_over(shard, connection, id, encoder)
     }
+}
+
+/// What is wrong where a stream is to be pushed over TLS and this connection has none, neither ours nor that of a proxy that says so.
+pub(crate) fn needs_tls(shard: &Shard, session: &Session, id: &Id) -> Option<String> {
+    if session.is_secure() || !shard.settings_of(id).rtmps {
+        return None;
+    }
+    let place = match shard.rtmps_port {
+        Some(port) => format!("push to rtmps:// on port {port}"),
+        None => {
+            "this server has no RTMPS: give it certificates, or a proxy that has TLS and sends PROXY headers".to_owned()
+        }
+    };
+    Some(format!("this stream is pushed over RTMPS only (isRtmps): {place}"))
 }
 
 /// Waits until the connection may publish once more: one that publishes and ends again and again, which costs it nothing else, is slowed.
@@ -401,7 +423,7 @@ async fn pace(shard: &Shard, session: &Session) {
 fn hand_over(shard: &Shard, connection: Connection, id: Id, encoder: String) -> Turn {
     let Connection { session, socket, rtmp } = connection;
     let (peer, number, publishes) = (session.peer(), session.number, session.publishes.get());
-    let granted = session.granted.take();
+    let (granted, secure) = (session.granted.take(), session.is_secure());
     // Nothing on this shard may refer to the socket any more: it has to be the only reference to let go of the descriptor.
     drop(session);
     let count_failed = || shard.stats.closed.add(CloseReason::HandoverFailed.label(), 1);
@@ -410,7 +432,7 @@ fn hand_over(shard: &Shard, connection: Connection, id: Id, encoder: String) -> 
         return Turn::Gone;
     };
     let owner = shard.owner(&id);
-    let handoff = Box::new(Handoff { fd, rtmp, peer, number, id, encoder, publishes, granted });
+    let handoff = Box::new(Handoff { fd, rtmp, peer, number, id, encoder, publishes, granted, secure });
     match shard.put(owner, Mail::Publisher(handoff)) {
         Ok(()) => shard.stats.handovers_total.add(1),
         Err(mail) => {
@@ -689,7 +711,7 @@ async fn pump(
                     received_bytes.set(received_bytes.get() + count as u64);
                 }
             }
-            Err(_) => return Some(connection.session.ended_by(CloseReason::PeerGone)),
+            Err(error) => return Some(connection.session.ended_by(CloseReason::of(&error))),
         }
         if let Err(error) = connection.rtmp.handle_input(shard.now(), &buf) {
             let why = garbled(shard, &connection.session, error);

@@ -17,8 +17,9 @@ use millstream_proto::rtmp::command::Command;
 use millstream_proto::rtmp::message::{Message, UserControl, kind};
 use millstream_proto::rtmp::{self, Event, Refusal, ServerSession};
 
-use super::{Connection, PROTOCOL, pace, question, refusal, resume};
+use super::{Connection, PROTOCOL, needs_tls, pace, question, refusal, resume};
 use crate::admission::word;
+use crate::close::CloseReason;
 use crate::io::{Socket, sleep_until};
 use crate::shard::budget::OfConnection;
 use crate::shard::events::Refused;
@@ -156,6 +157,11 @@ async fn open(
     pace(shard, session).await;
     let granted = shard.admission.ask(shard, question).await.map_err(|denial| (refusal(denial.why), denial.reason))?;
     let id = granted.publishes(named);
+    if let Some(reason) = needs_tls(shard, session, &id) {
+        let refused = Refused::of(session, PROTOCOL, CloseReason::NeedsTls.label(), &reason);
+        shard.refused(&Refused { action: word(Action::Publish), stream: id.as_str(), ..refused });
+        return Err((Refusal::Denied, reason));
+    }
     let lease = shard.sessions.lease(session.peer().ip()).map_err(|limit| {
         let reason = "the server, or this address, has as many connections as it may have";
         let refused = Refused::of(session, PROTOCOL, limit.refusal_label(Action::Publish), reason);
@@ -165,7 +171,8 @@ async fn open(
     let (socket, fd) = Socket::pair().map_err(|_| failed())?;
     let (peer, number, owner) = (session.peer(), shard.number(), shard.owner(&id));
     let publishes = OfConnection::default();
-    let handoff = Box::new(Handoff { fd, rtmp, peer, number, id, encoder, publishes, granted });
+    let handoff =
+        Box::new(Handoff { fd, rtmp, peer, number, id, encoder, publishes, granted, secure: session.is_secure() });
     if owner == shard.index {
         shard.spawn(resume(Rc::clone(shard), handoff));
     } else {

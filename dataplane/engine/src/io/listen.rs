@@ -2,6 +2,7 @@
 use std::io;
 pub(crate) use std::net::TcpListener as Bound;
 use std::net::{SocketAddr, TcpListener as StdListener};
+use std::os::fd::OwnedFd;
 use std::time::{Duration, Instant};
 
 use socket2::{Domain, Protocol, Type};
@@ -72,7 +73,7 @@ impl Listener {
         listener.set_nonblocking(true)?;
         // The runtime's own listener takes one connection per turn of its loop: with thousands of sends a turn, a crowd would wait for
         // seconds. It has no way to wait for a listener alone, but its stream type polls any descriptor.
-        let poll = Socket::from_fd(listener.try_clone()?.into())?.reader;
+        let poll = Socket::from_fd(OwnedFd::from(listener.try_clone()?))?.reader;
         Ok(Self { socket: listener, poll, driver })
     }
 
@@ -87,7 +88,7 @@ impl Listener {
             Ok((stream, address)) => {
                 // epoll needs it non-blocking; io_uring answers EAGAIN at once where it is, instead of waiting.
                 stream.set_nonblocking(self.driver == Driver::Epoll)?;
-                Ok(Some((Socket::from_fd(stream.into())?, address)))
+                Ok(Some((Socket::from_fd(OwnedFd::from(stream))?, address)))
             }
             Err(error) if error.kind() == io::ErrorKind::WouldBlock => Ok(None),
             Err(error) => Err(error),

@@ -10,9 +10,10 @@ mod send_batch;
 mod slot;
 mod socket;
 mod sys;
+mod tls;
 mod wake;
 
-pub(crate) use budget::{ACCEPTS, Budget, ENDS, FAN_OUT, PARTS, WAKES};
+pub(crate) use budget::{ACCEPTS, Budget, ENDS, FAN_OUT, HANDSHAKES, PARTS, WAKES};
 pub(crate) use listen::{Bound, Listener, bind};
 pub(crate) use memory::{machine_bytes, resident_bytes};
 pub(crate) use prefetch::Area;
@@ -23,4 +24,5 @@ pub(crate) use send_batch::{SEND_BATCH_MAX, SendBatch, Sent};
 pub(crate) use slot::WriterSlot;
 pub(crate) use socket::{Closer, Descriptor, LoadPool, Reader, Socket, Writer};
 pub(crate) use sys::{give_back, monotonic_instant, monotonic_ns, raise_descriptor_limit, since_1970, thread_cpu};
+pub(crate) use tls::is_fault;
 pub(crate) use wake::{Inbox, Outbox, ShardWaker, WakeListener, mailbox};

@@ -7,12 +7,16 @@ use std::io;
 use io_uring::types::Fd;
 use io_uring::{IoUring, opcode};
 use millstream_hub::viewer::Piece;
+use millstream_tls::Records;
 
 use super::runtime::Driver;
 use super::socket::Writer;
+use super::sys;
 
 /// Sends of a send batch at most. With fewer each costs more (of 64 up to a tenth, under `dense`); with more, who has just come waits longer.
 pub(crate) const SEND_BATCH_MAX: usize = 256;
+/// Bytes of records in a send batch, beyond which it is full: they are still in the processor's cache when the kernel copies them.
+const RECORDS_BYTES_MAX: usize = 512 << 10;
 const EACH_A_CALL: &str =
     "no ring for sends to many viewers: each is a call of its own from here on, which costs up to a third more CPU";
 const FLAGS: libc::c_int = libc::MSG_DONTWAIT | libc::MSG_NOSIGNAL;
@@ -23,6 +27,8 @@ pub(crate) struct SendBatch {
     ring: Option<IoUring>,
     shots: Vec<Shot>,
     pieces: Vec<Piece>,
+    /// What goes to TLS connections, one behind the other; used again for each batch.
+    records: Records,
     /// What the kernel reads of sends of several pieces.
     iovecs: Vec<libc::iovec>,
     messages: Vec<libc::msghdr>,
@@ -31,8 +37,43 @@ pub(crate) struct SendBatch {
 struct Shot {
     writer: Writer,
     pieces: std::ops::Range<usize>,
+    /// Where its records are; `None`: it goes out as it is.
+    records: Option<Encrypted>,
     /// Bytes that were taken; `None`: it is not known.
     sent: Option<usize>,
+}
+
+/// Where in the batch a shot's records are.
+struct Encrypted {
+    range: std::ops::Range<usize>,
+    /// Not all that there was could be encrypted.
+    failed: bool,
+}
+
+impl Shot {
+    /// What it sends, where that is in one place.
+    fn whole<'a>(&self, pieces: &'a [Piece], records: &'a [u8]) -> Option<&'a [u8]> {
+        match &self.records {
+            Some(encrypted) => records.get(encrypted.range.clone()),
+            None if let [piece] = &pieces[self.pieces.clone()] => Some(piece),
+            None => None,
+        }
+    }
+
+    /// Tells what came of it. What a socket has not taken of the records is its connection's to send: they cannot be made again.
+    fn result<'a>(self, pieces: &'a [Piece], records: &[u8]) -> Sent<'a> {
+        let Self { writer, pieces: range, records: encrypted, sent } = self;
+        let pieces = &pieces[range];
+        let (mut count, mut unsent) = (sent, false);
+        if let (Some(encrypted), Some(sent), Some(tls)) = (encrypted, sent, writer.tls()) {
+            let Encrypted { range, failed } = encrypted;
+            let rest = records.get(range.start + sent..range.end).unwrap_or_default();
+            tls.keep(rest);
+            unsent = !rest.is_empty();
+            count = (!failed).then(|| pieces.iter().map(|piece| piece.len()).sum());
+        }
+        Sent { writer, pieces, count, unsent }
+    }
 }
 
 impl SendBatch {
@@ -41,31 +82,46 @@ impl SendBatch {
             Driver::Uring => ring().inspect_err(|error| tracing::warn!(%error, "{EACH_A_CALL}")).ok(),
             Driver::Epoll => None,
         };
-        Self { ring, shots: Vec::new(), pieces: Vec::new(), iovecs: Vec::new(), messages: Vec::new() }
+        let (shots, pieces, records) = (Vec::new(), Vec::new(), Records::new());
+        Self { ring, shots, pieces, records, iovecs: Vec::new(), messages: Vec::new() }
     }
 
     /// One more send, of all these pieces.
     pub(crate) fn add(&mut self, writer: Writer, pieces: &mut Vec<Piece>) {
-        let from = self.pieces.len();
+        let (from, at) = (self.pieces.len(), self.records.len());
+        // Up to here the bytes are shared; each connection has records of its own.
+        let records = writer.tls().map(|tls| {
+            let encrypted = tls.encrypt_for(pieces.iter().map(|piece| &**piece), &mut self.records);
+            Encrypted { range: at..self.records.len(), failed: encrypted.is_err() }
+        });
         self.pieces.append(pieces);
-        self.shots.push(Shot { writer, pieces: from..self.pieces.len(), sent: None });
+        self.shots.push(Shot { writer, pieces: from..self.pieces.len(), records, sent: None });
+    }
+
+    /// Whether it takes no more.
+    pub(crate) fn is_full(&self) -> bool {
+        self.shots.len() >= SEND_BATCH_MAX || self.records.len() >= RECORDS_BYTES_MAX
     }
 
     /// How many sends there are.
-    pub(crate) fn len(&self) -> usize {
+    #[cfg(test)]
+    fn len(&self) -> usize {
         self.shots.len()
     }
 
     pub(crate) fn fire(&mut self) {
         let Some(ring) = &mut self.ring else {
             for shot in &mut self.shots {
-                let slices: Vec<_> =
-                    self.pieces[shot.pieces.clone()].iter().map(|piece| io::IoSlice::new(piece)).collect();
-                shot.sent = Some(shot.writer.send_now(&slices));
+                let slices: Vec<_> = match shot.whole(&self.pieces, self.records.as_slice()) {
+                    Some(whole) => vec![io::IoSlice::new(whole)],
+                    None => self.pieces[shot.pieces.clone()].iter().map(|piece| io::IoSlice::new(piece)).collect(),
+                };
+                shot.sent = Some(sys::send_pieces_now(shot.writer.fd(), &slices));
             }
             return;
         };
-        if let Err(error) = shoot(ring, &mut self.shots, &self.pieces, &mut self.iovecs, &mut self.messages) {
+        let sources = (&*self.pieces, self.records.as_slice());
+        if let Err(error) = shoot(ring, &mut self.shots, sources, &mut self.iovecs, &mut self.messages) {
             tracing::warn!(%error, "{EACH_A_CALL}");
             // Of some it is not known what was sent; those that the kernel has not been given end with the ring.
             self.ring = None;
@@ -76,12 +132,13 @@ impl SendBatch {
     pub(crate) fn clear(&mut self) {
         self.shots.clear();
         self.pieces.clear();
+        self.records.clear();
     }
 
     /// Gives the writers back, in order, with what came of their sends.
     pub(crate) fn results(&mut self) -> impl Iterator<Item = Sent<'_>> {
-        let Self { shots, pieces, .. } = self;
-        shots.drain(..).map(|Shot { writer, pieces: range, sent }| Sent { writer, pieces: &pieces[range], count: sent })
+        let Self { shots, pieces, records, .. } = self;
+        shots.drain(..).map(|shot| shot.result(pieces, records.as_slice()))
     }
 }
 
@@ -97,12 +154,14 @@ pub(crate) struct Sent<'a> {
     pub(crate) pieces: &'a [Piece],
     /// Bytes that were taken; `None`: it is not known.
     pub(crate) count: Option<usize>,
+    /// Something of what was taken waits for room in the socket.
+    pub(crate) unsent: bool,
 }
 
 fn shoot(
     ring: &mut IoUring,
     shots: &mut [Shot],
-    pieces: &[Piece],
+    (pieces, records): (&[Piece], &[u8]),
     iovecs: &mut Vec<libc::iovec>,
     messages: &mut Vec<libc::msghdr>,
 ) -> io::Result<()> {
@@ -110,7 +169,7 @@ fn shoot(
     iovecs.clear();
     messages.clear();
     // Both are filled before the first address is taken.
-    for shot in shots.iter().filter(|shot| shot.pieces.len() != 1) {
+    for shot in shots.iter().filter(|shot| shot.whole(pieces, records).is_none()) {
         iovecs.extend(
             pieces[shot.pieces.clone()]
                 .iter()
@@ -120,7 +179,7 @@ fn shoot(
         messages.push(unsafe { std::mem::zeroed() });
     }
     let mut vectors = iovecs.as_mut_ptr();
-    for (message, shot) in messages.iter_mut().zip(shots.iter().filter(|shot| shot.pieces.len() != 1)) {
+    for (message, shot) in messages.iter_mut().zip(shots.iter().filter(|shot| shot.whole(pieces, records).is_none())) {
         message.msg_iov = vectors;
         message.msg_iovlen = shot.pieces.len() as _;
         vectors = vectors.wrapping_add(shot.pieces.len());
@@ -128,14 +187,14 @@ fn shoot(
     let mut message = messages.as_ptr();
     for (index, shot) in shots.iter().enumerate() {
         let fd = Fd(shot.writer.fd());
-        let entry = if let [piece] = &pieces[shot.pieces.clone()] {
-            opcode::Send::new(fd, piece.as_ptr(), piece.len() as u32).flags(FLAGS).build()
+        let entry = if let Some(whole) = shot.whole(pieces, records) {
+            opcode::Send::new(fd, whole.as_ptr(), whole.len() as u32).flags(FLAGS).build()
         } else {
             let first = message;
             message = message.wrapping_add(1);
             opcode::SendMsg::new(fd, first).flags(FLAGS as u32).build()
         };
-        // SAFETY: the entry's descriptor is the writer's, and what it points to are the send batch's own vectors and what its pieces own: all of
+        // SAFETY: the entry's descriptor is the writer's, and what it points to are the send batch's own vectors, its records among them, and what its pieces own: all of
         // these stay where they are until this function returns. The kernel is done with them by then: a send that must not wait is made
         // within the call that submits it, and one that was not submitted goes with the ring, which an error ends.
         unsafe { ring.submission().push(&entry.user_data(index as u64)) }.map_err(|_| io::ErrorKind::OutOfMemory)?;
@@ -202,7 +261,7 @@ mod tests {
             let (sockets, mut peers): (Vec<_>, Vec<_>) = (0..4)
                 .map(|_| {
                     let (ours, theirs) = UnixStream::pair().unwrap();
-                    (Socket::from_fd(ours.into()).unwrap(), theirs)
+                    (Socket::from_fd(std::os::fd::OwnedFd::from(ours)).unwrap(), theirs)
                 })
                 .unzip();
             peers[3].shutdown(std::net::Shutdown::Both).unwrap();
@@ -214,7 +273,7 @@ mod tests {
                 send_batch.fire();
                 assert_eq!(send_batch.len(), 4);
                 let mut counts = Vec::new();
-                for Sent { writer, pieces, count } in send_batch.results() {
+                for Sent { writer, pieces, count, .. } in send_batch.results() {
                     writers.push(writer);
                     counts.push((pieces.len(), count.unwrap()));
                 }

@@ -1,21 +1,21 @@
 //! A connection over the runtime: readiness without a buffer, reads into owned buffers, sends of shared pieces.
 #![allow(unsafe_code)]
 use std::cell::RefCell;
-use std::future::{Future, poll_fn};
+use std::future::{Future, poll_fn, ready};
 use std::io;
 use std::marker::PhantomData;
 use std::mem::ManuallyDrop;
 use std::ops::{Deref, DerefMut};
-pub(crate) use std::os::fd::OwnedFd as Descriptor;
 use std::os::fd::{AsRawFd, FromRawFd, IntoRawFd, OwnedFd, RawFd};
 use std::os::unix::net::UnixStream;
 use std::pin::pin;
 use std::rc::Rc;
 use std::time::Duration;
 
-use bytes::Bytes;
+use bytes::{Buf as _, Bytes};
 use millstream_hub::viewer::Piece;
 use millstream_proto::time::Time;
+use millstream_tls::Session;
 use monoio::io::{AsyncReadRent, AsyncWriteRent, AsyncWriteRentExt};
 use monoio::net::TcpStream;
 
@@ -23,6 +23,7 @@ use super::budget::{Budget, READS};
 use super::buf::{BatchBuf, FileBuf, PieceBuf};
 use super::runtime::on_epoll;
 use super::sys;
+use super::tls::{SEND_BYTES_MAX, SEND_NOW_BYTES_MAX, Tls};
 
 /// Unsent bytes that the kernel takes before it says "full" (HOT_PATH, rule 6): without it a stalled viewer holds megabytes.
 const NOTSENT_LOWAT_BYTES: libc::c_int = 128 << 10;
@@ -77,8 +78,16 @@ impl<T> DerefMut for Operation<'_, T> {
     }
 }
 
+thread_local! {
+    /// Where a shard's TLS connections read; allocated with the first one.
+    static ENCRYPTED: RefCell<Vec<u8>> = const { RefCell::new(Vec::new()) };
+}
+/// Bytes of that.
+const ENCRYPTED_BYTES: usize = 64 << 10;
+
 pub(crate) struct Reader {
     shared: Shared,
+    tls: Option<Rc<Tls>>,
     /// For operations that end without a wait.
     budget: Budget,
 }
@@ -86,6 +95,7 @@ pub(crate) struct Reader {
 /// The sending direction. It is one value, which whoever sends owns: the session's task, or a sender for many ([`WriterSlot`]).
 pub(crate) struct Writer {
     shared: Shared,
+    tls: Option<Rc<Tls>>,
     /// The same as the shared one's, which is a visit to memory away.
     fd: RawFd,
 }
@@ -95,14 +105,32 @@ impl Socket {
         let shared = Shared(Rc::new(stream));
         let fd = shared.fd();
         Self {
-            reader: Reader { shared: shared.clone(), budget: Budget::new(&READS, Time::ZERO) },
-            writer: Writer { shared, fd },
+            reader: Reader { shared: shared.clone(), tls: None, budget: Budget::new(&READS, Time::ZERO) },
+            writer: Writer { shared, tls: None, fd },
         }
     }
 
     /// Takes over a descriptor that another shard let go.
-    pub(crate) fn from_fd(fd: OwnedFd) -> io::Result<Self> {
-        TcpStream::from_std(std::net::TcpStream::from(fd)).map(Self::new)
+    pub(crate) fn from_fd(descriptor: impl Into<Descriptor>) -> io::Result<Self> {
+        let Descriptor { fd, tls } = descriptor.into();
+        let socket = TcpStream::from_std(std::net::TcpStream::from(fd)).map(Self::new)?;
+        Ok(if let Some(tls) = tls { socket.with(*tls) } else { socket })
+    }
+
+    /// What is read and sent from here on is this session's, whose handshake is over; `plain` came behind it.
+    pub(crate) fn secure(self, session: Session, plain: Vec<u8>) -> Self {
+        self.with(Tls::new(session, plain))
+    }
+
+    fn with(self, tls: Tls) -> Self {
+        let (Self { mut reader, mut writer }, tls) = (self, Rc::new(tls));
+        (reader.tls, writer.tls) = (Some(Rc::clone(&tls)), Some(tls));
+        Self { reader, writer }
+    }
+
+    /// Whether it is encrypted by us.
+    pub(crate) fn is_secure(&self) -> bool {
+        self.reader.tls.is_some()
     }
 
     /// A local connection: the end here, and the other for a shard.
@@ -110,16 +138,18 @@ impl Socket {
         let (ours, theirs) = UnixStream::pair()?;
         ours.set_nonblocking(true)?;
         theirs.set_nonblocking(true)?;
-        Ok((Self::from_fd(ours.into())?, theirs.into()))
+        Ok((Self::from_fd(OwnedFd::from(ours))?, OwnedFd::from(theirs).into()))
     }
 
     /// Lets the descriptor go, for another shard; `None` where somebody else still refers to it.
-    pub(crate) fn into_fd(self) -> Option<OwnedFd> {
+    pub(crate) fn into_fd(self) -> Option<Descriptor> {
         let Self { reader, writer } = self;
         drop(writer);
         let stream = Rc::into_inner(reader.shared.0)?;
+        let tls = reader.tls.map(|tls| Rc::into_inner(tls).map(Box::new).ok_or(())).transpose().ok()?;
         // SAFETY: `into_raw_fd` gives up ownership, which is taken here.
-        Some(unsafe { OwnedFd::from_raw_fd(stream.into_raw_fd()) })
+        let fd = unsafe { OwnedFd::from_raw_fd(stream.into_raw_fd()) };
+        Some(Descriptor { fd, tls })
     }
 
     /// Settings of every connection: no Nagle, a bound on unsent bytes, and an end for peers that have vanished, also while data
@@ -139,26 +169,88 @@ impl Socket {
     }
 }
 
+/// A connection on its way to another shard.
+pub(crate) struct Descriptor {
+    fd: OwnedFd,
+    tls: Option<Box<Tls>>,
+}
+
+impl From<OwnedFd> for Descriptor {
+    fn from(fd: OwnedFd) -> Self {
+        Self { fd, tls: None }
+    }
+}
+
 impl Reader {
     /// Waits until there is something to read, without holding a buffer for it.
     pub(crate) async fn readable(&self) -> io::Result<()> {
+        if self.tls.as_ref().is_some_and(|tls| tls.has_news()) {
+            return fairly(&self.budget, ready(Ok(()))).await;
+        }
         fairly(&self.budget, self.shared.0.readable(false)).await
     }
 
     /// Reads what is there: `None` where nothing is, `Some(0)` at the end.
     pub(crate) fn recv_now(&self, buf: &mut [u8]) -> io::Result<Option<usize>> {
-        sys::recv_now(self.shared.fd(), buf)
+        let Some(tls) = &self.tls else { return sys::recv_now(self.shared.fd(), buf) };
+        let before = tls.read(buf);
+        if before > 0 {
+            return Ok(Some(before));
+        }
+        match self.take_in(tls)? {
+            Some(0) => Ok(Some(0)),
+            // Of a record that is not whole there is nothing to read.
+            _ => Ok(Some(tls.read(buf)).filter(|count| *count > 0 || tls.has_ended())),
+        }
+    }
+
+    /// Has TLS look at what is there: `None` where nothing is, `Some(0)` at the end of the stream, whether or not the peer has said goodbye
+    /// before it; many do not.
+    fn take_in(&self, tls: &Tls) -> io::Result<Option<usize>> {
+        if tls.has_ended() {
+            return Ok(Some(0));
+        }
+        let fd = self.shared.fd();
+        ENCRYPTED.with_borrow_mut(|bytes| {
+            bytes.resize(ENCRYPTED_BYTES, 0);
+            let Some(count) = sys::recv_now(fd, bytes)? else { return Ok(None) };
+            let received = tls.receive(bytes.get_mut(..count).unwrap_or_default());
+            // Answers of TLS itself; the writer sends what the socket has no room for now.
+            tls.flush(|records| sys::send_pieces_now(fd, &[io::IoSlice::new(records)]));
+            received.map(|()| Some(count))
+        })
+    }
+
+    async fn recv_encrypted(&mut self, tls: Rc<Tls>, mut buf: Vec<u8>) -> (io::Result<usize>, Vec<u8>) {
+        loop {
+            let count = tls.read_all(&mut buf);
+            if count > 0 {
+                return (Ok(count), buf);
+            }
+            if let Err(error) = self.readable().await {
+                return (Err(error), buf);
+            }
+            match self.take_in(&tls) {
+                Ok(Some(0)) => return (Ok(0), buf),
+                Ok(_) => {}
+                Err(error) => return (Err(error), buf),
+            }
+        }
     }
 
     /// Reads into an owned buffer; 0 at the end. For peers that send all the time: one operation instead of two.
     pub(crate) async fn recv(&mut self, buf: Vec<u8>) -> (io::Result<usize>, Vec<u8>) {
+        if let Some(tls) = self.tls.clone() {
+            // Boxed: plain connections have no room for it.
+            return Box::pin(self.recv_encrypted(tls, buf)).await;
+        }
         fairly(&self.budget, self.shared.operation().read(buf)).await
     }
 
     /// Ends the connection from our side without cutting off what was just said: a socket that is closed over unread bytes is
     /// reset, and a peer that is reset may never see the last answer. Waits for the peer's end; whoever calls bounds the wait.
     pub(crate) async fn linger(&mut self, scratch: &RefCell<Box<[u8]>>) {
-        sys::shutdown(self.shared.fd(), libc::SHUT_WR);
+        finish(self.shared.fd(), self.tls.as_deref());
         while self.readable().await.is_ok() {
             if !matches!(self.recv_now(&mut scratch.borrow_mut()), Ok(None | Some(1..))) {
                 return;
@@ -215,23 +307,94 @@ impl Writer {
         self.fd
     }
 
-    /// Sends what fits of these, without waiting: how many bytes.
+    pub(super) fn tls(&self) -> Option<&Tls> {
+        self.tls.as_deref()
+    }
+
+    /// Sends what fits of these, without waiting: how many bytes. With TLS [`Self::flush`] is to be called before whoever sends waits for something
+    /// else.
     pub(crate) fn send_now(&mut self, pieces: &[io::IoSlice<'_>]) -> usize {
-        sys::send_pieces_now(self.fd, pieces)
+        let Some(tls) = self.tls.as_deref() else { return sys::send_pieces_now(self.fd, pieces) };
+        if !self.flush_now(tls) {
+            return 0;
+        }
+        let taken = tls.encrypt(pieces.iter().map(|piece| &**piece), SEND_NOW_BYTES_MAX).unwrap_or(0);
+        self.flush_now(tls);
+        taken
+    }
+
+    fn flush_now(&self, tls: &Tls) -> bool {
+        tls.flush(|records| sys::send_pieces_now(self.fd, &[io::IoSlice::new(records)]))
+    }
+
+    /// Waits until what was sent is with the socket: TLS takes more than that at a time.
+    pub(crate) async fn flush(&mut self) -> io::Result<()> {
+        match self.tls.clone().filter(|tls| !tls.is_sent()) {
+            Some(tls) => Box::pin(self.flush_encrypted(tls, |_| {})).await,
+            None => Ok(()),
+        }
+    }
+
+    /// `progress` hears of each step.
+    async fn flush_encrypted(&mut self, tls: Rc<Tls>, progress: impl Fn(usize)) -> io::Result<()> {
+        while !self.flush_now(&tls) {
+            let mut bytes = Bytes::from(tls.take_queue());
+            while !bytes.is_empty() {
+                let (result, _) = self.shared.operation().write(bytes.clone()).await;
+                match result? {
+                    0 => return Err(io::ErrorKind::WriteZero.into()),
+                    count => bytes.advance(count),
+                }
+                progress(0);
+            }
+            tls.sent();
+        }
+        Ok(())
+    }
+
+    /// Sends all of these encrypted, a piece at a time.
+    async fn send_encrypted(&mut self, tls: Rc<Tls>, pieces: Vec<Bytes>, progress: impl Fn(usize)) -> io::Result<()> {
+        self.flush_encrypted(Rc::clone(&tls), &progress).await?;
+        for mut piece in pieces {
+            while !piece.is_empty() {
+                let taken = tls.encrypt(std::iter::once(&piece[..]), SEND_BYTES_MAX)?;
+                self.flush_encrypted(Rc::clone(&tls), &progress).await?;
+                piece.advance(taken);
+                progress(taken);
+            }
+        }
+        Ok(())
+    }
+
+    async fn send_load_encrypted(&mut self, tls: Rc<Tls>, load: Load) -> (io::Result<usize>, Load) {
+        if let Err(error) = self.flush_encrypted(Rc::clone(&tls), |_| {}).await {
+            return (Err(error), load);
+        }
+        match tls.encrypt(load.pieces().iter().map(|piece| &**piece), SEND_BYTES_MAX) {
+            Ok(taken) => (self.flush_encrypted(tls, |_| {}).await.map(|()| taken), load),
+            Err(error) => (Err(error), load),
+        }
     }
 
     /// Ends the sending direction: the peer finds the end behind what was sent.
     pub(crate) fn finish(&self) {
-        sys::shutdown(self.fd, libc::SHUT_WR);
+        finish(self.fd, self.tls());
     }
 
     /// Sends all of it.
     pub(crate) async fn send_all(&mut self, bytes: Bytes) -> io::Result<()> {
+        if let Some(tls) = self.tls.clone() {
+            // Boxed, here and below: plain connections have no room for it.
+            return Box::pin(self.send_encrypted(tls, vec![bytes], |_| {})).await;
+        }
         self.shared.operation().write_all(bytes).await.0.map(drop)
     }
 
     /// Sends all of an answer whose bytes lie in several places; `progress` hears of each step, with its bytes.
     pub(crate) async fn send_file(&mut self, pieces: Vec<Bytes>, progress: impl Fn(usize)) -> io::Result<()> {
+        if let Some(tls) = self.tls.clone() {
+            return Box::pin(self.send_encrypted(tls, pieces, progress)).await;
+        }
         let mut buf = FileBuf::new(pieces);
         while !buf.is_empty() {
             let (result, back) = self.shared.operation().writev(buf).await;
@@ -249,6 +412,9 @@ impl Writer {
 
     /// Sends what fits, as one operation, and gives the load back with the bytes that were taken.
     pub(crate) async fn send(&mut self, load: Load) -> (io::Result<usize>, Load) {
+        if let Some(tls) = self.tls.clone() {
+            return Box::pin(self.send_load_encrypted(tls, load)).await;
+        }
         match load {
             Load::One(piece) => {
                 let (result, PieceBuf(piece)) = self.shared.operation().write(PieceBuf(piece)).await;
@@ -260,6 +426,15 @@ impl Writer {
             }
         }
     }
+}
+
+/// Ends the sending direction; with TLS the peer is told, as far as that fits.
+fn finish(fd: RawFd, tls: Option<&Tls>) {
+    if let Some(tls) = tls {
+        tls.close();
+        tls.flush(|records| sys::send_pieces_now(fd, &[io::IoSlice::new(records)]));
+    }
+    sys::shutdown(fd, libc::SHUT_WR);
 }
 
 /// What one send carries.
@@ -335,7 +510,7 @@ mod tests {
         let socket = |stream: UnixStream| {
             // By `fcntl`, which Miri knows.
             socket2::SockRef::from(&stream).set_nonblocking(true).unwrap();
-            Socket::from_fd(stream.into()).unwrap()
+            Socket::from_fd(OwnedFd::from(stream)).unwrap()
         };
         (socket(ours), socket(theirs))
     }
@@ -434,8 +609,8 @@ mod tests {
         let mut writer = slot.take().unwrap();
         assert!(slot.is_empty());
         assert_eq!(writer.send_now(&[io::IoSlice::new(b"a"), io::IoSlice::new(b"b")]), 2);
-        let mut ours = UnixStream::from(Socket { reader, writer }.into_fd().unwrap());
-        let mut theirs = UnixStream::from(peer.into_fd().unwrap());
+        let mut ours = UnixStream::from(Socket { reader, writer }.into_fd().unwrap().fd);
+        let mut theirs = UnixStream::from(peer.into_fd().unwrap().fd);
         let mut got = [0; 2];
         theirs.read_exact(&mut got).unwrap();
         assert_eq!(&got, b"ab");

@@ -137,6 +137,8 @@ impl Collector for Shards {
         let help = "Requests for recorded files that got none, or not all of it, by reason; those that admission refused are not among them.";
         self.reasons(out, "millstream_recorded_refused", help, |s| &s.recorded_refused)?;
         self.counter(out, "millstream_accepted_connections", "Connections accepted.", |s| &s.connections_total)?;
+        let help = "TLS handshakes that were finished; those that were not are among the sessions closed, by reason.";
+        self.counter(out, "millstream_tls_handshakes", help, |s| &s.tls_handshakes)?;
         self.counter(out, "millstream_publishes", "Publish sessions that started.", |s| &s.publishes_total)?;
         let help = "Publishes that waited because their connection begins too many.";
         self.counter(out, "millstream_publishes_slowed", help, |s| &s.publishes_slowed)?;

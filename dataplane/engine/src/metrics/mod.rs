@@ -37,6 +37,7 @@ pub(crate) struct ShardStats {
     pub(crate) recorded_refused: Reasons,
     pub(crate) packaging_micros: Counter,
     pub(crate) connections_total: Counter,
+    pub(crate) tls_handshakes: Counter,
     pub(crate) publishes_total: Counter,
     pub(crate) publishes_slowed: Counter,
     pub(crate) plays_total: Counter,

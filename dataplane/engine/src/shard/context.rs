@@ -21,12 +21,14 @@ use millstream_proto::media::Clip;
 use millstream_proto::output::Output;
 use millstream_proto::sign::grant::GrantSession;
 use millstream_proto::time::Time;
+use millstream_tls::ServerTls;
 
 use super::answers::Answers;
 use super::events::Refusals;
 use super::grant_sessions::{GrantSessions, Renewal};
 use super::grants::{Grants, Kept, Viewer};
 use super::mailbox::Mail;
+use super::secure::Handshakes;
 use super::session::{Arrival, Session, Sessions};
 use super::wait::Waiters;
 use crate::admin::feed::Feed;
@@ -65,6 +67,12 @@ pub(crate) struct ShardContext {
     pub(crate) http_port: u16,
     /// And the one that RTMP is on.
     pub(crate) rtmp_port: u16,
+    /// The same with TLS, where there are.
+    pub(crate) rtmps_port: Option<u16>,
+    pub(crate) https_port: Option<u16>,
+    /// What TLS connections are shown; replaced as a whole when certificates change.
+    pub(crate) tls: RefCell<Option<ServerTls>>,
+    pub(crate) handshakes: Handshakes,
     pub(crate) stats: Arc<ShardStats>,
     pub(crate) all_stats: Vec<Arc<ShardStats>>,
     pub(crate) sessions: Rc<Sessions>,
@@ -224,7 +232,8 @@ impl ShardContext {
 
     /// Registers a session that came from another shard.
     pub(crate) fn readmit(&self, number: u64, peer: SocketAddr, socket: &Socket) -> Result<Rc<Session>, CloseReason> {
-        let span = tracing::info_span!("session", session = number, %peer, shard = self.index, protocol = "rtmp");
+        let protocol = if socket.is_secure() { "rtmps" } else { "rtmp" };
+        let span = tracing::info_span!("session", session = number, %peer, shard = self.index, protocol);
         self.sessions.admit(number, peer, socket.reader.closer(), span, Arrival::HandedOver)
     }
 

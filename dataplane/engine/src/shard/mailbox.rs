@@ -31,6 +31,8 @@ pub(crate) struct Handoff {
     pub(crate) publishes: OfConnection,
     /// What it was admitted for.
     pub(crate) granted: Granted,
+    /// Its connection is encrypted, by us or by a proxy.
+    pub(crate) secure: bool,
 }
 
 /// What one shard tells another, or the outside tells a shard.

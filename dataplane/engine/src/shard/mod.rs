@@ -18,6 +18,7 @@ pub(crate) mod part_sender;
 pub(crate) mod phase;
 pub(crate) mod reached;
 mod recheck;
+pub(crate) mod secure;
 pub(crate) mod session;
 pub(crate) mod state;
 pub(crate) mod status;
@@ -53,7 +54,8 @@ use self::grants::Grants;
 use self::mailbox::Mail;
 use self::memory_trimmer::MemoryTrimmer;
 use self::recheck::recheck;
-use self::session::{Arrival, Due, Sessions};
+use self::secure::{Handshakes, secure};
+use self::session::{Arrival, Due, Session, Sessions};
 use self::state::{Port, Shard};
 use self::status::Statuses;
 use self::wait::{Either, Place, Waiters, select};
@@ -101,6 +103,9 @@ pub(crate) struct Parts {
     pub(crate) stats: Vec<Arc<ShardStats>>,
     pub(crate) rtmp: Bound,
     pub(crate) http: Bound,
+    /// The same with TLS, where there are.
+    pub(crate) rtmps: Option<Bound>,
+    pub(crate) https: Option<Bound>,
     /// Only one shard has it.
     pub(crate) control: Option<Bound>,
     pub(crate) wake_listener: WakeListener,
@@ -151,6 +156,10 @@ pub(crate) async fn main(parts: Parts) -> std::io::Result<()> {
         faults: Refusals::new(events::FAULTS_EVERY),
         rtmp_port: parts.rtmp.local_addr().map_or(config.rtmp.port(), |address| address.port()),
         http_port: parts.http.local_addr().map_or(config.http.port(), |address| address.port()),
+        rtmps_port: parts.rtmps.as_ref().and_then(|bound| Some(bound.local_addr().ok()?.port())),
+        https_port: parts.https.as_ref().and_then(|bound| Some(bound.local_addr().ok()?.port())),
+        tls: RefCell::new(config.tls.as_ref().map(|tls| tls.server.clone())),
+        handshakes: Handshakes::default(),
         config,
         clock,
         stats,
@@ -183,10 +192,16 @@ pub(crate) async fn main(parts: Parts) -> std::io::Result<()> {
     });
     let held_by = Rc::downgrade(&shard);
     let _ = shard.is_held.set(Box::new(move |id| held_by.upgrade().is_some_and(|shard| shard.holds(id))));
-    let listeners = [(Port::Rtmp, Some(parts.rtmp)), (Port::Http, Some(parts.http)), (Port::Control, parts.control)];
-    for (port, listener) in listeners {
+    let listeners = [
+        (Port::Rtmp, false, Some(parts.rtmp)),
+        (Port::Http, false, Some(parts.http)),
+        (Port::Rtmp, true, parts.rtmps),
+        (Port::Http, true, parts.https),
+        (Port::Control, false, parts.control),
+    ];
+    for (port, secure, listener) in listeners {
         if let Some(listener) = listener {
-            shard.spawn(accept(Rc::clone(&shard), port, Listener::new(listener, driver)?));
+            shard.spawn(accept(Rc::clone(&shard), (port, secure), Listener::new(listener, driver)?));
         }
     }
     let listening = {
@@ -255,7 +270,8 @@ async fn live(shard: &Rc<Shard>, undrained: &AtomicUsize) {
     }
 }
 
-async fn accept(shard: Rc<Shard>, port: Port, listener: Listener) {
+/// Accepts on a port, and whether that has TLS.
+async fn accept(shard: Rc<Shard>, (port, secure): (Port, bool), listener: Listener) {
     let place = Place::default();
     let (mut said, mut unsaid): (Option<Time>, u64) = (None, 0);
     loop {
@@ -272,7 +288,7 @@ async fn accept(shard: Rc<Shard>, port: Port, listener: Listener) {
             while !budget.spent(Time::ZERO)
                 && let Some((socket, peer)) = listener.accept()?
             {
-                shard.admit(port, socket, peer);
+                shard.admit(port, secure, socket, peer);
                 budget.spend();
             }
             Ok(())
@@ -297,15 +313,45 @@ async fn accept(shard: Rc<Shard>, port: Port, listener: Listener) {
     }
 }
 
+/// Shakes hands, and then serves what the port is for: a task of its own, so that what the handshake needed goes with it.
+async fn serve_secure(shard: Rc<Shard>, session: Rc<Session>, socket: Socket, port: Port, arrival: Arrival) {
+    match secure(&shard, &session, socket, port, arrival).await {
+        Ok(socket) => {
+            // A proxy has named the client already.
+            let arrival = if arrival == Arrival::Proxied { Arrival::Direct } else { arrival };
+            let of_task = Rc::clone(&shard);
+            match port {
+                Port::Rtmp => shard.spawn(ingest::serve(of_task, session, socket, arrival)),
+                Port::Http | Port::Control => shard.spawn(http::serve(of_task, session, socket, port, arrival)),
+            }
+        }
+        Err((socket, why)) => {
+            shard.leave(&session).await;
+            drop(socket);
+            let why = session.ending().unwrap_or(why);
+            if session.is_new() && why.is_peers() {
+                return ingest::checked(&shard, &session);
+            }
+            if session.is_quiet() {
+                shard.stats.closed.add(why.label(), 1);
+            } else {
+                shard.ended(&session, why);
+            }
+        }
+    }
+}
+
 impl Shard {
-    fn admit(self: &Rc<Self>, port: Port, socket: Socket, peer: SocketAddr) {
+    fn admit(self: &Rc<Self>, port: Port, secure: bool, socket: Socket, peer: SocketAddr) {
         self.stats.connections_total.add(1);
         let number = self.number();
         // Port names are those of the startup lines.
-        let protocol = match port {
-            Port::Rtmp => "rtmp",
-            Port::Http => "http",
-            Port::Control => "control",
+        let protocol = match (port, secure) {
+            (Port::Rtmp, false) => "rtmp",
+            (Port::Rtmp, true) => "rtmps",
+            (Port::Http, false) => "http",
+            (Port::Http, true) => "https",
+            (Port::Control, _) => "control",
         };
         let introduced: &[Network] = match port {
             Port::Rtmp => &self.config.proxy_protocol_from,
@@ -330,6 +376,9 @@ impl Shard {
             Ok(session) => {
                 socket.tune(self.config.stream.stall_close);
                 let shard = Rc::clone(self);
+                if secure {
+                    return self.spawn(serve_secure(shard, session, socket, port, arrival));
+                }
                 match port {
                     Port::Rtmp => self.spawn(ingest::serve(shard, session, socket, arrival)),
                     Port::Http | Port::Control => {
@@ -343,7 +392,8 @@ impl Shard {
                 } else {
                     self.refused(&Refused::at_arrival(number, peer, protocol, limit));
                 }
-                if port != Port::Rtmp {
+                // A TLS client would understand no word before it has shaken hands.
+                if port != Port::Rtmp && !secure {
                     http::turn_away(self, socket);
                 }
             }

@@ -37,6 +37,7 @@ pub(crate) fn config(io: IoChoice, shards: usize) -> Config {
         http: any,
         control: Some(any),
         more_metrics: None,
+        tls: None,
         drain: Duration::from_millis(100),
         proxy_protocol_from: Vec::new(),
         http_proxy_protocol_from: Vec::new(),

@@ -12,11 +12,12 @@ mod runtime;
 mod slot;
 mod socket;
 mod sys;
+mod tls;
 mod wake;
 mod world;
 
 pub(crate) use prefetch::Area;
-pub(crate) use budget::{ACCEPTS, Budget, ENDS, FAN_OUT, PARTS, WAKES};
+pub(crate) use budget::{ACCEPTS, Budget, ENDS, FAN_OUT, HANDSHAKES, PARTS, WAKES};
 pub use net::{Line, Port, Stream, connect};
 pub use plants::{LOST, PLANTS};
 pub(crate) use runtime::{Driver, IoYield, choose, sleep_until, spawn, start_shard};
@@ -26,6 +27,7 @@ pub(crate) use socket::{Bound, Closer, Descriptor, Listener, LoadPool, Reader, S
 pub(crate) use sys::{
     give_back, machine_bytes, monotonic_instant, monotonic_ns, raise_descriptor_limit, resident_bytes, since_1970, thread_cpu,
 };
+pub(crate) use tls::is_fault;
 pub(crate) use wake::{WakeListener, Inbox, Outbox, ShardWaker, mailbox};
 pub(crate) use world::is_planted;
 pub use world::{Weather, descriptors, draw, note, note_bytes, now, plant, say, trace_hash};

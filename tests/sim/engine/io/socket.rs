@@ -9,9 +9,11 @@ use std::time::Duration;
 
 use bytes::{Buf as _, Bytes};
 use millstream_hub::viewer::Piece;
+use millstream_tls::{Records, Session};
 
 use super::net::{self, End};
 use super::runtime::Driver;
+use super::tls::{SEND_BYTES_MAX, SEND_NOW_BYTES_MAX, Tls};
 use super::world::world;
 
 pub(crate) struct Socket {
@@ -19,32 +21,60 @@ pub(crate) struct Socket {
     pub(crate) writer: Writer,
 }
 
-pub(crate) struct Reader(Rc<End>);
-pub(crate) struct Writer(Rc<End>);
+pub(crate) struct Reader {
+    end: Rc<End>,
+    tls: Option<Rc<Tls>>,
+}
+
+pub(crate) struct Writer {
+    end: Rc<End>,
+    tls: Option<Rc<Tls>>,
+}
+
 pub(crate) struct Closer(Rc<End>);
 
 /// A connection on its way to another shard.
-pub(crate) struct Descriptor(End);
+pub(crate) struct Descriptor {
+    end: End,
+    tls: Option<Box<Tls>>,
+}
 
 impl Socket {
     fn new(end: End) -> Self {
         let end = Rc::new(end);
-        Self { reader: Reader(Rc::clone(&end)), writer: Writer(end) }
+        Self { reader: Reader { end: Rc::clone(&end), tls: None }, writer: Writer { end, tls: None } }
     }
 
-    pub(crate) fn from_fd(Descriptor(end): Descriptor) -> io::Result<Self> {
-        Ok(Self::new(end))
+    pub(crate) fn from_fd(Descriptor { end, tls }: Descriptor) -> io::Result<Self> {
+        let socket = Self::new(end);
+        Ok(if let Some(tls) = tls { socket.with(*tls) } else { socket })
     }
 
     pub(crate) fn pair() -> io::Result<(Self, Descriptor)> {
         let (ours, theirs) = End::pair();
-        Ok((Self::new(ours), Descriptor(theirs)))
+        Ok((Self::new(ours), Descriptor { end: theirs, tls: None }))
     }
 
     pub(crate) fn into_fd(self) -> Option<Descriptor> {
         let Self { reader, writer } = self;
         drop(writer);
-        Rc::into_inner(reader.0).map(Descriptor)
+        let end = Rc::into_inner(reader.end)?;
+        let tls = reader.tls.map(|tls| Rc::into_inner(tls).map(Box::new).ok_or(())).transpose().ok()?;
+        Some(Descriptor { end, tls })
+    }
+
+    pub(crate) fn secure(self, session: Session, plain: Vec<u8>) -> Self {
+        self.with(Tls::new(session, plain))
+    }
+
+    fn with(self, tls: Tls) -> Self {
+        let (Self { mut reader, mut writer }, tls) = (self, Rc::new(tls));
+        (reader.tls, writer.tls) = (Some(Rc::clone(&tls)), Some(tls));
+        Self { reader, writer }
+    }
+
+    pub(crate) fn is_secure(&self) -> bool {
+        self.reader.tls.is_some()
     }
 
     pub(crate) fn tune(&self, _vanished_after: Duration) {}
@@ -52,34 +82,49 @@ impl Socket {
 
 impl Reader {
     pub(crate) async fn readable(&self) -> io::Result<()> {
-        self.0.readable().await;
+        if self.tls.as_ref().is_none_or(|tls| !tls.has_news()) {
+            self.end.readable().await;
+        }
         Ok(())
     }
 
     pub(crate) fn recv_now(&self, buf: &mut [u8]) -> io::Result<Option<usize>> {
-        let Some(bytes) = self.0.read(buf.len())? else { return Ok(None) };
+        if let Some(tls) = &self.tls {
+            let before = tls.read(buf);
+            if before > 0 || tls.has_ended() {
+                return Ok(Some(before));
+            }
+            let Some(bytes) = self.end.read(buf.len())? else { return Ok(None) };
+            let received = tls.receive(&mut bytes.to_vec());
+            tls.flush(|records| self.end.write(records).unwrap_or(0));
+            received?;
+            let is_over = bytes.is_empty() || tls.has_ended();
+            return Ok(Some(tls.read(buf)).filter(|count| *count > 0 || is_over));
+        }
+        let Some(bytes) = self.end.read(buf.len())? else { return Ok(None) };
         buf[..bytes.len()].copy_from_slice(&bytes);
         Ok(Some(bytes.len()))
     }
 
     pub(crate) async fn recv(&mut self, mut buf: Vec<u8>) -> (io::Result<usize>, Vec<u8>) {
-        let room = buf.capacity() - buf.len();
-        loop {
-            match self.0.read(room) {
-                Ok(None) => self.0.readable().await,
-                Ok(Some(bytes)) => {
-                    buf.extend_from_slice(&bytes);
-                    return (Ok(bytes.len()), buf);
-                }
-                Err(error) => return (Err(error), buf),
+        let from = buf.len();
+        let room = buf.capacity() - from;
+        buf.resize(from + room, 0);
+        let result = loop {
+            match self.recv_now(&mut buf[from..]) {
+                Ok(None) => drop(self.readable().await),
+                Ok(Some(count)) => break Ok(count),
+                Err(error) => break Err(error),
             }
-        }
+        };
+        buf.truncate(from + *result.as_ref().unwrap_or(&0));
+        (result, buf)
     }
 
     pub(crate) async fn linger(&mut self, scratch: &RefCell<Box<[u8]>>) {
-        self.0.finish();
+        finish(&self.end, self.tls.as_deref());
         loop {
-            self.0.readable().await;
+            self.end.readable().await;
             if !matches!(self.recv_now(&mut scratch.borrow_mut()), Ok(None | Some(1..))) {
                 return;
             }
@@ -87,8 +132,16 @@ impl Reader {
     }
 
     pub(crate) fn closer(&self) -> Closer {
-        Closer(Rc::clone(&self.0))
+        Closer(Rc::clone(&self.end))
     }
+}
+
+fn finish(end: &End, tls: Option<&Tls>) {
+    if let Some(tls) = tls {
+        tls.close();
+        tls.flush(|records| end.write(records).unwrap_or(0));
+    }
+    end.finish();
 }
 
 impl Closer {
@@ -104,9 +157,17 @@ impl Closer {
 
 impl Writer {
     pub(crate) fn send_now(&mut self, pieces: &[io::IoSlice<'_>]) -> usize {
+        if let Some(tls) = self.tls.clone() {
+            if !self.flush_now(&tls) {
+                return 0;
+            }
+            let taken = tls.encrypt(pieces.iter().map(|piece| &**piece), SEND_NOW_BYTES_MAX).unwrap_or(0);
+            self.flush_now(&tls);
+            return taken;
+        }
         let mut sent = 0;
         for piece in pieces {
-            let count = self.0.write(piece).unwrap_or(0);
+            let count = self.end.write(piece).unwrap_or(0);
             sent += count;
             if count < piece.len() {
                 break;
@@ -115,18 +176,45 @@ impl Writer {
         sent
     }
 
+    fn flush_now(&self, tls: &Tls) -> bool {
+        tls.flush(|records| self.end.write(records).unwrap_or(0))
+    }
+
+    pub(crate) async fn flush(&mut self) -> io::Result<()> {
+        let Some(tls) = self.tls.clone().filter(|tls| !tls.is_sent()) else { return Ok(()) };
+        while !self.flush_now(&tls) {
+            let sent = self.end.write_all(&tls.take_queue()).await;
+            tls.sent();
+            sent?;
+        }
+        Ok(())
+    }
+
+    async fn send_encrypted(&mut self, tls: &Tls, pieces: &[&[u8]]) -> io::Result<usize> {
+        self.flush().await?;
+        let taken = tls.encrypt(pieces.iter().copied(), SEND_BYTES_MAX)?;
+        self.flush().await?;
+        Ok(taken)
+    }
+
     pub(crate) fn finish(&self) {
-        self.0.finish();
+        finish(&self.end, self.tls.as_deref());
     }
 
     pub(crate) async fn send_all(&mut self, bytes: Bytes) -> io::Result<()> {
-        self.0.write_all(&bytes).await
+        if self.tls.is_some() {
+            return self.send_file(vec![bytes], |_| {}).await;
+        }
+        self.end.write_all(&bytes).await
     }
 
     pub(crate) async fn send_file(&mut self, pieces: Vec<Bytes>, progress: impl Fn(usize)) -> io::Result<()> {
         for mut piece in pieces {
             while !piece.is_empty() {
-                let count = self.0.write_some(&piece).await?;
+                let count = match self.tls.clone() {
+                    Some(tls) => self.send_encrypted(&tls, &[&piece]).await?,
+                    None => self.end.write_some(&piece).await?,
+                };
                 piece.advance(count);
                 progress(count);
             }
@@ -135,8 +223,12 @@ impl Writer {
     }
 
     pub(crate) async fn send(&mut self, load: Load) -> (io::Result<usize>, Load) {
+        if let Some(tls) = self.tls.clone() {
+            let pieces: Vec<&[u8]> = load.0.iter().map(|piece| &**piece).collect();
+            return (self.send_encrypted(&tls, &pieces).await, load);
+        }
         let Some(first) = load.0.first() else { return (Ok(0), load) };
-        let mut result = self.0.write_some(first).await;
+        let mut result = self.end.write_some(first).await;
         // The rest of it goes with it as far as there is room.
         if let Ok(sent) = &mut result
             && *sent == first.len()
@@ -179,17 +271,19 @@ pub(crate) const SEND_BATCH_MAX: usize = 3;
 pub(crate) struct SendBatch {
     shots: VecDeque<(Writer, Range<usize>, Option<usize>)>,
     pieces: Vec<Piece>,
+    records: Records,
 }
 
 pub(crate) struct Sent<'a> {
     pub(crate) writer: Writer,
     pub(crate) pieces: &'a [Piece],
     pub(crate) count: Option<usize>,
+    pub(crate) unsent: bool,
 }
 
 impl SendBatch {
     pub(crate) fn new(_driver: Driver) -> Self {
-        Self { shots: VecDeque::new(), pieces: Vec::new() }
+        Self { shots: VecDeque::new(), pieces: Vec::new(), records: Records::new() }
     }
 
     pub(crate) fn add(&mut self, writer: Writer, pieces: &mut Vec<Piece>) {
@@ -198,16 +292,26 @@ impl SendBatch {
         self.shots.push_back((writer, from..self.pieces.len(), None));
     }
 
-    pub(crate) fn len(&self) -> usize {
-        self.shots.len()
+    pub(crate) fn is_full(&self) -> bool {
+        self.shots.len() >= SEND_BATCH_MAX
     }
 
     pub(crate) fn fire(&mut self) {
         let lost = world(|world| world.random.below(10_000) < world.weather.lost_batches);
         for (writer, pieces, sent) in &mut self.shots {
-            let slices: Vec<_> = self.pieces[pieces.clone()].iter().map(|piece| io::IoSlice::new(piece)).collect();
-            let count = writer.send_now(&slices);
-            *sent = (!lost).then_some(count);
+            let pieces = &self.pieces[pieces.clone()];
+            let count = if let Some(tls) = &writer.tls {
+                // As the product's: all of it is encrypted, and what the socket does not take of that waits at the connection.
+                self.records.clear();
+                let encrypted = tls.encrypt_for(pieces.iter().map(|piece| &**piece), &mut self.records);
+                let records = self.records.as_slice();
+                tls.keep(&records[writer.end.write(records).unwrap_or(0)..]);
+                encrypted.ok()
+            } else {
+                let slices: Vec<_> = pieces.iter().map(|piece| io::IoSlice::new(piece)).collect();
+                Some(writer.send_now(&slices))
+            };
+            *sent = count.filter(|_| !lost);
         }
     }
 
@@ -217,8 +321,11 @@ impl SendBatch {
     }
 
     pub(crate) fn results(&mut self) -> impl Iterator<Item = Sent<'_>> {
-        let Self { shots, pieces } = self;
-        shots.drain(..).map(|(writer, range, count)| Sent { writer, pieces: &pieces[range], count })
+        let Self { shots, pieces, .. } = self;
+        shots.drain(..).map(|(writer, range, count)| {
+            let unsent = writer.tls.as_ref().is_some_and(|tls| !tls.is_sent());
+            Sent { writer, pieces: &pieces[range], count, unsent }
+        })
     }
 }
 

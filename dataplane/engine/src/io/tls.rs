@@ -1,0 +1,185 @@
+//! A connection's TLS, as its reader and its writer share it: the session, plaintext that nobody has read yet, and records that the socket has not
+//! taken yet. It knows no system, so that the simulator has it too. Before it: [`crate::shard::secure`], which has shaken hands; after it: `socket`.
+//!
+//! What is encrypted is sent, in that order and once: records have numbers. So plaintext counts as sent as soon as it is encrypted, and what a socket
+//! does not take of the records waits in `queue`. Nothing is encrypted for a connection whose queue is not empty but answers of TLS itself, so the queue
+//! is at most one send. A connection that waits has neither queue nor plaintext, and no memory for them.
+use std::cell::{Cell, RefCell};
+use std::io;
+
+use millstream_tls::{Records, Session};
+
+/// Plaintext that one send takes at most, when nobody waits for it: as much as a plain one (HOT_PATH, rule 2).
+pub(super) const SEND_NOW_BYTES_MAX: usize = 256 << 10;
+/// And when its task waits for it: what is in the queue is this viewer's alone, whereas blocks are shared.
+pub(super) const SEND_BYTES_MAX: usize = 64 << 10;
+/// Memory of queues that is kept for the next one, by each shard.
+const SPARE_BYTES_MAX: usize = 1 << 20;
+
+thread_local! {
+    /// A shard's, between two uses.
+    static SPARE: RefCell<Records> = const { RefCell::new(Records::new()) };
+}
+
+/// The TLS of one connection.
+pub(crate) struct Tls {
+    session: RefCell<Session>,
+    /// Decrypted, and not read yet.
+    plain: RefCell<Vec<u8>>,
+    /// Encrypted, and not sent yet.
+    queue: RefCell<Records>,
+    /// Somebody waits until the socket takes what came before the queue.
+    busy: Cell<bool>,
+}
+
+impl Tls {
+    /// Of a handshake that is over, behind which that much plaintext came already.
+    pub(super) fn new(session: Session, plain: Vec<u8>) -> Self {
+        Self {
+            session: RefCell::new(session),
+            plain: RefCell::new(plain),
+            queue: RefCell::default(),
+            busy: Cell::new(false),
+        }
+    }
+
+    /// Whether a read is answered without the socket.
+    pub(super) fn has_news(&self) -> bool {
+        !self.plain.borrow().is_empty() || self.has_ended()
+    }
+
+    /// The peer has said that it sends no more.
+    pub(super) fn has_ended(&self) -> bool {
+        self.session.borrow().has_ended()
+    }
+
+    /// Takes bytes from the socket, which are used up; what is to be answered is in the queue, also where this fails.
+    pub(super) fn receive(&self, bytes: &mut [u8]) -> io::Result<()> {
+        let queue = &mut *self.queue.borrow_mut();
+        let received = self.session.borrow_mut().receive(bytes, &mut self.plain.borrow_mut(), queue);
+        received.map_err(|error| io::Error::new(io::ErrorKind::InvalidData, error))
+    }
+
+    /// Reads what is there.
+    pub(super) fn read(&self, buf: &mut [u8]) -> usize {
+        let plain = &mut *self.plain.borrow_mut();
+        let count = plain.len().min(buf.len());
+        buf[..count].copy_from_slice(&plain[..count]);
+        plain.drain(..count);
+        if plain.is_empty() {
+            // Connections that wait hold no buffer.
+            *plain = Vec::new();
+        }
+        count
+    }
+
+    /// Reads all that is there.
+    pub(super) fn read_all(&self, buf: &mut Vec<u8>) -> usize {
+        let plain = self.plain.take();
+        buf.extend_from_slice(&plain);
+        plain.len()
+    }
+
+    /// Encrypts as much of these as `most` into the queue: how much; an error where nothing more can be said.
+    pub(super) fn encrypt<'a>(&self, pieces: impl Iterator<Item = &'a [u8]>, most: usize) -> io::Result<usize> {
+        let queue = &mut *self.queue.borrow_mut();
+        if queue.room() == 0 {
+            *queue = SPARE.take();
+        }
+        self.encrypt_into(pieces, most, queue)
+    }
+
+    /// The same into a buffer of the caller's, behind what waits in the queue.
+    pub(super) fn encrypt_for<'a>(
+        &self,
+        pieces: impl Iterator<Item = &'a [u8]>,
+        out: &mut Records,
+    ) -> io::Result<usize> {
+        let queue = self.queue.take();
+        out.push(queue.as_slice());
+        self.encrypt_into(pieces, usize::MAX, out)
+    }
+
+    fn encrypt_into<'a>(
+        &self,
+        pieces: impl Iterator<Item = &'a [u8]>,
+        most: usize,
+        out: &mut Records,
+    ) -> io::Result<usize> {
+        let session = &mut *self.session.borrow_mut();
+        let mut taken = 0;
+        for piece in pieces {
+            let some = piece.get(..piece.len().min(most - taken)).unwrap_or_default();
+            session.send(some, out).map_err(|error| io::Error::new(io::ErrorKind::InvalidData, error))?;
+            taken += some.len();
+            if some.len() < piece.len() {
+                break;
+            }
+        }
+        Ok(taken)
+    }
+
+    /// Goodbye, into the queue.
+    pub(super) fn close(&self) {
+        self.session.borrow_mut().close(&mut self.queue.borrow_mut());
+    }
+
+    /// What a socket did not take of the caller's buffer comes before all else.
+    pub(super) fn keep(&self, rest: &[u8]) {
+        self.queue.borrow_mut().push(rest);
+    }
+
+    /// Whether all that was encrypted is with the socket.
+    pub(super) fn is_sent(&self) -> bool {
+        !self.busy.get() && self.queue.borrow().is_empty()
+    }
+
+    /// Has the socket take of the queue what it takes. True: nothing is left.
+    pub(super) fn flush(&self, send: impl FnOnce(&[u8]) -> usize) -> bool {
+        if self.busy.get() {
+            return false;
+        }
+        let queue = &mut *self.queue.borrow_mut();
+        if !queue.is_empty() {
+            let sent = send(queue.as_slice());
+            queue.discard(sent);
+        }
+        if !queue.is_empty() {
+            return false;
+        }
+        let empty = std::mem::take(queue);
+        if empty.room() > 0 {
+            SPARE.with_borrow_mut(|spare| {
+                if empty.room() > spare.room() && empty.room() <= SPARE_BYTES_MAX {
+                    *spare = empty;
+                }
+            });
+        }
+        true
+    }
+
+    /// Takes the queue out, for a send that waits; nothing else is sent until [`Self::sent`].
+    pub(super) fn take_queue(&self) -> Vec<u8> {
+        self.busy.set(true);
+        self.queue.take().into_vec()
+    }
+
+    /// That send is over.
+    pub(super) fn sent(&self) {
+        self.busy.set(false);
+    }
+
+    /// Whether it holds no memory but the session's.
+    #[cfg(test)]
+    pub(super) fn is_idle(&self) -> bool {
+        self.queue.borrow().room() == 0 && self.plain.borrow().capacity() == 0
+    }
+}
+
+/// Whether this is a peer's fault in TLS, and not the network's.
+pub(crate) fn is_fault(error: &io::Error) -> bool {
+    error.kind() == io::ErrorKind::InvalidData
+}
+
+#[cfg(test)]
+mod tests;
