@@ -29,6 +29,7 @@ use crate::http::once::{self, Running};
 use crate::http::problem::{Answer, Problem};
 use crate::ids::Ids;
 use crate::model::audit::{self, Entry};
+use crate::model::settings::Settings;
 use crate::model::stream::StreamRecord;
 use crate::model::token::Digest;
 use crate::model::unreadable::Unreadable;
@@ -90,6 +91,19 @@ pub struct Here {
     pub rtmp_url: String,
     /// `http://host[:port]`.
     pub http_url: String,
+    /// `rtmps://host[:port]`; empty where there is none.
+    pub rtmps_url: String,
+}
+
+impl Here {
+    /// The server that a stream is pushed to, which may be one that is pushed over TLS only; empty where it cannot be.
+    pub(crate) fn push_server(&self, settings: &Settings) -> &str {
+        match settings.on("isRtmps") {
+            true if self.rtmps_url.is_empty() && self.rtmp_url.starts_with("rtmps://") => &self.rtmp_url,
+            true => &self.rtmps_url,
+            false => &self.rtmp_url,
+        }
+    }
 }
 
 /// Why the API does not start.

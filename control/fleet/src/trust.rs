@@ -141,6 +141,7 @@ fn tidy_url(url: &mut String, schemes: [&str; 2]) {
 fn tidy_status(status: &mut Status) {
     tidy_url(&mut status.rtmp_url, ["rtmp://", "rtmps://"]);
     tidy_url(&mut status.http_url, ["http://", "https://"]);
+    tidy_url(&mut status.rtmps_url, ["rtmps://", "rtmps://"]);
     for word in [&mut status.release, &mut status.rtmp, &mut status.http] {
         cut(word, WORD_BYTES_MAX);
     }

@@ -52,6 +52,8 @@ pub struct Identity {
     pub rtmp_url: String,
     /// Where players ask it, as they reach it: `http://host[:port]`.
     pub http_url: String,
+    /// Where encoders push to it over TLS: `rtmps://host[:port]`; empty where it has no TLS.
+    pub rtmps_url: String,
 }
 
 /// A node's end of the link, ready to run.

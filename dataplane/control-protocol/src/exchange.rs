@@ -417,6 +417,9 @@ pub struct Status {
     pub rtmp_url: String,
     /// Where players ask, as they reach it: `http://host[:port]`; empty where a release did not say.
     pub http_url: String,
+    /// The server that encoders push to over TLS: `rtmps://host[:port]`; empty where there is none.
+    #[serde(skip_serializing_if = "String::is_empty")]
+    pub rtmps_url: String,
     /// It takes nothing new: it is about to end.
     pub draining: bool,
     /// Threads that own sockets and streams.

@@ -202,6 +202,7 @@ fn report() -> Report {
             http: "0.0.0.0:8080".into(),
             rtmp_url: String::new(),
             http_url: String::new(),
+            rtmps_url: String::new(),
             draining: false,
             shards: 2,
             connections: 14,

@@ -1,10 +1,10 @@
-//! `millstream check FILE`: what is wrong with a configuration, with line and column. Nothing is opened but the file.
+//! `millstream check FILE`: what is wrong with a configuration, with line and column. Nothing is opened but the file, and what it names: clips, certificates and keys.
 use std::io::Write as _;
 
 use anyhow::Context as _;
 
 use crate::cli::{CheckFlags, Failure};
-use crate::{layers, settings};
+use crate::{certificates, layers, settings};
 
 /// Prints `FILE: ok` to standard output and warnings to standard error.
 pub(crate) fn run(flags: &CheckFlags) -> Result<(), Failure> {
@@ -14,6 +14,13 @@ pub(crate) fn run(flags: &CheckFlags) -> Result<(), Failure> {
         .map_err(|error| Failure::Configuration(settings::in_file(&flags.file, error)))?;
     for warning in &layers.warnings {
         eprintln!("warning: {warning}");
+    }
+    let in_file = |error| Failure::Configuration(settings::in_file(&flags.file, error));
+    if let Some(files) = certificates::Files::of(&layers).map_err(in_file)? {
+        let certificates = files.load().map_err(|error| in_file(error.context("tls.certificates")))?;
+        for problem in files.problems(&certificates) {
+            eprintln!("warning: certificate: {problem}");
+        }
     }
     writeln!(std::io::stdout(), "{file}: ok").context("cannot print the result").map_err(Failure::Running)
 }

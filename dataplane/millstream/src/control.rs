@@ -12,7 +12,7 @@ use millstream_api::clock::Clock;
 use millstream_api::events::{Keep, follow};
 use millstream_api::hooks::HookRules;
 use millstream_api::hooks::inspect::Inspector;
-use millstream_api::http::serve::{Limits, serve};
+use millstream_api::http::serve::{Limits, TlsPort, serve};
 use millstream_api::identity::StoreIdentity;
 use millstream_api::ids::Ids;
 use millstream_api::outbox::StoredOutbox;
@@ -30,6 +30,7 @@ use millstream_proto::secret::Secret;
 use millstream_proto::sign::MasterKey;
 use millstream_store::Store;
 use millstream_store::sqlite::SqliteStore;
+use rustls::ServerConfig;
 use serde_json::Value;
 use subtle::ConstantTimeEq as _;
 use tokio::runtime::{Handle, Runtime};
@@ -89,6 +90,8 @@ pub(crate) struct Told<'a> {
     pub(crate) engine: Option<&'a Remote>,
     /// Its chain.
     pub(crate) chain: Option<Arc<dyn ShowChain>>,
+    /// Where it listens with TLS, and what it shows there.
+    pub(crate) tls: Option<(SocketAddr, watch::Receiver<Arc<ServerConfig>>)>,
 }
 
 /// The runtime of all that is not per-frame: one thread, beside the shards.
@@ -165,22 +168,27 @@ pub(crate) struct Control {
     webhooks_runtime: Option<Runtime>,
 }
 
+fn bind(listen: SocketAddr) -> anyhow::Result<(TcpListener, SocketAddr)> {
+    let bound = || -> std::io::Result<(TcpListener, SocketAddr)> {
+        let listener = TcpListener::bind(listen)?;
+        listener.set_nonblocking(true)?;
+        let address = listener.local_addr()?;
+        Ok((listener, address))
+    };
+    bound().map_err(|error| {
+        anyhow!(
+            "cannot listen on {listen} for control: {error}; {}",
+            millstream_engine::listen_advice(&error, "control")
+        )
+    })
+}
+
 impl Control {
     /// Reads the store, binds the port and serves on the runtime.
     pub(crate) fn start(runtime: &Runtime, store: &Arc<dyn Store>, told: Told<'_>) -> anyhow::Result<Self> {
         let listen = told.listen;
-        let bound = || -> std::io::Result<(TcpListener, SocketAddr)> {
-            let listener = TcpListener::bind(listen)?;
-            listener.set_nonblocking(true)?;
-            let address = listener.local_addr()?;
-            Ok((listener, address))
-        };
-        let (listener, address) = bound().map_err(|error| {
-            anyhow!(
-                "cannot listen on {listen} for control: {error}; {}",
-                millstream_engine::listen_advice(&error, "control")
-            )
-        })?;
+        let (listener, address) = bind(listen)?;
+        let secure = told.tls.map(|(listen, config)| Ok::<_, anyhow::Error>((bind(listen)?, config))).transpose()?;
         let key_check = told.master.as_ref().map(MasterKey::check).unwrap_or_default();
         let (news, clock) = (Arc::new(Notify::new()), Clock::system());
         let outbox = told
@@ -218,7 +226,8 @@ impl Control {
             public_url: told.public_url,
             webhooks: guard.clone(),
             apps: told.apps,
-            metrics_open: address.ip().is_loopback(),
+            metrics_open: address.ip().is_loopback()
+                && secure.as_ref().is_none_or(|((_, address), _)| address.ip().is_loopback()),
             config: told.config,
             chain: told.chain,
             metrics: Some(Arc::new(move || match &engine {
@@ -237,9 +246,16 @@ impl Control {
         let limits = Limits { drain: DRAIN, trusted_proxies, connections, per_address, ..Limits::default() };
         let listening = async move {
             let listener = tokio::net::TcpListener::from_std(listener)?;
-            Ok::<_, std::io::Error>(listener)
+            let secure = match secure {
+                Some(((listener, address), config)) => {
+                    info!(listener = "control", %address, "listening with TLS for control (API, /metrics)");
+                    Some(TlsPort { listener: tokio::net::TcpListener::from_std(listener)?, config })
+                }
+                None => None,
+            };
+            Ok::<_, std::io::Error>((listener, secure))
         };
-        let listener = runtime.block_on(listening).context("the control port cannot be listened to")?;
+        let (listener, secure) = runtime.block_on(listening).context("the control port cannot be listened to")?;
         runtime.spawn(follow(api.clone(), fleet.clone()));
         runtime.spawn(purge(api.clone()));
         runtime.spawn(api.clone().take_back_what_fails());
@@ -249,7 +265,7 @@ impl Control {
         let kept_api = api.clone();
         // Beside the API's own gate: nodes come by whatever name they were given.
         let routes = routes::router(api).merge(fleet::router(fleet.clone(), Arc::new(is_node)));
-        let serving = runtime.spawn(serve(listener, routes, limits, numbers, async move { drop(ended.await) }));
+        let serving = runtime.spawn(serve(listener, secure, routes, limits, numbers, async move { drop(ended.await) }));
         info!(listener = "control", address = %address, "listening for control (API, /metrics)");
         Ok(Self { api: kept_api, fleet, end: Some(end), serving, node: None, stop_webhooks, webhooks_runtime })
     }

@@ -26,6 +26,7 @@ use crate::keys::NODE_TOKEN;
 use crate::logging;
 use crate::settings::record::RecordSettings;
 use crate::settings::steps::StepEntry;
+use crate::settings::tls::{Listen, TlsSettings};
 use crate::settings::values::{self, AuthPreset, Role, Shards};
 use crate::settings::{HlsDefaults, Public, Settings, StreamDefaults, StreamEntry};
 
@@ -70,6 +71,8 @@ pub(crate) struct Layers {
     pub(crate) control_trusted_proxies: Vec<Network>,
     /// Where the ports are reached from outside, as far as that is said.
     pub(crate) public: Public,
+    /// Ports with TLS, and the files for them.
+    pub(crate) tls: Tls,
     /// Networks that webhooks may go to although they are not public.
     pub(crate) webhooks_allow: Vec<Network>,
     /// Streams of the configuration file.
@@ -95,6 +98,28 @@ pub(crate) struct Layers {
     pub(crate) warnings: Vec<String>,
 }
 
+/// Ports with TLS: where they listen, if they do, and the files for them.
+#[derive(Clone, PartialEq, Eq, Debug, Default)]
+pub(crate) struct Tls {
+    pub(crate) certificates: Vec<PathBuf>,
+    pub(crate) keys: Vec<PathBuf>,
+    pub(crate) rtmp: Option<SocketAddr>,
+    pub(crate) http: Option<SocketAddr>,
+    pub(crate) control: Option<SocketAddr>,
+}
+
+/// RTMPS listens without being asked to where there are certificates.
+fn tls(set: &TlsSettings) -> Tls {
+    let usual = (!set.certificates.is_empty()).then_some(SocketAddr::from(([0, 0, 0, 0], 1938)));
+    Tls {
+        certificates: set.certificates.clone(),
+        keys: set.keys.clone(),
+        rtmp: set.rtmp.map_or(usual, Listen::at),
+        http: set.http.and_then(Listen::at),
+        control: set.control.and_then(Listen::at),
+    }
+}
+
 /// Puts the layers over each other and checks what no layer can check alone.
 pub(crate) fn merge(flags: Flags, settings: Settings) -> anyhow::Result<Layers> {
     let auth = flags.auth.or(settings.auth).unwrap_or(AuthPreset::Signed);
@@ -104,7 +129,8 @@ pub(crate) fn merge(flags: Flags, settings: Settings) -> anyhow::Result<Layers> 
     let streams: Vec<Stream> = settings.streams.iter().map(stream_of).collect();
     let config = config(&flags.engine, &settings, &streams);
     let control = flags.engine.control.or(settings.control).unwrap_or(SocketAddr::from(([127, 0, 0, 1], 8081)));
-    check_addresses(&config, control)?;
+    let tls = tls(&settings.tls);
+    check_addresses(&config, control, &tls)?;
     check_parts(&config.hls)?;
     let role = flags.role.or(settings.role).unwrap_or_default();
     warn_of_what_role_ignores(role, &flags.engine, &settings, &mut warnings);
@@ -140,6 +166,7 @@ pub(crate) fn merge(flags: Flags, settings: Settings) -> anyhow::Result<Layers> 
         control_names,
         control_trusted_proxies,
         public,
+        tls,
         webhooks_allow,
         streams,
         role,
@@ -316,8 +343,10 @@ fn check_parts(hls: &HlsConfig) -> anyhow::Result<()> {
 }
 
 /// Two listeners on one address: with `SO_REUSEPORT` the kernel would let them, and give each a part of the other's clients.
-fn check_addresses(config: &Config, control: SocketAddr) -> anyhow::Result<()> {
-    let listeners = [("rtmp", config.rtmp), ("http", config.http), ("control", control)];
+fn check_addresses(config: &Config, control: SocketAddr, tls: &Tls) -> anyhow::Result<()> {
+    let mut listeners = vec![("rtmp", config.rtmp), ("http", config.http), ("control", control)];
+    let with_tls = [("rtmp.tls_listen", tls.rtmp), ("http.tls_listen", tls.http), ("control.tls_listen", tls.control)];
+    listeners.extend(with_tls.into_iter().filter_map(|(key, at)| Some((key, at?))));
     for (n, (one, a)) in listeners.iter().enumerate() {
         for (other, b) in listeners.iter().skip(n + 1) {
             let overlap = a.ip() == b.ip() || a.ip().is_unspecified() || b.ip().is_unspecified();
@@ -339,7 +368,7 @@ fn check_control(control: SocketAddr, plain: bool, warnings: &mut Vec<String>) -
         )),
         (false, false) => bail!(
             "control: {control} is not a loopback address, and this port has no TLS; give 127.0.0.1:PORT or [::1]:PORT and reach \
-             it through a proxy or a tunnel that has, or say that it may be plain with --control-plain (control.plain = true)"
+             it by control.tls_listen, a proxy or a tunnel, or say that it may be plain with --control-plain (control.plain = true)"
         ),
     }
     Ok(())

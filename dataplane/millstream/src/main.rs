@@ -8,6 +8,7 @@ use std::process::ExitCode;
 
 mod api_client;
 mod backup_command;
+mod certificates;
 mod chain;
 mod check_command;
 mod cli;

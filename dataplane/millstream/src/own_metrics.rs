@@ -19,6 +19,13 @@ static OF_HOOKS: OnceLock<(Numbers, Option<Recorder>)> = OnceLock::new();
 
 static OF_RECORDINGS: OnceLock<Box<dyn Fn() -> String + Send + Sync>> = OnceLock::new();
 
+static OF_TLS: OnceLock<Box<dyn Fn() -> String + Send + Sync>> = OnceLock::new();
+
+/// These are told of certificates.
+pub(crate) fn of_tls(numbers: impl Fn() -> String + Send + Sync + 'static) {
+    let _ = OF_TLS.set(Box::new(numbers));
+}
+
 /// These are counted of recordings.
 pub(crate) fn of_recordings(numbers: impl Fn() -> String + Send + Sync + 'static) {
     let _ = OF_RECORDINGS.set(Box::new(numbers));
@@ -47,12 +54,13 @@ pub(crate) fn text() -> String {
     let version = env!("CARGO_PKG_VERSION");
     let (lost, hooks) = (logging::lost(), hooks());
     let recordings = OF_RECORDINGS.get().map(|numbers| numbers()).unwrap_or_default();
+    let tls = OF_TLS.get().map(|numbers| numbers()).unwrap_or_default();
     format!(
         "# HELP millstream_build Which build this is; always 1.\n\
          # TYPE millstream_build info\n\
          millstream_build_info{{version=\"{version}\",revision=\"{REVISION}\"}} 1\n\
          # HELP millstream_log_lines_lost Log lines that whoever reads the log did not take in time.\n\
          # TYPE millstream_log_lines_lost counter\n\
-         millstream_log_lines_lost_total {lost}\n{hooks}{recordings}"
+         millstream_log_lines_lost_total {lost}\n{hooks}{recordings}{tls}"
     )
 }

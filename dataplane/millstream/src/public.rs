@@ -4,10 +4,25 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, UdpSocket};
 
 use millstream_engine::Addresses;
 
+use crate::layers;
 use crate::settings::Public;
 
 /// Addresses for documentation: nothing is sent to them, they only choose the interface that leads out.
 const ELSEWHERE: (Ipv4Addr, Ipv6Addr) = (Ipv4Addr::new(192, 0, 2, 1), Ipv6Addr::new(0x2001, 0xdb8, 0, 0, 0, 0, 0, 1));
+
+/// `rtmps://host[:port]`, where there is RTMPS: at the host that the configuration says, else where it listens.
+pub(crate) fn rtmps_url(public: &Public, listening: &Addresses) -> String {
+    let said = public.rtmp.as_deref().unwrap_or_default();
+    match listening.rtmps {
+        _ if said.starts_with("rtmps://") => said.to_owned(),
+        Some(listener) => match layers::host_of(said) {
+            Some(host) if host.contains(':') => format!("rtmps://[{host}]:{}", listener.port()),
+            Some(host) => format!("rtmps://{host}:{}", listener.port()),
+            None => format!("rtmps://{}", SocketAddr::new(reached(listener.ip()), listener.port())),
+        },
+        None => String::new(),
+    }
+}
 
 /// `rtmp://host[:port]` and `http://host[:port]`.
 pub(crate) fn urls(public: &Public, listening: &Addresses) -> (String, String) {
@@ -29,6 +44,7 @@ pub(crate) fn of_fleet(public: &Public) -> Option<millstream_api::Here> {
         node: String::new(),
         rtmp_url: rtmp_url.unwrap_or_default(),
         http_url: http_url.unwrap_or_default(),
+        rtmps_url: public.rtmp.clone().filter(|url| url.starts_with("rtmps://")).unwrap_or_default(),
     })
 }
 

@@ -5,6 +5,7 @@ use std::path::PathBuf;
 use serde_json::Value;
 use tracing::{error, info, warn};
 
+use crate::certificates::InUse;
 use crate::chain::ChainChange;
 use crate::cli::ServeFlags;
 use crate::control::FileStreams;
@@ -29,6 +30,8 @@ pub(crate) struct Reload {
     /// Of the file, as they are in force.
     steps: Vec<StepEntry>,
     change_steps: Option<ChainChange>,
+    /// Certificates, where there are any.
+    certificates: Option<InUse>,
 }
 
 impl Reload {
@@ -45,6 +48,7 @@ impl Reload {
             change: None,
             steps: Vec::new(),
             change_steps: None,
+            certificates: None,
         }
     }
 
@@ -70,6 +74,12 @@ impl Reload {
     /// Steps of the chain can be changed.
     pub(crate) fn changing_steps(mut self, chain: ChainChange) -> Self {
         self.change_steps = Some(chain);
+        self
+    }
+
+    /// These certificates are read anew, too.
+    pub(crate) fn reading(mut self, certificates: Option<InUse>) -> Self {
+        self.certificates = certificates;
         self
     }
 
@@ -114,6 +124,9 @@ impl Reload {
 
     /// Reads the file, and takes over what can be.
     pub(crate) fn run(&mut self) {
+        if let Some(certificates) = &self.certificates {
+            certificates.read_anew("SIGHUP");
+        }
         let Some(file) = &self.file else {
             return info!("SIGHUP: there is nothing to reload: the server was started without --config FILE");
         };

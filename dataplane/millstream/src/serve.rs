@@ -11,18 +11,21 @@ use millstream_api::hooks::HookRules;
 use millstream_api::identity::{self, Beside, Key, StoreIdentity};
 use millstream_control_protocol::state::Binding;
 use millstream_engine::config::{Config, GrantConfig, MoreMetrics};
-use millstream_engine::{Addresses, Engine, Remote};
+use millstream_engine::{Addresses, Engine, HTTPS_KEY, RTMPS_KEY, Remote};
 use millstream_fleet::numbers::Numbers;
 use millstream_policy::Chain;
 use millstream_proto::secret::Secret;
 use millstream_proto::sign::MasterKey;
 use millstream_proto::sign::grant::GrantKeys;
 use millstream_store::Store;
+use rustls::ServerConfig;
 use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM, SIGXFSZ};
 use signal_hook::iterator::Signals;
 use tokio::runtime::Runtime;
+use tokio::sync::watch::Receiver;
 use tracing::{error, info, warn};
 
+use crate::certificates::{self, Begun, InUse};
 use crate::chain::view::ChainView;
 use crate::chain::{self, ChainChange, Parts};
 use crate::cli::{Failure, ServeFlags};
@@ -45,15 +48,17 @@ pub(crate) fn run(flags: ServeFlags) -> Result<(), Failure> {
     let reload = Reload::of(&flags);
     let accept = flags.accept_new_key;
     let file = flags.config.clone();
-    let layers = prepare(flags, settings).map_err(|error| match &file {
+    let wrong = |error| match &file {
         Some(file) => Failure::Configuration(settings::in_file(file, error)),
         None => Failure::Configuration(error),
-    })?;
+    };
+    let mut layers = prepare(flags, settings).map_err(wrong)?;
+    let certificates = certificates::begin(&mut layers).map_err(|error| wrong(error.context("tls.certificates")))?;
     let reload = reload.beginning_with(&layers);
     let runtime = control::runtime().map_err(Failure::Running)?;
     if layers.role == Role::Node {
         let (secrets, link) = node_secrets(&layers, &runtime).map_err(Failure::Configuration)?;
-        return as_node(layers, secrets, (link, accept), (signals, reload), &runtime);
+        return as_node(layers, secrets, certificates, (link, accept), (signals, reload), &runtime);
     }
     if !layers.data_dir.join(keys::ADMIN_TOKEN).exists() {
         look_for_ports(&layers).map_err(Failure::Running)?;
@@ -63,15 +68,17 @@ pub(crate) fn run(flags: ServeFlags) -> Result<(), Failure> {
     let store = control::open_store(&layers.data_dir).map_err(Failure::Running)?;
     let secrets = control_secrets(&layers, &store, accept, &runtime).map_err(Failure::Configuration)?;
     match layers.role {
-        Role::Control => as_control(layers, secrets, &store, (signals, reload), &runtime),
-        _ => as_all(layers, secrets, &store, (signals, reload), &runtime),
+        Role::Control => as_control(layers, secrets, certificates, &store, (signals, reload), &runtime),
+        _ => as_all(layers, secrets, certificates, &store, (signals, reload), &runtime),
     }
 }
 
 /// Whether the ports are free: a first start that fails leaves no keys behind.
 fn look_for_ports(layers: &Layers) -> anyhow::Result<()> {
     let engine = [("RTMP", "rtmp", layers.config.rtmp), ("HTTP", "http", layers.config.http)];
-    let engine = engine.into_iter().filter(|_| layers.role != Role::Control);
+    let tls = [("RTMPS", RTMPS_KEY, layers.tls.rtmp), ("HTTPS", HTTPS_KEY, layers.tls.http)];
+    let tls = tls.into_iter().filter_map(|(what, key, address)| Some((what, key, address?)));
+    let engine = engine.into_iter().chain(tls).filter(|_| layers.role != Role::Control);
     for (what, flag, address) in engine.chain([("control", "control", layers.control)]) {
         if let Err(error) = millstream_engine::try_address(address) {
             let advice = millstream_engine::listen_advice(&error, flag);
@@ -85,6 +92,7 @@ fn look_for_ports(layers: &Layers) -> anyhow::Result<()> {
 fn as_all(
     layers: Layers,
     secrets: Secrets,
+    certificates: Option<Begun>,
     store: &Arc<dyn Store>,
     signals: (Signals, Reload),
     runtime: &Runtime,
@@ -105,9 +113,12 @@ fn as_all(
     let tasks = recordings.as_ref().map(|recordings| recordings.tasks(runtime));
     let recordings = recordings.map(|recordings| recordings.tell(remote.clone(), runtime));
     (identity.rtmp_url, identity.http_url) = public::urls(&layers.public, remote.addresses());
+    identity.rtmps_url = public::rtmps_url(&layers.public, remote.addresses());
+    let (certificates, shown) = watched(certificates, Some(&remote), runtime);
     let change = secrets.chain.clone().runs_in(remote.clone(), hooks.clone(), runtime);
     let told = Told {
         inspector: hooks.inspector.clone(),
+        tls: layers.tls.control.zip(shown),
         ..told(layers, secrets, Arc::clone(&numbers), Some((&remote, &identity)))
     };
     let mut control = Control::start(runtime, store, told).map_err(Failure::Running)?;
@@ -115,7 +126,7 @@ fn as_all(
     info!("ready");
     notify::tell(notify::READY);
     let (signals, reload) = signals;
-    let reload = reload.changing(control.file_streams(runtime)).changing_steps(change);
+    let reload = reload.changing(control.file_streams(runtime)).changing_steps(change).reading(certificates);
     let ended = wait(engine, signals, || {}, Some(reload));
     // While control still hears of it.
     recordings.into_iter().for_each(Running::stop);
@@ -127,17 +138,20 @@ fn as_all(
 fn as_control(
     layers: Layers,
     secrets: Secrets,
+    certificates: Option<Begun>,
     store: &Arc<dyn Store>,
     (mut signals, reload): (Signals, Reload),
     runtime: &Runtime,
 ) -> Result<(), Failure> {
     // It has no engine: what is looked at is compiled, and then let go of.
     let (hooks, _) = start_hooks(&layers, &secrets, &[], runtime)?;
-    let told = Told { inspector: hooks.inspector.clone(), ..told(layers, secrets, Arc::default(), None) };
+    let (certificates, shown) = watched(certificates, None, runtime);
+    let tls = layers.tls.control.zip(shown);
+    let told = Told { inspector: hooks.inspector.clone(), tls, ..told(layers, secrets, Arc::default(), None) };
     let control = Control::start(runtime, store, told).map_err(Failure::Running)?;
     info!("ready");
     notify::tell(notify::READY);
-    let mut reload = reload.changing(control.file_streams(runtime));
+    let mut reload = reload.changing(control.file_streams(runtime)).reading(certificates);
     let signal = signals.forever().find(|signal| {
         if *signal == SIGHUP {
             reload.run();
@@ -155,6 +169,7 @@ fn as_control(
 fn as_node(
     layers: Layers,
     secrets: Secrets,
+    certificates: Option<Begun>,
     (link, accept): (LinkTo, bool),
     (signals, reload): (Signals, Reload),
     runtime: &Runtime,
@@ -174,15 +189,26 @@ fn as_node(
     let recordings = recordings.map(|recordings| recordings.tell(engine.remote(), runtime));
     let change = secrets.chain.runs_in(engine.remote(), hooks.clone(), runtime);
     (identity.rtmp_url, identity.http_url) = public::urls(&layers.public, engine.addresses());
+    identity.rtmps_url = public::rtmps_url(&layers.public, engine.addresses());
+    let (certificates, _) = watched(certificates, Some(&engine.remote()), runtime);
     let here = Here { engine: engine.remote(), directory, identity, numbers, hooks, recordings: tasks };
     let joined = Joined::start(runtime, link, here, Some(kept));
     info!("ready");
     notify::tell(notify::READY);
     let reload = reload.changing(FileStreams::of_node(joined.fixed.clone())).changing_steps(change);
-    let ended = wait(engine, signals, || {}, Some(reload));
+    let ended = wait(engine, signals, || {}, Some(reload.reading(certificates)));
     recordings.into_iter().for_each(Running::stop);
     joined.leave(runtime);
     ended
+}
+
+/// Looks after the files with certificates from here on; what the control port is to show.
+fn watched(
+    certificates: Option<Begun>,
+    engine: Option<&Remote>,
+    runtime: &Runtime,
+) -> (Option<InUse>, Option<Receiver<Arc<ServerConfig>>>) {
+    certificates.map(|begun| begun.watched(engine.cloned(), runtime.handle().clone())).unzip()
 }
 
 /// The configuration with the keys of play grants.
@@ -249,6 +275,7 @@ fn told<'a>(
         node: identity.node.name.clone(),
         rtmp_url: identity.rtmp_url.clone(),
         http_url: identity.http_url.clone(),
+        rtmps_url: identity.rtmps_url.clone(),
     });
     Told {
         here: of_node.or_else(|| public::of_fleet(&layers.public)),
@@ -272,6 +299,7 @@ fn told<'a>(
         webhooks_allow: layers.webhooks_allow,
         public_url: layers.public.control,
         inspector: None,
+        tls: None,
         hooks: HookRules { trusted_keys: layers.hooks.trusted_keys, rollback: layers.hooks.rollback },
         engine,
     }
@@ -420,9 +448,15 @@ pub(crate) fn signals() -> Result<Signals, Failure> {
 /// Starts the engine and says where it listens.
 pub(crate) fn start(config: Config, chain: Chain) -> Result<Engine, Failure> {
     let engine = millstream_engine::start(config, chain).map_err(Failure::running)?;
-    let Addresses { rtmp, http, control, .. } = engine.addresses();
+    let Addresses { rtmp, http, rtmps, https, control } = engine.addresses();
     info!(listener = "rtmp", address = %rtmp, "listening for RTMP (push and play)");
     info!(listener = "http", address = %http, "listening for HTTP (play)");
+    if let Some(rtmps) = rtmps {
+        info!(listener = "rtmps", address = %rtmps, "listening for RTMPS (push and play)");
+    }
+    if let Some(https) = https {
+        info!(listener = "https", address = %https, "listening for HTTPS (play)");
+    }
     if let Some(control) = control {
         info!(listener = "control", address = %control, "listening for control (/metrics)");
     }

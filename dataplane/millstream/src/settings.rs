@@ -37,6 +37,7 @@ pub(crate) mod record;
 pub(crate) mod reference;
 pub(crate) mod slate;
 pub(crate) mod steps;
+pub(crate) mod tls;
 pub(crate) mod values;
 
 #[cfg(test)]
@@ -72,6 +73,7 @@ pub(crate) struct Settings {
     pub(crate) control_names: Vec<String>,
     pub(crate) control_trusted_proxies: Vec<Network>,
     pub(crate) public: Public,
+    pub(crate) tls: tls::TlsSettings,
     pub(crate) control_url: Option<Url>,
     pub(crate) control_token_file: Option<PathBuf>,
     pub(crate) role: Option<Role>,
@@ -276,8 +278,10 @@ fn walk(mut file: Table<'_>, f: &mut Findings<'_>) -> Settings {
     set.node_name = node.take(f, "name", |v| values::node_name(string(v)?));
     node.close(f);
 
+    set.tls = tls::walk(file.table(f, "tls"), f);
     let mut rtmp = file.table(f, "rtmp");
     set.rtmp = rtmp.take(f, "listen", |v| values::address(string(v)?));
+    set.tls.rtmp = rtmp.take(f, "tls_listen", tls::listen);
     set.handshake_timeout = rtmp.take(f, "handshake_timeout", duration(100, MINUTES_10));
     set.chunk_size = rtmp.take(f, "chunk_size", number(128..=65_536));
     set.proxy_protocol_from = rtmp.take(f, "proxy_protocol_from", networks).unwrap_or_default();
@@ -287,6 +291,7 @@ fn walk(mut file: Table<'_>, f: &mut Findings<'_>) -> Settings {
 
     let mut http = file.table(f, "http");
     set.http = http.take(f, "listen", |v| values::address(string(v)?));
+    set.tls.http = http.take(f, "tls_listen", tls::listen);
     set.header_timeout = http.take(f, "header_timeout", duration(100, MINUTES_10));
     set.http_proxy_protocol_from = http.take(f, "proxy_protocol_from", networks).unwrap_or_default();
     set.play_paths = http.take(f, "play_paths", patterns).unwrap_or_default();
@@ -296,6 +301,7 @@ fn walk(mut file: Table<'_>, f: &mut Findings<'_>) -> Settings {
 
     let mut control = file.table(f, "control");
     set.control = control.take(f, "listen", |v| values::address(string(v)?));
+    set.tls.control = control.take(f, "tls_listen", tls::listen);
     set.control_names = control.take(f, "names", host_names).unwrap_or_default();
     set.public.control =
         control.take(f, "public_url", |v| values::public_url(string(v)?, &["https", "http"])).flatten();

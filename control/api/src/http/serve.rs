@@ -25,10 +25,13 @@ use millstream_fleet::numbers::Numbers;
 use millstream_proto::http::forwarded::Forwarded;
 use millstream_proto::network::Network;
 use millstream_store::repeated::Repeated;
+use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::watch;
 use tokio::task::JoinSet;
 use tokio::time::{sleep, timeout};
+use tokio_rustls::TlsAcceptor;
+use tokio_rustls::rustls::ServerConfig;
 
 use super::gate::Local;
 use super::places::{Full, Places};
@@ -83,9 +86,27 @@ struct Shared {
     ended: watch::Receiver<bool>,
 }
 
+/// A port with TLS: certificates and all that belongs to them may change.
+#[derive(Debug)]
+pub struct TlsPort {
+    /// Where it listens.
+    pub listener: TcpListener,
+    /// What it shows to who connects next.
+    pub config: watch::Receiver<Arc<ServerConfig>>,
+}
+
+/// The next connection to a port with TLS; never where there is none.
+async fn accept_tls(port: Option<&TlsPort>) -> io::Result<(TcpStream, SocketAddr)> {
+    match port {
+        Some(port) => port.listener.accept().await,
+        None => std::future::pending().await,
+    }
+}
+
 /// Serves until `end` comes, then lets running requests end.
 pub async fn serve(
     listener: TcpListener,
+    tls: Option<TlsPort>,
     router: Router,
     limits: Limits,
     numbers: Arc<Numbers>,
@@ -99,15 +120,18 @@ pub async fn serve(
     let (failing, full) = (Repeated::new(), Repeated::new());
     tokio::pin!(end);
     loop {
-        let accepted = tokio::select! {
-            accepted = listener.accept() => accepted,
+        let (accepted, secure) = tokio::select! {
+            accepted = listener.accept() => (accepted, None),
+            accepted = accept_tls(tls.as_ref()) => {
+                (accepted, tls.as_ref().map(|port| TlsAcceptor::from(Arc::clone(&port.config.borrow()))))
+            }
             // A defect in it has been printed.
             Some(_) = connections.join_next() => continue,
             () = &mut end => break,
         };
         match accepted {
             Ok((stream, peer)) => {
-                if let Err(why) = admit(&shared, &mut connections, stream, peer)
+                if let Err(why) = admit(&shared, &mut connections, stream, (peer, secure))
                     && let Some(count) = full.again()
                 {
                     tracing::warn!(%peer, why, count, "connections to the control port were refused");
@@ -125,7 +149,7 @@ pub async fn serve(
             }
         }
     }
-    drop(listener);
+    drop((listener, tls));
     // Idle connections end at this; the others when their request has.
     ending.send_replace(true);
     let all = async { while connections.join_next().await.is_some() {} };
@@ -139,7 +163,7 @@ fn admit(
     shared: &Arc<Shared>,
     connections: &mut JoinSet<()>,
     stream: TcpStream,
-    peer: SocketAddr,
+    (peer, secure): (SocketAddr, Option<TlsAcceptor>),
 ) -> Result<(), &'static str> {
     let is_proxy = shared.trusts(peer);
     let (place, gave_way) = shared.places.take((!is_proxy).then(|| peer.ip())).map_err(|full| {
@@ -156,7 +180,7 @@ fn admit(
     let (shared, place) = (Arc::clone(shared), Arc::new(place));
     connections.spawn(async move {
         tokio::select! {
-            () = connection(&shared, stream, (peer, is_proxy), &place) => {}
+            () = open(&shared, stream, (peer, is_proxy), secure, &place) => {}
             () = place.gives_way() => tracing::debug!(%peer, "an idle connection to the control port gave way"),
         }
     });
@@ -185,15 +209,50 @@ impl Shared {
     }
 }
 
-async fn connection(
+/// What a client gets that sends HTTP to the port with TLS.
+const USE_HTTPS: &[u8] = b"HTTP/1.1 400 Bad Request\r\nContent-Type: text/plain\r\nContent-Length: 32\r\n\
+    Connection: close\r\n\r\nthis port has TLS: use https://\n";
+
+/// Shakes hands where the port has TLS, and serves the connection.
+async fn open(
     shared: &Arc<Shared>,
     stream: TcpStream,
-    (peer, is_proxy): (SocketAddr, bool),
+    client: (SocketAddr, bool),
+    secure: Option<TlsAcceptor>,
     place: &Arc<super::places::Place>,
 ) {
     // Answers are short, and complete when they are written.
     let _ = stream.set_nodelay(true);
     let Ok(local) = stream.local_addr() else { return };
+    let Some(acceptor) = secure else { return connection(shared, stream, local, client, place).await };
+    let peer = client.0;
+    let shaken = timeout(shared.limits.head_timeout, async {
+        let mut first = [0];
+        if stream.peek(&mut first).await? == 1 && first[0].is_ascii_uppercase() {
+            stream.writable().await?;
+            // A socket that is fresh has room for it.
+            let _ = stream.try_write(USE_HTTPS);
+            return Err(io::Error::other("HTTP without TLS on the port with TLS"));
+        }
+        acceptor.accept(stream).await
+    });
+    match shaken.await {
+        Ok(Ok(stream)) => connection(shared, stream, local, client, place).await,
+        Ok(Err(error)) => {
+            shared.numbers.control_refused("tls");
+            tracing::debug!(%peer, %error, "a TLS handshake on the control port failed");
+        }
+        Err(_) => tracing::debug!(%peer, "a TLS handshake on the control port took too long"),
+    }
+}
+
+async fn connection<S: AsyncRead + AsyncWrite + Unpin + Send + 'static>(
+    shared: &Arc<Shared>,
+    stream: S,
+    local: SocketAddr,
+    (peer, is_proxy): (SocketAddr, bool),
+    place: &Arc<super::places::Place>,
+) {
     let limits = &shared.limits;
     let inner = TowerToHyperService::new(shared.router.clone());
     let (of, slot) = (Arc::clone(shared), Arc::clone(place));

@@ -79,7 +79,7 @@ pub enum Feature {
 }
 
 /// What this version acts on. The rest is kept, and answered as not in force.
-const IN_FORCE: &[Feature] = &[Feature::Core, Feature::Hls, Feature::Cmaf, Feature::Record, Feature::Mp4];
+const IN_FORCE: &[Feature] = &[Feature::Core, Feature::Hls, Feature::Cmaf, Feature::Record, Feature::Mp4, Feature::Rtmps];
 
 /// Whether this version acts on what belongs to a feature.
 pub fn acts_on(feature: Feature) -> bool {
@@ -192,7 +192,7 @@ pub static FIELDS: LazyLock<Vec<Field>> = LazyLock::new(|| {
             Relay,
             "where to: RTMP addresses with commas between; shown to operators only",
         ),
-        field("isRtmps", Switch, off.clone(), Rtmps, "it is pushed over RTMPS"),
+        field("isRtmps", Switch, off.clone(), Rtmps, "it is pushed over RTMPS, and refused over RTMP"),
         field("isCluster", Switch, off, Cluster, "it is served by several nodes"),
         field(
             "flush",

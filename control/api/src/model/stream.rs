@@ -50,7 +50,7 @@ pub struct Tombstone {
 
 /// The settings that nodes are told, by their names in [`super::settings::FIELDS`]; `[[stream]]` entries of a configuration file have
 /// these too. A slate is told as well, by its content: [`crate::slates`] finds it.
-pub const OF_DATA_PLANE: [&str; 16] = [
+pub const OF_DATA_PLANE: [&str; 17] = [
     "isFlv",
     "isHls",
     "isCMAF",
@@ -62,6 +62,7 @@ pub const OF_DATA_PLANE: [&str; 16] = [
     "video_time",
     "retention_days",
     "dvr_window_s",
+    "isRtmps",
     "flush",
     "on_unpublish",
     "push_paths",
@@ -88,6 +89,7 @@ impl StreamRecord {
             "isOnDemand": stream.on_demand, "ondemand_time": stream.on_demand_s, "retention_days": stream.retention_days,
             "isVideo": stream.video, "video_time": stream.video_s,
             "dvr_window_s": stream.dvr_window_s,
+            "isRtmps": stream.rtmps,
         });
         let mut settings = Settings::default();
         // What the configuration accepts is within what a record may hold; were it not, the default would be shown.
@@ -127,6 +129,7 @@ impl StreamRecord {
             video_s: whole(&self.settings, "video_time").filter(|seconds| *seconds != VIDEO_S),
             retention_days: whole(&self.settings, "retention_days").unwrap_or_default(),
             dvr_window_s: whole(&self.settings, "dvr_window_s").filter(|seconds| *seconds != DVR_WINDOW_S),
+            rtmps: self.settings.on("isRtmps"),
             labels: labels(&self.settings),
         }
     }

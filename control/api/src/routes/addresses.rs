@@ -46,6 +46,7 @@ impl Api {
             node: view.id.name,
             rtmp_url: view.status.rtmp_url,
             http_url: view.status.http_url,
+            rtmps_url: view.status.rtmps_url,
         });
         here.into_iter().chain(nodes).collect()
     }
@@ -66,12 +67,14 @@ pub async fn addresses(State(api): State<Api>, Viewer(_): Viewer, InPath(id): In
     let app = api.push_app().map_or("", Id::as_str);
     let settings = &found.record.settings;
     let items = api.places().into_iter().map(|place| {
-        let Here { node, rtmp_url, http_url } = place;
+        let server = place.push_server(settings);
+        let rtmp = (!server.is_empty()).then(|| format!("{server}/{app}/{id}"));
+        let Here { node, http_url, .. } = place;
         let http = |there: bool, file: &str| (there && !http_url.is_empty()).then(|| format!("{http_url}/{id}/{file}"));
         let (flv, hls, dash) = (settings.on("isFlv"), settings.on("isHls"), settings.on("isCMAF"));
         Addresses {
             node,
-            rtmp: (!rtmp_url.is_empty()).then(|| format!("{rtmp_url}/{app}/{id}")),
+            rtmp,
             page: http(flv || hls || dash, "index.html"),
             flv: http(flv, "live.flv"),
             hls: http(hls, "live.m3u8"),

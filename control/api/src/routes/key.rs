@@ -137,9 +137,12 @@ fn key_of(api: &Api, found: &Found, expiry_s: u64, now_s: u64) -> Key {
     }
     let app = api.push_app().map_or("", Id::as_str);
     let query = key.sign.as_ref().map(|sign| format!("?sign={sign}")).unwrap_or_default();
-    let of =
-        |place: Here| PushUrl { push_url: format!("{}/{app}/{}{query}", place.rtmp_url, found.id), node: place.node };
-    key.push_urls = api.places().into_iter().filter(|place| !place.rtmp_url.is_empty()).map(of).collect();
+    let of = |place: Here| {
+        let server = place.push_server(&found.record.settings);
+        let push_url = (!server.is_empty()).then(|| format!("{server}/{app}/{}{query}", found.id))?;
+        Some(PushUrl { push_url, node: place.node })
+    };
+    key.push_urls = api.places().into_iter().filter_map(of).collect();
     key.push_url = key.push_urls.first().map(|first| first.push_url.clone());
     key
 }

@@ -141,7 +141,7 @@ impl Server {
             let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
             let address = listener.local_addr().unwrap();
             let router = routes::router(api.clone()).merge(options.more);
-            tokio::spawn(serve(listener, router, options.limits, told_numbers, std::future::pending()));
+            tokio::spawn(serve(listener, None, router, options.limits, told_numbers, std::future::pending()));
             (address, api)
         });
         Self { address, fleet, draining, numbers, api, now_ms, passed_ms, runtime: Some(runtime) }

@@ -91,11 +91,12 @@ impl Row {
 }
 
 /// What each table is about.
-pub(crate) const TABLES: [(&str, &str); 12] = [
+pub(crate) const TABLES: [(&str, &str); 13] = [
     ("node", "The process and its place in a fleet"),
     ("rtmp", "The port that encoders push to, and that RTMP viewers play from"),
     ("http", "The port that viewers play from"),
     ("control", "The port of the API and of /metrics"),
+    ("tls", "Certificates for the ports with TLS. The files are read anew when they change, and on SIGHUP"),
     ("hooks", "What WebAssembly hooks may use of this server, by name"),
     ("record", "Where recordings are kept, of streams whose `isOnDemand` or `isVideo` is set"),
     ("auth", "Who may publish and play: the steps of [[auth.steps]] in their order, then those of the preset"),
@@ -175,6 +176,13 @@ pub(crate) const ROWS: &[Row] = &[
     })
     .flag("--rtmp"),
     Row::new(
+        ("rtmp", "tls_listen"),
+        Text("address and port"),
+        "Where RTMPS listens; \"\" is nowhere. Unset: 0.0.0.0:1938 where there are certificates.",
+        |l| l.tls.rtmp.map_or(Value::Null, |at| at.to_string().into()),
+    )
+    .example("0.0.0.0:1938"),
+    Row::new(
         ("rtmp", "handshake_timeout"),
         Kind::Duration("100ms to 10m"),
         "Time for the handshake and the commands up to publish or play.",
@@ -204,6 +212,13 @@ pub(crate) const ROWS: &[Row] = &[
     .example("rtmp://push.example.org"),
     Row::new(("http", "listen"), Text("address and port"), "Where it listens.", |l| l.config.http.to_string().into())
         .flag("--http"),
+    Row::new(
+        ("http", "tls_listen"),
+        Text("address and port"),
+        "Where HTTPS listens, beside HTTP; unset: nowhere.",
+        |l| l.tls.http.map_or(Value::Null, |at| at.to_string().into()),
+    )
+    .example("0.0.0.0:8443"),
     Row::new(("http", "header_timeout"), Kind::Duration("100ms to 10m"), "Time for a request's head.", |l| {
         time(l.config.header_timeout)
     }),
@@ -239,6 +254,13 @@ pub(crate) const ROWS: &[Row] = &[
         |l| l.control.to_string().into(),
     )
     .flag("--control"),
+    Row::new(
+        ("control", "tls_listen"),
+        Text("address and port"),
+        "Where it listens with TLS, which may be off loopback; unset: nowhere. Its name is one of the names, or that of public_url.",
+        |l| l.tls.control.map_or(Value::Null, |at| at.to_string().into()),
+    )
+    .example("0.0.0.0:8444"),
     Row::new(
         ("control", "names"),
         List("host names"),
@@ -320,6 +342,18 @@ pub(crate) const ROWS: &[Row] = &[
         "Which key play grants are made with: `millstream grant-key` prints it. Grants of the key before it are still taken: raised by one, nobody \
          notices; raised by two, every grant ends.",
         |l| json!(l.grant_generation),
+    ),
+    Row::new(
+        ("tls", "certificates"),
+        List("paths"),
+        "Files in PEM, each with a chain, the server's own certificate first. A client gets the one for the host that it names, or the first.",
+        |l| texts(l.tls.certificates.iter().map(|file| file.display())),
+    ),
+    Row::new(
+        ("tls", "keys"),
+        List("paths"),
+        "Files in PEM with the keys of these certificates, in any order; a file may hold both.",
+        |l| texts(l.tls.keys.iter().map(|file| file.display())),
     ),
     Row::new(
         ("hooks", "fail"),

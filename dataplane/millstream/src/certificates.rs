@@ -1,0 +1,288 @@
+//! Certificates from files: read at the start, read again when they change and on SIGHUP. What cannot be used, or is worse than what is in use,
+//! changes nothing, and is said. Before it: [`crate::layers`]; after it: the shards and the control port, which get the new ones at once.
+use std::fmt;
+use std::fs::File;
+use std::io::Read as _;
+use std::os::unix::fs::MetadataExt as _;
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
+
+use anyhow::{Context as _, anyhow, bail};
+use millstream_engine::Remote;
+use millstream_engine::config::TlsConfig;
+use millstream_tls::{Certificates, PemFile, Problem, ServerTls, Tickets};
+use rustls::ServerConfig;
+use tokio::runtime::Handle;
+use tokio::sync::watch;
+use tracing::{error, info, warn};
+
+use crate::layers::{self, Layers};
+use crate::own_metrics;
+
+/// Bytes of one file: a chain has some thousand.
+const FILE_BYTES_MAX: u64 = 1 << 20;
+/// How often files are looked at. A change is taken up once it has been the same for two looks, since certificate and key are written one after the
+/// other.
+const LOOK_EVERY: Duration = Duration::from_secs(2);
+/// Who has less time left than this is told at the start and with each reading.
+const ENDS_SOON_S: u64 = 7 * 86_400;
+
+/// Where certificates and keys are, and which names clients come for.
+#[derive(Clone, PartialEq, Eq, Debug, Default)]
+pub(crate) struct Files {
+    certificates: Vec<PathBuf>,
+    keys: Vec<PathBuf>,
+    names: Vec<String>,
+}
+
+impl Files {
+    /// Those of the configuration; an error where it asks for TLS without them.
+    pub(crate) fn of(layers: &Layers) -> anyhow::Result<Option<Self>> {
+        let tls = &layers.tls;
+        let listens = [("rtmp", tls.rtmp), ("http", tls.http), ("control", tls.control)];
+        if tls.certificates.is_empty() {
+            if let Some((table, _)) = listens.iter().find(|(_, at)| at.is_some()) {
+                bail!("{table}.tls_listen is set, but tls.certificates names no file: give it and tls.keys");
+            }
+            if !tls.keys.is_empty() {
+                bail!("tls.keys is set, but tls.certificates names no file");
+            }
+            return Ok(None);
+        }
+        if tls.keys.is_empty() {
+            bail!(
+                "tls.certificates is set, but tls.keys names no file; a file may hold both, and is then named in both"
+            );
+        }
+        let public = &layers.public;
+        let urls = [(&public.rtmp, tls.rtmp), (&public.http, tls.http), (&public.control, tls.control)];
+        // Behind a proxy that has TLS of its own, our certificate is not the one that clients see.
+        let names = urls
+            .into_iter()
+            .filter(|(_, at)| at.is_some())
+            .filter_map(|(url, _)| url.as_deref())
+            .filter(|url| url.starts_with("rtmps://") || url.starts_with("https://"))
+            .filter_map(layers::host_of)
+            .collect();
+        Ok(Some(Self { certificates: tls.certificates.clone(), keys: tls.keys.clone(), names }))
+    }
+
+    /// Reads and checks them.
+    pub(crate) fn load(&self) -> anyhow::Result<Certificates> {
+        let (chains, keys) = (read_all(&self.certificates)?, read_all(&self.keys)?);
+        Ok(Certificates::from_pem(&pem(&chains), &pem(&keys))?)
+    }
+
+    /// What clients will not accept of them now.
+    pub(crate) fn problems(&self, certificates: &Certificates) -> Vec<Problem> {
+        certificates.problems(now_s(), &self.names)
+    }
+
+    /// What tells one state of the files from another.
+    fn stamp(&self) -> Stamp {
+        let of = |file: &PathBuf| {
+            let found = std::fs::metadata(file).ok()?;
+            Some((found.dev(), found.ino(), found.size(), (found.mtime(), found.mtime_nsec())))
+        };
+        self.certificates.iter().chain(&self.keys).map(of).collect()
+    }
+}
+
+type Stamp = Vec<Option<(u64, u64, u64, (i64, i64))>>;
+
+fn read_all(files: &[PathBuf]) -> anyhow::Result<Vec<(String, Vec<u8>)>> {
+    files.iter().map(|file| Ok((file.display().to_string(), read(file)?))).collect()
+}
+
+fn read(file: &Path) -> anyhow::Result<Vec<u8>> {
+    let name = file.display();
+    let mut bytes = Vec::new();
+    let opened = File::open(file).with_context(|| format!("{name}: cannot be read; this user needs the right to"))?;
+    opened.take(FILE_BYTES_MAX + 1).read_to_end(&mut bytes).with_context(|| format!("{name}: cannot be read"))?;
+    if bytes.len() as u64 > FILE_BYTES_MAX {
+        return Err(anyhow!("{name}: is larger than {FILE_BYTES_MAX} bytes; this is no certificate and no key"));
+    }
+    Ok(bytes)
+}
+
+fn pem(files: &[(String, Vec<u8>)]) -> Vec<PemFile<'_>> {
+    files.iter().map(|(name, bytes)| PemFile { name, bytes }).collect()
+}
+
+fn now_s() -> u64 {
+    SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default().as_secs()
+}
+
+/// The certificates that a server began with.
+pub(crate) struct Begun {
+    files: Files,
+    tickets: Tickets,
+    server: ServerTls,
+    /// Taken before they were read: what changes meanwhile is seen.
+    stamp: Stamp,
+}
+
+/// Reads what the configuration names and gives it to the engine's configuration; `None`: there is no TLS. What clients will not accept is only
+/// said: a server that does not start serves nobody.
+pub(crate) fn begin(layers: &mut Layers) -> anyhow::Result<Option<Begun>> {
+    let Some(files) = Files::of(layers)? else { return Ok(None) };
+    let stamp = files.stamp();
+    let certificates = files.load()?;
+    for problem in files.problems(&certificates) {
+        warn!("certificate: {problem}");
+    }
+    tell(&certificates);
+    let tickets = Tickets::new()?;
+    let server = ServerTls::new(certificates, &tickets)?;
+    let (rtmp, http) = (layers.tls.rtmp, layers.tls.http);
+    layers.config.tls = Some(TlsConfig { server: server.clone(), rtmp, http });
+    Ok(Some(Begun { files, tickets, server, stamp }))
+}
+
+/// Says which certificates are in use, and which of them end soon.
+fn tell(certificates: &Certificates) {
+    for certificate in certificates.list() {
+        let (file, names) = (&certificate.file, certificate.names.join(", "));
+        let left_s = certificate.valid_s.1.saturating_sub(now_s());
+        let days_left = left_s / 86_400;
+        if left_s > 0 && left_s < ENDS_SOON_S {
+            warn!(file, names, days_left, "certificate in use; it expires soon");
+        } else {
+            info!(file, names, days_left, "certificate in use");
+        }
+    }
+}
+
+/// The certificates in use, and how they are replaced.
+#[derive(Clone)]
+pub(crate) struct InUse(Arc<Inner>);
+
+struct Inner {
+    files: Files,
+    tickets: Tickets,
+    runtime: Handle,
+    engine: Option<Remote>,
+    /// What is in use.
+    server: Mutex<ServerTls>,
+    /// Where the control port looks.
+    control: watch::Sender<Arc<ServerConfig>>,
+    state: Mutex<State>,
+}
+
+struct State {
+    /// The files as they were when they were read last, whatever came of it.
+    stamp: Stamp,
+    replaced: u64,
+    refused: u64,
+}
+
+impl fmt::Debug for InUse {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_tuple("InUse").field(&self.0.files).finish()
+    }
+}
+
+impl Begun {
+    /// What the control port shows; it changes.
+    pub(crate) fn watched(
+        self,
+        engine: Option<Remote>,
+        runtime: Handle,
+    ) -> (InUse, watch::Receiver<Arc<ServerConfig>>) {
+        let Self { files, tickets, server, stamp } = self;
+        let (control, seen) = watch::channel(Arc::clone(server.web()));
+        let server = Mutex::new(server);
+        let state = Mutex::new(State { stamp, replaced: 0, refused: 0 });
+        let in_use = InUse(Arc::new(Inner { files, tickets, runtime, engine, server, control, state }));
+        let counted = in_use.clone();
+        own_metrics::of_tls(move || counted.numbers());
+        let watching = in_use.clone();
+        let thread = std::thread::Builder::new().name("certificates".to_owned()).spawn(move || watching.watch());
+        if let Err(error) = thread {
+            warn!(%error, "certificates are read anew on SIGHUP only");
+        }
+        (in_use, seen)
+    }
+}
+
+impl InUse {
+    fn state(&self) -> MutexGuard<'_, State> {
+        self.0.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// What is in use now.
+    fn server(&self) -> ServerTls {
+        self.0.server.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    /// Looks at the files for as long as the process lives.
+    fn watch(&self) {
+        let mut before = self.state().stamp.clone();
+        loop {
+            std::thread::sleep(LOOK_EVERY);
+            let now = self.0.files.stamp();
+            if now == before && now != self.state().stamp {
+                self.read_anew("the files have changed");
+            }
+            before = now;
+        }
+    }
+
+    /// Reads the files; what is in use stays where they are no better.
+    pub(crate) fn read_anew(&self, why: &str) {
+        let Inner { files, tickets, runtime, engine, control, .. } = &*self.0;
+        let mut state = self.state();
+        state.stamp = files.stamp();
+        let read = files.load().and_then(|certificates| {
+            let problems = files.problems(&certificates);
+            // What is in use may have expired meanwhile: then the others are no worse.
+            if problems.len() > files.problems(self.server().certificates()).len() {
+                let problems: Vec<_> = problems.iter().map(ToString::to_string).collect();
+                bail!("{}", problems.join("; "));
+            }
+            Ok(ServerTls::new(certificates, tickets)?)
+        });
+        let next = match read {
+            Ok(next) => next,
+            Err(error) => {
+                state.refused += 1;
+                let error = format!("{error:#}");
+                return error!(why, error, "the certificates in use stay in use: the files cannot take their place");
+            }
+        };
+        state.replaced += 1;
+        info!(why, "the certificates were read anew");
+        tell(next.certificates());
+        if let Some(engine) = engine
+            && let Err(error) = runtime.block_on(engine.set_tls(&next))
+        {
+            error!(%error, "not every shard shows the new certificates; SIGHUP reads them again");
+        }
+        control.send_replace(Arc::clone(next.web()));
+        *self.0.server.lock().unwrap_or_else(PoisonError::into_inner) = next;
+    }
+
+    /// Numbers of `/metrics`.
+    fn numbers(&self) -> String {
+        let (replaced, refused) = {
+            let state = self.state();
+            (state.replaced, state.refused)
+        };
+        let mut text = format!(
+            "# HELP millstream_tls_certificates_read Readings of the files with certificates since the start, by what came of them.\n\
+             # TYPE millstream_tls_certificates_read counter\n\
+             millstream_tls_certificates_read_total{{result=\"taken\"}} {replaced}\n\
+             millstream_tls_certificates_read_total{{result=\"refused\"}} {refused}\n\
+             # HELP millstream_tls_certificate_expiry_timestamp_seconds When a certificate in use expires.\n\
+             # TYPE millstream_tls_certificate_expiry_timestamp_seconds gauge\n\
+             # UNIT millstream_tls_certificate_expiry_timestamp_seconds seconds\n"
+        );
+        for certificate in self.server().certificates().list() {
+            let file = certificate.file.replace('\\', "\\\\").replace('"', "\\\"").replace('\n', "\\n");
+            let until_s = certificate.valid_s.1;
+            text += &format!("millstream_tls_certificate_expiry_timestamp_seconds{{file=\"{file}\"}} {until_s}\n");
+        }
+        text
+    }
+}
