@@ -53,3 +53,4 @@ mod recordings_mp4;
 mod repair;
 mod shards;
 mod slate;
+mod tls;
