@@ -1,5 +1,5 @@
 //! What goes wrong with certificates, which is the operator's to mend, and with connections, which is their client's.
-use rustls::{AlertDescription, Error, PeerIncompatible};
+use rustls::{AlertDescription, Error};
 
 use crate::stranger::Stranger;
 
@@ -124,16 +124,8 @@ impl From<Error> for TlsError {
         match error {
             Error::DecryptError => Self::Record,
             Error::NoApplicationProtocol => Self::NoProtocol,
-            Error::PeerIncompatible(
-                PeerIncompatible::NoCipherSuitesInCommon
-                | PeerIncompatible::Tls12NotOffered
-                | PeerIncompatible::Tls12NotOfferedOrEnabled
-                | PeerIncompatible::SupportedVersionsExtensionRequired
-                | PeerIncompatible::NoKxGroupsInCommon
-                | PeerIncompatible::NoEcPointFormatsInCommon
-                | PeerIncompatible::ServerDoesNotSupportTls12Or13
-                | PeerIncompatible::NoSignatureSchemesInCommon,
-            ) => Self::Old(format!("{error}")),
+            // Each of these is something that TLS 1.2 as it is used today has, and the client has not.
+            Error::PeerIncompatible(lacking) => Self::Old(format!("{lacking:?}")),
             Error::AlertReceived(alert) => Self::Refused(alert_words(alert)),
             other => Self::Other(other.to_string()),
         }
