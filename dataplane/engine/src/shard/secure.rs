@@ -1,96 +1,32 @@
-//! The TLS handshake of a connection, and how many of them a shard works at. Before it: [`super::Shard`] has admitted the connection by the limits of
+//! The TLS handshake of a connection. Before it: [`super::Shard`] has admitted the connection by the limits of
 //! all ports; after it: the protocol, which reads and sends as without TLS.
-use std::cell::{Cell, RefCell};
-use std::collections::VecDeque;
-use std::rc::{Rc, Weak};
+use std::rc::Rc;
 use std::sync::Arc;
-use std::time::Duration;
 
 use bytes::Bytes;
 use millstream_proto::http::response;
 use millstream_proto::limits::TLS_HANDSHAKE_BYTES_MAX;
-use millstream_proto::time::Time;
 use millstream_tls::{Purpose, Records, Session as TlsSession, Stranger, TlsError, is_whole};
 
 use super::context::ShardContext;
 use super::introduce::introduce;
 use super::session::{Arrival, Session};
 use super::state::Port;
-use super::wait::{Notify, select};
 use crate::clock::unix_s;
 use crate::close::CloseReason;
 use crate::ingest::GOODBYE;
-use crate::io::{Budget, HANDSHAKES, Socket, sleep};
+use crate::io::Socket;
 
-/// Handshakes that have their turn one after the other: their signatures are the longest work of a shard, and a burst of them is not to hold up what is
-/// on air. Who waits has come through the limit of connections that have asked for nothing, which bounds how many there are.
-pub(crate) struct Handshakes {
-    budget: Budget,
-    waiting: RefCell<VecDeque<Weak<Notify>>>,
-    /// A task calls them.
-    running: Cell<bool>,
-}
-
-impl Default for Handshakes {
-    fn default() -> Self {
-        let budget = Budget::new(&HANDSHAKES, Time::ZERO);
-        Self { budget, waiting: RefCell::default(), running: Cell::new(false) }
+/// Waits for this one's turn, or for the session's end.
+async fn turn(shard: &Rc<ShardContext>, session: &Session) {
+    if shard.handshakes.is_free(shard.now()) {
+        return;
     }
-}
-
-impl Handshakes {
-    /// Waits for this one's turn, or for the session's end.
-    async fn turn(&self, shard: &Rc<ShardContext>, session: &Session) {
-        if !self.running.get() {
-            // The task below renews it once a millisecond as long as somebody waits.
-            let now = shard.now();
-            if self.budget.place(now).is_zero() {
-                return;
-            }
-            self.running.set(true);
-            let shard_of_task = Rc::clone(shard);
-            shard.spawn(async move { call(&shard_of_task).await });
-        }
-        let called = Rc::new(Notify::default());
-        self.waiting.borrow_mut().push_back(Rc::downgrade(&called));
-        select(called.notified(), session.notify.notified()).await;
+    if shard.handshakes.needs_caller() {
+        let of_task = Rc::clone(shard);
+        shard.spawn(async move { of_task.handshakes.call().await });
     }
-
-    /// Calls those whose turn it is. True: more are waiting.
-    fn call_some(&self) -> bool {
-        let waiting = &mut *self.waiting.borrow_mut();
-        let mut left = HANDSHAKES.pieces;
-        while left > 0
-            && let Some(next) = waiting.pop_front()
-        {
-            // Who has gone meanwhile takes nobody's turn.
-            if let Some(next) = next.upgrade() {
-                next.notify();
-                left -= 1;
-            }
-        }
-        !waiting.is_empty()
-    }
-}
-
-async fn call(shard: &Rc<ShardContext>) {
-    let _ends = Ends(&shard.handshakes.running);
-    loop {
-        // A turn is a millisecond, in which the runtime looks at what came in.
-        sleep(Duration::from_millis(1)).await;
-        if !shard.handshakes.call_some() {
-            return;
-        }
-    }
-}
-
-/// Says that a task has ended, however it does.
-struct Ends<'a>(&'a Cell<bool>);
-
-impl Drop for Ends<'_> {
-    fn drop(&mut self) {
-        self.0.set(false);
-    }
+    shard.handshakes.called(session).await;
 }
 
 /// Shakes hands: gives the connection with TLS on it, or, where there is none, as it was with why.
@@ -137,7 +73,7 @@ async fn shake(
     while tls.is_handshaking() {
         gather(shard, session, socket, &mut held, is_first).await?;
         is_first = false;
-        shard.handshakes.turn(shard, session).await;
+        turn(shard, session).await;
         if let Some(why) = session.ending() {
             return Err(why);
         }
