@@ -79,7 +79,8 @@ pub enum Feature {
 }
 
 /// What this version acts on. The rest is kept, and answered as not in force.
-const IN_FORCE: &[Feature] = &[Feature::Core, Feature::Hls, Feature::Cmaf, Feature::Record, Feature::Mp4, Feature::Rtmps];
+const IN_FORCE: &[Feature] =
+    &[Feature::Core, Feature::Hls, Feature::Cmaf, Feature::Record, Feature::Mp4, Feature::Rtmps];
 
 /// Whether this version acts on what belongs to a feature.
 pub fn acts_on(feature: Feature) -> bool {
