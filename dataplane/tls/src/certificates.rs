@@ -102,7 +102,7 @@ impl Certificates {
             let name = || file.name.to_owned();
             let key = PrivateKeyDer::from_pem_slice(file.bytes).map_err(|error| match error {
                 pem::Error::NoItemsFound => CertificateError::NoKey { file: name() },
-                error => CertificateError::NotPem { file: name(), error: error.to_string() },
+                error => not_pem(file.name, &error),
             })?;
             let key = provider.key_provider.load_private_key(key);
             known.push(key.map_err(|error| CertificateError::BadKey { file: name(), error: error.to_string() })?);
@@ -175,7 +175,7 @@ impl Certificate {
         let chain: Vec<CertificateDer<'static>> = CertificateDer::pem_slice_iter(file.bytes)
             .take(CHAIN_LEN_MAX)
             .collect::<Result<_, _>>()
-            .map_err(|error| CertificateError::NotPem { file: name(), error: error.to_string() })?;
+            .map_err(|error| not_pem(file.name, &error))?;
         let Some(own) = chain.first() else { return Err(CertificateError::NoCertificate { file: name() }) };
         let not_readable =
             |error: webpki::Error| CertificateError::NotReadable { file: name(), error: error.to_string() };
@@ -196,6 +196,18 @@ impl Certificate {
         let own = self.key.cert.first().and_then(|own| EndEntityCert::try_from(own).ok());
         own.is_some_and(|own| own.verify_is_valid_for_subject_name(&host).is_ok())
     }
+}
+
+/// What is wrong with text that is to be PEM. Nothing of the text is told: where the line ends of a key are lost, all of it is one line, which its reader
+/// takes for a mark and would quote.
+fn not_pem(file: &str, error: &pem::Error) -> CertificateError {
+    let error = match error {
+        pem::Error::MissingSectionEnd { .. } => "a section has no end, or its line ends are lost",
+        pem::Error::IllegalSectionStart { .. } => "a section does not begin as one does",
+        pem::Error::Base64Decode(_) => "what is between its marks is not base64",
+        _ => "its sections cannot be read",
+    };
+    CertificateError::NotPem { file: file.to_owned(), error: error.to_owned() }
 }
 
 /// From when to when a certificate is valid. Its reader tells it only as the reason of a refusal, and looks at the time before anything else: it is

@@ -25,7 +25,7 @@ pub enum CertificateError {
     NotPem {
         /// Which file.
         file: String,
-        /// What is wrong.
+        /// What is wrong; nothing that the file holds.
         error: String,
     },
     /// PEM without what is looked for.

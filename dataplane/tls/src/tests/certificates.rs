@@ -35,6 +35,11 @@ fn files_that_cannot_be_used_are_named_with_what_is_wrong() {
     says(read(&garbage.replace("AAAA", "?!"), &one.key), "chain.pem: is not PEM");
     let garbage = "-----BEGIN PRIVATE KEY-----\nAAAA\n-----END PRIVATE KEY-----\n";
     says(read(&one.chain, garbage), "key.pem: its key cannot be used");
+    // A key whose line ends are lost is one line, of which nothing is told.
+    for lost in [one.key.replace('\n', ""), one.key.replace("-----\n", "-----")] {
+        let error = read(&one.chain, &lost).unwrap_err();
+        assert!(error.starts_with("key.pem: is not PEM: a section") && error.len() < 150, "{error}");
+    }
     assert_eq!(Certificates::from_pem(&[], &[]).map(drop), Err(CertificateError::None));
     let many = vec![PemFile { name: "chain.pem", bytes: one.chain.as_bytes() }; 65];
     assert!(matches!(Certificates::from_pem(&many, &[]).map(drop), Err(CertificateError::TooMany { count: 65, .. })));
