@@ -15,5 +15,5 @@ pub use certificates::{Certificate, Certificates, PemFile, Problem};
 pub use error::{CertificateError, TlsError};
 pub use records::Records;
 pub use server::{Purpose, ServerTls, Tickets};
-pub use session::{Session, is_whole};
+pub use session::{Session, whole};
 pub use stranger::Stranger;

@@ -16,19 +16,34 @@ const HANDSHAKE_BYTES_MAX: usize = 24 << 10;
 /// Plaintext of a record at most (RFC 8446, 5.1), and what a record adds to it at most: header, nonce, type, tag, all rounded up.
 const RECORD_BYTES_MAX: usize = 16 << 10;
 const RECORD_ADDS: usize = 64;
+/// A record's header, and what may follow it encrypted in TLS 1.2 (RFC 5246, 6.2.3), which allows more than TLS 1.3.
+const HEADER_BYTES: usize = 5;
+const PAYLOAD_BYTES_MAX: usize = (16 << 10) + (2 << 10);
 /// Turns of the state machine that bring nothing, in one call: more than any flight has messages.
 const TURNS_MAX: usize = 64;
 
-/// Whether these are worth a look, as bytes of a handshake: a whole record, or something that is no record. Less than that is only gathered, so that who
-/// sends its bytes one by one does not have the work of a handshake done for each.
-pub fn is_whole(bytes: &[u8]) -> bool {
-    match *bytes {
-        [] => false,
-        [20..=23, ..] => match *bytes {
-            [_, _, _, high, low, ..] => bytes.len() >= 5 + usize::from(u16::from_be_bytes([high, low])),
-            _ => false,
-        },
-        _ => true,
+/// How many of these are worth a look, as bytes of a handshake: the whole records that they begin with, or all of them where something is no record,
+/// or one that is longer than any. Of a record that is not whole there is nothing to do but to wait for the rest, so that who sends its bytes one by
+/// one does not have the work of a handshake done for each.
+pub fn whole(bytes: &[u8]) -> usize {
+    let mut whole = 0;
+    loop {
+        let rest = bytes.get(whole..).unwrap_or_default();
+        match rest.first() {
+            None => return whole,
+            Some(20..=23) => {}
+            Some(_) => return bytes.len(),
+        }
+        let &[_, _, _, high, low, ..] = rest else { return whole };
+        let payload_bytes = usize::from(u16::from_be_bytes([high, low]));
+        if payload_bytes > PAYLOAD_BYTES_MAX {
+            return bytes.len();
+        }
+        let record_bytes = HEADER_BYTES + payload_bytes;
+        if rest.len() < record_bytes {
+            return whole;
+        }
+        whole += record_bytes;
     }
 }
 

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use bytes::Bytes;
 use millstream_proto::http::response;
 use millstream_proto::limits::TLS_HANDSHAKE_BYTES_MAX;
-use millstream_tls::{Purpose, Records, Session as TlsSession, Stranger, TlsError, is_whole};
+use millstream_tls::{Purpose, Records, Session as TlsSession, Stranger, TlsError, whole};
 
 use super::context::ShardContext;
 use super::introduce::introduce;
@@ -71,41 +71,61 @@ async fn shake(
     let mut plain = Vec::new();
     let mut is_first = true;
     while tls.is_handshaking() {
-        gather(shard, session, socket, &mut held, is_first).await?;
+        let count = gather(shard, session, socket, &mut held, is_first).await?;
         is_first = false;
         turn(shard, session).await;
         if let Some(why) = session.ending() {
             return Err(why);
         }
-        let mut out = Records::new();
-        let received = tls.receive(&mut held, &mut plain, &mut out);
-        held = Vec::new();
-        if received.is_err() {
-            session.set_deadline(Some(shard.now() + GOODBYE));
-        }
-        if !out.is_empty() {
-            let sent = socket.writer.send_all(Bytes::from(out.into_vec())).await;
-            if received.is_ok() {
-                sent.map_err(|_| session.ended_by(CloseReason::PeerGone))?;
-            }
-        }
-        if let Err(error) = received {
-            return Err(failed(shard, session, socket, protocol, &error).await);
-        }
+        let rest = held.split_off(count);
+        let records = std::mem::replace(&mut held, rest);
+        answer(shard, session, socket, protocol, (&mut tls, &mut plain), records).await?;
     }
+    // The beginning of what the peer says first.
+    answer(shard, session, socket, protocol, (&mut tls, &mut plain), held).await?;
     shard.stats.tls_handshakes.add(1);
     Ok((tls, plain))
 }
 
-/// Reads until there is something that is worth a turn.
+/// Has TLS look at these, and sends what it answers.
+async fn answer(
+    shard: &ShardContext,
+    session: &Session,
+    socket: &mut Socket,
+    protocol: &'static str,
+    (tls, plain): (&mut TlsSession, &mut Vec<u8>),
+    mut bytes: Vec<u8>,
+) -> Result<(), CloseReason> {
+    let mut out = Records::new();
+    let received = tls.receive(&mut bytes, plain, &mut out);
+    if received.is_err() {
+        session.set_deadline(Some(shard.now() + GOODBYE));
+    }
+    if !out.is_empty() {
+        let sent = socket.writer.send_all(Bytes::from(out.into_vec())).await;
+        if received.is_ok() {
+            sent.map_err(|_| session.ended_by(CloseReason::PeerGone))?;
+        }
+    }
+    match received {
+        Ok(()) => Ok(()),
+        Err(error) => Err(failed(shard, session, socket, protocol, &error).await),
+    }
+}
+
+/// Reads until there is something that is worth a turn: how many bytes of it.
 async fn gather(
     shard: &ShardContext,
     session: &Session,
     socket: &Socket,
     held: &mut Vec<u8>,
     is_first: bool,
-) -> Result<(), CloseReason> {
-    while !is_whole(held) {
+) -> Result<usize, CloseReason> {
+    loop {
+        let count = whole(held);
+        if count > 0 {
+            return Ok(count);
+        }
         socket.reader.readable().await.map_err(|_| session.ended_by(CloseReason::PeerGone))?;
         let scratch = &mut *shard.scratch.borrow_mut();
         let room = TLS_HANDSHAKE_BYTES_MAX.saturating_sub(held.len()).clamp(1, scratch.len());
@@ -118,7 +138,6 @@ async fn gather(
             Err(_) => return Err(session.ended_by(CloseReason::PeerGone)),
         }
     }
-    Ok(())
 }
 
 /// Tells what is wrong with a client, in the log and, where it can understand it, itself.

@@ -4,7 +4,7 @@ use std::sync::Arc;
 use rustls::version::TLS13;
 
 use super::kit::{Authority, Line, YEARS, client_config, server};
-use crate::{Records, Session, Stranger, TlsError, is_whole};
+use crate::{Records, Session, Stranger, TlsError, whole};
 
 #[test]
 fn other_protocols_are_named_by_their_first_bytes() {
@@ -31,7 +31,28 @@ fn other_protocols_are_named_by_their_first_bytes() {
     let client = Arc::new(client_config(authority.root(), &[&TLS13]));
     let hello = Line::new(&server, &client, "a.example").from_client();
     // All of it is one record, which is looked at once it is there; the others at once.
-    assert!((0..hello.len()).all(|end| !is_whole(&hello[..end])) && is_whole(&hello) && is_whole(b"G"));
+    assert!((0..hello.len()).all(|end| whole(&hello[..end]) == 0));
+    assert_eq!((whole(&hello), whole(b"G"), whole(&[])), (hello.len(), 1, 0));
+    // Behind a whole record the next one is waited for, whatever it begins with.
+    let two = [&hello[..], &[20, 3, 3, 0, 1, 1]].concat();
+    for end in hello.len()..two.len() {
+        assert_eq!(whole(&two[..end]), hello.len(), "{end}");
+    }
+    assert_eq!(whole(&two), two.len());
+    // What no record is, or none that may be, is told at once.
+    assert_eq!(whole(&[&hello[..], b"GET"].concat()), hello.len() + 3);
+    assert_eq!((whole(&[22, 3, 1, 0x48, 0]), whole(&[22, 3, 1, 0x48, 1])), (0, 5));
+}
+
+#[test]
+fn a_record_that_is_longer_than_any_ends_the_handshake_at_once() {
+    let authority = Authority::new();
+    let server = server(&[&authority.sign(&["a.example"], YEARS)]);
+    let mut session = Session::new(server.media()).unwrap();
+    let mut out = Records::new();
+    let result = session.receive(&mut [22, 3, 1, 0x48, 1], &mut Vec::new(), &mut out);
+    assert!(result.is_err(), "{result:?}");
+    assert_eq!(out.as_slice().first(), Some(&21), "an alert");
 }
 
 #[test]
