@@ -5,13 +5,14 @@ use std::fs::File;
 use std::io::Read as _;
 use std::os::unix::fs::MetadataExt as _;
 use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use std::time::{Duration, SystemTime, UNIX_EPOCH};
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use anyhow::{Context as _, anyhow, bail};
 use millstream_engine::Remote;
 use millstream_engine::config::TlsConfig;
-use millstream_tls::{Certificates, PemFile, Problem, ServerTls, Tickets};
+use millstream_tls::{Certificate, Certificates, PemFile, Problem, ServerTls, Tickets};
 use rustls::ServerConfig;
 use tokio::runtime::Handle;
 use tokio::sync::watch;
@@ -25,8 +26,9 @@ const FILE_BYTES_MAX: u64 = 1 << 20;
 /// How often files are looked at. A change is taken up once it has been the same for two looks, since certificate and key are written one after the
 /// other.
 const LOOK_EVERY: Duration = Duration::from_secs(2);
-/// Who has less time left than this is told at the start and with each reading.
+/// What has less time left than this is told at the start, with each reading, and from then on every day.
 const ENDS_SOON_S: u64 = 7 * 86_400;
+const TELL_EVERY: Duration = Duration::from_hours(24);
 
 /// Where certificates and keys are, and which names clients come for.
 #[derive(Clone, PartialEq, Eq, Debug, Default)]
@@ -144,13 +146,21 @@ pub(crate) fn begin(layers: &mut Layers) -> anyhow::Result<Option<Begun>> {
 fn tell(certificates: &Certificates) {
     for certificate in certificates.list() {
         let (file, names) = (&certificate.file, certificate.names.join(", "));
-        let left_s = certificate.valid_s.1.saturating_sub(now_s());
-        let days_left = left_s / 86_400;
-        if left_s > 0 && left_s < ENDS_SOON_S {
-            warn!(file, names, days_left, "certificate in use; it expires soon");
-        } else {
-            info!(file, names, days_left, "certificate in use");
-        }
+        info!(file, names, days_left = left_s(certificate) / 86_400, "certificate in use");
+        tell_of_end(certificate);
+    }
+}
+
+fn left_s(certificate: &Certificate) -> u64 {
+    certificate.valid_s.1.saturating_sub(now_s())
+}
+
+/// Says where one ends soon.
+fn tell_of_end(certificate: &Certificate) {
+    let left_s = left_s(certificate);
+    if (1..ENDS_SOON_S).contains(&left_s) {
+        let (file, names) = (&certificate.file, certificate.names.join(", "));
+        warn!(file, names, days_left = left_s / 86_400, "a certificate in use expires soon");
     }
 }
 
@@ -163,18 +173,14 @@ struct Inner {
     tickets: Tickets,
     runtime: Handle,
     engine: Option<Remote>,
-    /// What is in use.
+    /// What is in use. Held for a moment only: a shard that shows its numbers looks, too.
     server: Mutex<ServerTls>,
     /// Where the control port looks.
     control: watch::Sender<Arc<ServerConfig>>,
-    state: Mutex<State>,
-}
-
-struct State {
-    /// The files as they were when they were read last, whatever came of it.
-    stamp: Stamp,
-    replaced: u64,
-    refused: u64,
+    /// The files as they were when they were read last, whatever came of it. Held while they are read and put in use, which waits for the shards.
+    stamp: Mutex<Stamp>,
+    replaced: AtomicU64,
+    refused: AtomicU64,
 }
 
 impl fmt::Debug for InUse {
@@ -193,8 +199,9 @@ impl Begun {
         let Self { files, tickets, server, stamp } = self;
         let (control, seen) = watch::channel(Arc::clone(server.web()));
         let server = Mutex::new(server);
-        let state = Mutex::new(State { stamp, replaced: 0, refused: 0 });
-        let in_use = InUse(Arc::new(Inner { files, tickets, runtime, engine, server, control, state }));
+        let (stamp, replaced, refused) = (Mutex::new(stamp), AtomicU64::new(0), AtomicU64::new(0));
+        let in_use =
+            InUse(Arc::new(Inner { files, tickets, runtime, engine, server, control, stamp, replaced, refused }));
         let counted = in_use.clone();
         own_metrics::of_tls(move || counted.numbers());
         let watching = in_use.clone();
@@ -207,8 +214,8 @@ impl Begun {
 }
 
 impl InUse {
-    fn state(&self) -> MutexGuard<'_, State> {
-        self.0.state.lock().unwrap_or_else(PoisonError::into_inner)
+    fn stamp(&self) -> MutexGuard<'_, Stamp> {
+        self.0.stamp.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// What is in use now.
@@ -218,22 +225,36 @@ impl InUse {
 
     /// Looks at the files for as long as the process lives.
     fn watch(&self) {
-        let mut before = self.state().stamp.clone();
+        let mut before = self.stamp().clone();
+        let mut told = Instant::now();
         loop {
             std::thread::sleep(LOOK_EVERY);
             let now = self.0.files.stamp();
-            if now == before && now != self.state().stamp {
+            if now == before && now != *self.stamp() {
                 self.read_anew("the files have changed");
             }
             before = now;
+            if told.elapsed() >= TELL_EVERY {
+                told = Instant::now();
+                self.remind();
+            }
         }
+    }
+
+    /// Says what clients do not accept, or soon will not.
+    fn remind(&self) {
+        let server = self.server();
+        for problem in self.0.files.problems(server.certificates()) {
+            warn!("certificate in use: {problem}");
+        }
+        server.certificates().list().iter().for_each(tell_of_end);
     }
 
     /// Reads the files; what is in use stays where they are no better.
     pub(crate) fn read_anew(&self, why: &str) {
         let Inner { files, tickets, runtime, engine, control, .. } = &*self.0;
-        let mut state = self.state();
-        state.stamp = files.stamp();
+        let mut stamp = self.stamp();
+        *stamp = files.stamp();
         let read = files.load().and_then(|certificates| {
             let problems = files.problems(&certificates);
             // What is in use may have expired meanwhile: then the others are no worse.
@@ -246,12 +267,12 @@ impl InUse {
         let next = match read {
             Ok(next) => next,
             Err(error) => {
-                state.refused += 1;
+                self.0.refused.fetch_add(1, Ordering::Relaxed);
                 let error = format!("{error:#}");
                 return error!(why, error, "the certificates in use stay in use: the files cannot take their place");
             }
         };
-        state.replaced += 1;
+        self.0.replaced.fetch_add(1, Ordering::Relaxed);
         info!(why, "the certificates were read anew");
         tell(next.certificates());
         if let Some(engine) = engine
@@ -265,10 +286,7 @@ impl InUse {
 
     /// Numbers of `/metrics`.
     fn numbers(&self) -> String {
-        let (replaced, refused) = {
-            let state = self.state();
-            (state.replaced, state.refused)
-        };
+        let (replaced, refused) = (self.0.replaced.load(Ordering::Relaxed), self.0.refused.load(Ordering::Relaxed));
         let mut text = format!(
             "# HELP millstream_tls_certificates_read Readings of the files with certificates since the start, by what came of them.\n\
              # TYPE millstream_tls_certificates_read counter\n\
