@@ -168,7 +168,10 @@ pub(crate) struct Control {
     webhooks_runtime: Option<Runtime>,
 }
 
-fn bind(listen: SocketAddr) -> anyhow::Result<(TcpListener, SocketAddr)> {
+/// What changes where it listens with TLS, where others have a flag.
+pub(crate) const CONTROL_TLS_KEY: &str = "config FILE: control.tls_listen";
+
+fn bind(listen: SocketAddr, flag: &str) -> anyhow::Result<(TcpListener, SocketAddr)> {
     let bound = || -> std::io::Result<(TcpListener, SocketAddr)> {
         let listener = TcpListener::bind(listen)?;
         listener.set_nonblocking(true)?;
@@ -176,10 +179,7 @@ fn bind(listen: SocketAddr) -> anyhow::Result<(TcpListener, SocketAddr)> {
         Ok((listener, address))
     };
     bound().map_err(|error| {
-        anyhow!(
-            "cannot listen on {listen} for control: {error}; {}",
-            millstream_engine::listen_advice(&error, "control")
-        )
+        anyhow!("cannot listen on {listen} for control: {error}; {}", millstream_engine::listen_advice(&error, flag))
     })
 }
 
@@ -187,8 +187,9 @@ impl Control {
     /// Reads the store, binds the port and serves on the runtime.
     pub(crate) fn start(runtime: &Runtime, store: &Arc<dyn Store>, told: Told<'_>) -> anyhow::Result<Self> {
         let listen = told.listen;
-        let (listener, address) = bind(listen)?;
-        let secure = told.tls.map(|(listen, config)| Ok::<_, anyhow::Error>((bind(listen)?, config))).transpose()?;
+        let (listener, address) = bind(listen, "control")?;
+        let bind_tls = |(listen, config)| Ok::<_, anyhow::Error>((bind(listen, CONTROL_TLS_KEY)?, config));
+        let secure = told.tls.map(bind_tls).transpose()?;
         let key_check = told.master.as_ref().map(MasterKey::check).unwrap_or_default();
         let (news, clock) = (Arc::new(Notify::new()), Clock::system());
         let outbox = told

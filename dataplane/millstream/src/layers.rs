@@ -231,24 +231,26 @@ fn warn_of_what_auth_ignores(auth: AuthPreset, flags: &Flags, settings: &Setting
 }
 
 fn warn_of_what_role_ignores(role: Role, flags: &EngineFlags, settings: &Settings, warnings: &mut Vec<String>) {
+    let at = |listen: Option<Listen>| listen.and_then(Listen::at).is_some();
     let engine = [
         (flags.rtmp.or(settings.rtmp).is_some(), "rtmp"),
+        (at(settings.tls.rtmp), "rtmp.tls_listen"),
         (flags.http.or(settings.http).is_some(), "http"),
+        (at(settings.tls.http), "http.tls_listen"),
         (flags.shards.or(settings.shards).is_some(), "shards"),
         (flags.io.or(settings.io).is_some(), "io"),
     ];
-    let ignored: Vec<&str> = match role {
-        Role::All => Vec::new(),
-        Role::Control => engine.iter().filter(|(set, _)| *set).map(|(_, key)| *key).collect(),
-        Role::Node => {
-            if settings.control_names.is_empty() {
-                Vec::new()
-            } else {
-                vec!["control.names"]
-            }
-        }
+    let control = [
+        (!settings.control_names.is_empty(), "control.names"),
+        // Its /metrics is on the plain port.
+        (at(settings.tls.control), "control.tls_listen"),
+    ];
+    let of_others: &[(bool, &str)] = match role {
+        Role::All => &[],
+        Role::Control => &engine,
+        Role::Node => &control,
     };
-    for key in ignored {
+    for (_, key) in of_others.iter().filter(|(set, _)| *set) {
         let what = if role == Role::Control { "control" } else { "node" };
         warnings.push(format!("{key}: set, but not in force: the role is \"{what}\", which has no use for it"));
     }
@@ -503,6 +505,30 @@ mod tests {
         assert!(node(Some("http://192.0.2.1"), true).unwrap().warnings[0].contains("not TLS"));
         let all = Settings { control_url: Some(values::control_url("https://a").unwrap()), ..Settings::default() };
         assert!(merge(Flags::default(), all).unwrap().warnings[0].contains("not in force"));
+    }
+
+    #[test]
+    fn rtmps_listens_by_itself_where_there_are_certificates() {
+        let at = |port: u16| Listen::At(SocketAddr::from(([127, 0, 0, 1], port)));
+        let merged = |tls: TlsSettings| merge(Flags::default(), Settings { tls, ..Settings::default() });
+        let with = |tls: TlsSettings| TlsSettings { certificates: vec!["a.pem".into()], ..tls };
+        assert_eq!(merged(TlsSettings::default()).unwrap().tls, Tls::default());
+        let usual = merged(with(TlsSettings::default())).unwrap().tls;
+        assert_eq!(usual.rtmp.unwrap().to_string(), "0.0.0.0:1938");
+        assert_eq!((usual.http, usual.control), (None, None));
+        let set = |rtmp| TlsSettings { rtmp: Some(rtmp), ..TlsSettings::default() };
+        assert_eq!(merged(with(set(Listen::Nowhere))).unwrap().tls.rtmp, None);
+        assert_eq!(merged(with(set(at(5)))).unwrap().tls.rtmp.unwrap().port(), 5);
+        let error = merged(with(TlsSettings { http: Some(at(1938)), ..TlsSettings::default() })).unwrap_err();
+        assert!(error.to_string().contains("rtmp.tls_listen"), "{error}");
+        let node = Flags {
+            role: Some(Role::Node),
+            control_url: Some("https://control.example.com".to_owned()),
+            ..Flags::default()
+        };
+        let tls = TlsSettings { control: Some(at(5)), ..TlsSettings::default() };
+        let warnings = merge(node, Settings { tls, ..Settings::default() }).unwrap().warnings;
+        assert!(warnings.iter().any(|warning| warning.starts_with("control.tls_listen: set, but")), "{warnings:?}");
     }
 
     #[test]

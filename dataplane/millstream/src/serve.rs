@@ -29,7 +29,7 @@ use crate::certificates::{self, Begun, InUse};
 use crate::chain::view::ChainView;
 use crate::chain::{self, ChainChange, Parts};
 use crate::cli::{Failure, ServeFlags};
-use crate::control::{self, Control, FileStreams, Here, Told};
+use crate::control::{self, CONTROL_TLS_KEY, Control, FileStreams, Here, Told};
 use crate::hook_host::HookHost;
 use crate::layers::{self, Layers};
 use crate::node::{self, Joined, Kept};
@@ -79,7 +79,8 @@ fn look_for_ports(layers: &Layers) -> anyhow::Result<()> {
     let tls = [("RTMPS", RTMPS_KEY, layers.tls.rtmp), ("HTTPS", HTTPS_KEY, layers.tls.http)];
     let tls = tls.into_iter().filter_map(|(what, key, address)| Some((what, key, address?)));
     let engine = engine.into_iter().chain(tls).filter(|_| layers.role != Role::Control);
-    for (what, flag, address) in engine.chain([("control", "control", layers.control)]) {
+    let control = layers.tls.control.map(|address| ("control", CONTROL_TLS_KEY, address));
+    for (what, flag, address) in engine.chain([("control", "control", layers.control)]).chain(control) {
         if let Err(error) = millstream_engine::try_address(address) {
             let advice = millstream_engine::listen_advice(&error, flag);
             bail!("cannot listen on {address} for {what}: {error}; {advice}");
