@@ -103,6 +103,7 @@ pub struct Numbers {
     control_gave_way: Count,
     control_accept: Count,
     control_unread: Count,
+    control_tls: Count,
     waiting: AtomicU64,
     /// Unix milliseconds; 0: none waits.
     oldest_ms: AtomicU64,
@@ -125,14 +126,15 @@ impl Numbers {
         self.api_panics.one();
     }
 
-    /// The control port did without a connection: `connections`, `per_address`, `gave_way`, `accept`; or without an
-    /// answer, because too many others are not read: `unread`.
+    /// The control port did without a connection: `connections`, `per_address`, `gave_way`, `accept`, `tls` (no handshake came of it); or without
+    /// an answer, because too many others are not read: `unread`.
     pub fn control_refused(&self, why: &str) {
         match why {
             "connections" => self.control_connections.one(),
             "per_address" => self.control_per_address.one(),
             "gave_way" => self.control_gave_way.one(),
             "unread" => self.control_unread.one(),
+            "tls" => self.control_tls.one(),
             _ => self.control_accept.one(),
         }
     }
@@ -211,6 +213,7 @@ impl Collector for Shown {
             ("gave_way", &of.control_gave_way),
             ("accept", &of.control_accept),
             ("unread", &of.control_unread),
+            ("tls", &of.control_tls),
         ];
         let help = "Connections and requests that the control port did without, by reason.";
         counters(out, ("millstream_control_refused", help, "reason"), &refused)?;

@@ -209,6 +209,8 @@ impl Shared {
     }
 }
 
+/// Bytes of a request without TLS that are read before it is answered: most have less.
+const REQUEST_BYTES: usize = 4 << 10;
 /// What a client gets that sends HTTP to the port with TLS.
 const USE_HTTPS: &[u8] = b"HTTP/1.1 400 Bad Request\r\nContent-Type: text/plain\r\nContent-Length: 32\r\n\
     Connection: close\r\n\r\nthis port has TLS: use https://\n";
@@ -229,6 +231,8 @@ async fn open(
     let shaken = timeout(shared.limits.head_timeout, async {
         let mut first = [0];
         if stream.peek(&mut first).await? == 1 && first[0].is_ascii_uppercase() {
+            // Closed over unread bytes, it would be reset, and the answer may be lost.
+            let _ = stream.try_read(&mut [0; REQUEST_BYTES]);
             stream.writable().await?;
             // A socket that is fresh has room for it.
             let _ = stream.try_write(USE_HTTPS);
@@ -242,7 +246,10 @@ async fn open(
             shared.numbers.control_refused("tls");
             tracing::debug!(%peer, %error, "a TLS handshake on the control port failed");
         }
-        Err(_) => tracing::debug!(%peer, "a TLS handshake on the control port took too long"),
+        Err(_) => {
+            shared.numbers.control_refused("tls");
+            tracing::debug!(%peer, "a TLS handshake on the control port took too long");
+        }
     }
 }
 

@@ -39,7 +39,7 @@ pub(crate) fn master() -> MasterKey {
 /// The node of the same process.
 pub(crate) fn here() -> Here {
     let (rtmp_url, http_url) = ("rtmp://push.example.org".to_owned(), "https://play.example.org".to_owned());
-    Here { node: "here".to_owned(), rtmp_url, http_url }
+    Here { node: "here".to_owned(), rtmp_url, http_url, rtmps_url: String::new() }
 }
 
 /// How a server is to be.

@@ -9,7 +9,7 @@ use millstream_store::Store;
 use millstream_store::memory::MemoryStore;
 use serde_json::{Value, json};
 
-use crate::harness::{NOW_MS, Options, Server, master};
+use crate::harness::{NOW_MS, Options, Server, here, master};
 
 /// Holds a signature against the secrets of these generations, as a node's admission does.
 fn admits(id: &str, sign: &str, generations: &[u64], at_s: u64) -> Result<(), SignError> {
@@ -211,4 +211,27 @@ fn addresses_are_those_that_nodes_are_reached_at() {
     tell(&all, "here", "rtmp://push.example.org", "https://play.example.org");
     tell(&all, "a", "rtmp://a.example.org", "http://a.example.org");
     assert_eq!(nodes(&key(&all), "node"), ["here", "a"]);
+}
+
+#[test]
+fn a_stream_that_is_pushed_over_tls_has_addresses_with_tls_and_no_others() {
+    use millstream_control_protocol::exchange::{NodeId, Report, Status};
+    let here = Here { rtmps_url: "rtmps://push.example.org:1938".to_owned(), ..here() };
+    let server = Server::with(Options { here: Some(here), ..Options::default() });
+    // A node without TLS, and one whose TLS is a proxy's.
+    for (name, rtmp_url) in [("bare", "rtmp://bare.example.org"), ("proxied", "rtmps://proxied.example.org")] {
+        let status = Status { rtmp_url: rtmp_url.into(), ..Status::default() };
+        let report = Report { node: NodeId { name: name.into(), run: 1 }, status, ..Report::default() };
+        server.run(server.fleet.report(report)).unwrap();
+    }
+    let made = server.post("/api/v1/streams", &json!({ "id": "cam", "settings": { "isRtmps": true } }));
+    assert_eq!(made.is(201).json()["not_in_force"], json!([]));
+    let addresses = server.get("/api/v1/streams/cam/addresses").is(200).json()["items"].clone();
+    let rtmp: Vec<Value> = addresses.as_array().unwrap().iter().map(|item| item["rtmp"].clone()).collect();
+    let expected = json!(["rtmps://push.example.org:1938/stream/cam", null, "rtmps://proxied.example.org/stream/cam"]);
+    assert_eq!(json!(rtmp), expected);
+    let key = server.get("/api/v1/streams/cam/key").is(200).json().clone();
+    let nodes: Vec<Value> = key["push_urls"].as_array().unwrap().iter().map(|url| url["node"].clone()).collect();
+    assert_eq!(json!(nodes), json!(["here", "proxied"]));
+    assert!(key["push_url"].as_str().unwrap().starts_with("rtmps://push.example.org:1938/stream/cam?sign="), "{key}");
 }
