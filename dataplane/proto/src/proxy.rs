@@ -2,7 +2,7 @@
 //! connection before the client's own first byte. Before it: the first bytes from a source that the configuration trusts; after
 //! it: the session goes by the address that stands here.
 //!
-//! Of what may follow the addresses (TLVs) nothing is read.
+//! Of what may follow the addresses (TLVs) one thing is read: whether the client's connection to the proxy has TLS.
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 
 use crate::cursor::{Cursor, Truncated};
@@ -16,6 +16,9 @@ const TEXT_SIGNATURE: &[u8] = b"PROXY ";
 const TEXT_BYTES_MAX: usize = 107;
 /// Signature, version and command, family and transport, length.
 const FIXED_BYTES: usize = 16;
+/// The TLV of TLS, and the bit in its first byte that says that the client's connection has it (section 2.2.6: `PP2_TYPE_SSL`, `PP2_CLIENT_SSL`).
+const TLV_SSL: u8 = 0x20;
+const CLIENT_SSL: u8 = 0x01;
 
 /// Whom the connection is for.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -37,6 +40,8 @@ pub enum Parsed {
     Complete {
         /// Whom the connection is for.
         source: Source,
+        /// The client's connection to the proxy has TLS, as the proxy says; most say nothing of it.
+        secure: bool,
         /// Bytes that the header took; what follows is the client's.
         header_bytes: usize,
     },
@@ -111,8 +116,9 @@ pub fn parse(bytes: &[u8]) -> Result<Parsed, ProxyError> {
     }
     let Some(addresses) = bytes.get(FIXED_BYTES..header_bytes) else { return Ok(Parsed::Partial) };
     // What a proxy says of itself is passed over, whatever it is (section 2.2: "must discard").
-    let source = if local { Source::Local } else { source(family, addresses)? };
-    Ok(Parsed::Complete { source, header_bytes })
+    let (source, secure) =
+        if local { (Source::Local, false) } else { (source(family, addresses)?, is_secure(family, addresses)) };
+    Ok(Parsed::Complete { source, secure, header_bytes })
 }
 
 /// Reads a header of version 1: `PROXY TCP4 192.0.2.1 198.51.100.7 1000 1935` and a line end.
@@ -140,7 +146,7 @@ fn text(bytes: &[u8]) -> Result<Parsed, ProxyError> {
             _ => return Err(ProxyError::Line),
         }
     };
-    Ok(Parsed::Complete { source, header_bytes: end + 2 })
+    Ok(Parsed::Complete { source, secure: false, header_bytes: end + 2 })
 }
 
 fn source(family: u8, addresses: &[u8]) -> Result<Source, ProxyError> {
@@ -162,6 +168,27 @@ fn source(family: u8, addresses: &[u8]) -> Result<Source, ProxyError> {
     })
 }
 
+/// Whether the TLVs behind the addresses say that the client's connection has TLS. What is no list of TLVs says nothing.
+fn is_secure(family: u8, body: &[u8]) -> bool {
+    let addresses_bytes = match family {
+        0x11 => 12,
+        0x21 => 36,
+        0x31 => 216,
+        _ => return false,
+    };
+    let mut rest = body.get(addresses_bytes..).unwrap_or_default();
+    while let [kind, high, low, behind @ ..] = rest {
+        let Some((value, next)) = behind.split_at_checked(usize::from(u16::from_be_bytes([*high, *low]))) else {
+            return false;
+        };
+        if *kind == TLV_SSL {
+            return value.first().is_some_and(|client| client & CLIENT_SSL != 0);
+        }
+        rest = next;
+    }
+    false
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -175,7 +202,34 @@ mod tests {
 
     #[track_caller]
     fn check(bytes: &[u8], source: Source, header_bytes: usize) {
-        assert_eq!(parse(bytes), Ok(Parsed::Complete { source, header_bytes }));
+        assert_eq!(parse(bytes), Ok(Parsed::Complete { source, secure: false, header_bytes }));
+    }
+
+    #[test]
+    fn a_proxy_that_has_tls_may_say_so() {
+        let says = |command: u8, family: u8, body: &[&[u8]]| {
+            let Ok(Parsed::Complete { secure, .. }) = parse(&header(command, family, &body.concat())) else {
+                panic!("no header")
+            };
+            secure
+        };
+        // Who checked a client's certificate says more; behind it may be the version, and other TLVs before and after it.
+        let tls: [u8; 8] = [0x20, 0, 5, 0x01, 0, 0, 0, 0];
+        let alpn: [u8; 5] = [0x01, 0, 2, b'h', b'2'];
+        assert!(says(0x21, 0x11, &[&V4, &tls]));
+        assert!(says(0x21, 0x11, &[&V4, &alpn, &tls, &alpn]));
+        assert!(says(0x21, 0x21, &[&[0; 36], &tls]));
+        assert!(says(0x21, 0x31, &[&[0; 216], &tls]));
+        assert!(says(0x21, 0x11, &[&V4, &[0x20, 0, 5, 0x07, 0, 0, 0, 0]]));
+        // Its connection has none; the proxy's own; cut off; not where TLVs are.
+        assert!(!says(0x21, 0x11, &[&V4, &[0x20, 0, 5, 0x06, 0, 0, 0, 0]]));
+        assert!(!says(0x20, 0x11, &[&V4, &tls]));
+        for end in 0..tls.len() {
+            assert!(!says(0x21, 0x11, &[&V4, &tls[..end]]), "{end}");
+        }
+        assert!(!says(0x21, 0x11, &[&V4, &[0x20, 0, 0]]));
+        assert!(!says(0x21, 0x00, &[&tls]));
+        assert!(!says(0x21, 0x11, &[&V4, &[0x04, 0, 9], &tls]));
     }
 
     #[test]

@@ -396,9 +396,8 @@ pub(crate) fn needs_tls(shard: &Shard, session: &Session, id: &Id) -> Option<Str
     }
     let place = match shard.rtmps_port {
         Some(port) => format!("push to rtmps:// on port {port}"),
-        None => {
-            "this server has no RTMPS: give it certificates, or a proxy that has TLS and sends PROXY headers".to_owned()
-        }
+        None => "this server has no RTMPS: give it certificates, or a proxy that has TLS and says so in PROXY headers"
+            .to_owned(),
     };
     Some(format!("this stream is pushed over RTMPS only (isRtmps): {place}"))
 }

@@ -24,9 +24,10 @@ pub(crate) async fn introduce(
     let mut input = Vec::new();
     loop {
         match proxy::parse(&input) {
-            Ok(proxy::Parsed::Complete { source, header_bytes }) => {
+            Ok(proxy::Parsed::Complete { source, secure, header_bytes }) => {
                 let peer = if let Source::Client(peer) = source { peer } else { session.peer() };
-                tracing::debug!(parent: &session.span, ?source, "introduced by a proxy");
+                tracing::debug!(parent: &session.span, ?source, secure, "introduced by a proxy");
+                session.set_secure(secure);
                 if protocol == "http" && shard.trusts(peer.ip()) {
                     session.comes_through(peer);
                 } else {

@@ -44,7 +44,7 @@ pub(crate) struct Session {
     /// What it was admitted for.
     pub(crate) granted: RefCell<Granted>,
     peer: Cell<SocketAddr>,
-    /// Its connection is encrypted, as a proxy in front says.
+    /// Its connection is encrypted, by us or as a proxy in front says.
     secure: Cell<bool>,
     /// Whether it counts for that address: not before a proxy has named it.
     counted: Cell<bool>,
@@ -79,7 +79,7 @@ impl Session {
         Ok(())
     }
 
-    /// A proxy has said whether the client's connection is encrypted.
+    /// Whether the client's connection is encrypted is known, or a proxy has said so.
     pub(crate) fn set_secure(&self, secure: bool) {
         self.secure.set(secure);
     }

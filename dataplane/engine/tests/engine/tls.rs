@@ -5,7 +5,10 @@ use std::net::{SocketAddr, TcpListener, TcpStream};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use millstream_control_protocol::state::Stream;
 use millstream_engine::config::{Config, IoChoice, TlsConfig};
+use millstream_engine::directory::Directory;
+use millstream_proto::proxy;
 use millstream_proto::rtmp::ClientRole;
 use millstream_tls::{Certificates, PemFile, ServerTls, Tickets};
 use rustls::crypto::ring;
@@ -243,6 +246,39 @@ fn a_proxy_says_who_it_is_for_before_the_handshake() {
         let mut publisher = Rtmp::connect(rtmps, "cam", ClientRole::Publish);
         publisher.ready();
         assert_eq!(secure.server.asked_by.recv_timeout(SOON).unwrap().to_string(), "192.0.2.7:50000");
+    }
+}
+
+#[test]
+fn a_stream_that_is_pushed_over_tls_is_refused_without_and_a_proxy_may_have_it() {
+    let change = |config: &mut Config| {
+        let safe = Stream { id: "safe".to_owned(), rtmps: true, ..Stream::default() };
+        config.directory = Directory::new([&safe]);
+        config.proxy_protocol_from = vec!["127.0.0.0/8".parse().unwrap()];
+    };
+    // A header of version 2, from 192.0.2.7:50000, with what it says of TLS.
+    let header = |tls: &[u8]| {
+        let body = [&[192, 0, 2, 7, 192, 0, 2, 1, 0xC3, 0x50, 0x07, 0x8F][..], tls].concat();
+        [&proxy::SIGNATURE[..], &[0x21, 0x11, 0, body.len() as u8][..], &body[..]].concat()
+    };
+    let push = |to: SocketAddr, header: &[u8]| {
+        let mut socket = connect(to);
+        socket.write_all(header).unwrap();
+        Rtmp::over(socket, "safe", ClientRole::Publish)
+    };
+    for io in BOTH {
+        let secure = Secure::start(io, 2, change);
+        let server = &secure.server;
+        let (_, why) = push(server.at.rtmp, &header(&[])).refused();
+        let port = format!("rtmps:// on port {}", secure.rtmps().port());
+        assert!(why.contains("isRtmps") && why.contains(&port), "{why}");
+        eventually("counted", || server.metric("millstream_refused_total", "needs_tls") == 1);
+        let mut of_proxy = push(server.at.rtmp, &header(&[0x20, 0, 5, 1, 0, 0, 0, 0]));
+        of_proxy.ready();
+        of_proxy.finish();
+        let own = secure.tunnel(secure.rtmps(), b"PROXY TCP4 192.0.2.7 192.0.2.1 50000 1938\r\n");
+        Rtmp::connect(own, "safe", ClientRole::Publish).ready();
+        assert_eq!(server.metric("millstream_refused_total", "needs_tls"), 1);
     }
 }
 

@@ -71,10 +71,10 @@ pub fn recorded(data: &[u8]) {
 /// A PROXY protocol header, and a network as text. What follows a header is not read; before its last byte it is partial.
 pub fn proxy(data: &[u8]) {
     match proxy::parse(data) {
-        Ok(proxy::Parsed::Complete { source, header_bytes }) => {
+        Ok(proxy::Parsed::Complete { source, secure, header_bytes }) => {
             assert!(header_bytes <= PROXY_HEADER_BYTES_MAX && header_bytes <= data.len());
             let whole = proxy::parse(&data[..header_bytes]);
-            assert_eq!(whole, Ok(proxy::Parsed::Complete { source, header_bytes }), "what follows is not read");
+            assert_eq!(whole, Ok(proxy::Parsed::Complete { source, secure, header_bytes }), "what follows is not read");
             assert_eq!(proxy::parse(&data[..header_bytes - 1]), Ok(proxy::Parsed::Partial));
         }
         Ok(proxy::Parsed::Partial) => assert!(data.len() < PROXY_HEADER_BYTES_MAX),
