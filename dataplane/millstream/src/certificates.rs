@@ -16,7 +16,7 @@ use millstream_tls::{Certificate, Certificates, PemFile, Problem, ServerTls, Tic
 use rustls::ServerConfig;
 use tokio::runtime::Handle;
 use tokio::sync::watch;
-use tracing::{error, info, warn};
+use tracing::{debug, error, info, warn};
 
 use crate::layers::{self, Layers};
 use crate::own_metrics;
@@ -26,6 +26,9 @@ const FILE_BYTES_MAX: u64 = 1 << 20;
 /// How often files are looked at. A change is taken up once it has been the same for two looks, since certificate and key are written one after the
 /// other.
 const LOOK_EVERY: Duration = Duration::from_secs(2);
+/// Files that were refused may be good without a change: a certificate begins to be valid, a disk can be read again.
+const TRY_EVERY: Duration = Duration::from_mins(1);
+const TRIED_AGAIN: &str = "they were refused before";
 /// What has less time left than this is told at the start, with each reading, and from then on every day.
 const ENDS_SOON_S: u64 = 7 * 86_400;
 const TELL_EVERY: Duration = Duration::from_hours(24);
@@ -85,13 +88,19 @@ impl Files {
     fn stamp(&self) -> Stamp {
         let of = |file: &PathBuf| {
             let found = std::fs::metadata(file).ok()?;
-            Some((found.dev(), found.ino(), found.size(), (found.mtime(), found.mtime_nsec())))
+            // With the change of rights, which may be what a first reading lacked.
+            Some((
+                found.dev(),
+                found.ino(),
+                found.size(),
+                [(found.mtime(), found.mtime_nsec()), (found.ctime(), found.ctime_nsec())],
+            ))
         };
         self.certificates.iter().chain(&self.keys).map(of).collect()
     }
 }
 
-type Stamp = Vec<Option<(u64, u64, u64, (i64, i64))>>;
+type Stamp = Vec<Option<(u64, u64, u64, [(i64, i64); 2])>>;
 
 fn read_all(files: &[PathBuf]) -> anyhow::Result<Vec<(String, Vec<u8>)>> {
     files.iter().map(|file| Ok((file.display().to_string(), read(file)?))).collect()
@@ -179,6 +188,8 @@ struct Inner {
     control: watch::Sender<Arc<ServerConfig>>,
     /// The files as they were when they were read last, whatever came of it. Held while they are read and put in use, which waits for the shards.
     stamp: Mutex<Stamp>,
+    /// Why they were not taken then.
+    refusal: Mutex<Option<String>>,
     replaced: AtomicU64,
     refused: AtomicU64,
 }
@@ -200,8 +211,9 @@ impl Begun {
         let (control, seen) = watch::channel(Arc::clone(server.web()));
         let server = Mutex::new(server);
         let (stamp, replaced, refused) = (Mutex::new(stamp), AtomicU64::new(0), AtomicU64::new(0));
-        let in_use =
-            InUse(Arc::new(Inner { files, tickets, runtime, engine, server, control, stamp, replaced, refused }));
+        let refusal = Mutex::default();
+        let inner = Inner { files, tickets, runtime, engine, server, control, stamp, refusal, replaced, refused };
+        let in_use = InUse(Arc::new(inner));
         let counted = in_use.clone();
         own_metrics::of_tls(move || counted.numbers());
         let watching = in_use.clone();
@@ -218,6 +230,15 @@ impl InUse {
         self.0.stamp.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
+    /// Why the files were not taken when they were read last.
+    fn refusal(&self) -> MutexGuard<'_, Option<String>> {
+        self.0.refusal.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn is_refused(&self) -> bool {
+        self.refusal().is_some()
+    }
+
     /// What is in use now.
     fn server(&self) -> ServerTls {
         self.0.server.lock().unwrap_or_else(PoisonError::into_inner).clone()
@@ -226,12 +247,16 @@ impl InUse {
     /// Looks at the files for as long as the process lives.
     fn watch(&self) {
         let mut before = self.stamp().clone();
-        let mut told = Instant::now();
+        let (mut told, mut tried) = (Instant::now(), Instant::now());
         loop {
             std::thread::sleep(LOOK_EVERY);
             let now = self.0.files.stamp();
             if now == before && now != *self.stamp() {
+                tried = Instant::now();
                 self.read_anew("the files have changed");
+            } else if self.is_refused() && tried.elapsed() >= TRY_EVERY {
+                tried = Instant::now();
+                self.read_anew(TRIED_AGAIN);
             }
             before = now;
             if told.elapsed() >= TELL_EVERY {
@@ -269,9 +294,14 @@ impl InUse {
             Err(error) => {
                 self.0.refused.fetch_add(1, Ordering::Relaxed);
                 let error = format!("{error:#}");
+                let before = self.refusal().replace(error.clone());
+                if why == TRIED_AGAIN && before.as_ref() == Some(&error) {
+                    return debug!(error, "the certificates in use stay in use, as before");
+                }
                 return error!(why, error, "the certificates in use stay in use: the files cannot take their place");
             }
         };
+        *self.refusal() = None;
         self.0.replaced.fetch_add(1, Ordering::Relaxed);
         info!(why, "the certificates were read anew");
         tell(next.certificates());

@@ -227,8 +227,7 @@ impl Control {
             public_url: told.public_url,
             webhooks: guard.clone(),
             apps: told.apps,
-            metrics_open: address.ip().is_loopback()
-                && secure.as_ref().is_none_or(|((_, address), _)| address.ip().is_loopback()),
+            metrics_open: address.ip().is_loopback(),
             config: told.config,
             chain: told.chain,
             metrics: Some(Arc::new(move || match &engine {

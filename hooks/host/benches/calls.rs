@@ -11,7 +11,7 @@ use criterion::{Criterion, criterion_group, criterion_main};
 use millstream_hooks::wit::{events, motion, policy};
 use millstream_hooks::{Capacity, Hook, Module, Runtime, Secret, Settings, World};
 
-#[path = "../tests/kit/mod.rs"]
+#[path = "../tests/hooks/kit/mod.rs"]
 mod kit;
 use kit::{guest, request, target};
 

@@ -11,7 +11,7 @@ use serde_json::{Value, json};
 use crate::fleet::{control, directory, free_address, knows, node_directory};
 use crate::hooks::{SECRET, options, signed_url, status, until_status, upload, upload_to, upload_with};
 
-/// See `hooks/host/tests/modules.rs`.
+/// See `hooks/host/tests/hooks/modules.rs`.
 fn module(name: &str) -> Vec<u8> {
     let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("modules").join(name);
     std::fs::read(&path).unwrap_or_else(|error| panic!("{}: {error}", path.display()))

@@ -334,4 +334,9 @@ fn a_stream_that_is_pushed_over_tls_is_refused_without() {
     let seen = curl(&authority.path("ca.pem"), control, "127.0.0.1", "/api/v1/live", &["-H", &bearer]);
     assert!(seen.stdout.contains("\"safe\""), "{} {}", seen.stdout, seen.stderr);
     assert_eq!(http::get(control, "/api/v1/live").status, 400);
+    // A browser that has logged in over TLS does not send its cookie without.
+    let token = json!({ "token": client.token() }).to_string();
+    let more = ["-i", "-H", "Content-Type: application/json", "-d", &token];
+    let login = curl(&authority.path("ca.pem"), control, "127.0.0.1", "/api/v1/login", &more);
+    assert!(login.stdout.contains("; Secure"), "{} {}", login.stdout, login.stderr);
 }

@@ -122,6 +122,7 @@ impl Logins {
 pub struct From {
     address: Option<IpAddr>,
     same_origin: bool,
+    tls: bool,
 }
 
 impl FromRequestParts<Api> for From {
@@ -129,7 +130,8 @@ impl FromRequestParts<Api> for From {
 
     async fn from_request_parts(parts: &mut Parts, api: &Api) -> Answer<Self> {
         let address = caller::address(parts).map(|address| address.ip());
-        Ok(Self { address, same_origin: gate::same_origin(&parts.headers, api.public_url()) })
+        let tls = parts.extensions.get::<gate::Local>().is_some_and(|local| local.tls);
+        Ok(Self { address, same_origin: gate::same_origin(&parts.headers, api.public_url()), tls })
     }
 }
 
@@ -235,7 +237,7 @@ pub async fn log_in(
     changes.push(model::to_put((LOGIN, &key), Expect::Any, Some(login.expires_ms), &login));
     // Of 256 random bits, so nothing is there.
     let _ = api.logged(&caller, ("login", &caller.token_id), Vec::new(), changes).await?;
-    let secure = if api.secure() { "; Secure" } else { "" };
+    let secure = if from.tls || api.secure() { "; Secure" } else { "" };
     let set = format!("{COOKIE}={}; HttpOnly; SameSite=Strict; Path=/; Max-Age={LOGIN_S}{secure}", cookie.expose());
     let body = axum::Json(LoggedIn::of(Caller { login: Some(login), ..caller }));
     Ok(([(header::SET_COOKIE, header_of(&set)?), no_store()], body).into_response())

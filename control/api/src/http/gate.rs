@@ -11,9 +11,14 @@ use super::problem::Problem;
 use crate::Api;
 use crate::auth::caller;
 
-/// The address that a connection came to, in the extensions of its requests.
+/// Where a connection came to, in the extensions of its requests.
 #[derive(Clone, Copy, Debug)]
-pub struct Local(pub SocketAddr);
+pub struct Local {
+    /// The address.
+    pub address: SocketAddr,
+    /// It has TLS, of this server's own.
+    pub tls: bool,
+}
 
 /// Headers that pages of other origins may send.
 const ALLOWED_HEADERS: HeaderValue =
@@ -76,7 +81,7 @@ pub(crate) fn same_origin(headers: &HeaderMap, public_url: Option<&str>) -> bool
 /// Every request goes through here.
 pub(crate) async fn gate(State(api): State<Api>, request: Request, next: Next) -> Response {
     let headers = request.headers();
-    let local = request.extensions().get::<Local>().map(|Local(local)| *local);
+    let local = request.extensions().get::<Local>().map(|local| local.address);
     let host = host(headers, request.uri());
     // A load balancer's look has the host that its maker chose, and learns nothing.
     let health = request.uri().path() == "/healthz";

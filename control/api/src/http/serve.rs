@@ -225,7 +225,8 @@ async fn open(
 ) {
     // Answers are short, and complete when they are written.
     let _ = stream.set_nodelay(true);
-    let Ok(local) = stream.local_addr() else { return };
+    let Ok(address) = stream.local_addr() else { return };
+    let local = Local { address, tls: secure.is_some() };
     let Some(acceptor) = secure else { return connection(shared, stream, local, client, place).await };
     let peer = client.0;
     let shaken = timeout(shared.limits.head_timeout, async {
@@ -256,7 +257,7 @@ async fn open(
 async fn connection<S: AsyncRead + AsyncWrite + Unpin + Send + 'static>(
     shared: &Arc<Shared>,
     stream: S,
-    local: SocketAddr,
+    local: Local,
     (peer, is_proxy): (SocketAddr, bool),
     place: &Arc<super::places::Place>,
 ) {
@@ -267,7 +268,7 @@ async fn connection<S: AsyncRead + AsyncWrite + Unpin + Send + 'static>(
         let client = if is_proxy { of.client(request.headers(), peer) } else { peer };
         let served = is_proxy.then(|| of.places.serve(client.ip()));
         request.extensions_mut().insert(ConnectInfo(client));
-        request.extensions_mut().insert(Local(local));
+        request.extensions_mut().insert(local);
         let node = Arc::clone(&slot);
         request.extensions_mut().insert(OnNode::new(move || node.is_nodes()));
         // Polled by its task only: the handler begins there.

@@ -31,7 +31,9 @@ impl FromRequestParts<Api> for Monitor {
     type Rejection = Problem;
 
     async fn from_request_parts(parts: &mut Parts, api: &Api) -> Answer<Self> {
-        if !(api.metrics_open() && is_of_this_machine(parts)) {
+        // A port with TLS may be for others: there, as elsewhere off loopback, it takes a token.
+        let is_plain = !parts.extensions.get::<gate::Local>().is_some_and(|local| local.tls);
+        if !(api.metrics_open() && is_plain && is_of_this_machine(parts)) {
             Viewer::from_request_parts(parts, api).await?;
         }
         Ok(Self)

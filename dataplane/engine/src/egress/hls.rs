@@ -323,7 +323,10 @@ async fn until_archived(
 ) -> Result<(), Failed> {
     let settings = shard.settings_of(id);
     // Its recording begins a moment after the stream.
-    let is_meant = settings.on_demand_s.is_some() && settings.dvr_window_s != Some(0);
+    let is_meant = settings.on_demand_s.is_some();
+    if settings.dvr_window_s == Some(0) {
+        return Err(Failed::NotRecorded);
+    }
     let mut blocked = None;
     loop {
         let look = packaging.past.look(shard, id, &packaging.window.borrow());
@@ -377,6 +380,9 @@ pub(super) async fn file(reply: &Reply<'_>, id: Id, file: File<'_>) -> Answer {
 /// The same out of a recording; `None` where nobody has any.
 fn past_file(reply: &Reply<'_>, id: Id, File { session, track, name }: File<'_>) -> Option<Answer> {
     let files = reply.shard.config.recorded.files.as_ref()?;
+    if reply.shard.settings_of(&id).dvr_window_s == Some(0) {
+        return None;
+    }
     let file = match Name::parse(name)? {
         Name::Header(number) => PastFile::Header(number),
         Name::Segment(msn) => PastFile::Segment(msn),

@@ -20,6 +20,8 @@ use crate::shard::context::ShardContext;
 const RENEW_EVERY: Duration = Duration::from_secs(1);
 /// And so often while it does not: whoever makes it is to know that it is wanted.
 const KEEP_EVERY: Duration = Duration::from_secs(15);
+/// What nobody has asked for in this time is let go.
+const FORGOTTEN_AFTER: Duration = Duration::from_mins(1);
 
 /// What is recorded of a stream, as this shard has it.
 #[derive(Default)]
@@ -86,6 +88,14 @@ impl OwnChunk {
 }
 
 impl PastView {
+    /// Lets go of what nobody has asked for in a while: the text of hours is large.
+    pub(crate) fn sweep(&self, now: Time) {
+        if self.asked_at.get().is_some_and(|at| now.since(at) > FORGOTTEN_AFTER) {
+            self.asked_at.set(None);
+            *self.here.borrow_mut() = None;
+        }
+    }
+
     /// What it looked at last.
     pub(super) fn here(&self) -> Option<Rc<Here>> {
         self.here.borrow().clone()

@@ -133,6 +133,10 @@ pub(crate) async fn pump(playing: &Rc<Playing>, mut writer: Writer) -> Done {
         if let Some(why) = playing.ending() {
             return Done::Gone(why);
         }
+        // What is encrypted already is no stall of what comes next.
+        if writer.flush().await.is_err() {
+            return Done::Gone(playing.session.ended_by(CloseReason::PeerGone));
+        }
         let load = {
             let pieces = &mut *shard.pieces.borrow_mut();
             // A viewer that a defect ended may have left some.
@@ -145,9 +149,6 @@ pub(crate) async fn pump(playing: &Rc<Playing>, mut writer: Writer) -> Done {
             }
         };
         let Some(load) = load else {
-            if writer.flush().await.is_err() {
-                return Done::Gone(playing.session.ended_by(CloseReason::PeerGone));
-            }
             caught_up = true;
             let Some(back) = handle.fan_out.wait_idle(playing, writer).await else {
                 return Done::Gone(CloseReason::Defect);

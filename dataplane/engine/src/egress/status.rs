@@ -83,7 +83,8 @@ pub(super) async fn answer(reply: &Reply<'_>, id: Id) -> Answer {
     let cache = reply.cache(&id, Cache::MaxAge(MAX_AGE_S));
     let outputs = reply.shard.outputs_of(&id);
     let recorded = reply.shard.config.recorded.files.as_ref();
-    let dvr = (outputs.hls || outputs.cmaf) && recorded.is_some_and(|files| files.has_archive(&id));
+    let is_on = (outputs.hls || outputs.cmaf) && reply.shard.settings_of(&id).dvr_window_s != Some(0);
+    let dvr = is_on && recorded.is_some_and(|files| files.has_archive(&id));
     let text = document(&status, &reply.shard.config.formats, outputs, dvr, unix_ms());
     Answer::Whole(reply.whole(200, "application/json", cache, text.as_bytes()))
 }

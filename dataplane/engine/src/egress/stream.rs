@@ -142,12 +142,14 @@ pub(super) async fn play(shard: Rc<Shard>, session: Rc<Session>, socket: Socket,
     let _ending = EndsWith(&session);
     let done = pump(&playing, writer).await;
     let why = done.reason();
-    if let Done::Closed(_, mut writer) = done
-        && is_chunked(format)
-    {
+    if let Done::Closed(_, mut writer) = done {
         session.set_deadline(Some(shard.now() + GOODBYE));
         // A stalled viewer does not get it; it is closed either way.
-        let _ = writer.send_all(Bytes::from_static(b"0\r\n\r\n")).await;
+        let _ = match is_chunked(format) {
+            true => writer.send_all(Bytes::from_static(b"0\r\n\r\n")).await,
+            false => writer.flush().await,
+        };
+        // With TLS, an end that is not said looks like one that an attacker made.
         writer.finish();
     }
     shard.leave(&session).await;

@@ -48,10 +48,6 @@ pub(crate) const WAKES: Limit = Limit::pieces(192);
 /// up.
 pub(crate) const ENDS: Limit = Limit::pieces(32).every(MILLISECOND);
 
-/// Flights of TLS handshakes: of the two that a whole one has, the first costs a quarter of a millisecond, so that a burst of them takes no more than a
-/// third of a shard's time.
-pub(crate) const HANDSHAKES: Limit = Limit::pieces(2).every(MILLISECOND);
-
 /// What is left of a turn.
 #[derive(Debug)]
 pub(crate) struct Budget {

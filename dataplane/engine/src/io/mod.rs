@@ -13,7 +13,7 @@ mod sys;
 mod tls;
 mod wake;
 
-pub(crate) use budget::{ACCEPTS, Budget, ENDS, FAN_OUT, HANDSHAKES, PARTS, WAKES};
+pub(crate) use budget::{ACCEPTS, Budget, ENDS, FAN_OUT, PARTS, WAKES};
 pub(crate) use listen::{Bound, Listener, bind};
 pub(crate) use memory::{machine_bytes, resident_bytes};
 pub(crate) use prefetch::Area;

@@ -79,6 +79,8 @@ use crate::{ingest, io};
 const SCRATCH_BYTES: usize = 64 << 10;
 /// After an accept that failed (no descriptors left, mostly) the next one waits: the loop neither dies nor spins.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
+/// Ports with TLS look so often whether there is a place for another handshake.
+const HANDSHAKES_PAUSE: Duration = Duration::from_millis(1);
 /// And a line in the log says so this often.
 const ACCEPT_SAID_EVERY: Duration = Duration::from_mins(1);
 /// Time for goodbyes once the drain is over.
@@ -285,6 +287,10 @@ async fn accept(shard: Rc<Shard>, (port, secure): (Port, bool), listener: Listen
             },
             Port::Http | Port::Control => listener.ready().await,
         };
+        while secure && shard.handshakes.are_many() {
+            // A connection that waits here has cost nothing yet, and is not one of those that give way.
+            sleep(HANDSHAKES_PAUSE).await;
+        }
         let accepted = ready.and_then(|()| {
             let budget = Budget::new(&ACCEPTS, Time::ZERO);
             while !budget.spent(Time::ZERO)
@@ -513,6 +519,7 @@ impl Shard {
             hls_bytes += handle.packaging.window.borrow().bytes();
             blocks += log.head() - log.first();
             mirrors += i64::from(handle.subscription().is_some());
+            handle.packaging.past.sweep(now);
             if handle.is_idle_mirror(now) {
                 idle.push(Rc::clone(handle));
             }

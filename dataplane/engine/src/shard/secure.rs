@@ -17,16 +17,16 @@ use crate::close::CloseReason;
 use crate::ingest::GOODBYE;
 use crate::io::Socket;
 
-/// Waits for this one's turn, or for the session's end.
-async fn turn(shard: &Rc<ShardContext>, session: &Session) {
+/// Waits for this one's turn, or for the session's end. `begun`: it is not the first.
+async fn turn(shard: &Rc<ShardContext>, session: &Session, begun: bool) {
     if shard.handshakes.is_free(shard.now()) {
         return;
     }
     if shard.handshakes.needs_caller() {
         let of_task = Rc::clone(shard);
-        shard.spawn(async move { of_task.handshakes.call().await });
+        shard.spawn(async move { of_task.handshakes.call(|| of_task.now()).await });
     }
-    shard.handshakes.called(session).await;
+    shard.handshakes.called(session, begun).await;
 }
 
 /// Shakes hands: gives the connection with TLS on it, or, where there is none, as it was with why.
@@ -72,8 +72,8 @@ async fn shake(
     let mut is_first = true;
     while tls.is_handshaking() {
         let count = gather(shard, session, socket, &mut held, is_first).await?;
+        turn(shard, session, !is_first).await;
         is_first = false;
-        turn(shard, session).await;
         if let Some(why) = session.ending() {
             return Err(why);
         }
@@ -97,7 +97,9 @@ async fn answer(
     mut bytes: Vec<u8>,
 ) -> Result<(), CloseReason> {
     let mut out = Records::new();
+    let began = shard.now();
     let received = tls.receive(&mut bytes, plain, &mut out);
+    shard.handshakes.worked(began, shard.now());
     if received.is_err() {
         session.set_deadline(Some(shard.now() + GOODBYE));
     }

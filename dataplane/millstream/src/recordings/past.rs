@@ -59,7 +59,14 @@ pub(super) async fn give(
         Located::Segment(place, bytes) => (place, bytes),
     };
     let spooled = recorder.spool_file(&place.recording, *track, place.object);
-    if let Some(file) = open(&spooled, place.offset + bytes).await {
+    let opened = match open(&spooled, place.offset + bytes).await {
+        Ok(opened) => opened,
+        Err(error) => {
+            answer.unavailable(RETRY_AFTER);
+            return Err(ObjectError::new(ErrorKind::Unavailable, format!("{}: {error}", spooled.display())));
+        }
+    };
+    if let Some(file) = opened {
         if let Some(body) = answer.found(found) {
             send_file(body, Arc::new(file), place.offset)
                 .await
@@ -70,15 +77,18 @@ pub(super) async fn give(
     give_stored(store, request, &place, found, answer).await
 }
 
-/// A file of the spool that has so many bytes.
-async fn open(path: &Path, bytes: u64) -> Option<File> {
+/// A file of the spool, where it is there and has so many bytes.
+async fn open(path: &Path, bytes: u64) -> io::Result<Option<File>> {
     let path = path.to_owned();
     let opened = tokio::task::spawn_blocking(move || {
-        let file = File::open(path).ok()?;
-        let is_long_enough = file.metadata().ok()?.len() >= bytes;
-        is_long_enough.then_some(file)
+        let file = match File::open(path) {
+            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
+            file => file?,
+        };
+        let is_long_enough = file.metadata()?.len() >= bytes;
+        Ok(is_long_enough.then_some(file))
     });
-    opened.await.ok().flatten()
+    opened.await.map_err(io::Error::other)?
 }
 
 async fn send_file(mut body: FileBody, file: Arc<File>, offset: u64) -> io::Result<()> {

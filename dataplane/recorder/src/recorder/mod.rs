@@ -255,7 +255,7 @@ impl<D: Disk> Recorder<D> {
         if let Some(stream) = self.streams.get_mut(&key) {
             stream.begun[place(track)] = None;
         }
-        self.shift_lost(key);
+        self.shift_lost(key, track);
         let Some((name, entry)) = self.recording_of(key) else { return };
         if matches!(entry.phase, Phase::Paused { .. }) {
             return;

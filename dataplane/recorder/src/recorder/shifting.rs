@@ -49,18 +49,18 @@ impl<D: Disk> Recorder<D> {
         }
     }
 
-    /// What comes is not what comes next.
-    pub(super) fn shift_lost(&self, key: StreamKey) {
+    /// Segments of a track are lost: they will be gaps.
+    pub(super) fn shift_lost(&self, key: StreamKey, track: Track) {
         if let Some(board) = self.streams.get(&key).and_then(|stream| stream.board.as_ref()) {
-            board.tell(|shift| shift.forget());
+            board.tell(|shift| shift.lost(track));
         }
     }
 
     /// Nobody goes back any more, but for those who do.
     pub(super) fn end_shift(&mut self, key: StreamKey, moment: Moment) {
         let Some(stream) = self.streams.get_mut(&key) else { return };
-        if stream.board.take().is_some() {
-            self.shelf.end(&stream.id, moment.now);
+        if let Some(board) = stream.board.take() {
+            self.shelf.end(&stream.id, &board, moment.now);
         }
     }
 }

@@ -151,6 +151,7 @@ impl Shift {
 
     /// A segment begins.
     pub fn opened(&mut self, track: Track, opened: &Opened, header: Option<&Arc<Header>>) {
+        let target_ms = u64::from(self.target_duration_s) * 1_000;
         let of = &mut self.tracks[place(track)];
         if let Some(next) = of.next_msn() {
             if opened.msn < next {
@@ -158,7 +159,7 @@ impl Shift {
                 of.open = None;
                 return;
             }
-            if opened.msn > next {
+            if opened.msn > next && !of.fill(next, opened, target_ms) {
                 self.forget();
             }
         }
@@ -194,8 +195,13 @@ impl Shift {
         of.trim(reach_ms + CHUNK_SEGMENTS * target_ms + LINGER_MS);
     }
 
-    /// Segments are lost: what comes is not what comes next.
-    pub fn forget(&mut self) {
+    /// Segments of a track are lost, and so is what there is of the one that is open.
+    pub fn lost(&mut self, track: Track) {
+        self.tracks[place(track)].open = None;
+    }
+
+    /// What comes is not what comes next.
+    fn forget(&mut self) {
         self.tracks = Default::default();
         self.generation += 1;
     }
@@ -254,6 +260,30 @@ impl Shift {
 impl ShiftTrack {
     fn next_msn(&self) -> Option<u64> {
         Some(self.first_msn? + self.rows.len() as u64)
+    }
+
+    /// Segments that were not told of, from `next` to this one, are gaps. False: they are too many, or one of them was a discontinuity, so that the
+    /// playlist begins anew.
+    fn fill(&mut self, next: u64, opened: &Opened, target_ms: u64) -> bool {
+        let Some(mark) = self.marks.back() else { return false };
+        let (count, header, discontinuities) = (opened.msn - next, mark.header, mark.discontinuities);
+        if count > SHIFT_SEGMENTS_MAX as u64
+            || opened.discontinuities != discontinuities + u64::from(opened.discontinuity)
+        {
+            return false;
+        }
+        let lost_ms = opened.date_unix_ms.saturating_sub(self.next_unix_ms);
+        let each_ms = (lost_ms / count).clamp(1, target_ms.max(1));
+        for msn in next..opened.msn {
+            let date_unix_ms = self.next_unix_ms;
+            let opened = Opened { msn, date_unix_ms, header, discontinuity: false, discontinuities, ..*opened };
+            let (duration_us, independent, is_whole) = (0, false, false);
+            self.push(
+                Open { opened, bytes: 0, duration_us, independent, place: None, is_whole },
+                Some(each_ms * 1_000),
+            );
+        }
+        true
     }
 
     fn push(&mut self, open: Open, gap_us: Option<u64>) {

@@ -90,16 +90,20 @@ impl Shelf {
         board
     }
 
-    /// It is over. What somebody watches stays for as long as it reaches back.
-    pub fn end(&self, id: &Id, now: Time) {
+    /// This one is over. What somebody watches stays for as long as it reaches back.
+    pub fn end(&self, id: &Id, board: &Arc<Board>, now: Time) {
         let boards = &mut *locked(&self.boards);
-        let Some(board) = boards.current.remove(id) else { return };
-        let is_watched = locked(&board.published).is_some();
+        // Another one may have begun before this one was told its end.
+        if boards.current.get(id).is_some_and(|current| Arc::ptr_eq(current, board)) {
+            boards.current.remove(id);
+        }
         let reach = Duration::from_millis(locked(&board.shift).reach_ms());
-        let until = now + if is_watched { reach } else { UNWATCHED_FOR };
-        boards.past.push_back((id.clone(), board, until));
+        let until = now + if board.is_watched() { reach } else { UNWATCHED_FOR };
+        boards.past.push_back((id.clone(), Arc::clone(board), until));
         if boards.past.len() > SHIFTS_PAST_MAX {
-            boards.past.pop_front();
+            // Those that nobody watches go first.
+            let unwatched = boards.past.iter().position(|(_, board, _)| !board.is_watched());
+            boards.past.remove(unwatched.unwrap_or(0));
         }
     }
 
@@ -166,6 +170,11 @@ impl Board {
             is_busy: AtomicBool::new(false),
             is_asked: AtomicBool::new(false),
         }
+    }
+
+    /// Somebody has asked for it lately.
+    fn is_watched(&self) -> bool {
+        locked(&self.published).is_some()
     }
 
     /// The recorder has news.

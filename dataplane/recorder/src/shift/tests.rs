@@ -167,9 +167,31 @@ fn what_is_told_again_counts_once_and_a_hole_begins_anew() {
     let mut shift = Shift::new(&session("s"), 600_000);
     told[..15].iter().chain(&told[10..]).for_each(|one| tell(&mut shift, one));
     holds(&shift, &told);
-    let (before, next) = (shift.generation(), Told { msn: 5_000, object: Some((9, 0)), ..told[0] });
+    // Segments that nobody told of are gaps, as long as the rest says.
+    let before = shift.generation();
+    let more = Told { msn: 1_024, date_unix_ms: told[19].date_unix_ms + 10_000, object: Some((9, 0)), ..told[19] };
+    tell(&mut shift, &more);
+    let found = shift.segments(Track::Video, 1_019, 10);
+    assert_eq!(
+        found.iter().map(|found| (found.msn, found.gap)).collect::<Vec<_>>(),
+        [
+            (1_019, told[19].object.is_none()),
+            (1_020, true),
+            (1_021, true),
+            (1_022, true),
+            (1_023, true),
+            (1_024, false)
+        ]
+    );
+    assert!(found[1..5].iter().all(|gap| (1_900..=2_000).contains(&gap.duration_ms)), "{found:?}");
+    assert_eq!((found[5].date_unix_ms, shift.generation()), (more.date_unix_ms, before));
+    assert!(
+        matches!(shift.locate(Track::Video, Named::Segment(1_024)), Some(Located::Segment(place, _)) if place.object == 9)
+    );
+    // With a discontinuity among them it begins anew.
+    let next = Told { msn: 1_030, discontinuities: 7, ..more };
     tell(&mut shift, &next);
-    assert_eq!((shift.first_msn(Track::Video), shift.generation()), (Some(5_000), before + 1));
+    assert_eq!((shift.first_msn(Track::Video), shift.generation()), (Some(1_030), before + 1));
 }
 
 #[test]
@@ -200,7 +222,7 @@ fn text_is_made_when_somebody_asks_grows_and_is_dropped_when_nobody_does() {
     // The stream is over: who watches it goes on.
     let now = Time::from_millis(1_000);
     shelf.sweep(now);
-    shelf.end(&id, now);
+    shelf.end(&id, &board, now);
     assert!(matches!(shelf.look(&id, None), Shelved::Nothing));
     assert!(matches!(shelf.look(&id, Some("s")), Shelved::Board(of) if Arc::ptr_eq(&of, &board)));
     assert!(matches!(shelf.look(&id, Some("t")), Shelved::Nothing));

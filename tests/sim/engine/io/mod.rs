@@ -18,7 +18,7 @@ mod wake;
 mod world;
 
 pub(crate) use prefetch::Area;
-pub(crate) use budget::{ACCEPTS, Budget, ENDS, FAN_OUT, HANDSHAKES, PARTS, WAKES};
+pub(crate) use budget::{ACCEPTS, Budget, ENDS, FAN_OUT, PARTS, WAKES};
 pub use net::{Line, Port, Stream, connect};
 pub use plants::{LOST, PLANTS};
 pub(crate) use runtime::{Driver, IoYield, choose, sleep_until, spawn, start_shard};

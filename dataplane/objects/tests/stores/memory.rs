@@ -1,14 +1,11 @@
 //! What is put or read is never held as a whole: measured, in a process of its own.
-#![cfg(feature = "s3")]
-#[path = "s3/support.rs"]
-mod support;
-
 use std::os::unix::fs::FileExt as _;
 use std::sync::Arc;
 
 use futures_util::TryStreamExt as _;
 use millstream_objects::{Body, FileStore, Meta, ObjectStore, Span};
-use support::{Bench, key};
+
+use crate::support::{Bench, key};
 
 const OBJECT_BYTES: u64 = 256 * 1024 * 1024;
 const GROWTH_KIB_MAX: u64 = 16 * 1024;

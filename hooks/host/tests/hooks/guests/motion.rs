@@ -2,7 +2,7 @@
 use millstream_hooks::wit::motion::{Event, Source};
 use millstream_hooks::{Motion, World};
 
-use crate::built;
+use super::built;
 use crate::kit::target;
 
 const WIDTH: u32 = 160;

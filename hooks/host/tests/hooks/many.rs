@@ -7,8 +7,7 @@ use std::thread;
 use millstream_hooks::wit::auth::Step;
 use millstream_hooks::{Capacity, Failure, Hook, Runtime, Settings, World};
 
-mod kit;
-use kit::{RUNTIME, guest, request};
+use crate::kit::{RUNTIME, guest, request};
 
 /// Adds to a number of its own store and traps at each hundredth.
 fn traps_at_each_hundredth() -> Hook {

@@ -4,8 +4,7 @@ use std::time::Duration;
 use millstream_hooks::wit::auth::Step;
 use millstream_hooks::{Failure, Secret, Settings, World};
 
-mod kit;
-use kit::{Guest, guest, request};
+use crate::kit::{self, Guest, guest, request};
 
 fn auth(items: &str, body: &str) -> Guest {
     let mut auth = guest(World::Auth);

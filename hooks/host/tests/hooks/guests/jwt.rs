@@ -6,8 +6,8 @@ use hmac::{Hmac, KeyInit as _, Mac as _};
 use millstream_hooks::wit::auth::Step;
 use millstream_hooks::{Hook, PublicKey, Secret, World};
 
+use super::{built, built_with, why};
 use crate::kit::request;
-use crate::{built, built_with, why};
 
 const NOW_S: u64 = 1_900_000_000;
 const RSA: &str = "-----BEGIN PUBLIC KEY-----

@@ -2,7 +2,7 @@
 use millstream_hooks::wit::policy::{Picture, Rendition, Sound, Source, VideoEncode};
 use millstream_hooks::{Hook, World};
 
-use crate::built;
+use super::built;
 use crate::kit::target;
 
 fn source(width: u32, height: u32) -> Source {

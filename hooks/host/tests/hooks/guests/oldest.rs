@@ -6,8 +6,8 @@ use millstream_hooks::wit::auth::Step;
 use millstream_hooks::wit::{events, motion, policy};
 use millstream_hooks::{Secret, Settings, World};
 
+use super::{files, guests, sha256};
 use crate::kit::{RUNTIME, hook, request, target};
-use crate::{files, guests, sha256};
 
 fn oldest(name: &str) -> PathBuf {
     guests().join("oldest").join(format!("{name}.wasm"))
@@ -42,7 +42,7 @@ fn oldest_components_load_and_answer() {
         hook
     };
     let signed = bound("signed-url", World::Auth).at(1_999_999_940_000);
-    let right = [("expires", "2000000000"), ("sign", crate::SIGN)];
+    let right = [("expires", "2000000000"), ("sign", super::SIGN)];
     assert!(matches!(signed.authorize(&request("play", &right)).result.unwrap(), Step::Allow(_)));
     assert!(matches!(signed.authorize(&request("play", &[])).result.unwrap(), Step::Deny(_)));
     let source = policy::Source {

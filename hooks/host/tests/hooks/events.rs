@@ -7,8 +7,7 @@ use millstream_hooks::wit::auth::Step;
 use millstream_hooks::{Secret, Settings, World};
 use serde_json::json;
 
-mod kit;
-use kit::guest;
+use crate::kit::{self, guest};
 
 fn refused(event: &str) -> String {
     Event::parse(event).expect_err(event).to_string()

@@ -6,9 +6,7 @@ use millstream_hooks::wit::auth::Step;
 use millstream_hooks::{Hook, Secret, Settings, World};
 use sha2::{Digest as _, Sha256};
 
-#[path = "../kit/mod.rs"]
-mod kit;
-use kit::request;
+use crate::kit::{self, request};
 
 mod admission;
 mod forwarder;

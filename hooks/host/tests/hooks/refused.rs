@@ -1,8 +1,7 @@
 //! Modules that are refused at the upload, each with a message that tells its author what to do.
 use millstream_hooks::{Refused, World};
 
-mod kit;
-use kit::{RUNTIME, altered, core_of, guest};
+use crate::kit::{self, RUNTIME, altered, core_of, guest};
 
 fn refused(module: &[u8], world: World) -> (Refused, String) {
     let refused = RUNTIME.compile(module, world).map(|compiled| compiled.report).unwrap_err();

@@ -7,8 +7,7 @@ use std::path::{Path, PathBuf};
 use millstream_hooks::wit::auth::Step;
 use millstream_hooks::{Settings, World};
 
-mod kit;
-use kit::{guest, request};
+use crate::kit::{self, guest, request};
 
 /// What `chatty` writes with each call: a line that would colour a terminal.
 const SAYS: &str = "asked \u{1b}[31mred";

@@ -3,7 +3,7 @@ use millstream_hooks::wit::events::{Notice, Order};
 use millstream_hooks::{Hook, World};
 use serde_json::Value;
 
-use crate::built;
+use super::built;
 use crate::kit::{pairs, request, target};
 
 fn notice(kind: &str, id: u64, detail: &[(&str, &str)]) -> Notice {

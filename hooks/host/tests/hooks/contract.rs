@@ -2,8 +2,7 @@
 use millstream_hooks::wit::{auth, events, motion, policy};
 use millstream_hooks::{Form, Hook, Refused, Settings, World};
 
-mod kit;
-use kit::{RUNTIME, guest, request, target};
+use crate::kit::{self, RUNTIME, guest, request, target};
 
 #[test]
 fn a_module_of_each_world_is_taken_and_called() {

@@ -1,8 +1,4 @@
 //! What every store keeps to, as its users see it: run against each implementation.
-#[cfg(feature = "s3")]
-#[path = "s3/support.rs"]
-mod support;
-
 use std::fs::File;
 use std::io::Write as _;
 use std::sync::Arc;
@@ -13,6 +9,9 @@ use millstream_objects::memory::MemoryStore;
 use millstream_objects::{
     Body, ErrorKind, FileStore, Key, Meta, ObjectError, ObjectStore, Retry, Span, Stored, confirm,
 };
+
+#[cfg(feature = "s3")]
+use crate::support;
 
 fn key(text: &str) -> Key {
     Key::parse(text).expect("a key")

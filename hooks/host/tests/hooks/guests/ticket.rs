@@ -4,8 +4,8 @@ use std::fs;
 use millstream_hooks::wit::auth::Step;
 use millstream_hooks::{Form, Hook, Refused, Settings, World, kind_of, pack};
 
-use crate::kit::{core, guest, request};
-use crate::{files, guests, kit, sha256, why};
+use super::{files, guests, sha256, why};
+use crate::kit::{self, core, guest, request};
 
 fn module() -> Vec<u8> {
     fs::read(guests().join("c/ticket.core.wasm")).unwrap()

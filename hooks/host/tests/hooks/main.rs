@@ -1,0 +1,10 @@
+//! The host, by what hooks do to it and get from it. One program: each that links the runtime takes a while to build.
+mod cache;
+mod contract;
+mod events;
+mod guests;
+mod kit;
+mod many;
+mod modules;
+mod refused;
+mod stopped;
