@@ -177,8 +177,8 @@ pub fn start(mut config: Config, chain: Chain) -> Result<Engine, StartError> {
         Ok((at, listeners))
     };
     let tls = config.tls.as_ref();
-    let (rtmps, rtmps_listeners) = with_tls("RTMPS", RTMPS_KEY, tls.and_then(|tls| tls.rtmp))?;
-    let (https, https_listeners) = with_tls("HTTPS", HTTPS_KEY, tls.and_then(|tls| tls.http))?;
+    let (rtmps, secure_rtmp) = with_tls("RTMPS", RTMPS_KEY, tls.and_then(|tls| tls.rtmp))?;
+    let (https, secure_http) = with_tls("HTTPS", HTTPS_KEY, tls.and_then(|tls| tls.http))?;
     let control = config.control.map(|control| listen("control", "control", control, 1)).transpose()?;
     let (control, control_listeners) = control.map_or((None, Vec::new()), |(at, listeners)| (Some(at), listeners));
     let addresses = Addresses { rtmp, http, rtmps, https, control };
@@ -223,7 +223,7 @@ pub fn start(mut config: Config, chain: Chain) -> Result<Engine, StartError> {
     let recorded_bytes = Arc::default();
     let mut remotes = Vec::new();
     let mut control_listener = control_listeners.into_iter().next();
-    let ports = rtmp_listeners.into_iter().zip(http_listeners).zip(rtmps_listeners.into_iter().zip(https_listeners));
+    let ports = rtmp_listeners.into_iter().zip(http_listeners).zip(secure_rtmp.into_iter().zip(secure_http));
     let links = wake_listeners.into_iter().zip(inboxes).zip(outboxes).zip(vec![chain; shards]);
     for (index, (ports, ((((wake_listener, waker), inboxes), outboxes), chain))) in ports.zip(links).enumerate() {
         let ((rtmp, http), (rtmps, https)) = ports;

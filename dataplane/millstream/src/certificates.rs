@@ -1,6 +1,7 @@
 //! Certificates from files: read at the start, read again when they change and on SIGHUP. What cannot be used, or is worse than what is in use,
 //! changes nothing, and is said. Before it: [`crate::layers`]; after it: the shards and the control port, which get the new ones at once.
 use std::fmt;
+use std::fmt::Write as _;
 use std::fs::File;
 use std::io::Read as _;
 use std::os::unix::fs::MetadataExt as _;
@@ -329,7 +330,8 @@ impl InUse {
         for certificate in self.server().certificates().list() {
             let file = certificate.file.replace('\\', "\\\\").replace('"', "\\\"").replace('\n', "\\n");
             let until_s = certificate.valid_s.1;
-            text += &format!("millstream_tls_certificate_expiry_timestamp_seconds{{file=\"{file}\"}} {until_s}\n");
+            // Writing to a string cannot fail.
+            let _ = writeln!(text, "millstream_tls_certificate_expiry_timestamp_seconds{{file=\"{file}\"}} {until_s}");
         }
         text
     }

@@ -258,7 +258,8 @@ fn a_cache_takes_recordings_from_the_bucket_and_the_node_is_not_asked() {
         format!("GET {base}/video/1.mp4 HTTP/1.1\r\nHost: a\r\nRange: bytes=100-199\r\nConnection: close\r\n\r\n");
     let part = http::raw(cache.address, head.as_bytes()).expect("an answer");
     assert_eq!((part.status, part.body.as_slice()), (206, &whole.body[100..200]));
-    assert_eq!(server.metric("millstream_recorded_requests_total"), before, "the node is asked for nothing");
+    let asked = server.metric("millstream_recorded_requests_total") - before;
+    assert!(asked.abs() < 0.5, "the node is asked for nothing: {asked}");
     // What is the node's stays there.
     assert!(http::get(cache.address, &format!("{base}/index.html")).body.starts_with(b"<!DOCTYPE html>"));
 }

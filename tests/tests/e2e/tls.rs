@@ -57,7 +57,7 @@ impl Authority {
     /// The configuration with the certificates of these names.
     fn config(&self, names: &[&str]) -> String {
         let list = |ending: &str| {
-            let paths = names.iter().map(|name| format!("{:?}", self.path(&format!("{name}.{ending}"))));
+            let paths = names.iter().map(|name| format!("\"{}\"", self.path(&format!("{name}.{ending}")).display()));
             paths.collect::<Vec<_>>().join(", ")
         };
         format!(
@@ -323,9 +323,9 @@ fn a_stream_that_is_pushed_over_tls_is_refused_without() {
     let key = client.get("/api/v1/streams/safe/addresses").is(200).json;
     let push = key["items"][0]["rtmp"].as_str().expect("an address").to_owned();
     assert_eq!(push, format!("rtmps://{}/stream/safe", rtmps(&server)));
-    let refused = Publisher::start(server.rtmp, "stream", "safe").err().expect("refused").to_string();
+    let refused = Publisher::start(server.rtmp, "stream", "safe").map(drop).expect_err("refused").to_string();
     assert!(refused.contains("isRtmps") || server.log.has("isRtmps"), "{refused}");
-    assert_eq!(samples(&server, "millstream_refused_total", "needs_tls"), 1.0);
+    assert!((samples(&server, "millstream_refused_total", "needs_tls") - 1.0).abs() < 0.5);
     let _push = ffmpeg_push(&push, 30);
     on_air(&server, "safe");
     // The API by TLS, and without on that port.

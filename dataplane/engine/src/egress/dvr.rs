@@ -27,7 +27,9 @@ pub(super) fn answer(
     let chunks = here.as_ref().map_or(&[][..], |here| here.chunks(past));
     let mut hasher = DefaultHasher::new();
     hasher.write_u64(Tag::hash(head));
-    chunks.iter().for_each(|chunk| hasher.write_u64(chunk.hash));
+    for chunk in chunks {
+        hasher.write_u64(chunk.hash);
+    }
     hasher.write_u64(Tag::hash(&past.tail));
     let (gzip, hash) = (reply.request.accepts_gzip, hasher.finish());
     let tag = Tag::new(hash, gzip);

@@ -333,9 +333,8 @@ async fn until_archived(
         match look {
             Look::Here(_) => return Ok(()),
             Look::NotRecorded if !is_meant || shard.now() >= until => return Err(Failed::NotRecorded),
-            Look::NotRecorded => {}
             Look::Soon if shard.now() >= until || session.ending().is_some() => return Err(Failed::Late),
-            Look::Soon => {}
+            Look::NotRecorded | Look::Soon => {}
         }
         if blocked.is_none() {
             blocked = Some(Blocked::begin(shard).ok_or(Failed::Full)?);

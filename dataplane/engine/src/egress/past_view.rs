@@ -69,7 +69,7 @@ impl Here {
     }
 
     pub(super) fn chunks(&self, past: &Past) -> &[OwnChunk] {
-        let at = if past.track == Track::Video { 0 } else { 1 };
+        let at = usize::from(past.track != Track::Video);
         self.tracks.get(at).and_then(|chunks| chunks.get(past.chunks.clone())).unwrap_or_default()
     }
 }

@@ -145,9 +145,10 @@ pub(super) async fn play(shard: Rc<Shard>, session: Rc<Session>, socket: Socket,
     if let Done::Closed(_, mut writer) = done {
         session.set_deadline(Some(shard.now() + GOODBYE));
         // A stalled viewer does not get it; it is closed either way.
-        let _ = match is_chunked(format) {
-            true => writer.send_all(Bytes::from_static(b"0\r\n\r\n")).await,
-            false => writer.flush().await,
+        let _ = if is_chunked(format) {
+            writer.send_all(Bytes::from_static(b"0\r\n\r\n")).await
+        } else {
+            writer.flush().await
         };
         // With TLS, an end that is not said looks like one that an attacker made.
         writer.finish();

@@ -135,13 +135,13 @@ impl Tls {
     }
 
     /// Has the socket take of the queue what it takes. True: nothing is left.
-    pub(super) fn flush(&self, send: impl FnOnce(&[u8]) -> usize) -> bool {
+    pub(super) fn flush(&self, offer: impl FnOnce(&[u8]) -> usize) -> bool {
         if self.busy.get() {
             return false;
         }
         let queue = &mut *self.queue.borrow_mut();
         if !queue.is_empty() {
-            let sent = send(queue.as_slice());
+            let sent = offer(queue.as_slice());
             queue.discard(sent);
         }
         if !queue.is_empty() {

@@ -70,15 +70,17 @@ impl Handshakes {
     /// Waits until this one is called, or its session ends. `begun`: its handshake has cost something already, and is finished before others begin.
     pub(super) async fn called(&self, session: &Session, begun: bool) {
         let called = Rc::new(Notify::default());
-        let mine = Rc::downgrade(&called);
-        let mut waiting = self.waiting.borrow_mut();
-        if begun {
-            waiting.push_front(mine);
-        } else {
-            waiting.push_back(mine);
-        }
-        drop(waiting);
+        self.join(Rc::downgrade(&called), begun);
         select(called.notified(), session.notify.notified()).await;
+    }
+
+    fn join(&self, waits: Weak<Notify>, begun: bool) {
+        let waiting = &mut *self.waiting.borrow_mut();
+        if begun {
+            waiting.push_front(waits);
+        } else {
+            waiting.push_back(waits);
+        }
     }
 
     /// Calls those who wait, in order, until there is none.

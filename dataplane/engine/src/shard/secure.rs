@@ -1,5 +1,6 @@
 //! The TLS handshake of a connection. Before it: [`super::Shard`] has admitted the connection by the limits of
 //! all ports; after it: the protocol, which reads and sends as without TLS.
+use std::fmt::Write as _;
 use std::rc::Rc;
 use std::sync::Arc;
 
@@ -153,7 +154,10 @@ async fn failed(
     let why = CloseReason::Tls(error.label());
     let mut words = error.to_string();
     match error {
-        TlsError::Stranger(Stranger::Rtmp) => words.push_str(&format!("; without TLS it is port {}", shard.rtmp_port)),
+        TlsError::Stranger(Stranger::Rtmp) => {
+            // Writing to a string cannot fail.
+            let _ = write!(words, "; without TLS it is port {}", shard.rtmp_port);
+        }
         TlsError::Stranger(Stranger::Http) => {
             let answer = response::error(400, "this port has TLS: use https://", false, false, Some(unix_s()));
             // What it makes of it is its own.

@@ -154,7 +154,9 @@ fn publishers_and_viewers_are_the_same_with_tls_and_on_any_shard() {
             let mut player = Rtmp::connect(rtmps, name, ClientRole::Play);
             player.ready();
             publisher.send_live(5..100);
-            viewers.iter_mut().for_each(|viewer| viewer.until_frame(99));
+            for viewer in &mut viewers {
+                viewer.until_frame(99);
+            }
             player.until_frame(99);
             let tags = [&viewers[0].tags[..], &viewers[1].tags, &viewers[2].tags, &player.tags];
             assert_same(&tags, 99);

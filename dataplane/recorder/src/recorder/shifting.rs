@@ -24,8 +24,7 @@ impl<D: Disk> Recorder<D> {
         let window_s = if stream.settings.keeps_hls() { stream.settings.dvr_window_s } else { 0 };
         let reach_ms = u64::from(window_s) * 1_000;
         let Some(session) = stream.session.as_deref().filter(|_| reach_ms > 0) else { return };
-        let shelf = &self.shelf;
-        let board = stream.board.get_or_insert_with(|| shelf.begin(&stream.id, session, reach_ms));
+        let board = stream.board.get_or_insert_with(|| self.shelf.begin(&stream.id, session, reach_ms));
         let header = stream.headers[place(track)].as_ref();
         board.tell(|shift| shift.opened(track, opened, header));
     }
@@ -39,7 +38,7 @@ impl<D: Disk> Recorder<D> {
             let offset = object.bytes.checked_sub(part.bytes.len() as u64)?;
             Some(Place { recording: name.clone(), object: object.number, offset })
         });
-        board.tell(|shift| shift.part(track, part, written));
+        board.tell(|shift| shift.part(track, part, written.as_ref()));
     }
 
     /// It is whole, or a gap.

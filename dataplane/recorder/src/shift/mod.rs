@@ -175,11 +175,11 @@ impl Shift {
     }
 
     /// It has one more part, which was written there; `None`: it was not.
-    pub fn part(&mut self, track: Track, part: &Part, at: Option<Place>) {
+    pub fn part(&mut self, track: Track, part: &Part, at: Option<&Place>) {
         let Some(open) = &mut self.tracks[place(track)].open else { return };
         if open.duration_us == 0 {
             open.independent = part.independent;
-            open.place.clone_from(&at);
+            open.place = at.cloned();
         }
         open.is_whole &= at.is_some();
         open.bytes += part.bytes.len() as u64;

@@ -66,7 +66,7 @@ fn tell(shift: &mut Shift, told: &Told) {
             object,
             offset: offset + if at == 0 { 0 } else { first },
         });
-        shift.part(Track::Video, &part, place);
+        shift.part(Track::Video, &part, place.as_ref());
     }
     shift.closed(Track::Video, None);
 }
@@ -149,7 +149,9 @@ fn it_is_bounded_whatever_comes() {
     for (count, per_object) in [(9_000, 60), (2_000, 1)] {
         let mut shift = Shift::new(&session("s"), u64::MAX >> 20);
         let told = stream(count, per_object);
-        told.iter().for_each(|one| tell(&mut shift, one));
+        for one in &told {
+            tell(&mut shift, one);
+        }
         let of = &shift.tracks[0];
         let room = of.rows.capacity() * size_of::<Row>()
             + of.marks.capacity() * size_of::<Mark>()
@@ -165,7 +167,9 @@ fn it_is_bounded_whatever_comes() {
 fn what_is_told_again_counts_once_and_a_hole_begins_anew() {
     let told = stream(20, 30);
     let mut shift = Shift::new(&session("s"), 600_000);
-    told[..15].iter().chain(&told[10..]).for_each(|one| tell(&mut shift, one));
+    for one in told[..15].iter().chain(&told[10..]) {
+        tell(&mut shift, one);
+    }
     holds(&shift, &told);
     // Segments that nobody told of are gaps, as long as the rest says.
     let before = shift.generation();

@@ -106,7 +106,7 @@ impl Line {
     }
 
     /// Bytes that the client has to send.
-    pub(super) fn from_client(&mut self) -> Vec<u8> {
+    pub(super) fn take_from_client(&mut self) -> Vec<u8> {
         let mut bytes = Vec::new();
         while self.client.wants_write() {
             self.client.write_tls(&mut bytes).unwrap();
@@ -141,7 +141,7 @@ impl Line {
     pub(super) fn settle(&mut self) -> Result<Vec<u8>, TlsError> {
         let mut got = Vec::new();
         loop {
-            let bytes = self.from_client();
+            let bytes = self.take_from_client();
             if bytes.is_empty() && self.out.is_empty() {
                 return Ok(got);
             }

@@ -47,7 +47,7 @@ fn a_session_that_waits_holds_no_buffer() {
     let mut line = Line::new(&server, &client, NAME);
     line.settle().unwrap();
     line.say(b"one record");
-    let bytes = line.from_client();
+    let bytes = line.take_from_client();
     let (first, rest) = bytes.split_at(7);
     line.give_server(first.to_vec()).unwrap();
     assert!(line.server.holds() > 0 && line.plain.is_empty());
@@ -101,7 +101,7 @@ fn either_end_says_goodbye_and_the_other_direction_goes_on() {
         line.settle().unwrap();
         line.say(b"last words");
         line.client.send_close_notify();
-        let mut bytes = line.from_client();
+        let mut bytes = line.take_from_client();
         bytes.extend_from_slice(b"what comes behind a goodbye is not looked at");
         line.give_server(bytes).unwrap();
         assert!(line.server.has_ended());
@@ -124,7 +124,7 @@ fn new_keys_of_the_client_are_followed() {
     for round in 0..3 {
         line.client.refresh_traffic_keys().unwrap();
         line.say(b"with new keys");
-        let bytes = line.from_client();
+        let bytes = line.take_from_client();
         line.give_server(bytes).unwrap();
         assert_eq!(line.plain, b"with new keys");
         line.plain.clear();
@@ -138,10 +138,10 @@ fn a_client_that_does_not_know_the_authority_says_so_and_is_told_apart() {
     let (server, _) = setup();
     let client = Arc::new(client_config(Authority::named("Another one").root(), &[&TLS13]));
     let mut line = Line::new(&server, &client, NAME);
-    let hello = line.from_client();
+    let hello = line.take_from_client();
     line.give_server(hello).unwrap();
     line.give_client().unwrap_err();
-    let alert = line.from_client();
+    let alert = line.take_from_client();
     let error = line.give_server(alert).unwrap_err();
     assert!(matches!(error, TlsError::Refused(_)), "{error}");
     assert!(error.to_string().contains("authority"), "{error}");
@@ -153,11 +153,11 @@ fn changed_bytes_end_the_session_with_an_alert_and_never_the_process() {
     for version in [&TLS12, &TLS13] {
         let client = Arc::new(client_config(authority.root(), &[version]));
         // Of the handshake: each byte of the ClientHello.
-        let hello = Line::new(&server, &client, NAME).from_client();
+        let hello = Line::new(&server, &client, NAME).take_from_client();
         for at in 0..hello.len() {
             for change in [0xff, 1, 0x80] {
                 let mut line = Line::new(&server, &client, NAME);
-                let mut bytes = line.from_client();
+                let mut bytes = line.take_from_client();
                 bytes[at] ^= change;
                 // Some changes are none that TLS knows of, such as in the random.
                 if line.give_server(bytes).is_err() {
@@ -169,12 +169,12 @@ fn changed_bytes_end_the_session_with_an_alert_and_never_the_process() {
         let mut line = Line::new(&server, &client, NAME);
         line.settle().unwrap();
         line.say(b"data");
-        let record_len = line.from_client().len();
+        let record_len = line.take_from_client().len();
         for at in 0..record_len {
             let mut line = Line::new(&server, &client, NAME);
             line.settle().unwrap();
             line.say(b"data");
-            let mut bytes = line.from_client();
+            let mut bytes = line.take_from_client();
             bytes[at] ^= 0x11;
             let result = line.give_server(bytes);
             // A longer record is waited for, and the version that a record names means nothing.
@@ -220,7 +220,7 @@ fn renegotiation_is_refused() {
     let mut line = Line::new(&server, &client, NAME);
     line.settle().unwrap();
     assert_eq!(line.client.protocol_version(), Some(ProtocolVersion::TLSv1_2));
-    let hello = Line::new(&server, &client, NAME).from_client();
+    let hello = Line::new(&server, &client, NAME).take_from_client();
     assert!(line.give_server(hello).is_err());
 }
 

@@ -29,7 +29,7 @@ fn other_protocols_are_named_by_their_first_bytes() {
     assert_eq!(of(&[]), Ok(()));
     assert_eq!(of(&[22]), Ok(()));
     let client = Arc::new(client_config(authority.root(), &[&TLS13]));
-    let hello = Line::new(&server, &client, "a.example").from_client();
+    let hello = Line::new(&server, &client, "a.example").take_from_client();
     // All of it is one record, which is looked at once it is there; the others at once.
     assert!((0..hello.len()).all(|end| whole(&hello[..end]) == 0));
     assert_eq!((whole(&hello), whole(b"G"), whole(&[])), (hello.len(), 1, 0));

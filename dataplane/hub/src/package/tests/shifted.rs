@@ -86,7 +86,9 @@ fn whole(playlist: &Playlist, archive: &Archive) -> String {
     let Some(past) = &playlist.past else { return String::from_utf8(playlist.text.to_vec()).expect("text") };
     let chunks = &archive.track(past.track).expect("a track").chunks[past.chunks.clone()];
     let mut plain = playlist.text.to_vec();
-    chunks.iter().for_each(|chunk| plain.extend_from_slice(&chunk.text));
+    for chunk in chunks {
+        plain.extend_from_slice(&chunk.text);
+    }
     plain.extend_from_slice(&past.tail);
     let head = pack(&playlist.text);
     let sums = chunks.iter().map(|chunk| (chunk.packed.crc32, chunk.text.len() as u64));

@@ -2,6 +2,7 @@
 //! window, and what the recorder says it has ([`Archive`]); after it: the engine, which puts the chunks between the two texts.
 //!
 //! Numbers, names, parts and hints are those of the live playlist. It slides, so it has no `EXT-X-PLAYLIST-TYPE`: of an `EVENT` nothing may go.
+use std::fmt::Write as _;
 use std::sync::Arc;
 
 use bytes::Bytes;
@@ -142,20 +143,22 @@ impl Window {
             reports: self.report(other(track), shifted_name(other(track))).into_iter().collect(),
             ..self.frame(session, track)
         };
-        let (mut head, mut tail) = playlist.to_head_and_rest();
+        let (mut begin, mut tail) = playlist.to_head_and_rest();
         if skipped > 0 {
-            head.push_str(&format!("#EXT-X-SKIP:SKIPPED-SEGMENTS={skipped}\n"));
+            // Writing to a string cannot fail, here and below.
+            let _ = writeln!(begin, "#EXT-X-SKIP:SKIPPED-SEGMENTS={skipped}");
         } else if let Some(chunk) = oldest.filter(|chunk| !chunk.begins_with_map) {
-            head.push_str(&format!("#EXT-X-MAP:URI=\"{}/init-{}.mp4\"\n", folder(&session.name, track), chunk.header));
+            let base = folder(&session.name, track);
+            let _ = writeln!(begin, "#EXT-X-MAP:URI=\"{base}/init-{}.mp4\"", chunk.header);
         }
         tail.insert_str(0, partial_lines);
         let past = if shown.is_empty() {
-            head.push_str(&tail);
+            begin.push_str(&tail);
             None
         } else {
             Some(Past { track, chunks: first + shown.start..first + shown.end, tail: tail.into() })
         };
-        Some(Playlist { text: head.into(), by_number: false, past })
+        Some(Playlist { text: begin.into(), by_number: false, past })
     }
 }
 
