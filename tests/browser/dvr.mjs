@@ -18,7 +18,11 @@ await open(async ({ newPage }) => {
     document.body.replaceChildren(video);
     const hls = new Hls({ enableWorker: false });
     const seen = { errors: [], moved: performance.now(), worst: 0, time: -1, jumped: null };
-    hls.on(Hls.Events.ERROR, (_event, data) => seen.errors.push(data.details + (data.fatal ? ' (fatal)' : '')));
+    hls.on(Hls.Events.ERROR, (_event, data) => {
+      const of = data.part?.url ?? data.frag?.url;
+      const what = [data.details, data.response?.code, of && `${of} of ${data.frag.start} s`].filter(Boolean).join(' ');
+      seen.errors.push(what + (data.fatal ? ' (fatal)' : ''));
+    });
     hls.on(Hls.Events.MANIFEST_PARSED, () => video.play());
     hls.loadSource('dvr.m3u8');
     hls.attachMedia(video);
