@@ -11,7 +11,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
-pub use millstream_hub::package::archive::Archive;
+pub use millstream_hub::package::archive::Archived;
+pub use millstream_hub::package::file_name::Name;
 pub use millstream_proto::http::file::EntityTag;
 use millstream_proto::http::file::{FileQuery, Selected, Validators};
 pub use millstream_proto::http::range::Asked;
@@ -52,17 +53,6 @@ pub trait RecordedFiles: Send + Sync {
     }
 }
 
-/// What is recorded of a stream that is on air.
-#[derive(Clone, Debug)]
-pub enum Archived {
-    /// Nothing, now.
-    NotRecorded,
-    /// It is being looked up: ask again in some milliseconds.
-    Soon,
-    /// This, or more by now.
-    Ready(Arc<Archive>),
-}
-
 /// A file that playlists of a live stream named, below its path `s/<session>/`.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct PastRequest {
@@ -72,19 +62,10 @@ pub struct PastRequest {
     pub session: String,
     /// Of which track.
     pub track: Track,
-    /// Which file.
-    pub file: PastFile,
+    /// Which file; there are no parts of the past.
+    pub file: Name,
     /// See [`FileRequest::head_only`].
     pub head_only: bool,
-}
-
-/// Which file of a track.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub enum PastFile {
-    /// A header, by its number.
-    Header(u64),
-    /// A segment, by its media sequence number.
-    Segment(u64),
 }
 
 /// What a request asks for.

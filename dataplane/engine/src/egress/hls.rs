@@ -28,7 +28,7 @@ use crate::clock::unix_ms;
 use crate::close::CloseReason;
 use crate::io::sleep_until;
 use crate::output::{Asked, Document, File, OutputFormat, Serve, unnumbered};
-use crate::recorded::{PastFile, PastRequest};
+use crate::recorded::PastRequest;
 use crate::shard::grants::Viewer;
 use crate::shard::packaging::Packaging;
 use crate::shard::part_sender::{self, Delivered, PartId};
@@ -382,11 +382,7 @@ fn past_file(reply: &Reply<'_>, id: Id, File { session, track, name }: File<'_>)
     if reply.shard.settings_of(&id).dvr_window_s == Some(0) {
         return None;
     }
-    let file = match Name::parse(name)? {
-        Name::Header(number) => PastFile::Header(number),
-        Name::Segment(msn) => PastFile::Segment(msn),
-        Name::Part(_) => return None,
-    };
+    let file = Name::parse(name).filter(|name| !matches!(name, Name::Part(_)))?;
     let head_only = reply.request.method == Method::Head;
     let request = PastRequest { stream: id, session: session.to_owned(), track, file, head_only };
     Some(recorded::past(reply, request, &**files))

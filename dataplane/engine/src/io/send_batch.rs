@@ -194,9 +194,9 @@ fn shoot(
             message = message.wrapping_add(1);
             opcode::SendMsg::new(fd, first).flags(FLAGS as u32).build()
         };
-        // SAFETY: the entry's descriptor is the writer's, and what it points to are the send batch's own vectors, its records among them, and what its pieces own: all of
-        // these stay where they are until this function returns. The kernel is done with them by then: a send that must not wait is made
-        // within the call that submits it, and one that was not submitted goes with the ring, which an error ends.
+        // SAFETY: the entry's descriptor is the writer's, and what it points to are the send batch's own vectors, its records among them, and what its
+        // pieces own: all of these stay where they are until this function returns. The kernel is done with them by then: a send that must not wait is
+        // made within the call that submits it, and one that was not submitted goes with the ring, which an error ends.
         unsafe { ring.submission().push(&entry.user_data(index as u64)) }.map_err(|_| io::ErrorKind::OutOfMemory)?;
     }
     let mut done = 0;

@@ -18,10 +18,10 @@ const CALL_EVERY: Duration = Duration::from_millis(1);
 const CALLED_MAX: u32 = 8;
 /// With so many who wait, new connections stay with the system until it is their turn.
 const MANY: usize = 64;
-/// What a flight costs until that was measured: a signature by ECDSA, on a slow core.
+/// What a flight is taken to cost until some were measured.
 const USUAL: Duration = Duration::from_micros(250);
 
-/// Handshakes that have their turn one after the other, by the time that they take: a signature by RSA costs ten times what one by ECDSA does. Who waits has
+/// Handshakes that have their turn one after the other, by the time that they take: that depends on the kind of the key, and on the machine. Who waits has
 /// come through the limit of connections that have asked for nothing, which bounds how many there are.
 pub(crate) struct Handshakes {
     /// The next flight may be worked at from then on.

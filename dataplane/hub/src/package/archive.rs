@@ -29,6 +29,17 @@ pub struct Archive {
     pub tracks: [Option<ArchivedTrack>; 2],
 }
 
+/// What whoever records a stream on air says of its archive.
+#[derive(Clone, Debug)]
+pub enum Archived {
+    /// It is not recorded.
+    NotRecorded,
+    /// It is being looked up: ask again in some milliseconds.
+    Soon,
+    /// This, or more by now.
+    Ready(Arc<Archive>),
+}
+
 /// A track of it.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct ArchivedTrack {

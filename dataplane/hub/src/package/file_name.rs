@@ -1,4 +1,6 @@
 //! Names of headers, segments and parts, below a stream's URL. Beside [`super::window`] and [`super::archive`], which write and read them.
+use std::fmt;
+
 use millstream_proto::media::Track;
 
 /// Where a track's files are, below the stream's URL.
@@ -40,6 +42,16 @@ impl Name {
         match stem.strip_prefix('p') {
             Some(number) => plain(number).map(Self::Part),
             None => plain(stem).map(Self::Segment),
+        }
+    }
+}
+
+impl fmt::Display for Name {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Header(number) => write!(f, "init-{number}.mp4"),
+            Self::Segment(msn) => write!(f, "{msn}.m4s"),
+            Self::Part(number) => write!(f, "p{number}.m4s"),
         }
     }
 }

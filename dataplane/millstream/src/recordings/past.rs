@@ -8,11 +8,11 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 use futures_util::StreamExt as _;
-use millstream_engine::recorded::{EntityTag, FileAnswer, FileBody, FoundFile, Growth, PastFile, PastRequest};
+use millstream_engine::recorded::{EntityTag, FileAnswer, FileBody, FoundFile, Growth, PastRequest};
 use millstream_objects::{ErrorKind, Key, ObjectError, ObjectStore, Span};
 use millstream_recorder::name::object_path;
 use millstream_recorder::run::Handle as Recorder;
-use millstream_recorder::shift::{Located, Named, Place};
+use millstream_recorder::shift::{Located, Place};
 
 use super::playback::RETRY_AFTER;
 
@@ -27,11 +27,7 @@ pub(super) async fn give(
     answer: FileAnswer,
 ) -> Result<(), ObjectError> {
     let PastRequest { stream, session, track, file, .. } = request;
-    let (named, name) = match file {
-        PastFile::Header(number) => (Named::Header(*number), format!("init-{number}")),
-        PastFile::Segment(msn) => (Named::Segment(*msn), msn.to_string()),
-    };
-    let Some(located) = recorder.locate(stream, session, *track, named) else {
+    let Some(located) = recorder.locate(stream, session, *track, *file) else {
         answer.not_found();
         return Ok(());
     };
@@ -39,7 +35,7 @@ pub(super) async fn give(
         Located::Header(bytes) => bytes.len() as u64,
         Located::Segment(_, bytes) => *bytes,
     };
-    let Some(tag) = EntityTag::new(&format!("\"{session}-{name}\"")) else {
+    let Some(tag) = EntityTag::new(&format!("\"{session}-{file}\"")) else {
         answer.not_found();
         return Ok(());
     };

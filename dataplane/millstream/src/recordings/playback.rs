@@ -11,7 +11,7 @@ use millstream_engine::recorded::{
 use millstream_objects::{ErrorKind, Key, ObjectError, ObjectStore, Span};
 use millstream_proto::id::Id;
 use millstream_proto::secret::Secret;
-use millstream_recorder::run::{self, Handle as Recorder};
+use millstream_recorder::run::Handle as Recorder;
 use tokio::runtime::Handle;
 
 use super::past;
@@ -42,17 +42,13 @@ impl RecordedFiles for Playback {
         let (store, recorder) = (Arc::clone(&self.store), self.recorder.clone());
         self.runtime.spawn(async move {
             if let Err(error) = past::give(store.as_ref(), &recorder, &request, answer).await {
-                tracing::warn!(stream = %request.stream, file = ?request.file, %error, "a segment of the past cannot be read");
+                tracing::warn!(stream = %request.stream, file = %request.file, %error, "a segment of the past cannot be read");
             }
         });
     }
 
     fn archive(&self, stream: &Id, over: Option<&str>) -> Archived {
-        match self.recorder.archive(stream, over) {
-            run::Archived::NotRecorded => Archived::NotRecorded,
-            run::Archived::Soon => Archived::Soon,
-            run::Archived::Ready(archive) => Archived::Ready(archive),
-        }
+        self.recorder.archive(stream, over)
     }
 
     fn has_archive(&self, stream: &Id) -> bool {

@@ -14,7 +14,8 @@ use std::sync::mpsc::{Receiver, Sender, channel};
 use std::sync::{Arc, Mutex};
 use std::thread::JoinHandle;
 
-use millstream_hub::package::archive::Archive;
+use millstream_hub::package::archive::Archived;
+use millstream_hub::package::file_name::Name;
 use millstream_hub::subscriber::Subscriber;
 use millstream_proto::id::Id;
 use millstream_proto::media::Track;
@@ -27,8 +28,8 @@ use crate::name::{RecordingName, object_file};
 use crate::recorder::deleting::{DeleteError, Standing};
 use crate::recorder::{Event, Numbers, Recorder, RecordingStatus};
 use crate::settings::{Settings, StreamSettings};
+use crate::shift::Located;
 use crate::shift::shelf::{Shelf, Shelved};
-use crate::shift::{Located, Named};
 use crate::spool::directory::{self, Directory, SpoolError};
 use crate::spool::disk::DiskError;
 use crate::store::Store;
@@ -70,17 +71,6 @@ pub struct Handle {
     shelf: Arc<Shelf>,
     runtime: tokio::runtime::Handle,
     spool: Arc<Path>,
-}
-
-/// What of a stream on air is recorded, for who goes back.
-#[derive(Clone, Debug)]
-pub enum Archived {
-    /// It is not recorded.
-    NotRecorded,
-    /// It is being looked up.
-    Soon,
-    /// This, or more by now.
-    Ready(Arc<Archive>),
 }
 
 /// The recorder's threads, to be waited for.
@@ -193,8 +183,8 @@ impl Handle {
     }
 
     /// Where a file is that playlists of a session of a stream named. May wait for a moment: not for shards.
-    pub fn locate(&self, id: &Id, session: &str, track: Track, named: Named) -> Option<Located> {
-        self.shelf.locate(id, session, track, named)
+    pub fn locate(&self, id: &Id, session: &str, track: Track, name: Name) -> Option<Located> {
+        self.shelf.locate(id, session, track, name)
     }
 
     /// The file of an object in the spool, as long as it is there.

@@ -327,7 +327,7 @@ fn what_has_left_the_window_is_found_where_it_was_written() {
     };
     reaches(100);
     for msn in [0, 1, 63, 64, 99] {
-        let located = handle.locate(&id, "s1", Track::Audio, Named::Segment(msn));
+        let located = handle.locate(&id, "s1", Track::Audio, Name::Segment(msn));
         let Some(Located::Segment(place, bytes)) = located else { panic!("{msn}: {located:?}") };
         assert_eq!((place.object, place.offset, bytes), (1, msn * 500, 500));
         let file = handle.spool_file(&place.recording, Track::Audio, place.object);
@@ -335,14 +335,14 @@ fn what_has_left_the_window_is_found_where_it_was_written() {
         std::fs::File::open(file).expect("it is there").read_exact_at(&mut found, place.offset).expect("all of it");
         assert_eq!(found, vec![msn as u8; 500], "its bytes");
     }
-    let header = handle.locate(&id, "s1", Track::Audio, Named::Header(1));
+    let header = handle.locate(&id, "s1", Track::Audio, Name::Header(1));
     assert_eq!(header, Some(Located::Header(Bytes::from_static(b"moov"))));
-    assert_eq!(handle.locate(&id, "s1", Track::Audio, Named::Segment(100)), None);
+    assert_eq!(handle.locate(&id, "s1", Track::Audio, Name::Segment(100)), None);
     // It is no longer recorded: nobody begins to go back, and who does goes on.
     drop(follower);
     eventually("it is told", || matches!(handle.archive(&id, None), Archived::NotRecorded));
     assert!(matches!(handle.archive(&id, Some("s1")), Archived::Ready(_)), "of what is over");
-    assert!(handle.locate(&id, "s1", Track::Audio, Named::Segment(1)).is_some());
+    assert!(handle.locate(&id, "s1", Track::Audio, Name::Segment(1)).is_some());
     handle.stop();
     threads.join();
 }

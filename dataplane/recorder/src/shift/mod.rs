@@ -14,6 +14,7 @@ use std::sync::Arc;
 use bytes::Bytes;
 use millstream_hub::package::archive::{ArchivedSegment, CHUNK_SEGMENTS};
 use millstream_hub::package::change::{Header, Opened, Part, Session};
+use millstream_hub::package::file_name::Name;
 use millstream_proto::media::Track;
 
 use crate::limits::{SHIFT_HEADERS_MAX, SHIFT_MARKS_MAX, SHIFT_OBJECTS_MAX, SHIFT_SEGMENTS_MAX};
@@ -31,15 +32,6 @@ pub struct Place {
     pub object: u32,
     /// From here on.
     pub offset: u64,
-}
-
-/// A file that live playlists named.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub enum Named {
-    /// A header, by its number in the session.
-    Header(u64),
-    /// A segment, by its media sequence number.
-    Segment(u64),
 }
 
 /// Where it is.
@@ -239,14 +231,15 @@ impl Shift {
     }
 
     /// Where a file is.
-    pub fn locate(&self, track: Track, named: Named) -> Option<Located> {
+    pub fn locate(&self, track: Track, name: Name) -> Option<Located> {
         let of = &self.tracks[place(track)];
-        let msn = match named {
-            Named::Header(number) => {
+        let msn = match name {
+            Name::Header(number) => {
                 let header = of.headers.iter().find(|header| u64::from(header.number) == number)?;
                 return Some(Located::Header(header.bytes.clone()));
             }
-            Named::Segment(msn) => msn,
+            Name::Segment(msn) => msn,
+            Name::Part(_) => return None,
         };
         let index = |msn: u64| usize::try_from(msn.checked_sub(of.first_msn?)?).ok();
         let row = of.rows.get(index(msn)?).filter(|row| row.bytes & GAP == 0)?;

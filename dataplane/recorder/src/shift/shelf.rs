@@ -7,11 +7,12 @@ use std::time::Duration;
 
 use millstream_hub::package::archive::{Archive, ArchivedTrack, CHUNK_SEGMENTS, Chunk, ChunkWriter};
 use millstream_hub::package::change::Session;
+use millstream_hub::package::file_name::Name;
 use millstream_proto::id::Id;
 use millstream_proto::media::Track;
 use millstream_proto::time::Time;
 
-use super::{Located, Named, Shift};
+use super::{Located, Shift};
 use crate::limits::SHIFTS_PAST_MAX;
 use crate::name::{TRACKS, place};
 
@@ -141,14 +142,14 @@ impl Shelf {
     }
 
     /// Where a file of a session is.
-    pub fn locate(&self, id: &Id, session: &str, track: Track, named: Named) -> Option<Located> {
+    pub fn locate(&self, id: &Id, session: &str, track: Track, name: Name) -> Option<Located> {
         let boards: Vec<Arc<Board>> = {
             let boards = locked(&self.boards);
             boards.of(id).cloned().collect()
         };
         boards.iter().find_map(|board| {
             let shift = locked(&board.shift);
-            if shift.session() == session { shift.locate(track, named) } else { None }
+            if shift.session() == session { shift.locate(track, name) } else { None }
         })
     }
 }

@@ -112,20 +112,20 @@ fn holds(shift: &Shift, told: &[Told]) {
         assert_eq!(is, (told.msn, told.date_unix_ms, told.duration_ms, told.header, told.discontinuities));
         assert_eq!(found.discontinuity, told.discontinuity && at > 0, "{told:?}");
         assert_eq!((found.gap, found.independent), (told.object.is_none(), true));
-        let located = shift.locate(Track::Video, Named::Segment(told.msn));
+        let located = shift.locate(Track::Video, Name::Segment(told.msn));
         let place = located.map(|located| match located {
             Located::Segment(place, bytes) => (place.object, place.offset, bytes),
             Located::Header(_) => panic!("a segment"),
         });
         assert_eq!(place, told.object.map(|(object, offset)| (object, offset, told.bytes)), "{told:?}");
-        let header = shift.locate(Track::Video, Named::Header(told.header.into()));
+        let header = shift.locate(Track::Video, Name::Header(told.header.into()));
         assert_eq!(header, Some(Located::Header(Bytes::from(vec![told.header as u8; 9]))));
     }
     // From the middle on, dates are the same.
     let from = first + found.len() as u64 / 2;
     assert_eq!(shift.segments(Track::Video, from, 3)[..], found[found.len() / 2..][..3]);
-    assert_eq!(shift.locate(Track::Video, Named::Segment(first - 1)), None);
-    assert_eq!(shift.locate(Track::Audio, Named::Segment(first)), None);
+    assert_eq!(shift.locate(Track::Video, Name::Segment(first - 1)), None);
+    assert_eq!(shift.locate(Track::Audio, Name::Segment(first)), None);
 }
 
 #[test]
@@ -190,7 +190,7 @@ fn what_is_told_again_counts_once_and_a_hole_begins_anew() {
     assert!(found[1..5].iter().all(|gap| (1_900..=2_000).contains(&gap.duration_ms)), "{found:?}");
     assert_eq!((found[5].date_unix_ms, shift.generation()), (more.date_unix_ms, before));
     assert!(
-        matches!(shift.locate(Track::Video, Named::Segment(1_024)), Some(Located::Segment(place, _)) if place.object == 9)
+        matches!(shift.locate(Track::Video, Name::Segment(1_024)), Some(Located::Segment(place, _)) if place.object == 9)
     );
     // With a discontinuity among them it begins anew.
     let next = Told { msn: 1_030, discontinuities: 7, ..more };
@@ -230,8 +230,8 @@ fn text_is_made_when_somebody_asks_grows_and_is_dropped_when_nobody_does() {
     assert!(matches!(shelf.look(&id, None), Shelved::Nothing));
     assert!(matches!(shelf.look(&id, Some("s")), Shelved::Board(of) if Arc::ptr_eq(&of, &board)));
     assert!(matches!(shelf.look(&id, Some("t")), Shelved::Nothing));
-    assert!(shelf.locate(&id, "s", Track::Video, Named::Segment(1_020)).is_some());
-    assert_eq!(shelf.locate(&id, "t", Track::Video, Named::Segment(1_020)), None);
+    assert!(shelf.locate(&id, "s", Track::Video, Name::Segment(1_020)).is_some());
+    assert_eq!(shelf.locate(&id, "t", Track::Video, Name::Segment(1_020)), None);
     let again = shelf.begin(&id, &session("s"), 3_600_000);
     assert!(Arc::ptr_eq(&again, &board), "who is followed anew goes on");
     shelf.sweep(now + std::time::Duration::from_secs(61));

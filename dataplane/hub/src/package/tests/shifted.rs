@@ -198,6 +198,22 @@ fn it_slides_and_an_encoder_may_restart() {
 }
 
 #[test]
+fn a_recording_that_has_just_begun_lists_no_less_than_the_live_playlist() {
+    let mut viewer = Viewer::new(3_600_000);
+    viewer.play(Recording { for_ms: 60_000, ..Recording::default() });
+    let live = Media::parse(&viewer.fixture.text(Track::Video).expect("a playlist")).expect("one");
+    let newest = live.segments.iter().rfind(|segment| segment.uri.is_some()).expect("a whole segment").msn;
+    let mut begun = viewer.recorded.archive(0, 3_600_000, 99);
+    let track = begun.tracks[0].as_mut().expect("video");
+    (track.first_msn, track.chunks) = (newest + 1, Vec::new());
+    let now = viewer.fixture.source.now;
+    let found = viewer.fixture.window.shifted(Track::Video, &begun, &Directives::default(), now, now);
+    let Answer::Ready(playlist) = found else { panic!("{found:?}") };
+    let back = Media::parse(&whole(&playlist, &begun)).expect("a playlist");
+    assert_eq!(back.segments, live.segments);
+}
+
+#[test]
 fn an_archive_that_is_too_old_or_of_another_session_is_waited_for() {
     let mut viewer = Viewer::new(3_600_000);
     viewer.play(Recording { for_ms: 120_000, ..Recording::default() });

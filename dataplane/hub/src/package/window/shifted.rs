@@ -180,13 +180,14 @@ impl Held {
         if oldest > of.end_msn() {
             return None;
         }
-        // The same on every shard, however old its archive is.
+        // Where time is the limit, the same on every shard, however old its archive is.
         let first = whole.partition_point(|chunk| chunk.end_unix_ms + reach_ms <= edge_unix_ms);
         Some(Listed {
             chunks: whole.get(first..).unwrap_or_default(),
             first,
             partial: partial.map(|chunk| (&**chunk, oldest - border)),
-            join: border.max(oldest),
+            // Of a recording that has just begun there is less than what the live playlist lists.
+            join: border.max(oldest).min(listed),
         })
     }
 }
