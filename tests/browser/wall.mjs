@@ -1,5 +1,6 @@
 // Drives the wall of streams in headless Chromium: `node wall.mjs URL SECONDS`. Every tile has to advance for so long; the last stream of the
-// address is not on air, and says so. Prints figures; exit status 1 says why.
+// address is not on air, and says so. Prints `slowest SECONDS` (of stream, by the tile that advanced least) and `still SECONDS` (the longest time that a
+// tile did not advance), which the test judges; exit status 1 says what else is wrong.
 import { check, run, sleep, until } from './chromium.mjs';
 
 const [url, seconds] = process.argv.slice(2);
@@ -18,15 +19,16 @@ await run(url, async ({ page }) => {
   check(playing.every((tile) => tile.url.startsWith('ws://') && tile.muted), 'a tile is heard, or does not play by WebSocket');
   let last = await wall();
   const first = last;
-  // Two cores decode all of them: one may miss a look, and none two in a row.
   const missed = last.map(() => 0);
+  let longest = 0;
   for (let second = 0; second < Number(seconds); second += 2) {
     await sleep(2000);
     const now = await wall();
     now.slice(0, -1).forEach((tile, n) => {
       const advances = tile.state === 'playing' && tile.currentTime > last[n].currentTime && tile.frames > last[n].frames;
       missed[n] = advances ? 0 : missed[n] + 1;
-      check(missed[n] < 2, `stands still: ${tile.id} after ${second + 2} s: ${JSON.stringify(tile)}`);
+      longest = Math.max(longest, missed[n]);
+      if (missed[n] > 1) console.log(`stands still: ${tile.id} after ${second + 2} s: ${JSON.stringify(tile)}`);
     });
     last = now;
   }
@@ -34,7 +36,7 @@ await run(url, async ({ page }) => {
   const all = last.slice(0, -1).map((_, n) => gone(n)).sort((a, b) => a - b);
   const frames = last.slice(0, -1).map((tile, n) => tile.frames - first[n].frames).sort((a, b) => a - b);
   console.log(`${all.length} streams advanced by ${all[0].toFixed(1)} to ${all.at(-1).toFixed(1)} s and ${frames[0]} to ${frames.at(-1)} pictures in ${seconds} s`);
-  check(all[0] > Number(seconds) * 0.7, `one advanced by ${all[0]} s only`);
+  console.log(`slowest ${all[0]}\nstill ${longest * 2}`);
   check(last.slice(0, -1).every((tile) => tile.attempts === 1), `a stream was lost: ${JSON.stringify(last)}`);
   const absent = await until('the last says that it is not on air', 10, async () => {
     const tile = (await wall()).at(-1);
