@@ -117,6 +117,10 @@ fn crates_know_only_what_is_below_them() {
         // Keeps what the hub packaged; the binary brings it, the engine and a store of objects together.
         ("millstream-recorder", &["millstream-proto", "millstream-hub"]),
         (
+            "millstream-relay",
+            &["millstream-proto", "millstream-hub", "millstream-control-protocol", "millstream-fleet"],
+        ),
+        (
             "millstream-agent",
             &[
                 "millstream-proto",
@@ -157,6 +161,7 @@ fn crates_know_only_what_is_below_them() {
                 "millstream-engine",
                 "millstream-objects",
                 "millstream-recorder",
+                "millstream-relay",
                 "millstream-agent",
                 "millstream-fleet",
                 "millstream-store",

@@ -10,6 +10,7 @@
 //! acknowledged as kept is kept.
 #![forbid(unsafe_code)]
 
+pub mod backoff;
 mod desired_state;
 mod hooks;
 pub mod http;

@@ -15,15 +15,16 @@ use millstream_engine::directory::{Changed, Directory, Updated};
 use tokio::sync::{Notify, Semaphore, watch};
 use tokio::time::{sleep, timeout};
 
-use super::backoff::Backoff;
 use super::control::Control;
 use super::following::{Following, Judgement, Whole, is_whole, reassign, rebind, update_of};
 use super::modules::Modules;
 use super::recordings::Records;
+use super::relays::{KnownRelays, ShowRelays};
 use super::reporter::Reporter;
 use super::runner::{Runner, Runs};
 use super::slates::Slates;
 use super::{kept, orders};
+use millstream_fleet::backoff::Backoff;
 use millstream_fleet::limits::{ORDERS_AT_ONCE_MAX, OUTCOMES_KEPT_MAX};
 use millstream_fleet::numbers::{Count, Numbers};
 
@@ -68,6 +69,7 @@ pub struct Agent {
     /// By id.
     tasks: BTreeMap<String, Task>,
     records: Records,
+    relays: KnownRelays,
     runs: Runs,
     modules_dir: Option<PathBuf>,
     slates_dir: Option<PathBuf>,
@@ -171,6 +173,7 @@ impl Agent {
             bindings,
             tasks: BTreeMap::new(),
             records: Records::default(),
+            relays: KnownRelays::default(),
             runs: Runs::default(),
             modules_dir: None,
             slates_dir: None,
@@ -221,6 +224,12 @@ impl Agent {
         self
     }
 
+    /// Streams are pushed on by whoever this asks.
+    pub fn show_relays(mut self, show: ShowRelays) -> Self {
+        self.relays = KnownRelays(Some(show));
+        self
+    }
+
     /// Follows whichever store control has, once: an operator has said that it may be another one than before.
     pub fn accept_any_store(mut self) -> Self {
         self.following.accept_any();
@@ -229,7 +238,7 @@ impl Agent {
 
     /// Runs until it is told to stop (`true`), and then tells control what has happened up to there.
     pub async fn run(mut self, mut stop: watch::Receiver<bool>) {
-        let who = (self.identity.clone(), self.runs.clone(), self.records.clone());
+        let who = (self.identity.clone(), self.runs.clone(), self.records.clone(), self.relays.clone());
         let reporter = Reporter::new(self.control.clone(), self.engine.clone(), Arc::clone(&self.shared), who);
         let reporting = tokio::spawn(reporter.run(stop.clone()));
         let keeping = self.keeping.as_ref().map(|keeping| {
@@ -363,9 +372,10 @@ impl Agent {
                 continue;
             };
             let (engine, shared) = (self.engine.clone(), Arc::clone(&self.shared));
-            let (control, runs, records) = (self.control.clone(), self.runs.clone(), self.records.clone());
+            let (control, runs) = (self.control.clone(), self.runs.clone());
+            let (records, relays) = (self.records.clone(), self.relays.clone());
             tokio::spawn(async move {
-                let answer = orders::carry_out(&engine, (&control, &runs, &records), &command.what).await;
+                let answer = orders::carry_out(&engine, (&control, &runs), (&records, &relays), &command.what).await;
                 shared.done(Outcome { number: command.number, answer });
                 drop(permit);
             });

@@ -9,7 +9,6 @@
 #![forbid(unsafe_code)]
 
 mod agent;
-mod backoff;
 pub mod callback;
 pub mod control;
 pub mod following;
@@ -17,6 +16,7 @@ pub mod kept;
 mod modules;
 mod orders;
 pub mod recordings;
+pub mod relays;
 mod reporter;
 pub mod runner;
 mod slates;

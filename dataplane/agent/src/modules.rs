@@ -13,13 +13,13 @@ use std::time::Duration;
 
 use axum::body::Bytes;
 use millstream_control_protocol::state::Binding;
+use millstream_fleet::backoff::Backoff;
 use millstream_policy::signatures::{SIGNATURES_READ_MAX, joined};
 use sha2::{Digest as _, Sha256};
 use tokio::sync::{Notify, watch};
 use tokio::time::timeout;
 
 use super::agent::Shared;
-use super::backoff::Backoff;
 use super::control::{Control, ControlError};
 use super::runner::Runs;
 use millstream_fleet::limits::{HOOK_WARNINGS_MAX, MODULE_BYTES_MAX, MODULES_BYTES_MAX};

@@ -11,6 +11,7 @@ use tokio::time::timeout;
 use super::control::Control;
 use super::modules;
 use super::recordings::Records;
+use super::relays::KnownRelays;
 use super::runner::{LogPage, LogsOf, Runs};
 use millstream_fleet::limits::HOOK_LINES_MAX;
 
@@ -20,7 +21,8 @@ const SHARDS_WAIT: Duration = Duration::from_millis(1500);
 /// Does it, within a limit of time. What is asked of hooks' records is not the shards' business, and has limits of its own.
 pub(super) async fn carry_out(
     engine: &Remote,
-    (control, runs, records): (&Control, &Runs, &Records),
+    (control, runs): (&Control, &Runs),
+    (records, relays): (&Records, &KnownRelays),
     order: &Order,
 ) -> Answer {
     match order {
@@ -29,14 +31,14 @@ pub(super) async fn carry_out(
         Order::LookAtRecording { recording } => return records.look(recording).await,
         _ => {}
     }
-    match timeout(SHARDS_WAIT, answer(engine, runs, order)).await {
+    match timeout(SHARDS_WAIT, answer(engine, runs, relays, order)).await {
         Ok(Ok(answer)) => answer,
         Ok(Err(unanswered)) => Answer::Failed { reason: unanswered.to_string() },
         Err(_) => Answer::Failed { reason: "the shards did not answer in time".to_owned() },
     }
 }
 
-async fn answer(engine: &Remote, runs: &Runs, order: &Order) -> Result<Answer, Unanswered> {
+async fn answer(engine: &Remote, runs: &Runs, relays: &KnownRelays, order: &Order) -> Result<Answer, Unanswered> {
     Ok(match order {
         Order::KickSession { session } => Answer::Kicked { sessions: u64::from(engine.kick_session(*session).await?) },
         Order::KickStream { stream, whom } => match Id::new(stream) {
@@ -45,7 +47,11 @@ async fn answer(engine: &Remote, runs: &Runs, order: &Order) -> Result<Answer, U
             Err(_) => Answer::Kicked { sessions: 0 },
         },
         Order::Look { stream } => match Id::new(stream) {
-            Ok(id) => Answer::Live { live: engine.look(&id).await?.map(Box::new) },
+            Ok(id) => {
+                let mut live = engine.look(&id).await?.map(Box::new);
+                live.iter_mut().for_each(|live| relays.add_to(live));
+                Answer::Live { live }
+            }
             Err(_) => Answer::Live { live: None },
         },
         Order::Viewers { stream, after, limit } => match Id::new(stream) {

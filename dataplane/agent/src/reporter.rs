@@ -14,10 +14,11 @@ use tokio::sync::watch;
 use tokio::time::{Instant, MissedTickBehavior, interval, sleep_until, timeout};
 
 use super::agent::{Identity, Shared};
-use super::backoff::Backoff;
 use super::control::{Control, ControlError};
 use super::recordings::Records;
+use super::relays::KnownRelays;
 use super::runner::Runs;
+use millstream_fleet::backoff::Backoff;
 use millstream_fleet::limits::{EVENTS_KEPT_MAX, EVENTS_PER_REPORT_MAX};
 use millstream_fleet::numbers::Count;
 
@@ -39,6 +40,7 @@ pub(super) struct Reporter {
     identity: Identity,
     runs: Runs,
     records: Records,
+    relays: KnownRelays,
     events: Option<Events>,
     waiting: VecDeque<Event>,
     /// Viewers of each stream, as they were counted last.
@@ -74,7 +76,7 @@ impl Reporter {
         control: Control,
         engine: Remote,
         shared: Arc<Shared>,
-        (identity, runs, records): (Identity, Runs, Records),
+        (identity, runs, records, relays): (Identity, Runs, Records, KnownRelays),
     ) -> Self {
         let (least, most) = RETRY;
         let backoff = Backoff::new(least, most, identity.node.run ^ 1);
@@ -86,6 +88,7 @@ impl Reporter {
             identity,
             runs,
             records,
+            relays,
             events,
             waiting: VecDeque::new(),
             viewers: HashMap::new(),
@@ -173,9 +176,10 @@ impl Reporter {
     }
 
     async fn send(&mut self, with_live: bool) -> Result<(), ControlError> {
-        let live =
+        let mut live =
             if with_live { timeout(LIVE_WAIT, self.engine.on_air()).await.ok().and_then(Result::ok) } else { None };
-        if let Some(live) = &live {
+        if let Some(live) = &mut live {
+            live.iter_mut().for_each(|live| self.relays.add_to(live));
             self.viewers = live.iter().map(|live| (live.id.clone(), live.viewers.clone())).collect();
         }
         let report = Report {

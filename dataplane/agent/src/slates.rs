@@ -8,12 +8,12 @@ use std::time::Duration;
 use millstream_control_protocol::exchange::Update;
 use millstream_engine::Remote;
 use millstream_engine::slates::SlateKey;
+use millstream_fleet::backoff::Backoff;
 use millstream_proto::media::Clip;
 use tokio::sync::watch;
 use tokio::time::timeout;
 
 use super::agent::Shared;
-use super::backoff::Backoff;
 use super::control::Control;
 use super::modules;
 use millstream_fleet::limits::{SLATES_BYTES_MAX, SLATES_MAX};

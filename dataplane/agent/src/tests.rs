@@ -76,6 +76,7 @@ impl Node {
             play_paths: Vec::new(),
             formats: millstream_engine::output::Formats::default(),
             subscribers: millstream_engine::subscribers::Subscribers::default(),
+            relay_seed: 0,
             recorded: millstream_engine::recorded::RecordedConfig::default(),
             apps: Apps::default(),
             handshake_timeout: Duration::from_secs(5),

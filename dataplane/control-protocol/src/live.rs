@@ -17,6 +17,30 @@ pub struct Live {
     pub slate_since_unix_ms: Option<u64>,
     /// Viewers by protocol, most viewers first.
     pub viewers: Vec<ViewerCount>,
+    /// Where it is pushed on to, and how that goes.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub relays: Vec<Relay>,
+}
+
+/// A server that a stream is pushed on to.
+#[derive(Clone, PartialEq, Eq, Debug, Default, Serialize, Deserialize)]
+#[serde(default)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
+pub struct Relay {
+    /// Its address without the stream key.
+    pub target: String,
+    /// `connecting`, `on_air`, or `waiting` for the next try: an open set.
+    pub state: String,
+    /// Since when it is in this state, Unix milliseconds.
+    pub since_unix_ms: u64,
+    /// Connections that were tried.
+    pub tries: u64,
+    /// Why the last one failed or ended; `None` before that.
+    pub last_error: Option<String>,
+    /// Media that was sent, bytes.
+    pub sent_bytes: u64,
+    /// How often it was too slow and went on at a later keyframe.
+    pub skips: u64,
 }
 
 /// A publisher's session. Rates are those of its last second or two.

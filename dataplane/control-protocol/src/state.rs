@@ -1,8 +1,10 @@
 //! Which streams there are and which hooks are bound to them, and what the data plane obeys of their settings. Before it: the records of
 //! a store or a configuration file; after it: [`crate::exchange::Push`] carries it, and a node keeps it on disk.
 //!
-//! No secret is in here: a stream's secret is derived from the master key, which every node has a copy of.
+//! No secret of ours is in here: a stream's secret is derived from the master key, which every node has a copy of. Keys of other servers are, in
+//! [`RelayAddress`].
 use std::collections::BTreeMap;
+use std::fmt;
 
 use serde::{Deserialize, Serialize};
 
@@ -91,6 +93,9 @@ pub struct Stream {
     /// It is pushed over TLS, and not without.
     #[serde(skip_serializing_if = "is_off")]
     pub rtmps: bool,
+    /// Where it is pushed on to.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub relays: Vec<RelayAddress>,
     /// The operator's own words about it, for hooks: the data plane carries them and does not read them.
     pub labels: BTreeMap<String, String>,
 }
@@ -141,6 +146,7 @@ impl Default for Stream {
             retention_days: 0,
             dvr_window_s: None,
             rtmps: false,
+            relays: Vec::new(),
             labels: BTreeMap::new(),
         }
     }
@@ -156,6 +162,29 @@ const fn is_none_days(days: &u32) -> bool {
 #[allow(clippy::trivially_copy_pass_by_ref)]
 const fn is_off(on: &bool) -> bool {
     !*on
+}
+
+/// Where a stream is pushed on to: an `rtmp://` or `rtmps://` address with another server's stream key, so `Debug` does not show it.
+#[derive(Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(transparent)]
+pub struct RelayAddress(String);
+
+impl RelayAddress {
+    /// Wraps it.
+    pub fn new(address: impl Into<String>) -> Self {
+        Self(address.into())
+    }
+
+    /// The address: for connecting, never for printing.
+    pub fn expose(&self) -> &str {
+        &self.0
+    }
+}
+
+impl fmt::Debug for RelayAddress {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("[redacted]")
+    }
 }
 
 /// A generation that has been rotated away, and admits until its grace is over.

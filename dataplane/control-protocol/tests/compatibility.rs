@@ -35,6 +35,7 @@ fn stream() -> Stream {
         retention_days: 0,
         dvr_window_s: None,
         rtmps: false,
+        relays: Vec::new(),
         labels: BTreeMap::from([("team".into(), "gate".into())]),
     }
 }
@@ -142,6 +143,7 @@ fn live() -> Live {
             ..Publisher::default()
         }),
         viewers: vec![ViewerCount { protocol: "http-flv".into(), count: 12, estimated: false }],
+        relays: Vec::new(),
     }
 }
 

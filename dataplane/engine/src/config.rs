@@ -129,6 +129,8 @@ pub struct Config {
     pub formats: Formats,
     /// Who follows streams beside their viewers.
     pub subscribers: Subscribers,
+    /// Tells this server's streams from others' where they are pushed on: [`millstream_proto::rtmp::relay_path`].
+    pub relay_seed: u64,
     /// What was recorded.
     pub recorded: RecordedConfig,
     /// Applications of push URLs; play over HTTP stands for the first.

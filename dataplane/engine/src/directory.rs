@@ -12,7 +12,9 @@ use millstream_hub::config::{FlushPolicy, OnUnpublish};
 use millstream_policy::records::{GENERATIONS_MAX, Record, Records};
 use millstream_policy::table::Table;
 use millstream_proto::id::Id;
+use millstream_proto::limits::RELAYS_MAX;
 use millstream_proto::output::Output;
+use millstream_proto::rtmp::address::PushAddress;
 
 use crate::paths::{Own, Paths};
 
@@ -27,7 +29,7 @@ const ON_DEMAND_S: u32 = 60;
 const VIDEO_S: u32 = 60;
 
 /// How a stream behaves.
-#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+#[derive(Clone, PartialEq, Eq, Debug, Default)]
 pub struct Settings {
     /// When its frames go out; `None`: as the configuration says of all streams.
     pub flush: Option<FlushPolicy>,
@@ -55,6 +57,8 @@ pub struct Settings {
     pub by_hand: Option<ByHand>,
     /// It is pushed over TLS, and not without.
     pub rtmps: bool,
+    /// Where it is pushed on to; `None`: nowhere.
+    pub relays: Option<Arc<[PushAddress]>>,
 }
 
 /// A recording that was begun or ended by hand: it counts for the life of the stream that was on air then.
@@ -132,7 +136,7 @@ impl Directory {
 
     /// How a stream behaves; the defaults where nothing is set.
     pub fn settings(&self, id: &Id) -> Settings {
-        let settings = self.streams.settings.get(id).copied().unwrap_or_default();
+        let settings = self.streams.settings.get(id).cloned().unwrap_or_default();
         Settings { by_hand: self.by_hand.get(id).copied(), ..settings }
     }
 
@@ -194,7 +198,7 @@ impl Streams {
     fn with(&self, changes: impl IntoIterator<Item = Change>) -> Self {
         let changes: Vec<Change> = changes.into_iter().collect();
         let settings = changes.iter().map(|(id, value)| {
-            let settings = value.as_ref().map(|(_, settings, _)| *settings);
+            let settings = value.as_ref().map(|(_, settings, _)| settings.clone());
             // Most streams have none of their own.
             (id.clone(), settings.filter(|settings| *settings != Settings::default()))
         });
@@ -245,6 +249,7 @@ fn read(stream: &Stream, warnings: &mut Vec<String>) -> Option<Change> {
     });
     let slate = stream.slate.as_deref().and_then(SlateKey::from_hex);
     let outputs = stream.outputs;
+    let relays = relays(stream, warnings);
     let on_demand_s = stream.on_demand.then(|| stream.on_demand_s.unwrap_or(ON_DEMAND_S));
     let settings = Settings {
         flush,
@@ -260,8 +265,25 @@ fn read(stream: &Stream, warnings: &mut Vec<String>) -> Option<Change> {
         by_hand: None,
         dvr_window_s: stream.dvr_window_s,
         rtmps: stream.rtmps,
+        relays,
     };
     Some((id, Some((record, settings, own))))
+}
+
+/// Where a stream is pushed on to. One address that cannot be read leaves the others: what is said of it has no key.
+fn relays(stream: &Stream, warnings: &mut Vec<String>) -> Option<Arc<[PushAddress]>> {
+    let mut addresses = Vec::new();
+    for address in &stream.relays {
+        match address.expose().parse() {
+            Ok(address) if addresses.len() < RELAYS_MAX => addresses.push(address),
+            Ok(_) => break,
+            Err(error) if warnings.len() < WARNINGS_MAX => {
+                warnings.push(format!("stream {} is not pushed on to one of its addresses: {error}", stream.id));
+            }
+            Err(_) => {}
+        }
+    }
+    (!addresses.is_empty()).then(|| addresses.into())
 }
 
 #[cfg(test)]
@@ -345,7 +367,8 @@ mod tests {
         assert!(matches!(&told.changed, Changed::These(ids) if ids.len() == 2));
         let of = |directory: &Directory, name: &str| {
             let settings = directory.settings(&id(name));
-            settings.recorded_by(settings.by_hand).on_demand_s
+            let by_hand = settings.by_hand;
+            settings.recorded_by(by_hand).on_demand_s
         };
         assert_eq!((of(&told.directory, "fixed"), of(&told.directory, "nobodys")), (None, Some(60)));
         assert_eq!(told.directory.settings(&id("fixed")).recorded_by(None).on_demand_s, Some(6));

@@ -31,6 +31,8 @@ pub struct View<'a> {
     pub log: &'a Log,
     /// Its segments; nothing is known of them before it is packaged.
     pub window: &'a Window,
+    /// What its publisher, or the last one, calls itself; `None` before the first one.
+    pub encoder: Option<&'a str>,
 }
 
 /// How far a subscriber has come.

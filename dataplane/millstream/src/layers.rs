@@ -75,6 +75,8 @@ pub(crate) struct Layers {
     pub(crate) tls: Tls,
     /// Networks that webhooks may go to although they are not public.
     pub(crate) webhooks_allow: Vec<Network>,
+    /// Networks that relays may go to although they are not public.
+    pub(crate) relay_allow: Vec<Network>,
     /// Streams of the configuration file.
     pub(crate) streams: Vec<Stream>,
     /// What this process is of its fleet.
@@ -168,6 +170,7 @@ pub(crate) fn merge(flags: Flags, settings: Settings) -> anyhow::Result<Layers> 
         public,
         tls,
         webhooks_allow,
+        relay_allow: settings.relay_allow,
         streams,
         role,
         node_name,
@@ -277,6 +280,7 @@ fn config(flags: &EngineFlags, settings: &Settings, streams: &[Stream]) -> Confi
         play_paths: settings.play_paths.clone(),
         formats: Formats::default(),
         subscribers: Subscribers::default(),
+        relay_seed: 0,
         recorded: RecordedConfig::default(),
         // The key is read later: it is in the data directory.
         grants: GrantConfig {

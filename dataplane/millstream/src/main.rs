@@ -45,6 +45,7 @@ mod public;
 mod recordings;
 mod recordings_command;
 mod recordings_export;
+mod relays;
 mod reload;
 mod serve;
 mod settings;

@@ -86,10 +86,10 @@ impl Joined {
     pub(crate) fn start(
         runtime: &Runtime,
         control: Control,
-        Here { engine, directory, identity, numbers, hooks, recordings }: Here,
+        Here { engine, directory, identity, numbers, hooks, recordings, relays }: Here,
         kept: Option<Kept>,
     ) -> Self {
-        let mut agent = Agent::counting(control, engine, directory, identity, numbers);
+        let mut agent = Agent::counting(control, engine, directory, identity, numbers).show_relays(relays);
         if let Some(runner) = hooks.runner {
             agent = agent.run_hooks(runner);
         }

@@ -31,6 +31,13 @@ pub(crate) fn of_recordings(numbers: impl Fn() -> String + Send + Sync + 'static
     let _ = OF_RECORDINGS.set(Box::new(numbers));
 }
 
+static OF_RELAYS: OnceLock<Box<dyn Fn() -> String + Send + Sync>> = OnceLock::new();
+
+/// These are counted of relays.
+pub(crate) fn of_relays(numbers: impl Fn() -> String + Send + Sync + 'static) {
+    let _ = OF_RELAYS.set(Box::new(numbers));
+}
+
 /// These are counted of hooks.
 #[cfg(feature = "hooks")]
 pub(crate) fn of_hooks(numbers: (Numbers, Option<Recorder>)) {
@@ -54,6 +61,7 @@ pub(crate) fn text() -> String {
     let version = env!("CARGO_PKG_VERSION");
     let (lost, hooks) = (logging::lost(), hooks());
     let recordings = OF_RECORDINGS.get().map(|numbers| numbers()).unwrap_or_default();
+    let relays = OF_RELAYS.get().map(|numbers| numbers()).unwrap_or_default();
     let tls = OF_TLS.get().map(|numbers| numbers()).unwrap_or_default();
     format!(
         "# HELP millstream_build Which build this is; always 1.\n\
@@ -61,6 +69,6 @@ pub(crate) fn text() -> String {
          millstream_build_info{{version=\"{version}\",revision=\"{REVISION}\"}} 1\n\
          # HELP millstream_log_lines_lost Log lines that whoever reads the log did not take in time.\n\
          # TYPE millstream_log_lines_lost counter\n\
-         millstream_log_lines_lost_total {lost}\n{hooks}{recordings}{tls}"
+         millstream_log_lines_lost_total {lost}\n{hooks}{recordings}{relays}{tls}"
     )
 }

@@ -16,10 +16,11 @@ use anyhow::Context as _;
 use millstream_control_protocol::event::{Event, What};
 use millstream_engine::Remote;
 use millstream_engine::config::Config;
-use millstream_engine::subscribers::{SubscriberMaker, Subscribers};
+use millstream_engine::subscribers::SubscriberMaker;
 use millstream_objects::{FileStore, Location, ObjectStore};
 #[cfg(feature = "s3")]
 use millstream_objects::{S3Options, S3Store};
+use millstream_proto::id::Id;
 use millstream_recorder::recorder::{self, EventKind};
 use millstream_recorder::recording::record::Reason;
 use millstream_recorder::run::{self, Handle, Threads, metrics};
@@ -86,7 +87,7 @@ impl Recordings {
     /// The configuration of an engine whose streams it follows, and whose viewers get what it has.
     pub(crate) fn config(&self, config: Config, runtime: &Runtime) -> Config {
         let handle = self.handle.clone();
-        let maker: SubscriberMaker = Arc::new(move |id, settings| {
+        let make = move |id: &Id, settings: &millstream_engine::directory::Settings| {
             let usual = StreamSettings::default();
             let settings = StreamSettings {
                 is_on_demand: settings.on_demand_s.is_some(),
@@ -96,9 +97,14 @@ impl Recordings {
                 retention_days: settings.retention_days,
                 dvr_window_s: settings.dvr_window_s.unwrap_or(usual.dvr_window_s),
             };
-            settings.is_recorded().then(|| handle.follower(id, settings))
+            let follower = settings.is_recorded().then(|| handle.follower(id, settings));
+            follower.into_iter().collect()
+        };
+        let maker = SubscriberMaker::new(make, |before, after| {
+            (before.on_demand_s, before.video_s) != (after.on_demand_s, after.video_s)
         });
-        let mut config = Config { subscribers: Subscribers::new([maker]), ..config };
+        let subscribers = config.subscribers.clone().and(maker);
+        let mut config = Config { subscribers, ..config };
         config.recorded.files = Some(Arc::new(Playback {
             store: Arc::clone(&self.store),
             runtime: runtime.handle().clone(),

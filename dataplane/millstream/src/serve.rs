@@ -34,6 +34,7 @@ use crate::hook_host::HookHost;
 use crate::layers::{self, Layers};
 use crate::node::{self, Joined, Kept};
 use crate::recordings::{Recordings, Running};
+use crate::relays::relayed;
 use crate::reload::Reload;
 use crate::settings::values::Role;
 use crate::settings::{Settings, reference};
@@ -102,6 +103,7 @@ fn as_all(
     let numbers = Arc::<Numbers>::default();
     let recordings = start_recordings(&layers, runtime);
     let config = Config { grants: grants(&layers, &secrets), ..layers.config.clone() };
+    let (config, relays) = relayed(config, layers.relay_allow.clone(), identity.node.run, runtime);
     let config = counted(recorded(config, recordings.as_ref(), runtime), &numbers);
     let directory = config.directory.clone();
     // Whoever comes before the node has heard of them is not to get past them.
@@ -123,7 +125,7 @@ fn as_all(
         ..told(layers, secrets, Arc::clone(&numbers), Some((&remote, &identity)))
     };
     let mut control = Control::start(runtime, store, told).map_err(Failure::Running)?;
-    control.join(runtime, Here { engine: remote, directory, identity, numbers, hooks, recordings: tasks });
+    control.join(runtime, Here { engine: remote, directory, identity, numbers, hooks, recordings: tasks, relays });
     info!("ready");
     notify::tell(notify::READY);
     let (signals, reload) = signals;
@@ -183,6 +185,7 @@ fn as_node(
     let grants = grants(&layers, &secrets);
     let recordings = start_recordings(&layers, runtime);
     let config = Config { control: Some(layers.control), directory: directory.clone(), grants, ..layers.config };
+    let (config, relays) = relayed(config, layers.relay_allow, identity.node.run, runtime);
     let config = recorded(config, recordings.as_ref(), runtime);
     let engine = start(counted(config, &numbers), chain)?;
     hooks.decide_for(&engine.remote());
@@ -192,7 +195,7 @@ fn as_node(
     (identity.rtmp_url, identity.http_url) = public::urls(&layers.public, engine.addresses());
     identity.rtmps_url = public::rtmps_url(&layers.public, engine.addresses());
     let (certificates, _) = watched(certificates, Some(&engine.remote()), runtime);
-    let here = Here { engine: engine.remote(), directory, identity, numbers, hooks, recordings: tasks };
+    let here = Here { engine: engine.remote(), directory, identity, numbers, hooks, recordings: tasks, relays };
     let joined = Joined::start(runtime, link, here, Some(kept));
     info!("ready");
     notify::tell(notify::READY);

@@ -80,6 +80,8 @@ pub(crate) struct Settings {
     pub(crate) node_name: Option<String>,
     pub(crate) control_plain: Option<bool>,
     pub(crate) webhooks_allow: Vec<Network>,
+    /// Networks that relays may go to although they are not public.
+    pub(crate) relay_allow: Vec<Network>,
     pub(crate) auth: Option<AuthPreset>,
     pub(crate) legacy_keys: Vec<Secret>,
     pub(crate) grants: GrantSettings,
@@ -314,6 +316,10 @@ fn walk(mut file: Table<'_>, f: &mut Findings<'_>) -> Settings {
     let mut webhooks = file.table(f, "webhooks");
     set.webhooks_allow = webhooks.take(f, "allow", networks).unwrap_or_default();
     webhooks.close(f);
+
+    let mut relay = file.table(f, "relay");
+    set.relay_allow = relay.take(f, "allow", networks).unwrap_or_default();
+    relay.close(f);
 
     let mut auth = file.table(f, "auth");
     set.auth = auth.take(f, "preset", |v| values::auth(string(v)?));

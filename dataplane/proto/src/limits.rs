@@ -59,6 +59,8 @@ pub const STREAM_KEY_BYTES_MAX: usize = 2048;
 pub const PATH_BYTES_MAX: usize = 512;
 /// Such paths of one stream and kind.
 pub const PATHS_MAX: usize = 32;
+/// Servers that a stream is pushed on to.
+pub const RELAYS_MAX: usize = 8;
 /// Query parameters kept of one URL.
 pub const QUERY_PARAMS_MAX: usize = 32;
 /// Bytes of the value of a `sign` parameter: the longer form has 59 with an expiry of this century.

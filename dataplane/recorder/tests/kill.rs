@@ -138,7 +138,7 @@ fn the_process_that_is_killed() {
         if within + 1 == PARTS {
             window.apply(Change::Closed(Track::Video));
         }
-        follower.advance(View { log: &log, window: &window });
+        follower.advance(View { log: &log, window: &window, encoder: None });
         writeln!(out, "told {stamp}").and_then(|()| out.flush()).expect("somebody reads");
         std::thread::sleep(
             (began + Duration::from_millis((number + 1) * PART_MS)).saturating_duration_since(Instant::now()),

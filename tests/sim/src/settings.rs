@@ -50,6 +50,7 @@ pub(crate) fn config(settings: &Settings) -> Config {
         play_paths: Vec::new(),
         formats: Formats::default(),
         subscribers: Subscribers::default(),
+        relay_seed: 0,
         recorded: RecordedConfig::default(),
         apps: Apps::new([Id::new("stream").expect("an id")]),
         handshake_timeout: Duration::from_secs(5),

@@ -15,13 +15,13 @@ use serde_json::json;
 use tempfile::TempDir;
 
 /// A certificate authority of the test, with files for one or two servers.
-struct Authority {
+pub(crate) struct Authority {
     dir: TempDir,
     issuer: CertifiedIssuer<'static, KeyPair>,
 }
 
 impl Authority {
-    fn new() -> Self {
+    pub(crate) fn new() -> Self {
         let mut params = CertificateParams::new(Vec::new()).expect("no names");
         params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
         params.distinguished_name.push(DnType::CommonName, "Authority of a test");
@@ -31,7 +31,7 @@ impl Authority {
         authority
     }
 
-    fn path(&self, file: &str) -> PathBuf {
+    pub(crate) fn path(&self, file: &str) -> PathBuf {
         self.dir.path().join(file)
     }
 
@@ -43,7 +43,7 @@ impl Authority {
     }
 
     /// Writes `NAME.pem` and `NAME.key` for these hosts, valid from one year to another.
-    fn certify(&self, name: &str, hosts: &[&str], years: (i32, i32)) {
+    pub(crate) fn certify(&self, name: &str, hosts: &[&str], years: (i32, i32)) {
         let hosts: Vec<String> = hosts.iter().map(|host| (*host).to_owned()).collect();
         let mut params = CertificateParams::new(hosts).expect("names");
         params.distinguished_name.push(DnType::CommonName, name);
@@ -55,7 +55,7 @@ impl Authority {
     }
 
     /// The configuration with the certificates of these names.
-    fn config(&self, names: &[&str]) -> String {
+    pub(crate) fn config(&self, names: &[&str]) -> String {
         let list = |ending: &str| {
             let paths = names.iter().map(|name| format!("\"{}\"", self.path(&format!("{name}.{ending}")).display()));
             paths.collect::<Vec<_>>().join(", ")
@@ -68,7 +68,7 @@ impl Authority {
     }
 }
 
-const NOW: (i32, i32) = (2020, 2100);
+pub(crate) const NOW: (i32, i32) = (2020, 2100);
 
 /// The sum of the samples whose name and labels contain these.
 fn samples(server: &Server, name: &str, label: &str) -> f64 {
@@ -86,7 +86,7 @@ fn listening(server: &Server, words: &str) -> SocketAddr {
     })
 }
 
-fn rtmps(server: &Server) -> SocketAddr {
+pub(crate) fn rtmps(server: &Server) -> SocketAddr {
     listening(server, "listening for RTMPS")
 }
 

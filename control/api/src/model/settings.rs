@@ -5,8 +5,9 @@
 use std::fmt;
 use std::sync::LazyLock;
 
-use millstream_proto::limits::PATHS_MAX;
+use millstream_proto::limits::{PATHS_MAX, RELAYS_MAX, STREAM_KEY_BYTES_MAX};
 use millstream_proto::paths::{self, PathError};
+use millstream_proto::rtmp::address::PushAddress;
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value, json};
 use time::Date;
@@ -29,6 +30,8 @@ pub enum Shape {
     Date,
     /// Names and values of the operator's own.
     Labels,
+    /// Addresses that a stream can be pushed to, with commas between, of at most so many bytes.
+    PushAddresses(usize),
     /// A list of paths of other servers, which this function checks.
     Paths(fn(&str) -> Result<(), PathError>),
 }
@@ -46,6 +49,7 @@ impl fmt::Display for Shape {
             }
             Self::Date => f.write_str("YYYY-MM-DD"),
             Self::Labels => f.write_str("names and values"),
+            Self::PushAddresses(max) => write!(f, "RTMP addresses with commas between, at most {max} bytes"),
             Self::Paths(_) => f.write_str("list of paths"),
         }
     }
@@ -80,7 +84,7 @@ pub enum Feature {
 
 /// What this version acts on. The rest is kept, and answered as not in force.
 const IN_FORCE: &[Feature] =
-    &[Feature::Core, Feature::Hls, Feature::Cmaf, Feature::Record, Feature::Mp4, Feature::Rtmps];
+    &[Feature::Core, Feature::Hls, Feature::Cmaf, Feature::Record, Feature::Mp4, Feature::Relay, Feature::Rtmps];
 
 /// Whether this version acts on what belongs to a feature.
 pub fn acts_on(feature: Feature) -> bool {
@@ -188,10 +192,10 @@ pub static FIELDS: LazyLock<Vec<Field>> = LazyLock::new(|| {
         field("isRelay", Switch, off.clone(), Relay, "the stream is pushed on"),
         field(
             "relayURL",
-            Text(2_048),
+            Shape::PushAddresses(RELAYS_MAX * STREAM_KEY_BYTES_MAX),
             none.clone(),
             Relay,
-            "where to: RTMP addresses with commas between; shown to operators only",
+            "where to: rtmp:// and rtmps:// addresses with their stream keys, commas between, 8 at most; shown to operators only",
         ),
         field("isRtmps", Switch, off.clone(), Rtmps, "it is pushed over RTMPS, and refused over RTMP"),
         field("isCluster", Switch, off, Cluster, "it is served by several nodes"),
@@ -385,6 +389,11 @@ fn take(shape: Shape, value: &Value, reading: Reading) -> Result<Value, String> 
             let words: Vec<String> = words.iter().map(|word| format!("\"{word}\"")).collect();
             Err(format!("give one of {}", words.join(", ")))
         }
+        (Shape::PushAddresses(max), Value::String(text)) if text.len() <= max => match PushAddress::list(text) {
+            Ok(_) => Ok(value.clone()),
+            Err(error) => Err(error.to_string()),
+        },
+        (Shape::PushAddresses(max), Value::String(_)) => Err(format!("this is too long; give at most {max} bytes")),
         (Shape::Date, Value::String(text)) if text.is_empty() => Ok(Value::Null),
         (Shape::Date, Value::String(text)) => match midnight_s(text) {
             Some(_) => Ok(value.clone()),
@@ -395,7 +404,9 @@ fn take(shape: Shape, value: &Value, reading: Reading) -> Result<Value, String> 
         (Shape::Paths(check), Value::Array(paths)) => take_paths(paths, check),
         (Shape::Paths(_), Value::String(text)) if lenient && text.trim().is_empty() => Ok(Value::Null),
         (Shape::Paths(_), _) => Err(format!("this is {}; give a list of paths", kind(value))),
-        (Shape::Text(_) | Shape::Word(_) | Shape::Date, _) => Err(format!("this is {}; give text", kind(value))),
+        (Shape::Text(_) | Shape::Word(_) | Shape::Date | Shape::PushAddresses(_), _) => {
+            Err(format!("this is {}; give text", kind(value)))
+        }
     }
 }
 

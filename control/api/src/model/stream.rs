@@ -1,7 +1,7 @@
 //! A stream's record, and what the data plane is told of it.
 use std::collections::BTreeMap;
 
-use millstream_control_protocol::state::{Flush, OnUnpublish, Outputs, Previous, Stream};
+use millstream_control_protocol::state::{Flush, OnUnpublish, Outputs, Previous, RelayAddress, Stream};
 use serde::{Deserialize, Serialize};
 use serde_json::json;
 
@@ -50,7 +50,7 @@ pub struct Tombstone {
 
 /// The settings that nodes are told, by their names in [`super::settings::FIELDS`]; `[[stream]]` entries of a configuration file have
 /// these too. A slate is told as well, by its content: [`crate::slates`] finds it.
-pub const OF_DATA_PLANE: [&str; 17] = [
+pub const OF_DATA_PLANE: [&str; 19] = [
     "isFlv",
     "isHls",
     "isCMAF",
@@ -63,6 +63,8 @@ pub const OF_DATA_PLANE: [&str; 17] = [
     "retention_days",
     "dvr_window_s",
     "isRtmps",
+    "isRelay",
+    "relayURL",
     "flush",
     "on_unpublish",
     "push_paths",
@@ -90,6 +92,7 @@ impl StreamRecord {
             "isVideo": stream.video, "video_time": stream.video_s,
             "dvr_window_s": stream.dvr_window_s,
             "isRtmps": stream.rtmps,
+            "isRelay": !stream.relays.is_empty(), "relayURL": relay_url(&stream.relays),
         });
         let mut settings = Settings::default();
         // What the configuration accepts is within what a record may hold; were it not, the default would be shown.
@@ -130,6 +133,7 @@ impl StreamRecord {
             retention_days: whole(&self.settings, "retention_days").unwrap_or_default(),
             dvr_window_s: whole(&self.settings, "dvr_window_s").filter(|seconds| *seconds != DVR_WINDOW_S),
             rtmps: self.settings.on("isRtmps"),
+            relays: relays(&self.settings),
             labels: labels(&self.settings),
         }
     }
@@ -138,6 +142,20 @@ impl StreamRecord {
     pub fn in_grace(&self, now_s: u64) -> Vec<Grace> {
         self.previous.iter().copied().filter(|grace| grace.until_unix_s > now_s).collect()
     }
+}
+
+/// Where a stream is pushed on to, while it is.
+fn relays(settings: &Settings) -> Vec<RelayAddress> {
+    if !settings.on("isRelay") {
+        return Vec::new();
+    }
+    let addresses = settings.text("relayURL").split(',').map(str::trim).filter(|address| !address.is_empty());
+    addresses.map(RelayAddress::new).collect()
+}
+
+fn relay_url(relays: &[RelayAddress]) -> String {
+    let addresses: Vec<&str> = relays.iter().map(RelayAddress::expose).collect();
+    addresses.join(",")
 }
 
 /// A setting that is a number.
@@ -175,6 +193,8 @@ mod tests {
     use super::super::settings::{FIELDS, Shape};
     use super::*;
 
+    const ADDRESS: &str = "rtmp://live.example.org/app/key";
+
     /// Another value than the default.
     fn other(shape: Shape, default: &Value) -> Value {
         match shape {
@@ -184,6 +204,7 @@ mod tests {
             Shape::Word(words) => words.iter().find(|word| default != **word).copied().into(),
             Shape::Date => json!("2030-12-31"),
             Shape::Labels => json!({ "site": "lobby" }),
+            Shape::PushAddresses(_) => json!(ADDRESS),
             Shape::Paths(check) => {
                 ["a/b", "/a.flv"].into_iter().filter(|path| check(path).is_ok()).map(Value::from).collect()
             }
@@ -195,12 +216,17 @@ mod tests {
         for field in FIELDS.iter() {
             let value = other(field.shape, &field.default);
             let mut record = StreamRecord::default();
+            // A switch and an address that say nothing one without the other.
+            let is_relay = matches!(field.name, "isRelay" | "relayURL");
+            for other in FIELDS.iter().filter(|other| is_relay && matches!(other.name, "isRelay" | "relayURL")) {
+                record.settings.set(other, if other.name == "isRelay" { json!(true) } else { json!(ADDRESS) });
+            }
             record.settings.set(field, field.check(&value).unwrap_or_else(|error| panic!("{}: {error}", field.name)));
             let told = record.to_link("a");
             let differs = told != StreamRecord::default().to_link("a");
             assert_eq!(differs, OF_DATA_PLANE.contains(&field.name), "{}", field.name);
             // Hooks read those of them that are words, numbers or switches by the same names.
-            let is_list = matches!(field.shape, Shape::Labels | Shape::Paths(_));
+            let is_list = is_relay || matches!(field.shape, Shape::Labels | Shape::Paths(_));
             let read = told.own_settings();
             let text = value.as_str().map_or_else(|| value.to_string(), str::to_owned);
             assert_eq!(read == [(field.name, text)], differs && !is_list, "{}: {read:?}", field.name);

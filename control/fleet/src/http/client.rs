@@ -1,5 +1,4 @@
 //! One connection, and requests on it. Before it: a node's agent and [`crate::webhook`]; after it: the network.
-use std::net::SocketAddr;
 use std::time::Duration;
 
 use axum::body::Bytes;
@@ -9,16 +8,14 @@ use http_body_util::{BodyExt as _, Full, Limited};
 use hyper::client::conn::http1::{self, SendRequest};
 use hyper_util::rt::TokioIo;
 use tokio::io::{AsyncRead, AsyncWrite};
-use tokio::net::TcpStream;
 use tokio::time::timeout;
 
+use super::dial::{dial, resolve};
 use super::guard::Guard;
 use super::head::{Headed, Meter};
 use super::url::Url;
 use crate::limits::ANSWER_HEAD_BYTES_MAX;
 
-/// Addresses of one name that are tried.
-const ADDRESSES_MAX: usize = 4;
 /// Time for the name, the connection and TLS.
 const CONNECT_WAIT: Duration = Duration::from_secs(5);
 /// What we call ourselves.
@@ -76,23 +73,9 @@ pub struct Connection {
     to: String,
 }
 
-/// The addresses of a host that may be connected to.
-async fn resolve(url: &Url, guard: &Guard) -> Result<Vec<SocketAddr>, AskError> {
-    let found = tokio::net::lookup_host((url.host.as_str(), url.port)).await;
-    let found: Vec<SocketAddr> = found.map_err(|_| AskError::Name(url.host.clone()))?.collect();
-    if found.is_empty() {
-        return Err(AskError::Name(url.host.clone()));
-    }
-    // One that may not be is enough to refuse: a name that has both kinds is made to get through on a second try.
-    if let Some(private) = found.iter().find(|address| !guard.allows(address.ip())) {
-        return Err(AskError::Private(private.ip().to_string()));
-    }
-    Ok(found)
-}
-
 /// Whether a URL leads where it may, as far as that can be said now: a name that is not found may be found later.
 pub async fn may_go(url: &Url, guard: &Guard) -> Result<(), AskError> {
-    match timeout(NAME_WAIT, resolve(url, guard)).await {
+    match timeout(NAME_WAIT, resolve((&url.host, url.port), guard)).await {
         Ok(Err(error @ AskError::Private(_))) => Err(error),
         Ok(_) | Err(_) => Ok(()),
     }
@@ -102,12 +85,7 @@ impl Connection {
     /// Connects to a URL's host.
     pub async fn open(url: &Url, guard: &Guard) -> Result<Self, AskError> {
         let to = url.to_string();
-        let connecting = async {
-            let socket = reach(&to, &resolve(url, guard).await?).await?;
-            // Small messages, answered at once.
-            let _ = socket.set_nodelay(true);
-            if url.secure { secure(url, &to, socket).await } else { speak(&to, socket).await }
-        };
+        let connecting = async { speak(&to, dial((&url.host, url.port), url.secure, &to, guard).await?).await };
         let late = || AskError::Connect(to.clone(), format!("no connection within {} s", CONNECT_WAIT.as_secs()));
         let (sender, meter) = timeout(CONNECT_WAIT, connecting).await.map_err(|_| late())??;
         Ok(Self { sender, meter, to })
@@ -186,18 +164,6 @@ impl Connection {
     }
 }
 
-async fn reach(to: &str, addresses: &[SocketAddr]) -> Result<TcpStream, AskError> {
-    let mut last = None;
-    for address in addresses.iter().take(ADDRESSES_MAX) {
-        match TcpStream::connect(address).await {
-            Ok(socket) => return Ok(socket),
-            Err(error) => last = Some(error),
-        }
-    }
-    let why = last.map_or_else(|| "it has no address".to_owned(), |error| error.to_string());
-    Err(AskError::Connect(to.to_owned(), why))
-}
-
 async fn speak<S>(to: &str, socket: S) -> Result<(SendRequest<Full<Bytes>>, Meter), AskError>
 where
     S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
@@ -208,17 +174,4 @@ where
     // It ends with the connection; what went wrong with it is told to whoever waits for an answer.
     tokio::spawn(async move { drop(connection.await) });
     Ok((sender, meter))
-}
-
-#[cfg(feature = "tls")]
-async fn secure(url: &Url, to: &str, socket: TcpStream) -> Result<(SendRequest<Full<Bytes>>, Meter), AskError> {
-    match super::tls::connect(&url.host, socket).await {
-        Ok(stream) => speak(to, stream).await,
-        Err(why) => Err(AskError::Tls(to.to_owned(), why)),
-    }
-}
-
-#[cfg(not(feature = "tls"))]
-async fn secure(_url: &Url, to: &str, _socket: TcpStream) -> Result<(SendRequest<Full<Bytes>>, Meter), AskError> {
-    Err(AskError::Tls(to.to_owned(), "this build has no TLS (cargo feature \"tls\")".to_owned()))
 }

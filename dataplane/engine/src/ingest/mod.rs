@@ -15,6 +15,7 @@ use millstream_policy::records::Labels;
 use millstream_policy::{Action, Client, Request, Why};
 use millstream_proto::id::Id;
 use millstream_proto::media::MediaEvent;
+use millstream_proto::rtmp::relay_path::{RelayPath, Stop};
 use millstream_proto::rtmp::{self, Event, Refusal, ServerConfig, ServerSession, SessionError};
 use millstream_proto::time::Time;
 
@@ -466,6 +467,14 @@ async fn publish(shard: &Rc<Shard>, mut connection: Connection, id: &Id, encoder
     }
     if shard.is_draining() {
         return no_place(connection, CloseReason::Shutdown, GOING_DOWN);
+    }
+    if RelayPath::read(&encoder).has(Stop::new(shard.config.relay_seed, id)) {
+        let reason = "this stream has come through itself: its relay (relayURL), or that of a stream behind it, leads back to it";
+        return connection.reject(
+            shard,
+            Action::Publish,
+            Rejection::new(CloseReason::Refused, Refusal::Denied, id, reason),
+        );
     }
     // A stream that is on air, or waits for its publisher, is not a new one.
     if !shard.holds(id) && !shard.sessions.has_room(Action::Publish) {

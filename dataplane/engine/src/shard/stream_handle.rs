@@ -31,6 +31,7 @@ use crate::directory::{ByHand, Settings};
 use crate::egress::fan_out::FanOut;
 use crate::io::sleep_until;
 use crate::metrics::ShardStats;
+use crate::subscribers::Made;
 
 /// A feed that found its mailbox full is tried again after this long.
 const FEED_RETRY: Duration = Duration::from_millis(20);
@@ -76,7 +77,7 @@ struct Owner {
     /// What was done by hand about its recording, and counts for this life of the stream.
     by_hand: Option<ByHand>,
     /// Who follows it beside its viewers.
-    subscribers: Vec<Box<dyn Subscriber>>,
+    subscribers: Vec<Made>,
 }
 
 /// Who has or had the publisher's place.
@@ -336,7 +337,8 @@ impl StreamHandle {
     fn packaged(&self, owner: &mut Owner, shard: &Rc<ShardContext>) -> bool {
         let log = &*self.log.borrow();
         let follows = |subscriber: &dyn Subscriber| shard.guarded(|| subscriber.follows());
-        let wants_segments = || owner.subscribers.iter().any(|one| follows(&**one) == Some(Follows::Segments));
+        let wants_segments =
+            || owner.subscribers.iter().any(|one| follows(&*one.subscriber) == Some(Follows::Segments));
         if log.is_open() && !self.packaging.has_begun() && wants_segments() {
             self.packaging.begin(shard, &self.id, log);
         }
@@ -346,8 +348,9 @@ impl StreamHandle {
             return full;
         }
         let (window, mut behind) = (self.packaging.window.borrow(), false);
-        owner.subscribers.retain_mut(|subscriber| {
-            let progress = shard.guarded(|| subscriber.advance(View { log, window: &window }));
+        let encoder = owner.holder.as_ref().map(|holder| &*holder.who.encoder);
+        owner.subscribers.retain_mut(|Made { subscriber, .. }| {
+            let progress = shard.guarded(|| subscriber.advance(View { log, window: &window, encoder }));
             behind |= progress == Some(Progress::Behind);
             match progress {
                 Some(Progress::Behind) => true,
@@ -372,12 +375,16 @@ impl StreamHandle {
         let by_hand = if before.by_hand == after.by_hand { by_hand_before } else { after.by_hand };
         inner.borrow_mut().by_hand = by_hand;
         let (before, after) = (before.recorded_by(by_hand_before), after.recorded_by(by_hand));
-        if !shard.config.subscribers.depend_on(&before, &after) {
+        let all = &shard.config.subscribers;
+        let makers = all.that_differ(&before, &after);
+        if makers.is_empty() {
             return;
         }
-        let subscribers = shard.config.subscribers.of(&self.id, &after);
-        let before = std::mem::replace(&mut inner.borrow_mut().subscribers, subscribers);
-        drop(before);
+        let made: Vec<Made> = makers.iter().flat_map(|maker| all.made(*maker, &self.id, &after)).collect();
+        let mut subscribers = std::mem::take(&mut inner.borrow_mut().subscribers);
+        subscribers.retain(|one| !makers.contains(&one.maker));
+        subscribers.extend(made);
+        inner.borrow_mut().subscribers = subscribers;
         notify.notify();
     }
 

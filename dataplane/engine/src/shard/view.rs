@@ -157,7 +157,7 @@ fn live(shard: &Shard, handle: &StreamHandle) -> Option<Part> {
         || handle.is_recorded_by_hand()
         || reached.iter().any(|(_, sample)| sample.count() > 0);
     let id = handle.id.to_string();
-    is_live.then_some(Part { live: Live { id, publisher, slate_since_unix_ms, viewers }, reached })
+    is_live.then_some(Part { live: Live { id, publisher, slate_since_unix_ms, viewers, relays: Vec::new() }, reached })
 }
 
 fn publisher(shard: &Shard, handle: &StreamHandle) -> Option<Publisher> {

@@ -45,6 +45,7 @@ pub(crate) fn config(io: IoChoice, shards: usize) -> Config {
         play_paths: Vec::new(),
         formats: Formats::default(),
         subscribers: millstream_engine::subscribers::Subscribers::default(),
+        relay_seed: 0,
         recorded: millstream_engine::recorded::RecordedConfig::default(),
         apps: Apps::default(),
         handshake_timeout: Duration::from_secs(5),

@@ -6,11 +6,13 @@ use std::time::Duration;
 
 use millstream_control_protocol::state::{Flush, Stream};
 use millstream_engine::config::{Config, IoChoice};
+use millstream_engine::directory::Settings;
 use millstream_engine::subscribers::{SubscriberMaker, Subscribers};
 use millstream_hub::config::{HlsConfig, OnUnpublish, StreamConfig};
 use millstream_hub::subscriber::{
     BlockCursor, ClosedSegment, Follows, NextBlock, NextSegment, Progress, SegmentCursor, Subscriber, View,
 };
+use millstream_proto::id::Id;
 use millstream_proto::media::Track;
 
 use crate::admin::Told;
@@ -58,10 +60,14 @@ impl Subscriber for Recorder {
 
 fn recorder(open: &Arc<AtomicBool>, into: &Arc<Mutex<Recording>>) -> SubscriberMaker {
     let (open, into) = (Arc::clone(open), Arc::clone(into));
-    Arc::new(move |id, _| {
-        let (open, into) = (Arc::clone(&open), Arc::clone(&into));
-        (id.as_str() == "live").then(|| Box::new(Recorder { cursor: SegmentCursor::new(), open, into }) as _)
-    })
+    SubscriberMaker::new(
+        move |id, _| {
+            let (open, into) = (Arc::clone(&open), Arc::clone(&into));
+            let recorder = Recorder { cursor: SegmentCursor::new(), open, into };
+            (id.as_str() == "live").then(|| Box::new(recorder) as _).into_iter().collect()
+        },
+        |_, _| false,
+    )
 }
 
 /// Media sequence numbers of a track: those recorded, and those known to be lost.
@@ -161,8 +167,10 @@ impl Subscriber for BlockCounter {
 fn a_subscriber_of_blocks_gets_the_log_and_makes_nobody_cut_it() {
     let blocks = Arc::new(Mutex::new(Blocks::default()));
     let of_maker = Arc::clone(&blocks);
-    let maker: SubscriberMaker =
-        Arc::new(move |_, _| Some(Box::new(BlockCounter(BlockCursor::at(0), Arc::clone(&of_maker)))));
+    let make = move |_: &Id, _: &Settings| {
+        vec![Box::new(BlockCounter(BlockCursor::at(0), Arc::clone(&of_maker))) as Box<dyn Subscriber>]
+    };
+    let maker = SubscriberMaker::new(make, |_, _| false);
     let config = Config {
         subscribers: Subscribers::new([maker]),
         stream: StreamConfig { on_unpublish: OnUnpublish::End, ..StreamConfig::default() },
@@ -205,13 +213,23 @@ fn a_stream_on_air_is_offered_again_when_it_is_to_be_recorded_and_when_it_is_not
     // How many were made, and how many are over.
     let counts = Arc::new(Mutex::new((0, 0)));
     let of_maker = Arc::clone(&counts);
-    let maker: SubscriberMaker = Arc::new(move |id, settings| {
-        (id.as_str() == "live" && settings.on_demand_s.is_some()).then(|| {
+    let make = move |id: &Id, settings: &Settings| {
+        let follower = (id.as_str() == "live" && settings.on_demand_s.is_some()).then(|| {
             of_maker.lock().unwrap().0 += 1;
-            Box::new(Follower(SegmentCursor::new(), Arc::clone(&of_maker))) as _
-        })
-    });
-    let server = Server::start(Config { subscribers: Subscribers::new([maker]), ..config(IoChoice::Auto, 2) });
+            Box::new(Follower(SegmentCursor::new(), Arc::clone(&of_maker))) as Box<dyn Subscriber>
+        });
+        follower.into_iter().collect::<Vec<_>>()
+    };
+    let maker = SubscriberMaker::new(make, |before, after| before.on_demand_s != after.on_demand_s);
+    // What follows for another reason goes on meanwhile.
+    let others = Arc::new(Mutex::new((0, 0)));
+    let of_other = Arc::clone(&others);
+    let make = move |_: &Id, _: &Settings| {
+        of_other.lock().unwrap().0 += 1;
+        vec![Box::new(Follower(SegmentCursor::new(), Arc::clone(&of_other))) as Box<dyn Subscriber>]
+    };
+    let other = SubscriberMaker::new(make, |before, after| before.relays != after.relays);
+    let server = Server::start(Config { subscribers: Subscribers::new([maker, other]), ..config(IoChoice::Auto, 2) });
     let mut publisher = server.publish("live");
     publisher.send(head());
     publisher.send_live(0..50);
@@ -227,4 +245,5 @@ fn a_stream_on_air_is_offered_again_when_it_is_to_be_recorded_and_when_it_is_not
     assert_eq!(*counts.lock().unwrap(), (1, 0), "it goes on");
     tell(false, None);
     assert_eq!(*counts.lock().unwrap(), (1, 1));
+    assert_eq!(*others.lock().unwrap(), (1, 0));
 }

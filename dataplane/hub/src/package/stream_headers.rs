@@ -121,7 +121,8 @@ impl StreamHeaders {
         if self.adds_to <= then.generation { self } else { then }
     }
 
-    fn tags(&self, timestamp_ms: u32) -> impl Iterator<Item = (TagKind, u32, &[u8])> + Clone {
+    /// Metadata and configurations as tags, stamped so.
+    pub fn tags(&self, timestamp_ms: u32) -> impl Iterator<Item = (TagKind, u32, &[u8])> + Clone {
         let metadata = self.metadata.iter().map(|body| (TagKind::Script, SCRIPT_TIMESTAMP_MS, body.as_ref()));
         let video = self.video.iter().map(move |config| (TagKind::Video, timestamp_ms, config.body.as_ref()));
         let audio = self.audio.iter().map(move |config| (TagKind::Audio, timestamp_ms, config.body.as_ref()));

@@ -91,7 +91,7 @@ impl Row {
 }
 
 /// What each table is about.
-pub(crate) const TABLES: [(&str, &str); 13] = [
+pub(crate) const TABLES: [(&str, &str); 14] = [
     ("node", "The process and its place in a fleet"),
     ("rtmp", "The port that encoders push to, and that RTMP viewers play from"),
     ("http", "The port that viewers play from"),
@@ -103,6 +103,7 @@ pub(crate) const TABLES: [(&str, &str); 13] = [
     ("stream_defaults", "How streams behave that say nothing else. In older files this table is [stream]"),
     ("hls", "How streams are cut for HLS and DASH"),
     ("webhooks", "Where control sends events"),
+    ("relay", "Where streams are pushed on to (isRelay, relayURL)"),
     ("limits", "Maxima of what peers may take"),
     ("log", "Log lines, to standard error"),
 ];
@@ -530,6 +531,12 @@ pub(crate) const ROWS: &[Row] = &[
         List("addresses or networks"),
         "Networks that webhooks may go to although they are not public.",
         |l| texts(&l.webhooks_allow),
+    ),
+    Row::new(
+        ("relay", "allow"),
+        List("addresses or networks"),
+        "Networks that streams may be pushed on to although they are not public.",
+        |l| texts(&l.relay_allow),
     ),
     Row::new(
         ("limits", "memory"),

@@ -1,5 +1,6 @@
 //! The client's side of a connection: publishes to a server, or plays from one. Used by relays, workers, the load test and
 //! tests. It knows no more of the server than the protocol says, so it is also a check of [`super::server`].
+use std::borrow::Cow;
 use std::collections::VecDeque;
 
 use bytes::Bytes;
@@ -17,6 +18,9 @@ use crate::limits::{RTMP_CLIENT_OUTPUT_BYTES_MAX, RTMP_WINDOW_BYTES};
 use crate::media::TagKind;
 use crate::secret::Secret;
 use crate::time::Time;
+
+/// What a client calls itself: servers look for the names of encoders.
+const NAME: &str = "FMLE/3.0 (compatible; Millstream)";
 
 const CONNECT: f64 = 1.0;
 const RELEASE_STREAM: f64 = 2.0;
@@ -93,6 +97,7 @@ enum State {
 /// One connection from us. `Debug` leaves its bytes out: they hold keys.
 pub struct ClientSession {
     config: ClientConfig,
+    name: Cow<'static, str>,
     handshake: Option<Box<Handshake>>,
     reader: ChunkReader,
     ack: Acknowledger,
@@ -114,6 +119,7 @@ impl ClientSession {
         reader.admit();
         Self {
             config,
+            name: Cow::Borrowed(NAME),
             handshake: Some(Box::new(handshake)),
             reader,
             ack: Acknowledger::new(RTMP_WINDOW_BYTES),
@@ -123,6 +129,13 @@ impl ClientSession {
             stream_id: 1,
             stats: SessionStats::default(),
         }
+    }
+
+    /// Calls itself so (`flashVer`) when it connects.
+    #[must_use]
+    pub fn named(mut self, name: String) -> Self {
+        self.name = Cow::Owned(name);
+        self
     }
 
     /// Takes all of `bytes`.
@@ -197,7 +210,7 @@ impl ClientSession {
         let properties = Value::object([
             ("app", Value::string(self.config.app.as_str())),
             ("type", Value::string("nonprivate")),
-            ("flashVer", Value::string("FMLE/3.0 (compatible; Millstream)")),
+            ("flashVer", Value::string(&*self.name)),
             ("tcUrl", Value::string(self.config.tc_url.expose())),
         ]);
         self.outbox.command(0, &[Value::string("connect"), Value::Number(CONNECT), properties]);

@@ -130,10 +130,10 @@ fn a_stream_is_in_the_store_when_it_is_over_and_the_spool_is_empty() {
 
     let id = Id::new("cam").expect("an id");
     let (mut follower, log, mut window) = (handle.follower(&id, recorded()), log(), window(100));
-    assert_eq!(follower.advance(View { log: &log, window: &window }), Progress::CaughtUp);
+    assert_eq!(follower.advance(View { log: &log, window: &window, encoder: None }), Progress::CaughtUp);
     eventually("its parts are in the spool", || handle.snapshot().numbers.parts == 25);
     window.apply(Change::Ended);
-    assert_eq!(follower.advance(View { log: &log, window: &window }), Progress::Done);
+    assert_eq!(follower.advance(View { log: &log, window: &window, encoder: None }), Progress::Done);
     eventually("all of it is stored", || handle.snapshot().numbers.done == 1);
 
     let objects = store.0.lock().expect("no panic").clone();
@@ -182,7 +182,7 @@ fn a_stream_that_is_followed_again_is_recorded_from_where_its_first_recording_en
     let id = Id::new("cam").expect("an id");
     let (log, mut window) = (log(), window(100));
     let mut follower = handle.follower(&id, recorded());
-    follower.advance(View { log: &log, window: &window });
+    follower.advance(View { log: &log, window: &window, encoder: None });
     eventually("it is recorded", || handle.snapshot().numbers.parts == 25);
     drop(follower);
     eventually("it is stored", || handle.snapshot().numbers.done == 1);
@@ -191,7 +191,7 @@ fn a_stream_that_is_followed_again_is_recorded_from_where_its_first_recording_en
     // It is packaged anew from the oldest picture on that the stream has: the same segments come again.
     let mut follower = handle.follower(&id, recorded());
     segment(&mut window, 5, 100);
-    follower.advance(View { log: &log, window: &window });
+    follower.advance(View { log: &log, window: &window, encoder: None });
     eventually("it is recorded", || handle.snapshot().numbers.parts == 30);
     drop(follower);
     eventually("it is stored", || handle.snapshot().numbers.done == 2);
@@ -216,11 +216,11 @@ fn a_recording_is_removed_from_the_spool_once_it_does_not_grow() {
     assert_eq!(runtime.block_on(handle.standing(&name)), Standing::Gone);
     assert_eq!(runtime.block_on(handle.delete(&name)), Ok(None), "there is nothing to remove");
     let (mut follower, log, mut window) = (handle.follower(&id, recorded()), log(), window(100));
-    follower.advance(View { log: &log, window: &window });
+    follower.advance(View { log: &log, window: &window, encoder: None });
     eventually("it runs", || runtime.block_on(handle.standing(&name)) == Standing::Running);
     assert_eq!(runtime.block_on(handle.delete(&name)), Err(DeleteError::Running));
     window.apply(Change::Ended);
-    follower.advance(View { log: &log, window: &window });
+    follower.advance(View { log: &log, window: &window, encoder: None });
     drop(follower);
     eventually("it has ended", || runtime.block_on(handle.standing(&name)) == Standing::Storing);
     assert_eq!(runtime.block_on(handle.delete(&name)), Ok(Some(Vec::new())));
@@ -255,7 +255,7 @@ fn a_full_queue_holds_nothing_more_loses_nothing_and_never_waits() {
     // Longer than the ring: five segments have 37 changes.
     let (log, mut window) = (log(), window(10));
     (5..60).for_each(|msn| segment(&mut window, msn, 10));
-    let view = View { log: &log, window: &window };
+    let view = View { log: &log, window: &window, encoder: None };
     let mut took = 0;
     while follower.advance(view) == Progress::Behind {
         let before = took;
@@ -274,7 +274,7 @@ fn a_full_queue_holds_nothing_more_loses_nothing_and_never_waits() {
     let (mut follower, mut feed) = queue::queue(&queues);
     let large = QUEUE_STREAM_BYTES_MAX / 8;
     let window = self::window(large);
-    let view = View { log: &log, window: &window };
+    let view = View { log: &log, window: &window, encoder: None };
     assert_eq!(follower.advance(view), Progress::Behind);
     let (mut bytes, mut parts) = (0, 0);
     loop {
@@ -311,10 +311,10 @@ fn what_has_left_the_window_is_found_where_it_was_written() {
     // An object that is not full yet, and nothing of it is in the store.
     let mut follower = handle.follower(&id, StreamSettings { ondemand_time_s: 3_600, ..recorded() });
     let (log, mut window) = (log(), window(100));
-    follower.advance(View { log: &log, window: &window });
+    follower.advance(View { log: &log, window: &window, encoder: None });
     (5..100).for_each(|msn| {
         segment(&mut window, msn, 100);
-        follower.advance(View { log: &log, window: &window });
+        follower.advance(View { log: &log, window: &window, encoder: None });
         if msn % 20 == 0 {
             std::thread::sleep(Duration::from_millis(60));
         }

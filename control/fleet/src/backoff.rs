@@ -1,10 +1,10 @@
 //! How long to wait before the next try: twice as long each time up to a limit, and never the same for two nodes, so that a fleet does
-//! not come back to control in step.
+//! not come back to control, or to a server that it relays to, in step.
 use std::time::Duration;
 
 /// The next wait after a failure.
 #[derive(Debug)]
-pub(crate) struct Backoff {
+pub struct Backoff {
     least: Duration,
     most: Duration,
     tries: u32,
@@ -13,17 +13,17 @@ pub(crate) struct Backoff {
 
 impl Backoff {
     /// From `least` to `most`; `seed` makes it this node's own.
-    pub(crate) fn new(least: Duration, most: Duration, seed: u64) -> Self {
+    pub fn new(least: Duration, most: Duration, seed: u64) -> Self {
         Self { least, most, tries: 0, state: seed }
     }
 
     /// It worked.
-    pub(crate) fn reset(&mut self) {
+    pub fn reset(&mut self) {
         self.tries = 0;
     }
 
     /// It failed once more: how long to wait, between a half and the whole of the doubled time.
-    pub(crate) fn next(&mut self) -> Duration {
+    pub fn next(&mut self) -> Duration {
         let whole = self.least.saturating_mul(1_u32 << self.tries.min(20)).min(self.most);
         self.tries = self.tries.saturating_add(1);
         // SplitMix64: for spreading, not for secrets.
