@@ -114,6 +114,12 @@ await open(async ({ context, newPage }) => {
   await accessible('the page of what is on air');
   await picture('live');
 
+  step('records it by hand');
+  await go('#/streams/lobby/now');
+  await page.getByRole('button', { name: 'Record', exact: true }).click();
+  await page.waitForSelector('.events li[data-kind=recording_started]', { timeout: 15000 });
+  await picture('stream');
+
   step('loads the first time with a preview');
   const fresh = await newPage('about:blank', ['about:', url, play]);
   const network = await context.newCDPSession(fresh);
@@ -233,7 +239,33 @@ await open(async ({ context, newPage }) => {
   await card.waitFor({ state: 'detached', timeout: 40000 });
   await picture('refused');
 
+  step('plays what was recorded, cuts a clip, and removes it');
+  await go('#/streams/lobby/recordings');
+  await page.getByRole('button', { name: 'Refresh' }).waitFor();
+  await until('the recording is stored', 20, async () => {
+    await page.getByRole('button', { name: 'Refresh' }).click();
+    return (await main()).includes('stored') && page.locator('td .tag', { hasText: 'stored' }).count();
+  });
+  await page.locator('td').getByRole('button', { name: /^Open/ }).click();
+  const player = page.frameLocator('iframe.player').locator('video');
+  await until('the player has the recording', 15, async () => (await player.evaluate((video) => video.duration)) > 5);
+  await page.fill('dialog input[name=from]', 'soon');
+  await page.waitForSelector('dialog .field.wrong');
+  await page.fill('dialog input[name=from]', '0:01');
+  await page.fill('dialog input[name=to]', '3.5');
+  await page.getByRole('button', { name: 'Make a clip' }).click();
+  await page.waitForSelector('dialog td a', { timeout: 20000 });
+  await picture('recording');
+  await page.keyboard.press('Escape');
+  await page.locator('td').getByRole('button', { name: /^Delete/ }).click();
+  await page.click('dialog .end button.danger');
+  await until('the recording is removed', 20, async () => {
+    await page.getByRole('button', { name: 'Refresh' }).click();
+    return (await page.locator('.empty').count()) > 0;
+  });
+
   step('is told that the server is away, and that it is back');
+  await go('#/live');
   await context.setOffline(true);
   await page.waitForSelector('.link.down');
   await picture('away');

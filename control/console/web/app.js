@@ -2,8 +2,9 @@
 import { render } from 'preact';
 import { useEffect, useRef, useState } from 'preact/hooks';
 import { expired, link, logIn, logOut, may, session, whoAmI } from './lib/api.js';
-import { follow } from './lib/events.js';
+import { follow as followEvents } from './lib/events.js';
 import { html } from './lib/html.js';
+import { follow as followLive } from './lib/live.js';
 import { LANGUAGES, choose, language, ready, t } from './lib/text.js';
 import { Act, Dialog, Field, Why } from './lib/ui.js';
 import { remembered, useValue, value } from './lib/value.js';
@@ -173,5 +174,6 @@ function Console() {
 }
 
 await ready;
-follow();
+followEvents();
+followLive();
 render(html`<${Console} />`, document.getElementById('console'));

@@ -336,7 +336,6 @@ export default {
   from: 'From',
   to: 'To',
   span: 'Span',
-  clock_hint: '1:02:03',
   export: 'Export',
   export_text: 'The whole recording as one MP4 file, made on a machine that reaches the store:',
   make_hook: 'Create hook',

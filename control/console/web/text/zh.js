@@ -336,7 +336,6 @@ export default {
   from: '从',
   to: '到',
   span: '范围',
-  clock_hint: '1:02:03',
   export: '导出',
   export_text: '在能访问存储的机器上把整段录像导出为一个 MP4 文件：',
   make_hook: '创建钩子',

@@ -1,22 +1,22 @@
 // On air: what is live now with a moving preview, how it arrives, and events as they happen.
-import { useEffect, useMemo, useRef, useState } from 'preact/hooks';
-import { call, get, link, seg } from '../lib/api.js';
+import { useEffect, useRef, useState } from 'preact/hooks';
+import { call, get, seg } from '../lib/api.js';
 import { Chart } from '../lib/chart.js';
 import { bits, codec, lasting, number } from '../lib/format.js';
 import { html } from '../lib/html.js';
+import { again, live as onAir, watch } from '../lib/live.js';
 import { Preview } from '../lib/preview.js';
-import { sample, samplesOf, viewersOf } from '../lib/samples.js';
+import { samplesOf, viewersOf } from '../lib/samples.js';
 import { t } from '../lib/text.js';
 import { Act, Rest, Tag } from '../lib/ui.js';
-import { useAsked } from '../lib/use.js';
 import { remembered, useValue } from '../lib/value.js';
 import { Events } from './events.js';
 import { Health } from './health.js';
 
-const EVERY_MS = 2000;
 const SHOWN = 24;
 const KNOWN_MS = 20000;
-const moving = remembered('millstream.previews', 'on');
+// Who asks for less motion gets moving pictures when they ask for them.
+const moving = remembered('millstream.previews', matchMedia('(prefers-reduced-motion: reduce)').matches ? 'off' : 'on');
 
 // What the cards ask once of a stream: its name and where it is played.
 const known = new Map();
@@ -92,13 +92,12 @@ function Card({ live, previews }) {
 }
 
 export function Live() {
-  const asked = useAsked('live?limit=500', EVERY_MS);
+  const asked = { ...useValue(onAir), again };
   const [find, look] = useState('');
   const [most, show] = useState(SHOWN);
   const previews = useValue(moving) === 'on';
-  useEffect(() => link.follow((now) => { if (now === 'up') asked.again(); }), []);
+  useEffect(watch, []);
   const items = asked.data?.items ?? [];
-  useMemo(() => sample(items), [asked.data]);
   const wanted = items.filter((live) => live.id.toLowerCase().includes(find.trim().toLowerCase()));
   const sum = (of) => items.reduce((all, live) => all + of(live), 0);
   return html`<header class="title"><h1>${t('view_live')}</h1>

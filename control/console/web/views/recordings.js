@@ -47,8 +47,8 @@ function Clips({ recording, base }) {
   const wrong = (name, ms) => state.problem?.of?.(name) || (given[name] && Number.isNaN(ms) ? t('wrong_clock') : '');
   return html`<h3>${t('clips')}</h3>
     <form class="row wrap end-aligned" onSubmit=${make}>
-      <${Field} label=${t('from')} hint=${t('clock_hint')} wrong=${wrong('from', from)}>${(field) => html`<input ...${field} name="from" size="9" value=${given.from} onInput=${change('from')} />`}<//>
-      <${Field} label=${t('to')} hint=${t('clock_hint')} wrong=${wrong('to', to)}>${(field) => html`<input ...${field} name="to" size="9" value=${given.to} onInput=${change('to')} />`}<//>
+      <${Field} label=${t('from')} wrong=${wrong('from', from)}>${(field) => html`<input ...${field} name="from" size="9" placeholder="0:00" value=${given.from} onInput=${change('from')} />`}<//>
+      <${Field} label=${t('to')} wrong=${wrong('to', to)}>${(field) => html`<input ...${field} name="to" size="9" placeholder="1:02:03" value=${given.to} onInput=${change('to')} />`}<//>
       <button disabled=${state.busy || Number.isNaN(from) || Number.isNaN(to)}>${t('clip_make')}</button>
     </form>
     <${Why} problem=${state.problem} shown=${['from', 'to']} />

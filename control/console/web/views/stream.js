@@ -74,7 +74,7 @@ function Now({ id, stream }) {
         <div class="charts">${chart('bitrate', t('bitrate'), bits)}${chart('viewers', t('viewers'), (n) => number(n))}${chart('fps', t('fps'), (n) => number(n, 1))}${chart('jitter', t('jitter'), (n) => `${number(n, 1)} ms`)}</div>
         ${publisher && html`<dl class="facts wide">
           <div><dt>${t('node')}</dt><dd>${live.node}</dd></div>
-          <div><dt>${t('since')}</dt><dd><${Time} ms=${publisher.since_unix_ms} /></dd></div>
+          <div><dt>${t('began')}</dt><dd><${Time} ms=${publisher.since_unix_ms} /></dd></div>
           <div><dt>${t('encoder')}</dt><dd dir="auto">${publisher.encoder || '–'}</dd></div>
           <div><dt>${t('peer')}</dt><dd>${publisher.protocol} ${publisher.peer}</dd></div>
           <div><dt>${t('video')}</dt><dd>${video ? `${codec(video.codec)} (${video.codec}) ${video.width ?? '?'}×${video.height ?? '?'}` : '–'}</dd></div>

@@ -3,9 +3,11 @@ import { useEffect, useMemo, useState } from 'preact/hooks';
 import { call, may, once, seg } from '../lib/api.js';
 import { day } from '../lib/format.js';
 import { html } from '../lib/html.js';
+import { live as nowLive } from '../lib/live.js';
 import { t } from '../lib/text.js';
 import { Dialog, Field, More, Rest, Table, Tag, Why } from '../lib/ui.js';
-import { useAsked, useList } from '../lib/use.js';
+import { useList } from '../lib/use.js';
+import { useValue } from '../lib/value.js';
 
 const SEARCH_MS = 250;
 
@@ -48,7 +50,7 @@ export function Streams() {
   const matches = useMemo(() => find && ((stream) => [stream.id, stream.settings.videoname, stream.settings.description, ...Object.entries(stream.settings.labels ?? {}).flat()]
     .some((text) => String(text).toLowerCase().includes(find))), [find]);
   const list = useList('streams', { matches: matches || null });
-  const live = useAsked('live?limit=500', 5000);
+  const live = useValue(nowLive);
   const onAir = useMemo(() => new Set((live.data?.items ?? []).filter((one) => one.publisher).map((one) => one.id)), [live.data]);
   const outputs = (settings) => [settings.isFlv && 'FLV', settings.isHls && 'HLS', settings.isCMAF && 'DASH'].filter(Boolean).join(' · ');
   return html`<header class="title"><h1>${t('view_streams')}</h1><div class="row">
