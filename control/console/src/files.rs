@@ -64,6 +64,7 @@ pub(crate) static FILES: LazyLock<Vec<File>> = LazyLock::new(|| {
         JS "lib/format.js",
         JS "lib/html.js",
         JS "lib/live.js",
+        JS "lib/places.js",
         JS "lib/preview.js",
         JS "lib/qr.js",
         JS "lib/samples.js",

@@ -26,6 +26,7 @@ const VIEWS = {
   access: { view: Access, needs: 'admin' },
 };
 const PING_MS = 2000;
+const BACK_MS = 5000;
 
 const theme = remembered('millstream.theme', 'system');
 
@@ -92,18 +93,19 @@ function useLink() {
   const state = useValue(link);
   const [news, tell] = useState('');
   useEffect(() => {
-    if (state !== 'down') return undefined;
-    tell('down');
-    const timer = setInterval(async () => {
-      try {
-        if (!(await fetch('/healthz', { cache: 'no-store' })).ok) return;
-        const page = await (await fetch('/', { cache: 'no-store' })).text();
-        const other = !page.includes(new URL(import.meta.url).pathname);
-        link.set('up');
-        tell(other ? 'stale' : 'back');
-        if (!other) setTimeout(() => tell((now) => (now === 'back' ? '' : now)), 5000);
-      } catch { /* Not yet. */ }
-    }, PING_MS);
+    let timer = 0;
+    if (state === 'down') {
+      tell('down');
+      timer = setInterval(() => {
+        fetch('/healthz', { cache: 'no-store' }).then((answer) => { if (answer.ok) link.set('up'); }, () => { /* Not yet. */ });
+      }, PING_MS);
+    } else if (news) {
+      fetch('/', { cache: 'no-store' }).then((answer) => answer.text()).then((page) => {
+        const same = page.includes(new URL(import.meta.url).pathname);
+        tell(same ? 'back' : 'stale');
+        if (same) timer = setTimeout(() => tell(''), BACK_MS);
+      }, () => link.set('down'));
+    }
     return () => clearInterval(timer);
   }, [state]);
   return news;

@@ -2,8 +2,8 @@
 import { useCallback, useEffect, useRef, useState } from 'preact/hooks';
 import { get, query } from './api.js';
 
-// The answer to a request, asked again every `everyMs` while the page is looked at. An answer that fails keeps the last good one.
-export function useAsked(path, everyMs = 0) {
+// The answer to a request, asked again every `everyMs` while the page is looked at. An answer that fails keeps the last good one. `from` asks.
+export function useAsked(path, everyMs = 0, from = get) {
   const [state, set] = useState({ data: null, problem: null, busy: true });
   const [round, next] = useState(0);
   const asked = useRef(path);
@@ -21,7 +21,7 @@ export function useAsked(path, everyMs = 0) {
       let wait = everyMs;
       if (!document.hidden || !everyMs) {
         try {
-          const data = await get(path, { signal: leave.signal });
+          const data = await from(path, { signal: leave.signal });
           if (open) set({ data, problem: null, busy: false });
         } catch (problem) {
           if (!open) return;

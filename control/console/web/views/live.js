@@ -5,6 +5,7 @@ import { Chart } from '../lib/chart.js';
 import { bits, codec, lasting, number } from '../lib/format.js';
 import { html } from '../lib/html.js';
 import { again, live as onAir, watch } from '../lib/live.js';
+import { placesOf } from '../lib/places.js';
 import { Preview } from '../lib/preview.js';
 import { samplesOf, viewersOf } from '../lib/samples.js';
 import { t } from '../lib/text.js';
@@ -22,13 +23,13 @@ const moving = remembered('millstream.previews', matchMedia('(prefers-reduced-mo
 const known = new Map();
 export async function about(id) {
   if (!known.has(id)) {
-    const asked = Promise.all([get(`streams/${seg(id)}`).catch(() => null), get(`streams/${seg(id)}/addresses`).catch(() => null)]);
+    const asked = Promise.all([get(`streams/${seg(id)}`).catch(() => null), placesOf(id).catch(() => [])]);
     known.set(id, asked);
     // A name may change, and a failure may pass.
     setTimeout(() => known.delete(id), KNOWN_MS);
   }
   const [stream, addresses] = await known.get(id);
-  return { stream, addresses: addresses?.items ?? [] };
+  return { stream, addresses };
 }
 
 // The address of the node that has the stream; else the first one, which is the fleet's.

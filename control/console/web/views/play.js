@@ -1,7 +1,7 @@
 // Where players find a stream, and what is put into a page to show it.
 import { useState } from 'preact/hooks';
-import { seg } from '../lib/api.js';
 import { html } from '../lib/html.js';
+import { placesOf } from '../lib/places.js';
 import { Qr } from '../lib/qr.js';
 import { t } from '../lib/text.js';
 import { Field, Line, Rest } from '../lib/ui.js';
@@ -13,10 +13,10 @@ const WAYS = [['page', 'play_page'], ['hls', 'HLS'], ['dash', 'DASH'], ['flv', '
 const attribute = (text) => text.replace(/[&<>"]/g, (one) => ({ '&': '&amp;', '<': '&lt;', '>': '&gt;', '"': '&quot;' })[one]);
 
 export function Play({ id, name }) {
-  const asked = useAsked(`streams/${seg(id)}/addresses`);
+  const asked = useAsked(id, 0, placesOf);
   const [at, choose] = useState(0);
   const [qr, show] = useState('');
-  const items = asked.data?.items ?? [];
+  const items = asked.data ?? [];
   const here = items[Math.min(at, items.length - 1)];
   if (!here) return html`<${Rest} of=${asked} count=${0} empty=${t('no_node')} />`;
   const code = here.page && `<iframe src="${here.page}" title="${attribute(name)}" width="640" height="360" allow="autoplay; fullscreen" style="border:0"></iframe>`;

@@ -1,8 +1,9 @@
 // Recordings: what there is, its player, its files, parts of it, and its end.
 import { useState } from 'preact/hooks';
-import { call, get, seg } from '../lib/api.js';
+import { call, seg } from '../lib/api.js';
 import { bytes, lasting } from '../lib/format.js';
 import { html } from '../lib/html.js';
+import { placesOf } from '../lib/places.js';
 import { t } from '../lib/text.js';
 import { Act, Dialog, Field, More, Rest, Table, Tag, Time, Why } from '../lib/ui.js';
 import { useAsked, useList } from '../lib/use.js';
@@ -12,7 +13,7 @@ const CLIP_STATES = { queued: 'odd', running: 'odd', ready: '', failed: 'bad' };
 
 // Where a node serves what belongs to a stream: beside its player page. Of the node that recorded it, or the fleet's.
 async function baseOf(stream, node) {
-  const { items } = await get(`streams/${seg(stream)}/addresses`);
+  const items = await placesOf(stream);
   const one = items.find((item) => item.node === node && item.page) ?? items.find((item) => item.page);
   if (!one) throw new Error(t('no_play_address'));
   return new URL('.', one.page).href;

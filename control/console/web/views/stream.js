@@ -4,6 +4,7 @@ import { call, get, may, seg } from '../lib/api.js';
 import { Chart } from '../lib/chart.js';
 import { bits, bytes, codec, lasting, number } from '../lib/format.js';
 import { html } from '../lib/html.js';
+import { placesOf } from '../lib/places.js';
 import { Preview } from '../lib/preview.js';
 import { sample, samplesOf, viewersOf } from '../lib/samples.js';
 import { t } from '../lib/text.js';
@@ -52,7 +53,7 @@ function ByHand({ id }) {
 
 function Now({ id, stream }) {
   const asked = useAsked(`streams/${seg(id)}/session`, 2000);
-  const addresses = useAsked(`streams/${seg(id)}/addresses`);
+  const addresses = useAsked(id, 0, placesOf);
   const off = asked.problem?.status === 404;
   const live = off ? null : asked.data;
   useMemo(() => { if (live) sample([live]); }, [live]);
@@ -67,7 +68,7 @@ function Now({ id, stream }) {
       ${asked.problem && !off && html`<${Why} problem=${asked.problem} />`}
       ${off && html`<div class="empty"><h2>${t('not_on_air')}</h2><p>${t('not_on_air_text')}</p><p><a class="button" href=${`#/streams/${seg(id)}/push`}>${t('part_push')}</a></p></div>`}
       ${live && html`
-        ${stateOf(live) !== 'waiting' && html`<${Preview} flv=${previewOf(live, addresses.data?.items ?? [])} name=${name} controls />`}
+        ${stateOf(live) !== 'waiting' && html`<${Preview} flv=${previewOf(live, addresses.data ?? [])} name=${name} controls />`}
         <div class="row wrap"><${Tag} kind=${stateOf(live)}>${t(`state_${stateOf(live)}`)}<//>
           ${publisher && html`<${Act} kind="danger" needs="operator" does=${() => kick(id)} ask=${{ title: t('kick_what', { what: name }), text: t('kick_text') }}>${t('kick')}<//><${ByHand} id=${id} />`}</div>
         ${publisher && html`<h2>${t('health')}</h2><${Findings} publisher=${publisher} />`}
@@ -124,11 +125,11 @@ export function Stream({ id, part = 'now' }) {
         ask=${{ title: t('remove_what', { what: name }), text: t('remove_stream_text') }}>${t('remove')}<//>`}
         ${stream?.source === 'configuration' && html`<${Tag} title=${t('of_file_text')}>${t('of_file')}<//>`}</div>
     </header>
-    <nav class="tabs" aria-label=${t('parts')}>${PARTS.filter((key) => key !== 'push' || may('operator')).map((key) => html`<a href=${`#/streams/${seg(id)}/${key}`} aria-current=${key === shown ? 'page' : undefined}>${t(`part_${key}`)}</a>`)}</nav>
-    ${asked.problem && (!none || shown !== 'now') && html`<${Why} problem=${asked.problem} />`}
+    <nav class="tabs" aria-label=${t('parts')}>${PARTS.filter((key) => (key !== 'push' || may('operator')) && (!none || !['push', 'settings'].includes(key))).map((key) => html`<a href=${`#/streams/${seg(id)}/${key}`} aria-current=${key === shown ? 'page' : undefined}>${t(`part_${key}`)}</a>`)}</nav>
+    ${asked.problem && (!none || !['now', 'play'].includes(shown)) && html`<${Why} problem=${asked.problem} />`}
     ${shown === 'now' && html`<${Now} id=${id} stream=${stream} />`}
     ${stream && shown === 'push' && html`<${Push} id=${id} stream=${stream} changed=${asked.again} />`}
-    ${stream && shown === 'play' && html`<${Play} id=${id} name=${name} />`}
+    ${(stream || none) && shown === 'play' && html`<${Play} id=${id} name=${name} />`}
     ${stream && shown === 'settings' && html`<${Settings} key=${id} id=${id} stream=${stream} changed=${asked.put} />`}
     ${shown === 'recordings' && html`<${RecordingList} stream=${id} />`}
     ${shown === 'history' && html`<${History} id=${id} />`}`;
