@@ -58,11 +58,11 @@ pub fn page() -> &'static Page {
 /// What the document may do: run its own files and the import map, and play from these origins. Of others it may load nothing, no page shows
 /// it in a frame, and no text can become a script.
 pub fn policy(play: &[String]) -> String {
-    let connect: String = play.iter().map(|origin| format!(" {origin} {}", origin.replacen("http", "ws", 1))).collect();
-    let play: String = play.iter().map(|origin| format!(" {origin}")).collect();
+    let sockets: Vec<String> = play.iter().map(|origin| origin.replacen("http", "ws", 1)).collect();
+    let (play, sockets) = (play.join(" "), sockets.join(" "));
     format!(
-        "default-src 'none'; script-src 'self' 'sha256-{}'; style-src 'self'; img-src 'self'; connect-src 'self'{connect}; \
-         media-src blob:{play}; frame-src 'self'{play}; base-uri 'none'; form-action 'none'; frame-ancestors 'none'; \
+        "default-src 'none'; script-src 'self' 'sha256-{}'; style-src 'self'; img-src 'self'; connect-src 'self' {play} {sockets}; \
+         media-src blob: {play}; frame-src 'self' {play}; base-uri 'none'; form-action 'none'; frame-ancestors 'none'; \
          require-trusted-types-for 'script'; trusted-types millstream",
         PAGE.import_map_hash
     )

@@ -49,9 +49,9 @@ fn every_file_is_built_in_and_every_import_is_there() {
     for (name, text) in own() {
         let dir = Path::new(&name).parent().expect("a directory").to_owned();
         let words = text.split('\'').filter(|word| word.starts_with("./") || word.starts_with("../"));
-        for word in words.filter(|word| word.ends_with(".js")) {
+        for word in words.filter(|word| Path::new(word).extension().is_some_and(|extension| extension == "js")) {
             let mut path = dir.clone();
-            for part in Path::new(word).components().map(|part| part.as_os_str()) {
+            for part in Path::new(word).components().map(std::path::Component::as_os_str) {
                 match part.to_str() {
                     Some(".") => {}
                     Some("..") => assert!(path.pop(), "{name}: {word}"),
