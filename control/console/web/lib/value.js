@@ -20,8 +20,14 @@ export function value(first) {
 
 export function useValue(followed) {
   const [, draw] = useState(0);
-  useEffect(() => followed.follow(() => draw((n) => n + 1)), [followed]);
-  return followed.get();
+  const now = followed.get();
+  useEffect(() => {
+    const again = () => draw((n) => n + 1);
+    // It may have changed between the drawing and this.
+    if (followed.get() !== now) again();
+    return followed.follow(again);
+  }, [followed]);
+  return now;
 }
 
 // What this browser remembers between visits: taste, and nothing that admits.

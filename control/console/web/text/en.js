@@ -109,6 +109,8 @@ export default {
   sent: 'Sent',
   skips: 'Skips',
   health: 'Ingest',
+  wall: 'Wall',
+  wall_text: '{count} streams in one page',
   find_live: 'Find by id',
   previews: 'Previews',
   previews_off: 'Previews are off',

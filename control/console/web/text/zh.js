@@ -109,6 +109,8 @@ export default {
   sent: '已发送',
   skips: '跳帧',
   health: '推流状况',
+  wall: '多画面',
+  wall_text: '一页同时播放 {count} 路',
   find_live: '按标识查找',
   previews: '预览',
   previews_off: '预览已关闭',

@@ -10,12 +10,14 @@ import { Preview } from '../lib/preview.js';
 import { samplesOf, viewersOf } from '../lib/samples.js';
 import { t } from '../lib/text.js';
 import { Act, Rest, Tag } from '../lib/ui.js';
+import { useAsked } from '../lib/use.js';
 import { remembered, useValue } from '../lib/value.js';
 import { Events } from './events.js';
 import { Health } from './health.js';
 
 const SHOWN = 24;
 const KNOWN_MS = 20000;
+const WALL_MAX = 25;
 // Who asks for less motion gets moving pictures when they ask for them.
 const moving = remembered('millstream.previews', matchMedia('(prefers-reduced-motion: reduce)').matches ? 'off' : 'on');
 
@@ -92,6 +94,16 @@ function Card({ live, previews }) {
   </article>`;
 }
 
+// The node's page with many streams; of the first node that has some.
+function Wall({ items }) {
+  const nodes = useAsked('nodes');
+  const first = items.find((live) => live.publisher)?.node;
+  const url = nodes.data?.items.find((node) => node.name === first)?.http_url;
+  const ids = items.filter((live) => live.publisher && live.node === first).slice(0, WALL_MAX).map((live) => live.id);
+  if (!url || ids.length < 2) return null;
+  return html`<a class="button" href=${`${url}/wall.html?streams=${ids.map(seg).join(',')}`} target="_blank" rel="noopener noreferrer" title=${t('wall_text', { count: ids.length })}>${t('wall')}</a>`;
+}
+
 export function Live() {
   const asked = { ...useValue(onAir), again };
   const [find, look] = useState('');
@@ -104,6 +116,7 @@ export function Live() {
   return html`<header class="title"><h1>${t('view_live')}</h1>
       <div class="row">
         <input type="search" aria-label=${t('find_live')} placeholder=${t('find_live')} value=${find} onInput=${(event) => look(event.target.value)} />
+        <${Wall} items=${items} />
         <label class="check"><input type="checkbox" checked=${previews} onChange=${(event) => moving.set(event.target.checked ? 'on' : 'off')} />${t('previews')}</label>
       </div>
     </header>
