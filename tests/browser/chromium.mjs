@@ -34,18 +34,20 @@ export async function open(scenario, describe = () => '') {
   });
   const complaints = [];
   const outside = [];
-  const watch = (page, url) => {
+  // `also`: other origins that the page may ask.
+  const watch = (page, url, also = []) => {
+    const own = [new URL(url).origin, ...also, 'blob:', 'data:'];
     page.on('pageerror', (error) => complaints.push(`page error: ${error.message}`));
     page.on('console', (line) => {
       if (/content security policy/i.test(line.text())) complaints.push(line.text());
     });
     page.on('request', (request) => {
-      if (!request.url().startsWith(new URL(url).origin) && !/^(blob|data):/.test(request.url())) outside.push(request.url());
+      if (!own.some((origin) => request.url().startsWith(origin))) outside.push(request.url());
     });
     return page;
   };
-  const newPage = async (url) => {
-    const page = watch(await context.newPage(), url);
+  const newPage = async (url, also) => {
+    const page = watch(await context.newPage(), url, also);
     await page.goto(url);
     return page;
   };

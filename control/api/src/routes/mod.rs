@@ -22,6 +22,7 @@ pub mod by_hand;
 pub mod chain;
 pub mod clips;
 pub mod config;
+mod console;
 mod docs;
 pub mod events;
 pub mod hook_life;
@@ -104,8 +105,9 @@ pub fn router(api: Api) -> Router {
         .layer(middleware::from_fn(once::refuse));
     router
         .merge(stage)
-        // Whoever opens the port in a browser looks for a page.
-        .route("/", get(async || Redirect::temporary("/api/v1/docs")))
+        .route("/", get(console::document))
+        .route("/console", get(async || Redirect::temporary("/")))
+        .route("/console/{*path}", get(console::part))
         .route("/api/v1/docs", get(docs::page))
         .route("/api/v1/docs/{file}", get(docs::part))
         .route("/api/v1/openapi.json", get(async move || openapi::show(&document)))

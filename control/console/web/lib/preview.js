@@ -1,0 +1,159 @@
+// A moving preview: FLV over WebSocket from the node, muted. So many at a time, of those that are on the screen, while the page is looked at.
+import { useEffect, useRef, useState } from 'preact/hooks';
+import { html } from './html.js';
+import { t } from './text.js';
+import { value } from './value.js';
+
+const AT_ONCE_MAX = 9;
+const RETRY_FIRST_MS = 1000;
+const RETRY_MAX_MS = 15000;
+const STALL_MS = 8000;
+// Behind the newest picture a preview jumps at the first and lands at the second, seconds.
+const LATENCY_MAX_S = 3;
+const LATENCY_REMAIN_S = 0.7;
+const KEPT_S = 15;
+const PLAYER = new URL('../vendor/mpegts-1.8.2.js', import.meta.url).href;
+
+const taken = value(0);
+let loading = null;
+
+// The player is a classic script. Trusted Types let no other address become one.
+function player() {
+  loading ??= new Promise((resolve, reject) => {
+    const policy = window.trustedTypes?.createPolicy('millstream', {
+      createScriptURL: (url) => {
+        if (url !== PLAYER) throw new TypeError('no script of the console');
+        return url;
+      },
+    });
+    const script = document.createElement('script');
+    script.src = policy ? policy.createScriptURL(PLAYER) : PLAYER;
+    script.onload = () => {
+      window.mpegts.LoggingControl.enableAll = false;
+      resolve(window.mpegts);
+    };
+    script.onerror = () => reject(new Error('the player was not loaded'));
+    document.head.append(script);
+  });
+  return loading;
+}
+
+// Plays into the element until the function that it gives is called.
+function play(video, flv, say) {
+  let open = true;
+  let made = null;
+  let timer = 0;
+  let retryMs = RETRY_FIRST_MS;
+  let progress = { time: -1, at: 0 };
+  const discard = () => {
+    try { made?.destroy(); } catch { /* It is half gone already. */ }
+    made = null;
+  };
+  const later = (why) => {
+    discard();
+    if (!open) return;
+    say(why);
+    clearTimeout(timer);
+    timer = setTimeout(begin, retryMs);
+    retryMs = Math.min(retryMs * 2, RETRY_MAX_MS);
+  };
+  async function begin() {
+    let mpegts;
+    try {
+      mpegts = await player();
+    } catch {
+      say('preview_stale');
+      return;
+    }
+    if (!open) return;
+    if (!mpegts.isSupported()) {
+      say('preview_unsupported');
+      return;
+    }
+    made = mpegts.createPlayer({ type: 'flv', isLive: true, url: flv.replace(/^http/, 'ws'), cors: true }, {
+      isLive: true,
+      enableWorker: false,
+      enableStashBuffer: false,
+      lazyLoad: false,
+      liveBufferLatencyChasing: true,
+      liveBufferLatencyMaxLatency: LATENCY_MAX_S,
+      liveBufferLatencyMinRemain: LATENCY_REMAIN_S,
+      autoCleanupSourceBuffer: true,
+      autoCleanupMaxBackwardDuration: KEPT_S,
+      autoCleanupMinBackwardDuration: KEPT_S / 3,
+    });
+    made.on(mpegts.Events.ERROR, (kind) => later(kind === mpegts.ErrorTypes.NETWORK_ERROR ? 'preview_no_answer' : 'preview_cannot_show'));
+    made.attachMediaElement(video);
+    progress = { time: -1, at: Date.now() };
+    made.load();
+    made.play()?.catch(() => { /* It is said by the element's events. */ });
+  }
+  const look = setInterval(() => {
+    if (!made) return;
+    if (video.currentTime !== progress.time) {
+      if (progress.time >= 0) {
+        say('playing');
+        retryMs = RETRY_FIRST_MS;
+      }
+      progress = { time: video.currentTime, at: Date.now() };
+    } else if (Date.now() - progress.at > STALL_MS) {
+      later('preview_still');
+    }
+  }, 500);
+  begin();
+  return () => {
+    open = false;
+    clearTimeout(timer);
+    clearInterval(look);
+    discard();
+  };
+}
+
+// `flv`: the address of the stream's HTTP-FLV, `null` where it has none.
+export function Preview({ flv, name, controls = false }) {
+  const box = useRef(null);
+  const video = useRef(null);
+  const [seen, see] = useState(false);
+  const [slot, hold] = useState(false);
+  const [state, say] = useState('preview_waits');
+  useEffect(() => {
+    const observer = new IntersectionObserver((entries) => see(entries.at(-1).isIntersecting && !document.hidden), { rootMargin: '80px' });
+    observer.observe(box.current);
+    const again = () => {
+      observer.unobserve(box.current);
+      observer.observe(box.current);
+    };
+    document.addEventListener('visibilitychange', again);
+    return () => {
+      observer.disconnect();
+      document.removeEventListener('visibilitychange', again);
+    };
+  }, []);
+  useEffect(() => {
+    if (!seen) return undefined;
+    let held = false;
+    const take = () => {
+      if (held || taken.get() >= AT_ONCE_MAX) return;
+      held = true;
+      taken.set(taken.get() + 1);
+      hold(true);
+    };
+    const unfollow = taken.follow(take);
+    take();
+    return () => {
+      unfollow();
+      hold(false);
+      if (held) taken.set(taken.get() - 1);
+    };
+  }, [seen]);
+  useEffect(() => {
+    if (!slot || !flv) return undefined;
+    say('preview_begins');
+    return play(video.current, flv, say);
+  }, [slot, flv]);
+  const words = flv ? state : 'preview_no_flv';
+  return html`<div class="preview" ref=${box} data-state=${words}>
+    <video ref=${video} muted playsinline disablepictureinpicture controls=${controls} aria-label=${t('preview_of', { name })}></video>
+    ${words !== 'playing' && html`<span class="over">${t(words)}</span>`}
+  </div>`;
+}

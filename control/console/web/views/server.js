@@ -1,0 +1,53 @@
+// The server itself: its nodes, what its store cannot read, and the configuration in force.
+import { useState } from 'preact/hooks';
+import { may } from '../lib/api.js';
+import { lasting, number } from '../lib/format.js';
+import { html } from '../lib/html.js';
+import { t } from '../lib/text.js';
+import { Rest, Table, Tag } from '../lib/ui.js';
+import { useAsked } from '../lib/use.js';
+
+function Nodes() {
+  const asked = useAsked('nodes', 3000);
+  const items = asked.data?.items ?? [];
+  const state = (node) => (node.away ? html`<${Tag} kind="bad">${t('node_away')}<//>` : node.draining ? html`<${Tag} kind="odd">${t('node_draining')}<//>` : html`<${Tag} kind="live">${t('node_here')}<//>`);
+  return html`<section><h2>${t('nodes')}</h2>
+    ${items.length > 0 && html`<${Table} caption=${t('nodes')} rows=${items} name=${(node) => node.name} columns=${[
+      ['name', t('name'), (node) => html`<b>${node.name}</b> <small>${node.release}</small>`],
+      ['state', t('state'), (node) => html`${state(node)}${node.same_name && html` <${Tag} kind="bad">${t('node_same_name')}<//>`}`],
+      ['up', t('running'), (node) => lasting(Date.now() - node.started_unix_ms)],
+      ['publishers', t('publishers'), (node) => number(node.publishers)],
+      ['viewers', t('viewers'), (node) => number(node.viewers)],
+      ['connections', t('connections'), (node) => number(node.connections)],
+      ['urls', t('reached_by'), (node) => html`<code>${node.rtmp_url}</code> <code>${node.rtmps_url}</code> <code>${node.http_url}</code>`],
+      ['records', t('records'), (node) => node.record_store || '–'],
+    ]} />`}
+    ${items.filter((node) => node.complaints?.length).map((node) => html`<div class="why" key=${node.name}><p><b>${node.name}</b></p><ul>${node.complaints.map((text) => html`<li>${text}</li>`)}</ul></div>`)}
+    ${items.filter((node) => node.events_lost).map((node) => html`<p class="why" key=${node.name}>${t('events_lost', { node: node.name, count: number(node.events_lost) })}</p>`)}
+    <${Rest} of=${asked} count=${items.length} empty=${t('no_node')} /></section>`;
+}
+
+function StoreState() {
+  const asked = useAsked('store');
+  const items = asked.data?.unreadable ?? [];
+  return html`<section><h2>${t('store')}</h2><${Rest} of=${asked} count=${asked.data ? 1 : 0} />
+    ${asked.data && html`<p>${t('store_streams', { count: number(asked.data.streams) })} ${items.length ? '' : t('store_good')}</p>`}
+    ${items.length > 0 && html`<div class="why"><p>${t('store_unreadable')}</p><ul>${items.map((one) => html`<li>${one.kind} <code>${one.key}</code></li>`)}</ul></div>`}</section>`;
+}
+
+function Configuration() {
+  const asked = useAsked('config');
+  const [find, look] = useState('');
+  const rows = [];
+  const walk = (value, path) => {
+    if (value && typeof value === 'object' && !Array.isArray(value)) Object.entries(value).forEach(([key, one]) => walk(one, path ? `${path}.${key}` : key));
+    else rows.push([path, typeof value === 'string' ? value : JSON.stringify(value)]);
+  };
+  if (asked.data) walk(asked.data, '');
+  const shown = rows.filter(([path, text]) => `${path} ${text}`.toLowerCase().includes(find.toLowerCase()));
+  return html`<section><header class="row"><h2>${t('configuration')}</h2><input type="search" aria-label=${t('find_setting')} placeholder=${t('find_setting')} value=${find} onInput=${(event) => look(event.target.value)} /></header>
+    <p class="quiet">${t('configuration_text')}</p><${Rest} of=${asked} count=${rows.length} />
+    <dl class="config">${shown.map(([path, text]) => html`<div key=${path}><dt><code>${path}</code></dt><dd><code>${text}</code></dd></div>`)}</dl></section>`;
+}
+
+export const Server = () => html`<header class="title"><h1>${t('view_server')}</h1></header><${Nodes} />${may('admin') && html`<${StoreState} /><${Configuration} />`}`;

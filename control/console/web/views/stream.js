@@ -1,0 +1,136 @@
+// One stream: how it is on air, what an encoder and players are given, its settings, its recordings, who published it.
+import { useEffect, useMemo } from 'preact/hooks';
+import { call, get, may, seg } from '../lib/api.js';
+import { Chart } from '../lib/chart.js';
+import { bits, bytes, codec, lasting, number } from '../lib/format.js';
+import { html } from '../lib/html.js';
+import { placesOf } from '../lib/places.js';
+import { Preview } from '../lib/preview.js';
+import { sample, samplesOf, viewersOf } from '../lib/samples.js';
+import { t } from '../lib/text.js';
+import { Act, More, Rest, Table, Tag, Time, Why } from '../lib/ui.js';
+import { useAsked, useList } from '../lib/use.js';
+import { Events } from './events.js';
+import { Findings } from './health.js';
+import { kick, previewOf, stateOf } from './live.js';
+import { Play } from './play.js';
+import { Push } from './push.js';
+import { RecordingList } from './recordings.js';
+import { Settings } from './settings.js';
+
+const PARTS = ['now', 'push', 'play', 'settings', 'recordings', 'history'];
+
+function Viewers({ id }) {
+  const asked = useAsked(`streams/${seg(id)}/viewers?limit=100`, 5000);
+  const items = asked.data?.items ?? [];
+  const end = async (one) => {
+    await call('DELETE', `nodes/${seg(one.node)}/sessions/${one.session}`);
+    asked.again();
+  };
+  if (!items.length) return null;
+  return html`<section><h2>${t('viewers')}</h2>
+    ${(asked.data.missing ?? []).map((one) => html`<p class="why">${one.node}: ${one.reason}</p>`)}
+    <${Table} caption=${t('viewers')} rows=${items} name=${(one) => `${one.node}/${one.session}`} columns=${[
+      ['peer', t('peer'), (one) => one.peer],
+      ['protocol', t('protocol'), (one) => one.protocol],
+      ['since', t('since'), (one) => lasting(Date.now() - one.since_unix_ms)],
+      ['sent', t('sent'), (one) => bytes(one.sent_bytes)],
+      ['skips', t('skips'), (one) => number(one.skips)],
+      ['act', '', (one) => html`<${Act} small kind="danger" needs="operator" does=${() => end(one)} ask=${{ title: t('kick_what', { what: one.peer }), text: t('kick_viewer_text') }}>${t('kick')}<//>`],
+    ]} />
+    ${asked.data.next && html`<p class="quiet">${t('first_only', { count: items.length })}</p>`}
+  </section>`;
+}
+
+// Recording by hand, for as long as the session lasts.
+function ByHand({ id }) {
+  const path = `streams/${seg(id)}/recording`;
+  return html`<div class="row">
+    <${Act} needs="operator" does=${() => call('POST', path)}>${t('record_start')}<//>
+    <${Act} needs="operator" does=${() => call('DELETE', path)} ask=${{ title: t('record_stop'), text: t('record_stop_text') }}>${t('record_stop')}<//>
+  </div>`;
+}
+
+function Now({ id, stream }) {
+  const asked = useAsked(`streams/${seg(id)}/session`, 2000);
+  const addresses = useAsked(id, 0, placesOf);
+  const off = asked.problem?.status === 404;
+  const live = off ? null : asked.data;
+  useMemo(() => { if (live) sample([live]); }, [live]);
+  const publisher = live?.publisher;
+  const samples = live ? samplesOf(live) : null;
+  const video = publisher?.video;
+  const audio = publisher?.audio;
+  const name = stream?.settings.videoname || id;
+  const chart = (key, label, show) => html`<figure><figcaption>${label} <b>${show(samples[key].at(-1)?.[1] ?? 0)}</b></figcaption><${Chart} points=${samples[key]} show=${show} label=${label} height=${64} /></figure>`;
+  return html`<div class="split">
+    <div>
+      ${asked.problem && !off && html`<${Why} problem=${asked.problem} />`}
+      ${off && html`<div class="empty"><h2>${t('not_on_air')}</h2><p>${t('not_on_air_text')}</p><p><a class="button" href=${`#/streams/${seg(id)}/push`}>${t('part_push')}</a></p></div>`}
+      ${live && html`
+        ${stateOf(live) !== 'waiting' && html`<${Preview} flv=${previewOf(live, addresses.data ?? [])} name=${name} controls />`}
+        <div class="row wrap"><${Tag} kind=${stateOf(live)}>${t(`state_${stateOf(live)}`)}<//>
+          ${publisher && html`<${Act} kind="danger" needs="operator" does=${() => kick(id)} ask=${{ title: t('kick_what', { what: name }), text: t('kick_text') }}>${t('kick')}<//><${ByHand} id=${id} />`}</div>
+        ${publisher && html`<h2>${t('health')}</h2><${Findings} publisher=${publisher} />`}
+        <div class="charts">${chart('bitrate', t('bitrate'), bits)}${chart('viewers', t('viewers'), (n) => number(n))}${chart('fps', t('fps'), (n) => number(n, 1))}${chart('jitter', t('jitter'), (n) => `${number(n, 1)} ms`)}</div>
+        ${publisher && html`<dl class="facts wide">
+          <div><dt>${t('node')}</dt><dd>${live.node}</dd></div>
+          <div><dt>${t('began')}</dt><dd><${Time} ms=${publisher.since_unix_ms} /></dd></div>
+          <div><dt>${t('encoder')}</dt><dd dir="auto">${publisher.encoder || '–'}</dd></div>
+          <div><dt>${t('peer')}</dt><dd>${publisher.protocol} ${publisher.peer}</dd></div>
+          <div><dt>${t('video')}</dt><dd>${video ? `${codec(video.codec)} (${video.codec}) ${video.width ?? '?'}×${video.height ?? '?'}` : '–'}</dd></div>
+          <div><dt>${t('audio')}</dt><dd>${audio ? `${codec(audio.codec)} (${audio.codec}) ${audio.rate_hz ? `${number(audio.rate_hz / 1000, 1)} kHz` : ''} ${audio.channels ? t('channels', { count: audio.channels }) : ''}` : '–'}</dd></div>
+          <div><dt>${t('keyframes')}</dt><dd>${video?.keyframe_interval_ms ? `${number(video.keyframe_interval_ms / 1000, 2)} s` : '–'}</dd></div>
+          <div><dt>${t('gaps')}</dt><dd>${number(publisher.gaps)} (${t('longest', { ms: number(publisher.longest_gap_ms) })})</dd></div>
+          <div><dt>${t('received')}</dt><dd>${bytes(publisher.received_bytes)}</dd></div>
+          <div><dt>${t('viewers')}</dt><dd>${live.viewers.map((one) => `${one.protocol} ${one.estimated ? '≈' : ''}${number(one.count)}`).join(', ') || number(viewersOf(live))}</dd></div>
+        </dl>`}
+        <${Viewers} id=${id} />`}
+    </div>
+    <${Events} stream=${id} />
+  </div>`;
+}
+
+function History({ id }) {
+  const list = useList(`streams/${seg(id)}/history`);
+  return html`<p class="quiet">${t('history_text')}</p>
+    ${list.items.length > 0 && html`<${Table} caption=${t('part_history')} rows=${list.items} name=${(one) => `${one.node}/${one.session}/${one.since_unix_ms}`} columns=${[
+      ['since', t('began'), (one) => html`<${Time} ms=${one.since_unix_ms} />`],
+      ['lasted', t('lasted'), (one) => (one.ended_unix_ms ? lasting(one.ended_unix_ms - one.since_unix_ms) : html`<span class="quiet">${t('not_over')}</span>`)],
+      ['why', t('ended_by'), (one) => one.why || '–'],
+      ['received', t('received'), (one) => bytes(one.received_bytes)],
+      ['peer', t('peer'), (one) => one.peer],
+      ['encoder', t('encoder'), (one) => html`<span dir="auto">${one.encoder}</span>`],
+      ['node', t('node'), (one) => one.node],
+    ]} />`}
+    <${Rest} of=${list} count=${list.items.length} empty=${t('no_history')} /><${More} list=${list} />`;
+}
+
+export function Stream({ id, part = 'now' }) {
+  const asked = useAsked(`streams/${seg(id)}`);
+  const stream = asked.data;
+  const shown = PARTS.includes(part) ? part : 'now';
+  useEffect(() => { document.querySelector('.tabs [aria-current]')?.scrollIntoView({ block: 'nearest', inline: 'nearest' }); }, [shown]);
+  const remove = async () => {
+    // What is there now is removed: who asks has just seen its name.
+    const now = await get(`streams/${seg(id)}`);
+    await call('DELETE', `streams/${seg(id)}?kick=true`, { etag: now.etag });
+    location.hash = '#/streams';
+  };
+  // A stream without a record is on air all the same where anyone may push.
+  const none = asked.problem?.status === 404;
+  const name = stream?.settings.videoname || id;
+  return html`<header class="title"><div><p class="crumbs"><a href="#/streams">${t('view_streams')}</a></p><h1 dir="auto">${name}</h1>${name !== id && html`<p class="id">${id}</p>`}</div>
+      <div class="row">${stream?.source === 'store' && html`<${Act} kind="danger" needs="operator" does=${remove} word=${t('remove')}
+        ask=${{ title: t('remove_what', { what: name }), text: t('remove_stream_text') }}>${t('remove')}<//>`}
+        ${stream?.source === 'configuration' && html`<${Tag} title=${t('of_file_text')}>${t('of_file')}<//>`}</div>
+    </header>
+    <nav class="tabs" aria-label=${t('parts')}>${PARTS.filter((key) => (key !== 'push' || may('operator')) && (!none || !['push', 'settings'].includes(key))).map((key) => html`<a href=${`#/streams/${seg(id)}/${key}`} aria-current=${key === shown ? 'page' : undefined}>${t(`part_${key}`)}</a>`)}</nav>
+    ${asked.problem && (!none || !['now', 'play'].includes(shown)) && html`<${Why} problem=${asked.problem} />`}
+    ${shown === 'now' && html`<${Now} id=${id} stream=${stream} />`}
+    ${stream && shown === 'push' && html`<${Push} id=${id} stream=${stream} changed=${asked.again} />`}
+    ${(stream || none) && shown === 'play' && html`<${Play} id=${id} name=${name} />`}
+    ${stream && shown === 'settings' && html`<${Settings} key=${id} id=${id} stream=${stream} changed=${asked.put} />`}
+    ${shown === 'recordings' && html`<${RecordingList} stream=${id} />`}
+    ${shown === 'history' && html`<${History} id=${id} />`}`;
+}

@@ -1,0 +1,55 @@
+// A version tried with an event: nothing of it is acted on.
+import { useState } from 'preact/hooks';
+import { call, get, query, seg } from '../lib/api.js';
+import { number } from '../lib/format.js';
+import { html } from '../lib/html.js';
+import { t } from '../lib/text.js';
+import { Act, Field, Tag, Why } from '../lib/ui.js';
+
+const EXAMPLES = {
+  auth: { request: { action: 'publish', client: { ip: '192.0.2.1', protocol: 'rtmp' }, target: { app: 'stream', name: 'lobby' } } },
+};
+
+export function Trial({ hook, bindings }) {
+  const [given, set] = useState({ version: String(hook.versions.at(-1)?.number ?? ''), binding: '', event: JSON.stringify(EXAMPLES[hook.kind] ?? {}, null, 2) });
+  const [state, say] = useState({ busy: false, problem: null, trial: null });
+  const [recorded, list] = useState(null);
+  const change = (name) => (event) => set({ ...given, [name]: event.target.value });
+  let event = null;
+  try { event = JSON.parse(given.event); } catch { /* It is said beside the field. */ }
+  const run = async (submitted) => {
+    submitted.preventDefault();
+    say({ busy: true, problem: null, trial: null });
+    try {
+      const trial = await call('POST', `hooks/${seg(hook.name)}/versions/${given.version}/test`, { json: { event, ...(given.binding && { binding: given.binding }) } });
+      say({ busy: false, problem: null, trial });
+    } catch (problem) {
+      say({ busy: false, problem, trial: null });
+    }
+  };
+  const record = async () => {
+    const { items } = await get(`hooks/${seg(hook.name)}/decisions${query({ binding: given.binding, limit: 20 })}`);
+    list(items.reverse());
+  };
+  if (!hook.versions.length) return html`<p class="empty">${t('no_versions')}</p>`;
+  const { trial } = state;
+  const kind = { allow: 'live', deny: 'bad' }[trial?.answer?.answer] ?? 'odd';
+  return html`<section><p class="quiet">${t('trial_text')}</p><form onSubmit=${run}>
+    <div class="grid">
+      <${Field} label=${t('version')}>${(field) => html`<select ...${field} value=${given.version} onChange=${change('version')}>${[...hook.versions].reverse().map((one) => html`<option value=${one.number}>${one.number}</option>`)}</select>`}<//>
+      <${Field} label=${t('configuration_from')} wrong=${state.problem?.of('binding')}>${(field) => html`<select ...${field} value=${given.binding} onChange=${change('binding')}><option value="">${t('no_configuration')}</option>
+        ${bindings.map((one) => html`<option value=${one.id}>${t(`point_${one.point}`)} · ${one.stream ?? t('all_streams')}</option>`)}</select>`}<//>
+    </div>
+    <${Field} label=${t('event')} hint=${t('event_hint')} wrong=${event === null ? t('wrong_json') : state.problem?.of('event')}>${(field) => html`<textarea ...${field} class="code" rows="10" spellcheck="false" value=${given.event} onInput=${change('event')}></textarea>`}<//>
+    <${Why} problem=${state.problem} shown=${['event', 'binding']} />
+    <div class="row"><button class="primary" disabled=${state.busy || event === null}>${t('try')}</button><${Act} needs="operator" does=${record}>${t('recorded_events')}<//></div>
+  </form>
+  ${recorded && html`<div><h3>${t('recorded_events')}</h3>${!recorded.length && html`<p class="quiet">${t('no_recorded_events')}</p>`}
+    <ul class="files">${recorded.map((one, n) => html`<li key=${n}><button type="button" class="small" onClick=${() => set({ ...given, event: JSON.stringify(one, null, 2) })}>${t('take')}</button> <code>${JSON.stringify(one.request).slice(0, 160)}</code></li>`)}</ul></div>`}
+  ${trial && html`<div class="report" role="status"><p><${Tag} kind=${kind}>${trial.answer?.answer ?? t('failed')}<//> ${t('trial_cost', { used: number(trial.cpu_us), budget: number(trial.budget_us) })}</p>
+    ${trial.config_refused && html`<p class="why">${trial.config_refused}</p>`}
+    ${trial.failure && html`<p class="why">${trial.failure.cause}: ${trial.failure.message}</p>`}
+    ${trial.answer && html`<pre>${JSON.stringify(trial.answer, null, 2)}</pre>`}
+    ${trial.logs.length > 0 && html`<h3>${t('part_logs')}</h3><ol class="log">${trial.logs.map((line) => html`<li>${line.level} <span dir="auto">${line.text}</span></li>`)}</ol>`}</div>`}
+  </section>`;
+}

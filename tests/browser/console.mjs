@@ -1,0 +1,322 @@
+// The console in headless Chromium, as a person uses it: `node console.mjs URL TOKEN HOOK.wasm PICTURES`. Screenshots of what it sees go to PICTURES.
+import { spawn } from 'node:child_process';
+import { readFileSync } from 'node:fs';
+import { createRequire } from 'node:module';
+import { join } from 'node:path';
+import { check, open, sleep, until } from './chromium.mjs';
+
+const [url, token, hook, pictures] = process.argv.slice(2);
+const FIRST_LOAD_BYTES_MAX = 300_000;
+// 1 s on an idle machine; tests share theirs.
+const FIRST_LOAD_MS_MAX = 4000;
+const NAME = '<img src=x onerror="document.title=\'owned\'"><b>مرحبا ‮abc 🎥🎬';
+const axe = readFileSync(createRequire(import.meta.url).resolve('axe-core/axe.min.js'), 'utf8');
+
+const api = async (method, path, body, headers = {}) => {
+  const answer = await fetch(`${url}api/v1/${path}`, {
+    method, headers: { Authorization: `Bearer ${token}`, 'Content-Type': 'application/json', ...headers }, body: body && JSON.stringify(body),
+  });
+  check(answer.ok, `${method} ${path}: ${answer.status}`);
+  return answer.status === 204 ? null : answer.json();
+};
+
+// An encoder that a person has started with what they have copied.
+function push(address) {
+  const ffmpeg = spawn('ffmpeg', ['-hide_banner', '-nostdin', '-loglevel', 'error', '-re', '-f', 'lavfi', '-i', 'testsrc2=size=320x180:rate=25',
+    '-re', '-f', 'lavfi', '-i', 'sine=frequency=440:sample_rate=44100', '-t', '150', '-c:v', 'libx264', '-preset', 'ultrafast', '-tune', 'zerolatency',
+    '-pix_fmt', 'yuv420p', '-b:v', '300k', '-g', '50', '-c:a', 'aac', '-f', 'flv', address], { stdio: 'ignore' });
+  const stop = () => ffmpeg.kill('SIGKILL');
+  process.on('exit', stop);
+  ffmpeg.unref();
+  return { stop, goesOn: () => ffmpeg.exitCode === null && ffmpeg.signalCode === null };
+}
+
+await open(async ({ context, newPage }) => {
+  await context.grantPermissions(['clipboard-read', 'clipboard-write']);
+  const { items: [{ http_url: play }] } = await api('GET', 'nodes');
+  const page = await newPage(url, [play]);
+  const sockets = [];
+  page.on('websocket', (socket) => sockets.push(socket.url()));
+  const step = (text) => console.log(`${new Date().toISOString().slice(11, 23)} ${text}`);
+  const picture = (name) => page.screenshot({ path: join(pictures, `${name}.png`) });
+  const go = async (hash) => {
+    await page.evaluate((to) => { location.hash = to; }, hash);
+    await page.waitForSelector('main h1');
+  };
+  const main = () => page.locator('main').innerText();
+  const logIn = async (secret) => {
+    await page.fill('input[name=token]', secret);
+    await page.click('.login button.primary');
+  };
+  // What a person who cannot see, or has no mouse, would fall over.
+  const accessible = async (what) => {
+    await page.evaluate(axe);
+    const found = await page.evaluate(async () => (await window.axe.run(document, { resultTypes: ['violations'] })).violations
+      .filter((one) => ['serious', 'critical'].includes(one.impact)).map((one) => `${one.id}: ${one.nodes.slice(0, 3).map((node) => node.html).join(' ')}`));
+    check(found.length === 0, `${what}: ${found.join('\n')}`);
+  };
+  const narrow = async (what) => {
+    const wider = await page.evaluate(() => document.documentElement.scrollWidth - document.documentElement.clientWidth);
+    check(wider <= 0, `${what} is ${wider} pixels wider than a phone`);
+  };
+
+  step('logs in');
+  await page.waitForSelector('input[name=token]');
+  await accessible('the login');
+  await logIn('wrong');
+  await page.waitForSelector('.login .why');
+  await logIn(token);
+  await page.waitForSelector('.empty');
+  const stored = await page.evaluate(() => JSON.stringify([{ ...localStorage }, { ...sessionStorage }, document.cookie, location.href]));
+  check(!stored.includes(token), 'the token is kept in the browser');
+
+  step('makes a stream');
+  await go('#/streams');
+  await page.click('.title button.primary');
+  await page.fill('dialog input[name=id]', 'no such id!');
+  await page.$eval('dialog form', (form) => { form.noValidate = true; });
+  await page.fill('dialog input[name=videoname]', NAME);
+  await page.click('dialog button.primary');
+  await page.waitForSelector('dialog .bad');
+  check(await page.inputValue('dialog input[name=videoname]') === NAME, 'a refusal lost what was typed');
+  await page.fill('dialog input[name=id]', 'lobby');
+  await page.click('dialog button.primary');
+  await page.waitForSelector('[data-line="Whole push URL"]');
+  check((await main()).includes(NAME), 'the name is not shown as it is');
+  check(await page.locator('main img, main b:has-text("مرحبا") b').count() === 0 && !(await page.title()).includes('owned'), 'a name became HTML');
+
+  step('copies the push address');
+  const line = page.locator('.line', { has: page.locator('[data-line="Whole push URL"]') });
+  check(!(await main()).includes('sign='), 'the key is shown before anybody asked');
+  await line.getByRole('button', { name: 'Copy' }).click();
+  const address = await page.evaluate(() => navigator.clipboard.readText());
+  check(/^rtmp:\/\/.*\/stream\/lobby\?sign=/.test(address), `copied: ${address}`);
+  await line.getByRole('button', { name: 'Show' }).click();
+  check((await page.locator('[data-line="Whole push URL"]').innerText()) === address, 'another address is shown');
+  await line.getByRole('button', { name: 'QR code' }).click();
+  await page.waitForSelector('svg.qr path');
+  await accessible('the push page');
+  await picture('push');
+
+  step('pushes, and sees it on air');
+  let encoder = push(address);
+  await go('#/live');
+  const card = page.locator('[data-stream=lobby]');
+  await card.waitFor({ timeout: 20000 });
+  const frames = () => card.locator('video').evaluate((video) => video.getVideoPlaybackQuality().totalVideoFrames);
+  await until('the preview plays', 20, async () => (await card.locator('.preview').getAttribute('data-state')) === 'playing');
+  const before = await frames();
+  await sleep(2000);
+  check(await frames() > before + 20, 'the preview stands still');
+  check((await card.innerText()).includes(NAME.slice(0, 20)), 'the card has another name');
+  check(sockets.length > 0 && sockets.every((socket) => socket.startsWith(play.replace('http', 'ws'))), `sockets: ${sockets}`);
+  await page.waitForSelector('.events li[data-kind=publish]');
+  await accessible('the page of what is on air');
+  await picture('live');
+
+  step('records it by hand');
+  await go('#/streams/lobby/now');
+  await page.getByRole('button', { name: 'Record', exact: true }).click();
+  await page.waitForSelector('.events li[data-kind=recording_started]', { timeout: 15000 });
+  await picture('stream');
+
+  step('loads the first time with a preview');
+  const fresh = await newPage('about:blank', ['about:', url, play]);
+  const network = await context.newCDPSession(fresh);
+  await network.send('Network.enable');
+  await network.send('Network.setCacheDisabled', { cacheDisabled: true });
+  const asked = new Map();
+  let bytes = 0;
+  network.on('Network.requestWillBeSent', ({ requestId, request }) => asked.set(requestId, request.url));
+  network.on('Network.loadingFinished', ({ requestId, encodedDataLength }) => { if (asked.get(requestId)?.startsWith(url)) bytes += encodedDataLength; });
+  const began = Date.now();
+  await fresh.goto(url);
+  await fresh.waitForSelector('[data-stream=lobby]');
+  const took = Date.now() - began;
+  await until('the first preview', 20, async () => (await fresh.locator('.preview').first().getAttribute('data-state')) === 'playing');
+  step(`first load: ${bytes} bytes in ${asked.size} requests, the list after ${took} ms`);
+  check(bytes > 50_000 && bytes <= FIRST_LOAD_BYTES_MAX, `the first load has ${bytes} bytes`);
+  check(took <= FIRST_LOAD_MS_MAX, `the first load took ${took} ms`);
+  await fresh.close();
+
+  step('edits while somebody else does');
+  await go('#/streams/lobby/settings');
+  await page.fill('input[name=videoname]', 'Lobby');
+  await page.fill('input[name=hls_time]', '99');
+  await page.waitForSelector('.field.wrong');
+  check(await page.locator('.bar button.primary').isDisabled(), 'a wrong value can be sent');
+  await page.fill('input[name=hls_time]', '');
+  await api('PATCH', 'streams/lobby', { settings: { description: 'theirs' } }, { 'If-Match': '*' });
+  await page.click('.bar button.primary');
+  await page.waitForSelector('.conflict');
+  check((await page.locator('.conflict').innerText()).includes('theirs'), 'what they changed is not shown');
+  check((await api('GET', 'streams/lobby')).settings.videoname === NAME, 'theirs was overwritten');
+  await picture('conflict');
+  await page.locator('.conflict button').first().click();
+  await page.click('.bar button.primary');
+  await until('both changes are there', 5, async () => {
+    const { settings } = await api('GET', 'streams/lobby');
+    return settings.videoname === 'Lobby' && settings.description === 'theirs';
+  });
+  await page.fill('input[name=slate]', 'none-such');
+  await page.click('.bar button.primary');
+  await page.waitForSelector('.field.wrong');
+  check(await page.inputValue('input[name=slate]') === 'none-such', 'a refusal lost what was typed');
+  await page.fill('input[name=slate]', '');
+  await page.locator('summary', { hasText: 'Transcoding' }).click();
+  await page.check('input[name=isCodec]');
+  await page.click('.bar button.primary');
+  await page.waitForSelector('.tag:has-text("no effect yet")');
+  await accessible('the settings');
+
+  step('finds the login over in the middle of an edit');
+  await page.fill('textarea[name=description]', 'typed before the login was over');
+  await page.evaluate(async () => {
+    const { csrf } = await (await fetch('/api/v1/login')).json();
+    await fetch('/api/v1/login', { method: 'DELETE', headers: { 'X-CSRF-Token': csrf } });
+  });
+  await page.click('.bar button.primary');
+  await page.waitForSelector('dialog .login');
+  await picture('login-over');
+  await logIn(token);
+  await until('the edit is saved', 5, async () => (await api('GET', 'streams/lobby')).settings.description === 'typed before the login was over');
+
+  step('looks at a draft that another view left');
+  await page.fill('input[name=videoname]', 'Lobby, not saved');
+  await go('#/streams/lobby/play');
+  await page.waitForSelector('[data-line=HLS]');
+  await accessible('the play addresses');
+  await go('#/streams/lobby/settings');
+  await page.waitForSelector('input[name=videoname]');
+  check(await page.inputValue('input[name=videoname]') === 'Lobby, not saved', 'the draft is lost');
+  await page.locator('.bar button').first().click();
+
+  step('uploads a hook that refuses, and binds it');
+  await go('#/hooks');
+  await page.click('.title button.primary');
+  await page.fill('dialog input[name=name]', 'nets');
+  await page.click('dialog button.primary');
+  await page.waitForSelector('.drop');
+  await page.setInputFiles('.drop input[type=file]', { name: 'text.wasm', mimeType: 'application/wasm', buffer: Buffer.from('no module') });
+  await page.click('.drop button.primary');
+  await page.waitForSelector('.drop .why');
+  // Dropped, as from a folder.
+  const dropped = await page.evaluateHandle((content) => {
+    const transfer = new DataTransfer();
+    transfer.items.add(new File([Uint8Array.from(atob(content), (one) => one.charCodeAt(0))], 'allow-list.wasm'));
+    return transfer;
+  }, readFileSync(hook).toString('base64'));
+  await page.dispatchEvent('.drop', 'drop', { dataTransfer: dropped });
+  await page.click('.drop button.primary');
+  await page.waitForSelector('.drop .report', { timeout: 60000 });
+  check((await page.locator('.drop .report').innerText()).includes('allow-list'), 'the report is not shown');
+  await accessible('the hook');
+  await picture('hook');
+  await go('#/hooks/nets/bindings');
+  await page.click('section button.primary');
+  await page.fill('dialog input[name=stream]', 'lobby');
+  await page.fill('dialog textarea[name=config]', 'allow=10.0.0.0/8');
+  await page.click('dialog button.primary');
+  await page.waitForSelector('td:has-text("allow=10.0.0.0/8")');
+  await page.getByRole('button', { name: 'Roll back' }).click();
+  await page.click('dialog .end button:last-child');
+  await page.waitForSelector('dialog .why');
+  await page.keyboard.press('Escape');
+  await go('#/hooks/nets/test');
+  await page.getByRole('button', { name: 'Try' }).click();
+  await page.waitForSelector('.report .tag');
+
+  step('disconnects the encoder, which is then refused');
+  await go('#/live');
+  await card.getByRole('button').click();
+  await page.click('dialog .end button.danger');
+  await until('the encoder is cut off', 15, () => !encoder.goesOn());
+  encoder = push(address);
+  await page.waitForSelector('.events li[data-kind=refused]', { timeout: 20000 });
+  check((await page.locator('.events li[data-kind=refused]').first().innerText()).includes('this address is not on the list'), 'the refusal does not say why');
+  encoder.stop();
+  // A preview keeps nothing in the list that is over.
+  await card.waitFor({ state: 'detached', timeout: 40000 });
+  await picture('refused');
+
+  step('plays what was recorded, cuts a clip, and removes it');
+  await go('#/streams/lobby/recordings');
+  await page.getByRole('button', { name: 'Refresh' }).waitFor();
+  await until('the recording is stored', 20, async () => {
+    await page.getByRole('button', { name: 'Refresh' }).click();
+    return (await main()).includes('stored') && page.locator('td .tag', { hasText: 'stored' }).count();
+  });
+  await page.locator('td').getByRole('button', { name: /^Open/ }).click();
+  const player = page.frameLocator('iframe.player').locator('video');
+  await until('the player has the recording', 15, async () => (await player.evaluate((video) => video.duration)) > 5);
+  await page.fill('dialog input[name=from]', 'soon');
+  await page.waitForSelector('dialog .field.wrong');
+  await page.fill('dialog input[name=from]', '0:01');
+  await page.fill('dialog input[name=to]', '3.5');
+  await page.getByRole('button', { name: 'Make a clip' }).click();
+  await page.waitForSelector('dialog td a', { timeout: 20000 });
+  await picture('recording');
+  await page.keyboard.press('Escape');
+  await page.locator('td').getByRole('button', { name: /^Delete/ }).click();
+  await page.click('dialog .end button.danger');
+  await until('the recording is removed', 20, async () => {
+    await page.getByRole('button', { name: 'Refresh' }).click();
+    return (await page.locator('.empty').count()) > 0;
+  });
+
+  step('is told that the server is away, and that it is back');
+  await go('#/live');
+  await context.setOffline(true);
+  await page.waitForSelector('.link.down');
+  await picture('away');
+  await context.setOffline(false);
+  await page.waitForSelector('.link.back', { timeout: 15000 });
+
+  step('reads Chinese, in the dark, on a phone');
+  await page.selectOption('.taste select >> nth=0', 'zh');
+  await page.waitForSelector('h1:has-text("直播中")');
+  await page.selectOption('.taste select >> nth=1', 'dark');
+  await accessible('the dark page');
+  await picture('zh-dark');
+  await page.setViewportSize({ width: 390, height: 844 });
+  for (const hash of ['live', 'streams', 'streams/lobby/push', 'streams/lobby/settings', 'hooks/nets', 'server', 'access']) {
+    await go(`#/${hash}`);
+    await page.waitForSelector('main section, main .table, main .settings, main .empty');
+    await narrow(hash);
+    await picture(`phone-${hash.replaceAll('/', '-')}`);
+  }
+  await page.reload();
+  await page.waitForSelector('h1:has-text("访问")');
+  await page.setViewportSize({ width: 1280, height: 800 });
+  await page.selectOption('.taste select >> nth=0', 'en');
+  await page.selectOption('.taste select >> nth=1', 'light');
+
+  step('makes a token for a viewer, who may change nothing');
+  await page.click('section button.primary');
+  await page.fill('dialog input[name=name]', 'for the lobby');
+  await page.click('dialog button.primary');
+  await page.locator('dialog .line').getByRole('button', { name: 'Show' }).click();
+  const viewers = await page.locator('dialog .line code').innerText();
+  await page.click('dialog .end button');
+  await accessible('the tokens');
+  await page.locator('aside').getByRole('button', { name: 'Log out' }).click();
+  await page.waitForSelector('input[name=token]');
+  await logIn(viewers);
+  await go('#/streams');
+  await page.waitForSelector('td');
+  check(await page.locator('.title button.primary').isDisabled(), 'a viewer may make streams');
+  check(await page.locator('nav a[href="#/access"]').count() === 0, 'a viewer sees the tokens');
+  await go('#/streams/lobby/settings');
+  await page.waitForSelector('input[name=videoname]:disabled');
+  await page.locator('aside').getByRole('button', { name: 'Log out' }).click();
+  await page.waitForSelector('input[name=token]');
+
+  step('removes the stream');
+  await logIn(token);
+  await go('#/streams/lobby/history');
+  await page.waitForSelector('td');
+  await page.locator('.title').getByRole('button', { name: 'Delete' }).click();
+  await page.click('dialog .end button.danger');
+  await page.waitForSelector('.empty');
+  check((await api('GET', 'streams')).items.length === 0, 'the stream is still there');
+});
