@@ -14,6 +14,8 @@ use tokio::time::timeout;
 
 use super::guard::Guard;
 use super::head::{Headed, Meter};
+#[cfg(feature = "tls")]
+use super::tls::Authorities;
 use super::url::Url;
 use crate::limits::ANSWER_HEAD_BYTES_MAX;
 
@@ -101,12 +103,22 @@ pub async fn may_go(url: &Url, guard: &Guard) -> Result<(), AskError> {
 impl Connection {
     /// Connects to a URL's host.
     pub async fn open(url: &Url, guard: &Guard) -> Result<Self, AskError> {
+        Self::connect(url, guard, None).await
+    }
+
+    /// The same, where these are trusted rather than the machine's alone.
+    #[cfg(feature = "tls")]
+    pub async fn open_trusting(url: &Url, guard: &Guard, trusted: &Authorities) -> Result<Self, AskError> {
+        Self::connect(url, guard, Some(trusted)).await
+    }
+
+    async fn connect(url: &Url, guard: &Guard, trusted: Option<&Authorities>) -> Result<Self, AskError> {
         let to = url.to_string();
         let connecting = async {
             let socket = reach(&to, &resolve(url, guard).await?).await?;
             // Small messages, answered at once.
             let _ = socket.set_nodelay(true);
-            if url.secure { secure(url, &to, socket).await } else { speak(&to, socket).await }
+            if url.secure { secure(url, &to, socket, trusted).await } else { speak(&to, socket).await }
         };
         let late = || AskError::Connect(to.clone(), format!("no connection within {} s", CONNECT_WAIT.as_secs()));
         let (sender, meter) = timeout(CONNECT_WAIT, connecting).await.map_err(|_| late())??;
@@ -211,14 +223,32 @@ where
 }
 
 #[cfg(feature = "tls")]
-async fn secure(url: &Url, to: &str, socket: TcpStream) -> Result<(SendRequest<Full<Bytes>>, Meter), AskError> {
-    match super::tls::connect(&url.host, socket).await {
+async fn secure(
+    url: &Url,
+    to: &str,
+    socket: TcpStream,
+    trusted: Option<&Authorities>,
+) -> Result<(SendRequest<Full<Bytes>>, Meter), AskError> {
+    let secured = async {
+        let authorities = trusted.map_or_else(Authorities::of_machine, |trusted| Ok(trusted.clone()))?;
+        authorities.connect(&url.host, socket).await
+    };
+    match secured.await {
         Ok(stream) => speak(to, stream).await,
         Err(why) => Err(AskError::Tls(to.to_owned(), why)),
     }
 }
 
+/// Nobody is trusted by a build without TLS.
 #[cfg(not(feature = "tls"))]
-async fn secure(_url: &Url, to: &str, _socket: TcpStream) -> Result<(SendRequest<Full<Bytes>>, Meter), AskError> {
+enum Authorities {}
+
+#[cfg(not(feature = "tls"))]
+async fn secure(
+    _url: &Url,
+    to: &str,
+    _socket: TcpStream,
+    _trusted: Option<&Authorities>,
+) -> Result<(SendRequest<Full<Bytes>>, Meter), AskError> {
     Err(AskError::Tls(to.to_owned(), "this build has no TLS (cargo feature \"tls\")".to_owned()))
 }
