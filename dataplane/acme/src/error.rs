@@ -85,6 +85,11 @@ impl OrderError {
     pub(crate) fn is_of_account(&self) -> bool {
         matches!(self, Self::Refused { kind, .. } if kind == "accountDoesNotExist")
     }
+
+    /// Whether the authority does not take the number of a request.
+    pub(crate) fn is_of_nonce(&self) -> bool {
+        matches!(self, Self::Refused { kind, .. } if kind == "badNonce")
+    }
 }
 
 impl From<Problem> for OrderError {

@@ -23,6 +23,8 @@ use crate::files::{self, Files};
 
 /// Time for a whole order.
 const ORDER_WAIT: Duration = Duration::from_mins(5);
+/// Orders in a row that fail because of numbers of requests, each of which was tried several times.
+const TRIES_MAX: u32 = 3;
 /// Time for the authority to look at challenges, and to issue.
 pub(crate) const POLL_WAIT: Duration = Duration::from_secs(90);
 const POLL: RetryPolicy = RetryPolicy::new().timeout(POLL_WAIT);
@@ -101,7 +103,17 @@ pub(crate) async fn order<S: Server>(
     client: &Client,
     server: &S,
 ) -> Result<(), OrderError> {
-    let ordered = timeout(ORDER_WAIT, whole(config, kinds, client, server)).await;
+    let trying = async {
+        let mut tries = 1;
+        loop {
+            match whole(config, kinds, client, server).await {
+                // Numbers of requests are good for a short time, which one of several servers behind an authority may see differently.
+                Err(error) if error.is_of_nonce() && tries < TRIES_MAX => tries += 1,
+                ordered => return ordered,
+            }
+        }
+    };
+    let ordered = timeout(ORDER_WAIT, trying).await;
     // Nothing is pending any more, whatever came of it.
     if let Err(error) = server.show(Challenges::default()).await {
         warn!(error, "challenges that are over are still answered");
