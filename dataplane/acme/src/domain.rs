@@ -135,7 +135,8 @@ mod tests {
         }
         let long = format!("{}.org", "x".repeat(64));
         let longer = "x.".repeat(127) + "org";
-        for bad in ["", ".", "a..b", "-a.org", "a-.org", "a b.org", "a_b.org", "*", "a.*.org", "1.2.3", &long, &longer] {
+        for bad in ["", ".", "a..b", "-a.org", "a-.org", "a b.org", "a_b.org", "*", "a.*.org", "1.2.3", &long, &longer]
+        {
             assert!(said(bad).contains("not a domain name"), "{bad}");
         }
     }
@@ -143,7 +144,18 @@ mod tests {
     #[test]
     fn mail_addresses() {
         assert_eq!(check_email("You+live@Example.org").unwrap(), "You+live@example.org");
-        for bad in ["", "you", "you@", "@example.org", "you@localhost", "a b@example.org", "a,b@example.org", "a?x=y@b.org", "mailto:a@b.org", "a@b@"] {
+        for bad in [
+            "",
+            "you",
+            "you@",
+            "@example.org",
+            "you@localhost",
+            "a b@example.org",
+            "a,b@example.org",
+            "a?x=y@b.org",
+            "mailto:a@b.org",
+            "a@b@",
+        ] {
             assert!(check_email(bad).is_err(), "{bad}");
         }
     }

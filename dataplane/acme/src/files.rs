@@ -154,7 +154,8 @@ mod tests {
         files.save_record(&record).unwrap();
         assert_eq!(files.record(), record);
         assert_eq!(mode(&data_dir.path().join("acme/state.json")), 0o600);
-        let names: Vec<_> = fs::read_dir(data_dir.path().join("acme")).unwrap().map(|file| file.unwrap().file_name()).collect();
+        let names: Vec<_> =
+            fs::read_dir(data_dir.path().join("acme")).unwrap().map(|file| file.unwrap().file_name()).collect();
         assert_eq!(names.len(), 2, "nothing is left over: {names:?}");
     }
 

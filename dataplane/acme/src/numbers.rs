@@ -40,7 +40,11 @@ impl Numbers {
             .to_owned();
         for (result, counter) in RESULTS.iter().zip(&self.0.results) {
             // Writing to a string cannot fail.
-            let _ = writeln!(text, "millstream_acme_orders_total{{result=\"{result}\"}} {}", counter.load(Ordering::Relaxed));
+            let _ = writeln!(
+                text,
+                "millstream_acme_orders_total{{result=\"{result}\"}} {}",
+                counter.load(Ordering::Relaxed)
+            );
         }
         let next_s = self.0.next_s.load(Ordering::Relaxed);
         let _ = write!(

@@ -6,8 +6,8 @@ use std::future::Future;
 use std::time::Duration;
 
 use instant_acme::{
-    Account, AuthorizationStatus, ChallengeType, Identifier, KeyAuthorization, NewAccount, NewOrder, Order, OrderStatus,
-    RetryPolicy,
+    Account, AuthorizationStatus, ChallengeType, Identifier, KeyAuthorization, NewAccount, NewOrder, Order,
+    OrderStatus, RetryPolicy,
 };
 use millstream_fleet::http::tls::Authorities;
 use millstream_tls::{Certificates, Challenges, PemFile};
@@ -121,12 +121,7 @@ pub(crate) async fn order<S: Server>(
     ordered.unwrap_or(Err(OrderError::Late(ORDER_WAIT.as_secs())))
 }
 
-async fn whole<S: Server>(
-    config: &Config,
-    kinds: &[Kind],
-    client: &Client,
-    server: &S,
-) -> Result<(), OrderError> {
+async fn whole<S: Server>(config: &Config, kinds: &[Kind], client: &Client, server: &S) -> Result<(), OrderError> {
     config.files.prepare().map_err(|error| OrderError::Files("the directory for certificates", error))?;
     let known = known_account(config, client).await?;
     let is_known = known.is_some();
@@ -241,9 +236,7 @@ async fn prove<S: Server>(order: &mut Order, kinds: &[Kind], server: &S) -> Resu
             kind: "order".to_owned(),
             words: format!("the order is {status:?}, and it does not say why"),
         })),
-        Err(instant_acme::Error::Api(problem)) => {
-            Err(why_not(order, &taken).await.unwrap_or_else(|| problem.into()))
-        }
+        Err(instant_acme::Error::Api(problem)) => Err(why_not(order, &taken).await.unwrap_or_else(|| problem.into())),
         Err(error) => Err(error.into()),
     }
 }

@@ -103,7 +103,10 @@ impl<S: Server> Renewal<S> {
         let directory = &self.config.directory;
         match (self.schedule.failure(), kinds.first()) {
             (None, Some(kind)) => info!(domains, directory, challenge = kind.name(), "a certificate is ordered"),
-            (_, kind) => debug!(domains, directory, challenge = kind.map(|kind| kind.name()), "a certificate is ordered again"),
+            (_, kind) => {
+                let challenge = kind.map(|kind| kind.name());
+                debug!(domains, directory, challenge, "a certificate is ordered again");
+            }
         }
         let ordered = order(&self.config, &kinds, &self.client, &self.server).await;
         let asked = self.client.take_asked();

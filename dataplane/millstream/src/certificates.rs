@@ -51,18 +51,13 @@ impl Files {
         let tls = &layers.tls;
         let listens = [("rtmp", tls.rtmp), ("http", tls.http), ("control", tls.control)];
         let ordered = layers.acme.is_some().then(|| millstream_acme::files::Files::below(&layers.data_dir));
-        if tls.certificates.is_empty() && ordered.is_none() {
-            if let Some((table, _)) = listens.iter().find(|(_, at)| at.is_some()) {
-                bail!(
-                    "{table}.tls_listen is set, but tls.certificates names no file: give it and tls.keys, or have a certificate ordered by acme.domains"
-                );
-            }
-        }
-        if tls.certificates.is_empty() && !tls.keys.is_empty() {
-            bail!("tls.keys is set, but tls.certificates names no file");
-        }
-        if tls.certificates.is_empty() && ordered.is_none() {
-            return Ok(None);
+        match (tls.certificates.is_empty(), listens.iter().find(|(_, at)| at.is_some())) {
+            (true, _) if !tls.keys.is_empty() => bail!("tls.keys is set, but tls.certificates names no file"),
+            (true, Some((table, _))) if ordered.is_none() => bail!(
+                "{table}.tls_listen is set, but tls.certificates names no file: give it and tls.keys, or have a certificate ordered by acme.domains"
+            ),
+            (true, _) if ordered.is_none() => return Ok(None),
+            _ => {}
         }
         if tls.keys.is_empty() && !tls.certificates.is_empty() {
             bail!(

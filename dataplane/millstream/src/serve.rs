@@ -54,7 +54,8 @@ pub(crate) fn run(flags: ServeFlags) -> Result<(), Failure> {
     };
     let mut layers = prepare(flags, settings).map_err(wrong)?;
     let order = layers.acme.as_ref().map(|acme| acme.config(&layers.data_dir)).transpose().map_err(wrong)?;
-    let certificates = certificates::begin(&mut layers, order).map_err(|error| wrong(error.context("tls.certificates")))?;
+    let certificates =
+        certificates::begin(&mut layers, order).map_err(|error| wrong(error.context("tls.certificates")))?;
     let reload = reload.beginning_with(&layers);
     let runtime = control::runtime().map_err(Failure::Running)?;
     if layers.role == Role::Node {

@@ -110,7 +110,9 @@ pub enum TlsError {
     #[error("the client speaks no protocol of this port (ALPN)")]
     NoProtocol,
     /// There is nothing to show it.
-    #[error("there is no certificate to show: there is none yet, or an authority asks for a challenge that is not pending")]
+    #[error(
+        "there is no certificate to show: there is none yet, or an authority asks for a challenge that is not pending"
+    )]
     NoCertificate,
     /// A record cannot be decrypted, or its bytes were changed.
     #[error("a record cannot be decrypted: its bytes were changed on the way, or never were TLS")]

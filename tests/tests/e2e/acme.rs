@@ -24,10 +24,8 @@ const LONG: std::time::Duration = seconds(90 * 86_400);
 
 /// A server that has its certificate ordered, listening where the authority comes.
 fn options(ports: &Ports, domains: &[&str], acme: &str) -> Options {
-    let config = format!(
-        "{acme}[http]\ntls_listen = \"127.0.0.1:{}\"\n[rtmp]\ntls_listen = \"127.0.0.1:0\"\n",
-        ports.https
-    );
+    let config =
+        format!("{acme}[http]\ntls_listen = \"127.0.0.1:{}\"\n[rtmp]\ntls_listen = \"127.0.0.1:0\"\n", ports.https);
     let options = Options::open().shards(2).arg("--http", &format!("127.0.0.1:{}", ports.http)).config(&config);
     let options = domains.iter().fold(options, |options, domain| options.arg("--domain", domain));
     options.arg("--acme-email", "you@example.org")
@@ -87,6 +85,10 @@ fn one_command_has_a_certificate_and_viewers_come_over_tls() {
     // It is ended by its time, which is 28.
     assert_eq!(seen.status.code(), Some(28), "{}", seen.stderr);
     assert!(!ffprobe(&file).is_empty());
+    // What the authority asked for is not answered any more.
+    for path in pebble.challenges() {
+        assert_eq!(http::get(server.http, &path).status, 404, "{path}");
+    }
     // RTMPS has the same.
     let rtmps = eventually("RTMPS listens", seconds(5), || {
         let text = server.log.text();
@@ -98,7 +100,8 @@ fn one_command_has_a_certificate_and_viewers_come_over_tls() {
     let dir = server.data_dir().join("acme");
     let mode = |path: &Path| std::fs::metadata(path).expect("there").permissions().mode() & 0o777;
     assert_eq!(mode(&dir), 0o700);
-    let files: Vec<_> = std::fs::read_dir(&dir).expect("a directory").map(|file| file.expect("a file").path()).collect();
+    let files: Vec<_> =
+        std::fs::read_dir(&dir).expect("a directory").map(|file| file.expect("a file").path()).collect();
     assert_eq!(files.len(), 3, "{files:?}");
     assert!(files.iter().all(|file| mode(file) == 0o600), "{files:?}");
     let pem = std::fs::read_to_string(dir.join("certificate.pem")).expect("read");
@@ -127,8 +130,10 @@ fn challenges_are_answered_while_they_are_pending_and_never_else() {
     let acme = format!("[acme]\ndirectory = \"{}\"\n", helpless.directory);
     let server = options(&ports, &[NAME], &acme).start();
     let get = |path: &str| http::get(server.http, path).status;
-    for path in ["token", "", "..%2f..%2fetc", "a%00b", &"x".repeat(2_000)] {
-        assert_eq!(get(&format!("/.well-known/acme-challenge/{path}")), 404, "{path}");
+    for (path, status) in
+        [("token", 404), ("", 404), (&*"x".repeat(200), 404), ("a/b", 404), ("..%2f..%2fetc", 400), ("a%00b", 400)]
+    {
+        assert_eq!(get(&format!("/.well-known/acme-challenge/{path}")), status, "{path}");
     }
     // No stream can be in the way.
     Publisher::start(server.rtmp, "stream", ".well-known").map(drop).expect_err("no name of a stream");
@@ -200,10 +205,12 @@ fn a_renewal_replaces_the_certificate_and_who_watches_goes_on() {
     let first = shown(ports.https, NAME);
     let ca = pebble.root().display().to_string();
     let _push = Publisher::start(server.rtmp, "stream", "cam").expect("published").repeat(Clip::small());
-    let (resolve, url) = (format!("{NAME}:{}:127.0.0.1", ports.https), format!("https://{NAME}:{}/cam/live.flv", ports.https));
+    let (resolve, url) =
+        (format!("{NAME}:{}:127.0.0.1", ports.https), format!("https://{NAME}:{}/cam/live.flv", ports.https));
     let file = server.data_dir().join("all.flv");
     let to = file.display().to_string();
-    let mut watching = Tool::start("curl", &["-sS", "-m", "60", "-o", &to, "--cacert", &ca, "--resolve", &resolve, &url]);
+    let mut watching =
+        Tool::start("curl", &["-sS", "-m", "60", "-o", &to, "--cacert", &ca, "--resolve", &resolve, &url]);
     eventually("it is renewed", seconds(40), || (shown(ports.https, NAME) != first).then_some(()));
     let after = began.elapsed();
     assert!((seconds(14)..seconds(27)).contains(&after), "two thirds of 30 s: {after:?}");
@@ -253,13 +260,18 @@ fn an_authority_that_is_of_no_help_is_told_once_and_asked_again() {
     assert_eq!(helpless.asked(), 2);
     // Somebody who looks at the configuration is told.
     let config = server.data_dir().join("millstream.toml");
-    let text = std::fs::read_to_string(&config).expect("read").replace("[acme]", &format!("[acme]\ndomains = [\"{NAME}\"]\nemail = \"you@example.org\""));
+    let text = std::fs::read_to_string(&config)
+        .expect("read")
+        .replace("[acme]", &format!("[acme]\ndomains = [\"{NAME}\"]\nemail = \"you@example.org\""));
     let file = server.data_dir().join("checked.toml");
     let dir = server.data_dir().display().to_string();
     std::fs::write(&file, format!("[node]\ndata_dir = \"{dir}\"\n{text}")).expect("written");
     let done = millstream(&["check", file.to_str().expect("UTF-8")]);
     let said = String::from_utf8_lossy(&done.stderr);
-    assert!(done.status.success() && said.contains("no certificate could be ordered") && said.contains("2 tries"), "{said}");
+    assert!(
+        done.status.success() && said.contains("no certificate could be ordered") && said.contains("2 tries"),
+        "{said}"
+    );
     // Another reason is told; a restart tries again once a minute has passed since the last try.
     helpless.becomes(Fault::Limits(3_600));
     let dir = server.kill();

@@ -45,7 +45,8 @@ pub(super) fn of(
     if domains.is_empty() {
         let is_set = [(email.is_some(), "email"), (directory.is_some(), "directory"), (ca.is_some(), "ca")];
         for (_, key) in is_set.into_iter().chain([(!challenges.is_empty(), "challenges")]).filter(|(set, _)| *set) {
-            warnings.push(format!("acme.{key}: set, but not in force: acme.domains (--domain) gives no name to certify"));
+            warnings
+                .push(format!("acme.{key}: set, but not in force: acme.domains (--domain) gives no name to certify"));
         }
         return Ok(None);
     }
@@ -81,7 +82,9 @@ pub(super) fn of(
 /// Challenges in the order in which they are tried.
 fn kinds(set: Vec<Kind>, http: SocketAddr, tls: &Tls) -> anyhow::Result<Vec<Kind>> {
     if set.contains(&Kind::TlsAlpn01) && tls.http.is_none() {
-        bail!("acme.challenges: tls-alpn-01 is answered on the HTTPS port, and there is none: set http.tls_listen, or leave it out");
+        bail!(
+            "acme.challenges: tls-alpn-01 is answered on the HTTPS port, and there is none: set http.tls_listen, or leave it out"
+        );
     }
     Ok(match (set.is_empty(), tls.http) {
         (false, _) => set,
@@ -165,7 +168,7 @@ mod tests {
         // What is set wins.
         let tls = TlsSettings { http: Some(Listen::Nowhere), rtmp: Some(Listen::Nowhere), ..TlsSettings::default() };
         let public = Public { http: Some("https://cdn.example.org".to_owned()), ..Public::default() };
-        let layers = merged(flags("live.example.org"), Settings { tls, public, ..Settings::default() }).unwrap();
+        let layers = merged(flags("live.example.org"), Settings { public, tls, ..Settings::default() }).unwrap();
         assert_eq!((layers.tls.rtmp, layers.tls.http), (None, None));
         assert_eq!(layers.public.http.as_deref(), Some("https://cdn.example.org"));
         assert_eq!(layers.acme.unwrap().challenges, [Kind::Http01]);
@@ -190,7 +193,7 @@ mod tests {
         assert!(merged(flags("a.org a.org"), Settings::default()).unwrap_err().contains("twice"));
         let acme = AcmeSettings { challenges: vec![Kind::TlsAlpn01], ..AcmeSettings::default() };
         let tls = TlsSettings { http: Some(Listen::Nowhere), ..TlsSettings::default() };
-        let error = merged(flags("a.org"), Settings { acme, tls, ..Settings::default() }).unwrap_err();
+        let error = merged(flags("a.org"), Settings { tls, acme, ..Settings::default() }).unwrap_err();
         assert!(error.contains("http.tls_listen"), "{error}");
         let layers = merged(flags(""), Settings::default()).unwrap();
         assert!(layers.acme.is_none() && layers.tls.http.is_none());

@@ -75,7 +75,10 @@ pub(crate) fn directory(text: &str) -> Result<String, String> {
 /// `http-01` or `tls-alpn-01`.
 pub(crate) fn challenge(text: &str) -> Result<Kind, String> {
     if text == "dns-01" {
-        return Err("dns-01 needs entries in the DNS, which this server does not make; give http-01, tls-alpn-01 or both".to_owned());
+        return Err(
+            "dns-01 needs entries in the DNS, which this server does not make; give http-01, tls-alpn-01 or both"
+                .to_owned(),
+        );
     }
     choice(text, &[("http-01", Kind::Http01), ("tls-alpn-01", Kind::TlsAlpn01)])
 }

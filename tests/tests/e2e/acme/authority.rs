@@ -75,7 +75,11 @@ impl Pebble {
         let mut command = std::process::Command::new("pebble");
         // What it does at random is for the tests that ask for it.
         command.arg("-config").arg(dir.path().join("pebble.json")).args(["-dnsserver", names_at]);
-        command.env("PEBBLE_VA_NOSLEEP", "1").env("PEBBLE_AUTHZREUSE", "0").env("PEBBLE_WFE_NONCEREJECT", "0").envs(env.iter().copied());
+        command
+            .env("PEBBLE_VA_NOSLEEP", "1")
+            .env("PEBBLE_AUTHZREUSE", "0")
+            .env("PEBBLE_WFE_NONCEREJECT", "0")
+            .envs(env.iter().copied());
         Tool::spawn(&mut command)
     }
 
@@ -105,6 +109,17 @@ impl Pebble {
         let done = Tool::start("curl", &["-sS", "-f", "--cacert", &ca, "-o", &to, &url]).wait(seconds(20));
         assert!(done.status.success(), "{}", done.stderr);
         file
+    }
+
+    /// The paths that it has asked for over HTTP, at least one.
+    pub(super) fn challenges(&self) -> Vec<String> {
+        let said = self.authority.stdout.text();
+        let mark = "/.well-known/acme-challenge/";
+        let ends = |c: char| !(c.is_ascii_alphanumeric() || c == '-' || c == '_');
+        let tokens = said.split(mark).skip(1).map(|rest| rest.split(ends).next().unwrap_or_default());
+        let paths: Vec<_> = tokens.map(|token| format!("{mark}{token}")).collect();
+        assert!(!paths.is_empty(), "{said}");
+        paths
     }
 
     /// How often it was asked for this: `new-order` and `new-account` by its own words.
