@@ -114,6 +114,8 @@ fn crates_know_only_what_is_below_them() {
                 "millstream-tls",
             ],
         ),
+        // Orders certificates for whoever has the ports.
+        ("millstream-acme", &["millstream-tls", "millstream-fleet"]),
         // Keeps what the hub packaged; the binary brings it, the engine and a store of objects together.
         ("millstream-recorder", &["millstream-proto", "millstream-hub"]),
         (
@@ -162,6 +164,7 @@ fn crates_know_only_what_is_below_them() {
                 "millstream-control-protocol",
                 "millstream-tls",
                 "millstream-engine",
+                "millstream-acme",
                 "millstream-objects",
                 "millstream-recorder",
                 "millstream-relay",

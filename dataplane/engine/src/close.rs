@@ -59,6 +59,8 @@ reasons! {
     Unpublished = "unpublished",
     /// The last request was answered.
     Answered = "answered",
+    /// An authority has seen the certificate of a challenge.
+    Challenge = "acme_challenge",
     /// What came is no HTTP request.
     BadRequest = "bad_request",
     /// RTMP came on the HTTP port.

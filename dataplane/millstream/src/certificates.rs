@@ -1,5 +1,5 @@
-//! Certificates from files: read at the start, read again when they change and on SIGHUP. What cannot be used, or is worse than what is in use,
-//! changes nothing, and is said. Before it: [`crate::layers`]; after it: the shards and the control port, which get the new ones at once.
+//! Certificates from files, those of the configuration and the one that is ordered: read at the start, read again when they change and on SIGHUP.
+//! What cannot be used, or is worse than what is in use, changes nothing, and is said. Before it: [`crate::layers`]; after it: the shards and the control port, which get the new ones at once.
 use std::fmt;
 use std::fmt::Write as _;
 use std::fs::File;
@@ -7,13 +7,14 @@ use std::io::Read as _;
 use std::os::unix::fs::MetadataExt as _;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use anyhow::{Context as _, anyhow, bail};
+use millstream_acme::{Config, Hurry, Numbers, Renewal};
 use millstream_engine::Remote;
 use millstream_engine::config::TlsConfig;
-use millstream_tls::{Certificate, Certificates, PemFile, Problem, ServerTls, Tickets};
+use millstream_tls::{Certificate, Certificates, Challenges, PemFile, Problem, ServerTls, Tickets};
 use rustls::ServerConfig;
 use tokio::runtime::Handle;
 use tokio::sync::watch;
@@ -40,6 +41,8 @@ pub(crate) struct Files {
     certificates: Vec<PathBuf>,
     keys: Vec<PathBuf>,
     names: Vec<String>,
+    /// The one that is ordered.
+    ordered: Option<millstream_acme::files::Files>,
 }
 
 impl Files {
@@ -47,16 +50,16 @@ impl Files {
     pub(crate) fn of(layers: &Layers) -> anyhow::Result<Option<Self>> {
         let tls = &layers.tls;
         let listens = [("rtmp", tls.rtmp), ("http", tls.http), ("control", tls.control)];
-        if tls.certificates.is_empty() {
-            if let Some((table, _)) = listens.iter().find(|(_, at)| at.is_some()) {
-                bail!("{table}.tls_listen is set, but tls.certificates names no file: give it and tls.keys");
-            }
-            if !tls.keys.is_empty() {
-                bail!("tls.keys is set, but tls.certificates names no file");
-            }
-            return Ok(None);
+        let ordered = layers.acme.is_some().then(|| millstream_acme::files::Files::below(&layers.data_dir));
+        match (tls.certificates.is_empty(), listens.iter().find(|(_, at)| at.is_some())) {
+            (true, _) if !tls.keys.is_empty() => bail!("tls.keys is set, but tls.certificates names no file"),
+            (true, Some((table, _))) if ordered.is_none() => bail!(
+                "{table}.tls_listen is set, but tls.certificates names no file: give it and tls.keys, or have a certificate ordered by acme.domains"
+            ),
+            (true, _) if ordered.is_none() => return Ok(None),
+            _ => {}
         }
-        if tls.keys.is_empty() {
+        if tls.keys.is_empty() && !tls.certificates.is_empty() {
             bail!(
                 "tls.certificates is set, but tls.keys names no file; a file may hold both, and is then named in both"
             );
@@ -71,18 +74,47 @@ impl Files {
             .filter(|url| url.starts_with("rtmps://") || url.starts_with("https://"))
             .filter_map(layers::host_of)
             .collect();
-        Ok(Some(Self { certificates: tls.certificates.clone(), keys: tls.keys.clone(), names }))
+        Ok(Some(Self { certificates: tls.certificates.clone(), keys: tls.keys.clone(), names, ordered }))
     }
 
     /// Reads and checks them.
     pub(crate) fn load(&self) -> anyhow::Result<Certificates> {
-        let (chains, keys) = (read_all(&self.certificates)?, read_all(&self.keys)?);
+        let (mut chains, mut keys) = (read_all(&self.certificates)?, read_all(&self.keys)?);
+        if let Some(ordered) = self.read_ordered() {
+            chains.push(ordered.clone());
+            keys.push(ordered);
+        }
+        if chains.is_empty() {
+            return Ok(Certificates::none());
+        }
         Ok(Certificates::from_pem(&pem(&chains), &pem(&keys))?)
+    }
+
+    /// The one that is ordered, if there is one that can be used; another one is ordered where it cannot.
+    fn read_ordered(&self) -> Option<(String, Vec<u8>)> {
+        let files = self.ordered.as_ref()?;
+        let name = files.certificate().display().to_string();
+        let usable = match files.read_certificate() {
+            Ok(None) => return None,
+            Ok(Some(bytes)) => {
+                let file = [PemFile { name: &name, bytes: &bytes }];
+                Certificates::from_pem(&file, &file).map(|_| bytes).map_err(|error| error.to_string())
+            }
+            Err(error) => Err(format!("{name}: {error}")),
+        };
+        match usable {
+            Ok(bytes) => Some((name, bytes)),
+            Err(error) => {
+                warn!(error, "the certificate that was ordered cannot be used; another one is ordered");
+                None
+            }
+        }
     }
 
     /// What clients will not accept of them now.
     pub(crate) fn problems(&self, certificates: &Certificates) -> Vec<Problem> {
-        certificates.problems(now_s(), &self.names)
+        // What is yet to be ordered is no problem.
+        if certificates.is_empty() { Vec::new() } else { certificates.problems(now_s(), &self.names) }
     }
 
     /// What tells one state of the files from another.
@@ -97,7 +129,8 @@ impl Files {
                 [(found.mtime(), found.mtime_nsec()), (found.ctime(), found.ctime_nsec())],
             ))
         };
-        self.certificates.iter().chain(&self.keys).map(of).collect()
+        let ordered = self.ordered.as_ref().map(millstream_acme::files::Files::certificate);
+        self.certificates.iter().chain(&self.keys).chain(&ordered).map(of).collect()
     }
 }
 
@@ -107,7 +140,8 @@ fn read_all(files: &[PathBuf]) -> anyhow::Result<Vec<(String, Vec<u8>)>> {
     files.iter().map(|file| Ok((file.display().to_string(), read(file)?))).collect()
 }
 
-fn read(file: &Path) -> anyhow::Result<Vec<u8>> {
+/// What is in a file of the configuration.
+pub(crate) fn read(file: &Path) -> anyhow::Result<Vec<u8>> {
     let name = file.display();
     let mut bytes = Vec::new();
     let opened = File::open(file).with_context(|| format!("{name}: cannot be read; this user needs the right to"))?;
@@ -122,7 +156,7 @@ fn pem(files: &[(String, Vec<u8>)]) -> Vec<PemFile<'_>> {
     files.iter().map(|(name, bytes)| PemFile { name, bytes }).collect()
 }
 
-fn now_s() -> u64 {
+pub(crate) fn now_s() -> u64 {
     SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default().as_secs()
 }
 
@@ -133,11 +167,13 @@ pub(crate) struct Begun {
     server: ServerTls,
     /// Taken before they were read: what changes meanwhile is seen.
     stamp: Stamp,
+    /// What is to be ordered.
+    order: Option<Config>,
 }
 
 /// Reads what the configuration names and gives it to the engine's configuration; `None`: there is no TLS. What clients will not accept is only
 /// said: a server that does not start serves nobody.
-pub(crate) fn begin(layers: &mut Layers) -> anyhow::Result<Option<Begun>> {
+pub(crate) fn begin(layers: &mut Layers, order: Option<Config>) -> anyhow::Result<Option<Begun>> {
     let Some(files) = Files::of(layers)? else { return Ok(None) };
     let stamp = files.stamp();
     let certificates = files.load()?;
@@ -149,7 +185,7 @@ pub(crate) fn begin(layers: &mut Layers) -> anyhow::Result<Option<Begun>> {
     let server = ServerTls::new(certificates, &tickets)?;
     let (rtmp, http) = (layers.tls.rtmp, layers.tls.http);
     layers.config.tls = Some(TlsConfig { server: server.clone(), rtmp, http });
-    Ok(Some(Begun { files, tickets, server, stamp }))
+    Ok(Some(Begun { files, tickets, server, stamp, order }))
 }
 
 /// Says which certificates are in use, and which of them end soon.
@@ -165,10 +201,11 @@ fn left_s(certificate: &Certificate) -> u64 {
     certificate.valid_s.1.saturating_sub(now_s())
 }
 
-/// Says where one ends soon.
+/// Says where one ends soon. One of a few days is meant to be renewed in its last third.
 fn tell_of_end(certificate: &Certificate) {
     let left_s = left_s(certificate);
-    if (1..ENDS_SOON_S).contains(&left_s) {
+    let life_s = certificate.valid_s.1.saturating_sub(certificate.valid_s.0);
+    if (1..ENDS_SOON_S.min(life_s / 3)).contains(&left_s) {
         let (file, names) = (&certificate.file, certificate.names.join(", "));
         warn!(file, names, days_left = left_s / 86_400, "a certificate in use expires soon");
     }
@@ -193,6 +230,8 @@ struct Inner {
     refusal: Mutex<Option<String>>,
     replaced: AtomicU64,
     refused: AtomicU64,
+    /// The task that orders one, where one is ordered.
+    ordering: OnceLock<(Hurry, Numbers)>,
 }
 
 impl fmt::Debug for InUse {
@@ -208,13 +247,21 @@ impl Begun {
         engine: Option<Remote>,
         runtime: Handle,
     ) -> (InUse, watch::Receiver<Arc<ServerConfig>>) {
-        let Self { files, tickets, server, stamp } = self;
+        let Self { files, tickets, server, stamp, order } = self;
         let (control, seen) = watch::channel(Arc::clone(server.web()));
         let server = Mutex::new(server);
         let (stamp, replaced, refused) = (Mutex::new(stamp), AtomicU64::new(0), AtomicU64::new(0));
-        let refusal = Mutex::default();
-        let inner = Inner { files, tickets, runtime, engine, server, control, stamp, refusal, replaced, refused };
+        let (refusal, ordering) = (Mutex::default(), OnceLock::new());
+        let tasks = runtime.clone();
+        let inner =
+            Inner { files, tickets, runtime, engine, server, control, stamp, refusal, replaced, refused, ordering };
         let in_use = InUse(Arc::new(inner));
+        if let Some(order) = order {
+            let renewal = Renewal::new(order, in_use.clone());
+            // Set once: there is one task.
+            let _ = in_use.0.ordering.set((renewal.hurry(), renewal.numbers()));
+            tasks.spawn(renewal.run());
+        }
         let counted = in_use.clone();
         own_metrics::of_tls(move || counted.numbers());
         let watching = in_use.clone();
@@ -278,17 +325,22 @@ impl InUse {
 
     /// Reads the files; what is in use stays where they are no better.
     pub(crate) fn read_anew(&self, why: &str) {
-        let Inner { files, tickets, runtime, engine, control, .. } = &*self.0;
+        let Inner { files, tickets, .. } = &*self.0;
         let mut stamp = self.stamp();
         *stamp = files.stamp();
+        let before = self.server();
         let read = files.load().and_then(|certificates| {
+            if certificates.is_empty() && !before.certificates().is_empty() {
+                bail!("the certificate that was ordered is gone");
+            }
             let problems = files.problems(&certificates);
             // What is in use may have expired meanwhile: then the others are no worse.
-            if problems.len() > files.problems(self.server().certificates()).len() {
+            if problems.len() > files.problems(before.certificates()).len() {
                 let problems: Vec<_> = problems.iter().map(ToString::to_string).collect();
                 bail!("{}", problems.join("; "));
             }
-            Ok(ServerTls::new(certificates, tickets)?)
+            // Challenges may be pending meanwhile.
+            Ok(ServerTls::new(certificates, tickets)?.with_challenges(Arc::clone(before.challenges()))?)
         });
         let next = match read {
             Ok(next) => next,
@@ -306,13 +358,32 @@ impl InUse {
         self.0.replaced.fetch_add(1, Ordering::Relaxed);
         info!(why, "the certificates were read anew");
         tell(next.certificates());
-        if let Some(engine) = engine
-            && let Err(error) = runtime.block_on(engine.set_tls(&next))
-        {
-            error!(%error, "not every shard shows the new certificates; SIGHUP reads them again");
+        if let Err(error) = self.put(next) {
+            error!(error, "not every shard shows the new certificates; SIGHUP reads them again");
         }
+    }
+
+    /// Puts these in use; whoever calls it holds the stamp. On an error some shards have them, and some do not.
+    fn put(&self, next: ServerTls) -> Result<(), String> {
+        let Inner { runtime, engine, control, server, .. } = &*self.0;
+        let put = engine.as_ref().map_or(Ok(()), |engine| runtime.block_on(engine.set_tls(&next)));
         control.send_replace(Arc::clone(next.web()));
-        *self.0.server.lock().unwrap_or_else(PoisonError::into_inner) = next;
+        *server.lock().unwrap_or_else(PoisonError::into_inner) = next;
+        put.map_err(|error| error.to_string())
+    }
+
+    /// Answers these challenges, and no others. Waits for the shards.
+    pub(crate) fn show(&self, challenges: Challenges) -> Result<(), String> {
+        let _alone = self.stamp();
+        let next = self.server().with_challenges(Arc::new(challenges)).map_err(|error| error.to_string())?;
+        self.put(next)
+    }
+
+    /// Somebody has looked after things: an order that has failed is made again soon.
+    pub(crate) fn hurry(&self) {
+        if let Some((hurry, _)) = self.0.ordering.get() {
+            hurry.now();
+        }
     }
 
     /// Numbers of `/metrics`.
@@ -332,6 +403,9 @@ impl InUse {
             let until_s = certificate.valid_s.1;
             // Writing to a string cannot fail.
             let _ = writeln!(text, "millstream_tls_certificate_expiry_timestamp_seconds{{file=\"{file}\"}} {until_s}");
+        }
+        if let Some((_, numbers)) = self.0.ordering.get() {
+            text.push_str(&numbers.text());
         }
         text
     }

@@ -22,5 +22,11 @@ pub(crate) fn run(flags: &CheckFlags) -> Result<(), Failure> {
             eprintln!("warning: certificate: {problem}");
         }
     }
+    if let Some(acme) = &layers.acme {
+        let order = acme.config(&layers.data_dir).map_err(in_file)?;
+        if let Some(failed) = crate::acme::told(&order.files, certificates::now_s()) {
+            eprintln!("warning: {failed}");
+        }
+    }
     writeln!(std::io::stdout(), "{file}: ok").context("cannot print the result").map_err(Failure::Running)
 }

@@ -9,6 +9,7 @@ use std::time::Duration;
 use clap::error::{ContextKind, ContextValue};
 use clap::{Args, Parser, Subcommand};
 use clap_complete::Shell;
+use millstream_acme::{Domain, check_email};
 use millstream_proto::id::Id;
 
 pub(crate) use crate::failure::Failure;
@@ -118,6 +119,12 @@ pub(crate) struct ServeFlags {
     /// What this node is called in its fleet [default: the machine's name]
     #[arg(long, env = "MILLSTREAM_NODE_NAME", value_name = "NAME", value_parser = values::node_name)]
     pub(crate) node_name: Option<String>,
+    /// A name that leads to this server: a certificate is ordered for it, and renewed; may be repeated, or have commas between names
+    #[arg(long, env = "MILLSTREAM_DOMAIN", value_name = "NAME", value_delimiter = ',')]
+    pub(crate) domain: Vec<Domain>,
+    /// Whom the authority of certificates writes to; who gives it agrees to the authority's terms of service
+    #[arg(long, env = "MILLSTREAM_ACME_EMAIL", value_name = "ADDRESS", value_parser = check_email)]
+    pub(crate) acme_email: Option<String>,
     #[command(flatten)]
     pub(crate) engine: EngineFlags,
     /// Who may publish: open (anyone) or signed [default: signed]

@@ -5,6 +5,7 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use anyhow::{anyhow, bail};
+use millstream_acme::Domain;
 use millstream_api::model::stream::StreamRecord;
 use millstream_control_protocol::state::Stream;
 use millstream_engine::config::{Config, GrantConfig, Limits};
@@ -20,6 +21,7 @@ use millstream_proto::limits::RTMP_CHUNK_SIZE_OUT;
 use millstream_proto::network::Network;
 use millstream_proto::secret::Secret;
 
+use self::acme::Acme;
 use crate::flags::EngineFlags;
 use crate::hook_settings::HookSettings;
 use crate::keys::NODE_TOKEN;
@@ -30,6 +32,8 @@ use crate::settings::tls::{Listen, TlsSettings};
 use crate::settings::values::{self, AuthPreset, Role, Shards};
 use crate::settings::{HlsDefaults, Public, Settings, StreamDefaults, StreamEntry};
 
+pub(crate) mod acme;
+
 /// Where the data directory is unless something says otherwise.
 pub(crate) const DATA_DIR: &str = "millstream-data";
 
@@ -39,6 +43,8 @@ pub(crate) struct Flags {
     pub(crate) engine: EngineFlags,
     pub(crate) data_dir: Option<PathBuf>,
     pub(crate) auth: Option<AuthPreset>,
+    pub(crate) domains: Vec<Domain>,
+    pub(crate) acme_email: Option<String>,
     pub(crate) control_plain: bool,
     pub(crate) control_url: Option<String>,
     pub(crate) control_token_file: Option<PathBuf>,
@@ -73,6 +79,8 @@ pub(crate) struct Layers {
     pub(crate) public: Public,
     /// Ports with TLS, and the files for them.
     pub(crate) tls: Tls,
+    /// A certificate that is ordered; `None`: none is.
+    pub(crate) acme: Option<Acme>,
     /// Networks that webhooks may go to although they are not public.
     pub(crate) webhooks_allow: Vec<Network>,
     /// Networks that relays may go to although they are not public.
@@ -110,14 +118,14 @@ pub(crate) struct Tls {
     pub(crate) control: Option<SocketAddr>,
 }
 
-/// RTMPS listens without being asked to where there are certificates.
-fn tls(set: &TlsSettings) -> Tls {
-    let usual = (!set.certificates.is_empty()).then_some(SocketAddr::from(([0, 0, 0, 0], 1938)));
+/// What listens without being asked to: RTMPS where there are certificates, HTTPS where one is ordered, which public clients come for.
+fn tls(set: &TlsSettings, is_ordered: bool) -> Tls {
+    let usual = |port, is_on: bool| is_on.then_some(SocketAddr::from(([0, 0, 0, 0], port)));
     Tls {
         certificates: set.certificates.clone(),
         keys: set.keys.clone(),
-        rtmp: set.rtmp.map_or(usual, Listen::at),
-        http: set.http.and_then(Listen::at),
+        rtmp: set.rtmp.map_or(usual(1938, is_ordered || !set.certificates.is_empty()), Listen::at),
+        http: set.http.map_or(usual(443, is_ordered), Listen::at),
         control: set.control.and_then(Listen::at),
     }
 }
@@ -131,10 +139,13 @@ pub(crate) fn merge(flags: Flags, settings: Settings) -> anyhow::Result<Layers> 
     let streams: Vec<Stream> = settings.streams.iter().map(stream_of).collect();
     let config = config(&flags.engine, &settings, &streams);
     let control = flags.engine.control.or(settings.control).unwrap_or(SocketAddr::from(([127, 0, 0, 1], 8081)));
-    let tls = tls(&settings.tls);
+    let role = flags.role.or(settings.role).unwrap_or_default();
+    let is_ordered = !(flags.domains.is_empty() && settings.acme.domains.is_empty());
+    let tls = tls(&settings.tls, is_ordered);
     check_addresses(&config, control, &tls)?;
     check_parts(&config.hls)?;
-    let role = flags.role.or(settings.role).unwrap_or_default();
+    let wanted = acme::over(flags.domains, flags.acme_email, settings.acme.clone());
+    let acme = acme::of(wanted, role, config.http, &tls, &mut warnings)?;
     warn_of_what_role_ignores(role, &flags.engine, &settings, &mut warnings);
     let plain = flags.control_plain || settings.control_plain.unwrap_or(false);
     let url = flags.control_url.as_deref().map(values::control_url).transpose();
@@ -154,7 +165,8 @@ pub(crate) fn merge(flags: Flags, settings: Settings) -> anyhow::Result<Layers> 
     let steps = settings.steps;
     let legacy_keys = settings.legacy_keys.into_iter().chain(flags.key_file).collect();
     let control_trusted_proxies = settings.control_trusted_proxies;
-    let (control_names, webhooks_allow, public) = (settings.control_names, settings.webhooks_allow, settings.public);
+    let (control_names, webhooks_allow) = (settings.control_names, settings.webhooks_allow);
+    let public = acme::public(settings.public, acme.as_ref(), config.rtmp, &tls);
     Ok(Layers {
         data_dir,
         auth,
@@ -169,6 +181,7 @@ pub(crate) fn merge(flags: Flags, settings: Settings) -> anyhow::Result<Layers> 
         control_trusted_proxies,
         public,
         tls,
+        acme,
         webhooks_allow,
         relay_allow: settings.relay_allow,
         streams,

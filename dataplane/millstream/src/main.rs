@@ -6,6 +6,7 @@
 
 use std::process::ExitCode;
 
+mod acme;
 mod api_client;
 mod backup_command;
 mod certificates;

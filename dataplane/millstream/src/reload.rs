@@ -126,6 +126,7 @@ impl Reload {
     pub(crate) fn run(&mut self) {
         if let Some(certificates) = &self.certificates {
             certificates.read_anew("SIGHUP");
+            certificates.hurry();
         }
         let Some(file) = &self.file else {
             return info!("SIGHUP: there is nothing to reload: the server was started without --config FILE");

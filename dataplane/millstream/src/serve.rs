@@ -54,7 +54,9 @@ pub(crate) fn run(flags: ServeFlags) -> Result<(), Failure> {
         None => Failure::Configuration(error),
     };
     let mut layers = prepare(flags, settings).map_err(wrong)?;
-    let certificates = certificates::begin(&mut layers).map_err(|error| wrong(error.context("tls.certificates")))?;
+    let order = layers.acme.as_ref().map(|acme| acme.config(&layers.data_dir)).transpose().map_err(wrong)?;
+    let certificates =
+        certificates::begin(&mut layers, order).map_err(|error| wrong(error.context("tls.certificates")))?;
     let reload = reload.beginning_with(&layers);
     let runtime = control::runtime().map_err(Failure::Running)?;
     if layers.role == Role::Node {
@@ -335,6 +337,8 @@ fn prepare(flags: ServeFlags, settings: Settings) -> anyhow::Result<Layers> {
         engine: flags.engine,
         data_dir: flags.data_dir,
         auth: flags.auth,
+        domains: flags.domain,
+        acme_email: flags.acme_email,
         control_plain: flags.control_plain,
         control_url: flags.control_url,
         control_token_file: flags.control_token_file,

@@ -29,6 +29,7 @@ use self::values::{AuthPreset, Format, Role, SHARDS, Shards};
 use crate::hook_settings::HookSettings;
 use crate::logging;
 
+pub(crate) mod acme;
 pub(crate) mod document;
 pub(crate) mod grants;
 pub(crate) mod hooks;
@@ -74,6 +75,7 @@ pub(crate) struct Settings {
     pub(crate) control_trusted_proxies: Vec<Network>,
     pub(crate) public: Public,
     pub(crate) tls: tls::TlsSettings,
+    pub(crate) acme: acme::AcmeSettings,
     pub(crate) control_url: Option<Url>,
     pub(crate) control_token_file: Option<PathBuf>,
     pub(crate) role: Option<Role>,
@@ -281,6 +283,7 @@ fn walk(mut file: Table<'_>, f: &mut Findings<'_>) -> Settings {
     node.close(f);
 
     set.tls = tls::walk(file.table(f, "tls"), f);
+    set.acme = acme::walk(file.table(f, "acme"), f);
     let mut rtmp = file.table(f, "rtmp");
     set.rtmp = rtmp.take(f, "listen", |v| values::address(string(v)?));
     set.tls.rtmp = rtmp.take(f, "tls_listen", tls::listen);

@@ -108,7 +108,8 @@ impl Push {
         let deadline = Instant::now() + CONNECT_WAIT;
         let address = self.address.clone();
         let (guard, target) = (Arc::clone(&self.guard), self.link.target.clone());
-        let dialling = async move { dial((&address.host, address.port), address.secure, &target, &guard).await };
+        let dialling =
+            async move { dial((&address.host, address.port), address.secure, &target, (&guard, None)).await };
         let socket = tokio::select! {
             socket = dialling => socket,
             () = sleep_until(deadline) => return End::Failed(format!("no connection within {} s", CONNECT_WAIT.as_secs())),

@@ -11,6 +11,7 @@ use rustls::server::{ClientHello, ResolvesServerCert};
 use rustls::sign::CertifiedKey;
 use webpki::{EndEntityCert, KeyUsage};
 
+use crate::challenges::{Challenges, is_authority};
 use crate::error::CertificateError;
 
 /// Certificates of a server at most, and keys.
@@ -123,6 +124,16 @@ impl Certificates {
         Ok(Self { list, by_name })
     }
 
+    /// Before there is one: every handshake is refused.
+    pub fn none() -> Self {
+        Self { list: Vec::new(), by_name: HashMap::new() }
+    }
+
+    /// Whether there is none yet.
+    pub fn is_empty(&self) -> bool {
+        self.list.is_empty()
+    }
+
     /// Each of them; the first one is for clients that name no host, or an unknown one.
     pub fn list(&self) -> &[Certificate] {
         &self.list
@@ -162,10 +173,21 @@ impl Certificates {
     }
 }
 
-impl ResolvesServerCert for Certificates {
+/// What handshakes of a port are answered with.
+#[derive(Debug)]
+pub(crate) struct Shown {
+    pub(crate) certificates: Arc<Certificates>,
+    /// Those that the port answers.
+    pub(crate) challenges: Arc<Challenges>,
+}
+
+impl ResolvesServerCert for Shown {
     fn resolve(&self, hello: ClientHello<'_>) -> Option<Arc<CertifiedKey>> {
+        if is_authority(&hello) {
+            return self.challenges.for_authority(&hello);
+        }
         let schemes = hello.signature_schemes();
-        self.choose(hello.server_name(), |key| key.key.choose_scheme(schemes).is_some())
+        self.certificates.choose(hello.server_name(), |key| key.key.choose_scheme(schemes).is_some())
     }
 }
 

@@ -3,6 +3,9 @@ use rustls::{AlertDescription, Error};
 
 use crate::stranger::Stranger;
 
+/// What rustls says where [`crate::certificates::Shown`] has nothing for a client.
+const NO_CERTIFICATE: &str = "no server certificate chain resolved";
+
 /// Why files with certificates and keys cannot be used.
 #[derive(Clone, PartialEq, Eq, Debug, thiserror::Error)]
 #[non_exhaustive]
@@ -73,6 +76,21 @@ pub enum CertificateError {
     Setup(String),
 }
 
+/// Why a challenge of an authority cannot be shown.
+#[derive(Clone, PartialEq, Eq, Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum ChallengeError {
+    /// The authority's token is none, or its answer is too long.
+    #[error("the authority's token is not one: it is empty, too long, or has other characters than base64url")]
+    Token,
+    /// There are as many as there may be.
+    #[error("more challenges than {max} are pending", max = crate::challenges::CHALLENGES_MAX)]
+    TooMany,
+    /// The key of a challenge's certificate cannot be used.
+    #[error("the key of a challenge's certificate cannot be used: {0}")]
+    Key(String),
+}
+
 /// Why a connection cannot go on.
 #[derive(Clone, PartialEq, Eq, Debug, thiserror::Error)]
 #[non_exhaustive]
@@ -91,6 +109,11 @@ pub enum TlsError {
     /// It speaks none of the protocols of the port.
     #[error("the client speaks no protocol of this port (ALPN)")]
     NoProtocol,
+    /// There is nothing to show it.
+    #[error(
+        "there is no certificate to show: there is none yet, or an authority asks for a challenge that is not pending"
+    )]
+    NoCertificate,
     /// A record cannot be decrypted, or its bytes were changed.
     #[error("a record cannot be decrypted: its bytes were changed on the way, or never were TLS")]
     Record,
@@ -113,6 +136,7 @@ impl TlsError {
             Self::Old(_) => "tls_old",
             Self::Refused(_) => "tls_refused",
             Self::NoProtocol => "tls_no_protocol",
+            Self::NoCertificate => "tls_no_certificate",
             Self::Record => "tls_record",
             Self::Long(_) | Self::Closed | Self::Other(_) => "tls_failed",
         }
@@ -124,6 +148,8 @@ impl From<Error> for TlsError {
         match error {
             Error::DecryptError => Self::Record,
             Error::NoApplicationProtocol => Self::NoProtocol,
+            // It has no word of its own for it.
+            Error::General(words) if words == NO_CERTIFICATE => Self::NoCertificate,
             // Each of these is something that TLS 1.2 as it is used today has, and the client has not.
             Error::PeerIncompatible(lacking) => Self::Old(format!("{lacking:?}")),
             Error::AlertReceived(alert) => Self::Refused(alert_words(alert)),

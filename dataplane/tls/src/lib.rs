@@ -2,6 +2,7 @@
 //! socket, a file or a thread. Before it: the binary reads the files; after it: `engine/io` keeps a [`Session`] beside each connection of a TLS
 //! port, and the control port takes [`ServerTls::web`].
 mod certificates;
+mod challenges;
 mod error;
 mod records;
 mod server;
@@ -12,7 +13,8 @@ mod stranger;
 mod tests;
 
 pub use certificates::{Certificate, Certificates, PemFile, Problem};
-pub use error::{CertificateError, TlsError};
+pub use challenges::{CHALLENGES_MAX, Challenges};
+pub use error::{CertificateError, ChallengeError, TlsError};
 pub use records::Records;
 pub use server::{Purpose, ServerTls, Tickets};
 pub use session::{Session, whole};

@@ -7,7 +7,8 @@ use rustls::ServerConfig;
 use rustls::crypto::ring;
 use rustls::server::{NoServerSessionStorage, ProducesTickets};
 
-use crate::certificates::Certificates;
+use crate::certificates::{Certificates, Shown};
+use crate::challenges::{ACME_TLS, Challenges};
 use crate::error::CertificateError;
 
 /// What HTTP clients are asked for by ALPN. Clients that also offer HTTP/2 get this.
@@ -45,17 +46,32 @@ pub struct ServerTls {
     media: Arc<ServerConfig>,
     web: Arc<ServerConfig>,
     certificates: Arc<Certificates>,
+    challenges: Arc<Challenges>,
+    tickets: Tickets,
 }
 
 impl ServerTls {
     /// With these certificates. Who has a ticket comes back with it, whichever certificates there were then.
     pub fn new(certificates: Certificates, tickets: &Tickets) -> Result<Self, CertificateError> {
-        let certificates = Arc::new(certificates);
-        let config = |alpn: &[&[u8]]| {
+        Self::made(Arc::new(certificates), Arc::default(), tickets)
+    }
+
+    /// The same with these challenges pending, and no others.
+    pub fn with_challenges(&self, challenges: Arc<Challenges>) -> Result<Self, CertificateError> {
+        Self::made(Arc::clone(&self.certificates), challenges, &self.tickets)
+    }
+
+    fn made(
+        certificates: Arc<Certificates>,
+        challenges: Arc<Challenges>,
+        tickets: &Tickets,
+    ) -> Result<Self, CertificateError> {
+        let config = |alpn: &[&[u8]], challenges: &Arc<Challenges>| {
             let builder = ServerConfig::builder_with_provider(Arc::new(ring::default_provider()))
                 .with_protocol_versions(&[&rustls::version::TLS13, &rustls::version::TLS12])
                 .map_err(|error| CertificateError::Setup(error.to_string()))?;
-            let mut config = builder.with_no_client_auth().with_cert_resolver(Arc::clone(&certificates) as Arc<_>);
+            let shown = Shown { certificates: Arc::clone(&certificates), challenges: Arc::clone(challenges) };
+            let mut config = builder.with_no_client_auth().with_cert_resolver(Arc::new(shown));
             config.alpn_protocols = alpn.iter().map(|name| name.to_vec()).collect();
             // What a client brings back it keeps itself: nothing is stored here, and no shard waits for another's lock.
             config.session_storage = Arc::new(NoServerSessionStorage {});
@@ -64,7 +80,10 @@ impl ServerTls {
             config.max_early_data_size = 0;
             Ok(Arc::new(config))
         };
-        Ok(Self { media: config(&[])?, web: config(&[HTTP1])?, certificates })
+        // Last: who offers something else as well is no authority.
+        let web: &[&[u8]] = if challenges.has_certificates() { &[HTTP1, ACME_TLS] } else { &[HTTP1] };
+        let (media, web) = (config(&[], &Arc::default())?, config(web, &challenges)?);
+        Ok(Self { media, web, certificates, challenges, tickets: tickets.clone() })
     }
 
     /// For RTMP.
@@ -88,6 +107,11 @@ impl ServerTls {
     /// The certificates in use.
     pub fn certificates(&self) -> &Certificates {
         &self.certificates
+    }
+
+    /// The challenges that are pending.
+    pub fn challenges(&self) -> &Arc<Challenges> {
+        &self.challenges
     }
 }
 

@@ -7,6 +7,7 @@ use rustls::server::UnbufferedServerConnection;
 use rustls::unbuffered::{ConnectionState, EncodeError, EncryptError, InsufficientSizeError, UnbufferedStatus};
 use rustls::{ProtocolVersion, ServerConfig};
 
+use crate::challenges::ACME_TLS;
 use crate::error::TlsError;
 use crate::records::Records;
 use crate::stranger::Stranger;
@@ -81,6 +82,11 @@ impl Session {
     /// Bytes of the peer that are held because more of their record is to come.
     pub fn holds(&self) -> usize {
         self.incoming.capacity()
+    }
+
+    /// The peer is an authority that has come for a challenge's certificate, and has seen it: there is nothing to say to it (RFC 8737, 3).
+    pub fn is_challenge(&self) -> bool {
+        self.connection.alpn_protocol() == Some(ACME_TLS)
     }
 
     /// Version and cipher, for the log.

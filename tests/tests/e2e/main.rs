@@ -1,6 +1,6 @@
 //! End to end: the real server, the clients that users have, and what users would say of it. One binary, so that it links once.
 //!
-//! Modules: [`play`] (push and watch), [`clients`] (other people's programs), [`http`] (the HTTP surface), [`auth`] (who may push), [`access`] (steps of the configuration), [`grants`] (what protected streams are played by),
+//! Modules: [`play`] (push and watch), [`clients`] (other people's programs), [`http`] (the HTTP surface), [`auth`] (who may push), [`access`] (steps of the configuration), [`acme`] (certificates that are ordered), [`grants`] (what protected streams are played by),
 //! [`enhanced`] (FourCC codecs, several tracks, odd encoders), [`lifecycle`] (publishers come and go), [`slate`] (what is shown meanwhile), [`migrate`] (encoders and players of other servers), [`shards`], [`load`] (a thousand
 //! viewers, stalled viewers), [`loadtest`] (the harness against the server), [`hls`] (playlists and parts), [`hls_lives`] (restarts and
 //! odd encoders), [`hls_cdn`] (behind caches), [`hls_crowd`] (ten thousand that wait), [`hls_browser`],
@@ -12,6 +12,7 @@
 #![forbid(unsafe_code)]
 
 mod access;
+mod acme;
 mod attacks;
 mod auth;
 mod browser;

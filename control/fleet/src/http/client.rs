@@ -10,7 +10,7 @@ use hyper_util::rt::TokioIo;
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::time::timeout;
 
-use super::dial::{dial, resolve};
+use super::dial::{Authorities, dial, resolve};
 use super::guard::Guard;
 use super::head::{Headed, Meter};
 use super::url::Url;
@@ -84,8 +84,19 @@ pub async fn may_go(url: &Url, guard: &Guard) -> Result<(), AskError> {
 impl Connection {
     /// Connects to a URL's host.
     pub async fn open(url: &Url, guard: &Guard) -> Result<Self, AskError> {
+        Self::connect(url, guard, None).await
+    }
+
+    /// The same, where these are trusted rather than the machine's alone.
+    #[cfg(feature = "tls")]
+    pub async fn open_trusting(url: &Url, guard: &Guard, trusted: &Authorities) -> Result<Self, AskError> {
+        Self::connect(url, guard, Some(trusted)).await
+    }
+
+    async fn connect(url: &Url, guard: &Guard, trusted: Option<&Authorities>) -> Result<Self, AskError> {
         let to = url.to_string();
-        let connecting = async { speak(&to, dial((&url.host, url.port), url.secure, &to, guard).await?).await };
+        let connecting =
+            async { speak(&to, dial((&url.host, url.port), url.secure, &to, (guard, trusted)).await?).await };
         let late = || AskError::Connect(to.clone(), format!("no connection within {} s", CONNECT_WAIT.as_secs()));
         let (sender, meter) = timeout(CONNECT_WAIT, connecting).await.map_err(|_| late())??;
         Ok(Self { sender, meter, to })

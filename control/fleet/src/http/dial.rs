@@ -7,26 +7,34 @@ use tokio::net::TcpStream;
 
 use super::client::AskError;
 use super::guard::Guard;
+#[cfg(feature = "tls")]
+pub use super::tls::Authorities;
 
 /// Addresses of one name that are tried.
 const ADDRESSES_MAX: usize = 4;
+
+/// Nobody is trusted by a build without TLS.
+#[cfg(not(feature = "tls"))]
+#[derive(Debug)]
+pub enum Authorities {}
 
 /// A connection, with TLS or without.
 pub trait Connected: AsyncRead + AsyncWrite + Unpin + Send {}
 
 impl<S: AsyncRead + AsyncWrite + Unpin + Send> Connected for S {}
 
-/// Connects to `host`, which is told of as `to`.
+/// Connects to `host`, which is told of as `to`, where the guard allows it. Whoever is `trusted` vouches for its certificate; `None`: the machine's
+/// authorities.
 pub async fn dial(
     (host, port): (&str, u16),
     secure: bool,
     to: &str,
-    guard: &Guard,
+    (guard, trusted): (&Guard, Option<&Authorities>),
 ) -> Result<Box<dyn Connected>, AskError> {
     let socket = reach(to, &resolve((host, port), guard).await?).await?;
     // Small messages, answered at once.
     let _ = socket.set_nodelay(true);
-    if secure { encrypted(host, to, socket).await } else { Ok(Box::new(socket)) }
+    if secure { encrypted(host, to, socket, trusted).await } else { Ok(Box::new(socket)) }
 }
 
 /// The addresses of a host that may be connected to.
@@ -56,14 +64,28 @@ async fn reach(to: &str, addresses: &[SocketAddr]) -> Result<TcpStream, AskError
 }
 
 #[cfg(feature = "tls")]
-async fn encrypted(host: &str, to: &str, socket: TcpStream) -> Result<Box<dyn Connected>, AskError> {
-    match super::tls::connect(host, socket).await {
+async fn encrypted(
+    host: &str,
+    to: &str,
+    socket: TcpStream,
+    trusted: Option<&Authorities>,
+) -> Result<Box<dyn Connected>, AskError> {
+    let secured = async {
+        let authorities = trusted.map_or_else(Authorities::of_machine, |trusted| Ok(trusted.clone()))?;
+        authorities.connect(host, socket).await
+    };
+    match secured.await {
         Ok(stream) => Ok(Box::new(stream)),
         Err(why) => Err(AskError::Tls(to.to_owned(), why)),
     }
 }
 
 #[cfg(not(feature = "tls"))]
-async fn encrypted(_host: &str, to: &str, _socket: TcpStream) -> Result<Box<dyn Connected>, AskError> {
+async fn encrypted(
+    _host: &str,
+    to: &str,
+    _socket: TcpStream,
+    _trusted: Option<&Authorities>,
+) -> Result<Box<dyn Connected>, AskError> {
     Err(AskError::Tls(to.to_owned(), "this build has no TLS (cargo feature \"tls\")".to_owned()))
 }

@@ -10,5 +10,5 @@ mod head;
 #[cfg(test)]
 mod tests;
 #[cfg(feature = "tls")]
-mod tls;
+pub mod tls;
 pub mod url;

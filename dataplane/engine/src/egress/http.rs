@@ -230,6 +230,10 @@ const OTHER_PATH: &str = "there is nothing here; try /NAME/index.html with the n
 async fn play(reply: &Reply<'_>) -> Answer {
     let Reply { shard, request, .. } = *reply;
     let path: Vec<&str> = request.path.iter().map(String::as_str).collect();
+    // Before anything that can refuse a request: an authority comes as it is, and its answer is of use to nobody else.
+    if let (Method::Get | Method::Head, [".well-known", "acme-challenge", token]) = (&request.method, path.as_slice()) {
+        return Answer::Whole(challenge(reply, token));
+    }
     let mut text = String::new();
     if let Some(refusal) = reply.pass.refusal(&mut text)
         && request.method != Method::Options
@@ -302,6 +306,15 @@ async fn play(reply: &Reply<'_>) -> Answer {
         (Method::Get | Method::Head, _) => reply.error(404, OTHER_PATH),
         _ => reply.not_allowed("GET, HEAD, OPTIONS"),
     })
+}
+
+/// What an authority gets that is to see that a name leads here (RFC 8555, 8.3).
+fn challenge(reply: &Reply<'_>, token: &str) -> Bytes {
+    let tls = reply.shard.tls.borrow();
+    match tls.as_ref().and_then(|tls| tls.challenges().find(token)) {
+        Some(answer) => reply.whole(200, "application/octet-stream", Cache::NoStore, answer.as_bytes()),
+        None => reply.error(404, "no challenge with this token is pending"),
+    }
 }
 
 /// Whether this is what a player or page asks for that watches already: a drain lets those go on. What a viewer begins with is refused:

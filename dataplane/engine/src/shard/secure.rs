@@ -82,6 +82,9 @@ async fn shake(
         let records = std::mem::replace(&mut held, rest);
         answer(shard, session, socket, protocol, (&mut tls, &mut plain), records).await?;
     }
+    if tls.is_challenge() {
+        return Err(session.ended_by(CloseReason::Challenge));
+    }
     // The beginning of what the peer says first.
     answer(shard, session, socket, protocol, (&mut tls, &mut plain), held).await?;
     shard.stats.tls_handshakes.add(1);

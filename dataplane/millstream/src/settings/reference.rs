@@ -5,6 +5,7 @@ mod written;
 
 use std::time::Duration;
 
+use millstream_acme::LETS_ENCRYPT;
 use millstream_hub::config::{FlushPolicy, OnUnpublish, Takeover};
 use serde_json::{Value, json};
 
@@ -91,12 +92,13 @@ impl Row {
 }
 
 /// What each table is about.
-pub(crate) const TABLES: [(&str, &str); 14] = [
+pub(crate) const TABLES: [(&str, &str); 15] = [
     ("node", "The process and its place in a fleet"),
     ("rtmp", "The port that encoders push to, and that RTMP viewers play from"),
     ("http", "The port that viewers play from"),
     ("control", "The port of the API and of /metrics"),
     ("tls", "Certificates for the ports with TLS. The files are read anew when they change, and on SIGHUP"),
+    ("acme", "A certificate that is ordered of an authority, such as Let's Encrypt, and renewed by itself"),
     ("hooks", "What WebAssembly hooks may use of this server, by name"),
     ("record", "Where recordings are kept, of streams whose `isOnDemand` or `isVideo` is set"),
     ("auth", "Who may publish and play: the steps of [[auth.steps]] in their order, then those of the preset"),
@@ -355,6 +357,42 @@ pub(crate) const ROWS: &[Row] = &[
         List("paths"),
         "Files in PEM with the keys of these certificates, in any order; a file may hold both.",
         |l| texts(l.tls.keys.iter().map(|file| file.display())),
+    ),
+    Row::new(
+        ("acme", "domains"),
+        List("domain names"),
+        "Names that lead to this server, all in one certificate. With it RTMPS is on 1938 and HTTPS on 443, unless tls_listen says otherwise.",
+        |l| texts(l.acme.iter().flat_map(|acme| &acme.domains)),
+    )
+    .flag("--domain"),
+    Row::new(
+        ("acme", "email"),
+        Text("address"),
+        "Whom the authority writes to. Who sets it agrees to the authority's terms of service.",
+        |l| l.acme.as_ref().map_or(Value::Null, |acme| acme.email.clone().into()),
+    )
+    .example("you@example.org")
+    .flag("--acme-email"),
+    Row::new(
+        ("acme", "directory"),
+        Text("https:// URL"),
+        "The authority's directory. Let's Encrypt has one for tries, whose certificates no client trusts: \
+         https://acme-staging-v02.api.letsencrypt.org/directory.",
+        |l| l.acme.as_ref().map_or(LETS_ENCRYPT, |acme| &acme.directory).into(),
+    ),
+    Row::new(
+        ("acme", "ca"),
+        Text("path"),
+        "A file in PEM with who signs the certificate of the authority's own server, where this machine does not trust it already.",
+        |l| l.acme.as_ref().and_then(|acme| acme.ca.as_ref()).map_or(Value::Null, |path| path.display().to_string().into()),
+    )
+    .example("/etc/millstream/ca.pem"),
+    Row::new(
+        ("acme", "challenges"),
+        List("http-01 and tls-alpn-01"),
+        "How it is shown that the names lead here, the first one first: the authority comes to port 80 of each name by http-01, and to port \
+         443 by tls-alpn-01. Unset: whichever of these ports the server has, then the other one.",
+        |l| l.acme.as_ref().map_or_else(|| json!([]), |acme| texts(&acme.challenges)),
     ),
     Row::new(
         ("hooks", "fail"),

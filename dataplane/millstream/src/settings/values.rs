@@ -4,6 +4,7 @@ use std::net::SocketAddr;
 use std::ops::RangeInclusive;
 use std::time::Duration;
 
+use millstream_acme::Kind;
 use millstream_engine::config::IoChoice;
 use millstream_fleet::http::url::{Url, UrlError};
 use millstream_hub::config::{FlushPolicy, OnUnpublish, Takeover};
@@ -60,6 +61,26 @@ pub(crate) fn node_name(text: &str) -> Result<String, String> {
 /// Where control is. Never quotes what it is given: a URL may hold a password.
 pub(crate) fn control_url(text: &str) -> Result<Url, String> {
     text.parse().map_err(|error: UrlError| error.to_string())
+}
+
+/// Where an authority is. Its answers decide what this server is certified for: by TLS, or on this machine.
+pub(crate) fn directory(text: &str) -> Result<String, String> {
+    let url: Url = text.parse().map_err(|error: UrlError| error.to_string())?;
+    if !url.secure && !url.is_loopback() {
+        return Err("this is not TLS; give the https:// URL of the authority's directory".to_owned());
+    }
+    Ok(text.to_owned())
+}
+
+/// `http-01` or `tls-alpn-01`.
+pub(crate) fn challenge(text: &str) -> Result<Kind, String> {
+    if text == "dns-01" {
+        return Err(
+            "dns-01 needs entries in the DNS, which this server does not make; give http-01, tls-alpn-01 or both"
+                .to_owned(),
+        );
+    }
+    choice(text, &[("http-01", Kind::Http01), ("tls-alpn-01", Kind::TlsAlpn01)])
 }
 
 /// `0.0.0.0:1935`, `[::]:1935`; `:1935` is all IPv4 addresses, as the defaults are, and `localhost:1935` this machine alone.

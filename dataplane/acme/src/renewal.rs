@@ -1,0 +1,205 @@
+//! The task that has a certificate ordered when its time has come, and tells what came of it. The one that is in use stays so until there is a
+//! better one. Before it: the binary, which starts it; after it: [`crate::order`].
+use std::collections::HashSet;
+use std::sync::Arc;
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
+
+use millstream_tls::{Certificate, Certificates, PemFile};
+use tokio::sync::Notify;
+use tracing::{debug, info, warn};
+
+use crate::client::Client;
+use crate::error::OrderError;
+use crate::files::Record;
+use crate::numbers::{ISSUED, Numbers};
+use crate::order::{Config, Kind, Server, order};
+use crate::schedule::{Held, Schedule};
+
+/// The clock may be set, and the machine may sleep: it is looked at so often.
+const LOOK_EVERY: Duration = Duration::from_mins(10);
+/// How often it is said again that a certificate cannot be renewed which has less than a third of its life left.
+const TELL_EVERY_S: u64 = 86_400;
+const DAY_S: u64 = 86_400;
+
+/// Tells the task that somebody has looked after things.
+#[derive(Clone, Debug, Default)]
+pub struct Hurry(Arc<Notify>);
+
+impl Hurry {
+    /// What has failed is tried soon.
+    pub fn now(&self) {
+        self.0.notify_one();
+    }
+}
+
+/// What keeps a server in certificates.
+#[derive(Debug)]
+pub struct Renewal<S> {
+    config: Config,
+    server: S,
+    client: Client,
+    schedule: Schedule,
+    hurry: Hurry,
+    numbers: Numbers,
+    /// When it was last said that things are bad.
+    told_s: u64,
+}
+
+impl<S: Server> Renewal<S> {
+    /// For this server; nothing happens until it runs.
+    pub fn new(config: Config, server: S) -> Self {
+        let schedule = Schedule::new(config.files.record().failed, chance());
+        let client = Client::new(config.authorities.clone());
+        Self { config, server, client, schedule, hurry: Hurry::default(), numbers: Numbers::default(), told_s: 0 }
+    }
+
+    /// The way to have it try soon.
+    pub fn hurry(&self) -> Hurry {
+        self.hurry.clone()
+    }
+
+    /// What it counts.
+    pub fn numbers(&self) -> Numbers {
+        self.numbers.clone()
+    }
+
+    /// Runs for as long as the process.
+    pub async fn run(mut self) {
+        loop {
+            let now_s = now_s();
+            let next_s = self.schedule.next_s(now_s, self.held());
+            self.numbers.next_at(next_s.max(now_s));
+            if next_s <= now_s {
+                self.order().await;
+                continue;
+            }
+            self.remind(now_s);
+            let wait = Duration::from_secs(next_s - now_s).min(LOOK_EVERY);
+            tokio::select! {
+                () = tokio::time::sleep(wait) => {}
+                () = self.hurry.0.notified() => self.schedule.hurry(),
+            }
+        }
+    }
+
+    /// The certificate that is there.
+    fn certificate(&self) -> Option<Certificate> {
+        let bytes = self.config.files.read_certificate().ok().flatten()?;
+        let file = [PemFile { name: "", bytes: &bytes }];
+        Certificates::from_pem(&file, &file).ok()?.list().first().cloned()
+    }
+
+    fn held(&self) -> Option<Held> {
+        let certificate = self.certificate()?;
+        let wanted: HashSet<&str> = self.config.domains.iter().map(crate::Domain::as_str).collect();
+        let names: HashSet<&str> = certificate.names.iter().map(String::as_str).collect();
+        let is_of_authority = self.config.files.record().issued_by.as_ref() == Some(&self.config.directory);
+        Some(Held { valid_s: certificate.valid_s, is_wanted: wanted == names && is_of_authority })
+    }
+
+    async fn order(&mut self) {
+        let domains = self.domains();
+        let kinds = self.kinds();
+        let directory = &self.config.directory;
+        match (self.schedule.failure(), kinds.first()) {
+            (None, Some(kind)) => info!(domains, directory, challenge = kind.name(), "a certificate is ordered"),
+            (_, kind) => {
+                let challenge = kind.map(|kind| kind.name());
+                debug!(domains, directory, challenge, "a certificate is ordered again");
+            }
+        }
+        let ordered = order(&self.config, &kinds, &self.client, &self.server).await;
+        let asked = self.client.take_asked();
+        match ordered {
+            Ok(()) => {
+                self.numbers.count(ISSUED);
+                let failures = self.schedule.succeeded(chance()).map_or(0, |failed| failed.times);
+                info!(domains, failures, "the authority has issued a certificate");
+                self.keep(Some(self.config.directory.clone()));
+                self.server.renewed().await;
+            }
+            Err(error) => {
+                self.numbers.count(error.label());
+                self.failed(&error, asked);
+                self.keep(self.config.files.record().issued_by);
+            }
+        }
+    }
+
+    /// Challenges in the order in which they are tried: another one first after each failure.
+    fn kinds(&self) -> Vec<Kind> {
+        let mut kinds = self.config.kinds.clone();
+        if let (Some(failed), false) = (self.schedule.failure(), kinds.is_empty()) {
+            let by = failed.times as usize % kinds.len();
+            kinds.rotate_left(by);
+        }
+        kinds
+    }
+
+    fn failed(&mut self, error: &OrderError, asked: Option<Duration>) {
+        let now_s = now_s();
+        let why = (error.kind(), error.to_string());
+        let is_new = self.schedule.failed(now_s, why, asked, chance());
+        let wait_s = self.schedule.failure().map_or(0, |failed| failed.next_s.saturating_sub(now_s));
+        let (domains, next) = (self.domains(), format!("in {}", words(wait_s)));
+        if is_new {
+            self.told_s = now_s;
+            let in_use = self.in_use(now_s);
+            warn!(domains, %error, next, in_use, "a certificate cannot be ordered; it is tried again, which is told once the reason is another");
+        } else {
+            debug!(domains, %error, next, "a certificate cannot be ordered, as before");
+        }
+    }
+
+    /// Says again that things are bad, once they may end so.
+    fn remind(&mut self, now_s: u64) {
+        let Some(failed) = self.schedule.failure() else { return };
+        let is_bad = self.held().is_none_or(|held| held.is_old(now_s));
+        if !is_bad || now_s.saturating_sub(self.told_s) < TELL_EVERY_S {
+            return;
+        }
+        let (since, tries, reason) = (words(now_s.saturating_sub(failed.since_s)), failed.times, failed.reason.clone());
+        let (domains, in_use) = (self.domains(), self.in_use(now_s));
+        self.told_s = now_s;
+        warn!(domains, tries, reason, in_use, "a certificate cannot be ordered since {since}");
+    }
+
+    /// What there is meanwhile.
+    fn in_use(&self, now_s: u64) -> String {
+        match self.certificate().map(|certificate| certificate.valid_s.1) {
+            None => "there is no certificate".to_owned(),
+            Some(until_s) if until_s <= now_s => "the certificate in use has expired".to_owned(),
+            Some(until_s) => format!("the certificate in use ends in {}", words(until_s - now_s)),
+        }
+    }
+
+    fn domains(&self) -> String {
+        self.config.domains.iter().map(crate::Domain::as_str).collect::<Vec<_>>().join(", ")
+    }
+
+    fn keep(&self, issued_by: Option<String>) {
+        let record = Record { issued_by, failed: self.schedule.failure().cloned() };
+        if let Err(error) = self.config.files.save_record(&record) {
+            warn!(%error, "what came of an order cannot be written: a restart makes another one");
+        }
+    }
+}
+
+/// Days, hours, or minutes, as people say them.
+fn words(seconds: u64) -> String {
+    match (seconds / DAY_S, seconds / 3_600, seconds / 60) {
+        (2.., ..) => format!("{} days", seconds / DAY_S),
+        (_, 2.., _) => format!("{} h", seconds / 3_600),
+        (.., 2..) => format!("{} min", seconds / 60),
+        _ => format!("{seconds} s"),
+    }
+}
+
+/// From 0 to 1. Without it servers would only come at the same time.
+fn chance() -> f64 {
+    getrandom::u64().map_or(0.5, |number| number as f64 / u64::MAX as f64)
+}
+
+fn now_s() -> u64 {
+    SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default().as_secs()
+}

@@ -1,0 +1,36 @@
+//! Certificates that are ordered: what the task that orders them does to this server, and what `millstream check` tells of it. Before it:
+//! [`crate::certificates`], which starts the task; after it: the shards, which answer challenges.
+use millstream_acme::Server;
+use millstream_acme::files::Files;
+use millstream_tls::Challenges;
+
+use crate::certificates::InUse;
+
+impl Server for InUse {
+    async fn show(&self, challenges: Challenges) -> Result<(), String> {
+        let in_use = self.clone();
+        // It waits for files that are being read, and for the shards.
+        let shown = tokio::task::spawn_blocking(move || in_use.show(challenges)).await;
+        shown.unwrap_or_else(|error| Err(error.to_string()))
+    }
+
+    async fn renewed(&self) {
+        let in_use = self.clone();
+        let read = move || in_use.read_anew("a certificate was ordered");
+        // A panic in it has been printed.
+        drop(tokio::task::spawn_blocking(read).await);
+    }
+}
+
+/// That orders fail, if they do, for somebody who looks at the configuration.
+pub(crate) fn told(files: &Files, now_s: u64) -> Option<String> {
+    let failed = files.record().failed?;
+    let hours = |from: u64, to: u64| to.saturating_sub(from).div_ceil(3_600);
+    Some(format!(
+        "acme: no certificate could be ordered since {} h ago, in {} tries. The last time: {}. It is tried again within {} h, or soon after SIGHUP",
+        hours(failed.since_s, now_s),
+        failed.times,
+        failed.reason,
+        hours(now_s, failed.next_s)
+    ))
+}
