@@ -161,7 +161,7 @@ impl<S: Server> Renewal<S> {
         let (since, tries, reason) = (words(now_s.saturating_sub(failed.since_s)), failed.times, failed.reason.clone());
         let (domains, in_use) = (self.domains(), self.in_use(now_s));
         self.told_s = now_s;
-        warn!(domains, tries, reason, in_use, "a certificate cannot be ordered since {since}");
+        warn!(domains, tries, reason, in_use, "no certificate could be ordered for {since}");
     }
 
     /// What there is meanwhile.

@@ -2,6 +2,7 @@
 //! is set is ignored without a word. A file that is wrong changes nothing. Before it: the signals of [`crate::serve`].
 use std::path::PathBuf;
 
+use millstream_acme::Domain;
 use serde_json::Value;
 use tracing::{error, info, warn};
 
@@ -20,6 +21,9 @@ use crate::{layers, logging};
 pub(crate) struct Reload {
     file: Option<PathBuf>,
     log: LogFlags,
+    /// Flags that the file is only right together with.
+    domains: Vec<Domain>,
+    acme_email: Option<String>,
     level: String,
     settings: Settings,
     shown: Value,
@@ -41,6 +45,8 @@ impl Reload {
         Self {
             file,
             log,
+            domains: flags.domain.clone(),
+            acme_email: flags.acme_email.clone(),
             level: String::new(),
             settings: Settings::default(),
             shown: Value::Null,
@@ -57,7 +63,7 @@ impl Reload {
         self.level.clone_from(&layers.log.level);
         // Read once more rather than kept: what flags have put over it is not to count as changed.
         if let Some(Ok(settings)) = self.file.as_deref().map(settings::read) {
-            self.shown = shown(&settings);
+            self.shown = shown(self.flags(), &settings);
             self.streams.clone_from(&settings.streams);
             self.steps.clone_from(&settings.steps);
             self.settings = settings;
@@ -83,6 +89,11 @@ impl Reload {
         self
     }
 
+    fn flags(&self) -> layers::Flags {
+        let (domains, acme_email) = (self.domains.clone(), self.acme_email.clone());
+        layers::Flags { domains, acme_email, ..layers::Flags::default() }
+    }
+
     /// Brings the file's steps into force; what of them needs a restart.
     fn take_steps(&mut self, settings: &Settings) -> Option<&'static str> {
         if self.steps == settings.steps {
@@ -104,7 +115,7 @@ impl Reload {
             return None;
         }
         let Some(change) = &self.change else { return Some("[[stream]]") };
-        let made = layers::merge(layers::Flags::default(), settings.clone()).map_err(|error| format!("{error:#}"));
+        let made = layers::merge(self.flags(), settings.clone()).map_err(|error| format!("{error:#}"));
         if let Err(error) = made.and_then(|layers| change.change(layers.streams)) {
             error!("SIGHUP: the streams of the file are not all in force: {error}");
             return Some("[[stream]]");
@@ -149,7 +160,7 @@ impl Reload {
             }
         }
         // Compared with what the server began with: that is what is in force.
-        let after = shown(&settings);
+        let after = shown(self.flags(), &settings);
         let mut keys = changed(&self.shown, &after, &self.settings, &settings);
         keys.extend(self.change_streams(&settings).map(str::to_owned));
         keys.extend(self.take_steps(&settings).map(str::to_owned));
@@ -163,8 +174,8 @@ impl Reload {
 }
 
 /// The settings as the reference shows them; nothing where they contradict each other, which a start would refuse.
-fn shown(settings: &Settings) -> Value {
-    let merged = layers::merge(layers::Flags::default(), settings.clone());
+fn shown(flags: layers::Flags, settings: &Settings) -> Value {
+    let merged = layers::merge(flags, settings.clone());
     merged.map_or(Value::Null, |layers| reference::shown(&layers))
 }
 
@@ -197,6 +208,10 @@ mod tests {
     use millstream_proto::secret::Secret;
 
     use super::*;
+
+    fn shown(settings: &Settings) -> Value {
+        super::shown(layers::Flags::default(), settings)
+    }
 
     #[test]
     fn what_has_changed_is_named_and_the_level_is_not() {

@@ -281,8 +281,11 @@ fn an_authority_that_is_of_no_help_is_told_once_and_asked_again() {
     // What it has asked for holds over a restart, and SIGHUP.
     let server = options(&ports, &[NAME], &acme).start_in(server.kill());
     server.hang_up();
+    eventually("SIGHUP is taken", seconds(5), || server.log.has("all of it is in force").then_some(()));
     std::thread::sleep(seconds(3));
     assert_eq!(helpless.asked(), 3);
+    // A start says how things are, although it asks nobody.
+    assert!(server.log.has("no certificate could be ordered"), "{}", server.log.text());
 }
 
 #[test]
