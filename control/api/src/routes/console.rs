@@ -77,15 +77,10 @@ pub(crate) async fn document(State(api): State<Api>, headers: HeaderMap) -> Resp
 
 /// What it is made of.
 pub(crate) async fn part(Path(path): Path<String>, headers: HeaderMap) -> Response {
-    match file(&path) {
-        Some(file) => {
-            answer(&headers, file.content_type, "public, max-age=31536000, immutable", file.plain, file.gzip())
-        }
-        None => {
-            let detail = "the console of this release has no such file; load / anew";
-            Problem::not_found(detail).into_response()
-        }
-    }
+    let Some(file) = file(&path) else {
+        return Problem::not_found("the console of this release has no such file; load / anew").into_response();
+    };
+    answer(&headers, file.content_type, "public, max-age=31536000, immutable", file.plain, file.gzip())
 }
 
 #[cfg(test)]
