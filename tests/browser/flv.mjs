@@ -54,6 +54,7 @@ await run(url, async ({ page, state }) => {
       return now.state === 'waiting' && now;
     });
     check(/not on air/i.test(waiting.shown), `the visitor reads ${waiting.shown}`);
+    console.log('waits');
     if (process.env.MILLSTREAM_SHOT) await page.screenshot({ path: `${process.env.MILLSTREAM_SHOT}-waiting.png` });
     await until('the page plays by itself', 30, async () => (await state()).state === 'playing' && (await state()).frames > 0);
     const last = await watch(3);

@@ -1,5 +1,6 @@
 //! The end of a target on the network: a task that connects, publishes what its follower hands over, waits and tries again, until the stream is
 //! over. Before it: [`super::follower`]; after it: the target.
+use std::io::ErrorKind;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -13,7 +14,7 @@ use millstream_proto::rtmp::{ClientEvent, ClientSession};
 use millstream_proto::time::Time;
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::sync::mpsc::{Receiver, UnboundedReceiver};
-use tokio::time::{Instant, sleep, sleep_until, timeout};
+use tokio::time::{Instant, sleep, sleep_until, timeout, timeout_at};
 
 use super::link::{Link, Piece, State};
 use super::tags::Outgoing;
@@ -45,6 +46,8 @@ pub(super) struct Push {
     /// From the follower of now, and from those that come.
     pub(super) pieces: Receiver<Piece>,
     pub(super) followers: UnboundedReceiver<Receiver<Piece>>,
+    /// Its follower has gone, and another one comes before this or never.
+    pub(super) alone_until: Option<Instant>,
 }
 
 /// Why a connection is no more.
@@ -81,13 +84,16 @@ impl Push {
         tracing::info!(stream = %self.stream, target_server = %self.link.target, "relay over");
     }
 
-    /// The next piece; `None`: the stream is over.
+    /// The next piece; `None`: the stream is over. May be dropped and called again: what comes of the connection meanwhile does not prolong the
+    /// wait for another follower.
     async fn next(&mut self) -> Option<Piece> {
         loop {
             if let Some(piece) = self.pieces.recv().await {
                 return Some(piece);
             }
-            self.pieces = timeout(NEW_FOLLOWER_WAIT, self.followers.recv()).await.ok().flatten()?;
+            let until = *self.alone_until.get_or_insert_with(|| Instant::now() + NEW_FOLLOWER_WAIT);
+            self.pieces = timeout_at(until, self.followers.recv()).await.ok().flatten()?;
+            self.alone_until = None;
         }
     }
 
@@ -148,6 +154,7 @@ impl Push {
                     let bytes = match read {
                         Ok(0) => return End::Failed("the target closed the connection".to_owned()),
                         Ok(length) => input.get(..length).unwrap_or_default(),
+                        Err(error) if is_close(&error) => return End::Failed("the target closed the connection".to_owned()),
                         Err(error) => return End::Failed(format!("the connection broke: {error}")),
                     };
                     if let Err(error) = session.handle_input(Time::ZERO, bytes) {
@@ -207,6 +214,11 @@ impl Push {
             }
         }
     }
+}
+
+/// What reading says where the peer has closed while bytes were on their way to it; or, with TLS, without its goodbye.
+fn is_close(error: &std::io::Error) -> bool {
+    matches!(error.kind(), ErrorKind::ConnectionReset | ErrorKind::BrokenPipe | ErrorKind::UnexpectedEof)
 }
 
 async fn at(moment: Option<Instant>) {

@@ -75,6 +75,7 @@ impl Relays {
             stop: Stop::new(self.0.seed, id),
             pieces,
             followers: coming,
+            alone_until: None,
         };
         let (shared, id) = (Arc::clone(&self.0), id.clone());
         self.0.runtime.spawn(async move {

@@ -5,25 +5,27 @@ use millstream_tests::clip::Clip;
 use millstream_tests::http;
 use millstream_tests::machine::Probe;
 use millstream_tests::rtmp::Publisher;
-use millstream_tests::seconds;
 use millstream_tests::server::{Options, Server};
-use millstream_tests::tools::{Finished, Tool, ffmpeg_push};
+use millstream_tests::tools::{Tool, ffmpeg_push};
+use millstream_tests::{eventually, seconds};
 
-fn browser(server: &Server, scenario: &str, id: &str, page: &str) -> Finished {
+fn start(server: &Server, scenario: &str, id: &str, page: &str) -> Tool {
     let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("browser/flv.mjs");
     let url = format!("http://{}/{id}/{page}", server.http);
-    let script = script.to_str().expect("ASCII");
-    let done = Tool::start("node", &[script, scenario, &url]).wait(seconds(70));
+    Tool::start("node", &[script.to_str().expect("ASCII"), scenario, &url])
+}
+
+fn succeeds(scenario: &str, tool: Tool) {
+    let done = tool.wait(seconds(70));
     println!("{}", done.stdout);
     assert!(done.status.success(), "{scenario}: {}\n{}", done.stdout, done.stderr);
-    done
 }
 
 #[test]
 fn the_page_plays_for_ten_seconds() {
     let server = Options::open().start();
     let _push = ffmpeg_push(&server.push_url("cam"), 90);
-    browser(&server, "plays", "cam", "flv.html");
+    succeeds("plays", start(&server, "plays", "cam", "flv.html"));
 }
 
 #[test]
@@ -38,13 +40,12 @@ fn the_page_for_hls_waits_for_a_stream_that_is_not_on_air_and_starts_by_itself()
 
 fn waits(page: &str) {
     let server = Options::open().start();
-    let rtmp = server.rtmp;
-    let later = std::thread::spawn(move || {
-        std::thread::sleep(seconds(6));
-        Publisher::start(rtmp, "stream", "cam").expect("published").repeat(Clip::small())
-    });
-    browser(&server, "waits", "cam", page);
-    drop(later.join());
+    let tool = start(&server, "waits", "cam", page);
+    eventually("the page says that it waits", seconds(40), || tool.stdout.has("waits").then_some(()));
+    // It asks again in vain for a while.
+    std::thread::sleep(seconds(4));
+    let _push = Publisher::start(server.rtmp, "stream", "cam").expect("published").repeat(Clip::small());
+    succeeds("waits", tool);
 }
 
 #[test]

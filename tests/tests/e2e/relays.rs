@@ -101,7 +101,7 @@ fn case_30_a_relay_whose_target_closes_is_tried_again_until_the_publisher_ends()
     eventually("a second of it is sent", seconds(10), || {
         (relays(&mut client, "cam")[0]["sent_bytes"].as_u64() > Some(50_000)).then_some(())
     });
-    assert!((server.metric("millstream_relays{state=\"on_air\"}") - 1.0).abs() < 0.5);
+    assert!(server.metrics().contains("millstream_relays{state=\"on_air\"} 1"), "{}", server.metrics());
     push.finish().expect("ended");
     // The target is told the end, so that its file is whole.
     let done = target.wait(seconds(10));
@@ -190,7 +190,7 @@ fn addresses_that_cannot_be_are_refused_and_private_ones_are_not_connected_to() 
     let mut client = Client::admin(&server);
     let refused = |client: &mut Client, to: &str, why: &str| {
         let body = json!({ "id": "bad", "settings": { "isRelay": true, "relayURL": to } });
-        let answer = client.post("/api/v1/streams", &body).is(422);
+        let answer = client.post("/api/v1/streams", &body).is(400);
         let text = answer.json.to_string();
         assert!(text.contains(why) && text.contains("relayURL") && !text.contains(KEY), "{to}: {text}");
     };
