@@ -23,7 +23,7 @@ impl Backoff {
     }
 
     /// It failed once more: how long to wait, between a half and the whole of the doubled time.
-    pub fn next(&mut self) -> Duration {
+    pub fn next_wait(&mut self) -> Duration {
         let whole = self.least.saturating_mul(1_u32 << self.tries.min(20)).min(self.most);
         self.tries = self.tries.saturating_add(1);
         // SplitMix64: for spreading, not for secrets.
@@ -42,7 +42,7 @@ mod tests {
     fn waits_double_up_to_a_limit_and_differ_between_nodes() {
         let waits = |seed| {
             let mut backoff = Backoff::new(Duration::from_millis(100), Duration::from_secs(2), seed);
-            (0..40).map(|_| backoff.next().as_millis() as u64).collect::<Vec<_>>()
+            (0..40).map(|_| backoff.next_wait().as_millis() as u64).collect::<Vec<_>>()
         };
         let (one, other) = (waits(1), waits(2));
         for (n, wait) in one.iter().enumerate() {
@@ -52,9 +52,9 @@ mod tests {
         assert_ne!(one, other);
         let mut backoff = Backoff::new(Duration::from_millis(100), Duration::from_secs(2), 1);
         for _ in 0..9 {
-            backoff.next();
+            backoff.next_wait();
         }
         backoff.reset();
-        assert!(backoff.next() <= Duration::from_millis(100));
+        assert!(backoff.next_wait() <= Duration::from_millis(100));
     }
 }

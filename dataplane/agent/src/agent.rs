@@ -308,7 +308,7 @@ impl Agent {
                         let streams = self.directory.records().len();
                         tracing::warn!(%error, streams, "control is away: going on with the streams that are known, and trying again");
                     }
-                    self.meanwhile(sleep(backoff.next())).await;
+                    self.meanwhile(sleep(backoff.next_wait())).await;
                 }
             }
         }

@@ -223,7 +223,7 @@ impl Modules {
             self.settle(&wanted, dir.clone(), bound.warnings, news).await;
             if failed {
                 // Whatever is new is wanted at once; else the same again, later.
-                drop(timeout(backoff.next(), changes.changed()).await);
+                drop(timeout(backoff.next_wait(), changes.changed()).await);
             } else {
                 backoff.reset();
                 // Its sender is here, too.

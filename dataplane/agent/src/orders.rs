@@ -49,7 +49,9 @@ async fn answer(engine: &Remote, runs: &Runs, relays: &KnownRelays, order: &Orde
         Order::Look { stream } => match Id::new(stream) {
             Ok(id) => {
                 let mut live = engine.look(&id).await?.map(Box::new);
-                live.iter_mut().for_each(|live| relays.add_to(live));
+                if let Some(live) = &mut live {
+                    relays.add_to(live);
+                }
                 Answer::Live { live }
             }
             Err(_) => Answer::Live { live: None },

@@ -137,7 +137,7 @@ impl Reporter {
                     if !std::mem::replace(&mut self.failing, true) {
                         tracing::debug!(%error, "control does not take reports now");
                     }
-                    not_before = Instant::now() + self.backoff.next();
+                    not_before = Instant::now() + self.backoff.next_wait();
                     // Who asked has given up by the time that control is back.
                     shared.outcomes();
                 }
@@ -179,7 +179,9 @@ impl Reporter {
         let mut live =
             if with_live { timeout(LIVE_WAIT, self.engine.on_air()).await.ok().and_then(Result::ok) } else { None };
         if let Some(live) = &mut live {
-            live.iter_mut().for_each(|live| self.relays.add_to(live));
+            for live in live.iter_mut() {
+                self.relays.add_to(live);
+            }
             self.viewers = live.iter().map(|live| (live.id.clone(), live.viewers.clone())).collect();
         }
         let report = Report {

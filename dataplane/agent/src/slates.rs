@@ -125,7 +125,7 @@ impl Slates {
             let failed = !warnings.is_empty() || !taken;
             self.settle(warnings, shared);
             if failed {
-                drop(timeout(backoff.next(), changes.changed()).await);
+                drop(timeout(backoff.next_wait(), changes.changed()).await);
                 if !taken {
                     // Told once more to all of them.
                     held.clear();

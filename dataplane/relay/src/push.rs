@@ -24,9 +24,9 @@ const CONNECT_WAIT: Duration = Duration::from_secs(15);
 /// A target that takes nothing for so long has gone.
 const STALL: Duration = Duration::from_secs(20);
 /// Waits between tries.
-const RETRY: (Duration, Duration) = (Duration::from_secs(1), Duration::from_secs(60));
+const RETRY: (Duration, Duration) = (Duration::from_secs(1), Duration::from_mins(1));
 /// A target that was on air for so long is tried again soon.
-const GOOD: Duration = Duration::from_secs(60);
+const GOOD: Duration = Duration::from_mins(1);
 /// A stream whose settings change has other followers: the new one is here within this time, or the stream is over.
 const NEW_FOLLOWER_WAIT: Duration = Duration::from_secs(1);
 /// Time for the goodbye.
@@ -72,7 +72,7 @@ impl Push {
             if on_air_since.is_some_and(|since: Instant| since.elapsed() >= GOOD) {
                 backoff.reset();
             }
-            let wait = backoff.next();
+            let wait = backoff.next_wait();
             let Self { stream, link, .. } = &self;
             tracing::warn!(%stream, target_server = %link.target, why, wait_s = wait.as_secs_f64(), "relay ended; it is tried again");
             self.link.enter(State::Waiting, Some(why));

@@ -34,7 +34,7 @@ fn make(client: &mut Client, id: &str, to: &str) {
     assert_eq!(made["not_in_force"], json!([]));
 }
 
-fn change(client: &mut Client, id: &str, settings: Value) {
+fn change(client: &mut Client, id: &str, settings: &Value) {
     client
         .request("PATCH", &format!("/api/v1/streams/{id}"), "If-Match: *\r\n", Some(&json!({ "settings": settings })))
         .is(200);
@@ -131,7 +131,7 @@ fn viewers_of_the_target_see_the_stream_and_other_targets_come_and_go_beside_it(
     let tags = viewer.tags_for(seconds(2));
     assert!(tags.iter().filter(|tag| tag.is_frame()).count() > 60, "{} tags", tags.len());
     // A second one comes, and the first connection goes on.
-    change(&mut client, "cam", json!({ "relayURL": format!("{},{}", to(&one), to(&other)) }));
+    change(&mut client, "cam", &json!({ "relayURL": format!("{},{}", to(&one), to(&other)) }));
     let both = eventually("both are on air", seconds(10), || {
         let relays = relays(&mut client, "cam");
         (relays.len() == 2 && relays.iter().all(|relay| relay["state"] == "on_air")).then_some(relays)
@@ -140,7 +140,7 @@ fn viewers_of_the_target_see_the_stream_and_other_targets_come_and_go_beside_it(
     drop(Viewer::watch(other.http, "copy"));
     assert!(viewer.end.is_none() && !viewer.tags_for(seconds(1)).is_empty());
     // And none is wanted any more.
-    change(&mut client, "cam", json!({ "isRelay": false }));
+    change(&mut client, "cam", &json!({ "isRelay": false }));
     eventually("no relay is left", seconds(10), || relays(&mut client, "cam").is_empty().then_some(()));
     eventually("the copy has ended", seconds(10), || {
         viewer.tags_for(seconds(1));

@@ -382,18 +382,19 @@ fn take(shape: Shape, value: &Value, reading: Reading) -> Result<Value, String> 
         (Shape::Text(_), Value::String(text)) if text.chars().any(|c| c.is_control() && !"\t\r\n".contains(c)) => {
             Err("this has a control character; leave it out (line breaks and tabs may be there)".to_owned())
         }
-        (Shape::Text(max), Value::String(text)) if text.len() <= max => Ok(value.clone()),
-        (Shape::Text(max), Value::String(_)) => Err(format!("this is too long; give at most {max} bytes")),
+        (Shape::Text(max) | Shape::PushAddresses(max), Value::String(text)) if text.len() > max => {
+            Err(format!("this is too long; give at most {max} bytes"))
+        }
+        (Shape::Text(_), Value::String(_)) => Ok(value.clone()),
         (Shape::Word(words), Value::String(text)) if words.contains(&text.as_str()) => Ok(value.clone()),
         (Shape::Word(words), Value::String(_)) => {
             let words: Vec<String> = words.iter().map(|word| format!("\"{word}\"")).collect();
             Err(format!("give one of {}", words.join(", ")))
         }
-        (Shape::PushAddresses(max), Value::String(text)) if text.len() <= max => match PushAddress::list(text) {
+        (Shape::PushAddresses(_), Value::String(text)) => match PushAddress::list(text) {
             Ok(_) => Ok(value.clone()),
             Err(error) => Err(error.to_string()),
         },
-        (Shape::PushAddresses(max), Value::String(_)) => Err(format!("this is too long; give at most {max} bytes")),
         (Shape::Date, Value::String(text)) if text.is_empty() => Ok(Value::Null),
         (Shape::Date, Value::String(text)) => match midnight_s(text) {
             Some(_) => Ok(value.clone()),

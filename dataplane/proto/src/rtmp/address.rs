@@ -96,7 +96,7 @@ impl FromStr for PushAddress {
 /// Host without brackets, and the port where one is written.
 fn authority_parts(authority: &str) -> Result<(&str, Option<u16>), AddressError> {
     let (host, port) = match authority.strip_prefix('[').and_then(|rest| rest.split_once(']')) {
-        Some((host, port)) if port.is_empty() => (host, None),
+        Some((host, "")) => (host, None),
         Some((host, port)) => (host, Some(port.strip_prefix(':').ok_or(AddressError::Host)?)),
         None => authority.split_once(':').map_or((authority, None), |(host, port)| (host, Some(port))),
     };
