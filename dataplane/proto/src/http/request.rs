@@ -234,7 +234,7 @@ pub fn parse(head: &[u8]) -> Result<Parsed, HttpError> {
         if_none_match: headers.joined("If-None-Match"),
         conditions: headers.conditions(),
         cmcd_session: headers.first("CMCD-Session").map(text),
-        accepts_gzip: headers.accepts_gzip(),
+        accepts_gzip: accepts_gzip(headers.all("Accept-Encoding")),
         metrics,
         range: headers.one("Range")?.map(text),
         websocket: headers.websocket()?,
@@ -327,24 +327,6 @@ impl<'a> Headers<'a> {
         options.any(|value| value.trim_ascii().eq_ignore_ascii_case(option.as_bytes()))
     }
 
-    /// RFC 9110, 12.5.3: gzip is named, or all that is not named is taken; a weight of 0 is a no.
-    fn accepts_gzip(&self) -> bool {
-        let mut any = false;
-        for coding in self.all("Accept-Encoding").flat_map(|value| value.split(|b| *b == b',')) {
-            let mut parts = coding.split(|b| *b == b';').map(<[u8]>::trim_ascii);
-            let name = parts.next().unwrap_or_default();
-            let refused = parts.any(|weight| {
-                let digits = weight.strip_prefix(b"q=").or_else(|| weight.strip_prefix(b"Q="));
-                digits.is_some_and(|digits| digits.iter().all(|b| matches!(b, b'0' | b'.')))
-            });
-            if name.eq_ignore_ascii_case(b"gzip") || name.eq_ignore_ascii_case(b"x-gzip") {
-                return !refused;
-            }
-            any |= name == b"*" && !refused;
-        }
-        any
-    }
-
     fn conditions(&self) -> Option<Box<Conditions>> {
         let conditions = Conditions {
             if_match: self.joined("If-Match"),
@@ -393,4 +375,22 @@ impl<'a> Headers<'a> {
 
 fn text(value: &[u8]) -> String {
     String::from_utf8_lossy(value).into_owned()
+}
+
+/// Whether these values of `Accept-Encoding` take gzip (RFC 9110, 12.5.3): it is named, or all that is not named is taken; a weight of 0 is a no.
+pub fn accepts_gzip<'a>(values: impl Iterator<Item = &'a [u8]>) -> bool {
+    let mut any = false;
+    for coding in values.flat_map(|value| value.split(|b| *b == b',')) {
+        let mut parts = coding.split(|b| *b == b';').map(<[u8]>::trim_ascii);
+        let name = parts.next().unwrap_or_default();
+        let refused = parts.any(|weight| {
+            let digits = weight.strip_prefix(b"q=").or_else(|| weight.strip_prefix(b"Q="));
+            digits.is_some_and(|digits| digits.iter().all(|b| matches!(b, b'0' | b'.')))
+        });
+        if name.eq_ignore_ascii_case(b"gzip") || name.eq_ignore_ascii_case(b"x-gzip") {
+            return !refused;
+        }
+        any |= name == b"*" && !refused;
+    }
+    any
 }
