@@ -3,7 +3,7 @@
 //! Reading order: [`time`], [`limits`], [`media`] (what a stream is made of; [`codec`]
 //! reads its configurations), [`rtmp`] (how it arrives and one way it leaves),
 //! [`flv`] (the other way), [`cmaf`], [`hls`] and [`dash`] (as files and playlists), [`mp4`] (as one file that is kept),
-//! [`recorded`] (where it is kept), [`http`] (how viewers ask), [`sign`] (who may). [`output`] names what a stream is given out as.
+//! [`recorded`] (where it is kept), [`http`] and [`http2`] (how viewers ask), [`sign`] (who may). [`output`] names what a stream is given out as.
 //! [`proxy`] and [`network`] are for what stands in front of us,
 //! [`openmetrics`] for who looks after us.
 //!
@@ -21,6 +21,7 @@ pub mod flv;
 pub mod hex;
 pub mod hls;
 pub mod http;
+pub mod http2;
 pub mod id;
 pub mod limits;
 pub mod media;

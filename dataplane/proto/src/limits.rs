@@ -84,6 +84,33 @@ pub const HTTP_PATH_SEGMENTS_MAX: usize = 16;
 /// Bytes of an HTTP request's body: play requests have none, and a grant request is short.
 pub const HTTP_BODY_BYTES_MAX: u64 = 64 << 10;
 
+/// Streams of an HTTP/2 connection that may be open at the same time (RFC 9113, 6.5.2 recommends no fewer).
+pub const HTTP2_STREAMS_MAX: usize = 100;
+/// Bytes of an HTTP/2 request's header list, counted as `SETTINGS_MAX_HEADER_LIST_SIZE` does: name, value and 32 of each field.
+pub const HTTP2_HEADER_LIST_BYTES_MAX: usize = 16 << 10;
+/// Bytes of an HTTP/2 header block, compressed.
+pub const HTTP2_HEADER_BLOCK_BYTES_MAX: usize = 16 << 10;
+/// CONTINUATION frames of one header block: a block that fills frames has one or none.
+pub const HTTP2_CONTINUATIONS_MAX: u32 = 16;
+/// Payload of a received HTTP/2 frame, bytes: the least that may be announced.
+pub const HTTP2_FRAME_BYTES_MAX: usize = 16 << 10;
+/// Payload of a DATA frame that is sent, bytes: larger ones would keep other streams of the connection waiting.
+pub const HTTP2_DATA_FRAME_BYTES: usize = 16 << 10;
+/// Settings of one SETTINGS frame: fewer than twenty are defined.
+pub const HTTP2_SETTINGS_MAX: usize = 32;
+/// Streams that a peer may reset, or break, beyond those that it lets complete; halved by each tick.
+pub const HTTP2_RESETS_MAX: u32 = 100;
+/// Frames that bring no request and no body, beyond those that answer what was sent; halved by each tick.
+pub const HTTP2_CONTROL_FRAMES_MAX: u32 = 1_000;
+/// Events of an HTTP/2 connection that may wait: nothing is read beyond.
+pub const HTTP2_EVENTS_MAX: usize = 16;
+/// Bytes of control frames that may wait for one HTTP/2 peer.
+pub const HTTP2_OUTPUT_BYTES_MAX: usize = 32 << 10;
+/// Streams of an HTTP/2 connection that were reset and whose frames may still be on their way.
+pub const HTTP2_DISCARDED_MAX: usize = 128;
+/// Bytes of a peer's HPACK table, counted as RFC 7541, 4.1 does: the size that both ends begin with.
+pub const HPACK_TABLE_BYTES_MAX: usize = 4 << 10;
+
 /// Digits of a moment in a recorded file's name, Unix milliseconds: 15 reach the year 33658.
 pub const RECORDED_MS_DIGITS_MAX: usize = 15;
 /// Characters of a recorded track's file name, without its ending: ours have some 20.
@@ -171,6 +198,11 @@ const _: () = assert!(FLV_UNREAD_BYTES_MAX > RTMP_MESSAGE_BYTES_MAX + FLV_HEADER
 const _: () = assert!(CLIP_BYTES_MAX <= FLV_UNREAD_BYTES_MAX);
 const _: () = assert!(PARAMETER_SET_PARSED_BYTES_MAX <= CODEC_CONFIG_BYTES_MAX);
 const _: () = assert!(STREAM_KEY_BYTES_MAX < HTTP_HEAD_BYTES_MAX);
+const _: () = assert!(HTTP_HEAD_BYTES_MAX <= HTTP2_HEADER_LIST_BYTES_MAX);
+const _: () = assert!(HPACK_TABLE_BYTES_MAX <= HTTP2_HEADER_LIST_BYTES_MAX);
+// A peer that uses up what it may send is told why; each PING is answered with 17 bytes.
+const _: () = assert!(HTTP2_CONTROL_FRAMES_MAX as usize * 17 <= HTTP2_OUTPUT_BYTES_MAX);
+const _: () = assert!(HTTP2_STREAMS_MAX <= HTTP2_DISCARDED_MAX);
 const _: () = assert!(HLS_PART_FRAMES_MAX <= MP4_FRAGMENT_SAMPLES_MAX && MP4_FRAGMENT_SAMPLES_MAX <= MP4_SAMPLES_MAX);
 const _: () = assert!(MP4_SAMPLES_MAX <= u32::MAX as usize);
 

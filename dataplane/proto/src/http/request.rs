@@ -201,13 +201,24 @@ pub fn parse(head: &[u8]) -> Result<Parsed, HttpError> {
     let (Some(method), Some(target), Some(minor_version)) = (parsed.method, parsed.path, parsed.version) else {
         return Err(HttpError::Syntax("the request line is incomplete"));
     };
+    let request = assemble(method, target, minor_version, parsed.headers)?;
+    Ok(Parsed::Complete { request, head_bytes })
+}
+
+/// Makes a request of a head that was taken apart; the rules for targets and headers are the same in every version of HTTP.
+pub(crate) fn assemble(
+    method: &str,
+    target: &str,
+    minor_version: u8,
+    headers: &[httparse::Header<'_>],
+) -> Result<Request, HttpError> {
     let (path, query) = target::split(target)?;
-    let headers = Headers(parsed.headers);
+    let headers = Headers(headers);
     let host = headers.one("Host")?;
     check_host(host, minor_version)?;
     let metrics = (path.len() == 1 && path.first().is_some_and(|name| name == "metrics"))
         .then(|| Format::of_accept(headers.joined("Accept").as_deref()));
-    let request = Request {
+    Ok(Request {
         method: match method {
             "GET" => Method::Get,
             "HEAD" => Method::Head,
@@ -238,8 +249,7 @@ pub fn parse(head: &[u8]) -> Result<Parsed, HttpError> {
         metrics,
         range: headers.one("Range")?.map(text),
         websocket: headers.websocket()?,
-    };
-    Ok(Parsed::Complete { request, head_bytes })
+    })
 }
 
 /// The token of `Authorization: Bearer TOKEN` (RFC 6750, 2.1); `None` for other schemes, and for what no token is written with.
