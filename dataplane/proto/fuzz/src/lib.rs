@@ -9,6 +9,7 @@
 //! cargo test --manifest-path fuzz/Cargo.toml                                   # seeds and corpus, on stable
 //! cargo test --manifest-path fuzz/Cargo.toml -- --ignored write_seeds          # make the seeds anew
 //! ```
+pub mod http2;
 pub mod media;
 pub mod rtmp;
 pub mod sign;
@@ -31,6 +32,8 @@ pub const TARGETS: &[(&str, Target)] = &[
     ("mp4", media::mp4),
     ("proxy", text::proxy),
     ("websocket", text::websocket),
+    ("http2", http2::http2),
+    ("hpack", http2::hpack),
     ("amf0", rtmp::amf0),
     ("rtmp_chunk", rtmp::rtmp_chunk),
     ("rtmp_server", rtmp::rtmp_server),

@@ -231,6 +231,7 @@ fn write_seeds() {
         "values",
         b"\x00\x40\x08\0\0\0\0\0\0\x01\x01\x05\x06\x0a\0\0\0\x01\x05\x0b\0\0\0\0\0\0\0\0\0\0\x0c\0\0\0\x01a",
     );
+    write_http2(&write);
     write("rtmp_server", "enhanced_connect", &[&[0x80], &enhanced_connect()[..]].concat());
     write_sessions(&write);
 }
@@ -258,6 +259,125 @@ fn write_tracks(write: &dyn Fn(&str, &str, &[u8]), avcc: &[u8]) {
         let length = (header.len() as u16).to_be_bytes();
         write("mp4", name, &[&[cut], &length[..], &header, &fragments.concat()].concat());
     }
+}
+
+/// What clients say, and what they should not.
+fn write_http2(write: &dyn Fn(&str, &str, &[u8])) {
+    use millstream_proto::http2::PREFACE;
+    use millstream_proto::http2::hpack::encode_field;
+
+    let block = |fields: &[(&str, &str)]| {
+        let mut block = Vec::new();
+        fields.iter().for_each(|(name, value)| encode_field(&mut block, name.as_bytes(), value.as_bytes()));
+        block
+    };
+    let frame = |kind: u8, flags: u8, stream: u32, payload: &[u8]| {
+        [&(payload.len() as u32).to_be_bytes()[1..], &[kind, flags], &stream.to_be_bytes(), payload].concat()
+    };
+    let get = [(":method", "GET"), (":scheme", "https"), (":authority", "a"), (":path", "/cam/live.flv")];
+    let post = [(":method", "POST"), (":scheme", "https"), (":authority", "a"), (":path", "/cam/grant")];
+    let with = |more: &[(&str, &str)]| block(&[&post[..], more].concat());
+    let settings = frame(4, 0, 0, b"\0\x01\0\0\0\0\0\x04\0\0\0\x10\0\x05\0\0\x50\0");
+    // With the preface, as browsers begin.
+    let whole = [
+        PREFACE.to_vec(),
+        settings.clone(),
+        frame(8, 0, 0, b"\0\x10\0\0"),
+        frame(1, 0x25, 1, &[&b"\x80\0\0\0\xff"[..], &block(&get)].concat()),
+        frame(4, 1, 0, b""),
+        frame(8, 0, 1, b"\0\0\x10\0"),
+        frame(6, 0, 0, b"12345678"),
+    ]
+    .concat();
+    for (first, name) in [(0, "browser"), (1, "browser_bytes"), (4, "browser_sevens")] {
+        write("http2", name, &[&[first], &whole[..]].concat());
+    }
+    // Behind the preface that the target puts in front.
+    let cases: [(&str, u8, Vec<Vec<u8>>); 6] = [
+        (
+            "post",
+            0x84,
+            vec![
+                frame(1, 0x4, 1, &with(&[("content-length", "6"), ("cookie", "a=b"), ("cookie", "c=d")])),
+                frame(0, 0x8, 1, b"\x02abc\0\0"),
+                frame(0, 0, 1, b"def"),
+                frame(1, 0x5, 1, &block(&[("x-sum", "1")])),
+                frame(1, 0x5, 3, &block(&get)),
+            ],
+        ),
+        (
+            "continuation",
+            0x83,
+            vec![
+                frame(1, 1, 1, &block(&get)[..3]),
+                frame(9, 0, 1, &block(&get)[3..5]),
+                frame(9, 4, 1, &block(&get)[5..]),
+            ],
+        ),
+        (
+            "windows",
+            0xA0,
+            vec![
+                settings.clone(),
+                frame(1, 0x5, 1, &block(&get)),
+                frame(1, 0x5, 5, &block(&get)),
+                frame(8, 0, 5, b"\0\0\0\x20"),
+                frame(4, 0, 0, b"\0\x04\0\0\0\x01"),
+                frame(8, 0, 5, b"\0\0\x40\0"),
+                frame(8, 0, 1, b"\x7f\xff\xff\xff"),
+                frame(8, 0, 0, b"\0\0\0\0"),
+            ],
+        ),
+        (
+            "resets",
+            0xC0,
+            vec![
+                frame(1, 0x4, 1, &block(&post)),
+                frame(3, 0, 1, b"\0\0\0\x08"),
+                frame(1, 0x5, 3, &block(&get)),
+                frame(6, 1, 0, b"millstrm"),
+                frame(1, 0x5, 5, &block(&get)),
+                frame(0, 1, 3, b"late"),
+                frame(7, 0, 0, b"\0\0\0\0\0\0\0\0bye"),
+            ],
+        ),
+        (
+            "malformed",
+            0x80,
+            vec![
+                frame(1, 0x5, 1, &block(&get[1..])),
+                frame(1, 0x5, 3, &with(&[("Upper", "a")])),
+                frame(1, 0x5, 5, &with(&[("connection", "close")])),
+                frame(1, 0x5, 7, &block(&[(":method", "CONNECT"), (":authority", "a:1")])),
+                frame(2, 0, 9, b"\0\0\0\x09\x10"),
+            ],
+        ),
+        (
+            "table",
+            0x80,
+            vec![
+                frame(1, 0x5, 1, &[&block(&get)[..], b"\x40\x05x-one\x03two\x40\x82\x94\xe7\x01v\xbe\xbf"].concat()),
+                frame(1, 0x5, 3, b"\x20\x3f\xe1\x1f\x82\x87\x84\x40\x01a\x01b\xbe"),
+                frame(1, 0x5, 5, b"\x82\x87\x84\xc5"),
+            ],
+        ),
+    ];
+    for (name, first, frames) in cases {
+        write("http2", name, &[&[first], &frames.concat()[..]].concat());
+    }
+    let blocks =
+        |blocks: &[&[u8]]| blocks.iter().flat_map(|block| [&[block.len() as u8], *block].concat()).collect::<Vec<_>>();
+    write("hpack", "written", &blocks(&[&block(&get), &with(&[("cookie", "a=b"), ("x-millstream-edge", "key")])]));
+    // RFC 7541, C.4: three requests with the table between them.
+    let requests: [&[u8]; 3] = [
+        b"\x82\x86\x84\x41\x8c\xf1\xe3\xc2\xe5\xf2\x3a\x6b\xa0\xab\x90\xf4\xff",
+        b"\x82\x86\x84\xbe\x58\x86\xa8\xeb\x10\x64\x9c\xbf",
+        b"\x82\x87\x85\xbf\x40\x88\x25\xa8\x49\xe9\x5b\xa9\x7d\x7f\x89\x25\xa8\x49\xe9\x5b\xb8\xe8\xb4\xbf",
+    ];
+    write("hpack", "rfc", &blocks(&requests));
+    let sizes: [&[u8]; 3] =
+        [b"\x3f\x21\x40\x01a\x01b\x40\x01c\x01d\xbe", b"\x20\x3f\xe1\x1f\x10\x01e\x01f", b"\x0f\x10\x03gif\xbe"];
+    write("hpack", "sizes", &blocks(&sizes));
 }
 
 /// `connect` as an encoder that knows Enhanced RTMP v2 says it.

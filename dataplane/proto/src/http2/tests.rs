@@ -191,6 +191,19 @@ fn an_answer_that_ends_first_ends_the_request() {
 }
 
 #[test]
+fn a_short_rest_of_a_request_is_let_come() {
+    for (length, kinds) in [("40000", &[][..]), ("70000", &[Kind::RstStream])] {
+        let mut connection = connected(Limits::default());
+        let head = block(&[&POST[..], &[("content-length", length)]].concat());
+        fed(&mut connection, &frame(Kind::Headers, flag::END_HEADERS, 1, &head));
+        connection.respond(STREAM, &ok(), true).unwrap();
+        let said: Vec<_> = said(&mut connection).iter().map(|(head, _)| head.kind).collect();
+        assert_eq!((&said[..], connection.streams()), (kinds, 0));
+        assert_eq!(fed(&mut connection, &frame(Kind::Data, flag::END_STREAM, 1, &[0; 10_000])), []);
+    }
+}
+
+#[test]
 fn resets_of_both_sides() {
     let mut connection = connected(Limits::default());
     let cancel = frame(Kind::RstStream, 0, 1, &ErrorCode::CANCEL.0.to_be_bytes());

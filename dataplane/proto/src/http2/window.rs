@@ -60,6 +60,11 @@ impl ReceiveWindow {
         Ok(())
     }
 
+    /// Whether so many bytes may come without another word.
+    pub(super) fn has(self, bytes: u64) -> bool {
+        bytes <= u64::from(self.left)
+    }
+
     /// Gives back bytes that were taken; the increment that the peer is to be told of now.
     pub(super) fn give_back(&mut self, bytes: usize) -> Option<u32> {
         self.used = self.used.saturating_add(bytes as u32).min(WINDOW_BYTES.saturating_sub(self.left));
@@ -100,7 +105,7 @@ mod tests {
         let mut window = ReceiveWindow::new();
         assert_eq!(window.take(65_536), Err(Passed));
         assert_eq!(window.take(65_535), Ok(()));
-        assert_eq!(window.take(1), Err(Passed));
+        assert_eq!((window.take(1), window.has(0), window.has(1)), (Err(Passed), true, false));
         assert_eq!(window.give_back(32_766), None);
         assert_eq!(window.give_back(1), Some(32_767));
         assert_eq!(window.take(32_768), Err(Passed));

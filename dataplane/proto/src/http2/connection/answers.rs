@@ -120,10 +120,13 @@ impl Connection {
         was_open
     }
 
-    /// The last of an answer goes. A request that is not complete by now need not be (RFC 9113, 8.1).
+    /// The last of an answer goes. A request that is not complete by now need not be (RFC 9113, 8.1); where the rest is known to be short,
+    /// it is let come, since some clients take a reset for a failure of the answer.
     fn finish(&mut self, id: u32) {
         self.flood.completed();
-        if self.streams.end(id).is_some_and(|stream| stream.receiving) {
+        let Some(stream) = self.streams.end(id) else { return };
+        let is_short = stream.content_left.is_some_and(|left| stream.receive_window.has(left));
+        if stream.receiving && !is_short {
             self.write_reset(id, ErrorCode::NO_ERROR);
         }
     }
