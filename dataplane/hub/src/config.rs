@@ -1,6 +1,7 @@
 //! How streams behave: the `[stream_defaults]` table of the configuration, already checked and in units.
 use std::time::Duration;
 
+use millstream_proto::id::RenditionName;
 use millstream_proto::limits::HLS_WINDOW_BYTES_MAX;
 
 /// When frames that have arrived go out to viewers: the delay against the cost of a send.
@@ -82,6 +83,38 @@ impl Default for StreamConfig {
     }
 }
 
+/// A picture that is a little smaller than a rendition's box is of the size that was meant.
+const BLOWN_UP_MOST: f64 = 1.02;
+
+/// A smaller form of a stream's picture, which is made when somebody asks for it.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Rendition {
+    /// Its name.
+    pub name: RenditionName,
+    /// The picture is no wider than this, pixels.
+    pub width_max: u32,
+    /// And no higher.
+    pub height_max: u32,
+    /// Bits per second of the picture, thousands.
+    pub video_kbit_s: u32,
+}
+
+impl Rendition {
+    /// The size that it has of a picture of this size, pixels; `None`: the picture is smaller than it would be, and is not blown up. The box is
+    /// turned for pictures that are higher than wide. A worker, which knows the shape of the picture's samples as well, decides in the same way.
+    pub fn size_of(&self, (width, height): (u32, u32)) -> Option<(u32, u32)> {
+        let (wide, high) = (f64::from(width), f64::from(height));
+        let within = (self.width_max, self.height_max);
+        let (across, down) = if (high > wide) == (within.1 > within.0) { within } else { (within.1, within.0) };
+        let factor = (f64::from(across) / wide).min(f64::from(down) / high);
+        if !(factor > 0.0 && factor <= BLOWN_UP_MOST) {
+            return None;
+        }
+        let even = |length: f64| (length * factor.min(1.0) / 2.0).round() as u32 * 2;
+        Some((even(wide).max(2), even(high).max(2)))
+    }
+}
+
 /// How a stream is cut for HLS and DASH: the `[hls]` table of the configuration.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct HlsConfig {
@@ -103,5 +136,29 @@ impl Default for HlsConfig {
             window: 6,
             bytes_max: HLS_WINDOW_BYTES_MAX,
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_rendition_fits_its_box_and_is_never_blown_up() {
+        let check = |height, source, expected| {
+            let name = RenditionName::new(&format!("{height}p")).unwrap();
+            let width_max = if height == 480 { 854 } else { height * 16 / 9 };
+            let rendition = Rendition { name, width_max, height_max: height, video_kbit_s: 1 };
+            assert_eq!(rendition.size_of(source), expected, "{source:?} in {height}");
+        };
+        check(360, (1280, 720), Some((640, 360)));
+        check(480, (1920, 1080), Some((854, 480)));
+        check(720, (1280, 720), Some((1280, 720)));
+        check(1080, (1280, 720), None);
+        check(360, (720, 1280), Some((360, 640)));
+        check(360, (640, 272), Some((640, 272)));
+        check(360, (320, 180), None);
+        check(360, (0, 0), None);
+        check(360, (1080, 1080), Some((360, 360)));
     }
 }

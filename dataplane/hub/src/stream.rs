@@ -191,6 +191,11 @@ impl Stream {
         self.findings.take_news()
     }
 
+    /// It is a rendition: its publisher's stamps are those of its source, whose timeline is at `source_ms` now.
+    pub fn follow_source(&mut self, source_ms: i64) {
+        self.timeline.follow(source_ms);
+    }
+
     /// Changes when frames go out, while the stream runs.
     pub fn set_flush(&mut self, policy: FlushPolicy) {
         self.config.flush = policy;
@@ -382,6 +387,11 @@ impl Stream {
             self.headers = Arc::new(next);
         }
         let video = frame.track == Track::Video;
+        if self.timeline.is_repeated(frame.track, frame.dts_ms) {
+            // What follows it refers to it, up to the next keyframe.
+            self.wait_keyframe |= video;
+            return Pushed::BeforeKeyframe;
+        }
         if video && self.wait_keyframe {
             if !frame.keyframe {
                 return Pushed::BeforeKeyframe;

@@ -65,6 +65,10 @@ pub struct Timeline {
     unpaced_until: Time,
     rebases: u64,
     broke: bool,
+    /// Stamps are those of another stream's timeline.
+    as_stamped: bool,
+    /// With them: the newest stamp of each track, picture first.
+    given_ms: [Option<i64>; 2],
 }
 
 /// One track's stamps.
@@ -209,8 +213,48 @@ impl Timeline {
         self.broke = false;
     }
 
+    /// From here on stamps are those of another stream's timeline, of which only the low 32 bits are known; it is at `near_ms` now.
+    pub fn follow(&mut self, near_ms: i64) {
+        self.as_stamped = true;
+        self.newest_ms = near_ms;
+        for clock in [&mut self.video, &mut self.audio] {
+            clock.out_ms = clock.out_ms.min(near_ms);
+        }
+    }
+
+    /// Whether a frame of a timeline that is followed is there already: who sends it has begun anew, some seconds back.
+    pub fn is_repeated(&self, track: Track, dts_ms: i64) -> bool {
+        let given = self.given_ms[usize::from(track == Track::Audio)];
+        self.as_stamped && given.is_some_and(|given_ms| unwrapped_ms(dts_ms, self.newest_ms) <= given_ms)
+    }
+
+    /// The output stamp of a frame that has one of another stream's.
+    #[cold]
+    fn mapped_as_stamped(&mut self, track: Track, dts_ms: i64, now: Time) -> i64 {
+        let ms = unwrapped_ms(dts_ms, self.newest_ms);
+        let clock = match track {
+            Track::Video => &mut self.video,
+            Track::Audio => &mut self.audio,
+        };
+        let step_ms = ms - clock.stamp_ms;
+        if clock.begun && (1..=STEP_MS_MAX).contains(&step_ms) {
+            clock.learn(step_ms);
+        }
+        (clock.begun, clock.stamp_ms, clock.at) = (true, ms, now);
+        clock.out_ms = clock.out_ms.max(ms);
+        self.given_ms[usize::from(track == Track::Audio)] = Some(clock.out_ms);
+        if clock.out_ms >= self.newest_ms {
+            (self.newest_ms, self.newest_at) = (clock.out_ms, Some(now));
+        }
+        self.broke = false;
+        clock.out_ms
+    }
+
     /// The output stamp of a frame with decode time `dts_ms` that arrived at `now`.
     pub fn map(&mut self, track: Track, dts_ms: i64, now: Time) -> i64 {
+        if self.as_stamped {
+            return self.mapped_as_stamped(track, dts_ms, now);
+        }
         let (own, other) = match track {
             Track::Video => (&mut self.video, &mut self.audio),
             Track::Audio => (&mut self.audio, &mut self.video),
@@ -292,6 +336,13 @@ impl Clock {
 
 fn ms(time: Duration) -> i64 {
     i64::try_from(time.as_millis()).unwrap_or(i64::MAX / 4)
+}
+
+/// The stamp with these low 32 bits that is nearest to that one.
+fn unwrapped_ms(stamp_ms: i64, near_ms: i64) -> i64 {
+    const TURN_MS: i64 = 1 << 32;
+    let turns = (near_ms.saturating_sub(stamp_ms).saturating_add(TURN_MS / 2)).div_euclid(TURN_MS);
+    stamp_ms.saturating_add(turns.saturating_mul(TURN_MS))
 }
 
 fn since_epoch_ms(now: Time) -> i64 {

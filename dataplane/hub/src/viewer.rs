@@ -65,6 +65,8 @@ pub enum Start {
     Newest,
     /// At the next keyframe: the lowest delay.
     Next,
+    /// At the block of this number, which begins with a keyframe; where it has left the log, at the newest keyframe.
+    At(u64),
 }
 
 /// What [`Viewer::fill`] found.
@@ -157,6 +159,8 @@ pub struct Viewer {
     /// What writes its blocks, where that is not built in.
     framing: Option<&'static Framing>,
     state: State,
+    /// Where it is to start, if that is still there.
+    begins_at: Option<u64>,
     /// The next block to begin.
     next: u64,
     /// The block that it started at, or last jumped to.
@@ -188,7 +192,7 @@ impl Viewer {
     /// A viewer that joins now.
     pub fn new(format: Format, start: Start, log: &Log, now: Time) -> Self {
         let from = match start {
-            Start::Newest => 0,
+            Start::Newest | Start::At(_) => 0,
             Start::Next => log.head(),
         };
         Self {
@@ -196,6 +200,7 @@ impl Viewer {
             form: format.form().unwrap_or(Form::FlvChunked),
             framing: format.form().err(),
             state: State::Joining { since: now, from },
+            begins_at: if let Start::At(seq) = start { Some(seq) } else { None },
             next: 0,
             started_at: u64::MAX,
             partial: None,
@@ -341,7 +346,10 @@ impl Viewer {
         match self.state {
             State::Resuming => None,
             State::Joining { since, from } => {
-                if let Some(start) = log.newest_start().filter(|&start| start >= from && log.is_open()) {
+                let chosen = self.begins_at.filter(|seq| log.get(*seq).is_some_and(|entry| entry.block.start));
+                let start = chosen.or(log.newest_start()).filter(|&start| start >= from && log.is_open());
+                if let Some(start) = start {
+                    self.begins_at = None;
                     self.begin_at(start, log);
                     return None;
                 }

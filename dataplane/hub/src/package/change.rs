@@ -102,7 +102,7 @@ pub enum Change {
     Part(Track, Part),
     /// It is whole.
     Closed(Track),
-    /// The open segment has no part and gets none; it stands for this long, microseconds.
+    /// The open segment gets no part, or none behind those that it has; that stands for this long, microseconds.
     Gap(Track, u64),
     /// The next part has this number: those between are never made.
     Skipped(Track, u64),

@@ -14,6 +14,7 @@ pub(crate) mod open_gop;
 mod pace;
 pub mod packager;
 mod part;
+pub mod plans;
 mod steps;
 pub mod stream_headers;
 #[cfg(test)]

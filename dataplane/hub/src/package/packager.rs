@@ -3,7 +3,9 @@
 //! every shard's [`super::window`] applies.
 //!
 //! Both tracks have the same segments: the picture's keyframes decide where they end, and the audio follows. A stream without a picture is
-//! cut by its audio.
+//! cut by its audio. A rendition is cut where its source is: [`guided`].
+mod guided;
+
 use std::collections::VecDeque;
 use std::sync::Arc;
 use std::time::Duration;
@@ -20,6 +22,7 @@ use super::demux::Demux;
 use super::drift::Drift;
 use super::open_gop::OpenGop;
 use super::pace::SegmentPace;
+use super::plans::SegmentPlans;
 use super::steps::steps;
 use super::stream_headers::StreamHeaders;
 use super::track::{Lengths, Sample, SegmentPlan, TrackPacker};
@@ -113,6 +116,12 @@ pub struct Packager {
     left_out: Vec<String>,
     left_out_told: usize,
     dropped: u64,
+    /// Its newest segments, for its renditions.
+    plans: SegmentPlans,
+    /// Of a rendition: those of its source.
+    guide: Option<SegmentPlans>,
+    /// Of a rendition that has lost its place: it goes on with a segment of its source.
+    astray: bool,
 }
 
 impl Packager {
@@ -185,12 +194,20 @@ impl Packager {
             left_out: Vec::new(),
             left_out_told: 0,
             dropped: 0,
+            plans: SegmentPlans::default(),
+            guide: None,
+            astray: false,
         }
     }
 
     /// What stays the same.
     pub fn session(&self) -> &Arc<Session> {
         &self.session
+    }
+
+    /// Where its segments begin, for its renditions; `None` before that is known.
+    pub fn plans(&self) -> Option<&SegmentPlans> {
+        Some(&self.plans).filter(|plans| !plans.is_empty())
     }
 
     /// Tracks that could not be offered, and why, each once: those found since the last call.
@@ -268,6 +285,7 @@ impl Packager {
         self.step_ms = micros(step) / 1_000;
         let session = Session { target_duration_s: self.pace.target_s, ..(*self.session).clone() };
         self.session = Arc::new(session);
+        self.plans = SegmentPlans::new(self.pace, self.step_ms);
         self.out = vec![Change::Began(Arc::clone(&self.session))];
     }
 
@@ -399,6 +417,10 @@ impl Packager {
 
     fn place(&mut self, track: Track, frame: Sample) {
         let us = frame.dts_ms.saturating_mul(1_000);
+        if !self.has_place(track, us, &frame) {
+            self.dropped += 1;
+            return;
+        }
         self.begin(track, us, &frame);
         if let Some(packer) = &mut self.slot(track).packer {
             packer.foresee(frame.dts_ms);
@@ -427,7 +449,7 @@ impl Packager {
                 self.catch_up();
             }
         }
-        if self.leaves_hole(track, us, &frame) {
+        if self.guide.is_none() && self.leaves_hole(track, us, &frame) {
             // A segment has ended before it, and its last part could not be stretched up to here.
             self.break_off(us);
         }
@@ -454,11 +476,14 @@ impl Packager {
             self.release((us / 1_000).saturating_sub(1));
         }
         let hole = self.leaves_hole(track, us, frame);
-        if anything && (std::mem::take(&mut self.restarted) || recoded || hole) {
-            self.break_off(us);
-        }
-        if !anything {
-            (self.at.start_us, self.at.run_start_ms) = (us, us / 1_000);
+        if self.guide.is_none() {
+            if anything && (std::mem::take(&mut self.restarted) || recoded || hole) {
+                self.break_off(us);
+            }
+            if !anything {
+                (self.at.start_us, self.at.run_start_ms) = (us, us / 1_000);
+                self.plans.push(self.at);
+            }
         }
         let Some(fresh) = self.slot(track).fresh.take() else { return };
         self.headers += 1;
@@ -497,6 +522,9 @@ impl Packager {
     fn ends_segment(&self, track: Track, us: u64, frame: &Sample) -> bool {
         let slot = if track == Track::Video { &self.video } else { &self.audio };
         let Some(packer) = &slot.packer else { return false };
+        if let Some(guide) = &self.guide {
+            return guide.at(us).is_some_and(|plan| plan.msn > self.at.msn);
+        }
         if track == Track::Video && packer.has_begun() && packer.is_between_segments() {
             return true;
         }
@@ -528,6 +556,9 @@ impl Packager {
         };
         let length_us = packer.length_us(0);
         let ends = match self.until_us(at.start_us) {
+            _ if let Some(guide) = &self.guide => guide
+                .after(at.msn)
+                .is_some_and(|next| at.start_us + length_us + packer.interval_us() / 2 >= next.start_us),
             None => length_us + packer.part_us() > lead_us,
             Some(until_us) => {
                 self.steady_gops >= STEADY_GOPS_MIN && at.start_us + length_us + packer.interval_us() / 2 >= until_us
@@ -543,6 +574,9 @@ impl Packager {
 
     /// Where a segment that begins at `us` will presumably end: at the first keyframe after its time.
     fn until_us(&self, us: u64) -> Option<u64> {
+        if let Some(next) = self.guide.as_ref().and_then(|guide| guide.after(guide.at(us)?.msn)) {
+            return Some(next.start_us);
+        }
         let (key_us, ready_us) = (self.key_us.unwrap_or(us), us + self.pace.ready_us);
         let gops = ready_us.saturating_sub(key_us).div_ceil(self.gop_us.max(1));
         Some(key_us + gops * self.gop_us).filter(|until_us| *until_us <= us + self.pace.lead_us())
@@ -550,6 +584,10 @@ impl Packager {
 
     /// Whether this frame would make the track's segment too long.
     fn is_full(&self, track: Track, us: u64, frame: &Sample) -> bool {
+        if self.guide.is_some() {
+            // Its source's segments are not too long.
+            return false;
+        }
         let slot = if track == Track::Video { &self.video } else { &self.audio };
         slot.packer.as_ref().is_some_and(|packer| {
             packer.is_open() && packer.length_us(us) + packer.frame_us(&frame.data) > self.pace.most_us
@@ -558,6 +596,9 @@ impl Packager {
 
     /// The leading track's next segment begins at `us`; the audio's with what is heard when its first picture is seen.
     fn cut(&mut self, us: u64, sync: bool) {
+        if self.guide.is_some() {
+            return self.cut_as_guided(us);
+        }
         let lost =
             |slot: &Slot| slot.packer.as_ref().is_some_and(|packer| packer.is_open() && packer.leaves_hole(us, 0));
         if self.drift.segment().is_some() && sync || lost(&self.video) {
@@ -570,12 +611,18 @@ impl Packager {
             until_us: self.until_us(us),
             ..self.at
         };
+        self.plans.push(plan);
+        self.go_on(plan);
+    }
+
+    /// The leading track goes to this segment at once, the audio with what is heard when its first picture is seen.
+    fn go_on(&mut self, plan: SegmentPlan) {
         self.catch_up();
         self.at = plan;
         self.move_to(Track::Video, plan);
         if self.leads(Track::Video) {
             let until_us = plan.until_us.map(|until_us| until_us + self.delay_us);
-            let follows = SegmentPlan { start_us: us + self.delay_us, until_us, ..plan };
+            let follows = SegmentPlan { start_us: plan.start_us + self.delay_us, until_us, ..plan };
             self.follows = self.audio.packer.is_some().then_some(follows);
             self.catch_up_in_time();
         } else {
@@ -623,6 +670,12 @@ impl Packager {
             until_us: self.until_us(us),
             zero_unix_ms: self.zero_unix_ms,
         };
+        self.plans.push(plan);
+        self.begin_run(plan);
+    }
+
+    /// All tracks begin a run with this segment.
+    fn begin_run(&mut self, plan: SegmentPlan) {
         self.at = plan;
         for track in [Track::Video, Track::Audio] {
             self.move_to(track, plan);

@@ -343,6 +343,23 @@ impl TrackPacker {
         }
     }
 
+    /// Nothing more comes of the open segment, which lasts until `until_us` all the same: what it lacks is missing in it, and moves nothing.
+    pub(crate) fn leave_rest(&mut self, until_us: u64, out: &mut Vec<Change>) {
+        if !self.is_open() {
+            return;
+        }
+        self.close_part(false, out);
+        let (end, until) = (self.end.unwrap_or(0), self.units(until_us));
+        let rest_ms = self.millis(until).saturating_sub(self.millis(end));
+        if rest_ms > 0 {
+            self.end = Some(until);
+            out.push(Change::Gap(self.track, rest_ms * 1_000));
+        } else {
+            out.push(Change::Closed(self.track));
+        }
+        self.place = Place::Between;
+    }
+
     /// What comes next is not what the hint promised: the promised name is never used.
     pub(crate) fn skip_part(&mut self, out: &mut Vec<Change>) {
         self.next_part += 1;

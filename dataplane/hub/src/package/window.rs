@@ -2,6 +2,7 @@
 //! Before it: [`super::packager`]; after it: the engine, which lets requests wait for what is not there yet.
 mod held;
 mod manifest;
+mod offer;
 mod shifted;
 mod text;
 
@@ -113,7 +114,7 @@ pub(crate) struct SegmentView<'a> {
     pub(crate) opened: &'a Opened,
     pub(crate) parts: &'a [Part],
     pub(crate) closed: bool,
-    /// There is nothing in it; it stands for so long, microseconds.
+    /// There is nothing in it, or nothing more behind its parts; that stands for so long, microseconds.
     pub(crate) gap_us: Option<u64>,
 }
 

@@ -7,6 +7,8 @@ use std::fmt::Write as _;
 pub struct Multivariant<'a> {
     /// The picture, or the audio of a stream without a picture.
     pub main: Variant<'a>,
+    /// Other pictures beside the same audio, the best first.
+    pub also: Vec<Variant<'a>>,
     /// The audio beside a picture.
     pub audio: Option<Audio<'a>>,
 }
@@ -59,7 +61,11 @@ impl Multivariant<'_> {
             }
             writeln!(out, ",URI=\"{uri}\"")?;
         }
-        let Variant { uri, bandwidth, average_bandwidth, codecs, resolution, frame_rate } = &self.main;
+        [&self.main].into_iter().chain(&self.also).try_for_each(|variant| self.write_variant(variant, out))
+    }
+
+    fn write_variant(&self, variant: &Variant<'_>, out: &mut String) -> std::fmt::Result {
+        let Variant { uri, bandwidth, average_bandwidth, codecs, resolution, frame_rate } = variant;
         write!(out, "#EXT-X-STREAM-INF:BANDWIDTH={bandwidth},AVERAGE-BANDWIDTH={average_bandwidth}")?;
         write!(out, ",CODECS=\"{}\"", codecs.join(","))?;
         if let Some((width, height)) = resolution {

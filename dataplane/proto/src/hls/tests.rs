@@ -129,7 +129,11 @@ fn a_multivariant_playlist() {
         resolution: Some((1280, 720)),
         frame_rate: Some(29.97),
     };
-    let both = Multivariant { main: main.clone(), audio: Some(Audio { uri: "audio.m3u8", channels: Some(2) }) };
+    let both = Multivariant {
+        main: main.clone(),
+        also: Vec::new(),
+        audio: Some(Audio { uri: "audio.m3u8", channels: Some(2) }),
+    };
     assert_eq!(
         both.to_text(),
         "#EXTM3U\n\
@@ -140,7 +144,7 @@ fn a_multivariant_playlist() {
     );
     let sound = Variant { uri: "audio.m3u8", codecs: vec!["opus"], resolution: None, frame_rate: None, ..main };
     assert_eq!(
-        Multivariant { main: sound, audio: None }.to_text(),
+        Multivariant { main: sound, also: Vec::new(), audio: None }.to_text(),
         "#EXTM3U\n#EXT-X-VERSION:6\n\
          #EXT-X-STREAM-INF:BANDWIDTH=2900000,AVERAGE-BANDWIDTH=2500000,CODECS=\"opus\"\naudio.m3u8\n"
     );

@@ -111,7 +111,7 @@ impl Ledger {
         };
         let audio =
             (has_video && there.contains(&Track::Audio)).then(|| Audio { uri: &audio_uri, channels: channels.max() });
-        Some(Multivariant { main: variant, audio }.to_text())
+        Some(Multivariant { main: variant, also: Vec::new(), audio }.to_text())
     }
 
     /// Highest and mean rate of a track's segments, bits per second.

@@ -13,6 +13,7 @@ use crate::config::{HlsConfig, StreamConfig};
 use crate::fixture::StreamFixture;
 use crate::package::change::{Change, Part};
 use crate::package::packager::{Packager, Wall};
+use crate::package::plans::SegmentPlans;
 use crate::package::window::{Answer, Media, Window};
 
 /// Unix milliseconds of the tests' clock's 0.
@@ -120,6 +121,8 @@ pub(super) struct PackagerFixture {
     pub(super) source: StreamFixture,
     hls: HlsConfig,
     pub(super) packager: Option<Packager>,
+    /// Of a rendition: where its source is cut.
+    pub(super) guide: Option<SegmentPlans>,
     pub(super) window: Window,
     /// A second one, which joins by snapshot with each new segment.
     rules: BTreeMap<bool, Rules>,
@@ -146,6 +149,7 @@ impl PackagerFixture {
             source,
             hls,
             packager: None,
+            guide: None,
             window,
             rules,
             session: 1,
@@ -173,8 +177,11 @@ impl PackagerFixture {
     pub(super) fn ask(&mut self) {
         self.sessions += 1;
         let first_msn = FIRST_MSN + self.source.now.as_micros() / 1_000_000;
-        let packager = Packager::new(self.hls, format!("n{}", self.sessions), first_msn, &self.source.log, self.wall());
-        self.packager = Some(packager);
+        let (name, log, wall) = (format!("n{}", self.sessions), &self.source.log, self.wall());
+        self.packager = match &self.guide {
+            Some(guide) => Packager::guided(self.hls, name, guide, log, wall),
+            None => Some(Packager::new(self.hls, name, first_msn, log, wall)),
+        };
         self.began = self.source.now;
         self.advance();
     }
@@ -183,6 +190,9 @@ impl PackagerFixture {
     fn take(&mut self) -> bool {
         let wall = self.wall();
         let Some(packager) = &mut self.packager else { return false };
+        if let Some(guide) = &self.guide {
+            packager.follow(guide);
+        }
         let changes = packager.advance(&self.source.log, self.source.stream.pending_tags(), wall);
         let any = !changes.is_empty();
         for change in changes {

@@ -24,16 +24,21 @@ pub(super) struct Segment {
     pub(super) opened: Opened,
     pub(super) parts: Vec<Part>,
     pub(super) closed: bool,
-    /// There is nothing in it; it stands for so long, microseconds.
+    /// There is nothing in it, or nothing more behind its parts; that stands for so long, microseconds.
     pub(super) gap_us: Option<u64>,
 }
 
 impl Segment {
     pub(super) fn duration_us(&self) -> u64 {
-        self.gap_us.unwrap_or_else(|| self.parts.iter().map(|part| part.duration_us).sum())
+        self.gap_us.unwrap_or(0) + self.parts.iter().map(|part| part.duration_us).sum::<u64>()
     }
 
-    /// The same in units of the track; `None` for a gap.
+    /// There is nothing in it.
+    pub(super) fn is_gap(&self) -> bool {
+        self.gap_us.is_some() && self.parts.is_empty()
+    }
+
+    /// The same in units of the track; `None` where something is missing.
     pub(super) fn units(&self) -> Option<u64> {
         self.gap_us.is_none().then(|| self.parts.iter().map(|part| part.duration).sum())
     }
@@ -207,7 +212,7 @@ impl Held {
     }
 
     pub(super) fn segment_pieces(&self, msn: u64) -> Option<Vec<Bytes>> {
-        let segment = self.segment(msn).filter(|segment| segment.closed && segment.gap_us.is_none())?;
+        let segment = self.segment(msn).filter(|segment| segment.closed && !segment.is_gap())?;
         Some(segment.parts.iter().map(|part| part.bytes.clone()).collect())
     }
 

@@ -40,7 +40,7 @@ struct Listed<'a> {
 impl Window {
     /// The playlist over those of the tracks that reach back.
     pub fn shifted_multivariant(&self, settled: bool) -> Answer<Bytes> {
-        self.multivariant_over(shifted_name, settled)
+        self.multivariant_over(shifted_name, &[], settled)
     }
 
     /// Whether the archive reaches as far as this window, in every track that both have.

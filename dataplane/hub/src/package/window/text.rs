@@ -8,7 +8,9 @@ use millstream_proto::hls::multivariant::{Audio, Multivariant, Variant};
 use millstream_proto::media::Track;
 
 use super::held::{self, Held};
+use super::offer::Offer;
 use super::{Answer, Refusal, Window, playlist_name};
+use crate::config::Rendition;
 use crate::package::change::Session;
 use crate::package::file_name::folder;
 
@@ -81,11 +83,21 @@ impl Window {
 
     /// The playlist over those of the tracks. `settled`: no more tracks are waited for.
     pub fn multivariant(&self, settled: bool) -> Answer<Bytes> {
-        self.multivariant_over(playlist_name, settled)
+        self.multivariant_over(playlist_name, &[], settled)
+    }
+
+    /// The same with renditions, whose playlists are below this one's path: also those that nobody has asked for yet.
+    pub fn multivariant_with(&self, renditions: &[Rendition], settled: bool) -> Answer<Bytes> {
+        self.multivariant_over(playlist_name, renditions, settled)
     }
 
     /// The same over playlists of these names.
-    pub(super) fn multivariant_over(&self, name: fn(Track) -> &'static str, settled: bool) -> Answer<Bytes> {
+    pub(super) fn multivariant_over(
+        &self,
+        name: fn(Track) -> &'static str,
+        renditions: &[Rendition],
+        settled: bool,
+    ) -> Answer<Bytes> {
         let shown = self.is_shown(Track::Video) || self.is_shown(Track::Audio);
         // Players read this once: a track that has begun is in it, also where its first segment is not whole yet.
         let begun = |track| self.held(track).has_media();
@@ -115,8 +127,15 @@ impl Window {
             resolution,
             frame_rate: self.video.frame_rate().filter(|_| video),
         };
+        let sound = header(Track::Audio).map(|header| header.summary.codec.as_str());
+        // A worker decodes no other codec.
+        let is_avc = header(Track::Video).is_some_and(|header| header.summary.codec.starts_with("avc1"));
+        let resolution_of_avc = resolution.filter(|_| is_avc);
+        let offer = |rendition| Offer::of(rendition, resolution_of_avc?, name);
+        let offers: Vec<_> = renditions.iter().rev().filter_map(offer).collect();
+        let also = offers.iter().map(|offer| offer.variant(sound, rates[1], main.frame_rate)).collect();
         let audio = (video && audio).then_some(Audio { uri: name(Track::Audio), channels });
-        Answer::Ready(Multivariant { main, audio }.to_text().into())
+        Answer::Ready(Multivariant { main, also, audio }.to_text().into())
     }
 }
 
@@ -136,7 +155,8 @@ pub(super) fn lines<'a>(
         let opened = &segment.opened;
         let first_part_us = segment.parts.first().map_or(0, |part| part.duration_us);
         // Parts of a segment are all listed or none is: players count them from its beginning.
-        let listed = !segment.closed || total_us - passed_us - first_part_us <= target_us * PARTS_TARGETS;
+        let listed = !segment.closed
+            || segment.gap_us.is_none() && total_us - passed_us - first_part_us <= target_us * PARTS_TARGETS;
         passed_us += segment.duration_us();
         if segment.parts.is_empty() && !segment.closed {
             continue;
@@ -144,7 +164,7 @@ pub(super) fn lines<'a>(
         if skips && total_us - passed_us >= skip_us {
             skipped += 1;
         }
-        let map = (segment.gap_us.is_none() && header != Some(opened.header)).then(|| {
+        let map = (!segment.is_gap() && header != Some(opened.header)).then(|| {
             header = Some(opened.header);
             format!("{base}/init-{}.mp4", opened.header)
         });
@@ -158,7 +178,7 @@ pub(super) fn lines<'a>(
             discontinuity: opened.discontinuity,
             map,
             date_unix_ms: opened.date_unix_ms,
-            gap: segment.gap_us.is_some(),
+            gap: segment.is_gap(),
             parts: parts.collect(),
             whole,
         });

@@ -1,0 +1,51 @@
+//! A rendition as the source's multivariant playlist offers it, whether or not it is being made. Beside [`super::text`].
+use millstream_proto::hls::multivariant::Variant;
+use millstream_proto::media::Track;
+
+use crate::config::Rendition;
+
+/// A segment may be this much above the rate that an encoder is set to, percent.
+const PEAK_PERCENT: u64 = 150;
+/// Levels of H.264, hexadecimal as RFC 6381 names them, and the largest pictures for which a worker's encoder says so at 30 frames a second,
+/// pixels (ITU-T H.264, table A-1).
+const LEVELS: [(&str, u64); 4] = [("1E", 414_720), ("1F", 921_600), ("28", 2_097_152), ("33", u64::MAX)];
+
+/// What is said of a rendition.
+pub(super) struct Offer {
+    uri: String,
+    codec: String,
+    size: (u32, u32),
+    video_bps: u64,
+}
+
+impl Offer {
+    /// Of a source with a picture of that size; `None`: it is smaller than the rendition would be.
+    pub(super) fn of(rendition: &Rendition, source: (u32, u32), name: fn(Track) -> &'static str) -> Option<Self> {
+        let size = rendition.size_of(source)?;
+        let pixels = u64::from(size.0) * u64::from(size.1);
+        let level = LEVELS.iter().find(|(_, most)| pixels <= *most).map_or("33", |(level, _)| level);
+        Some(Self {
+            uri: format!("{}/{}", rendition.name, name(Track::Video)),
+            codec: format!("avc1.42C0{level}"),
+            size,
+            video_bps: u64::from(rendition.video_kbit_s) * 1_000,
+        })
+    }
+
+    /// Beside audio of this codec, whose highest and mean rates are these.
+    pub(super) fn variant<'a>(
+        &'a self,
+        sound: Option<&'a str>,
+        (highest, mean): (u64, u64),
+        frame_rate: Option<f64>,
+    ) -> Variant<'a> {
+        Variant {
+            uri: &self.uri,
+            bandwidth: self.video_bps * PEAK_PERCENT / 100 + highest,
+            average_bandwidth: self.video_bps + mean,
+            codecs: [Some(self.codec.as_str()), sound].into_iter().flatten().collect(),
+            resolution: Some(self.size),
+            frame_rate,
+        }
+    }
+}
