@@ -61,6 +61,12 @@ pub const PATH_BYTES_MAX: usize = 512;
 pub const PATHS_MAX: usize = 32;
 /// Servers that a stream is pushed on to.
 pub const RELAYS_MAX: usize = 8;
+/// Renditions of a stream.
+pub const RENDITIONS_MAX: usize = 8;
+/// Pixels of a side of a rendition.
+pub const RENDITION_PIXELS_MAX: u32 = 4_096;
+/// Thousands of bits per second of a rendition's picture.
+pub const RENDITION_KBIT_S_MAX: u32 = 100_000;
 /// Query parameters kept of one URL.
 pub const QUERY_PARAMS_MAX: usize = 32;
 /// Bytes of the value of a `sign` parameter: the longer form has 59 with an expiry of this century.

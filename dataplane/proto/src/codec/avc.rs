@@ -75,7 +75,7 @@ fn parse_sps(sps: &[u8]) -> Option<SeqParameterSet> {
 }
 
 /// The record of these parameter sets, with lengths of four bytes. `None` where one kind is missing, or they do not fit into a record.
-pub(crate) fn record(sps: &[&[u8]], pps: &[&[u8]]) -> Option<Vec<u8>> {
+pub fn record(sps: &[&[u8]], pps: &[&[u8]]) -> Option<Vec<u8>> {
     let &[_, profile, compatibility, level, ..] = *sps.first()? else { return None };
     if pps.is_empty() || sps.len() > SPS_MAX || pps.len() > PARAMETER_SETS_MAX {
         return None;
