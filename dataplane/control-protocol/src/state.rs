@@ -84,6 +84,12 @@ pub struct Stream {
     /// Seconds that such a file holds; `None`: 60.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub video_s: Option<u32>,
+    /// Pictures of it are kept.
+    #[serde(skip_serializing_if = "is_off")]
+    pub image: bool,
+    /// Seconds between two of them; `None`: 30.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub image_s: Option<u32>,
     /// Days that a recording is kept, for who removes what is old; 0: for ever.
     #[serde(skip_serializing_if = "is_none_days")]
     pub retention_days: u32,
@@ -96,6 +102,9 @@ pub struct Stream {
     /// Where it is pushed on to.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub relays: Vec<RelayAddress>,
+    /// Renditions of it that viewers may ask for.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub renditions: Vec<Rendition>,
     /// The operator's own words about it, for hooks: the data plane carries them and does not read them.
     pub labels: BTreeMap<String, String>,
 }
@@ -116,9 +125,15 @@ impl Stream {
         add("ondemand_time", self.on_demand_s.map(|seconds| seconds.to_string()));
         add("isVideo", switch(self.video, usual.video));
         add("video_time", self.video_s.map(|seconds| seconds.to_string()));
+        add("isImage", switch(self.image, usual.image));
+        add("image_time", self.image_s.map(|seconds| seconds.to_string()));
         add("retention_days", (self.retention_days != 0).then(|| self.retention_days.to_string()));
         add("dvr_window_s", self.dvr_window_s.map(|seconds| seconds.to_string()));
         add("isRtmps", switch(self.rtmps, usual.rtmps));
+        add("isCodec", switch(!self.renditions.is_empty(), false));
+        for (name, height) in [("ld", "360p"), ("sd", "480p"), ("hd", "720p"), ("ud", "1080p")] {
+            add(name, switch(self.renditions.iter().any(|rendition| rendition.name == height), false));
+        }
         add("flush", self.flush.and_then(Flush::word).map(str::to_owned));
         add("on_unpublish", self.on_unpublish.and_then(OnUnpublish::word).map(str::to_owned));
         own
@@ -143,10 +158,13 @@ impl Default for Stream {
             on_demand_s: None,
             video: false,
             video_s: None,
+            image: false,
+            image_s: None,
             retention_days: 0,
             dvr_window_s: None,
             rtmps: false,
             relays: Vec::new(),
+            renditions: Vec::new(),
             labels: BTreeMap::new(),
         }
     }
@@ -162,6 +180,20 @@ const fn is_none_days(days: &u32) -> bool {
 #[allow(clippy::trivially_copy_pass_by_ref)]
 const fn is_off(on: &bool) -> bool {
     !*on
+}
+
+/// A smaller form of a stream's picture, made when somebody asks for it.
+#[derive(Clone, PartialEq, Eq, Debug, Default, Serialize, Deserialize)]
+#[serde(default)]
+pub struct Rendition {
+    /// Its name, as it stands in paths: `360p`.
+    pub name: String,
+    /// The picture is no wider than this, pixels.
+    pub width: u32,
+    /// And no higher.
+    pub height: u32,
+    /// Bits per second of the picture, thousands.
+    pub video_kbit_s: u32,
 }
 
 /// Where a stream is pushed on to: an `rtmp://` or `rtmps://` address with another server's stream key, so `Debug` does not show it.

@@ -35,7 +35,10 @@ fn stream() -> Stream {
         retention_days: 0,
         dvr_window_s: None,
         rtmps: false,
+        image: false,
+        image_s: None,
         relays: Vec::new(),
+        renditions: Vec::new(),
         labels: BTreeMap::from([("team".into(), "gate".into())]),
     }
 }

@@ -72,8 +72,12 @@ pub enum Feature {
     Pictures,
     /// Motion detection.
     Motion,
-    /// Transcoding and what is drawn over the picture.
-    Transcode,
+    /// Renditions: smaller forms of the picture.
+    Renditions,
+    /// Other codecs of renditions than H.264.
+    Codecs,
+    /// What is drawn over the picture.
+    Watermark,
     /// Pushing on to other servers.
     Relay,
     /// RTMP over TLS.
@@ -83,8 +87,17 @@ pub enum Feature {
 }
 
 /// What this version acts on. The rest is kept, and answered as not in force.
-const IN_FORCE: &[Feature] =
-    &[Feature::Core, Feature::Hls, Feature::Cmaf, Feature::Record, Feature::Mp4, Feature::Relay, Feature::Rtmps];
+const IN_FORCE: &[Feature] = &[
+    Feature::Core,
+    Feature::Hls,
+    Feature::Cmaf,
+    Feature::Record,
+    Feature::Mp4,
+    Feature::Pictures,
+    Feature::Renditions,
+    Feature::Relay,
+    Feature::Rtmps,
+];
 
 /// Whether this version acts on what belongs to a feature.
 pub fn acts_on(feature: Feature) -> bool {
@@ -127,7 +140,9 @@ const RETENTION_DAYS_MAX: u64 = 36_500;
 
 /// Every setting.
 pub static FIELDS: LazyLock<Vec<Field>> = LazyLock::new(|| {
-    use Feature::{Cluster, Cmaf, Core, Hls, Motion, Mp4, Pictures, Record, Relay, Rtmps, Transcode};
+    use Feature::{
+        Cluster, Cmaf, Codecs, Core, Hls, Motion, Mp4, Pictures, Record, Relay, Renditions, Rtmps, Watermark,
+    };
     use Shape::{Labels, Number, Switch, Text, Word};
     let field = |name, shape, default, feature, about| Field { name, shape, default, feature, about };
     let (off, none) = (json!(false), json!(""));
@@ -171,24 +186,30 @@ pub static FIELDS: LazyLock<Vec<Field>> = LazyLock::new(|| {
         field("motion_diff", Number(1, 255), json!(10), Motion, "how much a pixel must change, grey levels"),
         field("motion_duration", Number(1, DAY_S), json!(5), Motion, "seconds of a clip; new motion extends it"),
         field("motion_timeout", Number(1, DAY_S), json!(60), Motion, "seconds of the longest clip"),
-        field("isCodec", Switch, off.clone(), Transcode, "the stream is transcoded"),
-        field("codec", Word(&["libx264", "libx265"]), json!("libx264"), Transcode, "the codec of the renditions"),
-        field("ld", Switch, off.clone(), Transcode, "a rendition of 640x360 at 400 kbit/s"),
-        field("sd", Switch, off.clone(), Transcode, "a rendition of 854x480 at 600 kbit/s"),
-        field("hd", Switch, off.clone(), Transcode, "a rendition of 1280x720 at 1,000 kbit/s"),
-        field("ud", Switch, off.clone(), Transcode, "a rendition of 1920x1080 at 2,000 kbit/s"),
-        field("isWaterMark", Switch, off.clone(), Transcode, "text is written over the picture"),
-        field("WaterMarkText", Text(256), none.clone(), Transcode, "which text"),
-        field("WaterMarkFontSize", Number(1, 512), json!(24), Transcode, "its size, pixels"),
-        field("WaterMarkFontColor", Text(32), json!("white"), Transcode, "its colour"),
-        field("WaterMarkTop", Number(0, 8_192), json!(10), Transcode, "its distance from the top, pixels"),
-        field("WaterMarkLeft", Number(0, 8_192), json!(10), Transcode, "its distance from the left, pixels"),
-        field("isImageWaterMark", Switch, off.clone(), Transcode, "a picture is put over the picture"),
-        field("ImageURL", Text(2_048), none.clone(), Transcode, "where that picture is"),
-        field("ImageWidth", Number(1, 8_192), json!(100), Transcode, "its width, pixels"),
-        field("ImageHeight", Number(1, 8_192), json!(50), Transcode, "its height, pixels"),
-        field("ImageTop", Number(0, 8_192), json!(10), Transcode, "its distance from the top, pixels"),
-        field("ImageLeft", Number(0, 8_192), json!(10), Transcode, "its distance from the left, pixels"),
+        field(
+            "isCodec",
+            Switch,
+            off.clone(),
+            Renditions,
+            "the stream has renditions, those of ld, sd, hd and ud that are on",
+        ),
+        field("codec", Word(&["libx264", "libx265"]), json!("libx264"), Codecs, "the codec of the renditions"),
+        field("ld", Switch, off.clone(), Renditions, "a rendition of 640x360 at 400 kbit/s"),
+        field("sd", Switch, off.clone(), Renditions, "a rendition of 854x480 at 600 kbit/s"),
+        field("hd", Switch, off.clone(), Renditions, "a rendition of 1280x720 at 1,000 kbit/s"),
+        field("ud", Switch, off.clone(), Renditions, "a rendition of 1920x1080 at 2,000 kbit/s"),
+        field("isWaterMark", Switch, off.clone(), Watermark, "text is written over the picture"),
+        field("WaterMarkText", Text(256), none.clone(), Watermark, "which text"),
+        field("WaterMarkFontSize", Number(1, 512), json!(24), Watermark, "its size, pixels"),
+        field("WaterMarkFontColor", Text(32), json!("white"), Watermark, "its colour"),
+        field("WaterMarkTop", Number(0, 8_192), json!(10), Watermark, "its distance from the top, pixels"),
+        field("WaterMarkLeft", Number(0, 8_192), json!(10), Watermark, "its distance from the left, pixels"),
+        field("isImageWaterMark", Switch, off.clone(), Watermark, "a picture is put over the picture"),
+        field("ImageURL", Text(2_048), none.clone(), Watermark, "where that picture is"),
+        field("ImageWidth", Number(1, 8_192), json!(100), Watermark, "its width, pixels"),
+        field("ImageHeight", Number(1, 8_192), json!(50), Watermark, "its height, pixels"),
+        field("ImageTop", Number(0, 8_192), json!(10), Watermark, "its distance from the top, pixels"),
+        field("ImageLeft", Number(0, 8_192), json!(10), Watermark, "its distance from the left, pixels"),
         field("isRelay", Switch, off.clone(), Relay, "the stream is pushed on"),
         field(
             "relayURL",

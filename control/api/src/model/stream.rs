@@ -1,7 +1,7 @@
 //! A stream's record, and what the data plane is told of it.
 use std::collections::BTreeMap;
 
-use millstream_control_protocol::state::{Flush, OnUnpublish, Outputs, Previous, RelayAddress, Stream};
+use millstream_control_protocol::state::{Flush, OnUnpublish, Outputs, Previous, RelayAddress, Rendition, Stream};
 use serde::{Deserialize, Serialize};
 use serde_json::json;
 
@@ -50,7 +50,7 @@ pub struct Tombstone {
 
 /// The settings that nodes are told, by their names in [`super::settings::FIELDS`]; `[[stream]]` entries of a configuration file have
 /// these too. A slate is told as well, by its content: [`crate::slates`] finds it.
-pub const OF_DATA_PLANE: [&str; 19] = [
+pub const OF_DATA_PLANE: [&str; 26] = [
     "isFlv",
     "isHls",
     "isCMAF",
@@ -60,11 +60,18 @@ pub const OF_DATA_PLANE: [&str; 19] = [
     "ondemand_time",
     "isVideo",
     "video_time",
+    "isImage",
+    "image_time",
     "retention_days",
     "dvr_window_s",
     "isRtmps",
     "isRelay",
     "relayURL",
+    "isCodec",
+    "ld",
+    "sd",
+    "hd",
+    "ud",
     "flush",
     "on_unpublish",
     "push_paths",
@@ -75,6 +82,8 @@ pub const OF_DATA_PLANE: [&str; 19] = [
 /// Seconds that an object of a recording, and an MP4 file, holds where nothing is said: nodes know it, too.
 const ON_DEMAND_S: u32 = 60;
 const VIDEO_S: u32 = 60;
+/// Seconds between two pictures, where nothing is said: nodes know it, too.
+const IMAGE_S: u32 = 30;
 /// Seconds that viewers of a recorded stream may go back, where nobody says.
 const DVR_WINDOW_S: u32 = 14_400;
 
@@ -90,9 +99,13 @@ impl StreamRecord {
             "push_paths": push_paths, "play_paths": play_paths, "hls_time": stream.hls_segment_s, "hls_list_size": stream.hls_window,
             "isOnDemand": stream.on_demand, "ondemand_time": stream.on_demand_s, "retention_days": stream.retention_days,
             "isVideo": stream.video, "video_time": stream.video_s,
+            "isImage": stream.image, "image_time": stream.image_s,
             "dvr_window_s": stream.dvr_window_s,
             "isRtmps": stream.rtmps,
             "isRelay": !stream.relays.is_empty(), "relayURL": relay_url(&stream.relays),
+            "isCodec": !stream.renditions.is_empty(),
+            "ld": has(&stream.renditions, "360p"), "sd": has(&stream.renditions, "480p"),
+            "hd": has(&stream.renditions, "720p"), "ud": has(&stream.renditions, "1080p"),
         });
         let mut settings = Settings::default();
         // What the configuration accepts is within what a record may hold; were it not, the default would be shown.
@@ -130,10 +143,13 @@ impl StreamRecord {
             on_demand_s: whole(&self.settings, "ondemand_time").filter(|seconds| *seconds != ON_DEMAND_S),
             video: self.settings.on("isVideo"),
             video_s: whole(&self.settings, "video_time").filter(|seconds| *seconds != VIDEO_S),
+            image: self.settings.on("isImage"),
+            image_s: whole(&self.settings, "image_time").filter(|seconds| *seconds != IMAGE_S),
             retention_days: whole(&self.settings, "retention_days").unwrap_or_default(),
             dvr_window_s: whole(&self.settings, "dvr_window_s").filter(|seconds| *seconds != DVR_WINDOW_S),
             rtmps: self.settings.on("isRtmps"),
             relays: relays(&self.settings),
+            renditions: renditions(&self.settings),
             labels: labels(&self.settings),
         }
     }
@@ -142,6 +158,30 @@ impl StreamRecord {
     pub fn in_grace(&self, now_s: u64) -> Vec<Grace> {
         self.previous.iter().copied().filter(|grace| grace.until_unix_s > now_s).collect()
     }
+}
+
+/// The renditions that a record can ask for: its switch, name, width, height, and kbit/s of the picture.
+const LADDER: [(&str, &str, u32, u32, u32); 4] = [
+    ("ld", "360p", 640, 360, 400),
+    ("sd", "480p", 854, 480, 600),
+    ("hd", "720p", 1280, 720, 1_000),
+    ("ud", "1080p", 1920, 1080, 2_000),
+];
+
+/// The renditions of a stream.
+fn renditions(settings: &Settings) -> Vec<Rendition> {
+    let asked = LADDER.iter().filter(|(switch, ..)| settings.on("isCodec") && settings.on(switch));
+    let rendition = |&(_, name, width, height, video_kbit_s): &(_, &str, _, _, _)| Rendition {
+        name: name.to_owned(),
+        width,
+        height,
+        video_kbit_s,
+    };
+    asked.map(rendition).collect()
+}
+
+fn has(renditions: &[Rendition], name: &str) -> bool {
+    renditions.iter().any(|rendition| rendition.name == name)
 }
 
 /// Where a stream is pushed on to, while it is.
@@ -216,17 +256,24 @@ mod tests {
         for field in FIELDS.iter() {
             let value = other(field.shape, &field.default);
             let mut record = StreamRecord::default();
-            // A switch and an address that say nothing one without the other.
+            // Settings that say nothing one without the other.
             let is_relay = matches!(field.name, "isRelay" | "relayURL");
-            for other in FIELDS.iter().filter(|other| is_relay && matches!(other.name, "isRelay" | "relayURL")) {
-                record.settings.set(other, if other.name == "isRelay" { json!(true) } else { json!(ADDRESS) });
+            let is_codec = matches!(field.name, "isCodec" | "ld" | "sd" | "hd" | "ud");
+            for other in FIELDS.iter() {
+                match other.name {
+                    "isRelay" if is_relay => record.settings.set(other, json!(true)),
+                    "relayURL" if is_relay => record.settings.set(other, json!(ADDRESS)),
+                    "isCodec" if is_codec => record.settings.set(other, json!(true)),
+                    "ld" if field.name == "isCodec" => record.settings.set(other, json!(true)),
+                    _ => {}
+                }
             }
             record.settings.set(field, field.check(&value).unwrap_or_else(|error| panic!("{}: {error}", field.name)));
             let told = record.to_link("a");
             let differs = told != StreamRecord::default().to_link("a");
             assert_eq!(differs, OF_DATA_PLANE.contains(&field.name), "{}", field.name);
             // Hooks read those of them that are words, numbers or switches by the same names.
-            let is_list = is_relay || matches!(field.shape, Shape::Labels | Shape::Paths(_));
+            let is_list = is_relay || is_codec || matches!(field.shape, Shape::Labels | Shape::Paths(_));
             let read = told.own_settings();
             let text = value.as_str().map_or_else(|| value.to_string(), str::to_owned);
             assert_eq!(read == [(field.name, text)], differs && !is_list, "{}: {read:?}", field.name);
