@@ -77,6 +77,7 @@ impl Node {
             formats: millstream_engine::output::Formats::default(),
             subscribers: millstream_engine::subscribers::Subscribers::default(),
             relay_seed: 0,
+            renditions: millstream_engine::renditions::RenditionConfig::none(),
             recorded: millstream_engine::recorded::RecordedConfig::default(),
             apps: Apps::default(),
             handshake_timeout: Duration::from_secs(5),

@@ -15,6 +15,7 @@ use millstream_tls::ServerTls;
 use crate::directory::Directory;
 use crate::output::Formats;
 use crate::recorded::RecordedConfig;
+use crate::renditions::RenditionConfig;
 use crate::slates::Slates;
 use crate::subscribers::Subscribers;
 
@@ -131,6 +132,8 @@ pub struct Config {
     pub subscribers: Subscribers,
     /// Tells this server's streams from others' where they are pushed on: [`millstream_proto::rtmp::relay_path`].
     pub relay_seed: u64,
+    /// Who makes renditions of streams.
+    pub renditions: RenditionConfig,
     /// What was recorded.
     pub recorded: RecordedConfig,
     /// Applications of push URLs; play over HTTP stands for the first.

@@ -8,11 +8,11 @@ use std::sync::Arc;
 use millstream_control_protocol::exchange::Update;
 use millstream_control_protocol::state::{self, Flush, Outputs, Stream};
 use millstream_control_protocol::task::{Task, Work};
-use millstream_hub::config::{FlushPolicy, OnUnpublish};
+use millstream_hub::config::{FlushPolicy, OnUnpublish, Rendition};
 use millstream_policy::records::{GENERATIONS_MAX, Record, Records};
 use millstream_policy::table::Table;
-use millstream_proto::id::Id;
-use millstream_proto::limits::RELAYS_MAX;
+use millstream_proto::id::{Id, RenditionName};
+use millstream_proto::limits::{RELAYS_MAX, RENDITION_KBIT_S_MAX, RENDITION_PIXELS_MAX, RENDITIONS_MAX};
 use millstream_proto::output::Output;
 use millstream_proto::rtmp::address::PushAddress;
 
@@ -27,6 +27,8 @@ const WARNINGS_MAX: usize = 16;
 const ON_DEMAND_S: u32 = 60;
 /// Seconds that an MP4 file holds where nothing is said.
 const VIDEO_S: u32 = 60;
+/// Seconds between two pictures that are kept where nothing is said.
+const IMAGE_S: u32 = 30;
 
 /// How a stream behaves.
 #[derive(Clone, PartialEq, Eq, Debug, Default)]
@@ -49,6 +51,8 @@ pub struct Settings {
     pub dvr_window_s: Option<u32>,
     /// MP4 files of this many seconds are made of it.
     pub video_s: Option<u32>,
+    /// A picture of it is kept every so many seconds.
+    pub image_s: Option<u32>,
     /// Seconds that an object of a recording holds, whether it is recorded or not; `None`: as usual.
     pub object_s: Option<u32>,
     /// Days that a recording is kept; 0: for ever.
@@ -59,6 +63,15 @@ pub struct Settings {
     pub rtmps: bool,
     /// Where it is pushed on to; `None`: nowhere.
     pub relays: Option<Arc<[PushAddress]>>,
+    /// Its renditions, the smallest first; `None`: it has none.
+    pub renditions: Option<Arc<[Rendition]>>,
+}
+
+impl Settings {
+    /// Its rendition of that name.
+    pub fn rendition(&self, name: &RenditionName) -> Option<&Rendition> {
+        self.renditions.as_deref()?.iter().find(|rendition| rendition.name == *name)
+    }
 }
 
 /// A recording that was begun or ended by hand: it counts for the life of the stream that was on air then.
@@ -136,13 +149,14 @@ impl Directory {
 
     /// How a stream behaves; the defaults where nothing is set.
     pub fn settings(&self, id: &Id) -> Settings {
+        let id = &id.stream();
         let settings = self.streams.settings.get(id).cloned().unwrap_or_default();
         Settings { by_hand: self.by_hand.get(id).copied(), ..settings }
     }
 
     /// Which outputs a stream has: asked with each request, so without the rest.
     pub(crate) fn outputs(&self, id: &Id) -> Outputs {
-        self.streams.settings.get(id).map_or_else(Outputs::default, |settings| settings.outputs)
+        self.streams.settings.get(&id.stream()).map_or_else(Outputs::default, |settings| settings.outputs)
     }
 
     /// Recordings that were begun or ended by hand.
@@ -250,6 +264,7 @@ fn read(stream: &Stream, warnings: &mut Vec<String>) -> Option<Change> {
     let slate = stream.slate.as_deref().and_then(SlateKey::from_hex);
     let outputs = stream.outputs;
     let relays = relays(stream, warnings);
+    let renditions = renditions(stream, warnings);
     let on_demand_s = stream.on_demand.then(|| stream.on_demand_s.unwrap_or(ON_DEMAND_S));
     let settings = Settings {
         flush,
@@ -260,14 +275,44 @@ fn read(stream: &Stream, warnings: &mut Vec<String>) -> Option<Change> {
         hls_window,
         on_demand_s,
         video_s: stream.video.then(|| stream.video_s.unwrap_or(VIDEO_S)),
+        image_s: stream.image.then(|| stream.image_s.unwrap_or(IMAGE_S)),
         object_s: stream.on_demand_s,
         retention_days: stream.retention_days,
         by_hand: None,
         dvr_window_s: stream.dvr_window_s,
         rtmps: stream.rtmps,
         relays,
+        renditions,
     };
     Some((id, Some((record, settings, own))))
+}
+
+/// The renditions of a stream. One that cannot be leaves the others.
+fn renditions(stream: &Stream, warnings: &mut Vec<String>) -> Option<Arc<[Rendition]>> {
+    let mut renditions: Vec<Rendition> = Vec::new();
+    for said in stream.renditions.iter().take(RENDITIONS_MAX) {
+        let name = RenditionName::new(&said.name).filter(|name| renditions.iter().all(|other| other.name != *name));
+        let is_possible = (16..=RENDITION_PIXELS_MAX).contains(&said.width.max(said.height))
+            && said.width.min(said.height) >= 16
+            && (1..=RENDITION_KBIT_S_MAX).contains(&said.video_kbit_s);
+        match name {
+            Some(name) if is_possible => renditions.push(Rendition {
+                name,
+                width_max: said.width,
+                height_max: said.height,
+                video_kbit_s: said.video_kbit_s,
+            }),
+            _ if warnings.len() < WARNINGS_MAX => {
+                warnings.push(format!(
+                    "stream {}: one of its renditions is left out: its name, size or rate cannot be",
+                    stream.id
+                ));
+            }
+            _ => {}
+        }
+    }
+    renditions.sort_by_key(|rendition| (rendition.height_max, rendition.video_kbit_s));
+    (!renditions.is_empty()).then(|| renditions.into())
 }
 
 /// Where a stream is pushed on to. One address that cannot be read leaves the others: what is said of it has no key.

@@ -22,6 +22,7 @@ mod metrics;
 pub mod output;
 mod paths;
 pub mod recorded;
+pub mod renditions;
 mod shard;
 pub mod slates;
 pub mod subscribers;

@@ -3,6 +3,7 @@
 //! whoever starts the engine may add others.
 use bytes::Bytes;
 use millstream_control_protocol::state::Outputs;
+use millstream_hub::config::Rendition;
 use millstream_hub::package::archive::Archive;
 use millstream_hub::package::block::Format;
 use millstream_hub::package::file_name::track_of;
@@ -87,6 +88,8 @@ pub struct Asked<'a> {
     pub unix_ms: u64,
     /// Tracks that have not come yet are no longer waited for.
     pub settled: bool,
+    /// Renditions that may be asked for.
+    pub renditions: &'a [Rendition],
     /// What is recorded of it, for a document that reaches back.
     pub archive: Option<&'a Archive>,
 }

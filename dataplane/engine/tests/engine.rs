@@ -32,6 +32,8 @@ mod recorded;
 mod recorded_faults;
 #[path = "engine/recorded_kit.rs"]
 mod recorded_kit;
+#[path = "engine/renditions.rs"]
+mod renditions;
 #[path = "engine/shards.rs"]
 mod shards;
 #[path = "engine/subscribers.rs"]

@@ -51,6 +51,7 @@ pub(crate) fn config(settings: &Settings) -> Config {
         formats: Formats::default(),
         subscribers: Subscribers::default(),
         relay_seed: 0,
+        renditions: millstream_engine_simulated::renditions::RenditionConfig::none(),
         recorded: RecordedConfig::default(),
         apps: Apps::new([Id::new("stream").expect("an id")]),
         handshake_timeout: Duration::from_secs(5),

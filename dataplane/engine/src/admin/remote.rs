@@ -4,6 +4,7 @@
 use std::rc::Rc;
 use std::sync::Arc;
 
+use bytes::Bytes;
 use millstream_control_protocol::event::Event;
 use millstream_control_protocol::exchange::Whom;
 use millstream_control_protocol::live::{Live, Viewer, ViewerPage};
@@ -18,6 +19,7 @@ use crate::admission;
 use crate::config::MoreMetrics;
 use crate::directory::{Changed, Directory};
 use crate::metrics::{self, ShardStats};
+use crate::renditions::NoPicture;
 use crate::shard::mailbox::Mail;
 use crate::shard::state::{Shard, work as work_of};
 use crate::shard::view;
@@ -88,6 +90,11 @@ impl Remote {
     /// The answer of the pending policy step that was given `ticket`. Comes to nothing where it is too late.
     pub fn answer(&self, ticket: u64, step: Step) {
         self.mailboxes.try_put(admission::shard_of(ticket), Mail::Answer { ticket, step });
+    }
+
+    /// A picture that a shard asked for, a JPEG, or why there is none. Comes to nothing where it is too late.
+    pub fn snapshot(&self, shard: usize, stream: Id, picture: Result<Bytes, NoPicture>) {
+        self.mailboxes.try_put(shard, work_of(move |shard: &Rc<Shard>| shard.take_snapshot(&stream, picture)));
     }
 
     /// Begins the drain: nothing new is taken, sessions end within the configured time. May be called more than once.

@@ -24,7 +24,7 @@ const ANYONE: u64 = 0;
 fn is_guarded(reply: &Reply<'_>, id: &Id) -> bool {
     reply.pass == Pass::None
         && !reply.shard.config.grants.edge_secrets.is_empty()
-        && reply.shard.admission.is_protected(id)
+        && reply.shard.admission.is_protected(&id.stream())
 }
 
 /// The policy has let in who asks for a playlist, up to that moment or for good. False: nothing could be kept.
@@ -51,7 +51,7 @@ async fn was_let_in(shard: &Rc<Shard>, reply: &Reply<'_>, id: &Id) -> bool {
     let give_up_at = shard.now() + HEARD_WITHIN;
     loop {
         let now = shard.now();
-        if shard.grants.is_known(id, viewer(reply), now) {
+        if shard.grants.is_known(&id.stream(), viewer(reply), now) {
             return true;
         }
         if shard.shards() < 2 || now >= give_up_at {

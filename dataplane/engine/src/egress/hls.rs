@@ -58,9 +58,10 @@ pub(super) static HLS: OutputFormat = OutputFormat {
     output: Some(&output::HLS),
     is_on: |outputs| outputs.hls || outputs.cmaf,
     serve: Serve::Documents(&[
-        // The playlist of all renditions is the same as long as there is only the source.
-        multivariant("live.m3u8"),
-        multivariant("index.m3u8"),
+        multivariant("live.m3u8", |window, asked| window.multivariant(asked.settled).map(unnumbered)),
+        multivariant("index.m3u8", |window, asked| {
+            window.multivariant_with(asked.renditions, asked.settled).map(unnumbered)
+        }),
         playlist("video.m3u8", |window, asked| track_playlist(Track::Video, window, asked)),
         playlist("audio.m3u8", |window, asked| track_playlist(Track::Audio, window, asked)),
         Document {
@@ -72,8 +73,7 @@ pub(super) static HLS: OutputFormat = OutputFormat {
     ]),
 };
 
-const fn multivariant(file: &'static str) -> Document {
-    let render: Render = |window, asked| window.multivariant(asked.settled).map(unnumbered);
+const fn multivariant(file: &'static str, render: Render) -> Document {
     Document { begins: true, ..playlist(file, render) }
 }
 
@@ -168,6 +168,7 @@ pub(super) async fn document(
         return reply.failed(&id, protocol, &failed);
     }
     let past = &packaging.past;
+    let renditions = shard.renditions_of(&id);
     let found = waiting.until_found(|window, now| {
         let settled = now >= tracks_by;
         let archived = if of.reaches_back { past.look(shard, &id, window) } else { Look::Soon };
@@ -175,7 +176,8 @@ pub(super) async fn document(
             Look::Here(here) => Some(here.archive()),
             Look::Soon | Look::NotRecorded => None,
         };
-        let asked = Asked { directives: &directives, asked_at, now, unix_ms: unix_ms(), settled, archive };
+        let renditions = renditions.as_deref().unwrap_or_default();
+        let asked = Asked { directives: &directives, asked_at, now, unix_ms: unix_ms(), settled, renditions, archive };
         let found = (of.render)(window, &asked);
         was_held |= found == Found::Wait;
         found
@@ -462,8 +464,8 @@ async fn live_file(reply: &Reply<'_>, id: &Id, file: File<'_>) -> Result<Answer,
 /// The answer to who was admitted with a playlist, for a time that is over.
 pub(super) fn no_longer_granted(reply: &Reply<'_>, id: &Id) -> Option<Answer> {
     let Reply { shard, session, .. } = *reply;
-    let is_over =
-        reply.pass == Pass::None && shard.grants.is_over(id, || granted(session, viewer_hash(reply)), shard.now());
+    let is_over = reply.pass == Pass::None
+        && shard.grants.is_over(&id.stream(), || granted(session, viewer_hash(reply)), shard.now());
     is_over.then(|| reply.refuse(403, "the time that this viewer was admitted for is over; load the playlist again"))
 }
 

@@ -7,7 +7,7 @@ use std::time::Duration;
 use bytes::Bytes;
 use millstream_proto::http::request::{HttpError, Method, Parsed, Request, parse};
 use millstream_proto::http::response::{self, Cache};
-use millstream_proto::id::Id;
+use millstream_proto::id::{Id, RenditionName};
 use millstream_proto::limits::{HTTP_BODY_BYTES_MAX, HTTP_HEAD_BYTES_MAX};
 use millstream_proto::openmetrics::Format;
 use millstream_proto::output::Output;
@@ -16,13 +16,14 @@ use millstream_proto::recorded::RecordedPath;
 use super::pass::Pass;
 use super::refusal::{ENDING, OUTPUT_OFF, TurnedAway};
 use super::reply::{Answer, HTTP, Reply};
-use super::{grant, hls, pages, recorded, status, stream, websocket};
+use super::{grant, hls, pages, recorded, snapshot, status, stream, websocket};
 use crate::clock::unix_s;
 use crate::close::CloseReason;
 use crate::ingest::{GOODBYE, checked};
 use crate::io::{Reader, Socket, WriterSlot};
 use crate::metrics;
 use crate::output::Wanted;
+use crate::renditions::JOB_PARAM;
 use crate::shard::events::Refused;
 use crate::shard::introduce::introduce;
 use crate::shard::session::{Arrival, Session};
@@ -274,9 +275,7 @@ async fn play(reply: &Reply<'_>) -> Answer {
         (Method::Get | Method::Head, [id, ""]) if Id::new(id).is_ok() => reply.redirect("index.html"),
         // A slash behind a file's name: relative references in it would lead below it.
         (Method::Get | Method::Head, [.., name, ""]) if is_file(name) => reply.redirect(&format!("../{name}")),
-        (Method::Get | Method::Head, [id, below @ ..])
-            if let (Some(wanted), Ok(id)) = (shard.config.formats.find(below), Id::new(id)) =>
-        {
+        (Method::Get | Method::Head, path) if let Some((id, wanted)) = output_at(shard, path) => {
             return output(reply, id, wanted).await;
         }
         (Method::Get | Method::Head, [id, below @ ..])
@@ -296,6 +295,7 @@ async fn play(reply: &Reply<'_>) -> Answer {
                 let why = CloseReason::BadName.label();
                 return reply.turned_away("", HTTP, TurnedAway { status: 404, why, reason });
             }
+            (Ok(id), snapshot::FILE) => return Box::pin(snapshot::answer(reply, id)).await,
             (Ok(id), "live.json") => return Box::pin(status::answer(reply, id)).await,
             // The page of an output that is off says so itself.
             (Ok(_), name) => match pages::page(name) {
@@ -337,9 +337,24 @@ fn is_watched_already(shard: &Shard, request: &Request) -> bool {
             let recorded = Id::new(id).ok().and_then(|id| RecordedPath::parse(id, below).ok());
             recorded.is_some_and(|path| !recorded::begins(&path.file, request.range.as_deref()))
         }
-        [_, below @ ..] => formats.find(below).is_some_and(is_watched),
-        [] => false,
+        path => output_at(shard, path).is_some_and(|(id, wanted)| {
+            // A worker that was started anew goes on for those who watch.
+            is_watched(wanted) || shard.config.renditions.admits(&id, request.query.get(JOB_PARAM))
+        }),
     }
+}
+
+/// The output of a stream, or of a rendition, that is at this path.
+fn output_at<'a>(shard: &Shard, path: &[&'a str]) -> Option<(Id, Wanted<'a>)> {
+    let [id, below @ ..] = path else { return None };
+    let formats = &shard.config.formats;
+    if let [name, below @ ..] = below
+        && let Some(name) = RenditionName::new(name)
+    {
+        return Some((Id::new(id).ok()?.of_rendition(&name), formats.find(below)?));
+    }
+    let wanted = formats.find(below)?;
+    Some((Id::new(id).ok()?, wanted))
 }
 
 /// A file's name that stands in a URL as it is.
@@ -360,6 +375,11 @@ async fn mapped(reply: &Reply<'_>, id: Id, of: &Output) -> Answer {
 /// An output of a stream.
 async fn output(reply: &Reply<'_>, id: Id, wanted: Wanted<'_>) -> Answer {
     let shard = reply.shard;
+    if let Wanted::Stream(_, stream) = wanted
+        && shard.config.renditions.admits(&id, reply.request.query.get(JOB_PARAM))
+    {
+        return Box::pin(stream::answer_job(reply, id, stream)).await;
+    }
     if !shard.config.formats.has(&wanted, shard.outputs_of(&id)) {
         let protocol = match wanted {
             Wanted::Stream(format, _) | Wanted::Document(format, _) => format.protocol,

@@ -18,6 +18,7 @@ mod recorded;
 mod refusal;
 mod reply;
 pub(crate) mod rtmp;
+mod snapshot;
 mod status;
 mod stream;
 pub(crate) mod texts;

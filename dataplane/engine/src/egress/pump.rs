@@ -63,10 +63,16 @@ impl Playing {
         let protocol = format.protocol;
         let (config, of_session) = (viewer_guard.handle.config, Rc::clone(&viewer));
         session.watch(Watched { config, viewer: of_session, protocol, since: shard.now() });
-        viewer_guard.handle.audience.join(session, protocol);
-        shard.stats.plays_total.add(1);
-        count_viewer(shard, format, 1);
-        tracing::info!(parent: &session.span, stream = %viewer_guard.handle.id, "play started");
+        if format.role.is_some() {
+            viewer_guard.handle.audience.join(session, protocol);
+            shard.stats.plays_total.add(1);
+            count_viewer(shard, format, 1);
+        }
+        if format.role.is_some() {
+            tracing::info!(parent: &session.span, stream = %viewer_guard.handle.id, "play started");
+        } else {
+            tracing::debug!(parent: &session.span, stream = %viewer_guard.handle.id, "a worker reads");
+        }
         Rc::new(Self {
             shard: Rc::clone(shard),
             format,
@@ -111,8 +117,10 @@ impl Playing {
 
 impl Drop for Playing {
     fn drop(&mut self) {
-        count_viewer(&self.shard, self.format, -1);
-        self.viewer_guard.handle.audience.leave(self.session.number);
+        if self.format.role.is_some() {
+            count_viewer(&self.shard, self.format, -1);
+            self.viewer_guard.handle.audience.leave(self.session.number);
+        }
         self.shard.stats.skips.add(self.viewer.borrow().skips());
     }
 }

@@ -109,7 +109,7 @@ impl Reply<'_> {
     pub(super) fn cache(&self, id: &Id, cache: Cache) -> Cache {
         match self.pass {
             Pass::Edge => cache,
-            _ if self.pass.is_grant() || self.shard.admission.is_protected(id) => cache.private(),
+            _ if self.pass.is_grant() || self.shard.admission.is_protected(&id.stream()) => cache.private(),
             _ => cache,
         }
     }
@@ -291,7 +291,7 @@ pub(super) fn question(
     Some(Question {
         action: Action::Play,
         app,
-        name: id.clone(),
+        name: id.stream(),
         path: None,
         params: request.query.clone(),
         client: Client {

@@ -3,6 +3,7 @@
 use std::rc::Rc;
 
 use bytes::Bytes;
+use millstream_hub::log::Log;
 use millstream_hub::package::block::Format;
 use millstream_hub::viewer::{Start, Viewer};
 use millstream_policy::Action;
@@ -23,6 +24,7 @@ use crate::close::CloseReason;
 use crate::ingest::GOODBYE;
 use crate::io::{Reader, Socket};
 use crate::output::{OutputFormat, Serve, Stream};
+use crate::renditions::BACK_PARAM;
 use crate::shard::events::Refused;
 use crate::shard::granted::Granted;
 use crate::shard::session::{EndsWith, Session};
@@ -43,6 +45,10 @@ pub(super) static FLV: OutputFormat = OutputFormat {
         websocket: Some(&websocket::FLV),
     }),
 };
+
+/// The same for a worker, which is no viewer: it has no role.
+static JOB: OutputFormat =
+    OutputFormat { protocol: "worker", role: None, output: None, is_on: |_| true, serve: Serve::Rtmp };
 
 /// How the viewer asked.
 pub(super) struct Play {
@@ -114,6 +120,33 @@ pub(super) async fn answer(reply: &Reply<'_>, id: Id, of: &'static OutputFormat,
             }
         }
     }
+}
+
+/// The same for a worker that shows its job's token: nobody else is asked.
+pub(super) async fn answer_job(reply: &Reply<'_>, id: Id, stream: &'static Stream) -> Answer {
+    let Ok(viewer_guard) = reply.shard.subscribe(&id).await else {
+        // It asks again; nobody is to be told.
+        return Answer::Whole(reply.error(404, "this stream is not on air"));
+    };
+    let back_ms = reply.request.query.get(BACK_PARAM).and_then(|back_ms| back_ms.parse().ok());
+    let start = back_ms.map_or(Start::Newest, |back_ms| start_behind(&viewer_guard.handle.log.borrow(), back_ms));
+    Answer::Stream(Play {
+        viewer_guard,
+        of: &JOB,
+        format: stream.format,
+        content_type: stream.content_type,
+        start,
+        asked_at: reply.shard.now(),
+    })
+}
+
+/// The newest keyframe that is so far behind, or the oldest one.
+fn start_behind(log: &Log, back_ms: u32) -> Start {
+    let first_ms = |seq: u64| log.get(seq).map(|entry| entry.block.first_ms);
+    let newest_ms = log.get(log.head().wrapping_sub(1)).map_or(0, |entry| entry.block.last_ms);
+    let until_ms = newest_ms.saturating_sub(i64::from(back_ms));
+    let chosen = log.starts().filter(|seq| first_ms(*seq).is_some_and(|ms| ms <= until_ms)).last();
+    chosen.or_else(|| log.starts().next()).map_or(Start::Newest, Start::At)
 }
 
 /// The end can be told from a cut.

@@ -13,7 +13,7 @@ use millstream_control_protocol::event::What;
 use millstream_hub::stream::{PUBLISHER_SILENT_AFTER, Taken};
 use millstream_policy::records::Labels;
 use millstream_policy::{Action, Client, Request, Why};
-use millstream_proto::id::Id;
+use millstream_proto::id::{Id, RenditionName};
 use millstream_proto::media::MediaEvent;
 use millstream_proto::rtmp::relay_path::{RelayPath, Stop};
 use millstream_proto::rtmp::{self, Event, Refusal, ServerConfig, ServerSession, SessionError};
@@ -23,6 +23,7 @@ use self::sides::Sides;
 use crate::admission::word;
 use crate::close::{CloseReason, GOING_DOWN};
 use crate::io::{Socket, sleep_until};
+use crate::renditions::JOB_PARAM;
 use crate::shard::budget::Turn as Wait;
 use crate::shard::events::{OfSession, Refused};
 use crate::shard::introduce::introduce;
@@ -359,6 +360,10 @@ pub(crate) fn refusal(why: Why) -> Refusal {
 async fn admit_publisher(shard: &Rc<Shard>, connection: Connection, request: rtmp::Request) -> Turn {
     // Admission has its own limit of time.
     connection.session.set_deadline(None);
+    if let Some(id) = rendition_of_job(shard, &request) {
+        // Whoever watches the rendition was admitted, and so was its source.
+        return publish_here_or_there(shard, connection, id, request.flash_ver).await;
+    }
     let question = match question(shard, &connection.session, Action::Publish, request) {
         Ok(question) => question,
         Err(rejection) => return connection.reject(shard, Action::Publish, rejection),
@@ -383,11 +388,24 @@ async fn admit_publisher(shard: &Rc<Shard>, connection: Connection, request: rtm
             return connection.reject(shard, Action::Publish, rejection);
         }
     }
+    publish_here_or_there(shard, connection, id, encoder).await
+}
+
+async fn publish_here_or_there(shard: &Rc<Shard>, connection: Connection, id: Id, encoder: String) -> Turn {
     if shard.owner(&id) == shard.index {
         publish(shard, connection, &id, encoder).await
     } else {
         hand_over(shard, connection, id, encoder)
     }
+}
+
+/// The rendition that a worker publishes: `rtmp://HOST/APPLICATION/STREAM/RENDITION` with its job's token.
+fn rendition_of_job(shard: &Shard, request: &rtmp::Request) -> Option<Id> {
+    let token = request.params.get(JOB_PARAM)?;
+    let mut parts = request.app.split('/').chain(request.name.split('/')).rev();
+    let name = RenditionName::new(parts.next()?)?;
+    let id = Id::new(parts.next()?).ok()?.of_rendition(&name);
+    shard.config.renditions.admits(&id, Some(token)).then_some(id)
 }
 
 /// What is wrong where a stream is to be pushed over TLS and this connection has none, neither ours nor that of a proxy that says so.
@@ -457,7 +475,8 @@ async fn publish(shard: &Rc<Shard>, mut connection: Connection, id: &Id, encoder
     let no_place = |connection: Connection, why, reason: &str| {
         connection.reject(shard, Action::Publish, Rejection::new(why, Refusal::Failed, id, reason))
     };
-    match shard.publishes.publish(id, connection.session.peer().ip(), shard.now()) {
+    let publishes = || shard.publishes.publish(id, connection.session.peer().ip(), shard.now());
+    match if id.is_rendition() { Some(Duration::ZERO) } else { publishes() } {
         Some(Duration::ZERO) => {}
         Some(wait) => sleep_until(shard.clock.instant(shard.now() + wait)).await,
         None => {
@@ -485,6 +504,10 @@ async fn publish(shard: &Rc<Shard>, mut connection: Connection, id: &Id, encoder
     let who = Publisher { peer: connection.session.peer(), protocol: PROTOCOL, encoder, labels };
     let Claimed { handle, replaced } = match claim(shard, id, connection.session.number, &who).await {
         Ok(place) => place,
+        Err(NoPlace::Full) if id.is_rendition() => {
+            // Refused: nobody is told.
+            return no_place(connection, CloseReason::Refused, "this rendition is wanted no more");
+        }
         Err(NoPlace::Full) => {
             return no_place(connection, CloseReason::Streams, "the server has as many streams as it may have");
         }
@@ -501,12 +524,16 @@ async fn publish(shard: &Rc<Shard>, mut connection: Connection, id: &Id, encoder
     if !is_slowed {
         tracing::info!(parent: &connection.session.span, stream = %id, "publish started");
     }
-    shard.stats.publishes_total.add(1);
-    shard.stats.publishers.add(1);
+    if !id.is_rendition() {
+        shard.stats.publishes_total.add(1);
+        shard.stats.publishers.add(1);
+    }
     let number = connection.session.number;
     let Publisher { peer, encoder, labels, .. } = who;
     let session = OfSession { stream: id.as_str(), number, peer, protocol: PROTOCOL, labels: labels.as_ref() };
-    shard.tell(&session, || What::Publish { encoder });
+    if !id.is_rendition() {
+        shard.tell(&session, || What::Publish { encoder });
+    }
     let on_air = OnAir {
         shard,
         handle: &handle,
@@ -599,7 +626,9 @@ impl Drop for OnAir<'_> {
     fn drop(&mut self) {
         let Self { shard, handle, number, .. } = *self;
         let now = shard.now();
-        shard.stats.publishers.add(-1);
+        if !handle.id.is_rendition() {
+            shard.stats.publishers.add(-1);
+        }
         // Whom the operator or the end of the server sends away is not stood in for.
         let dismissed = self.why.get() == CloseReason::Kicked || shard.is_draining();
         handle.leave(number, dismissed, shard);
@@ -610,6 +639,9 @@ impl Drop for OnAir<'_> {
             protocol: PROTOCOL,
             labels: self.labels.as_ref(),
         };
+        if handle.id.is_rendition() {
+            return;
+        }
         shard.tell(&session, || What::Unpublish {
             why: self.why.get().label().to_owned(),
             lasted_ms: u64::try_from(now.since(self.since).as_millis()).unwrap_or(u64::MAX),

@@ -11,7 +11,7 @@ use std::task::{Context, Poll};
 use std::time::Duration;
 
 use millstream_control_protocol::state::Outputs;
-use millstream_hub::config::{FlushPolicy, HlsConfig, OnUnpublish};
+use millstream_hub::config::{FlushPolicy, HlsConfig, OnUnpublish, Rendition};
 use millstream_hub::registry;
 use millstream_hub::viewer::Piece;
 use millstream_policy::Held;
@@ -177,6 +177,12 @@ impl ShardContext {
         (self.settings_of(id).by_hand == Some(by_hand)).then_some(by_hand)
     }
 
+    /// The renditions that viewers of a stream may ask for; `None`: it has none.
+    pub(crate) fn renditions_of(&self, id: &Id) -> Option<Arc<[Rendition]>> {
+        self.config.renditions.transcoder.as_ref().filter(|_| !id.is_rendition())?;
+        self.directory.borrow().settings(id).renditions
+    }
+
     /// Which outputs a stream has.
     pub(crate) fn outputs_of(&self, id: &Id) -> Outputs {
         self.directory.borrow().outputs(id)
@@ -268,6 +274,8 @@ impl ShardContext {
 
     /// A viewer without a session is admitted up to that moment, here and at the other shards; `None`: for good. False: nothing could be kept.
     pub(crate) fn grant(&self, id: &Id, viewer: Viewer, until: Option<Time>) -> bool {
+        // Who may watch a stream may watch its renditions.
+        let id = &id.stream();
         let kept = self.grants.keep(id, viewer, until, self.now());
         if kept == Kept::Tell {
             let others = (0..self.shards()).filter(|shard| *shard != self.index);

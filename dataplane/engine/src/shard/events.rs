@@ -135,6 +135,9 @@ impl ShardContext {
     /// Counts a refusal, and tells it as far as that is not too often.
     pub(crate) fn refused(&self, refused: &Refused<'_>) {
         self.stats.refused.add(refused.why, 1);
+        // To the outside a rendition is its stream.
+        let stream = refused.stream.split('/').next().unwrap_or_default();
+        let refused = &Refused { stream, ..*refused };
         let is_hidden = redact::looks_secret(refused.stream) && !self.knows(refused.stream);
         let refused = &Refused { stream: if is_hidden { "" } else { refused.stream }, ..*refused };
         if self.refusals.is_first(refused, self.now()) {

@@ -19,8 +19,10 @@ pub(crate) mod part_sender;
 pub(crate) mod phase;
 pub(crate) mod reached;
 mod recheck;
+mod renditions;
 pub(crate) mod secure;
 pub(crate) mod session;
+pub(crate) mod snapshots;
 pub(crate) mod state;
 pub(crate) mod status;
 pub(crate) mod stream_handle;
@@ -58,6 +60,7 @@ use self::memory_trimmer::MemoryTrimmer;
 use self::recheck::recheck;
 use self::secure::secure;
 use self::session::{Arrival, Due, Session, Sessions};
+use self::snapshots::Snapshots;
 use self::state::{Port, Shard};
 use self::status::Statuses;
 use self::wait::{Either, Place, Waiters, select};
@@ -192,6 +195,7 @@ pub(crate) async fn main(parts: Parts) -> std::io::Result<()> {
         ended_streams: EndedStreams::default(),
         statuses: Statuses::default(),
         playlists_wanted: PlaylistsWanted::default(),
+        snapshots: Snapshots::default(),
         memory_trimmer: MemoryTrimmer::default(),
     });
     let held_by = Rc::downgrade(&shard);
@@ -412,7 +416,8 @@ impl Shard {
         match mail {
             Mail::Publisher(handoff) => self.spawn(ingest::resume(Rc::clone(self), handoff)),
             Mail::Subscribe { id, from, subscription } => {
-                if let Some(handle) = self.live(&id) {
+                let held = self.live(&id).filter(|handle| !self.is_of_past(handle));
+                if let Some(handle) = held.or_else(|| self.begin_rendition(&id)) {
                     return handle.subscribe(from, subscription);
                 }
                 let mail = match self.last_life(&id) {
@@ -501,7 +506,9 @@ impl Shard {
         }
     }
 
-    fn sweep(&self, now: Time) {
+    fn sweep(self: &Rc<Self>, now: Time) {
+        self.sweep_renditions(now);
+        self.sweep_snapshots(now);
         self.tell_refusals(now);
         self.tell_faults(now);
         for number in self.control.due(now).overdue {
@@ -542,7 +549,8 @@ impl Shard {
             stats.resident_bytes.set(i64::try_from(bytes).unwrap_or(i64::MAX));
         }
         stats.mirrors.set(mirrors);
-        stats.streams.set(self.handles.borrow().len() as i64 - mirrors);
+        let renditions = self.handles.borrow().values().filter(|handle| handle.source().is_some()).count() as i64;
+        stats.streams.set(self.handles.borrow().len() as i64 - mirrors - renditions);
         stats.log_bytes.set(bytes as i64);
         stats.hls_bytes.set(hls_bytes as i64);
         stats.log_blocks.set(blocks as i64);

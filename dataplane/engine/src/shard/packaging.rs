@@ -70,6 +70,28 @@ impl Packaging {
         true
     }
 
+    /// Begins to cut a rendition where its source is cut; false where it has begun, or the source has no segments yet.
+    pub(super) fn begin_as_guided(&self, shard: &ShardContext, id: &Id, log: &Log, source: &Self) -> bool {
+        let mut packager = self.packager.borrow_mut();
+        let source = source.packager.borrow();
+        let Some(plans) = source.as_ref().filter(|_| packager.is_none()).and_then(|source| source.plans()) else {
+            return false;
+        };
+        let wall = wall(shard);
+        let begun = Packager::guided(shard.hls_of(id), session_name(wall.unix_ms), plans, log, wall);
+        *packager = begun.map(Box::new);
+        packager.is_some()
+    }
+
+    /// Of a rendition: learns where its source is cut by now.
+    pub(super) fn follow(&self, source: &Self) {
+        if let (Some(own), Some(source)) = (&mut *self.packager.borrow_mut(), &*source.packager.borrow())
+            && let Some(plans) = source.plans()
+        {
+            own.follow(plans);
+        }
+    }
+
     /// Whether it is cut here.
     pub(super) fn has_begun(&self) -> bool {
         self.packager.borrow().is_some()

@@ -14,6 +14,7 @@ use super::ended_streams::EndedStreams;
 use super::mailbox::Mail;
 use super::memory_trimmer::MemoryTrimmer;
 use super::session::Sessions;
+use super::snapshots::Snapshots;
 use super::status::Statuses;
 use super::stream_handle::{NotPlayable, StreamHandle, ViewerGuard, tend};
 use crate::admission::Admission;
@@ -40,6 +41,8 @@ pub(crate) struct Shard {
     pub(super) statuses: Statuses,
     /// By viewers who have no session.
     pub(crate) playlists_wanted: PlaylistsWanted,
+    /// Pictures that were asked for.
+    pub(super) snapshots: Snapshots,
     pub(super) memory_trimmer: MemoryTrimmer,
 }
 
@@ -92,35 +95,47 @@ impl Shard {
     /// The stream handle for a publisher of a stream that this shard owns; `None` where there are too many streams.
     pub(crate) fn own(self: &Rc<Self>, id: &Id) -> Option<Rc<StreamHandle>> {
         if let Some(handle) = self.live(id) {
-            return Some(handle);
+            return Some(handle).filter(|handle| !self.is_of_past(handle));
+        }
+        if id.is_rendition() {
+            // It begins when somebody asks for it, not when somebody publishes it.
+            return None;
         }
         // One that is over may wait until other shards have heard of it: what can be fetched of it is not to be lost with its place.
         let over = self.handles.borrow().get(id).cloned();
         if let Some(over) = over {
             over.finish_packaging(self);
             self.remove(&over);
+            self.end_renditions(&over);
         }
-        if self.handles.borrow().len() >= self.config.limits.streams {
+        if self.handles.borrow().len() - self.held_renditions() >= self.config.limits.streams {
             return None;
         }
         let handle = StreamHandle::own(self, id);
         let before = self.last_life(id).map_or(0, |(over, _)| over.packaging.window.borrow().next_msn());
         handle.packaging.least_msn.set(before);
-        let (shard, of_task) = (Rc::clone(self), Rc::clone(&handle));
+        self.tend(&handle);
+        Some(handle)
+    }
+
+    /// Holds a stream handle of a stream that this shard owns, and looks after it to its end.
+    pub(super) fn tend(self: &Rc<Self>, handle: &Rc<StreamHandle>) {
+        let (shard, of_task) = (Rc::clone(self), Rc::clone(handle));
         self.spawn(async move {
             tend(&shard, &of_task).await;
             shard.remove(&of_task);
+            shard.end_renditions(&of_task);
+            shard.rendition_ended(&of_task);
             tracing::info!(stream = %of_task.id, shard = shard.index, "stream ended");
         });
-        self.handles.borrow_mut().insert(id.clone(), Rc::clone(&handle));
-        Some(handle)
+        self.handles.borrow_mut().insert(handle.id.clone(), Rc::clone(handle));
     }
 
     /// A viewer guard at a stream that is on air, wherever it is owned.
     pub(crate) async fn subscribe(self: &Rc<Self>, id: &Id) -> Result<ViewerGuard, NotPlayable> {
-        let handle = match self.live(id) {
+        let handle = match self.live(id).filter(|handle| !self.is_of_past(handle)) {
             Some(handle) => handle,
-            None if self.owner(id) == self.index => return Err(NotPlayable::NotOnAir),
+            None if self.owner(id) == self.index => self.begin_rendition(id).ok_or(NotPlayable::NotOnAir)?,
             None => {
                 if self.handles.borrow().len() >= self.config.limits.streams {
                     return Err(NotPlayable::Busy);

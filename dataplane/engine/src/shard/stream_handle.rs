@@ -7,7 +7,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use millstream_control_protocol::event::What;
-use millstream_hub::config::{FlushPolicy, OnUnpublish, StreamConfig};
+use millstream_hub::config::{FlushPolicy, OnUnpublish, StreamConfig, Takeover};
 use millstream_hub::findings::{Dropped, News, Repaired};
 use millstream_hub::log::{EndReason, Log, LogLimits};
 use millstream_hub::mirror::{Feed, FeedMessage, apply};
@@ -39,6 +39,8 @@ const FEED_RETRY: Duration = Duration::from_millis(20);
 const SUBSCRIBE_WAIT: Duration = Duration::from_secs(2);
 /// Subscribers have this long for what they had no room for when their stream ended.
 const SUBSCRIBERS_WAIT: Duration = Duration::from_secs(2);
+/// A rendition lasts as long as its source: it does not end for want of a publisher.
+const RENDITION_WAIT: Duration = Duration::from_hours(24 * 365 * 100);
 /// A mirror without viewers is kept this long for the next one.
 const MIRROR_LINGER: Duration = Duration::from_secs(5);
 
@@ -59,6 +61,8 @@ pub(crate) struct StreamHandle {
     pub(crate) reached: Reached,
     viewers: Cell<usize>,
     idle_since: Cell<Time>,
+    /// Of a rendition, on the owner's shard: what it is made of.
+    source: Option<Rc<StreamHandle>>,
     side: Side,
 }
 
@@ -89,6 +93,14 @@ struct Holder {
 }
 
 impl Owner {
+    fn into_side(self) -> Side {
+        Side::Owner {
+            inner: Box::new(RefCell::new(self)),
+            notify: Notify::default(),
+            asleep_until: Cell::new(Time::ZERO),
+        }
+    }
+
     /// Says that timestamps jumped, the first time that those of a session do; there had been `before` jumps in all.
     #[cold]
     fn tell_jump(&self, session: u64, id: &Id, before: u64) {
@@ -156,8 +168,7 @@ pub(crate) enum NotPlayable {
 }
 
 impl StreamHandle {
-    fn new(shard: &ShardContext, id: &Id, side: Side) -> Rc<Self> {
-        let config = stream_config(shard, id);
+    fn new(shard: &ShardContext, id: &Id, config: StreamConfig, source: Option<Rc<Self>>, side: Side) -> Rc<Self> {
         let limits = LogLimits {
             bytes_max: config.log_bytes_max,
             time_max: config.log_time_max,
@@ -174,13 +185,15 @@ impl StreamHandle {
             reached: Reached::new(&shard.config.formats),
             viewers: Cell::new(0),
             idle_since: Cell::new(shard.now()),
+            source,
             side,
         })
     }
 
     /// A stream handle for a stream that this shard owns; a task is to tend it until the stream is over: [`tend`].
     pub(super) fn own(shard: &Rc<ShardContext>, id: &Id) -> Rc<Self> {
-        let mut stream = Stream::new(stream_config(shard, id), shard.now());
+        let config = stream_config(shard, id);
+        let mut stream = Stream::new(config, shard.now());
         stream.set_slate(shard.slate_of(id));
         // What was begun by hand was meant for who was on air then; that goes on where this process was started meanwhile.
         let by_hand = shard.resumed_by_hand(id);
@@ -192,17 +205,63 @@ impl StreamHandle {
             by_hand,
             subscribers: shard.config.subscribers.of(id, &shard.settings_of(id).recorded_by(by_hand)),
         };
-        let side = Side::Owner {
-            inner: Box::new(RefCell::new(owner)),
-            notify: Notify::default(),
-            asleep_until: Cell::new(Time::ZERO),
+        Self::new(shard, id, config, None, owner.into_side())
+    }
+
+    /// A rendition of a stream that this shard owns; it is tended as that is. It lasts as long as its source, whoever publishes it.
+    pub(super) fn own_rendition(shard: &Rc<ShardContext>, id: &Id, source: Rc<Self>) -> Rc<Self> {
+        let config = StreamConfig {
+            on_unpublish: OnUnpublish::Wait,
+            publisher_wait: RENDITION_WAIT,
+            takeover: Takeover::Replace,
+            ..stream_config(shard, id)
         };
-        Self::new(shard, id, side)
+        let owner = Owner {
+            stream: Stream::new(config, shard.now()),
+            feeds: Vec::new(),
+            holder: None,
+            slate_since: None,
+            by_hand: None,
+            subscribers: Vec::new(),
+        };
+        Self::new(shard, id, config, Some(source), owner.into_side())
+    }
+
+    /// What it is a rendition of, on the shard that owns both.
+    pub(super) fn source(&self) -> Option<&Rc<Self>> {
+        self.source.as_ref()
+    }
+
+    /// Whether nobody has watched it, here or on another shard, for that long.
+    pub(super) fn is_unwatched(&self, now: Time, linger: Duration) -> bool {
+        let Side::Owner { inner, .. } = &self.side else { return false };
+        if self.viewers.get() > 0 || !inner.borrow().feeds.is_empty() {
+            self.idle_since.set(now);
+        }
+        now.since(self.idle_since.get()) > linger
+    }
+
+    /// Since when nobody publishes it, where this shard owns it.
+    pub(super) fn vacant_since(&self) -> Option<Time> {
+        let Side::Owner { inner, .. } = &self.side else { return None };
+        match inner.borrow().stream.place() {
+            PublisherPlace::Vacant { since } => Some(since),
+            PublisherPlace::OnAir { .. } => None,
+        }
+    }
+
+    /// The newest stamp on its timeline, milliseconds, where this shard owns it.
+    fn newest_ms(&self) -> i64 {
+        match &self.side {
+            Side::Owner { inner, .. } => inner.borrow().stream.timeline().newest_ms(),
+            Side::Mirror { .. } => 0,
+        }
     }
 
     /// A stream handle that mirrors a stream of another shard.
     pub(super) fn mirror(shard: &ShardContext, id: &Id, subscription: u64) -> Rc<Self> {
-        Self::new(shard, id, Side::Mirror { subscription, state: Cell::new(MirrorState::Asked) })
+        let side = Side::Mirror { subscription, state: Cell::new(MirrorState::Asked) };
+        Self::new(shard, id, stream_config(shard, id), None, side)
     }
 
     /// A place for a viewer.
@@ -297,7 +356,11 @@ impl StreamHandle {
     pub(crate) fn package(&self, shard: &Rc<ShardContext>) {
         match &self.side {
             Side::Owner { inner, notify, .. } => {
-                if self.packaging.begin(shard, &self.id, &self.log.borrow()) {
+                if let Some(source) = &self.source {
+                    source.package(shard);
+                    self.packaging.asked.set(true);
+                }
+                if self.begin_packaging(shard) {
                     self.packaged(&mut inner.borrow_mut(), shard);
                     notify.notify();
                 }
@@ -309,6 +372,15 @@ impl StreamHandle {
                     self.packaging.asked.set(shard.put(shard.owner(&self.id), mail).is_ok());
                 }
             }
+        }
+    }
+
+    /// Of a rendition, only once its source is cut: it follows that. False: it had begun, or cannot yet.
+    fn begin_packaging(&self, shard: &ShardContext) -> bool {
+        let log = &*self.log.borrow();
+        match &self.source {
+            None => self.packaging.begin(shard, &self.id, log),
+            Some(source) => log.is_open() && self.packaging.begin_as_guided(shard, &self.id, log, &source.packaging),
         }
     }
 
@@ -339,8 +411,14 @@ impl StreamHandle {
         let follows = |subscriber: &dyn Subscriber| shard.guarded(|| subscriber.follows());
         let wants_segments =
             || owner.subscribers.iter().any(|one| follows(&*one.subscriber) == Some(Follows::Segments));
-        if log.is_open() && !self.packaging.has_begun() && wants_segments() {
-            self.packaging.begin(shard, &self.id, log);
+        if log.is_open()
+            && !self.packaging.has_begun()
+            && (wants_segments() || self.source.is_some() && self.packaging.asked.get())
+        {
+            self.begin_packaging(shard);
+        }
+        if let Some(source) = &self.source {
+            self.packaging.follow(&source.packaging);
         }
         self.packaging.advance(shard, &self.id, log, owner.stream.pending_tags());
         let full = self.packaging.tell(shard, &self.id);
@@ -401,6 +479,9 @@ impl StreamHandle {
             Side::Owner { inner, .. } => {
                 let owner = &mut *inner.borrow_mut();
                 let replaced = owner.stream.publish(session, waited, now)?;
+                if let Some(source) = &self.source {
+                    owner.stream.follow_source(source.newest_ms());
+                }
                 self.tell_slate(owner, shard);
                 owner.holder = Some(Holder { who: who.clone(), jumps_before: owner.stream.timeline().rebases() });
                 Ok(replaced)

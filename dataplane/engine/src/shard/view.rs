@@ -1,6 +1,6 @@
 //! What the outside asks of a shard and has it do, on the shard's own thread: [`crate::admin`] brings each of these here by mailbox.
 //! They are short: what grows with streams or viewers is told in pages.
-use std::collections::BinaryHeap;
+use std::collections::BTreeSet;
 use std::rc::Rc;
 use std::sync::Arc;
 use std::time::Duration;
@@ -36,10 +36,16 @@ pub(crate) fn apply(shard: &Shard, directory: &Directory, changed: &Changed) {
         *shard.resumed.borrow_mut() = if by_hand.is_empty() { by_hand } else { by_hand.with(back) };
     }
     let held = |id: &Id| shard.handles.borrow().get(id).cloned();
-    let channels: Vec<_> = match changed {
+    let mut channels: Vec<_> = match changed {
         Changed::These(ids) => ids.iter().filter_map(held).collect(),
         Changed::Any => shard.handles.borrow().values().cloned().collect(),
     };
+    // Of their streams' settings, renditions have when frames go out; what ends them is their source.
+    channels.retain(|handle| !handle.id.is_rendition());
+    let ids: Vec<&Id> = channels.iter().map(|handle| &handle.id).collect();
+    for rendition in held_renditions(shard, &ids) {
+        rendition.set_flush(shard.flush_of(&rendition.id));
+    }
     for handle in channels {
         handle.set_flush(shard.flush_of(&handle.id));
         let settings = [&before, directory].map(|directory| directory.settings(&handle.id));
@@ -58,7 +64,8 @@ pub(crate) fn apply(shard: &Shard, directory: &Directory, changed: &Changed) {
 /// Has these clips from here on, also for streams that are held.
 pub(crate) fn hold_slates(shard: &Shard, clips: &Arc<Clips>) {
     shard.slates.borrow_mut().hold(Arc::clone(clips));
-    let channels: Vec<_> = shard.handles.borrow().values().cloned().collect();
+    let channels: Vec<_> =
+        shard.handles.borrow().values().filter(|handle| !handle.id.is_rendition()).cloned().collect();
     for handle in channels {
         handle.set_slate(shard.slate_of(&handle.id));
     }
@@ -66,7 +73,15 @@ pub(crate) fn hold_slates(shard: &Shard, clips: &Arc<Clips>) {
 
 /// A stream as this shard has it.
 pub(crate) fn look(shard: &Shard, id: &Id) -> Option<Part> {
-    shard.live(id).and_then(|handle| live(shard, &handle))
+    live(shard, id, shard.live(id).as_deref(), &held_renditions(shard, &[id]))
+}
+
+/// Renditions of these streams that this shard holds: their viewers are the streams'.
+fn held_renditions(shard: &Shard, of: &[&Id]) -> Vec<Rc<StreamHandle>> {
+    let handles = shard.handles.borrow();
+    let is_of =
+        |handle: &&Rc<StreamHandle>| handle.id.is_rendition() && !handle.is_over() && of.contains(&&handle.id.stream());
+    handles.values().filter(is_of).cloned().collect()
 }
 
 /// A stream as one shard has it.
@@ -119,44 +134,62 @@ pub(crate) struct Page {
 /// Streams of this shard after an id, its own and those that it mirrors.
 pub(crate) fn on_air(shard: &Shard, after: Option<&Id>, limit: usize) -> Page {
     let channels = shard.handles.borrow();
-    // The smallest ids, without sorting all of them.
-    let mut first: BinaryHeap<&Id> = BinaryHeap::with_capacity(limit + 1);
+    // The smallest ids, without sorting all of them. A shard may have a rendition of a stream, and not the stream.
+    let mut first: BTreeSet<Id> = BTreeSet::new();
     let mut more = false;
-    for id in channels.iter().filter(|(_, handle)| !handle.is_over()).map(|(id, _)| id) {
-        if after.is_none_or(|after| id > after) {
-            first.push(id);
+    for id in channels.iter().filter(|(_, handle)| !handle.is_over()).map(|(id, _)| id.stream()) {
+        if after.is_none_or(|after| id > *after) {
+            first.insert(id);
             if first.len() > limit {
                 more = true;
-                first.pop();
+                first.pop_last();
             }
         }
     }
-    let ids = first.into_sorted_vec();
-    let next = ids.last().filter(|_| more).map(|&id| id.clone());
-    let streams = ids.into_iter().filter_map(|id| channels.get(id)).filter_map(|handle| live(shard, handle)).collect();
+    let next = first.last().filter(|_| more).cloned();
+    let ids: Vec<&Id> = first.iter().collect();
+    let renditions = held_renditions(shard, &ids);
+    let held = |id: &Id| channels.get(id).filter(|handle| !handle.is_over());
+    let streams =
+        ids.into_iter().filter_map(|id| live(shard, id, held(id).map(|handle| &**handle), &renditions)).collect();
     Page { streams, next }
 }
 
-/// `None`: it is held for somebody who asked and is just being told that nobody publishes, or for what was left to take of it.
-fn live(shard: &Shard, handle: &StreamHandle) -> Option<Part> {
-    let count = |Count { protocol, sessions }| ViewerCount {
-        protocol: str::to_owned(protocol),
-        count: sessions as u64,
-        estimated: false,
-    };
-    let viewers: Vec<_> = handle.audience.counts().into_iter().map(count).collect();
-    let target_s = handle.packaging.window.borrow().target_duration_s().unwrap_or(1);
-    let reached = handle.reached.samples(target_s, shard.now());
-    let publisher = publisher(shard, handle);
-    let slate_since = handle.slate_since();
+/// `None`: it is held for somebody who asked and is just being told that nobody publishes, or for what was left to take of it. The shard may hold the
+/// stream, renditions of it, or both.
+fn live(shard: &Shard, id: &Id, handle: Option<&StreamHandle>, renditions: &[Rc<StreamHandle>]) -> Option<Part> {
+    let mut viewers: Vec<ViewerCount> = Vec::new();
+    let own_renditions = renditions.iter().filter(|rendition| rendition.id.stream() == *id);
+    let any = handle.or_else(|| own_renditions.clone().next().map(|rendition| &**rendition))?;
+    let target_s = any.packaging.window.borrow().target_duration_s().unwrap_or(1);
+    let mut reached = any.reached.samples(target_s, shard.now());
+    let of_renditions = own_renditions.clone().flat_map(|one| one.audience.counts());
+    let own = handle.map(|handle| handle.audience.counts()).unwrap_or_default();
+    for Count { protocol, sessions } in own.into_iter().chain(of_renditions) {
+        match viewers.iter_mut().find(|viewers| viewers.protocol == protocol) {
+            Some(viewers) => viewers.count += sessions as u64,
+            None => {
+                viewers.push(ViewerCount { protocol: protocol.to_owned(), count: sessions as u64, estimated: false });
+            }
+        }
+    }
+    for rendition in own_renditions {
+        // A player that goes from one to another is the same hash, and counts once.
+        let theirs = rendition.reached.samples(target_s, shard.now());
+        for ((_, mine), (_, theirs)) in reached.iter_mut().zip(&theirs) {
+            mine.merge(theirs);
+        }
+    }
+    let publisher = handle.and_then(|handle| publisher(shard, handle));
+    let slate_since = handle.and_then(StreamHandle::slate_since);
     let since_unix_ms = |since| unix_ms().saturating_sub(millis(shard.now().since(since)));
     let slate_since_unix_ms = slate_since.map(since_unix_ms);
     let is_live = publisher.is_some()
         || slate_since.is_some()
         || !viewers.is_empty()
-        || handle.is_recorded_by_hand()
+        || handle.is_some_and(StreamHandle::is_recorded_by_hand)
         || reached.iter().any(|(_, sample)| sample.count() > 0);
-    let id = handle.id.to_string();
+    let id = id.to_string();
     is_live.then_some(Part { live: Live { id, publisher, slate_since_unix_ms, viewers, relays: Vec::new() }, reached })
 }
 
@@ -223,14 +256,19 @@ fn tenths(value: f64) -> f64 {
     (value * 10.0).round() / 10.0
 }
 
-fn shape(coding: &Coding) -> Option<Shape> {
+/// Size or rate, as far as the codec's configuration tells.
+pub(super) fn shape(coding: &Coding) -> Option<Shape> {
     coding.summary.as_ref().and_then(|summary| summary.shape)
 }
 
 /// Viewers of a stream on this shard, after a session number, in their order.
 pub(crate) fn viewers(shard: &Shard, id: &Id, after: u64, limit: usize) -> Vec<Viewer> {
-    let Some(handle) = shard.live(id) else { return Vec::new() };
-    let sessions = handle.audience.after(after, limit);
+    let mut sessions = shard.live(id).map(|handle| handle.audience.after(after, limit)).unwrap_or_default();
+    for rendition in held_renditions(shard, &[id]) {
+        sessions.extend(rendition.audience.after(after, limit));
+    }
+    sessions.sort_by_key(|session| session.number);
+    sessions.truncate(limit);
     sessions.iter().filter_map(|session| viewer(shard, session)).collect()
 }
 
@@ -270,17 +308,21 @@ fn kick(session: &Session) {
 
 /// Ends sessions of a stream on this shard, and its slate where its publisher was to go; how many.
 pub(crate) fn kick_stream(shard: &Rc<Shard>, id: &Id, whom: Whom) -> u64 {
-    let Some(handle) = shard.live(id) else { return 0 };
+    let held = shard.live(id);
     let mut sessions: Vec<Rc<Session>> = Vec::new();
     if whom != Whom::Publisher {
-        sessions.extend(handle.audience.after(0, usize::MAX));
+        sessions.extend(held.iter().flat_map(|handle| handle.audience.after(0, usize::MAX)));
+        for rendition in held_renditions(shard, &[id]) {
+            sessions.extend(rendition.audience.after(0, usize::MAX));
+        }
     }
     if whom != Whom::Viewers {
-        sessions.extend(handle.on_air(shard.now()).and_then(|on_air| shard.sessions.get(on_air.session)));
+        let on_air = held.as_ref().and_then(|handle| handle.on_air(shard.now()));
+        sessions.extend(on_air.and_then(|on_air| shard.sessions.get(on_air.session)));
     }
     // It stands in for a publisher, whose place is empty.
-    let slate = whom != Whom::Viewers && handle.shows_slate();
-    if slate {
+    let slate = held.filter(|handle| whom != Whom::Viewers && handle.shows_slate());
+    if let Some(handle) = &slate {
         tracing::info!(stream = %id, "slate ended by the operator");
         handle.end(EndReason::PublisherGone, shard);
     }
@@ -288,5 +330,5 @@ pub(crate) fn kick_stream(shard: &Rc<Shard>, id: &Id, whom: Whom) -> u64 {
     for session in &sessions {
         kick(session);
     }
-    sessions.len() as u64 + u64::from(slate)
+    sessions.len() as u64 + u64::from(slate.is_some())
 }

@@ -46,6 +46,7 @@ pub(crate) fn config(io: IoChoice, shards: usize) -> Config {
         formats: Formats::default(),
         subscribers: millstream_engine::subscribers::Subscribers::default(),
         relay_seed: 0,
+        renditions: millstream_engine::renditions::RenditionConfig::none(),
         recorded: millstream_engine::recorded::RecordedConfig::default(),
         apps: Apps::default(),
         handshake_timeout: Duration::from_secs(5),

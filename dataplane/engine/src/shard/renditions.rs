@@ -1,0 +1,124 @@
+//! Renditions on the shard that owns their source: begun when somebody asks for one, ended when nobody has for a while or the source is over.
+//! Before it: [`super::state`], which looks for a stream; after it: [`crate::renditions::Transcoder`], whose worker publishes it.
+use std::rc::Rc;
+use std::time::Duration;
+
+use millstream_hub::config::{OnUnpublish, Rendition};
+use millstream_hub::log::EndReason;
+use millstream_proto::codec::Shape;
+use millstream_proto::id::Id;
+use millstream_proto::media::Codec;
+use millstream_proto::time::Time;
+
+use super::state::Shard;
+use super::stream_handle::StreamHandle;
+use super::view::shape;
+use crate::close::CloseReason;
+use crate::io::sleep_until;
+
+/// A rendition that nobody has asked for this long is no longer made. Shards that mirror one keep it for a while themselves: see
+/// `MIRROR_LINGER`.
+const LINGER: Duration = Duration::from_secs(10);
+/// One that nobody has published for this long is let go of: its viewers go on with another one.
+const FORSAKEN: Duration = Duration::from_secs(20);
+/// Renditions are at most a share of the streams that a shard may hold: one in so many. They take no stream's place.
+const RENDITIONS_SHARE: usize = 4;
+/// When its source is over, a rendition has this long to come to its end.
+const LAST_FRAMES: Duration = Duration::from_secs(2);
+
+/// Whether this can be made of what a stream's publisher sends, as far as is known.
+fn has_rendition(source: &StreamHandle, rendition: &Rendition, now: Time) -> bool {
+    let Some(coding) = source.on_air(now).and_then(|on_air| on_air.reading.video) else { return true };
+    let fits = match shape(&coding) {
+        Some(Shape::Video { width, height }) => rendition.size_of((width, height)).is_some(),
+        _ => true,
+    };
+    coding.codec == Codec::Avc && fits
+}
+
+impl Shard {
+    /// A rendition of a stream that this shard owns and that is on air, made from here on; `None`: there is none of that name.
+    pub(super) fn begin_rendition(self: &Rc<Self>, id: &Id) -> Option<Rc<StreamHandle>> {
+        let (stream, name) = id.rendition()?;
+        let transcoder = self.config.renditions.transcoder.as_ref()?;
+        let settings = self.settings_of(&stream);
+        let rendition = settings.rendition(&name)?;
+        if self.is_draining() || self.held_renditions() >= self.config.limits.streams / RENDITIONS_SHARE {
+            return None;
+        }
+        let source = self.live(&stream)?;
+        if !has_rendition(&source, rendition, self.now()) {
+            return None;
+        }
+        let handle = StreamHandle::own_rendition(self, id, source);
+        self.tend(&handle);
+        transcoder.want(&stream, rendition);
+        tracing::info!(stream = %id, shard = self.index, "rendition wanted");
+        Some(handle)
+    }
+
+    /// A source is over: its renditions come to their end, too.
+    pub(super) fn end_renditions(self: &Rc<Self>, source: &Rc<StreamHandle>) {
+        for handle in self.made_of(source) {
+            // Its worker has yet to send the last frames, and then leaves.
+            handle.set_on_unpublish(OnUnpublish::End, None, self);
+            let shard = Rc::clone(self);
+            self.spawn(async move {
+                sleep_until(shard.clock.instant(shard.now() + LAST_FRAMES)).await;
+                handle.end(EndReason::PublisherGone, &shard);
+            });
+        }
+    }
+
+    fn made_of(&self, source: &Rc<StreamHandle>) -> Vec<Rc<StreamHandle>> {
+        let handles = self.handles.borrow();
+        let of_source = |handle: &&Rc<StreamHandle>| handle.source().is_some_and(|own| Rc::ptr_eq(own, source));
+        handles.values().filter(of_source).cloned().collect()
+    }
+
+    /// Renditions that nobody asks for, and those that their streams' records no longer have, are made no more. Whoever asks for one later gets
+    /// it anew, and no end of this one: it is not over, nobody looked.
+    pub(super) fn sweep_renditions(self: &Rc<Self>, now: Time) {
+        let is_in_vain = |handle: &&Rc<StreamHandle>| {
+            handle.source().is_some_and(|source| {
+                let name = handle.id.rendition().map(|(_, name)| name);
+                let is_offered = || name.is_some_and(|name| self.settings_of(&source.id).rendition(&name).is_some());
+                // Players that know no parts ask once a target duration.
+                let target_s = handle.packaging.window.borrow().target_duration_s().unwrap_or(0);
+                let linger = LINGER.max(Duration::from_secs(u64::from(target_s) * 3));
+                let is_forsaken = handle.vacant_since().is_some_and(|since| now.since(since) > FORSAKEN);
+                !source.is_over() && (is_forsaken || handle.is_unwatched(now, linger) || !is_offered())
+            })
+        };
+        let in_vain: Vec<_> = self.handles.borrow().values().filter(is_in_vain).cloned().collect();
+        for handle in in_vain {
+            self.handles.borrow_mut().remove(&handle.id);
+            handle.end(EndReason::PublisherGone, self);
+            if let Some(session) = handle.on_air(now).and_then(|on_air| self.sessions.get(on_air.session)) {
+                session.end(CloseReason::Unpublished);
+            }
+            tracing::info!(stream = %handle.id, shard = self.index, "rendition no longer wanted");
+        }
+    }
+
+    /// A rendition's handle is over: where it has no successor, it is made no more.
+    pub(super) fn rendition_ended(&self, handle: &StreamHandle) {
+        let has_successor = self.handles.borrow().contains_key(&handle.id);
+        if handle.source().is_some()
+            && !has_successor
+            && let Some(transcoder) = &self.config.renditions.transcoder
+        {
+            transcoder.unwant(&handle.id);
+        }
+    }
+
+    /// Whether a rendition is of a life of its source that is over while there is another one.
+    pub(super) fn is_of_past(&self, handle: &StreamHandle) -> bool {
+        handle.source().is_some_and(|source| source.is_over() && self.live(&source.id).is_some())
+    }
+
+    /// Places that renditions take; streams have their own.
+    pub(super) fn held_renditions(&self) -> usize {
+        self.handles.borrow().keys().filter(|id| id.is_rendition()).count()
+    }
+}

@@ -1,0 +1,317 @@
+//! Renditions over HTTP: begun when somebody asks for one, published by whoever has its job's token, cut where the source is, ended when nobody
+//! has asked for a while.
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+
+use millstream_control_protocol::state::{Rendition as Said, Stream};
+use millstream_engine::config::{Config, IoChoice};
+use millstream_engine::directory::Directory;
+use millstream_engine::renditions::{RenditionConfig, Transcoder};
+use millstream_hub::config::{FlushPolicy, Rendition, StreamConfig};
+use millstream_proto::id::{Id, RenditionName};
+use millstream_proto::media::TagKind;
+use millstream_proto::rtmp::client::ClientRole;
+use millstream_proto::sign::job::JobKey;
+
+use crate::admin::ask;
+use crate::harness::{
+    Answer, BOTH, Flv, Rtmp, Server, Tag, config, connect, contains, eventually, frame, head, number, read_for,
+};
+
+const KEY: [u8; 32] = [7; 32];
+/// H.264 of 322x182.
+const AVCC: &[u8] = include_bytes!("../../../proto/tests/data/avcc.bin");
+/// Frames that are one segment of two seconds.
+const SEGMENT: u32 = 100;
+
+/// Writes down what it is asked for.
+#[derive(Default)]
+struct Asked(Mutex<Vec<String>>);
+
+impl Transcoder for Asked {
+    fn want(&self, stream: &Id, rendition: &Rendition) {
+        self.0.lock().unwrap().push(format!("+{stream}/{}", rendition.name));
+    }
+
+    fn unwant(&self, rendition: &Id) {
+        self.0.lock().unwrap().push(format!("-{rendition}"));
+    }
+
+    fn snapshot(&self, shard: usize, stream: &Id) {
+        self.0.lock().unwrap().push(format!("picture of {stream} for {shard}"));
+    }
+}
+
+impl Asked {
+    fn so_far(&self) -> Vec<String> {
+        self.0.lock().unwrap().clone()
+    }
+}
+
+fn start(io: IoChoice, shards: usize) -> (Server, Arc<Asked>) {
+    let said = |name: &str, width, height| Said { name: name.to_owned(), width, height, video_kbit_s: 100 };
+    let renditions = vec![said("90p", 160, 90), said("360p", 640, 360)];
+    let cam = Stream { id: "cam".to_owned(), renditions, ..Stream::default() };
+    let asked = Arc::new(Asked::default());
+    let base = config(io, shards);
+    let stream = StreamConfig { flush: FlushPolicy::Low, publisher_wait: Duration::ZERO, ..base.stream };
+    let renditions = RenditionConfig::new(asked.clone(), KEY);
+    (Server::start(Config { directory: Directory::new([&cam]), renditions, stream, ..base }), asked)
+}
+
+fn cam() -> Id {
+    Id::new("cam").unwrap()
+}
+
+fn small() -> Id {
+    cam().of_rendition(&RenditionName::new("90p").unwrap())
+}
+
+fn configurations() -> Vec<Tag> {
+    let mut head = head();
+    head[0] = (TagKind::Video, 0, [&[0x17, 0, 0, 0, 0][..], AVCC].concat());
+    head
+}
+
+/// Publishes as a worker does.
+fn as_worker(server: &Server) -> Rtmp {
+    let token = JobKey::new(KEY).token(&small());
+    let mut worker = Rtmp::connect(server.at.rtmp, &format!("cam/90p?job={}", token.expose()), ClientRole::Publish);
+    worker.ready();
+    worker.send(configurations());
+    worker
+}
+
+fn get(server: &Server, path: &str) -> String {
+    Answer::get(server.at.http, path).text()
+}
+
+/// Lines of whole segments: their lengths, and the sequence number of the first one.
+fn segments(playlist: &str) -> (u64, Vec<String>) {
+    let first = playlist.lines().find_map(|line| line.strip_prefix("#EXT-X-MEDIA-SEQUENCE:"));
+    let lengths = playlist.lines().filter(|line| line.starts_with("#EXTINF")).map(str::to_owned).collect();
+    (first.unwrap_or_else(|| panic!("{playlist}")).parse().unwrap(), lengths)
+}
+
+#[test]
+fn a_rendition_is_made_when_somebody_asks_and_has_its_sources_segments() {
+    for (io, shards) in BOTH.into_iter().flat_map(|io| [(io, 1), (io, 2)]) {
+        let (server, asked) = start(io, shards);
+        let mut publisher = server.publish("cam");
+        publisher.send(configurations());
+        publisher.send((0..3 * SEGMENT + 20).map(frame));
+        let index = get(&server, "/cam/index.m3u8");
+        assert!(index.contains("RESOLUTION=322x182") && index.contains("RESOLUTION=160x90"), "{index}");
+        assert!(index.ends_with("\n90p/video.m3u8\n") && !index.contains("360p"), "not blown up: {index}");
+        assert!(!get(&server, "/cam/live.m3u8").contains("90p"), "the source alone");
+        assert!(asked.so_far().is_empty(), "listed, and not made yet");
+        let source = get(&server, "/cam/video.m3u8");
+
+        let at = server.at.http;
+        let waiting = std::thread::spawn(move || Answer::get(at, "/cam/90p/video.m3u8").text());
+        eventually("it is asked for", || asked.so_far() == ["+cam/90p"]);
+        let mut worker = as_worker(&server);
+        worker.send((0..3 * SEGMENT + 20).map(frame));
+        let playlist = waiting.join().unwrap();
+        assert_eq!(segments(&playlist).0, segments(&source).0, "{playlist}");
+        for track in ["video", "audio"] {
+            let path = format!("{track}.m3u8");
+            eventually("all of it is there", || {
+                segments(&get(&server, &format!("/cam/90p/{path}"))) == segments(&get(&server, &format!("/cam/{path}")))
+            });
+        }
+        let own = get(&server, "/cam/90p/index.m3u8");
+        assert!(own.ends_with("\nvideo.m3u8\n") && !own.contains("90p/"), "{own}");
+        // What comes next has the next number in both.
+        publisher.send((3 * SEGMENT + 20..5 * SEGMENT + 20).map(frame));
+        worker.send((3 * SEGMENT + 20..5 * SEGMENT + 20).map(frame));
+        eventually("both go on", || {
+            let both = ["/cam/video.m3u8", "/cam/90p/video.m3u8"].map(|path| segments(&get(&server, path)));
+            both[0] == both[1] && both[0].1.len() >= 5
+        });
+        assert!(get(&server, "/cam/90p/manifest.mpd").contains("<AdaptationSet "));
+        let mut flv = Flv::open(server.at.http, "cam/90p", 1);
+        worker.send([frame(5 * SEGMENT + 20), frame(5 * SEGMENT + 21)]);
+        flv.until_frame(5 * SEGMENT + 21);
+        let stamp = flv.tags.iter().find(|tag| number(tag) == Some(5 * SEGMENT + 20)).unwrap().1;
+        assert_eq!(stamp, (5 * SEGMENT + 20) * 20, "the source's stamp");
+
+        // To the outside there is one stream, and who watches a rendition watches it.
+        let remote = server.engine().remote();
+        let live = ask(remote.on_air()).unwrap();
+        assert_eq!(live.iter().map(|live| live.id.as_str()).collect::<Vec<_>>(), ["cam"]);
+        let flv_viewers = live[0].viewers.iter().find(|viewers| viewers.protocol == "http-flv");
+        assert_eq!(flv_viewers.map(|viewers| viewers.count), Some(1));
+        drop(flv);
+
+        // The source ends, and so does the rendition, with all of it.
+        drop(publisher);
+        drop(worker);
+        eventually("it ends", || get(&server, "/cam/90p/video.m3u8").contains("#EXT-X-ENDLIST"));
+        eventually("nobody wants it any more", || asked.so_far().last().is_some_and(|last| last == "-cam/90p"));
+        assert_eq!(server.metric("millstream_session_panics_total", ""), 0);
+    }
+}
+
+#[test]
+fn what_nobody_asks_for_is_no_longer_made_and_comes_back_when_somebody_does() {
+    let (server, asked) = start(IoChoice::Auto, 1);
+    let mut publisher = server.publish("cam");
+    publisher.send(configurations());
+    publisher.send((0..2 * SEGMENT + 20).map(frame));
+    let mut worker = {
+        let at = server.at.http;
+        let waiting = std::thread::spawn(move || Answer::get(at, "/cam/90p/video.m3u8").text());
+        eventually("it is asked for", || asked.so_far() == ["+cam/90p"]);
+        let mut worker = as_worker(&server);
+        worker.send((0..2 * SEGMENT + 20).map(frame));
+        assert!(waiting.join().unwrap().contains("#EXTINF"));
+        worker
+    };
+    let mut sent = 2 * SEGMENT + 20;
+    let mut wait_s = |seconds: u32| {
+        for _ in 0..seconds {
+            std::thread::sleep(Duration::from_secs(1));
+            // It is on air all the time.
+            publisher.send([frame(sent)]);
+            sent += 1;
+        }
+    };
+    wait_s(9);
+    assert_eq!(asked.so_far().len(), 1, "a player that pauses for a moment finds it");
+    wait_s(3);
+    assert_eq!(asked.so_far(), ["+cam/90p", "-cam/90p"]);
+    // Its worker finds that it is not wanted.
+    worker.send([frame(2 * SEGMENT + 20)]);
+    eventually("the worker is sent away", || read_for(&mut worker.socket, Duration::from_millis(50)).1);
+    publisher.send((sent..4 * SEGMENT + 20).map(frame));
+    let at = server.at.http;
+    let waiting = std::thread::spawn(move || Answer::get(at, "/cam/90p/video.m3u8").text());
+    eventually("it is asked for again", || asked.so_far().len() == 3);
+    let mut worker = as_worker(&server);
+    worker.send((3 * SEGMENT..4 * SEGMENT + 20).map(frame));
+    let (first, lengths) = segments(&waiting.join().unwrap());
+    let (of_source, _) = segments(&get(&server, "/cam/video.m3u8"));
+    assert_eq!((first, lengths.len()), (of_source + 3, 1), "in the segment that the source is in");
+}
+
+#[test]
+fn a_worker_that_comes_back_leaves_a_gap_and_ends_nothing() {
+    let (server, asked) = start(IoChoice::Auto, 1);
+    let mut publisher = server.publish("cam");
+    publisher.send(configurations());
+    publisher.send((0..SEGMENT + 20).map(frame));
+    let at = server.at.http;
+    let waiting = std::thread::spawn(move || Answer::get(at, "/cam/90p/video.m3u8").text());
+    eventually("it is asked for", || !asked.so_far().is_empty());
+    let mut worker = as_worker(&server);
+    worker.send((0..SEGMENT + 20).map(frame));
+    assert!(waiting.join().unwrap().contains("#EXTINF"));
+    drop(worker);
+    publisher.send((SEGMENT + 20..4 * SEGMENT + 20).map(frame));
+    let mut worker = as_worker(&server);
+    worker.send((2 * SEGMENT + 40..4 * SEGMENT + 20).map(frame));
+    eventually("the segments are those of the source", || {
+        let (own, of_source) = (get(&server, "/cam/90p/video.m3u8"), get(&server, "/cam/video.m3u8"));
+        segments(&own) == segments(&of_source) && own.matches("#EXT-X-GAP").count() == 1
+    });
+    assert!(!get(&server, "/cam/90p/video.m3u8").contains("#EXT-X-DISCONTINUITY\n"));
+    assert_eq!(asked.so_far().len(), 1, "it was wanted all the time");
+}
+
+#[test]
+fn nobody_else_publishes_a_rendition_or_reads_as_a_worker() {
+    let (server, asked) = start(IoChoice::Auto, 1);
+    let mut publisher = server.publish("cam");
+    publisher.send(configurations());
+    publisher.send((0..SEGMENT).map(frame));
+    let _on_air = publisher.go_on(SEGMENT);
+    let right = JobKey::new(KEY).token(&small());
+    let of_source = JobKey::new(KEY).token(&cam());
+    // Not wanted by anybody, even with the right token.
+    for name in [
+        "cam/90p",
+        "cam/90p?job=x",
+        &format!("cam/90p?job={}", of_source.expose()),
+        &format!("cam/90p?job={}", right.expose()),
+    ] {
+        let mut worker = Rtmp::connect(server.at.rtmp, name, ClientRole::Publish);
+        eventually("it is refused", || read_for(&mut worker.socket, Duration::from_millis(50)).1);
+    }
+    for path in [
+        "/cam/480p/video.m3u8",
+        "/cam/360p/video.m3u8",
+        "/cam/90p/live.flv?job=x&start=none",
+        "/other/90p/video.m3u8",
+        "/cam/90p/90p/video.m3u8",
+    ] {
+        let answer = get(&server, path);
+        assert!(answer.starts_with("HTTP/1.1 40"), "{path}: {answer}");
+    }
+    assert!(asked.so_far().len() <= 1);
+    // A worker that has the token reads the stream, and is nobody's viewer.
+    let path = format!("GET /cam/live.flv?job={} HTTP/1.1\r\nHost: test\r\n\r\n", of_source.expose());
+    let mut socket = connect(server.at.http);
+    std::io::Write::write_all(&mut socket, path.as_bytes()).unwrap();
+    let (bytes, _) = read_for(&mut socket, Duration::from_millis(500));
+    assert!(
+        contains(&bytes, "video/x-flv") && bytes.len() > 20_000,
+        "{}",
+        String::from_utf8_lossy(&bytes[..bytes.len().min(600)])
+    );
+    let live = ask(server.engine().remote().on_air()).unwrap();
+    assert!(live[0].viewers.is_empty(), "{:?}", live[0].viewers);
+    assert_eq!(server.metric("millstream_plays_total", ""), 0);
+}
+
+#[test]
+fn one_picture_is_taken_for_all_who_ask_within_a_moment() {
+    for (io, shards) in BOTH.into_iter().flat_map(|io| [(io, 1), (io, 2)]) {
+        let (server, asked) = start(io, shards);
+        assert!(get(&server, "/cam/snapshot.jpg").starts_with("HTTP/1.1 404"), "not on air");
+        let mut publisher = server.publish("cam");
+        publisher.send(configurations());
+        publisher.send((0..SEGMENT).map(frame));
+        let at = server.at.http;
+        let ask_all =
+            || (0..20).map(|_| std::thread::spawn(move || Answer::get(at, "/cam/snapshot.jpg"))).collect::<Vec<_>>();
+        let waiting = ask_all();
+        eventually("it is asked for", || !asked.so_far().is_empty());
+        std::thread::sleep(Duration::from_millis(200));
+        // Of each shard that was asked, once.
+        let by_shard = asked.so_far();
+        assert!(by_shard.len() <= shards, "{by_shard:?}");
+        for shard in &by_shard {
+            let shard = shard.rsplit(' ').next().unwrap().parse().unwrap();
+            server.engine().remote().snapshot(shard, cam(), Ok(bytes::Bytes::from_static(b"JPEG: a picture")));
+        }
+        for answer in waiting {
+            let answer = answer.join().unwrap();
+            let text = answer.text();
+            assert!(
+                text.contains("Content-Type: image/jpeg\r\n") && text.contains("Cache-Control: public, max-age=2\r\n"),
+                "{text}"
+            );
+            assert!(text.ends_with(" a picture"));
+        }
+        for answer in ask_all() {
+            assert_eq!(answer.join().unwrap().status(), 200);
+        }
+        assert!(asked.so_far().len() <= shards, "{:?}", asked.so_far());
+        // A while later it is too old; and why there is none is said.
+        std::thread::sleep(Duration::from_millis(1_600));
+        let (before, waiting) = (asked.so_far().len(), ask_all());
+        eventually("it is asked for again", || asked.so_far().len() > before);
+        std::thread::sleep(Duration::from_millis(200));
+        for shard in &asked.so_far()[before..] {
+            let shard = shard.rsplit(' ').next().unwrap().parse().unwrap();
+            let why = millstream_engine::renditions::NoPicture::Undecodable("it is noise".to_owned());
+            server.engine().remote().snapshot(shard, cam(), Err(why));
+        }
+        for answer in waiting {
+            let answer = answer.join().unwrap();
+            assert_eq!(answer.status(), 404);
+            assert!(answer.text().contains("there is no picture of this stream: it is noise"), "{}", answer.text());
+        }
+    }
+}
