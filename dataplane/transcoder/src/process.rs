@@ -1,0 +1,191 @@
+//! A worker process, from its start to its end: what it is told, and what it says. Before it: [`super::workers`], which starts another one when this
+//! one has ended.
+use std::io::ErrorKind;
+use std::process::Stdio;
+use std::time::{Duration, Instant};
+
+use millstream_worker::protocol::{Message, Order, Reader, Report, Why, encode};
+use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+use tokio::process::{Child, ChildStderr, ChildStdin, ChildStdout, Command};
+use tokio::time::{sleep_until, timeout};
+
+use super::table::Told;
+use super::workers::{Program, Shared};
+
+/// A worker takes an order, and ends when it is to end, within this time.
+const END_WAIT: Duration = Duration::from_secs(5);
+/// One that has begun, or makes something, is not silent for longer.
+const SILENT_MOST: Duration = Duration::from_secs(20);
+/// Bytes of a read of what a worker says.
+const READ_BYTES: usize = 64 << 10;
+/// Bytes of a read of what it says beside that.
+const LOG_BYTES: usize = 4 << 10;
+/// How lines begin that OpenH264 writes by itself.
+const OF_CODEC: &str = "[OpenH264]";
+/// Variables of the environment that a worker keeps: the rest may hold secrets.
+const KEPT: [&str; 6] = ["PATH", "LANG", "TZ", "RUST_BACKTRACE", "LLVM_PROFILE_FILE", "ASAN_OPTIONS"];
+
+/// Why a worker is of no more use.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum Ended {
+    #[error("it cannot be started: {0}")]
+    Start(std::io::Error),
+    #[error("it ended: {0}")]
+    Exit(String),
+    #[error("what it says is no message: {0}")]
+    Garbage(#[from] millstream_worker::protocol::FrameError),
+    #[error("it takes no orders: {0}")]
+    Deaf(std::io::Error),
+    #[error("it has said nothing for {} s", .0.as_secs())]
+    Silent(Duration),
+}
+
+/// Runs one until it ends. True in `was_ready` once it has taken orders.
+pub(crate) async fn run(shared: &Shared, program: &Program, was_ready: &mut bool) -> Ended {
+    let mut child = match start(program) {
+        Ok(child) => child,
+        Err(error) => return Ended::Start(error),
+    };
+    let (Some(mut stdin), Some(mut stdout)) = (child.stdin.take(), child.stdout.take()) else {
+        return Ended::Exit("it has no pipes".to_owned());
+    };
+    if let Some(stderr) = child.stderr.take() {
+        tokio::spawn(log(stderr));
+    }
+    let ended = speak(shared, &mut stdin, &mut stdout, was_ready).await;
+    shared.is_started(0);
+    // A worker ends when its input does; one that hangs is killed.
+    drop(stdin);
+    match ended {
+        Some(ended) => {
+            let _ = child.kill().await;
+            ended
+        }
+        None => match timeout(END_WAIT, child.wait()).await {
+            Ok(Ok(status)) => Ended::Exit(status.to_string()),
+            Ok(Err(error)) => Ended::Exit(error.to_string()),
+            Err(_) => {
+                let _ = child.kill().await;
+                Ended::Exit("it closed its output and went on".to_owned())
+            }
+        },
+    }
+}
+
+fn start(program: &Program) -> std::io::Result<Child> {
+    let kept = KEPT.iter().filter_map(|name| Some((name, std::env::var_os(name)?)));
+    Command::new(&program.path)
+        .args(&program.arguments)
+        .env_clear()
+        .envs(kept)
+        // What a terminal sends to this process is not for it.
+        .process_group(0)
+        .stdin(Stdio::piped())
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        .kill_on_drop(true)
+        .spawn()
+}
+
+/// Logs what a worker says beside its reports: its own words, and those of the codecs in it.
+async fn log(mut stderr: ChildStderr) {
+    let mut buffer = vec![0; LOG_BYTES];
+    while let Ok(count @ 1..) = stderr.read(&mut buffer).await {
+        // Lines are short and are written at once; one that is cut is two.
+        for line in String::from_utf8_lossy(buffer.get(..count).unwrap_or_default()).lines() {
+            if line.starts_with(OF_CODEC) {
+                tracing::debug!(line, "worker");
+            } else {
+                tracing::warn!(line, "worker");
+            }
+        }
+    }
+}
+
+/// `None`: it has closed its output.
+async fn speak(
+    shared: &Shared,
+    stdin: &mut ChildStdin,
+    stdout: &mut ChildStdout,
+    was_ready: &mut bool,
+) -> Option<Ended> {
+    let (mut reader, mut told) = (Reader::new(), Told::default());
+    let mut buffer = vec![0; READ_BYTES];
+    let mut heard_at = Instant::now();
+    loop {
+        let (orders, look_at) = if *was_ready { shared.orders(&mut told) } else { (Vec::new(), None) };
+        for order in &orders {
+            if let Err(ended) = say(stdin, order).await {
+                return Some(ended);
+            }
+        }
+        shared.is_started(told.started());
+        // One that makes something tells how it does every few seconds.
+        let owes_word = !*was_ready || told.started() > 0;
+        let silent_at = heard_at + SILENT_MOST;
+        if owes_word && Instant::now() >= silent_at {
+            return Some(Ended::Silent(SILENT_MOST));
+        }
+        let look_at = [look_at, owes_word.then_some(silent_at)].into_iter().flatten().min();
+        let timer = async {
+            match look_at {
+                Some(at) => sleep_until(at.into()).await,
+                None => std::future::pending().await,
+            }
+        };
+        tokio::select! {
+            () = shared.changed() => {}
+            () = timer => {}
+            read = stdout.read(&mut buffer) => {
+                let count = read.ok().filter(|count| *count > 0)?;
+                heard_at = Instant::now();
+                reader.push(buffer.get(..count).unwrap_or_default());
+                loop {
+                    match reader.poll::<Report>() {
+                        Ok(None) => break,
+                        Ok(Some(Message { header, payload })) => {
+                            *was_ready |= matches!(header, Report::Ready { .. });
+                            heard(&mut told, &header);
+                            shared.heard_of_picture(&header, payload);
+                        }
+                        Err(error) => return Some(error.into()),
+                    }
+                }
+            }
+        }
+    }
+}
+
+async fn say(stdin: &mut ChildStdin, order: &Order) -> Result<(), Ended> {
+    let message = encode(order, &[])?;
+    let written = timeout(END_WAIT, stdin.write_all(&message)).await;
+    written.unwrap_or_else(|_| Err(ErrorKind::TimedOut.into())).map_err(Ended::Deaf)
+}
+
+/// Takes a report, and logs what people want to know of it.
+fn heard(told: &mut Told, report: &Report) {
+    let of = told.heard(report, Instant::now());
+    match (report, of) {
+        (Report::Ready { version, sandbox, .. }, _) => {
+            tracing::info!(
+                version,
+                seccomp = sandbox.seccomp,
+                landlock = sandbox.landlock,
+                limits = sandbox.limits,
+                "worker is ready"
+            );
+        }
+        (Report::Started { width, height, .. }, Some(rendition)) => {
+            tracing::info!(%rendition, width, height, "rendition started");
+        }
+        (Report::Ended { why: Why::Stopped, .. }, Some(of)) => tracing::debug!(%of, "no longer made"),
+        (Report::Ended { why, error, .. }, Some(of)) => {
+            let error = error.as_deref().unwrap_or_default();
+            tracing::warn!(%of, ?why, error, "a rendition, or all of a stream, is not made now; it is tried again");
+        }
+        (Report::Load { behind_ms, shed, .. }, Some(stream)) if !shed.is_empty() => {
+            tracing::debug!(%stream, behind_ms, ?shed, "the machine is too slow for some renditions");
+        }
+        _ => {}
+    }
+}

@@ -1,0 +1,102 @@
+//! What a worker is told of what is wanted, as orders in short.
+use super::*;
+
+struct Here;
+
+impl Places for Here {
+    fn source(&self, stream: &Id) -> protocol::SecretUrl {
+        protocol::SecretUrl::new(format!("http://h/{stream}/live.flv"))
+    }
+
+    fn push(&self, rendition: &Id) -> protocol::SecretUrl {
+        protocol::SecretUrl::new(format!("rtmp://h/stream/{rendition}"))
+    }
+}
+
+fn id(name: &str) -> Id {
+    Id::new(name).unwrap()
+}
+
+fn rendition(height: u32) -> Rendition {
+    let name = RenditionName::new(&format!("{height}p")).unwrap();
+    Rendition { name, width_max: height * 16 / 9, height_max: height, video_kbit_s: height }
+}
+
+/// Orders in short: `+1 cam 360p`, `=1 360p 480p`, `-1`.
+fn said(told: &mut Told, wanted: &Wanted, now: Instant) -> Vec<String> {
+    let names = |renditions: &[protocol::Rendition]| {
+        renditions.iter().fold(String::new(), |names, rendition| names + " " + &rendition.name)
+    };
+    let (orders, _) = told.orders(wanted, &Here, now);
+    let short = |order: Order| match order {
+        Order::Start { job, source, renditions } => {
+            let stream = source.expose().split('/').nth(3).unwrap_or_default().to_owned();
+            format!("+{job} {stream}{}", names(&renditions))
+        }
+        Order::Renditions { job, renditions } => format!("={job}{}", names(&renditions)),
+        Order::Stop { job } => format!("-{job}"),
+        other => format!("{other:?}"),
+    };
+    orders.into_iter().map(short).collect()
+}
+
+fn ended(job: u64, rendition: Option<&str>, why: Why) -> Report {
+    Report::Ended { job, rendition: rendition.map(str::to_owned), why, error: None }
+}
+
+#[test]
+fn a_worker_is_told_what_is_wanted_and_each_change_once() {
+    let (mut wanted, mut told, now) = (Wanted::new(), Told::default(), Instant::now());
+    assert!(want(&mut wanted, &id("a"), &rendition(480)));
+    assert!(!want(&mut wanted, &id("a"), &rendition(480)));
+    assert_eq!(said(&mut told, &wanted, now), ["+1 a 480p"]);
+    assert!(said(&mut told, &wanted, now).is_empty());
+    want(&mut wanted, &id("a"), &rendition(360));
+    want(&mut wanted, &id("b"), &rendition(360));
+    assert_eq!(said(&mut told, &wanted, now), ["=1 360p 480p", "+2 b 360p"]);
+    assert!(unwant(&mut wanted, &id("a"), &rendition(480).name));
+    assert!(!unwant(&mut wanted, &id("a"), &rendition(480).name));
+    assert!(!unwant(&mut wanted, &id("c"), &rendition(480).name));
+    assert_eq!(said(&mut told, &wanted, now), ["=1 360p"]);
+    unwant(&mut wanted, &id("a"), &rendition(360).name);
+    assert_eq!(said(&mut told, &wanted, now), ["-1"]);
+    // A worker that is started anew is told all of it.
+    assert_eq!(said(&mut Told::default(), &wanted, now), ["+1 b 360p"]);
+}
+
+#[test]
+fn a_rendition_with_another_rate_takes_the_place_of_the_one_before() {
+    let (mut wanted, mut told, now) = (Wanted::new(), Told::default(), Instant::now());
+    want(&mut wanted, &id("a"), &rendition(360));
+    said(&mut told, &wanted, now);
+    assert!(want(&mut wanted, &id("a"), &Rendition { video_kbit_s: 999, ..rendition(360) }));
+    assert_eq!(said(&mut told, &wanted, now), ["=1 360p"]);
+}
+
+#[test]
+fn what_ends_by_itself_is_tried_again_after_a_while_and_harms_nothing_else() {
+    let (mut wanted, mut told, now) = (Wanted::new(), Told::default(), Instant::now());
+    for (stream, height) in [("a", 360), ("a", 480), ("b", 360)] {
+        want(&mut wanted, &id(stream), &rendition(height));
+    }
+    said(&mut told, &wanted, now);
+    for (job, name) in [(1, "360p"), (1, "480p"), (1, "480p"), (2, "360p"), (9, "360p")] {
+        told.heard(&Report::Started { job, rendition: name.to_owned(), width: 2, height: 2 }, now);
+    }
+    assert_eq!(told.started(), 3);
+    let of = told.heard(&ended(1, Some("480p"), Why::TooSlow), now);
+    assert_eq!((of.unwrap().as_str(), told.started()), ("a/480p", 2));
+    assert!(said(&mut told, &wanted, now).is_empty(), "the worker knows that it has ended");
+    let (_, look_at) = told.orders(&wanted, &Here, now);
+    assert_eq!(look_at, Some(now + HOPELESS_WAIT));
+    assert_eq!(said(&mut told, &wanted, now + HOPELESS_WAIT), ["=1 360p 480p"]);
+    let now = now + HOPELESS_WAIT;
+    assert_eq!(told.heard(&ended(2, None, Why::Gone), now), Some(id("b")));
+    assert!(said(&mut told, &wanted, now).is_empty());
+    assert_eq!(said(&mut told, &wanted, now + GONE_WAIT), ["+3 b 360p"]);
+    assert_eq!(told.heard(&ended(2, None, Why::Gone), now), None, "of a job that is over");
+    // Nobody asks for it while it waits: it is not begun.
+    told.heard(&ended(3, None, Why::Failed), now + GONE_WAIT);
+    unwant(&mut wanted, &id("b"), &rendition(360).name);
+    assert!(said(&mut told, &wanted, now + FAILED_WAIT * 2).is_empty());
+}

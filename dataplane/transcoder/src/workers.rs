@@ -1,0 +1,288 @@
+//! What shards talk to: they say which renditions are wanted, and a worker is kept that makes them. It runs from the first wish on: who has no
+//! renditions has no worker. Before it: the engine; after it: [`super::process`].
+use std::ffi::OsString;
+use std::fmt;
+use std::net::{IpAddr, SocketAddr};
+use std::path::PathBuf;
+use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
+use std::time::{Duration, Instant};
+
+use bytes::Bytes;
+use millstream_engine::Remote;
+use millstream_engine::renditions::{BACK_PARAM, JOB_PARAM, NoPicture, Transcoder};
+use millstream_fleet::backoff::Backoff;
+use millstream_hub::config::Rendition;
+use millstream_proto::id::Id;
+use millstream_proto::sign::job::{JOB_KEY_BYTES, JobKey};
+use millstream_worker::protocol::{Order, QUALITY, Report, SecretUrl};
+use tokio::runtime::Handle;
+use tokio::sync::Notify;
+
+use super::process;
+use super::snapshots::{Asker, Picture, Snapshots};
+use super::table::{self, Places, Told, Wanted};
+
+/// A worker that ends is started again after this long at first, and at most.
+const RESTART_LEAST: Duration = Duration::from_millis(100);
+const RESTART_MOST: Duration = Duration::from_secs(10);
+/// Renditions are made from so far back: players are some seconds behind the newest picture, and the first playlist has a whole segment.
+const BACK_MS: u32 = 4_000;
+/// A picture comes within this time, or not at all.
+const PICTURE_WAIT: Duration = Duration::from_secs(6);
+/// One that has lasted this long was all right.
+const LASTED: Duration = Duration::from_secs(30);
+
+/// What is run as a worker.
+#[derive(Clone, Debug)]
+pub struct Program {
+    /// The program.
+    pub path: PathBuf,
+    /// What it is started with.
+    pub arguments: Vec<OsString>,
+}
+
+/// Where this node listens.
+#[derive(Clone, Debug)]
+pub struct Addresses {
+    /// For viewers over HTTP.
+    pub http: SocketAddr,
+    /// For publishers over RTMP.
+    pub rtmp: SocketAddr,
+}
+
+/// Keeps a worker. Cheap to clone.
+#[derive(Clone)]
+pub struct Workers(Arc<Shared>);
+
+pub(crate) struct Shared {
+    runtime: Handle,
+    program: Program,
+    /// The application that publishers name.
+    app: String,
+    jobs: JobKey,
+    addresses: OnceLock<Addresses>,
+    wanted: Mutex<Wanted>,
+    snapshots: Mutex<Snapshots>,
+    engine: OnceLock<Remote>,
+    /// Somebody keeps the worker.
+    kept: OnceLock<()>,
+    notify: Notify,
+    started: AtomicUsize,
+    restarts: AtomicU64,
+}
+
+impl Workers {
+    /// Whose jobs have tokens of this key.
+    pub fn new(runtime: Handle, program: Program, app: String, key: [u8; JOB_KEY_BYTES]) -> Self {
+        Self(Arc::new(Shared {
+            runtime,
+            program,
+            app,
+            jobs: JobKey::new(key),
+            addresses: OnceLock::new(),
+            wanted: Mutex::default(),
+            snapshots: Mutex::default(),
+            engine: OnceLock::new(),
+            kept: OnceLock::new(),
+            notify: Notify::new(),
+            started: AtomicUsize::new(0),
+            restarts: AtomicU64::new(0),
+        }))
+    }
+
+    /// Says which engine asks, and where it listens: once, when it has been started.
+    pub fn reach(&self, engine: Remote, addresses: Addresses) {
+        let _ = self.0.engine.set(engine);
+        let _ = self.0.addresses.set(addresses);
+        self.0.notify.notify_one();
+    }
+
+    /// The newest picture of a stream that is on air, as a JPEG.
+    pub async fn picture(&self, stream: &Id) -> Result<Bytes, NoPicture> {
+        let (asker, taken) = tokio::sync::oneshot::channel();
+        self.0.want_picture(Asker::Task(asker), stream);
+        // What is given up is forgotten with who asked.
+        tokio::time::timeout(PICTURE_WAIT, taken).await.ok().and_then(Result::ok).unwrap_or(Err(NoPicture::Busy))
+    }
+
+    /// OpenMetrics text, without its end.
+    pub fn numbers(&self) -> String {
+        let (started, restarts) = (self.0.started.load(Ordering::Relaxed), self.0.restarts.load(Ordering::Relaxed));
+        let wanted: usize = self.0.wanted().values().map(Vec::len).sum();
+        format!(
+            "# HELP millstream_renditions Renditions that viewers ask for, and those that are made now.\n\
+             # TYPE millstream_renditions gauge\n\
+             millstream_renditions{{state=\"wanted\"}} {wanted}\n\
+             millstream_renditions{{state=\"made\"}} {started}\n\
+             # HELP millstream_worker_restarts Workers that ended and were started again.\n\
+             # TYPE millstream_worker_restarts counter\n\
+             millstream_worker_restarts_total {restarts}\n"
+        )
+    }
+}
+
+impl fmt::Debug for Workers {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_tuple("Workers").field(&self.0.program).finish()
+    }
+}
+
+impl Transcoder for Workers {
+    fn want(&self, stream: &Id, rendition: &Rendition) {
+        if table::want(&mut self.0.wanted(), stream, rendition) {
+            self.0.notify.notify_one();
+        }
+        self.0.keep();
+    }
+
+    fn snapshot(&self, shard: usize, stream: &Id) {
+        self.0.want_picture(Asker::Shard(shard), stream);
+    }
+
+    fn unwant(&self, rendition: &Id) {
+        let Some((stream, name)) = rendition.rendition() else { return };
+        if table::unwant(&mut self.0.wanted(), &stream, &name) {
+            self.0.notify.notify_one();
+        }
+    }
+}
+
+/// Keeps a worker for as long as the process runs.
+async fn keep_worker(shared: Arc<Shared>) {
+    let mut backoff = Backoff::new(RESTART_LEAST, RESTART_MOST, u64::from(std::process::id()));
+    loop {
+        let (begun, mut was_ready) = (Instant::now(), false);
+        let ended = process::run(&shared, &shared.program, &mut was_ready).await;
+        shared.snapshots().forget_requests();
+        shared.restarts.fetch_add(1, Ordering::Relaxed);
+        if was_ready && begun.elapsed() >= LASTED {
+            backoff.reset();
+        }
+        let wait = backoff.next_wait();
+        tracing::warn!(why = %ended, again_in_ms = wait.as_millis() as u64, "worker ended; another one is started");
+        tokio::time::sleep(wait).await;
+    }
+}
+
+impl Shared {
+    /// From here on there is a worker.
+    fn keep(self: &Arc<Self>) {
+        if self.kept.set(()).is_ok() {
+            self.runtime.spawn(keep_worker(Arc::clone(self)));
+        }
+    }
+
+    fn snapshots(&self) -> MutexGuard<'_, Snapshots> {
+        self.snapshots.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn want_picture(self: &Arc<Self>, asker: Asker, stream: &Id) {
+        let there = self.snapshots().want(asker, stream, Instant::now());
+        match there {
+            Some((asker, picture)) => self.tell_picture(stream, asker, picture),
+            None => self.notify.notify_one(),
+        }
+        self.keep();
+    }
+
+    fn tell_picture(&self, stream: &Id, asker: Asker, picture: Picture) {
+        match (asker, self.engine.get()) {
+            (Asker::Shard(shard), Some(engine)) => engine.snapshot(shard, stream.clone(), picture),
+            (Asker::Shard(_), None) => {}
+            // It may have given up.
+            (Asker::Task(task), _) => drop(task.send(picture)),
+        }
+    }
+
+    /// Takes an answer about a picture.
+    pub(crate) fn heard_of_picture(&self, report: &Report, payload: Bytes) {
+        let told = self.snapshots().heard(report, payload, Instant::now());
+        if let Some((stream, askers, picture)) = told {
+            for asker in askers {
+                self.tell_picture(&stream, asker, picture.clone());
+            }
+        }
+    }
+
+    fn wanted(&self) -> MutexGuard<'_, Wanted> {
+        self.wanted.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// What a worker that has been told that much is to be told now, and when there may be more.
+    pub(crate) fn orders(&self, told: &mut Told) -> (Vec<Order>, Option<Instant>) {
+        match self.addresses.get() {
+            Some(addresses) => {
+                let at = At { addresses, app: &self.app, jobs: &self.jobs };
+                let (mut orders, look_at) = told.orders(&self.wanted(), &at, Instant::now());
+                let picture = |(request, stream)| Order::Snapshot {
+                    request,
+                    source: SecretUrl::new(at.stream(&stream)),
+                    width_max: None,
+                    quality: QUALITY,
+                };
+                orders.extend(self.snapshots().requests().into_iter().map(picture));
+                (orders, look_at)
+            }
+            None => (Vec::new(), None),
+        }
+    }
+
+    /// Something is wanted, or wanted no more.
+    pub(crate) async fn changed(&self) {
+        self.notify.notified().await;
+    }
+
+    /// So many renditions are made.
+    pub(crate) fn is_started(&self, started: usize) {
+        self.started.store(started, Ordering::Relaxed);
+    }
+}
+
+/// The node's own ports.
+struct At<'a> {
+    addresses: &'a Addresses,
+    app: &'a str,
+    jobs: &'a JobKey,
+}
+
+impl Places for At<'_> {
+    fn source(&self, stream: &Id) -> SecretUrl {
+        SecretUrl::new(format!("{}&{BACK_PARAM}={BACK_MS}", self.stream(stream)))
+    }
+
+    fn push(&self, rendition: &Id) -> SecretUrl {
+        let (at, token) = (reachable(self.addresses.rtmp), self.jobs.token(rendition));
+        SecretUrl::new(format!("rtmp://{at}/{}/{rendition}?{JOB_PARAM}={}", self.app, token.expose()))
+    }
+}
+
+impl At<'_> {
+    fn stream(&self, stream: &Id) -> String {
+        let (at, token) = (reachable(self.addresses.http), self.jobs.token(stream));
+        format!("http://{at}/{stream}/live.flv?{JOB_PARAM}={}", token.expose())
+    }
+}
+
+/// The address at which a process of this machine reaches who listens at this one.
+fn reachable(listening: SocketAddr) -> SocketAddr {
+    let ip = match listening.ip() {
+        IpAddr::V4(ip) if ip.is_unspecified() => IpAddr::from([127, 0, 0, 1]),
+        IpAddr::V6(ip) if ip.is_unspecified() => IpAddr::from(std::net::Ipv6Addr::LOCALHOST),
+        ip => ip,
+    };
+    SocketAddr::new(ip, listening.port())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_worker_reaches_who_listens_everywhere_on_this_machine() {
+        let at = |text: &str| reachable(text.parse().unwrap()).to_string();
+        assert_eq!(at("0.0.0.0:1935"), "127.0.0.1:1935");
+        assert_eq!(at("[::]:1935"), "[::1]:1935");
+        assert_eq!(at("192.0.2.7:80"), "192.0.2.7:80");
+    }
+}

@@ -1,0 +1,67 @@
+//! Measures what this machine can hold. Before it: the start of the worker; after it: [`crate::protocol::Report::Ready`].
+use std::num::NonZero;
+use std::thread;
+use std::time::{Duration, Instant};
+
+use crate::codec::decode::Decoder;
+use crate::codec::encode::{Encoder, Settings};
+use crate::h264::nal;
+use crate::picture::{Colour, Picture};
+use crate::protocol::{Capacity, macroblocks};
+
+const SIZE: (u32, u32) = (640, 360);
+/// Pictures that are encoded and decoded, and how long it may take.
+const PICTURES: u32 = 24;
+const TIME: Duration = Duration::from_millis(200);
+
+/// Encodes and decodes a few pictures with motion in them.
+pub(crate) fn measure() -> Capacity {
+    let cores = thread::available_parallelism().map_or(1, NonZero::get) as u32;
+    let (encode_mb_s, units) = encode();
+    Capacity { cores, decode_mb_s: decode(&units), encode_mb_s }
+}
+
+fn rate(pictures: u32, took: Duration) -> f32 {
+    (pictures * macroblocks(SIZE.0, SIZE.1)) as f32 / took.as_secs_f32().max(1e-6)
+}
+
+fn encode() -> (f32, Vec<Vec<u8>>) {
+    let (width, height) = SIZE;
+    let colour = Colour::assumed(width, height);
+    let settings = Settings { width, height, kbit_s: 800, fps: 30.0, colour };
+    let (mut units, mut took) = (Vec::new(), Duration::ZERO);
+    let Ok(mut encoder) = Encoder::new(settings) else { return (0.0, units) };
+    for n in 0..PICTURES {
+        let Some(picture) = pattern(n) else { break };
+        let begun = Instant::now();
+        let Ok(made) = encoder.encode(&picture, i64::from(n) * 33, n == 0) else { break };
+        took += begun.elapsed();
+        let mut unit = Vec::new();
+        for set in [&made.sps, &made.pps].into_iter().filter(|set| !set.is_empty()) {
+            nal::put_annex_b(&mut unit, set);
+        }
+        nal::units(&made.frame, 4).for_each(|slice| nal::put_annex_b(&mut unit, slice));
+        units.push(unit);
+        if took > TIME {
+            break;
+        }
+    }
+    (rate(units.len() as u32, took), units)
+}
+
+fn decode(units: &[Vec<u8>]) -> f32 {
+    let Ok(mut decoder) = Decoder::new() else { return 0.0 };
+    let begun = Instant::now();
+    let pictures = units.iter().take_while(|unit| decoder.decode(unit).is_ok()).count();
+    rate(pictures as u32, begun.elapsed())
+}
+
+/// Textures that move.
+fn pattern(n: u32) -> Option<Picture> {
+    let (width, height) = SIZE;
+    let luma =
+        (0..height).flat_map(|y| (0..width).map(move |x| (((x + 3 * n) ^ (y + n)) * 5 + ((x * y) >> 6)) as u8 >> 1));
+    let chroma = (0..height / 2).flat_map(|y| (0..width / 2).map(move |x| (128 + (x + y + 2 * n) % 64) as u8));
+    let samples = luma.chain(chroma.clone()).chain(chroma).collect();
+    Picture::from_samples(width, height, samples)
+}

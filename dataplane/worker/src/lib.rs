@@ -1,0 +1,42 @@
+//! Workers: a process of its own that decodes, scales, encodes and takes pictures, so that a hostile bitstream costs a worker and never the node.
+//!
+//! Reading order: [`protocol`] (what node and worker say to each other; the only part without the feature `codecs`), [`transcode`] (tags of a
+//! stream become tags of its renditions, sans-IO) with `h264` and `codec` below it, `job` (the same by threads, from socket to socket),
+//! `snapshot`, [`run`] (the process), `sandbox` (what keeps it in).
+//!
+//! Invariants: what a stream sends never panics, and makes nothing grow past a maximum; an address, which holds a token, is never printed; a
+//! frame that cannot be decoded costs its GOP, a rendition that cannot be made costs itself, and neither costs another.
+#![deny(unsafe_code)]
+#![cfg_attr(not(test), warn(clippy::indexing_slicing, clippy::unwrap_used, clippy::expect_used, clippy::panic))]
+
+pub mod protocol;
+
+#[cfg(feature = "codecs")]
+mod capacity;
+#[cfg(feature = "codecs")]
+mod codec;
+#[cfg(feature = "codecs")]
+mod h264;
+#[cfg(feature = "codecs")]
+mod job;
+#[cfg(feature = "codecs")]
+mod net;
+#[cfg(feature = "codecs")]
+mod picture;
+#[cfg(feature = "codecs")]
+mod queue;
+#[cfg(feature = "codecs")]
+mod reporter;
+#[cfg(feature = "codecs")]
+mod run;
+#[cfg(feature = "codecs")]
+mod sandbox;
+#[cfg(feature = "codecs")]
+mod snapshot;
+#[cfg(feature = "codecs")]
+pub mod transcode;
+
+#[cfg(feature = "codecs")]
+pub use picture::{Colour, Picture};
+#[cfg(feature = "codecs")]
+pub use run::{RunError, run, serve};

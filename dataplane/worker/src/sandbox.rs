@@ -1,0 +1,235 @@
+//! What keeps the worker in: a decoder of C++ reads what strangers send. Before it: the start of the process, while it has one thread; after
+//! it: everything else that the process does.
+//!
+//! Each part is best effort and is told ([`crate::protocol::Sandbox`]): a kernel or a container may not have it. System calls are denied by a
+//! list and not allowed by one, so that a new allocator or a new C library cannot break what is on air. Sockets stay: they are the worker's
+//! work. Files do not: host names, which need some, are not looked up.
+use std::collections::BTreeMap;
+use std::io;
+use std::sync::atomic::{AtomicBool, Ordering};
+
+use landlock::{ABI, Access as _, AccessFs, AccessNet, Ruleset, RulesetAttr as _, RulesetError, RulesetStatus};
+use rustix::process::{Resource, Rlimit, Signal, getrlimit, nice, set_parent_process_death_signal, setrlimit};
+use seccompiler::{
+    BpfProgram, SeccompAction, SeccompCmpArgLen as Length, SeccompCmpOp as Op, SeccompCondition as Condition,
+    SeccompFilter, SeccompRule as Rule, apply_filter,
+};
+
+use crate::protocol::Sandbox;
+
+/// How far below the node's own priority.
+const NICE: i32 = 5;
+/// Address space of a worker without jobs, and what each job may take more: pictures of the largest source for all its renditions, and for
+/// each of its threads a stack and an arena of the allocator, of which little is ever used.
+const ADDRESS_SPACE_BYTES: u64 = 2 << 30;
+const ADDRESS_SPACE_BYTES_JOB: u64 = 2 << 30;
+const ADDRESS_SPACE_BYTES_MAX: u64 = 128 << 30;
+/// Sockets, mostly.
+const FILES_MAX: u64 = 1024;
+
+static ENTERED: AtomicBool = AtomicBool::new(false);
+
+/// Limits this process, and says what is in force. To be called before there is a second thread.
+pub(crate) fn enter() -> Sandbox {
+    // Dies with the node, whatever it does at that moment.
+    warn("dying with the node", &set_parent_process_death_signal(Some(Signal::KILL)));
+    warn("a lower priority", &nice(NICE));
+    let limits = warn("limits", &limit());
+    ENTERED.store(limits, Ordering::Relaxed);
+    let files = no_files();
+    let landlock = warn("landlock", &files) && files.unwrap_or_default();
+    // The filters set it as well; a kernel without them has it all the same.
+    let no_new_privs = warn("no new privileges", &rustix::thread::set_no_new_privs(true));
+    let seccomp = warn("seccomp", &filter());
+    Sandbox { no_new_privs, seccomp, landlock, limits }
+}
+
+/// Gives so many jobs the address space that they may need.
+pub(crate) fn make_room(jobs: usize) {
+    if ENTERED.load(Ordering::Relaxed) {
+        let bytes = ADDRESS_SPACE_BYTES + ADDRESS_SPACE_BYTES_JOB * jobs as u64;
+        warn("room for a job", &set(Resource::As, bytes.min(ADDRESS_SPACE_BYTES_MAX), ADDRESS_SPACE_BYTES_MAX));
+    }
+}
+
+/// Whether it went well; what did not is logged.
+fn warn<E: std::fmt::Display>(what: &str, done: &Result<impl Sized, E>) -> bool {
+    if let Err(error) = done {
+        tracing::warn!(%error, "the worker's sandbox is without {what}");
+    }
+    done.is_ok()
+}
+
+fn limit() -> io::Result<()> {
+    set(Resource::As, ADDRESS_SPACE_BYTES, ADDRESS_SPACE_BYTES_MAX)?;
+    set(Resource::Nofile, FILES_MAX, FILES_MAX)?;
+    set(Resource::Core, 0, 0)
+}
+
+/// Sets a limit, and no higher than it was allowed to be.
+fn set(resource: Resource, current: u64, maximum: u64) -> io::Result<()> {
+    let maximum = getrlimit(resource).maximum.map_or(maximum, |before| before.min(maximum));
+    let limit = Rlimit { current: Some(current.min(maximum)), maximum: Some(maximum) };
+    Ok(setrlimit(resource, limit)?)
+}
+
+/// No file can be opened, and no TCP port be listened at. Whether this kernel sees to it.
+fn no_files() -> Result<bool, RulesetError> {
+    let ruleset =
+        Ruleset::default().handle_access(AccessFs::from_all(ABI::V5))?.handle_access(AccessNet::BindTcp)?.create()?;
+    let status = ruleset.restrict_self()?;
+    Ok(status.ruleset != RulesetStatus::NotEnforced)
+}
+
+type Rules = BTreeMap<i64, Vec<Rule>>;
+
+fn filter() -> Result<(), Box<dyn std::error::Error>> {
+    let arch = std::env::consts::ARCH.try_into()?;
+    let install = |rules: Rules, action: SeccompAction| -> Result<(), Box<dyn std::error::Error>> {
+        let filter: BpfProgram = SeccompFilter::new(rules, SeccompAction::Allow, action, arch)?.try_into()?;
+        Ok(apply_filter(&filter)?)
+    };
+    install(refused()?, SeccompAction::Errno(libc::EPERM as u32))?;
+    // The C library asks for it first, and then for `clone`, whose flags can be looked at.
+    install(BTreeMap::from([(libc::SYS_clone3, Vec::new())]), SeccompAction::Errno(libc::ENOSYS as u32))?;
+    install(hostile()?, SeccompAction::KillProcess)
+}
+
+/// What no worker does: who does it is not the worker any more.
+fn hostile() -> Result<Rules, Box<dyn std::error::Error>> {
+    let mut calls = vec![
+        libc::SYS_execve,
+        libc::SYS_execveat,
+        libc::SYS_ptrace,
+        libc::SYS_process_vm_readv,
+        libc::SYS_process_vm_writev,
+        libc::SYS_mount,
+        libc::SYS_umount2,
+        libc::SYS_pivot_root,
+        libc::SYS_chroot,
+        libc::SYS_unshare,
+        libc::SYS_setns,
+        libc::SYS_bpf,
+        libc::SYS_perf_event_open,
+        libc::SYS_userfaultfd,
+        libc::SYS_init_module,
+        libc::SYS_finit_module,
+        libc::SYS_delete_module,
+        libc::SYS_kexec_load,
+        libc::SYS_keyctl,
+        libc::SYS_add_key,
+        libc::SYS_request_key,
+        libc::SYS_reboot,
+        libc::SYS_swapon,
+        libc::SYS_setuid,
+        libc::SYS_setgid,
+        libc::SYS_open_by_handle_at,
+    ];
+    #[cfg(target_arch = "x86_64")]
+    calls.extend([libc::SYS_fork, libc::SYS_vfork, libc::SYS_iopl, libc::SYS_ioperm]);
+    let mut rules: Rules = calls.into_iter().map(|call| (call, Vec::new())).collect();
+    // A thread, or another process.
+    let process = Condition::new(0, Length::Qword, Op::MaskedEq(libc::CLONE_THREAD as u64), 0)?;
+    rules.insert(libc::SYS_clone, vec![Rule::new(vec![process])?]);
+    Ok(rules)
+}
+
+/// What a library may try, and gets no further with.
+fn refused() -> Result<Rules, Box<dyn std::error::Error>> {
+    let mut calls = vec![
+        libc::SYS_openat2,
+        libc::SYS_unlinkat,
+        libc::SYS_renameat,
+        libc::SYS_renameat2,
+        libc::SYS_mkdirat,
+        libc::SYS_mknodat,
+        libc::SYS_linkat,
+        libc::SYS_symlinkat,
+        libc::SYS_fchmodat,
+        libc::SYS_fchownat,
+        libc::SYS_truncate,
+        libc::SYS_bind,
+        libc::SYS_listen,
+        libc::SYS_io_uring_setup,
+        libc::SYS_memfd_create,
+    ];
+    #[cfg(target_arch = "x86_64")]
+    calls.extend([
+        libc::SYS_creat,
+        libc::SYS_unlink,
+        libc::SYS_rename,
+        libc::SYS_mkdir,
+        libc::SYS_rmdir,
+        libc::SYS_mknod,
+        libc::SYS_link,
+        libc::SYS_symlink,
+        libc::SYS_chmod,
+        libc::SYS_chown,
+    ]);
+    let mut rules: Rules = calls.into_iter().map(|call| (call, Vec::new())).collect();
+    let writes = |flags: u8| -> Result<Vec<Rule>, seccompiler::BackendError> {
+        let one = |flag: i32| {
+            let has = Condition::new(flags, Length::Dword, Op::MaskedEq(flag as u64), flag as u64)?;
+            Rule::new(vec![has])
+        };
+        [libc::O_WRONLY, libc::O_RDWR, libc::O_CREAT, libc::O_TRUNC].into_iter().map(one).collect()
+    };
+    rules.insert(libc::SYS_openat, writes(2)?);
+    #[cfg(target_arch = "x86_64")]
+    rules.insert(libc::SYS_open, writes(1)?);
+    let other = |family: i32| Condition::new(0, Length::Dword, Op::Ne, family as u64);
+    rules.insert(libc::SYS_socket, vec![Rule::new(vec![other(libc::AF_INET)?, other(libc::AF_INET6)?])?]);
+    Ok(rules)
+}
+
+#[cfg(test)]
+mod tests {
+    use std::os::unix::process::ExitStatusExt as _;
+    use std::process::Command;
+
+    const INSIDE: &str = "MILLSTREAM_SANDBOX_TEST";
+
+    /// What a process in the sandbox can do and what not; the last thing that it tries ends it.
+    #[test]
+    #[ignore = "run by a_process_is_kept_in"]
+    fn inside() {
+        let Ok(last) = std::env::var(INSIDE) else { return };
+        let sandbox = super::enter();
+        super::make_room(3);
+        assert!(sandbox.no_new_privs && sandbox.seccomp && sandbox.limits, "{sandbox:?}");
+        std::thread::spawn(|| vec![1_u8; 300 << 20].iter().map(|byte| u64::from(*byte)).sum::<u64>()).join().unwrap();
+        let port = std::env::var("PORT").unwrap();
+        std::net::TcpStream::connect(format!("127.0.0.1:{port}")).unwrap();
+        assert!(std::net::TcpListener::bind("127.0.0.1:0").is_err());
+        assert!(std::fs::write("/tmp/millstream-sandbox", b"x").is_err());
+        assert_eq!(std::fs::read("/etc/hostname").is_err(), sandbox.landlock);
+        println!("all as it should be");
+        match last.as_str() {
+            "exec" => drop(Command::new("/bin/true").spawn()),
+            "abort" => std::process::abort(),
+            _ => {}
+        }
+        println!("and still there");
+    }
+
+    #[test]
+    fn a_process_is_kept_in() {
+        let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+        let port = listener.local_addr().unwrap().port().to_string();
+        for (last, signal) in [("exec", Some(libc::SIGSYS)), ("abort", Some(libc::SIGABRT)), ("nothing", None)] {
+            let mut child = Command::new(std::env::current_exe().unwrap());
+            child
+                .args(["sandbox::tests::inside", "--exact", "--ignored", "--nocapture"])
+                .env(INSIDE, last)
+                .env("PORT", &port);
+            let done = child.output().unwrap();
+            let said = String::from_utf8_lossy(&done.stdout);
+            assert!(said.contains("all as it should be"), "{said} {}", String::from_utf8_lossy(&done.stderr));
+            assert_eq!(
+                (done.status.signal(), said.contains("and still there")),
+                (signal, signal.is_none()),
+                "{last}: {said}"
+            );
+        }
+    }
+}

@@ -1,0 +1,196 @@
+//! Pictures of streams on request. Before it: [`crate::run`] has an order; after it: the answer, with a JPEG.
+//!
+//! A stream begins with its newest keyframe and what has come since, at once: that is decoded, and the last picture of it is taken. Requests for
+//! one stream that come together share that; a stream with a running job is not asked for at all.
+use std::collections::HashMap;
+use std::sync::{Arc, Mutex};
+use std::thread;
+use std::time::{Duration, Instant};
+
+use bytes::Bytes;
+
+use crate::codec::jpeg::jpeg;
+use crate::codec::scale::Scaler;
+use crate::net::source::{SourceConnection, SourceError, stream_of};
+use crate::picture::{Colour, Picture};
+use crate::protocol::{Report, SecretUrl, Why};
+use crate::queue::lock;
+use crate::reporter::Reporter;
+use crate::transcode::{Piece, Source, Unfit};
+
+/// Streams that are asked for at the same time, and requests that wait for one.
+const STREAMS_MAX: usize = 4;
+const REQUESTS_MAX: usize = 64;
+/// From the connection to the first picture.
+const PATIENCE: Duration = Duration::from_secs(5);
+/// For what comes behind the first picture.
+const BURST: Duration = Duration::from_millis(250);
+/// The burst is over when nothing has come for so long: less than lies between the frames of a live stream and their audio.
+const QUIET: Duration = Duration::from_millis(6);
+/// Narrowest picture, pixels.
+const WIDTH_MIN: u32 = 16;
+
+/// One request.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Request {
+    pub(crate) id: u64,
+    pub(crate) width_max: Option<u32>,
+    pub(crate) quality: u8,
+}
+
+/// A picture that was taken.
+#[derive(Clone, Debug)]
+pub(crate) struct Taken {
+    pub(crate) picture: Arc<Picture>,
+    pub(crate) colour: Colour,
+    pub(crate) pts_ms: u32,
+}
+
+/// Why there is none.
+#[derive(Debug, thiserror::Error)]
+enum SnapshotError {
+    #[error(transparent)]
+    Source(#[from] SourceError),
+    #[error(transparent)]
+    Unfit(#[from] Unfit),
+    #[error("no picture came within {} s", PATIENCE.as_secs())]
+    NoPicture,
+}
+
+/// All requests that wait, by stream.
+#[derive(Debug)]
+pub(crate) struct Snapshots {
+    waiting: Arc<Mutex<HashMap<String, Vec<Request>>>>,
+    reporter: Reporter,
+}
+
+impl Snapshots {
+    pub(crate) fn new(reporter: Reporter) -> Self {
+        Self { waiting: Arc::default(), reporter }
+    }
+
+    /// Takes a request. `running`: the newest picture of a job of the same stream.
+    pub(crate) fn ask(&self, source: SecretUrl, request: Request, running: Option<Taken>) {
+        let stream = stream_of(&source);
+        let mut waiting = lock(&self.waiting);
+        let streams = waiting.len();
+        if running.is_none()
+            && let Some(others) = waiting.get_mut(&stream)
+        {
+            if others.len() < REQUESTS_MAX {
+                others.push(request);
+            } else {
+                drop(waiting);
+                self.refuse(request, Why::TooSlow, "too many requests for this stream");
+            }
+            return;
+        }
+        if streams >= STREAMS_MAX {
+            drop(waiting);
+            return self.refuse(request, Why::TooSlow, "too many pictures are taken at the moment");
+        }
+        // A key of its own where nobody can share: a job's picture is there already.
+        let key = if running.is_some() { format!("{stream}#{}", request.id) } else { stream };
+        waiting.insert(key.clone(), vec![request]);
+        drop(waiting);
+        let (waiting, reporter) = (Arc::clone(&self.waiting), self.reporter.clone());
+        let take = {
+            let key = key.clone();
+            move || {
+                let taken = running.map_or_else(|| take(&source), Ok);
+                let requests = lock(&waiting).remove(&key).unwrap_or_default();
+                answer(&requests, taken, &reporter);
+            }
+        };
+        if let Err(error) = thread::Builder::new().name("snapshot".to_owned()).spawn(take) {
+            lock(&self.waiting).remove(&key);
+            self.refuse(request, Why::Failed, &error.to_string());
+        }
+    }
+
+    fn refuse(&self, request: Request, why: Why, error: &str) {
+        self.reporter.tell(Report::Failed { request: request.id, why, error: Some(error.to_owned()) });
+    }
+}
+
+/// Decodes what a stream begins with, and gives its last picture.
+fn take(url: &SecretUrl) -> Result<Taken, SnapshotError> {
+    let mut connection = SourceConnection::open(url)?;
+    let mut source = Source::new();
+    let (begun, mut first) = (Instant::now(), None);
+    let (mut tags, mut colour, mut newest) = (Vec::new(), None, None);
+    while begun.elapsed() < PATIENCE {
+        let read = connection.read(&mut tags);
+        for tag in tags.drain(..) {
+            source.push(tag.kind, tag.timestamp_ms, tag.body)?;
+        }
+        let quiet = match read {
+            Ok(came) => !came,
+            // A stream that has just ended has pictures all the same.
+            Err(error) if source.stats().decoded == 0 => return Err(error.into()),
+            Err(_) => true,
+        };
+        if first.is_some() && quiet {
+            // What waits for its turn to be shown is newer.
+            source.finish();
+        }
+        while let Some(piece) = source.poll() {
+            match piece {
+                Piece::Params(params) => colour = Some(params.colour),
+                Piece::Picture(shown) => newest = Some(shown),
+                _ => {}
+            }
+        }
+        if newest.is_some() && first.is_none() {
+            first = Some(Instant::now());
+            connection.wait_at_most(QUIET)?;
+            continue;
+        }
+        let over = first.is_some_and(|first: Instant| quiet || first.elapsed() >= BURST);
+        if over && let (Some(shown), Some(colour)) = (newest.take(), colour) {
+            return Ok(Taken { picture: shown.picture, colour, pts_ms: shown.pts_ms as u32 });
+        }
+    }
+    Err(SnapshotError::NoPicture)
+}
+
+fn answer(requests: &[Request], taken: Result<Taken, SnapshotError>, reporter: &Reporter) {
+    let taken = match taken {
+        Ok(taken) => taken,
+        Err(error) => {
+            let why = match &error {
+                SnapshotError::Source(SourceError::Gone) => Why::Gone,
+                SnapshotError::Source(SourceError::Address) => Why::BadOrder,
+                SnapshotError::Source(_) => Why::Source,
+                SnapshotError::Unfit(Unfit::TooLarge(..)) => Why::TooLarge,
+                SnapshotError::Unfit(_) => Why::Unsupported,
+                SnapshotError::NoPicture => Why::NoPicture,
+            };
+            let error = error.to_string();
+            for request in requests {
+                reporter.tell(Report::Failed { request: request.id, why, error: Some(error.clone()) });
+            }
+            return;
+        }
+    };
+    for request in requests {
+        match encode(&taken, *request) {
+            Some((width, height, bytes)) => {
+                let report = Report::Picture { request: request.id, width, height, pts_ms: taken.pts_ms };
+                reporter.tell_with(report, bytes);
+            }
+            None => reporter.tell(Report::Failed { request: request.id, why: Why::Failed, error: None }),
+        }
+    }
+}
+
+/// The picture, no wider than was asked for.
+fn encode(taken: &Taken, request: Request) -> Option<(u32, u32, Bytes)> {
+    let (width, height) = (taken.picture.width(), taken.picture.height());
+    let across = request.width_max.unwrap_or(width).max(WIDTH_MIN).min(width) & !1;
+    let down = (u64::from(height) * u64::from(across) / u64::from(width)).max(2) as u32 & !1;
+    let smaller = if across < width { Some(Scaler::new(across, down).scale(&taken.picture)?) } else { None };
+    let picture = smaller.as_ref().unwrap_or(&taken.picture);
+    let bytes = jpeg(picture, taken.colour, request.quality)?;
+    (bytes.len() <= crate::protocol::PAYLOAD_BYTES_MAX).then(|| (picture.width(), picture.height(), bytes.into()))
+}

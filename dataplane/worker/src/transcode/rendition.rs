@@ -1,0 +1,272 @@
+//! One rendition of a stream: the source's pieces in, FLV tags out. Before it: [`super::Source`], shared by all renditions; after it: the push
+//! to the node.
+//!
+//! Every picture has the stamps that the source gave it, and a keyframe is where the source has one; so the segments of all renditions begin
+//! and end at the same times.
+use std::sync::Arc;
+
+use bytes::Bytes;
+use millstream_proto::codec::avc;
+use millstream_proto::media::TagKind;
+
+use super::metadata;
+use super::{Piece, Shown};
+use crate::codec::encode::{EncodeError, Encoded, Encoder, Settings};
+use crate::codec::scale::Scaler;
+use crate::h264::params::Params;
+use crate::picture::fit;
+
+/// Where nothing says a frame rate.
+const FPS_ASSUMED: f64 = 30.0;
+/// A measured rate that is off by so much makes a new encoder.
+const FPS_OFF: f64 = 0.1;
+/// Frames over which a rate is measured.
+const FPS_FRAMES_MIN: u32 = 8;
+/// Composition times that fit into a tag.
+const CTS_MS: std::ops::RangeInclusive<i64> = -(1 << 23)..=(1 << 23) - 1;
+
+/// The box and the rate of a rendition.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Target {
+    /// The box that the picture is fitted into.
+    pub within: (u32, u32),
+    /// Bit rate of the video.
+    pub kbit_s: u32,
+}
+
+/// What a tag is to who sends it on.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum TagRole {
+    /// `onMetaData`.
+    Metadata,
+    /// A codec configuration.
+    VideoHeader,
+    /// A codec configuration.
+    AudioHeader,
+    /// Where a decoder can start.
+    Keyframe,
+    /// Any other frame.
+    Frame,
+}
+
+/// A tag of a rendition.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Tag {
+    /// Audio, video or script.
+    pub kind: TagKind,
+    /// Milliseconds modulo 2^32, as the source has it.
+    pub timestamp_ms: u32,
+    /// The body.
+    pub body: Bytes,
+    /// What it is.
+    pub role: TagRole,
+}
+
+/// Why there is no rendition.
+#[derive(Clone, PartialEq, Eq, Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum RenditionError {
+    /// The source is smaller than the rendition would be.
+    #[error("the source has {0}x{1}: the rendition would be larger, and nothing is blown up")]
+    NotSmaller(u32, u32),
+    /// See [`EncodeError`].
+    #[error(transparent)]
+    Encode(#[from] EncodeError),
+}
+
+/// What was counted of a rendition.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+pub struct RenditionStats {
+    /// Pictures encoded.
+    pub encoded: u64,
+    /// Pictures that the rate control left out.
+    pub skipped: u64,
+}
+
+/// An encoder at work, and what it was made for.
+struct Running {
+    encoder: Encoder,
+    scaler: Scaler,
+    settings: Settings,
+    record: Vec<u8>,
+}
+
+/// One rendition. Sans-IO: pieces go in, tags come out.
+pub struct Rendition {
+    target: Target,
+    params: Option<Arc<Params>>,
+    size: (u32, u32),
+    metadata: Option<Bytes>,
+    audio: Option<Bytes>,
+    running: Option<Running>,
+    /// The source has other parameter sets since the encoder was made.
+    renew: bool,
+    /// Tags go out.
+    begun: bool,
+    fps: Fps,
+    stats: RenditionStats,
+}
+
+impl Rendition {
+    /// A rendition that waits for its first keyframe.
+    pub fn new(target: Target) -> Self {
+        Self {
+            target,
+            params: None,
+            size: (0, 0),
+            metadata: None,
+            audio: None,
+            running: None,
+            renew: false,
+            begun: false,
+            fps: Fps::default(),
+            stats: RenditionStats::default(),
+        }
+    }
+
+    /// Pixels across and down; 0 while the source's size is not known.
+    pub fn size(&self) -> (u32, u32) {
+        self.size
+    }
+
+    /// What was counted so far.
+    pub fn stats(&self) -> RenditionStats {
+        self.stats
+    }
+
+    /// Takes the next piece and appends the tags that it makes. After an error the rendition is of no use.
+    pub fn push(&mut self, piece: &Piece, tags: &mut Vec<Tag>) -> Result<(), RenditionError> {
+        match piece {
+            Piece::Params(params) => self.source_is(params)?,
+            // Said again by another pipeline of the same source.
+            Piece::Metadata(values) if self.metadata.as_ref() == Some(values) => {}
+            Piece::Audio { header: true, body, .. } if self.audio.as_ref() == Some(body) => {}
+            Piece::Metadata(values) => {
+                self.metadata = Some(values.clone());
+                if self.begun {
+                    tags.push(self.metadata_tag());
+                }
+            }
+            Piece::Audio { timestamp_ms, header, body } => {
+                if *header {
+                    self.audio = Some(body.clone());
+                }
+                if self.begun {
+                    let role = if *header { TagRole::AudioHeader } else { TagRole::Frame };
+                    let (timestamp_ms, body) = (*timestamp_ms, body.clone());
+                    tags.push(Tag { kind: TagKind::Audio, timestamp_ms, body, role });
+                }
+            }
+            Piece::Picture(shown) => self.picture(shown, tags)?,
+        }
+        Ok(())
+    }
+
+    fn source_is(&mut self, params: &Arc<Params>) -> Result<(), RenditionError> {
+        if self.params.as_ref() == Some(params) {
+            return Ok(());
+        }
+        let source = (params.width, params.height);
+        self.size =
+            fit(source, params.aspect, self.target.within).ok_or(RenditionError::NotSmaller(source.0, source.1))?;
+        self.params = Some(Arc::clone(params));
+        self.renew = true;
+        Ok(())
+    }
+
+    fn picture(&mut self, shown: &Shown, tags: &mut Vec<Tag>) -> Result<(), RenditionError> {
+        let Some(params) = &self.params else { return Ok(()) };
+        let measured = self.fps.push(shown);
+        if shown.keyframe {
+            let said = params.fps.or_else(|| self.metadata.as_ref().and_then(metadata::fps));
+            let before = self.running.as_ref().map(|running| f64::from(running.settings.fps));
+            let fps = measured.or(before).or(said).unwrap_or(FPS_ASSUMED);
+            let near = |before: f64| (fps / before - 1.0).abs() <= FPS_OFF;
+            let fps = before.filter(|before| near(*before)).unwrap_or(fps);
+            let settings = Settings {
+                width: self.size.0,
+                height: self.size.1,
+                kbit_s: self.target.kbit_s,
+                fps: fps as f32,
+                colour: params.colour,
+            };
+            if self.renew || self.running.as_ref().is_none_or(|running| running.settings != settings) {
+                let record = self.running.take().map(|running| running.record).unwrap_or_default();
+                let scaler = Scaler::new(settings.width, settings.height);
+                self.running = Some(Running { encoder: Encoder::new(settings)?, scaler, settings, record });
+                self.renew = false;
+            }
+        }
+        let Some(running) = self.running.as_mut().filter(|_| self.begun || shown.keyframe) else { return Ok(()) };
+        let failed = || EncodeError("the picture cannot be scaled".to_owned());
+        let same = (shown.picture.width(), shown.picture.height()) == (running.settings.width, running.settings.height);
+        let scaled = if same { None } else { Some(running.scaler.scale(&shown.picture).ok_or_else(failed)?) };
+        let picture = scaled.as_ref().unwrap_or(&shown.picture);
+        let encoded = running.encoder.encode(picture, shown.pts_ms, shown.keyframe)?;
+        if encoded.frame.is_empty() {
+            self.stats.skipped += 1;
+            // Without its keyframe nothing of a GOP can be decoded.
+            self.begun &= !shown.keyframe;
+            return Ok(());
+        }
+        self.stats.encoded += 1;
+        if encoded.idr {
+            self.headers(shown, &encoded, tags);
+        }
+        tags.push(frame_tag(shown, &encoded));
+        Ok(())
+    }
+
+    /// What goes before a keyframe: everything before the first one, and later a changed configuration alone.
+    fn headers(&mut self, shown: &Shown, encoded: &Encoded, tags: &mut Vec<Tag>) {
+        let timestamp_ms = shown.dts_ms as u32;
+        let begins = !std::mem::replace(&mut self.begun, true);
+        let Some(record) = avc::record(&[&encoded.sps], &[&encoded.pps]) else { return };
+        let Some(running) = &mut self.running else { return };
+        let changed = running.record != record;
+        running.record = record;
+        let header = [&[0x17, 0, 0, 0, 0][..], &running.record].concat();
+        if begins || changed {
+            tags.push(self.metadata_tag());
+            tags.push(Tag { kind: TagKind::Video, timestamp_ms, body: header.into(), role: TagRole::VideoHeader });
+        }
+        if begins && let Some(body) = self.audio.clone() {
+            tags.push(Tag { kind: TagKind::Audio, timestamp_ms, body, role: TagRole::AudioHeader });
+        }
+    }
+
+    fn metadata_tag(&self) -> Tag {
+        let body = metadata::corrected(self.metadata.as_ref(), self.size, self.target.kbit_s);
+        Tag { kind: TagKind::Script, timestamp_ms: 0, body, role: TagRole::Metadata }
+    }
+}
+
+fn frame_tag(shown: &Shown, encoded: &Encoded) -> Tag {
+    let cts_ms = (shown.pts_ms - shown.dts_ms).clamp(*CTS_MS.start(), *CTS_MS.end());
+    let [_, high, middle, low] = (cts_ms as i32).to_be_bytes();
+    let (first, role) = if encoded.idr { (0x17, TagRole::Keyframe) } else { (0x27, TagRole::Frame) };
+    let body = [&[first, 1, high, middle, low][..], &encoded.frame].concat().into();
+    Tag { kind: TagKind::Video, timestamp_ms: shown.dts_ms as u32, body, role }
+}
+
+/// Measures the frame rate from keyframe to keyframe.
+#[derive(Debug, Default)]
+struct Fps {
+    since_ms: Option<i64>,
+    frames: u32,
+}
+
+impl Fps {
+    /// The rate of the GOP that this picture ends, if it does.
+    fn push(&mut self, shown: &Shown) -> Option<f64> {
+        if !shown.keyframe {
+            self.frames += 1;
+            return None;
+        }
+        let frames = std::mem::replace(&mut self.frames, 1);
+        let since_ms = self.since_ms.replace(shown.dts_ms)?;
+        let passed_ms = shown.dts_ms - since_ms;
+        (frames >= FPS_FRAMES_MIN && passed_ms > 0)
+            .then(|| (f64::from(frames) * 1000.0 / passed_ms as f64).clamp(1.0, 240.0))
+    }
+}

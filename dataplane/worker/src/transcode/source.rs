@@ -1,0 +1,235 @@
+//! The source of a stream: FLV tags in, pictures and what passes through out, for all renditions of the stream. Before it: the stream as its
+//! node sends it; after it: a [`super::Rendition`] for each.
+//!
+//! There is one decode, however many renditions there are. A frame that cannot be decoded takes everything up to the next keyframe with it, and
+//! the decoder: what it holds can no longer be trusted.
+use std::sync::Arc;
+
+use bytes::Bytes;
+use millstream_proto::media::{Codec, CodecConfig, Frame, MediaEvent, Skipped, TagKind, Track, Unpacker};
+
+use super::Piece;
+use super::reorder::{Ordered, Reorder};
+use crate::codec::decode::Decoder;
+use crate::h264::entry::Entry;
+use crate::h264::nal;
+use crate::h264::params::{Params, Unfit};
+use crate::picture::Picture;
+
+/// A keyframe that is so far behind what has gone out begins a new timeline; one that is less far behind is sent again, by a new connection.
+const NEW_TIMELINE_MS: i64 = 30_000;
+
+/// What was counted of a source.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+pub struct SourceStats {
+    /// Pictures decoded.
+    pub decoded: u64,
+    /// Frames that could not be decoded, and those behind them up to a keyframe.
+    pub lost: u64,
+}
+
+/// One source. Sans-IO: tags go in, pieces come out.
+#[derive(Default)]
+pub struct Source {
+    unpacker: Unpacker,
+    reorder: Reorder<Piece>,
+    /// In force.
+    params: Option<Arc<Params>>,
+    /// In force from the next keyframe on.
+    params_next: Option<Arc<Params>>,
+    decoder: Option<Decoder>,
+    /// How the decoder was entered, while no IDR picture has come.
+    entry: Option<Entry>,
+    /// The keyframe that the decoder was entered with.
+    entered_ms: Option<i64>,
+    access_unit: Vec<u8>,
+    newest_ms: i64,
+    stats: SourceStats,
+}
+
+impl Source {
+    /// A source of which nothing has come.
+    pub fn new() -> Self {
+        Self::default()
+    }
+
+    /// Takes the next tag. An error says that this stream is not decoded here, whatever else comes.
+    pub fn push(&mut self, kind: TagKind, timestamp_ms: u32, body: Bytes) -> Result<(), Unfit> {
+        match self.unpacker.push(kind, timestamp_ms, body) {
+            Ok(MediaEvent::Config(config)) => self.config(config),
+            Ok(MediaEvent::Frame(frame)) => {
+                self.newest_ms = frame.dts_ms;
+                match frame.track {
+                    Track::Video => self.video(&frame),
+                    Track::Audio => {
+                        self.pass(Piece::Audio { timestamp_ms: frame.dts_ms as u32, header: false, body: frame.body });
+                        Ok(())
+                    }
+                }
+            }
+            Ok(MediaEvent::Metadata(values)) => {
+                self.pass(Piece::Metadata(values));
+                Ok(())
+            }
+            Err(Skipped::UnsupportedFourCc(Track::Video, _) | Skipped::UnsupportedVideo(_)) => {
+                Err(Unfit::Unsupported("this video codec".to_owned()))
+            }
+            Err(Skipped::NoConfig(Track::Video, codec)) if codec != Codec::Avc => {
+                Err(Unfit::Unsupported(name(codec).to_owned()))
+            }
+            // Whatever else cannot be used costs no more than itself.
+            Ok(_) | Err(_) => Ok(()),
+        }
+    }
+
+    /// The next piece, in the order in which it goes out.
+    pub fn poll(&mut self) -> Option<Piece> {
+        Some(match self.reorder.poll()? {
+            Ordered::Picture(shown) => Piece::Picture(shown),
+            Ordered::Passed(piece) => piece,
+        })
+    }
+
+    /// The connection is a new one: it begins with a keyframe, which may have come before.
+    pub fn reconnected(&mut self) {
+        self.decoder = None;
+        self.reorder.drop_waiting();
+    }
+
+    /// Nothing more comes: what waits goes out.
+    pub fn finish(&mut self) {
+        self.reorder.release_all();
+    }
+
+    /// Decode time of the newest frame, milliseconds on the source's timeline.
+    pub fn newest_ms(&self) -> i64 {
+        self.newest_ms
+    }
+
+    /// What was counted so far.
+    pub fn stats(&self) -> SourceStats {
+        self.stats
+    }
+
+    fn pass(&mut self, piece: Piece) {
+        self.reorder.pass(self.newest_ms, piece);
+    }
+
+    fn config(&mut self, config: CodecConfig) -> Result<(), Unfit> {
+        match (config.track, config.codec) {
+            (Track::Audio, _) => {
+                self.pass(Piece::Audio { timestamp_ms: self.newest_ms as u32, header: true, body: config.body });
+                Ok(())
+            }
+            (Track::Video, Codec::Avc) => {
+                self.params_next = Some(Arc::new(Params::read(config.record())?));
+                Ok(())
+            }
+            (Track::Video, codec) => Err(Unfit::Unsupported(name(codec).to_owned())),
+        }
+    }
+
+    fn video(&mut self, frame: &Frame) -> Result<(), Unfit> {
+        if frame.codec != Codec::Avc {
+            return Err(Unfit::Unsupported(name(frame.codec).to_owned()));
+        }
+        let pts_ms = frame.dts_ms.saturating_add(frame.cts_ms.into());
+        if frame.keyframe {
+            self.keyframe(pts_ms);
+        }
+        let Some(params) = self.params.clone() else { return Ok(()) };
+        if self.entry.is_some() && !frame.keyframe && self.entered_ms.is_some_and(|entered_ms| pts_ms < entered_ms) {
+            // A leading picture of the GOP that was entered: what it refers to was never here.
+            return Ok(());
+        }
+        match self.decode(&params, frame) {
+            Decoded::Picture(picture) => {
+                self.stats.decoded += 1;
+                if frame.keyframe && self.entered_ms.is_none() {
+                    self.entered_ms = Some(pts_ms);
+                }
+                self.reorder.push(frame.dts_ms, pts_ms, frame.keyframe, picture);
+            }
+            Decoded::Lost => {
+                self.stats.lost += 1;
+                self.decoder = None;
+            }
+            Decoded::NoPicture => {}
+        }
+        Ok(())
+    }
+
+    /// What changes where a decoder can start.
+    fn keyframe(&mut self, pts_ms: i64) {
+        if self.reorder.shown_ms().is_some_and(|shown_ms| pts_ms < shown_ms - NEW_TIMELINE_MS) {
+            self.reorder.restart();
+        }
+        if let Some(params) = self.params_next.take() {
+            self.reorder.release_all();
+            self.decoder = None;
+            self.params = Some(Arc::clone(&params));
+            self.pass(Piece::Params(params));
+        }
+    }
+
+    fn decode(&mut self, params: &Params, frame: &Frame) -> Decoded {
+        let idr = nal::units(frame.data(), params.nal_length_bytes).any(|unit| nal::kind(unit) == nal::SLICE_IDR);
+        if self.decoder.is_none() && !frame.keyframe {
+            return Decoded::Lost;
+        }
+        let first = self.decoder.is_none();
+        self.access_unit.clear();
+        if first || idr && self.entry.is_some() {
+            // A parameter set is given once: with a new decoder, and again behind those that were changed for entering.
+            self.entry = if idr { None } else { Entry::new(&params.sets) };
+            let sets = self.entry.as_ref().map_or(&params.decoder_sets, Entry::sets);
+            for set in sets {
+                nal::put_annex_b(&mut self.access_unit, set);
+            }
+        }
+        let mut slices = 0;
+        for unit in nal::units(frame.data(), params.nal_length_bytes) {
+            // Parameter sets are those of the record: a frame cannot make the picture larger than was checked.
+            if !matches!(nal::kind(unit), nal::SLICE | nal::SLICE_IDR) {
+                continue;
+            }
+            slices += 1;
+            match self.entry.as_mut().map(|entry| entry.rewrite(unit, first)) {
+                None => nal::put_annex_b(&mut self.access_unit, unit),
+                Some(Some(rewritten)) => nal::put_annex_b(&mut self.access_unit, &rewritten),
+                Some(None) => return Decoded::Lost,
+            }
+        }
+        if slices == 0 {
+            return Decoded::NoPicture;
+        }
+        if first {
+            self.decoder = Decoder::new().ok();
+            self.entered_ms = None;
+        }
+        let decoded = self.decoder.as_mut().map(|decoder| decoder.decode(&self.access_unit));
+        match decoded {
+            Some(Ok(picture)) if (picture.width(), picture.height()) == (params.width, params.height) => {
+                Decoded::Picture(Arc::new(picture))
+            }
+            _ => Decoded::Lost,
+        }
+    }
+}
+
+enum Decoded {
+    Picture(Arc<Picture>),
+    /// It cannot be decoded.
+    Lost,
+    /// There is nothing to decode in it.
+    NoPicture,
+}
+
+fn name(codec: Codec) -> &'static str {
+    match codec {
+        Codec::Hevc => "HEVC",
+        Codec::Av1 => "AV1",
+        Codec::Vp9 => "VP9",
+        _ => "this video codec",
+    }
+}

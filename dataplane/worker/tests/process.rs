@@ -1,0 +1,321 @@
+//! The worker as a process, in its sandbox, between a node's HTTP and RTMP ports: jobs, renditions that come and go, connections that end, and
+//! pictures.
+#![cfg(feature = "codecs")]
+mod common;
+
+use std::collections::BTreeSet;
+use std::sync::atomic::Ordering;
+use std::thread::sleep;
+use std::time::{Duration, Instant};
+
+use common::node::{Node, Published};
+use common::worker::{Worker, rendition};
+use common::{clip, tool, usual_arguments, write};
+use millstream_proto::media::Track;
+use millstream_worker::protocol::{Order, Report, SecretUrl, Why};
+
+const PERIOD_MS: u32 = 6_000;
+
+fn node(at_ms: u64) -> Node {
+    Node::start(clip("live", &usual_arguments("640x360", "30", "6")), PERIOD_MS, at_ms)
+}
+
+#[track_caller]
+fn until(what: &str, mut is: impl FnMut() -> bool) {
+    let until = Instant::now() + Duration::from_secs(20);
+    while !is() {
+        assert!(Instant::now() < until, "{what}");
+        sleep(Duration::from_millis(2));
+    }
+}
+
+fn start(node: &Node, job: u64, renditions: &[(&str, (u32, u32))]) -> Order {
+    Order::Start { job, source: SecretUrl::new(node.source()), renditions: set(node, renditions) }
+}
+
+fn set(node: &Node, renditions: &[(&str, (u32, u32))]) -> Vec<millstream_worker::protocol::Rendition> {
+    renditions.iter().map(|(name, size)| rendition(name, &node.push(name), *size, 200)).collect()
+}
+
+/// Nothing is missing, nothing is twice, and keyframes are each two seconds.
+#[track_caller]
+fn is_whole(published: &Published) {
+    let video = published.video();
+    assert!(video[0].0);
+    for pair in video.windows(2) {
+        let (step, shown) = (pair[1].1 - pair[0].1, pair[1].2 - pair[0].2);
+        assert!((33..=34).contains(&step) && (33..=34).contains(&shown), "{pair:?} of {video:?}");
+    }
+    let keyframes: Vec<i64> = video.iter().filter(|frame| frame.0).map(|frame| frame.1).collect();
+    assert!(
+        keyframes.iter().all(|ms| ms % 2_000 == 0) && keyframes.windows(2).all(|w| w[1] - w[0] == 2_000),
+        "{keyframes:?}"
+    );
+}
+
+#[test]
+fn renditions_come_and_go() {
+    let node = node(3_000);
+    let mut worker = Worker::start();
+    let (ready, _) = worker.wait(|report| matches!(report, Report::Ready { .. }));
+    println!("{ready:?}");
+    let Report::Ready { capacity, sandbox, .. } = ready else { panic!() };
+    assert!(capacity.cores > 0 && capacity.decode_mb_s > 10_000.0 && capacity.encode_mb_s > 10_000.0, "{capacity:?}");
+    assert!(sandbox.no_new_privs && sandbox.seccomp && sandbox.limits, "{sandbox:?}");
+
+    let low = ("180p", (320, 180));
+    worker.order(&start(&node, 1, &[low]));
+    let (started, _) = worker.wait(|report| matches!(report, Report::Started { .. }));
+    assert_eq!(started, Report::Started { job: 1, rendition: "180p".into(), width: 320, height: 180 });
+    until("frames", || node.of("180p").video().len() > 60);
+    let first = node.of("180p");
+    assert_eq!((first.token.as_str(), first.connections, first.metadata), ("s3cret", 1, 1));
+    assert_eq!(first.configs.len(), 2);
+    assert!(first.frames.iter().any(|(_, frame)| frame.track == Track::Audio));
+
+    // In the middle of a GOP: its first frame is there at once.
+    until("the middle of a GOP", || (800..1_000).contains(&(node.stream.now_ms() % 2_000)));
+    let (asked, asked_ms) = (Instant::now(), node.stream.now_ms());
+    worker.order(&Order::Renditions { job: 1, renditions: set(&node, &[low, ("90p", (160, 90))]) });
+    until("the new rendition", || node.of("90p").first_video().is_some());
+    let added = node.of("90p");
+    let took = added.first_video().unwrap() - asked;
+    println!("first frame of an added rendition after {took:?}");
+    assert!(took < Duration::from_millis(1_500), "{took:?}");
+    let (keyframe, dts, _) = added.video()[0];
+    assert!(keyframe && (dts as u64) < asked_ms, "{dts} of {asked_ms}");
+    // It goes over to the decoder of the job.
+    assert_eq!(node.stream.connections.load(Ordering::SeqCst), 2);
+    until("one connection", || node.stream.active.load(Ordering::SeqCst) == 1);
+    until("more frames", || node.of("90p").video().len() > 200);
+    is_whole(&node.of("90p"));
+    is_whole(&node.of("180p"));
+    let keyframes = |name: &str| -> BTreeSet<(i64, i64)> {
+        node.of(name).video().into_iter().filter(|frame| frame.0).map(|frame| (frame.1, frame.2)).collect()
+    };
+    let late = keyframes("90p");
+    assert!(late.len() >= 3 && late.is_subset(&keyframes("180p")));
+    assert_eq!((node.of("90p").connections, node.of("180p").connections), (1, 1));
+
+    let (loaded, _) = worker.wait(|report| matches!(report, Report::Load { .. }));
+    let Report::Load { job: 1, decoded_fps, frames_lost: 0, connections: 1, .. } = loaded else { panic!("{loaded:?}") };
+    assert!(decoded_fps > 10.0);
+
+    // One goes, the other stays.
+    worker.order(&Order::Renditions { job: 1, renditions: set(&node, &[("90p", (160, 90))]) });
+    worker.wait(
+        |report| matches!(report, Report::Ended { rendition: Some(name), why: Why::Stopped, .. } if name == "180p"),
+    );
+    until("its end", || node.of("180p").ended == 1);
+    let (frames, others) = (node.of("180p").frames.len(), node.of("90p").video().len());
+    until("frames of the other", || node.of("90p").video().len() > others + 30);
+    assert_eq!(node.of("180p").frames.len(), frames);
+    is_whole(&node.of("90p"));
+
+    worker.order(&Order::Stop { job: 1 });
+    worker.wait(|report| matches!(report, Report::Ended { job: 1, rendition: None, why: Why::Stopped, .. }));
+    until("the end of both", || node.of("90p").ended == 1 && node.stream.active.load(Ordering::SeqCst) == 0);
+    assert_eq!(worker.said().iter().filter(|report| matches!(report, Report::Ended { .. })).count(), 2);
+    let (status, took) = worker.finish();
+    assert!(status.success() && took < Duration::from_secs(1), "{status} {took:?}");
+}
+
+#[test]
+fn connections_that_end_are_made_again() {
+    let node = node(500);
+    let mut worker = Worker::start();
+    worker.order(&start(&node, 4, &[("90p", (160, 90))]));
+    until("frames", || node.of("90p").video().len() > 40);
+
+    // The source: what is sent again is left out, so that nothing is twice and nothing is missing.
+    node.stream.cut.store(true, Ordering::SeqCst);
+    until("the cut", || node.stream.active.load(Ordering::SeqCst) == 0);
+    node.stream.cut.store(false, Ordering::SeqCst);
+    let before = node.of("90p").video().len();
+    until("frames again", || node.of("90p").video().len() > before + 70);
+    is_whole(&node.of("90p"));
+    assert_eq!(node.of("90p").connections, 1);
+
+    // The push: it begins again with headers and a keyframe.
+    let before = node.of("90p");
+    node.cut_publishers.store(true, Ordering::SeqCst);
+    sleep(Duration::from_millis(200));
+    node.cut_publishers.store(false, Ordering::SeqCst);
+    until("another connection", || {
+        node.of("90p").connections == 2 && node.of("90p").frames.len() > before.frames.len() + 60
+    });
+    let after = node.of("90p");
+    let (_, first) = after.frames[before.frames.len()..].iter().find(|(_, frame)| frame.track == Track::Video).unwrap();
+    assert!(first.keyframe);
+    assert_eq!((after.configs.len(), after.metadata), (before.configs.len() + 2, before.metadata + 1));
+    let starts = worker.said().iter().filter(|report| matches!(report, Report::Started { .. })).count();
+    assert_eq!(starts, 2);
+
+    // The stream is no more.
+    node.stream.gone.store(true, Ordering::SeqCst);
+    worker.wait(|report| matches!(report, Report::Ended { job: 4, rendition: None, why: Why::Gone, .. }));
+    until("the end of the push", || node.of("90p").ended == 1);
+    // A process that is killed is killed with its jobs; one whose input ends ends with them.
+    node.stream.gone.store(false, Ordering::SeqCst);
+    worker.order(&start(&node, 5, &[("90p", (160, 90))]));
+    until("frames of the next job", || node.of("90p").connections == 3);
+    let (status, took) = worker.finish();
+    assert!(status.success() && took < Duration::from_secs(1), "{status} {took:?}");
+    assert!(node.stream.connections.load(Ordering::SeqCst) >= 3);
+}
+
+#[test]
+fn what_cannot_be_made_is_told() {
+    let node = node(500);
+    let mut worker = Worker::start();
+    worker.order(&start(&node, 1, &[("90p", (160, 90)), ("480p", (854, 480)), ("720p", (1280, 720))]));
+    for name in ["480p", "720p"] {
+        let (ended, _) =
+            worker.wait(|report| matches!(report, Report::Ended { rendition: Some(it), .. } if it == name));
+        assert!(matches!(ended, Report::Ended { why: Why::NotSmaller, error: Some(_), .. }), "{ended:?}");
+    }
+    until("the one that can be made", || node.of("90p").video().len() > 10);
+    assert_eq!((node.of("480p").connections, node.of("720p").connections), (0, 0));
+
+    worker.bytes(&[0, 0, 0, 3, b'?', b'?', b'?', 0, 0, 0, 0]);
+    worker.order(&start(&node, 1, &[]));
+    worker.wait(|report| matches!(report, Report::Ended { job: 1, why: Why::BadOrder, .. }));
+    worker.order(&start(&node, 2, &[("a", (160, 90)), ("a", (160, 90))]));
+    worker.wait(|report| matches!(report, Report::Ended { job: 2, why: Why::BadOrder, .. }));
+    let source = SecretUrl::new("https://127.0.0.1/x");
+    worker.order(&Order::Start { job: 3, source, renditions: set(&node, &[("x", (160, 90))]) });
+    worker.wait(|report| matches!(report, Report::Ended { job: 3, rendition: None, why: Why::BadOrder, .. }));
+    let push = [rendition("x", "rtmps://127.0.0.1/a/b", (160, 90), 100)].to_vec();
+    worker.order(&Order::Start { job: 4, source: SecretUrl::new(node.source()), renditions: push });
+    worker.wait(|report| matches!(report, Report::Ended { job: 4, rendition: Some(_), why: Why::BadOrder, .. }));
+
+    let deep = clip(
+        "deep",
+        &["-f", "lavfi", "-i", "testsrc2=s=320x180:r=5:d=1", "-c:v", "libx264", "-pix_fmt", "yuv420p10le"],
+    );
+    let deep = Node::start(deep, 1_000, 0);
+    worker.order(&start(&deep, 5, &[("90p", (160, 90))]));
+    let (ended, _) = worker.wait(|report| matches!(report, Report::Ended { job: 5, rendition: None, .. }));
+    assert!(
+        matches!(&ended, Report::Ended { why: Why::Unsupported, error: Some(error), .. } if error.contains("10 bits")),
+        "{ended:?}"
+    );
+    for report in worker.said() {
+        assert!(!format!("{report:?}").contains("s3cret"));
+    }
+}
+
+/// Much more than a core can do: the highest renditions go, one after the other, until what is left is made in time; and no memory grows.
+#[test]
+fn a_worker_that_does_not_keep_up_sheds_the_highest() {
+    let node = Node::start(clip("heavy", &usual_arguments("1920x1080", "60", "4")), 4_000, 500);
+    let mut worker = Worker::start_on_one_core();
+    let renditions = [("low", (320, 180)), ("full", (1920, 1080)), ("high", (1280, 720))];
+    worker.order(&start(&node, 1, &renditions));
+    let (ended, _) = worker.wait(|report| matches!(report, Report::Ended { .. }));
+    let Report::Ended { job: 1, rendition: Some(name), why: Why::TooSlow, .. } = ended else { panic!("{ended:?}") };
+    assert_eq!(name, "full");
+    worker.wait(|report| matches!(report, Report::Load { shed, .. } if !shed.is_empty()));
+    println!("{:?}", worker.said());
+    let status = std::fs::read_to_string(format!("/proc/{}/status", worker.child.id())).unwrap();
+    let peak_kb: u64 = status
+        .lines()
+        .find_map(|line| line.strip_prefix("VmHWM:")?.trim().strip_suffix(" kB")?.trim().parse().ok())
+        .unwrap();
+    assert!(peak_kb < 400 << 10, "{peak_kb} kB");
+}
+
+/// Renditions that come and go faster than keyframes come, in the middle of going over to the job's decoder.
+#[test]
+fn churn_leaves_nothing_behind() {
+    let node = node(500);
+    let mut worker = Worker::start();
+    let (base, added) = (("180p", (320, 180)), [("90p", (160, 90)), ("136p", (240, 136))]);
+    worker.order(&start(&node, 1, &[base]));
+    until("frames", || node.of("180p").video().len() > 10);
+    let rounds = std::env::var("MILLSTREAM_CHURN_ROUNDS").ok().and_then(|text| text.parse().ok()).unwrap_or(14_u64);
+    for round in 0..rounds {
+        let set_of = match round % 3 {
+            0 => set(&node, &[base, added[0], added[1]]),
+            1 => set(&node, &[base, added[1]]),
+            _ => set(&node, &[base]),
+        };
+        worker.order(&Order::Renditions { job: 1, renditions: set_of });
+        sleep(Duration::from_millis(200 + round * 97 % 500));
+    }
+    worker.order(&Order::Renditions { job: 1, renditions: set(&node, &[base, added[0]]) });
+    let before = node.of("90p").video().len();
+    until("the last that came", || node.of("90p").video().len() > before + 100);
+    until("one connection", || node.stream.active.load(Ordering::SeqCst) == 1);
+    is_whole(&node.of("180p"));
+    // Nothing at all is made for a while, and then something again.
+    worker.order(&Order::Renditions { job: 1, renditions: Vec::new() });
+    until("no connection", || node.stream.active.load(Ordering::SeqCst) == 0);
+    let before = node.of("136p").video().len();
+    worker.order(&Order::Renditions { job: 1, renditions: set(&node, &added[1..]) });
+    until("frames again", || node.of("136p").video().len() > before + 10);
+    worker.order(&Order::Stop { job: 1 });
+    until("its end", || node.stream.active.load(Ordering::SeqCst) == 0);
+    // The one that reads orders, and the one that writes reports.
+    let tasks = || std::fs::read_dir(format!("/proc/{}/task", worker.child.id())).unwrap().count();
+    until("the end of all threads", || tasks() == 2);
+    let status = std::fs::read_to_string(format!("/proc/{}/status", worker.child.id())).unwrap();
+    println!("{}", status.lines().filter(|line| line.starts_with("Vm")).collect::<Vec<_>>().join("; "));
+    for report in worker.said() {
+        assert!(!matches!(report, Report::Ended { why: Why::TooSlow | Why::Failed | Why::Source, .. }), "{report:?}");
+        if let Report::Load { .. } = report {
+            println!("{report:?}");
+        }
+    }
+}
+
+#[test]
+fn pictures() {
+    let node = node(1_500);
+    let mut worker = Worker::start();
+    let ask = |request, width_max, node: &Node| Order::Snapshot {
+        request,
+        source: SecretUrl::new(node.source()),
+        width_max,
+        quality: 80,
+    };
+    let picture = |worker: &Worker, wanted: u64| {
+        let (report, jpeg) = worker.wait(|report| match report {
+            Report::Picture { request, .. } | Report::Failed { request, .. } => *request == wanted,
+            _ => false,
+        });
+        let Report::Picture { width, height, pts_ms, .. } = report else { panic!("{report:?}") };
+        let file = write(&format!("picture-{wanted}.jpg"), &jpeg);
+        let size = tool("ffprobe", &["-v", "error", "-show_entries", "stream=width,height", "-of", "csv=p=0", &file]);
+        assert_eq!(size.trim(), format!("{width},{height}"));
+        ((width, height), u64::from(pts_ms), jpeg)
+    };
+    worker.wait(|report| matches!(report, Report::Ready { .. }));
+    let (asked, asked_ms) = (Instant::now(), node.stream.now_ms());
+    worker.order(&ask(1, None, &node));
+    worker.order(&ask(2, Some(320), &node));
+    let (size, pts_ms, _) = picture(&worker, 1);
+    println!("a picture after {:?}", asked.elapsed());
+    assert_eq!((size, picture(&worker, 2).0), ((640, 360), (320, 180)));
+    // The newest, not the keyframe; and one connection for both.
+    assert!(pts_ms.abs_diff(asked_ms) < 500, "{pts_ms} of {asked_ms}");
+    assert_eq!(node.stream.connections.load(Ordering::SeqCst), 1);
+
+    // A stream with a job is not asked for.
+    worker.order(&start(&node, 1, &[("90p", (160, 90))]));
+    until("the job", || node.of("90p").video().len() > 60);
+    let connections = node.stream.connections.load(Ordering::SeqCst);
+    let asked_ms = node.stream.now_ms();
+    worker.order(&ask(3, Some(100_000), &node));
+    let (size, pts_ms, jpeg) = picture(&worker, 3);
+    assert!(size == (640, 360) && pts_ms.abs_diff(asked_ms) < 500 && jpeg.len() > 5_000, "{pts_ms} of {asked_ms}");
+    assert_eq!(node.stream.connections.load(Ordering::SeqCst), connections);
+
+    node.stream.gone.store(true, Ordering::SeqCst);
+    worker.wait(|report| matches!(report, Report::Ended { job: 1, .. }));
+    worker.order(&ask(4, None, &node));
+    worker.wait(|report| matches!(report, Report::Failed { request: 4, why: Why::Gone, .. }));
+    let nowhere = SecretUrl::new("http://127.0.0.1:1/x");
+    worker.order(&Order::Snapshot { request: 5, source: nowhere, width_max: None, quality: 80 });
+    worker.wait(|report| matches!(report, Report::Failed { request: 5, why: Why::Source, .. }));
+}
