@@ -263,7 +263,7 @@ impl Begun {
             tasks.spawn(renewal.run());
         }
         let counted = in_use.clone();
-        own_metrics::of_tls(move || counted.numbers());
+        own_metrics::and(move || counted.numbers());
         let watching = in_use.clone();
         let thread = std::thread::Builder::new().name("certificates".to_owned()).spawn(move || watching.watch());
         if let Err(error) = thread {

@@ -69,6 +69,10 @@ enum Command {
         #[arg(value_name = "DIR")]
         dir: Option<PathBuf>,
     },
+    /// Make renditions and pictures of streams for the server that started this process
+    #[cfg(feature = "transcode")]
+    #[command(name = crate::transcoding::COMMAND, hide = true)]
+    Worker,
     /// Compile a hook for the server that started this process
     #[cfg(feature = "hooks")]
     #[command(name = millstream_hooks::COMMAND, hide = true)]
@@ -298,6 +302,8 @@ pub(crate) fn run() -> ExitCode {
         Command::Backup(flags) => backup_command::run(&flags),
         Command::Completions { shell } => paper_command::completions(shell),
         Command::Man { dir } => paper_command::man(dir.as_deref()),
+        #[cfg(feature = "transcode")]
+        Command::Worker => millstream_worker::run(std::io::stdin().lock(), std::io::stdout()).map_err(Failure::running),
         #[cfg(feature = "hooks")]
         Command::HookCompiler => {
             millstream_hooks::compiler_main(std::io::stdin(), std::io::stdout()).map_err(Failure::running)

@@ -294,6 +294,7 @@ fn config(flags: &EngineFlags, settings: &Settings, streams: &[Stream]) -> Confi
         formats: Formats::default(),
         subscribers: Subscribers::default(),
         relay_seed: 0,
+        renditions: millstream_engine::renditions::RenditionConfig::none(),
         recorded: RecordedConfig::default(),
         // The key is read later: it is in the data directory.
         grants: GrantConfig {

@@ -42,6 +42,7 @@ mod node;
 mod notify;
 mod own_metrics;
 mod paper_command;
+mod pictures;
 mod public;
 mod recordings;
 mod recordings_command;
@@ -52,6 +53,7 @@ mod serve;
 mod settings;
 mod sign_command;
 mod stream_command;
+mod transcoding;
 #[cfg(feature = "hooks")]
 mod upstreams;
 

@@ -1,5 +1,7 @@
 //! What the binary adds to `/metrics`: which build this is, and what became of its log lines. OpenMetrics text without its end.
+#[cfg(feature = "hooks")]
 use std::sync::OnceLock;
+use std::sync::{Mutex, PoisonError};
 
 #[cfg(feature = "hooks")]
 use millstream_hook_steps::numbers::Numbers;
@@ -17,25 +19,12 @@ const REVISION: &str = match option_env!("MILLSTREAM_REVISION") {
 #[cfg(feature = "hooks")]
 static OF_HOOKS: OnceLock<(Numbers, Option<Recorder>)> = OnceLock::new();
 
-static OF_RECORDINGS: OnceLock<Box<dyn Fn() -> String + Send + Sync>> = OnceLock::new();
+/// Whoever counts something beside the engine.
+static MORE: Mutex<Vec<Box<dyn Fn() -> String + Send + Sync>>> = Mutex::new(Vec::new());
 
-static OF_TLS: OnceLock<Box<dyn Fn() -> String + Send + Sync>> = OnceLock::new();
-
-/// These are told of certificates.
-pub(crate) fn of_tls(numbers: impl Fn() -> String + Send + Sync + 'static) {
-    let _ = OF_TLS.set(Box::new(numbers));
-}
-
-/// These are counted of recordings.
-pub(crate) fn of_recordings(numbers: impl Fn() -> String + Send + Sync + 'static) {
-    let _ = OF_RECORDINGS.set(Box::new(numbers));
-}
-
-static OF_RELAYS: OnceLock<Box<dyn Fn() -> String + Send + Sync>> = OnceLock::new();
-
-/// These are counted of relays.
-pub(crate) fn of_relays(numbers: impl Fn() -> String + Send + Sync + 'static) {
-    let _ = OF_RELAYS.set(Box::new(numbers));
+/// These are told of recordings, relays, certificates or workers.
+pub(crate) fn and(numbers: impl Fn() -> String + Send + Sync + 'static) {
+    MORE.lock().unwrap_or_else(PoisonError::into_inner).push(Box::new(numbers));
 }
 
 /// These are counted of hooks.
@@ -60,15 +49,13 @@ const fn hooks() -> &'static str {
 pub(crate) fn text() -> String {
     let version = env!("CARGO_PKG_VERSION");
     let (lost, hooks) = (logging::lost(), hooks());
-    let recordings = OF_RECORDINGS.get().map(|numbers| numbers()).unwrap_or_default();
-    let relays = OF_RELAYS.get().map(|numbers| numbers()).unwrap_or_default();
-    let tls = OF_TLS.get().map(|numbers| numbers()).unwrap_or_default();
+    let more: String = MORE.lock().unwrap_or_else(PoisonError::into_inner).iter().map(|numbers| numbers()).collect();
     format!(
         "# HELP millstream_build Which build this is; always 1.\n\
          # TYPE millstream_build info\n\
          millstream_build_info{{version=\"{version}\",revision=\"{REVISION}\"}} 1\n\
          # HELP millstream_log_lines_lost Log lines that whoever reads the log did not take in time.\n\
          # TYPE millstream_log_lines_lost counter\n\
-         millstream_log_lines_lost_total {lost}\n{hooks}{recordings}{relays}{tls}"
+         millstream_log_lines_lost_total {lost}\n{hooks}{more}"
     )
 }

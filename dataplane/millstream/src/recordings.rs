@@ -113,6 +113,11 @@ impl Recordings {
         config
     }
 
+    /// Where what is recorded is kept.
+    pub(crate) fn store(&self) -> Arc<dyn ObjectStore> {
+        Arc::clone(&self.store)
+    }
+
     /// Its numbers as text, for as long as the process runs.
     pub(crate) fn numbers(&self) -> impl Fn() -> String + Send + Sync + 'static {
         let handle = self.handle.clone();

@@ -16,7 +16,7 @@ use crate::own_metrics;
 pub(crate) fn relayed(config: Config, allow: Vec<Network>, run: u64, runtime: &Runtime) -> (Config, ShowRelays) {
     let relays = Relays::new(runtime.handle().clone(), Guard::PublicAnd(allow), run);
     let (counted, shown) = (relays.clone(), relays.clone());
-    own_metrics::of_relays(move || counted.numbers());
+    own_metrics::and(move || counted.numbers());
     let maker = SubscriberMaker::new(
         move |id, settings| settings.relays.as_deref().map(|to| relays.followers(id, to)).unwrap_or_default(),
         |before, after| before.relays != after.relays,

@@ -18,6 +18,7 @@ use millstream_proto::secret::Secret;
 use millstream_proto::sign::MasterKey;
 use millstream_proto::sign::grant::GrantKeys;
 use millstream_store::Store;
+use millstream_transcoder::Workers;
 use rustls::ServerConfig;
 use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM, SIGXFSZ};
 use signal_hook::iterator::Signals;
@@ -33,11 +34,13 @@ use crate::control::{self, CONTROL_TLS_KEY, Control, FileStreams, Here, Told};
 use crate::hook_host::HookHost;
 use crate::layers::{self, Layers};
 use crate::node::{self, Joined, Kept};
+use crate::pictures::photographed;
 use crate::recordings::{Recordings, Running};
 use crate::relays::relayed;
 use crate::reload::Reload;
 use crate::settings::values::Role;
 use crate::settings::{Settings, reference};
+use crate::transcoding::transcoded;
 use crate::{keys, logging, notify, own_metrics, public, settings};
 
 /// Serves until a signal has ended it.
@@ -106,7 +109,8 @@ fn as_all(
     let recordings = start_recordings(&layers, runtime);
     let config = Config { grants: grants(&layers, &secrets), ..layers.config.clone() };
     let (config, relays) = relayed(config, layers.relay_allow.clone(), identity.node.run, runtime);
-    let config = counted(recorded(config, recordings.as_ref(), runtime), &numbers);
+    let (config, transcoding) = transcoded(config, runtime).map_err(Failure::Running)?;
+    let config = counted(recorded(config, recordings.as_ref(), transcoding.workers(), runtime), &numbers);
     let directory = config.directory.clone();
     // Whoever comes before the node has heard of them is not to get past them.
     let bindings = runtime.block_on(millstream_api::hooks::bound(store.as_ref()));
@@ -114,6 +118,7 @@ fn as_all(
     let (hooks, chain) = start_hooks(&layers, &secrets, &bindings, runtime)?;
     let engine = start(config, chain)?;
     let remote = engine.remote();
+    transcoding.reach(remote.clone());
     hooks.decide_for(&remote);
     let tasks = recordings.as_ref().map(|recordings| recordings.tasks(runtime));
     let recordings = recordings.map(|recordings| recordings.tell(remote.clone(), runtime));
@@ -188,8 +193,10 @@ fn as_node(
     let recordings = start_recordings(&layers, runtime);
     let config = Config { control: Some(layers.control), directory: directory.clone(), grants, ..layers.config };
     let (config, relays) = relayed(config, layers.relay_allow, identity.node.run, runtime);
-    let config = recorded(config, recordings.as_ref(), runtime);
+    let (config, transcoding) = transcoded(config, runtime).map_err(Failure::Running)?;
+    let config = recorded(config, recordings.as_ref(), transcoding.workers(), runtime);
     let engine = start(counted(config, &numbers), chain)?;
+    transcoding.reach(engine.remote());
     hooks.decide_for(&engine.remote());
     let tasks = recordings.as_ref().map(|recordings| recordings.tasks(runtime));
     let recordings = recordings.map(|recordings| recordings.tell(engine.remote(), runtime));
@@ -228,7 +235,7 @@ fn start_recordings(layers: &Layers, runtime: &Runtime) -> Option<Recordings> {
     let wait = layers.config.stream.publisher_wait;
     match Recordings::start(&layers.data_dir, &layers.record, wait, runtime) {
         Ok(recordings) => {
-            own_metrics::of_recordings(recordings.numbers());
+            own_metrics::and(recordings.numbers());
             Some(recordings)
         }
         Err(error) => {
@@ -238,10 +245,13 @@ fn start_recordings(layers: &Layers, runtime: &Runtime) -> Option<Recordings> {
     }
 }
 
-/// The configuration of an engine whose streams are recorded.
-fn recorded(config: Config, recordings: Option<&Recordings>, runtime: &Runtime) -> Config {
+/// The configuration of an engine whose streams, and pictures of them, are recorded.
+fn recorded(config: Config, recordings: Option<&Recordings>, workers: Option<Workers>, runtime: &Runtime) -> Config {
     match recordings {
-        Some(recordings) => recordings.config(config, runtime),
+        Some(recordings) => {
+            let config = photographed(config, workers, recordings.store(), runtime);
+            recordings.config(config, runtime)
+        }
         None => config,
     }
 }

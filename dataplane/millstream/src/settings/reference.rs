@@ -100,7 +100,7 @@ pub(crate) const TABLES: [(&str, &str); 15] = [
     ("tls", "Certificates for the ports with TLS. The files are read anew when they change, and on SIGHUP"),
     ("acme", "A certificate that is ordered of an authority, such as Let's Encrypt, and renewed by itself"),
     ("hooks", "What WebAssembly hooks may use of this server, by name"),
-    ("record", "Where recordings are kept, of streams whose `isOnDemand` or `isVideo` is set"),
+    ("record", "Where recordings are kept, of streams whose `isOnDemand`, `isVideo` or `isImage` is set"),
     ("auth", "Who may publish and play: the steps of [[auth.steps]] in their order, then those of the preset"),
     ("stream_defaults", "How streams behave that say nothing else. In older files this table is [stream]"),
     ("hls", "How streams are cut for HLS and DASH"),
@@ -672,7 +672,7 @@ pub(crate) fn stream_rows() -> Vec<StreamRow> {
             example: match field.name {
                 "hls_time" => "4",
                 "ondemand_time" | "video_time" => "60",
-                "retention_days" => "30",
+                "retention_days" | "image_time" => "30",
                 "dvr_window_s" => "14400",
                 "hls_list_size" => "6",
                 "flush" => "\"balanced\"",

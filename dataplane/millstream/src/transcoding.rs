@@ -1,0 +1,63 @@
+//! Renditions and pictures of this node's streams: the engine is given who makes them, in a worker process that is this program again. Before it: the
+//! configuration; after it: `millstream worker`.
+use std::ffi::OsString;
+use std::net::IpAddr;
+use std::path::PathBuf;
+use std::sync::Arc;
+
+use anyhow::Context as _;
+use millstream_engine::config::Config;
+use millstream_engine::renditions::RenditionConfig;
+use millstream_engine::{Addresses, Remote};
+use millstream_proto::id::Id;
+use millstream_proto::sign::job::JOB_KEY_BYTES;
+use millstream_transcoder::{Program, Workers};
+use tokio::runtime::Runtime;
+
+use crate::own_metrics;
+
+/// The command that makes this program a worker.
+pub(crate) const COMMAND: &str = "worker";
+
+/// A node's workers; none in a build without codecs.
+pub(crate) struct Transcoding(Option<Workers>);
+
+/// The configuration of an engine whose streams have renditions. A worker is started when somebody asks for one.
+pub(crate) fn transcoded(config: Config, runtime: &Runtime) -> anyhow::Result<(Config, Transcoding)> {
+    if !cfg!(feature = "transcode") {
+        return Ok((config, Transcoding(None)));
+    }
+    let loopback = IpAddr::from([127, 0, 0, 1]);
+    let introduced = config.proxy_protocol_from.iter().chain(&config.http_proxy_protocol_from);
+    if introduced.into_iter().any(|network| network.contains(loopback)) {
+        tracing::warn!(
+            "proxy_protocol_from has 127.0.0.1, where workers come from without such a header: streams have no renditions and no pictures"
+        );
+    }
+    // This very program, also where its file has been replaced meanwhile.
+    let path = PathBuf::from("/proc/self/exe");
+    let mut key = [0; JOB_KEY_BYTES];
+    getrandom::fill(&mut key).context("no random bytes")?;
+    let program = Program { path, arguments: vec![OsString::from(COMMAND)] };
+    let app = config.apps.first().map_or("stream", Id::as_str).to_owned();
+    let workers = Workers::new(runtime.handle().clone(), program, app, key);
+    let counted = workers.clone();
+    own_metrics::and(move || counted.numbers());
+    let renditions = RenditionConfig::new(Arc::new(workers.clone()), key);
+    Ok((Config { renditions, ..config }, Transcoding(Some(workers))))
+}
+
+impl Transcoding {
+    /// Who takes pictures.
+    pub(crate) fn workers(&self) -> Option<Workers> {
+        self.0.clone()
+    }
+
+    /// The engine listens: workers may be told where.
+    pub(crate) fn reach(self, engine: Remote) {
+        let Addresses { http, rtmp, .. } = *engine.addresses();
+        if let Some(workers) = self.0 {
+            workers.reach(engine, millstream_transcoder::Addresses { http, rtmp });
+        }
+    }
+}
