@@ -4,6 +4,8 @@ use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
+use rustix::process::{Pid, Signal, kill_process};
+
 /// Resident memory of a process, bytes.
 pub fn rss(pid: u32) -> u64 {
     let status = fs::read_to_string(format!("/proc/{pid}/status")).expect("the process lives");
@@ -19,6 +21,36 @@ pub fn cpu(pid: u32) -> Duration {
     let ticks: u64 = fields[11..13].iter().map(|t| t.parse::<u64>().expect("ticks")).sum();
     // Linux shows these in USER_HZ, which is 100 on every architecture that Rust runs on.
     Duration::from_millis(ticks * 10)
+}
+
+/// Processes that this one has started and that have not ended.
+pub fn children(pid: u32) -> Vec<u32> {
+    let all = fs::read_dir("/proc").expect("/proc").filter_map(|entry| entry.ok()?.file_name().to_str()?.parse().ok());
+    let parent = |pid: u32| -> Option<u32> {
+        let stat = fs::read_to_string(format!("/proc/{pid}/stat")).ok()?;
+        let mut fields = stat.rsplit_once(')')?.1.split_whitespace();
+        let is_over = fields.next()? == "Z";
+        fields.next()?.parse().ok().filter(|_| !is_over)
+    };
+    all.filter(|child| parent(*child) == Some(pid)).collect()
+}
+
+/// The command line of a process, with spaces between; empty where it has ended.
+pub fn command(pid: u32) -> String {
+    let line = fs::read_to_string(format!("/proc/{pid}/cmdline")).unwrap_or_default();
+    line.trim_end_matches('\0').replace('\0', " ")
+}
+
+/// Kills a process, which learns nothing of it.
+pub fn kill(pid: u32) {
+    let pid = Pid::from_raw(pid as i32).expect("a process id");
+    kill_process(pid, Signal::KILL).expect("it can be killed");
+}
+
+/// Whether a process runs: one that has ended and that nobody has asked about does not.
+pub fn is_alive(pid: u32) -> bool {
+    let stat = fs::read_to_string(format!("/proc/{pid}/stat")).unwrap_or_default();
+    stat.rsplit_once(") ").is_some_and(|(_, state)| !state.starts_with('Z'))
 }
 
 /// Open descriptors of a process.

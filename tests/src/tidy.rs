@@ -168,6 +168,8 @@ fn crates_know_only_what_is_below_them() {
                 "millstream-objects",
                 "millstream-recorder",
                 "millstream-relay",
+                "millstream-transcoder",
+                "millstream-worker",
                 "millstream-agent",
                 "millstream-fleet",
                 "millstream-store",
@@ -180,6 +182,13 @@ fn crates_know_only_what_is_below_them() {
         ("millstream-bench", &["millstream-proto", "millstream-hub"]),
         // It loads any server, and knows no more of ours than the formats.
         ("millstream-loadtest", &["millstream-proto"]),
+        // Decodes and encodes, in a process of its own.
+        ("millstream-worker", &["millstream-proto"]),
+        // Starts it, and says what it is to make.
+        (
+            "millstream-transcoder",
+            &["millstream-proto", "millstream-hub", "millstream-engine", "millstream-fleet", "millstream-worker"],
+        ),
         // What tests share knows nothing of the product, and neither do those that look at it from outside.
         ("millstream-test-support", &[]),
         ("millstream-tests", &["millstream-test-support"]),

@@ -1,0 +1,180 @@
+//! Renditions with the worker that makes them: what viewers see of them, and what happens when it dies.
+use std::time::{Duration, Instant};
+
+use millstream_tests::clip::Clip;
+use millstream_tests::control::Client;
+use millstream_tests::flv::VIDEO;
+use millstream_tests::http::{Viewer, get};
+use millstream_tests::machine::Probe;
+use millstream_tests::proc;
+use millstream_tests::rtmp::{Publisher, Pushing};
+use millstream_tests::server::{Options, Server};
+use millstream_tests::tools::{Tool, ffprobe};
+use millstream_tests::{eventually, seconds};
+use serde_json::json;
+
+fn start(id: &str) -> (Server, Client) {
+    let server = Options::open().shards(2).config("[stream_defaults]\non_unpublish = \"end\"\n").start();
+    let mut client = Client::admin(&server);
+    let settings = json!({ "isCodec": true, "ld": true, "sd": true, "hd": true });
+    let made = client.post("/api/v1/streams", &json!({ "id": id, "settings": settings })).is(201).json;
+    assert_eq!(made["not_in_force"], json!([]));
+    (server, client)
+}
+
+fn publish(server: &Server, clip: Clip) -> Pushing {
+    Publisher::start(server.rtmp, "stream", "cam").expect("published").repeat(clip)
+}
+
+fn text(server: &Server, path: &str) -> String {
+    let answer = get(server.http, path);
+    assert_eq!(answer.status, 200, "{path}: {}", String::from_utf8_lossy(&answer.body));
+    String::from_utf8_lossy(&answer.body).into_owned()
+}
+
+/// Number of the first segment, and lengths and dates of all that are whole.
+fn segments(playlist: &str) -> (u64, Vec<String>) {
+    let first = playlist.lines().find_map(|line| line.strip_prefix("#EXT-X-MEDIA-SEQUENCE:")).expect("a number");
+    let of_segments = |line: &&str| line.starts_with("#EXTINF") || line.starts_with("#EXT-X-PROGRAM-DATE-TIME");
+    (first.parse().expect("a number"), playlist.lines().filter(of_segments).map(str::to_owned).collect())
+}
+
+/// Processes that are workers of that server.
+fn workers(server: &Server) -> Vec<u32> {
+    proc::children(server.pid()).into_iter().filter(|pid| proc::command(*pid).contains("worker")).collect()
+}
+
+#[test]
+fn renditions_are_made_when_somebody_watches_and_players_may_switch_at_any_segment() {
+    let (server, _client) = start("cam");
+    let _push = publish(&server, Clip::busy());
+    let index = text(&server, "/cam/index.m3u8");
+    assert!(index.contains("RESOLUTION=640x360") && index.contains("\n360p/video.m3u8\n"), "{index}");
+    assert!(!index.contains("480p") && !index.contains("720p"), "not blown up: {index}");
+    assert!(workers(&server).is_empty(), "nobody watches");
+    // Long enough for whole segments of the rendition.
+    std::thread::sleep(seconds(5));
+    let asked = Instant::now();
+    let playlist = text(&server, "/cam/360p/video.m3u8");
+    println!("the first playlist of a rendition came after {:?}", asked.elapsed());
+    assert!(playlist.contains("#EXT-X-PART:"), "{playlist}");
+    assert_eq!(workers(&server).len(), 1);
+    // Whole segments of both, with the same numbers, lengths and dates.
+    std::thread::sleep(seconds(8));
+    let (own, of_source) = (text(&server, "/cam/360p/video.m3u8"), text(&server, "/cam/video.m3u8"));
+    let ((first, own), (source_first, of_source)) = (segments(&own), segments(&of_source));
+    let common: Vec<_> = own.iter().filter(|line| of_source.contains(line)).collect();
+    assert!(first >= source_first && common.len() >= 4, "{first} {own:?}\n{source_first} {of_source:?}");
+    for url in ["360p/live.flv", "360p/index.m3u8", "360p/manifest.mpd"] {
+        let seen = ffprobe(&format!("http://{}/cam/{url}", server.http));
+        let is = |what: &str| seen.iter().any(|line| line.contains(what));
+        assert!(is("h264") && is("640,360") && is("aac"), "{url}: {seen:?}");
+    }
+    assert!(server.metrics().contains("millstream_renditions{state=\"made\"} 1"), "{}", server.metrics());
+    // Ten seconds after the last one has left, or a little more, nothing is made.
+    eventually("it is no longer made", seconds(25), || {
+        server.metrics().contains("millstream_renditions{state=\"made\"} 0").then_some(())
+    });
+}
+
+#[test]
+fn case_17_a_rendition_has_keyframes_and_stamps_where_its_source_has_them() {
+    let (server, _client) = start("cam");
+    let _push = publish(&server, Clip::busy());
+    let mut small = Viewer::watch(server.http, "cam/360p");
+    let small = small.tags_for(seconds(8));
+    let pictures: Vec<_> = small.iter().filter(|tag| tag.kind == VIDEO && tag.is_frame()).collect();
+    assert!(pictures.len() > 150, "{} pictures", pictures.len());
+    Viewer::assert_monotonic(&small);
+    let keyframes: Vec<u32> = pictures.iter().filter(|tag| tag.is_keyframe()).map(|tag| tag.timestamp).collect();
+    assert!(keyframes.windows(2).all(|pair| pair[1] - pair[0] == 1_000), "one a second: {keyframes:?}");
+    assert!(small.iter().any(|tag| tag.kind != VIDEO && tag.is_frame()), "with sound");
+}
+
+#[test]
+fn a_worker_that_is_killed_is_started_again_and_nobody_is_disconnected() {
+    let (server, _client) = start("cam");
+    let _push = publish(&server, Clip::busy());
+    let mut viewer = Viewer::watch(server.http, "cam/360p");
+    assert!(viewer.tags_for(seconds(3)).iter().filter(|tag| tag.kind == VIDEO).count() > 30);
+    let before = text(&server, "/cam/360p/video.m3u8");
+    let [worker] = workers(&server)[..] else { panic!("{:?}", workers(&server)) };
+    let probe = Probe::start();
+    proc::kill(worker);
+    let killed = Instant::now();
+    // The same connection goes on.
+    let next = viewer.find("a keyframe of another worker", seconds(15), |tag| {
+        tag.kind == VIDEO && tag.is_keyframe() && killed.elapsed() > Duration::from_millis(300)
+    });
+    let away = killed.elapsed();
+    println!("the rendition went on {away:?} after its worker was killed, at {} ms", next.timestamp);
+    if !probe.stop().too_busy() {
+        assert!(away < seconds(3), "{away:?}");
+    }
+    std::thread::sleep(seconds(4));
+    let after = text(&server, "/cam/360p/video.m3u8");
+    assert!(!after.contains("#EXT-X-DISCONTINUITY\n") && after.matches("#EXT-X-GAP").count() <= 1, "{before}\n{after}");
+    assert_eq!(workers(&server).len(), 1);
+    assert!(server.metric("millstream_worker_restarts_total") >= 1.0);
+}
+
+#[test]
+fn no_worker_outlives_its_node() {
+    let (server, _client) = start("cam");
+    let _push = publish(&server, Clip::busy());
+    text(&server, "/cam/360p/video.m3u8");
+    let [worker] = workers(&server)[..] else { panic!("{:?}", workers(&server)) };
+    drop(server.kill());
+    eventually("the worker has ended", seconds(2), || (!proc::is_alive(worker)).then_some(()));
+}
+
+#[test]
+fn a_snapshot_is_the_newest_picture_and_one_is_taken_for_all() {
+    let (server, _client) = start("cam");
+    assert_eq!(get(server.http, "/cam/snapshot.jpg").status, 404);
+    let _push = publish(&server, Clip::busy());
+    eventually("it is on air", seconds(5), || (get(server.http, "/cam/video.m3u8").status == 200).then_some(()));
+    let asked = Instant::now();
+    let first = get(server.http, "/cam/snapshot.jpg");
+    println!("the first snapshot came after {:?}", asked.elapsed());
+    assert_eq!((first.status, first.header("content-type")), (200, "image/jpeg"));
+    let dir = tempfile::tempdir().expect("a directory");
+    let file = dir.path().join("snapshot.jpg");
+    std::fs::write(&file, &first.body).expect("written");
+    let seen = ffprobe(file.to_str().expect("ASCII"));
+    assert!(seen.iter().any(|line| line.contains("mjpeg") && line.contains("640,360")), "{seen:?}");
+    std::thread::sleep(seconds(2));
+    let at = server.http;
+    let asking: Vec<_> = (0..50).map(|_| std::thread::spawn(move || get(at, "/cam/snapshot.jpg").body)).collect();
+    let mut pictures: Vec<_> = asking.into_iter().map(|thread| thread.join().expect("answered")).collect();
+    pictures.sort();
+    pictures.dedup();
+    // Each shard may have asked for one; they are one all the same when they ask at once.
+    assert!(
+        pictures.len() <= 2 && pictures.iter().all(|picture| picture.starts_with(b"\xff\xd8")),
+        "{}",
+        pictures.len()
+    );
+    assert!(pictures.iter().all(|picture| *picture != first.body), "a newer one");
+}
+
+#[test]
+fn hls_js_switches_between_source_and_rendition_without_standing_still() {
+    let (server, _client) = start("cam");
+    let _push = publish(&server, Clip::busy());
+    eventually("it is on air", seconds(5), || (get(server.http, "/cam/video.m3u8").status == 200).then_some(()));
+    let script = concat!(env!("CARGO_MANIFEST_DIR"), "/browser/switches.mjs");
+    let probe = Probe::start();
+    let done =
+        Tool::start("node", &[script, "hls-1.7", &format!("http://{}/cam", server.http), "20"]).wait(seconds(80));
+    let load = probe.stop();
+    println!("{}{load}", done.stdout);
+    assert!(done.status.success(), "{}\n{}", done.stdout, done.stderr);
+    let line = done.stdout.lines().find(|line| line.starts_with('{')).expect("a report");
+    let seen: serde_json::Value = serde_json::from_str(line).expect("JSON");
+    assert_eq!(seen["levels"], 2, "{seen}");
+    assert!(!line.contains("(fatal)"), "{seen}");
+    if !load.too_busy() {
+        assert!(seen["longest"].as_u64() < Some(500), "{seen}");
+    }
+}
