@@ -1,4 +1,5 @@
 //! Renditions with the worker that makes them: what viewers see of them, and what happens when it dies.
+use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
 use millstream_tests::clip::Clip;
@@ -177,4 +178,30 @@ fn hls_js_switches_between_source_and_rendition_without_standing_still() {
     if !load.too_busy() {
         assert!(seen["longest"].as_u64() < Some(500), "{seen}");
     }
+}
+
+#[test]
+fn pictures_of_a_stream_that_asks_for_it_are_kept_and_served() {
+    let server = Options::open().config("[[stream]]\nid = \"cam\"\nisImage = true\nimage_time = 1\n").start();
+    let _push = publish(&server, Clip::small());
+    let days = server.data_dir().join("recordings/cam/images");
+    let pictures = eventually("two pictures are stored", seconds(15), || {
+        // One that is being written has another name.
+        let mut found = files(&days);
+        found.retain(|file| file.extension().is_some_and(|extension| extension == "jpg"));
+        (found.len() >= 2).then_some(found)
+    });
+    for picture in &pictures {
+        let path = picture.strip_prefix(server.data_dir().join("recordings")).expect("below it");
+        let answer = get(server.http, &format!("/{}", path.to_str().expect("ASCII")));
+        assert_eq!((answer.status, answer.header("content-type")), (200, "image/jpeg"));
+        assert!(answer.body.starts_with(b"\xff\xd8"));
+    }
+    eventually("they are counted", seconds(5), || (server.metric("millstream_pictures_total") >= 2.0).then_some(()));
+}
+
+/// Files below a directory, at any depth; none where there is no such directory.
+fn files(dir: &Path) -> Vec<PathBuf> {
+    let entries = std::fs::read_dir(dir).into_iter().flatten().filter_map(Result::ok);
+    entries.flat_map(|entry| if entry.path().is_dir() { files(&entry.path()) } else { vec![entry.path()] }).collect()
 }
