@@ -29,6 +29,17 @@ pub enum Method {
     Other(String),
 }
 
+/// What a request came over.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Version {
+    /// HTTP/1.0: an answer of unknown length ends with its connection.
+    Http10,
+    /// HTTP/1.1.
+    Http11,
+    /// HTTP/2, which has frames of its own for bodies, and no upgrades.
+    Http2,
+}
+
 /// One request.
 #[derive(Clone, PartialEq, Eq)]
 pub struct Request {
@@ -39,8 +50,8 @@ pub struct Request {
     pub path: Vec<String>,
     /// The query's parameters.
     pub query: Params,
-    /// 0 for HTTP/1.0, 1 for HTTP/1.1.
-    pub minor_version: u8,
+    /// Which HTTP it came over.
+    pub version: Version,
     /// Whether the connection may go on after the answer.
     pub keep_alive: bool,
     /// Bytes of body that follow the head; at most [`HTTP_BODY_BYTES_MAX`].
@@ -80,7 +91,7 @@ impl fmt::Debug for Request {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Request")
             .field("method", &self.method)
-            .field("minor_version", &self.minor_version)
+            .field("version", &self.version)
             .field("segments", &self.path.len())
             .finish_non_exhaustive()
     }
@@ -201,7 +212,8 @@ pub fn parse(head: &[u8]) -> Result<Parsed, HttpError> {
     let (Some(method), Some(target), Some(minor_version)) = (parsed.method, parsed.path, parsed.version) else {
         return Err(HttpError::Syntax("the request line is incomplete"));
     };
-    let request = assemble(method, target, minor_version, parsed.headers)?;
+    let version = if minor_version == 0 { Version::Http10 } else { Version::Http11 };
+    let request = assemble(method, target, version, parsed.headers)?;
     Ok(Parsed::Complete { request, head_bytes })
 }
 
@@ -209,13 +221,13 @@ pub fn parse(head: &[u8]) -> Result<Parsed, HttpError> {
 pub(crate) fn assemble(
     method: &str,
     target: &str,
-    minor_version: u8,
+    version: Version,
     headers: &[httparse::Header<'_>],
 ) -> Result<Request, HttpError> {
     let (path, query) = target::split(target)?;
     let headers = Headers(headers);
     let host = headers.one("Host")?;
-    check_host(host, minor_version)?;
+    check_host(host, version)?;
     let metrics = (path.len() == 1 && path.first().is_some_and(|name| name == "metrics"))
         .then(|| Format::of_accept(headers.joined("Accept").as_deref()));
     Ok(Request {
@@ -228,8 +240,8 @@ pub(crate) fn assemble(
         },
         path,
         query: Params::parse(query)?,
-        minor_version,
-        keep_alive: headers.keep_alive(minor_version),
+        version,
+        keep_alive: headers.keep_alive(version),
         content_length: headers.content_length()?,
         host: host.map(text),
         user_agent: headers.first("User-Agent").map(text),
@@ -287,9 +299,9 @@ fn check_line_ends(head: &[u8]) -> Result<(), HttpError> {
     if bare { Err(HttpError::Syntax("a line does not end with CR LF")) } else { Ok(()) }
 }
 
-fn check_host(host: Option<&[u8]>, minor_version: u8) -> Result<(), HttpError> {
+fn check_host(host: Option<&[u8]>, version: Version) -> Result<(), HttpError> {
     match host {
-        None if minor_version > 0 => Err(HttpError::NoHost),
+        None if version != Version::Http10 => Err(HttpError::NoHost),
         // What a name, an IPv4 or bracketed IPv6 address and a port are written with. It may be empty (RFC 9110, 7.2).
         Some(host) if !host.iter().all(|b| b.is_ascii_alphanumeric() || b".-_:[]%~".contains(b)) => {
             Err(HttpError::Host)
@@ -327,8 +339,8 @@ impl<'a> Headers<'a> {
     }
 
     /// RFC 9112, 9.3.
-    fn keep_alive(&self, minor_version: u8) -> bool {
-        !self.lists("Connection", "close") && (minor_version > 0 || self.lists("Connection", "keep-alive"))
+    fn keep_alive(&self, version: Version) -> bool {
+        !self.lists("Connection", "close") && (version != Version::Http10 || self.lists("Connection", "keep-alive"))
     }
 
     /// Whether a header that is a list has this among its values.

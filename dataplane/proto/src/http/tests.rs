@@ -1,5 +1,5 @@
 //! Heads as players, browsers and CDNs send them, and as attackers do.
-use super::request::{HttpError, Method, Parsed, Request, TargetError, parse};
+use super::request::{HttpError, Method, Parsed, Request, TargetError, Version, parse};
 use super::response::{Body, Cache, Head, error, imf_fixdate, not_allowed};
 use crate::limits::{HTTP_HEAD_BYTES_MAX, HTTP_HEADERS_MAX};
 use crate::query::QueryError;
@@ -26,7 +26,7 @@ fn what_a_browser_sends() {
     assert_eq!(request.method, Method::Get);
     assert_eq!(request.path, ["cam1", "live.flv"]);
     assert_eq!((request.query.get("sign"), request.query.get("start")), (Some("hush"), Some("next")));
-    assert_eq!((request.minor_version, request.keep_alive, request.content_length), (1, true, 0));
+    assert_eq!((request.version, request.keep_alive, request.content_length), (Version::Http11, true, 0));
     assert_eq!(request.host.as_deref(), Some("media.example:8080"));
     assert_eq!(request.user_agent.as_deref(), Some("Mozilla/5.0 (X11) Chrome/130"));
     assert_eq!(request.origin.as_deref(), Some("https://example.com"));

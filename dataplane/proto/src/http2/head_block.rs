@@ -25,6 +25,7 @@ pub struct HeadBlock {
     block: Bytes,
     status: u16,
     head_bytes: usize,
+    content_length: Option<u64>,
 }
 
 impl HeadBlock {
@@ -40,7 +41,7 @@ impl HeadBlock {
         if status < 200 {
             return Err(HeadBlockError::Informational(status));
         }
-        let mut block = status_block(status);
+        let (mut block, mut content_length) = (status_block(status), None);
         let named: Vec<&[u8]> = parsed
             .headers
             .iter()
@@ -53,19 +54,28 @@ impl HeadBlock {
             let is_of_connection = ["connection", "keep-alive", "proxy-connection", "transfer-encoding", "upgrade"]
                 .contains(&&*name)
                 || named.iter().any(|named| named.eq_ignore_ascii_case(name.as_bytes()));
+            if name == "content-length" {
+                let digits = std::str::from_utf8(header.value.trim_ascii()).ok();
+                content_length = Some(digits.and_then(|digits| digits.parse().ok()).ok_or(HeadBlockError::Syntax)?);
+            }
             if !is_of_connection {
                 encode_field(&mut block, name.as_bytes(), header.value.trim_ascii());
             }
         }
-        Self::new(block, status, head_bytes)
+        Self::new(block, status, head_bytes, content_length)
     }
 
-    fn new(block: Vec<u8>, status: u16, head_bytes: usize) -> Result<Self, HeadBlockError> {
+    fn new(
+        block: Vec<u8>,
+        status: u16,
+        head_bytes: usize,
+        content_length: Option<u64>,
+    ) -> Result<Self, HeadBlockError> {
         // A byte is left for a change of the table's size, which connections may have to say before their first block.
         if block.len() >= HTTP2_FRAME_BYTES_MAX {
             return Err(HeadBlockError::Long);
         }
-        Ok(Self { block: block.into(), status, head_bytes })
+        Ok(Self { block: block.into(), status, head_bytes, content_length })
     }
 
     /// The payload of the HEADERS frame.
@@ -76,6 +86,15 @@ impl HeadBlock {
     /// The status.
     pub const fn status(&self) -> u16 {
         self.status
+    }
+
+    /// Bytes of the body; `None`: the head does not say, and the body ends when its sender says so.
+    pub const fn body_bytes(&self) -> Option<u64> {
+        match self.status {
+            // They have none, whatever their head says (RFC 9110, 8.6).
+            204 | 304 => Some(0),
+            _ => self.content_length,
+        }
     }
 
     /// Bytes of the text that were the head: what follows is the body.
@@ -121,6 +140,17 @@ mod tests {
             ]
         );
         assert!(head.block().len() < text.len() / 2, "{}", head.block().len());
+        assert_eq!(head.body_bytes(), None);
+    }
+
+    #[test]
+    fn answers_that_never_have_a_body() {
+        for text in
+            ["204 No Content\r\n", "304 Not Modified\r\nContent-Length: 9\r\n", "200 OK\r\nContent-Length: 0\r\n"]
+        {
+            let head = HeadBlock::of_http1(format!("HTTP/1.1 {text}\r\n").as_bytes()).unwrap();
+            assert_eq!(head.body_bytes(), Some(0), "{text}");
+        }
     }
 
     #[test]
@@ -129,6 +159,7 @@ mod tests {
         let head = HeadBlock::of_http1(&text).unwrap();
         assert_eq!(&text[head.head_bytes()..], b"404 Not Found: no stream of that name is on air\n");
         assert!(lines(&head).contains(&"content-length: 48".to_owned()));
+        assert_eq!(head.body_bytes(), Some(48));
         assert!(!lines(&head).iter().any(|line| line.starts_with("connection")));
     }
 
@@ -145,6 +176,7 @@ mod tests {
         check(b"", HeadBlockError::Syntax);
         check(b"HTTP/1.1 200 OK\r\nA: b\r\n", HeadBlockError::Syntax);
         check(b"GET / HTTP/1.1\r\n\r\n", HeadBlockError::Syntax);
+        check(b"HTTP/1.1 200 OK\r\nContent-Length: -1\r\n\r\n", HeadBlockError::Syntax);
         check(b"HTTP/1.1 101 Switching Protocols\r\n\r\n", HeadBlockError::Informational(101));
         let long = format!("HTTP/1.1 200 OK\r\nA: {}\r\n\r\n", "{".repeat(20_000));
         check(long.as_bytes(), HeadBlockError::Long);

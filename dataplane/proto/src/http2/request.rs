@@ -4,7 +4,7 @@
 use std::borrow::Cow;
 
 use super::hpack::Fields;
-use crate::http::request::{HttpError, Request, TargetError, assemble};
+use crate::http::request::{HttpError, Request, TargetError, Version, assemble};
 use crate::limits::HTTP_HEADERS_MAX;
 
 /// A request or trailers that break HTTP: the stream ends with PROTOCOL_ERROR (RFC 9113, 8.1.1).
@@ -173,7 +173,7 @@ impl RequestHead {
         if headers.len() > HTTP_HEADERS_MAX {
             return Err(HttpError::Headers);
         }
-        assemble(&method, path, 1, &headers)
+        assemble(&method, path, Version::Http2, &headers)
     }
 
     /// Bytes of memory that this holds.
@@ -308,7 +308,7 @@ mod tests {
         else {
             panic!("a whole head");
         };
-        assert_eq!(request, same);
+        assert_eq!(request, Request { version: Version::Http2, ..same });
         assert_eq!(request.host.as_deref(), Some("media.example:8443"));
         assert!(request.accepts_gzip && request.keep_alive && request.bearer.is_some());
         assert!(!format!("{head:?}").contains("abc"));

@@ -111,6 +111,11 @@ impl Connection {
         window.min(self.send_window.available())
     }
 
+    /// Whether the connection's window has room; a stream's own may have none.
+    pub fn has_window(&self) -> bool {
+        self.send_window.available() > 0
+    }
+
     /// Ends a stream before its time; false: it was over.
     pub fn reset(&mut self, stream: StreamId, code: ErrorCode) -> bool {
         let was_open = self.streams.end(stream.0).is_some();
