@@ -11,7 +11,8 @@ use crate::certificates::{Certificates, Shown};
 use crate::challenges::{ACME_TLS, Challenges};
 use crate::error::CertificateError;
 
-/// What HTTP clients are asked for by ALPN. Clients that also offer HTTP/2 get this.
+/// What HTTP clients are asked for by ALPN.
+pub(crate) const HTTP2: &[u8] = b"h2";
 const HTTP1: &[u8] = b"http/1.1";
 
 /// Keys of session tickets, for as long as the process runs: rustls makes a new one every six hours, and takes tickets of the one before.
@@ -36,8 +37,10 @@ impl fmt::Debug for Tickets {
 pub enum Purpose {
     /// RTMP, which has no name in ALPN.
     Media,
-    /// HTTP/1.1.
+    /// HTTP/1.1 alone.
     Web,
+    /// HTTP/2, which is preferred where it is switched on, and HTTP/1.1.
+    Viewers,
 }
 
 /// All that a TLS port needs, shared by the shards.
@@ -45,26 +48,29 @@ pub enum Purpose {
 pub struct ServerTls {
     media: Arc<ServerConfig>,
     web: Arc<ServerConfig>,
+    viewers: Arc<ServerConfig>,
+    http2: bool,
     certificates: Arc<Certificates>,
     challenges: Arc<Challenges>,
     tickets: Tickets,
 }
 
 impl ServerTls {
-    /// With these certificates. Who has a ticket comes back with it, whichever certificates there were then.
-    pub fn new(certificates: Certificates, tickets: &Tickets) -> Result<Self, CertificateError> {
-        Self::made(Arc::new(certificates), Arc::default(), tickets)
+    /// With these certificates. Who has a ticket comes back with it, whichever certificates there were then. `http2`: viewers are offered it.
+    pub fn new(certificates: Certificates, tickets: &Tickets, http2: bool) -> Result<Self, CertificateError> {
+        Self::made(Arc::new(certificates), Arc::default(), tickets, http2)
     }
 
     /// The same with these challenges pending, and no others.
     pub fn with_challenges(&self, challenges: Arc<Challenges>) -> Result<Self, CertificateError> {
-        Self::made(Arc::clone(&self.certificates), challenges, &self.tickets)
+        Self::made(Arc::clone(&self.certificates), challenges, &self.tickets, self.http2)
     }
 
     fn made(
         certificates: Arc<Certificates>,
         challenges: Arc<Challenges>,
         tickets: &Tickets,
+        http2: bool,
     ) -> Result<Self, CertificateError> {
         let config = |alpn: &[&[u8]], challenges: &Arc<Challenges>| {
             let builder = ServerConfig::builder_with_provider(Arc::new(ring::default_provider()))
@@ -80,10 +86,14 @@ impl ServerTls {
             config.max_early_data_size = 0;
             Ok(Arc::new(config))
         };
-        // Last: who offers something else as well is no authority.
-        let web: &[&[u8]] = if challenges.has_certificates() { &[HTTP1, ACME_TLS] } else { &[HTTP1] };
-        let (media, web) = (config(&[], &Arc::default())?, config(web, &challenges)?);
-        Ok(Self { media, web, certificates, challenges, tickets: tickets.clone() })
+        let offer = |http2: bool| -> Vec<&[u8]> {
+            let preferred = http2.then_some(HTTP2);
+            // Last: who offers something else as well is no authority.
+            preferred.into_iter().chain([HTTP1]).chain(challenges.has_certificates().then_some(ACME_TLS)).collect()
+        };
+        let media = config(&[], &Arc::default())?;
+        let (web, viewers) = (config(&offer(false), &challenges)?, config(&offer(http2), &challenges)?);
+        Ok(Self { media, web, viewers, http2, certificates, challenges, tickets: tickets.clone() })
     }
 
     /// For RTMP.
@@ -91,7 +101,7 @@ impl ServerTls {
         &self.media
     }
 
-    /// For HTTP.
+    /// For HTTP/1.1.
     pub fn web(&self) -> &Arc<ServerConfig> {
         &self.web
     }
@@ -101,7 +111,13 @@ impl ServerTls {
         match purpose {
             Purpose::Media => &self.media,
             Purpose::Web => &self.web,
+            Purpose::Viewers => &self.viewers,
         }
+    }
+
+    /// Whether viewers are offered HTTP/2.
+    pub fn has_http2(&self) -> bool {
+        self.http2
     }
 
     /// The certificates in use.

@@ -10,6 +10,7 @@ use rustls::{ProtocolVersion, ServerConfig};
 use crate::challenges::ACME_TLS;
 use crate::error::TlsError;
 use crate::records::Records;
+use crate::server::HTTP2;
 use crate::stranger::Stranger;
 
 /// Bytes of an unfinished handshake that are held. A ClientHello with a post-quantum key share has about 2,000; the longest record has 16,640.
@@ -89,6 +90,11 @@ impl Session {
         self.connection.alpn_protocol() == Some(ACME_TLS)
     }
 
+    /// HTTP/2 was agreed on.
+    pub fn is_http2(&self) -> bool {
+        self.connection.alpn_protocol() == Some(HTTP2)
+    }
+
     /// Version and cipher, for the log.
     pub fn describe(&self) -> String {
         let version = match self.connection.protocol_version() {
@@ -97,7 +103,8 @@ impl Session {
             _ => "TLS",
         };
         let cipher = self.connection.negotiated_cipher_suite();
-        cipher.map_or_else(|| version.to_owned(), |cipher| format!("{version} {:?}", cipher.suite()))
+        let http = if self.is_http2() { ", HTTP/2" } else { "" };
+        cipher.map_or_else(|| version.to_owned(), |cipher| format!("{version} {:?}{http}", cipher.suite()))
     }
 
     /// Takes bytes of the peer, which are used up. Plaintext is added to `plain`, what the peer is to get to `out`, which is also to be sent when

@@ -82,7 +82,7 @@ fn the_certificate_of_a_challenge_is_for_who_offers_its_protocol_alone() {
 
 #[test]
 fn before_there_is_a_certificate_handshakes_are_refused_and_challenges_are_not() {
-    let none = ServerTls::new(Certificates::none(), &Tickets::new().unwrap()).unwrap();
+    let none = ServerTls::new(Certificates::none(), &Tickets::new().unwrap(), true).unwrap();
     assert!(none.certificates().is_empty());
     let authority = Authority::new();
     for alpn in [&[][..], &[&b"http/1.1"[..]]] {

@@ -61,7 +61,7 @@ pub(super) fn certificates(pairs: &[&Pair]) -> Result<Certificates, CertificateE
 }
 
 pub(super) fn server(pairs: &[&Pair]) -> ServerTls {
-    ServerTls::new(certificates(pairs).unwrap(), &Tickets::new().unwrap()).unwrap()
+    ServerTls::new(certificates(pairs).unwrap(), &Tickets::new().unwrap(), true).unwrap()
 }
 
 /// How a client is set up.

@@ -5,7 +5,7 @@ use rustls::version::{TLS12, TLS13};
 use rustls::{HandshakeKind, ProtocolVersion};
 
 use super::kit::{Authority, Line, YEARS, certificates, client_config, server};
-use crate::{Records, ServerTls, Tickets, TlsError};
+use crate::{Purpose, Records, ServerTls, Session, Tickets, TlsError};
 
 const NAME: &str = "live.example.org";
 
@@ -60,7 +60,7 @@ fn who_comes_back_brings_its_ticket_also_after_other_certificates_are_in_use() {
     let authority = Authority::new();
     let tickets = Tickets::new().unwrap();
     let servers: Vec<_> = (0..2)
-        .map(|_| ServerTls::new(certificates(&[&authority.sign(&[NAME], YEARS)]).unwrap(), &tickets).unwrap())
+        .map(|_| ServerTls::new(certificates(&[&authority.sign(&[NAME], YEARS)]).unwrap(), &tickets, true).unwrap())
         .collect();
     for version in [&TLS12, &TLS13] {
         let client = Arc::new(client_config(authority.root(), &[version]));
@@ -79,17 +79,33 @@ fn who_comes_back_brings_its_ticket_also_after_other_certificates_are_in_use() {
 }
 
 #[test]
-fn http_1_is_chosen_for_who_offers_it_and_who_offers_http_2_alone_is_refused() {
-    let (server, authority) = setup();
-    let offer = |names: &[&[u8]]| {
+fn http_2_is_chosen_for_viewers_who_offer_it_where_it_is_switched_on() {
+    let authority = Authority::new();
+    let certificates = || certificates(&[&authority.sign(&[NAME], YEARS)]).unwrap();
+    let server = |http2| ServerTls::new(certificates(), &Tickets::new().unwrap(), http2).unwrap();
+    let offer = |server: &ServerTls, purpose: Purpose, names: &[&[u8]]| {
         let mut client = client_config(authority.root(), &[&TLS12, &TLS13]);
         client.alpn_protocols = names.iter().map(|name| name.to_vec()).collect();
-        let mut line = Line::new(&server, &Arc::new(client), NAME);
-        line.settle().map(|_| line.client.alpn_protocol().map(<[u8]>::to_vec))
+        let mut line = Line::new(server, &Arc::new(client), NAME);
+        line.server = Session::new(server.of(purpose)).unwrap();
+        let settled = line.settle();
+        let agreed = settled.map(|_| line.client.alpn_protocol().map(<[u8]>::to_vec));
+        assert_eq!(line.server.is_http2(), matches!(&agreed, Ok(Some(name)) if name == b"h2"));
+        agreed
     };
-    assert_eq!(offer(&[b"h2", b"http/1.1"]).unwrap().unwrap(), b"http/1.1");
-    assert_eq!(offer(&[]).unwrap(), None);
-    assert_eq!(offer(&[b"h2"]), Err(TlsError::NoProtocol));
+    let (with, without) = (server(true), server(false));
+    for (server, purpose, chosen) in [
+        (&with, Purpose::Viewers, &b"h2"[..]),
+        (&with, Purpose::Web, b"http/1.1"),
+        (&without, Purpose::Viewers, b"http/1.1"),
+    ] {
+        assert_eq!(offer(server, purpose, &[b"h2", b"http/1.1"]).unwrap().unwrap(), chosen);
+        assert_eq!(offer(server, purpose, &[b"http/1.1", b"h2"]).unwrap().unwrap(), chosen);
+        assert_eq!(offer(server, purpose, &[b"http/1.1"]).unwrap().unwrap(), b"http/1.1");
+        assert_eq!(offer(server, purpose, &[]).unwrap(), None);
+    }
+    assert_eq!(offer(&with, Purpose::Viewers, &[b"h2"]).unwrap().unwrap(), b"h2");
+    assert_eq!(offer(&without, Purpose::Viewers, &[b"h2"]), Err(TlsError::NoProtocol));
 }
 
 #[test]
