@@ -94,7 +94,7 @@ pub(super) fn asset(name: &str) -> Option<(&'static str, &'static [u8])> {
         "way-dash-e9b20e28.js" => (JS, include_bytes!("../../pages/way-dash-e9b20e28.js")),
         "page-9c9ea7c9.css" => (CSS, include_bytes!("../../pages/page-9c9ea7c9.css")),
         "icon-a05e4932.svg" => (SVG, include_bytes!("../../pages/icon-a05e4932.svg")),
-        "wall-0c091756.js" => (JS, include_bytes!("../../pages/wall-0c091756.js")),
+        "wall-bca167b7.js" => (JS, include_bytes!("../../pages/wall-bca167b7.js")),
         "wall-f8eceb56.css" => (CSS, include_bytes!("../../pages/wall-f8eceb56.css")),
         _ => return None,
     })

@@ -1,5 +1,5 @@
-// A wall of streams: each tile plays one by FLV over WebSocket, of which a browser opens as many as the page needs, where it opens six HTTP
-// connections to a server. `wall.html?streams=a,b,c`; other parameters (a token, `start=next`) go along with each stream's address.
+// A wall of streams: each tile plays one by FLV. Where the page came by HTTP/2, all of them share its connection; else each has a WebSocket, of which a
+// browser opens as many as the page needs, where it opens six HTTP/1.1 connections to a server. `wall.html?streams=a,b,c`; other parameters (a token, `start=next`) go along with each stream's address.
 //
 // Nothing here becomes HTML: texts are set as textContent. `window.millstreamWall` shows the state to tests and to the curious.
 'use strict';
@@ -35,6 +35,8 @@
   const wall = $('wall');
   const query = new URLSearchParams(location.search);
   const tiles = [];
+  const loaded = performance.getEntriesByType('navigation')[0];
+  const shared = loaded !== undefined && loaded.nextHopProtocol === 'h2';
   let enlarged = null;
 
   window.millstreamWall = { tiles: [], get enlarged() { return enlarged ? enlarged.id : ''; } };
@@ -134,7 +136,7 @@
       this.retryMs = Math.min(this.retryMs * 2, RETRY_MAX_MS);
     }
 
-    // A browser does not tell why a WebSocket was refused: the same address by HTTP does.
+    // A browser does not tell why a WebSocket was refused, and the player not why a stream was: a request for its head does.
     async ask() {
       const mine = this.visit;
       let state = 'lost';
@@ -153,7 +155,7 @@
       this.shown.attempts += 1;
       if (this.shown.state === 'unsupported') return;
       this.progress = { time: -1, at: performance.now() };
-      this.shown.url = address(this.id, true);
+      this.shown.url = address(this.id, !shared);
       const player = window.millstreamFlv(this.shown.url, { maxS: LATENCY_MAX_S, remainS: LATENCY_REMAIN_S, keptS: KEPT_S });
       player.on(mpegts.Events.ERROR, current((kind, detail, info) => {
         this.note(kind + ': ' + detail + (info && info.msg ? ' ' + info.msg : ''));
