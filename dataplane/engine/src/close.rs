@@ -5,6 +5,7 @@ use std::io;
 use millstream_hub::log::EndReason;
 use millstream_hub::viewer;
 use millstream_policy::Action;
+use millstream_proto::http2::ConnectionError;
 use millstream_proto::proxy::ProxyError;
 use millstream_proto::rtmp::SessionError;
 
@@ -25,6 +26,8 @@ macro_rules! reasons {
             Proxy(ProxyError),
             /// A client and TLS: its word.
             Tls(&'static str),
+            /// What came breaks the rules of HTTP/2, or asks for too much.
+            Http2(ConnectionError),
             /// The rules for viewers, but for those ends that others share.
             Viewer(viewer::CloseReason),
         }
@@ -37,6 +40,7 @@ macro_rules! reasons {
                     Self::Rtmp(error) => error.label(),
                     Self::Proxy(error) => error.label(),
                     Self::Tls(word) => word,
+                    Self::Http2(error) => error.label(),
                     Self::Viewer(reason) => reason.label(),
                 }
             }

@@ -14,6 +14,10 @@ mod harness;
 mod hls;
 #[path = "engine/http.rs"]
 mod http;
+#[path = "engine/http2.rs"]
+mod http2;
+#[path = "engine/http2_kit.rs"]
+mod http2_kit;
 #[path = "engine/limits.rs"]
 mod limits;
 #[path = "engine/outputs.rs"]

@@ -153,21 +153,25 @@ impl IdleViewer {
     /// Adds what there is for it to the send batch.
     fn load(&self, shard: &ShardContext, send_batch: &mut SendBatch, now: Time) -> Visit {
         let Some(playing) = self.playing.upgrade() else { return Visit::Leaves };
-        if playing.place.writer.is_empty() || playing.ending().is_some() {
+        let Some(writer) = playing.place.writer.take() else { return Visit::Leaves };
+        if playing.ending().is_some() || !writer.is_free() {
+            playing.place.writer.put(writer);
             return Visit::Leaves;
         }
         let pieces = &mut *shard.pieces.borrow_mut();
         // A viewer that a defect ended may have left some.
         pieces.clear();
         let handle = &playing.viewer_guard.handle;
-        match playing.viewer.borrow_mut().fill(&handle.log.borrow(), &handle.config, now, pieces) {
-            Fill::Send if let Some(writer) = playing.place.writer.take() => {
+        let visit = match playing.viewer.borrow_mut().fill(&handle.log.borrow(), &handle.config, now, pieces) {
+            Fill::Send => {
                 send_batch.add(writer, pieces);
-                Visit::Loaded
+                return Visit::Loaded;
             }
             Fill::Wait => Visit::Idle,
-            Fill::Send | Fill::Close(_) => Visit::Leaves,
-        }
+            Fill::Close(_) => Visit::Leaves,
+        };
+        playing.place.writer.put(writer);
+        visit
     }
 
     /// Its send was made.

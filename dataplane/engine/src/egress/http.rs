@@ -16,11 +16,11 @@ use millstream_proto::recorded::RecordedPath;
 use super::pass::Pass;
 use super::refusal::{ENDING, OUTPUT_OFF, TurnedAway};
 use super::reply::{Answer, HTTP, Reply};
-use super::{grant, hls, pages, recorded, snapshot, status, stream, websocket};
+use super::{grant, hls, http2, pages, recorded, snapshot, status, stream, websocket};
 use crate::clock::unix_s;
 use crate::close::CloseReason;
 use crate::ingest::{GOODBYE, checked};
-use crate::io::{Reader, Socket, WriterSlot};
+use crate::io::{Reader, Socket, Writer, WriterSlot};
 use crate::metrics;
 use crate::output::Wanted;
 use crate::renditions::JOB_PARAM;
@@ -30,7 +30,7 @@ use crate::shard::session::{Arrival, Session};
 use crate::shard::state::{Port, Shard};
 
 /// A connection may wait this long for its next request; proxies keep theirs for 60 s and more.
-const KEEP_ALIVE: Duration = Duration::from_secs(80);
+pub(super) const KEEP_ALIVE: Duration = Duration::from_secs(80);
 /// The icon that browsers ask for by themselves, seconds.
 const ICON_MAX_AGE_S: u32 = 86_400;
 /// Bytes of a connection's requests that are held: one whole request, and the start of the next.
@@ -38,7 +38,12 @@ const INPUT_BYTES_MAX: usize = 2 * HTTP_HEAD_BYTES_MAX + HTTP_BODY_BYTES_MAX as 
 
 /// Serves a connection to its end.
 pub(crate) async fn serve(shard: Rc<Shard>, session: Rc<Session>, socket: Socket, port: Port, arrival: Arrival) {
-    let Socket { mut reader, writer } = socket;
+    let of_tasks = Rc::clone(&shard);
+    let Socket { mut reader, writer } = match socket.into_http2(move |task| of_tasks.spawn(task)) {
+        // Its proxy, if any, has named it before the handshake.
+        Ok(connection) => return shard.spawn(http2::serve(Rc::clone(&shard), session, connection)),
+        Err(socket) => socket,
+    };
     let home = WriterSlot::default();
     home.put(writer);
     let mut input = Vec::new();
@@ -77,7 +82,6 @@ pub(crate) async fn serve(shard: Rc<Shard>, session: Rc<Session>, socket: Socket
             session.name_peer();
         }
         let Some(mut writer) = home.take() else { break CloseReason::Defect };
-        let stall_close = shard.config.stream.stall_close;
         let sent = match answer {
             // Tasks of their own, because of their size: what this one needed for requests goes.
             Answer::Stream(play) => {
@@ -87,34 +91,10 @@ pub(crate) async fn serve(shard: Rc<Shard>, session: Rc<Session>, socket: Socket
                 play.early = input;
                 return shard.spawn(websocket::play(Rc::clone(&shard), session, Socket { reader, writer }, play));
             }
-            Answer::File { pieces, waited_since } => {
-                session.set_deadline(Some(shard.now() + stall_close));
-                let progress = |count| {
-                    // Large segments over thin lines: who takes something is not stalled.
-                    session.set_deadline(Some(shard.now() + stall_close));
-                    shard.stats.bytes_out.add(count as u64);
-                };
-                let sent = writer.send_file(pieces, progress).await;
-                if let (Ok(()), Some(since)) = (&sent, waited_since) {
-                    shard.stats.part_delay.observe(shard.now().since(since).as_secs_f64());
-                }
-                sent
-            }
-            Answer::Recorded(play) => match Box::pin(recorded::send(&reply, &mut writer, *play)).await {
-                Ok(()) => Ok(()),
-                Err(why) => break why,
-            },
-            Answer::Sent => {
-                session.set_deadline(Some(shard.now() + stall_close));
-                writer.flush().await
-            }
-            Answer::Whole(bytes) => {
-                session.set_deadline(Some(shard.now() + stall_close));
-                writer.send_all(bytes).await
-            }
+            answer => send(&reply, &mut writer, answer).await,
         };
-        if sent.is_err() {
-            break CloseReason::PeerGone;
+        if let Err(why) = sent {
+            break why;
         }
         if !keep_alive {
             break CloseReason::Answered;
@@ -124,9 +104,39 @@ pub(crate) async fn serve(shard: Rc<Shard>, session: Rc<Session>, socket: Socket
     over(&shard, &session, &mut reader, why, input.is_empty()).await;
 }
 
+/// Sends an answer that is no stream.
+pub(super) async fn send(reply: &Reply<'_>, writer: &mut Writer, answer: Answer) -> Result<(), CloseReason> {
+    let Reply { shard, session, .. } = *reply;
+    let stall_close = shard.config.stream.stall_close;
+    session.set_deadline(Some(shard.now() + stall_close));
+    let sent = match answer {
+        Answer::File { pieces, waited_since } => {
+            let progress = |count| {
+                // Large segments over thin lines: who takes something is not stalled.
+                session.set_deadline(Some(shard.now() + stall_close));
+                shard.stats.bytes_out.add(count as u64);
+            };
+            let sent = writer.send_file(pieces, progress).await;
+            if let (Ok(()), Some(since)) = (&sent, waited_since) {
+                shard.stats.part_delay.observe(shard.now().since(since).as_secs_f64());
+            }
+            sent
+        }
+        Answer::Recorded(play) => {
+            session.set_deadline(None);
+            return Box::pin(recorded::send(reply, writer, *play)).await;
+        }
+        Answer::Sent => writer.flush().await,
+        Answer::Whole(bytes) => writer.send_all(bytes).await,
+        // They have tasks of their own.
+        Answer::Stream(_) | Answer::WebSocket(_) => return Err(CloseReason::Defect),
+    };
+    sent.map_err(|_| CloseReason::PeerGone)
+}
+
 /// Ends a connection; `unsaid`: nothing of a request is there.
-async fn over(shard: &Shard, session: &Session, reader: &mut Reader, why: CloseReason, unsaid: bool) {
-    if matches!(why, CloseReason::Answered | CloseReason::BadRequest) {
+pub(super) async fn over(shard: &Shard, session: &Session, reader: &mut Reader, why: CloseReason, unsaid: bool) {
+    if matches!(why, CloseReason::Answered | CloseReason::BadRequest | CloseReason::Http2(_)) {
         session.set_deadline(Some(shard.now() + GOODBYE));
         reader.linger(&shard.scratch).await;
     }
@@ -228,7 +238,7 @@ const OTHER_PATH: &str = "there is nothing here; try /NAME/index.html with the n
      http.play_paths, or a stream's own play_paths, name them";
 
 /// What the play port answers.
-async fn play(reply: &Reply<'_>) -> Answer {
+pub(super) async fn play(reply: &Reply<'_>) -> Answer {
     let Reply { shard, request, .. } = *reply;
     let path: Vec<&str> = request.path.iter().map(String::as_str).collect();
     // Before anything that can refuse a request: an authority comes as it is, and its answer is of use to nobody else.

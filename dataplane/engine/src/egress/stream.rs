@@ -7,7 +7,7 @@ use millstream_hub::log::Log;
 use millstream_hub::package::block::Format;
 use millstream_hub::viewer::{Start, Viewer};
 use millstream_policy::Action;
-use millstream_proto::http::request::Method;
+use millstream_proto::http::request::{Method, Version};
 use millstream_proto::http::response::{self, Body, Cache, Head};
 use millstream_proto::http::websocket::OfferError;
 use millstream_proto::id::Id;
@@ -69,8 +69,9 @@ pub(super) async fn answer(reply: &Reply<'_>, id: Id, of: &'static OutputFormat,
         Some("next") => Start::Next,
         Some(_) => return Answer::Whole(reply.error(400, "start can only be \"next\"")),
     };
-    // HTTP/1.0 has no upgrades, and HEAD asks for what GET without one is answered.
-    let offer = request.websocket.as_ref().filter(|_| request.method == Method::Get && request.minor_version > 0);
+    // HTTP/1.0 and HTTP/2 have no upgrades, and HEAD asks for what GET without one is answered.
+    let offer =
+        request.websocket.as_ref().filter(|_| request.method == Method::Get && request.version == Version::Http11);
     let upgrade = match stream.websocket.zip(offer).map(|(of, offer)| Ok((of, offer.accept()?))).transpose() {
         Ok(upgrade) => upgrade,
         Err(error) => {
@@ -90,11 +91,10 @@ pub(super) async fn answer(reply: &Reply<'_>, id: Id, of: &'static OutputFormat,
         Ok(granted) => granted,
         Err(refused) => return refused,
     };
-    let format = if request.minor_version > 0 { stream.format } else { stream.plain };
     match shard.subscribe(&id).await {
         Err(not_playable) => reply.turned_away(id.as_str(), protocol, not_playable.into()),
         Ok(_) if request.method == Method::Head => {
-            Answer::Whole(head(stream.content_type, is_chunked(format), reply.keep_alive))
+            Answer::Whole(head(stream.content_type, is_chunked(format_for(stream, request.version)), reply.keep_alive))
         }
         Ok(viewer_guard) => {
             // Only now: who is refused may ask for something else on this connection.
@@ -112,7 +112,7 @@ pub(super) async fn answer(reply: &Reply<'_>, id: Id, of: &'static OutputFormat,
                 None => Answer::Stream(Play {
                     viewer_guard,
                     of,
-                    format,
+                    format: format_for(stream, request.version),
                     content_type: stream.content_type,
                     start,
                     asked_at,
@@ -133,11 +133,16 @@ pub(super) async fn answer_job(reply: &Reply<'_>, id: Id, stream: &'static Strea
     Answer::Stream(Play {
         viewer_guard,
         of: &JOB,
-        format: stream.format,
+        format: format_for(stream, reply.request.version),
         content_type: stream.content_type,
         start,
         asked_at: reply.shard.now(),
     })
+}
+
+/// HTTP/2 has frames of its own, and HTTP/1.0 no chunks.
+fn format_for(stream: &Stream, version: Version) -> Format {
+    if version == Version::Http11 { stream.format } else { stream.plain }
 }
 
 /// The newest keyframe that is so far behind, or the oldest one.

@@ -2,6 +2,7 @@
 //! with `unsafe`, so that the runtime can be replaced. Before it: nothing; after it: [`crate::ingest`] and [`crate::egress`].
 mod budget;
 mod buf;
+mod http2;
 mod listen;
 mod memory;
 mod prefetch;
@@ -14,6 +15,7 @@ mod tls;
 mod wake;
 
 pub(crate) use budget::{ACCEPTS, Budget, ENDS, FAN_OUT, PARTS, WAKES};
+pub(crate) use http2::{Http2, NewRequest};
 pub(crate) use listen::{Bound, Listener, bind};
 pub(crate) use memory::{machine_bytes, resident_bytes};
 pub(crate) use prefetch::Area;

@@ -46,8 +46,8 @@ struct Shot {
 /// Where in the batch a shot's records are.
 struct Encrypted {
     range: std::ops::Range<usize>,
-    /// Not all that there was could be encrypted.
-    failed: bool,
+    /// Bytes of its pieces that are in them; `None`: not all that there was could be encrypted.
+    taken: Option<usize>,
 }
 
 impl Shot {
@@ -65,12 +65,11 @@ impl Shot {
         let Self { writer, pieces: range, records: encrypted, sent } = self;
         let pieces = &pieces[range];
         let (mut count, mut unsent) = (sent, false);
-        if let (Some(encrypted), Some(sent), Some(tls)) = (encrypted, sent, writer.tls()) {
-            let Encrypted { range, failed } = encrypted;
-            let rest = records.get(range.start + sent..range.end).unwrap_or_default();
-            tls.keep(rest);
-            unsent = !rest.is_empty();
-            count = (!failed).then(|| pieces.iter().map(|piece| piece.len()).sum());
+        if let Some(Encrypted { range, taken }) = encrypted {
+            let rest = sent.map(|sent| records.get(range.start + sent..range.end).unwrap_or_default());
+            writer.keep(rest);
+            unsent = rest.is_some_and(|rest| !rest.is_empty());
+            count = sent.and(taken);
         }
         Sent { writer, pieces, count, unsent }
     }
@@ -90,10 +89,8 @@ impl SendBatch {
     pub(crate) fn add(&mut self, writer: Writer, pieces: &mut Vec<Piece>) {
         let (from, at) = (self.pieces.len(), self.records.len());
         // Up to here the bytes are shared; each connection has records of its own.
-        let records = writer.tls().map(|tls| {
-            let encrypted = tls.encrypt_for(pieces.iter().map(|piece| &**piece), &mut self.records);
-            Encrypted { range: at..self.records.len(), failed: encrypted.is_err() }
-        });
+        let taken = writer.encrypt_for(pieces, &mut self.records);
+        let records = taken.map(|taken| Encrypted { range: at..self.records.len(), taken: taken.ok() });
         self.pieces.append(pieces);
         self.shots.push(Shot { writer, pieces: from..self.pieces.len(), records, sent: None });
     }

@@ -8,19 +8,20 @@ use std::mem::ManuallyDrop;
 use std::ops::{Deref, DerefMut};
 use std::os::fd::{AsRawFd, FromRawFd, IntoRawFd, OwnedFd, RawFd};
 use std::os::unix::net::UnixStream;
-use std::pin::pin;
+use std::pin::{Pin, pin};
 use std::rc::Rc;
 use std::time::Duration;
 
 use bytes::{Buf as _, Bytes};
 use millstream_hub::viewer::Piece;
 use millstream_proto::time::Time;
-use millstream_tls::Session;
+use millstream_tls::{Records, Session};
 use monoio::io::{AsyncReadRent, AsyncWriteRent, AsyncWriteRentExt};
 use monoio::net::TcpStream;
 
 use super::budget::{Budget, READS};
 use super::buf::{BatchBuf, FileBuf, PieceBuf};
+use super::http2::{Http2, StreamRef, StreamWriter};
 use super::runtime::on_epoll;
 use super::sys;
 use super::tls::{SEND_BYTES_MAX, SEND_NOW_BYTES_MAX, Tls};
@@ -37,7 +38,7 @@ pub(crate) struct Socket {
 /// The connection that both directions share. Not monoio's own halves: its writing half shuts the socket down when it is
 /// dropped, and a publisher's socket goes on at another shard.
 #[derive(Clone)]
-struct Shared(Rc<TcpStream>);
+pub(crate) struct Shared(Rc<TcpStream>);
 
 impl Shared {
     fn operation(&self) -> Operation<'_, TcpStream> {
@@ -88,6 +89,8 @@ const ENCRYPTED_BYTES: usize = 64 << 10;
 pub(crate) struct Reader {
     shared: Shared,
     tls: Option<Rc<Tls>>,
+    /// Of a stream of the connection: nothing is read on it.
+    stream: Option<StreamRef>,
     /// For operations that end without a wait.
     budget: Budget,
 }
@@ -96,6 +99,8 @@ pub(crate) struct Reader {
 pub(crate) struct Writer {
     shared: Shared,
     tls: Option<Rc<Tls>>,
+    /// Of a stream of the connection, which has TLS.
+    stream: Option<StreamWriter>,
     /// The same as the shared one's, which is a visit to memory away.
     fd: RawFd,
 }
@@ -105,8 +110,8 @@ impl Socket {
         let shared = Shared(Rc::new(stream));
         let fd = shared.fd();
         Self {
-            reader: Reader { shared: shared.clone(), tls: None, budget: Budget::new(&READS, Time::ZERO) },
-            writer: Writer { shared, tls: None, fd },
+            reader: Reader { shared: shared.clone(), tls: None, stream: None, budget: Budget::new(&READS, Time::ZERO) },
+            writer: Writer { shared, tls: None, stream: None, fd },
         }
     }
 
@@ -131,6 +136,17 @@ impl Socket {
     /// Whether it is encrypted by us.
     pub(crate) fn is_secure(&self) -> bool {
         self.reader.tls.is_some()
+    }
+
+    /// HTTP/2 over it, where that was agreed on, and what is read of the connection; else the connection as it was.
+    pub(crate) fn into_http2(
+        self,
+        spawn: impl Fn(Pin<Box<dyn Future<Output = ()>>>) + 'static,
+    ) -> Result<(Reader, Rc<Http2>), Self> {
+        match self.writer.tls.clone().filter(|tls| tls.is_http2()) {
+            Some(tls) => Ok((self.reader, Http2::new(tls, self.writer, Box::new(spawn)))),
+            None => Err(self),
+        }
     }
 
     /// A local connection: the end here, and the other for a shard.
@@ -184,6 +200,10 @@ impl From<OwnedFd> for Descriptor {
 impl Reader {
     /// Waits until there is something to read, without holding a buffer for it.
     pub(crate) async fn readable(&self) -> io::Result<()> {
+        if let Some(stream) = &self.stream {
+            stream.ended().await;
+            return Ok(());
+        }
         if self.tls.as_ref().is_some_and(|tls| tls.has_news()) {
             return fairly(&self.budget, ready(Ok(()))).await;
         }
@@ -192,6 +212,9 @@ impl Reader {
 
     /// Reads what is there: `None` where nothing is, `Some(0)` at the end.
     pub(crate) fn recv_now(&self, buf: &mut [u8]) -> io::Result<Option<usize>> {
+        if let Some(stream) = &self.stream {
+            return stream.read();
+        }
         let Some(tls) = &self.tls else { return sys::recv_now(self.shared.fd(), buf) };
         let before = tls.read(buf);
         if before > 0 {
@@ -260,7 +283,10 @@ impl Reader {
 
     /// A handle for elsewhere on this shard.
     pub(crate) fn closer(&self) -> Closer {
-        Closer(self.shared.clone())
+        match &self.stream {
+            Some(stream) => Closer::Stream(stream.clone()),
+            None => Closer::Socket(self.shared.clone()),
+        }
     }
 }
 
@@ -288,17 +314,26 @@ async fn fairly<F: Future>(budget: &Budget, operation: F) -> F::Output {
 }
 
 /// Ends a connection whose task waits for something else.
-pub(crate) struct Closer(Shared);
+pub(crate) enum Closer {
+    Socket(Shared),
+    Stream(StreamRef),
+}
 
 impl Closer {
     /// Ends both directions: whatever waits completes.
     pub(crate) fn close(&self) {
-        sys::shutdown(self.0.fd(), libc::SHUT_RDWR);
+        match self {
+            Self::Socket(shared) => sys::shutdown(shared.fd(), libc::SHUT_RDWR),
+            Self::Stream(stream) => stream.close(),
+        }
     }
 
     /// Ends the receiving direction: a read that waits completes, and goodbye can still be said.
     pub(crate) fn close_read(&self) {
-        sys::shutdown(self.0.fd(), libc::SHUT_RD);
+        match self {
+            Self::Socket(shared) => sys::shutdown(shared.fd(), libc::SHUT_RD),
+            Self::Stream(stream) => stream.close_read(),
+        }
     }
 }
 
@@ -307,14 +342,65 @@ impl Writer {
         self.fd
     }
 
+    #[cfg(test)]
     pub(super) fn tls(&self) -> Option<&Tls> {
         self.tls.as_deref()
+    }
+
+    /// As a sender of one of the connection's streams, with what is read of that.
+    pub(super) fn of_stream(&self, end: StreamRef) -> Socket {
+        let (shared, budget) = (self.shared.clone(), Budget::new(&READS, Time::ZERO));
+        let reader = Reader { shared, tls: None, stream: Some(end.clone()), budget };
+        let (shared, tls) = (self.shared.clone(), self.tls.clone());
+        Socket { reader, writer: Self { shared, tls, stream: Some(StreamWriter::new(end)), fd: self.fd } }
+    }
+
+    /// The connection's own once more, for a task that waits for the socket.
+    pub(super) fn again(&self) -> Self {
+        Self { shared: self.shared.clone(), tls: self.tls.clone(), stream: None, fd: self.fd }
+    }
+
+    /// What the socket takes of these now.
+    pub(super) fn offer(&self, bytes: &[u8]) -> usize {
+        sys::send_pieces_now(self.fd, &[io::IoSlice::new(bytes)])
+    }
+
+    /// Ends the connection: whoever reads it finds that.
+    pub(super) fn close(&self) {
+        sys::shutdown(self.fd, libc::SHUT_RDWR);
+    }
+
+    /// Whether a batch may send by it now.
+    pub(crate) fn is_free(&self) -> bool {
+        self.stream.as_ref().is_none_or(StreamWriter::is_free)
+    }
+
+    /// Encrypts these for a batch; how many bytes of them; `None`: it is no connection with TLS.
+    pub(super) fn encrypt_for(&self, pieces: &[Piece], out: &mut Records) -> Option<io::Result<usize>> {
+        let tls = self.tls.as_ref()?;
+        let pieces = pieces.iter().map(|piece| &**piece);
+        Some(match &self.stream {
+            Some(stream) => stream.encrypt_for(pieces, out),
+            None => tls.encrypt_for(pieces, out),
+        })
+    }
+
+    /// A batch is out that had something of it; `rest` did not fit into the socket, and is the connection's to send. `None`: it is not known what did.
+    pub(super) fn keep(&self, rest: Option<&[u8]>) {
+        match (&self.stream, &self.tls, rest) {
+            (Some(stream), _, rest) => stream.sent(rest),
+            (None, Some(tls), Some(rest)) => tls.keep(rest),
+            (None, ..) => {}
+        }
     }
 
     /// Sends what fits of these, without waiting: how many bytes. With TLS [`Self::flush`] is to be called before whoever sends waits for something
     /// else.
     pub(crate) fn send_now(&mut self, pieces: &[io::IoSlice<'_>]) -> usize {
         let Some(tls) = self.tls.as_deref() else { return sys::send_pieces_now(self.fd, pieces) };
+        if let Some(stream) = &self.stream {
+            return stream.send_now(pieces, |records| self.offer(records));
+        }
         if !self.flush_now(tls) {
             return 0;
         }
@@ -329,6 +415,9 @@ impl Writer {
 
     /// Waits until what was sent is with the socket: TLS takes more than that at a time.
     pub(crate) async fn flush(&mut self) -> io::Result<()> {
+        if let Some(stream) = self.stream.as_ref().filter(|stream| !stream.is_free()) {
+            return Box::pin(stream.flush(|records| self.offer(records))).await;
+        }
         match self.tls.clone().filter(|tls| !tls.is_sent()) {
             Some(tls) => Box::pin(self.flush_encrypted(tls, |_| {})).await,
             None => Ok(()),
@@ -354,6 +443,9 @@ impl Writer {
 
     /// Sends all of these encrypted, a piece at a time.
     async fn send_encrypted(&mut self, tls: Rc<Tls>, pieces: Vec<Bytes>, progress: impl Fn(usize)) -> io::Result<()> {
+        if let Some(stream) = &self.stream {
+            return stream.send_all(pieces, progress, |records| self.offer(records)).await;
+        }
         self.flush_encrypted(Rc::clone(&tls), &progress).await?;
         for mut piece in pieces {
             while !piece.is_empty() {
@@ -367,6 +459,10 @@ impl Writer {
     }
 
     async fn send_load_encrypted(&mut self, tls: Rc<Tls>, load: Load) -> (io::Result<usize>, Load) {
+        if let Some(stream) = &self.stream {
+            let pieces = || load.pieces().iter().map(|piece| &**piece);
+            return (stream.send(pieces, |records| self.offer(records)).await, load);
+        }
         if let Err(error) = self.flush_encrypted(Rc::clone(&tls), |_| {}).await {
             return (Err(error), load);
         }
@@ -378,7 +474,10 @@ impl Writer {
 
     /// Ends the sending direction: the peer finds the end behind what was sent.
     pub(crate) fn finish(&self) {
-        finish(self.fd, self.tls());
+        if let Some(stream) = &self.stream {
+            return stream.finish(|records| self.offer(records));
+        }
+        finish(self.fd, self.tls.as_deref());
     }
 
     /// Sends all of it.
@@ -494,7 +593,6 @@ mod tests {
     use std::cell::{Cell, UnsafeCell};
     use std::future::pending;
     use std::io::{Read as _, Write as _};
-    use std::pin::Pin;
     use std::task::{Context, Poll, Waker};
 
     use super::super::runtime::{Driver, run};

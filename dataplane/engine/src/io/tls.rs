@@ -4,7 +4,7 @@
 //! What is encrypted is sent, in that order and once: records have numbers. So plaintext counts as sent as soon as it is encrypted, and what a socket
 //! does not take of the records waits in `queue`. Nothing is encrypted for a connection whose queue is not empty but answers of TLS itself, so the queue
 //! is at most one send. A connection that waits has neither queue nor plaintext, and no memory for them.
-use std::cell::{Cell, RefCell};
+use std::cell::{Cell, RefCell, RefMut};
 use std::io;
 
 use millstream_tls::{Records, Session};
@@ -41,6 +41,11 @@ impl Tls {
             queue: RefCell::default(),
             busy: Cell::new(false),
         }
+    }
+
+    /// HTTP/2 was agreed on.
+    pub(super) fn is_http2(&self) -> bool {
+        self.session.borrow().is_http2()
     }
 
     /// Whether a read is answered without the socket.
@@ -83,10 +88,28 @@ impl Tls {
     /// Encrypts as much of these as `most` into the queue: how much; an error where nothing more can be said.
     pub(super) fn encrypt<'a>(&self, pieces: impl Iterator<Item = &'a [u8]>, most: usize) -> io::Result<usize> {
         let queue = &mut *self.queue.borrow_mut();
+        self.encrypt_into(pieces, most, Self::roomy(queue))
+    }
+
+    /// A queue with the memory of an earlier one.
+    fn roomy(queue: &mut Records) -> &mut Records {
         if queue.room() == 0 {
             *queue = SPARE.take();
         }
-        self.encrypt_into(pieces, most, queue)
+        queue
+    }
+
+    /// Lets this encrypt what it makes of the connection's bytes, into the queue.
+    pub(super) fn seal<T>(&self, make: impl FnOnce(&mut Sealer<'_>) -> T) -> T {
+        let queue = &mut *self.queue.borrow_mut();
+        make(&mut Sealer { session: self.session.borrow_mut(), out: Self::roomy(queue) })
+    }
+
+    /// The same into a buffer of the caller's, behind what waits in the queue.
+    pub(super) fn seal_for<T>(&self, out: &mut Records, make: impl FnOnce(&mut Sealer<'_>) -> T) -> T {
+        let queue = self.queue.take();
+        out.push(queue.as_slice());
+        make(&mut Sealer { session: self.session.borrow_mut(), out })
     }
 
     /// The same into a buffer of the caller's, behind what waits in the queue.
@@ -173,6 +196,19 @@ impl Tls {
     #[cfg(test)]
     pub(super) fn is_idle(&self) -> bool {
         self.queue.borrow().room() == 0 && self.plain.borrow().capacity() == 0
+    }
+}
+
+/// What encrypts for one connection.
+pub(super) struct Sealer<'a> {
+    session: RefMut<'a, Session>,
+    out: &'a mut Records,
+}
+
+impl Sealer<'_> {
+    /// Encrypts these, in records of their own.
+    pub(super) fn seal(&mut self, plain: &[u8]) -> io::Result<()> {
+        self.session.send(plain, self.out).map_err(|error| io::Error::new(io::ErrorKind::InvalidData, error))
     }
 }
 

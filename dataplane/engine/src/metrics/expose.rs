@@ -139,6 +139,10 @@ impl Collector for Shards {
         self.counter(out, "millstream_accepted_connections", "Connections accepted.", |s| &s.connections_total)?;
         let help = "TLS handshakes that were finished; those that were not are among the sessions closed, by reason.";
         self.counter(out, "millstream_tls_handshakes", help, |s| &s.tls_handshakes)?;
+        self.counter(out, "millstream_http2_connections", "Connections that agreed on HTTP/2.", |s| {
+            &s.http2_connections
+        })?;
+        self.counter(out, "millstream_http2_requests", "Requests on those.", |s| &s.http2_requests)?;
         self.counter(out, "millstream_publishes", "Publish sessions that started.", |s| &s.publishes_total)?;
         let help = "Publishes that waited because their connection begins too many.";
         self.counter(out, "millstream_publishes_slowed", help, |s| &s.publishes_slowed)?;

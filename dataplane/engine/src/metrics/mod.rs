@@ -38,6 +38,8 @@ pub(crate) struct ShardStats {
     pub(crate) packaging_micros: Counter,
     pub(crate) connections_total: Counter,
     pub(crate) tls_handshakes: Counter,
+    pub(crate) http2_connections: Counter,
+    pub(crate) http2_requests: Counter,
     pub(crate) publishes_total: Counter,
     pub(crate) publishes_slowed: Counter,
     pub(crate) plays_total: Counter,

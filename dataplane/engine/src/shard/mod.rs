@@ -499,7 +499,7 @@ impl Shard {
                         .all()
                         .iter()
                         .filter(|session| session.is_idle())
-                        .for_each(|session| session.end(CloseReason::Shutdown));
+                        .for_each(|session| session.end_politely(CloseReason::Shutdown));
                     self.drain.wake_all();
                 }
             }
@@ -567,8 +567,8 @@ impl Shard {
             handle.end(EndReason::Shutdown, self);
         }
         for session in self.sessions.all() {
-            // Viewers end with their log, once they have all of it.
-            if session.ending().is_none() && !session.was_watching() {
+            // Viewers end with their log, once they have all of it, and what carries them when they have ended.
+            if session.ending().is_none() && !session.was_watching() && !session.carries() {
                 session.end_politely(CloseReason::Shutdown);
             }
         }

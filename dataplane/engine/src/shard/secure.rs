@@ -57,7 +57,8 @@ async fn shake(
 ) -> Result<(TlsSession, Vec<u8>), CloseReason> {
     let (plain_protocol, protocol, purpose, timeout) = match port {
         Port::Rtmp => ("rtmp", "rtmps", Purpose::Media, shard.config.handshake_timeout),
-        Port::Http | Port::Control => ("http", "https", Purpose::Web, shard.config.header_timeout),
+        Port::Http => ("http", "https", Purpose::Viewers, shard.config.header_timeout),
+        Port::Control => ("http", "https", Purpose::Web, shard.config.header_timeout),
     };
     let mut held = Vec::new();
     if arrival == Arrival::Proxied {

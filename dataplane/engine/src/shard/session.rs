@@ -53,6 +53,8 @@ pub(crate) struct Session {
     ending: Cell<Option<CloseReason>>,
     new: Cell<bool>,
     idle: Cell<bool>,
+    /// Requests on it are sessions of their own, which count in its place.
+    carries: Cell<bool>,
     /// Its end needs no line of its own.
     quiet: Cell<bool>,
     watching: RefCell<Option<Watched>>,
@@ -60,6 +62,28 @@ pub(crate) struct Session {
 }
 
 impl Session {
+    fn new(home: &Rc<Sessions>, number: u64, peer: SocketAddr, counted: bool, span: Span, closer: Closer) -> Self {
+        Self {
+            number,
+            peer: Cell::new(peer),
+            secure: Cell::new(false),
+            counted: Cell::new(counted),
+            span,
+            notify: Notify::default(),
+            publishes: Cell::default(),
+            granted: RefCell::default(),
+            closer,
+            deadline: Cell::new(None),
+            ending: Cell::new(None),
+            new: Cell::new(false),
+            idle: Cell::new(false),
+            carries: Cell::new(false),
+            quiet: Cell::new(false),
+            watching: RefCell::new(None),
+            home: Rc::downgrade(home),
+        }
+    }
+
     /// Its address; the proxy's until that has named the client.
     pub(crate) fn peer(&self) -> SocketAddr {
         self.peer.get()
@@ -155,6 +179,31 @@ impl Session {
                 all.remove(&self.number)
             };
         }
+    }
+
+    /// Requests on it have begun to be sessions of their own: the first counts in its place. Or all of them are over, and it counts again. `counted`: for
+    /// its address, too.
+    pub(crate) fn set_carries(&self, carries: bool, counted: bool) {
+        let Some(home) = self.home.upgrade() else { return };
+        if self.carries.replace(carries) == carries {
+            return;
+        }
+        if carries {
+            home.carrying.set(home.carrying.get() + 1);
+            self.uncount(&home);
+        } else {
+            home.carrying.set(home.carrying.get() - 1);
+            if counted {
+                home.count_again(self.peer().ip());
+                self.counted.set(true);
+            }
+        }
+        home.tell();
+    }
+
+    /// Whether requests on it are sessions of their own.
+    pub(crate) fn carries(&self) -> bool {
+        self.carries.get()
     }
 
     /// Whether its end needs no line of its own in the log.
@@ -335,6 +384,8 @@ pub(crate) struct Sessions {
     idle: RefCell<BTreeSet<u64>>,
     /// Descriptors besides those of sessions.
     leases: Cell<usize>,
+    /// Sessions that others count in the place of.
+    carrying: Cell<usize>,
     limits: Limits,
     /// Numbers of all shards, which tell how many connections the process has; this shard's are at `index`.
     stats: Vec<Arc<ShardStats>>,
@@ -354,6 +405,7 @@ impl Sessions {
             new: RefCell::default(),
             idle: RefCell::default(),
             leases: Cell::new(0),
+            carrying: Cell::new(0),
             limits,
             stats,
             index,
@@ -370,42 +422,50 @@ impl Sessions {
         arrival: Arrival,
     ) -> Result<Rc<Session>, CloseReason> {
         if arrival != Arrival::HandedOver {
-            if self.open() >= places(Action::Publish, self.limits.connections as u64) {
-                self.end_idle();
-            }
-            if self.open() >= self.limits.connections as u64 {
-                return Err(CloseReason::Connections);
-            }
+            self.make_place()?;
         }
         let counted = !matches!(arrival, Arrival::Proxied | Arrival::Shared);
         if counted {
             self.count(peer.ip())?;
         }
         let new = arrival != Arrival::HandedOver;
-        let session = Rc::new(Session {
-            number,
-            peer: Cell::new(peer),
-            secure: Cell::new(false),
-            counted: Cell::new(counted),
-            span,
-            notify: Notify::default(),
-            publishes: Cell::default(),
-            granted: RefCell::default(),
-            closer,
-            deadline: Cell::new(None),
-            ending: Cell::new(None),
-            new: Cell::new(new),
-            idle: Cell::new(false),
-            quiet: Cell::new(false),
-            watching: RefCell::new(None),
-            home: Rc::downgrade(self),
-        });
+        let session = Rc::new(Session::new(self, number, peer, counted, span, closer));
+        session.new.set(new);
         self.list.borrow_mut().insert(number, Rc::downgrade(&session));
         self.tell();
         if new {
             self.new.borrow_mut().insert(number, peer.ip());
         }
         self.make_room();
+        Ok(session)
+    }
+
+    /// Whether there is a place for one more; connections that have nothing to do give way.
+    fn make_place(&self) -> Result<(), CloseReason> {
+        if self.open() >= places(Action::Publish, self.limits.connections as u64) {
+            self.end_idle();
+        }
+        if self.open() >= self.limits.connections as u64 { Err(CloseReason::Connections) } else { Ok(()) }
+    }
+
+    /// A request that is answered beside others of its connection, as a connection of its own would be; or the limit that it would pass. `counted`:
+    /// it is of the connection's peer, and not of somebody whom a proxy has yet to name.
+    pub(crate) fn begin_request(
+        self: &Rc<Self>,
+        number: u64,
+        connection: &Session,
+        (closer, span): (Closer, Span),
+        counted: bool,
+    ) -> Result<Rc<Session>, CloseReason> {
+        self.make_place()?;
+        let peer = connection.peer();
+        if counted {
+            self.count(peer.ip())?;
+        }
+        let session = Rc::new(Session::new(self, number, peer, counted, span, closer));
+        session.secure.set(connection.is_secure());
+        self.list.borrow_mut().insert(number, Rc::downgrade(&session));
+        self.tell();
         Ok(session)
     }
 
@@ -436,7 +496,7 @@ impl Sessions {
     /// Tells the other shards how many of them are here.
     fn tell(&self) {
         if let Some(stats) = self.stats.get(self.index) {
-            stats.connections.set((self.len() + self.leases.get()) as i64);
+            stats.connections.set((self.len() + self.leases.get() - self.carrying.get()) as i64);
         }
     }
 
@@ -455,7 +515,8 @@ impl Sessions {
     fn end_idle(&self) {
         let oldest = self.idle.borrow_mut().pop_first();
         if let Some(session) = oldest.and_then(|number| self.get(number)) {
-            session.end(CloseReason::GaveWay);
+            // Politely, for those whose protocol has a word for it.
+            session.end_politely(CloseReason::GaveWay);
         }
     }
 
@@ -475,9 +536,17 @@ impl Sessions {
     }
 
     fn forget(&self, session: &Session) {
+        if session.carries.get() {
+            self.carrying.set(self.carrying.get() - 1);
+        }
         self.list.borrow_mut().remove(&session.number);
         self.tell();
         session.uncount(self);
+    }
+
+    /// A connection of that address counts again that others counted in the place of: it is there, whatever the limit.
+    fn count_again(&self, address: IpAddr) {
+        *self.addresses.borrow_mut().entry(counted(address)).or_default() += 1;
     }
 
     /// One connection of that address less.

@@ -267,3 +267,15 @@ fn case_55_a_proxy_protocol_header_on_the_http_port() {
     assert!([&kept, &other, &inner].iter().all(|flv| flv.head().starts_with("HTTP/1.1 200")));
     assert!(through(b"", "").closed, "a request without a header");
 }
+
+#[test]
+fn case_55_who_comes_through_a_proxy_that_is_trusted_for_both_is_believed_nothing() {
+    let (server, _publisher) = behind(&["127.0.0.0/8"], |config| {
+        config.http_proxy_protocol_from = vec!["127.0.0.0/8".parse().unwrap()];
+    });
+    let mut socket = connect(server.at.http);
+    socket.write_all(&header("192.0.2.1:1000")).unwrap();
+    let mut flv = Flv::over(socket, "live", 1, "X-Forwarded-For: 6.6.6.6\r\n");
+    flv.until("an answer", |flv| !flv.head().is_empty() || flv.closed);
+    assert_eq!(server.asked_by.recv_timeout(SOON).unwrap(), "192.0.2.1:1000".parse().unwrap());
+}

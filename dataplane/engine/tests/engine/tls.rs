@@ -20,7 +20,7 @@ use crate::harness::{
     read_for,
 };
 
-const NAME: &str = "live.example.org";
+pub(crate) const NAME: &str = "live.example.org";
 
 /// A certificate of its own, which clients trust.
 struct Certified {
@@ -33,7 +33,7 @@ fn certified(tickets: &Tickets) -> Certified {
     let (chain, key) = (cert.pem(), signing_key.serialize_pem());
     let file = |text| PemFile { name: "test.pem", bytes: text };
     let certificates = Certificates::from_pem(&[file(chain.as_bytes())], &[file(key.as_bytes())]).unwrap();
-    Certified { server: ServerTls::new(certificates, tickets).unwrap(), root: cert.der().clone() }
+    Certified { server: ServerTls::new(certificates, tickets, true).unwrap(), root: cert.der().clone() }
 }
 
 fn client_of(root: &CertificateDer<'static>) -> Arc<ClientConfig> {
@@ -44,14 +44,14 @@ fn client_of(root: &CertificateDer<'static>) -> Arc<ClientConfig> {
 }
 
 /// A server with TLS ports, and the clients for it.
-struct Secure {
-    server: Server,
-    client: Arc<ClientConfig>,
+pub(crate) struct Secure {
+    pub(crate) server: Server,
+    pub(crate) client: Arc<ClientConfig>,
     tickets: Tickets,
 }
 
 impl Secure {
-    fn start(io: IoChoice, shards: usize, change: impl FnOnce(&mut Config)) -> Self {
+    pub(crate) fn start(io: IoChoice, shards: usize, change: impl FnOnce(&mut Config)) -> Self {
         let tickets = Tickets::new().unwrap();
         let certified = certified(&tickets);
         let any = Some(SocketAddr::from(([127, 0, 0, 1], 0)));
@@ -65,12 +65,12 @@ impl Secure {
         self.server.at.rtmps.unwrap()
     }
 
-    fn https(&self) -> SocketAddr {
+    pub(crate) fn https(&self) -> SocketAddr {
         self.server.at.https.unwrap()
     }
 
     /// An address without TLS that leads to one with it.
-    fn through(&self, to: SocketAddr) -> SocketAddr {
+    pub(crate) fn through(&self, to: SocketAddr) -> SocketAddr {
         self.tunnel(to, b"")
     }
 
@@ -92,9 +92,9 @@ impl Secure {
     }
 }
 
-type TlsStream = StreamOwned<ClientConnection, TcpStream>;
+pub(crate) type TlsStream = StreamOwned<ClientConnection, TcpStream>;
 
-fn open(client: &Arc<ClientConfig>, mut socket: TcpStream) -> TlsStream {
+pub(crate) fn open(client: &Arc<ClientConfig>, mut socket: TcpStream) -> TlsStream {
     let mut tls = ClientConnection::new(Arc::clone(client), ServerName::try_from(NAME).unwrap()).unwrap();
     let until = Instant::now() + SOON;
     while tls.is_handshaking() && Instant::now() < until {

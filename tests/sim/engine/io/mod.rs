@@ -6,6 +6,8 @@
 mod prefetch;
 #[expect(dead_code, reason = "epoll's limit is the product's")]
 mod budget;
+#[expect(dead_code, reason = "whole files at once are the product's")]
+mod http2;
 mod net;
 mod plants;
 mod runtime;
@@ -19,6 +21,7 @@ mod world;
 
 pub(crate) use prefetch::Area;
 pub(crate) use budget::{ACCEPTS, Budget, ENDS, FAN_OUT, PARTS, WAKES};
+pub(crate) use http2::{Http2, NewRequest};
 pub use net::{Line, Port, Stream, connect};
 pub use plants::{LOST, PLANTS};
 pub(crate) use runtime::{Driver, IoYield, choose, sleep_until, spawn, start_shard};

@@ -120,7 +120,7 @@ pub(super) struct Net {
 
 /// The end of a connection that is closed when it is dropped. The server's is 0.
 #[derive(Debug)]
-pub(super) struct End {
+pub(crate) struct End {
     connection: usize,
     side: usize,
 }

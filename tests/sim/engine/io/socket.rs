@@ -1,9 +1,11 @@
 //! What the engine holds of a connection, with the product's names.
 use std::cell::RefCell;
 use std::collections::VecDeque;
+use std::future::Future;
 use std::io;
 use std::net::SocketAddr;
 use std::ops::Range;
+use std::pin::Pin;
 use std::rc::Rc;
 use std::time::Duration;
 
@@ -11,6 +13,7 @@ use bytes::{Buf as _, Bytes};
 use millstream_hub::viewer::Piece;
 use millstream_tls::{Records, Session};
 
+use super::http2::{Http2, StreamRef, StreamWriter};
 use super::net::{self, End};
 use super::runtime::Driver;
 use super::tls::{SEND_BYTES_MAX, SEND_NOW_BYTES_MAX, Tls};
@@ -24,14 +27,19 @@ pub(crate) struct Socket {
 pub(crate) struct Reader {
     end: Rc<End>,
     tls: Option<Rc<Tls>>,
+    stream: Option<StreamRef>,
 }
 
 pub(crate) struct Writer {
     end: Rc<End>,
     tls: Option<Rc<Tls>>,
+    stream: Option<StreamWriter>,
 }
 
-pub(crate) struct Closer(Rc<End>);
+pub(crate) enum Closer {
+    Socket(Rc<End>),
+    Stream(StreamRef),
+}
 
 /// A connection on its way to another shard.
 pub(crate) struct Descriptor {
@@ -42,7 +50,8 @@ pub(crate) struct Descriptor {
 impl Socket {
     fn new(end: End) -> Self {
         let end = Rc::new(end);
-        Self { reader: Reader { end: Rc::clone(&end), tls: None }, writer: Writer { end, tls: None } }
+        let reader = Reader { end: Rc::clone(&end), tls: None, stream: None };
+        Self { reader, writer: Writer { end, tls: None, stream: None } }
     }
 
     pub(crate) fn from_fd(Descriptor { end, tls }: Descriptor) -> io::Result<Self> {
@@ -77,11 +86,25 @@ impl Socket {
         self.reader.tls.is_some()
     }
 
+    pub(crate) fn into_http2(
+        self,
+        spawn: impl Fn(Pin<Box<dyn Future<Output = ()>>>) + 'static,
+    ) -> Result<(Reader, Rc<Http2>), Self> {
+        match self.writer.tls.clone().filter(|tls| tls.is_http2()) {
+            Some(tls) => Ok((self.reader, Http2::new(tls, self.writer, Box::new(spawn)))),
+            None => Err(self),
+        }
+    }
+
     pub(crate) fn tune(&self, _vanished_after: Duration) {}
 }
 
 impl Reader {
     pub(crate) async fn readable(&self) -> io::Result<()> {
+        if let Some(stream) = &self.stream {
+            stream.ended().await;
+            return Ok(());
+        }
         if self.tls.as_ref().is_none_or(|tls| !tls.has_news()) {
             self.end.readable().await;
         }
@@ -89,6 +112,9 @@ impl Reader {
     }
 
     pub(crate) fn recv_now(&self, buf: &mut [u8]) -> io::Result<Option<usize>> {
+        if let Some(stream) = &self.stream {
+            return stream.read();
+        }
         if let Some(tls) = &self.tls {
             let before = tls.read(buf);
             if before > 0 || tls.has_ended() {
@@ -132,7 +158,10 @@ impl Reader {
     }
 
     pub(crate) fn closer(&self) -> Closer {
-        Closer(Rc::clone(&self.end))
+        match &self.stream {
+            Some(stream) => Closer::Stream(stream.clone()),
+            None => Closer::Socket(Rc::clone(&self.end)),
+        }
     }
 }
 
@@ -146,17 +175,51 @@ fn finish(end: &End, tls: Option<&Tls>) {
 
 impl Closer {
     pub(crate) fn close(&self) {
-        self.0.finish();
-        self.0.stop_reading();
+        match self {
+            Self::Socket(end) => {
+                end.finish();
+                end.stop_reading();
+            }
+            Self::Stream(stream) => stream.close(),
+        }
     }
 
     pub(crate) fn close_read(&self) {
-        self.0.stop_reading();
+        match self {
+            Self::Socket(end) => end.stop_reading(),
+            Self::Stream(stream) => stream.close_read(),
+        }
     }
 }
 
 impl Writer {
+    pub(super) fn of_stream(&self, end: StreamRef) -> Socket {
+        let reader = Reader { end: Rc::clone(&self.end), tls: None, stream: Some(end.clone()) };
+        let (socket, tls) = (Rc::clone(&self.end), self.tls.clone());
+        Socket { reader, writer: Self { end: socket, tls, stream: Some(StreamWriter::new(end)) } }
+    }
+
+    pub(super) fn again(&self) -> Self {
+        Self { end: Rc::clone(&self.end), tls: self.tls.clone(), stream: None }
+    }
+
+    pub(super) fn offer(&self, bytes: &[u8]) -> usize {
+        self.end.write(bytes).unwrap_or(0)
+    }
+
+    pub(super) fn close(&self) {
+        self.end.finish();
+        self.end.stop_reading();
+    }
+
+    pub(crate) fn is_free(&self) -> bool {
+        self.stream.as_ref().is_none_or(StreamWriter::is_free)
+    }
+
     pub(crate) fn send_now(&mut self, pieces: &[io::IoSlice<'_>]) -> usize {
+        if let Some(stream) = &self.stream {
+            return stream.send_now(pieces, |records| self.offer(records));
+        }
         if let Some(tls) = self.tls.clone() {
             if !self.flush_now(&tls) {
                 return 0;
@@ -181,6 +244,9 @@ impl Writer {
     }
 
     pub(crate) async fn flush(&mut self) -> io::Result<()> {
+        if let Some(stream) = self.stream.as_ref().filter(|stream| !stream.is_free()) {
+            return stream.flush(|records| self.offer(records)).await;
+        }
         let Some(tls) = self.tls.clone().filter(|tls| !tls.is_sent()) else { return Ok(()) };
         while !self.flush_now(&tls) {
             let sent = self.end.write_all(&tls.take_queue()).await;
@@ -191,6 +257,9 @@ impl Writer {
     }
 
     async fn send_encrypted(&mut self, tls: &Tls, pieces: &[&[u8]]) -> io::Result<usize> {
+        if let Some(stream) = &self.stream {
+            return stream.send(|| pieces.iter().copied(), |records| self.offer(records)).await;
+        }
         self.flush().await?;
         let taken = tls.encrypt(pieces.iter().copied(), SEND_BYTES_MAX)?;
         self.flush().await?;
@@ -198,6 +267,9 @@ impl Writer {
     }
 
     pub(crate) fn finish(&self) {
+        if let Some(stream) = &self.stream {
+            return stream.finish(|records| self.offer(records));
+        }
         finish(&self.end, self.tls.as_deref());
     }
 
@@ -303,9 +375,17 @@ impl SendBatch {
             let count = if let Some(tls) = &writer.tls {
                 // As the product's: all of it is encrypted, and what the socket does not take of that waits at the connection.
                 self.records.clear();
-                let encrypted = tls.encrypt_for(pieces.iter().map(|piece| &**piece), &mut self.records);
+                let plain = pieces.iter().map(|piece| &**piece);
+                let encrypted = match &writer.stream {
+                    Some(stream) => stream.encrypt_for(plain, &mut self.records),
+                    None => tls.encrypt_for(plain, &mut self.records),
+                };
                 let records = self.records.as_slice();
-                tls.keep(&records[writer.end.write(records).unwrap_or(0)..]);
+                let rest = &records[writer.offer(records)..];
+                match &writer.stream {
+                    Some(stream) => stream.sent(Some(rest).filter(|_| !lost)),
+                    None => tls.keep(rest),
+                }
                 encrypted.ok()
             } else {
                 let slices: Vec<_> = pieces.iter().map(|piece| io::IoSlice::new(piece)).collect();

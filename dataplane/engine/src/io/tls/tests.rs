@@ -22,7 +22,7 @@ fn server() -> (ServerTls, CertificateDer<'static>) {
     let (chain, key) = (cert.pem(), signing_key.serialize_pem());
     let file = |text| PemFile { name: "test.pem", bytes: text };
     let certificates = Certificates::from_pem(&[file(chain.as_bytes())], &[file(key.as_bytes())]).unwrap();
-    (ServerTls::new(certificates, &Tickets::new().unwrap()).unwrap(), cert.der().clone())
+    (ServerTls::new(certificates, &Tickets::new().unwrap(), true).unwrap(), cert.der().clone())
 }
 
 fn client(root: CertificateDer<'static>) -> ClientConnection {
