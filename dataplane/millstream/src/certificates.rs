@@ -182,7 +182,7 @@ pub(crate) fn begin(layers: &mut Layers, order: Option<Config>) -> anyhow::Resul
     }
     tell(&certificates);
     let tickets = Tickets::new()?;
-    let server = ServerTls::new(certificates, &tickets)?;
+    let server = ServerTls::new(certificates, &tickets, layers.tls.http2)?;
     let (rtmp, http) = (layers.tls.rtmp, layers.tls.http);
     layers.config.tls = Some(TlsConfig { server: server.clone(), rtmp, http });
     Ok(Some(Begun { files, tickets, server, stamp, order }))
@@ -340,7 +340,8 @@ impl InUse {
                 bail!("{}", problems.join("; "));
             }
             // Challenges may be pending meanwhile.
-            Ok(ServerTls::new(certificates, tickets)?.with_challenges(Arc::clone(before.challenges()))?)
+            Ok(ServerTls::new(certificates, tickets, before.has_http2())?
+                .with_challenges(Arc::clone(before.challenges()))?)
         });
         let next = match read {
             Ok(next) => next,

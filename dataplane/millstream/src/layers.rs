@@ -116,6 +116,8 @@ pub(crate) struct Tls {
     pub(crate) rtmp: Option<SocketAddr>,
     pub(crate) http: Option<SocketAddr>,
     pub(crate) control: Option<SocketAddr>,
+    /// Viewers are offered HTTP/2.
+    pub(crate) http2: bool,
 }
 
 /// What listens without being asked to: RTMPS where there are certificates, HTTPS where one is ordered, which public clients come for.
@@ -127,6 +129,7 @@ fn tls(set: &TlsSettings, is_ordered: bool) -> Tls {
         rtmp: set.rtmp.map_or(usual(1938, is_ordered || !set.certificates.is_empty()), Listen::at),
         http: set.http.map_or(usual(443, is_ordered), Listen::at),
         control: set.control.and_then(Listen::at),
+        http2: set.http2.unwrap_or(true),
     }
 }
 
@@ -530,7 +533,8 @@ mod tests {
         let at = |port: u16| Listen::At(SocketAddr::from(([127, 0, 0, 1], port)));
         let merged = |tls: TlsSettings| merge(Flags::default(), Settings { tls, ..Settings::default() });
         let with = |tls: TlsSettings| TlsSettings { certificates: vec!["a.pem".into()], ..tls };
-        assert_eq!(merged(TlsSettings::default()).unwrap().tls, Tls::default());
+        let unset = merged(TlsSettings::default()).unwrap().tls;
+        assert_eq!(unset, Tls { http2: true, ..Tls::default() });
         let usual = merged(with(TlsSettings::default())).unwrap().tls;
         assert_eq!(usual.rtmp.unwrap().to_string(), "0.0.0.0:1938");
         assert_eq!((usual.http, usual.control), (None, None));

@@ -297,6 +297,7 @@ fn walk(mut file: Table<'_>, f: &mut Findings<'_>) -> Settings {
     let mut http = file.table(f, "http");
     set.http = http.take(f, "listen", |v| values::address(string(v)?));
     set.tls.http = http.take(f, "tls_listen", tls::listen);
+    set.tls.http2 = http.take(f, "http2", boolean);
     set.header_timeout = http.take(f, "header_timeout", duration(100, MINUTES_10));
     set.http_proxy_protocol_from = http.take(f, "proxy_protocol_from", networks).unwrap_or_default();
     set.play_paths = http.take(f, "play_paths", patterns).unwrap_or_default();

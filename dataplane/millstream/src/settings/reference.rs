@@ -222,6 +222,12 @@ pub(crate) const ROWS: &[Row] = &[
         |l| l.tls.http.map_or(Value::Null, |at| at.to_string().into()),
     )
     .example("0.0.0.0:8443"),
+    Row::new(
+        ("http", "http2"),
+        Bool,
+        "Whether viewers are offered HTTP/2 over HTTPS; without it browsers open six connections, and play as many streams of FLV at most.",
+        |l| l.tls.http2.into(),
+    ),
     Row::new(("http", "header_timeout"), Kind::Duration("100ms to 10m"), "Time for a request's head.", |l| {
         time(l.config.header_timeout)
     }),

@@ -19,6 +19,7 @@ pub(crate) struct TlsSettings {
     pub(crate) rtmp: Option<Listen>,
     pub(crate) http: Option<Listen>,
     pub(crate) control: Option<Listen>,
+    pub(crate) http2: Option<bool>,
 }
 
 /// An address that may be said not to be listened on.
