@@ -27,6 +27,8 @@ export async function open(scenario, describe = () => '') {
   const context = await chromium.launchPersistentContext(profile, {
     executablePath: process.env.CHROMIUM ?? '/usr/bin/chromium',
     headless: true,
+    // Those of a server under test are signed by an authority of the test.
+    ignoreHTTPSErrors: true,
     args: [
       '--no-sandbox', '--disable-gpu', '--disable-quic', '--no-first-run', '--disable-background-networking',
       '--disable-component-update', '--disable-sync', '--autoplay-policy=no-user-gesture-required',
@@ -86,8 +88,8 @@ export async function run(url, scenario) {
     rate: document.getElementById('video').playbackRate,
   }));
   const describe = () => state().catch(() => 'the page has no state');
-  await open(async ({ first }) => {
+  await open(async ({ context, first }) => {
     page = first(url);
-    await scenario({ page, state });
+    await scenario({ page, context, state });
   }, describe);
 }

@@ -1,14 +1,25 @@
-// Drives the wall of streams in headless Chromium: `node wall.mjs URL SECONDS`. Every tile has to advance for so long; the last stream of the
+// Drives the wall of streams in headless Chromium: `node wall.mjs URL SECONDS`. With https:// all streams have to come over one connection
+// of HTTP/2, else by WebSocket. Every tile has to advance for so long; the last stream of the
 // address is not on air, and says so. Prints `slowest SECONDS` (of stream, by the tile that advanced least) and `still SECONDS` (the longest time that a
 // tile did not advance), which the test judges; exit status 1 says what else is wrong.
 import { check, run, sleep, until } from './chromium.mjs';
 
 const [url, seconds] = process.argv.slice(2);
+const secure = url.startsWith('https:');
 
-await run(url, async ({ page }) => {
+await run(url, async ({ page, context }) => {
   const wall = () => page.evaluate(() => JSON.parse(JSON.stringify(window.millstreamWall.tiles)));
   const sockets = new Set();
   page.on('websocket', (socket) => sockets.add(socket.url()));
+  // By what and over which connection each stream comes.
+  const connections = new Set();
+  if (secure) {
+    const devtools = await context.newCDPSession(page);
+    await devtools.send('Network.enable');
+    devtools.on('Network.responseReceived', ({ response }) => {
+      if (new URL(response.url).pathname.endsWith('/live.flv')) connections.add(`${response.protocol} ${response.connectionId}`);
+    });
+  }
   await page.goto(url);
   const opened = Date.now();
   const playing = await until('all streams but the last play', 40, async () => {
@@ -16,7 +27,11 @@ await run(url, async ({ page }) => {
     return tiles.slice(0, -1).every((tile) => tile.state === 'playing' && tile.frames > 0) && tiles;
   }).catch(async (error) => { throw new Error(`${error.message}: ${JSON.stringify(await wall())}`); });
   console.log(`${playing.length - 1} pictures ${((Date.now() - opened) / 1000).toFixed(1)} s after the page`);
-  check(playing.every((tile) => tile.url.startsWith('ws://') && tile.muted), 'a tile is heard, or does not play by WebSocket');
+  check(playing.every((tile) => tile.url.startsWith(secure ? 'https://' : 'ws://') && tile.muted), 'a tile is heard, or does not play as it should');
+  if (secure) {
+    console.log(`connections: ${[...connections].join(', ')}`);
+    check(connections.size === 1 && [...connections][0].startsWith('h2 '), `not one connection of HTTP/2: ${[...connections].join(', ')}`);
+  }
   let last = await wall();
   const first = last;
   const missed = last.map(() => 0);
@@ -68,5 +83,5 @@ await run(url, async ({ page }) => {
     check(!boxes.some((a, n) => boxes.slice(n + 1).some((b) => over(a, b))), `of ${count} tiles one lies over another: ${JSON.stringify(boxes)}`);
     check(!scrolls && boxes.every((box) => box.bottom <= 768 && box.width > 100), `${count} tiles do not fit: ${JSON.stringify(boxes)}`);
   }
-  check(sockets.size >= all.length, `${sockets.size} WebSockets for ${all.length} streams`);
+  check(secure ? sockets.size === 0 : sockets.size >= all.length, `${sockets.size} WebSockets for ${all.length} streams`);
 });

@@ -9,6 +9,8 @@ use millstream_tests::server::{Options, Server};
 use millstream_tests::tools::{Tool, ffmpeg_push};
 use millstream_tests::{eventually, seconds};
 
+use crate::tls::{Authority, NOW, https};
+
 fn start(server: &Server, scenario: &str, id: &str, page: &str) -> Tool {
     let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("browser/flv.mjs");
     let url = format!("http://{}/{id}/{page}", server.http);
@@ -81,8 +83,21 @@ fn the_page_needs_nothing_from_elsewhere_and_takes_no_script_from_its_address() 
 /// Browsers open six HTTP/1.1 connections to a server: over those a seventh stream never starts.
 #[test]
 fn case_35_twenty_five_streams_advance_in_one_page() {
-    const STREAMS: usize = 25;
     let server = Options::open().start();
+    wall_of_streams(&server, &format!("http://{}", server.http));
+}
+
+/// HTTP/2 has them all on one connection.
+#[test]
+fn case_35_twenty_five_streams_advance_in_one_page_over_one_connection() {
+    let authority = Authority::new();
+    authority.certify("live", &["127.0.0.1"], NOW);
+    let server = Options::open().config(&authority.config(&["live"])).start();
+    wall_of_streams(&server, &format!("https://{}", https(&server)));
+}
+
+fn wall_of_streams(server: &Server, origin: &str) {
+    const STREAMS: usize = 25;
     let ids: Vec<String> = (1..=STREAMS).map(|n| format!("cam-{n}")).collect();
     let clip = Clip::small();
     let _pushing: Vec<_> = ids
@@ -90,7 +105,7 @@ fn case_35_twenty_five_streams_advance_in_one_page() {
         .map(|id| Publisher::start(server.rtmp, "stream", id).expect("published").repeat(clip.clone()))
         .collect();
     let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("browser/wall.mjs");
-    let url = format!("http://{}/wall.html?streams={},nobody,%3Cscript%3E", server.http, ids.join(","));
+    let url = format!("{origin}/wall.html?streams={},nobody,%3Cscript%3E", ids.join(","));
     let probe = Probe::start();
     let done = Tool::start("node", &[script.to_str().expect("ASCII"), &url, "20"]).wait(seconds(110));
     let load = probe.stop();

@@ -1,4 +1,4 @@
-//! Ports with TLS, by the clients that users have: ffmpeg pushes RTMPS; curl, ffprobe and ffmpeg play HTTPS; openssl looks at certificates, names and
+//! Ports with TLS, by the clients that users have: ffmpeg pushes RTMPS; curl, ffprobe and ffmpeg play HTTPS, by HTTP/2 where they know it; openssl looks at certificates, names and
 //! versions. Certificates are replaced while it runs, by good ones and by bad ones.
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
@@ -90,7 +90,7 @@ pub(crate) fn rtmps(server: &Server) -> SocketAddr {
     listening(server, "listening for RTMPS")
 }
 
-fn https(server: &Server) -> SocketAddr {
+pub(crate) fn https(server: &Server) -> SocketAddr {
     listening(server, "listening for HTTPS")
 }
 
@@ -167,6 +167,40 @@ fn ffmpeg_pushes_over_tls_and_who_watches_does_so_too() {
     let metrics = server.metrics();
     assert!(metrics.contains("millstream_tls_certificate_expiry_timestamp_seconds"), "{metrics}");
     assert!(promtool_check(&metrics).status.success());
+}
+
+#[test]
+fn curl_plays_over_http_2_and_a_server_may_have_it_switched_off() {
+    let authority = Authority::new();
+    authority.certify("live", &["live.example.org"], NOW);
+    let server = Options::open().shards(2).config(&authority.config(&["live"])).start();
+    let (https, ca) = (https(&server), authority.path("ca.pem"));
+    let _push = ffmpeg_push(&format!("rtmp://{}/stream/cam", server.rtmp), 60);
+    on_air(&server, "cam");
+    let file = authority.path("seen.flv").display().to_string();
+    let get = |path: &str, more: &[&str]| curl(&ca, https, "live.example.org", path, more);
+    let seen = get("/cam/live.flv", &["-m", "4", "-o", &file, "-w", "%{http_version} %{http_code} %{content_type}"]);
+    assert_eq!((seen.status.code(), &*seen.stdout), (Some(28), "2 200 video/x-flv"), "{}", seen.stderr);
+    let tracks = millstream_tests::tools::ffprobe(&file);
+    assert!(tracks.len() == 2 && tracks[0] == "aac", "{tracks:?}");
+    // All that a playlist names, on one connection and at once.
+    let playlist = get("/cam/video.m3u8", &["--http2"]).stdout;
+    let names: Vec<&str> = playlist.lines().filter(|line| !line.starts_with('#')).collect();
+    assert!(!names.is_empty(), "{playlist}");
+    let urls: Vec<String> =
+        names.iter().map(|name| format!("https://live.example.org:{}/cam/{name}", https.port())).collect();
+    let mut args = vec!["--parallel", "-w", "%{http_version} %{http_code} %{num_connects}\\n", "-o", "/dev/null"];
+    for url in &urls {
+        args.extend(["-o", "/dev/null", url]);
+    }
+    let said = get("/cam/live.m3u8", &args).stdout;
+    assert!(said.lines().count() == names.len() + 1 && said.lines().all(|line| line.starts_with("2 200 ")), "{said}");
+    assert_eq!(get("/cam/index.html", &["--http1.1", "-o", "/dev/null", "-w", "%{http_version}"]).stdout, "1.1");
+    assert!(server.metric("millstream_http2_connections_total") >= 3.0);
+    let off = authority.config(&["live"]) + "http2 = false\n";
+    let server = Options::open().shards(1).config(&off).start();
+    let said = curl(&ca, self::https(&server), "live.example.org", "/healthz", &["-w", "%{http_version}"]).stdout;
+    assert_eq!(said, "ok\n1.1");
 }
 
 #[test]
