@@ -301,6 +301,18 @@ impl Timeline {
         self.rebases
     }
 
+    /// How far the newest frame's arrival is behind its stamp, milliseconds from anywhere; `None` before the first, and where stamps are another
+    /// stream's.
+    pub fn arrival_lag_ms(&self) -> Option<i64> {
+        self.newest_at.filter(|_| !self.as_stamped).map(|at| since_epoch_ms(at) - self.newest_ms)
+    }
+
+    /// How much further audio is stamped than video that arrives at the same time, milliseconds; `None`: not both have come, or their stamps are
+    /// another stream's.
+    pub fn audio_ahead_ms(&self) -> Option<i64> {
+        (self.video.begun && self.audio.begun && !self.as_stamped).then(|| self.audio.lead_ms - self.video.lead_ms)
+    }
+
     /// How far frames are apart as a rule, milliseconds; `None` before the second one of a publisher.
     pub fn picture_ms(&self) -> Option<u32> {
         u32::try_from(self.video.usual / FRACTIONS).ok().filter(|ms| *ms > 0)

@@ -7,7 +7,7 @@ use std::sync::Arc;
 use bytes::Bytes;
 use millstream_control_protocol::event::Event;
 use millstream_control_protocol::exchange::Whom;
-use millstream_control_protocol::live::{Live, Viewer, ViewerPage};
+use millstream_control_protocol::live::{Live, Viewer, ViewerPage, Watching};
 use millstream_policy::{Chain, Step};
 use millstream_proto::id::Id;
 use millstream_tls::ServerTls;
@@ -171,6 +171,17 @@ impl Remote {
 
     /// Every stream that somebody publishes or watches, by id. Told in turns, so it is not of one moment.
     pub async fn on_air(&self) -> Result<Vec<Live>, Unanswered> {
+        let all: Vec<Live> = self.parts().await?.into_iter().map(Part::finish).collect();
+        self.note_reached(&all);
+        Ok(all)
+    }
+
+    /// The same, each with how some of its viewers keep up: the same ones each time as long as they stay.
+    pub async fn on_air_with_watching(&self) -> Result<Vec<(Live, Vec<Watching>)>, Unanswered> {
+        Ok(self.parts().await?.into_iter().map(Part::finish_with_watching).collect())
+    }
+
+    async fn parts(&self) -> Result<Vec<Part>, Unanswered> {
         let mut all: Vec<Part> = Vec::new();
         let mut after = None;
         loop {
@@ -190,11 +201,7 @@ impl Remote {
                     }
                 }
             }
-            let Some(passed) = passed else {
-                let all: Vec<Live> = all.into_iter().map(Part::finish).collect();
-                self.note_reached(&all);
-                return Ok(all);
-            };
+            let Some(passed) = passed else { return Ok(all) };
             after = Some(passed);
         }
     }

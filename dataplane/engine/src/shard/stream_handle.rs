@@ -134,6 +134,9 @@ pub(crate) struct OnAir {
     pub(crate) who: Publisher,
     pub(crate) reading: Reading,
     pub(crate) timestamp_jumps: u64,
+    pub(crate) arrival_lag_ms: Option<i64>,
+    pub(crate) audio_ahead_ms: Option<i64>,
+    pub(crate) announces_audio: bool,
     pub(crate) repaired: Vec<Repaired>,
     pub(crate) dropped: Vec<Dropped>,
 }
@@ -505,6 +508,9 @@ impl StreamHandle {
             who,
             reading: owner.stream.publisher_stats().read(now),
             timestamp_jumps,
+            arrival_lag_ms: owner.stream.timeline().arrival_lag_ms(),
+            audio_ahead_ms: owner.stream.timeline().audio_ahead_ms(),
+            announces_audio: owner.stream.announced().audio,
             repaired,
             dropped,
         })

@@ -6,7 +6,9 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use millstream_control_protocol::exchange::Whom;
-use millstream_control_protocol::live::{Audio, DroppedTrack, Live, Publisher, Repair, Video, Viewer, ViewerCount};
+use millstream_control_protocol::live::{
+    Audio, DroppedTrack, Live, Publisher, Repair, Video, Viewer, ViewerCount, Watching,
+};
 use millstream_hub::config::OnUnpublish;
 use millstream_hub::log::EndReason;
 use millstream_hub::publisher_stats::{Coding, Reading};
@@ -89,7 +91,12 @@ pub(crate) struct Part {
     pub(crate) live: Live,
     /// Viewers without a session, by protocol.
     reached: Vec<(&'static str, Sample)>,
+    /// How some of those with one keep up.
+    watching: Vec<Watching>,
 }
+
+/// Viewers of a stream that a shard tells of, and those of all shards.
+const WATCHING_MAX: usize = 32;
 
 impl Part {
     /// Two shards' views of one stream: one of them has the publisher, both may have viewers.
@@ -103,6 +110,8 @@ impl Part {
                 None => one.viewers.push(theirs),
             }
         }
+        self.watching.extend(other.watching);
+        self.watching.truncate(WATCHING_MAX);
         // All shards have the same table of formats.
         for ((_, mine), (_, theirs)) in self.reached.iter_mut().zip(&other.reached) {
             mine.merge(theirs);
@@ -112,7 +121,12 @@ impl Part {
 
     /// The stream, and how many reached it without a session.
     pub(crate) fn finish(self) -> Live {
-        let mut live = self.live;
+        self.finish_with_watching().0
+    }
+
+    /// The same, and how some of its viewers keep up.
+    pub(crate) fn finish_with_watching(self) -> (Live, Vec<Watching>) {
+        let (mut live, watching) = (self.live, self.watching);
         for (protocol, sample) in self.reached {
             let (protocol, count) = (protocol.to_owned(), sample.count());
             if count > 0 {
@@ -120,7 +134,7 @@ impl Part {
             }
         }
         live.viewers.sort_by_key(|viewers| std::cmp::Reverse(viewers.count));
-        live
+        (live, watching)
     }
 }
 
@@ -189,21 +203,44 @@ fn live(shard: &Shard, id: &Id, handle: Option<&StreamHandle>, renditions: &[Rc<
         || !viewers.is_empty()
         || handle.is_some_and(StreamHandle::is_recorded_by_hand)
         || reached.iter().any(|(_, sample)| sample.count() > 0);
+    if !is_live {
+        return None;
+    }
+    let watching = handle.map(|handle| watching(shard, handle)).unwrap_or_default();
     let id = id.to_string();
-    is_live.then_some(Part { live: Live { id, publisher, slate_since_unix_ms, viewers, relays: Vec::new() }, reached })
+    Some(Part { live: Live { id, publisher, slate_since_unix_ms, viewers, relays: Vec::new() }, reached, watching })
+}
+
+/// How some viewers of the stream itself keep up; those of renditions are sent less on purpose.
+fn watching(shard: &Shard, handle: &StreamHandle) -> Vec<Watching> {
+    let (now, log) = (shard.now(), handle.log.borrow());
+    let of = |session: &Rc<Session>| {
+        let watched = session.watched()?;
+        let viewer = watched.viewer.try_borrow().ok()?;
+        Some(Watching {
+            session: session.number,
+            played_ms: millis(now.since(watched.since)),
+            sent_bytes: viewer.sent_bytes(),
+            skips: viewer.skips(),
+            behind_ms: viewer.behind_ms(&log),
+        })
+    };
+    handle.audience.some(WATCHING_MAX).iter().filter_map(of).collect()
 }
 
 fn publisher(shard: &Shard, handle: &StreamHandle) -> Option<Publisher> {
     let now = shard.now();
     let on_air = handle.on_air(now)?;
-    let Reading { bytes, bitrate_bps, fps, keyframe_interval_ms, gaps, jitter_ms, .. } = on_air.reading;
+    let Reading { bytes, bitrate_bps, fps, keyframe_interval_ms, gop_ms, reordered_frames, gaps, jitter_ms, .. } =
+        on_air.reading;
     let video = on_air.reading.video.map(|coding| {
         let (width, height) = match shape(&coding) {
             Some(Shape::Video { width, height }) => (Some(width), Some(height)),
             _ => (None, None),
         };
         let frames = on_air.reading.video_frames;
-        Video { codec: name(Track::Video, coding), width, height, fps: tenths(fps), keyframe_interval_ms, frames }
+        let (codec, fps) = (name(Track::Video, coding), tenths(fps));
+        Video { codec, width, height, fps, keyframe_interval_ms, frames, gop_ms, reordered_frames }
     });
     let audio = on_air.reading.audio.map(|coding| {
         let (rate_hz, channels) = match shape(&coding) {
@@ -242,6 +279,9 @@ fn publisher(shard: &Shard, handle: &StreamHandle) -> Option<Publisher> {
         gaps,
         longest_gap_ms: millis(on_air.reading.longest_gap),
         timestamp_jumps: on_air.timestamp_jumps,
+        arrival_lag_ms: on_air.arrival_lag_ms,
+        audio_ahead_ms: on_air.audio_ahead_ms,
+        announces_audio: on_air.announces_audio,
         repairs: repairs.collect(),
         dropped_tracks: dropped_tracks.collect(),
     })

@@ -1,0 +1,150 @@
+//! Conditions that are told by what happens: connections that are lost, places that are taken, hooks, recordings; and streams that come and go.
+use millstream_control_protocol::event::{Event, What};
+use millstream_control_protocol::live::{Live, Publisher};
+use millstream_diagnosis::{HookTrouble, Streams};
+
+use crate::kit::{BEGIN_MS, Encoder, World, only, stretches, unpublish};
+
+const ADDRESS: &str = "192.0.2.7:40001";
+
+/// What is told when the encoder leaves with these words at these seconds, and is back a second later.
+fn returns(ends: &[(u64, &str)]) -> Vec<crate::kit::Told> {
+    let encoder = Encoder::default();
+    let (mut world, frames) = (World::new(&encoder), encoder.frames(150));
+    let mut told = Vec::new();
+    for (second, why) in ends {
+        told.extend(world.run(&frames, second * 1_000, |_| {}));
+        world.leave(why);
+        told.extend(world.run(&[], second * 1_000 + 1_000, |_| {}));
+        world.publish(&encoder, ADDRESS);
+    }
+    told.extend(world.run(&frames, 150_000, |_| {}));
+    told
+}
+
+#[test]
+fn an_encoder_that_loses_its_connection_and_comes_back() {
+    let told = returns(&[(10, "peer_gone")]);
+    only(&told, "encoder_reconnects", 12..=12, 70..=72);
+    let told = returns(&[(10, "peer_gone"), (30, "timeout"), (50, "peer_closed")]);
+    only(&told, "encoder_reconnects", 12..=12, 110..=112);
+    assert_eq!(told[59].get("encoder_reconnects").unwrap().figures["reconnects"], 3.0);
+}
+
+#[test]
+fn who_stops_and_starts_once_does_not_reconnect() {
+    assert!(stretches(&returns(&[(10, "unpublished")])).is_empty());
+    assert!(stretches(&returns(&[(10, "kicked")])).is_empty());
+    only(&returns(&[(10, "unpublished"), (20, "unpublished")]), "encoder_reconnects", 22..=22, 80..=82);
+}
+
+#[test]
+fn another_publisher_takes_the_place() {
+    let encoder = Encoder::default();
+    let (mut world, frames) = (World::new(&encoder), encoder.frames(120));
+    let mut told = world.run(&frames, 10_000, |_| {});
+    let old = world.session();
+    world.publish(&encoder, "198.51.100.9:5000");
+    world.tell(old, "192.0.2.7:40000", unpublish("replaced"));
+    told.extend(world.run(&frames, 120_000, |_| {}));
+    only(&told, "publisher_replaced", 11..=11, 69..=71);
+    let condition = told[15].get("publisher_replaced").unwrap();
+    assert_eq!((condition.about.as_str(), condition.why.as_str()), ("198.51.100.9", "192.0.2.7"));
+}
+
+#[test]
+fn an_encoder_whose_network_died_takes_its_own_place() {
+    let encoder = Encoder::default();
+    let (mut world, frames) = (World::new(&encoder), encoder.frames(120));
+    let mut told = world.run(&frames, 10_000, |_| {});
+    told.extend(world.run(&[], 13_000, |_| {}));
+    let old = world.session();
+    world.publish(&encoder, ADDRESS);
+    world.tell(old, "192.0.2.7:40000", unpublish("replaced"));
+    told.extend(world.run(&frames, 60_000, |_| {}));
+    only(&told, "encoder_reconnects", 14..=14, 60..=60);
+}
+
+#[test]
+fn a_recording_that_pauses() {
+    let encoder = Encoder::default();
+    let (mut world, frames) = (World::new(&encoder), encoder.frames(40));
+    let recording = || "20270115-080000-cam".to_owned();
+    world.tell(0, "", What::RecordingStarted { recording: recording(), store: String::new() });
+    let mut told = world.run(&frames, 10_000, |_| {});
+    world.tell(0, "", What::RecordingPaused { recording: recording(), why: "the disk is full".to_owned() });
+    told.extend(world.run(&frames, 20_000, |_| {}));
+    world.tell(0, "", What::RecordingResumed { recording: recording() });
+    told.extend(world.run(&frames, 40_000, |_| {}));
+    only(&told, "recording_paused", 11..=11, 20..=20);
+    let condition = told[12].get("recording_paused").unwrap();
+    assert_eq!((condition.about.as_str(), condition.why.as_str()), (recording().as_str(), "the disk is full"));
+}
+
+fn trouble(failed: u64, denied_publish: u64, denied_play: u64) -> HookTrouble {
+    let (stream, hook, why) = ("cam".to_owned(), "geo".to_owned(), "not from there".to_owned());
+    HookTrouble { stream, hook, denied_publish, denied_play, failed, why }
+}
+
+#[test]
+fn a_hook_that_turns_people_away_or_fails() {
+    for (what, form, count) in [
+        (trouble(2, 1, 3), "fails", 4.0),
+        (trouble(0, 1, 3), "denies_publish", 2.0),
+        (trouble(0, 0, 3), "denies_play", 6.0),
+    ] {
+        let encoder = Encoder::default();
+        let (mut world, frames) = (World::new(&encoder), encoder.frames(60));
+        let told = world.run(&frames, 60_000, |world| {
+            if [10_000, 12_000].contains(&world.now_ms) {
+                world.judge.trouble(&what, BEGIN_MS + world.now_ms);
+            }
+        });
+        only(&told, "hook", 10..=10, 41..=43);
+        let condition = told[14].get("hook").unwrap();
+        assert_eq!((condition.form.as_str(), condition.figures["count"]), (form, count));
+        assert_eq!((condition.about.as_str(), condition.why.as_str()), ("geo", "not from there"));
+    }
+}
+
+#[test]
+fn a_stream_that_nobody_may_publish_is_told_of_and_forgotten() {
+    let mut streams = Streams::default();
+    streams.trouble(&trouble(0, 1, 0), BEGIN_MS);
+    streams.look(&[], |_| Vec::new(), BEGIN_MS + 1_000);
+    assert!(streams.take_changed() && !streams.take_changed());
+    assert_eq!((streams.diagnoses().len(), streams.diagnoses()[0].stream.as_str()), (1, "cam"));
+    streams.look(&[], |_| Vec::new(), BEGIN_MS + 20_000);
+    assert!(!streams.take_changed(), "nothing new");
+    streams.look(&[], |_| Vec::new(), BEGIN_MS + 40_000);
+    assert!(streams.take_changed() && streams.diagnoses().is_empty());
+}
+
+#[test]
+fn names_that_events_make_up_do_not_fill_the_memory() {
+    let mut streams = Streams::default();
+    let (at_unix_ms, what) = (BEGIN_MS, What::Publish { encoder: String::new() });
+    for n in 0..5_000 {
+        let stream = format!("made-up-{n}");
+        streams.event(&Event { stream, at_unix_ms, session: n, what: what.clone(), ..Event::default() });
+        streams.trouble(&HookTrouble { stream: format!("made-up-too-{n}"), ..trouble(1, 0, 0) }, BEGIN_MS);
+    }
+    let live = |n: u64| Live { id: format!("held-{n}"), publisher: Some(Publisher::default()), ..Live::default() };
+    let held: Vec<_> = (0..2_000).map(|n| (live(n), Vec::new())).collect();
+    streams.look(&held, |_| Vec::new(), BEGIN_MS + 1_000);
+    assert!(streams.diagnoses().len() <= 1_024, "{}", streams.diagnoses().len());
+    // Those that are held are looked at, whatever was made up.
+    streams.trouble(&HookTrouble { stream: "held-7".to_owned(), ..trouble(1, 0, 0) }, BEGIN_MS + 1_000);
+    streams.look(&held, |_| Vec::new(), BEGIN_MS + 2_000);
+    assert!(streams.diagnoses().iter().any(|one| one.stream == "held-7"));
+}
+
+#[test]
+fn conditions_of_a_publisher_that_has_gone_are_over() {
+    let encoder = Encoder { gop_ms: 20_000, ..Encoder::default() };
+    let (mut world, frames) = (World::new(&encoder), encoder.frames(60));
+    let mut told = world.run(&frames, 10_000, |_| {});
+    world.leave("unpublished");
+    told.extend(world.run(&[], 30_000, |_| {}));
+    only(&told, "gop_too_long", 6..=6, 13..=16);
+}
