@@ -15,6 +15,7 @@ use tokio::time::{Instant, MissedTickBehavior, interval, sleep_until, timeout};
 
 use super::agent::{Identity, Shared};
 use super::control::{Control, ControlError};
+use super::diagnosis::{self, Diagnoses, KnownShed};
 use super::recordings::Records;
 use super::relays::KnownRelays;
 use super::runner::Runs;
@@ -48,6 +49,7 @@ pub(super) struct Reporter {
     given_up: u64,
     backoff: Backoff,
     failing: bool,
+    diagnoses: Diagnoses,
 }
 
 /// The next event; never, where somebody else has them or the engine has ended.
@@ -95,7 +97,13 @@ impl Reporter {
             given_up: 0,
             backoff,
             failing: false,
+            diagnoses: Diagnoses::new(Runs::default(), KnownShed::default()),
         }
+    }
+
+    /// Streams are judged by this.
+    pub(super) fn diagnosing(self, diagnoses: Diagnoses) -> Self {
+        Self { diagnoses, ..self }
     }
 
     pub(super) async fn run(mut self, mut stop: watch::Receiver<bool>) {
@@ -104,14 +112,17 @@ impl Reporter {
         let mut looks = interval(FAILING_EVERY);
         looks.set_missed_tick_behavior(MissedTickBehavior::Delay);
         let (shared, records) = (Arc::clone(&self.shared), self.records.clone());
-        let (mut with_live, mut not_before) = (false, Instant::now());
+        let mut judging = interval(diagnosis::LOOK_EVERY);
+        judging.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        let (mut with_live, mut with_diagnoses, mut not_before) = (false, false, Instant::now());
         loop {
-            let mut last = false;
+            let (mut last, mut judges) = (false, false);
             tokio::select! {
                 event = next(&mut self.events) => self.wait(event),
                 () = shared.wake.notified() => {}
                 () = records.changed() => {}
-                _ = tick.tick() => with_live = true,
+                _ = tick.tick() => (with_live, with_diagnoses) = (true, true),
+                _ = judging.tick() => judges = true,
                 // A hook that fails turns people away: control is to know at once.
                 _ = looks.tick(), if self.runs.is_some() => {
                     if self.runs.failing().is_empty() {
@@ -121,8 +132,18 @@ impl Reporter {
                 () = sleep_until(not_before), if self.failing => {}
                 _ = stop.wait_for(|stop| *stop) => last = true,
             }
+            let mut is_told = false;
             while let Some(event) = self.events.as_mut().and_then(Events::try_next) {
                 self.wait(event);
+                is_told = true;
+            }
+            if judges {
+                // What is wrong is told at once.
+                let has_changed = self.diagnoses.look(&self.engine).await;
+                with_diagnoses |= has_changed;
+                if !has_changed && !is_told {
+                    continue;
+                }
             }
             if last {
                 self.say_the_last().await;
@@ -131,8 +152,8 @@ impl Reporter {
             if Instant::now() < not_before {
                 continue;
             }
-            match self.send(with_live).await {
-                Ok(()) => with_live = false,
+            match self.send(with_live, with_diagnoses).await {
+                Ok(()) => (with_live, with_diagnoses) = (false, false),
                 Err(error) => {
                     if !std::mem::replace(&mut self.failing, true) {
                         tracing::debug!(%error, "control does not take reports now");
@@ -149,7 +170,7 @@ impl Reporter {
     async fn say_the_last(&mut self) {
         let all = async {
             while !self.waiting.is_empty() {
-                if self.send(false).await.is_err() {
+                if self.send(false, false).await.is_err() {
                     return;
                 }
             }
@@ -162,6 +183,7 @@ impl Reporter {
     }
 
     fn wait(&mut self, mut event: Event) {
+        self.diagnoses.event(&event);
         if let What::Unpublish { viewers, .. } = &mut event.what {
             viewers.clone_from(self.viewers.get(&event.stream).unwrap_or(&Vec::new()));
         }
@@ -175,7 +197,7 @@ impl Reporter {
         self.waiting.push_back(event);
     }
 
-    async fn send(&mut self, with_live: bool) -> Result<(), ControlError> {
+    async fn send(&mut self, with_live: bool, with_diagnoses: bool) -> Result<(), ControlError> {
         let mut live =
             if with_live { timeout(LIVE_WAIT, self.engine.on_air()).await.ok().and_then(Result::ok) } else { None };
         if let Some(live) = &mut live {
@@ -195,6 +217,7 @@ impl Reporter {
             outcomes: self.shared.outcomes(),
             failing_hooks: self.runs.failing(),
             tasks: self.records.news(),
+            diagnoses: with_diagnoses.then(|| self.diagnoses.told()),
         };
         let answered = self.control.report(report).await;
         let numbers = &self.shared.numbers;

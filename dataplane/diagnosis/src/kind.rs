@@ -120,8 +120,9 @@ impl Kind {
             | Self::EncoderReconnects
             | Self::PublisherReplaced
             | Self::Hook
-            | Self::RecordingPaused
-            | Self::WorkerSheds => (0, 0),
+            | Self::RecordingPaused => (0, 0),
+            // It is tried again, and fails again after some seconds.
+            Self::WorkerSheds => (0, 15_000),
         };
         Times { raise_ms, clear_ms }
     }

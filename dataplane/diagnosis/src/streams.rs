@@ -79,8 +79,7 @@ impl Streams {
         self.not_held = self.judges.values().filter(|judge| !judge.is_held()).count();
         let all = self.judges.iter().map(|(id, judge)| (id, judge.conditions()));
         let wrong = all.filter(|(_, conditions)| !conditions.is_empty());
-        let mut told: Vec<_> =
-            wrong.map(|(id, conditions)| Diagnosis { stream: id.clone(), conditions }).collect();
+        let mut told: Vec<_> = wrong.map(|(id, conditions)| Diagnosis { stream: id.clone(), conditions }).collect();
         told.sort_by(|a, b| a.stream.cmp(&b.stream));
         told.truncate(TOLD_MAX);
         self.has_changed |= !is_same(&self.told, &told);

@@ -69,19 +69,26 @@ impl ViewersLook {
                     most_ms = most_ms.max(one.behind_ms);
                 }
                 if known.sent_bytes.len() == SAMPLES && self.received.len() == SAMPLES {
-                    let took = known.sent_bytes.back().zip(known.sent_bytes.front()).map_or(0, |(last, first)| last - first);
+                    let took =
+                        known.sent_bytes.back().zip(known.sent_bytes.front()).map_or(0, |(last, first)| last - first);
                     let share = took as f64 / stream_bytes.unwrap_or(0).max(1) as f64;
                     shares.push(if one.behind_ms >= TAKES_ALL_MS { share } else { share.max(1.0) });
                 }
             }
             self.known.insert(one.session, known);
         }
-        let viewers = live.viewers.iter().filter(|viewers| !viewers.estimated).map(|viewers| viewers.count).sum::<u64>();
+        let viewers =
+            live.viewers.iter().filter(|viewers| !viewers.estimated).map(|viewers| viewers.count).sum::<u64>();
         let few = looked_at.div_ceil(FEW_OF).max(1);
         let viewers_lag = (behind >= few).then(|| {
             let most_s = (most_ms as f64 / 100.0).round() / 10.0;
             let looked_at = looked_at as f64;
-            let figures = [("lagging", behind as f64), ("looked_at", looked_at), ("viewers", viewers as f64), ("behind_s", most_s)];
+            let figures = [
+                ("lagging", behind as f64),
+                ("looked_at", looked_at),
+                ("viewers", viewers as f64),
+                ("behind_s", most_s),
+            ];
             Finding { figures: figures.to_vec(), ..Finding::default() }
         });
         Found { bitrate_above_viewers: self.short(&mut shares, viewers, now_ms), viewers_lag }

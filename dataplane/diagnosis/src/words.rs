@@ -20,7 +20,10 @@ pub fn said(condition: &Condition) -> Said {
     let Some(kind) = Kind::of(&condition.kind) else {
         return Said {
             severity: Severity::Warning,
-            sentence: format!("The node has recognised a condition that this release does not know: {}.", condition.kind),
+            sentence: format!(
+                "The node has recognised a condition that this release does not know: {}.",
+                condition.kind
+            ),
             advice: "Upgrade control to the release of the node.".to_owned(),
         };
     };
@@ -53,7 +56,9 @@ fn words(kind: Kind, condition: &Condition) -> (String, &'static str) {
             let times = plural(jumps, "once", "times");
             let count = if times == "once" { String::new() } else { format!("{jumps} ") };
             (
-                format!("The encoder's timestamps have jumped {count}{times} in this session; the stream goes on without the jumps."),
+                format!(
+                    "The encoder's timestamps have jumped {count}{times} in this session; the stream goes on without the jumps."
+                ),
                 "Look at the encoder's clock, at the source that it captures, or at the file that it repeats.",
             )
         }
@@ -87,7 +92,10 @@ fn words(kind: Kind, condition: &Condition) -> (String, &'static str) {
         Kind::EncoderReconnects => {
             let count = of("reconnects");
             (
-                format!("The encoder has reconnected {count} {} within the last two minutes.", plural(count, "time", "times")),
+                format!(
+                    "The encoder has reconnected {count} {} within the last two minutes.",
+                    plural(count, "time", "times")
+                ),
                 "Look at the encoder's network and log; over a poor network a lower bitrate or a wired connection helps.",
             )
         }
@@ -99,7 +107,10 @@ fn words(kind: Kind, condition: &Condition) -> (String, &'static str) {
             let (count, reason) = (of("count"), because(why));
             match condition.form.as_str() {
                 "fails" => (
-                    format!("The hook {about} has failed {count} {} for this stream{reason}.", plural(count, "time", "times")),
+                    format!(
+                        "The hook {about} has failed {count} {} for this stream{reason}.",
+                        plural(count, "time", "times")
+                    ),
                     "Read the hook's log, and roll it back to its last version if this one is new.",
                 ),
                 "denies_publish" => (
@@ -130,7 +141,11 @@ fn words(kind: Kind, condition: &Condition) -> (String, &'static str) {
         ),
         Kind::ViewersLag => {
             let (lagging, looked_at, behind_s) = (of("lagging"), of("looked_at"), of("behind_s"));
-            let how = if behind_s > 0.0 { format!("up to {behind_s} s behind") } else { "skipped to a later keyframe".to_owned() };
+            let how = if behind_s > 0.0 {
+                format!("up to {behind_s} s behind")
+            } else {
+                "skipped to a later keyframe".to_owned()
+            };
             (
                 format!("{lagging} of {looked_at} viewers looked at cannot keep up: {how}."),
                 "If it is few, their networks are slow: offer them a rendition. If it is most, look at this server's uplink and load.",
@@ -154,7 +169,9 @@ fn audio(form: &str, silent_s: f64, apart_s: f64) -> (String, &'static str) {
             "Set the audio offset in the encoder to 0, and use one clock for both devices.",
         ),
         _ => (
-            format!("Audio arrives {apart_s} s ahead of the picture of the same timestamp: players have to wait for the picture."),
+            format!(
+                "Audio arrives {apart_s} s ahead of the picture of the same timestamp: players have to wait for the picture."
+            ),
             "Set the audio offset in the encoder to 0, use one clock for both devices, and a quicker preset or less look-ahead for video.",
         ),
     }

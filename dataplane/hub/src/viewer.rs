@@ -275,7 +275,9 @@ impl Viewer {
         }
         let next = self.next.saturating_sub(u64::from(self.partial.is_some())).max(log.first());
         let (first, newest) = (log.get(next), log.get(log.head().wrapping_sub(1)));
-        first.zip(newest).map_or(0, |(first, newest)| (newest.block.last_ms - first.block.first_ms).max(0).unsigned_abs())
+        first
+            .zip(newest)
+            .map_or(0, |(first, newest)| (newest.block.last_ms - first.block.first_ms).max(0).unsigned_abs())
     }
 
     /// Gathers what to send next. At most one send is under way: [`Viewer::sent`] must be called before this is called again.

@@ -120,6 +120,7 @@ async fn speak(
             }
         }
         shared.is_started(told.started());
+        shared.sheds(&told);
         // One that makes something tells how it does every few seconds.
         let owes_word = !*was_ready || told.started() > 0;
         let silent_at = heard_at + SILENT_MOST;

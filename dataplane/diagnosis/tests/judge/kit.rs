@@ -106,7 +106,10 @@ impl World {
     pub(crate) fn new(encoder: &Encoder) -> Self {
         let limits = LogLimits { bytes_max: 16 << 20, time_max: Duration::from_secs(12), rtmp_chunk_bytes: 4096 };
         let mut world = Self {
-            stream: Stream::new(StreamConfig { takeover: Takeover::Replace, ..StreamConfig::default() }, Time::from_millis(CLOCK_MS)),
+            stream: Stream::new(
+                StreamConfig { takeover: Takeover::Replace, ..StreamConfig::default() },
+                Time::from_millis(CLOCK_MS),
+            ),
             log: Log::new(limits),
             judge: Judge::default(),
             session: 0,
