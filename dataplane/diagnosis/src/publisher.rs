@@ -37,7 +37,6 @@ const APART_SAMPLES: u32 = 3;
 #[derive(Clone, Debug, Default)]
 pub(crate) struct PublisherLook {
     session: u64,
-    since_unix_ms: u64,
     before: Option<Seen>,
     /// How far arrival was behind the stamps, milliseconds from anywhere, oldest first.
     lags_ms: VecDeque<i64>,
@@ -87,9 +86,9 @@ fn seconds(ms: i64) -> f64 {
 
 impl PublisherLook {
     pub(crate) fn look(&mut self, live: &Live, publisher: &Publisher, now_ms: u64) -> Found {
-        if (self.session, self.since_unix_ms) != (publisher.session, publisher.since_unix_ms) {
-            let (session, since_unix_ms) = (publisher.session, publisher.since_unix_ms);
-            *self = Self { session, since_unix_ms, audio_at_ms: since_unix_ms, ..Self::default() };
+        if self.session != publisher.session {
+            let (session, audio_at_ms) = (publisher.session, publisher.since_unix_ms);
+            *self = Self { session, audio_at_ms, ..Self::default() };
         }
         let seen = Seen::of(publisher);
         let before = self.before.replace(seen).unwrap_or_default();

@@ -95,11 +95,9 @@ impl Told {
         self.newest_ms = self.newest_ms.max(at_ms);
         match &event.what {
             What::Publish { .. } => self.published(event.session, host(&event.peer), at_ms),
-            What::Unpublish { why, .. } => {
-                if self.on_air.as_ref().is_some_and(|(session, _)| *session == event.session) {
-                    self.on_air = None;
-                    self.left = Some(Left { at_ms, lost: !WANTED_ENDS.contains(&why.as_str()) });
-                }
+            What::Unpublish { why, .. } if self.has(event.session) => {
+                self.on_air = None;
+                self.left = Some(Left { at_ms, lost: !WANTED_ENDS.contains(&why.as_str()) });
             }
             What::RecordingPaused { recording, why } => {
                 self.goes_on(recording);
@@ -114,6 +112,10 @@ impl Told {
             What::RecordingStarted { .. } => self.paused.clear(),
             _ => {}
         }
+    }
+
+    fn has(&self, session: u64) -> bool {
+        self.on_air.as_ref().is_some_and(|(on_air, _)| *on_air == session)
     }
 
     fn goes_on(&mut self, recording: &str) {

@@ -53,7 +53,7 @@ impl ViewersLook {
         }
         push(&mut self.received, (publisher.received_bytes, now_ms));
         let mut before = std::mem::take(&mut self.known);
-        let (mut behind, mut most_ms, mut looked_at, mut shares) = (0_usize, 0, 0_usize, Vec::new());
+        let (mut behind, mut worst_ms, mut looked_at, mut shares) = (0_usize, 0, 0_usize, Vec::new());
         let stream_bytes = self.received.front().zip(self.received.back()).map(|(first, last)| last.0 - first.0);
         for one in watching {
             let mut known = before.remove(&one.session).unwrap_or(Known { skips: one.skips, ..Known::default() });
@@ -66,7 +66,7 @@ impl ViewersLook {
                 let skipped = known.skipped_at_ms.is_some_and(|at| now_ms.saturating_sub(at) <= SKIPPED_MS);
                 if one.behind_ms >= BEHIND_MS || skipped {
                     behind += 1;
-                    most_ms = most_ms.max(one.behind_ms);
+                    worst_ms = worst_ms.max(one.behind_ms);
                 }
                 if known.sent_bytes.len() == SAMPLES && self.received.len() == SAMPLES {
                     let took =
@@ -81,13 +81,13 @@ impl ViewersLook {
             live.viewers.iter().filter(|viewers| !viewers.estimated).map(|viewers| viewers.count).sum::<u64>();
         let few = looked_at.div_ceil(FEW_OF).max(1);
         let viewers_lag = (behind >= few).then(|| {
-            let most_s = (most_ms as f64 / 100.0).round() / 10.0;
+            let behind_s = (worst_ms as f64 / 100.0).round() / 10.0;
             let looked_at = looked_at as f64;
             let figures = [
                 ("lagging", behind as f64),
                 ("looked_at", looked_at),
                 ("viewers", viewers as f64),
-                ("behind_s", most_s),
+                ("behind_s", behind_s),
             ];
             Finding { figures: figures.to_vec(), ..Finding::default() }
         });

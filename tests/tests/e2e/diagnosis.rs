@@ -159,8 +159,9 @@ fn audio_that_is_missing_or_stops() {
 fn stamps_that_jump() {
     let server = Options::open().start();
     let mut client = Client::admin(&server);
-    let jump = "setts=ts=if(gte(TS*TB\\,8)\\,TS+15/TB\\,TS)";
-    let _push = push(&server, "cam", &format!("-tune zerolatency -g 50 -bsf:v {jump} -bsf:a {jump}"));
+    let jump = "setpts=PTS+gte(T\\,8)*15/TB";
+    let filters = format!("-vf {jump} -af a{jump} -vsync passthrough");
+    let _push = push(&server, "cam", &format!("-tune zerolatency -g 50 {filters}"));
     let began = on_air(&mut client, "cam");
     std::thread::sleep(seconds(5));
     assert!(conditions(&mut client, "cam").is_empty());

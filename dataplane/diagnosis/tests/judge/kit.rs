@@ -88,6 +88,11 @@ fn arrival(track: Track, at_ms: u64, cts_ms: i32, keyframe: bool, bytes: usize) 
     Arrival { at_ms, frame: Frame { track, codec, dts_ms: at_ms.cast_signed(), cts_ms, keyframe, body, data_at: 0 } }
 }
 
+/// The hub's clock so many milliseconds after the begin.
+fn clock(at_ms: u64) -> Time {
+    Time::from_millis(CLOCK_MS + at_ms)
+}
+
 /// A stream and its judge.
 pub(crate) struct World {
     stream: Stream,
@@ -127,7 +132,7 @@ impl World {
     pub(crate) fn publish(&mut self, encoder: &Encoder, peer: &str) {
         self.session += 1;
         self.published_ms = self.now_ms;
-        let now = self.clock(self.now_ms);
+        let now = clock(self.now_ms);
         self.stream.publish(self.session, true, now).unwrap();
         self.tell(self.session, peer, What::Publish { encoder: "test".to_owned() });
         let audio = if encoder.announces_audio { 10.0 } else { 0.0 };
@@ -139,7 +144,7 @@ impl World {
 
     /// The session of now ends.
     pub(crate) fn leave(&mut self, why: &str) {
-        let (session, now) = (self.session, self.clock(self.now_ms));
+        let (session, now) = (self.session, clock(self.now_ms));
         self.stream.leave(session, false, now, &mut self.log);
         self.tell(session, "192.0.2.7:40000", unpublish(why));
     }
@@ -153,10 +158,6 @@ impl World {
         self.judge.event(&Event { at_unix_ms, session, peer, stream: "cam".to_owned(), what, ..Event::default() });
     }
 
-    fn clock(&self, at_ms: u64) -> Time {
-        Time::from_millis(CLOCK_MS + at_ms)
-    }
-
     /// Takes what arrives until then, counted from the begin, and looks once a second. Gives the conditions at each look.
     pub(crate) fn run(&mut self, frames: &[Arrival], until_ms: u64, mut look: impl FnMut(&mut Self)) -> Vec<Told> {
         let mut told = Vec::new();
@@ -165,7 +166,7 @@ impl World {
         for second in 1..=(until_ms - start_ms) / 1_000 {
             let at_ms = start_ms + second * 1_000;
             while let Some(arrival) = rest.next_if(|arrival| arrival.at_ms < at_ms) {
-                let now = self.clock(arrival.at_ms);
+                let now = clock(arrival.at_ms);
                 self.stream.heard(self.session, now);
                 self.stream.push(MediaEvent::Frame(arrival.frame.clone()), now, &mut self.log);
                 self.stream.after_read(now, &mut self.log);
@@ -187,7 +188,7 @@ impl World {
 
     /// As the engine shows it.
     fn live(&self) -> Live {
-        let now = self.clock(self.now_ms);
+        let now = clock(self.now_ms);
         let reading = self.stream.publisher_stats().read(now);
         let timeline = self.stream.timeline();
         let video = reading.video.is_some().then(|| Video {
@@ -200,7 +201,8 @@ impl World {
         let on_air = matches!(self.stream.place(), millstream_hub::stream::Place::OnAir { .. });
         let publisher = on_air.then(|| Publisher {
             session: self.session,
-            since_unix_ms: BEGIN_MS + self.published_ms,
+            // Counted back from now, by two clocks.
+            since_unix_ms: BEGIN_MS + self.published_ms + self.now_ms / 1_000 % 2,
             received_bytes: reading.bytes,
             heard_ago_ms: reading.heard_ago.as_millis() as u64,
             timestamp_jumps: timeline.rebases(),
