@@ -14,8 +14,15 @@ use super::runner::Runs;
 
 /// Streams are looked at this often.
 pub(super) const LOOK_EVERY: Duration = Duration::from_secs(1);
+/// A look at very many streams takes the shards a while: no more than one part in so many of the time.
+const LOOK_SHARE: u32 = 10;
 /// Time for the shards to tell what is live.
 const LOOK_WAIT: Duration = Duration::from_secs(2);
+
+/// When to look again after a look that took so long.
+pub(super) fn next_look(took: Duration) -> Duration {
+    LOOK_EVERY.max(took * LOOK_SHARE)
+}
 
 /// Renditions of a stream that are asked for, and that the machine is too slow to make.
 pub type ShowShed = Arc<dyn Fn(&str) -> Vec<String> + Send + Sync>;

@@ -139,7 +139,9 @@ impl Reporter {
             }
             if judges {
                 // What is wrong is told at once.
+                let began = Instant::now();
                 let has_changed = self.diagnoses.look(&self.engine).await;
+                judging.reset_after(diagnosis::next_look(began.elapsed()));
                 with_diagnoses |= has_changed;
                 if !has_changed && !is_told {
                     continue;
