@@ -274,7 +274,7 @@ impl Timeline {
             let there_ms = other.out_ms + ms(now.since(other.at));
             let apart_ms = (dts_ms + other.offset_ms - there_ms).abs();
             let shares = apart_ms <= if unpaced { UNPACED_AHEAD_MS } else { FIRST_APART_MS };
-            self.rebases += u64::from(!shares);
+            // A clock of its own is no jump: its stamps go on evenly.
             own.offset_ms = if shares { other.offset_ms } else { there_ms - dts_ms };
         } else {
             let first_ms = self.newest_at.map_or(0, |at| self.newest_ms + ms(now.since(at)).max(1));
