@@ -75,7 +75,7 @@ pub(crate) fn hold_slates(shard: &Shard, clips: &Arc<Clips>) {
 
 /// A stream as this shard has it.
 pub(crate) fn look(shard: &Shard, id: &Id) -> Option<Part> {
-    live(shard, id, shard.live(id).as_deref(), &held_renditions(shard, &[id]))
+    live(shard, id, shard.live(id).as_deref(), &held_renditions(shard, &[id]), Viewers::All)
 }
 
 /// Renditions of these streams that this shard holds: their viewers are the streams'.
@@ -93,6 +93,15 @@ pub(crate) struct Part {
     reached: Vec<(&'static str, Sample)>,
     /// How some of those with one keep up.
     watching: Vec<Watching>,
+}
+
+/// Which viewers of a stream are told of.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) enum Viewers {
+    /// All, those of its renditions and those without a session, too: these take the longest to count.
+    All,
+    /// Those of the stream itself with a session, and how some of them keep up: for who judges streams each second.
+    OfItself,
 }
 
 /// Viewers of a stream that a shard tells of, and those of all shards.
@@ -146,7 +155,7 @@ pub(crate) struct Page {
 }
 
 /// Streams of this shard after an id, its own and those that it mirrors.
-pub(crate) fn on_air(shard: &Shard, after: Option<&Id>, limit: usize) -> Page {
+pub(crate) fn on_air(shard: &Shard, after: Option<&Id>, limit: usize, whom: Viewers) -> Page {
     let channels = shard.handles.borrow();
     // The smallest ids, without sorting all of them. A shard may have a rendition of a stream, and not the stream.
     let mut first: BTreeSet<Id> = BTreeSet::new();
@@ -165,33 +174,46 @@ pub(crate) fn on_air(shard: &Shard, after: Option<&Id>, limit: usize) -> Page {
     let renditions = held_renditions(shard, &ids);
     let held = |id: &Id| channels.get(id).filter(|handle| !handle.is_over());
     let streams =
-        ids.into_iter().filter_map(|id| live(shard, id, held(id).map(|handle| &**handle), &renditions)).collect();
+        ids.into_iter().filter_map(|id| live(shard, id, held(id).map(|handle| &**handle), &renditions, whom)).collect();
     Page { streams, next }
 }
 
 /// `None`: it is held for somebody who asked and is just being told that nobody publishes, or for what was left to take of it. The shard may hold the
 /// stream, renditions of it, or both.
-fn live(shard: &Shard, id: &Id, handle: Option<&StreamHandle>, renditions: &[Rc<StreamHandle>]) -> Option<Part> {
+fn live(
+    shard: &Shard,
+    id: &Id,
+    handle: Option<&StreamHandle>,
+    renditions: &[Rc<StreamHandle>],
+    whom: Viewers,
+) -> Option<Part> {
     let mut viewers: Vec<ViewerCount> = Vec::new();
     let own_renditions = renditions.iter().filter(|rendition| rendition.id.stream() == *id);
     let any = handle.or_else(|| own_renditions.clone().next().map(|rendition| &**rendition))?;
-    let target_s = any.packaging.window.borrow().target_duration_s().unwrap_or(1);
-    let mut reached = any.reached.samples(target_s, shard.now());
-    let of_renditions = own_renditions.clone().flat_map(|one| one.audience.counts());
+    let of_renditions: Vec<Count> = own_renditions.clone().flat_map(|one| one.audience.counts()).collect();
+    let is_watched_otherwise = !of_renditions.is_empty()
+        || !any.reached.is_empty()
+        || own_renditions.clone().any(|rendition| !rendition.reached.is_empty());
+    let (mut reached, mut told_of_renditions) = (Vec::new(), Vec::new());
+    if whom == Viewers::All {
+        let target_s = any.packaging.window.borrow().target_duration_s().unwrap_or(1);
+        reached = any.reached.samples(target_s, shard.now());
+        for rendition in own_renditions {
+            // A player that goes from one to another is the same hash, and counts once.
+            let theirs = rendition.reached.samples(target_s, shard.now());
+            for ((_, mine), (_, theirs)) in reached.iter_mut().zip(&theirs) {
+                mine.merge(theirs);
+            }
+        }
+        told_of_renditions = of_renditions;
+    }
     let own = handle.map(|handle| handle.audience.counts()).unwrap_or_default();
-    for Count { protocol, sessions } in own.into_iter().chain(of_renditions) {
+    for Count { protocol, sessions } in own.into_iter().chain(told_of_renditions) {
         match viewers.iter_mut().find(|viewers| viewers.protocol == protocol) {
             Some(viewers) => viewers.count += sessions as u64,
             None => {
                 viewers.push(ViewerCount { protocol: protocol.to_owned(), count: sessions as u64, estimated: false });
             }
-        }
-    }
-    for rendition in own_renditions {
-        // A player that goes from one to another is the same hash, and counts once.
-        let theirs = rendition.reached.samples(target_s, shard.now());
-        for ((_, mine), (_, theirs)) in reached.iter_mut().zip(&theirs) {
-            mine.merge(theirs);
         }
     }
     let publisher = handle.and_then(|handle| publisher(shard, handle));
@@ -202,11 +224,16 @@ fn live(shard: &Shard, id: &Id, handle: Option<&StreamHandle>, renditions: &[Rc<
         || slate_since.is_some()
         || !viewers.is_empty()
         || handle.is_some_and(StreamHandle::is_recorded_by_hand)
-        || reached.iter().any(|(_, sample)| sample.count() > 0);
+        || match whom {
+            Viewers::All => reached.iter().any(|(_, sample)| sample.count() > 0),
+            // Whoever has just gone may be among them: the next count of all forgets it.
+            Viewers::OfItself => is_watched_otherwise,
+        };
     if !is_live {
         return None;
     }
-    let watching = handle.map(|handle| watching(shard, handle)).unwrap_or_default();
+    let watching = handle.filter(|_| whom == Viewers::OfItself).map(|handle| watching(shard, handle));
+    let watching = watching.unwrap_or_default();
     let id = id.to_string();
     Some(Part { live: Live { id, publisher, slate_since_unix_ms, viewers, relays: Vec::new() }, reached, watching })
 }
