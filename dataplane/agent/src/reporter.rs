@@ -1,6 +1,7 @@
 //! Tells control what happens, what came of orders, and every few seconds all that is live. Events wait until control has them; while
 //! it is away the oldest of too many are given up, and leave a hole in the numbers.
 use std::collections::{HashMap, VecDeque};
+use std::pin::pin;
 use std::sync::Arc;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
@@ -11,7 +12,7 @@ use millstream_control_protocol::live::ViewerCount;
 use millstream_engine::Remote;
 use millstream_engine::admin::feed::Events;
 use tokio::sync::watch;
-use tokio::time::{Instant, MissedTickBehavior, interval, sleep_until, timeout};
+use tokio::time::{Instant, Interval, MissedTickBehavior, interval, sleep_until, timeout};
 
 use super::agent::{Identity, Shared};
 use super::control::{Control, ControlError};
@@ -50,6 +51,8 @@ pub(super) struct Reporter {
     backoff: Backoff,
     failing: bool,
     diagnoses: Diagnoses,
+    /// A condition came or went while a report was under way that does not have it.
+    has_news: bool,
 }
 
 /// The next event; never, where somebody else has them or the engine has ended.
@@ -98,6 +101,7 @@ impl Reporter {
             backoff,
             failing: false,
             diagnoses: Diagnoses::new(Runs::default(), KnownShed::default()),
+            has_news: false,
         }
     }
 
@@ -139,24 +143,28 @@ impl Reporter {
             }
             if judges {
                 // What is wrong is told at once.
-                let began = Instant::now();
-                let has_changed = self.diagnoses.look(&self.engine).await;
-                judging.reset_after(diagnosis::next_look(began.elapsed()));
+                let has_changed = self.judge(&mut judging).await;
                 with_diagnoses |= has_changed;
                 if !has_changed && !is_told {
                     continue;
                 }
             }
             if last {
-                self.say_the_last().await;
+                self.say_the_last(&mut judging).await;
                 return;
             }
             if Instant::now() < not_before {
                 continue;
             }
-            match self.send(with_live, with_diagnoses).await {
-                Ok(()) => (with_live, with_diagnoses) = (false, false),
+            match self.send(with_live, with_diagnoses, &mut judging).await {
+                Ok(()) => {
+                    (with_live, with_diagnoses) = (false, std::mem::take(&mut self.has_news));
+                    if with_diagnoses {
+                        shared.wake.notify_one();
+                    }
+                }
                 Err(error) => {
+                    with_diagnoses |= std::mem::take(&mut self.has_news);
                     if !std::mem::replace(&mut self.failing, true) {
                         tracing::debug!(%error, "control does not take reports now");
                     }
@@ -168,11 +176,19 @@ impl Reporter {
         }
     }
 
+    /// Looks at all streams; true: a condition has come or gone.
+    async fn judge(&mut self, judging: &mut Interval) -> bool {
+        let began = Instant::now();
+        let has_changed = self.diagnoses.look(&self.engine).await;
+        judging.reset_after(diagnosis::next_look(began.elapsed()));
+        has_changed
+    }
+
     /// Events of the end, too, within a limit of time.
-    async fn say_the_last(&mut self) {
+    async fn say_the_last(&mut self, judging: &mut Interval) {
         let all = async {
             while !self.waiting.is_empty() {
-                if self.send(false, false).await.is_err() {
+                if self.send(false, false, judging).await.is_err() {
                     return;
                 }
             }
@@ -199,7 +215,13 @@ impl Reporter {
         self.waiting.push_back(event);
     }
 
-    async fn send(&mut self, with_live: bool, with_diagnoses: bool) -> Result<(), ControlError> {
+    /// Streams are judged meanwhile: control may take long to answer, and windows of samples are not to have holes then.
+    async fn send(
+        &mut self,
+        with_live: bool,
+        with_diagnoses: bool,
+        judging: &mut Interval,
+    ) -> Result<(), ControlError> {
         let mut live =
             if with_live { timeout(LIVE_WAIT, self.engine.on_air()).await.ok().and_then(Result::ok) } else { None };
         if let Some(live) = &mut live {
@@ -221,7 +243,21 @@ impl Reporter {
             tasks: self.records.news(),
             diagnoses: with_diagnoses.then(|| self.diagnoses.told()),
         };
-        let answered = self.control.report(report).await;
+        let control = self.control.clone();
+        let mut reporting = pin!(control.report(report));
+        let mut has_more = false;
+        let answered = loop {
+            tokio::select! {
+                answered = &mut reporting => break answered,
+                _ = judging.tick() => {
+                    while let Some(event) = self.events.as_mut().and_then(Events::try_next) {
+                        self.wait(event);
+                        has_more = true;
+                    }
+                    self.has_news |= self.judge(judging).await;
+                }
+            }
+        };
         let numbers = &self.shared.numbers;
         Count::of(&answered, &numbers.reports, &numbers.reports_failed);
         let receipt = answered?;
@@ -237,7 +273,7 @@ impl Reporter {
         self.backoff.reset();
         self.failing = false;
         // A control that keeps none, because it has another store, is told again with the next tick.
-        if !self.waiting.is_empty() && self.waiting.len() < before {
+        if !self.waiting.is_empty() && (has_more || self.waiting.len() < before) {
             self.shared.wake.notify_one();
         }
         Ok(())
