@@ -106,7 +106,7 @@ fn tidy_event(event: &mut Event) {
     cut(&mut event.peer, WORD_BYTES_MAX);
     cut(&mut event.protocol, WORD_BYTES_MAX);
     match &mut event.what {
-        What::Publish { encoder } => cut(encoder, TEXT_BYTES_MAX),
+        What::Publish { encoder, .. } => cut(encoder, TEXT_BYTES_MAX),
         What::Unpublish { why, viewers, .. } => {
             cut(why, WORD_BYTES_MAX);
             cut_list(viewers, LIST_LEN_MAX);

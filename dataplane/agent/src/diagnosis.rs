@@ -56,9 +56,10 @@ impl Diagnoses {
 
     /// Looks at all streams; true: a condition has come or gone, and control is to know.
     pub(super) async fn look(&mut self, engine: &Remote) -> bool {
+        // What shards tell is of no sooner moment; they may take a while.
+        let now_ms = SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |since| since.as_millis() as u64);
         // Shards that are too busy to answer are asked again with the next look.
         let Ok(Ok(held)) = timeout(LOOK_WAIT, engine.on_air_with_watching()).await else { return false };
-        let now_ms = SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |since| since.as_millis() as u64);
         for trouble in self.runs.troubles() {
             self.streams.trouble(&trouble, now_ms);
         }

@@ -8,7 +8,7 @@ use axum::body::Bytes;
 use millstream_control_protocol::exchange::{HookCalls, HookLine};
 use millstream_control_protocol::replay::{Recorded, Replay, Replayed, ShowRecorded};
 use millstream_control_protocol::state::{Binding, Mode};
-pub use millstream_diagnosis::HookTrouble;
+pub use millstream_diagnosis::{HookTrouble, Tally};
 use millstream_fleet::limits::HOOK_WARNINGS_MAX;
 
 /// What came of bindings that were to be in force.

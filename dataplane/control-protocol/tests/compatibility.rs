@@ -183,7 +183,7 @@ fn report() -> Report {
         Answer::NotUnderstood,
     ];
     let events = [
-        What::Publish { encoder: "FMLE/3.0".into() },
+        What::Publish { encoder: "FMLE/3.0".into(), replaced_heard_ago_ms: None },
         What::Unpublish {
             why: "peer_closed".into(),
             lasted_ms: 60_000,

@@ -5,9 +5,10 @@ use millstream_control_protocol::event::Event;
 use millstream_control_protocol::live::{Live, Watching};
 
 use crate::hold::{Finding, Hold};
+use crate::hooks::HookTrouble;
 use crate::kind::{Kind, Times};
 use crate::publisher::{self, PublisherLook};
-use crate::told::{self, HookTrouble, Told, cut};
+use crate::told::{self, Told, cut};
 use crate::viewers::{self, ViewersLook};
 
 /// What was wrong with a publisher that has gone is told for so long: an encoder that reconnects is back by then.
@@ -51,6 +52,7 @@ impl Judge {
         self.is_held = sample.live.is_some();
         if let Some((live, publisher)) = sample.live.and_then(|live| Some((live, live.publisher.as_ref()?))) {
             self.gone_since_ms = None;
+            self.told.adopt(publisher.session, &publisher.peer);
             self.told.heard(now_ms.saturating_sub(publisher.heard_ago_ms));
             let publisher::Found { gop_too_long, timestamps_jump, uplink_starves, b_frames, audio } =
                 self.publisher.look(live, publisher, now_ms);

@@ -104,7 +104,8 @@ impl Kind {
     pub fn severity(self, form: &str) -> Severity {
         match (self, form) {
             (Self::BFrames, _) | (Self::Hook, "denies_play") => Severity::Notice,
-            (Self::UplinkStarves | Self::RecordingPaused, _) | (Self::Hook, "fails") => Severity::Error,
+            (Self::UplinkStarves | Self::RecordingPaused, _)
+            | (Self::Hook, "fails" | "not_ready" | "late" | "overloaded") => Severity::Error,
             _ => Severity::Warning,
         }
     }

@@ -1,10 +1,9 @@
 //! What a publisher's samples show: long GOPs, stamps that jump, media that arrives too slowly, B-frames, audio that is missing or apart. Before it:
 //! [`millstream_control_protocol::live::Publisher`], once a second; after it: [`super::judge`].
-use std::collections::VecDeque;
-
 use millstream_control_protocol::live::{Live, Publisher};
 
 use crate::hold::Finding;
+use crate::window::Window;
 
 /// A GOP that is longer is told of, milliseconds: segments of HLS and DASH are as long, and who joins waits for a keyframe.
 const GOP_MS_MAX: u64 = 5_000;
@@ -12,21 +11,30 @@ const GOP_MS_MAX: u64 = 5_000;
 const JUMP_TOLD_MS: u64 = 30_000;
 /// What a publisher sends first comes as it can.
 const WARM_MS: u64 = 2_000;
-/// Samples over which arrival is judged.
-const LAGS_KEPT: usize = 11;
-/// Steps between the newest of them that are looked at, and how many of them have to be slow.
-const STEPS: usize = 4;
-const SLOW_STEPS: usize = 3;
-/// A step in which so much less media arrived than time passed is slow, milliseconds.
-const SLOW_STEP_MS: i64 = 25;
+/// Arrival is judged over this time, milliseconds.
+const LAGS_MS: u64 = 10_000;
+/// The newest steps between samples that are looked at are those of this time, milliseconds, and they have to be of at least the second one. Looks are
+/// a little less than a second apart now and then.
+const STEPS_MS: u64 = 3_900;
+const STEPS_MS_MIN: u64 = 2_900;
+/// So many of a hundred of their time have to be slow.
+const SLOW_PERCENT: u64 = 70;
+/// A step is slow where so many of a thousand parts of its time less media arrived.
+const SLOW_PER_MILLE: i64 = 25;
 /// So far behind is told of, milliseconds.
 const BEHIND_MS: i64 = 400;
 /// So many of a hundred pictures are B-frames, at least.
 const REORDERED_PERCENT: u64 = 5;
+/// The audio's name among tracks.
+const AUDIO: &str = "audio";
 /// Protocols whose viewers play with low latency.
 const LOW_LATENCY: [&str; 3] = ["http-flv", "ws-flv", "rtmp"];
 /// Audio that does not come for this long while the picture does is told of, milliseconds.
 const AUDIO_WAIT_MS: u64 = 3_000;
+/// And in so many looks that have a picture: after a pause of the network the first ones have one without its audio.
+const AUDIO_WAIT_LOOKS: u32 = 2;
+/// Without a picture for this long the publisher is silent as a whole.
+const PICTURE_WAIT_MS: u64 = 3_000;
 /// Audio that is so far from its picture is told of, and stays so until it is nearer than the second one, milliseconds.
 const APART_MS: i64 = 600;
 const TOGETHER_MS: i64 = 400;
@@ -38,11 +46,18 @@ const APART_SAMPLES: u32 = 3;
 pub(crate) struct PublisherLook {
     session: u64,
     before: Option<Seen>,
-    /// How far arrival was behind the stamps, milliseconds from anywhere, oldest first.
-    lags_ms: VecDeque<i64>,
+    looked_at_ms: Option<u64>,
+    /// The time of looks with media, milliseconds.
+    came_for_ms: u64,
+    /// How far arrival was behind the stamps, milliseconds from anywhere, by that time.
+    lags_ms: Window<i64>,
+    /// The least of them since it starves: one that drops frames does not fall further behind, and is not well.
+    starves_from_ms: Option<i64>,
     jumped_at_ms: Option<u64>,
-    /// When audio last came, or was last not to be expected.
+    picture_at_ms: u64,
+    /// When audio last came, or was last not to be expected, and looks with a picture since.
     audio_at_ms: u64,
+    looks_without_audio: u32,
     apart: u32,
 }
 
@@ -87,8 +102,8 @@ fn seconds(ms: i64) -> f64 {
 impl PublisherLook {
     pub(crate) fn look(&mut self, live: &Live, publisher: &Publisher, now_ms: u64) -> Found {
         if self.session != publisher.session {
-            let (session, audio_at_ms) = (publisher.session, publisher.since_unix_ms);
-            *self = Self { session, audio_at_ms, ..Self::default() };
+            let (session, since_ms) = (publisher.session, publisher.since_unix_ms);
+            *self = Self { session, audio_at_ms: since_ms, picture_at_ms: since_ms, ..Self::default() };
         }
         let seen = Seen::of(publisher);
         let before = self.before.replace(seen).unwrap_or_default();
@@ -97,6 +112,7 @@ impl PublisherLook {
         if seen.jumps > before.jumps {
             self.jumped_at_ms = Some(now_ms);
             self.lags_ms.clear();
+            self.starves_from_ms = None;
         }
         let jumped = self.jumped_at_ms.filter(|at| now_ms.saturating_sub(*at) <= JUMP_TOLD_MS);
         let gop_ms = publisher.video.as_ref().and_then(|video| video.gop_ms).filter(|ms| *ms > GOP_MS_MAX);
@@ -112,17 +128,34 @@ impl PublisherLook {
 
     /// Whether what comes arrives more slowly than it is stamped. A publisher that sends nothing is silent, which is another thing.
     fn starves(&mut self, publisher: &Publisher, came: bool, now_ms: u64) -> Option<Finding> {
+        let took_ms = now_ms.saturating_sub(self.looked_at_ms.replace(now_ms).unwrap_or(now_ms));
         if !came || now_ms.saturating_sub(publisher.since_unix_ms) < WARM_MS {
             return None;
         }
-        self.lags_ms.push_back(publisher.arrival_lag_ms?);
-        if self.lags_ms.len() > LAGS_KEPT {
-            self.lags_ms.pop_front();
+        let lag_ms = publisher.arrival_lag_ms?;
+        // After a pause the first step is no longer than a look: one burst is no slow uplink.
+        self.came_for_ms = self.came_for_ms.saturating_add(took_ms);
+        self.lags_ms.push(self.came_for_ms, lag_ms, LAGS_MS);
+        let (mut looked_at_ms, mut slow_ms) = (0, 0);
+        for (took_ms, sooner, later) in self.lags_ms.steps() {
+            if looked_at_ms >= STEPS_MS {
+                break;
+            }
+            looked_at_ms += took_ms;
+            if (later - sooner).saturating_mul(1_000) >= took_ms.cast_signed().saturating_mul(SLOW_PER_MILLE) {
+                slow_ms += took_ms;
+            }
         }
-        let newest = self.lags_ms.iter().rev().zip(self.lags_ms.iter().rev().skip(1)).take(STEPS);
-        let slow = newest.filter(|(later, sooner)| **later - **sooner >= SLOW_STEP_MS).count();
-        let behind_ms = self.lags_ms.back()? - self.lags_ms.iter().min()?;
-        (slow >= SLOW_STEPS && behind_ms >= BEHIND_MS).then(|| figures([("behind_s", seconds(behind_ms))]))
+        let is_slow = looked_at_ms >= STEPS_MS_MIN && slow_ms * 100 >= looked_at_ms * SLOW_PERCENT;
+        let least_ms = self.lags_ms.samples().min()?;
+        let starts = is_slow && lag_ms - least_ms >= BEHIND_MS;
+        let from_ms = match self.starves_from_ms {
+            Some(from_ms) => from_ms.min(least_ms),
+            None if starts => least_ms,
+            None => return None,
+        };
+        self.starves_from_ms = (lag_ms - from_ms >= BEHIND_MS).then_some(from_ms);
+        self.starves_from_ms.map(|from_ms| figures([("behind_s", seconds(lag_ms - from_ms))]))
     }
 
     fn audio(
@@ -132,17 +165,26 @@ impl PublisherLook {
         frames: u64,
         (starves, now_ms): (bool, u64),
     ) -> Option<Finding> {
-        if frames > 0 || pictures == 0 {
-            // Without a picture the publisher is silent as a whole.
-            self.audio_at_ms = now_ms;
+        if pictures > 0 {
+            self.picture_at_ms = now_ms;
+        }
+        // A stream may have a picture every two seconds only.
+        if frames > 0 || now_ms.saturating_sub(self.picture_at_ms) >= PICTURE_WAIT_MS {
+            (self.audio_at_ms, self.looks_without_audio) = (now_ms, 0);
+        } else if pictures > 0 {
+            self.looks_without_audio = self.looks_without_audio.saturating_add(1);
         }
         let silent_ms = now_ms.saturating_sub(self.audio_at_ms);
+        let has_come = publisher.audio.as_ref().is_some_and(|audio| audio.frames > 0);
+        // What the server leaves out is told as that: the encoder sends it.
+        let is_left_out = publisher.dropped_tracks.iter().any(|dropped| dropped.track == AUDIO);
         let form = match &publisher.audio {
-            None if publisher.announces_audio => "missing",
-            Some(_) => "stopped",
-            None => return None,
+            Some(_) if has_come => "stopped",
+            None if !publisher.announces_audio => return None,
+            _ if is_left_out => return None,
+            _ => "missing",
         };
-        if silent_ms >= AUDIO_WAIT_MS {
+        if silent_ms >= AUDIO_WAIT_MS && self.looks_without_audio >= AUDIO_WAIT_LOOKS {
             let figures = vec![("silent_s", seconds(silent_ms.cast_signed()))];
             return Some(Finding { form, figures, ..Finding::default() });
         }

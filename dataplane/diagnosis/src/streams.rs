@@ -5,8 +5,8 @@ use millstream_control_protocol::diagnosis::Diagnosis;
 use millstream_control_protocol::event::{Event, What};
 use millstream_control_protocol::live::{Live, Watching};
 
+use crate::hooks::HookTrouble;
 use crate::judge::{Judge, Sample};
-use crate::told::HookTrouble;
 
 /// Streams that are remembered without being held: events name them, and whoever makes events up shall not fill the memory.
 const NOT_HELD_MAX: usize = 1_024;

@@ -5,6 +5,7 @@ use std::collections::VecDeque;
 use millstream_control_protocol::event::{Event, What};
 
 use crate::hold::Finding;
+use crate::hooks::{HookTrouble, Hooks};
 
 /// Who comes back later than this begins anew.
 const BACK_WITHIN_MS: u64 = 60_000;
@@ -15,9 +16,8 @@ const RECONNECTS_MAX: usize = 64;
 /// Told for so long after the last one.
 const RECONNECTS_TOLD_MS: u64 = 60_000;
 const REPLACED_TOLD_MS: u64 = 60_000;
-const HOOK_TOLD_MS: u64 = 30_000;
-/// A publisher that was not heard for so long before another one took its place had fallen silent.
-const SILENT_MS: u64 = 1_000;
+/// A publisher that was not heard for so long before another one took its place had fallen silent. It gives way after a second of silence.
+const SILENT_MS: u64 = 900;
 /// Ends that are no loss of the connection: somebody wanted them.
 const WANTED_ENDS: [&str; 7] = ["unpublished", "closed", "kicked", "revoked", "expired", "shutdown", "replaced"];
 /// Who stops and starts on purpose does it once.
@@ -28,23 +28,6 @@ const PAUSED_MAX: usize = 8;
 const PAUSED_KEPT_MS: u64 = 3_600_000;
 /// Bytes of a text from outside.
 const TEXT_BYTES_MAX: usize = 256;
-
-/// What a hook came to, of one stream, since the last time that this was told.
-#[derive(Clone, PartialEq, Eq, Debug, Default)]
-pub struct HookTrouble {
-    /// The stream's id.
-    pub stream: String,
-    /// The hook's name.
-    pub hook: String,
-    /// Publishers that it turned away.
-    pub denied_publish: u64,
-    /// Viewers that it turned away.
-    pub denied_play: u64,
-    /// Calls that failed.
-    pub failed: u64,
-    /// What it said last, or how it failed.
-    pub why: String,
-}
 
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Told {
@@ -57,16 +40,16 @@ pub(crate) struct Told {
     returns: VecDeque<(u64, bool)>,
     /// When another publisher took the place, and the addresses of the one before and of that one.
     replaced: Option<(u64, String, String)>,
-    /// What hooks came to: when, and what.
-    hook: Option<(u64, HookTrouble)>,
+    hooks: Hooks,
     /// Recordings that are paused, and why.
     paused: Vec<(String, String)>,
     newest_ms: u64,
 }
 
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Debug)]
 struct Left {
     at_ms: u64,
+    host: String,
     lost: bool,
 }
 
@@ -94,10 +77,12 @@ impl Told {
         let at_ms = event.at_unix_ms;
         self.newest_ms = self.newest_ms.max(at_ms);
         match &event.what {
-            What::Publish { .. } => self.published(event.session, host(&event.peer), at_ms),
+            What::Publish { replaced_heard_ago_ms, .. } => {
+                self.published(event.session, host(&event.peer), *replaced_heard_ago_ms, at_ms);
+            }
             What::Unpublish { why, .. } if self.has(event.session) => {
-                self.on_air = None;
-                self.left = Some(Left { at_ms, lost: !WANTED_ENDS.contains(&why.as_str()) });
+                let lost = !WANTED_ENDS.contains(&why.as_str());
+                self.left = self.on_air.take().map(|(_, host)| Left { at_ms, host, lost });
             }
             What::RecordingPaused { recording, why } => {
                 self.goes_on(recording);
@@ -122,27 +107,38 @@ impl Told {
         self.paused.retain(|(known, _)| *known != recording);
     }
 
-    fn published(&mut self, session: u64, host: &str, at_ms: u64) {
+    /// `heard_ago_ms`: when the one whose place it took was heard last, where its node says so.
+    fn published(&mut self, session: u64, host: &str, heard_ago_ms: Option<u64>, at_ms: u64) {
         let host = cut(host);
         match self.on_air.replace((session, host.clone())) {
             // Its start is told before the end of the one that it replaces.
             Some((before, old)) if before != session => {
-                let was_silent = at_ms.saturating_sub(self.heard_at_ms) >= SILENT_MS;
-                if was_silent && old == host {
+                let silent_ms = heard_ago_ms.unwrap_or_else(|| at_ms.saturating_sub(self.heard_at_ms));
+                // An encoder may be back from another address once its network died; and one of the same host is hardly another one.
+                if silent_ms >= SILENT_MS || old == host {
                     self.returned(at_ms, true);
                 } else {
                     self.replaced = Some((at_ms, old, host));
                 }
             }
-            _ => {
-                let left = self.left.filter(|left| at_ms.saturating_sub(left.at_ms) <= BACK_WITHIN_MS);
-                if let Some(Left { lost, .. }) = left {
+            Some(_) => {}
+            None => {
+                let back = |left: &Left| left.host == host && at_ms.saturating_sub(left.at_ms) <= BACK_WITHIN_MS;
+                // From another host it may be another encoder.
+                if let Some(Left { lost, .. }) = self.left.take().filter(back) {
                     self.returned(at_ms, lost);
                 }
             }
         }
         self.left = None;
         self.heard_at_ms = at_ms;
+    }
+
+    /// This one is on air, whatever events said: they may be lost.
+    pub(crate) fn adopt(&mut self, session: u64, peer: &str) {
+        if self.on_air.is_none() && self.left.is_none() {
+            self.on_air = Some((session, cut(host(peer))));
+        }
     }
 
     fn returned(&mut self, at_ms: u64, lost: bool) {
@@ -158,20 +154,7 @@ impl Told {
     }
 
     pub(crate) fn trouble(&mut self, trouble: &HookTrouble, now_ms: u64) {
-        self.newest_ms = self.newest_ms.max(now_ms);
-        let same = |(at_ms, known): &(u64, HookTrouble)| {
-            known.hook == trouble.hook && now_ms.saturating_sub(*at_ms) <= HOOK_TOLD_MS
-        };
-        let before = self.hook.take().filter(same).map(|(_, known)| known).unwrap_or_default();
-        let sum = HookTrouble {
-            stream: String::new(),
-            hook: cut(&trouble.hook),
-            denied_publish: before.denied_publish + trouble.denied_publish,
-            denied_play: before.denied_play + trouble.denied_play,
-            failed: before.failed + trouble.failed,
-            why: cut(&trouble.why),
-        };
-        self.hook = Some((now_ms, sum));
+        self.hooks.take(trouble, now_ms);
     }
 
     pub(crate) fn look(&mut self, now_ms: u64) -> Found {
@@ -192,15 +175,7 @@ impl Told {
                     Finding { about: new.clone(), why: old.clone(), ..figures(&[("ago_s", ago_s)]) }
                 },
             ),
-            hook: self.hook.as_ref().filter(|(at_ms, _)| lately(*at_ms, HOOK_TOLD_MS)).map(|(_, trouble)| {
-                let (form, count) = match trouble {
-                    HookTrouble { failed: 1.., .. } => ("fails", trouble.failed),
-                    HookTrouble { denied_publish: 1.., .. } => ("denies_publish", trouble.denied_publish),
-                    _ => ("denies_play", trouble.denied_play),
-                };
-                let (about, why) = (trouble.hook.clone(), trouble.why.clone());
-                Finding { form, about, why, ..figures(&[("count", count as f64)]) }
-            }),
+            hook: self.hooks.look(now_ms),
             recording_paused: self.paused.last().map(|(recording, why)| Finding {
                 about: recording.clone(),
                 why: why.clone(),
@@ -215,6 +190,6 @@ impl Told {
         if quiet_ms > PAUSED_KEPT_MS {
             self.paused.clear();
         }
-        self.paused.is_empty() && quiet_ms > COUNTED_MS
+        self.paused.is_empty() && quiet_ms > COUNTED_MS && self.hooks.is_over(now_ms)
     }
 }

@@ -64,7 +64,7 @@ fn words(kind: Kind, condition: &Condition) -> (String, &'static str) {
         }
         Kind::UplinkStarves => (
             format!(
-                "What the encoder sends arrives more slowly than it is stamped: it has fallen {} s behind within the last ten seconds.",
+                "What the encoder sends arrives more slowly than it is stamped: it has fallen {} s behind.",
                 of("behind_s")
             ),
             "Lower the encoder's bitrate or give it a better uplink; if its network is idle, the encoder itself is too slow: lower its size or frame rate.",
@@ -83,8 +83,9 @@ fn words(kind: Kind, condition: &Condition) -> (String, &'static str) {
         Kind::Audio => audio(&condition.form, of("silent_s"), of("apart_s")),
         Kind::BitrateAboveViewers => (
             format!(
-                "The stream has {} kbit/s, and half of its viewers manage to receive {} kbit/s or less.",
+                "The stream has {} kbit/s, and of {} viewers looked at (HTTP-FLV, WebSocket, RTMP) half manage to receive {} kbit/s or less.",
                 of("bitrate_kbit_s"),
+                of("looked_at"),
                 of("median_kbit_s")
             ),
             "Lower the encoder's bitrate, or offer renditions of a lower one; if viewers have the bandwidth, look at this server's own uplink.",
@@ -103,32 +104,7 @@ fn words(kind: Kind, condition: &Condition) -> (String, &'static str) {
             format!("Another publisher ({about}) has taken the stream's place from the one before ({why})."),
             "If that was not meant, two encoders have the same key: stop one of them, and rotate the key if you do not know it.",
         ),
-        Kind::Hook => {
-            let (count, reason) = (of("count"), because(why));
-            match condition.form.as_str() {
-                "fails" => (
-                    format!(
-                        "The hook {about} has failed {count} {} for this stream{reason}.",
-                        plural(count, "time", "times")
-                    ),
-                    "Read the hook's log, and roll it back to its last version if this one is new.",
-                ),
-                "denies_publish" => (
-                    format!(
-                        "The hook {about} has turned {count} {} away from this stream{reason}.",
-                        plural(count, "publisher", "publishers")
-                    ),
-                    "If that was not meant, test the hook with this event, and look at the encoder's key and at the binding's configuration.",
-                ),
-                _ => (
-                    format!(
-                        "The hook {about} has turned {count} {} away from this stream{reason}.",
-                        plural(count, "viewer", "viewers")
-                    ),
-                    "If that was not meant, test the hook with this event, and look at the players' tokens and at the binding's configuration.",
-                ),
-            }
-        }
+        Kind::Hook => hook(&condition.form, about, why, of("count")),
         Kind::RecordingPaused => (
             format!("The recording {about} does not grow and has a gap from here on{}.", because(why)),
             "Make room on the disk, or look at the store that recordings go to; the recording goes on by itself.",
@@ -140,24 +116,62 @@ fn words(kind: Kind, condition: &Condition) -> (String, &'static str) {
             "Offer fewer or smaller renditions, or carry the stream on a machine with more cores.",
         ),
         Kind::ViewersLag => {
-            let (lagging, looked_at, behind_s) = (of("lagging"), of("looked_at"), of("behind_s"));
-            let how = if behind_s > 0.0 {
-                format!("up to {behind_s} s behind")
+            let (lagging, looked_at, skipped, behind_s) =
+                (of("lagging"), of("looked_at"), of("skipped"), of("behind_s"));
+            let sentence = if condition.form == "skips" {
+                format!(
+                    "{lagging} of {looked_at} viewers looked at cannot keep up: they have skipped to a later keyframe."
+                )
             } else {
-                "skipped to a later keyframe".to_owned()
+                format!(
+                    "{lagging} of {looked_at} viewers looked at cannot keep up: up to {behind_s} s behind (skipped to a later keyframe: {skipped})."
+                )
             };
             (
-                format!("{lagging} of {looked_at} viewers looked at cannot keep up: {how}."),
+                sentence,
                 "If it is few, their networks are slow: offer them a rendition. If it is most, look at this server's uplink and load.",
             )
         }
     }
 }
 
+fn hook(form: &str, about: &str, why: &str, count: f64) -> (String, &'static str) {
+    let (times, attempts, reason) =
+        (plural(count, "time", "times"), plural(count, "attempt", "attempts"), because(why));
+    match form {
+        "fails" => (
+            format!("The hook {about} has failed {count} {times} for this stream{reason}."),
+            "Read the hook's log, and roll it back to its last version if this one is new.",
+        ),
+        "not_ready" => (
+            format!("The hook {about} was not ready on its node and could not decide {count} {times} for this stream."),
+            "A node fetches and compiles a hook before it is ready: if that takes longer than a minute, read the node's warnings.",
+        ),
+        "late" => (
+            format!("The hook {about} has not decided in time {count} {times} for this stream."),
+            "Look at the service that the hook asks, and at this machine's load.",
+        ),
+        "overloaded" => (
+            format!(
+                "The hook {about} has not been asked {count} {times} for this stream: more decisions are wanted than the node has room for."
+            ),
+            "Have the hook take less time, or spread the streams over more nodes; if nobody should ask so often, look who does.",
+        ),
+        "denies_publish" => (
+            format!("The hook {about} has refused {count} {attempts} to publish this stream{reason}."),
+            "If that was not meant, test the hook with this event, and look at the encoder's key and at the binding's configuration.",
+        ),
+        _ => (
+            format!("The hook {about} has refused {count} {attempts} to play this stream{reason}."),
+            "If that was not meant, test the hook with this event, and look at the players' tokens and at the binding's configuration.",
+        ),
+    }
+}
+
 fn audio(form: &str, silent_s: f64, apart_s: f64) -> (String, &'static str) {
     match form {
         "missing" => (
-            format!("The encoder's metadata announces audio, and none has come for {silent_s} s: players wait for it."),
+            format!("The encoder announces audio, and none has come for {silent_s} s: players wait for it."),
             "Choose an audio device in the encoder, or switch its audio off so that none is announced.",
         ),
         "stopped" => (
@@ -189,9 +203,11 @@ mod tests {
 
     #[test]
     fn every_condition_is_a_sentence_with_advice() {
-        let forms = ["", "missing", "stopped", "ahead", "behind", "fails", "denies_publish", "denies_play"];
+        let audio = ["missing", "stopped", "ahead", "behind"];
+        let hook = ["fails", "not_ready", "late", "overloaded", "denies_publish", "denies_play"];
+        let forms: Vec<_> = ["", "skips"].into_iter().chain(audio).chain(hook).collect();
         for kind in Kind::ALL {
-            for form in forms {
+            for form in &forms {
                 let said = said(&condition(kind.word(), form, &[]));
                 for text in [&said.sentence, &said.advice] {
                     assert!(text.ends_with('.') && text.starts_with(char::is_alphanumeric), "{text}");
@@ -210,7 +226,25 @@ mod tests {
         assert!(sentence("audio", "missing", &[("silent_s", 3.5)]).contains("none has come for 3.5 s"));
         assert_eq!(
             sentence("hook", "denies_publish", &[("count", 1.0)]),
-            "The hook geo has turned 1 publisher away from this stream (a reason)."
+            "The hook geo has refused 1 attempt to publish this stream (a reason)."
+        );
+        assert!(
+            sentence("hook", "denies_play", &[("count", 3.0)]).contains("has refused 3 attempts to play this stream")
+        );
+        assert!(
+            sentence("hook", "late", &[("count", 2.0)]).ends_with("has not decided in time 2 times for this stream.")
+        );
+        let lag = [("lagging", 1.0), ("looked_at", 5.0), ("skipped", 1.0)];
+        assert_eq!(
+            sentence("viewers_lag", "skips", &lag),
+            "1 of 5 viewers looked at cannot keep up: they have skipped to a later keyframe."
+        );
+        let behind = [&lag[..], &[("behind_s", 3.5)]].concat();
+        assert!(sentence("viewers_lag", "", &behind).contains("up to 3.5 s behind (skipped to a later keyframe: 1)"));
+        let short = [("bitrate_kbit_s", 2_500.0), ("median_kbit_s", 800.0), ("looked_at", 4.0)];
+        assert!(
+            sentence("bitrate_above_viewers", "", &short)
+                .contains("of 4 viewers looked at (HTTP-FLV, WebSocket, RTMP) half")
         );
         assert!(said(&condition("of_a_later_release", "", &[])).sentence.contains("of_a_later_release"));
     }

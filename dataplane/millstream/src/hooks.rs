@@ -21,7 +21,7 @@ use millstream_hook_steps::numbers::Numbers;
 use millstream_hook_steps::question::OnAir;
 use millstream_hook_steps::recorder::Recorder;
 use millstream_hook_steps::step::Node;
-use millstream_hook_steps::troubles::Trouble;
+use millstream_hook_steps::troubles::{self, Trouble};
 use millstream_hooks::{Counters, Hook, Kv, Level, Line, Logs, Module, PublicKey, Settings};
 use millstream_policy::{Action, Chain};
 use millstream_proto::id::Id;
@@ -415,9 +415,11 @@ impl Runner for Hooks {
 
     fn troubles(&self) -> Vec<HookTrouble> {
         let told = |(stream, hook, trouble): (Id, String, Trouble)| {
-            let Trouble { denied_publish, denied_play, failed, why } = trouble;
+            let Trouble { denied_publish, denied_play, failed } = trouble;
+            let [denied_publish, denied_play, failed] = [denied_publish, denied_play, failed]
+                .map(|troubles::Tally { count, why }| runner::Tally { count, why });
             // To the outside a rendition is its stream.
-            HookTrouble { stream: stream.stream().to_string(), hook, denied_publish, denied_play, failed, why }
+            HookTrouble { stream: stream.stream().to_string(), hook, denied_publish, denied_play, failed }
         };
         self.node.troubles.take().into_iter().map(told).collect()
     }

@@ -11,17 +11,24 @@ const KEPT_MAX: usize = 1_024;
 /// Bytes of a hook's own words.
 const WHY_BYTES_MAX: usize = 256;
 
+/// How often something came of a hook, and what was said of it last.
+#[derive(Clone, PartialEq, Eq, Debug, Default)]
+pub struct Tally {
+    /// How often.
+    pub count: u64,
+    /// What the hook said last, or how it failed.
+    pub why: String,
+}
+
 /// What a hook came to, of one stream.
 #[derive(Clone, PartialEq, Eq, Debug, Default)]
 pub struct Trouble {
-    /// Publishers that were turned away.
-    pub denied_publish: u64,
-    /// Viewers that were turned away.
-    pub denied_play: u64,
-    /// Calls that failed.
-    pub failed: u64,
-    /// What the hook said last, or how it failed.
-    pub why: String,
+    /// Attempts to publish that were refused.
+    pub denied_publish: Tally,
+    /// Attempts to play that were refused.
+    pub denied_play: Tally,
+    /// Calls that failed; the reason is the word of the metrics.
+    pub failed: Tally,
 }
 
 /// What has gathered since it was taken last.
@@ -37,26 +44,26 @@ impl Troubles {
             return;
         }
         self.note(hook, stream, &denial.reason, |trouble| match action {
-            Action::Publish => trouble.denied_publish += 1,
-            Action::Play => trouble.denied_play += 1,
+            Action::Publish => &mut trouble.denied_publish,
+            Action::Play => &mut trouble.denied_play,
         });
     }
 
     /// A call of the hook failed; `label` is the word of the metrics.
     pub(crate) fn failed(&self, hook: &str, stream: &Id, label: &str) {
-        self.note(hook, stream, label, |trouble| trouble.failed += 1);
+        self.note(hook, stream, label, |trouble| &mut trouble.failed);
     }
 
-    fn note(&self, hook: &str, stream: &Id, why: &str, count: impl FnOnce(&mut Trouble)) {
+    fn note(&self, hook: &str, stream: &Id, why: &str, which: impl FnOnce(&mut Trouble) -> &mut Tally) {
         let mut all = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         let key = (stream.clone(), hook.to_owned());
         if all.len() >= KEPT_MAX && !all.contains_key(&key) {
             return;
         }
-        let trouble = all.entry(key).or_default();
-        count(trouble);
+        let tally = which(all.entry(key).or_default());
+        tally.count += 1;
         let end = (0..=WHY_BYTES_MAX.min(why.len())).rev().find(|at| why.is_char_boundary(*at)).unwrap_or(0);
-        why.get(..end).unwrap_or_default().clone_into(&mut trouble.why);
+        why.get(..end).unwrap_or_default().clone_into(&mut tally.why);
     }
 
     /// What has gathered: stream, hook, and what the hook came to.
@@ -79,10 +86,18 @@ mod tests {
         troubles.answered("geo", Action::Play, &cam, &deny("first"));
         troubles.answered("geo", Action::Play, &cam, &deny("not from there"));
         troubles.answered("geo", Action::Publish, &cam, &Step::Allow(Grant::default()));
+        troubles.answered("geo", Action::Publish, &cam, &deny("no key"));
+        troubles.failed("geo", &cam, "late");
         troubles.failed("other", &cam, "trap");
         let taken = troubles.take();
-        let geo = Trouble { denied_play: 2, why: "not from there".to_owned(), ..Trouble::default() };
-        let other = Trouble { failed: 1, why: "trap".to_owned(), ..Trouble::default() };
+        let tally = |count: u64, why: &str| Tally { count, why: why.to_owned() };
+        // Each has its own reason, whatever came last.
+        let geo = Trouble {
+            denied_publish: tally(1, "no key"),
+            denied_play: tally(2, "not from there"),
+            failed: tally(1, "late"),
+        };
+        let other = Trouble { failed: tally(1, "trap"), ..Trouble::default() };
         assert_eq!(taken, [(cam.clone(), "geo".to_owned(), geo), (cam, "other".to_owned(), other)]);
         assert!(troubles.take().is_empty());
     }
@@ -96,6 +111,6 @@ mod tests {
         }
         let taken = troubles.take();
         assert_eq!(taken.len(), KEPT_MAX);
-        assert!(taken.iter().all(|(.., trouble)| trouble.why.len() <= WHY_BYTES_MAX));
+        assert!(taken.iter().all(|(.., trouble)| trouble.denied_play.why.len() <= WHY_BYTES_MAX));
     }
 }

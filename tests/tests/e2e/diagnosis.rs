@@ -22,11 +22,20 @@ const TOLD_WITHIN: Duration = seconds(5);
 /// A viewer that takes what comes.
 const ALL: u64 = 100_000_000;
 
-/// Conditions of a stream.
+/// Conditions of a stream that is known.
+#[track_caller]
 fn conditions(client: &mut Client, stream: &str) -> Vec<Value> {
+    known_conditions(client, stream).unwrap_or_else(|| panic!("{stream} is not known"))
+}
+
+/// The same; `None`: nothing is known of it yet.
+#[track_caller]
+fn known_conditions(client: &mut Client, stream: &str) -> Option<Vec<Value>> {
     let answer = client.get(&format!("/api/v1/streams/{stream}/diagnosis"));
-    // Where nothing is known of it yet, there is none.
-    answer.json["conditions"].as_array().cloned().unwrap_or_default()
+    if answer.status == 404 {
+        return None;
+    }
+    Some(answer.is(200).json["conditions"].as_array().expect("a list").clone())
 }
 
 fn ids(conditions: &[Value]) -> Vec<&str> {
@@ -40,7 +49,7 @@ fn told(client: &mut Client, stream: &str, id: &str, known: Instant) -> Value {
         TOLD_WITHIN.saturating_sub(known.elapsed().min(TOLD_WITHIN)) + known.saturating_duration_since(Instant::now());
     let condition = eventually(&format!("{id} of {stream}"), within, || {
         std::thread::sleep(millis(80));
-        conditions(client, stream).into_iter().find(|one| one["id"] == id)
+        known_conditions(client, stream)?.into_iter().find(|one| one["id"] == id)
     });
     let took = Instant::now().saturating_duration_since(known);
     println!("{id} after {took:?}: {}", condition["sentence"]);

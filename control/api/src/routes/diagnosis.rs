@@ -32,8 +32,8 @@ pub struct Recognised {
     /// Which: `gop_too_long`, `timestamps_jump`, `uplink_starves`, `b_frames`, `audio`, `bitrate_above_viewers`, `encoder_reconnects`,
     /// `publisher_replaced`, `hook`, `recording_paused`, `worker_sheds` or `viewers_lag`: an open set.
     id: String,
-    /// Which form of it, where there are several: of `audio` `missing`, `stopped`, `ahead` or `behind`; of `hook` `fails`, `denies_publish` or
-    /// `denies_play`. Else empty. An open set.
+    /// Which form of it, where there are several: of `audio` `missing`, `stopped`, `ahead` or `behind`; of `hook` `fails`, `not_ready`,
+    /// `late`, `overloaded`, `denies_publish` or `denies_play`; of `viewers_lag` `skips`, or none. Else empty. An open set.
     form: String,
     /// `notice`, `warning` or `error`.
     severity: String,

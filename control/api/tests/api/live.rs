@@ -157,7 +157,7 @@ fn tell(server: &Server, seq: u64, session: u64, what: What) {
 }
 
 fn publish() -> What {
-    What::Publish { encoder: "an encoder".into() }
+    What::Publish { encoder: "an encoder".into(), replaced_heard_ago_ms: None }
 }
 
 /// Listens, and gives what comes line by line.

@@ -21,10 +21,11 @@ function wordsOf(one) {
   return [t(`diagnosis_${key}`, { ...figures, about: one.about, why, before: one.why }), t(`advice_${key}`)];
 }
 
-// For a list: what it is, in a word, and how much more; how the stream arrives where nothing is wrong.
+// For a list: what it is, in a word, and how much more; how the stream arrives where nothing is wrong, or where that is worse.
 export function Mark({ live }) {
   const conditions = live.conditions ?? [];
-  if (!conditions.length) return html`<${Health} publisher=${live.publisher} />`;
+  const isWorse = findings(live.publisher).some((one) => one.kind === 'bad') && conditions[0]?.severity !== 'error';
+  if (!conditions.length || isWorse) return html`<${Health} publisher=${live.publisher} />`;
   const more = conditions.length > 1 ? ` +${conditions.length - 1}` : '';
   return html`<span class=${`health ${kindOf(conditions[0])}`} data-conditions=${conditions.map((one) => one.id).join(' ')}
     title=${conditions.map(nameOf).join('\n')}>${nameOf(conditions[0])}${more}</span>`;
@@ -36,7 +37,8 @@ export function Diagnosis({ id, publisher }) {
   const arrives = publisher && (conditions.length === 0 || findings(publisher).length > 0);
   if (!conditions.length && !publisher) return null;
   return html`<section class="diagnosis"><h2>${t('health')}</h2>
-    <ul class="conditions" aria-live="polite">${conditions.map((one) => {
+    <p class="outside" role="status">${conditions.map(nameOf).join(', ')}</p>
+    <ul class="conditions">${conditions.map((one) => {
       const [sentence, advice] = wordsOf(one);
       return html`<li key=${`${one.node}/${one.id}`} class=${kindOf(one)} data-condition=${one.id}>
         <p class=${`health ${kindOf(one)}`}>${nameOf(one)} <span class="quiet">${t('condition_since', { time: lasting(Date.now() - one.since_unix_ms) })}</span></p>

@@ -1,19 +1,110 @@
 //! Clean streams have no condition, whatever their rate, GOP, tracks and order of frames, over a network that jitters.
 use millstream_control_protocol::live::Watching;
+use millstream_proto::media::Track;
 
-use crate::kit::{Encoder, Random, World, stretches};
+use crate::kit::{Arrival, Encoder, Random, Told, World, stretches};
+
+/// A viewer that has so much yet to get, and takes what comes.
+fn viewer(world: &World, session: u64, since_ms: u64, behind_ms: u64) -> Watching {
+    let per_ms = world.received_bytes() / world.now_ms.max(1);
+    Watching {
+        session,
+        played_ms: world.now_ms.saturating_sub(since_ms),
+        sent_bytes: world.received_bytes().saturating_sub(behind_ms * per_ms),
+        skips: 0,
+        behind_ms,
+    }
+}
 
 /// Viewers who have what there is, but for what is under way.
 fn keep_up(world: &mut World, random: &mut Random) {
-    let received = world.received_bytes();
-    let viewer = |session: u64, behind_ms: u64| Watching {
-        session,
-        played_ms: world.now_ms,
-        sent_bytes: received.saturating_sub(behind_ms * 300),
-        skips: 0,
-        behind_ms,
-    };
-    world.watching = (1..=8).map(|session| viewer(session, random.below(200))).collect();
+    world.watching = (1..=8).map(|session| viewer(world, session, 0, random.below(200))).collect();
+}
+
+/// What is told of an encoder over a network that jitters, and of viewers who keep up.
+fn told_of(frames: &[Arrival], world: &mut World, seconds: u64) -> Vec<Told> {
+    let mut random = Random(0x1234_5678_9ABC_DEF1);
+    let (mut last_ms, mut frames) = (0, frames.to_vec());
+    for arrival in &mut frames {
+        last_ms = last_ms.max(arrival.at_ms + random.below(60));
+        arrival.at_ms = last_ms;
+    }
+    world.run(&frames, seconds * 1_000, |world| keep_up(world, &mut random))
+}
+
+#[track_caller]
+fn nothing(told: &[Told], what: &str) {
+    assert!(stretches(told).is_empty(), "{what}: {:?}", stretches(told));
+}
+
+#[test]
+fn viewers_that_begin_at_a_keyframe_have_a_gop_to_get_and_keep_up() {
+    for gop_ms in [2_000, 4_000, 5_000] {
+        let encoder = Encoder { gop_ms, ..Encoder::default() };
+        let mut world = World::new(&encoder);
+        let told = world.run(&encoder.frames(60), 60_000, |world| {
+            // They come one by one, each begins at the keyframe before, and their networks have just what the stream has.
+            let came: Vec<_> = (1..=20_u64).map(|n| (n, n * 2_333)).filter(|(_, at)| *at < world.now_ms).collect();
+            world.watching =
+                came.into_iter().map(|(n, at)| viewer(world, n, at, at % u64::from(gop_ms) + n * 7 % 60)).collect();
+        });
+        nothing(&told, &format!("GOPs of {gop_ms} ms"));
+    }
+}
+
+#[test]
+fn players_that_pace_themselves_keep_up() {
+    let encoder = Encoder::default();
+    let mut world = World::new(&encoder);
+    let mut random = Random(77);
+    let told = world.run(&encoder.frames(60), 60_000, |world| {
+        // What they do not want yet waits in the server's log, now more and now less.
+        let waits = [1_000, 2_500, 3_500, 8_000].map(|ms| ms + random.below(80));
+        world.watching = (1..).zip(waits).map(|(n, waits_ms)| viewer(world, n, 10_000, waits_ms)).collect();
+        if world.now_ms < 10_000 {
+            world.watching.clear();
+        }
+    });
+    nothing(&told, "pacing players");
+}
+
+#[test]
+fn few_pictures_a_second_are_no_fault() {
+    for fps in [1, 5, 10, 15, 20, 23] {
+        for audio in [true, false] {
+            let encoder = Encoder { fps, audio, announces_audio: audio, ..Encoder::default() };
+            let told = told_of(&encoder.frames(60), &mut World::new(&encoder), 60);
+            nothing(&told, &format!("{fps} pictures a second, audio: {audio}"));
+        }
+    }
+}
+
+#[test]
+fn a_rate_that_varies_is_no_fault() {
+    let encoder = Encoder { kbit_s: 6_000, ..Encoder::default() };
+    let mut frames = encoder.frames(60);
+    let mut random = Random(4_711);
+    // Slides and films: of each stretch of some seconds the pictures are of another size, and every third or so is left out.
+    let (mut until_ms, mut bytes, mut leaves_out) = (0, 0, false);
+    frames.retain_mut(|arrival| {
+        if arrival.at_ms >= until_ms {
+            until_ms = arrival.at_ms + 500 + random.below(6_000);
+            (bytes, leaves_out) = (50 + random.below(25_000) as usize, random.below(2) == 0);
+        }
+        if arrival.frame.track == Track::Video {
+            arrival.frame.body = arrival.frame.body.slice(..bytes.min(arrival.frame.body.len()));
+        }
+        arrival.frame.keyframe || !leaves_out || random.below(3) > 0
+    });
+    nothing(&told_of(&frames, &mut World::new(&encoder), 60), "a rate that varies");
+}
+
+#[test]
+fn audio_alone_is_no_fault() {
+    let encoder = Encoder::default();
+    let mut frames = encoder.frames(60);
+    frames.retain(|arrival| arrival.frame.track == Track::Audio);
+    nothing(&told_of(&frames, &mut World::new(&encoder), 60), "audio alone");
 }
 
 #[test]
@@ -62,6 +153,5 @@ fn a_screen_that_stands_still_is_not_a_poor_uplink() {
     let mut frames = encoder.frames(30);
     // Nothing is sent for two times two seconds, and the stamps say so.
     frames.retain(|arrival| !(8_000..10_000).contains(&arrival.at_ms) && !(20_000..22_000).contains(&arrival.at_ms));
-    let told = world.run(&frames, 30_000, |_| {});
-    assert!(stretches(&told).is_empty(), "{:?}", stretches(&told));
+    nothing(&world.run(&frames, 30_000, |_| {}), "a screen that stands still");
 }

@@ -60,6 +60,37 @@ fn an_uplink_that_starves() {
 }
 
 #[test]
+fn an_uplink_that_starves_where_looks_are_far_apart() {
+    let encoder = Encoder::default();
+    let mut world = World::new(&encoder);
+    let mut frames = encoder.frames(100);
+    for arrival in frames.iter_mut().filter(|arrival| arrival.at_ms >= 20_000) {
+        arrival.at_ms = 20_000 + (arrival.at_ms - 20_000) * 10 / 8;
+    }
+    world.look_every_ms = 5_000;
+    let told = world.run(&frames, 100_000, |_| {});
+    let all = stretches(&told);
+    assert!(told.iter().any(|look| look.get("uplink_starves").is_some()) && all.len() == 1, "{all:?}");
+    assert!(told.iter().filter(|look| look.at_ms < 20_000).all(|look| look.conditions.is_empty()), "{all:?}");
+}
+
+#[test]
+fn an_encoder_that_drops_frames_to_keep_up_is_told_until_it_has_caught_up() {
+    let encoder = Encoder::default();
+    let mut world = World::new(&encoder);
+    let mut frames = encoder.frames(60);
+    for arrival in frames.iter_mut().filter(|arrival| arrival.at_ms >= 10_000) {
+        // Two seconds behind after four, and no further then; what waits at the end comes at once.
+        let late_ms = if arrival.at_ms < 40_000 { (arrival.at_ms - 10_000).min(4_000) / 2 } else { 0 };
+        arrival.at_ms = (arrival.at_ms + late_ms).max(if arrival.at_ms < 40_000 { 0 } else { 42_000 });
+    }
+    let told = world.run(&frames, 60_000, |_| {});
+    only(&told, "uplink_starves", 12..=14, 45..=49);
+    let behind_s = told[35].get("uplink_starves").unwrap().figures["behind_s"];
+    assert!((1.8..=2.2).contains(&behind_s), "{behind_s}");
+}
+
+#[test]
 fn b_frames_while_somebody_plays_with_low_latency() {
     let encoder = Encoder { b_frames: 2, ..Encoder::default() };
     let mut world = World::new(&encoder);
@@ -84,6 +115,42 @@ fn audio_that_is_announced_and_does_not_come() {
     let told = world.run(&encoder.frames(20), 20_000, |_| {});
     only(&told, "audio", 3..=4, 20..=20);
     assert_eq!(told[10].get("audio").unwrap().form, "missing");
+}
+
+#[test]
+fn audio_that_the_server_leaves_out_is_not_missing() {
+    let encoder = Encoder { audio: false, ..Encoder::default() };
+    let mut world = World::new(&encoder);
+    world.dropped = vec!["audio"];
+    assert!(stretches(&world.run(&encoder.frames(20), 20_000, |_| {})).is_empty());
+    world.dropped = vec!["video"];
+    assert!(!stretches(&world.run(&encoder.frames(40), 40_000, |_| {})).is_empty());
+}
+
+#[test]
+fn audio_of_which_the_configuration_came_alone_has_not_stopped() {
+    let encoder = Encoder { audio: false, ..Encoder::default() };
+    let mut world = World::new(&encoder);
+    world.configure_audio();
+    let told = world.run(&encoder.frames(20), 20_000, |_| {});
+    only(&told, "audio", 3..=4, 20..=20);
+    assert_eq!(told[10].get("audio").unwrap().form, "missing");
+}
+
+#[test]
+fn audio_is_missed_where_there_are_few_pictures() {
+    let encoder = Encoder { audio: false, ..Encoder::default() };
+    let mut frames = encoder.frames(40);
+    let mut last_ms = None;
+    frames.retain(|arrival| {
+        last_ms.is_none_or(|last| arrival.at_ms >= last + 2_500) && {
+            last_ms = Some(arrival.at_ms);
+            true
+        }
+    });
+    let told = World::new(&encoder).run(&frames, 40_000, |_| {});
+    let all = stretches(&told);
+    assert!(matches!(all.get("audio").map(Vec::as_slice), Some([(3..=7, 40)])), "{all:?}");
 }
 
 #[test]
@@ -144,6 +211,7 @@ fn a_bitrate_that_most_viewers_cannot_receive() {
     assert!(matches!(short.as_slice(), [(12..=15, 38..=43)]), "{all:?}");
     assert!(matches!(lag.as_slice(), [(17..=20, 38..=43)]), "they are behind by three seconds after nine: {all:?}");
     assert_eq!(all.len(), 2);
+    assert_eq!(told[17].get("bitrate_above_viewers").unwrap().figures["looked_at"] as u64, 5);
     let figures = &told[17].get("bitrate_above_viewers").unwrap().figures;
     let share = figures["median_kbit_s"] / figures["bitrate_kbit_s"];
     assert!((0.65..=0.75).contains(&share) && (2_900.0..3_200.0).contains(&figures["bitrate_kbit_s"]), "{figures:?}");
@@ -174,6 +242,14 @@ fn a_viewer_that_skips_lags() {
         world.watching = vec![Watching { session: 1, played_ms, sent_bytes, skips, behind_ms: 0 }];
     });
     only(&told, "viewers_lag", 12..=12, 28..=31);
+    let lag = told[15].get("viewers_lag").unwrap();
+    assert_eq!((lag.form.as_str(), lag.figures["skipped"] as u64), ("skips", 1));
+    assert!(!lag.figures.contains_key("behind_s"), "it is not behind now: {lag:?}");
+}
+
+#[test]
+fn one_viewer_alone_is_no_half_of_them() {
+    only(&slow_viewers(&[0.5]), "viewers_lag", 15..=18, 38..=43);
 }
 
 #[test]

@@ -5,13 +5,13 @@ use std::time::Duration;
 use bytes::Bytes;
 use millstream_control_protocol::diagnosis::Condition;
 use millstream_control_protocol::event::{Event, What};
-use millstream_control_protocol::live::{Audio, Live, Publisher, Video, ViewerCount, Watching};
+use millstream_control_protocol::live::{Audio, DroppedTrack, Live, Publisher, Video, ViewerCount, Watching};
 use millstream_diagnosis::{Judge, Sample};
 use millstream_hub::config::{StreamConfig, Takeover};
 use millstream_hub::log::{Log, LogLimits};
-use millstream_hub::stream::Stream;
+use millstream_hub::stream::{Place, Stream};
 use millstream_proto::amf0::{self, Value};
-use millstream_proto::media::{Codec, Frame, MediaEvent, Track};
+use millstream_proto::media::{Codec, CodecConfig, Frame, MediaEvent, Track};
 use millstream_proto::time::Time;
 
 /// When everything begins, Unix milliseconds.
@@ -99,8 +99,12 @@ pub(crate) struct World {
     log: Log,
     pub(crate) judge: Judge,
     session: u64,
+    peer: String,
     published_ms: u64,
     pub(crate) now_ms: u64,
+    pub(crate) look_every_ms: u64,
+    /// Tracks that the server leaves out.
+    pub(crate) dropped: Vec<&'static str>,
     pub(crate) viewers: Vec<(&'static str, u64)>,
     pub(crate) watching: Vec<Watching>,
     pub(crate) shed: Vec<String>,
@@ -118,8 +122,11 @@ impl World {
             log: Log::new(limits),
             judge: Judge::default(),
             session: 0,
+            peer: String::new(),
+            dropped: Vec::new(),
             published_ms: 0,
             now_ms: 0,
+            look_every_ms: 1_000,
             viewers: vec![("http-flv", 3)],
             watching: Vec::new(),
             shed: Vec::new(),
@@ -133,13 +140,25 @@ impl World {
         self.session += 1;
         self.published_ms = self.now_ms;
         let now = clock(self.now_ms);
+        let replaced_heard_ago_ms = match self.stream.place() {
+            Place::OnAir { heard, .. } => Some(now.since(heard).as_millis() as u64),
+            Place::Vacant { .. } => None,
+        };
         self.stream.publish(self.session, true, now).unwrap();
-        self.tell(self.session, peer, What::Publish { encoder: "test".to_owned() });
+        self.tell(self.session, peer, What::Publish { encoder: "test".to_owned(), replaced_heard_ago_ms });
+        peer.clone_into(&mut self.peer);
         let audio = if encoder.announces_audio { 10.0 } else { 0.0 };
         let properties = [("videocodecid", 7.0), ("audiocodecid", audio)];
         let properties = properties.map(|(name, value)| (name.to_owned(), Value::Number(value)));
         let metadata = amf0::encode(&[Value::string("onMetaData"), Value::EcmaArray(properties.to_vec())]);
         self.stream.push(MediaEvent::Metadata(metadata.into()), now, &mut self.log);
+    }
+
+    /// The encoder sends AAC's configuration.
+    pub(crate) fn configure_audio(&mut self) {
+        let body = Bytes::from_static(&[0xAF, 0x00, 0x12, 0x10]);
+        let config = CodecConfig { track: Track::Audio, codec: Codec::Aac, body, record_at: 2 };
+        self.stream.push(MediaEvent::Config(config), clock(self.now_ms), &mut self.log);
     }
 
     /// The session of now ends.
@@ -163,8 +182,8 @@ impl World {
         let mut told = Vec::new();
         let start_ms = self.now_ms;
         let mut rest = frames.iter().filter(|arrival| arrival.at_ms >= start_ms).peekable();
-        for second in 1..=(until_ms - start_ms) / 1_000 {
-            let at_ms = start_ms + second * 1_000;
+        for n in 1..=(until_ms - start_ms) / self.look_every_ms {
+            let at_ms = start_ms + n * self.look_every_ms;
             while let Some(arrival) = rest.next_if(|arrival| arrival.at_ms < at_ms) {
                 let now = clock(arrival.at_ms);
                 self.stream.heard(self.session, now);
@@ -198,9 +217,10 @@ impl World {
             ..Video::default()
         });
         let audio = reading.audio.is_some().then(|| Audio { frames: reading.audio_frames, ..Audio::default() });
-        let on_air = matches!(self.stream.place(), millstream_hub::stream::Place::OnAir { .. });
+        let on_air = matches!(self.stream.place(), Place::OnAir { .. });
         let publisher = on_air.then(|| Publisher {
             session: self.session,
+            peer: self.peer.clone(),
             // Counted back from now, by two clocks.
             since_unix_ms: BEGIN_MS + self.published_ms + self.now_ms / 1_000 % 2,
             received_bytes: reading.bytes,
@@ -211,6 +231,7 @@ impl World {
             announces_audio: self.stream.announced().audio,
             video,
             audio,
+            dropped_tracks: self.dropped.iter().map(|track| dropped(track)).collect(),
             ..Publisher::default()
         });
         let viewers = self.viewers.iter().map(|(protocol, count)| ViewerCount {
@@ -225,6 +246,10 @@ impl World {
     pub(crate) fn received_bytes(&self) -> u64 {
         self.stream.publisher_stats().bytes()
     }
+}
+
+fn dropped(track: &str) -> DroppedTrack {
+    DroppedTrack { track: track.to_owned(), codec: "Speex".to_owned(), ..DroppedTrack::default() }
 }
 
 /// A session's end.

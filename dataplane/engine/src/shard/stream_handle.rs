@@ -469,7 +469,7 @@ impl StreamHandle {
         notify.notify();
     }
 
-    /// Takes the publisher's place; gives the session that is replaced.
+    /// Takes the publisher's place; gives the session that is replaced, and how long ago it was heard.
     pub(crate) fn publish(
         &self,
         session: u64,
@@ -477,11 +477,15 @@ impl StreamHandle {
         waited: bool,
         now: Time,
         shard: &ShardContext,
-    ) -> Result<Option<u64>, Taken> {
+    ) -> Result<Option<(u64, Duration)>, Taken> {
         match &self.side {
             Side::Owner { inner, .. } => {
                 let owner = &mut *inner.borrow_mut();
-                let replaced = owner.stream.publish(session, waited, now)?;
+                let before = match owner.stream.place() {
+                    PublisherPlace::OnAir { heard, .. } => now.since(heard),
+                    PublisherPlace::Vacant { .. } => Duration::ZERO,
+                };
+                let replaced = owner.stream.publish(session, waited, now)?.map(|old| (old, before));
                 if let Some(source) = &self.source {
                     owner.stream.follow_source(source.newest_ms());
                 }

@@ -190,11 +190,11 @@ fn live(
     let mut viewers: Vec<ViewerCount> = Vec::new();
     let own_renditions = renditions.iter().filter(|rendition| rendition.id.stream() == *id);
     let any = handle.or_else(|| own_renditions.clone().next().map(|rendition| &**rendition))?;
-    let of_renditions: Vec<Count> = own_renditions.clone().flat_map(|one| one.audience.counts()).collect();
+    let mut of_renditions: Vec<Count> = own_renditions.clone().flat_map(|one| one.audience.counts()).collect();
     let is_watched_otherwise = !of_renditions.is_empty()
         || !any.reached.is_empty()
         || own_renditions.clone().any(|rendition| !rendition.reached.is_empty());
-    let (mut reached, mut told_of_renditions) = (Vec::new(), Vec::new());
+    let mut reached = Vec::new();
     if whom == Viewers::All {
         let target_s = any.packaging.window.borrow().target_duration_s().unwrap_or(1);
         reached = any.reached.samples(target_s, shard.now());
@@ -205,10 +205,11 @@ fn live(
                 mine.merge(theirs);
             }
         }
-        told_of_renditions = of_renditions;
+    } else {
+        of_renditions.clear();
     }
     let own = handle.map(|handle| handle.audience.counts()).unwrap_or_default();
-    for Count { protocol, sessions } in own.into_iter().chain(told_of_renditions) {
+    for Count { protocol, sessions } in own.into_iter().chain(of_renditions) {
         match viewers.iter_mut().find(|viewers| viewers.protocol == protocol) {
             Some(viewers) => viewers.count += sessions as u64,
             None => {
@@ -232,8 +233,8 @@ fn live(
     if !is_live {
         return None;
     }
-    let watching = handle.filter(|_| whom == Viewers::OfItself).map(|handle| watching(shard, handle));
-    let watching = watching.unwrap_or_default();
+    let judged = handle.filter(|_| whom == Viewers::OfItself);
+    let watching = judged.map(|handle| watching(shard, handle)).unwrap_or_default();
     let id = id.to_string();
     Some(Part { live: Live { id, publisher, slate_since_unix_ms, viewers, relays: Vec::new() }, reached, watching })
 }
