@@ -2,7 +2,7 @@
 //!
 //! Reading order: [`server`] (starts and watches the binary), [`tools`] (ffmpeg and other programs as children), [`clip`] (media to
 //! push), [`odd`] (the same as some encoders make it), [`rtmp`] (a publisher and a player), [`encoder`] (a publisher whose every word the test chooses), [`raw`] (RTMP that no
-//! library would say), [`relay`] (a network with a delay), [`http`] and [`flv`] (a viewer), [`crowd`] (many viewers), [`control`] (the API), [`receiver`] (of webhooks), [`hls`] (a validator of playlists), [`dash`] (the same for manifests),
+//! library would say), [`relay`] (a network with a delay), [`throttle`] (one that is slow), [`http`] and [`flv`] (a viewer), [`crowd`] (many viewers), [`control`] (the API), [`receiver`] (of webhooks), [`hls`] (a validator of playlists), [`dash`] (the same for manifests),
 //! [`cdn`] (caches in front of the server), [`documents`] (commands that readers are told to run), [`proc`] (what the kernel says about the server), [`machine`] (whether there was time for what a test measures).
 //!
 //! Invariants: nothing here sleeps where it can poll with a deadline; no test needs a fixed port; a server never outlives its test.
@@ -30,6 +30,7 @@ pub mod receiver;
 pub mod relay;
 pub mod rtmp;
 pub mod server;
+pub mod throttle;
 #[cfg(test)]
 mod tidy;
 pub mod tools;

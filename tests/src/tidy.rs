@@ -104,6 +104,8 @@ fn crates_know_only_what_is_below_them() {
         ("millstream-hub", &["millstream-proto"]),
         ("millstream-control-protocol", &[]),
         ("millstream-tls", &[]),
+        // Judges what a node measured.
+        ("millstream-diagnosis", &["millstream-control-protocol"]),
         (
             "millstream-engine",
             &[
@@ -128,6 +130,7 @@ fn crates_know_only_what_is_below_them() {
                 "millstream-proto",
                 "millstream-policy",
                 "millstream-control-protocol",
+                "millstream-diagnosis",
                 "millstream-engine",
                 "millstream-fleet",
             ],
@@ -143,6 +146,7 @@ fn crates_know_only_what_is_below_them() {
                 "millstream-proto",
                 "millstream-policy",
                 "millstream-control-protocol",
+                "millstream-diagnosis",
                 "millstream-fleet",
                 "millstream-store",
                 "millstream-console",
@@ -238,6 +242,7 @@ fn the_inner_crates_have_no_sockets_clocks_threads_or_files() {
         "dataplane/hub/src",
         "dataplane/policy/src",
         "dataplane/control-protocol/src",
+        "dataplane/diagnosis/src",
         "dataplane/tls/src",
     ] {
         for file in files(&root().join(dir), "rs") {

@@ -231,7 +231,7 @@ impl Keep {
             ..Session::default()
         };
         let session = match &event.what {
-            What::Publish { encoder } => Session { encoder: encoder.clone(), ..begun() },
+            What::Publish { encoder, .. } => Session { encoder: encoder.clone(), ..begun() },
             What::Unpublish { why, lasted_ms, received_bytes, .. } => {
                 let kept = self.store.get(SESSION, &key).await?;
                 // What cannot be read is written anew: the end says as much.

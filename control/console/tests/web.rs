@@ -36,7 +36,8 @@ fn base() -> String {
 
 /// Keys of a table of words, in order.
 fn keys(name: &str) -> Vec<String> {
-    let text = fs::read_to_string(web().join("text").join(name)).expect("a table");
+    let read = |name: &str| fs::read_to_string(web().join("text").join(name)).expect("a table");
+    let text = read(name) + &read(&name.replace(".js", "_diagnosis.js"));
     text.lines().filter_map(|line| line.strip_prefix("  ")?.split_once(": ")).map(|(key, _)| key.to_owned()).collect()
 }
 

@@ -36,6 +36,7 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 use axum::body::Bytes;
 use futures_util::stream::{self, Stream as Answers, StreamExt as _};
 use millstream_control_protocol::PROTOCOL;
+use millstream_control_protocol::diagnosis::Condition;
 use millstream_control_protocol::event::{Event, What};
 use millstream_control_protocol::exchange::{Answer, NodeId, Order, Poll, Push, Receipt, Report, Whom};
 use millstream_control_protocol::live::{Live, Viewer};
@@ -427,6 +428,16 @@ impl Fleet {
         lock(&self.0.registry).on_air()
     }
 
+    /// What nodes that are here have found wrong with a stream, by node, as they told last: at once where something has changed.
+    pub fn conditions(&self, stream: &str) -> Vec<(String, Vec<Condition>)> {
+        lock(&self.0.registry).conditions(stream)
+    }
+
+    /// The same, of one node.
+    pub fn conditions_at(&self, node: &str, stream: &str) -> Vec<Condition> {
+        lock(&self.0.registry).conditions_at(node, stream)
+    }
+
     async fn ask(&self, node: &str, order: Order, until: Instant) -> Result<Answer, LinkError> {
         if Instant::now() >= until {
             return Err(LinkError::Late);
@@ -458,6 +469,11 @@ impl Fleet {
             }
         }
         found
+    }
+
+    /// A stream as nodes that are here told of it last, by node; nobody is asked.
+    pub fn last_told(&self, stream: &str) -> Vec<(String, Live)> {
+        lock(&self.0.registry).last_told(stream)
     }
 
     /// Asks all nodes at the same time.

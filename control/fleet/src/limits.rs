@@ -13,6 +13,12 @@ pub const JOURNAL_LEN_MAX: usize = 4096;
 pub const REPORT_BYTES_MAX: usize = 32 << 20;
 /// Bytes of memory that streams' figures take at control, of all nodes. Those of a thousand streams take about a mebibyte.
 pub const LIVE_BYTES_MAX: usize = if cfg!(test) { 1 << 20 } else { 256 << 20 };
+/// Streams that a node tells something wrong of, and conditions of one of them, and figures of one of those.
+pub const DIAGNOSES_TOLD_MAX: usize = 4_096;
+/// See [`DIAGNOSES_TOLD_MAX`].
+pub const CONDITIONS_MAX: usize = 16;
+/// See [`DIAGNOSES_TOLD_MAX`].
+pub const FIGURES_MAX: usize = 8;
 /// Modules that a node names.
 pub const MODULES_TOLD_MAX: usize = 1_024;
 /// Bytes of a poll.

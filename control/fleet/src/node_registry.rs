@@ -4,6 +4,7 @@ use std::collections::{BTreeMap, HashMap, VecDeque};
 use std::sync::Arc;
 use std::time::Duration;
 
+use millstream_control_protocol::diagnosis::{Condition, Diagnosis};
 use millstream_control_protocol::event::{Event, What};
 use millstream_control_protocol::exchange::{Answer, Command, HookCalls, NodeId, Order, Poll, Report, Status};
 use millstream_control_protocol::live::{Live, Publisher};
@@ -51,6 +52,9 @@ struct Member {
     is_crowded: bool,
     events_through: u64,
     failing_hooks: Vec<HookCalls>,
+    /// What is wrong with which streams, and about what that takes.
+    conditions: BTreeMap<String, Vec<Condition>>,
+    conditions_bytes: usize,
     tasks: Vec<TaskNews>,
     orders: VecDeque<Command>,
     asked: HashMap<u64, oneshot::Sender<Answer>>,
@@ -146,6 +150,8 @@ impl NodeRegistry {
             is_crowded: false,
             events_through: 0,
             failing_hooks: Vec::new(),
+            conditions: BTreeMap::new(),
+            conditions_bytes: 0,
             tasks: Vec::new(),
             orders: VecDeque::new(),
             asked: HashMap::new(),
@@ -258,6 +264,9 @@ impl NodeRegistry {
         if let Some(live) = report.live {
             self.take_live(&report.node.name, live);
         }
+        if let Some(diagnoses) = report.diagnoses {
+            self.take_diagnoses(&report.node.name, diagnoses);
+        }
         Ok(events_through)
     }
 
@@ -270,7 +279,10 @@ impl NodeRegistry {
             member.forget_live();
         }
         if self.live_bytes() + bytes > LIVE_BYTES_MAX {
-            self.nodes.values_mut().filter(|member| member.is_away()).for_each(Member::forget_live);
+            for member in self.nodes.values_mut().filter(|member| member.is_away()) {
+                member.forget_live();
+                (member.conditions, member.conditions_bytes) = (BTreeMap::new(), 0);
+            }
         }
         let fits = self.live_bytes() + bytes <= LIVE_BYTES_MAX;
         let Some(member) = self.nodes.get_mut(name) else { return };
@@ -287,9 +299,35 @@ impl NodeRegistry {
         member.is_crowded = !fits;
     }
 
+    /// Takes what a node says is wrong with its streams; what it said before goes first, and where there is no room, all of it is left out.
+    fn take_diagnoses(&mut self, name: &str, diagnoses: Vec<Diagnosis>) {
+        let bytes: usize = diagnoses.iter().map(trust::bytes_of_diagnosis).sum();
+        if let Some(member) = self.nodes.get_mut(name) {
+            (member.conditions, member.conditions_bytes) = (BTreeMap::new(), 0);
+        }
+        if self.live_bytes() + bytes <= LIVE_BYTES_MAX
+            && let Some(member) = self.nodes.get_mut(name)
+        {
+            member.conditions = diagnoses.into_iter().map(|told| (told.stream, told.conditions)).collect();
+            member.conditions_bytes = bytes;
+        }
+    }
+
+    /// What nodes that are here have found wrong with a stream, by node.
+    pub(super) fn conditions(&self, stream: &str) -> Vec<(String, Vec<Condition>)> {
+        let here = self.nodes.iter().filter(|(_, member)| !member.is_away());
+        here.filter_map(|(name, member)| Some((name.clone(), member.conditions.get(stream)?.clone()))).collect()
+    }
+
+    /// The same, of a node.
+    pub(super) fn conditions_at(&self, node: &str, stream: &str) -> Vec<Condition> {
+        let member = self.nodes.get(node).filter(|member| !member.is_away());
+        member.and_then(|member| member.conditions.get(stream)).cloned().unwrap_or_default()
+    }
+
     /// About what all figures take.
     fn live_bytes(&self) -> usize {
-        self.nodes.values().map(|member| member.live_bytes).sum()
+        self.nodes.values().map(|member| member.live_bytes + member.conditions_bytes).sum()
     }
 
     /// Orders something of a node that is here.

@@ -225,7 +225,12 @@ mod tests {
     }
 
     fn publish(stream: &str, session: u64) -> Event {
-        Event { stream: stream.into(), session, what: What::Publish { encoder: String::new() }, ..Event::default() }
+        Event {
+            stream: stream.into(),
+            session,
+            what: What::Publish { encoder: String::new(), replaced_heard_ago_ms: None },
+            ..Event::default()
+        }
     }
 
     fn unpublish(stream: &str, session: u64) -> Event {

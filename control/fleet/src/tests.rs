@@ -25,7 +25,7 @@ fn event(seq: u64, what: What) -> Event {
 }
 
 fn publish() -> What {
-    What::Publish { encoder: String::new() }
+    What::Publish { encoder: String::new(), replaced_heard_ago_ms: None }
 }
 
 /// Answers every order of a node until the fleet is gone.

@@ -2,17 +2,23 @@
 //! the link; after it: [`super::node_registry`].
 use std::net::IpAddr;
 
+use millstream_control_protocol::diagnosis::{Condition, Diagnosis};
 use millstream_control_protocol::event::{Event, What};
 use millstream_control_protocol::exchange::{HOOK_BLAME_MAX, HookLine, Report, Status};
 use millstream_control_protocol::live::{Live, Viewer};
 use millstream_proto::id::Id;
 
-use crate::limits::{EVENTS_PER_REPORT_MAX, HOOK_WARNINGS_MAX, HOOKS_TOLD_MAX, MODULES_TOLD_MAX, TASKS_TOLD_MAX};
+use crate::limits::{
+    CONDITIONS_MAX, DIAGNOSES_TOLD_MAX, EVENTS_PER_REPORT_MAX, FIGURES_MAX, HOOK_WARNINGS_MAX, HOOKS_TOLD_MAX,
+    MODULES_TOLD_MAX, TASKS_TOLD_MAX,
+};
 
 /// Bytes of an address, a protocol, a word.
 const WORD_BYTES_MAX: usize = 128;
 /// Bytes of what an encoder calls itself, of a reason, of a warning.
 const TEXT_BYTES_MAX: usize = 1_024;
+/// Bytes of a name or a reason of a condition.
+const CONDITION_TEXT_BYTES_MAX: usize = 256;
 /// Bytes of a task's id: words, a recording's name and a clip's.
 const TASK_ID_BYTES_MAX: usize = 256;
 /// Warnings of a node.
@@ -54,10 +60,42 @@ pub(super) fn tidy(report: &mut Report) {
     cut_list(&mut report.tasks, TASKS_TOLD_MAX);
     report.tasks.retain(|told| told.id.len() <= TASK_ID_BYTES_MAX);
     report.tasks.iter_mut().for_each(|told| cut(&mut told.why, TEXT_BYTES_MAX));
+    if let Some(diagnoses) = &mut report.diagnoses {
+        diagnoses.retain(|told| Id::new(&told.stream).is_ok());
+        cut_list(diagnoses, DIAGNOSES_TOLD_MAX);
+        diagnoses.iter_mut().for_each(tidy_diagnosis);
+    }
     if let Some(live) = &mut report.live {
         live.retain(|live| Id::new(&live.id).is_ok());
         live.iter_mut().for_each(tidy_live);
     }
+}
+
+fn tidy_diagnosis(told: &mut Diagnosis) {
+    cut_list(&mut told.conditions, CONDITIONS_MAX);
+    for condition in &mut told.conditions {
+        for word in [&mut condition.kind, &mut condition.form] {
+            cut(word, WORD_BYTES_MAX);
+        }
+        for text in [&mut condition.about, &mut condition.why] {
+            cut(text, CONDITION_TEXT_BYTES_MAX);
+        }
+        condition.figures.retain(|name, figure| name.len() <= WORD_BYTES_MAX && figure.is_finite());
+        while condition.figures.len() > FIGURES_MAX {
+            condition.figures.pop_last();
+        }
+    }
+}
+
+/// About how many bytes of memory the conditions of a stream take.
+pub(super) fn bytes_of_diagnosis(told: &Diagnosis) -> usize {
+    let of = |condition: &Condition| {
+        let texts = [&condition.kind, &condition.form, &condition.about, &condition.why];
+        let figures: usize = condition.figures.keys().map(|name| name.len() + 64).sum();
+        size_of::<Condition>() + texts.iter().map(|text| text.len() + 16).sum::<usize>() + figures
+    };
+    // The map has the id, too.
+    size_of::<Diagnosis>() + 64 + 2 * told.stream.len() + told.conditions.iter().map(of).sum::<usize>()
 }
 
 fn tidy_event(event: &mut Event) {
@@ -68,7 +106,7 @@ fn tidy_event(event: &mut Event) {
     cut(&mut event.peer, WORD_BYTES_MAX);
     cut(&mut event.protocol, WORD_BYTES_MAX);
     match &mut event.what {
-        What::Publish { encoder } => cut(encoder, TEXT_BYTES_MAX),
+        What::Publish { encoder, .. } => cut(encoder, TEXT_BYTES_MAX),
         What::Unpublish { why, viewers, .. } => {
             cut(why, WORD_BYTES_MAX);
             cut_list(viewers, LIST_LEN_MAX);
@@ -206,6 +244,28 @@ mod tests {
     use millstream_control_protocol::live::{Publisher, ViewerCount};
 
     use super::*;
+
+    #[test]
+    fn what_is_told_of_streams_is_cut() {
+        let condition = Condition {
+            kind: "k".repeat(10_000),
+            about: "\u{e9}".repeat(10_000),
+            figures: (0..1_000).map(|n| (format!("figure_{n}"), if n % 2 == 0 { f64::NAN } else { 1.0 })).collect(),
+            ..Condition::default()
+        };
+        let told = |stream: String| Diagnosis { stream, conditions: vec![condition.clone(); 100] };
+        let names = ["../etc".to_owned(), "cam".to_owned()];
+        let mut report = Report { diagnoses: Some(names.map(told).to_vec()), ..Report::default() };
+        tidy(&mut report);
+        let told = report.diagnoses.unwrap();
+        assert_eq!((told.len(), told[0].stream.as_str(), told[0].conditions.len()), (1, "cam", CONDITIONS_MAX));
+        let Condition { kind, about, figures, .. } = &told[0].conditions[0];
+        assert!(
+            kind.len() == WORD_BYTES_MAX && about.len() == CONDITION_TEXT_BYTES_MAX && figures.len() == FIGURES_MAX
+        );
+        assert!(figures.values().all(|figure| figure.is_finite()));
+        assert!(bytes_of_diagnosis(&told[0]) < 32 << 10);
+    }
 
     #[test]
     fn a_report_is_cut_to_what_a_node_says() {

@@ -16,6 +16,7 @@ use tokio::sync::{Notify, Semaphore, watch};
 use tokio::time::{sleep, timeout};
 
 use super::control::Control;
+use super::diagnosis::{Diagnoses, KnownShed, ShowShed};
 use super::following::{Following, Judgement, Whole, is_whole, reassign, rebind, update_of};
 use super::modules::Modules;
 use super::recordings::Records;
@@ -70,6 +71,7 @@ pub struct Agent {
     tasks: BTreeMap<String, Task>,
     records: Records,
     relays: KnownRelays,
+    shed: KnownShed,
     runs: Runs,
     modules_dir: Option<PathBuf>,
     slates_dir: Option<PathBuf>,
@@ -174,6 +176,7 @@ impl Agent {
             tasks: BTreeMap::new(),
             records: Records::default(),
             relays: KnownRelays::default(),
+            shed: KnownShed::default(),
             runs: Runs::default(),
             modules_dir: None,
             slates_dir: None,
@@ -230,6 +233,12 @@ impl Agent {
         self
     }
 
+    /// Says which renditions the machine is too slow for.
+    pub fn show_shed(mut self, show: ShowShed) -> Self {
+        self.shed = KnownShed(Some(show));
+        self
+    }
+
     /// Follows whichever store control has, once: an operator has said that it may be another one than before.
     pub fn accept_any_store(mut self) -> Self {
         self.following.accept_any();
@@ -240,6 +249,7 @@ impl Agent {
     pub async fn run(mut self, mut stop: watch::Receiver<bool>) {
         let who = (self.identity.clone(), self.runs.clone(), self.records.clone(), self.relays.clone());
         let reporter = Reporter::new(self.control.clone(), self.engine.clone(), Arc::clone(&self.shared), who);
+        let reporter = reporter.diagnosing(Diagnoses::new(self.runs.clone(), self.shed.clone()));
         let reporting = tokio::spawn(reporter.run(stop.clone()));
         let keeping = self.keeping.as_ref().map(|keeping| {
             let (path, state, changed) =

@@ -5,12 +5,15 @@
 //! [`slates`] hold on disk, and asks
 //! again until control is back; events wait meanwhile, up to a limit.
 //!
+//! [`diagnosis`] judges the node's streams once a second; [`reporter`] tells control what it found.
+//!
 //! [`callback`] is a step of the policy chain that asks an HTTP back end.
 #![forbid(unsafe_code)]
 
 mod agent;
 pub mod callback;
 pub mod control;
+pub mod diagnosis;
 pub mod following;
 pub mod kept;
 mod modules;

@@ -1,6 +1,7 @@
 //! Tells control what happens, what came of orders, and every few seconds all that is live. Events wait until control has them; while
 //! it is away the oldest of too many are given up, and leave a hole in the numbers.
 use std::collections::{HashMap, VecDeque};
+use std::pin::pin;
 use std::sync::Arc;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
@@ -11,10 +12,11 @@ use millstream_control_protocol::live::ViewerCount;
 use millstream_engine::Remote;
 use millstream_engine::admin::feed::Events;
 use tokio::sync::watch;
-use tokio::time::{Instant, MissedTickBehavior, interval, sleep_until, timeout};
+use tokio::time::{Instant, Interval, MissedTickBehavior, interval, sleep_until, timeout};
 
 use super::agent::{Identity, Shared};
 use super::control::{Control, ControlError};
+use super::diagnosis::{self, Diagnoses, KnownShed};
 use super::recordings::Records;
 use super::relays::KnownRelays;
 use super::runner::Runs;
@@ -48,6 +50,9 @@ pub(super) struct Reporter {
     given_up: u64,
     backoff: Backoff,
     failing: bool,
+    diagnoses: Diagnoses,
+    /// A condition came or went while a report was under way that does not have it.
+    has_news: bool,
 }
 
 /// The next event; never, where somebody else has them or the engine has ended.
@@ -95,7 +100,14 @@ impl Reporter {
             given_up: 0,
             backoff,
             failing: false,
+            diagnoses: Diagnoses::new(Runs::default(), KnownShed::default()),
+            has_news: false,
         }
+    }
+
+    /// Streams are judged by this.
+    pub(super) fn diagnosing(self, diagnoses: Diagnoses) -> Self {
+        Self { diagnoses, ..self }
     }
 
     pub(super) async fn run(mut self, mut stop: watch::Receiver<bool>) {
@@ -104,14 +116,17 @@ impl Reporter {
         let mut looks = interval(FAILING_EVERY);
         looks.set_missed_tick_behavior(MissedTickBehavior::Delay);
         let (shared, records) = (Arc::clone(&self.shared), self.records.clone());
-        let (mut with_live, mut not_before) = (false, Instant::now());
+        let mut judging = interval(diagnosis::LOOK_EVERY);
+        judging.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        let (mut with_live, mut with_diagnoses, mut not_before) = (false, false, Instant::now());
         loop {
-            let mut last = false;
+            let (mut last, mut judges) = (false, false);
             tokio::select! {
                 event = next(&mut self.events) => self.wait(event),
                 () = shared.wake.notified() => {}
                 () = records.changed() => {}
-                _ = tick.tick() => with_live = true,
+                _ = tick.tick() => (with_live, with_diagnoses) = (true, true),
+                _ = judging.tick() => judges = true,
                 // A hook that fails turns people away: control is to know at once.
                 _ = looks.tick(), if self.runs.is_some() => {
                     if self.runs.failing().is_empty() {
@@ -121,19 +136,35 @@ impl Reporter {
                 () = sleep_until(not_before), if self.failing => {}
                 _ = stop.wait_for(|stop| *stop) => last = true,
             }
+            let mut is_told = false;
             while let Some(event) = self.events.as_mut().and_then(Events::try_next) {
                 self.wait(event);
+                is_told = true;
+            }
+            if judges {
+                // What is wrong is told at once.
+                let has_changed = self.judge(&mut judging).await;
+                with_diagnoses |= has_changed;
+                if !has_changed && !is_told {
+                    continue;
+                }
             }
             if last {
-                self.say_the_last().await;
+                self.say_the_last(&mut judging).await;
                 return;
             }
             if Instant::now() < not_before {
                 continue;
             }
-            match self.send(with_live).await {
-                Ok(()) => with_live = false,
+            match self.send(with_live, with_diagnoses, &mut judging).await {
+                Ok(()) => {
+                    (with_live, with_diagnoses) = (false, std::mem::take(&mut self.has_news));
+                    if with_diagnoses {
+                        shared.wake.notify_one();
+                    }
+                }
                 Err(error) => {
+                    with_diagnoses |= std::mem::take(&mut self.has_news);
                     if !std::mem::replace(&mut self.failing, true) {
                         tracing::debug!(%error, "control does not take reports now");
                     }
@@ -145,11 +176,19 @@ impl Reporter {
         }
     }
 
+    /// Looks at all streams; true: a condition has come or gone.
+    async fn judge(&mut self, judging: &mut Interval) -> bool {
+        let began = Instant::now();
+        let has_changed = self.diagnoses.look(&self.engine).await;
+        judging.reset_after(diagnosis::next_look(began.elapsed()));
+        has_changed
+    }
+
     /// Events of the end, too, within a limit of time.
-    async fn say_the_last(&mut self) {
+    async fn say_the_last(&mut self, judging: &mut Interval) {
         let all = async {
             while !self.waiting.is_empty() {
-                if self.send(false).await.is_err() {
+                if self.send(false, false, judging).await.is_err() {
                     return;
                 }
             }
@@ -162,6 +201,7 @@ impl Reporter {
     }
 
     fn wait(&mut self, mut event: Event) {
+        self.diagnoses.event(&event);
         if let What::Unpublish { viewers, .. } = &mut event.what {
             viewers.clone_from(self.viewers.get(&event.stream).unwrap_or(&Vec::new()));
         }
@@ -175,7 +215,13 @@ impl Reporter {
         self.waiting.push_back(event);
     }
 
-    async fn send(&mut self, with_live: bool) -> Result<(), ControlError> {
+    /// Streams are judged meanwhile: control may take long to answer, and windows of samples are not to have holes then.
+    async fn send(
+        &mut self,
+        with_live: bool,
+        with_diagnoses: bool,
+        judging: &mut Interval,
+    ) -> Result<(), ControlError> {
         let mut live =
             if with_live { timeout(LIVE_WAIT, self.engine.on_air()).await.ok().and_then(Result::ok) } else { None };
         if let Some(live) = &mut live {
@@ -195,8 +241,23 @@ impl Reporter {
             outcomes: self.shared.outcomes(),
             failing_hooks: self.runs.failing(),
             tasks: self.records.news(),
+            diagnoses: with_diagnoses.then(|| self.diagnoses.told()),
         };
-        let answered = self.control.report(report).await;
+        let control = self.control.clone();
+        let mut reporting = pin!(control.report(report));
+        let mut has_more = false;
+        let answered = loop {
+            tokio::select! {
+                answered = &mut reporting => break answered,
+                _ = judging.tick() => {
+                    while let Some(event) = self.events.as_mut().and_then(Events::try_next) {
+                        self.wait(event);
+                        has_more = true;
+                    }
+                    self.has_news |= self.judge(judging).await;
+                }
+            }
+        };
         let numbers = &self.shared.numbers;
         Count::of(&answered, &numbers.reports, &numbers.reports_failed);
         let receipt = answered?;
@@ -212,7 +273,7 @@ impl Reporter {
         self.backoff.reset();
         self.failing = false;
         // A control that keeps none, because it has another store, is told again with the next tick.
-        if !self.waiting.is_empty() && self.waiting.len() < before {
+        if !self.waiting.is_empty() && (has_more || self.waiting.len() < before) {
             self.shared.wake.notify_one();
         }
         Ok(())

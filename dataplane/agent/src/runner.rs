@@ -8,6 +8,7 @@ use axum::body::Bytes;
 use millstream_control_protocol::exchange::{HookCalls, HookLine};
 use millstream_control_protocol::replay::{Recorded, Replay, Replayed, ShowRecorded};
 use millstream_control_protocol::state::{Binding, Mode};
+pub use millstream_diagnosis::{HookTrouble, Tally};
 use millstream_fleet::limits::HOOK_WARNINGS_MAX;
 
 /// What came of bindings that were to be in force.
@@ -33,6 +34,11 @@ pub trait Runner: Send + Sync {
 
     /// Bindings in force whose hooks failed within the last minute.
     fn failing(&self) -> Vec<HookCalls>;
+
+    /// Whom hooks turned away, and how often they failed, since this was asked last.
+    fn troubles(&self) -> Vec<HookTrouble> {
+        Vec::new()
+    }
 
     /// What a hook has written to its log.
     fn logs(&self, which: &LogsOf<'_>) -> LogPage;
@@ -143,6 +149,11 @@ impl Runs {
     /// Bindings in force whose hooks failed within the last minute.
     pub(super) fn failing(&self) -> Vec<HookCalls> {
         self.0.as_ref().map(|runner| runner.failing()).unwrap_or_default()
+    }
+
+    /// Whom hooks turned away, and how often they failed, since this was asked last.
+    pub(super) fn troubles(&self) -> Vec<HookTrouble> {
+        self.0.as_ref().map(|runner| runner.troubles()).unwrap_or_default()
     }
 
     /// What a hook has written to its log.

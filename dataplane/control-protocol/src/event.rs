@@ -41,6 +41,9 @@ pub enum What {
         /// What the encoder calls itself; may be empty.
         #[serde(default)]
         encoder: String,
+        /// Where it took another publisher's place: how long ago that one was heard, milliseconds.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        replaced_heard_ago_ms: Option<u64>,
     },
     /// A publisher that was admitted is gone.
     Unpublish {
@@ -370,7 +373,7 @@ mod tests {
             What::HookFailing { .. } => Some(What::Unknown),
             What::Unknown => None,
         };
-        let first = Some(What::Publish { encoder: String::new() });
+        let first = Some(What::Publish { encoder: String::new(), replaced_heard_ago_ms: None });
         let all: Vec<&str> = std::iter::successors(first, next).map(|what| what.kind()).collect();
         let listed: Vec<&str> = What::KINDS.iter().map(|(kind, _)| *kind).chain(["unknown"]).collect();
         assert_eq!(all, listed);

@@ -3,6 +3,7 @@
 //! bytes. Within one process the same messages are passed by reference.
 use serde::{Deserialize, Serialize};
 
+use crate::diagnosis::Diagnosis;
 use crate::event::Event;
 use crate::live::{Live, ViewerPage};
 use crate::replay::{Recorded, Replay, Replayed, ShowRecorded};
@@ -333,6 +334,9 @@ pub struct Report {
     /// How far the node is with its tasks.
     #[serde(deserialize_with = "bounded::list", skip_serializing_if = "Vec::is_empty")]
     pub tasks: Vec<TaskNews>,
+    /// What is wrong with which streams: those that something is wrong with, and no others; `None`: not told this time.
+    #[serde(deserialize_with = "bounded::maybe", skip_serializing_if = "Option::is_none")]
+    pub diagnoses: Option<Vec<Diagnosis>>,
 }
 
 /// Items of a list of a [`Report`]: an item may be two bytes on the wire and some hundred in memory.

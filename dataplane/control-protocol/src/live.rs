@@ -4,6 +4,12 @@ use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
 
+// What `skip_serializing_if` calls gets a reference.
+#[expect(clippy::trivially_copy_pass_by_ref)]
+fn is_none_yet(n: &u64) -> bool {
+    *n == 0
+}
+
 /// A stream on its node: on air, or waiting for its publisher with viewers who stay.
 #[derive(Clone, PartialEq, Debug, Default, Serialize, Deserialize)]
 #[serde(default)]
@@ -79,6 +85,15 @@ pub struct Publisher {
     pub longest_gap_ms: u64,
     /// How often its timestamps jumped and were smoothed.
     pub timestamp_jumps: u64,
+    /// How far the newest frame's arrival is behind its stamp, milliseconds from anywhere: it rises while media arrives more slowly than it is stamped.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub arrival_lag_ms: Option<i64>,
+    /// How much further audio is stamped than video that arrives at the same time, milliseconds; negative: less far. `None` without both.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub audio_ahead_ms: Option<i64>,
+    /// Its metadata says that there is audio.
+    #[serde(skip_serializing_if = "std::ops::Not::not")]
+    pub announces_audio: bool,
     /// What was repaired of what it sends: viewers notice nothing of it, and the encoder is better mended.
     pub repairs: Vec<Repair>,
     /// Tracks that are not in every output.
@@ -134,6 +149,12 @@ pub struct Video {
     pub keyframe_interval_ms: Option<u64>,
     /// Frames received.
     pub frames: u64,
+    /// Length of the GOP that is open, or of the last whole one where that was longer, milliseconds; `None` before the first keyframe.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub gop_ms: Option<u64>,
+    /// Frames that are shown before one that came earlier: B-frames.
+    #[serde(skip_serializing_if = "is_none_yet")]
+    pub reordered_frames: u64,
 }
 
 /// A publisher's audio.
@@ -186,6 +207,21 @@ pub struct Viewer {
     pub sent_bytes: u64,
     /// How often it fell behind and jumped to a newer keyframe.
     pub skips: u64,
+}
+
+/// How one viewer with a session keeps up, at one moment: for who judges a stream on its node, and not told to control.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+pub struct Watching {
+    /// The session's number.
+    pub session: u64,
+    /// For how long it has played, milliseconds.
+    pub played_ms: u64,
+    /// Bytes that the kernel took for it.
+    pub sent_bytes: u64,
+    /// How often it fell behind and jumped to a newer keyframe.
+    pub skips: u64,
+    /// Media that waits for it, milliseconds.
+    pub behind_ms: u64,
 }
 
 /// Some of a stream's viewers on one node, in the order of their session numbers.

@@ -2,6 +2,7 @@
 //! (`-hooks`) with bindings of hooks; they are never changed, and are read for ever. A later version adds a directory of its own.
 use std::collections::BTreeMap;
 
+use millstream_control_protocol::diagnosis::{Condition, Diagnosis};
 use millstream_control_protocol::event::{Event, What};
 use millstream_control_protocol::exchange::{
     Answer, Command, NodeId, Order, Outcome, Poll, Push, Receipt, Report, Status, Update, Whom,
@@ -134,6 +135,7 @@ fn live() -> Live {
                 fps: 29.5,
                 keyframe_interval_ms: Some(2000),
                 frames: 900,
+                ..Video::default()
             }),
             audio: Some(Audio { codec: "mp4a.40.2".into(), rate_hz: Some(48_000), channels: Some(2), frames: 1400 }),
             bitrate_bps: 2_500_000,
@@ -181,7 +183,7 @@ fn report() -> Report {
         Answer::NotUnderstood,
     ];
     let events = [
-        What::Publish { encoder: "FMLE/3.0".into() },
+        What::Publish { encoder: "FMLE/3.0".into(), replaced_heard_ago_ms: None },
         What::Unpublish {
             why: "peer_closed".into(),
             lasted_ms: 60_000,
@@ -225,7 +227,28 @@ fn report() -> Report {
         outcomes: (1..).zip(answers).map(|(number, answer)| Outcome { number, answer }).collect(),
         failing_hooks: Vec::new(),
         tasks: Vec::new(),
+        diagnoses: None,
     }
+}
+
+/// What a report is since streams are diagnosed.
+fn report_with_diagnoses() -> Report {
+    let mut live = live();
+    if let Some(publisher) = &mut live.publisher {
+        (publisher.arrival_lag_ms, publisher.audio_ahead_ms, publisher.announces_audio) = (Some(-120), Some(15), true);
+        let video = publisher.video.get_or_insert_default();
+        (video.gop_ms, video.reordered_frames) = (Some(20_000), 600);
+    }
+    let condition = Condition {
+        kind: "gop_too_long".into(),
+        form: "a_form".into(),
+        since_unix_ms: 1_795_531_206_000,
+        about: "a name".into(),
+        why: "a reason".into(),
+        figures: BTreeMap::from([("gop_s".into(), 20.5)]),
+    };
+    let diagnoses = Some(vec![Diagnosis { stream: "cam".into(), conditions: vec![condition] }]);
+    Report { live: Some(vec![live]), diagnoses, ..Report::default() }
 }
 
 /// What a report is since repairs are told.
@@ -297,7 +320,7 @@ fn of_the_next_release(value: &mut Value) {
         Value::Object(fields) => {
             fields.values_mut().for_each(of_the_next_release);
             // Maps of the operator's own words have no fields.
-            if !fields.contains_key("team") && !fields.contains_key("countries") {
+            if !fields.contains_key("team") && !fields.contains_key("countries") && !fields.contains_key("gop_s") {
                 fields.insert("added_later".into(), json!({ "deeply": ["nested", 1, null] }));
             }
         }
@@ -349,6 +372,7 @@ fn what_version_1_wrote_is_read_for_ever() {
     check("poll", include_str!("v1/poll.json"), &poll());
     check("push", include_str!("v1/push.json"), &push());
     check("report", include_str!("v1/report.json"), &report());
+    check("report-diagnoses", include_str!("v1/report-diagnoses.json"), &report_with_diagnoses());
     check("report-repairs", include_str!("v1/report-repairs.json"), &report_with_repairs());
     check("receipt", include_str!("v1/receipt.json"), &receipt());
     check("state-hooks", include_str!("v1/state-hooks.json"), &state_with_hooks());

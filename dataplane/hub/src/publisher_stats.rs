@@ -27,6 +27,9 @@ pub struct Coding {
 /// Key frames that are further apart than this are told of, milliseconds: segments of HLS and DASH are as long.
 const SPARSE_KEYFRAMES_MS: i64 = 5_000;
 
+/// A picture that is to be shown longer before one that came earlier is no B-frame, but stamps that jumped.
+const REORDER_MS_MAX: i64 = 2_000;
+
 /// Counters of one publisher.
 #[derive(Debug)]
 pub struct PublisherStats {
@@ -48,6 +51,12 @@ pub struct PublisherStats {
     jitter_ms: f64,
     last_keyframe_ms: Option<i64>,
     keyframe_interval_ms: Option<i64>,
+    /// When the open GOP's keyframe came, and how long the last whole GOP was.
+    keyframe_at: Time,
+    whole_gop_ms: i64,
+    /// The highest presentation time of the open GOP.
+    shown_ms: i64,
+    reordered_frames: u64,
 }
 
 /// A look at [`PublisherStats`].
@@ -71,6 +80,11 @@ pub struct Reading {
     pub fps: f64,
     /// Decode time between the last two keyframes, milliseconds.
     pub keyframe_interval_ms: Option<u64>,
+    /// The open GOP, or the last whole one where that was longer, milliseconds: by decode times, and no longer than it took to arrive, so that stamps
+    /// that jump make none long.
+    pub gop_ms: Option<u64>,
+    /// Pictures that are shown before one that came earlier.
+    pub reordered_frames: u64,
     /// How often nothing arrived for a second or longer.
     pub gaps: u64,
     /// The longest time without a frame, up to now.
@@ -100,6 +114,10 @@ impl PublisherStats {
             jitter_ms: 0.0,
             last_keyframe_ms: None,
             keyframe_interval_ms: None,
+            keyframe_at: now,
+            whole_gop_ms: 0,
+            shown_ms: 0,
+            reordered_frames: 0,
         }
     }
 
@@ -124,13 +142,20 @@ impl PublisherStats {
         let coding = match track {
             Track::Video => {
                 self.video_frames += 1;
+                let shown_ms = dts_ms + i64::from(frame.cts_ms);
                 if frame.keyframe {
+                    self.whole_gop_ms = self.gop_until(dts_ms, now).unwrap_or(0);
+                    (self.keyframe_at, self.shown_ms) = (now, shown_ms);
                     let before = self.last_keyframe_ms.replace(dts_ms);
                     let interval_ms = before.map(|before| dts_ms - before);
                     // Two in a row: one alone may be a jump of the clock.
                     let is_long = |ms: Option<i64>| ms.is_some_and(|ms| ms > SPARSE_KEYFRAMES_MS);
                     sparse = is_long(interval_ms) && is_long(self.keyframe_interval_ms);
                     self.keyframe_interval_ms = interval_ms;
+                } else if (1..=REORDER_MS_MAX).contains(&(self.shown_ms - shown_ms)) {
+                    self.reordered_frames += 1;
+                } else {
+                    self.shown_ms = shown_ms;
                 }
                 &mut self.video
             }
@@ -150,6 +175,12 @@ impl PublisherStats {
             self.stretch = (now, self.bytes, self.video_frames);
         }
         sparse
+    }
+
+    /// How long the open GOP is at a picture that came then.
+    fn gop_until(&self, dts_ms: i64, at: Time) -> Option<i64> {
+        let arriving_ms = i64::try_from(at.since(self.keyframe_at).as_millis()).unwrap_or(i64::MAX);
+        Some((dts_ms - self.last_keyframe_ms?).clamp(0, arriving_ms))
     }
 
     /// The picture's frames tell the jitter; the audio's do where there is no picture.
@@ -187,6 +218,8 @@ impl PublisherStats {
             self.rates
         };
         let heard_ago = now.since(self.heard);
+        let open_gop_ms = self.last.filter(|(track, ..)| *track == Track::Video);
+        let open_gop_ms = open_gop_ms.and_then(|(_, dts_ms, at)| self.gop_until(dts_ms, at));
         Reading {
             since: self.since,
             video: self.video.clone(),
@@ -197,6 +230,8 @@ impl PublisherStats {
             bitrate_bps: bits,
             fps,
             keyframe_interval_ms: self.keyframe_interval_ms.and_then(|ms| u64::try_from(ms).ok()),
+            gop_ms: open_gop_ms.map(|ms| ms.max(self.whole_gop_ms).unsigned_abs()),
+            reordered_frames: self.reordered_frames,
             gaps: self.gaps + u64::from(heard_ago >= GAP),
             longest_gap: self.longest_gap.max(heard_ago),
             jitter_ms: self.jitter_ms,
@@ -253,6 +288,34 @@ mod tests {
         // Every other picture is 10 ms late, so that each step is 10 ms off.
         let reading = ten_seconds(|n| if n % 4 == 0 { 10 } else { 0 }).read(Time::from_millis(11_000));
         assert!((9.0..=10.0).contains(&reading.jitter_ms), "{reading:?}");
+    }
+
+    #[test]
+    fn a_gop_is_as_long_as_it_is_and_arrives() {
+        let mut publisher_stats = PublisherStats::new(Time::from_millis(1000));
+        assert_eq!(publisher_stats.read(Time::from_millis(1000)).gop_ms, None);
+        let mut push = |at_ms: u64, dts_ms: i64, keyframe: bool| {
+            publisher_stats.frame(&frame(Track::Video, dts_ms, keyframe, 100), Time::from_millis(at_ms));
+            publisher_stats.read(Time::from_millis(at_ms)).gop_ms
+        };
+        assert_eq!(push(1000, 0, true), Some(0));
+        assert_eq!(push(7000, 6000, false), Some(6000), "it is open");
+        assert_eq!(push(7040, 6040, true), Some(6040), "and then whole");
+        assert_eq!(push(8040, 7040, true), Some(1000), "until a shorter one is whole");
+        assert_eq!(push(8080, 3_607_080, false), Some(1000), "a jump of the stamps makes none long");
+        assert_eq!(push(8120, 40, true), Some(0), "nor one back");
+    }
+
+    #[test]
+    fn pictures_out_of_order_are_counted() {
+        let mut publisher_stats = PublisherStats::new(Time::ZERO);
+        // I P B B P B B: decode order, with when each is shown.
+        for (n, shown_ms) in [80, 200, 120, 160, 320, 240, 280].into_iter().enumerate() {
+            let dts_ms = n as i64 * 40;
+            let picture = Frame { cts_ms: (shown_ms - dts_ms) as i32, ..frame(Track::Video, dts_ms, n == 0, 100) };
+            publisher_stats.frame(&picture, Time::from_millis(n as u64 * 40));
+        }
+        assert_eq!(publisher_stats.read(Time::from_millis(300)).reordered_frames, 4);
     }
 
     #[test]

@@ -59,6 +59,11 @@ impl Reach {
         self.heard.is_empty()
     }
 
+    /// Nobody was heard who is not forgotten yet.
+    pub fn is_empty(&self) -> bool {
+        self.heard.is_empty()
+    }
+
     /// What is to be merged with other shards' and counted. Call [`Reach::forget`] before it.
     pub fn sample(&self) -> Sample {
         Sample { hashes: self.heard.range(..=self.counts).map(|(hash, _)| *hash).collect(), theta: self.counts }

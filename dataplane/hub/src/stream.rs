@@ -181,6 +181,11 @@ impl Stream {
         &self.publisher_stats
     }
 
+    /// What the metadata of its publisher says that it will send.
+    pub fn announced(&self) -> Announced {
+        self.announced
+    }
+
     /// What is wrong with what its publisher sends, or sent when it left.
     pub fn findings(&self) -> &Findings {
         &self.findings

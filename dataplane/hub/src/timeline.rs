@@ -274,7 +274,7 @@ impl Timeline {
             let there_ms = other.out_ms + ms(now.since(other.at));
             let apart_ms = (dts_ms + other.offset_ms - there_ms).abs();
             let shares = apart_ms <= if unpaced { UNPACED_AHEAD_MS } else { FIRST_APART_MS };
-            self.rebases += u64::from(!shares);
+            // A clock of its own is no jump: its stamps go on evenly.
             own.offset_ms = if shares { other.offset_ms } else { there_ms - dts_ms };
         } else {
             let first_ms = self.newest_at.map_or(0, |at| self.newest_ms + ms(now.since(at)).max(1));
@@ -299,6 +299,18 @@ impl Timeline {
     /// How often stamps jumped.
     pub fn rebases(&self) -> u64 {
         self.rebases
+    }
+
+    /// How far the newest frame's arrival is behind its stamp, milliseconds from anywhere; `None` before the first, and where stamps are another
+    /// stream's.
+    pub fn arrival_lag_ms(&self) -> Option<i64> {
+        self.newest_at.filter(|_| !self.as_stamped).map(|at| since_epoch_ms(at) - self.newest_ms)
+    }
+
+    /// How much further audio is stamped than video that arrives at the same time, milliseconds; `None`: not both have come, or their stamps are
+    /// another stream's.
+    pub fn audio_ahead_ms(&self) -> Option<i64> {
+        (self.video.begun && self.audio.begun && !self.as_stamped).then(|| self.audio.lead_ms - self.video.lead_ms)
     }
 
     /// How far frames are apart as a rule, milliseconds; `None` before the second one of a publisher.

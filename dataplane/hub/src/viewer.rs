@@ -268,6 +268,18 @@ impl Viewer {
         self.sent_bytes
     }
 
+    /// Media that waits for it, milliseconds; of one that has fallen off the log, all that the log holds. 0 before its start, and while it is paused.
+    pub fn behind_ms(&self, log: &Log) -> u64 {
+        if self.paused || self.state != State::Playing {
+            return 0;
+        }
+        let next = self.next.saturating_sub(u64::from(self.partial.is_some())).max(log.first());
+        let (first, newest) = (log.get(next), log.get(log.head().wrapping_sub(1)));
+        first
+            .zip(newest)
+            .map_or(0, |(first, newest)| (newest.block.last_ms - first.block.first_ms).max(0).unsigned_abs())
+    }
+
     /// Gathers what to send next. At most one send is under way: [`Viewer::sent`] must be called before this is called again.
     pub fn fill(&mut self, log: &Log, config: &StreamConfig, now: Time, out: &mut Vec<Piece>) -> Fill {
         debug_assert!(out.is_empty());

@@ -6,6 +6,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::{Context as _, anyhow};
+use millstream_agent::diagnosis::ShowShed;
 use millstream_agent::relays::ShowRelays;
 use millstream_agent::{Control as LinkTo, FixedStreams, Identity};
 use millstream_api::chain::ShowChain;
@@ -124,6 +125,8 @@ pub(crate) struct Here {
     pub(crate) recordings: Option<Tasks>,
     /// How streams that are pushed on do.
     pub(crate) relays: ShowRelays,
+    /// Which renditions its machine is too slow for.
+    pub(crate) shed: ShowShed,
 }
 
 /// The streams of the configuration file, to be changed while everything runs.

@@ -7,7 +7,7 @@ use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 use std::time::Duration;
 
 use anyhow::Context as _;
-use millstream_agent::runner::{self, Binds, LogPage, LogsOf, Runner};
+use millstream_agent::runner::{self, Binds, HookTrouble, LogPage, LogsOf, Runner};
 use millstream_control_protocol::exchange::{AddressFailures, HOOK_BLAME_MAX, HookCalls, HookLine};
 use millstream_control_protocol::replay::{Recorded, Replay, Replayed, ShowRecorded};
 use millstream_control_protocol::state::{Binding, Mode};
@@ -21,6 +21,7 @@ use millstream_hook_steps::numbers::Numbers;
 use millstream_hook_steps::question::OnAir;
 use millstream_hook_steps::recorder::Recorder;
 use millstream_hook_steps::step::Node;
+use millstream_hook_steps::troubles::{self, Trouble};
 use millstream_hooks::{Counters, Hook, Kv, Level, Line, Logs, Module, PublicKey, Settings};
 use millstream_policy::{Action, Chain};
 use millstream_proto::id::Id;
@@ -410,6 +411,17 @@ impl Runner for Hooks {
             HookCalls { binding, generation, version, calls, failures, by_address }
         });
         calls.filter(|counted| counted.failures > 0).take(HOOKS_TOLD_MAX).collect()
+    }
+
+    fn troubles(&self) -> Vec<HookTrouble> {
+        let told = |(stream, hook, trouble): (Id, String, Trouble)| {
+            let Trouble { denied_publish, denied_play, failed } = trouble;
+            let [denied_publish, denied_play, failed] = [denied_publish, denied_play, failed]
+                .map(|troubles::Tally { count, why }| runner::Tally { count, why });
+            // To the outside a rendition is its stream.
+            HookTrouble { stream: stream.stream().to_string(), hook, denied_publish, denied_play, failed }
+        };
+        self.node.troubles.take().into_iter().map(told).collect()
     }
 
     fn logs(&self, which: &LogsOf<'_>) -> LogPage {

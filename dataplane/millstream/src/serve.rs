@@ -118,6 +118,7 @@ fn as_all(
     let (hooks, chain) = start_hooks(&layers, &secrets, &bindings, runtime)?;
     let engine = start(config, chain)?;
     let remote = engine.remote();
+    let shed = transcoding.shed();
     transcoding.reach(remote.clone());
     hooks.decide_for(&remote);
     let tasks = recordings.as_ref().map(|recordings| recordings.tasks(runtime));
@@ -132,7 +133,8 @@ fn as_all(
         ..told(layers, secrets, Arc::clone(&numbers), Some((&remote, &identity)))
     };
     let mut control = Control::start(runtime, store, told).map_err(Failure::Running)?;
-    control.join(runtime, Here { engine: remote, directory, identity, numbers, hooks, recordings: tasks, relays });
+    control
+        .join(runtime, Here { engine: remote, directory, identity, numbers, hooks, recordings: tasks, relays, shed });
     info!("ready");
     notify::tell(notify::READY);
     let (signals, reload) = signals;
@@ -196,6 +198,7 @@ fn as_node(
     let (config, transcoding) = transcoded(config, runtime).map_err(Failure::Running)?;
     let config = recorded(config, recordings.as_ref(), transcoding.workers(), runtime);
     let engine = start(counted(config, &numbers), chain)?;
+    let shed = transcoding.shed();
     transcoding.reach(engine.remote());
     hooks.decide_for(&engine.remote());
     let tasks = recordings.as_ref().map(|recordings| recordings.tasks(runtime));
@@ -204,7 +207,7 @@ fn as_node(
     (identity.rtmp_url, identity.http_url) = public::urls(&layers.public, engine.addresses());
     identity.rtmps_url = public::rtmps_url(&layers.public, engine.addresses());
     let (certificates, _) = watched(certificates, Some(&engine.remote()), runtime);
-    let here = Here { engine: engine.remote(), directory, identity, numbers, hooks, recordings: tasks, relays };
+    let here = Here { engine: engine.remote(), directory, identity, numbers, hooks, recordings: tasks, relays, shed };
     let joined = Joined::start(runtime, link, here, Some(kept));
     info!("ready");
     notify::tell(notify::READY);

@@ -6,6 +6,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 
 use anyhow::Context as _;
+use millstream_agent::diagnosis::ShowShed;
 use millstream_engine::config::Config;
 use millstream_engine::renditions::RenditionConfig;
 use millstream_engine::{Addresses, Remote};
@@ -51,6 +52,12 @@ impl Transcoding {
     /// Who takes pictures.
     pub(crate) fn workers(&self) -> Option<Workers> {
         self.0.clone()
+    }
+
+    /// Says which renditions this machine is too slow for.
+    pub(crate) fn shed(&self) -> ShowShed {
+        let workers = self.0.clone();
+        Arc::new(move |stream: &str| workers.as_ref().map(|workers| workers.shed(stream)).unwrap_or_default())
     }
 
     /// The engine listens: workers may be told where.

@@ -42,6 +42,8 @@ pub(crate) enum Ended {
 
 /// Runs one until it ends. True in `was_ready` once it has taken orders.
 pub(crate) async fn run(shared: &Shared, program: &Program, was_ready: &mut bool) -> Ended {
+    // What one before it was too slow for says nothing of this one, nor of none.
+    shared.sheds(&Told::default());
     let mut child = match start(program) {
         Ok(child) => child,
         Err(error) => return Ended::Start(error),
@@ -54,6 +56,7 @@ pub(crate) async fn run(shared: &Shared, program: &Program, was_ready: &mut bool
     }
     let ended = speak(shared, &mut stdin, &mut stdout, was_ready).await;
     shared.is_started(0);
+    shared.sheds(&Told::default());
     // A worker ends when its input does; one that hangs is killed.
     drop(stdin);
     match ended {
@@ -120,6 +123,7 @@ async fn speak(
             }
         }
         shared.is_started(told.started());
+        shared.sheds(&told);
         // One that makes something tells how it does every few seconds.
         let owes_word = !*was_ready || told.started() > 0;
         let silent_at = heard_at + SILENT_MOST;

@@ -14,6 +14,10 @@ const FAILED_WAIT: Duration = Duration::from_secs(2);
 /// And what cannot be done before something has changed: the stream, or the load of the machine.
 const HOPELESS_WAIT: Duration = Duration::from_secs(20);
 
+/// A rendition that the machine was too slow for counts as not made until it is, or for so long: it has been tried again by then.
+const SHED_FOR: Duration = Duration::from_secs(35);
+const _: () = assert!(SHED_FOR.as_secs() > HOPELESS_WAIT.as_secs());
+
 /// Renditions that are wanted, by their streams.
 pub(crate) type Wanted = BTreeMap<Id, Vec<Rendition>>;
 
@@ -56,6 +60,8 @@ pub(crate) struct Told {
     last_job: u64,
     /// Streams and renditions that are not tried before then.
     paused: HashMap<Id, Instant>,
+    /// Renditions that the machine was too slow for, by when.
+    shed: BTreeMap<Id, Instant>,
 }
 
 #[derive(Debug)]
@@ -75,6 +81,7 @@ impl Told {
         now: Instant,
     ) -> (Vec<Order>, Option<Instant>) {
         self.paused.retain(|_, until| *until > now);
+        self.shed.retain(|_, until| *until > now);
         let mut orders = Vec::new();
         self.jobs.retain(|stream, job| {
             let stays = wanted.contains_key(stream);
@@ -125,13 +132,18 @@ impl Told {
                 if !job.started.contains(rendition) {
                     job.started.push(rendition.clone());
                 }
-                of_name(rendition)
+                let id = of_name(rendition)?;
+                self.shed.remove(&id);
+                Some(id)
             }
             Report::Ended { rendition: Some(name), why, .. } => {
                 job.renditions.retain(|rendition| rendition.name.as_str() != name);
                 job.started.retain(|started| started != name);
                 let id = of_name(name)?;
                 self.paused.insert(id.clone(), now + wait_after(*why));
+                if *why == Why::TooSlow {
+                    self.shed.insert(id.clone(), now + SHED_FOR);
+                }
                 Some(id)
             }
             Report::Ended { rendition: None, why, .. } => {
@@ -141,6 +153,18 @@ impl Told {
             }
             _ => Some(stream),
         }
+    }
+
+    /// Renditions that are wanted, and that the machine is too slow for.
+    pub(crate) fn shed(&self, wanted: &Wanted, now: Instant) -> BTreeMap<Id, Vec<String>> {
+        let mut shed: BTreeMap<Id, Vec<String>> = BTreeMap::new();
+        for (rendition, _) in self.shed.iter().filter(|(_, until)| **until > now) {
+            let Some((stream, name)) = rendition.rendition() else { continue };
+            if wanted.get(&stream).is_some_and(|wanted| wanted.iter().any(|one| one.name == name)) {
+                shed.entry(stream).or_default().push(name.to_string());
+            }
+        }
+        shed
     }
 
     /// Renditions that are published.

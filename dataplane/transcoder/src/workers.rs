@@ -1,5 +1,6 @@
 //! What shards talk to: they say which renditions are wanted, and a worker is kept that makes them. It runs from the first wish on: who has no
 //! renditions has no worker. Before it: the engine; after it: [`super::process`].
+use std::collections::BTreeMap;
 use std::ffi::OsString;
 use std::fmt;
 use std::net::{IpAddr, SocketAddr};
@@ -70,6 +71,8 @@ pub(crate) struct Shared {
     notify: Notify,
     started: AtomicUsize,
     restarts: AtomicU64,
+    /// Renditions that the machine is too slow for, by their streams.
+    shed: Mutex<BTreeMap<Id, Vec<String>>>,
 }
 
 impl Workers {
@@ -88,6 +91,7 @@ impl Workers {
             notify: Notify::new(),
             started: AtomicUsize::new(0),
             restarts: AtomicU64::new(0),
+            shed: Mutex::default(),
         }))
     }
 
@@ -104,6 +108,16 @@ impl Workers {
         self.0.want_picture(Asker::Task(asker), stream);
         // What is given up is forgotten with who asked.
         tokio::time::timeout(PICTURE_WAIT, taken).await.ok().and_then(Result::ok).unwrap_or(Err(NoPicture::Busy))
+    }
+
+    /// Renditions of a stream that somebody asks for, and that this machine is too slow to make.
+    pub fn shed(&self, stream: &str) -> Vec<String> {
+        let shed = self.0.shed.lock().unwrap_or_else(PoisonError::into_inner);
+        // Few have any: then no id is read.
+        if shed.is_empty() {
+            return Vec::new();
+        }
+        Id::new(stream).ok().and_then(|id| shed.get(&id).cloned()).unwrap_or_default()
     }
 
     /// OpenMetrics text, without its end.
@@ -231,6 +245,12 @@ impl Shared {
     /// Something is wanted, or wanted no more.
     pub(crate) async fn changed(&self) {
         self.notify.notified().await;
+    }
+
+    /// Keeps which renditions this machine is too slow for.
+    pub(crate) fn sheds(&self, told: &Told) {
+        let shed = told.shed(&self.wanted(), Instant::now());
+        *self.shed.lock().unwrap_or_else(PoisonError::into_inner) = shed;
     }
 
     /// So many renditions are made.

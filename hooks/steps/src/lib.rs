@@ -3,7 +3,8 @@
 //!
 //! Reading order: [`bound`] (a binding in force), [`question`] and [`answer`] (the contract's types and the policy's), [`step`] (one binding as a
 //! step of one shard), [`threads`] (decisions that do not run on a shard), [`chain`] (all of them). [`slots`], [`kept`] and [`pace`] are what a
-//! step needs; [`numbers`] and [`failing`] (with [`blame`]) are what it counts, [`explain`] what it would say. [`decision`], [`recorder`] (a [`ring`] that threads fill)
+//! step needs; [`numbers`] and [`failing`] (with [`blame`]) are what it counts, [`troubles`] whom they
+//! turned away by stream, [`explain`] what it would say. [`decision`], [`recorder`] (a [`ring`] that threads fill)
 //! and [`replay`] are the record of what was decided, and how another version would have.
 #![forbid(unsafe_code)]
 
@@ -25,6 +26,7 @@ pub mod ring;
 pub mod slots;
 pub mod step;
 pub mod threads;
+pub mod troubles;
 
 #[cfg(test)]
 mod tests;

@@ -23,6 +23,7 @@ use crate::question::{self, OnAir};
 use crate::recorder::Recorder;
 use crate::slots::Slots;
 use crate::threads::{Threads, Waiting};
+use crate::troubles::Troubles;
 
 /// Upstreams that may be asked for one decision.
 const ASKS_MAX: u8 = 2;
@@ -45,6 +46,8 @@ pub struct Node {
     pub slots: Slots,
     /// Streams on air, as they were looked at last.
     pub on_air: RwLock<Table<OnAir>>,
+    /// Whom hooks turned away, and how often they failed.
+    pub troubles: Troubles,
     threads: OnceLock<Option<Threads>>,
     at_once: bool,
     answerer: OnceLock<Answerer>,
@@ -69,6 +72,7 @@ impl Node {
         Self {
             slots: Slots::default(),
             on_air: RwLock::default(),
+            troubles: Troubles::default(),
             threads: OnceLock::new(),
             at_once: false,
             answerer: OnceLock::new(),
@@ -199,6 +203,7 @@ impl HookStep {
 
     fn failed(&self, label: &'static str, request: &Request) -> Step {
         self.bound.numbers.failed(label);
+        self.node.troubles.failed(&self.bound.hook, &request.name, label);
         // Who is in stays, under the conditions that it has: what the rest of the chain would say is not about these.
         let fail = if request.recheck { Fail::Closed } else { self.bound.fail };
         unanswered(fail, &self.bound.hook)
@@ -228,6 +233,9 @@ impl HookStep {
                 return Answer::Step(self.failed("answer", request));
             }
         };
+        if let Answer::Step(step) = &answer {
+            self.node.troubles.answered(&self.bound.hook, request.action, &request.name, step);
+        }
         match &answer {
             Answer::Ask(_) if asks >= ASKS_MAX => {
                 self.bound.calls.failed(request.client.address.ip());

@@ -32,8 +32,8 @@ fn deliveries_wait_in_lanes_and_in_order() {
         StoredOutbox::new(Arc::clone(&store), MasterKey::new([1; 32]), runtime.handle().clone(), clock.clone());
     let node = NodeId { name: "n".into(), run: RUN };
     let events = [
-        event(1, "a", What::Publish { encoder: String::new() }),
-        event(2, "b", What::Publish { encoder: String::new() }),
+        event(1, "a", What::Publish { encoder: String::new(), replaced_heard_ago_ms: None }),
+        event(2, "b", What::Publish { encoder: String::new(), replaced_heard_ago_ms: None }),
         event(3, "a", What::Refused { action: String::new(), why: String::new(), reason: String::new(), count: 1 }),
     ];
     runtime.block_on(async {
@@ -84,7 +84,8 @@ fn what_was_written_unseen_is_found_and_what_cannot_be_read_is_passed_over() {
         || StoredOutbox::new(Arc::clone(&store), MasterKey::new([1; 32]), runtime.handle().clone(), clock.clone());
     let (outbox, other) = (made(), made());
     let node = NodeId { name: "n".into(), run: RUN };
-    let events = [1, 2].map(|seq| event(seq, "a", What::Publish { encoder: String::new() }));
+    let events =
+        [1, 2].map(|seq| event(seq, "a", What::Publish { encoder: String::new(), replaced_heard_ago_ms: None }));
     runtime.block_on(async {
         let url = "https://example.com/hook".to_owned();
         hook(&*store, "all", &WebhookRecord { url, ..WebhookRecord::default() }).await;
@@ -100,7 +101,7 @@ fn what_was_written_unseen_is_found_and_what_cannot_be_read_is_passed_over() {
         let Write { kind, expires_ms, .. } = entry_of("all", &node, &events[1], 0);
         let key = page.items[1].key.clone();
         store.put(Write { kind, key, expect: Expect::Any, expires_ms, value: b"\0broken".into() }).await.unwrap();
-        let third = event(3, "a", What::Publish { encoder: String::new() });
+        let third = event(3, "a", What::Publish { encoder: String::new(), replaced_heard_ago_ms: None });
         outbox.add(&node, &[third]).await.unwrap();
     });
     outbox.settle(&due[0].key, &attempt(5_000), Next::Delivered).unwrap();
@@ -130,7 +131,8 @@ fn deliveries_do_not_grow_old_by_clocks_that_leap() {
     let node = NodeId { name: "n".into(), run: RUN };
     let add = |seq| {
         // The node's clock is at 1970.
-        let event = event(seq, &format!("s{seq}"), What::Publish { encoder: String::new() });
+        let event =
+            event(seq, &format!("s{seq}"), What::Publish { encoder: String::new(), replaced_heard_ago_ms: None });
         runtime.block_on(outbox.add(&node, &[event])).unwrap();
     };
     let give_up = || {

@@ -15,6 +15,7 @@ use crate::http::extract::{InPath, InQuery};
 use crate::http::fresh::fresh;
 use crate::http::page::{Filled, Page, Paging, cursor};
 use crate::http::problem::{Answer, FieldError, Problem};
+use crate::routes::diagnosis::{Mark, marks};
 
 /// A stream on a node.
 #[derive(Clone, PartialEq, Debug, Serialize, ToSchema)]
@@ -24,6 +25,15 @@ pub struct OnNode {
     /// What is live of it there.
     #[serde(flatten)]
     live: Live,
+    /// What is wrong with it there, the gravest first.
+    conditions: Vec<Mark>,
+}
+
+impl OnNode {
+    fn new(api: &Api, node: String, live: Live) -> Self {
+        let conditions = marks(api.fleet().conditions_at(&node, &live.id));
+        Self { node, live, conditions }
+    }
 }
 
 /// A viewer on a node.
@@ -84,7 +94,7 @@ pub async fn list(State(api): State<Api>, Viewer(_): Viewer, InQuery(paging): In
     let more = all.len() > limit;
     all.truncate(limit);
     let next = all.last().filter(|_| more).map(key);
-    let items = all.into_iter().map(|one| (key(&one), OnNode { node: one.0, live: one.1 }));
+    let items = all.into_iter().map(|one| (key(&one), OnNode::new(&api, one.0, one.1)));
     Ok(fresh(&Filled::fill(items, next.as_deref())))
 }
 
@@ -103,7 +113,7 @@ pub async fn session(State(api): State<Api>, Viewer(_): Viewer, InPath(id): InPa
     // A publisher is on one node; others may have viewers who wait.
     found.sort_by_key(|(_, live)| (live.publisher.is_none(), live.slate_since_unix_ms.is_none()));
     match found.into_iter().next() {
-        Some((node, live)) => Ok(fresh(&OnNode { node, live })),
+        Some((node, live)) => Ok(fresh(&OnNode::new(&api, node, live))),
         None => Err(Problem::not_found(format!("stream {id} is not on air"))),
     }
 }

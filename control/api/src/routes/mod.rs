@@ -23,6 +23,7 @@ pub mod chain;
 pub mod clips;
 pub mod config;
 mod console;
+pub mod diagnosis;
 mod docs;
 pub mod events;
 pub mod hook_life;
@@ -57,6 +58,7 @@ pub fn router(api: Api) -> Router {
         .routes(routes!(live::list))
         .routes(routes!(live::session, live::kick))
         .routes(routes!(live::viewers))
+        .routes(routes!(diagnosis::diagnosis))
         .routes(routes!(live::kick_session))
         .routes(routes!(events::events))
         .routes(routes!(recordings::list))

@@ -3,6 +3,7 @@ use std::io::{BufRead as _, BufReader, Write as _};
 use std::net::TcpStream;
 use std::time::{Duration, Instant};
 
+use millstream_control_protocol::diagnosis::{Condition, Diagnosis};
 use millstream_control_protocol::event::{Event, What};
 use millstream_control_protocol::exchange::{Answer, NodeId, Order, Report, Whom};
 use millstream_control_protocol::live::{Live, Publisher, Video, Viewer, ViewerPage};
@@ -91,6 +92,64 @@ fn nodes_and_what_is_on_air_are_listed() {
     assert_eq!((&second.json()["items"][0]["id"], &second.json()["next"]), (&json!("cam"), &json!(null)));
 }
 
+fn condition(kind: &str, form: &str, figure: (&str, f64)) -> Condition {
+    let figures = [(figure.0.to_owned(), figure.1)].into();
+    let (kind, form, about) = (kind.to_owned(), form.to_owned(), "<b>geo</b>".to_owned());
+    Condition { kind, form, since_unix_ms: 1_000, about, figures, ..Condition::default() }
+}
+
+#[test]
+fn what_nodes_find_wrong_is_said_in_sentences() {
+    let server = Server::start();
+    play(&server);
+    server.get("/api/v1/streams/cam/diagnosis").refused(404, "no stream");
+    server.get("/api/v1/streams/a%20b/diagnosis").refused(400, "id");
+    let told = vec![
+        condition("b_frames", "", ("viewers", 2.0)),
+        condition("gop_too_long", "", ("gop_s", 20.0)),
+        condition("hook", "fails", ("count", 3.0)),
+        condition("of_a_later_release", "", ("n", 1.0)),
+    ];
+    let report = |live: Option<Vec<Live>>, diagnoses: Option<Vec<Diagnosis>>| {
+        let node = NodeId { name: "n1".into(), run: 5 };
+        server.run(server.fleet.report(Report { node, live, diagnoses, ..Report::default() })).unwrap();
+    };
+    report(Some(vec![on_air()]), Some(vec![Diagnosis { stream: "cam".into(), conditions: told }]));
+    let answer = server.get("/api/v1/streams/cam/diagnosis");
+    let shown = answer.is(200).json();
+    assert_eq!(shown["on_air"], json!(true));
+    let ids = |conditions: &serde_json::Value| -> Vec<String> {
+        let text =
+            |one: &serde_json::Value| format!("{} {}", one["id"].as_str().unwrap(), one["severity"].as_str().unwrap());
+        conditions.as_array().unwrap().iter().map(text).collect()
+    };
+    let gravest_first = ["hook error", "gop_too_long warning", "of_a_later_release warning", "b_frames notice"];
+    assert_eq!(ids(&shown["conditions"]), gravest_first);
+    let hook = &shown["conditions"][0];
+    assert_eq!(hook["sentence"], "The hook <b>geo</b> has failed 3 times for this stream.");
+    assert_eq!(
+        (&hook["node"], &hook["form"], &hook["figures"]),
+        (&json!("n1"), &json!("fails"), &json!({ "count": 3.0 }))
+    );
+    assert!(hook["advice"].as_str().unwrap().contains("roll it back"));
+    // Marks of it in lists and with the session.
+    let live = server.get("/api/v1/live");
+    assert_eq!(ids(&live.is(200).json()["items"][0]["conditions"]), gravest_first);
+    assert_eq!(ids(&server.get("/api/v1/streams/cam/session").is(200).json()["conditions"]), gravest_first);
+    // Figures alone change nothing; what is told anew takes its place, and nothing is what is right.
+    report(Some(vec![on_air()]), None);
+    assert_eq!(ids(&server.get("/api/v1/streams/cam/diagnosis").is(200).json()["conditions"]).len(), 4);
+    report(None, Some(Vec::new()));
+    assert_eq!(server.get("/api/v1/streams/cam/diagnosis").is(200).json()["conditions"], json!([]));
+    // A stream that nobody publishes.
+    server.post("/api/v1/streams", &json!({ "id": "quiet" })).is(201);
+    let quiet = server.get("/api/v1/streams/quiet/diagnosis");
+    assert_eq!(quiet.is(200).json(), &json!({ "id": "quiet", "on_air": false, "conditions": [] }));
+    let told = vec![condition("hook", "denies_publish", ("count", 1.0))];
+    report(None, Some(vec![Diagnosis { stream: "quiet".into(), conditions: told }]));
+    assert_eq!(ids(&server.get("/api/v1/streams/quiet/diagnosis").is(200).json()["conditions"]), ["hook warning"]);
+}
+
 fn tell(server: &Server, seq: u64, session: u64, what: What) {
     let event = Event { seq, at_unix_ms: 1_000_000 + seq, stream: "cam".into(), session, what, ..Event::default() };
     let report = Report { node: NodeId { name: "n1".into(), run: 5 }, events: vec![event], ..Report::default() };
@@ -98,7 +157,7 @@ fn tell(server: &Server, seq: u64, session: u64, what: What) {
 }
 
 fn publish() -> What {
-    What::Publish { encoder: "an encoder".into() }
+    What::Publish { encoder: "an encoder".into(), replaced_heard_ago_ms: None }
 }
 
 /// Listens, and gives what comes line by line.

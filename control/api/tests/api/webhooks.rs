@@ -53,8 +53,12 @@ fn what_is_wrong_with_a_webhook_is_said() {
 fn a_node_may_forget_an_event_once_it_waits_for_the_webhooks() {
     let server = Server::start();
     server.post("/api/v1/webhooks", &json!({ "url": "https://example.com/hook" })).is(201);
-    let event =
-        Event { seq: 7, stream: "cam".into(), what: What::Publish { encoder: String::new() }, ..Event::default() };
+    let event = Event {
+        seq: 7,
+        stream: "cam".into(),
+        what: What::Publish { encoder: String::new(), replaced_heard_ago_ms: None },
+        ..Event::default()
+    };
     let report = Report { node: NodeId { name: "n".into(), run: 1 }, events: vec![event], ..Report::default() };
     assert_eq!(server.run(server.fleet.report(report)).unwrap().events_through, 7);
 }

@@ -176,7 +176,7 @@ impl Node {
                 let mut inner = self.inner.borrow_mut();
                 if self.lossy.get() {
                     let seq = inner.events.last().map_or(0, |event| event.seq) + 1;
-                    let what = What::Publish { encoder: String::new() };
+                    let what = What::Publish { encoder: String::new(), replaced_heard_ago_ms: None };
                     // Each of a stream of its own: one stream has a share of control's events.
                     let stream = format!("seen-by-{}-{}-{seq}", self.name, inner.run);
                     inner.events.push(Event { seq, session: seq, stream, what, ..Event::default() });

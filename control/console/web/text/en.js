@@ -1,5 +1,8 @@
 // The console's words in English. `zh.js` has the same keys.
+import diagnosis from './en_diagnosis.js';
+
 export default {
+  ...diagnosis,
   actions: 'Actions',
   view_live: 'On air',
   view_streams: 'Streams',
@@ -141,7 +144,6 @@ export default {
   health_silent: 'Nothing has arrived for {time}: look at the encoder and its network.',
   health_gaps: 'Nothing arrived for a second or longer, {count} times (longest {longest} s): the encoder\'s uplink is too slow or drops out; lower the bitrate.',
   health_jitter: 'Frames arrive up to {ms} ms off their time: the uplink is unsteady.',
-  health_keyframes: 'Keyframes are {s} s apart: viewers wait that long for the picture. Set the encoder\'s keyframe interval to 2 s.',
   health_jumps: 'Timestamps jumped {count} times and were smoothed: look at the encoder\'s sources.',
   events: 'Events',
   events_bad: 'Problems only',

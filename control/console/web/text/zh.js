@@ -1,5 +1,8 @@
 // The console's words in Chinese. `en.js` has the same keys.
+import diagnosis from './zh_diagnosis.js';
+
 export default {
+  ...diagnosis,
   actions: '操作',
   view_live: '直播中',
   view_streams: '直播流',
@@ -141,7 +144,6 @@ export default {
   health_silent: '已有 {time} 没有数据到达，请检查编码器和网络。',
   health_gaps: '有 {count} 次超过一秒没有数据（最长 {longest} 秒）：上行带宽不足或不稳定，请降低码率。',
   health_jitter: '帧到达时间偏差达 {ms} 毫秒：上行不稳定。',
-  health_keyframes: '关键帧间隔 {s} 秒：观众要等这么久才有画面。请把关键帧间隔设为 2 秒。',
   health_jumps: '时间戳跳变 {count} 次，已平滑处理：请检查编码器的输入源。',
   events: '事件',
   events_bad: '只看问题',

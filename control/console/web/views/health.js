@@ -4,7 +4,6 @@ import { html } from '../lib/html.js';
 import { t } from '../lib/text.js';
 
 // More than these is worth a word.
-const KEYFRAMES_MS = 4000;
 const JITTER_MS = 100;
 const SILENT_MS = 3000;
 
@@ -16,9 +15,6 @@ export function findings(publisher) {
   if (publisher.heard_ago_ms > SILENT_MS) odd(t('health_silent', { time: lasting(publisher.heard_ago_ms) }), 'bad');
   if (publisher.gaps) odd(t('health_gaps', { count: number(publisher.gaps), longest: number(publisher.longest_gap_ms / 1000, 1) }));
   if (publisher.jitter_ms > JITTER_MS) odd(t('health_jitter', { ms: number(publisher.jitter_ms) }));
-  // Those that are so far apart that the server repairs for it are among the repairs.
-  const told = publisher.repairs?.some((repair) => repair.kind === 'sparse_keyframes');
-  if (!told && publisher.video?.keyframe_interval_ms > KEYFRAMES_MS) odd(t('health_keyframes', { s: number(publisher.video.keyframe_interval_ms / 1000, 1) }));
   if (publisher.timestamp_jumps) odd(t('health_jumps', { count: number(publisher.timestamp_jumps) }));
   for (const repair of publisher.repairs ?? []) odd(`${repair.advice} (${number(repair.count)})`);
   for (const dropped of publisher.dropped_tracks ?? []) odd(`${dropped.codec}: ${dropped.reason}`, 'bad');

@@ -12,8 +12,8 @@ import { t } from '../lib/text.js';
 import { Act, Rest, Tag } from '../lib/ui.js';
 import { useAsked } from '../lib/use.js';
 import { remembered, useValue } from '../lib/value.js';
+import { Mark } from './diagnosis.js';
 import { Events } from './events.js';
-import { Health } from './health.js';
 
 const SHOWN = 24;
 const KNOWN_MS = 20000;
@@ -86,7 +86,7 @@ function Card({ live, previews }) {
         <div><dt>${t('picture')}</dt><dd>${video ? `${video.height ? `${video.height}p` : ''} ${number(video.fps)} fps ${codec(video.codec)}` : '–'}</dd></div>
       </dl>
       <${Chart} points=${samples.bitrate} show=${bits} label=${t('bitrate')} height=${32} />
-      <footer><${Health} publisher=${publisher} />
+      <footer><${Mark} live=${live} />
         ${publisher && html`<${Act} small kind="danger" needs="operator" does=${() => kick(live.id)} ask=${{ title: t('kick_what', { what: name }), text: t('kick_text') }}
           label=${t('kick_what', { what: name })}>${t('kick')}<//>`}
       </footer>

@@ -10,8 +10,8 @@ import { sample, samplesOf, viewersOf } from '../lib/samples.js';
 import { t } from '../lib/text.js';
 import { Act, More, Rest, Table, Tag, Time, Why } from '../lib/ui.js';
 import { useAsked, useList } from '../lib/use.js';
+import { Diagnosis } from './diagnosis.js';
 import { Events } from './events.js';
-import { Findings } from './health.js';
 import { kick, previewOf, stateOf } from './live.js';
 import { Play } from './play.js';
 import { Push } from './push.js';
@@ -66,12 +66,12 @@ function Now({ id, stream }) {
   return html`<div class="split">
     <div>
       ${asked.problem && !off && html`<${Why} problem=${asked.problem} />`}
-      ${off && html`<div class="empty"><h2>${t('not_on_air')}</h2><p>${t('not_on_air_text')}</p><p><a class="button" href=${`#/streams/${seg(id)}/push`}>${t('part_push')}</a></p></div>`}
+      ${off && html`<${Diagnosis} key=${id} id=${id} publisher=${null} /><div class="empty"><h2>${t('not_on_air')}</h2><p>${t('not_on_air_text')}</p><p><a class="button" href=${`#/streams/${seg(id)}/push`}>${t('part_push')}</a></p></div>`}
       ${live && html`
         ${stateOf(live) !== 'waiting' && html`<${Preview} flv=${previewOf(live, addresses.data ?? [])} name=${name} controls />`}
         <div class="row wrap"><${Tag} kind=${stateOf(live)}>${t(`state_${stateOf(live)}`)}<//>
           ${publisher && html`<${Act} kind="danger" needs="operator" does=${() => kick(id)} ask=${{ title: t('kick_what', { what: name }), text: t('kick_text') }}>${t('kick')}<//><${ByHand} id=${id} />`}</div>
-        ${publisher && html`<h2>${t('health')}</h2><${Findings} publisher=${publisher} />`}
+        <${Diagnosis} key=${id} id=${id} publisher=${publisher} />
         <div class="charts">${chart('bitrate', t('bitrate'), bits)}${chart('viewers', t('viewers'), (n) => number(n))}${chart('fps', t('fps'), (n) => number(n, 1))}${chart('jitter', t('jitter'), (n) => `${number(n, 1)} ms`)}</div>
         ${publisher && html`<dl class="facts wide">
           <div><dt>${t('node')}</dt><dd>${live.node}</dd></div>

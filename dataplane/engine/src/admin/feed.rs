@@ -110,7 +110,7 @@ mod tests {
     }
 
     fn publish() -> Event {
-        event(What::Publish { encoder: String::new() })
+        event(What::Publish { encoder: String::new(), replaced_heard_ago_ms: None })
     }
 
     #[test]

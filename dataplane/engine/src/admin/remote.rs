@@ -7,7 +7,7 @@ use std::sync::Arc;
 use bytes::Bytes;
 use millstream_control_protocol::event::Event;
 use millstream_control_protocol::exchange::Whom;
-use millstream_control_protocol::live::{Live, Viewer, ViewerPage};
+use millstream_control_protocol::live::{Live, Viewer, ViewerPage, Watching};
 use millstream_policy::{Chain, Step};
 use millstream_proto::id::Id;
 use millstream_tls::ServerTls;
@@ -171,11 +171,23 @@ impl Remote {
 
     /// Every stream that somebody publishes or watches, by id. Told in turns, so it is not of one moment.
     pub async fn on_air(&self) -> Result<Vec<Live>, Unanswered> {
+        let all: Vec<Live> = self.parts(view::Viewers::All).await?.into_iter().map(Part::finish).collect();
+        self.note_reached(&all);
+        Ok(all)
+    }
+
+    /// The same with the viewers of each stream itself that have a session and no others, and how some of those keep up: the same ones each time as long
+    /// as they stay. This is asked each second.
+    pub async fn on_air_with_watching(&self) -> Result<Vec<(Live, Vec<Watching>)>, Unanswered> {
+        Ok(self.parts(view::Viewers::OfItself).await?.into_iter().map(Part::finish_with_watching).collect())
+    }
+
+    async fn parts(&self, whom: view::Viewers) -> Result<Vec<Part>, Unanswered> {
         let mut all: Vec<Part> = Vec::new();
         let mut after = None;
         loop {
             let from: Option<Id> = after.take();
-            let pages = self.ask(move |shard| view::on_air(shard, from.as_ref(), STREAMS_PER_TURN)).all().await?;
+            let pages = self.ask(move |shard| view::on_air(shard, from.as_ref(), STREAMS_PER_TURN, whom)).all().await?;
             // Each shard went on to its own place: what is certain is what all of them have passed.
             let passed = pages.iter().filter_map(|page| page.next.clone()).min();
             let certain = |part: &Part| passed.as_ref().is_none_or(|passed| part.live.id.as_str() <= passed.as_str());
@@ -190,11 +202,7 @@ impl Remote {
                     }
                 }
             }
-            let Some(passed) = passed else {
-                let all: Vec<Live> = all.into_iter().map(Part::finish).collect();
-                self.note_reached(&all);
-                return Ok(all);
-            };
+            let Some(passed) = passed else { return Ok(all) };
             after = Some(passed);
         }
     }

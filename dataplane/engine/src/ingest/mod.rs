@@ -516,7 +516,8 @@ async fn publish(shard: &Rc<Shard>, mut connection: Connection, id: &Id, encoder
             return connection.reject(shard, Action::Publish, rejection);
         }
     };
-    if let Some(old) = replaced.and_then(|number| shard.sessions.get(number)) {
+    let replaced_heard_ago_ms = replaced.map(|(_, heard_ago)| heard_ago.as_millis() as u64);
+    if let Some(old) = replaced.and_then(|(number, _)| shard.sessions.get(number)) {
         old.end(CloseReason::Replaced);
     }
     // Of one that comes too often the log has one line, the events all that there is.
@@ -532,7 +533,7 @@ async fn publish(shard: &Rc<Shard>, mut connection: Connection, id: &Id, encoder
     let Publisher { peer, encoder, labels, .. } = who;
     let session = OfSession { stream: id.as_str(), number, peer, protocol: PROTOCOL, labels: labels.as_ref() };
     if !id.is_rendition() {
-        shard.tell(&session, || What::Publish { encoder });
+        shard.tell(&session, || What::Publish { encoder, replaced_heard_ago_ms });
     }
     let on_air = OnAir {
         shard,
@@ -575,8 +576,8 @@ async fn publish(shard: &Rc<Shard>, mut connection: Connection, id: &Id, encoder
 /// A publisher's place.
 struct Claimed {
     handle: Rc<StreamHandle>,
-    /// The session that had it.
-    replaced: Option<u64>,
+    /// The session that had it, and how long ago that was heard.
+    replaced: Option<(u64, Duration)>,
 }
 
 /// Why a publisher gets no place.

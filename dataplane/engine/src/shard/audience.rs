@@ -50,6 +50,14 @@ impl Audience {
         self.counts.borrow().iter().copied().filter(|count| count.sessions > 0).collect()
     }
 
+    /// Some of them, the same ones as long as they stay: half of those who have been here longest, half of the newest.
+    pub(crate) fn some(&self, most: usize) -> Vec<Rc<Session>> {
+        let sessions = self.sessions.borrow();
+        let oldest = sessions.values().take(most.div_ceil(2));
+        let newest = sessions.values().rev().take(sessions.len().saturating_sub(most.div_ceil(2)).min(most / 2));
+        oldest.chain(newest).filter_map(|watcher| watcher.session.upgrade()).collect()
+    }
+
     /// Those after a session number, in their order.
     pub(crate) fn after(&self, number: u64, limit: usize) -> Vec<Rc<Session>> {
         let sessions = self.sessions.borrow();

@@ -35,6 +35,11 @@ impl Reached {
         }
     }
 
+    /// Nobody has asked for playlists since those who did were forgotten last.
+    pub(crate) fn is_empty(&self) -> bool {
+        self.0.iter().all(|(_, reach)| reach.borrow().is_empty())
+    }
+
     /// Who is there, by protocol.
     pub(crate) fn samples(&self, target_s: u32, now: Time) -> Vec<(&'static str, Sample)> {
         let window = Duration::from_secs(u64::from(target_s * WINDOW_TARGETS));

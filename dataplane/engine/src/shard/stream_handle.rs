@@ -134,6 +134,9 @@ pub(crate) struct OnAir {
     pub(crate) who: Publisher,
     pub(crate) reading: Reading,
     pub(crate) timestamp_jumps: u64,
+    pub(crate) arrival_lag_ms: Option<i64>,
+    pub(crate) audio_ahead_ms: Option<i64>,
+    pub(crate) announces_audio: bool,
     pub(crate) repaired: Vec<Repaired>,
     pub(crate) dropped: Vec<Dropped>,
 }
@@ -466,7 +469,7 @@ impl StreamHandle {
         notify.notify();
     }
 
-    /// Takes the publisher's place; gives the session that is replaced.
+    /// Takes the publisher's place; gives the session that is replaced, and how long ago it was heard.
     pub(crate) fn publish(
         &self,
         session: u64,
@@ -474,11 +477,15 @@ impl StreamHandle {
         waited: bool,
         now: Time,
         shard: &ShardContext,
-    ) -> Result<Option<u64>, Taken> {
+    ) -> Result<Option<(u64, Duration)>, Taken> {
         match &self.side {
             Side::Owner { inner, .. } => {
                 let owner = &mut *inner.borrow_mut();
-                let replaced = owner.stream.publish(session, waited, now)?;
+                let before = match owner.stream.place() {
+                    PublisherPlace::OnAir { heard, .. } => now.since(heard),
+                    PublisherPlace::Vacant { .. } => Duration::ZERO,
+                };
+                let replaced = owner.stream.publish(session, waited, now)?.map(|old| (old, before));
                 if let Some(source) = &self.source {
                     owner.stream.follow_source(source.newest_ms());
                 }
@@ -505,6 +512,9 @@ impl StreamHandle {
             who,
             reading: owner.stream.publisher_stats().read(now),
             timestamp_jumps,
+            arrival_lag_ms: owner.stream.timeline().arrival_lag_ms(),
+            audio_ahead_ms: owner.stream.timeline().audio_ahead_ms(),
+            announces_audio: owner.stream.announced().audio,
             repaired,
             dropped,
         })

@@ -6,7 +6,9 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use millstream_control_protocol::exchange::Whom;
-use millstream_control_protocol::live::{Audio, DroppedTrack, Live, Publisher, Repair, Video, Viewer, ViewerCount};
+use millstream_control_protocol::live::{
+    Audio, DroppedTrack, Live, Publisher, Repair, Video, Viewer, ViewerCount, Watching,
+};
 use millstream_hub::config::OnUnpublish;
 use millstream_hub::log::EndReason;
 use millstream_hub::publisher_stats::{Coding, Reading};
@@ -73,7 +75,7 @@ pub(crate) fn hold_slates(shard: &Shard, clips: &Arc<Clips>) {
 
 /// A stream as this shard has it.
 pub(crate) fn look(shard: &Shard, id: &Id) -> Option<Part> {
-    live(shard, id, shard.live(id).as_deref(), &held_renditions(shard, &[id]))
+    live(shard, id, shard.live(id).as_deref(), &held_renditions(shard, &[id]), Viewers::All)
 }
 
 /// Renditions of these streams that this shard holds: their viewers are the streams'.
@@ -89,7 +91,21 @@ pub(crate) struct Part {
     pub(crate) live: Live,
     /// Viewers without a session, by protocol.
     reached: Vec<(&'static str, Sample)>,
+    /// How some of those with one keep up.
+    watching: Vec<Watching>,
 }
+
+/// Which viewers of a stream are told of.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) enum Viewers {
+    /// All, those of its renditions and those without a session, too: these take the longest to count.
+    All,
+    /// Those of the stream itself with a session, and how some of them keep up: for who judges streams each second.
+    OfItself,
+}
+
+/// Viewers of a stream that a shard tells of, and those of all shards.
+const WATCHING_MAX: usize = 32;
 
 impl Part {
     /// Two shards' views of one stream: one of them has the publisher, both may have viewers.
@@ -103,6 +119,8 @@ impl Part {
                 None => one.viewers.push(theirs),
             }
         }
+        self.watching.extend(other.watching);
+        self.watching.truncate(WATCHING_MAX);
         // All shards have the same table of formats.
         for ((_, mine), (_, theirs)) in self.reached.iter_mut().zip(&other.reached) {
             mine.merge(theirs);
@@ -112,7 +130,12 @@ impl Part {
 
     /// The stream, and how many reached it without a session.
     pub(crate) fn finish(self) -> Live {
-        let mut live = self.live;
+        self.finish_with_watching().0
+    }
+
+    /// The same, and how some of its viewers keep up.
+    pub(crate) fn finish_with_watching(self) -> (Live, Vec<Watching>) {
+        let (mut live, watching) = (self.live, self.watching);
         for (protocol, sample) in self.reached {
             let (protocol, count) = (protocol.to_owned(), sample.count());
             if count > 0 {
@@ -120,7 +143,7 @@ impl Part {
             }
         }
         live.viewers.sort_by_key(|viewers| std::cmp::Reverse(viewers.count));
-        live
+        (live, watching)
     }
 }
 
@@ -132,7 +155,7 @@ pub(crate) struct Page {
 }
 
 /// Streams of this shard after an id, its own and those that it mirrors.
-pub(crate) fn on_air(shard: &Shard, after: Option<&Id>, limit: usize) -> Page {
+pub(crate) fn on_air(shard: &Shard, after: Option<&Id>, limit: usize, whom: Viewers) -> Page {
     let channels = shard.handles.borrow();
     // The smallest ids, without sorting all of them. A shard may have a rendition of a stream, and not the stream.
     let mut first: BTreeSet<Id> = BTreeSet::new();
@@ -151,19 +174,40 @@ pub(crate) fn on_air(shard: &Shard, after: Option<&Id>, limit: usize) -> Page {
     let renditions = held_renditions(shard, &ids);
     let held = |id: &Id| channels.get(id).filter(|handle| !handle.is_over());
     let streams =
-        ids.into_iter().filter_map(|id| live(shard, id, held(id).map(|handle| &**handle), &renditions)).collect();
+        ids.into_iter().filter_map(|id| live(shard, id, held(id).map(|handle| &**handle), &renditions, whom)).collect();
     Page { streams, next }
 }
 
 /// `None`: it is held for somebody who asked and is just being told that nobody publishes, or for what was left to take of it. The shard may hold the
 /// stream, renditions of it, or both.
-fn live(shard: &Shard, id: &Id, handle: Option<&StreamHandle>, renditions: &[Rc<StreamHandle>]) -> Option<Part> {
+fn live(
+    shard: &Shard,
+    id: &Id,
+    handle: Option<&StreamHandle>,
+    renditions: &[Rc<StreamHandle>],
+    whom: Viewers,
+) -> Option<Part> {
     let mut viewers: Vec<ViewerCount> = Vec::new();
     let own_renditions = renditions.iter().filter(|rendition| rendition.id.stream() == *id);
     let any = handle.or_else(|| own_renditions.clone().next().map(|rendition| &**rendition))?;
-    let target_s = any.packaging.window.borrow().target_duration_s().unwrap_or(1);
-    let mut reached = any.reached.samples(target_s, shard.now());
-    let of_renditions = own_renditions.clone().flat_map(|one| one.audience.counts());
+    let mut of_renditions: Vec<Count> = own_renditions.clone().flat_map(|one| one.audience.counts()).collect();
+    let is_watched_otherwise = !of_renditions.is_empty()
+        || !any.reached.is_empty()
+        || own_renditions.clone().any(|rendition| !rendition.reached.is_empty());
+    let mut reached = Vec::new();
+    if whom == Viewers::All {
+        let target_s = any.packaging.window.borrow().target_duration_s().unwrap_or(1);
+        reached = any.reached.samples(target_s, shard.now());
+        for rendition in own_renditions {
+            // A player that goes from one to another is the same hash, and counts once.
+            let theirs = rendition.reached.samples(target_s, shard.now());
+            for ((_, mine), (_, theirs)) in reached.iter_mut().zip(&theirs) {
+                mine.merge(theirs);
+            }
+        }
+    } else {
+        of_renditions.clear();
+    }
     let own = handle.map(|handle| handle.audience.counts()).unwrap_or_default();
     for Count { protocol, sessions } in own.into_iter().chain(of_renditions) {
         match viewers.iter_mut().find(|viewers| viewers.protocol == protocol) {
@@ -171,13 +215,6 @@ fn live(shard: &Shard, id: &Id, handle: Option<&StreamHandle>, renditions: &[Rc<
             None => {
                 viewers.push(ViewerCount { protocol: protocol.to_owned(), count: sessions as u64, estimated: false });
             }
-        }
-    }
-    for rendition in own_renditions {
-        // A player that goes from one to another is the same hash, and counts once.
-        let theirs = rendition.reached.samples(target_s, shard.now());
-        for ((_, mine), (_, theirs)) in reached.iter_mut().zip(&theirs) {
-            mine.merge(theirs);
         }
     }
     let publisher = handle.and_then(|handle| publisher(shard, handle));
@@ -188,22 +225,50 @@ fn live(shard: &Shard, id: &Id, handle: Option<&StreamHandle>, renditions: &[Rc<
         || slate_since.is_some()
         || !viewers.is_empty()
         || handle.is_some_and(StreamHandle::is_recorded_by_hand)
-        || reached.iter().any(|(_, sample)| sample.count() > 0);
+        || match whom {
+            Viewers::All => reached.iter().any(|(_, sample)| sample.count() > 0),
+            // Whoever has just gone may be among them: the next count of all forgets it.
+            Viewers::OfItself => is_watched_otherwise,
+        };
+    if !is_live {
+        return None;
+    }
+    let judged = handle.filter(|_| whom == Viewers::OfItself);
+    let watching = judged.map(|handle| watching(shard, handle)).unwrap_or_default();
     let id = id.to_string();
-    is_live.then_some(Part { live: Live { id, publisher, slate_since_unix_ms, viewers, relays: Vec::new() }, reached })
+    Some(Part { live: Live { id, publisher, slate_since_unix_ms, viewers, relays: Vec::new() }, reached, watching })
+}
+
+/// How some viewers of the stream itself keep up; those of renditions are sent less on purpose.
+fn watching(shard: &Shard, handle: &StreamHandle) -> Vec<Watching> {
+    let (now, log) = (shard.now(), handle.log.borrow());
+    let of = |session: &Rc<Session>| {
+        let watched = session.watched()?;
+        let viewer = watched.viewer.try_borrow().ok()?;
+        Some(Watching {
+            session: session.number,
+            played_ms: millis(now.since(watched.since)),
+            sent_bytes: viewer.sent_bytes(),
+            skips: viewer.skips(),
+            behind_ms: viewer.behind_ms(&log),
+        })
+    };
+    handle.audience.some(WATCHING_MAX).iter().filter_map(of).collect()
 }
 
 fn publisher(shard: &Shard, handle: &StreamHandle) -> Option<Publisher> {
     let now = shard.now();
     let on_air = handle.on_air(now)?;
-    let Reading { bytes, bitrate_bps, fps, keyframe_interval_ms, gaps, jitter_ms, .. } = on_air.reading;
+    let Reading { bytes, bitrate_bps, fps, keyframe_interval_ms, gop_ms, reordered_frames, gaps, jitter_ms, .. } =
+        on_air.reading;
     let video = on_air.reading.video.map(|coding| {
         let (width, height) = match shape(&coding) {
             Some(Shape::Video { width, height }) => (Some(width), Some(height)),
             _ => (None, None),
         };
         let frames = on_air.reading.video_frames;
-        Video { codec: name(Track::Video, coding), width, height, fps: tenths(fps), keyframe_interval_ms, frames }
+        let (codec, fps) = (name(Track::Video, coding), tenths(fps));
+        Video { codec, width, height, fps, keyframe_interval_ms, frames, gop_ms, reordered_frames }
     });
     let audio = on_air.reading.audio.map(|coding| {
         let (rate_hz, channels) = match shape(&coding) {
@@ -242,6 +307,9 @@ fn publisher(shard: &Shard, handle: &StreamHandle) -> Option<Publisher> {
         gaps,
         longest_gap_ms: millis(on_air.reading.longest_gap),
         timestamp_jumps: on_air.timestamp_jumps,
+        arrival_lag_ms: on_air.arrival_lag_ms,
+        audio_ahead_ms: on_air.audio_ahead_ms,
+        announces_audio: on_air.announces_audio,
         repairs: repairs.collect(),
         dropped_tracks: dropped_tracks.collect(),
     })

@@ -344,7 +344,9 @@ fn next(events: &mut Events) -> (String, What) {
         What::Unpublish { why, received_bytes, .. } => {
             What::Unpublish { why, lasted_ms: 0, received_bytes: received_bytes.min(1), viewers: Vec::new() }
         }
-        What::Publish { encoder } => What::Publish { encoder: encoder.chars().take(4).collect() },
+        What::Publish { encoder, .. } => {
+            What::Publish { encoder: encoder.chars().take(4).collect(), replaced_heard_ago_ms: None }
+        }
         other => other,
     };
     (stream, what)

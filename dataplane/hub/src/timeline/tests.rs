@@ -216,7 +216,7 @@ fn sound_with_a_clock_of_its_own_begins_where_the_picture_is() {
         let mut timeline = Timeline::default();
         let mapped = map(&mut timeline, &frames);
         assert!(sync_error_ms(&mapped) <= 1, "{offset_ms}: {}", sync_error_ms(&mapped));
-        assert_eq!(timeline.rebases(), 1);
+        assert_eq!(timeline.rebases(), 0, "its stamps did not jump");
     }
 }
 

@@ -38,6 +38,19 @@ fn starts_at_the_newest_keyframe_in_every_form() {
 }
 
 #[test]
+fn how_far_a_viewer_is_behind() {
+    let mut fixture = two_gops();
+    let mut client = fixture.join(Format::Rtmp, Start::Newest);
+    assert_eq!(client.viewer.behind_ms(&fixture.log), 0, "it has not begun");
+    fixture.drain(&mut client);
+    assert_eq!(client.viewer.behind_ms(&fixture.log), 0, "it has all there is");
+    fixture.play(&[picture(200), picture(240), picture(400)]);
+    assert_eq!(client.viewer.behind_ms(&fixture.log), 200);
+    client.viewer.pause(true, fixture.now);
+    assert_eq!(client.viewer.behind_ms(&fixture.log), 0, "who has paused is not slow");
+}
+
+#[test]
 fn the_next_keyframe_may_be_asked_for() {
     let mut fixture = two_gops();
     let mut client = fixture.join(Format::Rtmp, Start::Next);

@@ -100,3 +100,26 @@ fn what_ends_by_itself_is_tried_again_after_a_while_and_harms_nothing_else() {
     unwant(&mut wanted, &id("b"), &rendition(360).name);
     assert!(said(&mut told, &wanted, now + FAILED_WAIT * 2).is_empty());
 }
+
+#[test]
+fn renditions_that_the_machine_is_too_slow_for() {
+    let (mut wanted, mut told, now) = (Wanted::new(), Told::default(), Instant::now());
+    want(&mut wanted, &id("a"), &rendition(360));
+    want(&mut wanted, &id("a"), &rendition(480));
+    said(&mut told, &wanted, now);
+    assert!(told.shed(&wanted, now).is_empty());
+    told.heard(&ended(1, Some("480p"), Why::TooSlow), now);
+    told.heard(&ended(1, Some("360p"), Why::Unsupported), now);
+    let shed = BTreeMap::from([(id("a"), vec!["480p".to_owned()])]);
+    assert_eq!(told.shed(&wanted, now), shed);
+    // It is tried again, and is not made yet.
+    let again = now + HOPELESS_WAIT;
+    assert_eq!(said(&mut told, &wanted, again), ["=1 360p 480p"]);
+    assert_eq!(told.shed(&wanted, again), shed);
+    told.heard(&Report::Started { job: 1, rendition: "480p".to_owned(), width: 854, height: 480 }, again);
+    assert!(told.shed(&wanted, again).is_empty());
+    // Nobody asks for it any more.
+    told.heard(&ended(1, Some("480p"), Why::TooSlow), again);
+    unwant(&mut wanted, &id("a"), &rendition(480).name);
+    assert!(told.shed(&wanted, again).is_empty());
+}
