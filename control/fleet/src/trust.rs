@@ -2,7 +2,7 @@
 //! the link; after it: [`super::node_registry`].
 use std::net::IpAddr;
 
-use millstream_control_protocol::event::{Event, What};
+use millstream_control_protocol::event::{Event, MotionRegion, What};
 use millstream_control_protocol::exchange::{HOOK_BLAME_MAX, HookLine, Report, Status};
 use millstream_control_protocol::live::{Live, Viewer};
 use millstream_proto::id::Id;
@@ -60,6 +60,11 @@ pub(super) fn tidy(report: &mut Report) {
     }
 }
 
+/// A number from 0 to 1, whatever it was.
+fn part(number: f64) -> f64 {
+    if number.is_finite() { number.clamp(0.0, 1.0) } else { 0.0 }
+}
+
 fn tidy_event(event: &mut Event) {
     // A refusal may name no stream; nothing else has another name than an id.
     if Id::new(&event.stream).is_err() {
@@ -91,6 +96,21 @@ fn tidy_event(event: &mut Event) {
         What::RecordingFile { recording, path, .. } => {
             cut(recording, WORD_BYTES_MAX);
             cut(path, WORD_BYTES_MAX);
+        }
+        What::Motion { score, regions, picture, why, .. } => {
+            *score = part(*score);
+            cut_list(regions, LIST_LEN_MAX);
+            for MotionRegion { x, y, width, height, score } in regions.iter_mut() {
+                for number in [x, y, width, height, score] {
+                    *number = part(*number);
+                }
+            }
+            cut(picture, WORD_BYTES_MAX);
+            cut(why, WORD_BYTES_MAX);
+        }
+        What::MotionClip { path, why, .. } => {
+            cut(path, WORD_BYTES_MAX);
+            cut(why, TEXT_BYTES_MAX);
         }
         What::Refused { action, why, reason, .. } => {
             cut(action, WORD_BYTES_MAX);
@@ -160,6 +180,11 @@ fn tidy_live(live: &mut Live) {
     cut_list(&mut live.viewers, LIST_LEN_MAX);
     for count in &mut live.viewers {
         cut(&mut count.protocol, WORD_BYTES_MAX);
+    }
+    if let Some(motion) = &mut live.motion {
+        motion.score = part(motion.score);
+        motion.pictures_s = if motion.pictures_s.is_finite() { motion.pictures_s.max(0.0) } else { 0.0 };
+        motion.why.iter_mut().for_each(|why| cut(why, TEXT_BYTES_MAX));
     }
     let Some(publisher) = &mut live.publisher else { return };
     cut(&mut publisher.protocol, WORD_BYTES_MAX);

@@ -86,10 +86,10 @@ impl Joined {
     pub(crate) fn start(
         runtime: &Runtime,
         control: Control,
-        Here { engine, directory, identity, numbers, hooks, recordings, relays }: Here,
+        Here { engine, directory, identity, numbers, hooks, recordings, beside }: Here,
         kept: Option<Kept>,
     ) -> Self {
-        let mut agent = Agent::counting(control, engine, directory, identity, numbers).show_relays(relays);
+        let mut agent = Agent::counting(control, engine, directory, identity, numbers).beside(beside);
         if let Some(runner) = hooks.runner {
             agent = agent.run_hooks(runner);
         }

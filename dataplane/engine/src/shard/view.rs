@@ -190,7 +190,10 @@ fn live(shard: &Shard, id: &Id, handle: Option<&StreamHandle>, renditions: &[Rc<
         || handle.is_some_and(StreamHandle::is_recorded_by_hand)
         || reached.iter().any(|(_, sample)| sample.count() > 0);
     let id = id.to_string();
-    is_live.then_some(Part { live: Live { id, publisher, slate_since_unix_ms, viewers, relays: Vec::new() }, reached })
+    is_live.then_some(Part {
+        live: Live { id, publisher, slate_since_unix_ms, viewers, relays: Vec::new(), motion: None },
+        reached,
+    })
 }
 
 fn publisher(shard: &Shard, handle: &StreamHandle) -> Option<Publisher> {
