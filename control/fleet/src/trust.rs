@@ -222,13 +222,14 @@ pub(super) fn bytes_of(live: &Live) -> usize {
             + repairs.sum::<usize>()
             + dropped.sum::<usize>()
     });
+    let motion = live.motion.as_ref().and_then(|motion| motion.why.as_ref()).map_or(0, String::len);
     // The map has the id, too.
-    size_of::<Live>() + 64 + 2 * live.id.len() + publisher + live.viewers.len() * 96
+    size_of::<Live>() + 64 + motion + 2 * live.id.len() + publisher + live.viewers.len() * 96
 }
 
 #[cfg(test)]
 mod tests {
-    use millstream_control_protocol::live::{Publisher, ViewerCount};
+    use millstream_control_protocol::live::{Motion, Publisher, ViewerCount};
 
     use super::*;
 
@@ -245,6 +246,7 @@ mod tests {
             id: id.to_owned(),
             publisher: Some(Publisher { encoder: long(), ..Publisher::default() }),
             viewers: vec![ViewerCount::default(); 10_000],
+            motion: Some(Motion { score: f64::NAN, pictures_s: -1.0, why: Some(long()), ..Motion::default() }),
             ..Live::default()
         };
         let mut report = Report {
@@ -269,7 +271,28 @@ mod tests {
         let live = report.live.as_deref().unwrap();
         assert_eq!((live.len(), live[0].viewers.len()), (1, LIST_LEN_MAX));
         assert!(bytes_of(&live[0]) < 16 << 10);
+        let motion = live[0].motion.as_ref().unwrap();
+        assert_eq!((motion.score, motion.pictures_s), (0.0, 0.0));
         assert_eq!((report.events.len(), report.events[0].stream.as_str()), (EVENTS_PER_REPORT_MAX, ""));
+        let region = MotionRegion { x: f64::INFINITY, y: -1.0, width: 7.0, height: 0.5, score: f64::NAN };
+        let (regions, picture) = (vec![region; 1_000], long());
+        let mut event = Event {
+            what: What::Motion {
+                active: true,
+                from_unix_ms: 1,
+                lasted_ms: 0,
+                score: 1e300,
+                regions,
+                picture,
+                why: long(),
+            },
+            ..Event::default()
+        };
+        tidy_event(&mut event);
+        let What::Motion { score, regions, picture, .. } = &event.what else { panic!("{event:?}") };
+        let expected = MotionRegion { x: 0.0, y: 0.0, width: 1.0, height: 0.5, score: 0.0 };
+        assert_eq!((*score, regions.len(), regions[0]), (1.0, LIST_LEN_MAX, expected));
+        assert!(picture.len() <= WORD_BYTES_MAX);
         let all = serde_json::to_vec(&report).unwrap().len();
         assert!(all < 4 << 20, "{all} bytes are left");
     }

@@ -19,7 +19,7 @@ use millstream_proto::media::TagKind;
 
 pub use crate::h264::params::{Params, Unfit};
 pub use choice::Choice;
-pub(crate) use choice::is_due;
+pub(crate) use choice::Ticks;
 pub use rendition::{Rendition, RenditionError, RenditionStats, Tag, TagRole, Target};
 pub use reorder::Shown;
 pub use source::{Source, SourceStats};

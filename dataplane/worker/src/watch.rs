@@ -21,7 +21,7 @@ use crate::net::source::{SourceConnection, SourceError, SourceTag, stream_of};
 use crate::picture::{Colour, Picture};
 use crate::protocol::{Change, MotionSettings, PAYLOAD_BYTES_MAX, QUALITY, Report, SecretUrl, Why};
 use crate::reporter::Reporter;
-use crate::transcode::{Choice, Piece, Source, Unfit, is_due};
+use crate::transcode::{Choice, Piece, Source, Ticks, Unfit};
 
 /// How often a watch looks whether it is still wanted, and whether renditions are made.
 const LOOK_EVERY: Duration = Duration::from_millis(100);
@@ -63,6 +63,7 @@ impl Watch {
             shrinker: Shrinker::new(),
             detector: Detector::new(settings),
             colour: None,
+            ticks: Ticks::default(),
             last_ms: None,
             seen_at: Instant::now(),
             job_looked_at: Instant::now(),
@@ -113,6 +114,7 @@ struct Watching {
     shrinker: Shrinker,
     detector: Detector,
     colour: Option<Colour>,
+    ticks: Ticks,
     /// When the last picture that was looked at is shown, and when that was.
     last_ms: Option<i64>,
     seen_at: Instant,
@@ -222,7 +224,7 @@ impl Watching {
     }
 
     fn look(&mut self, picture: &Picture, pts_ms: i64) {
-        if !is_due(self.last_ms, pts_ms, i64::from(self.settings.every_ms)) {
+        if !self.ticks.is_due(pts_ms, i64::from(self.settings.every_ms)) {
             return;
         }
         let Some(luma) = self.shrinker.shrink(picture) else { return };

@@ -147,10 +147,10 @@ fn a_stream_that_is_no_more_and_one_that_is_not_decoded_are_told() {
 /// CPU time of a process so far.
 fn cpu(pid: u32) -> Duration {
     let stat = std::fs::read_to_string(format!("/proc/{pid}/stat")).expect("a process");
-    let fields: Vec<u64> =
-        stat.rsplit(')').next().expect("a name").split_whitespace().filter_map(|field| field.parse().ok()).collect();
-    // Behind the name and the state's letter: utime and stime, in ticks of 10 ms.
-    Duration::from_millis((fields[10] + fields[11]) * 10)
+    // Behind the name: the state, ten more, utime and stime, in ticks of 10 ms.
+    let behind = stat.rsplit(')').next().expect("a name").split_whitespace();
+    let ticks: u64 = behind.skip(11).take(2).map(|ticks| ticks.parse::<u64>().expect("ticks")).sum();
+    Duration::from_millis(ticks * 10)
 }
 
 /// Cores that a worker takes for so many watches of a stream.

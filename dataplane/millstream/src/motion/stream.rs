@@ -132,7 +132,7 @@ impl Stream {
                 if let Some(active) = &mut self.active {
                     active.score = score;
                 }
-                self.end(u64::try_from(pts_ms).ok(), why);
+                self.end(Some(self.on_timeline(pts_ms)), why);
             }
             Seen::Lost { why } => {
                 tracing::info!(stream = %self.id, why, "motion is not looked for; it is tried again");
@@ -146,7 +146,7 @@ impl Stream {
 
     async fn begin(&mut self, times: (i64, i64, i64), score: f64, regions: &[Region], picture: Bytes) {
         let (now_ms, pts_ms, until_ms) = times;
-        let at_ms = u64::try_from(pts_ms).unwrap_or_default();
+        let at_ms = self.on_timeline(pts_ms);
         let ago_ms = u64::try_from(now_ms.saturating_sub(pts_ms)).unwrap_or_default();
         let from_unix_ms = self.reel.date_unix_ms(at_ms).unwrap_or_else(|| unix_ms().saturating_sub(ago_ms));
         // Two of them never have one name.
@@ -275,6 +275,12 @@ impl Stream {
         }
     }
 
+    /// A stamp of a worker, which has 32 bits of it, on the stream's timeline.
+    fn on_timeline(&self, pts_ms: i64) -> u64 {
+        let near_ms = self.reel.reaches_ms();
+        near_ms.map_or(u64::try_from(pts_ms).unwrap_or_default(), |near_ms| nearest(pts_ms as u32, near_ms))
+    }
+
     /// When something has to be done without anything being told.
     fn look_at(&self) -> Option<Instant> {
         let films = self.films.iter().filter_map(|film| film.until);
@@ -293,6 +299,12 @@ fn until(now_ms: i64, until_ms: i64) -> Instant {
     Instant::now() + Duration::from_millis(left_ms) + END_WAIT
 }
 
+/// The moment with this stamp that is nearest to another one.
+fn nearest(stamp_ms: u32, near_ms: u64) -> u64 {
+    let step_ms = stamp_ms.wrapping_sub(near_ms as u32) as i32;
+    near_ms.saturating_add_signed(step_ms.into())
+}
+
 fn shown(region: &Region) -> MotionRegion {
     let Region { x, y, width, height, score } = *region;
     MotionRegion { x, y, width, height, score }
@@ -301,4 +313,26 @@ fn shown(region: &Region) -> MotionRegion {
 fn unix_ms() -> u64 {
     let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
     u64::try_from(since.as_millis()).unwrap_or(u64::MAX)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn stamps_of_32_bits_are_near_what_is_known() {
+        assert_eq!(nearest(5_000, 3_000), 5_000);
+        assert_eq!(nearest(3_000, 5_000), 3_000);
+        // Behind seven weeks.
+        let wrap = 1_u64 << 32;
+        assert_eq!(nearest(200, wrap - 300), wrap + 200);
+        assert_eq!(nearest(u32::MAX - 99, 5 * wrap + 400), 5 * wrap - 100);
+    }
+
+    #[test]
+    fn an_event_that_is_not_ended_in_its_time_has_some_more() {
+        let left = |now_ms, until_ms| until(now_ms, until_ms).duration_since(Instant::now()).as_secs();
+        assert_eq!(left(1_000, 6_500), 15);
+        assert_eq!(left(9_000, 6_500), 9);
+    }
 }

@@ -1,8 +1,6 @@
 //! Which frames of a source are decoded, and of which the picture is wanted. Before it: a frame's place in the stream; after it: [`super::source`], which
 //! decodes by it. What looks for motion needs some pictures a second and not all of them.
 
-/// Pictures come a little early where their stamps are rounded, milliseconds.
-const EARLY_MS: i64 = 20;
 /// Stamps that are so far back are those of another timeline, milliseconds.
 const FAR_BACK_MS: i64 = 10_000;
 
@@ -10,8 +8,7 @@ const FAR_BACK_MS: i64 = 10_000;
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
 pub struct Choice {
     kind: Kind,
-    /// When the last one that was wanted is shown.
-    last_ms: Option<i64>,
+    ticks: Ticks,
 }
 
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
@@ -47,12 +44,12 @@ impl Choice {
 
     /// One each so many milliseconds. Frames that no other refers to are not decoded.
     pub fn references(every_ms: u32) -> Self {
-        Self { kind: Kind::References { every_ms }, last_ms: None }
+        Self { kind: Kind::References { every_ms }, ticks: Ticks::default() }
     }
 
     /// One each so many milliseconds, and no oftener than there are keyframes: nothing else is decoded.
     pub fn keyframes(every_ms: u32) -> Self {
-        Self { kind: Kind::Keyframes { every_ms }, last_ms: None }
+        Self { kind: Kind::Keyframes { every_ms }, ticks: Ticks::default() }
     }
 
     /// Whether frames are left out that others refer to.
@@ -70,17 +67,30 @@ impl Choice {
         if !keyframe && !refers() {
             return Wish::Leave;
         }
-        if is_due(self.last_ms, pts_ms, every_ms) {
-            self.last_ms = Some(pts_ms);
+        if self.ticks.is_due(pts_ms, every_ms) {
             return Wish::Sample;
         }
         if self.leaves_out_references() { Wish::Leave } else { Wish::Pass }
     }
 }
 
-/// Whether a picture is wanted behind the last one that was.
-pub(crate) fn is_due(last_ms: Option<i64>, pts_ms: i64, every_ms: i64) -> bool {
-    last_ms.is_none_or(|last_ms| pts_ms >= last_ms + every_ms - EARLY_MS || pts_ms < last_ms - FAR_BACK_MS)
+/// So many pictures a second in the mean, of those that come: of each tick the first that is no earlier than half a tick before it. They come in
+/// the order of their stamps.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+pub(crate) struct Ticks {
+    next_ms: Option<i64>,
+}
+
+impl Ticks {
+    /// Whether this picture is wanted.
+    pub(crate) fn is_due(&mut self, pts_ms: i64, every_ms: i64) -> bool {
+        let next_ms = self.next_ms.filter(|next_ms| pts_ms >= next_ms - every_ms - FAR_BACK_MS).unwrap_or(pts_ms);
+        let is_due = pts_ms >= next_ms - every_ms / 2;
+        // Where none came for a while, it goes on from here.
+        let from_ms = if pts_ms > next_ms + every_ms / 2 { pts_ms } else { next_ms };
+        self.next_ms = Some(if is_due { from_ms + every_ms } else { next_ms });
+        is_due
+    }
 }
 
 #[cfg(test)]
@@ -113,15 +123,33 @@ mod tests {
     #[test]
     fn what_nobody_refers_to_is_not_decoded() {
         assert_eq!(wishes(Choice::all(), 0), "DDDDDDDDD");
-        assert_eq!(wishes(Choice::references(200), 0), "Spp--Sp--");
-        assert_eq!(wishes(Choice::references(60), 0), "SSp--Sp--");
+        assert_eq!(wishes(Choice::references(200), 0), "SSp--pp--");
+        assert_eq!(wishes(Choice::references(260), 0), "SSp--pp--");
+        assert_eq!(wishes(Choice::references(400), 0), "Spp--Sp--");
         assert_eq!(wishes(Choice::keyframes(200), 0), "S--------");
     }
 
     #[test]
+    fn there_are_as_many_as_are_wanted_in_the_mean_and_in_order() {
+        for step_ms in [33, 40, 67, 133, 160, 200, 500] {
+            let mut ticks = Ticks::default();
+            let taken: Vec<i64> = (0..).map(|n| n * step_ms).take_while(|ms| *ms < 60_000).collect();
+            let taken: Vec<i64> = taken.into_iter().filter(|ms| ticks.is_due(*ms, 200)).collect();
+            let expected = 60_000 / step_ms.max(200);
+            assert!((taken.len() as i64).abs_diff(expected) <= 2, "each {step_ms}: {} of {expected}", taken.len());
+        }
+        // In the order of decoding what was shown before the last one is not due.
+        let mut ticks = Ticks::default();
+        let due: Vec<bool> = [0, 160, 80, 320, 240, 480].map(|ms| ticks.is_due(ms, 200)).into();
+        assert_eq!(due, [true, true, false, true, false, false]);
+    }
+
+    #[test]
     fn stamps_that_begin_anew_do_not_end_it() {
-        assert!(is_due(None, 5, 200));
-        assert!(!is_due(Some(1_000), 1_170, 200) && is_due(Some(1_000), 1_180, 200));
-        assert!(!is_due(Some(100_000), 95_000, 200) && is_due(Some(100_000), 40, 200));
+        let mut ticks = Ticks::default();
+        assert!(ticks.is_due(100_000, 200) && !ticks.is_due(95_000, 200));
+        assert!(ticks.is_due(40, 200) && !ticks.is_due(80, 200));
+        // A gap costs nothing and is not made up for.
+        assert!(ticks.is_due(9_000, 200) && !ticks.is_due(9_040, 200) && ticks.is_due(9_200, 200));
     }
 }
