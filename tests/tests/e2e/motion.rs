@@ -22,7 +22,7 @@ fn settings() -> Value {
 
 /// A server with a stream in which motion is looked for, and who is told of it.
 fn start(id: &str) -> (Server, Client, WebhookReceiver) {
-    let server = Options::open().shards(2).config(CONFIG).start();
+    let server = Options::signed().shards(2).config(CONFIG).start();
     let mut client = Client::admin(&server);
     let receiver = WebhookReceiver::start();
     let hook = json!({ "url": format!("http://{}/hook", receiver.address), "events": ["motion", "motion_clip"] });
@@ -33,7 +33,8 @@ fn start(id: &str) -> (Server, Client, WebhookReceiver) {
 }
 
 fn publish(server: &Server, id: &str, clip: Clip) -> Pushing {
-    Publisher::start(server.rtmp, "stream", id).expect("published").repeat(clip)
+    let sign = server.sign(id, &["--expires", "2100-01-01"]);
+    Publisher::start(server.rtmp, "stream", &format!("{id}?sign={sign}")).expect("published").repeat(clip)
 }
 
 /// What a webhook is told next of that kind.
@@ -169,7 +170,7 @@ fn keyframes_alone_are_enough_for_what_stays_a_while() {
     let config = format!(
         "{CONFIG}[motion]\nkeyframes_only = true\n[[stream]]\nid = \"cam\"\nisMotion = true\nmotion_percent = 2\n"
     );
-    let server = Options::open().config(&config).start();
+    let server = Options::signed().config(&config).start();
     let mut client = Client::admin(&server);
     let _push = publish(&server, "cam", Clip::passing());
     eventually("one picture a second is looked at", seconds(20), || {
