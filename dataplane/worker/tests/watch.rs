@@ -27,8 +27,8 @@ fn moving(name: &str, size: (u32, u32), more: &[&str]) -> Vec<Sent> {
     let (width, height) = size;
     let wall = format!("color=c=0x909090:s={width}x{height}:r=25:d=12,noise=alls=6:allf=t:all_seed=1");
     let thing = format!("color=c=0x303030:s={}x{}:r=25:d=12", width / 6, height / 3);
-    let way = format!("overlay=x='-w+(W+2*w)*(t-5)/4':y=H/3:enable='between(t,5,9)',format=yuv420p");
-    let arguments = ["-f", "lavfi", "-i", &wall, "-f", "lavfi", "-i", &thing, "-filter_complex", &way];
+    let way = "overlay=x='-w+(W+2*w)*(t-5)/4':y=H/3:enable='between(t,5,9)',format=yuv420p";
+    let arguments = ["-f", "lavfi", "-i", &wall, "-f", "lavfi", "-i", &thing, "-filter_complex", way];
     let usual = ["-c:v", "libx264", "-preset", "veryfast", "-sc_threshold", "0"];
     clip(name, &[&arguments[..], &usual, more].concat())
 }
@@ -158,7 +158,7 @@ fn cpu(pid: u32) -> Duration {
 fn cost(name: &str, node: &Node, watches: u64, motion: MotionSettings) {
     let mut worker = Worker::start();
     (1..=watches).for_each(|number| worker.order(&watch(node, number, motion)));
-    let watched = |worker: &Worker| {
+    let seen = |worker: &Worker| {
         let said = worker.said();
         let ones = said.iter().filter_map(|report| match report {
             Report::Watched { watch, .. } => Some(*watch),
@@ -167,15 +167,15 @@ fn cost(name: &str, node: &Node, watches: u64, motion: MotionSettings) {
         ones.collect::<std::collections::BTreeSet<u64>>().len() as u64
     };
     let until = Instant::now() + Duration::from_mins(1);
-    while watched(&worker) < watches {
-        assert!(Instant::now() < until, "only {} of {watches} begin", watched(&worker));
+    while seen(&worker) < watches {
+        assert!(Instant::now() < until, "only {} of {watches} begin", seen(&worker));
         sleep(Duration::from_millis(100));
     }
     sleep(Duration::from_secs(2));
     let (pid, begun) = (worker.child.id(), Instant::now());
     let before = cpu(pid);
     sleep(Duration::from_secs(20));
-    let cores = (cpu(pid) - before).as_secs_f64() / begun.elapsed().as_secs_f64();
+    let cores = cpu(pid).saturating_sub(before).as_secs_f64() / begun.elapsed().as_secs_f64();
     let said = worker.said();
     let rates: Vec<f32> = said
         .iter()

@@ -161,12 +161,15 @@ impl Object {
     }
 }
 
+/// Brightness of views, by their number and the width of the picture.
+type Seen = HashMap<(usize, u32), Rc<Vec<f32>>>;
+
 /// A clip.
 pub(super) struct Clip {
     seed: u64,
     views: Vec<(i64, View)>,
     /// What views look like, by number and size: they do not change.
-    seen: RefCell<HashMap<(usize, u32), Rc<Vec<f32>>>>,
+    seen: RefCell<Seen>,
     object: Option<(Range<i64>, Object)>,
     /// Grey levels.
     noise: f32,
@@ -201,7 +204,7 @@ impl Clip {
         let object_at = moment(QUIET_MS, 10_000);
         match kind {
             Kind::Noise | Kind::ObjectInNoise => {
-                clip.noise = random.within(4.0..if kind == Kind::Noise { 14.0 } else { 8.0 })
+                clip.noise = random.within(4.0..if kind == Kind::Noise { 14.0 } else { 8.0 });
             }
             Kind::Rain | Kind::ObjectInRain => {
                 let drops = random.within(20.0..if kind == Kind::Rain { 160.0 } else { 80.0 });
