@@ -44,6 +44,21 @@ impl Clip {
         Self::encode(&Coding::usual("small", "250k", 30, 10), "testsrc2=size=320x180:rate=30")
     }
 
+    /// 640x360 at 30 per second, a keyframe every second, AAC; 16 s. A wall with the noise of a camera: from 8 s to 11 s something dark goes from left
+    /// to right in the middle.
+    pub fn passing() -> Self {
+        let wall = "color=c=0x909090:s=640x360:r=30,noise=alls=6:allf=t:all_seed=1[wall]";
+        let thing = "color=c=0x303030:s=110x120:r=30[thing]";
+        let way = "[wall][thing]overlay=x='-w+(W+2*w)*(t-8)/3':y=120:enable='between(t,8,11)'";
+        Self::encode(&Coding::usual("passing", "600k", 30, 16), &format!("{wall};{thing};{way}"))
+    }
+
+    /// The same wall, and nothing else; 10 s.
+    pub fn wall() -> Self {
+        let wall = "color=c=0x909090:s=640x360:r=30,noise=alls=6:allf=t:all_seed=1";
+        Self::encode(&Coding::usual("wall", "600k", 30, 10), wall)
+    }
+
     /// Like [`Clip::small`] with one keyframe in its 10 s.
     pub fn long_gop() -> Self {
         Self::encode(&Coding::usual("long-gop", "250k", 300, 10), "testsrc2=size=320x180:rate=30")

@@ -3,7 +3,7 @@
 use std::net::IpAddr;
 
 use millstream_control_protocol::diagnosis::{Condition, Diagnosis};
-use millstream_control_protocol::event::{Event, What};
+use millstream_control_protocol::event::{Event, MotionRegion, What};
 use millstream_control_protocol::exchange::{HOOK_BLAME_MAX, HookLine, Report, Status};
 use millstream_control_protocol::live::{Live, Viewer};
 use millstream_proto::id::Id;
@@ -98,6 +98,11 @@ pub(super) fn bytes_of_diagnosis(told: &Diagnosis) -> usize {
     size_of::<Diagnosis>() + 64 + 2 * told.stream.len() + told.conditions.iter().map(of).sum::<usize>()
 }
 
+/// A number from 0 to 1, whatever it was.
+fn part(number: f64) -> f64 {
+    if number.is_finite() { number.clamp(0.0, 1.0) } else { 0.0 }
+}
+
 fn tidy_event(event: &mut Event) {
     // A refusal may name no stream; nothing else has another name than an id.
     if Id::new(&event.stream).is_err() {
@@ -129,6 +134,21 @@ fn tidy_event(event: &mut Event) {
         What::RecordingFile { recording, path, .. } => {
             cut(recording, WORD_BYTES_MAX);
             cut(path, WORD_BYTES_MAX);
+        }
+        What::Motion { score, regions, picture, why, .. } => {
+            *score = part(*score);
+            cut_list(regions, LIST_LEN_MAX);
+            for MotionRegion { x, y, width, height, score } in regions.iter_mut() {
+                for number in [x, y, width, height, score] {
+                    *number = part(*number);
+                }
+            }
+            cut(picture, WORD_BYTES_MAX);
+            cut(why, WORD_BYTES_MAX);
+        }
+        What::MotionClip { path, why, .. } => {
+            cut(path, WORD_BYTES_MAX);
+            cut(why, TEXT_BYTES_MAX);
         }
         What::Refused { action, why, reason, .. } => {
             cut(action, WORD_BYTES_MAX);
@@ -199,6 +219,11 @@ fn tidy_live(live: &mut Live) {
     for count in &mut live.viewers {
         cut(&mut count.protocol, WORD_BYTES_MAX);
     }
+    if let Some(motion) = &mut live.motion {
+        motion.score = part(motion.score);
+        motion.pictures_s = if motion.pictures_s.is_finite() { motion.pictures_s.max(0.0) } else { 0.0 };
+        motion.why.iter_mut().for_each(|why| cut(why, TEXT_BYTES_MAX));
+    }
     let Some(publisher) = &mut live.publisher else { return };
     cut(&mut publisher.protocol, WORD_BYTES_MAX);
     cut(&mut publisher.peer, WORD_BYTES_MAX);
@@ -235,13 +260,14 @@ pub(super) fn bytes_of(live: &Live) -> usize {
             + repairs.sum::<usize>()
             + dropped.sum::<usize>()
     });
+    let motion = live.motion.as_ref().and_then(|motion| motion.why.as_ref()).map_or(0, String::len);
     // The map has the id, too.
-    size_of::<Live>() + 64 + 2 * live.id.len() + publisher + live.viewers.len() * 96
+    size_of::<Live>() + 64 + motion + 2 * live.id.len() + publisher + live.viewers.len() * 96
 }
 
 #[cfg(test)]
 mod tests {
-    use millstream_control_protocol::live::{Publisher, ViewerCount};
+    use millstream_control_protocol::live::{Motion, Publisher, ViewerCount};
 
     use super::*;
 
@@ -280,6 +306,7 @@ mod tests {
             id: id.to_owned(),
             publisher: Some(Publisher { encoder: long(), ..Publisher::default() }),
             viewers: vec![ViewerCount::default(); 10_000],
+            motion: Some(Motion { score: f64::NAN, pictures_s: -1.0, why: Some(long()), ..Motion::default() }),
             ..Live::default()
         };
         let mut report = Report {
@@ -304,7 +331,28 @@ mod tests {
         let live = report.live.as_deref().unwrap();
         assert_eq!((live.len(), live[0].viewers.len()), (1, LIST_LEN_MAX));
         assert!(bytes_of(&live[0]) < 16 << 10);
+        let motion = live[0].motion.as_ref().unwrap();
+        assert_eq!((motion.score, motion.pictures_s), (0.0, 0.0));
         assert_eq!((report.events.len(), report.events[0].stream.as_str()), (EVENTS_PER_REPORT_MAX, ""));
+        let region = MotionRegion { x: f64::INFINITY, y: -1.0, width: 7.0, height: 0.5, score: f64::NAN };
+        let (regions, picture) = (vec![region; 1_000], long());
+        let mut event = Event {
+            what: What::Motion {
+                active: true,
+                from_unix_ms: 1,
+                lasted_ms: 0,
+                score: 1e300,
+                regions,
+                picture,
+                why: long(),
+            },
+            ..Event::default()
+        };
+        tidy_event(&mut event);
+        let What::Motion { score, regions, picture, .. } = &event.what else { panic!("{event:?}") };
+        let expected = MotionRegion { x: 0.0, y: 0.0, width: 1.0, height: 0.5, score: 0.0 };
+        assert_eq!((*score, regions.len(), regions[0]), (1.0, LIST_LEN_MAX, expected));
+        assert!(picture.len() <= WORD_BYTES_MAX);
         let all = serde_json::to_vec(&report).unwrap().len();
         assert!(all < 4 << 20, "{all} bytes are left");
     }

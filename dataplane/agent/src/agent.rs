@@ -15,12 +15,12 @@ use millstream_engine::directory::{Changed, Directory, Updated};
 use tokio::sync::{Notify, Semaphore, watch};
 use tokio::time::{sleep, timeout};
 
+use super::beside::{AddToLive, Beside};
 use super::control::Control;
 use super::diagnosis::{Diagnoses, KnownShed, ShowShed};
 use super::following::{Following, Judgement, Whole, is_whole, reassign, rebind, update_of};
 use super::modules::Modules;
 use super::recordings::Records;
-use super::relays::{KnownRelays, ShowRelays};
 use super::reporter::Reporter;
 use super::runner::{Runner, Runs};
 use super::slates::Slates;
@@ -70,8 +70,8 @@ pub struct Agent {
     /// By id.
     tasks: BTreeMap<String, Task>,
     records: Records,
-    relays: KnownRelays,
     shed: KnownShed,
+    beside: Beside,
     runs: Runs,
     modules_dir: Option<PathBuf>,
     slates_dir: Option<PathBuf>,
@@ -175,8 +175,8 @@ impl Agent {
             bindings,
             tasks: BTreeMap::new(),
             records: Records::default(),
-            relays: KnownRelays::default(),
             shed: KnownShed::default(),
+            beside: Beside::default(),
             runs: Runs::default(),
             modules_dir: None,
             slates_dir: None,
@@ -228,8 +228,8 @@ impl Agent {
     }
 
     /// Streams are pushed on by whoever this asks.
-    pub fn show_relays(mut self, show: ShowRelays) -> Self {
-        self.relays = KnownRelays(Some(show));
+    pub fn beside(mut self, adds: Vec<AddToLive>) -> Self {
+        self.beside = Beside(adds);
         self
     }
 
@@ -247,7 +247,7 @@ impl Agent {
 
     /// Runs until it is told to stop (`true`), and then tells control what has happened up to there.
     pub async fn run(mut self, mut stop: watch::Receiver<bool>) {
-        let who = (self.identity.clone(), self.runs.clone(), self.records.clone(), self.relays.clone());
+        let who = (self.identity.clone(), self.runs.clone(), self.records.clone(), self.beside.clone());
         let reporter = Reporter::new(self.control.clone(), self.engine.clone(), Arc::clone(&self.shared), who);
         let reporter = reporter.diagnosing(Diagnoses::new(self.runs.clone(), self.shed.clone()));
         let reporting = tokio::spawn(reporter.run(stop.clone()));
@@ -383,9 +383,9 @@ impl Agent {
             };
             let (engine, shared) = (self.engine.clone(), Arc::clone(&self.shared));
             let (control, runs) = (self.control.clone(), self.runs.clone());
-            let (records, relays) = (self.records.clone(), self.relays.clone());
+            let (records, beside) = (self.records.clone(), self.beside.clone());
             tokio::spawn(async move {
-                let answer = orders::carry_out(&engine, (&control, &runs), (&records, &relays), &command.what).await;
+                let answer = orders::carry_out(&engine, (&control, &runs), (&records, &beside), &command.what).await;
                 shared.done(Outcome { number: command.number, answer });
                 drop(permit);
             });

@@ -11,6 +11,7 @@
 #![forbid(unsafe_code)]
 
 mod agent;
+pub mod beside;
 pub mod callback;
 pub mod control;
 pub mod diagnosis;
@@ -19,7 +20,6 @@ pub mod kept;
 mod modules;
 mod orders;
 pub mod recordings;
-pub mod relays;
 mod reporter;
 pub mod runner;
 mod slates;

@@ -8,10 +8,10 @@ use millstream_engine::admin::remote::Unanswered;
 use millstream_proto::id::Id;
 use tokio::time::timeout;
 
+use super::beside::Beside;
 use super::control::Control;
 use super::modules;
 use super::recordings::Records;
-use super::relays::KnownRelays;
 use super::runner::{LogPage, LogsOf, Runs};
 use millstream_fleet::limits::HOOK_LINES_MAX;
 
@@ -22,7 +22,7 @@ const SHARDS_WAIT: Duration = Duration::from_millis(1500);
 pub(super) async fn carry_out(
     engine: &Remote,
     (control, runs): (&Control, &Runs),
-    (records, relays): (&Records, &KnownRelays),
+    (records, beside): (&Records, &Beside),
     order: &Order,
 ) -> Answer {
     match order {
@@ -31,14 +31,14 @@ pub(super) async fn carry_out(
         Order::LookAtRecording { recording } => return records.look(recording).await,
         _ => {}
     }
-    match timeout(SHARDS_WAIT, answer(engine, runs, relays, order)).await {
+    match timeout(SHARDS_WAIT, answer(engine, runs, beside, order)).await {
         Ok(Ok(answer)) => answer,
         Ok(Err(unanswered)) => Answer::Failed { reason: unanswered.to_string() },
         Err(_) => Answer::Failed { reason: "the shards did not answer in time".to_owned() },
     }
 }
 
-async fn answer(engine: &Remote, runs: &Runs, relays: &KnownRelays, order: &Order) -> Result<Answer, Unanswered> {
+async fn answer(engine: &Remote, runs: &Runs, beside: &Beside, order: &Order) -> Result<Answer, Unanswered> {
     Ok(match order {
         Order::KickSession { session } => Answer::Kicked { sessions: u64::from(engine.kick_session(*session).await?) },
         Order::KickStream { stream, whom } => match Id::new(stream) {
@@ -50,7 +50,7 @@ async fn answer(engine: &Remote, runs: &Runs, relays: &KnownRelays, order: &Orde
             Ok(id) => {
                 let mut live = engine.look(&id).await?.map(Box::new);
                 if let Some(live) = &mut live {
-                    relays.add_to(live);
+                    beside.add_to(live);
                 }
                 Answer::Live { live }
             }

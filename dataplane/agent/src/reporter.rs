@@ -15,10 +15,10 @@ use tokio::sync::watch;
 use tokio::time::{Instant, Interval, MissedTickBehavior, interval, sleep_until, timeout};
 
 use super::agent::{Identity, Shared};
+use super::beside::Beside;
 use super::control::{Control, ControlError};
 use super::diagnosis::{self, Diagnoses, KnownShed};
 use super::recordings::Records;
-use super::relays::KnownRelays;
 use super::runner::Runs;
 use millstream_fleet::backoff::Backoff;
 use millstream_fleet::limits::{EVENTS_KEPT_MAX, EVENTS_PER_REPORT_MAX};
@@ -42,7 +42,7 @@ pub(super) struct Reporter {
     identity: Identity,
     runs: Runs,
     records: Records,
-    relays: KnownRelays,
+    beside: Beside,
     events: Option<Events>,
     waiting: VecDeque<Event>,
     /// Viewers of each stream, as they were counted last.
@@ -81,7 +81,7 @@ impl Reporter {
         control: Control,
         engine: Remote,
         shared: Arc<Shared>,
-        (identity, runs, records, relays): (Identity, Runs, Records, KnownRelays),
+        (identity, runs, records, beside): (Identity, Runs, Records, Beside),
     ) -> Self {
         let (least, most) = RETRY;
         let backoff = Backoff::new(least, most, identity.node.run ^ 1);
@@ -93,7 +93,7 @@ impl Reporter {
             identity,
             runs,
             records,
-            relays,
+            beside,
             events,
             waiting: VecDeque::new(),
             viewers: HashMap::new(),
@@ -226,7 +226,7 @@ impl Reporter {
             if with_live { timeout(LIVE_WAIT, self.engine.on_air()).await.ok().and_then(Result::ok) } else { None };
         if let Some(live) = &mut live {
             for live in live.iter_mut() {
-                self.relays.add_to(live);
+                self.beside.add_to(live);
             }
             self.viewers = live.iter().map(|live| (live.id.clone(), live.viewers.clone())).collect();
         }

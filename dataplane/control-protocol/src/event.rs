@@ -31,8 +31,25 @@ pub struct Event {
     pub what: What,
 }
 
+/// A part of a picture: numbers from 0 to 1, of its width and height.
+#[derive(Clone, Copy, PartialEq, Debug, Default, Serialize, Deserialize)]
+#[serde(default)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
+pub struct MotionRegion {
+    /// From the left.
+    pub x: f64,
+    /// From the top.
+    pub y: f64,
+    /// Across.
+    pub width: f64,
+    /// Down.
+    pub height: f64,
+    /// The part of its pixels that had changed.
+    pub score: f64,
+}
+
 /// What happened.
-#[derive(Clone, PartialEq, Eq, Debug, Default, Serialize, Deserialize)]
+#[derive(Clone, PartialEq, Debug, Default, Serialize, Deserialize)]
 #[serde(tag = "kind", rename_all = "snake_case")]
 #[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 pub enum What {
@@ -156,6 +173,51 @@ pub enum What {
         #[serde(default)]
         why: String,
     },
+    /// Motion in a stream's picture begins or is over.
+    Motion {
+        /// It begins.
+        #[serde(default)]
+        active: bool,
+        /// When it began, Unix milliseconds: the same in both events, and no other motion of the stream has it.
+        #[serde(default)]
+        from_unix_ms: u64,
+        /// How long it was, milliseconds; 0 where it begins.
+        #[serde(default)]
+        lasted_ms: u64,
+        /// The largest part of the picture that moved so far, 0 to 1.
+        #[serde(default)]
+        score: f64,
+        /// Where something moved when it began, the largest first.
+        #[serde(default, skip_serializing_if = "Vec::is_empty")]
+        regions: Vec<MotionRegion>,
+        /// Its picture, below the stream's path; empty where there is none.
+        #[serde(default, skip_serializing_if = "String::is_empty")]
+        picture: String,
+        /// Why it is over: `still`, `timeout`, `interrupted`: an open set; empty where it begins.
+        #[serde(default, skip_serializing_if = "String::is_empty")]
+        why: String,
+    },
+    /// The film of a motion is in the store, or cannot be made.
+    MotionClip {
+        /// When the motion began, Unix milliseconds, as its other events say.
+        #[serde(default)]
+        motion_from_unix_ms: u64,
+        /// Where the film is, below the stream's path; empty where it cannot be made.
+        #[serde(default)]
+        path: String,
+        /// When it begins, Unix milliseconds.
+        #[serde(default)]
+        from_unix_ms: u64,
+        /// How long it plays, milliseconds.
+        #[serde(default)]
+        duration_ms: u64,
+        /// Its length.
+        #[serde(default)]
+        bytes: u64,
+        /// Why it cannot be made; else empty.
+        #[serde(default, skip_serializing_if = "String::is_empty")]
+        why: String,
+    },
     /// Somebody was not let in.
     Refused {
         /// `publish`, `play`, or `connect` where it was kept out before it could say: an open set.
@@ -259,7 +321,7 @@ const fn one() -> u64 {
 
 impl What {
     /// The words for all that this release knows, with what each says.
-    pub const KINDS: [(&str, &str); 18] = [
+    pub const KINDS: [(&str, &str); 20] = [
         ("publish", "a publisher was admitted and has the stream's place"),
         ("unpublish", "a publisher that was admitted is gone; says why, how long it was on air, and who watched"),
         ("slate_started", "viewers of a stream without a publisher get its slate from now on"),
@@ -272,6 +334,8 @@ impl What {
         ("recording_failed", "a recording could not be begun, or lacks something for good; says why"),
         ("recording_deleted", "a recording is removed with all that belonged to it"),
         ("clip", "a clip of a recording is ready; or cannot be made, and why"),
+        ("motion", "motion in a stream's picture begins or is over; says where, and where its picture is"),
+        ("motion_clip", "the film of a motion is in the store, and where; or cannot be made, and why"),
         ("refused", "somebody was not let in; says why, and how many refusals it stands for"),
         ("left_out", "a stream told more than its share: so many of its events were left out"),
         ("hook_activated", "bindings of a hook have another version, by an operator"),
@@ -298,6 +362,8 @@ impl What {
             Self::RecordingFailed { .. } => "recording_failed",
             Self::RecordingDeleted { .. } => "recording_deleted",
             Self::Clip { .. } => "clip",
+            Self::Motion { .. } => "motion",
+            Self::MotionClip { .. } => "motion_clip",
             Self::Refused { .. } => "refused",
             Self::LeftOut { .. } => "left_out",
             Self::HookActivated { .. } => "hook_activated",
@@ -345,7 +411,24 @@ mod tests {
                 path: String::new(),
                 why: String::new(),
             }),
-            What::Clip { .. } => {
+            What::Clip { .. } => Some(What::Motion {
+                active: true,
+                from_unix_ms: 0,
+                lasted_ms: 0,
+                score: 0.0,
+                regions: Vec::new(),
+                picture: String::new(),
+                why: String::new(),
+            }),
+            What::Motion { .. } => Some(What::MotionClip {
+                motion_from_unix_ms: 0,
+                path: String::new(),
+                from_unix_ms: 0,
+                duration_ms: 0,
+                bytes: 0,
+                why: String::new(),
+            }),
+            What::MotionClip { .. } => {
                 Some(What::Refused { action: String::new(), why: String::new(), reason: String::new(), count: 1 })
             }
             What::Refused { .. } => Some(What::LeftOut { count: 1 }),

@@ -26,6 +26,26 @@ pub struct Live {
     /// Where it is pushed on to, and how that goes.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub relays: Vec<Relay>,
+    /// How motion is looked for in it; `None`: it is not.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub motion: Option<Motion>,
+}
+
+/// How motion is looked for in a stream.
+#[derive(Clone, PartialEq, Debug, Default, Serialize, Deserialize)]
+#[serde(default)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
+pub struct Motion {
+    /// Its pictures are looked at.
+    pub watched: bool,
+    /// How many a second.
+    pub pictures_s: f64,
+    /// Since when something moves, Unix milliseconds; `None` where nothing does.
+    pub since_unix_ms: Option<u64>,
+    /// The largest part of the picture that has moved since then, 0 to 1.
+    pub score: f64,
+    /// Why nothing is looked at; `None` where it is, or has not begun.
+    pub why: Option<String>,
 }
 
 /// A server that a stream is pushed on to.

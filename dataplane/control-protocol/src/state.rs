@@ -90,6 +90,21 @@ pub struct Stream {
     /// Seconds between two of them; `None`: 30.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub image_s: Option<u32>,
+    /// Motion is looked for in it.
+    #[serde(skip_serializing_if = "is_off")]
+    pub motion: bool,
+    /// How much of the picture must change, percent; `None`: 30.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub motion_percent: Option<u32>,
+    /// How much a pixel must change, grey levels; `None`: 10.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub motion_diff: Option<u32>,
+    /// Seconds that an event of motion lasts behind the newest motion; `None`: 5.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub motion_duration_s: Option<u32>,
+    /// Seconds that it lasts at most; `None`: 60.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub motion_timeout_s: Option<u32>,
     /// Days that a recording is kept, for who removes what is old; 0: for ever.
     #[serde(skip_serializing_if = "is_none_days")]
     pub retention_days: u32,
@@ -127,6 +142,11 @@ impl Stream {
         add("video_time", self.video_s.map(|seconds| seconds.to_string()));
         add("isImage", switch(self.image, usual.image));
         add("image_time", self.image_s.map(|seconds| seconds.to_string()));
+        add("isMotion", switch(self.motion, usual.motion));
+        add("motion_percent", self.motion_percent.map(|percent| percent.to_string()));
+        add("motion_diff", self.motion_diff.map(|levels| levels.to_string()));
+        add("motion_duration", self.motion_duration_s.map(|seconds| seconds.to_string()));
+        add("motion_timeout", self.motion_timeout_s.map(|seconds| seconds.to_string()));
         add("retention_days", (self.retention_days != 0).then(|| self.retention_days.to_string()));
         add("dvr_window_s", self.dvr_window_s.map(|seconds| seconds.to_string()));
         add("isRtmps", switch(self.rtmps, usual.rtmps));
@@ -160,6 +180,11 @@ impl Default for Stream {
             video_s: None,
             image: false,
             image_s: None,
+            motion: false,
+            motion_percent: None,
+            motion_diff: None,
+            motion_duration_s: None,
+            motion_timeout_s: None,
             retention_days: 0,
             dvr_window_s: None,
             rtmps: false,

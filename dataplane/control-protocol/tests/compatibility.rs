@@ -38,6 +38,11 @@ fn stream() -> Stream {
         rtmps: false,
         image: false,
         image_s: None,
+        motion: false,
+        motion_percent: None,
+        motion_diff: None,
+        motion_duration_s: None,
+        motion_timeout_s: None,
         relays: Vec::new(),
         renditions: Vec::new(),
         labels: BTreeMap::from([("team".into(), "gate".into())]),
@@ -149,6 +154,7 @@ fn live() -> Live {
         }),
         viewers: vec![ViewerCount { protocol: "http-flv".into(), count: 12, estimated: false }],
         relays: Vec::new(),
+        motion: None,
     }
 }
 

@@ -30,6 +30,39 @@ const VIDEO_S: u32 = 60;
 /// Seconds between two pictures that are kept where nothing is said.
 const IMAGE_S: u32 = 30;
 
+/// How motion is looked for.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Motion {
+    /// How much of the picture must change, percent, 1 to 100.
+    pub percent: u8,
+    /// How much a pixel must change, grey levels.
+    pub diff: u8,
+    /// Seconds that an event lasts behind the newest motion.
+    pub duration_s: u32,
+    /// Seconds that it lasts at most.
+    pub timeout_s: u32,
+}
+
+impl Motion {
+    /// Where nothing is said.
+    const USUAL: Self = Self { percent: 30, diff: 10, duration_s: 5, timeout_s: 60 };
+    /// Longest of its times, seconds.
+    const SECONDS_MAX: u32 = 86_400;
+
+    fn of(stream: &Stream) -> Option<Self> {
+        let small = |said: Option<u32>, usual: u8, most: u8| {
+            said.map_or(usual, |said| u8::try_from(said).unwrap_or(most).clamp(1, most))
+        };
+        let seconds = |said: Option<u32>, usual| said.unwrap_or(usual).clamp(1, Self::SECONDS_MAX);
+        stream.motion.then(|| Self {
+            percent: small(stream.motion_percent, Self::USUAL.percent, 100),
+            diff: small(stream.motion_diff, Self::USUAL.diff, u8::MAX),
+            duration_s: seconds(stream.motion_duration_s, Self::USUAL.duration_s),
+            timeout_s: seconds(stream.motion_timeout_s, Self::USUAL.timeout_s),
+        })
+    }
+}
+
 /// How a stream behaves.
 #[derive(Clone, PartialEq, Eq, Debug, Default)]
 pub struct Settings {
@@ -53,6 +86,8 @@ pub struct Settings {
     pub video_s: Option<u32>,
     /// A picture of it is kept every so many seconds.
     pub image_s: Option<u32>,
+    /// Motion is looked for in it.
+    pub motion: Option<Motion>,
     /// Seconds that an object of a recording holds, whether it is recorded or not; `None`: as usual.
     pub object_s: Option<u32>,
     /// Days that a recording is kept; 0: for ever.
@@ -276,6 +311,7 @@ fn read(stream: &Stream, warnings: &mut Vec<String>) -> Option<Change> {
         on_demand_s,
         video_s: stream.video.then(|| stream.video_s.unwrap_or(VIDEO_S)),
         image_s: stream.image.then(|| stream.image_s.unwrap_or(IMAGE_S)),
+        motion: Motion::of(stream),
         object_s: stream.on_demand_s,
         retention_days: stream.retention_days,
         by_hand: None,

@@ -6,8 +6,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::{Context as _, anyhow};
+use millstream_agent::beside::AddToLive;
 use millstream_agent::diagnosis::ShowShed;
-use millstream_agent::relays::ShowRelays;
 use millstream_agent::{Control as LinkTo, FixedStreams, Identity};
 use millstream_api::chain::ShowChain;
 use millstream_api::clock::Clock;
@@ -123,10 +123,10 @@ pub(crate) struct Here {
     pub(crate) hooks: HookHost,
     /// Who has its recordings.
     pub(crate) recordings: Option<Tasks>,
-    /// How streams that are pushed on do.
-    pub(crate) relays: ShowRelays,
     /// Which renditions its machine is too slow for.
     pub(crate) shed: ShowShed,
+    /// Who knows how streams do that are pushed on, or watched.
+    pub(crate) beside: Vec<AddToLive>,
 }
 
 /// The streams of the configuration file, to be changed while everything runs.

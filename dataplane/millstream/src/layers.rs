@@ -85,6 +85,8 @@ pub(crate) struct Layers {
     pub(crate) webhooks_allow: Vec<Network>,
     /// Networks that relays may go to although they are not public.
     pub(crate) relay_allow: Vec<Network>,
+    /// Motion is looked for in keyframes alone.
+    pub(crate) motion_keyframes_only: bool,
     /// Streams of the configuration file.
     pub(crate) streams: Vec<Stream>,
     /// What this process is of its fleet.
@@ -187,6 +189,7 @@ pub(crate) fn merge(flags: Flags, settings: Settings) -> anyhow::Result<Layers> 
         acme,
         webhooks_allow,
         relay_allow: settings.relay_allow,
+        motion_keyframes_only: settings.motion_keyframes_only.unwrap_or_default(),
         streams,
         role,
         node_name,

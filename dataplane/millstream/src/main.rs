@@ -38,6 +38,7 @@ mod hooks;
 mod keys;
 mod layers;
 mod logging;
+mod motion;
 mod node;
 mod notify;
 mod own_metrics;

@@ -86,11 +86,10 @@ impl Joined {
     pub(crate) fn start(
         runtime: &Runtime,
         control: Control,
-        Here { engine, directory, identity, numbers, hooks, recordings, relays, shed }: Here,
+        Here { engine, directory, identity, numbers, hooks, recordings, shed, beside }: Here,
         kept: Option<Kept>,
     ) -> Self {
-        let mut agent =
-            Agent::counting(control, engine, directory, identity, numbers).show_relays(relays).show_shed(shed);
+        let mut agent = Agent::counting(control, engine, directory, identity, numbers).show_shed(shed).beside(beside);
         if let Some(runner) = hooks.runner {
             agent = agent.run_hooks(runner);
         }

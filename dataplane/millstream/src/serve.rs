@@ -4,6 +4,7 @@ use std::path::Path;
 use std::sync::Arc;
 
 use anyhow::{Context as _, bail};
+use millstream_agent::beside::AddToLive;
 use millstream_agent::{Control as LinkTo, Identity};
 use millstream_api::chain::ShowChain;
 use millstream_api::clock::Clock;
@@ -33,6 +34,7 @@ use crate::cli::{Failure, ServeFlags};
 use crate::control::{self, CONTROL_TLS_KEY, Control, FileStreams, Here, Told};
 use crate::hook_host::HookHost;
 use crate::layers::{self, Layers};
+use crate::motion::{Motions, watched as watched_for_motion};
 use crate::node::{self, Joined, Kept};
 use crate::pictures::photographed;
 use crate::recordings::{Recordings, Running};
@@ -110,7 +112,9 @@ fn as_all(
     let config = Config { grants: grants(&layers, &secrets), ..layers.config.clone() };
     let (config, relays) = relayed(config, layers.relay_allow.clone(), identity.node.run, runtime);
     let (config, transcoding) = transcoded(config, runtime).map_err(Failure::Running)?;
-    let config = counted(recorded(config, recordings.as_ref(), transcoding.workers(), runtime), &numbers);
+    let keyframes_only = layers.motion_keyframes_only;
+    let (config, motions) = recorded(config, recordings.as_ref(), transcoding.workers(), keyframes_only, runtime);
+    let config = counted(config, &numbers);
     let directory = config.directory.clone();
     // Whoever comes before the node has heard of them is not to get past them.
     let bindings = runtime.block_on(millstream_api::hooks::bound(store.as_ref()));
@@ -120,6 +124,7 @@ fn as_all(
     let remote = engine.remote();
     let shed = transcoding.shed();
     transcoding.reach(remote.clone());
+    let beside = beside(relays, motions, &remote);
     hooks.decide_for(&remote);
     let tasks = recordings.as_ref().map(|recordings| recordings.tasks(runtime));
     let recordings = recordings.map(|recordings| recordings.tell(remote.clone(), runtime));
@@ -134,7 +139,7 @@ fn as_all(
     };
     let mut control = Control::start(runtime, store, told).map_err(Failure::Running)?;
     control
-        .join(runtime, Here { engine: remote, directory, identity, numbers, hooks, recordings: tasks, relays, shed });
+        .join(runtime, Here { engine: remote, directory, identity, numbers, hooks, recordings: tasks, shed, beside });
     info!("ready");
     notify::tell(notify::READY);
     let (signals, reload) = signals;
@@ -193,13 +198,15 @@ fn as_node(
     let (hooks, chain) = start_hooks(&layers, &secrets, kept.bindings(), runtime)?;
     let grants = grants(&layers, &secrets);
     let recordings = start_recordings(&layers, runtime);
+    let keyframes_only = layers.motion_keyframes_only;
     let config = Config { control: Some(layers.control), directory: directory.clone(), grants, ..layers.config };
     let (config, relays) = relayed(config, layers.relay_allow, identity.node.run, runtime);
     let (config, transcoding) = transcoded(config, runtime).map_err(Failure::Running)?;
-    let config = recorded(config, recordings.as_ref(), transcoding.workers(), runtime);
+    let (config, motions) = recorded(config, recordings.as_ref(), transcoding.workers(), keyframes_only, runtime);
     let engine = start(counted(config, &numbers), chain)?;
     let shed = transcoding.shed();
     transcoding.reach(engine.remote());
+    let beside = beside(relays, motions, &engine.remote());
     hooks.decide_for(&engine.remote());
     let tasks = recordings.as_ref().map(|recordings| recordings.tasks(runtime));
     let recordings = recordings.map(|recordings| recordings.tell(engine.remote(), runtime));
@@ -207,7 +214,7 @@ fn as_node(
     (identity.rtmp_url, identity.http_url) = public::urls(&layers.public, engine.addresses());
     identity.rtmps_url = public::rtmps_url(&layers.public, engine.addresses());
     let (certificates, _) = watched(certificates, Some(&engine.remote()), runtime);
-    let here = Here { engine: engine.remote(), directory, identity, numbers, hooks, recordings: tasks, relays, shed };
+    let here = Here { engine: engine.remote(), directory, identity, numbers, hooks, recordings: tasks, shed, beside };
     let joined = Joined::start(runtime, link, here, Some(kept));
     info!("ready");
     notify::tell(notify::READY);
@@ -248,15 +255,31 @@ fn start_recordings(layers: &Layers, runtime: &Runtime) -> Option<Recordings> {
     }
 }
 
-/// The configuration of an engine whose streams, and pictures of them, are recorded.
-fn recorded(config: Config, recordings: Option<&Recordings>, workers: Option<Workers>, runtime: &Runtime) -> Config {
+/// The configuration of an engine whose streams, and pictures of them, are recorded, and in which motion is looked for.
+fn recorded(
+    config: Config,
+    recordings: Option<&Recordings>,
+    workers: Option<Workers>,
+    keyframes_only: bool,
+    runtime: &Runtime,
+) -> (Config, Option<Motions>) {
     match recordings {
         Some(recordings) => {
-            let config = photographed(config, workers, recordings.store(), runtime);
-            recordings.config(config, runtime)
+            let config = photographed(config, workers.clone(), recordings.store(), runtime);
+            let (config, motions) = watched_for_motion(config, workers, recordings.store(), keyframes_only, runtime);
+            (recordings.config(config, runtime), motions)
         }
-        None => config,
+        None => (config, None),
     }
+}
+
+/// Who knows how streams do that are pushed on, or watched. Control hears of motion from here on.
+fn beside(relays: AddToLive, motions: Option<Motions>, engine: &Remote) -> Vec<AddToLive> {
+    let of_motion = motions.map(|motions| {
+        motions.tell_to(engine.clone());
+        motions.beside()
+    });
+    std::iter::once(relays).chain(of_motion).collect()
 }
 
 /// The configuration of an engine whose `/metrics` show these, too.

@@ -84,6 +84,8 @@ pub(crate) struct Settings {
     pub(crate) webhooks_allow: Vec<Network>,
     /// Networks that relays may go to although they are not public.
     pub(crate) relay_allow: Vec<Network>,
+    /// Motion is looked for in keyframes alone.
+    pub(crate) motion_keyframes_only: Option<bool>,
     pub(crate) auth: Option<AuthPreset>,
     pub(crate) legacy_keys: Vec<Secret>,
     pub(crate) grants: GrantSettings,
@@ -324,6 +326,10 @@ fn walk(mut file: Table<'_>, f: &mut Findings<'_>) -> Settings {
     let mut relay = file.table(f, "relay");
     set.relay_allow = relay.take(f, "allow", networks).unwrap_or_default();
     relay.close(f);
+
+    let mut motion = file.table(f, "motion");
+    set.motion_keyframes_only = motion.take(f, "keyframes_only", boolean);
+    motion.close(f);
 
     let mut auth = file.table(f, "auth");
     set.auth = auth.take(f, "preset", |v| values::auth(string(v)?));

@@ -125,7 +125,7 @@ async fn speak(
         shared.is_started(told.started());
         shared.sheds(&told);
         // One that makes something tells how it does every few seconds.
-        let owes_word = !*was_ready || told.started() > 0;
+        let owes_word = !*was_ready || told.started() > 0 || shared.is_watching();
         let silent_at = heard_at + SILENT_MOST;
         if owes_word && Instant::now() >= silent_at {
             return Some(Ended::Silent(SILENT_MOST));
@@ -150,6 +150,7 @@ async fn speak(
                         Ok(Some(Message { header, payload })) => {
                             *was_ready |= matches!(header, Report::Ready { .. });
                             heard(&mut told, &header);
+                            shared.heard_of_motion(&header, &payload);
                             shared.heard_of_picture(&header, payload);
                         }
                         Err(error) => return Some(error.into()),

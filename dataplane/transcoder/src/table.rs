@@ -173,7 +173,8 @@ impl Told {
     }
 }
 
-const fn wait_after(why: Why) -> Duration {
+/// How long what ended is not tried again.
+pub(crate) const fn wait_after(why: Why) -> Duration {
     match why {
         Why::Gone | Why::Stopped => GONE_WAIT,
         Why::Unsupported | Why::TooLarge | Why::NotSmaller | Why::TooSlow | Why::BadOrder => HOPELESS_WAIT,

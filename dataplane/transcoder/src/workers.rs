@@ -16,13 +16,15 @@ use millstream_fleet::backoff::Backoff;
 use millstream_hub::config::Rendition;
 use millstream_proto::id::Id;
 use millstream_proto::sign::job::{JOB_KEY_BYTES, JobKey};
-use millstream_worker::protocol::{Order, QUALITY, Report, SecretUrl};
+use millstream_worker::protocol::{MotionSettings, Order, QUALITY, Report, SecretUrl};
 use tokio::runtime::Handle;
 use tokio::sync::Notify;
+use tokio::sync::mpsc::Sender;
 
 use super::process;
 use super::snapshots::{Asker, Picture, Snapshots};
 use super::table::{self, Places, Told, Wanted};
+use super::watches::{Seen, WatchOrder, Watches};
 
 /// A worker that ends is started again after this long at first, and at most.
 const RESTART_LEAST: Duration = Duration::from_millis(100);
@@ -65,6 +67,7 @@ pub(crate) struct Shared {
     addresses: OnceLock<Addresses>,
     wanted: Mutex<Wanted>,
     snapshots: Mutex<Snapshots>,
+    watches: Mutex<Watches>,
     engine: OnceLock<Remote>,
     /// Somebody keeps the worker.
     kept: OnceLock<()>,
@@ -86,6 +89,7 @@ impl Workers {
             addresses: OnceLock::new(),
             wanted: Mutex::default(),
             snapshots: Mutex::default(),
+            watches: Mutex::default(),
             engine: OnceLock::new(),
             kept: OnceLock::new(),
             notify: Notify::new(),
@@ -120,10 +124,20 @@ impl Workers {
         Id::new(stream).ok().and_then(|id| shed.get(&id).cloned()).unwrap_or_default()
     }
 
+    /// Has a stream that is on air watched for motion until what this gives is dropped. What is seen is told to `tell`, and lost where that is full.
+    /// `None`: as many streams are watched as a worker takes.
+    pub fn watch(&self, stream: &Id, settings: MotionSettings, tell: Sender<Seen>) -> Option<Watching> {
+        let number = self.0.watches().want(stream, settings, tell)?;
+        self.0.notify.notify_one();
+        self.0.keep();
+        Some(Watching { shared: Arc::clone(&self.0), stream: stream.clone(), number })
+    }
+
     /// OpenMetrics text, without its end.
     pub fn numbers(&self) -> String {
         let (started, restarts) = (self.0.started.load(Ordering::Relaxed), self.0.restarts.load(Ordering::Relaxed));
         let wanted: usize = self.0.wanted().values().map(Vec::len).sum();
+        let (watched, seen) = self.0.watches().counts();
         format!(
             "# HELP millstream_renditions Renditions that viewers ask for, and those that are made now.\n\
              # TYPE millstream_renditions gauge\n\
@@ -131,8 +145,32 @@ impl Workers {
              millstream_renditions{{state=\"made\"}} {started}\n\
              # HELP millstream_worker_restarts Workers that ended and were started again.\n\
              # TYPE millstream_worker_restarts counter\n\
-             millstream_worker_restarts_total {restarts}\n"
+             millstream_worker_restarts_total {restarts}\n\
+             # HELP millstream_motion_streams Streams in which motion is looked for, and those whose pictures are looked at now.\n\
+             # TYPE millstream_motion_streams gauge\n\
+             millstream_motion_streams{{state=\"wanted\"}} {watched}\n\
+             millstream_motion_streams{{state=\"watched\"}} {seen}\n"
         )
+    }
+}
+
+/// A stream that is watched. Dropped, it is no more.
+pub struct Watching {
+    shared: Arc<Shared>,
+    stream: Id,
+    number: u64,
+}
+
+impl fmt::Debug for Watching {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_tuple("Watching").field(&self.stream).finish()
+    }
+}
+
+impl Drop for Watching {
+    fn drop(&mut self) {
+        self.shared.watches().unwant(&self.stream, self.number);
+        self.shared.notify.notify_one();
     }
 }
 
@@ -169,6 +207,7 @@ async fn keep_worker(shared: Arc<Shared>) {
         let (begun, mut was_ready) = (Instant::now(), false);
         let ended = process::run(&shared, &shared.program, &mut was_ready).await;
         shared.snapshots().forget_requests();
+        shared.watches().forget();
         shared.restarts.fetch_add(1, Ordering::Relaxed);
         if was_ready && begun.elapsed() >= LASTED {
             backoff.reset();
@@ -189,6 +228,20 @@ impl Shared {
 
     fn snapshots(&self) -> MutexGuard<'_, Snapshots> {
         self.snapshots.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn watches(&self) -> MutexGuard<'_, Watches> {
+        self.watches.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Pictures of some stream are looked at.
+    pub(crate) fn is_watching(&self) -> bool {
+        self.watches().counts().1 > 0
+    }
+
+    /// Takes what was seen of a stream.
+    pub(crate) fn heard_of_motion(&self, report: &Report, payload: &Bytes) {
+        self.watches().heard(report, payload, Instant::now());
     }
 
     fn want_picture(self: &Arc<Self>, asker: Asker, stream: &Id) {
@@ -236,7 +289,14 @@ impl Shared {
                     quality: QUALITY,
                 };
                 orders.extend(self.snapshots().requests().into_iter().map(picture));
-                (orders, look_at)
+                let (watches, watch_at) = self.watches().orders(Instant::now());
+                orders.extend(watches.into_iter().map(|order| match order {
+                    WatchOrder::Watch(watch, stream, motion) => {
+                        Order::Watch { watch, source: SecretUrl::new(at.stream(&stream)), motion }
+                    }
+                    WatchOrder::Unwatch(watch) => Order::Unwatch { watch },
+                }));
+                (orders, look_at.into_iter().chain(watch_at).min())
             }
             None => (Vec::new(), None),
         }

@@ -23,11 +23,11 @@ use std::io;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
-use crate::picture::{Colour, Picture};
 use crate::protocol::{NAME_CHARS_MAX, RENDITIONS_MAX, Rendition, SecretUrl, Why};
 use crate::reporter::Reporter;
 use pipeline::{Pipeline, Role};
 use running::Running;
+pub(crate) use shared::Jobs;
 use shared::Shared;
 
 /// Pixels and kbit/s that a rendition may ask for.
@@ -44,10 +44,17 @@ pub(crate) struct Job {
 }
 
 impl Job {
-    /// Starts a job.
-    pub(crate) fn start(id: u64, source: SecretUrl, renditions: Vec<Rendition>, reporter: Reporter) -> Self {
+    /// Starts a job, whose pictures are shared with `jobs`.
+    pub(crate) fn start(
+        id: u64,
+        source: SecretUrl,
+        renditions: Vec<Rendition>,
+        reporter: Reporter,
+        jobs: &Jobs,
+    ) -> Self {
         tracing::info!(job = id, renditions = renditions.len(), "job starts");
         let shared = Arc::new(Shared::new(id, source, reporter));
+        jobs.add(&shared);
         let mut job = Self { shared, renditions: Vec::new(), pipeline: None };
         job.set(renditions);
         job
@@ -106,12 +113,6 @@ impl Job {
     /// It has ended by itself.
     pub(crate) fn is_over(&self) -> bool {
         self.shared.is_over()
-    }
-
-    /// The stream that it is made from, and the newest picture of it, if it is fresh.
-    pub(crate) fn newest(&self, stream: &str) -> Option<(Arc<Picture>, Colour, u32)> {
-        let same = crate::net::source::stream_of(&self.shared.source) == stream;
-        if same { self.shared.meeting.newest() } else { None }
     }
 }
 

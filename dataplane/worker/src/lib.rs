@@ -1,8 +1,8 @@
-//! Workers: a process of its own that decodes, scales, encodes and takes pictures, so that a hostile bitstream costs a worker and never the node.
+//! Workers: a process of its own that decodes, scales, encodes, takes pictures and looks for motion, so that a hostile bitstream costs a worker and never the node.
 //!
 //! Reading order: [`protocol`] (what node and worker say to each other; the only part without the feature `codecs`), [`transcode`] (tags of a
 //! stream become tags of its renditions, sans-IO) with `h264` and `codec` below it, `job` (the same by threads, from socket to socket),
-//! `snapshot`, [`run`] (the process), `sandbox` (what keeps it in).
+//! `snapshot`, [`motion`] (what moves in a picture, sans-IO) and `watch` (the same of a stream), [`run`] (the process), `sandbox` (what keeps it in).
 //!
 //! Invariants: what a stream sends never panics, and makes nothing grow past a maximum; an address, which holds a token, is never printed; a
 //! frame that cannot be decoded costs its GOP, a rendition that cannot be made costs itself, and neither costs another.
@@ -20,6 +20,8 @@ mod h264;
 #[cfg(feature = "codecs")]
 mod job;
 #[cfg(feature = "codecs")]
+pub mod motion;
+#[cfg(feature = "codecs")]
 mod net;
 #[cfg(feature = "codecs")]
 mod picture;
@@ -35,6 +37,8 @@ mod sandbox;
 mod snapshot;
 #[cfg(feature = "codecs")]
 pub mod transcode;
+#[cfg(feature = "codecs")]
+mod watch;
 
 #[cfg(feature = "codecs")]
 pub use picture::{Colour, Picture};

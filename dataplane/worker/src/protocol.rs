@@ -5,12 +5,14 @@
 //! word that is not known becomes `Unknown` and costs no more than itself. Addresses hold tokens, so they are [`SecretUrl`]s.
 mod capacity;
 mod frame;
+mod motion;
 mod secret_url;
 #[cfg(test)]
 mod tests;
 
 pub use capacity::{Capacity, macroblocks};
 pub use frame::{FrameError, HEADER_BYTES_MAX, Message, PAYLOAD_BYTES_MAX, Reader, encode};
+pub use motion::{Change, MotionSettings, Region, WhyEnded};
 pub use secret_url::SecretUrl;
 
 use serde::{Deserialize, Serialize};
@@ -68,6 +70,20 @@ pub enum Order {
         /// JPEG quality, 1 to 100.
         #[serde(default = "quality")]
         quality: u8,
+    },
+    /// Look for motion in a stream. The number is new with each; the watch stands until [`Order::Unwatch`], or until [`Report::WatchEnded`].
+    Watch {
+        /// The number of the watch, which reports repeat.
+        watch: u64,
+        /// The stream as HTTP-FLV.
+        source: SecretUrl,
+        /// What is looked for.
+        motion: MotionSettings,
+    },
+    /// End a watch at once, without a word.
+    Unwatch {
+        /// The watch.
+        watch: u64,
     },
     /// A newer order than this version knows.
     #[serde(other)]
@@ -174,6 +190,38 @@ pub enum Report {
         /// Renditions that this machine was too slow for, since the start.
         #[serde(default)]
         shed: Vec<String>,
+    },
+    /// What was seen of a stream. Of one that starts the payload is the picture of the moment, a JPEG.
+    Motion {
+        /// The watch.
+        watch: u64,
+        /// The stream's time now, milliseconds of its timeline: what its other times are held against.
+        now_ms: i64,
+        /// What has changed.
+        motion: Change,
+    },
+    /// How a watch does: with its first picture, and every few seconds.
+    Watched {
+        /// The watch.
+        watch: u64,
+        /// Pictures that were looked at since the last report, a second.
+        pictures_s: f32,
+        /// They are those that are decoded for renditions of the stream.
+        #[serde(default)]
+        shared: bool,
+        /// Frames that could not be decoded, since the start.
+        #[serde(default)]
+        frames_lost: u64,
+    },
+    /// A watch is over.
+    WatchEnded {
+        /// The watch.
+        watch: u64,
+        /// The reason in one word.
+        why: Why,
+        /// For people, without secrets.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        error: Option<String>,
     },
     /// A newer report than this version knows.
     #[serde(other)]

@@ -3,15 +3,18 @@ use std::collections::HashMap;
 use std::io::{self, Read, Write};
 
 use crate::capacity;
-use crate::job::Job;
+use crate::job::{Job, Jobs};
 use crate::protocol::{FrameError, Order, PROTOCOL, Reader, Report, Sandbox, Why};
 use crate::reporter::Reporter;
 use crate::sandbox;
 use crate::snapshot::{Request, Snapshots, Taken};
+use crate::watch::Watch;
 
 const READ_BYTES: usize = 16 << 10;
 /// Jobs at the same time.
 const JOBS_MAX: usize = 64;
+/// Streams in which motion is looked for at the same time.
+const WATCHES_MAX: usize = 128;
 
 /// Why a worker ends before its node says so.
 #[derive(Debug, thiserror::Error)]
@@ -46,7 +49,13 @@ pub fn serve(mut input: impl Read, output: impl Write + Send + 'static, sandbox:
     let version = env!("CARGO_PKG_VERSION").to_owned();
     tracing::info!(?capacity, ?sandbox, "worker ready");
     reporter.tell(Report::Ready { protocol: PROTOCOL, version, capacity, sandbox });
-    let mut worker = Worker { snapshots: Snapshots::new(reporter.clone()), reporter, jobs: HashMap::new() };
+    let mut worker = Worker {
+        snapshots: Snapshots::new(reporter.clone()),
+        reporter,
+        jobs: HashMap::new(),
+        decoded: Jobs::default(),
+        watches: HashMap::new(),
+    };
     let (mut reader, mut buffer) = (Reader::new(), vec![0; READ_BYTES]);
     loop {
         let length = match input.read(&mut buffer) {
@@ -73,19 +82,24 @@ struct Worker {
     reporter: Reporter,
     jobs: HashMap<u64, Job>,
     snapshots: Snapshots,
+    /// What jobs have decoded.
+    decoded: Jobs,
+    watches: HashMap<u64, Watch>,
 }
 
 impl Worker {
     fn obey(&mut self, order: Order) {
         self.jobs.retain(|_, job| !job.is_over());
+        self.watches.retain(|_, watch| !watch.is_over());
         match order {
             Order::Start { job, source, renditions } => {
                 if self.jobs.contains_key(&job) || self.jobs.len() >= JOBS_MAX {
                     let error = Some("a job of this number stands, or there are too many".to_owned());
                     return self.reporter.tell(Report::Ended { job, rendition: None, why: Why::BadOrder, error });
                 }
-                sandbox::make_room(self.jobs.len() + 1);
-                self.jobs.insert(job, Job::start(job, source, renditions, self.reporter.clone()));
+                sandbox::make_room(self.jobs.len() + 1, self.watches.len());
+                let running = Job::start(job, source, renditions, self.reporter.clone(), &self.decoded);
+                self.jobs.insert(job, running);
             }
             // A job that is over has told so; the order was on its way.
             Order::Renditions { job, renditions } => {
@@ -100,10 +114,25 @@ impl Worker {
             }
             Order::Snapshot { request, source, width_max, quality } => {
                 let stream = crate::net::source::stream_of(&source);
-                let running = self.jobs.values().find_map(|job| job.newest(&stream));
+                let running = self.decoded.newest(&stream);
                 let running = running.map(|(picture, colour, pts_ms)| Taken { picture, colour, pts_ms });
                 self.snapshots.ask(source, Request { id: request, width_max, quality }, running);
             }
+            Order::Watch { watch, source, motion } => {
+                if self.watches.contains_key(&watch) || self.watches.len() >= WATCHES_MAX {
+                    let error = Some("a watch of this number stands, or there are too many".to_owned());
+                    return self.reporter.tell(Report::WatchEnded { watch, why: Why::BadOrder, error });
+                }
+                sandbox::make_room(self.jobs.len(), self.watches.len() + 1);
+                match Watch::start(watch, source, motion, self.reporter.clone(), self.decoded.clone()) {
+                    Ok(running) => drop(self.watches.insert(watch, running)),
+                    Err(error) => {
+                        let error = Some(format!("no thread: {error}"));
+                        self.reporter.tell(Report::WatchEnded { watch, why: Why::Failed, error });
+                    }
+                }
+            }
+            Order::Unwatch { watch } => drop(self.watches.remove(&watch)),
             Order::Unknown => tracing::warn!("an order of a newer version"),
         }
     }

@@ -23,6 +23,8 @@ const NICE: i32 = 5;
 /// each of its threads a stack and an arena of the allocator, of which little is ever used.
 const ADDRESS_SPACE_BYTES: u64 = 2 << 30;
 const ADDRESS_SPACE_BYTES_JOB: u64 = 2 << 30;
+/// And each stream in which motion is looked for: one thread, one decoder, some pictures.
+const ADDRESS_SPACE_BYTES_WATCH: u64 = 512 << 20;
 const ADDRESS_SPACE_BYTES_MAX: u64 = 128 << 30;
 /// Sockets, mostly.
 const FILES_MAX: u64 = 1024;
@@ -44,10 +46,11 @@ pub(crate) fn enter() -> Sandbox {
     Sandbox { no_new_privs, seccomp, landlock, limits }
 }
 
-/// Gives so many jobs the address space that they may need.
-pub(crate) fn make_room(jobs: usize) {
+/// Gives so many jobs and watches the address space that they may need.
+pub(crate) fn make_room(jobs: usize, watches: usize) {
     if ENTERED.load(Ordering::Relaxed) {
-        let bytes = ADDRESS_SPACE_BYTES + ADDRESS_SPACE_BYTES_JOB * jobs as u64;
+        let (jobs, watches) = (jobs as u64, watches as u64);
+        let bytes = ADDRESS_SPACE_BYTES + ADDRESS_SPACE_BYTES_JOB * jobs + ADDRESS_SPACE_BYTES_WATCH * watches;
         warn("room for a job", &set(Resource::As, bytes.min(ADDRESS_SPACE_BYTES_MAX), ADDRESS_SPACE_BYTES_MAX));
     }
 }
@@ -195,7 +198,7 @@ mod tests {
     fn inside() {
         let Ok(last) = std::env::var(INSIDE) else { return };
         let sandbox = super::enter();
-        super::make_room(3);
+        super::make_room(3, 2);
         assert!(sandbox.no_new_privs && sandbox.seccomp && sandbox.limits, "{sandbox:?}");
         std::thread::spawn(|| vec![1_u8; 300 << 20].iter().map(|byte| u64::from(*byte)).sum::<u64>()).join().unwrap();
         let port = std::env::var("PORT").unwrap();

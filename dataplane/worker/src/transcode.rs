@@ -1,11 +1,12 @@
 //! From the tags of a stream to the tags of its renditions, sans-IO: no sockets, clocks or threads.
 //!
-//! Reading order, which is the way of a frame: [`source`] (tags are decoded), [`reorder`] (pictures are put into the order of showing),
+//! Reading order, which is the way of a frame: [`source`] (tags are decoded; [`choice`]: which of them), [`reorder`] (pictures are put into the order of showing),
 //! [`rendition`] (pictures are scaled and encoded), [`metadata`]. Before it: a stream as its node sends it; after it: a push for each
 //! rendition. [`Transcoder`] is all of it on one thread; the worker runs a [`Source`] on one and each [`Rendition`] on another.
 //!
 //! Invariants: a rendition has a keyframe exactly where its source has one, with the same decode and presentation time; decode and presentation
 //! times of all other frames are such of the source's too, in order; audio goes out as it came, behind the video that it came behind.
+mod choice;
 mod metadata;
 mod rendition;
 mod reorder;
@@ -17,6 +18,8 @@ use bytes::Bytes;
 use millstream_proto::media::TagKind;
 
 pub use crate::h264::params::{Params, Unfit};
+pub use choice::Choice;
+pub(crate) use choice::Ticks;
 pub use rendition::{Rendition, RenditionError, RenditionStats, Tag, TagRole, Target};
 pub use reorder::Shown;
 pub use source::{Source, SourceStats};

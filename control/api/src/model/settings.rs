@@ -94,6 +94,7 @@ const IN_FORCE: &[Feature] = &[
     Feature::Record,
     Feature::Mp4,
     Feature::Pictures,
+    Feature::Motion,
     Feature::Renditions,
     Feature::Relay,
     Feature::Rtmps,

@@ -50,7 +50,7 @@ pub struct Tombstone {
 
 /// The settings that nodes are told, by their names in [`super::settings::FIELDS`]; `[[stream]]` entries of a configuration file have
 /// these too. A slate is told as well, by its content: [`crate::slates`] finds it.
-pub const OF_DATA_PLANE: [&str; 26] = [
+pub const OF_DATA_PLANE: [&str; 31] = [
     "isFlv",
     "isHls",
     "isCMAF",
@@ -62,6 +62,11 @@ pub const OF_DATA_PLANE: [&str; 26] = [
     "video_time",
     "isImage",
     "image_time",
+    "isMotion",
+    "motion_percent",
+    "motion_diff",
+    "motion_duration",
+    "motion_timeout",
     "retention_days",
     "dvr_window_s",
     "isRtmps",
@@ -84,6 +89,11 @@ const ON_DEMAND_S: u32 = 60;
 const VIDEO_S: u32 = 60;
 /// Seconds between two pictures, where nothing is said: nodes know it, too.
 const IMAGE_S: u32 = 30;
+/// How motion is looked for, where nothing is said: nodes know it, too.
+const MOTION_PERCENT: u32 = 30;
+const MOTION_DIFF: u32 = 10;
+const MOTION_DURATION_S: u32 = 5;
+const MOTION_TIMEOUT_S: u32 = 60;
 /// Seconds that viewers of a recorded stream may go back, where nobody says.
 const DVR_WINDOW_S: u32 = 14_400;
 
@@ -100,6 +110,8 @@ impl StreamRecord {
             "isOnDemand": stream.on_demand, "ondemand_time": stream.on_demand_s, "retention_days": stream.retention_days,
             "isVideo": stream.video, "video_time": stream.video_s,
             "isImage": stream.image, "image_time": stream.image_s,
+            "isMotion": stream.motion, "motion_percent": stream.motion_percent, "motion_diff": stream.motion_diff,
+            "motion_duration": stream.motion_duration_s, "motion_timeout": stream.motion_timeout_s,
             "dvr_window_s": stream.dvr_window_s,
             "isRtmps": stream.rtmps,
             "isRelay": !stream.relays.is_empty(), "relayURL": relay_url(&stream.relays),
@@ -145,6 +157,11 @@ impl StreamRecord {
             video_s: whole(&self.settings, "video_time").filter(|seconds| *seconds != VIDEO_S),
             image: self.settings.on("isImage"),
             image_s: whole(&self.settings, "image_time").filter(|seconds| *seconds != IMAGE_S),
+            motion: self.settings.on("isMotion"),
+            motion_percent: whole(&self.settings, "motion_percent").filter(|percent| *percent != MOTION_PERCENT),
+            motion_diff: whole(&self.settings, "motion_diff").filter(|levels| *levels != MOTION_DIFF),
+            motion_duration_s: whole(&self.settings, "motion_duration").filter(|s| *s != MOTION_DURATION_S),
+            motion_timeout_s: whole(&self.settings, "motion_timeout").filter(|s| *s != MOTION_TIMEOUT_S),
             retention_days: whole(&self.settings, "retention_days").unwrap_or_default(),
             dvr_window_s: whole(&self.settings, "dvr_window_s").filter(|seconds| *seconds != DVR_WINDOW_S),
             rtmps: self.settings.on("isRtmps"),

@@ -23,6 +23,9 @@ function sentence(what) {
   if (what.bytes !== undefined) given.bytes = bytes(what.bytes);
   if (what.duration_ms !== undefined) given.duration = lasting(what.duration_ms);
   if (what.action && has(`action_${what.action}`)) given.action = t(`action_${what.action}`);
+  if (what.score !== undefined) given.part = Math.round(what.score * 100);
+  if (what.kind === 'motion') return what.active ? t('event_motion', given) : t('event_motion_over', given);
+  if (what.kind === 'motion_clip') return what.path ? t('event_motion_clip', given) : t('event_motion_clip_failed', given);
   if (what.kind === 'clip') return what.path ? t('event_clip', given) : t('event_clip_failed', given);
   // An encoder need not say what it is.
   return t(key, given).replace(/\s?[((][))]$/, '');

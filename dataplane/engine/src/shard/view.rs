@@ -236,7 +236,11 @@ fn live(
     let judged = handle.filter(|_| whom == Viewers::OfItself);
     let watching = judged.map(|handle| watching(shard, handle)).unwrap_or_default();
     let id = id.to_string();
-    Some(Part { live: Live { id, publisher, slate_since_unix_ms, viewers, relays: Vec::new() }, reached, watching })
+    Some(Part {
+        live: Live { id, publisher, slate_since_unix_ms, viewers, relays: Vec::new(), motion: None },
+        reached,
+        watching,
+    })
 }
 
 /// How some viewers of the stream itself keep up; those of renditions are sent less on purpose.

@@ -92,7 +92,7 @@ impl Row {
 }
 
 /// What each table is about.
-pub(crate) const TABLES: [(&str, &str); 15] = [
+pub(crate) const TABLES: [(&str, &str); 16] = [
     ("node", "The process and its place in a fleet"),
     ("rtmp", "The port that encoders push to, and that RTMP viewers play from"),
     ("http", "The port that viewers play from"),
@@ -106,6 +106,7 @@ pub(crate) const TABLES: [(&str, &str); 15] = [
     ("hls", "How streams are cut for HLS and DASH"),
     ("webhooks", "Where control sends events"),
     ("relay", "Where streams are pushed on to (isRelay, relayURL)"),
+    ("motion", "How motion is looked for, in streams whose `isMotion` is set"),
     ("limits", "Maxima of what peers may take"),
     ("log", "Log lines, to standard error"),
 ];
@@ -583,6 +584,12 @@ pub(crate) const ROWS: &[Row] = &[
         |l| texts(&l.relay_allow),
     ),
     Row::new(
+        ("motion", "keyframes_only"),
+        Bool,
+        "Only keyframes are decoded for it: a fraction of the work, and what comes and goes between two of them is not seen.",
+        |l| l.motion_keyframes_only.into(),
+    ),
+    Row::new(
         ("limits", "memory"),
         Kind::Size("64MiB to 1048576GiB"),
         "Memory from whose last tenth on no new streams, and from whose last twentieth on no new viewers are let in; unset: nine \
@@ -677,8 +684,11 @@ pub(crate) fn stream_rows() -> Vec<StreamRow> {
             doc: field.about.split("; null: ").flat_map(|doc| doc.split("; empty: ")).next().unwrap_or_default(),
             example: match field.name {
                 "hls_time" => "4",
-                "ondemand_time" | "video_time" => "60",
+                "ondemand_time" | "video_time" | "motion_timeout" => "60",
                 "retention_days" | "image_time" => "30",
+                "motion_percent" => "2",
+                "motion_diff" => "10",
+                "motion_duration" => "5",
                 "dvr_window_s" => "14400",
                 "hls_list_size" => "6",
                 "flush" => "\"balanced\"",

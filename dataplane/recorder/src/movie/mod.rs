@@ -2,17 +2,19 @@
 //! the spool or in a store; after it: an object in the store ([`crate::recorder`]), or a file on this machine ([`export`]).
 //!
 //! Reading order: this file (what a file is made of), [`source`] (bytes of objects, read ahead), [`make`] (the first pass over them: the index),
-//! [`copy`] (the second: the bytes), [`spooled`] (a file that is uploaded from the spool), [`playlist`] and [`export`] (a recording that is in a store).
+//! [`copy`] (the second: the bytes), [`spooled`] (a file that is uploaded from the spool), [`playlist`] and [`export`] (a recording that is in a store), [`reel`] (a stream's
+//! last seconds, in memory).
 //!
 //! **Times.** A run follows the one before it at once, with both tracks moved by the same time: as HLS players play a discontinuity. So a file has no hole
 //! where the recording has one, stays in sync, and does not care whose clock ran before and after. A hole in one track alone stays one.
 //!
-//! **Memory.** What is held is the index (about 20 bytes a frame twice, for a moment), and a read of each track ahead: no coded byte is kept.
+//! **Memory.** What is held is the index (about 20 bytes a frame twice, for a moment), and a read of each track ahead: no coded byte is kept, but by a reel.
 pub mod copy;
 
 pub mod export;
 pub mod make;
 pub mod playlist;
+pub mod reel;
 pub mod source;
 pub mod spooled;
 #[cfg(test)]

@@ -1,6 +1,7 @@
 //! Files of recordings that are in a store, read back sample by sample: what is in them, when it is shown, and what they cost.
 mod files;
 pub(crate) mod fixture;
+mod reel;
 
 use millstream_test_support::mp4::Movie;
 

@@ -3,7 +3,7 @@
 //!
 //! OpenH264's own order of showing is passed by: see `h264/sps`, without which pictures come late or not at all.
 use openh264::OpenH264API;
-use openh264::decoder::{DecodeOptions, DecoderConfig, Flush};
+use openh264::decoder::{DecodeOptions, DecodedYUV, DecoderConfig, Flush};
 use openh264::formats::YUVSource as _;
 
 use crate::picture::{Picture, Plane};
@@ -28,8 +28,7 @@ impl Decoder {
 
     /// Decodes one access unit, with start codes; parameter sets may stand before it.
     pub(crate) fn decode(&mut self, access_unit: &[u8]) -> Result<Picture, Lost> {
-        let options = DecodeOptions::new().flush_after_decode(Flush::NoFlush);
-        let decoded = self.decoder.decode_with_options(access_unit, options).map_err(|_| Lost)?.ok_or(Lost)?;
+        let decoded = self.decoded(access_unit)?;
         let (width, height) = decoded.dimensions();
         let (y, u, v) = decoded.strides();
         let planes = [
@@ -38,5 +37,15 @@ impl Decoder {
             Plane { samples: decoded.v(), stride: v },
         ];
         Picture::copy(width as u32, height as u32, planes).ok_or(Lost)
+    }
+
+    /// Decodes one that others refer to and whose own picture nobody wants.
+    pub(crate) fn pass(&mut self, access_unit: &[u8]) -> Result<(), Lost> {
+        self.decoded(access_unit).map(drop)
+    }
+
+    fn decoded(&mut self, access_unit: &[u8]) -> Result<DecodedYUV<'_>, Lost> {
+        let options = DecodeOptions::new().flush_after_decode(Flush::NoFlush);
+        self.decoder.decode_with_options(access_unit, options).map_err(|_| Lost)?.ok_or(Lost)
     }
 }

@@ -18,6 +18,11 @@ pub(crate) fn kind(unit: &[u8]) -> u8 {
     unit.first().map_or(0, |first| first & 31)
 }
 
+/// Whether others may refer to the picture of a slice (`nal_ref_idc`).
+pub(crate) fn refers(unit: &[u8]) -> bool {
+    unit.first().is_some_and(|first| first & 0x60 != 0)
+}
+
 /// The units of a frame, each behind a length of `length_bytes`. Ends at the first length that is wrong.
 pub(crate) fn units(mut data: &[u8], length_bytes: usize) -> impl Iterator<Item = &[u8]> {
     std::iter::from_fn(move || {

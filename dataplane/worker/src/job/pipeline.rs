@@ -133,7 +133,7 @@ impl Pipeline {
                 return false;
             }
             // Nobody wants pictures: who comes begins at a keyframe.
-            if !self.shared.meeting.has_wishes() && is_h264_frame(&tag) {
+            if !self.shared.meeting.has_wishes() && tag.is_h264_frame() {
                 self.source.reconnected();
                 return true;
             }
@@ -320,9 +320,4 @@ fn shed_of(runnings: &[Arc<Running>], shed: &mut Vec<String>) {
         shed.push(highest.name.clone());
         highest.end(Why::TooSlow, Some("this machine does not keep up with all renditions".to_owned()));
     }
-}
-
-/// A frame of H.264 as FLV has had it ever since.
-fn is_h264_frame(tag: &SourceTag) -> bool {
-    tag.kind == TagKind::Video && matches!(*tag.body, [first, 1, ..] if first & 0x8F == 7)
 }

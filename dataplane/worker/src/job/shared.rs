@@ -1,8 +1,12 @@
 //! What all threads of a job share. Before it: [`super::Job`]; after it: each of the threads.
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex, Weak};
 
 use super::meeting::Meeting;
+use crate::net::source::stream_of;
+use crate::picture::{Colour, Picture};
 use crate::protocol::{Report, SecretUrl, Why};
+use crate::queue::lock;
 use crate::reporter::Reporter;
 
 /// What a job's threads share.
@@ -37,5 +41,24 @@ impl Shared {
     /// Ends the job without a word.
     pub(super) fn leave(&self) {
         self.over.store(true, Ordering::Relaxed);
+    }
+}
+
+/// The jobs that stand, for whoever wants a picture that is decoded anyway. Cheap to clone.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Jobs(Arc<Mutex<Vec<Weak<Shared>>>>);
+
+impl Jobs {
+    pub(super) fn add(&self, job: &Arc<Shared>) {
+        let mut jobs = lock(&self.0);
+        jobs.retain(|job| job.strong_count() > 0);
+        jobs.push(Arc::downgrade(job));
+    }
+
+    /// The newest picture of a stream that a job is made of, its colours and when it is shown, if it is fresh. `stream`: see [`stream_of`].
+    pub(crate) fn newest(&self, stream: &str) -> Option<(Arc<Picture>, Colour, u32)> {
+        let jobs = lock(&self.0);
+        let standing = jobs.iter().filter_map(Weak::upgrade).filter(|job| !job.is_over());
+        standing.into_iter().find_map(|job| (stream_of(&job.source) == stream).then(|| job.meeting.newest())?)
     }
 }

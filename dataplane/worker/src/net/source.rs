@@ -42,6 +42,13 @@ pub(crate) struct SourceTag {
     pub(crate) body: Bytes,
 }
 
+impl SourceTag {
+    /// A frame of H.264 as FLV has had it ever since.
+    pub(crate) fn is_h264_frame(&self) -> bool {
+        self.kind == TagKind::Video && matches!(*self.body, [first, 1, ..] if first & 0x8F == 7)
+    }
+}
+
 /// Host, port, and path with its query.
 fn parts(url: &str) -> Option<(&str, u16, &str)> {
     let rest = url.strip_prefix("http://")?;

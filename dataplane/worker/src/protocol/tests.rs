@@ -56,7 +56,7 @@ fn tokens_are_in_the_bytes_and_in_no_print() {
 #[test]
 fn newer_words_cost_no_more_than_themselves() {
     let mut reader = Reader::new();
-    let newer = serde_json::json!({"order": "motion", "job": 1});
+    let newer = serde_json::json!({"order": "paint", "job": 1});
     reader.push(&encode(&newer, b"x").unwrap());
     reader.push(&encode(&serde_json::json!({"order": "stop"}), b"").unwrap());
     reader.push(&encode(&Order::Stop { job: 2 }, b"").unwrap());
@@ -69,6 +69,31 @@ fn newer_words_cost_no_more_than_themselves() {
     let snapshot: Order = serde_json::from_str(r#"{"order":"snapshot","request":1,"source":"http://h/x"}"#).unwrap();
     let expected = Order::Snapshot { request: 1, source: SecretUrl::new("http://h/x"), width_max: None, quality: 80 };
     assert_eq!(snapshot, expected);
+}
+
+#[test]
+fn motion_round_trips_and_its_newer_words_cost_no_more_than_themselves() {
+    let motion = MotionSettings {
+        percent: 30,
+        diff: 10,
+        duration_ms: 5_000,
+        timeout_ms: 60_000,
+        every_ms: 200,
+        keyframes_only: true,
+    };
+    let watch = Order::Watch { watch: 3, source: SecretUrl::new("http://127.0.0.1/cam/live.flv?job=s3cret"), motion };
+    assert!(!format!("{watch:?}").contains("s3cret"));
+    assert_eq!(serde_json::from_str::<Order>(&serde_json::to_string(&watch).unwrap()).unwrap(), watch);
+    let region = Region { x: 0.25, y: 0.5, width: 0.125, height: 0.1, score: 0.75 };
+    let started = Change::Started { pts_ms: 1_000, until_ms: 6_000, score: 0.125, regions: vec![region] };
+    let report = Report::Motion { watch: 3, now_ms: 1_240, motion: started };
+    assert_eq!(serde_json::from_str::<Report>(&serde_json::to_string(&report).unwrap()).unwrap(), report);
+    let newer: Report =
+        serde_json::from_str(r#"{"report":"motion","watch":3,"now_ms":5,"motion":{"change":"paused","pts_ms":1}}"#)
+            .unwrap();
+    assert_eq!(newer, Report::Motion { watch: 3, now_ms: 5, motion: Change::Unknown });
+    let ended: Change = serde_json::from_str(r#"{"change":"ended","pts_ms":1,"score":0.5,"why":"bored"}"#).unwrap();
+    assert_eq!(ended, Change::Ended { pts_ms: 1, score: 0.5, why: WhyEnded::Interrupted });
 }
 
 #[test]

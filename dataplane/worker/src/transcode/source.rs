@@ -9,7 +9,8 @@ use bytes::Bytes;
 use millstream_proto::media::{Codec, CodecConfig, Frame, MediaEvent, Skipped, TagKind, Track, Unpacker};
 
 use super::Piece;
-use super::reorder::{Ordered, Reorder};
+use super::choice::{Choice, Wish};
+use super::reorder::{Ordered, Reorder, Shown};
 use crate::codec::decode::Decoder;
 use crate::h264::entry::Entry;
 use crate::h264::nal;
@@ -43,6 +44,7 @@ pub struct Source {
     /// The keyframe that the decoder was entered with.
     entered_ms: Option<i64>,
     access_unit: Vec<u8>,
+    choice: Choice,
     newest_ms: i64,
     stats: SourceStats,
 }
@@ -51,6 +53,11 @@ impl Source {
     /// A source of which nothing has come.
     pub fn new() -> Self {
         Self::default()
+    }
+
+    /// A source of which only some pictures are wanted. They come out as soon as they are decoded.
+    pub fn choosing(choice: Choice) -> Self {
+        Self { choice, ..Self::default() }
     }
 
     /// Takes the next tag. An error says that this stream is not decoded here, whatever else comes.
@@ -142,14 +149,25 @@ impl Source {
             // A leading picture of the GOP that was entered: what it refers to was never here.
             return Ok(());
         }
-        match self.decode(&params, frame) {
+        let wish = self.choice.of(frame.keyframe, pts_ms, || refers(&params, frame));
+        if wish == Wish::Leave {
+            return Ok(());
+        }
+        let decoded = self.decode(&params, frame, wish != Wish::Pass);
+        if frame.keyframe && matches!(decoded, Decoded::Picture(_) | Decoded::Passed) {
+            self.entered_ms.get_or_insert(pts_ms);
+        }
+        match decoded {
             Decoded::Picture(picture) => {
                 self.stats.decoded += 1;
-                if frame.keyframe && self.entered_ms.is_none() {
-                    self.entered_ms = Some(pts_ms);
+                let (dts_ms, keyframe) = (frame.dts_ms, frame.keyframe);
+                if wish == Wish::Sample {
+                    self.pass(Piece::Picture(Shown { dts_ms, pts_ms, keyframe, picture }));
+                } else {
+                    self.reorder.push(dts_ms, pts_ms, keyframe, picture);
                 }
-                self.reorder.push(frame.dts_ms, pts_ms, frame.keyframe, picture);
             }
+            Decoded::Passed => self.stats.decoded += 1,
             Decoded::Lost => {
                 self.stats.lost += 1;
                 self.decoder = None;
@@ -172,8 +190,13 @@ impl Source {
         }
     }
 
-    fn decode(&mut self, params: &Params, frame: &Frame) -> Decoded {
+    /// Decodes a frame; its picture is copied where it is to be kept.
+    fn decode(&mut self, params: &Params, frame: &Frame, keep: bool) -> Decoded {
         let idr = nal::units(frame.data(), params.nal_length_bytes).any(|unit| nal::kind(unit) == nal::SLICE_IDR);
+        if self.choice.leaves_out_references() && !idr {
+            // What stands before it was not decoded: it is entered anew.
+            self.decoder = None;
+        }
         if self.decoder.is_none() && !frame.keyframe {
             return Decoded::Lost;
         }
@@ -207,9 +230,12 @@ impl Source {
             self.decoder = Decoder::new().ok();
             self.entered_ms = None;
         }
-        let decoded = self.decoder.as_mut().map(|decoder| decoder.decode(&self.access_unit));
-        match decoded {
-            Some(Ok(picture)) if (picture.width(), picture.height()) == (params.width, params.height) => {
+        let Some(decoder) = self.decoder.as_mut() else { return Decoded::Lost };
+        if !keep {
+            return decoder.pass(&self.access_unit).map_or(Decoded::Lost, |()| Decoded::Passed);
+        }
+        match decoder.decode(&self.access_unit) {
+            Ok(picture) if (picture.width(), picture.height()) == (params.width, params.height) => {
                 Decoded::Picture(Arc::new(picture))
             }
             _ => Decoded::Lost,
@@ -217,8 +243,17 @@ impl Source {
     }
 }
 
+/// Whether other frames may refer to it.
+fn refers(params: &Params, frame: &Frame) -> bool {
+    let slices = nal::units(frame.data(), params.nal_length_bytes)
+        .filter(|unit| matches!(nal::kind(unit), nal::SLICE | nal::SLICE_IDR));
+    slices.into_iter().any(nal::refers)
+}
+
 enum Decoded {
     Picture(Arc<Picture>),
+    /// It is decoded, and not copied.
+    Passed,
     /// It cannot be decoded.
     Lost,
     /// There is nothing to decode in it.

@@ -1,9 +1,11 @@
 //! A recording as the packager cuts it, with made-up frames that say their numbers: pictures of 40 ms with a keyframe every two seconds, of which
 //! each third is shown before the one ahead of it, and sound of 48 kHz that begins a little earlier.
 use std::collections::BTreeMap;
+use std::sync::Arc;
 
 use bytes::Bytes;
 use millstream_hub::package::change::{Header, Opened, Part};
+use millstream_hub::subscriber::ClosedSegment;
 use millstream_proto::codec::Summary;
 use millstream_proto::id::Id;
 use millstream_proto::media::Track;
@@ -31,6 +33,8 @@ pub(crate) fn id() -> Id {
 pub(crate) struct Media {
     pub(crate) recording: Recording,
     objects: BTreeMap<(usize, u32), Vec<u8>>,
+    /// All segments, as the packager closes them.
+    pub(crate) closed: Vec<ClosedSegment>,
     pub(crate) has_video: bool,
     pub(crate) has_audio: bool,
     /// Objects that the store does not have, or has damaged.
@@ -94,6 +98,7 @@ impl Media {
         Self {
             recording: Recording::new(Ledger::new(head)),
             objects: BTreeMap::new(),
+            closed: Vec::new(),
             has_video: true,
             has_audio: true,
             lost: Vec::new(),
@@ -218,6 +223,8 @@ impl Media {
         let summary = Summary { codec: codec.to_owned(), shape: None };
         let header = Header { number: opened.header, bytes, timescale, summary };
         let writes = self.recording.opened(track, &opened, Some(&header));
+        let header = Some(Arc::new(header));
+        self.closed.push(ClosedSegment { track, opened, header, duration_us: 0, parts: Vec::new() });
         self.make(writes);
     }
 
@@ -232,6 +239,10 @@ impl Media {
             bytes: made::fragment(decode_time, samples).into(),
         };
         let writes = self.recording.part(track, &part);
+        if let Some(segment) = self.closed.last_mut() {
+            segment.duration_us += part.duration_us;
+            segment.parts.push(part.bytes.clone());
+        }
         self.make(writes);
     }
 

@@ -1,0 +1,268 @@
+//! Streams in which motion is looked for: which, with what settings, and what a worker has to be told of it. What the worker sees goes to who has
+//! asked. Sans-IO but for the channel. Before it: [`super::workers`]; after it: [`super::process`].
+//!
+//! A worker that ends takes what it knew with it: who has asked is told that ([`Seen::Lost`]), and another worker is told all of it anew.
+use std::collections::{BTreeMap, HashMap};
+use std::time::Instant;
+
+use bytes::Bytes;
+use millstream_proto::id::Id;
+use millstream_worker::protocol::{Change, MotionSettings, Report};
+use tokio::sync::mpsc::Sender;
+
+use super::table::wait_after;
+
+/// Streams that are watched at the same time: a worker takes no more.
+const WATCHES_MAX: usize = 128;
+
+/// What is seen of a stream.
+#[derive(Clone, PartialEq, Debug)]
+#[non_exhaustive]
+pub enum Seen {
+    /// Pictures are looked at: so many a second since this was told last.
+    Watched {
+        /// 0 where it has just begun.
+        pictures_s: f32,
+        /// They are decoded for renditions anyway.
+        shared: bool,
+        /// Frames that could not be decoded, since the worker began.
+        frames_lost: u64,
+    },
+    /// Motion begins, goes on or ends.
+    Motion {
+        /// The stream's time now, milliseconds of its timeline.
+        now_ms: i64,
+        /// What has changed.
+        change: Change,
+        /// The picture of the moment, a JPEG, where motion begins and a picture could be made.
+        picture: Bytes,
+    },
+    /// Nobody looks at it for now: an event under way is over.
+    Lost {
+        /// Why, for people.
+        why: String,
+    },
+}
+
+/// All that is wanted and told.
+#[derive(Debug, Default)]
+pub(crate) struct Watches {
+    wanted: BTreeMap<Id, Wanted>,
+    /// Of the worker that runs, by the number that it was told.
+    told: HashMap<u64, Told>,
+    /// Streams that are not tried before then.
+    paused: HashMap<Id, Instant>,
+    /// Numbers of wishes and of watches so far.
+    numbers: u64,
+}
+
+#[derive(Debug)]
+struct Wanted {
+    /// Of this wish: the same stream may be wished for again.
+    number: u64,
+    settings: MotionSettings,
+    tell: Sender<Seen>,
+}
+
+#[derive(Debug)]
+struct Told {
+    stream: Id,
+    /// The wish.
+    wanted: u64,
+    /// It has looked at pictures.
+    is_seen: bool,
+}
+
+/// What a worker is to be told.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub(crate) enum WatchOrder {
+    Watch(u64, Id, MotionSettings),
+    Unwatch(u64),
+}
+
+impl Watches {
+    /// Somebody wants to know of motion in a stream; gives the number of the wish, or `None` where there are too many. One before it for the same
+    /// stream is no longer told anything.
+    pub(crate) fn want(&mut self, stream: &Id, settings: MotionSettings, tell: Sender<Seen>) -> Option<u64> {
+        if self.wanted.len() >= WATCHES_MAX && !self.wanted.contains_key(stream) {
+            return None;
+        }
+        self.numbers += 1;
+        let number = self.numbers;
+        self.paused.remove(stream);
+        self.wanted.insert(stream.clone(), Wanted { number, settings, tell });
+        Some(number)
+    }
+
+    /// That wish is none any more.
+    pub(crate) fn unwant(&mut self, stream: &Id, number: u64) {
+        if self.wanted.get(stream).is_some_and(|wanted| wanted.number == number) {
+            self.wanted.remove(stream);
+        }
+    }
+
+    /// What a worker is to be told now, and when there may be more without a change.
+    pub(crate) fn orders(&mut self, now: Instant) -> (Vec<WatchOrder>, Option<Instant>) {
+        self.paused.retain(|_, until| *until > now);
+        let mut orders = Vec::new();
+        let wanted = &self.wanted;
+        self.told.retain(|watch, told| {
+            let stays = wanted.get(&told.stream).is_some_and(|wanted| wanted.number == told.wanted);
+            if !stays {
+                orders.push(WatchOrder::Unwatch(*watch));
+            }
+            stays
+        });
+        for (stream, Wanted { number, settings, .. }) in wanted {
+            if self.paused.contains_key(stream) || self.told.values().any(|told| told.wanted == *number) {
+                continue;
+            }
+            self.numbers += 1;
+            orders.push(WatchOrder::Watch(self.numbers, stream.clone(), *settings));
+            let told = Told { stream: stream.clone(), wanted: *number, is_seen: false };
+            self.told.insert(self.numbers, told);
+        }
+        (orders, self.paused.values().min().copied())
+    }
+
+    /// Takes what the worker says.
+    pub(crate) fn heard(&mut self, report: &Report, payload: &Bytes, now: Instant) {
+        let (watch, seen) = match report {
+            Report::Motion { watch, now_ms, motion } => {
+                (watch, Seen::Motion { now_ms: *now_ms, change: motion.clone(), picture: payload.clone() })
+            }
+            Report::Watched { watch, pictures_s, shared, frames_lost } => {
+                (watch, Seen::Watched { pictures_s: *pictures_s, shared: *shared, frames_lost: *frames_lost })
+            }
+            Report::WatchEnded { watch, why, error } => {
+                let Some(Told { stream, .. }) = self.told.get(watch) else { return };
+                self.paused.insert(stream.clone(), now + wait_after(*why));
+                let why = error.clone().unwrap_or_else(|| "the worker does not say why".to_owned());
+                (watch, Seen::Lost { why })
+            }
+            _ => return,
+        };
+        let Some(told) = self.told.get_mut(watch) else { return };
+        told.is_seen |= matches!(seen, Seen::Watched { .. });
+        if let Some(wanted) = self.wanted.get(&told.stream).filter(|wanted| wanted.number == told.wanted) {
+            tell(&told.stream, wanted, seen);
+        }
+        if matches!(report, Report::WatchEnded { .. }) {
+            self.told.remove(watch);
+        }
+    }
+
+    /// The worker has ended.
+    pub(crate) fn forget(&mut self) {
+        self.paused.clear();
+        for (_, told) in self.told.drain() {
+            if let Some(wanted) = self.wanted.get(&told.stream).filter(|wanted| wanted.number == told.wanted) {
+                tell(&told.stream, wanted, Seen::Lost { why: "its worker ended; another one is started".to_owned() });
+            }
+        }
+    }
+
+    /// Streams that are wanted, and those of which pictures are looked at.
+    pub(crate) fn counts(&self) -> (usize, usize) {
+        (self.wanted.len(), self.told.values().filter(|told| told.is_seen).count())
+    }
+}
+
+/// Nobody is waited for: who takes nothing misses it.
+fn tell(stream: &Id, wanted: &Wanted, seen: Seen) {
+    if wanted.tell.try_send(seen).is_err() {
+        tracing::debug!(%stream, "what was seen of a stream was not taken");
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use millstream_worker::protocol::Why;
+    use tokio::sync::mpsc::{Receiver, channel};
+
+    use super::*;
+
+    const SETTINGS: MotionSettings = MotionSettings {
+        percent: 30,
+        diff: 10,
+        duration_ms: 5_000,
+        timeout_ms: 60_000,
+        every_ms: MotionSettings::EVERY_MS,
+        keyframes_only: false,
+    };
+
+    fn watched(watch: u64) -> Report {
+        Report::Watched { watch, pictures_s: 5.0, shared: false, frames_lost: 0 }
+    }
+
+    fn all(receiver: &mut Receiver<Seen>) -> Vec<String> {
+        std::iter::from_fn(|| receiver.try_recv().ok())
+            .map(|seen| match seen {
+                Seen::Watched { .. } => "watched".to_owned(),
+                Seen::Motion { change, .. } => format!("{change:?}"),
+                Seen::Lost { why } => why,
+            })
+            .collect()
+    }
+
+    #[test]
+    fn a_worker_is_told_what_is_wanted_and_the_next_one_all_of_it() {
+        let (mut watches, now, cam) = (Watches::default(), Instant::now(), Id::new("cam").unwrap());
+        let (tell, mut seen) = channel(8);
+        let wish = watches.want(&cam, SETTINGS, tell).unwrap();
+        let (orders, look_at) = watches.orders(now);
+        assert_eq!((&orders[..], look_at), (&[WatchOrder::Watch(2, cam.clone(), SETTINGS)][..], None));
+        assert_eq!(watches.orders(now), (vec![], None), "it is told");
+        watches.heard(&watched(9), &Bytes::new(), now);
+        assert_eq!((all(&mut seen), watches.counts()), (vec![], (1, 0)));
+        watches.heard(&watched(2), &Bytes::new(), now);
+        assert_eq!((all(&mut seen), watches.counts()), (vec!["watched".to_owned()], (1, 1)));
+        // It dies, and there is another one.
+        watches.forget();
+        assert_eq!(all(&mut seen), ["its worker ended; another one is started"]);
+        assert_eq!(watches.orders(now).0, [WatchOrder::Watch(3, cam.clone(), SETTINGS)]);
+        watches.heard(&watched(2), &Bytes::new(), now);
+        assert!(all(&mut seen).is_empty(), "of the worker before");
+        watches.unwant(&cam, wish);
+        assert_eq!((watches.orders(now).0, watches.counts()), (vec![WatchOrder::Unwatch(3)], (0, 0)));
+    }
+
+    #[test]
+    fn what_cannot_be_watched_is_tried_again_later_and_a_new_wish_at_once() {
+        let (mut watches, now, cam) = (Watches::default(), Instant::now(), Id::new("cam").unwrap());
+        let (tell, mut seen) = channel(8);
+        let first = watches.want(&cam, SETTINGS, tell).unwrap();
+        watches.orders(now);
+        let ended = Report::WatchEnded { watch: 2, why: Why::Unsupported, error: Some("HEVC".to_owned()) };
+        watches.heard(&ended, &Bytes::new(), now);
+        assert_eq!(all(&mut seen), ["HEVC"]);
+        let (orders, look_at) = watches.orders(now);
+        let again = look_at.unwrap();
+        assert!(orders.is_empty() && again > now + Duration::from_secs(10));
+        assert_eq!(watches.orders(again).0, [WatchOrder::Watch(3, cam.clone(), SETTINGS)]);
+        // With other settings, by whoever comes behind; the one before may take its own wish back later.
+        let (tell, mut next) = channel(1);
+        let other = MotionSettings { percent: 1, ..SETTINGS };
+        watches.want(&cam, other, tell).unwrap();
+        watches.unwant(&cam, first);
+        let orders = watches.orders(again).0;
+        assert_eq!(orders, [WatchOrder::Unwatch(3), WatchOrder::Watch(5, cam.clone(), other)]);
+        // Who takes nothing does not hold anybody up.
+        for _ in 0..3 {
+            watches.heard(&watched(5), &Bytes::new(), again);
+        }
+        assert_eq!((all(&mut seen).len(), all(&mut next).len()), (0, 1));
+    }
+
+    #[test]
+    fn no_more_are_watched_than_a_worker_takes() {
+        let mut watches = Watches::default();
+        let (tell, _seen) = channel(1);
+        let id = |n: usize| Id::new(&format!("cam{n}")).unwrap();
+        assert!((0..WATCHES_MAX).all(|n| watches.want(&id(n), SETTINGS, tell.clone()).is_some()));
+        assert_eq!(watches.want(&id(WATCHES_MAX), SETTINGS, tell.clone()), None);
+        assert!(watches.want(&id(0), SETTINGS, tell).is_some());
+    }
+}
