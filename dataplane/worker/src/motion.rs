@@ -35,6 +35,8 @@ use event::Event;
 pub const SETTLE_MS: i64 = 600;
 /// Frames that are further apart than this do not belong together, milliseconds.
 const GAP_MS: i64 = 10_000;
+/// The same where only keyframes are looked at, of which some cameras send few.
+const KEYFRAMES_GAP_MS: i64 = 60_000;
 /// The part of cells that changes from one frame to the next in a cut.
 const CUT_CELLS: usize = CELLS / 2;
 /// Frames in a row with motion that begin an event, where they come more often than each [`SPARSE_MS`]; one does where they come more seldom.
@@ -71,7 +73,8 @@ impl Detector {
     pub fn push(&mut self, luma: &Luma, pts_ms: i64) -> Option<Change> {
         let step_ms = self.last_ms.map(|last_ms| pts_ms.saturating_sub(last_ms));
         self.last_ms = Some(pts_ms);
-        let Some(step_ms) = step_ms.filter(|step_ms| (1..=GAP_MS).contains(step_ms)) else {
+        let gap_ms = if self.settings.keyframes_only { KEYFRAMES_GAP_MS } else { GAP_MS };
+        let Some(step_ms) = step_ms.filter(|step_ms| (1..=gap_ms).contains(step_ms)) else {
             self.background = None;
             self.background(luma, pts_ms);
             return self.event.interrupted();
@@ -102,7 +105,12 @@ impl Detector {
         self.in_a_row += 1;
         let may_begin = self.in_a_row >= START_FRAMES || step_ms >= SPARSE_MS;
         let score = (pixels * 1_000.0).round() / 1_000.0;
-        self.event.moves(pts_ms, self.moves_since_ms, score, found.moving, may_begin)
+        let change = self.event.moves(pts_ms, self.moves_since_ms, score, found.moving, may_begin);
+        if matches!(change, Some(Change::Ended { .. })) {
+            // It was cut: what still moves begins another event, and not one that began with this one.
+            self.in_a_row = 0;
+        }
+        change
     }
 
     /// No more frames come, or none for a while: ends the event.

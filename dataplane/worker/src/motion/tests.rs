@@ -193,3 +193,30 @@ fn a_clip_is_the_same_for_the_same_seed() {
     assert_eq!(frames(3), frames(3));
     assert_ne!(frames(3), frames(4));
 }
+
+#[test]
+fn motion_that_goes_on_is_cut_into_events_that_follow_each_other() {
+    let mut detector = Detector::new(MotionSettings { timeout_ms: 3_000, ..settings(1) });
+    let mut told = Vec::new();
+    // A bright square goes around on noise-free grey.
+    for n in 0..150_i64 {
+        let mut pixels = vec![60_u8; PIXELS];
+        let (left, top) = ((n as usize * 7) % (WIDTH - 40), 20 + (n as usize * 3) % 30);
+        for y in top..top + 30 {
+            for x in left..left + 30 {
+                pixels[y * WIDTH + x] = 120 + ((x * 13 + y * 7) % 100) as u8;
+            }
+        }
+        match detector.push(&Luma::new(pixels).unwrap(), n * EVERY_MS) {
+            Some(Change::Started { pts_ms, .. }) => told.push((pts_ms, true)),
+            Some(Change::Ended { pts_ms, .. }) => told.push((pts_ms, false)),
+            _ => {}
+        }
+    }
+    assert!(told.len() >= 8, "{told:?}");
+    for pair in told.windows(2) {
+        let [(before_ms, began), (after_ms, begins)] = pair else { panic!("two") };
+        assert!(before_ms <= after_ms && began != begins, "{told:?}");
+        assert!(!began || after_ms - before_ms == 3_000, "each lasts as long as it may: {told:?}");
+    }
+}
