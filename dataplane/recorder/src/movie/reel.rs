@@ -1,5 +1,5 @@
 //! A film of the last seconds of a stream, whether or not it is recorded: its newest segments are held in memory, and those between two moments become
-//! an MP4 file. Before it: segments as the packager has closed them; after it: the bytes of a file, most of them shared with the segments.
+//! an MP4 file. Before it: segments as the packager has closed them; after it: the bytes of a file, which are copies of theirs where a segment has several parts.
 //!
 //! Segments are whole: a film begins with the segment that its first moment is in, and ends with that of its last. What is held is bounded for one stream
 //! and for all; where that is not enough the film ends early.
@@ -20,6 +20,9 @@ use crate::store::{Answer, StoreError};
 
 /// Headers of a session that are told apart from those of the next one.
 const HEADERS_OF_SESSION: u32 = 1 << 16;
+
+/// The room of all is divided among so many at least: a reel that holds less than its share is not cut for what others hold.
+const REELS_AT_LEAST: usize = 128;
 
 /// How much may be held.
 #[derive(Clone, Copy, Debug)]
@@ -114,7 +117,9 @@ impl Reel {
             self.drop_oldest();
         }
         let is_full = |reel: &Self| {
-            reel.bytes > reel.bounds.bytes_max || reel.all_bytes.load(Ordering::Relaxed) > reel.bounds.all_bytes_max
+            let is_large = reel.bytes > reel.bounds.all_bytes_max / REELS_AT_LEAST;
+            reel.bytes > reel.bounds.bytes_max
+                || is_large && reel.all_bytes.load(Ordering::Relaxed) > reel.bounds.all_bytes_max
         };
         if self.filmed_from_ms.is_some() {
             return !is_full(self);
@@ -136,19 +141,30 @@ impl Reel {
         TRACKS.into_iter().find_map(of).map(|held| held.end_ms)
     }
 
+    /// Up to which moment there is all: pictures and sound, where it has both. Video of a moment is closed before its audio.
+    pub fn covers_ms(&self) -> Option<u64> {
+        let of = |track: Track| self.segments.iter().rev().find(|held| held.track == track).map(|held| held.end_ms);
+        TRACKS.into_iter().filter_map(of).min()
+    }
+
     /// The date of a moment of the stream's timeline, Unix milliseconds: as playlists say it, if there is a segment to say it by.
     pub fn date_unix_ms(&self, at_ms: u64) -> Option<u64> {
         let newest = self.segments.iter().rev().find(|held| held.start_ms <= at_ms).or(self.segments.front())?;
         Some((newest.date_unix_ms + at_ms).saturating_sub(newest.start_ms))
     }
 
-    /// A film from one moment of the stream's timeline to another, of what of that is held.
-    pub async fn film(&self, from_ms: u64, to_ms: u64) -> Result<Film, MakeError> {
+    /// A film from one moment of the stream's timeline to another, of what of that is held. A file has one header: what was before `about_ms` with another one
+    /// is left out.
+    pub async fn film(&self, from_ms: u64, to_ms: u64, about_ms: u64) -> Result<Film, MakeError> {
         let overlaps = |held: &&Held, from_ms, to_ms| held.end_ms > from_ms && held.start_ms < to_ms;
         let all = self.segments.iter();
         let leading = all.clone().filter(|held| overlaps(held, from_ms, to_ms));
         let video: Vec<&Held> = leading.clone().filter(|held| held.track == Track::Video).collect();
-        let leading = if video.is_empty() { leading.collect() } else { video };
+        let mut leading: Vec<&Held> = if video.is_empty() { leading.collect() } else { video };
+        let about = leading.iter().position(|held| held.end_ms > about_ms).unwrap_or(leading.len().saturating_sub(1));
+        let is_other = |held: &&Held| leading.get(about).is_some_and(|at| at.header.bytes != held.header.bytes);
+        let others_before = leading.iter().take(about).rposition(is_other).map_or(0, |at| at + 1);
+        leading.drain(..others_before);
         let (Some(first), Some(last)) = (leading.first(), leading.last()) else { return Err(MakeError::Empty) };
         let track = first.track;
         let others = all.filter(|held| held.track != track && overlaps(held, first.start_ms, last.end_ms));

@@ -15,7 +15,8 @@ const BEGINS_MS: u64 = 90_000;
 const BOUNDS: Bounds = Bounds { back_ms: 10_000, bytes_max: 1 << 20, all_bytes_max: 1 << 20 };
 
 fn film(reel: &Reel, from_ms: u64, to_ms: u64) -> Result<(Film, Movie, Vec<u8>), MakeError> {
-    let film = at_once(reel.film(BEGINS_MS + from_ms, BEGINS_MS + to_ms)).expect("nothing is waited for")?;
+    let film = at_once(reel.film(BEGINS_MS + from_ms, BEGINS_MS + to_ms, BEGINS_MS + from_ms))
+        .expect("nothing is waited for")?;
     let bytes = film.pieces.concat();
     assert_eq!(film.bytes(), bytes.len() as u64);
     let movie = Movie::read(&bytes).expect("a right file");
@@ -85,4 +86,33 @@ fn an_encoder_that_comes_back_goes_on_in_the_same_film() {
     assert!((9_900..=10_200).contains(&made.duration_ms), "{}", made.duration_ms);
     let video: Vec<u64> = shown(&movie, &bytes, "vide").iter().map(|(number, _)| *number).collect();
     assert_eq!(video, (50..300).collect::<Vec<_>>());
+}
+
+#[test]
+fn what_was_there_before_with_another_header_is_left_out() {
+    let mut media = Media::new();
+    media.run(6_000, "a");
+    media.run(6_000, "b");
+    let (mut reel, _) = reel(BOUNDS);
+    assert!(media.closed.drain(..).all(|segment| reel.push(segment)));
+    let about =
+        |about_ms| at_once(reel.film(BEGINS_MS + 3_000, BEGINS_MS + 11_000, BEGINS_MS + about_ms)).expect("at once");
+    let after = about(7_000).expect("a film");
+    assert_eq!(after.from_unix_ms, START_MS + 6_000);
+    assert!((5_900..=6_100).contains(&after.duration_ms), "{}", after.duration_ms);
+    assert!(about(3_000).expect("a film").from_unix_ms < START_MS + 3_001);
+}
+
+#[test]
+fn all_of_a_moment_is_there_when_both_tracks_are() {
+    let mut media = Media::new();
+    media.run(10_000, "a");
+    let (mut reel, _) = reel(BOUNDS);
+    for segment in media.closed.drain(..) {
+        let is_video = segment.track == millstream_proto::media::Track::Video;
+        let before = reel.covers_ms();
+        assert!(reel.push(segment));
+        assert!(!is_video || before.is_none() || reel.covers_ms() == before, "sound of it is missing");
+    }
+    assert!(reel.covers_ms().is_some_and(|covers_ms| (9_000..=10_000).contains(&(covers_ms - BEGINS_MS))));
 }
