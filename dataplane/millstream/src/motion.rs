@@ -11,6 +11,7 @@ mod stream;
 use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
+use std::time::Duration;
 
 use millstream_agent::beside::AddToLive;
 use millstream_control_protocol::event::{Event, What};
@@ -44,8 +45,8 @@ struct Shared {
     runtime: Handle,
     keyframes_only: bool,
     engine: OnceLock<Remote>,
-    /// How each stream does that is watched.
-    streams: Mutex<BTreeMap<String, live::Motion>>,
+    /// How each stream does that is watched, by the task of it with the highest number.
+    streams: Mutex<BTreeMap<String, (u64, live::Motion)>>,
     /// Bytes that are held for films of all streams.
     held: Arc<AtomicUsize>,
     numbers: Numbers,
@@ -53,6 +54,8 @@ struct Shared {
 
 #[derive(Default)]
 struct Numbers {
+    /// Of streams that were watched, one after the other.
+    tasks: AtomicU64,
     events: AtomicU64,
     pictures: Stored,
     films: Stored,
@@ -114,7 +117,9 @@ impl Motions {
     /// Adds to what is told of a stream how it is watched.
     pub(crate) fn beside(&self) -> AddToLive {
         let shared = Arc::clone(&self.0);
-        Arc::new(move |live: &mut live::Live| live.motion = shared.streams().get(&live.id).cloned())
+        Arc::new(move |live: &mut live::Live| {
+            live.motion = shared.streams().get(&live.id).map(|(_, motion)| motion.clone());
+        })
     }
 
     fn follower(&self, id: &Id, motion: Motion) -> Follower {
@@ -123,7 +128,7 @@ impl Motions {
     }
 
     fn numbers(&self) -> String {
-        let Numbers { events, pictures, films } = &self.0.numbers;
+        let Numbers { events, pictures, films, .. } = &self.0.numbers;
         let get = |counter: &AtomicU64| counter.load(Ordering::Relaxed);
         format!(
             "# HELP millstream_motion_events Times that something began to move in a stream's picture.\n\
@@ -149,7 +154,7 @@ impl Motions {
 }
 
 impl Shared {
-    fn streams(&self) -> MutexGuard<'_, BTreeMap<String, live::Motion>> {
+    fn streams(&self) -> MutexGuard<'_, BTreeMap<String, (u64, live::Motion)>> {
         self.streams.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
@@ -195,6 +200,10 @@ impl Subscriber for Follower {
             self.at_work = Some(self.begin());
         }
         loop {
+            // Those of a stream that is packaged already come all at once.
+            if self.at_work.as_ref().is_some_and(|at_work| at_work.segments.capacity() == 0) {
+                return if stream.log.ended().is_some() { Progress::Done } else { Progress::Behind };
+            }
             let feed = match self.cursor.next(stream.window) {
                 NextSegment::Began(_) => {
                     self.is_packaged = true;
@@ -235,7 +244,12 @@ impl Follower {
         if watching.is_none() {
             tracing::warn!(stream = %self.id, "motion is not looked for: as many streams are watched as a worker takes");
         }
-        let of_stream = stream::Stream::new(Arc::clone(&self.shared), self.id.clone(), watching.is_some());
+        let of_stream = stream::Stream::new(
+            Arc::clone(&self.shared),
+            self.id.clone(),
+            Duration::from_secs(timeout_s.into()),
+            watching.is_some(),
+        );
         self.shared.runtime.spawn(of_stream.run(segments_taken, seen_taken));
         AtWork { segments, _watching: watching }
     }

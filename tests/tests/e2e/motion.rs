@@ -94,18 +94,21 @@ fn what_passes_is_told_with_a_picture_and_a_film_that_begins_before_it() {
     let over = what(&told(&receiver, "motion", seconds(20)));
     assert!(over["active"] == false && over["why"] == "still" && over["from_unix_ms"] == from_ms, "{over}");
     assert!((3_000..8_000).contains(&over["lasted_ms"].as_u64().expect("a time")), "{over}");
-    let film = what(&told(&receiver, "motion_clip", seconds(30)));
-    println!("{film}");
-    assert_eq!(film["motion_from_unix_ms"], from_ms, "{film}");
-    let film_from_ms = film["from_unix_ms"].as_u64().expect("a time");
-    assert!((5_000..9_000).contains(&(from_ms - film_from_ms)), "{film}");
-    let path = film["path"].as_str().expect("a path");
-    assert!(path.starts_with("motion/mp4/") && path.ends_with(&format!("/{film_from_ms}.mp4")), "{path}");
+    let movie_told = what(&told(&receiver, "motion_clip", seconds(30)));
+    println!("{movie_told}");
+    assert_eq!(movie_told["motion_from_unix_ms"], from_ms, "{movie_told}");
+    let film_from_ms = movie_told["from_unix_ms"].as_u64().expect("a time");
+    assert!((5_000..9_000).contains(&(from_ms - film_from_ms)), "{movie_told}");
+    let path = movie_told["path"].as_str().expect("a path");
+    assert!(path.starts_with("motion/mp4/") && path.ends_with(&format!("/{from_ms}.mp4")), "{path}");
     let answer = get(server.http, &format!("/cam/{path}"));
     assert_eq!((answer.status, answer.header("content-type")), (200, "video/mp4"));
     let movie = Movie::read(&answer.body).expect("a right file");
     let length_ms = u64::try_from(movie.duration_us() / 1_000).expect("a length");
-    assert!(length_ms.abs_diff(film["duration_ms"].as_u64().expect("a time")) <= 1 && length_ms > 9_000, "{film}");
+    assert!(
+        length_ms.abs_diff(movie_told["duration_ms"].as_u64().expect("a time")) <= 1 && length_ms > 9_000,
+        "{movie_told}"
+    );
     let seen = ffprobe(&format!("http://{}/cam/{path}", server.http));
     assert!(seen.iter().any(|line| line.contains("h264")) && seen.iter().any(|line| line.contains("aac")), "{seen:?}");
     assert!(server.metric("millstream_motion_events_total") >= 1.0);
@@ -128,13 +131,13 @@ fn a_still_picture_is_no_motion_and_the_setting_acts_at_once() {
     let event = receiver.next(seconds(15));
     assert!(event.is_none(), "{event:?}");
     let path = "/api/v1/streams/cam";
-    client.request("PATCH", path, "", Some(&json!({ "settings": { "isMotion": false } }))).is(200);
+    client.request("PATCH", path, "If-Match: *\r\n", Some(&json!({ "settings": { "isMotion": false } }))).is(200);
     eventually("it is no longer watched", seconds(5), || {
         let is_over = server.metrics().contains("millstream_motion_streams{state=\"watched\"} 0");
         (is_over && watched(&mut client, "cam").is_null()).then_some(())
     });
     assert!(server.metrics().contains("millstream_motion_held_bytes 0\n"), "{}", server.metrics());
-    client.request("PATCH", path, "", Some(&json!({ "settings": { "isMotion": true } }))).is(200);
+    client.request("PATCH", path, "If-Match: *\r\n", Some(&json!({ "settings": { "isMotion": true } }))).is(200);
     eventually("it is watched again", seconds(15), || (watched(&mut client, "cam")["watched"] == true).then_some(()));
 }
 

@@ -3,6 +3,7 @@
 //!
 //! A film is made once the stream is past its motion's end. It begins [`PRE_ROLL_MS`] before the motion, or a little more: with a whole segment.
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use bytes::Bytes;
@@ -10,7 +11,7 @@ use millstream_control_protocol::event::{MotionRegion, What};
 use millstream_control_protocol::live;
 use millstream_proto::id::Id;
 use millstream_proto::recorded::DatedKind;
-use millstream_recorder::movie::reel::{Bounds, Reel};
+use millstream_recorder::movie::reel::{Bounds, Film, Reel};
 use millstream_transcoder::{Change, Region, Seen, WhyEnded};
 use tokio::sync::mpsc::Receiver;
 use tokio::time::sleep_until;
@@ -26,9 +27,11 @@ const REEL: Bounds = Bounds { back_ms: PRE_ROLL_MS + LATE_MS, bytes_max: 96 << 2
 /// An event whose end was not told in its time, and this long after it, is over.
 const END_WAIT: Duration = Duration::from_secs(10);
 /// The segment with a motion's end is waited for so long.
-const SEGMENT_WAIT: Duration = Duration::from_secs(30);
+const SEGMENT_WAIT: Duration = Duration::from_secs(90);
 /// Films that wait for their segments: one lasts as long as its motion at least, so there are few.
 const FILMS_MAX: usize = 8;
+/// What begins sooner after the last one is not believed: the least that an event lasts is a second.
+const BEGIN_EVERY: Duration = Duration::from_millis(500);
 
 /// A stream that is watched.
 pub(super) struct Stream {
@@ -40,6 +43,12 @@ pub(super) struct Stream {
     films: Vec<Waiting>,
     /// When the last motion began, Unix milliseconds.
     last_unix_ms: u64,
+    /// When one was told to begin.
+    begun: Option<Instant>,
+    /// An event lasts no longer.
+    timeout: Duration,
+    /// Which of the tasks of this stream it is: the one before may still be ending.
+    number: u64,
     state: live::Motion,
 }
 
@@ -57,16 +66,41 @@ struct Waiting {
     motion_from_unix_ms: u64,
     /// On the stream's timeline, milliseconds.
     from_ms: u64,
+    /// When the motion began, on the same.
+    about_ms: u64,
     /// The motion's end; `None`: it goes on.
     to_ms: Option<u64>,
     /// Made of what there is then.
     until: Option<Instant>,
 }
 
+/// Bytes of a film on its way to the store, which count as held.
+struct OnItsWay {
+    shared: Arc<Shared>,
+    bytes: usize,
+}
+
+impl OnItsWay {
+    /// `None`: there is no room.
+    fn of(shared: &Arc<Shared>, film: &Film) -> Option<Self> {
+        let bytes = usize::try_from(film.bytes()).ok()?;
+        let held = shared.held.fetch_add(bytes, Ordering::Relaxed);
+        let on_its_way = Self { shared: Arc::clone(shared), bytes };
+        (held.saturating_add(bytes) <= REEL.all_bytes_max).then_some(on_its_way)
+    }
+}
+
+impl Drop for OnItsWay {
+    fn drop(&mut self) {
+        self.shared.held.fetch_sub(self.bytes, Ordering::Relaxed);
+    }
+}
+
 impl Stream {
-    pub(super) fn new(shared: Arc<Shared>, id: Id, is_wanted: bool) -> Self {
+    pub(super) fn new(shared: Arc<Shared>, id: Id, timeout: Duration, is_wanted: bool) -> Self {
         let reel = Reel::new(REEL, Arc::clone(&shared.held));
         let why = (!is_wanted).then(|| "as many streams are watched as a worker takes".to_owned());
+        let number = shared.numbers.tasks.fetch_add(1, Ordering::Relaxed);
         Self {
             shared,
             id,
@@ -74,6 +108,9 @@ impl Stream {
             active: None,
             films: Vec::new(),
             last_unix_ms: 0,
+            begun: None,
+            timeout,
+            number,
             state: live::Motion { why, ..live::Motion::default() },
         }
     }
@@ -109,22 +146,31 @@ impl Stream {
         self.end(None, WhyEnded::Interrupted);
         self.films.iter_mut().for_each(|film| film.until = Some(Instant::now()));
         self.look().await;
-        self.shared.streams().remove(self.id.as_str());
+        let mut streams = self.shared.streams();
+        if streams.get(self.id.as_str()).is_some_and(|(number, _)| *number == self.number) {
+            streams.remove(self.id.as_str());
+        }
     }
 
     async fn see(&mut self, seen: Seen) {
         match seen {
             Seen::Watched { pictures_s, .. } => {
                 (self.state.watched, self.state.why) = (true, None);
-                self.state.pictures_s = (f64::from(pictures_s) * 10.0).round() / 10.0;
+                // A worker is not believed: a number that JSON does not have would cost the node its report.
+                let pictures_s = if pictures_s.is_finite() { f64::from(pictures_s).clamp(0.0, 1_000.0) } else { 0.0 };
+                self.state.pictures_s = (pictures_s * 10.0).round() / 10.0;
             }
+            // Nor that things begin to move all the time.
+            Seen::Motion { change: Change::Started { .. }, .. }
+                if self.begun.is_some_and(|begun| begun.elapsed() < BEGIN_EVERY) => {}
             Seen::Motion { now_ms, change: Change::Started { pts_ms, until_ms, score, regions }, picture } => {
+                self.begun = Some(Instant::now());
                 self.end(None, WhyEnded::Interrupted);
                 self.begin((now_ms, pts_ms, until_ms), score, &regions, picture).await;
             }
             Seen::Motion { now_ms, change: Change::Extended { until_ms, score }, .. } => {
                 if let Some(active) = &mut self.active {
-                    (active.until, active.score) = (until(now_ms, until_ms), score);
+                    (active.until, active.score) = (until(now_ms, until_ms, self.timeout), score);
                     self.state.score = score;
                 }
             }
@@ -152,7 +198,7 @@ impl Stream {
         // Two of them never have one name.
         let from_unix_ms = from_unix_ms.max(self.last_unix_ms + 1);
         self.last_unix_ms = from_unix_ms;
-        self.shared.numbers.events.fetch_add(1, std::sync::atomic::Ordering::Relaxed);
+        self.shared.numbers.events.fetch_add(1, Ordering::Relaxed);
         let (below, whole) = path(&self.id, DatedKind::MotionImage, from_unix_ms);
         let (below, has_picture) = if picture.is_empty() { (String::new(), false) } else { (below, true) };
         let told = What::Motion {
@@ -176,11 +222,18 @@ impl Stream {
             let _ = tokio::time::timeout(Duration::from_secs(2), kept).await;
         }
         self.shared.tell(&self.id, unix_ms(), told);
-        let (began, until) = (Instant::now(), until(now_ms, until_ms));
+        let (began, until) = (Instant::now(), until(now_ms, until_ms, self.timeout));
         self.active = Some(Active { from_unix_ms, began, score, picture: below, until });
         if self.films.len() < FILMS_MAX {
-            let from_ms = at_ms.saturating_sub(PRE_ROLL_MS);
-            self.films.push(Waiting { motion_from_unix_ms: from_unix_ms, from_ms, to_ms: None, until: None });
+            let (motion_from_unix_ms, from_ms) = (from_unix_ms, at_ms.saturating_sub(PRE_ROLL_MS));
+            self.films.push(Waiting { motion_from_unix_ms, from_ms, about_ms: at_ms, to_ms: None, until: None });
+        } else {
+            let why = "films of earlier motion wait for their segments".to_owned();
+            let (path, from_ms) = (String::new(), from_unix_ms);
+            let what =
+                What::MotionClip { motion_from_unix_ms: from_ms, path, from_unix_ms: 0, duration_ms: 0, bytes: 0, why };
+            self.shared.numbers.films.count(false);
+            self.shared.tell(&self.id, unix_ms(), what);
         }
         (self.state.since_unix_ms, self.state.score) = (Some(from_unix_ms), score);
     }
@@ -210,9 +263,10 @@ impl Stream {
         self.shared.tell(&self.id, now_ms, told);
         let film = self.films.iter_mut().find(|film| film.motion_from_unix_ms == active.from_unix_ms);
         if let Some(film) = film.filter(|film| film.to_ms.is_none()) {
-            // Of one whose end is not known, what there will be within its duration.
-            let to_ms = at_ms.or(self.reel.reaches_ms());
-            film.to_ms = Some(to_ms.unwrap_or(film.from_ms).max(film.from_ms + 1));
+            // Of one whose end is not known, as much as went by.
+            let went_ms = u64::try_from(active.began.elapsed().as_millis()).unwrap_or_default();
+            let to_ms = at_ms.unwrap_or(film.about_ms + went_ms);
+            film.to_ms = Some(to_ms.max(film.about_ms + 1));
             film.until = Some(Instant::now() + SEGMENT_WAIT);
         }
         (self.state.since_unix_ms, self.state.score) = (None, 0.0);
@@ -235,9 +289,9 @@ impl Stream {
         if self.active.as_ref().is_some_and(|active| now >= active.until) {
             self.end(None, WhyEnded::Interrupted);
         }
-        let reaches_ms = self.reel.reaches_ms().unwrap_or_default();
+        let covers_ms = self.reel.covers_ms().unwrap_or_default();
         let is_due = |film: &Waiting| {
-            let is_there = film.to_ms.is_some_and(|to_ms| reaches_ms >= to_ms);
+            let is_there = film.to_ms.is_some_and(|to_ms| covers_ms >= to_ms);
             is_there || film.until.is_some_and(|until| now >= until)
         };
         while let Some(at) = self.films.iter().position(is_due) {
@@ -249,7 +303,7 @@ impl Stream {
 
     async fn film(&self, waiting: &Waiting) {
         let motion_from_unix_ms = waiting.motion_from_unix_ms;
-        let film = self.reel.film(waiting.from_ms, waiting.to_ms.unwrap_or(u64::MAX)).await;
+        let film = self.reel.film(waiting.from_ms, waiting.to_ms.unwrap_or(u64::MAX), waiting.about_ms).await;
         let (shared, id) = (Arc::clone(&self.shared), self.id.clone());
         let told = move |shared: &Shared, what: Result<(String, u64, u64, u64), String>| {
             shared.numbers.films.count(what.is_ok());
@@ -263,8 +317,13 @@ impl Stream {
         match film {
             Ok(film) => {
                 let id = self.id.clone();
+                let Some(on_its_way) = OnItsWay::of(&shared, &film) else {
+                    return told(&shared, Err("too many films wait for the store".to_owned()));
+                };
                 self.shared.runtime.spawn(async move {
-                    let (below, whole) = path(&id, DatedKind::MotionMp4, film.from_unix_ms);
+                    let _counted = on_its_way;
+                    // By its motion: two of them may begin with one segment.
+                    let (below, whole) = path(&id, DatedKind::MotionMp4, motion_from_unix_ms);
                     let is_stored = keep(&shared, &id, &whole, &film.pieces).await;
                     let (from_unix_ms, duration_ms, bytes) = (film.from_unix_ms, film.duration_ms, film.bytes());
                     let lost = || "the store did not take it; the log of the node says why".to_owned();
@@ -289,14 +348,17 @@ impl Stream {
 
     /// From here on the API says so.
     fn show(&self) {
-        self.shared.streams().insert(self.id.to_string(), self.state.clone());
+        let mut streams = self.shared.streams();
+        if streams.get(self.id.as_str()).is_none_or(|(number, _)| *number <= self.number) {
+            streams.insert(self.id.to_string(), (self.number, self.state.clone()));
+        }
     }
 }
 
 /// When an event is over that was to end then, at the latest.
-fn until(now_ms: i64, until_ms: i64) -> Instant {
+fn until(now_ms: i64, until_ms: i64, timeout: Duration) -> Instant {
     let left_ms = u64::try_from(until_ms.saturating_sub(now_ms)).unwrap_or_default();
-    Instant::now() + Duration::from_millis(left_ms) + END_WAIT
+    Instant::now() + Duration::from_millis(left_ms).min(timeout) + END_WAIT
 }
 
 /// The moment with this stamp that is nearest to another one.
@@ -331,8 +393,10 @@ mod tests {
 
     #[test]
     fn an_event_that_is_not_ended_in_its_time_has_some_more() {
-        let left = |now_ms, until_ms| until(now_ms, until_ms).duration_since(Instant::now()).as_secs();
+        let timeout = Duration::from_mins(1);
+        let left = |now_ms, until_ms| until(now_ms, until_ms, timeout).duration_since(Instant::now()).as_secs();
         assert_eq!(left(1_000, 6_500), 15);
+        assert_eq!(left(i64::MIN, i64::MAX), 69, "no longer than the longest event");
         assert_eq!(left(9_000, 6_500), 9);
     }
 }
