@@ -35,7 +35,7 @@ def resident_kib(pid):
         return next(int(line.split()[1]) for line in file if line.startswith("VmRSS"))
 
 
-def h2load(url, clients, seconds, *more):
+def h2load(url, clients, *more):
     command = ["taskset", "-c", "1", "h2load", "-c", str(clients), "-m", "1", "-t", "1", *more, url]
     return subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
 
@@ -43,9 +43,10 @@ def h2load(url, clients, seconds, *more):
 def viewers(pid, control, url, count, seconds, *mode):
     count, seconds = int(count), int(seconds)
     before_kib = resident_kib(pid)
-    came = count / 500 + 2
+    # All come at once.
+    came = count / 400 + 2
     over = ["--h1"] if "h1" in mode else []
-    load = h2load(url, count, seconds, "-D", str(int(seconds + came + 3)), "-r", "500", *over)
+    load = h2load(url, count, "-D", str(int(seconds + came + 3)), *over)
     time.sleep(came)
     began, cpu, sent = time.monotonic(), cpu_s(pid), metric(control, "millstream_sent_bytes_total")
     time.sleep(seconds)
@@ -62,7 +63,7 @@ def viewers(pid, control, url, count, seconds, *mode):
 def files(pid, url, seconds, *mode):
     over = ["--h1"] if "h1" in mode else []
     cpu = cpu_s(pid)
-    out = h2load(url, 20, seconds, "-D", seconds, *over).communicate(timeout=120)[0]
+    out = h2load(url, 20, "-D", seconds, *over).communicate(timeout=120)[0]
     cpu = cpu_s(pid) - cpu
     done = int(re.search(r"(\d+) succeeded", out).group(1))
     data = float(re.search(r"\((\d+)\) data", out).group(1))
@@ -73,7 +74,7 @@ def shake(control, url, per_second, seconds):
     per_second, seconds = int(per_second), int(seconds)
     before = metric(control, "millstream_tls_handshakes_total")
     count = per_second * seconds
-    load = h2load(url, count, seconds, "-n", str(count), "-r", str(per_second), "--h1")
+    load = h2load(url, count, "-n", str(count), "-r", str(per_second), "--h1")
     out = load.communicate(timeout=seconds * 4 + 60)[0]
     done = int(re.search(r"(\d+) succeeded", out).group(1))
     took = re.search(r"finished in ([\d.]+)(m?s)", out)

@@ -30,8 +30,7 @@ http {
     open_file_cache max=100;
     keepalive_requests 10000000;
     server {
-        listen 127.0.0.1:29369 ssl;
-        http2 on;
+        listen 127.0.0.1:29369 ssl http2;
         ssl_certificate $scratch/cert.pem;
         ssl_certificate_key $scratch/key.pem;
         ssl_protocols TLSv1.3;
