@@ -118,8 +118,8 @@ pub(crate) const PLANTS: &[Plant] = &[
             },
             Edit {
                 file: "ingest/mod.rs",
-                find: "if let Some(old) = replaced.and_then(|number| shard.sessions.get(number)) {",
-                put: "if let Some(old) = replaced.filter(|_| !PLANTED).and_then(|number| shard.sessions.get(number)) {",
+                find: "if let Some(old) = replaced.and_then(|(number, _)| shard.sessions.get(number)) {",
+                put: "if let Some(old) = replaced.filter(|_| !PLANTED).and_then(|(number, _)| shard.sessions.get(number)) {",
             },
         ],
     },
