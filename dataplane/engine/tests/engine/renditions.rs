@@ -124,6 +124,8 @@ fn a_rendition_is_made_when_somebody_asks_and_has_its_sources_segments() {
         assert!(own.ends_with("\nvideo.m3u8\n") && !own.contains("90p/"), "{own}");
         // What comes next has the next number in both.
         publisher.send((3 * SEGMENT + 20..5 * SEGMENT + 20).map(frame));
+        // A worker has nothing that the source has not had before.
+        eventually("the source goes on", || segments(&get(&server, "/cam/video.m3u8")).1.len() >= 5);
         worker.send((3 * SEGMENT + 20..5 * SEGMENT + 20).map(frame));
         eventually("both go on", || {
             let both = ["/cam/video.m3u8", "/cam/90p/video.m3u8"].map(|path| segments(&get(&server, path)));
