@@ -24,10 +24,8 @@ use super::tls::{SEND_BYTES_MAX, SEND_NOW_BYTES_MAX, Sealer, Tls};
 
 /// Plaintext of a TLS record at most (RFC 8446, 5.1): what is sent together shares records.
 const RECORD_BYTES: usize = 16 << 10;
-/// The head of a frame; a whole frame of a body fills a record.
-const FRAME_HEAD_BYTES: usize = 9;
-/// What a stream sends at a time while others stand in line.
-const TURN_BYTES: usize = RECORD_BYTES - FRAME_HEAD_BYTES;
+/// A frame of a body, without the nine bytes of its head: with them it fills a record. It is what a stream sends at a time while others stand in line.
+const DATA_FRAME_BYTES: usize = RECORD_BYTES - 9;
 /// Heads of answers that are kept as blocks: crowds get the same few.
 const HEADS_KEPT: usize = 8;
 
@@ -71,7 +69,7 @@ pub(crate) struct NewRequest {
 impl Http2 {
     /// Over this connection, whose handshake is over.
     pub(super) fn new(tls: Rc<Tls>, writer: Writer, spawn: Spawner) -> Rc<Self> {
-        let limits = Limits { data_frame_bytes: RECORD_BYTES - FRAME_HEAD_BYTES, ..Limits::default() };
+        let limits = Limits { data_frame_bytes: DATA_FRAME_BYTES, ..Limits::default() };
         Rc::new(Self {
             tls,
             spawn,
@@ -516,7 +514,7 @@ impl StreamWriter {
         let StreamRef { http2, stream } = &self.0;
         loop {
             self.turn(stream.is_answered.get(), &offer).await.inspect_err(|_| http2.leave_line(stream))?;
-            let most = if http2.line.borrow().is_empty() { SEND_BYTES_MAX } else { TURN_BYTES };
+            let most = if http2.line.borrow().is_empty() { SEND_BYTES_MAX } else { DATA_FRAME_BYTES };
             stream.is_writable.set(false);
             let taken = self.tls().seal(|sealer| self.seal(sealer, pieces(), most));
             // What is in the queue goes out also where this has failed.
@@ -665,7 +663,7 @@ impl Stream {
     }
 }
 
-/// Frames on their way into records. Their bytes are copied once more: a record for the nine bytes of a head costs more than that.
+/// Frames on their way into records. Their bytes are copied once more, so that a head and what follows it share a record.
 struct Frames<'a, 'b> {
     plain: &'a mut Vec<u8>,
     sealer: &'a mut Sealer<'b>,

@@ -160,7 +160,13 @@ pub(crate) fn on_air(shard: &Shard, after: Option<&Id>, limit: usize, whom: View
     // The smallest ids, without sorting all of them. A shard may have a rendition of a stream, and not the stream.
     let mut first: BTreeSet<Id> = BTreeSet::new();
     let mut more = false;
-    for id in channels.iter().filter(|(_, handle)| !handle.is_over()).map(|(id, _)| id.stream()) {
+    for (id, _) in channels.iter().filter(|(_, handle)| !handle.is_over()) {
+        // Most are of other pages: those are passed over as they are.
+        let is_full_before = |id: &Id| first.len() >= limit && first.last().is_some_and(|last| id > last);
+        if !id.is_rendition() && (after.is_some_and(|after| id <= after) || more && is_full_before(id)) {
+            continue;
+        }
+        let id = id.stream();
         if after.is_none_or(|after| id > *after) {
             first.insert(id);
             if first.len() > limit {

@@ -45,6 +45,8 @@ pub(super) struct Stream {
     last_unix_ms: u64,
     /// When one was told to begin.
     begun: Option<Instant>,
+    /// A worker looks at it; else as many are watched as can be.
+    is_wanted: bool,
     /// An event lasts no longer.
     timeout: Duration,
     /// Which of the tasks of this stream it is: the one before may still be ending.
@@ -109,6 +111,7 @@ impl Stream {
             films: Vec::new(),
             last_unix_ms: 0,
             begun: None,
+            is_wanted,
             timeout,
             number,
             state: live::Motion { why, ..live::Motion::default() },
@@ -128,11 +131,13 @@ impl Stream {
             tokio::select! {
                 feed = segments.recv() => match feed {
                     Some(Feed::Began) => self.reel.began(),
-                    Some(Feed::Segment(segment)) => {
+                    // What nobody looks at needs no film.
+                    Some(Feed::Segment(segment)) if self.is_wanted => {
                         if !self.reel.push(*segment) {
                             self.film_up_to_here();
                         }
                     }
+                    Some(Feed::Segment(_)) => {}
                     None => break,
                 },
                 Some(seen) = seen.recv() => self.see(seen).await,

@@ -2,7 +2,7 @@
 //! an MP4 file. Before it: segments as the packager has closed them; after it: the bytes of a file, which are copies of theirs where a segment has several parts.
 //!
 //! Segments are whole: a film begins with the segment that its first moment is in, and ends with that of its last. What is held is bounded for one stream
-//! and for all; where that is not enough the film ends early.
+//! and for all, but that each reel has a small share of its own; where that is not enough the film ends early.
 use std::collections::{BTreeMap, VecDeque};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
