@@ -144,7 +144,7 @@ impl Follow {
         // Another connection may lead to another shard, which is told a little later.
         let elsewhere = std::mem::replace(&mut self.connection, connection) != connection;
         let is_behind = |fault: &Fault| match fault.rule {
-            "media sequence" | "goes back" | "changed part" | "hint" => true,
+            "media sequence" | "goes back" | "changed part" | "hint" | "end is final" => true,
             "changed segment" => {
                 fault.what.ends_with("is open again") || fault.what.ends_with("and is (None, None, None)")
             }
