@@ -6,7 +6,7 @@
 pub mod aac;
 pub mod av1;
 pub mod avc;
-mod bits;
+pub mod bits;
 pub(crate) mod error;
 pub mod flac;
 pub mod hevc;
