@@ -127,7 +127,9 @@ fn tidy_event(event: &mut Event) {
         What::RecordingResumed { recording } | What::RecordingStored { recording, .. } => {
             cut(recording, WORD_BYTES_MAX);
         }
-        What::RecordingPaused { recording, why } | What::RecordingFailed { recording, why } => {
+        What::RecordingPaused { recording, why }
+        | What::RecordingWaits { recording, why }
+        | What::RecordingFailed { recording, why } => {
             cut(recording, WORD_BYTES_MAX);
             cut(why, TEXT_BYTES_MAX);
         }

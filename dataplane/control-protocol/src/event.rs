@@ -107,11 +107,20 @@ pub enum What {
         #[serde(default)]
         why: String,
     },
-    /// It grows again.
+    /// It grows again, or the store takes it again.
     RecordingResumed {
         /// The recording's name.
         #[serde(default)]
         recording: String,
+    },
+    /// The store does not take what is recorded: it waits in the spool.
+    RecordingWaits {
+        /// The recording's name.
+        #[serde(default)]
+        recording: String,
+        /// What the store says, and what to do.
+        #[serde(default)]
+        why: String,
     },
     /// All of it is in the store.
     RecordingStored {
@@ -321,14 +330,15 @@ const fn one() -> u64 {
 
 impl What {
     /// The words for all that this release knows, with what each says.
-    pub const KINDS: [(&str, &str); 20] = [
+    pub const KINDS: [(&str, &str); 21] = [
         ("publish", "a publisher was admitted and has the stream's place"),
         ("unpublish", "a publisher that was admitted is gone; says why, how long it was on air, and who watched"),
         ("slate_started", "viewers of a stream without a publisher get its slate from now on"),
         ("slate_ended", "they do no more; says why, and how long it was shown"),
         ("recording_started", "a stream is recorded from now on; says under which name"),
         ("recording_paused", "a recording does not grow, and has a gap from here on; says why"),
-        ("recording_resumed", "it grows again"),
+        ("recording_resumed", "it grows again, or the store takes it again"),
+        ("recording_waits", "the store does not take what is recorded, which waits in the spool; says why"),
         ("recording_stored", "all of a recording is in the store; says how long and how large it is"),
         ("recording_file", "an MP4 file of a recording is in the store; says where, how long and how large it is"),
         ("recording_failed", "a recording could not be begun, or lacks something for good; says why"),
@@ -357,6 +367,7 @@ impl What {
             Self::RecordingStarted { .. } => "recording_started",
             Self::RecordingPaused { .. } => "recording_paused",
             Self::RecordingResumed { .. } => "recording_resumed",
+            Self::RecordingWaits { .. } => "recording_waits",
             Self::RecordingStored { .. } => "recording_stored",
             Self::RecordingFile { .. } => "recording_file",
             Self::RecordingFailed { .. } => "recording_failed",
@@ -394,6 +405,9 @@ mod tests {
             }
             What::RecordingPaused { .. } => Some(What::RecordingResumed { recording: String::new() }),
             What::RecordingResumed { .. } => {
+                Some(What::RecordingWaits { recording: String::new(), why: String::new() })
+            }
+            What::RecordingWaits { .. } => {
                 Some(What::RecordingStored { recording: String::new(), duration_ms: 0, bytes: 0 })
             }
             What::RecordingStored { .. } => Some(What::RecordingFile {

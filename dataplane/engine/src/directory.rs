@@ -189,6 +189,12 @@ impl Directory {
         Settings { by_hand: self.by_hand.get(id).copied(), ..settings }
     }
 
+    /// Streams of which what is kept is removed after so many days; those that keep it for ever are left out.
+    pub fn retained(&self) -> Vec<(Id, u32)> {
+        let all = self.streams.settings.iter().map(|(id, settings)| (id.clone(), settings.retention_days));
+        all.filter(|(_, days)| *days > 0).collect()
+    }
+
     /// Which outputs a stream has: asked with each request, so without the rest.
     pub(crate) fn outputs(&self, id: &Id) -> Outputs {
         self.streams.settings.get(&id.stream()).map_or_else(Outputs::default, |settings| settings.outputs)

@@ -53,6 +53,7 @@ mod play;
 mod players;
 mod recordings;
 mod recordings_api;
+mod recordings_dash;
 mod recordings_mp4;
 mod relays;
 mod renditions;

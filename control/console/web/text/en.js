@@ -159,6 +159,7 @@ export default {
   event_recording_started: 'is recorded',
   event_recording_paused: 'recording paused: {why}',
   event_recording_resumed: 'recording goes on',
+  event_recording_waits: 'the store does not take the recording: {why}',
   event_recording_stored: 'recording stored: {duration}, {bytes}',
   event_recording_file: 'MP4 file stored: {duration}, {bytes}',
   event_recording_failed: 'recording failed: {why}',

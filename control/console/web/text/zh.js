@@ -159,6 +159,7 @@ export default {
   event_recording_started: '开始录制',
   event_recording_paused: '录制暂停：{why}',
   event_recording_resumed: '录制继续',
+  event_recording_waits: '存储不接收录像：{why}',
   event_recording_stored: '录像已保存：{duration}，{bytes}',
   event_recording_file: 'MP4 文件已保存：{duration}，{bytes}',
   event_recording_failed: '录制失败：{why}',

@@ -143,6 +143,17 @@ impl Remote {
         self.ask(move |shard| view::apply(shard, &directory, &changed)).all().await.map(drop)
     }
 
+    /// Streams of which what is kept is removed after so many days; see [`Directory::retained`].
+    pub async fn retained(&self) -> Result<Vec<(Id, u32)>, Unanswered> {
+        // Each shard has the same directory: the first one is asked.
+        let (sender, mut receiver) = channel(1);
+        let job = move |shard: &Rc<Shard>| {
+            let _ = sender.try_send(shard.directory.borrow().retained());
+        };
+        self.mailboxes.try_put(0, work_of(job));
+        receiver.recv().await.ok_or(Unanswered { missing: 1, shards: self.shards() })
+    }
+
     /// Has every shard decide by this chain; returns once each of them does. Sessions that are admitted stay so, and requests that are
     /// pending go on with the chain that they began with.
     pub async fn set_policies(&self, chain: &Chain) -> Result<(), Unanswered> {
