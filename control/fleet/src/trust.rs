@@ -150,6 +150,7 @@ fn tidy_event(event: &mut Event) {
             cut(path, WORD_BYTES_MAX);
             cut(why, TEXT_BYTES_MAX);
         }
+        What::WatermarkFailed { why } => cut(why, TEXT_BYTES_MAX),
         What::Refused { action, why, reason, .. } => {
             cut(action, WORD_BYTES_MAX);
             cut(why, WORD_BYTES_MAX);

@@ -218,6 +218,12 @@ pub enum What {
         #[serde(default, skip_serializing_if = "String::is_empty")]
         why: String,
     },
+    /// The watermark of a stream is not drawn, or not all of it. Its renditions go on without what is missing.
+    WatermarkFailed {
+        /// What is missing, why, and what to do.
+        #[serde(default)]
+        why: String,
+    },
     /// Somebody was not let in.
     Refused {
         /// `publish`, `play`, or `connect` where it was kept out before it could say: an open set.
@@ -321,7 +327,7 @@ const fn one() -> u64 {
 
 impl What {
     /// The words for all that this release knows, with what each says.
-    pub const KINDS: [(&str, &str); 20] = [
+    pub const KINDS: [(&str, &str); 21] = [
         ("publish", "a publisher was admitted and has the stream's place"),
         ("unpublish", "a publisher that was admitted is gone; says why, how long it was on air, and who watched"),
         ("slate_started", "viewers of a stream without a publisher get its slate from now on"),
@@ -336,6 +342,7 @@ impl What {
         ("clip", "a clip of a recording is ready; or cannot be made, and why"),
         ("motion", "motion in a stream's picture begins or is over; says where, and where its picture is"),
         ("motion_clip", "the film of a motion is in the store, and where; or cannot be made, and why"),
+        ("watermark_failed", "the watermark of a stream is not drawn, or not all of it; says what is missing and why"),
         ("refused", "somebody was not let in; says why, and how many refusals it stands for"),
         ("left_out", "a stream told more than its share: so many of its events were left out"),
         ("hook_activated", "bindings of a hook have another version, by an operator"),
@@ -364,6 +371,7 @@ impl What {
             Self::Clip { .. } => "clip",
             Self::Motion { .. } => "motion",
             Self::MotionClip { .. } => "motion_clip",
+            Self::WatermarkFailed { .. } => "watermark_failed",
             Self::Refused { .. } => "refused",
             Self::LeftOut { .. } => "left_out",
             Self::HookActivated { .. } => "hook_activated",
@@ -428,7 +436,8 @@ mod tests {
                 bytes: 0,
                 why: String::new(),
             }),
-            What::MotionClip { .. } => {
+            What::MotionClip { .. } => Some(What::WatermarkFailed { why: String::new() }),
+            What::WatermarkFailed { .. } => {
                 Some(What::Refused { action: String::new(), why: String::new(), reason: String::new(), count: 1 })
             }
             What::Refused { .. } => Some(What::LeftOut { count: 1 }),

@@ -2,7 +2,7 @@
 //!
 //! Reading order: [`protocol`] (what node and worker say to each other; the only part without the feature `codecs`), [`transcode`] (tags of a
 //! stream become tags of its renditions, sans-IO) with `h264` and `codec` below it, `job` (the same by threads, from socket to socket),
-//! `snapshot`, [`motion`] (what moves in a picture, sans-IO) and `watch` (the same of a stream), [`run`] (the process), `sandbox` (what keeps it in).
+//! [`mark`] (what is drawn over renditions), `snapshot`, [`motion`] (what moves in a picture, sans-IO) and `watch` (the same of a stream), [`run`] (the process), `sandbox` (what keeps it in).
 //!
 //! Invariants: what a stream sends never panics, and makes nothing grow past a maximum; an address, which holds a token, is never printed; a
 //! frame that cannot be decoded costs its GOP, a rendition that cannot be made costs itself, and neither costs another.
@@ -19,6 +19,8 @@ mod codec;
 mod h264;
 #[cfg(feature = "codecs")]
 mod job;
+#[cfg(feature = "codecs")]
+pub mod mark;
 #[cfg(feature = "codecs")]
 pub mod motion;
 #[cfg(feature = "codecs")]

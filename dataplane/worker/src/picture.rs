@@ -92,6 +92,18 @@ impl Picture {
     }
 }
 
+impl Picture {
+    /// The three planes, to be drawn over, with samples across of each.
+    pub(crate) fn planes_mut(&mut self) -> [(&mut [u8], usize); 3] {
+        let mut rest = self.samples.as_mut_slice();
+        plane_sizes(self.width, self.height).map(|(across, down)| {
+            let (plane, after) = std::mem::take(&mut rest).split_at_mut_checked(across * down).unwrap_or_default();
+            rest = after;
+            (plane, across)
+        })
+    }
+}
+
 impl std::fmt::Debug for Picture {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         write!(f, "Picture({}x{})", self.width, self.height)

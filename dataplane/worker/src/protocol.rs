@@ -5,6 +5,7 @@
 //! word that is not known becomes `Unknown` and costs no more than itself. Addresses hold tokens, so they are [`SecretUrl`]s.
 mod capacity;
 mod frame;
+mod marks;
 mod motion;
 mod secret_url;
 #[cfg(test)]
@@ -12,6 +13,7 @@ mod tests;
 
 pub use capacity::{Capacity, macroblocks};
 pub use frame::{FrameError, HEADER_BYTES_MAX, Message, PAYLOAD_BYTES_MAX, Reader, encode};
+pub use marks::{Image, Marks, Text};
 pub use motion::{Change, MotionSettings, Region, WhyEnded};
 pub use secret_url::SecretUrl;
 
@@ -45,6 +47,9 @@ pub enum Order {
         source: SecretUrl,
         /// What to make.
         renditions: Vec<Rendition>,
+        /// What is drawn over them from the first picture on. The payload is the image's file, where there is an image.
+        #[serde(default)]
+        marks: Marks,
     },
     /// The new whole set of a job's renditions: those of the same name, size, rate and address go on untouched.
     Renditions {
@@ -52,6 +57,13 @@ pub enum Order {
         job: u64,
         /// What to make from now on.
         renditions: Vec<Rendition>,
+    },
+    /// What is drawn over a job's renditions from now on, instead of what was before: [`Report::Marked`] answers. The payload is as at [`Order::Start`].
+    Marks {
+        /// The job.
+        job: u64,
+        /// What to draw.
+        marks: Marks,
     },
     /// End a job at once. [`Report::Ended`] of the job follows.
     Stop {
@@ -137,6 +149,17 @@ pub enum Report {
         width: u32,
         /// See `width`.
         height: u32,
+    },
+    /// The marks of a job are drawn, as far as they can be. Said where a job begins with some, and after each [`Order::Marks`].
+    Marked {
+        /// The job.
+        job: u64,
+        /// Characters of the text that no font has, the first of them.
+        #[serde(default, skip_serializing_if = "String::is_empty")]
+        lacking: String,
+        /// Why there is no image, for people.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        error: Option<String>,
     },
     /// A rendition is over, or the whole job where none is named.
     Ended {
