@@ -131,7 +131,7 @@ fn tidy_event(event: &mut Event) {
             cut(recording, WORD_BYTES_MAX);
             cut(why, TEXT_BYTES_MAX);
         }
-        What::RecordingFile { recording, path, .. } => {
+        What::RecordingFile { recording, path, .. } | What::RecordingThumbnails { recording, path, .. } => {
             cut(recording, WORD_BYTES_MAX);
             cut(path, WORD_BYTES_MAX);
         }

@@ -152,6 +152,18 @@ pub enum What {
         #[serde(default)]
         why: String,
     },
+    /// A recording has a storyboard: small pictures over its length.
+    RecordingThumbnails {
+        /// The recording's name.
+        #[serde(default)]
+        recording: String,
+        /// Where it is, below the stream's path: WebVTT.
+        #[serde(default)]
+        path: String,
+        /// How many pictures it has.
+        #[serde(default)]
+        pictures: u32,
+    },
     /// A recording is removed with all that belonged to it. Control's own word.
     RecordingDeleted {
         /// The recording's name.
@@ -327,7 +339,7 @@ const fn one() -> u64 {
 
 impl What {
     /// The words for all that this release knows, with what each says.
-    pub const KINDS: [(&str, &str); 21] = [
+    pub const KINDS: [(&str, &str); 22] = [
         ("publish", "a publisher was admitted and has the stream's place"),
         ("unpublish", "a publisher that was admitted is gone; says why, how long it was on air, and who watched"),
         ("slate_started", "viewers of a stream without a publisher get its slate from now on"),
@@ -338,6 +350,7 @@ impl What {
         ("recording_stored", "all of a recording is in the store; says how long and how large it is"),
         ("recording_file", "an MP4 file of a recording is in the store; says where, how long and how large it is"),
         ("recording_failed", "a recording could not be begun, or lacks something for good; says why"),
+        ("recording_thumbnails", "a recording has small pictures over its length; says where (WebVTT) and how many"),
         ("recording_deleted", "a recording is removed with all that belonged to it"),
         ("clip", "a clip of a recording is ready; or cannot be made, and why"),
         ("motion", "motion in a stream's picture begins or is over; says where, and where its picture is"),
@@ -367,6 +380,7 @@ impl What {
             Self::RecordingStored { .. } => "recording_stored",
             Self::RecordingFile { .. } => "recording_file",
             Self::RecordingFailed { .. } => "recording_failed",
+            Self::RecordingThumbnails { .. } => "recording_thumbnails",
             Self::RecordingDeleted { .. } => "recording_deleted",
             Self::Clip { .. } => "clip",
             Self::Motion { .. } => "motion",
@@ -412,7 +426,10 @@ mod tests {
                 bytes: 0,
             }),
             What::RecordingFile { .. } => Some(What::RecordingFailed { recording: String::new(), why: String::new() }),
-            What::RecordingFailed { .. } => Some(What::RecordingDeleted { recording: String::new() }),
+            What::RecordingFailed { .. } => {
+                Some(What::RecordingThumbnails { recording: String::new(), path: String::new(), pictures: 0 })
+            }
+            What::RecordingThumbnails { .. } => Some(What::RecordingDeleted { recording: String::new() }),
             What::RecordingDeleted { .. } => Some(What::Clip {
                 recording: String::new(),
                 clip: String::new(),

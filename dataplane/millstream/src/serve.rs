@@ -124,11 +124,12 @@ fn as_all(
     let engine = start(config, chain)?;
     let remote = engine.remote();
     let shed = transcoding.shed();
+    let workers = transcoding.workers();
     transcoding.reach(remote.clone());
     let beside = beside(relays, motions, &remote);
     hooks.decide_for(&remote);
     let tasks = recordings.as_ref().map(|recordings| recordings.tasks(runtime));
-    let recordings = recordings.map(|recordings| recordings.tell(remote.clone(), runtime));
+    let recordings = recordings.map(|recordings| recordings.tell(remote.clone(), workers, runtime));
     (identity.rtmp_url, identity.http_url) = public::urls(&layers.public, remote.addresses());
     identity.rtmps_url = public::rtmps_url(&layers.public, remote.addresses());
     let (certificates, shown) = watched(certificates, Some(&remote), runtime);
@@ -206,11 +207,12 @@ fn as_node(
     let (config, motions) = recorded(config, recordings.as_ref(), transcoding.workers(), keyframes_only, runtime);
     let engine = start(counted(config, &numbers), chain)?;
     let shed = transcoding.shed();
+    let workers = transcoding.workers();
     transcoding.reach(engine.remote());
     let beside = beside(relays, motions, &engine.remote());
     hooks.decide_for(&engine.remote());
     let tasks = recordings.as_ref().map(|recordings| recordings.tasks(runtime));
-    let recordings = recordings.map(|recordings| recordings.tell(engine.remote(), runtime));
+    let recordings = recordings.map(|recordings| recordings.tell(engine.remote(), workers, runtime));
     let change = secrets.chain.runs_in(engine.remote(), hooks.clone(), runtime);
     (identity.rtmp_url, identity.http_url) = public::urls(&layers.public, engine.addresses());
     identity.rtmps_url = public::rtmps_url(&layers.public, engine.addresses());

@@ -154,6 +154,7 @@ async fn speak(
                             let of = heard(&mut told, &header);
                             shared.heard_of_marks(of.as_ref(), &header);
                             shared.heard_of_motion(&header, &payload);
+                            shared.heard_of_sprite(&header, &payload);
                             shared.heard_of_picture(&header, payload);
                         }
                         Err(error) => return Some(error.into()),

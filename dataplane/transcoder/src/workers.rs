@@ -28,6 +28,7 @@ use super::fetch::fetch;
 use super::marks::{Marks, Spoken};
 use super::process;
 use super::snapshots::{Asker, Picture, Snapshots};
+use super::sprites::{Keyframe, NoSprite, Sprite, Sprites};
 use super::table::{self, Places, Told, Wanted};
 use super::watches::{Seen, WatchOrder, Watches};
 
@@ -40,6 +41,8 @@ const BACK_MS: u32 = 4_000;
 const PICTURE_WAIT: Duration = Duration::from_secs(6);
 /// Characters of what is told of a watermark.
 const WHY_CHARS_MAX: usize = 300;
+/// A sprite is made within this time, or not at all: a worker is niced, and renditions may take all of the machine.
+const SPRITE_WAIT: Duration = Duration::from_mins(2);
 /// One that has lasted this long was all right.
 const LASTED: Duration = Duration::from_secs(30);
 
@@ -75,6 +78,7 @@ pub(crate) struct Shared {
     wanted: Mutex<Wanted>,
     snapshots: Mutex<Snapshots>,
     watches: Mutex<Watches>,
+    sprites: Mutex<Sprites>,
     marks: Mutex<Marks>,
     /// Where images of watermarks may be fetched.
     guard: Guard,
@@ -100,6 +104,7 @@ impl Workers {
             wanted: Mutex::default(),
             snapshots: Mutex::default(),
             watches: Mutex::default(),
+            sprites: Mutex::default(),
             marks: Mutex::default(),
             guard,
             engine: OnceLock::new(),
@@ -124,6 +129,15 @@ impl Workers {
         self.0.want_picture(Asker::Task(asker), stream);
         // What is given up is forgotten with who asked.
         tokio::time::timeout(PICTURE_WAIT, taken).await.ok().and_then(Result::ok).unwrap_or(Err(NoPicture::Busy))
+    }
+
+    /// Small pictures of these keyframes in one JPEG, in rows of so many, each within a box of that size, pixels.
+    pub async fn sprite(&self, keyframes: Vec<Keyframe>, columns: u32, within: (u32, u32)) -> Result<Sprite, NoSprite> {
+        let (asker, made) = tokio::sync::oneshot::channel();
+        self.0.sprites().want(keyframes, columns, within, asker)?;
+        self.0.notify.notify_one();
+        self.0.keep();
+        tokio::time::timeout(SPRITE_WAIT, made).await.ok().and_then(Result::ok).unwrap_or(Err(NoSprite::Late))
     }
 
     /// Renditions of a stream that somebody asks for, and that this machine is too slow to make.
@@ -232,6 +246,7 @@ async fn keep_worker(shared: Arc<Shared>) {
         let (begun, mut was_ready) = (Instant::now(), false);
         let ended = process::run(&shared, &shared.program, &mut was_ready).await;
         shared.snapshots().forget_requests();
+        shared.sprites().forget_request();
         shared.watches().forget();
         shared.restarts.fetch_add(1, Ordering::Relaxed);
         if was_ready && begun.elapsed() >= LASTED {
@@ -257,6 +272,17 @@ impl Shared {
 
     fn watches(&self) -> MutexGuard<'_, Watches> {
         self.watches.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn sprites(&self) -> MutexGuard<'_, Sprites> {
+        self.sprites.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Takes what came of a sprite.
+    pub(crate) fn heard_of_sprite(&self, report: &Report, payload: &Bytes) {
+        if self.sprites().heard(report, payload) {
+            self.notify.notify_one();
+        }
     }
 
     fn marks(&self) -> MutexGuard<'_, Marks> {
@@ -354,6 +380,7 @@ impl Shared {
                 let plain = |order| (order, Bytes::new());
                 let fetch_at = self.fetch_images();
                 orders.extend(self.snapshots().requests().into_iter().map(picture).map(plain));
+                orders.extend(self.sprites().order());
                 let (watches, watch_at) = self.watches().orders(Instant::now());
                 let watches = watches.into_iter().map(|order| match order {
                     WatchOrder::Watch(watch, stream, motion) => {

@@ -26,6 +26,8 @@ pub const PROTOCOL: u32 = 1;
 pub const RENDITIONS_MAX: usize = 8;
 /// Characters of a rendition's name.
 pub const NAME_CHARS_MAX: usize = 32;
+/// Tiles of one sprite.
+pub const TILES_MAX: usize = 64;
 /// JPEG quality where a [`Order::Snapshot`] says none.
 pub const QUALITY: u8 = 80;
 /// Largest picture that is decoded, pixels across and down.
@@ -83,6 +85,20 @@ pub enum Order {
         #[serde(default = "quality")]
         quality: u8,
     },
+    /// Make one picture of keyframes of H.264, in rows, each as small as its tile. The payload is what [`Tile`]s say, one behind the other.
+    /// [`Report::Sprite`] answers; one is made at a time.
+    Sprite {
+        /// The number of the request, which the answer repeats.
+        request: u64,
+        /// Tiles of a row.
+        columns: u32,
+        /// The box that each tile is fitted into, pixels.
+        tile_width_max: u32,
+        /// See `tile_width_max`.
+        tile_height_max: u32,
+        /// The keyframes, in order.
+        tiles: Vec<Tile>,
+    },
     /// Look for motion in a stream. The number is new with each; the watch stands until [`Order::Unwatch`], or until [`Report::WatchEnded`].
     Watch {
         /// The number of the watch, which reports repeat.
@@ -119,6 +135,15 @@ pub struct Rendition {
     pub height_max: u32,
     /// Bit rate of the video.
     pub video_kbit_s: u32,
+}
+
+/// One keyframe of an [`Order::Sprite`]: how many bytes of the payload its record (`avcC`) has, and its frame behind that, NAL units with lengths.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize, Deserialize)]
+pub struct Tile {
+    /// Of the record.
+    pub record_bytes: u32,
+    /// Of the frame.
+    pub frame_bytes: u32,
 }
 
 /// What the worker tells the node.
@@ -192,6 +217,20 @@ pub enum Report {
         /// The reason in one word.
         why: Why,
         /// For people, without secrets.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        error: Option<String>,
+    },
+    /// What a [`Order::Sprite`] came to; the payload is the JPEG. Empty: there is none.
+    Sprite {
+        /// The request.
+        request: u64,
+        /// Pixels of a tile.
+        tile_width: u32,
+        /// See `tile_width`.
+        tile_height: u32,
+        /// Tiles that show a picture; the others are grey.
+        drawn: u32,
+        /// Why there is none, for people.
         #[serde(default, skip_serializing_if = "Option::is_none")]
         error: Option<String>,
     },

@@ -9,6 +9,7 @@ use crate::protocol::{FrameError, Message, Order, PROTOCOL, Reader, Report, Sand
 use crate::reporter::Reporter;
 use crate::sandbox;
 use crate::snapshot::{Request, Snapshots, Taken};
+use crate::sprite::{Sprite, Sprites};
 use crate::watch::Watch;
 
 const READ_BYTES: usize = 16 << 10;
@@ -57,6 +58,7 @@ pub fn serve(
     reporter.tell(Report::Ready { protocol: PROTOCOL, version, capacity, sandbox });
     let mut worker = Worker {
         snapshots: Snapshots::new(reporter.clone()),
+        sprites: Sprites::new(reporter.clone()),
         reporter,
         jobs: HashMap::new(),
         decoded: Jobs::default(),
@@ -89,6 +91,7 @@ struct Worker {
     reporter: Reporter,
     jobs: HashMap<u64, Job>,
     snapshots: Snapshots,
+    sprites: Sprites,
     /// What jobs have decoded.
     decoded: Jobs,
     watches: HashMap<u64, Watch>,
@@ -132,6 +135,10 @@ impl Worker {
                 let running = self.decoded.newest(&stream);
                 let running = running.map(|(picture, colour, pts_ms)| Taken { picture, colour, pts_ms });
                 self.snapshots.ask(source, Request { id: request, width_max, quality }, running);
+            }
+            Order::Sprite { request, columns, tile_width_max, tile_height_max, tiles } => {
+                let sprite = Sprite { request, columns, within: (tile_width_max, tile_height_max), tiles, payload };
+                self.sprites.ask(sprite);
             }
             Order::Watch { watch, source, motion } => {
                 if self.watches.contains_key(&watch) || self.watches.len() >= WATCHES_MAX {

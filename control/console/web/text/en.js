@@ -162,6 +162,7 @@ export default {
   event_recording_stored: 'recording stored: {duration}, {bytes}',
   event_recording_file: 'MP4 file stored: {duration}, {bytes}',
   event_recording_failed: 'recording failed: {why}',
+  event_recording_thumbnails: '{pictures} small pictures of a recording',
   event_recording_deleted: 'recording deleted',
   event_clip: 'clip is ready',
   event_motion: 'motion in {part} % of the picture',

@@ -162,6 +162,7 @@ export default {
   event_recording_stored: '录像已保存：{duration}，{bytes}',
   event_recording_file: 'MP4 文件已保存：{duration}，{bytes}',
   event_recording_failed: '录制失败：{why}',
+  event_recording_thumbnails: '录像有 {pictures} 张缩略图',
   event_recording_deleted: '录像已删除',
   event_clip: '片段已生成',
   event_motion: '画面 {part}% 有移动',
