@@ -133,7 +133,7 @@ fn tidy_event(event: &mut Event) {
             cut(recording, WORD_BYTES_MAX);
             cut(why, TEXT_BYTES_MAX);
         }
-        What::RecordingFile { recording, path, .. } => {
+        What::RecordingFile { recording, path, .. } | What::RecordingThumbnails { recording, path, .. } => {
             cut(recording, WORD_BYTES_MAX);
             cut(path, WORD_BYTES_MAX);
         }
@@ -152,6 +152,7 @@ fn tidy_event(event: &mut Event) {
             cut(path, WORD_BYTES_MAX);
             cut(why, TEXT_BYTES_MAX);
         }
+        What::WatermarkFailed { why } => cut(why, TEXT_BYTES_MAX),
         What::Refused { action, why, reason, .. } => {
             cut(action, WORD_BYTES_MAX);
             cut(why, WORD_BYTES_MAX);

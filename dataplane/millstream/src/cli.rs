@@ -66,7 +66,11 @@ pub(crate) enum Command {
     /// Make renditions and pictures of streams for the server that started this process
     #[cfg(feature = "transcode")]
     #[command(name = crate::transcoding::COMMAND, hide = true)]
-    Worker,
+    Worker {
+        /// The font of text over pictures
+        #[arg(long, value_name = "FILE")]
+        font: Option<PathBuf>,
+    },
     /// Compile a hook for the server that started this process
     #[cfg(feature = "hooks")]
     #[command(name = millstream_hooks::COMMAND, hide = true)]

@@ -7,11 +7,12 @@ mod past;
 mod playback;
 mod removing;
 mod storing;
+mod storyboard;
 pub(crate) mod tasks;
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use anyhow::Context as _;
 use millstream_api::clock::Clock;
@@ -27,12 +28,14 @@ use millstream_recorder::recorder::{self, EventKind};
 use millstream_recorder::recording::record::Reason;
 use millstream_recorder::run::{self, Handle, Threads, metrics};
 use millstream_recorder::settings::{Settings, StreamSettings};
+use millstream_transcoder::Workers;
 use nix::sys::statvfs::statvfs;
 use tokio::runtime::Runtime;
 use tokio::sync::mpsc::Receiver;
 
 use self::playback::Playback;
 pub(crate) use self::storing::Storing;
+use self::storyboard::{Adding, Target};
 use self::tasks::Tasks;
 use crate::settings::record::RecordSettings;
 
@@ -53,6 +56,8 @@ pub(crate) struct Recordings {
     place: String,
     /// Where clips are made.
     clips_dir: PathBuf,
+    /// Between what is added to a stored recording, and its removal.
+    adding: Adding,
 }
 
 impl Recordings {
@@ -86,7 +91,7 @@ impl Recordings {
             }
         });
         let clips_dir = data_dir.join(cutting::DIRECTORY);
-        Ok(Self { handle, threads, uploads, events, store, place, clips_dir })
+        Ok(Self { handle, threads, uploads, events, store, place, clips_dir, adding: Adding::default() })
     }
 
     /// The configuration of an engine whose streams it follows, and whose viewers get what it has.
@@ -132,23 +137,36 @@ impl Recordings {
     /// Who does what control wants done about recordings.
     pub(crate) fn tasks(&self, runtime: &Runtime) -> Tasks {
         let (store, place, clips_dir) = (Arc::clone(&self.store), self.place.clone(), self.clips_dir.clone());
-        Tasks::new(self.handle.clone(), store, (place, clips_dir), runtime.handle().clone())
+        Tasks::new(self.handle.clone(), store, (place, clips_dir), Arc::clone(&self.adding), runtime.handle().clone())
     }
 
-    /// From here on control hears what happens to recordings.
-    pub(crate) fn tell(self, remote: Remote, runtime: &Runtime) -> Running {
+    /// From here on control hears what happens to recordings, and those that are stored get a storyboard, where there is a worker to make it.
+    pub(crate) fn tell(self, remote: Remote, workers: Option<Workers>, runtime: &Runtime) -> Running {
         let (mut events, place) = (self.events, self.place);
         let (store, engine) = (Arc::clone(&self.store), remote.clone());
         runtime.spawn(aging::run(store, Clock::system(), move || {
             let engine = engine.clone();
             async move { engine.retained().await.unwrap_or_default() }
         }));
+        let storyboards = workers.map(|workers| {
+            let target = Target { store: self.store, adding: self.adding };
+            storyboard::start(target, workers, remote.clone(), runtime)
+        });
         runtime.spawn(async move {
             while let Some(event) = events.recv().await {
                 if let EventKind::RecordingFailed { why } = &event.kind {
                     tracing::error!(stream = event.stream, recording = event.recording, why, "recording failed");
                 }
+                let stored = matches!(event.kind, EventKind::RecordingStored { .. }).then(|| storyboard::Stored {
+                    stream: event.stream.clone(),
+                    recording: event.recording.clone().unwrap_or_default(),
+                });
                 remote.tell(told(event, &place));
+                if let (Some(stored), Some(storyboards)) = (stored, &storyboards)
+                    && storyboards.try_send(stored).is_err()
+                {
+                    tracing::warn!("a recording has no storyboard: too many wait for theirs");
+                }
             }
         });
         Running { handle: self.handle, threads: self.threads, uploads: self.uploads }
@@ -214,6 +232,11 @@ fn why(reason: Reason) -> &'static str {
         Reason::QueueFull => "the disk of the data directory is too slow for what is recorded",
         _ => "the server has stopped recording it",
     }
+}
+
+fn unix_ms() -> u64 {
+    let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+    u64::try_from(since.as_millis()).unwrap_or(u64::MAX)
 }
 
 fn told(event: recorder::Event, place: &str) -> Event {

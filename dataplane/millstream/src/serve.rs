@@ -42,7 +42,7 @@ use crate::relays::relayed;
 use crate::reload::Reload;
 use crate::settings::values::Role;
 use crate::settings::{Settings, reference};
-use crate::transcoding::transcoded;
+use crate::transcoding::{look_at_font, transcoded};
 use crate::{keys, logging, notify, own_metrics, public, settings};
 
 /// Serves until a signal has ended it.
@@ -69,6 +69,7 @@ pub(crate) fn run(flags: ServeFlags) -> Result<(), Failure> {
         return as_node(layers, secrets, certificates, (link, accept), (signals, reload), &runtime);
     }
     if !layers.data_dir.join(keys::ADMIN_TOKEN).exists() {
+        look_at_font(&layers.transcode).map_err(Failure::Configuration)?;
         look_for_ports(&layers).map_err(Failure::Running)?;
     }
     // Before any port is open and any secret is made: who has the data directory is the server.
@@ -111,7 +112,7 @@ fn as_all(
     let recordings = start_recordings(&layers, runtime);
     let config = Config { grants: grants(&layers, &secrets), ..layers.config.clone() };
     let (config, relays) = relayed(config, layers.relay_allow.clone(), identity.node.run, runtime);
-    let (config, transcoding) = transcoded(config, runtime).map_err(Failure::Running)?;
+    let (config, transcoding) = transcoded(config, layers.transcode.clone(), runtime).map_err(Failure::Running)?;
     let keyframes_only = layers.motion_keyframes_only;
     let (config, motions) = recorded(config, recordings.as_ref(), transcoding.workers(), keyframes_only, runtime);
     let config = counted(config, &numbers);
@@ -123,11 +124,12 @@ fn as_all(
     let engine = start(config, chain)?;
     let remote = engine.remote();
     let shed = transcoding.shed();
+    let workers = transcoding.workers();
     transcoding.reach(remote.clone());
     let beside = beside(relays, motions, &remote);
     hooks.decide_for(&remote);
     let tasks = recordings.as_ref().map(|recordings| recordings.tasks(runtime));
-    let recordings = recordings.map(|recordings| recordings.tell(remote.clone(), runtime));
+    let recordings = recordings.map(|recordings| recordings.tell(remote.clone(), workers, runtime));
     (identity.rtmp_url, identity.http_url) = public::urls(&layers.public, remote.addresses());
     identity.rtmps_url = public::rtmps_url(&layers.public, remote.addresses());
     let (certificates, shown) = watched(certificates, Some(&remote), runtime);
@@ -201,15 +203,16 @@ fn as_node(
     let keyframes_only = layers.motion_keyframes_only;
     let config = Config { control: Some(layers.control), directory: directory.clone(), grants, ..layers.config };
     let (config, relays) = relayed(config, layers.relay_allow, identity.node.run, runtime);
-    let (config, transcoding) = transcoded(config, runtime).map_err(Failure::Running)?;
+    let (config, transcoding) = transcoded(config, layers.transcode, runtime).map_err(Failure::Running)?;
     let (config, motions) = recorded(config, recordings.as_ref(), transcoding.workers(), keyframes_only, runtime);
     let engine = start(counted(config, &numbers), chain)?;
     let shed = transcoding.shed();
+    let workers = transcoding.workers();
     transcoding.reach(engine.remote());
     let beside = beside(relays, motions, &engine.remote());
     hooks.decide_for(&engine.remote());
     let tasks = recordings.as_ref().map(|recordings| recordings.tasks(runtime));
-    let recordings = recordings.map(|recordings| recordings.tell(engine.remote(), runtime));
+    let recordings = recordings.map(|recordings| recordings.tell(engine.remote(), workers, runtime));
     let change = secrets.chain.runs_in(engine.remote(), hooks.clone(), runtime);
     (identity.rtmp_url, identity.http_url) = public::urls(&layers.public, engine.addresses());
     identity.rtmps_url = public::rtmps_url(&layers.public, engine.addresses());

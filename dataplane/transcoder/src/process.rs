@@ -2,8 +2,10 @@
 //! one has ended.
 use std::io::ErrorKind;
 use std::process::Stdio;
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use millstream_proto::id::Id;
 use millstream_worker::protocol::{Message, Order, Reader, Report, Why, encode};
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::process::{Child, ChildStderr, ChildStdin, ChildStdout, Command};
@@ -41,7 +43,7 @@ pub(crate) enum Ended {
 }
 
 /// Runs one until it ends. True in `was_ready` once it has taken orders.
-pub(crate) async fn run(shared: &Shared, program: &Program, was_ready: &mut bool) -> Ended {
+pub(crate) async fn run(shared: &Arc<Shared>, program: &Program, was_ready: &mut bool) -> Ended {
     // What one before it was too slow for says nothing of this one, nor of none.
     shared.sheds(&Told::default());
     let mut child = match start(program) {
@@ -107,7 +109,7 @@ async fn log(mut stderr: ChildStderr) {
 
 /// `None`: it has closed its output.
 async fn speak(
-    shared: &Shared,
+    shared: &Arc<Shared>,
     stdin: &mut ChildStdin,
     stdout: &mut ChildStdout,
     was_ready: &mut bool,
@@ -117,8 +119,8 @@ async fn speak(
     let mut heard_at = Instant::now();
     loop {
         let (orders, look_at) = if *was_ready { shared.orders(&mut told) } else { (Vec::new(), None) };
-        for order in &orders {
-            if let Err(ended) = say(stdin, order).await {
+        for (order, payload) in &orders {
+            if let Err(ended) = say(stdin, order, payload).await {
                 return Some(ended);
             }
         }
@@ -149,8 +151,10 @@ async fn speak(
                         Ok(None) => break,
                         Ok(Some(Message { header, payload })) => {
                             *was_ready |= matches!(header, Report::Ready { .. });
-                            heard(&mut told, &header);
+                            let of = heard(&mut told, &header);
+                            shared.heard_of_marks(of.as_ref(), &header);
                             shared.heard_of_motion(&header, &payload);
+                            shared.heard_of_sprite(&header, &payload);
                             shared.heard_of_picture(&header, payload);
                         }
                         Err(error) => return Some(error.into()),
@@ -161,16 +165,16 @@ async fn speak(
     }
 }
 
-async fn say(stdin: &mut ChildStdin, order: &Order) -> Result<(), Ended> {
-    let message = encode(order, &[])?;
+async fn say(stdin: &mut ChildStdin, order: &Order, payload: &[u8]) -> Result<(), Ended> {
+    let message = encode(order, payload)?;
     let written = timeout(END_WAIT, stdin.write_all(&message)).await;
     written.unwrap_or_else(|_| Err(ErrorKind::TimedOut.into())).map_err(Ended::Deaf)
 }
 
-/// Takes a report, and logs what people want to know of it.
-fn heard(told: &mut Told, report: &Report) {
+/// Takes a report, gives the stream or rendition that it speaks of, and logs what people want to know of it.
+fn heard(told: &mut Told, report: &Report) -> Option<Id> {
     let of = told.heard(report, Instant::now());
-    match (report, of) {
+    match (report, &of) {
         (Report::Ready { version, sandbox, .. }, _) => {
             tracing::info!(
                 version,
@@ -193,4 +197,5 @@ fn heard(told: &mut Told, report: &Report) {
         }
         _ => {}
     }
+    of
 }

@@ -7,22 +7,28 @@ use std::net::{IpAddr, SocketAddr};
 use std::path::PathBuf;
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
-use std::time::{Duration, Instant};
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use bytes::Bytes;
+use millstream_control_protocol::event::{Event, What};
 use millstream_engine::Remote;
 use millstream_engine::renditions::{BACK_PARAM, JOB_PARAM, NoPicture, Transcoder};
 use millstream_fleet::backoff::Backoff;
+use millstream_fleet::http::guard::Guard;
 use millstream_hub::config::Rendition;
 use millstream_proto::id::Id;
 use millstream_proto::sign::job::{JOB_KEY_BYTES, JobKey};
+use millstream_proto::watermark::Watermark;
 use millstream_worker::protocol::{MotionSettings, Order, QUALITY, Report, SecretUrl};
 use tokio::runtime::Handle;
 use tokio::sync::Notify;
 use tokio::sync::mpsc::Sender;
 
+use super::fetch::fetch;
+use super::marks::{Marks, Spoken};
 use super::process;
 use super::snapshots::{Asker, Picture, Snapshots};
+use super::sprites::{Keyframe, NoSprite, Sprite, Sprites};
 use super::table::{self, Places, Told, Wanted};
 use super::watches::{Seen, WatchOrder, Watches};
 
@@ -33,6 +39,10 @@ const RESTART_MOST: Duration = Duration::from_secs(10);
 const BACK_MS: u32 = 4_000;
 /// A picture comes within this time, or not at all.
 const PICTURE_WAIT: Duration = Duration::from_secs(6);
+/// Characters of what is told of a watermark.
+const WHY_CHARS_MAX: usize = 300;
+/// A sprite is made within this time, or not at all: a worker is niced, and renditions may take all of the machine.
+const SPRITE_WAIT: Duration = Duration::from_mins(2);
 /// One that has lasted this long was all right.
 const LASTED: Duration = Duration::from_secs(30);
 
@@ -68,6 +78,10 @@ pub(crate) struct Shared {
     wanted: Mutex<Wanted>,
     snapshots: Mutex<Snapshots>,
     watches: Mutex<Watches>,
+    sprites: Mutex<Sprites>,
+    marks: Mutex<Marks>,
+    /// Where images of watermarks may be fetched.
+    guard: Guard,
     engine: OnceLock<Remote>,
     /// Somebody keeps the worker.
     kept: OnceLock<()>,
@@ -79,8 +93,8 @@ pub(crate) struct Shared {
 }
 
 impl Workers {
-    /// Whose jobs have tokens of this key.
-    pub fn new(runtime: Handle, program: Program, app: String, key: [u8; JOB_KEY_BYTES]) -> Self {
+    /// Whose jobs have tokens of this key, and which fetch images where `guard` lets them.
+    pub fn new(runtime: Handle, program: Program, app: String, key: [u8; JOB_KEY_BYTES], guard: Guard) -> Self {
         Self(Arc::new(Shared {
             runtime,
             program,
@@ -90,6 +104,9 @@ impl Workers {
             wanted: Mutex::default(),
             snapshots: Mutex::default(),
             watches: Mutex::default(),
+            sprites: Mutex::default(),
+            marks: Mutex::default(),
+            guard,
             engine: OnceLock::new(),
             kept: OnceLock::new(),
             notify: Notify::new(),
@@ -112,6 +129,15 @@ impl Workers {
         self.0.want_picture(Asker::Task(asker), stream);
         // What is given up is forgotten with who asked.
         tokio::time::timeout(PICTURE_WAIT, taken).await.ok().and_then(Result::ok).unwrap_or(Err(NoPicture::Busy))
+    }
+
+    /// Small pictures of these keyframes in one JPEG, in rows of so many, each within a box of that size, pixels.
+    pub async fn sprite(&self, keyframes: Vec<Keyframe>, columns: u32, within: (u32, u32)) -> Result<Sprite, NoSprite> {
+        let (asker, made) = tokio::sync::oneshot::channel();
+        self.0.sprites().want(keyframes, columns, within, asker)?;
+        self.0.notify.notify_one();
+        self.0.keep();
+        tokio::time::timeout(SPRITE_WAIT, made).await.ok().and_then(Result::ok).unwrap_or(Err(NoSprite::Late))
     }
 
     /// Renditions of a stream that somebody asks for, and that this machine is too slow to make.
@@ -194,7 +220,20 @@ impl Transcoder for Workers {
 
     fn unwant(&self, rendition: &Id) {
         let Some((stream, name)) = rendition.rendition() else { return };
-        if table::unwant(&mut self.0.wanted(), &stream, &name) {
+        let (removed, is_last) = {
+            let mut wanted = self.0.wanted();
+            (table::unwant(&mut wanted, &stream, &name), !wanted.contains_key(&stream))
+        };
+        if is_last {
+            self.0.marks().forget(&stream);
+        }
+        if removed {
+            self.0.notify.notify_one();
+        }
+    }
+
+    fn mark(&self, stream: &Id, watermark: Option<&Arc<Watermark>>) {
+        if self.0.marks().set(stream, watermark) {
             self.0.notify.notify_one();
         }
     }
@@ -207,6 +246,7 @@ async fn keep_worker(shared: Arc<Shared>) {
         let (begun, mut was_ready) = (Instant::now(), false);
         let ended = process::run(&shared, &shared.program, &mut was_ready).await;
         shared.snapshots().forget_requests();
+        shared.sprites().forget_request();
         shared.watches().forget();
         shared.restarts.fetch_add(1, Ordering::Relaxed);
         if was_ready && begun.elapsed() >= LASTED {
@@ -232,6 +272,55 @@ impl Shared {
 
     fn watches(&self) -> MutexGuard<'_, Watches> {
         self.watches.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn sprites(&self) -> MutexGuard<'_, Sprites> {
+        self.sprites.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Takes what came of a sprite.
+    pub(crate) fn heard_of_sprite(&self, report: &Report, payload: &Bytes) {
+        if self.sprites().heard(report, payload) {
+            self.notify.notify_one();
+        }
+    }
+
+    fn marks(&self) -> MutexGuard<'_, Marks> {
+        self.marks.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Fetches images that are wanted; gives when there may be more to fetch.
+    fn fetch_images(self: &Arc<Self>) -> Option<Instant> {
+        let (urls, next) = self.marks().fetches(Instant::now());
+        for url in urls {
+            let (shared, wait) = (Arc::clone(self), self.marks().begin(&url));
+            self.runtime.spawn(async move {
+                let fetched = fetch(&url, &shared.guard).await.map_err(|error| error.to_string());
+                let told = shared.marks().fetched(&url, fetched, wait, Instant::now());
+                told.into_iter().for_each(|(stream, why)| shared.tell_of_marks(&stream, why));
+                shared.notify.notify_one();
+            });
+        }
+        next
+    }
+
+    /// Takes what a worker says of the marks of a stream.
+    pub(crate) fn heard_of_marks(&self, stream: Option<&Id>, report: &Report) {
+        let (Some(stream), Report::Marked { lacking, error, .. }) = (stream, report) else { return };
+        let told = self.marks().heard(stream, lacking, error.as_deref());
+        told.into_iter().for_each(|why| self.tell_of_marks(stream, why));
+    }
+
+    fn tell_of_marks(&self, stream: &Id, why: String) {
+        // Words of a decoder may repeat some of the file.
+        let why: String =
+            why.chars().map(|char| if char.is_control() { ' ' } else { char }).take(WHY_CHARS_MAX).collect();
+        tracing::warn!(%stream, why, "the watermark is not drawn, or not all of it");
+        if let Some(engine) = self.engine.get() {
+            let at_unix_ms = SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |since| since.as_millis() as u64);
+            let what = What::WatermarkFailed { why };
+            engine.tell(Event { at_unix_ms, stream: stream.to_string(), what, ..Event::default() });
+        }
     }
 
     /// Pictures of some stream are looked at.
@@ -277,10 +366,10 @@ impl Shared {
     }
 
     /// What a worker that has been told that much is to be told now, and when there may be more.
-    pub(crate) fn orders(&self, told: &mut Told) -> (Vec<Order>, Option<Instant>) {
+    pub(crate) fn orders(self: &Arc<Self>, told: &mut Told) -> (Vec<(Order, Bytes)>, Option<Instant>) {
         match self.addresses.get() {
             Some(addresses) => {
-                let at = At { addresses, app: &self.app, jobs: &self.jobs };
+                let at = At { addresses, app: &self.app, jobs: &self.jobs, marks: &self.marks };
                 let (mut orders, look_at) = told.orders(&self.wanted(), &at, Instant::now());
                 let picture = |(request, stream)| Order::Snapshot {
                     request,
@@ -288,15 +377,19 @@ impl Shared {
                     width_max: None,
                     quality: QUALITY,
                 };
-                orders.extend(self.snapshots().requests().into_iter().map(picture));
+                let plain = |order| (order, Bytes::new());
+                let fetch_at = self.fetch_images();
+                orders.extend(self.snapshots().requests().into_iter().map(picture).map(plain));
+                orders.extend(self.sprites().order());
                 let (watches, watch_at) = self.watches().orders(Instant::now());
-                orders.extend(watches.into_iter().map(|order| match order {
+                let watches = watches.into_iter().map(|order| match order {
                     WatchOrder::Watch(watch, stream, motion) => {
                         Order::Watch { watch, source: SecretUrl::new(at.stream(&stream)), motion }
                     }
                     WatchOrder::Unwatch(watch) => Order::Unwatch { watch },
-                }));
-                (orders, look_at.into_iter().chain(watch_at).min())
+                });
+                orders.extend(watches.map(plain));
+                (orders, look_at.into_iter().chain(watch_at).chain(fetch_at).min())
             }
             None => (Vec::new(), None),
         }
@@ -324,6 +417,7 @@ struct At<'a> {
     addresses: &'a Addresses,
     app: &'a str,
     jobs: &'a JobKey,
+    marks: &'a Mutex<Marks>,
 }
 
 impl Places for At<'_> {
@@ -334,6 +428,10 @@ impl Places for At<'_> {
     fn push(&self, rendition: &Id) -> SecretUrl {
         let (at, token) = (reachable(self.addresses.rtmp), self.jobs.token(rendition));
         SecretUrl::new(format!("rtmp://{at}/{}/{rendition}?{JOB_PARAM}={}", self.app, token.expose()))
+    }
+
+    fn marks(&self, stream: &Id, now: Instant) -> Spoken {
+        self.marks.lock().unwrap_or_else(PoisonError::into_inner).spoken(stream, now)
     }
 }
 

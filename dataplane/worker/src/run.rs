@@ -3,11 +3,13 @@ use std::collections::HashMap;
 use std::io::{self, Read, Write};
 
 use crate::capacity;
-use crate::job::{Job, Jobs};
-use crate::protocol::{FrameError, Order, PROTOCOL, Reader, Report, Sandbox, Why};
+use crate::job::{Job, Jobs, Said};
+use crate::mark::Fonts;
+use crate::protocol::{FrameError, Message, Order, PROTOCOL, Reader, Report, Sandbox, Why};
 use crate::reporter::Reporter;
 use crate::sandbox;
 use crate::snapshot::{Request, Snapshots, Taken};
+use crate::sprite::{Sprite, Sprites};
 use crate::watch::Watch;
 
 const READ_BYTES: usize = 16 << 10;
@@ -28,22 +30,27 @@ pub enum RunError {
     Frame(#[from] FrameError),
 }
 
-/// The worker's process: limits itself, then takes orders until its input ends. The kernel ends it with the *thread* that started it
+/// The worker's process: limits itself, then takes orders until its input ends; text is drawn with these fonts, whose files are open. The kernel ends it with the *thread* that started it
 /// (`PR_SET_PDEATHSIG`), so that has to be one that lives as long as the node.
 ///
 /// # Errors
 /// See [`RunError`]. When this returns, the process is to end: threads may still be at work.
-pub fn run(input: impl Read, output: impl Write + Send + 'static) -> Result<(), RunError> {
+pub fn run(input: impl Read, output: impl Write + Send + 'static, fonts: Fonts) -> Result<(), RunError> {
     // Before there is any other thread: what is set for a thread holds for those that it starts.
     let sandbox = sandbox::enter();
-    serve(input, output, sandbox)
+    serve(input, output, sandbox, fonts)
 }
 
 /// Takes orders until the input ends, without limits on the process: for tests.
 ///
 /// # Errors
 /// See [`RunError`].
-pub fn serve(mut input: impl Read, output: impl Write + Send + 'static, sandbox: Sandbox) -> Result<(), RunError> {
+pub fn serve(
+    mut input: impl Read,
+    output: impl Write + Send + 'static,
+    sandbox: Sandbox,
+    fonts: Fonts,
+) -> Result<(), RunError> {
     let reporter = Reporter::start(output)?;
     let capacity = capacity::measure();
     let version = env!("CARGO_PKG_VERSION").to_owned();
@@ -51,10 +58,12 @@ pub fn serve(mut input: impl Read, output: impl Write + Send + 'static, sandbox:
     reporter.tell(Report::Ready { protocol: PROTOCOL, version, capacity, sandbox });
     let mut worker = Worker {
         snapshots: Snapshots::new(reporter.clone()),
+        sprites: Sprites::new(reporter.clone()),
         reporter,
         jobs: HashMap::new(),
         decoded: Jobs::default(),
         watches: HashMap::new(),
+        fonts,
     };
     let (mut reader, mut buffer) = (Reader::new(), vec![0; READ_BYTES]);
     loop {
@@ -67,7 +76,7 @@ pub fn serve(mut input: impl Read, output: impl Write + Send + 'static, sandbox:
         reader.push(buffer.get(..length).unwrap_or_default());
         loop {
             match reader.poll::<Order>() {
-                Ok(Some(message)) => worker.obey(message.header),
+                Ok(Some(message)) => worker.obey(message),
                 Ok(None) => break,
                 Err(error @ FrameError::Json(_)) => tracing::warn!(%error, "an order that is not understood"),
                 Err(error) => return Err(error.into()),
@@ -82,29 +91,38 @@ struct Worker {
     reporter: Reporter,
     jobs: HashMap<u64, Job>,
     snapshots: Snapshots,
+    sprites: Sprites,
     /// What jobs have decoded.
     decoded: Jobs,
     watches: HashMap<u64, Watch>,
+    fonts: Fonts,
 }
 
 impl Worker {
-    fn obey(&mut self, order: Order) {
+    fn obey(&mut self, Message { header: order, payload }: Message<Order>) {
         self.jobs.retain(|_, job| !job.is_over());
         self.watches.retain(|_, watch| !watch.is_over());
         match order {
-            Order::Start { job, source, renditions } => {
+            Order::Start { job, source, renditions, marks } => {
                 if self.jobs.contains_key(&job) || self.jobs.len() >= JOBS_MAX {
                     let error = Some("a job of this number stands, or there are too many".to_owned());
                     return self.reporter.tell(Report::Ended { job, rendition: None, why: Why::BadOrder, error });
                 }
                 sandbox::make_room(self.jobs.len() + 1, self.watches.len());
-                let running = Job::start(job, source, renditions, self.reporter.clone(), &self.decoded);
+                let marks = Said { fonts: self.fonts.clone(), marks, file: payload };
+                let with = (self.reporter.clone(), &self.decoded);
+                let running = Job::start(job, source, renditions, marks, with);
                 self.jobs.insert(job, running);
             }
             // A job that is over has told so; the order was on its way.
             Order::Renditions { job, renditions } => {
                 if let Some(running) = self.jobs.get_mut(&job) {
                     running.set(renditions);
+                }
+            }
+            Order::Marks { job, marks } => {
+                if let Some(running) = self.jobs.get_mut(&job) {
+                    running.mark(Said { fonts: self.fonts.clone(), marks, file: payload });
                 }
             }
             Order::Stop { job } => {
@@ -117,6 +135,10 @@ impl Worker {
                 let running = self.decoded.newest(&stream);
                 let running = running.map(|(picture, colour, pts_ms)| Taken { picture, colour, pts_ms });
                 self.snapshots.ask(source, Request { id: request, width_max, quality }, running);
+            }
+            Order::Sprite { request, columns, tile_width_max, tile_height_max, tiles } => {
+                let sprite = Sprite { request, columns, within: (tile_width_max, tile_height_max), tiles, payload };
+                self.sprites.ask(sprite);
             }
             Order::Watch { watch, source, motion } => {
                 if self.watches.contains_key(&watch) || self.watches.len() >= WATCHES_MAX {

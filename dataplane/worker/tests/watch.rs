@@ -10,7 +10,7 @@ use std::time::{Duration, Instant};
 use common::node::Node;
 use common::worker::{Worker, rendition};
 use common::{Sent, clip, usual_arguments};
-use millstream_worker::protocol::{Change, MotionSettings, Order, Report, SecretUrl, Why, WhyEnded};
+use millstream_worker::protocol::{Change, Marks, MotionSettings, Order, Report, SecretUrl, Why, WhyEnded};
 
 const PERIOD_MS: u32 = 12_000;
 const SETTINGS: MotionSettings = MotionSettings {
@@ -97,7 +97,7 @@ fn the_decode_of_renditions_is_shared() {
     let node = Node::start(moving("moving", (640, 360), &["-bf", "3", "-g", "50"]), PERIOD_MS, 1_000);
     let mut worker = Worker::start();
     let renditions = vec![rendition("180p", &node.push("180p"), (320, 180), 200)];
-    worker.order(&Order::Start { job: 1, source: SecretUrl::new(node.source()), renditions });
+    worker.order(&Order::Start { job: 1, source: SecretUrl::new(node.source()), renditions, marks: Marks::default() });
     worker.wait(|report| matches!(report, Report::Started { .. }));
     worker.order(&watch(&node, 2, SETTINGS));
     let (report, picture) = worker.wait(starts);

@@ -60,4 +60,6 @@ mod renditions;
 mod repair;
 mod shards;
 mod slate;
+mod storyboards;
 mod tls;
+mod watermarks;

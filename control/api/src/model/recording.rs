@@ -48,6 +48,9 @@ pub struct Recording {
     pub files: Vec<RecordingFile>,
     /// Files before those.
     pub files_left_out: u64,
+    /// Where its small pictures are, below the stream's path: WebVTT that names parts of JPEG files; empty where it has none (yet).
+    #[serde(skip_serializing_if = "String::is_empty")]
+    pub thumbnails: String,
     /// When this was told, Unix milliseconds.
     pub told_unix_ms: u64,
 }
@@ -85,6 +88,7 @@ pub fn named(what: &What) -> Option<&str> {
         | What::RecordingWaits { recording, .. }
         | What::RecordingStored { recording, .. }
         | What::RecordingFile { recording, .. }
+        | What::RecordingThumbnails { recording, .. }
         | What::RecordingFailed { recording, .. } => recording.as_str(),
         _ => return None,
     };
@@ -108,6 +112,11 @@ impl Recording {
         });
         // Events may come twice, and those of a node's last run after those of its next.
         let is_settled = matches!(known.state, RecordingState::Stored | RecordingState::Deleting);
+        // Made of what is stored: it changes nothing else.
+        if let What::RecordingThumbnails { path, .. } = &event.what {
+            let is_new = known.state != RecordingState::Deleting && known.thumbnails != *path;
+            return is_new.then(|| Self { thumbnails: path.clone(), ..known });
+        }
         if known.told_unix_ms > event.at_unix_ms || is_settled {
             return None;
         }
@@ -199,6 +208,13 @@ mod tests {
         let third = Recording::after(Some(second), "one", &stored).expect("it is stored");
         assert_eq!((third.state, third.duration_ms, third.bytes), (RecordingState::Stored, Some(5_000), Some(9)));
         assert_eq!(third.store, "file:/x");
+        let thumbnails =
+            What::RecordingThumbnails { recording: name(), path: "rec/x/thumbnails.vtt".to_owned(), pictures: 3 };
+        let drawn =
+            Recording::after(Some(third.clone()), "one", &event(31, thumbnails.clone())).expect("it has pictures");
+        assert_eq!((drawn.state, drawn.told_unix_ms), (RecordingState::Stored, third.told_unix_ms));
+        assert_eq!(drawn.thumbnails, "rec/x/thumbnails.vtt");
+        assert_eq!(Recording::after(Some(drawn), "one", &event(32, thumbnails)), None, "it may be told twice");
         let deleting = Recording { state: RecordingState::Deleting, ..third.clone() };
         assert_eq!(
             Recording::after(Some(deleting), "one", &event(50, paused.what.clone())),

@@ -52,6 +52,7 @@ impl Shard {
         }
         let handle = StreamHandle::own_rendition(self, id, source);
         self.tend(&handle);
+        transcoder.mark(&stream, settings.watermark.as_ref());
         transcoder.want(&stream, rendition);
         tracing::info!(stream = %id, shard = self.index, "rendition wanted");
         Some(handle)
@@ -90,6 +91,7 @@ impl Shard {
                 !source.is_over() && (is_forsaken || handle.is_unwatched(now, linger) || !is_offered())
             })
         };
+        self.mark_renditions();
         let in_vain: Vec<_> = self.handles.borrow().values().filter(is_in_vain).cloned().collect();
         for handle in in_vain {
             self.handles.borrow_mut().remove(&handle.id);
@@ -98,6 +100,14 @@ impl Shard {
                 session.end(CloseReason::Unpublished);
             }
             tracing::info!(stream = %handle.id, shard = self.index, "rendition no longer wanted");
+        }
+    }
+
+    /// Says what is drawn over renditions: their streams' records may have changed.
+    pub(super) fn mark_renditions(&self) {
+        let Some(transcoder) = &self.config.renditions.transcoder else { return };
+        for source in self.handles.borrow().values().filter_map(|handle| handle.source()) {
+            transcoder.mark(&source.id, self.settings_of(&source.id).watermark.as_ref());
         }
     }
 

@@ -13,6 +13,7 @@ fn order() -> Order {
         job: 7,
         source: SecretUrl::new("http://127.0.0.1:8080/cam/live.flv?job=s3cret"),
         renditions: vec![rendition],
+        marks: Marks::default(),
     }
 }
 
