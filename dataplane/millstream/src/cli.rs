@@ -72,7 +72,11 @@ enum Command {
     /// Make renditions and pictures of streams for the server that started this process
     #[cfg(feature = "transcode")]
     #[command(name = crate::transcoding::COMMAND, hide = true)]
-    Worker,
+    Worker {
+        /// It may run motion hooks
+        #[arg(long)]
+        hooks: bool,
+    },
     /// Compile a hook for the server that started this process
     #[cfg(feature = "hooks")]
     #[command(name = millstream_hooks::COMMAND, hide = true)]
@@ -303,7 +307,7 @@ pub(crate) fn run() -> ExitCode {
         Command::Completions { shell } => paper_command::completions(shell),
         Command::Man { dir } => paper_command::man(dir.as_deref()),
         #[cfg(feature = "transcode")]
-        Command::Worker => millstream_worker::run(std::io::stdin().lock(), std::io::stdout()).map_err(Failure::running),
+        Command::Worker { hooks } => crate::transcoding::worker(hooks).map_err(Failure::running),
         #[cfg(feature = "hooks")]
         Command::HookCompiler => {
             millstream_hooks::compiler_main(std::io::stdin(), std::io::stdout()).map_err(Failure::running)

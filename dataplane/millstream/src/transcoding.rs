@@ -48,6 +48,18 @@ pub(crate) fn transcoded(config: Config, runtime: &Runtime) -> anyhow::Result<(C
     Ok((Config { renditions, ..config }, Transcoding(Some(workers))))
 }
 
+/// Is a worker, until its input ends.
+#[cfg(feature = "transcode")]
+pub(crate) fn worker(hooks: bool) -> Result<(), millstream_worker::RunError> {
+    let (input, output) = (std::io::stdin().lock(), std::io::stdout());
+    #[cfg(feature = "hooks")]
+    if hooks {
+        return millstream_worker::run_with_hooks(input, output, crate::hook_eyes::eyes);
+    }
+    let _ = hooks;
+    millstream_worker::run(input, output)
+}
+
 impl Transcoding {
     /// Who takes pictures.
     pub(crate) fn workers(&self) -> Option<Workers> {

@@ -18,7 +18,7 @@ use crate::Api;
 use crate::auth::Caller;
 use crate::http::extract::{IfMatch, Tag};
 use crate::http::problem::{Answer, Problem};
-use crate::model::hook::{BINDINGS_MAX, BindingRecord, HOOKS_MAX, HookRecord, Mode, Which};
+use crate::model::hook::{BINDINGS_MAX, BindingRecord, HOOKS_MAX, HookRecord, Which};
 use crate::model::unreadable::Unreadable;
 use crate::model::{self, BINDING, HOOK, Kept, SLATE};
 use crate::reconcile::{Subject, Unsettled};
@@ -129,12 +129,11 @@ pub async fn bound(store: &dyn Store) -> Result<Vec<Binding>, StoreError> {
 /// All bindings as nodes are told of them: what a control that starts begins with.
 pub(crate) async fn bindings(store: &dyn Store, unreadable: &Unreadable) -> Result<Vec<Binding>, StoreError> {
     let mut all = Vec::new();
-    for ((id, binding), told) in stored(store, unreadable).await? {
+    for ((id, _), told) in stored(store, unreadable).await? {
         if told.is_none() {
             tracing::error!(binding = id, "a binding names a version of a hook that is not there; it is left out");
         }
         all.extend(told);
-        say_idle(&id, &binding.value);
     }
     Ok(all)
 }
@@ -157,19 +156,6 @@ async fn stored(
             (binding, told)
         })
         .collect())
-}
-
-/// What is bound and does nothing is said where an operator looks.
-fn say_idle(id: &str, binding: &BindingRecord) {
-    if binding.mode != Mode::Off && !binding.point.is_in_force() {
-        let (hook, point) = (&binding.hook, binding.point.as_str());
-        tracing::warn!(
-            binding = id,
-            hook,
-            point,
-            "this hook is bound and not in force: this release asks hooks at publish and play only"
-        );
-    }
 }
 
 impl Api {
@@ -318,7 +304,6 @@ impl Api {
         let version = saved.map_err(|model::Conflict| IfMatch::failed())?;
         self.fleet().bind(told);
         unsettled.settle();
-        say_idle(id, record);
         Ok(version)
     }
 
