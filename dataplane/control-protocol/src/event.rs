@@ -214,6 +214,9 @@ pub enum What {
         /// Its picture, below the stream's path; empty where there is none.
         #[serde(default, skip_serializing_if = "String::is_empty")]
         picture: String,
+        /// What a motion hook calls it; empty where none looks, or it is over.
+        #[serde(default, skip_serializing_if = "String::is_empty")]
+        label: String,
         /// Why it is over: `still`, `timeout`, `interrupted`: an open set; empty where it begins.
         #[serde(default, skip_serializing_if = "String::is_empty")]
         why: String,
@@ -457,6 +460,7 @@ mod tests {
                 score: 0.0,
                 regions: Vec::new(),
                 picture: String::new(),
+                label: String::new(),
                 why: String::new(),
             }),
             What::Motion { .. } => Some(What::MotionClip {

@@ -159,6 +159,7 @@ pub(crate) async fn main(parts: Parts) -> std::io::Result<()> {
         sessions: Sessions::new(config.limits, all_stats.clone(), index),
         directory: RefCell::new(config.directory.clone()),
         resumed: RefCell::new(config.directory.by_hand()),
+        ladders: RefCell::default(),
         slates: RefCell::new(config.slates.clone()),
         feed: parts.feed,
         refusals: Refusals::new(events::EVERY),
