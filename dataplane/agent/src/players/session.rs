@@ -93,7 +93,8 @@ impl Session {
         }
         if let Some(start_ms) = said.start_delay_ms {
             self.starts = false;
-            return (!std::mem::replace(&mut self.is_told, true)).then_some(start_ms);
+            let is_new = !std::mem::replace(&mut self.is_told, true);
+            return (is_new && u64::from(start_ms) <= START_MS_MAX).then_some(start_ms);
         }
         if !self.starts || begins {
             return None;

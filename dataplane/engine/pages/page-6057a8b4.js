@@ -419,6 +419,8 @@
     showNotes();
     markChoice();
     seen = seen || isOnAir();
+    // Nobody waits for the picture of a stream that is not there: its start counts from when it is.
+    if (!isOnAir() || said.state === 'waiting') report.rests();
     if (said.state === 'live' || said.state === 'slate') over = false;
     if (!isOnAir()) {
       // What is still to be shown is shown; a player that is left alone would begin with the last minute again.

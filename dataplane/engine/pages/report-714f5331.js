@@ -38,6 +38,8 @@ window.millstreamReport = (video) => {
     stands(isTheirs) {
       if (wantedAt < 0 && !isTheirs && !document.hidden) stalledAt = stalledAt || now();
     },
+    // There is nothing to see: what is wanted is wanted later.
+    rests() { if (wantedAt > 0) wantedAt = 0; },
     // Nothing is played any more: what stood still until then does so no longer.
     ends() { stalledAt = 0; },
     // As text, or empty where there is nothing to tell. `way`: by what it plays; `bits`: a second; `delay`: seconds.
