@@ -40,6 +40,7 @@ pub struct PreviewAt {
     ("id" = String, Path, description = "The stream's id"),
 ), responses(
     (status = 200, description = "Where it is", body = Preview),
+    (status = 404, description = "No stream can have this id", body = Problem),
 ))]
 pub async fn preview(State(api): State<Api>, Viewer(_): Viewer, InPath(id): InPath<String>) -> Answer<Response> {
     let id = Id::new(&id).map_err(|_| Problem::not_found("no stream can have this id"))?;
