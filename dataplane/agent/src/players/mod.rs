@@ -1,11 +1,10 @@
-//! How streams play, as players say it (CMCD): reports that the shards have heard become sessions, and these bounded histograms by stream and protocol.
+//! How streams play, as players say it (CMCD): reports that the shards have heard become sessions, and these become bounded histograms by stream and protocol.
 //! No viewer is told of by itself. Sans-IO but for [`follow`], which fetches the reports each second. Before it: `engine`'s shards; after it:
 //! [`super::orders`], which tells control of one stream, and `fleet::numbers`, which shows sums of all.
 mod session;
 mod window;
 
-use std::collections::BTreeMap;
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
