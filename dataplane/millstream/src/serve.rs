@@ -18,6 +18,7 @@ use millstream_policy::Chain;
 use millstream_proto::secret::Secret;
 use millstream_proto::sign::MasterKey;
 use millstream_proto::sign::grant::GrantKeys;
+use millstream_proto::sign::preview::PreviewKey;
 use millstream_store::Store;
 use millstream_transcoder::Workers;
 use rustls::ServerConfig;
@@ -244,7 +245,12 @@ fn watched(
 /// The configuration with the keys of play grants.
 fn grants(layers: &Layers, secrets: &Secrets) -> GrantConfig {
     let keys = secrets.grants.as_ref().map(|master| GrantKeys::new(master, layers.grant_generation));
-    GrantConfig { keys, ..layers.config.grants.clone() }
+    GrantConfig { keys, previews: previews(secrets.grants.as_ref()), ..layers.config.grants.clone() }
+}
+
+/// What the console's previews are shown by.
+fn previews(master: Option<&MasterKey>) -> Option<PreviewKey> {
+    master.map(PreviewKey::new)
 }
 
 /// The recorder. Without it streams are served all the same.
@@ -344,6 +350,7 @@ fn told<'a>(
             .into_iter()
             .chain(layers.public.control.as_deref().and_then(layers::host_of))
             .collect(),
+        previews: previews(secrets.grants.as_ref()),
         admin_token: secrets.admin_token,
         node_token: secrets.node_token,
         master: secrets.master,

@@ -52,6 +52,7 @@ mod operate;
 mod packages;
 mod play;
 mod players;
+mod qoe;
 mod recordings;
 mod recordings_api;
 mod recordings_dash;

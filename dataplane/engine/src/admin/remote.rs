@@ -26,6 +26,7 @@ use crate::directory::{Changed, Directory};
 use crate::metrics::{self, ShardStats};
 use crate::renditions::NoPicture;
 use crate::shard::mailbox::Mail;
+use crate::shard::said::Said;
 use crate::shard::state::{Shard, work as work_of};
 use crate::shard::view;
 use crate::shard::view::Part;
@@ -243,6 +244,11 @@ impl Remote {
         let all: Vec<Live> = self.parts(view::Viewers::All).await?.into_iter().map(Part::finish).collect();
         self.note_reached(&all);
         Ok(all)
+    }
+
+    /// What players have said of how they play since this was asked last, by shard and then in the order in which it came.
+    pub async fn said_by_players(&self) -> Result<Vec<Said>, Unanswered> {
+        Ok(self.ask(|shard| shard.said.take()).all().await?.into_iter().flatten().collect())
     }
 
     /// The same with the viewers of each stream itself that have a session and no others, and how some of those keep up: the same ones each time as long

@@ -32,10 +32,11 @@ use super::grant_sessions::{GrantSessions, Renewal};
 use super::grants::{Grants, Kept, Viewer};
 use super::handshakes::Handshakes;
 use super::mailbox::Mail;
+use super::said::Inbox;
 use super::session::{Arrival, Session, Sessions};
 use super::wait::Waiters;
 use crate::admin::feed::Feed;
-use crate::clock::Clock;
+use crate::clock::{Clock, unix_ms, unix_s};
 use crate::close::CloseReason;
 use crate::config::Config;
 use crate::directory::{ByHand, Directory, Settings};
@@ -96,6 +97,8 @@ pub(crate) struct ShardContext {
     pub(crate) heads: Heads,
     /// Of viewers who have no session.
     pub(crate) grants: Grants,
+    /// What players say of how they play.
+    pub(crate) said: Inbox,
     /// Of viewers who play by a grant.
     pub(crate) grant_sessions: GrantSessions,
     pub(super) outboxes: Vec<Option<Outbox<Mail>>>,
@@ -110,6 +113,14 @@ pub(crate) struct ShardContext {
 impl ShardContext {
     pub(crate) fn now(&self) -> Time {
         self.clock.now()
+    }
+
+    /// Until when a preview's token admits to a stream; `None`: it does not.
+    pub(crate) fn preview_until(&self, id: &Id, token: Option<&str>) -> Option<Time> {
+        let (key, token) = self.config.grants.previews.as_ref().zip(token)?;
+        let expiry_unix_s = key.check(token, id, unix_s())?;
+        let left_ms = expiry_unix_s.saturating_mul(1_000).saturating_sub(unix_ms());
+        Some(self.now() + Duration::from_millis(left_ms))
     }
 
     /// How many shards there are.

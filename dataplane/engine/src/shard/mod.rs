@@ -20,6 +20,7 @@ pub(crate) mod phase;
 pub(crate) mod reached;
 mod recheck;
 mod renditions;
+pub(crate) mod said;
 pub(crate) mod secure;
 pub(crate) mod session;
 pub(crate) mod snapshots;
@@ -181,6 +182,7 @@ pub(crate) async fn main(parts: Parts) -> std::io::Result<()> {
         scratch: RefCell::new(vec![0; SCRATCH_BYTES].into_boxed_slice()),
         heads: Heads::default(),
         grants: Grants::default(),
+        said: self::said::Inbox::default(),
         grant_sessions: GrantSessions::default(),
         outboxes,
         leaving: Budget::new(&ENDS, Time::ZERO),
