@@ -11,6 +11,7 @@
 #![forbid(unsafe_code)]
 
 pub mod config;
+pub mod decodable;
 pub mod findings;
 #[cfg(test)]
 mod fixture;

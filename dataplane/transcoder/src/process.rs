@@ -149,7 +149,7 @@ async fn speak(
                         Ok(None) => break,
                         Ok(Some(Message { header, payload })) => {
                             *was_ready |= matches!(header, Report::Ready { .. });
-                            heard(&mut told, &header);
+                            heard(shared, &mut told, &header);
                             shared.heard_of_motion(&header, &payload);
                             shared.heard_of_picture(&header, payload);
                         }
@@ -168,10 +168,14 @@ async fn say(stdin: &mut ChildStdin, order: &Order) -> Result<(), Ended> {
 }
 
 /// Takes a report, and logs what people want to know of it.
-fn heard(told: &mut Told, report: &Report) {
+fn heard(shared: &Shared, told: &mut Told, report: &Report) {
     let of = told.heard(report, Instant::now());
+    if let Some(of) = &of {
+        shared.heard_of_rendition(of, report);
+    }
     match (report, of) {
         (Report::Ready { version, sandbox, .. }, _) => {
+            shared.worker_is_ready();
             tracing::info!(
                 version,
                 seccomp = sandbox.seccomp,

@@ -5,16 +5,18 @@ use std::ffi::OsString;
 use std::fmt;
 use std::net::{IpAddr, SocketAddr};
 use std::path::PathBuf;
-use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
-use std::time::{Duration, Instant};
+use std::time::{Duration, Instant, SystemTime};
 
 use bytes::Bytes;
+use millstream_control_protocol::event::{Event, What};
 use millstream_engine::Remote;
-use millstream_engine::renditions::{BACK_PARAM, JOB_PARAM, NoPicture, Transcoder};
+use millstream_engine::renditions::{BACK_PARAM, JOB_PARAM, NoPicture, Transcoder, Trouble};
 use millstream_fleet::backoff::Backoff;
 use millstream_hub::config::Rendition;
 use millstream_proto::id::Id;
+use millstream_proto::network::Network;
 use millstream_proto::sign::job::{JOB_KEY_BYTES, JobKey};
 use millstream_worker::protocol::{MotionSettings, Order, QUALITY, Report, SecretUrl};
 use tokio::runtime::Handle;
@@ -23,6 +25,7 @@ use tokio::sync::mpsc::Sender;
 
 use super::process;
 use super::snapshots::{Asker, Picture, Snapshots};
+use super::states::{Counts, States};
 use super::table::{self, Places, Told, Wanted};
 use super::watches::{Seen, WatchOrder, Watches};
 
@@ -52,6 +55,26 @@ pub struct Addresses {
     pub http: SocketAddr,
     /// For publishers over RTMP.
     pub rtmp: SocketAddr,
+    /// Who connects to them begins with a PROXY header: those that come from these networks.
+    pub introduced: Introduced,
+}
+
+/// Where PROXY headers are demanded.
+#[derive(Clone, PartialEq, Eq, Debug, Default)]
+pub struct Introduced {
+    /// On the port for viewers.
+    pub http: Vec<Network>,
+    /// On that for publishers.
+    pub rtmp: Vec<Network>,
+}
+
+impl Addresses {
+    /// What a worker of this machine has to be told first.
+    fn introduction(&self) -> Option<Order> {
+        let is_of = |networks: &[Network], at| networks.iter().any(|network| network.contains(reachable(at).ip()));
+        let (http, rtmp) = (is_of(&self.introduced.http, self.http), is_of(&self.introduced.rtmp, self.rtmp));
+        (http || rtmp).then_some(Order::Introduce { http, rtmp })
+    }
 }
 
 /// Keeps a worker. Cheap to clone.
@@ -76,6 +99,9 @@ pub(crate) struct Shared {
     restarts: AtomicU64,
     /// Renditions that the machine is too slow for, by their streams.
     shed: Mutex<BTreeMap<Id, Vec<String>>>,
+    states: Mutex<States>,
+    /// Whether anything is wrong with any rendition: looked at without the lock.
+    has_trouble: AtomicBool,
 }
 
 impl Workers {
@@ -96,6 +122,8 @@ impl Workers {
             started: AtomicUsize::new(0),
             restarts: AtomicU64::new(0),
             shed: Mutex::default(),
+            states: Mutex::default(),
+            has_trouble: AtomicBool::new(false),
         }))
     }
 
@@ -138,11 +166,21 @@ impl Workers {
         let (started, restarts) = (self.0.started.load(Ordering::Relaxed), self.0.restarts.load(Ordering::Relaxed));
         let wanted: usize = self.0.wanted().values().map(Vec::len).sum();
         let (watched, seen) = self.0.watches().counts();
+        let Counts { started: begun, failed, shed } = self.0.states().counts();
         format!(
             "# HELP millstream_renditions Renditions that viewers ask for, and those that are made now.\n\
              # TYPE millstream_renditions gauge\n\
              millstream_renditions{{state=\"wanted\"}} {wanted}\n\
              millstream_renditions{{state=\"made\"}} {started}\n\
+             # HELP millstream_renditions_begun Renditions that were begun because somebody asked for them.\n\
+             # TYPE millstream_renditions_begun counter\n\
+             millstream_renditions_begun_total {begun}\n\
+             # HELP millstream_renditions_failed Renditions that somebody asked for and that could not be made, or broke off.\n\
+             # TYPE millstream_renditions_failed counter\n\
+             millstream_renditions_failed_total {failed}\n\
+             # HELP millstream_renditions_shed Those of them that this machine was too slow for.\n\
+             # TYPE millstream_renditions_shed counter\n\
+             millstream_renditions_shed_total {shed}\n\
              # HELP millstream_worker_restarts Workers that ended and were started again.\n\
              # TYPE millstream_worker_restarts counter\n\
              millstream_worker_restarts_total {restarts}\n\
@@ -196,7 +234,16 @@ impl Transcoder for Workers {
         let Some((stream, name)) = rendition.rendition() else { return };
         if table::unwant(&mut self.0.wanted(), &stream, &name) {
             self.0.notify.notify_one();
+            self.0.changes(|states, _| states.unwanted(rendition, Instant::now()).into_iter().collect());
         }
+    }
+
+    fn has_trouble(&self) -> bool {
+        self.0.has_trouble.load(Ordering::Relaxed)
+    }
+
+    fn trouble(&self, rendition: &Id) -> Option<Trouble> {
+        self.0.states().trouble(rendition, Instant::now())
     }
 }
 
@@ -212,6 +259,7 @@ async fn keep_worker(shared: Arc<Shared>) {
         if was_ready && begun.elapsed() >= LASTED {
             backoff.reset();
         }
+        shared.changes(|states, _| states.worker_gone(Instant::now()));
         let wait = backoff.next_wait();
         tracing::warn!(why = %ended, again_in_ms = wait.as_millis() as u64, "worker ended; another one is started");
         tokio::time::sleep(wait).await;
@@ -272,6 +320,40 @@ impl Shared {
         }
     }
 
+    fn states(&self) -> MutexGuard<'_, States> {
+        self.states.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// A worker takes orders.
+    pub(crate) fn worker_is_ready(&self) {
+        self.changes(|states, _| {
+            states.worker_ready();
+            Vec::new()
+        });
+    }
+
+    /// Takes what a worker says of a stream or a rendition.
+    pub(crate) fn heard_of_rendition(&self, of: &Id, report: &Report) {
+        self.changes(|states, wanted| states.heard(of, report, wanted, Instant::now()));
+    }
+
+    /// Changes how renditions do, and tells control what came of it.
+    fn changes(&self, change: impl FnOnce(&mut States, &Wanted) -> Vec<(Id, What)>) {
+        let told = {
+            // In this order wherever both are held.
+            let (wanted, mut states) = (self.wanted(), self.states());
+            let told = change(&mut states, &wanted);
+            self.has_trouble.store(states.has_trouble(), Ordering::Relaxed);
+            told
+        };
+        let Some(engine) = self.engine.get() else { return };
+        let since_1970 = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
+        let at_unix_ms = u64::try_from(since_1970.as_millis()).unwrap_or_default();
+        for (stream, what) in told {
+            engine.tell(Event { at_unix_ms, stream: stream.to_string(), what, ..Event::default() });
+        }
+    }
+
     fn wanted(&self) -> MutexGuard<'_, Wanted> {
         self.wanted.lock().unwrap_or_else(PoisonError::into_inner)
     }
@@ -281,7 +363,9 @@ impl Shared {
         match self.addresses.get() {
             Some(addresses) => {
                 let at = At { addresses, app: &self.app, jobs: &self.jobs };
-                let (mut orders, look_at) = told.orders(&self.wanted(), &at, Instant::now());
+                let mut orders: Vec<_> = addresses.introduction().filter(|_| told.begin()).into_iter().collect();
+                let (of_renditions, look_at) = told.orders(&self.wanted(), &at, Instant::now());
+                orders.extend(of_renditions);
                 let picture = |(request, stream)| Order::Snapshot {
                     request,
                     source: SecretUrl::new(at.stream(&stream)),
@@ -357,6 +441,20 @@ fn reachable(listening: SocketAddr) -> SocketAddr {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_worker_introduces_itself_where_a_port_demands_it_of_this_machine() {
+        let network = |text: &str| text.parse::<Network>().unwrap();
+        let at = |http: &str, rtmp: &str, introduced| {
+            let (http, rtmp) = (http.parse().unwrap(), rtmp.parse().unwrap());
+            Addresses { http, rtmp, introduced }.introduction()
+        };
+        let of_rtmp = Introduced { http: Vec::new(), rtmp: vec![network("127.0.0.0/8")] };
+        assert_eq!(at("0.0.0.0:80", "0.0.0.0:1935", Introduced::default()), None);
+        assert_eq!(at("0.0.0.0:80", "192.0.2.7:1935", of_rtmp.clone()), None);
+        let introduced = Order::Introduce { http: false, rtmp: true };
+        assert_eq!(at("0.0.0.0:80", "0.0.0.0:1935", of_rtmp), Some(introduced));
+    }
 
     #[test]
     fn a_worker_reaches_who_listens_everywhere_on_this_machine() {

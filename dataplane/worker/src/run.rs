@@ -4,6 +4,7 @@ use std::io::{self, Read, Write};
 
 use crate::capacity;
 use crate::job::{Job, Jobs};
+use crate::net::{self, Port};
 use crate::protocol::{FrameError, Order, PROTOCOL, Reader, Report, Sandbox, Why};
 use crate::reporter::Reporter;
 use crate::sandbox;
@@ -92,10 +93,22 @@ impl Worker {
         self.jobs.retain(|_, job| !job.is_over());
         self.watches.retain(|_, watch| !watch.is_over());
         match order {
+            Order::Introduce { http, rtmp } => {
+                net::introduce(Port::Http, http);
+                net::introduce(Port::Rtmp, rtmp);
+            }
             Order::Start { job, source, renditions } => {
-                if self.jobs.contains_key(&job) || self.jobs.len() >= JOBS_MAX {
-                    let error = Some("a job of this number stands, or there are too many".to_owned());
-                    return self.reporter.tell(Report::Ended { job, rendition: None, why: Why::BadOrder, error });
+                let refusal = match () {
+                    () if self.jobs.contains_key(&job) => {
+                        Some((Why::BadOrder, "a job of this number stands".to_owned()))
+                    }
+                    () if self.jobs.len() >= JOBS_MAX => {
+                        Some((Why::Full, format!("renditions of {JOBS_MAX} streams are made here already")))
+                    }
+                    () => None,
+                };
+                if let Some((why, error)) = refusal {
+                    return self.reporter.tell(Report::Ended { job, rendition: None, why, error: Some(error) });
                 }
                 sandbox::make_room(self.jobs.len() + 1, self.watches.len());
                 let running = Job::start(job, source, renditions, self.reporter.clone(), &self.decoded);
