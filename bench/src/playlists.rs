@@ -46,10 +46,11 @@ impl Playlists {
             window: 6,
             bytes_max: 1 << 30,
             zero_unix_ms: UNIX_MS,
+            guide: None,
         };
         let name = session.name.clone();
         window.apply(Change::Began(Arc::new(session)));
-        let summary = Summary { codec: "avc1.64001f".to_owned(), shape: None };
+        let summary = Summary { codec: "avc1.64001f".to_owned(), shape: None, unusual: None };
         let header = Header { number: 1, bytes: Bytes::from_static(b"moov"), timescale: 1_000, summary };
         window.apply(Change::Header(Track::Video, Arc::new(header)));
         window.apply(Change::Parts(Track::Video, PartPromise { target_ms: 335, hold_back_ms: 1_005 }));

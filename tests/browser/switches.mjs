@@ -1,5 +1,6 @@
-// hls.js is told to switch between the levels of a multivariant playlist: `node switches.mjs HLS-PACKAGE SERVER/ID SECONDS`. Prints, per line of JSON,
-// which sizes were shown, how often it switched, and the longest time that the picture stood still between two samples.
+// A player is told to switch between the levels of a stream with renditions, whose pictures hold their number (see `numbered.mjs`):
+// `node switches.mjs PLAYER SERVER/ID SECONDS`; the players are below. Prints a line of JSON: which levels there were and were played, how often it
+// switched, the longest time that the picture stood still, and the longest run of numbers that were not shown.
 import { readFileSync } from 'node:fs';
 import { createRequire } from 'node:module';
 import { dirname, join } from 'node:path';
@@ -8,51 +9,125 @@ import { check, open, sleep, until } from './chromium.mjs';
 
 const [name, server, seconds] = process.argv.slice(2);
 const modules = join(dirname(fileURLToPath(import.meta.url)), 'node_modules');
-const { version } = createRequire(import.meta.url)(join(modules, name, 'package.json'));
 // A switch comes with the next segment: two of them fit.
 const SWITCH_MS = 5000;
+
+// Each runs in the page, and gives `levels()`, `choose(n)` for one of them, and says by `seen.switched` which is played.
+const hls = {
+  file: 'dist/hls.min.js',
+  url: 'index.m3u8',
+  open(url, video, seen) {
+    const hls = new Hls();
+    hls.on(Hls.Events.ERROR, (_, data) => seen.errors.push(`${data.details}${data.fatal ? ' (fatal)' : ''}`));
+    hls.on(Hls.Events.MANIFEST_PARSED, () => video.play());
+    hls.on(Hls.Events.LEVEL_SWITCHED, (_, data) => seen.switched.push(data.level));
+    hls.loadSource(url);
+    hls.attachMedia(video);
+    return { levels: () => hls.levels.length, choose: (n) => { hls.nextLevel = n; } };
+  },
+};
+const PLAYERS = {
+  'hls-1.7': hls,
+  dashjs: {
+    file: 'dist/modern/umd/dash.all.min.js',
+    url: 'index.mpd',
+    open(url, video, seen) {
+      const player = dashjs.MediaPlayer().create();
+      player.updateSettings({ streaming: { abr: { autoSwitchBitrate: { video: false } } } });
+      player.on('error', (event) => seen.errors.push(`${event.error?.code} ${event.error?.message} (fatal)`));
+      player.on('qualityChangeRendered', (event) => {
+        if (event.mediaType === 'video') seen.switched.push(event.newRepresentation.id);
+      });
+      player.initialize(video, url, true);
+      const all = () => (player.isReady() ? player.getRepresentationsByType('video') : []);
+      return { levels: () => all().length, choose: (n) => player.setRepresentationForTypeById('video', all()[n].id) };
+    },
+  },
+  'shaka-player': {
+    file: 'dist/shaka-player.compiled.js',
+    url: 'index.mpd',
+    open(url, video, seen) {
+      shaka.polyfill.installAll();
+      const player = new shaka.Player();
+      const say = () => seen.switched.push(player.getVariantTracks().find((track) => track.active)?.height);
+      player.addEventListener('error', (event) => seen.errors.push(`shaka ${event.detail.code} (fatal)`));
+      player.addEventListener('variantchanged', say);
+      player.attach(video).then(() => {
+        player.configure({ abr: { enabled: false } });
+        return player.load(url);
+      }).then(() => video.play()).catch((error) => seen.errors.push(`shaka ${error.code ?? error.message} (fatal)`));
+      const all = () => player.getVariantTracks();
+      return { levels: () => all().length, choose: (n) => player.selectVariantTrack(all()[n], false) };
+    },
+  },
+};
+
+const player = PLAYERS[name];
+check(player, `no player ${name}; there are ${Object.keys(PLAYERS).join(', ')}`);
+const { version } = createRequire(import.meta.url)(join(modules, name, 'package.json'));
+
+// Runs in the page: what is seen of the picture.
+function watch(video, seen) {
+  const canvas = document.createElement('canvas');
+  canvas.width = 320;
+  canvas.height = 32;
+  const context = canvas.getContext('2d', { willReadFrequently: true });
+  let last = null;
+  const onFrame = () => {
+    context.drawImage(video, 0, 0, video.videoWidth, video.videoHeight * (32 / 180), 0, 0, 320, 32);
+    let number = 0;
+    let clear = true;
+    for (let bit = 0; bit < 10; bit += 1) {
+      const [luma] = context.getImageData(bit * 32 + 16, 16, 1, 1).data;
+      if (luma > 160) number += 2 ** bit;
+      clear = clear && (luma > 160 || luma < 90);
+    }
+    seen.shown += 1;
+    if (clear && number < 300) {
+      seen.read += 1;
+      // Numbers begin again after 300.
+      const step = last === null ? 1 : (number - last + 300) % 300;
+      if (seen.counts && step > 150) seen.back = Math.max(seen.back, 300 - step);
+      else if (seen.counts) seen.missing = Math.max(seen.missing, step - 1);
+      last = number;
+    }
+    video.requestVideoFrameCallback(onFrame);
+  };
+  video.requestVideoFrameCallback(onFrame);
+  let still = performance.now();
+  let at = 0;
+  setInterval(() => {
+    const size = `${video.videoWidth}x${video.videoHeight}`;
+    if (video.videoWidth && seen.sizes.at(-1) !== size) seen.sizes.push(size);
+    if (video.currentTime !== at) {
+      if (at && seen.counts) seen.longest = Math.max(seen.longest, performance.now() - still);
+      still = performance.now();
+      at = video.currentTime;
+    }
+  }, 20);
+}
 
 await open(async ({ first }) => {
   const page = first(server);
   // A document of the server's own origin, with nothing in it.
   await page.goto(new URL('/time', server).href);
-  await page.addScriptTag({ content: readFileSync(join(modules, name, 'dist/hls.min.js'), 'utf8') });
-  await page.evaluate((url) => {
+  await page.addScriptTag({ content: readFileSync(join(modules, name, player.file), 'utf8') });
+  await page.evaluate(`(${(url, open, watch) => {
     const video = document.body.appendChild(document.createElement('video'));
     video.muted = true;
-    const hls = new Hls();
-    const seen = { sizes: [], errors: [], levels: 0, switched: [] };
-    hls.on(Hls.Events.ERROR, (_, data) => seen.errors.push(`${data.details}${data.fatal ? ' (fatal)' : ''}`));
-    hls.on(Hls.Events.MANIFEST_PARSED, (_, data) => {
-      seen.levels = data.levels.length;
-      video.play();
-    });
-    hls.on(Hls.Events.LEVEL_SWITCHED, (_, data) => seen.switched.push(data.level));
-    hls.loadSource(url);
-    hls.attachMedia(video);
-    let still = performance.now();
-    let at = 0;
-    seen.longest = 0;
-    setInterval(() => {
-      const size = `${video.videoWidth}x${video.videoHeight}`;
-      if (video.videoWidth && seen.sizes.at(-1) !== size) seen.sizes.push(size);
-      if (video.currentTime !== at) {
-        if (at && seen.counts) seen.longest = Math.max(seen.longest, performance.now() - still);
-        still = performance.now();
-        at = video.currentTime;
-      }
-    }, 20);
-    Object.assign(window, { hls, seen, video });
-  }, `${server}/index.m3u8`);
-  await until('it plays', 20, () => page.evaluate(() => video.currentTime > 0.5 && seen.levels > 1));
+    const seen = { sizes: [], errors: [], switched: [], longest: 0, shown: 0, read: 0, missing: 0, back: 0, counts: false };
+    watch(video, seen);
+    Object.assign(window, { seen, video, player: open(url, video, seen) });
+  }})(${JSON.stringify(`${server}/${player.url}`)}, ${`(function ${player.open.toString().replace(/^open/, '')})`}, ${watch})`);
+  await until('it plays', 20, () => page.evaluate(() => video.currentTime > 0.5 && player.levels() > 1));
   await sleep(2000);
   await page.evaluate(() => { seen.counts = true; });
   const end = Date.now() + Number(seconds) * 1000;
   for (let n = 0; Date.now() < end; n += 1) {
-    await page.evaluate((n) => { hls.nextLevel = n % hls.levels.length; }, n);
+    await page.evaluate((n) => player.choose(n % player.levels()), n);
     await sleep(SWITCH_MS);
   }
-  const seen = await page.evaluate(() => ({ ...seen, frames: video.getVideoPlaybackQuality() }));
-  console.log(JSON.stringify({ player: `${name} ${version}`, ...seen, frames: undefined, longest: Math.round(seen.longest) }));
+  const seen = await page.evaluate(() => ({ ...seen, levels: player.levels() }));
+  console.log(JSON.stringify({ player: `${name} ${version}`, ...seen, longest: Math.round(seen.longest) }));
   check(seen.switched.length > 2, `it did not switch: ${seen.switched}`);
 });

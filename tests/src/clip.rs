@@ -64,10 +64,22 @@ impl Clip {
         Self::encode(&Coding::usual("long-gop", "250k", 300, 10), "testsrc2=size=320x180:rate=30")
     }
 
+    /// 1280x720 at 10 per second with ten bits a sample, a keyframe every second, AAC; 4 s.
+    pub fn ten_bits() -> Self {
+        let picture = "testsrc2=size=1280x720:rate=10";
+        Self::encode_as(&Coding::usual("ten-bits", "1000k", 10, 4), picture, "yuv420p10le")
+    }
+
     /// 320x180 at 30 per second, a keyframe every two seconds as encoders are told to, AAC; 10 s. The top of each picture holds its number
     /// from 0 to 299: ten squares of 32 pixels, the first of them the lowest bit, white for 1.
     pub fn numbered() -> Self {
         Self::encode_numbered(&Coding::usual("numbered-grey", "400k", 60, 10))
+    }
+
+    /// Like [`Clip::numbered`], of 854x480: numbers are in a share of the picture's top that is the same.
+    pub fn numbered_480p() -> Self {
+        let picture = format!("{},scale=854:480:flags=neighbor", Self::numbers());
+        Self::encode(&Coding::usual("numbered-480p", "1200k", 60, 10), &picture)
     }
 
     /// Like [`Clip::numbered`] with audio at 48 kHz and 960 frames: after 32 s frames and frames of audio end together, so that its
@@ -97,11 +109,19 @@ impl Clip {
     }
 
     fn encode_numbered(coding: &Coding<'_>) -> Self {
+        Self::encode(coding, &Self::numbers())
+    }
+
+    fn numbers() -> String {
         let number = "geq=lum='if(lt(Y,32),if(mod(floor(N/pow(2,floor(X/32))),2),235,16),lum(X,Y))':cb='if(lt(Y,16),128,cb(X,Y))':cr='if(lt(Y,16),128,cr(X,Y))'";
-        Self::encode(coding, &format!("testsrc2=size=320x180:rate=30,format=yuv420p,{number}"))
+        format!("testsrc2=size=320x180:rate=30,format=yuv420p,{number}")
     }
 
     fn encode(coding: &Coding<'_>, picture: &str) -> Self {
+        Self::encode_as(coding, picture, "yuv420p")
+    }
+
+    fn encode_as(coding: &Coding<'_>, picture: &str, format: &str) -> Self {
         let &Coding { name, bits, gop, length, sample_rate, b_frames, open_gop } = coding;
         // The name holds what the content depends on.
         let file = directory().join(format!("{name}-{bits}-{gop}-{length}-1.flv"));
@@ -114,7 +134,7 @@ impl Clip {
         #[rustfmt::skip]
         let before = [
             "-f", "lavfi", "-i", picture, "-f", "lavfi", "-i", &sound, "-t", &length,
-            "-c:v", "libx264", "-preset", "ultrafast", "-pix_fmt", "yuv420p",
+            "-c:v", "libx264", "-preset", "ultrafast", "-pix_fmt", format,
             "-b:v", bits, "-maxrate", bits, "-bufsize", bits, "-g", &gop, "-keyint_min", &gop, "-sc_threshold", "0",
         ];
         ffmpeg_makes(&file, &[&before, tune, open, &["-c:a", "aac", "-b:a", "96k", "-f", "flv"]].concat());

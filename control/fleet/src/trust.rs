@@ -154,6 +154,14 @@ fn tidy_event(event: &mut Event) {
             cut(why, TEXT_BYTES_MAX);
         }
         What::WatermarkFailed { why } => cut(why, TEXT_BYTES_MAX),
+        What::RenditionStarted { rendition, .. } | What::RenditionStopped { rendition, .. } => {
+            cut(rendition, WORD_BYTES_MAX);
+        }
+        What::RenditionFailed { rendition, reason, why } => {
+            cut(rendition, WORD_BYTES_MAX);
+            cut(reason, WORD_BYTES_MAX);
+            cut(why, TEXT_BYTES_MAX);
+        }
         What::Refused { action, why, reason, .. } => {
             cut(action, WORD_BYTES_MAX);
             cut(why, WORD_BYTES_MAX);
@@ -236,6 +244,14 @@ fn tidy_live(live: &mut Live) {
         cut_list(&mut ladder.left_out, LIST_LEN_MAX);
         ladder.left_out.iter_mut().for_each(|why| cut(why, TEXT_BYTES_MAX));
     }
+    cut_list(&mut live.renditions, LIST_LEN_MAX);
+    for rendition in &mut live.renditions {
+        cut(&mut rendition.name, WORD_BYTES_MAX);
+        cut(&mut rendition.state, WORD_BYTES_MAX);
+        rendition.reason.iter_mut().for_each(|reason| cut(reason, WORD_BYTES_MAX));
+        rendition.why.iter_mut().for_each(|why| cut(why, TEXT_BYTES_MAX));
+        rendition.fps = if rendition.fps.is_finite() { rendition.fps.max(0.0) } else { 0.0 };
+    }
     let Some(publisher) = &mut live.publisher else { return };
     cut(&mut publisher.protocol, WORD_BYTES_MAX);
     cut(&mut publisher.peer, WORD_BYTES_MAX);
@@ -280,8 +296,19 @@ pub(super) fn bytes_of(live: &Live) -> usize {
             + ladder.binding.len()
             + ladder.renditions.iter().map(|rung| 64 + rung.name.len()).sum::<usize>()
     });
+    let renditions = live.renditions.iter().map(|rendition| {
+        let words = [&rendition.reason, &rendition.why].map(|words| words.as_deref().unwrap_or_default());
+        160 + texts(&[&rendition.name, &rendition.state, words[0], words[1]])
+    });
     // The map has the id, too.
-    size_of::<Live>() + 64 + ladder + motion + 2 * live.id.len() + publisher + live.viewers.len() * 96
+    size_of::<Live>()
+        + 64
+        + renditions.sum::<usize>()
+        + ladder
+        + motion
+        + 2 * live.id.len()
+        + publisher
+        + live.viewers.len() * 96
 }
 
 #[cfg(test)]

@@ -248,6 +248,39 @@ pub enum What {
         #[serde(default)]
         why: String,
     },
+    /// A rendition of the stream is made from now on, because somebody asks for it.
+    RenditionStarted {
+        /// Its name.
+        #[serde(default)]
+        rendition: String,
+        /// Pixels across.
+        #[serde(default)]
+        width: u32,
+        /// Pixels down.
+        #[serde(default)]
+        height: u32,
+    },
+    /// It is no longer made: nobody asks for it, or its stream is over.
+    RenditionStopped {
+        /// Its name.
+        #[serde(default)]
+        rendition: String,
+        /// How long it was made, milliseconds.
+        #[serde(default)]
+        lasted_ms: u64,
+    },
+    /// Somebody asks for a rendition, and it is not made, or no longer. Told once until it is made again, or for another reason.
+    RenditionFailed {
+        /// Its name.
+        #[serde(default)]
+        rendition: String,
+        /// `too_slow`: the machine is, and gave it up so that others go on; `codec`, `full`, `worker_away`, `failed`: an open set.
+        #[serde(default)]
+        reason: String,
+        /// Why, in words.
+        #[serde(default)]
+        why: String,
+    },
     /// Somebody was not let in.
     Refused {
         /// `publish`, `play`, or `connect` where it was kept out before it could say: an open set.
@@ -351,7 +384,7 @@ const fn one() -> u64 {
 
 impl What {
     /// The words for all that this release knows, with what each says.
-    pub const KINDS: [(&str, &str); 23] = [
+    pub const KINDS: [(&str, &str); 26] = [
         ("publish", "a publisher was admitted and has the stream's place"),
         ("unpublish", "a publisher that was admitted is gone; says why, how long it was on air, and who watched"),
         ("slate_started", "viewers of a stream without a publisher get its slate from now on"),
@@ -369,6 +402,12 @@ impl What {
         ("motion", "motion in a stream's picture begins or is over; says where, and where its picture is"),
         ("motion_clip", "the film of a motion is in the store, and where; or cannot be made, and why"),
         ("watermark_failed", "the watermark of a stream is not drawn, or not all of it; says what is missing and why"),
+        ("rendition_started", "a rendition is made from now on; says which, and its size"),
+        (
+            "rendition_stopped",
+            "a rendition is no longer made, since nobody asks for it or the stream is over; says how long it was",
+        ),
+        ("rendition_failed", "somebody asks for a rendition and it is not made, or no longer; says why"),
         ("refused", "somebody was not let in; says why, and how many refusals it stands for"),
         ("left_out", "a stream told more than its share: so many of its events were left out"),
         ("hook_activated", "bindings of a hook have another version, by an operator"),
@@ -400,6 +439,9 @@ impl What {
             Self::Motion { .. } => "motion",
             Self::MotionClip { .. } => "motion_clip",
             Self::WatermarkFailed { .. } => "watermark_failed",
+            Self::RenditionStarted { .. } => "rendition_started",
+            Self::RenditionStopped { .. } => "rendition_stopped",
+            Self::RenditionFailed { .. } => "rendition_failed",
             Self::Refused { .. } => "refused",
             Self::LeftOut { .. } => "left_out",
             Self::HookActivated { .. } => "hook_activated",
@@ -473,6 +515,13 @@ mod tests {
             }),
             What::MotionClip { .. } => Some(What::WatermarkFailed { why: String::new() }),
             What::WatermarkFailed { .. } => {
+                Some(What::RenditionStarted { rendition: String::new(), width: 0, height: 0 })
+            }
+            What::RenditionStarted { .. } => Some(What::RenditionStopped { rendition: String::new(), lasted_ms: 0 }),
+            What::RenditionStopped { .. } => {
+                Some(What::RenditionFailed { rendition: String::new(), reason: String::new(), why: String::new() })
+            }
+            What::RenditionFailed { .. } => {
                 Some(What::Refused { action: String::new(), why: String::new(), reason: String::new(), count: 1 })
             }
             What::Refused { .. } => Some(What::LeftOut { count: 1 }),

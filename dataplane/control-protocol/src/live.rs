@@ -32,6 +32,9 @@ pub struct Live {
     /// The renditions that a policy hook has chosen for it; `None`: none was asked, and it has those of its record.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub ladder: Option<Ladder>,
+    /// Its renditions, the smallest first, whether or not they are made.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub renditions: Vec<Rendition>,
 }
 
 /// Renditions of a stream by a policy hook.
@@ -68,6 +71,37 @@ pub struct Rung {
     pub height: u32,
     /// Bits per second of the picture, thousands.
     pub video_kbit_s: u32,
+}
+
+/// A rendition of a stream.
+#[derive(Clone, PartialEq, Debug, Default, Serialize, Deserialize)]
+#[serde(default)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
+pub struct Rendition {
+    /// Its name, and its path below the stream's: `360p`.
+    pub name: String,
+    /// `idle`: nobody asks for it; `starting`: somebody does; `running`: it is made; `unavailable`: it cannot be. An open set.
+    pub state: String,
+    /// Why it is unavailable, in one word: `codec`, `not_smaller`, `too_slow`, `full`, `worker_away`, `failed`: an open set.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub reason: Option<String>,
+    /// The same in words, and what to do.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub why: Option<String>,
+    /// Its viewers, those of HLS estimated. They count as viewers of the stream, too; those of DASH as these alone.
+    pub viewers: u64,
+    /// Pixels across: of what is made, or would be; `None` where the stream's size is not known.
+    pub width: Option<u32>,
+    /// Pixels down.
+    pub height: Option<u32>,
+    /// Since when it is made, Unix milliseconds; `None` where it is not.
+    pub since_unix_ms: Option<u64>,
+    /// Frames of its picture since then.
+    pub frames: u64,
+    /// Frames per second.
+    pub fps: f64,
+    /// Its picture and sound, bits per second.
+    pub bitrate_bps: u64,
 }
 
 /// How motion is looked for in a stream.

@@ -7,7 +7,7 @@ use millstream_hub::config::Rendition;
 use millstream_hub::package::archive::Archive;
 use millstream_hub::package::block::Format;
 use millstream_hub::package::file_name::track_of;
-use millstream_hub::package::window::{Answer, Playlist, Window};
+use millstream_hub::package::window::{Answer, Beside, Playlist, Window};
 use millstream_proto::hls::request::Directives;
 use millstream_proto::media::Track;
 use millstream_proto::output::Output;
@@ -90,6 +90,8 @@ pub struct Asked<'a> {
     pub settled: bool,
     /// Renditions that may be asked for.
     pub renditions: &'a [Rendition],
+    /// Other playlists that players switch to.
+    pub beside: &'a [Beside],
     /// What is recorded of it, for a document that reaches back.
     pub archive: Option<&'a Archive>,
 }

@@ -19,6 +19,24 @@ pub trait Transcoder: Send + Sync {
     fn unwant(&self, rendition: &Id);
     /// A picture of this stream, which is on air, is to be taken, and told to that shard: [`crate::Remote::snapshot`].
     fn snapshot(&self, shard: usize, stream: &Id);
+    /// Whether there is a [`Self::trouble`] with any rendition: asked first, since there seldom is.
+    fn has_trouble(&self) -> bool {
+        false
+    }
+    /// Why the rendition with this id would not be made now, if anybody asked for it.
+    fn trouble(&self, rendition: &Id) -> Option<Trouble> {
+        let _ = rendition;
+        None
+    }
+}
+
+/// Why a rendition is not made, although its stream is on air and has it.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Trouble {
+    /// In one word: an open set.
+    pub reason: &'static str,
+    /// For viewers and operators, as a sentence's end, without secrets.
+    pub text: String,
 }
 
 /// Why there is no picture of a stream.

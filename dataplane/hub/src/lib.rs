@@ -13,6 +13,7 @@
 
 pub mod address;
 pub mod config;
+pub mod decodable;
 pub mod findings;
 #[cfg(test)]
 mod fixture;

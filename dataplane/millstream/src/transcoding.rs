@@ -1,7 +1,6 @@
 //! Renditions and pictures of this node's streams: the engine is given who makes them, in a worker process that is this program again. Before it: the
 //! configuration; after it: `millstream worker`.
 use std::ffi::OsString;
-use std::net::IpAddr;
 use std::path::PathBuf;
 use std::sync::Arc;
 
@@ -14,7 +13,7 @@ use millstream_fleet::http::guard::Guard;
 use millstream_proto::id::Id;
 use millstream_proto::network::Network;
 use millstream_proto::sign::job::JOB_KEY_BYTES;
-use millstream_transcoder::{Program, Workers};
+use millstream_transcoder::{Introduced, Program, Workers};
 use tokio::runtime::Runtime;
 
 #[cfg(feature = "transcode")]
@@ -34,7 +33,7 @@ pub(crate) struct TranscodeSettings {
 }
 
 /// A node's workers; none in a build without codecs.
-pub(crate) struct Transcoding(Option<Workers>);
+pub(crate) struct Transcoding(Option<(Workers, Introduced)>);
 
 /// The configuration of an engine whose streams have renditions. A worker is started when somebody asks for one.
 pub(crate) fn transcoded(
@@ -44,13 +43,6 @@ pub(crate) fn transcoded(
 ) -> anyhow::Result<(Config, Transcoding)> {
     if !cfg!(feature = "transcode") {
         return Ok((config, Transcoding(None)));
-    }
-    let loopback = IpAddr::from([127, 0, 0, 1]);
-    let introduced = config.proxy_protocol_from.iter().chain(&config.http_proxy_protocol_from);
-    if introduced.into_iter().any(|network| network.contains(loopback)) {
-        tracing::warn!(
-            "proxy_protocol_from has 127.0.0.1, where workers come from without such a header: streams have no renditions and no pictures"
-        );
     }
     // This very program, also where its file has been replaced meanwhile.
     let path = PathBuf::from("/proc/self/exe");
@@ -63,7 +55,9 @@ pub(crate) fn transcoded(
     let counted = workers.clone();
     own_metrics::and(move || counted.numbers());
     let renditions = RenditionConfig::new(Arc::new(workers.clone()), key);
-    Ok((Config { renditions, ..config }, Transcoding(Some(workers))))
+    let introduced =
+        Introduced { http: config.http_proxy_protocol_from.clone(), rtmp: config.proxy_protocol_from.clone() };
+    Ok((Config { renditions, ..config }, Transcoding(Some((workers, introduced)))))
 }
 
 /// What a worker's process does. `hooks`: it may run motion hooks.
@@ -91,20 +85,20 @@ pub(crate) fn look_at_font(settings: &TranscodeSettings) -> anyhow::Result<()> {
 impl Transcoding {
     /// Who takes pictures.
     pub(crate) fn workers(&self) -> Option<Workers> {
-        self.0.clone()
+        self.0.as_ref().map(|(workers, _)| workers.clone())
     }
 
     /// Says which renditions this machine is too slow for.
     pub(crate) fn shed(&self) -> ShowShed {
-        let workers = self.0.clone();
+        let workers = self.workers();
         Arc::new(move |stream: &str| workers.as_ref().map(|workers| workers.shed(stream)).unwrap_or_default())
     }
 
     /// The engine listens: workers may be told where.
     pub(crate) fn reach(self, engine: Remote) {
         let Addresses { http, rtmp, .. } = *engine.addresses();
-        if let Some(workers) = self.0 {
-            workers.reach(engine, millstream_transcoder::Addresses { http, rtmp });
+        if let Some((workers, introduced)) = self.0 {
+            workers.reach(engine, millstream_transcoder::Addresses { http, rtmp, introduced });
         }
     }
 }

@@ -1,7 +1,7 @@
 //! Has renditions and pictures made, and streams watched for motion: keeps a worker process, and tells it what viewers ask for. Before it: the engine's shards, which say what is wanted;
 //! after it: `millstream worker`, which reads streams and publishes renditions at this node's own ports.
 //!
-//! Reading order: [`workers`] (what shards talk to), [`table`] (what is wanted, and what a worker has to be told of it), [`snapshots`]
+//! Reading order: [`workers`] (what shards talk to), [`table`] (what is wanted, and what a worker has to be told of it), [`states`] (how that goes, and the events of it), [`snapshots`]
 //! (pictures), [`sprites`] (small ones of recordings), [`watches`] (motion) with [`hooks`], [`marks`] and [`fetch`] (what is drawn over renditions, and its images), [`process`]
 //! (a worker, from its start to its end).
 mod fetch;
@@ -10,6 +10,7 @@ mod marks;
 mod process;
 mod snapshots;
 mod sprites;
+mod states;
 mod table;
 mod watches;
 mod workers;
@@ -18,4 +19,4 @@ pub use hooks::{MotionHook, MotionHooks, Sealer, TallyTaker};
 pub use millstream_worker::protocol::{Change, HookKey, HookSpec, HookTally, MotionSettings, Region, WhyEnded};
 pub use sprites::{Keyframe, NoSprite, Sprite};
 pub use watches::Seen;
-pub use workers::{Addresses, Program, Watching, Workers};
+pub use workers::{Addresses, Introduced, Program, Watching, Workers};

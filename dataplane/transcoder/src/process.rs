@@ -175,7 +175,7 @@ async fn speak(
                         Ok(None) => break,
                         Ok(Some(Message { header, payload })) => {
                             *was_ready |= matches!(header, Report::Ready { .. });
-                            let of = heard(&mut told, &header);
+                            let of = heard(shared, &mut told, &header);
                             shared.heard_of_marks(of.as_ref(), &header);
                             shared.heard_of_motion(&header, &payload);
                             shared.heard_of_sprite(&header, &payload);
@@ -196,10 +196,14 @@ async fn say(stdin: &mut ChildStdin, order: &Order, payload: &[u8]) -> Result<()
 }
 
 /// Takes a report, gives the stream or rendition that it speaks of, and logs what people want to know of it.
-fn heard(told: &mut Told, report: &Report) -> Option<Id> {
+fn heard(shared: &Shared, told: &mut Told, report: &Report) -> Option<Id> {
     let of = told.heard(report, Instant::now());
+    if let Some(of) = &of {
+        shared.heard_of_rendition(of, report);
+    }
     match (report, &of) {
         (Report::Ready { version, sandbox, .. }, _) => {
+            shared.worker_is_ready();
             tracing::info!(
                 version,
                 seccomp = sandbox.seccomp,

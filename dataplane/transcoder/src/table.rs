@@ -67,6 +67,7 @@ pub(crate) struct Told {
     paused: HashMap<Id, Instant>,
     /// Renditions that the machine was too slow for, by when.
     shed: BTreeMap<Id, Instant>,
+    begun: bool,
 }
 
 #[derive(Debug)]
@@ -79,6 +80,11 @@ struct Job {
 }
 
 impl Told {
+    /// Whether nothing has been told yet: true once.
+    pub(crate) fn begin(&mut self) -> bool {
+        !std::mem::replace(&mut self.begun, true)
+    }
+
     /// What is to be said now, and when there may be more to say without a change.
     pub(crate) fn orders(
         &mut self,
@@ -196,7 +202,7 @@ impl Told {
 pub(crate) const fn wait_after(why: Why) -> Duration {
     match why {
         Why::Gone | Why::Stopped => GONE_WAIT,
-        Why::Unsupported | Why::TooLarge | Why::NotSmaller | Why::TooSlow | Why::BadOrder => HOPELESS_WAIT,
+        Why::Unsupported | Why::TooLarge | Why::NotSmaller | Why::TooSlow | Why::Full | Why::BadOrder => HOPELESS_WAIT,
         _ => FAILED_WAIT,
     }
 }

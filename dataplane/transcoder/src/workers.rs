@@ -5,18 +5,19 @@ use std::ffi::OsString;
 use std::fmt;
 use std::net::{IpAddr, SocketAddr};
 use std::path::PathBuf;
-use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use bytes::Bytes;
 use millstream_control_protocol::event::{Event, What};
 use millstream_engine::Remote;
-use millstream_engine::renditions::{BACK_PARAM, JOB_PARAM, NoPicture, Transcoder};
+use millstream_engine::renditions::{BACK_PARAM, JOB_PARAM, NoPicture, Transcoder, Trouble};
 use millstream_fleet::backoff::Backoff;
 use millstream_fleet::http::guard::Guard;
 use millstream_hub::config::Rendition;
 use millstream_proto::id::Id;
+use millstream_proto::network::Network;
 use millstream_proto::sign::job::{JOB_KEY_BYTES, JobKey};
 use millstream_proto::watermark::Watermark;
 use millstream_worker::protocol::{
@@ -32,6 +33,7 @@ use super::marks::{Marks, Spoken};
 use super::process::{self, Ended};
 use super::snapshots::{Asker, Picture, Snapshots};
 use super::sprites::{Keyframe, NoSprite, Sprite, Sprites};
+use super::states::{Counts, States};
 use super::table::{self, Places, Told, Wanted};
 use super::watches::{Seen, WatchOrder, Watches};
 
@@ -65,6 +67,26 @@ pub struct Addresses {
     pub http: SocketAddr,
     /// For publishers over RTMP.
     pub rtmp: SocketAddr,
+    /// Who connects to them begins with a PROXY header: those that come from these networks.
+    pub introduced: Introduced,
+}
+
+/// Where PROXY headers are demanded.
+#[derive(Clone, PartialEq, Eq, Debug, Default)]
+pub struct Introduced {
+    /// On the port for viewers.
+    pub http: Vec<Network>,
+    /// On that for publishers.
+    pub rtmp: Vec<Network>,
+}
+
+impl Addresses {
+    /// What a worker of this machine has to be told first.
+    fn introduction(&self) -> Option<Order> {
+        let is_of = |networks: &[Network], at| networks.iter().any(|network| network.contains(reachable(at).ip()));
+        let (http, rtmp) = (is_of(&self.introduced.http, self.http), is_of(&self.introduced.rtmp, self.rtmp));
+        (http || rtmp).then_some(Order::Introduce { http, rtmp })
+    }
 }
 
 /// Keeps a worker. Cheap to clone.
@@ -95,6 +117,9 @@ pub(crate) struct Shared {
     hooks: OnceLock<Arc<dyn MotionHooks>>,
     /// Renditions that the machine is too slow for, by their streams.
     shed: Mutex<BTreeMap<Id, Vec<String>>>,
+    states: Mutex<States>,
+    /// Whether anything is wrong with any rendition: looked at without the lock.
+    has_trouble: AtomicBool,
 }
 
 impl Workers {
@@ -119,6 +144,8 @@ impl Workers {
             restarts: AtomicU64::new(0),
             hooks: OnceLock::new(),
             shed: Mutex::default(),
+            states: Mutex::default(),
+            has_trouble: AtomicBool::new(false),
         }))
     }
 
@@ -181,11 +208,21 @@ impl Workers {
         let (started, restarts) = (self.0.started.load(Ordering::Relaxed), self.0.restarts.load(Ordering::Relaxed));
         let wanted: usize = self.0.wanted().values().map(Vec::len).sum();
         let (watched, seen) = self.0.watches().counts();
+        let Counts { started: begun, failed, shed } = self.0.states().counts();
         format!(
             "# HELP millstream_renditions Renditions that viewers ask for, and those that are made now.\n\
              # TYPE millstream_renditions gauge\n\
              millstream_renditions{{state=\"wanted\"}} {wanted}\n\
              millstream_renditions{{state=\"made\"}} {started}\n\
+             # HELP millstream_renditions_begun Renditions that were begun because somebody asked for them.\n\
+             # TYPE millstream_renditions_begun counter\n\
+             millstream_renditions_begun_total {begun}\n\
+             # HELP millstream_renditions_failed Renditions that somebody asked for and that could not be made, or broke off.\n\
+             # TYPE millstream_renditions_failed counter\n\
+             millstream_renditions_failed_total {failed}\n\
+             # HELP millstream_renditions_shed Those of them that this machine was too slow for.\n\
+             # TYPE millstream_renditions_shed counter\n\
+             millstream_renditions_shed_total {shed}\n\
              # HELP millstream_worker_restarts Workers that ended and were started again.\n\
              # TYPE millstream_worker_restarts counter\n\
              millstream_worker_restarts_total {restarts}\n\
@@ -246,6 +283,7 @@ impl Transcoder for Workers {
         }
         if removed {
             self.0.notify.notify_one();
+            self.0.changes(|states, _| states.unwanted(rendition, Instant::now()).into_iter().collect());
         }
     }
 
@@ -253,6 +291,14 @@ impl Transcoder for Workers {
         if self.0.marks().set(stream, watermark) {
             self.0.notify.notify_one();
         }
+    }
+
+    fn has_trouble(&self) -> bool {
+        self.0.has_trouble.load(Ordering::Relaxed)
+    }
+
+    fn trouble(&self, rendition: &Id) -> Option<Trouble> {
+        self.0.states().trouble(rendition, Instant::now())
     }
 }
 
@@ -262,20 +308,19 @@ async fn keep_worker(shared: Arc<Shared>) {
     loop {
         let (begun, mut was_ready) = (Instant::now(), false);
         let ended = process::run(&shared, &shared.program, &mut was_ready).await;
-        if matches!(ended, Ended::Hooks) {
-            // It was not one that may run their code.
-            shared.snapshots().forget_requests();
-            shared.watches().forget();
-            tracing::info!(why = %ended, "another worker is started");
-            continue;
-        }
         shared.snapshots().forget_requests();
         shared.sprites().forget_request();
         shared.watches().forget();
+        if matches!(ended, Ended::Hooks) {
+            // It was not one that may run their code.
+            tracing::info!(why = %ended, "another worker is started");
+            continue;
+        }
         shared.restarts.fetch_add(1, Ordering::Relaxed);
         if was_ready && begun.elapsed() >= LASTED {
             backoff.reset();
         }
+        shared.changes(|states, _| states.worker_gone(Instant::now()));
         let wait = backoff.next_wait();
         tracing::warn!(why = %ended, again_in_ms = wait.as_millis() as u64, "worker ended; another one is started");
         tokio::time::sleep(wait).await;
@@ -385,6 +430,40 @@ impl Shared {
         }
     }
 
+    fn states(&self) -> MutexGuard<'_, States> {
+        self.states.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// A worker takes orders.
+    pub(crate) fn worker_is_ready(&self) {
+        self.changes(|states, _| {
+            states.worker_ready();
+            Vec::new()
+        });
+    }
+
+    /// Takes what a worker says of a stream or a rendition.
+    pub(crate) fn heard_of_rendition(&self, of: &Id, report: &Report) {
+        self.changes(|states, wanted| states.heard(of, report, wanted, Instant::now()));
+    }
+
+    /// Changes how renditions do, and tells control what came of it.
+    fn changes(&self, change: impl FnOnce(&mut States, &Wanted) -> Vec<(Id, What)>) {
+        let told = {
+            // In this order wherever both are held.
+            let (wanted, mut states) = (self.wanted(), self.states());
+            let told = change(&mut states, &wanted);
+            self.has_trouble.store(states.has_trouble(), Ordering::Relaxed);
+            told
+        };
+        let Some(engine) = self.engine.get() else { return };
+        let since_1970 = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
+        let at_unix_ms = u64::try_from(since_1970.as_millis()).unwrap_or_default();
+        for (stream, what) in told {
+            engine.tell(Event { at_unix_ms, stream: stream.to_string(), what, ..Event::default() });
+        }
+    }
+
     fn wanted(&self) -> MutexGuard<'_, Wanted> {
         self.wanted.lock().unwrap_or_else(PoisonError::into_inner)
     }
@@ -398,7 +477,10 @@ impl Shared {
         match self.addresses.get() {
             Some(addresses) => {
                 let at = At { addresses, app: &self.app, jobs: &self.jobs, marks: &self.marks };
-                let (mut orders, look_at) = told.orders(&self.wanted(), &at, Instant::now());
+                let introduction = addresses.introduction().filter(|_| told.begin()).map(|order| (order, Bytes::new()));
+                let mut orders: Vec<_> = introduction.into_iter().collect();
+                let (of_renditions, look_at) = told.orders(&self.wanted(), &at, Instant::now());
+                orders.extend(of_renditions);
                 let picture = |(request, stream)| Order::Snapshot {
                     request,
                     source: SecretUrl::new(at.stream(&stream)),
@@ -502,6 +584,20 @@ fn reachable(listening: SocketAddr) -> SocketAddr {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_worker_introduces_itself_where_a_port_demands_it_of_this_machine() {
+        let network = |text: &str| text.parse::<Network>().unwrap();
+        let at = |http: &str, rtmp: &str, introduced| {
+            let (http, rtmp) = (http.parse().unwrap(), rtmp.parse().unwrap());
+            Addresses { http, rtmp, introduced }.introduction()
+        };
+        let of_rtmp = Introduced { http: Vec::new(), rtmp: vec![network("127.0.0.0/8")] };
+        assert_eq!(at("0.0.0.0:80", "0.0.0.0:1935", Introduced::default()), None);
+        assert_eq!(at("0.0.0.0:80", "192.0.2.7:1935", of_rtmp.clone()), None);
+        let introduced = Order::Introduce { http: false, rtmp: true };
+        assert_eq!(at("0.0.0.0:80", "0.0.0.0:1935", of_rtmp), Some(introduced));
+    }
 
     #[test]
     fn a_worker_reaches_who_listens_everywhere_on_this_machine() {

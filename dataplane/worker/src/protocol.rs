@@ -42,6 +42,13 @@ pub const SOURCE_HEIGHT_MAX: u32 = 2304;
 #[serde(tag = "order", rename_all = "snake_case")]
 #[non_exhaustive]
 pub enum Order {
+    /// The node's ports take connections from this machine behind a PROXY header alone: each connection from now on begins with one that names nobody.
+    Introduce {
+        /// The port for viewers.
+        http: bool,
+        /// The port for publishers.
+        rtmp: bool,
+    },
     /// Begin to make renditions of a stream. The number is new with each start; the job stands until [`Order::Stop`], or until
     /// [`Report::Ended`] without a rendition.
     Start {
@@ -336,6 +343,8 @@ pub enum Why {
     NotSmaller,
     /// This machine does not keep up.
     TooSlow,
+    /// The worker has as many jobs as it takes.
+    Full,
     /// The order is not as it should be.
     BadOrder,
     /// There is no picture that can be decoded.

@@ -10,6 +10,7 @@ use crate::eyes::{Eyes, Seeing, Sight};
 use crate::job::{Job, Jobs, Said};
 use crate::mark::Fonts;
 use crate::motion::hooked::Hooked;
+use crate::net::{self, Port};
 use crate::protocol::{
     FrameError, HookKey, HookSpec, HookUse, MotionSettings, Order, PROTOCOL, Reader, Report, Sandbox, SecretUrl, Why,
 };
@@ -170,10 +171,22 @@ impl Worker {
         let watches = &self.watches;
         self.hooked.retain(|watch| watches.contains_key(watch));
         match order {
+            Order::Introduce { http, rtmp } => {
+                net::introduce(Port::Http, http);
+                net::introduce(Port::Rtmp, rtmp);
+            }
             Order::Start { job, source, renditions, marks } => {
-                if self.jobs.contains_key(&job) || self.jobs.len() >= JOBS_MAX {
-                    let error = Some("a job of this number stands, or there are too many".to_owned());
-                    return self.reporter.tell(Report::Ended { job, rendition: None, why: Why::BadOrder, error });
+                let refusal = match () {
+                    () if self.jobs.contains_key(&job) => {
+                        Some((Why::BadOrder, "a job of this number stands".to_owned()))
+                    }
+                    () if self.jobs.len() >= JOBS_MAX => {
+                        Some((Why::Full, format!("renditions of {JOBS_MAX} streams are made here already")))
+                    }
+                    () => None,
+                };
+                if let Some((why, error)) = refusal {
+                    return self.reporter.tell(Report::Ended { job, rendition: None, why, error: Some(error) });
                 }
                 self.make_room(1, 0, 0);
                 let marks = Said { fonts: self.fonts.clone(), marks, file: payload };

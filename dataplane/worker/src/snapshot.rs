@@ -23,8 +23,8 @@ const STREAMS_MAX: usize = 4;
 const REQUESTS_MAX: usize = 64;
 /// From the connection to the first picture.
 const PATIENCE: Duration = Duration::from_secs(5);
-/// For what comes behind the first picture.
-const BURST: Duration = Duration::from_millis(250);
+/// For what comes behind the first picture: some 25 pictures of 720 lines. Whoever asks has the JPEG within 300 ms.
+const BURST: Duration = Duration::from_millis(160);
 /// The burst is over when nothing has come for so long: less than lies between the frames of a live stream and their audio.
 const QUIET: Duration = Duration::from_millis(6);
 /// Narrowest picture, pixels.

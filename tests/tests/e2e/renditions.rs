@@ -8,14 +8,16 @@ use millstream_tests::flv::VIDEO;
 use millstream_tests::http::{Viewer, get};
 use millstream_tests::machine::Probe;
 use millstream_tests::proc;
+use millstream_tests::receiver::WebhookReceiver;
 use millstream_tests::rtmp::{Publisher, Pushing};
 use millstream_tests::server::{Options, Server};
 use millstream_tests::tools::{Tool, ffprobe};
 use millstream_tests::{eventually, seconds};
-use serde_json::json;
+use serde_json::{Value, json};
 
 fn start(id: &str) -> (Server, Client) {
-    let server = Options::open().shards(2).config("[stream_defaults]\non_unpublish = \"end\"\n").start();
+    let config = "[stream_defaults]\non_unpublish = \"end\"\n[webhooks]\nallow = [\"127.0.0.0/8\"]\n";
+    let server = Options::open().shards(2).config(config).start();
     let mut client = Client::admin(&server);
     let settings = json!({ "isCodec": true, "ld": true, "sd": true, "hd": true });
     let made = client.post("/api/v1/streams", &json!({ "id": id, "settings": settings })).is(201).json;
@@ -40,6 +42,13 @@ fn segments(playlist: &str) -> (u64, Vec<String>) {
     (first.parse().expect("a number"), playlist.lines().filter(of_segments).map(str::to_owned).collect())
 }
 
+/// A rendition of `cam`, as the API has it.
+fn rendition(client: &mut Client, name: &str) -> Value {
+    let session = client.get("/api/v1/streams/cam/session").json;
+    let all = session["renditions"].as_array().cloned().unwrap_or_default();
+    all.into_iter().find(|rendition| rendition["name"] == name).unwrap_or_else(|| panic!("{session}"))
+}
+
 /// Processes that are workers of that server.
 fn workers(server: &Server) -> Vec<u32> {
     proc::children(server.pid()).into_iter().filter(|pid| proc::command(*pid).contains("worker")).collect()
@@ -47,11 +56,22 @@ fn workers(server: &Server) -> Vec<u32> {
 
 #[test]
 fn renditions_are_made_when_somebody_watches_and_players_may_switch_at_any_segment() {
-    let (server, _client) = start("cam");
+    let (server, mut client) = start("cam");
+    let receiver = WebhookReceiver::start();
+    let events = json!(["rendition_started", "rendition_stopped"]);
+    let hook = json!({ "url": format!("http://{}/hook", receiver.address), "events": events });
+    client.post("/api/v1/webhooks", &hook).is(201);
     let _push = publish(&server, Clip::busy());
     let index = text(&server, "/cam/index.m3u8");
     assert!(index.contains("RESOLUTION=640x360") && index.contains("\n360p/video.m3u8\n"), "{index}");
     assert!(!index.contains("480p") && !index.contains("720p"), "not blown up: {index}");
+    assert!(text(&server, "/cam/video.m3u8").contains("RENDITION-REPORT:URI=\"360p/video.m3u8\""));
+    assert!(text(&server, "/cam/index.mpd").contains("<Representation id=\"360p\""));
+    assert_eq!(rendition(&mut client, "360p")["state"], "idle");
+    let larger = rendition(&mut client, "480p");
+    assert_eq!((&larger["state"], &larger["reason"]), (&json!("unavailable"), &json!("not_smaller")), "{larger}");
+    let refused = get(server.http, "/cam/480p/video.m3u8");
+    assert!(refused.status == 404 && String::from_utf8_lossy(&refused.body).contains("larger than its source"));
     assert!(workers(&server).is_empty(), "nobody watches");
     // Long enough for whole segments of the rendition.
     std::thread::sleep(seconds(5));
@@ -72,10 +92,21 @@ fn renditions_are_made_when_somebody_watches_and_players_may_switch_at_any_segme
         assert!(is("h264") && is("640,360") && is("aac"), "{url}: {seen:?}");
     }
     assert!(server.metrics().contains("millstream_renditions{state=\"made\"} 1"), "{}", server.metrics());
+    let running = rendition(&mut client, "360p");
+    assert!(running["state"] == "running" && running["frames"].as_u64() > Some(100), "{running}");
+    assert!(running["width"] == 640 && running["viewers"].as_u64() >= Some(1), "{running}");
+    let told = |kind: &str| {
+        eventually(&format!("an event {kind}"), seconds(30), || {
+            let event = receiver.next(seconds(1))?.event.to_string();
+            event.contains(kind).then_some(event)
+        })
+    };
+    assert!(told("rendition_started").contains("\"width\":640"));
     // Ten seconds after the last one has left, or a little more, nothing is made.
     eventually("it is no longer made", seconds(25), || {
         server.metrics().contains("millstream_renditions{state=\"made\"} 0").then_some(())
     });
+    assert!(told("rendition_stopped").contains("lasted_ms"));
 }
 
 #[test]
@@ -159,25 +190,80 @@ fn a_snapshot_is_the_newest_picture_and_one_is_taken_for_all() {
     assert!(pictures.iter().all(|picture| *picture != first.body), "a newer one");
 }
 
-#[test]
-fn hls_js_switches_between_source_and_rendition_without_standing_still() {
+/// A player switches between the stream and its renditions: what it reports.
+fn switches(player: &str) {
     let (server, _client) = start("cam");
-    let _push = publish(&server, Clip::busy());
+    let _push = publish(&server, Clip::numbered_480p());
     eventually("it is on air", seconds(5), || (get(server.http, "/cam/video.m3u8").status == 200).then_some(()));
     let script = concat!(env!("CARGO_MANIFEST_DIR"), "/browser/switches.mjs");
     let probe = Probe::start();
-    let done =
-        Tool::start("node", &[script, "hls-1.7", &format!("http://{}/cam", server.http), "20"]).wait(seconds(80));
+    let done = Tool::start("node", &[script, player, &format!("http://{}/cam", server.http), "20"]).wait(seconds(80));
     let load = probe.stop();
     println!("{}{load}", done.stdout);
     assert!(done.status.success(), "{}\n{}", done.stdout, done.stderr);
     let line = done.stdout.lines().find(|line| line.starts_with('{')).expect("a report");
     let seen: serde_json::Value = serde_json::from_str(line).expect("JSON");
-    assert_eq!(seen["levels"], 2, "{seen}");
+    assert_eq!(seen["levels"], 3, "{seen}");
     assert!(!line.contains("(fatal)"), "{seen}");
+    for size in ["854x480", "640x360"] {
+        assert!(
+            seen["sizes"].as_array().is_some_and(|sizes| sizes.iter().any(|shown| shown == size)),
+            "{size}: {seen}"
+        );
+    }
+    assert!(seen["read"].as_u64() > Some(100), "numbers are read: {seen}");
     if !load.too_busy() {
         assert!(seen["longest"].as_u64() < Some(500), "{seen}");
+        // A third of a second of pictures: Chromium does not show each.
+        assert!(seen["missing"].as_u64() < Some(10) && seen["back"].as_u64() < Some(10), "{seen}");
     }
+}
+
+#[test]
+fn hls_js_switches_between_source_and_rendition_without_standing_still() {
+    switches("hls-1.7");
+}
+
+#[test]
+fn dash_js_switches_between_source_and_rendition_without_standing_still() {
+    switches("dashjs");
+}
+
+#[test]
+fn shaka_switches_between_source_and_rendition_without_standing_still() {
+    switches("shaka-player");
+}
+
+#[test]
+fn pages_offer_renditions() {
+    let (server, _client) = start("cam");
+    let _push = publish(&server, Clip::numbered_480p());
+    eventually("it is on air", seconds(5), || (get(server.http, "/cam/video.m3u8").status == 200).then_some(()));
+    let script = concat!(env!("CARGO_MANIFEST_DIR"), "/browser/levels.mjs");
+    let done = Tool::start("node", &[script, &format!("http://{}/cam", server.http)]).wait(seconds(150));
+    println!("{}", done.stdout);
+    assert!(done.status.success(), "{}\n{}", done.stdout, done.stderr);
+}
+
+#[test]
+fn of_a_stream_that_is_not_decoded_renditions_are_not_listed_and_the_reason_is_said() {
+    let (server, mut client) = start("cam");
+    let ten_bits = Clip::ten_bits();
+    let _push = publish(&server, ten_bits);
+    let index = text(&server, "/cam/index.m3u8");
+    assert!(!index.contains("360p/"), "{index}");
+    assert!(!text(&server, "/cam/index.mpd").contains("360p"));
+    assert!(!text(&server, "/cam/video.m3u8").contains("360p"));
+    assert!(!text(&server, "/cam/live.json").contains("renditions"));
+    let told = rendition(&mut client, "360p");
+    assert_eq!((&told["state"], &told["reason"]), (&json!("unavailable"), &json!("codec")), "{told}");
+    assert!(told["why"].as_str().is_some_and(|why| why.contains("10 bits a sample")), "{told}");
+    for path in ["360p/video.m3u8", "360p/live.flv", "360p/manifest.mpd", "360p/index.m3u8"] {
+        let refused = get(server.http, &format!("/cam/{path}"));
+        let words = String::from_utf8_lossy(&refused.body).into_owned();
+        assert!(refused.status == 404 && words.contains("10 bits a sample"), "{path}: {} {words}", refused.status);
+    }
+    assert!(workers(&server).is_empty(), "nothing is tried");
 }
 
 #[test]

@@ -1,7 +1,8 @@
 //! DASH: its manifest as a document. Its segments are those of [`super::hls`].
+use millstream_hub::package::window::{Answer, Playlist, Window};
 use millstream_proto::output;
 
-use crate::output::{Document, OutputFormat, Serve, unnumbered};
+use crate::output::{Asked, Document, OutputFormat, Serve, unnumbered};
 
 /// DASH.
 pub(super) static DASH: OutputFormat = OutputFormat {
@@ -9,17 +10,26 @@ pub(super) static DASH: OutputFormat = OutputFormat {
     role: None,
     output: Some(&output::DASH),
     is_on: |outputs| outputs.cmaf,
-    serve: Serve::Documents(&[Document {
-        file: "manifest.mpd",
+    serve: Serve::Documents(&[
+        manifest("manifest.mpd", |window, asked| window.manifest(asked.unix_ms, asked.settled).map(unnumbered)),
+        manifest("index.mpd", |window, asked| {
+            window.manifest_with(asked.renditions, asked.unix_ms, asked.settled).map(unnumbered)
+        }),
+    ]),
+};
+
+const fn manifest(file: &'static str, render: fn(&mut Window, &Asked<'_>) -> Answer<Playlist>) -> Document {
+    Document {
+        file,
         content_type: "application/dash+xml",
         // It is all that there is: players ask for it again and again.
         begins: false,
         reaches_back: false,
-        render: |window, asked| window.manifest(asked.unix_ms, asked.settled).map(unnumbered),
+        render,
         max_age_s: |_| 1,
         rebase,
-    }]),
-};
+    }
+}
 
 /// BaseURL comes first within MPD, and its paths are relative to it (ISO/IEC 23009-1, 5.3.1.2 and 5.6).
 fn rebase(text: &str, base: &str) -> String {

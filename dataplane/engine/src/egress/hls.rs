@@ -23,7 +23,7 @@ use super::pass::Pass;
 use super::past_view::Look;
 use super::refusal::{BLOCKED, BUSY, NO_ROOM};
 use super::reply::{Answer, Reply, admit, question};
-use super::{dvr, edges, recorded};
+use super::{beside, dvr, edges, recorded, renditions};
 use crate::clock::unix_ms;
 use crate::close::CloseReason;
 use crate::io::sleep_until;
@@ -49,9 +49,11 @@ const GIVE_UP_BEFORE: Duration = Duration::from_millis(250);
 const WAITED_TARGETS: u32 = 6;
 /// And any other answer by number this many seconds: a crowd is one request, and a player that asks again soon gets something newer.
 const AT_ONCE_S: u32 = 1;
+/// What is named by a session of the source may be made anew when a rendition is: it is kept for as long as players follow each other.
+const ALIGNED_MAX_AGE_S: u32 = 10;
 
 /// HLS. Players of it read the segments of DASH, so that a stream with either has its playlists.
-pub(super) static HLS: OutputFormat = OutputFormat {
+pub(crate) static HLS: OutputFormat = OutputFormat {
     protocol: "hls",
     role: None,
     output: Some(&output::HLS),
@@ -77,7 +79,7 @@ const fn multivariant(file: &'static str, render: Render) -> Document {
 }
 
 fn track_playlist(track: Track, window: &mut Window, asked: &Asked<'_>) -> Found<Playlist> {
-    window.playlist_at(track, asked.directives, asked.asked_at, asked.now)
+    window.playlist_at(track, asked.directives, asked.beside, (asked.asked_at, asked.now))
 }
 
 const fn back(file: &'static str, render: Render) -> Document {
@@ -140,7 +142,7 @@ pub(super) async fn document(
     };
     let source = match subscribe(shard, &id).await {
         Ok(source) => source,
-        Err(not_playable) => return reply.turned_away(id.as_str(), protocol, not_playable.into()),
+        Err(not_playable) => return renditions::turned_away(reply, &id, protocol, not_playable).await,
     };
     let kept = reply.pass != Pass::None || shard.grant(&id, granted(session, viewer), granted_now.until);
     if !kept || !edges::let_in(reply, &id, granted_now.until) {
@@ -168,7 +170,7 @@ pub(super) async fn document(
         return reply.failed(&id, protocol, &failed);
     }
     let past = &packaging.past;
-    let renditions = shard.renditions_of(&id);
+    let renditions = shard.offered_renditions(&id.stream());
     let found = waiting.until_found(|window, now| {
         let settled = now >= tracks_by;
         let archived = if of.reaches_back { past.look(shard, &id, window) } else { Look::Soon };
@@ -176,8 +178,11 @@ pub(super) async fn document(
             Look::Here(here) => Some(here.archive()),
             Look::Soon | Look::NotRecorded => None,
         };
-        let renditions = renditions.as_deref().unwrap_or_default();
-        let asked = Asked { directives: &directives, asked_at, now, unix_ms: unix_ms(), settled, renditions, archive };
+        let all = renditions.as_deref().unwrap_or_default();
+        let beside = &beside::of(shard, &id, window, all);
+        let renditions = if id.is_rendition() { &[] } else { all };
+        let unix_ms = unix_ms();
+        let asked = Asked { directives: &directives, asked_at, now, unix_ms, settled, renditions, beside, archive };
         let found = (of.render)(window, &asked);
         was_held |= found == Found::Wait;
         found
@@ -398,7 +403,12 @@ async fn live_file(reply: &Reply<'_>, id: &Id, file: File<'_>) -> Result<Answer,
     };
     let place = match place {
         Ok(place) => place,
-        Err(NotPlayable::NotOnAir) => return Err(reply.refuse(404, &Refusal::NotFound.to_string())),
+        Err(NotPlayable::NotOnAir) => {
+            return match renditions::refusal(shard, id).await {
+                Some((status, reason)) => Ok(reply.refuse(status, &reason)),
+                None => Err(reply.refuse(404, &Refusal::NotFound.to_string())),
+            };
+        }
         Err(NotPlayable::Busy) => return Ok(reply.refuse(BUSY.status, BUSY.reason)),
     };
     place.package(shard);
@@ -406,7 +416,7 @@ async fn live_file(reply: &Reply<'_>, id: &Id, file: File<'_>) -> Result<Answer,
     let part_sender = &place.handle().packaging.part_sender;
     let whole = reply.request.method == Method::Get && reply.request.range.is_none();
     let waiting = Waiting { shard, session, handle: place.handle(), asked_at };
-    let cache = reply.cache(id, Cache::Immutable);
+    let mut cache = reply.cache(id, Cache::Immutable);
     let (mut waited, mut waiting_place) = (false, None);
     let found = waiting.until_found(|window, _| {
         if let Some(delivered) = waiting_place.as_ref().and_then(part_sender::Place::delivered) {
@@ -431,6 +441,9 @@ async fn live_file(reply: &Reply<'_>, id: &Id, file: File<'_>) -> Result<Answer,
         Err(failed) => return Ok(reply.failed(id, HLS.protocol, &failed)),
         Ok(got) => Found::Ready(got),
     };
+    if place.handle().packaging.window.borrow().is_guided_by(life) {
+        cache = reply.cache(id, Cache::MaxAge(ALIGNED_MAX_AGE_S));
+    }
     Ok(match found {
         Found::Ready(Got::File(Media { track, pieces, arrived })) => {
             match reply.file(media_type(track), cache, pieces) {

@@ -10,18 +10,18 @@ pub(super) const MAX_AGE_S: u32 = 600;
 type Way = (&'static str, &'static str, &'static [&'static str]);
 
 const WAYS: [Way; 4] = [
-    ("flv.html", "flv", &["/.assets/mpegts-1.8.2.js", "/.assets/flv-8f51204e.js", "/.assets/way-flv-49ce52d5.js"]),
-    ("hls.html", "hls", &["/.assets/hls-1.7.4.js", "/.assets/way-hls-bea9f196.js"]),
-    ("dash.html", "dash", &["/.assets/dash-5.2.1.js", "/.assets/way-dash-e9b20e28.js"]),
+    ("flv.html", "flv", &["/.assets/mpegts-1.8.2.js", "/.assets/flv-8f51204e.js", "/.assets/way-flv-af14595c.js"]),
+    ("hls.html", "hls", &["/.assets/hls-1.7.4.js", "/.assets/way-hls-4744b8e5.js"]),
+    ("dash.html", "dash", &["/.assets/dash-5.2.1.js", "/.assets/way-dash-c0a5c032.js"]),
     // The ways load their libraries when they are taken. All of them are known on the pages of one, which do not load them.
     (
         "index.html",
         CHOOSES,
         &[
             "/.assets/flv-8f51204e.js",
-            "/.assets/way-flv-49ce52d5.js",
-            "/.assets/way-hls-bea9f196.js",
-            "/.assets/way-dash-e9b20e28.js",
+            "/.assets/way-flv-af14595c.js",
+            "/.assets/way-hls-4744b8e5.js",
+            "/.assets/way-dash-c0a5c032.js",
         ],
     ),
 ];
@@ -83,17 +83,17 @@ pub(super) fn asset(name: &str) -> Option<(&'static str, &'static [u8])> {
         "mpegts-1.8.2.js" => (JS, include_bytes!("../../pages/vendor/mpegts-1.8.2.js")),
         "hls-1.7.4.js" => (JS, include_bytes!("../../pages/vendor/hls-1.7.4.js")),
         "dash-5.2.1.js" => (JS, include_bytes!("../../pages/vendor/dash-5.2.1.js")),
-        "page-6057a8b4.js" => (JS, include_bytes!("../../pages/page-6057a8b4.js")),
+        "page-ddc2eecb.js" => (JS, include_bytes!("../../pages/page-ddc2eecb.js")),
         "live-6d1a649c.js" => (JS, include_bytes!("../../pages/live-6d1a649c.js")),
         "report-714f5331.js" => (JS, include_bytes!("../../pages/report-714f5331.js")),
-        "grant-8b8274e6.js" => (JS, include_bytes!("../../pages/grant-8b8274e6.js")),
+        "grant-97803737.js" => (JS, include_bytes!("../../pages/grant-97803737.js")),
         "recording-0bb027d4.js" => (JS, include_bytes!("../../pages/recording-0bb027d4.js")),
         "home-2690c4eb.js" => (JS, include_bytes!("../../pages/home-2690c4eb.js")),
         "flv-8f51204e.js" => (JS, include_bytes!("../../pages/flv-8f51204e.js")),
-        "way-flv-49ce52d5.js" => (JS, include_bytes!("../../pages/way-flv-49ce52d5.js")),
-        "way-hls-bea9f196.js" => (JS, include_bytes!("../../pages/way-hls-bea9f196.js")),
-        "way-dash-e9b20e28.js" => (JS, include_bytes!("../../pages/way-dash-e9b20e28.js")),
-        "page-9c9ea7c9.css" => (CSS, include_bytes!("../../pages/page-9c9ea7c9.css")),
+        "way-flv-af14595c.js" => (JS, include_bytes!("../../pages/way-flv-af14595c.js")),
+        "way-hls-4744b8e5.js" => (JS, include_bytes!("../../pages/way-hls-4744b8e5.js")),
+        "way-dash-c0a5c032.js" => (JS, include_bytes!("../../pages/way-dash-c0a5c032.js")),
+        "page-cb02b195.css" => (CSS, include_bytes!("../../pages/page-cb02b195.css")),
         "icon-a05e4932.svg" => (SVG, include_bytes!("../../pages/icon-a05e4932.svg")),
         "wall-bca167b7.js" => (JS, include_bytes!("../../pages/wall-bca167b7.js")),
         "wall-f8eceb56.css" => (CSS, include_bytes!("../../pages/wall-f8eceb56.css")),

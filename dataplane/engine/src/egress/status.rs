@@ -1,6 +1,7 @@
 //! `/<id>/live.json`: whether a stream is on air, in a form that pages ask for and caches keep for a second. The same for everyone and from
 //! every shard. Before it: [`crate::shard::status`]; beside it: the pages, whose `page.js` reads it.
 use millstream_control_protocol::state::Outputs;
+use millstream_hub::config::Rendition;
 use millstream_hub::findings::Dropped;
 use millstream_proto::codec::Shape;
 use millstream_proto::http::response::Cache;
@@ -9,6 +10,7 @@ use serde::{Serialize, Serializer};
 
 use super::listen::listen;
 use super::refusal::BUSY;
+use super::renditions::possible;
 use super::reply::{Answer, HTTP, Reply, admit};
 use crate::clock::unix_ms;
 use crate::output::Formats;
@@ -34,6 +36,9 @@ struct Document<'a> {
     #[serde(skip_serializing_if = "is_not")]
     dvr: bool,
     tracks: Vec<TrackDocument<'a>>,
+    /// What `index.m3u8` and `index.mpd` have beside the stream itself, the smallest first.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    renditions: Vec<RenditionDocument<'a>>,
     left_out: Vec<LeftOut<'a>>,
 }
 
@@ -67,6 +72,14 @@ struct TrackDocument<'a> {
     channels: Option<u32>,
 }
 
+/// A rendition that may be asked for.
+#[derive(Serialize)]
+struct RenditionDocument<'a> {
+    name: &'a str,
+    width: u32,
+    height: u32,
+}
+
 /// A track that some outputs do not carry.
 #[derive(Serialize)]
 struct LeftOut<'a> {
@@ -90,11 +103,18 @@ pub(super) async fn answer(reply: &Reply<'_>, id: Id) -> Answer {
     let recorded = reply.shard.config.recorded.files.as_ref();
     let is_on = (outputs.hls || outputs.cmaf) && reply.shard.settings_of(&id).dvr_window_s != Some(0);
     let dvr = is_on && recorded.is_some_and(|files| files.has_archive(&id));
-    let text = document(&status, &reply.shard.config.formats, outputs, dvr, unix_ms());
+    let renditions = reply.shard.offered_renditions(&id).unwrap_or_default();
+    let text = document(&status, &reply.shard.config.formats, (outputs, dvr), &renditions, unix_ms());
     Answer::Whole(reply.whole(200, "application/json", cache, text.as_bytes()))
 }
 
-fn document(status: &Status, formats: &Formats, outputs: Outputs, dvr: bool, unix_ms: u64) -> String {
+fn document(
+    status: &Status,
+    formats: &Formats,
+    (outputs, dvr): (Outputs, bool),
+    renditions: &[Rendition],
+    unix_ms: u64,
+) -> String {
     let document = Document {
         state: match status.phase {
             Phase::Off => "off",
@@ -110,10 +130,15 @@ fn document(status: &Status, formats: &Formats, outputs: Outputs, dvr: bool, uni
         outputs: Forms(formats, outputs),
         dvr,
         tracks: status.tracks.iter().map(track).collect(),
+        renditions: possible(renditions, status).into_iter().map(rendition).collect(),
         left_out: status.left_out.iter().map(|dropped| left_out_of(dropped, formats)).collect(),
     };
     // Numbers and strings only: this does not fail.
     serde_json::to_string(&document).unwrap_or_default()
+}
+
+fn rendition<'a>((of, (width, height)): (&'a Rendition, (u32, u32))) -> RenditionDocument<'a> {
+    RenditionDocument { name: of.name.as_str(), width, height }
 }
 
 fn track(of: &TrackStatus) -> TrackDocument<'_> {
@@ -139,6 +164,7 @@ fn left_out_of<'a>(of: &'a Dropped, formats: &Formats) -> LeftOut<'a> {
 
 #[cfg(test)]
 mod tests {
+    use millstream_proto::id::RenditionName;
     use millstream_proto::media::Track;
 
     use super::*;
@@ -149,25 +175,36 @@ mod tests {
         let off =
             Status { phase: Phase::Off, since_unix_ms: 0, publication: 0, tracks: Vec::new(), left_out: Vec::new() };
         assert_eq!(
-            document(&off, &Formats::default(), all, false, 7),
+            document(&off, &Formats::default(), (all, false), &[], 7),
             r#"{"state":"off","unix_ms":7,"outputs":{"flv":true,"hls":true,"dash":true},"tracks":[],"left_out":[]}"#
         );
         let video = TrackStatus {
             track: Track::Video,
             codec: "avc1.64001f".to_owned(),
             shape: Some(Shape::Video { width: 1280, height: 720 }),
+            unusual: None,
         };
-        let audio = TrackStatus { track: Track::Audio, codec: ".mp3".to_owned(), shape: None };
+        let audio = TrackStatus { track: Track::Audio, codec: ".mp3".to_owned(), shape: None, unusual: None };
         let left_out = vec![
             Dropped::new(Track::Audio, "MP3", &["hls", "dash"], "flv has it"),
             Dropped::new(Track::Video, "H.264", &["all"], "no header"),
         ];
         let live =
             Status { phase: Phase::Live, since_unix_ms: 5, publication: 3, tracks: vec![video, audio], left_out };
-        let text = document(&live, &Formats::default(), Outputs { flv: false, hls: true, cmaf: false }, true, 7);
+        let small = |name: &str, width_max, height_max| Rendition {
+            name: RenditionName::new(name).unwrap(),
+            width_max,
+            height_max,
+            video_kbit_s: 400,
+        };
+        let renditions = [small("360p", 640, 360), small("1080p", 1_920, 1_080)];
+        let outputs = (Outputs { flv: false, hls: true, cmaf: false }, true);
+        let text = document(&live, &Formats::default(), outputs, &renditions, 7);
         for part in [
             r#""state":"live","unix_ms":7,"since_unix_ms":5,"publication":3"#,
             r#""outputs":{"flv":false,"hls":true,"dash":false}"#,
+            // One that would be larger is not listed.
+            r#""renditions":[{"name":"360p","width":640,"height":360}]"#,
             r#"{"kind":"video","codec":"avc1.64001f","width":1280,"height":720},{"kind":"audio","codec":".mp3"}"#,
             r#""left_out":[{"kind":"audio","codec":"MP3","outputs":["hls","dash"],"reason":"flv has it"},"#,
             r#"{"kind":"video","codec":"H.264","outputs":["flv","hls","dash"],"reason":"no header"}]"#,

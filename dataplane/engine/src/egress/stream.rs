@@ -19,7 +19,7 @@ use super::pass::Pass;
 use super::pump::{Done, Playing, pump};
 use super::refusal::{NO_ROOM, TOO_OFTEN};
 use super::reply::{Answer, Reply, admit};
-use super::websocket;
+use super::{renditions, websocket};
 use crate::clock::unix_s;
 use crate::close::CloseReason;
 use crate::ingest::GOODBYE;
@@ -93,7 +93,7 @@ pub(super) async fn answer(reply: &Reply<'_>, id: Id, of: &'static OutputFormat,
         Err(refused) => return refused,
     };
     match shard.subscribe(&id).await {
-        Err(not_playable) => reply.turned_away(id.as_str(), protocol, not_playable.into()),
+        Err(not_playable) => renditions::turned_away(reply, &id, protocol, not_playable).await,
         Ok(_) if request.method == Method::Head => {
             Answer::Whole(head(stream.content_type, is_chunked(format_for(stream, request.version)), reply.keep_alive))
         }

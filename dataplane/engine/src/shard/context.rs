@@ -43,6 +43,7 @@ use crate::directory::{ByHand, Directory, Settings};
 use crate::egress::head::Heads;
 use crate::io::{self, Budget, IoYield, LoadPool, Outbox, SendBatch, Socket};
 use crate::metrics::ShardStats;
+use crate::renditions::Trouble;
 use crate::slates::Slates;
 
 /// Longest segment that a stream's record may ask for.
@@ -214,6 +215,23 @@ impl ShardContext {
     pub(crate) fn renditions_of(&self, id: &Id) -> Option<Arc<[Rendition]>> {
         self.config.renditions.transcoder.as_ref().filter(|_| !id.is_rendition())?;
         self.ladder_of(id)
+    }
+
+    /// Those of them that would be made now if somebody asked for them, as far as whoever makes them knows.
+    pub(crate) fn offered_renditions(&self, stream: &Id) -> Option<Arc<[Rendition]>> {
+        let all = self.renditions_of(stream)?;
+        let is_offered = |rendition: &&Rendition| self.trouble(&stream.of_rendition(&rendition.name)).is_none();
+        let transcoder = self.config.renditions.transcoder.as_ref()?;
+        if !transcoder.has_trouble() || all.iter().all(|rendition| is_offered(&rendition)) {
+            return Some(all);
+        }
+        Some(all.iter().filter(is_offered).cloned().collect())
+    }
+
+    /// Why a rendition is not made now, although its stream has it.
+    pub(crate) fn trouble(&self, rendition: &Id) -> Option<Trouble> {
+        let transcoder = self.config.renditions.transcoder.as_ref()?;
+        if transcoder.has_trouble() { transcoder.trouble(rendition) } else { None }
     }
 
     /// Which outputs a stream has.

@@ -91,7 +91,10 @@ impl Shard {
 
     /// The life of that stream with that session.
     pub(crate) fn past_life(self: &Rc<Self>, id: &Id, session: &str) -> Option<Rc<StreamHandle>> {
-        let of_session = |over: &Rc<StreamHandle>| over.packaging.window.borrow().session() == Some(session);
+        let of_session = |over: &Rc<StreamHandle>| {
+            let window = over.packaging.window.borrow();
+            window.session() == Some(session) || window.is_guided_by(session)
+        };
         self.lives(id).into_iter().map(|(over, _)| over).find(of_session)
     }
 

@@ -19,6 +19,7 @@ pub(crate) mod part_sender;
 pub(crate) mod phase;
 pub(crate) mod reached;
 mod recheck;
+mod rendition_view;
 mod renditions;
 pub(crate) mod said;
 pub(crate) mod secure;

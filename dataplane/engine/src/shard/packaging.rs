@@ -72,14 +72,15 @@ impl Packaging {
     }
 
     /// Begins to cut a rendition where its source is cut; false where it has begun, or the source has no segments yet.
-    pub(super) fn begin_as_guided(&self, shard: &ShardContext, id: &Id, log: &Log, source: &Self) -> bool {
+    pub(super) fn begin_as_guided(&self, shard: &ShardContext, id: &Id, log: &Log, of: &Self) -> bool {
         let mut packager = self.packager.borrow_mut();
-        let source = source.packager.borrow();
+        let source = of.packager.borrow();
         let Some(plans) = source.as_ref().filter(|_| packager.is_none()).and_then(|source| source.plans()) else {
             return false;
         };
+        let Some(guide) = of.window.borrow().as_guide() else { return false };
         let wall = wall(shard);
-        let begun = Packager::guided(shard.hls_of(id), session_name(wall.unix_ms), plans, log, wall);
+        let begun = Packager::guided(shard.hls_of(id), session_name(wall.unix_ms), (guide, plans), log, wall);
         *packager = begun.map(Box::new);
         packager.is_some()
     }

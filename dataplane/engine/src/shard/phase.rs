@@ -38,6 +38,8 @@ pub(crate) struct TrackStatus {
     /// RFC 6381's name, or a FourCC.
     pub(crate) codec: String,
     pub(crate) shape: Option<Shape>,
+    /// See [`millstream_proto::codec::Summary::unusual`].
+    pub(crate) unusual: Option<&'static str>,
 }
 
 /// The status of a stream.
@@ -95,7 +97,8 @@ fn tracks(reading: &Reading) -> Vec<TrackStatus> {
     let status = |(track, coding): (Track, &Option<millstream_hub::publisher_stats::Coding>)| {
         let coding = coding.clone()?;
         let shape = coding.summary.as_ref().and_then(|summary| summary.shape);
-        Some(TrackStatus { track, codec: name(track, coding), shape })
+        let unusual = coding.summary.as_ref().and_then(|summary| summary.unusual);
+        Some(TrackStatus { track, codec: name(track, coding), shape, unusual })
     };
     both.into_iter().filter_map(status).collect()
 }

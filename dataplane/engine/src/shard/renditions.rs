@@ -4,12 +4,14 @@ use std::rc::Rc;
 use std::time::Duration;
 
 use millstream_hub::config::{OnUnpublish, Rendition};
+use millstream_hub::decodable::Undecodable;
 use millstream_hub::log::EndReason;
 use millstream_proto::codec::Shape;
 use millstream_proto::id::Id;
-use millstream_proto::media::Codec;
+use millstream_proto::media::Track;
 use millstream_proto::time::Time;
 
+use super::phase::name;
 use super::state::Shard;
 use super::stream_handle::StreamHandle;
 use super::view::shape;
@@ -29,11 +31,13 @@ const LAST_FRAMES: Duration = Duration::from_secs(2);
 /// Whether this can be made of what a stream's publisher sends, as far as is known.
 fn has_rendition(source: &StreamHandle, rendition: &Rendition, now: Time) -> bool {
     let Some(coding) = source.on_air(now).and_then(|on_air| on_air.reading.video) else { return true };
-    let fits = match shape(&coding) {
+    let shape = shape(&coding);
+    let fits = match shape {
         Some(Shape::Video { width, height }) => rendition.size_of((width, height)).is_some(),
         _ => true,
     };
-    coding.codec == Codec::Avc && fits
+    let unusual = coding.summary.as_ref().and_then(|summary| summary.unusual);
+    fits && Undecodable::of(&name(Track::Video, coding), shape, unusual).is_none()
 }
 
 impl Shard {
@@ -42,7 +46,10 @@ impl Shard {
         let (stream, name) = id.rendition()?;
         let transcoder = self.config.renditions.transcoder.as_ref()?;
         let rendition = &self.rendition_of(&stream, &name)?;
-        if self.is_draining() || self.held_renditions() >= self.config.limits.streams / RENDITIONS_SHARE {
+        if self.trouble(id).is_some()
+            || self.is_draining()
+            || self.held_renditions() >= self.config.limits.streams / RENDITIONS_SHARE
+        {
             return None;
         }
         let source = self.live(&stream)?;

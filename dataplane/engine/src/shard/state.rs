@@ -70,6 +70,11 @@ impl Shard {
         self.handles.borrow().get(id).filter(|handle| !handle.is_over()).cloned()
     }
 
+    /// A stream or rendition that it holds, where that is of the present life of its stream.
+    pub(crate) fn playing(&self, id: &Id) -> Option<Rc<StreamHandle>> {
+        self.live(id).filter(|handle| !self.is_of_past(handle))
+    }
+
     /// Whether it holds this stream, on air or waiting for its publisher.
     pub(crate) fn holds(&self, id: &Id) -> bool {
         self.live(id).is_some()
@@ -130,7 +135,7 @@ impl Shard {
 
     /// A viewer guard at a stream that is on air, wherever it is owned.
     pub(crate) async fn subscribe(self: &Rc<Self>, id: &Id) -> Result<ViewerGuard, NotPlayable> {
-        let handle = match self.live(id).filter(|handle| !self.is_of_past(handle)) {
+        let handle = match self.playing(id) {
             Some(handle) => handle,
             None if self.owner(id) == Address::here(self.index) => {
                 self.begin_rendition(id).ok_or(NotPlayable::NotOnAir)?

@@ -21,6 +21,7 @@ use millstream_proto::media::Track;
 use super::audience::Count;
 use super::events::pairs;
 use super::phase::name;
+use super::rendition_view::{self, OfRendition};
 use super::session::Session;
 use super::state::Shard;
 use super::stream_handle::StreamHandle;
@@ -122,6 +123,7 @@ pub(crate) struct Part {
     reached: Vec<(&'static str, Sample)>,
     /// How some of those with one keep up.
     watching: Vec<Watching>,
+    renditions: Vec<OfRendition>,
 }
 
 /// Which viewers of a stream are told of.
@@ -148,6 +150,7 @@ impl Part {
                 None => one.viewers.push(theirs),
             }
         }
+        rendition_view::merge(&mut self.renditions, other.renditions);
         self.watching.extend(other.watching);
         self.watching.truncate(WATCHING_MAX);
         // All shards have the same table of formats.
@@ -172,6 +175,7 @@ impl Part {
             }
         }
         live.viewers.sort_by_key(|viewers| std::cmp::Reverse(viewers.count));
+        live.renditions = rendition_view::finish(self.renditions);
         (live, watching)
     }
 }
@@ -268,13 +272,19 @@ fn live(
     if !is_live {
         return None;
     }
+    let held: Vec<_> = renditions.iter().filter(|rendition| rendition.id.stream() == *id).collect();
+    let renditions = match whom {
+        Viewers::All => rendition_view::of(shard, id, handle, &held),
+        Viewers::OfItself => Vec::new(),
+    };
     let judged = handle.filter(|_| whom == Viewers::OfItself);
     let watching = judged.map(|handle| watching(shard, handle)).unwrap_or_default();
     let id = id.to_string();
     Some(Part {
-        live: Live { id, publisher, slate_since_unix_ms, viewers, relays: Vec::new(), motion: None, ladder: None },
+        live: Live { id, publisher, slate_since_unix_ms, viewers, ..Live::default() },
         reached,
         watching,
+        renditions,
     })
 }
 
@@ -354,12 +364,12 @@ fn publisher(shard: &Shard, handle: &StreamHandle) -> Option<Publisher> {
     })
 }
 
-fn millis(time: Duration) -> u64 {
+pub(super) fn millis(time: Duration) -> u64 {
     u64::try_from(time.as_millis()).unwrap_or(u64::MAX)
 }
 
 /// More digits than these say nothing.
-fn tenths(value: f64) -> f64 {
+pub(super) fn tenths(value: f64) -> f64 {
     (value * 10.0).round() / 10.0
 }
 

@@ -588,6 +588,21 @@ impl Answer {
     }
 
     pub(crate) fn status(&self) -> u16 {
-        self.text().split(' ').nth(1).unwrap_or_default().parse().unwrap_or_default()
+        self.head().split(' ').nth(1).unwrap_or_default().parse().unwrap_or_default()
+    }
+
+    fn parts(&self) -> (&[u8], &[u8]) {
+        let end = self.0.windows(4).position(|bytes| bytes == b"\r\n\r\n").map_or(self.0.len(), |at| at + 4);
+        self.0.split_at(end)
+    }
+
+    /// Status and headers.
+    pub(crate) fn head(&self) -> String {
+        String::from_utf8_lossy(self.parts().0).into_owned()
+    }
+
+    /// What follows them.
+    pub(crate) fn body(&self) -> &[u8] {
+        self.parts().1
     }
 }

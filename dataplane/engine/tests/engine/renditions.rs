@@ -105,6 +105,72 @@ fn segments(playlist: &str) -> (u64, Vec<String>) {
     (first.unwrap_or_else(|| panic!("{playlist}")).parse().unwrap(), lengths)
 }
 
+/// What a playlist has reports on.
+fn reported(playlist: &str) -> Vec<&str> {
+    let reports = playlist.lines().filter_map(|line| line.strip_prefix("#EXT-X-RENDITION-REPORT:URI=\""));
+    reports.filter_map(|rest| rest.split('"').next()).collect()
+}
+
+/// A quoted attribute of the representation with that id.
+fn attribute<'a>(manifest: &'a str, representation: &str, name: &str) -> &'a str {
+    let of = manifest.split("<Representation id=\"").find(|rest| rest.starts_with(representation));
+    let value = of.and_then(|of| of.split_once(&format!(" {name}=\"")));
+    value
+        .and_then(|(_, value)| value.split('"').next())
+        .unwrap_or_else(|| panic!("{representation} {name}: {manifest}"))
+}
+
+#[test]
+fn a_segment_that_the_manifest_of_all_renditions_names_is_made_when_somebody_asks_for_it() {
+    for (io, shards) in [(IoChoice::Auto, 1), (IoChoice::Auto, 2)] {
+        let (server, asked) = start(io, shards);
+        let mut publisher = server.publish("cam");
+        publisher.send(configurations());
+        publisher.send((0..3 * SEGMENT + 20).map(frame));
+        let manifest = get(&server, "/cam/index.mpd");
+        assert!(manifest.contains("Content-Type: application/dash+xml\r\n"), "{manifest}");
+        assert!(!get(&server, "/cam/manifest.mpd").contains("90p"), "the source alone");
+        assert_eq!(attribute(&manifest, "90p", "width"), "160");
+        let first: u64 = attribute(&manifest, "90p", "startNumber").parse().unwrap();
+        assert_eq!(first.to_string(), attribute(&manifest, "v", "startNumber"));
+        let path = |number: u64| {
+            format!("/cam/{}", attribute(&manifest, "90p", "media").replace("$Number$", &number.to_string()))
+        };
+        let (header, at) = (format!("/cam/{}", attribute(&manifest, "90p", "initialization")), server.at.http);
+        assert!(asked.so_far().is_empty(), "listed, and not made yet");
+        // Nobody else's session, and nothing that has never been there, begins one that answers.
+        assert!(get(&server, &path(first).replace("/v/", "/x/")).starts_with("HTTP/1.1 404"));
+        let ask = |path: String| std::thread::spawn(move || Answer::get(at, &path));
+        let waiting = [ask(header.clone()), ask(path(first + 1))];
+        eventually("it is asked for", || asked.so_far() == ["+cam/90p"]);
+        let mut worker = as_worker(&server);
+        worker.send((SEGMENT..3 * SEGMENT + 20).map(frame));
+        let [header, segment] = waiting.map(|waiting| waiting.join().unwrap());
+        for (answer, begins) in [(&header, b"ftyp"), (&segment, b"moof")] {
+            let head = answer.head();
+            assert!(
+                head.starts_with("HTTP/1.1 200") && head.contains("Cache-Control: public, max-age=10\r\n"),
+                "{head}"
+            );
+            assert!(answer.body().windows(4).take(40).any(|bytes| bytes == begins), "{begins:?}");
+        }
+        // The same by the name that its own playlists have for it.
+        let playlist = get(&server, "/cam/90p/video.m3u8");
+        let own = playlist.lines().find(|line| line.ends_with(&format!("/{}.m4s", first + 1)));
+        let own = Answer::get(at, &format!("/cam/90p/{}", own.unwrap_or_else(|| panic!("{playlist}"))));
+        assert_eq!(own.body(), segment.body());
+        // One that it was not made for is not there; one that comes is waited for.
+        assert!(get(&server, &path(first)).starts_with("HTTP/1.1 404"));
+        assert!(get(&server, &path(first + 900)).starts_with("HTTP/1.1 404"));
+        let waiting = ask(path(first + 3));
+        publisher.send((3 * SEGMENT + 20..4 * SEGMENT + 20).map(frame));
+        eventually("the source goes on", || segments(&get(&server, "/cam/video.m3u8")).1.len() >= 4);
+        worker.send((3 * SEGMENT + 20..4 * SEGMENT + 20).map(frame));
+        assert_eq!(waiting.join().unwrap().status(), 200);
+        assert_eq!(server.metric("millstream_session_panics_total", ""), 0);
+    }
+}
+
 #[test]
 fn a_rendition_is_made_when_somebody_asks_and_has_its_sources_segments() {
     for (io, shards) in BOTH.into_iter().flat_map(|io| [(io, 1), (io, 2)]) {
@@ -118,6 +184,10 @@ fn a_rendition_is_made_when_somebody_asks_and_has_its_sources_segments() {
         assert!(!get(&server, "/cam/live.m3u8").contains("90p"), "the source alone");
         assert!(asked.so_far().is_empty(), "listed, and not made yet");
         let source = get(&server, "/cam/video.m3u8");
+        assert_eq!(reported(&source), ["audio.m3u8", "90p/video.m3u8"], "{source}");
+        let of_audio = get(&server, "/cam/audio.m3u8");
+        assert_eq!(reported(&of_audio), ["video.m3u8", "90p/video.m3u8"], "{of_audio}");
+        assert!(asked.so_far().is_empty(), "reported, and not made yet");
 
         let at = server.at.http;
         let waiting = std::thread::spawn(move || Answer::get(at, "/cam/90p/video.m3u8").text());
@@ -132,6 +202,9 @@ fn a_rendition_is_made_when_somebody_asks_and_has_its_sources_segments() {
                 segments(&get(&server, &format!("/cam/90p/{path}"))) == segments(&get(&server, &format!("/cam/{path}")))
             });
         }
+        let of_rendition = get(&server, "/cam/90p/video.m3u8");
+        assert_eq!(reported(&of_rendition), ["audio.m3u8", "../video.m3u8", "../audio.m3u8"]);
+        assert_eq!(reported(&get(&server, "/cam/90p/audio.m3u8")), ["video.m3u8"]);
         let own = get(&server, "/cam/90p/index.m3u8");
         assert!(own.ends_with("\nvideo.m3u8\n") && !own.contains("90p/"), "{own}");
         // What comes next has the next number in both.

@@ -20,6 +20,17 @@ pub struct Session {
     pub bytes_max: usize,
     /// Unix milliseconds that 0 on the stream's timeline stands for, as far as was known at the start.
     pub zero_unix_ms: u64,
+    /// Of a rendition: what it is cut by.
+    pub guide: Option<Guide>,
+}
+
+/// The source of a rendition, as its packager had it when the rendition began.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Guide {
+    /// The name of its session: segments of both have the same numbers for as long as that lasts.
+    pub session: String,
+    /// The size of its picture, pixels, where that is known.
+    pub picture: Option<(u32, u32)>,
 }
 
 /// A track's file header.

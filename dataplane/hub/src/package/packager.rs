@@ -151,6 +151,7 @@ impl Packager {
             window: config.window,
             bytes_max: config.bytes_max,
             zero_unix_ms: u64::try_from(zero_unix_ms).unwrap_or(0),
+            guide: None,
         });
         Self {
             config,

@@ -6,7 +6,7 @@ use super::pace::SegmentPace;
 use super::track::SegmentPlan;
 
 /// Segments that are remembered: a rendition is not further behind.
-const PLANS_MAX: usize = 128;
+pub(super) const PLANS_MAX: usize = 128;
 
 /// The newest segments of a stream. Cheap to clone.
 #[derive(Clone, PartialEq, Eq, Debug, Default)]

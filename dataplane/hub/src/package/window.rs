@@ -1,5 +1,6 @@
 //! A stream's playlists as one shard has them: a state that [`Change`]s build up, the same on every shard, and that answers requests.
 //! Before it: [`super::packager`]; after it: the engine, which lets requests wait for what is not there yet.
+mod beside;
 mod held;
 mod manifest;
 mod offer;
@@ -15,10 +16,12 @@ use millstream_proto::hls::request::{Directives, Until};
 use millstream_proto::media::Track;
 use millstream_proto::time::Time;
 
+pub use self::beside::{Beside, Position};
 use self::held::Held;
 pub use self::text::frame_rate;
-use super::change::{Change, Header, Opened, Part, Session};
+use super::change::{Change, Guide, Header, Opened, Part, Session};
 use super::file_name::Name;
+use crate::config::Rendition;
 use crate::subscriber::ClosedSegment;
 
 /// What a request gets.
@@ -105,6 +108,11 @@ const FIRST_SHOWN_US: u64 = 3_000_000;
 /// A playlist that segments leave lasts this many target durations (RFC 8216bis 6.2.2).
 const LISTED_TARGETS: u64 = 3;
 
+/// Segments behind the newest one that a player may ask for (RFC 8216bis 6.2.5.2).
+const AHEAD_MAX: u64 = 2;
+/// The same of a rendition, which may be as far behind its source as segments of that are known to it: its source's playlists say where it will be.
+const GUIDED_AHEAD_MAX: u64 = super::plans::PLANS_MAX as u64;
+
 /// A second part is waited for at most so long, percent of the longest part.
 const PAIR_WAIT_PERCENT: u64 = 150;
 
@@ -125,8 +133,8 @@ pub struct Window {
     video: Held,
     audio: Held,
     ended: bool,
-    /// The DASH manifest, made when it is first asked for after a change of it.
-    manifest: Option<Bytes>,
+    /// The DASH manifest of the stream alone, and the one with renditions, made when they are first asked for after a change of them.
+    manifests: [Option<(Box<[Rendition]>, Bytes)>; 2],
 }
 
 impl Window {
@@ -139,7 +147,7 @@ impl Window {
     pub fn apply(&mut self, change: Change) {
         // The manifest lists whole segments only.
         if !matches!(change, Change::Opened(..) | Change::Part(..) | Change::Skipped(..)) {
-            self.manifest = None;
+            self.manifests = [None, None];
         }
         match change {
             Change::Began(session) => *self = Self { session: Some(session), ..Self::default() },
@@ -200,6 +208,22 @@ impl Window {
     /// The name of its session, once it has one.
     pub fn session(&self) -> Option<&str> {
         self.session.as_ref().map(|session| session.name.as_str())
+    }
+
+    /// Of a rendition: its source.
+    pub fn guide(&self) -> Option<&Guide> {
+        self.session.as_ref()?.guide.as_ref()
+    }
+
+    /// Whether it is a rendition's, and its source's session has this name.
+    pub fn is_guided_by(&self, session: &str) -> bool {
+        self.guide().is_some_and(|guide| guide.session == session)
+    }
+
+    /// What renditions of this stream are cut by, once it has a session.
+    pub fn as_guide(&self) -> Option<Guide> {
+        let session = self.session.as_ref()?.name.clone();
+        Some(Guide { session, picture: self.picture() })
     }
 
     /// `EXT-X-TARGETDURATION`, seconds, once it is known.
@@ -273,6 +297,10 @@ impl Window {
 
     /// The playlist of a track, as the directives want it.
     pub fn playlist(&mut self, track: Track, directives: &Directives) -> Answer<Playlist> {
+        self.playlist_beside(track, directives, &[])
+    }
+
+    fn playlist_beside(&mut self, track: Track, directives: &Directives, beside: &[Beside]) -> Answer<Playlist> {
         let by_number = match self.is_due(track, directives) {
             Answer::Ready(by_number) => by_number,
             Answer::Wait => return Answer::Wait,
@@ -280,7 +308,7 @@ impl Window {
         };
         let Some(session) = self.session.clone() else { return Answer::Wait };
         let skip = directives.skip && !self.ended;
-        Answer::Ready(Playlist { text: self.text(&session, track, skip), by_number, past: None })
+        Answer::Ready(Playlist { text: self.text(&session, track, skip, beside), by_number, past: None })
     }
 
     /// Whether the playlist of a track has what the directives want; and whether they want it by number.
@@ -297,7 +325,9 @@ impl Window {
         let Some(until) = directives.until.filter(|_| !self.ended) else {
             return if self.is_shown(track) { Answer::Ready(false) } else { Answer::Wait };
         };
-        match self.held(track).reached(until) {
+        // What begins some seconds behind its source comes up to it.
+        let ahead_max = if self.guide().is_some() { GUIDED_AHEAD_MAX } else { AHEAD_MAX };
+        match self.held(track).reached(until, ahead_max) {
             Reached::Yes => Answer::Ready(true),
             Reached::NotYet => Answer::Wait,
             Reached::FarAhead => Answer::Refused(Refusal::FarAhead),
@@ -305,18 +335,18 @@ impl Window {
     }
 
     /// The same for a request that came at `asked_at` and is looked at `now`: who asks late for the last but one part of the video's open segment
-    /// gets it with the last one.
+    /// gets it with the last one. The playlists of `beside` are reported in it.
     pub fn playlist_at(
         &mut self,
         track: Track,
         directives: &Directives,
-        asked_at: Time,
-        now: Time,
+        beside: &[Beside],
+        (asked_at, now): (Time, Time),
     ) -> Answer<Playlist> {
         if self.waits_for_pair(track, directives, asked_at, now) {
             return Answer::Wait;
         }
-        self.playlist(track, directives)
+        self.playlist_beside(track, directives, beside)
     }
 
     fn waits_for_pair(&self, track: Track, directives: &Directives, asked_at: Time, now: Time) -> bool {
@@ -347,6 +377,7 @@ impl Window {
         match self.session() {
             // What there is has yet to be told to this shard.
             None => return Answer::Wait,
+            Some(own) if own != session && self.is_guided_by(session) => return self.aligned(track, name),
             Some(own) if own != session => return Answer::Refused(Refusal::NotFound),
             Some(_) => {}
         }
@@ -378,13 +409,13 @@ enum Reached {
 
 impl Held {
     /// RFC 8216bis 6.2.5.2.
-    fn reached(&self, until: Until) -> Reached {
+    fn reached(&self, until: Until, ahead_max: u64) -> Reached {
         let Until { mut msn, mut part } = until;
         let Some(last) = self.last() else { return Reached::NotYet };
         // The last segment of the playlist: an open one counts once it has a part.
         let newest =
             if last.parts.is_empty() && !last.closed { last.opened.msn.saturating_sub(1) } else { last.opened.msn };
-        if msn > newest.saturating_add(2) {
+        if msn > newest.saturating_add(ahead_max) {
             return Reached::FarAhead;
         }
         if let (Some(index), Some(segment)) = (part, self.segment(msn))
@@ -394,7 +425,7 @@ impl Held {
             (msn, part) = (msn + 1, Some(0));
         }
         let have = self.segment(msn).map_or(0, |segment| segment.parts.len() as u64);
-        if part.is_some_and(|index| index > have + self.advance_parts_max()) {
+        if ahead_max == AHEAD_MAX && part.is_some_and(|index| index > have + self.advance_parts_max()) {
             return Reached::FarAhead;
         }
         let reached = match (self.segment(msn), part) {

@@ -1,12 +1,22 @@
 //! H.264: the `AVCDecoderConfigurationRecord` (ISO/IEC 14496-15, 5.3.3.1). Before it: [`super::check`]; after it: [`super::Summary`],
 //! and whoever needs the parameter sets or the length of NAL lengths.
-use h264_reader::nal::sps::{ChromaFormat, SeqParameterSet};
+use h264_reader::nal::sps::{ChromaFormat, FrameMbsFlags, SeqParameterSet};
 use h264_reader::nal::{Nal, RefNal};
 
 use super::bits::{Bits, unescape};
 use super::error::RecordError;
 use crate::cursor::Cursor;
 use crate::limits::{PARAMETER_SET_PARSED_BYTES_MAX, PARAMETER_SETS_MAX};
+
+/// What may be beyond what every decoder takes, in words.
+pub const UNUSUAL: [&str; 6] = [
+    "interlaced",
+    "without colours",
+    "sampled 4:2:2",
+    "sampled 4:4:4",
+    "10 bits a sample",
+    "more than 8 bits a sample",
+];
 
 /// The type of a sequence parameter set (H.264 table 7-1).
 pub(crate) const NAL_SPS: u8 = 7;
@@ -63,6 +73,24 @@ impl<'a> AvcConfig<'a> {
     /// Width and height in pixels after cropping, if the first SPS can be read and keeps its own rules.
     pub fn picture(&self) -> Option<(u32, u32)> {
         self.sps.first().and_then(|sps| parse_sps(sps))?.pixel_dimensions().ok()
+    }
+
+    /// What of the picture is beyond what every decoder of H.264 takes, which is whole pictures of 8 bits a sample, sampled 4:2:0; `None` also where the
+    /// first SPS cannot be read.
+    pub fn unusual(&self) -> Option<&'static str> {
+        let sps = parse_sps(self.sps.first()?)?;
+        let chroma = &sps.chroma_info;
+        let bits = chroma.bit_depth_luma_minus8.max(chroma.bit_depth_chroma_minus8);
+        let [interlaced, grey, sampled_422, sampled_444, ten_bits, more_bits] = UNUSUAL;
+        match (&sps.frame_mbs_flags, &chroma.chroma_format, bits) {
+            (FrameMbsFlags::Fields { .. }, _, _) => Some(interlaced),
+            (_, ChromaFormat::Monochrome, _) => Some(grey),
+            (_, ChromaFormat::YUV422, _) => Some(sampled_422),
+            (_, ChromaFormat::YUV420, 0) => None,
+            (_, ChromaFormat::YUV420, 2) => Some(ten_bits),
+            (_, ChromaFormat::YUV420, _) => Some(more_bits),
+            _ => Some(sampled_444),
+        }
     }
 }
 

@@ -26,6 +26,8 @@ pub struct Summary {
     pub codec: String,
     /// Size or rate, where the record says it in a way that is understood.
     pub shape: Option<Shape>,
+    /// What of an H.264 picture only some decoders take, in words: `interlaced`, `10 bits a sample`, `sampled 4:2:2`.
+    pub unusual: Option<&'static str>,
 }
 
 /// The measures of a track.
@@ -61,24 +63,28 @@ pub fn check(codec: Codec, record: &[u8]) -> Result<(), RecordError> {
 pub fn summary(codec: Codec, record: &[u8]) -> Option<Summary> {
     let parsed = read(codec, record).ok()?;
     Some(match parsed {
-        Parsed::Avc(config) => Summary { codec: config.codec_string(), shape: config.picture().map(picture) },
-        Parsed::Hevc(config) => Summary { codec: config.codec_string(), shape: config.picture().map(picture) },
-        Parsed::Av1(config) => Summary { codec: config.codec_string(), shape: config.picture().map(picture) },
+        Parsed::Avc(config) => {
+            Summary { codec: config.codec_string(), shape: config.picture().map(picture), unusual: config.unusual() }
+        }
+        Parsed::Hevc(config) => plain(config.codec_string(), config.picture().map(picture)),
+        Parsed::Av1(config) => plain(config.codec_string(), config.picture().map(picture)),
         // The record of VP9 has no size: it is in the frames.
-        Parsed::Vp9(config) => Summary { codec: config.codec_string(), shape: None },
-        Parsed::Aac(config) => Summary {
-            codec: config.codec_string(),
-            shape: config.channels.map(|channels| Shape::Audio { rate_hz: config.rate_hz, channels }),
-        },
-        Parsed::Opus(config) => Summary {
-            codec: "opus".into(),
-            shape: Some(Shape::Audio { rate_hz: opus::RATE_HZ, channels: config.channels }),
-        },
-        Parsed::Flac(config) => Summary {
-            codec: "flac".into(),
-            shape: Some(Shape::Audio { rate_hz: config.rate_hz, channels: config.channels }),
-        },
+        Parsed::Vp9(config) => plain(config.codec_string(), None),
+        Parsed::Aac(config) => {
+            let shape = config.channels.map(|channels| Shape::Audio { rate_hz: config.rate_hz, channels });
+            plain(config.codec_string(), shape)
+        }
+        Parsed::Opus(config) => {
+            plain("opus".into(), Some(Shape::Audio { rate_hz: opus::RATE_HZ, channels: config.channels }))
+        }
+        Parsed::Flac(config) => {
+            plain("flac".into(), Some(Shape::Audio { rate_hz: config.rate_hz, channels: config.channels }))
+        }
     })
+}
+
+fn plain(codec: String, shape: Option<Shape>) -> Summary {
+    Summary { codec, shape, unusual: None }
 }
 
 fn picture((width, height): (u32, u32)) -> Shape {

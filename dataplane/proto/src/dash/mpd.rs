@@ -39,13 +39,28 @@ pub struct Period {
     pub tracks: Vec<Track>,
 }
 
-/// An adaptation set with one representation.
+/// An adaptation set. All of its representations have the same segments.
 #[derive(Clone, PartialEq, Debug)]
 pub struct Track {
-    /// Its name, the same in each version of the manifest.
-    pub id: &'static str,
     /// A picture, or audio.
     pub video: bool,
+    /// Its forms: one at least, the best first.
+    pub representations: Vec<Representation>,
+    /// Units per second of its times.
+    pub timescale: u32,
+    /// Time in its units that the period begins at.
+    pub offset: u64,
+    /// Number of the first segment.
+    pub first_number: u64,
+    /// Start and length of each segment, in its units.
+    pub segments: Vec<(u64, u64)>,
+}
+
+/// One form of a track.
+#[derive(Clone, PartialEq, Debug)]
+pub struct Representation {
+    /// Its name, the same in each version of the manifest.
+    pub id: String,
     /// RFC 6381's name of its coding.
     pub codecs: String,
     /// Bits per second.
@@ -54,18 +69,10 @@ pub struct Track {
     pub resolution: Option<(u32, u32)>,
     /// Samples per second.
     pub rate_hz: Option<u32>,
-    /// Units per second of its times.
-    pub timescale: u32,
-    /// Time in its units that the period begins at.
-    pub offset: u64,
     /// URI of its header.
     pub initialization: String,
     /// URI of a segment, with `$Number$`.
     pub media: String,
-    /// Number of the first segment.
-    pub first_number: u64,
-    /// Start and length of each segment, in its units.
-    pub segments: Vec<(u64, u64)>,
 }
 
 impl Mpd<'_> {
@@ -116,21 +123,28 @@ impl Track {
     fn write(&self, out: &mut String) -> std::fmt::Result {
         let (kind, mime) = if self.video { ("video", "video/mp4") } else { ("audio", "audio/mp4") };
         writeln!(out, "<AdaptationSet contentType=\"{kind}\" mimeType=\"{mime}\" segmentAlignment=\"true\">")?;
-        write!(out, "<Representation id=\"{}\" codecs=\"{}\" bandwidth=\"{}\"", self.id, self.codecs, self.bandwidth)?;
-        if let Some((width, height)) = self.resolution {
+        for representation in &self.representations {
+            self.write_representation(representation, out)?;
+        }
+        writeln!(out, "</AdaptationSet>")
+    }
+
+    fn write_representation(&self, of: &Representation, out: &mut String) -> std::fmt::Result {
+        write!(out, "<Representation id=\"{}\" codecs=\"{}\" bandwidth=\"{}\"", of.id, of.codecs, of.bandwidth)?;
+        if let Some((width, height)) = of.resolution {
             write!(out, " width=\"{width}\" height=\"{height}\"")?;
         }
-        if let Some(rate_hz) = self.rate_hz {
+        if let Some(rate_hz) = of.rate_hz {
             write!(out, " audioSamplingRate=\"{rate_hz}\"")?;
         }
         writeln!(out, ">")?;
-        write!(out, "<SegmentTemplate timescale=\"{}\" initialization=\"{}\"", self.timescale, self.initialization)?;
-        write!(out, " media=\"{}\" startNumber=\"{}\"", self.media, self.first_number)?;
+        write!(out, "<SegmentTemplate timescale=\"{}\" initialization=\"{}\"", self.timescale, of.initialization)?;
+        write!(out, " media=\"{}\" startNumber=\"{}\"", of.media, self.first_number)?;
         writeln!(out, " presentationTimeOffset=\"{}\">", self.offset)?;
         writeln!(out, "<SegmentTimeline>")?;
         for (start, length) in &self.segments {
             writeln!(out, "<S t=\"{start}\" d=\"{length}\"/>")?;
         }
-        writeln!(out, "</SegmentTimeline></SegmentTemplate></Representation></AdaptationSet>")
+        writeln!(out, "</SegmentTimeline></SegmentTemplate></Representation>")
     }
 }

@@ -65,7 +65,7 @@ pub struct Part {
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct Report<'a> {
     /// Its URI.
-    pub uri: &'a str,
+    pub uri: std::borrow::Cow<'a, str>,
     /// Number of its last segment.
     pub last_msn: u64,
     /// Index of that segment's last part.

@@ -75,7 +75,7 @@ fn a_media_playlist() {
         skipped: 0,
         segments,
         preload_hint: Some("s/x/v/p22.m4s".into()),
-        reports: vec![Report { uri: "audio.m3u8", last_msn: 9, last_part: 1 }],
+        reports: vec![Report { uri: "audio.m3u8".into(), last_msn: 9, last_part: 1 }],
         ended: false,
     };
     assert_eq!(

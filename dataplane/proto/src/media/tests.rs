@@ -70,7 +70,7 @@ fn what_ffmpeg_sends() {
     }
     let Ok(MediaEvent::Config(config)) = &events[1] else { panic!("{:?}", events[1]) };
     let shape = Some(crate::codec::Shape::Video { width: 160, height: 90 });
-    assert_eq!(config.summary(), Some(Summary { codec: "avc1.640009".into(), shape }));
+    assert_eq!(config.summary(), Some(Summary { codec: "avc1.640009".into(), shape, unusual: None }));
 }
 
 #[test]

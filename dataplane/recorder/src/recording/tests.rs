@@ -64,7 +64,7 @@ impl Fixture {
             Track::Video => ("avc1.64001f", Shape::Video { width: 1_280, height: 720 }),
             Track::Audio => ("mp4a.40.2", Shape::Audio { rate_hz: 48_000, channels: 2 }),
         };
-        let summary = Summary { codec: codec.to_owned(), shape: Some(shape) };
+        let summary = Summary { codec: codec.to_owned(), shape: Some(shape), unusual: None };
         let bytes = Bytes::from(format!("moov {header}"));
         let header = Header { number: header, bytes, timescale: 1_000, summary };
         let writes = self.recording.opened(track, &opened, Some(&header));

@@ -14,11 +14,18 @@ use super::*;
 const UNIX_MS: u64 = 1_795_531_265_000;
 
 fn session(name: &str) -> Session {
-    Session { name: name.to_owned(), target_duration_s: 2, window: 6, bytes_max: 1 << 30, zero_unix_ms: UNIX_MS }
+    Session {
+        name: name.to_owned(),
+        target_duration_s: 2,
+        window: 6,
+        bytes_max: 1 << 30,
+        zero_unix_ms: UNIX_MS,
+        guide: None,
+    }
 }
 
 fn header(number: u32) -> Arc<Header> {
-    let summary = Summary { codec: "avc1.64001f".to_owned(), shape: None };
+    let summary = Summary { codec: "avc1.64001f".to_owned(), shape: None, unusual: None };
     Arc::new(Header { number, bytes: vec![number as u8; 9].into(), timescale: 1_000, summary })
 }
 

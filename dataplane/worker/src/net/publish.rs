@@ -11,7 +11,7 @@ use millstream_proto::rtmp::{ClientEvent, ClientSession, SessionError};
 use millstream_proto::time::Time;
 use rustix::net::{RecvFlags, recv};
 
-use super::{LOOK_EVERY, connect, is_wait};
+use super::{LOOK_EVERY, Port, connect, is_wait};
 use crate::protocol::SecretUrl;
 use crate::transcode::Tag;
 
@@ -67,7 +67,7 @@ impl Publisher {
         if address.secure {
             return Err(PublishError::Secure);
         }
-        let stream = connect(&address.host, address.port)?;
+        let stream = connect(Port::Rtmp, &address.host, address.port)?;
         stream.set_write_timeout(Some(STALL))?;
         let mut config = address.client_config();
         config.chunk_size = CHUNK_BYTES;

@@ -7,7 +7,7 @@ use millstream_proto::flv::{Item, ReadError, Reader};
 use millstream_proto::media::TagKind;
 
 use super::body::{Body, BodyError};
-use super::{connect, is_wait};
+use super::{Port, connect, is_wait};
 use crate::protocol::SecretUrl;
 
 const READ_BYTES: usize = 64 << 10;
@@ -79,7 +79,7 @@ impl SourceConnection {
     /// Connects and asks.
     pub(crate) fn open(url: &SecretUrl) -> Result<Self, SourceError> {
         let (host, port, path) = parts(url.expose()).ok_or(SourceError::Address)?;
-        let mut stream = connect(host, port)?;
+        let mut stream = connect(Port::Http, host, port)?;
         let host = if host.contains(':') { format!("[{host}]") } else { host.to_owned() };
         let request = format!(
             "GET {path} HTTP/1.1\r\nHost: {host}:{port}\r\nUser-Agent: Millstream-Worker\r\nAccept: video/x-flv\r\n\r\n"

@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use millstream_proto::media::Track;
 
-use super::super::change::{Change, Session};
+use super::super::change::{Change, Guide, Session};
 use super::super::plans::SegmentPlans;
 use super::super::track::{Sample, SegmentPlan, TrackPacker};
 use super::{Packager, Wall};
@@ -14,14 +14,20 @@ use crate::log::Log;
 
 impl Packager {
     /// Begins as [`Packager::new`] does, in the segment of the source that the first frame is in. `None`: the source has none yet.
-    pub fn guided(config: HlsConfig, name: String, source: &SegmentPlans, log: &Log, wall: Wall) -> Option<Self> {
+    pub fn guided(
+        config: HlsConfig,
+        name: String,
+        (guide, source): (Guide, &SegmentPlans),
+        log: &Log,
+        wall: Wall,
+    ) -> Option<Self> {
         let (pace, step_ms) = source.chosen()?;
         let newest = source.newest_msn()?;
         let mut packager = Self::new(config, name, newest, log, wall);
         packager.pace = pace;
         packager.step_ms = step_ms;
         packager.undecided = None;
-        let session = Session { target_duration_s: pace.target_s, ..(*packager.session).clone() };
+        let session = Session { target_duration_s: pace.target_s, guide: Some(guide), ..(*packager.session).clone() };
         packager.session = Arc::new(session);
         packager.out = vec![Change::Began(Arc::clone(&packager.session))];
         packager.guide = Some(source.clone());

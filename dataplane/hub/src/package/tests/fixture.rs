@@ -11,7 +11,7 @@ use mp4_atom::{Decode as _, Moof};
 use super::rules::{Parsed, Rules};
 use crate::config::{HlsConfig, StreamConfig};
 use crate::fixture::StreamFixture;
-use crate::package::change::{Change, Part};
+use crate::package::change::{Change, Guide, Part};
 use crate::package::packager::{Packager, Wall};
 use crate::package::plans::SegmentPlans;
 use crate::package::window::{Answer, Media, Window};
@@ -177,9 +177,16 @@ impl PackagerFixture {
     pub(super) fn ask(&mut self) {
         self.sessions += 1;
         let first_msn = FIRST_MSN + self.source.now.as_micros() / 1_000_000;
-        let (name, log, wall) = (format!("n{}", self.sessions), &self.source.log, self.wall());
+        let (name, log, wall) = (
+            format!("{}{}", if self.guide.is_some() { "r" } else { "n" }, self.sessions),
+            &self.source.log,
+            self.wall(),
+        );
         self.packager = match &self.guide {
-            Some(guide) => Packager::guided(self.hls, name, guide, log, wall),
+            Some(plans) => {
+                let guide = Guide { session: "n1".to_owned(), picture: Some((322, 182)) };
+                Packager::guided(self.hls, name, (guide, plans), log, wall)
+            }
             None => Some(Packager::new(self.hls, name, first_msn, log, wall)),
         };
         self.began = self.source.now;

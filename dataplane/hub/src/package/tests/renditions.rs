@@ -1,10 +1,15 @@
 //! Renditions are cut where their source is, whenever they begin and whatever happens to who makes them.
 use std::time::Duration;
 
+use millstream_proto::hls::request::{Directives, Until};
+use millstream_proto::id::RenditionName;
 use millstream_proto::media::{MediaEvent, Track};
+use millstream_proto::time::Time;
 
 use super::fixture::{PackagerFixture, Recording, at, config, stamp};
-use crate::config::HlsConfig;
+use super::rules::Parsed;
+use crate::config::{HlsConfig, Rendition};
+use crate::package::window::{Answer, Beside, Position, Refusal, Window};
 use crate::subscriber::ClosedSegment;
 
 /// A rendition's frames arrive this much later than its source's.
@@ -33,12 +38,23 @@ impl Pair {
 
     /// Each frame reaches the source, and the rendition where `has` says so. Stamps of the rendition are those of the source's timeline.
     fn play(&mut self, frames: &[MediaEvent], has: impl Fn(i64) -> bool) {
+        self.play_and_look(frames, has, |_, _| {});
+    }
+
+    /// The same, with a look after each frame of the source.
+    fn play_and_look(
+        &mut self,
+        frames: &[MediaEvent],
+        has: impl Fn(i64) -> bool,
+        mut look: impl FnMut(&Self, &MediaEvent),
+    ) {
         let coming = frames.iter().filter(|frame| has(stamp(frame))).map(|frame| (frame, false));
         let mut due: Vec<(&MediaEvent, bool)> = frames.iter().map(|frame| (frame, true)).chain(coming).collect();
         due.sort_by_key(|(frame, of_source)| (at(frame) + if *of_source { Duration::ZERO } else { LATE }, !of_source));
         for (frame, of_source) in due {
             if of_source {
                 self.source.arrive(at(frame), frame);
+                look(self, frame);
                 continue;
             }
             self.rendition.guide = self.source.packager.as_ref().and_then(|packager| packager.plans()).cloned();
@@ -95,6 +111,23 @@ fn case_17_segments_have_their_sources_numbers_and_times() {
 }
 
 #[test]
+#[ignore = "takes some minutes: an hour of frames"]
+fn an_hour_at_30000_1001_has_the_same_segments_as_its_source() {
+    let mut pair = Pair::new();
+    let frames = Recording { for_ms: 3_600_000, fps: 30_000.0 / 1_001.0, ..Recording::default() }.frames();
+    let (mut looked_ms, mut compared) = (20_000, 0);
+    let look = |pair: &Pair, frame: &MediaEvent| {
+        if stamp(frame) >= looked_ms + 10_000 {
+            looked_ms = stamp(frame);
+            compared += same(pair, Track::Video).len() + same_to(pair, Track::Audio, ROUNDED_US, 0).len();
+        }
+    };
+    pair.play_and_look(&frames, |_| true, look);
+    println!("{compared} pairs of segments, the last number {}", pair.source.window.next_msn());
+    assert!(compared > 2_000, "{compared}");
+}
+
+#[test]
 fn one_that_begins_later_is_in_the_segment_that_its_source_is_in() {
     // At a keyframe in the middle of a segment, at the beginning of one, and between keyframes.
     for from_ms in [7_000, 8_000, 8_600] {
@@ -146,5 +179,144 @@ fn a_discontinuity_of_the_source_is_one_of_the_rendition() {
             text.matches("#EXT-X-DISCONTINUITY\n").count()
         };
         assert_eq!(discontinuities(&mut pair.source), discontinuities(&mut pair.rendition), "{track:?}");
+    }
+}
+
+/// Of a source of 322x182; the last one would be larger.
+fn renditions() -> Vec<Rendition> {
+    [("90p", 160, 90), ("180p", 320, 180), ("360p", 640, 360)]
+        .map(|(name, width_max, height_max)| Rendition {
+            name: RenditionName::new(name).expect("a name"),
+            width_max,
+            height_max,
+            video_kbit_s: 400,
+        })
+        .to_vec()
+}
+
+/// The reports of a playlist: where, the segment, its part.
+fn reports(window: &mut Window, track: Track, beside: &[Beside]) -> Vec<(String, u64, u64)> {
+    let now = Time::from_millis(1);
+    let Answer::Ready(playlist) = window.playlist_at(track, &Directives::default(), beside, (now, now)) else {
+        panic!("a playlist")
+    };
+    Parsed::read(std::str::from_utf8(&playlist.text).expect("text")).reports
+}
+
+fn beside(path: &str, is_source: bool, video: Option<Position>) -> Beside {
+    Beside { path: path.to_owned(), is_source, video, audio: None }
+}
+
+#[test]
+fn playlists_report_on_those_that_players_switch_to() {
+    let mut pair = Pair::new();
+    let frames = Recording { for_ms: 15_100, ..Recording::default() }.frames();
+    pair.play(&frames, |ms| ms < 14_000);
+    let (source, rendition) = (&mut pair.source.window, &mut pair.rendition.window);
+    let [own, of_rendition] = [&*source, &*rendition].map(|window| window.position(Track::Video).expect("parts"));
+    assert!(own != of_rendition, "one is behind the other");
+    let offered: Vec<_> = source.offered(&renditions()).map(|rendition| rendition.name.to_string()).collect();
+    assert_eq!(offered, ["90p", "180p"]);
+    assert!(rendition.offered(&renditions()).map(|rendition| rendition.name.to_string()).eq(offered));
+    let at = |uri: &str, Position { msn, part }: Position| (uri.to_owned(), msn, part);
+    let sound = source.position(Track::Audio).expect("parts");
+
+    // One that is made is where it is, and one that is not will be here.
+    let others = [beside("90p/", false, Some(of_rendition)), beside("180p/", false, None)];
+    for _ in 0..2 {
+        assert_eq!(
+            reports(source, Track::Video, &others),
+            [at("audio.m3u8", sound), at("90p/video.m3u8", of_rendition), at("180p/video.m3u8", own)]
+        );
+    }
+    assert_eq!(
+        reports(source, Track::Audio, &others),
+        [at("video.m3u8", own), at("90p/video.m3u8", of_rendition), at("180p/video.m3u8", own)]
+    );
+    // What it says of others is not what it said before, although nothing of its own has changed.
+    let others = [beside("90p/", false, Some(own))];
+    assert_eq!(reports(source, Track::Video, &others), [at("audio.m3u8", sound), at("90p/video.m3u8", own)]);
+    assert_eq!(reports(source, Track::Video, &[]), [at("audio.m3u8", sound)]);
+
+    let others = [beside("../", true, Some(own)), beside("../180p/", false, None)];
+    let sound = rendition.position(Track::Audio).expect("parts");
+    assert_eq!(
+        reports(rendition, Track::Video, &others),
+        [
+            at("audio.m3u8", sound),
+            at("../video.m3u8", own),
+            at("../audio.m3u8", sound),
+            at("../180p/video.m3u8", of_rendition)
+        ]
+    );
+    // Its own sound is not in the stream's multivariant playlist.
+    assert_eq!(reports(rendition, Track::Audio, &others), [at("video.m3u8", of_rendition)]);
+}
+
+#[test]
+fn what_a_source_reports_is_waited_for_by_a_rendition_that_comes_up_to_it() {
+    let mut pair = Pair::new();
+    let frames = Recording { for_ms: 20_000, ..Recording::default() }.frames();
+    // It has stood still for eight seconds.
+    pair.play(&frames, |ms| ms < 12_000);
+    let Position { msn, part } = pair.source.window.position(Track::Video).expect("parts");
+    let ask = |window: &mut Window, msn: u64| {
+        window.playlist(Track::Video, &Directives { until: Some(Until { msn, part: Some(part + 1) }), skip: false })
+    };
+    let rendition = &mut pair.rendition.window;
+    assert!(rendition.position(Track::Video).expect("parts").msn + 2 < msn);
+    assert_eq!(ask(rendition, msn), Answer::Wait);
+    assert_eq!(ask(rendition, msn + 1_000), Answer::Refused(Refusal::FarAhead));
+    assert_eq!(ask(&mut pair.source.window, msn + 3), Answer::Refused(Refusal::FarAhead));
+}
+
+#[test]
+fn the_manifest_has_all_renditions_and_names_their_segments_as_its_own() {
+    let mut pair = Pair::new();
+    let frames = Recording { for_ms: 20_000, ..Recording::default() }.frames();
+    pair.play(&frames, |ms| ms >= 8_000);
+    let (source, rendition) = (&mut pair.source.window, &pair.rendition.window);
+    let Answer::Ready(text) = source.manifest_with(&renditions(), 7, true) else { panic!("a manifest") };
+    let text = String::from_utf8(text.to_vec()).expect("text");
+    assert_eq!(text.matches("<AdaptationSet ").count(), 2, "{text}");
+    assert_eq!(text.matches("<Representation ").count(), 4, "{text}");
+    let line = |of: &str| text.lines().find(|line| line.starts_with(of)).unwrap_or_else(|| panic!("{of}: {text}"));
+    assert!(line("<Representation id=\"90p\"").contains("bandwidth=\"600000\" width=\"160\" height=\"90\""), "{text}");
+    assert!(!text.contains("360p"), "not blown up: {text}");
+    for path in ["90p/s/n1/v/$Number$.m4s", "90p/s/n1/v/init-0.mp4", "180p/s/n1/v/init-0.mp4", "\"s/n1/v/$Number$.m4s"]
+    {
+        assert!(text.contains(path), "{path}: {text}");
+    }
+    // All of a track have the same timeline.
+    let timelines: Vec<_> =
+        text.split("<SegmentTimeline>").skip(1).filter_map(|rest| rest.split("</").next()).collect();
+    assert_eq!((timelines.len(), timelines[0]), (4, timelines[1]));
+    assert_eq!(timelines[0], timelines[2]);
+    let Answer::Ready(alone) = source.manifest(7, true) else { panic!("a manifest") };
+    assert_eq!(std::str::from_utf8(&alone).expect("text").matches("<Representation ").count(), 2);
+
+    let newest = source.position(Track::Video).expect("segments").msn;
+    for msn in newest - 5..newest {
+        let whole = rendition.closed(Track::Video, msn).expect("a whole segment");
+        let Answer::Ready(media) = rendition.media("n1", Track::Video, &format!("{msn}.m4s")) else { panic!("{msn}") };
+        assert_eq!(media.pieces, whole.parts);
+        // Its times are rounded from where it began: to a millisecond.
+        let starts =
+            timelines[1].split("<S t=\"").skip(1).filter_map(|rest| rest.split('"').next()?.parse::<u64>().ok());
+        let start = whole.opened.start;
+        assert!(starts.into_iter().any(|listed| listed.abs_diff(start) <= 90), "{start}: {text}");
+    }
+    assert!(matches!(rendition.media("n1", Track::Video, "init-0.mp4"), Answer::Ready(_)));
+    // What comes is waited for, and what was before it, parts, and other sessions are not there.
+    assert_eq!(rendition.media("n1", Track::Video, &format!("{}.m4s", newest + 1)), Answer::Wait);
+    assert_eq!(rendition.media("n1", Track::Video, "init-1.mp4"), Answer::Wait);
+    for (session, name) in [
+        ("n1", format!("{}.m4s", newest - 8)),
+        ("n1", "p3.m4s".to_owned()),
+        ("n1", format!("{}.m4s", newest + 1_000)),
+        ("n2", format!("{newest}.m4s")),
+    ] {
+        let found = rendition.media(session, Track::Video, &name);
+        assert_eq!(found, Answer::Refused(Refusal::NotFound), "{session} {name}");
     }
 }

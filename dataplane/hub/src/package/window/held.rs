@@ -4,6 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
+use millstream_proto::hls::media::Report;
 use millstream_proto::hls::request::Until;
 use millstream_proto::limits::HLS_SEGMENTS_BEYOND_WINDOW_MAX;
 use millstream_proto::media::Track;
@@ -66,8 +67,8 @@ pub(super) struct Held {
     pub(super) parts: Option<PartPromise>,
     /// Number that the next part will have.
     pub(super) next_part: u64,
-    /// The playlist, and the one that leaves out what is old, until the next change.
-    pub(super) texts: [Option<Bytes>; 2],
+    /// The playlist, and the one that leaves out what is old, until the next change; each with what it says of others than this stream's.
+    pub(super) texts: [Option<(Vec<Report<'static>>, Bytes)>; 2],
     /// The same of those that reach back, each with the version of the archive that it is for.
     pub(super) shifted: [Option<(u64, Playlist)>; 2],
 }

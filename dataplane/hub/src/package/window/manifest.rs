@@ -1,13 +1,16 @@
 //! A window's DASH manifest: the same segments, as a `SegmentTimeline`, with a period for each run without discontinuity.
 use bytes::Bytes;
 use millstream_proto::codec::Shape;
-use millstream_proto::dash::mpd::{self, Mpd, Period};
+use millstream_proto::dash::mpd::{self, Mpd, Period, Representation};
 use millstream_proto::media::Track;
 
+use super::beside::is_decodable;
 use super::held::{Held, Segment};
-use super::{Answer, Refusal, Window};
+use super::offer::Offer;
+use super::{Answer, GUIDED_AHEAD_MAX, Media, Refusal, Window, playlist_name};
+use crate::config::Rendition;
 use crate::package::change::Session;
-use crate::package::file_name::{directory, folder};
+use crate::package::file_name::{Name, directory, folder};
 
 /// Players stay this many target durations behind the newest segment: one for the segment that is being made, one for the way.
 const DELAY_TARGETS: u64 = 2;
@@ -17,6 +20,11 @@ const TIME_URL: &str = "../time";
 impl Window {
     /// The manifest; where it has to be made, as of that moment in Unix milliseconds. `settled`: no more tracks are waited for.
     pub fn manifest(&mut self, unix_ms: u64, settled: bool) -> Answer<Bytes> {
+        self.manifest_with(&[], unix_ms, settled)
+    }
+
+    /// The same with renditions, whose segments are below this one's path: also those that nobody has asked for yet.
+    pub fn manifest_with(&mut self, renditions: &[Rendition], unix_ms: u64, settled: bool) -> Answer<Bytes> {
         let Some(session) = self.session.clone() else { return Answer::Wait };
         let known = |track| !self.held(track).is_unknown();
         let whole = |track| self.held(track).segments().any(|segment| segment.closed);
@@ -26,15 +34,20 @@ impl Window {
         if !(whole(Track::Video) || whole(Track::Audio)) || missing && !self.ended {
             return if self.ended { Answer::Refused(Refusal::NotFound) } else { Answer::Wait };
         }
-        if let Some(text) = &self.manifest {
+        let own = usize::from(!renditions.is_empty());
+        if let Some((of, text)) = self.manifests.get(own).and_then(Option::as_ref)
+            && **of == *renditions
+        {
             return Answer::Ready(text.clone());
         }
-        let text = Bytes::from(self.render_manifest(&session, unix_ms).to_text());
-        self.manifest = Some(text.clone());
+        let text = Bytes::from(self.render_manifest(&session, renditions, unix_ms).to_text());
+        if let Some(place) = self.manifests.get_mut(own) {
+            *place = Some((renditions.into(), text.clone()));
+        }
         Answer::Ready(text)
     }
 
-    fn render_manifest(&self, session: &Session, unix_ms: u64) -> Mpd<'_> {
+    fn render_manifest(&self, session: &Session, renditions: &[Rendition], unix_ms: u64) -> Mpd<'_> {
         let target_ms = u64::from(session.target_duration_s) * 1_000;
         let whole = [&self.video, &self.audio].into_iter().flat_map(Held::segments).filter(|segment| segment.closed);
         let longest_us = whole.map(Segment::duration_us);
@@ -51,12 +64,12 @@ impl Window {
             update_ms: target_ms / 2,
             delay_ms: target_ms * DELAY_TARGETS,
             time_url: TIME_URL,
-            periods: self.periods(session),
+            periods: self.periods(session, renditions),
             ended_after_ms: self.ended.then(|| end_us.unwrap_or(0) / 1_000),
         }
     }
 
-    fn periods(&self, session: &Session) -> Vec<Period> {
+    fn periods(&self, session: &Session, renditions: &[Rendition]) -> Vec<Period> {
         let mut periods: Vec<Period> = Vec::new();
         let closed = |track| self.held(track).segments().filter(|segment| segment.closed);
         // A run is where its dates say: an encoder's clock is not the server's, and each run is set right anew.
@@ -73,7 +86,10 @@ impl Window {
         runs.dedup_by_key(|run| run.0);
         for (run, start_ms) in runs {
             let tracks = [Track::Video, Track::Audio].into_iter().filter_map(|track| self.track(session, track, run));
-            let tracks: Vec<_> = tracks.collect();
+            let mut tracks: Vec<_> = tracks.collect();
+            if let Some(video) = tracks.iter_mut().find(|track| track.video) {
+                self.add_renditions(session, renditions, run, video);
+            }
             if !tracks.is_empty() {
                 periods.push(Period { id: run, start_ms, tracks });
             }
@@ -105,18 +121,58 @@ impl Window {
         });
         let base = folder(&session.name, track);
         Some(mpd::Track {
-            id: directory(track),
             video: track == Track::Video,
-            codecs: header.summary.codec.clone(),
-            bandwidth: held.rates().0.max(1),
-            resolution,
-            rate_hz,
+            representations: vec![Representation {
+                id: directory(track).to_owned(),
+                codecs: header.summary.codec.clone(),
+                bandwidth: held.rates().0.max(1),
+                resolution,
+                rate_hz,
+                initialization: format!("{base}/{}", Name::Header(first.header.into())),
+                media: format!("{base}/$Number$.m4s"),
+            }],
             timescale: header.timescale,
             offset: first.run_start_ms * timescale / 1_000,
-            initialization: format!("{base}/init-{}.mp4", first.header),
-            media: format!("{base}/$Number$.m4s"),
             first_number: first.msn,
             segments: timeline.collect(),
         })
+    }
+
+    /// A file of a rendition by its source's session, as [`Self::add_renditions`] names it. What the rendition has yet to come to is waited for.
+    pub(super) fn aligned(&self, track: Track, name: &str) -> Answer<Media> {
+        let held = self.held(track);
+        let newest = held.last().map(|segment| segment.opened);
+        let (found, is_ahead) = match Name::parse(name) {
+            Some(Name::Segment(msn)) => {
+                let ahead = newest.map_or(1, |newest| msn.saturating_sub(newest.msn));
+                let is_open = held.segment(msn).is_some_and(|segment| !segment.closed);
+                (held.segment_pieces(msn), is_open || (1..=GUIDED_AHEAD_MAX).contains(&ahead))
+            }
+            Some(Name::Header(run)) => {
+                let of_run = held.segments_from(0).rfind(|segment| segment.opened.discontinuities == run);
+                let header = of_run.and_then(|segment| held.header_bytes(segment.opened.header.into()));
+                (header.map(|bytes| vec![bytes]), newest.is_none_or(|newest| run > newest.discontinuities))
+            }
+            Some(Name::Part(_)) | None => (None, false),
+        };
+        match found {
+            Some(pieces) => Answer::Ready(Media { track, pieces, arrived: None }),
+            None if is_ahead && !self.ended => Answer::Wait,
+            None => Answer::Refused(Refusal::NotFound),
+        }
+    }
+
+    /// Renditions of a run's picture. Their files are named by the source's session, and their headers by the run: nobody may have asked for them, so
+    /// that they have no session of their own yet. See [`Self::aligned`].
+    fn add_renditions(&self, session: &Session, renditions: &[Rendition], run: u64, video: &mut mpd::Track) {
+        let header = self.held(Track::Video).segments().rfind(|segment| segment.opened.discontinuities == run);
+        let header = header.and_then(|segment| self.header(Track::Video, segment.opened.header));
+        let Some(summary) = header.map(|header| &header.summary).filter(|summary| is_decodable(summary)) else {
+            return;
+        };
+        let Some(Shape::Video { width, height }) = summary.shape else { return };
+        let offers = renditions.iter().rev().filter_map(|of| Offer::of(of, (width, height), playlist_name));
+        let base = folder(&session.name, Track::Video);
+        video.representations.extend(offers.map(|offer| offer.representation(&base, run)));
     }
 }

@@ -1,8 +1,11 @@
 //! A rendition as the source's multivariant playlist offers it, whether or not it is being made. Beside [`super::text`].
+use millstream_proto::dash::mpd::Representation;
 use millstream_proto::hls::multivariant::Variant;
+use millstream_proto::id::RenditionName;
 use millstream_proto::media::Track;
 
 use crate::config::Rendition;
+use crate::package::file_name::Name;
 
 /// A segment may be this much above the rate that an encoder is set to, percent.
 const PEAK_PERCENT: u64 = 150;
@@ -12,6 +15,7 @@ const LEVELS: [(&str, u64); 4] = [("1E", 414_720), ("1F", 921_600), ("28", 2_097
 
 /// What is said of a rendition.
 pub(super) struct Offer {
+    name: RenditionName,
     uri: String,
     codec: String,
     size: (u32, u32),
@@ -25,6 +29,7 @@ impl Offer {
         let pixels = u64::from(size.0) * u64::from(size.1);
         let level = LEVELS.iter().find(|(_, most)| pixels <= *most).map_or("33", |(level, _)| level);
         Some(Self {
+            name: rendition.name.clone(),
             uri: format!("{}/{}", rendition.name, name(Track::Video)),
             codec: format!("avc1.42C0{level}"),
             size,
@@ -46,6 +51,20 @@ impl Offer {
             codecs: [Some(self.codec.as_str()), sound].into_iter().flatten().collect(),
             resolution: Some(self.size),
             frame_rate,
+        }
+    }
+
+    /// Beside the source's representation in that run; its files are below the rendition's path, in a folder of the source's session.
+    pub(super) fn representation(self, folder: &str, run: u64) -> Representation {
+        let base = format!("{}/{folder}", self.name);
+        Representation {
+            id: self.name.to_string(),
+            codecs: self.codec,
+            bandwidth: self.video_bps * PEAK_PERCENT / 100,
+            resolution: Some(self.size),
+            rate_hz: None,
+            initialization: format!("{base}/{}", Name::Header(run)),
+            media: format!("{base}/$Number$.m4s"),
         }
     }
 }

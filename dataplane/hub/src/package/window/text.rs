@@ -7,8 +7,8 @@ use millstream_proto::hls::media::{MediaPlaylist, Part, Report, Segment};
 use millstream_proto::hls::multivariant::{Audio, Multivariant, Variant};
 use millstream_proto::media::Track;
 
+use super::beside::{Beside, Position};
 use super::held::{self, Held};
-use super::offer::Offer;
 use super::{Answer, Refusal, Window, playlist_name};
 use crate::config::Rendition;
 use crate::package::change::Session;
@@ -26,14 +26,19 @@ const FRAME_RATES: [f64; 12] =
 
 impl Window {
     /// The playlist of a track; `skip` leaves out what a player that knows an older one has.
-    pub(super) fn text(&mut self, session: &Session, track: Track, skip: bool) -> Bytes {
+    pub(super) fn text(&mut self, session: &Session, track: Track, skip: bool, beside: &[Beside]) -> Bytes {
         let skips = skip && can_skip(session);
-        if let Some(text) = self.held(track).texts.get(usize::from(skips)).and_then(Option::as_ref) {
+        let reports = self.reports_beside(track, beside);
+        if let Some((of, text)) = self.held(track).texts.get(usize::from(skips)).and_then(Option::as_ref)
+            && *of == reports
+        {
             return text.clone();
         }
-        let text = Bytes::from(self.render(session, track, skips).to_text());
+        let mut playlist = self.render(session, track, skips);
+        playlist.reports.extend_from_slice(&reports);
+        let text = Bytes::from(playlist.to_text());
         if let Some(place) = self.held_mut(track).texts.get_mut(usize::from(skips)) {
-            *place = Some(text.clone());
+            *place = Some((reports, text.clone()));
         }
         text
     }
@@ -76,9 +81,8 @@ impl Window {
     }
 
     pub(super) fn report(&self, track: Track, uri: &'static str) -> Option<Report<'static>> {
-        let last = self.held(track).segments().rev().find(|segment| !segment.parts.is_empty() || segment.closed)?;
-        let last_part = (last.parts.len() as u64).saturating_sub(1);
-        Some(Report { uri, last_msn: last.opened.msn, last_part })
+        let Position { msn, part } = self.position(track)?;
+        Some(Report { uri: uri.into(), last_msn: msn, last_part: part })
     }
 
     /// The playlist over those of the tracks. `settled`: no more tracks are waited for.
@@ -111,10 +115,7 @@ impl Window {
         let codecs =
             [Track::Video, Track::Audio].into_iter().filter_map(header).map(|header| header.summary.codec.as_str());
         let rates = [&self.video, &self.audio].map(Held::rates);
-        let resolution = header(Track::Video).and_then(|header| match header.summary.shape {
-            Some(Shape::Video { width, height }) => Some((width, height)),
-            _ => None,
-        });
+        let resolution = self.picture().filter(|_| video);
         let channels = header(Track::Audio).and_then(|header| match header.summary.shape {
             Some(Shape::Audio { channels, .. }) => Some(channels),
             _ => None,
@@ -128,11 +129,7 @@ impl Window {
             frame_rate: self.video.frame_rate().filter(|_| video),
         };
         let sound = header(Track::Audio).map(|header| header.summary.codec.as_str());
-        // A worker decodes no other codec.
-        let is_avc = header(Track::Video).is_some_and(|header| header.summary.codec.starts_with("avc1"));
-        let resolution_of_avc = resolution.filter(|_| is_avc);
-        let offer = |rendition| Offer::of(rendition, resolution_of_avc?, name);
-        let offers: Vec<_> = renditions.iter().rev().filter_map(offer).collect();
+        let offers = if video { self.offers(renditions, name) } else { Vec::new() };
         let mut also: Vec<_> = offers.iter().map(|offer| offer.variant(sound, rates[1], main.frame_rate)).collect();
         // With a watermark the source's picture, which has none, is not offered beside those that have it.
         let is_marked = renditions.iter().any(|rendition| rendition.marked) && !also.is_empty();

@@ -5,7 +5,7 @@
 window.millstreamGrant = ({ onDenied, note, inside = '' }) => {
   const CREDENTIALS = ['token', 'jwt', 'sign'];
   // Of the page alone.
-  const OF_PAGE = ['embed'];
+  const OF_PAGE = ['embed', 'level'];
   const AGAIN_MS = 2000;
   const TIMEOUT_MS = 8000;
 

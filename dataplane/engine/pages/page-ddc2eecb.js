@@ -27,6 +27,9 @@
   // A track that the player has not is waited for so long before the player starts again with it, so often at most.
   const LATE_AFTER_MS = 1500;
   const LATE_TRIES_MAX = 3;
+  // The level that leaves the choice to the player, and the stream as its publisher sends it.
+  const AUTO = 'auto';
+  const SOURCE = 'source';
   // How far back the first step goes.
   const BACK_S = 30;
   // A picture that stands still after the server has said that the stream is over has shown its end.
@@ -46,6 +49,8 @@
   const plainUrl = (name) => new URL(name + location.search, location.href).href;
 
   let chosen = asked;
+  // Which of the stream's renditions is played; where it has none of that name any more, the player chooses.
+  let level = new URLSearchParams(location.search).get('level') || AUTO;
   let way = null;
   let playing = null;
   // The page's own part of the state: what the player does. What is shown also depends on what the server says.
@@ -98,6 +103,8 @@
     get ways() { return record; },
     get past() { return past; },
     get report() { return said(); },
+    get level() { return level; },
+    get levels() { return levels(); },
     grants: grants.shown,
   };
   window.millstream = shown;
@@ -283,6 +290,10 @@
     });
   }
 
+  // Names of the renditions, the largest first; none of a stream that has none.
+  const levels = () => (live.renditions || []).map((one) => one.name).reverse();
+  const levelNow = () => ([AUTO, SOURCE, ...levels()].includes(level) ? level : AUTO);
+
   const isOff = (name) => Boolean(live.outputs) && live.outputs[name] === false;
 
   function usable() {
@@ -330,6 +341,8 @@
       playing = way.open({
         video,
         past,
+        // Where there are renditions: the one to play, `auto` or `source`; else null.
+        level: levels().length ? levelNow() : null,
         url,
         plainUrl,
         swap: grants.swap,
@@ -418,6 +431,7 @@
     if (said.publication && said.publication !== before.publication) record = {};
     showNotes();
     markChoice();
+    showLevels();
     seen = seen || isOnAir();
     // Nobody waits for the picture of a stream that is not there: its start counts from when it is.
     if (!isOnAir() || said.state === 'waiting') report.rests();
@@ -569,6 +583,7 @@
 
   function goBack() {
     past = { behind: BACK_S };
+    showLevels();
     retryMs = RETRY_FIRST_MS;
     show('connecting', '');
     connect();
@@ -577,10 +592,40 @@
 
   function toLive() {
     past = null;
+    showLevels();
     retryMs = RETRY_FIRST_MS;
     show('connecting', '');
     connect();
     showPast();
+  }
+
+  // The menu of renditions: only of a stream that has some, and live.
+  function showLevels() {
+    const all = levels();
+    const menu = $('level');
+    const known = [AUTO, SOURCE, ...all];
+    $('levels').hidden = !all.length || Boolean(past);
+    if ([...menu.options].map((option) => option.value).join() !== known.join()) {
+      const of = (name) => (live.renditions || []).find((one) => one.name === name);
+      const source = (live.tracks || []).find((track) => track.kind === 'video' && track.height);
+      const label = (name) => {
+        if (name === AUTO) return 'Automatic';
+        if (name === SOURCE) return source ? 'Original (' + source.width + ' × ' + source.height + ')' : 'Original';
+        return name + ' (' + of(name).width + ' × ' + of(name).height + ')';
+      };
+      menu.replaceChildren(...known.map((name) => new Option(label(name), name)));
+    }
+    if (document.activeElement !== menu || menu.value === '') menu.value = levelNow();
+  }
+
+  function chooseLevel(name) {
+    if (name === level) return;
+    level = name;
+    // A player that can switch does so at the next segment; the others begin anew.
+    if (playing && playing.setLevel && playing.setLevel(name)) return;
+    retryMs = RETRY_FIRST_MS;
+    show('connecting', '');
+    connect();
   }
 
   function choose(name) {
@@ -626,6 +671,7 @@
   for (const button of document.querySelectorAll('[data-choose]')) {
     button.addEventListener('click', () => choose(button.dataset.choose));
   }
+  $('level').addEventListener('change', () => chooseLevel($('level').value));
   if ($('past')) {
     $('goback').addEventListener('click', goBack);
     $('tolive').addEventListener('click', toLive);
@@ -645,7 +691,7 @@
   window.addEventListener('pagehide', () => { closing = 1; discard(); });
   window.addEventListener('pageshow', (event) => { if (event.persisted && closing) connect(); closing = 0; });
   document.addEventListener('keydown', (event) => {
-    const typing = event.target instanceof HTMLInputElement;
+    const typing = event.target instanceof HTMLInputElement || event.target instanceof HTMLSelectElement;
     if (event.key === 'm' && !typing && !event.ctrlKey && !event.metaKey && !event.altKey) video.muted = !video.muted;
   });
 

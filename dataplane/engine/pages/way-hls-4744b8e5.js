@@ -1,4 +1,4 @@
-// The way that scales through caches: `live.m3u8` with low-latency parts, through hls.js, or through the browser's own player on Safari,
+// The way that scales through caches: `live.m3u8`, or `index.m3u8` where the stream has renditions, with low-latency parts, through hls.js, or through the browser's own player on Safari,
 // which knows low latency itself. In the past of a stream that is recorded (`page.past`) it plays `dvr.m3u8`, as far behind as the visitor likes.
 // Registers itself for `page.js`.
 'use strict';
@@ -32,12 +32,25 @@
   const native = () => /apple/i.test(navigator.vendor || '') && document.createElement('video').canPlayType(TYPE) !== '';
 
   const PAST = { backBufferLength: 60, maxLiveSyncPlaybackRate: 1 };
-  const source = (page) => (page.past ? 'dvr.m3u8' : 'live.m3u8');
+  const source = (page) => (page.past ? 'dvr.m3u8' : page.level ? 'index.m3u8' : 'live.m3u8');
+  // Until something has been measured: a rendition that nobody watches has to be made first, so a player begins with the stream itself.
+  const LEVELS = { abrEwmaDefaultEstimate: 20e6, abrEwmaDefaultEstimateMax: 20e6 };
+
+  // Which of the player's levels that is: `auto` is none in particular, and the stream itself is the one that is in no folder of its own.
+  function levelOf(levels, name) {
+    if (name === 'auto') return -1;
+    const id = location.pathname.split('/').at(-2);
+    const isOf = ({ url }) => {
+      const [above, folder] = new URL([].concat(url)[0], location.href).pathname.split('/').slice(-3);
+      return name === 'source' ? folder === id && above !== id : folder === name && above === id;
+    };
+    return levels.findIndex(isOf);
+  }
 
   function openWithLibrary(page) {
     const { video, past } = page;
     // Whatever hls.js asks for, it asks for by the grant of now: only the addresses change.
-    const hls = new Hls({ ...settings, ...(past ? PAST : {}), xhrSetup: (xhr, address) => xhr.open('GET', page.swap(address), true) });
+    const hls = new Hls({ ...settings, ...(past ? PAST : {}), ...(page.level ? LEVELS : {}), xhrSetup: (xhr, address) => xhr.open('GET', page.swap(address), true) });
     let healed = 0;
     let jumped = 0;
     let isThere = !past;
@@ -99,6 +112,11 @@
 
     hls.on(Hls.Events.ERROR, page.current(onError));
     hls.on(Hls.Events.MANIFEST_PARSED, page.current(() => {
+      if (page.level) {
+        const level = levelOf(hls.levels, page.level);
+        if (level >= 0) hls.loadLevel = level;
+        else hls.startLevel = Math.max(0, levelOf(hls.levels, 'source'));
+      }
       page.made(codecs());
       page.play();
     }));
@@ -119,6 +137,13 @@
         return level ? level.averageBitrate || level.bitrate : 0;
       },
       range,
+      // With the next segment; false: there is no such level.
+      setLevel(name) {
+        const level = levelOf(hls.levels, name);
+        if (name !== 'auto' && level < 0) return false;
+        hls.nextLevel = level;
+        return true;
+      },
       toLive() {
         if (past) return;
         if (hls.latency > LATENCY_MAX_S && hls.liveSyncPosition) video.currentTime = hls.liveSyncPosition;

@@ -1,9 +1,11 @@
-// The way of DASH players: `manifest.mpd` through dash.js, some seconds behind. Registers itself for `page.js`.
+// The way of DASH players: `manifest.mpd`, or `index.mpd` where the stream has renditions, through dash.js, some seconds behind. Registers itself for `page.js`.
 'use strict';
 (window.millstreamWays = window.millstreamWays || {}).dash = (() => {
   // Segments are whole before they are listed, so the newest two of them are the least that a player can sit on.
   const LIVE_DELAY_S = 4;
   const LATENCY_MAX_S = 10;
+  // Until something has been measured: a rendition that nobody watches has to be made first, so a player begins with the stream itself.
+  const FIRST_KBIT_S = 20000;
   const settings = {
     debug: { logLevel: 0 },
     streaming: {
@@ -18,7 +20,7 @@
 
   function open(page) {
     const { video } = page;
-    const source = page.url('manifest.mpd');
+    const source = page.url(page.level ? 'index.mpd' : 'manifest.mpd');
     // It leaves a listener for `canplay` behind that fails when the next player has something to show: what it adds goes with it.
     const added = [];
     video.addEventListener = (type, listener, options) => {
@@ -27,6 +29,7 @@
     };
     const player = dashjs.MediaPlayer().create();
     player.updateSettings(settings);
+    if (page.level) player.updateSettings({ streaming: { abr: { initialBitrate: { video: FIRST_KBIT_S } } } });
     player.addRequestInterceptor((request) => {
       request.url = page.swap(request.url);
       return Promise.resolve(request);
@@ -59,7 +62,19 @@
     });
     const { events } = dashjs.MediaPlayer;
     player.on(events.ERROR, onError);
-    player.on(events.STREAM_INITIALIZED, page.current(() => page.made(codecs())));
+    // The stream itself is the representation `v`; the others have their renditions' names. False: there is no such level.
+    function setLevel(name) {
+      const id = name === 'source' ? 'v' : name;
+      const isAuto = name === 'auto';
+      if (!isAuto && !player.getRepresentationsByType('video').some((one) => one.id === id)) return false;
+      player.updateSettings({ streaming: { abr: { autoSwitchBitrate: { video: isAuto } } } });
+      if (!isAuto) player.setRepresentationForTypeById('video', id);
+      return true;
+    }
+    player.on(events.STREAM_INITIALIZED, page.current(() => {
+      if (page.level && page.level !== 'auto') setLevel(page.level);
+      page.made(codecs());
+    }));
     const ended = page.current(page.ended);
     video.addEventListener('ended', ended);
     // It starts the element itself, and reloads the manifest only if it has seen that.
@@ -74,6 +89,7 @@
         const all = ['video', 'audio'].map((kind) => (player.isReady() ? player.getCurrentRepresentationForType(kind) : null));
         return all.reduce((sum, one) => sum + (one ? one.bandwidth || 0 : 0), 0);
       },
+      setLevel: (name) => player.isReady() && setLevel(name),
       toLive() {
         if (player.isReady() && player.isDynamic() && player.getCurrentLiveLatency() > LATENCY_MAX_S) player.seekToOriginalLive();
       },

@@ -22,6 +22,9 @@
   const PROBE_MS = 5000;
   const PROBE_FLOWS_MS = 1500;
 
+  // A rendition is a stream of its own; left to choose, this player plays the stream itself.
+  const file = ({ level }) => (level && level !== 'auto' && level !== 'source' ? level + '/live.flv' : 'live.flv');
+
   function open(page) {
     const { video } = page;
     let bits = 0;
@@ -108,7 +111,7 @@
       return [info.videoCodec && ['video', info.videoCodec], info.audioCodec && ['audio', info.audioCodec]].filter(Boolean);
     }
 
-    const player = window.millstreamFlv(page.url('live.flv'), { maxS: LATENCY_MAX_S, remainS: LATENCY_REMAIN_S, keptS: KEPT_S });
+    const player = window.millstreamFlv(page.url(file(page)), { maxS: LATENCY_MAX_S, remainS: LATENCY_REMAIN_S, keptS: KEPT_S });
     // Later, since mpegts.js goes on with itself in the call that reports an error, and what answers an error may destroy it.
     const failed = page.current(onError);
     player.on(mpegts.Events.ERROR, (...about) => setTimeout(failed, 0, ...about));

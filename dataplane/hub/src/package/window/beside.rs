@@ -1,0 +1,95 @@
+//! What a window's playlists say of those of other windows that players switch to: a stream's of its renditions', and a rendition's of its
+//! source's and of the other renditions' (RFC 8216bis 4.4.5.4). Renditions are cut where their source is, so that one of which nothing is known
+//! here is taken to be where this window is: one that nobody has asked for will be there when it answers. Beside [`super::text`].
+use millstream_proto::codec::{Shape, Summary};
+use millstream_proto::hls::media::Report;
+use millstream_proto::media::Track;
+
+use super::offer::Offer;
+use super::{Window, playlist_name};
+use crate::config::Rendition;
+use crate::decodable::Undecodable;
+
+/// The newest segment of a playlist, and the index of its last part.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Position {
+    /// Media sequence number of the segment.
+    pub msn: u64,
+    /// The part's index in it.
+    pub part: u64,
+}
+
+/// The playlists of another window that are in the same multivariant playlist.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Beside {
+    /// Where they are, seen from the window's own: ends with a slash.
+    pub path: String,
+    /// They are those of the stream itself; players play its sound beside each rendition.
+    pub is_source: bool,
+    /// Where its picture is, if that is known here.
+    pub video: Option<Position>,
+    /// The same of its sound.
+    pub audio: Option<Position>,
+}
+
+impl Window {
+    /// Where a track's playlist is; `None`: there is nothing in it yet.
+    pub fn position(&self, track: Track) -> Option<Position> {
+        let last = self.held(track).segments().rev().find(|segment| !segment.parts.is_empty() || segment.closed)?;
+        Some(Position { msn: last.opened.msn, part: (last.parts.len() as u64).saturating_sub(1) })
+    }
+
+    /// Size of the newest picture, pixels.
+    pub(super) fn picture(&self) -> Option<(u32, u32)> {
+        match self.held(Track::Video).newest_header()?.summary.shape? {
+            Shape::Video { width, height } => Some((width, height)),
+            Shape::Audio { .. } => None,
+        }
+    }
+
+    /// Those of a stream's renditions that players may ask for beside this window, whether it is the stream's or a rendition's.
+    pub fn offered<'a>(&self, renditions: &'a [Rendition]) -> impl Iterator<Item = &'a Rendition> {
+        let source = match self.guide() {
+            Some(guide) => guide.picture,
+            None => self.picture().filter(|_| self.is_decodable()),
+        };
+        renditions.iter().filter(move |rendition| source.is_some_and(|source| rendition.size_of(source).is_some()))
+    }
+
+    fn is_decodable(&self) -> bool {
+        self.held(Track::Video).newest_header().is_some_and(|header| is_decodable(&header.summary))
+    }
+
+    /// The same, as the multivariant playlist and the manifest have them, the largest first.
+    pub(super) fn offers(&self, renditions: &[Rendition], name: fn(Track) -> &'static str) -> Vec<Offer> {
+        let Some(source) = self.picture().filter(|_| self.is_decodable()) else { return Vec::new() };
+        renditions.iter().rev().filter_map(|rendition| Offer::of(rendition, source, name)).collect()
+    }
+
+    /// What a track's playlist says of the others.
+    pub(super) fn reports_beside(&self, track: Track, beside: &[Beside]) -> Vec<Report<'static>> {
+        // A rendition's own sound is in its own multivariant playlist alone.
+        if track == Track::Audio && self.guide().is_some() {
+            return Vec::new();
+        }
+        let mut reports = Vec::new();
+        for Beside { path, is_source, video, audio } in beside {
+            for (of, at) in [(Track::Video, video), (Track::Audio, audio)] {
+                if of == Track::Video || *is_source {
+                    let at = at.or_else(|| self.position(of));
+                    reports.extend(at.map(|Position { msn, part }| Report {
+                        uri: format!("{path}{}", playlist_name(of)).into(),
+                        last_msn: msn,
+                        last_part: part,
+                    }));
+                }
+            }
+        }
+        reports
+    }
+}
+
+/// Whether renditions can be made of a picture.
+pub(super) fn is_decodable(Summary { codec, shape, unusual }: &Summary) -> bool {
+    Undecodable::of(codec, *shape, *unusual).is_none()
+}
