@@ -91,6 +91,9 @@ impl Ladders {
     /// Looks at streams that have just begun; called a few times a second.
     pub(crate) async fn look_at_fresh(&self, engine: &Remote, app: &str) {
         let fresh: Vec<Id> = self.asked().fresh.keys().cloned().collect();
+        if fresh.is_empty() {
+            return;
+        }
         let mut lives = Vec::new();
         for stream in &fresh {
             if let Ok(Ok(Some(live))) = timeout(WAIT, engine.look(stream)).await {
@@ -109,10 +112,13 @@ impl Ladders {
     /// Looks at all streams on air.
     pub(crate) async fn look_at_all(&self, lives: &[Live], engine: &Remote, app: &str) {
         self.look(lives, engine, app).await;
-        let on_air: HashSet<&str> =
-            lives.iter().filter(|live| live.publisher.is_some()).map(|live| live.id.as_str()).collect();
-        let is_over = |id: &&Id| !on_air.contains(id.as_str());
-        let over: Vec<Id> = self.asked().of_streams.keys().filter(is_over).cloned().collect();
+        // Who comes back to a stream that is still there finds it as it was.
+        let there: HashSet<&str> = lives.iter().map(|live| live.id.as_str()).collect();
+        let over: Vec<Id> = {
+            let asked = self.asked();
+            let is_over = |id: &&Id| !there.contains(id.as_str()) || !is_asked(&asked.choosings, id);
+            asked.of_streams.keys().filter(is_over).cloned().collect()
+        };
         for id in over {
             self.take_back(&id, engine).await;
         }

@@ -1,16 +1,20 @@
 //! Carries out what event hooks order. Before it: [`millstream_hook_steps::post`]; after it: the engine.
+use std::collections::HashMap;
 use std::sync::{Mutex, PoisonError};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use millstream_engine::Remote;
 use millstream_hook_steps::hearing::{Deed, Ordered};
 use millstream_hook_steps::post::Carrier;
+use millstream_proto::id::Id;
 use tokio::runtime::Handle;
 use tokio::sync::mpsc::{Receiver, channel};
 use tokio::time::timeout;
 
-/// Orders that wait: those of four calls.
-const WAITING_MAX: usize = 256;
+/// Orders that wait: those of sixteen calls.
+const WAITING_MAX: usize = 1_024;
+/// Orders of a second about one stream: a hook that loses its way floods no viewer and no store.
+const OF_STREAM_MAX: u32 = 10;
 /// Shards answer within this time, or not at all.
 const WAIT: Duration = Duration::from_secs(2);
 
@@ -33,8 +37,18 @@ impl Orders {
     pub(crate) fn go_to(&self, engine: Remote, runtime: &Handle) {
         let Some(mut receiver) = self.0.lock().unwrap_or_else(PoisonError::into_inner).take() else { return };
         runtime.spawn(async move {
+            let (mut second, mut of_streams) = (Instant::now(), HashMap::<Id, u32>::new());
             while let Some(ordered) = receiver.recv().await {
                 let stream = &ordered.stream;
+                if second.elapsed() >= Duration::from_secs(1) {
+                    (second, of_streams) = (Instant::now(), HashMap::new());
+                }
+                let count = of_streams.entry(stream.clone()).or_default();
+                *count += 1;
+                if *count > OF_STREAM_MAX {
+                    ordered.is_dropped();
+                    continue;
+                }
                 let done = async {
                     match &ordered.deed {
                         Deed::Record(wanted) => engine.record(stream, *wanted).await,

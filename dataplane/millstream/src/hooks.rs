@@ -171,9 +171,7 @@ impl Hooks {
                 wait = TRIM_EVERY;
                 let Some(hooks) = hooks.upgrade() else { return };
                 let trim = move || {
-                    let bindings: Vec<Binding> =
-                        locked(&hooks.in_force).iter().map(|(binding, _)| binding.clone()).collect();
-                    hooks.modules.trim(&bindings);
+                    hooks.modules.trim(&hooks.bindings());
                 };
                 let _ = tokio::task::spawn_blocking(trim).await;
             }
@@ -281,6 +279,16 @@ impl Hooks {
     /// Which motion hook looks at which stream, for who keeps workers.
     pub(crate) fn watchers(&self) -> &Arc<Watchers> {
         &self.watchers
+    }
+
+    /// All bindings in force.
+    fn bindings(&self) -> Vec<Binding> {
+        let (in_force, beside) = (locked(&self.in_force).clone(), locked(&self.beside).clone());
+        let of_sessions = in_force.into_iter().map(|(binding, _)| binding);
+        let of_events = beside.events.into_iter().map(|(binding, _)| binding);
+        let of_renditions = beside.policies.into_iter().map(|(binding, _)| binding);
+        let of_motion = beside.motions.into_iter().map(|(binding, _)| binding);
+        of_sessions.chain(of_events).chain(of_renditions).chain(of_motion).collect()
     }
 
     /// To be held while a replay runs.

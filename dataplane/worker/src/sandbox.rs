@@ -252,7 +252,7 @@ mod tests {
         let Ok(last) = std::env::var(INSIDE) else { return };
         let hooks = last == "hooks";
         let sandbox = super::enter(if hooks { super::Code::OfHooks } else { super::Code::Own });
-        super::make_room(3, 2, 1);
+        super::make_room(3, 2, usize::from(hooks));
         assert!(sandbox.no_new_privs && sandbox.seccomp && sandbox.limits, "{sandbox:?}");
         std::thread::spawn(|| vec![1_u8; 300 << 20].iter().map(|byte| u64::from(*byte)).sum::<u64>()).join().unwrap();
         let port = std::env::var("PORT").unwrap();

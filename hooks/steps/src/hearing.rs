@@ -27,6 +27,9 @@ pub const BATCH_MAX: usize = 256;
 /// And their bytes, about.
 const BATCH_BYTES_MAX: usize = 256 << 10;
 
+/// Names and values of a marker: each viewer gets them.
+const MARKER_BYTES_MAX: usize = 4 << 10;
+
 /// Who is told: a hook, or in tests something else.
 pub trait Hearer: Send + Sync {
     /// Takes notices, and says what is to be done.
@@ -216,7 +219,14 @@ impl Hearing {
         let deed = match order.kind.as_str() {
             "record-start" => Some(Deed::Record(true)),
             "record-stop" => Some(Deed::Record(false)),
-            "marker" => Some(Deed::Mark(order.detail.into_iter().map(|pair| (pair.name, pair.value)).collect())),
+            "marker" => {
+                let pairs: Arc<[_]> = order.detail.into_iter().map(|pair| (pair.name, pair.value)).collect();
+                if pairs.iter().map(|(name, value)| name.len() + value.len()).sum::<usize>() > MARKER_BYTES_MAX {
+                    self.numbers.ordered("dropped");
+                    return None;
+                }
+                Some(Deed::Mark(pairs))
+            }
             _ => None,
         };
         let stream = Id::new(&order.name).ok().filter(|stream| !stream.is_rendition());

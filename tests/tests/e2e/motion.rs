@@ -14,6 +14,8 @@ use millstream_tests::tools::ffprobe;
 use millstream_tests::{eventually, seconds};
 use serde_json::{Value, json};
 
+use crate::hooks::{built, upload};
+
 const CONFIG: &str = "[stream_defaults]\non_unpublish = \"end\"\n[webhooks]\nallow = [\"127.0.0.0/8\"]\n";
 
 fn settings() -> Value {
@@ -183,4 +185,46 @@ fn keyframes_alone_are_enough_for_what_stays_a_while() {
     eventually("motion is found", seconds(40), || {
         (server.metric("millstream_motion_events_total") >= 1.0).then_some(())
     });
+}
+
+#[test]
+fn a_motion_hook_looks_in_place_of_the_detector_in_a_worker_that_may_run_it() {
+    let (server, mut client, receiver) = start("cam");
+    // What the built-in detector would need is more than there is.
+    let deaf = json!({ "settings": { "motion_percent": 100 } });
+    client.request("PATCH", "/api/v1/streams/cam", "If-Match: *\r\n", Some(&deaf)).is(200);
+    let _push = publish(&server, "cam", Clip::passing());
+    eventually("it is watched", seconds(20), || (watched(&mut client, "cam")["watched"] == true).then_some(()));
+    let [first] = workers(&server)[..] else { panic!("{:?}", workers(&server)) };
+    assert!(!proc::command(first).contains("--hooks"), "{}", proc::command(first));
+    client.request("PUT", "/api/v1/hooks/motion", "", Some(&json!({ "kind": "motion" }))).is(201);
+    let (status, version) = upload(&server, &client, "motion", &built("motion"));
+    assert_eq!(status, 201, "{version}");
+    let binding = json!({ "hook": "motion", "point": "motion", "mode": "live", "stream": "cam" });
+    let bound = client.post("/api/v1/hook-bindings", &binding).is(201).json.clone();
+    assert_eq!(bound["not_in_force"], json!([]), "{bound}");
+    let began = what(&told(&receiver, "motion", seconds(60)));
+    println!("{began}");
+    assert!(began["active"] == true && began["label"] == "motion", "{began}");
+    let region = |name: &str| began["regions"][0][name].as_f64().expect("a part of the picture");
+    assert!(region("x") + region("width") <= 1.0 && region("y") + region("height") <= 1.0, "{began}");
+    assert_eq!(get(server.http, &format!("/cam/{}", began["picture"].as_str().expect("a path"))).status, 200);
+    let over = what(&told(&receiver, "motion", seconds(40)));
+    assert!(over["active"] == false && over["from_unix_ms"] == began["from_unix_ms"], "{over}");
+    // It runs in a worker, kept in as the others are; its calls are counted.
+    let hooked = workers(&server);
+    assert!(hooked.len() == 1 && proc::command(hooked[0]).contains("--hooks"), "{hooked:?}");
+    let calls = "millstream_hook_cpu_seconds_count{hook=\"motion\",version=\"1\"} ";
+    let count = |text: &str| text.lines().find_map(|line| line.strip_prefix(calls)?.trim().parse::<f64>().ok());
+    eventually("calls are counted", seconds(10), || count(&server.metrics()).filter(|calls| *calls > 20.0));
+    assert!(!server.log.text().contains("the worker's sandbox is without"), "{}", server.log.text());
+    // Off, the built-in detector looks again, in the same worker.
+    let path = format!("/api/v1/hook-bindings/{}", bound["id"].as_str().expect("an id"));
+    client.request("PATCH", &path, "If-Match: *\r\n", Some(&json!({ "mode": "off" }))).is(200);
+    eventually("it is watched by the detector", seconds(20), || {
+        let calls = count(&server.metrics());
+        std::thread::sleep(seconds(2));
+        (calls == count(&server.metrics()) && watched(&mut client, "cam")["watched"] == true).then_some(())
+    });
+    assert_eq!(workers(&server), hooked);
 }

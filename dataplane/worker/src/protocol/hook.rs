@@ -65,7 +65,7 @@ impl HookTally {
     /// Upper bounds of the classes of CPU time, microseconds.
     pub const CPU_US: [u64; 8] = [10, 25, 50, 100, 200, 500, 1_000, 5_000];
     /// Lines of one tally.
-    pub const LINES_MAX: usize = 32;
+    pub const LINES_MAX: usize = 16;
 
     /// A call took so long.
     pub fn took(&mut self, cpu_us: u64) {

@@ -3,7 +3,7 @@ use std::fs;
 use std::os::unix::fs::PermissionsExt as _;
 use std::time::{Duration, SystemTime};
 
-use millstream_hooks::{ArtifactCache, Cached, Hook, Settings, World};
+use millstream_hooks::{ArtifactCache, Cached, Hook, OpenError, Settings, World, open, seal};
 
 use crate::kit::{RUNTIME, guest, request};
 
@@ -50,6 +50,21 @@ fn what_was_kept_is_found_and_what_was_changed_is_not_used() {
     assert_eq!(cache.keep_only(&needed, SystemTime::UNIX_EPOCH).unwrap(), 0, "none is that old");
     assert_eq!(cache.keep_only(&needed, later).unwrap(), 1);
     assert!(matches!(cache.get(&sha256, World::Auth, &print), Cached::Found(_)));
+}
+
+#[test]
+fn sealed_code_is_taken_by_who_has_the_key_and_no_other() {
+    let compiled = RUNTIME.compile(&guest(World::Motion).core(), World::Motion).unwrap();
+    let (key, print) = ([7; 32], RUNTIME.fingerprint());
+    let sealed = seal(&key, &compiled).unwrap();
+    let opened = open(&key, &sealed, &print).unwrap();
+    assert_eq!((opened.report, opened.artifact.sha256()), (compiled.report, compiled.artifact.sha256()));
+    assert!(RUNTIME.load(&opened.artifact).is_ok());
+    let why = |key: &[u8; 32], bytes: &[u8], print: &[u8; 32]| open(key, bytes, print).unwrap_err();
+    assert_eq!(why(&[8; 32], &sealed, &print), OpenError::Mac);
+    assert_eq!(why(&key, &sealed, &[0; 32]), OpenError::Foreign);
+    assert_eq!(why(&key, &sealed[..sealed.len() - 1], &print), OpenError::Mac);
+    assert_eq!(why(&key, b"", &print), OpenError::Form);
 }
 
 /// The compiler's process has no pool of instances: its code must be good for the server's engine all the same.

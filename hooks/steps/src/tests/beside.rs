@@ -124,8 +124,16 @@ fn orders_are_followed_for_streams_of_the_binding_alone() {
     shadow.note(&stream, &told, from);
     assert_eq!(shadow.deliver().unwrap().orders.len(), 0);
     assert_eq!(of("shadow"), 4);
-    let (idle, _) = hearing(&rig, &of_events(Mode::Live), orders);
-    let idle = Hearing { hearer: None, ..idle };
+    let large = |_: &[events::Notice]| {
+        let mut order = order("marker", "cam");
+        order.detail[0].value = "x".repeat(5_000);
+        Ok(vec![order])
+    };
+    let (large, _) = hearing(&rig, &of_cam, large);
+    large.note(&stream, &told, from);
+    assert_eq!((large.deliver().unwrap().orders.len(), of("dropped")), (0, 2));
+    let (mut idle, _) = hearing(&rig, &of_events(Mode::Live), orders);
+    idle.hearer = None;
     assert!(!idle.note(&stream, &told, from));
     assert_eq!(rig.text("millstream_hook_notices_total{hook=\"hook-1\",version=\"1\",result=\"not_ready\"} "), 1);
     assert!(Hearing::new(&binding(1, Mode::Live), None, rig.numbers.of("hook-1", 1)).is_none());
@@ -263,7 +271,8 @@ fn where_a_policy_fails_the_next_one_is_not_asked() {
     let chosen = choose(&[Arc::clone(&first), next], &cam, &about, &[]).unwrap();
     assert!(chosen.rungs.unwrap_err().contains("20 ms"));
     assert_eq!(first.calls.lately(2).failures, 1);
-    let unready = Choosing { chooser: None, ..Arc::into_inner(first).unwrap() };
+    let mut unready = Arc::into_inner(first).unwrap();
+    unready.chooser = None;
     let chosen = choose(&[Arc::new(unready)], &cam, &about, &[]).unwrap();
     assert!(chosen.rungs.unwrap_err().contains("not ready"));
     let unknown = Live { publisher: Some(Publisher::default()), ..live() };
