@@ -293,7 +293,7 @@ fn the_console_says_why() {
     assert!(done.status.success(), "{}\n{}", done.stdout, done.stderr);
 }
 
-/// A worker that gets a twentieth of the time that it has to have.
+/// A worker that gets a sixtieth of the time that it has to have.
 struct Throttled {
     stop: std::sync::Arc<std::sync::atomic::AtomicBool>,
     thread: Option<std::thread::JoinHandle<()>>,
@@ -309,7 +309,7 @@ impl Throttled {
         let thread = std::thread::spawn(move || {
             while !told.load(std::sync::atomic::Ordering::Relaxed) {
                 signal("-STOP");
-                std::thread::sleep(millis(190));
+                std::thread::sleep(millis(590));
                 signal("-CONT");
                 std::thread::sleep(millis(10));
             }

@@ -41,7 +41,7 @@ function Edit({ hook, close, changed }) {
   const wrong = (field) => state.problem?.of(field);
   const shown = state.theirs && [state.theirs.url, state.theirs.stream, state.theirs.events.join(', '), state.theirs.enabled ? t('sends') : t('sends_not')].filter(Boolean).join(' · ');
   return html`<${Dialog} title=${hook ? t('change_webhook') : t('make_webhook')} close=${close}><form onSubmit=${submit}>
-    <${Field} label=${t('address')} hint=${t('webhook_url_hint')} wrong=${wrong('url')}>${(field) => html`<input ...${field} name="url" type="url" required maxlength="2048" spellcheck="false" autofocus placeholder=${t('webhook_placeholder')} value=${given.url} onInput=${change('url')} />`}<//>
+    <${Field} label=${t('address')} hint=${t('webhook_url_hint')} wrong=${wrong('url')}>${(field) => html`<input ...${field} name="url" type="url" required maxlength="2048" spellcheck="false" autofocus value=${given.url} onInput=${change('url')} />`}<//>
     <${Field} label=${t('stream')} hint=${t('binding_stream_hint')} wrong=${wrong('stream')}>${(field) => html`<input ...${field} name="stream" maxlength="64" spellcheck="false" value=${given.stream} onInput=${change('stream')} />`}<//>
     <fieldset><legend>${t('events')} <small>${t('webhook_events_hint')}</small></legend><div class="choices">${kinds.map((kind) => html`<label class="check" key=${kind}><input type="checkbox" name=${`event-${kind}`} checked=${given.events.includes(kind)} onChange=${choose(kind)} /><code>${kind}</code></label>`)}</div>
       ${wrong('events') && html`<small class="bad" role="alert">${wrong('events')}</small>`}</fieldset>
