@@ -2,7 +2,7 @@
 
     tls.py viewers PID CONTROL_PORT URL VIEWERS SECONDS [h1]   CPU that a process takes for what the server sends, as JSON
     tls.py files PID URL SECONDS [h1]                          the same for a file that is asked for again and again
-    tls.py shake CONTROL_PORT URL PER_SECOND SECONDS           so many handshakes a second, each for one request
+    tls.py idle PID CONTROL_PORT URL VIEWERS SECONDS [h1]      memory of viewers to whom nothing is sent
     tls.py result WORDS...                                     the lines of a run, from words like plain=0.41,0.40
 
 PID is whose CPU counts: the server, or nginx's worker in front of it."""
@@ -70,17 +70,20 @@ def files(pid, url, seconds, *mode):
     print(json.dumps({"requests": done, "us_each": round(cpu / done * 1e6, 1), "s_per_gb": round(cpu / (data / 1e9), 4)}))
 
 
-def shake(control, url, per_second, seconds):
-    per_second, seconds = int(per_second), int(seconds)
-    before = metric(control, "millstream_tls_handshakes_total")
-    count = per_second * seconds
-    load = h2load(url, count, "-n", str(count), "-r", str(per_second), "--h1")
-    out = load.communicate(timeout=seconds * 4 + 60)[0]
-    done = int(re.search(r"(\d+) succeeded", out).group(1))
-    took = re.search(r"finished in ([\d.]+)(m?s)", out)
-    took_s = float(took.group(1)) / (1000 if took.group(2) == "ms" else 1)
-    shaken = metric(control, "millstream_tls_handshakes_total") - before
-    print(json.dumps({"answered": done, "of": count, "handshakes": shaken, "per_s": round(shaken / took_s, 1)}))
+def idle(pid, control, url, count, seconds, *mode):
+    count, seconds = int(count), int(seconds)
+    before_kib = resident_kib(pid)
+    over = ["--h1"] if "h1" in mode else []
+    came = count / 250 + 2
+    load = h2load(url, count, "-D", str(int(came + seconds + 4)), *over)
+    # All have come and been sent what there was; freed memory has gone back.
+    time.sleep(came + seconds)
+    there, sent = metric(control, "millstream_viewers"), metric(control, "millstream_sent_bytes_total")
+    held_kib = resident_kib(pid) - before_kib
+    time.sleep(1)
+    sent = metric(control, "millstream_sent_bytes_total") - sent
+    load.wait(timeout=60)
+    print(json.dumps({"viewers": there, "kib_each": round(held_kib / max(there, 1), 2), "bytes_each_s": round(sent / max(there, 1), 1)}))
 
 
 def result(*words):
@@ -90,4 +93,4 @@ def result(*words):
 
 
 if __name__ == "__main__":
-    {"viewers": viewers, "files": files, "shake": shake, "result": result}[sys.argv[1]](*sys.argv[2:])
+    {"viewers": viewers, "files": files, "idle": idle, "result": result}[sys.argv[1]](*sys.argv[2:])

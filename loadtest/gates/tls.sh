@@ -2,7 +2,8 @@
 # shellcheck shell=bash
 
 # Viewers over TLS, by HTTP/1.1 and by HTTP/2, beside plain ones and beside nginx with TLS in front of the same server; the same for files; 5,000 viewers
-# on a core; and 500 handshakes a second beside a thousand viewers.
+# on a core, whose client is our own: h2load decrypts all of it, and is slower than the server; what an idle viewer holds; and 500 handshakes a second,
+# then a flood of half ones, beside a thousand viewers. `TLS_PARTS` says which of these: costs crowd idle files handshakes.
 tls() {
     local tool missing=
     for tool in h2load nginx openssl; do command -v $tool >/dev/null || missing="$missing $tool"; done
@@ -39,10 +40,10 @@ http {
     }
 }
 END
-    local worker master costs nginx
+    local worker master costs nginx parts=${TLS_PARTS:-costs crowd idle files handshakes}
     local cost_of='import json, sys; print(json.load(sys.stdin)["s_per_gb"])'
     echo "tls: AES-128-GCM alone, by openssl, on this core: $(taskset -c 0 openssl speed -elapsed -seconds 2 -bytes 16384 -evp aes-128-gcm 2>/dev/null | awk '/^AES-128-GCM/ {printf "%.3f CPU-s/GB", 1e6 / $2}')"
-    for policy in balanced dense; do
+    [[ $parts != *costs* ]] || for policy in balanced dense; do
         declare -A costs=()
         for round in $(seq "$rounds"); do
             for turn in plain tls http2 nginx; do
@@ -72,13 +73,32 @@ END
         echo "tls: $policy, $viewers viewers (nginx: its worker's alone, without the server behind it)"
         "${of_tls[@]}" result "plain=${costs[plain]}" "tls=${costs[tls]}" "http2=${costs[http2]}" "nginx=${costs[nginx]}"
     done
-    for turn in h1 ""; do
+    local scheme port
+    [[ $parts != *crowd* ]] || for turn in ${TLS_CROWD:-http https http https}; do
+        scheme=$turn port=29362
+        [[ $turn == http ]] || port=29368
         start dense 1
-        publish_one 60
-        echo "tls: 5000 viewers, dense, ${turn:-h2}: $("${of_tls[@]}" viewers "$server" 29363 https://localhost:29368/cam/live.flv 5000 10 $turn)"
-        unpublish
+        load "5000 viewers of 2.5 Mbit/s, dense, $turn" viewers --viewers 5000 --rtmp-viewers 0 --sample 20 --over 25s --duration 50s --video-kbit 2400 --audio-kbit 100
         stop
     done
+    # Viewers of a stream that waits for its publisher.
+    [[ $parts != *idle* ]] || for turn in plain h1 h2 plain h1 h2; do
+        start balanced 1 10m
+        publish_one 4
+        wait "$publishing" || true
+        local at=https://localhost:29368 mode=h1
+        [[ $turn != plain ]] || at=http://localhost:29362
+        [[ $turn != h2 ]] || mode=
+        echo "tls: idle, $turn: $("${of_tls[@]}" idle "$server" 29363 "$at/cam/live.flv" 4000 12 $mode)"
+        stop
+    done
+    [[ $parts != *files* ]] || tls_files
+    [[ $parts != *handshakes* ]] || tls_handshakes
+    more=
+    return $status
+}
+
+tls_files() {
     # Files, beside nginx that has them in memory.
     start balanced 1 10m
     publish_one 12
@@ -103,20 +123,25 @@ END
     kill "$master"
     wait "$master" || true
     stop
-    # Handshakes beside viewers whose delay is measured.
-    for turn in without with without with; do
+}
+
+# Handshakes beside viewers with TLS whose delay is measured: in full, or cut short by who said hello.
+tls_handshakes() {
+    local scheme=https port=29368 shaking held=${TLS_HANDSHAKES_FOR:-40} how handshakes_max=512
+    for turn in ${TLS_SHAKE:-without full without full unfinished}; do
         start balanced 1
-        local shaking=
-        if [[ $turn == with ]]; then
-            { sleep 8; "${of_tls[@]}" shake 29363 https://localhost:29368/healthz 500 12; } >"$scratch/shaken" &
+        shaking=
+        if [[ $turn != without ]]; then
+            how=
+            [[ $turn == full ]] || how=--unfinished
+            { sleep 8; taskset -c 1 "$target/millstream-loadtest" handshakes https://127.0.0.1:29368/healthz --per-second 500 --duration "${held}s" $how; } >"$scratch/shaken" &
             shaking=$!
         fi
-        load "1000 viewers, $turn handshakes" viewers --viewers 1000 --over 4s --duration 24s --video-kbit 2400 --audio-kbit 100
-        [[ -z $shaking ]] || { wait $shaking; echo "    $(cat "$scratch/shaken")"; }
+        load "1000 viewers over TLS, handshakes: $turn" viewers --viewers 1000 --rtmp-viewers 0 --over 4s --duration "$((held + 12))s" --video-kbit 2400 --audio-kbit 100
+        [[ -z $shaking ]] || { wait $shaking || true; echo "    $(cat "$scratch/shaken")"; }
+        curl -s http://127.0.0.1:29363/metrics | awk '/^millstream_tls_handshakes_total/ {n += $2} /handshakes"/ && /^millstream_(refused|closed)_total/ {r += $2} END {printf "    by the server: %d handshakes finished, %d connections that had asked for nothing were refused or let go of\n", n, r}'
         stop
     done
-    more=
-    return $status
 }
 
 # publish_one SECONDS: a stream `cam` of 2.5 Mbit/s.

@@ -7,6 +7,8 @@ use std::time::Duration;
 
 use anyhow::Context as _;
 use clap::{Args, Parser, Subcommand};
+use millstream_loadtest::handshakes::{Handshakes, shake_hands};
+use millstream_loadtest::limits::{DURATION_MAX, HANDSHAKES_PER_SECOND_MAX};
 use millstream_loadtest::plan::{Plan, Shape};
 use millstream_loadtest::report::{Report, Verdict};
 use millstream_loadtest::target::{HttpTarget, RtmpTarget};
@@ -35,8 +37,28 @@ struct Cli {
 enum Command {
     /// Carries out a plan and reports: 0 passed, 1 failed, 2 bad usage, 3 void (the machine was too busy)
     Run(Box<Run>),
+    /// Shakes hands by TLS at a rate, in full each time, and reports as JSON; beside a run, on a core that the server does not have
+    Handshakes(Shake),
     /// Lists the presets
     Presets,
+}
+
+#[derive(Debug, Args)]
+struct Shake {
+    /// Whom to shake hands with, and what each asks for then: https://HOST[:PORT][/PATH]
+    url: String,
+    /// How many come each second
+    #[arg(long, default_value_t = 500, value_parser = clap::value_parser!(u32).range(1..=i64::from(HANDSHAKES_PER_SECOND_MAX)))]
+    per_second: u32,
+    /// For how long they come
+    #[arg(long, value_parser = humantime::parse_duration, default_value = "30s")]
+    duration: Duration,
+    /// They say hello, and nothing more
+    #[arg(long)]
+    unfinished: bool,
+    /// Allow a server that is not on this machine
+    #[arg(long)]
+    allow_remote: bool,
 }
 
 #[derive(Debug, Args)]
@@ -46,7 +68,7 @@ struct Run {
     /// Where to push and play RTMP: rtmp://HOST[:PORT][/APP[/KEY]]; {stream} in KEY stands for the stream's name
     #[arg(long, value_name = "URL")]
     rtmp: Option<String>,
-    /// Where to play HTTP-FLV: http://HOST[:PORT][/PATH], or ws://... for FLV over WebSocket; {stream} in PATH stands for the stream's name [default path: {stream}/live.flv]
+    /// Where to play HTTP-FLV: http://HOST[:PORT][/PATH], or ws://... for FLV over WebSocket, or https:// and wss:// over TLS; {stream} in PATH stands for the stream's name [default path: {stream}/live.flv]
     #[arg(long, value_name = "URL")]
     http: Option<String>,
     /// Where to play HLS, be it a cache: http://HOST[:PORT][/PATH] [default: {stream}/live.m3u8 beside HTTP-FLV]
@@ -191,6 +213,7 @@ pub(crate) fn main() -> ExitCode {
             }
             return ExitCode::SUCCESS;
         }
+        Command::Handshakes(asked) => return shake(asked),
         Command::Run(asked) => *asked,
     };
     let (json, hgrm) = (asked.json.clone(), asked.hgrm.clone());
@@ -216,6 +239,23 @@ pub(crate) fn main() -> ExitCode {
         }
     }
     status
+}
+
+fn shake(asked: Shake) -> ExitCode {
+    let Shake { url, per_second, duration, unfinished, allow_remote } = asked;
+    let target = HttpTarget::parse(&url, allow_remote).map_err(anyhow::Error::from);
+    let duration = duration.min(DURATION_MAX);
+    let shaken = target.and_then(|target| Ok(shake_hands(&Handshakes { target, per_second, duration, unfinished })?));
+    match shaken.and_then(|report| Ok((serde_json::to_string(&report)?, report.troubles.is_empty()))) {
+        Ok((text, went_well)) => {
+            println!("{text}");
+            ExitCode::from(if went_well { 0 } else { EXIT_FAILED })
+        }
+        Err(error) => {
+            eprintln!("error: {error:#}");
+            ExitCode::from(EXIT_USAGE)
+        }
+    }
 }
 
 fn write(path: &Path, text: &str) -> anyhow::Result<()> {

@@ -49,6 +49,10 @@ pub const TROUBLES_MAX: usize = 64;
 pub const METRICS_BYTES_MAX: usize = 4 << 20;
 /// Largest delay that is told apart, microseconds.
 pub const DELAY_MAX_US: u64 = 3_600_000_000;
+/// Handshakes a second.
+pub const HANDSHAKES_PER_SECOND_MAX: u32 = 20_000;
+/// Connections that shake hands at the same time.
+pub const HANDSHAKES_OPEN_MAX: usize = 16_384;
 /// Attempts to connect that one turn of the loop makes, so that a burst does not hold up what already runs.
 pub const CONNECTS_PER_TURN_MAX: usize = 64;
 

@@ -37,6 +37,10 @@ pub use watch::{Tick, Watch};
 /// How often draining viewers are looked after.
 pub(crate) const BULK_EVERY: Duration = Duration::from_millis(2);
 
+/// What is to be known of figures of viewers over TLS.
+const OVER_TLS: &str = "HTTP-FLV viewers come over TLS: records are authenticated up to each one's first keyframe, and all records of the sampled ones; \
+     bytes received are those of records";
+
 /// Why a run could not even begin.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
@@ -65,6 +69,9 @@ pub enum RunError {
         /// How many viewers that is enough for.
         most: u64,
     },
+    /// TLS cannot be set up.
+    #[error("TLS cannot be set up: {0}")]
+    Tls(#[from] rustls::Error),
     /// The kernel refused something that every run needs.
     #[error("the kernel refuses what every run needs: {0}")]
     Kernel(#[from] io::Error),
@@ -117,6 +124,7 @@ struct Run<'a> {
     hot_ready: Vec<Ready>,
     bulk_ready: Vec<Ready>,
     scratch: Vec<u8>,
+    plain: Vec<u8>,
     body: Vec<u8>,
     heard: Vec<Heard>,
     publishers: Vec<Publisher>,
@@ -159,6 +167,9 @@ pub fn run(plan: &Plan, options: &Options, watch: &mut dyn Watch) -> Result<Repo
         return Err(RunError::Descriptors { wanted, limit, most });
     }
     let mut run = Run::new(plan, options)?;
+    if plan.view.flv > 0 && options.http.as_ref().is_some_and(|http| http.tls.is_some()) {
+        run.note(OVER_TLS.to_owned(), watch);
+    }
     if let Some(theirs) = run.server.descriptors_max().filter(|theirs| *theirs < wanted) {
         run.note(format!("the server may open {theirs} descriptors, and the plan needs {wanted} of it"), watch);
     }
@@ -216,6 +227,7 @@ impl<'a> Run<'a> {
             hot_ready: Vec::new(),
             bulk_ready: Vec::new(),
             scratch: vec![0; READ_BYTES],
+            plain: Vec::new(),
             body: Vec::new(),
             heard: Vec::new(),
             publishers: Vec::new(),

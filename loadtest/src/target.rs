@@ -5,6 +5,7 @@ use bytes::Bytes;
 use millstream_proto::rtmp::{ClientConfig, ClientRole};
 use millstream_proto::secret::Secret;
 
+use crate::secure::TlsTarget;
 use crate::wire::UPGRADE;
 
 /// Stands for the stream's name in a URL.
@@ -24,6 +25,9 @@ pub enum TargetError {
     /// No host, or a port that is no number.
     #[error("{0:?} has no host that can be found: {1}")]
     Host(String, String),
+    /// TLS asks for a host's name or address.
+    #[error("{0:?} cannot be asked for by TLS: {1}")]
+    Tls(String, String),
     /// Not this machine.
     #[error(
         "{0} is not on this machine; a load test against somebody else's machine is an attack: --allow-remote says that it is yours"
@@ -52,6 +56,8 @@ pub struct HttpTarget {
     pub(crate) address: SocketAddr,
     /// FLV comes in WebSocket messages.
     pub(crate) websocket: bool,
+    /// It is asked over TLS.
+    pub(crate) tls: Option<TlsTarget>,
     host: String,
     path: Secret,
 }
@@ -109,24 +115,29 @@ impl RtmpTarget {
 }
 
 impl HttpTarget {
-    /// `http://HOST[:PORT][/PATH]`, or `ws://` for FLV over WebSocket: the path is `/{stream}/live.flv` where none is given.
+    /// `http://HOST[:PORT][/PATH]`, or `ws://` for FLV over WebSocket, or `https://` and `wss://`: the path is `/{stream}/live.flv` where none is given.
     pub fn parse(url: &str, remote: bool) -> Result<Self, TargetError> {
-        let websocket = url.starts_with("ws://");
-        let (host, address, path) = split(url, if websocket { "ws" } else { "http" }, 80, remote)?;
+        let known = [("ws", true, 80), ("wss", true, 443), ("https", false, 443), ("http", false, 80)];
+        let named = known.into_iter().find(|(scheme, ..)| url.split("://").next() == Some(*scheme));
+        let (scheme, websocket, port) = named.unwrap_or(("http", false, 80));
+        let (host, address, path) = split(url, scheme, port, remote)?;
+        let name = host.rsplit_once(':').map_or(&*host, |(name, _)| name);
+        let tls = (port == 443).then(|| TlsTarget::new(name)).transpose();
+        let tls = tls.map_err(|why| TargetError::Tls(name.to_owned(), why))?;
         let path = if path.is_empty() { format!("{PLACEHOLDER}/live.flv") } else { path.to_owned() };
-        Ok(Self { address, websocket, host, path: Secret::new(path) })
+        Ok(Self { address, websocket, tls, host, path: Secret::new(path) })
     }
 
     /// `http://HOST[:PORT][/PATH]` of a multivariant playlist: the path is `/{stream}/live.m3u8` where none is given.
     pub fn parse_hls(url: &str, remote: bool) -> Result<Self, TargetError> {
         let (host, address, path) = split(url, "http", 80, remote)?;
         let path = if path.is_empty() { format!("{PLACEHOLDER}/{HLS_NAME}") } else { path.to_owned() };
-        Ok(Self { address, websocket: false, host, path: Secret::new(path) })
+        Ok(Self { address, websocket: false, tls: None, host, path: Secret::new(path) })
     }
 
-    /// The playlists on the server of this one, where its path is the usual one.
+    /// The playlists on the server of this one, where its path is the usual one. Players of these speak no TLS here.
     pub fn hls_beside(&self) -> Option<Self> {
-        let usual = self.path.expose() == format!("{PLACEHOLDER}/live.flv");
+        let usual = self.tls.is_none() && self.path.expose() == format!("{PLACEHOLDER}/live.flv");
         usual.then(|| Self { websocket: false, path: Secret::new(format!("{PLACEHOLDER}/{HLS_NAME}")), ..self.clone() })
     }
 
@@ -180,6 +191,9 @@ mod tests {
         let socket = HttpTarget::parse("ws://localhost:8080", false).unwrap();
         assert!(socket.request("cam").ends_with([UPGRADE, "\r\n"].concat().as_bytes()));
         assert!(!socket.hls_beside().unwrap().request("cam").ends_with([UPGRADE, "\r\n"].concat().as_bytes()));
+        let secure = HttpTarget::parse("https://localhost:8443", false).unwrap();
+        assert!(secure.tls.is_some() && http.tls.is_none() && secure.hls_beside().is_none());
+        assert_eq!(HttpTarget::parse("wss://[::1]", false).unwrap().address.port(), 443);
         let hls = http.hls_beside().unwrap();
         assert!(hls.request("cam").starts_with(b"GET /cam/live.m3u8 HTTP/1.1\r\n"));
         assert!(hls.request_beside("cam", "s/1/a.m4s").starts_with(b"GET /cam/s/1/a.m4s HTTP/1.1\r\n"));

@@ -4,6 +4,7 @@ use std::io;
 use std::net::SocketAddr;
 use std::time::Duration;
 
+use bytes::Bytes;
 use millstream_proto::media::{MediaEvent, Unpacker};
 use millstream_proto::time::Time;
 
@@ -13,6 +14,7 @@ use crate::limits::{JOINING_READ_BYTES, VIEWER_OUTPUT_BYTES_MAX};
 use crate::media::stamp_us;
 use crate::net::{Connection, Got, Ready};
 use crate::schedule::{Habit, Protocol, Slot};
+use crate::secure::Secure;
 use crate::tally::Tally;
 use crate::wire::{ACK_EVERY, Heard, Wire, acknowledgement};
 
@@ -22,6 +24,8 @@ const SLOW_RECEIVE_BYTES: usize = 64 << 10;
 /// What a viewer parses with.
 #[derive(Debug)]
 struct Parser {
+    /// Goes when the viewer only drains.
+    tls: Option<Box<Secure>>,
     wire: Wire,
     unpacker: Unpacker,
     place: Place,
@@ -79,6 +83,8 @@ pub(crate) struct Hall<'a> {
     pub(crate) clock: Clock,
     pub(crate) stall: Duration,
     pub(crate) scratch: &'a mut [u8],
+    /// What was decrypted.
+    pub(crate) plain: &'a mut Vec<u8>,
     pub(crate) heard: &'a mut Vec<Heard>,
     pub(crate) tally: &'a mut Tally,
     pub(crate) ledger: &'a mut Ledger,
@@ -91,12 +97,18 @@ impl Viewer {
         Self { slot, visit: 0, stage, connection: None, begun, asked, accepted, last_data, bytes: 0, acknowledged: 0 }
     }
 
-    pub(crate) fn begin(&mut self, address: SocketAddr, wire: Wire, now: Time) -> io::Result<()> {
+    pub(crate) fn begin(
+        &mut self,
+        address: SocketAddr,
+        tls: Option<Box<Secure>>,
+        wire: Wire,
+        now: Time,
+    ) -> io::Result<()> {
         let receive_bytes = matches!(self.slot.habit, Habit::Slow(_)).then_some(SLOW_RECEIVE_BYTES);
         let connection = Connection::begin(address, receive_bytes)?;
         self.visit = self.visit.wrapping_add(1);
-        let parser =
-            Parser { wire, unpacker: Unpacker::new(), place: Place::default(), started: false, prelude_bytes: 0 };
+        let (unpacker, place) = (Unpacker::new(), Place::default());
+        let parser = Parser { tls, wire, unpacker, place, started: false, prelude_bytes: 0 };
         self.stage = Stage::Connecting(Box::new(parser));
         (self.begun, self.last_data, self.bytes, self.acknowledged) = (now, now, 0, 0);
         self.connection = Some(connection);
@@ -198,7 +210,13 @@ impl Viewer {
             self.count(count, arrived, hall);
             let (Stage::Joining(parser) | Stage::Sampling(parser)) = &mut self.stage else { return Ok(Next::Stay) };
             hall.heard.clear();
-            parser.wire.take(&hall.scratch[..count], hall.heard).map_err(|broken| broken.to_string())?;
+            let mut bytes = &hall.scratch[..count];
+            if let Some(tls) = &mut parser.tls {
+                hall.plain.clear();
+                tls.take(bytes, hall.plain).map_err(|error| format!("TLS: {error}"))?;
+                bytes = hall.plain;
+            }
+            parser.wire.take(bytes, hall.heard).map_err(|broken| broken.to_string())?;
             let mut joined = false;
             for heard in hall.heard.drain(..) {
                 match heard {
@@ -304,16 +322,22 @@ impl Viewer {
         let Some(connection) = &mut self.connection else { return Ok(()) };
         let output = match &mut self.stage {
             Stage::Joining(parser) | Stage::Sampling(parser) => {
-                let output = parser.wire.output();
+                // Before hands are shaken there is nothing to ask.
+                let can_ask = parser.tls.as_ref().is_none_or(|tls| !tls.is_handshaking());
+                let output = if can_ask { parser.wire.output() } else { None };
                 if output.is_some() {
                     parser.prelude_bytes = self.bytes;
                     self.asked = clock.now();
                 }
-                output
+                let output = output.unwrap_or_default();
+                match &mut parser.tls {
+                    Some(tls) => tls.say(&output).into(),
+                    None => output,
+                }
             }
-            _ => None,
+            _ => Bytes::new(),
         };
-        bounded(connection.send(output.as_deref().unwrap_or_default()))
+        bounded(connection.send(&output))
     }
 
     fn ended(&self) -> String {

@@ -124,7 +124,7 @@ fn steady_text(f: &mut fmt::Formatter<'_>, steady: &Steady) -> fmt::Result {
 fn counters_text(f: &mut fmt::Formatter<'_>, counters: &Counters) -> fmt::Result {
     let compare = |ours: u64, theirs: u64| match ours.abs_diff(theirs) {
         0 => "they agree to the byte".to_owned(),
-        _ if !counters.comparable => "not comparable: connections ended with bytes on their way".to_owned(),
+        _ if !counters.comparable => "not comparable: connections ended with bytes on their way, or had TLS".to_owned(),
         difference => format!("they differ by {difference}"),
     };
     let Counters { server_sent, viewers_received, server_received, publishers_sent, .. } = *counters;

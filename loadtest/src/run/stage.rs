@@ -236,8 +236,10 @@ impl Run<'_> {
         let ViewerSlot::Stream(viewer) = &mut self.viewers[place] else { return Ok(()) };
         let stream = &self.streams[viewer.slot.stream];
         let parse = viewer.slot.habit == Habit::Sample;
+        let mut tls = None;
         let (wire, address) = match (viewer.slot.protocol, &self.options.http, &self.options.rtmp) {
             (Protocol::Flv, Some(http), _) => {
+                tls = http.tls.as_ref().map(|tls| tls.session().map(Box::new)).transpose()?;
                 (Wire::Flv(FlvWire::new(http.request(stream), http.websocket, parse)), http.address)
             }
             (Protocol::Rtmp, _, Some(rtmp)) => {
@@ -248,7 +250,7 @@ impl Run<'_> {
         };
         // Not the time at which the turn began: others may have been connected since.
         let now = self.clock.now();
-        if let Err(error) = viewer.begin(address, wire, now) {
+        if let Err(error) = viewer.begin(address, tls, wire, now) {
             viewer.lose(&format!("cannot connect: {error}"), &mut self.tally);
             return Ok(());
         }
@@ -398,6 +400,7 @@ impl Run<'_> {
             clock: self.clock,
             stall: self.plan.expect.stall,
             scratch: &mut self.scratch,
+            plain: &mut self.plain,
             heard: &mut self.heard,
             tally: &mut self.tally,
             ledger: &mut self.ledgers[viewer.slot.stream],
