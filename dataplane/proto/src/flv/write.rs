@@ -106,6 +106,8 @@ pub fn marker_body<'a>(unix_ms: u64, pairs: impl Iterator<Item = (&'a str, &'a s
     put(&mut out, "marker");
     out.put_u8(0);
     out.put_f64(unix_ms as f64);
-    texts.iter().for_each(|text| put(&mut out, text));
+    for text in texts {
+        put(&mut out, text);
+    }
     out.freeze()
 }
