@@ -305,6 +305,7 @@ fn config(flags: &EngineFlags, settings: &Settings, streams: &[Stream]) -> Confi
         subscribers: Subscribers::default(),
         relay_seed: 0,
         renditions: millstream_engine::renditions::RenditionConfig::none(),
+        nodes: millstream_engine::nodes::NodeConfig::default(),
         recorded: RecordedConfig::default(),
         // The key is read later: it is in the data directory.
         grants: GrantConfig {

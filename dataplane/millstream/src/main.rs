@@ -1,4 +1,4 @@
-//! The binary. Start with `cli` (what can be asked), then `serve` (how the parts are put together), `layers` and `settings` (what
+//! The binary. Start with `cli` (what can be asked) and `commands` (who does it), then `serve` (how the parts are put together), `layers` and `settings` (what
 //! the parts are told), `control` (store and API beside the engine), `node` (what follows a control), `keys` (the secrets on disk), `demo` (the server with a publisher of its own).
 //!
 //! Invariants: no secret is printed but the one that `sign` is asked for; nothing that is set is ignored without a word.
@@ -13,6 +13,7 @@ mod certificates;
 mod chain;
 mod check_command;
 mod cli;
+mod commands;
 mod config_command;
 mod control;
 mod demo;
@@ -59,5 +60,5 @@ mod transcoding;
 mod upstreams;
 
 fn main() -> ExitCode {
-    cli::run()
+    commands::run()
 }

@@ -8,6 +8,9 @@ use bytes::Bytes;
 use millstream_control_protocol::event::Event;
 use millstream_control_protocol::exchange::Whom;
 use millstream_control_protocol::live::{Live, Viewer, ViewerPage, Watching};
+use millstream_hub::address::Address;
+use millstream_hub::registry;
+use millstream_hub::stream_message::StreamMessage;
 use millstream_policy::{Chain, Step};
 use millstream_proto::id::Id;
 use millstream_tls::ServerTls;
@@ -89,12 +92,19 @@ impl Remote {
 
     /// The answer of the pending policy step that was given `ticket`. Comes to nothing where it is too late.
     pub fn answer(&self, ticket: u64, step: Step) {
-        self.mailboxes.try_put(admission::shard_of(ticket), Mail::Answer { ticket, step });
+        drop(self.mailboxes.try_put(admission::shard_of(ticket), Mail::Answer { ticket, step }));
+    }
+
+    /// Something that a shard of another node tells a shard of this one. Comes back where there is no room for it now, or no such shard: what brings it
+    /// is to keep it, and what comes behind it, until there is.
+    pub fn deliver(&self, from: Address, to: usize, id: Id, message: StreamMessage) -> Result<(), StreamMessage> {
+        let to = if message.is_for_owner() { registry::owner(&id, self.shards()) } else { to };
+        self.mailboxes.try_put(to, Mail::Stream { id, from, message }).map_err(Mail::into_stream_message)
     }
 
     /// A picture that a shard asked for, a JPEG, or why there is none. Comes to nothing where it is too late.
     pub fn snapshot(&self, shard: usize, stream: Id, picture: Result<Bytes, NoPicture>) {
-        self.mailboxes.try_put(shard, work_of(move |shard: &Rc<Shard>| shard.take_snapshot(&stream, picture)));
+        drop(self.mailboxes.try_put(shard, work_of(move |shard: &Rc<Shard>| shard.take_snapshot(&stream, picture))));
     }
 
     /// Begins the drain: nothing new is taken, sessions end within the configured time. May be called more than once.
@@ -253,7 +263,7 @@ impl Remote {
                 // There is room for each, and who asked may have given up.
                 let _ = sender.try_send(work(shard));
             };
-            self.mailboxes.try_put(shard, work_of(job));
+            drop(self.mailboxes.try_put(shard, work_of(job)));
         }
         Asked { receiver, shards }
     }

@@ -392,7 +392,7 @@ async fn admit_publisher(shard: &Rc<Shard>, connection: Connection, request: rtm
 }
 
 async fn publish_here_or_there(shard: &Rc<Shard>, connection: Connection, id: Id, encoder: String) -> Turn {
-    if shard.owner(&id) == shard.index {
+    if shard.home(&id) == shard.index {
         publish(shard, connection, &id, encoder).await
     } else {
         hand_over(shard, connection, id, encoder)
@@ -449,7 +449,7 @@ fn hand_over(shard: &Shard, connection: Connection, id: Id, encoder: String) -> 
         count_failed();
         return Turn::Gone;
     };
-    let owner = shard.owner(&id);
+    let owner = shard.home(&id);
     let handoff = Box::new(Handoff { fd, rtmp, peer, number, id, encoder, publishes, granted, secure });
     match shard.put(owner, Mail::Publisher(handoff)) {
         Ok(()) => shard.stats.handovers_total.add(1),

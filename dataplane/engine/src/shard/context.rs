@@ -11,8 +11,10 @@ use std::task::{Context, Poll};
 use std::time::Duration;
 
 use millstream_control_protocol::state::Outputs;
+use millstream_hub::address::Address;
 use millstream_hub::config::{FlushPolicy, HlsConfig, OnUnpublish, Rendition};
 use millstream_hub::registry;
+use millstream_hub::stream_message::StreamMessage;
 use millstream_hub::viewer::Piece;
 use millstream_policy::Held;
 use millstream_policy::table::Table;
@@ -243,9 +245,28 @@ impl ShardContext {
         self.sessions.admit(number, peer, socket.reader.closer(), span, Arrival::HandedOver)
     }
 
-    /// The shard that owns a stream.
-    pub(crate) fn owner(&self, id: &Id) -> usize {
+    /// The shard of this node that owns a stream whose publisher is here.
+    pub(crate) fn home(&self, id: &Id) -> usize {
         registry::owner(id, self.shards())
+    }
+
+    /// The shard that owns a stream, at whichever node. At another one it is not known which: see [`crate::nodes::Nodes::send`].
+    pub(crate) fn owner(&self, id: &Id) -> Address {
+        let here = Address::here(self.home(id));
+        self.config.nodes.owner(id).map_or(here, |node| Address { node, shard: 0 })
+    }
+
+    /// Tells another shard something of a stream; counted where there is no room for it.
+    pub(crate) fn send(&self, to: Address, id: &Id, message: StreamMessage) -> Result<(), StreamMessage> {
+        if to.is_here() {
+            let mail = Mail::Stream { id: id.clone(), from: Address::here(self.index), message };
+            return self.put(to.shard, mail).map_err(Mail::into_stream_message);
+        }
+        let told = self.config.nodes.send(self.index, to, id, message);
+        if told.is_err() {
+            self.stats.mailbox_full.add(1);
+        }
+        told
     }
 
     /// Sends to another shard; counted where it has no room.

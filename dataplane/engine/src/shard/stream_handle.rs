@@ -7,6 +7,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use millstream_control_protocol::event::What;
+use millstream_hub::address::Address;
 use millstream_hub::config::{FlushPolicy, OnUnpublish, StreamConfig, Takeover};
 use millstream_hub::findings::{Dropped, News, Repaired};
 use millstream_hub::log::{EndReason, Log, LogLimits};
@@ -14,6 +15,7 @@ use millstream_hub::mirror::{Feed, FeedMessage, apply};
 use millstream_hub::package::change::Change;
 use millstream_hub::publisher_stats::Reading;
 use millstream_hub::stream::{Place as PublisherPlace, Pushed, Stream, Taken};
+use millstream_hub::stream_message::StreamMessage;
 use millstream_hub::subscriber::{Follows, Progress, Subscriber, View};
 use millstream_policy::records::Labels;
 use millstream_proto::id::Id;
@@ -22,7 +24,6 @@ use millstream_proto::time::Time;
 
 use super::audience::Audience;
 use super::context::ShardContext;
-use super::mailbox::Mail;
 use super::packaging::{Packaging, wall};
 use super::phase::{Status, of_absence, of_publisher, of_slate};
 use super::reached::Reached;
@@ -337,20 +338,20 @@ impl StreamHandle {
     }
 
     /// Another shard has viewers for it.
-    pub(super) fn subscribe(&self, from: usize, subscription: u64) {
+    pub(super) fn subscribe(&self, from: Address, subscription: u64) {
         if let Side::Owner { inner, notify, .. } = &self.side {
             let feed = Feed::new(from, subscription, &self.log.borrow());
             let feeds = &mut inner.borrow_mut().feeds;
-            feeds.retain(|old| old.shard != from);
+            feeds.retain(|old| old.to != from);
             feeds.push(feed);
             notify.notify();
         }
     }
 
     /// It has none any more.
-    pub(super) fn unsubscribe(&self, from: usize, subscription: u64) {
+    pub(super) fn unsubscribe(&self, from: Address, subscription: u64) {
         if let Side::Owner { inner, .. } = &self.side {
-            inner.borrow_mut().feeds.retain(|feed| feed.shard != from || feed.subscription != subscription);
+            inner.borrow_mut().feeds.retain(|feed| feed.to != from || feed.subscription != subscription);
             self.packaging.unsubscribe(from, subscription);
         }
     }
@@ -370,9 +371,9 @@ impl StreamHandle {
             }
             Side::Mirror { subscription, .. } => {
                 if !self.packaging.asked.replace(true) {
-                    let mail = Mail::Package { id: self.id.clone(), from: shard.index, subscription: *subscription };
+                    let message = StreamMessage::Package { subscription: *subscription };
                     // Without room, the next request asks again.
-                    self.packaging.asked.set(shard.put(shard.owner(&self.id), mail).is_ok());
+                    self.packaging.asked.set(shard.send(shard.owner(&self.id), &self.id, message).is_ok());
                 }
             }
         }
@@ -388,7 +389,7 @@ impl StreamHandle {
     }
 
     /// Another shard wants its playlists.
-    pub(super) fn package_for(&self, shard: &Rc<ShardContext>, from: usize, subscription: u64) {
+    pub(super) fn package_for(&self, shard: &Rc<ShardContext>, from: Address, subscription: u64) {
         if let Side::Owner { notify, .. } = &self.side {
             self.package(shard);
             self.packaging.subscribe(from, subscription);
@@ -704,14 +705,14 @@ impl StreamHandle {
             let jumps = feed.jumps();
             while let Some(message) = feed.next_message(&log) {
                 // A mirror lets its playlists go with the end of the log: it is to know their end by then.
-                if matches!(message, FeedMessage::Ended(_)) && self.packaging.has_untold(Some(feed.shard)) {
+                if matches!(message, FeedMessage::Ended(_)) && self.packaging.has_untold(Some(feed.to)) {
                     full = true;
                     break;
                 }
                 let before = feed.clone();
                 feed.told(&message);
-                let mail = Mail::Feed { id: self.id.clone(), subscription: feed.subscription, message };
-                if shard.put(feed.shard, mail).is_err() {
+                let message = StreamMessage::Feed { subscription: feed.subscription, message };
+                if shard.send(feed.to, &self.id, message).is_err() {
                     *feed = before;
                     full = true;
                     break;

@@ -2,7 +2,7 @@
 use bytes::{BufMut, Bytes, BytesMut};
 
 use super::tag::{TAG_HEADER_BYTES, tag_bytes};
-use crate::media::TagKind;
+use crate::media::kinds::TagKind;
 
 /// The longest body that a tag's 24-bit length can say, bytes.
 const BODY_BYTES_MAX: usize = 0xFF_FFFF;
