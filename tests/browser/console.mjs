@@ -108,6 +108,8 @@ await open(async ({ context, newPage }) => {
   const before = await frames();
   await sleep(2000);
   check(await frames() > before + 20, 'the preview stands still');
+  check((await api('GET', 'streams/lobby/session')).viewers.length === 0, 'a preview counts as a viewer');
+  check(sockets.every((socket) => socket.includes('?preview=')), `a preview without a token: ${sockets}`);
   check((await card.innerText()).includes(NAME.slice(0, 20)), 'the card has another name');
   check(sockets.length > 0 && sockets.every((socket) => socket.startsWith(play.replace('http', 'ws'))), `sockets: ${sockets}`);
   await page.waitForSelector('.events li[data-kind=publish]');
@@ -118,6 +120,8 @@ await open(async ({ context, newPage }) => {
   await go('#/streams/lobby/now');
   await page.getByRole('button', { name: 'Record', exact: true }).click();
   await page.waitForSelector('.events li[data-kind=recording_started]', { timeout: 15000 });
+  await page.waitForSelector('.quality');
+  await accessible('the stream');
   await picture('stream');
 
   step('loads the first time with a preview');
@@ -226,6 +230,40 @@ await open(async ({ context, newPage }) => {
   await page.getByRole('button', { name: 'Try' }).click();
   await page.waitForSelector('.report .tag');
 
+  step('makes a webhook, tries it, and removes it');
+  await go('#/webhooks');
+  await page.click('.title button.primary');
+  await page.fill('dialog input[name=url]', 'http://127.0.0.1:1/hook');
+  await page.check('dialog input[name=event-publish]');
+  await page.click('dialog button.primary');
+  await page.waitForSelector('dialog .field.wrong');
+  check(await page.inputValue('dialog input[name=url]') === 'http://127.0.0.1:1/hook', 'a refusal lost what was typed');
+  await accessible('the form of a webhook');
+  await page.fill('dialog input[name=url]', 'https://nobody.invalid/hook');
+  await page.click('dialog button.primary');
+  await page.waitForSelector('td:has-text("nobody.invalid")');
+  await page.locator('td').getByRole('button', { name: /^Deliveries/ }).click();
+  await page.getByRole('button', { name: 'Send a test event' }).click();
+  await page.waitForSelector('dialog td:has-text("failed")', { timeout: 30000 });
+  await accessible('the deliveries');
+  await picture('deliveries');
+  await page.keyboard.press('Escape');
+  // Somebody else changes it meanwhile: that is shown, and nothing is overwritten unasked.
+  await page.locator('td').getByRole('button', { name: /^Change/ }).click();
+  await page.fill('dialog input[name=stream]', 'lobby');
+  const { items: [webhook] } = await api('GET', 'webhooks');
+  await api('PATCH', `webhooks/${webhook.id}`, { enabled: false }, { 'If-Match': '*' });
+  await page.click('dialog button.primary');
+  await page.waitForSelector('dialog .why:has-text("Somebody else")');
+  check((await api('GET', `webhooks/${webhook.id}`)).stream === null, 'theirs was overwritten');
+  await page.keyboard.press('Escape');
+  await page.locator('td').getByRole('button', { name: /^Delete/ }).click();
+  await page.click('dialog .end button.danger');
+  await page.waitForSelector('.empty');
+  await go('#/server');
+  await page.waitForSelector(`td:has-text("${play}")`);
+  await accessible('the server');
+
   step('disconnects the encoder, which is then refused');
   await go('#/live');
   await card.getByRole('button').click();
@@ -246,7 +284,9 @@ await open(async ({ context, newPage }) => {
     await page.getByRole('button', { name: 'Refresh' }).click();
     return (await main()).includes('stored') && page.locator('td .tag', { hasText: 'stored' }).count();
   });
-  await page.locator('td').getByRole('button', { name: /^Open/ }).click();
+  await page.waitForSelector('.timeline .bar');
+  await accessible('the recordings');
+  await page.locator('.timeline .bar').first().click();
   const player = page.frameLocator('iframe.player').locator('video');
   await until('the player has the recording', 15, async () => (await player.evaluate((video) => video.duration)) > 5);
   await page.fill('dialog input[name=from]', 'soon');
@@ -279,7 +319,7 @@ await open(async ({ context, newPage }) => {
   await accessible('the dark page');
   await picture('zh-dark');
   await page.setViewportSize({ width: 390, height: 844 });
-  for (const hash of ['live', 'streams', 'streams/lobby/push', 'streams/lobby/settings', 'hooks/nets', 'server', 'access']) {
+  for (const hash of ['live', 'streams', 'streams/lobby/now', 'streams/lobby/push', 'streams/lobby/settings', 'recordings', 'hooks/nets', 'webhooks', 'server', 'access']) {
     await go(`#/${hash}`);
     await page.waitForSelector('main section, main .table, main .settings, main .empty');
     await narrow(hash);

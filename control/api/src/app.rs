@@ -11,6 +11,7 @@ use millstream_policy::signed::Apps;
 use millstream_proto::id::Id;
 use millstream_proto::secret::Secret;
 use millstream_proto::sign::MasterKey;
+use millstream_proto::sign::preview::PreviewKey;
 use millstream_store::item::{Change, Expect, Order, Page, Query};
 use millstream_store::repeated::Repeated;
 use millstream_store::{Room, Store, StoreError};
@@ -54,6 +55,8 @@ pub struct Parts {
     pub admin_token: Option<Secret>,
     /// What streams' secrets are made from; `None` where nothing checks a signature.
     pub master: Option<MasterKey>,
+    /// What previews of streams are shown by; `None`: previews are viewers as all others are.
+    pub previews: Option<PreviewKey>,
     /// Streams of the configuration file: shown, and changed there only.
     pub fixed: Vec<Stream>,
     /// Names that this server is reached by, beside loopback names and its address.
@@ -353,6 +356,11 @@ impl Api {
     /// Where this server is reached, where that is said.
     pub(crate) fn public_url(&self) -> Option<&str> {
         self.0.parts.public_url.as_deref()
+    }
+
+    /// What previews are shown by.
+    pub(crate) fn previews(&self) -> Option<&PreviewKey> {
+        self.0.parts.previews.as_ref()
     }
 
     /// Where webhooks may go.

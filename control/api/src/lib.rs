@@ -4,7 +4,7 @@
 //! done to a stream: store, then data plane, then audit log), `hooks` (the same for hooks and where they are bound), `slates`, `reconcile`
 //! (changes that did not run to their end), [`model`] (what is
 //! kept), [`auth`] (who may), [`events`] (what nodes tell: the event stream and the session history), [`outbox`] (what webhooks are to
-//! get), [`http`] (bodies, conditions, errors, connections), [`openapi`] (the document).
+//! get), [`http`] (bodies, conditions, errors, connections), [`openapi`] (the document), `mcp` (the same for assistants).
 //!
 //! Before it: an operator's browser or script; after it: [`millstream_store`] and, through [`millstream_fleet`], the nodes.
 //! Nothing here is ever waited for by a shard, and a data plane goes on without it.
@@ -23,6 +23,7 @@ pub mod hooks;
 pub mod http;
 pub mod identity;
 pub mod ids;
+mod mcp;
 pub mod model;
 pub mod openapi;
 pub mod outbox;

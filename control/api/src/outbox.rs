@@ -326,6 +326,31 @@ fn log_of(key: &str, waiting: &Waiting, attempt: &Attempt, next: Next) -> Write 
     }
 }
 
+/// What came of a try that was asked for by hand.
+pub(crate) fn tried(entry: &Entry, attempt: Attempt) -> Delivery {
+    let outcome = if attempt.error.is_empty() { "delivered" } else { "failed" };
+    Delivery {
+        delivery: entry.key.clone(),
+        kind: entry.kind.clone(),
+        at_unix_ms: attempt.at_unix_ms,
+        took_ms: attempt.took_ms,
+        status: attempt.status,
+        error: attempt.error,
+        outcome: outcome.to_owned(),
+    }
+}
+
+/// The line of the delivery log for it.
+pub(crate) fn log_of_test(hook: &str, delivery: &Delivery) -> Write {
+    Write {
+        kind: DELIVERY,
+        key: format!("{hook}/{:013}-{}", delivery.at_unix_ms, delivery.kind),
+        expect: Expect::Any,
+        expires_ms: Some(delivery.at_unix_ms + DELIVERIES_KEPT_MS),
+        value: serde_json::to_vec(delivery).unwrap_or_default(),
+    }
+}
+
 /// The secret of a webhook: that of a stream of its name at generation 0, which no stream has, so that neither is ever the other's.
 pub(crate) fn secret(master: &MasterKey, hook: &str) -> Secret {
     Id::new(hook).map_or_else(|_| Secret::default(), |id| master.stream_secret(&id, 0))

@@ -2,7 +2,7 @@
 //!
 //! [`kit`] starts it; `streams` (records, conditions, idempotency keys), `keys`, `videostream` (the original's API), `live` (what nodes
 //! tell, and what they are told), `access` (tokens, roles, logins, hosts, origins), `hostile` (what a stranger may try), `document`
-//! (OpenAPI), `recordings` (begun by hand, removed), `webhooks`, `hooks`, `hook_life`, `replays`, `slates`, `failures` (the store and the clock), `hangups` (clients that leave).
+//! (OpenAPI), `mcp` (for assistants), `quality` (how streams play, previews), `recordings` (begun by hand, removed), `webhooks`, `hooks`, `hook_life`, `replays`, `slates`, `failures` (the store and the clock), `hangups` (clients that leave).
 #[path = "api/access.rs"]
 mod access;
 #[path = "api/document.rs"]
@@ -23,6 +23,10 @@ mod hostile;
 mod keys;
 #[path = "api/live.rs"]
 mod live;
+#[path = "api/mcp.rs"]
+mod mcp;
+#[path = "api/quality.rs"]
+mod quality;
 #[path = "api/recordings.rs"]
 mod recordings;
 #[path = "api/replays.rs"]

@@ -76,6 +76,7 @@ pub(crate) static FILES: LazyLock<Vec<File>> = LazyLock::new(|| {
         JS "text/en_diagnosis.js",
         JS "text/zh.js",
         JS "text/zh_diagnosis.js",
+        JS "text/zh_sentences.js",
         JS "vendor/htm-3.1.1.js",
         JS "vendor/preact-11.2.0.js",
         JS "vendor/preact-hooks-11.2.0.js",
@@ -90,13 +91,16 @@ pub(crate) static FILES: LazyLock<Vec<File>> = LazyLock::new(|| {
         JS "views/live.js",
         JS "views/play.js",
         JS "views/push.js",
+        JS "views/quality.js",
         JS "views/recordings.js",
         JS "views/server.js",
         JS "views/settings.js",
         JS "views/stream.js",
         JS "views/streams.js",
+        JS "views/timeline.js",
         JS "views/trial.js",
         JS "views/upload.js",
+        JS "views/webhooks.js",
     ])
 });
 

@@ -17,7 +17,7 @@ const IMPORTS: [(&str, &str); 3] = [
     ("htm", "vendor/htm-3.1.1.js"),
 ];
 /// Modules that are loaded when they are needed; all others the page asks for at once, so that it does not learn of them one after another.
-const LATER: [&str; 3] = ["vendor/mpegts-", "vendor/qrcode-", "text/zh.js"];
+const LATER: [&str; 3] = ["vendor/mpegts-", "vendor/qrcode-", "text/zh"];
 
 /// The document.
 #[derive(Debug)]
@@ -61,7 +61,7 @@ pub fn policy(play: &[String]) -> String {
     let sockets: Vec<String> = play.iter().map(|origin| origin.replacen("http", "ws", 1)).collect();
     let (play, sockets) = (play.join(" "), sockets.join(" "));
     format!(
-        "default-src 'none'; script-src 'self' 'sha256-{}'; style-src 'self'; img-src 'self'; connect-src 'self' {play} {sockets}; \
+        "default-src 'none'; script-src 'self' 'sha256-{}'; style-src 'self'; img-src 'self' {play}; connect-src 'self' {play} {sockets}; \
          media-src blob: {play}; frame-src 'self' {play}; base-uri 'none'; form-action 'none'; frame-ancestors 'none'; \
          require-trusted-types-for 'script'; trusted-types millstream",
         PAGE.import_map_hash

@@ -16,12 +16,14 @@ import { Recordings } from './views/recordings.js';
 import { Server } from './views/server.js';
 import { Stream } from './views/stream.js';
 import { Streams } from './views/streams.js';
+import { Webhooks } from './views/webhooks.js';
 
 const VIEWS = {
   live: { view: Live },
   streams: { view: Streams, one: Stream },
   recordings: { view: Recordings },
   hooks: { view: Hooks, one: Hook },
+  webhooks: { view: Webhooks, needs: 'admin' },
   server: { view: Server },
   access: { view: Access, needs: 'admin' },
 };

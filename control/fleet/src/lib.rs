@@ -17,6 +17,7 @@ pub mod http;
 pub mod limits;
 mod node_registry;
 pub mod numbers;
+mod quality;
 mod replays;
 mod router;
 mod shares;
@@ -40,6 +41,7 @@ use millstream_control_protocol::diagnosis::Condition;
 use millstream_control_protocol::event::{Event, What};
 use millstream_control_protocol::exchange::{Answer, NodeId, Order, Poll, Push, Receipt, Report, Whom};
 use millstream_control_protocol::live::{Live, Viewer};
+use millstream_control_protocol::quality::Quality;
 use millstream_control_protocol::state::{Binding, Stream, Version};
 use tokio::sync::{Notify, broadcast};
 use tokio::time::{Instant, timeout_at};
@@ -512,6 +514,28 @@ impl Fleet {
             }
         };
         stream::iter(orders).map(ask).buffer_unordered(at_once.max(1))
+    }
+
+    /// How a stream plays, as players have said at the nodes that answer: by protocol, and which nodes did not answer.
+    pub async fn quality(&self, stream: &str) -> (Vec<Quality>, Vec<(String, LinkError)>) {
+        let nodes = lock(&self.0.registry).present();
+        let order = |node: String| (node, Order::Quality { stream: stream.to_owned() });
+        let orders = nodes.into_iter().map(order).collect();
+        let mut answers = pin!(self.ask_each(orders, VIEWERS_ASKED_AT_ONCE_MAX, ORDER_WAIT_MAX));
+        let (mut all, mut failed) = (BTreeMap::new(), BTreeMap::new());
+        while let Some((node, answer)) = answers.next().await {
+            match answer {
+                Ok(Answer::Quality { quality }) => quality::add(&mut all, quality),
+                // A node of an earlier release.
+                Ok(_) => {
+                    failed.insert(node, LinkError::other_answer());
+                }
+                Err(error) => {
+                    failed.insert(node, error);
+                }
+            }
+        }
+        (all.into_values().collect(), failed.into_iter().collect())
     }
 
     /// Who watches a stream, at most `limit`, after the cursor of the page before.

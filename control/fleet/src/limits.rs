@@ -19,6 +19,10 @@ pub const DIAGNOSES_TOLD_MAX: usize = 4_096;
 pub const CONDITIONS_MAX: usize = 16;
 /// See [`DIAGNOSES_TOLD_MAX`].
 pub const FIGURES_MAX: usize = 8;
+/// Protocols that a node tells how a stream plays by, and buckets of a histogram of that.
+pub const PROTOCOLS_TOLD_MAX: usize = 16;
+/// See [`PROTOCOLS_TOLD_MAX`].
+pub const SPREAD_BUCKETS_MAX: usize = 32;
 /// Modules that a node names.
 pub const MODULES_TOLD_MAX: usize = 1_024;
 /// Bytes of a poll.

@@ -1,4 +1,6 @@
 //! What is counted beside the shards: the link's two ends, and webhooks. Written by those that do it; read for `/metrics`.
+pub mod players;
+
 use std::fmt;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
@@ -89,6 +91,8 @@ pub struct Numbers {
     pub control_heard: Last,
     /// At a node: when the state in force changed last.
     pub state_changed: Last,
+    /// At a node: what players say.
+    pub players: self::players::PlayerNumbers,
     other_store: AtomicU64,
     /// Deliveries of webhooks that were taken.
     pub delivered: Count,
@@ -146,6 +150,7 @@ impl Numbers {
         let mut out = String::new();
         // Writing into a String does not fail.
         let _ = text::encode_registry(&mut out, &registry);
+        out.push_str(&self.players.text());
         out
     }
 }

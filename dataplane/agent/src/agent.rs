@@ -20,6 +20,7 @@ use super::control::Control;
 use super::diagnosis::{Diagnoses, KnownShed, ShowShed};
 use super::following::{Following, Judgement, Whole, is_whole, reassign, rebind, update_of};
 use super::modules::Modules;
+use super::players::{self, SharedPlayers};
 use super::recordings::Records;
 use super::reporter::Reporter;
 use super::runner::{Runner, Runs};
@@ -107,6 +108,8 @@ pub(super) struct Shared {
     pub(super) numbers: Arc<Numbers>,
     pub(super) modules: Modules,
     pub(super) slates: Slates,
+    /// How streams play.
+    players: SharedPlayers,
     /// There is something to report.
     pub(super) wake: Notify,
 }
@@ -251,6 +254,8 @@ impl Agent {
         let reporter = Reporter::new(self.control.clone(), self.engine.clone(), Arc::clone(&self.shared), who);
         let reporter = reporter.diagnosing(Diagnoses::new(self.runs.clone(), self.shed.clone()));
         let reporting = tokio::spawn(reporter.run(stop.clone()));
+        let (players, numbers) = (self.shared.players.clone(), Arc::clone(&self.shared.numbers));
+        let listening = tokio::spawn(players::follow(self.engine.clone(), players, numbers, stop.clone()));
         let keeping = self.keeping.as_ref().map(|keeping| {
             let (path, state, changed) =
                 (keeping.path.clone(), Arc::clone(&keeping.state), Arc::clone(&keeping.changed));
@@ -281,6 +286,7 @@ impl Agent {
         }
         // A defect in it has been printed.
         drop(reporting.await);
+        drop(listening.await);
     }
 
     async fn follow(&mut self) {
@@ -383,9 +389,10 @@ impl Agent {
             };
             let (engine, shared) = (self.engine.clone(), Arc::clone(&self.shared));
             let (control, runs) = (self.control.clone(), self.runs.clone());
-            let (records, beside) = (self.records.clone(), self.beside.clone());
+            let (records, beside, players) = (self.records.clone(), self.beside.clone(), self.shared.players.clone());
             tokio::spawn(async move {
-                let answer = orders::carry_out(&engine, (&control, &runs), (&records, &beside), &command.what).await;
+                let answer =
+                    orders::carry_out(&engine, (&control, &runs), (&records, &beside, &players), &command.what).await;
                 shared.done(Outcome { number: command.number, answer });
                 drop(permit);
             });

@@ -5,7 +5,8 @@
 //! [`slates`] hold on disk, and asks
 //! again until control is back; events wait meanwhile, up to a limit.
 //!
-//! [`diagnosis`] judges the node's streams once a second; [`reporter`] tells control what it found.
+//! [`diagnosis`] judges the node's streams once a second; [`reporter`] tells control what it found. [`players`] adds up what
+//! players say.
 //!
 //! [`callback`] is a step of the policy chain that asks an HTTP back end.
 #![forbid(unsafe_code)]
@@ -19,6 +20,7 @@ pub mod following;
 pub mod kept;
 mod modules;
 mod orders;
+mod players;
 pub mod recordings;
 mod reporter;
 pub mod runner;

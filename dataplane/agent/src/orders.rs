@@ -11,6 +11,7 @@ use tokio::time::timeout;
 use super::beside::Beside;
 use super::control::Control;
 use super::modules;
+use super::players::SharedPlayers;
 use super::recordings::Records;
 use super::runner::{LogPage, LogsOf, Runs};
 use millstream_fleet::limits::HOOK_LINES_MAX;
@@ -22,13 +23,17 @@ const SHARDS_WAIT: Duration = Duration::from_millis(1500);
 pub(super) async fn carry_out(
     engine: &Remote,
     (control, runs): (&Control, &Runs),
-    (records, beside): (&Records, &Beside),
+    (records, beside, players): (&Records, &Beside, &SharedPlayers),
     order: &Order,
 ) -> Answer {
     match order {
         Order::Replay { replay } => return replayed(control, runs, replay).await,
         Order::ShowRecorded { wanted } => return Answer::Recorded { decisions: runs.recorded(wanted).await },
         Order::LookAtRecording { recording } => return records.look(recording).await,
+        Order::Quality { stream } => {
+            let quality = Id::new(stream).map(|id| players.quality(&id)).unwrap_or_default();
+            return Answer::Quality { quality };
+        }
         _ => {}
     }
     match timeout(SHARDS_WAIT, answer(engine, runs, beside, order)).await {
@@ -66,9 +71,11 @@ async fn answer(engine: &Remote, runs: &Runs, beside: &Beside, order: &Order) ->
                 runs.logs(&LogsOf { hook, from: *from, version: *version, level, limit });
             Answer::HookLogs { lines, next, dropped }
         }
-        Order::Unknown | Order::Replay { .. } | Order::ShowRecorded { .. } | Order::LookAtRecording { .. } => {
-            Answer::NotUnderstood
-        }
+        Order::Unknown
+        | Order::Replay { .. }
+        | Order::ShowRecorded { .. }
+        | Order::LookAtRecording { .. }
+        | Order::Quality { .. } => Answer::NotUnderstood,
     })
 }
 

@@ -107,11 +107,20 @@ pub enum What {
         #[serde(default)]
         why: String,
     },
-    /// It grows again.
+    /// It grows again, or the store takes it again.
     RecordingResumed {
         /// The recording's name.
         #[serde(default)]
         recording: String,
+    },
+    /// The store does not take what is recorded: it waits in the spool.
+    RecordingWaits {
+        /// The recording's name.
+        #[serde(default)]
+        recording: String,
+        /// What the store says, and what to do.
+        #[serde(default)]
+        why: String,
     },
     /// All of it is in the store.
     RecordingStored {
@@ -205,6 +214,9 @@ pub enum What {
         /// Its picture, below the stream's path; empty where there is none.
         #[serde(default, skip_serializing_if = "String::is_empty")]
         picture: String,
+        /// What a motion hook calls it; empty where none looks, or it is over.
+        #[serde(default, skip_serializing_if = "String::is_empty")]
+        label: String,
         /// Why it is over: `still`, `timeout`, `interrupted`: an open set; empty where it begins.
         #[serde(default, skip_serializing_if = "String::is_empty")]
         why: String,
@@ -339,14 +351,15 @@ const fn one() -> u64 {
 
 impl What {
     /// The words for all that this release knows, with what each says.
-    pub const KINDS: [(&str, &str); 22] = [
+    pub const KINDS: [(&str, &str); 23] = [
         ("publish", "a publisher was admitted and has the stream's place"),
         ("unpublish", "a publisher that was admitted is gone; says why, how long it was on air, and who watched"),
         ("slate_started", "viewers of a stream without a publisher get its slate from now on"),
         ("slate_ended", "they do no more; says why, and how long it was shown"),
         ("recording_started", "a stream is recorded from now on; says under which name"),
         ("recording_paused", "a recording does not grow, and has a gap from here on; says why"),
-        ("recording_resumed", "it grows again"),
+        ("recording_resumed", "it grows again, or the store takes it again"),
+        ("recording_waits", "the store does not take what is recorded, which waits in the spool; says why"),
         ("recording_stored", "all of a recording is in the store; says how long and how large it is"),
         ("recording_file", "an MP4 file of a recording is in the store; says where, how long and how large it is"),
         ("recording_failed", "a recording could not be begun, or lacks something for good; says why"),
@@ -377,6 +390,7 @@ impl What {
             Self::RecordingStarted { .. } => "recording_started",
             Self::RecordingPaused { .. } => "recording_paused",
             Self::RecordingResumed { .. } => "recording_resumed",
+            Self::RecordingWaits { .. } => "recording_waits",
             Self::RecordingStored { .. } => "recording_stored",
             Self::RecordingFile { .. } => "recording_file",
             Self::RecordingFailed { .. } => "recording_failed",
@@ -416,6 +430,9 @@ mod tests {
             }
             What::RecordingPaused { .. } => Some(What::RecordingResumed { recording: String::new() }),
             What::RecordingResumed { .. } => {
+                Some(What::RecordingWaits { recording: String::new(), why: String::new() })
+            }
+            What::RecordingWaits { .. } => {
                 Some(What::RecordingStored { recording: String::new(), duration_ms: 0, bytes: 0 })
             }
             What::RecordingStored { .. } => Some(What::RecordingFile {
@@ -443,6 +460,7 @@ mod tests {
                 score: 0.0,
                 regions: Vec::new(),
                 picture: String::new(),
+                label: String::new(),
                 why: String::new(),
             }),
             What::Motion { .. } => Some(What::MotionClip {

@@ -6,6 +6,7 @@ use serde::{Deserialize, Serialize};
 use crate::diagnosis::Diagnosis;
 use crate::event::Event;
 use crate::live::{Live, ViewerPage};
+use crate::quality::Quality;
 use crate::replay::{Recorded, Replay, Replayed, ShowRecorded};
 use crate::state::{Binding, Stream, Version};
 use crate::task::{Held, Task, TaskNews};
@@ -125,6 +126,12 @@ pub enum Order {
         #[serde(default)]
         limit: u32,
     },
+    /// Tell how a stream plays, as players say.
+    Quality {
+        /// The stream's id.
+        #[serde(default)]
+        stream: String,
+    },
     /// Tell what a hook has written to its log, oldest first.
     HookLogs {
         /// The hook's name.
@@ -212,6 +219,12 @@ pub enum Answer {
         /// Which.
         #[serde(default)]
         page: ViewerPage,
+    },
+    /// How a stream plays.
+    Quality {
+        /// By protocol.
+        #[serde(default)]
+        quality: Vec<Quality>,
     },
     /// Some of what a hook has written to its log.
     HookLogs {

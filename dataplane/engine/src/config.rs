@@ -10,6 +10,7 @@ use millstream_proto::network::Network;
 use millstream_proto::paths::Pattern;
 use millstream_proto::secret::Secret;
 use millstream_proto::sign::grant::GrantKeys;
+use millstream_proto::sign::preview::PreviewKey;
 use millstream_tls::ServerTls;
 
 use crate::directory::Directory;
@@ -88,6 +89,8 @@ pub struct TlsConfig {
 pub struct GrantConfig {
     /// What grants are made and checked with; `None`: there are none.
     pub keys: Option<GrantKeys>,
+    /// What tokens of previews are checked with; `None`: there are none.
+    pub previews: Option<PreviewKey>,
     /// How long a grant admits.
     pub life: Duration,
     /// Each of them proves that a request comes from an edge, which has checked its viewers' grants.
@@ -96,7 +99,7 @@ pub struct GrantConfig {
 
 impl Default for GrantConfig {
     fn default() -> Self {
-        Self { keys: None, life: Duration::from_mins(2), edge_secrets: Vec::new() }
+        Self { keys: None, previews: None, life: Duration::from_mins(2), edge_secrets: Vec::new() }
     }
 }
 

@@ -107,13 +107,6 @@ pub struct Settings {
     pub watermark: Option<Arc<Watermark>>,
 }
 
-impl Settings {
-    /// Its rendition of that name.
-    pub fn rendition(&self, name: &RenditionName) -> Option<&Rendition> {
-        self.renditions.as_deref()?.iter().find(|rendition| rendition.name == *name)
-    }
-}
-
 /// A recording that was begun or ended by hand: it counts for the life of the stream that was on air then.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct ByHand {
@@ -192,6 +185,12 @@ impl Directory {
         let id = &id.stream();
         let settings = self.streams.settings.get(id).cloned().unwrap_or_default();
         Settings { by_hand: self.by_hand.get(id).copied(), ..settings }
+    }
+
+    /// Streams of which what is kept is removed after so many days; those that keep it for ever are left out.
+    pub fn retained(&self) -> Vec<(Id, u32)> {
+        let all = self.streams.settings.iter().map(|(id, settings)| (id.clone(), settings.retention_days));
+        all.filter(|(_, days)| *days > 0).collect()
     }
 
     /// Which outputs a stream has: asked with each request, so without the rest.
@@ -330,24 +329,24 @@ fn read(stream: &Stream, warnings: &mut Vec<String>) -> Option<Change> {
     Some((id, Some((record, settings, own))))
 }
 
+/// A rendition as somebody has said it; `None`: there can be none like it.
+pub fn rendition_of(said: &state::Rendition) -> Option<Rendition> {
+    let is_possible = (16..=RENDITION_PIXELS_MAX).contains(&said.width.max(said.height))
+        && said.width.min(said.height) >= 16
+        && (1..=RENDITION_KBIT_S_MAX).contains(&said.video_kbit_s);
+    let name = RenditionName::new(&said.name).filter(|_| is_possible)?;
+    let (width_max, height_max, video_kbit_s) = (said.width, said.height, said.video_kbit_s);
+    Some(Rendition { name, width_max, height_max, video_kbit_s, marked: false })
+}
+
 /// The renditions of a stream. One that cannot be leaves the others.
 fn renditions(stream: &Stream, marked: bool, warnings: &mut Vec<String>) -> Option<Arc<[Rendition]>> {
     let mut renditions: Vec<Rendition> = Vec::new();
     // A watermark is drawn over renditions: where the record asks for none, all of them are offered.
     let usual = if marked && stream.renditions.is_empty() { watermark::ladder() } else { Vec::new() };
     for said in stream.renditions.iter().chain(&usual).take(RENDITIONS_MAX) {
-        let name = RenditionName::new(&said.name).filter(|name| renditions.iter().all(|other| other.name != *name));
-        let is_possible = (16..=RENDITION_PIXELS_MAX).contains(&said.width.max(said.height))
-            && said.width.min(said.height) >= 16
-            && (1..=RENDITION_KBIT_S_MAX).contains(&said.video_kbit_s);
-        match name {
-            Some(name) if is_possible => renditions.push(Rendition {
-                name,
-                width_max: said.width,
-                height_max: said.height,
-                video_kbit_s: said.video_kbit_s,
-                marked,
-            }),
+        match rendition_of(said).filter(|made| renditions.iter().all(|other| other.name != made.name)) {
+            Some(made) => renditions.push(Rendition { marked, ..made }),
             _ if warnings.len() < WARNINGS_MAX => {
                 warnings.push(format!(
                     "stream {}: one of its renditions is left out: its name, size or rate cannot be",

@@ -33,3 +33,4 @@ pub use admin::{
     Addresses, Engine, EngineError, HTTPS_KEY, RTMPS_KEY, StartError, control_connections, listen_advice, start,
     try_address,
 };
+pub use shard::said::Said;

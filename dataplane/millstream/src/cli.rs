@@ -70,6 +70,9 @@ pub(crate) enum Command {
         /// The font of text over pictures
         #[arg(long, value_name = "FILE")]
         font: Option<PathBuf>,
+        /// It may run motion hooks
+        #[arg(long)]
+        hooks: bool,
     },
     /// Compile a hook for the server that started this process
     #[cfg(feature = "hooks")]

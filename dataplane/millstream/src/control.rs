@@ -30,6 +30,7 @@ use millstream_policy::signed::Apps;
 use millstream_proto::network::Network;
 use millstream_proto::secret::Secret;
 use millstream_proto::sign::MasterKey;
+use millstream_proto::sign::preview::PreviewKey;
 use millstream_store::Store;
 use millstream_store::sqlite::SqliteStore;
 use rustls::ServerConfig;
@@ -66,6 +67,8 @@ pub(crate) struct Told<'a> {
     pub(crate) node_token: Secret,
     /// What streams' secrets are made from; `None` where nothing checks a signature.
     pub(crate) master: Option<MasterKey>,
+    /// What the console's previews are shown by.
+    pub(crate) previews: Option<PreviewKey>,
     /// Which store this is.
     pub(crate) store: StoreIdentity,
     /// Streams of the configuration file.
@@ -227,6 +230,7 @@ impl Control {
             ids: Ids::random(),
             admin_token: Some(told.admin_token),
             master: told.master,
+            previews: told.previews,
             fixed: told.streams,
             names: told.names,
             here: told.here,

@@ -307,9 +307,10 @@ fn config(flags: &EngineFlags, settings: &Settings, streams: &[Stream]) -> Confi
         renditions: millstream_engine::renditions::RenditionConfig::none(),
         nodes: millstream_engine::nodes::NodeConfig::default(),
         recorded: RecordedConfig::default(),
-        // The key is read later: it is in the data directory.
+        // Keys are read later: they are of the data directory.
         grants: GrantConfig {
             keys: None,
+            previews: None,
             life: settings.grants.life.unwrap_or(GrantConfig::default().life),
             edge_secrets: settings.grants.edge_secrets.clone(),
         },

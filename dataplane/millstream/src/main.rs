@@ -20,15 +20,27 @@ mod demo;
 mod failure;
 mod flags;
 mod grant_key_command;
+#[cfg(all(feature = "hooks", feature = "transcode"))]
+mod hook_eyes;
 mod hook_flags;
 mod hook_host;
 mod hook_kit;
 #[cfg(feature = "hooks")]
+mod hook_ladders;
+#[cfg(feature = "hooks")]
+mod hook_logs;
+#[cfg(feature = "hooks")]
 mod hook_modules;
+#[cfg(feature = "hooks")]
+mod hook_motion;
+#[cfg(feature = "hooks")]
+mod hook_orders;
 #[cfg(feature = "hooks")]
 mod hook_record;
 #[cfg(feature = "hooks")]
 mod hook_record_of_node;
+#[cfg(feature = "hooks")]
+mod hook_remake;
 #[cfg(feature = "hooks")]
 mod hook_replay;
 mod hook_settings;

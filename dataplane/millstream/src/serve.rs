@@ -18,6 +18,7 @@ use millstream_policy::Chain;
 use millstream_proto::secret::Secret;
 use millstream_proto::sign::MasterKey;
 use millstream_proto::sign::grant::GrantKeys;
+use millstream_proto::sign::preview::PreviewKey;
 use millstream_store::Store;
 use millstream_transcoder::Workers;
 use rustls::ServerConfig;
@@ -116,6 +117,7 @@ fn as_all(
     let keyframes_only = layers.motion_keyframes_only;
     let (config, motions) = recorded(config, recordings.as_ref(), transcoding.workers(), keyframes_only, runtime);
     let config = counted(config, &numbers);
+    let app = app_of(&config);
     let directory = config.directory.clone();
     // Whoever comes before the node has heard of them is not to get past them.
     let bindings = runtime.block_on(millstream_api::hooks::bound(store.as_ref()));
@@ -125,9 +127,10 @@ fn as_all(
     let remote = engine.remote();
     let shed = transcoding.shed();
     let workers = transcoding.workers();
+    hooks.run_in(workers.clone());
     transcoding.reach(remote.clone());
-    let beside = beside(relays, motions, &remote);
-    hooks.decide_for(&remote);
+    let beside = beside(relays, motions, &hooks, &remote);
+    hooks.decide_for(&remote, &app);
     let tasks = recordings.as_ref().map(|recordings| recordings.tasks(runtime));
     let recordings = recordings.map(|recordings| recordings.tell(remote.clone(), workers, runtime));
     (identity.rtmp_url, identity.http_url) = public::urls(&layers.public, remote.addresses());
@@ -205,12 +208,14 @@ fn as_node(
     let (config, relays) = relayed(config, layers.relay_allow, identity.node.run, runtime);
     let (config, transcoding) = transcoded(config, layers.transcode, runtime).map_err(Failure::Running)?;
     let (config, motions) = recorded(config, recordings.as_ref(), transcoding.workers(), keyframes_only, runtime);
+    let app = app_of(&config);
     let engine = start(counted(config, &numbers), chain)?;
     let shed = transcoding.shed();
     let workers = transcoding.workers();
+    hooks.run_in(workers.clone());
     transcoding.reach(engine.remote());
-    let beside = beside(relays, motions, &engine.remote());
-    hooks.decide_for(&engine.remote());
+    let beside = beside(relays, motions, &hooks, &engine.remote());
+    hooks.decide_for(&engine.remote(), &app);
     let tasks = recordings.as_ref().map(|recordings| recordings.tasks(runtime));
     let recordings = recordings.map(|recordings| recordings.tell(engine.remote(), workers, runtime));
     let change = secrets.chain.runs_in(engine.remote(), hooks.clone(), runtime);
@@ -240,7 +245,12 @@ fn watched(
 /// The configuration with the keys of play grants.
 fn grants(layers: &Layers, secrets: &Secrets) -> GrantConfig {
     let keys = secrets.grants.as_ref().map(|master| GrantKeys::new(master, layers.grant_generation));
-    GrantConfig { keys, ..layers.config.grants.clone() }
+    GrantConfig { keys, previews: previews(secrets.grants.as_ref()), ..layers.config.grants.clone() }
+}
+
+/// What the console's previews are shown by.
+fn previews(master: Option<&MasterKey>) -> Option<PreviewKey> {
+    master.map(PreviewKey::new)
 }
 
 /// The recorder. Without it streams are served all the same.
@@ -276,13 +286,18 @@ fn recorded(
     }
 }
 
-/// Who knows how streams do that are pushed on, or watched. Control hears of motion from here on.
-fn beside(relays: AddToLive, motions: Option<Motions>, engine: &Remote) -> Vec<AddToLive> {
+/// Who knows how streams do that are pushed on, or watched, or whose renditions a hook chooses. Control hears of motion from here on.
+fn beside(relays: AddToLive, motions: Option<Motions>, hooks: &HookHost, engine: &Remote) -> Vec<AddToLive> {
     let of_motion = motions.map(|motions| {
         motions.tell_to(engine.clone());
         motions.beside()
     });
-    std::iter::once(relays).chain(of_motion).collect()
+    std::iter::once(relays).chain(of_motion).chain(hooks.beside()).collect()
+}
+
+/// The application that streams are below.
+fn app_of(config: &Config) -> String {
+    config.apps.first().map_or_else(|| "stream".to_owned(), ToString::to_string)
 }
 
 /// The configuration of an engine whose `/metrics` show these, too.
@@ -335,6 +350,7 @@ fn told<'a>(
             .into_iter()
             .chain(layers.public.control.as_deref().and_then(layers::host_of))
             .collect(),
+        previews: previews(secrets.grants.as_ref()),
         admin_token: secrets.admin_token,
         node_token: secrets.node_token,
         master: secrets.master,

@@ -66,11 +66,18 @@ pub(crate) fn transcoded(
     Ok((Config { renditions, ..config }, Transcoding(Some(workers))))
 }
 
-/// What a worker's process does.
+/// What a worker's process does. `hooks`: it may run motion hooks.
 #[cfg(feature = "transcode")]
-pub(crate) fn work(font: Option<&std::path::Path>) -> Result<(), Failure> {
+pub(crate) fn work(font: Option<&std::path::Path>, hooks: bool) -> Result<(), Failure> {
     let fonts = millstream_worker::mark::Fonts::open(font).map_err(Failure::running)?;
-    millstream_worker::run(std::io::stdin().lock(), std::io::stdout(), fonts).map_err(Failure::running)
+    let (input, output) = (std::io::stdin().lock(), std::io::stdout());
+    #[cfg(feature = "hooks")]
+    if hooks {
+        return millstream_worker::run_with_hooks(input, output, fonts, crate::hook_eyes::eyes)
+            .map_err(Failure::running);
+    }
+    let _ = hooks;
+    millstream_worker::run(input, output, fonts).map_err(Failure::running)
 }
 
 /// Refuses a font that no worker could use, before anything is started.

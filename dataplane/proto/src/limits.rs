@@ -87,6 +87,12 @@ pub const HTTP_HEAD_BYTES_MAX: usize = 8 << 10;
 pub const HTTP_HEADERS_MAX: usize = 64;
 /// Segments of a request's path: `/g/<grant>/<id>/s/<session>/<track>/<name>` has seven.
 pub const HTTP_PATH_SEGMENTS_MAX: usize = 16;
+/// Bytes of what a player says of itself in a request, as CMCD; of longer ones nothing is read.
+pub const CMCD_BYTES_MAX: usize = 2 << 10;
+/// Members of it that are read.
+pub const CMCD_MEMBERS_MAX: usize = 64;
+/// Bytes of the name of a player's session in it.
+pub const CMCD_SESSION_BYTES_MAX: usize = 64;
 /// Bytes of an HTTP request's body: play requests have none, and a grant request is short.
 pub const HTTP_BODY_BYTES_MAX: u64 = 64 << 10;
 

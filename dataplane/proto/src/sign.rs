@@ -4,7 +4,7 @@
 //!
 //! Two forms exist. [`legacy`] (`<exp>-<md5>`) is what encoders in the field hold; [`v2`] (`v2-<exp>-<mac>`) names the action, so it
 //! can admit play too. A legacy signature names none: it is a publish signature, and admits nothing else. [`webhook`] signs what is sent
-//! to others, [`grant`] the paths that admitted viewers play by, [`job`] what a worker
+//! to others, [`grant`] the paths that admitted viewers play by, [`preview`] the console's previews, [`job`] what a worker
 //! reads and publishes.
 //!
 //! Invariants: digests are compared in constant time and never as text; the expiry is looked at only once the digest is found
@@ -23,6 +23,7 @@ use crate::secret::Secret;
 pub mod grant;
 pub mod job;
 pub mod legacy;
+pub mod preview;
 pub mod v2;
 pub mod webhook;
 

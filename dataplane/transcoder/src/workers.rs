@@ -19,14 +19,17 @@ use millstream_hub::config::Rendition;
 use millstream_proto::id::Id;
 use millstream_proto::sign::job::{JOB_KEY_BYTES, JobKey};
 use millstream_proto::watermark::Watermark;
-use millstream_worker::protocol::{MotionSettings, Order, QUALITY, Report, SecretUrl};
+use millstream_worker::protocol::{
+    HookKey, HookUse, MotionSettings, Order, PAYLOAD_BYTES_MAX, QUALITY, Report, SecretUrl,
+};
 use tokio::runtime::Handle;
 use tokio::sync::Notify;
 use tokio::sync::mpsc::Sender;
 
 use super::fetch::fetch;
+use super::hooks::{MotionHook, MotionHooks};
 use super::marks::{Marks, Spoken};
-use super::process;
+use super::process::{self, Ended};
 use super::snapshots::{Asker, Picture, Snapshots};
 use super::sprites::{Keyframe, NoSprite, Sprite, Sprites};
 use super::table::{self, Places, Told, Wanted};
@@ -88,6 +91,8 @@ pub(crate) struct Shared {
     notify: Notify,
     started: AtomicUsize,
     restarts: AtomicU64,
+    /// Who knows which hooks look for motion.
+    hooks: OnceLock<Arc<dyn MotionHooks>>,
     /// Renditions that the machine is too slow for, by their streams.
     shed: Mutex<BTreeMap<Id, Vec<String>>>,
 }
@@ -112,6 +117,7 @@ impl Workers {
             notify: Notify::new(),
             started: AtomicUsize::new(0),
             restarts: AtomicU64::new(0),
+            hooks: OnceLock::new(),
             shed: Mutex::default(),
         }))
     }
@@ -120,6 +126,17 @@ impl Workers {
     pub fn reach(&self, engine: Remote, addresses: Addresses) {
         let _ = self.0.engine.set(engine);
         let _ = self.0.addresses.set(addresses);
+        self.0.notify.notify_one();
+    }
+
+    /// Says who knows which hooks look for motion: once.
+    pub fn look_by(&self, hooks: Arc<dyn MotionHooks>) {
+        let _ = self.0.hooks.set(hooks);
+        self.0.notify.notify_one();
+    }
+
+    /// Other hooks look for motion from here on.
+    pub fn hooks_changed(&self) {
         self.0.notify.notify_one();
     }
 
@@ -245,6 +262,13 @@ async fn keep_worker(shared: Arc<Shared>) {
     loop {
         let (begun, mut was_ready) = (Instant::now(), false);
         let ended = process::run(&shared, &shared.program, &mut was_ready).await;
+        if matches!(ended, Ended::Hooks) {
+            // It was not one that may run their code.
+            shared.snapshots().forget_requests();
+            shared.watches().forget();
+            tracing::info!(why = %ended, "another worker is started");
+            continue;
+        }
         shared.snapshots().forget_requests();
         shared.sprites().forget_request();
         shared.watches().forget();
@@ -370,7 +394,11 @@ impl Shared {
     }
 
     /// What a worker that has been told that much is to be told now, and when there may be more.
-    pub(crate) fn orders(self: &Arc<Self>, told: &mut Told) -> (Vec<(Order, Bytes)>, Option<Instant>) {
+    pub(crate) fn orders(
+        self: &Arc<Self>,
+        told: &mut Told,
+        key: Option<&HookKey>,
+    ) -> (Vec<(Order, Bytes)>, Option<Instant>) {
         match self.addresses.get() {
             Some(addresses) => {
                 let at = At { addresses, app: &self.app, jobs: &self.jobs, marks: &self.marks };
@@ -385,18 +413,37 @@ impl Shared {
                 let fetch_at = self.fetch_images();
                 orders.extend(self.snapshots().requests().into_iter().map(picture).map(plain));
                 orders.extend(self.sprites().order());
-                let (watches, watch_at) = self.watches().orders(Instant::now());
-                let watches = watches.into_iter().map(|order| match order {
-                    WatchOrder::Watch(watch, stream, motion) => {
-                        Order::Watch { watch, source: SecretUrl::new(at.stream(&stream)), motion }
+                let hook_of = |stream: &Id| key.and_then(|_| self.hook_of(stream));
+                let (watches, watch_at) = self.watches().orders(Instant::now(), hook_of);
+                orders.extend(watches.into_iter().map(|order| match order {
+                    WatchOrder::Watch(watch, stream, motion, hook) => {
+                        let source = SecretUrl::new(at.stream(&stream));
+                        let of_stream = |hook| HookUse { hook, app: self.app.clone(), stream: stream.to_string() };
+                        (Order::Watch { watch, source, motion, hook: hook.map(of_stream) }, Bytes::new())
                     }
-                    WatchOrder::Unwatch(watch) => Order::Unwatch { watch },
-                });
-                orders.extend(watches.map(plain));
+                    WatchOrder::Unwatch(watch) => (Order::Unwatch { watch }, Bytes::new()),
+                    WatchOrder::Unhook(hook) => (Order::Unhook { hook }, Bytes::new()),
+                    WatchOrder::Hook(number, hook) => {
+                        let sealed = key.and_then(|key| (hook.sealed)(key)).filter(|sealed| sealed.len() <= PAYLOAD_BYTES_MAX);
+                        if sealed.is_none() {
+                            tracing::warn!(?hook, "its compiled form is not kept here, or is larger than 16 MiB: it cannot look for motion");
+                        }
+                        (Order::Hook { hook: number, spec: hook.spec.clone() }, sealed.unwrap_or_default())
+                    }
+                }));
                 (orders, look_at.into_iter().chain(watch_at).chain(fetch_at).min())
             }
             None => (Vec::new(), None),
         }
+    }
+
+    fn hook_of(&self, stream: &Id) -> Option<Arc<MotionHook>> {
+        self.hooks.get()?.of(stream)
+    }
+
+    /// Whether a worker has to run hooks for what is wanted now.
+    pub(crate) fn needs_hooks(&self) -> bool {
+        self.hooks.get().is_some_and(|hooks| self.watches().streams().any(|stream| hooks.of(stream).is_some()))
     }
 
     /// Something is wanted, or wanted no more.

@@ -5,6 +5,7 @@
 //! word that is not known becomes `Unknown` and costs no more than itself. Addresses hold tokens, so they are [`SecretUrl`]s.
 mod capacity;
 mod frame;
+mod hook;
 mod marks;
 mod motion;
 mod secret_url;
@@ -13,6 +14,7 @@ mod tests;
 
 pub use capacity::{Capacity, macroblocks};
 pub use frame::{FrameError, HEADER_BYTES_MAX, Message, PAYLOAD_BYTES_MAX, Reader, encode};
+pub use hook::{HookKey, HookSpec, HookTally, HookUse};
 pub use marks::{Image, Marks, Text};
 pub use motion::{Change, MotionSettings, Region, WhyEnded};
 pub use secret_url::SecretUrl;
@@ -107,11 +109,31 @@ pub enum Order {
         source: SecretUrl,
         /// What is looked for.
         motion: MotionSettings,
+        /// The hook that looks in place of the built-in detector.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        hook: Option<HookUse>,
     },
     /// End a watch at once, without a word.
     Unwatch {
         /// The watch.
         watch: u64,
+    },
+    /// What the modules of hooks are authenticated with: before the first of them.
+    HookKey {
+        /// Of this worker alone.
+        key: HookKey,
+    },
+    /// Make a motion hook ready: the payload is its compiled module. The number is new with each.
+    Hook {
+        /// The number of the hook, which watches name.
+        hook: u64,
+        /// What it is.
+        spec: HookSpec,
+    },
+    /// No watch that comes names this hook.
+    Unhook {
+        /// The hook.
+        hook: u64,
     },
     /// A newer order than this version knows.
     #[serde(other)]
@@ -274,6 +296,13 @@ pub enum Report {
         /// Frames that could not be decoded, since the start.
         #[serde(default)]
         frames_lost: u64,
+    },
+    /// What calls of a watch's hook came to since this was told last.
+    Hooked {
+        /// The watch.
+        watch: u64,
+        /// The calls.
+        tally: HookTally,
     },
     /// A watch is over.
     WatchEnded {

@@ -34,7 +34,7 @@ fn moving(name: &str, size: (u32, u32), more: &[&str]) -> Vec<Sent> {
 }
 
 fn watch(node: &Node, watch: u64, motion: MotionSettings) -> Order {
-    Order::Watch { watch, source: SecretUrl::new(node.source()), motion }
+    Order::Watch { watch, source: SecretUrl::new(node.source()), motion, hook: None }
 }
 
 fn of_motion(report: &Report) -> Option<(u64, i64, &Change)> {
@@ -59,7 +59,9 @@ fn what_moves_is_told_with_its_picture_and_stillness_is_not() {
     let mut worker = Worker::start();
     worker.order(&watch(&node, 7, SETTINGS));
     let (report, picture) = worker.wait(starts);
-    let Some((7, now_ms, Change::Started { pts_ms, until_ms, score, regions })) = of_motion(&report) else { panic!() };
+    let Some((7, now_ms, Change::Started { pts_ms, until_ms, score, regions, .. })) = of_motion(&report) else {
+        panic!()
+    };
     assert!((5_000..6_500).contains(&place(*pts_ms)), "{report:?}");
     assert!(*until_ms > *pts_ms && (0.0..0.4).contains(score) && *score >= 0.01, "{report:?}");
     assert!((0..2_000).contains(&(now_ms - pts_ms)), "told soon: {report:?}");

@@ -292,3 +292,102 @@ fn the_console_says_why() {
     println!("{}\nscreenshots: {}", done.stdout, pictures.display());
     assert!(done.status.success(), "{}\n{}", done.stdout, done.stderr);
 }
+
+/// A worker that gets a twentieth of the time that it has to have.
+struct Throttled {
+    stop: std::sync::Arc<std::sync::atomic::AtomicBool>,
+    thread: Option<std::thread::JoinHandle<()>>,
+}
+
+impl Throttled {
+    fn start(pid: u32) -> Self {
+        let stop = std::sync::Arc::new(std::sync::atomic::AtomicBool::new(false));
+        let told = std::sync::Arc::clone(&stop);
+        let signal = move |name: &str| {
+            let _ = std::process::Command::new("kill").args([name, &pid.to_string()]).status();
+        };
+        let thread = std::thread::spawn(move || {
+            while !told.load(std::sync::atomic::Ordering::Relaxed) {
+                signal("-STOP");
+                std::thread::sleep(millis(190));
+                signal("-CONT");
+                std::thread::sleep(millis(10));
+            }
+        });
+        Self { stop, thread: Some(thread) }
+    }
+}
+
+impl Drop for Throttled {
+    fn drop(&mut self) {
+        self.stop.store(true, std::sync::atomic::Ordering::Relaxed);
+        if let Some(thread) = self.thread.take() {
+            let _ = thread.join();
+        }
+    }
+}
+
+#[test]
+fn a_worker_that_the_machine_is_too_slow_for() {
+    let server = Options::open().start();
+    let mut client = Client::admin(&server);
+    let settings = json!({ "isCodec": true, "ld": true });
+    client.post("/api/v1/streams", &json!({ "id": "cam", "settings": settings })).is(201);
+    let _push = Publisher::start(server.rtmp, "stream", "cam").expect("published").repeat(Clip::busy());
+    // Somebody watches a rendition, and asks for it as players do.
+    let (http, watching) = (server.http, std::sync::Arc::new(()));
+    let watched = std::sync::Arc::downgrade(&watching);
+    let viewer = std::thread::spawn(move || {
+        while watched.strong_count() > 0 {
+            let _ = millstream_tests::http::get(http, "/cam/360p/video.m3u8");
+            std::thread::sleep(millis(500));
+        }
+    });
+    let pid = eventually("a worker", seconds(20), || {
+        let is_worker = |pid: &u32| millstream_tests::proc::command(*pid).contains("worker");
+        millstream_tests::proc::children(server.pid()).into_iter().find(is_worker)
+    });
+    eventually("the rendition is made", seconds(30), || {
+        (millstream_tests::http::get(server.http, "/cam/360p/video.m3u8").status == 200).then_some(())
+    });
+    let throttled = Throttled::start(pid);
+    let condition = eventually("worker_sheds", seconds(60), || {
+        std::thread::sleep(millis(200));
+        known_conditions(&mut client, "cam")?.into_iter().find(|one| one["id"] == "worker_sheds")
+    });
+    println!("{}", condition["sentence"]);
+    assert!(condition["sentence"].as_str().is_some_and(|text| text.contains("360p")), "{condition}");
+    drop(throttled);
+    drop(watching);
+    viewer.join().expect("it ends");
+}
+
+/// A stream of 40 Mbit/s that costs nothing to make: pictures with filler behind them.
+fn heavy() -> Clip {
+    const FILLER_BYTES: u32 = 160_000;
+    let mut clip = Clip::small();
+    let mut filler = FILLER_BYTES.to_be_bytes().to_vec();
+    filler.push(0x0C);
+    filler.resize(4 + FILLER_BYTES as usize, 0xFF);
+    for frame in clip.frames.iter_mut().filter(|frame| frame.kind == VIDEO) {
+        frame.data.extend_from_slice(&filler);
+    }
+    clip
+}
+
+#[test]
+fn a_recording_that_pauses() {
+    // A store that cannot be reached, and the least that the spool may hold.
+    let config = "[record]\nstore = \"s3://recordings/live?endpoint=http://127.0.0.1:9&region=us-east-1\"\nspool_max = \"64MiB\"\n";
+    let options = Options::open().config(config).env("AWS_ACCESS_KEY_ID", "nobody");
+    let server = options.env("AWS_SECRET_ACCESS_KEY", "nothing").start();
+    let mut client = Client::admin(&server);
+    client.post("/api/v1/streams", &json!({ "id": "cam", "settings": { "isOnDemand": true } })).is(201);
+    let _push = Publisher::start(server.rtmp, "stream", "cam").expect("published").repeat(heavy());
+    let condition = eventually("recording_paused", seconds(90), || {
+        std::thread::sleep(millis(200));
+        known_conditions(&mut client, "cam")?.into_iter().find(|one| one["id"] == "recording_paused")
+    });
+    println!("{}", condition["sentence"]);
+    assert!(condition["sentence"].as_str().is_some_and(|text| text.contains("spool")), "{condition}");
+}

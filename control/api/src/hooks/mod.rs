@@ -10,7 +10,7 @@ use millstream_store::item::Expect;
 
 pub use self::rules::HookRules;
 pub use self::stored::bound;
-use self::stored::{Named, all, say_idle};
+use self::stored::{Named, all};
 use crate::Api;
 use crate::auth::Caller;
 use crate::http::extract::{IfMatch, Tag};
@@ -185,7 +185,6 @@ impl Api {
         let version = saved.map_err(|model::Conflict| IfMatch::failed())?;
         self.fleet().bind(told);
         unsettled.settle();
-        say_idle(id, record);
         Ok(version)
     }
 

@@ -4,7 +4,7 @@ use millstream_store::item::{Kind, Query};
 use millstream_store::{Store, StoreError};
 use serde::de::DeserializeOwned;
 
-use crate::model::hook::{BindingRecord, HookRecord, Mode};
+use crate::model::hook::{BindingRecord, HookRecord};
 use crate::model::unreadable::Unreadable;
 use crate::model::{BINDING, HOOK, Kept};
 
@@ -37,12 +37,11 @@ pub async fn bound(store: &dyn Store) -> Result<Vec<Binding>, StoreError> {
 /// All bindings as nodes are told of them: what a control that starts begins with.
 pub(crate) async fn bindings(store: &dyn Store, unreadable: &Unreadable) -> Result<Vec<Binding>, StoreError> {
     let mut all = Vec::new();
-    for ((id, binding), told) in stored(store, unreadable).await? {
+    for ((id, _), told) in stored(store, unreadable).await? {
         if told.is_none() {
             tracing::error!(binding = id, "a binding names a version of a hook that is not there; it is left out");
         }
         all.extend(told);
-        say_idle(&id, &binding.value);
     }
     Ok(all)
 }
@@ -65,17 +64,4 @@ pub(super) async fn stored(
             (binding, told)
         })
         .collect())
-}
-
-/// What is bound and does nothing is said where an operator looks.
-pub(super) fn say_idle(id: &str, binding: &BindingRecord) {
-    if binding.mode != Mode::Off && !binding.point.is_in_force() {
-        let (hook, point) = (&binding.hook, binding.point.as_str());
-        tracing::warn!(
-            binding = id,
-            hook,
-            point,
-            "this hook is bound and not in force: this release asks hooks at publish and play only"
-        );
-    }
 }

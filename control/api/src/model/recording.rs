@@ -85,6 +85,7 @@ pub fn named(what: &What) -> Option<&str> {
         What::RecordingStarted { recording, .. }
         | What::RecordingPaused { recording, .. }
         | What::RecordingResumed { recording }
+        | What::RecordingWaits { recording, .. }
         | What::RecordingStored { recording, .. }
         | What::RecordingFile { recording, .. }
         | What::RecordingThumbnails { recording, .. }
@@ -123,7 +124,9 @@ impl Recording {
             What::RecordingPaused { why, .. } => (RecordingState::Paused, why.clone()),
             What::RecordingFailed { why, .. } => (RecordingState::Failed, why.clone()),
             What::RecordingStored { .. } => (RecordingState::Stored, String::new()),
-            What::RecordingFile { .. } => (known.state, known.why.clone()),
+            // Why it does not grow says more.
+            What::RecordingWaits { why, .. } if known.state != RecordingState::Paused => (known.state, why.clone()),
+            What::RecordingFile { .. } | What::RecordingWaits { .. } => (known.state, known.why.clone()),
             _ => (RecordingState::Recording, String::new()),
         };
         let (duration_ms, bytes) = match &event.what {
@@ -195,6 +198,13 @@ mod tests {
         let many = (8..2_008)
             .fold(twice, |known, n| Recording::after(Some(known), "one", &event(23, file(n))).expect("a file"));
         assert_eq!((many.files.len(), many.files_left_out, many.files[999].from_unix_ms), (1_000, 1_001, 2_007));
+        let waits = |at| event(at, What::RecordingWaits { recording: name(), why: "no such bucket".to_owned() });
+        let both = Recording::after(Some(second.clone()), "one", &waits(25)).expect("it waits, too");
+        assert_eq!((both.state, both.why.as_str()), (RecordingState::Paused, "the disk is full"));
+        let waiting = Recording::after(Some(first), "one", &waits(25)).expect("it waits");
+        assert_eq!((waiting.state, waiting.why.as_str()), (RecordingState::Recording, "no such bucket"));
+        let back = event(26, What::RecordingResumed { recording: name() });
+        assert_eq!(Recording::after(Some(waiting), "one", &back).expect("it goes on").why, "");
         let third = Recording::after(Some(second), "one", &stored).expect("it is stored");
         assert_eq!((third.state, third.duration_ms, third.bytes), (RecordingState::Stored, Some(5_000), Some(9)));
         assert_eq!(third.store, "file:/x");

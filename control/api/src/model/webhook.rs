@@ -72,6 +72,6 @@ pub struct Delivery {
     pub status: Option<u16>,
     /// What went wrong; empty where nothing did.
     pub error: String,
-    /// `delivered`, `retry` or `given_up`.
+    /// `delivered`, `retry` or `given_up`; of a test, `failed`.
     pub outcome: String,
 }

@@ -52,6 +52,37 @@ impl Api {
     }
 }
 
+/// Where a node, or the fleet as a whole, is reached.
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, ToSchema)]
+pub struct Place {
+    /// The node; empty: the fleet as a whole, as control's configuration says that it is reached.
+    node: String,
+    /// What push URLs begin with; null where nothing says it.
+    rtmp_url: Option<String>,
+    /// What those with TLS begin with.
+    rtmps_url: Option<String>,
+    /// What play URLs begin with.
+    http_url: Option<String>,
+}
+
+/// List where streams are pushed and played
+///
+/// What all addresses of streams begin with, in the order in which they are given: control's own `public_url`s where its configuration has them, which
+/// stand for the fleet as a whole, then nodes by theirs, or else by where they listen. They are changed in the configuration.
+#[utoipa::path(get, path = "/api/v1/addresses", tag = "live", responses(
+    (status = 200, description = "All of them", body = Page<Place>),
+))]
+pub async fn places(State(api): State<Api>, Viewer(_): Viewer) -> Response {
+    let said = |url: String| Some(url).filter(|url| !url.is_empty());
+    let items = api.places().into_iter().map(|Here { node, rtmp_url, http_url, rtmps_url }| Place {
+        node,
+        rtmp_url: said(rtmp_url),
+        rtmps_url: said(rtmps_url),
+        http_url: said(http_url),
+    });
+    fresh(&Page { items: items.collect(), next: None })
+}
+
 /// Show a stream's addresses
 ///
 /// At each node, in the order of `push_urls` of the stream's key. Nodes say where they are reached: as `rtmp.public_url` and `http.public_url` of

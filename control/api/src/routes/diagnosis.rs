@@ -118,3 +118,44 @@ pub async fn diagnosis(State(api): State<Api>, Viewer(_): Viewer, InPath(id): In
     let conditions = all.into_iter().map(|(node, condition)| recognised(node, condition)).collect();
     Ok(fresh(&StreamDiagnosis { id, on_air, conditions }))
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// English sentences are this API's; the console has them in Chinese, each condition in each of its forms, with the figures that ours has.
+    #[test]
+    fn the_console_says_every_condition_in_chinese() {
+        const SENTENCES: &str = include_str!("../../../console/web/text/zh_sentences.js");
+        let forms = |kind: Kind| match kind {
+            Kind::Audio => vec!["missing", "stopped", "ahead", "behind"],
+            Kind::Hook => vec!["fails", "not_ready", "late", "overloaded", "denies_publish", "denies_play"],
+            Kind::ViewersLag => vec!["", "skips"],
+            _ => vec![""],
+        };
+        for kind in Kind::ALL {
+            for form in forms(kind) {
+                let key = if form.is_empty() { kind.word().to_owned() } else { format!("{}_{form}", kind.word()) };
+                for part in ["diagnosis", "advice"] {
+                    assert!(SENTENCES.contains(&format!("\n  {part}_{key}: '")), "{part}_{key}");
+                }
+                // A figure that the sentence names is one that the node tells: our own sentence shows it, too.
+                let line = SENTENCES.lines().find(|line| line.starts_with(&format!("  diagnosis_{key}: "))).unwrap();
+                let named = line.split('{').skip(1).filter_map(|rest| rest.split('}').next());
+                let figures = named.filter(|name| !["about", "why", "before"].contains(name));
+                let all: Vec<(String, f64)> =
+                    figures.zip(1_234..).map(|(name, n)| (name.to_owned(), f64::from(n))).collect();
+                let condition = Condition {
+                    kind: kind.word().to_owned(),
+                    form: form.to_owned(),
+                    figures: all.iter().cloned().collect(),
+                    ..Condition::default()
+                };
+                let sentence = said(&condition).sentence;
+                for (name, figure) in all {
+                    assert!(sentence.contains(&figure.to_string()), "{name} of {key} is not in: {sentence}");
+                }
+            }
+        }
+    }
+}

@@ -75,7 +75,7 @@ pub struct Ended {
     missing: Vec<Missing>,
 }
 
-fn missing(failed: Vec<(String, LinkError)>) -> Vec<Missing> {
+pub(super) fn missing(failed: Vec<(String, LinkError)>) -> Vec<Missing> {
     failed.into_iter().map(|(node, error)| Missing { node, reason: error.to_string() }).collect()
 }
 

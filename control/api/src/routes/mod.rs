@@ -3,15 +3,16 @@ use axum::extract::State;
 use axum::http::StatusCode;
 use axum::middleware;
 use axum::response::{Redirect, Response};
-use axum::routing::get;
+use axum::routing::{get, post};
 use axum::{Router, http::Method};
 use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 
 use crate::Api;
-use crate::auth::login;
+use crate::auth::{Viewer, login};
 use crate::http::problem::Problem;
 use crate::http::{detach, gate, once};
+use crate::mcp::Mcp;
 use crate::openapi;
 
 pub mod addresses;
@@ -33,6 +34,8 @@ pub mod key;
 pub mod live;
 pub mod nodes;
 pub mod ops;
+pub mod preview;
+pub mod quality;
 pub mod recordings;
 pub mod replays;
 pub mod slates;
@@ -59,6 +62,8 @@ pub fn router(api: Api) -> Router {
         .routes(routes!(live::session, live::kick))
         .routes(routes!(live::viewers))
         .routes(routes!(diagnosis::diagnosis))
+        .routes(routes!(quality::quality))
+        .routes(routes!(preview::preview))
         .routes(routes!(live::kick_session))
         .routes(routes!(events::events))
         .routes(routes!(recordings::list))
@@ -71,6 +76,8 @@ pub fn router(api: Api) -> Router {
         .routes(routes!(webhooks::read, webhooks::update, webhooks::remove))
         .routes(routes!(webhooks::show_secret))
         .routes(routes!(webhooks::deliveries))
+        .routes(routes!(webhooks::test))
+        .routes(routes!(addresses::places))
         .routes(routes!(hooks::list))
         .routes(routes!(hooks::read, hooks::put, hooks::remove))
         .routes(routes!(hooks::upload))
@@ -105,8 +112,12 @@ pub fn router(api: Api) -> Router {
         .route("/Prod/videostream", get(videostream::list).post(videostream::create))
         .route("/Prod/videostream/{id}", get(videostream::read).put(videostream::update).delete(videostream::remove))
         .layer(middleware::from_fn(once::refuse));
+    let router = router.merge(stage);
+    let mcp = Mcp::new(&document, router.clone().with_state(api.clone()));
+    let mcp =
+        move |State(api): State<Api>, viewer: Viewer, request: axum::extract::Request| mcp.answer(api, viewer, request);
     router
-        .merge(stage)
+        .route("/mcp", post(mcp))
         .route("/", get(console::document))
         .route("/console", get(async || Redirect::temporary("/")))
         .route("/console/{*path}", get(console::part))

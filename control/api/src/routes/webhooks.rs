@@ -1,10 +1,14 @@
 //! `/api/v1/webhooks`: where events go, and what came of it.
+use std::time::Duration;
+
 use axum::extract::State;
 use axum::http::{HeaderValue, StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use millstream_control_protocol::event::What;
 use millstream_fleet::http::client::may_go;
 use millstream_fleet::http::url::Url;
+use millstream_fleet::webhook::deliver::try_once;
+use millstream_fleet::webhook::outbox::Entry;
 use millstream_proto::sign::MasterKey;
 use millstream_store::item::{Expect, Order, Query};
 use serde::{Deserialize, Serialize};
@@ -272,6 +276,45 @@ pub async fn show_secret(State(api): State<Api>, Admin(_): Admin, InPath(id): In
     let secret = outbox::secret(master(&api)?, &id).expose().to_owned();
     Ok(fresh(&WebhookSecret { secret }))
 }
+
+/// Try a webhook
+///
+/// Sends it an event of the kind `test` now, once, signed as all are, and says what came of that. It is in the list of deliveries, too.
+#[utoipa::path(post, path = "/api/v1/webhooks/{id}/test", tag = "webhooks", params(
+    ("id" = String, Path, description = "The webhook's id"),
+), responses(
+    (status = 200, description = "What came of it: `delivered` or `failed`", body = Delivery),
+    (status = 404, description = "There is no such webhook", body = Problem),
+    (status = 409, description = "There is nothing to sign it with", body = Problem),
+))]
+pub async fn test(State(api): State<Api>, Admin(_): Admin, InPath(id): InPath<String>) -> Answer<Response> {
+    let Kept { value: record, .. } = find(&api, &id).await?;
+    let now_ms = api.clock().now_ms();
+    let key = format!("{id}/{TEST}/{now_ms:013}");
+    let event = serde_json::json!({
+        "id": key, "node": "", "seq": 0, "at_unix_ms": now_ms, "stream": record.stream.unwrap_or_default(), "what": { "kind": TEST },
+    });
+    let entry = Entry {
+        lane: key.clone(),
+        key,
+        hook: id.clone(),
+        url: record.url,
+        secret: outbox::secret(master(&api)?, &id),
+        kind: TEST.to_owned(),
+        body: event.to_string().into_bytes(),
+        attempts: 0,
+        added_unix_ms: now_ms,
+    };
+    let attempt = try_once(&entry, api.webhooks(), TEST_WAIT).await;
+    let delivery = outbox::tried(&entry, attempt);
+    api.store().put(outbox::log_of_test(&id, &delivery)).await?;
+    Ok(fresh(&delivery))
+}
+
+/// The kind of the event that a webhook is tried with.
+const TEST: &str = "test";
+/// A receiver has so long to answer it: less than a request may take.
+const TEST_WAIT: Duration = Duration::from_secs(10);
 
 /// List what came of a webhook's deliveries
 ///

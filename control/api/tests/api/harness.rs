@@ -22,6 +22,7 @@ use millstream_policy::signed::Apps;
 use millstream_proto::network::Network;
 use millstream_proto::secret::Secret;
 use millstream_proto::sign::MasterKey;
+use millstream_proto::sign::preview::PreviewKey;
 use millstream_store::Store;
 use millstream_store::memory::MemoryStore;
 use serde_json::Value;
@@ -122,6 +123,7 @@ impl Server {
                 ids: Ids::random(),
                 admin_token: Some(Secret::new(ADMIN)),
                 master: Some(master()),
+                previews: Some(PreviewKey::new(&master())),
                 fixed: options.fixed,
                 names: options.names,
                 here: options.here,

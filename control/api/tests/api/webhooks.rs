@@ -113,3 +113,42 @@ fn kinds_of_events_are_documented() {
         told.refused(400, kind);
     }
 }
+
+#[test]
+fn a_webhook_is_tried_at_once_and_what_came_of_it_is_said_and_kept() {
+    use std::io::{Read as _, Write as _};
+
+    let server = Server::with(Options { webhooks: vec!["127.0.0.0/8".parse().unwrap()], ..Options::default() });
+    let receiver = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    let url = format!("http://{}/hook", receiver.local_addr().unwrap());
+    let answering = std::thread::spawn(move || {
+        let mut requests = Vec::new();
+        for status in ["204 No Content", "500 Oh"] {
+            let (mut stream, _) = receiver.accept().unwrap();
+            let (mut request, mut piece) = (Vec::new(), [0; 4096]);
+            while !String::from_utf8_lossy(&request).contains("}}") {
+                let count = stream.read(&mut piece).unwrap();
+                assert!(count > 0, "the body is whole");
+                request.extend_from_slice(&piece[..count]);
+            }
+            write!(stream, "HTTP/1.1 {status}\r\nContent-Length: 0\r\n\r\n").unwrap();
+            requests.push(String::from_utf8(request).unwrap());
+        }
+        requests
+    });
+    let made = server.post("/api/v1/webhooks", &json!({ "url": url, "stream": "cam", "enabled": false }));
+    let path = format!("/api/v1/webhooks/{}", made.is(201).text("id"));
+    let tried = server.request("POST", &format!("{path}/test")).send();
+    assert_eq!((tried.is(200).text("outcome"), &tried.json()["status"]), ("delivered", &json!(204)));
+    let failed = server.request("POST", &format!("{path}/test")).send();
+    assert_eq!((failed.is(200).text("outcome"), &failed.json()["status"]), ("failed", &json!(500)));
+    let requests = answering.join().unwrap();
+    for part in
+        ["millstream-event: test", "millstream-signature: t=", "\"what\":{\"kind\":\"test\"}", "\"stream\":\"cam\""]
+    {
+        assert!(requests[0].contains(part), "{part}: {}", requests[0]);
+    }
+    let listed = server.get(&format!("{path}/deliveries"));
+    assert!(listed.is(200).json()["items"].as_array().unwrap().iter().all(|item| item["kind"] == "test"), "{listed:?}");
+    server.request("POST", "/api/v1/webhooks/none/test").send().refused(404, "no webhook");
+}

@@ -31,6 +31,7 @@ pub(crate) fn parts(store: Arc<dyn Store>, fleet: Fleet, clock: Clock, random: &
         ids: Ids::of(move || u128::from(random.next()) << 64 | u128::from(random.next())),
         admin_token: Some(Secret::new(ADMIN)),
         master: Some(master()),
+        previews: None,
         fixed: Vec::new(),
         names: Vec::new(),
         here: None,

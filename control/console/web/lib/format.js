@@ -34,6 +34,8 @@ export const clock = (ms) => new Intl.DateTimeFormat(tag(), { timeStyle: 'medium
 
 export const day = (ms) => new Intl.DateTimeFormat(tag(), { dateStyle: 'medium' }).format(ms);
 
+export const weekday = (ms) => new Intl.DateTimeFormat(tag(), { weekday: 'short', day: 'numeric', month: 'numeric' }).format(ms);
+
 // A codec of RFC 6381 by the name that people know.
 export function codec(name) {
   const known = { avc1: 'H.264', avc3: 'H.264', hvc1: 'H.265', hev1: 'H.265', av01: 'AV1', vp09: 'VP9', mp4a: 'AAC', opus: 'Opus', Opus: 'Opus', fLaC: 'FLAC', 'ac-3': 'AC-3', 'ec-3': 'E-AC-3', '.mp3': 'MP3' };

@@ -1,5 +1,6 @@
-// A moving preview: FLV over WebSocket from the node, muted. So many at a time, of those that are on the screen, while the page is looked at.
+// A moving preview: FLV over WebSocket from the node, muted. It is no viewer of the stream, and needs no permission but the login's. So many at a time, of those that are on the screen, while the page is looked at.
 import { useEffect, useRef, useState } from 'preact/hooks';
+import { get, seg } from './api.js';
 import { html } from './html.js';
 import { t } from './text.js';
 import { value } from './value.js';
@@ -12,6 +13,8 @@ const STALL_MS = 8000;
 const LATENCY_MAX_S = 3;
 const LATENCY_REMAIN_S = 0.7;
 const KEPT_S = 15;
+// An address is asked for again after this part of its time, before the node ends what is played by it.
+const RENEWED_AFTER = 0.9;
 const PLAYER = new URL('../vendor/mpegts-1.8.2.js', import.meta.url).href;
 
 const taken = value(0);
@@ -38,11 +41,19 @@ function player() {
   return loading;
 }
 
+// Where the stream's picture is at its node, or else at the first one, which is the fleet's. The address holds a token of its own, good for some minutes.
+async function addressOf({ stream, node }) {
+  const { items, expires_in_ms: goodMs } = await get(`streams/${seg(stream)}/preview`);
+  const one = items.find((item) => item.node === node) ?? items[0];
+  return one ? { flv: one.flv, goodMs } : null;
+}
+
 // Plays into the element until the function that it gives is called.
-function play(video, flv, say) {
+function play(video, source, say) {
   let open = true;
   let made = null;
   let timer = 0;
+  let renewal = 0;
   let retryMs = RETRY_FIRST_MS;
   let progress = { time: -1, at: 0 };
   const discard = () => {
@@ -59,6 +70,7 @@ function play(video, flv, say) {
   };
   async function begin() {
     let mpegts;
+    let address;
     try {
       mpegts = await player();
     } catch {
@@ -66,11 +78,22 @@ function play(video, flv, say) {
       return;
     }
     if (!open) return;
+    try {
+      address = await addressOf(source);
+    } catch {
+      later('preview_no_answer');
+      return;
+    }
+    if (!open) return;
+    if (!address) {
+      say('preview_no_node');
+      return;
+    }
     if (!mpegts.isSupported()) {
       say('preview_unsupported');
       return;
     }
-    made = mpegts.createPlayer({ type: 'flv', isLive: true, url: flv.replace(/^http/, 'ws'), cors: true }, {
+    made = mpegts.createPlayer({ type: 'flv', isLive: true, url: address.flv.replace(/^http/, 'ws'), cors: true }, {
       isLive: true,
       enableWorker: false,
       enableStashBuffer: false,
@@ -85,6 +108,13 @@ function play(video, flv, say) {
     made.on(mpegts.Events.ERROR, (kind) => later(kind === mpegts.ErrorTypes.NETWORK_ERROR ? 'preview_no_answer' : 'preview_cannot_show'));
     made.attachMediaElement(video);
     progress = { time: -1, at: Date.now() };
+    clearTimeout(renewal);
+    if (address.goodMs) {
+      renewal = setTimeout(() => {
+        discard();
+        begin();
+      }, address.goodMs * RENEWED_AFTER);
+    }
     made.load();
     made.play()?.catch(() => { /* It is said by the element's events. */ });
   }
@@ -104,13 +134,14 @@ function play(video, flv, say) {
   return () => {
     open = false;
     clearTimeout(timer);
+    clearTimeout(renewal);
     clearInterval(look);
     discard();
   };
 }
 
-// `flv`: the address of the stream's HTTP-FLV, `null` where it has none.
-export function Preview({ flv, name, controls = false }) {
+// Of a stream at a node.
+export function Preview({ stream, node, name, controls = false }) {
   const box = useRef(null);
   const video = useRef(null);
   const [seen, see] = useState(false);
@@ -147,13 +178,12 @@ export function Preview({ flv, name, controls = false }) {
     };
   }, [seen]);
   useEffect(() => {
-    if (!slot || !flv) return undefined;
+    if (!slot) return undefined;
     say('preview_begins');
-    return play(video.current, flv, say);
-  }, [slot, flv]);
-  const words = flv ? state : 'preview_no_flv';
-  return html`<div class="preview" ref=${box} data-state=${words}>
+    return play(video.current, { stream, node }, say);
+  }, [slot, stream, node]);
+  return html`<div class="preview" ref=${box} data-state=${state}>
     <video ref=${video} muted playsinline disablepictureinpicture controls=${controls} aria-label=${t('preview_of', { name })}></video>
-    ${words !== 'playing' && html`<span class="over">${t(words)}</span>`}
+    ${state !== 'playing' && html`<span class="over">${t(state)}</span>`}
   </div>`;
 }

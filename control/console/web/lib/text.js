@@ -3,11 +3,11 @@ import english from '../text/en.js';
 import { remembered, value } from './value.js';
 
 export const LANGUAGES = { en: 'English', zh: '中文' };
-const LOADERS = { zh: () => import('../text/zh.js') };
+const LOADERS = { zh: async () => ({ words: (await import('../text/zh.js')).default, sentences: (await import('../text/zh_sentences.js')).default }) };
 
 const own = (navigator.languages ?? []).map((tag) => tag.slice(0, 2)).find((tag) => tag in LANGUAGES);
 const wanted = remembered('millstream.language', own ?? 'en');
-const tables = { en: english };
+const tables = { en: { words: english, sentences: {} } };
 
 export const language = value('en');
 
@@ -15,7 +15,7 @@ export async function choose(next) {
   const tag = next in LANGUAGES ? next : 'en';
   wanted.set(tag);
   try {
-    tables[tag] ??= (await LOADERS[tag]()).default;
+    tables[tag] ??= await LOADERS[tag]();
   } catch {
     // The file of an older release is gone: English stays until the page is loaded anew.
     return;
@@ -28,7 +28,12 @@ export const ready = choose(wanted.get());
 
 export const has = (key) => key in english;
 
-export function t(key, given = {}) {
-  const text = tables[language.get()][key] ?? english[key] ?? key;
-  return text.replace(/\{(\w+)\}/g, (_, name) => String(given[name] ?? ''));
+const filled = (text, given) => text.replace(/\{(\w+)\}/g, (_, name) => String(given[name] ?? ''));
+
+export const t = (key, given = {}) => filled(tables[language.get()].words[key] ?? english[key] ?? key, given);
+
+// A sentence of what is wrong with a stream, in a language other than the API's own; `null` where this page has none.
+export function sentence(key, given) {
+  const text = tables[language.get()].sentences[key];
+  return text === undefined ? null : filled(text, given);
 }

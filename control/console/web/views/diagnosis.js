@@ -1,8 +1,8 @@
-// What is wrong with a stream: a short mark for lists, and sentences with what to do. Nodes recognise it; the words are this page's own.
+// What is wrong with a stream: a short mark for lists, and sentences with what to do. Nodes recognise it, and the API says it in English.
 import { seg } from '../lib/api.js';
 import { lasting, number } from '../lib/format.js';
 import { html } from '../lib/html.js';
-import { has, t } from '../lib/text.js';
+import { has, sentence, t } from '../lib/text.js';
 import { useAsked } from '../lib/use.js';
 import { Findings, Health, findings } from './health.js';
 
@@ -12,13 +12,14 @@ const kindOf = (one) => KINDS[one.severity] ?? 'odd';
 // A later release may recognise what this page has no words for.
 const nameOf = (one) => (has(`condition_${one.id}`) ? t(`condition_${one.id}`) : one.id);
 
-// The sentence and the advice in the chosen language; else what the API says.
+// The sentence and the advice in the chosen language. In English, and where this page does not know the condition, they are the API's own.
 function wordsOf(one) {
   const key = one.form ? `${one.id}_${one.form}` : one.id;
-  if (!has(`diagnosis_${key}`) || !has(`advice_${key}`)) return [one.sentence, one.advice];
   const figures = Object.fromEntries(Object.entries(one.figures).map(([name, figure]) => [name, number(figure, 1)]));
-  const why = one.why ? t('because', { why: one.why }) : '';
-  return [t(`diagnosis_${key}`, { ...figures, about: one.about, why, before: one.why }), t(`advice_${key}`)];
+  const why = one.why ? sentence('because', { why: one.why }) : '';
+  const said = sentence(`diagnosis_${key}`, { ...figures, about: one.about, why, before: one.why });
+  const advice = sentence(`advice_${key}`, {});
+  return said && advice ? [said, advice] : [one.sentence, one.advice];
 }
 
 // For a list: what it is, in a word, and how much more; how the stream arrives where nothing is wrong, or where that is worse.

@@ -1,9 +1,10 @@
 // Events as sentences, the newest first; of one stream, or of all.
-import { useState } from 'preact/hooks';
+import { useEffect, useState } from 'preact/hooks';
 import { seg } from '../lib/api.js';
 import { events } from '../lib/events.js';
 import { bytes, lasting, number } from '../lib/format.js';
 import { html } from '../lib/html.js';
+import { placesOf } from '../lib/places.js';
 import { has, t } from '../lib/text.js';
 import { Time } from '../lib/ui.js';
 import { useValue } from '../lib/value.js';
@@ -31,6 +32,34 @@ function sentence(what) {
   return t(key, given).replace(/\s?[((][))]$/, '');
 }
 
+// Where a stream's files are at the node that told of them, or at the fleet's address; asked once for a stream.
+const bases = new Map();
+async function below(stream, node) {
+  if (!bases.has(stream)) {
+    bases.set(stream, placesOf(stream).catch(() => []));
+    setTimeout(() => bases.delete(stream), 60000);
+  }
+  const items = await bases.get(stream);
+  const page = (items.find((one) => one.node === node && one.page) ?? items.find((one) => one.page))?.page;
+  return page ? new URL('.', page).href : null;
+}
+
+// The picture of a motion that has begun, or its film. A picture that is not there (any more), or that needs a permission, is left out.
+function OfMotion({ told }) {
+  const path = told.what.picture || told.what.path;
+  const [base, find] = useState(null);
+  const [gone, lose] = useState(false);
+  useEffect(() => {
+    let open = true;
+    below(told.stream, told.node).then((url) => { if (open) find(url); });
+    return () => { open = false; };
+  }, [told.stream, told.node]);
+  if (!base || !path || gone) return null;
+  const url = base + path;
+  if (told.what.kind === 'motion_clip') return html` <a href=${url} target="_blank" rel="noopener noreferrer">${t('motion_film')}</a>`;
+  return html`<a class="motion" href=${url} target="_blank" rel="noopener noreferrer"><img src=${url} alt=${t('motion_picture')} loading="lazy" referrerpolicy="no-referrer" onError=${() => lose(true)} /></a>`;
+}
+
 export function Events({ stream = null, heading = t('events') }) {
   const all = useValue(events);
   const [only, choose] = useState('all');
@@ -43,7 +72,8 @@ export function Events({ stream = null, heading = t('events') }) {
       <${Time} ms=${told.at_unix_ms} short />
       <div>${!stream && told.stream && html`<a href=${`#/streams/${seg(told.stream)}`}>${told.stream}</a> `}
         <span dir="auto">${sentence(told.what)}</span>${told.what.count > 1 && told.what.kind === 'refused' && html` <b>×${number(told.what.count)}</b>`}
-        ${told.peer && html`<span class="quiet"> ${told.protocol} ${told.peer}</span>`}</div>
+        ${told.peer && html`<span class="quiet"> ${told.protocol} ${told.peer}</span>`}
+        ${(told.what.kind === 'motion' && told.what.active || told.what.kind === 'motion_clip') && html`<${OfMotion} told=${told} />`}</div>
     </li>`)}</ol>
   </section>`;
 }

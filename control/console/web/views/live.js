@@ -5,7 +5,6 @@ import { Chart } from '../lib/chart.js';
 import { bits, codec, lasting, number } from '../lib/format.js';
 import { html } from '../lib/html.js';
 import { again, live as onAir, watch } from '../lib/live.js';
-import { placesOf } from '../lib/places.js';
 import { Preview } from '../lib/preview.js';
 import { samplesOf, viewersOf } from '../lib/samples.js';
 import { t } from '../lib/text.js';
@@ -21,26 +20,18 @@ const WALL_MAX = 25;
 // Who asks for less motion gets moving pictures when they ask for them.
 const moving = remembered('millstream.previews', matchMedia('(prefers-reduced-motion: reduce)').matches ? 'off' : 'on');
 
-// What the cards ask once of a stream: its name and where it is played.
+// What the cards ask once of a stream: its name.
 const known = new Map();
 export async function about(id) {
   if (!known.has(id)) {
-    const asked = Promise.all([get(`streams/${seg(id)}`).catch(() => null), placesOf(id).catch(() => [])]);
-    known.set(id, asked);
+    known.set(id, get(`streams/${seg(id)}`).catch(() => null));
     // A name may change, and a failure may pass.
     setTimeout(() => known.delete(id), KNOWN_MS);
   }
-  const [stream, addresses] = await known.get(id);
-  return { stream, addresses };
+  return { stream: await known.get(id) };
 }
 
-// The address of the node that has the stream; else the first one, which is the fleet's.
-const flvOf = (addresses, node) => (addresses.find((one) => one.node === node) ?? addresses[0])?.flv ?? null;
-
 export const kick = (id) => call('DELETE', `streams/${seg(id)}/session`);
-
-// Who watches a stream keeps it: a preview that waits with nobody else would keep one that is over in the list.
-export const previewOf = (live, addresses) => (stateOf(live) === 'waiting' ? null : flvOf(addresses, live.node));
 
 export function stateOf(live) {
   if (live.slate_since_unix_ms) return 'slate';
@@ -73,7 +64,7 @@ function Card({ live, previews }) {
   const video = publisher?.video;
   return html`<article class="card" ref=${box} aria-label=${name} data-stream=${live.id}>
     <div class="picture">
-      <a href=${`#/streams/${seg(live.id)}`} tabindex="-1" aria-hidden="true">${previews && info && state !== 'waiting' ? html`<${Preview} flv=${previewOf(live, info.addresses)} name=${name} />` : html`<div class="preview"><span class="over">${previews ? state === 'waiting' ? t('preview_nobody') : '' : t('previews_off')}</span></div>`}</a>
+      <a href=${`#/streams/${seg(live.id)}`} tabindex="-1" aria-hidden="true">${previews && state !== 'waiting' ? html`<${Preview} stream=${live.id} node=${live.node} name=${name} />` : html`<div class="preview"><span class="over">${previews ? state === 'waiting' ? t('preview_nobody') : '' : t('previews_off')}</span></div>`}</a>
       <${Tag} kind=${state}>${t(`state_${state}`)}<//>
     </div>
     <div class="body">

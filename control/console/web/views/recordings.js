@@ -7,12 +7,13 @@ import { placesOf } from '../lib/places.js';
 import { t } from '../lib/text.js';
 import { Act, Dialog, Field, More, Rest, Table, Tag, Time, Why } from '../lib/ui.js';
 import { useAsked, useList } from '../lib/use.js';
+import { Timeline } from './timeline.js';
 
 const STATES = { recording: 'live', paused: 'odd', stored: '', failed: 'bad', deleting: 'odd' };
 const CLIP_STATES = { queued: 'odd', running: 'odd', ready: '', failed: 'bad' };
 
 // Where a node serves what belongs to a stream: beside its player page. Of the node that recorded it, or the fleet's.
-async function baseOf(stream, node) {
+export async function baseOf(stream, node) {
   const items = await placesOf(stream);
   const one = items.find((item) => item.node === node && item.page) ?? items.find((item) => item.page);
   if (!one) throw new Error(t('no_play_address'));
@@ -103,7 +104,7 @@ export function RecordingList({ stream = null }) {
       <${Act} small kind="danger" needs="operator" does=${() => remove(one)} word=${t('remove')} disabled=${one.state === 'deleting'} label=${`${t('remove')}: ${one.recording}`}
         ask=${{ title: t('remove_what', { what: one.recording }), text: t('remove_recording_text') }}>${t('remove')}<//></span>`],
   ].filter(Boolean);
-  return html`<div class="row end"><label>${t('state')} <select value=${state} onChange=${(event) => choose(event.target.value)}><option value="">${t('all')}</option>${Object.keys(STATES).map((one) => html`<option value=${one}>${t(`recording_${one}`)}</option>`)}</select></label>
+  return html`${stream && html`<${Timeline} key=${stream} stream=${stream} open=${show} />`}<div class="row end"><label>${t('state')} <select value=${state} onChange=${(event) => choose(event.target.value)}><option value="">${t('all')}</option>${Object.keys(STATES).map((one) => html`<option value=${one}>${t(`recording_${one}`)}</option>`)}</select></label>
       <button type="button" onClick=${list.again}>${t('refresh')}</button></div>
     ${list.items.length > 0 && html`<${Table} caption=${t('view_recordings')} rows=${list.items} name=${(one) => one.recording} columns=${columns} />`}
     <${Rest} of=${list} count=${list.items.length} empty=${html`<h2>${t('no_recordings')}</h2><p>${t('no_recordings_text')}</p>`} /><${More} list=${list} />

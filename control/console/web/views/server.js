@@ -27,6 +27,21 @@ function Nodes() {
     <${Rest} of=${asked} count=${items.length} empty=${t('no_node')} /></section>`;
 }
 
+// What all addresses of streams begin with.
+function Domains() {
+  const asked = useAsked('addresses', 10000);
+  const items = asked.data?.items ?? [];
+  const url = (text) => (text ? html`<code>${text}</code>` : html`<span class="quiet">–</span>`);
+  return html`<section><h2>${t('domains')}</h2><p class="quiet">${t('domains_text')}</p>
+    ${items.length > 0 && html`<${Table} caption=${t('domains')} rows=${items} name=${(one) => one.node} columns=${[
+      ['node', t('node'), (one) => (one.node ? html`<b>${one.node}</b>` : t('fleet'))],
+      ['rtmp', t('push_begins'), (one) => url(one.rtmp_url)],
+      ['rtmps', t('push_begins_tls'), (one) => url(one.rtmps_url)],
+      ['http', t('play_begins'), (one) => url(one.http_url)],
+    ]} />`}
+    <${Rest} of=${asked} count=${items.length} empty=${t('no_node')} /></section>`;
+}
+
 function StoreState() {
   const asked = useAsked('store');
   const items = asked.data?.unreadable ?? [];
@@ -50,4 +65,4 @@ function Configuration() {
     <dl class="config">${shown.map(([path, text]) => html`<div key=${path}><dt><code>${path}</code></dt><dd><code>${text}</code></dd></div>`)}</dl></section>`;
 }
 
-export const Server = () => html`<header class="title"><h1>${t('view_server')}</h1></header><${Nodes} />${may('admin') && html`<${StoreState} /><${Configuration} />`}`;
+export const Server = () => html`<header class="title"><h1>${t('view_server')}</h1></header><${Nodes} /><${Domains} />${may('admin') && html`<${StoreState} /><${Configuration} />`}`;

@@ -1,5 +1,5 @@
 // One stream: how it is on air, what an encoder and players are given, its settings, its recordings, who published it.
-import { useEffect, useMemo } from 'preact/hooks';
+import { useEffect, useMemo, useState } from 'preact/hooks';
 import { call, get, may, seg } from '../lib/api.js';
 import { Chart } from '../lib/chart.js';
 import { bits, bytes, codec, lasting, number } from '../lib/format.js';
@@ -12,9 +12,10 @@ import { Act, More, Rest, Table, Tag, Time, Why } from '../lib/ui.js';
 import { useAsked, useList } from '../lib/use.js';
 import { Diagnosis } from './diagnosis.js';
 import { Events } from './events.js';
-import { kick, previewOf, stateOf } from './live.js';
+import { kick, stateOf } from './live.js';
 import { Play } from './play.js';
 import { Push } from './push.js';
+import { Quality } from './quality.js';
 import { RecordingList } from './recordings.js';
 import { Settings } from './settings.js';
 
@@ -58,6 +59,10 @@ function Now({ id, stream }) {
   const live = off ? null : asked.data;
   useMemo(() => { if (live) sample([live]); }, [live]);
   const publisher = live?.publisher;
+  // The node's own page, which goes back in a stream that is recorded.
+  const [past, goBack] = useState(false);
+  const places = addresses.data ?? [];
+  const page = live ? (places.find((one) => one.node === live.node) ?? places[0])?.page : null;
   const samples = live ? samplesOf(live) : null;
   const video = publisher?.video;
   const audio = publisher?.audio;
@@ -68,8 +73,9 @@ function Now({ id, stream }) {
       ${asked.problem && !off && html`<${Why} problem=${asked.problem} />`}
       ${off && html`<${Diagnosis} key=${id} id=${id} publisher=${null} /><div class="empty"><h2>${t('not_on_air')}</h2><p>${t('not_on_air_text')}</p><p><a class="button" href=${`#/streams/${seg(id)}/push`}>${t('part_push')}</a></p></div>`}
       ${live && html`
-        ${stateOf(live) !== 'waiting' && html`<${Preview} flv=${previewOf(live, addresses.data ?? [])} name=${name} controls />`}
+        ${stateOf(live) !== 'waiting' && (past && page ? html`<iframe class="past" src=${page} title=${t('player_past', { name })} allow="autoplay; fullscreen" sandbox="allow-scripts allow-same-origin"></iframe>` : html`<${Preview} stream=${id} node=${live.node} name=${name} controls />`)}
         <div class="row wrap"><${Tag} kind=${stateOf(live)}>${t(`state_${stateOf(live)}`)}<//>
+          ${page && (stream?.settings.isOnDemand || past) && html`<button type="button" aria-pressed=${past} onClick=${() => goBack(!past)}>${past ? t('to_live') : t('go_back')}</button>`}
           ${publisher && html`<${Act} kind="danger" needs="operator" does=${() => kick(id)} ask=${{ title: t('kick_what', { what: name }), text: t('kick_text') }}>${t('kick')}<//><${ByHand} id=${id} />`}</div>
         <${Diagnosis} key=${id} id=${id} publisher=${publisher} />
         <div class="charts">${chart('bitrate', t('bitrate'), bits)}${chart('viewers', t('viewers'), (n) => number(n))}${chart('fps', t('fps'), (n) => number(n, 1))}${chart('jitter', t('jitter'), (n) => `${number(n, 1)} ms`)}</div>
@@ -85,6 +91,7 @@ function Now({ id, stream }) {
           <div><dt>${t('received')}</dt><dd>${bytes(publisher.received_bytes)}</dd></div>
           <div><dt>${t('viewers')}</dt><dd>${live.viewers.map((one) => `${one.protocol} ${one.estimated ? '≈' : ''}${number(one.count)}`).join(', ') || number(viewersOf(live))}</dd></div>
         </dl>`}
+        <${Quality} id=${id} />
         <${Viewers} id=${id} />`}
     </div>
     <${Events} stream=${id} />

@@ -224,21 +224,14 @@ impl Deliverer {
 
     /// One try, and the note of it; whether the receiver took it.
     async fn deliver(&self, entry: Entry) -> Result<bool, OutboxError> {
-        let (at_unix_ms, began) = (unix_ms(), Instant::now());
-        let outcome = self.post(&entry, at_unix_ms / 1000).await;
-        let took_ms = began.elapsed().as_millis() as u64;
-        let (status, error) = match outcome {
-            Ok(Reply { status, .. }) if status.is_success() => (Some(status), String::new()),
-            Ok(Reply { status, .. }) if status.is_redirection() => {
-                (Some(status), "the server redirects, which is not followed; give the hook the new URL".to_owned())
-            }
-            Ok(Reply { status, .. }) => (Some(status), format!("the server answers with status {}", status.as_u16())),
-            Err(error) => (None, error),
-        };
+        let attempt = try_once(&entry, &self.guard, self.patience.answer_wait).await;
+        let (status, error) = (attempt.status, &attempt.error);
         let is_old = entry.added_unix_ms <= self.old_before_ms();
         let next = if error.is_empty() {
             Next::Delivered
-        } else if status == Some(StatusCode::GONE) || (is_old && entry.attempts + 1 >= self.patience.give_up_tries) {
+        } else if status == Some(StatusCode::GONE.as_u16())
+            || (is_old && entry.attempts + 1 >= self.patience.give_up_tries)
+        {
             tracing::warn!(hook = entry.hook, kind = entry.kind, error, "a webhook's delivery is given up");
             Next::GivenUp
         } else {
@@ -252,25 +245,40 @@ impl Deliverer {
             Next::Retry { .. } => self.numbers.retried.one(),
             Next::GivenUp => self.numbers.given_up.one(),
         }
-        let attempt = Attempt { at_unix_ms, took_ms, status: status.map(|status| status.as_u16()), error };
         let outbox = Arc::clone(&self.outbox);
         let settled = tokio::task::spawn_blocking(move || outbox.settle(&entry.key, &attempt, next)).await;
         // That it wants no more of them is an answer, too. One that is given up for its age is none.
-        let taken = matches!(next, Next::Delivered) || status == Some(StatusCode::GONE);
+        let taken = matches!(next, Next::Delivered) || status == Some(StatusCode::GONE.as_u16());
         settled.unwrap_or_else(|_| Err(OutboxError("a defect ended the note".to_owned()))).map(|()| taken)
     }
+}
 
-    async fn post(&self, entry: &Entry, unix_s: u64) -> Result<Reply, String> {
-        let url: Url = entry.url.parse().map_err(|error: crate::http::url::UrlError| error.to_string())?;
-        let text = |value: &str| HeaderValue::from_str(value).map_err(|_| "the entry cannot be sent".to_owned());
-        let mut headers = HeaderMap::new();
-        headers.insert(SIGNATURE, text(&webhook::sign(&entry.secret, unix_s, &entry.body))?);
-        headers.insert(EVENT, text(&entry.kind)?);
-        headers.insert(DELIVERY, text(&entry.key)?);
-        let said = |error: AskError| error.to_string();
-        // A connection each: an operator's server may be restarted at any time, and hooks are few.
-        let mut connection = Connection::open(&url, &self.guard).await.map_err(said)?;
-        let body = Bytes::from(entry.body.clone());
-        connection.post(&url, headers, body, self.patience.answer_wait, HOOK_REPLY_BYTES_MAX).await.map_err(said)
-    }
+/// One try, and what came of it. The receiver has so long to answer.
+pub async fn try_once(entry: &Entry, guard: &Guard, answer_wait: Duration) -> Attempt {
+    let (at_unix_ms, began) = (unix_ms(), Instant::now());
+    let outcome = post(entry, guard, answer_wait, at_unix_ms / 1000).await;
+    let took_ms = began.elapsed().as_millis() as u64;
+    let (status, error) = match outcome {
+        Ok(Reply { status, .. }) if status.is_success() => (Some(status), String::new()),
+        Ok(Reply { status, .. }) if status.is_redirection() => {
+            (Some(status), "the server redirects, which is not followed; give the hook the new URL".to_owned())
+        }
+        Ok(Reply { status, .. }) => (Some(status), format!("the server answers with status {}", status.as_u16())),
+        Err(error) => (None, error),
+    };
+    Attempt { at_unix_ms, took_ms, status: status.map(|status| status.as_u16()), error }
+}
+
+async fn post(entry: &Entry, guard: &Guard, answer_wait: Duration, unix_s: u64) -> Result<Reply, String> {
+    let url: Url = entry.url.parse().map_err(|error: crate::http::url::UrlError| error.to_string())?;
+    let text = |value: &str| HeaderValue::from_str(value).map_err(|_| "the entry cannot be sent".to_owned());
+    let mut headers = HeaderMap::new();
+    headers.insert(SIGNATURE, text(&webhook::sign(&entry.secret, unix_s, &entry.body))?);
+    headers.insert(EVENT, text(&entry.kind)?);
+    headers.insert(DELIVERY, text(&entry.key)?);
+    let said = |error: AskError| error.to_string();
+    // A connection each: an operator's server may be restarted at any time, and hooks are few.
+    let mut connection = Connection::open(&url, guard).await.map_err(said)?;
+    let body = Bytes::from(entry.body.clone());
+    connection.post(&url, headers, body, answer_wait, HOOK_REPLY_BYTES_MAX).await.map_err(said)
 }

@@ -9,7 +9,6 @@ use millstream_hub::package::file_name::Name;
 use millstream_hub::package::window::{Answer as Found, Media, Playlist, Refusal, Window};
 use millstream_policy::Action;
 use millstream_proto::hls::request::Directives;
-use millstream_proto::http::conditional::cmcd_session_id;
 use millstream_proto::http::request::Method;
 use millstream_proto::http::response::Cache;
 use millstream_proto::id::Id;
@@ -19,6 +18,7 @@ use millstream_proto::secret::Secret;
 use millstream_proto::time::Time;
 
 use super::head::media_type;
+use super::listen::{listen, viewer_hash};
 use super::pass::Pass;
 use super::past_view::Look;
 use super::refusal::{BLOCKED, BUSY, NO_ROOM};
@@ -32,7 +32,6 @@ use crate::recorded::PastRequest;
 use crate::shard::grants::Viewer;
 use crate::shard::packaging::Packaging;
 use crate::shard::part_sender::{self, Delivered, PartId};
-use crate::shard::reached;
 use crate::shard::session::Session;
 use crate::shard::state::Shard;
 use crate::shard::stream_handle::{NotPlayable, StreamHandle, ViewerGuard};
@@ -158,6 +157,7 @@ pub(super) async fn document(
     let mut was_held = false;
     let packaging = Rc::clone(&source.handle().packaging);
     source.handle().reached.hear(viewer, protocol, asked_at);
+    listen(reply, &id, Some(protocol));
     if let Source::Live(_) = source {
         let target_s = packaging.window.borrow().target_duration_s().unwrap_or(1);
         shard.playlists_wanted.heard(Duration::from_secs(target_s.into()), asked_at);
@@ -218,20 +218,6 @@ pub(super) async fn document(
 fn by_number_cache(directives: &Directives, was_held: bool, target_s: u32) -> Cache {
     let first_part = directives.until.is_some_and(|until| until.part == Some(0));
     Cache::Shared(if was_held && !first_part { target_s * WAITED_TARGETS } else { AT_ONCE_S })
-}
-
-/// Who asks: the session of a grant, or the one that a player names (CMCD), else the address and what the player calls itself. Players share an address behind a
-/// home router or a proxy, and a cache asks once for all of its own: what is counted is an estimate.
-pub(super) fn viewer_hash(reply: &Reply<'_>) -> u64 {
-    let Reply { session, request, .. } = *reply;
-    if let Pass::Grant(grant) = reply.pass {
-        return reached::hash(grant.session);
-    }
-    let named = request.query.get("CMCD").or(request.cmcd_session.as_deref()).and_then(cmcd_session_id);
-    match named {
-        Some(sid) => reached::hash(sid),
-        None => reached::hash((session.peer().ip().to_canonical(), request.user_agent.as_deref())),
-    }
 }
 
 /// Who asks, for grants: the name alone is anybody's to choose.
@@ -416,6 +402,7 @@ async fn live_file(reply: &Reply<'_>, id: &Id, file: File<'_>) -> Result<Answer,
         Err(NotPlayable::Busy) => return Ok(reply.refuse(BUSY.status, BUSY.reason)),
     };
     place.package(shard);
+    listen(reply, id, None);
     let part_sender = &place.handle().packaging.part_sender;
     let whole = reply.request.method == Method::Get && reply.request.range.is_none();
     let waiting = Waiting { shard, session, handle: place.handle(), asked_at };

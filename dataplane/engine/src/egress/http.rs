@@ -12,6 +12,7 @@ use millstream_proto::limits::{HTTP_BODY_BYTES_MAX, HTTP_HEAD_BYTES_MAX};
 use millstream_proto::openmetrics::Format;
 use millstream_proto::output::Output;
 use millstream_proto::recorded::RecordedPath;
+use millstream_proto::sign::preview::PREVIEW_PARAM;
 
 use super::pass::Pass;
 use super::refusal::{ENDING, OUTPUT_OFF, TurnedAway};
@@ -389,6 +390,11 @@ async fn output(reply: &Reply<'_>, id: Id, wanted: Wanted<'_>) -> Answer {
         && shard.config.renditions.admits(&id, reply.request.query.get(JOB_PARAM))
     {
         return Box::pin(stream::answer_job(reply, id, stream)).await;
+    }
+    if let Wanted::Stream(_, stream) = wanted
+        && let Some(until) = shard.preview_until(&id, reply.request.query.get(PREVIEW_PARAM))
+    {
+        return Box::pin(stream::answer_preview(reply, id, stream, until)).await;
     }
     if !shard.config.formats.has(&wanted, shard.outputs_of(&id)) {
         let protocol = match wanted {

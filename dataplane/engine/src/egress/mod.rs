@@ -1,6 +1,6 @@
 //! From the log to viewers. [`http`] reads requests and routes them, [`http2`] those of connections with HTTP/2, [`reply`] is what answers are made of; [`stream`], [`websocket`] and
 //! [`rtmp`] begin a play over their protocol, [`pump`] and [`fan_out`] send for all of them; [`hls`] answers with playlists, manifests and
-//! their files, [`dvr`] with playlists that reach back, from what [`past_view`] has; [`recorded`] with files that somebody else has; [`grant`] makes what lets viewers play by a path of their own, [`pass`] takes it out of paths; [`pages`] are the players, [`status`] tells them whether a stream is on air. What of all this is an output format stands
+//! their files, [`dvr`] with playlists that reach back, from what [`past_view`] has; [`recorded`] with files that somebody else has; [`listen`] takes what players say of themselves; [`grant`] makes what lets viewers play by a path of their own, [`pass`] takes it out of paths; [`pages`] are the players, [`status`] tells them whether a stream is on air. What of all this is an output format stands
 //! in the table below.
 mod dash;
 mod dvr;
@@ -11,6 +11,7 @@ pub(crate) mod head;
 pub(crate) mod hls;
 pub(crate) mod http;
 mod http2;
+mod listen;
 mod pages;
 mod pass;
 pub(crate) mod past_view;

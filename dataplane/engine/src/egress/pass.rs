@@ -102,6 +102,7 @@ mod tests {
     fn config() -> GrantConfig {
         GrantConfig {
             keys: Some(GrantKeys::new(&MasterKey::new([1; 32]), 1)),
+            previews: None,
             life: Duration::from_mins(2),
             edge_secrets: vec![Secret::new("the first of two"), Secret::new("the second of two")],
         }

@@ -71,7 +71,7 @@ impl Playing {
         if format.role.is_some() {
             tracing::info!(parent: &session.span, stream = %viewer_guard.handle.id, "play started");
         } else {
-            tracing::debug!(parent: &session.span, stream = %viewer_guard.handle.id, "a worker reads");
+            tracing::debug!(parent: &session.span, stream = %viewer_guard.handle.id, "a {protocol} reads");
         }
         Rc::new(Self {
             shard: Rc::clone(shard),

@@ -16,6 +16,7 @@ use millstream_proto::secret::Secret;
 use millstream_proto::time::Time;
 
 use super::head::media_type;
+use super::listen::viewer_hash;
 use super::pass::Pass;
 use super::refusal::{ANSWERS_FULL, BUSY, NO_ROOM};
 use super::reply::{Answer, RecordedPlay, Reply, admit};
@@ -162,7 +163,7 @@ fn has_place(shard: &Shard) -> bool {
 
 /// Asks admission, as for a playlist of a live stream.
 async fn ask(reply: &Reply<'_>, id: &Id) -> Option<Answer> {
-    let viewer = hls::viewer_hash(reply);
+    let viewer = viewer_hash(reply);
     let granted = match admit(reply, id, PROTOCOL, Some(viewer)).await {
         Ok(granted) => granted,
         Err(refused) => return Some(refused),

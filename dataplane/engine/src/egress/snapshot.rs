@@ -6,7 +6,7 @@ use millstream_policy::Action;
 use millstream_proto::http::response::Cache;
 use millstream_proto::id::Id;
 
-use super::hls::viewer_hash;
+use super::listen::viewer_hash;
 use super::refusal::NO_ROOM;
 use super::reply::{Answer, HTTP, Reply, admit};
 use crate::renditions::NoPicture;

@@ -7,6 +7,7 @@ use millstream_proto::http::response::Cache;
 use millstream_proto::id::Id;
 use serde::{Serialize, Serializer};
 
+use super::listen::listen;
 use super::refusal::BUSY;
 use super::reply::{Answer, HTTP, Reply, admit};
 use crate::clock::unix_ms;
@@ -80,6 +81,10 @@ pub(super) async fn answer(reply: &Reply<'_>, id: Id) -> Answer {
         return refused;
     }
     let Ok(status) = reply.shard.status(&id).await else { return reply.turned_away(id.as_str(), HTTP, BUSY) };
+    if status.phase != Phase::Off {
+        // Our own pages say it here, whatever they play.
+        listen(reply, &id, None);
+    }
     let cache = reply.cache(&id, Cache::MaxAge(MAX_AGE_S));
     let outputs = reply.shard.outputs_of(&id);
     let recorded = reply.shard.config.recorded.files.as_ref();

@@ -14,6 +14,7 @@ use millstream_proto::id::Id;
 use millstream_proto::output;
 use millstream_proto::time::Time;
 
+use super::listen::listen;
 use super::pass::Pass;
 use super::pump::{Done, Playing, pump};
 use super::refusal::{NO_ROOM, TOO_OFTEN};
@@ -97,6 +98,7 @@ pub(super) async fn answer(reply: &Reply<'_>, id: Id, of: &'static OutputFormat,
             Answer::Whole(head(stream.content_type, is_chunked(format_for(stream, request.version)), reply.keep_alive))
         }
         Ok(viewer_guard) => {
+            listen(reply, &id, Some(protocol));
             // Only now: who is refused may ask for something else on this connection.
             session.granted.replace(granted);
             if let Pass::Grant(grant) = reply.pass
@@ -138,6 +140,53 @@ pub(super) async fn answer_job(reply: &Reply<'_>, id: Id, stream: &'static Strea
         start,
         asked_at: reply.shard.now(),
     })
+}
+
+/// A preview, and one over WebSocket: who looks at a stream by the API is no viewer of it.
+static PREVIEW: OutputFormat =
+    OutputFormat { protocol: "preview", role: None, output: None, is_on: |_| true, serve: Serve::Rtmp };
+static PREVIEW_SOCKET: OutputFormat = OutputFormat {
+    protocol: "preview",
+    role: None,
+    output: None,
+    is_on: |_| true,
+    serve: Serve::WebSocket(Format::FlvWebSocket),
+};
+
+/// The same for who shows a preview's token: nobody else is asked, and it ends with the token's time.
+pub(super) async fn answer_preview(reply: &Reply<'_>, id: Id, stream: &'static Stream, until: Time) -> Answer {
+    let Reply { shard, session, request, .. } = *reply;
+    let Ok(viewer_guard) = shard.subscribe(&id).await else {
+        return Answer::Whole(reply.error(404, "this stream is not on air"));
+    };
+    let asked_at = shard.now();
+    let offer = request.websocket.as_ref().filter(|_| request.version == Version::Http11);
+    let head = match offer.map(|offer| offer.accept()).transpose() {
+        Ok(head) => head,
+        Err(error) => {
+            let text = error.to_string();
+            return Answer::Whole(response::upgrade_refused(error.status(), &text, reply.keep_alive, Some(unix_s())));
+        }
+    };
+    session.granted.replace(Granted::up_to(until));
+    match head {
+        Some(head) => Answer::WebSocket(websocket::Play {
+            viewer_guard,
+            of: &PREVIEW_SOCKET,
+            head,
+            start: Start::Newest,
+            asked_at,
+            early: Vec::new(),
+        }),
+        None => Answer::Stream(Play {
+            viewer_guard,
+            of: &PREVIEW,
+            format: format_for(stream, request.version),
+            content_type: stream.content_type,
+            start: Start::Newest,
+            asked_at,
+        }),
+    }
 }
 
 /// HTTP/2 has frames of its own, and HTTP/1.0 no chunks.

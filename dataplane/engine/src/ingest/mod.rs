@@ -501,6 +501,7 @@ async fn publish(shard: &Rc<Shard>, mut connection: Connection, id: &Id, encoder
         return no_place(connection, CloseReason::Overload, reason);
     }
     let labels = connection.session.granted.borrow().labels.clone();
+    let record = connection.session.granted.borrow().record;
     let who = Publisher { peer: connection.session.peer(), protocol: PROTOCOL, encoder, labels };
     let Claimed { handle, replaced } = match claim(shard, id, connection.session.number, &who).await {
         Ok(place) => place,
@@ -516,6 +517,7 @@ async fn publish(shard: &Rc<Shard>, mut connection: Connection, id: &Id, encoder
             return connection.reject(shard, Action::Publish, rejection);
         }
     };
+    handle.record_as_granted(record, shard);
     let replaced_heard_ago_ms = replaced.map(|(_, heard_ago)| heard_ago.as_millis() as u64);
     if let Some(old) = replaced.and_then(|(number, _)| shard.sessions.get(number)) {
         old.end(CloseReason::Replaced);

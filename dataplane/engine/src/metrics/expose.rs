@@ -128,6 +128,8 @@ impl Collector for Shards {
             &s.hls_playlists
         })?;
         self.counter(out, "millstream_file_requests", "Requests for headers, segments and parts.", |s| &s.hls_files)?;
+        let help = "Reports of players (CMCD) that came too fast to be taken.";
+        self.counter(out, "millstream_player_reports_lost", help, |s| &s.players_unheard)?;
         let help = "Answers with recorded files that are under way.";
         self.gauge(out, "millstream_recorded_answers", help, |s| &s.recorded_answers)?;
         self.counter(out, "millstream_recorded_requests", "Requests for recorded files.", |s| &s.recorded_requests)?;

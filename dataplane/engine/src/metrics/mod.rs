@@ -30,6 +30,7 @@ pub(crate) struct ShardStats {
     pub(crate) hls_realigned: Counter,
     pub(crate) hls_playlists: Counter,
     pub(crate) hls_files: Counter,
+    pub(crate) players_unheard: Counter,
     pub(crate) recorded_answers: Gauge,
     pub(crate) recorded_requests: Counter,
     pub(crate) recorded_bytes: Counter,

@@ -1,6 +1,7 @@
 //! What all tasks of a shard share and pass on: clock, configuration, numbers, sessions, the way to other shards, and the start of tasks. It
 //! knows no streams: [`super::state`] has those.
 use std::cell::{Cell, OnceCell, RefCell};
+use std::collections::HashMap;
 use std::future::{Future, poll_fn};
 use std::net::{IpAddr, SocketAddr};
 use std::panic::{AssertUnwindSafe, catch_unwind};
@@ -18,7 +19,7 @@ use millstream_hub::stream_message::StreamMessage;
 use millstream_hub::viewer::Piece;
 use millstream_policy::Held;
 use millstream_policy::table::Table;
-use millstream_proto::id::Id;
+use millstream_proto::id::{Id, RenditionName};
 use millstream_proto::media::Clip;
 use millstream_proto::output::Output;
 use millstream_proto::sign::grant::GrantSession;
@@ -31,10 +32,11 @@ use super::grant_sessions::{GrantSessions, Renewal};
 use super::grants::{Grants, Kept, Viewer};
 use super::handshakes::Handshakes;
 use super::mailbox::Mail;
+use super::said::Inbox;
 use super::session::{Arrival, Session, Sessions};
 use super::wait::Waiters;
 use crate::admin::feed::Feed;
-use crate::clock::Clock;
+use crate::clock::{Clock, unix_ms, unix_s};
 use crate::close::CloseReason;
 use crate::config::Config;
 use crate::directory::{ByHand, Directory, Settings};
@@ -60,6 +62,8 @@ pub(crate) struct ShardContext {
     pub(crate) directory: RefCell<Directory>,
     /// Recordings that were begun or ended by hand before this process was started, of streams that have not come back yet.
     pub(super) resumed: RefCell<Table<ByHand>>,
+    /// Renditions that streams on air have in place of those of their records.
+    pub(super) ladders: RefCell<HashMap<Id, Arc<[Rendition]>>>,
     /// Clips for streams whose publisher is away.
     pub(crate) slates: RefCell<Slates>,
     pub(super) feed: Arc<Feed>,
@@ -93,6 +97,8 @@ pub(crate) struct ShardContext {
     pub(crate) heads: Heads,
     /// Of viewers who have no session.
     pub(crate) grants: Grants,
+    /// What players say of how they play.
+    pub(crate) said: Inbox,
     /// Of viewers who play by a grant.
     pub(crate) grant_sessions: GrantSessions,
     pub(super) outboxes: Vec<Option<Outbox<Mail>>>,
@@ -107,6 +113,14 @@ pub(crate) struct ShardContext {
 impl ShardContext {
     pub(crate) fn now(&self) -> Time {
         self.clock.now()
+    }
+
+    /// Until when a preview's token admits to a stream; `None`: it does not.
+    pub(crate) fn preview_until(&self, id: &Id, token: Option<&str>) -> Option<Time> {
+        let (key, token) = self.config.grants.previews.as_ref().zip(token)?;
+        let expiry_unix_s = key.check(token, id, unix_s())?;
+        let left_ms = expiry_unix_s.saturating_mul(1_000).saturating_sub(unix_ms());
+        Some(self.now() + Duration::from_millis(left_ms))
     }
 
     /// How many shards there are.
@@ -159,6 +173,23 @@ impl ShardContext {
         self.directory.borrow().settings(id)
     }
 
+    /// A stream's renditions: those that somebody has chosen for it, else those of its record.
+    fn ladder_of(&self, id: &Id) -> Option<Arc<[Rendition]>> {
+        let Some(chosen) = self.ladders.borrow().get(id).cloned() else {
+            return self.directory.borrow().settings(id).renditions;
+        };
+        // A hook chooses sizes and rates; whether something is drawn over them is the record's to say.
+        let marked = self.directory.borrow().settings(id).watermark.is_some();
+        let chosen =
+            if marked { chosen.iter().cloned().map(|one| Rendition { marked, ..one }).collect() } else { chosen };
+        Some(chosen).filter(|all| !all.is_empty())
+    }
+
+    /// A stream's rendition of that name.
+    pub(super) fn rendition_of(&self, id: &Id, name: &RenditionName) -> Option<Rendition> {
+        self.ladder_of(id)?.iter().find(|rendition| rendition.name == *name).cloned()
+    }
+
     /// Whether it has not been there for longer than a publisher is waited for: who comes now may have been on air before a restart.
     pub(super) fn is_young(&self) -> bool {
         self.now().since(Time::ZERO) <= self.config.stream.publisher_wait
@@ -182,7 +213,7 @@ impl ShardContext {
     /// The renditions that viewers of a stream may ask for; `None`: it has none.
     pub(crate) fn renditions_of(&self, id: &Id) -> Option<Arc<[Rendition]>> {
         self.config.renditions.transcoder.as_ref().filter(|_| !id.is_rendition())?;
-        self.directory.borrow().settings(id).renditions
+        self.ladder_of(id)
     }
 
     /// Which outputs a stream has.

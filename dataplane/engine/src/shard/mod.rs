@@ -20,6 +20,7 @@ pub(crate) mod phase;
 pub(crate) mod reached;
 mod recheck;
 mod renditions;
+pub(crate) mod said;
 pub(crate) mod secure;
 pub(crate) mod session;
 pub(crate) mod snapshots;
@@ -159,6 +160,7 @@ pub(crate) async fn main(parts: Parts) -> std::io::Result<()> {
         sessions: Sessions::new(config.limits, all_stats.clone(), index),
         directory: RefCell::new(config.directory.clone()),
         resumed: RefCell::new(config.directory.by_hand()),
+        ladders: RefCell::default(),
         slates: RefCell::new(config.slates.clone()),
         feed: parts.feed,
         refusals: Refusals::new(events::EVERY),
@@ -180,6 +182,7 @@ pub(crate) async fn main(parts: Parts) -> std::io::Result<()> {
         scratch: RefCell::new(vec![0; SCRATCH_BYTES].into_boxed_slice()),
         heads: Heads::default(),
         grants: Grants::default(),
+        said: self::said::Inbox::default(),
         grant_sessions: GrantSessions::default(),
         outboxes,
         leaving: Budget::new(&ENDS, Time::ZERO),

@@ -345,7 +345,7 @@ fn a_session_holds_one_place_over_all_renewals_of_its_grant_and_gives_it_back_wi
     let book = Arc::new(Book::default());
     let play = shared(AsksAgain(Arc::clone(&book)));
     let keys = Some(GrantKeys::new(&MasterKey::new([5; 32]), 1));
-    let grants = GrantConfig { keys, life: Duration::from_mins(1), edge_secrets: Vec::new() };
+    let grants = GrantConfig { keys, previews: None, life: Duration::from_mins(1), edge_secrets: Vec::new() };
     let config = millstream_engine::config::Config { grants, ..config(IoChoice::Auto, 2) };
     let server = Server::start_with(config, Chain::new(vec![shared(Open)], vec![play]));
     let held = || book.held.lock().unwrap().iter().filter(|place| place.strong_count() > 0).count();

@@ -306,6 +306,7 @@ fn protected(io: IoChoice, edge_secrets: Vec<Secret>, files: Arc<Memory>) -> (Se
     let keys = GrantKeys::new(&MasterKey::new([5; 32]), 1);
     let grants = GrantConfig {
         keys: Some(GrantKeys::new(&MasterKey::new([5; 32]), 1)),
+        previews: None,
         life: Duration::from_mins(1),
         edge_secrets,
     };

@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use millstream_control_protocol::state::{Rendition as Said, Stream};
 use millstream_control_protocol::watermark::Watermark as SaidMark;
+use millstream_engine::admin::remote::OfRecord;
 use millstream_engine::config::{Config, IoChoice};
 use millstream_engine::directory::Directory;
 use millstream_engine::renditions::{RenditionConfig, Transcoder};
@@ -164,6 +165,60 @@ fn a_rendition_is_made_when_somebody_asks_and_has_its_sources_segments() {
         eventually("nobody wants it any more", || asked.so_far().last().is_some_and(|last| last == "-cam/90p"));
         assert_eq!(server.metric("millstream_session_panics_total", ""), 0);
     }
+}
+
+#[test]
+fn what_somebody_chooses_for_a_stream_goes_before_its_record() {
+    let (server, asked) = start(IoChoice::Auto, 2);
+    let mut publisher = server.publish("cam");
+    publisher.send(configurations());
+    publisher.send((0..2 * SEGMENT + 20).map(frame));
+    let (remote, id) = (server.engine().remote(), cam());
+    let index = || get(&server, "/cam/index.m3u8");
+    assert!(index().contains("\n90p/video.m3u8"));
+    let tiny = Rendition { name: RenditionName::new("60p").unwrap(), width_max: 108, height_max: 60, video_kbit_s: 90 };
+    ask(remote.set_ladder(&id, Some([tiny].into()))).unwrap();
+    let chosen = index();
+    assert!(chosen.contains("\n60p/video.m3u8") && !chosen.contains("90p"), "{chosen}");
+    let at = server.at.http;
+    let waiting = std::thread::spawn(move || Answer::get(at, "/cam/60p/video.m3u8"));
+    eventually("it is asked for", || asked.so_far() == ["+cam/60p"]);
+    assert_eq!(Answer::get(at, "/cam/90p/video.m3u8").status(), 404);
+    // The record says what it did, and an empty choice is none.
+    let of_record = ask(remote.of_records(&[id.clone(), Id::new("nobodys").unwrap()])).unwrap();
+    assert!(of_record[0].record.is_some() && of_record[0].renditions.as_ref().is_some_and(|all| all.len() == 2));
+    assert_eq!(of_record[1], OfRecord::default());
+    ask(remote.set_ladder(&id, Some([].into()))).unwrap();
+    assert!(!index().contains("90p/") && !index().contains("60p/"));
+    eventually("what is no longer offered is no longer made", || {
+        asked.so_far().last().is_some_and(|last| last == "-cam/60p")
+    });
+    ask(remote.set_ladder(&id, None)).unwrap();
+    assert!(index().contains("\n90p/video.m3u8"));
+    drop(publisher);
+    drop(waiting.join());
+}
+
+#[test]
+fn viewers_are_told_of_a_marker() {
+    let (server, _asked) = start(IoChoice::Auto, 2);
+    let mut publisher = server.publish("cam");
+    publisher.send(configurations());
+    publisher.send((0..20).map(frame));
+    let _on_air = publisher.go_on(20);
+    let mut viewers = [Flv::open(server.at.http, "cam", 1), Flv::open(server.at.http, "cam", 0)];
+    viewers.iter_mut().for_each(|viewer| viewer.until_frame(19));
+    let (remote, pairs) = (server.engine().remote(), vec![("kind".to_owned(), "goal".to_owned())]);
+    assert_eq!(ask(remote.mark(&cam(), pairs.clone().into())), Ok(true));
+    for viewer in &mut viewers {
+        viewer.until("the marker", |viewer| {
+            let is_marker = |(kind, _, body): &Tag| {
+                *kind == TagKind::Script && contains(body, "marker") && contains(body, "kind") && contains(body, "goal")
+            };
+            viewer.tags.iter().filter(|tag| is_marker(tag)).count() == 1
+        });
+    }
+    assert_eq!(ask(remote.mark(&Id::new("nobodys").unwrap(), pairs.into())), Ok(false));
 }
 
 #[test]

@@ -26,6 +26,7 @@ pub const TARGETS: &[(&str, Target)] = &[
     ("codec", media::codec),
     ("http_request", text::http_request),
     ("query", text::query),
+    ("cmcd", text::cmcd),
     ("hls_request", text::hls_request),
     ("recorded", text::recorded),
     ("cmaf", media::cmaf),

@@ -1,11 +1,12 @@
 //! What viewers, URLs and proxies say.
+use millstream_proto::cmcd;
 use millstream_proto::hls::request::Directives;
 use millstream_proto::http::range::{self, Wanted};
 use millstream_proto::http::request::{Parsed, parse};
 use millstream_proto::http::response;
 use millstream_proto::http::websocket::{Reader, Said};
 use millstream_proto::id::Id;
-use millstream_proto::limits::{HTTP_BODY_BYTES_MAX, PROXY_HEADER_BYTES_MAX, WEBSOCKET_CONTROL_BYTES_MAX};
+use millstream_proto::limits::{CMCD_BYTES_MAX, CMCD_SESSION_BYTES_MAX, HTTP_BODY_BYTES_MAX, PROXY_HEADER_BYTES_MAX, WEBSOCKET_CONTROL_BYTES_MAX};
 use millstream_proto::network::Network;
 use millstream_proto::proxy;
 use millstream_proto::query::Params;
@@ -50,6 +51,18 @@ pub fn query(data: &[u8]) {
     if let Ok(params) = Params::parse(text) {
         assert_eq!(params.get("sign"), params.all("sign").next());
         assert!(params.len() <= text.len());
+    }
+}
+
+/// What a player says of itself. Its session is a part of what it said; what is too long is not read.
+pub fn cmcd(data: &[u8]) {
+    let Ok(text) = std::str::from_utf8(data) else { return };
+    let report = cmcd::parse(text);
+    assert_eq!(report.is_none(), text.len() > CMCD_BYTES_MAX);
+    let session = report.and_then(|report| report.session);
+    assert_eq!(session.is_some(), cmcd::session_id(text).is_some());
+    if let Some(session) = session {
+        assert!(text.contains(session) && session.len() <= CMCD_SESSION_BYTES_MAX);
     }
 }
 

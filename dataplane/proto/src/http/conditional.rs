@@ -42,13 +42,6 @@ impl fmt::Display for Tag {
     }
 }
 
-/// The session that a player names itself by, out of a `CMCD-Session` header or a `CMCD` parameter (CTA-5004): `sid="..."` among others.
-pub fn cmcd_session_id(data: &str) -> Option<&str> {
-    const CHARS_MAX: usize = 64;
-    let sid = data.split(',').find_map(|pair| pair.trim().strip_prefix("sid=\"")?.strip_suffix('"'));
-    sid.filter(|sid| !sid.is_empty() && sid.len() <= CHARS_MAX)
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -66,13 +59,5 @@ mod tests {
         check(&Tag::new(7, false).to_string(), None);
         check("", None);
         check(plain.to_string().trim_matches('"'), None);
-    }
-
-    #[test]
-    fn a_player_names_its_session() {
-        assert_eq!(cmcd_session_id("bl=1000, sid=\"6e2f-1\",st=l"), Some("6e2f-1"));
-        assert_eq!(cmcd_session_id("sid=\"\""), None);
-        assert_eq!(cmcd_session_id("cid=\"a\",sid=b"), None);
-        assert_eq!(cmcd_session_id(&format!("sid=\"{}\"", "x".repeat(65))), None);
     }
 }

@@ -74,8 +74,8 @@ pub struct Request {
     pub if_none_match: Option<String>,
     /// The other preconditions, as they stand. Boxed: few have one.
     pub conditions: Option<Box<Conditions>>,
-    /// `CMCD-Session`, as it stands.
-    pub cmcd_session: Option<String>,
+    /// What the player says of itself in `CMCD-Object`, `CMCD-Request`, `CMCD-Session` and `CMCD-Status`, as one list. Boxed: few say it.
+    pub cmcd: Option<Box<str>>,
     /// `Accept-Encoding` takes gzip.
     pub accepts_gzip: bool,
     /// The format that `Accept` asks for; looked at for `/metrics` only.
@@ -256,7 +256,7 @@ pub(crate) fn assemble(
         origin: headers.first("Origin").map(text),
         if_none_match: headers.joined("If-None-Match"),
         conditions: headers.conditions(),
-        cmcd_session: headers.first("CMCD-Session").map(text),
+        cmcd: headers.cmcd(),
         accepts_gzip: accepts_gzip(headers.all("Accept-Encoding")),
         metrics,
         range: headers.one("Range")?.map(text),
@@ -330,6 +330,21 @@ impl<'a> Headers<'a> {
             list.push_str(&text(line));
         }
         Some(list)
+    }
+
+    /// All that begin with `CMCD-`, as one list: which key stands in which of them is of no use to us.
+    fn cmcd(&self) -> Option<Box<str>> {
+        const PREFIX: &[u8] = b"CMCD-";
+        let of_players = |header: &&httparse::Header<'_>| {
+            header.name.as_bytes().get(..PREFIX.len()).is_some_and(|begin| begin.eq_ignore_ascii_case(PREFIX))
+        };
+        let mut lines = self.0.iter().filter(of_players).map(|header| text(header.value));
+        let mut list = lines.next()?;
+        for line in lines {
+            list.push(',');
+            list.push_str(&line);
+        }
+        Some(list.into())
     }
 
     fn one(&self, name: &'static str) -> Result<Option<&'a [u8]>, HttpError> {

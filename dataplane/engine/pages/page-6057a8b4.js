@@ -78,6 +78,7 @@
   const now = () => performance.now();
   const of = (name) => (record[name] = record[name] || { failures: 0, until: 0, pause: 0, cannot: null });
   const quality = () => (video.getVideoPlaybackQuality ? video.getVideoPlaybackQuality() : null);
+  const report = window.millstreamReport(video);
   const clock = window.millstreamLive.clock(new URL('../time', location.href).href);
   const shown = {
     way: '',
@@ -96,9 +97,27 @@
     get live() { return live; },
     get ways() { return record; },
     get past() { return past; },
+    get report() { return said(); },
     grants: grants.shown,
   };
   window.millstream = shown;
+
+  // What the page tells of how it plays; whether the question that is under way says how long the start took.
+  let startAsked = false;
+  function said() {
+    const state = video.paused ? 'a' : base === 'playing' ? 'p' : 's';
+    // In the past it is behind because the visitor wants it.
+    return playing ? report.text({ way: shown.way, state, bits: shown.bitsPerSecond, delay: past ? NaN : shown.latency }) : '';
+  }
+
+  function statusUrl() {
+    const text = said();
+    startAsked = text.includes('msd=');
+    if (!text) return url('live.json');
+    const address = new URL(url('live.json'), location.href);
+    address.searchParams.set('CMCD', text);
+    return address.href;
+  }
 
   const badges = {
     connecting: 'connecting', playing: 'live', waiting: 'not on air', lost: 'reconnecting', unsupported: 'cannot play', blocked: 'paused',
@@ -149,6 +168,7 @@
     clearTimeout(timer);
     timer = 0;
     visit += 1;
+    report.ends();
     if (playing) {
       const old = playing;
       playing = null;
@@ -306,6 +326,7 @@
       edge = { end: -1, at: now() };
       opened = now();
       startedAt = 0;
+      report.wants();
       playing = way.open({
         video,
         past,
@@ -390,12 +411,16 @@
       return render();
     }
     if (said.state === 'denied' && grants.wanted && base === 'playing') return refused();
+    if (startAsked) report.told();
+    startAsked = false;
     live = said;
     if (said.state === 'denied') return deny();
     if (said.publication && said.publication !== before.publication) record = {};
     showNotes();
     markChoice();
     seen = seen || isOnAir();
+    // Nobody waits for the picture of a stream that is not there: its start counts from when it is.
+    if (!isOnAir() || said.state === 'waiting') report.rests();
     if (said.state === 'live' || said.state === 'slate') over = false;
     if (!isOnAir()) {
       // What is still to be shown is shown; a player that is left alone would begin with the last minute again.
@@ -442,7 +467,10 @@
     const { buffered, currentTime } = video;
     const end = buffered.length ? buffered.end(buffered.length - 1) : -1;
     const wentBack = currentTime < progress.time - 1;
-    if (currentTime !== progress.time) progress = { time: currentTime, at };
+    if (currentTime !== progress.time) {
+      progress = { time: currentTime, at };
+      if (playing && base === 'playing') report.moves();
+    }
     if (end !== edge.end) edge = { end, at };
     if (!playing) return render();
     const isWatched = !video.paused && !document.hidden;
@@ -571,6 +599,9 @@
     progress = { time: video.currentTime, at: now() };
     show('playing', '');
   });
+  video.addEventListener('waiting', () => {
+    if (playing && base === 'playing') report.stands(video.seeking || video.paused || live.state !== 'live');
+  });
   video.addEventListener('volumechange', showMute);
   video.addEventListener('play', () => {
     // Who pauses a live stream and goes on wants to see what is happening now.
@@ -629,7 +660,7 @@
   video.muted = true;
   showMute();
   markChoice();
-  const poller = window.millstreamLive.status(() => url('live.json'), { onStatus, pauseMs, clock });
+  const poller = window.millstreamLive.status(statusUrl, { onStatus, pauseMs, clock });
   poller.poll();
   setInterval(look, 200);
   setInterval(showFigures, 500);

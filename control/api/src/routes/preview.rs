@@ -1,0 +1,56 @@
+//! `/api/v1/streams/{id}/preview`: where who looks at a stream sees its picture without being one of its viewers.
+use axum::extract::State;
+use axum::response::Response;
+use millstream_proto::id::Id;
+use serde::Serialize;
+use utoipa::ToSchema;
+
+use crate::auth::Viewer;
+use crate::http::extract::InPath;
+use crate::http::fresh::fresh;
+use crate::http::problem::{Answer, Problem};
+use crate::{Api, Here};
+
+/// A token is good for this long, and so is what is played by it: who may no longer look at streams sees no more of them then.
+const GOOD_FOR_S: u64 = 600;
+
+/// Where the picture is.
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, ToSchema)]
+pub struct Preview {
+    /// By node, in the order of the stream's addresses.
+    items: Vec<PreviewAt>,
+    /// The addresses are good for so long, and end what is played by them, milliseconds; null: they are those of any viewer, because there is nothing to sign them with.
+    expires_in_ms: Option<u64>,
+}
+
+/// Where the picture is at a node.
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, ToSchema)]
+pub struct PreviewAt {
+    /// The node; empty: the fleet as a whole.
+    node: String,
+    /// HTTP-FLV, also by WebSocket.
+    flv: String,
+}
+
+/// Show a preview's addresses
+///
+/// HTTP-FLV with a token: nobody is asked whether it may be played, it is in no count of viewers, and the stream needs no output that is on. It ends when the
+/// token does; ask again then. The address holds a secret.
+#[utoipa::path(get, path = "/api/v1/streams/{id}/preview", tag = "live", params(
+    ("id" = String, Path, description = "The stream's id"),
+), responses(
+    (status = 200, description = "Where it is", body = Preview),
+    (status = 404, description = "No stream can have this id", body = Problem),
+))]
+pub async fn preview(State(api): State<Api>, Viewer(_): Viewer, InPath(id): InPath<String>) -> Answer<Response> {
+    let id = Id::new(&id).map_err(|_| Problem::not_found("no stream can have this id"))?;
+    let expiry_unix_s = api.clock().now_ms() / 1_000 + GOOD_FOR_S;
+    let token = api.previews().map(|key| key.make(&id, expiry_unix_s));
+    let flv = |http_url: String| match &token {
+        Some(token) => format!("{http_url}/{id}/live.flv?preview={}", token.expose()),
+        None => format!("{http_url}/{id}/live.flv"),
+    };
+    let places = api.places().into_iter().filter(|place| !place.http_url.is_empty());
+    let items = places.map(|Here { node, http_url, .. }| PreviewAt { node, flv: flv(http_url) }).collect();
+    Ok(fresh(&Preview { items, expires_in_ms: token.as_ref().map(|_| GOOD_FOR_S * 1_000) }))
+}

@@ -1,0 +1,39 @@
+//! How a stream plays at its viewers, as their players say (CMCD), added up at the node. Before it: the node's agent; after it:
+//! [`crate::exchange::Answer::Quality`], and the API, which adds up what several nodes say.
+use serde::{Deserialize, Serialize};
+
+/// Of one stream's viewers by one protocol, within the last minutes.
+#[derive(Clone, PartialEq, Eq, Debug, Default, Serialize, Deserialize)]
+#[serde(default)]
+pub struct Quality {
+    /// `http-flv`, `hls`, `dash`: an open set.
+    pub protocol: String,
+    /// Sessions that were heard within the last half minute.
+    pub sessions: u64,
+    /// From the wish to play to the first picture, milliseconds: once a session.
+    pub start_ms: Spread,
+    /// How far pictures are behind, milliseconds: of each session every ten seconds.
+    pub latency_ms: Spread,
+    /// How what is played is encoded, kbit/s: of each session every ten seconds.
+    pub bitrate_kbit_s: Spread,
+    /// What players hold, milliseconds: of each session every ten seconds.
+    pub buffer_ms: Spread,
+    /// How often players have run dry.
+    pub stalls: u64,
+    /// For how long they have stood still because of that, milliseconds, of players that say it.
+    pub stalled_ms: u64,
+    /// For how long they have played, with that, milliseconds.
+    pub played_ms: u64,
+}
+
+/// How often which values were: a bounded histogram.
+#[derive(Clone, PartialEq, Eq, Debug, Default, Serialize, Deserialize)]
+#[serde(default)]
+pub struct Spread {
+    /// The largest value of each bucket, ascending.
+    pub up_to: Vec<u64>,
+    /// How many are in each bucket, and in the one beyond the last.
+    pub counts: Vec<u64>,
+    /// The sum of all values.
+    pub sum: u64,
+}
