@@ -159,7 +159,9 @@ impl Stream {
         for (name, height) in [("ld", "360p"), ("sd", "480p"), ("hd", "720p"), ("ud", "1080p")] {
             add(name, switch(self.renditions.iter().any(|rendition| rendition.name == height), false));
         }
-        self.watermark.own_settings().into_iter().for_each(|(name, value)| add(name, Some(value)));
+        for (name, value) in self.watermark.own_settings() {
+            add(name, Some(value));
+        }
         add("flush", self.flush.and_then(Flush::word).map(str::to_owned));
         add("on_unpublish", self.on_unpublish.and_then(OnUnpublish::word).map(str::to_owned));
         own

@@ -143,7 +143,7 @@ mod tests {
                     let _ = socket.write_all(head.as_bytes()).await;
                     let _ = socket.write_all(&answer[head_end..]).await;
                     if path == "/endless" {
-                        while socket.write_all(&[0; 65_536]).await.is_ok() {}
+                        while socket.write_all(&[0; 8_192]).await.is_ok() {}
                     }
                     if path == "/slow" {
                         std::future::pending::<()>().await;

@@ -71,7 +71,7 @@ impl Sprites {
     /// Somebody wants one.
     pub(crate) fn want(
         &mut self,
-        keyframes: Vec<Keyframe>,
+        keyframes: &[Keyframe],
         columns: u32,
         within: (u32, u32),
         asker: Sender<Result<Sprite, NoSprite>>,
@@ -156,7 +156,7 @@ mod tests {
     fn want(sprites: &mut Sprites, frame: &'static [u8]) -> Receiver<Result<Sprite, NoSprite>> {
         let keyframe = Keyframe { record: Bytes::from_static(b"avcc"), frame: Bytes::from_static(frame) };
         let (asker, made) = channel();
-        sprites.want(vec![keyframe.clone(), keyframe], 5, (160, 90), asker).unwrap();
+        sprites.want(&[keyframe.clone(), keyframe], 5, (160, 90), asker).unwrap();
         made
     }
 
@@ -203,7 +203,8 @@ mod tests {
         let mut sprites = Sprites::default();
         let _waiting: Vec<_> = (0..WAITING_MAX).map(|_| want(&mut sprites, b"x")).collect();
         let keyframe = Keyframe { record: Bytes::new(), frame: Bytes::from_static(b"x") };
-        let over = |sprites: &mut Sprites, keyframes| sprites.want(keyframes, 5, (160, 90), channel().0);
+        let over =
+            |sprites: &mut Sprites, keyframes: Vec<Keyframe>| sprites.want(&keyframes, 5, (160, 90), channel().0);
         assert_eq!(over(&mut sprites, vec![keyframe.clone()]), Err(NoSprite::Busy));
         assert_eq!(over(&mut sprites, Vec::new()), Err(NoSprite::Large));
         assert_eq!(over(&mut sprites, vec![keyframe; TILES_MAX + 1]), Err(NoSprite::Large));

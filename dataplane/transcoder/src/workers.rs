@@ -176,7 +176,7 @@ impl Workers {
     }
 
     /// Small pictures of these keyframes in one JPEG, in rows of so many, each within a box of that size, pixels.
-    pub async fn sprite(&self, keyframes: Vec<Keyframe>, columns: u32, within: (u32, u32)) -> Result<Sprite, NoSprite> {
+    pub async fn sprite(&self, keyframes: &[Keyframe], columns: u32, within: (u32, u32)) -> Result<Sprite, NoSprite> {
         let (asker, made) = tokio::sync::oneshot::channel();
         self.0.sprites().want(keyframes, columns, within, asker)?;
         self.0.notify.notify_one();
@@ -366,7 +366,9 @@ impl Shared {
             self.runtime.spawn(async move {
                 let fetched = fetch(&url, &shared.guard).await.map_err(|error| error.to_string());
                 let told = shared.marks().fetched(&url, fetched, wait, Instant::now());
-                told.into_iter().for_each(|(stream, why)| shared.tell_of_marks(&stream, why));
+                for (stream, why) in told {
+                    shared.tell_of_marks(&stream, &why);
+                }
                 shared.notify.notify_one();
             });
         }
@@ -377,10 +379,12 @@ impl Shared {
     pub(crate) fn heard_of_marks(&self, stream: Option<&Id>, report: &Report) {
         let (Some(stream), Report::Marked { lacking, error, .. }) = (stream, report) else { return };
         let told = self.marks().heard(stream, lacking, error.as_deref());
-        told.into_iter().for_each(|why| self.tell_of_marks(stream, why));
+        for why in told {
+            self.tell_of_marks(stream, &why);
+        }
     }
 
-    fn tell_of_marks(&self, stream: &Id, why: String) {
+    fn tell_of_marks(&self, stream: &Id, why: &str) {
         // Words of a decoder may repeat some of the file.
         let why: String =
             why.chars().map(|char| if char.is_control() { ' ' } else { char }).take(WHY_CHARS_MAX).collect();

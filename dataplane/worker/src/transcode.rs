@@ -99,7 +99,9 @@ impl Transcoder {
 
     /// What is drawn over all renditions from the next picture on.
     pub fn set_marks(&mut self, marks: Option<&Arc<MarkSet>>) {
-        self.renditions.iter_mut().for_each(|rendition| rendition.set_marks(marks));
+        for rendition in &mut self.renditions {
+            rendition.set_marks(marks);
+        }
     }
 
     fn drain(&mut self, tags: &mut [Vec<Tag>]) -> Result<(), TranscodeError> {

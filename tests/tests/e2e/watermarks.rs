@@ -1,32 +1,27 @@
 //! Watermarks with the worker that draws them: read back out of the pictures that viewers get, changed while they watch, and told of where they cannot be
 //! drawn.
-use std::io::{BufRead as _, BufReader, Write as _};
+use std::io::{BufRead as _, BufReader, Read as _, Write as _};
 use std::net::{SocketAddr, TcpListener};
+use std::time::Instant;
 
 use millstream_tests::clip::Clip;
 use millstream_tests::control::Client;
-use millstream_tests::http::{Viewer, get};
-use millstream_tests::receiver::WebhookReceiver;
+use millstream_tests::http::{Connection, Viewer, get};
 use millstream_tests::rtmp::Publisher;
 use millstream_tests::server::{Options, Server};
 use millstream_tests::tools::Tool;
 use millstream_tests::{eventually, seconds};
 use serde_json::{Value, json};
 
-/// Webhooks and images may come from this machine.
-const CONFIG: &str = "[stream_defaults]\non_unpublish = \"end\"\n[webhooks]\nallow = [\"127.0.0.0/8\"]\n[transcode]\nallow = [\"127.0.0.1/32\"]\n";
+/// Images may come from this machine.
+const CONFIG: &str = "[stream_defaults]\non_unpublish = \"end\"\n[transcode]\nallow = [\"127.0.0.1/32\"]\n";
+/// An image of one red pixel.
+const RED_PNG: &[u8] = b"\x89PNG\x0d\x0a\x1a\x0a\x00\x00\x00\x0dIHDR\x00\x00\x00\x01\x00\x00\x00\x01\x08\x02\x00\x00\x00\x90wS\xde\x00\x00\x00\x0cIDATx\xdac\xf8\xcf\xc0\x00\x00\x03\x01\x01\x00\xf7\x03AC\x00\x00\x00\x00IEND\xaeB`\x82";
 /// Y, U, V of red.
 const RED: [u8; 3] = [81, 90, 240];
 
 /// A server of files: a red PNG at `/red.png`, by way of a redirect at `/moved`, one that redirects to a private address at `/inside`, and a page.
 fn images() -> SocketAddr {
-    let dir = tempfile::tempdir().expect("a directory");
-    let file = dir.path().join("red.png");
-    let path = file.to_str().expect("ASCII");
-    let made =
-        Tool::start("ffmpeg", &["-v", "error", "-f", "lavfi", "-i", "color=red:s=32x16:d=1", "-frames:v", "1", path]);
-    assert!(made.wait(seconds(10)).status.success());
-    let red = std::fs::read(&file).expect("a PNG");
     let listener = TcpListener::bind("127.0.0.1:0").expect("a port");
     let address = listener.local_addr().expect("bound");
     std::thread::spawn(move || {
@@ -38,7 +33,7 @@ fn images() -> SocketAddr {
                 line.clear();
             }
             let (status, more, body) = match request.split(' ').nth(1).unwrap_or_default() {
-                "/red.png" => ("200 OK", "Content-Type: image/png", red.as_slice()),
+                "/red.png" => ("200 OK", "Content-Type: image/png", RED_PNG),
                 "/moved" => ("302 Found", "Location: red.png", &[][..]),
                 "/inside" => ("302 Found", "Location: http://169.254.169.254/latest/", &[][..]),
                 _ => ("200 OK", "Content-Type: text/html", &b"<html>"[..]),
@@ -70,7 +65,7 @@ fn picture(server: &Server, stream: &str) -> Vec<u8> {
         "rawvideo",
         path,
     ];
-    let read = Tool::start("ffmpeg", &options).wait(seconds(20));
+    let read = Tool::start("ffmpeg", &options).wait(seconds(60));
     assert!(read.status.success(), "{}", read.stderr);
     std::fs::read(&file).expect("a picture")
 }
@@ -86,12 +81,14 @@ fn is_near(found: [u8; 3], expected: [u8; 3]) -> bool {
     found.iter().zip(expected).all(|(a, b)| a.abs_diff(b) <= 16)
 }
 
-fn told_why(receiver: &WebhookReceiver, what: &str) {
-    eventually(&format!("an event that says {what}"), seconds(20), || {
-        let event: Value = receiver.next(seconds(1))?.event;
-        let text = event.to_string();
-        (text.contains("watermark_failed") && text.contains(what)).then_some(())
-    });
+/// Reads events until one says this of the watermark.
+fn told_why(events: &mut Connection, what: &str) {
+    let (mut told, mut bytes, until) = (String::new(), [0; 4_096], Instant::now() + seconds(60));
+    while !told.lines().any(|line| line.contains("watermark_failed") && line.contains(what)) {
+        assert!(Instant::now() < until, "no {what} in {told}");
+        let read = events.stream.read(&mut bytes).expect("more events");
+        told.push_str(&String::from_utf8_lossy(&bytes[..read]));
+    }
 }
 
 #[test]
@@ -99,9 +96,7 @@ fn marks_are_in_the_renditions_pictures_move_while_somebody_watches_and_are_told
     let files = images();
     let server = Options::open().shards(2).config(CONFIG).start();
     let mut client = Client::admin(&server);
-    let receiver = WebhookReceiver::start();
-    let hook = json!({ "url": format!("http://{}/hook", receiver.address), "events": ["watermark_failed"] });
-    client.post("/api/v1/webhooks", &hook).is(201);
+    let mut events = client.listen().expect("events");
     let url = |path: &str| format!("http://{files}{path}");
     let settings = json!({
         "isWaterMark": true, "WaterMarkText": "████", "WaterMarkFontSize": 80, "WaterMarkLeft": 300, "WaterMarkTop": 100,
@@ -115,7 +110,7 @@ fn marks_are_in_the_renditions_pictures_move_while_somebody_watches_and_are_told
     assert!(index.contains("\n360p/video.m3u8\n") && !index.contains("\nvideo.m3u8\n"), "{index}");
     let mut viewer = Viewer::watch(server.http, "cam/360p");
     viewer.tags_for(seconds(2));
-    let both = eventually("text and image", seconds(15), || {
+    let both = eventually("text and image", seconds(60), || {
         let picture = picture(&server, "cam/360p");
         is_near(at(&picture, 80, 48), RED).then_some(picture)
     });
@@ -130,7 +125,7 @@ fn marks_are_in_the_renditions_pictures_move_while_somebody_watches_and_are_told
         client.request("PATCH", "/api/v1/streams/cam", with, Some(&json!({ "settings": settings }))).is(200);
     };
     change(json!({ "ImageLeft": 480, "isWaterMark": false }));
-    eventually("the image has moved and the text is gone", seconds(15), || {
+    eventually("the image has moved and the text is gone", seconds(60), || {
         let picture = picture(&server, "cam/360p");
         (is_near(at(&picture, 544, 48), RED) && !is_near(at(&picture, 80, 48), RED)).then_some(())
     });
@@ -138,10 +133,10 @@ fn marks_are_in_the_renditions_pictures_move_while_somebody_watches_and_are_told
     assert!(viewer.tags_for(seconds(1)).len() > 10);
 
     change(json!({ "ImageURL": url("/inside") }));
-    told_why(&receiver, "169.254.169.254 is a private address");
+    told_why(&mut events, "169.254.169.254 is a private address");
     change(json!({ "ImageURL": url("/page"), "isWaterMark": true, "WaterMarkText": "直播" }));
-    told_why(&receiver, "neither PNG nor JPEG (it says text/html)");
-    eventually("the image is gone", seconds(15), || {
+    told_why(&mut events, "neither PNG nor JPEG (it says text/html)");
+    eventually("the image is gone", seconds(60), || {
         (!is_near(at(&picture(&server, "cam/360p"), 544, 48), RED)).then_some(())
     });
 }

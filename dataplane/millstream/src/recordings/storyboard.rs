@@ -137,7 +137,7 @@ async fn make(board: &Board<'_>, workers: &Workers) -> Result<u32, NoStoryboard>
         if keyframes.is_empty() {
             continue;
         }
-        let sprite = match workers.sprite(keyframes, COLUMNS, TILE_PX).await {
+        let sprite = match workers.sprite(&keyframes, COLUMNS, TILE_PX).await {
             Ok(sprite) => sprite,
             // One that cannot be decoded leaves the others.
             Err(NoSprite::Impossible(_)) => continue,

@@ -49,14 +49,14 @@ pub enum FontError {
 pub struct Fonts(Arc<Vec<Face>>);
 
 enum Face {
-    BuiltIn(FontRef<'static>),
-    Read(FontVec),
+    BuiltIn(Box<FontRef<'static>>),
+    Read(Box<FontVec>),
     /// One that is read when it is needed.
     Waiting {
         path: PathBuf,
         index: u32,
         file: Mutex<Option<File>>,
-        font: OnceLock<Option<FontVec>>,
+        font: OnceLock<Option<Box<FontVec>>>,
     },
 }
 
@@ -69,9 +69,9 @@ impl Fonts {
         let mut faces = Vec::new();
         if let Some(path) = configured {
             let file = File::open(path).map_err(|error| FontError::File(path.to_owned(), error))?;
-            faces.push(Face::Read(read(path, file, 0)?));
+            faces.push(Face::Read(Box::new(read(path, file, 0)?)));
         }
-        faces.extend(FontRef::try_from_slice(BUILT_IN).ok().map(Face::BuiltIn));
+        faces.extend(built_in());
         let of_system = OF_SYSTEM.iter().find_map(|(path, index)| Some((path, *index, File::open(path).ok()?)));
         faces.extend(of_system.map(|(path, index, file)| Face::Waiting {
             path: PathBuf::from(path),
@@ -84,7 +84,7 @@ impl Fonts {
 
     /// The built-in font alone.
     pub fn built_in() -> Self {
-        Self(Arc::new(FontRef::try_from_slice(BUILT_IN).ok().map(Face::BuiltIn).into_iter().collect()))
+        Self(Arc::new(built_in().into_iter().collect()))
     }
 
     /// Who draws a character, and with which glyph. `None`: no font has it.
@@ -123,8 +123,8 @@ impl fmt::Debug for Fonts {
 impl Face {
     fn font(&self) -> Option<&dyn Drawing> {
         match self {
-            Self::BuiltIn(font) => Some(font),
-            Self::Read(font) => Some(font),
+            Self::BuiltIn(font) => Some(font.as_ref()),
+            Self::Read(font) => Some(font.as_ref()),
             Self::Waiting { path, index, file, font } => {
                 let open = || {
                     let file = file.lock().unwrap_or_else(PoisonError::into_inner).take()?;
@@ -132,12 +132,16 @@ impl Face {
                     if let Err(error) = &font {
                         tracing::warn!(%error, "a font of this machine is not used");
                     }
-                    font.ok()
+                    font.ok().map(Box::new)
                 };
-                font.get_or_init(open).as_ref().map(|font| font as &dyn Drawing)
+                font.get_or_init(open).as_deref().map(|font| font as &dyn Drawing)
             }
         }
     }
+}
+
+fn built_in() -> Option<Face> {
+    FontRef::try_from_slice(BUILT_IN).ok().map(|font| Face::BuiltIn(Box::new(font)))
 }
 
 fn read(path: &Path, file: File, index: u32) -> Result<FontVec, FontError> {
