@@ -155,6 +155,7 @@ fn live() -> Live {
         viewers: vec![ViewerCount { protocol: "http-flv".into(), count: 12, estimated: false }],
         relays: Vec::new(),
         motion: None,
+        renditions: Vec::new(),
     }
 }
 

@@ -96,9 +96,10 @@ fn the_process_that_is_killed() {
         window: 6,
         bytes_max: 1 << 20,
         zero_unix_ms: start_ms,
+        guide: None,
     })));
     let shape = Some(Shape::Video { width: 640, height: 360 });
-    let summary = Summary { codec: "avc1.64001f".to_owned(), shape };
+    let summary = Summary { codec: "avc1.64001f".to_owned(), shape, unusual: None };
     let header = Header { number: 1, bytes: Bytes::from_static(b"moov"), timescale: 1_000, summary };
     window.apply(Change::Header(Track::Video, Arc::new(header)));
     let mut out = std::io::stdout();

@@ -132,7 +132,7 @@ fn document(
     serde_json::to_string(&document).unwrap_or_default()
 }
 
-fn rendition<'a>((of, (width, height)): (&'a Rendition, (u32, u32))) -> RenditionDocument<'a> {
+fn rendition((of, (width, height)): (&Rendition, (u32, u32))) -> RenditionDocument<'_> {
     RenditionDocument { name: of.name.as_str(), width, height }
 }
 

@@ -2,11 +2,12 @@
 use std::sync::Arc;
 
 use bytes::{BufMut as _, BytesMut};
+use millstream_proto::codec::avc::UNUSUAL;
 use millstream_proto::codec::{Shape, Summary};
 
 use super::fields::{Fields, put_bool, put_bytes, put_int, put_signed, put_track};
 use super::{WireClock, WireError};
-use crate::package::change::{Change, Header, Opened, Part, PartPromise, Session};
+use crate::package::change::{Change, Guide, Header, Opened, Part, PartPromise, Session};
 
 /// Writes changes in their order.
 pub(super) fn put(out: &mut BytesMut, changes: &[Change], clock: WireClock) {
@@ -83,12 +84,20 @@ pub(super) fn take(fields: &mut Fields, clock: WireClock) -> Result<Vec<Change>,
 }
 
 fn put_session(out: &mut BytesMut, session: &Session) {
-    let Session { name, target_duration_s, window, bytes_max, zero_unix_ms } = session;
+    let Session { name, target_duration_s, window, bytes_max, zero_unix_ms, guide } = session;
     put_bytes(out, name.as_bytes());
     put_int(out, (*target_duration_s).into());
     put_int(out, *window as u64);
     put_int(out, *bytes_max as u64);
     put_int(out, *zero_unix_ms);
+    put_bool(out, guide.is_some());
+    if let Some(Guide { session, picture }) = guide {
+        put_bytes(out, session.as_bytes());
+        put_bool(out, picture.is_some());
+        let (width, height) = picture.unwrap_or_default();
+        put_int(out, width.into());
+        put_int(out, height.into());
+    }
 }
 
 fn session(fields: &mut Fields) -> Result<Session, WireError> {
@@ -98,11 +107,19 @@ fn session(fields: &mut Fields) -> Result<Session, WireError> {
         window: fields.small("a window")?,
         bytes_max: fields.small("a window")?,
         zero_unix_ms: fields.int("a time")?,
+        guide: if fields.bool("a source")? { Some(guide(fields)?) } else { None },
     })
 }
 
+fn guide(fields: &mut Fields) -> Result<Guide, WireError> {
+    let session = fields.text("a session's name")?;
+    let is_known = fields.bool("a size")?;
+    let picture = (fields.small("a width")?, fields.small("a height")?);
+    Ok(Guide { session, picture: is_known.then_some(picture) })
+}
+
 fn put_header(out: &mut BytesMut, header: &Header) {
-    let Header { number, bytes, timescale, summary: Summary { codec, shape } } = header;
+    let Header { number, bytes, timescale, summary: Summary { codec, shape, unusual } } = header;
     put_int(out, (*number).into());
     put_int(out, (*timescale).into());
     put_bytes(out, codec.as_bytes());
@@ -119,6 +136,9 @@ fn put_header(out: &mut BytesMut, header: &Header) {
             out.put_u8(channels);
         }
     }
+    // 0 is nothing unusual.
+    let number = unusual.and_then(|words| UNUSUAL.iter().position(|known| *known == words));
+    out.put_u8(number.map_or(0, |number| number as u8 + 1));
     put_bytes(out, bytes);
 }
 
@@ -132,7 +152,11 @@ fn header(fields: &mut Fields) -> Result<Header, WireError> {
         2 => Some(Shape::Audio { rate_hz: fields.small("a rate")?, channels: fields.byte("channels")? }),
         _ => return Err(WireError::Invalid("a shape")),
     };
-    Ok(Header { number, bytes: fields.bytes("a header")?, timescale, summary: Summary { codec, shape } })
+    let unusual = match usize::from(fields.byte("what is unusual")?).checked_sub(1) {
+        None => None,
+        Some(number) => Some(*UNUSUAL.get(number).ok_or(WireError::Invalid("what is unusual"))?),
+    };
+    Ok(Header { number, bytes: fields.bytes("a header")?, timescale, summary: Summary { codec, shape, unusual } })
 }
 
 fn put_opened(out: &mut BytesMut, opened: &Opened) {

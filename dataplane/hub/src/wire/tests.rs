@@ -14,7 +14,7 @@ use crate::fixture::{
 use crate::log::Log;
 use crate::mirror::{Feed, apply};
 use crate::package::block::Entry;
-use crate::package::change::{Change, Header, Opened, Part, PartPromise, Session};
+use crate::package::change::{Change, Guide, Header, Opened, Part, PartPromise, Session};
 use crate::viewer::{Start, Viewer};
 
 /// The two processes began 100 s apart.
@@ -56,12 +56,13 @@ fn changes() -> Vec<Change> {
         window: 6,
         bytes_max: 1 << 25,
         zero_unix_ms: 1_795_531_265_000,
+        guide: Some(Guide { session: "1a3185c95889a07b".to_owned(), picture: Some((1_280, 720)) }),
     };
     let header = |shape| Header {
         number: 3,
         bytes: Bytes::from_static(b"ftyp"),
         timescale: 90_000,
-        summary: Summary { codec: "avc1.64001f".to_owned(), shape },
+        summary: Summary { codec: "avc1.64001f".to_owned(), shape, unusual: Some("sampled 4:2:2") },
     };
     let opened = Opened {
         msn: u64::MAX,

@@ -19,6 +19,15 @@ const SPS_MAX: usize = 31;
 /// Profiles whose records end with chroma format and bit depths.
 const PROFILES_WITH_CHROMA: [u8; 4] = [100, 110, 122, 144];
 
+const INTERLACED: &str = "interlaced";
+const GREY: &str = "without colours";
+const YUV422: &str = "sampled 4:2:2";
+const YUV444: &str = "sampled 4:4:4";
+const TEN_BITS: &str = "10 bits a sample";
+const MANY_BITS: &str = "more than 8 bits a sample";
+/// All that [`AvcConfig::unusual`] gives.
+pub const UNUSUAL: [&str; 6] = [INTERLACED, GREY, YUV422, YUV444, TEN_BITS, MANY_BITS];
+
 /// A record, borrowed from its bytes.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct AvcConfig<'a> {
@@ -72,13 +81,13 @@ impl<'a> AvcConfig<'a> {
         let chroma = &sps.chroma_info;
         let bits = chroma.bit_depth_luma_minus8.max(chroma.bit_depth_chroma_minus8);
         match (&sps.frame_mbs_flags, &chroma.chroma_format, bits) {
-            (FrameMbsFlags::Fields { .. }, _, _) => Some("interlaced"),
-            (_, ChromaFormat::Monochrome, _) => Some("without colours"),
-            (_, ChromaFormat::YUV422, _) => Some("sampled 4:2:2"),
+            (FrameMbsFlags::Fields { .. }, _, _) => Some(INTERLACED),
+            (_, ChromaFormat::Monochrome, _) => Some(GREY),
+            (_, ChromaFormat::YUV422, _) => Some(YUV422),
             (_, ChromaFormat::YUV420, 0) => None,
-            (_, ChromaFormat::YUV420, 2) => Some("10 bits a sample"),
-            (_, ChromaFormat::YUV420, _) => Some("more than 8 bits a sample"),
-            _ => Some("sampled 4:4:4"),
+            (_, ChromaFormat::YUV420, 2) => Some(TEN_BITS),
+            (_, ChromaFormat::YUV420, _) => Some(MANY_BITS),
+            _ => Some(YUV444),
         }
     }
 }

@@ -231,6 +231,7 @@ impl Bench {
             window: 6,
             bytes_max: 1 << 20,
             zero_unix_ms: START_MS,
+            guide: None,
         })));
         for track in tracks {
             self.header(*track, 1, "avc1.64001f", 1_280);
@@ -243,7 +244,7 @@ impl Bench {
             Track::Audio => ("mp4a.40.2", Shape::Audio { rate_hz: 48_000, channels: 2 }),
         };
         let bytes = Bytes::from(format!("moov {codec} {width}"));
-        let summary = Summary { codec: codec.to_owned(), shape: Some(shape) };
+        let summary = Summary { codec: codec.to_owned(), shape: Some(shape), unusual: None };
         self.tell(Change::Header(track, Arc::new(Header { number, bytes, timescale: 1_000, summary })));
     }
 
