@@ -27,7 +27,9 @@ pub(super) fn add(all: &mut BTreeMap<String, Quality>, told: Vec<Quality>) {
             (&mut sum.stalled_ms, told.stalled_ms),
             (&mut sum.played_ms, told.played_ms),
         ];
-        sums.into_iter().for_each(|(sum, more)| *sum = sum.saturating_add(more));
+        for (sum, more) in sums {
+            *sum = sum.saturating_add(more);
+        }
     }
 }
 

@@ -237,7 +237,9 @@ fn tidy_live(live: &mut Live) {
         motion.why.iter_mut().for_each(|why| cut(why, TEXT_BYTES_MAX));
     }
     if let Some(ladder) = &mut live.ladder {
-        [&mut ladder.hook, &mut ladder.binding].into_iter().for_each(|text| cut(text, WORD_BYTES_MAX));
+        for text in [&mut ladder.hook, &mut ladder.binding] {
+            cut(text, WORD_BYTES_MAX);
+        }
         ladder.failed.iter_mut().for_each(|why| cut(why, TEXT_BYTES_MAX));
         cut_list(&mut ladder.renditions, LIST_LEN_MAX);
         ladder.renditions.iter_mut().for_each(|rung| cut(&mut rung.name, WORD_BYTES_MAX));

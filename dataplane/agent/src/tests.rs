@@ -78,6 +78,7 @@ impl Node {
             subscribers: millstream_engine::subscribers::Subscribers::default(),
             relay_seed: 0,
             renditions: millstream_engine::renditions::RenditionConfig::none(),
+            nodes: millstream_engine::nodes::NodeConfig::default(),
             recorded: millstream_engine::recorded::RecordedConfig::default(),
             apps: Apps::default(),
             handshake_timeout: Duration::from_secs(5),

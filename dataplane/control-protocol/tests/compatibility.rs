@@ -158,6 +158,7 @@ fn live() -> Live {
         relays: Vec::new(),
         motion: None,
         ladder: None,
+        renditions: Vec::new(),
     }
 }
 

@@ -24,11 +24,21 @@ pub(crate) enum Port {
 }
 
 /// Whether connections to the ports begin with a PROXY header: said once, before there is any, and the same for the whole process.
-static INTRODUCED: [AtomicBool; 2] = [AtomicBool::new(false), AtomicBool::new(false)];
+static HTTP_INTRODUCED: AtomicBool = AtomicBool::new(false);
+static RTMP_INTRODUCED: AtomicBool = AtomicBool::new(false);
+
+impl Port {
+    fn introduced(self) -> &'static AtomicBool {
+        match self {
+            Self::Http => &HTTP_INTRODUCED,
+            Self::Rtmp => &RTMP_INTRODUCED,
+        }
+    }
+}
 
 /// From here on connections to a port begin with a PROXY header, or do not.
 pub(crate) fn introduce(port: Port, introduced: bool) {
-    INTRODUCED[port as usize].store(introduced, Ordering::Relaxed);
+    port.introduced().store(introduced, Ordering::Relaxed);
 }
 
 /// Connects, and sets what both kinds want. Names need files of the system, which the sandbox does not let through: addresses are numbers.
@@ -37,7 +47,7 @@ fn connect(of: Port, host: &str, port: u16) -> io::Result<TcpStream> {
     let mut stream = TcpStream::connect_timeout(&address, CONNECT_WAIT)?;
     stream.set_nodelay(true)?;
     stream.set_read_timeout(Some(LOOK_EVERY))?;
-    if INTRODUCED[of as usize].load(Ordering::Relaxed) {
+    if of.introduced().load(Ordering::Relaxed) {
         stream.write_all(NOBODY)?;
     }
     Ok(stream)

@@ -168,8 +168,8 @@ mod tests {
         let mut samples = Picture::grey(width, height).unwrap().into_samples();
         samples[..(width * height) as usize].fill(level);
         let picture = Picture::from_samples(width, height, samples).unwrap();
-        let encoded = encoder.encode(&picture, 0, true).unwrap();
-        (millstream_proto::codec::avc::record(&[&encoded.sps], &[&encoded.pps]).unwrap(), encoded.frame)
+        let made = encoder.encode(&picture, 0, true).unwrap();
+        (millstream_proto::codec::avc::record(&[&made.sps], &[&made.pps]).unwrap(), made.frame)
     }
 
     fn sprite(keyframes: &[(Vec<u8>, Vec<u8>)], columns: u32) -> Sprite {

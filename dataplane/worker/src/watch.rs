@@ -65,7 +65,7 @@ impl Watch {
             over: Arc::clone(&over),
             source: Source::choosing(choice),
             shrinker: Shrinker::new(),
-            looker: hooked.map_or_else(|| Looker::BuiltIn(Detector::new(settings)), Looker::Hook),
+            looker: hooked.map_or_else(|| Looker::BuiltIn(Box::new(Detector::new(settings))), |hook| Looker::Hook(Box::new(hook))),
             colour: None,
             ticks: Ticks::default(),
             last_ms: None,
@@ -109,8 +109,8 @@ struct Told {
 
 /// Who looks for motion.
 enum Looker {
-    BuiltIn(Detector),
-    Hook(Hooked),
+    BuiltIn(Box<Detector>),
+    Hook(Box<Hooked>),
 }
 
 impl Looker {
@@ -270,7 +270,7 @@ impl Watching {
         let change = match &mut self.looker {
             Looker::BuiltIn(detector) => detector.push(&luma, pts_ms),
             Looker::Hook(hooked) => {
-                let size = (picture.width() as u32, picture.height() as u32);
+                let size = (picture.width(), picture.height());
                 hooked.push(&luma, pts_ms, size, Instant::now())
             }
         };

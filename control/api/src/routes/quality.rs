@@ -153,7 +153,7 @@ mod tests {
     fn quantiles_are_within_their_bucket() {
         let spread = |counts: &[u64]| Spread { up_to: vec![100, 200, 400], counts: counts.to_vec(), sum: 0 };
         let check = |counts: &[u64], part: f64, expected: Option<f64>| {
-            assert_eq!(quantile(&spread(counts), part), expected, "{counts:?} {part}")
+            assert_eq!(quantile(&spread(counts), part), expected, "{counts:?} {part}");
         };
         check(&[0, 0, 0, 0], 0.5, None);
         check(&[2, 0, 0, 0], 0.5, Some(50.0));

@@ -137,7 +137,7 @@ fn document(
     serde_json::to_string(&document).unwrap_or_default()
 }
 
-fn rendition<'a>((of, (width, height)): (&'a Rendition, (u32, u32))) -> RenditionDocument<'a> {
+fn rendition((of, (width, height)): (&Rendition, (u32, u32))) -> RenditionDocument<'_> {
     RenditionDocument { name: of.name.as_str(), width, height }
 }
 
@@ -196,6 +196,7 @@ mod tests {
             width_max,
             height_max,
             video_kbit_s: 400,
+            marked: false,
         };
         let renditions = [small("360p", 640, 360), small("1080p", 1_920, 1_080)];
         let outputs = (Outputs { flv: false, hls: true, cmaf: false }, true);

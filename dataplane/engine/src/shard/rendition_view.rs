@@ -67,7 +67,7 @@ fn state(shard: &Shard, id: &Id, source: &OnAir, handle: Option<&StreamHandle>, 
         Undecodable::of(&name(Track::Video, coding.clone()), shape(coding), unusual)
     });
     let unavailable = |seen: &mut Rendition, reason: &str, why: String| {
-        seen.state = "unavailable".to_owned();
+        "unavailable".clone_into(&mut seen.state);
         (seen.reason, seen.why) = (Some(reason.to_owned()), Some(why));
     };
     if let Some(why) = undecodable {
@@ -78,7 +78,7 @@ fn state(shard: &Shard, id: &Id, source: &OnAir, handle: Option<&StreamHandle>, 
     }
     if let Some(on_air) = handle.and_then(|handle| handle.on_air(shard.now())) {
         let reading = &on_air.reading;
-        seen.state = "running".to_owned();
+        "running".clone_into(&mut seen.state);
         if let Some((width, height)) = picture(&on_air) {
             (seen.width, seen.height) = (Some(width), Some(height));
         }
@@ -89,7 +89,7 @@ fn state(shard: &Shard, id: &Id, source: &OnAir, handle: Option<&StreamHandle>, 
     }
     match shard.trouble(id) {
         Some(trouble) => unavailable(seen, trouble.reason, trouble.text),
-        None => seen.state = if handle.is_some() { "starting" } else { "idle" }.to_owned(),
+        None => if handle.is_some() { "starting" } else { "idle" }.clone_into(&mut seen.state),
     }
 }
 

@@ -269,14 +269,14 @@ impl Policy for Records {
 fn a_publishers_grant_and_then_an_order_decide_whether_a_stream_is_recorded() {
     let recorded = Arc::new(Mutex::new((0, 0)));
     let of_maker = Arc::clone(&recorded);
-    let make = move |_: &Id, settings: &Settings| {
+    let follow = move |_: &Id, settings: &Settings| {
         let follower = settings.on_demand_s.is_some().then(|| {
             of_maker.lock().unwrap().0 += 1;
             Box::new(Follower(SegmentCursor::new(), Arc::clone(&of_maker))) as Box<dyn Subscriber>
         });
         follower.into_iter().collect::<Vec<_>>()
     };
-    let maker = SubscriberMaker::new(make, |before, after| before.on_demand_s != after.on_demand_s);
+    let maker = SubscriberMaker::new(follow, |before, after| before.on_demand_s != after.on_demand_s);
     let config = Config { subscribers: Subscribers::new([maker]), ..config(IoChoice::Auto, 2) };
     let server = Server::start_with(config, Chain::new(vec![shared(Records)], vec![shared(Open)]));
     let mut told = Told::nothing();

@@ -93,6 +93,7 @@ fn put_session(out: &mut BytesMut, session: &Session) {
     put_bool(out, guide.is_some());
     if let Some(Guide { session, picture }) = guide {
         put_bytes(out, session.as_bytes());
+        put_bool(out, picture.is_some());
         let (width, height) = picture.unwrap_or_default();
         put_int(out, width.into());
         put_int(out, height.into());
@@ -106,14 +107,15 @@ fn session(fields: &mut Fields) -> Result<Session, WireError> {
         window: fields.small("a window")?,
         bytes_max: fields.small("a window")?,
         zero_unix_ms: fields.int("a time")?,
-        guide: if fields.bool("whether there is a source")? { Some(guide(fields)?) } else { None },
+        guide: if fields.bool("a source")? { Some(guide(fields)?) } else { None },
     })
 }
 
 fn guide(fields: &mut Fields) -> Result<Guide, WireError> {
     let session = fields.text("a session's name")?;
-    let picture: (u32, u32) = (fields.small("a width")?, fields.small("a height")?);
-    Ok(Guide { session, picture: Some(picture).filter(|size| *size != (0, 0)) })
+    let is_known = fields.bool("a size")?;
+    let picture = (fields.small("a width")?, fields.small("a height")?);
+    Ok(Guide { session, picture: is_known.then_some(picture) })
 }
 
 fn put_header(out: &mut BytesMut, header: &Header) {
@@ -134,7 +136,9 @@ fn put_header(out: &mut BytesMut, header: &Header) {
             out.put_u8(channels);
         }
     }
-    put_bytes(out, unusual.unwrap_or_default().as_bytes());
+    // 0 is nothing unusual.
+    let number = unusual.and_then(|words| UNUSUAL.iter().position(|known| *known == words));
+    out.put_u8(number.map_or(0, |number| number as u8 + 1));
     put_bytes(out, bytes);
 }
 
@@ -148,8 +152,10 @@ fn header(fields: &mut Fields) -> Result<Header, WireError> {
         2 => Some(Shape::Audio { rate_hz: fields.small("a rate")?, channels: fields.byte("channels")? }),
         _ => return Err(WireError::Invalid("a shape")),
     };
-    let said = fields.bytes("what is unusual")?;
-    let unusual = UNUSUAL.into_iter().find(|known| known.as_bytes() == said);
+    let unusual = match usize::from(fields.byte("what is unusual")?).checked_sub(1) {
+        None => None,
+        Some(number) => Some(*UNUSUAL.get(number).ok_or(WireError::Invalid("what is unusual"))?),
+    };
     Ok(Header { number, bytes: fields.bytes("a header")?, timescale, summary: Summary { codec, shape, unusual } })
 }
 

@@ -56,13 +56,13 @@ fn changes() -> Vec<Change> {
         window: 6,
         bytes_max: 1 << 25,
         zero_unix_ms: 1_795_531_265_000,
-        guide: Some(Guide { session: "source".to_owned(), picture: Some((1280, 720)) }),
+        guide: Some(Guide { session: "1a3185c95889a07b".to_owned(), picture: Some((1_280, 720)) }),
     };
     let header = |shape| Header {
         number: 3,
         bytes: Bytes::from_static(b"ftyp"),
         timescale: 90_000,
-        summary: Summary { codec: "avc1.64001f".to_owned(), shape, unusual: Some("interlaced") },
+        summary: Summary { codec: "avc1.64001f".to_owned(), shape, unusual: Some("sampled 4:2:2") },
     };
     let opened = Opened {
         msn: u64::MAX,

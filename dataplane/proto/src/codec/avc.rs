@@ -8,16 +8,6 @@ use super::error::RecordError;
 use crate::cursor::Cursor;
 use crate::limits::{PARAMETER_SET_PARSED_BYTES_MAX, PARAMETER_SETS_MAX};
 
-/// What may be beyond what every decoder takes, in words.
-pub const UNUSUAL: [&str; 6] = [
-    "interlaced",
-    "without colours",
-    "sampled 4:2:2",
-    "sampled 4:4:4",
-    "10 bits a sample",
-    "more than 8 bits a sample",
-];
-
 /// The type of a sequence parameter set (H.264 table 7-1).
 pub(crate) const NAL_SPS: u8 = 7;
 /// The type of a picture parameter set.
@@ -28,6 +18,15 @@ pub(crate) const LENGTHS_AT: usize = 4;
 const SPS_MAX: usize = 31;
 /// Profiles whose records end with chroma format and bit depths.
 const PROFILES_WITH_CHROMA: [u8; 4] = [100, 110, 122, 144];
+
+const INTERLACED: &str = "interlaced";
+const GREY: &str = "without colours";
+const YUV422: &str = "sampled 4:2:2";
+const YUV444: &str = "sampled 4:4:4";
+const TEN_BITS: &str = "10 bits a sample";
+const MANY_BITS: &str = "more than 8 bits a sample";
+/// All that [`AvcConfig::unusual`] gives.
+pub const UNUSUAL: [&str; 6] = [INTERLACED, GREY, YUV422, YUV444, TEN_BITS, MANY_BITS];
 
 /// A record, borrowed from its bytes.
 #[derive(Clone, PartialEq, Eq, Debug)]
@@ -81,15 +80,14 @@ impl<'a> AvcConfig<'a> {
         let sps = parse_sps(self.sps.first()?)?;
         let chroma = &sps.chroma_info;
         let bits = chroma.bit_depth_luma_minus8.max(chroma.bit_depth_chroma_minus8);
-        let [interlaced, grey, sampled_422, sampled_444, ten_bits, more_bits] = UNUSUAL;
         match (&sps.frame_mbs_flags, &chroma.chroma_format, bits) {
-            (FrameMbsFlags::Fields { .. }, _, _) => Some(interlaced),
-            (_, ChromaFormat::Monochrome, _) => Some(grey),
-            (_, ChromaFormat::YUV422, _) => Some(sampled_422),
+            (FrameMbsFlags::Fields { .. }, _, _) => Some(INTERLACED),
+            (_, ChromaFormat::Monochrome, _) => Some(GREY),
+            (_, ChromaFormat::YUV422, _) => Some(YUV422),
             (_, ChromaFormat::YUV420, 0) => None,
-            (_, ChromaFormat::YUV420, 2) => Some(ten_bits),
-            (_, ChromaFormat::YUV420, _) => Some(more_bits),
-            _ => Some(sampled_444),
+            (_, ChromaFormat::YUV420, 2) => Some(TEN_BITS),
+            (_, ChromaFormat::YUV420, _) => Some(MANY_BITS),
+            _ => Some(YUV444),
         }
     }
 }

@@ -62,9 +62,10 @@ fn window(segment_bytes: usize) -> Window {
         window: 64,
         bytes_max: 1 << 30,
         zero_unix_ms: ZERO_UNIX_MS,
+        guide: None,
     };
     window.apply(Change::Began(Arc::new(session)));
-    let summary = Summary { codec: "mp4a.40.2".to_owned(), shape: None };
+    let summary = Summary { codec: "mp4a.40.2".to_owned(), shape: None, unusual: None };
     let header = Header { number: 1, bytes: Bytes::from_static(b"moov"), timescale: 1_000, summary };
     window.apply(Change::Header(Track::Audio, Arc::new(header)));
     (0..5).for_each(|msn| segment(&mut window, msn, segment_bytes));

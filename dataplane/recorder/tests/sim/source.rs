@@ -94,6 +94,7 @@ impl Source {
             window: 6,
             bytes_max: 1 << 20,
             zero_unix_ms: unix_ms,
+            guide: None,
         };
         let mut changes = vec![Change::Began(Arc::new(session))];
         for track in self.tracks() {
@@ -126,7 +127,7 @@ impl Source {
             format!("moov of {} {} {}", self.name, self.sessions, self.headers)
         };
         let bytes = made::header(track == Track::Video, 1_000, &coding).into();
-        let summary = Summary { codec: codec.to_owned(), shape: Some(shape) };
+        let summary = Summary { codec: codec.to_owned(), shape: Some(shape), unusual: None };
         Change::Header(track, Arc::new(Header { number: self.headers, bytes, timescale: 1_000, summary }))
     }
 

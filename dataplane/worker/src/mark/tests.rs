@@ -212,7 +212,7 @@ fn hostile_files_cost_no_more_than_the_image() {
         (0..file.len()).step_by(7).for_each(|length| drop(read(&file[..length])));
         for _ in 0..300 {
             let mut damaged = file.clone();
-            for _ in 0..1 + random() % 8 {
+            for _ in 0..=random() % 8 {
                 let place = random() % damaged.len();
                 damaged[place] ^= 1 << (random() % 8);
             }

@@ -184,10 +184,10 @@ impl<F: Fn(&policy::Source) -> Choice + Send + Sync> Chooser for Chooses<F> {
 fn choosing(
     rig: &Rig,
     (number, mode): (u32, Mode),
-    chooses: impl Fn(&policy::Source) -> Choice + Send + Sync + 'static,
+    choice: impl Fn(&policy::Source) -> Choice + Send + Sync + 'static,
 ) -> Arc<Choosing> {
     let binding = Binding { kind: "policy".to_owned(), point: "renditions".to_owned(), ..binding(number, mode) };
-    let chooser = Some(Arc::new(Chooses(chooses)) as Arc<dyn Chooser>);
+    let chooser = Some(Arc::new(Chooses(choice)) as Arc<dyn Chooser>);
     Arc::new(Choosing::new(&binding, chooser, rig.numbers.of(&binding.hook, 1)).unwrap())
 }
 

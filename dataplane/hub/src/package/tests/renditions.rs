@@ -190,6 +190,7 @@ fn renditions() -> Vec<Rendition> {
             width_max,
             height_max,
             video_kbit_s: 400,
+            marked: false,
         })
         .to_vec()
 }

@@ -220,7 +220,7 @@ impl Media {
         };
         let (timescale, codec) = if track == Track::Video { (90_000, "avc1.64001f") } else { (48_000, "mp4a.40.2") };
         let bytes = made::header(track == Track::Video, timescale, &self.coding).into();
-        let summary = Summary { codec: codec.to_owned(), shape: None };
+        let summary = Summary { codec: codec.to_owned(), shape: None, unusual: None };
         let header = Header { number: opened.header, bytes, timescale, summary };
         let writes = self.recording.opened(track, &opened, Some(&header));
         let header = Some(Arc::new(header));
