@@ -1,17 +1,21 @@
-"""Recordings under load: recording.py streams PORT DATA-DIR COUNT on|off; recording.py cpu PID SECONDS; recording.py stored PORT DATA-DIR COUNT
+"""Recordings under load: recording.py streams PORT DATA-DIR COUNT on|off; recording.py cpu PID PORT SECONDS; recording.py stored PORT DATA-DIR COUNT; recording.py result COUNT WITH WITHOUT
 
 `streams` makes the streams `rec-0`, `rec-1`... at a server's control API, recorded or not. `cpu` measures a server's CPU time for so long, and prints the
-share of a core that each kind of thread took, what is resident, and the most bytes the spool held. `stored` waits until all that was recorded is in the
-store, and prints what it is; exit status 1 where a recording has a gap or is not stored in time.
+share of a core that each kind of thread took, and what is resident besides logs and windows. `stored` waits until all that was recorded is in the
+store, and prints what it is; exit status 1 where a recording has a gap or is not stored in time. `result` holds turns with recording against those without, each a word of a delay in ms and
+what `cpu` printed; exit status 1 where an aim is missed.
 """
 import collections
 import json
 import os
+import statistics
 import sys
 import time
 import urllib.request
 
 STORED_WITHIN_S = 120
+# What a recorded stream may take: a share of a core with packaging, viewers' added delay, and memory beside its log and window.
+CORE_MOST, DELAY_MOST_MS, MEMORY_MOST_KIB = 0.006, 10, 256
 
 
 def ask(port, data, method, path, body=None):
@@ -42,13 +46,23 @@ def resident_mib(pid):
         return next(int(line.split()[1]) / 1024 for line in status if line.startswith("VmRSS:"))
 
 
-def measure(pid, seconds):
+def held_mib(port):
+    """What is in the logs and windows of streams."""
+    with urllib.request.urlopen(f"http://127.0.0.1:{port}/metrics", timeout=30) as answer:
+        lines = answer.read().decode().splitlines()
+    names = ("millstream_log_bytes", "millstream_hls_bytes")
+    return sum(float(line.rsplit(" ", 1)[1]) for line in lines if line.startswith(names)) / 2**20
+
+
+def measure(pid, port, seconds):
     before, start = cpu_s(pid), time.monotonic()
     time.sleep(seconds)
     took = time.monotonic() - start
     after = cpu_s(pid)
     shares = {kind: (after[kind] - before[kind]) / took for kind in after}
-    print(json.dumps({"core": sum(shares.values()), "threads": shares, "rss_mib": resident_mib(pid)}))
+    resident, held = resident_mib(pid), held_mib(port)
+    shares = {kind: round(share, 4) for kind, share in shares.items() if share > 0.001}
+    print(json.dumps({"core": round(sum(shares.values()), 4), "threads": shares, "rss_mib": round(resident, 1), "beside_mib": round(resident - held, 1)}))
 
 
 def recordings(port, data):
@@ -76,6 +90,20 @@ def stored(port, data, count):
     sys.exit(0 if states == {"stored": count} and gaps == 0 else 1)
 
 
+def result(count, with_recording, without):
+    def medians(words):
+        turns = [word.split(":", 1) for word in words.split()]
+        said = [json.loads(cpu) for _, cpu in turns]
+        return [statistics.median(values) for values in ([float(ms) for ms, _ in turns], *([one[key] for one in said] for key in ("core", "beside_mib")))]
+
+    (delay, core, beside), (delay_before, core_before, beside_before) = medians(with_recording), medians(without)
+    each, memory_kib = (core - core_before) / count, (beside - beside_before) * 1024 / count
+    print(f"recording: {each:.3%} of a core per stream with packaging, {memory_kib:.0f} KiB per stream beside logs and windows; "
+          f"viewers' delay p99 {delay:.1f} ms beside {delay_before:.1f} ms without: {delay - delay_before:+.1f} ms")
+    if each > CORE_MOST or delay - delay_before > DELAY_MOST_MS or memory_kib > MEMORY_MOST_KIB:
+        sys.exit(f"the aims are {CORE_MOST:.1%}, {MEMORY_MOST_KIB} KiB and {DELAY_MOST_MS} ms")
+
+
 def main():
     what = sys.argv[1]
     if what == "streams":
@@ -85,7 +113,9 @@ def main():
             settings = {"isOnDemand": recorded == "on", "ondemand_time": 6}
             ask(port, data, "POST", "/streams", {"id": f"rec-{n}", "settings": settings})
     elif what == "cpu":
-        measure(int(sys.argv[2]), float(sys.argv[3]))
+        measure(int(sys.argv[2]), int(sys.argv[3]), float(sys.argv[4]))
+    elif what == "result":
+        result(int(sys.argv[2]), sys.argv[3], sys.argv[4])
     elif what == "stored":
         stored(int(sys.argv[2]), sys.argv[3], int(sys.argv[4]))
 

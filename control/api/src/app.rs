@@ -19,14 +19,16 @@ use serde::{Deserialize, Serialize};
 use serde_json::Value;
 use tokio::sync::{Mutex, MutexGuard, Semaphore, SemaphorePermit};
 
-use crate::auth::Caller;
-use crate::auth::login::{Failures, Logins};
+use crate::auth::tries::{Failures, Logins};
+use crate::auth::who::Caller;
 use crate::chain::ShowChain;
 use crate::clock::{Clock, Stamps};
-use crate::events::Feed;
+use crate::events::feed::Feed;
 use crate::hooks::inspect::Inspector;
-use crate::hooks::{self, HookRules, RecordLocks};
-use crate::http::once::{self, Running};
+use crate::hooks::locks::RecordLocks;
+use crate::hooks::rules::HookRules;
+use crate::hooks::stored::bindings;
+use crate::http::marks::{self, Running};
 use crate::http::problem::{Answer, Problem};
 use crate::ids::Ids;
 use crate::model::audit::{self, Entry};
@@ -35,10 +37,9 @@ use crate::model::stream::StreamRecord;
 use crate::model::token::Digest;
 use crate::model::unreadable::Unreadable;
 use crate::model::{self, AUDIT, META, ONCE, STREAM};
-use crate::reconcile::{Subject, Unsettled};
-use crate::recordings::Recordings;
-use crate::slates::Slates;
-use crate::streams::{Locks, STREAMS_MAX};
+use crate::recordings::desired::Recordings;
+use crate::slates::names::Slates;
+use crate::streams::locks::{Locks, STREAMS_MAX};
 
 /// What the API is made of.
 pub struct Parts {
@@ -264,7 +265,7 @@ impl Api {
             }
         }
         let kept_answers = parts.store.count(ONCE).await?;
-        let bindings = hooks::bindings(parts.store.as_ref(), &unreadable).await?;
+        let bindings = bindings(parts.store.as_ref(), &unreadable).await?;
         parts.clock.store_was_used(last_seen(parts.store.as_ref(), last.as_deref()).await?);
         // One that cannot be read costs no more than the order.
         let order = parts.store.get(META, NODE_ORDER).await?;
@@ -335,36 +336,12 @@ impl Api {
         Arc::clone(&self.0.fixed.read().unwrap_or_else(PoisonError::into_inner))
     }
 
-    /// Takes other streams of the configuration file, and tells the nodes. One that is no longer in it is the store's again, if that has it.
-    pub async fn change_fixed(&self, streams: Vec<Stream>) -> Answer<()> {
-        let next: BTreeMap<_, _> =
-            streams.iter().map(|stream| (stream.id.clone(), StreamRecord::of_link(stream))).collect();
-        let next = Arc::new(next);
-        let before = {
-            let mut fixed = self.0.fixed.write().unwrap_or_else(PoisonError::into_inner);
-            std::mem::replace(&mut *fixed, Arc::clone(&next))
-        };
-        for stream in streams {
-            let _lock = self.locks().lock(&stream.id).await;
-            self.fleet().put(stream);
-        }
-        let mut read = Ok(());
-        for id in before.keys().filter(|id| !next.contains_key(*id)) {
-            let unsettled = Unsettled::new(self, Subject::Stream(id.clone()));
-            let _lock = self.locks().lock(id).await;
-            match model::load::<StreamRecord>(self.store(), STREAM, id).await {
-                Ok(Some(kept)) => self.fleet().put(self.slates().to_link(&kept.value, id)),
-                Ok(None) => self.fleet().remove(id),
-                Err(error) => {
-                    // What was taken out of the file is refused at once; whether the store has it is settled when the store answers.
-                    self.fleet().remove(id);
-                    read = Err(error);
-                    continue;
-                }
-            };
-            unsettled.settle();
-        }
-        read
+    /// Gives what was there before.
+    pub(crate) fn replace_fixed(
+        &self,
+        next: Arc<BTreeMap<String, StreamRecord>>,
+    ) -> Arc<BTreeMap<String, StreamRecord>> {
+        std::mem::replace(&mut *self.0.fixed.write().unwrap_or_else(PoisonError::into_inner), next)
     }
 
     pub(crate) fn names(&self) -> &[String] {
@@ -551,14 +528,14 @@ impl Api {
         mut changes: Vec<Change>,
     ) -> Answer<Result<u64, model::Conflict>> {
         changes.push(self.entry(caller, action, target, parts).1);
-        let mark = once::mark();
+        let mark = marks::mark();
         if let Some(mark) = &mark {
             changes.push(mark.to_put());
         }
         let made = model::transact_as(self.store(), room_for(action), changes).await?;
         let Ok(versions) = made else { return Ok(Err(model::Conflict)) };
         if let (Some(mark), Some(version)) = (mark, versions.last()) {
-            mark.written(self, *version);
+            mark.written(self.kept_answers(), *version);
         }
         tracing::info!(who = caller.who, action, target, "changed");
         Ok(Ok(versions.first().copied().unwrap_or_default()))

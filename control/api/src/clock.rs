@@ -50,7 +50,7 @@ impl Clock {
     }
 
     /// The store was used last then; `None`: never.
-    pub(crate) fn store_was_used(&self, seen_ms: Option<u64>) {
+    pub fn store_was_used(&self, seen_ms: Option<u64>) {
         let trust = Trust::begin(self, seen_ms);
         *self.trust() = Some(trust);
     }

@@ -18,6 +18,7 @@ pub mod auth;
 pub mod chain;
 pub mod clock;
 pub mod events;
+mod fixed;
 pub mod hooks;
 pub mod http;
 pub mod identity;

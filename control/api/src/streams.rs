@@ -10,7 +10,11 @@ use millstream_proto::id::Id;
 use millstream_proto::paths;
 use millstream_store::item::Expect;
 use serde_json::{Map, Value};
-use tokio::sync::{Mutex, MutexGuard};
+use tokio::sync::MutexGuard;
+
+pub(crate) mod locks;
+
+pub use locks::STREAMS_MAX;
 
 use crate::Api;
 use crate::auth::Caller;
@@ -21,35 +25,12 @@ use crate::model::stream::{Grace, PREVIOUS_MAX, StreamRecord, Tombstone};
 use crate::model::{self, Kept, STREAM, TOMBSTONE};
 use crate::reconcile::{Subject, Unsettled};
 
-/// Streams that the store may have: all of them are told to nodes that are new.
-pub const STREAMS_MAX: u64 = 200_000;
 /// Days until the key of a stream expires whose maker did not say when.
 pub const OUTDATE_DAYS: u64 = 365;
 /// Longest that an answer waits for the nodes; a node that is slower has the change a moment later.
 const IN_FORCE_WAIT: Duration = Duration::from_millis(500);
 /// Tries of a change without a condition, when others change the same stream.
 const TRIES_MAX: usize = 8;
-
-/// One lock for the changes of each stream; streams that share one wait for each other and no more.
-#[derive(Debug)]
-pub(crate) struct Locks {
-    streams: [Mutex<()>; 64],
-    /// Held by changes of paths, which lead to one stream each.
-    paths: Mutex<()>,
-}
-
-impl Default for Locks {
-    fn default() -> Self {
-        Self { streams: std::array::from_fn(|_| Mutex::new(())), paths: Mutex::default() }
-    }
-}
-
-impl Locks {
-    pub(crate) async fn lock(&self, id: &str) -> MutexGuard<'_, ()> {
-        let hash = id.bytes().fold(5_381_usize, |hash, byte| hash.wrapping_mul(33) ^ usize::from(byte));
-        self.streams[hash % self.streams.len()].lock().await
-    }
-}
 
 /// A stream as it is.
 #[derive(Clone, PartialEq, Debug)]

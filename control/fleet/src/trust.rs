@@ -127,15 +127,17 @@ fn tidy_event(event: &mut Event) {
         What::RecordingResumed { recording } | What::RecordingStored { recording, .. } => {
             cut(recording, WORD_BYTES_MAX);
         }
-        What::RecordingPaused { recording, why } | What::RecordingFailed { recording, why } => {
+        What::RecordingPaused { recording, why }
+        | What::RecordingWaits { recording, why }
+        | What::RecordingFailed { recording, why } => {
             cut(recording, WORD_BYTES_MAX);
             cut(why, TEXT_BYTES_MAX);
         }
-        What::RecordingFile { recording, path, .. } => {
+        What::RecordingFile { recording, path, .. } | What::RecordingThumbnails { recording, path, .. } => {
             cut(recording, WORD_BYTES_MAX);
             cut(path, WORD_BYTES_MAX);
         }
-        What::Motion { score, regions, picture, why, .. } => {
+        What::Motion { score, regions, picture, label, why, .. } => {
             *score = part(*score);
             cut_list(regions, LIST_LEN_MAX);
             for MotionRegion { x, y, width, height, score } in regions.iter_mut() {
@@ -144,12 +146,14 @@ fn tidy_event(event: &mut Event) {
                 }
             }
             cut(picture, WORD_BYTES_MAX);
+            cut(label, WORD_BYTES_MAX);
             cut(why, WORD_BYTES_MAX);
         }
         What::MotionClip { path, why, .. } => {
             cut(path, WORD_BYTES_MAX);
             cut(why, TEXT_BYTES_MAX);
         }
+        What::WatermarkFailed { why } => cut(why, TEXT_BYTES_MAX),
         What::Refused { action, why, reason, .. } => {
             cut(action, WORD_BYTES_MAX);
             cut(why, WORD_BYTES_MAX);
@@ -224,6 +228,14 @@ fn tidy_live(live: &mut Live) {
         motion.pictures_s = if motion.pictures_s.is_finite() { motion.pictures_s.max(0.0) } else { 0.0 };
         motion.why.iter_mut().for_each(|why| cut(why, TEXT_BYTES_MAX));
     }
+    if let Some(ladder) = &mut live.ladder {
+        [&mut ladder.hook, &mut ladder.binding].into_iter().for_each(|text| cut(text, WORD_BYTES_MAX));
+        ladder.failed.iter_mut().for_each(|why| cut(why, TEXT_BYTES_MAX));
+        cut_list(&mut ladder.renditions, LIST_LEN_MAX);
+        ladder.renditions.iter_mut().for_each(|rung| cut(&mut rung.name, WORD_BYTES_MAX));
+        cut_list(&mut ladder.left_out, LIST_LEN_MAX);
+        ladder.left_out.iter_mut().for_each(|why| cut(why, TEXT_BYTES_MAX));
+    }
     let Some(publisher) = &mut live.publisher else { return };
     cut(&mut publisher.protocol, WORD_BYTES_MAX);
     cut(&mut publisher.peer, WORD_BYTES_MAX);
@@ -261,8 +273,15 @@ pub(super) fn bytes_of(live: &Live) -> usize {
             + dropped.sum::<usize>()
     });
     let motion = live.motion.as_ref().and_then(|motion| motion.why.as_ref()).map_or(0, String::len);
+    let ladder = live.ladder.as_ref().map_or(0, |ladder| {
+        let texts = ladder.failed.iter().chain(&ladder.left_out).map(|text| 32 + text.len()).sum::<usize>();
+        texts
+            + ladder.hook.len()
+            + ladder.binding.len()
+            + ladder.renditions.iter().map(|rung| 64 + rung.name.len()).sum::<usize>()
+    });
     // The map has the id, too.
-    size_of::<Live>() + 64 + motion + 2 * live.id.len() + publisher + live.viewers.len() * 96
+    size_of::<Live>() + 64 + ladder + motion + 2 * live.id.len() + publisher + live.viewers.len() * 96
 }
 
 #[cfg(test)]
@@ -344,15 +363,16 @@ mod tests {
                 score: 1e300,
                 regions,
                 picture,
+                label: long(),
                 why: long(),
             },
             ..Event::default()
         };
         tidy_event(&mut event);
-        let What::Motion { score, regions, picture, .. } = &event.what else { panic!("{event:?}") };
+        let What::Motion { score, regions, picture, label, .. } = &event.what else { panic!("{event:?}") };
         let expected = MotionRegion { x: 0.0, y: 0.0, width: 1.0, height: 0.5, score: 0.0 };
         assert_eq!((*score, regions.len(), regions[0]), (1.0, LIST_LEN_MAX, expected));
-        assert!(picture.len() <= WORD_BYTES_MAX);
+        assert!(picture.len() <= WORD_BYTES_MAX && label.len() <= WORD_BYTES_MAX);
         let all = serde_json::to_vec(&report).unwrap().len();
         assert!(all < 4 << 20, "{all} bytes are left");
     }

@@ -205,6 +205,7 @@ impl Reporter {
         if let What::Unpublish { viewers, .. } = &mut event.what {
             viewers.clone_from(self.viewers.get(&event.stream).unwrap_or(&Vec::new()));
         }
+        self.runs.happened(&event);
         if self.waiting.len() >= EVENTS_KEPT_MAX {
             // Of the stream that has most: it has only itself to blame, and others' are kept.
             if let Some(at) = crowded(&self.waiting) {

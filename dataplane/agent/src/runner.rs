@@ -5,6 +5,7 @@ use std::pin::Pin;
 use std::sync::Arc;
 
 use axum::body::Bytes;
+use millstream_control_protocol::event::Event;
 use millstream_control_protocol::exchange::{HookCalls, HookLine};
 use millstream_control_protocol::replay::{Recorded, Replay, Replayed, ShowRecorded};
 use millstream_control_protocol::state::{Binding, Mode};
@@ -39,6 +40,9 @@ pub trait Runner: Send + Sync {
     fn troubles(&self) -> Vec<HookTrouble> {
         Vec::new()
     }
+
+    /// Something has happened on this node. May not wait.
+    fn happened(&self, _event: &Event) {}
 
     /// What a hook has written to its log.
     fn logs(&self, which: &LogsOf<'_>) -> LogPage;
@@ -154,6 +158,13 @@ impl Runs {
     /// Whom hooks turned away, and how often they failed, since this was asked last.
     pub(super) fn troubles(&self) -> Vec<HookTrouble> {
         self.0.as_ref().map(|runner| runner.troubles()).unwrap_or_default()
+    }
+
+    /// Something has happened on this node.
+    pub(super) fn happened(&self, event: &Event) {
+        if let Some(runner) = &self.0 {
+            runner.happened(event);
+        }
     }
 
     /// What a hook has written to its log.

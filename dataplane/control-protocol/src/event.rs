@@ -107,11 +107,20 @@ pub enum What {
         #[serde(default)]
         why: String,
     },
-    /// It grows again.
+    /// It grows again, or the store takes it again.
     RecordingResumed {
         /// The recording's name.
         #[serde(default)]
         recording: String,
+    },
+    /// The store does not take what is recorded: it waits in the spool.
+    RecordingWaits {
+        /// The recording's name.
+        #[serde(default)]
+        recording: String,
+        /// What the store says, and what to do.
+        #[serde(default)]
+        why: String,
     },
     /// All of it is in the store.
     RecordingStored {
@@ -151,6 +160,18 @@ pub enum What {
         /// Why, and what to do.
         #[serde(default)]
         why: String,
+    },
+    /// A recording has a storyboard: small pictures over its length.
+    RecordingThumbnails {
+        /// The recording's name.
+        #[serde(default)]
+        recording: String,
+        /// Where it is, below the stream's path: WebVTT.
+        #[serde(default)]
+        path: String,
+        /// How many pictures it has.
+        #[serde(default)]
+        pictures: u32,
     },
     /// A recording is removed with all that belonged to it. Control's own word.
     RecordingDeleted {
@@ -193,6 +214,9 @@ pub enum What {
         /// Its picture, below the stream's path; empty where there is none.
         #[serde(default, skip_serializing_if = "String::is_empty")]
         picture: String,
+        /// What a motion hook calls it; empty where none looks, or it is over.
+        #[serde(default, skip_serializing_if = "String::is_empty")]
+        label: String,
         /// Why it is over: `still`, `timeout`, `interrupted`: an open set; empty where it begins.
         #[serde(default, skip_serializing_if = "String::is_empty")]
         why: String,
@@ -216,6 +240,12 @@ pub enum What {
         bytes: u64,
         /// Why it cannot be made; else empty.
         #[serde(default, skip_serializing_if = "String::is_empty")]
+        why: String,
+    },
+    /// The watermark of a stream is not drawn, or not all of it. Its renditions go on without what is missing.
+    WatermarkFailed {
+        /// What is missing, why, and what to do.
+        #[serde(default)]
         why: String,
     },
     /// Somebody was not let in.
@@ -321,21 +351,24 @@ const fn one() -> u64 {
 
 impl What {
     /// The words for all that this release knows, with what each says.
-    pub const KINDS: [(&str, &str); 20] = [
+    pub const KINDS: [(&str, &str); 23] = [
         ("publish", "a publisher was admitted and has the stream's place"),
         ("unpublish", "a publisher that was admitted is gone; says why, how long it was on air, and who watched"),
         ("slate_started", "viewers of a stream without a publisher get its slate from now on"),
         ("slate_ended", "they do no more; says why, and how long it was shown"),
         ("recording_started", "a stream is recorded from now on; says under which name"),
         ("recording_paused", "a recording does not grow, and has a gap from here on; says why"),
-        ("recording_resumed", "it grows again"),
+        ("recording_resumed", "it grows again, or the store takes it again"),
+        ("recording_waits", "the store does not take what is recorded, which waits in the spool; says why"),
         ("recording_stored", "all of a recording is in the store; says how long and how large it is"),
         ("recording_file", "an MP4 file of a recording is in the store; says where, how long and how large it is"),
         ("recording_failed", "a recording could not be begun, or lacks something for good; says why"),
+        ("recording_thumbnails", "a recording has small pictures over its length; says where (WebVTT) and how many"),
         ("recording_deleted", "a recording is removed with all that belonged to it"),
         ("clip", "a clip of a recording is ready; or cannot be made, and why"),
         ("motion", "motion in a stream's picture begins or is over; says where, and where its picture is"),
         ("motion_clip", "the film of a motion is in the store, and where; or cannot be made, and why"),
+        ("watermark_failed", "the watermark of a stream is not drawn, or not all of it; says what is missing and why"),
         ("refused", "somebody was not let in; says why, and how many refusals it stands for"),
         ("left_out", "a stream told more than its share: so many of its events were left out"),
         ("hook_activated", "bindings of a hook have another version, by an operator"),
@@ -357,13 +390,16 @@ impl What {
             Self::RecordingStarted { .. } => "recording_started",
             Self::RecordingPaused { .. } => "recording_paused",
             Self::RecordingResumed { .. } => "recording_resumed",
+            Self::RecordingWaits { .. } => "recording_waits",
             Self::RecordingStored { .. } => "recording_stored",
             Self::RecordingFile { .. } => "recording_file",
             Self::RecordingFailed { .. } => "recording_failed",
+            Self::RecordingThumbnails { .. } => "recording_thumbnails",
             Self::RecordingDeleted { .. } => "recording_deleted",
             Self::Clip { .. } => "clip",
             Self::Motion { .. } => "motion",
             Self::MotionClip { .. } => "motion_clip",
+            Self::WatermarkFailed { .. } => "watermark_failed",
             Self::Refused { .. } => "refused",
             Self::LeftOut { .. } => "left_out",
             Self::HookActivated { .. } => "hook_activated",
@@ -394,6 +430,9 @@ mod tests {
             }
             What::RecordingPaused { .. } => Some(What::RecordingResumed { recording: String::new() }),
             What::RecordingResumed { .. } => {
+                Some(What::RecordingWaits { recording: String::new(), why: String::new() })
+            }
+            What::RecordingWaits { .. } => {
                 Some(What::RecordingStored { recording: String::new(), duration_ms: 0, bytes: 0 })
             }
             What::RecordingStored { .. } => Some(What::RecordingFile {
@@ -404,7 +443,10 @@ mod tests {
                 bytes: 0,
             }),
             What::RecordingFile { .. } => Some(What::RecordingFailed { recording: String::new(), why: String::new() }),
-            What::RecordingFailed { .. } => Some(What::RecordingDeleted { recording: String::new() }),
+            What::RecordingFailed { .. } => {
+                Some(What::RecordingThumbnails { recording: String::new(), path: String::new(), pictures: 0 })
+            }
+            What::RecordingThumbnails { .. } => Some(What::RecordingDeleted { recording: String::new() }),
             What::RecordingDeleted { .. } => Some(What::Clip {
                 recording: String::new(),
                 clip: String::new(),
@@ -418,6 +460,7 @@ mod tests {
                 score: 0.0,
                 regions: Vec::new(),
                 picture: String::new(),
+                label: String::new(),
                 why: String::new(),
             }),
             What::Motion { .. } => Some(What::MotionClip {
@@ -428,7 +471,8 @@ mod tests {
                 bytes: 0,
                 why: String::new(),
             }),
-            What::MotionClip { .. } => {
+            What::MotionClip { .. } => Some(What::WatermarkFailed { why: String::new() }),
+            What::WatermarkFailed { .. } => {
                 Some(What::Refused { action: String::new(), why: String::new(), reason: String::new(), count: 1 })
             }
             What::Refused { .. } => Some(What::LeftOut { count: 1 }),

@@ -29,6 +29,45 @@ pub struct Live {
     /// How motion is looked for in it; `None`: it is not.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub motion: Option<Motion>,
+    /// The renditions that a policy hook has chosen for it; `None`: none was asked, and it has those of its record.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub ladder: Option<Ladder>,
+}
+
+/// Renditions of a stream by a policy hook.
+#[derive(Clone, PartialEq, Eq, Debug, Default, Serialize, Deserialize)]
+#[serde(default)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
+pub struct Ladder {
+    /// The hook's name.
+    pub hook: String,
+    /// Which version of it.
+    pub version: u64,
+    /// The binding's id.
+    pub binding: String,
+    /// Why the hook has chosen none, so that the stream has the renditions of its record; `None`: it has chosen.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub failed: Option<String>,
+    /// What it has chosen, the smallest first.
+    pub renditions: Vec<Rung>,
+    /// What it has chosen and cannot be made, and why not, in sentences.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub left_out: Vec<String>,
+}
+
+/// A rendition as a policy hook has chosen it.
+#[derive(Clone, PartialEq, Eq, Debug, Default, Serialize, Deserialize)]
+#[serde(default)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
+pub struct Rung {
+    /// Its name, as it stands in paths: `360p`.
+    pub name: String,
+    /// The picture is no wider than this, pixels.
+    pub width: u32,
+    /// And no higher.
+    pub height: u32,
+    /// Bits per second of the picture, thousands.
+    pub video_kbit_s: u32,
 }
 
 /// How motion is looked for in a stream.

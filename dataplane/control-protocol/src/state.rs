@@ -8,6 +8,8 @@ use std::fmt;
 
 use serde::{Deserialize, Serialize};
 
+use crate::watermark::Watermark;
+
 use crate::task::Task;
 
 /// Which state: of two with the same epoch the one with the higher number is newer; states of different epochs cannot be compared,
@@ -120,6 +122,9 @@ pub struct Stream {
     /// Renditions of it that viewers may ask for.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub renditions: Vec<Rendition>,
+    /// What is drawn over their picture.
+    #[serde(skip_serializing_if = "Watermark::is_usual")]
+    pub watermark: Watermark,
     /// The operator's own words about it, for hooks: the data plane carries them and does not read them.
     pub labels: BTreeMap<String, String>,
 }
@@ -154,6 +159,7 @@ impl Stream {
         for (name, height) in [("ld", "360p"), ("sd", "480p"), ("hd", "720p"), ("ud", "1080p")] {
             add(name, switch(self.renditions.iter().any(|rendition| rendition.name == height), false));
         }
+        self.watermark.own_settings().into_iter().for_each(|(name, value)| add(name, Some(value)));
         add("flush", self.flush.and_then(Flush::word).map(str::to_owned));
         add("on_unpublish", self.on_unpublish.and_then(OnUnpublish::word).map(str::to_owned));
         own
@@ -190,6 +196,7 @@ impl Default for Stream {
             rtmps: false,
             relays: Vec::new(),
             renditions: Vec::new(),
+            watermark: Watermark::default(),
             labels: BTreeMap::new(),
         }
     }

@@ -12,6 +12,7 @@ use millstream_control_protocol::live::{
 };
 use millstream_control_protocol::state::{Binding, Flush, Mode, Outputs, Previous, State, Stream, Version};
 use millstream_control_protocol::task::{Held, Progress, Task, TaskNews, Work};
+use millstream_control_protocol::watermark::Watermark;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 use serde_json::{Value, json};
@@ -45,6 +46,7 @@ fn stream() -> Stream {
         motion_timeout_s: None,
         relays: Vec::new(),
         renditions: Vec::new(),
+        watermark: Watermark::default(),
         labels: BTreeMap::from([("team".into(), "gate".into())]),
     }
 }

@@ -4,7 +4,7 @@ use std::io::ErrorKind;
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
-use std::sync::mpsc::{Receiver, Sender, SyncSender, channel, sync_channel};
+use std::sync::mpsc::{Receiver, Sender, SyncSender, TrySendError, channel, sync_channel};
 
 use millstream_policy::Chain;
 
@@ -121,12 +121,14 @@ struct Mailboxes {
 }
 
 impl Mailboxes {
-    /// Puts mail where there is room for it. Full or closed, it is dropped: whoever waits for what was in it finds out by that.
-    fn try_put(&self, shard: usize, mail: Mail) {
-        if let Some((sender, waker)) = self.shards.get(shard) {
-            let _ = sender.try_send(mail);
-            waker.wake();
-        }
+    /// Puts mail where there is room for it. Full or closed, it comes back; where that is dropped, whoever waits for what was in it finds out by that.
+    fn try_put(&self, shard: usize, mail: Mail) -> Result<(), Mail> {
+        let Some((sender, waker)) = self.shards.get(shard) else { return Err(mail) };
+        let put = sender.try_send(mail).map_err(|error| match error {
+            TrySendError::Full(mail) | TrySendError::Disconnected(mail) => mail,
+        });
+        waker.wake();
+        put
     }
 
     fn shutdown(&self) {

@@ -14,6 +14,7 @@ use millstream_proto::sign::preview::PreviewKey;
 use millstream_tls::ServerTls;
 
 use crate::directory::Directory;
+use crate::nodes::NodeConfig;
 use crate::output::Formats;
 use crate::recorded::RecordedConfig;
 use crate::renditions::RenditionConfig;
@@ -137,6 +138,8 @@ pub struct Config {
     pub relay_seed: u64,
     /// Who makes renditions of streams.
     pub renditions: RenditionConfig,
+    /// Where streams come from that this node does not own.
+    pub nodes: NodeConfig,
     /// What was recorded.
     pub recorded: RecordedConfig,
     /// Applications of push URLs; play over HTTP stands for the first.

@@ -3,6 +3,8 @@
 //! given the next one as a whole.
 //!
 //! A directory does not change. The next one is made beside the shards and shares with it what stays, see `policy::table`.
+mod watermark;
+
 use std::sync::Arc;
 
 use millstream_control_protocol::exchange::Update;
@@ -15,6 +17,7 @@ use millstream_proto::id::{Id, RenditionName};
 use millstream_proto::limits::{RELAYS_MAX, RENDITION_KBIT_S_MAX, RENDITION_PIXELS_MAX, RENDITIONS_MAX};
 use millstream_proto::output::Output;
 use millstream_proto::rtmp::address::PushAddress;
+use millstream_proto::watermark::Watermark;
 
 use crate::paths::{Own, Paths};
 
@@ -100,13 +103,8 @@ pub struct Settings {
     pub relays: Option<Arc<[PushAddress]>>,
     /// Its renditions, the smallest first; `None`: it has none.
     pub renditions: Option<Arc<[Rendition]>>,
-}
-
-impl Settings {
-    /// Its rendition of that name.
-    pub fn rendition(&self, name: &RenditionName) -> Option<&Rendition> {
-        self.renditions.as_deref()?.iter().find(|rendition| rendition.name == *name)
-    }
+    /// What is drawn over their pictures; `None`: nothing.
+    pub watermark: Option<Arc<Watermark>>,
 }
 
 /// A recording that was begun or ended by hand: it counts for the life of the stream that was on air then.
@@ -187,6 +185,12 @@ impl Directory {
         let id = &id.stream();
         let settings = self.streams.settings.get(id).cloned().unwrap_or_default();
         Settings { by_hand: self.by_hand.get(id).copied(), ..settings }
+    }
+
+    /// Streams of which what is kept is removed after so many days; those that keep it for ever are left out.
+    pub fn retained(&self) -> Vec<(Id, u32)> {
+        let all = self.streams.settings.iter().map(|(id, settings)| (id.clone(), settings.retention_days));
+        all.filter(|(_, days)| *days > 0).collect()
     }
 
     /// Which outputs a stream has: asked with each request, so without the rest.
@@ -299,7 +303,8 @@ fn read(stream: &Stream, warnings: &mut Vec<String>) -> Option<Change> {
     let slate = stream.slate.as_deref().and_then(SlateKey::from_hex);
     let outputs = stream.outputs;
     let relays = relays(stream, warnings);
-    let renditions = renditions(stream, warnings);
+    let watermark = watermark::of(stream, warnings).map(Arc::new);
+    let renditions = renditions(stream, watermark.is_some(), warnings);
     let on_demand_s = stream.on_demand.then(|| stream.on_demand_s.unwrap_or(ON_DEMAND_S));
     let settings = Settings {
         flush,
@@ -319,25 +324,29 @@ fn read(stream: &Stream, warnings: &mut Vec<String>) -> Option<Change> {
         rtmps: stream.rtmps,
         relays,
         renditions,
+        watermark,
     };
     Some((id, Some((record, settings, own))))
 }
 
+/// A rendition as somebody has said it; `None`: there can be none like it.
+pub fn rendition_of(said: &state::Rendition) -> Option<Rendition> {
+    let is_possible = (16..=RENDITION_PIXELS_MAX).contains(&said.width.max(said.height))
+        && said.width.min(said.height) >= 16
+        && (1..=RENDITION_KBIT_S_MAX).contains(&said.video_kbit_s);
+    let name = RenditionName::new(&said.name).filter(|_| is_possible)?;
+    let (width_max, height_max, video_kbit_s) = (said.width, said.height, said.video_kbit_s);
+    Some(Rendition { name, width_max, height_max, video_kbit_s, marked: false })
+}
+
 /// The renditions of a stream. One that cannot be leaves the others.
-fn renditions(stream: &Stream, warnings: &mut Vec<String>) -> Option<Arc<[Rendition]>> {
+fn renditions(stream: &Stream, marked: bool, warnings: &mut Vec<String>) -> Option<Arc<[Rendition]>> {
     let mut renditions: Vec<Rendition> = Vec::new();
-    for said in stream.renditions.iter().take(RENDITIONS_MAX) {
-        let name = RenditionName::new(&said.name).filter(|name| renditions.iter().all(|other| other.name != *name));
-        let is_possible = (16..=RENDITION_PIXELS_MAX).contains(&said.width.max(said.height))
-            && said.width.min(said.height) >= 16
-            && (1..=RENDITION_KBIT_S_MAX).contains(&said.video_kbit_s);
-        match name {
-            Some(name) if is_possible => renditions.push(Rendition {
-                name,
-                width_max: said.width,
-                height_max: said.height,
-                video_kbit_s: said.video_kbit_s,
-            }),
+    // A watermark is drawn over renditions: where the record asks for none, all of them are offered.
+    let usual = if marked && stream.renditions.is_empty() { watermark::ladder() } else { Vec::new() };
+    for said in stream.renditions.iter().chain(&usual).take(RENDITIONS_MAX) {
+        match rendition_of(said).filter(|made| renditions.iter().all(|other| other.name != made.name)) {
+            Some(made) => renditions.push(Rendition { marked, ..made }),
             _ if warnings.len() < WARNINGS_MAX => {
                 warnings.push(format!(
                     "stream {}: one of its renditions is left out: its name, size or rate cannot be",

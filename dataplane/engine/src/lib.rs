@@ -19,6 +19,7 @@ mod egress;
 mod ingest;
 mod io;
 mod metrics;
+pub mod nodes;
 pub mod output;
 mod paths;
 pub mod recorded;

@@ -6,11 +6,15 @@ use std::sync::Arc;
 use millstream_hub::config::Rendition;
 use millstream_proto::id::Id;
 use millstream_proto::sign::job::{JOB_KEY_BYTES, JobKey};
+use millstream_proto::watermark::Watermark;
 
 /// Makes renditions. Called on a shard's thread: it may not wait.
 pub trait Transcoder: Send + Sync {
     /// Somebody asks for a rendition of this stream, which is on air; it is to be published until [`Self::unwant`].
     fn want(&self, stream: &Id, rendition: &Rendition);
+    /// What is drawn over all renditions of this stream from now on. Said before the first of them is wanted, and again whenever that is worth a look:
+    /// mostly it is what it was.
+    fn mark(&self, stream: &Id, watermark: Option<&Arc<Watermark>>);
     /// The rendition with this id is wanted no more.
     fn unwant(&self, rendition: &Id);
     /// A picture of this stream, which is on air, is to be taken, and told to that shard: [`crate::Remote::snapshot`].

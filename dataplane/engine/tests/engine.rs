@@ -20,6 +20,8 @@ mod http2;
 mod http2_kit;
 #[path = "engine/limits.rs"]
 mod limits;
+#[path = "engine/nodes.rs"]
+mod nodes;
 #[path = "engine/outputs.rs"]
 mod outputs;
 #[path = "engine/play.rs"]

@@ -97,6 +97,8 @@ pub struct Rendition {
     pub height_max: u32,
     /// Bits per second of the picture, thousands.
     pub video_kbit_s: u32,
+    /// Something is drawn over its picture, and who may choose is not offered a picture without.
+    pub marked: bool,
 }
 
 impl Rendition {
@@ -148,7 +150,7 @@ mod tests {
         let check = |height, source, expected| {
             let name = RenditionName::new(&format!("{height}p")).unwrap();
             let width_max = if height == 480 { 854 } else { height * 16 / 9 };
-            let rendition = Rendition { name, width_max, height_max: height, video_kbit_s: 1 };
+            let rendition = Rendition { name, width_max, height_max: height, video_kbit_s: 1, marked: false };
             assert_eq!(rendition.size_of(source), expected, "{source:?} in {height}");
         };
         check(360, (1280, 720), Some((640, 360)));

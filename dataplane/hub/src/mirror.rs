@@ -3,6 +3,7 @@
 //! jumps to the newest start when it has fallen off the owner's log.
 use std::sync::Arc;
 
+use crate::address::Address;
 use crate::log::{EndReason, Log};
 use crate::package::block::Block;
 use crate::subscriber::BlockCursor;
@@ -22,12 +23,14 @@ pub enum FeedMessage {
 
 /// Blocks in one message at most.
 const BLOCKS_PER_MESSAGE_MAX: usize = 64;
+/// A message that has this many bytes takes no further block: it may have to go to another node.
+const BYTES_PER_MESSAGE: usize = 4 << 20;
 
 /// The owner's cursor for one other shard.
 #[derive(Clone, Debug)]
 pub struct Feed {
     /// The shard that mirrors.
-    pub shard: usize,
+    pub to: Address,
     /// The mirror's own number for this subscription: a later one of the same shard has another.
     pub subscription: u64,
     cursor: BlockCursor,
@@ -39,9 +42,9 @@ pub struct Feed {
 
 impl Feed {
     /// A cursor at the newest start, so that the mirror's first viewers have a backlog.
-    pub fn new(shard: usize, subscription: u64, log: &Log) -> Self {
+    pub fn new(to: Address, subscription: u64, log: &Log) -> Self {
         let cursor = BlockCursor::newest(log);
-        Self { shard, subscription, cursor, told_joined: false, told_open: false, told_end: false, jumps: 0 }
+        Self { to, subscription, cursor, told_joined: false, told_open: false, told_end: false, jumps: 0 }
     }
 
     /// What to tell the mirror next; call [`Feed::told`] once it has been put in the mailbox.
@@ -50,9 +53,15 @@ impl Feed {
             return Some(FeedMessage::Joined(log.head()));
         }
         self.jumps += u64::from(self.cursor.catch_up(log).is_some());
+        let mut bytes = 0;
         let blocks: Vec<_> = (self.cursor.position()..log.head())
             .take(BLOCKS_PER_MESSAGE_MAX)
             .filter_map(|seq| log.get(seq).map(|entry| Arc::clone(&entry.block)))
+            .take_while(|block| {
+                let has_room = bytes < BYTES_PER_MESSAGE;
+                bytes += block.bytes();
+                has_room
+            })
             .collect();
         if !blocks.is_empty() {
             return Some(FeedMessage::Blocks(blocks));

@@ -7,6 +7,7 @@ use millstream_proto::flv;
 use millstream_proto::media::{MediaEvent, TagKind, Track};
 use millstream_proto::time::Time;
 
+use crate::address::Address;
 use crate::config::{FlushPolicy, StreamConfig};
 use crate::fixture::*;
 use crate::log::Log;
@@ -65,7 +66,7 @@ impl World {
         let flush = [FlushPolicy::Low, FlushPolicy::Balanced, FlushPolicy::Dense][random.below(3)];
         fixture.stream.set_flush(flush);
         baseline.stream.set_flush(flush);
-        let (feed, mirror) = (Feed::new(1, 1, &fixture.log), log_of(&config));
+        let (feed, mirror) = (Feed::new(Address::here(1), 1, &fixture.log), log_of(&config));
         let (mailbox, walkers) = (VecDeque::new(), Vec::new());
         let configured = [false, false];
         let mut world = Self {

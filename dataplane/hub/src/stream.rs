@@ -429,6 +429,15 @@ impl Stream {
         Pushed::Taken
     }
 
+    /// Adds a script tag for who knows it, behind what has come so far. False: nobody publishes, and it is left out.
+    pub fn mark(&mut self, body: Bytes, now: Time) -> bool {
+        let is_on_air = matches!(self.place, Place::OnAir { .. });
+        if is_on_air {
+            self.tell(body, now);
+        }
+        is_on_air
+    }
+
     /// Adds a script tag that players ignore unless they know it.
     fn tell(&mut self, body: Bytes, now: Time) {
         self.add(

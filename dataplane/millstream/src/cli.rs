@@ -1,9 +1,8 @@
-//! The command line: what can be asked, and which exit status the answer has. Before it: `main`; after it: one module per command.
+//! The command line: what can be asked. Before it: `main`; after it: `commands`, which does it.
 //!
 //! Every setting has an environment variable below its flag, `MILLSTREAM_` and its name; what a command is to do (`sign`'s
 //! arguments) has none. Secrets are in files and never in either.
 use std::path::{Path, PathBuf};
-use std::process::ExitCode;
 use std::time::Duration;
 
 use clap::error::{ContextKind, ContextValue};
@@ -16,24 +15,19 @@ pub(crate) use crate::failure::Failure;
 use crate::flags::{ApiFlags, EngineFlags};
 use crate::hook_flags::{DemoHookFlags, HookCommand};
 use crate::recordings_command::RecordingsCommand;
-use crate::settings::SettingsError;
 use crate::settings::values::{self, AuthPreset, Role};
 use crate::sign_command::Expiry;
-use crate::{
-    backup_command, check_command, config_command, demo, grant_key_command, hook_kit, paper_command,
-    recordings_command, serve, sign_command, stream_command,
-};
 
 /// Live streaming: RTMP in; HTTP-FLV, low-latency HLS, DASH and RTMP out.
 #[derive(Debug, Parser)]
 #[command(name = "millstream", version)]
 pub(crate) struct Cli {
     #[command(subcommand)]
-    command: Command,
+    pub(crate) command: Command,
 }
 
 #[derive(Debug, Subcommand)]
-enum Command {
+pub(crate) enum Command {
     /// Run everything on this machine with a built-in test stream, and print what to open
     Demo(DemoFlags),
     /// Run the server
@@ -72,7 +66,14 @@ enum Command {
     /// Make renditions and pictures of streams for the server that started this process
     #[cfg(feature = "transcode")]
     #[command(name = crate::transcoding::COMMAND, hide = true)]
-    Worker,
+    Worker {
+        /// The font of text over pictures
+        #[arg(long, value_name = "FILE")]
+        font: Option<PathBuf>,
+        /// It may run motion hooks
+        #[arg(long)]
+        hooks: bool,
+    },
     /// Compile a hook for the server that started this process
     #[cfg(feature = "hooks")]
     #[command(name = millstream_hooks::COMMAND, hide = true)]
@@ -81,7 +82,7 @@ enum Command {
 
 /// What `millstream hook` does: what needs no server, and what asks one.
 #[derive(Debug, Subcommand)]
-enum OfHooks {
+pub(crate) enum OfHooks {
     #[command(flatten)]
     Kit(HookCommand),
     /// Take what a hook of a running server has decided into a file of events, without tokens and other secrets
@@ -272,7 +273,7 @@ pub(crate) enum StreamCommand {
 }
 
 /// `millstream serve m.toml` is what other servers take.
-fn with_tip(mut error: clap::Error) -> clap::Error {
+pub(crate) fn with_tip(mut error: clap::Error) -> clap::Error {
     let file = match error.get(ContextKind::InvalidArg) {
         Some(ContextValue::String(arg)) if Path::new(arg).extension().is_some_and(|end| end == "toml") => arg.clone(),
         _ => return error,
@@ -280,44 +281,6 @@ fn with_tip(mut error: clap::Error) -> clap::Error {
     let tip = format!("a configuration file is given with --config {file}");
     error.insert(ContextKind::Suggested, ContextValue::StyledStrs(vec![tip.into()]));
     error
-}
-
-/// Does what the command line asks. clap has ended the process with status 2 where it makes no sense.
-pub(crate) fn run() -> ExitCode {
-    let cli = Cli::try_parse().unwrap_or_else(|error| with_tip(error).exit());
-    let done = match cli.command {
-        Command::Demo(flags) => demo::run(flags),
-        Command::Serve(flags) => serve::run(*flags),
-        Command::Sign(flags) => sign_command::run(&flags),
-        Command::GrantKey(flags) => grant_key_command::run(&flags),
-        Command::Check(flags) => check_command::run(&flags),
-        Command::Stream(command) => stream_command::run(command),
-        Command::Recordings(command) => recordings_command::run(command),
-        Command::Hook(OfHooks::Kit(command)) => hook_kit::run(&command),
-        #[cfg(feature = "hooks")]
-        Command::Hook(OfHooks::Record(flags)) => crate::hook_record::run(&flags),
-        #[cfg(feature = "hooks")]
-        Command::Hook(OfHooks::Replay(flags)) => crate::hook_replay::run(&flags),
-        Command::Config(flags) => config_command::run(&flags),
-        Command::Backup(flags) => backup_command::run(&flags),
-        Command::Completions { shell } => paper_command::completions(shell),
-        Command::Man { dir } => paper_command::man(dir.as_deref()),
-        #[cfg(feature = "transcode")]
-        Command::Worker => millstream_worker::run(std::io::stdin().lock(), std::io::stdout()).map_err(Failure::running),
-        #[cfg(feature = "hooks")]
-        Command::HookCompiler => {
-            millstream_hooks::compiler_main(std::io::stdin(), std::io::stdout()).map_err(Failure::running)
-        }
-    };
-    let (status, error) = match done {
-        Ok(()) => return ExitCode::SUCCESS,
-        Err(Failure::Configuration(error)) => (2, error),
-        Err(Failure::Running(error)) => (1, error),
-    };
-    // A file's errors are lines that start with its path, as editors and CI jobs find them.
-    let prefix = if error.is::<SettingsError>() { "" } else { "millstream: " };
-    eprintln!("{prefix}{error:#}");
-    ExitCode::from(status)
 }
 
 #[cfg(test)]

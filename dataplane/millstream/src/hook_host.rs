@@ -3,6 +3,7 @@ use std::fmt;
 use std::path::Path;
 use std::sync::Arc;
 
+use millstream_agent::beside::AddToLive;
 use millstream_agent::runner::Runner;
 use millstream_api::hooks::inspect::Inspector;
 use millstream_control_protocol::state::Binding;
@@ -11,6 +12,7 @@ use millstream_engine::admin::remote::Unanswered;
 #[cfg(feature = "hooks")]
 use millstream_hook_steps::{numbers::Numbers, recorder::Recorder};
 use millstream_policy::{Action, Chain, DecisionContext, Request, Step};
+use millstream_transcoder::Workers;
 use serde_json::{Map, Value};
 use tokio::runtime::Runtime;
 
@@ -121,13 +123,31 @@ impl HookHost {
         self.hooks.as_ref().map(|hooks| (hooks.numbers(), hooks.recorder().cloned()))
     }
 
-    /// The engine runs: what follows of it decides there.
-    pub(crate) fn decide_for(&self, engine: &Remote) {
+    /// The engine runs, and its streams are below this application: what follows of it decides there.
+    pub(crate) fn decide_for(&self, engine: &Remote, app: &str) {
         #[cfg(feature = "hooks")]
         if let Some(hooks) = &self.hooks {
-            hooks.decide_for(engine.clone());
+            hooks.decide_for(engine.clone(), app);
         }
         #[cfg(not(feature = "hooks"))]
-        let _ = engine;
+        let _ = (engine, app);
+    }
+
+    /// Motion hooks run in these workers.
+    pub(crate) fn run_in(&self, workers: Option<Workers>) {
+        #[cfg(feature = "hooks")]
+        if let Some((hooks, workers)) = self.hooks.as_ref().zip(workers) {
+            hooks.watchers().run_in(workers);
+        }
+        #[cfg(not(feature = "hooks"))]
+        let _ = workers;
+    }
+
+    /// Adds to what is told of streams what hooks have chosen for them.
+    pub(crate) fn beside(&self) -> Option<AddToLive> {
+        #[cfg(feature = "hooks")]
+        return self.hooks.as_ref().map(|hooks| hooks.ladders().beside());
+        #[cfg(not(feature = "hooks"))]
+        None
     }
 }

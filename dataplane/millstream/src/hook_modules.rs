@@ -150,6 +150,13 @@ impl HookModules {
         self.load_into(self.aside()?, sha256, known(world)?, module)
     }
 
+    /// What was compiled of a module, for a process of this node that has this key; `None`: it is not kept.
+    pub(crate) fn sealed(&self, sha256: &str, world: World, key: &[u8; 32]) -> Option<Vec<u8>> {
+        let digest = hex::decode(sha256)?;
+        let Cached::Found(compiled) = self.cached(self.runtime().ok()?, &digest, world)? else { return None };
+        millstream_hooks::seal(key, &compiled).ok()
+    }
+
     fn load_into(&self, runtime: &Runtime, sha256: &str, world: World, module: &[u8]) -> Result<Module, String> {
         let digest = hex::decode(sha256).ok_or("this is no SHA-256")?;
         let compiled = match self.cached(runtime, &digest, world) {

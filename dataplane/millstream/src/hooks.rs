@@ -8,21 +8,26 @@ use std::time::Duration;
 
 use anyhow::Context as _;
 use millstream_agent::runner::{self, Binds, HookTrouble, LogPage, LogsOf, Runner};
-use millstream_control_protocol::exchange::{AddressFailures, HOOK_BLAME_MAX, HookCalls, HookLine};
+use millstream_control_protocol::event::{Event, What};
+use millstream_control_protocol::exchange::{AddressFailures, HOOK_BLAME_MAX, HookCalls};
 use millstream_control_protocol::replay::{Recorded, Replay, Replayed, ShowRecorded};
 use millstream_control_protocol::state::{Binding, Mode};
 use millstream_engine::Remote;
 use millstream_engine::admin::remote::Unanswered;
 use millstream_fleet::limits::{HOOKS_TOLD_MAX, REPLAYS_WAIT_MAX};
-use millstream_hook_steps::bound::{Bound, Decider};
+use millstream_hook_steps::bound::Bound;
 use millstream_hook_steps::chain::{chain, in_order};
-use millstream_hook_steps::failing::Lately;
+use millstream_hook_steps::failing::{Counted, Lately};
+use millstream_hook_steps::hearing::Hearing;
+use millstream_hook_steps::ladder::Choosing;
+use millstream_hook_steps::notice::notice;
 use millstream_hook_steps::numbers::Numbers;
+use millstream_hook_steps::post::Post;
 use millstream_hook_steps::question::OnAir;
 use millstream_hook_steps::recorder::Recorder;
 use millstream_hook_steps::step::Node;
 use millstream_hook_steps::troubles::{self, Trouble};
-use millstream_hooks::{Counters, Hook, Kv, Level, Line, Logs, Module, PublicKey, Settings};
+use millstream_hooks::{Counters, Hook, Kv, Logs, Module, PublicKey, Settings};
 use millstream_policy::{Action, Chain};
 use millstream_proto::id::Id;
 use millstream_proto::secret::Secret;
@@ -30,22 +35,43 @@ use tokio::runtime::Handle;
 use tokio::time::timeout;
 
 use crate::hook_host::BoundHook;
+use crate::hook_ladders::Ladders;
+use crate::hook_logs;
 use crate::hook_modules::HookModules;
+use crate::hook_motion::{Watcher, Watchers, objection};
+use crate::hook_orders::Orders;
+use crate::hook_remake::{Made, cut, remake, unknown};
 use crate::hook_settings::HookSettings;
 use crate::upstreams::Upstreams;
 
 /// Looks whether shards have taken a chain, and the time between them.
 const CHAIN_TRIES: u32 = 50;
 const CHAIN_WAIT: Duration = Duration::from_millis(100);
-/// Streams on air are looked at for hooks this often.
-const LOOK_EVERY: Duration = Duration::from_secs(2);
+/// Streams that have just begun are looked at for hooks this often, and all streams with each eighth of these looks.
+const LOOK_AT_FRESH_EVERY: Duration = Duration::from_millis(250);
+const LOOKS_AT_ALL: u32 = 8;
 
 /// What was compiled is looked through for the first time so long after the start, and then so often.
 const FIRST_TRIM: Duration = Duration::from_secs(5);
 const TRIM_EVERY: Duration = Duration::from_hours(24);
 
 /// A binding in force, with what it was made of.
-type InForce = Vec<(Binding, Arc<Bound>)>;
+type InForce = Vec<Made<Bound>>;
+
+/// Bindings that decide nothing about sessions.
+#[derive(Clone, Default)]
+struct Beside {
+    events: Vec<Made<Hearing>>,
+    policies: Vec<Made<Choosing>>,
+    motions: Vec<Made<Watcher>>,
+}
+
+/// All bindings in force.
+#[derive(Default)]
+struct AllInForce {
+    auth: InForce,
+    beside: Beside,
+}
 
 /// What hooks of this process run with.
 pub(crate) struct Hooks {
@@ -64,6 +90,13 @@ pub(crate) struct Hooks {
     /// The steps after hooks.
     base: Mutex<Chain>,
     in_force: Mutex<InForce>,
+    beside: Mutex<Beside>,
+    post: Post,
+    orders: Orders,
+    ladders: Arc<Ladders>,
+    watchers: Arc<Watchers>,
+    /// The application that streams are below.
+    app: OnceLock<String>,
     of_names: Mutex<HashMap<String, OfHook>>,
 }
 
@@ -102,6 +135,7 @@ impl Hooks {
         if let Some(recorder) = &recorder {
             node.record_to(recorder.clone());
         }
+        let (orders, carrier) = Orders::new();
         let hooks = Arc::new(Self {
             modules: HookModules::new(data_dir, settings.trusted_keys.clone())?,
             settings,
@@ -115,6 +149,12 @@ impl Hooks {
             changing: tokio::sync::Mutex::default(),
             base: Mutex::new(base),
             in_force: Mutex::default(),
+            beside: Mutex::default(),
+            post: Post::new(carrier),
+            orders,
+            ladders: Arc::default(),
+            watchers: Arc::default(),
+            app: OnceLock::new(),
             of_names: Mutex::default(),
         });
         hooks.trim_for_ever();
@@ -161,10 +201,11 @@ impl Hooks {
         for binding in bindings.iter().filter(|binding| binding.is_on()) {
             self.modules.recall(&binding.sha256, &binding.kind, binding.signature.as_deref());
         }
-        let (made, warnings) = self.make(bindings);
+        let (AllInForce { auth: made, beside }, warnings) = self.make(bindings);
         for warning in warnings {
             tracing::warn!("{warning}");
         }
+        self.bring_beside(&beside);
         let chain = self.chain(&locked(&self.base), &made);
         *locked(&self.in_force) = made;
         chain
@@ -180,27 +221,37 @@ impl Hooks {
         self.recorder.as_ref()
     }
 
-    /// The engine runs.
-    pub(crate) fn decide_for(self: &Arc<Self>, engine: Remote) {
+    /// The engine runs; its streams are below this application.
+    pub(crate) fn decide_for(self: &Arc<Self>, engine: Remote, app: &str) {
+        let _ = self.app.set(app.to_owned());
+        self.orders.go_to(engine.clone(), &self.side);
         let remote = engine.clone();
         self.node.answers_go_to(Box::new(move |ticket, step| remote.answer(ticket, step)));
         let _ = self.engine.set(engine.clone());
         let hooks = Arc::downgrade(self);
         self.side.spawn(async move {
+            let mut looks = 0_u32;
             loop {
-                tokio::time::sleep(LOOK_EVERY).await;
+                tokio::time::sleep(LOOK_AT_FRESH_EVERY).await;
                 let Some(hooks) = hooks.upgrade() else { return };
-                hooks.look_at_streams(&engine).await;
+                looks = looks.wrapping_add(1);
+                let app = hooks.app.get().map_or("", String::as_str);
+                hooks.ladders.look_at_fresh(&engine, app).await;
+                if looks.is_multiple_of(LOOKS_AT_ALL) {
+                    hooks.look_at_streams(&engine).await;
+                }
             }
         });
     }
 
     /// Counts the viewers of each stream, and reads its labels, where a hook may ask.
     async fn look_at_streams(&self, engine: &Remote) {
-        if locked(&self.in_force).is_empty() {
+        if locked(&self.in_force).is_empty() && !self.ladders.is_on() {
             return;
         }
-        let Ok(Ok(live)) = timeout(LOOK_EVERY, engine.on_air()).await else { return };
+        let Ok(Ok(live)) = timeout(LOOK_AT_FRESH_EVERY * LOOKS_AT_ALL, engine.on_air()).await else { return };
+        let app = self.app.get().map_or("", String::as_str);
+        self.ladders.look_at_all(&live, engine, app).await;
         let on_air = live.into_iter().filter_map(|live| {
             let count: u64 = live.viewers.iter().map(|viewers| viewers.count).sum();
             let viewers = u32::try_from(count).unwrap_or(u32::MAX);
@@ -222,6 +273,16 @@ impl Hooks {
         Ok(())
     }
 
+    /// Which renditions were chosen, for what is told of streams.
+    pub(crate) fn ladders(&self) -> &Arc<Ladders> {
+        &self.ladders
+    }
+
+    /// Which motion hook looks at which stream, for who keeps workers.
+    pub(crate) fn watchers(&self) -> &Arc<Watchers> {
+        &self.watchers
+    }
+
     /// To be held while a replay runs.
     pub(crate) fn replaying(&self) -> MutexGuard<'_, ()> {
         locked(&self.replaying)
@@ -239,11 +300,11 @@ impl Hooks {
         let in_force = locked(&self.in_force).iter().map(|(_, bound)| Arc::clone(bound)).collect();
         let shown = |bound: Arc<Bound>| BoundHook {
             name: bound.hook.clone(),
-            stream: bound.stream.as_ref().map(ToString::to_string),
+            stream: bound.reach.stream.as_ref().map(ToString::to_string),
             settings: [
                 ("binding".to_owned(), bound.id.clone().into()),
                 ("version".to_owned(), bound.version.into()),
-                ("mode".to_owned(), serde_json::to_value(bound.mode).unwrap_or_default()),
+                ("mode".to_owned(), serde_json::to_value(bound.reach.mode).unwrap_or_default()),
                 ("ready".to_owned(), bound.decider.is_some().into()),
             ]
             .into_iter()
@@ -273,59 +334,68 @@ impl Hooks {
     }
 
     /// Bindings that can be in force, and what is wrong with the others. What has not changed stays what it is, with what it has counted.
-    fn make(&self, bindings: &[Binding]) -> (InForce, Vec<String>) {
-        let before = locked(&self.in_force).clone();
-        let (mut made, mut warnings) = (Vec::new(), Vec::new());
+    fn make(&self, bindings: &[Binding]) -> (AllInForce, Vec<String>) {
+        let (before, beside) = (locked(&self.in_force).clone(), locked(&self.beside).clone());
+        let (mut made, mut warnings) = (AllInForce::default(), Vec::new());
         for binding in bindings.iter().filter(|binding| binding.mode != Mode::Off) {
-            let same = before.iter().find(|(known, bound)| known == binding && bound.decider.is_some());
-            if let Some(same) = same {
-                made.push(same.clone());
-                continue;
-            }
-            let found = self.decider(binding);
-            // Until the module of another version is here, or where that cannot decide on this node, the one before does.
-            let before_it = before.iter().find(|(known, bound)| {
-                let where_it_was = (&known.id, &known.hook, known.mode, &known.point, &known.stream);
-                let is_there = (&binding.id, &binding.hook, binding.mode, &binding.point, &binding.stream);
-                where_it_was == is_there && bound.decider.is_some()
-            });
-            let decider = match found {
-                Ok(decider) => decider,
-                Err(warning) => {
-                    let goes_on = before_it.map(|(known, _)| format!("; version {} goes on", known.version));
-                    warnings.push(format!(
-                        "hook {:?}, bound to {}: {warning}{}",
-                        cut(&binding.hook),
-                        cut(&binding.point),
-                        goes_on.unwrap_or_default()
-                    ));
-                    None
+            let numbers = || self.numbers.of(&binding.hook, binding.version);
+            let hook = || self.hook(binding);
+            let warning = match binding.kind.as_str() {
+                "auth" => {
+                    let new = |hook: Option<Hook>| {
+                        Bound::new(binding, self.settings.fail, hook.map(|hook| Arc::new(hook) as _), numbers())
+                    };
+                    let (one, warning) = remake(&before, binding, hook, new);
+                    made.auth.extend(one);
+                    warning
                 }
+                "events" => {
+                    let new =
+                        |hook: Option<Hook>| Hearing::new(binding, hook.map(|hook| Arc::new(hook) as _), numbers());
+                    let (one, warning) = remake(&beside.events, binding, hook, new);
+                    made.beside.events.extend(one);
+                    warning
+                }
+                "policy" => {
+                    let new =
+                        |hook: Option<Hook>| Choosing::new(binding, hook.map(|hook| Arc::new(hook) as _), numbers());
+                    let (one, warning) = remake(&beside.policies, binding, hook, new);
+                    made.beside.policies.extend(one);
+                    warning
+                }
+                "motion" => {
+                    let logs = locked(&self.of_names).entry(binding.hook.clone()).or_default().logs.clone();
+                    let hook = || match objection(binding) {
+                        Some(objection) => Err(objection.to_owned()),
+                        None => hook(),
+                    };
+                    let new =
+                        |hook: Option<Hook>| Watcher::new(binding, hook.is_some(), (&self.modules, &logs), numbers());
+                    let (one, warning) = remake(&beside.motions, binding, hook, new);
+                    made.beside.motions.extend(one);
+                    warning
+                }
+                _ => Some(unknown(binding)),
             };
-            if let (None, Some(before_it)) = (&decider, before_it) {
-                made.push(before_it.clone());
-                continue;
-            }
-            let numbers = self.numbers.of(&binding.hook, binding.version);
-            match Bound::new(binding, self.settings.fail, decider, numbers) {
-                Some(bound) => made.push((binding.clone(), Arc::new(bound))),
-                None => warnings.push(format!(
-                    "hook {:?} ({}) is bound to {}, and is not in force: this release asks hooks of kind auth only",
-                    cut(&binding.hook),
-                    cut(&binding.kind),
-                    cut(&binding.point)
-                )),
-            }
+            warnings.extend(warning);
         }
         (made, warnings)
     }
 
-    /// What answers for a binding; `Ok(None)`: its module is not here yet.
-    fn decider(&self, binding: &Binding) -> Result<Option<Arc<dyn Decider>>, String> {
+    /// Those that decide nothing about sessions are in force from here on.
+    fn bring_beside(&self, beside: &Beside) {
+        *locked(&self.beside) = beside.clone();
+        self.post.bind(beside.events.iter().map(|(_, hearing)| Arc::clone(hearing)).collect());
+        self.ladders.bind(beside.policies.iter().map(|(_, choosing)| Arc::clone(choosing)).collect());
+        self.watchers.bind(beside.motions.iter().map(|(_, watcher)| Arc::clone(watcher)).collect());
+    }
+
+    /// The hook of a binding; `Ok(None)`: its module is not here yet.
+    fn hook(&self, binding: &Binding) -> Result<Option<Hook>, String> {
         self.modules.may_run(&binding.sha256, binding.signature.as_deref())?;
         let Some(module) = self.modules.get(&binding.sha256) else { return Ok(None) };
         let of_hook = locked(&self.of_names).entry(binding.hook.clone()).or_default().clone();
-        self.bound_hook(binding, module, of_hook).map(|hook| Some(Arc::new(hook) as _))
+        self.bound_hook(binding, module, of_hook).map(Some)
     }
 
     /// A module with what a binding gives it, where it takes that.
@@ -371,7 +441,8 @@ impl Runner for Hooks {
     fn bind<'a>(&'a self, bindings: &'a [Binding]) -> Binds<'a> {
         Box::pin(async move {
             let _changing = self.changing.lock().await;
-            let (made, mut warnings) = self.make(bindings);
+            let (AllInForce { auth: made, beside }, mut warnings) = self.make(bindings);
+            self.bring_beside(&beside);
             let in_force = self.bring_into_force(&made).await;
             if !in_force {
                 warnings
@@ -401,16 +472,21 @@ impl Runner for Hooks {
     }
 
     fn failing(&self) -> Vec<HookCalls> {
-        let in_force = locked(&self.in_force).clone();
-        let calls = in_force.into_iter().map(|(_, bound)| {
-            let Lately { calls, failures, worst } = bound.calls.lately(HOOK_BLAME_MAX);
-            let (binding, generation, version) = (bound.id.clone(), bound.generation, bound.version);
+        let counted = |binding: &Binding, calls: &Counted| {
+            let Lately { calls, failures, worst } = calls.lately(HOOK_BLAME_MAX);
+            let (binding, generation, version) = (binding.id.clone(), binding.generation, binding.version);
             let blamed =
                 |(address, failures): (IpAddr, u64)| AddressFailures { address: address.to_string(), failures };
             let by_address = worst.into_iter().map(blamed).collect();
             HookCalls { binding, generation, version, calls, failures, by_address }
-        });
-        calls.filter(|counted| counted.failures > 0).take(HOOKS_TOLD_MAX).collect()
+        };
+        let (in_force, beside) = (locked(&self.in_force).clone(), locked(&self.beside).clone());
+        let of_sessions = in_force.iter().map(|(binding, bound)| counted(binding, &bound.calls));
+        let of_events = beside.events.iter().map(|(binding, hearing)| counted(binding, &hearing.calls));
+        let of_renditions = beside.policies.iter().map(|(binding, choosing)| counted(binding, &choosing.calls));
+        let of_motion = beside.motions.iter().map(|(binding, watcher)| counted(binding, &watcher.calls));
+        let all = of_sessions.chain(of_events).chain(of_renditions).chain(of_motion);
+        all.filter(|counted| counted.failures > 0).take(HOOKS_TOLD_MAX).collect()
     }
 
     fn troubles(&self) -> Vec<HookTrouble> {
@@ -425,50 +501,20 @@ impl Runner for Hooks {
     }
 
     fn logs(&self, which: &LogsOf<'_>) -> LogPage {
-        let Some(of_hook) = locked(&self.of_names).get(which.hook).cloned() else { return LogPage::default() };
-        let all = of_hook.logs.since(which.from.unwrap_or(0));
-        let end = all.last().map_or(which.from.unwrap_or(0), |last| last.number + 1);
-        let least = level(which.level);
-        let wanted = all.into_iter().filter(|line| {
-            line.level >= least && which.version.is_none_or(|version| line.version == version.to_string())
-        });
-        let mut lines: Vec<Line> = wanted.collect();
-        let next = if which.from.is_some() {
-            let is_cut = lines.len() > which.limit;
-            lines.truncate(which.limit);
-            lines.last().filter(|_| is_cut).map_or(end, |last| last.number + 1)
-        } else {
-            // The newest ones.
-            lines.drain(..lines.len().saturating_sub(which.limit));
-            end
-        };
-        let told = |line: Line| HookLine {
-            number: line.number,
-            unix_ms: line.unix_ms,
-            version: line.version.parse().unwrap_or(0),
-            shadow: line.shadow,
-            level: word(line.level).to_owned(),
-            text: line.text,
-        };
-        LogPage { lines: lines.into_iter().map(told).collect(), next, dropped: of_hook.logs.dropped() }
+        let of_hook = locked(&self.of_names).get(which.hook).cloned();
+        of_hook.map(|of_hook| hook_logs::page(&of_hook.logs, which)).unwrap_or_default()
     }
-}
 
-/// The least important level that is meant.
-fn level(text: &str) -> Level {
-    [Level::Info, Level::Warn, Level::Error].into_iter().find(|level| word(*level) == text).unwrap_or(Level::Debug)
-}
-
-const fn word(level: Level) -> &'static str {
-    match level {
-        Level::Debug => "debug",
-        Level::Info => "info",
-        Level::Warn => "warn",
-        Level::Error => "error",
+    fn happened(&self, event: &Event) {
+        if matches!(event.what, What::Publish { .. }) {
+            self.ladders.begins(&event.stream);
+        }
+        if !self.post.is_on() {
+            return;
+        }
+        let app = self.app.get().map_or("", String::as_str);
+        if let (Some((notice, from)), Ok(stream)) = (notice(event, app), Id::new(&event.stream)) {
+            self.post.tell(&stream, &notice, from);
+        }
     }
-}
-
-/// Words of another process, not for ever.
-fn cut(text: &str) -> String {
-    text.chars().take(256).map(|char| if char.is_control() { ' ' } else { char }).collect()
 }

@@ -31,6 +31,7 @@ use crate::settings::steps::StepEntry;
 use crate::settings::tls::{Listen, TlsSettings};
 use crate::settings::values::{self, AuthPreset, Role, Shards};
 use crate::settings::{HlsDefaults, Public, Settings, StreamDefaults, StreamEntry};
+use crate::transcoding::TranscodeSettings;
 
 pub(crate) mod acme;
 
@@ -83,6 +84,8 @@ pub(crate) struct Layers {
     pub(crate) acme: Option<Acme>,
     /// Networks that webhooks may go to although they are not public.
     pub(crate) webhooks_allow: Vec<Network>,
+    /// The `[transcode]` table.
+    pub(crate) transcode: TranscodeSettings,
     /// Networks that relays may go to although they are not public.
     pub(crate) relay_allow: Vec<Network>,
     /// Motion is looked for in keyframes alone.
@@ -188,6 +191,7 @@ pub(crate) fn merge(flags: Flags, settings: Settings) -> anyhow::Result<Layers> 
         tls,
         acme,
         webhooks_allow,
+        transcode: settings.transcode,
         relay_allow: settings.relay_allow,
         motion_keyframes_only: settings.motion_keyframes_only.unwrap_or_default(),
         streams,
@@ -301,6 +305,7 @@ fn config(flags: &EngineFlags, settings: &Settings, streams: &[Stream]) -> Confi
         subscribers: Subscribers::default(),
         relay_seed: 0,
         renditions: millstream_engine::renditions::RenditionConfig::none(),
+        nodes: millstream_engine::nodes::NodeConfig::default(),
         recorded: RecordedConfig::default(),
         // Keys are read later: they are of the data directory.
         grants: GrantConfig {

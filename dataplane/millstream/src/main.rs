@@ -1,4 +1,4 @@
-//! The binary. Start with `cli` (what can be asked), then `serve` (how the parts are put together), `layers` and `settings` (what
+//! The binary. Start with `cli` (what can be asked) and `commands` (who does it), then `serve` (how the parts are put together), `layers` and `settings` (what
 //! the parts are told), `control` (store and API beside the engine), `node` (what follows a control), `keys` (the secrets on disk), `demo` (the server with a publisher of its own).
 //!
 //! Invariants: no secret is printed but the one that `sign` is asked for; nothing that is set is ignored without a word.
@@ -13,21 +13,34 @@ mod certificates;
 mod chain;
 mod check_command;
 mod cli;
+mod commands;
 mod config_command;
 mod control;
 mod demo;
 mod failure;
 mod flags;
 mod grant_key_command;
+#[cfg(all(feature = "hooks", feature = "transcode"))]
+mod hook_eyes;
 mod hook_flags;
 mod hook_host;
 mod hook_kit;
 #[cfg(feature = "hooks")]
+mod hook_ladders;
+#[cfg(feature = "hooks")]
+mod hook_logs;
+#[cfg(feature = "hooks")]
 mod hook_modules;
+#[cfg(feature = "hooks")]
+mod hook_motion;
+#[cfg(feature = "hooks")]
+mod hook_orders;
 #[cfg(feature = "hooks")]
 mod hook_record;
 #[cfg(feature = "hooks")]
 mod hook_record_of_node;
+#[cfg(feature = "hooks")]
+mod hook_remake;
 #[cfg(feature = "hooks")]
 mod hook_replay;
 mod hook_settings;
@@ -59,5 +72,5 @@ mod transcoding;
 mod upstreams;
 
 fn main() -> ExitCode {
-    cli::run()
+    commands::run()
 }

@@ -1,18 +1,21 @@
 //! Recordings of this node: the recorder follows streams whose records ask for it, a store keeps what it has recorded, and viewers get it from there.
 //! Before it: the `[record]` table ([`crate::settings::record`]); after it: the engine, which is given a follower for each stream and whom to ask for
 //! recorded files.
+mod aging;
 mod cutting;
 mod past;
 mod playback;
 mod removing;
 mod storing;
+mod storyboard;
 pub(crate) mod tasks;
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use anyhow::Context as _;
+use millstream_api::clock::Clock;
 use millstream_control_protocol::event::{Event, What};
 use millstream_engine::Remote;
 use millstream_engine::config::Config;
@@ -25,12 +28,14 @@ use millstream_recorder::recorder::{self, EventKind};
 use millstream_recorder::recording::record::Reason;
 use millstream_recorder::run::{self, Handle, Threads, metrics};
 use millstream_recorder::settings::{Settings, StreamSettings};
+use millstream_transcoder::Workers;
 use nix::sys::statvfs::statvfs;
 use tokio::runtime::Runtime;
 use tokio::sync::mpsc::Receiver;
 
 use self::playback::Playback;
 pub(crate) use self::storing::Storing;
+use self::storyboard::{Adding, Target};
 use self::tasks::Tasks;
 use crate::settings::record::RecordSettings;
 
@@ -43,12 +48,16 @@ const SPOOL_MAX_BYTES: u64 = 20 << 30;
 pub(crate) struct Recordings {
     handle: Handle,
     threads: Threads,
+    /// What talks to the store for it, at a lower priority than the rest.
+    uploads: Runtime,
     events: Receiver<recorder::Event>,
     store: Arc<dyn ObjectStore>,
     /// Where that is, for people.
     place: String,
     /// Where clips are made.
     clips_dir: PathBuf,
+    /// Between what is added to a stored recording, and its removal.
+    adding: Adding,
 }
 
 impl Recordings {
@@ -71,8 +80,9 @@ impl Recordings {
         let spool_max_bytes = settings.spool_max_bytes.unwrap_or_else(|| usual_spool_max(&spool));
         let settings = Settings { spool_max_bytes, publisher_wait, ..Settings::default() };
         let storing = Arc::new(Storing(Arc::clone(&store)));
-        let (handle, threads, events) =
-            run::start(&spool, settings, storing, runtime.handle().clone()).context("recording is not possible")?;
+        let uploads = run::background::runtime().context("cannot start the runtime of uploads")?;
+        let started = run::start(&spool, settings, storing, uploads.handle().clone());
+        let (handle, threads, events) = started.context("recording is not possible")?;
         let probed = Arc::clone(&store);
         runtime.spawn(async move {
             match probed.probe().await {
@@ -81,7 +91,7 @@ impl Recordings {
             }
         });
         let clips_dir = data_dir.join(cutting::DIRECTORY);
-        Ok(Self { handle, threads, events, store, place, clips_dir })
+        Ok(Self { handle, threads, uploads, events, store, place, clips_dir, adding: Adding::default() })
     }
 
     /// The configuration of an engine whose streams it follows, and whose viewers get what it has.
@@ -127,21 +137,39 @@ impl Recordings {
     /// Who does what control wants done about recordings.
     pub(crate) fn tasks(&self, runtime: &Runtime) -> Tasks {
         let (store, place, clips_dir) = (Arc::clone(&self.store), self.place.clone(), self.clips_dir.clone());
-        Tasks::new(self.handle.clone(), store, (place, clips_dir), runtime.handle().clone())
+        Tasks::new(self.handle.clone(), store, (place, clips_dir), Arc::clone(&self.adding), runtime.handle().clone())
     }
 
-    /// From here on control hears what happens to recordings.
-    pub(crate) fn tell(self, remote: Remote, runtime: &Runtime) -> Running {
+    /// From here on control hears what happens to recordings, and those that are stored get a storyboard, where there is a worker to make it.
+    pub(crate) fn tell(self, remote: Remote, workers: Option<Workers>, runtime: &Runtime) -> Running {
         let (mut events, place) = (self.events, self.place);
+        let (store, engine) = (Arc::clone(&self.store), remote.clone());
+        runtime.spawn(aging::run(store, Clock::system(), move || {
+            let engine = engine.clone();
+            async move { engine.retained().await.unwrap_or_default() }
+        }));
+        let storyboards = workers.map(|workers| {
+            let target = Target { store: self.store, adding: self.adding };
+            storyboard::start(target, workers, remote.clone(), runtime)
+        });
         runtime.spawn(async move {
             while let Some(event) = events.recv().await {
                 if let EventKind::RecordingFailed { why } = &event.kind {
                     tracing::error!(stream = event.stream, recording = event.recording, why, "recording failed");
                 }
+                let stored = matches!(event.kind, EventKind::RecordingStored { .. }).then(|| storyboard::Stored {
+                    stream: event.stream.clone(),
+                    recording: event.recording.clone().unwrap_or_default(),
+                });
                 remote.tell(told(event, &place));
+                if let (Some(stored), Some(storyboards)) = (stored, &storyboards)
+                    && storyboards.try_send(stored).is_err()
+                {
+                    tracing::warn!("a recording has no storyboard: too many wait for theirs");
+                }
             }
         });
-        Running { handle: self.handle, threads: self.threads }
+        Running { handle: self.handle, threads: self.threads, uploads: self.uploads }
     }
 }
 
@@ -149,6 +177,7 @@ impl Recordings {
 pub(crate) struct Running {
     handle: Handle,
     threads: Threads,
+    uploads: Runtime,
 }
 
 impl Running {
@@ -156,6 +185,8 @@ impl Running {
     pub(crate) fn stop(self) {
         self.handle.stop();
         self.threads.join();
+        // What is under way is tried again at the next start.
+        self.uploads.shutdown_background();
     }
 }
 
@@ -203,12 +234,18 @@ fn why(reason: Reason) -> &'static str {
     }
 }
 
+fn unix_ms() -> u64 {
+    let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+    u64::try_from(since.as_millis()).unwrap_or(u64::MAX)
+}
+
 fn told(event: recorder::Event, place: &str) -> Event {
     let recording = event.recording.unwrap_or_default();
     let what = match event.kind {
         EventKind::RecordingStarted => What::RecordingStarted { recording, store: place.to_owned() },
         EventKind::RecordingPaused { reason } => What::RecordingPaused { recording, why: why(reason).to_owned() },
         EventKind::RecordingResumed => What::RecordingResumed { recording },
+        EventKind::RecordingWaits { why } => What::RecordingWaits { recording, why },
         EventKind::RecordingStored { duration_ms, bytes } => What::RecordingStored { recording, duration_ms, bytes },
         EventKind::RecordingFile { path, from_unix_ms, duration_ms, bytes } => {
             What::RecordingFile { recording, path, from_unix_ms, duration_ms, bytes }

@@ -43,7 +43,7 @@ use crate::relays::relayed;
 use crate::reload::Reload;
 use crate::settings::values::Role;
 use crate::settings::{Settings, reference};
-use crate::transcoding::transcoded;
+use crate::transcoding::{look_at_font, transcoded};
 use crate::{keys, logging, notify, own_metrics, public, settings};
 
 /// Serves until a signal has ended it.
@@ -70,6 +70,7 @@ pub(crate) fn run(flags: ServeFlags) -> Result<(), Failure> {
         return as_node(layers, secrets, certificates, (link, accept), (signals, reload), &runtime);
     }
     if !layers.data_dir.join(keys::ADMIN_TOKEN).exists() {
+        look_at_font(&layers.transcode).map_err(Failure::Configuration)?;
         look_for_ports(&layers).map_err(Failure::Running)?;
     }
     // Before any port is open and any secret is made: who has the data directory is the server.
@@ -112,10 +113,11 @@ fn as_all(
     let recordings = start_recordings(&layers, runtime);
     let config = Config { grants: grants(&layers, &secrets), ..layers.config.clone() };
     let (config, relays) = relayed(config, layers.relay_allow.clone(), identity.node.run, runtime);
-    let (config, transcoding) = transcoded(config, runtime).map_err(Failure::Running)?;
+    let (config, transcoding) = transcoded(config, layers.transcode.clone(), runtime).map_err(Failure::Running)?;
     let keyframes_only = layers.motion_keyframes_only;
     let (config, motions) = recorded(config, recordings.as_ref(), transcoding.workers(), keyframes_only, runtime);
     let config = counted(config, &numbers);
+    let app = app_of(&config);
     let directory = config.directory.clone();
     // Whoever comes before the node has heard of them is not to get past them.
     let bindings = runtime.block_on(millstream_api::hooks::bound(store.as_ref()));
@@ -124,11 +126,13 @@ fn as_all(
     let engine = start(config, chain)?;
     let remote = engine.remote();
     let shed = transcoding.shed();
+    let workers = transcoding.workers();
+    hooks.run_in(workers.clone());
     transcoding.reach(remote.clone());
-    let beside = beside(relays, motions, &remote);
-    hooks.decide_for(&remote);
+    let beside = beside(relays, motions, &hooks, &remote);
+    hooks.decide_for(&remote, &app);
     let tasks = recordings.as_ref().map(|recordings| recordings.tasks(runtime));
-    let recordings = recordings.map(|recordings| recordings.tell(remote.clone(), runtime));
+    let recordings = recordings.map(|recordings| recordings.tell(remote.clone(), workers, runtime));
     (identity.rtmp_url, identity.http_url) = public::urls(&layers.public, remote.addresses());
     identity.rtmps_url = public::rtmps_url(&layers.public, remote.addresses());
     let (certificates, shown) = watched(certificates, Some(&remote), runtime);
@@ -202,15 +206,18 @@ fn as_node(
     let keyframes_only = layers.motion_keyframes_only;
     let config = Config { control: Some(layers.control), directory: directory.clone(), grants, ..layers.config };
     let (config, relays) = relayed(config, layers.relay_allow, identity.node.run, runtime);
-    let (config, transcoding) = transcoded(config, runtime).map_err(Failure::Running)?;
+    let (config, transcoding) = transcoded(config, layers.transcode, runtime).map_err(Failure::Running)?;
     let (config, motions) = recorded(config, recordings.as_ref(), transcoding.workers(), keyframes_only, runtime);
+    let app = app_of(&config);
     let engine = start(counted(config, &numbers), chain)?;
     let shed = transcoding.shed();
+    let workers = transcoding.workers();
+    hooks.run_in(workers.clone());
     transcoding.reach(engine.remote());
-    let beside = beside(relays, motions, &engine.remote());
-    hooks.decide_for(&engine.remote());
+    let beside = beside(relays, motions, &hooks, &engine.remote());
+    hooks.decide_for(&engine.remote(), &app);
     let tasks = recordings.as_ref().map(|recordings| recordings.tasks(runtime));
-    let recordings = recordings.map(|recordings| recordings.tell(engine.remote(), runtime));
+    let recordings = recordings.map(|recordings| recordings.tell(engine.remote(), workers, runtime));
     let change = secrets.chain.runs_in(engine.remote(), hooks.clone(), runtime);
     (identity.rtmp_url, identity.http_url) = public::urls(&layers.public, engine.addresses());
     identity.rtmps_url = public::rtmps_url(&layers.public, engine.addresses());
@@ -279,13 +286,18 @@ fn recorded(
     }
 }
 
-/// Who knows how streams do that are pushed on, or watched. Control hears of motion from here on.
-fn beside(relays: AddToLive, motions: Option<Motions>, engine: &Remote) -> Vec<AddToLive> {
+/// Who knows how streams do that are pushed on, or watched, or whose renditions a hook chooses. Control hears of motion from here on.
+fn beside(relays: AddToLive, motions: Option<Motions>, hooks: &HookHost, engine: &Remote) -> Vec<AddToLive> {
     let of_motion = motions.map(|motions| {
         motions.tell_to(engine.clone());
         motions.beside()
     });
-    std::iter::once(relays).chain(of_motion).collect()
+    std::iter::once(relays).chain(of_motion).chain(hooks.beside()).collect()
+}
+
+/// The application that streams are below.
+fn app_of(config: &Config) -> String {
+    config.apps.first().map_or_else(|| "stream".to_owned(), ToString::to_string)
 }
 
 /// The configuration of an engine whose `/metrics` show these, too.

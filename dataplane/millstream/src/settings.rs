@@ -28,6 +28,7 @@ use self::steps::StepEntry;
 use self::values::{AuthPreset, Format, Role, SHARDS, Shards};
 use crate::hook_settings::HookSettings;
 use crate::logging;
+use crate::transcoding::TranscodeSettings;
 
 pub(crate) mod acme;
 pub(crate) mod document;
@@ -82,6 +83,8 @@ pub(crate) struct Settings {
     pub(crate) node_name: Option<String>,
     pub(crate) control_plain: Option<bool>,
     pub(crate) webhooks_allow: Vec<Network>,
+    /// The `[transcode]` table.
+    pub(crate) transcode: TranscodeSettings,
     /// Networks that relays may go to although they are not public.
     pub(crate) relay_allow: Vec<Network>,
     /// Motion is looked for in keyframes alone.
@@ -326,6 +329,11 @@ fn walk(mut file: Table<'_>, f: &mut Findings<'_>) -> Settings {
     let mut relay = file.table(f, "relay");
     set.relay_allow = relay.take(f, "allow", networks).unwrap_or_default();
     relay.close(f);
+
+    let mut transcode = file.table(f, "transcode");
+    set.transcode.font = transcode.take(f, "font", path);
+    set.transcode.allow = transcode.take(f, "allow", networks).unwrap_or_default();
+    transcode.close(f);
 
     let mut motion = file.table(f, "motion");
     set.motion_keyframes_only = motion.take(f, "keyframes_only", boolean);

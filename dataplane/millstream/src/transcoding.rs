@@ -10,21 +10,38 @@ use millstream_agent::diagnosis::ShowShed;
 use millstream_engine::config::Config;
 use millstream_engine::renditions::RenditionConfig;
 use millstream_engine::{Addresses, Remote};
+use millstream_fleet::http::guard::Guard;
 use millstream_proto::id::Id;
+use millstream_proto::network::Network;
 use millstream_proto::sign::job::JOB_KEY_BYTES;
 use millstream_transcoder::{Program, Workers};
 use tokio::runtime::Runtime;
 
+#[cfg(feature = "transcode")]
+use crate::failure::Failure;
 use crate::own_metrics;
 
 /// The command that makes this program a worker.
 pub(crate) const COMMAND: &str = "worker";
 
+/// The `[transcode]` table.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct TranscodeSettings {
+    /// The font of text over pictures; `None`: the built-in one.
+    pub(crate) font: Option<PathBuf>,
+    /// Networks that images of watermarks may be fetched from although they are not public.
+    pub(crate) allow: Vec<Network>,
+}
+
 /// A node's workers; none in a build without codecs.
 pub(crate) struct Transcoding(Option<Workers>);
 
 /// The configuration of an engine whose streams have renditions. A worker is started when somebody asks for one.
-pub(crate) fn transcoded(config: Config, runtime: &Runtime) -> anyhow::Result<(Config, Transcoding)> {
+pub(crate) fn transcoded(
+    config: Config,
+    settings: TranscodeSettings,
+    runtime: &Runtime,
+) -> anyhow::Result<(Config, Transcoding)> {
     if !cfg!(feature = "transcode") {
         return Ok((config, Transcoding(None)));
     }
@@ -39,13 +56,36 @@ pub(crate) fn transcoded(config: Config, runtime: &Runtime) -> anyhow::Result<(C
     let path = PathBuf::from("/proc/self/exe");
     let mut key = [0; JOB_KEY_BYTES];
     getrandom::fill(&mut key).context("no random bytes")?;
-    let program = Program { path, arguments: vec![OsString::from(COMMAND)] };
+    let font = settings.font.into_iter().flat_map(|font| [OsString::from("--font"), font.into_os_string()]);
+    let program = Program { path, arguments: std::iter::once(OsString::from(COMMAND)).chain(font).collect() };
     let app = config.apps.first().map_or("stream", Id::as_str).to_owned();
-    let workers = Workers::new(runtime.handle().clone(), program, app, key);
+    let workers = Workers::new(runtime.handle().clone(), program, app, key, Guard::PublicAnd(settings.allow));
     let counted = workers.clone();
     own_metrics::and(move || counted.numbers());
     let renditions = RenditionConfig::new(Arc::new(workers.clone()), key);
     Ok((Config { renditions, ..config }, Transcoding(Some(workers))))
+}
+
+/// What a worker's process does. `hooks`: it may run motion hooks.
+#[cfg(feature = "transcode")]
+pub(crate) fn work(font: Option<&std::path::Path>, hooks: bool) -> Result<(), Failure> {
+    let fonts = millstream_worker::mark::Fonts::open(font).map_err(Failure::running)?;
+    let (input, output) = (std::io::stdin().lock(), std::io::stdout());
+    #[cfg(feature = "hooks")]
+    if hooks {
+        return millstream_worker::run_with_hooks(input, output, fonts, crate::hook_eyes::eyes)
+            .map_err(Failure::running);
+    }
+    let _ = hooks;
+    millstream_worker::run(input, output, fonts).map_err(Failure::running)
+}
+
+/// Refuses a font that no worker could use, before anything is started.
+pub(crate) fn look_at_font(settings: &TranscodeSettings) -> anyhow::Result<()> {
+    #[cfg(feature = "transcode")]
+    millstream_worker::mark::Fonts::open(settings.font.as_deref()).context("transcode.font")?;
+    let _ = settings;
+    Ok(())
 }
 
 impl Transcoding {

@@ -7,6 +7,9 @@ use std::time::{Duration, Instant};
 
 use serde_json::{Value, json};
 
+/// What happens again and again is told so often (`store::repeated`).
+const SAY_EVERY_S: u64 = 60;
+
 struct Server {
     child: Child,
     log: Arc<Mutex<String>>,
@@ -33,7 +36,7 @@ impl Server {
                 *lines.lock().unwrap() += &(line + "\n");
             }
         });
-        let by = Instant::now() + Duration::from_secs(20);
+        let by = Instant::now() + Duration::from_mins(1);
         while !log.lock().unwrap().contains(" ready") {
             assert!(Instant::now() < by, "{}", log.lock().unwrap());
             std::thread::sleep(Duration::from_millis(20));
@@ -48,7 +51,7 @@ impl Server {
     /// With the admin's token, or another one: the status and the body.
     fn ask(&self, token: Option<&str>, method: &str, path: &str, body: Option<&Value>) -> (u16, Value) {
         let mut stream = TcpStream::connect(&self.control).unwrap();
-        stream.set_read_timeout(Some(Duration::from_secs(20))).unwrap();
+        stream.set_read_timeout(Some(Duration::from_mins(1))).unwrap();
         let body = body.map(Value::to_string).unwrap_or_default();
         let (token, bytes) = (token.unwrap_or(&self.token), body.len());
         let head = format!(
@@ -81,7 +84,7 @@ impl Drop for Server {
 /// What leaked can be made worthless, whatever the disk has: that is when it is needed.
 #[test]
 fn on_a_full_disk_all_is_revoked_that_is_to_be_and_the_log_has_few_lines() {
-    let dir = tempfile::tempdir().unwrap();
+    let (dir, since) = (tempfile::tempdir().unwrap(), Instant::now());
     let server = Server::start(dir.path(), 1_200);
     let operator = server.ask(None, "POST", "/api/v1/tokens", Some(&json!({ "name": "ci", "role": "operator" })));
     assert_eq!(operator.0, 201, "{operator:?}");
@@ -103,9 +106,16 @@ fn on_a_full_disk_all_is_revoked_that_is_to_be_and_the_log_has_few_lines() {
     assert_eq!(server.ask(None, "DELETE", &format!("/api/v1/tokens/{id}"), None).0, 204);
     assert_eq!(server.ask(Some(token), "GET", "/api/v1/streams", None).0, 401);
     assert_eq!(create(2_000), 401);
+    let took = since.elapsed();
     let log = server.end();
-    let of_disk = log.lines().filter(|line| line.contains("507") || line.contains("refused")).count();
-    assert!((1..=4).contains(&of_disk), "{of_disk} lines: {log}");
+    // Of each kind one, and another one a minute where the machine is slow. By their words: the digits of a status are in times and ports, too.
+    let most = 1 + (took.as_secs() / SAY_EVERY_S) as usize;
+    for told in ["writes to the store were refused", "requests were answered with errors of ours"] {
+        let lines = log.lines().filter(|line| line.contains(told)).count();
+        assert!((1..=most).contains(&lines), "{lines} lines in {took:?}: {told}: {log}");
+    }
+    let of_disk = log.lines().filter(|line| line.contains("disk of the store is full")).count();
+    assert!(of_disk <= 3 * most, "{of_disk} lines in {took:?}: {log}");
     // After a restart it is as it was said to be.
     let server = Server::start(dir.path(), 4_000_000);
     assert_eq!(server.ask(Some(token), "GET", "/api/v1/streams", None).0, 401);

@@ -115,6 +115,8 @@ pub struct Grant {
     pub labels: Option<Labels>,
     /// For a publisher: it publishes this stream in place of the one that it named.
     pub rename: Option<Id>,
+    /// For a publisher: what it publishes is recorded, or not, whatever the stream's settings say.
+    pub record: Option<bool>,
 }
 
 /// Something that a session holds while it lives, as a place among a number of viewers. It is given back when the last copy is dropped.

@@ -62,6 +62,10 @@ pub enum RecordingFile {
     Media(Track, MediaName),
     /// `clips/<name>.mp4`: a part of it as a file of its own.
     Clip(MediaName),
+    /// `thumbnails.vtt`: which part of which sprite shows a moment.
+    Thumbnails,
+    /// `thumbnails/<n>.jpg`: a sprite, many small pictures in one.
+    Sprite(u32),
 }
 
 /// The name of a track's file: letters, digits, `-` and `_`, and `.mp4` or `.m4s`.
@@ -106,7 +110,7 @@ pub enum RecordedPathError {
     Recording,
     /// No file that a recording has.
     #[error(
-        "a recording has index.m3u8, video.m3u8, audio.m3u8, manifest.mpd, recording.json, and files named .mp4 and .m4s below video and audio, and .mp4 below clips"
+        "a recording has index.m3u8, video.m3u8, audio.m3u8, manifest.mpd, recording.json, thumbnails.vtt, and files named .mp4 and .m4s below video and audio, .mp4 below clips, and numbers with .jpg below thumbnails"
     )]
     File,
     /// Not `vod-<ms>.m3u8`.
@@ -201,6 +205,10 @@ impl RecordingFile {
             ["recording.json"] => Self::Description,
             ["video", name] => Self::Media(Track::Video, MediaName::parse(name)?),
             ["audio", name] => Self::Media(Track::Audio, MediaName::parse(name)?),
+            ["thumbnails.vtt"] => Self::Thumbnails,
+            ["thumbnails", name] => {
+                Self::Sprite(number(name.strip_suffix(".jpg")?, SPRITE_DIGITS_MAX)?.try_into().ok()?)
+            }
             ["clips", name] if name.strip_suffix(".mp4").is_some() => Self::Clip(MediaName::parse(name)?),
             _ => return None,
         })
@@ -216,6 +224,8 @@ impl fmt::Display for RecordingFile {
             Self::Description => f.write_str("recording.json"),
             Self::Media(track, name) => write!(f, "{}/{name}", track.name()),
             Self::Clip(name) => write!(f, "clips/{name}"),
+            Self::Thumbnails => f.write_str("thumbnails.vtt"),
+            Self::Sprite(number) => write!(f, "thumbnails/{number}.jpg"),
         }
     }
 }
@@ -288,6 +298,9 @@ fn dated(kind: DatedKind, below: &[&str]) -> Result<RecordedFile, RecordedPathEr
     read().ok_or(RecordedPathError::Dated)
 }
 
+/// Digits of a sprite's number.
+const SPRITE_DIGITS_MAX: usize = 4;
+
 fn moment_ms(text: &str) -> Option<u64> {
     number(text, RECORDED_MS_DIGITS_MAX)
 }
@@ -309,7 +322,9 @@ mod tests {
         RecordedPath::parse(Id::new(id).unwrap(), &below.split('/').collect::<Vec<_>>())
     }
 
-    const PATHS: [&str; 14] = [
+    const PATHS: [&str; 16] = [
+        "cam/rec/1795531265250-19ab/thumbnails.vtt",
+        "cam/rec/1795531265250-19ab/thumbnails/0.jpg",
         "cam/rec/1795531265250-19ab3cd4e5f1/index.m3u8",
         "cam/rec/1795531265250-a-b_C/video.m3u8",
         "cam/rec/0-s/audio.m3u8",

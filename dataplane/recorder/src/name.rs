@@ -106,6 +106,9 @@ pub const fn playlist_path(track: Track) -> &'static str {
     }
 }
 
+/// A closed recording's manifest of DASH, below `<id>/rec/<recording>/`.
+pub const MANIFEST_PATH: &str = "manifest.mpd";
+
 /// The index of a recording in the spool.
 pub const INDEX_FILE: &str = "index";
 
@@ -146,7 +149,7 @@ mod tests {
         let objects = TRACKS
             .into_iter()
             .flat_map(|track| [object_path(track, 12), init_path(track, 1), playlist_path(track).to_owned()]);
-        for object in objects.chain(["index.m3u8", "recording.json"].map(str::to_owned)) {
+        for object in objects.chain(["index.m3u8", MANIFEST_PATH, "recording.json"].map(str::to_owned)) {
             let key = name.key(&id, &object);
             let below: Vec<&str> = key.split('/').skip(1).collect();
             assert_eq!(RecordedPath::parse(id.clone(), &below).expect("a path").to_string(), key);

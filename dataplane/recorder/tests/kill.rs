@@ -6,6 +6,7 @@ use std::io::{BufRead as _, BufReader, Write as _};
 use std::os::unix::fs::FileExt as _;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
@@ -26,7 +27,7 @@ use millstream_test_support::hls::rules;
 use millstream_test_support::random::Random;
 
 const CHILD: &str = "MILLSTREAM_RECORDER_KILLED";
-/// Lives of a process that are killed one after another, of each directory; and directories, at a time.
+/// Lives of a process that are killed one after another, of each directory; and directories. Thirty kills; a thousand with `--long`.
 const KILLS: u32 = 5;
 const DIRECTORIES: u64 = 6;
 const PART_MS: u64 = 50;
@@ -207,39 +208,62 @@ fn stored(dir: &Path) -> Vec<String> {
     stamps
 }
 
+/// One directory: a process records into it and is killed, again and again; then all that was told a second before each kill is in the store.
+fn survives(seed: u64, kills: u32) -> usize {
+    let (dir, mut random) = (tempfile::tempdir().expect("a directory"), Random::new(seed));
+    let told: Vec<String> = (0..kills).flat_map(|_| kill_once(dir.path(), &mut random)).collect();
+    // A last start, without a publisher, stores what there is.
+    let runtime = tokio::runtime::Runtime::new().expect("a runtime");
+    let settings = Settings { publisher_wait: Duration::ZERO, ..Settings::default() };
+    let store = Arc::new(Folder(dir.path().join("store")));
+    let spool = dir.path().join("spool");
+    let (handle, threads, _events) = run::start(&spool, settings, store, runtime.handle().clone()).expect("it starts");
+    let since = Instant::now();
+    while std::fs::read_dir(&spool).expect("the spool").count() > 1 {
+        assert!(since.elapsed() < Duration::from_mins(1), "{:#?}", handle.snapshot());
+        std::thread::sleep(Duration::from_millis(20));
+    }
+    handle.stop();
+    threads.join();
+    let stored = stored(dir.path());
+    let unique: BTreeSet<&String> = stored.iter().collect();
+    assert_eq!(unique.len(), stored.len(), "nothing twice");
+    let missing: Vec<_> = told.iter().filter(|stamp| !unique.contains(stamp)).collect();
+    assert!(missing.is_empty(), "directory {seed}: {missing:?}");
+    told.len()
+}
+
+/// So many directories, some of them at a time; gives how many parts were told a second before a kill.
+fn all_survive(directories: u64, at_once: u64, kills: u32) -> usize {
+    let next = Arc::new(AtomicU64::new(0));
+    let workers: Vec<_> = (0..at_once)
+        .map(|_| {
+            let next = Arc::clone(&next);
+            std::thread::spawn(move || {
+                let seeds = std::iter::from_fn(|| Some(next.fetch_add(1, Ordering::Relaxed)));
+                seeds.take_while(|seed| *seed < directories).map(|seed| survives(seed, kills)).sum::<usize>()
+            })
+        })
+        .collect();
+    workers.into_iter().map(|worker| worker.join().expect("nothing is missing")).sum()
+}
+
 #[test]
 fn case_28_what_was_told_a_second_before_kill_9_is_stored() {
     if std::env::var_os(CHILD).is_some() {
         return;
     }
-    let lives: Vec<_> = (0..DIRECTORIES)
-        .map(|n| {
-            std::thread::spawn(move || {
-                let (dir, mut random) = (tempfile::tempdir().expect("a directory"), Random::new(n));
-                let told: Vec<String> = (0..KILLS).flat_map(|_| kill_once(dir.path(), &mut random)).collect();
-                // A last start, without a publisher, stores what there is.
-                let runtime = tokio::runtime::Runtime::new().expect("a runtime");
-                let settings = Settings { publisher_wait: Duration::ZERO, ..Settings::default() };
-                let store = Arc::new(Folder(dir.path().join("store")));
-                let spool = dir.path().join("spool");
-                let (handle, threads, _events) =
-                    run::start(&spool, settings, store, runtime.handle().clone()).expect("it starts");
-                let since = Instant::now();
-                while std::fs::read_dir(&spool).expect("the spool").count() > 1 {
-                    assert!(since.elapsed() < Duration::from_mins(1), "{:#?}", handle.snapshot());
-                    std::thread::sleep(Duration::from_millis(20));
-                }
-                handle.stop();
-                threads.join();
-                let stored = stored(dir.path());
-                let unique: BTreeSet<&String> = stored.iter().collect();
-                assert_eq!(unique.len(), stored.len(), "nothing twice");
-                let missing: Vec<_> = told.iter().filter(|stamp| !unique.contains(stamp)).collect();
-                assert!(missing.is_empty(), "{missing:?}");
-                told.len()
-            })
-        })
-        .collect();
-    let told: usize = lives.into_iter().map(|life| life.join().expect("nothing is missing")).sum();
+    let told = all_survive(DIRECTORIES, DIRECTORIES, KILLS);
     assert!(told > 30, "{told} parts came a second before a kill");
+}
+
+#[test]
+#[ignore = "a thousand kills take six minutes; tests/run --long has it"]
+fn case_28_what_was_told_a_second_before_each_of_a_thousand_kills_is_stored() {
+    if std::env::var_os(CHILD).is_some() {
+        return;
+    }
+    let told = all_survive(40, 8, 25);
+    println!("{told} parts came a second before one of 1,000 kills, and all of them are stored");
+    assert!(told > 1_000, "{told} parts came a second before a kill");
 }

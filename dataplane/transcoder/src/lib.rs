@@ -2,14 +2,20 @@
 //! after it: `millstream worker`, which reads streams and publishes renditions at this node's own ports.
 //!
 //! Reading order: [`workers`] (what shards talk to), [`table`] (what is wanted, and what a worker has to be told of it), [`snapshots`]
-//! (pictures), [`watches`] (motion), [`process`] (a worker, from
-//! its start to its end).
+//! (pictures), [`sprites`] (small ones of recordings), [`watches`] (motion) with [`hooks`], [`marks`] and [`fetch`] (what is drawn over renditions, and its images), [`process`]
+//! (a worker, from its start to its end).
+mod fetch;
+mod hooks;
+mod marks;
 mod process;
 mod snapshots;
+mod sprites;
 mod table;
 mod watches;
 mod workers;
 
-pub use millstream_worker::protocol::{Change, MotionSettings, Region, WhyEnded};
+pub use hooks::{MotionHook, MotionHooks, Sealer, TallyTaker};
+pub use millstream_worker::protocol::{Change, HookKey, HookSpec, HookTally, MotionSettings, Region, WhyEnded};
+pub use sprites::{Keyframe, NoSprite, Sprite};
 pub use watches::Seen;
 pub use workers::{Addresses, Program, Watching, Workers};

@@ -2,9 +2,11 @@
 //! one has ended.
 use std::io::ErrorKind;
 use std::process::Stdio;
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use millstream_worker::protocol::{Message, Order, Reader, Report, Why, encode};
+use millstream_proto::id::Id;
+use millstream_worker::protocol::{HookKey, Message, Order, Reader, Report, Why, encode};
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::process::{Child, ChildStderr, ChildStdin, ChildStdout, Command};
 use tokio::time::{sleep_until, timeout};
@@ -20,6 +22,8 @@ const SILENT_MOST: Duration = Duration::from_secs(20);
 const READ_BYTES: usize = 64 << 10;
 /// Bytes of a read of what it says beside that.
 const LOG_BYTES: usize = 4 << 10;
+/// What a worker is started with that may run hooks.
+const WITH_HOOKS: &str = "--hooks";
 /// How lines begin that OpenH264 writes by itself.
 const OF_CODEC: &str = "[OpenH264]";
 /// Variables of the environment that a worker keeps: the rest may hold secrets.
@@ -38,13 +42,19 @@ pub(crate) enum Ended {
     Deaf(std::io::Error),
     #[error("it has said nothing for {} s", .0.as_secs())]
     Silent(Duration),
+    #[error("a hook is to look for motion, and it is not one that may run hooks")]
+    Hooks,
 }
 
 /// Runs one until it ends. True in `was_ready` once it has taken orders.
-pub(crate) async fn run(shared: &Shared, program: &Program, was_ready: &mut bool) -> Ended {
+pub(crate) async fn run(shared: &Arc<Shared>, program: &Program, was_ready: &mut bool) -> Ended {
     // What one before it was too slow for says nothing of this one, nor of none.
     shared.sheds(&Told::default());
-    let mut child = match start(program) {
+    let key = match shared.needs_hooks().then(key).transpose() {
+        Ok(key) => key,
+        Err(error) => return Ended::Start(error),
+    };
+    let mut child = match start(program, key.is_some()) {
         Ok(child) => child,
         Err(error) => return Ended::Start(error),
     };
@@ -54,7 +64,7 @@ pub(crate) async fn run(shared: &Shared, program: &Program, was_ready: &mut bool
     if let Some(stderr) = child.stderr.take() {
         tokio::spawn(log(stderr));
     }
-    let ended = speak(shared, &mut stdin, &mut stdout, was_ready).await;
+    let ended = speak(shared, (&mut stdin, &mut stdout), key.as_ref(), was_ready).await;
     shared.is_started(0);
     shared.sheds(&Told::default());
     // A worker ends when its input does; one that hangs is killed.
@@ -75,10 +85,18 @@ pub(crate) async fn run(shared: &Shared, program: &Program, was_ready: &mut bool
     }
 }
 
-fn start(program: &Program) -> std::io::Result<Child> {
+/// What the modules of hooks are authenticated with, of one worker.
+fn key() -> std::io::Result<HookKey> {
+    let mut key = HookKey([0; 32]);
+    getrandom::fill(&mut key.0).map_err(std::io::Error::other)?;
+    Ok(key)
+}
+
+fn start(program: &Program, runs_hooks: bool) -> std::io::Result<Child> {
     let kept = KEPT.iter().filter_map(|name| Some((name, std::env::var_os(name)?)));
     Command::new(&program.path)
         .args(&program.arguments)
+        .args(runs_hooks.then_some(WITH_HOOKS))
         .env_clear()
         .envs(kept)
         // What a terminal sends to this process is not for it.
@@ -107,18 +125,26 @@ async fn log(mut stderr: ChildStderr) {
 
 /// `None`: it has closed its output.
 async fn speak(
-    shared: &Shared,
-    stdin: &mut ChildStdin,
-    stdout: &mut ChildStdout,
+    shared: &Arc<Shared>,
+    (stdin, stdout): (&mut ChildStdin, &mut ChildStdout),
+    key: Option<&HookKey>,
     was_ready: &mut bool,
 ) -> Option<Ended> {
+    if let Some(key) = key
+        && let Err(ended) = say(stdin, &Order::HookKey { key: *key }, &[]).await
+    {
+        return Some(ended);
+    }
     let (mut reader, mut told) = (Reader::new(), Told::default());
     let mut buffer = vec![0; READ_BYTES];
     let mut heard_at = Instant::now();
     loop {
-        let (orders, look_at) = if *was_ready { shared.orders(&mut told) } else { (Vec::new(), None) };
-        for order in &orders {
-            if let Err(ended) = say(stdin, order).await {
+        if key.is_none() && shared.needs_hooks() {
+            return Some(Ended::Hooks);
+        }
+        let (orders, look_at) = if *was_ready { shared.orders(&mut told, key) } else { (Vec::new(), None) };
+        for (order, payload) in &orders {
+            if let Err(ended) = say(stdin, order, payload).await {
                 return Some(ended);
             }
         }
@@ -149,8 +175,10 @@ async fn speak(
                         Ok(None) => break,
                         Ok(Some(Message { header, payload })) => {
                             *was_ready |= matches!(header, Report::Ready { .. });
-                            heard(&mut told, &header);
+                            let of = heard(&mut told, &header);
+                            shared.heard_of_marks(of.as_ref(), &header);
                             shared.heard_of_motion(&header, &payload);
+                            shared.heard_of_sprite(&header, &payload);
                             shared.heard_of_picture(&header, payload);
                         }
                         Err(error) => return Some(error.into()),
@@ -161,16 +189,16 @@ async fn speak(
     }
 }
 
-async fn say(stdin: &mut ChildStdin, order: &Order) -> Result<(), Ended> {
-    let message = encode(order, &[])?;
+async fn say(stdin: &mut ChildStdin, order: &Order, payload: &[u8]) -> Result<(), Ended> {
+    let message = encode(order, payload)?;
     let written = timeout(END_WAIT, stdin.write_all(&message)).await;
     written.unwrap_or_else(|_| Err(ErrorKind::TimedOut.into())).map_err(Ended::Deaf)
 }
 
-/// Takes a report, and logs what people want to know of it.
-fn heard(told: &mut Told, report: &Report) {
+/// Takes a report, gives the stream or rendition that it speaks of, and logs what people want to know of it.
+fn heard(told: &mut Told, report: &Report) -> Option<Id> {
     let of = told.heard(report, Instant::now());
-    match (report, of) {
+    match (report, &of) {
         (Report::Ready { version, sandbox, .. }, _) => {
             tracing::info!(
                 version,
@@ -193,4 +221,5 @@ fn heard(told: &mut Told, report: &Report) {
         }
         _ => {}
     }
+    of
 }

@@ -3,9 +3,12 @@
 use std::collections::{BTreeMap, HashMap};
 use std::time::{Duration, Instant};
 
+use bytes::Bytes;
 use millstream_hub::config::Rendition;
 use millstream_proto::id::{Id, RenditionName};
 use millstream_worker::protocol::{self, Order, Report, Why};
+
+use super::marks::Spoken;
 
 /// A stream that its worker does not find is looked for again after this long: it may have begun anew.
 const GONE_WAIT: Duration = Duration::from_millis(300);
@@ -51,6 +54,8 @@ pub(crate) trait Places {
     fn source(&self, stream: &Id) -> protocol::SecretUrl;
     /// The rendition over RTMP.
     fn push(&self, rendition: &Id) -> protocol::SecretUrl;
+    /// What is drawn over its renditions.
+    fn marks(&self, stream: &Id, now: Instant) -> Spoken;
 }
 
 /// What one worker has been told.
@@ -68,6 +73,7 @@ pub(crate) struct Told {
 struct Job {
     number: u64,
     renditions: Vec<Rendition>,
+    marks: Spoken,
     /// Those that are published.
     started: Vec<String>,
 }
@@ -79,14 +85,14 @@ impl Told {
         wanted: &Wanted,
         places: &impl Places,
         now: Instant,
-    ) -> (Vec<Order>, Option<Instant>) {
+    ) -> (Vec<(Order, Bytes)>, Option<Instant>) {
         self.paused.retain(|_, until| *until > now);
         self.shed.retain(|_, until| *until > now);
         let mut orders = Vec::new();
         self.jobs.retain(|stream, job| {
             let stays = wanted.contains_key(stream);
             if !stays {
-                orders.push(Order::Stop { job: job.number });
+                orders.push((Order::Stop { job: job.number }, Bytes::new()));
             }
             stays
         });
@@ -100,18 +106,28 @@ impl Told {
             let say = |renditions: &[Rendition]| -> Vec<protocol::Rendition> {
                 renditions.iter().map(|rendition| spoken(stream, rendition, places)).collect()
             };
+            if let Some(job) = self.jobs.get_mut(stream) {
+                let marks = places.marks(stream, now);
+                if job.marks != marks {
+                    orders.push((Order::Marks { job: job.number, marks: marks.marks.clone() }, marks.payload()));
+                    job.marks = marks;
+                }
+            }
             match self.jobs.get_mut(stream) {
                 Some(job) if job.renditions == due => {}
                 Some(job) => {
-                    orders.push(Order::Renditions { job: job.number, renditions: say(&due) });
+                    orders.push((Order::Renditions { job: job.number, renditions: say(&due) }, Bytes::new()));
                     job.renditions = due;
                 }
                 None if due.is_empty() => {}
                 None => {
                     self.last_job += 1;
                     let job = self.last_job;
-                    orders.push(Order::Start { job, source: places.source(stream), renditions: say(&due) });
-                    self.jobs.insert(stream.clone(), Job { number: job, renditions: due, started: Vec::new() });
+                    let spoken = places.marks(stream, now);
+                    let (source, renditions, marks) = (places.source(stream), say(&due), spoken.marks.clone());
+                    orders.push((Order::Start { job, source, renditions, marks }, spoken.payload()));
+                    let started = Vec::new();
+                    self.jobs.insert(stream.clone(), Job { number: job, renditions: due, marks: spoken, started });
                 }
             }
         }
@@ -121,7 +137,10 @@ impl Told {
     /// Takes what the worker says; gives the stream or rendition that it speaks of, if that is one of ours.
     pub(crate) fn heard(&mut self, report: &Report, now: Instant) -> Option<Id> {
         let number = match report {
-            Report::Started { job, .. } | Report::Ended { job, .. } | Report::Load { job, .. } => *job,
+            Report::Started { job, .. }
+            | Report::Ended { job, .. }
+            | Report::Load { job, .. }
+            | Report::Marked { job, .. } => *job,
             _ => return None,
         };
         let (stream, job) = self.jobs.iter_mut().find(|(_, job)| job.number == number)?;

@@ -3,6 +3,7 @@
 //!
 //! A worker that ends takes what it knew with it: who has asked is told that ([`Seen::Lost`]), and another worker is told all of it anew.
 use std::collections::{BTreeMap, HashMap};
+use std::sync::Arc;
 use std::time::Instant;
 
 use bytes::Bytes;
@@ -10,6 +11,7 @@ use millstream_proto::id::Id;
 use millstream_worker::protocol::{Change, MotionSettings, Report};
 use tokio::sync::mpsc::Sender;
 
+use super::hooks::MotionHook;
 use super::table::wait_after;
 
 /// Streams that are watched at the same time: a worker takes no more.
@@ -52,7 +54,9 @@ pub(crate) struct Watches {
     told: HashMap<u64, Told>,
     /// Streams that are not tried before then.
     paused: HashMap<Id, Instant>,
-    /// Numbers of wishes and of watches so far.
+    /// Hooks that the worker has, by their numbers.
+    hooks: Vec<(u64, Arc<MotionHook>)>,
+    /// Numbers of wishes, hooks and of watches so far.
     numbers: u64,
 }
 
@@ -69,15 +73,20 @@ struct Told {
     stream: Id,
     /// The wish.
     wanted: u64,
+    /// The hook that looks.
+    hook: Option<Arc<MotionHook>>,
     /// It has looked at pictures.
     is_seen: bool,
 }
 
 /// What a worker is to be told.
-#[derive(Clone, PartialEq, Eq, Debug)]
+#[derive(Clone, PartialEq, Debug)]
 pub(crate) enum WatchOrder {
-    Watch(u64, Id, MotionSettings),
+    /// Watch a stream, by the hook of this number where there is one.
+    Watch(u64, Id, MotionSettings, Option<u64>),
     Unwatch(u64),
+    Hook(u64, Arc<MotionHook>),
+    Unhook(u64),
 }
 
 impl Watches {
@@ -101,15 +110,24 @@ impl Watches {
         }
     }
 
-    /// What a worker is to be told now, and when there may be more without a change.
-    pub(crate) fn orders(&mut self, now: Instant) -> (Vec<WatchOrder>, Option<Instant>) {
+    /// What a worker is to be told now, and when there may be more without a change. `hook_of`: the hook that is to look at a stream.
+    pub(crate) fn orders(
+        &mut self,
+        now: Instant,
+        hook_of: impl Fn(&Id) -> Option<Arc<MotionHook>>,
+    ) -> (Vec<WatchOrder>, Option<Instant>) {
         self.paused.retain(|_, until| *until > now);
         let mut orders = Vec::new();
         let wanted = &self.wanted;
         self.told.retain(|watch, told| {
-            let stays = wanted.get(&told.stream).is_some_and(|wanted| wanted.number == told.wanted);
+            let is_same = |wanted: &Wanted| wanted.number == told.wanted && is_same(&hook_of(&told.stream), &told.hook);
+            let stays = wanted.get(&told.stream).is_some_and(is_same);
             if !stays {
                 orders.push(WatchOrder::Unwatch(*watch));
+                // An event under way is over.
+                if let Some(wanted) = wanted.get(&told.stream).filter(|wanted| wanted.number == told.wanted) {
+                    tell(&told.stream, wanted, Seen::Lost { why: "another hook looks at it from here on".to_owned() });
+                }
             }
             stays
         });
@@ -117,17 +135,46 @@ impl Watches {
             if self.paused.contains_key(stream) || self.told.values().any(|told| told.wanted == *number) {
                 continue;
             }
+            let hook = hook_of(stream);
+            let hook_number = hook.as_ref().map(|hook| {
+                let known = self.hooks.iter().find(|(_, known)| Arc::ptr_eq(known, hook));
+                known.map(|(number, _)| *number).unwrap_or_else(|| {
+                    self.numbers += 1;
+                    orders.push(WatchOrder::Hook(self.numbers, Arc::clone(hook)));
+                    self.hooks.push((self.numbers, Arc::clone(hook)));
+                    self.numbers
+                })
+            });
             self.numbers += 1;
-            orders.push(WatchOrder::Watch(self.numbers, stream.clone(), *settings));
-            let told = Told { stream: stream.clone(), wanted: *number, is_seen: false };
+            orders.push(WatchOrder::Watch(self.numbers, stream.clone(), *settings, hook_number));
+            let told = Told { stream: stream.clone(), wanted: *number, hook, is_seen: false };
             self.told.insert(self.numbers, told);
         }
+        let told = &self.told;
+        self.hooks.retain(|(number, hook)| {
+            let is_used = told.values().any(|told| told.hook.as_ref().is_some_and(|used| Arc::ptr_eq(used, hook)));
+            if !is_used {
+                orders.push(WatchOrder::Unhook(*number));
+            }
+            is_used
+        });
         (orders, self.paused.values().min().copied())
+    }
+
+    /// Streams that are wanted.
+    pub(crate) fn streams(&self) -> impl Iterator<Item = &Id> {
+        self.wanted.keys()
     }
 
     /// Takes what the worker says.
     pub(crate) fn heard(&mut self, report: &Report, payload: &Bytes, now: Instant) {
         let (watch, seen) = match report {
+            Report::Hooked { watch, tally } => {
+                if let Some(hook) = self.told.get(watch).and_then(|told| told.hook.as_ref()) {
+                    (hook.told)(tally);
+                }
+                return;
+            }
             Report::Motion { watch, now_ms, motion } => {
                 (watch, Seen::Motion { now_ms: *now_ms, change: motion.clone(), picture: payload.clone() })
             }
@@ -155,6 +202,7 @@ impl Watches {
     /// The worker has ended.
     pub(crate) fn forget(&mut self) {
         self.paused.clear();
+        self.hooks.clear();
         for (_, told) in self.told.drain() {
             if let Some(wanted) = self.wanted.get(&told.stream).filter(|wanted| wanted.number == told.wanted) {
                 tell(&told.stream, wanted, Seen::Lost { why: "its worker ended; another one is started".to_owned() });
@@ -165,6 +213,14 @@ impl Watches {
     /// Streams that are wanted, and those of which pictures are looked at.
     pub(crate) fn counts(&self) -> (usize, usize) {
         (self.wanted.len(), self.told.values().filter(|told| told.is_seen).count())
+    }
+}
+
+fn is_same(one: &Option<Arc<MotionHook>>, other: &Option<Arc<MotionHook>>) -> bool {
+    match (one, other) {
+        (Some(one), Some(other)) => Arc::ptr_eq(one, other),
+        (None, None) => true,
+        _ => false,
     }
 }
 
@@ -179,7 +235,7 @@ fn tell(stream: &Id, wanted: &Wanted, seen: Seen) {
 mod tests {
     use std::time::Duration;
 
-    use millstream_worker::protocol::Why;
+    use millstream_worker::protocol::{HookSpec, HookTally, Why};
     use tokio::sync::mpsc::{Receiver, channel};
 
     use super::*;
@@ -192,6 +248,10 @@ mod tests {
         every_ms: MotionSettings::EVERY_MS,
         keyframes_only: false,
     };
+
+    fn none(_: &Id) -> Option<Arc<MotionHook>> {
+        None
+    }
 
     fn watched(watch: u64) -> Report {
         Report::Watched { watch, pictures_s: 5.0, shared: false, frames_lost: 0 }
@@ -212,9 +272,9 @@ mod tests {
         let (mut watches, now, cam) = (Watches::default(), Instant::now(), Id::new("cam").unwrap());
         let (tell, mut seen) = channel(8);
         let wish = watches.want(&cam, SETTINGS, tell).unwrap();
-        let (orders, look_at) = watches.orders(now);
-        assert_eq!((&orders[..], look_at), (&[WatchOrder::Watch(2, cam.clone(), SETTINGS)][..], None));
-        assert_eq!(watches.orders(now), (vec![], None), "it is told");
+        let (orders, look_at) = watches.orders(now, none);
+        assert_eq!((&orders[..], look_at), (&[WatchOrder::Watch(2, cam.clone(), SETTINGS, None)][..], None));
+        assert_eq!(watches.orders(now, none), (vec![], None), "it is told");
         watches.heard(&watched(9), &Bytes::new(), now);
         assert_eq!((all(&mut seen), watches.counts()), (vec![], (1, 0)));
         watches.heard(&watched(2), &Bytes::new(), now);
@@ -222,11 +282,11 @@ mod tests {
         // It dies, and there is another one.
         watches.forget();
         assert_eq!(all(&mut seen), ["its worker ended; another one is started"]);
-        assert_eq!(watches.orders(now).0, [WatchOrder::Watch(3, cam.clone(), SETTINGS)]);
+        assert_eq!(watches.orders(now, none).0, [WatchOrder::Watch(3, cam.clone(), SETTINGS, None)]);
         watches.heard(&watched(2), &Bytes::new(), now);
         assert!(all(&mut seen).is_empty(), "of the worker before");
         watches.unwant(&cam, wish);
-        assert_eq!((watches.orders(now).0, watches.counts()), (vec![WatchOrder::Unwatch(3)], (0, 0)));
+        assert_eq!((watches.orders(now, none).0, watches.counts()), (vec![WatchOrder::Unwatch(3)], (0, 0)));
     }
 
     #[test]
@@ -234,21 +294,21 @@ mod tests {
         let (mut watches, now, cam) = (Watches::default(), Instant::now(), Id::new("cam").unwrap());
         let (tell, mut seen) = channel(8);
         let first = watches.want(&cam, SETTINGS, tell).unwrap();
-        watches.orders(now);
+        watches.orders(now, none);
         let ended = Report::WatchEnded { watch: 2, why: Why::Unsupported, error: Some("HEVC".to_owned()) };
         watches.heard(&ended, &Bytes::new(), now);
         assert_eq!(all(&mut seen), ["HEVC"]);
-        let (orders, look_at) = watches.orders(now);
+        let (orders, look_at) = watches.orders(now, none);
         let again = look_at.unwrap();
         assert!(orders.is_empty() && again > now + Duration::from_secs(10));
-        assert_eq!(watches.orders(again).0, [WatchOrder::Watch(3, cam.clone(), SETTINGS)]);
+        assert_eq!(watches.orders(again, none).0, [WatchOrder::Watch(3, cam.clone(), SETTINGS, None)]);
         // With other settings, by whoever comes behind; the one before may take its own wish back later.
         let (tell, mut next) = channel(1);
         let other = MotionSettings { percent: 1, ..SETTINGS };
         watches.want(&cam, other, tell).unwrap();
         watches.unwant(&cam, first);
-        let orders = watches.orders(again).0;
-        assert_eq!(orders, [WatchOrder::Unwatch(3), WatchOrder::Watch(5, cam.clone(), other)]);
+        let orders = watches.orders(again, none).0;
+        assert_eq!(orders, [WatchOrder::Unwatch(3), WatchOrder::Watch(5, cam.clone(), other, None)]);
         // Who takes nothing does not hold anybody up.
         for _ in 0..3 {
             watches.heard(&watched(5), &Bytes::new(), again);
@@ -264,5 +324,44 @@ mod tests {
         assert!((0..WATCHES_MAX).all(|n| watches.want(&id(n), SETTINGS, tell.clone()).is_some()));
         assert_eq!(watches.want(&id(WATCHES_MAX), SETTINGS, tell.clone()), None);
         assert!(watches.want(&id(0), SETTINGS, tell).is_some());
+    }
+
+    #[test]
+    fn a_stream_is_watched_anew_when_another_hook_is_to_look_at_it() {
+        let (mut watches, now, cam) = (Watches::default(), Instant::now(), Id::new("cam").unwrap());
+        let (tell, mut seen) = channel(8);
+        let calls = Arc::new(std::sync::Mutex::new(0));
+        let hook = |name: &str| {
+            let calls = Arc::clone(&calls);
+            Arc::new(MotionHook {
+                spec: HookSpec { name: name.to_owned(), ..HookSpec::default() },
+                sealed: Box::new(|_| Some(Bytes::from_static(b"code"))),
+                told: Box::new(move |tally| *calls.lock().unwrap() += tally.calls),
+            })
+        };
+        let (one, other) = (hook("one"), hook("other"));
+        watches.want(&cam, SETTINGS, tell).unwrap();
+        let by = |hook: &Arc<MotionHook>| {
+            let hook = Arc::clone(hook);
+            move |_: &Id| Some(Arc::clone(&hook))
+        };
+        let orders = watches.orders(now, by(&one)).0;
+        let watch = |number, by| WatchOrder::Watch(number, cam.clone(), SETTINGS, by);
+        assert_eq!(orders, [WatchOrder::Hook(2, Arc::clone(&one)), watch(3, Some(2))]);
+        assert_eq!(watches.orders(now, by(&one)).0, [], "it is told");
+        let tally = HookTally { calls: 5, ..HookTally::default() };
+        watches.heard(&Report::Hooked { watch: 3, tally: tally.clone() }, &Bytes::new(), now);
+        watches.heard(&Report::Hooked { watch: 9, tally }, &Bytes::new(), now);
+        assert_eq!(*calls.lock().unwrap(), 5);
+        let orders = watches.orders(now, by(&other)).0;
+        let wanted =
+            [WatchOrder::Unwatch(3), WatchOrder::Hook(4, Arc::clone(&other)), watch(5, Some(4)), WatchOrder::Unhook(2)];
+        assert_eq!((&orders[..], all(&mut seen).len()), (&wanted[..], 1), "what was under way is over");
+        assert_eq!(watches.orders(now, none).0, [WatchOrder::Unwatch(5), watch(6, None), WatchOrder::Unhook(4)]);
+        // Another worker has no hook.
+        watches.orders(now, by(&one));
+        watches.forget();
+        let orders = watches.orders(now, by(&one)).0;
+        assert!(matches!(orders[..], [WatchOrder::Hook(..), WatchOrder::Watch(.., Some(_))]), "{orders:?}");
     }
 }

@@ -7,22 +7,31 @@ use std::net::{IpAddr, SocketAddr};
 use std::path::PathBuf;
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
-use std::time::{Duration, Instant};
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use bytes::Bytes;
+use millstream_control_protocol::event::{Event, What};
 use millstream_engine::Remote;
 use millstream_engine::renditions::{BACK_PARAM, JOB_PARAM, NoPicture, Transcoder};
 use millstream_fleet::backoff::Backoff;
+use millstream_fleet::http::guard::Guard;
 use millstream_hub::config::Rendition;
 use millstream_proto::id::Id;
 use millstream_proto::sign::job::{JOB_KEY_BYTES, JobKey};
-use millstream_worker::protocol::{MotionSettings, Order, QUALITY, Report, SecretUrl};
+use millstream_proto::watermark::Watermark;
+use millstream_worker::protocol::{
+    HookKey, HookUse, MotionSettings, Order, PAYLOAD_BYTES_MAX, QUALITY, Report, SecretUrl,
+};
 use tokio::runtime::Handle;
 use tokio::sync::Notify;
 use tokio::sync::mpsc::Sender;
 
-use super::process;
+use super::fetch::fetch;
+use super::hooks::{MotionHook, MotionHooks};
+use super::marks::{Marks, Spoken};
+use super::process::{self, Ended};
 use super::snapshots::{Asker, Picture, Snapshots};
+use super::sprites::{Keyframe, NoSprite, Sprite, Sprites};
 use super::table::{self, Places, Told, Wanted};
 use super::watches::{Seen, WatchOrder, Watches};
 
@@ -33,6 +42,10 @@ const RESTART_MOST: Duration = Duration::from_secs(10);
 const BACK_MS: u32 = 4_000;
 /// A picture comes within this time, or not at all.
 const PICTURE_WAIT: Duration = Duration::from_secs(6);
+/// Characters of what is told of a watermark.
+const WHY_CHARS_MAX: usize = 300;
+/// A sprite is made within this time, or not at all: a worker is niced, and renditions may take all of the machine.
+const SPRITE_WAIT: Duration = Duration::from_mins(2);
 /// One that has lasted this long was all right.
 const LASTED: Duration = Duration::from_secs(30);
 
@@ -68,19 +81,25 @@ pub(crate) struct Shared {
     wanted: Mutex<Wanted>,
     snapshots: Mutex<Snapshots>,
     watches: Mutex<Watches>,
+    sprites: Mutex<Sprites>,
+    marks: Mutex<Marks>,
+    /// Where images of watermarks may be fetched.
+    guard: Guard,
     engine: OnceLock<Remote>,
     /// Somebody keeps the worker.
     kept: OnceLock<()>,
     notify: Notify,
     started: AtomicUsize,
     restarts: AtomicU64,
+    /// Who knows which hooks look for motion.
+    hooks: OnceLock<Arc<dyn MotionHooks>>,
     /// Renditions that the machine is too slow for, by their streams.
     shed: Mutex<BTreeMap<Id, Vec<String>>>,
 }
 
 impl Workers {
-    /// Whose jobs have tokens of this key.
-    pub fn new(runtime: Handle, program: Program, app: String, key: [u8; JOB_KEY_BYTES]) -> Self {
+    /// Whose jobs have tokens of this key, and which fetch images where `guard` lets them.
+    pub fn new(runtime: Handle, program: Program, app: String, key: [u8; JOB_KEY_BYTES], guard: Guard) -> Self {
         Self(Arc::new(Shared {
             runtime,
             program,
@@ -90,11 +109,15 @@ impl Workers {
             wanted: Mutex::default(),
             snapshots: Mutex::default(),
             watches: Mutex::default(),
+            sprites: Mutex::default(),
+            marks: Mutex::default(),
+            guard,
             engine: OnceLock::new(),
             kept: OnceLock::new(),
             notify: Notify::new(),
             started: AtomicUsize::new(0),
             restarts: AtomicU64::new(0),
+            hooks: OnceLock::new(),
             shed: Mutex::default(),
         }))
     }
@@ -106,12 +129,32 @@ impl Workers {
         self.0.notify.notify_one();
     }
 
+    /// Says who knows which hooks look for motion: once.
+    pub fn look_by(&self, hooks: Arc<dyn MotionHooks>) {
+        let _ = self.0.hooks.set(hooks);
+        self.0.notify.notify_one();
+    }
+
+    /// Other hooks look for motion from here on.
+    pub fn hooks_changed(&self) {
+        self.0.notify.notify_one();
+    }
+
     /// The newest picture of a stream that is on air, as a JPEG.
     pub async fn picture(&self, stream: &Id) -> Result<Bytes, NoPicture> {
         let (asker, taken) = tokio::sync::oneshot::channel();
         self.0.want_picture(Asker::Task(asker), stream);
         // What is given up is forgotten with who asked.
         tokio::time::timeout(PICTURE_WAIT, taken).await.ok().and_then(Result::ok).unwrap_or(Err(NoPicture::Busy))
+    }
+
+    /// Small pictures of these keyframes in one JPEG, in rows of so many, each within a box of that size, pixels.
+    pub async fn sprite(&self, keyframes: Vec<Keyframe>, columns: u32, within: (u32, u32)) -> Result<Sprite, NoSprite> {
+        let (asker, made) = tokio::sync::oneshot::channel();
+        self.0.sprites().want(keyframes, columns, within, asker)?;
+        self.0.notify.notify_one();
+        self.0.keep();
+        tokio::time::timeout(SPRITE_WAIT, made).await.ok().and_then(Result::ok).unwrap_or(Err(NoSprite::Late))
     }
 
     /// Renditions of a stream that somebody asks for, and that this machine is too slow to make.
@@ -194,7 +237,20 @@ impl Transcoder for Workers {
 
     fn unwant(&self, rendition: &Id) {
         let Some((stream, name)) = rendition.rendition() else { return };
-        if table::unwant(&mut self.0.wanted(), &stream, &name) {
+        let (removed, is_last) = {
+            let mut wanted = self.0.wanted();
+            (table::unwant(&mut wanted, &stream, &name), !wanted.contains_key(&stream))
+        };
+        if is_last {
+            self.0.marks().forget(&stream);
+        }
+        if removed {
+            self.0.notify.notify_one();
+        }
+    }
+
+    fn mark(&self, stream: &Id, watermark: Option<&Arc<Watermark>>) {
+        if self.0.marks().set(stream, watermark) {
             self.0.notify.notify_one();
         }
     }
@@ -206,7 +262,15 @@ async fn keep_worker(shared: Arc<Shared>) {
     loop {
         let (begun, mut was_ready) = (Instant::now(), false);
         let ended = process::run(&shared, &shared.program, &mut was_ready).await;
+        if matches!(ended, Ended::Hooks) {
+            // It was not one that may run their code.
+            shared.snapshots().forget_requests();
+            shared.watches().forget();
+            tracing::info!(why = %ended, "another worker is started");
+            continue;
+        }
         shared.snapshots().forget_requests();
+        shared.sprites().forget_request();
         shared.watches().forget();
         shared.restarts.fetch_add(1, Ordering::Relaxed);
         if was_ready && begun.elapsed() >= LASTED {
@@ -232,6 +296,55 @@ impl Shared {
 
     fn watches(&self) -> MutexGuard<'_, Watches> {
         self.watches.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn sprites(&self) -> MutexGuard<'_, Sprites> {
+        self.sprites.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Takes what came of a sprite.
+    pub(crate) fn heard_of_sprite(&self, report: &Report, payload: &Bytes) {
+        if self.sprites().heard(report, payload) {
+            self.notify.notify_one();
+        }
+    }
+
+    fn marks(&self) -> MutexGuard<'_, Marks> {
+        self.marks.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Fetches images that are wanted; gives when there may be more to fetch.
+    fn fetch_images(self: &Arc<Self>) -> Option<Instant> {
+        let (urls, next) = self.marks().fetches(Instant::now());
+        for url in urls {
+            let (shared, wait) = (Arc::clone(self), self.marks().begin(&url));
+            self.runtime.spawn(async move {
+                let fetched = fetch(&url, &shared.guard).await.map_err(|error| error.to_string());
+                let told = shared.marks().fetched(&url, fetched, wait, Instant::now());
+                told.into_iter().for_each(|(stream, why)| shared.tell_of_marks(&stream, why));
+                shared.notify.notify_one();
+            });
+        }
+        next
+    }
+
+    /// Takes what a worker says of the marks of a stream.
+    pub(crate) fn heard_of_marks(&self, stream: Option<&Id>, report: &Report) {
+        let (Some(stream), Report::Marked { lacking, error, .. }) = (stream, report) else { return };
+        let told = self.marks().heard(stream, lacking, error.as_deref());
+        told.into_iter().for_each(|why| self.tell_of_marks(stream, why));
+    }
+
+    fn tell_of_marks(&self, stream: &Id, why: String) {
+        // Words of a decoder may repeat some of the file.
+        let why: String =
+            why.chars().map(|char| if char.is_control() { ' ' } else { char }).take(WHY_CHARS_MAX).collect();
+        tracing::warn!(%stream, why, "the watermark is not drawn, or not all of it");
+        if let Some(engine) = self.engine.get() {
+            let at_unix_ms = SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |since| since.as_millis() as u64);
+            let what = What::WatermarkFailed { why };
+            engine.tell(Event { at_unix_ms, stream: stream.to_string(), what, ..Event::default() });
+        }
     }
 
     /// Pictures of some stream are looked at.
@@ -277,10 +390,14 @@ impl Shared {
     }
 
     /// What a worker that has been told that much is to be told now, and when there may be more.
-    pub(crate) fn orders(&self, told: &mut Told) -> (Vec<Order>, Option<Instant>) {
+    pub(crate) fn orders(
+        self: &Arc<Self>,
+        told: &mut Told,
+        key: Option<&HookKey>,
+    ) -> (Vec<(Order, Bytes)>, Option<Instant>) {
         match self.addresses.get() {
             Some(addresses) => {
-                let at = At { addresses, app: &self.app, jobs: &self.jobs };
+                let at = At { addresses, app: &self.app, jobs: &self.jobs, marks: &self.marks };
                 let (mut orders, look_at) = told.orders(&self.wanted(), &at, Instant::now());
                 let picture = |(request, stream)| Order::Snapshot {
                     request,
@@ -288,18 +405,41 @@ impl Shared {
                     width_max: None,
                     quality: QUALITY,
                 };
-                orders.extend(self.snapshots().requests().into_iter().map(picture));
-                let (watches, watch_at) = self.watches().orders(Instant::now());
+                let plain = |order| (order, Bytes::new());
+                let fetch_at = self.fetch_images();
+                orders.extend(self.snapshots().requests().into_iter().map(picture).map(plain));
+                orders.extend(self.sprites().order());
+                let hook_of = |stream: &Id| key.and_then(|_| self.hook_of(stream));
+                let (watches, watch_at) = self.watches().orders(Instant::now(), hook_of);
                 orders.extend(watches.into_iter().map(|order| match order {
-                    WatchOrder::Watch(watch, stream, motion) => {
-                        Order::Watch { watch, source: SecretUrl::new(at.stream(&stream)), motion }
+                    WatchOrder::Watch(watch, stream, motion, hook) => {
+                        let source = SecretUrl::new(at.stream(&stream));
+                        let of_stream = |hook| HookUse { hook, app: self.app.clone(), stream: stream.to_string() };
+                        (Order::Watch { watch, source, motion, hook: hook.map(of_stream) }, Bytes::new())
                     }
-                    WatchOrder::Unwatch(watch) => Order::Unwatch { watch },
+                    WatchOrder::Unwatch(watch) => (Order::Unwatch { watch }, Bytes::new()),
+                    WatchOrder::Unhook(hook) => (Order::Unhook { hook }, Bytes::new()),
+                    WatchOrder::Hook(number, hook) => {
+                        let sealed = key.and_then(|key| (hook.sealed)(key)).filter(|sealed| sealed.len() <= PAYLOAD_BYTES_MAX);
+                        if sealed.is_none() {
+                            tracing::warn!(?hook, "its compiled form is not kept here, or is larger than 16 MiB: it cannot look for motion");
+                        }
+                        (Order::Hook { hook: number, spec: hook.spec.clone() }, sealed.unwrap_or_default())
+                    }
                 }));
-                (orders, look_at.into_iter().chain(watch_at).min())
+                (orders, look_at.into_iter().chain(watch_at).chain(fetch_at).min())
             }
             None => (Vec::new(), None),
         }
+    }
+
+    fn hook_of(&self, stream: &Id) -> Option<Arc<MotionHook>> {
+        self.hooks.get()?.of(stream)
+    }
+
+    /// Whether a worker has to run hooks for what is wanted now.
+    pub(crate) fn needs_hooks(&self) -> bool {
+        self.hooks.get().is_some_and(|hooks| self.watches().streams().any(|stream| hooks.of(stream).is_some()))
     }
 
     /// Something is wanted, or wanted no more.
@@ -324,6 +464,7 @@ struct At<'a> {
     addresses: &'a Addresses,
     app: &'a str,
     jobs: &'a JobKey,
+    marks: &'a Mutex<Marks>,
 }
 
 impl Places for At<'_> {
@@ -334,6 +475,10 @@ impl Places for At<'_> {
     fn push(&self, rendition: &Id) -> SecretUrl {
         let (at, token) = (reachable(self.addresses.rtmp), self.jobs.token(rendition));
         SecretUrl::new(format!("rtmp://{at}/{}/{rendition}?{JOB_PARAM}={}", self.app, token.expose()))
+    }
+
+    fn marks(&self, stream: &Id, now: Instant) -> Spoken {
+        self.marks.lock().unwrap_or_else(PoisonError::into_inner).spoken(stream, now)
     }
 }
 

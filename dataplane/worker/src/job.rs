@@ -9,6 +9,7 @@
 //! Invariants: no queue grows past its bound; a rendition that cannot be sent loses frames up to a keyframe and holds nothing up; a job that
 //! falls behind ends its highest rendition.
 mod encoder;
+mod marking;
 mod meeting;
 mod pace;
 mod pipeline;
@@ -25,6 +26,8 @@ use std::sync::atomic::{AtomicBool, Ordering};
 
 use crate::protocol::{NAME_CHARS_MAX, RENDITIONS_MAX, Rendition, SecretUrl, Why};
 use crate::reporter::Reporter;
+use marking::Marking;
+pub(crate) use marking::Said;
 use pipeline::{Pipeline, Role};
 use running::Running;
 pub(crate) use shared::Jobs;
@@ -41,6 +44,7 @@ pub(crate) struct Job {
     renditions: Vec<(Rendition, Arc<Running>)>,
     /// Tells the job's pipeline that nobody needs it.
     pipeline: Option<Arc<AtomicBool>>,
+    marking: Marking,
 }
 
 impl Job {
@@ -49,13 +53,17 @@ impl Job {
         id: u64,
         source: SecretUrl,
         renditions: Vec<Rendition>,
-        reporter: Reporter,
-        jobs: &Jobs,
+        marks: Said,
+        (reporter, jobs): (Reporter, &Jobs),
     ) -> Self {
         tracing::info!(job = id, renditions = renditions.len(), "job starts");
         let shared = Arc::new(Shared::new(id, source, reporter));
         jobs.add(&shared);
-        let mut job = Self { shared, renditions: Vec::new(), pipeline: None };
+        let marking = Marking::new(&marks.fonts);
+        let mut job = Self { shared, renditions: Vec::new(), pipeline: None, marking };
+        if !marks.is_empty() {
+            job.mark(marks);
+        }
         job.set(renditions);
         job
     }
@@ -103,6 +111,11 @@ impl Job {
             self.pipeline = Some(unneeded);
         }
         Ok(())
+    }
+
+    /// What is drawn over its renditions from now on.
+    pub(crate) fn mark(&mut self, marks: Said) {
+        self.marking.say(&self.shared, marks);
     }
 
     /// Ends the job.

@@ -2,7 +2,7 @@
 //!
 //! Reading order: [`protocol`] (what node and worker say to each other; the only part without the feature `codecs`), [`transcode`] (tags of a
 //! stream become tags of its renditions, sans-IO) with `h264` and `codec` below it, `job` (the same by threads, from socket to socket),
-//! `snapshot`, [`motion`] (what moves in a picture, sans-IO) and `watch` (the same of a stream), [`run`] (the process), `sandbox` (what keeps it in).
+//! [`mark`] (what is drawn over renditions), `snapshot`, `sprite` (small pictures of a recording), [`motion`] (what moves in a picture, sans-IO) and `watch` (the same of a stream), [`eyes`] (motion hooks), [`run`] (the process), `sandbox` (what keeps it in).
 //!
 //! Invariants: what a stream sends never panics, and makes nothing grow past a maximum; an address, which holds a token, is never printed; a
 //! frame that cannot be decoded costs its GOP, a rendition that cannot be made costs itself, and neither costs another.
@@ -16,9 +16,13 @@ mod capacity;
 #[cfg(feature = "codecs")]
 mod codec;
 #[cfg(feature = "codecs")]
+pub mod eyes;
+#[cfg(feature = "codecs")]
 mod h264;
 #[cfg(feature = "codecs")]
 mod job;
+#[cfg(feature = "codecs")]
+pub mod mark;
 #[cfg(feature = "codecs")]
 pub mod motion;
 #[cfg(feature = "codecs")]
@@ -36,6 +40,8 @@ mod sandbox;
 #[cfg(feature = "codecs")]
 mod snapshot;
 #[cfg(feature = "codecs")]
+mod sprite;
+#[cfg(feature = "codecs")]
 pub mod transcode;
 #[cfg(feature = "codecs")]
 mod watch;
@@ -43,4 +49,4 @@ mod watch;
 #[cfg(feature = "codecs")]
 pub use picture::{Colour, Picture};
 #[cfg(feature = "codecs")]
-pub use run::{RunError, run, serve};
+pub use run::{RunError, run, run_with_hooks, serve};

@@ -17,6 +17,7 @@
 mod background;
 mod compare;
 mod event;
+pub(crate) mod hooked;
 mod luma;
 mod regions;
 #[cfg(test)]

@@ -92,6 +92,38 @@ impl Picture {
     }
 }
 
+impl Picture {
+    /// Puts a smaller picture at an even place; `false` where it does not fit there.
+    pub(crate) fn put(&mut self, (left, top): (u32, u32), other: &Self) -> bool {
+        let fits = left.checked_add(other.width).is_some_and(|right| right <= self.width)
+            && top.checked_add(other.height).is_some_and(|bottom| bottom <= self.height);
+        if !fits || !left.is_multiple_of(2) || !top.is_multiple_of(2) {
+            return false;
+        }
+        let planes = self.planes_mut().into_iter().zip(other.planes());
+        for (n, ((plane, stride), (from, (across, _)))) in planes.enumerate() {
+            let halves = if n == 0 { 1 } else { 2 };
+            let (left, top) = (left as usize / halves, top as usize / halves);
+            for (row, from) in plane.chunks_exact_mut(stride).skip(top).zip(from.chunks_exact(across)) {
+                if let Some(row) = row.get_mut(left..left + across) {
+                    row.copy_from_slice(from);
+                }
+            }
+        }
+        true
+    }
+
+    /// The three planes, to be drawn over, with samples across of each.
+    pub(crate) fn planes_mut(&mut self) -> [(&mut [u8], usize); 3] {
+        let mut rest = self.samples.as_mut_slice();
+        plane_sizes(self.width, self.height).map(|(across, down)| {
+            let (plane, after) = std::mem::take(&mut rest).split_at_mut_checked(across * down).unwrap_or_default();
+            rest = after;
+            (plane, across)
+        })
+    }
+}
+
 impl std::fmt::Debug for Picture {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         write!(f, "Picture({}x{})", self.width, self.height)

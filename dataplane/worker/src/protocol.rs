@@ -5,6 +5,8 @@
 //! word that is not known becomes `Unknown` and costs no more than itself. Addresses hold tokens, so they are [`SecretUrl`]s.
 mod capacity;
 mod frame;
+mod hook;
+mod marks;
 mod motion;
 mod secret_url;
 #[cfg(test)]
@@ -12,6 +14,8 @@ mod tests;
 
 pub use capacity::{Capacity, macroblocks};
 pub use frame::{FrameError, HEADER_BYTES_MAX, Message, PAYLOAD_BYTES_MAX, Reader, encode};
+pub use hook::{HookKey, HookSpec, HookTally, HookUse};
+pub use marks::{Image, Marks, Text};
 pub use motion::{Change, MotionSettings, Region, WhyEnded};
 pub use secret_url::SecretUrl;
 
@@ -24,6 +28,8 @@ pub const PROTOCOL: u32 = 1;
 pub const RENDITIONS_MAX: usize = 8;
 /// Characters of a rendition's name.
 pub const NAME_CHARS_MAX: usize = 32;
+/// Tiles of one sprite.
+pub const TILES_MAX: usize = 64;
 /// JPEG quality where a [`Order::Snapshot`] says none.
 pub const QUALITY: u8 = 80;
 /// Largest picture that is decoded, pixels across and down.
@@ -45,6 +51,9 @@ pub enum Order {
         source: SecretUrl,
         /// What to make.
         renditions: Vec<Rendition>,
+        /// What is drawn over them from the first picture on. The payload is the image's file, where there is an image.
+        #[serde(default)]
+        marks: Marks,
     },
     /// The new whole set of a job's renditions: those of the same name, size, rate and address go on untouched.
     Renditions {
@@ -52,6 +61,13 @@ pub enum Order {
         job: u64,
         /// What to make from now on.
         renditions: Vec<Rendition>,
+    },
+    /// What is drawn over a job's renditions from now on, instead of what was before: [`Report::Marked`] answers. The payload is as at [`Order::Start`].
+    Marks {
+        /// The job.
+        job: u64,
+        /// What to draw.
+        marks: Marks,
     },
     /// End a job at once. [`Report::Ended`] of the job follows.
     Stop {
@@ -71,6 +87,20 @@ pub enum Order {
         #[serde(default = "quality")]
         quality: u8,
     },
+    /// Make one picture of keyframes of H.264, in rows, each as small as its tile. The payload is what [`Tile`]s say, one behind the other.
+    /// [`Report::Sprite`] answers; one is made at a time.
+    Sprite {
+        /// The number of the request, which the answer repeats.
+        request: u64,
+        /// Tiles of a row.
+        columns: u32,
+        /// The box that each tile is fitted into, pixels.
+        tile_width_max: u32,
+        /// See `tile_width_max`.
+        tile_height_max: u32,
+        /// The keyframes, in order.
+        tiles: Vec<Tile>,
+    },
     /// Look for motion in a stream. The number is new with each; the watch stands until [`Order::Unwatch`], or until [`Report::WatchEnded`].
     Watch {
         /// The number of the watch, which reports repeat.
@@ -79,11 +109,31 @@ pub enum Order {
         source: SecretUrl,
         /// What is looked for.
         motion: MotionSettings,
+        /// The hook that looks in place of the built-in detector.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        hook: Option<HookUse>,
     },
     /// End a watch at once, without a word.
     Unwatch {
         /// The watch.
         watch: u64,
+    },
+    /// What the modules of hooks are authenticated with: before the first of them.
+    HookKey {
+        /// Of this worker alone.
+        key: HookKey,
+    },
+    /// Make a motion hook ready: the payload is its compiled module. The number is new with each.
+    Hook {
+        /// The number of the hook, which watches name.
+        hook: u64,
+        /// What it is.
+        spec: HookSpec,
+    },
+    /// No watch that comes names this hook.
+    Unhook {
+        /// The hook.
+        hook: u64,
     },
     /// A newer order than this version knows.
     #[serde(other)]
@@ -107,6 +157,15 @@ pub struct Rendition {
     pub height_max: u32,
     /// Bit rate of the video.
     pub video_kbit_s: u32,
+}
+
+/// One keyframe of an [`Order::Sprite`]: how many bytes of the payload its record (`avcC`) has, and its frame behind that, NAL units with lengths.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize, Deserialize)]
+pub struct Tile {
+    /// Of the record.
+    pub record_bytes: u32,
+    /// Of the frame.
+    pub frame_bytes: u32,
 }
 
 /// What the worker tells the node.
@@ -137,6 +196,17 @@ pub enum Report {
         width: u32,
         /// See `width`.
         height: u32,
+    },
+    /// The marks of a job are drawn, as far as they can be. Said where a job begins with some, and after each [`Order::Marks`].
+    Marked {
+        /// The job.
+        job: u64,
+        /// Characters of the text that no font has, the first of them.
+        #[serde(default, skip_serializing_if = "String::is_empty")]
+        lacking: String,
+        /// Why there is no image, for people.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        error: Option<String>,
     },
     /// A rendition is over, or the whole job where none is named.
     Ended {
@@ -169,6 +239,20 @@ pub enum Report {
         /// The reason in one word.
         why: Why,
         /// For people, without secrets.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        error: Option<String>,
+    },
+    /// What a [`Order::Sprite`] came to; the payload is the JPEG. Empty: there is none.
+    Sprite {
+        /// The request.
+        request: u64,
+        /// Pixels of a tile.
+        tile_width: u32,
+        /// See `tile_width`.
+        tile_height: u32,
+        /// Tiles that show a picture; the others are grey.
+        drawn: u32,
+        /// Why there is none, for people.
         #[serde(default, skip_serializing_if = "Option::is_none")]
         error: Option<String>,
     },
@@ -212,6 +296,13 @@ pub enum Report {
         /// Frames that could not be decoded, since the start.
         #[serde(default)]
         frames_lost: u64,
+    },
+    /// What calls of a watch's hook came to since this was told last.
+    Hooked {
+        /// The watch.
+        watch: u64,
+        /// The calls.
+        tally: HookTally,
     },
     /// A watch is over.
     WatchEnded {

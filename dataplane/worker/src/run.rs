@@ -1,13 +1,22 @@
 //! The worker's process: orders in, jobs, reports out. Before it: the binary's subcommand; after it: [`crate::job`] and [`crate::snapshot`].
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::io::{self, Read, Write};
+use std::sync::Arc;
+
+use bytes::Bytes;
 
 use crate::capacity;
-use crate::job::{Job, Jobs};
-use crate::protocol::{FrameError, Order, PROTOCOL, Reader, Report, Sandbox, Why};
+use crate::eyes::{Eyes, Seeing, Sight};
+use crate::job::{Job, Jobs, Said};
+use crate::mark::Fonts;
+use crate::motion::hooked::Hooked;
+use crate::protocol::{
+    FrameError, HookKey, HookSpec, HookUse, MotionSettings, Order, PROTOCOL, Reader, Report, Sandbox, SecretUrl, Why,
+};
 use crate::reporter::Reporter;
-use crate::sandbox;
+use crate::sandbox::{self, Code};
 use crate::snapshot::{Request, Snapshots, Taken};
+use crate::sprite::{Sprite, Sprites};
 use crate::watch::Watch;
 
 const READ_BYTES: usize = 16 << 10;
@@ -15,6 +24,9 @@ const READ_BYTES: usize = 16 << 10;
 const JOBS_MAX: usize = 64;
 /// Streams in which motion is looked for at the same time.
 const WATCHES_MAX: usize = 128;
+
+/// Hooks that are ready at the same time.
+const HOOKS_MAX: usize = 64;
 
 /// Why a worker ends before its node says so.
 #[derive(Debug, thiserror::Error)]
@@ -28,22 +40,52 @@ pub enum RunError {
     Frame(#[from] FrameError),
 }
 
-/// The worker's process: limits itself, then takes orders until its input ends. The kernel ends it with the *thread* that started it
+/// The worker's process: limits itself, then takes orders until its input ends; text is drawn with these fonts, whose files are open. The kernel ends it with the *thread* that started it
 /// (`PR_SET_PDEATHSIG`), so that has to be one that lives as long as the node.
 ///
 /// # Errors
 /// See [`RunError`]. When this returns, the process is to end: threads may still be at work.
-pub fn run(input: impl Read, output: impl Write + Send + 'static) -> Result<(), RunError> {
+pub fn run(input: impl Read, output: impl Write + Send + 'static, fonts: Fonts) -> Result<(), RunError> {
     // Before there is any other thread: what is set for a thread holds for those that it starts.
-    let sandbox = sandbox::enter();
-    serve(input, output, sandbox)
+    let sandbox = sandbox::enter(Code::Own);
+    serve(input, output, sandbox, fonts)
+}
+
+/// The same for a worker that runs motion hooks: it may run code that it was not started with, which no other worker may. `eyes` is called
+/// when the limits are in force.
+///
+/// # Errors
+/// See [`RunError`].
+pub fn run_with_hooks(
+    input: impl Read,
+    output: impl Write + Send + 'static,
+    fonts: Fonts,
+    eyes: impl FnOnce() -> Option<Arc<dyn Eyes>>,
+) -> Result<(), RunError> {
+    let sandbox = sandbox::enter(Code::OfHooks);
+    serve_with(input, output, sandbox, fonts, Seeing(eyes()))
 }
 
 /// Takes orders until the input ends, without limits on the process: for tests.
 ///
 /// # Errors
 /// See [`RunError`].
-pub fn serve(mut input: impl Read, output: impl Write + Send + 'static, sandbox: Sandbox) -> Result<(), RunError> {
+pub fn serve(
+    input: impl Read,
+    output: impl Write + Send + 'static,
+    sandbox: Sandbox,
+    fonts: Fonts,
+) -> Result<(), RunError> {
+    serve_with(input, output, sandbox, fonts, Seeing::default())
+}
+
+fn serve_with(
+    mut input: impl Read,
+    output: impl Write + Send + 'static,
+    sandbox: Sandbox,
+    fonts: Fonts,
+    seeing: Seeing,
+) -> Result<(), RunError> {
     let reporter = Reporter::start(output)?;
     let capacity = capacity::measure();
     let version = env!("CARGO_PKG_VERSION").to_owned();
@@ -51,10 +93,16 @@ pub fn serve(mut input: impl Read, output: impl Write + Send + 'static, sandbox:
     reporter.tell(Report::Ready { protocol: PROTOCOL, version, capacity, sandbox });
     let mut worker = Worker {
         snapshots: Snapshots::new(reporter.clone()),
+        sprites: Sprites::new(reporter.clone()),
         reporter,
         jobs: HashMap::new(),
         decoded: Jobs::default(),
         watches: HashMap::new(),
+        fonts,
+        seeing,
+        hook_key: None,
+        hooks: HashMap::new(),
+        hooked: HashSet::new(),
     };
     let (mut reader, mut buffer) = (Reader::new(), vec![0; READ_BYTES]);
     loop {
@@ -67,7 +115,7 @@ pub fn serve(mut input: impl Read, output: impl Write + Send + 'static, sandbox:
         reader.push(buffer.get(..length).unwrap_or_default());
         loop {
             match reader.poll::<Order>() {
-                Ok(Some(message)) => worker.obey(message.header),
+                Ok(Some(message)) => worker.obey(message.header, message.payload),
                 Ok(None) => break,
                 Err(error @ FrameError::Json(_)) => tracing::warn!(%error, "an order that is not understood"),
                 Err(error) => return Err(error.into()),
@@ -82,29 +130,66 @@ struct Worker {
     reporter: Reporter,
     jobs: HashMap<u64, Job>,
     snapshots: Snapshots,
+    sprites: Sprites,
     /// What jobs have decoded.
     decoded: Jobs,
     watches: HashMap<u64, Watch>,
+    fonts: Fonts,
+    /// What runs hooks.
+    seeing: Seeing,
+    hook_key: Option<HookKey>,
+    /// Hooks that are ready, and why others are not.
+    hooks: HashMap<u64, Result<Arc<dyn Sight>, String>>,
+    /// Watches that hooks look for.
+    hooked: HashSet<u64>,
 }
 
 impl Worker {
-    fn obey(&mut self, order: Order) {
+    /// Gives jobs, watches and hooks the room that they need, and this much more.
+    fn make_room(&self, jobs: usize, watches: usize, hooked: usize) {
+        sandbox::make_room(self.jobs.len() + jobs, self.watches.len() + watches, self.hooked.len() + hooked);
+    }
+
+    /// Makes a hook ready.
+    fn load(&self, spec: &HookSpec, sealed: &Bytes) -> Result<Arc<dyn Sight>, String> {
+        let Some(eyes) = &self.seeing.0 else { return Err("this worker runs no hooks".to_owned()) };
+        let Some(key) = &self.hook_key else { return Err("the worker has no key for hooks".to_owned()) };
+        eyes.load(key, spec, sealed)
+    }
+
+    /// What looks for motion in a stream in place of the built-in detector.
+    fn look_by(&self, of: HookUse, motion: MotionSettings) -> Result<Hooked, String> {
+        let sight = self.hooks.get(&of.hook).cloned();
+        let sight = sight.unwrap_or_else(|| Err("the worker was given no such hook".to_owned()))?;
+        Ok(Hooked::new(sight, of, motion))
+    }
+
+    fn obey(&mut self, order: Order, payload: Bytes) {
         self.jobs.retain(|_, job| !job.is_over());
         self.watches.retain(|_, watch| !watch.is_over());
+        let watches = &self.watches;
+        self.hooked.retain(|watch| watches.contains_key(watch));
         match order {
-            Order::Start { job, source, renditions } => {
+            Order::Start { job, source, renditions, marks } => {
                 if self.jobs.contains_key(&job) || self.jobs.len() >= JOBS_MAX {
                     let error = Some("a job of this number stands, or there are too many".to_owned());
                     return self.reporter.tell(Report::Ended { job, rendition: None, why: Why::BadOrder, error });
                 }
-                sandbox::make_room(self.jobs.len() + 1, self.watches.len());
-                let running = Job::start(job, source, renditions, self.reporter.clone(), &self.decoded);
+                self.make_room(1, 0, 0);
+                let marks = Said { fonts: self.fonts.clone(), marks, file: payload };
+                let with = (self.reporter.clone(), &self.decoded);
+                let running = Job::start(job, source, renditions, marks, with);
                 self.jobs.insert(job, running);
             }
             // A job that is over has told so; the order was on its way.
             Order::Renditions { job, renditions } => {
                 if let Some(running) = self.jobs.get_mut(&job) {
                     running.set(renditions);
+                }
+            }
+            Order::Marks { job, marks } => {
+                if let Some(running) = self.jobs.get_mut(&job) {
+                    running.mark(Said { fonts: self.fonts.clone(), marks, file: payload });
                 }
             }
             Order::Stop { job } => {
@@ -118,22 +203,48 @@ impl Worker {
                 let running = running.map(|(picture, colour, pts_ms)| Taken { picture, colour, pts_ms });
                 self.snapshots.ask(source, Request { id: request, width_max, quality }, running);
             }
-            Order::Watch { watch, source, motion } => {
-                if self.watches.contains_key(&watch) || self.watches.len() >= WATCHES_MAX {
-                    let error = Some("a watch of this number stands, or there are too many".to_owned());
-                    return self.reporter.tell(Report::WatchEnded { watch, why: Why::BadOrder, error });
-                }
-                sandbox::make_room(self.jobs.len(), self.watches.len() + 1);
-                match Watch::start(watch, source, motion, self.reporter.clone(), self.decoded.clone()) {
-                    Ok(running) => drop(self.watches.insert(watch, running)),
-                    Err(error) => {
-                        let error = Some(format!("no thread: {error}"));
-                        self.reporter.tell(Report::WatchEnded { watch, why: Why::Failed, error });
-                    }
-                }
+            Order::Sprite { request, columns, tile_width_max, tile_height_max, tiles } => {
+                let sprite = Sprite { request, columns, within: (tile_width_max, tile_height_max), tiles, payload };
+                self.sprites.ask(sprite);
             }
+            Order::Watch { watch, source, motion, hook } => self.watch(watch, source, motion, hook),
             Order::Unwatch { watch } => drop(self.watches.remove(&watch)),
+            Order::HookKey { key } => self.hook_key = Some(key),
+            Order::Hook { hook, spec } => {
+                if self.hooks.len() >= HOOKS_MAX {
+                    return tracing::warn!(hook = spec.name, "too many hooks");
+                }
+                self.make_room(0, 0, 1);
+                let loaded = self.load(&spec, &payload);
+                if let Err(error) = &loaded {
+                    tracing::warn!(hook = spec.name, version = spec.version, error, "a motion hook cannot be used");
+                }
+                self.hooks.insert(hook, loaded);
+            }
+            Order::Unhook { hook } => drop(self.hooks.remove(&hook)),
             Order::Unknown => tracing::warn!("an order of a newer version"),
+        }
+    }
+
+    fn watch(&mut self, watch: u64, source: SecretUrl, motion: MotionSettings, hook: Option<HookUse>) {
+        let refuse = |why, error: String| {
+            self.reporter.tell(Report::WatchEnded { watch, why, error: Some(error) });
+        };
+        if self.watches.contains_key(&watch) || self.watches.len() >= WATCHES_MAX {
+            return refuse(Why::BadOrder, "a watch of this number stands, or there are too many".to_owned());
+        }
+        let hooked = match hook.map(|hook| self.look_by(hook, motion)).transpose() {
+            Ok(hooked) => hooked,
+            Err(error) => return refuse(Why::Failed, error),
+        };
+        self.make_room(0, 1, usize::from(hooked.is_some()));
+        let is_hooked = hooked.is_some();
+        match Watch::start(watch, source, motion, self.reporter.clone(), self.decoded.clone(), hooked) {
+            Ok(running) => {
+                self.watches.insert(watch, running);
+                self.hooked.extend(is_hooked.then_some(watch));
+            }
+            Err(error) => refuse(Why::Failed, format!("no thread: {error}")),
         }
     }
 }

@@ -26,32 +26,54 @@ const ADDRESS_SPACE_BYTES_JOB: u64 = 2 << 30;
 /// And each stream in which motion is looked for: one thread, one decoder, some pictures.
 const ADDRESS_SPACE_BYTES_WATCH: u64 = 512 << 20;
 const ADDRESS_SPACE_BYTES_MAX: u64 = 128 << 30;
+/// And each hook, or stream that a hook looks at: two memories of 4 GiB with what is around them, of which 16 MiB can be used. What can be written is
+/// limited besides, so this is no room for data.
+const ADDRESS_SPACE_BYTES_HOOK: u64 = 10 << 30;
+/// Of that, what can be written: the memories, tables and code of an instance.
+const DATA_BYTES_HOOK: u64 = 64 << 20;
+/// Hooks and streams that they look at.
+const HOOKS_MAX: u64 = 192;
+const ADDRESS_SPACE_WITH_HOOKS_MAX: u64 = ADDRESS_SPACE_BYTES_MAX + HOOKS_MAX * ADDRESS_SPACE_BYTES_HOOK;
 /// Sockets, mostly.
 const FILES_MAX: u64 = 1024;
 
 static ENTERED: AtomicBool = AtomicBool::new(false);
 
+/// Which code the process may run.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) enum Code {
+    /// What it was started with.
+    Own,
+    /// That of hooks besides.
+    OfHooks,
+}
+
 /// Limits this process, and says what is in force. To be called before there is a second thread.
-pub(crate) fn enter() -> Sandbox {
+pub(crate) fn enter(code: Code) -> Sandbox {
     // Dies with the node, whatever it does at that moment.
     warn("dying with the node", &set_parent_process_death_signal(Some(Signal::KILL)));
     warn("a lower priority", &nice(NICE));
-    let limits = warn("limits", &limit());
+    let limits = warn("limits", &limit(code));
     ENTERED.store(limits, Ordering::Relaxed);
     let files = no_files();
     let landlock = warn("landlock", &files) && files.unwrap_or_default();
     // The filters set it as well; a kernel without them has it all the same.
     let no_new_privs = warn("no new privileges", &rustix::thread::set_no_new_privs(true));
-    let seccomp = warn("seccomp", &filter());
+    let seccomp = warn("seccomp", &filter(code));
     Sandbox { no_new_privs, seccomp, landlock, limits }
 }
 
-/// Gives so many jobs and watches the address space that they may need.
-pub(crate) fn make_room(jobs: usize, watches: usize) {
+/// Gives so many jobs, watches and hooks (or streams that they look at) the address space that they may need.
+pub(crate) fn make_room(jobs: usize, watches: usize, hooks: usize) {
     if ENTERED.load(Ordering::Relaxed) {
-        let (jobs, watches) = (jobs as u64, watches as u64);
-        let bytes = ADDRESS_SPACE_BYTES + ADDRESS_SPACE_BYTES_JOB * jobs + ADDRESS_SPACE_BYTES_WATCH * watches;
-        warn("room for a job", &set(Resource::As, bytes.min(ADDRESS_SPACE_BYTES_MAX), ADDRESS_SPACE_BYTES_MAX));
+        let (jobs, watches, hooks) = (jobs as u64, watches as u64, (hooks as u64).min(HOOKS_MAX));
+        let own = ADDRESS_SPACE_BYTES + ADDRESS_SPACE_BYTES_JOB * jobs + ADDRESS_SPACE_BYTES_WATCH * watches;
+        let own = own.min(ADDRESS_SPACE_BYTES_MAX);
+        warn(
+            "room for a job",
+            &set(Resource::As, own + ADDRESS_SPACE_BYTES_HOOK * hooks, ADDRESS_SPACE_WITH_HOOKS_MAX),
+        );
+        warn("room for a job", &set(Resource::Data, own + DATA_BYTES_HOOK * hooks, ADDRESS_SPACE_WITH_HOOKS_MAX));
     }
 }
 
@@ -63,8 +85,10 @@ fn warn<E: std::fmt::Display>(what: &str, done: &Result<impl Sized, E>) -> bool 
     done.is_ok()
 }
 
-fn limit() -> io::Result<()> {
-    set(Resource::As, ADDRESS_SPACE_BYTES, ADDRESS_SPACE_BYTES_MAX)?;
+fn limit(code: Code) -> io::Result<()> {
+    let most = if code == Code::OfHooks { ADDRESS_SPACE_WITH_HOOKS_MAX } else { ADDRESS_SPACE_BYTES_MAX };
+    set(Resource::As, ADDRESS_SPACE_BYTES, most)?;
+    set(Resource::Data, ADDRESS_SPACE_BYTES, most)?;
     set(Resource::Nofile, FILES_MAX, FILES_MAX)?;
     set(Resource::Core, 0, 0)
 }
@@ -86,16 +110,30 @@ fn no_files() -> Result<bool, RulesetError> {
 
 type Rules = BTreeMap<i64, Vec<Rule>>;
 
-fn filter() -> Result<(), Box<dyn std::error::Error>> {
+fn filter(code: Code) -> Result<(), Box<dyn std::error::Error>> {
     let arch = std::env::consts::ARCH.try_into()?;
     let install = |rules: Rules, action: SeccompAction| -> Result<(), Box<dyn std::error::Error>> {
         let filter: BpfProgram = SeccompFilter::new(rules, SeccompAction::Allow, action, arch)?.try_into()?;
         Ok(apply_filter(&filter)?)
     };
     install(refused()?, SeccompAction::Errno(libc::EPERM as u32))?;
-    // The C library asks for it first, and then for `clone`, whose flags can be looked at.
-    install(BTreeMap::from([(libc::SYS_clone3, Vec::new())]), SeccompAction::Errno(libc::ENOSYS as u32))?;
+    // The C library asks for it first, and then for `clone`, whose flags can be looked at. Hooks' memories begin as a copy where there are no files in memory.
+    let absent = [libc::SYS_clone3, libc::SYS_memfd_create].map(|call| (call, Vec::new()));
+    install(BTreeMap::from(absent), SeccompAction::Errno(libc::ENOSYS as u32))?;
+    if code == Code::Own {
+        install(no_new_code()?, SeccompAction::Errno(libc::EPERM as u32))?;
+    }
     install(hostile()?, SeccompAction::KillProcess)
+}
+
+/// Nothing that was written becomes code.
+fn no_new_code() -> Result<Rules, Box<dyn std::error::Error>> {
+    let executable = || -> Result<Vec<Rule>, seccompiler::BackendError> {
+        let exec = libc::PROT_EXEC as u64;
+        Ok(vec![Rule::new(vec![Condition::new(2, Length::Dword, Op::MaskedEq(exec), exec)?])?])
+    };
+    let calls = [libc::SYS_mmap, libc::SYS_mprotect, libc::SYS_pkey_mprotect];
+    calls.into_iter().map(|call| Ok((call, executable()?))).collect()
 }
 
 /// What no worker does: who does it is not the worker any more.
@@ -154,7 +192,6 @@ fn refused() -> Result<Rules, Box<dyn std::error::Error>> {
         libc::SYS_bind,
         libc::SYS_listen,
         libc::SYS_io_uring_setup,
-        libc::SYS_memfd_create,
     ];
     #[cfg(target_arch = "x86_64")]
     calls.extend([
@@ -192,13 +229,30 @@ mod tests {
 
     const INSIDE: &str = "MILLSTREAM_SANDBOX_TEST";
 
+    /// Whether the kernel gives memory of this kind, and lets it become that.
+    #[allow(unsafe_code, reason = "memory that nothing refers to")]
+    fn is_mapped(bytes: usize, protection: i32, then: Option<i32>) -> bool {
+        let flags = libc::MAP_PRIVATE | libc::MAP_ANONYMOUS;
+        // SAFETY: a new mapping, which nothing reads or writes and which is given back.
+        unsafe {
+            let at = libc::mmap(std::ptr::null_mut(), bytes, protection, flags, -1, 0);
+            if at == libc::MAP_FAILED {
+                return false;
+            }
+            let is_so = then.is_none_or(|then| libc::mprotect(at, bytes, then) == 0);
+            libc::munmap(at, bytes);
+            is_so
+        }
+    }
+
     /// What a process in the sandbox can do and what not; the last thing that it tries ends it.
     #[test]
     #[ignore = "run by a_process_is_kept_in"]
     fn inside() {
         let Ok(last) = std::env::var(INSIDE) else { return };
-        let sandbox = super::enter();
-        super::make_room(3, 2);
+        let hooks = last == "hooks";
+        let sandbox = super::enter(if hooks { super::Code::OfHooks } else { super::Code::Own });
+        super::make_room(3, 2, 1);
         assert!(sandbox.no_new_privs && sandbox.seccomp && sandbox.limits, "{sandbox:?}");
         std::thread::spawn(|| vec![1_u8; 300 << 20].iter().map(|byte| u64::from(*byte)).sum::<u64>()).join().unwrap();
         let port = std::env::var("PORT").unwrap();
@@ -206,6 +260,11 @@ mod tests {
         assert!(std::net::TcpListener::bind("127.0.0.1:0").is_err());
         assert!(std::fs::write("/tmp/millstream-sandbox", b"x").is_err());
         assert_eq!(std::fs::read("/etc/hostname").is_err(), sandbox.landlock);
+        // What can be reserved is more than what can be written.
+        let (read, exec) = (libc::PROT_READ, libc::PROT_EXEC);
+        assert!(is_mapped(9 << 30, libc::PROT_NONE, None) == hooks && !is_mapped(64 << 30, read, None));
+        assert!(!is_mapped(12 << 30, read | libc::PROT_WRITE, None));
+        assert_eq!([is_mapped(4096, read | exec, None), is_mapped(4096, read, Some(read | exec))], [hooks; 2]);
         println!("all as it should be");
         match last.as_str() {
             "exec" => drop(Command::new("/bin/true").spawn()),
@@ -219,7 +278,9 @@ mod tests {
     fn a_process_is_kept_in() {
         let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
         let port = listener.local_addr().unwrap().port().to_string();
-        for (last, signal) in [("exec", Some(libc::SIGSYS)), ("abort", Some(libc::SIGABRT)), ("nothing", None)] {
+        for (last, signal) in
+            [("exec", Some(libc::SIGSYS)), ("abort", Some(libc::SIGABRT)), ("nothing", None), ("hooks", None)]
+        {
             let mut child = Command::new(std::env::current_exe().unwrap());
             child
                 .args(["sandbox::tests::inside", "--exact", "--ignored", "--nocapture"])

@@ -16,6 +16,7 @@ use bytes::Bytes;
 
 use crate::codec::jpeg::jpeg;
 use crate::job::Jobs;
+use crate::motion::hooked::Hooked;
 use crate::motion::{Detector, Shrinker};
 use crate::net::source::{SourceConnection, SourceError, SourceTag, stream_of};
 use crate::picture::{Colour, Picture};
@@ -29,6 +30,8 @@ const LOOK_EVERY: Duration = Duration::from_millis(100);
 const RETRY: (Duration, Duration) = (Duration::from_millis(100), Duration::from_secs(2));
 /// Between two reports.
 const TOLD_EVERY: Duration = Duration::from_secs(5);
+/// Between two reports of what calls of a hook came to.
+const HOOKED_EVERY: Duration = Duration::from_secs(1);
 /// An event is over when nothing has come for its duration and so long.
 const SILENT: Duration = Duration::from_secs(2);
 
@@ -37,13 +40,14 @@ const SILENT: Duration = Duration::from_secs(2);
 pub(crate) struct Watch(Arc<AtomicBool>);
 
 impl Watch {
-    /// Starts one. `jobs`: what is decoded for renditions.
+    /// Starts one. `jobs`: what is decoded for renditions; `hooked`: what looks in place of the built-in detector.
     pub(crate) fn start(
         id: u64,
         source: SecretUrl,
         settings: MotionSettings,
         reporter: Reporter,
         jobs: Jobs,
+        hooked: Option<Hooked>,
     ) -> io::Result<Self> {
         let over = Arc::new(AtomicBool::new(false));
         let choice = if settings.keyframes_only {
@@ -61,7 +65,7 @@ impl Watch {
             over: Arc::clone(&over),
             source: Source::choosing(choice),
             shrinker: Shrinker::new(),
-            detector: Detector::new(settings),
+            looker: hooked.map_or_else(|| Looker::BuiltIn(Detector::new(settings)), Looker::Hook),
             colour: None,
             ticks: Ticks::default(),
             last_ms: None,
@@ -69,6 +73,7 @@ impl Watch {
             job_looked_at: Instant::now(),
             by_job: false,
             told: Told { at: None, pictures: 0 },
+            hooked_at: None,
         };
         thread::Builder::new().name(format!("watch {id}")).spawn(move || watching.run())?;
         Ok(Self(over))
@@ -102,6 +107,36 @@ struct Told {
     pictures: u32,
 }
 
+/// Who looks for motion.
+enum Looker {
+    BuiltIn(Detector),
+    Hook(Hooked),
+}
+
+impl Looker {
+    fn is_active(&self) -> bool {
+        match self {
+            Self::BuiltIn(detector) => detector.is_active(),
+            Self::Hook(hooked) => hooked.is_active(),
+        }
+    }
+
+    fn interrupt(&mut self) -> Option<Change> {
+        match self {
+            Self::BuiltIn(detector) => detector.interrupt(),
+            Self::Hook(hooked) => hooked.interrupt(),
+        }
+    }
+
+    /// Between two pictures, milliseconds.
+    const fn every_ms(&self, settings: &MotionSettings) -> u32 {
+        match self {
+            Self::BuiltIn(_) => settings.every_ms,
+            Self::Hook(hooked) => hooked.every_ms(),
+        }
+    }
+}
+
 struct Watching {
     id: u64,
     url: SecretUrl,
@@ -112,7 +147,7 @@ struct Watching {
     over: Arc<AtomicBool>,
     source: Source,
     shrinker: Shrinker,
-    detector: Detector,
+    looker: Looker,
     colour: Option<Colour>,
     ticks: Ticks,
     /// When the last picture that was looked at is shown, and when that was.
@@ -122,6 +157,8 @@ struct Watching {
     /// Renditions are made of the stream.
     by_job: bool,
     told: Told,
+    /// When calls of its hook were told.
+    hooked_at: Option<Instant>,
 }
 
 impl Watching {
@@ -164,7 +201,7 @@ impl Watching {
     }
 
     fn end(&mut self, why: Why, error: &WatchError) {
-        if let Some(change) = self.detector.interrupt() {
+        if let Some(change) = self.looker.interrupt() {
             self.tell(change, None);
         }
         // Nobody who waits for it to end is told anything.
@@ -224,13 +261,20 @@ impl Watching {
     }
 
     fn look(&mut self, picture: &Picture, pts_ms: i64) {
-        if !self.ticks.is_due(pts_ms, i64::from(self.settings.every_ms)) {
+        if !self.ticks.is_due(pts_ms, i64::from(self.looker.every_ms(&self.settings))) {
             return;
         }
         let Some(luma) = self.shrinker.shrink(picture) else { return };
         (self.last_ms, self.seen_at) = (Some(pts_ms), Instant::now());
         self.told.pictures += 1;
-        if let Some(change) = self.detector.push(&luma, pts_ms) {
+        let change = match &mut self.looker {
+            Looker::BuiltIn(detector) => detector.push(&luma, pts_ms),
+            Looker::Hook(hooked) => {
+                let size = (picture.width() as u32, picture.height() as u32);
+                hooked.push(&luma, pts_ms, size, Instant::now())
+            }
+        };
+        if let Some(change) = change {
             self.tell(change, Some(picture));
         }
         if self.told.at.is_none() {
@@ -241,11 +285,24 @@ impl Watching {
     /// An event of a stream that does not go on is over.
     fn silence(&mut self) {
         let patience = Duration::from_millis(self.settings.duration_ms.into()).saturating_add(SILENT);
-        if self.detector.is_active()
+        if self.looker.is_active()
             && self.seen_at.elapsed() >= patience
-            && let Some(change) = self.detector.interrupt()
+            && let Some(change) = self.looker.interrupt()
         {
             self.tell(change, None);
+        }
+    }
+
+    /// Tells what the hook's calls came to.
+    fn tell_hooked(&mut self) {
+        let Looker::Hook(hooked) = &mut self.looker else { return };
+        if self.hooked_at.is_some_and(|at| at.elapsed() < HOOKED_EVERY) {
+            return;
+        }
+        let tally = hooked.take_tally();
+        if !tally.is_empty() {
+            self.hooked_at = Some(Instant::now());
+            self.reporter.tell(Report::Hooked { watch: self.id, tally });
         }
     }
 
@@ -262,6 +319,7 @@ impl Watching {
     }
 
     fn tell_how(&mut self) {
+        self.tell_hooked();
         let since = self.told.at.map(|at| at.elapsed());
         if since.map_or(self.told.pictures == 0, |since| since < TOLD_EVERY) {
             return;

@@ -12,7 +12,7 @@ use common::node::{Node, Published};
 use common::worker::{Worker, rendition};
 use common::{clip, tool, usual_arguments, write};
 use millstream_proto::media::Track;
-use millstream_worker::protocol::{Order, Report, SecretUrl, Why};
+use millstream_worker::protocol::{Marks, Order, Report, SecretUrl, Why};
 
 const PERIOD_MS: u32 = 6_000;
 
@@ -30,7 +30,12 @@ fn until(what: &str, mut is: impl FnMut() -> bool) {
 }
 
 fn start(node: &Node, job: u64, renditions: &[(&str, (u32, u32))]) -> Order {
-    Order::Start { job, source: SecretUrl::new(node.source()), renditions: set(node, renditions) }
+    Order::Start {
+        job,
+        source: SecretUrl::new(node.source()),
+        renditions: set(node, renditions),
+        marks: Marks::default(),
+    }
 }
 
 fn set(node: &Node, renditions: &[(&str, (u32, u32))]) -> Vec<millstream_worker::protocol::Rendition> {
@@ -183,10 +188,20 @@ fn what_cannot_be_made_is_told() {
     worker.order(&start(&node, 2, &[("a", (160, 90)), ("a", (160, 90))]));
     worker.wait(|report| matches!(report, Report::Ended { job: 2, why: Why::BadOrder, .. }));
     let source = SecretUrl::new("https://127.0.0.1/x");
-    worker.order(&Order::Start { job: 3, source, renditions: set(&node, &[("x", (160, 90))]) });
+    worker.order(&Order::Start {
+        job: 3,
+        source,
+        renditions: set(&node, &[("x", (160, 90))]),
+        marks: Marks::default(),
+    });
     worker.wait(|report| matches!(report, Report::Ended { job: 3, rendition: None, why: Why::BadOrder, .. }));
     let push = [rendition("x", "rtmps://127.0.0.1/a/b", (160, 90), 100)].to_vec();
-    worker.order(&Order::Start { job: 4, source: SecretUrl::new(node.source()), renditions: push });
+    worker.order(&Order::Start {
+        job: 4,
+        source: SecretUrl::new(node.source()),
+        renditions: push,
+        marks: Marks::default(),
+    });
     worker.wait(|report| matches!(report, Report::Ended { job: 4, rendition: Some(_), why: Why::BadOrder, .. }));
 
     let deep = clip(

@@ -10,7 +10,7 @@ use std::time::{Duration, Instant};
 use common::node::Node;
 use common::worker::{Worker, rendition};
 use common::{Sent, clip, usual_arguments};
-use millstream_worker::protocol::{Change, MotionSettings, Order, Report, SecretUrl, Why, WhyEnded};
+use millstream_worker::protocol::{Change, Marks, MotionSettings, Order, Report, SecretUrl, Why, WhyEnded};
 
 const PERIOD_MS: u32 = 12_000;
 const SETTINGS: MotionSettings = MotionSettings {
@@ -34,7 +34,7 @@ fn moving(name: &str, size: (u32, u32), more: &[&str]) -> Vec<Sent> {
 }
 
 fn watch(node: &Node, watch: u64, motion: MotionSettings) -> Order {
-    Order::Watch { watch, source: SecretUrl::new(node.source()), motion }
+    Order::Watch { watch, source: SecretUrl::new(node.source()), motion, hook: None }
 }
 
 fn of_motion(report: &Report) -> Option<(u64, i64, &Change)> {
@@ -59,7 +59,9 @@ fn what_moves_is_told_with_its_picture_and_stillness_is_not() {
     let mut worker = Worker::start();
     worker.order(&watch(&node, 7, SETTINGS));
     let (report, picture) = worker.wait(starts);
-    let Some((7, now_ms, Change::Started { pts_ms, until_ms, score, regions })) = of_motion(&report) else { panic!() };
+    let Some((7, now_ms, Change::Started { pts_ms, until_ms, score, regions, .. })) = of_motion(&report) else {
+        panic!()
+    };
     assert!((5_000..6_500).contains(&place(*pts_ms)), "{report:?}");
     assert!(*until_ms > *pts_ms && (0.0..0.4).contains(score) && *score >= 0.01, "{report:?}");
     assert!((0..2_000).contains(&(now_ms - pts_ms)), "told soon: {report:?}");
@@ -97,7 +99,7 @@ fn the_decode_of_renditions_is_shared() {
     let node = Node::start(moving("moving", (640, 360), &["-bf", "3", "-g", "50"]), PERIOD_MS, 1_000);
     let mut worker = Worker::start();
     let renditions = vec![rendition("180p", &node.push("180p"), (320, 180), 200)];
-    worker.order(&Order::Start { job: 1, source: SecretUrl::new(node.source()), renditions });
+    worker.order(&Order::Start { job: 1, source: SecretUrl::new(node.source()), renditions, marks: Marks::default() });
     worker.wait(|report| matches!(report, Report::Started { .. }));
     worker.order(&watch(&node, 2, SETTINGS));
     let (report, picture) = worker.wait(starts);

@@ -71,8 +71,8 @@ impl Artifact {
         }
         // SAFETY: `deserialize` runs what the bytes say as native code, so they must come unchanged from `Component::serialize` of this
         // version of wasmtime. An `Artifact` is made in three places of this crate, each of which has the bytes from there: `compile` from
-        // the call itself, `child` from a process of this program over a pipe that only the two have, and `cache` from a file whose HMAC,
-        // under a key of this node, was checked over exactly these bytes. The fingerprint above makes sure of version, settings and processor.
+        // the call itself, `child` from a process of this program over a pipe that only the two have, and `cache` from bytes whose HMAC,
+        // under a key of this node or of one of its processes, was checked over exactly these bytes. The fingerprint above makes sure of version, settings and processor.
         unsafe { Component::deserialize(runtime.engine(), &self.code) }
             .map_err(|error| LoadError::Unusable(bounded(&format!("{error:#}"))))
     }

@@ -1,6 +1,6 @@
-//! Compiled code on disk, so that a restart compiles nothing.
+//! Compiled code on disk, so that a restart compiles nothing; and on its way to a process of this node that runs it ([`seal`], [`open`]).
 //!
-//! A file is `MAGIC`, an HMAC-SHA256 over all that follows, the length of the header (4 bytes, little-endian), the header as JSON, the code.
+//! A file, and what goes to another process, is `MAGIC`, an HMAC-SHA256 over all that follows, the length of the header (4 bytes, little-endian), the header as JSON, the code.
 //! The key is a secret of the node: who can write the directory but has not the key cannot make the server run code. A file that was
 //! changed, was made by another version or for another processor is reported and never used.
 use std::fs;
@@ -68,46 +68,28 @@ impl ArtifactCache {
             Err(error) => return Cached::Ignored(format!("{}: {error}", path.display())),
         };
         let ignored = |why: &str| Cached::Ignored(format!("{}: {why}; it is compiled anew", path.display()));
-        let Some((tag, content)) = bytes.strip_prefix(MAGIC).and_then(|rest| rest.split_at_checked(HMAC_BYTES)) else {
-            return ignored("not a file of compiled code");
+        let compiled = match open(&self.key, &bytes, fingerprint) {
+            Ok(compiled) => compiled,
+            Err(why) => return ignored(&why.to_string()),
         };
-        if self.mac(content).verify_slice(tag).is_err() {
-            return ignored("it was changed, or written under another key");
-        }
-        let Some((header, code)) = parse(content) else { return ignored("its header cannot be read") };
-        if header.fingerprint != *fingerprint {
-            return ignored("it is for another version of the engine or another processor");
-        }
         // The name of a file is not under the HMAC: one right file could lie under another's name.
-        if header.sha256 != *sha256 || header.world != world {
+        if compiled.artifact.sha256() != *sha256 || compiled.artifact.world() != world {
             return ignored("it is the code of another module");
         }
-        let artifact = Artifact::trusted(header.sha256, header.world, header.fingerprint, code.to_vec());
-        Cached::Found(Box::new(Compiled { report: header.report, artifact }))
+        Cached::Found(Box::new(compiled))
     }
 
     /// Keeps the code: written beside, then renamed (mode 0600).
     pub fn put(&self, compiled: &Compiled) -> io::Result<()> {
         static COUNT: AtomicU64 = AtomicU64::new(0);
         let artifact = &compiled.artifact;
-        let header = serde_json::to_vec(&Header {
-            fingerprint: artifact.fingerprint(),
-            sha256: artifact.sha256(),
-            world: artifact.world(),
-            report: compiled.report.clone(),
-        })?;
-        let mut content = Vec::with_capacity(4 + header.len() + artifact.size());
-        content.extend_from_slice(&(header.len() as u32).to_le_bytes());
-        content.extend_from_slice(&header);
-        content.extend_from_slice(artifact.code());
+        let bytes = seal(&self.key, compiled)?;
         let path = self.path(&artifact.sha256(), artifact.world());
         let count = COUNT.fetch_add(1, Ordering::Relaxed);
         let beside = self.dir.join(format!("{}.{count}.new", std::process::id()));
         let written =
             fs::OpenOptions::new().write(true).create_new(true).mode(0o600).open(&beside).and_then(|mut file| {
-                file.write_all(MAGIC)?;
-                file.write_all(&self.mac(&content).finalize().into_bytes())?;
-                file.write_all(&content)?;
+                file.write_all(&bytes)?;
                 fs::rename(&beside, &path)
             });
         if written.is_err() {
@@ -145,14 +127,70 @@ impl ArtifactCache {
     fn path(&self, sha256: &[u8; 32], world: World) -> PathBuf {
         self.dir.join(format!("{}-{world}.{EXTENSION}", hex(sha256)))
     }
+}
 
-    fn mac(&self, content: &[u8]) -> Hmac<Sha256> {
-        let mut block = [0; 64];
-        block[..32].copy_from_slice(&self.key);
-        let mut mac = Hmac::<Sha256>::new(&block.into());
-        mac.update(content);
-        mac
+/// Why sealed code is not taken.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
+pub enum OpenError {
+    /// Something else.
+    #[error("not a file of compiled code")]
+    Form,
+    /// Another key, or changed bytes.
+    #[error("it was changed, or written under another key")]
+    Mac,
+    /// Not as this version writes it.
+    #[error("its header cannot be read")]
+    Header,
+    /// Not for this process.
+    #[error("it is for another version of the engine or another processor")]
+    Foreign,
+}
+
+/// Compiled code as bytes that only who has the key can have made: for another process of this node.
+pub fn seal(key: &[u8; 32], compiled: &Compiled) -> io::Result<Vec<u8>> {
+    let artifact = &compiled.artifact;
+    let header = serde_json::to_vec(&Header {
+        fingerprint: artifact.fingerprint(),
+        sha256: artifact.sha256(),
+        world: artifact.world(),
+        report: compiled.report.clone(),
+    })?;
+    let content = MAGIC.len() + HMAC_BYTES;
+    let mut bytes = Vec::with_capacity(content + 4 + header.len() + artifact.size());
+    bytes.extend_from_slice(MAGIC);
+    bytes.extend_from_slice(&[0; HMAC_BYTES]);
+    bytes.extend_from_slice(&(header.len() as u32).to_le_bytes());
+    bytes.extend_from_slice(&header);
+    bytes.extend_from_slice(artifact.code());
+    let tag = mac(key, bytes.get(content..).unwrap_or_default()).finalize().into_bytes();
+    if let Some(place) = bytes.get_mut(MAGIC.len()..content) {
+        place.copy_from_slice(&tag);
     }
+    Ok(bytes)
+}
+
+/// Code that was sealed under this key, for an engine of that fingerprint ([`Runtime::fingerprint`](crate::Runtime::fingerprint)).
+///
+/// Whoever has the key can have any code run by this process: it is made by this program, and only processes of it have it.
+pub fn open(key: &[u8; 32], bytes: &[u8], fingerprint: &[u8; 32]) -> Result<Compiled, OpenError> {
+    let parts = bytes.strip_prefix(MAGIC).and_then(|rest| rest.split_at_checked(HMAC_BYTES));
+    let (tag, content) = parts.ok_or(OpenError::Form)?;
+    mac(key, content).verify_slice(tag).map_err(|_| OpenError::Mac)?;
+    let (header, code) = parse(content).ok_or(OpenError::Header)?;
+    if header.fingerprint != *fingerprint {
+        return Err(OpenError::Foreign);
+    }
+    let artifact = Artifact::trusted(header.sha256, header.world, header.fingerprint, code.to_vec());
+    Ok(Compiled { report: header.report, artifact })
+}
+
+fn mac(key: &[u8; 32], content: &[u8]) -> Hmac<Sha256> {
+    let mut block = [0; 64];
+    block[..32].copy_from_slice(key);
+    let mut mac = Hmac::<Sha256>::new(&block.into());
+    mac.update(content);
+    mac
 }
 
 fn read(path: &Path) -> io::Result<Vec<u8>> {

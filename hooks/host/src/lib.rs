@@ -43,7 +43,7 @@ pub mod wit;
 mod world;
 
 pub use artifact::{Artifact, LoadError};
-pub use cache::{ArtifactCache, Cached};
+pub use cache::{ArtifactCache, Cached, OpenError, open, seal};
 pub use call::{Called, Failure};
 pub use child::{COMMAND, compile_in_child, compiler_main};
 pub use compile::{Compiled, Report};

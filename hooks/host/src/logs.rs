@@ -99,6 +99,11 @@ impl Logs {
         self.locked(|inner| inner.dropped += 1);
     }
 
+    /// Takes a line that a version of the hook wrote in another process of this node.
+    pub fn relay(&self, name: &str, version: &str, level: Level, text: &str) {
+        self.write(Author { name, version, shadow: false }, level, text);
+    }
+
     pub(crate) fn write(&self, author: Author<'_>, level: Level, text: &str) {
         let written = self.locked(|inner| {
             if !inner.allow(Instant::now()) {

@@ -39,6 +39,7 @@ fn allow(grant: auth::Grant, request: &Request, (hook, slots): (&str, &Slots)) -
         let name = Id::new(&name).map_err(|error| format!("it renames the stream to what is no name: {error}"))?;
         granted.rename = (name != request.name).then_some(name);
     }
+    granted.record = grant.recording.filter(|_| request.action == Action::Publish);
     if !grant.labels.is_empty() {
         let pairs = grant.labels.into_iter().map(|pair| (printable(&pair.name), printable(&pair.value)));
         granted.labels = Some(pairs.collect());

@@ -30,14 +30,8 @@ struct Slice {
 impl Blame {
     /// A request from there made the hook fail.
     pub(crate) fn add(&mut self, address: IpAddr, now: Instant) {
-        self.forget(now);
-        if self.0.back().is_none_or(|last| now.saturating_duration_since(last.since) >= SLICE) {
-            self.0.push_back(Slice { since: now, failures: 0, addresses: Vec::new() });
-        }
-        while self.0.len() > SLICES {
-            self.0.pop_front();
-        }
-        let (Some(slice), address) = (self.0.back_mut(), site(address)) else { return };
+        let address = site(address);
+        let slice = self.slice(now);
         slice.failures += 1;
         if let Some((_, failures)) = slice.addresses.iter_mut().find(|(known, _)| *known == address) {
             *failures += 1;
@@ -46,6 +40,26 @@ impl Blame {
         } else if let Some(least) = slice.addresses.iter_mut().min_by_key(|(_, failures)| *failures) {
             *least = (address, least.1 + 1);
         }
+    }
+
+    /// It failed for no client's request.
+    pub(crate) fn add_nobody(&mut self, now: Instant) {
+        self.slice(now).failures += 1;
+    }
+
+    /// The slice of this moment.
+    fn slice(&mut self, now: Instant) -> &mut Slice {
+        self.forget(now);
+        let is_new = self.0.back().is_none_or(|last| now.saturating_duration_since(last.since) >= SLICE);
+        let new = || Slice { since: now, failures: 0, addresses: Vec::new() };
+        let mut last = self.0.pop_back();
+        if is_new {
+            self.0.extend(last.take());
+        }
+        while self.0.len() >= SLICES {
+            self.0.pop_front();
+        }
+        self.0.push_back_mut(last.unwrap_or_else(new))
     }
 
     /// How often it failed.

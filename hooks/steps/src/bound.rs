@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::fmt;
 use std::sync::{Arc, Mutex, PoisonError};
 
-use millstream_control_protocol::state::{Binding, Mode};
+use millstream_control_protocol::state::Binding;
 use millstream_hooks::wit::auth;
 use millstream_hooks::{Called, Hook};
 use millstream_policy::scope::Fail;
@@ -15,6 +15,8 @@ use crate::failing::Counted;
 use crate::kept::KeptGrants;
 use crate::numbers::OfVersion;
 use crate::pace::Pace;
+use crate::reach::Reach;
+pub use crate::reach::{Counts, share_of};
 
 /// Who answers: a hook, or in tests something else.
 pub trait Decider: Send + Sync {
@@ -48,17 +50,6 @@ pub fn unanswered(fail: Fail, hook: &str) -> Step {
     }
 }
 
-/// Whether a hook's answer to a request counts.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub enum Counts {
-    /// It is not asked.
-    NotAsked,
-    /// It is asked once the chain has decided, and what it says is compared.
-    Compared,
-    /// It decides.
-    Decides,
-}
-
 /// A binding in force. Shared by all shards.
 pub struct Bound {
     /// The binding's id.
@@ -67,16 +58,12 @@ pub struct Bound {
     pub hook: String,
     /// Which version of it.
     pub version: u64,
-    /// The stream that it is for; `None`: all.
-    pub stream: Option<Id>,
+    /// Its streams.
+    pub reach: Reach,
     /// Where it is asked.
     pub action: Action,
     /// Its place: lower ones are asked first, those of the same one in the order of their ids.
     pub order: u32,
-    /// How much its answers count.
-    pub mode: Mode,
-    /// With [`Mode::Canary`]: of how many streams in a hundred it decides.
-    pub canary_percent: u32,
     /// What is done where it fails.
     pub fail: Fail,
     /// `None`: its module is not here yet, so it cannot decide.
@@ -109,20 +96,13 @@ impl Bound {
             ("auth", "play") => Action::Play,
             _ => return None,
         };
-        let stream = match &binding.stream {
-            // No stream has such an id, so nobody is asked.
-            Some(stream) => Some(Id::new(stream).ok()?),
-            None => None,
-        };
-        binding.is_on().then(|| Self {
+        Reach::of(binding).map(|reach| Self {
             id: binding.id.clone(),
             hook: binding.hook.clone(),
             version: binding.version,
-            stream,
+            reach,
             action,
             order: binding.order,
-            mode: binding.mode,
-            canary_percent: binding.canary_percent,
             fail,
             decider,
             numbers,
@@ -142,31 +122,18 @@ impl Bound {
 
     /// Whether its answer about this stream counts.
     pub fn counts(&self, stream: &Id) -> Counts {
-        if self.stream.as_ref().is_some_and(|own| own != stream) {
-            return Counts::NotAsked;
-        }
-        match self.mode {
-            Mode::Live => Counts::Decides,
-            Mode::Canary if share_of(stream) < self.canary_percent => Counts::Decides,
-            Mode::Canary | Mode::Shadow => Counts::Compared,
-            Mode::Off | Mode::Unknown => Counts::NotAsked,
-        }
+        self.reach.counts(stream)
     }
 }
 
 impl fmt::Debug for Bound {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Self { id, hook, version, mode, .. } = self;
+        let Self { id, hook, version, reach, .. } = self;
         f.debug_struct("Bound")
             .field("id", id)
             .field("hook", hook)
             .field("version", version)
-            .field("mode", mode)
+            .field("mode", &reach.mode)
             .finish()
     }
-}
-
-/// Where a stream lies among a hundred. The same on every node: a canary's streams stay its streams.
-pub fn share_of(stream: &Id) -> u32 {
-    stream.place(100) as u32
 }

@@ -66,6 +66,11 @@ impl Counted {
         self.failed_at(address, Instant::now());
     }
 
+    /// That call failed by the hook's fault, and for no client's request.
+    pub fn failed_for_nobody(&self) {
+        locked(&self.blame).add_nobody(Instant::now());
+    }
+
     fn failed_at(&self, address: IpAddr, now: Instant) {
         locked(&self.blame).add(address, now);
     }

@@ -28,6 +28,11 @@ const COMPARED_EVERY: Duration = Duration::from_millis(100);
 /// Bytes of a name in `/metrics`.
 const NAME_BYTES_MAX: usize = 64;
 
+/// What became of notices for event hooks.
+const NOTICES: [&str; 4] = ["told", "failed", "lost", "not_ready"];
+/// What became of event hooks' orders.
+const ORDERS: [&str; 6] = ["followed", "not_on_air", "shadow", "other_stream", "unknown", "dropped"];
+
 /// Counts of one version of a hook.
 #[derive(Debug)]
 pub struct OfVersion {
@@ -42,6 +47,8 @@ pub struct OfVersion {
     agreed: AtomicU64,
     disagreed: AtomicU64,
     not_compared: AtomicU64,
+    notices: [AtomicU64; NOTICES.len()],
+    orders: [AtomicU64; ORDERS.len()],
     said: Mutex<Option<Instant>>,
     compared: Mutex<Option<Instant>>,
 }
@@ -68,6 +75,8 @@ impl OfVersion {
             agreed: AtomicU64::new(0),
             disagreed: AtomicU64::new(0),
             not_compared: AtomicU64::new(0),
+            notices: all(),
+            orders: all(),
             said: Mutex::default(),
             compared: Mutex::default(),
         }
@@ -90,14 +99,49 @@ impl OfVersion {
         }
     }
 
+    pub(crate) fn noticed(&self, what: &str, count: u64) {
+        if let Some(counted) = NOTICES.iter().position(|known| *known == what).and_then(|which| self.notices.get(which))
+        {
+            counted.fetch_add(count, Relaxed);
+        }
+    }
+
+    pub(crate) fn ordered(&self, what: &str) {
+        if let Some(which) = ORDERS.iter().position(|known| *known == what) {
+            add(&self.orders, which);
+        }
+    }
+
     pub(crate) fn took(&self, cpu: Duration) {
         let us = cpu.as_micros() as u64;
         add(&self.cpu, CPU_US.iter().position(|bound| us <= *bound).unwrap_or(CPU_US.len()));
         self.cpu_ns.fetch_add(cpu.as_nanos() as u64, Relaxed);
     }
 
+    /// So many calls took no more than this each, in another process.
+    pub fn took_no_more(&self, bound: Duration, calls: u64) {
+        let us = bound.as_micros() as u64;
+        let class = CPU_US.iter().position(|bound| us <= *bound).unwrap_or(CPU_US.len());
+        if let Some(counted) = self.cpu.get(class) {
+            counted.fetch_add(calls, Relaxed);
+        }
+    }
+
+    /// They took this together.
+    pub fn spent(&self, cpu: Duration) {
+        self.cpu_ns.fetch_add(cpu.as_nanos() as u64, Relaxed);
+    }
+
+    /// So many calls failed in another process, by this cause.
+    pub fn failed_elsewhere(&self, cause: &str, calls: u64) {
+        let which = failure_labels().position(|known| known == cause);
+        if let Some(counted) = which.and_then(|which| self.failures.get(which)) {
+            counted.fetch_add(calls, Relaxed);
+        }
+    }
+
     /// What goes wrong is said, but not with each call.
-    pub(crate) fn said(&self, error: &str) {
+    pub fn said(&self, error: &str) {
         if due(&self.said, SAID_EVERY) {
             let (hook, version) = (&self.hook, self.version);
             tracing::warn!(hook, version, error, "a hook failed; further failures are counted, and said once a minute");
@@ -202,13 +246,28 @@ impl Collector for Numbers {
         }
         let one =
             |of: fn(&OfVersion) -> &AtomicU64| -> Rows<'_> { Box::new(move |v| vec![(None, of(v).load(Relaxed))]) };
-        let rows = |name: &'static str, labels: Vec<&'static str>, of: fn(&OfVersion) -> &[AtomicU64]| -> Rows<'_> {
-            Box::new(move |version| {
-                let counts = of(version).iter().map(|count| count.load(Relaxed));
-                labels.iter().zip(counts).map(|(label, count)| (Some((name, *label)), count)).collect()
-            })
+        let rows =
+            |name: &'static str, labels: Vec<&'static str>, of: fn(&OfVersion) -> &[AtomicU64]| -> Rows<'static> {
+                Box::new(move |version| {
+                    let counts = of(version).iter().map(|count| count.load(Relaxed));
+                    labels.iter().zip(counts).map(|(label, count)| (Some((name, *label)), count)).collect()
+                })
+            };
+        // Of event hooks alone.
+        let some = |rows: Rows<'static>| -> Rows<'static> {
+            Box::new(move |version| rows(version).into_iter().filter(|(_, count)| *count > 0).collect())
         };
-        let families: [(&str, &str, Rows<'_>); 7] = [
+        let families: [(&str, &str, Rows<'_>); 9] = [
+            (
+                "millstream_hook_notices",
+                "Events for event hooks: told, or lost and why",
+                some(rows("result", NOTICES.to_vec(), |v| &v.notices)),
+            ),
+            (
+                "millstream_hook_orders",
+                "What event hooks ordered, and what became of it",
+                some(rows("result", ORDERS.to_vec(), |v| &v.orders)),
+            ),
             (
                 "millstream_hook_answers",
                 "Decisions of hooks by answer",

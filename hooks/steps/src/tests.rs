@@ -1,4 +1,5 @@
 //! Chains of bindings whose hooks are functions: order, share, failure policy, places, threads, upstreams, comparisons.
+mod beside;
 mod record;
 
 use std::net::SocketAddr;

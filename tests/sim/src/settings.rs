@@ -52,6 +52,7 @@ pub(crate) fn config(settings: &Settings) -> Config {
         subscribers: Subscribers::default(),
         relay_seed: 0,
         renditions: millstream_engine_simulated::renditions::RenditionConfig::none(),
+        nodes: millstream_engine_simulated::nodes::NodeConfig::default(),
         recorded: RecordedConfig::default(),
         apps: Apps::new([Id::new("stream").expect("an id")]),
         handshake_timeout: Duration::from_secs(5),

@@ -1,9 +1,10 @@
-//! What tests of several crates share: a reader and validator of playlists ([`hls`]), a reader of MP4 files ([`mp4`]), random numbers that are the same in each run
+//! What tests of several crates share: a reader and validator of playlists ([`hls`]) and of manifests ([`dash`]), a reader of MP4 files ([`mp4`]), random numbers that are the same in each run
 //! ([`random`]), and an S3 server with a proxy in front of it that misbehaves ([`s3`]). It knows nothing of the product.
 #![forbid(unsafe_code)]
 // Nobody reads this as a reference: a comment that only repeats a name is none.
 #![allow(missing_docs)]
 
+pub mod dash;
 pub mod hls;
 pub mod mp4;
 pub mod random;

@@ -1,8 +1,10 @@
 //! Viewers who go back in a stream that is recorded: by the playlists' own rules, with ffprobe, with hls.js, and on the page.
 use std::path::Path;
+use std::time::{Duration, Instant};
 
 use millstream_tests::clip::Clip;
 use millstream_tests::control::Client;
+use millstream_tests::flv::Tag;
 use millstream_tests::hls::follow::Plan;
 use millstream_tests::hls::playlist::Media;
 use millstream_tests::http;
@@ -146,6 +148,54 @@ fn hls_js_goes_from_the_live_edge_back_and_forth() {
     let (server, _client, _push) = recorded(6);
     reaches(&server, 30.0);
     in_chromium("dvr.mjs", &server);
+}
+
+/// Pushes so many seconds of a clip at that many times their speed, then goes on in real time.
+fn hastened(server: &Server, length_s: u32, speed: u32) -> Pushing {
+    let mut publisher = Publisher::start(server.rtmp, "stream", "cam").expect("published");
+    let (clip, began) = (Clip::small(), Instant::now());
+    for tag in &clip.configuration {
+        publisher.send(tag).expect("taken");
+    }
+    let rounds = length_s * 1_000 / clip.period;
+    for round in 0..rounds {
+        for tag in &clip.frames {
+            let timestamp = round * clip.period + tag.timestamp;
+            let due = began + Duration::from_millis(u64::from(timestamp / speed));
+            std::thread::sleep(due.saturating_duration_since(Instant::now()));
+            publisher.send(&Tag { timestamp, ..tag.clone() }).expect("taken");
+        }
+    }
+    let first = rounds * clip.period;
+    publisher.repeat_from(clip, first)
+}
+
+#[test]
+#[ignore = "records four hours in six minutes; tests/run --long has it"]
+fn hls_js_goes_four_hours_back_and_forth() {
+    const HOURS: u32 = 4;
+    let options =
+        Options::open().config("[stream_defaults]\non_unpublish = \"end\"\n[hls]\nsegment = \"2s\"\nwindow = 30\n");
+    let server = options.start();
+    let mut client = Client::admin(&server);
+    let settings = json!({ "isOnDemand": true, "isVideo": true, "video_time": 3_600 });
+    client.post("/api/v1/streams", &json!({ "id": "cam", "settings": settings })).is(201);
+    let _push = hastened(&server, HOURS * 3_600, 40);
+    let video = media(&server, "/cam/dvr-video.m3u8");
+    assert!(video.seconds() > f64::from(HOURS) * 3_600.0 - 60.0, "it reaches back {} s", video.seconds());
+    assert!(video.segments.iter().all(|segment| !segment.gap), "nothing is missing");
+    in_chromium("dvr.mjs", &server);
+    // And a file of an hour shows its first picture within a second.
+    let list = client.get("/api/v1/recordings?stream=cam").is(200).json;
+    let name = list["items"][0]["recording"].as_str().expect("a recording").to_owned();
+    let one = client.get(&format!("/api/v1/recordings/{name}")).is(200).json;
+    let file = &one["files"][0];
+    assert!(file["duration_ms"].as_u64().is_some_and(|ms| ms >= 3_600_000), "{one}");
+    let url = format!("http://{}/cam/{}", server.http, file["path"].as_str().expect("a path"));
+    let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("browser/file.mjs");
+    let done = Tool::start("node", &[script.to_str().expect("ASCII"), &url, "5", "1000"]).wait(seconds(60));
+    println!("Chromium: {}", done.stdout.trim());
+    assert!(done.status.success(), "{}\n{}", done.stdout, done.stderr);
 }
 
 #[test]

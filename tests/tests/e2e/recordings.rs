@@ -3,6 +3,7 @@
 use std::process::Stdio;
 use std::time::{Duration, Instant};
 
+use millstream_test_support::dash::Manifest;
 use millstream_test_support::s3::proxy::{Fault, FaultProxy, Reply};
 use millstream_test_support::s3::{ACCESS_KEY_ID, S3Server, SECRET_ACCESS_KEY};
 use millstream_tests::cdn::Cache;
@@ -11,7 +12,7 @@ use millstream_tests::control::Client;
 use millstream_tests::http::{self, Viewer};
 use millstream_tests::rtmp::{Publisher, Pushing};
 use millstream_tests::server::{Options, Server};
-use millstream_tests::tools::{Tool, ffprobe};
+use millstream_tests::tools::{Tool, ffmpeg, ffprobe, vlc_plays};
 use millstream_tests::{eventually, seconds};
 use serde_json::{Value, json};
 
@@ -76,6 +77,17 @@ fn plays(server: &Server, recording: &Value, least_ms: u64) {
         assert_eq!(tracks, ["aac", "h264,320,180"], "{path}");
         assert!(duration_ms(&url) >= least_ms, "{path}: {} of {least_ms} ms", duration_ms(&url));
     }
+    // And by DASH.
+    let manifest = text(server, &format!("{base}/manifest.mpd"));
+    let read = Manifest::parse(&manifest).unwrap_or_else(|error| panic!("{error:#}\n{manifest}"));
+    assert_eq!(read.check(), Vec::<String>::new(), "{manifest}");
+    // ffmpeg takes whole seconds of its length.
+    assert!(read.duration_ms >= least_ms as f64, "{} of {least_ms} ms", read.duration_ms);
+    let url = format!("http://{}{base}/manifest.mpd", server.http);
+    assert_eq!(ffprobe(&url), ["aac", "h264,320,180"], "{manifest}");
+    // The newer one has no DASH.
+    let done = ffmpeg(&["-xerror", "-i", &url, "-f", "null", "-"]);
+    assert!(done.status.success(), "{}", done.stderr);
     let description: Value = serde_json::from_str(&text(server, &format!("{base}/recording.json"))).expect("JSON");
     assert!(description["duration_ms"].as_u64().is_some_and(|ms| ms >= least_ms), "{description}");
 }
@@ -99,6 +111,9 @@ fn a_stream_that_asks_for_it_is_recorded_listed_and_played_by_ranges() {
     let one = client.get(&format!("/api/v1/recordings/{}", name(&stored))).is(200).json;
     assert_eq!(one["state"], "stored");
     assert!(text(&server, &format!("{base}/index.html")).contains("<html"), "a page plays it");
+    for list in ["index.m3u8", "manifest.mpd"] {
+        vlc_plays(&format!("http://{}{base}/{list}", server.http), &["aac", "h264,320,180"]);
+    }
     // A file by ranges, as players seek in it.
     let file = format!("{base}/video/1.mp4");
     let file = if http::get(server.http, &file).status == 200 { file } else { format!("{base}/video/0.mp4") };
@@ -252,6 +267,8 @@ fn a_cache_takes_recordings_from_the_bucket_and_the_node_is_not_asked() {
     assert!(duration_ms(&url) >= 4_000);
     let vod = format!("/cam/vod-{}.m3u8", stored["started_unix_ms"]);
     assert_eq!(http::get(cache.address, &vod).status, 200);
+    let tracks = ffprobe(&format!("http://{}{base}/manifest.mpd", cache.address));
+    assert_eq!(tracks, ["aac", "h264,320,180"]);
     let whole = http::get(cache.address, &format!("{base}/video/1.mp4"));
     assert_eq!((whole.status, whole.header("content-type")), (200, "video/mp4"));
     let head =

@@ -8,7 +8,7 @@ use millstream_tests::control::Client;
 use millstream_tests::http;
 use millstream_tests::rtmp::Publisher;
 use millstream_tests::server::{Options, Server};
-use millstream_tests::tools::{Tool, ffmpeg_decodes_by, ffmpeg_push, ffprobe_by, newer};
+use millstream_tests::tools::{Tool, ffmpeg_decodes_by, ffmpeg_push, ffprobe_by, newer, vlc_plays};
 use millstream_tests::{eventually, seconds};
 use serde_json::{Value, json};
 
@@ -82,6 +82,7 @@ fn a_stream_is_kept_in_files_that_tools_and_browsers_play_by_ranges() {
         assert!(apart.abs_diff(*length) <= 400, "{length} ms, and the next one begins {apart} ms after it");
         assert!((3_900..6_200).contains(length), "{lengths:?}");
     }
+    vlc_plays(&format!("http://{}/cam/{}", server.http, all[0].0), &["aac", "h264,640,360"]);
     // Without isOnDemand there is no more of it than that.
     let description = http::get(server.http, &format!("/cam/rec/{name}/recording.json"));
     let description: Value = serde_json::from_slice(&description.body).expect("JSON");

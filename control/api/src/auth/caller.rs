@@ -5,8 +5,8 @@ use std::net::SocketAddr;
 use axum::extract::{ConnectInfo, FromRequestParts};
 use axum::http::request::Parts;
 use axum::http::{HeaderMap, HeaderName, HeaderValue, Method, StatusCode, header};
-use serde::{Deserialize, Serialize};
 
+use super::who::{Caller, Login, login_key};
 use crate::Api;
 use crate::http::extract::text_header;
 use crate::http::gate;
@@ -22,44 +22,6 @@ pub const CSRF_HEADER: HeaderName = HeaderName::from_static("x-csrf-token");
 pub const ADMIN_TOKEN_ID: &str = "admin-token";
 /// Bytes of an `Authorization` header that are looked at.
 const TOKEN_BYTES_MAX: usize = 256;
-
-/// Somebody whose credentials were right.
-#[derive(Clone, Debug)]
-pub struct Caller {
-    /// For the audit log: a token's name and id.
-    pub who: String,
-    /// The token's id.
-    pub token_id: String,
-    /// What they may do.
-    pub role: Role,
-    /// Where the request came from.
-    pub address: String,
-    /// The login, where it was by cookie.
-    pub login: Option<Login>,
-}
-
-/// A console login as kept, under its token's id and the digest of its cookie ([`login_key`]).
-#[derive(Clone, PartialEq, Eq, Debug, Default, Serialize, Deserialize)]
-#[serde(default)]
-pub struct Login {
-    /// The token that it was made with: when that is removed, the login is over.
-    pub token_id: String,
-    /// [`Digest::text`] of the token that it was made with, so that a changed `admin-token` file ends its logins too.
-    pub token_digest: String,
-    /// What requests that change something must carry.
-    pub csrf: String,
-    /// Until when it is good, Unix milliseconds.
-    pub expires_ms: u64,
-    /// Its key in the store.
-    #[serde(skip)]
-    pub key: String,
-}
-
-/// The key of the login that this cookie stands for, `TOKEN_ID.RANDOM`; `None`: no cookie of ours.
-pub(crate) fn login_key(cookie: &str) -> Option<String> {
-    let (token_id, _) = cookie.split_once('.')?;
-    Some(format!("{token_id}/{}", Digest::of(cookie).text()))
-}
 
 /// Asks for the role viewer.
 #[derive(Clone, Debug)]

@@ -2,5 +2,8 @@
 //! rate limit). A handler says what it needs in its arguments: [`Viewer`], [`Operator`] or [`Admin`].
 pub mod caller;
 pub mod login;
+pub(crate) mod tries;
+pub mod who;
 
-pub use caller::{Admin, Caller, Operator, Viewer};
+pub use caller::{Admin, Operator, Viewer};
+pub use who::Caller;

@@ -2,94 +2,33 @@
 //! the nodes are told under the same lock, so that they see changes in the order in which they were stored.
 //!
 //! What belongs together is in several items: the bytes are there before the version that names them ([`modules`]), the version before a
-//! binding that means it, and a hook goes only when no binding names it. Changes of records exclude each other ([`RecordLocks`]): there are few,
+//! binding that means it, and a hook goes only when no binding names it. Changes of records exclude each other ([`locks::RecordLocks`]): there are few,
 //! and one process has the store.
 use std::collections::BTreeSet;
 
-use millstream_control_protocol::state::Binding;
-use millstream_policy::signatures::TrustedKeys;
-use millstream_store::item::{Expect, Kind, Query};
-use millstream_store::{Store, StoreError};
-use serde::de::DeserializeOwned;
-use tokio::sync::{Mutex, MutexGuard, RwLock, RwLockReadGuard, Semaphore, SemaphorePermit};
+use millstream_store::item::Expect;
 
-use self::versions::RollbackWhen;
+pub use self::rules::HookRules;
+pub use self::stored::bound;
+use self::stored::{Named, all};
 use crate::Api;
 use crate::auth::Caller;
 use crate::http::extract::{IfMatch, Tag};
 use crate::http::problem::{Answer, Problem};
-use crate::model::hook::{BINDINGS_MAX, BindingRecord, HOOKS_MAX, HookRecord, Mode, Which};
-use crate::model::unreadable::Unreadable;
+use crate::model::hook::{BINDINGS_MAX, BindingRecord, HOOKS_MAX, HookRecord, Which};
 use crate::model::{self, BINDING, HOOK, Kept, SLATE};
 use crate::reconcile::{Subject, Unsettled};
 
 pub mod inspect;
 pub(crate) mod life;
+pub(crate) mod locks;
 pub(crate) mod modules;
 pub mod replay;
+pub mod rules;
+pub(crate) mod stored;
 mod trial;
 mod upload;
 pub mod versions;
-
-/// Uploads at the same time: each is in memory as a whole.
-const UPLOADS_MAX: usize = 2;
-
-/// Versions that are tried out at the same time.
-const TRIALS_MAX: usize = 2;
-
-/// What an operator has said about the versions of hooks.
-#[derive(Clone, PartialEq, Eq, Debug, Default)]
-pub struct HookRules {
-    /// Only modules that one of these has signed are kept; none: all are.
-    pub trusted_keys: TrustedKeys,
-    /// When a version is taken back.
-    pub rollback: RollbackWhen,
-}
-
-/// Who may change what, now.
-#[derive(Debug)]
-pub(crate) struct RecordLocks {
-    uploads: Semaphore,
-    trials: Semaphore,
-    /// Held to read by uploads, from their first byte to their version; to write by the sweep.
-    bytes: RwLock<()>,
-    records: Mutex<()>,
-}
-
-impl Default for RecordLocks {
-    fn default() -> Self {
-        let (uploads, trials) = (Semaphore::new(UPLOADS_MAX), Semaphore::new(TRIALS_MAX));
-        Self { uploads, trials, bytes: RwLock::default(), records: Mutex::default() }
-    }
-}
-
-impl RecordLocks {
-    /// Excludes changes of hooks and bindings.
-    pub(crate) async fn lock_records(&self) -> MutexGuard<'_, ()> {
-        self.records.lock().await
-    }
-
-    /// To be held from before an upload's bytes are kept until a record names them: no sweep runs beside it.
-    pub(crate) async fn uploading(&self) -> RwLockReadGuard<'_, ()> {
-        self.bytes.read().await
-    }
-
-    /// A place for a trial.
-    fn trial(&self) -> Answer<SemaphorePermit<'_>> {
-        self.trials.try_acquire().map_err(|_| {
-            let detail = format!("{TRIALS_MAX} versions are being tried out, which is the most; try again in a moment");
-            Problem::unavailable("busy", detail, 1)
-        })
-    }
-
-    /// A place for an upload.
-    pub(crate) fn place(&self) -> Answer<SemaphorePermit<'_>> {
-        self.uploads.try_acquire().map_err(|_| {
-            let detail = format!("{UPLOADS_MAX} files are being uploaded, which is the most; try again in a moment");
-            Problem::unavailable("busy", detail, 1)
-        })
-    }
-}
 
 /// A hook of a path.
 pub(crate) fn unknown_hook() -> Problem {
@@ -98,78 +37,6 @@ pub(crate) fn unknown_hook() -> Problem {
 
 fn unknown_binding() -> Problem {
     Problem::not_found("there is no binding of this id; see /api/v1/hook-bindings")
-}
-
-/// Values of a kind that has few, with their keys, in order.
-pub(crate) type Named<T> = Vec<(String, Kept<T>)>;
-
-/// All of a kind that can be read.
-async fn all<T: DeserializeOwned>(
-    store: &dyn Store,
-    kind: Kind,
-    unreadable: &Unreadable,
-) -> Result<Named<T>, StoreError> {
-    let (mut found, mut after) = (Vec::new(), None);
-    loop {
-        let page = store.page(Query { after, ..Query::all(kind) }).await?;
-        found.extend(page.items.iter().filter_map(|item| Some((item.key.clone(), unreadable.read(kind, item)?))));
-        after = page.next;
-        if after.is_none() {
-            return Ok(found);
-        }
-    }
-}
-
-/// All bindings as the store has them, for a node of the same process that begins with them.
-pub async fn bound(store: &dyn Store) -> Result<Vec<Binding>, StoreError> {
-    let all = stored(store, &Unreadable::default()).await?;
-    Ok(all.into_iter().filter_map(|(_, told)| told).collect())
-}
-
-/// All bindings as nodes are told of them: what a control that starts begins with.
-pub(crate) async fn bindings(store: &dyn Store, unreadable: &Unreadable) -> Result<Vec<Binding>, StoreError> {
-    let mut all = Vec::new();
-    for ((id, binding), told) in stored(store, unreadable).await? {
-        if told.is_none() {
-            tracing::error!(binding = id, "a binding names a version of a hook that is not there; it is left out");
-        }
-        all.extend(told);
-        say_idle(&id, &binding.value);
-    }
-    Ok(all)
-}
-
-/// All bindings, with what nodes are told of each; `None`: it names a version that is not there.
-async fn stored(
-    store: &dyn Store,
-    unreadable: &Unreadable,
-) -> Result<Vec<((String, Kept<BindingRecord>), Option<Binding>)>, StoreError> {
-    let hooks = all::<HookRecord>(store, HOOK, unreadable).await?;
-    let bindings = all::<BindingRecord>(store, BINDING, unreadable).await?;
-    let told = |(id, binding): &(String, Kept<BindingRecord>)| {
-        let hook = hooks.iter().find(|(name, _)| *name == binding.value.hook);
-        hook.and_then(|(_, hook)| binding.value.to_link(id, &hook.value))
-    };
-    Ok(bindings
-        .into_iter()
-        .map(|binding| {
-            let told = told(&binding);
-            (binding, told)
-        })
-        .collect())
-}
-
-/// What is bound and does nothing is said where an operator looks.
-fn say_idle(id: &str, binding: &BindingRecord) {
-    if binding.mode != Mode::Off && !binding.point.is_in_force() {
-        let (hook, point) = (&binding.hook, binding.point.as_str());
-        tracing::warn!(
-            binding = id,
-            hook,
-            point,
-            "this hook is bound and not in force: this release asks hooks at publish and play only"
-        );
-    }
 }
 
 impl Api {
@@ -318,7 +185,6 @@ impl Api {
         let version = saved.map_err(|model::Conflict| IfMatch::failed())?;
         self.fleet().bind(told);
         unsettled.settle();
-        say_idle(id, record);
         Ok(version)
     }
 

@@ -1,12 +1,11 @@
 //! Requests that may be sent twice and take effect once: a `POST` with an `Idempotency-Key` is answered again as it was, for a day.
 //!
-//! Requests that are being carried out are known to this process ([`Running`]), so that two that come at the same moment do not both act. That
+//! Requests that are being carried out are known to this process ([`super::marks::Running`]), so that two that come at the same moment do not both act. That
 //! a request has taken effect is stored with the change itself, in one transaction ([`Mark`]); its answer is kept behind that. So a crash
 //! or a full disk leaves no key that took effect and is not known. The requests whose answers hold secrets say that they take no key
 //! ([`refuse`]), or what of the answer is to be kept ([`WithoutSecrets`]).
-use std::collections::HashSet;
+use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, PoisonError};
 
 use axum::body::Body;
 use axum::extract::{Request, State};
@@ -17,10 +16,10 @@ use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use bytes::Bytes;
 use http_body_util::BodyExt as _;
-use millstream_store::item::{Change, Expect};
-use serde::{Deserialize, Serialize};
+use millstream_store::item::Expect;
 
 use super::extract::{self, text_header};
+use super::marks::{Kept, MARK, Mark, Once, Runs};
 use super::problem::{Answer, FieldError, Problem};
 use crate::Api;
 use crate::auth::caller;
@@ -33,34 +32,10 @@ pub const KEY_HEADER: HeaderName = HeaderName::from_static("idempotency-key");
 const REPLAYED: HeaderName = HeaderName::from_static("idempotency-replayed");
 /// Characters of a key.
 const KEY_CHARS_MAX: usize = 128;
-/// How long an answer is kept, milliseconds.
-const KEPT_MS: u64 = 24 * 3_600_000;
 /// Answers that are kept at the same time.
 const ANSWERS_MAX: u64 = 100_000;
 /// Bytes of an answer that can be kept.
 const ANSWER_BYTES_MAX: usize = 64 << 10;
-
-/// That a request has taken effect, and the answer.
-#[derive(Clone, PartialEq, Eq, Debug, Default, Serialize, Deserialize)]
-#[serde(default)]
-struct Once {
-    /// Of method, path, condition and body: another request with the same key is a mistake.
-    request: String,
-    begun_ms: u64,
-    expires_ms: u64,
-    /// It has changed what it was to change. One that says neither this nor an answer was left by a release that reserved keys, and by a
-    /// process that ended before it did anything.
-    done: bool,
-    answer: Option<Kept>,
-}
-
-#[derive(Clone, PartialEq, Eq, Debug, Default, Serialize, Deserialize)]
-#[serde(default)]
-struct Kept {
-    status: u16,
-    headers: Vec<(String, String)>,
-    body: String,
-}
 
 /// Around handlers of `POST`.
 pub(crate) async fn once(State(api): State<Api>, request: Request, next: Next) -> Response {
@@ -111,7 +86,7 @@ async fn carry_out(api: &Api, request: Request, next: Next) -> Answer<Response> 
     let (response, answer) = split(response).await?;
     let put = mark.put(answer);
     if let Ok(Ok(versions)) = model::transact(api.store(), vec![put]).await {
-        mark.written(api, versions.first().copied().unwrap_or_default());
+        mark.written(api.kept_answers(), versions.first().copied().unwrap_or_default());
     } else {
         // What was asked for is done, and is to be said: only a repetition will not get the same answer.
         if let Some(count) = api.said().answers_lost.again() {
@@ -119,73 +94,6 @@ async fn carry_out(api: &Api, request: Request, next: Next) -> Answer<Response> 
         }
     }
     Ok(response)
-}
-
-tokio::task_local! {
-    static MARK: Arc<Mark>;
-}
-
-/// What is to be written with the change that this task makes, where its request has a key.
-pub(crate) fn mark() -> Option<Arc<Mark>> {
-    MARK.try_with(Arc::clone).ok()
-}
-
-/// The item that says of a key that its request has taken effect.
-pub(crate) struct Mark {
-    slot: String,
-    request: String,
-    now_ms: u64,
-    /// What is there before the request is carried out: nothing, or what has expired.
-    before: Expect,
-    /// The version that this request has written; 0: none.
-    version: AtomicU64,
-}
-
-impl Mark {
-    /// The write that belongs to the change.
-    pub(crate) fn to_put(&self) -> Change {
-        self.put(None)
-    }
-
-    fn put(&self, answer: Option<Kept>) -> Change {
-        let expires_ms = self.now_ms + KEPT_MS;
-        let once = Once { request: self.request.clone(), begun_ms: self.now_ms, expires_ms, done: true, answer };
-        let expect = match self.version.load(Ordering::Relaxed) {
-            0 => self.before,
-            version => Expect::Version(version),
-        };
-        model::to_put((ONCE, &self.slot), expect, Some(expires_ms), &once)
-    }
-
-    /// It was written.
-    pub(crate) fn written(&self, api: &Api, version: u64) {
-        if self.version.swap(version, Ordering::Relaxed) == 0 && self.before == Expect::Absent {
-            api.kept_answers().fetch_add(1, Ordering::Relaxed);
-        }
-    }
-}
-
-/// Keys whose requests are being carried out by this process: no more than it has connections.
-#[derive(Debug, Default)]
-pub(crate) struct Running(Arc<Mutex<HashSet<String>>>);
-
-/// A key's request is being carried out until this is dropped.
-struct Runs {
-    of: Arc<Mutex<HashSet<String>>>,
-    slot: String,
-}
-
-impl Running {
-    fn begin(&self, slot: &str) -> Option<Runs> {
-        let new = self.0.lock().unwrap_or_else(PoisonError::into_inner).insert(slot.to_owned());
-        new.then(|| Runs { of: Arc::clone(&self.0), slot: slot.to_owned() })
-    }
-}
-
-impl Drop for Runs {
-    fn drop(&mut self) {
-        self.of.lock().unwrap_or_else(PoisonError::into_inner).remove(&self.slot);
-    }
 }
 
 /// The body of an answer without the secrets that it holds: what is kept of it, and given to a repetition.

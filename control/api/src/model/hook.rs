@@ -1,5 +1,4 @@
-//! Hooks: modules that operators upload, in versions, and bindings, which say where each is asked. Those of a kind
-//! that nothing runs yet are kept and told to nodes all the same; answers say so.
+//! Hooks: modules that operators upload, in versions, and bindings, which say where each is asked.
 use std::borrow::Cow;
 use std::collections::BTreeMap;
 
@@ -57,11 +56,6 @@ impl World {
         }
     }
 
-    /// Whether this release asks hooks of this world.
-    pub const fn is_in_force(self) -> bool {
-        matches!(self, Self::Auth)
-    }
-
     /// Where hooks of this world can be asked.
     pub const fn points(self) -> &'static [Point] {
         match self {
@@ -100,13 +94,6 @@ impl Point {
             Self::Motion => "motion",
             Self::Events => "events",
         }
-    }
-}
-
-impl Point {
-    /// Whether this release asks hooks here.
-    pub const fn is_in_force(self) -> bool {
-        matches!(self, Self::Publish | Self::Play)
     }
 }
 
@@ -184,10 +171,9 @@ pub struct VersionRecord {
 }
 
 impl HookRecord {
-    /// What of it nothing acts on.
-    pub fn not_in_force(&self) -> Vec<&'static str> {
-        let idle = !self.versions.is_empty() && !self.world.is_in_force();
-        idle.then_some("versions").into_iter().collect()
+    /// What of it nothing acts on: this release asks hooks of all worlds.
+    pub const fn not_in_force(&self) -> Vec<&'static str> {
+        Vec::new()
     }
 
     /// The version that a binding means.
@@ -300,10 +286,9 @@ pub struct BindingRecord {
 }
 
 impl BindingRecord {
-    /// What of it nothing acts on.
-    pub fn not_in_force(&self) -> Vec<&'static str> {
-        let idle = self.mode != Mode::Off && !self.point.is_in_force();
-        idle.then_some("mode").into_iter().collect()
+    /// What of it nothing acts on: this release asks hooks at all points.
+    pub const fn not_in_force(&self) -> Vec<&'static str> {
+        Vec::new()
     }
 
     /// What nodes are told; `None` where the version that it means is not there.

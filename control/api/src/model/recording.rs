@@ -48,6 +48,9 @@ pub struct Recording {
     pub files: Vec<RecordingFile>,
     /// Files before those.
     pub files_left_out: u64,
+    /// Where its small pictures are, below the stream's path: WebVTT that names parts of JPEG files; empty where it has none (yet).
+    #[serde(skip_serializing_if = "String::is_empty")]
+    pub thumbnails: String,
     /// When this was told, Unix milliseconds.
     pub told_unix_ms: u64,
 }
@@ -82,8 +85,10 @@ pub fn named(what: &What) -> Option<&str> {
         What::RecordingStarted { recording, .. }
         | What::RecordingPaused { recording, .. }
         | What::RecordingResumed { recording }
+        | What::RecordingWaits { recording, .. }
         | What::RecordingStored { recording, .. }
         | What::RecordingFile { recording, .. }
+        | What::RecordingThumbnails { recording, .. }
         | What::RecordingFailed { recording, .. } => recording.as_str(),
         _ => return None,
     };
@@ -107,6 +112,11 @@ impl Recording {
         });
         // Events may come twice, and those of a node's last run after those of its next.
         let is_settled = matches!(known.state, RecordingState::Stored | RecordingState::Deleting);
+        // Made of what is stored: it changes nothing else.
+        if let What::RecordingThumbnails { path, .. } = &event.what {
+            let is_new = known.state != RecordingState::Deleting && known.thumbnails != *path;
+            return is_new.then(|| Self { thumbnails: path.clone(), ..known });
+        }
         if known.told_unix_ms > event.at_unix_ms || is_settled {
             return None;
         }
@@ -114,7 +124,9 @@ impl Recording {
             What::RecordingPaused { why, .. } => (RecordingState::Paused, why.clone()),
             What::RecordingFailed { why, .. } => (RecordingState::Failed, why.clone()),
             What::RecordingStored { .. } => (RecordingState::Stored, String::new()),
-            What::RecordingFile { .. } => (known.state, known.why.clone()),
+            // Why it does not grow says more.
+            What::RecordingWaits { why, .. } if known.state != RecordingState::Paused => (known.state, why.clone()),
+            What::RecordingFile { .. } | What::RecordingWaits { .. } => (known.state, known.why.clone()),
             _ => (RecordingState::Recording, String::new()),
         };
         let (duration_ms, bytes) = match &event.what {
@@ -186,9 +198,23 @@ mod tests {
         let many = (8..2_008)
             .fold(twice, |known, n| Recording::after(Some(known), "one", &event(23, file(n))).expect("a file"));
         assert_eq!((many.files.len(), many.files_left_out, many.files[999].from_unix_ms), (1_000, 1_001, 2_007));
+        let waits = |at| event(at, What::RecordingWaits { recording: name(), why: "no such bucket".to_owned() });
+        let both = Recording::after(Some(second.clone()), "one", &waits(25)).expect("it waits, too");
+        assert_eq!((both.state, both.why.as_str()), (RecordingState::Paused, "the disk is full"));
+        let waiting = Recording::after(Some(first), "one", &waits(25)).expect("it waits");
+        assert_eq!((waiting.state, waiting.why.as_str()), (RecordingState::Recording, "no such bucket"));
+        let back = event(26, What::RecordingResumed { recording: name() });
+        assert_eq!(Recording::after(Some(waiting), "one", &back).expect("it goes on").why, "");
         let third = Recording::after(Some(second), "one", &stored).expect("it is stored");
         assert_eq!((third.state, third.duration_ms, third.bytes), (RecordingState::Stored, Some(5_000), Some(9)));
         assert_eq!(third.store, "file:/x");
+        let thumbnails =
+            What::RecordingThumbnails { recording: name(), path: "rec/x/thumbnails.vtt".to_owned(), pictures: 3 };
+        let drawn =
+            Recording::after(Some(third.clone()), "one", &event(31, thumbnails.clone())).expect("it has pictures");
+        assert_eq!((drawn.state, drawn.told_unix_ms), (RecordingState::Stored, third.told_unix_ms));
+        assert_eq!(drawn.thumbnails, "rec/x/thumbnails.vtt");
+        assert_eq!(Recording::after(Some(drawn), "one", &event(32, thumbnails)), None, "it may be told twice");
         let deleting = Recording { state: RecordingState::Deleting, ..third.clone() };
         assert_eq!(
             Recording::after(Some(deleting), "one", &event(50, paused.what.clone())),

@@ -5,9 +5,11 @@
 use std::fmt;
 use std::sync::LazyLock;
 
+use millstream_fleet::http::url::Url;
 use millstream_proto::limits::{PATHS_MAX, RELAYS_MAX, STREAM_KEY_BYTES_MAX};
 use millstream_proto::paths::{self, PathError};
 use millstream_proto::rtmp::address::PushAddress;
+use millstream_proto::watermark::{IMAGE_URL_BYTES_MAX, PLACE_PX_MAX, Rgba, TEXT_BYTES_MAX};
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value, json};
 use time::Date;
@@ -32,6 +34,8 @@ pub enum Shape {
     Labels,
     /// Addresses that a stream can be pushed to, with commas between, of at most so many bytes.
     PushAddresses(usize),
+    /// Text of at most so many bytes, which this function checks; empty is the default.
+    Checked(usize, fn(&str) -> Result<(), String>),
     /// A list of paths of other servers, which this function checks.
     Paths(fn(&str) -> Result<(), PathError>),
 }
@@ -42,7 +46,7 @@ impl fmt::Display for Shape {
         match self {
             Self::Switch => f.write_str("true or false"),
             Self::Number(min, max) => write!(f, "whole number, {min} to {max}"),
-            Self::Text(max) => write!(f, "text of at most {max} bytes"),
+            Self::Text(max) | Self::Checked(max, _) => write!(f, "text of at most {max} bytes"),
             Self::Word(words) => {
                 let words: Vec<&str> = words.iter().filter(|word| !word.is_empty()).copied().collect();
                 f.write_str(&words.join(", "))
@@ -96,6 +100,7 @@ const IN_FORCE: &[Feature] = &[
     Feature::Pictures,
     Feature::Motion,
     Feature::Renditions,
+    Feature::Watermark,
     Feature::Relay,
     Feature::Rtmps,
 ];
@@ -144,9 +149,10 @@ pub static FIELDS: LazyLock<Vec<Field>> = LazyLock::new(|| {
     use Feature::{
         Cluster, Cmaf, Codecs, Core, Hls, Motion, Mp4, Pictures, Record, Relay, Renditions, Rtmps, Watermark,
     };
-    use Shape::{Labels, Number, Switch, Text, Word};
+    use Shape::{Checked, Labels, Number, Switch, Text, Word};
     let field = |name, shape, default, feature, about| Field { name, shape, default, feature, about };
     let (off, none) = (json!(false), json!(""));
+    let (place, side) = (Number(0, PLACE_PX_MAX.into()), Number(1, PLACE_PX_MAX.into()));
     vec![
         field("videoname", Text(256), none.clone(), Core, "a name for people"),
         field("description", Text(4_096), none.clone(), Core, "more words for people"),
@@ -199,18 +205,43 @@ pub static FIELDS: LazyLock<Vec<Field>> = LazyLock::new(|| {
         field("sd", Switch, off.clone(), Renditions, "a rendition of 854x480 at 600 kbit/s"),
         field("hd", Switch, off.clone(), Renditions, "a rendition of 1280x720 at 1,000 kbit/s"),
         field("ud", Switch, off.clone(), Renditions, "a rendition of 1920x1080 at 2,000 kbit/s"),
-        field("isWaterMark", Switch, off.clone(), Watermark, "text is written over the picture"),
-        field("WaterMarkText", Text(256), none.clone(), Watermark, "which text"),
-        field("WaterMarkFontSize", Number(1, 512), json!(24), Watermark, "its size, pixels"),
-        field("WaterMarkFontColor", Text(32), json!("white"), Watermark, "its colour"),
-        field("WaterMarkTop", Number(0, 8_192), json!(10), Watermark, "its distance from the top, pixels"),
-        field("WaterMarkLeft", Number(0, 8_192), json!(10), Watermark, "its distance from the left, pixels"),
-        field("isImageWaterMark", Switch, off.clone(), Watermark, "a picture is put over the picture"),
-        field("ImageURL", Text(2_048), none.clone(), Watermark, "where that picture is"),
-        field("ImageWidth", Number(1, 8_192), json!(100), Watermark, "its width, pixels"),
-        field("ImageHeight", Number(1, 8_192), json!(50), Watermark, "its height, pixels"),
-        field("ImageTop", Number(0, 8_192), json!(10), Watermark, "its distance from the top, pixels"),
-        field("ImageLeft", Number(0, 8_192), json!(10), Watermark, "its distance from the left, pixels"),
+        field("isWaterMark", Switch, off.clone(), Watermark, "text is written over the picture of the renditions"),
+        field(
+            "WaterMarkText",
+            Text(TEXT_BYTES_MAX),
+            none.clone(),
+            Watermark,
+            "which text; a line break begins another line",
+        ),
+        field("WaterMarkFontSize", Number(1, 512), json!(24), Watermark, "its size, pixels of the source's picture"),
+        field(
+            "WaterMarkFontColor",
+            Checked(32, |text| text.parse::<Rgba>().map(drop).map_err(|error| error.to_string())),
+            json!("white"),
+            Watermark,
+            "its colour: a name or #RRGGBB; with @0.5 behind it half of the picture shows through",
+        ),
+        field("WaterMarkTop", place, json!(10), Watermark, "its distance from the top, pixels of the source's picture"),
+        field("WaterMarkLeft", place, json!(10), Watermark, "its distance from the left, pixels"),
+        field("isImageWaterMark", Switch, off.clone(), Watermark, "an image is put over the picture of the renditions"),
+        field(
+            "ImageURL",
+            Checked(IMAGE_URL_BYTES_MAX, |text| text.parse::<Url>().map(drop).map_err(|error| error.to_string())),
+            none.clone(),
+            Watermark,
+            "where that image is: PNG or JPEG of 4 MiB at most, at a public address",
+        ),
+        field("ImageWidth", side, json!(100), Watermark, "its width, pixels of the source's picture"),
+        field("ImageHeight", side, json!(50), Watermark, "its height, pixels"),
+        field("ImageTop", place, json!(10), Watermark, "its distance from the top, pixels"),
+        field("ImageLeft", place, json!(10), Watermark, "its distance from the left, pixels"),
+        field(
+            "ImageOpacity",
+            Number(1, 100),
+            json!(100),
+            Watermark,
+            "how much of it is seen, percent, beside its own transparency",
+        ),
         field("isRelay", Switch, off.clone(), Relay, "the stream is pushed on"),
         field(
             "relayURL",
@@ -404,10 +435,14 @@ fn take(shape: Shape, value: &Value, reading: Reading) -> Result<Value, String> 
         (Shape::Text(_), Value::String(text)) if text.chars().any(|c| c.is_control() && !"\t\r\n".contains(c)) => {
             Err("this has a control character; leave it out (line breaks and tabs may be there)".to_owned())
         }
-        (Shape::Text(max) | Shape::PushAddresses(max), Value::String(text)) if text.len() > max => {
+        (Shape::Text(max) | Shape::PushAddresses(max) | Shape::Checked(max, _), Value::String(text))
+            if text.len() > max =>
+        {
             Err(format!("this is too long; give at most {max} bytes"))
         }
         (Shape::Text(_), Value::String(_)) => Ok(value.clone()),
+        (Shape::Checked(..), Value::String(text)) if text.trim().is_empty() => Ok(Value::Null),
+        (Shape::Checked(_, check), Value::String(text)) => check(text.trim()).map(|()| json!(text.trim())),
         (Shape::Word(words), Value::String(text)) if words.contains(&text.as_str()) => Ok(value.clone()),
         (Shape::Word(words), Value::String(_)) => {
             let words: Vec<String> = words.iter().map(|word| format!("\"{word}\"")).collect();
@@ -427,7 +462,7 @@ fn take(shape: Shape, value: &Value, reading: Reading) -> Result<Value, String> 
         (Shape::Paths(check), Value::Array(paths)) => take_paths(paths, check),
         (Shape::Paths(_), Value::String(text)) if lenient && text.trim().is_empty() => Ok(Value::Null),
         (Shape::Paths(_), _) => Err(format!("this is {}; give a list of paths", kind(value))),
-        (Shape::Text(_) | Shape::Word(_) | Shape::Date | Shape::PushAddresses(_), _) => {
+        (Shape::Text(_) | Shape::Checked(..) | Shape::Word(_) | Shape::Date | Shape::PushAddresses(_), _) => {
             Err(format!("this is {}; give text", kind(value)))
         }
     }

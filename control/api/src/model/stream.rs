@@ -2,6 +2,7 @@
 use std::collections::BTreeMap;
 
 use millstream_control_protocol::state::{Flush, OnUnpublish, Outputs, Previous, RelayAddress, Rendition, Stream};
+use millstream_control_protocol::watermark::Watermark;
 use serde::{Deserialize, Serialize};
 use serde_json::json;
 
@@ -50,7 +51,7 @@ pub struct Tombstone {
 
 /// The settings that nodes are told, by their names in [`super::settings::FIELDS`]; `[[stream]]` entries of a configuration file have
 /// these too. A slate is told as well, by its content: [`crate::slates`] finds it.
-pub const OF_DATA_PLANE: [&str; 31] = [
+pub const OF_DATA_PLANE: [&str; 44] = [
     "isFlv",
     "isHls",
     "isCMAF",
@@ -77,6 +78,19 @@ pub const OF_DATA_PLANE: [&str; 31] = [
     "sd",
     "hd",
     "ud",
+    "isWaterMark",
+    "WaterMarkText",
+    "WaterMarkFontSize",
+    "WaterMarkFontColor",
+    "WaterMarkTop",
+    "WaterMarkLeft",
+    "isImageWaterMark",
+    "ImageURL",
+    "ImageWidth",
+    "ImageHeight",
+    "ImageTop",
+    "ImageLeft",
+    "ImageOpacity",
     "flush",
     "on_unpublish",
     "push_paths",
@@ -103,7 +117,7 @@ impl StreamRecord {
         let flush = stream.flush.and_then(Flush::word).unwrap_or_default();
         let on_unpublish = stream.on_unpublish.and_then(OnUnpublish::word).unwrap_or_default();
         let Outputs { flv, hls, cmaf } = stream.outputs;
-        let (push_paths, play_paths) = (&stream.push_paths, &stream.play_paths);
+        let (push_paths, play_paths, mark) = (&stream.push_paths, &stream.play_paths, &stream.watermark);
         let given = json!({
             "isFlv": flv, "isHls": hls, "isCMAF": cmaf, "flush": flush, "on_unpublish": on_unpublish, "labels": stream.labels,
             "push_paths": push_paths, "play_paths": play_paths, "hls_time": stream.hls_segment_s, "hls_list_size": stream.hls_window,
@@ -120,8 +134,17 @@ impl StreamRecord {
             "hd": has(&stream.renditions, "720p"), "ud": has(&stream.renditions, "1080p"),
         });
         let mut settings = Settings::default();
+        let of_watermark = json!({
+            "isWaterMark": mark.text_on, "WaterMarkText": mark.text, "WaterMarkFontSize": mark.font_size_px,
+            "WaterMarkFontColor": mark.font_colour, "WaterMarkTop": mark.top_px, "WaterMarkLeft": mark.left_px,
+            "isImageWaterMark": mark.image_on, "ImageURL": mark.image_url, "ImageWidth": mark.image_width_px,
+            "ImageHeight": mark.image_height_px, "ImageTop": mark.image_top_px, "ImageLeft": mark.image_left_px,
+            "ImageOpacity": mark.image_opacity_percent,
+        });
         // What the configuration accepts is within what a record may hold; were it not, the default would be shown.
-        let _ = given.as_object().map(|given| settings.merge(given, Reading::Strict));
+        for given in [given, of_watermark] {
+            let _ = given.as_object().map(|given| settings.merge(given, Reading::Strict));
+        }
         let previous = stream
             .previous
             .iter()
@@ -167,6 +190,7 @@ impl StreamRecord {
             rtmps: self.settings.on("isRtmps"),
             relays: relays(&self.settings),
             renditions: renditions(&self.settings),
+            watermark: watermark(&self.settings),
             labels: labels(&self.settings),
         }
     }
@@ -195,6 +219,28 @@ fn renditions(settings: &Settings) -> Vec<Rendition> {
         video_kbit_s,
     };
     asked.map(rendition).collect()
+}
+
+/// What is drawn over the picture. What is as usual is not said.
+fn watermark(settings: &Settings) -> Watermark {
+    let usual = Settings::default();
+    let number = |name| whole(settings, name).filter(|number| Some(*number) != whole(&usual, name));
+    let colour = settings.text("WaterMarkFontColor");
+    Watermark {
+        text_on: settings.on("isWaterMark"),
+        text: settings.text("WaterMarkText").to_owned(),
+        font_size_px: number("WaterMarkFontSize"),
+        font_colour: (colour != usual.text("WaterMarkFontColor")).then(|| colour.to_owned()),
+        top_px: number("WaterMarkTop"),
+        left_px: number("WaterMarkLeft"),
+        image_on: settings.on("isImageWaterMark"),
+        image_url: settings.text("ImageURL").to_owned(),
+        image_width_px: number("ImageWidth"),
+        image_height_px: number("ImageHeight"),
+        image_top_px: number("ImageTop"),
+        image_left_px: number("ImageLeft"),
+        image_opacity_percent: number("ImageOpacity"),
+    }
 }
 
 fn has(renditions: &[Rendition], name: &str) -> bool {
@@ -262,6 +308,10 @@ mod tests {
             Shape::Date => json!("2030-12-31"),
             Shape::Labels => json!({ "site": "lobby" }),
             Shape::PushAddresses(_) => json!(ADDRESS),
+            Shape::Checked(_, check) => {
+                let checked = ["red", "https://example.org/a.png"].into_iter().find(|text| check(text).is_ok());
+                json!(checked)
+            }
             Shape::Paths(check) => {
                 ["a/b", "/a.flv"].into_iter().filter(|path| check(path).is_ok()).map(Value::from).collect()
             }

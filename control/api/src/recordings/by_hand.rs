@@ -1,19 +1,17 @@
 //! Recordings that are begun and ended by hand, whatever the settings of their stream say: a wish for the session that is on air, kept in the store until
 //! that session is over. Before it: [`crate::routes::by_hand`]; after it: a task of all nodes, which holds for the life of the stream that they have then.
-use std::collections::BTreeMap;
 use std::time::Duration;
 
 use millstream_control_protocol::task::Task;
-use millstream_fleet::{Fleet, NodeView};
-use millstream_store::item::{Expect, Query};
-use millstream_store::{Store, StoreError};
+use millstream_fleet::NodeView;
+use millstream_store::item::Expect;
 use tokio::time::Instant;
 
+use super::desired::OnAir;
 use crate::Api;
 use crate::auth::Caller;
 use crate::http::problem::{Answer, Problem};
 use crate::model::recording_work::{ByHand, RecordedByHand};
-use crate::model::unreadable::Unreadable;
 use crate::model::{self, Kept, RECORDING_BY_HAND};
 use crate::reconcile::{Subject, Unsettled};
 use crate::streams::valid_id;
@@ -24,42 +22,6 @@ const BY_HAND_MAX: u64 = 10_000;
 const OVER_AFTER: Duration = Duration::from_secs(5);
 /// The same where the node was started anew, or is not here: the longest that a publisher may be waited for, and a little.
 const OVER_AFTER_RESTART: Duration = Duration::from_mins(11);
-
-/// What is stored, as far as it is looked at each second, by stream.
-pub(super) type Watched = BTreeMap<String, OnAir>;
-
-/// Where a session is.
-#[derive(Clone, Debug)]
-pub(super) struct OnAir {
-    node: String,
-    run: u64,
-    /// Its node does not hold the stream, since then.
-    absent_since: Option<Instant>,
-}
-
-impl OnAir {
-    fn of(by_hand: &ByHand) -> Self {
-        Self { node: by_hand.node.clone(), run: by_hand.run, absent_since: None }
-    }
-}
-
-/// Tells the fleet what the store has.
-pub(super) async fn begin(store: &dyn Store, fleet: &Fleet, unreadable: &Unreadable) -> Result<Watched, StoreError> {
-    let (mut watched, mut after) = (Watched::new(), None);
-    loop {
-        let page = store.page(Query { after, ..Query::all(RECORDING_BY_HAND) }).await?;
-        for item in &page.items {
-            if let Some(kept) = unreadable.read::<ByHand>(RECORDING_BY_HAND, item) {
-                fleet.assign(Task::by_hand(&item.key, kept.value.wanted, kept.value.number));
-                watched.insert(item.key.clone(), OnAir::of(&kept.value));
-            }
-        }
-        after = page.next;
-        if after.is_none() {
-            return Ok(watched);
-        }
-    }
-}
 
 impl Api {
     /// Begins or ends the recording of a stream that is on air, for its session.

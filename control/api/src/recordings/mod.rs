@@ -5,25 +5,24 @@
 //! a connection that breaks loses any of it. Which node does it is decided here, and again where that node goes away.
 mod by_hand;
 mod clips;
+pub(crate) mod desired;
 mod removal;
 mod retention;
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
-use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use millstream_control_protocol::task::{Progress, TaskNews};
-use millstream_fleet::{Fleet, NodeView};
+use millstream_fleet::NodeView;
+use millstream_store::StoreError;
 use millstream_store::item::Query;
-use millstream_store::{Store, StoreError};
-use tokio::sync::Notify;
 use tokio::time::Instant;
 
+use self::desired::Known;
 use crate::Api;
 use crate::http::problem::Answer;
 use crate::model::RECORDING_WORK;
 use crate::model::recording_work::{ClipState, Work};
-use crate::model::unreadable::Unreadable;
 
 /// Tasks that one node is told of at the same time: the others wait here, so that neither a state nor a report grows with them.
 const TASKS_PER_NODE_MAX: usize = 32;
@@ -31,60 +30,6 @@ const TASKS_PER_NODE_MAX: usize = 32;
 const LOOK_EVERY: Duration = Duration::from_secs(1);
 /// It is read from the store again after this: a write whose answer was lost may have been made.
 const READ_EVERY: Duration = Duration::from_mins(1);
-
-/// What is to be done, and who does it.
-#[derive(Debug, Default)]
-pub(crate) struct Recordings {
-    inner: Mutex<Inner>,
-    /// There is something new to do.
-    wake: Notify,
-}
-
-#[derive(Debug, Default)]
-struct Inner {
-    work: BTreeMap<String, Known>,
-    read_at: Option<Instant>,
-    by_hand: by_hand::Watched,
-    retained_at_ms: Option<u64>,
-}
-
-/// Something to do.
-#[derive(Clone, Debug, Default)]
-struct Known {
-    work: Work,
-    /// Who has been told of it.
-    node: Option<String>,
-    /// Why it is not done.
-    why: String,
-    /// It is known that a node does it.
-    is_begun: bool,
-    /// Its event has been told by this process.
-    is_told: bool,
-}
-
-impl Recordings {
-    /// What the store has: the fleet is told of what was done by hand.
-    pub(crate) async fn begin(store: &dyn Store, fleet: &Fleet, unreadable: &Unreadable) -> Result<Self, StoreError> {
-        let by_hand = by_hand::begin(store, fleet, unreadable).await?;
-        Ok(Self { inner: Mutex::new(Inner { by_hand, ..Inner::default() }), wake: Notify::new() })
-    }
-
-    fn lock(&self) -> MutexGuard<'_, Inner> {
-        // Every change under this lock is one step.
-        self.inner.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-
-    /// It is in the store: nodes are to be told.
-    fn add(&self, work: Work) {
-        self.lock().work.entry(work.id()).or_insert_with(|| Known { work, ..Known::default() });
-        self.wake.notify_one();
-    }
-
-    /// It is done, or will not be.
-    fn remove(&self, id: &str) {
-        self.lock().work.remove(id);
-    }
-}
 
 impl Api {
     /// Has nodes do what is to be done about recordings, for as long as the process runs.

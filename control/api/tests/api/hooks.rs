@@ -298,9 +298,9 @@ fn admins_upload_operators_bind_viewers_look() {
     assert_eq!((by(&operator, "PATCH", binding), by(&operator, "DELETE", binding)), (200, 204));
 }
 
-/// Hooks that nothing asks yet are kept and told to nodes, and said to be idle; a binding changes nothing of what nodes get of streams.
+/// Hooks of all kinds are in force; a binding changes nothing of what nodes get of streams.
 #[test]
-fn a_live_binding_of_a_kind_that_nothing_asks_says_so() {
+fn a_live_binding_of_any_kind_is_in_force() {
     let server = Server::start();
     server.post("/api/v1/streams", &json!({ "id": "cam" })).is(201);
     let streams = || {
@@ -308,20 +308,15 @@ fn a_live_binding_of_a_kind_that_nothing_asks_says_so() {
         server.run(server.fleet.poll(&poll)).unwrap().update.unwrap().streams
     };
     let (key, before) = (server.get("/api/v1/streams/cam/key").json().clone(), streams());
-    for (kind, point, idle) in [
-        ("auth", "publish", false),
-        ("auth", "play", false),
-        ("policy", "renditions", true),
-        ("motion", "motion", true),
-        ("events", "events", true),
-    ] {
+    for (kind, point) in
+        [("auth", "publish"), ("auth", "play"), ("policy", "renditions"), ("motion", "motion"), ("events", "events")]
+    {
         let name = format!("{kind}-{point}");
         server.hook(&name, kind).is(201);
         server.upload(&name, component(1, 100)).is(201);
-        let words = |word: &str| if idle { json!([word]) } else { json!([]) };
-        assert_eq!(server.get(&format!("/api/v1/hooks/{name}")).json()["not_in_force"], words("versions"), "{kind}");
+        assert_eq!(server.get(&format!("/api/v1/hooks/{name}")).json()["not_in_force"], json!([]), "{kind}");
         let bound = server.bind(&json!({ "hook": name, "point": point, "mode": "live" }));
-        assert_eq!(bound.is(201).json()["not_in_force"], words("mode"), "{point}");
+        assert_eq!(bound.is(201).json()["not_in_force"], json!([]), "{point}");
     }
     assert_eq!((server.get("/api/v1/streams/cam/key").json(), streams()), (&key, before));
 }

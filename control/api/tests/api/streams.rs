@@ -122,10 +122,10 @@ fn what_is_accepted_and_not_done_is_said() {
     let server = Server::start();
     let made = server.post(
         "/api/v1/streams",
-        &json!({ "settings": { "isWaterMark": true, "isMotion": true, "codec": "libx265", "isCodec": true, "isRelay": false } }),
+        &json!({ "settings": { "isWaterMark": true, "isMotion": true, "codec": "libx265", "isCluster": true, "isCodec": true, "isRelay": false } }),
     );
     let idle = made.is(201).json()["not_in_force"].as_array().unwrap().clone();
-    assert!(idle.contains(&json!("isWaterMark")) && idle.contains(&json!("codec")) && idle.len() == 2, "{idle:?}");
+    assert!(idle.contains(&json!("isCluster")) && idle.contains(&json!("codec")) && idle.len() == 2, "{idle:?}");
 }
 
 #[test]

@@ -11,7 +11,7 @@ import { useValue } from '../lib/value.js';
 
 const SHOWN = 60;
 const KINDS = {
-  refused: 'bad', recording_failed: 'bad', hook_failing: 'bad', hook_rolled_back_automatically: 'bad', lost: 'bad',
+  refused: 'bad', recording_failed: 'bad', watermark_failed: 'bad', hook_failing: 'bad', hook_rolled_back_automatically: 'bad', lost: 'bad',
   publish: 'good', recording_stored: 'good', recording_paused: 'odd', left_out: 'odd', slate_started: 'odd',
 };
 

@@ -16,7 +16,7 @@ const GROUPS = {
   pictures: [['isImage'], ['image_time'], ['isMotion'], ['motion_percent', 'motion_diff', 'motion_duration', 'motion_timeout']],
   transcode: [['isCodec', 'ld', 'sd', 'hd', 'ud'], ['codec']],
   marks: [['isWaterMark'], ['WaterMarkText', 'WaterMarkFontSize', 'WaterMarkFontColor', 'WaterMarkTop', 'WaterMarkLeft'],
-    ['isImageWaterMark'], ['ImageURL', 'ImageWidth', 'ImageHeight', 'ImageTop', 'ImageLeft']],
+    ['isImageWaterMark'], ['ImageURL', 'ImageWidth', 'ImageHeight', 'ImageTop', 'ImageLeft', 'ImageOpacity']],
   paths: [['isRelay'], ['relayURL', 'push_paths', 'play_paths']],
 };
 // Closed until something in them is set.

@@ -8,6 +8,11 @@ use bytes::Bytes;
 use millstream_control_protocol::event::Event;
 use millstream_control_protocol::exchange::Whom;
 use millstream_control_protocol::live::{Live, Viewer, ViewerPage, Watching};
+use millstream_hub::address::Address;
+use millstream_hub::config::Rendition;
+use millstream_hub::registry;
+use millstream_hub::stream_message::StreamMessage;
+use millstream_policy::records::Record;
 use millstream_policy::{Chain, Step};
 use millstream_proto::id::Id;
 use millstream_tls::ServerTls;
@@ -40,6 +45,15 @@ pub struct Unanswered {
     pub missing: usize,
     /// How many there are.
     pub shards: usize,
+}
+
+/// What a stream's record says.
+#[derive(Clone, PartialEq, Debug, Default)]
+pub struct OfRecord {
+    /// What policies go by; `None`: it has none.
+    pub record: Option<Record>,
+    /// The renditions of its settings.
+    pub renditions: Option<Arc<[Rendition]>>,
 }
 
 /// Numbers of the whole process at one moment.
@@ -90,12 +104,19 @@ impl Remote {
 
     /// The answer of the pending policy step that was given `ticket`. Comes to nothing where it is too late.
     pub fn answer(&self, ticket: u64, step: Step) {
-        self.mailboxes.try_put(admission::shard_of(ticket), Mail::Answer { ticket, step });
+        drop(self.mailboxes.try_put(admission::shard_of(ticket), Mail::Answer { ticket, step }));
+    }
+
+    /// Something that a shard of another node tells a shard of this one. Comes back where there is no room for it now, or no such shard: what brings it
+    /// is to keep it, and what comes behind it, until there is.
+    pub fn deliver(&self, from: Address, to: usize, id: Id, message: StreamMessage) -> Result<(), StreamMessage> {
+        let to = if message.is_for_owner() { registry::owner(&id, self.shards()) } else { to };
+        self.mailboxes.try_put(to, Mail::Stream { id, from, message }).map_err(Mail::into_stream_message)
     }
 
     /// A picture that a shard asked for, a JPEG, or why there is none. Comes to nothing where it is too late.
     pub fn snapshot(&self, shard: usize, stream: Id, picture: Result<Bytes, NoPicture>) {
-        self.mailboxes.try_put(shard, work_of(move |shard: &Rc<Shard>| shard.take_snapshot(&stream, picture)));
+        drop(self.mailboxes.try_put(shard, work_of(move |shard: &Rc<Shard>| shard.take_snapshot(&stream, picture))));
     }
 
     /// Begins the drain: nothing new is taken, sessions end within the configured time. May be called more than once.
@@ -134,6 +155,17 @@ impl Remote {
         self.ask(move |shard| view::apply(shard, &directory, &changed)).all().await.map(drop)
     }
 
+    /// Streams of which what is kept is removed after so many days; see [`Directory::retained`].
+    pub async fn retained(&self) -> Result<Vec<(Id, u32)>, Unanswered> {
+        // Each shard has the same directory: the first one is asked.
+        let (sender, mut receiver) = channel(1);
+        let job = move |shard: &Rc<Shard>| {
+            let _ = sender.try_send(shard.directory.borrow().retained());
+        };
+        drop(self.mailboxes.try_put(0, work_of(job)));
+        receiver.recv().await.ok_or(Unanswered { missing: 1, shards: self.shards() })
+    }
+
     /// Has every shard decide by this chain; returns once each of them does. Sessions that are admitted stay so, and requests that are
     /// pending go on with the chain that they began with.
     pub async fn set_policies(&self, chain: &Chain) -> Result<(), Unanswered> {
@@ -161,6 +193,43 @@ impl Remote {
     pub async fn hold_slates(&self, clips: &Arc<Clips>) -> Result<(), Unanswered> {
         let clips = Arc::clone(clips);
         self.ask(move |shard| view::hold_slates(shard, &clips)).all().await.map(drop)
+    }
+
+    /// Every shard offers these renditions of a stream in place of those of its record; `None`: those of its record again. Whoever says so takes it
+    /// back when the stream is over.
+    pub async fn set_ladder(&self, id: &Id, ladder: Option<Arc<[Rendition]>>) -> Result<(), Unanswered> {
+        let id = id.clone();
+        self.ask(move |shard| view::set_ladder(shard, &id, ladder.as_ref())).all().await.map(drop)
+    }
+
+    /// What the records of these streams say, as one shard has it. Told in turns.
+    pub async fn of_records(&self, ids: &[Id]) -> Result<Vec<OfRecord>, Unanswered> {
+        let mut all = Vec::with_capacity(ids.len());
+        for some in ids.chunks(STREAMS_PER_TURN) {
+            let some = some.to_vec();
+            let (sender, mut receiver) = channel(1);
+            let job = move |shard: &Rc<Shard>| {
+                // Who asked may have given up.
+                let _ = sender.try_send(some.iter().map(|id| view::of_record(shard, id)).collect::<Vec<_>>());
+            };
+            drop(self.mailboxes.try_put(0, work_of(job)));
+            all.extend(receiver.recv().await.ok_or(Unanswered { missing: 1, shards: 1 })?);
+        }
+        Ok(all)
+    }
+
+    /// Has a stream recorded, or not, until it is over, whatever its settings say; false: it is not on air.
+    pub async fn record(&self, id: &Id, wanted: bool) -> Result<bool, Unanswered> {
+        let id = id.clone();
+        let done = self.ask(move |shard| view::record(shard, &id, wanted)).all().await?;
+        Ok(done.contains(&true))
+    }
+
+    /// Tells viewers of FLV and RTMP of a marker with these names and values; false: the stream is not on air.
+    pub async fn mark(&self, id: &Id, pairs: Arc<[(String, String)]>) -> Result<bool, Unanswered> {
+        let id = id.clone();
+        let done = self.ask(move |shard| view::mark(shard, &id, &pairs)).all().await?;
+        Ok(done.contains(&true))
     }
 
     /// A stream as it is now; `None` where nobody publishes or watches it.
@@ -259,7 +328,7 @@ impl Remote {
                 // There is room for each, and who asked may have given up.
                 let _ = sender.try_send(work(shard));
             };
-            self.mailboxes.try_put(shard, work_of(job));
+            drop(self.mailboxes.try_put(shard, work_of(job)));
         }
         Asked { receiver, shards }
     }

@@ -87,7 +87,7 @@ pub(super) fn asset(name: &str) -> Option<(&'static str, &'static [u8])> {
         "live-6d1a649c.js" => (JS, include_bytes!("../../pages/live-6d1a649c.js")),
         "report-714f5331.js" => (JS, include_bytes!("../../pages/report-714f5331.js")),
         "grant-8b8274e6.js" => (JS, include_bytes!("../../pages/grant-8b8274e6.js")),
-        "recording-bd1c6ecc.js" => (JS, include_bytes!("../../pages/recording-bd1c6ecc.js")),
+        "recording-0bb027d4.js" => (JS, include_bytes!("../../pages/recording-0bb027d4.js")),
         "home-2690c4eb.js" => (JS, include_bytes!("../../pages/home-2690c4eb.js")),
         "flv-8f51204e.js" => (JS, include_bytes!("../../pages/flv-8f51204e.js")),
         "way-flv-49ce52d5.js" => (JS, include_bytes!("../../pages/way-flv-49ce52d5.js")),

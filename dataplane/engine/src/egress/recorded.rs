@@ -57,9 +57,9 @@ pub(super) fn begins(file: &RecordedFile, range: Option<&str>) -> bool {
     }
 }
 
-/// Whether admission is asked. Not for media that a playlist names: who has the playlist was let in.
+/// Whether admission is asked. Not for media and sprites that a playlist names: who has the playlist was let in.
 fn asks(file: &RecordedFile) -> bool {
-    !matches!(file, RecordedFile::Recording(_, RecordingFile::Media(..)))
+    !matches!(file, RecordedFile::Recording(_, RecordingFile::Media(..) | RecordingFile::Sprite(_)))
 }
 
 fn is_multivariant(file: &RecordedFile) -> bool {
@@ -78,6 +78,8 @@ fn content_type(file: &RecordedFile) -> &'static str {
             RecordingFile::Description => "application/json",
             RecordingFile::Media(track, _) => media_type(*track),
             RecordingFile::Clip(_) => media_type(Track::Video),
+            RecordingFile::Thumbnails => "text/vtt",
+            RecordingFile::Sprite(_) => "image/jpeg",
         },
     }
 }

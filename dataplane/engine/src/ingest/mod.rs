@@ -392,7 +392,7 @@ async fn admit_publisher(shard: &Rc<Shard>, connection: Connection, request: rtm
 }
 
 async fn publish_here_or_there(shard: &Rc<Shard>, connection: Connection, id: Id, encoder: String) -> Turn {
-    if shard.owner(&id) == shard.index {
+    if shard.home(&id) == shard.index {
         publish(shard, connection, &id, encoder).await
     } else {
         hand_over(shard, connection, id, encoder)
@@ -449,7 +449,7 @@ fn hand_over(shard: &Shard, connection: Connection, id: Id, encoder: String) -> 
         count_failed();
         return Turn::Gone;
     };
-    let owner = shard.owner(&id);
+    let owner = shard.home(&id);
     let handoff = Box::new(Handoff { fd, rtmp, peer, number, id, encoder, publishes, granted, secure });
     match shard.put(owner, Mail::Publisher(handoff)) {
         Ok(()) => shard.stats.handovers_total.add(1),
@@ -501,6 +501,7 @@ async fn publish(shard: &Rc<Shard>, mut connection: Connection, id: &Id, encoder
         return no_place(connection, CloseReason::Overload, reason);
     }
     let labels = connection.session.granted.borrow().labels.clone();
+    let record = connection.session.granted.borrow().record;
     let who = Publisher { peer: connection.session.peer(), protocol: PROTOCOL, encoder, labels };
     let Claimed { handle, replaced } = match claim(shard, id, connection.session.number, &who).await {
         Ok(place) => place,
@@ -516,6 +517,7 @@ async fn publish(shard: &Rc<Shard>, mut connection: Connection, id: &Id, encoder
             return connection.reject(shard, Action::Publish, rejection);
         }
     };
+    handle.record_as_granted(record, shard);
     let replaced_heard_ago_ms = replaced.map(|(_, heard_ago)| heard_ago.as_millis() as u64);
     if let Some(old) = replaced.and_then(|(number, _)| shard.sessions.get(number)) {
         old.end(CloseReason::Replaced);

@@ -169,7 +169,7 @@ async fn open(
         (Refusal::Failed, reason.to_owned())
     })?;
     let (socket, fd) = Socket::pair().map_err(|_| failed())?;
-    let (peer, number, owner) = (session.peer(), shard.number(), shard.owner(&id));
+    let (peer, number, owner) = (session.peer(), shard.number(), shard.home(&id));
     let publishes = OfConnection::default();
     let handoff =
         Box::new(Handoff { fd, rtmp, peer, number, id, encoder, publishes, granted, secure: session.is_secure() });

@@ -1,6 +1,7 @@
 //! What all tasks of a shard share and pass on: clock, configuration, numbers, sessions, the way to other shards, and the start of tasks. It
 //! knows no streams: [`super::state`] has those.
 use std::cell::{Cell, OnceCell, RefCell};
+use std::collections::HashMap;
 use std::future::{Future, poll_fn};
 use std::net::{IpAddr, SocketAddr};
 use std::panic::{AssertUnwindSafe, catch_unwind};
@@ -11,12 +12,14 @@ use std::task::{Context, Poll};
 use std::time::Duration;
 
 use millstream_control_protocol::state::Outputs;
+use millstream_hub::address::Address;
 use millstream_hub::config::{FlushPolicy, HlsConfig, OnUnpublish, Rendition};
 use millstream_hub::registry;
+use millstream_hub::stream_message::StreamMessage;
 use millstream_hub::viewer::Piece;
 use millstream_policy::Held;
 use millstream_policy::table::Table;
-use millstream_proto::id::Id;
+use millstream_proto::id::{Id, RenditionName};
 use millstream_proto::media::Clip;
 use millstream_proto::output::Output;
 use millstream_proto::sign::grant::GrantSession;
@@ -59,6 +62,8 @@ pub(crate) struct ShardContext {
     pub(crate) directory: RefCell<Directory>,
     /// Recordings that were begun or ended by hand before this process was started, of streams that have not come back yet.
     pub(super) resumed: RefCell<Table<ByHand>>,
+    /// Renditions that streams on air have in place of those of their records.
+    pub(super) ladders: RefCell<HashMap<Id, Arc<[Rendition]>>>,
     /// Clips for streams whose publisher is away.
     pub(crate) slates: RefCell<Slates>,
     pub(super) feed: Arc<Feed>,
@@ -168,6 +173,23 @@ impl ShardContext {
         self.directory.borrow().settings(id)
     }
 
+    /// A stream's renditions: those that somebody has chosen for it, else those of its record.
+    fn ladder_of(&self, id: &Id) -> Option<Arc<[Rendition]>> {
+        let Some(chosen) = self.ladders.borrow().get(id).cloned() else {
+            return self.directory.borrow().settings(id).renditions;
+        };
+        // A hook chooses sizes and rates; whether something is drawn over them is the record's to say.
+        let marked = self.directory.borrow().settings(id).watermark.is_some();
+        let chosen =
+            if marked { chosen.iter().cloned().map(|one| Rendition { marked, ..one }).collect() } else { chosen };
+        Some(chosen).filter(|all| !all.is_empty())
+    }
+
+    /// A stream's rendition of that name.
+    pub(super) fn rendition_of(&self, id: &Id, name: &RenditionName) -> Option<Rendition> {
+        self.ladder_of(id)?.iter().find(|rendition| rendition.name == *name).cloned()
+    }
+
     /// Whether it has not been there for longer than a publisher is waited for: who comes now may have been on air before a restart.
     pub(super) fn is_young(&self) -> bool {
         self.now().since(Time::ZERO) <= self.config.stream.publisher_wait
@@ -191,7 +213,7 @@ impl ShardContext {
     /// The renditions that viewers of a stream may ask for; `None`: it has none.
     pub(crate) fn renditions_of(&self, id: &Id) -> Option<Arc<[Rendition]>> {
         self.config.renditions.transcoder.as_ref().filter(|_| !id.is_rendition())?;
-        self.directory.borrow().settings(id).renditions
+        self.ladder_of(id)
     }
 
     /// Which outputs a stream has.
@@ -254,9 +276,28 @@ impl ShardContext {
         self.sessions.admit(number, peer, socket.reader.closer(), span, Arrival::HandedOver)
     }
 
-    /// The shard that owns a stream.
-    pub(crate) fn owner(&self, id: &Id) -> usize {
+    /// The shard of this node that owns a stream whose publisher is here.
+    pub(crate) fn home(&self, id: &Id) -> usize {
         registry::owner(id, self.shards())
+    }
+
+    /// The shard that owns a stream, at whichever node. At another one it is not known which: see [`crate::nodes::Nodes::send`].
+    pub(crate) fn owner(&self, id: &Id) -> Address {
+        let here = Address::here(self.home(id));
+        self.config.nodes.owner(id).map_or(here, |node| Address { node, shard: 0 })
+    }
+
+    /// Tells another shard something of a stream; counted where there is no room for it.
+    pub(crate) fn send(&self, to: Address, id: &Id, message: StreamMessage) -> Result<(), StreamMessage> {
+        if to.is_here() {
+            let mail = Mail::Stream { id: id.clone(), from: Address::here(self.index), message };
+            return self.put(to.shard, mail).map_err(Mail::into_stream_message);
+        }
+        let told = self.config.nodes.send(self.index, to, id, message);
+        if told.is_err() {
+            self.stats.mailbox_full.add(1);
+        }
+        told
     }
 
     /// Sends to another shard; counted where it has no room.

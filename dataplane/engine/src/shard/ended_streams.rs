@@ -3,11 +3,12 @@
 use std::cell::RefCell;
 use std::rc::Rc;
 
+use millstream_hub::address::Address;
 use millstream_hub::package::change::Change;
+use millstream_hub::stream_message::StreamMessage;
 use millstream_proto::id::Id;
 use millstream_proto::time::Time;
 
-use super::mailbox::Mail;
 use super::state::Shard;
 use super::stream_handle::StreamHandle;
 
@@ -95,11 +96,11 @@ impl Shard {
     }
 
     /// A shard that wants the playlists of a stream of ours gets what can still be fetched of its earlier lives.
-    pub(super) fn tell_past(&self, id: &Id, to: usize) {
+    pub(super) fn tell_past(&self, id: &Id, to: Address) {
         for (over, listed_until) in self.ended_streams.of(id).into_iter().rev() {
             let changes = over.packaging.window.borrow().snapshot();
             // Without room, who asks for a file of then is told that it is gone.
-            drop(self.put(to, Mail::OfEnded { id: id.clone(), changes, listed_until }));
+            drop(self.send(to, id, StreamMessage::OfEnded { changes, listed_until }));
         }
     }
 

@@ -27,6 +27,8 @@ pub(crate) struct Granted {
     pub(crate) labels: Option<Labels>,
     /// The stream that it publishes, where that is another one than it named.
     rename: Option<Id>,
+    /// What it publishes is recorded, or not, whatever the stream's settings say.
+    pub(crate) record: Option<bool>,
 }
 
 /// A question about a running session.
@@ -40,8 +42,9 @@ pub(crate) struct Recheck {
 impl Granted {
     /// What a policy has granted to who has asked this.
     pub(crate) fn new(grant: Grant, question: Request, now: Time) -> Self {
-        let Grant { valid_for, recheck_after, held, labels, rename, .. } = grant;
-        let rename = rename.filter(|_| question.action == Action::Publish && !question.recheck);
+        let Grant { valid_for, recheck_after, held, labels, rename, record, .. } = grant;
+        let question_publishes = question.action == Action::Publish && !question.recheck;
+        let rename = rename.filter(|_| question_publishes);
         // Who came at the same moment is not asked about at the same moment.
         let spread = |after: Duration| after / 1_000 * (1_000 - (question.client.session % 100) as u32);
         let at = recheck_after.map(|after| now + spread(after.max(RECHECK_MIN)));
@@ -50,7 +53,8 @@ impl Granted {
             let question = Request { recheck: true, labels: labels.clone(), ..question };
             Box::new(Recheck { at, is_asked: false, question })
         });
-        Self { until: valid_for.map(|time| now + time), recheck, held, labels, rename }
+        let record = record.filter(|_| question_publishes);
+        Self { until: valid_for.map(|time| now + time), recheck, held, labels, rename, record }
     }
 
     /// The stream that a publisher gets which named this one.

@@ -3,8 +3,8 @@ use std::any::Any;
 use std::net::{IpAddr, SocketAddr};
 use std::rc::Rc;
 
-use millstream_hub::mirror::FeedMessage;
-use millstream_hub::package::change::Change;
+use millstream_hub::address::Address;
+use millstream_hub::stream_message::StreamMessage;
 use millstream_policy::Step;
 use millstream_proto::id::Id;
 use millstream_proto::rtmp::ServerSession;
@@ -39,22 +39,8 @@ pub(crate) struct Handoff {
 pub(crate) enum Mail {
     /// A publisher of a stream that the receiver owns, already admitted.
     Publisher(Box<Handoff>),
-    /// Shard `from` has viewers for a stream that the receiver owns.
-    Subscribe { id: Id, from: usize, subscription: u64 },
-    /// It has none any more.
-    Unsubscribe { id: Id, from: usize, subscription: u64 },
-    /// News of a stream that the receiver mirrors.
-    Feed { id: Id, subscription: u64, message: FeedMessage },
-    /// Shard `from`, which mirrors a stream that the receiver owns, wants its playlists as well.
-    Package { id: Id, from: usize, subscription: u64 },
-    /// News of the playlists of a stream that the receiver mirrors.
-    Packaged { id: Id, subscription: u64, changes: Vec<Change> },
-    /// The stream is over; this is what can still be fetched of it.
-    Over { id: Id, subscription: u64, changes: Vec<Change>, listed_until: Time },
-    /// What can still be fetched of an earlier life of a stream that the receiver mirrors.
-    OfEnded { id: Id, changes: Vec<Change>, listed_until: Time },
-    /// There is no such stream.
-    Unknown { id: Id, subscription: u64 },
+    /// Of a stream that the receiver owns or mirrors.
+    Stream { id: Id, from: Address, message: StreamMessage },
     /// A pending policy step has decided.
     Answer { ticket: u64, step: Step },
     /// A viewer without a session is admitted up to that moment; `None`: for good.
@@ -70,19 +56,23 @@ pub(crate) enum Mail {
 /// Something short that a shard does on its own thread: see [`super::state::work`], which makes it.
 pub(crate) type Work = Box<dyn FnOnce(Rc<dyn Any>) + Send>;
 
+impl Mail {
+    /// Of mail that found no room, what it tells of a stream.
+    pub(crate) fn into_stream_message(self) -> StreamMessage {
+        match self {
+            Self::Stream { message, .. } => message,
+            // Nobody asks this of other mail.
+            _ => StreamMessage::Unknown { subscription: 0 },
+        }
+    }
+}
+
 // By hand: what a handoff holds is nobody's to read.
 impl std::fmt::Debug for Mail {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.write_str(match self {
             Self::Publisher(_) => "Publisher",
-            Self::Subscribe { .. } => "Subscribe",
-            Self::Unsubscribe { .. } => "Unsubscribe",
-            Self::Feed { .. } => "Feed",
-            Self::Package { .. } => "Package",
-            Self::Packaged { .. } => "Packaged",
-            Self::Over { .. } => "Over",
-            Self::OfEnded { .. } => "OfEnded",
-            Self::Unknown { .. } => "Unknown",
+            Self::Stream { .. } => "Stream",
             Self::Answer { .. } => "Answer",
             Self::Granted { .. } => "Granted",
             Self::Renewed { .. } => "Renewed",

@@ -27,6 +27,7 @@ pub(crate) mod snapshots;
 pub(crate) mod state;
 pub(crate) mod status;
 pub(crate) mod stream_handle;
+mod stream_messages;
 mod unfinished;
 pub(crate) mod view;
 pub(crate) mod wait;
@@ -42,6 +43,7 @@ use std::sync::mpsc::Receiver;
 use std::time::Duration;
 
 use millstream_hub::log::EndReason;
+use millstream_hub::stream_message::StreamMessage;
 use millstream_hub::viewer::OVERDUE_LOOK_EVERY;
 use millstream_policy::Chain;
 use millstream_proto::network::Network;
@@ -158,6 +160,7 @@ pub(crate) async fn main(parts: Parts) -> std::io::Result<()> {
         sessions: Sessions::new(config.limits, all_stats.clone(), index),
         directory: RefCell::new(config.directory.clone()),
         resumed: RefCell::new(config.directory.by_hand()),
+        ladders: RefCell::default(),
         slates: RefCell::new(config.slates.clone()),
         feed: parts.feed,
         refusals: Refusals::new(events::EVERY),
@@ -417,62 +420,7 @@ impl Shard {
     fn receive(self: &Rc<Self>, mail: Mail) {
         match mail {
             Mail::Publisher(handoff) => self.spawn(ingest::resume(Rc::clone(self), handoff)),
-            Mail::Subscribe { id, from, subscription } => {
-                let held = self.live(&id).filter(|handle| !self.is_of_past(handle));
-                if let Some(handle) = held.or_else(|| self.begin_rendition(&id)) {
-                    return handle.subscribe(from, subscription);
-                }
-                let mail = match self.last_life(&id) {
-                    Some((over, listed_until)) => {
-                        let changes = over.packaging.window.borrow().snapshot();
-                        Mail::Over { id, subscription, changes, listed_until }
-                    }
-                    None => Mail::Unknown { id, subscription },
-                };
-                // The asker gives up by itself if this finds no room.
-                drop(self.put(from, mail));
-            }
-            Mail::Unsubscribe { id, from, subscription } => {
-                if let Some(handle) = self.live(&id) {
-                    handle.unsubscribe(from, subscription);
-                }
-            }
-            Mail::Feed { id, subscription, message } => match self.mirrored(&id, subscription) {
-                Some(handle) => {
-                    handle.told(self, message);
-                    if handle.is_over() {
-                        self.remove(&handle);
-                    }
-                }
-                // Sent before the owner heard that nobody watches any more.
-                None => self.unsubscribe(id, subscription),
-            },
-            Mail::Package { id, from, subscription } => {
-                if let Some(handle) = self.live(&id) {
-                    self.tell_past(&id, from);
-                    handle.package_for(self, from, subscription);
-                }
-            }
-            Mail::Packaged { id, subscription, changes } => {
-                if let Some(handle) = self.mirrored(&id, subscription) {
-                    handle.repackaged(self, changes);
-                }
-            }
-            Mail::OfEnded { id, changes, listed_until } => self.told_of_ended(&id, changes, listed_until),
-            Mail::Over { id, subscription, changes, listed_until } => {
-                if let Some(handle) = self.mirrored(&id, subscription) {
-                    handle.packaging.listed_until.set(Some(listed_until));
-                    handle.repackaged(self, changes);
-                    handle.unknown(self);
-                    self.remove(&handle);
-                }
-            }
-            Mail::Unknown { id, subscription } => {
-                if let Some(handle) = self.mirrored(&id, subscription) {
-                    handle.unknown(self);
-                    self.remove(&handle);
-                }
-            }
+            Mail::Stream { id, from, message } => self.take_stream_message(&id, from, message),
             Mail::Answer { ticket, step } => self.admission.answer(ticket, step),
             Mail::Granted { id, viewer, until } => {
                 // Full: who is not known here was admitted for good.
@@ -537,7 +485,8 @@ impl Shard {
         for handle in idle {
             self.remove(&handle);
             if let Some(subscription) = handle.subscription() {
-                self.unsubscribe(handle.id.clone(), subscription);
+                // Without room it is said again when the next message comes.
+                drop(self.send(self.owner(&handle.id), &handle.id, StreamMessage::Unsubscribe { subscription }));
             }
         }
         if self.memory_trimmer.looks_low((bytes + hls_bytes) as u64, self.sessions.len()) {

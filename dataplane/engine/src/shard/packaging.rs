@@ -5,17 +5,18 @@ use std::hash::{BuildHasher as _, RandomState};
 use std::rc::Rc;
 use std::time::Duration;
 
+use millstream_hub::address::Address;
 use millstream_hub::config::HlsConfig;
 use millstream_hub::log::Log;
 use millstream_hub::package::block::PendingTags;
 use millstream_hub::package::change::Change;
 use millstream_hub::package::packager::{Packager, Wall};
 use millstream_hub::package::window::Window;
+use millstream_hub::stream_message::StreamMessage;
 use millstream_proto::id::Id;
 use millstream_proto::time::Time;
 
 use super::context::ShardContext;
-use super::mailbox::Mail;
 use super::part_sender::{PartSender, announce};
 use super::wait::Waiters;
 use crate::clock::unix_ms;
@@ -50,7 +51,7 @@ pub(crate) struct Packaging {
 
 /// Another shard that wants the changes.
 struct Outlet {
-    shard: usize,
+    to: Address,
     subscription: u64,
     untold: Vec<Change>,
 }
@@ -153,15 +154,15 @@ impl Packaging {
     }
 
     /// Another shard wants to know all there is, and what comes.
-    pub(super) fn subscribe(&self, shard: usize, subscription: u64) {
+    pub(super) fn subscribe(&self, to: Address, subscription: u64) {
         let untold = self.window.borrow().snapshot();
         let mut outlets = self.outlets.borrow_mut();
-        outlets.retain(|outlet| outlet.shard != shard);
-        outlets.push(Outlet { shard, subscription, untold });
+        outlets.retain(|outlet| outlet.to != to);
+        outlets.push(Outlet { to, subscription, untold });
     }
 
-    pub(super) fn unsubscribe(&self, shard: usize, subscription: u64) {
-        self.outlets.borrow_mut().retain(|outlet| outlet.shard != shard || outlet.subscription != subscription);
+    pub(super) fn unsubscribe(&self, to: Address, subscription: u64) {
+        self.outlets.borrow_mut().retain(|outlet| outlet.to != to || outlet.subscription != subscription);
     }
 
     /// Tells the other shards. True: one has no room.
@@ -173,9 +174,9 @@ impl Packaging {
             }
             // All of it at once: requests there are not to see a stream that is half told.
             let changes = std::mem::take(&mut outlet.untold);
-            let mail = Mail::Packaged { id: id.clone(), subscription: outlet.subscription, changes };
-            if let Err(mail) = shard.put(outlet.shard, mail) {
-                if let Mail::Packaged { changes, .. } = mail {
+            let message = StreamMessage::Packaged { subscription: outlet.subscription, changes };
+            if let Err(message) = shard.send(outlet.to, id, message) {
+                if let StreamMessage::Packaged { changes, .. } = message {
                     outlet.untold = changes;
                 }
                 full = true;
@@ -185,8 +186,8 @@ impl Packaging {
     }
 
     /// Whether that shard, or any, has yet to be told something.
-    pub(super) fn has_untold(&self, shard: Option<usize>) -> bool {
-        let is_meant = |outlet: &&Outlet| shard.is_none_or(|shard| outlet.shard == shard);
+    pub(super) fn has_untold(&self, to: Option<Address>) -> bool {
+        let is_meant = |outlet: &&Outlet| to.is_none_or(|to| outlet.to == to);
         self.outlets.borrow().iter().filter(is_meant).any(|outlet| !outlet.untold.is_empty())
     }
 

@@ -41,8 +41,7 @@ impl Shard {
     pub(super) fn begin_rendition(self: &Rc<Self>, id: &Id) -> Option<Rc<StreamHandle>> {
         let (stream, name) = id.rendition()?;
         let transcoder = self.config.renditions.transcoder.as_ref()?;
-        let settings = self.settings_of(&stream);
-        let rendition = settings.rendition(&name)?;
+        let rendition = &self.rendition_of(&stream, &name)?;
         if self.is_draining() || self.held_renditions() >= self.config.limits.streams / RENDITIONS_SHARE {
             return None;
         }
@@ -52,6 +51,7 @@ impl Shard {
         }
         let handle = StreamHandle::own_rendition(self, id, source);
         self.tend(&handle);
+        transcoder.mark(&stream, self.settings_of(&stream).watermark.as_ref());
         transcoder.want(&stream, rendition);
         tracing::info!(stream = %id, shard = self.index, "rendition wanted");
         Some(handle)
@@ -82,7 +82,7 @@ impl Shard {
         let is_in_vain = |handle: &&Rc<StreamHandle>| {
             handle.source().is_some_and(|source| {
                 let name = handle.id.rendition().map(|(_, name)| name);
-                let is_offered = || name.is_some_and(|name| self.settings_of(&source.id).rendition(&name).is_some());
+                let is_offered = || name.is_some_and(|name| self.rendition_of(&source.id, &name).is_some());
                 // Players that know no parts ask once a target duration.
                 let target_s = handle.packaging.window.borrow().target_duration_s().unwrap_or(0);
                 let linger = LINGER.max(Duration::from_secs(u64::from(target_s) * 3));
@@ -90,6 +90,7 @@ impl Shard {
                 !source.is_over() && (is_forsaken || handle.is_unwatched(now, linger) || !is_offered())
             })
         };
+        self.mark_renditions();
         let in_vain: Vec<_> = self.handles.borrow().values().filter(is_in_vain).cloned().collect();
         for handle in in_vain {
             self.handles.borrow_mut().remove(&handle.id);
@@ -98,6 +99,14 @@ impl Shard {
                 session.end(CloseReason::Unpublished);
             }
             tracing::info!(stream = %handle.id, shard = self.index, "rendition no longer wanted");
+        }
+    }
+
+    /// Says what is drawn over renditions: their streams' records may have changed.
+    pub(super) fn mark_renditions(&self) {
+        let Some(transcoder) = &self.config.renditions.transcoder else { return };
+        for source in self.handles.borrow().values().filter_map(|handle| handle.source()) {
+            transcoder.mark(&source.id, self.settings_of(&source.id).watermark.as_ref());
         }
     }
 

@@ -5,6 +5,8 @@ use std::collections::HashMap;
 use std::ops::Deref;
 use std::rc::Rc;
 
+use millstream_hub::address::Address;
+use millstream_hub::stream_message::StreamMessage;
 use millstream_proto::id::Id;
 
 use super::budget::Publishes;
@@ -64,11 +66,6 @@ pub(crate) fn work(job: impl FnOnce(&Rc<Shard>) + Send + 'static) -> Mail {
 }
 
 impl Shard {
-    pub(super) fn unsubscribe(&self, id: Id, subscription: u64) {
-        // Without room it is said again when the next feed message comes.
-        drop(self.put(self.owner(&id), Mail::Unsubscribe { id, from: self.index, subscription }));
-    }
-
     pub(super) fn live(&self, id: &Id) -> Option<Rc<StreamHandle>> {
         self.handles.borrow().get(id).filter(|handle| !handle.is_over()).cloned()
     }
@@ -135,15 +132,17 @@ impl Shard {
     pub(crate) async fn subscribe(self: &Rc<Self>, id: &Id) -> Result<ViewerGuard, NotPlayable> {
         let handle = match self.live(id).filter(|handle| !self.is_of_past(handle)) {
             Some(handle) => handle,
-            None if self.owner(id) == self.index => self.begin_rendition(id).ok_or(NotPlayable::NotOnAir)?,
+            None if self.owner(id) == Address::here(self.index) => {
+                self.begin_rendition(id).ok_or(NotPlayable::NotOnAir)?
+            }
             None => {
                 if self.handles.borrow().len() >= self.config.limits.streams {
                     return Err(NotPlayable::Busy);
                 }
                 let subscription = self.number();
                 let handle = StreamHandle::mirror(self, id, subscription);
-                let mail = Mail::Subscribe { id: id.clone(), from: self.index, subscription };
-                self.put(self.owner(id), mail).map_err(|_| NotPlayable::Busy)?;
+                let message = StreamMessage::Subscribe { subscription };
+                self.send(self.owner(id), id, message).map_err(|_| NotPlayable::Busy)?;
                 self.handles.borrow_mut().insert(id.clone(), Rc::clone(&handle));
                 handle
             }

@@ -79,7 +79,7 @@ impl Statuses {
 impl Shard {
     /// The status of a stream, whichever shard owns it.
     pub(crate) async fn status(&self, id: &Id) -> Result<Status, NotPlayable> {
-        if self.owner(id) == self.index {
+        if self.home(id) == self.index {
             return Ok(self.own_status(id));
         }
         let deadline = self.now() + ANSWER_WAIT;
@@ -122,7 +122,7 @@ impl Shard {
             // Without room the asker asks again.
             drop(owner.put(from, answer));
         });
-        self.put(self.owner(id), ask).map_err(|_| NotPlayable::Busy)?;
+        self.put(self.home(id), ask).map_err(|_| NotPlayable::Busy)?;
         let known = remembered.entry(id.clone()).or_default();
         known.asked_at = Some(now);
         Ok(Known::Asked(Rc::clone(&known.waiters)))

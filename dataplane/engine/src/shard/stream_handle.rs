@@ -6,7 +6,9 @@ use std::rc::Rc;
 use std::sync::Arc;
 use std::time::Duration;
 
+use bytes::Bytes;
 use millstream_control_protocol::event::What;
+use millstream_hub::address::Address;
 use millstream_hub::config::{FlushPolicy, OnUnpublish, StreamConfig, Takeover};
 use millstream_hub::findings::{Dropped, News, Repaired};
 use millstream_hub::log::{EndReason, Log, LogLimits};
@@ -14,6 +16,7 @@ use millstream_hub::mirror::{Feed, FeedMessage, apply};
 use millstream_hub::package::change::Change;
 use millstream_hub::publisher_stats::Reading;
 use millstream_hub::stream::{Place as PublisherPlace, Pushed, Stream, Taken};
+use millstream_hub::stream_message::StreamMessage;
 use millstream_hub::subscriber::{Follows, Progress, Subscriber, View};
 use millstream_policy::records::Labels;
 use millstream_proto::id::Id;
@@ -22,7 +25,6 @@ use millstream_proto::time::Time;
 
 use super::audience::Audience;
 use super::context::ShardContext;
-use super::mailbox::Mail;
 use super::packaging::{Packaging, wall};
 use super::phase::{Status, of_absence, of_publisher, of_slate};
 use super::reached::Reached;
@@ -80,6 +82,8 @@ struct Owner {
     slate_since: Option<Time>,
     /// What was done by hand about its recording, and counts for this life of the stream.
     by_hand: Option<ByHand>,
+    /// What its publisher was granted about its recording; what is done by hand goes before it.
+    by_grant: Option<bool>,
     /// Who follows it beside its viewers.
     subscribers: Vec<Made>,
 }
@@ -93,6 +97,11 @@ struct Holder {
 }
 
 impl Owner {
+    /// What is wished of its recording, whatever its settings say.
+    fn wished(&self) -> Option<ByHand> {
+        self.by_hand.or_else(|| self.by_grant.map(|wanted| ByHand { wanted, number: 0 }))
+    }
+
     fn into_side(self) -> Side {
         Side::Owner {
             inner: Box::new(RefCell::new(self)),
@@ -206,6 +215,7 @@ impl StreamHandle {
             holder: None,
             slate_since: None,
             by_hand,
+            by_grant: None,
             subscribers: shard.config.subscribers.of(id, &shard.settings_of(id).recorded_by(by_hand)),
         };
         Self::new(shard, id, config, None, owner.into_side())
@@ -225,6 +235,7 @@ impl StreamHandle {
             holder: None,
             slate_since: None,
             by_hand: None,
+            by_grant: None,
             subscribers: Vec::new(),
         };
         Self::new(shard, id, config, Some(source), owner.into_side())
@@ -337,20 +348,20 @@ impl StreamHandle {
     }
 
     /// Another shard has viewers for it.
-    pub(super) fn subscribe(&self, from: usize, subscription: u64) {
+    pub(super) fn subscribe(&self, from: Address, subscription: u64) {
         if let Side::Owner { inner, notify, .. } = &self.side {
             let feed = Feed::new(from, subscription, &self.log.borrow());
             let feeds = &mut inner.borrow_mut().feeds;
-            feeds.retain(|old| old.shard != from);
+            feeds.retain(|old| old.to != from);
             feeds.push(feed);
             notify.notify();
         }
     }
 
     /// It has none any more.
-    pub(super) fn unsubscribe(&self, from: usize, subscription: u64) {
+    pub(super) fn unsubscribe(&self, from: Address, subscription: u64) {
         if let Side::Owner { inner, .. } = &self.side {
-            inner.borrow_mut().feeds.retain(|feed| feed.shard != from || feed.subscription != subscription);
+            inner.borrow_mut().feeds.retain(|feed| feed.to != from || feed.subscription != subscription);
             self.packaging.unsubscribe(from, subscription);
         }
     }
@@ -370,9 +381,9 @@ impl StreamHandle {
             }
             Side::Mirror { subscription, .. } => {
                 if !self.packaging.asked.replace(true) {
-                    let mail = Mail::Package { id: self.id.clone(), from: shard.index, subscription: *subscription };
+                    let message = StreamMessage::Package { subscription: *subscription };
                     // Without room, the next request asks again.
-                    self.packaging.asked.set(shard.put(shard.owner(&self.id), mail).is_ok());
+                    self.packaging.asked.set(shard.send(shard.owner(&self.id), &self.id, message).is_ok());
                 }
             }
         }
@@ -388,7 +399,7 @@ impl StreamHandle {
     }
 
     /// Another shard wants its playlists.
-    pub(super) fn package_for(&self, shard: &Rc<ShardContext>, from: usize, subscription: u64) {
+    pub(super) fn package_for(&self, shard: &Rc<ShardContext>, from: Address, subscription: u64) {
         if let Side::Owner { notify, .. } = &self.side {
             self.package(shard);
             self.packaging.subscribe(from, subscription);
@@ -450,23 +461,61 @@ impl StreamHandle {
 
     /// Its settings may have changed: who follows it beside its viewers is asked anew where that makes a difference.
     pub(super) fn offer_again_where_it_matters(&self, shard: &Rc<ShardContext>, [before, after]: [Settings; 2]) {
-        let Side::Owner { inner, notify, .. } = &self.side else { return };
+        let Side::Owner { inner, .. } = &self.side else { return };
         let by_hand_before = inner.borrow().by_hand;
         // One that was there before this life began does not begin to count now.
         let by_hand = if before.by_hand == after.by_hand { by_hand_before } else { after.by_hand };
+        let wished_before = inner.borrow().wished();
         inner.borrow_mut().by_hand = by_hand;
-        let (before, after) = (before.recorded_by(by_hand_before), after.recorded_by(by_hand));
+        let wished = inner.borrow().wished();
+        self.offer_again(shard, &before.recorded_by(wished_before), &after.recorded_by(wished));
+    }
+
+    /// It is recorded, or not, whatever its settings say, until it is over: somebody has said so.
+    pub(super) fn record(&self, wanted: bool, shard: &Rc<ShardContext>) {
+        let by_hand = ByHand { wanted, number: 0 };
+        self.change_wish(shard, |owner| owner.by_hand = Some(by_hand));
+    }
+
+    /// The same as long as this publisher is there, by what it was granted; `None`: nothing was said of it.
+    pub(crate) fn record_as_granted(&self, wanted: Option<bool>, shard: &Rc<ShardContext>) {
+        self.change_wish(shard, |owner| owner.by_grant = wanted);
+    }
+
+    fn change_wish(&self, shard: &Rc<ShardContext>, change: impl FnOnce(&mut Owner)) {
+        let Side::Owner { inner, .. } = &self.side else { return };
+        let before = inner.borrow().wished();
+        change(&mut inner.borrow_mut());
+        let after = inner.borrow().wished();
+        if self.source.is_none() && before != after {
+            let settings = shard.settings_of(&self.id);
+            self.offer_again(shard, &settings.clone().recorded_by(before), &settings.recorded_by(after));
+        }
+    }
+
+    fn offer_again(&self, shard: &Rc<ShardContext>, before: &Settings, after: &Settings) {
+        let Side::Owner { inner, notify, .. } = &self.side else { return };
         let all = &shard.config.subscribers;
-        let makers = all.that_differ(&before, &after);
+        let makers = all.that_differ(before, after);
         if makers.is_empty() {
             return;
         }
-        let made: Vec<Made> = makers.iter().flat_map(|maker| all.made(*maker, &self.id, &after)).collect();
+        let made: Vec<Made> = makers.iter().flat_map(|maker| all.made(*maker, &self.id, after)).collect();
         let mut subscribers = std::mem::take(&mut inner.borrow_mut().subscribers);
         subscribers.retain(|one| !makers.contains(&one.maker));
         subscribers.extend(made);
         inner.borrow_mut().subscribers = subscribers;
         notify.notify();
+    }
+
+    /// Viewers of FLV and RTMP are told this, as a script tag. False: nobody publishes.
+    pub(super) fn mark(&self, body: Bytes, shard: &ShardContext) -> bool {
+        let Side::Owner { inner, notify, .. } = &self.side else { return false };
+        let is_told = inner.borrow_mut().stream.mark(body, shard.now());
+        if is_told {
+            notify.notify();
+        }
+        is_told
     }
 
     /// Takes the publisher's place; gives the session that is replaced, and how long ago it was heard.
@@ -704,14 +753,14 @@ impl StreamHandle {
             let jumps = feed.jumps();
             while let Some(message) = feed.next_message(&log) {
                 // A mirror lets its playlists go with the end of the log: it is to know their end by then.
-                if matches!(message, FeedMessage::Ended(_)) && self.packaging.has_untold(Some(feed.shard)) {
+                if matches!(message, FeedMessage::Ended(_)) && self.packaging.has_untold(Some(feed.to)) {
                     full = true;
                     break;
                 }
                 let before = feed.clone();
                 feed.told(&message);
-                let mail = Mail::Feed { id: self.id.clone(), subscription: feed.subscription, message };
-                if shard.put(feed.shard, mail).is_err() {
+                let message = StreamMessage::Feed { subscription: feed.subscription, message };
+                if shard.send(feed.to, &self.id, message).is_err() {
                     *feed = before;
                     full = true;
                     break;

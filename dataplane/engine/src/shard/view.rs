@@ -9,11 +9,12 @@ use millstream_control_protocol::exchange::Whom;
 use millstream_control_protocol::live::{
     Audio, DroppedTrack, Live, Publisher, Repair, Video, Viewer, ViewerCount, Watching,
 };
-use millstream_hub::config::OnUnpublish;
+use millstream_hub::config::{OnUnpublish, Rendition};
 use millstream_hub::log::EndReason;
 use millstream_hub::publisher_stats::{Coding, Reading};
 use millstream_hub::reach::Sample;
 use millstream_proto::codec::Shape;
+use millstream_proto::flv;
 use millstream_proto::id::Id;
 use millstream_proto::media::Track;
 
@@ -23,6 +24,7 @@ use super::phase::name;
 use super::session::Session;
 use super::state::Shard;
 use super::stream_handle::StreamHandle;
+use crate::admin::remote::OfRecord;
 use crate::clock::unix_ms;
 use crate::close::CloseReason;
 use crate::directory::{Changed, Directory};
@@ -61,6 +63,33 @@ pub(crate) fn apply(shard: &Shard, directory: &Directory, changed: &Changed) {
         };
         handle.set_on_unpublish(on_unpublish, shard.slate_of(&handle.id), shard);
     }
+}
+
+/// Offers these renditions of a stream from here on, in place of those of its record; `None`: those again.
+pub(crate) fn set_ladder(shard: &Shard, id: &Id, ladder: Option<&Arc<[Rendition]>>) {
+    let mut ladders = shard.ladders.borrow_mut();
+    match ladder {
+        Some(ladder) => drop(ladders.insert(id.clone(), Arc::clone(ladder))),
+        None => drop(ladders.remove(id)),
+    }
+}
+
+/// What a stream's record says.
+pub(crate) fn of_record(shard: &Shard, id: &Id) -> OfRecord {
+    let directory = shard.directory.borrow();
+    OfRecord { record: directory.records().get(id).cloned(), renditions: directory.settings(id).renditions }
+}
+
+/// Has a stream recorded, or not, until it is over; false: this shard does not own it, or it is not on air.
+pub(crate) fn record(shard: &Rc<Shard>, id: &Id, wanted: bool) -> bool {
+    let owned = shard.live(id).filter(|handle| handle.on_air(shard.now()).is_some());
+    owned.inspect(|handle| handle.record(wanted, shard)).is_some()
+}
+
+/// Tells viewers of FLV and RTMP of a marker; false: this shard does not own the stream, or it is not on air.
+pub(crate) fn mark(shard: &Shard, id: &Id, pairs: &[(String, String)]) -> bool {
+    let body = flv::marker_body(unix_ms(), pairs.iter().map(|(name, value)| (name.as_str(), value.as_str())));
+    shard.live(id).is_some_and(|handle| handle.mark(body, shard))
 }
 
 /// Has these clips from here on, also for streams that are held.
@@ -243,7 +272,7 @@ fn live(
     let watching = judged.map(|handle| watching(shard, handle)).unwrap_or_default();
     let id = id.to_string();
     Some(Part {
-        live: Live { id, publisher, slate_since_unix_ms, viewers, relays: Vec::new(), motion: None },
+        live: Live { id, publisher, slate_since_unix_ms, viewers, relays: Vec::new(), motion: None, ladder: None },
         reached,
         watching,
     })

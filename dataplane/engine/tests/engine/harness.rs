@@ -47,6 +47,7 @@ pub(crate) fn config(io: IoChoice, shards: usize) -> Config {
         subscribers: millstream_engine::subscribers::Subscribers::default(),
         relay_seed: 0,
         renditions: millstream_engine::renditions::RenditionConfig::none(),
+        nodes: millstream_engine::nodes::NodeConfig::default(),
         recorded: millstream_engine::recorded::RecordedConfig::default(),
         apps: Apps::default(),
         handshake_timeout: Duration::from_secs(5),

@@ -4,6 +4,8 @@ use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use millstream_control_protocol::state::{Rendition as Said, Stream};
+use millstream_control_protocol::watermark::Watermark as SaidMark;
+use millstream_engine::admin::remote::OfRecord;
 use millstream_engine::config::{Config, IoChoice};
 use millstream_engine::directory::Directory;
 use millstream_engine::renditions::{RenditionConfig, Transcoder};
@@ -12,8 +14,9 @@ use millstream_proto::id::{Id, RenditionName};
 use millstream_proto::media::TagKind;
 use millstream_proto::rtmp::client::ClientRole;
 use millstream_proto::sign::job::JobKey;
+use millstream_proto::watermark::Watermark;
 
-use crate::admin::ask;
+use crate::admin::{Told, ask};
 use crate::harness::{
     Answer, BOTH, Flv, Rtmp, Server, Tag, config, connect, contains, eventually, frame, head, number, read_for,
 };
@@ -26,11 +29,20 @@ const SEGMENT: u32 = 100;
 
 /// Writes down what it is asked for.
 #[derive(Default)]
-struct Asked(Mutex<Vec<String>>);
+struct Asked(Mutex<Vec<String>>, Mutex<Vec<String>>);
 
 impl Transcoder for Asked {
     fn want(&self, stream: &Id, rendition: &Rendition) {
         self.0.lock().unwrap().push(format!("+{stream}/{}", rendition.name));
+    }
+
+    fn mark(&self, stream: &Id, watermark: Option<&Arc<Watermark>>) {
+        let text = watermark.and_then(|mark| mark.text.as_ref()).map_or("", |text| &text.text);
+        let said = format!("{stream} marked {text}");
+        let mut marks = self.1.lock().unwrap();
+        if marks.last() != Some(&said) {
+            marks.push(said);
+        }
     }
 
     fn unwant(&self, rendition: &Id) {
@@ -153,6 +165,60 @@ fn a_rendition_is_made_when_somebody_asks_and_has_its_sources_segments() {
         eventually("nobody wants it any more", || asked.so_far().last().is_some_and(|last| last == "-cam/90p"));
         assert_eq!(server.metric("millstream_session_panics_total", ""), 0);
     }
+}
+
+#[test]
+fn what_somebody_chooses_for_a_stream_goes_before_its_record() {
+    let (server, asked) = start(IoChoice::Auto, 2);
+    let mut publisher = server.publish("cam");
+    publisher.send(configurations());
+    publisher.send((0..2 * SEGMENT + 20).map(frame));
+    let (remote, id) = (server.engine().remote(), cam());
+    let index = || get(&server, "/cam/index.m3u8");
+    assert!(index().contains("\n90p/video.m3u8"));
+    let tiny = Rendition { name: RenditionName::new("60p").unwrap(), width_max: 108, height_max: 60, video_kbit_s: 90 };
+    ask(remote.set_ladder(&id, Some([tiny].into()))).unwrap();
+    let chosen = index();
+    assert!(chosen.contains("\n60p/video.m3u8") && !chosen.contains("90p"), "{chosen}");
+    let at = server.at.http;
+    let waiting = std::thread::spawn(move || Answer::get(at, "/cam/60p/video.m3u8"));
+    eventually("it is asked for", || asked.so_far() == ["+cam/60p"]);
+    assert_eq!(Answer::get(at, "/cam/90p/video.m3u8").status(), 404);
+    // The record says what it did, and an empty choice is none.
+    let of_record = ask(remote.of_records(&[id.clone(), Id::new("nobodys").unwrap()])).unwrap();
+    assert!(of_record[0].record.is_some() && of_record[0].renditions.as_ref().is_some_and(|all| all.len() == 2));
+    assert_eq!(of_record[1], OfRecord::default());
+    ask(remote.set_ladder(&id, Some([].into()))).unwrap();
+    assert!(!index().contains("90p/") && !index().contains("60p/"));
+    eventually("what is no longer offered is no longer made", || {
+        asked.so_far().last().is_some_and(|last| last == "-cam/60p")
+    });
+    ask(remote.set_ladder(&id, None)).unwrap();
+    assert!(index().contains("\n90p/video.m3u8"));
+    drop(publisher);
+    drop(waiting.join());
+}
+
+#[test]
+fn viewers_are_told_of_a_marker() {
+    let (server, _asked) = start(IoChoice::Auto, 2);
+    let mut publisher = server.publish("cam");
+    publisher.send(configurations());
+    publisher.send((0..20).map(frame));
+    let _on_air = publisher.go_on(20);
+    let mut viewers = [Flv::open(server.at.http, "cam", 1), Flv::open(server.at.http, "cam", 0)];
+    viewers.iter_mut().for_each(|viewer| viewer.until_frame(19));
+    let (remote, pairs) = (server.engine().remote(), vec![("kind".to_owned(), "goal".to_owned())]);
+    assert_eq!(ask(remote.mark(&cam(), pairs.clone().into())), Ok(true));
+    for viewer in &mut viewers {
+        viewer.until("the marker", |viewer| {
+            let is_marker = |(kind, _, body): &Tag| {
+                *kind == TagKind::Script && contains(body, "marker") && contains(body, "kind") && contains(body, "goal")
+            };
+            viewer.tags.iter().filter(|tag| is_marker(tag)).count() == 1
+        });
+    }
+    assert_eq!(ask(remote.mark(&Id::new("nobodys").unwrap(), pairs.into())), Ok(false));
 }
 
 #[test]
@@ -316,4 +382,39 @@ fn one_picture_is_taken_for_all_who_ask_within_a_moment() {
             assert!(answer.text().contains("there is no picture of this stream: it is noise"), "{}", answer.text());
         }
     }
+}
+
+#[test]
+fn what_is_drawn_over_renditions_is_said_before_the_first_and_again_when_it_changes() {
+    let (server, asked) = start(IoChoice::Auto, 2);
+    let with = |text: &str| {
+        let renditions = vec![Said { name: "90p".to_owned(), width: 160, height: 90, video_kbit_s: 100 }];
+        let watermark = SaidMark { text_on: !text.is_empty(), text: text.to_owned(), ..SaidMark::default() };
+        Stream { id: "cam".to_owned(), renditions, watermark, ..Stream::default() }
+    };
+    let mut told = Told::nothing();
+    let mut change = |stream: Stream| told.tell(&server, &[stream], &[]);
+    change(with("one"));
+    let mut publisher = server.publish("cam");
+    publisher.send(configurations());
+    publisher.send((0..2 * SEGMENT + 20).map(frame));
+    // Players that choose are not offered the picture without the mark.
+    let index = get(&server, "/cam/index.m3u8");
+    assert!(index.ends_with("\n90p/video.m3u8\n") && !index.contains("\nvideo.m3u8\n"), "{index}");
+    assert!(get(&server, "/cam/live.m3u8").ends_with("\nvideo.m3u8\n"), "the source passes as before");
+    let at = server.at.http;
+    let waiting = std::thread::spawn(move || Answer::get(at, "/cam/90p/video.m3u8").text());
+    eventually("it is asked for", || asked.so_far() == ["+cam/90p"]);
+    assert_eq!(asked.1.lock().unwrap().first().map(String::as_str), Some("cam marked one"), "before it is made");
+    let mut worker = as_worker(&server);
+    worker.send((0..2 * SEGMENT + 20).map(frame));
+    waiting.join().unwrap();
+    let marks = || asked.1.lock().unwrap().clone();
+    change(with("two"));
+    eventually("the change is said", || marks().last().is_some_and(|last| last == "cam marked two"));
+    change(with(""));
+    eventually("the end of it is said", || marks().last().is_some_and(|last| last == "cam marked "));
+    let index = get(&server, "/cam/index.m3u8");
+    assert!(index.contains("\nvideo.m3u8\n"), "{index}");
+    assert_eq!(server.metric("millstream_session_panics_total", ""), 0);
 }

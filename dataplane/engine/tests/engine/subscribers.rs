@@ -12,10 +12,12 @@ use millstream_hub::config::{HlsConfig, OnUnpublish, StreamConfig};
 use millstream_hub::subscriber::{
     BlockCursor, ClosedSegment, Follows, NextBlock, NextSegment, Progress, SegmentCursor, Subscriber, View,
 };
+use millstream_policy::open::Open;
+use millstream_policy::{Chain, DecisionContext, Grant, Policy, Request, Step, shared};
 use millstream_proto::id::Id;
 use millstream_proto::media::Track;
 
-use crate::admin::Told;
+use crate::admin::{Told, ask};
 use crate::harness::{Server, config, eventually, frame, head};
 
 #[derive(Default)]
@@ -246,4 +248,79 @@ fn a_stream_on_air_is_offered_again_when_it_is_to_be_recorded_and_when_it_is_not
     tell(false, None);
     assert_eq!(*counts.lock().unwrap(), (1, 1));
     assert_eq!(*others.lock().unwrap(), (1, 0));
+}
+
+/// Grants what the first parameter of a publisher says of its recording.
+struct Records;
+
+impl Policy for Records {
+    fn name(&self) -> &'static str {
+        "records"
+    }
+
+    fn decide(&self, request: &Request, _context: DecisionContext<'_>) -> Step {
+        let mut grant = Grant::default();
+        grant.record = request.params.get("record").and_then(|word| word.parse().ok());
+        Step::Allow(grant)
+    }
+}
+
+#[test]
+fn a_publishers_grant_and_then_an_order_decide_whether_a_stream_is_recorded() {
+    let recorded = Arc::new(Mutex::new((0, 0)));
+    let of_maker = Arc::clone(&recorded);
+    let make = move |_: &Id, settings: &Settings| {
+        let follower = settings.on_demand_s.is_some().then(|| {
+            of_maker.lock().unwrap().0 += 1;
+            Box::new(Follower(SegmentCursor::new(), Arc::clone(&of_maker))) as Box<dyn Subscriber>
+        });
+        follower.into_iter().collect::<Vec<_>>()
+    };
+    let maker = SubscriberMaker::new(make, |before, after| before.on_demand_s != after.on_demand_s);
+    let config = Config { subscribers: Subscribers::new([maker]), ..config(IoChoice::Auto, 2) };
+    let server = Server::start_with(config, Chain::new(vec![shared(Records)], vec![shared(Open)]));
+    let mut told = Told::nothing();
+    let streams = [("live", false), ("kept", true)];
+    let streams = streams.map(|(id, on_demand)| Stream { id: id.to_owned(), on_demand, ..Stream::default() });
+    told.tell(&server, &streams, &[]);
+    let count = || *recorded.lock().unwrap();
+    let (mut made, mut over) = (0, 0);
+    // Of each: whether its record says so, and what the grant does.
+    for (stream, record, is_recorded) in [
+        ("live", "true", true),
+        // Who comes back with another word, or with none, has what that says.
+        ("live", "none", false),
+        ("live", "true", true),
+        ("live", "false", false),
+        ("kept", "none", true),
+        ("kept", "false", false),
+        ("kept", "true", true),
+    ] {
+        let mut publisher = server.publish(&format!("{stream}?record={record}"));
+        publisher.send(head());
+        publisher.send((0..20).map(frame));
+        eventually("it is as granted", || {
+            let (made, over) = count();
+            made - over == usize::from(is_recorded)
+        });
+        publisher.finish();
+        if stream == "live" && record == "false" {
+            (made, over) = count();
+        }
+    }
+    assert!(made >= 2 && made == over, "{made} {over}");
+    // An order goes before the grant, for as long as the stream lasts.
+    let on_air = {
+        let mut publisher = server.publish("other?record=false");
+        publisher.send(head());
+        publisher.go_on(0)
+    };
+    let (remote, other) = (server.engine().remote(), Id::new("other").unwrap());
+    let before = count();
+    assert_eq!(ask(remote.record(&other, true)), Ok(true));
+    assert_eq!(count(), (before.0 + 1, before.1));
+    assert_eq!(ask(remote.record(&other, false)), Ok(true));
+    assert_eq!(count(), (before.0 + 1, before.1 + 1));
+    assert_eq!(ask(remote.record(&Id::new("nobodys").unwrap(), true)), Ok(false));
+    drop(on_air);
 }

@@ -27,7 +27,7 @@ fn deliver(feed: &mut Feed, from: &Log, to: &mut Log, room: usize) -> String {
 #[test]
 fn tells_in_order_and_only_once() {
     let mut fixture = StreamFixture::new(StreamConfig::default());
-    let (mut feed, mut log) = (Feed::new(1, 1, &fixture.log), log_of(&fixture.config));
+    let (mut feed, mut log) = (Feed::new(Address::here(1), 1, &fixture.log), log_of(&fixture.config));
     assert_eq!(deliver(&mut feed, &fixture.log, &mut log, 9), "joined at 0");
     fixture.read(&[config(Track::Video, 1)]);
     assert_eq!(deliver(&mut feed, &fixture.log, &mut log, 9), "1 blocks");
@@ -47,7 +47,7 @@ fn tells_in_order_and_only_once() {
 fn viewers_there_get_the_same_bytes() {
     let mut fixture = StreamFixture::av();
     fixture.play(&[key(0), sound(10), picture(40), key(80), sound(90)]);
-    let (mut feed, mut log) = (Feed::new(1, 1, &fixture.log), log_of(&fixture.config));
+    let (mut feed, mut log) = (Feed::new(Address::here(1), 1, &fixture.log), log_of(&fixture.config));
     deliver(&mut feed, &fixture.log, &mut log, 9);
     for format in FORMATS {
         let mut here = fixture.join(format, Start::Newest);
@@ -62,7 +62,7 @@ fn viewers_there_get_the_same_bytes() {
 fn the_next_keyframe_is_the_owners_next() {
     let mut fixture = StreamFixture::av();
     fixture.play(&[key(0), picture(40)]);
-    let (mut feed, mut log) = (Feed::new(1, 1, &fixture.log), log_of(&fixture.config));
+    let (mut feed, mut log) = (Feed::new(Address::here(1), 1, &fixture.log), log_of(&fixture.config));
     deliver(&mut feed, &fixture.log, &mut log, 1);
     let viewer = crate::viewer::Viewer::new(Format::Rtmp, Start::Next, &log, fixture.now);
     let mut client = Client::new(viewer, Format::Rtmp);
@@ -79,7 +79,7 @@ fn a_full_mailbox_makes_it_jump() {
     let mut fixture = StreamFixture::new(StreamConfig { log_bytes_max: 45_000, ..StreamConfig::default() });
     let big = |n: i64| frame(Track::Video, n % 6 == 0, 40 * n, 3_000, n as u32);
     fixture.read(&[config(Track::Video, 1), config(Track::Audio, 1), big(0)]);
-    let (mut feed, mut log) = (Feed::new(1, 1, &fixture.log), log_of(&fixture.config));
+    let (mut feed, mut log) = (Feed::new(Address::here(1), 1, &fixture.log), log_of(&fixture.config));
     deliver(&mut feed, &fixture.log, &mut log, 9);
     let viewer = crate::viewer::Viewer::new(Format::FlvChunked, Start::Newest, &log, fixture.now);
     let mut client = Client::new(viewer, Format::FlvChunked);

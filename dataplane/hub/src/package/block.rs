@@ -197,6 +197,30 @@ impl Block {
         Self { seq, start, stream_headers, first_ms, last_ms, arrived, publisher, chunk: bytes, tags_at: 0, leading }
     }
 
+    /// What [`Self::from_parts`] makes it of again, beside its public fields.
+    pub(crate) fn parts(&self) -> BlockParts<'_> {
+        let leading = self.leading.as_ref().map(|leading| (leading.start, &*leading.tags));
+        BlockParts { chunk: &self.chunk, leading }
+    }
+
+    /// A block that was sealed at another node; `None` where its chunk is none.
+    pub(crate) fn from_parts(
+        (seq, start): (u64, bool),
+        stream_headers: Arc<StreamHeaders>,
+        (first_ms, last_ms): (i64, i64),
+        (publisher, arrived): (u32, Time),
+        chunk: Bytes,
+        leading: Option<(u64, Vec<usize>)>,
+    ) -> Option<Self> {
+        let tags_at = chunk.iter().take(SIZE_LINE_BYTES_MAX).position(|byte| *byte == b'\n')? + 1;
+        let data = chunk.len().checked_sub(tags_at + CRLF.len())?;
+        if !chunk.ends_with(CRLF) || chunk.get(..tags_at)? != size_line(data).as_bytes() {
+            return None;
+        }
+        let leading = leading.map(|(start, tags)| Box::new(Leading { start, tags: tags.into() }));
+        Some(Self { seq, start, stream_headers, first_ms, last_ms, arrived, publisher, chunk, tags_at, leading })
+    }
+
     /// Its FLV tags, without the HTTP framing.
     pub fn tags(&self) -> &[u8] {
         &self.chunk[self.tags_at..self.chunk.len() - CRLF.len()]
@@ -213,7 +237,21 @@ impl Block {
     }
 }
 
+/// What a block has beside its public fields.
+pub(crate) struct BlockParts<'a> {
+    /// Size line, tags, CRLF.
+    pub(crate) chunk: &'a [u8],
+    /// The number of the block with their keyframe, and which tags are leading frames of it.
+    pub(crate) leading: Option<(u64, &'a [usize])>,
+}
+
 const CRLF: &[u8] = b"\r\n";
+/// A length of 64 bits, and its CRLF.
+const SIZE_LINE_BYTES_MAX: usize = 18;
+
+fn size_line(data: usize) -> String {
+    format!("{data:x}\r\n")
+}
 
 /// Writes `head` and tags as one HTTP chunk (RFC 9112, 7.1) in one exact allocation; the second value is where its data starts.
 pub(crate) fn http_chunk<'a>(
@@ -221,7 +259,7 @@ pub(crate) fn http_chunk<'a>(
     head: &[u8],
 ) -> (Bytes, usize) {
     let data = head.len() + tags.clone().map(|(_, _, body)| flv::tag_bytes(body.len())).sum::<usize>();
-    let size_line = format!("{data:x}\r\n");
+    let size_line = size_line(data);
     let mut out = BytesMut::with_capacity(size_line.len() + data + CRLF.len());
     out.extend_from_slice(size_line.as_bytes());
     out.extend_from_slice(head);

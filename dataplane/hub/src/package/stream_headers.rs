@@ -102,6 +102,16 @@ impl StreamHeaders {
         Some(next)
     }
 
+    /// Empty ones of that generation, which only added to those since `adds_to`.
+    pub(crate) fn of(generation: u32, adds_to: u32) -> Self {
+        Self { generation, adds_to, ..Self::default() }
+    }
+
+    /// The oldest generation of which this one only added to.
+    pub(crate) fn adds_to(&self) -> u32 {
+        self.adds_to
+    }
+
     fn next(&self, only_adds: bool) -> Self {
         let generation = self.generation + 1;
         Self { generation, adds_to: if only_adds { self.adds_to } else { generation }, ..self.clone() }

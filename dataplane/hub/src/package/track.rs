@@ -45,6 +45,8 @@ const LEAST_US: u64 = 2_000;
 const ROUNDED_US: u64 = 1_000;
 /// A picture that was to be shown before its decode time lasts at least its usual length divided by this.
 const LASTS_SHARE: u64 = 8;
+/// So much of the longest segment may be carried to the next one, however short parts were meant to be: its length divided by this.
+const CARRY_SHARE: u64 = 5;
 /// What does not begin with a keyframe begins earlier than the playlist says, by a millisecond divided by this.
 const EARLIER_SHARE: u64 = 10;
 
@@ -243,10 +245,14 @@ impl TrackPacker {
     /// Whether between what has come and a frame at that time there is more than a part can cover.
     pub(crate) fn leaves_hole(&self, us: u64, frame_us: u64) -> bool {
         let (Some(end), Some(_)) = (self.end, self.zero_unix_ms) else { return false };
-        let part_most = match self.part_target_ms {
-            Some(ms) => self.units(u64::from(ms) * 1_000),
-            None => self.units(u64::from(self.lengths.part_most_ms) * 1_000),
+        let Lengths { part, part_most_ms, .. } = self.lengths;
+        let part_ms = match self.part_target_ms {
+            Some(ms) => ms,
+            // Audio tells its target with its first frame, and parts keep it from then on.
+            None if self.is_sound() => part_target_ms(part, frame_us, None, part_most_ms),
+            None => part_most_ms,
         };
+        let part_most = self.units(u64::from(part_ms) * 1_000);
         // A part that is open may be stretched to its full length, and the next one begins there.
         let reach = if self.part.is_empty() { end } else { end.max(self.part.start() + part_most) };
         // Where a part is one picture, that may be half a picture late: those behind it make up for it, bit by bit.
@@ -304,7 +310,10 @@ impl TrackPacker {
             _ => end,
         };
         let length_us = self.us(end.saturating_sub(self.part.start()));
-        length_us < self.part_us() / 2 + ROUNDED_US && length_us <= self.lengths.carry_us
+        let splinter_us = self.part_us() / 2 + ROUNDED_US;
+        // Where another encoder made parts longer than was foreseen, a little more is carried: the next segment has room for it, or ends sooner.
+        let Lengths { carry_us, segment_most_us, .. } = self.lengths;
+        length_us < splinter_us && length_us <= carry_us.max(splinter_us.min(segment_most_us / CARRY_SHARE))
     }
 
     /// Whether the last segment was closed and no frame of the next one has come.

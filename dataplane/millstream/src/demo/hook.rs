@@ -120,6 +120,6 @@ impl DemoHook {
 
     /// The engine runs.
     pub(crate) fn decide_for(&self, engine: Remote) {
-        self.hooks.decide_for(engine);
+        self.hooks.decide_for(engine, "stream");
     }
 }

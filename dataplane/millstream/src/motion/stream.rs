@@ -30,6 +30,8 @@ const END_WAIT: Duration = Duration::from_secs(10);
 const SEGMENT_WAIT: Duration = Duration::from_secs(90);
 /// Films that wait for their segments: one lasts as long as its motion at least, so there are few.
 const FILMS_MAX: usize = 8;
+/// Characters of what a hook calls it.
+const LABEL_CHARS_MAX: usize = 64;
 /// What begins sooner after the last one is not believed: the least that an event lasts is a second.
 const BEGIN_EVERY: Duration = Duration::from_millis(500);
 
@@ -168,10 +170,10 @@ impl Stream {
             // Nor that things begin to move all the time.
             Seen::Motion { change: Change::Started { .. }, .. }
                 if self.begun.is_some_and(|begun| begun.elapsed() < BEGIN_EVERY) => {}
-            Seen::Motion { now_ms, change: Change::Started { pts_ms, until_ms, score, regions }, picture } => {
+            Seen::Motion { now_ms, change: Change::Started { pts_ms, until_ms, score, regions, label }, picture } => {
                 self.begun = Some(Instant::now());
                 self.end(None, WhyEnded::Interrupted);
-                self.begin((now_ms, pts_ms, until_ms), score, &regions, picture).await;
+                self.begin((now_ms, pts_ms, until_ms), score, (&regions, label), picture).await;
             }
             Seen::Motion { now_ms, change: Change::Extended { until_ms, score }, .. } => {
                 if let Some(active) = &mut self.active {
@@ -195,7 +197,13 @@ impl Stream {
         self.show();
     }
 
-    async fn begin(&mut self, times: (i64, i64, i64), score: f64, regions: &[Region], picture: Bytes) {
+    async fn begin(
+        &mut self,
+        times: (i64, i64, i64),
+        score: f64,
+        (regions, label): (&[Region], String),
+        picture: Bytes,
+    ) {
         let (now_ms, pts_ms, until_ms) = times;
         let at_ms = self.on_timeline(pts_ms);
         let ago_ms = u64::try_from(now_ms.saturating_sub(pts_ms)).unwrap_or_default();
@@ -213,6 +221,7 @@ impl Stream {
             score,
             regions: regions.iter().map(shown).collect(),
             picture: below.clone(),
+            label: label.chars().filter(|char| !char.is_control()).take(LABEL_CHARS_MAX).collect(),
             why: String::new(),
         };
         let (shared, id) = (Arc::clone(&self.shared), self.id.clone());
@@ -263,6 +272,7 @@ impl Stream {
             score: active.score,
             regions: Vec::new(),
             picture: active.picture,
+            label: String::new(),
             why: word.to_owned(),
         };
         self.shared.tell(&self.id, now_ms, told);

@@ -63,6 +63,7 @@ async fn give(store: &dyn ObjectStore, request: &FileRequest, answer: FileAnswer
     // Media comes from the store's own server, where it has one: that says itself what it does not have. What a playlist names is relative to where
     // that is, and a signature is for GET alone.
     if !is_text
+        && !is_sprite(&request.path)
         && !request.head_only
         && let Some(url) = store.presign(&key, PRESIGNED_FOR).await?
     {
@@ -107,12 +108,16 @@ async fn give(store: &dyn ObjectStore, request: &FileRequest, answer: FileAnswer
     Ok(())
 }
 
+/// Small, and shown by a page that takes pictures of its own server alone.
+fn is_sprite(path: &RecordedPath) -> bool {
+    matches!(path.file, RecordedFile::Recording(_, RecordingFile::Sprite(_)))
+}
+
 /// Whether it is a playlist, or what else is replaced as a whole while its recording grows.
 fn is_text(path: &RecordedPath) -> bool {
     match &path.file {
-        RecordedFile::Recording(_, RecordingFile::Media(..) | RecordingFile::Clip(_)) | RecordedFile::Dated { .. } => {
-            false
-        }
+        RecordedFile::Recording(_, RecordingFile::Media(..) | RecordingFile::Clip(_) | RecordingFile::Sprite(_))
+        | RecordedFile::Dated { .. } => false,
         RecordedFile::Recording(..) | RecordedFile::Vod { .. } => true,
     }
 }

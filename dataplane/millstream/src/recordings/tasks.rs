@@ -21,6 +21,7 @@ use tokio::time::sleep;
 use super::cutting::{self, Cutting};
 use super::removing;
 use super::storing::Storing;
+use super::storyboard::Adding;
 
 /// Recordings that are removed at the same time.
 const REMOVED_AT_ONCE: usize = 2;
@@ -44,6 +45,8 @@ struct Inner {
     cutting: Semaphore,
     /// Where clips are made.
     clips_dir: PathBuf,
+    /// Held while a recording is removed: nothing is added to one then.
+    adding: Adding,
     /// Recordings of which something may still be put that was given up: clips that were begun, and what was in the spool. With the keys that are not below
     /// their folders.
     stragglers: Mutex<BTreeMap<RecordingName, BTreeSet<Key>>>,
@@ -62,6 +65,7 @@ impl Tasks {
         recorder: Handle,
         store: Arc<dyn ObjectStore>,
         (place, clips_dir): (String, PathBuf),
+        adding: Adding,
         runtime: RuntimeHandle,
     ) -> Self {
         cutting::clear(&clips_dir);
@@ -75,6 +79,7 @@ impl Tasks {
             removing: Semaphore::new(REMOVED_AT_ONCE),
             cutting: Semaphore::new(1),
             clips_dir,
+            adding,
             stragglers: Mutex::default(),
         }))
     }
@@ -188,7 +193,10 @@ impl Tasks {
             known.clone()
         });
         let files = late.as_ref().unwrap_or(&files);
-        let mut objects = removing::remove(&store, stream, name, files).await.map_err(failed)?;
+        let mut objects = {
+            let _nothing_more = self.0.adding.read().await;
+            removing::remove(&store, stream, name, files).await.map_err(failed)?
+        };
         if late.is_some() {
             drop(turn);
             sleep(STRAGGLERS).await;

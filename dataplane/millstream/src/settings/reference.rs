@@ -92,7 +92,7 @@ impl Row {
 }
 
 /// What each table is about.
-pub(crate) const TABLES: [(&str, &str); 16] = [
+pub(crate) const TABLES: [(&str, &str); 17] = [
     ("node", "The process and its place in a fleet"),
     ("rtmp", "The port that encoders push to, and that RTMP viewers play from"),
     ("http", "The port that viewers play from"),
@@ -106,6 +106,7 @@ pub(crate) const TABLES: [(&str, &str); 16] = [
     ("hls", "How streams are cut for HLS and DASH"),
     ("webhooks", "Where control sends events"),
     ("relay", "Where streams are pushed on to (isRelay, relayURL)"),
+    ("transcode", "How renditions are made, of streams whose `isCodec`, `isWaterMark` or `isImageWaterMark` is set"),
     ("motion", "How motion is looked for, in streams whose `isMotion` is set"),
     ("limits", "Maxima of what peers may take"),
     ("log", "Log lines, to standard error"),
@@ -582,6 +583,20 @@ pub(crate) const ROWS: &[Row] = &[
         List("addresses or networks"),
         "Networks that streams may be pushed on to although they are not public.",
         |l| texts(&l.relay_allow),
+    ),
+    Row::new(
+        ("transcode", "font"),
+        Text("path"),
+        "The font of text over pictures, TrueType or OpenType. Characters that it lacks, and all where it is unset, are drawn with the built-in one \
+         (Latin, Greek, Cyrillic), and then with one of this machine for Chinese, Japanese and Korean.",
+        |l| l.transcode.font.as_ref().map_or(Value::Null, |font| font.display().to_string().into()),
+    )
+    .example("/usr/share/fonts/truetype/wqy/wqy-microhei.ttc"),
+    Row::new(
+        ("transcode", "allow"),
+        List("addresses or networks"),
+        "Networks that images of watermarks (ImageURL) may be fetched from although they are not public.",
+        |l| texts(&l.transcode.allow),
     ),
     Row::new(
         ("motion", "keyframes_only"),

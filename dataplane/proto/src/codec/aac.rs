@@ -1,6 +1,6 @@
 //! AAC: the `AudioSpecificConfig` (ISO/IEC 14496-3, 1.6.2.1). Before it: [`super::check`]; after it: [`super::Summary`].
-use super::RecordError;
 use super::bits::Bits;
+use super::error::RecordError;
 
 /// Sampling rates by index (table 1.18), Hz; 13 and 14 are reserved, 15 says that the rate follows.
 pub(crate) const RATES_HZ: [u32; 13] =

@@ -1,6 +1,6 @@
 //! AV1: the `AV1CodecConfigurationRecord` (*AV1 in ISOBMFF* 2.3). Before it: [`super::check`]; after it: [`super::Summary`].
-use super::RecordError;
 use super::bits::Bits;
+use super::error::RecordError;
 use crate::cursor::Cursor;
 use crate::limits::PARAMETER_SET_PARSED_BYTES_MAX;
 

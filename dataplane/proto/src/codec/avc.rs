@@ -3,8 +3,8 @@
 use h264_reader::nal::sps::{ChromaFormat, SeqParameterSet};
 use h264_reader::nal::{Nal, RefNal};
 
-use super::RecordError;
 use super::bits::{Bits, unescape};
+use super::error::RecordError;
 use crate::cursor::Cursor;
 use crate::limits::{PARAMETER_SET_PARSED_BYTES_MAX, PARAMETER_SETS_MAX};
 

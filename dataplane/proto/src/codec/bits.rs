@@ -1,20 +1,26 @@
 //! A bounds-checked reader of bits, most significant first. Before it: a record or parameter set whose fields do not end at bytes;
-//! after it: [`super::aac`], [`super::av1`], [`super::hevc`].
+//! after it: [`super::aac`], [`super::av1`], [`super::hevc`], and whoever rewrites parameter sets.
 
 /// A position in a slice, in bits. Reads past the end give `None`.
 #[derive(Clone, Debug)]
-pub(super) struct Bits<'a> {
+pub struct Bits<'a> {
     bytes: &'a [u8],
     at: usize,
 }
 
 impl<'a> Bits<'a> {
-    pub(super) const fn new(bytes: &'a [u8]) -> Self {
+    /// Starts at the first bit.
+    pub const fn new(bytes: &'a [u8]) -> Self {
         Self { bytes, at: 0 }
     }
 
+    /// Bits read so far.
+    pub const fn position(&self) -> usize {
+        self.at
+    }
+
     /// One bit.
-    pub(super) fn flag(&mut self) -> Option<bool> {
+    pub fn flag(&mut self) -> Option<bool> {
         let byte = self.bytes.get(self.at / 8)?;
         let bit = byte >> (7 - self.at % 8) & 1;
         self.at += 1;
@@ -22,7 +28,7 @@ impl<'a> Bits<'a> {
     }
 
     /// A number of `count` bits, at most 32.
-    pub(super) fn number(&mut self, count: u32) -> Option<u32> {
+    pub fn number(&mut self, count: u32) -> Option<u32> {
         let mut value = 0_u64;
         for _ in 0..count.min(32) {
             value = value << 1 | u64::from(self.flag()?);
@@ -31,13 +37,13 @@ impl<'a> Bits<'a> {
     }
 
     /// Passes over `count` bits.
-    pub(super) fn skip(&mut self, count: usize) -> Option<()> {
+    pub fn skip(&mut self, count: usize) -> Option<()> {
         let at = self.at.checked_add(count)?;
         (at <= self.bytes.len().checked_mul(8)?).then(|| self.at = at)
     }
 
     /// An unsigned Exp-Golomb number: H.265 9.2, and AV1's `uvlc()` (4.10.3) below 32 zeros.
-    pub(super) fn exp_golomb(&mut self) -> Option<u32> {
+    pub fn exp_golomb(&mut self) -> Option<u32> {
         let mut zeros = 0;
         while !self.flag()? {
             zeros += 1;
@@ -51,7 +57,7 @@ impl<'a> Bits<'a> {
 }
 
 /// A NAL unit's payload without its emulation prevention: the 3 in each `00 00 03` (H.264 7.4.1, H.265 7.4.2).
-pub(super) fn unescape(nal: &[u8]) -> Vec<u8> {
+pub fn unescape(nal: &[u8]) -> Vec<u8> {
     let mut plain = Vec::with_capacity(nal.len());
     let mut zeros = 0;
     for &byte in nal {

@@ -1,6 +1,6 @@
 //! FLAC: the stream's head (RFC 9639, 8.2): `fLaC`, then the STREAMINFO block; from ffmpeg what is in that block alone. Before it: [`super::check`]; after it: [`super::Summary`].
-use super::RecordError;
 use super::bits::Bits;
+use super::error::RecordError;
 use crate::cursor::Cursor;
 
 const STREAM_INFO_BYTES: usize = 34;

@@ -2,8 +2,8 @@
 //! and whoever needs the parameter sets or the length of NAL lengths.
 use std::fmt::Write as _;
 
-use super::RecordError;
 use super::bits::{Bits, unescape};
+use super::error::RecordError;
 use crate::cursor::Cursor;
 use crate::limits::{PARAMETER_SET_PARSED_BYTES_MAX, PARAMETER_SETS_MAX};
 

@@ -1,6 +1,6 @@
 //! Opus: the identification header `OpusHead` (RFC 7845, 5.1), which Enhanced RTMP sends, and the `dOps` box of MP4, which some encoders
 //! send instead. Before it: [`super::check`]; after it: [`super::Summary`].
-use super::RecordError;
+use super::error::RecordError;
 use crate::cursor::Cursor;
 
 /// Opus always decodes at this rate, whatever went in; Hz.

@@ -1,6 +1,7 @@
 //! Records that encoders made (ffmpeg 5.1, 322x182 pixels, cut out of MP4 files: see `tests/data/README.md`), and records that nobody
 //! should make.
 use super::*;
+use crate::cursor::Truncated;
 use crate::limits::PARAMETER_SET_PARSED_BYTES_MAX;
 use crate::testkit::{AV1C, AVCC, HVCC, OPUS_HEAD, Random, survives_damage};
 

@@ -1,6 +1,6 @@
 //! VP9: the `VPCodecConfigurationBox` (*VP Codec ISO Media File Format Binding*), as Enhanced RTMP sends it: without the box's size and
 //! name, with its version and flags. Before it: [`super::check`]; after it: [`super::Summary`].
-use super::RecordError;
+use super::error::RecordError;
 use crate::cursor::Cursor;
 
 /// What of a record goes into its name.

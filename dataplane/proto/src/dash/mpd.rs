@@ -2,6 +2,7 @@
 //! "§" means a section of ISO/IEC 23009-1:2022.
 use std::fmt::Write as _;
 
+use super::Duration;
 use crate::time::rfc3339;
 
 /// The whole of a manifest.
@@ -65,15 +66,6 @@ pub struct Track {
     pub first_number: u64,
     /// Start and length of each segment, in its units.
     pub segments: Vec<(u64, u64)>,
-}
-
-/// Milliseconds as an ISO 8601 duration.
-struct Duration(u64);
-
-impl std::fmt::Display for Duration {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        write!(f, "PT{}.{:03}S", self.0 / 1_000, self.0 % 1_000)
-    }
 }
 
 impl Mpd<'_> {

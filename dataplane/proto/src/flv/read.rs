@@ -5,7 +5,7 @@ use bytes::{Buf, Bytes, BytesMut};
 use super::tag::{PREVIOUS_SIZE_BYTES, TAG_HEADER_BYTES, TagHeader};
 use crate::cursor::Cursor;
 use crate::limits::{FLV_HEADER_BYTES_MAX, FLV_UNREAD_BYTES_MAX, RTMP_MESSAGE_BYTES_MAX};
-use crate::media::TagKind;
+use crate::media::kinds::TagKind;
 
 /// Bytes of the file header up to and including its own length (§ E.2).
 const HEADER_BYTES: usize = 9;

@@ -1,7 +1,7 @@
 //! The shape of an FLV tag, and a walk over tags that lie back to back. Before it: [`super::write_tag`] made them; after it: the hub
 //! derives RTMP messages from the same block.
 use crate::cursor::{Cursor, Truncated};
-use crate::media::TagKind;
+use crate::media::kinds::TagKind;
 
 /// Bytes before a tag's body: type, 24-bit length, 24 + 8 bits of time, 24-bit stream id (§ E.4.1).
 pub(super) const TAG_HEADER_BYTES: usize = 11;

@@ -136,3 +136,14 @@ fn news_are_a_cue_point_with_an_array() {
     check(News::Clock { pts_ms: 2_067, unix_ms }, "clock", &[2_067.0, unix_ms as f64]);
     check(News::Waiting { unix_ms }, "waiting", &[unix_ms as f64]);
 }
+
+#[test]
+fn a_marker_is_a_cue_point_with_its_names_and_values() {
+    use crate::amf0::{Value, decode};
+    let text = |text: &str| Value::String(text.to_owned());
+    let long = "x".repeat(70_000);
+    let body = marker_body(5, [("kind", "goal"), ("long", &long), ("", "é")].into_iter());
+    let expected = vec![text("marker"), Value::Number(5.0), text("kind"), text("goal"), text(""), text("é")];
+    assert_eq!(decode(&body).unwrap(), [text("onCuePoint"), Value::StrictArray(expected)]);
+    assert!(marker_body(5, std::iter::empty()).len() > 18, "ffmpeg makes a stream of shorter ones");
+}

@@ -2,7 +2,7 @@
 use bytes::{BufMut, Bytes, BytesMut};
 
 use super::tag::{TAG_HEADER_BYTES, tag_bytes};
-use crate::media::TagKind;
+use crate::media::kinds::TagKind;
 
 /// The longest body that a tag's 24-bit length can say, bytes.
 const BODY_BYTES_MAX: usize = 0xFF_FFFF;
@@ -85,5 +85,27 @@ pub fn news_body(news: News) -> Bytes {
         out.put_u8(0);
         out.put_f64(number);
     }
+    out.freeze()
+}
+
+/// The body of a script tag with a marker, for the time stamp [`KEEPALIVE_TIMESTAMP_MS`]: `onCuePoint` with an array, as that of [`news_body`]:
+/// `["marker", unix_ms, name, value, name, value, ...]`. Text beyond 65,535 bytes is left out with its pair.
+pub fn marker_body<'a>(unix_ms: u64, pairs: impl Iterator<Item = (&'a str, &'a str)>) -> Bytes {
+    let short = |text: &&str| u16::try_from(text.len()).is_ok();
+    let texts: Vec<&str> =
+        pairs.filter(|(name, value)| short(name) && short(value)).flat_map(|(name, value)| [name, value]).collect();
+    let bytes: usize = texts.iter().map(|text| 3 + text.len()).sum();
+    let mut out = BytesMut::with_capacity(64 + bytes);
+    let put = |out: &mut BytesMut, text: &str| {
+        out.put_u8(2);
+        out.put_u16(text.len() as u16);
+        out.put_slice(text.as_bytes());
+    };
+    out.put_slice(b"\x02\x00\x0aonCuePoint\x0a");
+    out.put_u32(2 + texts.len() as u32);
+    put(&mut out, "marker");
+    out.put_u8(0);
+    out.put_f64(unix_ms as f64);
+    texts.iter().for_each(|text| put(&mut out, text));
     out.freeze()
 }

@@ -3,9 +3,11 @@
 use bytes::Bytes;
 
 use super::clip_mp4::{self, Mp4Error};
-use super::{Codec, CodecConfig, Frame, MediaEvent, Skipped, Track, Unpacker};
-use crate::codec::RecordError;
+use super::event::{CodecConfig, Frame, MediaEvent};
+use super::kinds::{Codec, Track};
+use super::unpack::{Skipped, Unpacker};
 use crate::codec::aac::AacConfig;
+use crate::codec::error::RecordError;
 use crate::flv::{Item, ReadError, Reader};
 use crate::limits::{CLIP_BITS_PER_SECOND_MAX, CLIP_BYTES_MAX, CLIP_FRAMES_PER_SECOND_MAX, CLIP_MS_MAX};
 

@@ -4,7 +4,8 @@
 //! Only whole files whose tables are in one `moov`: every table is held against the file before anything is made of it.
 use bytes::Bytes;
 
-use super::{ClipError, TagKind, Track};
+use super::clip::ClipError;
+use super::kinds::{TagKind, Track};
 use crate::boxes::{find, find_in, next_box};
 use crate::cursor::{Cursor, Truncated};
 use crate::limits::{CLIP_FRAMES_PER_SECOND_MAX, CLIP_MS_MAX};

@@ -1,6 +1,6 @@
 //! What is found in a publisher's bitstream that its operator should know: what was repaired, and what was left out. Before it:
 //! [`super::Intake`]; after it: the hub keeps it per publisher, and the log and the API say it.
-use super::{Codec, Track};
+use super::kinds::{Codec, Track};
 
 /// What was repaired.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]

@@ -6,10 +6,12 @@ use std::collections::VecDeque;
 
 use bytes::Bytes;
 
+use super::event::{CodecConfig, MediaEvent};
+use super::finding::{LeftOut, Repair, Unwanted};
+use super::kinds::{Codec, TagKind, Track};
 use super::packet::{self, Packet};
 use super::repair::{adts, annex_b, parameter_sets};
 use super::unpack::{Skipped, Unpacker, metadata};
-use super::{Codec, CodecConfig, LeftOut, MediaEvent, Repair, TagKind, Track, Unwanted};
 use crate::codec::{self, RecordError, avc::AvcConfig, hevc::HevcConfig};
 use crate::limits::{ADTS_FRAMES_MAX, CODEC_CONFIG_BYTES_MAX, LEFT_OUT_MAX, PARAMETER_SETS_WAITING_MAX};
 

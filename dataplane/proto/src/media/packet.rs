@@ -5,7 +5,8 @@
 //! "Enhanced Audio" and "Enhanced Video".
 use bytes::Bytes;
 
-use super::{Codec, Skipped, Track, four_ccs};
+use super::kinds::{Codec, Track, four_ccs};
+use super::unpack::Skipped;
 use crate::cursor::Cursor;
 use crate::limits::{MODEX_MAX, MULTITRACK_TRACKS_MAX};
 

@@ -2,6 +2,7 @@
 use bytes::Bytes;
 
 use super::*;
+use crate::codec::Summary;
 use crate::flv::{Item, Reader};
 use crate::limits::METADATA_BYTES_MAX;
 use crate::testkit::{AV_FLV, AV1C, AVCC, HVCC, OPUS_HEAD, survives_damage};

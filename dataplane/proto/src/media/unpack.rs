@@ -4,9 +4,10 @@
 //! Nothing that a publisher sends ends its session here: what cannot be used is skipped with a reason, and the other track lives on.
 use bytes::Bytes;
 
+use super::event::{CodecConfig, Frame, MediaEvent};
+use super::kinds::{Codec, TagKind, Track};
 use super::packet::{self, Packet};
 use super::timeline::Timeline;
-use super::{Codec, CodecConfig, Frame, MediaEvent, TagKind, Track};
 use crate::codec::{self, RecordError};
 use crate::cursor::Truncated;
 use crate::limits::{METADATA_BYTES_MAX, MODEX_MAX};

@@ -63,6 +63,8 @@ pub enum HeaderError {
 
 /// The version and flags of a box, and the number of entries behind them.
 const ENTRIES_AT: usize = 8;
+/// A sample entry of video before the boxes within it, its own header included (ISO/IEC 14496-12, 12.1.3).
+const VIDEO_ENTRY_BYTES: usize = 86;
 
 impl TrackHeader {
     /// Reads `ftyp` and `moov`.
@@ -122,6 +124,14 @@ impl TrackHeader {
     /// Units per second of its times.
     pub const fn timescale(&self) -> u32 {
         self.timescale
+    }
+
+    /// The record of a track of H.264 (`avcC`), where it is one.
+    pub fn avc_record(&self) -> Option<&[u8]> {
+        let entry = self.descriptions.get(ENTRIES_AT..)?;
+        let kind = entry.get(4..8)?;
+        let within = entry.get(VIDEO_ENTRY_BYTES..).filter(|_| kind == b"avc1" || kind == b"avc3")?;
+        find(within, *b"avcC").ok().flatten()
     }
 
     /// When a composition time of the track is presented, microseconds since the tracks' zero, rounded up.

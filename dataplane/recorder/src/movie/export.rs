@@ -135,10 +135,10 @@ pub async fn export(
 }
 
 /// A recording in a store.
-struct Stored<'a> {
-    store: &'a dyn ReadStore,
-    stream: &'a Id,
-    recording: &'a RecordingName,
+pub(super) struct Stored<'a> {
+    pub(super) store: &'a dyn ReadStore,
+    pub(super) stream: &'a Id,
+    pub(super) recording: &'a RecordingName,
 }
 
 impl Source for Stored<'_> {
@@ -153,7 +153,7 @@ impl Source for Stored<'_> {
 
 impl Stored<'_> {
     /// All of an object that is not longer than that.
-    async fn whole(&self, name: &str, bytes_max: usize) -> Result<Option<(String, BytesMut)>, ExportError> {
+    pub(super) async fn whole(&self, name: &str, bytes_max: usize) -> Result<Option<(String, BytesMut)>, ExportError> {
         let key = self.recording.key(self.stream, name);
         let mut all = BytesMut::new();
         loop {
@@ -170,7 +170,7 @@ impl Stored<'_> {
         }
     }
 
-    async fn segments(&self, track: Track) -> Result<Vec<Kept>, ExportError> {
+    pub(super) async fn segments(&self, track: Track) -> Result<Vec<Kept>, ExportError> {
         let Some((key, text)) = self.whole(playlist_path(track), STORED_PLAYLIST_BYTES_MAX).await? else {
             return Ok(Vec::new());
         };

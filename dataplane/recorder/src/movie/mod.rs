@@ -3,7 +3,7 @@
 //!
 //! Reading order: this file (what a file is made of), [`source`] (bytes of objects, read ahead), [`make`] (the first pass over them: the index),
 //! [`copy`] (the second: the bytes), [`spooled`] (a file that is uploaded from the spool), [`playlist`] and [`export`] (a recording that is in a store), [`reel`] (a stream's
-//! last seconds, in memory).
+//! last seconds, in memory), [`stills`] (keyframes of a stored recording, for its storyboard).
 //!
 //! **Times.** A run follows the one before it at once, with both tracks moved by the same time: as HLS players play a discontinuity. So a file has no hole
 //! where the recording has one, stays in sync, and does not care whose clock ran before and after. A hole in one track alone stays one.
@@ -17,6 +17,7 @@ pub mod playlist;
 pub mod reel;
 pub mod source;
 pub mod spooled;
+pub mod stills;
 #[cfg(test)]
 mod tests;
 

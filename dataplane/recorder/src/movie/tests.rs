@@ -7,6 +7,7 @@ use millstream_test_support::mp4::Movie;
 
 use self::fixture::{Media, START_MS, id};
 use super::export::{ExportError, Exported, Span, export};
+use super::stills::Stills;
 use crate::name::RecordingName;
 
 /// Makes a file of that span and reads it.
@@ -89,6 +90,29 @@ fn a_span_is_shown_from_its_first_moment_to_its_last() {
         let error = exported(&media, from_ms, to_ms).expect_err("nothing of it is there");
         assert!(matches!(error, ExportError::Outside { length_ms: 30_000 }), "{error}");
     }
+}
+
+#[test]
+fn stills_are_evenly_over_a_recording_and_none_is_of_a_gap() {
+    let mut media = Media::new();
+    media.run(20_000, "a");
+    media.gap(3_600_000);
+    media.run(20_000, "a");
+    let (store, stream, name) = (media.store(true), id(), RecordingName::new(START_MS, "s").expect("a name"));
+    let runtime = tokio::runtime::Builder::new_current_thread().build().expect("a runtime");
+    let mut stills = runtime.block_on(Stills::open(&store, &stream, &name)).expect("a recording");
+    let length_ms = stills.length_ms();
+    let times = |every_ms| stills.moments(every_ms).iter().map(|moment| moment.at_ms).collect::<Vec<_>>();
+    // Segments of two seconds, in each of which is a keyframe.
+    assert_eq!(times(10_000), [0, 10_000, 20_000, 30_000], "of {length_ms}");
+    assert_eq!(times(1), (0..20).map(|n| n * 2_000).collect::<Vec<_>>(), "no segment is twice");
+    assert_eq!(times(1_000_000), [0]);
+    // What is no H.264 has none, and that is no error.
+    let moment = stills.moments(10_000)[1];
+    assert_eq!(runtime.block_on(stills.still(&moment)).expect("the store answers"), None);
+    let other = RecordingName::new(1, "s").expect("a name");
+    let none = runtime.block_on(Stills::open(&store, &stream, &other)).expect("the store answers");
+    assert_eq!((none.length_ms(), none.moments(1).len()), (0, 0));
 }
 
 #[test]

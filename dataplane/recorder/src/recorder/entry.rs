@@ -79,6 +79,8 @@ pub(super) struct Entry<F> {
     pub(super) is_index_dirty: bool,
     /// Files were made or removed.
     pub(super) are_names_dirty: bool,
+    /// That it waits for the store has been told.
+    pub(super) is_waiting_told: bool,
     pub(super) open: [Option<OpenFile<F>>; 2],
     /// Files of objects that are whole, until they are synced.
     pub(super) closing: Vec<F>,
@@ -116,6 +118,7 @@ impl<F: Clone> Entry<F> {
             index_bytes,
             is_index_dirty: true,
             are_names_dirty: true,
+            is_waiting_told: false,
             open: [None, None],
             closing: Vec::new(),
             unopened: Vec::new(),

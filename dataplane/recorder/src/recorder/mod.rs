@@ -74,8 +74,13 @@ pub enum EventKind {
         /// Why.
         reason: Reason,
     },
-    /// It grows again.
+    /// It grows again, or the store takes it again.
     RecordingResumed,
+    /// The store does not take it.
+    RecordingWaits {
+        /// What the store says.
+        why: String,
+    },
     /// All of it is in the store.
     RecordingStored {
         /// Length, milliseconds.

@@ -1,13 +1,16 @@
 //! What is told of recordings and of the recorder as a whole, for the API and metrics.
 use serde::Serialize;
 
-use super::Recorder;
 use super::entry::Entry;
+use super::{EventKind, Recorder};
 use crate::name::RecordingName;
 use crate::recording::record::Reason;
 use crate::recording::summary::Summary;
 use crate::spool::disk::Disk;
-use crate::uploader::{Missing, StoreNews};
+use crate::uploader::{Missing, Moment, StoreNews};
+
+/// What the store fails for so long is told of each recording: a request that is tried once more is nothing to tell.
+const WAITS_AFTER_MS: u64 = 10_000;
 
 /// Counts since the start, and what is at the moment.
 #[derive(Clone, Copy, PartialEq, Eq, Default, Debug, Serialize)]
@@ -101,6 +104,31 @@ impl<D: Disk> Recorder<D> {
     /// What is to be told of the store, once each time.
     pub fn store_news(&mut self) -> Option<StoreNews> {
         self.uploader.news()
+    }
+
+    /// Tells of recordings that wait for the store, and when they no longer do: once each time.
+    pub fn tell_waiting(&mut self, moment: Moment) {
+        let mut news = Vec::new();
+        for (name, entry) in &self.entries {
+            let missing = self.uploader.missing(name);
+            match (entry.is_waiting_told, missing.failing_since_unix_ms, missing.error) {
+                (false, Some(since), Some(why)) if moment.unix_ms >= since + WAITS_AFTER_MS => {
+                    news.push((name.clone(), Some(why)));
+                }
+                (true, None, _) => news.push((name.clone(), None)),
+                _ => {}
+            }
+        }
+        for (name, why) in news {
+            let Some(entry) = self.entries.get_mut(&name) else { continue };
+            entry.is_waiting_told = why.is_some();
+            match why {
+                Some(why) => self.tell(Some(&name), EventKind::RecordingWaits { why }, moment),
+                // One that does not grow says so when it does.
+                None if entry.pause_reason().is_none() => self.tell(Some(&name), EventKind::RecordingResumed, moment),
+                None => {}
+            }
+        }
     }
 
     /// Whether any recording is not done.

@@ -8,7 +8,9 @@ use super::entry::{Entry, Held, Phase};
 use super::{EventKind, Recorder};
 use crate::limits::{PLAYLISTS_EVERY, UPLOADS_READY_MAX};
 use crate::movie::make::Movie;
-use crate::name::{INDEX_FILE, RecordingName, TRACKS, init_path, object_file, object_path, place, playlist_path};
+use crate::name::{
+    INDEX_FILE, MANIFEST_PATH, RecordingName, TRACKS, init_path, object_file, object_path, place, playlist_path,
+};
 use crate::recording::playlist::Reach;
 use crate::recording::record::Head;
 use crate::recording::summary::State;
@@ -23,6 +25,7 @@ const FOR_SECONDS: &str = "public, max-age=5";
 /// What is final, but may be removed.
 const FOR_AN_HOUR: &str = "public, max-age=3600";
 const PLAYLIST_TYPE: &str = "application/vnd.apple.mpegurl";
+const MANIFEST_TYPE: &str = "application/dash+xml";
 
 fn media_kind(track: Track) -> Kind {
     let content_type = if track == Track::Video { "video/mp4" } else { "audio/mp4" };
@@ -253,6 +256,9 @@ impl<D: Disk> Recorder<D> {
             for (what, key, text) in [index, vod] {
                 texts.extend(text.map(|text| (what, key, PLAYLIST_TYPE, text)));
             }
+        }
+        if let Some(text) = (keeps_hls && is_last).then(|| ledger.manifest()).flatten() {
+            texts.push((What::Manifest, name.key(stream, MANIFEST_PATH), MANIFEST_TYPE, text));
         }
         let summary = ledger.description(state).to_json();
         texts.push((What::Summary, name.key(stream, "recording.json"), "application/json", summary));

@@ -101,6 +101,7 @@ impl TrackLedger {
             init: start.init,
             run: start.run,
             date_unix_ms: start.date_unix_ms,
+            decode_time: start.decode_time,
             bytes,
             duration_ms,
             independent,
@@ -228,7 +229,7 @@ impl Ledger {
             Record::Gap(track, ms) => {
                 let of = self.track_mut(*track);
                 if let Some(Open { start, .. }) = of.open.take() {
-                    let SegmentStart { init, run, date_unix_ms, .. } = start;
+                    let SegmentStart { init, run, date_unix_ms, decode_time, .. } = start;
                     let independent = false;
                     let taken = Taken {
                         object: None,
@@ -236,6 +237,7 @@ impl Ledger {
                         init,
                         run,
                         date_unix_ms,
+                        decode_time,
                         bytes: 0,
                         duration_ms: *ms,
                         independent,

@@ -2,9 +2,10 @@
 //! [`Recording::written`]; one that failed is not, and nothing has changed.
 //!
 //! Reading order: [`record`] (what is appended to the index), [`mend`] (a record with a changed bit), [`ledger`] (what the records say), [`rows`] (segments
-//! in eight bytes each), this file (which records a change makes), [`movies`] (which MP4 files there are to be), [`playlist`] and [`summary`] (what is
-//! told of it).
+//! in eight bytes each), this file (which records a change makes), [`movies`] (which MP4 files there are to be), [`playlist`],
+//! [`manifest`] and [`summary`] (what is told of it).
 pub mod ledger;
+mod manifest;
 mod mend;
 pub mod movies;
 pub mod playlist;
@@ -129,8 +130,15 @@ impl Recording {
         // One that is whole is no longer there; one with another header is whole with this.
         let object = of.object.filter(|object| object.init == init);
         let (object, offset) = object.map_or((of.last_object + 1, 0), |object| (object.number, object.bytes));
-        let date_unix_ms = opened.date_unix_ms.saturating_add(run.shift_ms);
-        writes.push(Record::Opened(track, SegmentStart { object, offset, init, run: run.number, date_unix_ms }).into());
+        let start = SegmentStart {
+            object,
+            offset,
+            init,
+            run: run.number,
+            date_unix_ms: opened.date_unix_ms.saturating_add(run.shift_ms),
+            decode_time: Some(opened.start),
+        };
+        writes.push(Record::Opened(track, start).into());
         writes
     }
 

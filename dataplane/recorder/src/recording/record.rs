@@ -18,7 +18,9 @@ use crate::name::RecordingName;
 use crate::store::Sums;
 
 /// The format of the index.
-const VERSION: u8 = 2;
+const VERSION: u8 = 3;
+/// The oldest one that is read: it does not say when segments are decoded.
+const OLDEST: u8 = 2;
 /// Bytes of a record besides its content: its length before it, its checksum behind it.
 pub(crate) const FRAME_BYTES: usize = 8;
 
@@ -129,6 +131,8 @@ pub struct SegmentStart {
     pub run: u32,
     /// The date of its first frame, Unix milliseconds.
     pub date_unix_ms: u64,
+    /// Decode time of its first frame, in units of its header; `None` where a release wrote the record that did not keep it.
+    pub decode_time: Option<u64>,
 }
 
 /// A part, whose bytes are the next ones of its object.
@@ -188,7 +192,7 @@ pub enum RecordError {
     #[error("the record is damaged")]
     Damaged,
     /// Another release wrote it.
-    #[error("the index has format {0}; this release reads {VERSION}")]
+    #[error("the index has format {0}; this release reads {OLDEST} to {VERSION}")]
     Version(u8),
 }
 
@@ -242,13 +246,16 @@ impl Record {
                 out.put_u32(b);
                 out.put_slice(bytes);
             }
-            Self::Opened(track, SegmentStart { object, offset, init, run, date_unix_ms }) => {
+            Self::Opened(track, SegmentStart { object, offset, init, run, date_unix_ms, decode_time }) => {
                 out.put_slice(&[2, track_code(*track)]);
                 for number in [*object, *init, *run] {
                     out.put_u32(number);
                 }
                 out.put_u64(*date_unix_ms);
                 out.put_u64(*offset);
+                if let Some(decode_time) = decode_time {
+                    out.put_u64(*decode_time);
+                }
             }
             Self::Part(track, PartSums { bytes, crc32, duration_ms, frames, independent }) => {
                 out.put_slice(&[3, track_code(*track)]);
@@ -303,7 +310,7 @@ impl Record {
         let mut cursor = Cursor::new(content);
         let (kind, code) = (cursor.u8()?, cursor.u8()?);
         if kind == 0 {
-            if code != VERSION {
+            if !(OLDEST..=VERSION).contains(&code) {
                 return Err(RecordError::Version(code));
             }
             let name = RecordingName::parse(text(&mut cursor)?).ok_or(RecordError::Damaged)?;
@@ -346,7 +353,8 @@ impl Record {
             2 => {
                 let (object, init, run) = (cursor.u32()?, cursor.u32()?, cursor.u32()?);
                 let (date_unix_ms, offset) = (long(&mut cursor)?, long(&mut cursor)?);
-                Self::Opened(track, SegmentStart { object, offset, init, run, date_unix_ms })
+                let decode_time = if cursor.is_empty() { None } else { Some(long(&mut cursor)?) };
+                Self::Opened(track, SegmentStart { object, offset, init, run, date_unix_ms, decode_time })
             }
             3 => {
                 let (bytes, crc32, duration_ms) = (cursor.u32()?, cursor.u32()?, cursor.u32()?);
@@ -436,7 +444,11 @@ pub(super) mod tests {
             Record::Init(Track::Audio, init(None)),
             Record::Opened(
                 Track::Audio,
-                SegmentStart { object: 1, offset: 8, init: 2, run: 3, date_unix_ms: u64::MAX },
+                SegmentStart { object: 1, offset: 8, init: 2, run: 3, date_unix_ms: u64::MAX, decode_time: Some(9) },
+            ),
+            Record::Opened(
+                Track::Video,
+                SegmentStart { object: 1, offset: 8, init: 2, run: 3, date_unix_ms: 4, decode_time: None },
             ),
             Record::Part(
                 Track::Video,

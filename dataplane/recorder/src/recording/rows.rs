@@ -12,6 +12,7 @@ pub(crate) struct Taken {
     pub(crate) init: u32,
     pub(crate) run: u32,
     pub(crate) date_unix_ms: u64,
+    pub(crate) decode_time: Option<u64>,
     pub(crate) bytes: u32,
     pub(crate) duration_ms: u32,
     pub(crate) independent: bool,
@@ -34,6 +35,8 @@ pub struct Segment {
     pub run: u32,
     /// Its date, where that does not follow from the segment before it.
     pub date_unix_ms: Option<u64>,
+    /// When it is decoded, in units of its header, where that does not follow from the segment before it and is known.
+    pub decode_time: Option<u64>,
     /// Begins with a frame that can be decoded by itself.
     pub independent: bool,
 }
@@ -55,6 +58,14 @@ struct Mark<T> {
     is: T,
 }
 
+/// A segment that does not follow from the one before it.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+struct Anchor {
+    run: u32,
+    date_unix_ms: u64,
+    decode_time: Option<u64>,
+}
+
 /// All segments of a track.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Rows {
@@ -66,8 +77,8 @@ pub(crate) struct Rows {
     jumps: Vec<Mark<u64>>,
     /// Where the newest segment ends, and in which object.
     end: Option<(u32, u64)>,
-    /// Run and date.
-    runs: Vec<Mark<(u32, u64)>>,
+    /// Run, and what does not follow from the segment before.
+    runs: Vec<Mark<Anchor>>,
     /// The date of the next segment, if it follows the last one.
     end_unix_ms: u64,
     total_ms: u64,
@@ -90,9 +101,10 @@ fn at<T: Copy>(marks: &[Mark<T>], next: &mut usize, row: usize) -> Option<T> {
 impl Rows {
     pub(crate) fn push(&mut self, taken: Taken) {
         let row = self.list.len();
-        let follows = self.runs.last().is_some_and(|last| last.is.0 == taken.run);
+        let follows = self.runs.last().is_some_and(|last| last.is.run == taken.run);
         if !follows || self.end_unix_ms != taken.date_unix_ms {
-            self.runs.push(Mark { row: row as u32, is: (taken.run, taken.date_unix_ms) });
+            let Taken { run, date_unix_ms, decode_time, .. } = taken;
+            self.runs.push(Mark { row: row as u32, is: Anchor { run, date_unix_ms, decode_time } });
         }
         mark(&mut self.objects, row, taken.object);
         if let Some(object) = taken.object {
@@ -115,7 +127,7 @@ impl Rows {
             + self.objects.capacity() * size_of::<Mark<Option<u32>>>()
             + self.inits.capacity() * size_of::<Mark<u32>>()
             + self.jumps.capacity() * size_of::<Mark<u64>>()
-            + self.runs.capacity() * size_of::<Mark<(u32, u64)>>()
+            + self.runs.capacity() * size_of::<Mark<Anchor>>()
     }
 
     pub(crate) fn len(&self) -> usize {
@@ -128,7 +140,7 @@ impl Rows {
 
     /// The newest run.
     pub(crate) fn run(&self) -> Option<u32> {
-        self.runs.last().map(|mark| mark.is.0)
+        self.runs.last().map(|mark| mark.is.run)
     }
 
     pub(crate) const fn total_ms(&self) -> u64 {
@@ -142,7 +154,7 @@ impl Rows {
         self.list.iter().enumerate().map(move |(row, kept)| {
             let object = at(&self.objects, &mut objects, row).flatten();
             let before = runs;
-            let (run, date_unix_ms) = at(&self.runs, &mut runs, row).unwrap_or_default();
+            let Anchor { run, date_unix_ms, decode_time } = at(&self.runs, &mut runs, row).unwrap_or_default();
             let init = at(&self.inits, &mut inits, row).unwrap_or_default();
             let bytes = kept.bytes & BYTES;
             let passed = jumps;
@@ -164,6 +176,7 @@ impl Rows {
                 init: if object.is_some() { init } else { 0 },
                 run,
                 date_unix_ms: (runs != before).then_some(date_unix_ms),
+                decode_time: decode_time.filter(|_| runs != before),
                 independent: kept.bytes & INDEPENDENT != 0,
             }
         })
@@ -183,6 +196,7 @@ mod tests {
             init: 1 + run,
             run,
             date_unix_ms,
+            decode_time: Some(date_unix_ms - 1_000),
             bytes,
             duration_ms: 2_000,
             independent: bytes == 10,
@@ -213,6 +227,8 @@ mod tests {
         assert_eq!(offsets, expected);
         let dates: Vec<_> = all.iter().map(|s| s.date_unix_ms).collect();
         assert_eq!(dates, [Some(1_000), None, None, None, None, Some(20_000), None]);
+        let times: Vec<_> = all.iter().map(|s| s.decode_time).collect();
+        assert_eq!(times, [Some(0), None, None, None, None, Some(19_000), None]);
         assert_eq!(all.iter().map(|s| s.init).collect::<Vec<_>>(), [1, 0, 0, 1, 0, 2, 2]);
         assert_eq!(
             all.iter().map(|s| s.independent).collect::<Vec<_>>(),

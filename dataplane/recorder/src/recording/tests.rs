@@ -5,6 +5,7 @@ use millstream_proto::codec::{Shape, Summary};
 use millstream_proto::id::Id;
 use millstream_proto::media::Track;
 use millstream_proto::time::Time;
+use millstream_test_support::dash::Manifest;
 use millstream_test_support::hls::playlist::Media;
 use millstream_test_support::hls::rules;
 
@@ -16,6 +17,8 @@ use super::{Recording, Write};
 use crate::name::RecordingName;
 
 const START_MS: u64 = 1_795_531_265_000;
+/// Where on its stream's timeline a recording begins.
+const STREAM_MS: u64 = 700;
 
 struct Fixture {
     recording: Recording,
@@ -52,7 +55,8 @@ impl Fixture {
             run_start_ms: 0,
             run_zero_unix_ms: 0,
             header,
-            start: 0,
+            // The stream is not new.
+            start: date_unix_ms.saturating_sub(START_MS) + STREAM_MS,
             start_us: 0,
             date_unix_ms,
         };
@@ -245,4 +249,92 @@ fn the_multivariant_playlist_names_what_plays() {
     assert_eq!((alone.variants[0].uri.as_str(), alone.renditions.len()), ("audio.m3u8", 0));
     assert_eq!(ledger.multivariant(Reach::Objects([0, 0]), ""), None);
     assert!(ledger.media_playlist(Track::Video, Reach::Objects([0, 1]), false).lines().count() < 7, "no segment");
+}
+
+/// Number and start of each period, and of each of its tracks the ranges: object, offset, where it begins and ends in the presentation, milliseconds.
+type Shown = Vec<(String, f64, Vec<Vec<(String, u64, f64, f64)>>)>;
+
+fn shown(fixture: &Fixture) -> Shown {
+    let text = fixture.recording.ledger().manifest().expect("a manifest");
+    let manifest = Manifest::parse(&text).unwrap_or_else(|error| panic!("{error:#}\n{text}"));
+    assert_eq!(manifest.check(), Vec::<String>::new(), "{text}");
+    let period = |period: &millstream_test_support::dash::Period| {
+        let tracks = period.tracks.iter().map(|track| {
+            let at = |units: u64| period.start_ms + units as f64 - track.offset as f64;
+            let of = track.segments.iter();
+            of.map(|s| (s.uri.clone(), s.range.0, at(s.start), at(s.start + s.duration))).collect()
+        });
+        (period.id.clone(), period.start_ms, tracks.collect())
+    };
+    manifest.periods.iter().map(period).collect()
+}
+
+#[test]
+fn a_manifest_has_a_period_for_each_run_and_a_hole_for_each_gap() {
+    let mut fixture = Fixture::new(4_000);
+    for track in [Track::Video, Track::Audio] {
+        fixture.segment(track, 0, 0, 1, START_MS);
+        fixture.segment(track, 1, 0, 1, START_MS + 2_000);
+    }
+    fixture.segment(Track::Video, 2, 0, 1, START_MS + 4_000);
+    fixture.open(Track::Audio, 2, 0, 1, START_MS + 4_000);
+    let writes = fixture.recording.gap(Track::Audio, 2_000_000);
+    fixture.make(writes);
+    for track in [Track::Video, Track::Audio] {
+        fixture.segment(track, 3, 0, 1, START_MS + 6_000);
+    }
+    // Another coding, after ten seconds in which nobody published.
+    for track in [Track::Video, Track::Audio] {
+        fixture.segment(track, 4, 1, 2, START_MS + 18_000);
+    }
+    let writes = fixture.recording.end(Reason::StreamEnded);
+    fixture.make(writes);
+    let segment = |uri: &str, offset, from: f64| (uri.to_owned(), offset, from, from + 2_000.0);
+    let expected: Shown = vec![
+        (
+            "0".to_owned(),
+            0.0,
+            vec![
+                vec![
+                    segment("video/1.mp4", 0, 0.0),
+                    segment("video/1.mp4", 400, 2_000.0),
+                    segment("video/2.mp4", 0, 4_000.0),
+                    segment("video/2.mp4", 400, 6_000.0),
+                ],
+                vec![
+                    segment("audio/1.mp4", 0, 0.0),
+                    segment("audio/1.mp4", 400, 2_000.0),
+                    segment("audio/2.mp4", 0, 6_000.0),
+                ],
+            ],
+        ),
+        (
+            "1".to_owned(),
+            8_001.0,
+            vec![vec![segment("video/3.mp4", 0, 8_001.0)], vec![segment("audio/3.mp4", 0, 8_001.0)]],
+        ),
+    ];
+    assert_eq!(shown(&fixture), expected);
+    // What cannot be had is a hole, and an object of which nothing can is none that is named.
+    fixture.make(vec![Record::Spoilt(Track::Video, 1, 400).into(), Record::Damaged(Track::Audio, 3).into()]);
+    let now = shown(&fixture);
+    assert_eq!(now[0].2[0].iter().map(|s| s.2).collect::<Vec<_>>(), [0.0, 4_000.0, 6_000.0]);
+    assert_eq!(now[1].2.len(), 1);
+}
+
+#[test]
+fn a_manifest_is_there_where_it_is_known_when_segments_are_decoded() {
+    let mut fixture = Fixture::new(4_000);
+    assert_eq!(fixture.recording.ledger().manifest(), None, "nothing plays");
+    fixture.segment(Track::Video, 0, 0, 1, START_MS);
+    assert_eq!(shown(&fixture).len(), 1);
+    // As an older release wrote it.
+    let mut found = Ledger::new(fixture.recording.ledger().head().clone());
+    for mut record in fixture.records {
+        if let Record::Opened(_, start) = &mut record {
+            start.decode_time = None;
+        }
+        found.apply(&record);
+    }
+    assert_eq!(found.manifest(), None);
 }

@@ -1,7 +1,8 @@
 //! The recorder as a server runs it: a thread for the disk, one for syncs, and the store on a runtime that is given. The only files of this crate
 //! with clocks and threads.
 //!
-//! Reading order: [`queue`] (from the shards), [`thread`] (the disk's), [`jobs`] (the store's), [`metrics`].
+//! Reading order: [`queue`] (from the shards), [`thread`] (the disk's), [`jobs`] (the store's), [`background`] (their priority), [`metrics`].
+pub mod background;
 mod jobs;
 pub mod metrics;
 mod queue;
@@ -111,10 +112,9 @@ pub fn start(
         syncs,
         spool: spool.to_owned(),
     };
-    let named = |name: &str| std::thread::Builder::new().name(name.to_owned());
     let spool = spool.to_owned();
-    let synced = named("recorder-sync").spawn(move || sync_batches(&spool, &batches, &commands, &queues));
-    let written = named("recorder-disk").spawn(move || disk.run());
+    let synced = background::thread("recorder-sync", move || sync_batches(&spool, &batches, &commands, &queues));
+    let written = background::thread("recorder-disk", move || disk.run());
     let threads = [written, synced].into_iter().collect::<Result<Vec<_>, _>>().map_err(StartError::Thread)?;
     Ok((handle, Threads(threads), outbox))
 }

@@ -145,6 +145,7 @@ fn a_stream_is_in_the_store_when_it_is_over_and_the_spool_is_empty() {
         "audio/3.mp4",
         "audio/init-1.mp4",
         "index.m3u8",
+        "manifest.mpd",
         "recording.json",
         "cam/vod-1795531265000.m3u8",
     ];

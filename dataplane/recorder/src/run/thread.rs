@@ -224,6 +224,7 @@ impl DiskThread {
             return;
         }
         *told_at = Some(moment.now);
+        self.recorder.tell_waiting(moment);
         let snapshot = Snapshot {
             numbers: self.recorder.numbers(),
             queue_full: self.queues.full.load(Ordering::Relaxed),

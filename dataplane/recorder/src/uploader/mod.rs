@@ -45,6 +45,8 @@ pub enum What {
     Index,
     /// `vod-<start>.m3u8`.
     Vod,
+    /// `manifest.mpd`.
+    Manifest,
     /// `recording.json`.
     Summary,
 }

@@ -208,6 +208,9 @@ impl Bench {
             }
             recorder.store_done(job.job.id, outcome, moment);
         }
+        if self.now_ms.is_multiple_of(1_000) {
+            recorder.tell_waiting(moment);
+        }
         self.events.extend(recorder.take_events());
     }
 

@@ -1,5 +1,6 @@
 //! A store that is away, or set up wrongly.
 use millstream_proto::media::Track;
+use millstream_recorder::recorder::{Event, EventKind};
 use millstream_recorder::uploader::StoreNews;
 
 use crate::bench::{Bench, text_of};
@@ -108,11 +109,23 @@ fn a_store_that_is_set_up_wrongly_is_told_once_and_in_the_status_of_each_recordi
             assert_eq!(recording.missing.error.as_deref(), Some(error));
             assert!(recording.missing.failing_since_unix_ms.is_some() && recording.missing.uploads >= 20);
         }
+        // And each recording says so, for the API.
+        let waits = |bench: &Bench| -> Vec<_> {
+            let why = |event: &Event| match &event.kind {
+                EventKind::RecordingWaits { why } => Some((event.recording.clone(), why.clone())),
+                _ => None,
+            };
+            bench.events.iter().filter_map(why).collect()
+        };
+        let told = waits(&bench);
+        assert_eq!(told.len(), 4, "{told:?}");
+        assert!(told.iter().all(|(recording, why)| recording.is_some() && why == error), "{told:?}");
         // Somebody mends it: uploads go on within the longest wait, and nothing has to be started anew.
         bench.store_error = None;
         bench.run(40_000);
         assert_eq!(bench.recorder().store_news(), Some(StoreNews::Back));
         assert_eq!(bench.recorder().numbers().recordings, 0, "{:#?}", bench.recorder().recordings());
         assert_eq!(media(&bench, Track::Video).len(), 40);
+        assert_eq!(waits(&bench).len(), 4, "once");
     }
 }

@@ -4,6 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use millstream_proto::media::Track;
 use millstream_proto::time::Time;
 use millstream_recorder::settings::StreamSettings;
+use millstream_test_support::dash::Manifest;
 use millstream_test_support::hls::playlist::Media;
 use millstream_test_support::mp4::Movie;
 
@@ -133,6 +134,25 @@ fn parts(store: &SimStore, folder: &str, playlist: &str) -> Vec<String> {
     found
 }
 
+/// The manifest names the same ranges as the playlists, in the same order.
+fn same_in_manifest(store: &SimStore, folder: &str, context: &str) {
+    let text = store.objects.get(&format!("{folder}/manifest.mpd"));
+    let text = text.unwrap_or_else(|| panic!("{context}: {folder} has no manifest"));
+    let manifest = Manifest::parse(std::str::from_utf8(text).expect("text")).expect("a manifest");
+    for kind in ["video", "audio"] {
+        let of = manifest.periods.iter().flat_map(|period| &period.tracks).filter(|track| track.kind == kind);
+        let named: Vec<_> = of.flat_map(|track| &track.segments).map(|s| (s.uri.clone(), s.range)).collect();
+        let Some(text) = store.objects.get(&format!("{folder}/{kind}.m3u8")) else {
+            assert_eq!(named, [], "{context}: {folder}: {kind}");
+            continue;
+        };
+        let media = Media::parse(std::str::from_utf8(text).expect("text")).expect("a playlist");
+        let listed = media.segments.iter().filter(|segment| !segment.gap);
+        let listed: Vec<_> = listed.map(|s| (s.uri.clone().expect("whole"), s.range.expect("a range"))).collect();
+        assert_eq!(named, listed, "{context}: {folder}: {kind}");
+    }
+}
+
 /// All of it.
 pub(crate) fn check(
     store: &SimStore,
@@ -164,6 +184,9 @@ pub(crate) fn check(
                     assert!(seen.insert(place), "{context}: {folder}/{name}: {stamp} twice");
                     last = Some(place);
                 }
+            }
+            if settings.keeps_hls() && seen.len() > seen_before {
+                same_in_manifest(store, folder, context);
             }
             let summary = store.objects.get(&format!("{folder}/recording.json"));
             let of = || store.objects.keys().filter(|key| key.starts_with(folder.as_str())).collect::<Vec<_>>();

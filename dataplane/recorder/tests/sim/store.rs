@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 use millstream_proto::time::Time;
 use millstream_recorder::store::Sums;
 use millstream_recorder::uploader::{Job, JobId, Outcome};
+use millstream_test_support::dash::Manifest;
 use millstream_test_support::hls::history::History;
 use millstream_test_support::hls::multivariant::Multivariant;
 use millstream_test_support::hls::playlist::Media;
@@ -148,6 +149,23 @@ impl SimStore {
                 assert!(there >= offset + bytes, "{} names {uri} {offset}+{bytes}, there are {there}", job.key);
                 let map = format!("{folder}/{}", segment.map.as_ref().expect("a header"));
                 assert!(self.objects.contains_key(&map), "{} names {map}", job.key);
+            }
+        } else if job.key.ends_with("/manifest.mpd") {
+            let manifest = Manifest::parse(&text).unwrap_or_else(|error| panic!("{}: {error:#}\n{text}", job.key));
+            assert_eq!(manifest.check(), Vec::<String>::new(), "{}: {text}", job.key);
+            for track in manifest.periods.iter().flat_map(|period| &period.tracks) {
+                assert!(
+                    self.objects.contains_key(&format!("{folder}/{}", track.init)),
+                    "{} names {}",
+                    job.key,
+                    track.init
+                );
+                for segment in &track.segments {
+                    let there =
+                        self.objects.get(&format!("{folder}/{}", segment.uri)).map_or(0, |object| object.len() as u64);
+                    let (offset, bytes) = segment.range;
+                    assert!(there >= offset + bytes, "{} names {segment:?}, there are {there}", job.key);
+                }
             }
         } else if is_playlist(&job.key) {
             let whole = Multivariant::parse(&text).unwrap_or_else(|error| panic!("{}: {error:#}\n{text}", job.key));

@@ -1,7 +1,8 @@
 //! What a worker is told of what is wanted, as orders in short.
 use super::*;
 
-struct Here;
+/// Where a text is drawn over all renditions.
+struct Here(&'static str);
 
 impl Places for Here {
     fn source(&self, stream: &Id) -> protocol::SecretUrl {
@@ -11,6 +12,12 @@ impl Places for Here {
     fn push(&self, rendition: &Id) -> protocol::SecretUrl {
         protocol::SecretUrl::new(format!("rtmp://h/stream/{rendition}"))
     }
+
+    fn marks(&self, _: &Id, _: Instant) -> Spoken {
+        let text = protocol::Text { text: self.0.to_owned(), ..protocol::Text::default() };
+        let text = (!self.0.is_empty()).then_some(text);
+        Spoken { marks: protocol::Marks { text, image: None }, image: None }
+    }
 }
 
 fn id(name: &str) -> Id {
@@ -19,25 +26,32 @@ fn id(name: &str) -> Id {
 
 fn rendition(height: u32) -> Rendition {
     let name = RenditionName::new(&format!("{height}p")).unwrap();
-    Rendition { name, width_max: height * 16 / 9, height_max: height, video_kbit_s: height }
+    Rendition { name, width_max: height * 16 / 9, height_max: height, video_kbit_s: height, marked: false }
 }
 
 /// Orders in short: `+1 cam 360p`, `=1 360p 480p`, `-1`.
 fn said(told: &mut Told, wanted: &Wanted, now: Instant) -> Vec<String> {
+    said_with(told, wanted, "", now)
+}
+
+/// The same with a text: `+1 cam 360p "x"`, `~1 "y"`.
+fn said_with(told: &mut Told, wanted: &Wanted, text: &'static str, now: Instant) -> Vec<String> {
     let names = |renditions: &[protocol::Rendition]| {
         renditions.iter().fold(String::new(), |names, rendition| names + " " + &rendition.name)
     };
-    let (orders, _) = told.orders(wanted, &Here, now);
+    let (orders, _) = told.orders(wanted, &Here(text), now);
+    let quoted = |marks: protocol::Marks| marks.text.map(|text| format!(" {:?}", text.text)).unwrap_or_default();
     let short = |order: Order| match order {
-        Order::Start { job, source, renditions } => {
+        Order::Start { job, source, renditions, marks } => {
             let stream = source.expose().split('/').nth(3).unwrap_or_default().to_owned();
-            format!("+{job} {stream}{}", names(&renditions))
+            format!("+{job} {stream}{}{}", names(&renditions), quoted(marks))
         }
         Order::Renditions { job, renditions } => format!("={job}{}", names(&renditions)),
+        Order::Marks { job, marks } => format!("~{job}{}", quoted(marks)),
         Order::Stop { job } => format!("-{job}"),
         other => format!("{other:?}"),
     };
-    orders.into_iter().map(short).collect()
+    orders.into_iter().map(|(order, _)| short(order)).collect()
 }
 
 fn ended(job: u64, rendition: Option<&str>, why: Why) -> Report {
@@ -65,6 +79,18 @@ fn a_worker_is_told_what_is_wanted_and_each_change_once() {
 }
 
 #[test]
+fn marks_begin_with_a_job_and_change_without_its_end() {
+    let (mut wanted, mut told, now) = (Wanted::new(), Told::default(), Instant::now());
+    want(&mut wanted, &id("a"), &rendition(360));
+    assert_eq!(said_with(&mut told, &wanted, "x", now), ["+1 a 360p \"x\""]);
+    assert!(said_with(&mut told, &wanted, "x", now).is_empty());
+    assert_eq!(said_with(&mut told, &wanted, "y", now), ["~1 \"y\""]);
+    assert_eq!(said_with(&mut told, &wanted, "", now), ["~1"]);
+    let marked = Report::Marked { job: 1, lacking: String::new(), error: None };
+    assert_eq!(told.heard(&marked, now), Some(id("a")));
+}
+
+#[test]
 fn a_rendition_with_another_rate_takes_the_place_of_the_one_before() {
     let (mut wanted, mut told, now) = (Wanted::new(), Told::default(), Instant::now());
     want(&mut wanted, &id("a"), &rendition(360));
@@ -87,7 +113,7 @@ fn what_ends_by_itself_is_tried_again_after_a_while_and_harms_nothing_else() {
     let of = told.heard(&ended(1, Some("480p"), Why::TooSlow), now);
     assert_eq!((of.unwrap().as_str(), told.started()), ("a/480p", 2));
     assert!(said(&mut told, &wanted, now).is_empty(), "the worker knows that it has ended");
-    let (_, look_at) = told.orders(&wanted, &Here, now);
+    let (_, look_at) = told.orders(&wanted, &Here(""), now);
     assert_eq!(look_at, Some(now + HOPELESS_WAIT));
     assert_eq!(said(&mut told, &wanted, now + HOPELESS_WAIT), ["=1 360p 480p"]);
     let now = now + HOPELESS_WAIT;

@@ -6,8 +6,9 @@
 //! them. The leading pictures are missing, and with them some numbers, so gaps are allowed in the parameter sets. All this ends with the
 //! stream's first IDR picture.
 use h264_reader::nal::sps::{PicOrderCntType, SeqParameterSet};
+use millstream_proto::codec::bits::{Bits, unescape};
 
-use super::bits::{Reader, Writer};
+use super::bits::Writer;
 use super::{nal, params, sps};
 
 /// Memory management operations of a slice header that are read over: 66 are all that a standard stream can have (7.4.3.3).
@@ -57,9 +58,9 @@ impl Entry {
 
     /// A slice as the decoder is to see it; `first`: of the picture that the stream is entered with. `None` where its header cannot be read.
     pub(crate) fn rewrite(&mut self, slice: &[u8], first: bool) -> Option<Vec<u8>> {
-        let plain = nal::unescape(slice);
+        let plain = unescape(slice);
         let (header, body) = plain.split_first()?;
-        let mut reader = Reader::new(body);
+        let mut reader = Bits::new(body);
         let _first_macroblock = reader.exp_golomb()?;
         let slice_type = reader.exp_golomb()? % 5;
         let pps_id = reader.exp_golomb()?;
@@ -114,7 +115,7 @@ impl Entry {
 }
 
 /// Picture order count and redundancy in a slice header.
-fn skip_order(reader: &mut Reader<'_>, sps: &SeqParameterSet, pps: Pps) -> Option<()> {
+fn skip_order(reader: &mut Bits<'_>, sps: &SeqParameterSet, pps: Pps) -> Option<()> {
     match sps.pic_order_cnt {
         PicOrderCntType::TypeZero { log2_max_pic_order_cnt_lsb_minus4 } => {
             reader.number(u32::from(log2_max_pic_order_cnt_lsb_minus4) + 4)?;
@@ -137,8 +138,8 @@ fn skip_order(reader: &mut Reader<'_>, sps: &SeqParameterSet, pps: Pps) -> Optio
 }
 
 /// `dec_ref_pic_marking` of a picture that is not IDR (7.3.3.3).
-fn skip_marking(reader: &mut Reader<'_>) -> Option<()> {
-    if !reader.bit()? {
+fn skip_marking(reader: &mut Bits<'_>) -> Option<()> {
+    if !reader.flag()? {
         return Some(());
     }
     for _ in 0..OPERATIONS_MAX {
@@ -153,10 +154,10 @@ fn skip_marking(reader: &mut Reader<'_>) -> Option<()> {
 }
 
 fn read_pps(set: &[u8]) -> Option<Pps> {
-    let plain = nal::unescape(set);
-    let mut reader = Reader::new(plain.get(1..)?);
+    let plain = unescape(set);
+    let mut reader = Bits::new(plain.get(1..)?);
     let (id, sps_id) = (reader.exp_golomb()?, reader.exp_golomb()?);
-    let (cabac, bottom_field_order) = (reader.bit()?, reader.bit()?);
+    let (cabac, bottom_field_order) = (reader.flag()?, reader.flag()?);
     // Slice groups: Baseline alone has them, and no encoder uses them.
     if reader.exp_golomb()? != 0 {
         return None;
@@ -164,6 +165,6 @@ fn read_pps(set: &[u8]) -> Option<Pps> {
     let _references = (reader.exp_golomb()?, reader.exp_golomb()?);
     let _weighted = reader.number(3)?;
     let _quantisers = (reader.exp_golomb()?, reader.exp_golomb()?, reader.exp_golomb()?);
-    let (deblocking_control, _constrained_intra) = (reader.bit()?, reader.bit()?);
-    Some(Pps { id, sps_id, cabac, bottom_field_order, deblocking_control, redundant_pictures: reader.bit()? })
+    let (deblocking_control, _constrained_intra) = (reader.flag()?, reader.flag()?);
+    Some(Pps { id, sps_id, cabac, bottom_field_order, deblocking_control, redundant_pictures: reader.flag()? })
 }

@@ -52,22 +52,7 @@ pub(crate) fn without_start_code(unit: &[u8]) -> &[u8] {
     unit.strip_prefix(&START_CODE).or_else(|| unit.strip_prefix(&[0, 0, 1])).unwrap_or(unit)
 }
 
-/// A unit without its emulation prevention bytes (7.4.1).
-pub(crate) fn unescape(unit: &[u8]) -> Vec<u8> {
-    let mut plain = Vec::with_capacity(unit.len());
-    let mut zeros = 0;
-    for &byte in unit {
-        if zeros >= 2 && byte == 3 {
-            zeros = 0;
-            continue;
-        }
-        zeros = if byte == 0 { zeros + 1 } else { 0 };
-        plain.push(byte);
-    }
-    plain
-}
-
-/// A unit with them.
+/// A unit with emulation prevention bytes (7.4.1): [`millstream_proto::codec::bits::unescape`] takes them out.
 pub(crate) fn escape(plain: &[u8]) -> Vec<u8> {
     let mut unit = Vec::with_capacity(plain.len() + plain.len() / 64 + 4);
     let mut zeros = 0;
@@ -84,6 +69,8 @@ pub(crate) fn escape(plain: &[u8]) -> Vec<u8> {
 
 #[cfg(test)]
 mod tests {
+    use millstream_proto::codec::bits::unescape;
+
     use super::*;
 
     #[test]

@@ -3,7 +3,9 @@
 //! OpenH264 puts pictures into an order of showing of its own, behind holds without a bound, in all profiles but Baseline and Scalable Baseline.
 //! Where it is asked for what it holds, it does not free it (2.6, `FlushFrame`). Scalable Baseline's SPS has the same fields as High's, and
 //! nothing else in the decoder looks at the profile: so a stream is given out as that, and pictures come at once, in the order of decoding.
-use super::bits::{Reader, Writer};
+use millstream_proto::codec::bits::{Bits, unescape};
+
+use super::bits::Writer;
 use super::nal;
 
 const BASELINE: u32 = 66;
@@ -17,9 +19,9 @@ const CYCLE_MAX: u32 = 255;
 
 /// The set as the decoder is to see it; `gaps`: with `gaps_in_frame_num_value_allowed_flag`. `None` where it cannot be read.
 pub(crate) fn for_decoder(set: &[u8], gaps: bool) -> Option<Vec<u8>> {
-    let plain = nal::unescape(set);
+    let plain = unescape(set);
     let (header, body) = plain.split_first()?;
-    let mut reader = Reader::new(body);
+    let mut reader = Bits::new(body);
     let mut writer = Writer::default();
     writer.number((*header).into(), 8);
     let profile = reader.number(8)?;
@@ -32,8 +34,8 @@ pub(crate) fn for_decoder(set: &[u8], gaps: bool) -> Option<Vec<u8>> {
     if with_chroma {
         // Only 4:2:0 comes so far, so there is no flag of separate planes.
         let _format_and_depths = (reader.exp_golomb()?, reader.exp_golomb()?, reader.exp_golomb()?);
-        let _bypass = reader.bit()?;
-        if reader.bit()? {
+        let _bypass = reader.flag()?;
+        if reader.flag()? {
             for list in 0..8 {
                 skip_scaling_list(&mut reader, if list < 6 { 16 } else { 64 })?;
             }
@@ -51,7 +53,7 @@ pub(crate) fn for_decoder(set: &[u8], gaps: bool) -> Option<Vec<u8>> {
     match reader.exp_golomb()? {
         0 => drop(reader.exp_golomb()?),
         1 => {
-            let _offsets = (reader.bit()?, reader.exp_golomb()?, reader.exp_golomb()?);
+            let _offsets = (reader.flag()?, reader.exp_golomb()?, reader.exp_golomb()?);
             for _ in 0..reader.exp_golomb()?.min(CYCLE_MAX) {
                 reader.exp_golomb()?;
             }
@@ -60,7 +62,7 @@ pub(crate) fn for_decoder(set: &[u8], gaps: bool) -> Option<Vec<u8>> {
     }
     let _references = reader.exp_golomb()?;
     writer.copy(body, rest_at, reader.position())?;
-    writer.bit(reader.bit()? || gaps);
+    writer.bit(reader.flag()? || gaps);
     // The end of the set is its last one bit: what was put in before it may move it, and zeros behind it say nothing.
     writer.copy(body, reader.position(), body.len() * 8)?;
     let mut out = writer.into_bytes();
@@ -71,8 +73,8 @@ pub(crate) fn for_decoder(set: &[u8], gaps: bool) -> Option<Vec<u8>> {
 }
 
 /// 7.3.2.1.1.1.
-fn skip_scaling_list(reader: &mut Reader<'_>, size: usize) -> Option<()> {
-    if !reader.bit()? {
+fn skip_scaling_list(reader: &mut Bits<'_>, size: usize) -> Option<()> {
+    if !reader.flag()? {
         return Some(());
     }
     let (mut last, mut next) = (8_i64, 8_i64);

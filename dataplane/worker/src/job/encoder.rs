@@ -61,6 +61,9 @@ impl Encoding {
             if !self.is_next(&piece) {
                 continue;
             }
+            if matches!(piece, Piece::Picture(_)) {
+                self.rendition.set_marks(self.running.marks().as_ref());
+            }
             if let Err(error) = self.rendition.push(&piece, &mut tags) {
                 let why = match error {
                     RenditionError::NotSmaller(..) => Why::NotSmaller,

@@ -4,6 +4,7 @@ use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
 use std::time::{Duration, Instant};
 
 use super::shared::Shared;
+use crate::mark::MarkSet;
 use crate::protocol::{Rendition, Report, SecretUrl, Why};
 use crate::queue::{NotPushed, Receiver, Sender};
 use crate::transcode::{Piece, Target};
@@ -113,6 +114,11 @@ impl Running {
     /// By which the highest rendition is known.
     pub(super) fn height_of_target(&self) -> (u32, u32) {
         (self.target.within.0.saturating_mul(self.target.within.1), self.target.kbit_s)
+    }
+
+    /// What is drawn over its pictures.
+    pub(super) fn marks(&self) -> Option<Arc<MarkSet>> {
+        self.shared.marks()
     }
 
     pub(super) fn job(&self) -> u64 {

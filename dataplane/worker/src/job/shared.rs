@@ -3,6 +3,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, Weak};
 
 use super::meeting::Meeting;
+use crate::mark::MarkSet;
 use crate::net::source::stream_of;
 use crate::picture::{Colour, Picture};
 use crate::protocol::{Report, SecretUrl, Why};
@@ -18,11 +19,19 @@ pub(super) struct Shared {
     /// The job is over.
     over: AtomicBool,
     pub(super) meeting: Meeting,
+    marks: Mutex<Option<Arc<MarkSet>>>,
 }
 
 impl Shared {
     pub(super) fn new(id: u64, source: SecretUrl, reporter: Reporter) -> Self {
-        Self { id, source, reporter, over: AtomicBool::new(false), meeting: Meeting::default() }
+        Self {
+            id,
+            source,
+            reporter,
+            over: AtomicBool::new(false),
+            meeting: Meeting::default(),
+            marks: Mutex::default(),
+        }
     }
 
     /// Whether the job is over.
@@ -36,6 +45,16 @@ impl Shared {
             tracing::info!(job = self.id, ?why, error, "job over");
             self.reporter.tell(Report::Ended { job: self.id, rendition: None, why, error });
         }
+    }
+
+    /// What is drawn over renditions.
+    pub(super) fn marks(&self) -> Option<Arc<MarkSet>> {
+        lock(&self.marks).clone()
+    }
+
+    /// Draws these over renditions from the next picture on.
+    pub(super) fn set_marks(&self, marks: Option<Arc<MarkSet>>) {
+        *lock(&self.marks) = marks;
     }
 
     /// Ends the job without a word.

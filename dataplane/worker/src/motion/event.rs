@@ -48,7 +48,7 @@ impl Event {
             let active = Active { since_ms, moved_ms: pts_ms, at_ms: pts_ms, told_ms: pts_ms, score };
             let until_ms = self.until_ms(&active);
             self.active = Some(active);
-            return Some(Change::Started { pts_ms: since_ms, until_ms, score, regions });
+            return Some(Change::Started { pts_ms: since_ms, until_ms, score, regions, label: String::new() });
         }
         if let Some(change) = self.over(pts_ms) {
             return Some(change);

@@ -61,6 +61,9 @@ pub enum Change {
         score: f64,
         /// Where, the largest first.
         regions: Vec<Region>,
+        /// What a hook calls it; empty without one.
+        #[serde(default, skip_serializing_if = "String::is_empty")]
+        label: String,
     },
     /// It goes on: told once a second at most.
     Extended {

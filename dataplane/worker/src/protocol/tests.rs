@@ -13,6 +13,7 @@ fn order() -> Order {
         job: 7,
         source: SecretUrl::new("http://127.0.0.1:8080/cam/live.flv?job=s3cret"),
         renditions: vec![rendition],
+        marks: Marks::default(),
     }
 }
 
@@ -81,11 +82,17 @@ fn motion_round_trips_and_its_newer_words_cost_no_more_than_themselves() {
         every_ms: 200,
         keyframes_only: true,
     };
-    let watch = Order::Watch { watch: 3, source: SecretUrl::new("http://127.0.0.1/cam/live.flv?job=s3cret"), motion };
+    let watch = Order::Watch {
+        watch: 3,
+        source: SecretUrl::new("http://127.0.0.1/cam/live.flv?job=s3cret"),
+        motion,
+        hook: None,
+    };
     assert!(!format!("{watch:?}").contains("s3cret"));
     assert_eq!(serde_json::from_str::<Order>(&serde_json::to_string(&watch).unwrap()).unwrap(), watch);
     let region = Region { x: 0.25, y: 0.5, width: 0.125, height: 0.1, score: 0.75 };
-    let started = Change::Started { pts_ms: 1_000, until_ms: 6_000, score: 0.125, regions: vec![region] };
+    let started =
+        Change::Started { pts_ms: 1_000, until_ms: 6_000, score: 0.125, regions: vec![region], label: String::new() };
     let report = Report::Motion { watch: 3, now_ms: 1_240, motion: started };
     assert_eq!(serde_json::from_str::<Report>(&serde_json::to_string(&report).unwrap()).unwrap(), report);
     let newer: Report =

@@ -14,6 +14,7 @@ use super::{Piece, Shown};
 use crate::codec::encode::{EncodeError, Encoded, Encoder, Settings};
 use crate::codec::scale::Scaler;
 use crate::h264::params::Params;
+use crate::mark::{MarkSet, Overlay};
 use crate::picture::fit;
 
 /// Where nothing says a frame rate.
@@ -105,6 +106,9 @@ pub struct Rendition {
     begun: bool,
     fps: Fps,
     stats: RenditionStats,
+    marks: Option<Arc<MarkSet>>,
+    /// Those over pictures of the encoder's settings; made with the first of them.
+    overlay: Option<Overlay>,
 }
 
 impl Rendition {
@@ -121,6 +125,20 @@ impl Rendition {
             begun: false,
             fps: Fps::default(),
             stats: RenditionStats::default(),
+            marks: None,
+            overlay: None,
+        }
+    }
+
+    /// What is drawn over pictures from the next one on.
+    pub fn set_marks(&mut self, marks: Option<&Arc<MarkSet>>) {
+        let is_same = match (&self.marks, marks) {
+            (Some(before), Some(marks)) => Arc::ptr_eq(before, marks),
+            (None, None) => true,
+            _ => false,
+        };
+        if !is_same {
+            (self.marks, self.overlay) = (marks.cloned(), None);
         }
     }
 
@@ -195,13 +213,32 @@ impl Rendition {
                 let scaler = Scaler::new(settings.width, settings.height);
                 self.running = Some(Running { encoder: Encoder::new(settings)?, scaler, settings, record });
                 self.renew = false;
+                self.overlay = None;
             }
         }
         let Some(running) = self.running.as_mut().filter(|_| self.begun || shown.keyframe) else { return Ok(()) };
         let failed = || EncodeError("the picture cannot be scaled".to_owned());
         let same = (shown.picture.width(), shown.picture.height()) == (running.settings.width, running.settings.height);
         let scaled = if same { None } else { Some(running.scaler.scale(&shown.picture).ok_or_else(failed)?) };
-        let picture = scaled.as_ref().unwrap_or(&shown.picture);
+        let drawn_over = match &self.marks {
+            Some(marks) => {
+                let Settings { width, height, colour, .. } = running.settings;
+                let source = (shown.picture.width(), shown.picture.height());
+                let overlay = self.overlay.get_or_insert_with(|| marks.over((width, height), source, colour));
+                (!overlay.is_empty()).then_some(overlay)
+            }
+            None => None,
+        };
+        let own = match drawn_over {
+            Some(overlay) => {
+                // Renditions of the source's size share its picture with others.
+                let mut own = scaled.unwrap_or_else(|| shown.picture.as_ref().clone());
+                overlay.draw(&mut own);
+                Some(own)
+            }
+            None => scaled,
+        };
+        let picture = own.as_ref().unwrap_or(&shown.picture);
         let encoded = running.encoder.encode(picture, shown.pts_ms, shown.keyframe)?;
         if encoded.frame.is_empty() {
             self.stats.skipped += 1;

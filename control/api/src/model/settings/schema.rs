@@ -31,7 +31,9 @@ fn describe(field: &Field) -> Value {
         Shape::Switch => json!({ "type": ["boolean", "null"] }),
         Shape::Number(min, max) => json!({ "type": ["integer", "null"], "minimum": min, "maximum": max }),
         // Bytes, and characters have at least one.
-        Shape::Text(max) | Shape::PushAddresses(max) => json!({ "type": ["string", "null"], "maxLength": max }),
+        Shape::Text(max) | Shape::PushAddresses(max) | Shape::Checked(max, _) => {
+            json!({ "type": ["string", "null"], "maxLength": max })
+        }
         Shape::Word(words) => {
             let words: Vec<Value> = words.iter().map(|word| json!(word)).chain([Value::Null]).collect();
             json!({ "type": ["string", "null"], "enum": words })

@@ -98,13 +98,25 @@ fn single_values() {
     check("push_paths", json!(vec!["a"; 33]), Strict, None);
     check("play_paths", json!(["/live/cam.flv"]), Lenient, Some(json!(["/live/cam.flv"])));
     check("play_paths", json!(["/cam/live.flv"]), Strict, None);
+    check("WaterMarkFontColor", json!(" #ff0000@0.5 "), Strict, Some(json!("#ff0000@0.5")));
+    check("WaterMarkFontColor", json!("whitish"), Strict, None);
+    check(
+        "ImageURL",
+        json!("https://example.org/logo.png?v=2"),
+        Strict,
+        Some(json!("https://example.org/logo.png?v=2")),
+    );
+    for url in ["file:///etc/passwd", "logo.png", "https://me:secret@example.org/", "gopher://example.org/"] {
+        check("ImageURL", json!(url), Strict, None);
+    }
 }
 
 #[test]
 fn what_is_said_and_not_done_is_listed() {
     let settings =
-        merged(json!({ "isWaterMark": true, "isFlv": false, "isCodec": true, "motion_percent": 31 }), Strict).unwrap();
-    assert_eq!(settings.not_in_force(), ["isWaterMark"]);
+        merged(json!({ "isWaterMark": true, "isFlv": false, "isCluster": true, "motion_percent": 31 }), Strict)
+            .unwrap();
+    assert_eq!(settings.not_in_force(), ["isCluster"]);
 }
 
 #[test]

@@ -133,6 +133,19 @@ fn case_53_a_stream_that_slows_down_keeps_its_promises() {
     assert!(video.whole().filter(|segment| segment.discontinuity).count() >= 3, "{video:?}");
 }
 
+/// Sound that falls silent for a moment right at its start, before the length of its parts is known: what no part can cover begins a run.
+#[test]
+fn sound_that_pauses_before_its_parts_have_a_length_leaves_no_hole_in_a_run() {
+    for pause_ms in (0..1_500).step_by(50) {
+        let mut fixture = PackagerFixture::av();
+        let sound = Recording { fps: 0.0, for_ms: 50, ..Recording::default() };
+        let after = Recording { from_ms: 50 + pause_ms, for_ms: 8_000, ..sound };
+        fixture.play(&[sound.frames(), after.frames()].concat());
+        let audio = fixture.parsed(Track::Audio);
+        assert!(audio.whole().count() >= 3, "a pause of {pause_ms} ms: {audio:?}");
+    }
+}
+
 /// Slow cameras without audio: a keyframe comes before the second picture has said how long the first ones last.
 #[test]
 fn case_53_a_slow_stream_of_pictures_alone_is_one_run() {

@@ -133,7 +133,10 @@ impl Window {
         let resolution_of_avc = resolution.filter(|_| is_avc);
         let offer = |rendition| Offer::of(rendition, resolution_of_avc?, name);
         let offers: Vec<_> = renditions.iter().rev().filter_map(offer).collect();
-        let also = offers.iter().map(|offer| offer.variant(sound, rates[1], main.frame_rate)).collect();
+        let mut also: Vec<_> = offers.iter().map(|offer| offer.variant(sound, rates[1], main.frame_rate)).collect();
+        // With a watermark the source's picture, which has none, is not offered beside those that have it.
+        let is_marked = renditions.iter().any(|rendition| rendition.marked) && !also.is_empty();
+        let main = if is_marked { also.remove(0) } else { main };
         let audio = (video && audio).then_some(Audio { uri: name(Track::Audio), channels });
         Answer::Ready(Multivariant { main, also, audio }.to_text().into())
     }

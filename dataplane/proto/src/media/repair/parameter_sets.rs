@@ -3,7 +3,7 @@ use super::annex_b;
 use crate::codec::avc::{self, AvcConfig};
 use crate::codec::hevc::{self, HevcConfig};
 use crate::limits::{CODEC_CONFIG_BYTES_MAX, NAL_UNITS_LOOKED_AT_MAX, PARAMETER_SETS_MAX};
-use crate::media::Codec;
+use crate::media::kinds::Codec;
 
 /// Kinds of parameter sets, in the order in which a record has them.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]

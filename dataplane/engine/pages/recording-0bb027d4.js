@@ -41,6 +41,7 @@
     get currentTime() { return video.currentTime; },
     get duration() { return video.duration; },
     get recording() { return said; },
+    get pictures() { return board.cues.length; },
     grants: grants.shown,
   };
   window.millstream = shown;
@@ -218,6 +219,45 @@
     showFigures();
     if (shown.state === 'playing' || shown.state === 'recording') show('playing', '');
     if (runs()) asking = setTimeout(describe, ASK_EVERY_MS);
+    else openBoard();
+  }
+
+  // Small pictures over the length, which a recording has some time after its end: what is shown at the place under the pointer, and a click goes there.
+  const board = { cues: [], wanted: true };
+
+  // Cues of WebVTT whose text is part of a picture: `FILE#xywh=LEFT,TOP,WIDTH,HEIGHT`.
+  function readCues(text) {
+    const seconds = (clock) => clock.split(':').reduce((sum, part) => sum * 60 + Number(part), 0);
+    const cue = /([\d:.]+) --> [\d:.]+\n(thumbnails\/\d+\.jpg)#xywh=(\d+),(\d+),(\d+),(\d+)/g;
+    return [...text.matchAll(cue)].map(([, from, file, ...box]) => ({ from: seconds(from), file, box: box.map(Number) }));
+  }
+
+  async function openBoard() {
+    if (!board.wanted || runs()) return;
+    board.wanted = false;
+    try {
+      const answer = await fetch(url('thumbnails.vtt'));
+      if (answer.ok) board.cues = readCues(await answer.text());
+    } catch (error) {
+      note('thumbnails.vtt', error);
+    }
+    $('board').hidden = board.cues.length < 2;
+  }
+
+  const lengthOf = () => (Number.isFinite(video.duration) ? video.duration : 0);
+
+  function peek(event) {
+    const bar = $('seek').getBoundingClientRect();
+    const part = Math.min(Math.max((event.clientX - bar.left) / bar.width, 0), 1);
+    const cue = board.cues.findLast(({ from }) => from <= part * lengthOf()) || board.cues[0];
+    if (!cue) return;
+    const [left, top, width, height] = cue.box;
+    const style = $('peek').style;
+    style.width = width + 'px';
+    style.height = height + 'px';
+    style.background = 'url("' + url(cue.file) + '") -' + left + 'px -' + top + 'px';
+    style.marginLeft = Math.max(0, Math.min(part * bar.width - width / 2, bar.width - width)) + 'px';
+    $('peek').hidden = false;
   }
 
   function clockText(seconds) {
@@ -253,6 +293,13 @@
   video.addEventListener('loadedmetadata', showFigures);
   video.addEventListener('resize', showFigures);
   video.addEventListener('durationchange', showFigures);
+  $('seek').style.width = '100%';
+  $('seek').addEventListener('pointermove', peek);
+  $('seek').addEventListener('pointerleave', () => { $('peek').hidden = true; });
+  $('seek').addEventListener('input', () => { video.currentTime = Number($('seek').value) / 1000 * lengthOf(); });
+  video.addEventListener('timeupdate', () => {
+    if (lengthOf() > 0) $('seek').value = video.currentTime / lengthOf() * 1000;
+  });
   $('retry').addEventListener('click', () => {
     retryMs = RETRY_FIRST_MS;
     show('connecting', '');

@@ -1,0 +1,264 @@
+//! Renditions by policy hooks: each stream on air is asked about when its publisher has said what it sends, and again when something of that, of its record or
+//! of the bindings has changed. Before it: [`crate::hooks`], which has the bindings; after it: the engine, which offers what was chosen.
+use std::collections::{BTreeMap, HashMap, HashSet};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use millstream_agent::beside::AddToLive;
+use millstream_control_protocol::live::{Ladder, Live, Rung};
+use millstream_control_protocol::state::Rendition;
+use millstream_engine::Remote;
+use millstream_engine::admin::remote::OfRecord;
+use millstream_engine::directory::rendition_of;
+use millstream_hook_steps::ladder::{Choosing, Chosen, choose, is_asked, source};
+use millstream_hooks::wit::policy;
+use millstream_proto::id::Id;
+use tokio::time::timeout;
+
+/// Bit and frame rates are believed when a publisher has been there so long.
+const MEASURED_AFTER_MS: u64 = 4_000;
+/// Streams that have just begun are looked at one by one, so many at once, and at most so often.
+const FRESH_MAX: usize = 64;
+const FRESH_LOOKS: u32 = 20;
+/// Shards answer within this time, or are asked again with the next look.
+const WAIT: Duration = Duration::from_secs(2);
+
+/// What an answer was given to: another one is asked for when it changes.
+#[derive(Clone, PartialEq, Debug)]
+struct Case {
+    /// Rises with each change of the bindings.
+    bound: u64,
+    session: u64,
+    codecs: (String, String),
+    size: (Option<u32>, Option<u32>),
+    is_measured: bool,
+    of_record: OfRecord,
+}
+
+/// Who is asked, and what was chosen.
+#[derive(Default)]
+pub(crate) struct Ladders {
+    asked: Mutex<Asked>,
+    /// One look at a time.
+    looking: tokio::sync::Mutex<()>,
+}
+
+#[derive(Default)]
+struct Asked {
+    /// In their order.
+    choosings: Vec<Arc<Choosing>>,
+    bound: u64,
+    of_streams: BTreeMap<Id, (Case, Option<Chosen>)>,
+    /// Streams that have just begun, and how often they were looked at.
+    fresh: HashMap<Id, u32>,
+}
+
+impl Ladders {
+    fn asked(&self) -> MutexGuard<'_, Asked> {
+        // Every change under this lock is one step.
+        self.asked.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// These are asked from here on, and no others.
+    pub(crate) fn bind(&self, mut choosings: Vec<Arc<Choosing>>) {
+        choosings.sort_by(|a, b| (a.order, &a.id).cmp(&(b.order, &b.id)));
+        let mut asked = self.asked();
+        let is_same = asked.choosings.len() == choosings.len()
+            && asked.choosings.iter().zip(&choosings).all(|(before, after)| Arc::ptr_eq(before, after));
+        if !is_same {
+            asked.choosings = choosings;
+            asked.bound += 1;
+        }
+    }
+
+    /// Somebody publishes a stream.
+    pub(crate) fn begins(&self, stream: &str) {
+        let mut asked = self.asked();
+        if asked.choosings.is_empty() || asked.fresh.len() >= FRESH_MAX {
+            return;
+        }
+        if let Ok(stream) = Id::new(stream) {
+            asked.fresh.insert(stream, 0);
+        }
+    }
+
+    /// Whether there is anything to look at.
+    pub(crate) fn is_on(&self) -> bool {
+        let asked = self.asked();
+        !asked.choosings.is_empty() || !asked.of_streams.is_empty()
+    }
+
+    /// Looks at streams that have just begun; called a few times a second.
+    pub(crate) async fn look_at_fresh(&self, engine: &Remote, app: &str) {
+        let fresh: Vec<Id> = self.asked().fresh.keys().cloned().collect();
+        let mut lives = Vec::new();
+        for stream in &fresh {
+            if let Ok(Ok(Some(live))) = timeout(WAIT, engine.look(stream)).await {
+                lives.push(live);
+            }
+        }
+        self.look(&lives, engine, app).await;
+        let mut asked = self.asked();
+        let Asked { fresh, of_streams, .. } = &mut *asked;
+        fresh.retain(|stream, looks| {
+            *looks += 1;
+            *looks < FRESH_LOOKS && !of_streams.contains_key(stream)
+        });
+    }
+
+    /// Looks at all streams on air.
+    pub(crate) async fn look_at_all(&self, lives: &[Live], engine: &Remote, app: &str) {
+        self.look(lives, engine, app).await;
+        let on_air: HashSet<&str> =
+            lives.iter().filter(|live| live.publisher.is_some()).map(|live| live.id.as_str()).collect();
+        let is_over = |id: &&Id| !on_air.contains(id.as_str());
+        let over: Vec<Id> = self.asked().of_streams.keys().filter(is_over).cloned().collect();
+        for id in over {
+            self.take_back(&id, engine).await;
+        }
+    }
+
+    async fn take_back(&self, id: &Id, engine: &Remote) {
+        if matches!(timeout(WAIT, engine.set_ladder(id, None)).await, Ok(Ok(()))) {
+            self.asked().of_streams.remove(id);
+        }
+    }
+
+    /// Asks about those of these streams that have changed.
+    async fn look(&self, lives: &[Live], engine: &Remote, app: &str) {
+        let _looking = self.looking.lock().await;
+        let (choosings, bound) = {
+            let asked = self.asked();
+            (asked.choosings.clone(), asked.bound)
+        };
+        let of_publishers = lives.iter().filter(|live| live.publisher.as_ref().is_some_and(|one| one.video.is_some()));
+        let all: Vec<(Id, &Live)> = of_publishers.filter_map(|live| Some((Id::new(&live.id).ok()?, live))).collect();
+        let (wanted, unasked): (Vec<_>, Vec<_>) = all.into_iter().partition(|(id, _)| is_asked(&choosings, id));
+        for (id, _) in unasked {
+            let is_held = self.asked().of_streams.contains_key(&id);
+            if is_held {
+                self.take_back(&id, engine).await;
+            }
+        }
+        let ids: Vec<Id> = wanted.iter().map(|(id, _)| id.clone()).collect();
+        let Ok(Ok(of_records)) = timeout(WAIT, engine.of_records(&ids)).await else { return };
+        let load = load_percent();
+        for ((id, live), of_record) in wanted.into_iter().zip(of_records) {
+            let Some(case) = case(live, bound, of_record) else { continue };
+            let is_known = self.asked().of_streams.get(&id).is_some_and(|(known, _)| *known == case);
+            if is_known {
+                continue;
+            }
+            let about = (app, load, case.is_measured);
+            let Some(source) = source(live, case.of_record.record.as_ref(), about) else { continue };
+            let own = spoken(case.of_record.renditions.as_deref().unwrap_or_default());
+            let chosen = ask(choosings.clone(), id.clone(), source, own).await;
+            self.put(&id, case, chosen, engine).await;
+        }
+    }
+
+    /// Has the engine offer what was chosen.
+    async fn put(&self, id: &Id, case: Case, mut chosen: Option<Chosen>, engine: &Remote) {
+        let mut ladder = None;
+        if let Some(Chosen { rungs: Ok(rungs), .. }) = &mut chosen {
+            let mut made = Vec::with_capacity(rungs.made.len());
+            rungs.made.retain(|rung| match rendition_of(rung) {
+                Some(rendition) => {
+                    made.push(rendition);
+                    true
+                }
+                None => {
+                    let why = "its name, size or bit rate is none that a rendition may have";
+                    rungs.left_out.push(format!("{}: {why}", rung.name));
+                    false
+                }
+            });
+            ladder = Some(made.into());
+        }
+        let Ok(Ok(())) = timeout(WAIT, engine.set_ladder(id, ladder)).await else { return };
+        if let Some(Chosen { hook, version, rungs, .. }) = &chosen {
+            match rungs {
+                Ok(rungs) => {
+                    let names: Vec<&str> = rungs.made.iter().map(|rung| rung.name.as_str()).collect();
+                    tracing::info!(stream = %id, hook, version, renditions = ?names, left_out = ?rungs.left_out, "renditions chosen by a hook");
+                }
+                Err(why) => {
+                    tracing::warn!(stream = %id, hook, version, why, "a hook has chosen no renditions: the stream has those of its record");
+                }
+            }
+        }
+        self.asked().of_streams.insert(id.clone(), (case, chosen));
+    }
+
+    /// Adds to what is told of a stream which renditions were chosen for it.
+    pub(crate) fn beside(self: &Arc<Self>) -> AddToLive {
+        let ladders = Arc::clone(self);
+        Arc::new(move |live: &mut Live| {
+            let asked = ladders.asked();
+            // Few have any: then no id is read.
+            if asked.of_streams.is_empty() {
+                return;
+            }
+            let chosen = Id::new(&live.id).ok().and_then(|id| asked.of_streams.get(&id)?.1.clone());
+            live.ladder = chosen.map(shown);
+        })
+    }
+}
+
+/// A hook takes milliseconds: not on a thread that others wait for.
+async fn ask(choosings: Vec<Arc<Choosing>>, id: Id, source: policy::Source, own: Vec<Rendition>) -> Option<Chosen> {
+    tokio::task::spawn_blocking(move || choose(&choosings, &id, &source, &own)).await.ok().flatten()
+}
+
+/// `None`: the size of the picture is not known yet.
+fn case(live: &Live, bound: u64, of_record: OfRecord) -> Option<Case> {
+    let publisher = live.publisher.as_ref()?;
+    let video = publisher.video.as_ref()?;
+    let audio = publisher.audio.as_ref();
+    let now = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).unwrap_or_default();
+    let since_ms = (now.as_millis() as u64).saturating_sub(publisher.since_unix_ms);
+    video.width.zip(video.height)?;
+    Some(Case {
+        bound,
+        session: publisher.session,
+        codecs: (video.codec.clone(), audio.map(|audio| audio.codec.clone()).unwrap_or_default()),
+        size: (video.width, video.height),
+        is_measured: since_ms >= MEASURED_AFTER_MS && publisher.bitrate_bps > 0,
+        of_record,
+    })
+}
+
+fn spoken(renditions: &[millstream_hub::config::Rendition]) -> Vec<Rendition> {
+    let one = |rendition: &millstream_hub::config::Rendition| Rendition {
+        name: rendition.name.to_string(),
+        width: rendition.width_max,
+        height: rendition.height_max,
+        video_kbit_s: rendition.video_kbit_s,
+    };
+    renditions.iter().map(one).collect()
+}
+
+fn shown(chosen: Chosen) -> Ladder {
+    let Chosen { hook, version, binding, rungs } = chosen;
+    let (rungs, failed) = match rungs {
+        Ok(rungs) => (rungs, None),
+        Err(why) => (Default::default(), Some(why)),
+    };
+    let rung = |Rendition { name, width, height, video_kbit_s }: Rendition| Rung { name, width, height, video_kbit_s };
+    Ladder {
+        hook,
+        version,
+        binding,
+        failed,
+        renditions: rungs.made.into_iter().map(rung).collect(),
+        left_out: rungs.left_out,
+    }
+}
+
+/// How busy this machine was within the last minute, percent. 99: all of its cores were.
+fn load_percent() -> u32 {
+    let text = std::fs::read_to_string("/proc/loadavg").unwrap_or_default();
+    let load: f64 = text.split(' ').next().and_then(|first| first.parse().ok()).unwrap_or(0.0);
+    let cores = std::thread::available_parallelism().map_or(1, std::num::NonZero::get);
+    (load / cores as f64 * 100.0).clamp(0.0, 99.0) as u32
+}

@@ -1,0 +1,124 @@
+//! The thread that tells event hooks what happened. Before it: the node's agent, which has the engine's events; after it: [`super::hearing`], and whoever
+//! carries out what hooks order.
+//!
+//! The thread begins with the first binding: a server without event hooks has none. Hooks have a fifth of its time together, whatever they take.
+use std::fmt;
+use std::net::IpAddr;
+use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError, Weak};
+use std::thread;
+use std::time::Duration;
+
+use millstream_hooks::wit::events::Notice;
+use millstream_proto::id::Id;
+
+use crate::hearing::{Hearing, Ordered};
+
+/// What happens within this time goes to a hook at once.
+const GATHERED: Duration = Duration::from_millis(100);
+/// After a call hooks are not called for so many times what it took.
+const REST: u32 = 4;
+
+/// Carries out what a hook orders. May not wait.
+pub type Carrier = Box<dyn Fn(Ordered) + Send + Sync>;
+
+/// Who hears of what happens on a node. The thread ends when this is dropped.
+pub struct Post {
+    shared: Arc<Shared>,
+    carrier: Arc<Carrier>,
+    started: AtomicBool,
+}
+
+#[derive(Default)]
+struct Shared {
+    hearings: Mutex<Vec<Arc<Hearing>>>,
+    has_news: Mutex<bool>,
+    news: Condvar,
+}
+
+fn locked<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    // Every change under these locks is one step.
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+impl Post {
+    /// Nobody hears yet.
+    pub fn new(carrier: Carrier) -> Self {
+        Self { shared: Arc::default(), carrier: Arc::new(carrier), started: AtomicBool::new(false) }
+    }
+
+    /// These hear from here on, and no others. What waits for a binding that stays as it is goes on waiting.
+    pub fn bind(&self, hearings: Vec<Arc<Hearing>>) {
+        let is_needed = !hearings.is_empty();
+        *locked(&self.shared.hearings) = hearings;
+        if is_needed && !self.started.swap(true, Relaxed) {
+            let (shared, carrier) = (Arc::downgrade(&self.shared), Arc::clone(&self.carrier));
+            let thread = thread::Builder::new().name("hook-events".to_owned());
+            if let Err(error) = thread.spawn(move || run(&shared, &carrier)) {
+                tracing::error!(%error, "cannot start the thread of event hooks");
+                self.started.store(false, Relaxed);
+            }
+        }
+    }
+
+    /// Those who hear now.
+    pub fn hearings(&self) -> Vec<Arc<Hearing>> {
+        locked(&self.shared.hearings).clone()
+    }
+
+    /// Something has happened to a stream.
+    pub fn tell(&self, stream: &Id, notice: &Notice, from: Option<IpAddr>) {
+        let mut is_news = false;
+        for hearing in locked(&self.shared.hearings).iter() {
+            is_news |= hearing.note(stream, notice, from);
+        }
+        if is_news {
+            *locked(&self.shared.has_news) = true;
+            self.shared.news.notify_one();
+        }
+    }
+
+    /// Whether anybody hears.
+    pub fn is_on(&self) -> bool {
+        !locked(&self.shared.hearings).is_empty()
+    }
+}
+
+impl Drop for Post {
+    fn drop(&mut self) {
+        // It looks whether this is still there.
+        self.shared.news.notify_one();
+    }
+}
+
+impl fmt::Debug for Post {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_tuple("Post").field(&locked(&self.shared.hearings).len()).finish()
+    }
+}
+
+fn run(shared: &Weak<Shared>, carrier: &Carrier) {
+    while let Some(shared) = shared.upgrade() {
+        let has_news = locked(&shared.has_news);
+        let wait = shared.news.wait_timeout_while(has_news, Duration::from_secs(1), |has_news| !*has_news);
+        let (mut has_news, _) = wait.unwrap_or_else(PoisonError::into_inner);
+        if !std::mem::take(&mut *has_news) {
+            continue;
+        }
+        drop(has_news);
+        thread::sleep(GATHERED);
+        let hearings = locked(&shared.hearings).clone();
+        let mut has_more = false;
+        for hearing in hearings {
+            // A defect in one call is that call's.
+            let deliver = std::panic::AssertUnwindSafe(|| hearing.deliver());
+            let Ok(Some(delivered)) = std::panic::catch_unwind(deliver) else { continue };
+            delivered.orders.into_iter().for_each(carrier);
+            thread::sleep(delivered.cpu * REST);
+            has_more |= hearing.has_news();
+        }
+        if has_more {
+            *locked(&shared.has_news) = true;
+        }
+    }
+}
