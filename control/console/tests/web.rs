@@ -37,7 +37,7 @@ fn base() -> String {
 /// Keys of a table of words, in order.
 fn keys(name: &str) -> Vec<String> {
     let read = |name: &str| fs::read_to_string(web().join("text").join(name)).expect("a table");
-    let text = read(name) + &read(&name.replace(".js", "_diagnosis.js"));
+    let text = read(name) + &read(&name.replace(".js", "_diagnosis.js")) + &read(&name.replace(".js", "_webhooks.js"));
     text.lines().filter_map(|line| line.strip_prefix("  ")?.split_once(": ")).map(|(key, _)| key.to_owned()).collect()
 }
 

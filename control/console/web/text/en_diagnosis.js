@@ -1,4 +1,4 @@
-// The names of what can be wrong with a stream, in English. The sentences are the API's own.
+// The names of what can be wrong with a stream, and how it plays, in English. The sentences are the API's own.
 export default {
   condition_since: 'for {time}',
   condition_gop_too_long: 'Long GOP',
@@ -13,4 +13,17 @@ export default {
   condition_recording_paused: 'Recording paused',
   condition_worker_sheds: 'Renditions not made',
   condition_viewers_lag: 'Viewers lag',
+  quality: 'How it plays',
+  quality_text: 'As players tell it (CMCD), in the last {minutes} minutes. The first figure is the median.',
+  quality_none: 'No player has told anything in the last minutes. Our own pages do; in others switch CMCD on.',
+  quality_of: '{count} values',
+  most_within: '95%: {value}',
+  players_heard: 'Players heard',
+  start_up: 'Start-up',
+  stalls: 'Rebuffering',
+  stalls_none: 'none',
+  an_hour: '{count} an hour',
+  of_time: '{percent} % of the time',
+  delay: 'Delay',
+  buffer: 'Buffer',
 };

@@ -1,4 +1,4 @@
-// The names of what can be wrong with a stream, in Chinese; `zh_sentences.js` has the sentences.
+// The names of what can be wrong with a stream, and how it plays, in Chinese; `zh_sentences.js` has the sentences.
 export default {
   condition_since: '已持续 {time}',
   condition_gop_too_long: '关键帧间隔过长',
@@ -13,4 +13,17 @@ export default {
   condition_recording_paused: '录制已暂停',
   condition_worker_sheds: '部分转码未生成',
   condition_viewers_lag: '观众播放滞后',
+  quality: '播放质量',
+  quality_text: '由播放器上报（CMCD），统计最近 {minutes} 分钟。第一个数值为中位数。',
+  quality_none: '最近几分钟没有播放器上报。自带播放页会自动上报；其他播放器请开启 CMCD。',
+  quality_of: '{count} 个数值',
+  most_within: '95%：{value}',
+  players_heard: '上报的播放器',
+  start_up: '起播时间',
+  stalls: '卡顿',
+  stalls_none: '无',
+  an_hour: '每小时 {count} 次',
+  of_time: '占时长 {percent}%',
+  delay: '延迟',
+  buffer: '缓冲',
 };
