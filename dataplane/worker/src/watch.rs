@@ -65,7 +65,10 @@ impl Watch {
             over: Arc::clone(&over),
             source: Source::choosing(choice),
             shrinker: Shrinker::new(),
-            looker: hooked.map_or_else(|| Looker::BuiltIn(Box::new(Detector::new(settings))), |hook| Looker::Hook(Box::new(hook))),
+            looker: hooked.map_or_else(
+                || Looker::BuiltIn(Box::new(Detector::new(settings))),
+                |hook| Looker::Hook(Box::new(hook)),
+            ),
             colour: None,
             ticks: Ticks::default(),
             last_ms: None,

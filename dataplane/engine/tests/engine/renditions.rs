@@ -249,7 +249,13 @@ fn what_somebody_chooses_for_a_stream_goes_before_its_record() {
     let (remote, id) = (server.engine().remote(), cam());
     let index = || get(&server, "/cam/index.m3u8");
     assert!(index().contains("\n90p/video.m3u8"));
-    let tiny = Rendition { name: RenditionName::new("60p").unwrap(), width_max: 108, height_max: 60, video_kbit_s: 90, marked: false };
+    let tiny = Rendition {
+        name: RenditionName::new("60p").unwrap(),
+        width_max: 108,
+        height_max: 60,
+        video_kbit_s: 90,
+        marked: false,
+    };
     ask(remote.set_ladder(&id, Some([tiny].into()))).unwrap();
     let chosen = index();
     assert!(chosen.contains("\n60p/video.m3u8") && !chosen.contains("90p"), "{chosen}");
