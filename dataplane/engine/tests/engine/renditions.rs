@@ -286,7 +286,9 @@ fn viewers_are_told_of_a_marker() {
     publisher.send((0..20).map(frame));
     let _on_air = publisher.go_on(20);
     let mut viewers = [Flv::open(server.at.http, "cam", 1), Flv::open(server.at.http, "cam", 0)];
-    viewers.iter_mut().for_each(|viewer| viewer.until_frame(19));
+    for viewer in &mut viewers {
+        viewer.until("media", |viewer| viewer.tags.iter().any(|tag| number(tag).is_some()));
+    }
     let (remote, pairs) = (server.engine().remote(), vec![("kind".to_owned(), "goal".to_owned())]);
     assert_eq!(ask(remote.mark(&cam(), pairs.clone().into())), Ok(true));
     for viewer in &mut viewers {
