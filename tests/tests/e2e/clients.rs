@@ -15,8 +15,8 @@ fn on_air(push_seconds: u32) -> (Server, Tool) {
     (server, push)
 }
 
-/// VLC refuses to run as root, so it runs as nobody where the tests are root.
-fn vlc(dir: &Path, url: &str, file: &str) -> Finished {
+/// VLC writes five seconds into a file. It refuses to run as root, so it runs as nobody where the tests are root.
+pub(crate) fn vlc_command(dir: &Path, url: &str, file: &str) -> Command {
     let root = std::fs::metadata("/proc/self").is_ok_and(|m| std::os::unix::fs::MetadataExt::uid(&m) == 0);
     let mut command = if root {
         let mut command = Command::new("setpriv");
@@ -27,7 +27,11 @@ fn vlc(dir: &Path, url: &str, file: &str) -> Finished {
     };
     let sout = format!("--sout=#std{{access=file,mux=ts,dst={}}}", dir.join(file).display());
     command.env("HOME", dir).args(["--no-color", "-I", "dummy", "--run-time", "5", "--play-and-exit", &sout, url]);
-    Tool::spawn(&mut command).wait(seconds(40))
+    command
+}
+
+fn vlc(dir: &Path, url: &str, file: &str) -> Finished {
+    Tool::spawn(&mut vlc_command(dir, url, file)).wait(seconds(40))
 }
 
 #[test]
@@ -47,7 +51,7 @@ fn vlc_plays_flv_and_rtmp() {
 }
 
 /// Positions on ffplay's clock, from its status lines: `14.67 A-V:  0.012 fd=   0 ...`, audio and picture in step.
-fn ffplay_clock(status: &str) -> Vec<f64> {
+pub(crate) fn ffplay_clock(status: &str) -> Vec<f64> {
     let clock = |line: &str| line.split_once(" A-V:").and_then(|(clock, _)| clock.trim().parse::<f64>().ok());
     status.split(['\r', '\n']).filter_map(clock).filter(|clock| clock.is_finite()).collect()
 }

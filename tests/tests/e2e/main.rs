@@ -60,3 +60,4 @@ mod repair;
 mod shards;
 mod slate;
 mod tls;
+mod tls_clients;
