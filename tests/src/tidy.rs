@@ -225,6 +225,7 @@ fn crates_know_only_what_is_below_them() {
                 "millstream-hooks",
                 "millstream-policy",
                 "millstream-hub",
+                "millstream-tls",
                 "millstream-test-support",
                 "millstream-engine-simulated",
             ],

@@ -205,14 +205,9 @@ pub fn ffmpeg_decodes_but(program: &str, url: &str, frames: u32, harmless: &[&st
     assert!(warnings.is_empty(), "ffmpeg complains about {url}: {warnings:#?}");
 }
 
-/// VLC plays it for five seconds, or to its end, and has these tracks of it, as [`ffprobe`] names them.
-///
-/// VLC refuses to run as root, so it runs as nobody where the tests are root.
-pub fn vlc_plays(url: &str, tracks: &[&str]) {
-    let dir = tempfile::tempdir().expect("a directory");
-    let open = std::os::unix::fs::PermissionsExt::from_mode(0o777);
-    std::fs::set_permissions(dir.path(), open).expect("nobody may write here");
-    let file = dir.path().join("played.ts");
+/// VLC writes five seconds of it, or all of it, into a file of that directory, which it may write into. It refuses to run as root, so it runs as
+/// nobody where the tests are root.
+pub fn vlc_command(dir: &Path, url: &str, file: &str) -> Command {
     let root = std::fs::metadata("/proc/self").is_ok_and(|m| std::os::unix::fs::MetadataExt::uid(&m) == 0);
     let mut command = if root {
         let mut command = Command::new("setpriv");
@@ -221,18 +216,18 @@ pub fn vlc_plays(url: &str, tracks: &[&str]) {
     } else {
         Command::new("cvlc")
     };
-    let sout = format!("--sout=#std{{access=file,mux=ts,dst={}}}", file.display());
-    command.env("HOME", dir.path()).args([
-        "--no-color",
-        "-I",
-        "dummy",
-        "--run-time",
-        "5",
-        "--play-and-exit",
-        &sout,
-        url,
-    ]);
-    let done = Tool::spawn(&mut command).wait(Duration::from_secs(40));
+    let sout = format!("--sout=#std{{access=file,mux=ts,dst={}}}", dir.join(file).display());
+    command.env("HOME", dir).args(["--no-color", "-I", "dummy", "--run-time", "5", "--play-and-exit", &sout, url]);
+    command
+}
+
+/// VLC plays it for five seconds, or to its end, and has these tracks of it, as [`ffprobe`] names them.
+pub fn vlc_plays(url: &str, tracks: &[&str]) {
+    let dir = tempfile::tempdir().expect("a directory");
+    let open = std::os::unix::fs::PermissionsExt::from_mode(0o777);
+    std::fs::set_permissions(dir.path(), open).expect("nobody may write here");
+    let file = dir.path().join("played.ts");
+    let done = Tool::spawn(&mut vlc_command(dir.path(), url, "played.ts")).wait(Duration::from_secs(40));
     assert!(file.exists(), "VLC wrote nothing for {url}: {}", done.stderr);
     let found = ffprobe(file.to_str().expect("ASCII"));
     assert!(

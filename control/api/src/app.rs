@@ -40,6 +40,7 @@ use crate::model::{self, AUDIT, META, ONCE, STREAM};
 use crate::recordings::desired::Recordings;
 use crate::slates::names::Slates;
 use crate::streams::locks::{Locks, STREAMS_MAX};
+use crate::tls::ShowTls;
 
 /// What the API is made of.
 pub struct Parts {
@@ -76,6 +77,8 @@ pub struct Parts {
     pub config: Value,
     /// The chain of this process' engine, where it has one.
     pub chain: Option<Arc<dyn ShowChain>>,
+    /// The TLS of this process' ports, where it has some.
+    pub tls: Option<ShowTls>,
     /// The text of `/metrics`, where this process has any.
     pub metrics: Option<Arc<dyn Fn() -> String + Send + Sync>>,
     /// Looks at modules before they are kept; `None`: this build runs no hooks, and takes them as they are.
@@ -385,6 +388,11 @@ impl Api {
     /// The chain of this process' engine.
     pub(crate) fn chain(&self) -> Option<Arc<dyn ShowChain>> {
         self.0.parts.chain.clone()
+    }
+
+    /// What shows the TLS of this process.
+    pub(crate) fn tls(&self) -> Option<&ShowTls> {
+        self.0.parts.tls.as_ref()
     }
 
     pub(crate) fn config(&self) -> &Value {

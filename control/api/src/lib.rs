@@ -32,5 +32,6 @@ mod recordings;
 pub mod routes;
 mod slates;
 pub mod streams;
+pub mod tls;
 
 pub use app::{Api, Here, Parts, StartError};

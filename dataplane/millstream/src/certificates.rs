@@ -12,6 +12,7 @@ use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use anyhow::{Context as _, anyhow, bail};
 use millstream_acme::{Config, Hurry, Numbers, Renewal};
+use millstream_api::tls::{CertificateInUse, ShowTls, TlsInForce};
 use millstream_engine::Remote;
 use millstream_engine::config::TlsConfig;
 use millstream_tls::{Certificate, Certificates, Challenges, PemFile, Problem, ServerTls, Tickets};
@@ -20,6 +21,7 @@ use tokio::runtime::Handle;
 use tokio::sync::watch;
 use tracing::{debug, error, info, warn};
 
+use crate::ktls::Ktls;
 use crate::layers::{self, Layers};
 use crate::own_metrics;
 
@@ -169,6 +171,7 @@ pub(crate) struct Begun {
     stamp: Stamp,
     /// What is to be ordered.
     order: Option<Config>,
+    ktls: Ktls,
 }
 
 /// Reads what the configuration names and gives it to the engine's configuration; `None`: there is no TLS. What clients will not accept is only
@@ -181,11 +184,13 @@ pub(crate) fn begin(layers: &mut Layers, order: Option<Config>) -> anyhow::Resul
         warn!("certificate: {problem}");
     }
     tell(&certificates);
+    let ktls = Ktls::probe();
+    info!("TLS records are made in user space; {ktls}");
     let tickets = Tickets::new()?;
     let server = ServerTls::new(certificates, &tickets, layers.tls.http2)?;
     let (rtmp, http) = (layers.tls.rtmp, layers.tls.http);
     layers.config.tls = Some(TlsConfig { server: server.clone(), rtmp, http });
-    Ok(Some(Begun { files, tickets, server, stamp, order }))
+    Ok(Some(Begun { files, tickets, server, stamp, order, ktls }))
 }
 
 /// Says which certificates are in use, and which of them end soon.
@@ -232,6 +237,7 @@ struct Inner {
     refused: AtomicU64,
     /// The task that orders one, where one is ordered.
     ordering: OnceLock<(Hurry, Numbers)>,
+    ktls: Ktls,
 }
 
 impl fmt::Debug for InUse {
@@ -247,14 +253,26 @@ impl Begun {
         engine: Option<Remote>,
         runtime: Handle,
     ) -> (InUse, watch::Receiver<Arc<ServerConfig>>) {
-        let Self { files, tickets, server, stamp, order } = self;
+        let Self { files, tickets, server, stamp, order, ktls } = self;
         let (control, seen) = watch::channel(Arc::clone(server.web()));
         let server = Mutex::new(server);
         let (stamp, replaced, refused) = (Mutex::new(stamp), AtomicU64::new(0), AtomicU64::new(0));
         let (refusal, ordering) = (Mutex::default(), OnceLock::new());
         let tasks = runtime.clone();
-        let inner =
-            Inner { files, tickets, runtime, engine, server, control, stamp, refusal, replaced, refused, ordering };
+        let inner = Inner {
+            files,
+            tickets,
+            runtime,
+            engine,
+            server,
+            control,
+            stamp,
+            refusal,
+            replaced,
+            refused,
+            ordering,
+            ktls,
+        };
         let in_use = InUse(Arc::new(inner));
         if let Some(order) = order {
             let renewal = Renewal::new(order, in_use.clone());
@@ -387,6 +405,31 @@ impl InUse {
         }
     }
 
+    /// What the API shows.
+    pub(crate) fn shows(&self) -> ShowTls {
+        let Self(inner) = self;
+        let of_api = Self(Arc::clone(inner));
+        Arc::new(move || of_api.in_force())
+    }
+
+    fn in_force(&self) -> TlsInForce {
+        let server = self.server();
+        let in_use = |certificate: &Certificate| CertificateInUse {
+            file: certificate.file.clone(),
+            names: certificate.names.clone(),
+            valid_from_unix_s: certificate.valid_s.0,
+            valid_until_unix_s: certificate.valid_s.1,
+        };
+        TlsInForce {
+            certificates: server.certificates().list().iter().map(in_use).collect(),
+            problems: self.0.files.problems(server.certificates()).iter().map(ToString::to_string).collect(),
+            refused: self.refusal().clone(),
+            refused_total: self.0.refused.load(Ordering::Relaxed),
+            http2: server.has_http2(),
+            kernel: self.0.ktls.to_string(),
+        }
+    }
+
     /// Numbers of `/metrics`.
     fn numbers(&self) -> String {
         let (replaced, refused) = (self.0.replaced.load(Ordering::Relaxed), self.0.refused.load(Ordering::Relaxed));
@@ -405,6 +448,7 @@ impl InUse {
             // Writing to a string cannot fail.
             let _ = writeln!(text, "millstream_tls_certificate_expiry_timestamp_seconds{{file=\"{file}\"}} {until_s}");
         }
+        text.push_str(&self.0.ktls.numbers());
         if let Some((_, numbers)) = self.0.ordering.get() {
             text.push_str(&numbers.text());
         }

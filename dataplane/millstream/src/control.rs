@@ -18,6 +18,7 @@ use millstream_api::http::serve::{Limits, TlsPort, serve};
 use millstream_api::identity::StoreIdentity;
 use millstream_api::ids::Ids;
 use millstream_api::outbox::StoredOutbox;
+use millstream_api::tls::ShowTls;
 use millstream_api::{Api, Parts, routes};
 use millstream_control_protocol::state::Stream;
 use millstream_engine::Remote;
@@ -95,6 +96,8 @@ pub(crate) struct Told<'a> {
     pub(crate) engine: Option<&'a Remote>,
     /// Its chain.
     pub(crate) chain: Option<Arc<dyn ShowChain>>,
+    /// What is told of the TLS of this process.
+    pub(crate) shows_tls: Option<ShowTls>,
     /// Where it listens with TLS, and what it shows there.
     pub(crate) tls: Option<(SocketAddr, watch::Receiver<Arc<ServerConfig>>)>,
 }
@@ -240,6 +243,7 @@ impl Control {
             metrics_open: address.ip().is_loopback(),
             config: told.config,
             chain: told.chain,
+            tls: told.shows_tls,
             metrics: Some(Arc::new(move || match &engine {
                 Some(engine) => engine.metrics().unwrap_or_default(),
                 None => told.numbers.text() + &own_metrics::text() + END,

@@ -49,6 +49,7 @@ mod hook_trials;
 #[cfg(feature = "hooks")]
 mod hooks;
 mod keys;
+mod ktls;
 mod layers;
 mod logging;
 mod motion;

@@ -140,6 +140,7 @@ fn as_all(
     let told = Told {
         inspector: hooks.inspector.clone(),
         tls: layers.tls.control.zip(shown),
+        shows_tls: certificates.as_ref().map(InUse::shows),
         ..told(layers, secrets, Arc::clone(&numbers), Some((&remote, &identity)))
     };
     let mut control = Control::start(runtime, store, told).map_err(Failure::Running)?;
@@ -169,7 +170,9 @@ fn as_control(
     let (hooks, _) = start_hooks(&layers, &secrets, &[], runtime)?;
     let (certificates, shown) = watched(certificates, None, runtime);
     let tls = layers.tls.control.zip(shown);
-    let told = Told { inspector: hooks.inspector.clone(), tls, ..told(layers, secrets, Arc::default(), None) };
+    let shows_tls = certificates.as_ref().map(InUse::shows);
+    let told =
+        Told { inspector: hooks.inspector.clone(), tls, shows_tls, ..told(layers, secrets, Arc::default(), None) };
     let control = Control::start(runtime, store, told).map_err(Failure::Running)?;
     info!("ready");
     notify::tell(notify::READY);
@@ -360,6 +363,7 @@ fn told<'a>(
         webhooks_allow: layers.webhooks_allow,
         public_url: layers.public.control,
         inspector: None,
+        shows_tls: None,
         tls: None,
         hooks: HookRules { trusted_keys: layers.hooks.trusted_keys, rollback: layers.hooks.rollback },
         engine,

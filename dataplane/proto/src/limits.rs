@@ -114,6 +114,8 @@ pub const HTTP2_SETTINGS_MAX: usize = 32;
 pub const HTTP2_RESETS_MAX: u32 = 100;
 /// Frames that bring no request and no body, beyond those that answer what was sent; halved by each tick.
 pub const HTTP2_CONTROL_FRAMES_MAX: u32 = 1_000;
+/// Ticks, of a second or so, within which a peer acknowledges this side's settings.
+pub const HTTP2_SETTINGS_TICKS_MAX: u32 = 30;
 /// Events of an HTTP/2 connection that may wait: nothing is read beyond.
 pub const HTTP2_EVENTS_MAX: usize = 16;
 /// Bytes of control frames that may wait for one HTTP/2 peer.

@@ -14,6 +14,11 @@ use crate::error::CertificateError;
 /// What HTTP clients are asked for by ALPN.
 pub(crate) const HTTP2: &[u8] = b"h2";
 const HTTP1: &[u8] = b"http/1.1";
+/// Tickets that a client of TLS 1.3 gets.
+const TICKETS: usize = 2;
+/// Encoders get none: they come once, and librtmp with GnuTLS, which several are made with, takes a ticket for an error. TLS 1.2 has its ticket within the
+/// handshake.
+const TICKETS_FOR_MEDIA: usize = 0;
 
 /// Keys of session tickets, for as long as the process runs: rustls makes a new one every six hours, and takes tickets of the one before.
 #[derive(Clone)]
@@ -72,7 +77,7 @@ impl ServerTls {
         tickets: &Tickets,
         http2: bool,
     ) -> Result<Self, CertificateError> {
-        let config = |alpn: &[&[u8]], challenges: &Arc<Challenges>| {
+        let config = |alpn: &[&[u8]], challenges: &Arc<Challenges>, tickets_sent: usize| {
             let builder = ServerConfig::builder_with_provider(Arc::new(ring::default_provider()))
                 .with_protocol_versions(&[&rustls::version::TLS13, &rustls::version::TLS12])
                 .map_err(|error| CertificateError::Setup(error.to_string()))?;
@@ -82,6 +87,7 @@ impl ServerTls {
             // What a client brings back it keeps itself: nothing is stored here, and no shard waits for another's lock.
             config.session_storage = Arc::new(NoServerSessionStorage {});
             config.ticketer = Arc::clone(&tickets.0);
+            config.send_tls13_tickets = tickets_sent;
             // Early data can be played back by whoever recorded it.
             config.max_early_data_size = 0;
             Ok(Arc::new(config))
@@ -91,8 +97,9 @@ impl ServerTls {
             // Last: who offers something else as well is no authority.
             preferred.into_iter().chain([HTTP1]).chain(challenges.has_certificates().then_some(ACME_TLS)).collect()
         };
-        let media = config(&[], &Arc::default())?;
-        let (web, viewers) = (config(&offer(false), &challenges)?, config(&offer(http2), &challenges)?);
+        let media = config(&[], &Arc::default(), TICKETS_FOR_MEDIA)?;
+        let (web, viewers) =
+            (config(&offer(false), &challenges, TICKETS)?, config(&offer(http2), &challenges, TICKETS)?);
         Ok(Self { media, web, viewers, http2, certificates, challenges, tickets: tickets.clone() })
     }
 

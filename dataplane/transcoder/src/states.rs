@@ -254,6 +254,7 @@ mod tests {
             width_max: 640,
             height_max: 360,
             video_kbit_s: 400,
+            marked: false,
         };
         let wanted = Wanted::from([(id(""), vec![rendition("360p"), rendition("480p")])]);
         let told = states.heard(&id(""), &ended(Why::Unsupported), &wanted, now);

@@ -120,7 +120,9 @@ impl Watches {
         let mut orders = Vec::new();
         let wanted = &self.wanted;
         self.told.retain(|watch, told| {
-            let is_same = |wanted: &Wanted| wanted.number == told.wanted && is_same(&hook_of(&told.stream), &told.hook);
+            let is_same = |wanted: &Wanted| {
+                wanted.number == told.wanted && is_same(hook_of(&told.stream).as_ref(), told.hook.as_ref())
+            };
             let stays = wanted.get(&told.stream).is_some_and(is_same);
             if !stays {
                 orders.push(WatchOrder::Unwatch(*watch));
@@ -138,12 +140,15 @@ impl Watches {
             let hook = hook_of(stream);
             let hook_number = hook.as_ref().map(|hook| {
                 let known = self.hooks.iter().find(|(_, known)| Arc::ptr_eq(known, hook));
-                known.map(|(number, _)| *number).unwrap_or_else(|| {
-                    self.numbers += 1;
-                    orders.push(WatchOrder::Hook(self.numbers, Arc::clone(hook)));
-                    self.hooks.push((self.numbers, Arc::clone(hook)));
-                    self.numbers
-                })
+                known.map_or_else(
+                    || {
+                        self.numbers += 1;
+                        orders.push(WatchOrder::Hook(self.numbers, Arc::clone(hook)));
+                        self.hooks.push((self.numbers, Arc::clone(hook)));
+                        self.numbers
+                    },
+                    |(number, _)| *number,
+                )
             });
             self.numbers += 1;
             orders.push(WatchOrder::Watch(self.numbers, stream.clone(), *settings, hook_number));
@@ -216,7 +221,7 @@ impl Watches {
     }
 }
 
-fn is_same(one: &Option<Arc<MotionHook>>, other: &Option<Arc<MotionHook>>) -> bool {
+fn is_same(one: Option<&Arc<MotionHook>>, other: Option<&Arc<MotionHook>>) -> bool {
     match (one, other) {
         (Some(one), Some(other)) => Arc::ptr_eq(one, other),
         (None, None) => true,

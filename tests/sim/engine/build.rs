@@ -6,7 +6,7 @@ use std::{env, fs};
 mod plants;
 
 /// Files of the product's `io` that know nothing of the system.
-const SHARED: [&str; 5] = ["prefetch.rs", "budget.rs", "slot.rs", "tls.rs", "http2.rs"];
+const SHARED: [&str; 6] = ["prefetch.rs", "budget.rs", "slot.rs", "tls.rs", "http2.rs", "waiting.rs"];
 
 fn main() {
     let here = PathBuf::from(env::var_os("CARGO_MANIFEST_DIR").expect("set by cargo"));

@@ -3,7 +3,7 @@ use std::rc::Rc;
 use std::time::Duration;
 
 use bytes::BytesMut;
-use millstream_engine_simulated::io::{self, Port, connect};
+use millstream_engine_simulated::io::{self, Port};
 use millstream_proto::amf0::{Value, encode};
 use millstream_proto::rtmp::chunk_write::{CSID_COMMAND, media_csid, write_media, write_message};
 use millstream_proto::rtmp::message::kind::COMMAND;
@@ -13,6 +13,7 @@ use millstream_test_support::random::Random;
 
 use crate::encoder::Encoder;
 use crate::plan::{Leave, PeerPlan, Role, address, introduction};
+use crate::secured;
 use crate::walk::{Walk, by};
 
 /// The chunk size that encoders send with.
@@ -23,7 +24,7 @@ const FURTHER_NUMBER: usize = 200;
 
 pub(crate) async fn run(walk: &Rc<Walk>, number: usize, plan: &PeerPlan) {
     let Role::Encoder(of_encoder) = &plan.role else { return };
-    let Ok(stream) = connect(Port::Rtmp, address(number), plan.line()).await else { return };
+    let Ok(stream) = secured::open(number, Port::Rtmp, address(number), plan.line()).await else { return };
     let mut random = Random::new(io::draw(u64::MAX));
     let query = plan.mood.query(number, Port::Rtmp);
     let mut rtmp = ClientSession::new(
@@ -113,13 +114,14 @@ pub(crate) async fn run(walk: &Rc<Walk>, number: usize, plan: &PeerPlan) {
             }
         }
     }
+    walk.saw("TLS", u64::from(is_ready && stream.has_shaken_hands()));
     match plan.leave {
         Leave::Polite => {
             rtmp.finish();
             while let Some(bytes) = rtmp.poll_output() {
                 out.extend_from_slice(&bytes);
             }
-            let _ = by(io::now() + Duration::from_secs(1), stream.write(&out)).await;
+            let _ = by(io::now() + Duration::from_secs(1), stream.end_with(&out)).await;
         }
         Leave::Cut => stream.cut(),
         Leave::Stay | Leave::Close => {}

@@ -42,7 +42,7 @@ pub(crate) fn config(settings: &Settings) -> Config {
         http: at(8080),
         control: None,
         more_metrics: None,
-        tls: None,
+        tls: Some(crate::secured::config(at(1938), at(8443))),
         drain: settings.drain,
         proxy_protocol_from: vec![introducer],
         http_proxy_protocol_from: vec![introducer],

@@ -3,7 +3,7 @@ use std::rc::Rc;
 use std::time::Duration;
 
 use bytes::{Bytes, BytesMut};
-use millstream_engine_simulated::io::{self, Port, Stream, connect};
+use millstream_engine_simulated::io::{self, Port};
 use millstream_hub::package::block::Format;
 use millstream_hub::viewer::Start;
 use millstream_proto::amf0::{Value, encode};
@@ -17,6 +17,7 @@ use millstream_test_support::random::Random;
 use crate::decode::{Got, HttpFlv};
 use crate::plan::{Leave, PeerPlan, Role, ViewerPlan, address, forwarded, introduction};
 use crate::published::Watched;
+use crate::secured::{self, Secured};
 use crate::walk::{Walk, by, sleep_ms};
 
 /// The chunk size of clients that have set none.
@@ -40,7 +41,7 @@ struct Viewer<'a> {
 pub(crate) async fn run(walk: &Rc<Walk>, number: usize, plan: &PeerPlan) {
     let Role::Viewer(habits) = plan.role else { return };
     let port = if habits.format == Format::Rtmp { Port::Rtmp } else { Port::Http };
-    let Ok(stream) = connect(port, address(number), plan.line()).await else { return };
+    let Ok(stream) = secured::open(number, port, address(number), plan.line()).await else { return };
     let mut viewer = Viewer {
         walk,
         plan,
@@ -57,6 +58,7 @@ pub(crate) async fn run(walk: &Rc<Walk>, number: usize, plan: &PeerPlan) {
     walk.gaps.set(walk.gaps.get() + viewer.watched.gaps);
     walk.saw("frames", viewer.watched.frames);
     walk.saw("viewers", u64::from(viewer.is_ready));
+    walk.saw("TLS", u64::from(viewer.is_ready && stream.has_shaken_hands()));
     if end == End::Left && plan.leave == Leave::Cut {
         stream.cut();
     }
@@ -95,7 +97,7 @@ impl Viewer<'_> {
         self.http = Some(HttpFlv::new(habits.format));
     }
 
-    async fn watch(&mut self, stream: &Stream, habits: &ViewerPlan, random: &mut Random) -> End {
+    async fn watch(&mut self, stream: &Secured, habits: &ViewerPlan, random: &mut Random) -> End {
         let mut is_paused = false;
         // Who trickles is let to finish, and the walk would take hours: in the end it reads all there is.
         let slow_until = Time::from_millis(self.plan.at.as_micros() / 1_000 + 12_000);

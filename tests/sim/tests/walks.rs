@@ -35,6 +35,7 @@ fn many_walks() {
         ("refused", 100),
         ("settings changed", 500),
         ("skips", 100),
+        ("TLS", 200),
         ("viewers", 1_000),
     ];
     for (what, least) in least {

@@ -23,7 +23,7 @@ fn vlc_plays_flv_and_rtmp() {
 }
 
 /// Positions on ffplay's clock, from its status lines: `14.67 A-V:  0.012 fd=   0 ...`, audio and picture in step.
-fn ffplay_clock(status: &str) -> Vec<f64> {
+pub(crate) fn ffplay_clock(status: &str) -> Vec<f64> {
     let clock = |line: &str| line.split_once(" A-V:").and_then(|(clock, _)| clock.trim().parse::<f64>().ok());
     status.split(['\r', '\n']).filter_map(clock).filter(|clock| clock.is_finite()).collect()
 }

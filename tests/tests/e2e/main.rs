@@ -64,4 +64,5 @@ mod shards;
 mod slate;
 mod storyboards;
 mod tls;
+mod tls_clients;
 mod watermarks;

@@ -78,7 +78,7 @@ fn samples(server: &Server, name: &str, label: &str) -> f64 {
 }
 
 /// Where a port with TLS listens, by the log.
-fn listening(server: &Server, words: &str) -> SocketAddr {
+pub(crate) fn listening(server: &Server, words: &str) -> SocketAddr {
     eventually(words, seconds(10), || {
         let text = server.log.text();
         let line = text.lines().find(|line| line.contains(words))?;
@@ -95,7 +95,7 @@ pub(crate) fn https(server: &Server) -> SocketAddr {
 }
 
 /// Waits until the stream is live.
-fn on_air(server: &Server, id: &str) {
+pub(crate) fn on_air(server: &Server, id: &str) {
     eventually("it is on air", seconds(30), || {
         let status = http::get(server.http, &format!("/{id}/live.json"));
         String::from_utf8_lossy(&status.body).contains("\"state\":\"live\"").then_some(())
@@ -112,7 +112,7 @@ fn curl(ca: &Path, at: SocketAddr, host: &str, path: &str, more: &[&str]) -> Fin
 }
 
 /// What openssl says of a handshake: all that it prints.
-fn s_client(at: SocketAddr, more: &[&str]) -> String {
+pub(crate) fn s_client(at: SocketAddr, more: &[&str]) -> String {
     let at = at.to_string();
     let args = [&["s_client", "-connect", &at], more].concat();
     let done = Tool::start("openssl", &args).wait(seconds(20));
@@ -315,9 +315,15 @@ fn certificates_are_replaced_while_it_runs_and_bad_ones_are_not_taken() {
     refused("one for another name", "no certificate is for live.example.org", true);
     std::fs::remove_file(&chain).expect("removed");
     refused("none", "cannot be read", true);
+    let mut api = Client::admin(&server);
+    let shown = api.get("/api/v1/tls").is(200).json;
+    assert!(shown["refused"].as_str().is_some_and(|why| why.contains("cannot be read")), "{shown}");
+    assert_eq!(shown["certificates"][0]["names"], json!(["live.example.org"]), "the one before stays in use");
     // A good one is taken without being asked to.
     authority.certify("live", &["live.example.org"], NOW);
     eventually("the new one is shown", seconds(20), || (serial() != first).then_some(()));
+    assert_eq!(api.get("/api/v1/tls").is(200).json["refused"], json!(null));
+    assert!(server.log.has("TLS records are made in user space"), "{}", server.log.text());
     let refusals = samples(&server, "millstream_tls_certificates_read_total", "refused");
     assert!(refusals >= 6.0, "{refusals}");
     assert!(samples(&server, "millstream_tls_certificates_read_total", "taken") >= 1.0);

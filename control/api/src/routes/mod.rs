@@ -41,6 +41,7 @@ pub mod replays;
 pub mod slates;
 pub mod store;
 pub mod streams;
+pub mod tls;
 pub mod tokens;
 pub mod videostream;
 pub mod webhooks;
@@ -98,6 +99,7 @@ pub fn router(api: Api) -> Router {
         .routes(routes!(config::config))
         .routes(routes!(chain::chain))
         .routes(routes!(chain::explain))
+        .routes(routes!(tls::tls))
         .routes(routes!(store::store))
         .routes(routes!(login::who_am_i, login::log_in, login::log_out))
         .routes(routes!(videostream::list, videostream::create))

@@ -4,6 +4,7 @@ use std::sync::atomic::Ordering;
 
 use millstream_api::http::serve::Limits;
 use millstream_api::model::ONCE;
+use millstream_api::tls::{CertificateInUse, TlsInForce};
 use millstream_store::Store as _;
 use millstream_store::memory::MemoryStore;
 use serde_json::json;
@@ -266,6 +267,31 @@ fn metrics_are_open_on_loopback_only() {
     let server = Server::with(Options { metrics_open: false, ..Options::default() });
     server.plain("GET", "/metrics").send().refused(401, "");
     bearer(&server, &server.token("viewer"), "GET", "/metrics").send().is(200);
+}
+
+#[test]
+fn certificates_in_use_are_for_operators() {
+    let without = Server::start();
+    without.get("/api/v1/tls").refused(404, "no ports with TLS");
+    let state = TlsInForce {
+        certificates: vec![CertificateInUse {
+            file: "/etc/a.pem".to_owned(),
+            names: vec!["live.example.org".to_owned()],
+            valid_from_unix_s: 1,
+            valid_until_unix_s: 2,
+        }],
+        problems: vec!["/etc/a.pem: has expired".to_owned()],
+        refused: Some("/etc/a.pem: cannot be read".to_owned()),
+        refused_total: 3,
+        http2: true,
+        kernel: "the kernel refuses it".to_owned(),
+    };
+    let shown = state.clone();
+    let server = Server::with(Options { tls: Some(Arc::new(move || shown.clone())), ..Options::default() });
+    let seen = bearer(&server, &server.token("operator"), "GET", "/api/v1/tls").send();
+    assert_eq!(*seen.is(200).json(), serde_json::to_value(state).unwrap());
+    bearer(&server, &server.token("viewer"), "GET", "/api/v1/tls").send().refused(403, "operator");
+    server.plain("GET", "/api/v1/tls").send().refused(401, "");
 }
 
 #[test]

@@ -30,6 +30,7 @@ fn every_operation_is_described_with_all_that_it_may_answer() {
         "/api/v1/audit",
         "/api/v1/config",
         "/api/v1/chain",
+        "/api/v1/tls",
         "/api/v1/chain/explain",
         "/api/v1/hooks",
         "/api/v1/hooks/{name}",

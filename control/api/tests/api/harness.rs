@@ -12,6 +12,7 @@ use millstream_api::hooks::inspect::Inspector;
 use millstream_api::http::serve::{Limits, serve};
 use millstream_api::ids::Ids;
 use millstream_api::outbox::StoredOutbox;
+use millstream_api::tls::ShowTls;
 use millstream_api::{Api, Here, Parts, routes};
 use millstream_control_protocol::exchange::{Answer, Command, NodeId, Order, Outcome, Poll, Report, Status};
 use millstream_control_protocol::state::Stream;
@@ -51,6 +52,7 @@ pub(crate) struct Options {
     /// Time passes only as [`Server::pass`] says, whatever the clock is set to.
     pub(crate) steady: bool,
     pub(crate) metrics_open: bool,
+    pub(crate) tls: Option<ShowTls>,
     pub(crate) here: Option<Here>,
     pub(crate) public_url: Option<String>,
     pub(crate) webhooks: Vec<Network>,
@@ -69,6 +71,7 @@ impl Default for Options {
             names: vec!["stream.example.org".to_owned()],
             steady: false,
             metrics_open: true,
+            tls: None,
             here: Some(here()),
             public_url: None,
             webhooks: Vec::new(),
@@ -133,6 +136,7 @@ impl Server {
                 metrics_open: options.metrics_open,
                 config: serde_json::json!({ "auth": { "preset": "signed", "legacy_keys": 1 } }),
                 chain: None,
+                tls: options.tls,
                 metrics: Some(Arc::new(|| "# EOF\n".to_owned())),
                 inspector: options.inspector,
                 hooks: options.hooks,

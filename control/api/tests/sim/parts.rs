@@ -41,6 +41,7 @@ pub(crate) fn parts(store: Arc<dyn Store>, fleet: Fleet, clock: Clock, random: &
         metrics_open: true,
         config: serde_json::Value::Null,
         chain: None,
+        tls: None,
         metrics: None,
         inspector: None,
         hooks: HookRules::default(),

@@ -84,6 +84,8 @@ impl FanOut {
         }
         let send_batch = &mut *shard.send_batch.borrow_mut();
         let mut aboard = VecDeque::with_capacity(many);
+        // A batch has no two sends to one socket: others of a connection of HTTP/2 have the next.
+        let mut next_batch = Vec::new();
         let mut now = shard.now();
         let budget = Budget::new(&FAN_OUT, now);
         loop {
@@ -94,10 +96,12 @@ impl FanOut {
                 match shard.guarded(|| viewer.load(shard, send_batch, now)) {
                     Some(Visit::Loaded) => aboard.push_back(viewer),
                     Some(Visit::Idle) => self.told.borrow_mut().push(viewer),
+                    Some(Visit::NextBatch) => next_batch.push(viewer),
                     Some(Visit::Leaves) => viewer.leave(),
                     None => viewer.fail(),
                 }
             }
+            let is_empty = aboard.is_empty();
             send_batch.fire();
             now = shard.now();
             for sent in send_batch.results() {
@@ -110,6 +114,11 @@ impl FanOut {
                 }
             }
             send_batch.clear();
+            if is_empty {
+                // Nothing was sent, so there is no next one to wait for.
+                next_batch.drain(..).for_each(IdleViewer::leave);
+            }
+            self.due.borrow_mut().extend(next_batch.drain(..));
             let more = !self.due.borrow().is_empty();
             if !more || budget.spent(now) {
                 return more;
@@ -133,6 +142,8 @@ enum Visit {
     Loaded,
     /// There is nothing for it.
     Idle,
+    /// Another stream of its connection is in this one.
+    NextBatch,
     /// Its task is to look after it, if there is one.
     Leaves,
 }
@@ -155,8 +166,9 @@ impl IdleViewer {
         let Some(playing) = self.playing.upgrade() else { return Visit::Leaves };
         let Some(writer) = playing.place.writer.take() else { return Visit::Leaves };
         if playing.ending().is_some() || !writer.is_free() {
+            let waits = playing.ending().is_none() && writer.is_in_batch();
             playing.place.writer.put(writer);
-            return Visit::Leaves;
+            return if waits { Visit::NextBatch } else { Visit::Leaves };
         }
         let pieces = &mut *shard.pieces.borrow_mut();
         // A viewer that a defect ended may have left some.

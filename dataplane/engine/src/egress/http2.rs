@@ -111,7 +111,7 @@ impl Connection {
             Ok(Some(count)) => count,
             Err(error) => return Err(session.ended_by(CloseReason::of(&error))),
         };
-        self.tick(shard.now());
+        self.tick(shard.now())?;
         self.has_spoken.set(self.has_spoken.get() || count > 0);
         if shard.is_draining() {
             self.ask_for_no_more();
@@ -144,13 +144,14 @@ impl Connection {
         }
     }
 
-    /// Gives back what the peer may do too much of, for the time since the last look.
-    fn tick(&self, now: Time) {
+    /// Gives back what the peer may do too much of, for the time since the last look; fails where it lacks what it should have said long ago.
+    fn tick(&self, now: Time) -> Result<(), CloseReason> {
         let ticks = now.since(self.ticked.get()).as_secs() as u32;
         if ticks > 0 {
             self.ticked.set(now);
-            (0..ticks.min(TICKS_MAX)).for_each(|_| self.http2.tick());
+            (0..ticks.min(TICKS_MAX)).try_for_each(|_| self.http2.tick()).map_err(|error| self.broke_rules(error))?;
         }
+        Ok(())
     }
 
     fn broke_rules(&self, error: ConnectionError) -> CloseReason {

@@ -12,6 +12,7 @@ mod slot;
 mod socket;
 mod sys;
 mod tls;
+mod waiting;
 mod wake;
 
 pub(crate) use budget::{ACCEPTS, Budget, ENDS, FAN_OUT, PARTS, WAKES};
@@ -27,4 +28,5 @@ pub(crate) use slot::WriterSlot;
 pub(crate) use socket::{Closer, Descriptor, LoadPool, Reader, Socket, Writer};
 pub(crate) use sys::{give_back, monotonic_instant, monotonic_ns, raise_descriptor_limit, since_1970, thread_cpu};
 pub(crate) use tls::is_fault;
+pub(crate) use waiting::Waiting;
 pub(crate) use wake::{Inbox, Outbox, ShardWaker, WakeListener, mailbox};

@@ -8,7 +8,7 @@ use std::mem::ManuallyDrop;
 use std::ops::{Deref, DerefMut};
 use std::os::fd::{AsRawFd, FromRawFd, IntoRawFd, OwnedFd, RawFd};
 use std::os::unix::net::UnixStream;
-use std::pin::{Pin, pin};
+use std::pin::pin;
 use std::rc::Rc;
 use std::time::Duration;
 
@@ -21,7 +21,7 @@ use monoio::net::TcpStream;
 
 use super::budget::{Budget, READS};
 use super::buf::{BatchBuf, FileBuf, PieceBuf};
-use super::http2::{Http2, StreamRef, StreamWriter};
+use super::http2::{StreamRef, StreamWriter};
 use super::runtime::on_epoll;
 use super::sys;
 use super::tls::{SEND_BYTES_MAX, SEND_NOW_BYTES_MAX, Tls};
@@ -136,17 +136,6 @@ impl Socket {
     /// Whether it is encrypted by us.
     pub(crate) fn is_secure(&self) -> bool {
         self.reader.tls.is_some()
-    }
-
-    /// HTTP/2 over it, where that was agreed on, and what is read of the connection; else the connection as it was.
-    pub(crate) fn into_http2(
-        self,
-        spawn: impl Fn(Pin<Box<dyn Future<Output = ()>>>) + 'static,
-    ) -> Result<(Reader, Rc<Http2>), Self> {
-        match self.writer.tls.clone().filter(|tls| tls.is_http2()) {
-            Some(tls) => Ok((self.reader, Http2::new(tls, self.writer, Box::new(spawn)))),
-            None => Err(self),
-        }
     }
 
     /// A local connection: the end here, and the other for a shard.
@@ -342,9 +331,9 @@ impl Writer {
         self.fd
     }
 
-    #[cfg(test)]
-    pub(super) fn tls(&self) -> Option<&Tls> {
-        self.tls.as_deref()
+    /// The connection's TLS, where it has some.
+    pub(super) fn tls(&self) -> Option<&Rc<Tls>> {
+        self.tls.as_ref()
     }
 
     /// As a sender of one of the connection's streams, with what is read of that.
@@ -373,6 +362,11 @@ impl Writer {
     /// Whether a batch may send by it now.
     pub(crate) fn is_free(&self) -> bool {
         self.stream.as_ref().is_none_or(StreamWriter::is_free)
+    }
+
+    /// Whether something of its connection is in a batch that is not out yet.
+    pub(crate) fn is_in_batch(&self) -> bool {
+        self.stream.as_ref().is_some_and(StreamWriter::is_in_batch)
     }
 
     /// Encrypts these for a batch; how many bytes of them; `None`: it is no connection with TLS.
@@ -593,6 +587,7 @@ mod tests {
     use std::cell::{Cell, UnsafeCell};
     use std::future::pending;
     use std::io::{Read as _, Write as _};
+    use std::pin::Pin;
     use std::task::{Context, Poll, Waker};
 
     use super::super::runtime::{Driver, run};

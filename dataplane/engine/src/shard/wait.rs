@@ -6,7 +6,7 @@ use std::pin::pin;
 use std::rc::Rc;
 use std::task::{Poll, Waker};
 
-use crate::io::{Area, WAKES};
+use crate::io::{Area, WAKES, Waiting};
 
 /// Waking touches the head of each task: those that come so many wakes later are asked for.
 const WAKES_PREFETCHED: usize = 6;
@@ -70,7 +70,7 @@ impl Waiters {
             if place.0.replace(Some(seen)) != Some(seen) {
                 self.wakers.borrow_mut().push(cx.waker().clone());
             }
-            notify.register(cx.waker());
+            notify.task.wait(cx.waker());
             Poll::Pending
         })
         .await;
@@ -86,15 +86,13 @@ pub(crate) struct Place(Cell<Option<u64>>);
 #[derive(Default)]
 pub(crate) struct Notify {
     notified: Cell<bool>,
-    waker: RefCell<Option<Waker>>,
+    task: Waiting,
 }
 
 impl Notify {
     pub(crate) fn notify(&self) {
         self.notified.set(true);
-        if let Some(waker) = self.waker.take() {
-            waker.wake();
-        }
+        self.task.wake();
     }
 
     /// Waits to be told.
@@ -103,7 +101,7 @@ impl Notify {
             if self.take() {
                 return Poll::Ready(());
             }
-            self.register(cx.waker());
+            self.task.wait(cx.waker());
             Poll::Pending
         })
         .await;
@@ -111,13 +109,6 @@ impl Notify {
 
     fn take(&self) -> bool {
         self.notified.replace(false)
-    }
-
-    fn register(&self, waker: &Waker) {
-        let mut slot = self.waker.borrow_mut();
-        if !slot.as_ref().is_some_and(|old| old.will_wake(waker)) {
-            *slot = Some(waker.clone());
-        }
     }
 }
 

@@ -355,3 +355,143 @@ fn a_viewer_that_stops_reading_goes_on_with_whole_records() {
         }
     }
 }
+
+/// Opens so many connections, each of which says this and waits; in which order the server ends some of them, when there are more than `most`.
+fn fates(at: SocketAddr, said: &[u8], most: usize) -> Vec<usize> {
+    let (mut sockets, mut ended) = (Vec::new(), Vec::new());
+    let mut buf = [0; 4 << 10];
+    for n in 0..3 * most {
+        let mut socket = connect(at);
+        // It may be refused before that.
+        let _ = socket.write_all(said);
+        socket.set_nonblocking(true).unwrap();
+        sockets.push(Some(socket));
+        eventually("one too many is ended", || {
+            for (place, slot) in sockets.iter_mut().enumerate() {
+                let is_over = |socket: &mut TcpStream| loop {
+                    match std::io::Read::read(socket, &mut buf) {
+                        Ok(0) => return true,
+                        Ok(_) => {}
+                        Err(error) => return error.kind() != ErrorKind::WouldBlock,
+                    }
+                };
+                if slot.as_mut().is_some_and(is_over) {
+                    *slot = None;
+                    ended.push(place);
+                }
+            }
+            ended.len() >= (n + 1).saturating_sub(most)
+        });
+    }
+    ended
+}
+
+#[test]
+fn half_handshakes_are_ended_by_the_limits_of_plain_ports_in_their_order() {
+    const MOST: usize = 6;
+    type Change = fn(&mut Config);
+    let limits: [(&str, Change); 3] = [
+        ("handshakes", |config| config.limits.handshakes = MOST),
+        ("per_address", |config| config.limits.per_address = MOST),
+        ("connections", |config| config.limits.connections = MOST),
+    ];
+    for io in BOTH {
+        for (name, limit) in limits {
+            let secure = Secure::start(io, 1, |config| {
+                limit(config);
+                // So that nobody is ended for being slow.
+                (config.handshake_timeout, config.header_timeout) = (3 * SOON, 3 * SOON);
+            });
+            let server = &secure.server;
+            let mut client =
+                ClientConnection::new(Arc::clone(&secure.client), ServerName::try_from(NAME).unwrap()).unwrap();
+            let mut hello = Vec::new();
+            client.write_tls(&mut hello).unwrap();
+            let half = &hello[..hello.len() / 2];
+            let refusals =
+                || server.metric("millstream_refused_total", name) + server.metric("millstream_closed_total", name);
+            let plain = [(server.at.http, &b"GET /healthz HT"[..]), (server.at.rtmp, &[3; 700])];
+            let with_tls =
+                [(secure.https(), half), (secure.https(), &hello), (secure.rtmps(), half), (secure.rtmps(), &hello)];
+            let mut expected = None;
+            for (at, said) in plain.into_iter().chain(with_tls) {
+                let before = refusals();
+                let fates = fates(at, said, MOST);
+                assert_eq!(fates.len(), 2 * MOST, "{name}");
+                assert_eq!(refusals() - before, 2 * MOST as u64, "{name}: each is counted");
+                let expected = expected.get_or_insert_with(|| fates.clone());
+                assert_eq!(fates, *expected, "{name}: the same go, in the same order");
+                eventually("they are gone", || server.metric("millstream_connections", "") == 0);
+            }
+        }
+    }
+}
+
+#[test]
+fn hostile_and_cut_records_end_their_connection_alone_and_a_half_close_gets_its_answer() {
+    const REQUEST: &[u8] = b"GET /healthz HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\n";
+    for io in BOTH {
+        let secure = Secure::start(io, 1, |_| {});
+        let server = &secure.server;
+        let mut publisher = server.publish("cam");
+        publisher.send(head());
+        publisher.send_live(0..5);
+        let mut viewer = Flv::open(secure.through(secure.https()), "cam", 1);
+        // As one of the session, or, where it came with the end of the handshake, of that.
+        let broken = || {
+            ["tls_record", "tls_failed"].map(|why| server.metric("millstream_closed_total", why)).iter().sum::<u64>()
+        };
+        // Records that nobody encrypted, of each type; one that is longer than any; one whose length is nothing; and what is no record.
+        let hostile: [&[u8]; 7] = [
+            &[
+                23, 3, 3, 0, 32, 7, 7, 7, 7, 7, 7, 7, 7, 7, 7, 7, 7, 7, 7, 7, 7, 7, 7, 7, 7, 7, 7, 7, 7, 7, 7, 7, 7, 7,
+                7, 7, 7,
+            ],
+            &[22, 3, 3, 0, 4, 0, 0, 0, 0],
+            &[21, 3, 3, 0, 2, 2, 40],
+            &[23, 3, 3, 0x48, 1],
+            &[23, 3, 3, 0, 0],
+            &[99, 3, 3, 0, 1, 0],
+            b"GET / HTTP/1.1\r\n\r\n",
+        ];
+        for (n, bytes) in hostile.into_iter().enumerate() {
+            for to in [secure.https(), secure.rtmps()] {
+                let before = broken();
+                let mut tls = open(&secure.client, connect(to));
+                tls.sock.write_all(bytes).unwrap();
+                let (_, ended) = read_for(&mut tls.sock, SOON);
+                assert!(ended, "{n}");
+                eventually("it is counted", || broken() == before + 1);
+            }
+        }
+        // A record that is cut off, by an end and by silence.
+        let mut cut = open(&secure.client, connect(secure.https()));
+        cut.conn.writer().write_all(REQUEST).unwrap();
+        let mut record = Vec::new();
+        cut.conn.write_tls(&mut record).unwrap();
+        cut.sock.write_all(&record[..record.len() / 2]).unwrap();
+        let mut silent = open(&secure.client, connect(secure.https()));
+        silent.sock.write_all(&record[..3]).unwrap();
+        cut.sock.shutdown(std::net::Shutdown::Write).unwrap();
+        assert!(read_for(&mut cut.sock, SOON).1);
+        // Who says that it says no more, of TLS or of TCP, is answered all the same.
+        for politely in [true, false] {
+            let mut tls = open(&secure.client, connect(secure.https()));
+            tls.write_all(REQUEST).unwrap();
+            if politely {
+                tls.conn.send_close_notify();
+            }
+            tls.flush().unwrap();
+            tls.sock.shutdown(std::net::Shutdown::Write).unwrap();
+            let (mut got, mut buf, until) = (Vec::new(), [0; 1_000], Instant::now() + SOON);
+            while let Some(count) = some(&mut tls, &mut buf) {
+                assert!(Instant::now() < until);
+                got.extend_from_slice(&buf[..count]);
+            }
+            assert!(got.starts_with(b"HTTP/1.1 200 ") && got.ends_with(b"ok\n"), "{politely} {got:?}");
+        }
+        publisher.send_live(5..100);
+        viewer.until_frame(99);
+        assert_eq!(server.metric("millstream_panics_total", ""), 0);
+    }
+}

@@ -22,7 +22,7 @@ pub fn http2(data: &[u8]) {
             server.connection.drain();
         }
         if first & 0x20 != 0 {
-            server.connection.tick();
+            server.tick();
         }
     }
     server.say();
@@ -49,6 +49,14 @@ impl Default for Server {
 }
 
 impl Server {
+    fn tick(&mut self) {
+        if self.connection.tick().is_err() {
+            assert!(!self.failed, "an error is told once");
+            self.failed = true;
+            self.say();
+        }
+    }
+
     fn hear(&mut self, mut bytes: &[u8]) {
         while !bytes.is_empty() {
             match self.connection.receive(bytes) {

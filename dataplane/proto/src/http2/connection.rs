@@ -19,7 +19,7 @@ use super::limits::Limits;
 use super::settings::{self, PeerSettings};
 use super::streams::Streams;
 use super::window::{ReceiveWindow, SendWindow};
-use crate::limits::{HTTP2_EVENTS_MAX, HTTP2_FRAME_BYTES_MAX};
+use crate::limits::{HTTP2_EVENTS_MAX, HTTP2_FRAME_BYTES_MAX, HTTP2_SETTINGS_TICKS_MAX};
 
 pub use answers::{DataFrame, HeadersFrame};
 use requests::PartialBlock;
@@ -57,6 +57,8 @@ pub struct Connection {
     /// The peer has said that it begins no more streams.
     peer_drains: bool,
     settings_acknowledged: bool,
+    /// Ticks that it has not done so for.
+    unacknowledged_ticks: u32,
     /// The peer's decoder waits for word that our encoder has no table.
     table_size_due: bool,
     /// It has been told: it needs no second time, for there is nothing less than no table.
@@ -94,6 +96,7 @@ impl Connection {
             drain: Drain::None,
             peer_drains: false,
             settings_acknowledged: false,
+            unacknowledged_ticks: 0,
             table_size_due: false,
             table_size_said: false,
             peer: PeerSettings::default(),
@@ -294,9 +297,20 @@ impl Connection {
         if self.output.is_empty() { None } else { Some(std::mem::take(&mut self.output).into()) }
     }
 
-    /// Time has passed: the caller says it regularly, once a second or so. Half of what the peer has used up of its budgets comes back.
-    pub fn tick(&mut self) {
+    /// Time has passed: the caller says it regularly, once a second or so. Half of what the peer has used up of its budgets comes back; one that has
+    /// not acknowledged the settings for [`HTTP2_SETTINGS_TICKS_MAX`] has failed.
+    pub fn tick(&mut self) -> Result<(), ConnectionError> {
         self.flood.tick();
+        if self.settings_acknowledged || self.phase == Phase::Closed {
+            return Ok(());
+        }
+        self.unacknowledged_ticks += 1;
+        if self.unacknowledged_ticks <= HTTP2_SETTINGS_TICKS_MAX {
+            return Ok(());
+        }
+        let error = ConnectionError::SettingsTimeout;
+        self.fail(error);
+        Err(error)
     }
 
     /// Ends the connection gracefully. The first call tells the peer to begin no more streams; those that it began before it

@@ -5,7 +5,7 @@ use super::hpack::HpackError;
 use super::request::Malformed;
 use crate::limits::{
     HTTP2_CONTINUATIONS_MAX, HTTP2_FRAME_BYTES_MAX, HTTP2_HEADER_BLOCK_BYTES_MAX, HTTP2_OUTPUT_BYTES_MAX,
-    HTTP2_SETTINGS_MAX,
+    HTTP2_SETTINGS_MAX, HTTP2_SETTINGS_TICKS_MAX,
 };
 
 /// A code of RST_STREAM and GOAWAY. Peers may send others than those that are named here.
@@ -149,6 +149,9 @@ pub enum ConnectionError {
     /// A SETTINGS frame of more than [`HTTP2_SETTINGS_MAX`] settings.
     #[error("a SETTINGS frame has more than {HTTP2_SETTINGS_MAX} settings")]
     SettingsLong,
+    /// This side's settings are not acknowledged within [`HTTP2_SETTINGS_TICKS_MAX`].
+    #[error("the settings are not acknowledged within {HTTP2_SETTINGS_TICKS_MAX} seconds")]
+    SettingsTimeout,
     /// Streams that are begun and reset, or broken, again and again.
     #[error("too many streams are reset before they complete")]
     Resets,
@@ -168,6 +171,7 @@ impl ConnectionError {
             Self::Closed(_) => ErrorCode::STREAM_CLOSED,
             Self::WindowSetting | Self::WindowLong | Self::WindowPassed => ErrorCode::FLOW_CONTROL_ERROR,
             Self::Hpack(_) => ErrorCode::COMPRESSION_ERROR,
+            Self::SettingsTimeout => ErrorCode::SETTINGS_TIMEOUT,
             Self::HeaderBlockLong
             | Self::Continuations
             | Self::SettingsLong
@@ -185,6 +189,7 @@ impl ConnectionError {
             Self::HeaderBlockLong => "http2_header_block",
             Self::Continuations => "http2_continuations",
             Self::SettingsLong => "http2_settings",
+            Self::SettingsTimeout => "http2_settings_timeout",
             Self::Resets => "http2_resets",
             Self::ControlFrames => "http2_control_frames",
             Self::Output => "http2_output",

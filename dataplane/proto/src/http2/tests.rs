@@ -10,6 +10,7 @@ use bytes::BytesMut;
 use super::frame::{HEAD_BYTES, Head, Kind, PREFACE, flag};
 use super::hpack::{Decoder, encode_field};
 use super::{Connection, ConnectionError, ErrorCode, Event, HeadBlock, Limits, ResetReason, SendError, StreamId};
+use crate::limits::HTTP2_SETTINGS_TICKS_MAX;
 
 /// A frame of the peer.
 fn frame(kind: Kind, flags: u8, stream: u32, payload: &[u8]) -> Vec<u8> {
@@ -307,4 +308,23 @@ fn pings_and_settings_are_answered() {
     fed(&mut connection, &[frame(Kind::Ping, 0, 0, b"12345678"), frame(Kind::Settings, flag::ACK, 0, b"")].concat());
     assert_eq!(said(&mut connection), frames(&frame(Kind::Ping, flag::ACK, 0, b"12345678")));
     assert!(connection.has_settings_acknowledged());
+}
+
+/// RFC 9113, 6.5.3.
+#[test]
+fn settings_that_are_never_acknowledged_end_the_connection() {
+    let mut connection = connected(Limits::default());
+    for _ in 0..HTTP2_SETTINGS_TICKS_MAX {
+        assert_eq!(connection.tick(), Ok(()));
+    }
+    let mut in_time = connected(Limits::default());
+    (0..HTTP2_SETTINGS_TICKS_MAX).for_each(|_| in_time.tick().unwrap());
+    fed(&mut in_time, &frame(Kind::Settings, flag::ACK, 0, b""));
+    (0..100).for_each(|_| in_time.tick().unwrap());
+    assert_eq!(connection.tick(), Err(ConnectionError::SettingsTimeout));
+    let words = ConnectionError::SettingsTimeout.to_string();
+    let expected = [&0_u32.to_be_bytes()[..], &ErrorCode::SETTINGS_TIMEOUT.0.to_be_bytes(), words.as_bytes()].concat();
+    assert_eq!(said(&mut connection), frames(&frame(Kind::GoAway, 0, 0, &expected)));
+    assert_eq!(connection.tick(), Ok(()), "it is told once");
+    assert!(connection.is_finished());
 }

@@ -236,9 +236,9 @@ mod tests {
         (Hooked::new(Arc::new(Plays(Arc::clone(&script))), of, settings()), script)
     }
 
-    fn moves(active: bool) -> Option<Seen> {
+    fn moves(active: bool) -> Seen {
         let regions = vec![Region::default(); 40];
-        Some(Seen { active, score: 7.0, regions, label: "x".repeat(100) })
+        Seen { active, score: 7.0, regions, label: "x".repeat(100) }
     }
 
     fn luma() -> Luma {
@@ -247,7 +247,7 @@ mod tests {
 
     #[test]
     fn changes_that_a_hook_tells_become_an_event_that_ends_once() {
-        let script = vec![Ok(None), Ok(moves(true)), Ok(None), Ok(None), Ok(moves(false))];
+        let script = vec![Ok(None), Ok(Some(moves(true))), Ok(None), Ok(None), Ok(Some(moves(false)))];
         let (mut hooked, script) = hooked(script);
         let now = Instant::now();
         assert_eq!(hooked.every_ms(), 200);
@@ -273,7 +273,7 @@ mod tests {
 
     #[test]
     fn what_goes_on_is_cut_and_another_event() {
-        let (mut hooked, _) = hooked(vec![Ok(moves(true))]);
+        let (mut hooked, _) = hooked(vec![Ok(Some(moves(true)))]);
         let mut told = Vec::new();
         for frame in 0..30_i64 {
             told.extend(hooked.push(&luma(), frame * 200, (640, 360), Instant::now()));
@@ -287,7 +287,7 @@ mod tests {
     #[test]
     fn a_hook_that_fails_is_tried_again_later_and_later_and_what_was_under_way_is_over() {
         let trap = || Err(Blind::Failed("trap", "unreachable".to_owned()));
-        let (mut hooked, script) = hooked(vec![Ok(moves(true)), trap(), trap(), trap(), Ok(None)]);
+        let (mut hooked, script) = hooked(vec![Ok(Some(moves(true))), trap(), trap(), trap(), Ok(None)]);
         let start = Instant::now();
         let opened = |script: &Script| script.lock().unwrap().1.len();
         let mut pts_ms = 0;

@@ -16,6 +16,7 @@ mod socket;
 mod sys;
 #[expect(dead_code, reason = "reads of all that there is are the product's")]
 mod tls;
+mod waiting;
 mod wake;
 mod world;
 
@@ -32,6 +33,7 @@ pub(crate) use sys::{
     give_back, machine_bytes, monotonic_instant, monotonic_ns, raise_descriptor_limit, resident_bytes, since_1970, thread_cpu,
 };
 pub(crate) use tls::is_fault;
+pub(crate) use waiting::Waiting;
 pub(crate) use wake::{WakeListener, Inbox, Outbox, ShardWaker, mailbox};
 pub(crate) use world::is_planted;
 pub use world::{Weather, descriptors, draw, note, note_bytes, now, plant, say, trace_hash};

@@ -34,6 +34,10 @@ pub enum Port {
     Rtmp,
     /// Viewers play here.
     Http,
+    /// Encoders push here over TLS.
+    Rtmps,
+    /// Viewers play here over TLS.
+    Https,
 }
 
 /// One direction.
@@ -445,6 +449,8 @@ pub async fn connect(port: Port, from: IpAddr, line: Line) -> io::Result<Stream>
         let number = match port {
             Port::Rtmp => 1935,
             Port::Http => 8080,
+            Port::Rtmps => 1938,
+            Port::Https => 8443,
         };
         let listening = world.net.listening.iter().enumerate();
         let open: Vec<usize> =

@@ -1,11 +1,9 @@
 //! What the engine holds of a connection, with the product's names.
 use std::cell::RefCell;
 use std::collections::VecDeque;
-use std::future::Future;
 use std::io;
 use std::net::SocketAddr;
 use std::ops::Range;
-use std::pin::Pin;
 use std::rc::Rc;
 use std::time::Duration;
 
@@ -13,7 +11,7 @@ use bytes::{Buf as _, Bytes};
 use millstream_hub::viewer::Piece;
 use millstream_tls::{Records, Session};
 
-use super::http2::{Http2, StreamRef, StreamWriter};
+use super::http2::{StreamRef, StreamWriter};
 use super::net::{self, End};
 use super::runtime::Driver;
 use super::tls::{SEND_BYTES_MAX, SEND_NOW_BYTES_MAX, Tls};
@@ -84,16 +82,6 @@ impl Socket {
 
     pub(crate) fn is_secure(&self) -> bool {
         self.reader.tls.is_some()
-    }
-
-    pub(crate) fn into_http2(
-        self,
-        spawn: impl Fn(Pin<Box<dyn Future<Output = ()>>>) + 'static,
-    ) -> Result<(Reader, Rc<Http2>), Self> {
-        match self.writer.tls.clone().filter(|tls| tls.is_http2()) {
-            Some(tls) => Ok((self.reader, Http2::new(tls, self.writer, Box::new(spawn)))),
-            None => Err(self),
-        }
     }
 
     pub(crate) fn tune(&self, _vanished_after: Duration) {}
@@ -193,6 +181,10 @@ impl Closer {
 }
 
 impl Writer {
+    pub(super) fn tls(&self) -> Option<&Rc<Tls>> {
+        self.tls.as_ref()
+    }
+
     pub(super) fn of_stream(&self, end: StreamRef) -> Socket {
         let reader = Reader { end: Rc::clone(&self.end), tls: None, stream: Some(end.clone()) };
         let (socket, tls) = (Rc::clone(&self.end), self.tls.clone());
@@ -214,6 +206,10 @@ impl Writer {
 
     pub(crate) fn is_free(&self) -> bool {
         self.stream.as_ref().is_none_or(StreamWriter::is_free)
+    }
+
+    pub(crate) fn is_in_batch(&self) -> bool {
+        self.stream.as_ref().is_some_and(StreamWriter::is_in_batch)
     }
 
     pub(crate) fn send_now(&mut self, pieces: &[io::IoSlice<'_>]) -> usize {

@@ -37,7 +37,7 @@ fn rapid_reset() {
     for n in 0..1_000 {
         fed(&mut connection, &cancelled(n));
         if n % 50 == 0 {
-            connection.tick();
+            connection.tick().unwrap();
         }
     }
 }

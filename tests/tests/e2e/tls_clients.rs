@@ -1,0 +1,160 @@
+//! TLS by programs of other people, each with a TLS library of its own: GStreamer (GnuTLS by GLib), ffmpeg (GnuTLS), ffmpeg 8.1 (Mbed TLS, which OBS
+//! pushes with) push RTMPS; VLC, ffplay and rtmpdump (GnuTLS) and Chromium (BoringSSL, in `browser`) watch. And, as testssl does it, which versions and
+//! ciphers each port takes: those that `docs/vps.md` names, and no others.
+use std::collections::BTreeSet;
+use std::net::SocketAddr;
+use std::os::unix::fs::PermissionsExt;
+use std::process::Command;
+
+use millstream_tests::server::{Options, Server};
+use millstream_tests::tools::{Tool, ffprobe, vlc_command};
+use millstream_tests::{eventually, seconds};
+
+use crate::clients::ffplay_clock;
+use crate::tls::{Authority, NOW, https, listening, on_air, rtmps, s_client};
+
+#[test]
+fn programs_with_other_tls_libraries_push_and_watch() {
+    let authority = Authority::new();
+    authority.certify("live", &["localhost", "127.0.0.1"], NOW);
+    let server = Options::open().shards(2).config(&authority.config(&["live"])).start();
+    let (rtmps, https) = (rtmps(&server), https(&server));
+    let pipeline = format!(
+        "videotestsrc is-live=true num-buffers=1800 ! video/x-raw,width=320,height=240,framerate=30/1 ! \
+         x264enc tune=zerolatency speed-preset=ultrafast key-int-max=30 ! h264parse ! flvmux name=mux streamable=true ! \
+         rtmp2sink location=rtmps://{rtmps}/stream/gst tls-validation-flags=no-flags \
+         audiotestsrc is-live=true num-buffers=3000 ! audioconvert ! avenc_aac ! aacparse ! mux."
+    );
+    let args: Vec<&str> = std::iter::once("-q").chain(pipeline.split_whitespace()).collect();
+    let _push = Tool::start("gst-launch-1.0", &args);
+    on_air(&server, "gst");
+    // These take the authority for one that they know.
+    std::fs::set_permissions(authority.path(""), PermissionsExt::from_mode(0o777)).expect("VLC runs as nobody");
+    let (ca, trusted) = (authority.path("ca.pem"), authority.path("trusted"));
+    std::fs::create_dir(&trusted).expect("a directory");
+    std::fs::copy(&ca, trusted.join("ca.pem")).expect("copied");
+    std::fs::set_permissions(trusted.join("ca.pem"), PermissionsExt::from_mode(0o644)).expect("readable");
+    let url = format!("https://localhost:{}/gst/live.flv", https.port());
+    let mut vlc = vlc_command(&authority.path(""), &url, "vlc.ts");
+    let vlc = Tool::spawn(vlc.arg(format!("--gnutls-dir-trust={}", trusted.display())));
+    let mut ffplay = Command::new("ffplay");
+    ffplay.env("SDL_VIDEODRIVER", "dummy").env("SDL_AUDIODRIVER", "dummy");
+    ffplay.args(["-hide_banner", "-tls_verify", "1", "-ca_file"]).arg(&ca);
+    let mut ffplay = Tool::spawn(ffplay.args(["-fflags", "nobuffer", "-stats", &url]));
+    let file = authority.path("dump.flv");
+    let path = file.to_str().expect("UTF-8");
+    let mut dump = Tool::start("rtmpdump", &["-q", "--live", "-r", &format!("rtmps://{rtmps}/stream/gst"), "-o", path]);
+    eventually("rtmpdump has written 100 KB", seconds(30), || {
+        (std::fs::metadata(&file).map_or(0, |m| m.len()) > 100_000).then_some(())
+    });
+    dump.kill();
+    assert_eq!(ffprobe(path), ["aac", "h264,320,240"]);
+    let done = vlc.wait(seconds(40));
+    let seen = authority.path("vlc.ts");
+    assert!(seen.exists(), "VLC wrote nothing: {}", done.stderr);
+    let tracks = ffprobe(seen.to_str().expect("UTF-8"));
+    assert!(tracks.contains(&"h264,320,240".to_owned()) && tracks.contains(&"aac".to_owned()), "{tracks:?}");
+    assert!(ffplay.running(), "ffplay gave up: {}", ffplay.stderr.text());
+    ffplay.kill();
+    let played = eventually("ffplay's clock went on for 2 s", seconds(2), || {
+        let clock = ffplay_clock(&ffplay.stderr.text());
+        let played = clock.last()? - clock.first()?;
+        (played > 2.0).then_some(played)
+    });
+    println!("ffplay played {played:.1} s of {url}");
+    assert!(server.metric("millstream_tls_handshakes_total") >= 4.0);
+}
+
+/// What `docs/vps.md` says that ports with TLS take: the words in the row of a table that begins with this.
+fn documented(row: &str) -> BTreeSet<String> {
+    let text = include_str!("../../../docs/vps.md");
+    let line = text.lines().find(|line| line.starts_with(&format!("| {row} |"))).expect("a row of the table");
+    line.split('`').skip(1).step_by(2).map(str::to_owned).collect()
+}
+
+/// The cipher that a handshake ends with; `None`: it was refused.
+fn cipher(at: SocketAddr, args: &[&str]) -> Option<String> {
+    let said = s_client(at, args);
+    let cipher = said.split("Cipher is ").nth(1)?.split_whitespace().next()?;
+    (cipher != "(NONE)").then(|| cipher.to_owned())
+}
+
+/// Offers a list, takes out what was chosen, and offers the rest, until nothing of it is taken: what was.
+fn taken(at: SocketAddr, flag: &str, mut offered: Vec<String>, more: &[&str]) -> BTreeSet<String> {
+    let mut taken = BTreeSet::new();
+    while !offered.is_empty() {
+        let list = offered.join(":");
+        let list = if flag == "-cipher" { list + "@SECLEVEL=0" } else { list };
+        let Some(chosen) = cipher(at, &[&[flag, &list], more].concat()) else { break };
+        let place = offered.iter().position(|name| *name == chosen).unwrap_or_else(|| panic!("{chosen} of {list}"));
+        taken.insert(offered.remove(place));
+    }
+    taken
+}
+
+/// All that this machine's openssl can offer for TLS 1.2 and below.
+fn offered_by_openssl() -> Vec<String> {
+    let done = Tool::start("openssl", &["ciphers", "-s", "-tls1_2", "ALL:eNULL:@SECLEVEL=0"]).wait(seconds(20));
+    let names: Vec<String> = done.stdout.trim().split(':').map(str::to_owned).collect();
+    // Or the list is not what it is thought to be.
+    assert!(names.len() > 60 && names.contains(&"ECDHE-RSA-AES128-SHA".to_owned()), "{names:?}");
+    names.into_iter().filter(|name| !name.starts_with("TLS_")).collect()
+}
+
+/// A certificate with an RSA key, which decides about ciphers.
+fn certify_rsa(authority: &Authority) {
+    let (key, pem) = (authority.path("rsa.key"), authority.path("rsa.pem"));
+    let (key, pem) = (key.to_str().expect("UTF-8"), pem.to_str().expect("UTF-8"));
+    #[rustfmt::skip]
+    let made = Tool::start("openssl", &[
+        "req", "-x509", "-newkey", "rsa:2048", "-nodes", "-keyout", key, "-out", pem, "-days", "300", "-subj", "/CN=rsa.example.org",
+        "-addext", "subjectAltName=DNS:rsa.example.org",
+    ]).wait(seconds(60));
+    assert!(made.status.success(), "{}", made.stderr);
+}
+
+fn ports(server: &Server) -> [SocketAddr; 3] {
+    [rtmps(server), https(server), listening(server, "listening with TLS for control")]
+}
+
+#[test]
+fn each_port_takes_the_versions_and_ciphers_that_are_documented_and_no_others() {
+    let authority = Authority::new();
+    authority.certify("live", &["live.example.org"], NOW);
+    certify_rsa(&authority);
+    let control = "[control]\ntls_listen = \"127.0.0.1:0\"\n";
+    let config = authority.config(&["live", "rsa"]) + control;
+    let server = Options::open().shards(1).config(&config).start();
+    let (of_tls_1_2, of_tls_1_3) = (documented("TLS 1.2"), documented("TLS 1.3"));
+    let all = offered_by_openssl();
+    let new = ["TLS_AES_128_GCM_SHA256", "TLS_AES_256_GCM_SHA384", "TLS_CHACHA20_POLY1305_SHA256"];
+    let new = new.into_iter().chain(["TLS_AES_128_CCM_SHA256", "TLS_AES_128_CCM_8_SHA256"]).map(str::to_owned);
+    let new: Vec<String> = new.collect();
+    for at in ports(&server) {
+        // Who takes no cipher for the key of the host's certificate gets one with another key.
+        for host in ["live.example.org", "rsa.example.org"] {
+            let taken = taken(at, "-cipher", all.clone(), &["-tls1_2", "-servername", host]);
+            assert_eq!(taken, of_tls_1_2, "{at} {host}");
+        }
+        let taken = taken(at, "-ciphersuites", new.clone(), &["-tls1_3", "-servername", "live.example.org"]);
+        assert_eq!(taken, of_tls_1_3, "{at}");
+        for old in ["-tls1", "-tls1_1"] {
+            assert_eq!(cipher(at, &[old, "-cipher", "ALL:@SECLEVEL=0"]), None, "{at} {old}");
+        }
+    }
+    let at = https(&server);
+    let groups: BTreeSet<String> = ["X25519", "P-256", "P-384", "P-521", "X448", "ffdhe2048", "ffdhe3072"]
+        .into_iter()
+        .filter(|group| cipher(at, &["-tls1_3", "-groups", group]).is_some())
+        .map(str::to_owned)
+        .collect();
+    assert_eq!(groups, documented("groups"));
+    for weak in ["ECDSA+SHA1", "RSA+SHA1"] {
+        assert_eq!(cipher(at, &["-tls1_2", "-cipher", "ALL:@SECLEVEL=0", "-sigalgs", weak]), None, "{weak}");
+    }
+    // Neither compression nor early data is offered.
+    let said = s_client(at, &["-tls1_2", "-servername", "live.example.org"]);
+    assert!(said.contains("Compression: NONE") && said.contains("Secure Renegotiation IS supported"), "{said}");
+    let said = s_client(at, &["-tls1_3", "-servername", "live.example.org"]);
+    assert!(!said.contains("Early data was accepted"), "{said}");
+}
