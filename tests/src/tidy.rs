@@ -191,7 +191,14 @@ fn crates_know_only_what_is_below_them() {
         // Starts it, and says what it is to make.
         (
             "millstream-transcoder",
-            &["millstream-proto", "millstream-hub", "millstream-engine", "millstream-fleet", "millstream-worker"],
+            &[
+                "millstream-proto",
+                "millstream-hub",
+                "millstream-control-protocol",
+                "millstream-engine",
+                "millstream-fleet",
+                "millstream-worker",
+            ],
         ),
         // What tests share knows nothing of the product, and neither do those that look at it from outside.
         ("millstream-test-support", &[]),
