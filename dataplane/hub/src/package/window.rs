@@ -16,7 +16,6 @@ use millstream_proto::hls::request::{Directives, Until};
 use millstream_proto::media::Track;
 use millstream_proto::time::Time;
 
-pub use self::beside::{Beside, Position};
 use self::held::Held;
 pub use self::text::frame_rate;
 use super::change::{Change, Guide, Header, Opened, Part, Session};
@@ -91,6 +90,28 @@ pub struct Media {
     pub pieces: Vec<Bytes>,
     /// Of a part: when its last frame arrived.
     pub arrived: Option<Time>,
+}
+
+/// The newest segment of a playlist, and the index of its last part.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Position {
+    /// Media sequence number of the segment.
+    pub msn: u64,
+    /// The part's index in it.
+    pub part: u64,
+}
+
+/// The playlists of another window that are in the same multivariant playlist.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Beside {
+    /// Where they are, seen from the window's own: ends with a slash.
+    pub path: String,
+    /// They are those of the stream itself; players play its sound beside each rendition.
+    pub is_source: bool,
+    /// Where its picture is, if that is known here.
+    pub video: Option<Position>,
+    /// The same of its sound.
+    pub audio: Option<Position>,
 }
 
 /// A track's playlist.

@@ -6,31 +6,9 @@ use millstream_proto::hls::media::Report;
 use millstream_proto::media::Track;
 
 use super::offer::Offer;
-use super::{Window, playlist_name};
+use super::{Beside, Position, Window, playlist_name};
 use crate::config::Rendition;
 use crate::decodable::Undecodable;
-
-/// The newest segment of a playlist, and the index of its last part.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub struct Position {
-    /// Media sequence number of the segment.
-    pub msn: u64,
-    /// The part's index in it.
-    pub part: u64,
-}
-
-/// The playlists of another window that are in the same multivariant playlist.
-#[derive(Clone, PartialEq, Eq, Debug)]
-pub struct Beside {
-    /// Where they are, seen from the window's own: ends with a slash.
-    pub path: String,
-    /// They are those of the stream itself; players play its sound beside each rendition.
-    pub is_source: bool,
-    /// Where its picture is, if that is known here.
-    pub video: Option<Position>,
-    /// The same of its sound.
-    pub audio: Option<Position>,
-}
 
 impl Window {
     /// Where a track's playlist is; `None`: there is nothing in it yet.

@@ -7,9 +7,8 @@ use millstream_proto::hls::media::{MediaPlaylist, Part, Report, Segment};
 use millstream_proto::hls::multivariant::{Audio, Multivariant, Variant};
 use millstream_proto::media::Track;
 
-use super::beside::{Beside, Position};
 use super::held::{self, Held};
-use super::{Answer, Refusal, Window, playlist_name};
+use super::{Answer, Beside, Position, Refusal, Window, playlist_name};
 use crate::config::Rendition;
 use crate::package::change::Session;
 use crate::package::file_name::folder;
