@@ -168,16 +168,14 @@ impl Ladders {
         let mut ladder = None;
         if let Some(Chosen { rungs: Ok(rungs), .. }) = &mut chosen {
             let mut made = Vec::with_capacity(rungs.made.len());
-            rungs.made.retain(|rung| match rendition_of(rung) {
-                Some(rendition) => {
-                    made.push(rendition);
-                    true
-                }
-                None => {
+            rungs.made.retain(|rung| {
+                let rendition = rendition_of(rung);
+                if rendition.is_none() {
                     let why = "its name, size or bit rate is none that a rendition may have";
                     rungs.left_out.push(format!("{}: {why}", rung.name));
-                    false
                 }
+                made.extend(rendition.clone());
+                rendition.is_some()
             });
             ladder = Some(made.into());
         }
@@ -248,7 +246,7 @@ fn shown(chosen: Chosen) -> Ladder {
     let Chosen { hook, version, binding, rungs } = chosen;
     let (rungs, failed) = match rungs {
         Ok(rungs) => (rungs, None),
-        Err(why) => (Default::default(), Some(why)),
+        Err(why) => (millstream_hook_steps::ladder::Rungs::default(), Some(why)),
     };
     let rung = |Rendition { name, width, height, video_kbit_s }: Rendition| Rung { name, width, height, video_kbit_s };
     Ladder {

@@ -29,9 +29,9 @@ use crate::logging;
 use crate::settings::record::RecordSettings;
 use crate::settings::steps::StepEntry;
 use crate::settings::tls::{Listen, TlsSettings};
+use crate::settings::transcode::TranscodeSettings;
 use crate::settings::values::{self, AuthPreset, Role, Shards};
 use crate::settings::{HlsDefaults, Public, Settings, StreamDefaults, StreamEntry};
-use crate::transcoding::TranscodeSettings;
 
 pub(crate) mod acme;
 

@@ -25,10 +25,10 @@ use self::grants::GrantSettings;
 use self::readers::{duration, networks, number};
 use self::slate::SlateFile;
 use self::steps::StepEntry;
+use self::transcode::TranscodeSettings;
 use self::values::{AuthPreset, Format, Role, SHARDS, Shards};
 use crate::hook_settings::HookSettings;
 use crate::logging;
-use crate::transcoding::TranscodeSettings;
 
 pub(crate) mod acme;
 pub(crate) mod document;
@@ -40,6 +40,7 @@ pub(crate) mod reference;
 pub(crate) mod slate;
 pub(crate) mod steps;
 pub(crate) mod tls;
+pub(crate) mod transcode;
 pub(crate) mod values;
 
 #[cfg(test)]

@@ -11,7 +11,6 @@ use millstream_engine::renditions::RenditionConfig;
 use millstream_engine::{Addresses, Remote};
 use millstream_fleet::http::guard::Guard;
 use millstream_proto::id::Id;
-use millstream_proto::network::Network;
 use millstream_proto::sign::job::JOB_KEY_BYTES;
 use millstream_transcoder::{Introduced, Program, Workers};
 use tokio::runtime::Runtime;
@@ -19,18 +18,10 @@ use tokio::runtime::Runtime;
 #[cfg(feature = "transcode")]
 use crate::failure::Failure;
 use crate::own_metrics;
+use crate::settings::transcode::TranscodeSettings;
 
 /// The command that makes this program a worker.
 pub(crate) const COMMAND: &str = "worker";
-
-/// The `[transcode]` table.
-#[derive(Clone, Debug, Default)]
-pub(crate) struct TranscodeSettings {
-    /// The font of text over pictures; `None`: the built-in one.
-    pub(crate) font: Option<PathBuf>,
-    /// Networks that images of watermarks may be fetched from although they are not public.
-    pub(crate) allow: Vec<Network>,
-}
 
 /// A node's workers; none in a build without codecs.
 pub(crate) struct Transcoding(Option<(Workers, Introduced)>);

@@ -139,16 +139,13 @@ impl Watches {
             }
             let hook = hook_of(stream);
             let hook_number = hook.as_ref().map(|hook| {
-                let known = self.hooks.iter().find(|(_, known)| Arc::ptr_eq(known, hook));
-                known.map_or_else(
-                    || {
-                        self.numbers += 1;
-                        orders.push(WatchOrder::Hook(self.numbers, Arc::clone(hook)));
-                        self.hooks.push((self.numbers, Arc::clone(hook)));
-                        self.numbers
-                    },
-                    |(number, _)| *number,
-                )
+                if let Some((number, _)) = self.hooks.iter().find(|(_, known)| Arc::ptr_eq(known, hook)) {
+                    return *number;
+                }
+                self.numbers += 1;
+                orders.push(WatchOrder::Hook(self.numbers, Arc::clone(hook)));
+                self.hooks.push((self.numbers, Arc::clone(hook)));
+                self.numbers
             });
             self.numbers += 1;
             orders.push(WatchOrder::Watch(self.numbers, stream.clone(), *settings, hook_number));

@@ -173,6 +173,11 @@ impl Window {
         let Some(Shape::Video { width, height }) = summary.shape else { return };
         let offers = renditions.iter().rev().filter_map(|of| Offer::of(of, (width, height), playlist_name));
         let base = folder(&session.name, Track::Video);
-        video.representations.extend(offers.map(|offer| offer.representation(&base, run)));
+        let offered: Vec<_> = offers.map(|offer| offer.representation(&base, run)).collect();
+        // As in the multivariant playlist: the source's picture has no watermark.
+        if renditions.iter().any(|rendition| rendition.marked) && !offered.is_empty() {
+            video.representations.clear();
+        }
+        video.representations.extend(offered);
     }
 }
