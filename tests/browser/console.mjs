@@ -167,8 +167,8 @@ await open(async ({ context, newPage }) => {
   await page.waitForSelector('.field.wrong');
   check(await page.inputValue('input[name=slate]') === 'none-such', 'a refusal lost what was typed');
   await page.fill('input[name=slate]', '');
-  await page.locator('summary', { hasText: 'Watermarks' }).click();
-  await page.check('input[name=isWaterMark]');
+  await page.locator('details:has(input[name=isCluster])').evaluate((one) => { one.open = true; });
+  await page.check('input[name=isCluster]');
   await page.click('.bar button.primary');
   await page.waitForSelector('.tag:has-text("no effect yet")');
   await accessible('the settings');

@@ -81,7 +81,7 @@ impl Recordings {
         let settings = Settings { spool_max_bytes, publisher_wait, ..Settings::default() };
         let storing = Arc::new(Storing(Arc::clone(&store)));
         let uploads = run::background::runtime().context("cannot start the runtime of uploads")?;
-        let started = run::start(&spool, settings, storing, uploads.handle().clone());
+        let started = run::start(&spool, settings, storing, uploads.handle().clone(), runtime.handle().clone());
         let (handle, threads, events) = started.context("recording is not possible")?;
         let probed = Arc::clone(&store);
         runtime.spawn(async move {

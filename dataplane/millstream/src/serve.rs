@@ -340,6 +340,7 @@ fn told<'a>(
         http_url: identity.http_url.clone(),
         rtmps_url: identity.rtmps_url.clone(),
     });
+    let is_here = engine.is_some();
     Told {
         here: of_node.or_else(|| public::of_fleet(&layers.public)),
         numbers,
@@ -353,7 +354,8 @@ fn told<'a>(
             .into_iter()
             .chain(layers.public.control.as_deref().and_then(layers::host_of))
             .collect(),
-        previews: previews(secrets.grants.as_ref()),
+        // A key of this process alone is one that other nodes do not have.
+        previews: previews(if is_here { secrets.grants.as_ref() } else { secrets.kept.as_ref() }),
         admin_token: secrets.admin_token,
         node_token: secrets.node_token,
         master: secrets.master,
@@ -381,6 +383,8 @@ struct Secrets {
     master: Option<MasterKey>,
     /// What play grants are made from; `None`: there are none.
     grants: Option<MasterKey>,
+    /// The same, where it is in a file that nodes have as well.
+    kept: Option<MasterKey>,
     /// Which store control has.
     store: StoreIdentity,
 }
@@ -463,7 +467,15 @@ fn node_secrets(layers: &Layers, runtime: &Runtime) -> anyhow::Result<(Secrets, 
         warn!("this node makes no play grants; {advice}");
     }
     Ok((
-        Secrets { chain: chain(layers, master.as_ref(), runtime)?, admin_token, node_token, master, grants, store },
+        Secrets {
+            chain: chain(layers, master.as_ref(), runtime)?,
+            admin_token,
+            node_token,
+            master,
+            kept: grants.clone(),
+            grants,
+            store,
+        },
         link,
     ))
 }
@@ -494,6 +506,7 @@ fn control_secrets(
         warn!(%error, "an emptied store would not be noticed");
     }
     let (admin_token, node_token) = (keys::admin_token(dir)?, keys::node_token(dir)?);
+    let kept = if master.is_some() { master.clone() } else { keys::find_master_key(dir)? };
     let grants = match &master {
         Some(master) => Some(master.clone()),
         None if layers.steps.iter().any(|entry| entry.play) => Some(keys::master_key(dir)?),
@@ -501,7 +514,7 @@ fn control_secrets(
         None => keys::find_master_key(dir)?.map_or_else(keys::passing, Ok).map(Some)?,
     };
     let chain = chain(layers, master.as_ref(), runtime)?;
-    Ok(Secrets { chain, admin_token, node_token, master, grants, store: identity })
+    Ok(Secrets { chain, admin_token, node_token, master, grants, kept, store: identity })
 }
 
 /// SIGTERM, SIGINT and SIGHUP, caught from here on: one that arrives while the engine starts is not lost. SIGXFSZ does nothing: where a file

@@ -84,7 +84,8 @@ fn the_process_that_is_killed() {
     let settings = Settings { publisher_wait: Duration::from_secs(5), ..Settings::default() };
     let store = Arc::new(Folder(dir.join("store")));
     let (handle, _threads, _events) =
-        run::start(&dir.join("spool"), settings, store, runtime.handle().clone()).expect("it starts");
+        run::start(&dir.join("spool"), settings, store, runtime.handle().clone(), runtime.handle().clone())
+            .expect("it starts");
     let id = Id::new("cam").expect("an id");
     let mut follower =
         handle.follower(&id, StreamSettings { is_on_demand: true, ondemand_time_s: 1, ..StreamSettings::default() });
@@ -218,7 +219,8 @@ fn survives(seed: u64, kills: u32) -> usize {
     let settings = Settings { publisher_wait: Duration::ZERO, ..Settings::default() };
     let store = Arc::new(Folder(dir.path().join("store")));
     let spool = dir.path().join("spool");
-    let (handle, threads, _events) = run::start(&spool, settings, store, runtime.handle().clone()).expect("it starts");
+    let (handle, threads, _events) =
+        run::start(&spool, settings, store, runtime.handle().clone(), runtime.handle().clone()).expect("it starts");
     let since = Instant::now();
     while std::fs::read_dir(&spool).expect("the spool").count() > 1 {
         assert!(since.elapsed() < Duration::from_mins(1), "{:#?}", handle.snapshot());

@@ -190,7 +190,14 @@ async fn speak(
 }
 
 async fn say(stdin: &mut ChildStdin, order: &Order, payload: &[u8]) -> Result<(), Ended> {
-    let message = encode(order, payload)?;
+    let message = match encode(order, payload) {
+        Ok(message) => message,
+        Err(error) => {
+            // Another worker would be told the same.
+            tracing::error!(%error, "an order that cannot be told to a worker is left out");
+            return Ok(());
+        }
+    };
     let written = timeout(END_WAIT, stdin.write_all(&message)).await;
     written.unwrap_or_else(|_| Err(ErrorKind::TimedOut.into())).map_err(Ended::Deaf)
 }

@@ -80,7 +80,8 @@ impl Sprites {
         if keyframes.is_empty() || keyframes.len() > TILES_MAX || bytes > PAYLOAD_BYTES_MAX {
             return Err(NoSprite::Large);
         }
-        self.waiting.retain(|waiting| !waiting.asker.is_closed() || waiting.request.is_some());
+        // Who gave up frees the place; an answer that comes late has another number.
+        self.waiting.retain(|waiting| !waiting.asker.is_closed());
         if self.waiting.len() >= WAITING_MAX {
             return Err(NoSprite::Busy);
         }

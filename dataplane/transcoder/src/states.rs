@@ -50,6 +50,10 @@ impl States {
         match report {
             Report::Started { width, height, .. } => {
                 let Some((stream, name)) = of.rendition() else { return Vec::new() };
+                if !wanted.get(&stream).is_some_and(|all| all.iter().any(|one| one.name == name)) {
+                    // Its last viewer left while it began.
+                    return Vec::new();
+                }
                 let state = self.known.entry(of.clone()).or_default();
                 state.failed = None;
                 if state.started.is_some() {

@@ -313,6 +313,7 @@ async fn keep_worker(shared: Arc<Shared>) {
         shared.watches().forget();
         if matches!(ended, Ended::Hooks) {
             // It was not one that may run their code.
+            shared.changes(|states, _| states.worker_gone(Instant::now()));
             tracing::info!(why = %ended, "another worker is started");
             continue;
         }

@@ -248,7 +248,7 @@ impl Worker {
         }
         let hooked = match hook.map(|hook| self.look_by(hook, motion)).transpose() {
             Ok(hooked) => hooked,
-            Err(error) => return refuse(Why::Failed, error),
+            Err(error) => return refuse(Why::Unsupported, error),
         };
         self.make_room(0, 1, usize::from(hooked.is_some()));
         let is_hooked = hooked.is_some();

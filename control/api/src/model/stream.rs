@@ -302,7 +302,7 @@ mod tests {
     fn other(shape: Shape, default: &Value) -> Value {
         match shape {
             Shape::Switch => json!(default != &json!(true)),
-            Shape::Number(_, max) => json!(max),
+            Shape::Number(min, max) => json!(if default == &json!(max) { min } else { max }),
             Shape::Text(_) => json!("x"),
             Shape::Word(words) => words.iter().find(|word| default != **word).copied().into(),
             Shape::Date => json!("2030-12-31"),

@@ -79,9 +79,14 @@ pub struct Bucket {
     count: u64,
 }
 
+/// How many values there are: counts are what nodes say.
+fn total(spread: &Spread) -> u64 {
+    spread.counts.iter().fold(0, |sum, count| sum.saturating_add(*count))
+}
+
 /// The value that this part of all values are not more than: within its bucket in proportion. In the last one, its lower end.
 fn quantile(spread: &Spread, part: f64) -> Option<f64> {
-    let count: u64 = spread.counts.iter().sum();
+    let count = total(spread);
     let wanted = count as f64 * part;
     let (mut below, mut from) = (0.0, 0.0);
     for (at, in_it) in spread.counts.iter().enumerate() {
@@ -96,7 +101,7 @@ fn quantile(spread: &Spread, part: f64) -> Option<f64> {
 }
 
 fn summary(spread: &Spread) -> Summary {
-    let count: u64 = spread.counts.iter().sum();
+    let count = total(spread);
     let ends = spread.up_to.iter().copied().map(Some).chain([None]);
     Summary {
         count,

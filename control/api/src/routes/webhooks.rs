@@ -287,7 +287,7 @@ pub async fn show_secret(State(api): State<Api>, Admin(_): Admin, InPath(id): In
     (status = 404, description = "There is no such webhook", body = Problem),
     (status = 409, description = "There is nothing to sign it with", body = Problem),
 ))]
-pub async fn test(State(api): State<Api>, Admin(_): Admin, InPath(id): InPath<String>) -> Answer<Response> {
+pub async fn test(State(api): State<Api>, Admin(caller): Admin, InPath(id): InPath<String>) -> Answer<Response> {
     let Kept { value: record, .. } = find(&api, &id).await?;
     let now_ms = api.clock().now_ms();
     let key = format!("{id}/{TEST}/{now_ms:013}");
@@ -305,9 +305,12 @@ pub async fn test(State(api): State<Api>, Admin(_): Admin, InPath(id): InPath<St
         attempts: 0,
         added_unix_ms: now_ms,
     };
+    let _ = api.record(&caller, "webhook.test", &id).await?;
     let attempt = try_once(&entry, api.webhooks(), TEST_WAIT).await;
     let delivery = outbox::tried(&entry, attempt);
-    api.store().put(outbox::log_of_test(&id, &delivery)).await?;
+    if let Err(error) = api.store().put(outbox::log_of_test(&id, &delivery)).await {
+        tracing::warn!(%error, "a webhook's test cannot be kept in its list");
+    }
     Ok(fresh(&delivery))
 }
 

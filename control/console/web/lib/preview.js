@@ -62,6 +62,7 @@ function play(video, source, say) {
   };
   const later = (why) => {
     discard();
+    clearTimeout(renewal);
     if (!open) return;
     say(why);
     clearTimeout(timer);
@@ -111,6 +112,7 @@ function play(video, source, say) {
     clearTimeout(renewal);
     if (address.goodMs) {
       renewal = setTimeout(() => {
+        clearTimeout(timer);
         discard();
         begin();
       }, address.goodMs * RENEWED_AFTER);

@@ -1,5 +1,5 @@
 // Where a hook is asked: its bindings, one made, changed or removed.
-import { useState } from 'preact/hooks';
+import { useRef, useState } from 'preact/hooks';
 import { call, get, may, once, seg } from '../lib/api.js';
 import { html } from '../lib/html.js';
 import { t } from '../lib/text.js';
@@ -16,7 +16,7 @@ function Edit({ hook, binding, close, changed }) {
     stream: binding?.stream ?? '', point: binding?.point ?? points[0], mode: binding?.mode ?? 'live', version: String(binding?.version ?? 'newest'),
     order: String(binding?.order ?? 0), canary_percent: String(binding?.canary_percent || 10), config: toText(PAIRS, binding?.config ?? {}), secrets: (binding?.secrets ?? []).join('\n'),
   });
-  const [key] = useState(once);
+  const sent = useRef({ body: '', key: '' });
   const [state, say] = useState({ busy: false, problem: null });
   const change = (name) => (event) => set({ ...given, [name]: event.target.value });
   const submit = async (event, accept = {}) => {
@@ -26,9 +26,12 @@ function Edit({ hook, binding, close, changed }) {
       stream: given.stream.trim(), point: given.point, mode: given.mode, version: given.version === 'newest' ? 'newest' : Number(given.version), order: Number(given.order),
       config: fromText(PAIRS, given.config), secrets: given.secrets.split(/\s+/).filter(Boolean), ...(given.mode === 'canary' && { canary_percent: Number(given.canary_percent) }), ...accept,
     };
+    // A request that was refused and is sent with another body is another request.
+    const body = JSON.stringify(json);
+    if (sent.current.body !== body) sent.current = { body, key: once() };
     try {
       if (binding) await call('PATCH', `hook-bindings/${seg(binding.id)}`, { json, etag: binding.etag });
-      else await call('POST', 'hook-bindings', { json: { ...json, hook: hook.name }, key: `${key}-${JSON.stringify(json).length}` });
+      else await call('POST', 'hook-bindings', { json: { ...json, hook: hook.name }, key: sent.current.key });
       changed();
       close();
     } catch (problem) {

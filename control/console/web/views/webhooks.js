@@ -1,5 +1,5 @@
 // Webhooks: where events go, what came of it, and a try.
-import { useState } from 'preact/hooks';
+import { useRef, useState } from 'preact/hooks';
 import { call, get, once, seg } from '../lib/api.js';
 import { html } from '../lib/html.js';
 import { t } from '../lib/text.js';
@@ -17,7 +17,7 @@ function useKinds() {
 function Edit({ hook, close, changed }) {
   const kinds = useKinds();
   const [given, set] = useState({ url: hook?.url ?? '', stream: hook?.stream ?? '', events: hook?.events ?? [], enabled: hook?.enabled ?? true });
-  const [key] = useState(once);
+  const sent = useRef({ body: '', key: '' });
   const [etag, know] = useState(hook?.etag);
   const [state, say] = useState({ busy: false, problem: null, theirs: null });
   const change = (name) => (event) => set({ ...given, [name]: event.target.type === 'checkbox' ? event.target.checked : event.target.value });
@@ -26,9 +26,12 @@ function Edit({ hook, close, changed }) {
     event.preventDefault();
     say({ busy: true, problem: null, theirs: null });
     const json = { ...given, url: given.url.trim(), stream: given.stream.trim() };
+    // A request that was refused and is sent with another body is another request.
+    const body = JSON.stringify(json);
+    if (sent.current.body !== body) sent.current = { body, key: once() };
     try {
       if (hook) await call('PATCH', `webhooks/${seg(hook.id)}`, { json, etag });
-      else await call('POST', 'webhooks', { json, key: `${key}-${JSON.stringify(json).length}` });
+      else await call('POST', 'webhooks', { json, key: sent.current.key });
       changed();
       close();
     } catch (problem) {

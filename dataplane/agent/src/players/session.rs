@@ -10,6 +10,10 @@ const SAME_STALL_MS: u64 = 15_000;
 const STALLED_MS_MAX: u32 = 600_000;
 /// Stalls between two reports.
 const STALLS_MAX: u32 = 100;
+/// What a player says beyond these is no figure of a player.
+const LATENCY_MS_MAX: u32 = 3_600_000;
+const BITRATE_KBIT_S_MAX: u32 = 1_000_000;
+const BUFFER_MS_MAX: u32 = 3_600_000;
 /// A start that took longer is none that anybody waited for: a page that was opened and left.
 const START_MS_MAX: u64 = 120_000;
 
@@ -63,12 +67,13 @@ impl Session {
             ..Told::default()
         };
         self.state = said.state.or(self.state);
-        self.latency_ms = said.latency_ms.or(self.latency_ms);
+        self.latency_ms = said.latency_ms.filter(|ms| *ms <= LATENCY_MS_MAX).or(self.latency_ms);
         // Sound has a request of its own, and says nothing of how the picture is.
         if said.object != Some(Object::Audio) || self.bitrate_kbit_s.is_none() {
-            self.bitrate_kbit_s = said.bitrate_kbit_s.filter(|kbit_s| *kbit_s > 0).or(self.bitrate_kbit_s);
+            self.bitrate_kbit_s =
+                said.bitrate_kbit_s.filter(|kbit_s| (1..=BITRATE_KBIT_S_MAX).contains(kbit_s)).or(self.bitrate_kbit_s);
         }
-        self.buffer_ms = said.buffer_ms.or(self.buffer_ms);
+        self.buffer_ms = said.buffer_ms.filter(|ms| *ms <= BUFFER_MS_MAX).or(self.buffer_ms);
         told
     }
 

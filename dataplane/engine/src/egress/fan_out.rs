@@ -16,6 +16,8 @@ use crate::shard::context::ShardContext;
 /// A visit touches memory that the kernel's work for the others has pushed out of the caches: that of who comes so many visits later is
 /// asked for. One was too late, and more than four gained nothing, where tasks did this one by one.
 const VISITS_PREFETCHED: usize = 4;
+/// Viewers that are put off to the next batch, for each one that is sent to, before their own tasks send for them.
+const PUT_OFF_MOST: usize = 4;
 
 /// The viewers of one stream on one shard that are idle.
 #[derive(Default)]
@@ -101,7 +103,7 @@ impl FanOut {
                     None => viewer.fail(),
                 }
             }
-            let is_empty = aboard.is_empty();
+            let sending = aboard.len();
             send_batch.fire();
             now = shard.now();
             for sent in send_batch.results() {
@@ -114,8 +116,8 @@ impl FanOut {
                 }
             }
             send_batch.clear();
-            if is_empty {
-                // Nothing was sent, so there is no next one to wait for.
+            if next_batch.len() > sending * PUT_OFF_MOST {
+                // Too little was sent to look at all of them again: their own tasks send for them.
                 next_batch.drain(..).for_each(IdleViewer::leave);
             }
             self.due.borrow_mut().extend(next_batch.drain(..));

@@ -393,7 +393,12 @@ async fn live_file(reply: &Reply<'_>, id: &Id, file: File<'_>) -> Result<Answer,
         return Ok(refusal);
     }
     let File { session: life, track, name } = file;
-    let place = match shard.past_life(id, life) {
+    // A rendition that only goes by the same source may have a successor: it answers with what it has, and for nothing else.
+    let past = shard.past_life(id, life).filter(|over| {
+        let window = over.packaging.window.borrow();
+        window.session() == Some(life) || matches!(window.media(life, track, name), Found::Ready(_))
+    });
+    let place = match past {
         Some(handle) => Ok(Source::Over(handle)),
         None => match subscribe(shard, id).await {
             // The owner may have told meanwhile what there is of it.
@@ -412,7 +417,6 @@ async fn live_file(reply: &Reply<'_>, id: &Id, file: File<'_>) -> Result<Answer,
         Err(NotPlayable::Busy) => return Ok(reply.refuse(BUSY.status, BUSY.reason)),
     };
     place.package(shard);
-    listen(reply, id, None);
     let part_sender = &place.handle().packaging.part_sender;
     let whole = reply.request.method == Method::Get && reply.request.range.is_none();
     let waiting = Waiting { shard, session, handle: place.handle(), asked_at };
@@ -443,6 +447,10 @@ async fn live_file(reply: &Reply<'_>, id: &Id, file: File<'_>) -> Result<Answer,
     };
     if place.handle().packaging.window.borrow().is_guided_by(life) {
         cache = reply.cache(id, Cache::MaxAge(ALIGNED_MAX_AGE_S));
+    }
+    if let Found::Ready(_) = found {
+        // Who names a file that is there was let in; an invented one says nothing of anybody.
+        listen(reply, id, None);
     }
     Ok(match found {
         Found::Ready(Got::File(Media { track, pieces, arrived })) => {

@@ -156,20 +156,27 @@ static PREVIEW_SOCKET: OutputFormat = OutputFormat {
 /// The same for who shows a preview's token: nobody else is asked, and it ends with the token's time.
 pub(super) async fn answer_preview(reply: &Reply<'_>, id: Id, stream: &'static Stream, until: Time) -> Answer {
     let Reply { shard, session, request, .. } = *reply;
+    if !shard.sessions.has_room(Action::Play) {
+        return reply.turned_away(id.as_str(), PREVIEW.protocol, NO_ROOM);
+    }
     let Ok(viewer_guard) = shard.subscribe(&id).await else {
         return Answer::Whole(reply.error(404, "this stream is not on air"));
     };
     let asked_at = shard.now();
+    if request.method == Method::Head {
+        let is_chunked = is_chunked(format_for(stream, request.version));
+        return Answer::Whole(head(stream.content_type, is_chunked, reply.keep_alive));
+    }
     let offer = request.websocket.as_ref().filter(|_| request.version == Version::Http11);
-    let head = match offer.map(|offer| offer.accept()).transpose() {
-        Ok(head) => head,
+    let upgrade = match offer.map(|offer| offer.accept()).transpose() {
+        Ok(upgrade) => upgrade,
         Err(error) => {
             let text = error.to_string();
             return Answer::Whole(response::upgrade_refused(error.status(), &text, reply.keep_alive, Some(unix_s())));
         }
     };
     session.granted.replace(Granted::up_to(until));
-    match head {
+    match upgrade {
         Some(head) => Answer::WebSocket(websocket::Play {
             viewer_guard,
             of: &PREVIEW_SOCKET,

@@ -23,8 +23,7 @@ mod frames;
 mod stream;
 mod writer;
 
-pub(super) use stream::StreamRef;
-pub(super) use writer::StreamWriter;
+pub(super) use writer::{StreamRef, StreamWriter};
 
 /// Starts a task of the shard.
 type Spawner = Box<dyn Fn(Pin<Box<dyn Future<Output = ()>>>)>;

@@ -225,7 +225,9 @@ impl ShardContext {
         if !transcoder.has_trouble() || all.iter().all(|rendition| is_offered(&rendition)) {
             return Some(all);
         }
-        Some(all.iter().filter(is_offered).cloned().collect())
+        let offered: Arc<[Rendition]> = all.iter().filter(is_offered).cloned().collect();
+        // With a watermark the source would be listed in place of none: rather a refusal for a moment.
+        Some(if offered.is_empty() && all.iter().any(|one| one.marked) { all } else { offered })
     }
 
     /// Why a rendition is not made now, although its stream has it.

@@ -46,7 +46,7 @@ impl Stretch {
 
     fn end_ms(&self) -> u64 {
         // Of the last millisecond nothing is to be cut.
-        self.entries.last().map_or(0, |last| self.ms(last.end) + 1)
+        self.entries.last().map_or(0, |last| self.ms(last.end).saturating_add(1))
     }
 }
 
@@ -77,7 +77,8 @@ impl Ledger {
         };
         let (longest_ms, segments) =
             (all().map(longest).max()?, all().map(|stretch| stretch.entries.len()).sum::<usize>());
-        let mut manifest = VodManifest::new(spans.iter().map(|span| span.1).sum(), longest_ms, segments);
+        let mut manifest =
+            VodManifest::new(spans.iter().fold(0, |sum: u64, span| sum.saturating_add(span.1)), longest_ms, segments);
         let mut period_ms = 0;
         for (run, (start_ms, length_ms)) in runs.into_iter().zip(spans) {
             manifest.period(u64::from(run), period_ms);
@@ -86,7 +87,7 @@ impl Ledger {
                     self.write(&mut manifest, track, &stretches[at], start_ms);
                 }
             }
-            period_ms += length_ms;
+            period_ms = period_ms.saturating_add(length_ms);
         }
         Some(manifest.finish())
     }
@@ -145,7 +146,7 @@ impl Ledger {
             // A time that was rounded ends where the next segment is known to begin.
             let slack = stretch.units(2);
             if let Some(last) = stretch.entries.last_mut()
-                && last.end + slack >= start
+                && last.end.saturating_add(slack) >= start
             {
                 last.end = start;
             }

@@ -70,7 +70,7 @@ pub struct Handle {
     queues: Arc<Queues>,
     snapshot: Arc<Mutex<Arc<Snapshot>>>,
     shelf: Arc<Shelf>,
-    runtime: tokio::runtime::Handle,
+    viewers: tokio::runtime::Handle,
     spool: Arc<Path>,
 }
 
@@ -78,12 +78,14 @@ pub struct Handle {
 #[derive(Debug)]
 pub struct Threads(Vec<JoinHandle<()>>);
 
-/// Starts it: recordings in the spool go on. Uploads run on that runtime. Events come out of the receiver; those that nobody takes in time are counted.
+/// Starts it: recordings in the spool go on. Uploads run on that runtime, and what viewers wait for on `viewers`: it does not stand behind
+/// the reads of uploads. Events come out of the receiver; those that nobody takes in time are counted.
 pub fn start(
     spool: &Path,
     settings: Settings,
     store: Arc<dyn Store>,
     runtime: tokio::runtime::Handle,
+    viewers: tokio::runtime::Handle,
 ) -> Result<(Handle, Threads, tokio::sync::mpsc::Receiver<Event>), StartError> {
     let clock = Clock::new();
     let recorder = Recorder::open(Directory::open(spool)?, settings, clock.now())?;
@@ -96,7 +98,7 @@ pub fn start(
         queues: Arc::clone(&queues),
         snapshot: Arc::clone(&snapshot),
         shelf: Arc::clone(recorder.shelf()),
-        runtime: runtime.clone(),
+        viewers,
         spool: spool.into(),
     };
     let disk = DiskThread {
@@ -172,7 +174,7 @@ impl Handle {
         };
         if board.ask() {
             let board = Arc::clone(&board);
-            self.runtime.spawn_blocking(move || board.renew());
+            self.viewers.spawn_blocking(move || board.renew());
         }
         board.archive().map_or(Archived::Soon, Archived::Ready)
     }

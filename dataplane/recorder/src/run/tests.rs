@@ -124,9 +124,21 @@ fn a_stream_is_in_the_store_when_it_is_over_and_the_spool_is_empty() {
     let spool = tempfile::tempdir().expect("a directory");
     let store = Arc::new(Memory::default());
     let path = spool.path().join("spool");
-    let started = start(&path, Settings::default(), Arc::<Memory>::clone(&store), runtime.handle().clone());
+    let started = start(
+        &path,
+        Settings::default(),
+        Arc::<Memory>::clone(&store),
+        runtime.handle().clone(),
+        runtime.handle().clone(),
+    );
     let (handle, threads, mut events) = started.expect("it starts");
-    let two = start(&path, Settings::default(), Arc::<Memory>::clone(&store), runtime.handle().clone());
+    let two = start(
+        &path,
+        Settings::default(),
+        Arc::<Memory>::clone(&store),
+        runtime.handle().clone(),
+        runtime.handle().clone(),
+    );
     assert!(two.err().expect("a second one does not").to_string().contains("used by another server"));
 
     let id = Id::new("cam").expect("an id");
@@ -180,7 +192,8 @@ fn a_stream_that_is_followed_again_is_recorded_from_where_its_first_recording_en
     let store: Arc<Memory> = Arc::default();
     let given = Arc::clone(&store) as Arc<dyn Store>;
     let (handle, threads, _events) =
-        start(spool.path(), Settings::default(), given, runtime.handle().clone()).expect("it starts");
+        start(spool.path(), Settings::default(), given, runtime.handle().clone(), runtime.handle().clone())
+            .expect("it starts");
     let id = Id::new("cam").expect("an id");
     let (log, mut window) = (log(), window(100));
     let mut follower = handle.follower(&id, recorded());
@@ -211,7 +224,7 @@ fn a_recording_is_removed_from_the_spool_once_it_does_not_grow() {
     let spool = tempfile::tempdir().expect("a directory");
     let path = spool.path().join("spool");
     // A store that takes nothing: all of it stays in the spool.
-    let started = start(&path, Settings::default(), Arc::new(Away), runtime.handle().clone());
+    let started = start(&path, Settings::default(), Arc::new(Away), runtime.handle().clone(), runtime.handle().clone());
     let (handle, threads, _events) = started.expect("it starts");
     let id = Id::new("cam").expect("an id");
     let name = RecordingName::parse("1795531265000-s1").expect("a name");
@@ -306,7 +319,7 @@ fn what_has_left_the_window_is_found_where_it_was_written() {
     let runtime = tokio::runtime::Runtime::new().expect("a runtime");
     let spool = tempfile::tempdir().expect("a directory");
     let store: Arc<Memory> = Arc::default();
-    let started = start(spool.path(), Settings::default(), store, runtime.handle().clone());
+    let started = start(spool.path(), Settings::default(), store, runtime.handle().clone(), runtime.handle().clone());
     let (handle, threads, _events) = started.expect("it starts");
     let id = Id::new("cam").expect("an id");
     assert!(matches!(handle.archive(&id, None), Archived::NotRecorded));

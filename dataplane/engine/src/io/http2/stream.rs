@@ -1,14 +1,9 @@
-//! One stream of an HTTP/2 connection, as whoever reads and ends it sees it. Before it: [`super::Http2`], which opens it for a request; after it: the
-//! socket's reader, and [`super::writer`].
+//! What there is of one stream of an HTTP/2 connection. Before it: [`super::Http2`], which opens it for a request; after it: [`super::writer`], which
+//! sends on it and ends it.
 use std::cell::{Cell, RefCell};
-use std::future::poll_fn;
-use std::io;
-use std::rc::Rc;
-use std::task::Poll;
 
-use millstream_proto::http2::{ErrorCode, StreamId};
+use millstream_proto::http2::StreamId;
 
-use super::Http2;
 use crate::io::waiting::Waiting;
 
 /// Where a stream stands that has something to send.
@@ -76,53 +71,6 @@ impl Stream {
         self.reader.wake();
         if let Some(told) = self.when_over.take() {
             told();
-        }
-    }
-}
-
-/// A stream and its connection, for whoever waits for its end or makes it.
-#[derive(Clone)]
-pub(crate) struct StreamRef {
-    pub(super) http2: Rc<Http2>,
-    pub(super) stream: Rc<Stream>,
-}
-
-impl StreamRef {
-    /// Waits until the stream is over, or is not to be read any more.
-    pub(crate) async fn ended(&self) {
-        poll_fn(|cx| {
-            if self.stream.over.get().is_some() || self.stream.is_unread.get() {
-                return Poll::Ready(());
-            }
-            self.stream.reader.wait(cx.waker());
-            Poll::Pending
-        })
-        .await;
-    }
-
-    /// What a read finds: nothing, or the end.
-    pub(crate) fn read(&self) -> io::Result<Option<usize>> {
-        match self.stream.over.get() {
-            None if self.stream.is_unread.get() => Ok(Some(0)),
-            None => Ok(None),
-            Some(Over::Closed) => Ok(Some(0)),
-            Some(Over::Broken) => Err(io::ErrorKind::ConnectionReset.into()),
-        }
-    }
-
-    /// Ends what is read of it; its answer goes on.
-    pub(crate) fn close_read(&self) {
-        self.stream.is_unread.set(true);
-        self.stream.reader.wake();
-    }
-
-    /// Ends it before its time, unless its answer is complete.
-    pub(crate) fn close(&self) {
-        self.stream.when_over.take();
-        let was_open = self.http2.connection.borrow_mut().reset(self.stream.id, ErrorCode::CANCEL);
-        self.stream.end(Over::Closed);
-        if was_open {
-            self.http2.say();
         }
     }
 }

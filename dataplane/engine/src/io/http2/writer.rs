@@ -1,16 +1,65 @@
-//! What sends on a stream of an HTTP/2 connection: it waits for its turn at the socket and for the peer's windows, and ends the stream. Before it: the
+//! A stream of an HTTP/2 connection, as whoever reads it, sends on it and ends it sees it. What sends waits for its turn at the socket and for the peer's windows, and ends the stream. Before it: the
 //! socket's writer; after it: [`super::frames`], and the connection's queue.
 use std::future::poll_fn;
 use std::io;
+use std::rc::Rc;
 use std::task::Poll;
 
 use bytes::{Buf as _, Bytes};
 use millstream_proto::http2::ErrorCode;
 use millstream_tls::Records;
 
+use super::Http2;
 use super::frames::{DATA_FRAME_BYTES, with_frames};
-use super::stream::{Over, Place, StreamRef};
+use super::stream::{Over, Place, Stream};
 use crate::io::tls::{SEND_BYTES_MAX, SEND_NOW_BYTES_MAX, Sealer, Tls};
+
+/// A stream and its connection, for whoever waits for its end or makes it.
+#[derive(Clone)]
+pub(crate) struct StreamRef {
+    pub(super) http2: Rc<Http2>,
+    pub(super) stream: Rc<Stream>,
+}
+
+impl StreamRef {
+    /// Waits until the stream is over, or is not to be read any more.
+    pub(crate) async fn ended(&self) {
+        poll_fn(|cx| {
+            if self.stream.over.get().is_some() || self.stream.is_unread.get() {
+                return Poll::Ready(());
+            }
+            self.stream.reader.wait(cx.waker());
+            Poll::Pending
+        })
+        .await;
+    }
+
+    /// What a read finds: nothing, or the end.
+    pub(crate) fn read(&self) -> io::Result<Option<usize>> {
+        match self.stream.over.get() {
+            None if self.stream.is_unread.get() => Ok(Some(0)),
+            None => Ok(None),
+            Some(Over::Closed) => Ok(Some(0)),
+            Some(Over::Broken) => Err(io::ErrorKind::ConnectionReset.into()),
+        }
+    }
+
+    /// Ends what is read of it; its answer goes on.
+    pub(crate) fn close_read(&self) {
+        self.stream.is_unread.set(true);
+        self.stream.reader.wake();
+    }
+
+    /// Ends it before its time, unless its answer is complete.
+    pub(crate) fn close(&self) {
+        self.stream.when_over.take();
+        let was_open = self.http2.connection.borrow_mut().reset(self.stream.id, ErrorCode::CANCEL);
+        self.stream.end(Over::Closed);
+        if was_open {
+            self.http2.say();
+        }
+    }
+}
 
 /// What sends on a stream. It is one value, as the writer that it belongs to; with it the stream ends.
 pub(crate) struct StreamWriter(StreamRef);
