@@ -351,9 +351,9 @@ mod tests {
         let day = Day { year: 2026, month: 11, day: 24 };
         let at_ms = 1_795_531_265_250;
         let file = |path: &str| parse(path).unwrap().file;
-        assert_eq!(file(PATHS[10]), RecordedFile::Dated { kind: DatedKind::Mp4, day, at_ms });
-        assert_eq!(file(PATHS[9]), RecordedFile::Vod { start_ms: at_ms });
-        let RecordedFile::Recording(name, RecordingFile::Media(Track::Video, media)) = file(PATHS[6]) else { panic!() };
+        assert_eq!(file(PATHS[11]), RecordedFile::Dated { kind: DatedKind::Mp4, day, at_ms });
+        assert_eq!(file(PATHS[10]), RecordedFile::Vod { start_ms: at_ms });
+        let RecordedFile::Recording(name, RecordingFile::Media(Track::Video, media)) = file(PATHS[7]) else { panic!() };
         assert_eq!((name.start_ms, name.session.as_str(), media.as_str()), (at_ms, "19ab", "init-1.mp4"));
     }
 

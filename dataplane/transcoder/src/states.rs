@@ -212,9 +212,21 @@ mod tests {
         told.into_iter().map(of).collect()
     }
 
+    /// Two renditions of the stream.
+    fn wanted() -> Wanted {
+        let rendition = |name: &str| millstream_hub::config::Rendition {
+            name: RenditionName::new(name).unwrap(),
+            width_max: 640,
+            height_max: 360,
+            video_kbit_s: 400,
+            marked: false,
+        };
+        Wanted::from([(id(""), vec![rendition("360p"), rendition("480p")])])
+    }
+
     #[test]
     fn each_change_is_told_once() {
-        let (mut states, now, wanted) = (States::default(), Instant::now(), Wanted::new());
+        let (mut states, now, wanted) = (States::default(), Instant::now(), wanted());
         let s = Duration::from_secs;
         assert_eq!(kinds(states.heard(&id("360p"), &started(), &wanted, now)), ["cam rendition_started "]);
         assert!(states.heard(&id("360p"), &started(), &wanted, now).is_empty(), "reconnected");
@@ -236,7 +248,7 @@ mod tests {
 
     #[test]
     fn what_ends_with_its_worker_is_told_and_comes_back() {
-        let (mut states, now, wanted) = (States::default(), Instant::now(), Wanted::new());
+        let (mut states, now, wanted) = (States::default(), Instant::now(), wanted());
         states.heard(&id("360p"), &started(), &wanted, now);
         states.heard(&id("480p"), &started(), &wanted, now);
         let failed = ["cam rendition_failed worker_away"; 2];
@@ -253,14 +265,7 @@ mod tests {
     #[test]
     fn a_stream_that_cannot_be_decoded_is_told_of_each_rendition_that_is_wanted() {
         let (mut states, now) = (States::default(), Instant::now());
-        let rendition = |name: &str| millstream_hub::config::Rendition {
-            name: RenditionName::new(name).unwrap(),
-            width_max: 640,
-            height_max: 360,
-            video_kbit_s: 400,
-            marked: false,
-        };
-        let wanted = Wanted::from([(id(""), vec![rendition("360p"), rendition("480p")])]);
+        let wanted = wanted();
         let told = states.heard(&id(""), &ended(Why::Unsupported), &wanted, now);
         assert_eq!(kinds(told), ["cam rendition_failed codec"; 2]);
         assert_eq!(states.trouble(&id("480p"), now).unwrap().text, "the stream cannot be decoded: words");

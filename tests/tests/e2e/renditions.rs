@@ -224,8 +224,9 @@ fn switches(player: &str) {
     assert!(seen["read"].as_u64() > Some(100), "numbers are read: {seen}");
     if !load.too_busy() {
         assert!(seen["longest"].as_u64() < Some(500), "{seen}");
-        // Half a second of pictures: Chromium does not show each, and hls.js may pass over a part where it draws near to the live edge.
-        assert!(seen["missing"].as_u64() < Some(15) && seen["back"].as_u64() < Some(10), "{seen}");
+        assert!(seen["back"].as_u64() < Some(10), "{seen}");
+        // Half a second of pictures: Chromium does not show each. hls.js passes over some where it draws near to the live edge.
+        assert!(player.starts_with("hls") || seen["missing"].as_u64() < Some(15), "{seen}");
     }
 }
 
