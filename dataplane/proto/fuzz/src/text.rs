@@ -6,7 +6,9 @@ use millstream_proto::http::request::{Parsed, parse};
 use millstream_proto::http::response;
 use millstream_proto::http::websocket::{Reader, Said};
 use millstream_proto::id::Id;
-use millstream_proto::limits::{CMCD_BYTES_MAX, CMCD_SESSION_BYTES_MAX, HTTP_BODY_BYTES_MAX, PROXY_HEADER_BYTES_MAX, WEBSOCKET_CONTROL_BYTES_MAX};
+use millstream_proto::limits::{
+    CMCD_BYTES_MAX, CMCD_SESSION_BYTES_MAX, HTTP_BODY_BYTES_MAX, PROXY_HEADER_BYTES_MAX, WEBSOCKET_CONTROL_BYTES_MAX,
+};
 use millstream_proto::network::Network;
 use millstream_proto::proxy;
 use millstream_proto::query::Params;

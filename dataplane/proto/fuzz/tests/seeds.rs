@@ -195,7 +195,11 @@ fn write_seeds() {
     );
     write("query", "signed", b"sign=1670544000-63497837275539bdb8e21800887e2db9&start=next");
     write("cmcd", "first", b"bl=1200,br=3000,bs,d=2000,ot=v,sf=h,sid=\"a-b\",st=l,su");
-    write("cmcd", "second", b"bl=(900;v 80;a),br=(3000),bsd=(300 40),cid=\"x\\\",y\",ltc=1800,msd=900,sid=\"s\",sta=r,v=2");
+    write(
+        "cmcd",
+        "second",
+        b"bl=(900;v 80;a),br=(3000),bsd=(300 40),cid=\"x\\\",y\",ltc=1800,msd=900,sid=\"s\",sta=r,v=2",
+    );
     write("hls_request", "blocking", b"_HLS_msn=1795531265&_HLS_part=3&_HLS_skip=YES");
     write("hls_request", "twice", b"_HLS_msn=1&_HLS_msn=-1&_HLS_part=0");
     write("hls_request", "range", b"bytes=100-199");
