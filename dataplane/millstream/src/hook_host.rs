@@ -134,6 +134,7 @@ impl HookHost {
     }
 
     /// Motion hooks run in these workers.
+    #[cfg_attr(not(feature = "hooks"), expect(clippy::needless_pass_by_value, reason = "a build with hooks keeps it"))]
     pub(crate) fn run_in(&self, workers: Option<Workers>) {
         #[cfg(feature = "hooks")]
         if let Some((hooks, workers)) = self.hooks.as_ref().zip(workers) {

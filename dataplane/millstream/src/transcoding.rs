@@ -66,6 +66,7 @@ pub(crate) fn work(font: Option<&std::path::Path>, hooks: bool) -> Result<(), Fa
 }
 
 /// Refuses a font that no worker could use, before anything is started.
+#[cfg_attr(not(feature = "transcode"), expect(clippy::unnecessary_wraps, reason = "a build with codecs looks at it"))]
 pub(crate) fn look_at_font(settings: &TranscodeSettings) -> anyhow::Result<()> {
     #[cfg(feature = "transcode")]
     millstream_worker::mark::Fonts::open(settings.font.as_deref()).context("transcode.font")?;
