@@ -18,6 +18,7 @@ import sys
 import tempfile
 import threading
 import time
+from concurrent.futures import ThreadPoolExecutor
 
 HTTP, RTMP, CONTROL = 29462, 29461, 29463
 TICKS = os.sysconf("SC_CLK_TCK")
@@ -192,6 +193,7 @@ def measured(server, source, small, seconds):
     counts = [len(viewer.frames) for _, _, viewer in small]
     time.sleep(seconds)
     lasted = time.monotonic() - began
+    still_watching(*source.values(), *(viewer for _, _, viewer in small))
     after = cpu(server.pid), cpu(worker)
     rates = [(len(viewer.frames) - count) / lasted for (_, _, viewer), count in zip(small, counts)]
     delays = []
@@ -202,6 +204,13 @@ def measured(server, source, small, seconds):
                 delays.append((came - sent) * 1000)
     cores = [(now - then) / lasted for now, then in zip(after, before)]
     return delays, cores, rates
+
+
+def still_watching(*viewers):
+    """A viewer that ends tells nobody: a figure of fewer viewers is none."""
+    gone = [viewer.path for viewer in viewers if not viewer.is_alive()]
+    if gone:
+        sys.exit(f"no longer watching: {gone}")
 
 
 def shown(name, delays, cores, rates):
@@ -262,6 +271,7 @@ def pairs(binary, scratch):
             viewer = Viewer("/cam/live.flv")
             small = [Viewer(f"/cam/{name}/live.flv") for name in ("360p", "480p")] if with_worker else []
             time.sleep(25)
+            still_watching(viewer, *small)
             viewer.over = True
             late = [(came - stamp / 1000) * 1000 for stamp, came in list(viewer.frames.items())[150:]]
             found[with_worker].append(percentile([ms - min(late) for ms in late], 99))
@@ -325,15 +335,17 @@ def cycles(binary, scratch, count=200, beside=4):
         def one(stream):
             with Push(file, stream):
                 on_air(stream)
-                get(f"/{stream}/360p/video.m3u8")
+                status, body = get(f"/{stream}/360p/video.m3u8")
+                if status != 200:
+                    sys.exit(f"{stream}: {status} {body}")
 
         for done in range(0, count, beside):
             if done == beside:
                 time.sleep(15)
                 print(f"after {done} publish cycles with a rendition: {state()}", flush=True)
-            threads = [threading.Thread(target=one, args=(stream,)) for stream in streams]
-            [thread.start() for thread in threads]
-            [thread.join() for thread in threads]
+            with ThreadPoolExecutor(beside) as pool:
+                # What ends one of them ends all of it.
+                list(pool.map(one, streams))
         time.sleep(15)
         print(f"after {count} publish cycles with a rendition: {state()}")
 

@@ -1,5 +1,5 @@
 //! TLS handshakes at a planned rate: clients that come, shake hands in full, ask for one thing and go; or that say hello and nothing more, as floods do.
-//! It runs beside [`crate::run()`] in a process of its own, so that what it costs does not show in viewers' delays. Before it: the command line; after
+//! It runs beside [`crate::run()`] in a process of its own, which can be given less of the machine than what measures viewers. Before it: the command line; after
 //! it: a [`HandshakesReport`].
 use std::cmp::Reverse;
 use std::collections::{BTreeMap, BinaryHeap};
@@ -38,7 +38,7 @@ pub struct Handshakes {
 /// What became of it.
 #[derive(Clone, Debug, Serialize)]
 pub struct HandshakesReport {
-    /// Those that came.
+    /// Those that were to come by then.
     pub begun: u64,
     /// Full handshakes, no ticket taken, whose client was also answered.
     pub finished: u64,

@@ -1,6 +1,6 @@
 // The pages' menu of renditions: `node levels.mjs SERVER/ID`, of a stream of 854x480 with a rendition `360p`. Each page begins with the level of its
 // address, and is told to go to the stream itself, then to the rendition. Prints a line for each page.
-import { check, open, sleep, until } from './chromium.mjs';
+import { check, open, until } from './chromium.mjs';
 
 const [server] = process.argv.slice(2);
 
@@ -26,5 +26,4 @@ await open(async ({ first }) => {
   await page.goto(`${server}/index.html?embed=1&level=360p`);
   await until('the frame plays', 25, () => page.evaluate(() => document.getElementById('video').videoHeight === 360));
   check(!await page.isVisible('#level'), 'a menu in a frame');
-  await sleep(100);
 });

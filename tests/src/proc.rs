@@ -47,6 +47,24 @@ pub fn kill(pid: u32) {
     kill_process(pid, Signal::KILL).expect("it can be killed");
 }
 
+/// Stops a process where it is, until it [goes on](go_on). One that has ended is left alone.
+pub fn stop(pid: u32) {
+    signal(pid, Signal::STOP);
+}
+
+/// Has a process that was stopped go on.
+pub fn go_on(pid: u32) {
+    signal(pid, Signal::CONT);
+}
+
+fn signal(pid: u32, signal: Signal) {
+    let pid = Pid::from_raw(pid.cast_signed()).expect("a process id");
+    match kill_process(pid, signal) {
+        Ok(()) | Err(rustix::io::Errno::SRCH) => {}
+        Err(error) => panic!("{signal:?}: {error}"),
+    }
+}
+
 /// Whether a process runs: one that has ended and that nobody has asked about does not.
 pub fn is_alive(pid: u32) -> bool {
     let stat = fs::read_to_string(format!("/proc/{pid}/stat")).unwrap_or_default();

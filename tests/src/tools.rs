@@ -237,8 +237,9 @@ pub fn vlc_plays(url: &str, tracks: &[&str]) {
     );
 }
 
-/// What `promtool check metrics` says of a text in the Prometheus format.
-pub fn promtool_check(text: &str) -> std::process::Output {
+/// Has `promtool check metrics` look at a text in the Prometheus format: it finds nothing.
+#[track_caller]
+pub fn promtool_check(text: &str) {
     let cached = Path::new(env!("CARGO_MANIFEST_DIR")).join(".cache/promtool/promtool");
     let program = if cached.exists() { cached } else { "promtool".into() };
     let mut child = Command::new(program)
@@ -249,5 +250,6 @@ pub fn promtool_check(text: &str) -> std::process::Output {
         .spawn()
         .unwrap_or_else(|error| panic!("promtool does not start ({error}); tests/run installs it"));
     child.stdin.take().expect("piped").write_all(text.as_bytes()).expect("promtool reads");
-    child.wait_with_output().expect("promtool ends")
+    let done = child.wait_with_output().expect("promtool ends");
+    assert!(done.status.success() && done.stdout.is_empty() && done.stderr.is_empty(), "{done:?}");
 }

@@ -308,47 +308,43 @@ fn log_of(key: &str, waiting: &Waiting, attempt: &Attempt, next: Next) -> Write 
         Next::Retry { .. } => "retry",
         Next::GivenUp => "given_up",
     };
-    let delivery = Delivery {
+    let behind_hook = key.get(waiting.hook.len()..).unwrap_or_default();
+    logged(&waiting.hook, behind_hook, &delivery((key, &waiting.kind), attempt, outcome))
+}
+
+/// What came of a try, for people. `of`: the delivery's key, and the kind of event.
+fn delivery((key, kind): (&str, &str), attempt: &Attempt, outcome: &str) -> Delivery {
+    Delivery {
         delivery: key.to_owned(),
-        kind: waiting.kind.clone(),
+        kind: kind.to_owned(),
         at_unix_ms: attempt.at_unix_ms,
         took_ms: attempt.took_ms,
         status: attempt.status,
         error: attempt.error.clone(),
         outcome: outcome.to_owned(),
-    };
-    Write {
-        kind: DELIVERY,
-        key: format!("{}/{:013}-{}", waiting.hook, attempt.at_unix_ms, &key[waiting.hook.len().min(key.len())..]),
-        expect: Expect::Any,
-        expires_ms: Some(attempt.at_unix_ms + DELIVERIES_KEPT_MS),
-        value: serde_json::to_vec(&delivery).unwrap_or_default(),
     }
 }
 
-/// What came of a try that was asked for by hand.
-pub(crate) fn tried(entry: &Entry, attempt: Attempt) -> Delivery {
-    let outcome = if attempt.error.is_empty() { "delivered" } else { "failed" };
-    Delivery {
-        delivery: entry.key.clone(),
-        kind: entry.kind.clone(),
-        at_unix_ms: attempt.at_unix_ms,
-        took_ms: attempt.took_ms,
-        status: attempt.status,
-        error: attempt.error,
-        outcome: outcome.to_owned(),
-    }
-}
-
-/// The line of the delivery log for it.
-pub(crate) fn log_of_test(hook: &str, delivery: &Delivery) -> Write {
+/// A line of a hook's delivery log; `end` tells it from others of the same millisecond.
+fn logged(hook: &str, end: &str, delivery: &Delivery) -> Write {
     Write {
         kind: DELIVERY,
-        key: format!("{hook}/{:013}-{}", delivery.at_unix_ms, delivery.kind),
+        key: format!("{hook}/{:013}-{end}", delivery.at_unix_ms),
         expect: Expect::Any,
         expires_ms: Some(delivery.at_unix_ms + DELIVERIES_KEPT_MS),
         value: serde_json::to_vec(delivery).unwrap_or_default(),
     }
+}
+
+/// What came of a try that was asked for by hand.
+pub(crate) fn tried(entry: &Entry, attempt: &Attempt) -> Delivery {
+    let outcome = if attempt.error.is_empty() { "delivered" } else { "failed" };
+    delivery((&entry.key, &entry.kind), attempt, outcome)
+}
+
+/// The line of the delivery log for it.
+pub(crate) fn log_of_test(hook: &str, delivery: &Delivery) -> Write {
+    logged(hook, &delivery.kind, delivery)
 }
 
 /// The secret of a webhook: that of a stream of its name at generation 0, which no stream has, so that neither is ever the other's.

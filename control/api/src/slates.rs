@@ -5,7 +5,6 @@
 
 use bytes::Bytes;
 use millstream_fleet::limits::{SLATES_BYTES_MAX, SLATES_MAX};
-use millstream_proto::codec::Shape;
 use millstream_proto::media::Clip;
 use millstream_store::item::{Expect, Query};
 
@@ -72,10 +71,7 @@ impl Api {
         }
         modules::keep(self.store(), &sha256, &file).await?;
         let now_ms = self.clock().now_ms();
-        let size = match clip.video.summary().and_then(|summary| summary.shape) {
-            Some(Shape::Video { width, height }) => Some((width, height)),
-            _ => None,
-        };
+        let size = clip.video.summary().and_then(|summary| summary.shape?.picture());
         let record = SlateRecord {
             sha256: sha256.clone(),
             bytes,

@@ -22,6 +22,7 @@ const CONTROL: &str = "control";
 struct Sum {
     calls: u64,
     failures: u64,
+    by_nobody: u64,
     by_address: BTreeMap<String, u64>,
 }
 
@@ -95,11 +96,13 @@ impl Fleet {
             // A node says what it likes.
             let failures = told.failures.min(told.calls);
             sum.calls = sum.calls.saturating_add(told.calls);
+            let by_nobody = told.by_nobody.min(failures);
             sum.failures = sum.failures.saturating_add(failures);
+            sum.by_nobody = sum.by_nobody.saturating_add(by_nobody);
             let mut blamed = told.by_address;
-            if blamed.is_empty() {
+            if blamed.is_empty() && failures > by_nobody {
                 // It may all be of one address, the same one on all nodes that do not say.
-                blamed.push(AddressFailures { address: String::new(), failures });
+                blamed.push(AddressFailures { address: String::new(), failures: failures - by_nobody });
             }
             for AddressFailures { address, failures } in blamed {
                 let of_address = sum.by_address.entry(address).or_default();
@@ -112,7 +115,8 @@ impl Fleet {
             by_address.truncate(HOOK_BLAME_MAX);
             let blamed = |(address, failures)| AddressFailures { address, failures };
             let by_address = by_address.into_iter().map(blamed).collect();
-            HookCalls { binding, generation, version, calls: sum.calls, failures: sum.failures, by_address }
+            let Sum { calls, failures, by_nobody, .. } = sum;
+            HookCalls { binding, generation, version, calls, failures, by_nobody, by_address }
         };
         sums.into_iter().map(calls).collect()
     }

@@ -300,8 +300,10 @@ pub struct HookCalls {
     pub calls: u64,
     /// Of them, those that failed by the hook's fault.
     pub failures: u64,
-    /// Whose requests failed, the addresses with the most failures first: at most [`HOOK_BLAME_MAX`]. Rather more are told of each than less. A node that
-    /// does not tell addresses apart says nothing here.
+    /// Of the failures, those that no client's request brought about.
+    pub by_nobody: u64,
+    /// Whose requests failed, the addresses with the most failures first: at most [`HOOK_BLAME_MAX`]. Rather more are told of each than less: of a failure
+    /// that any of several may have brought about, each is told. A node that does not tell addresses apart says nothing here.
     pub by_address: Vec<AddressFailures>,
 }
 

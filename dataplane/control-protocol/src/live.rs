@@ -4,6 +4,8 @@ use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
 
+use crate::state;
+
 // What `skip_serializing_if` calls gets a reference.
 #[expect(clippy::trivially_copy_pass_by_ref)]
 fn is_none_yet(n: &u64) -> bool {
@@ -52,25 +54,10 @@ pub struct Ladder {
     #[serde(skip_serializing_if = "Option::is_none")]
     pub failed: Option<String>,
     /// What it has chosen, the smallest first.
-    pub renditions: Vec<Rung>,
+    pub renditions: Vec<state::Rendition>,
     /// What it has chosen and cannot be made, and why not, in sentences.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub left_out: Vec<String>,
-}
-
-/// A rendition as a policy hook has chosen it.
-#[derive(Clone, PartialEq, Eq, Debug, Default, Serialize, Deserialize)]
-#[serde(default)]
-#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
-pub struct Rung {
-    /// Its name, as it stands in paths: `360p`.
-    pub name: String,
-    /// The picture is no wider than this, pixels.
-    pub width: u32,
-    /// And no higher.
-    pub height: u32,
-    /// Bits per second of the picture, thousands.
-    pub video_kbit_s: u32,
 }
 
 /// A rendition of a stream.

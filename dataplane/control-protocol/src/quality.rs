@@ -2,6 +2,21 @@
 //! [`crate::exchange::Answer::Quality`], and the API, which adds up what several nodes say.
 use serde::{Deserialize, Serialize};
 
+/// What is told is of so many minutes.
+pub const MINUTES: u32 = 5;
+
+/// Buckets of a histogram, with the one beyond the largest bound.
+pub const BUCKETS: usize = 10;
+
+/// The largest value of each bucket but the last, for how long starts take, milliseconds. Nodes' metrics have the same ones.
+pub const START_UP_TO_MS: [u32; BUCKETS - 1] = [100, 250, 500, 1_000, 2_000, 4_000, 8_000, 16_000, 32_000];
+/// For how far pictures are behind, milliseconds.
+pub const LATENCY_UP_TO_MS: [u32; BUCKETS - 1] = [500, 1_000, 2_000, 3_000, 5_000, 8_000, 15_000, 30_000, 60_000];
+/// For how what is played is encoded, kbit/s.
+pub const BITRATE_UP_TO_KBIT_S: [u32; BUCKETS - 1] = [250, 500, 1_000, 2_000, 3_000, 5_000, 8_000, 15_000, 30_000];
+/// For what players hold, milliseconds.
+pub const BUFFER_UP_TO_MS: [u32; BUCKETS - 1] = START_UP_TO_MS;
+
 /// Of one stream's viewers by one protocol, within the last minutes.
 #[derive(Clone, PartialEq, Eq, Debug, Default, Serialize, Deserialize)]
 #[serde(default)]

@@ -130,6 +130,11 @@ pub struct Stream {
 }
 
 impl Stream {
+    /// Whether the switch for this rendition is on.
+    pub fn has_rendition(&self, rung: &LadderRung) -> bool {
+        self.renditions.iter().any(|rendition| rendition.name == rung.name)
+    }
+
     /// The settings that it has of its own, named as in the API, for hooks.
     pub fn own_settings(&self) -> Vec<(&'static str, String)> {
         let usual = Self::default();
@@ -156,8 +161,8 @@ impl Stream {
         add("dvr_window_s", self.dvr_window_s.map(|seconds| seconds.to_string()));
         add("isRtmps", switch(self.rtmps, usual.rtmps));
         add("isCodec", switch(!self.renditions.is_empty(), false));
-        for (name, height) in [("ld", "360p"), ("sd", "480p"), ("hd", "720p"), ("ud", "1080p")] {
-            add(name, switch(self.renditions.iter().any(|rendition| rendition.name == height), false));
+        for rung in &LADDER {
+            add(rung.switch, switch(self.has_rendition(rung), false));
         }
         for (name, value) in self.watermark.own_settings() {
             add(name, Some(value));
@@ -219,6 +224,7 @@ const fn is_off(on: &bool) -> bool {
 /// A smaller form of a stream's picture, made when somebody asks for it.
 #[derive(Clone, PartialEq, Eq, Debug, Default, Serialize, Deserialize)]
 #[serde(default)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema), schema(as = Rung))]
 pub struct Rendition {
     /// Its name, as it stands in paths: `360p`.
     pub name: String,
@@ -228,6 +234,37 @@ pub struct Rendition {
     pub height: u32,
     /// Bits per second of the picture, thousands.
     pub video_kbit_s: u32,
+}
+
+/// A rendition that the settings of a stream have a switch for.
+#[derive(Clone, Copy, Debug)]
+pub struct LadderRung {
+    /// The setting.
+    pub switch: &'static str,
+    /// As in [`Rendition`], here and below.
+    pub name: &'static str,
+    /// Across.
+    pub width: u32,
+    /// Down.
+    pub height: u32,
+    /// Its rate.
+    pub video_kbit_s: u32,
+}
+
+/// All of them, the smallest first.
+pub const LADDER: [LadderRung; 4] = [
+    LadderRung { switch: "ld", name: "360p", width: 640, height: 360, video_kbit_s: 400 },
+    LadderRung { switch: "sd", name: "480p", width: 854, height: 480, video_kbit_s: 600 },
+    LadderRung { switch: "hd", name: "720p", width: 1280, height: 720, video_kbit_s: 1_000 },
+    LadderRung { switch: "ud", name: "1080p", width: 1920, height: 1080, video_kbit_s: 2_000 },
+];
+
+impl LadderRung {
+    /// What is made where it is switched on.
+    pub fn rendition(&self) -> Rendition {
+        let Self { name, width, height, video_kbit_s, .. } = *self;
+        Rendition { name: name.to_owned(), width, height, video_kbit_s }
+    }
 }
 
 /// Where a stream is pushed on to: an `rtmp://` or `rtmps://` address with another server's stream key, so `Debug` does not show it.

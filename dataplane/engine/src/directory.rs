@@ -8,7 +8,7 @@ mod watermark;
 use std::sync::Arc;
 
 use millstream_control_protocol::exchange::Update;
-use millstream_control_protocol::state::{self, Flush, Outputs, Stream};
+use millstream_control_protocol::state::{self, Flush, LADDER, LadderRung, Outputs, Stream};
 use millstream_control_protocol::task::{Task, Work};
 use millstream_hub::config::{FlushPolicy, OnUnpublish, Rendition};
 use millstream_policy::records::{GENERATIONS_MAX, Record, Records};
@@ -342,8 +342,9 @@ pub fn rendition_of(said: &state::Rendition) -> Option<Rendition> {
 /// The renditions of a stream. One that cannot be leaves the others.
 fn renditions(stream: &Stream, marked: bool, warnings: &mut Vec<String>) -> Option<Arc<[Rendition]>> {
     let mut renditions: Vec<Rendition> = Vec::new();
-    // A watermark is drawn over renditions: where the record asks for none, all of them are offered.
-    let usual = if marked && stream.renditions.is_empty() { watermark::ladder() } else { Vec::new() };
+    // A watermark is drawn over renditions: without one it would be seen nowhere, and what nobody asks for costs nothing.
+    let is_unseen = marked && stream.renditions.is_empty();
+    let usual: Vec<_> = LADDER.iter().filter(|_| is_unseen).map(LadderRung::rendition).collect();
     for said in stream.renditions.iter().chain(&usual).take(RENDITIONS_MAX) {
         match rendition_of(said).filter(|made| renditions.iter().all(|other| other.name != made.name)) {
             Some(made) => renditions.push(Rendition { marked, ..made }),

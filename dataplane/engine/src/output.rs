@@ -76,7 +76,7 @@ pub struct Document {
 }
 
 /// What a document is asked for with.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Copy)]
 pub struct Asked<'a> {
     /// The delivery directives of HLS.
     pub directives: &'a Directives,
@@ -90,8 +90,8 @@ pub struct Asked<'a> {
     pub settled: bool,
     /// Renditions that may be asked for.
     pub renditions: &'a [Rendition],
-    /// Other playlists that players switch to.
-    pub beside: &'a [Beside],
+    /// Other playlists that players switch to from this window's.
+    pub beside: &'a dyn Fn(&Window) -> Vec<Beside>,
     /// What is recorded of it, for a document that reaches back.
     pub archive: Option<&'a Archive>,
 }

@@ -7,7 +7,7 @@ use std::sync::Arc;
 use bytes::Bytes;
 use millstream_hooks::wit::motion::{Event, Source};
 use millstream_hooks::wit::types::Target;
-use millstream_hooks::{Called, Failure, Hook, Level, Motion, Runtime, Settings, World};
+use millstream_hooks::{Called, Failure, Hook, Motion, Runtime, Settings, World};
 use millstream_worker::eyes::{Blind, Call, Eye, Eyes, Seen, Sight};
 use millstream_worker::protocol::{HookKey, HookSpec, HookUse, Region};
 
@@ -94,13 +94,7 @@ impl Looks {
         }
         for line in logs.since(self.lines) {
             self.lines = line.number + 1;
-            let level = match line.level {
-                Level::Debug => "debug",
-                Level::Info => "info",
-                Level::Warn => "warn",
-                Level::Error => "error",
-            };
-            calls(Call::Wrote(level, &line.text));
+            calls(Call::Wrote(line.level.word(), &line.text));
         }
     }
 }

@@ -5,7 +5,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use millstream_agent::beside::AddToLive;
-use millstream_control_protocol::live::{Ladder, Live, Rung};
+use millstream_control_protocol::live::{Ladder, Live};
 use millstream_control_protocol::state::Rendition;
 use millstream_engine::Remote;
 use millstream_engine::admin::remote::OfRecord;
@@ -14,6 +14,8 @@ use millstream_hook_steps::ladder::{Choosing, Chosen, choose, is_asked, source};
 use millstream_hooks::wit::policy;
 use millstream_proto::id::Id;
 use tokio::time::timeout;
+
+use crate::clock::unix_ms;
 
 /// Bit and frame rates are believed when a publisher has been there so long.
 const MEASURED_AFTER_MS: u64 = 4_000;
@@ -39,8 +41,6 @@ struct Case {
 #[derive(Default)]
 pub(crate) struct Ladders {
     asked: Mutex<Asked>,
-    /// One look at a time.
-    looking: tokio::sync::Mutex<()>,
 }
 
 #[derive(Default)]
@@ -132,7 +132,6 @@ impl Ladders {
 
     /// Asks about those of these streams that have changed.
     async fn look(&self, lives: &[Live], engine: &Remote, app: &str) {
-        let _looking = self.looking.lock().await;
         let (choosings, bound) = {
             let asked = self.asked();
             (asked.choosings.clone(), asked.bound)
@@ -164,21 +163,9 @@ impl Ladders {
     }
 
     /// Has the engine offer what was chosen.
-    async fn put(&self, id: &Id, case: Case, mut chosen: Option<Chosen>, engine: &Remote) {
-        let mut ladder = None;
-        if let Some(Chosen { rungs: Ok(rungs), .. }) = &mut chosen {
-            let mut made = Vec::with_capacity(rungs.made.len());
-            rungs.made.retain(|rung| {
-                let rendition = rendition_of(rung);
-                if rendition.is_none() {
-                    let why = "its name, size or bit rate is none that a rendition may have";
-                    rungs.left_out.push(format!("{}: {why}", rung.name));
-                }
-                made.extend(rendition.clone());
-                rendition.is_some()
-            });
-            ladder = Some(made.into());
-        }
+    async fn put(&self, id: &Id, case: Case, chosen: Option<Chosen>, engine: &Remote) {
+        let made = chosen.as_ref().and_then(|chosen| chosen.rungs.as_ref().ok());
+        let ladder = made.map(|rungs| rungs.made.iter().filter_map(rendition_of).collect());
         let Ok(Ok(())) = timeout(WAIT, engine.set_ladder(id, ladder)).await else { return };
         if let Some(Chosen { hook, version, rungs, .. }) = &chosen {
             match rungs {
@@ -211,7 +198,8 @@ impl Ladders {
 
 /// A hook takes milliseconds: not on a thread that others wait for.
 async fn ask(choosings: Vec<Arc<Choosing>>, id: Id, source: policy::Source, own: Vec<Rendition>) -> Option<Chosen> {
-    tokio::task::spawn_blocking(move || choose(&choosings, &id, &source, &own)).await.ok().flatten()
+    let can_be = |rung: &Rendition| rendition_of(rung).is_some();
+    tokio::task::spawn_blocking(move || choose(&choosings, &id, &source, &own, can_be)).await.ok().flatten()
 }
 
 /// `None`: the size of the picture is not known yet.
@@ -219,8 +207,7 @@ fn case(live: &Live, bound: u64, of_record: OfRecord) -> Option<Case> {
     let publisher = live.publisher.as_ref()?;
     let video = publisher.video.as_ref()?;
     let audio = publisher.audio.as_ref();
-    let now = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).unwrap_or_default();
-    let since_ms = (now.as_millis() as u64).saturating_sub(publisher.since_unix_ms);
+    let since_ms = unix_ms().saturating_sub(publisher.since_unix_ms);
     video.width.zip(video.height)?;
     Some(Case {
         bound,
@@ -248,15 +235,7 @@ fn shown(chosen: Chosen) -> Ladder {
         Ok(rungs) => (rungs, None),
         Err(why) => (millstream_hook_steps::ladder::Rungs::default(), Some(why)),
     };
-    let rung = |Rendition { name, width, height, video_kbit_s }: Rendition| Rung { name, width, height, video_kbit_s };
-    Ladder {
-        hook,
-        version,
-        binding,
-        failed,
-        renditions: rungs.made.into_iter().map(rung).collect(),
-        left_out: rungs.left_out,
-    }
+    Ladder { hook, version, binding, failed, renditions: rungs.made, left_out: rungs.left_out }
 }
 
 /// How busy this machine was within the last minute, percent. 99: all of its cores were.

@@ -7,7 +7,7 @@ use millstream_hooks::{Level, Line, Logs};
 pub(crate) fn page(logs: &Logs, which: &LogsOf<'_>) -> LogPage {
     let all = logs.since(which.from.unwrap_or(0));
     let end = all.last().map_or(which.from.unwrap_or(0), |last| last.number + 1);
-    let least = level(which.level);
+    let least = Level::of_word(which.level);
     let wanted = all
         .into_iter()
         .filter(|line| line.level >= least && which.version.is_none_or(|version| line.version == version.to_string()));
@@ -26,22 +26,8 @@ pub(crate) fn page(logs: &Logs, which: &LogsOf<'_>) -> LogPage {
         unix_ms: line.unix_ms,
         version: line.version.parse().unwrap_or(0),
         shadow: line.shadow,
-        level: word(line.level).to_owned(),
+        level: line.level.word().to_owned(),
         text: line.text,
     };
     LogPage { lines: lines.into_iter().map(told).collect(), next, dropped: logs.dropped() }
-}
-
-/// The least important level that is meant.
-fn level(text: &str) -> Level {
-    [Level::Info, Level::Warn, Level::Error].into_iter().find(|level| word(*level) == text).unwrap_or(Level::Debug)
-}
-
-const fn word(level: Level) -> &'static str {
-    match level {
-        Level::Debug => "debug",
-        Level::Info => "info",
-        Level::Warn => "warn",
-        Level::Error => "error",
-    }
 }

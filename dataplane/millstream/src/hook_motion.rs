@@ -6,7 +6,7 @@ use std::time::Duration;
 use millstream_control_protocol::state::{Binding, Mode};
 use millstream_hook_steps::bound::Counts;
 use millstream_hook_steps::failing::Counted;
-use millstream_hook_steps::numbers::OfVersion;
+use millstream_hook_steps::numbers::{self, OfVersion};
 use millstream_hook_steps::reach::Reach;
 use millstream_hooks::{Level, Logs, World};
 use millstream_proto::id::Id;
@@ -18,6 +18,17 @@ use crate::hook_modules::HookModules;
 const NOT_ITS_FAULT: [&str; 3] = ["busy", "ended", "world"];
 /// Failures of one tally that count: a hook that fails is called again half a second later.
 const FAILURES_MAX: u64 = 16;
+
+// Neither of the two crates knows the other: a worker tells classes of calls, and here they are counted.
+const _: () = {
+    let (of_worker, of_node) = (HookTally::CPU_US, numbers::CPU_US);
+    assert!(of_worker.len() == of_node.len());
+    let mut class = 0;
+    while class < of_node.len() {
+        assert!(of_worker[class] == of_node[class]);
+        class += 1;
+    }
+};
 
 /// A motion hook that is bound.
 pub(crate) struct Watcher {
@@ -101,13 +112,7 @@ impl Taker {
             self.numbers.said(&tally.error);
         }
         for (level, text) in &tally.lines {
-            let level = match level.as_str() {
-                "error" => Level::Error,
-                "warn" => Level::Warn,
-                "info" => Level::Info,
-                _ => Level::Debug,
-            };
-            self.logs.relay(&self.spec.name, &self.spec.version.to_string(), level, text);
+            self.logs.relay(&self.spec.name, &self.spec.version.to_string(), Level::of_word(level), text);
         }
     }
 }

@@ -481,12 +481,12 @@ impl Runner for Hooks {
 
     fn failing(&self) -> Vec<HookCalls> {
         let counted = |binding: &Binding, calls: &Counted| {
-            let Lately { calls, failures, worst } = calls.lately(HOOK_BLAME_MAX);
+            let Lately { calls, failures, by_nobody, worst } = calls.lately(HOOK_BLAME_MAX);
             let (binding, generation, version) = (binding.id.clone(), binding.generation, binding.version);
             let blamed =
                 |(address, failures): (IpAddr, u64)| AddressFailures { address: address.to_string(), failures };
             let by_address = worst.into_iter().map(blamed).collect();
-            HookCalls { binding, generation, version, calls, failures, by_address }
+            HookCalls { binding, generation, version, calls, failures, by_nobody, by_address }
         };
         let (in_force, beside) = (locked(&self.in_force).clone(), locked(&self.beside).clone());
         let of_sessions = in_force.iter().map(|(binding, bound)| counted(binding, &bound.calls));
@@ -520,8 +520,12 @@ impl Runner for Hooks {
         if !self.post.is_on() {
             return;
         }
+        let Ok(stream) = Id::new(&event.stream) else { return };
+        if !self.post.wants(&stream) {
+            return;
+        }
         let app = self.app.get().map_or("", String::as_str);
-        if let (Some((notice, from)), Ok(stream)) = (notice(event, app), Id::new(&event.stream)) {
+        if let Some((notice, from)) = notice(event, app) {
             self.post.tell(&stream, &notice, from);
         }
     }

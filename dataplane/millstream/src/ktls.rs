@@ -32,7 +32,7 @@ pub(crate) enum Ktls {
 }
 
 impl Ktls {
-    /// Asks it. Takes a moment, and leaves nothing behind.
+    /// Asks it. Takes a moment; a kernel that has the part as a module, and lets this process load it, has it loaded then.
     pub(crate) fn probe() -> Self {
         probe().unwrap_or_else(|(step, error)| Self::Refused { step, error })
     }

@@ -13,6 +13,7 @@ mod certificates;
 mod chain;
 mod check_command;
 mod cli;
+mod clock;
 mod commands;
 mod config_command;
 mod control;

@@ -2,7 +2,6 @@
 //! Before it: [`crate::serve`], which has started the engine; after it: `millstream_agent`.
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
-use std::time::{SystemTime, UNIX_EPOCH};
 
 use anyhow::anyhow;
 use millstream_agent::{Agent, Control, FixedStreams, Identity, kept, update_of};
@@ -15,6 +14,7 @@ use tokio::sync::watch;
 use tokio::task::JoinHandle;
 use tracing::{info, warn};
 
+use crate::clock::unix_ms;
 use crate::control::Here;
 
 /// Where a node keeps the last state of control, in its data directory.
@@ -61,8 +61,7 @@ pub(crate) fn identity(name: Option<String>, master: Option<&MasterKey>) -> anyh
     let name = name.or_else(|| hostname().ok().filter(|name| !name.is_empty())).unwrap_or_else(|| NAMELESS.to_owned());
     let mut random = [0; 2];
     getrandom::fill(&mut random).map_err(|error| anyhow!("the system gives no random bytes: {error}"))?;
-    let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
-    let now_ms = u64::try_from(now.as_millis()).unwrap_or(0);
+    let now_ms = unix_ms();
     // Rises from start to start, so that the history of sessions is in order; the last bits tell two of the same moment apart. 53 bits,
     // which every reader of JSON takes as they are.
     let run = ((now_ms << 12) | u64::from(u16::from_ne_bytes(random) >> 4)) & ((1 << 53) - 1);

@@ -2,7 +2,7 @@
 //! offers streams; after it: a worker, which takes the picture, and the store that recordings are in.
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
-use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
+use std::time::{Duration, Instant};
 
 use millstream_engine::config::Config;
 use millstream_engine::subscribers::SubscriberMaker;
@@ -13,6 +13,7 @@ use millstream_proto::recorded::{DatedKind, Day, RecordedFile, RecordedPath};
 use millstream_transcoder::Workers;
 use tokio::runtime::{Handle, Runtime};
 
+use crate::clock::unix_ms;
 use crate::own_metrics;
 
 /// Caches may keep a picture so long: it never changes.
@@ -132,9 +133,4 @@ impl Camera {
              millstream_pictures_total{{result=\"failed\"}} {failed}\n"
         )
     }
-}
-
-fn unix_ms() -> u64 {
-    let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
-    u64::try_from(since.as_millis()).unwrap_or(u64::MAX)
 }

@@ -12,7 +12,7 @@ pub(crate) mod tasks;
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
-use std::time::{Duration, SystemTime, UNIX_EPOCH};
+use std::time::Duration;
 
 use anyhow::Context as _;
 use millstream_api::clock::Clock;
@@ -232,11 +232,6 @@ fn why(reason: Reason) -> &'static str {
         Reason::QueueFull => "the disk of the data directory is too slow for what is recorded",
         _ => "the server has stopped recording it",
     }
-}
-
-fn unix_ms() -> u64 {
-    let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
-    u64::try_from(since.as_millis()).unwrap_or(u64::MAX)
 }
 
 fn told(event: recorder::Event, place: &str) -> Event {

@@ -65,12 +65,15 @@ pub(crate) fn run(flags: ServeFlags) -> Result<(), Failure> {
         certificates::begin(&mut layers, order).map_err(|error| wrong(error.context("tls.certificates")))?;
     let reload = reload.beginning_with(&layers);
     let runtime = control::runtime().map_err(Failure::Running)?;
+    if layers.role != Role::Control {
+        // Not only at the first start: each worker would end as soon as it is started.
+        look_at_font(&layers.transcode).map_err(wrong)?;
+    }
     if layers.role == Role::Node {
         let (secrets, link) = node_secrets(&layers, &runtime).map_err(Failure::Configuration)?;
         return as_node(layers, secrets, certificates, (link, accept), (signals, reload), &runtime);
     }
     if !layers.data_dir.join(keys::ADMIN_TOKEN).exists() {
-        look_at_font(&layers.transcode).map_err(Failure::Configuration)?;
         look_for_ports(&layers).map_err(Failure::Running)?;
     }
     // Before any port is open and any secret is made: who has the data directory is the server.
@@ -340,7 +343,6 @@ fn told<'a>(
         http_url: identity.http_url.clone(),
         rtmps_url: identity.rtmps_url.clone(),
     });
-    let is_here = engine.is_some();
     Told {
         here: of_node.or_else(|| public::of_fleet(&layers.public)),
         numbers,
@@ -354,8 +356,7 @@ fn told<'a>(
             .into_iter()
             .chain(layers.public.control.as_deref().and_then(layers::host_of))
             .collect(),
-        // A key of this process alone is one that other nodes do not have.
-        previews: previews(if is_here { secrets.grants.as_ref() } else { secrets.kept.as_ref() }),
+        previews: previews(secrets.grants.as_ref()),
         admin_token: secrets.admin_token,
         node_token: secrets.node_token,
         master: secrets.master,
@@ -383,8 +384,6 @@ struct Secrets {
     master: Option<MasterKey>,
     /// What play grants are made from; `None`: there are none.
     grants: Option<MasterKey>,
-    /// The same, where it is in a file that nodes have as well.
-    kept: Option<MasterKey>,
     /// Which store control has.
     store: StoreIdentity,
 }
@@ -467,15 +466,7 @@ fn node_secrets(layers: &Layers, runtime: &Runtime) -> anyhow::Result<(Secrets, 
         warn!("this node makes no play grants; {advice}");
     }
     Ok((
-        Secrets {
-            chain: chain(layers, master.as_ref(), runtime)?,
-            admin_token,
-            node_token,
-            master,
-            kept: grants.clone(),
-            grants,
-            store,
-        },
+        Secrets { chain: chain(layers, master.as_ref(), runtime)?, admin_token, node_token, master, grants, store },
         link,
     ))
 }
@@ -506,15 +497,16 @@ fn control_secrets(
         warn!(%error, "an emptied store would not be noticed");
     }
     let (admin_token, node_token) = (keys::admin_token(dir)?, keys::node_token(dir)?);
-    let kept = if master.is_some() { master.clone() } else { keys::find_master_key(dir)? };
     let grants = match &master {
         Some(master) => Some(master.clone()),
         None if layers.steps.iter().any(|entry| entry.play) => Some(keys::master_key(dir)?),
+        // A key of this process alone is one that other nodes do not have.
+        None if layers.role == Role::Control => keys::find_master_key(dir)?,
         // Hooks may protect a stream later: grants of a key of this process are good until it ends, and then renewed.
         None => keys::find_master_key(dir)?.map_or_else(keys::passing, Ok).map(Some)?,
     };
     let chain = chain(layers, master.as_ref(), runtime)?;
-    Ok(Secrets { chain, admin_token, node_token, master, grants, kept, store: identity })
+    Ok(Secrets { chain, admin_token, node_token, master, grants, store: identity })
 }
 
 /// SIGTERM, SIGINT and SIGHUP, caught from here on: one that arrives while the engine starts is not lost. SIGXFSZ does nothing: where a file

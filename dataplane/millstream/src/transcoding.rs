@@ -54,6 +54,9 @@ pub(crate) fn transcoded(
 /// What a worker's process does. `hooks`: it may run motion hooks.
 #[cfg(feature = "transcode")]
 pub(crate) fn work(font: Option<&std::path::Path>, hooks: bool) -> Result<(), Failure> {
+    // The node logs what comes on this way as it logs what codecs write.
+    let lines = tracing_subscriber::fmt().with_max_level(tracing::Level::WARN).with_ansi(false).without_time();
+    lines.with_target(false).with_writer(std::io::stderr).init();
     let fonts = millstream_worker::mark::Fonts::open(font).map_err(Failure::running)?;
     let (input, output) = (std::io::stdin().lock(), std::io::stdout());
     #[cfg(feature = "hooks")]

@@ -7,6 +7,7 @@ use bytes::Bytes;
 use millstream_fleet::http::client::{AskError, Connection};
 use millstream_fleet::http::guard::Guard;
 use millstream_fleet::http::url::{Url, UrlError};
+use millstream_worker::protocol::{JPEG_BEGINS, PNG_BEGINS};
 use tokio::time::timeout;
 
 /// Bytes of an image.
@@ -17,8 +18,8 @@ const WAIT: Duration = Duration::from_secs(15);
 const ANSWER_WAIT: Duration = Duration::from_secs(10);
 /// Redirects that are followed.
 const REDIRECTS_MAX: usize = 3;
-/// How PNG and JPEG begin.
-const BEGINNINGS: [&[u8]; 2] = [b"\x89PNG\r\n\x1a\n", b"\xff\xd8\xff"];
+/// How images begin.
+const BEGINNINGS: [&[u8]; 2] = [PNG_BEGINS, JPEG_BEGINS];
 
 /// Why there is no image. Without paths and queries: these may hold a token.
 #[derive(Clone, PartialEq, Eq, Debug, thiserror::Error)]
@@ -94,7 +95,8 @@ fn resolved(from: &Url, location: &str) -> Option<Url> {
     if location.is_empty() {
         return None;
     }
-    if location.contains("://") {
+    // A scheme, or else an address may stand in the query.
+    if location.split(['/', '?']).next().is_some_and(|first| first.ends_with(':')) {
         return location.parse().ok();
     }
     if location.starts_with("//") {
@@ -102,7 +104,11 @@ fn resolved(from: &Url, location: &str) -> Option<Url> {
     }
     let path = from.path.split('?').next().unwrap_or_default();
     let folder = path.rsplit_once('/').map_or("", |(folder, _)| folder);
-    let path = if location.starts_with('/') { location.to_owned() } else { format!("{folder}/{location}") };
+    let path = match location.chars().next() {
+        Some('/') => location.to_owned(),
+        Some('?') => format!("{path}{location}"),
+        _ => format!("{folder}/{location}"),
+    };
     format!("{scheme}://{}{path}", from.authority()).parse().ok()
 }
 
@@ -216,6 +222,9 @@ mod tests {
         check("/b.png#here", Some("https://a.example/b.png"));
         check("//b.example/c", Some("https://b.example/c"));
         check("http://b.example:81/c?d", Some("http://b.example:81/c?d"));
+        check("/b?of=https://c.example/d.png", Some("https://a.example/b?of=https://c.example/d.png"));
+        check("b?of=https://c.example/d.png", Some("https://a.example/x/b?of=https://c.example/d.png"));
+        check("?v=2", Some("https://a.example/x/y?v=2"));
         check("javascript://x", None);
         check("", None);
     }

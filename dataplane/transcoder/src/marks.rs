@@ -29,6 +29,8 @@ pub(crate) struct Marks {
     images: HashMap<String, Image>,
     last_number: u64,
     told: HashMap<Id, (Arc<Watermark>, BTreeSet<String>)>,
+    /// Streams whose image has no room.
+    crowded: BTreeSet<Id>,
 }
 
 #[derive(Debug)]
@@ -91,6 +93,9 @@ impl Marks {
             top_px: text.top_px,
         });
         let here = watermark.image.as_ref().and_then(|image| Some((image, self.image(&image.url, now)?)));
+        if watermark.image.as_ref().is_some_and(|image| !self.images.contains_key(&image.url)) {
+            self.crowded.insert(stream.clone());
+        }
         let image = here.as_ref().map(|(image, _)| protocol::Image {
             width_px: image.width_px,
             height_px: image.height_px,
@@ -181,6 +186,13 @@ impl Marks {
         });
         let image = error.map(|error| format!("its image is not drawn: {error}"));
         [lacks, image].into_iter().flatten().filter_map(|why| self.tells(stream, why)).collect()
+    }
+
+    /// Streams whose image is not even fetched, and what operators are to be told of it.
+    pub(crate) fn without_room(&mut self) -> Vec<(Id, String)> {
+        let why = || format!("its image is not drawn: {IMAGES_MAX} images of other streams are in use");
+        let crowded = std::mem::take(&mut self.crowded);
+        crowded.into_iter().filter_map(|stream| Some((stream.clone(), self.tells(&stream, why())?))).collect()
     }
 
     /// Nobody has renditions of a stream.
@@ -296,6 +308,11 @@ mod tests {
             marks.spoken(&stream, now);
         }
         assert_eq!((marks.images.len(), marks.fetches(now).0.len()), (IMAGES_MAX, FETCHES_MAX));
+        let told = marks.without_room();
+        assert_eq!(told.len(), 5, "{told:?}");
+        assert!(told.iter().all(|(_, why)| why == "its image is not drawn: 32 images of other streams are in use"));
+        marks.spoken(&told[0].0, now);
+        assert_eq!(marks.without_room(), [], "it is told once");
         // One that nobody has makes room.
         marks.forget(&id("s0"));
         marks.spoken(&id(&format!("s{}", IMAGES_MAX + 4)), now);

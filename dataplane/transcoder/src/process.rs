@@ -138,25 +138,30 @@ async fn speak(
     let (mut reader, mut told) = (Reader::new(), Told::default());
     let mut buffer = vec![0; READ_BYTES];
     let mut heard_at = Instant::now();
+    let (mut is_due, mut orders_at) = (true, None);
     loop {
-        if key.is_none() && shared.needs_hooks() {
-            return Some(Ended::Hooks);
-        }
-        let (orders, look_at) = if *was_ready { shared.orders(&mut told, key) } else { (Vec::new(), None) };
-        for (order, payload) in &orders {
-            if let Err(ended) = say(stdin, order, payload).await {
-                return Some(ended);
+        if std::mem::take(&mut is_due) {
+            if key.is_none() && shared.needs_hooks() {
+                return Some(Ended::Hooks);
             }
+            let (due, next) = if *was_ready { shared.orders(&mut told, key) } else { (Vec::new(), None) };
+            for due in due {
+                let (order, payload) = due.order(key).await;
+                if let Err(ended) = say(stdin, &order, &payload).await {
+                    return Some(ended);
+                }
+            }
+            orders_at = next;
+            shared.is_started(told.started());
+            shared.sheds(&told);
         }
-        shared.is_started(told.started());
-        shared.sheds(&told);
         // One that makes something tells how it does every few seconds.
         let owes_word = !*was_ready || told.started() > 0 || shared.is_watching();
         let silent_at = heard_at + SILENT_MOST;
         if owes_word && Instant::now() >= silent_at {
             return Some(Ended::Silent(SILENT_MOST));
         }
-        let look_at = [look_at, owes_word.then_some(silent_at)].into_iter().flatten().min();
+        let look_at = [orders_at, owes_word.then_some(silent_at)].into_iter().flatten().min();
         let timer = async {
             match look_at {
                 Some(at) => sleep_until(at.into()).await,
@@ -164,8 +169,8 @@ async fn speak(
             }
         };
         tokio::select! {
-            () = shared.changed() => {}
-            () = timer => {}
+            () = shared.changed() => is_due = true,
+            () = timer => is_due = true,
             read = stdout.read(&mut buffer) => {
                 let count = read.ok().filter(|count| *count > 0)?;
                 heard_at = Instant::now();
@@ -175,6 +180,11 @@ async fn speak(
                         Ok(None) => break,
                         Ok(Some(Message { header, payload })) => {
                             *was_ready |= matches!(header, Report::Ready { .. });
+                            // What is seen changes no order, and comes often.
+                            is_due |= !matches!(
+                                header,
+                                Report::Hooked { .. } | Report::Motion { .. } | Report::Watched { .. }
+                            );
                             let of = heard(shared, &mut told, &header);
                             shared.heard_of_marks(of.as_ref(), &header);
                             shared.heard_of_motion(&header, &payload);

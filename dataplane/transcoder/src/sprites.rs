@@ -80,8 +80,7 @@ impl Sprites {
         if keyframes.is_empty() || keyframes.len() > TILES_MAX || bytes > PAYLOAD_BYTES_MAX {
             return Err(NoSprite::Large);
         }
-        // Who gave up frees the place; an answer that comes late has another number.
-        self.waiting.retain(|waiting| !waiting.asker.is_closed());
+        self.forget_unasked();
         if self.waiting.len() >= WAITING_MAX {
             return Err(NoSprite::Busy);
         }
@@ -104,8 +103,14 @@ impl Sprites {
         Ok(())
     }
 
+    /// Who gave up frees the place, but for what a worker is making: until it has answered it takes no other one.
+    fn forget_unasked(&mut self) {
+        self.waiting.retain(|waiting| waiting.request.is_some() || !waiting.asker.is_closed());
+    }
+
     /// What a worker is to be asked now.
     pub(crate) fn order(&mut self) -> Option<(Order, Bytes)> {
+        self.forget_unasked();
         let first = self.waiting.front_mut().filter(|first| first.request.is_none())?;
         self.last_request += 1;
         first.request = Some(self.last_request);
@@ -197,6 +202,23 @@ mod tests {
         sprites.forget_request();
         assert!(matches!(bad.try_recv().unwrap(), Err(NoSprite::Impossible(_))));
         assert_eq!(request(&mut sprites), Some((3, Bytes::from_static(b"avccgoodavccgood"))));
+    }
+
+    #[test]
+    fn what_is_being_made_for_nobody_keeps_the_next_one_waiting_and_no_longer() {
+        let mut sprites = Sprites::default();
+        let given_up = want(&mut sprites, b"slow");
+        assert_eq!(request(&mut sprites).unwrap().0, 1);
+        drop(given_up);
+        let (unasked, mut again) = (want(&mut sprites, b"other"), want(&mut sprites, b"slow"));
+        drop(unasked);
+        assert_eq!(request(&mut sprites), None, "the worker takes one at a time");
+        assert!(sprites.heard(&made(1), &Bytes::new()));
+        assert_eq!(request(&mut sprites), Some((2, Bytes::from_static(b"avccslowavccslow"))));
+        // The worker ends, and who asked has gone: it is not made once more.
+        again.close();
+        sprites.forget_request();
+        assert_eq!(request(&mut sprites), None);
     }
 
     #[test]

@@ -137,19 +137,24 @@ impl States {
             return Some(Trouble { reason: "worker_away", text });
         }
         let (reason, text, until) = self.known.get(rendition)?.failed.as_ref()?;
-        // What is tried again within a moment is no trouble.
-        let is_hopeless = matches!(*reason, "too_slow" | "full" | "codec" | "not_smaller");
-        (is_hopeless && now < *until).then(|| Trouble { reason, text: text.clone() })
+        is_trouble(reason, *until, now).then(|| Trouble { reason, text: text.clone() })
     }
 
-    /// Whether there may be a [`Self::trouble`].
-    pub(crate) fn has_trouble(&self) -> bool {
-        self.workers_lost >= WORKERS_MAX || self.known.values().any(|state| state.failed.is_some())
+    /// Whether there is a [`Self::trouble`] with any of them.
+    pub(crate) fn has_trouble(&self, now: Instant) -> bool {
+        let is_in_trouble =
+            |state: &State| state.failed.as_ref().is_some_and(|(reason, _, until)| is_trouble(reason, *until, now));
+        self.workers_lost >= WORKERS_MAX || self.known.values().any(is_in_trouble)
     }
 
     pub(crate) fn counts(&self) -> Counts {
         self.counts
     }
+}
+
+/// What is tried again within a moment is no trouble.
+fn is_trouble(reason: &str, until: Instant, now: Instant) -> bool {
+    matches!(reason, "too_slow" | "full" | "codec" | "not_smaller") && now < until
 }
 
 const fn reason_of_shed() -> &'static str {
@@ -230,13 +235,14 @@ mod tests {
         let s = Duration::from_secs;
         assert_eq!(kinds(states.heard(&id("360p"), &started(), &wanted, now)), ["cam rendition_started "]);
         assert!(states.heard(&id("360p"), &started(), &wanted, now).is_empty(), "reconnected");
-        assert!(!states.has_trouble() && states.trouble(&id("360p"), now).is_none());
+        assert!(!states.has_trouble(now) && states.trouble(&id("360p"), now).is_none());
         let slow = ended(Why::TooSlow);
         assert_eq!(kinds(states.heard(&id("360p"), &slow, &wanted, now + s(1))), ["cam rendition_failed too_slow"]);
         assert!(states.heard(&id("360p"), &slow, &wanted, now + s(22)).is_empty(), "as before");
         let trouble = states.trouble(&id("360p"), now + s(23)).unwrap();
         assert_eq!(trouble.reason, "too_slow");
         assert_eq!(states.trouble(&id("360p"), now + s(43)), None, "it may be tried again");
+        assert!(states.has_trouble(now + s(23)) && !states.has_trouble(now + s(43)));
         assert_eq!(states.trouble(&id("480p"), now + s(23)), None);
         assert_eq!(kinds(states.heard(&id("360p"), &started(), &wanted, now + s(44))), ["cam rendition_started "]);
         let stopped = states.unwanted(&id("360p"), now + s(50)).unwrap();

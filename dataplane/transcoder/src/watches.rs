@@ -120,9 +120,7 @@ impl Watches {
         let mut orders = Vec::new();
         let wanted = &self.wanted;
         self.told.retain(|watch, told| {
-            let is_same = |wanted: &Wanted| {
-                wanted.number == told.wanted && is_same(hook_of(&told.stream).as_ref(), told.hook.as_ref())
-            };
+            let is_same = |wanted: &Wanted| wanted.number == told.wanted && hook_of(&told.stream) == told.hook;
             let stays = wanted.get(&told.stream).is_some_and(is_same);
             if !stays {
                 orders.push(WatchOrder::Unwatch(*watch));
@@ -215,14 +213,6 @@ impl Watches {
     /// Streams that are wanted, and those of which pictures are looked at.
     pub(crate) fn counts(&self) -> (usize, usize) {
         (self.wanted.len(), self.told.values().filter(|told| told.is_seen).count())
-    }
-}
-
-fn is_same(one: Option<&Arc<MotionHook>>, other: Option<&Arc<MotionHook>>) -> bool {
-    match (one, other) {
-        (Some(one), Some(other)) => Arc::ptr_eq(one, other),
-        (None, None) => true,
-        _ => false,
     }
 }
 

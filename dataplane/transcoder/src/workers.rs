@@ -361,6 +361,10 @@ impl Shared {
 
     /// Fetches images that are wanted; gives when there may be more to fetch.
     fn fetch_images(self: &Arc<Self>) -> Option<Instant> {
+        let without_room = self.marks().without_room();
+        for (stream, why) in without_room {
+            self.tell_of_marks(&stream, &why);
+        }
         let (urls, next) = self.marks().fetches(Instant::now());
         for url in urls {
             let (shared, wait) = (Arc::clone(self), self.marks().begin(&url));
@@ -390,11 +394,14 @@ impl Shared {
         let why: String =
             why.chars().map(|char| if char.is_control() { ' ' } else { char }).take(WHY_CHARS_MAX).collect();
         tracing::warn!(%stream, why, "the watermark is not drawn, or not all of it");
-        if let Some(engine) = self.engine.get() {
-            let at_unix_ms = SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |since| since.as_millis() as u64);
-            let what = What::WatermarkFailed { why };
-            engine.tell(Event { at_unix_ms, stream: stream.to_string(), what, ..Event::default() });
-        }
+        self.tell(stream, What::WatermarkFailed { why });
+    }
+
+    /// Tells control what happened.
+    fn tell(&self, stream: &Id, what: What) {
+        let Some(engine) = self.engine.get() else { return };
+        let at_unix_ms = SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |since| since.as_millis() as u64);
+        engine.tell(Event { at_unix_ms, stream: stream.to_string(), what, ..Event::default() });
     }
 
     /// Pictures of some stream are looked at.
@@ -449,6 +456,9 @@ impl Shared {
 
     /// Takes what a worker says of a stream or a rendition.
     pub(crate) fn heard_of_rendition(&self, of: &Id, report: &Report) {
+        if !matches!(report, Report::Started { .. } | Report::Ended { .. }) {
+            return;
+        }
         self.changes(|states, wanted| states.heard(of, report, wanted, Instant::now()));
     }
 
@@ -458,14 +468,11 @@ impl Shared {
             // In this order wherever both are held.
             let (wanted, mut states) = (self.wanted(), self.states());
             let told = change(&mut states, &wanted);
-            self.has_trouble.store(states.has_trouble(), Ordering::Relaxed);
+            self.has_trouble.store(states.has_trouble(Instant::now()), Ordering::Relaxed);
             told
         };
-        let Some(engine) = self.engine.get() else { return };
-        let since_1970 = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
-        let at_unix_ms = u64::try_from(since_1970.as_millis()).unwrap_or_default();
         for (stream, what) in told {
-            engine.tell(Event { at_unix_ms, stream: stream.to_string(), what, ..Event::default() });
+            self.tell(&stream, what);
         }
     }
 
@@ -474,45 +481,36 @@ impl Shared {
     }
 
     /// What a worker that has been told that much is to be told now, and when there may be more.
-    pub(crate) fn orders(
-        self: &Arc<Self>,
-        told: &mut Told,
-        key: Option<&HookKey>,
-    ) -> (Vec<(Order, Bytes)>, Option<Instant>) {
+    pub(crate) fn orders(self: &Arc<Self>, told: &mut Told, key: Option<&HookKey>) -> (Vec<Due>, Option<Instant>) {
         match self.addresses.get() {
             Some(addresses) => {
                 let at = At { addresses, app: &self.app, jobs: &self.jobs, marks: &self.marks };
-                let introduction = addresses.introduction().filter(|_| told.begin()).map(|order| (order, Bytes::new()));
-                let mut orders: Vec<_> = introduction.into_iter().collect();
+                let plain = |order| Due::Order(order, Bytes::new());
+                let with = |(order, payload)| Due::Order(order, payload);
+                let introduction = addresses.introduction().filter(|_| told.begin());
+                let mut orders: Vec<_> = introduction.map(plain).into_iter().collect();
                 let (of_renditions, look_at) = told.orders(&self.wanted(), &at, Instant::now());
-                orders.extend(of_renditions);
+                orders.extend(of_renditions.into_iter().map(with));
                 let picture = |(request, stream)| Order::Snapshot {
                     request,
                     source: SecretUrl::new(at.stream(&stream)),
                     width_max: None,
                     quality: QUALITY,
                 };
-                let plain = |order| (order, Bytes::new());
                 let fetch_at = self.fetch_images();
                 orders.extend(self.snapshots().requests().into_iter().map(picture).map(plain));
-                orders.extend(self.sprites().order());
+                orders.extend(self.sprites().order().map(with));
                 let hook_of = |stream: &Id| key.and_then(|_| self.hook_of(stream));
                 let (watches, watch_at) = self.watches().orders(Instant::now(), hook_of);
                 orders.extend(watches.into_iter().map(|order| match order {
                     WatchOrder::Watch(watch, stream, motion, hook) => {
                         let source = SecretUrl::new(at.stream(&stream));
                         let of_stream = |hook| HookUse { hook, app: self.app.clone(), stream: stream.to_string() };
-                        (Order::Watch { watch, source, motion, hook: hook.map(of_stream) }, Bytes::new())
+                        plain(Order::Watch { watch, source, motion, hook: hook.map(of_stream) })
                     }
-                    WatchOrder::Unwatch(watch) => (Order::Unwatch { watch }, Bytes::new()),
-                    WatchOrder::Unhook(hook) => (Order::Unhook { hook }, Bytes::new()),
-                    WatchOrder::Hook(number, hook) => {
-                        let sealed = key.and_then(|key| (hook.sealed)(key)).filter(|sealed| sealed.len() <= PAYLOAD_BYTES_MAX);
-                        if sealed.is_none() {
-                            tracing::warn!(?hook, "its compiled form is not kept here, or is larger than 16 MiB: it cannot look for motion");
-                        }
-                        (Order::Hook { hook: number, spec: hook.spec.clone() }, sealed.unwrap_or_default())
-                    }
+                    WatchOrder::Unwatch(watch) => plain(Order::Unwatch { watch }),
+                    WatchOrder::Unhook(hook) => plain(Order::Unhook { hook }),
+                    WatchOrder::Hook(number, hook) => Due::Hook(number, hook),
                 }));
                 (orders, look_at.into_iter().chain(watch_at).chain(fetch_at).min())
             }
@@ -543,6 +541,38 @@ impl Shared {
     /// So many renditions are made.
     pub(crate) fn is_started(&self, started: usize) {
         self.started.store(started, Ordering::Relaxed);
+    }
+}
+
+/// What a worker is to be told.
+pub(crate) enum Due {
+    Order(Order, Bytes),
+    /// A hook with this number, whose code has yet to be read.
+    Hook(u64, Arc<MotionHook>),
+}
+
+impl Due {
+    /// The order. Code is read, and made good for the worker with this key, on a thread that may wait.
+    pub(crate) async fn order(self, key: Option<&HookKey>) -> (Order, Bytes) {
+        let (hook, of) = match self {
+            Self::Order(order, payload) => return (order, payload),
+            Self::Hook(hook, of) => (hook, of),
+        };
+        let sealed = match key.copied() {
+            Some(key) => {
+                let of = Arc::clone(&of);
+                tokio::task::spawn_blocking(move || (of.sealed)(&key)).await.ok().flatten()
+            }
+            None => None,
+        };
+        let sealed = sealed.filter(|sealed| sealed.len() <= PAYLOAD_BYTES_MAX);
+        if sealed.is_none() {
+            tracing::warn!(
+                hook = ?of,
+                "its compiled form is not kept here, or is larger than 16 MiB: it cannot look for motion"
+            );
+        }
+        (Order::Hook { hook, spec: of.spec.clone() }, sealed.unwrap_or_default())
     }
 }
 

@@ -15,7 +15,7 @@ mod tests;
 pub use capacity::{Capacity, macroblocks};
 pub use frame::{FrameError, HEADER_BYTES_MAX, Message, PAYLOAD_BYTES_MAX, Reader, encode};
 pub use hook::{HookKey, HookSpec, HookTally, HookUse};
-pub use marks::{Image, Marks, Text};
+pub use marks::{Image, JPEG_BEGINS, Marks, PNG_BEGINS, Text};
 pub use motion::{Change, MotionSettings, Region, WhyEnded};
 pub use secret_url::SecretUrl;
 

@@ -1,5 +1,5 @@
 //! The worker's process: orders in, jobs, reports out. Before it: the binary's subcommand; after it: [`crate::job`] and [`crate::snapshot`].
-use std::collections::{HashMap, HashSet};
+use std::collections::HashMap;
 use std::io::{self, Read, Write};
 use std::sync::Arc;
 
@@ -103,7 +103,6 @@ fn serve_with(
         seeing,
         hook_key: None,
         hooks: HashMap::new(),
-        hooked: HashSet::new(),
     };
     let (mut reader, mut buffer) = (Reader::new(), vec![0; READ_BYTES]);
     loop {
@@ -134,21 +133,22 @@ struct Worker {
     sprites: Sprites,
     /// What jobs have decoded.
     decoded: Jobs,
-    watches: HashMap<u64, Watch>,
+    /// Each with whether a hook looks at it.
+    watches: HashMap<u64, (Watch, bool)>,
     fonts: Fonts,
     /// What runs hooks.
     seeing: Seeing,
     hook_key: Option<HookKey>,
     /// Hooks that are ready, and why others are not.
     hooks: HashMap<u64, Result<Arc<dyn Sight>, String>>,
-    /// Watches that hooks look for.
-    hooked: HashSet<u64>,
 }
 
 impl Worker {
-    /// Gives jobs, watches and hooks the room that they need, and this much more.
-    fn make_room(&self, jobs: usize, watches: usize, hooked: usize) {
-        sandbox::make_room(self.jobs.len() + jobs, self.watches.len() + watches, self.hooked.len() + hooked);
+    /// Gives jobs, watches and hooks the room that they need, and this much more. A hook needs it once, and for each stream that it looks at.
+    fn make_room(&self, jobs: usize, watches: usize, hooks: usize) {
+        let looking = self.watches.values().filter(|(_, is_hooked)| *is_hooked).count();
+        let hooks = self.hooks.len() + looking + hooks;
+        sandbox::make_room(self.jobs.len() + jobs, self.watches.len() + watches, hooks);
     }
 
     /// Makes a hook ready.
@@ -167,9 +167,7 @@ impl Worker {
 
     fn obey(&mut self, order: Order, payload: Bytes) {
         self.jobs.retain(|_, job| !job.is_over());
-        self.watches.retain(|_, watch| !watch.is_over());
-        let watches = &self.watches;
-        self.hooked.retain(|watch| watches.contains_key(watch));
+        self.watches.retain(|_, (watch, _)| !watch.is_over());
         match order {
             Order::Introduce { http, rtmp } => {
                 net::introduce(Port::Http, http);
@@ -250,13 +248,10 @@ impl Worker {
             Ok(hooked) => hooked,
             Err(error) => return refuse(Why::Unsupported, error),
         };
-        self.make_room(0, 1, usize::from(hooked.is_some()));
         let is_hooked = hooked.is_some();
+        self.make_room(0, 1, usize::from(is_hooked));
         match Watch::start(watch, source, motion, self.reporter.clone(), self.decoded.clone(), hooked) {
-            Ok(running) => {
-                self.watches.insert(watch, running);
-                self.hooked.extend(is_hooked.then_some(watch));
-            }
+            Ok(running) => drop(self.watches.insert(watch, (running, is_hooked))),
             Err(error) => refuse(Why::Failed, format!("no thread: {error}")),
         }
     }

@@ -18,7 +18,6 @@ use bytes::Bytes;
 use millstream_proto::media::TagKind;
 
 pub use crate::h264::params::{Params, Unfit};
-use crate::mark::MarkSet;
 pub use choice::Choice;
 pub(crate) use choice::Ticks;
 pub use rendition::{Rendition, RenditionError, RenditionStats, Tag, TagRole, Target};
@@ -95,13 +94,6 @@ impl Transcoder {
     /// What was counted of each rendition.
     pub fn rendition_stats(&self) -> Vec<RenditionStats> {
         self.renditions.iter().map(Rendition::stats).collect()
-    }
-
-    /// What is drawn over all renditions from the next picture on.
-    pub fn set_marks(&mut self, marks: Option<&Arc<MarkSet>>) {
-        for rendition in &mut self.renditions {
-            rendition.set_marks(marks);
-        }
     }
 
     fn drain(&mut self, tags: &mut [Vec<Tag>]) -> Result<(), TranscodeError> {

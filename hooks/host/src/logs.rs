@@ -31,6 +31,23 @@ pub enum Level {
     Error,
 }
 
+impl Level {
+    /// As it stands in the API and in messages.
+    pub const fn word(self) -> &'static str {
+        match self {
+            Self::Debug => "debug",
+            Self::Info => "info",
+            Self::Warn => "warn",
+            Self::Error => "error",
+        }
+    }
+
+    /// The level of that word; of any other one, that of what only its author wants to know.
+    pub fn of_word(word: &str) -> Self {
+        [Self::Info, Self::Warn, Self::Error].into_iter().find(|level| level.word() == word).unwrap_or(Self::Debug)
+    }
+}
+
 /// A line of a hook's log.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Line {

@@ -2,8 +2,9 @@
 //! node's reports.
 //!
 //! Each slice of time has its addresses, at most so many: one that is new when they are all taken replaces the one with the fewest failures, and gets what
-//! that had (the algorithm is called Space-Saving). So an address with more than a 64th of a slice's failures is in it, with no fewer than it caused.
-use std::collections::{BTreeMap, VecDeque};
+//! that had (the algorithm is called Space-Saving). So an address with more than a 64th of what a slice's addresses are blamed for is in it, with no fewer than it
+//! caused.
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::net::IpAddr;
 use std::time::{Duration, Instant};
 
@@ -24,34 +25,49 @@ pub(crate) struct Blame(VecDeque<Slice>);
 struct Slice {
     since: Instant,
     failures: u64,
+    /// Of those, the ones that no client's request brought about.
+    nobody: u64,
     addresses: Vec<(IpAddr, u64)>,
+}
+
+impl Slice {
+    fn blame(&mut self, site: IpAddr) {
+        if let Some((_, failures)) = self.addresses.iter_mut().find(|(known, _)| *known == site) {
+            *failures += 1;
+        } else if self.addresses.len() < ADDRESSES_MAX {
+            self.addresses.push((site, 1));
+        } else if let Some(least) = self.addresses.iter_mut().min_by_key(|(_, failures)| *failures) {
+            *least = (site, least.1 + 1);
+        }
+    }
 }
 
 impl Blame {
     /// A request from there made the hook fail.
     pub(crate) fn add(&mut self, address: IpAddr, now: Instant) {
-        let address = site(address);
-        let slice = self.slice(now);
-        slice.failures += 1;
-        if let Some((_, failures)) = slice.addresses.iter_mut().find(|(known, _)| *known == address) {
-            *failures += 1;
-        } else if slice.addresses.len() < ADDRESSES_MAX {
-            slice.addresses.push((address, 1));
-        } else if let Some(least) = slice.addresses.iter_mut().min_by_key(|(_, failures)| *failures) {
-            *least = (address, least.1 + 1);
-        }
+        self.add_one_of(&[address], now);
     }
 
-    /// It failed for no client's request.
-    pub(crate) fn add_nobody(&mut self, now: Instant) {
-        self.slice(now).failures += 1;
+    /// It failed once, for a request from one of these, or for no client's where there are none. Which one is not known, so each is blamed: else whoever
+    /// makes it fail need only come together with somebody else.
+    pub(crate) fn add_one_of(&mut self, addresses: &[IpAddr], now: Instant) {
+        let slice = self.slice(now);
+        slice.failures += 1;
+        if addresses.is_empty() {
+            slice.nobody += 1;
+        }
+        // Two of one site are one.
+        let sites: BTreeSet<IpAddr> = addresses.iter().map(|address| site(*address)).collect();
+        for site in sites {
+            slice.blame(site);
+        }
     }
 
     /// The slice of this moment.
     fn slice(&mut self, now: Instant) -> &mut Slice {
         self.forget(now);
         let is_new = self.0.back().is_none_or(|last| now.saturating_duration_since(last.since) >= SLICE);
-        let new = || Slice { since: now, failures: 0, addresses: Vec::new() };
+        let new = || Slice { since: now, failures: 0, nobody: 0, addresses: Vec::new() };
         let mut last = self.0.pop_back();
         if is_new {
             self.0.extend(last.take());
@@ -66,6 +82,12 @@ impl Blame {
     pub(crate) fn failures(&mut self, now: Instant) -> u64 {
         self.forget(now);
         self.0.iter().map(|slice| slice.failures).sum()
+    }
+
+    /// Of those, the ones that no client's request brought about.
+    pub(crate) fn by_nobody(&mut self, now: Instant) -> u64 {
+        self.forget(now);
+        self.0.iter().map(|slice| slice.nobody).sum()
     }
 
     /// The addresses with the most failures, the worst one first.
@@ -131,5 +153,20 @@ mod tests {
         let mut worst = blame.worst(9, now);
         worst.sort_unstable();
         assert_eq!(worst, [("192.0.2.1".parse().unwrap(), 20), (six, 20)]);
+    }
+
+    #[test]
+    fn a_failure_of_one_of_several_is_one_and_each_is_blamed() {
+        let now = Instant::now();
+        let mut blame = Blame::default();
+        blame.add_one_of(&[four(1), four(2)], now);
+        blame.add_one_of(&["2001:db8:5:1::1".parse().unwrap(), "2001:db8:5:2::1".parse().unwrap()], now);
+        blame.add_one_of(&[], now);
+        blame.add(four(1), now);
+        assert_eq!((blame.failures(now), blame.by_nobody(now)), (4, 1));
+        let six: IpAddr = "2001:db8:5::".parse().unwrap();
+        assert_eq!(blame.worst(9, now), [(four(1), 2), (four(2), 1), (six, 1)]);
+        let later = now + Duration::from_secs(200);
+        assert_eq!((blame.failures(later), blame.by_nobody(later)), (0, 0));
     }
 }

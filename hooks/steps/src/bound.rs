@@ -70,8 +70,6 @@ pub struct Bound {
     pub decider: Option<Arc<dyn Decider>>,
     /// What is counted of the hook's version.
     pub numbers: Arc<OfVersion>,
-    /// Rises with each change of the version: whose calls are counted.
-    pub generation: u64,
     /// How often it was called lately, and failed.
     pub calls: Counted,
     /// Whether it is quick enough for shards.
@@ -106,7 +104,6 @@ impl Bound {
             fail,
             decider,
             numbers,
-            generation: binding.generation,
             calls: Counted::default(),
             pace: Pace::default(),
             kept: Mutex::default(),

@@ -35,6 +35,8 @@ pub struct Lately {
     pub calls: u64,
     /// Of them, those that failed.
     pub failures: u64,
+    /// Of those, the ones that no client's request brought about.
+    pub by_nobody: u64,
     /// The addresses whose requests failed most often, the worst one first, with how often: rather more than less.
     pub worst: Vec<(IpAddr, u64)>,
 }
@@ -68,7 +70,12 @@ impl Counted {
 
     /// That call failed by the hook's fault, and for no client's request.
     pub fn failed_for_nobody(&self) {
-        locked(&self.blame).add_nobody(Instant::now());
+        self.failed_for_one_of(&[]);
+    }
+
+    /// That call failed by the hook's fault, for a request from one of these; for no client's, where there are none.
+    pub fn failed_for_one_of(&self, addresses: &[IpAddr]) {
+        locked(&self.blame).add_one_of(addresses, Instant::now());
     }
 
     fn failed_at(&self, address: IpAddr, now: Instant) {
@@ -83,7 +90,8 @@ impl Counted {
     fn lately_at(&self, addresses: usize, now: Instant) -> Lately {
         // Failures first: there are never more of them than calls.
         let mut blame = locked(&self.blame);
-        let (failures, worst) = (blame.failures(now), blame.worst(addresses, now));
+        let (failures, by_nobody) = (blame.failures(now), blame.by_nobody(now));
+        let worst = blame.worst(addresses, now);
         drop(blame);
         let calls = self.calls.load(Relaxed);
         let mut noted = locked(&self.noted);
@@ -94,7 +102,8 @@ impl Counted {
             noted.push_back(Note { at: now, calls });
         }
         let calls = calls.saturating_sub(noted.front().map_or(0, |first| first.calls));
-        Lately { calls, failures: failures.min(calls), worst }
+        let failures = failures.min(calls);
+        Lately { calls, failures, by_nobody: by_nobody.min(failures), worst }
     }
 }
 
@@ -116,7 +125,8 @@ mod tests {
             if second < 180 {
                 calls.failed_at([192, 0, 2, (second % 3) as u8].into(), now);
             }
-            let Lately { calls, failures, worst } = calls.lately_at(2, now);
+            let Lately { calls, failures, by_nobody, worst } = calls.lately_at(2, now);
+            assert_eq!(by_nobody, 0);
             assert!(worst.len() <= 2);
             at_second.push((calls, failures, worst.iter().map(|(_, failures)| failures).sum::<u64>()));
         }

@@ -1,8 +1,7 @@
 //! Event hooks: what happened waits here for each binding, goes to its hook in batches, and what the hook orders comes out. Before it: [`super::notice`];
 //! after it: [`super::post`], which calls this on a thread of its own, and whoever carries orders out.
 //!
-//! Nothing waits for a hook: a queue that is full loses its oldest notices, and a batch that a hook fails with is not given to it again. Both are counted.
-use std::collections::VecDeque;
+//! Nothing waits for a hook: a queue that is full loses the oldest notices of the stream that has most, and a batch that a hook fails with is not given to it again. Both are counted.
 use std::fmt;
 use std::net::IpAddr;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -14,18 +13,10 @@ use millstream_hooks::{Called, Hook};
 use millstream_proto::id::Id;
 
 use crate::failing::Counted;
-use crate::notice;
 use crate::numbers::OfVersion;
 use crate::reach::{Counts, Reach};
-
-/// Notices that wait for a hook.
-pub const WAITING_MAX: usize = 1_024;
-/// And their bytes, about.
-const WAITING_BYTES_MAX: usize = 1 << 20;
-/// Notices of a call: the contract's.
-pub const BATCH_MAX: usize = 256;
-/// And their bytes, about.
-const BATCH_BYTES_MAX: usize = 256 << 10;
+pub use crate::waiting::{BATCH_MAX, WAITING_MAX};
+use crate::waiting::{Batch, Waiting};
 
 /// Names and values of a marker: each viewer gets them.
 const MARKER_BYTES_MAX: usize = 4 << 10;
@@ -88,20 +79,6 @@ pub struct Delivered {
     pub cpu: Duration,
 }
 
-#[derive(Default)]
-struct Waiting {
-    notices: VecDeque<(Notice, Option<IpAddr>)>,
-    bytes: usize,
-}
-
-impl Waiting {
-    fn pop(&mut self) -> Option<(Notice, Option<IpAddr>)> {
-        let popped = self.notices.pop_front()?;
-        self.bytes = self.bytes.saturating_sub(notice::bytes(&popped.0));
-        Some(popped)
-    }
-}
-
 /// An event hook that is bound.
 pub struct Hearing {
     /// The binding's id.
@@ -110,8 +87,6 @@ pub struct Hearing {
     pub hook: String,
     /// Which version of it.
     pub version: u64,
-    /// Rises with each change of the version.
-    pub generation: u64,
     /// Its streams.
     pub reach: Reach,
     /// How often it was called lately, and failed.
@@ -131,7 +106,6 @@ impl Hearing {
             id: binding.id.clone(),
             hook: binding.hook.clone(),
             version: binding.version,
-            generation: binding.generation,
             reach,
             calls: Counted::default(),
             hearer,
@@ -144,65 +118,47 @@ impl Hearing {
         self.waiting.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
+    /// Whether the hook hears of this stream.
+    pub fn hears_of(&self, stream: &Id) -> bool {
+        self.reach.counts(stream) != Counts::NotAsked
+    }
+
     /// Notes what happened to a stream, where the hook hears of it. True: something waits now.
     pub fn note(&self, stream: &Id, notice: &Notice, from: Option<IpAddr>) -> bool {
-        if self.reach.counts(stream) == Counts::NotAsked {
+        if !self.hears_of(stream) {
             return false;
         }
         if self.hearer.is_none() {
             self.numbers.noticed("not_ready", 1);
             return false;
         }
-        let mut waiting = self.waiting();
-        waiting.bytes += notice::bytes(notice);
-        waiting.notices.push_back((notice.clone(), from));
-        let mut lost = 0;
-        while waiting.notices.len() > WAITING_MAX || waiting.bytes > WAITING_BYTES_MAX {
-            lost += u64::from(waiting.pop().is_some());
-        }
-        drop(waiting);
+        let lost = self.waiting().push(notice.clone(), from);
         self.numbers.noticed("lost", lost);
         true
     }
 
     /// Whether something waits.
     pub fn has_news(&self) -> bool {
-        !self.waiting().notices.is_empty()
+        !self.waiting().is_empty()
     }
 
     /// Calls the hook with what waits, as much as a call takes: one call at most.
     pub fn deliver(&self) -> Option<Delivered> {
         let hearer = self.hearer.as_ref()?;
-        let (mut batch, mut from, mut bytes) = (Vec::new(), Vec::new(), 0);
-        let mut waiting = self.waiting();
-        while let Some((next, _)) = waiting.notices.front() {
-            bytes += notice::bytes(next);
-            if batch.len() == BATCH_MAX || (bytes > BATCH_BYTES_MAX && !batch.is_empty()) {
-                break;
-            }
-            let Some((next, address)) = waiting.pop() else { break };
-            batch.push(next);
-            from.push(address);
-        }
-        drop(waiting);
-        if batch.is_empty() {
+        let Batch { notices, from } = self.waiting().batch();
+        if notices.is_empty() {
             return None;
         }
-        let told = batch.len() as u64;
-        let Called { result, cpu } = hearer.on_notices(&batch);
+        let told = notices.len() as u64;
+        let Called { result, cpu } = hearer.on_notices(&notices);
         self.numbers.took(cpu);
         self.calls.called();
         let orders = match result {
             Ok(orders) => orders,
             Err(failure) => {
                 if failure.is_hooks_fault() {
-                    // Who alone is in the batch may have brought it about.
-                    from.sort_unstable();
-                    from.dedup();
-                    match from[..] {
-                        [Some(address)] => self.calls.failed(address),
-                        _ => self.calls.failed_for_nobody(),
-                    }
+                    // Anybody who is in the batch may have brought it about.
+                    self.calls.failed_for_one_of(&from);
                 }
                 self.numbers.failed(failure.label());
                 self.numbers.said(&failure.to_string());

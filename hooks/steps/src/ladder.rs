@@ -11,13 +11,14 @@ use millstream_hooks::wit::{policy, types};
 use millstream_hooks::{Called, Hook};
 use millstream_policy::records::{Labels, Record};
 use millstream_proto::id::Id;
+use millstream_proto::limits::RENDITIONS_MAX;
 
 use crate::failing::Counted;
 use crate::numbers::OfVersion;
 use crate::reach::{Counts, Reach};
 
-/// Renditions of a stream: the engine's.
-pub const RUNGS_MAX: usize = 8;
+/// Whether the engine can offer a rendition of this name, size and bit rate.
+pub type CanBe = fn(&Rendition) -> bool;
 
 /// Who chooses: a hook, or in tests something else.
 pub trait Chooser: Send + Sync {
@@ -39,8 +40,6 @@ pub struct Choosing {
     pub hook: String,
     /// Which version of it.
     pub version: u64,
-    /// Rises with each change of the version.
-    pub generation: u64,
     /// Its place: lower ones go first, those of the same one in the order of their ids.
     pub order: u32,
     /// Its streams.
@@ -61,7 +60,6 @@ impl Choosing {
             id: binding.id.clone(),
             hook: binding.hook.clone(),
             version: binding.version,
-            generation: binding.generation,
             order: binding.order,
             reach,
             calls: Counted::default(),
@@ -71,7 +69,7 @@ impl Choosing {
     }
 
     /// What its hook says of a stream. An error is for people.
-    fn ask(&self, source: &policy::Source) -> Result<Rungs, String> {
+    fn ask(&self, source: &policy::Source, can_be: CanBe) -> Result<Rungs, String> {
         let Some(chooser) = &self.chooser else {
             self.numbers.failed("not_ready");
             return Err("its module is not ready on this node".to_owned());
@@ -79,7 +77,7 @@ impl Choosing {
         let Called { result, cpu } = chooser.select_renditions(source);
         self.numbers.took(cpu);
         self.calls.called();
-        result.map(|chosen| rungs(&chosen, (source.width, source.height))).map_err(|failure| {
+        result.map(|chosen| rungs(&chosen, (source.width, source.height), can_be)).map_err(|failure| {
             if failure.is_hooks_fault() {
                 self.calls.failed_for_nobody();
             }
@@ -120,17 +118,23 @@ pub struct Chosen {
 
 /// Asks about a stream on air; `None`: no binding decides about it. `all` are in their order. `own` are the renditions of the stream's own settings, which
 /// those that do not decide are compared with where nobody does. Calls hooks: milliseconds.
-pub fn choose(all: &[Arc<Choosing>], stream: &Id, source: &policy::Source, own: &[Rendition]) -> Option<Chosen> {
+pub fn choose(
+    all: &[Arc<Choosing>],
+    stream: &Id,
+    source: &policy::Source,
+    own: &[Rendition],
+    can_be: CanBe,
+) -> Option<Chosen> {
     let with = |wanted: Counts| all.iter().filter(move |one| one.reach.counts(stream) == wanted);
     let chosen = with(Counts::Decides).next().map(|one| Chosen {
         hook: one.hook.clone(),
         version: one.version,
         binding: one.id.clone(),
-        rungs: one.ask(source),
+        rungs: one.ask(source, can_be),
     });
     let in_force = chosen.as_ref().and_then(|chosen| chosen.rungs.as_ref().ok()).map_or(own, |rungs| &rungs.made);
     for one in with(Counts::Compared) {
-        match one.ask(source) {
+        match one.ask(source, can_be) {
             Ok(rungs) => one.numbers.compared(rungs.made == in_force),
             Err(_) => one.numbers.not_compared(),
         }
@@ -144,15 +148,20 @@ pub fn is_asked(all: &[Arc<Choosing>], stream: &Id) -> bool {
 }
 
 /// What can be made of an answer, for a picture of this size.
-fn rungs(answer: &[policy::Rendition], source: (u32, u32)) -> Rungs {
+fn rungs(answer: &[policy::Rendition], source: (u32, u32), can_be: CanBe) -> Rungs {
     let mut rungs = Rungs::default();
     for rendition in answer {
         match rung(rendition, source) {
-            Ok(_) if rungs.made.len() == RUNGS_MAX => {
-                rungs.left_out.push(format!("{}: a stream has at most {RUNGS_MAX} renditions", rendition.name));
+            Ok(made) if !can_be(&made) => {
+                let why = "its name, size or bit rate is none that a rendition may have";
+                rungs.left_out.push(format!("{}: {why}", rendition.name));
             }
             Ok(made) if rungs.made.iter().any(|other| other.name == made.name) => {
                 rungs.left_out.push(format!("{}: there are two of this name", rendition.name));
+            }
+            // Those that cannot be take nobody's place.
+            Ok(_) if rungs.made.len() == RENDITIONS_MAX => {
+                rungs.left_out.push(format!("{}: a stream has at most {RENDITIONS_MAX} renditions", rendition.name));
             }
             Ok(made) => rungs.made.push(made),
             Err(why) => rungs.left_out.push(format!("{}: {why}", rendition.name)),

@@ -4,7 +4,7 @@
 //! Reading order: [`bound`] (a binding in force), [`question`] and [`answer`] (the contract's types and the policy's), [`step`] (one binding as a
 //! step of one shard), [`threads`] (decisions that do not run on a shard), [`chain`] (all of them). [`slots`], [`kept`] and [`pace`] are what a
 //! step needs; [`numbers`] and [`failing`] (with [`blame`]) are what it counts, [`troubles`] whom they
-//! turned away by stream, [`explain`] what it would say. [`hearing`] and [`post`] tell event hooks of [`notice`]s, [`ladder`] asks policy hooks. [`reach`] says for which streams a
+//! turned away by stream, [`explain`] what it would say. [`hearing`] (with [`waiting`]) and [`post`] tell event hooks of [`notice`]s, [`ladder`] asks policy hooks. [`reach`] says for which streams a
 //! binding counts. [`decision`], [`recorder`] (a [`ring`] that threads fill)
 //! and [`replay`] are the record of what was decided, and how another version would have.
 #![forbid(unsafe_code)]
@@ -33,6 +33,7 @@ pub mod slots;
 pub mod step;
 pub mod threads;
 pub mod troubles;
+mod waiting;
 
 #[cfg(test)]
 mod tests;

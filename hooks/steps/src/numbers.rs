@@ -18,7 +18,7 @@ use crate::recorder::Recorder;
 /// Why a decision was not made where the hook itself gave no answer.
 const OWN_FAILURES: [&str; 5] = ["not_ready", "late", "pending", "queue", "asks"];
 /// Upper bounds of the classes of CPU time, microseconds.
-const CPU_US: [u64; 10] = [10, 25, 50, 100, 200, 500, 1_000, 2_000, 5_000, 20_000];
+pub const CPU_US: [u64; 10] = [10, 25, 50, 100, 200, 500, 1_000, 2_000, 5_000, 20_000];
 /// What a hook answers.
 const ANSWERS: [&str; 5] = ["allow", "deny", "next", "redirect", "ask"];
 /// What goes wrong with a hook is said in the log this often.

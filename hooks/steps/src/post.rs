@@ -5,14 +5,14 @@
 use std::fmt;
 use std::net::IpAddr;
 use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
-use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError, Weak};
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::thread;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use millstream_hooks::wit::events::Notice;
 use millstream_proto::id::Id;
 
-use crate::hearing::{Hearing, Ordered};
+use crate::hearing::{Delivered, Hearing, Ordered};
 
 /// What happens within this time goes to a hook at once.
 const GATHERED: Duration = Duration::from_millis(100);
@@ -32,8 +32,37 @@ pub struct Post {
 #[derive(Default)]
 struct Shared {
     hearings: Mutex<Vec<Arc<Hearing>>>,
-    has_news: Mutex<bool>,
-    news: Condvar,
+    news: Mutex<News>,
+    changed: Condvar,
+}
+
+/// What the thread waits for.
+#[derive(Default)]
+struct News {
+    /// Something has happened.
+    is_there: bool,
+    /// Nobody is there any more.
+    is_over: bool,
+}
+
+impl Shared {
+    fn tell(&self) {
+        locked(&self.news).is_there = true;
+        self.changed.notify_one();
+    }
+
+    fn end(&self) {
+        locked(&self.news).is_over = true;
+        self.changed.notify_one();
+    }
+
+    /// Waits until something has happened; false: it is over.
+    fn wait(&self) -> bool {
+        let wait = self.changed.wait_while(locked(&self.news), |news| !news.is_there && !news.is_over);
+        let mut news = wait.unwrap_or_else(PoisonError::into_inner);
+        news.is_there = false;
+        !news.is_over
+    }
 }
 
 fn locked<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
@@ -52,7 +81,7 @@ impl Post {
         let is_needed = !hearings.is_empty();
         *locked(&self.shared.hearings) = hearings;
         if is_needed && !self.started.swap(true, Relaxed) {
-            let (shared, carrier) = (Arc::downgrade(&self.shared), Arc::clone(&self.carrier));
+            let (shared, carrier) = (Arc::clone(&self.shared), Arc::clone(&self.carrier));
             let thread = thread::Builder::new().name("hook-events".to_owned());
             if let Err(error) = thread.spawn(move || run(&shared, &carrier)) {
                 tracing::error!(%error, "cannot start the thread of event hooks");
@@ -73,9 +102,13 @@ impl Post {
             is_news |= hearing.note(stream, notice, from);
         }
         if is_news {
-            *locked(&self.shared.has_news) = true;
-            self.shared.news.notify_one();
+            self.shared.tell();
         }
+    }
+
+    /// Whether anybody hears of this stream: else nobody need make a notice.
+    pub fn wants(&self, stream: &Id) -> bool {
+        locked(&self.shared.hearings).iter().any(|hearing| hearing.hears_of(stream))
     }
 
     /// Whether anybody hears.
@@ -86,8 +119,7 @@ impl Post {
 
 impl Drop for Post {
     fn drop(&mut self) {
-        // It looks whether this is still there.
-        self.shared.news.notify_one();
+        self.shared.end();
     }
 }
 
@@ -97,28 +129,24 @@ impl fmt::Debug for Post {
     }
 }
 
-fn run(shared: &Weak<Shared>, carrier: &Carrier) {
-    while let Some(shared) = shared.upgrade() {
-        let has_news = locked(&shared.has_news);
-        let wait = shared.news.wait_timeout_while(has_news, Duration::from_secs(1), |has_news| !*has_news);
-        let (mut has_news, _) = wait.unwrap_or_else(PoisonError::into_inner);
-        if !std::mem::take(&mut *has_news) {
-            continue;
-        }
-        drop(has_news);
+fn run(shared: &Shared, carrier: &Carrier) {
+    while shared.wait() {
         thread::sleep(GATHERED);
         let hearings = locked(&shared.hearings).clone();
         let mut has_more = false;
         for hearing in hearings {
-            // A defect in one call is that call's.
+            let began = Instant::now();
+            // A defect in one call is that call's: its notices are lost, those behind them are not. Nobody has said what it took.
             let deliver = std::panic::AssertUnwindSafe(|| hearing.deliver());
-            let Ok(Some(delivered)) = std::panic::catch_unwind(deliver) else { continue };
-            delivered.orders.into_iter().for_each(carrier);
-            thread::sleep(delivered.cpu * REST);
+            let delivered = std::panic::catch_unwind(deliver)
+                .unwrap_or_else(|_| Some(Delivered { orders: Vec::new(), cpu: began.elapsed() }));
             has_more |= hearing.has_news();
+            let Some(Delivered { orders, cpu }) = delivered else { continue };
+            orders.into_iter().for_each(carrier);
+            thread::sleep(cpu * REST);
         }
         if has_more {
-            *locked(&shared.has_news) = true;
+            shared.tell();
         }
     }
 }

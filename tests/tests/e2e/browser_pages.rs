@@ -4,11 +4,11 @@ use std::time::{Duration, SystemTime};
 
 use millstream_tests::clip::Clip;
 use millstream_tests::machine::Probe;
+use millstream_tests::proc::{go_on, stop};
 use millstream_tests::rtmp::Publisher;
 use millstream_tests::server::{Options, Server};
 use millstream_tests::tools::Tool;
 use millstream_tests::{eventually, seconds};
-use rustix::process::{Pid, Signal, kill_process};
 
 use crate::hls::on_air;
 
@@ -139,11 +139,10 @@ fn a_page_for_hls_that_missed_three_seconds_is_soon_as_close_to_live_as_before()
     let tool = watch(&server, TIME_S, &["hls", "index"]);
     playing(&tool, 2);
     std::thread::sleep(seconds(6));
-    let pid = Pid::from_raw(server.pid().cast_signed()).expect("a process");
-    kill_process(pid, Signal::STOP).expect("stopped");
+    stop(server.pid());
     let stopped = SystemTime::now();
     std::thread::sleep(seconds(3));
-    kill_process(pid, Signal::CONT).expect("continued");
+    go_on(server.pid());
     let goes_on = SystemTime::now();
     let out = finished(tool, TIME_S);
     for (n, page) in ["hls", "index"].into_iter().enumerate() {

@@ -7,6 +7,7 @@ use millstream_tests::clip::Clip;
 use millstream_tests::control::Client;
 use millstream_tests::encoder::{Encoder, Value as Amf, metadata, object};
 use millstream_tests::flv::VIDEO;
+use millstream_tests::proc;
 use millstream_tests::relay::Relay;
 use millstream_tests::rtmp::Publisher;
 use millstream_tests::server::{Options, Server};
@@ -303,14 +304,11 @@ impl Throttled {
     fn start(pid: u32) -> Self {
         let stop = std::sync::Arc::new(std::sync::atomic::AtomicBool::new(false));
         let told = std::sync::Arc::clone(&stop);
-        let signal = move |name: &str| {
-            let _ = std::process::Command::new("kill").args([name, &pid.to_string()]).status();
-        };
         let thread = std::thread::spawn(move || {
             while !told.load(std::sync::atomic::Ordering::Relaxed) {
-                signal("-STOP");
+                proc::stop(pid);
                 std::thread::sleep(millis(590));
-                signal("-CONT");
+                proc::go_on(pid);
                 std::thread::sleep(millis(10));
             }
         });

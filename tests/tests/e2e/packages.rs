@@ -77,6 +77,8 @@ fn package(deb: &Path, into: &Path) {
         .find_map(|line| line.strip_prefix("ExecStart=/usr/bin/millstream serve "))
         .expect("what it starts");
     assert_eq!(start, "--config /etc/millstream/millstream.toml");
+    // With it no hook can be loaded.
+    assert!(!unit.contains("\nMemoryDenyWriteExecute=yes"), "{unit}");
 }
 
 fn image(archive: &Path, into: &Path, root: &Path) {

@@ -6,7 +6,7 @@ use axum::extract::{ConnectInfo, FromRequestParts};
 use axum::http::request::Parts;
 use axum::http::{HeaderMap, HeaderName, HeaderValue, Method, StatusCode, header};
 
-use super::who::{Caller, Login, login_key};
+use super::who::{Caller, ForAssistant, Login, login_key};
 use crate::Api;
 use crate::http::extract::text_header;
 use crate::http::gate;
@@ -76,6 +76,7 @@ pub(crate) async fn caller(parts: &Parts, api: &Api, needed: Role) -> Answer<Cal
 /// Who calls, whatever they may do. `Authorization` counts where both it and a cookie are there.
 async fn identify(parts: &Parts, api: &Api) -> Answer<Caller> {
     let from = address(parts).map(|address| address.ip().to_string()).unwrap_or_default();
+    let is_assistant = parts.extensions.get::<ForAssistant>().is_some();
     if let Some(value) = text_header(&parts.headers, &header::AUTHORIZATION)? {
         let (scheme, token) = value.split_once(' ').unwrap_or((&value, ""));
         let token = token.trim();
@@ -84,7 +85,7 @@ async fn identify(parts: &Parts, api: &Api) -> Answer<Caller> {
         }
         let known = by_token(api, token).await?;
         let known = known.ok_or_else(|| unauthenticated("the token is not known, or has expired or been removed"))?;
-        return Ok(Caller { address: from, ..known });
+        return Ok(Caller { address: from, is_assistant, ..known });
     }
     let Some(cookie) = cookie(&parts.headers) else {
         return Err(unauthenticated(
@@ -93,7 +94,7 @@ async fn identify(parts: &Parts, api: &Api) -> Answer<Caller> {
     };
     let known = by_cookie(api, cookie).await?.ok_or_else(|| unauthenticated("the login is over; log in again"))?;
     hold_cookie_rules(api, parts, &known)?;
-    Ok(Caller { address: from, ..known })
+    Ok(Caller { address: from, is_assistant, ..known })
 }
 
 fn unauthenticated(detail: &str) -> Problem {
@@ -126,12 +127,13 @@ fn first_admin() -> Caller {
         role: Role::Admin,
         address: String::new(),
         login: None,
+        is_assistant: false,
     }
 }
 
 fn holder(id: &str, record: &TokenRecord) -> Caller {
     let who = format!("{} ({id})", record.name);
-    Caller { who, token_id: id.to_owned(), role: record.role, address: String::new(), login: None }
+    Caller { who, token_id: id.to_owned(), role: record.role, address: String::new(), login: None, is_assistant: false }
 }
 
 /// The cookie of a login among all that a browser sends.

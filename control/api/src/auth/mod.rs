@@ -7,3 +7,4 @@ pub mod who;
 
 pub use caller::{Admin, Operator, Viewer};
 pub use who::Caller;
+pub(crate) use who::ForAssistant;

@@ -16,7 +16,20 @@ pub struct Caller {
     pub address: String,
     /// The login, where it was by cookie.
     pub login: Option<Login>,
+    /// It asks for an assistant ([`crate::mcp`]).
+    pub is_assistant: bool,
 }
+
+impl Caller {
+    /// Whether it may read secrets among settings. They do not belong into a conversation, whoever has it.
+    pub fn reads_secrets(&self) -> bool {
+        self.role >= Role::Operator && !self.is_assistant
+    }
+}
+
+/// In the extensions of a request that is made for an assistant.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct ForAssistant;
 
 /// A console login as kept, under its token's id and the digest of its cookie ([`login_key`]).
 #[derive(Clone, PartialEq, Eq, Debug, Default, Serialize, Deserialize)]

@@ -297,6 +297,7 @@ impl Api {
             role: Role::Admin,
             address: String::new(),
             login: None,
+            is_assistant: false,
         };
         (hook.updated_ms, hook.updated_by) = (failed.at_ms, caller.who.clone());
         let mut changes = vec![model::to_put((HOOK, &name), Expect::Version(hook_at), None, &hook)];

@@ -61,10 +61,12 @@ impl Default for RollbackWhen {
 }
 
 impl RollbackWhen {
-    /// Whether these are too many failures: also without those of the addresses that have most.
+    /// Whether these are too many failures: also without those of the addresses that have most. What no client brought about counts in any case, and
+    /// addresses cannot have more than the rest: of a failure that one of several brought about each is told.
     pub fn is_met(self, told: &HookCalls) -> bool {
         let blamed = told.by_address.iter().take(ADDRESSES_LEFT_OUT).map(|blamed| blamed.failures);
-        let left_out = blamed.fold(0, u64::saturating_add).min(told.failures);
+        let of_clients = told.failures.saturating_sub(told.by_nobody);
+        let left_out = blamed.fold(0, u64::saturating_add).min(of_clients);
         self.is_met_by(told.calls.saturating_sub(left_out), told.failures - left_out)
     }
 

@@ -19,7 +19,7 @@ use serde_json::{Value, json};
 
 use self::tools::{CallError, Tools};
 use crate::Api;
-use crate::auth::Viewer;
+use crate::auth::{ForAssistant, Viewer};
 use crate::http::extract::{BODY_BYTES_MAX, read};
 use crate::http::gate;
 use crate::http::problem::Problem;
@@ -176,6 +176,7 @@ impl Asked<'_> {
         };
         *request.uri_mut() = uri;
         *request.extensions_mut() = self.parts.extensions.clone();
+        request.extensions_mut().insert(ForAssistant);
         *request.headers_mut() = credentials(&self.parts.headers);
         let response = match TowerToHyperService::new(self.mcp.routes.clone()).call(request).await {
             Ok(response) => response,

@@ -171,11 +171,6 @@ pub struct VersionRecord {
 }
 
 impl HookRecord {
-    /// What of it nothing acts on: this release asks hooks of all worlds.
-    pub const fn not_in_force(&self) -> Vec<&'static str> {
-        Vec::new()
-    }
-
     /// The version that a binding means.
     pub fn version(&self, which: Which) -> Option<&VersionRecord> {
         match which {
@@ -286,11 +281,6 @@ pub struct BindingRecord {
 }
 
 impl BindingRecord {
-    /// What of it nothing acts on: this release asks hooks at all points.
-    pub const fn not_in_force(&self) -> Vec<&'static str> {
-        Vec::new()
-    }
-
     /// What nodes are told; `None` where the version that it means is not there.
     pub fn to_link(&self, id: &str, hook: &HookRecord) -> Option<state::Binding> {
         let version = hook.version(self.version)?;

@@ -124,9 +124,11 @@ impl Recording {
             What::RecordingPaused { why, .. } => (RecordingState::Paused, why.clone()),
             What::RecordingFailed { why, .. } => (RecordingState::Failed, why.clone()),
             What::RecordingStored { .. } => (RecordingState::Stored, String::new()),
-            // Why it does not grow says more.
-            What::RecordingWaits { why, .. } if known.state != RecordingState::Paused => (known.state, why.clone()),
+            // Why it does not grow says more, and why it lacks something more than that.
+            What::RecordingWaits { why, .. } if known.state == RecordingState::Recording => (known.state, why.clone()),
             What::RecordingFile { .. } | What::RecordingWaits { .. } => (known.state, known.why.clone()),
+            // It may grow again; what it lacks it lacks for good.
+            What::RecordingResumed { .. } if known.state == RecordingState::Failed => (known.state, known.why.clone()),
             _ => (RecordingState::Recording, String::new()),
         };
         let (duration_ms, bytes) = match &event.what {
@@ -205,6 +207,12 @@ mod tests {
         assert_eq!((waiting.state, waiting.why.as_str()), (RecordingState::Recording, "no such bucket"));
         let back = event(26, What::RecordingResumed { recording: name() });
         assert_eq!(Recording::after(Some(waiting), "one", &back).expect("it goes on").why, "");
+        let lacks = event(27, What::RecordingFailed { recording: name(), why: "a part was lost".to_owned() });
+        let failed = Recording::after(Some(second.clone()), "one", &lacks).expect("it lacks something");
+        for (at, what) in [(28, waits(28).what), (29, back.what.clone())] {
+            let still = Recording::after(Some(failed.clone()), "one", &event(at, what)).expect("it is told");
+            assert_eq!((still.state, still.why.as_str()), (RecordingState::Failed, "a part was lost"), "at {at}");
+        }
         let third = Recording::after(Some(second), "one", &stored).expect("it is stored");
         assert_eq!((third.state, third.duration_ms, third.bytes), (RecordingState::Stored, Some(5_000), Some(9)));
         assert_eq!(third.store, "file:/x");

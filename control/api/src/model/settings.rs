@@ -179,7 +179,7 @@ pub static FIELDS: LazyLock<Vec<Field>> = LazyLock::new(|| {
             Number(0, RETENTION_DAYS_MAX),
             json!(0),
             Record,
-            "days after its end that a recording is removed; 0: it is kept until somebody removes it",
+            "days after all of it was stored that a recording is removed, and kept pictures and films of motion with their day; 0: they are kept until somebody removes them",
         ),
         field(
             "dvr_window_s",

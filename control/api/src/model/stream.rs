@@ -1,7 +1,9 @@
 //! A stream's record, and what the data plane is told of it.
 use std::collections::BTreeMap;
 
-use millstream_control_protocol::state::{Flush, OnUnpublish, Outputs, Previous, RelayAddress, Rendition, Stream};
+use millstream_control_protocol::state::{
+    Flush, LADDER, LadderRung, OnUnpublish, Outputs, Previous, RelayAddress, Rendition, Stream,
+};
 use millstream_control_protocol::watermark::Watermark;
 use serde::{Deserialize, Serialize};
 use serde_json::json;
@@ -130,8 +132,6 @@ impl StreamRecord {
             "isRtmps": stream.rtmps,
             "isRelay": !stream.relays.is_empty(), "relayURL": relay_url(&stream.relays),
             "isCodec": !stream.renditions.is_empty(),
-            "ld": has(&stream.renditions, "360p"), "sd": has(&stream.renditions, "480p"),
-            "hd": has(&stream.renditions, "720p"), "ud": has(&stream.renditions, "1080p"),
         });
         let mut settings = Settings::default();
         let of_watermark = json!({
@@ -142,7 +142,9 @@ impl StreamRecord {
             "ImageOpacity": mark.image_opacity_percent,
         });
         // What the configuration accepts is within what a record may hold; were it not, the default would be shown.
-        for given in [given, of_watermark] {
+        let of_ladder: serde_json::Value =
+            LADDER.iter().map(|rung| (rung.switch, stream.has_rendition(rung))).collect();
+        for given in [given, of_ladder, of_watermark] {
             let _ = given.as_object().map(|given| settings.merge(given, Reading::Strict));
         }
         let previous = stream
@@ -201,24 +203,10 @@ impl StreamRecord {
     }
 }
 
-/// The renditions that a record can ask for: its switch, name, width, height, and kbit/s of the picture.
-const LADDER: [(&str, &str, u32, u32, u32); 4] = [
-    ("ld", "360p", 640, 360, 400),
-    ("sd", "480p", 854, 480, 600),
-    ("hd", "720p", 1280, 720, 1_000),
-    ("ud", "1080p", 1920, 1080, 2_000),
-];
-
 /// The renditions of a stream.
 fn renditions(settings: &Settings) -> Vec<Rendition> {
-    let asked = LADDER.iter().filter(|(switch, ..)| settings.on("isCodec") && settings.on(switch));
-    let rendition = |&(_, name, width, height, video_kbit_s): &(_, &str, _, _, _)| Rendition {
-        name: name.to_owned(),
-        width,
-        height,
-        video_kbit_s,
-    };
-    asked.map(rendition).collect()
+    let asked = LADDER.iter().filter(|rung| settings.on("isCodec") && settings.on(rung.switch));
+    asked.map(LadderRung::rendition).collect()
 }
 
 /// What is drawn over the picture. What is as usual is not said.
@@ -241,10 +229,6 @@ fn watermark(settings: &Settings) -> Watermark {
         image_left_px: number("ImageLeft"),
         image_opacity_percent: number("ImageOpacity"),
     }
-}
-
-fn has(renditions: &[Rendition], name: &str) -> bool {
-    renditions.iter().any(|rendition| rendition.name == name)
 }
 
 /// Where a stream is pushed on to, while it is.

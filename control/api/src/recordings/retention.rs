@@ -10,7 +10,7 @@ use crate::model::recording::{Recording, RecordingState};
 use crate::model::stream::{StreamRecord, Tombstone};
 use crate::model::{self, Kept, RECORDING, STREAM, TOMBSTONE};
 
-/// Days count from a recording's end, so a look an hour is often enough; it reads every recording's item.
+/// Days count from when all of a recording was stored, so a look an hour is often enough; it reads every recording's item.
 const LOOK_EVERY_MS: u64 = 3_600_000;
 /// Milliseconds of a day.
 const DAY_MS: u64 = 24 * LOOK_EVERY_MS;

@@ -65,8 +65,9 @@ pub struct Binding {
     updated_unix_ms: u64,
     /// Who changed it.
     updated_by: String,
-    /// What of it this version of the server does not act on.
-    not_in_force: Vec<&'static str>,
+    /// Always empty: hooks of all kinds are asked. Deprecated; older clients expect a list.
+    #[schema(deprecated)]
+    not_in_force: [String; 0],
 }
 
 /// A version that a binding lost by itself.
@@ -139,7 +140,7 @@ fn shown(id: &str, record: BindingRecord, hook: Option<&HookRecord>, failing: &F
     let warnings = failing.warnings(id, &record, means);
     Binding {
         id: id.to_owned(),
-        not_in_force: record.not_in_force(),
+        not_in_force: [],
         means: means.map(|version| Meant { version: version.number, sha256: version.sha256.clone() }),
         hook: record.hook,
         version: record.version,
@@ -301,7 +302,7 @@ pub async fn list(
 
 /// Bind a hook
 ///
-/// It is asked there from then on, as far as its mode says. What this version of the server does not act on is in `not_in_force`.
+/// It is asked there from then on, as far as its mode says.
 #[utoipa::path(post, path = "/api/v1/hook-bindings", tag = "hooks", request_body = BindingFields, params(
     ("Idempotency-Key" = Option<String>, Header, description = "A name for this request, so that it takes effect once", max_length = 128, min_length = 1),
 ), responses(

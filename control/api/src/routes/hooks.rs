@@ -52,8 +52,9 @@ pub struct Hook {
     updated_unix_ms: u64,
     /// Who changed it.
     updated_by: String,
-    /// What of it this version of the server does not act on.
-    not_in_force: Vec<&'static str>,
+    /// Always empty: hooks of all kinds are asked. Deprecated; older clients expect a list.
+    #[schema(deprecated)]
+    not_in_force: [String; 0],
 }
 
 /// A version of a hook.
@@ -144,7 +145,7 @@ fn shown(name: &str, record: HookRecord) -> Hook {
     Hook {
         name: name.to_owned(),
         kind: record.world,
-        not_in_force: record.not_in_force(),
+        not_in_force: [],
         description: record.description,
         versions: record.versions.into_iter().map(HookVersion::of).collect(),
         created_unix_ms: record.created_ms,

@@ -2,7 +2,7 @@
 //! read.
 use axum::extract::State;
 use axum::response::Response;
-use millstream_control_protocol::quality::{Quality, Spread};
+use millstream_control_protocol::quality::{MINUTES, Quality, Spread};
 use serde::Serialize;
 use utoipa::ToSchema;
 
@@ -12,9 +12,6 @@ use crate::http::extract::InPath;
 use crate::http::fresh::fresh;
 use crate::http::problem::{Answer, Problem};
 use crate::routes::live::{Missing, missing};
-
-/// What is told is of so many minutes.
-const MINUTES: u32 = 5;
 
 /// How a stream plays.
 #[derive(Clone, PartialEq, Debug, Serialize, ToSchema)]

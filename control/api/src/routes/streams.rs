@@ -9,7 +9,7 @@ use tokio::sync::SemaphorePermit;
 use utoipa::{IntoParams, ToSchema};
 
 use crate::Api;
-use crate::auth::{Operator, Viewer};
+use crate::auth::{Caller, Operator, Viewer};
 use crate::http::extract::{IfMatch, InPath, InQuery, Json, not_modified};
 use crate::http::fresh::fresh;
 use crate::http::page::{Filled, Page, Paging};
@@ -17,7 +17,6 @@ use crate::http::problem::{Answer, Problem};
 use crate::model::history::Session;
 use crate::model::settings::{Reading, Settings};
 use crate::model::stream::{Grace, StreamRecord};
-use crate::model::token::Role;
 use crate::model::{SESSION, STREAM};
 use crate::streams::{Condition, Found};
 
@@ -48,7 +47,7 @@ pub struct Stream {
 }
 
 impl Stream {
-    fn of(found: &Found, role: Role, now_s: u64) -> Self {
+    fn of(found: &Found, caller: &Caller, now_s: u64) -> Self {
         let Found { id, record, tag } = found;
         Self {
             id: id.clone(),
@@ -58,7 +57,7 @@ impl Stream {
             created_unix_ms: tag.map(|_| record.created_ms),
             updated_unix_ms: tag.map(|_| record.updated_ms),
             updated_by: tag.map(|_| record.updated_by.clone()),
-            settings: record.settings.shown(role >= Role::Operator),
+            settings: record.settings.shown(caller.reads_secrets()),
             not_in_force: record.settings.not_in_force(),
         }
     }
@@ -86,8 +85,8 @@ pub struct StreamPatch {
     settings: Map<String, Value>,
 }
 
-fn tagged(found: &Found, status: StatusCode, role: Role, api: &Api) -> Response {
-    let mut response = (status, fresh(&Stream::of(found, role, api.clock().now_s()))).into_response();
+fn tagged(found: &Found, status: StatusCode, caller: &Caller, api: &Api) -> Response {
+    let mut response = (status, fresh(&Stream::of(found, caller, api.clock().now_s()))).into_response();
     if let Some(tag) = found.tag
         && let Ok(value) = HeaderValue::try_from(tag.text())
     {
@@ -109,7 +108,7 @@ pub async fn list(
 ) -> Answer<Response> {
     let (found, next, _turn) = page(&api, &paging, paging.limit()?).await?;
     let now_s = api.clock().now_s();
-    let shown = |found: &Found| (found.id.clone(), Stream::of(found, caller.role, now_s));
+    let shown = |found: &Found| (found.id.clone(), Stream::of(found, &caller, now_s));
     Ok(fresh(&Filled::fill(found.iter().map(shown), next.as_deref())))
 }
 
@@ -159,7 +158,7 @@ pub async fn create(
 ) -> Answer<Response> {
     let given = new.settings.unwrap_or_default();
     let found = api.create_stream(&caller, new.id.as_deref(), &given, Reading::Strict).await?;
-    let mut response = tagged(&found, StatusCode::CREATED, caller.role, &api);
+    let mut response = tagged(&found, StatusCode::CREATED, &caller, &api);
     if let Ok(location) = HeaderValue::try_from(format!("/api/v1/streams/{}", found.id)) {
         response.headers_mut().insert(header::LOCATION, location);
     }
@@ -185,7 +184,7 @@ pub async fn read(
     if found.tag.is_some_and(|tag| not_modified(&headers, tag)) {
         return Ok(StatusCode::NOT_MODIFIED.into_response());
     }
-    Ok(tagged(&found, StatusCode::OK, caller.role, &api))
+    Ok(tagged(&found, StatusCode::OK, &caller, &api))
 }
 
 /// Change a stream
@@ -210,7 +209,7 @@ pub async fn update(
 ) -> Answer<Response> {
     let condition = Condition::Must(&condition);
     let found = api.update_stream(&caller, &id, condition, &patch.settings, Reading::Strict).await?;
-    Ok(tagged(&found, StatusCode::OK, caller.role, &api))
+    Ok(tagged(&found, StatusCode::OK, &caller, &api))
 }
 
 /// What removing does beside.

@@ -307,7 +307,7 @@ pub async fn test(State(api): State<Api>, Admin(caller): Admin, InPath(id): InPa
     };
     let _ = api.record(&caller, "webhook.test", &id).await?;
     let attempt = try_once(&entry, api.webhooks(), TEST_WAIT).await;
-    let delivery = outbox::tried(&entry, attempt);
+    let delivery = outbox::tried(&entry, &attempt);
     if let Err(error) = api.store().put(outbox::log_of_test(&id, &delivery)).await {
         tracing::warn!(%error, "a webhook's test cannot be kept in its list");
     }

@@ -124,11 +124,12 @@ fn fails_for(
     by_address: Vec<AddressFailures>,
 ) {
     let binding = binding.to_owned();
-    let report = Report {
-        node: NodeId { name: node.to_owned(), run: 1 },
-        failing_hooks: vec![HookCalls { binding, generation, version, calls, failures, by_address }],
-        ..Report::default()
-    };
+    tells(server, node, HookCalls { binding, generation, version, calls, failures, by_nobody: 0, by_address });
+}
+
+fn tells(server: &Server, node: &str, calls: HookCalls) {
+    let report =
+        Report { node: NodeId { name: node.to_owned(), run: 1 }, failing_hooks: vec![calls], ..Report::default() };
     server.run(server.fleet.report(report)).unwrap();
     server.look_for_failing_hooks();
 }
@@ -238,6 +239,35 @@ fn one_address_takes_no_version_back_on_any_number_of_nodes() {
     // It fails for others as well.
     fails("edge", (1_000, 900), vec![blamed("192.0.2.1", 600), blamed("2001:db8::", 250), blamed("192.0.2.3", 20)]);
     assert_eq!(server.versions(), [("play".to_owned(), 1)]);
+}
+
+/// Hooks of policy and motion are asked for no client, and event hooks hear of much that no client did.
+#[test]
+fn what_fails_for_nobody_goes_back_and_what_an_old_node_tells_does_not() {
+    let server = with_versions(2);
+    let made = server.bind(&json!({ "hook": "geo", "point": "play", "mode": "live", "version": 1 }));
+    let id = made.is(201).text("id").to_owned();
+    server.on_hook("activate", "*", &json!({ "version": 2 })).is(200);
+    let generation = server.told()[0].generation;
+    let calls = |failures, by_nobody, by_address| HookCalls {
+        binding: id.clone(),
+        generation,
+        version: 2,
+        calls: 100,
+        failures,
+        by_nobody,
+        by_address,
+    };
+    let is_now = |version| assert_eq!(server.versions(), [("play".to_owned(), version)]);
+    // A node of a release before says nothing of whose failures they are: they may all be one client's.
+    tells(&server, "edge", calls(90, 0, Vec::new()));
+    is_now(2);
+    // Batches that hold the same two addresses: each is blamed for all of them, and nine more were nobody's.
+    let both = vec![blamed("192.0.2.1", 60), blamed("192.0.2.2", 60)];
+    tells(&server, "edge", calls(69, 9, both));
+    is_now(2);
+    tells(&server, "edge", calls(10, 10, Vec::new()));
+    is_now(1);
 }
 
 /// Answers what it is told to.

@@ -79,6 +79,23 @@ fn an_assistant_with_a_viewers_token_reads_what_a_viewer_may_read() {
 }
 
 #[test]
+fn an_assistant_with_an_operators_token_reads_no_key_of_another_server() {
+    let server = Server::start();
+    let relay = "rtmp://live.example.com/app/their-stream-key";
+    server.post("/api/v1/streams", &json!({ "id": "cam", "settings": { "isRelay": true, "relayURL": relay } })).is(201);
+    let token = server.token("operator");
+    for (name, arguments) in [("get_streams_by_id", json!({ "id": "cam" })), ("get_streams", json!({}))] {
+        let answer = call(&server, &token, name, &arguments);
+        assert!(answer["result"]["isError"] == false && answer.to_string().contains("isRelay"), "{answer}");
+        assert!(!answer.to_string().contains("their-stream-key"), "{answer}");
+    }
+    // Whom the token is of reads it.
+    let bearer = format!("Bearer {token}");
+    let read = server.plain("GET", "/api/v1/streams/cam").header("Authorization", &bearer).send();
+    assert_eq!(read.is(200).json()["settings"]["relayURL"], relay);
+}
+
+#[test]
 fn what_is_no_message_is_said_and_does_no_harm() {
     let server = Server::start();
     let token = server.token("viewer");

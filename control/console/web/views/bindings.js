@@ -79,7 +79,7 @@ export function Bindings({ hook, bindings, changed }) {
       ['version', t('version'), (one) => html`${one.means?.version ?? '–'} ${one.version === 'newest' && html`<span class="quiet">${t('newest')}</span>`} ${one.taken_back && html`<${Tag} kind="bad">${t('taken_back', { number: one.taken_back.version })}<//>`}`],
       ['order', t('order'), (one) => one.order],
       ['config', t('binding_config'), (one) => html`<code dir="auto">${Object.entries(one.config).map(([name, text]) => `${name}=${text}`).join(' ') || '–'}</code>`],
-      ['notes', t('notes'), (one) => [...one.warnings, ...one.not_in_force.map((part) => `${part}: ${t('not_in_force')}`)].map((text) => html`<p class="odd">${text}</p>`)],
+      ['notes', t('notes'), (one) => one.warnings.map((text) => html`<p class="odd">${text}</p>`)],
       ['act', '', (one) => html`<span class="row"><${Act} small needs="operator" does=${() => edit(one)}>${t('change')}<//><${Act} small kind="danger" needs="operator" does=${() => remove(one)} word=${t('remove')} ask=${{ title: t('remove_binding'), text: t('remove_binding_text') }}>${t('remove')}<//></span>`],
     ]} />`}
     ${!bindings.length && html`<p class="empty">${t('no_bindings')}</p>`}

@@ -71,7 +71,6 @@ export function Hook({ id: name, part = 'versions' }) {
         <${Act} kind="danger" needs="admin" does=${remove} word=${t('remove')} ask=${{ title: t('remove_what', { what: name }), text: t('remove_hook_text') }}>${t('remove')}<//></div></header>
     <nav class="tabs" aria-label=${t('parts')}>${PARTS.filter((key) => may('operator') || !['test', 'logs'].includes(key)).map((key) => html`<a href=${`#/hooks/${seg(name)}/${key}`} aria-current=${key === shown ? 'page' : undefined}>${t(`part_${key}`)}</a>`)}</nav>
     <${Rest} of=${asked} count=${hook ? 1 : 0} />
-    ${hook?.not_in_force.length > 0 && html`<p class="why">${t('not_in_force_text')} (${hook.not_in_force.join(', ')})</p>`}
     ${hook && shown === 'versions' && html`
       ${may('admin') && html`<${Upload} name=${name} changed=${again} />`}
       ${hook.versions.length > 0 && html`<${Table} caption=${t('part_versions')} rows=${[...hook.versions].reverse()} name=${(one) => one.number} columns=${[

@@ -40,7 +40,7 @@ export function Hooks() {
       <button type="button" class="primary" disabled=${!may('admin')} title=${may('admin') ? undefined : t('needs_role', { role: t('role_admin') })} onClick=${() => make(true)}>${t('make_hook')}</button></div></header>
     ${list.items.length > 0 && html`<${Table} caption=${t('view_hooks')} rows=${list.items} name=${(hook) => hook.name} columns=${[
       ['name', t('name'), (hook) => html`<a class="name" href=${`#/hooks/${seg(hook.name)}`}><b>${hook.name}</b>${hook.description && html`<small dir="auto">${hook.description}</small>`}</a>`],
-      ['kind', t('kind'), (hook) => html`<${Tag}>${hook.kind}<//> ${hook.not_in_force.length > 0 && html`<${Tag} kind="odd" title=${t('not_in_force_text')}>${t('not_in_force')}<//>`}`],
+      ['kind', t('kind'), (hook) => html`<${Tag}>${hook.kind}<//>`],
       ['versions', t('newest_version'), (hook) => hook.versions.at(-1)?.number ?? '–'],
       ['changed', t('changed'), (hook) => html`${day(hook.updated_unix_ms)} <small>${hook.updated_by}</small>`],
     ]} />`}

@@ -3,7 +3,7 @@ import { useState } from 'preact/hooks';
 import { call, seg } from '../lib/api.js';
 import { bytes, lasting } from '../lib/format.js';
 import { html } from '../lib/html.js';
-import { placesOf } from '../lib/places.js';
+import { baseOf } from '../lib/places.js';
 import { t } from '../lib/text.js';
 import { Act, Dialog, Field, More, Rest, Table, Tag, Time, Why } from '../lib/ui.js';
 import { useAsked, useList } from '../lib/use.js';
@@ -11,14 +11,6 @@ import { Timeline } from './timeline.js';
 
 const STATES = { recording: 'live', paused: 'odd', stored: '', failed: 'bad', deleting: 'odd' };
 const CLIP_STATES = { queued: 'odd', running: 'odd', ready: '', failed: 'bad' };
-
-// Where a node serves what belongs to a stream: beside its player page. Of the node that recorded it, or the fleet's.
-export async function baseOf(stream, node) {
-  const items = await placesOf(stream);
-  const one = items.find((item) => item.node === node && item.page) ?? items.find((item) => item.page);
-  if (!one) throw new Error(t('no_play_address'));
-  return new URL('.', one.page).href;
-}
 
 // "1:02:03.5", "62:03" or seconds, as milliseconds; `NaN` where it is none of these.
 export function fromClock(text) {

@@ -24,11 +24,14 @@ function daysOf(now) {
 }
 
 export function Timeline({ stream, open }) {
-  const now = useMemo(() => Date.now(), [stream]);
-  const days = useMemo(() => daysOf(now), [now]);
+  const now = Date.now();
+  const today = midnight(now);
+  const days = useMemo(() => daysOf(today), [today]);
   // One that began before the first day may reach into it.
   const list = useList('recordings', { params: { stream, from: days.at(-1).from - 86400000 }, limit: BARS_MAX });
-  const endOf = (one) => one.started_unix_ms + Math.max(one.duration_ms ?? 0, 1000);
+  // One that grows has no length yet that anybody was told: it goes up to now.
+  const lastsOf = (one) => (one.state === 'recording' ? Math.max(now - one.started_unix_ms, 0) : one.duration_ms);
+  const endOf = (one) => one.started_unix_ms + Math.max(lastsOf(one) ?? 0, 1000);
   const there = list.items.filter((one) => endOf(one) > days.at(-1).from);
   if (!there.length) return null;
   return html`<section class="timeline"><h2>${t('timeline')}</h2><p class="quiet">${t('timeline_text', { days: DAYS })}</p>
@@ -36,7 +39,7 @@ export function Timeline({ stream, open }) {
       ${there.filter((one) => one.started_unix_ms < to && endOf(one) > from).map((one) => {
         const left = ((Math.max(one.started_unix_ms, from) - from) / (to - from)) * 100;
         const right = ((Math.min(endOf(one), to) - from) / (to - from)) * 100;
-        const words = t('timeline_bar', { from: date(one.started_unix_ms), lasted: lasting(one.duration_ms) });
+        const words = t('timeline_bar', { from: date(one.started_unix_ms), lasted: lasting(lastsOf(one)) });
         return html`<button type="button" key=${one.recording} class=${`bar ${one.state}`} style=${{ left: `${left}%`, width: `${right - left}%` }} title=${words} aria-label=${words} onClick=${() => open(one)}></button>`;
       })}</div></div>`)}
     <div class="day" aria-hidden="true"><span></span><div class="hours">${HOURS.map((hour) => html`<small key=${hour}>${String(hour).padStart(2, '0')}:00</small>`)}</div></div>

@@ -1,5 +1,6 @@
 //! What players say of how they play (CMCD), added up by protocol: for a node's `/metrics`. No label grows with streams or viewers. Before it: the node's
 //! agent, which makes sessions of reports; after it: [`super::Numbers::text`].
+use millstream_control_protocol::quality::{BITRATE_UP_TO_KBIT_S, LATENCY_UP_TO_MS, START_UP_TO_MS};
 use prometheus_client::encoding::text;
 use prometheus_client::metrics::counter::Counter;
 use prometheus_client::metrics::family::Family;
@@ -10,16 +11,17 @@ use super::Count;
 
 type ByProtocol<M> = Family<[(&'static str, &'static str); 1], M, fn() -> M>;
 
+// What the API tells of a stream is in the same buckets: in seconds and bits per second here.
 fn start() -> Histogram {
-    Histogram::new([0.1, 0.25, 0.5, 1.0, 2.0, 4.0, 8.0, 16.0, 32.0])
+    Histogram::new(START_UP_TO_MS.map(|ms| f64::from(ms) / 1e3))
 }
 
 fn latency() -> Histogram {
-    Histogram::new([0.5, 1.0, 2.0, 3.0, 5.0, 8.0, 15.0, 30.0, 60.0])
+    Histogram::new(LATENCY_UP_TO_MS.map(|ms| f64::from(ms) / 1e3))
 }
 
 fn bitrate() -> Histogram {
-    Histogram::new([250e3, 500e3, 1e6, 2e6, 3e6, 5e6, 8e6, 15e6, 30e6])
+    Histogram::new(BITRATE_UP_TO_KBIT_S.map(|kbit_s| f64::from(kbit_s) * 1e3))
 }
 
 /// What a session has told at one moment.

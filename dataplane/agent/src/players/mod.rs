@@ -14,7 +14,7 @@ use millstream_fleet::numbers::players::{Observed, PlayerNumbers};
 use millstream_proto::cmcd::Format;
 use millstream_proto::id::Id;
 use tokio::sync::watch;
-use tokio::time::{Instant, MissedTickBehavior, interval, timeout};
+use tokio::time::{Instant, MissedTickBehavior, interval};
 
 use self::session::Session;
 use self::window::{Told, Window};
@@ -172,7 +172,7 @@ pub(super) async fn follow(
             _ = stop.wait_for(|stop| *stop) => return,
         }
         // Shards that are too busy to answer keep what they have, up to a limit.
-        let said = timeout(FETCH_WAIT, engine.said_by_players()).await.ok().and_then(Result::ok).unwrap_or_default();
+        let said = engine.said_by_players(FETCH_WAIT).await;
         let now_ms = begun.elapsed().as_millis() as u64;
         let mut players = players.lock();
         players.hear(&said, now_ms, &numbers.players);

@@ -2,18 +2,11 @@
 //! forgotten. Sans-IO. Before it: [`super::session`]; after it: whoever asks how the stream plays.
 use std::collections::VecDeque;
 
-use millstream_control_protocol::quality::{Quality, Spread};
+use millstream_control_protocol::quality::{
+    BITRATE_UP_TO_KBIT_S, BUCKETS, BUFFER_UP_TO_MS, LATENCY_UP_TO_MS, MINUTES, Quality, START_UP_TO_MS, Spread,
+};
 
-/// Minutes that are told of.
-pub(super) const MINUTES: u64 = 5;
 const MINUTE_MS: u64 = 60_000;
-const BUCKETS: usize = 10;
-
-/// The largest value of each bucket; what is more is in the last one.
-const START_MS: [u64; BUCKETS - 1] = [100, 250, 500, 1_000, 2_000, 4_000, 8_000, 16_000, 32_000];
-const LATENCY_MS: [u64; BUCKETS - 1] = [500, 1_000, 2_000, 3_000, 5_000, 8_000, 15_000, 30_000, 60_000];
-const BITRATE_KBIT_S: [u64; BUCKETS - 1] = [250, 500, 1_000, 2_000, 3_000, 5_000, 8_000, 15_000, 30_000];
-const BUFFER_MS: [u64; BUCKETS - 1] = [100, 250, 500, 1_000, 2_000, 4_000, 8_000, 16_000, 32_000];
 
 /// What a session has to tell at one moment.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
@@ -34,13 +27,13 @@ struct Counts {
 }
 
 impl Counts {
-    fn add(&mut self, value: Option<u32>, bounds: &[u64; BUCKETS - 1]) {
-        let Some(value) = value.map(u64::from) else { return };
+    fn add(&mut self, value: Option<u32>, bounds: &[u32; BUCKETS - 1]) {
+        let Some(value) = value else { return };
         let at = bounds.iter().position(|bound| value <= *bound).unwrap_or(BUCKETS - 1);
         if let Some(count) = self.counts.get_mut(at) {
             *count += 1;
         }
-        self.sum += value;
+        self.sum += u64::from(value);
     }
 
     fn merge(&mut self, other: &Self) {
@@ -48,8 +41,8 @@ impl Counts {
         self.sum += other.sum;
     }
 
-    fn spread(&self, bounds: &[u64; BUCKETS - 1]) -> Spread {
-        Spread { up_to: bounds.to_vec(), counts: self.counts.to_vec(), sum: self.sum }
+    fn spread(&self, bounds: &[u32; BUCKETS - 1]) -> Spread {
+        Spread { up_to: bounds.map(u64::from).to_vec(), counts: self.counts.to_vec(), sum: self.sum }
     }
 }
 
@@ -78,10 +71,10 @@ impl Window {
             self.0.push_back(Minute { number, ..Minute::default() });
         }
         let Some(minute) = self.0.back_mut() else { return };
-        minute.start.add(told.start_ms, &START_MS);
-        minute.latency.add(told.latency_ms, &LATENCY_MS);
-        minute.bitrate.add(told.bitrate_kbit_s, &BITRATE_KBIT_S);
-        minute.buffer.add(told.buffer_ms, &BUFFER_MS);
+        minute.start.add(told.start_ms, &START_UP_TO_MS);
+        minute.latency.add(told.latency_ms, &LATENCY_UP_TO_MS);
+        minute.bitrate.add(told.bitrate_kbit_s, &BITRATE_UP_TO_KBIT_S);
+        minute.buffer.add(told.buffer_ms, &BUFFER_UP_TO_MS);
         minute.stalls += u64::from(told.stalls);
         minute.stalled_ms += u64::from(told.stalled_ms);
         minute.played_ms += u64::from(told.played_ms);
@@ -89,7 +82,7 @@ impl Window {
 
     /// Forgets what is too old; true: nothing is left.
     pub(super) fn forget(&mut self, now_ms: u64) -> bool {
-        let oldest = (now_ms / MINUTE_MS + 1).saturating_sub(MINUTES);
+        let oldest = (now_ms / MINUTE_MS + 1).saturating_sub(u64::from(MINUTES));
         self.0.retain(|minute| minute.number >= oldest);
         self.0.is_empty()
     }
@@ -109,10 +102,10 @@ impl Window {
         Quality {
             protocol: protocol.to_owned(),
             sessions,
-            start_ms: all.start.spread(&START_MS),
-            latency_ms: all.latency.spread(&LATENCY_MS),
-            bitrate_kbit_s: all.bitrate.spread(&BITRATE_KBIT_S),
-            buffer_ms: all.buffer.spread(&BUFFER_MS),
+            start_ms: all.start.spread(&START_UP_TO_MS),
+            latency_ms: all.latency.spread(&LATENCY_UP_TO_MS),
+            bitrate_kbit_s: all.bitrate.spread(&BITRATE_UP_TO_KBIT_S),
+            buffer_ms: all.buffer.spread(&BUFFER_UP_TO_MS),
             stalls: all.stalls,
             stalled_ms: all.stalled_ms,
             played_ms: all.played_ms,
@@ -136,8 +129,8 @@ mod tests {
         assert_eq!((quality.stalls, quality.played_ms, quality.sessions), (3, 30, 3));
         assert_eq!(quality.latency_ms.counts.iter().sum::<u64>(), 0);
         // The fifth minute after the first: that one is over.
-        assert!(!window.forget(MINUTES * MINUTE_MS));
+        assert!(!window.forget(u64::from(MINUTES) * MINUTE_MS));
         assert_eq!(window.quality("hls", 0).stalls, 1);
-        assert!(window.forget((MINUTES + 1) * MINUTE_MS));
+        assert!(window.forget(u64::from(MINUTES + 1) * MINUTE_MS));
     }
 }

@@ -3,6 +3,7 @@
 //! room or has ended is left out of the answer, which then says so.
 use std::rc::Rc;
 use std::sync::Arc;
+use std::time::Duration;
 
 use bytes::Bytes;
 use millstream_control_protocol::event::Event;
@@ -17,6 +18,7 @@ use millstream_policy::{Chain, Step};
 use millstream_proto::id::Id;
 use millstream_tls::ServerTls;
 use tokio::sync::mpsc::{Receiver, channel};
+use tokio::time::{Instant, timeout_at};
 
 use super::feed::{Events, Feed};
 use super::{Addresses, Mailboxes};
@@ -157,13 +159,7 @@ impl Remote {
 
     /// Streams of which what is kept is removed after so many days; see [`Directory::retained`].
     pub async fn retained(&self) -> Result<Vec<(Id, u32)>, Unanswered> {
-        // Each shard has the same directory: the first one is asked.
-        let (sender, mut receiver) = channel(1);
-        let job = move |shard: &Rc<Shard>| {
-            let _ = sender.try_send(shard.directory.borrow().retained());
-        };
-        drop(self.mailboxes.try_put(0, work_of(job)));
-        receiver.recv().await.ok_or(Unanswered { missing: 1, shards: self.shards() })
+        self.ask_first(|shard| shard.directory.borrow().retained()).await
     }
 
     /// Has every shard decide by this chain; returns once each of them does. Sessions that are admitted stay so, and requests that are
@@ -207,13 +203,8 @@ impl Remote {
         let mut all = Vec::with_capacity(ids.len());
         for some in ids.chunks(STREAMS_PER_TURN) {
             let some = some.to_vec();
-            let (sender, mut receiver) = channel(1);
-            let job = move |shard: &Rc<Shard>| {
-                // Who asked may have given up.
-                let _ = sender.try_send(some.iter().map(|id| view::of_record(shard, id)).collect::<Vec<_>>());
-            };
-            drop(self.mailboxes.try_put(0, work_of(job)));
-            all.extend(receiver.recv().await.ok_or(Unanswered { missing: 1, shards: 1 })?);
+            let records = self.ask_first(move |shard| some.iter().map(|id| view::of_record(shard, id)).collect());
+            all.extend::<Vec<_>>(records.await?);
         }
         Ok(all)
     }
@@ -246,9 +237,15 @@ impl Remote {
         Ok(all)
     }
 
-    /// What players have said of how they play since this was asked last, by shard and then in the order in which it came.
-    pub async fn said_by_players(&self) -> Result<Vec<Said>, Unanswered> {
-        Ok(self.ask(|shard| shard.said.take()).all().await?.into_iter().flatten().collect())
+    /// What players have said of how they play since this was asked last, by shard and then in the order in which it came: of the shards that answer within
+    /// this time. The others keep what they have for the next time.
+    pub async fn said_by_players(&self, wait: Duration) -> Vec<Said> {
+        let mut asked = self.ask(|shard| shard.said.take());
+        let (until, mut all) = (Instant::now() + wait, Vec::new());
+        while let Ok(Some(said)) = timeout_at(until, asked.receiver.recv()).await {
+            all.extend(said);
+        }
+        all
     }
 
     /// The same with the viewers of each stream itself that have a session and no others, and how some of those keep up: the same ones each time as long
@@ -318,6 +315,20 @@ impl Remote {
         Ok(ended.into_iter().sum())
     }
 
+    /// Has the first shard answer: of what all of them have alike.
+    async fn ask_first<T: Send + 'static>(
+        &self,
+        question: impl FnOnce(&Rc<Shard>) -> T + Send + 'static,
+    ) -> Result<T, Unanswered> {
+        let (sender, mut receiver) = channel(1);
+        let job = move |shard: &Rc<Shard>| {
+            // Who asked may have given up.
+            let _ = sender.try_send(question(shard));
+        };
+        drop(self.mailboxes.try_put(0, work_of(job)));
+        receiver.recv().await.ok_or(Unanswered { missing: 1, shards: self.shards() })
+    }
+
     /// Has every shard do this.
     fn ask<T: Send + 'static>(&self, work: impl Fn(&Rc<Shard>) -> T + Clone + Send + 'static) -> Asked<T> {
         let shards = self.shards();
@@ -325,7 +336,11 @@ impl Remote {
         for shard in 0..shards {
             let (work, sender) = (work.clone(), sender.clone());
             let job = move |shard: &Rc<Shard>| {
-                // There is room for each, and who asked may have given up.
+                // Who asked may have given up: what would be taken for them would be lost, and what they want they ask for again.
+                if sender.is_closed() {
+                    return;
+                }
+                // There is room for each.
                 let _ = sender.try_send(work(shard));
             };
             drop(self.mailboxes.try_put(shard, work_of(job)));

@@ -1,6 +1,6 @@
 //! What is drawn over a stream's renditions, out of its record. Beside it: [`super`], which keeps it with the other settings; after it: whoever makes
 //! renditions.
-use millstream_control_protocol::state::{Rendition, Stream};
+use millstream_control_protocol::state::Stream;
 use millstream_proto::watermark::{
     FONT_SIZE_PX, IMAGE_URL_BYTES_MAX, ImageMark, PLACE_PX_MAX, Rgba, TEXT_BYTES_MAX, TextMark, Watermark,
 };
@@ -43,19 +43,6 @@ pub(super) fn of(stream: &Stream, warnings: &mut Vec<String>) -> Option<Watermar
     });
     let watermark = Watermark { text, image };
     (!watermark.is_empty()).then_some(watermark)
-}
-
-/// Renditions of a stream with a watermark whose record asks for none: without one it would be seen nowhere. They cost nothing until somebody asks.
-pub(super) fn ladder() -> Vec<Rendition> {
-    let all =
-        [("360p", 640, 360, 400), ("480p", 854, 480, 600), ("720p", 1280, 720, 1_000), ("1080p", 1920, 1080, 2_000)];
-    let rendition = |(name, width, height, video_kbit_s): (&str, u32, u32, u32)| Rendition {
-        name: name.to_owned(),
-        width,
-        height,
-        video_kbit_s,
-    };
-    all.map(rendition).into()
 }
 
 #[cfg(test)]

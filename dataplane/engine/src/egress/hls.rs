@@ -179,7 +179,7 @@ pub(super) async fn document(
             Look::Soon | Look::NotRecorded => None,
         };
         let all = renditions.as_deref().unwrap_or_default();
-        let beside = &beside::of(shard, &id, window, all);
+        let beside = &|window: &Window| beside::of(shard, &id, window, all);
         let renditions = if id.is_rendition() { &[] } else { all };
         let unix_ms = unix_ms();
         let asked = Asked { directives: &directives, asked_at, now, unix_ms, settled, renditions, beside, archive };

@@ -2,7 +2,6 @@
 //! [`super::status`] and whatever answers with a stream; the owner's shard decides by the same rules (`shard/renditions`).
 use millstream_hub::config::Rendition;
 use millstream_hub::decodable::Undecodable;
-use millstream_proto::codec::Shape;
 use millstream_proto::id::Id;
 use millstream_proto::media::Track;
 
@@ -80,8 +79,5 @@ fn undecodable(status: &Status) -> Option<Undecodable> {
 }
 
 fn size(status: &Status) -> Option<(u32, u32)> {
-    match picture(status)?.shape? {
-        Shape::Video { width, height } => Some((width, height)),
-        Shape::Audio { .. } => None,
-    }
+    picture(status)?.shape?.picture()
 }

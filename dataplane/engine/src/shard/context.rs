@@ -180,7 +180,12 @@ impl ShardContext {
             return self.directory.borrow().settings(id).renditions;
         };
         // A hook chooses sizes and rates; whether something is drawn over them is the record's to say.
-        let marked = self.directory.borrow().settings(id).watermark.is_some();
+        let of_record = self.settings_of(id);
+        let marked = of_record.watermark.is_some();
+        if marked && chosen.is_empty() {
+            // Without any the source would be played, which has no watermark.
+            return of_record.renditions;
+        }
         let chosen =
             if marked { chosen.iter().cloned().map(|one| Rendition { marked, ..one }).collect() } else { chosen };
         Some(chosen).filter(|all| !all.is_empty())

@@ -2,6 +2,7 @@
 //! after it: [`super::status`], which asks for it, and [`super::view`].
 use std::time::Duration;
 
+use millstream_hub::decodable::Undecodable;
 use millstream_hub::findings::{Dropped, Findings};
 use millstream_hub::publisher_stats::{Coding, Reading};
 use millstream_proto::codec::Shape;
@@ -101,6 +102,12 @@ fn tracks(reading: &Reading) -> Vec<TrackStatus> {
         Some(TrackStatus { track, codec: name(track, coding), shape, unusual })
     };
     both.into_iter().filter_map(status).collect()
+}
+
+/// Why no renditions can be made of a picture that is coded so.
+pub(super) fn undecodable(coding: &Coding) -> Option<Undecodable> {
+    let (shape, unusual) = coding.summary.as_ref().map(|summary| (summary.shape, summary.unusual)).unwrap_or_default();
+    Undecodable::of(&name(Track::Video, coding.clone()), shape, unusual)
 }
 
 /// RFC 6381's name of a coding; its FourCC where it has not said more.

@@ -2,13 +2,10 @@
 use std::rc::Rc;
 
 use millstream_control_protocol::live::Rendition;
-use millstream_hub::decodable::Undecodable;
 use millstream_hub::reach::Sample;
-use millstream_proto::codec::Shape;
 use millstream_proto::id::Id;
-use millstream_proto::media::Track;
 
-use super::phase::name;
+use super::phase::undecodable;
 use super::state::Shard;
 use super::stream_handle::{OnAir, StreamHandle};
 use super::view::{millis, shape, tenths};
@@ -54,23 +51,16 @@ pub(super) fn of(
 }
 
 fn picture(on_air: &OnAir) -> Option<(u32, u32)> {
-    match shape(on_air.reading.video.as_ref()?)? {
-        Shape::Video { width, height } => Some((width, height)),
-        Shape::Audio { .. } => None,
-    }
+    shape(on_air.reading.video.as_ref()?)?.picture()
 }
 
 /// What its owner's shard knows of it.
 fn state(shard: &Shard, id: &Id, source: &OnAir, handle: Option<&StreamHandle>, too_large: bool, seen: &mut Rendition) {
-    let undecodable = source.reading.video.as_ref().and_then(|coding| {
-        let unusual = coding.summary.as_ref().and_then(|summary| summary.unusual);
-        Undecodable::of(&name(Track::Video, coding.clone()), shape(coding), unusual)
-    });
     let unavailable = |seen: &mut Rendition, reason: &str, why: String| {
         "unavailable".clone_into(&mut seen.state);
         (seen.reason, seen.why) = (Some(reason.to_owned()), Some(why));
     };
-    if let Some(why) = undecodable {
+    if let Some(why) = source.reading.video.as_ref().and_then(undecodable) {
         return unavailable(seen, "codec", why.to_string());
     }
     if too_large {

@@ -4,14 +4,12 @@ use std::rc::Rc;
 use std::time::Duration;
 
 use millstream_hub::config::{OnUnpublish, Rendition};
-use millstream_hub::decodable::Undecodable;
 use millstream_hub::log::EndReason;
 use millstream_proto::codec::Shape;
 use millstream_proto::id::Id;
-use millstream_proto::media::Track;
 use millstream_proto::time::Time;
 
-use super::phase::name;
+use super::phase::undecodable;
 use super::state::Shard;
 use super::stream_handle::StreamHandle;
 use super::view::shape;
@@ -31,13 +29,8 @@ const LAST_FRAMES: Duration = Duration::from_secs(2);
 /// Whether this can be made of what a stream's publisher sends, as far as is known.
 fn has_rendition(source: &StreamHandle, rendition: &Rendition, now: Time) -> bool {
     let Some(coding) = source.on_air(now).and_then(|on_air| on_air.reading.video) else { return true };
-    let shape = shape(&coding);
-    let fits = match shape {
-        Some(Shape::Video { width, height }) => rendition.size_of((width, height)).is_some(),
-        _ => true,
-    };
-    let unusual = coding.summary.as_ref().and_then(|summary| summary.unusual);
-    fits && Undecodable::of(&name(Track::Video, coding), shape, unusual).is_none()
+    let size = shape(&coding).and_then(Shape::picture);
+    size.is_none_or(|size| rendition.size_of(size).is_some()) && undecodable(&coding).is_none()
 }
 
 impl Shard {

@@ -311,10 +311,7 @@ fn publisher(shard: &Shard, handle: &StreamHandle) -> Option<Publisher> {
     let Reading { bytes, bitrate_bps, fps, keyframe_interval_ms, gop_ms, reordered_frames, gaps, jitter_ms, .. } =
         on_air.reading;
     let video = on_air.reading.video.map(|coding| {
-        let (width, height) = match shape(&coding) {
-            Some(Shape::Video { width, height }) => (Some(width), Some(height)),
-            _ => (None, None),
-        };
+        let (width, height) = shape(&coding).and_then(Shape::picture).unzip();
         let frames = on_air.reading.video_frames;
         let (codec, fps) = (name(Track::Video, coding), tenths(fps));
         Video { codec, width, height, fps, keyframe_interval_ms, frames, gop_ms, reordered_frames }

@@ -318,10 +318,15 @@ impl Window {
 
     /// The playlist of a track, as the directives want it.
     pub fn playlist(&mut self, track: Track, directives: &Directives) -> Answer<Playlist> {
-        self.playlist_beside(track, directives, &[])
+        self.playlist_beside(track, directives, |_| Vec::new())
     }
 
-    fn playlist_beside(&mut self, track: Track, directives: &Directives, beside: &[Beside]) -> Answer<Playlist> {
+    fn playlist_beside(
+        &mut self,
+        track: Track,
+        directives: &Directives,
+        beside: impl FnOnce(&Self) -> Vec<Beside>,
+    ) -> Answer<Playlist> {
         let by_number = match self.is_due(track, directives) {
             Answer::Ready(by_number) => by_number,
             Answer::Wait => return Answer::Wait,
@@ -329,6 +334,7 @@ impl Window {
         };
         let Some(session) = self.session.clone() else { return Answer::Wait };
         let skip = directives.skip && !self.ended;
+        let beside = beside(self);
         Answer::Ready(Playlist { text: self.text(&session, track, skip, beside), by_number, past: None })
     }
 
@@ -356,12 +362,12 @@ impl Window {
     }
 
     /// The same for a request that came at `asked_at` and is looked at `now`: who asks late for the last but one part of the video's open segment
-    /// gets it with the last one. The playlists of `beside` are reported in it.
+    /// gets it with the last one. The playlists of `beside`, which is asked once this one is there, are reported in it.
     pub fn playlist_at(
         &mut self,
         track: Track,
         directives: &Directives,
-        beside: &[Beside],
+        beside: impl FnOnce(&Self) -> Vec<Beside>,
         (asked_at, now): (Time, Time),
     ) -> Answer<Playlist> {
         if self.waits_for_pair(track, directives, asked_at, now) {

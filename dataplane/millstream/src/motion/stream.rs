@@ -4,7 +4,7 @@
 //! A film is made once the stream is past its motion's end. It begins [`PRE_ROLL_MS`] before the motion, or a little more: with a whole segment.
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
-use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
+use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 use millstream_control_protocol::event::{MotionRegion, What};
@@ -18,6 +18,7 @@ use tokio::time::sleep_until;
 
 use super::keep::{keep, path};
 use super::{Feed, Shared};
+use crate::clock::unix_ms;
 
 /// What a film shows before the motion, milliseconds.
 const PRE_ROLL_MS: u64 = 5_000;
@@ -385,11 +386,6 @@ fn nearest(stamp_ms: u32, near_ms: u64) -> u64 {
 fn shown(region: &Region) -> MotionRegion {
     let Region { x, y, width, height, score } = *region;
     MotionRegion { x, y, width, height, score }
-}
-
-fn unix_ms() -> u64 {
-    let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
-    u64::try_from(since.as_millis()).unwrap_or(u64::MAX)
 }
 
 #[cfg(test)]

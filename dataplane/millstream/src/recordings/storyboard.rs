@@ -21,7 +21,7 @@ use tokio::sync::RwLock;
 use tokio::sync::mpsc::{Sender, channel};
 
 use super::storing::Storing;
-use super::unix_ms;
+use crate::clock::unix_ms;
 
 /// Recordings that wait for theirs; one more has none.
 const WAITING_MAX: usize = 256;

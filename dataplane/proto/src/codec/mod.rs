@@ -49,6 +49,16 @@ pub enum Shape {
     },
 }
 
+impl Shape {
+    /// The size of a picture, pixels.
+    pub const fn picture(self) -> Option<(u32, u32)> {
+        match self {
+            Self::Video { width, height } => Some((width, height)),
+            Self::Audio { .. } => None,
+        }
+    }
+}
+
 /// Whether frames of this codec need a record before them.
 pub const fn has_record(codec: Codec) -> bool {
     !matches!(codec, Codec::Mp3 | Codec::Ac3 | Codec::Eac3)

@@ -2,6 +2,7 @@
 use bytes::{BufMut, Bytes, BytesMut};
 
 use super::tag::{TAG_HEADER_BYTES, tag_bytes};
+use crate::amf0::{self, Value};
 use crate::media::kinds::TagKind;
 
 /// The longest body that a tag's 24-bit length can say, bytes.
@@ -91,23 +92,9 @@ pub fn news_body(news: News) -> Bytes {
 /// The body of a script tag with a marker, for the time stamp [`KEEPALIVE_TIMESTAMP_MS`]: `onCuePoint` with an array, as that of [`news_body`]:
 /// `["marker", unix_ms, name, value, name, value, ...]`. Text beyond 65,535 bytes is left out with its pair.
 pub fn marker_body<'a>(unix_ms: u64, pairs: impl Iterator<Item = (&'a str, &'a str)>) -> Bytes {
-    let short = |text: &&str| u16::try_from(text.len()).is_ok();
-    let texts: Vec<&str> =
-        pairs.filter(|(name, value)| short(name) && short(value)).flat_map(|(name, value)| [name, value]).collect();
-    let bytes: usize = texts.iter().map(|text| 3 + text.len()).sum();
-    let mut out = BytesMut::with_capacity(64 + bytes);
-    let put = |out: &mut BytesMut, text: &str| {
-        out.put_u8(2);
-        out.put_u16(text.len() as u16);
-        out.put_slice(text.as_bytes());
-    };
-    out.put_slice(b"\x02\x00\x0aonCuePoint\x0a");
-    out.put_u32(2 + texts.len() as u32);
-    put(&mut out, "marker");
-    out.put_u8(0);
-    out.put_f64(unix_ms as f64);
-    for text in texts {
-        put(&mut out, text);
-    }
-    out.freeze()
+    let is_short = |text: &str| u16::try_from(text.len()).is_ok();
+    let pairs = pairs.filter(|(name, value)| is_short(name) && is_short(value));
+    let pairs = pairs.flat_map(|(name, value)| [Value::string(name), Value::string(value)]);
+    let marker = [Value::string("marker"), Value::Number(unix_ms as f64)].into_iter().chain(pairs).collect();
+    amf0::encode(&[Value::string("onCuePoint"), Value::StrictArray(marker)]).into()
 }

@@ -90,10 +90,7 @@ impl Ledger {
         let rates = there.iter().map(|track| self.rates(*track, reach));
         let (bandwidth, average_bandwidth) = rates.fold((0, 0), |sum, rate| (sum.0 + rate.0, sum.1 + rate.1));
         let shapes = |track| self.track(track).inits.iter().filter_map(|init| init.shape);
-        let pictures = shapes(Track::Video).filter_map(|shape| match shape {
-            Shape::Video { width, height } => Some((width, height)),
-            Shape::Audio { .. } => None,
-        });
+        let pictures = shapes(Track::Video).filter_map(Shape::picture);
         let channels = shapes(Track::Audio).filter_map(|shape| match shape {
             Shape::Audio { channels, .. } => Some(channels),
             Shape::Video { .. } => None,

@@ -4,6 +4,17 @@ use yuv::{YuvPlanarImage, YuvRange, YuvStandardMatrix, yuv420_to_rgb};
 
 use crate::picture::{Colour, Picture};
 
+/// From red, green and blue to a picture of these colours, and back (ISO/IEC 23091-2, table 4).
+pub(crate) const fn matrix(colour: Colour) -> YuvStandardMatrix {
+    match colour.matrix {
+        1 => YuvStandardMatrix::Bt709,
+        4 => YuvStandardMatrix::Fcc,
+        7 => YuvStandardMatrix::Smpte240,
+        9 | 10 => YuvStandardMatrix::Bt2020,
+        _ => YuvStandardMatrix::Bt601,
+    }
+}
+
 /// The JPEG of a picture; `None` where it cannot be made. JPEG has BT.601 of full range only, so what is not goes by way of RGB.
 pub(crate) fn jpeg(picture: &Picture, colour: Colour, quality: u8) -> Option<Vec<u8>> {
     let (width, height) = (picture.width(), picture.height());
@@ -19,15 +30,8 @@ pub(crate) fn jpeg(picture: &Picture, colour: Colour, quality: u8) -> Option<Vec
         height,
     };
     let range = if colour.full_range { YuvRange::Full } else { YuvRange::Limited };
-    let matrix = match colour.matrix {
-        1 => YuvStandardMatrix::Bt709,
-        4 => YuvStandardMatrix::Fcc,
-        7 => YuvStandardMatrix::Smpte240,
-        9 | 10 => YuvStandardMatrix::Bt2020,
-        _ => YuvStandardMatrix::Bt601,
-    };
     let mut rgb = vec![0; width as usize * height as usize * 3];
-    yuv420_to_rgb(&planes, &mut rgb, width * 3, range, matrix).ok()?;
+    yuv420_to_rgb(&planes, &mut rgb, width * 3, range, matrix(colour)).ok()?;
     let mut out = Vec::with_capacity(rgb.len() / 10);
     let mut encoder = Encoder::new(&mut out, quality.clamp(1, 100));
     encoder.set_sampling_factor(SamplingFactor::F_2_2);

@@ -9,12 +9,12 @@ use fast_image_resize::{FilterType, PixelType, ResizeAlg, ResizeOptions, Resizer
 use zune_jpeg::zune_core::colorspace::ColorSpace;
 use zune_jpeg::zune_core::options::DecoderOptions;
 
+use crate::protocol::{JPEG_BEGINS, PNG_BEGINS};
+
 /// The longest side of an image, and its pixels.
 const SIDE_PX_MAX: u32 = 4_096;
 const PIXELS_MAX: u64 = 8 << 20;
 const CHANNELS: usize = 4;
-const PNG: &[u8] = b"\x89PNG\r\n\x1a\n";
-const JPEG: &[u8] = b"\xff\xd8\xff";
 
 /// A file that is no image, or none that is drawn.
 #[derive(Clone, PartialEq, Eq, Debug, thiserror::Error)]
@@ -55,9 +55,9 @@ impl Rgba8 {
 
 /// Reads a file.
 pub(super) fn read(file: &[u8]) -> Result<Rgba8, ImageError> {
-    let decode = if file.starts_with(PNG) {
+    let decode = if file.starts_with(PNG_BEGINS) {
         png
-    } else if file.starts_with(JPEG) {
+    } else if file.starts_with(JPEG_BEGINS) {
         jpeg
     } else {
         return Err(ImageError::Unknown);

@@ -1,6 +1,7 @@
 //! An overlay in the planes of a picture: what it adds, and how much of the picture it leaves. Made once for a size and its colours, then drawn over
 //! each picture. Before it: [`super::text`] and [`super::image`]; after it: the encoder.
 use super::image::Rgba8;
+use crate::codec::jpeg::matrix;
 use crate::picture::{Colour, Picture};
 
 /// Opacity of what hides the picture.
@@ -142,15 +143,8 @@ struct Matrix {
 
 impl Matrix {
     fn of(colour: Colour) -> Self {
-        // ISO/IEC 23091-2, table 4.
-        let (red, blue) = match colour.matrix {
-            1 => (0.2126, 0.0722),
-            4 => (0.30, 0.11),
-            7 => (0.212, 0.087),
-            9 | 10 => (0.2627, 0.0593),
-            _ => (0.299, 0.114),
-        };
-        Self { red, blue, full_range: colour.full_range }
+        let share = matrix(colour).get_kr_kb();
+        Self { red: share.kr, blue: share.kb, full_range: colour.full_range }
     }
 
     fn convert(&self, [red, green, blue]: [u8; 3]) -> [f32; 3] {

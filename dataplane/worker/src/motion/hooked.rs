@@ -73,7 +73,10 @@ impl Hooked {
     pub(crate) fn push(&mut self, luma: &Luma, pts_ms: i64, size: (u32, u32), now: Instant) -> Option<Change> {
         if self.size != size {
             // The picture has another shape: what the instance has seen is of another one.
-            (self.eye, self.size) = (None, size);
+            self.size = size;
+            if let Some(over) = self.interrupt() {
+                return Some(over);
+            }
         }
         if self.eye.is_none() && !self.open(now) {
             return self.interrupt();
@@ -157,9 +160,9 @@ impl Hooked {
         change
     }
 
-    /// The stream's pictures do not go on: what goes on is over.
+    /// The stream's pictures do not go on: what goes on is over. An instance tells changes, so that the next pictures are another one's.
     pub(crate) fn interrupt(&mut self) -> Option<Change> {
-        self.moving = None;
+        (self.eye, self.moving) = (None, None);
         self.event.interrupted()
     }
 }
@@ -266,7 +269,7 @@ mod tests {
         assert!(!hooked.is_active() && script.lock().unwrap().1 == [(640, 360)], "one instance");
         let tally = hooked.take_tally();
         // The instance's making is a call, too.
-        assert_eq!((tally.calls, tally.lines.len(), tally.cpu[8], tally.cpu[2]), (13, 12, 12, 1));
+        assert_eq!((tally.calls, tally.lines.len(), tally.cpu[9], tally.cpu[2]), (13, 12, 12, 1));
         assert_eq!(tally.spent_us, 120_040);
         assert!(hooked.take_tally().is_empty());
     }
@@ -282,6 +285,24 @@ mod tests {
         assert!(of(|change| matches!(change, Change::Started { .. })) >= 2, "{told:?}");
         assert!(of(|change| matches!(change, Change::Ended { why: WhyEnded::Timeout, .. })) >= 1, "{told:?}");
         assert!(of(|change| matches!(change, Change::Extended { .. })) >= 1, "{told:?}");
+    }
+
+    #[test]
+    fn what_goes_on_is_over_with_its_instance_and_is_seen_anew_by_the_next() {
+        let script = vec![Ok(Some(moves(true))), Ok(None), Ok(Some(moves(true))), Ok(None)];
+        let (mut hooked, script) = hooked(script);
+        let look = |hooked: &mut Hooked, frame: i64, size| hooked.push(&luma(), frame * 200, size, Instant::now());
+        assert!(matches!(look(&mut hooked, 1, (640, 360)), Some(Change::Started { .. })));
+        let ended = look(&mut hooked, 2, (360, 640));
+        assert!(matches!(ended, Some(Change::Ended { why: WhyEnded::Interrupted, .. })), "{ended:?}");
+        // The new instance sees nothing that moves, and nothing goes on.
+        assert_eq!(look(&mut hooked, 3, (360, 640)), None);
+        assert!(!hooked.is_active());
+        // After a pause of the stream, too, another one looks: it says of what still moves that it does.
+        assert!(matches!(look(&mut hooked, 20, (360, 640)), Some(Change::Started { .. })));
+        hooked.interrupt();
+        look(&mut hooked, 100, (360, 640));
+        assert_eq!(script.lock().unwrap().1, [(640, 360), (360, 640), (360, 640)]);
     }
 
     #[test]

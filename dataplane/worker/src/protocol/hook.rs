@@ -62,8 +62,8 @@ pub struct HookTally {
 }
 
 impl HookTally {
-    /// Upper bounds of the classes of CPU time, microseconds.
-    pub const CPU_US: [u64; 8] = [10, 25, 50, 100, 200, 500, 1_000, 5_000];
+    /// Upper bounds of the classes of CPU time, microseconds: those of `/metrics`.
+    pub const CPU_US: [u64; 10] = [10, 25, 50, 100, 200, 500, 1_000, 2_000, 5_000, 20_000];
     /// Lines of one tally.
     pub const LINES_MAX: usize = 16;
 

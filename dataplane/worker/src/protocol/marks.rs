@@ -2,6 +2,11 @@
 //! worker's `mark`.
 use serde::{Deserialize, Serialize};
 
+/// How a file of PNG begins.
+pub const PNG_BEGINS: &[u8] = b"\x89PNG\r\n\x1a\n";
+/// And one of JPEG.
+pub const JPEG_BEGINS: &[u8] = b"\xff\xd8\xff";
+
 /// The marks of a job. Lengths are pixels of the source's picture. Neither is nothing.
 #[derive(Clone, PartialEq, Eq, Debug, Default, Serialize, Deserialize)]
 #[serde(default)]

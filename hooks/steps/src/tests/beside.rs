@@ -1,12 +1,13 @@
 //! Event hooks and policy hooks that are functions: what waits, what is lost, what orders mean, whose renditions count.
 use std::sync::Mutex;
-use std::sync::mpsc::channel;
+use std::sync::mpsc::{RecvTimeoutError, channel};
 use std::time::{Duration, Instant};
 
 use millstream_control_protocol::event::{Event, What};
 use millstream_control_protocol::live::{Live, Publisher, Video};
 use millstream_control_protocol::state::Rendition;
 use millstream_hooks::wit::{events, policy};
+use millstream_proto::limits::RENDITIONS_MAX;
 
 use super::*;
 use crate::hearing::{BATCH_MAX, Deed, Hearer, Hearing, WAITING_MAX};
@@ -76,11 +77,13 @@ fn notices_go_out_in_batches_and_the_oldest_are_lost_where_a_hook_lags() {
 }
 
 #[test]
-fn a_hook_that_fails_loses_that_batch_and_is_blamed_by_address_where_there_is_one() {
+fn a_hook_that_fails_loses_that_batch_and_each_address_in_it_is_blamed() {
     let rig = Rig::new();
     let fails = |_: &[events::Notice]| Err(Failure::Trap { cause: "unreachable".to_owned() });
     let (hearing, _) = hearing(&rig, &of_events(Mode::Live), fails);
-    for peers in [vec!["192.0.2.1:5", "192.0.2.1:6"], vec!["192.0.2.1:5", "192.0.2.2:5"]] {
+    // Of one address; of two; of one beside what nobody brought about; of nobody.
+    let one = vec!["192.0.2.1:5", "192.0.2.1:6"];
+    for peers in [one, vec!["192.0.2.1:5", "192.0.2.2:5"], vec!["192.0.2.1:5", ""], vec!["", ""]] {
         for peer in peers {
             let (stream, notice, from) = published("cam", peer);
             hearing.note(&stream, &notice, from);
@@ -88,10 +91,11 @@ fn a_hook_that_fails_loses_that_batch_and_is_blamed_by_address_where_there_is_on
         assert_eq!(hearing.deliver().unwrap().orders.len(), 0);
     }
     let lately = hearing.calls.lately(2);
-    assert_eq!((lately.calls, lately.failures), (2, 2));
-    assert_eq!(lately.worst, [("192.0.2.1".parse().unwrap(), 1)], "two addresses are nobody's fault");
-    assert_eq!(rig.text("millstream_hook_notices_total{hook=\"hook-1\",version=\"1\",result=\"failed\"} "), 4);
-    assert_eq!(rig.text("millstream_hook_failures_total{hook=\"hook-1\",version=\"1\",cause=\"trap\"} "), 2);
+    assert_eq!((lately.calls, lately.failures, lately.by_nobody), (4, 4, 1), "a batch is one failure");
+    let worst = [("192.0.2.1".parse().unwrap(), 3), ("192.0.2.2".parse().unwrap(), 1)];
+    assert_eq!(lately.worst, worst, "each address of the batch is blamed");
+    assert_eq!(rig.text("millstream_hook_notices_total{hook=\"hook-1\",version=\"1\",result=\"failed\"} "), 8);
+    assert_eq!(rig.text("millstream_hook_failures_total{hook=\"hook-1\",version=\"1\",cause=\"trap\"} "), 4);
 }
 
 #[test]
@@ -167,8 +171,43 @@ fn a_thread_delivers_while_somebody_is_bound() {
     for _ in 0..3 {
         assert_eq!(carried.recv_timeout(SOON).unwrap().stream, stream);
     }
+    assert!(post.wants(&stream));
     post.bind(Vec::new());
-    assert!(!post.is_on());
+    assert!(!post.is_on() && !post.wants(&stream));
+    // The thread ends, and with it what it carried out orders with.
+    drop(post);
+    assert!(matches!(carried.recv_timeout(SOON), Err(RecvTimeoutError::Disconnected)));
+}
+
+#[test]
+fn what_waits_behind_a_panic_is_told_without_another_event() {
+    let rig = Rig::new();
+    let (sender, carried) = channel();
+    let sender = Mutex::new(sender);
+    let post = Post::new(Box::new(move |ordered| sender.lock().unwrap().send(ordered).unwrap()));
+    let (stream, notice, from) = published("cam", "");
+    let marks = |notices: &[events::Notice]| {
+        assert!(notices[0].id != 13, "a defect of this test's hook");
+        Ok(vec![order("marker", "cam"); notices.len()])
+    };
+    let of_cam = Binding { stream: Some("cam".to_owned()), ..of_events(Mode::Live) };
+    let (bound, _) = hearing(&rig, &of_cam, marks);
+    assert!(bound.note(&stream, &events::Notice { id: 13, ..notice.clone() }, from));
+    for _ in 0..BATCH_MAX {
+        bound.note(&stream, &notice, from);
+    }
+    post.bind(vec![Arc::new(bound)]);
+    assert!(post.wants(&stream) && !post.wants(&Id::new("other").unwrap()));
+    // The last event: behind the batch that the hook fails with there are two.
+    post.tell(&stream, &notice, from);
+    for _ in 0..2 {
+        assert_eq!(carried.recv_timeout(SOON).unwrap().stream, stream);
+    }
+}
+
+/// Whatever a hook chooses can be.
+fn any(_: &Rendition) -> bool {
+    true
 }
 
 type Choice = Result<Vec<policy::Rendition>, Failure>;
@@ -247,7 +286,7 @@ fn the_first_policy_that_decides_is_asked_and_what_cannot_be_made_is_said() {
     });
     let shadow = choosing(&rig, (2, Mode::Shadow), |_| Ok(vec![encoded("720p", (0, 720), "h264")]));
     let all = [Arc::clone(&first), Arc::clone(&shadow)];
-    let chosen = choose(&all, &cam, &about, &[]).unwrap();
+    let chosen = choose(&all, &cam, &about, &[], any).unwrap();
     let rungs = chosen.rungs.unwrap();
     let made: Vec<_> = rungs.made.iter().map(|rung| (rung.name.as_str(), rung.width, rung.height)).collect();
     assert_eq!((chosen.hook.as_str(), made), ("hook-1", vec![("360p", 640, 360), ("720p", 1280, 720)]));
@@ -256,9 +295,29 @@ fn the_first_policy_that_decides_is_asked_and_what_cannot_be_made_is_said() {
     assert_eq!(disagreements(), 1);
     // Where nobody decides, a shadow is held against the record.
     let own = Rendition { name: "720p".to_owned(), width: 1280, height: 720, video_kbit_s: 700 };
-    assert_eq!(choose(&[Arc::clone(&shadow)], &cam, &about, &[own]), None);
+    assert_eq!(choose(&[Arc::clone(&shadow)], &cam, &about, &[own], any), None);
     assert_eq!((disagreements(), rig.text("millstream_hook_agreements_total{hook=\"hook-2\",version=\"1\"} ")), (1, 1));
     assert!(is_asked(&[shadow], &cam) && !is_asked(&[], &cam));
+}
+
+#[test]
+fn what_cannot_be_takes_no_place_of_what_can() {
+    let rig = Rig::new();
+    let cam = Id::new("cam").unwrap();
+    let about = source(&live(), None, ("live", 0, false)).unwrap();
+    let many = choosing(&rig, (1, Mode::Live), |_| {
+        let low = (1..=RENDITIONS_MAX as u32).map(|number| encoded(&format!("{number}p"), (2, 2 * number), "h264"));
+        let high =
+            (1..=RENDITIONS_MAX as u32 + 1).map(|number| encoded(&format!("h{number}"), (0, 700 + number), "h264"));
+        Ok(low.chain(high).collect())
+    });
+    let chosen = choose(&[many], &cam, &about, &[], |rung| rung.height > 16).unwrap().rungs.unwrap();
+    let names: Vec<_> = chosen.made.iter().map(|rung| rung.name.as_str()).collect();
+    assert_eq!(names, ["h1", "h2", "h3", "h4", "h5", "h6", "h7", "h8"]);
+    assert_eq!(chosen.left_out.len(), RENDITIONS_MAX + 1, "{:?}", chosen.left_out);
+    assert!(
+        chosen.left_out[0].starts_with("1p: its name") && chosen.left_out[8].starts_with("h9: a stream has at most 8")
+    );
 }
 
 #[test]
@@ -268,12 +327,13 @@ fn where_a_policy_fails_the_next_one_is_not_asked() {
     let about = source(&live(), None, ("live", 0, false)).unwrap();
     let first = choosing(&rig, (1, Mode::Live), |_| Err(Failure::OutOfTime { budget: Duration::from_millis(20) }));
     let next = choosing(&rig, (2, Mode::Live), |_| panic!("is not asked"));
-    let chosen = choose(&[Arc::clone(&first), next], &cam, &about, &[]).unwrap();
+    let chosen = choose(&[Arc::clone(&first), next], &cam, &about, &[], any).unwrap();
     assert!(chosen.rungs.unwrap_err().contains("20 ms"));
-    assert_eq!(first.calls.lately(2).failures, 1);
+    let lately = first.calls.lately(2);
+    assert_eq!((lately.failures, lately.by_nobody), (1, 1), "no client asked");
     let mut unready = Arc::into_inner(first).unwrap();
     unready.chooser = None;
-    let chosen = choose(&[Arc::new(unready)], &cam, &about, &[]).unwrap();
+    let chosen = choose(&[Arc::new(unready)], &cam, &about, &[], any).unwrap();
     assert!(chosen.rungs.unwrap_err().contains("not ready"));
     let unknown = Live { publisher: Some(Publisher::default()), ..live() };
     assert!(source(&unknown, None, ("live", 0, false)).is_none());

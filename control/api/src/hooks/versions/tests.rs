@@ -106,6 +106,22 @@ fn two_addresses_alone_are_never_too_many_failures() {
         assert_eq!(when.blamed(&told).map(|blamed| blamed.failures), (!met).then_some(of[0]));
     }
     assert_eq!(when.blamed(&told(1_000, 40, &[40])), None, "few are nobody's fault");
+    // What no client brought about counts whole.
+    for (calls, failures, by_nobody, of, met) in [
+        (100, 100, 100, &[] as &[u64], true),
+        (100, 10, 10, &[], true),
+        (100, 9, 9, &[], false),
+        (100, 19, 9, &[10], false),
+        (100, 20, 10, &[10], true),
+        // Of failures that any of several may have brought about each is told: they take nothing of what is nobody's.
+        (100, 30, 10, &[20, 20, 20], true),
+        (100, 20, 0, &[20, 20, 20], false),
+        // A node says what it likes.
+        (100, 20, u64::MAX, &[20], true),
+    ] {
+        let told = HookCalls { by_nobody, ..told(calls, failures, of) };
+        assert_eq!(when.is_met(&told), met, "{told:?}");
+    }
 }
 
 struct Random(u64);

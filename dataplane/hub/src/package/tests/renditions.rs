@@ -198,7 +198,8 @@ fn renditions() -> Vec<Rendition> {
 /// The reports of a playlist: where, the segment, its part.
 fn reports(window: &mut Window, track: Track, beside: &[Beside]) -> Vec<(String, u64, u64)> {
     let now = Time::from_millis(1);
-    let Answer::Ready(playlist) = window.playlist_at(track, &Directives::default(), beside, (now, now)) else {
+    let Answer::Ready(playlist) = window.playlist_at(track, &Directives::default(), |_| beside.to_vec(), (now, now))
+    else {
         panic!("a playlist")
     };
     Parsed::read(std::str::from_utf8(&playlist.text).expect("text")).reports

@@ -69,7 +69,8 @@ impl VideoJs {
         if now < self.asks_at {
             return;
         }
-        let Answer::Ready(playlist) = window.playlist_at(Track::Video, &self.directives, &[], (self.asks_at, now))
+        let Answer::Ready(playlist) =
+            window.playlist_at(Track::Video, &self.directives, |_| Vec::new(), (self.asks_at, now))
         else {
             self.asked = true;
             return;
@@ -194,7 +195,7 @@ fn case_31_who_asks_ahead_gets_each_part_at_once_and_nobody_waits_for_long() {
             let found = fixture.window.playlist_at(
                 Track::Video,
                 directives,
-                &[],
+                |_| Vec::new(),
                 (asked_at, asked_at + Duration::from_millis(after_ms)),
             );
             matches!(found, Answer::Ready(_))
@@ -207,7 +208,7 @@ fn case_31_who_asks_ahead_gets_each_part_at_once_and_nobody_waits_for_long() {
         for part in 0..part {
             assert!(ask(&Directives { until: Some(Until { msn: last.msn, part: Some(part) }), skip: false }, 0, 0));
         }
-        let of_audio = fixture.window.playlist_at(Track::Audio, &Directives::default(), &[], (now, now));
+        let of_audio = fixture.window.playlist_at(Track::Audio, &Directives::default(), |_| Vec::new(), (now, now));
         assert!(matches!(of_audio, Answer::Ready(_)));
     }
     assert!(counts[0] > 100 && counts[1] > 20, "{counts:?}");

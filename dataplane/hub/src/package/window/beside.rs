@@ -1,7 +1,7 @@
 //! What a window's playlists say of those of other windows that players switch to: a stream's of its renditions', and a rendition's of its
 //! source's and of the other renditions' (RFC 8216bis 4.4.5.4). Renditions are cut where their source is, so that one of which nothing is known
 //! here is taken to be where this window is: one that nobody has asked for will be there when it answers. Beside [`super::text`].
-use millstream_proto::codec::{Shape, Summary};
+use millstream_proto::codec::Summary;
 use millstream_proto::hls::media::Report;
 use millstream_proto::media::Track;
 
@@ -19,10 +19,7 @@ impl Window {
 
     /// Size of the newest picture, pixels.
     pub(super) fn picture(&self) -> Option<(u32, u32)> {
-        match self.held(Track::Video).newest_header()?.summary.shape? {
-            Shape::Video { width, height } => Some((width, height)),
-            Shape::Audio { .. } => None,
-        }
+        self.held(Track::Video).newest_header()?.summary.shape?.picture()
     }
 
     /// Those of a stream's renditions that players may ask for beside this window, whether it is the stream's or a rendition's.
@@ -45,12 +42,7 @@ impl Window {
     }
 
     /// What a track's playlist says of the others.
-    pub(super) fn reports_beside(&self, track: Track, beside: &[Beside]) -> Vec<Report<'static>> {
-        // A rendition's own sound is in its own multivariant playlist alone.
-        if track == Track::Audio && self.guide().is_some() {
-            return Vec::new();
-        }
-        let mut reports = Vec::new();
+    pub(super) fn report_beside(&self, beside: &[Beside], reports: &mut Vec<Report<'_>>) {
         for Beside { path, is_source, video, audio } in beside {
             for (of, at) in [(Track::Video, video), (Track::Audio, audio)] {
                 if of == Track::Video || *is_source {
@@ -63,7 +55,6 @@ impl Window {
                 }
             }
         }
-        reports
     }
 }
 

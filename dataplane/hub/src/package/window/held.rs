@@ -4,14 +4,13 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
-use millstream_proto::hls::media::Report;
 use millstream_proto::hls::request::Until;
 use millstream_proto::limits::HLS_SEGMENTS_BEYOND_WINDOW_MAX;
 use millstream_proto::media::Track;
 use millstream_proto::time::Time;
 
 use crate::package::change::{Change, Header, Opened, Part, PartPromise};
-use crate::package::window::Playlist;
+use crate::package::window::{Beside, Playlist};
 
 /// Segments that stay fetchable, at least, beyond a playlist's length after they have left it (RFC 8216bis 6.2.2: as long as the longest playlist
 /// that they were in, and their own length).
@@ -67,8 +66,8 @@ pub(super) struct Held {
     pub(super) parts: Option<PartPromise>,
     /// Number that the next part will have.
     pub(super) next_part: u64,
-    /// The playlist, and the one that leaves out what is old, until the next change; each with what it says of others than this stream's.
-    pub(super) texts: [Option<(Vec<Report<'static>>, Bytes)>; 2],
+    /// The playlist, and the one that leaves out what is old, until the next change; each with those of other windows that it reports on.
+    pub(super) texts: [Option<(Vec<Beside>, Bytes)>; 2],
     /// The same of those that reach back, each with the version of the archive that it is for.
     pub(super) shifted: [Option<(u64, Playlist)>; 2],
 }

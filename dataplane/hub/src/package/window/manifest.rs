@@ -14,10 +14,20 @@ use crate::package::file_name::{Name, directory, folder};
 
 /// Players stay this many target durations behind the newest segment: one for the segment that is being made, one for the way.
 const DELAY_TARGETS: u64 = 2;
+/// A manifest takes so long to be read and acted on.
+const ACTED_ON_MS: u64 = 1_000;
 /// Where the server's time is, seen from the manifest.
 const TIME_URL: &str = "../time";
 
 impl Window {
+    /// The longest time behind the newest frame that the first segment begins that a player of a new manifest asks for, milliseconds. `None` before there
+    /// can be one.
+    pub fn asked_for_behind_ms(&self) -> Option<u64> {
+        let target_ms = u64::from(self.target_duration_s()?) * 1_000;
+        // The place where it begins to play may be at the end of its segment.
+        Some(target_ms * (DELAY_TARGETS + 1) + ACTED_ON_MS)
+    }
+
     /// The manifest; where it has to be made, as of that moment in Unix milliseconds. `settled`: no more tracks are waited for.
     pub fn manifest(&mut self, unix_ms: u64, settled: bool) -> Answer<Bytes> {
         self.manifest_with(&[], unix_ms, settled)
@@ -170,8 +180,8 @@ impl Window {
         let Some(summary) = header.map(|header| &header.summary).filter(|summary| is_decodable(summary)) else {
             return;
         };
-        let Some(Shape::Video { width, height }) = summary.shape else { return };
-        let offers = renditions.iter().rev().filter_map(|of| Offer::of(of, (width, height), playlist_name));
+        let Some(size) = summary.shape.and_then(Shape::picture) else { return };
+        let offers = renditions.iter().rev().filter_map(|of| Offer::of(of, size, playlist_name));
         let base = folder(&session.name, Track::Video);
         let offered: Vec<_> = offers.map(|offer| offer.representation(&base, run)).collect();
         // As in the multivariant playlist: the source's picture has no watermark.

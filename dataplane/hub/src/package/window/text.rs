@@ -25,19 +25,21 @@ const FRAME_RATES: [f64; 12] =
 
 impl Window {
     /// The playlist of a track; `skip` leaves out what a player that knows an older one has.
-    pub(super) fn text(&mut self, session: &Session, track: Track, skip: bool, beside: &[Beside]) -> Bytes {
+    pub(super) fn text(&mut self, session: &Session, track: Track, skip: bool, beside: Vec<Beside>) -> Bytes {
         let skips = skip && can_skip(session);
-        let reports = self.reports_beside(track, beside);
+        // A rendition's own sound is in its own multivariant playlist alone.
+        let is_alone = track == Track::Audio && self.guide().is_some();
+        let beside = if is_alone { Vec::new() } else { beside };
         if let Some((of, text)) = self.held(track).texts.get(usize::from(skips)).and_then(Option::as_ref)
-            && *of == reports
+            && *of == beside
         {
             return text.clone();
         }
         let mut playlist = self.render(session, track, skips);
-        playlist.reports.extend_from_slice(&reports);
+        self.report_beside(&beside, &mut playlist.reports);
         let text = Bytes::from(playlist.to_text());
         if let Some(place) = self.held_mut(track).texts.get_mut(usize::from(skips)) {
-            *place = Some((reports, text.clone()));
+            *place = Some((beside, text.clone()));
         }
         text
     }
