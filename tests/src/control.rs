@@ -1,5 +1,7 @@
 //! The control API of a running server, as a script calls it: a token, a method, a path, JSON.
 
+use std::time::{Duration, Instant};
+
 use anyhow::{Result, ensure};
 use serde_json::Value;
 
@@ -31,12 +33,15 @@ impl Answer {
     }
 }
 
+/// A connection that was idle for as long may be closed by the time that a request is sent: control closes idle ones after ten seconds.
+const IDLE_MAX: Duration = Duration::from_secs(5);
+
 /// A client with a token, on one connection for as long as the server says that it keeps it: not for longer than it may be idle.
 #[derive(Debug)]
 pub struct Client {
     address: std::net::SocketAddr,
     token: String,
-    connection: Option<Connection>,
+    connection: Option<(Connection, Instant)>,
 }
 
 impl Client {
@@ -65,13 +70,13 @@ impl Client {
             body.len()
         );
         let mut connection = match self.connection.take() {
-            Some(connection) => connection,
-            None => Connection::open(self.address)?,
+            Some((connection, used)) if used.elapsed() < IDLE_MAX => connection,
+            _ => Connection::open(self.address)?,
         };
         connection.send(request.as_bytes())?;
         let response = connection.response(false)?;
         if response.header("connection") != "close" {
-            self.connection = Some(connection);
+            self.connection = Some((connection, Instant::now()));
         }
         let json = serde_json::from_slice(&response.body).unwrap_or(Value::Null);
         Ok(Answer { status: response.status, etag: response.header("etag").to_owned(), json })

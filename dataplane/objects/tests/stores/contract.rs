@@ -44,6 +44,8 @@ async fn read(store: &dyn ObjectStore, name: &str, span: Span) -> Vec<u8> {
             Ok(all) => return all,
             Err(error) => assert_eq!(error.retry(), Retry::Soon, "{error}"),
         }
+        // A server that others write to may need a moment.
+        tokio::time::sleep(Duration::from_millis(10)).await;
     }
     panic!("{name} cannot be read");
 }
