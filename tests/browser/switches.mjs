@@ -50,7 +50,7 @@ const PLAYERS = {
       shaka.polyfill.installAll();
       const player = new shaka.Player();
       const say = () => seen.switched.push(player.getVariantTracks().find((track) => track.active)?.height);
-      player.addEventListener('error', (event) => seen.errors.push(`shaka ${event.detail.code} (fatal)`));
+      player.addEventListener('error', (event) => seen.errors.push(`shaka ${event.detail.code} ${event.detail.data?.slice(0, 2)} (fatal)`));
       player.addEventListener('variantchanged', say);
       player.attach(video).then(() => {
         player.configure({ abr: { enabled: false } });
@@ -119,7 +119,13 @@ await open(async ({ first }) => {
     watch(video, seen);
     Object.assign(window, { seen, video, player: open(url, video, seen) });
   }})(${JSON.stringify(`${server}/${player.url}`)}, ${`(function ${player.open.toString().replace(/^open/, '')})`}, ${watch})`);
-  await until('it plays', 20, () => page.evaluate(() => video.currentTime > 0.5 && player.levels() > 1));
+  await until('it plays', 20, () => page.evaluate(() => video.currentTime > 0.5 && player.levels() > 1)).catch(async (error) => {
+    const state = await page.evaluate(() => ({
+      ...seen, at: video.currentTime, ready: video.readyState, levels: player.levels(),
+      held: [...Array(video.buffered.length).keys()].map((n) => [video.buffered.start(n), video.buffered.end(n)]),
+    }));
+    throw new Error(`${error.message}: ${JSON.stringify(state)}`);
+  });
   await sleep(2000);
   await page.evaluate(() => { seen.counts = true; });
   const end = Date.now() + Number(seconds) * 1000;

@@ -25,7 +25,7 @@ pub struct Period {
 pub struct Track {
     /// Frames, not audio.
     pub video: bool,
-    /// Width and height, as the manifest has them.
+    /// Width and height of the first representation, as the manifest has them.
     pub size: Option<(u32, u32)>,
     timescale: f64,
     offset: f64,
@@ -49,6 +49,12 @@ pub fn periods(manifest: &str) -> Result<Vec<Period>> {
     manifest.split("<Period ").skip(1).map(period).collect()
 }
 
+/// How far behind the live edge players stay, seconds.
+pub fn delay_s(manifest: &str) -> Result<f64> {
+    let text = attribute(manifest, "suggestedPresentationDelay")?;
+    Ok(text.trim_start_matches("PT").trim_end_matches('S').parse()?)
+}
+
 fn period(text: &str) -> Result<Period> {
     let text = format!(" {text}");
     let start = attribute(&text, "start")?;
@@ -57,7 +63,10 @@ fn period(text: &str) -> Result<Period> {
     Ok(Period { start_s, tracks })
 }
 
+/// With the segments of its first representation.
 fn track(text: &str) -> Result<Track> {
+    let second = text.match_indices("<Representation ").nth(1);
+    let text = second.map_or(text, |(at, _)| &text[..at]);
     let video = attribute(text, "contentType")? == "video";
     let size = match (number(text, "width"), number(text, "height")) {
         (Ok(width), Ok(height)) => Some((width as u32, height as u32)),
@@ -78,6 +87,15 @@ fn track(text: &str) -> Result<Track> {
         init: attribute(text, "initialization")?.to_owned(),
         segments: segments.collect::<Result<_>>()?,
     })
+}
+
+impl Track {
+    /// The segments from so far before its end on, seconds; the one that this is in is the first.
+    pub fn newest(&self, behind_s: f64) -> Vec<&str> {
+        let end = self.segments.last().map_or(0.0, |(_, t, d)| (t + d) as f64);
+        let from = end - behind_s * self.timescale;
+        self.segments.iter().filter(|(_, t, d)| (t + d) as f64 > from).map(|(name, ..)| name.as_str()).collect()
+    }
 }
 
 impl Period {

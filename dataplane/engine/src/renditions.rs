@@ -88,5 +88,5 @@ impl fmt::Debug for RenditionConfig {
 
 /// The parameter of a job's addresses that holds its token.
 pub const JOB_PARAM: &str = "job";
-/// The one that says from how far back it reads the stream, milliseconds; without it, from the newest keyframe.
-pub const BACK_PARAM: &str = "back_ms";
+/// The one with which it reads the stream from as far back as players may ask for a rendition of it; without it, from the newest keyframe.
+pub const BEHIND_PARAM: &str = "behind";

@@ -41,9 +41,10 @@ pub struct Feed {
 }
 
 impl Feed {
-    /// A cursor at the newest start, so that the mirror's first viewers have a backlog.
+    /// A cursor at the oldest start: of shards of one node each has what the owner has, for the worker that makes a rendition from further back. To
+    /// another node only the newest GOP goes, so that the mirror's first viewers have a backlog.
     pub fn new(to: Address, subscription: u64, log: &Log) -> Self {
-        let cursor = BlockCursor::newest(log);
+        let cursor = if to.is_here() { BlockCursor::oldest(log) } else { BlockCursor::newest(log) };
         Self { to, subscription, cursor, told_joined: false, told_open: false, told_end: false, jumps: 0 }
     }
 

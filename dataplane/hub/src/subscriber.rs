@@ -84,6 +84,11 @@ impl BlockCursor {
         Self::at(log.newest_start().unwrap_or(log.head()))
     }
 
+    /// At the oldest keyframe that is held.
+    pub fn oldest(log: &Log) -> Self {
+        Self::at(log.starts().next().unwrap_or(log.head()))
+    }
+
     /// Number of the block that it is before.
     pub const fn position(self) -> u64 {
         self.next

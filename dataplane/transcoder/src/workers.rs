@@ -12,7 +12,7 @@ use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 use bytes::Bytes;
 use millstream_control_protocol::event::{Event, What};
 use millstream_engine::Remote;
-use millstream_engine::renditions::{BACK_PARAM, JOB_PARAM, NoPicture, Transcoder, Trouble};
+use millstream_engine::renditions::{BEHIND_PARAM, JOB_PARAM, NoPicture, Transcoder, Trouble};
 use millstream_fleet::backoff::Backoff;
 use millstream_fleet::http::guard::Guard;
 use millstream_hub::config::Rendition;
@@ -40,8 +40,6 @@ use super::watches::{Seen, WatchOrder, Watches};
 /// A worker that ends is started again after this long at first, and at most.
 const RESTART_LEAST: Duration = Duration::from_millis(100);
 const RESTART_MOST: Duration = Duration::from_secs(10);
-/// Renditions are made from so far back: players are some seconds behind the newest picture, and the first playlist has a whole segment.
-const BACK_MS: u32 = 4_000;
 /// A picture comes within this time, or not at all.
 const PICTURE_WAIT: Duration = Duration::from_secs(6);
 /// Characters of what is told of a watermark.
@@ -586,7 +584,7 @@ struct At<'a> {
 
 impl Places for At<'_> {
     fn source(&self, stream: &Id) -> SecretUrl {
-        SecretUrl::new(format!("{}&{BACK_PARAM}={BACK_MS}", self.stream(stream)))
+        SecretUrl::new(format!("{}&{BEHIND_PARAM}=1", self.stream(stream)))
     }
 
     fn push(&self, rendition: &Id) -> SecretUrl {

@@ -5,6 +5,7 @@ use std::time::{Duration, Instant};
 
 use millstream_tests::clip::Clip;
 use millstream_tests::control::Client;
+use millstream_tests::dash;
 use millstream_tests::flv::VIDEO;
 use millstream_tests::http::{Connection, Viewer, get};
 use millstream_tests::machine::Probe;
@@ -117,6 +118,34 @@ fn renditions_are_made_when_somebody_watches_and_players_may_switch_at_any_segme
         server.metrics().contains("millstream_renditions{state=\"made\"} 0").then_some(())
     });
     assert!(told(&mut events, "rendition_stopped").contains("lasted_ms"));
+}
+
+/// What a player by DASH asks for that begins with a rendition nobody has asked for, or goes over to one: from its delay behind the newest segment on, also of
+/// a stream that has just begun.
+#[test]
+fn a_player_that_begins_with_a_rendition_finds_each_segment_from_its_delay_on() {
+    let (server, _client) = start("cam");
+    let _push = publish(&server, Clip::numbered_480p());
+    for name in ["360p", "480p"] {
+        std::thread::sleep(seconds(3));
+        let manifest = text(&server, "/cam/index.mpd");
+        let delay_s = dash::delay_s(&manifest).expect("a delay");
+        let periods = dash::periods(&manifest).expect("a manifest");
+        let pictures = periods[0].tracks.iter().find(|track| track.video).expect("pictures");
+        let asked_for = pictures.newest(delay_s);
+        println!("{asked_for:?}");
+        // All at once, and each of both shards.
+        let asking: Vec<_> = asked_for
+            .iter()
+            .flat_map(|of_source| [of_source; 4])
+            .map(|of_source| (format!("/cam/{name}/{of_source}"), server.http))
+            .map(|(path, at)| std::thread::spawn(move || (get(at, &path), path)))
+            .collect();
+        for one in asking {
+            let (answer, path) = one.join().expect("an answer");
+            assert_eq!(answer.status, 200, "{path}: {}", String::from_utf8_lossy(&answer.body));
+        }
+    }
 }
 
 #[test]

@@ -3,7 +3,6 @@
 use std::rc::Rc;
 
 use bytes::Bytes;
-use millstream_hub::log::Log;
 use millstream_hub::package::block::Format;
 use millstream_hub::viewer::{Start, Viewer};
 use millstream_policy::Action;
@@ -25,12 +24,12 @@ use crate::close::CloseReason;
 use crate::ingest::GOODBYE;
 use crate::io::{Reader, Socket};
 use crate::output::{OutputFormat, Serve, Stream};
-use crate::renditions::BACK_PARAM;
+use crate::renditions::BEHIND_PARAM;
 use crate::shard::events::Refused;
 use crate::shard::granted::Granted;
 use crate::shard::session::{EndsWith, Session};
 use crate::shard::state::Shard;
-use crate::shard::stream_handle::ViewerGuard;
+use crate::shard::stream_handle::{StreamHandle, ViewerGuard};
 
 /// HTTP-FLV.
 pub(super) static FLV: OutputFormat = OutputFormat {
@@ -46,6 +45,9 @@ pub(super) static FLV: OutputFormat = OutputFormat {
         websocket: Some(&websocket::FLV),
     }),
 };
+
+/// How far behind a worker begins where the stream has no segments yet, milliseconds.
+const BEHIND_MS: u64 = 4_000;
 
 /// The same for a worker, which is no viewer: it has no role.
 static JOB: OutputFormat =
@@ -130,8 +132,8 @@ pub(super) async fn answer_job(reply: &Reply<'_>, id: Id, stream: &'static Strea
         // It asks again; nobody is to be told.
         return Answer::Whole(reply.error(404, "this stream is not on air"));
     };
-    let back_ms = reply.request.query.get(BACK_PARAM).and_then(|back_ms| back_ms.parse().ok());
-    let start = back_ms.map_or(Start::Newest, |back_ms| start_behind(&viewer_guard.handle.log.borrow(), back_ms));
+    let is_behind = reply.request.query.get(BEHIND_PARAM).is_some();
+    let start = if is_behind { start_behind(&viewer_guard.handle) } else { Start::Newest };
     Answer::Stream(Play {
         viewer_guard,
         of: &JOB,
@@ -201,11 +203,13 @@ fn format_for(stream: &Stream, version: Version) -> Format {
     if version == Version::Http11 { stream.format } else { stream.plain }
 }
 
-/// The newest keyframe that is so far behind, or the oldest one.
-fn start_behind(log: &Log, back_ms: u32) -> Start {
+/// The newest keyframe behind which nothing is asked for of a rendition, or the oldest one.
+fn start_behind(handle: &StreamHandle) -> Start {
+    let back_ms = handle.packaging.window.borrow().asked_for_behind_ms().unwrap_or(BEHIND_MS);
+    let log = handle.log.borrow();
     let first_ms = |seq: u64| log.get(seq).map(|entry| entry.block.first_ms);
     let newest_ms = log.get(log.head().wrapping_sub(1)).map_or(0, |entry| entry.block.last_ms);
-    let until_ms = newest_ms.saturating_sub(i64::from(back_ms));
+    let until_ms = newest_ms.saturating_sub(i64::try_from(back_ms).unwrap_or(i64::MAX));
     let chosen = log.starts().filter(|seq| first_ms(*seq).is_some_and(|ms| ms <= until_ms)).last();
     chosen.or_else(|| log.starts().next()).map_or(Start::Newest, Start::At)
 }
