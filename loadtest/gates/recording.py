@@ -1,8 +1,9 @@
-"""Recordings under load: recording.py streams PORT DATA-DIR COUNT on|off; recording.py cpu PID PORT SECONDS; recording.py stored PORT DATA-DIR COUNT; recording.py result COUNT WITH WITHOUT
+"""Recordings under load: recording.py streams PORT DATA-DIR COUNT on|off; recording.py cpu PID PORT SECONDS; recording.py stored PORT DATA-DIR COUNT SECONDS; recording.py result COUNT WITH WITHOUT
 
 `streams` makes the streams `rec-0`, `rec-1`... at a server's control API, recorded or not. `cpu` measures a server's CPU time for so long, and prints the
 share of a core that each kind of thread took, and what is resident besides logs and windows. `stored` waits until all that was recorded is in the
-store, and prints what it is; exit status 1 where a recording has a gap or is not stored in time. `result` holds turns with recording against those without, each a word of a delay in ms and
+store, and prints what it is; exit status 1 where something was not recorded by the server's own counters, a recording is shorter than what was pushed
+(SECONDS), or one is not stored in time. `result` holds turns with recording against those without, each a word of a delay in ms and
 what `cpu` printed; exit status 1 where an aim is missed.
 """
 import collections
@@ -14,6 +15,14 @@ import time
 import urllib.request
 
 STORED_WITHIN_S = 120
+# Publishers do not all begin at once, and a recording begins with a keyframe.
+SHORTER_MOST_S = 8
+# Counters of what a recording lacks, or of what was not told: none of them may move. A queue that was full is no loss by itself: `lost` is.
+LOSSES = (
+    "millstream_recorder_gaps_total", "millstream_recorder_lost_total", "millstream_recorder_parts_left_out_total", "millstream_recorder_disk_errors_total",
+    "millstream_recorder_damaged_objects_total", "millstream_recorder_damaged_segments_total", "millstream_recorder_events_lost_total",
+    "millstream_recordings_paused_total", "millstream_recordings_refused_total",
+)
 # What a recorded stream may take: a share of a core with packaging, viewers' added delay, and memory beside its log and window.
 CORE_MOST, DELAY_MOST_MS, MEMORY_MOST_KIB = 0.006, 10, 256
 
@@ -46,12 +55,21 @@ def resident_mib(pid):
         return next(int(line.split()[1]) / 1024 for line in status if line.startswith("VmRSS:"))
 
 
+def metrics(port):
+    with urllib.request.urlopen(f"http://127.0.0.1:{port}/metrics", timeout=30) as answer:
+        return answer.read().decode().splitlines()
+
+
 def held_mib(port):
     """What is in the logs and windows of streams."""
-    with urllib.request.urlopen(f"http://127.0.0.1:{port}/metrics", timeout=30) as answer:
-        lines = answer.read().decode().splitlines()
     names = ("millstream_log_bytes", "millstream_hls_bytes")
-    return sum(float(line.rsplit(" ", 1)[1]) for line in lines if line.startswith(names)) / 2**20
+    return sum(float(line.rsplit(" ", 1)[1]) for line in metrics(port) if line.startswith(names)) / 2**20
+
+
+def losses(port):
+    """Counters of losses that are not 0; one that is not told at all is an error."""
+    told = dict(line.rsplit(" ", 1) for line in metrics(port) if line.startswith("millstream_record"))
+    return {name: float(told[name]) for name in LOSSES if float(told[name]) > 0}
 
 
 def measure(pid, port, seconds):
@@ -75,19 +93,24 @@ def recordings(port, data):
         cursor = f"&cursor={page['next']}"
 
 
-def stored(port, data, count):
+def stored(port, data, count, pushed_s):
     end = time.monotonic() + STORED_WITHIN_S
-    while time.monotonic() < end:
+    while True:
         found = recordings(port, data)
-        if len(found) >= count and all(one["state"] == "stored" for one in found):
+        if len(found) >= count and all(one["state"] == "stored" for one in found) or time.monotonic() > end:
             break
         time.sleep(0.5)
     states = collections.Counter(one["state"] for one in found)
-    gaps = sum(len(one.get("gaps") or []) for one in found)
-    seconds = sum(one.get("duration_ms") or 0 for one in found) / 1e3
+    lengths = [(one.get("duration_ms") or 0) / 1e3 for one in found]
+    short = [length for length in lengths if length < pushed_s - SHORTER_MOST_S]
     size = sum(one.get("bytes") or 0 for one in found)
-    print(f"    {len(found)} recordings ({dict(states)}), {gaps} gaps, {seconds:.0f} s and {size / 1e6:.0f} MB in all")
-    sys.exit(0 if states == {"stored": count} and gaps == 0 else 1)
+    lost = losses(port)
+    print(f"    {len(found)} recordings ({dict(states)}) of {min(lengths, default=0):.1f} to {max(lengths, default=0):.1f} s, {size / 1e6:.0f} MB in all")
+    if lost:
+        print(f"    not recorded: {lost}")
+    if short:
+        print(f"    {len(short)} recordings are shorter than {pushed_s - SHORTER_MOST_S} s: streams were pushed for {pushed_s} s")
+    sys.exit(0 if states == {"stored": count} and not lost and not short else 1)
 
 
 def result(count, with_recording, without):
@@ -117,7 +140,7 @@ def main():
     elif what == "result":
         result(int(sys.argv[2]), sys.argv[3], sys.argv[4])
     elif what == "stored":
-        stored(int(sys.argv[2]), sys.argv[3], int(sys.argv[4]))
+        stored(int(sys.argv[2]), sys.argv[3], int(sys.argv[4]), int(sys.argv[5]))
 
 
 main()

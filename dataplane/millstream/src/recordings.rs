@@ -83,11 +83,12 @@ impl Recordings {
         let uploads = run::background::runtime().context("cannot start the runtime of uploads")?;
         let started = run::start(&spool, settings, storing, uploads.handle().clone(), runtime.handle().clone());
         let (handle, threads, events) = started.context("recording is not possible")?;
-        let probed = Arc::clone(&store);
+        let (probed, recorder) = (Arc::clone(&store), handle.clone());
         runtime.spawn(async move {
             match probed.probe().await {
                 Ok(probe) => probe.warnings.iter().for_each(|warning| tracing::warn!("recordings: {warning}")),
-                Err(error) => tracing::error!(%error, "recordings cannot be stored; they wait in the spool"),
+                // Uploads may have found the same: the recorder tells it once.
+                Err(error) => recorder.store_unusable(error.to_string()),
             }
         });
         let clips_dir = data_dir.join(cutting::DIRECTORY);

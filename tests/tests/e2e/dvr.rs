@@ -10,7 +10,7 @@ use millstream_tests::hls::playlist::Media;
 use millstream_tests::http;
 use millstream_tests::rtmp::{Publisher, Pushing};
 use millstream_tests::server::{Options, Server};
-use millstream_tests::tools::{Tool, ffprobe};
+use millstream_tests::tools::{Tool, ffprobe, vlc_plays};
 use millstream_tests::{eventually, seconds};
 use serde_json::json;
 
@@ -90,10 +90,11 @@ fn a_viewer_goes_back_in_a_stream_while_it_is_recorded() {
     let unpacked = std::process::Command::new("curl").args(["-sf", "--compressed", &url]).output().expect("curl runs");
     let unpacked = Media::parse(std::str::from_utf8(&unpacked.stdout).expect("text")).expect("a playlist");
     assert_eq!(unpacked.segments[0], media(&server, "/cam/dvr-video.m3u8").segments[0]);
-    // ffprobe plays it, and the page knows of it.
+    // ffprobe and VLC play it, and the page knows of it.
     let mut tracks = ffprobe(&format!("http://{}/cam/dvr.m3u8", server.http));
     tracks.dedup();
     assert_eq!(tracks, ["aac", "h264,320,180"]);
+    vlc_plays(&format!("http://{}/cam/dvr.m3u8", server.http), &["aac", "h264,320,180"]);
     let live = http::get(server.http, "/cam/live.json");
     assert!(String::from_utf8_lossy(&live.body).contains("\"dvr\":true"));
     // It is over: who watches the past goes on.

@@ -332,7 +332,7 @@ struct Odd {
 }
 
 /// Both, then each without what the other has: a clip of one kind of tag.
-fn only(clip: &Clip, kind: u8) -> Clip {
+pub(crate) fn only(clip: &Clip, kind: u8) -> Clip {
     let of_kind = |tags: &[Tag]| tags.iter().filter(|tag| tag.kind == kind).cloned().collect();
     Clip { configuration: of_kind(&clip.configuration), frames: of_kind(&clip.frames), ..clip.clone() }
 }

@@ -18,14 +18,14 @@ const PAGES: [&str; 3] = ["flv.html", "hls.html", "dash.html"];
 const WARM: Duration = seconds(6);
 
 /// A jump of the stamps: how long after the pages play, of which kinds of tag, and by how much (`None`: to 0).
-struct Jump {
+pub(crate) struct Jump {
     after: Duration,
     kinds: &'static [u8],
     by_ms: Option<i64>,
 }
 
 /// An encoder that sends in real time, with stamps that can be moved.
-struct Jumper {
+pub(crate) struct Jumper {
     end: Arc<AtomicBool>,
     thread: Option<JoinHandle<()>>,
     /// Added to the stamps of frames and of audio.
@@ -34,7 +34,7 @@ struct Jumper {
 }
 
 impl Jumper {
-    fn start(server: &Server, clip: Clip, first_ms: i64) -> Self {
+    pub(crate) fn start(server: &Server, clip: Clip, first_ms: i64) -> Self {
         let mut publisher = Publisher::start(server.rtmp, "stream", "cam").expect("published");
         let (end, shifts) = (Arc::new(AtomicBool::new(false)), Arc::new(std::sync::Mutex::new([first_ms; 2])));
         let (over, moved) = (Arc::clone(&end), Arc::clone(&shifts));
@@ -61,7 +61,7 @@ impl Jumper {
         Self { end, thread: Some(thread), shifts, began }
     }
 
-    fn jump(&self, jump: &Jump) {
+    pub(crate) fn jump(&self, jump: &Jump) {
         let now_ms = i64::try_from(self.began.elapsed().as_millis()).expect("small");
         let mut shifts = self.shifts.lock().expect("no panic");
         for kind in jump.kinds {
@@ -113,7 +113,7 @@ fn pages_go_on(clip: Clip, first_ms: i64, pages: &[&str], jumps: &[Jump], still:
     }
 }
 
-fn both(after_s: u64, by_ms: i64) -> Jump {
+pub(crate) fn both(after_s: u64, by_ms: i64) -> Jump {
     Jump { after: seconds(after_s), kinds: &[VIDEO, AUDIO], by_ms: Some(by_ms) }
 }
 

@@ -1,5 +1,6 @@
-//! Streams that are recorded for later: kept, listed, played back by ffprobe and by ranges, from a directory and from a bucket; and what a kill
-//! leaves of them.
+//! Streams that are recorded for later: kept, listed, played back by ffprobe, on their page and by ranges, from a directory and from a bucket; and what a
+//! kill leaves of them.
+use std::path::Path;
 use std::process::Stdio;
 use std::time::{Duration, Instant};
 
@@ -9,6 +10,9 @@ use millstream_test_support::s3::{ACCESS_KEY_ID, S3Server, SECRET_ACCESS_KEY};
 use millstream_tests::cdn::Cache;
 use millstream_tests::clip::Clip;
 use millstream_tests::control::Client;
+use millstream_tests::hls::multivariant::Multivariant;
+use millstream_tests::hls::playlist::Media;
+use millstream_tests::hls::rules;
 use millstream_tests::http::{self, Viewer};
 use millstream_tests::rtmp::{Publisher, Pushing};
 use millstream_tests::server::{Options, Server};
@@ -17,12 +21,12 @@ use millstream_tests::{eventually, seconds};
 use serde_json::{Value, json};
 
 /// Streams end with their publisher, so that recordings are closed at once.
-fn options() -> Options {
+pub(crate) fn options() -> Options {
     Options::open().config("[stream_defaults]\non_unpublish = \"end\"\n[hls]\nsegment = \"1s\"\n")
 }
 
 /// A server with a stream that is recorded in objects of two seconds, and its publisher.
-fn recorded(options: Options) -> (Server, Client, Pushing) {
+pub(crate) fn recorded(options: Options) -> (Server, Client, Pushing) {
     let server = options.start();
     let mut client = Client::admin(&server);
     client
@@ -33,7 +37,7 @@ fn recorded(options: Options) -> (Server, Client, Pushing) {
 }
 
 /// The only recording of the stream, once it is as far as that.
-fn recording(client: &mut Client, state: &str) -> Value {
+pub(crate) fn recording(client: &mut Client, state: &str) -> Value {
     eventually(&format!("a recording is {state}"), seconds(20), || {
         let list = client.get("/api/v1/recordings?stream=cam").is(200).json;
         let items = list["items"].as_array().expect("a list");
@@ -42,31 +46,52 @@ fn recording(client: &mut Client, state: &str) -> Value {
     })
 }
 
-fn name(recording: &Value) -> String {
+pub(crate) fn name(recording: &Value) -> String {
     recording["recording"].as_str().expect("a name").to_owned()
 }
 
 /// How long ffprobe finds it, milliseconds.
-fn duration_ms(url: &str) -> u64 {
+pub(crate) fn duration_ms(url: &str) -> u64 {
     #[rustfmt::skip]
     let done = Tool::start("ffprobe", &["-v", "error", "-show_entries", "format=duration", "-of", "csv=p=0", url]).wait(seconds(30));
     assert!(done.status.success() && done.stderr.trim().is_empty(), "{}", done.stderr);
     (done.stdout.trim().parse::<f64>().expect("seconds") * 1_000.0) as u64
 }
 
-fn text(server: &Server, path: &str) -> String {
+pub(crate) fn text(server: &Server, path: &str) -> String {
     let answer = http::get(server.http, path);
     assert_eq!(answer.status, 200, "{path}");
     String::from_utf8(answer.body).expect("UTF-8")
 }
 
+/// The playlists of a recording that is over keep all rules, and name nothing but ranges of files. Gives those of its tracks.
+pub(crate) fn keeps_the_rules(server: &Server, stream: &str, recording: &Value, tracks: &[&str]) -> Vec<Media> {
+    let base = format!("/{stream}/rec/{}", name(recording));
+    let started = recording["started_unix_ms"].as_u64().expect("a time");
+    for path in [format!("{base}/index.m3u8"), format!("/{stream}/vod-{started}.m3u8")] {
+        let text = text(server, &path);
+        let whole = Multivariant::parse(&text).unwrap_or_else(|error| panic!("{path}: {error:#}\n{text}"));
+        assert_eq!(whole.check(), [], "{path}: {text}");
+        let named =
+            whole.variants.iter().map(|variant| &variant.uri).chain(whole.renditions.iter().flat_map(|r| &r.uri));
+        assert_eq!(named.count(), tracks.len(), "{path}: {text}");
+    }
+    let read = |track: &&str| {
+        let text = text(server, &format!("{base}/{track}.m3u8"));
+        let media = Media::parse(&text).unwrap_or_else(|error| panic!("{track}: {error:#}\n{text}"));
+        assert_eq!(rules::check(&media), [], "{track}: {text}");
+        assert!(media.ended && media.kind.as_deref() == Some("VOD"), "{track}: {text}");
+        assert!(media.segments.iter().all(|segment| segment.gap || segment.range.is_some()), "{track}: {text}");
+        media
+    };
+    tracks.iter().map(read).collect()
+}
+
 /// What it is to be in the end: whole, and played by its playlists.
 fn plays(server: &Server, recording: &Value, least_ms: u64) {
     let base = format!("/cam/rec/{}", name(recording));
-    for track in ["video", "audio"] {
-        let playlist = text(server, &format!("{base}/{track}.m3u8"));
-        assert!(playlist.contains("#EXT-X-PLAYLIST-TYPE:VOD") && playlist.contains("#EXT-X-ENDLIST"), "{playlist}");
-        assert!(playlist.contains("#EXT-X-BYTERANGE"), "{playlist}");
+    for media in keeps_the_rules(server, "cam", recording, &["video", "audio"]) {
+        assert!(media.seconds() * 1_000.0 >= least_ms as f64 - 1_000.0, "{} s of {least_ms} ms", media.seconds());
     }
     let started = recording["started_unix_ms"].as_u64().expect("a time");
     for path in [format!("{base}/index.m3u8"), format!("/cam/vod-{started}.m3u8")] {
@@ -112,7 +137,11 @@ fn a_stream_that_asks_for_it_is_recorded_listed_and_played_by_ranges() {
     plays(&server, &stored, 5_000);
     let one = client.get(&format!("/api/v1/recordings/{}", name(&stored))).is(200).json;
     assert_eq!(one["state"], "stored");
-    assert!(text(&server, &format!("{base}/index.html")).contains("<html"), "a page plays it");
+    let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("browser/recording.mjs");
+    let page = format!("http://{}{base}/index.html", server.http);
+    let done = Tool::start("node", &[script.to_str().expect("ASCII"), &page]).wait(seconds(60));
+    println!("{}", done.stdout);
+    assert!(done.status.success(), "a page plays it: {}\n{}", done.stdout, done.stderr);
     for list in ["index.m3u8", "manifest.mpd"] {
         vlc_plays(&format!("http://{}{base}/{list}", server.http), &["aac", "h264,320,180"]);
     }
@@ -171,7 +200,7 @@ fn case_28_a_recording_plays_to_a_second_before_a_kill() {
 }
 
 /// A server that keeps recordings in a bucket at this address.
-fn in_bucket(endpoint: &str) -> Options {
+pub(crate) fn in_bucket(endpoint: &str) -> Options {
     let config = format!("[record]\nstore = \"s3://recordings/live?endpoint={endpoint}&region=us-east-1\"\n");
     let options = options().config(&config).env("AWS_ACCESS_KEY_ID", ACCESS_KEY_ID);
     options.env("AWS_SECRET_ACCESS_KEY", SECRET_ACCESS_KEY)

@@ -10,7 +10,7 @@ use millstream_tests::control::Client;
 use millstream_tests::http::{self, Connection};
 use millstream_tests::rtmp::{Publisher, Pushing};
 use millstream_tests::server::{Options, Server, binary};
-use millstream_tests::tools::{Tool, ffprobe};
+use millstream_tests::tools::{Tool, ffprobe, vlc_plays};
 use millstream_tests::{eventually, seconds};
 use serde_json::{Value, json};
 
@@ -327,6 +327,7 @@ fn a_recording_is_cut_into_clips_and_taken_away_as_a_file() {
     let (ms, tracks) = probed(&url);
     assert!((2_900..=3_100).contains(&ms), "{ms} ms");
     assert_eq!(tracks, ["aac", "h264,320,180"]);
+    vlc_plays(&url, &["aac", "h264,320,180"]);
     let file = http::get(server.http, at);
     assert_eq!((file.status, file.header("content-type")), (200, "video/mp4"));
     assert_eq!(ready["bytes"].as_u64(), Some(file.body.len() as u64));

@@ -117,7 +117,9 @@ impl Recording {
             let is_new = known.state != RecordingState::Deleting && known.thumbnails != *path;
             return is_new.then(|| Self { thumbnails: path.clone(), ..known });
         }
-        if known.told_unix_ms > event.at_unix_ms || is_settled {
+        // A file that is there is there, and nothing comes after the end of a recording, whatever a clock says that was set back meanwhile.
+        let is_of_any_time = matches!(event.what, What::RecordingStored { .. } | What::RecordingFile { .. });
+        if is_settled || known.told_unix_ms > event.at_unix_ms && !is_of_any_time {
             return None;
         }
         let (state, why) = match &event.what {
@@ -147,7 +149,7 @@ impl Recording {
             What::RecordingStarted { store, .. } => store.clone(),
             _ => known.store.clone(),
         };
-        let told_unix_ms = event.at_unix_ms;
+        let told_unix_ms = event.at_unix_ms.max(known.told_unix_ms);
         Some(Self { node: node.to_owned(), store, state, why, duration_ms, bytes, told_unix_ms, ..known })
     }
 }
@@ -235,6 +237,32 @@ mod tests {
         );
         // The beginning was lost.
         assert!(Recording::after(None, "one", &stored).is_some());
+    }
+
+    #[test]
+    fn a_recording_that_is_stored_is_so_although_the_clock_was_set_back() {
+        let name = || NAME.to_owned();
+        let (hour, back) = (3_600_000, 1_000);
+        let started = event(hour, What::RecordingStarted { recording: name(), store: "file:/x".to_owned() });
+        let first = Recording::after(None, "one", &started).expect("it began");
+        let paused = event(back, What::RecordingPaused { recording: name(), why: "the disk is full".to_owned() });
+        assert_eq!(Recording::after(Some(first.clone()), "one", &paused), None, "that may be of a run before");
+        let file = What::RecordingFile {
+            recording: name(),
+            path: "mp4/2026/11/24/7.mp4".to_owned(),
+            from_unix_ms: 7,
+            duration_ms: 5_000,
+            bytes: 9,
+        };
+        let filed = Recording::after(Some(first), "one", &event(back, file)).expect("a file");
+        assert_eq!((filed.state, filed.files.len()), (RecordingState::Recording, 1));
+        let stored = event(back, What::RecordingStored { recording: name(), duration_ms: 5_000, bytes: 9 });
+        let second = Recording::after(Some(filed), "one", &stored).expect("it is stored");
+        assert_eq!((second.state, second.duration_ms), (RecordingState::Stored, Some(5_000)));
+        assert_eq!(second.told_unix_ms, hour, "the time that it was told at does not go back");
+        assert_eq!(Recording::after(Some(second.clone()), "one", &stored), None, "it may be told twice");
+        let deleting = Recording { state: RecordingState::Deleting, ..second };
+        assert_eq!(Recording::after(Some(deleting), "one", &stored), None, "it is being removed all the same");
     }
 
     #[test]

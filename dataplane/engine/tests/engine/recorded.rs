@@ -19,6 +19,7 @@ use crate::recorded_kit::{Directory, MODIFIED, Memory, Reader, Viewer, pattern, 
 
 const INDEX: &str = "cam/rec/1795531265250-19ab/index.m3u8";
 const VIDEO: &str = "cam/rec/1795531265250-19ab/video.m3u8";
+const MANIFEST: &str = "cam/rec/1795531265250-19ab/manifest.mpd";
 const OBJECT: &str = "cam/rec/1795531265250-19ab/video/7.mp4";
 const FILM: &str = "cam/mp4/2026/11/24/1795531265250.mp4";
 const PLAYLIST: &[u8] =
@@ -32,6 +33,7 @@ fn memory() -> Memory {
     Memory::new()
         .with(INDEX, Bytes::from_static(PLAYLIST), Growth::Closed, all)
         .with(VIDEO, Bytes::from_static(b"#EXTM3U\n"), Growth::Growing, all)
+        .with(MANIFEST, Bytes::from_static(b"<MPD/>\n"), Growth::Closed, all)
         .with(OBJECT, pattern(70_001), Growth::Closed, all)
         .with(FILM, pattern(FILM_BYTES), Growth::Closed, all)
 }
@@ -44,6 +46,7 @@ fn files_of_a_directory_are_given_out_whole_with_type_and_lifetime() {
             (INDEX, "application/vnd.apple.mpegurl"),
             (VIDEO, "application/vnd.apple.mpegurl"),
             ("cam/rec/1795531265250-19ab/recording.json", "application/json"),
+            (MANIFEST, "application/dash+xml"),
             (OBJECT, "video/mp4"),
             ("cam/rec/1795531265250-19ab/audio/init-1.mp4", "audio/mp4"),
             ("cam/vod-1795531265250.m3u8", "application/vnd.apple.mpegurl"),
@@ -320,14 +323,14 @@ fn a_protected_recording_is_for_those_who_are_let_in_and_for_grants() {
         let edges = vec![Secret::new("the edge's secret word")];
         let (server, keys) = protected(io, edges, Arc::new(memory()));
         let get = |path: &str, headers: &str| Viewer::connect(server.at.http).get(path, headers);
-        for path in [INDEX, VIDEO, OBJECT, FILM] {
+        for path in [INDEX, VIDEO, MANIFEST, OBJECT, FILM] {
             assert_eq!(get(&format!("/{path}"), "").status, 403, "{path}");
             assert_eq!(get(&format!("/{path}?token=wrong"), "").status, 403, "{path}");
         }
         // A grant stands for all of them, at every shard, and caches keep nothing of it for others.
         let grant = PlayGrant { expiry_unix_s: 99_999_999_999, session: GrantSession::new([3; 12]) };
         let grant = keys.make(&Id::new("cam").unwrap(), grant);
-        for path in [INDEX, VIDEO, OBJECT, FILM] {
+        for path in [INDEX, VIDEO, MANIFEST, OBJECT, FILM] {
             for _ in 0..4 {
                 let got = get(&format!("/g/{}/{path}", grant.expose()), "");
                 assert_eq!(got.status, 200, "{path}: {}", got.text());
@@ -347,6 +350,12 @@ fn a_protected_recording_is_for_those_who_are_let_in_and_for_grants() {
                 && index.text().ends_with("\nvideo.m3u8?token=right\n")
         );
         assert_eq!(get(&format!("/{VIDEO}?token=right"), "").text(), "#EXTM3U\n");
+        // The manifest names the media itself: there is nothing that it has to take the word to.
+        let manifest = get(&format!("/{MANIFEST}?token=right"), "");
+        assert_eq!((manifest.status, manifest.header("Content-Type")), (200, Some("application/dash+xml")));
+        assert_eq!(manifest.text(), "<MPD/>\n");
+        let edge = get(&format!("/{MANIFEST}"), "X-Millstream-Edge: the edge's secret word\r\n");
+        assert_eq!(edge.status, 200);
         for _ in 0..8 {
             assert_eq!(get(&format!("/{OBJECT}"), "").status, 200, "at either shard");
         }
@@ -382,6 +391,7 @@ fn a_drain_lets_those_go_on_who_watch_already() {
     assert_eq!(get(&format!("/{FILM}"), "Range: bytes=1000-\r\n"), 206);
     assert_eq!(get(&format!("/{FILM}"), "Range: bytes=0-\r\n"), 503);
     assert_eq!(get(&format!("/{INDEX}"), ""), 503);
+    assert_eq!(get(&format!("/{MANIFEST}"), ""), 503);
     assert_eq!(get("/cam/vod-1.m3u8", ""), 503);
     server.wait();
 }

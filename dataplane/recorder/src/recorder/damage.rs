@@ -69,7 +69,8 @@ impl<D: Disk> Recorder<D> {
         // What is wrong with it is for people to look at.
         let file = object_file(track, number);
         if !held.is_removed && self.disk.rename(name.as_str(), &file, &format!("{file}{DAMAGED}")).is_ok() {
-            self.room.used_bytes = self.room.used_bytes.saturating_sub(held.object.bytes);
+            // It takes its room in the spool all the same.
+            self.room.look_into(name);
         }
         (held.is_stored, held.is_removed) = (true, true);
         entry.list();

@@ -88,6 +88,7 @@ impl<D: Disk> Recorder<D> {
     /// What could not be removed is there to be removed again.
     fn left_over(&mut self, name: &RecordingName, error: DiskError) -> DeleteError {
         // Not read before it is tried again: nothing reads it as long as it is to be removed.
+        self.room.look_into(name);
         self.broken.insert(name.clone(), Time::from_micros(u64::MAX));
         error.into()
     }

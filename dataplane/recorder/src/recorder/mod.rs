@@ -3,7 +3,7 @@
 //!
 //! Reading order: this file (streams, and what their changes do), [`entry`] (a recording with its files), [`syncing`] (what is durable), [`storing`] (what is
 //! uploaded and told), [`movies`] (MP4 files), [`damage`] (objects that are not what was written), [`starting`] (a start, and a disk that failed),
-//! [`room`] (pauses), [`deleting`].
+//! [`room`] (pauses), [`splitting`] (the next one of a long recording), [`deleting`].
 mod damage;
 pub mod deleting;
 mod entry;
@@ -11,6 +11,7 @@ mod making;
 mod movies;
 mod room;
 mod shifting;
+mod splitting;
 mod starting;
 mod status;
 mod storing;
@@ -28,10 +29,11 @@ use serde::Serialize;
 
 use self::entry::{Entry, Phase};
 pub use self::making::MovieJob;
+use self::splitting::Tail;
 pub use self::status::{Numbers, RecordingStatus};
 pub use self::storing::StoreJob;
 use self::syncing::Syncing;
-use crate::limits::{LEDGER_BYTES_MAX, MOVIE_BYTES_MAX, MOVIE_PART_OF_SPOOL, NAME_TRIES_MAX};
+use crate::limits::{MOVIE_BYTES_MAX, MOVIE_PART_OF_SPOOL, NAME_TRIES_MAX};
 use crate::name::{INDEX_FILE, RecordingName, place};
 use crate::recording::Write;
 use crate::recording::ledger::Ledger;
@@ -116,6 +118,8 @@ struct Stream {
     /// A segment has begun, and nothing of it has come.
     begun: [Option<Opened>; 2],
     recording: Option<RecordingName>,
+    /// The one before it, which is not at its end.
+    tail: Option<Tail>,
     /// That none could be begun has been told.
     is_refusal_told: bool,
     /// None is begun before.
@@ -173,6 +177,7 @@ impl<D: Disk> Recorder<D> {
             headers: [None, None],
             begun: [None; 2],
             recording: None,
+            tail: None,
             is_refusal_told: false,
             retry_at: Time::ZERO,
             board: None,
@@ -197,6 +202,7 @@ impl<D: Disk> Recorder<D> {
         };
         if matches!(change, Change::Began(_)) {
             self.end_shift(key, moment);
+            self.end_tail(key, moment);
         }
         let Some(stream) = self.streams.get_mut(&key) else { return };
         match change {
@@ -213,11 +219,22 @@ impl<D: Disk> Recorder<D> {
                 self.write(&name, &writes, moment);
             }
             Change::Header(track, header) => stream.headers[place(track)] = Some(header),
-            Change::Opened(track, opened) => stream.begun[place(track)] = Some(opened),
+            Change::Opened(track, opened) => {
+                self.split_if_due(key, track, &opened, moment);
+                if let Some(stream) = self.streams.get_mut(&key) {
+                    stream.begun[place(track)] = Some(opened);
+                }
+            }
             Change::Part(track, part) => {
+                if let Some(name) = self.tail_of(key, track) {
+                    if !self.has_begun(key, track) {
+                        return self.tail_part(key, &name, track, &part, moment);
+                    }
+                    self.end_tail(key, moment);
+                }
                 if !self.begin_segment(key, track, true, moment) {
                     self.numbers.parts_left_out += 1;
-                    return self.shift_part(key, track, &part, false);
+                    return self.shift_part(key, track, &part, None);
                 }
                 let Some((name, entry)) = self.recording_of(key) else { return };
                 let writes = entry.recording.part(track, &part);
@@ -227,14 +244,25 @@ impl<D: Disk> Recorder<D> {
                 } else {
                     self.numbers.parts_left_out += 1;
                 }
-                self.shift_part(key, track, &part, is_taken);
+                self.shift_part(key, track, &part, is_taken.then_some(&name));
             }
             Change::Closed(track) => {
                 stream.begun[place(track)] = None;
                 self.shift_closed(key, track, None);
+                if let Some(name) = self.tail_of(key, track) {
+                    let writes = self.entries.get_mut(&name).map(|entry| entry.recording.closed(track));
+                    return self.tail_closed(key, &name, &writes.unwrap_or_default(), moment);
+                }
                 let Some((name, entry)) = self.recording_of(key) else { return };
                 let writes = entry.recording.closed(track);
                 self.write(&name, &writes, moment);
+            }
+            Change::Gap(track, us)
+                if let Some(name) = self.tail_of(key, track).filter(|_| !self.has_begun(key, track)) =>
+            {
+                self.shift_closed(key, track, Some(us));
+                let writes = self.entries.get_mut(&name).map(|entry| entry.recording.gap(track, us));
+                self.tail_closed(key, &name, &writes.unwrap_or_default(), moment);
             }
             Change::Gap(track, us) => {
                 let is_taken = self.begin_segment(key, track, false, moment);
@@ -261,6 +289,9 @@ impl<D: Disk> Recorder<D> {
             stream.begun[place(track)] = None;
         }
         self.shift_lost(key, track);
+        if self.tail_of(key, track).is_some() {
+            self.end_tail(key, moment);
+        }
         let Some((name, entry)) = self.recording_of(key) else { return };
         if matches!(entry.phase, Phase::Paused { .. }) {
             return;
@@ -275,10 +306,6 @@ impl<D: Disk> Recorder<D> {
     fn begin_segment(&mut self, key: StreamKey, track: Track, starts: bool, moment: Moment) -> bool {
         let Some(stream) = self.streams.get_mut(&key) else { return false };
         let Some(opened) = stream.begun[place(track)] else { return stream.recording.is_some() };
-        if stream.recording.is_some() {
-            self.split_if_due(key, track, &opened, moment);
-        }
-        let Some(stream) = self.streams.get(&key) else { return false };
         if stream.recording.is_none() && !(starts && self.begin_recording(key, &opened, moment)) {
             // The rest of the segment cannot be played without its beginning.
             if let Some(stream) = self.streams.get_mut(&key) {
@@ -297,17 +324,6 @@ impl<D: Disk> Recorder<D> {
         }
         let writes = entry.recording.opened(track, &opened, header.as_deref());
         self.write(&name, &writes, moment)
-    }
-
-    /// A recording that is as long as it may be ends where the leading track's segment does.
-    fn split_if_due(&mut self, key: StreamKey, track: Track, opened: &Opened, moment: Moment) {
-        let longest_ms = u64::try_from(self.settings.recording_max.as_millis()).unwrap_or(u64::MAX);
-        let Some((name, entry)) = self.recording_of(key) else { return };
-        let leads = track == Track::Video || entry.recording.ledger().track(Track::Video).bytes == 0;
-        let is_long = opened.date_unix_ms.saturating_sub(name.start_unix_ms()) >= longest_ms;
-        if leads && (is_long || entry.recording.ledger().memory_bytes() >= LEDGER_BYTES_MAX) {
-            self.finish(key, Reason::Split, moment);
-        }
     }
 
     /// Begins a recording with this segment, or goes on with one that was cut off.
@@ -421,6 +437,7 @@ impl<D: Disk> Recorder<D> {
 
     /// The stream's recording gets nothing more.
     fn finish(&mut self, key: StreamKey, reason: Reason, moment: Moment) {
+        self.end_tail(key, moment);
         let Some(stream) = self.streams.get_mut(&key) else { return };
         stream.begun = [None; 2];
         let Some(name) = stream.recording.take() else { return };

@@ -1,10 +1,12 @@
 //! Room in the spool and on its disk: recordings pause when there is none, and go on within a second of some. Nothing is deleted to make room.
+use std::collections::BTreeMap;
+
 use millstream_proto::time::Time;
 
 use super::entry::{Entry, Phase};
 use super::{EventKind, Recorder};
 use crate::limits::{DISK_FREE_BYTES_MIN, ROOM_EVERY};
-use crate::name::{INDEX_FILE, RecordingName};
+use crate::name::{DAMAGED, INDEX_FILE, RecordingName};
 use crate::recording::record::Reason;
 use crate::spool::disk::{Disk, DiskError};
 use crate::uploader::Moment;
@@ -21,11 +23,18 @@ pub(super) struct Room {
     pub(super) used_bytes: u64,
     free_bytes: u64,
     looked_at: Option<Time>,
+    /// What directories have that is no recording's: damaged files, left for people to look at, and all of a recording that could not be read.
+    left: BTreeMap<RecordingName, u64>,
 }
 
 impl Room {
     pub(super) const fn new(most_bytes: u64) -> Self {
-        Self { most_bytes, used_bytes: 0, free_bytes: u64::MAX, looked_at: None }
+        Self { most_bytes, used_bytes: 0, free_bytes: u64::MAX, looked_at: None, left: BTreeMap::new() }
+    }
+
+    /// There may be something in this directory that is no recording's: it is looked at until there is nothing.
+    pub(super) fn look_into(&mut self, name: &RecordingName) {
+        self.left.entry(name.clone()).or_default();
     }
 
     /// Whether running recordings go on.
@@ -45,8 +54,28 @@ impl<D: Disk> Recorder<D> {
     pub(super) fn look_for_room_now(&mut self, moment: Moment) {
         self.room.looked_at = Some(moment.now);
         self.room.free_bytes = self.disk.free_bytes();
-        // Counted anew: between two looks it only has to be nearly right.
-        self.room.used_bytes = self.entries.values().map(Entry::spool_bytes).sum();
+        self.count_used();
+    }
+
+    /// Counted anew: between two looks it only has to be nearly right.
+    pub(super) fn count_used(&mut self) {
+        self.room.used_bytes = self.entries.values().map(Entry::spool_bytes).sum::<u64>() + self.left_bytes();
+    }
+
+    /// Bytes of what is no recording's. Somebody may have removed it meanwhile.
+    fn left_bytes(&mut self) -> u64 {
+        let (disk, broken) = (&mut self.disk, &self.broken);
+        self.room.left.retain(|name, bytes| {
+            let counts = |file: &str| broken.contains_key(name) || file.ends_with(DAMAGED);
+            match disk.files(name.as_str()) {
+                Ok(files) => *bytes = files.iter().filter(|(file, _)| counts(file)).map(|(_, bytes)| bytes).sum(),
+                Err(DiskError::Missing) => *bytes = 0,
+                // As it was, until the disk says more.
+                Err(_) => return true,
+            }
+            *bytes > 0 || broken.contains_key(name)
+        });
+        self.room.left.values().sum()
     }
 
     pub(super) fn look_for_room(&mut self, moment: Moment) {

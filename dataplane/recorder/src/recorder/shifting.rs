@@ -5,7 +5,7 @@ use millstream_hub::package::change::{Opened, Part};
 use millstream_proto::media::Track;
 
 use super::{Recorder, StreamKey};
-use crate::name::place;
+use crate::name::{RecordingName, place};
 use crate::shift::Place;
 use crate::shift::shelf::Shelf;
 use crate::spool::disk::Disk;
@@ -29,11 +29,10 @@ impl<D: Disk> Recorder<D> {
         board.tell(|shift| shift.opened(track, opened, header));
     }
 
-    /// It has one more part, which is the newest of its recording, or of none.
-    pub(super) fn shift_part(&self, key: StreamKey, track: Track, part: &Part, is_taken: bool) {
-        let Some(stream) = self.streams.get(&key) else { return };
-        let Some(board) = &stream.board else { return };
-        let written = stream.recording.as_ref().filter(|_| is_taken).and_then(|name| {
+    /// It has one more part, which is the newest of that recording, or of none.
+    pub(super) fn shift_part(&self, key: StreamKey, track: Track, part: &Part, taken_by: Option<&RecordingName>) {
+        let Some(board) = self.streams.get(&key).and_then(|stream| stream.board.as_ref()) else { return };
+        let written = taken_by.and_then(|name| {
             let object = self.entries.get(name)?.recording.ledger().track(track).object?;
             let offset = object.bytes.checked_sub(part.bytes.len() as u64)?;
             Some(Place { recording: name.clone(), object: object.number, offset })

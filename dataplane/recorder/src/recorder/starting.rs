@@ -70,6 +70,7 @@ impl<D: Disk> Recorder<D> {
 
     /// Reads a recording. `ends`: it is not to go on.
     fn read(&mut self, name: &RecordingName, ends: Option<Reason>, moment: Moment) {
+        self.room.look_into(name);
         match recover(&mut self.disk, name.as_str()) {
             Ok(Found::Recording(found)) => self.adopt(name, *found, ends, moment),
             Ok(Found::Nothing) => {
@@ -152,18 +153,24 @@ impl<D: Disk> Recorder<D> {
         }
         self.entries.remove(name);
         self.uploader.forget(name);
-        for stream in self.streams.values_mut().filter(|stream| stream.recording.as_ref() == Some(name)) {
-            stream.recording = None;
+        for stream in self.streams.values_mut() {
+            stream.recording.take_if(|recording| recording == name);
+            stream.tail.take_if(|tail| tail.recording == *name);
         }
+        self.room.look_into(name);
         self.broken.insert(name.clone(), if is_new { moment.now } else { moment.now + READ_RETRY });
     }
 
     pub(super) fn read_broken_anew(&mut self, moment: Moment) {
         let due: Vec<RecordingName> =
             self.broken.iter().filter(|(_, at)| **at <= moment.now).map(|(name, _)| name.clone()).collect();
-        for name in due {
-            self.broken.remove(&name);
-            self.read(&name, Some(Reason::DiskError), moment);
+        for name in &due {
+            self.broken.remove(name);
+            self.read(name, Some(Reason::DiskError), moment);
+        }
+        if !due.is_empty() {
+            // What they have counts once.
+            self.count_used();
         }
     }
 

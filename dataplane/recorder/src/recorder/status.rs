@@ -1,4 +1,6 @@
 //! What is told of recordings and of the recorder as a whole, for the API and metrics.
+use std::time::Duration;
+
 use serde::Serialize;
 
 use super::entry::Entry;
@@ -10,7 +12,7 @@ use crate::spool::disk::Disk;
 use crate::uploader::{Missing, Moment, StoreNews};
 
 /// What the store fails for so long is told of each recording: a request that is tried once more is nothing to tell.
-const WAITS_AFTER_MS: u64 = 10_000;
+const WAITS_AFTER: Duration = Duration::from_secs(10);
 
 /// Counts since the start, and what is at the moment.
 #[derive(Clone, Copy, PartialEq, Eq, Default, Debug, Serialize)]
@@ -101,6 +103,11 @@ impl<D: Disk> Recorder<D> {
         missing
     }
 
+    /// The store was asked whether it can be used, and cannot.
+    pub fn store_unusable(&mut self, error: &str) {
+        self.uploader.unusable(error);
+    }
+
     /// What is to be told of the store, once each time.
     pub fn store_news(&mut self) -> Option<StoreNews> {
         self.uploader.news()
@@ -111,8 +118,8 @@ impl<D: Disk> Recorder<D> {
         let mut news = Vec::new();
         for (name, entry) in &self.entries {
             let missing = self.uploader.missing(name);
-            match (entry.is_waiting_told, missing.failing_since_unix_ms, missing.error) {
-                (false, Some(since), Some(why)) if moment.unix_ms >= since + WAITS_AFTER_MS => {
+            match (entry.is_waiting_told, missing.failing_since, missing.error) {
+                (false, Some(since), Some(why)) if moment.now.since(since.now) >= WAITS_AFTER => {
                     news.push((name.clone(), Some(why)));
                 }
                 (true, None, _) => news.push((name.clone(), None)),

@@ -163,6 +163,11 @@ impl Recording {
         Some(run)
     }
 
+    /// Whether the track is in the middle of a segment that is recorded.
+    pub fn is_taking(&self, track: Track) -> bool {
+        self.taking[place(track)] && self.ledger.track(track).open.is_some()
+    }
+
     /// The open segment has one more part.
     pub fn part(&mut self, track: Track, part: &Part) -> Vec<Write> {
         let Some(open) = self.ledger.track(track).open.filter(|_| self.taking[place(track)]) else { return Vec::new() };

@@ -155,6 +155,12 @@ impl Handle {
         told.await.unwrap_or(Standing::Storing)
     }
 
+    /// The store was asked whether it can be used, and cannot: that is told once, whether or not anything is to be stored.
+    pub fn store_unusable(&self, error: String) {
+        let _ = self.commands.send(Command::Unusable(error));
+        self.queues.wake();
+    }
+
     /// Removes what the spool has of a recording that does not grow, and has nothing more of it stored. `Some`: something was there; these are the keys of
     /// its MP4 files.
     pub async fn delete(&self, name: &RecordingName) -> Result<Option<Vec<String>>, DeleteError> {

@@ -41,6 +41,8 @@ pub(super) enum Command {
     Look(RecordingName, oneshot::Sender<Standing>),
     /// It is to be removed.
     Delete(RecordingName, oneshot::Sender<Result<Option<Vec<String>>, DeleteError>>),
+    /// The store cannot be used, for this reason.
+    Unusable(String),
     /// The store has answered.
     Done(JobId, Outcome),
     /// A batch is durable, or not.
@@ -139,6 +141,7 @@ impl DiskThread {
                     running.remove(&id);
                     self.recorder.store_done(id, outcome, moment);
                 }
+                Command::Unusable(error) => self.recorder.store_unusable(&error),
                 Command::Made(made) => self.recorder.movie_built(&made.0, made.1, moment),
                 Command::Synced(result) => self.recorder.synced(&result, moment),
                 Command::Stop => stops = true,

@@ -3,7 +3,7 @@ use std::collections::VecDeque;
 
 use millstream_proto::time::Time;
 
-use super::{Job, JobId, Missing, Request, What, timeout};
+use super::{Job, JobId, Missing, Moment, Request, What, timeout};
 use crate::limits::UPLOADS_PER_RECORDING_MAX;
 use crate::name::RecordingName;
 
@@ -17,7 +17,7 @@ pub(super) struct Upload {
     pub(super) job: Option<(JobId, Time)>,
     pub(super) tries: u32,
     pub(super) retry_at: Time,
-    pub(super) failing_since_unix_ms: Option<u64>,
+    pub(super) failing_since: Option<Moment>,
     pub(super) error: Option<String>,
 }
 
@@ -32,15 +32,7 @@ pub(super) struct Lane {
 
 impl Upload {
     pub(super) fn new(request: Request) -> Self {
-        Self {
-            request,
-            is_put: false,
-            job: None,
-            tries: 0,
-            retry_at: Time::ZERO,
-            failing_since_unix_ms: None,
-            error: None,
-        }
+        Self { request, is_put: false, job: None, tries: 0, retry_at: Time::ZERO, failing_since: None, error: None }
     }
 
     /// Its next job is to look at it.
@@ -136,7 +128,7 @@ impl Lane {
         Missing {
             uploads: all().count(),
             bytes: all().map(|upload| upload.request.sums.bytes).sum(),
-            failing_since_unix_ms: all().filter_map(|upload| upload.failing_since_unix_ms).min(),
+            failing_since: all().filter_map(|upload| upload.failing_since).min_by_key(|since| since.now),
             error: all().find_map(|upload| upload.error.clone()),
         }
     }

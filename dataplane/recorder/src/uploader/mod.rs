@@ -131,20 +131,20 @@ pub struct Missing {
     pub uploads: usize,
     /// Their bytes.
     pub bytes: u64,
-    /// Since when one of them fails, Unix milliseconds.
-    pub failing_since_unix_ms: Option<u64>,
+    /// Since when one of them fails.
+    pub failing_since: Option<Moment>,
     /// The newest error.
     pub error: Option<String>,
 }
 
 /// How the store does.
-#[derive(Clone, PartialEq, Eq, Debug, Default)]
+#[derive(Debug, Default)]
 struct Health {
     /// In a row.
     failures: u32,
     retry_at: Time,
-    /// Of the first one, Unix milliseconds.
-    since_unix_ms: u64,
+    /// The first one.
+    since: Option<Moment>,
     /// Of the newest one.
     error: String,
     /// That it is away was told.
@@ -174,6 +174,8 @@ pub struct Uploader {
     failures: u64,
     /// The store takes what it is given again, and that was not told.
     is_back: bool,
+    /// It cannot be used, as was found when nothing was to be stored, and that was not told.
+    unusable: Option<String>,
 }
 
 /// The wait after so many failures; a quarter of it more or less, by a number.
@@ -315,9 +317,7 @@ impl Uploader {
                 let error: String = error.chars().take(ERROR_CHARS_MAX).collect();
                 self.failures += 1;
                 upload.fail(error.clone(), id, moment);
-                if self.health.failures == 0 {
-                    self.health.since_unix_ms = moment.unix_ms;
-                }
+                self.health.since.get_or_insert(moment);
                 self.health.error = error;
                 self.health.failures = self.health.failures.saturating_add(1);
                 self.health.retry_at = moment.now + backoff(self.health.failures, id.0);
@@ -341,9 +341,14 @@ impl Uploader {
         }
     }
 
+    /// The store cannot be used, as was found when nothing was to be stored: that is told as if uploads had failed, and not once more when they do.
+    pub fn unusable(&mut self, error: &str) {
+        self.unusable = Some(error.chars().take(ERROR_CHARS_MAX).collect());
+    }
+
     fn store_is_well(&mut self) {
+        self.is_back |= self.health.is_told;
         if self.is_away() {
-            self.is_back |= self.health.is_told;
             // What waits because of it goes on at once.
             for upload in self.lanes.values_mut().flat_map(|lane| lane.objects.iter_mut().chain(&mut lane.texts)) {
                 upload.retry_at = Time::ZERO;
@@ -357,9 +362,10 @@ impl Uploader {
         if std::mem::take(&mut self.is_back) {
             return Some(StoreNews::Back);
         }
-        let is_new = self.is_away() && !self.health.is_told;
+        let unusable = self.unusable.take();
+        let is_new = (self.is_away() || unusable.is_some()) && !self.health.is_told;
         self.health.is_told |= is_new;
-        is_new.then(|| StoreNews::Away(self.health.error.clone()))
+        is_new.then(|| StoreNews::Away(unusable.unwrap_or_else(|| self.health.error.clone())))
     }
 
     /// Whether the store fails again and again.
@@ -382,7 +388,7 @@ impl Uploader {
         let mut missing = self.lanes.get(recording).map(Lane::missing).unwrap_or_default();
         if self.is_away() && missing.uploads > 0 {
             // It may not have been asked for this one.
-            missing.failing_since_unix_ms.get_or_insert(self.health.since_unix_ms);
+            missing.failing_since = missing.failing_since.or(self.health.since);
             missing.error.get_or_insert_with(|| self.health.error.clone());
         }
         missing
@@ -408,7 +414,7 @@ impl Upload {
     fn fail(&mut self, error: String, id: JobId, moment: Moment) {
         self.tries = self.tries.saturating_add(1);
         self.retry_at = moment.now + backoff(self.tries, id.0);
-        self.failing_since_unix_ms.get_or_insert(moment.unix_ms);
+        self.failing_since.get_or_insert(moment);
         self.error = Some(error);
     }
 }

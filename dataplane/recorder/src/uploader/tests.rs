@@ -127,7 +127,7 @@ fn a_store_that_is_away_is_asked_by_one_upload_at_a_time_for_ever_and_told_since
         }
     }
     assert!((100..400).contains(&asked), "{asked} requests in an hour");
-    let failing: Vec<u64> = (1..=50).filter_map(|n| uploader.missing(&name(n)).failing_since_unix_ms).collect();
+    let failing: Vec<u64> = (1..=50).filter_map(|n| Some(uploader.missing(&name(n)).failing_since?.unix_ms)).collect();
     assert!(failing.contains(&50), "{failing:?}");
     // It is back: all of them are stored soon.
     let mut left = 50;

@@ -21,6 +21,7 @@ use millstream_recorder::spool::directory::Directory;
 use millstream_recorder::spool::disk::{Disk, DiskError, Entry};
 use millstream_recorder::store::Sums;
 use millstream_recorder::uploader::{Content, Job, Moment, Outcome};
+use millstream_test_support::hls::multivariant::Multivariant;
 use millstream_test_support::hls::playlist::Media;
 use millstream_test_support::hls::rules;
 
@@ -121,10 +122,18 @@ pub(crate) struct Bench {
     pub(crate) order: Vec<String>,
     pub(crate) events: Vec<Event>,
     settings: StreamSettings,
+    recording_max: Duration,
+    /// What the wall clock was set back by.
+    pub(crate) set_back_ms: u64,
 }
 
 impl Bench {
     pub(crate) fn new(ondemand_time_s: u32) -> Self {
+        Self::with_longest(ondemand_time_s, Settings::default().recording_max)
+    }
+
+    /// One whose recordings are split when they are as long as that.
+    pub(crate) fn with_longest(ondemand_time_s: u32, recording_max: Duration) -> Self {
         let mut bench = Self {
             dir: tempfile::tempdir().expect("a directory"),
             recorder: None,
@@ -145,6 +154,8 @@ impl Bench {
                 retention_days: 0,
                 dvr_window_s: 0,
             },
+            recording_max,
+            set_back_ms: 0,
         };
         bench.start();
         bench
@@ -155,7 +166,7 @@ impl Bench {
     }
 
     pub(crate) fn moment(&self) -> Moment {
-        Moment { now: Time::from_millis(self.now_ms), unix_ms: START_MS + self.now_ms }
+        Moment { now: Time::from_millis(self.now_ms), unix_ms: START_MS + self.now_ms - self.set_back_ms }
     }
 
     /// Starts it, as after a kill.
@@ -163,7 +174,8 @@ impl Bench {
         self.recorder = None;
         let inner = Directory::open(&self.spool()).expect("a spool");
         let disk = Faulty { inner, faults: Rc::clone(&self.faults) };
-        let settings = Settings { publisher_wait: Duration::from_secs(5), ..Settings::default() };
+        let recording_max = self.recording_max;
+        let settings = Settings { publisher_wait: Duration::from_secs(5), recording_max, ..Settings::default() };
         let mut recorder = Recorder::open(disk, settings, self.moment()).expect("it starts");
         self.key = recorder.follow(Id::new("cam").expect("an id"), self.settings);
         self.recorder = Some(recorder);
@@ -313,6 +325,9 @@ impl Bench {
             assert_eq!(rules::check(&media), [], "{text}");
             assert!(media.ended, "{text}");
             let folder = key.trim_end_matches(name);
+            let index = std::str::from_utf8(&self.store[&format!("{folder}/index.m3u8")]).expect("text");
+            let whole = Multivariant::parse(index).unwrap_or_else(|error| panic!("{error:#}\n{index}"));
+            assert_eq!(whole.check(), [], "{index}");
             let segments = media.segments.iter().map(|segment| {
                 let (offset, bytes) = segment.range.filter(|_| !segment.gap)?;
                 let object = &self.store[&format!("{folder}/{}", segment.uri.as_ref().expect("whole"))];

@@ -214,6 +214,31 @@ fn an_object_that_is_lost_while_the_disk_is_full_is_named_by_no_playlist() {
 }
 
 #[test]
+fn what_is_left_for_people_to_look_at_takes_room_until_they_remove_it() {
+    let mut bench = Bench::new(60);
+    bench.store_error = Some("503".to_owned());
+    record(&mut bench);
+    bench.end();
+    bench.run(1_000);
+    let directory = recording(&bench);
+    let file = directory.join("video-1.mp4");
+    let bytes = std::fs::metadata(&file).expect("an object").len();
+    change(&file, |bytes| bytes.fill(b'x'));
+    bench.store_error = None;
+    bench.finish();
+    bench.run(2_000);
+    let damaged = directory.join("video-1.mp4.damaged");
+    assert!(damaged.exists());
+    assert_eq!(bench.recorder().numbers().spool_bytes, bytes);
+    bench.start();
+    bench.run(2_000);
+    assert_eq!(bench.recorder().numbers().spool_bytes, bytes, "after a start, too");
+    std::fs::remove_file(damaged).expect("removed");
+    bench.run(2_000);
+    assert_eq!(bench.recorder().numbers().spool_bytes, 0);
+}
+
+#[test]
 fn an_index_whose_beginning_is_damaged_is_left_for_people_to_look_at() {
     let mut bench = recorded(60);
     bench.recorder = None;

@@ -36,7 +36,7 @@ fn a_store_that_is_away_for_an_hour_costs_nothing_and_is_caught_up_with() {
     assert_eq!(bench.order.len(), before, "nothing is stored");
     assert_eq!(bench.recorder().store_news(), Some(StoreNews::Away("503 Slow Down".to_owned())));
     let missing = bench.recorder().recordings()[0].missing.clone();
-    assert!(missing.uploads >= 120 && missing.failing_since_unix_ms.is_some(), "{missing:?}");
+    assert!(missing.uploads >= 120 && missing.failing_since.is_some(), "{missing:?}");
     let (first, most) = (took[9], took.iter().copied().max().unwrap_or_default());
     println!("memory of the recording: {first} bytes after 10 minutes, {most} bytes at most");
     assert!(most <= MEMORY_BYTES_MAX && most - first < 96 << 10, "{took:?}");
@@ -92,6 +92,8 @@ fn a_store_that_is_set_up_wrongly_is_told_once_and_in_the_status_of_each_recordi
         let mut bench = Bench::new(2);
         bench.store_error = Some(error.to_owned());
         let mut news = Vec::new();
+        // It is asked at the start, and again when there is something to store.
+        bench.recorder().store_unusable(error);
         for session in 0..4 {
             bench.begin(&format!("s{session}"), &BOTH);
             for msn in 0..10 {
@@ -107,7 +109,7 @@ fn a_store_that_is_set_up_wrongly_is_told_once_and_in_the_status_of_each_recordi
         assert_eq!(recordings.len(), 4);
         for recording in &recordings {
             assert_eq!(recording.missing.error.as_deref(), Some(error));
-            assert!(recording.missing.failing_since_unix_ms.is_some() && recording.missing.uploads >= 20);
+            assert!(recording.missing.failing_since.is_some() && recording.missing.uploads >= 20);
         }
         // And each recording says so, for the API.
         let waits = |bench: &Bench| -> Vec<_> {
@@ -128,4 +130,29 @@ fn a_store_that_is_set_up_wrongly_is_told_once_and_in_the_status_of_each_recordi
         assert_eq!(media(&bench, Track::Video).len(), 40);
         assert_eq!(waits(&bench).len(), 4, "once");
     }
+}
+
+#[test]
+fn a_store_that_was_mended_before_anything_was_to_be_stored_is_told_to_be_back() {
+    let mut bench = Bench::new(2);
+    bench.recorder().store_unusable("no such bucket");
+    assert_eq!(bench.recorder().store_news(), Some(StoreNews::Away("no such bucket".to_owned())));
+    bench.begin("s", &BOTH);
+    (0..4).for_each(|msn| bench.segment(&BOTH, msn, 4));
+    assert_eq!(bench.recorder().store_news(), Some(StoreNews::Back));
+    bench.end();
+    bench.finish();
+    assert_eq!(bench.recorder().store_news(), None);
+}
+
+#[test]
+fn that_a_recording_waits_is_told_after_ten_seconds_whatever_the_wall_clock_does() {
+    let mut bench = Bench::new(2);
+    bench.store_error = Some("503".to_owned());
+    bench.begin("s", &BOTH);
+    (0..3).for_each(|msn| bench.segment(&BOTH, msn, 4));
+    assert!(!bench.told().contains(&"RecordingWaits".to_owned()), "{:?}", bench.told());
+    bench.set_back_ms = 3_600_000;
+    bench.run(15_000);
+    assert!(bench.told().contains(&"RecordingWaits".to_owned()), "{:?}", bench.told());
 }

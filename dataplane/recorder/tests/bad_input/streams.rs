@@ -1,8 +1,11 @@
 //! Streams that are odd.
+use std::time::Duration;
+
 use millstream_hub::package::change::Change;
+use millstream_hub::subscriber::NextChange;
 use millstream_proto::media::Track;
 
-use crate::bench::{Bench, START_MS};
+use crate::bench::{Bench, START_MS, text_of};
 
 const VIDEO: [Track; 1] = [Track::Video];
 const BOTH: [Track; 2] = [Track::Video, Track::Audio];
@@ -159,4 +162,72 @@ fn a_clock_that_is_set_back_breaks_no_recording() {
     assert_eq!(segments[1].as_deref(), Some("<9.0>"));
     let dates: Vec<_> = media.segments.iter().filter_map(|s| s.date_ms).collect();
     assert!(dates.len() == 2 && dates[0] < dates[1], "{dates:?}");
+}
+
+/// A segment of a second, whose sound ends when the next one's picture has begun.
+fn sound_is_late(bench: &mut Bench, msn: u64) {
+    bench.open(Track::Video, msn, 0, 1, START_MS + bench.now_ms);
+    if msn > 0 {
+        bench.part(Track::Audio, &format!("<{}.1>", msn - 1), 500);
+        bench.tell(Change::Closed(Track::Audio));
+    }
+    bench.open(Track::Audio, msn, 0, 1, START_MS + bench.now_ms);
+    // Sound is written before the first part of the picture is whole.
+    bench.part(Track::Audio, &format!("<{msn}.0>"), 500);
+    for part in 0..2 {
+        bench.part(Track::Video, &format!("<{msn}.{part}>"), 500);
+        bench.run(500);
+    }
+    bench.tell(Change::Closed(Track::Video));
+}
+
+#[test]
+fn where_a_long_recording_is_split_nothing_of_sound_or_picture_is_lost() {
+    let mut bench = Bench::with_longest(60, Duration::from_secs(3));
+    bench.begin("s", &BOTH);
+    (0..8).for_each(|msn| sound_is_late(&mut bench, msn));
+    bench.part(Track::Audio, "<7.1>", 500);
+    bench.tell(Change::Closed(Track::Audio));
+    bench.end();
+    bench.finish();
+    let whole = |msns: std::ops::Range<u64>| -> Vec<_> { msns.map(|msn| Some(text_of(msn, 2))).collect() };
+    for track in BOTH {
+        let stored: Vec<_> = bench.stored(track).into_iter().map(|(_, segments)| segments).collect();
+        assert_eq!(stored, [whole(0..3), whole(3..6), whole(6..8)], "{track:?}");
+    }
+    let numbers = bench.recorder().numbers();
+    assert_eq!((numbers.started, numbers.done, numbers.gaps, numbers.parts_left_out), (3, 3, 0, 0));
+}
+
+#[test]
+fn a_stream_that_breaks_off_where_its_recording_is_split_leaves_none_open() {
+    // It ends, its encoder comes back, the server is killed, and segments of the sound are lost.
+    for how in 0..4 {
+        let mut bench = Bench::with_longest(60, Duration::from_secs(3));
+        bench.begin("s", &BOTH);
+        (0..3).for_each(|msn| sound_is_late(&mut bench, msn));
+        bench.open(Track::Video, 3, 0, 1, START_MS + bench.now_ms);
+        bench.part(Track::Video, "<3.0>", 500);
+        bench.run(1_000);
+        match how {
+            0 => bench.end(),
+            1 => bench.begin("t", &BOTH),
+            2 => bench.start(),
+            _ => {
+                let (key, moment) = (bench.key, bench.moment());
+                bench.recorder().change(key, NextChange::Lost(Track::Audio, 3..5), moment);
+                bench.part(Track::Audio, "<2.1>", 500);
+            }
+        }
+        bench.run(10_000);
+        bench.end();
+        bench.finish();
+        let (video, audio) = (bench.stored(Track::Video), bench.stored(Track::Audio));
+        let whole = |msns: std::ops::Range<u64>| -> Vec<_> { msns.map(|msn| Some(text_of(msn, 2))).collect() };
+        assert_eq!(video[0].1, whole(0..3), "{how}");
+        assert_eq!(video[1].1, [Some("<3.0>".to_owned())], "{how}");
+        let last = Some("<2.0>".to_owned());
+        assert_eq!(audio[0].1, [whole(0..2), vec![last]].concat(), "{how}");
+        assert_eq!((video.len(), audio.len()), (2, 1), "{how}");
+    }
 }

@@ -39,6 +39,8 @@ pub(crate) struct Source {
     one_coding: bool,
     /// When its life began.
     began: Time,
+    /// Its sound begins so much later than its picture.
+    pub(crate) late_sound_ms: u64,
 }
 
 #[derive(Clone, Copy, Default)]
@@ -75,6 +77,7 @@ impl Source {
             counts_from_zero: random.chance(300),
             one_coding: random.chance(500),
             began: Time::ZERO,
+            late_sound_ms: 0,
         }
     }
 
@@ -88,6 +91,9 @@ impl Source {
         for next in &mut self.next {
             *next = Track2 { date_unix_ms: unix_ms, msn: self.msn, ..Track2::default() };
         }
+        let sound = &mut self.next[at(Track::Audio)];
+        sound.at_ms += self.late_sound_ms;
+        sound.date_unix_ms += self.late_sound_ms;
         let session = Session {
             name: format!("{}{}", self.name, self.sessions),
             target_duration_s: 2,
