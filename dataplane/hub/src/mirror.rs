@@ -41,7 +41,7 @@ pub struct Feed {
 }
 
 impl Feed {
-    /// A cursor at the oldest start: of shards of one node each has what the owner has, for the worker that makes a rendition from further back. To
+    /// A cursor at the oldest start: of shards of one node each has about what the owner has, for the worker that makes a rendition from further back. To
     /// another node only the newest GOP goes, so that the mirror's first viewers have a backlog.
     pub fn new(to: Address, subscription: u64, log: &Log) -> Self {
         let cursor = if to.is_here() { BlockCursor::oldest(log) } else { BlockCursor::newest(log) };
@@ -52,6 +52,10 @@ impl Feed {
     pub fn next_message(&mut self, log: &Log) -> Option<FeedMessage> {
         if !self.told_joined {
             return Some(FeedMessage::Joined(log.head()));
+        }
+        if !self.told_open && self.to.is_here() && self.cursor.position() < log.first() {
+            // It has not begun: what has left the log since is nothing that anybody waits for.
+            self.cursor = BlockCursor::oldest(log);
         }
         self.jumps += u64::from(self.cursor.catch_up(log).is_some());
         let mut bytes = 0;

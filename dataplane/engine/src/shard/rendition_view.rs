@@ -20,12 +20,7 @@ pub(crate) struct OfRendition {
 }
 
 /// The renditions of a stream, and viewers of them, as this shard has them: `source` and `held` are its handles of the stream and of those renditions.
-pub(super) fn of(
-    shard: &Shard,
-    id: &Id,
-    source: Option<&StreamHandle>,
-    held: &[&Rc<StreamHandle>],
-) -> Vec<OfRendition> {
+pub(super) fn of(shard: &Shard, id: &Id, source: Option<&StreamHandle>, held: &[Rc<StreamHandle>]) -> Vec<OfRendition> {
     let renditions = shard.renditions_of(id).unwrap_or_default();
     let on_air = source.filter(|source| source.subscription().is_none()).and_then(|source| source.on_air(shard.now()));
     let each = renditions.iter().map(|rendition| {
@@ -43,7 +38,7 @@ pub(super) fn of(
             let size = picture(source);
             (seen.width, seen.height) = size.and_then(|size| rendition.size_of(size)).unzip();
             let too_large = size.is_some() && seen.width.is_none();
-            state(shard, &id, source, handle.map(|handle| &***handle), too_large, &mut seen);
+            state(shard, &id, source, handle.map(|handle| &**handle), too_large, &mut seen);
         }
         OfRendition { seen, reached }
     });

@@ -1,6 +1,6 @@
 //! What the outside asks of a shard and has it do, on the shard's own thread: [`crate::admin`] brings each of these here by mailbox.
 //! They are short: what grows with streams or viewers is told in pages.
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::rc::Rc;
 use std::sync::Arc;
 use std::time::Duration;
@@ -47,8 +47,8 @@ pub(crate) fn apply(shard: &Shard, directory: &Directory, changed: &Changed) {
     };
     // Of their streams' settings, renditions have when frames go out; what ends them is their source.
     channels.retain(|handle| !handle.id.is_rendition());
-    let ids: Vec<&Id> = channels.iter().map(|handle| &handle.id).collect();
-    for rendition in held_renditions(shard, &ids) {
+    let ids: BTreeSet<&Id> = channels.iter().map(|handle| &handle.id).collect();
+    for rendition in held_renditions(shard, |of| ids.contains(of)).values().flatten() {
         rendition.set_flush(shard.flush_of(&rendition.id));
     }
     for handle in channels {
@@ -105,15 +105,24 @@ pub(crate) fn hold_slates(shard: &Shard, clips: &Arc<Clips>) {
 
 /// A stream as this shard has it.
 pub(crate) fn look(shard: &Shard, id: &Id) -> Option<Part> {
-    live(shard, id, shard.live(id).as_deref(), &held_renditions(shard, &[id]), Viewers::All)
+    live(shard, id, shard.live(id).as_deref(), &held_renditions_of(shard, id), Viewers::All)
 }
 
-/// Renditions of these streams that this shard holds: their viewers are the streams'.
-fn held_renditions(shard: &Shard, of: &[&Id]) -> Vec<Rc<StreamHandle>> {
-    let handles = shard.handles.borrow();
-    let is_of =
-        |handle: &&Rc<StreamHandle>| handle.id.is_rendition() && !handle.is_over() && of.contains(&&handle.id.stream());
-    handles.values().filter(is_of).cloned().collect()
+/// Renditions of one stream that this shard holds.
+fn held_renditions_of(shard: &Shard, id: &Id) -> Vec<Rc<StreamHandle>> {
+    held_renditions(shard, |of| of == id).remove(id).unwrap_or_default()
+}
+
+/// Renditions that this shard holds of the streams that are wanted, by stream: their viewers are the streams'.
+fn held_renditions(shard: &Shard, wanted: impl Fn(&Id) -> bool) -> BTreeMap<Id, Vec<Rc<StreamHandle>>> {
+    let mut held: BTreeMap<Id, Vec<Rc<StreamHandle>>> = BTreeMap::new();
+    for handle in shard.handles.borrow().values().filter(|handle| handle.id.is_rendition() && !handle.is_over()) {
+        let of = handle.id.stream();
+        if wanted(&of) {
+            held.entry(of).or_default().push(Rc::clone(handle));
+        }
+    }
+    held
 }
 
 /// A stream as one shard has it.
@@ -209,16 +218,15 @@ pub(crate) fn on_air(shard: &Shard, after: Option<&Id>, limit: usize, whom: View
         }
     }
     let next = first.last().filter(|_| more).cloned();
-    let ids: Vec<&Id> = first.iter().collect();
-    let renditions = held_renditions(shard, &ids);
+    let renditions = held_renditions(shard, |of| first.contains(of));
+    let of = |id: &Id| renditions.get(id).map(Vec::as_slice).unwrap_or_default();
     let held = |id: &Id| channels.get(id).filter(|handle| !handle.is_over());
-    let streams =
-        ids.into_iter().filter_map(|id| live(shard, id, held(id).map(|handle| &**handle), &renditions, whom)).collect();
-    Page { streams, next }
+    let part = |id: &Id| live(shard, id, held(id).map(|handle| &**handle), of(id), whom);
+    Page { streams: first.iter().filter_map(part).collect(), next }
 }
 
 /// `None`: it is held for somebody who asked and is just being told that nobody publishes, or for what was left to take of it. The shard may hold the
-/// stream, renditions of it, or both.
+/// stream, some of its `renditions`, or both.
 fn live(
     shard: &Shard,
     id: &Id,
@@ -227,17 +235,16 @@ fn live(
     whom: Viewers,
 ) -> Option<Part> {
     let mut viewers: Vec<ViewerCount> = Vec::new();
-    let own_renditions = renditions.iter().filter(|rendition| rendition.id.stream() == *id);
-    let any = handle.or_else(|| own_renditions.clone().next().map(|rendition| &**rendition))?;
-    let mut of_renditions: Vec<Count> = own_renditions.clone().flat_map(|one| one.audience.counts()).collect();
+    let any = handle.or_else(|| renditions.first().map(|rendition| &**rendition))?;
+    let mut of_renditions: Vec<Count> = renditions.iter().flat_map(|one| one.audience.counts()).collect();
     let is_watched_otherwise = !of_renditions.is_empty()
         || !any.reached.is_empty()
-        || own_renditions.clone().any(|rendition| !rendition.reached.is_empty());
+        || renditions.iter().any(|rendition| !rendition.reached.is_empty());
     let mut reached = Vec::new();
     if whom == Viewers::All {
         let target_s = any.packaging.window.borrow().target_duration_s().unwrap_or(1);
         reached = any.reached.samples(target_s, shard.now());
-        for rendition in own_renditions {
+        for rendition in renditions {
             // A player that goes from one to another is the same hash, and counts once.
             let theirs = rendition.reached.samples(target_s, shard.now());
             for ((_, mine), (_, theirs)) in reached.iter_mut().zip(&theirs) {
@@ -272,9 +279,8 @@ fn live(
     if !is_live {
         return None;
     }
-    let held: Vec<_> = renditions.iter().filter(|rendition| rendition.id.stream() == *id).collect();
     let renditions = match whom {
-        Viewers::All => rendition_view::of(shard, id, handle, &held),
+        Viewers::All => rendition_view::of(shard, id, handle, renditions),
         Viewers::OfItself => Vec::new(),
     };
     let judged = handle.filter(|_| whom == Viewers::OfItself);
@@ -378,7 +384,7 @@ pub(super) fn shape(coding: &Coding) -> Option<Shape> {
 /// Viewers of a stream on this shard, after a session number, in their order.
 pub(crate) fn viewers(shard: &Shard, id: &Id, after: u64, limit: usize) -> Vec<Viewer> {
     let mut sessions = shard.live(id).map(|handle| handle.audience.after(after, limit)).unwrap_or_default();
-    for rendition in held_renditions(shard, &[id]) {
+    for rendition in held_renditions_of(shard, id) {
         sessions.extend(rendition.audience.after(after, limit));
     }
     sessions.sort_by_key(|session| session.number);
@@ -426,7 +432,7 @@ pub(crate) fn kick_stream(shard: &Rc<Shard>, id: &Id, whom: Whom) -> u64 {
     let mut sessions: Vec<Rc<Session>> = Vec::new();
     if whom != Whom::Publisher {
         sessions.extend(held.iter().flat_map(|handle| handle.audience.after(0, usize::MAX)));
-        for rendition in held_renditions(shard, &[id]) {
+        for rendition in held_renditions_of(shard, id) {
             sessions.extend(rendition.audience.after(0, usize::MAX));
         }
     }
