@@ -117,10 +117,12 @@ await open(async ({ context, newPage }) => {
   await picture('live');
 
   step('records it by hand');
+  await api('PATCH', 'streams/lobby', { settings: { isCodec: true, ld: true } }, { 'If-Match': '*' });
   await go('#/streams/lobby/now');
   await page.getByRole('button', { name: 'Record', exact: true }).click();
   await page.waitForSelector('.events li[data-kind=recording_started]', { timeout: 15000 });
   await page.waitForSelector('.quality');
+  await page.waitForSelector('.renditions tr:has-text("360p") .tag');
   await accessible('the stream');
   await picture('stream');
 
@@ -172,6 +174,19 @@ await open(async ({ context, newPage }) => {
   await page.click('.bar button.primary');
   await page.waitForSelector('.tag:has-text("no effect yet")');
   await accessible('the settings');
+  const labels = page.locator('textarea[name=labels]');
+  await labels.fill('room=one');
+  await page.click('.bar button.primary');
+  await page.waitForSelector('.bar [role=status]:has-text("Saved")');
+  // A line that is begun changes nothing yet.
+  await labels.press('Control+End');
+  await labels.press('Enter');
+  await labels.pressSequentially('floor=two');
+  check(await labels.inputValue() === 'room=one\nfloor=two', `typed into a list: ${await labels.inputValue()}`);
+  await page.click('.bar button.primary');
+  await page.waitForSelector('.bar [role=status]:has-text("Saved")');
+  const { settings: { labels: saved } } = await api('GET', 'streams/lobby');
+  check(saved.room === 'one' && saved.floor === 'two', `labels: ${JSON.stringify(saved)}`);
 
   step('finds the login over in the middle of an edit');
   await page.fill('textarea[name=description]', 'typed before the login was over');
@@ -183,17 +198,46 @@ await open(async ({ context, newPage }) => {
   await page.waitForSelector('dialog .login');
   await picture('login-over');
   await logIn(token);
-  await until('the edit is saved', 5, async () => (await api('GET', 'streams/lobby')).settings.description === 'typed before the login was over');
+  await page.waitForSelector('.bar [role=status]:has-text("Saved")');
+  check((await api('GET', 'streams/lobby')).settings.description === 'typed before the login was over', 'the edit is not saved');
 
   step('looks at a draft that another view left');
   await page.fill('input[name=videoname]', 'Lobby, not saved');
   await go('#/streams/lobby/play');
   await page.waitForSelector('[data-line=HLS]');
+  check((await page.locator('[data-line=Code]').innerText()).startsWith(`<iframe src="${play}/lobby/index.html" title="Lobby"`), 'there is no code to embed');
+  await page.getByRole('button', { name: 'QR code: HLS' }).click();
+  await page.waitForSelector('svg.qr path');
   await accessible('the play addresses');
   await go('#/streams/lobby/settings');
   await page.waitForSelector('input[name=videoname]');
   check(await page.inputValue('input[name=videoname]') === 'Lobby, not saved', 'the draft is lost');
   await page.locator('.bar button').first().click();
+
+  step('rotates the key; the old one still admits');
+  await go('#/streams/lobby/push');
+  await line.waitFor();
+  await page.getByRole('button', { name: 'Rotate the key' }).click();
+  await page.click('dialog .end button.danger');
+  await page.waitForSelector('main p:has-text("still admits until")');
+  await line.getByRole('button', { name: 'Show' }).click();
+  const rotated = await page.locator('[data-line="Whole push URL"]').innerText();
+  check(rotated.includes('sign=') && rotated !== address, `after the rotation: ${rotated}`);
+
+  step('finds a stream by its name, and no motion in it');
+  await api('POST', 'streams', { id: 'annex', settings: { videoname: 'East wing' } });
+  await go('#/streams');
+  await page.waitForSelector('td:has-text("Lobby")');
+  await page.fill('input[type=search]', 'EAST w');
+  await page.waitForSelector('td:has-text("Lobby")', { state: 'detached' });
+  await page.waitForSelector('td:has-text("East wing")');
+  check(await page.locator('tbody tr').count() === 1, 'the search finds others, too');
+  await page.fill('input[type=search]', 'no such name');
+  await page.waitForSelector('.empty:has-text("Nothing found.")');
+  await api('DELETE', 'streams/annex', undefined, { 'If-Match': '*' });
+  await go('#/streams/lobby/motion');
+  await page.waitForSelector('.empty:has-text("No motion was seen")');
+  await accessible('the motion');
 
   step('uploads a hook that refuses, and binds it');
   await go('#/hooks');
@@ -226,6 +270,24 @@ await open(async ({ context, newPage }) => {
   await page.click('dialog .end button:last-child');
   await page.waitForSelector('dialog .why');
   await page.keyboard.press('Escape');
+
+  step('gives the hook a second version, and goes back and forth');
+  await go('#/hooks/nets');
+  await page.waitForSelector('.drop');
+  // A section without a meaning makes it another module that does the same.
+  const second = Buffer.concat([readFileSync(hook), Buffer.from([0, 2, 1, 0x78])]);
+  await page.setInputFiles('.drop input[type=file]', { name: 'allow-list-2.wasm', mimeType: 'application/wasm', buffer: second });
+  await page.click('.drop button.primary');
+  await page.waitForSelector('.drop .report', { timeout: 60000 });
+  const inUse = (number) => page.locator('tbody tr', { has: page.getByRole('button', { name: `Activate version ${number}?` }) }).locator('td').first().locator('.tag.live').waitFor();
+  // The binding takes the newest one.
+  await inUse(2);
+  await page.getByRole('button', { name: 'Activate version 1?' }).click();
+  await page.click('dialog .end button:last-child');
+  await inUse(1);
+  await page.getByRole('button', { name: 'Roll back' }).click();
+  await page.click('dialog .end button:last-child');
+  await inUse(2);
   await go('#/hooks/nets/test');
   await page.getByRole('button', { name: 'Try' }).click();
   await page.waitForSelector('.report .tag');
@@ -262,6 +324,8 @@ await open(async ({ context, newPage }) => {
   await page.waitForSelector('.empty');
   await go('#/server');
   await page.waitForSelector(`td:has-text("${play}")`);
+  await page.waitForSelector('th:has-text("Worker")');
+  await page.waitForSelector('.config dt:has-text("http.")');
   await accessible('the server');
 
   step('disconnects the encoder, which is then refused');
@@ -309,17 +373,24 @@ await open(async ({ context, newPage }) => {
   await context.setOffline(true);
   await page.waitForSelector('.link.down');
   await picture('away');
+  // What is asked once is asked again by itself.
+  await go('#/hooks');
+  await page.waitForSelector('main .why');
   await context.setOffline(false);
   await page.waitForSelector('.link.back', { timeout: 15000 });
+  await page.waitForSelector('td:has-text("nets")');
+  await go('#/live');
 
   step('reads Chinese, in the dark, on a phone');
   await page.selectOption('.taste select >> nth=0', 'zh');
   await page.waitForSelector('h1:has-text("直播中")');
   await page.selectOption('.taste select >> nth=1', 'dark');
+  // Buttons take a moment to change their colours.
+  await sleep(300);
   await accessible('the dark page');
   await picture('zh-dark');
   await page.setViewportSize({ width: 390, height: 844 });
-  for (const hash of ['live', 'streams', 'streams/lobby/now', 'streams/lobby/push', 'streams/lobby/settings', 'recordings', 'hooks/nets', 'webhooks', 'server', 'access']) {
+  for (const hash of ['live', 'streams', 'streams/lobby/now', 'streams/lobby/push', 'streams/lobby/settings', 'streams/lobby/motion', 'recordings', 'hooks/nets', 'webhooks', 'server', 'access']) {
     await go(`#/${hash}`);
     await page.waitForSelector('main section, main .table, main .settings, main .empty');
     await narrow(hash);
@@ -338,6 +409,7 @@ await open(async ({ context, newPage }) => {
   await page.locator('dialog .line').getByRole('button', { name: 'Show' }).click();
   const viewers = await page.locator('dialog .line code').innerText();
   await page.click('dialog .end button');
+  await page.waitForSelector('section:has(h2:has-text("Audit log")) td:has-text("hook.roll_back")');
   await accessible('the tokens');
   await page.locator('aside').getByRole('button', { name: 'Log out' }).click();
   await page.waitForSelector('input[name=token]');

@@ -37,8 +37,14 @@ fn base() -> String {
 /// Keys of a table of words, in order.
 fn keys(name: &str) -> Vec<String> {
     let read = |name: &str| fs::read_to_string(web().join("text").join(name)).expect("a table");
-    let text = read(name) + &read(&name.replace(".js", "_diagnosis.js")) + &read(&name.replace(".js", "_webhooks.js"));
-    text.lines().filter_map(|line| line.strip_prefix("  ")?.split_once(": ")).map(|(key, _)| key.to_owned()).collect()
+    let parts =
+        ["", "_diagnosis", "_pictures", "_webhooks"].map(|part| read(&name.replace(".js", &format!("{part}.js"))));
+    parts
+        .concat()
+        .lines()
+        .filter_map(|line| line.strip_prefix("  ")?.split_once(": "))
+        .map(|(key, _)| key.to_owned())
+        .collect()
 }
 
 #[test]
@@ -103,6 +109,27 @@ fn files_of_others_are_in_the_table_with_their_hash() {
         let sum = Sha256::digest(text.as_bytes()).iter().fold(String::new(), |sum, byte| format!("{sum}{byte:02x}"));
         let name = name.trim_start_matches("vendor/");
         assert!(table.contains(&format!("| `{name}` |")) && table.contains(&sum), "vendor/VENDOR.md: {name} is {sum}");
+    }
+}
+
+/// What the page has no words for it shows by its bare name.
+#[test]
+fn each_kind_of_event_has_its_words() {
+    let path = web().join("../../../dataplane/control-protocol/src/event.rs");
+    let text = fs::read_to_string(path).expect("the events");
+    let (_, kinds) = text.split_once("pub const fn kind(").expect("their kinds");
+    let (kinds, _) = kinds.split_once("\n    }\n").expect("the end of a function");
+    let kinds: Vec<&str> = kinds
+        .lines()
+        .filter_map(|line| line.split_once("=> \"")?.1.strip_suffix("\","))
+        .filter(|kind| *kind != "unknown")
+        .collect();
+    assert!(kinds.len() >= 26 && kinds.contains(&"publish"), "{kinds:?}");
+    for table in ["en.js", "zh.js"] {
+        let words = keys(table);
+        for kind in &kinds {
+            assert!(words.contains(&format!("event_{kind}")), "{table} has no words for the event {kind}");
+        }
     }
 }
 

@@ -7,6 +7,7 @@ import { html } from './lib/html.js';
 import { follow as followLive } from './lib/live.js';
 import { LANGUAGES, choose, language, ready, t } from './lib/text.js';
 import { Act, Dialog, Field, Why } from './lib/ui.js';
+import { useBack } from './lib/use.js';
 import { remembered, useValue, value } from './lib/value.js';
 import { Access } from './views/access.js';
 import { Hook } from './views/hook.js';
@@ -171,7 +172,8 @@ function Console() {
     whoAmI().catch(fail);
   };
   useEffect(begin, []);
-  if (problem) return html`<div class="gate"><h1>Millstream</h1><${Why} problem=${problem} /><button type="button" onClick=${begin}>${t('try_again')}</button></div>`;
+  useBack(problem, begin);
+  if (problem) return html`<div class="gate"><${Link} /><h1>Millstream</h1><${Why} problem=${problem.status === 0 ? null : problem} /><button type="button" onClick=${begin}>${t('try_again')}</button></div>`;
   if (who === null) return null;
   if (who === false) return html`<main class="gate"><span class="mark" aria-hidden="true"></span><h1>Millstream</h1><${LogIn} /><${Taste} /></main>`;
   return html`<${Shell} />`;

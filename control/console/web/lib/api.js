@@ -129,4 +129,4 @@ export function query(given) {
 }
 
 // A name for one try of a person to make something: sent again after a lost answer, it is made once.
-export const once = () => crypto.randomUUID?.() ?? [...crypto.getRandomValues(new Uint8Array(16))].map((byte) => byte.toString(16)).join('');
+export const once = () => crypto.randomUUID?.() ?? [...crypto.getRandomValues(new Uint8Array(16))].map((byte) => byte.toString(16).padStart(2, '0')).join('');

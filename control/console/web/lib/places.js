@@ -15,10 +15,18 @@ export async function placesOf(id) {
   });
 }
 
-// Where a node serves what belongs to a stream: beside its player page. Of the node that recorded it, or the fleet's.
+// Where the files of a stream are, by node: its pages, recordings, pictures and films of motion. The login's permission is in the addresses, for an hour.
+export async function filesOf(id) {
+  return (await get(`streams/${seg(id)}/preview`)).items;
+}
+
+// Those at one node, or at the fleet's address; `null` where no node says how it is reached.
+export function baseAt(files, node) {
+  return (files.find((item) => item.node === node) ?? files[0])?.below ?? null;
+}
+
 export async function baseOf(stream, node) {
-  const items = await placesOf(stream);
-  const one = items.find((item) => item.node === node && item.page) ?? items.find((item) => item.page);
-  if (!one) throw new Error(t('no_play_address'));
-  return new URL('.', one.page).href;
+  const base = baseAt(await filesOf(stream), node);
+  if (!base) throw new Error(t('no_play_address'));
+  return base;
 }

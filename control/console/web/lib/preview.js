@@ -19,23 +19,30 @@ const PLAYER = new URL('../vendor/mpegts-1.8.2.js', import.meta.url).href;
 
 const taken = value(0);
 let loading = null;
+// A page gets one policy of a name.
+let policy = null;
 
 // The player is a classic script. Trusted Types let no other address become one.
 function player() {
+  policy ??= window.trustedTypes?.createPolicy('millstream', {
+    createScriptURL: (url) => {
+      if (url !== PLAYER) throw new TypeError('no script of the console');
+      return url;
+    },
+  });
   loading ??= new Promise((resolve, reject) => {
-    const policy = window.trustedTypes?.createPolicy('millstream', {
-      createScriptURL: (url) => {
-        if (url !== PLAYER) throw new TypeError('no script of the console');
-        return url;
-      },
-    });
     const script = document.createElement('script');
     script.src = policy ? policy.createScriptURL(PLAYER) : PLAYER;
     script.onload = () => {
       window.mpegts.LoggingControl.enableAll = false;
       resolve(window.mpegts);
     };
-    script.onerror = () => reject(new Error('the player was not loaded'));
+    script.onerror = () => {
+      // The next one who needs it tries again.
+      loading = null;
+      script.remove();
+      reject(new Error('the player was not loaded'));
+    };
     document.head.append(script);
   });
   return loading;
@@ -75,7 +82,7 @@ function play(video, source, say) {
     try {
       mpegts = await player();
     } catch {
-      say('preview_stale');
+      later('preview_stale');
       return;
     }
     if (!open) return;

@@ -1,6 +1,13 @@
 // Hooks of preact for what is asked of the API: once, again and again, and page after page.
 import { useCallback, useEffect, useRef, useState } from 'preact/hooks';
-import { get, query } from './api.js';
+import { get, link, query } from './api.js';
+
+// Asks again when control is back, where it did not answer.
+export function useBack(problem, again) {
+  const missed = useRef(null);
+  missed.current = problem?.status === 0 ? again : null;
+  useEffect(() => link.follow((now) => { if (now === 'up') missed.current?.(); }), []);
+}
 
 // The answer to a request, asked again every `everyMs` while the page is looked at. An answer that fails keeps the last good one. `from` asks.
 export function useAsked(path, everyMs = 0, from = get) {
@@ -40,6 +47,7 @@ export function useAsked(path, everyMs = 0, from = get) {
   }, [path, everyMs, round]);
   const put = useCallback((data) => set({ data, problem: null, busy: false }), []);
   const again = useCallback(() => next((n) => n + 1), []);
+  useBack(state.problem, again);
   return { ...state, again, put };
 }
 
@@ -50,11 +58,13 @@ const SEARCHED_PAGES_MAX = 40;
 // A list in pages: `matches` leaves out what is not looked for, and then pages are read until a screen is full.
 export function useList(path, { params = {}, matches = null, limit = PAGE } = {}) {
   const [state, set] = useState({ items: [], next: null, problem: null, busy: true });
-  const [round, again] = useState(0);
+  const [round, next] = useState(0);
   const run = useRef(0);
   const key = JSON.stringify([path, params, limit]);
-  const read = async (mine, items, cursor) => {
-    set({ items, next: cursor, problem: null, busy: true });
+  const asked = useRef({});
+  // `shown` is there until the first page is.
+  const read = async (mine, items, cursor, shown = null) => {
+    set({ ...(shown ?? { items, next: cursor }), problem: null, busy: true });
     const wanted = items.length + limit;
     let at = cursor;
     try {
@@ -63,17 +73,22 @@ export function useList(path, { params = {}, matches = null, limit = PAGE } = {}
         if (run.current !== mine) return;
         items = items.concat(matches ? page.items.filter(matches) : page.items);
         at = page.next;
+        shown = null;
         if (!at || !matches || items.length >= wanted) break;
       }
       set({ items, next: at, problem: null, busy: false });
     } catch (problem) {
-      if (run.current === mine) set({ items, next: at, problem, busy: false });
+      if (run.current === mine) set({ ...(shown ?? { items, next: at }), problem, busy: false });
     }
   };
   useEffect(() => {
     run.current += 1;
-    read(run.current, [], undefined);
+    const same = asked.current.key === key && asked.current.matches === matches;
+    asked.current = { key, matches };
+    read(run.current, [], undefined, same ? { items: state.items, next: state.next } : null);
     return () => { run.current += 1; };
   }, [key, matches, round]);
-  return { ...state, more: () => read(run.current, state.items, state.next), again: () => again((n) => n + 1) };
+  const again = useCallback(() => next((n) => n + 1), []);
+  useBack(state.problem, again);
+  return { ...state, more: () => read(run.current, state.items, state.next), again };
 }

@@ -1,9 +1,11 @@
 // The console's words in English. `zh.js` has the same keys.
 import diagnosis from './en_diagnosis.js';
+import pictures from './en_pictures.js';
 import webhooks from './en_webhooks.js';
 
 export default {
   ...diagnosis,
+  ...pictures,
   ...webhooks,
   actions: 'Actions',
   view_live: 'On air',
@@ -374,6 +376,13 @@ export default {
   report: 'Report',
   no_report: 'This server runs no hooks and has not looked at the module.',
   no_versions: 'There is no version yet: upload a module.',
+  hook_figures: 'What its versions did',
+  hook_figures_text: 'On all nodes, since each of them bound the version.',
+  calls: 'Calls',
+  answers: 'Answers',
+  failures: 'Failures',
+  shadow_differs: 'Shadow differs',
+  cpu_of_call: 'CPU time of a call',
   failed: 'failed',
   failed_of: '{failures} of {calls} calls failed',
   activate: 'Activate',

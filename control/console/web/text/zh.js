@@ -1,9 +1,11 @@
 // The console's words in Chinese. `en.js` has the same keys.
 import diagnosis from './zh_diagnosis.js';
+import pictures from './zh_pictures.js';
 import webhooks from './zh_webhooks.js';
 
 export default {
   ...diagnosis,
+  ...pictures,
   ...webhooks,
   actions: '操作',
   view_live: '直播中',
@@ -374,6 +376,13 @@ export default {
   report: '报告',
   no_report: '此服务器不运行钩子，没有检查该模块。',
   no_versions: '还没有版本：请上传模块。',
+  hook_figures: '各版本的运行情况',
+  hook_figures_text: '所有节点自各自启用该版本以来的累计。',
+  calls: '调用次数',
+  answers: '结果',
+  failures: '失败',
+  shadow_differs: '影子版本不一致',
+  cpu_of_call: '单次调用 CPU 时间',
   failed: '失败',
   failed_of: '{calls} 次调用中失败 {failures} 次',
   activate: '启用',

@@ -4,14 +4,14 @@ import { seg } from '../lib/api.js';
 import { events } from '../lib/events.js';
 import { bytes, lasting, number } from '../lib/format.js';
 import { html } from '../lib/html.js';
-import { placesOf } from '../lib/places.js';
+import { baseAt, filesOf } from '../lib/places.js';
 import { has, t } from '../lib/text.js';
 import { Time } from '../lib/ui.js';
 import { useValue } from '../lib/value.js';
 
 const SHOWN = 60;
 const KINDS = {
-  refused: 'bad', recording_failed: 'bad', watermark_failed: 'bad', hook_failing: 'bad', hook_rolled_back_automatically: 'bad', lost: 'bad',
+  refused: 'bad', recording_failed: 'bad', watermark_failed: 'bad', rendition_failed: 'bad', hook_failing: 'bad', hook_rolled_back_automatically: 'bad', lost: 'bad',
   publish: 'good', recording_stored: 'good', recording_paused: 'odd', left_out: 'odd', slate_started: 'odd',
 };
 
@@ -36,12 +36,10 @@ function sentence(what) {
 const bases = new Map();
 async function below(stream, node) {
   if (!bases.has(stream)) {
-    bases.set(stream, placesOf(stream).catch(() => []));
+    bases.set(stream, filesOf(stream).catch(() => []));
     setTimeout(() => bases.delete(stream), 60000);
   }
-  const items = await bases.get(stream);
-  const page = (items.find((one) => one.node === node && one.page) ?? items.find((one) => one.page))?.page;
-  return page ? new URL('.', page).href : null;
+  return baseAt(await bases.get(stream), node);
 }
 
 // The picture of a motion that has begun, or its film. A picture that is not there (any more), or that needs a permission, is left out.

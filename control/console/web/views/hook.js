@@ -1,7 +1,7 @@
 // One hook: its versions and where they are asked, an upload, a trial, its log.
 import { useState } from 'preact/hooks';
 import { call, get, may, seg } from '../lib/api.js';
-import { bytes } from '../lib/format.js';
+import { bytes, number } from '../lib/format.js';
 import { html } from '../lib/html.js';
 import { t } from '../lib/text.js';
 import { Act, Rest, Table, Tag, Time, Why } from '../lib/ui.js';
@@ -21,6 +21,26 @@ function Logs({ name }) {
     ${Object.entries(asked.data?.failed ?? {}).map(([node, why]) => html`<p class="why" key=${node}>${node}: ${String(why)}</p>`)}
     <${Rest} of=${asked} count=${items.length} empty=${t('no_logs')} />
     <ol class="log">${[...items].reverse().map((line, n) => html`<li key=${`${line.at_unix_ms}-${n}`} class=${line.level}><${Time} ms=${line.at_unix_ms} short /> <${Tag} kind=${{ error: 'bad', warn: 'odd' }[line.level] ?? ''}>${line.level}<//> <span class="quiet">${line.node} v${line.version}${line.shadow ? ' shadow' : ''}</span> <span dir="auto">${line.text}</span></li>`)}</ol></section>`;
+}
+
+// What its versions did on all nodes.
+function Figures({ name }) {
+  const asked = useAsked(`hooks/${seg(name)}/numbers`, 5000);
+  const items = asked.data?.items ?? [];
+  const words = (counts) => Object.entries(counts).map(([word, count]) => `${word} ${number(count)}`).join(', ') || '–';
+  const us = (value) => (value === null ? '–' : `${number(value)} µs`);
+  if (!items.length && !asked.problem) return null;
+  return html`<section><h2>${t('hook_figures')}</h2><p class="quiet">${t('hook_figures_text')}</p>
+    ${(asked.data?.missing ?? []).map((one) => html`<p class="why" key=${one.node}>${one.node}: ${one.reason}</p>`)}
+    ${items.length > 0 && html`<${Table} caption=${t('hook_figures')} rows=${items} name=${(one) => one.version} columns=${[
+      ['version', t('version'), (one) => html`<b>${one.version}</b>`],
+      ['calls', t('calls'), (one) => number(one.calls)],
+      ['answers', t('answers'), (one) => words({ ...one.answers, ...one.notices, ...one.orders })],
+      ['failures', t('failures'), (one) => words(one.failures)],
+      ['shadow', t('shadow_differs'), (one) => (one.agreed + one.disagreed ? html`${number(one.disagreed)} / ${number(one.agreed + one.disagreed)}` : '–')],
+      ['cpu', t('cpu_of_call'), (one) => `${us(one.cpu_mean_us)} · p99 ${one.calls && one.cpu_p99_us === null ? '>' : ''}${us(one.cpu_p99_us ?? (one.calls ? 20000 : null))}`],
+    ]} />`}
+    <${Rest} of=${asked} count=${items.length} /></section>`;
 }
 
 // What refuses an activation for what may be accepted: failures, or other decisions than those that were recorded.
@@ -82,7 +102,8 @@ export function Hook({ id: name, part = 'versions' }) {
         ['report', t('report'), (one) => html`<details><summary>${t('show')}</summary><${Report} version=${one} /></details>`],
         ['act', '', (one) => html`<${Activate} name=${name} number=${one.number} changed=${again} />`],
       ]} />`}
-      ${!hook.versions.length && html`<p class="empty">${t('no_versions')}</p>`}`}
+      ${!hook.versions.length && html`<p class="empty">${t('no_versions')}</p>`}
+      <${Figures} name=${name} />`}
     ${hook && shown === 'bindings' && html`<${Why} problem=${bindings.problem} /><${Bindings} hook=${hook} bindings=${bound} changed=${again} />`}
     ${hook && shown === 'test' && html`<${Trial} hook=${hook} bindings=${bound} />`}
     ${hook && shown === 'logs' && html`<${Logs} name=${name} />`}`;

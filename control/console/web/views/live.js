@@ -1,6 +1,6 @@
 // On air: what is live now with a moving preview, how it arrives, and events as they happen.
 import { useEffect, useRef, useState } from 'preact/hooks';
-import { call, get, seg } from '../lib/api.js';
+import { call, get, seg, session } from '../lib/api.js';
 import { Chart } from '../lib/chart.js';
 import { bits, codec, lasting, number } from '../lib/format.js';
 import { html } from '../lib/html.js';
@@ -22,6 +22,7 @@ const moving = remembered('millstream.previews', matchMedia('(prefers-reduced-mo
 
 // What the cards ask once of a stream: its name.
 const known = new Map();
+session.follow((now) => { if (!now) known.clear(); });
 export async function about(id) {
   if (!known.has(id)) {
     known.set(id, get(`streams/${seg(id)}`).catch(() => null));

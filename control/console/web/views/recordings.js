@@ -12,6 +12,14 @@ import { Timeline } from './timeline.js';
 const STATES = { recording: 'live', paused: 'odd', stored: '', failed: 'bad', deleting: 'odd' };
 const CLIP_STATES = { queued: 'odd', running: 'odd', ready: '', failed: 'bad' };
 
+const DAY_MS = 86400000;
+
+// When it is removed by itself: so many days after all of it was stored, and one more where it lacks something and may go on.
+function untilOf(one, days) {
+  if (!days || !['stored', 'failed'].includes(one.state)) return null;
+  return one.told_unix_ms + (one.state === 'failed' ? days + 1 : days) * DAY_MS;
+}
+
 // "1:02:03.5", "62:03" or seconds, as milliseconds; `NaN` where it is none of these.
 export function fromClock(text) {
   const parts = text.trim().split(':');
@@ -77,7 +85,8 @@ function One({ recording, close }) {
   <//>`;
 }
 
-export function RecordingList({ stream = null }) {
+// `keptDays`: for how long the stream's recordings are kept, where that is known; 0: for ever.
+export function RecordingList({ stream = null, keptDays = 0 }) {
   const [state, choose] = useState('');
   const list = useList('recordings', { params: { stream, state } });
   const [open, show] = useState(null);
@@ -91,6 +100,7 @@ export function RecordingList({ stream = null }) {
     ['state', t('state'), (one) => html`<${Tag} kind=${STATES[one.state]} title=${one.why}>${t(`recording_${one.state}`)}<//> <small>${one.why}</small>`],
     ['lasted', t('lasted'), (one) => lasting(one.duration_ms)],
     ['bytes', t('size'), (one) => bytes(one.bytes)],
+    keptDays > 0 && ['until', t('kept_until'), (one) => html`<${Time} ms=${untilOf(one, keptDays)} />`],
     ['node', t('node'), (one) => one.node],
     ['act', '', (one) => html`<span class="row"><button type="button" class="small" onClick=${() => show(one)} aria-label=${`${t('open')}: ${one.recording}`}>${t('open')}</button>
       <${Act} small kind="danger" needs="operator" does=${() => remove(one)} word=${t('remove')} disabled=${one.state === 'deleting'} label=${`${t('remove')}: ${one.recording}`}

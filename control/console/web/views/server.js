@@ -20,11 +20,24 @@ function Nodes() {
       ['viewers', t('viewers'), (node) => number(node.viewers)],
       ['connections', t('connections'), (node) => number(node.connections)],
       ['urls', t('reached_by'), (node) => html`<code>${node.rtmp_url}</code> <code>${node.rtmps_url}</code> <code>${node.http_url}</code>`],
+      ['worker', t('worker'), (node) => html`<${Worker} of=${node.worker} />`],
       ['records', t('records'), (node) => node.record_store || '–'],
     ]} />`}
     ${items.filter((node) => node.complaints?.length).map((node) => html`<div class="why" key=${node.name}><p><b>${node.name}</b></p><ul>${node.complaints.map((text) => html`<li>${text}</li>`)}</ul></div>`)}
     ${items.filter((node) => node.events_lost).map((node) => html`<p class="why" key=${node.name}>${t('events_lost', { node: node.name, count: number(node.events_lost) })}</p>`)}
     <${Rest} of=${asked} count=${items.length} empty=${t('no_node')} /></section>`;
+}
+
+// What the process does that decodes and encodes: in lines, and what is no trouble is left out.
+function Worker({ of }) {
+  if (!of) return html`<span class="quiet">–</span>`;
+  const lines = [
+    t('worker_made', { made: number(of.renditions), wanted: number(of.renditions_wanted) }),
+    of.renditions > 0 && t('worker_decoded', { fps: number(of.decoded_fps), ms: number(of.behind_ms) }),
+    of.watched > 0 && t('worker_watched', { count: number(of.watched) }),
+  ].filter(Boolean);
+  const odd = [of.shed > 0 && t('worker_shed', { count: number(of.shed) }), of.restarts > 0 && t('worker_restarts', { count: number(of.restarts) })].filter(Boolean);
+  return html`${lines.map((line) => html`<div key=${line}>${line}</div>`)}${odd.map((line) => html`<div key=${line} class="odd">${line}</div>`)}`;
 }
 
 // What all addresses of streams begin with.

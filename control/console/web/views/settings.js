@@ -1,6 +1,6 @@
 // A stream's settings: what they may hold is the API's own description; what two people change at once is shown, and nothing is overwritten.
 import { useEffect, useState } from 'preact/hooks';
-import { call, get, may, seg } from '../lib/api.js';
+import { call, get, may, seg, session } from '../lib/api.js';
 import { html } from '../lib/html.js';
 import { has, t } from '../lib/text.js';
 import { Field, Rest, Tag, Why } from '../lib/ui.js';
@@ -21,8 +21,9 @@ const GROUPS = {
 };
 // Closed until something in them is set.
 const CLOSED = ['pictures', 'transcode', 'marks', 'paths'];
-// What somebody has typed stays when they look at another view and come back.
+// What somebody has typed stays when they look at another view and come back. It ends with their login.
 const drafts = new Map();
+session.follow((now) => { if (!now) drafts.clear(); });
 const LONG = ['description', 'relayURL'];
 
 const typesOf = (schema) => [].concat(schema.type ?? []);
@@ -94,7 +95,7 @@ function Conflict({ base, theirs, draft, take, drop }) {
 export function Settings({ id, stream, changed }) {
   const schema = useAsked('openapi.json');
   const [base, begin] = useState(drafts.get(id)?.base ?? stream);
-  // What differs from `base`, and the text of fields as it was typed.
+  // What differs from `base`, and the text of fields as it was typed: a line's end in a list is not lost for changing nothing yet.
   const [draft, write] = useState(drafts.get(id)?.draft ?? {});
   const [typed, type] = useState(drafts.get(id)?.typed ?? {});
   // `mended`: fields that were changed since the API said what is wrong with them.
@@ -102,7 +103,10 @@ export function Settings({ id, stream, changed }) {
   const fields = schema.data?.components.schemas.Settings.properties;
   const dirty = Object.keys(draft).length > 0;
   useEffect(() => {
-    if (!dirty) begin(stream);
+    if (dirty) return;
+    begin(stream);
+    // Text of a field that has another value now is not its text any more.
+    type((old) => Object.fromEntries(Object.entries(old).filter(([name]) => same(stream.settings[name], base.settings[name]))));
   }, [stream]);
   useEffect(() => {
     if (dirty) drafts.set(id, { base, draft, typed });
@@ -147,6 +151,7 @@ export function Settings({ id, stream, changed }) {
   // What is kept stays in the draft, upon their version; saving it is another step.
   const take = () => {
     write(Object.fromEntries(Object.entries(draft).filter(([name, value]) => !same(value, state.theirs.settings[name]))));
+    type({});
     begin(state.theirs);
     say({ busy: false, problem: null, mended: [], theirs: null, saved: false });
   };
@@ -164,7 +169,7 @@ export function Settings({ id, stream, changed }) {
     ${!fixed && off && html`<p class="why">${t('needs_role', { role: t('role_operator') })}</p>`}
     ${groups.map(([key, rows]) => html`<details key=${key} open=${!CLOSED.includes(key) || rows.flat().some((name) => name in draft || wrongOf(name) || base.not_in_force.includes(name))}>
       <summary><h2>${t(`group_${key}`)}</h2></summary>
-      ${rows.map((names) => html`<div class="grid" key=${names[0]}>${names.map((name) => html`<${Input} key=${name} name=${name} schema=${fields[name]} value=${name in draft && typed[name] !== undefined ? typed[name] : valueOf(name)} wrong=${wrongOf(name)} off=${off}
+      ${rows.map((names) => html`<div class="grid" key=${names[0]}>${names.map((name) => html`<${Input} key=${name} name=${name} schema=${fields[name]} value=${typed[name] !== undefined ? typed[name] : valueOf(name)} wrong=${wrongOf(name)} off=${off}
         idle=${base.not_in_force.includes(name)} set=${set(name)} />`)}</div>`)}
     </details>`)}
     ${!off && html`<div class=${`bar ${dirty ? 'dirty' : ''}`}>

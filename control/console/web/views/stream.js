@@ -4,7 +4,7 @@ import { call, get, may, seg } from '../lib/api.js';
 import { Chart } from '../lib/chart.js';
 import { bits, bytes, codec, lasting, number } from '../lib/format.js';
 import { html } from '../lib/html.js';
-import { placesOf } from '../lib/places.js';
+import { baseAt, filesOf } from '../lib/places.js';
 import { Preview } from '../lib/preview.js';
 import { sample, samplesOf, viewersOf } from '../lib/samples.js';
 import { t } from '../lib/text.js';
@@ -13,13 +13,15 @@ import { useAsked, useList } from '../lib/use.js';
 import { Diagnosis } from './diagnosis.js';
 import { Events } from './events.js';
 import { kick, stateOf } from './live.js';
+import { Motion, looked } from './motion.js';
 import { Play } from './play.js';
 import { Push } from './push.js';
 import { Quality } from './quality.js';
 import { RecordingList } from './recordings.js';
+import { Relays, Renditions } from './renditions.js';
 import { Settings } from './settings.js';
 
-const PARTS = ['now', 'push', 'play', 'settings', 'recordings', 'history'];
+const PARTS = ['now', 'push', 'play', 'settings', 'recordings', 'motion', 'history'];
 
 function Viewers({ id }) {
   const asked = useAsked(`streams/${seg(id)}/viewers?limit=100`, 5000);
@@ -54,15 +56,16 @@ function ByHand({ id }) {
 
 function Now({ id, stream }) {
   const asked = useAsked(`streams/${seg(id)}/session`, 2000);
-  const addresses = useAsked(id, 0, placesOf);
+  // Within the hour that addresses are good for.
+  const files = useAsked(id, 1800000, filesOf);
   const off = asked.problem?.status === 404;
   const live = off ? null : asked.data;
   useMemo(() => { if (live) sample([live]); }, [live]);
   const publisher = live?.publisher;
   // The node's own page, which goes back in a stream that is recorded.
-  const [past, goBack] = useState(false);
-  const places = addresses.data ?? [];
-  const page = live ? (places.find((one) => one.node === live.node) ?? places[0])?.page : null;
+  const [past, goBack] = useState(null);
+  const base = live ? baseAt(files.data ?? [], live.node) : null;
+  const page = base && `${base}index.html`;
   const samples = live ? samplesOf(live) : null;
   const video = publisher?.video;
   const audio = publisher?.audio;
@@ -73,9 +76,9 @@ function Now({ id, stream }) {
       ${asked.problem && !off && html`<${Why} problem=${asked.problem} />`}
       ${off && html`<${Diagnosis} key=${id} id=${id} publisher=${null} /><div class="empty"><h2>${t('not_on_air')}</h2><p>${t('not_on_air_text')}</p><p><a class="button" href=${`#/streams/${seg(id)}/push`}>${t('part_push')}</a></p></div>`}
       ${live && html`
-        ${stateOf(live) !== 'waiting' && (past && page ? html`<iframe class="past" src=${page} title=${t('player_past', { name })} allow="autoplay; fullscreen" sandbox="allow-scripts allow-same-origin"></iframe>` : html`<${Preview} stream=${id} node=${live.node} name=${name} controls />`)}
+        ${stateOf(live) !== 'waiting' && (past ? html`<iframe class="past" src=${past} title=${t('player_past', { name })} allow="autoplay; fullscreen" sandbox="allow-scripts allow-same-origin"></iframe>` : html`<${Preview} stream=${id} node=${live.node} name=${name} controls />`)}
         <div class="row wrap"><${Tag} kind=${stateOf(live)}>${t(`state_${stateOf(live)}`)}<//>
-          ${page && (stream?.settings.isOnDemand || past) && html`<button type="button" aria-pressed=${past} onClick=${() => goBack(!past)}>${past ? t('to_live') : t('go_back')}</button>`}
+          ${(past || page && stream?.settings.isOnDemand) && html`<button type="button" aria-pressed=${Boolean(past)} onClick=${() => goBack(past ? null : page)}>${past ? t('to_live') : t('go_back')}</button>`}
           ${publisher && html`<${Act} kind="danger" needs="operator" does=${() => kick(id)} ask=${{ title: t('kick_what', { what: name }), text: t('kick_text') }}>${t('kick')}<//><${ByHand} id=${id} />`}</div>
         <${Diagnosis} key=${id} id=${id} publisher=${publisher} />
         <div class="charts">${chart('bitrate', t('bitrate'), bits)}${chart('viewers', t('viewers'), (n) => number(n))}${chart('fps', t('fps'), (n) => number(n, 1))}${chart('jitter', t('jitter'), (n) => `${number(n, 1)} ms`)}</div>
@@ -89,8 +92,10 @@ function Now({ id, stream }) {
           <div><dt>${t('keyframes')}</dt><dd>${video?.keyframe_interval_ms ? `${number(video.keyframe_interval_ms / 1000, 2)} s` : '–'}</dd></div>
           <div><dt>${t('gaps')}</dt><dd>${number(publisher.gaps)} (${t('longest', { ms: number(publisher.longest_gap_ms) })})</dd></div>
           <div><dt>${t('received')}</dt><dd>${bytes(publisher.received_bytes)}</dd></div>
+          ${live.motion && html`<div><dt>${t('part_motion')}</dt><dd>${looked(live.motion)}</dd></div>`}
           <div><dt>${t('viewers')}</dt><dd>${live.viewers.map((one) => `${one.protocol} ${one.estimated ? '≈' : ''}${number(one.count)}`).join(', ') || number(viewersOf(live))}</dd></div>
         </dl>`}
+        <${Renditions} live=${live} /><${Relays} live=${live} />
         <${Quality} id=${id} />
         <${Viewers} id=${id} />`}
     </div>
@@ -138,6 +143,7 @@ export function Stream({ id, part = 'now' }) {
     ${stream && shown === 'push' && html`<${Push} id=${id} stream=${stream} changed=${asked.again} />`}
     ${(stream || none) && shown === 'play' && html`<${Play} id=${id} name=${name} />`}
     ${stream && shown === 'settings' && html`<${Settings} key=${id} id=${id} stream=${stream} changed=${asked.put} />`}
-    ${shown === 'recordings' && html`<${RecordingList} stream=${id} />`}
+    ${shown === 'recordings' && html`<${RecordingList} stream=${id} keptDays=${stream?.settings.retention_days ?? 0} />`}
+    ${shown === 'motion' && html`<${Motion} id=${id} />`}
     ${shown === 'history' && html`<${History} id=${id} />`}`;
 }

@@ -27,14 +27,19 @@ export function Timeline({ stream, open }) {
   const now = Date.now();
   const today = midnight(now);
   const days = useMemo(() => daysOf(today), [today]);
-  // One that began before the first day may reach into it.
-  const list = useList('recordings', { params: { stream, from: days.at(-1).from - 86400000 }, limit: BARS_MAX });
+  const first = days.at(-1).from;
+  // One that began before the first day may reach into it; one that still grows may have begun at any time.
+  const list = useList('recordings', { params: { stream, from: first - DAYS * 86400000 }, limit: BARS_MAX });
+  const growing = useList('recordings', { params: { stream, state: 'recording' }, limit: BARS_MAX });
   // One that grows has no length yet that anybody was told: it goes up to now.
   const lastsOf = (one) => (one.state === 'recording' ? Math.max(now - one.started_unix_ms, 0) : one.duration_ms);
   const endOf = (one) => one.started_unix_ms + Math.max(lastsOf(one) ?? 0, 1000);
-  const there = list.items.filter((one) => endOf(one) > days.at(-1).from);
+  const all = new Map(list.items.concat(growing.items).map((one) => [one.recording, one]));
+  const there = [...all.values()].filter((one) => endOf(one) > first);
   if (!there.length) return null;
-  return html`<section class="timeline"><h2>${t('timeline')}</h2><p class="quiet">${t('timeline_text', { days: DAYS })}</p>
+  // A page that is not full has gone back further than the first day.
+  const more = list.next && list.items.length >= BARS_MAX && list.items.at(-1).started_unix_ms > first;
+  return html`<section class="timeline"><h2>${t('timeline')}</h2><p class="quiet">${t('timeline_text', { days: DAYS })}${more && html` <b>${t('timeline_newest', { count: BARS_MAX })}</b>`}</p>
     ${days.map(({ from, to }) => html`<div class="day" key=${from}><span class="quiet">${weekday(from)}</span><div class="track">
       ${there.filter((one) => one.started_unix_ms < to && endOf(one) > from).map((one) => {
         const left = ((Math.max(one.started_unix_ms, from) - from) / (to - from)) * 100;

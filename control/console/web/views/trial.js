@@ -8,6 +8,9 @@ import { Act, Field, Tag, Why } from '../lib/ui.js';
 
 const EXAMPLES = {
   auth: { request: { action: 'publish', client: { ip: '192.0.2.1', protocol: 'rtmp' }, target: { app: 'stream', name: 'lobby' } } },
+  policy: { request: { target: { app: 'stream', name: 'lobby' }, width: 1920, height: 1080, kbps: 6000, load_percent: 20 } },
+  motion: { request: { target: { app: 'stream', name: 'lobby' }, width: 1280, height: 720 } },
+  events: { request: { notices: [{ kind: 'publish-start', id: 1, target: { app: 'stream', name: 'lobby' } }] } },
 };
 
 export function Trial({ hook, bindings }) {
@@ -33,7 +36,9 @@ export function Trial({ hook, bindings }) {
   };
   if (!hook.versions.length) return html`<p class="empty">${t('no_versions')}</p>`;
   const { trial } = state;
-  const kind = { allow: 'live', deny: 'bad' }[trial?.answer?.answer] ?? 'odd';
+  // Only hooks of the kind auth allow or deny.
+  const kind = { allow: 'live', deny: 'bad' }[trial?.answer?.answer] ?? (trial?.failure ? 'bad' : 'odd');
+  const said = trial?.answer?.answer ?? (trial?.failure ? t('failed') : t('done'));
   return html`<section><p class="quiet">${t('trial_text')}</p><form onSubmit=${run}>
     <div class="grid">
       <${Field} label=${t('version')}>${(field) => html`<select ...${field} value=${given.version} onChange=${change('version')}>${[...hook.versions].reverse().map((one) => html`<option value=${one.number}>${one.number}</option>`)}</select>`}<//>
@@ -46,7 +51,7 @@ export function Trial({ hook, bindings }) {
   </form>
   ${recorded && html`<div><h3>${t('recorded_events')}</h3>${!recorded.length && html`<p class="quiet">${t('no_recorded_events')}</p>`}
     <ul class="files">${recorded.map((one, n) => html`<li key=${n}><button type="button" class="small" onClick=${() => set({ ...given, event: JSON.stringify(one, null, 2) })}>${t('take')}</button> <code>${JSON.stringify(one.request).slice(0, 160)}</code></li>`)}</ul></div>`}
-  ${trial && html`<div class="report" role="status"><p><${Tag} kind=${kind}>${trial.answer?.answer ?? t('failed')}<//> ${t('trial_cost', { used: number(trial.cpu_us), budget: number(trial.budget_us) })}</p>
+  ${trial && html`<div class="report" role="status"><p><${Tag} kind=${kind}>${said}<//> ${t('trial_cost', { used: number(trial.cpu_us), budget: number(trial.budget_us) })}</p>
     ${trial.config_refused && html`<p class="why">${trial.config_refused}</p>`}
     ${trial.failure && html`<p class="why">${trial.failure.cause}: ${trial.failure.message}</p>`}
     ${trial.answer && html`<pre>${JSON.stringify(trial.answer, null, 2)}</pre>`}
