@@ -11,6 +11,7 @@ use millstream_policy::signed::Apps;
 use millstream_proto::id::Id;
 use millstream_proto::secret::Secret;
 use millstream_proto::sign::MasterKey;
+use millstream_proto::sign::grant::GrantKeys;
 use millstream_proto::sign::preview::PreviewKey;
 use millstream_store::item::{Change, Expect, Order, Page, Query};
 use millstream_store::repeated::Repeated;
@@ -58,6 +59,8 @@ pub struct Parts {
     pub master: Option<MasterKey>,
     /// What previews of streams are shown by; `None`: previews are viewers as all others are.
     pub previews: Option<PreviewKey>,
+    /// What who may look at streams gets grants to play them by; `None`: there is nothing to make them with.
+    pub grants: Option<GrantKeys>,
     /// Streams of the configuration file: shown, and changed there only.
     pub fixed: Vec<Stream>,
     /// Names that this server is reached by, beside loopback names and its address.
@@ -359,6 +362,11 @@ impl Api {
     /// Where this server is reached, where that is said.
     pub(crate) fn public_url(&self) -> Option<&str> {
         self.0.parts.public_url.as_deref()
+    }
+
+    /// What grants are made with.
+    pub(crate) fn grants(&self) -> Option<&GrantKeys> {
+        self.0.parts.grants.as_ref()
     }
 
     /// What previews are shown by.

@@ -1,13 +1,15 @@
-//! What nodes tell: [`Keep`] keeps it (session history, webhooks) before a node may forget it, and [`Feed`] passes it on to whoever listens
+//! What nodes tell: [`Keep`] keeps it (session history, motion, webhooks) before a node may forget it, and [`Feed`] passes it on to whoever listens
 //! at `/api/v1/events`, with the last ones remembered for those who come back.
 use std::sync::Arc;
+use std::time::{SystemTime, UNIX_EPOCH};
 
 use bytes::Bytes;
 use millstream_control_protocol::event::{Event, What};
 use millstream_control_protocol::exchange::NodeId;
 use millstream_fleet::{EventSink, Fleet, Promise};
-use millstream_store::item::Expect;
+use millstream_store::item::{Expect, Kind};
 use millstream_store::{Store, StoreError};
+use serde::Serialize;
 use tokio::sync::{Notify, broadcast};
 
 pub mod feed;
@@ -17,8 +19,9 @@ pub use feed::{Feed, Listening, Told};
 use crate::Api;
 use crate::hooks::modules;
 use crate::model::history::{self, Session};
+use crate::model::motion::{self, SeenMotion};
 use crate::model::recording::{self, Recording};
-use crate::model::{self, RECORDING, RECORDING_STREAM, SESSION, to_put, transact};
+use crate::model::{self, MOTION, RECORDING, RECORDING_STREAM, SESSION, to_put, transact};
 use crate::outbox::StoredOutbox;
 
 /// Passes on what a fleet hears, for as long as there is one.
@@ -81,11 +84,45 @@ impl Keep {
             .is_some_and(|item| serde_json::from_slice::<String>(&item.value).is_ok_and(|stream| stream.is_empty())))
     }
 
+    async fn keep_motion(&self, node: &NodeId, event: &Event, from_unix_ms: u64) -> Result<(), StoreError> {
+        let key = motion::key(&event.stream, from_unix_ms);
+        let kept = self.store.get(MOTION, &key).await?;
+        // What cannot be read is written anew: the next events say as much.
+        let known: Option<SeenMotion> = kept.and_then(|item| serde_json::from_slice(&item.value).ok());
+        let now_ms = SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |since| since.as_millis() as u64);
+        // A node says what it likes: what is to come would be kept for good, and another node's is not its to change.
+        let is_to_come = from_unix_ms > now_ms.saturating_add(motion::AHEAD_MS_MAX);
+        if is_to_come || known.as_ref().is_some_and(|known| known.node != node.name) {
+            tracing::warn!(
+                node = node.name,
+                stream = event.stream,
+                "motion that a node tells of is not kept: it is another node's, or its clock is wrong"
+            );
+            return Ok(());
+        }
+        let after = SeenMotion::after(known, &node.name, event);
+        self.save(MOTION, &key, from_unix_ms.saturating_add(motion::KEPT_MS), &after).await
+    }
+
+    /// Writes what one node alone tells, whose events come in order.
+    async fn save<T: Serialize>(&self, kind: Kind, key: &str, expires_ms: u64, value: &T) -> Result<(), StoreError> {
+        match model::save(self.store.as_ref(), (kind, key), Expect::Any, Some(expires_ms), value).await {
+            Ok(_) => Ok(()),
+            // It has been logged with its reason.
+            Err(problem) => Err(StoreError::Failed { path: "store".into(), detail: problem.status().to_string() }),
+        }
+    }
+
     async fn keep_one(&self, node: &NodeId, event: &Event) -> Result<(), StoreError> {
         if let Some(name) = recording::named(&event.what)
             && !event.stream.is_empty()
         {
             return self.keep_recording(node, event, name).await;
+        }
+        if let Some(from_unix_ms) = motion::begun_unix_ms(&event.what)
+            && !event.stream.is_empty()
+        {
+            return self.keep_motion(node, event, from_unix_ms).await;
         }
         let key = history::key(&event.stream, node.run, event.session);
         let begun = || Session {
@@ -113,11 +150,7 @@ impl Keep {
             _ => return Ok(()),
         };
         let expires_ms = session.since_unix_ms.saturating_add(history::KEPT_MS);
-        match model::save(self.store.as_ref(), (SESSION, &key), Expect::Any, Some(expires_ms), &session).await {
-            Ok(_) => Ok(()),
-            // It has been logged with its reason.
-            Err(problem) => Err(StoreError::Failed { path: "store".into(), detail: problem.status().to_string() }),
-        }
+        self.save(SESSION, &key, expires_ms, &session).await
     }
 }
 

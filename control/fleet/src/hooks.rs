@@ -10,8 +10,9 @@ use millstream_control_protocol::event::{Event, What};
 use millstream_control_protocol::exchange::{
     AddressFailures, Answer, HOOK_BLAME_MAX, HookCalls, HookLine, NodeId, Order,
 };
+use millstream_control_protocol::hook_numbers::HookNumbers;
 
-use crate::limits::{HOOK_LINES_MAX, HOOK_LOGS_ASKED_AT_ONCE_MAX, ORDER_WAIT_MAX};
+use crate::limits::{HOOK_LINES_MAX, HOOK_LOGS_ASKED_AT_ONCE_MAX, HOOK_VERSIONS_TOLD_MAX, ORDER_WAIT_MAX};
 use crate::{Fleet, LinkError, NodeEvent, lock, trust};
 
 /// What is called a node in events that control tells itself.
@@ -119,6 +120,28 @@ impl Fleet {
             HookCalls { binding, generation, version, calls, failures, by_nobody, by_address }
         };
         sums.into_iter().map(calls).collect()
+    }
+
+    /// What all nodes that are here count of a hook's versions, by version; and nodes that did not answer.
+    pub async fn hook_numbers(&self, hook: &str) -> (BTreeMap<u64, HookNumbers>, Vec<(String, LinkError)>) {
+        let nodes: Vec<String> = lock(&self.0.registry).runs().into_iter().map(|node| node.name).collect();
+        let order = |node: String| (node, Order::HookNumbers { hook: hook.to_owned() });
+        let orders = nodes.into_iter().map(order).collect();
+        let mut answers = pin!(self.ask_each(orders, HOOK_LOGS_ASKED_AT_ONCE_MAX, ORDER_WAIT_MAX));
+        let (mut all, mut failed) = (BTreeMap::<u64, HookNumbers>::new(), Vec::new());
+        while let Some((node, answer)) = answers.next().await {
+            match answer {
+                Ok(Answer::HookNumbers { versions }) => {
+                    for told in versions.into_iter().take(HOOK_VERSIONS_TOLD_MAX) {
+                        let version = told.version;
+                        let sum = || HookNumbers { version, ..HookNumbers::default() };
+                        all.entry(version).or_insert_with(sum).add(told);
+                    }
+                }
+                other => failed.push((node, other.err().unwrap_or_else(LinkError::other_answer))),
+            }
+        }
+        (all, failed)
     }
 
     /// What a hook has written on all nodes that are here.

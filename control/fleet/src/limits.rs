@@ -84,6 +84,8 @@ pub const SLATES_MAX: usize = 32;
 pub const SLATES_BYTES_MAX: u64 = 64 << 20;
 /// Warnings about hooks that a node makes at the same time: a state that is wrong as a whole needs no more to be noticed.
 pub const HOOK_WARNINGS_MAX: usize = 16;
+/// Versions of a hook that a node tells counts of.
+pub const HOOK_VERSIONS_TOLD_MAX: usize = 64;
 /// Bindings whose hooks fail that a node tells of in one report.
 pub const HOOKS_TOLD_MAX: usize = 1_024;
 /// Tasks that a node tells of in one report.

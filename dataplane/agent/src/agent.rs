@@ -17,7 +17,6 @@ use tokio::time::{sleep, timeout};
 
 use super::beside::{AddToLive, Beside};
 use super::control::Control;
-use super::diagnosis::{Diagnoses, KnownShed, ShowShed};
 use super::following::{Following, Judgement, Whole, is_whole, reassign, rebind, update_of};
 use super::modules::Modules;
 use super::players::{self, SharedPlayers};
@@ -25,6 +24,7 @@ use super::recordings::Records;
 use super::reporter::Reporter;
 use super::runner::{Runner, Runs};
 use super::slates::Slates;
+use super::worker::{KnownWorker, Worker};
 use super::{kept, orders};
 use millstream_fleet::backoff::Backoff;
 use millstream_fleet::limits::{ORDERS_AT_ONCE_MAX, OUTCOMES_KEPT_MAX};
@@ -71,7 +71,7 @@ pub struct Agent {
     /// By id.
     tasks: BTreeMap<String, Task>,
     records: Records,
-    shed: KnownShed,
+    worker: KnownWorker,
     beside: Beside,
     runs: Runs,
     modules_dir: Option<PathBuf>,
@@ -178,7 +178,7 @@ impl Agent {
             bindings,
             tasks: BTreeMap::new(),
             records: Records::default(),
-            shed: KnownShed::default(),
+            worker: KnownWorker::default(),
             beside: Beside::default(),
             runs: Runs::default(),
             modules_dir: None,
@@ -236,9 +236,9 @@ impl Agent {
         self
     }
 
-    /// Says which renditions the machine is too slow for.
-    pub fn show_shed(mut self, show: ShowShed) -> Self {
-        self.shed = KnownShed(Some(show));
+    /// Renditions are made, and motion is looked for, by this.
+    pub fn run_worker(mut self, worker: Arc<dyn Worker>) -> Self {
+        self.worker = KnownWorker(Some(worker));
         self
     }
 
@@ -250,9 +250,9 @@ impl Agent {
 
     /// Runs until it is told to stop (`true`), and then tells control what has happened up to there.
     pub async fn run(mut self, mut stop: watch::Receiver<bool>) {
-        let who = (self.identity.clone(), self.runs.clone(), self.records.clone(), self.beside.clone());
-        let reporter = Reporter::new(self.control.clone(), self.engine.clone(), Arc::clone(&self.shared), who);
-        let reporter = reporter.diagnosing(Diagnoses::new(self.runs.clone(), self.shed.clone()));
+        let beside = (self.runs.clone(), self.records.clone(), self.beside.clone(), self.worker.clone());
+        let (control, engine, shared) = (self.control.clone(), self.engine.clone(), Arc::clone(&self.shared));
+        let reporter = Reporter::new(control, engine, shared, self.identity.clone(), beside);
         let reporting = tokio::spawn(reporter.run(stop.clone()));
         let (players, numbers) = (self.shared.players.clone(), Arc::clone(&self.shared.numbers));
         let listening = tokio::spawn(players::follow(self.engine.clone(), players, numbers, stop.clone()));

@@ -1,7 +1,5 @@
 //! The node's judgement of its own streams: each second it looks at them, at what its hooks came to and at what its worker does not make. Before it: the
 //! engine and whoever the agent was given to ask; after it: [`super::reporter`], which tells control.
-use std::fmt;
-use std::sync::Arc;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use millstream_control_protocol::diagnosis::Diagnosis;
@@ -11,6 +9,7 @@ use millstream_engine::Remote;
 use tokio::time::timeout;
 
 use super::runner::Runs;
+use super::worker::KnownWorker;
 
 /// Streams are looked at this often.
 pub(super) const LOOK_EVERY: Duration = Duration::from_secs(1);
@@ -24,29 +23,16 @@ pub(super) fn next_look(took: Duration) -> Duration {
     LOOK_EVERY.max(took * LOOK_SHARE)
 }
 
-/// Renditions of a stream that are asked for, and that the machine is too slow to make.
-pub type ShowShed = Arc<dyn Fn(&str) -> Vec<String> + Send + Sync>;
-
-/// Who knows of those, if somebody does.
-#[derive(Clone, Default)]
-pub(super) struct KnownShed(pub(super) Option<ShowShed>);
-
-impl fmt::Debug for KnownShed {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(if self.0.is_some() { "KnownShed" } else { "KnownShedNone" })
-    }
-}
-
 /// What is wrong with the streams of this node.
 pub(super) struct Diagnoses {
     streams: Streams,
     runs: Runs,
-    shed: KnownShed,
+    worker: KnownWorker,
 }
 
 impl Diagnoses {
-    pub(super) fn new(runs: Runs, shed: KnownShed) -> Self {
-        Self { streams: Streams::default(), runs, shed }
+    pub(super) fn new(runs: Runs, worker: KnownWorker) -> Self {
+        Self { streams: Streams::default(), runs, worker }
     }
 
     /// Something has happened.
@@ -63,7 +49,7 @@ impl Diagnoses {
         for trouble in self.runs.troubles() {
             self.streams.trouble(&trouble, now_ms);
         }
-        let shed = |stream: &str| self.shed.0.as_ref().map(|show| show(stream)).unwrap_or_default();
+        let shed = |stream: &str| self.worker.shed(stream);
         self.streams.look(&held, shed, now_ms);
         self.streams.take_changed()
     }

@@ -27,6 +27,7 @@ pub mod runner;
 mod slates;
 #[cfg(test)]
 mod tests;
+pub mod worker;
 
 pub use self::agent::{Agent, FixedStreams, Identity};
 pub use self::control::Control;

@@ -71,6 +71,7 @@ async fn answer(engine: &Remote, runs: &Runs, beside: &Beside, order: &Order) ->
                 runs.logs(&LogsOf { hook, from: *from, version: *version, level, limit });
             Answer::HookLogs { lines, next, dropped }
         }
+        Order::HookNumbers { hook } => Answer::HookNumbers { versions: runs.numbers(hook) },
         Order::Unknown
         | Order::Replay { .. }
         | Order::ShowRecorded { .. }

@@ -17,9 +17,10 @@ use tokio::time::{Instant, Interval, MissedTickBehavior, interval, sleep_until, 
 use super::agent::{Identity, Shared};
 use super::beside::Beside;
 use super::control::{Control, ControlError};
-use super::diagnosis::{self, Diagnoses, KnownShed};
+use super::diagnosis::{self, Diagnoses};
 use super::recordings::Records;
 use super::runner::Runs;
+use super::worker::KnownWorker;
 use millstream_fleet::backoff::Backoff;
 use millstream_fleet::limits::{EVENTS_KEPT_MAX, EVENTS_PER_REPORT_MAX};
 use millstream_fleet::numbers::Count;
@@ -51,6 +52,7 @@ pub(super) struct Reporter {
     backoff: Backoff,
     failing: bool,
     diagnoses: Diagnoses,
+    worker: KnownWorker,
     /// A condition came or went while a report was under way that does not have it.
     has_news: bool,
 }
@@ -81,11 +83,13 @@ impl Reporter {
         control: Control,
         engine: Remote,
         shared: Arc<Shared>,
-        (identity, runs, records, beside): (Identity, Runs, Records, Beside),
+        identity: Identity,
+        (runs, records, beside, worker): (Runs, Records, Beside, KnownWorker),
     ) -> Self {
         let (least, most) = RETRY;
         let backoff = Backoff::new(least, most, identity.node.run ^ 1);
         let events = engine.events();
+        let diagnoses = Diagnoses::new(runs.clone(), worker.clone());
         Self {
             control,
             engine,
@@ -100,14 +104,10 @@ impl Reporter {
             given_up: 0,
             backoff,
             failing: false,
-            diagnoses: Diagnoses::new(Runs::default(), KnownShed::default()),
+            diagnoses,
+            worker,
             has_news: false,
         }
-    }
-
-    /// Streams are judged by this.
-    pub(super) fn diagnosing(self, diagnoses: Diagnoses) -> Self {
-        Self { diagnoses, ..self }
     }
 
     pub(super) async fn run(mut self, mut stop: watch::Receiver<bool>) {
@@ -303,6 +303,7 @@ impl Reporter {
             hooks,
             record_store: self.records.place(),
             events_lost: counts.events_lost + self.given_up,
+            worker: self.worker.load(),
         }
     }
 }

@@ -7,6 +7,7 @@ use std::sync::Arc;
 use axum::body::Bytes;
 use millstream_control_protocol::event::Event;
 use millstream_control_protocol::exchange::{HookCalls, HookLine};
+use millstream_control_protocol::hook_numbers::HookNumbers;
 use millstream_control_protocol::replay::{Recorded, Replay, Replayed, ShowRecorded};
 use millstream_control_protocol::state::{Binding, Mode};
 pub use millstream_diagnosis::{HookTrouble, Tally};
@@ -46,6 +47,11 @@ pub trait Runner: Send + Sync {
 
     /// What a hook has written to its log.
     fn logs(&self, which: &LogsOf<'_>) -> LogPage;
+
+    /// What is counted of a hook's versions.
+    fn numbers(&self, _hook: &str) -> Vec<HookNumbers> {
+        Vec::new()
+    }
 
     /// Whether a replay needs the candidate's bytes: there is something to replay, and it has not been compiled here.
     fn replay_needs_module(&self, _replay: &Replay) -> bool {
@@ -170,6 +176,11 @@ impl Runs {
     /// What a hook has written to its log.
     pub(super) fn logs(&self, which: &LogsOf<'_>) -> LogPage {
         self.0.as_ref().map(|runner| runner.logs(which)).unwrap_or_default()
+    }
+
+    /// What is counted of a hook's versions.
+    pub(super) fn numbers(&self, hook: &str) -> Vec<HookNumbers> {
+        self.0.as_ref().map(|runner| runner.numbers(hook)).unwrap_or_default()
     }
 }
 

@@ -5,6 +5,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::diagnosis::Diagnosis;
 use crate::event::Event;
+use crate::hook_numbers::HookNumbers;
 use crate::live::{Live, ViewerPage};
 use crate::quality::Quality;
 use crate::replay::{Recorded, Replay, Replayed, ShowRecorded};
@@ -150,6 +151,12 @@ pub enum Order {
         #[serde(default)]
         limit: u32,
     },
+    /// Tell what is counted of a hook's versions that are bound.
+    HookNumbers {
+        /// The hook's name.
+        #[serde(default)]
+        hook: String,
+    },
     /// Ask a hook what was asked and decided before, and tell where it would decide differently.
     Replay {
         /// Which hook, and how far.
@@ -237,6 +244,12 @@ pub enum Answer {
         /// Lines that the hook wrote, and that were not kept because there were too many at once.
         #[serde(default)]
         dropped: u64,
+    },
+    /// What is counted of a hook's versions.
+    HookNumbers {
+        /// By version.
+        #[serde(default)]
+        versions: Vec<HookNumbers>,
     },
     /// What came of a replay.
     Replayed {
@@ -463,6 +476,30 @@ pub struct Status {
     pub record_store: String,
     /// Events that found no room since its start.
     pub events_lost: u64,
+    /// What its worker does, the process that decodes and encodes; `None`: it has none.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub worker: Option<WorkerLoad>,
+}
+
+/// What a node's worker does.
+#[derive(Clone, PartialEq, Eq, Debug, Default, Serialize, Deserialize)]
+#[serde(default)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
+pub struct WorkerLoad {
+    /// Renditions that are made now.
+    pub renditions: u64,
+    /// Those that somebody asks for: more than are made while they begin, or where the machine is too slow.
+    pub renditions_wanted: u64,
+    /// Streams whose pictures are looked at for motion now.
+    pub watched: u64,
+    /// Pictures that are decoded for renditions, a second.
+    pub decoded_fps: u64,
+    /// From the arrival of a frame to the same frame of a rendition, milliseconds: the longest of the last seconds, of any rendition.
+    pub behind_ms: u64,
+    /// Renditions that the machine was too slow for, since the node's start.
+    pub shed: u64,
+    /// Workers that ended and were started again, since the node's start.
+    pub restarts: u64,
 }
 
 /// The answer to a [`Report`].

@@ -231,6 +231,7 @@ fn report() -> Report {
             hooks: Vec::new(),
             record_store: String::new(),
             events_lost: 3,
+            worker: None,
         },
         live: Some(vec![live()]),
         events: (1..).zip(events).map(|(seq, what)| event(seq, what)).collect(),

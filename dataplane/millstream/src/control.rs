@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use anyhow::{Context as _, anyhow};
 use millstream_agent::beside::AddToLive;
-use millstream_agent::diagnosis::ShowShed;
+use millstream_agent::worker::Worker;
 use millstream_agent::{Control as LinkTo, FixedStreams, Identity};
 use millstream_api::chain::ShowChain;
 use millstream_api::clock::Clock;
@@ -31,6 +31,7 @@ use millstream_policy::signed::Apps;
 use millstream_proto::network::Network;
 use millstream_proto::secret::Secret;
 use millstream_proto::sign::MasterKey;
+use millstream_proto::sign::grant::GrantKeys;
 use millstream_proto::sign::preview::PreviewKey;
 use millstream_store::Store;
 use millstream_store::sqlite::SqliteStore;
@@ -70,6 +71,8 @@ pub(crate) struct Told<'a> {
     pub(crate) master: Option<MasterKey>,
     /// What the console's previews are shown by.
     pub(crate) previews: Option<PreviewKey>,
+    /// What the console's users play recordings by.
+    pub(crate) grants: Option<GrantKeys>,
     /// Which store this is.
     pub(crate) store: StoreIdentity,
     /// Streams of the configuration file.
@@ -129,8 +132,8 @@ pub(crate) struct Here {
     pub(crate) hooks: HookHost,
     /// Who has its recordings.
     pub(crate) recordings: Option<Tasks>,
-    /// Which renditions its machine is too slow for.
-    pub(crate) shed: ShowShed,
+    /// Who knows how its worker does.
+    pub(crate) worker: Option<Arc<dyn Worker>>,
     /// Who knows how streams do that are pushed on, or watched.
     pub(crate) beside: Vec<AddToLive>,
 }
@@ -234,6 +237,7 @@ impl Control {
             admin_token: Some(told.admin_token),
             master: told.master,
             previews: told.previews,
+            grants: told.grants,
             fixed: told.streams,
             names: told.names,
             here: told.here,

@@ -10,6 +10,7 @@ use anyhow::Context as _;
 use millstream_agent::runner::{self, Binds, HookTrouble, LogPage, LogsOf, Runner};
 use millstream_control_protocol::event::{Event, What};
 use millstream_control_protocol::exchange::{AddressFailures, HOOK_BLAME_MAX, HookCalls};
+use millstream_control_protocol::hook_numbers::HookNumbers;
 use millstream_control_protocol::replay::{Recorded, Replay, Replayed, ShowRecorded};
 use millstream_control_protocol::state::{Binding, Mode};
 use millstream_engine::Remote;
@@ -511,6 +512,10 @@ impl Runner for Hooks {
     fn logs(&self, which: &LogsOf<'_>) -> LogPage {
         let of_hook = locked(&self.of_names).get(which.hook).cloned();
         of_hook.map(|of_hook| hook_logs::page(&of_hook.logs, which)).unwrap_or_default()
+    }
+
+    fn numbers(&self, hook: &str) -> Vec<HookNumbers> {
+        self.numbers.told(hook)
     }
 
     fn happened(&self, event: &Event) {

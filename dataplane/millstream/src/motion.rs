@@ -26,6 +26,8 @@ use millstream_proto::id::Id;
 use millstream_transcoder::{MotionSettings, Watching, Workers};
 use tokio::runtime::{Handle, Runtime};
 use tokio::sync::mpsc::{Sender, channel};
+use tokio::sync::watch;
+use tokio::time::timeout;
 
 use crate::own_metrics;
 
@@ -33,6 +35,9 @@ use crate::own_metrics;
 const SEGMENTS_WAITING: usize = 32;
 /// What is seen of a stream, on its way: a word a second at most.
 const SEEN_WAITING: usize = 16;
+
+/// When the server ends, what was seen is brought to its end within this time.
+const FINISH_WAIT: Duration = Duration::from_secs(8);
 
 /// Who has streams watched. Cheap to clone.
 #[derive(Clone)]
@@ -49,7 +54,25 @@ struct Shared {
     streams: Mutex<BTreeMap<String, (u64, live::Motion)>>,
     /// Bytes that are held for films of all streams.
     held: Arc<AtomicUsize>,
+    /// Streams that are watched, and films on their way to the store.
+    at_work: watch::Sender<usize>,
     numbers: Numbers,
+}
+
+/// One of those, until it is dropped.
+struct OneAtWork(Arc<Shared>);
+
+impl OneAtWork {
+    fn of(shared: &Arc<Shared>) -> Self {
+        shared.at_work.send_modify(|count| *count += 1);
+        Self(Arc::clone(shared))
+    }
+}
+
+impl Drop for OneAtWork {
+    fn drop(&mut self) {
+        self.0.at_work.send_modify(|count| *count -= 1);
+    }
 }
 
 #[derive(Default)]
@@ -92,6 +115,7 @@ pub(crate) fn watched(
         engine: OnceLock::new(),
         streams: Mutex::default(),
         held: Arc::default(),
+        at_work: watch::Sender::new(0),
         numbers: Numbers::default(),
     }));
     let counted = motions.clone();
@@ -112,6 +136,18 @@ impl Motions {
     /// From here on control hears of motion.
     pub(crate) fn tell_to(&self, engine: Remote) {
         let _ = self.0.engine.set(engine);
+    }
+
+    /// The engine is over: waits until what was seen is told, and films under way are stored or given up.
+    pub(crate) fn finish(&self, runtime: &Runtime) {
+        let mut at_work = self.0.at_work.subscribe();
+        let done =
+            runtime.block_on(async { timeout(FINISH_WAIT, at_work.wait_for(|count| *count == 0)).await.map(|_| ()) });
+        if done.is_err() {
+            tracing::warn!(
+                "not all pictures and films of motion are stored: the store takes too long, and the server ends"
+            );
+        }
     }
 
     /// Adds to what is told of a stream how it is watched.
@@ -202,7 +238,7 @@ impl Subscriber for Follower {
         loop {
             // Those of a stream that is packaged already come all at once.
             if self.at_work.as_ref().is_some_and(|at_work| at_work.segments.capacity() == 0) {
-                return if stream.log.ended().is_some() { Progress::Done } else { Progress::Behind };
+                return Progress::Behind;
             }
             let feed = match self.cursor.next(stream.window) {
                 NextSegment::Began(_) => {
@@ -250,7 +286,11 @@ impl Follower {
             Duration::from_secs(timeout_s.into()),
             watching.is_some(),
         );
-        self.shared.runtime.spawn(of_stream.run(segments_taken, seen_taken));
+        let at_work = OneAtWork::of(&self.shared);
+        self.shared.runtime.spawn(async move {
+            of_stream.run(segments_taken, seen_taken).await;
+            drop(at_work);
+        });
         AtWork { segments, _watching: watching }
     }
 }

@@ -85,10 +85,13 @@ impl Joined {
     pub(crate) fn start(
         runtime: &Runtime,
         control: Control,
-        Here { engine, directory, identity, numbers, hooks, recordings, shed, beside }: Here,
+        Here { engine, directory, identity, numbers, hooks, recordings, worker, beside }: Here,
         kept: Option<Kept>,
     ) -> Self {
-        let mut agent = Agent::counting(control, engine, directory, identity, numbers).show_shed(shed).beside(beside);
+        let mut agent = Agent::counting(control, engine, directory, identity, numbers).beside(beside);
+        if let Some(worker) = worker {
+            agent = agent.run_worker(worker);
+        }
         if let Some(runner) = hooks.runner {
             agent = agent.run_hooks(runner);
         }

@@ -128,11 +128,11 @@ fn as_all(
     let (hooks, chain) = start_hooks(&layers, &secrets, &bindings, runtime)?;
     let engine = start(config, chain)?;
     let remote = engine.remote();
-    let shed = transcoding.shed();
+    let worker = transcoding.worker();
     let workers = transcoding.workers();
     hooks.run_in(workers.clone());
     transcoding.reach(remote.clone());
-    let beside = beside(relays, motions, &hooks, &remote);
+    let beside = beside(relays, motions.as_ref(), &hooks, &remote);
     hooks.decide_for(&remote, &app);
     let tasks = recordings.as_ref().map(|recordings| recordings.tasks(runtime));
     let recordings = recordings.map(|recordings| recordings.tell(remote.clone(), workers, runtime));
@@ -148,13 +148,16 @@ fn as_all(
     };
     let mut control = Control::start(runtime, store, told).map_err(Failure::Running)?;
     control
-        .join(runtime, Here { engine: remote, directory, identity, numbers, hooks, recordings: tasks, shed, beside });
+        .join(runtime, Here { engine: remote, directory, identity, numbers, hooks, recordings: tasks, worker, beside });
     info!("ready");
     notify::tell(notify::READY);
     let (signals, reload) = signals;
     let reload = reload.changing(control.file_streams(runtime)).changing_steps(change).reading(certificates);
     let ended = wait(engine, signals, || {}, Some(reload));
     // While control still hears of it.
+    if let Some(motions) = motions {
+        motions.finish(runtime);
+    }
     recordings.into_iter().for_each(Running::stop);
     control.stop(runtime);
     ended
@@ -216,11 +219,11 @@ fn as_node(
     let (config, motions) = recorded(config, recordings.as_ref(), transcoding.workers(), keyframes_only, runtime);
     let app = app_of(&config);
     let engine = start(counted(config, &numbers), chain)?;
-    let shed = transcoding.shed();
+    let worker = transcoding.worker();
     let workers = transcoding.workers();
     hooks.run_in(workers.clone());
     transcoding.reach(engine.remote());
-    let beside = beside(relays, motions, &hooks, &engine.remote());
+    let beside = beside(relays, motions.as_ref(), &hooks, &engine.remote());
     hooks.decide_for(&engine.remote(), &app);
     let tasks = recordings.as_ref().map(|recordings| recordings.tasks(runtime));
     let recordings = recordings.map(|recordings| recordings.tell(engine.remote(), workers, runtime));
@@ -228,12 +231,15 @@ fn as_node(
     (identity.rtmp_url, identity.http_url) = public::urls(&layers.public, engine.addresses());
     identity.rtmps_url = public::rtmps_url(&layers.public, engine.addresses());
     let (certificates, _) = watched(certificates, Some(&engine.remote()), runtime);
-    let here = Here { engine: engine.remote(), directory, identity, numbers, hooks, recordings: tasks, shed, beside };
+    let here = Here { engine: engine.remote(), directory, identity, numbers, hooks, recordings: tasks, worker, beside };
     let joined = Joined::start(runtime, link, here, Some(kept));
     info!("ready");
     notify::tell(notify::READY);
     let reload = reload.changing(FileStreams::of_node(joined.fixed.clone())).changing_steps(change);
     let ended = wait(engine, signals, || {}, Some(reload.reading(certificates)));
+    if let Some(motions) = motions {
+        motions.finish(runtime);
+    }
     recordings.into_iter().for_each(Running::stop);
     joined.leave(runtime);
     ended
@@ -250,8 +256,12 @@ fn watched(
 
 /// The configuration with the keys of play grants.
 fn grants(layers: &Layers, secrets: &Secrets) -> GrantConfig {
-    let keys = secrets.grants.as_ref().map(|master| GrantKeys::new(master, layers.grant_generation));
+    let keys = grant_keys(layers.grant_generation, secrets.grants.as_ref());
     GrantConfig { keys, previews: previews(secrets.grants.as_ref()), ..layers.config.grants.clone() }
+}
+
+fn grant_keys(generation: u32, master: Option<&MasterKey>) -> Option<GrantKeys> {
+    master.map(|master| GrantKeys::new(master, generation))
 }
 
 /// What the console's previews are shown by.
@@ -293,7 +303,7 @@ fn recorded(
 }
 
 /// Who knows how streams do that are pushed on, or watched, or whose renditions a hook chooses. Control hears of motion from here on.
-fn beside(relays: AddToLive, motions: Option<Motions>, hooks: &HookHost, engine: &Remote) -> Vec<AddToLive> {
+fn beside(relays: AddToLive, motions: Option<&Motions>, hooks: &HookHost, engine: &Remote) -> Vec<AddToLive> {
     let of_motion = motions.map(|motions| {
         motions.tell_to(engine.clone());
         motions.beside()
@@ -357,6 +367,7 @@ fn told<'a>(
             .chain(layers.public.control.as_deref().and_then(layers::host_of))
             .collect(),
         previews: previews(secrets.grants.as_ref()),
+        grants: grant_keys(layers.grant_generation, secrets.grants.as_ref()),
         admin_token: secrets.admin_token,
         node_token: secrets.node_token,
         master: secrets.master,

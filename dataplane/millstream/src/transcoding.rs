@@ -5,7 +5,8 @@ use std::path::PathBuf;
 use std::sync::Arc;
 
 use anyhow::Context as _;
-use millstream_agent::diagnosis::ShowShed;
+use millstream_agent::worker::Worker;
+use millstream_control_protocol::exchange::WorkerLoad;
 use millstream_engine::config::Config;
 use millstream_engine::renditions::RenditionConfig;
 use millstream_engine::{Addresses, Remote};
@@ -77,16 +78,28 @@ pub(crate) fn look_at_font(settings: &TranscodeSettings) -> anyhow::Result<()> {
     Ok(())
 }
 
+/// The worker as the agent sees it.
+struct Kept(Workers);
+
+impl Worker for Kept {
+    fn shed(&self, stream: &str) -> Vec<String> {
+        self.0.shed(stream)
+    }
+
+    fn load(&self) -> WorkerLoad {
+        self.0.load()
+    }
+}
+
 impl Transcoding {
     /// Who takes pictures.
     pub(crate) fn workers(&self) -> Option<Workers> {
         self.0.as_ref().map(|(workers, _)| workers.clone())
     }
 
-    /// Says which renditions this machine is too slow for.
-    pub(crate) fn shed(&self) -> ShowShed {
-        let workers = self.workers();
-        Arc::new(move |stream: &str| workers.as_ref().map(|workers| workers.shed(stream)).unwrap_or_default())
+    /// Who knows how the worker does, where there is one.
+    pub(crate) fn worker(&self) -> Option<Arc<dyn Worker>> {
+        self.workers().map(|workers| Arc::new(Kept(workers)) as Arc<dyn Worker>)
     }
 
     /// The engine listens: workers may be told where.

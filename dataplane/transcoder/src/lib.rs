@@ -1,11 +1,12 @@
 //! Has renditions and pictures made, and streams watched for motion: keeps a worker process, and tells it what viewers ask for. Before it: the engine's shards, which say what is wanted;
 //! after it: `millstream worker`, which reads streams and publishes renditions at this node's own ports.
 //!
-//! Reading order: [`workers`] (what shards talk to), [`table`] (what is wanted, and what a worker has to be told of it), [`states`] (how that goes, and the events of it), [`snapshots`]
+//! Reading order: [`workers`] (what shards talk to), [`table`] (what is wanted, and what a worker has to be told of it), [`states`] (how that goes, and the events of it), [`loads`] (how much it is), [`snapshots`]
 //! (pictures), [`sprites`] (small ones of recordings), [`watches`] (motion) with [`hooks`], [`marks`] and [`fetch`] (what is drawn over renditions, and its images), [`process`]
 //! (a worker, from its start to its end).
 mod fetch;
 mod hooks;
+mod loads;
 mod marks;
 mod process;
 mod snapshots;

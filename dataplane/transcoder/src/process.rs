@@ -237,8 +237,11 @@ fn heard(shared: &Shared, told: &mut Told, report: &Report) -> Option<Id> {
             let error = error.as_deref().unwrap_or_default();
             tracing::warn!(%of, ?why, error, "a rendition, or all of a stream, is not made now; it is tried again");
         }
-        (Report::Load { behind_ms, shed, .. }, Some(stream)) if !shed.is_empty() => {
-            tracing::debug!(%stream, behind_ms, ?shed, "the machine is too slow for some renditions");
+        (Report::Load { decoded_fps, behind_ms, shed, .. }, Some(stream)) => {
+            shared.heard_of_load(stream, *decoded_fps, *behind_ms);
+            if !shed.is_empty() {
+                tracing::debug!(%stream, behind_ms, ?shed, "the machine is too slow for some renditions");
+            }
         }
         _ => {}
     }

@@ -11,6 +11,7 @@ use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use bytes::Bytes;
 use millstream_control_protocol::event::{Event, What};
+use millstream_control_protocol::exchange::WorkerLoad;
 use millstream_engine::Remote;
 use millstream_engine::renditions::{BEHIND_PARAM, JOB_PARAM, NoPicture, Transcoder, Trouble};
 use millstream_fleet::backoff::Backoff;
@@ -29,6 +30,7 @@ use tokio::sync::mpsc::Sender;
 
 use super::fetch::fetch;
 use super::hooks::{MotionHook, MotionHooks};
+use super::loads::Loads;
 use super::marks::{Marks, Spoken};
 use super::process::{self, Ended};
 use super::snapshots::{Asker, Picture, Snapshots};
@@ -116,6 +118,7 @@ pub(crate) struct Shared {
     /// Renditions that the machine is too slow for, by their streams.
     shed: Mutex<BTreeMap<Id, Vec<String>>>,
     states: Mutex<States>,
+    loads: Mutex<Loads>,
     /// Whether anything is wrong with any rendition: looked at without the lock.
     has_trouble: AtomicBool,
 }
@@ -143,6 +146,7 @@ impl Workers {
             hooks: OnceLock::new(),
             shed: Mutex::default(),
             states: Mutex::default(),
+            loads: Mutex::default(),
             has_trouble: AtomicBool::new(false),
         }))
     }
@@ -190,6 +194,22 @@ impl Workers {
             return Vec::new();
         }
         Id::new(stream).ok().and_then(|id| shed.get(&id).cloned()).unwrap_or_default()
+    }
+
+    /// What the worker does.
+    pub fn load(&self) -> WorkerLoad {
+        let wanted: usize = self.0.wanted().values().map(Vec::len).sum();
+        let (_, watched) = self.0.watches().counts();
+        let (decoded_fps, behind_ms) = self.0.loads().sum(Instant::now());
+        WorkerLoad {
+            renditions: self.0.started.load(Ordering::Relaxed) as u64,
+            renditions_wanted: wanted as u64,
+            watched: watched as u64,
+            decoded_fps,
+            behind_ms,
+            shed: self.0.states().counts().shed,
+            restarts: self.0.restarts.load(Ordering::Relaxed),
+        }
     }
 
     /// Has a stream that is on air watched for motion until what this gives is dropped. What is seen is told to `tell`, and lost where that is full.
@@ -438,6 +458,15 @@ impl Shared {
                 self.tell_picture(&stream, asker, picture.clone());
             }
         }
+    }
+
+    /// How a stream's job does, by the worker's words.
+    pub(crate) fn heard_of_load(&self, stream: &Id, decoded_fps: f32, behind_ms: u32) {
+        self.loads().heard(stream, (decoded_fps, behind_ms), Instant::now());
+    }
+
+    fn loads(&self) -> MutexGuard<'_, Loads> {
+        self.loads.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     fn states(&self) -> MutexGuard<'_, States> {

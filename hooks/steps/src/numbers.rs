@@ -6,6 +6,8 @@ use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
+pub use millstream_control_protocol::hook_numbers::CPU_UP_TO_US as CPU_US;
+use millstream_control_protocol::hook_numbers::HookNumbers;
 use millstream_hooks::Failure;
 use millstream_hooks::wit::auth;
 use prometheus_client::collector::Collector;
@@ -17,8 +19,6 @@ use crate::recorder::Recorder;
 
 /// Why a decision was not made where the hook itself gave no answer.
 const OWN_FAILURES: [&str; 5] = ["not_ready", "late", "pending", "queue", "asks"];
-/// Upper bounds of the classes of CPU time, microseconds.
-pub const CPU_US: [u64; 10] = [10, 25, 50, 100, 200, 500, 1_000, 2_000, 5_000, 20_000];
 /// What a hook answers.
 const ANSWERS: [&str; 5] = ["allow", "deny", "next", "redirect", "ask"];
 /// What goes wrong with a hook is said in the log this often.
@@ -183,6 +183,26 @@ impl OfVersion {
     pub fn disagreements(&self) -> u64 {
         self.disagreed.load(Relaxed)
     }
+
+    /// All of it, for control.
+    fn told(&self) -> HookNumbers {
+        fn some<'a>(labels: impl IntoIterator<Item = &'a str>, counts: &[AtomicU64]) -> BTreeMap<String, u64> {
+            let all = labels.into_iter().zip(counts.iter().map(|count| count.load(Relaxed)));
+            all.filter(|(_, count)| *count > 0).map(|(label, count)| (label.to_owned(), count)).collect()
+        }
+        HookNumbers {
+            version: self.version,
+            answers: some(ANSWERS, &self.answers),
+            failures: some(failure_labels(), &self.failures),
+            agreed: self.agreed.load(Relaxed),
+            disagreed: self.disagreements(),
+            not_compared: self.not_compared.load(Relaxed),
+            notices: some(NOTICES, &self.notices),
+            orders: some(ORDERS, &self.orders),
+            cpu_us: self.cpu_ns.load(Relaxed) / 1_000,
+            cpu_calls: self.cpu.iter().map(|count| count.load(Relaxed)).collect(),
+        }
+    }
 }
 
 fn add(counts: &[AtomicU64], which: usize) {
@@ -217,6 +237,12 @@ impl Numbers {
         let mut all = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         let key = (hook.to_owned(), version);
         Arc::clone(all.entry(key).or_insert_with(|| Arc::new(OfVersion::new(hook, version))))
+    }
+
+    /// What is counted of a hook's versions, in their order.
+    pub fn told(&self, hook: &str) -> Vec<HookNumbers> {
+        let all = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        all.values().filter(|version| version.hook == hook).map(|version| version.told()).collect()
     }
 
     /// Forgets those that are not among these.

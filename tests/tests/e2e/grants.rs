@@ -448,3 +448,26 @@ fn pages_play_over_several_renewals_until_their_token_ends() {
     }
     assert!(push.alive());
 }
+
+#[test]
+fn who_looks_at_streams_by_the_api_plays_their_recordings_and_nobody_else() {
+    let (server, _push) = protected("2m", "");
+    let mut client = Client::admin(&server);
+    let settings = json!({ "isOnDemand": true, "ondemand_time": 1 });
+    client.post("/api/v1/streams", &json!({ "id": "cam", "settings": settings })).is(201);
+    let name = eventually("it is recorded", seconds(15), || {
+        let list = client.get("/api/v1/recordings?stream=cam").is(200).json;
+        list["items"][0]["recording"].as_str().map(str::to_owned)
+    });
+    let shown = client.get("/api/v1/streams/cam/preview").is(200).json;
+    let below = text(&shown["items"][0], "below");
+    let (_, below) = below.split_once(&server.http.port().to_string()).expect("this server's address");
+    assert!(below.starts_with("/g/v1.") && below.ends_with("/cam/"), "{below}");
+    let file = format!("rec/{name}/index.m3u8");
+    let playlist = body(server.http, &format!("{below}{file}"));
+    assert!(playlist.starts_with("#EXTM3U"), "{playlist}");
+    let page = http::get(server.http, &format!("{below}rec/{name}/index.html"));
+    assert_eq!(page.status, 200);
+    let refused = http::get(server.http, &format!("/cam/{file}"));
+    assert!((401..=403).contains(&refused.status), "{}", refused.status);
+}

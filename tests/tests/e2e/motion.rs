@@ -114,6 +114,12 @@ fn what_passes_is_told_with_a_picture_and_a_film_that_begins_before_it() {
     let seen = ffprobe(&format!("http://{}/cam/{path}", server.http));
     assert!(seen.iter().any(|line| line.contains("h264")) && seen.iter().any(|line| line.contains("aac")), "{seen:?}");
     assert!(server.metric("millstream_motion_events_total") >= 1.0);
+    // Who looks later finds it in the list.
+    let list = client.get("/api/v1/streams/cam/motion").is(200).json;
+    let items = list["items"].as_array().expect("a list");
+    let kept = items.iter().find(|one| one["from_unix_ms"] == from_ms).unwrap_or_else(|| panic!("{list}"));
+    assert_eq!((&kept["picture"], &kept["why"]), (&began["picture"], &json!("still")), "{list}");
+    assert_eq!((&kept["film"]["path"], &kept["lasted_ms"]), (&json!(path), &over["lasted_ms"]), "{list}");
     // The event stream says the same.
     let mut said = String::new();
     let mut bytes = [0; 4_096];
@@ -122,6 +128,24 @@ fn what_passes_is_told_with_a_picture_and_a_film_that_begins_before_it() {
         said.push_str(&String::from_utf8_lossy(&bytes[..read]));
         (said.contains("event: motion\n") && said.contains(picture)).then_some(())
     });
+}
+
+#[test]
+fn a_server_that_is_told_to_end_stores_the_films_under_way() {
+    let (mut server, _client, receiver) = start("cam");
+    let _push = publish(&server, "cam", Clip::passing());
+    let began = what(&told(&receiver, "motion", seconds(40)));
+    assert_eq!(began["active"], true, "{began}");
+    server.terminate();
+    server.wait(seconds(60));
+    let mut folder = server.data_dir().join("recordings/cam/motion/mp4");
+    while let Some(Ok(entry)) = std::fs::read_dir(&folder).ok().and_then(|mut entries| entries.next()) {
+        folder = entry.path();
+    }
+    let name = folder.file_name().and_then(|name| name.to_str()).expect("a file").to_owned();
+    assert_eq!(name, format!("{}.mp4", began["from_unix_ms"]), "{}", server.log.text());
+    let movie = Movie::read(&std::fs::read(&folder).expect("a film")).expect("a right file");
+    assert!(movie.duration_us() > 3_000_000, "{} us", movie.duration_us());
 }
 
 #[test]
@@ -216,6 +240,8 @@ fn a_motion_hook_looks_in_place_of_the_detector_in_a_worker_that_may_run_it() {
     let calls = "millstream_hook_cpu_seconds_count{hook=\"motion\",version=\"1\"} ";
     let count = |text: &str| text.lines().find_map(|line| line.strip_prefix(calls)?.trim().parse::<f64>().ok());
     eventually("calls are counted", seconds(10), || count(&server.metrics()).filter(|calls| *calls > 20.0));
+    let figures = client.get("/api/v1/hooks/motion/numbers").is(200).json;
+    assert!(figures["items"][0]["calls"].as_u64() > Some(20) && figures["items"][0]["version"] == 1, "{figures}");
     assert!(!server.log.text().contains("the worker's sandbox is without"), "{}", server.log.text());
     // Off, the built-in detector looks again, in the same worker.
     let path = format!("/api/v1/hook-bindings/{}", bound["id"].as_str().expect("an id"));

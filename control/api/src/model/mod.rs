@@ -1,5 +1,5 @@
 //! What is kept in the store, as shapes. [`stream`] and [`settings`] (what an operator says of a stream), [`token`], [`audit`],
-//! [`history`], [`webhook`], [`hook`], [`slate`], [`recording`] and [`recording_work`]. Before it: the handlers of `routes`; after it: [`millstream_store::Store`], which sees kinds, keys
+//! [`history`], [`motion`], [`webhook`], [`hook`], [`slate`], [`recording`] and [`recording_work`]. Before it: the handlers of `routes`; after it: [`millstream_store::Store`], which sees kinds, keys
 //! and bytes.
 //!
 //! Invariants: every field of a stored shape has a default, so that what an older release wrote is read; a kind's name never changes.
@@ -13,6 +13,7 @@ use crate::http::problem::{Answer, Problem};
 pub mod audit;
 pub mod history;
 pub mod hook;
+pub mod motion;
 pub mod recording;
 pub mod recording_work;
 pub mod settings;
@@ -36,6 +37,8 @@ pub const LOGIN: Kind = Kind("login");
 pub const AUDIT: Kind = Kind("audit");
 /// Publishers' sessions, by stream, run of the node and session.
 pub const SESSION: Kind = Kind("session");
+/// Motion that was seen, by stream and when it began.
+pub const MOTION: Kind = Kind("motion");
 /// Recordings, by stream and name.
 pub const RECORDING: Kind = Kind("recording");
 /// The streams of recordings, by the recording's name; of those that were removed, for some days, an empty one.

@@ -29,9 +29,11 @@ mod docs;
 pub mod events;
 pub mod hook_life;
 pub mod hook_logs;
+pub mod hook_numbers;
 pub mod hooks;
 pub mod key;
 pub mod live;
+pub mod motion;
 pub mod nodes;
 pub mod ops;
 pub mod preview;
@@ -58,6 +60,7 @@ pub fn router(api: Api) -> Router {
     let unkeyed = OpenApiRouter::new()
         .routes(routes!(streams::read, streams::update, streams::remove))
         .routes(routes!(streams::history))
+        .routes(routes!(motion::motion))
         .routes(routes!(addresses::addresses))
         .routes(routes!(live::list))
         .routes(routes!(live::session, live::kick))
@@ -88,6 +91,7 @@ pub fn router(api: Api) -> Router {
         .routes(routes!(hook_life::roll_back))
         .routes(routes!(hook_life::test))
         .routes(routes!(hook_logs::logs))
+        .routes(routes!(hook_numbers::numbers))
         .routes(routes!(replays::version))
         .routes(routes!(replays::module))
         .routes(routes!(replays::decisions))

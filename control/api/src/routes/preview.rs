@@ -2,6 +2,7 @@
 use axum::extract::State;
 use axum::response::Response;
 use millstream_proto::id::Id;
+use millstream_proto::sign::grant::{GrantSession, PlayGrant};
 use serde::Serialize;
 use utoipa::ToSchema;
 
@@ -9,10 +10,14 @@ use crate::auth::Viewer;
 use crate::http::extract::InPath;
 use crate::http::fresh::fresh;
 use crate::http::problem::{Answer, Problem};
+use crate::model::token::random;
 use crate::{Api, Here};
 
-/// A token is good for this long, and so is what is played by it: who may no longer look at streams sees no more of them then.
+/// A token is good for this long, and so is what is played by it.
 const GOOD_FOR_S: u64 = 600;
+/// A grant is good for this long: recordings are looked at for longer than a preview, and a page of theirs has nothing to renew it with. Who may no longer
+/// look at streams sees no more of them then.
+const GRANT_GOOD_FOR_S: u64 = 3_600;
 
 /// Where the picture is.
 #[derive(Clone, PartialEq, Eq, Debug, Serialize, ToSchema)]
@@ -30,12 +35,15 @@ pub struct PreviewAt {
     node: String,
     /// HTTP-FLV, also by WebSocket.
     flv: String,
+    /// What the stream's pages, recordings, and pictures and films of motion are below. Where there is something to make it with, a play grant is in the path: it is
+    /// good for an hour, and who plays by it is a viewer as all others are.
+    below: String,
 }
 
 /// Show a preview's addresses
 ///
 /// HTTP-FLV with a token: nobody is asked whether it may be played, it is in no count of viewers, and the stream needs no output that is on. It ends when the
-/// token does; ask again then. The address holds a secret.
+/// token does; ask again then. And where the stream's recordings and other files are, with a grant. The addresses hold secrets.
 #[utoipa::path(get, path = "/api/v1/streams/{id}/preview", tag = "live", params(
     ("id" = String, Path, description = "The stream's id"),
 ), responses(
@@ -50,7 +58,20 @@ pub async fn preview(State(api): State<Api>, Viewer(_): Viewer, InPath(id): InPa
         Some(token) => format!("{http_url}/{id}/live.flv?preview={}", token.expose()),
         None => format!("{http_url}/{id}/live.flv"),
     };
+    let grant = match api.grants() {
+        Some(keys) => {
+            let expiry_unix_s = api.clock().now_ms() / 1_000 + GRANT_GOOD_FOR_S;
+            Some(keys.make(&id, PlayGrant { expiry_unix_s, session: GrantSession::new(random()?) }))
+        }
+        None => None,
+    };
+    let below = |http_url: &str| match &grant {
+        Some(grant) => format!("{http_url}/g/{}/{id}/", grant.expose()),
+        None => format!("{http_url}/{id}/"),
+    };
     let places = api.places().into_iter().filter(|place| !place.http_url.is_empty());
-    let items = places.map(|Here { node, http_url, .. }| PreviewAt { node, flv: flv(http_url) }).collect();
+    let items = places
+        .map(|Here { node, http_url, .. }| PreviewAt { node, below: below(&http_url), flv: flv(http_url) })
+        .collect();
     Ok(fresh(&Preview { items, expires_in_ms: token.as_ref().map(|_| GOOD_FOR_S * 1_000) }))
 }

@@ -235,7 +235,7 @@ fn items_that_cannot_be_read_are_passed_over_said_and_left() {
         assert_eq!(count(&format!("/api/v1/{path}")), 1, "{path}");
     }
     assert!(count("/api/v1/audit") >= 4);
-    for path in ["slates", "hook-bindings", "streams/cam/history"] {
+    for path in ["slates", "hook-bindings", "streams/cam/history", "streams/cam/motion"] {
         assert_eq!(count(&format!("/api/v1/{path}")), 0, "{path}");
     }
     let told = server.run(server.fleet.poll(&millstream_control_protocol::exchange::Poll {

@@ -23,6 +23,7 @@ use millstream_policy::signed::Apps;
 use millstream_proto::network::Network;
 use millstream_proto::secret::Secret;
 use millstream_proto::sign::MasterKey;
+use millstream_proto::sign::grant::GrantKeys;
 use millstream_proto::sign::preview::PreviewKey;
 use millstream_store::Store;
 use millstream_store::memory::MemoryStore;
@@ -127,6 +128,7 @@ impl Server {
                 admin_token: Some(Secret::new(ADMIN)),
                 master: Some(master()),
                 previews: Some(PreviewKey::new(&master())),
+                grants: Some(GrantKeys::new(&master(), 1)),
                 fixed: options.fixed,
                 names: options.names,
                 here: options.here,

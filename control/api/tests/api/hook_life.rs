@@ -1,4 +1,5 @@
 //! The life of a hook's versions: signed, tried out, activated, rolled back by operators and by itself; and what hooks write.
+use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
@@ -12,6 +13,7 @@ use millstream_api::hooks::inspect::{
 use millstream_api::model::hook::World;
 use millstream_control_protocol::event::What;
 use millstream_control_protocol::exchange::{AddressFailures, Answer, HookCalls, HookLine, NodeId, Order, Report};
+use millstream_control_protocol::hook_numbers::HookNumbers;
 use millstream_policy::signatures::{TrustedKey, TrustedKeys};
 use ring::rand::SystemRandom;
 use ring::signature::{Ed25519KeyPair, KeyPair as _};
@@ -493,6 +495,51 @@ fn with_trusted_keys_only_what_they_have_signed_is_taken() {
         Ok(()),
         "for nodes with the first key"
     );
+}
+
+#[test]
+fn what_a_hook_did_is_added_up_over_nodes() {
+    let server = with_versions(2);
+    let counts = |version: u64, allow: u64, disagreed: u64| HookNumbers {
+        version,
+        answers: BTreeMap::from([("allow".to_owned(), allow)]),
+        failures: BTreeMap::from([("trap".to_owned(), 1)]),
+        agreed: 5,
+        disagreed,
+        cpu_us: allow * 30,
+        // All within 50 us, but one.
+        cpu_calls: [vec![0, 0, allow - 1], vec![0; 7], vec![1]].concat(),
+        ..HookNumbers::default()
+    };
+    let plays = move |versions: Vec<HookNumbers>| {
+        move |order: &Order| {
+            let Order::HookNumbers { hook } = order else { return Answer::NotUnderstood };
+            assert_eq!(hook, "geo");
+            Answer::HookNumbers { versions: versions.clone() }
+        }
+    };
+    server.node("a", plays(vec![counts(1, 100, 0), counts(2, 10, 3)]));
+    server.node("b", plays(vec![counts(1, 300, 2)]));
+    server.node("old", |_| Answer::NotUnderstood);
+    let page = server.get("/api/v1/hooks/geo/numbers").is(200).json().clone();
+    let items = page["items"].as_array().unwrap();
+    assert_eq!(items.iter().map(|one| one["version"].as_u64().unwrap()).collect::<Vec<_>>(), [2, 1]);
+    let of_both = &items[1];
+    assert_eq!((&of_both["calls"], &of_both["answers"]["allow"]), (&json!(400), &json!(400)));
+    assert_eq!(
+        (&of_both["agreed"], &of_both["disagreed"], &of_both["failures"]["trap"]),
+        (&json!(10), &json!(2), &json!(2))
+    );
+    assert_eq!(
+        (&of_both["cpu_mean_us"], &of_both["cpu_median_us"], &of_both["cpu_p99_us"]),
+        (&json!(30.0), &json!(50), &json!(50))
+    );
+    assert_eq!(items[0]["cpu_p99_us"], json!(null), "one of ten took longer than the largest class");
+    assert!(
+        page["missing"][0]["node"] == "old" && page["missing"][0]["reason"].as_str().unwrap().contains("release"),
+        "{page}"
+    );
+    server.get("/api/v1/hooks/nobody/numbers").refused(404, "no hook");
 }
 
 #[test]

@@ -304,3 +304,43 @@ fn sessions_are_kept_and_shown_newest_first() {
     assert_eq!((&items[1]["encoder"], &items[1]["why"]), (&json!("an encoder"), &json!("peer_closed")));
     assert_eq!(server.get("/api/v1/streams/other/history").json()["items"], json!([]));
 }
+
+#[test]
+fn motion_is_kept_with_its_picture_and_film_and_shown_newest_first() {
+    let server = Server::start();
+    let moves = |from_unix_ms: u64, active: bool| What::Motion {
+        active,
+        from_unix_ms,
+        lasted_ms: if active { 0 } else { 7_000 },
+        score: 0.25,
+        regions: Vec::new(),
+        picture: if active { format!("motion/images/{from_unix_ms}.jpg") } else { String::new() },
+        label: String::new(),
+        why: if active { String::new() } else { "still".into() },
+    };
+    let film = |from_unix_ms: u64| What::MotionClip {
+        motion_from_unix_ms: from_unix_ms,
+        path: format!("motion/mp4/{from_unix_ms}.mp4"),
+        from_unix_ms: from_unix_ms - 5_000,
+        duration_ms: 12_000,
+        bytes: 9,
+        why: String::new(),
+    };
+    tell(&server, 1, 42, moves(1_000_000, true));
+    let path = "/api/v1/streams/cam/motion";
+    let begun = server.get(path).is(200).json()["items"][0].clone();
+    assert_eq!((&begun["lasted_ms"], &begun["film"], &begun["why"]), (&json!(null), &json!(null), &json!("")));
+    tell(&server, 2, 42, moves(1_000_000, false));
+    tell(&server, 3, 42, film(1_000_000));
+    tell(&server, 4, 42, moves(2_000_000, true));
+    // Told twice, kept once.
+    tell(&server, 4, 42, moves(2_000_000, true));
+    let items = server.get(path).is(200).json()["items"].as_array().unwrap().clone();
+    assert_eq!(items.len(), 2);
+    assert_eq!((&items[0]["from_unix_ms"], &items[0]["lasted_ms"]), (&json!(2_000_000), &json!(null)));
+    assert_eq!((&items[1]["lasted_ms"], &items[1]["why"]), (&json!(7_000), &json!("still")));
+    assert_eq!(items[1]["picture"], "motion/images/1000000.jpg");
+    assert_eq!(items[1]["film"]["path"], "motion/mp4/1000000.mp4");
+    assert_eq!(server.get("/api/v1/streams/other/motion").json()["items"], json!([]));
+    server.get("/api/v1/streams/a%2Fb/motion").refused(400, "");
+}

@@ -5,6 +5,7 @@ use serde_json::json;
 
 use crate::harness::{Server, master};
 use millstream_proto::id::Id;
+use millstream_proto::sign::grant::GrantKeys;
 use millstream_proto::sign::preview::PreviewKey;
 
 #[test]
@@ -62,6 +63,11 @@ fn who_may_look_at_streams_gets_previews_of_them_and_nobody_else() {
     let (key, cam) = (PreviewKey::new(&master()), Id::new("cam").unwrap());
     let now_s = crate::harness::NOW_MS / 1_000;
     assert_eq!(key.check(text, &cam, now_s), Some(now_s + 600));
+    let below = shown.json()["items"][0]["below"].as_str().unwrap();
+    let grant = below.strip_prefix("https://play.example.org/g/").and_then(|rest| rest.strip_suffix("/cam/")).unwrap();
+    let keys = GrantKeys::new(&master(), 1);
+    assert_eq!(keys.check(grant, &cam, now_s).unwrap().expiry_unix_s, now_s + 3_600);
+    assert!(keys.check(grant, &Id::new("other").unwrap(), now_s).is_err());
     server.get("/api/v1/streams/a%20b/preview").refused(404, "no stream");
     let places = server.get("/api/v1/addresses");
     assert_eq!(

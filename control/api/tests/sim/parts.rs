@@ -32,6 +32,7 @@ pub(crate) fn parts(store: Arc<dyn Store>, fleet: Fleet, clock: Clock, random: &
         admin_token: Some(Secret::new(ADMIN)),
         master: Some(master()),
         previews: None,
+        grants: None,
         fixed: Vec::new(),
         names: Vec::new(),
         here: None,

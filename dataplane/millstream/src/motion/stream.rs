@@ -17,7 +17,7 @@ use tokio::sync::mpsc::Receiver;
 use tokio::time::sleep_until;
 
 use super::keep::{keep, path};
-use super::{Feed, Shared};
+use super::{Feed, OneAtWork, Shared};
 use crate::clock::unix_ms;
 
 /// What a film shows before the motion, milliseconds.
@@ -228,9 +228,11 @@ impl Stream {
         let (shared, id) = (Arc::clone(&self.shared), self.id.clone());
         if has_picture {
             // Whoever hears of the motion finds its picture.
+            let at_work = OneAtWork::of(&shared);
             let keeping = async move {
                 let is_stored = keep(&shared, &id, &whole, &[picture]).await;
                 shared.numbers.pictures.count(is_stored);
+                drop(at_work);
             };
             let kept = self.shared.runtime.spawn(keeping);
             // It goes on where the store is slow.
@@ -336,8 +338,9 @@ impl Stream {
                 let Some(on_its_way) = OnItsWay::of(&shared, &film) else {
                     return told(&shared, Err("too many films wait for the store".to_owned()));
                 };
+                let at_work = OneAtWork::of(&shared);
                 self.shared.runtime.spawn(async move {
-                    let _counted = on_its_way;
+                    let _counted = (on_its_way, at_work);
                     // By its motion: two of them may begin with one segment.
                     let (below, whole) = path(&id, DatedKind::MotionMp4, motion_from_unix_ms);
                     let is_stored = keep(&shared, &id, &whole, &film.pieces).await;
