@@ -53,7 +53,9 @@ await open(async ({ newPage }) => {
     });
     await page.evaluate(`(${start.toString().replace(/^(async )?open/, '$1function open')})(video, 'manifest.mpd', (text) => seen.errors.push(text))`);
     const state = () => page.evaluate(() => ({
-      ...seen, ended: video.ended, at: video.currentTime, duration: video.duration, error: video.error?.message,
+      ...seen, ended: video.ended, at: video.currentTime, duration: video.duration, error: video.error?.message, ready: video.readyState,
+      held: [...Array(video.buffered.length).keys()].map((n) => [video.buffered.start(n), video.buffered.end(n)]),
+      fetched: performance.getEntriesByType('resource').length,
       picture: video.webkitVideoDecodedByteCount, sound: video.webkitAudioDecodedByteCount,
     }));
     const last = await until(`${name} plays to the end`, 60, async () => {

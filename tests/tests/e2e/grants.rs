@@ -451,14 +451,21 @@ fn pages_play_over_several_renewals_until_their_token_ends() {
 
 #[test]
 fn who_looks_at_streams_by_the_api_plays_their_recordings_and_nobody_else() {
-    let (server, _push) = protected("2m", "");
+    let (server, push) = protected("2m", "[stream_defaults]\npublisher_wait = \"1s\"\n");
     let mut client = Client::admin(&server);
-    let settings = json!({ "isOnDemand": true, "ondemand_time": 1 });
+    let settings = json!({ "isOnDemand": true, "ondemand_time": 2 });
     client.post("/api/v1/streams", &json!({ "id": "cam", "settings": settings })).is(201);
-    let name = eventually("it is recorded", seconds(15), || {
-        let list = client.get("/api/v1/recordings?stream=cam").is(200).json;
-        list["items"][0]["recording"].as_str().map(str::to_owned)
-    });
+    let mut recording = |state: &str| {
+        eventually(&format!("it is {state}"), seconds(25), || {
+            let list = client.get("/api/v1/recordings?stream=cam").is(200).json;
+            let one = list["items"].as_array()?.first().filter(|one| one["state"] == state)?;
+            one["recording"].as_str().map(str::to_owned)
+        })
+    };
+    recording("recording");
+    std::thread::sleep(seconds(4));
+    drop(push);
+    let name = recording("stored");
     let shown = client.get("/api/v1/streams/cam/preview").is(200).json;
     let below = text(&shown["items"][0], "below");
     let (_, below) = below.split_once(&server.http.port().to_string()).expect("this server's address");

@@ -10,14 +10,14 @@ use millstream_tests::flv::{AUDIO, Tag, VIDEO};
 use millstream_tests::http;
 use millstream_tests::receiver::WebhookReceiver;
 use millstream_tests::rtmp::Publisher;
-use millstream_tests::server::Server;
+use millstream_tests::server::{Options, Server};
 use millstream_tests::tools::ffprobe;
 use millstream_tests::{eventually, seconds};
 use serde_json::{Value, json};
 
 use crate::enhanced::only;
 use crate::jumps::{Jumper, both};
-use crate::recordings::{duration_ms, keeps_the_rules, name, options, text};
+use crate::recordings::{duration_ms, keeps_the_rules, name, text};
 
 /// Each of the clips that one encoder sends one behind the other.
 const EACH_MS: u32 = 4_000;
@@ -93,9 +93,25 @@ fn plays(server: &Server, recording: &Value, id: &str, kinds: &[&str], seen: &[&
     assert!(sum_ms.abs_diff(told_ms) <= 1_000, "{id}: {sum_ms} ms in files of {told_ms} ms");
 }
 
+const CONFIG: &str = r#"
+[stream_defaults]
+on_unpublish = "end"
+
+[hls]
+segment = "1s"
+
+[webhooks]
+allow = ["127.0.0.0/8"]
+
+[[auth.steps]]
+kind = "open"
+point = ["publish", "play"]
+"#;
+
 #[test]
 fn what_odd_encoders_send_plays_when_it_is_recorded() {
-    let server = options().config("[webhooks]\nallow = [\"127.0.0.0/8\"]\n").start();
+    // With a master key, which webhooks need; and anybody may publish and play.
+    let server = Options::signed().config(CONFIG).start();
     let mut client = Client::admin(&server);
     let receiver = WebhookReceiver::start();
     let kinds = ["recording_started", "recording_file", "recording_stored"];
