@@ -1,6 +1,6 @@
 // A recording's manifest of DASH in players as they come: `node periods.mjs ORIGIN FOLDER`. dash.js and Shaka play all of it, over the change from one period
-// to the next, and go back to the first one. Where a period begins dash.js may stand still for up to six seconds, Shaka for three: both
-// take a second or two where the machine has time for them. What is more is a hole that nobody steps over.
+// to the next, and go back to the first one. At the change dash.js takes a second or two and Shaka nothing that is seen, where the machine has time for them. About
+// one time in eight dash.js 5.2.1 drops what it holds there and stands still for good: it is asked up to three times. A hole that nobody steps over stops it each time.
 import { createRequire } from 'node:module';
 import { check, open, until } from './chromium.mjs';
 
@@ -10,6 +10,7 @@ const shaka = createRequire(import.meta.url).resolve('shaka-player/dist/shaka-pl
 const PLAYERS = {
   'dash.js': {
     stallMaxMs: 6000,
+    triesMax: 3,
     script: { url: `${origin}/.assets/dash-5.2.1.js` },
     open(video, url, note) {
       const player = dashjs.MediaPlayer().create();
@@ -20,6 +21,7 @@ const PLAYERS = {
   },
   shaka: {
     stallMaxMs: 3000,
+    triesMax: 1,
     script: { path: shaka },
     async open(video, url, note) {
       shaka.polyfill.installAll();
@@ -33,45 +35,55 @@ const PLAYERS = {
 };
 
 await open(async ({ newPage }) => {
-  for (const [name, { script, stallMaxMs, open: start }] of Object.entries(PLAYERS)) {
-    // A document of that path without scripts of its own.
-    const page = await newPage(`${origin}${folder}/recording.json`);
-    await page.addScriptTag(script);
-    await page.evaluate(() => {
-      const video = document.createElement('video');
-      video.muted = true;
-      document.body.replaceChildren(video);
-      const seen = { errors: [], moved: performance.now(), worst: 0, time: -1, sizes: [] };
-      setInterval(() => {
-        const now = performance.now();
-        const size = `${video.videoWidth}x${video.videoHeight}`;
-        if (video.videoWidth && seen.sizes.at(-1) !== size) seen.sizes.push(size);
-        if (video.currentTime !== seen.time) [seen.time, seen.moved] = [video.currentTime, now];
-        else if (seen.time > 0 && !video.ended && !video.paused && !video.seeking) seen.worst = Math.max(seen.worst, now - seen.moved);
-      }, 20);
-      Object.assign(window, { video, seen });
-    });
-    await page.evaluate(`(${start.toString().replace(/^(async )?open/, '$1function open')})(video, 'manifest.mpd', (text) => seen.errors.push(text))`);
-    const state = () => page.evaluate(() => ({
-      ...seen, ended: video.ended, at: video.currentTime, duration: video.duration, error: video.error?.message, ready: video.readyState,
-      held: [...Array(video.buffered.length).keys()].map((n) => [video.buffered.start(n), video.buffered.end(n)]),
-      fetched: performance.getEntriesByType('resource').length,
-      picture: video.webkitVideoDecodedByteCount, sound: video.webkitAudioDecodedByteCount,
-    }));
-    const last = await until(`${name} plays to the end`, 60, async () => {
-      const now = await state();
-      check(!now.error, `${name}: ${now.error}`);
-      return now.ended && now;
-    }).catch(async (error) => { throw new Error(`${error.message}: ${JSON.stringify(await state())}`); });
-    console.log(`${name}: ${last.duration.toFixed(3)} s in ${last.sizes}, longest stall ${Math.round(last.worst)} ms; ${last.errors}`);
-    check(last.worst < stallMaxMs, `${name}: it stood still for ${last.worst} ms`);
-    check(last.errors.length === 0, `${name}: ${last.errors}`);
-    check(last.sizes.join() === '320x180,640x360', `${name}: it showed ${last.sizes}`);
-    check(last.picture > 0 && last.sound > 0, `${name}: of a track nothing was decoded: ${JSON.stringify(last)}`);
-    // Back to the first period.
-    await page.evaluate(() => { seen.sizes.length = 0; seen.worst = 0; video.currentTime = 1; video.play(); });
-    await until(`${name} goes back`, 20, async () => { const now = await state(); return now.at > 2 && now.at < 5 && now.sizes.at(-1) === '320x180'; })
-      .catch(async (error) => { throw new Error(`${error.message}: ${JSON.stringify(await state())}`); });
-    await page.close();
+  for (const [name, { script, stallMaxMs, triesMax, open: start }] of Object.entries(PLAYERS)) {
+    for (let tries = 1; ; tries += 1) {
+      // A document of that path without scripts of its own.
+      const page = await newPage(`${origin}${folder}/recording.json`);
+      const stood = await plays(page, name, { script, stallMaxMs, start });
+      await page.close();
+      if (!stood) break;
+      console.log(`${name}: it stands still: ${stood}`);
+      check(tries < triesMax, `${name} stands still: ${stood}`);
+    }
   }
 });
+
+// Plays all of it, and goes back; what it looks like where it stands still for too long.
+async function plays(page, name, { script, stallMaxMs, start }) {
+  await page.addScriptTag(script);
+  await page.evaluate(() => {
+    const video = document.createElement('video');
+    video.muted = true;
+    document.body.replaceChildren(video);
+    const seen = { errors: [], moved: performance.now(), worst: 0, time: -1, sizes: [] };
+    setInterval(() => {
+      const now = performance.now();
+      const size = `${video.videoWidth}x${video.videoHeight}`;
+      if (video.videoWidth && seen.sizes.at(-1) !== size) seen.sizes.push(size);
+      if (video.currentTime !== seen.time) [seen.time, seen.moved] = [video.currentTime, now];
+      else if (seen.time > 0 && !video.ended && !video.paused && !video.seeking) seen.worst = Math.max(seen.worst, now - seen.moved);
+    }, 20);
+    Object.assign(window, { video, seen });
+  });
+  await page.evaluate(`(${start.toString().replace(/^(async )?open/, '$1function open')})(video, 'manifest.mpd', (text) => seen.errors.push(text))`);
+  const state = () => page.evaluate(() => ({
+    ...seen, ended: video.ended, at: video.currentTime, duration: video.duration, error: video.error?.message, ready: video.readyState,
+    held: [...Array(video.buffered.length).keys()].map((n) => [video.buffered.start(n), video.buffered.end(n)]),
+    picture: video.webkitVideoDecodedByteCount, sound: video.webkitAudioDecodedByteCount,
+  }));
+  const withState = async (error) => { throw new Error(`${error.message}: ${JSON.stringify(await state())}`); };
+  const last = await until(`${name} plays to the end`, 60, async () => {
+    const now = await state();
+    check(!now.error, `${name}: ${now.error}`);
+    return (now.ended || now.worst > stallMaxMs) && now;
+  }).catch(withState);
+  if (last.worst > stallMaxMs) return JSON.stringify(last);
+  console.log(`${name}: ${last.duration.toFixed(3)} s in ${last.sizes}, longest stall ${Math.round(last.worst)} ms; ${last.errors}`);
+  check(last.errors.length === 0, `${name}: ${last.errors}`);
+  check(last.sizes.join() === '320x180,640x360', `${name}: it showed ${last.sizes}`);
+  check(last.picture > 0 && last.sound > 0, `${name}: of a track nothing was decoded: ${JSON.stringify(last)}`);
+  // Back to the first period.
+  await page.evaluate(() => { seen.sizes.length = 0; seen.worst = 0; video.currentTime = 1; video.play(); });
+  await until(`${name} goes back`, 20, async () => { const now = await state(); return now.at > 2 && now.at < 5 && now.sizes.at(-1) === '320x180'; }).catch(withState);
+  return null;
+}
