@@ -29,7 +29,6 @@ use serde::Serialize;
 
 use self::entry::{Entry, Phase};
 pub use self::making::MovieJob;
-use self::splitting::Tail;
 pub use self::status::{Numbers, RecordingStatus};
 pub use self::storing::StoreJob;
 use self::syncing::Syncing;
@@ -126,6 +125,13 @@ struct Stream {
     retry_at: Time,
     /// What of it viewers may go back to.
     board: Option<Arc<Board>>,
+}
+
+/// A recording that gets the rest of this track's segment, and then nothing more.
+#[derive(Clone, PartialEq, Eq, Debug)]
+struct Tail {
+    recording: RecordingName,
+    track: Track,
 }
 
 /// All recordings.

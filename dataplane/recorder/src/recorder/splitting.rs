@@ -4,20 +4,13 @@ use millstream_hub::package::change::{Opened, Part};
 use millstream_proto::media::Track;
 
 use super::entry::Phase;
-use super::{Recorder, StreamKey};
+use super::{Recorder, StreamKey, Tail};
 use crate::limits::LEDGER_BYTES_MAX;
 use crate::name::{RecordingName, place};
 use crate::recording::Write;
 use crate::recording::record::Reason;
 use crate::spool::disk::Disk;
 use crate::uploader::Moment;
-
-/// A recording that gets the rest of this track's segment, and then nothing more.
-#[derive(Clone, PartialEq, Eq, Debug)]
-pub(super) struct Tail {
-    pub(super) recording: RecordingName,
-    track: Track,
-}
 
 const fn other(track: Track) -> Track {
     match track {
