@@ -1,6 +1,6 @@
 // A recording's manifest of DASH in players as they come: `node periods.mjs ORIGIN FOLDER`. dash.js and Shaka play all of it, over the change from one period
-// to the next, and go back to the first one. At the change dash.js takes a second or two and Shaka nothing that is seen, where the machine has time for them. About
-// one time in eight dash.js 5.2.1 drops what it holds there and stands still for good: it is asked up to three times. A hole that nobody steps over stops it each time.
+// to the next, and go back to the first one. At the change dash.js takes a second or two and Shaka nothing that is seen, where the machine has time for them. In
+// two of some twenty runs dash.js 5.2.1 dropped what it held there and stood still for good: it is asked up to three times. A hole that nobody steps over stops it each time.
 import { createRequire } from 'node:module';
 import { check, open, until } from './chromium.mjs';
 

@@ -1,7 +1,6 @@
 //! What nodes tell: [`Keep`] keeps it (session history, motion, webhooks) before a node may forget it, and [`Feed`] passes it on to whoever listens
 //! at `/api/v1/events`, with the last ones remembered for those who come back.
 use std::sync::Arc;
-use std::time::{SystemTime, UNIX_EPOCH};
 
 use bytes::Bytes;
 use millstream_control_protocol::event::{Event, What};
@@ -17,6 +16,7 @@ pub mod feed;
 pub use feed::{Feed, Listening, Told};
 
 use crate::Api;
+use crate::clock::Clock;
 use crate::hooks::modules;
 use crate::model::history::{self, Session};
 use crate::model::motion::{self, SeenMotion};
@@ -45,12 +45,13 @@ pub struct Keep {
     store: Arc<dyn Store>,
     outbox: Option<StoredOutbox>,
     news: Arc<Notify>,
+    clock: Clock,
 }
 
 impl Keep {
     /// In this store. Without an outbox there are no webhooks; `news` is told when something was added to it.
-    pub fn new(store: Arc<dyn Store>, outbox: Option<StoredOutbox>, news: Arc<Notify>) -> Self {
-        Self { store, outbox, news }
+    pub fn new(store: Arc<dyn Store>, outbox: Option<StoredOutbox>, news: Arc<Notify>, clock: Clock) -> Self {
+        Self { store, outbox, news, clock }
     }
 
     async fn keep_recording(&self, node: &NodeId, event: &Event, name: &str) -> Result<(), StoreError> {
@@ -89,9 +90,8 @@ impl Keep {
         let kept = self.store.get(MOTION, &key).await?;
         // What cannot be read is written anew: the next events say as much.
         let known: Option<SeenMotion> = kept.and_then(|item| serde_json::from_slice(&item.value).ok());
-        let now_ms = SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |since| since.as_millis() as u64);
         // A node says what it likes: what is to come would be kept for good, and another node's is not its to change.
-        let is_to_come = from_unix_ms > now_ms.saturating_add(motion::AHEAD_MS_MAX);
+        let is_to_come = from_unix_ms > self.clock.now_ms().saturating_add(motion::AHEAD_MS_MAX);
         if is_to_come || known.as_ref().is_some_and(|known| known.node != node.name) {
             tracing::warn!(
                 node = node.name,

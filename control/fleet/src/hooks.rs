@@ -124,11 +124,11 @@ impl Fleet {
 
     /// What all nodes that are here count of a hook's versions, by version; and nodes that did not answer.
     pub async fn hook_numbers(&self, hook: &str) -> (BTreeMap<u64, HookNumbers>, Vec<(String, LinkError)>) {
-        let nodes: Vec<String> = lock(&self.0.registry).runs().into_iter().map(|node| node.name).collect();
+        let nodes = lock(&self.0.registry).present();
         let order = |node: String| (node, Order::HookNumbers { hook: hook.to_owned() });
         let orders = nodes.into_iter().map(order).collect();
         let mut answers = pin!(self.ask_each(orders, HOOK_LOGS_ASKED_AT_ONCE_MAX, ORDER_WAIT_MAX));
-        let (mut all, mut failed) = (BTreeMap::<u64, HookNumbers>::new(), Vec::new());
+        let (mut all, mut failed) = (BTreeMap::<u64, HookNumbers>::new(), BTreeMap::new());
         while let Some((node, answer)) = answers.next().await {
             match answer {
                 Ok(Answer::HookNumbers { versions }) => {
@@ -138,10 +138,10 @@ impl Fleet {
                         all.entry(version).or_insert_with(sum).add(told);
                     }
                 }
-                other => failed.push((node, other.err().unwrap_or_else(LinkError::other_answer))),
+                other => drop(failed.insert(node, other.err().unwrap_or_else(LinkError::other_answer))),
             }
         }
-        (all, failed)
+        (all, failed.into_iter().collect())
     }
 
     /// What a hook has written on all nodes that are here.

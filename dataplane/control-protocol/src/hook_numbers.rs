@@ -8,8 +8,10 @@ use serde::{Deserialize, Serialize};
 pub const CPU_UP_TO_US: [u64; 10] = [10, 25, 50, 100, 200, 500, 1_000, 2_000, 5_000, 20_000];
 /// Classes of CPU time.
 pub const CPU_CLASSES: usize = CPU_UP_TO_US.len() + 1;
-/// Words of each kind that are taken of a node.
+/// Words of each kind that a sum has.
 const WORDS_MAX: usize = 32;
+/// Bytes of a word that is taken of a node.
+const WORD_BYTES_MAX: usize = 32;
 
 /// Counts of one version.
 #[derive(Clone, PartialEq, Eq, Debug, Default, Serialize, Deserialize)]
@@ -48,7 +50,7 @@ impl HookNumbers {
         ] {
             for (word, count) in theirs {
                 let is_word =
-                    word.len() <= WORDS_MAX && word.bytes().all(|byte| byte.is_ascii_lowercase() || byte == b'_');
+                    word.len() <= WORD_BYTES_MAX && word.bytes().all(|byte| byte.is_ascii_lowercase() || byte == b'_');
                 if is_word && (mine.len() < WORDS_MAX || mine.contains_key(&word)) {
                     let sum = mine.entry(word).or_default();
                     *sum = sum.saturating_add(count);

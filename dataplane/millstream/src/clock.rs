@@ -1,4 +1,4 @@
-//! The wall clock, for what the binary's own parts date. Crates below it are given the time.
+//! The wall clock, for what the binary's own parts date.
 use std::time::{SystemTime, UNIX_EPOCH};
 
 /// Now, Unix milliseconds.

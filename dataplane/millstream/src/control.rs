@@ -212,7 +212,7 @@ impl Control {
             .clone()
             .map(|master| StoredOutbox::new(Arc::clone(store), master, runtime.handle().clone(), clock.clone()));
         let fleet = {
-            let keep = Keep::new(Arc::clone(store), outbox.clone(), Arc::clone(&news));
+            let keep = Keep::new(Arc::clone(store), outbox.clone(), Arc::clone(&news), clock.clone());
             Fleet::counting([], key_check, keep, Arc::clone(&told.numbers))
         };
         fleet.is_of(told.store.id, told.store.stands_for);

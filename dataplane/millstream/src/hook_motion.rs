@@ -96,11 +96,7 @@ struct Taker {
 impl Taker {
     fn take(&self, tally: &HookTally) {
         (0..tally.calls.min(10_000)).for_each(|_| self.calls.called());
-        let above = Duration::from_secs(1);
-        let bounds = HookTally::CPU_US.into_iter().map(Duration::from_micros).chain([above]);
-        for (bound, calls) in bounds.zip(&tally.cpu) {
-            self.numbers.took_no_more(bound, *calls);
-        }
+        self.numbers.took_in_classes(&tally.cpu);
         self.numbers.spent(Duration::from_micros(tally.spent_us));
         for (cause, count) in &tally.failures {
             self.numbers.failed_elsewhere(cause, *count);

@@ -522,9 +522,6 @@ impl Runner for Hooks {
         if matches!(event.what, What::Publish { .. }) {
             self.ladders.begins(&event.stream);
         }
-        if !self.post.is_on() {
-            return;
-        }
         let Ok(stream) = Id::new(&event.stream) else { return };
         if !self.post.wants(&stream) {
             return;

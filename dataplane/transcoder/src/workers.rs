@@ -3,7 +3,6 @@
 use std::collections::BTreeMap;
 use std::ffi::OsString;
 use std::fmt;
-use std::net::{IpAddr, SocketAddr};
 use std::path::PathBuf;
 use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
@@ -13,12 +12,11 @@ use bytes::Bytes;
 use millstream_control_protocol::event::{Event, What};
 use millstream_control_protocol::exchange::WorkerLoad;
 use millstream_engine::Remote;
-use millstream_engine::renditions::{BEHIND_PARAM, JOB_PARAM, NoPicture, Transcoder, Trouble};
+use millstream_engine::renditions::{NoPicture, Transcoder, Trouble};
 use millstream_fleet::backoff::Backoff;
 use millstream_fleet::http::guard::Guard;
 use millstream_hub::config::Rendition;
 use millstream_proto::id::Id;
-use millstream_proto::network::Network;
 use millstream_proto::sign::job::{JOB_KEY_BYTES, JobKey};
 use millstream_proto::watermark::Watermark;
 use millstream_worker::protocol::{
@@ -28,15 +26,16 @@ use tokio::runtime::Handle;
 use tokio::sync::Notify;
 use tokio::sync::mpsc::Sender;
 
+use super::addresses::{Addresses, At};
 use super::fetch::fetch;
 use super::hooks::{MotionHook, MotionHooks};
 use super::loads::Loads;
-use super::marks::{Marks, Spoken};
+use super::marks::Marks;
 use super::process::{self, Ended};
 use super::snapshots::{Asker, Picture, Snapshots};
 use super::sprites::{Keyframe, NoSprite, Sprite, Sprites};
 use super::states::{Counts, States};
-use super::table::{self, Places, Told, Wanted};
+use super::table::{self, Told, Wanted};
 use super::watches::{Seen, WatchOrder, Watches};
 
 /// A worker that ends is started again after this long at first, and at most.
@@ -58,35 +57,6 @@ pub struct Program {
     pub path: PathBuf,
     /// What it is started with.
     pub arguments: Vec<OsString>,
-}
-
-/// Where this node listens.
-#[derive(Clone, Debug)]
-pub struct Addresses {
-    /// For viewers over HTTP.
-    pub http: SocketAddr,
-    /// For publishers over RTMP.
-    pub rtmp: SocketAddr,
-    /// Who connects to them begins with a PROXY header: those that come from these networks.
-    pub introduced: Introduced,
-}
-
-/// Where PROXY headers are demanded.
-#[derive(Clone, PartialEq, Eq, Debug, Default)]
-pub struct Introduced {
-    /// On the port for viewers.
-    pub http: Vec<Network>,
-    /// On that for publishers.
-    pub rtmp: Vec<Network>,
-}
-
-impl Addresses {
-    /// What a worker of this machine has to be told first.
-    fn introduction(&self) -> Option<Order> {
-        let is_of = |networks: &[Network], at| networks.iter().any(|network| network.contains(reachable(at).ip()));
-        let (http, rtmp) = (is_of(&self.introduced.http, self.http), is_of(&self.introduced.rtmp, self.rtmp));
-        (http || rtmp).then_some(Order::Introduce { http, rtmp })
-    }
 }
 
 /// Keeps a worker. Cheap to clone.
@@ -223,15 +193,14 @@ impl Workers {
 
     /// OpenMetrics text, without its end.
     pub fn numbers(&self) -> String {
-        let (started, restarts) = (self.0.started.load(Ordering::Relaxed), self.0.restarts.load(Ordering::Relaxed));
-        let wanted: usize = self.0.wanted().values().map(Vec::len).sum();
-        let (watched, seen) = self.0.watches().counts();
+        let WorkerLoad { renditions, renditions_wanted, watched, restarts, .. } = self.load();
+        let (watches_wanted, _) = self.0.watches().counts();
         let Counts { started: begun, failed, shed } = self.0.states().counts();
         format!(
             "# HELP millstream_renditions Renditions that viewers ask for, and those that are made now.\n\
              # TYPE millstream_renditions gauge\n\
-             millstream_renditions{{state=\"wanted\"}} {wanted}\n\
-             millstream_renditions{{state=\"made\"}} {started}\n\
+             millstream_renditions{{state=\"wanted\"}} {renditions_wanted}\n\
+             millstream_renditions{{state=\"made\"}} {renditions}\n\
              # HELP millstream_renditions_begun Renditions that were begun because somebody asked for them.\n\
              # TYPE millstream_renditions_begun counter\n\
              millstream_renditions_begun_total {begun}\n\
@@ -246,8 +215,8 @@ impl Workers {
              millstream_worker_restarts_total {restarts}\n\
              # HELP millstream_motion_streams Streams in which motion is looked for, and those whose pictures are looked at now.\n\
              # TYPE millstream_motion_streams gauge\n\
-             millstream_motion_streams{{state=\"wanted\"}} {watched}\n\
-             millstream_motion_streams{{state=\"watched\"}} {seen}\n"
+             millstream_motion_streams{{state=\"wanted\"}} {watches_wanted}\n\
+             millstream_motion_streams{{state=\"watched\"}} {watched}\n"
         )
     }
 }
@@ -600,72 +569,5 @@ impl Due {
             );
         }
         (Order::Hook { hook, spec: of.spec.clone() }, sealed.unwrap_or_default())
-    }
-}
-
-/// The node's own ports.
-struct At<'a> {
-    addresses: &'a Addresses,
-    app: &'a str,
-    jobs: &'a JobKey,
-    marks: &'a Mutex<Marks>,
-}
-
-impl Places for At<'_> {
-    fn source(&self, stream: &Id) -> SecretUrl {
-        SecretUrl::new(format!("{}&{BEHIND_PARAM}=1", self.stream(stream)))
-    }
-
-    fn push(&self, rendition: &Id) -> SecretUrl {
-        let (at, token) = (reachable(self.addresses.rtmp), self.jobs.token(rendition));
-        SecretUrl::new(format!("rtmp://{at}/{}/{rendition}?{JOB_PARAM}={}", self.app, token.expose()))
-    }
-
-    fn marks(&self, stream: &Id, now: Instant) -> Spoken {
-        self.marks.lock().unwrap_or_else(PoisonError::into_inner).spoken(stream, now)
-    }
-}
-
-impl At<'_> {
-    fn stream(&self, stream: &Id) -> String {
-        let (at, token) = (reachable(self.addresses.http), self.jobs.token(stream));
-        format!("http://{at}/{stream}/live.flv?{JOB_PARAM}={}", token.expose())
-    }
-}
-
-/// The address at which a process of this machine reaches who listens at this one.
-fn reachable(listening: SocketAddr) -> SocketAddr {
-    let ip = match listening.ip() {
-        IpAddr::V4(ip) if ip.is_unspecified() => IpAddr::from([127, 0, 0, 1]),
-        IpAddr::V6(ip) if ip.is_unspecified() => IpAddr::from(std::net::Ipv6Addr::LOCALHOST),
-        ip => ip,
-    };
-    SocketAddr::new(ip, listening.port())
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_worker_introduces_itself_where_a_port_demands_it_of_this_machine() {
-        let network = |text: &str| text.parse::<Network>().unwrap();
-        let at = |http: &str, rtmp: &str, introduced| {
-            let (http, rtmp) = (http.parse().unwrap(), rtmp.parse().unwrap());
-            Addresses { http, rtmp, introduced }.introduction()
-        };
-        let of_rtmp = Introduced { http: Vec::new(), rtmp: vec![network("127.0.0.0/8")] };
-        assert_eq!(at("0.0.0.0:80", "0.0.0.0:1935", Introduced::default()), None);
-        assert_eq!(at("0.0.0.0:80", "192.0.2.7:1935", of_rtmp.clone()), None);
-        let introduced = Order::Introduce { http: false, rtmp: true };
-        assert_eq!(at("0.0.0.0:80", "0.0.0.0:1935", of_rtmp), Some(introduced));
-    }
-
-    #[test]
-    fn a_worker_reaches_who_listens_everywhere_on_this_machine() {
-        let at = |text: &str| reachable(text.parse().unwrap()).to_string();
-        assert_eq!(at("0.0.0.0:1935"), "127.0.0.1:1935");
-        assert_eq!(at("[::]:1935"), "[::1]:1935");
-        assert_eq!(at("192.0.2.7:80"), "192.0.2.7:80");
     }
 }

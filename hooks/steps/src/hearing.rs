@@ -15,7 +15,6 @@ use millstream_proto::id::Id;
 use crate::failing::Counted;
 use crate::numbers::OfVersion;
 use crate::reach::{Counts, Reach};
-pub use crate::waiting::{BATCH_MAX, WAITING_MAX};
 use crate::waiting::{Batch, Waiting};
 
 /// Names and values of a marker: each viewer gets them.

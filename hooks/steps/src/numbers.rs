@@ -7,7 +7,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 pub use millstream_control_protocol::hook_numbers::CPU_UP_TO_US as CPU_US;
-use millstream_control_protocol::hook_numbers::HookNumbers;
+use millstream_control_protocol::hook_numbers::{CPU_CLASSES, HookNumbers};
 use millstream_hooks::Failure;
 use millstream_hooks::wit::auth;
 use prometheus_client::collector::Collector;
@@ -40,7 +40,7 @@ pub struct OfVersion {
     version: u64,
     answers: [AtomicU64; ANSWERS.len()],
     failures: [AtomicU64; Failure::LABELS.len() + OWN_FAILURES.len()],
-    cpu: [AtomicU64; CPU_US.len() + 1],
+    cpu: [AtomicU64; CPU_CLASSES],
     cpu_ns: AtomicU64,
     kept: AtomicU64,
     moved: AtomicU64,
@@ -118,12 +118,10 @@ impl OfVersion {
         self.cpu_ns.fetch_add(cpu.as_nanos() as u64, Relaxed);
     }
 
-    /// So many calls took no more than this each, in another process.
-    pub fn took_no_more(&self, bound: Duration, calls: u64) {
-        let us = bound.as_micros() as u64;
-        let class = CPU_US.iter().position(|bound| us <= *bound).unwrap_or(CPU_US.len());
-        if let Some(counted) = self.cpu.get(class) {
-            counted.fetch_add(calls, Relaxed);
+    /// So many calls were in each class of CPU time, in another process.
+    pub fn took_in_classes(&self, calls: &[u64]) {
+        for (counted, calls) in self.cpu.iter().zip(calls) {
+            counted.fetch_add(*calls, Relaxed);
         }
     }
 

@@ -110,11 +110,6 @@ impl Post {
     pub fn wants(&self, stream: &Id) -> bool {
         locked(&self.shared.hearings).iter().any(|hearing| hearing.hears_of(stream))
     }
-
-    /// Whether anybody hears.
-    pub fn is_on(&self) -> bool {
-        !locked(&self.shared.hearings).is_empty()
-    }
 }
 
 impl Drop for Post {

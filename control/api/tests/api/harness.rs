@@ -114,7 +114,7 @@ impl Server {
             Clock::of(move || time.load(Ordering::Relaxed))
         };
         let outbox = StoredOutbox::new(Arc::clone(&options.store), master(), runtime.handle().clone(), clock.clone());
-        let keep = Keep::new(Arc::clone(&options.store), Some(outbox), Arc::default());
+        let keep = Keep::new(Arc::clone(&options.store), Some(outbox), Arc::default(), clock.clone());
         let fleet = Fleet::new([], String::new(), keep);
         let numbers = Arc::new(Numbers::default());
         let told_numbers = Arc::clone(&numbers);

@@ -344,3 +344,34 @@ fn motion_is_kept_with_its_picture_and_film_and_shown_newest_first() {
     assert_eq!(server.get("/api/v1/streams/other/motion").json()["items"], json!([]));
     server.get("/api/v1/streams/a%2Fb/motion").refused(400, "");
 }
+
+#[test]
+fn motion_that_is_to_come_or_another_nodes_is_not_kept() {
+    let server = Server::start();
+    let moves = |from_unix_ms: u64, picture: &str| What::Motion {
+        active: true,
+        from_unix_ms,
+        lasted_ms: 0,
+        score: 0.25,
+        regions: Vec::new(),
+        picture: picture.to_owned(),
+        label: String::new(),
+        why: String::new(),
+    };
+    let now_ms = crate::harness::NOW_MS;
+    tell(&server, 1, 42, moves(now_ms + 7_200_000, "to_come.jpg"));
+    tell(&server, 2, 42, moves(now_ms, "own.jpg"));
+    let other = NodeId { name: "other".into(), run: 1 };
+    let event = Event {
+        seq: 1,
+        at_unix_ms: now_ms,
+        stream: "cam".into(),
+        what: moves(now_ms, "foreign.jpg"),
+        ..Event::default()
+    };
+    let report = Report { node: other, events: vec![event], ..Report::default() };
+    server.run(server.fleet.report(report)).unwrap();
+    let items = server.get("/api/v1/streams/cam/motion").is(200).json()["items"].as_array().unwrap().clone();
+    assert_eq!(items.len(), 1, "{items:?}");
+    assert_eq!(items[0]["picture"], "own.jpg");
+}

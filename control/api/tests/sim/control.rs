@@ -103,7 +103,7 @@ impl Control {
         let identity = settle(store.as_ref(), judged, Some(&master)).await.ok()?;
         self.disk.borrow_mut().1 = Some(identity.id.clone());
         self.runs.set(self.runs.get() + 1);
-        let keep = Keep::new(Arc::clone(&store), None, Arc::default());
+        let keep = Keep::new(Arc::clone(&store), None, Arc::default(), clock.clone());
         let fleet = Fleet::of_run(self.runs.get(), [], master.check(), keep, Arc::default());
         fleet.is_of(identity.id, identity.stands_for);
         let api = Api::start(parts::parts(store, fleet.clone(), clock, &self.random)).await.ok()?;

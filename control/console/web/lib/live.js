@@ -17,11 +17,11 @@ let watched = 0;
 let timer = 0;
 let run = 0;
 
-// All that is on air, up to so many pages; where there is more, `next` says so.
+// All that is on air, up to so many pages, or as much as charts take where no view shows it; where there is more, `next` says so.
 async function all() {
   const found = new Map();
   let next;
-  for (let pages = 0; pages < PAGES_MAX; pages += 1) {
+  for (let pages = 0; pages < (watched ? PAGES_MAX : 1); pages += 1) {
     const page = await get(`live${query({ limit: PAGE, cursor: next })}`);
     // What moves from page to page meanwhile comes once.
     page.items.forEach((one) => found.set(`${one.id}/${one.node}`, one));

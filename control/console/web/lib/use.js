@@ -23,10 +23,13 @@ export function useAsked(path, everyMs = 0, from = get) {
     if (path === null) return undefined;
     let open = true;
     let timer = 0;
+    // A page that was not looked at for longer than that has missed its turn.
+    let due = false;
     const leave = new AbortController();
     const ask = async () => {
       let wait = everyMs;
-      if (!document.hidden || !everyMs) {
+      due = document.hidden && everyMs > 0;
+      if (!due) {
         try {
           const data = await from(path, { signal: leave.signal });
           if (open) set({ data, problem: null, busy: false });
@@ -39,8 +42,15 @@ export function useAsked(path, everyMs = 0, from = get) {
       if (open && wait) timer = setTimeout(ask, wait);
     };
     ask();
+    const seen = () => {
+      if (document.hidden || !due) return;
+      clearTimeout(timer);
+      ask();
+    };
+    document.addEventListener('visibilitychange', seen);
     return () => {
       open = false;
+      document.removeEventListener('visibilitychange', seen);
       leave.abort();
       clearTimeout(timer);
     };

@@ -1,6 +1,6 @@
 // Events as sentences, the newest first; of one stream, or of all.
 import { useEffect, useState } from 'preact/hooks';
-import { seg } from '../lib/api.js';
+import { seg, session } from '../lib/api.js';
 import { events } from '../lib/events.js';
 import { bytes, lasting, number } from '../lib/format.js';
 import { html } from '../lib/html.js';
@@ -8,6 +8,7 @@ import { baseAt, filesOf } from '../lib/places.js';
 import { has, t } from '../lib/text.js';
 import { Time } from '../lib/ui.js';
 import { useValue } from '../lib/value.js';
+import { Picture } from './motion.js';
 
 const SHOWN = 60;
 const KINDS = {
@@ -34,6 +35,7 @@ function sentence(what) {
 
 // Where a stream's files are at the node that told of them, or at the fleet's address; asked once for a stream.
 const bases = new Map();
+session.follow((who) => { if (!who) bases.clear(); });
 async function below(stream, node) {
   if (!bases.has(stream)) {
     bases.set(stream, filesOf(stream).catch(() => []));
@@ -42,20 +44,19 @@ async function below(stream, node) {
   return baseAt(await bases.get(stream), node);
 }
 
-// The picture of a motion that has begun, or its film. A picture that is not there (any more), or that needs a permission, is left out.
+// The picture of a motion that has begun, or its film.
 function OfMotion({ told }) {
   const path = told.what.picture || told.what.path;
   const [base, find] = useState(null);
-  const [gone, lose] = useState(false);
   useEffect(() => {
     let open = true;
     below(told.stream, told.node).then((url) => { if (open) find(url); });
     return () => { open = false; };
   }, [told.stream, told.node]);
-  if (!base || !path || gone) return null;
+  if (!base || !path) return null;
   const url = base + path;
   if (told.what.kind === 'motion_clip') return html` <a href=${url} target="_blank" rel="noopener noreferrer">${t('motion_film')}</a>`;
-  return html`<a class="motion" href=${url} target="_blank" rel="noopener noreferrer"><img src=${url} alt=${t('motion_picture')} loading="lazy" referrerpolicy="no-referrer" onError=${() => lose(true)} /></a>`;
+  return html`<${Picture} key=${url} url=${url} />`;
 }
 
 export function Events({ stream = null, heading = t('events') }) {

@@ -11,8 +11,8 @@ import { useAsked, useList } from '../lib/use.js';
 // An older one without an end is of a node that was lost before it told.
 const GOES_ON_MS = 3600000;
 
-// One that is not there (any more), or that needs a permission, is left out.
-function Picture({ url }) {
+// One that is not there (any more), or that needs a permission, is left out. To be keyed by its address.
+export function Picture({ url }) {
   const [gone, lose] = useState(false);
   if (!url || gone) return html`<span></span>`;
   return html`<a class="motion" href=${url} target="_blank" rel="noopener noreferrer"><img src=${url} alt=${t('motion_picture')} loading="lazy" referrerpolicy="no-referrer" onError=${() => lose(true)} /></a>`;
@@ -36,11 +36,12 @@ export function Motion({ id }) {
   // Within the hour that addresses are good for.
   const files = useAsked(id, 1800000, filesOf);
   const baseOf = (one) => baseAt(files.data ?? [], one.node);
+  const picture = (url) => html`<${Picture} key=${url} url=${url} />`;
   const goesOn = (one) => (Date.now() - one.from_unix_ms < GOES_ON_MS ? t('motion_goes_on') : t('not_over'));
   return html`<div class="row"><p class="quiet">${t('motion_text')}</p><button type="button" onClick=${() => { list.again(); files.again(); }}>${t('refresh')}</button></div>
     ${list.items.length > 0 && html`<${Table} caption=${t('part_motion')} rows=${list.items} name=${(one) => one.from_unix_ms} columns=${[
       ['began', t('began'), (one) => html`<${Time} ms=${one.from_unix_ms} />`],
-      ['picture', t('motion_image'), (one) => html`<${Picture} url=${one.picture && baseOf(one) && baseOf(one) + one.picture} />`],
+      ['picture', t('motion_image'), (one) => picture(one.picture && baseOf(one) && baseOf(one) + one.picture)],
       ['lasted', t('lasted'), (one) => (one.lasted_ms === null ? html`<span class="quiet">${goesOn(one)}</span>` : html`<span title=${one.why}>${lasting(one.lasted_ms)}</span>`)],
       ['part', t('of_picture'), (one) => `${number(one.score * 100, 1)} %`],
       ['label', t('motion_label'), (one) => html`<span dir="auto">${one.label || '–'}</span>`],

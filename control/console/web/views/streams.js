@@ -3,7 +3,7 @@ import { useEffect, useMemo, useState } from 'preact/hooks';
 import { call, may, once, seg } from '../lib/api.js';
 import { day } from '../lib/format.js';
 import { html } from '../lib/html.js';
-import { live as nowLive } from '../lib/live.js';
+import { live as nowLive, watch } from '../lib/live.js';
 import { t } from '../lib/text.js';
 import { Dialog, Field, More, Rest, Table, Tag, Why } from '../lib/ui.js';
 import { useList } from '../lib/use.js';
@@ -51,6 +51,7 @@ export function Streams() {
     .some((text) => String(text).toLowerCase().includes(find))), [find]);
   const list = useList('streams', { matches: matches || null });
   const live = useValue(nowLive);
+  useEffect(watch, []);
   const onAir = useMemo(() => new Set((live.data?.items ?? []).filter((one) => one.publisher).map((one) => one.id)), [live.data]);
   const outputs = (settings) => [settings.isFlv && 'FLV', settings.isHls && 'HLS', settings.isCMAF && 'DASH'].filter(Boolean).join(' · ');
   return html`<header class="title"><h1>${t('view_streams')}</h1><div class="row">

@@ -3,6 +3,7 @@
 //! room or has ended is left out of the answer, which then says so.
 use std::rc::Rc;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -240,11 +241,16 @@ impl Remote {
     /// What players have said of how they play since this was asked last, by shard and then in the order in which it came: of the shards that answer within
     /// this time. The others keep what they have for the next time.
     pub async fn said_by_players(&self, wait: Duration) -> Vec<Said> {
-        let mut asked = self.ask(|shard| shard.said.take());
+        let is_asked = Arc::new(AtomicBool::new(true));
+        let still_asked = Arc::clone(&is_asked);
+        // A shard that comes to it later would take what nobody hears.
+        let take = move |shard: &Rc<Shard>| if still_asked.load(Relaxed) { shard.said.take() } else { Vec::new() };
+        let mut asked = self.ask(take);
         let (until, mut all) = (Instant::now() + wait, Vec::new());
         while let Ok(Some(said)) = timeout_at(until, asked.receiver.recv()).await {
             all.extend(said);
         }
+        is_asked.store(false, Relaxed);
         all
     }
 
@@ -335,14 +341,8 @@ impl Remote {
         let (sender, receiver) = channel(shards);
         for shard in 0..shards {
             let (work, sender) = (work.clone(), sender.clone());
-            let job = move |shard: &Rc<Shard>| {
-                // Who asked may have given up: what would be taken for them would be lost, and what they want they ask for again.
-                if sender.is_closed() {
-                    return;
-                }
-                // There is room for each.
-                let _ = sender.try_send(work(shard));
-            };
+            // There is room for each, but who asked may have given up.
+            let job = move |shard: &Rc<Shard>| drop(sender.try_send(work(shard)));
             drop(self.mailboxes.try_put(shard, work_of(job)));
         }
         Asked { receiver, shards }

@@ -10,6 +10,14 @@ pub enum Track {
 }
 
 impl Track {
+    /// The other one.
+    pub const fn other(self) -> Self {
+        match self {
+            Self::Video => Self::Audio,
+            Self::Audio => Self::Video,
+        }
+    }
+
     /// Its name in the API, in metrics and in logs.
     pub const fn name(self) -> &'static str {
         match self {

@@ -20,7 +20,7 @@ mod syncing;
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::sync::Arc;
 
-use millstream_hub::package::change::{Change, Header, Opened, Session};
+use millstream_hub::package::change::{Change, Header, Opened, Part, Session};
 use millstream_hub::subscriber::NextChange;
 use millstream_proto::id::Id;
 use millstream_proto::media::Track;
@@ -242,15 +242,8 @@ impl<D: Disk> Recorder<D> {
                     self.numbers.parts_left_out += 1;
                     return self.shift_part(key, track, &part, None);
                 }
-                let Some((name, entry)) = self.recording_of(key) else { return };
-                let writes = entry.recording.part(track, &part);
-                let is_taken = !writes.is_empty() && self.write(&name, &writes, moment);
-                if is_taken {
-                    self.numbers.parts += 1;
-                } else {
-                    self.numbers.parts_left_out += 1;
-                }
-                self.shift_part(key, track, &part, is_taken.then_some(&name));
+                let Some((name, _)) = self.recording_of(key) else { return };
+                self.take_part(key, &name, (track, &part), moment);
             }
             Change::Closed(track) => {
                 stream.begun[place(track)] = None;
@@ -280,6 +273,20 @@ impl<D: Disk> Recorder<D> {
             Change::Ended => self.finish(key, Reason::StreamEnded, moment),
             Change::Parts(..) | Change::Skipped(..) => {}
         }
+    }
+
+    /// Writes one more part to a recording; false: it is left out.
+    fn take_part(&mut self, key: StreamKey, name: &RecordingName, of: (Track, &Part), moment: Moment) -> bool {
+        let (track, part) = of;
+        let writes = self.entries.get_mut(name).map(|entry| entry.recording.part(track, part)).unwrap_or_default();
+        let is_taken = !writes.is_empty() && self.write(name, &writes, moment);
+        if is_taken {
+            self.numbers.parts += 1;
+        } else {
+            self.numbers.parts_left_out += 1;
+        }
+        self.shift_part(key, track, part, is_taken.then_some(name));
+        is_taken
     }
 
     fn recording_of(&mut self, key: StreamKey) -> Option<(RecordingName, &mut Entry<D::File>)> {

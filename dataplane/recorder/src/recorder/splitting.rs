@@ -12,13 +12,6 @@ use crate::recording::record::Reason;
 use crate::spool::disk::Disk;
 use crate::uploader::Moment;
 
-const fn other(track: Track) -> Track {
-    match track {
-        Track::Video => Track::Audio,
-        Track::Audio => Track::Video,
-    }
-}
-
 impl<D: Disk> Recorder<D> {
     /// A segment begins: a recording that is as long as it may be ends with the leading track's segment before it. The other track's next segment begins
     /// behind this one: what it has begun and has nothing of yet is the next recording's.
@@ -31,7 +24,7 @@ impl<D: Disk> Recorder<D> {
         if !leads || !(is_long || ledger.memory_bytes() >= LEDGER_BYTES_MAX) {
             return;
         }
-        let (is_running, rest) = (entry.phase == Phase::Running, other(track));
+        let (is_running, rest) = (entry.phase == Phase::Running, track.other());
         let has_tail = is_running && entry.recording.is_taking(rest);
         self.end_tail(key, moment);
         if let Some(stream) = self.streams.get_mut(&key) {
@@ -58,16 +51,7 @@ impl<D: Disk> Recorder<D> {
         part: &Part,
         moment: Moment,
     ) {
-        let Some(entry) = self.entries.get_mut(name) else { return self.end_tail(key, moment) };
-        let writes = entry.recording.part(track, part);
-        let is_taken = !writes.is_empty() && self.write(name, &writes, moment);
-        if is_taken {
-            self.numbers.parts += 1;
-        } else {
-            self.numbers.parts_left_out += 1;
-        }
-        self.shift_part(key, track, part, is_taken.then_some(name));
-        if !is_taken {
+        if !self.take_part(key, name, (track, part), moment) {
             self.end_tail(key, moment);
         }
     }

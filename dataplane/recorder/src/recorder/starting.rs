@@ -70,16 +70,25 @@ impl<D: Disk> Recorder<D> {
 
     /// Reads a recording. `ends`: it is not to go on.
     fn read(&mut self, name: &RecordingName, ends: Option<Reason>, moment: Moment) {
-        self.room.look_into(name);
         match recover(&mut self.disk, name.as_str()) {
-            Ok(Found::Recording(found)) => self.adopt(name, *found, ends, moment),
+            Ok(Found::Recording(found)) => {
+                if found.has_damaged_files {
+                    self.room.look_into(name);
+                }
+                self.adopt(name, *found, ends, moment);
+            }
             Ok(Found::Nothing) => {
                 self.failed.remove(name);
                 self.syncing.spool_changed = true;
             }
-            Ok(Found::Foreign(why)) => self.is_foreign(format!("{name}: {why}")),
+            Ok(Found::Foreign(why)) => {
+                // What it has that was ours is left there, too.
+                self.room.look_into(name);
+                self.is_foreign(format!("{name}: {why}"));
+            }
             Err(error) => {
                 tracing::warn!(recording = %name, %error, "a recording in the spool cannot be read; it is tried again");
+                self.room.look_into(name);
                 self.broken.insert(name.clone(), moment.now + READ_RETRY);
             }
         }

@@ -37,6 +37,8 @@ pub struct Recovered<F> {
     pub records: Vec<Record>,
     /// Files that are not the recorder's.
     pub foreign: Vec<String>,
+    /// Files are left there for people to look at.
+    pub has_damaged_files: bool,
 }
 
 /// What a directory is.
@@ -113,6 +115,7 @@ pub fn recover<D: Disk>(disk: &mut D, directory: &str) -> Result<Found<D::File>,
         damaged_bytes: verdict.damaged_bytes,
         records,
         foreign: Vec::new(),
+        has_damaged_files: false,
     };
     for (file, bytes) in files.iter().filter(|(file, _)| *file != INDEX_FILE) {
         let object =
@@ -145,7 +148,9 @@ pub fn recover<D: Disk>(disk: &mut D, directory: &str) -> Result<Found<D::File>,
                 found.foreign.push(file.clone());
             }
             // Left for people to look at, and told when it was.
-            None if file.strip_suffix(DAMAGED).is_some_and(|file| parse_object_file(file).is_some()) => {}
+            None if file.strip_suffix(DAMAGED).is_some_and(|file| parse_object_file(file).is_some()) => {
+                found.has_damaged_files = true;
+            }
             None => found.foreign.push(file.clone()),
         }
     }

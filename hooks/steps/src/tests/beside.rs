@@ -10,10 +10,11 @@ use millstream_hooks::wit::{events, policy};
 use millstream_proto::limits::RENDITIONS_MAX;
 
 use super::*;
-use crate::hearing::{BATCH_MAX, Deed, Hearer, Hearing, WAITING_MAX};
+use crate::hearing::{Deed, Hearer, Hearing};
 use crate::ladder::{Chooser, Choosing, choose, is_asked, source};
 use crate::notice::notice;
 use crate::post::Post;
+use crate::waiting::{BATCH_MAX, WAITING_MAX};
 
 type Told = Result<Vec<events::Order>, Failure>;
 
@@ -151,7 +152,7 @@ fn a_thread_delivers_while_somebody_is_bound() {
     let post = Post::new(Box::new(move |ordered| sender.lock().unwrap().send(ordered).unwrap()));
     let (stream, notice, from) = published("cam", "");
     post.tell(&stream, &notice, from);
-    assert!(!post.is_on());
+    assert!(!post.wants(&stream));
     let marks = |notices: &[events::Notice]| {
         assert!(notices[0].id != 13, "a defect of this test's hook");
         Ok(vec![order("marker", "cam"); notices.len()])
@@ -173,7 +174,7 @@ fn a_thread_delivers_while_somebody_is_bound() {
     }
     assert!(post.wants(&stream));
     post.bind(Vec::new());
-    assert!(!post.is_on() && !post.wants(&stream));
+    assert!(!post.wants(&stream));
     // The thread ends, and with it what it carried out orders with.
     drop(post);
     assert!(matches!(carried.recv_timeout(SOON), Err(RecvTimeoutError::Disconnected)));

@@ -12,7 +12,7 @@ use millstream_proto::media::Track;
 use millstream_proto::time::Time;
 
 use super::held::{self, Held};
-use super::text::{lines, other, skip_us};
+use super::text::{lines, skip_us};
 use super::{Answer, Past, Playlist, Window};
 use crate::package::archive::{Archive, ArchivedTrack, Chunk};
 use crate::package::change::Session;
@@ -140,7 +140,7 @@ impl Window {
                 .unwrap_or_default(),
             skipped: 0,
             segments: segments.into_iter().skip(own_skipped).collect(),
-            reports: self.report(other(track), shifted_name(other(track))).into_iter().collect(),
+            reports: self.report(track.other(), shifted_name(track.other())).into_iter().collect(),
             ..self.frame(session, track)
         };
         let (mut begin, mut tail) = playlist.to_head_and_rest();

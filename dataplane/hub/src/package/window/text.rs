@@ -56,7 +56,7 @@ impl Window {
             discontinuity_sequence: first.map_or(0, |first| first.discontinuities - u64::from(first.discontinuity)),
             skipped,
             segments,
-            reports: self.report(other(track), playlist_name(other(track))).into_iter().collect(),
+            reports: self.report(track.other(), playlist_name(track.other())).into_iter().collect(),
             ..self.frame(session, track)
         }
     }
@@ -190,10 +190,6 @@ pub(super) fn lines<'a>(
 /// How far from the end delta updates leave nothing out, microseconds.
 pub(super) fn skip_us(session: &Session) -> u64 {
     u64::from(session.target_duration_s) * 1_000_000 * SKIP_TARGETS
-}
-
-pub(super) fn other(track: Track) -> Track {
-    if track == Track::Video { Track::Audio } else { Track::Video }
 }
 
 /// Delta updates are worth their text only for long playlists.
