@@ -6,7 +6,7 @@ const [origin] = process.argv.slice(2);
 const STALL_MAX_MS = 1000;
 // From a jump to the picture.
 const JUMP_MAX_MS = 3000;
-const PLAY_MS = 8000;
+const PLAY_MS = 5000;
 
 await open(async ({ newPage }) => {
   // A document of that path without scripts of its own.
@@ -37,7 +37,7 @@ await open(async ({ newPage }) => {
   });
   const ask = (what) => page.evaluate(what);
   await until('it plays', 20, () => ask('video.currentTime > 0 && !video.paused && Boolean(hls.liveSyncPosition)'));
-  await sleep(5000);
+  await sleep(3000);
   const details = '(hls.levels[Math.max(0, hls.currentLevel)].details)';
   const start = await ask(`${details}.fragments[0].start`);
   check((await ask('hls.liveSyncPosition')) - start > 25, 'it reaches back');
