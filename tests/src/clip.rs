@@ -1,5 +1,6 @@
 //! Media to push: encoded once by ffmpeg, kept beside the build, read as FLV tags.
 use std::path::{Path, PathBuf};
+use std::sync::{Mutex, PoisonError};
 
 use crate::flv::{self, Tag};
 use crate::seconds;
@@ -183,8 +184,10 @@ fn directory() -> PathBuf {
     test.ancestors().nth(2).map_or_else(std::env::temp_dir, Path::to_path_buf).join("millstream-clips")
 }
 
-/// Lets ffmpeg make a file, if it is not there yet.
+/// Lets ffmpeg make a file, if it is not there yet. Threads of a process come one by one, and processes have files of their own until one is whole.
 fn ffmpeg_makes(file: &Path, arguments: &[&str]) {
+    static MAKING: Mutex<()> = Mutex::new(());
+    let _made_by_one = MAKING.lock().unwrap_or_else(PoisonError::into_inner);
     if file.exists() {
         return;
     }

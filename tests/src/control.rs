@@ -15,6 +15,8 @@ pub struct Answer {
     pub status: u16,
     /// The `ETag`, or "".
     pub etag: String,
+    /// The `Location`, or "".
+    pub location: String,
     /// The body, `Null` where it is no JSON.
     pub json: Value,
 }
@@ -79,7 +81,8 @@ impl Client {
             self.connection = Some((connection, Instant::now()));
         }
         let json = serde_json::from_slice(&response.body).unwrap_or(Value::Null);
-        Ok(Answer { status: response.status, etag: response.header("etag").to_owned(), json })
+        let (etag, location) = (response.header("etag").to_owned(), response.header("location").to_owned());
+        Ok(Answer { status: response.status, etag, location, json })
     }
 
     /// A request that is answered.

@@ -54,6 +54,7 @@ pub struct Options {
     role: Option<String>,
     descriptors: Option<u64>,
     group: Option<PathBuf>,
+    disk_mib: Option<u64>,
     env: Vec<(String, String)>,
 }
 
@@ -103,6 +104,11 @@ impl Options {
         Self { group: Some(group.to_owned()), ..self }
     }
 
+    /// Its data directory is on a file system of its own, of so many MiB, in a mount namespace of the server.
+    pub fn disk(self, mib: u64) -> Self {
+        Self { disk_mib: Some(mib), ..self }
+    }
+
     /// A variable of its environment.
     pub fn env(mut self, name: &str, value: &str) -> Self {
         self.env.push((name.to_owned(), value.to_owned()));
@@ -123,19 +129,26 @@ impl Options {
 
     /// Like [`Options::start`], with a data directory that may already hold something.
     pub fn start_in(self, dir: TempDir) -> Server {
-        // Either becomes the server: its process id stays.
-        let mut command = match (self.descriptors, &self.group) {
-            (Some(most), _) => {
+        // Each becomes the server: its process id stays.
+        let disk = self.disk_mib.map(|mib| (dir.path().join("disk"), mib));
+        let mut command = match (self.descriptors, &self.group, &disk) {
+            (.., Some((disk, mib))) => {
+                std::fs::create_dir(disk).expect("made");
+                let mut unshare = millstream_test_support::disk::mounting(disk, *mib);
+                unshare.arg(binary());
+                unshare
+            }
+            (Some(most), ..) => {
                 let mut prlimit = Command::new("prlimit");
                 prlimit.arg(format!("--nofile={most}")).arg(binary());
                 prlimit
             }
-            (None, Some(group)) => {
+            (None, Some(group), None) => {
                 let mut sh = Command::new("sh");
                 sh.args(["-c", "echo $$ > \"$0\"/cgroup.procs && exec \"$@\""]).arg(group).arg(binary());
                 sh
             }
-            (None, None) => Command::new(binary()),
+            (None, None, None) => Command::new(binary()),
         };
         command.arg(if self.demo { "demo" } else { "serve" });
         for listener in ["--rtmp", "--http", "--control"] {
@@ -144,7 +157,7 @@ impl Options {
             }
         }
         if !self.demo {
-            command.arg("--data-dir").arg(dir.path());
+            command.arg("--data-dir").arg(disk.as_ref().map_or(dir.path(), |(disk, _)| disk));
             command.args(["--auth", if self.signed { "signed" } else { "open" }]);
             if !self.config.is_empty() {
                 let file = dir.path().join("millstream.toml");
@@ -171,7 +184,12 @@ impl Options {
         let stdout = Log::default();
         stdout.follow(child.stdout.take().expect("piped"));
         let unknown = SocketAddr::from(([0, 0, 0, 0], 0));
+        // Nobody else sees it where it is mounted.
+        let data_dir = disk.map_or(dir.path().to_owned(), |(disk, _)| {
+            Path::new("/proc").join(child.id().to_string()).join("root").join(disk.strip_prefix("/").expect("absolute"))
+        });
         let mut server = Server {
+            data_dir,
             pid: child.id(),
             child: Some(child),
             log,
@@ -243,6 +261,7 @@ pub struct Server {
     /// What it wrote to stdout.
     pub stdout: Log,
     dir: Option<TempDir>,
+    data_dir: PathBuf,
     pub rtmp: SocketAddr,
     pub http: SocketAddr,
     pub control: SocketAddr,
@@ -266,7 +285,8 @@ impl Server {
     }
 
     pub fn data_dir(&self) -> &Path {
-        self.dir.as_ref().expect("a server that was killed is gone").path()
+        assert!(self.dir.is_some(), "a server that was killed is gone");
+        &self.data_dir
     }
 
     /// `rtmp://.../stream/<key>`; the key may carry a query.

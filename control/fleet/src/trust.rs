@@ -137,6 +137,7 @@ fn tidy_event(event: &mut Event) {
             cut(recording, WORD_BYTES_MAX);
             cut(path, WORD_BYTES_MAX);
         }
+        What::Snapshot { path, .. } => cut(path, WORD_BYTES_MAX),
         What::Motion { score, regions, picture, label, why, .. } => {
             *score = part(*score);
             cut_list(regions, LIST_LEN_MAX);

@@ -194,6 +194,18 @@ pub enum What {
         #[serde(default)]
         why: String,
     },
+    /// A picture of a stream is kept (`isImage`).
+    Snapshot {
+        /// Where it is, below the stream's path.
+        #[serde(default)]
+        path: String,
+        /// When it was taken, Unix milliseconds.
+        #[serde(default)]
+        taken_unix_ms: u64,
+        /// Its length.
+        #[serde(default)]
+        bytes: u64,
+    },
     /// Motion in a stream's picture begins or is over.
     Motion {
         /// It begins.
@@ -384,7 +396,7 @@ const fn one() -> u64 {
 
 impl What {
     /// The words for all that this release knows, with what each says.
-    pub const KINDS: [(&str, &str); 26] = [
+    pub const KINDS: [(&str, &str); 27] = [
         ("publish", "a publisher was admitted and has the stream's place"),
         ("unpublish", "a publisher that was admitted is gone; says why, how long it was on air, and who watched"),
         ("slate_started", "viewers of a stream without a publisher get its slate from now on"),
@@ -399,6 +411,7 @@ impl What {
         ("recording_thumbnails", "a recording has small pictures over its length; says where (WebVTT) and how many"),
         ("recording_deleted", "a recording is removed with all that belonged to it"),
         ("clip", "a clip of a recording is ready; or cannot be made, and why"),
+        ("snapshot", "a picture of a stream with `isImage` is in the store; says where, and how large it is"),
         ("motion", "motion in a stream's picture begins or is over; says where, and where its picture is"),
         ("motion_clip", "the film of a motion is in the store, and where; or cannot be made, and why"),
         ("watermark_failed", "the watermark of a stream is not drawn, or not all of it; says what is missing and why"),
@@ -436,6 +449,7 @@ impl What {
             Self::RecordingThumbnails { .. } => "recording_thumbnails",
             Self::RecordingDeleted { .. } => "recording_deleted",
             Self::Clip { .. } => "clip",
+            Self::Snapshot { .. } => "snapshot",
             Self::Motion { .. } => "motion",
             Self::MotionClip { .. } => "motion_clip",
             Self::WatermarkFailed { .. } => "watermark_failed",
@@ -495,7 +509,8 @@ mod tests {
                 path: String::new(),
                 why: String::new(),
             }),
-            What::Clip { .. } => Some(What::Motion {
+            What::Clip { .. } => Some(What::Snapshot { path: String::new(), taken_unix_ms: 0, bytes: 0 }),
+            What::Snapshot { .. } => Some(What::Motion {
                 active: true,
                 from_unix_ms: 0,
                 lasted_ms: 0,

@@ -1,9 +1,11 @@
 //! Pictures that are kept: of streams whose records ask for it (`isImage`), one every so many seconds that they are on air. Before it: the engine, which
-//! offers streams; after it: a worker, which takes the picture, and the store that recordings are in.
-use std::sync::Arc;
+//! offers streams; after it: a worker, which takes the picture, the store that recordings are in, and control, which is told of each.
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::{Arc, OnceLock};
 use std::time::{Duration, Instant};
 
+use millstream_control_protocol::event::{Event, What};
+use millstream_engine::Remote;
 use millstream_engine::config::Config;
 use millstream_engine::subscribers::SubscriberMaker;
 use millstream_hub::subscriber::{Follows, Progress, Subscriber, View};
@@ -28,20 +30,22 @@ struct Camera {
     workers: Workers,
     store: Arc<dyn ObjectStore>,
     runtime: Handle,
+    engine: Arc<OnceLock<Remote>>,
     taken: AtomicU64,
     failed: AtomicU64,
 }
 
-/// The configuration of an engine of whose streams pictures are kept.
+/// The configuration of an engine of whose streams pictures are kept. By `engine`, which is there once that runs, control hears of them.
 pub(crate) fn photographed(
     config: Config,
     workers: Option<Workers>,
     store: Arc<dyn ObjectStore>,
+    engine: Arc<OnceLock<Remote>>,
     runtime: &Runtime,
 ) -> Config {
     let Some(workers) = workers else { return config };
     let (taken, failed) = (AtomicU64::new(0), AtomicU64::new(0));
-    let camera = Arc::new(Camera { workers, store, runtime: runtime.handle().clone(), taken, failed });
+    let camera = Arc::new(Camera { workers, store, runtime: runtime.handle().clone(), engine, taken, failed });
     let counted = Arc::clone(&camera);
     own_metrics::and(move || counted.numbers());
     let maker = SubscriberMaker::new(
@@ -105,7 +109,7 @@ impl Camera {
             }
         };
         let file = RecordedFile::Dated { kind: DatedKind::Image, day: Day::of_unix_ms(at_ms), at_ms };
-        let path = RecordedPath { stream: id.clone(), file }.to_string();
+        let path = RecordedPath { stream: id.clone(), file: file.clone() }.to_string();
         let Ok(key) = Key::parse(&path) else { return };
         for tries in 1..=TRIES {
             let mut body = Body::default();
@@ -113,7 +117,7 @@ impl Camera {
             match self.store.put(&key, body, Meta::of(&key, CACHE_CONTROL)).await {
                 Ok(_) => {
                     self.taken.fetch_add(1, Ordering::Relaxed);
-                    return;
+                    return self.tell(id, &file, at_ms, picture.len());
                 }
                 Err(error) if tries == TRIES => {
                     self.failed.fetch_add(1, Ordering::Relaxed);
@@ -122,6 +126,12 @@ impl Camera {
                 Err(_) => tokio::time::sleep(TRY_AGAIN * tries).await,
             }
         }
+    }
+
+    fn tell(&self, id: &Id, file: &RecordedFile, taken_unix_ms: u64, bytes: usize) {
+        let Some(engine) = self.engine.get() else { return };
+        let what = What::Snapshot { path: file.to_string(), taken_unix_ms, bytes: bytes as u64 };
+        engine.tell(Event { at_unix_ms: unix_ms(), stream: id.to_string(), what, ..Event::default() });
     }
 
     fn numbers(&self) -> String {

@@ -11,7 +11,7 @@ mod storyboard;
 pub(crate) mod tasks;
 
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
 use anyhow::Context as _;
@@ -37,7 +37,7 @@ use self::playback::Playback;
 pub(crate) use self::storing::Storing;
 use self::storyboard::{Adding, Target};
 use self::tasks::Tasks;
-use crate::settings::record::RecordSettings;
+use crate::settings::record::{Deliver, RecordSettings};
 
 /// Where what is not stored yet waits, in the data directory.
 const SPOOL: &str = "spool";
@@ -58,6 +58,8 @@ pub(crate) struct Recordings {
     clips_dir: PathBuf,
     /// Between what is added to a stored recording, and its removal.
     adding: Adding,
+    deliver: Deliver,
+    engine: Arc<OnceLock<Remote>>,
 }
 
 impl Recordings {
@@ -78,6 +80,7 @@ impl Recordings {
         let spool = data_dir.join(SPOOL);
         std::fs::create_dir_all(&spool).with_context(|| format!("cannot make the directory {}", spool.display()))?;
         let spool_max_bytes = settings.spool_max_bytes.unwrap_or_else(|| usual_spool_max(&spool));
+        let deliver = settings.deliver;
         let settings = Settings { spool_max_bytes, publisher_wait, ..Settings::default() };
         let storing = Arc::new(Storing(Arc::clone(&store)));
         let uploads = run::background::runtime().context("cannot start the runtime of uploads")?;
@@ -92,7 +95,18 @@ impl Recordings {
             }
         });
         let clips_dir = data_dir.join(cutting::DIRECTORY);
-        Ok(Self { handle, threads, uploads, events, store, place, clips_dir, adding: Adding::default() })
+        Ok(Self {
+            handle,
+            threads,
+            uploads,
+            events,
+            store,
+            place,
+            clips_dir,
+            adding: Adding::default(),
+            deliver,
+            engine: Arc::default(),
+        })
     }
 
     /// The configuration of an engine whose streams it follows, and whose viewers get what it has.
@@ -120,6 +134,7 @@ impl Recordings {
             store: Arc::clone(&self.store),
             runtime: runtime.handle().clone(),
             recorder: self.handle.clone(),
+            redirects: self.deliver == Deliver::Redirect,
         }));
         config
     }
@@ -127,6 +142,11 @@ impl Recordings {
     /// Where what is recorded is kept.
     pub(crate) fn store(&self) -> Arc<dyn ObjectStore> {
         Arc::clone(&self.store)
+    }
+
+    /// The engine that it is told to tell ([`Self::tell`]); there once that runs.
+    pub(crate) fn engine(&self) -> Arc<OnceLock<Remote>> {
+        Arc::clone(&self.engine)
     }
 
     /// Its numbers as text, for as long as the process runs.
@@ -144,6 +164,8 @@ impl Recordings {
     /// From here on control hears what happens to recordings, and those that are stored get a storyboard, where there is a worker to make it.
     pub(crate) fn tell(self, remote: Remote, workers: Option<Workers>, runtime: &Runtime) -> Running {
         let (mut events, place) = (self.events, self.place);
+        // Nobody else sets it.
+        let _ = self.engine.set(remote.clone());
         let (store, engine) = (Arc::clone(&self.store), remote.clone());
         runtime.spawn(aging::run(store, Clock::system(), move || {
             let engine = engine.clone();
@@ -228,7 +250,9 @@ fn why(reason: Reason) -> &'static str {
         Reason::SpoolFull => {
             "the spool holds as much as record.spool_max says: the store does not take what is recorded quickly enough, or not at all"
         }
-        Reason::DiskFull => "the disk of the data directory is full: make room on it",
+        Reason::DiskFull => {
+            "the disk of the data directory is full, or as good as: 64 MiB of it are left to others; make room on it"
+        }
         Reason::DiskError => "the disk of the data directory fails: the server's log says how",
         Reason::QueueFull => "the disk of the data directory is too slow for what is recorded",
         _ => "the server has stopped recording it",

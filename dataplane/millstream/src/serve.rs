@@ -294,7 +294,7 @@ fn recorded(
 ) -> (Config, Option<Motions>) {
     match recordings {
         Some(recordings) => {
-            let config = photographed(config, workers.clone(), recordings.store(), runtime);
+            let config = photographed(config, workers.clone(), recordings.store(), recordings.engine(), runtime);
             let (config, motions) = watched_for_motion(config, workers, recordings.store(), keyframes_only, runtime);
             (recordings.config(config, runtime), motions)
         }

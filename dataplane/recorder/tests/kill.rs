@@ -30,6 +30,8 @@ const CHILD: &str = "MILLSTREAM_RECORDER_KILLED";
 /// Lives of a process that are killed one after another, of each directory; and directories. Thirty kills; a thousand with `--long`.
 const KILLS: u32 = 5;
 const DIRECTORIES: u64 = 6;
+/// A file of the store that says which object was overwritten with less.
+const SHORTENED: &str = "shortened";
 const PART_MS: u64 = 50;
 const PARTS: u64 = 4;
 
@@ -56,6 +58,10 @@ impl Folder {
                 bytes
             }
         };
+        let is_media = path.extension().is_some_and(|extension| extension == "mp4" || extension == "m4s");
+        if is_media && std::fs::metadata(&path).is_ok_and(|before| before.len() > bytes.len() as u64) {
+            std::fs::write(self.0.join(SHORTENED), key)?;
+        }
         let unfinished = path.with_extension("unfinished");
         std::fs::write(&unfinished, bytes)?;
         std::fs::rename(unfinished, path)
@@ -228,6 +234,8 @@ fn survives(seed: u64, kills: u32) -> usize {
     }
     handle.stop();
     threads.join();
+    let shortened = std::fs::read_to_string(dir.path().join("store").join(SHORTENED)).ok();
+    assert_eq!(shortened, None, "directory {seed}: an object was overwritten with less");
     let stored = stored(dir.path());
     let unique: BTreeSet<&String> = stored.iter().collect();
     assert_eq!(unique.len(), stored.len(), "nothing twice");

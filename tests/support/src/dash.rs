@@ -148,9 +148,16 @@ impl Manifest {
                         }
                         "Initialization" => text(tag, "sourceURL")?.clone_into(&mut track.init),
                         "S" => {
-                            let (start, duration) = (number(tag, "t")?, number(tag, "d")?);
-                            let more = if tag.1.contains_key("r") { number(tag, "r")? } else { 0 };
-                            times.extend((0..=more).map(|n| (start + n * duration, duration)));
+                            ensure!(
+                                !tag.1.contains_key("r"),
+                                "of an element that repeats dash.js 5.2.1 takes the first URL alone"
+                            );
+                            let end = times.last().map(|(start, duration)| start + duration);
+                            let start = match end.filter(|_| !tag.1.contains_key("t")) {
+                                Some(end) => end,
+                                None => number(tag, "t")?,
+                            };
+                            times.push((start, number(tag, "d")?));
                         }
                         "SegmentURL" => {
                             let at = track.segments.len();
@@ -241,8 +248,9 @@ mod tests {
 <SegmentList timescale="1000" presentationTimeOffset="500">
 <Initialization sourceURL="video/init-1.mp4"/>
 <SegmentTimeline>
-<S t="500" d="2000" r="1"/>
-<S t="4500" d="1000"/>
+<S t="500" d="2000"/>
+<S d="2000"/>
+<S d="1000"/>
 </SegmentTimeline>
 <SegmentURL media="video/1.mp4" mediaRange="0-399"/>
 <SegmentURL media="video/1.mp4" mediaRange="400-799"/>
@@ -260,7 +268,7 @@ mod tests {
             ("PT5.000S", "PT4.000S"),
             ("maxSegmentDuration=\"PT2.000S\"", "maxSegmentDuration=\"PT1.000S\""),
             ("start=\"PT0.000S\"", "start=\"PT1.000S\""),
-            ("<S t=\"4500\"", "<S t=\"4400\""),
+            ("<S d=\"1000\"", "<S t=\"4400\" d=\"1000\""),
             ("presentationTimeOffset=\"500\"", "presentationTimeOffset=\"600\""),
             ("mediaRange=\"400-799\"", "mediaRange=\"399-799\""),
             ("bandwidth=\"1600\"", "bandwidth=\"0\""),
@@ -271,8 +279,10 @@ mod tests {
         }
         for (from, to) in [
             ("type=\"static\"", "type=\"dynamic\""),
-            (" r=\"1\"", ""),
-            (" r=\"1\"", " r=\"2\""),
+            ("<S d=\"1000\"/>", ""),
+            ("<S d=\"1000\"/>", "<S d=\"1000\"/><S d=\"1000\"/>"),
+            ("<S t=\"500\"", "<S"),
+            ("<S d=\"2000\"", "<S d=\"2000\" r=\"1\""),
             ("mediaRange=\"0-399\"", "mediaRange=\"9-8\""),
             ("<SegmentTimeline>", "<EventStream>"),
             (" codecs=\"avc1.64001f\"", ""),

@@ -1,8 +1,10 @@
 //! What operators get wrong: a bucket that is not there, is elsewhere, or refuses the credentials; a spool that is another's, or that is none. Streams are
 //! watched all the same, and people are told what to do.
 use std::fs::File;
-use std::io::Write as _;
+use std::io::{ErrorKind, Write as _};
+use std::path::Path;
 
+use millstream_test_support::disk;
 use millstream_test_support::s3::S3Server;
 use millstream_test_support::s3::proxy::{Fault, FaultProxy, Reply};
 use millstream_tests::clip::Clip;
@@ -118,4 +120,43 @@ fn a_server_whose_spool_cannot_be_used_serves_streams_and_says_that_nothing_is_r
     let server = options().start_in(server.kill());
     let _push = Publisher::start(server.rtmp, "stream", "cam").expect("published").repeat(Clip::small());
     recording(&mut Client::admin(&server), "recording");
+}
+
+/// To the last page.
+fn fill(file: &Path) {
+    let (mut file, block) = (File::create(file).expect("made"), vec![1; 64 << 10]);
+    let error = std::iter::repeat_with(|| file.write(&block)).find_map(Result::err).expect("it is full");
+    assert_eq!(error.kind(), ErrorKind::StorageFull, "{error}");
+}
+
+/// All that the server keeps is on one disk, as it is where nothing else is configured: also its store of records. (What a write is that the disk cuts is in the
+/// recorder's own tests.)
+#[test]
+fn a_disk_that_somebody_fills_costs_viewers_nothing_and_recordings_what_came_meanwhile() {
+    if disk::refused().is_some() {
+        return;
+    }
+    let (server, mut client, push) = recorded(options().config("[record]\nspool_max = \"64MiB\"\n").disk(80));
+    let running = recording(&mut client, "recording");
+    let mut viewer = Viewer::watch(server.http, "cam");
+    std::thread::sleep(seconds(3));
+    let filler = server.data_dir().join("filler");
+    fill(&filler);
+    let counted = |name: &str| server.metric(name);
+    eventually("it pauses", seconds(5), || (counted("millstream_recordings_paused_total") >= 1.0).then_some(()));
+    let text_of_live = || http::get(server.http, "/cam/video.m3u8").body;
+    let before = text_of_live();
+    assert!(!viewer.tags_for(seconds(3)).is_empty() && viewer.end.is_none(), "viewers notice nothing");
+    assert_ne!(text_of_live(), before, "nor do those of HLS");
+    std::fs::remove_file(&filler).expect("removed");
+    eventually("it goes on within 5 s of room", seconds(5), || {
+        (counted("millstream_recordings_resumed_total") >= 1.0).then_some(())
+    });
+    assert!(!viewer.tags_for(seconds(4)).is_empty() && viewer.end.is_none(), "viewers notice nothing");
+    drop((viewer, push));
+    let stored = recording(&mut client, "stored");
+    assert_eq!(name(&stored), name(&running), "it is the same one");
+    keeps_the_rules(&server, "cam", &stored, &["video", "audio"]);
+    let description = text(&server, &format!("/cam/rec/{}/recording.json", name(&stored)));
+    assert!(description.contains("\"reason\": \"disk_full\""), "{description}");
 }

@@ -314,6 +314,7 @@ fn of_a_stream_that_is_not_decoded_renditions_are_not_listed_and_the_reason_is_s
 #[test]
 fn pictures_of_a_stream_that_asks_for_it_are_kept_and_served() {
     let server = Options::open().config("[[stream]]\nid = \"cam\"\nisImage = true\nimage_time = 1\n").start();
+    let mut events = Client::admin(&server).listen().expect("events");
     let _push = publish(&server, Clip::small());
     let days = server.data_dir().join("recordings/cam/images");
     let pictures = eventually("two pictures are stored", seconds(15), || {
@@ -328,6 +329,18 @@ fn pictures_of_a_stream_that_asks_for_it_are_kept_and_served() {
         assert_eq!((answer.status, answer.header("content-type")), (200, "image/jpeg"));
         assert!(answer.body.starts_with(b"\xff\xd8"));
     }
+    let mut told = String::new();
+    eventually("they are told", seconds(5), || {
+        let mut bytes = [0; 4_096];
+        let read = events.stream.read(&mut bytes).expect("more events");
+        told.push_str(&String::from_utf8_lossy(&bytes[..read]));
+        let told = told.split_once("event: snapshot\n")?.1.split_once("\n\n")?.0;
+        let told: Value = serde_json::from_str(told.strip_prefix("data: ").expect("data")).expect("JSON");
+        let path = told["what"]["path"].as_str().expect("where it is");
+        let answer = get(server.http, &format!("/cam/{path}"));
+        assert_eq!((answer.status, told["what"]["bytes"].as_u64()), (200, Some(answer.body.len() as u64)), "{told}");
+        Some(())
+    });
     eventually("they are counted", seconds(5), || (server.metric("millstream_pictures_total") >= 2.0).then_some(()));
 }
 

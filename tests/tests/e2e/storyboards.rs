@@ -53,6 +53,9 @@ fn a_recording_has_small_pictures_over_its_length_which_go_with_it() {
     for (n, cue) in cues.iter().enumerate() {
         assert_eq!(*cue, format!("thumbnails/0.jpg#xywh={},0,160,90", n * 160));
     }
+    let led = client.get(&format!("/api/v1/recordings/{name}/thumbnails.vtt")).is(307);
+    let path = led.location.split_once(&server.http.to_string()).expect("at the node").1.to_owned();
+    assert_eq!(String::from_utf8(get(server.http, &path).body).expect("text"), text, "by the API, too");
     let answer = file(&server, &name, "thumbnails/0.jpg");
     assert_eq!((answer.status, answer.header("content-type")), (200, "image/jpeg"));
     let width = cues.len() * 160;

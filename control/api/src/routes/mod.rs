@@ -75,6 +75,7 @@ pub fn router(api: Api) -> Router {
         .routes(routes!(events::events))
         .routes(routes!(recordings::list))
         .routes(routes!(recordings::read, recordings::remove))
+        .routes(routes!(recordings::thumbnails))
         .routes(routes!(clips::read))
         .routes(routes!(by_hand::start, by_hand::stop))
         .routes(routes!(nodes::nodes))

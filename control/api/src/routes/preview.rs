@@ -2,6 +2,7 @@
 use axum::extract::State;
 use axum::response::Response;
 use millstream_proto::id::Id;
+use millstream_proto::secret::Secret;
 use millstream_proto::sign::grant::{GrantSession, PlayGrant};
 use serde::Serialize;
 use utoipa::ToSchema;
@@ -58,20 +59,29 @@ pub async fn preview(State(api): State<Api>, Viewer(_): Viewer, InPath(id): InPa
         Some(token) => format!("{http_url}/{id}/live.flv?preview={}", token.expose()),
         None => format!("{http_url}/{id}/live.flv"),
     };
-    let grant = match api.grants() {
-        Some(keys) => {
-            let expiry_unix_s = api.clock().now_ms() / 1_000 + GRANT_GOOD_FOR_S;
-            Some(keys.make(&id, PlayGrant { expiry_unix_s, session: GrantSession::new(random()?) }))
-        }
-        None => None,
-    };
-    let below = |http_url: &str| match &grant {
-        Some(grant) => format!("{http_url}/g/{}/{id}/", grant.expose()),
-        None => format!("{http_url}/{id}/"),
-    };
+    let grant = grant(&api, &id)?;
     let places = api.places().into_iter().filter(|place| !place.http_url.is_empty());
     let items = places
-        .map(|Here { node, http_url, .. }| PreviewAt { node, below: below(&http_url), flv: flv(http_url) })
+        .map(|Here { node, http_url, .. }| PreviewAt {
+            node,
+            below: below(&http_url, &id, grant.as_ref()),
+            flv: flv(http_url),
+        })
         .collect();
     Ok(fresh(&Preview { items, expires_in_ms: token.as_ref().map(|_| GOOD_FOR_S * 1_000) }))
+}
+
+/// A play grant for who may look at the stream; `None` where there is nothing to make it with.
+pub(super) fn grant(api: &Api, id: &Id) -> Answer<Option<Secret>> {
+    let Some(keys) = api.grants() else { return Ok(None) };
+    let expiry_unix_s = api.clock().now_ms() / 1_000 + GRANT_GOOD_FOR_S;
+    Ok(Some(keys.make(id, PlayGrant { expiry_unix_s, session: GrantSession::new(random()?) })))
+}
+
+/// What the stream's files are below, at the node that this is the address of.
+pub(super) fn below(http_url: &str, id: &Id, grant: Option<&Secret>) -> String {
+    match grant {
+        Some(grant) => format!("{http_url}/g/{}/{id}/", grant.expose()),
+        None => format!("{http_url}/{id}/"),
+    }
 }

@@ -1,20 +1,25 @@
 //! What was recorded, and how far it is. Before it: [`crate::events`], which keeps what nodes tell; the recordings themselves are at the nodes' HTTP
 //! port, or where their store is.
 use axum::extract::State;
-use axum::http::StatusCode;
-use axum::response::Response;
+use axum::http::{HeaderValue, StatusCode, header};
+use axum::response::{IntoResponse as _, Response};
+use millstream_proto::id::Id;
 use millstream_store::item::{Order, Query};
 use serde::Deserialize;
 use utoipa::IntoParams;
 
-use crate::Api;
 use crate::auth::{Operator, Viewer};
 use crate::http::extract::{InPath, InQuery};
 use crate::http::fresh::fresh;
 use crate::http::page::{Filled, Page, Paging};
-use crate::http::problem::Answer;
+use crate::http::problem::{Answer, Problem};
 use crate::model::RECORDING;
 use crate::model::recording::{Recording, RecordingState};
+use crate::routes::preview;
+use crate::{Api, Here};
+
+/// A node that is away is asked for again after this.
+const AWAY_RETRY_S: u32 = 10;
 
 /// Which recordings.
 #[derive(Clone, PartialEq, Eq, Debug, Default, Deserialize, IntoParams)]
@@ -78,6 +83,53 @@ pub async fn list(
 ))]
 pub async fn read(State(api): State<Api>, Viewer(_): Viewer, InPath(name): InPath<String>) -> Answer<Response> {
     Ok(fresh(&api.recording(&name).await?.value))
+}
+
+/// Show a recording's small pictures
+///
+/// Leads to the node that has them: WebVTT whose cues name parts of JPEG files beside it. With a play grant, where there is something to make it with: it is good for
+/// an hour. A worker makes them once all of the recording is stored.
+#[utoipa::path(get, path = "/api/v1/recordings/{recording}/thumbnails.vtt", tag = "recordings", params(
+    ("recording" = String, Path, description = "The recording's name"),
+), responses(
+    (status = 307, description = "They are there. The address holds a secret"),
+    (status = 404, description = "There is no such recording, or it has none, or not yet", body = Problem),
+    (status = 503, description = "The node that has them is not heard, or nothing says where it is reached", body = Problem),
+))]
+pub async fn thumbnails(State(api): State<Api>, Viewer(_): Viewer, InPath(name): InPath<String>) -> Answer<Response> {
+    let recording = api.recording(&name).await?.value;
+    if recording.thumbnails.is_empty() {
+        return Err(Problem::not_found(
+            "the recording has no small pictures, or not yet: a worker of the node makes them once all of it is stored, of what it decodes",
+        ));
+    }
+    let id = Id::new(&recording.stream).map_err(|_| Problem::not_found("no stream can have this id"))?;
+    let Some(Here { http_url, .. }) = api.place_of(&recording) else {
+        let why = format!("the node {} has them: it is not heard, or does not say where it is reached", recording.node);
+        return Err(Problem::unavailable("node-away", why, AWAY_RETRY_S));
+    };
+    let grant = preview::grant(&api, &id)?;
+    let to = format!("{}rec/{name}/thumbnails.vtt", preview::below(&http_url, &id, grant.as_ref()));
+    let to = HeaderValue::try_from(to).map_err(|_| Problem::not_found("the node's address is none"))?;
+    let headers = [(header::LOCATION, to), (header::CACHE_CONTROL, HeaderValue::from_static("no-store"))];
+    Ok((StatusCode::TEMPORARY_REDIRECT, headers).into_response())
+}
+
+impl Api {
+    /// Where a recording can be had: at the node that recorded it, at the address of the fleet as a whole, or at a node that keeps recordings in the same bucket.
+    fn place_of(&self, recording: &Recording) -> Option<Here> {
+        let mut places = self.places();
+        places.retain(|place| !place.http_url.is_empty());
+        let is_in_bucket = recording.store.starts_with("s3:");
+        let nodes = self.fleet().nodes();
+        let has_it = |place: &Here| {
+            let of_node = || nodes.iter().find(|view| view.id.name == place.node);
+            is_in_bucket && of_node().is_some_and(|view| view.status.record_store == recording.store)
+        };
+        let own = places.iter().find(|place| place.node == recording.node);
+        let found = own.or_else(|| places.iter().find(|place| place.node.is_empty()));
+        found.or_else(|| places.iter().find(|place| has_it(place))).cloned()
+    }
 }
 
 /// Remove a recording

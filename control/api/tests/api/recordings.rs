@@ -20,10 +20,19 @@ struct Played {
     /// How far it is with them.
     news: BTreeMap<String, TaskNews>,
     store: String,
+    /// Where it is reached.
+    http_url: String,
     on_air: Vec<String>,
     held: Held,
     is_gone: bool,
     events: Vec<Event>,
+}
+
+impl Played {
+    fn status(&self) -> Status {
+        let (record_store, http_url) = (self.store.clone(), self.http_url.clone());
+        Status { release: "1".into(), record_store, http_url, ..Status::default() }
+    }
 }
 
 #[derive(Clone)]
@@ -38,7 +47,8 @@ impl Node {
     /// A node that keeps recordings there, and has these streams on air.
     fn join(server: &Server, name: &str, store: &str, streams: &[&str]) -> Self {
         let streams = streams.iter().map(|&id| id.to_owned()).collect();
-        let played = Played { store: store.to_owned(), on_air: streams, held: Held::Nothing, ..Played::default() };
+        let (store, http_url) = (store.to_owned(), format!("http://{name}:8080"));
+        let played = Played { store, http_url, on_air: streams, held: Held::Nothing, ..Played::default() };
         let node = Self { name: name.to_owned(), played: Arc::new(Mutex::new(played)) };
         let (fleet, id, played) =
             (server.fleet.clone(), NodeId { name: name.to_owned(), run: 5 }, Arc::clone(&node.played));
@@ -76,7 +86,7 @@ impl Node {
                     let tasks = played.tasks.keys().filter_map(|id| played.news.get(id).cloned()).collect();
                     Report {
                         node: id.clone(),
-                        status: Status { release: "1".into(), record_store: played.store.clone(), ..Status::default() },
+                        status: played.status(),
                         live: Some(played.on_air.iter().map(|id| on_air(id)).collect()),
                         events: std::mem::take(&mut played.events),
                         outcomes,
@@ -113,8 +123,7 @@ impl Node {
     fn tell_at(&self, server: &Server, seq: u64, at_unix_ms: u64, what: What) {
         let event = Event { seq, at_unix_ms, stream: "cam".into(), what, ..Event::default() };
         let node = NodeId { name: self.name.clone(), run: 5 };
-        let record_store = self.played.lock().unwrap().store.clone();
-        let status = Status { release: "1".into(), record_store, ..Status::default() };
+        let status = self.played.lock().unwrap().status();
         let report = Report { node, status, events: vec![event], ..Report::default() };
         server.run(server.fleet.report(report)).unwrap();
     }
@@ -431,4 +440,35 @@ fn a_clip_is_made_by_a_node_told_and_removed_with_its_recording() {
         let left = server.run(store.count(millstream_store::item::Kind(kind))).unwrap();
         assert_eq!(left, 0, "{kind}");
     }
+}
+
+#[test]
+fn small_pictures_are_at_the_node_that_has_them_and_nowhere_before_they_are_made() {
+    let server = Server::start();
+    let node = Node::join(&server, "one", STORE, &[]);
+    recorded(&server, &node, 1);
+    let path = format!("/api/v1/recordings/{}/thumbnails.vtt", name(1));
+    server.get(&path).refused(404, "or not yet");
+    server.get("/api/v1/recordings/1-never/thumbnails.vtt").refused(404, "no recording");
+    let told = format!("rec/{}/thumbnails.vtt", name(1));
+    node.tell(&server, 3, What::RecordingThumbnails { recording: name(1), path: told.clone(), pictures: 3 });
+    server.plain("GET", &path).send().refused(401, "");
+    let led = |to: &str| {
+        let answer = server.get(&path);
+        answer.is(307);
+        assert_eq!(answer.header("cache-control"), Some("no-store"));
+        let location = answer.header("location").unwrap();
+        let grant = location.strip_prefix(&format!("http://{to}:8080/g/")).expect("at that node, with a grant");
+        assert!(grant.len() > 20 && grant.ends_with(&format!("/cam/{told}")), "{location}");
+    };
+    led("one");
+    // Where that is not reached, another one that keeps recordings in the same bucket has them, too; one that keeps them elsewhere has not.
+    Node::join(&server, "three", "file:/var/rec", &[]);
+    node.with(|played| played.http_url.clear());
+    looked(&server, "it says nothing of where it is", || {
+        server.fleet.nodes().iter().any(|view| view.id.name == "one" && view.status.http_url.is_empty())
+    });
+    server.get(&path).refused(503, "the node one has them");
+    Node::join(&server, "two", STORE, &[]);
+    led("two");
 }

@@ -173,6 +173,7 @@ export default {
   event_clip: 'clip is ready',
   event_motion: 'motion in {part} % of the picture',
   event_motion_over: 'motion is over after {lasted}',
+  event_snapshot: 'picture kept, {bytes}',
   event_motion_clip: 'film of motion stored: {duration}, {bytes}',
   event_motion_clip_failed: 'film of motion cannot be made: {why}',
   event_watermark_failed: 'watermark: {why}',

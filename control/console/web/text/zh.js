@@ -173,6 +173,7 @@ export default {
   event_clip: '片段已生成',
   event_motion: '画面 {part}% 有移动',
   event_motion_over: '移动结束，持续 {lasted}',
+  event_snapshot: '已保存截图：{bytes}',
   event_motion_clip: '移动录像已保存：{duration}，{bytes}',
   event_motion_clip_failed: '无法生成移动录像：{why}',
   event_watermark_failed: '水印：{why}',

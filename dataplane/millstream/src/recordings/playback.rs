@@ -26,13 +26,15 @@ pub(crate) struct Playback {
     pub(crate) store: Arc<dyn ObjectStore>,
     pub(crate) runtime: Handle,
     pub(crate) recorder: Recorder,
+    /// Where the store has a server of its own, viewers are sent there for media.
+    pub(crate) redirects: bool,
 }
 
 impl RecordedFiles for Playback {
     fn get(&self, request: FileRequest, answer: FileAnswer) {
-        let store = Arc::clone(&self.store);
+        let (store, redirects) = (Arc::clone(&self.store), self.redirects);
         self.runtime.spawn(async move {
-            if let Err(error) = give(store.as_ref(), &request, answer).await {
+            if let Err(error) = give(store.as_ref(), redirects, &request, answer).await {
                 tracing::warn!(file = %request.path, %error, "a recorded file cannot be read");
             }
         });
@@ -57,12 +59,18 @@ impl RecordedFiles for Playback {
 }
 
 /// Answers; an error is one that an operator is to know.
-async fn give(store: &dyn ObjectStore, request: &FileRequest, answer: FileAnswer) -> Result<(), ObjectError> {
+async fn give(
+    store: &dyn ObjectStore,
+    redirects: bool,
+    request: &FileRequest,
+    answer: FileAnswer,
+) -> Result<(), ObjectError> {
     let key = Key::parse(&request.path.to_string())?;
     let is_text = is_text(&request.path);
     // Media comes from the store's own server, where it has one: that says itself what it does not have. What a playlist names is relative to where
     // that is, and a signature is for GET alone.
-    if !is_text
+    if redirects
+        && !is_text
         && !is_sprite(&request.path)
         && !request.head_only
         && let Some(url) = store.presign(&key, PRESIGNED_FOR).await?

@@ -9,6 +9,7 @@ use millstream_acme::LETS_ENCRYPT;
 use millstream_hub::config::{FlushPolicy, OnUnpublish, Takeover};
 use serde_json::{Value, json};
 
+use super::record::Deliver;
 use super::values::{self, AuthPreset, Format, Role};
 use super::{SHORT_NAMES, stream_fields};
 use crate::layers::Layers;
@@ -467,6 +468,18 @@ pub(crate) const ROWS: &[Row] = &[
         |l| l.record.spool_max_bytes.map_or(Value::Null, size),
     )
     .example("20GiB"),
+    Row::new(
+        ("record", "deliver"),
+        Choice("redirect, stream"),
+        "How viewers get media that is in a bucket. \"redirect\": they are sent there, by an address that is signed and good for an hour. \"stream\": \
+         the node reads it and sends it on, as where viewers cannot reach the bucket; all of it then goes over the node's network twice.",
+        |l| {
+            json!(match l.record.deliver {
+                Deliver::Redirect => "redirect",
+                Deliver::Stream => "stream",
+            })
+        },
+    ),
     Row::new(
         ("stream_defaults", "flush"),
         Choice("low, balanced, dense"),

@@ -1,8 +1,9 @@
 //! A static manifest of a recording: byte ranges of files, period by period. Before it: a recording's segments; after it: players, which ask for it
 //! once. "§" means a section of ISO/IEC 23009-1:2022.
 //!
-//! A `SegmentList` (§ 5.3.9.3), for files hold several segments and have no index of their own; with a `SegmentTimeline` (§ 5.3.9.6), so that what is missing
-//! is a hole in time and moves nothing.
+//! A `SegmentList` (§ 5.3.9.3), for files hold several segments and have no index of their own; with a `SegmentTimeline` (§ 5.3.9.6), so that each segment
+//! is where it belongs. The timeline has an element for each segment, also where many in a row are equally long: of an element that repeats (`r`)
+//! dash.js 5.2.1 fetches the first `SegmentURL` again and again, and stands still where those that it never fetched would play.
 use std::fmt::Write as _;
 
 use super::Duration;
@@ -57,29 +58,6 @@ pub struct VodManifest {
     urls: String,
 }
 
-/// Equal segments in a row are one element.
-#[derive(Clone, Copy)]
-struct Row {
-    start: u64,
-    duration: u64,
-    more: u64,
-}
-
-impl Row {
-    const fn end(self) -> u64 {
-        self.start.saturating_add(self.duration.saturating_mul(self.more.saturating_add(1)))
-    }
-
-    fn write(self, out: &mut String) -> std::fmt::Result {
-        let Self { start, duration, more } = self;
-        write!(out, "<S t=\"{start}\" d=\"{duration}\"")?;
-        if more > 0 {
-            write!(out, " r=\"{more}\"")?;
-        }
-        out.write_str("/>\n")
-    }
-}
-
 impl VodManifest {
     /// One of that length, with no segment longer than that, and about so many of them; milliseconds.
     pub fn new(duration_ms: u64, segment_max_ms: u64, segments: usize) -> Self {
@@ -126,22 +104,18 @@ impl VodManifest {
         writeln!(out, ">\n<SegmentList timescale=\"{timescale}\" presentationTimeOffset=\"{offset}\">")?;
         writeln!(out, "<Initialization sourceURL=\"{initialization}\"/>\n<SegmentTimeline>")?;
         urls.clear();
-        let mut row: Option<Row> = None;
+        let mut end = None;
         for VodSegment { start, duration, uri, offset, bytes } in segments {
-            match &mut row {
-                Some(row) if row.end() == start && row.duration == duration => row.more += 1,
-                _ => {
-                    if let Some(row) = row.replace(Row { start, duration, more: 0 }) {
-                        row.write(out)?;
-                    }
-                }
+            // Without a time it begins where the one before it ends.
+            if end == Some(start) {
+                writeln!(out, "<S d=\"{duration}\"/>")?;
+            } else {
+                writeln!(out, "<S t=\"{start}\" d=\"{duration}\"/>")?;
             }
+            end = Some(start.saturating_add(duration));
             // § 5.3.9.3.3: the first and the last byte.
             let last = offset.saturating_add(bytes.saturating_sub(1));
             writeln!(urls, "<SegmentURL media=\"{uri}\" mediaRange=\"{offset}-{last}\"/>")?;
-        }
-        if let Some(row) = row {
-            row.write(out)?;
         }
         out.push_str("</SegmentTimeline>\n");
         out.push_str(urls);
@@ -215,9 +189,10 @@ mod tests {
 <SegmentList timescale="1000" presentationTimeOffset="500">
 <Initialization sourceURL="video/init-1.mp4"/>
 <SegmentTimeline>
-<S t="500" d="2000" r="1"/>
+<S t="500" d="2000"/>
+<S d="2000"/>
 <S t="6500" d="2000"/>
-<S t="8500" d="1500"/>
+<S d="1500"/>
 </SegmentTimeline>
 <SegmentURL media="video/1.mp4" mediaRange="0-399"/>
 <SegmentURL media="video/1.mp4" mediaRange="400-799"/>

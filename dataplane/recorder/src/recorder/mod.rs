@@ -32,7 +32,7 @@ pub use self::making::MovieJob;
 pub use self::status::{Numbers, RecordingStatus};
 pub use self::storing::StoreJob;
 use self::syncing::Syncing;
-use crate::limits::{MOVIE_BYTES_MAX, MOVIE_PART_OF_SPOOL, NAME_TRIES_MAX};
+use crate::limits::{DISK_FREE_BYTES_MIN, MOVIE_BYTES_MAX, MOVIE_PART_OF_SPOOL, NAME_TRIES_MAX};
 use crate::name::{INDEX_FILE, RecordingName, place};
 use crate::recording::Write;
 use crate::recording::ledger::Ledger;
@@ -381,6 +381,10 @@ impl<D: Disk> Recorder<D> {
                 stream.retry_at = moment.now + START_RETRY;
                 if !std::mem::replace(&mut stream.is_refusal_told, true) {
                     let why = match error {
+                        DiskError::Full if !self.room.is_left_on_disk() => format!(
+                            "the disk of the spool is nearly full, and {} MiB of it are left to others: make room on it; it begins as soon as there is some",
+                            DISK_FREE_BYTES_MIN >> 20
+                        ),
                         DiskError::Full => "the spool has no room: check that the store takes what is recorded, or raise spool_max; it begins as soon as there is room".to_owned(),
                         error => format!("the spool cannot be written: {error}; it is tried again each second"),
                     };
@@ -487,7 +491,7 @@ impl<D: Disk> Recorder<D> {
         let Some(entry) = self.entries.get_mut(name) else { return false };
         for (at, write) in writes.iter().enumerate() {
             if write.media.is_some() && !self.room.takes_more() {
-                self.pause(name, Reason::SpoolFull, moment);
+                self.pause(name, self.room.reason(), moment);
                 return false;
             }
             match entry.commit(&mut self.disk, write) {

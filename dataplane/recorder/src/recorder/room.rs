@@ -42,11 +42,23 @@ impl Room {
         self.used_bytes < self.most_bytes && self.free_bytes >= DISK_FREE_BYTES_MIN
     }
 
+    /// Why they do not.
+    pub(super) const fn reason(&self) -> Reason {
+        if self.free_bytes < DISK_FREE_BYTES_MIN { Reason::DiskFull } else { Reason::SpoolFull }
+    }
+
+    fn margin(&self) -> u64 {
+        (self.most_bytes / MARGIN_OF).min(MARGIN_BYTES_MAX)
+    }
+
     /// Whether recordings begin, and go on that have paused.
     pub(super) fn is_left(&self) -> bool {
-        let margin = (self.most_bytes / MARGIN_OF).min(MARGIN_BYTES_MAX);
-        let (used, least) = (self.used_bytes.saturating_add(margin), DISK_FREE_BYTES_MIN + margin);
-        used <= self.most_bytes && self.free_bytes >= least
+        self.used_bytes.saturating_add(self.margin()) <= self.most_bytes && self.is_left_on_disk()
+    }
+
+    /// The same, as far as the disk goes.
+    pub(super) fn is_left_on_disk(&self) -> bool {
+        self.free_bytes >= DISK_FREE_BYTES_MIN + self.margin()
     }
 }
 

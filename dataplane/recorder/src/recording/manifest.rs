@@ -2,7 +2,9 @@
 //! [`super::ledger`]; after it: `proto::dash::vod`, which writes it, then the store and players.
 //!
 //! Within a run both tracks are on the stream's timeline: the decode time of a run's first segment is in the index, and those behind it follow from the
-//! dates. Periods follow each other without a hole, as runs do in HLS.
+//! dates. Periods follow each other without a hole, as runs do in HLS. Within a period what is missing belongs to the segment before it, which lasts until
+//! the next one that there is, as Shaka and ExoPlayer read any timeline: where dash.js 5.2.1 finds no segment behind one it takes the period for over. Players step over
+//! what is not in their buffers.
 use millstream_proto::dash::vod::{VodManifest, VodSegment, VodTrack};
 use millstream_proto::media::Track;
 
@@ -143,11 +145,7 @@ impl Ledger {
             }
             let rate = u64::from(segment.bytes) * 8_000 / u64::from(segment.duration_ms.max(1));
             stretch.bandwidth = stretch.bandwidth.max(rate);
-            // A time that was rounded ends where the next segment is known to begin.
-            let slack = stretch.units(2);
-            if let Some(last) = stretch.entries.last_mut()
-                && last.end.saturating_add(slack) >= start
-            {
+            if let Some(last) = stretch.entries.last_mut() {
                 last.end = start;
             }
             let Segment { offset, bytes, .. } = segment;

@@ -270,7 +270,7 @@ fn shown(fixture: &Fixture) -> Shown {
 }
 
 #[test]
-fn a_manifest_has_a_period_for_each_run_and_a_hole_for_each_gap() {
+fn a_manifest_has_a_period_for_each_run_and_what_is_missing_is_of_the_segment_before_it() {
     let mut fixture = Fixture::new(4_000);
     for track in [Track::Video, Track::Audio] {
         fixture.segment(track, 0, 0, 1, START_MS);
@@ -303,7 +303,7 @@ fn a_manifest_has_a_period_for_each_run_and_a_hole_for_each_gap() {
                 ],
                 vec![
                     segment("audio/1.mp4", 0, 0.0),
-                    segment("audio/1.mp4", 400, 2_000.0),
+                    ("audio/1.mp4".to_owned(), 400, 2_000.0, 6_000.0),
                     segment("audio/2.mp4", 0, 6_000.0),
                 ],
             ],
@@ -315,10 +315,11 @@ fn a_manifest_has_a_period_for_each_run_and_a_hole_for_each_gap() {
         ),
     ];
     assert_eq!(shown(&fixture), expected);
-    // What cannot be had is a hole, and an object of which nothing can is none that is named.
+    // What cannot be had is named by nothing.
     fixture.make(vec![Record::Spoilt(Track::Video, 1, 400).into(), Record::Damaged(Track::Audio, 3).into()]);
     let now = shown(&fixture);
-    assert_eq!(now[0].2[0].iter().map(|s| s.2).collect::<Vec<_>>(), [0.0, 4_000.0, 6_000.0]);
+    let of_video: Vec<_> = now[0].2[0].iter().map(|s| (s.2, s.3)).collect();
+    assert_eq!(of_video, [(0.0, 4_000.0), (4_000.0, 6_000.0), (6_000.0, 8_000.0)]);
     assert_eq!(now[1].2.len(), 1);
 }
 

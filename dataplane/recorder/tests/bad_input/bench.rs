@@ -3,7 +3,7 @@ use std::cell::RefCell;
 use std::collections::BTreeMap;
 use std::fs::File;
 use std::os::unix::fs::FileExt as _;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::rc::Rc;
 use std::sync::Arc;
 use std::time::Duration;
@@ -122,20 +122,34 @@ pub(crate) struct Bench {
     pub(crate) order: Vec<String>,
     pub(crate) events: Vec<Event>,
     settings: StreamSettings,
-    recording_max: Duration,
+    of_all: Settings,
     /// What the wall clock was set back by.
     pub(crate) set_back_ms: u64,
 }
 
 impl Bench {
     pub(crate) fn new(ondemand_time_s: u32) -> Self {
-        Self::with_longest(ondemand_time_s, Settings::default().recording_max)
+        Self::with(ondemand_time_s, Settings::default())
     }
 
     /// One whose recordings are split when they are as long as that.
     pub(crate) fn with_longest(ondemand_time_s: u32, recording_max: Duration) -> Self {
+        Self::with(ondemand_time_s, Settings { recording_max, ..Settings::default() })
+    }
+
+    fn with(ondemand_time_s: u32, of_all: Settings) -> Self {
+        Self::in_directory(tempfile::tempdir().expect("a directory"), ondemand_time_s, of_all)
+    }
+
+    /// One on another disk, with a spool of so many bytes at most.
+    pub(crate) fn on_disk(disk: &Path, ondemand_time_s: u32, spool_max_bytes: u64) -> Self {
+        let dir = tempfile::tempdir_in(disk).expect("a directory");
+        Self::in_directory(dir, ondemand_time_s, Settings { spool_max_bytes, ..Settings::default() })
+    }
+
+    fn in_directory(dir: tempfile::TempDir, ondemand_time_s: u32, of_all: Settings) -> Self {
         let mut bench = Self {
-            dir: tempfile::tempdir().expect("a directory"),
+            dir,
             recorder: None,
             faults: Rc::default(),
             key: StreamKey(0),
@@ -154,7 +168,7 @@ impl Bench {
                 retention_days: 0,
                 dvr_window_s: 0,
             },
-            recording_max,
+            of_all,
             set_back_ms: 0,
         };
         bench.start();
@@ -174,8 +188,7 @@ impl Bench {
         self.recorder = None;
         let inner = Directory::open(&self.spool()).expect("a spool");
         let disk = Faulty { inner, faults: Rc::clone(&self.faults) };
-        let recording_max = self.recording_max;
-        let settings = Settings { publisher_wait: Duration::from_secs(5), recording_max, ..Settings::default() };
+        let settings = Settings { publisher_wait: Duration::from_secs(5), ..self.of_all };
         let mut recorder = Recorder::open(disk, settings, self.moment()).expect("it starts");
         self.key = recorder.follow(Id::new("cam").expect("an id"), self.settings);
         self.recorder = Some(recorder);

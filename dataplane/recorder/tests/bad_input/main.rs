@@ -3,5 +3,6 @@
 mod bench;
 mod damage;
 mod disk;
+mod real_disk;
 mod store;
 mod streams;
