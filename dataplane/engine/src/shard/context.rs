@@ -28,7 +28,7 @@ use millstream_tls::ServerTls;
 
 use super::answers::Answers;
 use super::events::Refusals;
-use super::grant_sessions::{GrantSessions, Renewal};
+use super::grant_sessions::{GrantSessions, Playing, Renewal};
 use super::grants::{Grants, Kept, Viewer};
 use super::handshakes::Handshakes;
 use super::mailbox::Mail;
@@ -355,6 +355,24 @@ impl ShardContext {
         let id = &id.stream();
         let kept = self.grants.keep(id, viewer, until, self.now());
         if kept == Kept::Tell {
+    /// A connection plays as a session of play grants. False: as many do as may, or there is no room.
+    pub(crate) fn join(&self, name: GrantSession, until: Time, session: &Rc<Session>) -> bool {
+        let joined = self.grant_sessions.join(name, until, session, self.now());
+        if let Some(playing) = &joined {
+            self.tell_playing(playing);
+        }
+        joined.is_some()
+    }
+
+    /// Tells the other shards which connections of a session play here.
+    pub(super) fn tell_playing(&self, playing: &Playing) {
+        let others = (0..self.shards()).filter(|shard| *shard != self.index);
+        let mail = || Mail::Playing { from: self.index, playing: playing.clone() };
+        if others.map(|shard| self.put(shard, mail()).is_ok()).filter(|told| !told).count() > 0 {
+            self.grant_sessions.not_told(playing.name);
+        }
+    }
+
             let others = (0..self.shards()).filter(|shard| *shard != self.index);
             let told = others.map(|shard| self.put(shard, Mail::Granted { id: id.clone(), viewer, until }).is_ok());
             // Where there was no room, what was known before counts until it is told again.

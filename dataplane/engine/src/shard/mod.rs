@@ -7,6 +7,7 @@ pub(crate) mod context;
 pub(crate) mod drain;
 mod ended_streams;
 pub(crate) mod events;
+pub(crate) mod grant_connections;
 pub(crate) mod grant_sessions;
 pub(crate) mod granted;
 pub(crate) mod grants;
@@ -438,6 +439,11 @@ impl Shard {
                     tracing::error!(shard = self.index, "a defect ended an answer; please report the message above");
                 }
             }
+            Mail::Playing { from, playing } => {
+                for too_many in self.grant_sessions.hear(from, &playing, self.now()) {
+                    too_many.end(CloseReason::GrantShared);
+                }
+            }
             // Said more than once by impatient operators: the drain counts one change.
             Mail::Shutdown => {
                 if !self.draining.replace(true) {
@@ -467,7 +473,9 @@ impl Shard {
         }
         self.admission.expire(now);
         self.grants.sweep(now);
-        self.grant_sessions.sweep(now);
+        for playing in self.grant_sessions.sweep(now) {
+            self.tell_playing(&playing);
+        }
         self.statuses.sweep(now);
         self.publishes.sweep(now);
         let (mut mirrors, mut bytes, mut blocks, mut hls_bytes, mut idle) = (0, 0, 0, 0, Vec::new());
