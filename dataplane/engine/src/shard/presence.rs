@@ -145,6 +145,8 @@ impl ShardContext {
 mod tests {
     use std::net::Ipv4Addr;
 
+    use millstream_proto::id::RenditionName;
+
     use super::*;
 
     fn asks(stream: &Id, viewer: u64, address: u32) -> Asks<'_> {
@@ -156,7 +158,8 @@ mod tests {
     #[test]
     fn a_viewer_comes_once_and_goes_when_it_asks_no_more() {
         let (presence, at) = (Presence::default(), Time::from_millis);
-        let (cam, rendition) = (Id::new("cam").unwrap(), Id::new("cam/360p").unwrap());
+        let cam = Id::new("cam").unwrap();
+        let rendition = cam.of_rendition(&RenditionName::new("360p").unwrap());
         let mut told = Vec::new();
         let mut tell = |key: &(Id, u64), _: &Entry, what| {
             told.push((key.0.to_string(), key.1, what));
