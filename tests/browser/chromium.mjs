@@ -1,5 +1,5 @@
 // What the scenarios share: headless Chromium with a page in it, and what is noticed about the page while it is open.
-import { mkdtempSync, rmSync } from 'node:fs';
+import { existsSync, mkdtempSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { chromium } from 'playwright-core';
@@ -34,6 +34,14 @@ export async function open(scenario, describe = () => '') {
       '--disable-component-update', '--disable-sync', '--autoplay-policy=no-user-gesture-required',
     ],
   });
+  // Files of the console from this directory instead of those that are built in: for who works on them.
+  const files = process.env.MILLSTREAM_CONSOLE_FILES;
+  if (files) {
+    await context.route('**/console/*/**', (route) => {
+      const path = join(files, ...new URL(route.request().url()).pathname.split('/').slice(3));
+      return existsSync(path) ? route.fulfill({ path }) : route.continue();
+    });
+  }
   const complaints = [];
   const outside = [];
   // `also`: other origins that the page may ask.

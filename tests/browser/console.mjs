@@ -1,24 +1,17 @@
 // The console in headless Chromium, as a person uses it: `node console.mjs URL TOKEN HOOK.wasm PICTURES`. Screenshots of what it sees go to PICTURES.
 import { spawn } from 'node:child_process';
 import { readFileSync } from 'node:fs';
-import { createRequire } from 'node:module';
 import { join } from 'node:path';
 import { check, open, sleep, until } from './chromium.mjs';
+import { apiOf, handles, step } from './console_page.mjs';
 
 const [url, token, hook, pictures] = process.argv.slice(2);
 const FIRST_LOAD_BYTES_MAX = 300_000;
-// 1 s on an idle machine; tests share theirs.
-const FIRST_LOAD_MS_MAX = 4000;
+const FIRST_LOAD_MS_MAX = 1000;
+// Other tests take time of the machine: one of so many is to be in time.
+const FIRST_LOADS_MAX = 6;
 const NAME = '<img src=x onerror="document.title=\'owned\'"><b>مرحبا ‮abc 🎥🎬';
-const axe = readFileSync(createRequire(import.meta.url).resolve('axe-core/axe.min.js'), 'utf8');
-
-const api = async (method, path, body, headers = {}) => {
-  const answer = await fetch(`${url}api/v1/${path}`, {
-    method, headers: { Authorization: `Bearer ${token}`, 'Content-Type': 'application/json', ...headers }, body: body && JSON.stringify(body),
-  });
-  check(answer.ok, `${method} ${path}: ${answer.status}`);
-  return answer.status === 204 ? null : answer.json();
-};
+const api = apiOf(url, token);
 
 // An encoder that a person has started with what they have copied.
 function push(address) {
@@ -37,28 +30,8 @@ await open(async ({ context, newPage }) => {
   const page = await newPage(url, [play]);
   const sockets = [];
   page.on('websocket', (socket) => sockets.push(socket.url()));
-  const step = (text) => console.log(`${new Date().toISOString().slice(11, 23)} ${text}`);
   const picture = (name) => page.screenshot({ path: join(pictures, `${name}.png`) });
-  const go = async (hash) => {
-    await page.evaluate((to) => { location.hash = to; }, hash);
-    await page.waitForSelector('main h1');
-  };
-  const main = () => page.locator('main').innerText();
-  const logIn = async (secret) => {
-    await page.fill('input[name=token]', secret);
-    await page.click('.login button.primary');
-  };
-  // What a person who cannot see, or has no mouse, would fall over.
-  const accessible = async (what) => {
-    await page.evaluate(axe);
-    const found = await page.evaluate(async () => (await window.axe.run(document, { resultTypes: ['violations'] })).violations
-      .filter((one) => ['serious', 'critical'].includes(one.impact)).map((one) => `${one.id}: ${one.nodes.slice(0, 3).map((node) => node.html).join(' ')}`));
-    check(found.length === 0, `${what}: ${found.join('\n')}`);
-  };
-  const narrow = async (what) => {
-    const wider = await page.evaluate(() => document.documentElement.scrollWidth - document.documentElement.clientWidth);
-    check(wider <= 0, `${what} is ${wider} pixels wider than a phone`);
-  };
+  const { go, main, logIn, accessible, narrow } = handles(page);
 
   step('logs in');
   await page.waitForSelector('input[name=token]');
@@ -127,23 +100,27 @@ await open(async ({ context, newPage }) => {
   await picture('stream');
 
   step('loads the first time with a preview');
-  const fresh = await newPage('about:blank', ['about:', url, play]);
-  const network = await context.newCDPSession(fresh);
-  await network.send('Network.enable');
-  await network.send('Network.setCacheDisabled', { cacheDisabled: true });
-  const asked = new Map();
-  let bytes = 0;
-  network.on('Network.requestWillBeSent', ({ requestId, request }) => asked.set(requestId, request.url));
-  network.on('Network.loadingFinished', ({ requestId, encodedDataLength }) => { if (asked.get(requestId)?.startsWith(url)) bytes += encodedDataLength; });
-  const began = Date.now();
-  await fresh.goto(url);
-  await fresh.waitForSelector('[data-stream=lobby]');
-  const took = Date.now() - began;
-  await until('the first preview', 20, async () => (await fresh.locator('.preview').first().getAttribute('data-state')) === 'playing');
-  step(`first load: ${bytes} bytes in ${asked.size} requests, the list after ${took} ms`);
-  check(bytes > 50_000 && bytes <= FIRST_LOAD_BYTES_MAX, `the first load has ${bytes} bytes`);
-  check(took <= FIRST_LOAD_MS_MAX, `the first load took ${took} ms`);
-  await fresh.close();
+  let first;
+  for (let tries = 0; tries < FIRST_LOADS_MAX && !(first?.took <= FIRST_LOAD_MS_MAX); tries += 1) {
+    const fresh = await newPage('about:blank', ['about:', url, play]);
+    const network = await context.newCDPSession(fresh);
+    await network.send('Network.enable');
+    await network.send('Network.setCacheDisabled', { cacheDisabled: true });
+    const asked = new Map();
+    let bytes = 0;
+    network.on('Network.requestWillBeSent', ({ requestId, request }) => asked.set(requestId, request.url));
+    network.on('Network.loadingFinished', ({ requestId, encodedDataLength }) => { if (asked.get(requestId)?.startsWith(url)) bytes += encodedDataLength; });
+    const began = Date.now();
+    await fresh.goto(url);
+    await fresh.waitForSelector('[data-stream=lobby]');
+    const took = Date.now() - began;
+    await until('the first preview', 20, async () => (await fresh.locator('.preview').first().getAttribute('data-state')) === 'playing');
+    step(`first load: ${bytes} bytes in ${asked.size} requests, the list after ${took} ms`);
+    check(bytes > 50_000 && bytes <= FIRST_LOAD_BYTES_MAX, `the first load has ${bytes} bytes`);
+    first = { took };
+    await fresh.close();
+  }
+  check(first.took <= FIRST_LOAD_MS_MAX, `the first load took ${first.took} ms, and no earlier one less than ${FIRST_LOAD_MS_MAX} ms`);
 
   step('edits while somebody else does');
   await go('#/streams/lobby/settings');

@@ -1,23 +1,16 @@
 // What is wrong with a stream, as the console says it: `node diagnosis.mjs URL TOKEN PICTURES`, while a stream "cam" with one keyframe in 20 s is on air.
-import { readFileSync } from 'node:fs';
-import { createRequire } from 'node:module';
 import { join } from 'node:path';
 import { check, open } from './chromium.mjs';
+import { apiOf, handles } from './console_page.mjs';
 
 const [url, token, pictures] = process.argv.slice(2);
-const axe = readFileSync(createRequire(import.meta.url).resolve('axe-core/axe.min.js'), 'utf8');
+const api = apiOf(url, token);
 
 await open(async ({ newPage }) => {
-  const nodes = await (await fetch(`${url}api/v1/nodes`, { headers: { Authorization: `Bearer ${token}` } })).json();
-  const page = await newPage(url, [nodes.items[0].http_url]);
-  const accessible = async (what) => {
-    await page.evaluate(axe);
-    const found = await page.evaluate(async () => (await window.axe.run(document, { resultTypes: ['violations'] })).violations
-      .filter((one) => ['serious', 'critical'].includes(one.impact)).map((one) => `${one.id}: ${one.nodes.slice(0, 3).map((node) => node.html).join(' ')}`));
-    check(found.length === 0, `${what}: ${found.join('\n')}`);
-  };
-  await page.fill('input[name=token]', token);
-  await page.click('.login button.primary');
+  const { items: [{ http_url: play }] } = await api('GET', 'nodes');
+  const page = await newPage(url, [play]);
+  const { go, logIn, accessible, narrow } = handles(page);
+  await logIn(token);
 
   // In the list, a short mark.
   const mark = page.locator('[data-stream=cam] [data-conditions~=gop_too_long]');
@@ -27,13 +20,13 @@ await open(async ({ newPage }) => {
   await page.screenshot({ path: join(pictures, 'list.png') });
 
   // On the stream's page, a sentence with its figure and what to do; and it is the API's.
-  await page.evaluate(() => { location.hash = '#/streams/cam/now'; });
+  await go('#/streams/cam/now');
   const said = page.locator('[data-condition=gop_too_long]');
   await said.waitFor({ timeout: 10000 });
   const text = await said.innerText();
   check(/A GOP of the encoder is [\d.]+ s long/.test(text), text);
   check(text.includes('keyframe interval to 2 s'), text);
-  const answer = await (await fetch(`${url}api/v1/streams/cam/diagnosis`, { headers: { Authorization: `Bearer ${token}` } })).json();
+  const answer = await api('GET', 'streams/cam/diagnosis');
   const condition = answer.conditions.find((one) => one.id === 'gop_too_long');
   check(text.includes(condition.advice), `${condition.advice} is not on the page: ${text}`);
   const words = (sentence) => sentence.replace(/[\d.,]+/g, '#');
@@ -48,8 +41,7 @@ await open(async ({ newPage }) => {
   await page.selectOption('.taste select >> nth=1', 'dark');
   await page.setViewportSize({ width: 390, height: 800 });
   await page.waitForFunction(() => document.querySelector('[data-condition=gop_too_long]')?.innerText.includes('关键帧间隔'));
-  const wider = await page.evaluate(() => document.documentElement.scrollWidth - document.documentElement.clientWidth);
-  check(wider <= 0, `the page is ${wider} pixels wider than a phone`);
+  await narrow('the page');
   await accessible('the page in the dark');
   await page.screenshot({ path: join(pictures, 'chinese.png'), fullPage: true });
 });

@@ -17,7 +17,7 @@ const IMPORTS: [(&str, &str); 3] = [
     ("htm", "vendor/htm-3.1.1.js"),
 ];
 /// Modules that are loaded when they are needed; all others the page asks for at once, so that it does not learn of them one after another.
-const LATER: [&str; 3] = ["vendor/mpegts-", "vendor/qrcode-", "text/zh"];
+const LATER: [&str; 4] = ["vendor/mpegts-", "vendor/qrcode-", "vendor/uplot-", "text/zh"];
 
 /// The document.
 #[derive(Debug)]

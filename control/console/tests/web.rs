@@ -50,7 +50,9 @@ fn keys(name: &str) -> Vec<String> {
 #[test]
 fn every_file_is_built_in_and_every_import_is_there() {
     let base = base();
-    for (name, _) in own().into_iter().chain(files("vendor", "js")).chain(files("", "css")) {
+    for (name, _) in
+        own().into_iter().chain(["js", "css"].into_iter().flat_map(|of| files("vendor", of))).chain(files("", "css"))
+    {
         assert!(file(&format!("{base}/{name}")).is_some(), "src/files.rs does not have {name}");
     }
     for (name, text) in own() {
@@ -105,7 +107,7 @@ fn the_console_makes_no_html_of_text_and_names_no_other_host() {
 #[test]
 fn files_of_others_are_in_the_table_with_their_hash() {
     let table = fs::read_to_string(web().join("vendor/VENDOR.md")).expect("a table");
-    for (name, text) in files("vendor", "js") {
+    for (name, text) in files("vendor", "js").into_iter().chain(files("vendor", "css")) {
         let sum = Sha256::digest(text.as_bytes()).iter().fold(String::new(), |sum, byte| format!("{sum}{byte:02x}"));
         let name = name.trim_start_matches("vendor/");
         assert!(table.contains(&format!("| `{name}` |")) && table.contains(&sum), "vendor/VENDOR.md: {name} is {sum}");

@@ -24,6 +24,7 @@ mod shares;
 mod tasks;
 #[cfg(test)]
 mod tests;
+mod time_series;
 mod trust;
 pub mod webhook;
 
@@ -53,6 +54,8 @@ pub use self::node_registry::NodeView;
 pub use self::replays::{Offered, Told};
 pub use self::router::{IsNode, OnNode, router};
 use self::shares::Shares;
+use self::time_series::TimeSeries;
+pub use self::time_series::{Point, SERIES_EVERY};
 use crate::limits::{
     EVENTS_BEHIND_MAX, ORDER_WAIT_MAX, POLL_WAIT_MAX, VIEWERS_ASKED_AT_ONCE_MAX, VIEWERS_PER_PAGE_MAX,
 };
@@ -173,6 +176,7 @@ struct Inner {
     desired: Mutex<DesiredState>,
     registry: Mutex<NodeRegistry>,
     shares: Mutex<Shares>,
+    series: Mutex<TimeSeries>,
     /// Modules that are not kept, while a replay needs them.
     offers: Mutex<replays::Offers>,
     /// There is a newer state. Whoever waits is woken in the order in which they came, which a simulation repeats; a watch channel's waiters
@@ -233,6 +237,7 @@ impl Fleet {
             desired: Mutex::new(desired),
             registry: Mutex::default(),
             shares: Mutex::new(Shares::new(Instant::now())),
+            series: Mutex::default(),
             offers: Mutex::default(),
             changed: Notify::new(),
             caught_up: Notify::new(),
@@ -428,6 +433,17 @@ impl Fleet {
     /// Every stream that is held, by node, as it was told last: some seconds ago.
     pub fn on_air(&self) -> Vec<(String, Live)> {
         lock(&self.0.registry).on_air()
+    }
+
+    /// Takes in how all streams are now, for [`Fleet::time_series`]; to be called every [`SERIES_EVERY`].
+    pub fn take_series(&self, now_unix_ms: u64) {
+        let points = lock(&self.0.registry).points();
+        lock(&self.0.series).take(now_unix_ms, points);
+    }
+
+    /// How a stream was on air within the last hour, the oldest point first.
+    pub fn time_series(&self, stream: &str) -> Vec<Point> {
+        lock(&self.0.series).of(stream)
     }
 
     /// What nodes that are here have found wrong with a stream, by node, as they told last: at once where something has changed.

@@ -34,6 +34,10 @@ pub const POLL_WAIT_MAX: Duration = Duration::from_secs(30);
 pub const NODE_AWAY_AFTER: Duration = Duration::from_secs(15);
 /// A node that was not heard for this long is forgotten.
 pub const NODE_FORGOTTEN_AFTER: Duration = Duration::from_hours(1);
+/// Streams that control keeps the last hour's figures of, for charts: about 16 KiB each.
+pub const SERIES_STREAMS_MAX: usize = 2_000;
+/// Points of each: an hour.
+pub const SERIES_POINTS_MAX: usize = 360;
 /// Longest that an order waits for a node's answer.
 pub const ORDER_WAIT_MAX: Duration = Duration::from_secs(2);
 /// Longest that a replay of recorded decisions waits for a node's answer: the replay itself, the way of the module and its compilation.

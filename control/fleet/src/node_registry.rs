@@ -13,6 +13,7 @@ use millstream_control_protocol::task::TaskNews;
 use tokio::sync::{Notify, oneshot};
 use tokio::time::Instant;
 
+use super::time_series::Point;
 use super::{LinkError, trust};
 use crate::limits::{
     COMMANDS_WAITING_MAX, LIVE_BYTES_MAX, NODE_AWAY_AFTER, NODE_FORGOTTEN_AFTER, NODE_NAME_BYTES_MAX, NODES_MAX,
@@ -403,6 +404,15 @@ impl NodeRegistry {
     pub(super) fn on_air(&self) -> Vec<(String, Live)> {
         let present = self.nodes.iter().filter(|(_, member)| !member.is_away());
         present.flat_map(|(name, member)| member.live.values().map(|live| (name.clone(), live.clone()))).collect()
+    }
+
+    /// The figures of all streams, of all nodes that are here.
+    pub(super) fn points(&self) -> BTreeMap<String, Point> {
+        let mut points = BTreeMap::<String, Point>::new();
+        for live in self.nodes.values().filter(|member| !member.is_away()).flat_map(|member| member.live.values()) {
+            points.entry(live.id.clone()).or_default().add(live);
+        }
+        points
     }
 
     /// Names of nodes that came before control began, in the order in which they did; those that are not heard within an hour are forgotten.

@@ -26,7 +26,7 @@ use millstream_engine::directory::Directory;
 use millstream_fleet::http::guard::Guard;
 use millstream_fleet::numbers::{END, Numbers};
 use millstream_fleet::webhook::deliver::{Deliverer, Patience};
-use millstream_fleet::{self as fleet, Fleet};
+use millstream_fleet::{self as fleet, Fleet, SERIES_EVERY};
 use millstream_policy::signed::Apps;
 use millstream_proto::network::Network;
 use millstream_proto::secret::Secret;
@@ -276,6 +276,7 @@ impl Control {
         let (listener, secure) = runtime.block_on(listening).context("the control port cannot be listened to")?;
         runtime.spawn(follow(api.clone(), fleet.clone()));
         runtime.spawn(purge(api.clone()));
+        runtime.spawn(take_series(api.clone()));
         runtime.spawn(api.clone().take_back_what_fails());
         runtime.spawn(api.clone().attend_to_recordings());
         let node_token = told.node_token;
@@ -327,6 +328,13 @@ impl Control {
         }
         // A panic in it has been printed, and does not change how the server ended.
         drop(runtime.block_on(self.serving));
+    }
+}
+
+async fn take_series(api: Api) {
+    loop {
+        tokio::time::sleep(SERIES_EVERY).await;
+        api.take_series();
     }
 }
 

@@ -44,6 +44,7 @@ pub mod replays;
 pub mod slates;
 pub mod store;
 pub mod streams;
+pub mod time_series;
 pub mod tls;
 pub mod tokens;
 pub mod videostream;
@@ -68,6 +69,7 @@ pub fn router(api: Api) -> Router {
         .routes(routes!(live::viewers))
         .routes(routes!(diagnosis::diagnosis))
         .routes(routes!(quality::quality))
+        .routes(routes!(time_series::time_series))
         .routes(routes!(preview::preview))
         .routes(routes!(live::kick_session))
         .routes(routes!(events::events))

@@ -175,6 +175,11 @@ impl Server {
         self.run(self.api.purge());
     }
 
+    /// What is done every ten seconds.
+    pub(crate) fn take_series(&self) {
+        self.api.take_series();
+    }
+
     /// What is done every second.
     pub(crate) fn look_for_failing_hooks(&self) {
         self.run(self.api.look_for_failing_hooks());

@@ -6,10 +6,10 @@ use std::time::{Duration, Instant};
 use millstream_control_protocol::diagnosis::{Condition, Diagnosis};
 use millstream_control_protocol::event::{Event, What};
 use millstream_control_protocol::exchange::{Answer, NodeId, Order, Report, Whom};
-use millstream_control_protocol::live::{Live, Publisher, Video, Viewer, ViewerPage};
+use millstream_control_protocol::live::{Live, Publisher, Video, Viewer, ViewerCount, ViewerPage};
 use serde_json::json;
 
-use crate::harness::{ADMIN, Server};
+use crate::harness::{ADMIN, NOW_MS, Server};
 
 fn on_air() -> Live {
     let video = Video { codec: "avc1.64001f".into(), fps: 30.0, keyframe_interval_ms: Some(2_000), ..Video::default() };
@@ -90,6 +90,30 @@ fn nodes_and_what_is_on_air_are_listed() {
     );
     let second = server.get(&format!("/api/v1/live?cursor={}", first.text("next")));
     assert_eq!((&second.json()["items"][0]["id"], &second.json()["next"]), (&json!("cam"), &json!(null)));
+}
+
+#[test]
+fn how_a_stream_was_on_air_is_kept_for_charts() {
+    let server = Server::start();
+    server.get("/api/v1/streams/cam/time-series").refused(404, "no stream");
+    let report = |live: Vec<Live>| {
+        let node = NodeId { name: "n1".into(), run: 5 };
+        server.run(server.fleet.report(Report { node, live: Some(live), ..Report::default() })).unwrap();
+    };
+    report(vec![on_air()]);
+    assert_eq!(server.get("/api/v1/streams/cam/time-series").is(200).json()["items"], json!([]));
+    server.take_series();
+    server.pass(10_000);
+    report(Vec::new());
+    server.take_series();
+    server.pass(10_000);
+    let viewers = vec![ViewerCount { protocol: "hls".into(), count: 7, estimated: true }];
+    report(vec![Live { viewers, ..on_air() }]);
+    server.take_series();
+    let told = server.get("/api/v1/streams/cam/time-series");
+    let point = |at: u64, viewers: u64| json!({ "at_unix_ms": at, "bitrate_bps": 2_500_000, "viewers": viewers, "fps": 30.0, "jitter_ms": 0.0 });
+    assert_eq!(told.is(200).json()["every_ms"], json!(10_000));
+    assert_eq!(told.json()["items"], json!([point(NOW_MS, 0), point(NOW_MS + 20_000, 7)]));
 }
 
 fn condition(kind: &str, form: &str, figure: (&str, f64)) -> Condition {

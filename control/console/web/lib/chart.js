@@ -1,31 +1,64 @@
-// Small charts over time, as SVG: a line with its area, and what it was at the place that is pointed at.
-import { useState } from 'preact/hooks';
-import { clock } from './format.js';
+// A figure over time, drawn by uPlot: a line with its area, and what it was at the place that is pointed at. With `axes` larger, with times and values beside it.
+import { useEffect, useRef, useState } from 'preact/hooks';
+import { clock, minute } from './format.js';
 import { html } from './html.js';
+import { script } from './script.js';
 
-const WIDTH = 300;
+const VALUES_WIDTH = 78;
 
-// `points`: [Unix ms, number], oldest first. `show` makes a number into words.
-export function Chart({ points, show, label, height = 48, kind = '' }) {
-  const [at, look] = useState(null);
-  const last = points.at(-1)?.[1] ?? 0;
-  if (points.length < 2) return html`<div class="chart empty" style=${{ height: `${height}px` }}></div>`;
-  const [from, to] = [points[0][0], points.at(-1)[0]];
-  const most = Math.max(...points.map((point) => point[1])) * 1.15 || 1;
-  const x = (ms) => ((ms - from) / (to - from)) * WIDTH;
-  const y = (n) => height - 1 - (n / most) * (height - 3);
-  const line = points.map(([ms, n]) => `${x(ms).toFixed(1)},${y(n).toFixed(1)}`).join(' ');
-  const point = (event) => {
-    const box = event.currentTarget.getBoundingClientRect();
-    const ms = from + ((event.clientX - box.left) / box.width) * (to - from);
-    look(points.reduce((best, one) => (Math.abs(one[0] - ms) < Math.abs(best[0] - ms) ? one : best)));
+const colour = (name) => getComputedStyle(document.documentElement).getPropertyValue(name).trim();
+
+function settings({ axes, sync, show, width, height, look }) {
+  // Asked for at each drawing, so that a change of the theme shows.
+  const axis = (more) => ({ stroke: () => colour('--quiet'), grid: { stroke: () => colour('--line'), width: 1 }, ticks: { show: false }, font: '11px system-ui', ...more });
+  return {
+    width,
+    height,
+    legend: { show: false },
+    cursor: { y: false, drag: { x: false, y: false }, points: { size: 7 }, ...(sync && { sync: { key: sync } }) },
+    padding: axes ? [6, 6, 0, 0] : [2, 0, 1, 0],
+    scales: { x: { time: true }, y: { range: (_, least, most) => [0, (most || 0) * 1.15 || 1] } },
+    axes: axes ? [
+      axis({ space: 70, size: 22, values: (_, splits) => splits.map((s) => minute(s * 1000)) }),
+      axis({ space: 34, size: VALUES_WIDTH, values: (_, splits) => splits.map(show) }),
+    ] : [{ show: false }, { show: false }],
+    series: [{}, { stroke: () => colour('--brand'), width: 1.5, fill: () => `${colour('--brand')}22`, points: { show: false } }],
+    hooks: { setCursor: [({ cursor: { idx, left } }) => look(left >= 0 ? idx : null)] },
   };
-  return html`<div class=${`chart ${kind}`} onMouseMove=${point} onMouseLeave=${() => look(null)}>
-    <svg viewBox=${`0 0 ${WIDTH} ${height}`} preserveAspectRatio="none" role="img" aria-label=${`${label}: ${show(last)}`} style=${{ height: `${height}px` }}>
-      <polygon points=${`0,${height} ${line} ${WIDTH},${height}`} />
-      <polyline points=${line} vector-effect="non-scaling-stroke" />
-      ${at && html`<line x1=${x(at[0])} x2=${x(at[0])} y1="0" y2=${height} vector-effect="non-scaling-stroke" />`}
-    </svg>
-    ${at && html`<span class="at" aria-hidden="true">${clock(at[0])} · ${show(at[1])}</span>`}
+}
+
+// `at` and `values`: times in seconds, and what was then, oldest first; `null` where there was nothing. `show` makes a value into words. Charts of one `sync` are
+// pointed at together.
+export function Chart({ at, values, show, label, height = 48, axes = false, sync = null }) {
+  const box = useRef(null);
+  const plot = useRef(null);
+  const data = useRef(null);
+  const [place, look] = useState(null);
+  data.current = [at, values];
+  const enough = at.length > 1;
+  useEffect(() => {
+    if (!enough) return undefined;
+    let open = true;
+    // The element is gone a moment before its effect is.
+    const size = () => ({ width: Math.max(box.current?.clientWidth ?? 0, 1), height });
+    const observer = new ResizeObserver(() => plot.current?.setSize(size()));
+    script('uPlot').then((UPlot) => {
+      if (!open) return;
+      plot.current = new UPlot(settings({ axes, sync, show, ...size(), look }), data.current, box.current);
+      observer.observe(box.current);
+    }).catch(() => { /* The number beside it is there all the same. */ });
+    return () => {
+      open = false;
+      observer.disconnect();
+      plot.current?.destroy();
+      plot.current = null;
+    };
+  }, [enough, axes, sync, height]);
+  useEffect(() => { plot.current?.setData(data.current); }, [at, values]);
+  const last = values.at(-1) ?? 0;
+  const pointed = place === null || at[place] === undefined ? null : [at[place] * 1000, values[place]];
+  return html`<div class="chart" role="img" aria-label=${`${label}: ${show(last)}`} style=${{ minHeight: `${height}px` }}>
+    <div class="plot" ref=${box}></div>
+    ${pointed && html`<span class="at" aria-hidden="true">${clock(pointed[0])} · ${pointed[1] === null ? '–' : show(pointed[1])}</span>`}
   </div>`;
 }

@@ -32,6 +32,8 @@ export const date = (ms) => (ms ? new Intl.DateTimeFormat(tag(), { dateStyle: 'm
 
 export const clock = (ms) => new Intl.DateTimeFormat(tag(), { timeStyle: 'medium' }).format(ms);
 
+export const minute = (ms) => new Intl.DateTimeFormat(tag(), { hour: '2-digit', minute: '2-digit' }).format(ms);
+
 export const day = (ms) => new Intl.DateTimeFormat(tag(), { dateStyle: 'medium' }).format(ms);
 
 export const weekday = (ms) => new Intl.DateTimeFormat(tag(), { weekday: 'short', day: 'numeric', month: 'numeric' }).format(ms);

@@ -2,6 +2,7 @@
 import { useEffect, useRef, useState } from 'preact/hooks';
 import { get, seg } from './api.js';
 import { html } from './html.js';
+import { script } from './script.js';
 import { t } from './text.js';
 import { value } from './value.js';
 
@@ -9,44 +10,18 @@ const AT_ONCE_MAX = 9;
 const RETRY_FIRST_MS = 1000;
 const RETRY_MAX_MS = 15000;
 const STALL_MS = 8000;
+// A player has connected or failed after this; less than STALL_MS.
+const CONNECT_MS = 5000;
 // Behind the newest picture a preview jumps at the first and lands at the second, seconds.
 const LATENCY_MAX_S = 3;
 const LATENCY_REMAIN_S = 0.7;
 const KEPT_S = 15;
 // An address is asked for again after this part of its time, before the node ends what is played by it.
 const RENEWED_AFTER = 0.9;
-const PLAYER = new URL('../vendor/mpegts-1.8.2.js', import.meta.url).href;
 
 const taken = value(0);
-let loading = null;
-// A page gets one policy of a name.
-let policy = null;
-
-// The player is a classic script. Trusted Types let no other address become one.
-function player() {
-  policy ??= window.trustedTypes?.createPolicy('millstream', {
-    createScriptURL: (url) => {
-      if (url !== PLAYER) throw new TypeError('no script of the console');
-      return url;
-    },
-  });
-  loading ??= new Promise((resolve, reject) => {
-    const script = document.createElement('script');
-    script.src = policy ? policy.createScriptURL(PLAYER) : PLAYER;
-    script.onload = () => {
-      window.mpegts.LoggingControl.enableAll = false;
-      resolve(window.mpegts);
-    };
-    script.onerror = () => {
-      // The next one who needs it tries again.
-      loading = null;
-      script.remove();
-      reject(new Error('the player was not loaded'));
-    };
-    document.head.append(script);
-  });
-  return loading;
-}
+// Of an element, until its last player is gone: one that is destroyed while it connects, or tells of an error, throws afterwards.
+const leaving = new WeakMap();
 
 // Where the stream's picture is at its node, or else at the first one, which is the fleet's. The address holds a token of its own, good for some minutes.
 async function addressOf({ stream, node }) {
@@ -64,8 +39,15 @@ function play(video, source, say) {
   let retryMs = RETRY_FIRST_MS;
   let progress = { time: -1, at: 0 };
   const discard = () => {
-    try { made?.destroy(); } catch { /* It is half gone already. */ }
+    const gone = made;
     made = null;
+    if (!gone) return;
+    leaving.set(video, gone.begun.then(() => new Promise((done) => {
+      setTimeout(() => {
+        try { gone.player.destroy(); } catch { /* It is half gone already. */ }
+        done();
+      });
+    })));
   };
   const later = (why) => {
     discard();
@@ -80,7 +62,9 @@ function play(video, source, say) {
     let mpegts;
     let address;
     try {
-      mpegts = await player();
+      await leaving.get(video);
+      mpegts = await script('mpegts');
+      mpegts.LoggingControl.enableAll = false;
     } catch {
       later('preview_stale');
       return;
@@ -101,7 +85,7 @@ function play(video, source, say) {
       say('preview_unsupported');
       return;
     }
-    made = mpegts.createPlayer({ type: 'flv', isLive: true, url: address.flv.replace(/^http/, 'ws'), cors: true }, {
+    const player = mpegts.createPlayer({ type: 'flv', isLive: true, url: address.flv.replace(/^http/, 'ws'), cors: true }, {
       isLive: true,
       enableWorker: false,
       enableStashBuffer: false,
@@ -113,8 +97,16 @@ function play(video, source, say) {
       autoCleanupMaxBackwardDuration: KEPT_S,
       autoCleanupMinBackwardDuration: KEPT_S / 3,
     });
-    made.on(mpegts.Events.ERROR, (kind) => later(kind === mpegts.ErrorTypes.NETWORK_ERROR ? 'preview_no_answer' : 'preview_cannot_show'));
-    made.attachMediaElement(video);
+    const begun = new Promise((done) => {
+      player.on(mpegts.Events.MEDIA_INFO, done);
+      player.on(mpegts.Events.ERROR, done);
+      setTimeout(done, CONNECT_MS);
+    });
+    made = { player, begun };
+    player.on(mpegts.Events.ERROR, (kind) => {
+      if (made?.player === player) later(kind === mpegts.ErrorTypes.NETWORK_ERROR ? 'preview_no_answer' : 'preview_cannot_show');
+    });
+    player.attachMediaElement(video);
     progress = { time: -1, at: Date.now() };
     clearTimeout(renewal);
     if (address.goodMs) {
@@ -124,8 +116,8 @@ function play(video, source, say) {
         begin();
       }, address.goodMs * RENEWED_AFTER);
     }
-    made.load();
-    made.play()?.catch(() => { /* It is said by the element's events. */ });
+    player.load();
+    player.play()?.catch(() => { /* It is said by the element's events. */ });
   }
   const look = setInterval(() => {
     if (!made) return;

@@ -1,30 +1,64 @@
-// What was on air in the last minutes, for charts: filled while the page is open, some hundred points a stream, gone with the page.
+// How streams were on air, for charts: what control has kept of the last hour, and behind it what this page has seen since it was opened.
+import { useMemo } from 'preact/hooks';
+import { seg } from './api.js';
+import { useAsked } from './use.js';
+
+export const FIGURES = ['bitrate', 'viewers', 'fps', 'jitter'];
+// So many of this page's own a stream: the newest ten minutes.
 const KEPT_MAX = 300;
 // A stream that has not been seen for so long is forgotten.
 const FORGET_MS = 10 * 60000;
+// Control is asked again before this page forgets what it saw after the last answer.
+const ASK_MS = 5 * 60000;
+// Points further apart than this have a time between them in which the stream was not on air.
+const APART_MS = 25000;
 
 const streams = new Map();
 
 export const viewersOf = (live) => live.viewers.reduce((sum, one) => sum + one.count, 0);
 
+const figuresOf = (live, at) => ({
+  at,
+  bitrate: live.publisher?.bitrate_bps ?? 0,
+  viewers: viewersOf(live),
+  fps: live.publisher?.video?.fps ?? 0,
+  jitter: live.publisher?.jitter_ms ?? 0,
+});
+const told = (one) => ({ at: one.at_unix_ms, bitrate: one.bitrate_bps, viewers: one.viewers, fps: one.fps, jitter: one.jitter_ms });
+
 export function sample(items) {
   const now = Date.now();
   for (const live of items) {
     const key = `${live.id}/${live.node}`;
-    const kept = streams.get(key) ?? { bitrate: [], viewers: [], fps: [], jitter: [] };
-    if (kept.at === now) continue;
-    kept.at = now;
-    const add = (name, n) => {
-      kept[name].push([now, n]);
-      if (kept[name].length > KEPT_MAX) kept[name].shift();
-    };
-    add('bitrate', live.publisher?.bitrate_bps ?? 0);
-    add('viewers', viewersOf(live));
-    add('fps', live.publisher?.video?.fps ?? 0);
-    add('jitter', live.publisher?.jitter_ms ?? 0);
+    const kept = streams.get(key) ?? [];
+    if (kept.at(-1)?.at === now) continue;
+    kept.push(figuresOf(live, now));
+    if (kept.length > KEPT_MAX) kept.shift();
     streams.set(key, kept);
   }
-  for (const [key, kept] of streams) if (now - kept.at > FORGET_MS) streams.delete(key);
+  for (const [key, kept] of streams) if (now - kept.at(-1).at > FORGET_MS) streams.delete(key);
 }
 
-export const samplesOf = (live) => streams.get(`${live.id}/${live.node}`) ?? { bitrate: [], viewers: [], fps: [], jitter: [] };
+// Columns: times in seconds, and each figure; a row without figures where the stream was not on air. Of two clocks, control's is taken for its points.
+function columns(past, own) {
+  const until = own[0]?.at ?? Infinity;
+  const rows = past.map(told).filter((row) => row.at < until).concat(own);
+  const made = { at: [], ...Object.fromEntries(FIGURES.map((name) => [name, []])) };
+  const add = (at, row) => {
+    made.at.push(at / 1000);
+    FIGURES.forEach((name) => made[name].push(row ? row[name] : null));
+  };
+  rows.forEach((row, n) => {
+    const before = rows[n - 1]?.at;
+    if (before !== undefined && row.at - before > APART_MS) add((before + row.at) / 2, null);
+    add(row.at, row);
+  });
+  return made;
+}
+
+// Of a stream on a node; control is asked while `wanted`.
+export function useSamples(live, wanted = true) {
+  const asked = useAsked(wanted && live ? `streams/${seg(live.id)}/time-series` : null, ASK_MS);
+  const own = (live && streams.get(`${live.id}/${live.node}`)) ?? [];
+  return useMemo(() => columns(asked.data?.items ?? [], own), [asked.data, own.at(-1)?.at, live?.id, live?.node]);
+}

@@ -55,17 +55,28 @@ export function Act({ children, does, ask = null, word = null, needs = null, kin
 export function Dialog({ title, close, children, wide = false }) {
   const box = useRef(null);
   const id = useId();
+  const over = useRef(false);
   useEffect(() => {
     const before = document.activeElement;
-    box.current.showModal();
-    return () => before?.focus?.();
+    const dialog = box.current;
+    dialog.showModal();
+    return () => {
+      // While it is open nothing behind it takes the focus.
+      over.current = true;
+      dialog.close();
+      before?.focus?.();
+    };
   }, []);
   const cancel = (event) => {
     event.preventDefault();
     close?.();
   };
   // A browser closes it at the second Escape in any case; what has no way out is shown again.
-  const closed = () => (close ? close() : box.current?.showModal());
+  const closed = () => {
+    if (over.current) return;
+    if (close) close();
+    else box.current?.showModal();
+  };
   return html`<dialog ref=${box} class=${wide ? 'wide' : ''} aria-labelledby=${id} onCancel=${cancel} onClose=${closed}>
     <header><h2 id=${id}>${title}</h2>
       ${close && html`<button type="button" class="quiet" aria-label=${t('close')} onClick=${close}>×</button>`}

@@ -6,7 +6,7 @@ import { bits, codec, lasting, number } from '../lib/format.js';
 import { html } from '../lib/html.js';
 import { again, live as onAir, watch } from '../lib/live.js';
 import { Preview } from '../lib/preview.js';
-import { samplesOf, viewersOf } from '../lib/samples.js';
+import { useSamples, viewersOf } from '../lib/samples.js';
 import { t } from '../lib/text.js';
 import { Act, Rest, Tag } from '../lib/ui.js';
 import { useAsked } from '../lib/use.js';
@@ -41,6 +41,7 @@ export function stateOf(live) {
 
 function Card({ live, previews }) {
   const [info, tell] = useState(null);
+  const [shown, show] = useState(false);
   const box = useRef(null);
   useEffect(() => {
     let open = true;
@@ -48,6 +49,7 @@ function Card({ live, previews }) {
     const ask = () => { if (seen && !document.hidden) about(live.id).then((said) => { if (open) tell(said); }); };
     const observer = new IntersectionObserver((entries) => {
       seen = entries.at(-1).isIntersecting;
+      if (seen) show(true);
       ask();
     }, { rootMargin: '200px' });
     observer.observe(box.current);
@@ -61,7 +63,7 @@ function Card({ live, previews }) {
   const { publisher } = live;
   const name = info?.stream?.settings.videoname || live.id;
   const state = stateOf(live);
-  const samples = samplesOf(live);
+  const samples = useSamples(live, shown && Boolean(publisher));
   const video = publisher?.video;
   return html`<article class="card" ref=${box} aria-label=${name} data-stream=${live.id}>
     <div class="picture">
@@ -77,7 +79,7 @@ function Card({ live, previews }) {
         <div><dt>${t('since')}</dt><dd>${publisher ? lasting(Date.now() - publisher.since_unix_ms) : '–'}</dd></div>
         <div><dt>${t('picture')}</dt><dd>${video ? `${video.height ? `${video.height}p` : ''} ${number(video.fps)} fps ${codec(video.codec)}` : '–'}</dd></div>
       </dl>
-      <${Chart} points=${samples.bitrate} show=${bits} label=${t('bitrate')} height=${32} />
+      <${Chart} at=${samples.at} values=${samples.bitrate} show=${bits} label=${t('bitrate')} height=${32} />
       <footer><${Mark} live=${live} />
         ${publisher && html`<${Act} small kind="danger" needs="operator" does=${() => kick(live.id)} ask=${{ title: t('kick_what', { what: name }), text: t('kick_text') }}
           label=${t('kick_what', { what: name })}>${t('kick')}<//>`}

@@ -92,8 +92,15 @@ function Conflict({ base, theirs, draft, take, drop }) {
     <div class="row wrap"><button type="button" onClick=${take}>${t('conflict_take')}</button><button type="button" onClick=${drop}>${t('conflict_drop')}</button></div></div>`;
 }
 
+// The API's document is that of the release that this page is of: asked for once, so that a draft can be looked at while control is away.
+let known = null;
+async function schemas(path, options) {
+  known ??= await get(path, options);
+  return known;
+}
+
 export function Settings({ id, stream, changed }) {
-  const schema = useAsked('openapi.json');
+  const schema = useAsked('openapi.json', 0, schemas);
   const [base, begin] = useState(drafts.get(id)?.base ?? stream);
   // What differs from `base`, and the text of fields as it was typed: a line's end in a list is not lost for changing nothing yet.
   const [draft, write] = useState(drafts.get(id)?.draft ?? {});

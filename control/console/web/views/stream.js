@@ -6,7 +6,7 @@ import { bits, bytes, codec, lasting, number } from '../lib/format.js';
 import { html } from '../lib/html.js';
 import { baseAt, filesOf } from '../lib/places.js';
 import { Preview } from '../lib/preview.js';
-import { sample, samplesOf, viewersOf } from '../lib/samples.js';
+import { sample, useSamples, viewersOf } from '../lib/samples.js';
 import { t } from '../lib/text.js';
 import { Act, More, Rest, Table, Tag, Time, Why } from '../lib/ui.js';
 import { useAsked, useList } from '../lib/use.js';
@@ -66,11 +66,11 @@ function Now({ id, stream }) {
   const [past, goBack] = useState(null);
   const base = live ? baseAt(files.data ?? [], live.node) : null;
   const page = base && `${base}index.html`;
-  const samples = live ? samplesOf(live) : null;
+  const samples = useSamples(live);
   const video = publisher?.video;
   const audio = publisher?.audio;
   const name = stream?.settings.videoname || id;
-  const chart = (key, label, show) => html`<figure><figcaption>${label} <b>${show(samples[key].at(-1)?.[1] ?? 0)}</b></figcaption><${Chart} points=${samples[key]} show=${show} label=${label} height=${64} /></figure>`;
+  const chart = (key, label, show) => html`<figure><figcaption>${label} <b>${show(samples[key].at(-1) ?? 0)}</b></figcaption><${Chart} at=${samples.at} values=${samples[key]} show=${show} label=${label} height=${130} axes sync=${id} /></figure>`;
   return html`<div class="split">
     <div>
       ${asked.problem && !off && html`<${Why} problem=${asked.problem} />`}
