@@ -35,16 +35,8 @@ pub(super) fn add(all: &mut BTreeMap<String, Quality>, told: Vec<Quality>) {
 
 /// Of a node whose release has other buckets nothing is added: its figures are with the sums that have none.
 fn add_spread(sum: &mut Spread, told: Spread) {
-    let is_whole =
-        told.counts.len() == told.up_to.len() + 1 && told.up_to.len() <= SPREAD_BUCKETS_MAX && told.up_to.is_sorted();
-    if !is_whole {
-        return;
-    }
-    if sum.counts.is_empty() {
-        *sum = told;
-    } else if sum.up_to == told.up_to {
-        sum.counts.iter_mut().zip(told.counts).for_each(|(sum, more)| *sum = sum.saturating_add(more));
-        sum.sum = sum.sum.saturating_add(told.sum);
+    if told.is_whole(SPREAD_BUCKETS_MAX) {
+        sum.add(told);
     }
 }
 

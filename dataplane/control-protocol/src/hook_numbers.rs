@@ -4,6 +4,8 @@ use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
 
+use crate::spread::Spread;
+
 /// Upper bounds of the classes of CPU time, microseconds; what is more is in a last one.
 pub const CPU_UP_TO_US: [u64; 10] = [10, 25, 50, 100, 200, 500, 1_000, 2_000, 5_000, 20_000];
 /// Classes of CPU time.
@@ -40,8 +42,16 @@ pub struct HookNumbers {
 }
 
 impl HookNumbers {
+    /// CPU time of calls, microseconds. A node says what it likes: it has the classes that there are.
+    pub fn cpu(&self) -> Spread {
+        let mut counts = self.cpu_calls.clone();
+        counts.resize(CPU_CLASSES, 0);
+        Spread { up_to: CPU_UP_TO_US.to_vec(), counts, sum: self.cpu_us }
+    }
+
     /// Adds those of another node. A node says what it likes.
     pub fn add(&mut self, other: Self) {
+        let theirs_cpu = other.cpu();
         for (mine, theirs) in [
             (&mut self.answers, other.answers),
             (&mut self.failures, other.failures),
@@ -61,14 +71,12 @@ impl HookNumbers {
             (&mut self.agreed, other.agreed),
             (&mut self.disagreed, other.disagreed),
             (&mut self.not_compared, other.not_compared),
-            (&mut self.cpu_us, other.cpu_us),
         ] {
             *mine = mine.saturating_add(theirs);
         }
-        self.cpu_calls.resize(CPU_CLASSES, 0);
-        for (mine, theirs) in self.cpu_calls.iter_mut().zip(other.cpu_calls) {
-            *mine = mine.saturating_add(theirs);
-        }
+        let mut cpu = self.cpu();
+        cpu.add(theirs_cpu);
+        (self.cpu_calls, self.cpu_us) = (cpu.counts, cpu.sum);
     }
 }
 

@@ -1,7 +1,7 @@
 //! What control and nodes say to each other, as types and nothing else: no I/O, no clock, no rules.
 //!
 //! Reading order: [`state`] (which streams and bindings of hooks there are: control to nodes), [`task`] (what they are to do about recordings), [`live`]
-//! (what is on air: nodes to control), [`diagnosis`] (what is wrong with it), [`quality`] (how it plays), [`hook_numbers`] (what hooks do), [`event`] (what has just happened), [`exchange`] (the messages that carry these), [`watermark`] (of a stream's record). Before it: `control`, which keeps the
+//! (what is on air: nodes to control), [`diagnosis`] (what is wrong with it), [`quality`] (how it plays), [`hook_numbers`] (what hooks do; both by [`spread`]), [`event`] (what has just happened), [`exchange`] (the messages that carry these), [`watermark`] (of a stream's record). Before it: `control`, which keeps the
 //! records; after it: `engine::admin`, which brings a state into force, and `side`, which carries the messages, within the process or
 //! over HTTP.
 //!
@@ -17,6 +17,7 @@ pub mod hook_numbers;
 pub mod live;
 pub mod quality;
 pub mod replay;
+pub mod spread;
 pub mod state;
 pub mod task;
 pub mod watermark;

@@ -2,6 +2,8 @@
 //! [`crate::exchange::Answer::Quality`], and the API, which adds up what several nodes say.
 use serde::{Deserialize, Serialize};
 
+pub use crate::spread::Spread;
+
 /// What is told is of so many minutes.
 pub const MINUTES: u32 = 5;
 
@@ -39,16 +41,4 @@ pub struct Quality {
     pub stalled_ms: u64,
     /// For how long they have played, with that, milliseconds.
     pub played_ms: u64,
-}
-
-/// How often which values were: a bounded histogram.
-#[derive(Clone, PartialEq, Eq, Debug, Default, Serialize, Deserialize)]
-#[serde(default)]
-pub struct Spread {
-    /// The largest value of each bucket, ascending.
-    pub up_to: Vec<u64>,
-    /// How many are in each bucket, and in the one beyond the last.
-    pub counts: Vec<u64>,
-    /// The sum of all values.
-    pub sum: u64,
 }

@@ -1,5 +1,5 @@
 //! The engine from outside: start it, learn where it listens, stop it. [`remote`] is what can be asked of it and done to it while it runs,
-//! [`feed`] what it tells by itself.
+//! [`feed`] what it tells by itself, [`plays`] of its viewers.
 use std::io::ErrorKind;
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -9,6 +9,7 @@ use std::sync::mpsc::{Receiver, Sender, SyncSender, TrySendError, channel, sync_
 use millstream_policy::Chain;
 
 use self::feed::Feed;
+use self::plays::PlayFeed;
 use self::remote::Remote;
 use crate::clock::Clock;
 use crate::config::Config;
@@ -18,6 +19,7 @@ use crate::shard::mailbox::{MAILBOX_LEN_MAX, Mail};
 use crate::shard::{self, Parts};
 
 pub mod feed;
+pub mod plays;
 pub mod remote;
 
 /// Messages from outside that may wait at a shard.
@@ -221,7 +223,7 @@ pub fn start(mut config: Config, chain: Chain) -> Result<Engine, StartError> {
     let (config, clock) = (Arc::new(config), Clock::start());
     let undrained = Arc::new(AtomicUsize::new(shards));
     let (end, ends) = channel();
-    let feed = Feed::new();
+    let (feed, plays) = (Feed::new(), PlayFeed::new());
     let recorded_bytes = Arc::default();
     let mut remotes = Vec::new();
     let mut control_listener = control_listeners.into_iter().next();
@@ -251,13 +253,22 @@ pub fn start(mut config: Config, chain: Chain) -> Result<Engine, StartError> {
             outside,
             undrained: Arc::clone(&undrained),
             feed: Arc::clone(&feed),
+            plays: Arc::clone(&plays),
         };
         spawn(room, end.clone()).map_err(StartError::Thread)?;
     }
     let mailboxes = Mailboxes { shards: remotes.into(), draining: Arc::default() };
     let more_metrics = config.more_metrics.clone();
     Ok(Engine {
-        remote: Remote { mailboxes, stats: stats.into(), more_metrics, feed, addresses, slates: config.slates.clone() },
+        remote: Remote {
+            mailboxes,
+            stats: stats.into(),
+            more_metrics,
+            feed,
+            plays,
+            addresses,
+            slates: config.slates.clone(),
+        },
         ends,
     })
 }

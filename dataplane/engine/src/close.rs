@@ -113,6 +113,8 @@ reasons! {
     Revoked = "revoked",
     /// The time that it was admitted for is over.
     Expired = "expired",
+    /// Its grant plays in other connections already.
+    GrantShared = "grant_shared",
     /// The server ends.
     Shutdown = "shutdown",
     /// A recorded file came to an end before its length, or did not come any more.

@@ -3,7 +3,7 @@
 use std::sync::{Arc, OnceLock, PoisonError, RwLock};
 use std::time::Duration;
 
-use millstream_control_protocol::state::{Binding, Mode};
+use millstream_control_protocol::state::Binding;
 use millstream_hook_steps::bound::Counts;
 use millstream_hook_steps::failing::Counted;
 use millstream_hook_steps::numbers::{self, OfVersion};
@@ -75,13 +75,8 @@ pub(crate) fn objection(binding: &Binding) -> Option<&'static str> {
     if binding.kind != "motion" {
         return None;
     }
-    if !binding.secrets.is_empty() {
-        return Some(
-            "motion hooks are given no secrets: they run where pictures of strangers are decoded; remove `secrets` of the binding",
-        );
-    }
-    (binding.mode == Mode::Shadow).then_some(
-        "a motion hook has no shadow: bind it to one stream, or as a canary, to try it; it looks at nothing meanwhile",
+    (!binding.secrets.is_empty()).then_some(
+        "motion hooks are given no secrets: they run where pictures of strangers are decoded; remove `secrets` of the binding",
     )
 }
 
@@ -98,6 +93,7 @@ impl Taker {
         (0..tally.calls.min(10_000)).for_each(|_| self.calls.called());
         self.numbers.took_in_classes(&tally.cpu);
         self.numbers.spent(Duration::from_micros(tally.spent_us));
+        self.numbers.compared_elsewhere(tally.agreed, tally.disagreed);
         for (cause, count) in &tally.failures {
             self.numbers.failed_elsewhere(cause, *count);
             if !NOT_ITS_FAULT.contains(&cause.as_str()) {
@@ -130,6 +126,11 @@ impl Watchers {
         }
     }
 
+    fn first(&self, stream: &Id, wanted: Counts) -> Option<Arc<MotionHook>> {
+        let bound = self.bound.read().unwrap_or_else(PoisonError::into_inner);
+        bound.iter().find(|watcher| watcher.reach.counts(stream) == wanted)?.hook.clone()
+    }
+
     /// These workers run them.
     pub(crate) fn run_in(self: &Arc<Self>, workers: Workers) {
         workers.look_by(Arc::clone(self) as _);
@@ -139,7 +140,10 @@ impl Watchers {
 
 impl MotionHooks for Watchers {
     fn of(&self, stream: &Id) -> Option<Arc<MotionHook>> {
-        let bound = self.bound.read().unwrap_or_else(PoisonError::into_inner);
-        bound.iter().find(|watcher| watcher.reach.counts(stream) == Counts::Decides)?.hook.clone()
+        self.first(stream, Counts::Decides)
+    }
+
+    fn beside(&self, stream: &Id) -> Option<Arc<MotionHook>> {
+        self.first(stream, Counts::Compared)
     }
 }

@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, HashMap};
 use std::net::IpAddr;
 use std::path::Path;
-use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError, Weak};
 use std::time::Duration;
 
 use anyhow::Context as _;
@@ -43,6 +43,7 @@ use crate::hook_motion::{Watcher, Watchers, objection};
 use crate::hook_orders::Orders;
 use crate::hook_remake::{Made, cut, remake, unknown};
 use crate::hook_settings::HookSettings;
+use crate::hook_viewers::Viewers;
 use crate::upstreams::Upstreams;
 
 /// Looks whether shards have taken a chain, and the time between them.
@@ -93,6 +94,7 @@ pub(crate) struct Hooks {
     in_force: Mutex<InForce>,
     beside: Mutex<Beside>,
     post: Post,
+    viewers: Viewers,
     orders: Orders,
     ladders: Arc<Ladders>,
     watchers: Arc<Watchers>,
@@ -152,6 +154,7 @@ impl Hooks {
             in_force: Mutex::default(),
             beside: Mutex::default(),
             post: Post::new(carrier),
+            viewers: Viewers::default(),
             orders,
             ladders: Arc::default(),
             watchers: Arc::default(),
@@ -215,6 +218,16 @@ impl Hooks {
         self.numbers.clone()
     }
 
+    /// Who hears of what happens.
+    pub(crate) fn post(&self) -> &Post {
+        &self.post
+    }
+
+    /// The application that streams are below.
+    pub(crate) fn app(&self) -> &str {
+        self.app.get().map_or("", String::as_str)
+    }
+
     /// What is recorded.
     pub(crate) fn recorder(&self) -> Option<&Recorder> {
         self.recorder.as_ref()
@@ -228,13 +241,15 @@ impl Hooks {
         self.node.answers_go_to(Box::new(move |ticket, step| remote.answer(ticket, step)));
         let _ = self.engine.set(engine.clone());
         let hooks = Arc::downgrade(self);
+        self.viewers.tell(Weak::clone(&hooks), &engine, &self.side);
+        self.viewers.want(!self.post.hearings().is_empty());
         self.side.spawn(async move {
             let mut looks = 0_u32;
             loop {
                 tokio::time::sleep(LOOK_AT_FRESH_EVERY).await;
                 let Some(hooks) = hooks.upgrade() else { return };
                 looks = looks.wrapping_add(1);
-                let app = hooks.app.get().map_or("", String::as_str);
+                let app = hooks.app();
                 hooks.ladders.look_at_fresh(&engine, app).await;
                 if looks.is_multiple_of(LOOKS_AT_ALL) {
                     hooks.look_at_streams(&engine).await;
@@ -249,7 +264,7 @@ impl Hooks {
             return;
         }
         let Ok(Ok(live)) = timeout(LOOK_AT_FRESH_EVERY * LOOKS_AT_ALL, engine.on_air()).await else { return };
-        let app = self.app.get().map_or("", String::as_str);
+        let app = self.app();
         self.ladders.look_at_all(&live, engine, app).await;
         let on_air = live.into_iter().filter_map(|live| {
             let count: u64 = live.viewers.iter().map(|viewers| viewers.count).sum();
@@ -394,7 +409,20 @@ impl Hooks {
     /// Those that decide nothing about sessions are in force from here on.
     fn bring_beside(&self, beside: &Beside) {
         *locked(&self.beside) = beside.clone();
-        self.post.bind(beside.events.iter().map(|(_, hearing)| Arc::clone(hearing)).collect());
+        let before = self.post.hearings();
+        let hearings: Vec<_> = beside.events.iter().map(|(_, hearing)| Arc::clone(hearing)).collect();
+        let hand_over = || {
+            for changed in before.iter().filter(|old| !hearings.iter().any(|new| Arc::ptr_eq(old, new))) {
+                if let Some(new) = hearings.iter().find(|new| new.id == changed.id) {
+                    new.take_over(changed);
+                }
+            }
+        };
+        self.viewers.want(!hearings.is_empty());
+        hand_over();
+        self.post.bind(hearings.clone());
+        // What has come meanwhile.
+        hand_over();
         self.ladders.bind(beside.policies.iter().map(|(_, choosing)| Arc::clone(choosing)).collect());
         self.watchers.bind(beside.motions.iter().map(|(_, watcher)| Arc::clone(watcher)).collect());
     }
@@ -526,7 +554,7 @@ impl Runner for Hooks {
         if !self.post.wants(&stream) {
             return;
         }
-        let app = self.app.get().map_or("", String::as_str);
+        let app = self.app();
         if let Some((notice, from)) = notice(event, app) {
             self.post.tell(&stream, &notice, from);
         }

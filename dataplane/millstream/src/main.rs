@@ -48,6 +48,8 @@ mod hook_settings;
 #[cfg(feature = "hooks")]
 mod hook_trials;
 #[cfg(feature = "hooks")]
+mod hook_viewers;
+#[cfg(feature = "hooks")]
 mod hooks;
 mod keys;
 mod ktls;

@@ -53,6 +53,13 @@ impl Fetcher for Upstreams {
     }
 }
 
+/// Whether a path names something that is not below where it begins, to a server that takes it apart: what a hook passes on may be a client's word.
+fn leaves(path: &str) -> bool {
+    let path = path.split(['?', '#']).next().unwrap_or_default().to_ascii_lowercase().replace("%2e", ".");
+    let path = path.replace("%2f", "/").replace("%5c", "/").replace('\\', "/");
+    path.split('/').any(|segment| segment == "." || segment == "..")
+}
+
 async fn ask(all: &BTreeMap<String, Upstream>, fetch: auth::Fetch) -> Result<auth::Reply, String> {
     let auth::Fetch { upstream: name, method, path, headers, body, timeout_ms, .. } = fetch;
     let upstream = all.get(&name).ok_or_else(|| {
@@ -62,6 +69,9 @@ async fn ask(all: &BTreeMap<String, Upstream>, fetch: auth::Fetch) -> Result<aut
     let method = Method::from_bytes(method.as_bytes()).map_err(|_| "this is no method".to_owned())?;
     if !path.starts_with('/') || !path.bytes().all(|byte| byte.is_ascii_graphic()) {
         return Err("the path has to begin with / and to be printable ASCII".to_owned());
+    }
+    if leaves(&path) {
+        return Err("the path leaves the upstream's own: it has a segment of dots".to_owned());
     }
     let mut sent = HeaderMap::new();
     for types::Pair { name, value } in headers {
@@ -90,4 +100,132 @@ async fn ask(all: &BTreeMap<String, Upstream>, fetch: auth::Fetch) -> Result<aut
         headers: reply.headers.iter().filter_map(header).take(HEADERS_MAX).collect(),
         body: body.to_vec(),
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+    use tokio::net::TcpListener;
+    use tokio::sync::mpsc::{Receiver, channel};
+
+    use super::*;
+
+    /// An upstream that answers each request with this, and what it was sent; an empty answer never comes.
+    async fn upstream(answer: &'static [u8]) -> (BTreeMap<String, Upstream>, Receiver<String>) {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let url = format!("http://{}/v1/", listener.local_addr().unwrap()).parse().unwrap();
+        let (heard, requests) = channel(100);
+        tokio::spawn(async move {
+            loop {
+                let (mut socket, _) = listener.accept().await.unwrap();
+                let heard = heard.clone();
+                tokio::spawn(async move {
+                    let (mut request, mut buf) = (Vec::new(), [0; 4096]);
+                    // The body is known to the test, and ends with a dot.
+                    while !(request.ends_with(b".") || request.starts_with(b"GET") && request.ends_with(b"\r\n\r\n")) {
+                        match socket.read(&mut buf).await {
+                            Ok(count) if count > 0 => request.extend_from_slice(&buf[..count]),
+                            _ => return,
+                        }
+                    }
+                    heard.send(String::from_utf8(request).unwrap()).await.unwrap();
+                    if answer.is_empty() {
+                        std::future::pending::<()>().await;
+                    }
+                    let _ = socket.write_all(answer).await;
+                });
+            }
+        });
+        let all = BTreeMap::from([("accounts".to_owned(), Upstream { url, places: Semaphore::new(2) })]);
+        (all, requests)
+    }
+
+    fn fetch(method: &str, path: &str) -> auth::Fetch {
+        let pair = |name: &str, value: &str| types::Pair { name: name.to_owned(), value: value.to_owned() };
+        auth::Fetch {
+            upstream: "accounts".to_owned(),
+            method: method.to_owned(),
+            path: path.to_owned(),
+            headers: vec![pair("X-User", "anna"), pair("Host", "other.example"), pair("Transfer-Encoding", "chunked")],
+            body: if method == "GET" { Vec::new() } else { b"user=anna.".to_vec() },
+            timeout_ms: 0,
+            state: Vec::new(),
+        }
+    }
+
+    const YES: &[u8] = b"HTTP/1.1 200 OK\r\nX-Plan: gold\r\nContent-Length: 3\r\n\r\nyes";
+
+    #[tokio::test]
+    async fn a_hook_names_an_upstream_and_what_is_asked_of_it_and_nothing_else() {
+        let (all, mut requests) = upstream(YES).await;
+        let reply = ask(&all, fetch("POST", "/check?a=1")).await.unwrap();
+        let plan = reply.headers.iter().find(|pair| pair.name == "x-plan").map(|pair| pair.value.as_str());
+        assert_eq!((reply.status, reply.body, plan), (200, b"yes".to_vec(), Some("gold")));
+        let request = requests.recv().await.unwrap();
+        assert!(
+            request.starts_with("POST /v1/check?a=1 HTTP/1.1\r\n") && request.ends_with("\r\n\r\nuser=anna."),
+            "{request}"
+        );
+        let request = request.to_ascii_lowercase();
+        assert!(
+            request.contains("\r\nx-user: anna\r\n") && request.contains("\r\ncontent-length: 10\r\n"),
+            "{request}"
+        );
+        assert!(request.contains("\r\nhost: 127.0.0.1:") && !request.contains("other.example"), "{request}");
+        assert!(!request.contains("transfer-encoding"), "{request}");
+        assert_eq!(ask(&all, fetch("GET", "/check")).await.unwrap().status, 200);
+        assert!(requests.recv().await.unwrap().starts_with("GET /v1/check HTTP/1.1\r\n"));
+        // What cannot be asked goes nowhere.
+        for (path, words) in [
+            ("/../admin", "leaves"),
+            ("/a/%2E%2e/b", "leaves"),
+            ("/a/..%2Fb", "leaves"),
+            ("/a/.\\b", "leaves"),
+            ("no/slash", "begin with /"),
+            ("/a b", "printable"),
+            ("/a\r\nX: y", "printable"),
+        ] {
+            let error = ask(&all, fetch("GET", path)).await.unwrap_err();
+            assert!(error.contains(words), "{path}: {error}");
+        }
+        for path in ["/...", "/a..b/.hidden", "/x?up=../.."] {
+            assert!(ask(&all, fetch("GET", path)).await.is_ok(), "{path}");
+            requests.recv().await.unwrap();
+        }
+        let other = auth::Fetch { upstream: "others".to_owned(), ..fetch("GET", "/") };
+        assert!(ask(&all, other).await.unwrap_err().contains("[hooks] upstreams"));
+        assert!(requests.try_recv().is_err());
+    }
+
+    #[tokio::test]
+    async fn an_upstream_that_hangs_or_answers_without_end_costs_no_more_than_its_time() {
+        let (all, mut requests) = upstream(b"").await;
+        let all = Arc::new(all);
+        let quick = || auth::Fetch { timeout_ms: 200, ..fetch("GET", "/") };
+        assert!(ask(&all, quick()).await.unwrap_err().contains("in time"));
+        requests.recv().await.unwrap();
+        // While two are asked, there is no place for a third.
+        let waiting: Vec<_> = (0..2)
+            .map(|_| {
+                let all = Arc::clone(&all);
+                tokio::spawn(async move { ask(&all, auth::Fetch { timeout_ms: 2_000, ..fetch("GET", "/") }).await })
+            })
+            .collect();
+        for _ in 0..2 {
+            requests.recv().await.unwrap();
+        }
+        assert!(ask(&all, quick()).await.unwrap_err().contains("as many requests as it may"));
+        for asked in waiting {
+            assert!(asked.await.unwrap().is_err());
+        }
+        assert!(ask(&all, quick()).await.unwrap_err().contains("in time"), "there are places again");
+        let long = format!(
+            "HTTP/1.1 200 OK\r\nContent-Length: {}\r\n\r\n{}",
+            REPLY_BYTES_MAX + 1,
+            "x".repeat(REPLY_BYTES_MAX + 1)
+        );
+        let (all, _requests) = upstream(long.leak().as_bytes()).await;
+        let error = ask(&all, fetch("GET", "/")).await.unwrap_err();
+        assert!(error.contains("longer than") || error.contains("65536"), "{error}");
+    }
 }

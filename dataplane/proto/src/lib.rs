@@ -5,7 +5,8 @@
 //! [`flv`] (the other way), [`cmaf`], [`hls`] and [`dash`] (as files and playlists), [`mp4`] (as one file that is kept),
 //! [`recorded`] (where it is kept), [`http`] and [`http2`] (how viewers ask), [`sign`] (who may). [`output`] names what a stream is given out as.
 //! [`proxy`] and [`network`] are for what stands in front of us,
-//! [`openmetrics`] for who looks after us, [`cmcd`] what players say of how they play. [`watermark`] is what is drawn over pictures.
+//! [`openmetrics`] for who looks after us, [`cmcd`] what players say of how they play. [`watermark`] is what is drawn over pictures, [`marker`] what is told at
+//! a moment of a stream.
 //!
 //! Invariants: no input panics, blocks, or makes anything grow past a maximum named in [`limits`]; nothing here reads a clock.
 #![forbid(unsafe_code)]
@@ -25,6 +26,7 @@ pub mod http;
 pub mod http2;
 pub mod id;
 pub mod limits;
+pub mod marker;
 pub mod media;
 pub mod mp4;
 pub mod network;

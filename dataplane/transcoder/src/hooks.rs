@@ -11,6 +11,24 @@ use millstream_worker::protocol::{HookKey, HookSpec, HookTally};
 pub trait MotionHooks: Send + Sync {
     /// The hook that is to look at it in place of the built-in detector. The same one each time until something changes: it is compared by its address.
     fn of(&self, stream: &Id) -> Option<Arc<MotionHook>>;
+
+    /// The hook that looks beside whoever looks, and is compared with that. The same holds for it.
+    fn beside(&self, stream: &Id) -> Option<Arc<MotionHook>>;
+}
+
+/// The hooks of one stream.
+#[derive(Clone, PartialEq, Debug, Default)]
+pub(crate) struct Looks {
+    /// In place of the built-in detector.
+    pub(crate) hook: Option<Arc<MotionHook>>,
+    /// Beside whoever looks.
+    pub(crate) shadow: Option<Arc<MotionHook>>,
+}
+
+impl Looks {
+    pub(crate) fn all(&self) -> impl Iterator<Item = &Arc<MotionHook>> {
+        self.hook.iter().chain(&self.shadow)
+    }
 }
 
 /// Gives the compiled module, authenticated by the worker's key; `None`: it is not there.

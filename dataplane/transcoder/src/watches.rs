@@ -4,18 +4,20 @@
 //! A worker that ends takes what it knew with it: who has asked is told that ([`Seen::Lost`]), and another worker is told all of it anew.
 use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 use millstream_proto::id::Id;
 use millstream_worker::protocol::{Change, MotionSettings, Report};
 use tokio::sync::mpsc::Sender;
 
-use super::hooks::MotionHook;
+use super::hooks::{Looks, MotionHook};
 use super::table::wait_after;
 
 /// Streams that are watched at the same time: a worker takes no more.
 const WATCHES_MAX: usize = 128;
+/// Where a hook is to look and never does (it cannot be loaded), it is tried again after twice the time each time, up to this.
+const HOOK_WAIT_MAX: Duration = Duration::from_mins(15);
 
 /// What is seen of a stream.
 #[derive(Clone, PartialEq, Debug)]
@@ -52,12 +54,21 @@ pub(crate) struct Watches {
     wanted: BTreeMap<Id, Wanted>,
     /// Of the worker that runs, by the number that it was told.
     told: HashMap<u64, Told>,
-    /// Streams that are not tried before then.
-    paused: HashMap<Id, Instant>,
+    /// Streams that are not tried for a while.
+    paused: HashMap<Id, Pause>,
+    /// How often in a row the hook of a stream never looked.
+    failed: HashMap<Id, (Arc<MotionHook>, u32)>,
     /// Hooks that the worker has, by their numbers.
     hooks: Vec<(u64, Arc<MotionHook>)>,
     /// Numbers of wishes, hooks and of watches so far.
     numbers: u64,
+}
+
+/// Until when, and with which hook: another one is tried at once.
+#[derive(Debug)]
+struct Pause {
+    until: Instant,
+    hook: Option<Arc<MotionHook>>,
 }
 
 #[derive(Debug)]
@@ -73,8 +84,8 @@ struct Told {
     stream: Id,
     /// The wish.
     wanted: u64,
-    /// The hook that looks.
-    hook: Option<Arc<MotionHook>>,
+    /// The hooks that look.
+    hooks: Looks,
     /// It has looked at pictures.
     is_seen: bool,
 }
@@ -82,8 +93,8 @@ struct Told {
 /// What a worker is to be told.
 #[derive(Clone, PartialEq, Debug)]
 pub(crate) enum WatchOrder {
-    /// Watch a stream, by the hook of this number where there is one.
-    Watch(u64, Id, MotionSettings, Option<u64>),
+    /// Watch a stream, by the hook of this number where there is one, and with another one beside it.
+    Watch(u64, Id, MotionSettings, [Option<u64>; 2]),
     Unwatch(u64),
     Hook(u64, Arc<MotionHook>),
     Unhook(u64),
@@ -110,17 +121,18 @@ impl Watches {
         }
     }
 
-    /// What a worker is to be told now, and when there may be more without a change. `hook_of`: the hook that is to look at a stream.
+    /// What a worker is to be told now, and when there may be more without a change. `hooks_of`: the hooks that are to look at a stream.
     pub(crate) fn orders(
         &mut self,
         now: Instant,
-        hook_of: impl Fn(&Id) -> Option<Arc<MotionHook>>,
+        hooks_of: impl Fn(&Id) -> Looks,
     ) -> (Vec<WatchOrder>, Option<Instant>) {
-        self.paused.retain(|_, until| *until > now);
+        self.paused.retain(|stream, pause| pause.until > now && hooks_of(stream).hook == pause.hook);
         let mut orders = Vec::new();
         let wanted = &self.wanted;
+        self.failed.retain(|stream, _| wanted.contains_key(stream));
         self.told.retain(|watch, told| {
-            let is_same = |wanted: &Wanted| wanted.number == told.wanted && hook_of(&told.stream) == told.hook;
+            let is_same = |wanted: &Wanted| wanted.number == told.wanted && hooks_of(&told.stream) == told.hooks;
             let stays = wanted.get(&told.stream).is_some_and(is_same);
             if !stays {
                 orders.push(WatchOrder::Unwatch(*watch));
@@ -135,8 +147,8 @@ impl Watches {
             if self.paused.contains_key(stream) || self.told.values().any(|told| told.wanted == *number) {
                 continue;
             }
-            let hook = hook_of(stream);
-            let hook_number = hook.as_ref().map(|hook| {
+            let hooks = hooks_of(stream);
+            let mut number_of = |hook: &Arc<MotionHook>| {
                 if let Some((number, _)) = self.hooks.iter().find(|(_, known)| Arc::ptr_eq(known, hook)) {
                     return *number;
                 }
@@ -144,21 +156,22 @@ impl Watches {
                 orders.push(WatchOrder::Hook(self.numbers, Arc::clone(hook)));
                 self.hooks.push((self.numbers, Arc::clone(hook)));
                 self.numbers
-            });
+            };
+            let by = [&hooks.hook, &hooks.shadow].map(|hook| hook.as_ref().map(&mut number_of));
             self.numbers += 1;
-            orders.push(WatchOrder::Watch(self.numbers, stream.clone(), *settings, hook_number));
-            let told = Told { stream: stream.clone(), wanted: *number, hook, is_seen: false };
+            orders.push(WatchOrder::Watch(self.numbers, stream.clone(), *settings, by));
+            let told = Told { stream: stream.clone(), wanted: *number, hooks, is_seen: false };
             self.told.insert(self.numbers, told);
         }
         let told = &self.told;
         self.hooks.retain(|(number, hook)| {
-            let is_used = told.values().any(|told| told.hook.as_ref().is_some_and(|used| Arc::ptr_eq(used, hook)));
+            let is_used = told.values().any(|told| told.hooks.all().any(|used| Arc::ptr_eq(used, hook)));
             if !is_used {
                 orders.push(WatchOrder::Unhook(*number));
             }
             is_used
         });
-        (orders, self.paused.values().min().copied())
+        (orders, self.paused.values().map(|pause| pause.until).min())
     }
 
     /// Streams that are wanted.
@@ -169,8 +182,10 @@ impl Watches {
     /// Takes what the worker says.
     pub(crate) fn heard(&mut self, report: &Report, payload: &Bytes, now: Instant) {
         let (watch, seen) = match report {
-            Report::Hooked { watch, tally } => {
-                if let Some(hook) = self.told.get(watch).and_then(|told| told.hook.as_ref()) {
+            Report::Hooked { watch, tally, shadow } => {
+                let hooks = self.told.get(watch).map(|told| &told.hooks);
+                let of = hooks.and_then(|hooks| if *shadow { &hooks.shadow } else { &hooks.hook }.as_ref());
+                if let Some(hook) = of {
                     (hook.told)(tally);
                 }
                 return;
@@ -182,8 +197,19 @@ impl Watches {
                 (watch, Seen::Watched { pictures_s: *pictures_s, shared: *shared, frames_lost: *frames_lost })
             }
             Report::WatchEnded { watch, why, error } => {
-                let Some(Told { stream, .. }) = self.told.get(watch) else { return };
-                self.paused.insert(stream.clone(), now + wait_after(*why));
+                let Some(Told { stream, hooks: Looks { hook, .. }, is_seen, .. }) = self.told.get(watch) else {
+                    return;
+                };
+                let never_looked = hook.as_ref().filter(|_| !is_seen);
+                let times = match (never_looked, self.failed.remove(stream)) {
+                    (None, _) => 0,
+                    (Some(hook), Some((before, times))) if Arc::ptr_eq(hook, &before) => times + 1,
+                    (Some(_), _) => 1,
+                };
+                self.failed.extend(never_looked.map(|hook| (stream.clone(), (Arc::clone(hook), times))));
+                let doubled = wait_after(*why).saturating_mul(1 << times.saturating_sub(1).min(16));
+                let wait = if times > 0 { doubled.min(HOOK_WAIT_MAX) } else { wait_after(*why) };
+                self.paused.insert(stream.clone(), Pause { until: now + wait, hook: hook.clone() });
                 let why = error.clone().unwrap_or_else(|| "the worker does not say why".to_owned());
                 (watch, Seen::Lost { why })
             }
@@ -225,8 +251,6 @@ fn tell(stream: &Id, wanted: &Wanted, seen: Seen) {
 
 #[cfg(test)]
 mod tests {
-    use std::time::Duration;
-
     use millstream_worker::protocol::{HookSpec, HookTally, Why};
     use tokio::sync::mpsc::{Receiver, channel};
 
@@ -241,8 +265,8 @@ mod tests {
         keyframes_only: false,
     };
 
-    fn none(_: &Id) -> Option<Arc<MotionHook>> {
-        None
+    fn none(_: &Id) -> Looks {
+        Looks::default()
     }
 
     fn watched(watch: u64) -> Report {
@@ -265,7 +289,7 @@ mod tests {
         let (tell, mut seen) = channel(8);
         let wish = watches.want(&cam, SETTINGS, tell).unwrap();
         let (orders, look_at) = watches.orders(now, none);
-        assert_eq!((&orders[..], look_at), (&[WatchOrder::Watch(2, cam.clone(), SETTINGS, None)][..], None));
+        assert_eq!((&orders[..], look_at), (&[WatchOrder::Watch(2, cam.clone(), SETTINGS, [None; 2])][..], None));
         assert_eq!(watches.orders(now, none), (vec![], None), "it is told");
         watches.heard(&watched(9), &Bytes::new(), now);
         assert_eq!((all(&mut seen), watches.counts()), (vec![], (1, 0)));
@@ -274,7 +298,7 @@ mod tests {
         // It dies, and there is another one.
         watches.forget();
         assert_eq!(all(&mut seen), ["its worker ended; another one is started"]);
-        assert_eq!(watches.orders(now, none).0, [WatchOrder::Watch(3, cam.clone(), SETTINGS, None)]);
+        assert_eq!(watches.orders(now, none).0, [WatchOrder::Watch(3, cam.clone(), SETTINGS, [None; 2])]);
         watches.heard(&watched(2), &Bytes::new(), now);
         assert!(all(&mut seen).is_empty(), "of the worker before");
         watches.unwant(&cam, wish);
@@ -293,19 +317,100 @@ mod tests {
         let (orders, look_at) = watches.orders(now, none);
         let again = look_at.unwrap();
         assert!(orders.is_empty() && again > now + Duration::from_secs(10));
-        assert_eq!(watches.orders(again, none).0, [WatchOrder::Watch(3, cam.clone(), SETTINGS, None)]);
+        assert_eq!(watches.orders(again, none).0, [WatchOrder::Watch(3, cam.clone(), SETTINGS, [None; 2])]);
         // With other settings, by whoever comes behind; the one before may take its own wish back later.
         let (tell, mut next) = channel(1);
         let other = MotionSettings { percent: 1, ..SETTINGS };
         watches.want(&cam, other, tell).unwrap();
         watches.unwant(&cam, first);
         let orders = watches.orders(again, none).0;
-        assert_eq!(orders, [WatchOrder::Unwatch(3), WatchOrder::Watch(5, cam.clone(), other, None)]);
+        assert_eq!(orders, [WatchOrder::Unwatch(3), WatchOrder::Watch(5, cam.clone(), other, [None; 2])]);
         // Who takes nothing does not hold anybody up.
         for _ in 0..3 {
             watches.heard(&watched(5), &Bytes::new(), again);
         }
         assert_eq!((all(&mut seen).len(), all(&mut next).len()), (0, 1));
+    }
+
+    #[test]
+    fn a_hook_that_cannot_be_loaded_is_tried_again_later_and_later_and_another_one_at_once() {
+        let (mut watches, mut now, cam) = (Watches::default(), Instant::now(), Id::new("cam").unwrap());
+        let (tell, _seen) = channel(64);
+        watches.want(&cam, SETTINGS, tell).unwrap();
+        let hook = |name: &str| {
+            let spec = HookSpec { name: name.to_owned(), ..HookSpec::default() };
+            Arc::new(MotionHook { spec, sealed: Box::new(|_| None), told: Box::new(|_| {}) })
+        };
+        let (one, other) = (hook("one"), hook("other"));
+        let by = |hook: &Arc<MotionHook>| {
+            let hook = Arc::clone(hook);
+            move |_: &Id| Looks { hook: Some(Arc::clone(&hook)), shadow: None }
+        };
+        let number = |orders: &[WatchOrder]| {
+            let watch =
+                |order: &WatchOrder| if let WatchOrder::Watch(number, ..) = order { Some(*number) } else { None };
+            orders.iter().find_map(watch)
+        };
+        let ends = |watches: &mut Watches, watch, now| {
+            let ended = Report::WatchEnded { watch, why: Why::BadOrder, error: Some("no memory".to_owned()) };
+            watches.heard(&ended, &Bytes::new(), now);
+        };
+        let mut waits = Vec::new();
+        for _ in 0..9 {
+            let watch = number(&watches.orders(now, by(&one)).0).unwrap();
+            ends(&mut watches, watch, now);
+            let again = watches.orders(now, by(&one)).1.unwrap();
+            waits.push((again - now).as_secs());
+            now = again;
+        }
+        let first = waits[0];
+        assert_eq!(waits[..4], [first, 2 * first, 4 * first, 8 * first]);
+        assert_eq!(waits.last().copied(), Some(HOOK_WAIT_MAX.as_secs()));
+        // Another one, and then none: at once. And as soon as it has looked, it is as at first.
+        let of_one = number(&watches.orders(now, by(&one)).0).unwrap();
+        ends(&mut watches, of_one, now);
+        let of_other = number(&watches.orders(now, by(&other)).0).unwrap();
+        ends(&mut watches, of_other, now);
+        let again = watches.orders(now, by(&other)).1.unwrap();
+        assert_eq!((again - now).as_secs(), first);
+        assert!(number(&watches.orders(now, none).0).is_some());
+        let looks = number(&watches.orders(now, by(&other)).0).unwrap();
+        watches.heard(&watched(looks), &Bytes::new(), now);
+        ends(&mut watches, looks, now);
+        assert_eq!((watches.orders(now, by(&other)).1.unwrap() - now).as_secs(), first);
+    }
+
+    #[test]
+    fn a_shadow_looks_beside_whoever_looks_and_its_calls_are_its_own() {
+        let (mut watches, now, cam) = (Watches::default(), Instant::now(), Id::new("cam").unwrap());
+        let (tell, _seen) = channel(8);
+        watches.want(&cam, SETTINGS, tell).unwrap();
+        let told = [(); 2].map(|()| Arc::new(std::sync::atomic::AtomicU64::new(0)));
+        let [one, beside] = [0, 1].map(|at| {
+            let told = Arc::clone(&told[at]);
+            let told = move |tally: &HookTally| {
+                told.fetch_add(tally.calls, std::sync::atomic::Ordering::Relaxed);
+            };
+            Arc::new(MotionHook { spec: HookSpec::default(), sealed: Box::new(|_| None), told: Box::new(told) })
+        });
+        let shadow = Some(Arc::clone(&beside));
+        let alone = |_: &Id| Looks { hook: None, shadow: shadow.clone() };
+        let both = |_: &Id| Looks { hook: Some(Arc::clone(&one)), shadow: shadow.clone() };
+        let watch = |number, by| WatchOrder::Watch(number, cam.clone(), SETTINGS, by);
+        let hook = |number, of: &Arc<MotionHook>| WatchOrder::Hook(number, Arc::clone(of));
+        assert_eq!(watches.orders(now, alone).0, [hook(2, &beside), watch(3, [None, Some(2)])]);
+        let hooked =
+            |watch, calls, shadow| Report::Hooked { watch, tally: HookTally { calls, ..HookTally::default() }, shadow };
+        // The built-in detector makes no calls.
+        watches.heard(&hooked(3, 5, true), &Bytes::new(), now);
+        watches.heard(&hooked(3, 100, false), &Bytes::new(), now);
+        let orders = watches.orders(now, both).0;
+        assert_eq!(orders, [WatchOrder::Unwatch(3), hook(4, &one), watch(5, [Some(4), Some(2)])]);
+        watches.heard(&hooked(5, 7, false), &Bytes::new(), now);
+        watches.heard(&hooked(5, 2, true), &Bytes::new(), now);
+        assert_eq!(told.map(|told| told.load(std::sync::atomic::Ordering::Relaxed)), [7, 7]);
+        let orders = watches.orders(now, none).0;
+        assert_eq!(orders, [WatchOrder::Unwatch(5), watch(6, [None; 2]), WatchOrder::Unhook(2), WatchOrder::Unhook(4)]);
     }
 
     #[test]
@@ -335,15 +440,15 @@ mod tests {
         watches.want(&cam, SETTINGS, tell).unwrap();
         let by = |hook: &Arc<MotionHook>| {
             let hook = Arc::clone(hook);
-            move |_: &Id| Some(Arc::clone(&hook))
+            move |_: &Id| Looks { hook: Some(Arc::clone(&hook)), shadow: None }
         };
         let orders = watches.orders(now, by(&one)).0;
-        let watch = |number, by| WatchOrder::Watch(number, cam.clone(), SETTINGS, by);
+        let watch = |number, by| WatchOrder::Watch(number, cam.clone(), SETTINGS, [by, None]);
         assert_eq!(orders, [WatchOrder::Hook(2, Arc::clone(&one)), watch(3, Some(2))]);
         assert_eq!(watches.orders(now, by(&one)).0, [], "it is told");
         let tally = HookTally { calls: 5, ..HookTally::default() };
-        watches.heard(&Report::Hooked { watch: 3, tally: tally.clone() }, &Bytes::new(), now);
-        watches.heard(&Report::Hooked { watch: 9, tally }, &Bytes::new(), now);
+        watches.heard(&Report::Hooked { watch: 3, tally: tally.clone(), shadow: false }, &Bytes::new(), now);
+        watches.heard(&Report::Hooked { watch: 9, tally, shadow: false }, &Bytes::new(), now);
         assert_eq!(*calls.lock().unwrap(), 5);
         let orders = watches.orders(now, by(&other)).0;
         let wanted =
@@ -354,6 +459,6 @@ mod tests {
         watches.orders(now, by(&one));
         watches.forget();
         let orders = watches.orders(now, by(&one)).0;
-        assert!(matches!(orders[..], [WatchOrder::Hook(..), WatchOrder::Watch(.., Some(_))]), "{orders:?}");
+        assert!(matches!(orders[..], [WatchOrder::Hook(..), WatchOrder::Watch(.., [Some(_), None])]), "{orders:?}");
     }
 }

@@ -28,7 +28,7 @@ use tokio::sync::mpsc::Sender;
 
 use super::addresses::{Addresses, At};
 use super::fetch::fetch;
-use super::hooks::{MotionHook, MotionHooks};
+use super::hooks::{Looks, MotionHook, MotionHooks};
 use super::loads::Loads;
 use super::marks::Marks;
 use super::process::{self, Ended};
@@ -496,13 +496,14 @@ impl Shared {
                 let fetch_at = self.fetch_images();
                 orders.extend(self.snapshots().requests().into_iter().map(picture).map(plain));
                 orders.extend(self.sprites().order().map(with));
-                let hook_of = |stream: &Id| key.and_then(|_| self.hook_of(stream));
-                let (watches, watch_at) = self.watches().orders(Instant::now(), hook_of);
+                let hooks_of = |stream: &Id| key.map(|_| self.hooks_of(stream)).unwrap_or_default();
+                let (watches, watch_at) = self.watches().orders(Instant::now(), hooks_of);
                 orders.extend(watches.into_iter().map(|order| match order {
-                    WatchOrder::Watch(watch, stream, motion, hook) => {
+                    WatchOrder::Watch(watch, stream, motion, hooks) => {
                         let source = SecretUrl::new(at.stream(&stream));
                         let of_stream = |hook| HookUse { hook, app: self.app.clone(), stream: stream.to_string() };
-                        plain(Order::Watch { watch, source, motion, hook: hook.map(of_stream) })
+                        let [hook, shadow] = hooks.map(|hook| hook.map(of_stream));
+                        plain(Order::Watch { watch, source, motion, hook, shadow })
                     }
                     WatchOrder::Unwatch(watch) => plain(Order::Unwatch { watch }),
                     WatchOrder::Unhook(hook) => plain(Order::Unhook { hook }),
@@ -514,13 +515,15 @@ impl Shared {
         }
     }
 
-    fn hook_of(&self, stream: &Id) -> Option<Arc<MotionHook>> {
-        self.hooks.get()?.of(stream)
+    fn hooks_of(&self, stream: &Id) -> Looks {
+        let of = |hooks: &Arc<dyn MotionHooks>| Looks { hook: hooks.of(stream), shadow: hooks.beside(stream) };
+        self.hooks.get().map(of).unwrap_or_default()
     }
 
     /// Whether a worker has to run hooks for what is wanted now.
     pub(crate) fn needs_hooks(&self) -> bool {
-        self.hooks.get().is_some_and(|hooks| self.watches().streams().any(|stream| hooks.of(stream).is_some()))
+        self.hooks.get().is_some()
+            && self.watches().streams().any(|stream| self.hooks_of(stream).all().next().is_some())
     }
 
     /// Something is wanted, or wanted no more.

@@ -119,6 +119,9 @@ pub enum Order {
         /// The hook that looks in place of the built-in detector.
         #[serde(default, skip_serializing_if = "Option::is_none")]
         hook: Option<HookUse>,
+        /// One that looks beside it, and is compared with it.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        shadow: Option<HookUse>,
     },
     /// End a watch at once, without a word.
     Unwatch {
@@ -310,6 +313,9 @@ pub enum Report {
         watch: u64,
         /// The calls.
         tally: HookTally,
+        /// They are those of the hook that looks beside.
+        #[serde(default)]
+        shadow: bool,
     },
     /// A watch is over.
     WatchEnded {

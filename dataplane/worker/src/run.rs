@@ -133,8 +133,8 @@ struct Worker {
     sprites: Sprites,
     /// What jobs have decoded.
     decoded: Jobs,
-    /// Each with whether a hook looks at it.
-    watches: HashMap<u64, (Watch, bool)>,
+    /// Each with how many hooks look at it.
+    watches: HashMap<u64, (Watch, usize)>,
     fonts: Fonts,
     /// What runs hooks.
     seeing: Seeing,
@@ -146,7 +146,7 @@ struct Worker {
 impl Worker {
     /// Gives jobs, watches and hooks the room that they need, and this much more. A hook needs it once, and for each stream that it looks at.
     fn make_room(&self, jobs: usize, watches: usize, hooks: usize) {
-        let looking = self.watches.values().filter(|(_, is_hooked)| *is_hooked).count();
+        let looking: usize = self.watches.values().map(|(_, hooks)| hooks).sum();
         let hooks = self.hooks.len() + looking + hooks;
         sandbox::make_room(self.jobs.len() + jobs, self.watches.len() + watches, hooks);
     }
@@ -218,7 +218,7 @@ impl Worker {
                 let sprite = Sprite { request, columns, within: (tile_width_max, tile_height_max), tiles, payload };
                 self.sprites.ask(sprite);
             }
-            Order::Watch { watch, source, motion, hook } => self.watch(watch, source, motion, hook),
+            Order::Watch { watch, source, motion, hook, shadow } => self.watch(watch, source, motion, [hook, shadow]),
             Order::Unwatch { watch } => drop(self.watches.remove(&watch)),
             Order::HookKey { key } => self.hook_key = Some(key),
             Order::Hook { hook, spec } => {
@@ -237,7 +237,7 @@ impl Worker {
         }
     }
 
-    fn watch(&mut self, watch: u64, source: SecretUrl, motion: MotionSettings, hook: Option<HookUse>) {
+    fn watch(&mut self, watch: u64, source: SecretUrl, motion: MotionSettings, [hook, shadow]: [Option<HookUse>; 2]) {
         let refuse = |why, error: String| {
             self.reporter.tell(Report::WatchEnded { watch, why, error: Some(error) });
         };
@@ -248,10 +248,12 @@ impl Worker {
             Ok(hooked) => hooked,
             Err(error) => return refuse(Why::Unsupported, error),
         };
-        let is_hooked = hooked.is_some();
-        self.make_room(0, 1, usize::from(is_hooked));
-        match Watch::start(watch, source, motion, self.reporter.clone(), self.decoded.clone(), hooked) {
-            Ok(running) => drop(self.watches.insert(watch, (running, is_hooked))),
+        // One that cannot look beside costs the watch nothing: why has been said when it was loaded.
+        let hooks = [hooked, shadow.and_then(|shadow| self.look_by(shadow, motion).ok())];
+        let looking = hooks.iter().flatten().count();
+        self.make_room(0, 1, looking);
+        match Watch::start(watch, source, motion, self.reporter.clone(), self.decoded.clone(), hooks) {
+            Ok(running) => drop(self.watches.insert(watch, (running, looking))),
             Err(error) => refuse(Why::Failed, format!("no thread: {error}")),
         }
     }

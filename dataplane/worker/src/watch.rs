@@ -17,7 +17,7 @@ use bytes::Bytes;
 use crate::codec::jpeg::jpeg;
 use crate::job::Jobs;
 use crate::motion::hooked::Hooked;
-use crate::motion::{Detector, Shrinker};
+use crate::motion::{Detector, Luma, Shrinker};
 use crate::net::source::{SourceConnection, SourceError, SourceTag, stream_of};
 use crate::picture::{Colour, Picture};
 use crate::protocol::{Change, MotionSettings, PAYLOAD_BYTES_MAX, QUALITY, Report, SecretUrl, Why};
@@ -40,14 +40,14 @@ const SILENT: Duration = Duration::from_secs(2);
 pub(crate) struct Watch(Arc<AtomicBool>);
 
 impl Watch {
-    /// Starts one. `jobs`: what is decoded for renditions; `hooked`: what looks in place of the built-in detector.
+    /// Starts one. `jobs`: what is decoded for renditions; `hooked`: what looks in place of the built-in detector, and what looks beside it.
     pub(crate) fn start(
         id: u64,
         source: SecretUrl,
         settings: MotionSettings,
         reporter: Reporter,
         jobs: Jobs,
-        hooked: Option<Hooked>,
+        [hooked, shadow]: [Option<Hooked>; 2],
     ) -> io::Result<Self> {
         let over = Arc::new(AtomicBool::new(false));
         let choice = if settings.keyframes_only {
@@ -69,6 +69,7 @@ impl Watch {
                 || Looker::BuiltIn(Box::new(Detector::new(settings))),
                 |hook| Looker::Hook(Box::new(hook)),
             ),
+            shadow: shadow.map(Shadow::new),
             colour: None,
             ticks: Ticks::default(),
             last_ms: None,
@@ -140,6 +141,26 @@ impl Looker {
     }
 }
 
+/// A hook that looks beside.
+struct Shadow {
+    hooked: Box<Hooked>,
+    ticks: Ticks,
+}
+
+impl Shadow {
+    fn new(hooked: Hooked) -> Self {
+        Self { hooked: Box::new(hooked), ticks: Ticks::default() }
+    }
+
+    /// Takes a picture that the other one has seen.
+    fn look(&mut self, luma: &Luma, pts_ms: i64, size: (u32, u32), other_is_active: bool) {
+        if self.ticks.is_due(pts_ms, i64::from(self.hooked.every_ms())) {
+            self.hooked.push(luma, pts_ms, size, Instant::now());
+            self.hooked.compare(other_is_active);
+        }
+    }
+}
+
 struct Watching {
     id: u64,
     url: SecretUrl,
@@ -151,6 +172,8 @@ struct Watching {
     source: Source,
     shrinker: Shrinker,
     looker: Looker,
+    /// What looks beside it: nothing that it sees is told.
+    shadow: Option<Shadow>,
     colour: Option<Colour>,
     ticks: Ticks,
     /// When the last picture that was looked at is shown, and when that was.
@@ -277,6 +300,9 @@ impl Watching {
                 hooked.push(&luma, pts_ms, size, Instant::now())
             }
         };
+        if let Some(shadow) = &mut self.shadow {
+            shadow.look(&luma, pts_ms, (picture.width(), picture.height()), self.looker.is_active());
+        }
         if let Some(change) = change {
             self.tell(change, Some(picture));
         }
@@ -288,24 +314,34 @@ impl Watching {
     /// An event of a stream that does not go on is over.
     fn silence(&mut self) {
         let patience = Duration::from_millis(self.settings.duration_ms.into()).saturating_add(SILENT);
+        if self.seen_at.elapsed() < patience {
+            return;
+        }
+        if let Some(shadow) = self.shadow.as_mut().filter(|shadow| shadow.hooked.is_active()) {
+            shadow.hooked.interrupt();
+        }
         if self.looker.is_active()
-            && self.seen_at.elapsed() >= patience
             && let Some(change) = self.looker.interrupt()
         {
             self.tell(change, None);
         }
     }
 
-    /// Tells what the hook's calls came to.
+    /// Tells what calls of the hooks came to.
     fn tell_hooked(&mut self) {
-        let Looker::Hook(hooked) = &mut self.looker else { return };
         if self.hooked_at.is_some_and(|at| at.elapsed() < HOOKED_EVERY) {
             return;
         }
-        let tally = hooked.take_tally();
-        if !tally.is_empty() {
-            self.hooked_at = Some(Instant::now());
-            self.reporter.tell(Report::Hooked { watch: self.id, tally });
+        let looks = if let Looker::Hook(hooked) = &mut self.looker { Some(&mut **hooked) } else { None };
+        let beside = self.shadow.as_mut().map(|shadow| &mut *shadow.hooked);
+        for (hooked, shadow) in
+            looks.into_iter().map(|hooked| (hooked, false)).chain(beside.map(|hooked| (hooked, true)))
+        {
+            let tally = hooked.take_tally();
+            if !tally.is_empty() {
+                self.hooked_at = Some(Instant::now());
+                self.reporter.tell(Report::Hooked { watch: self.id, tally, shadow });
+            }
         }
     }
 

@@ -34,7 +34,7 @@ fn moving(name: &str, size: (u32, u32), more: &[&str]) -> Vec<Sent> {
 }
 
 fn watch(node: &Node, watch: u64, motion: MotionSettings) -> Order {
-    Order::Watch { watch, source: SecretUrl::new(node.source()), motion, hook: None }
+    Order::Watch { watch, source: SecretUrl::new(node.source()), motion, hook: None, shadow: None }
 }
 
 fn of_motion(report: &Report) -> Option<(u64, i64, &Change)> {

@@ -136,6 +136,24 @@ impl Hearing {
         true
     }
 
+    /// What waits for the same binding as it was goes to this one, where it can be told and is of its streams.
+    pub fn take_over(&self, before: &Self) {
+        if self.hearer.is_none() {
+            return;
+        }
+        let waited = std::mem::take(&mut *before.waiting());
+        for (notice, from) in waited.into_notices() {
+            let is_its = Id::new(&notice.target.name).is_ok_and(|stream| self.hears_of(&stream));
+            let lost = if is_its { self.waiting().push(notice, from) } else { 1 };
+            self.numbers.noticed("lost", lost);
+        }
+    }
+
+    /// So many could not even be noted: of them nothing is known.
+    pub fn missed(&self, count: u64) {
+        self.numbers.noticed("lost", count);
+    }
+
     /// Whether something waits.
     pub fn has_news(&self) -> bool {
         !self.waiting().is_empty()
@@ -207,6 +225,14 @@ impl Hearing {
                 None
             }
         }
+    }
+}
+
+impl Drop for Hearing {
+    /// What waits when the binding changes or goes is for nobody.
+    fn drop(&mut self) {
+        let waiting = self.waiting.get_mut().unwrap_or_else(PoisonError::into_inner).len();
+        self.numbers.noticed("lost", waiting as u64);
     }
 }
 

@@ -1,14 +1,21 @@
-//! What happened, as event hooks are told it. Before it: the engine's events; after it: [`super::hearing`].
+//! What happened, as event hooks are told it. Before it: the engine's events, and its viewers that come and go; after it: [`super::hearing`].
 use std::net::{IpAddr, SocketAddr};
 
 use millstream_control_protocol::event::{Event, What};
 use millstream_hooks::wit::{events, types};
+use millstream_policy::records::Labels;
+use millstream_proto::id::Id;
 use serde_json::Value;
 
 /// Pairs of a notice's detail.
 const DETAIL_MAX: usize = 32;
 /// Bytes of a value: what is longer is cut.
 const VALUE_BYTES_MAX: usize = 1_024;
+/// Viewers are numbered apart from events.
+const OF_VIEWERS: u64 = 1 << 63;
+
+const PLAY_START: &str = "play-start";
+const PLAY_STOP: &str = "play-stop";
 
 /// An event for hooks, and the address that it came from, where somebody's session is part of it. `app`: the application that streams are below.
 /// `None`: it is about no stream, or of a kind that this version does not know.
@@ -34,6 +41,66 @@ pub fn notice(event: &Event, app: &str) -> Option<(events::Notice, Option<IpAddr
         detail: detail(&event.what),
     };
     Some((told, address.map(|address| address.ip())))
+}
+
+/// A viewer that has come or is gone.
+#[derive(Clone, Debug)]
+pub struct Viewing<'a> {
+    /// No other one of the process has this number.
+    pub number: u64,
+    /// When, Unix milliseconds.
+    pub unix_ms: u64,
+    /// The stream.
+    pub stream: &'a Id,
+    /// The session, as hooks that decide are told it: [`crate::question`].
+    pub session: String,
+    /// Where it is.
+    pub peer: SocketAddr,
+    /// What it plays by.
+    pub protocol: &'a str,
+    /// Its connection is encrypted.
+    pub secure: bool,
+    /// What a policy calls it.
+    pub labels: Option<&'a Labels>,
+    /// It is gone: why, and how long it played, milliseconds. `None`: it has come.
+    pub ended: Option<(&'a str, u64)>,
+}
+
+/// The same for a viewer, of which no other event tells.
+pub fn of_viewer(viewing: &Viewing<'_>, app: &str) -> events::Notice {
+    let Viewing { number, unix_ms, stream, ref session, peer, protocol, secure, labels, ended } = *viewing;
+    let labels = labels.into_iter().flat_map(|labels| labels.iter()).map(|(name, value)| pair(name, value));
+    let detail = ended.map(|(why, lasted_ms)| vec![pair("why", why), pair("lasted_ms", &lasted_ms.to_string())]);
+    events::Notice {
+        kind: if ended.is_some() { PLAY_STOP } else { PLAY_START }.to_owned(),
+        id: OF_VIEWERS | number,
+        unix_ms,
+        target: types::Target {
+            app: app.to_owned(),
+            name: stream.as_str().to_owned(),
+            params: Vec::new(),
+            settings: Vec::new(),
+            labels: labels.collect(),
+            extra: Vec::new(),
+        },
+        client: Some(types::Client {
+            session: session.clone(),
+            ip: peer.ip().to_canonical().to_string(),
+            port: peer.port(),
+            protocol: protocol.to_owned(),
+            secure,
+            user_agent: String::new(),
+            referer: String::new(),
+            token: String::new(),
+            extra: Vec::new(),
+        }),
+        detail: detail.unwrap_or_default(),
+    }
+}
+
+/// Whether it is about a viewer: of those there are many, and each says little.
+pub(crate) fn is_of_viewer(notice: &events::Notice) -> bool {
+    notice.kind == PLAY_START || notice.kind == PLAY_STOP
 }
 
 /// The API's word with `-` for `_`; a publication begins with `publish-start` and ends with `publish-stop`, as the contract has it.
@@ -134,5 +201,35 @@ mod tests {
         assert!(of("regions").unwrap().starts_with("[{") && told.client.is_none() && from.is_none());
         assert!(notice(&Event { stream: "cam".to_owned(), ..Event::default() }, "live").is_none());
         assert!(notice(&Event { stream: String::new(), ..publish }, "live").is_none());
+    }
+
+    #[test]
+    fn a_viewer_is_told_of_as_a_hook_that_let_it_in_knows_it() {
+        let stream = Id::new("cam").unwrap();
+        let labels: Labels = [("plan".to_owned(), "gold".to_owned())].into_iter().collect();
+        let came = Viewing {
+            number: 7,
+            unix_ms: 5,
+            stream: &stream,
+            session: "v00000000000000ff".to_owned(),
+            peer: "[::ffff:192.0.2.7]:9".parse().unwrap(),
+            protocol: "hls",
+            secure: true,
+            labels: Some(&labels),
+            ended: None,
+        };
+        let told = of_viewer(&came, "live");
+        let client = told.client.as_ref().unwrap();
+        assert_eq!((told.kind.as_str(), told.id, told.unix_ms), ("play-start", (1 << 63) + 7, 5));
+        assert_eq!((told.target.app.as_str(), told.target.name.as_str()), ("live", "cam"));
+        assert_eq!((client.session.as_str(), client.ip.as_str(), client.port), ("v00000000000000ff", "192.0.2.7", 9));
+        assert_eq!(
+            (client.protocol.as_str(), client.secure, told.target.labels[0].value.as_str()),
+            ("hls", true, "gold")
+        );
+        assert!(told.detail.is_empty());
+        let gone = of_viewer(&Viewing { ended: Some(("left", 4_000)), ..came }, "live");
+        let detail: Vec<_> = gone.detail.iter().map(|pair| (pair.name.as_str(), pair.value.as_str())).collect();
+        assert_eq!((gone.kind.as_str(), &detail[..]), ("play-stop", &[("why", "left"), ("lasted_ms", "4000")][..]));
     }
 }

@@ -162,6 +162,12 @@ impl OfVersion {
         if agreed { &self.agreed } else { &self.disagreed }.fetch_add(1, Relaxed);
     }
 
+    /// So many comparisons were made in another process, and came out the same, or differently.
+    pub fn compared_elsewhere(&self, agreed: u64, disagreed: u64) {
+        self.agreed.fetch_add(agreed, Relaxed);
+        self.disagreed.fetch_add(disagreed, Relaxed);
+    }
+
     pub(crate) fn not_compared(&self) {
         self.not_compared.fetch_add(1, Relaxed);
     }

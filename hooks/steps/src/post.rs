@@ -106,6 +106,11 @@ impl Post {
         }
     }
 
+    /// So much happened that it could not be told, to nobody knows which streams.
+    pub fn missed(&self, count: u64) {
+        locked(&self.shared.hearings).iter().for_each(|hearing| hearing.missed(count));
+    }
+
     /// Whether anybody hears of this stream: else nobody need make a notice.
     pub fn wants(&self, stream: &Id) -> bool {
         locked(&self.shared.hearings).iter().any(|hearing| hearing.hears_of(stream))

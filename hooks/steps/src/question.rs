@@ -30,7 +30,7 @@ pub fn ask(request: &Request, context: DecisionContext<'_>, on_air: Option<&OnAi
     let client = &request.client;
     let address = client.address.ip().to_canonical();
     let session = match client.viewer {
-        Some(viewer) => format!("v{:016x}", viewer.number()),
+        Some(viewer) => named(viewer.number()),
         None => client.session.to_string(),
     };
     let all = |labels: Option<&Labels>| -> Vec<types::Pair> {
@@ -76,6 +76,11 @@ fn token(request: &Request) -> Option<&str> {
 
 fn shown(address: IpAddr) -> String {
     address.to_string()
+}
+
+/// The session of a viewer whose requests have only this in common.
+pub fn named(number: u64) -> String {
+    format!("v{number:016x}")
 }
 
 /// An action, as the contract has it.

@@ -1,7 +1,7 @@
 //! Notices that wait for an event hook. Before it: [`super::hearing`], which puts them in and takes batches.
 //!
 //! There is room for so many, and one that has no room pushes out the oldest one of the stream that has most: a stream that has much to tell loses its own
-//! notices and not those of others.
+//! notices and not those of others. Those of single viewers go before all others: a crowd that comes hides nothing from a hook that has no use for it.
 use std::collections::{HashMap, VecDeque};
 use std::net::IpAddr;
 
@@ -42,7 +42,13 @@ impl Sum {
 pub(crate) struct Waiting {
     notices: VecDeque<(Notice, Option<IpAddr>)>,
     all: Sum,
-    of_streams: HashMap<String, Sum>,
+    /// What is about viewers of a stream, and what is not.
+    of_streams: HashMap<(bool, String), Sum>,
+}
+
+/// Whose share it is.
+fn share(notice: &Notice) -> (bool, String) {
+    (notice::is_of_viewer(notice), notice.target.name.clone())
 }
 
 /// What one call takes.
@@ -59,7 +65,7 @@ impl Waiting {
     pub(crate) fn push(&mut self, notice: Notice, from: Option<IpAddr>) -> u64 {
         let bytes = notice::bytes(&notice);
         self.all.add(bytes);
-        self.of_streams.entry(notice.target.name.clone()).or_default().add(bytes);
+        self.of_streams.entry(share(&notice)).or_default().add(bytes);
         self.notices.push_back((notice, from));
         let mut lost = 0;
         while self.all.notices > WAITING_MAX || self.all.bytes > WAITING_BYTES_MAX {
@@ -69,9 +75,19 @@ impl Waiting {
         lost
     }
 
+    /// How many wait.
+    pub(crate) fn len(&self) -> usize {
+        self.notices.len()
+    }
+
     /// Whether nothing waits.
     pub(crate) fn is_empty(&self) -> bool {
         self.notices.is_empty()
+    }
+
+    /// All of them, oldest first, with the addresses that they came from.
+    pub(crate) fn into_notices(self) -> impl Iterator<Item = (Notice, Option<IpAddr>)> {
+        self.notices.into_iter()
     }
 
     /// The oldest ones, as much as a call takes.
@@ -89,23 +105,25 @@ impl Waiting {
         batch
     }
 
-    /// The oldest notice of the stream that has most of what there is too much of.
+    /// The oldest notice of the stream that has most of what there is too much of; about a viewer, where there is one.
     fn crowded(&self) -> Option<usize> {
         let is_count = self.all.notices > WAITING_MAX;
         let taken = |sum: &Sum| if is_count { sum.notices } else { sum.bytes };
-        let most = self.of_streams.values().map(taken).max()?;
-        let has_most = |name: &str| self.of_streams.get(name).is_some_and(|sum| taken(sum) == most);
-        self.notices.iter().position(|(notice, _)| has_most(&notice.target.name))
+        // Viewers first, then whoever has most.
+        let ((of_viewer, crowded), _) =
+            self.of_streams.iter().max_by_key(|((viewer, _), sum)| (*viewer, taken(sum)))?;
+        let is_its = |notice: &Notice| notice::is_of_viewer(notice) == *of_viewer && notice.target.name == *crowded;
+        self.notices.iter().position(|(notice, _)| is_its(notice))
     }
 
     fn remove(&mut self, at: usize) -> Option<(Notice, Option<IpAddr>)> {
         let removed = self.notices.remove(at)?;
-        let (bytes, name) = (notice::bytes(&removed.0), &removed.0.target.name);
+        let (bytes, share) = (notice::bytes(&removed.0), share(&removed.0));
         self.all.remove(bytes);
-        if let Some(sum) = self.of_streams.get_mut(name) {
+        if let Some(sum) = self.of_streams.get_mut(&share) {
             sum.remove(bytes);
             if sum.notices == 0 {
-                self.of_streams.remove(name);
+                self.of_streams.remove(&share);
             }
         }
         Some(removed)
@@ -115,6 +133,7 @@ impl Waiting {
 #[cfg(test)]
 mod tests {
     use millstream_control_protocol::event::{Event, What};
+    use millstream_proto::id::Id;
 
     use super::*;
 
@@ -151,5 +170,40 @@ mod tests {
             assert_eq!((lost as usize + left.len(), waiting.all.bytes), (5_003, 0));
             assert!(waiting.of_streams.is_empty());
         }
+    }
+
+    #[test]
+    fn a_crowd_of_viewers_hides_nothing_else_not_even_of_its_own_stream() {
+        let stream = Id::new("cam").unwrap();
+        let viewer = |number| {
+            let came = notice::Viewing {
+                number,
+                unix_ms: 1,
+                stream: &stream,
+                session: number.to_string(),
+                peer: "192.0.2.7:9".parse().unwrap(),
+                protocol: "hls",
+                secure: false,
+                labels: None,
+                ended: None,
+            };
+            notice::of_viewer(&came, "live")
+        };
+        let publish = What::Publish { encoder: String::new(), replaced_heard_ago_ms: None };
+        let mut waiting = Waiting::default();
+        waiting.push(viewer(0), None);
+        for seq in 0..10 {
+            waiting.push(of("cam", seq, &publish), None);
+        }
+        let lost: u64 = (1..5_000).map(|number| waiting.push(viewer(number), None)).sum();
+        assert_eq!(lost as usize, 5_010 - WAITING_MAX);
+        let mut left = Vec::new();
+        while !waiting.is_empty() {
+            left.extend(waiting.batch().notices);
+        }
+        let others: Vec<u64> = left.iter().filter(|one| !notice::is_of_viewer(one)).map(|one| one.id).collect();
+        assert_eq!((others, left.len()), ((0..10).collect(), WAITING_MAX));
+        assert_eq!(left.last().unwrap().client.as_ref().unwrap().session, "4999", "the newest are left");
+        assert_eq!((waiting.all.bytes, waiting.of_streams.len()), (0, 0));
     }
 }

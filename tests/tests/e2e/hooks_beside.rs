@@ -3,6 +3,8 @@
 use millstream_tests::clip::Clip;
 use millstream_tests::control::Client;
 use millstream_tests::flv::SCRIPT;
+use millstream_tests::hls::playlist::Media;
+use millstream_tests::hls::rules;
 use millstream_tests::http::{Viewer, get};
 use millstream_tests::rtmp::{Publisher, Pushing};
 use millstream_tests::server::{Options, Server};
@@ -72,6 +74,30 @@ fn an_event_hook_hears_what_happens_marks_streams_and_has_them_recorded() {
     let text = String::from_utf8_lossy(&marker.data).into_owned();
     assert!(text.contains("recording-started") && text.contains("unix-ms"), "{text}");
     assert!(logged(&mut client, "event-forwarder").contains("recording-started"));
+    // The same in playlists and manifest, which are there as long as the stream is recorded.
+    let of = |path: &str| String::from_utf8_lossy(&get(server.http, path).body).into_owned();
+    let listed = |what: &str, path: &str, words: &[&str]| {
+        eventually(what, seconds(20), || Some(of(path)).filter(|text| words.iter().all(|words| text.contains(words))))
+    };
+    let range = "#EXT-X-DATERANGE:ID=\"m";
+    let text = listed("a date range", "/other/video.m3u8", &[range, ",X-KIND=\"recording-started\",X-UNIX-MS=\""]);
+    Media::parse(&text).map(|media| assert_eq!(rules::check(&media), [], "{text}")).expect("a playlist");
+    listed("a date range", "/other/audio.m3u8", &[range]);
+    let scheme = "<EventStream schemeIdUri=\"urn:millstream:marker:2026\" timescale=\"1000\">";
+    listed("an event", "/other/manifest.mpd", &[scheme, "[\"marker\",", "\"recording-started\""]);
+    // Who watches is told of, whether it has a session or not; who has left, too.
+    let has = |text: &str, words: &[&str]| {
+        text.split("{\\\"id\\\"").any(|line| words.iter().all(|words| line.contains(words)))
+    };
+    for protocol in ["http-flv", "hls"] {
+        eventually("a viewer is told of", seconds(10), || {
+            has(&logged(&mut client, "event-forwarder"), &["play-start", "other", protocol]).then_some(())
+        });
+    }
+    drop(viewer);
+    eventually("a viewer that left is told of", seconds(10), || {
+        has(&logged(&mut client, "event-forwarder"), &["play-stop", "other", "http-flv", "lasted_ms"]).then_some(())
+    });
     let of = "hook=\"event-forwarder\",version=\"1\"";
     let metric = |name: &str| {
         let text = server.metrics();

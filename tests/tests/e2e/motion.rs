@@ -224,8 +224,16 @@ fn a_motion_hook_looks_in_place_of_the_detector_in_a_worker_that_may_run_it() {
     client.request("PUT", "/api/v1/hooks/motion", "", Some(&json!({ "kind": "motion" }))).is(201);
     let (status, version) = upload(&server, &client, "motion", &built("motion"));
     assert_eq!(status, 201, "{version}");
-    let binding = json!({ "hook": "motion", "point": "motion", "mode": "live", "stream": "cam" });
+    let binding = json!({ "hook": "motion", "point": "motion", "mode": "shadow", "stream": "cam" });
     let bound = client.post("/api/v1/hook-bindings", &binding).is(201).json;
+    let path = format!("/api/v1/hook-bindings/{}", bound["id"].as_str().expect("an id"));
+    // Beside the detector, which sees nothing: it is told that they differ, and nothing else is.
+    eventually("the shadow is compared", seconds(60), || {
+        let figures = client.get("/api/v1/hooks/motion/numbers").is(200).json;
+        (figures["items"][0]["disagreed"].as_u64() > Some(0)).then_some(())
+    });
+    assert!(receiver.next(Duration::ZERO).is_none(), "a shadow tells nothing");
+    client.request("PATCH", &path, "If-Match: *\r\n", Some(&json!({ "mode": "live" }))).is(200);
     let began = what(&told(&receiver, "motion", seconds(60)));
     println!("{began}");
     assert!(began["active"] == true && began["label"] == "motion", "{began}");
@@ -244,7 +252,6 @@ fn a_motion_hook_looks_in_place_of_the_detector_in_a_worker_that_may_run_it() {
     assert!(figures["items"][0]["calls"].as_u64() > Some(20) && figures["items"][0]["version"] == 1, "{figures}");
     assert!(!server.log.text().contains("the worker's sandbox is without"), "{}", server.log.text());
     // Off, the built-in detector looks again, in the same worker.
-    let path = format!("/api/v1/hook-bindings/{}", bound["id"].as_str().expect("an id"));
     client.request("PATCH", &path, "If-Match: *\r\n", Some(&json!({ "mode": "off" }))).is(200);
     eventually("it is watched by the detector", seconds(20), || {
         let calls = count(&server.metrics());

@@ -3,7 +3,7 @@ use std::collections::BTreeMap;
 
 use axum::extract::State;
 use axum::response::Response;
-use millstream_control_protocol::hook_numbers::{CPU_UP_TO_US, HookNumbers};
+use millstream_control_protocol::hook_numbers::HookNumbers;
 use serde::Serialize;
 use utoipa::ToSchema;
 
@@ -56,28 +56,19 @@ pub struct VersionFigures {
 
 impl VersionFigures {
     fn of(numbers: HookNumbers) -> Self {
+        let cpu = numbers.cpu();
         let HookNumbers { version, answers, failures, agreed, disagreed, not_compared, .. } = numbers;
-        let calls = numbers.cpu_calls.iter().fold(0_u64, |sum, count| sum.saturating_add(*count));
-        let up_to = |percent: u64| {
-            let wanted = calls.saturating_mul(percent).div_ceil(100);
-            let mut seen = 0_u64;
-            let class = numbers.cpu_calls.iter().position(|count| {
-                seen = seen.saturating_add(*count);
-                seen >= wanted
-            });
-            class.and_then(|class| CPU_UP_TO_US.get(class).copied()).filter(|_| calls > 0)
-        };
         Self {
             version,
-            calls,
+            calls: cpu.count(),
             answers,
             failures,
             agreed,
             disagreed,
             not_compared,
-            cpu_mean_us: (calls > 0).then(|| (numbers.cpu_us as f64 / calls as f64 * 10.0).round() / 10.0),
-            cpu_median_us: up_to(50),
-            cpu_p99_us: up_to(99),
+            cpu_mean_us: cpu.mean().map(|us| (us * 10.0).round() / 10.0),
+            cpu_median_us: cpu.bound_of(0.5),
+            cpu_p99_us: cpu.bound_of(0.99),
             notices: numbers.notices,
             orders: numbers.orders,
         }

@@ -22,6 +22,7 @@ use tokio::sync::mpsc::{Receiver, channel};
 use tokio::time::{Instant, timeout_at};
 
 use super::feed::{Events, Feed};
+use super::plays::{PlayFeed, Plays};
 use super::{Addresses, Mailboxes};
 use crate::admission;
 use crate::config::MoreMetrics;
@@ -79,6 +80,7 @@ pub struct Remote {
     pub(super) stats: Arc<[Arc<ShardStats>]>,
     pub(super) more_metrics: Option<MoreMetrics>,
     pub(super) feed: Arc<Feed>,
+    pub(super) plays: Arc<PlayFeed>,
     pub(super) addresses: Addresses,
     /// Of the configuration.
     pub(super) slates: Slates,
@@ -98,6 +100,11 @@ impl Remote {
     /// What happens, from now on; `None` where somebody has it already.
     pub fn events(&self) -> Option<Events> {
         self.feed.take()
+    }
+
+    /// Viewers that come and go, from when they are wanted on; `None` where somebody has them already.
+    pub fn plays(&self) -> Option<Plays> {
+        self.plays.take()
     }
 
     /// Tells what happened beside the shards. False: there was no room for it, and it is counted as lost.
@@ -217,7 +224,7 @@ impl Remote {
         Ok(done.contains(&true))
     }
 
-    /// Tells viewers of FLV and RTMP of a marker with these names and values; false: the stream is not on air.
+    /// Tells viewers of a marker with these names and values; false: the stream is not on air.
     pub async fn mark(&self, id: &Id, pairs: Arc<[(String, String)]>) -> Result<bool, Unanswered> {
         let id = id.clone();
         let done = self.ask(move |shard| view::mark(shard, &id, &pairs)).all().await?;

@@ -32,6 +32,7 @@ use crate::recorded::PastRequest;
 use crate::shard::grants::Viewer;
 use crate::shard::packaging::Packaging;
 use crate::shard::part_sender::{self, Delivered, PartId};
+use crate::shard::presence::Asks;
 use crate::shard::session::Session;
 use crate::shard::state::Shard;
 use crate::shard::stream_handle::{NotPlayable, StreamHandle, ViewerGuard};
@@ -162,7 +163,10 @@ pub(super) async fn document(
     listen(reply, &id, Some(protocol));
     if let Source::Live(_) = source {
         let target_s = packaging.window.borrow().target_duration_s().unwrap_or(1);
-        shard.playlists_wanted.heard(Duration::from_secs(target_s.into()), asked_at);
+        let target = Duration::from_secs(target_s.into());
+        shard.playlists_wanted.heard(target, asked_at);
+        let (peer, secure, labels) = (session.peer(), session.is_secure(), granted_now.labels.as_ref());
+        shard.plays_by_playlists(&Asks { stream: &id, viewer, peer, protocol, secure, labels, target });
     }
     if of.reaches_back
         && let Err(failed) = until_archived(shard, session, &id, &packaging, tracks_by).await
@@ -234,7 +238,9 @@ pub(super) fn granted(session: &Session, name: u64) -> Viewer {
 fn rebase(text: &str, base: &str) -> String {
     let mut out = String::with_capacity(text.len() + 256);
     for line in text.split_inclusive('\n') {
-        match line.split_once("URI=\"") {
+        // A marker says what it likes, and may call something so.
+        let is_marker = line.starts_with("#EXT-X-DATERANGE:");
+        match line.split_once("URI=\"").filter(|_| !is_marker) {
             Some((head, rest)) if line.starts_with('#') => out.extend([head, "URI=\"", base, rest]),
             _ if line.starts_with('#') || line.trim().is_empty() => out.push_str(line),
             _ => out.extend([base, line]),

@@ -8,6 +8,8 @@ use millstream_hub::viewer::{self, Fill, Piece, Viewer};
 use millstream_proto::time::Time;
 
 use super::fan_out::FanOutPlace;
+use crate::admin::plays::{Play, PlayNews, PlayViewer};
+use crate::clock::unix_ms;
 use crate::close::CloseReason;
 use crate::io::Writer;
 use crate::output::OutputFormat;
@@ -45,6 +47,9 @@ pub(crate) struct Playing {
     pub(super) place: FanOutPlace,
     started: Cell<bool>,
     asked_at: Time,
+    since: Time,
+    /// Whoever wants to know was told that it began.
+    is_told: bool,
 }
 
 impl Playing {
@@ -73,7 +78,7 @@ impl Playing {
         } else {
             tracing::debug!(parent: &session.span, stream = %viewer_guard.handle.id, "a {protocol} reads");
         }
-        Rc::new(Self {
+        let mut playing = Self {
             shard: Rc::clone(shard),
             format,
             viewer_guard,
@@ -83,7 +88,33 @@ impl Playing {
             place: FanOutPlace::default(),
             started: Cell::new(false),
             asked_at,
-        })
+            since: shard.now(),
+            is_told: false,
+        };
+        playing.is_told = playing.tell(PlayNews::Began);
+        Rc::new(playing)
+    }
+
+    /// Tells who wants to know what becomes of it; false: nobody does, or there is no room.
+    fn tell(&self, what: PlayNews) -> bool {
+        let Self { shard, format, session, .. } = self;
+        if format.role.is_none() || !shard.plays.is_wanted() {
+            return false;
+        }
+        let told = shard.plays.put(Play {
+            at_unix_ms: unix_ms(),
+            stream: self.viewer_guard.handle.id.stream(),
+            viewer: PlayViewer::Session(session.number),
+            peer: session.peer(),
+            protocol: format.protocol,
+            secure: session.is_secure(),
+            labels: session.granted.borrow().labels.clone(),
+            what,
+        });
+        if !told {
+            shard.plays.lose();
+        }
+        told
     }
 
     /// Why it is over, if it is.
@@ -120,6 +151,11 @@ impl Drop for Playing {
         if self.format.role.is_some() {
             count_viewer(&self.shard, self.format, -1);
             self.viewer_guard.handle.audience.leave(self.session.number);
+        }
+        if self.is_told {
+            let lasted_ms = u64::try_from(self.shard.now().since(self.since).as_millis()).unwrap_or(u64::MAX);
+            let why = self.ending().map_or("ended", CloseReason::label);
+            self.tell(PlayNews::Ended { why, lasted_ms });
         }
         self.shard.stats.skips.add(self.viewer.borrow().skips());
     }

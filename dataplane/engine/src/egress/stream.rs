@@ -104,7 +104,7 @@ pub(super) async fn answer(reply: &Reply<'_>, id: Id, of: &'static OutputFormat,
             // Only now: who is refused may ask for something else on this connection.
             session.granted.replace(granted);
             if let Pass::Grant(grant) = reply.pass
-                && !shard.grant_sessions.join(grant.session, reply.end_of(grant), session, shard.now())
+                && !shard.join(grant.session, reply.end_of(grant), session)
             {
                 session.granted.replace(Granted::default());
                 return reply.turned_away(id.as_str(), protocol, TOO_OFTEN);

@@ -28,14 +28,16 @@ use millstream_tls::ServerTls;
 
 use super::answers::Answers;
 use super::events::Refusals;
-use super::grant_sessions::{GrantSessions, Renewal};
+use super::grant_sessions::{GrantSessions, Playing, Renewal};
 use super::grants::{Grants, Kept, Viewer};
 use super::handshakes::Handshakes;
 use super::mailbox::Mail;
+use super::presence::Presence;
 use super::said::Inbox;
 use super::session::{Arrival, Session, Sessions};
 use super::wait::Waiters;
 use crate::admin::feed::Feed;
+use crate::admin::plays::PlayFeed;
 use crate::clock::{Clock, unix_ms, unix_s};
 use crate::close::CloseReason;
 use crate::config::Config;
@@ -68,6 +70,8 @@ pub(crate) struct ShardContext {
     /// Clips for streams whose publisher is away.
     pub(crate) slates: RefCell<Slates>,
     pub(super) feed: Arc<Feed>,
+    /// Viewers that come and go, for who wants to know.
+    pub(crate) plays: Arc<PlayFeed>,
     pub(super) refusals: Refusals,
     pub(super) faults: Refusals,
     /// The port that HTTP is on, for those who look for it elsewhere.
@@ -102,6 +106,8 @@ pub(crate) struct ShardContext {
     pub(crate) said: Inbox,
     /// Of viewers who play by a grant.
     pub(crate) grant_sessions: GrantSessions,
+    /// Viewers without a session, while somebody wants to know of them.
+    pub(super) presence: Presence,
     pub(super) outboxes: Vec<Option<Outbox<Mail>>>,
     pub(super) leaving: Budget,
     pub(super) last_number: Cell<u64>,
@@ -347,6 +353,24 @@ impl ShardContext {
             let _ = self.put(shard, Mail::Renewed { name, renewal, until, address });
         }
         kept || !holds
+    }
+
+    /// A connection plays as a session of play grants. False: as many do as may, or there is no room.
+    pub(crate) fn join(&self, name: GrantSession, until: Time, session: &Rc<Session>) -> bool {
+        let joined = self.grant_sessions.join(name, until, session, self.now());
+        if let Some(playing) = &joined {
+            self.tell_playing(playing);
+        }
+        joined.is_some()
+    }
+
+    /// Tells the other shards which connections of a session play here.
+    pub(super) fn tell_playing(&self, playing: &Playing) {
+        let others = (0..self.shards()).filter(|shard| *shard != self.index);
+        let mail = || Mail::Playing { from: self.index, playing: playing.clone() };
+        if others.map(|shard| self.put(shard, mail()).is_ok()).filter(|told| !told).count() > 0 {
+            self.grant_sessions.not_told(playing.name);
+        }
     }
 
     /// A viewer without a session is admitted up to that moment, here and at the other shards; `None`: for good. False: nothing could be kept.

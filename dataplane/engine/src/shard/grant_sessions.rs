@@ -4,21 +4,20 @@
 use std::cell::RefCell;
 use std::collections::HashMap;
 use std::net::IpAddr;
-use std::rc::{Rc, Weak};
+use std::rc::Rc;
 
 use millstream_policy::Held;
 use millstream_proto::network::counted;
 use millstream_proto::sign::grant::GrantSession;
 use millstream_proto::time::Time;
 
+use super::grant_connections::{Connections, Joined};
 use super::session::Session;
 
 /// Sessions of a shard that are remembered.
 const SESSIONS_LEN_MAX: usize = 65_536;
 /// Of those, of one address: many viewers may be behind one.
 const SESSIONS_PER_ADDRESS_MAX: usize = 1_024;
-/// Connections of a session that play at the same time: a page that reconnects has two for a moment.
-const CONNECTIONS_MAX: usize = 4;
 
 /// When a session was renewed, and at which shard: of two renewals at the same moment all shards take the same one for the newer.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug, Default)]
@@ -33,8 +32,18 @@ struct Entry {
     renewal: Renewal,
     /// Given back when this is dropped.
     held: Option<Held>,
-    connections: Vec<Weak<Session>>,
+    connections: Connections<Session>,
     address: IpAddr,
+}
+
+/// What a shard tells the others of a session's connections there.
+#[derive(Clone, Debug)]
+pub(crate) struct Playing {
+    pub(crate) name: GrantSession,
+    /// All of them.
+    pub(crate) joined: Vec<Joined>,
+    pub(crate) until: Time,
+    pub(crate) address: IpAddr,
 }
 
 /// The sessions that a shard knows of.
@@ -69,7 +78,7 @@ impl GrantSessions {
                 return true;
             }
             (entry.renewal, entry.until) = (renewal, until);
-            for connection in entry.connections.iter().filter_map(Weak::upgrade) {
+            for connection in entry.connections.here() {
                 connection.granted.borrow_mut().until = Some(until);
             }
             std::mem::replace(&mut entry.held, held)
@@ -79,24 +88,54 @@ impl GrantSessions {
         true
     }
 
-    /// A connection plays as this session, up to its end, which renewals move. False: as many do as may, or there is no room.
-    pub(crate) fn join(&self, name: GrantSession, until: Time, session: &Rc<Session>, now: Time) -> bool {
+    /// A connection plays as this session, up to its end, which renewals move; gives what the other shards are to be told. `None`: as many do as may, at
+    /// all shards together, or there is no room.
+    pub(crate) fn join(&self, name: GrantSession, until: Time, session: &Rc<Session>, now: Time) -> Option<Playing> {
         let inner = &mut *self.0.borrow_mut();
-        let Some(entry) = inner.entry(name, until, session.peer().ip(), now) else { return false };
-        entry.connections.retain(|connection| connection.strong_count() > 0);
-        if entry.connections.len() >= CONNECTIONS_MAX {
-            return false;
+        let entry = inner.entry(name, until, session.peer().ip(), now)?;
+        if !entry.connections.join(Joined { at: now, number: session.number }, session) {
+            return None;
         }
-        entry.connections.push(Rc::downgrade(session));
         // Another connection may have shown a newer grant.
         entry.until = entry.until.max(until);
         session.granted.borrow_mut().until = Some(entry.until);
-        true
+        Some(entry.playing(name))
     }
 
-    pub(super) fn sweep(&self, now: Time) {
-        let over = self.0.borrow_mut().take_over(now);
+    /// Another shard has these connections of a session; gives those here that are too many. Without room they are not counted.
+    pub(super) fn hear(&self, shard: usize, playing: &Playing, now: Time) -> Vec<Rc<Session>> {
+        let inner = &mut *self.0.borrow_mut();
+        let Playing { name, ref joined, until, address } = *playing;
+        if joined.is_empty() && !inner.entries.contains_key(&name) {
+            return Vec::new();
+        }
+        let Some(entry) = inner.entry(name, until, address, now) else { return Vec::new() };
+        entry.connections.hear(shard, joined)
+    }
+
+    /// Another shard has no room to hear of it: it is told again with the next sweep.
+    pub(super) fn not_told(&self, name: GrantSession) {
+        if let Some(entry) = self.0.borrow_mut().entries.get_mut(&name) {
+            entry.connections.not_told();
+        }
+    }
+
+    /// Forgets what is over; gives what the other shards are to be told.
+    pub(super) fn sweep(&self, now: Time) -> Vec<Playing> {
+        let mut inner = self.0.borrow_mut();
+        let over = inner.take_over(now);
+        let untold = inner.entries.iter_mut();
+        let changed = untold.filter_map(|(name, entry)| entry.connections.is_untold().then(|| entry.playing(*name)));
+        let changed = changed.collect();
+        drop(inner);
         drop(over);
+        changed
+    }
+}
+
+impl Entry {
+    fn playing(&mut self, name: GrantSession) -> Playing {
+        Playing { name, joined: self.connections.tell(), until: self.until, address: self.address }
     }
 }
 
@@ -116,7 +155,8 @@ impl Inner {
             }
             *self.of_address.entry(address).or_default() += 1;
         }
-        let new = || Entry { until, renewal: Renewal::default(), held: None, connections: Vec::new(), address };
+        let new =
+            || Entry { until, renewal: Renewal::default(), held: None, connections: Connections::default(), address };
         Some(self.entries.entry(name).or_insert_with(new))
     }
 
@@ -171,13 +211,13 @@ mod tests {
         renew(2, 1_500, 0);
         renew(1, 2_000, 900);
         assert_eq!(places.load(Ordering::Relaxed), 2, "what a renewal replaces is given back");
-        sessions.sweep(at(1_500));
+        assert!(sessions.sweep(at(1_500)).is_empty());
         assert_eq!(places.load(Ordering::Relaxed), 1);
         // Another shard has asked: the place is there.
         let elsewhere = |ms| Renewal { at: at(ms), shard: 1 };
         assert!(sessions.renew(name(1), elsewhere(1_600), at(2_500), None, address, at(1_600)));
         assert_eq!(places.load(Ordering::Relaxed), 0);
-        sessions.sweep(at(2_500));
+        assert!(sessions.sweep(at(2_500)).is_empty());
         let inner = sessions.0.borrow();
         assert!(inner.entries.is_empty() && inner.of_address.is_empty());
     }
@@ -228,5 +268,26 @@ mod tests {
         assert!(renew(0, 1, 0), "one that is known");
         assert!(renew(u32::MAX, 2, 0));
         assert!(renew(u32::MAX - 1, 1, 1_000), "those that are over give way");
+    }
+
+    #[test]
+    fn connections_of_other_shards_are_remembered_until_the_grant_is_over_and_told_again_where_they_were_not() {
+        let (sessions, at) = (GrantSessions::default(), Time::from_millis);
+        let address = IpAddr::V4(Ipv4Addr::LOCALHOST);
+        let playing = |joined: &[u64], until| Playing {
+            name: name(1),
+            joined: joined.iter().map(|number| Joined { at: at(*number), number: *number }).collect(),
+            until: at(until),
+            address,
+        };
+        assert!(sessions.hear(1, &playing(&[], 1_000), at(0)).is_empty());
+        assert!(sessions.0.borrow().entries.is_empty(), "nothing plays");
+        assert!(sessions.hear(1, &playing(&[1, 2], 1_000), at(0)).is_empty());
+        assert!(sessions.sweep(at(10)).is_empty());
+        sessions.not_told(name(1));
+        assert_eq!(sessions.sweep(at(20)).len(), 1);
+        assert!(sessions.sweep(at(30)).is_empty());
+        sessions.sweep(at(1_000));
+        assert!(sessions.0.borrow().entries.is_empty());
     }
 }

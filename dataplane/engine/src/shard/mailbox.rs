@@ -12,7 +12,7 @@ use millstream_proto::sign::grant::GrantSession;
 use millstream_proto::time::Time;
 
 use super::budget::OfConnection;
-use super::grant_sessions::Renewal;
+use super::grant_sessions::{Playing, Renewal};
 use super::granted::Granted;
 use super::grants::Viewer;
 use crate::io::Descriptor;
@@ -47,6 +47,8 @@ pub(crate) enum Mail {
     Granted { id: Id, viewer: Viewer, until: Option<Time> },
     /// A session that plays by grants is admitted up to that moment.
     Renewed { name: GrantSession, renewal: Renewal, until: Time, address: IpAddr },
+    /// Connections that play by a grant at the sender.
+    Playing { from: usize, playing: Playing },
     /// Something that the outside wants to know, or to have done.
     Work(Work),
     /// Begin to drain.
@@ -76,6 +78,7 @@ impl std::fmt::Debug for Mail {
             Self::Answer { .. } => "Answer",
             Self::Granted { .. } => "Granted",
             Self::Renewed { .. } => "Renewed",
+            Self::Playing { .. } => "Playing",
             Self::Work(_) => "Work",
             Self::Shutdown => "Shutdown",
         })

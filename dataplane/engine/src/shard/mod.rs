@@ -7,6 +7,7 @@ pub(crate) mod context;
 pub(crate) mod drain;
 mod ended_streams;
 pub(crate) mod events;
+pub(crate) mod grant_connections;
 pub(crate) mod grant_sessions;
 pub(crate) mod granted;
 pub(crate) mod grants;
@@ -17,6 +18,7 @@ mod memory_trimmer;
 pub(crate) mod packaging;
 pub(crate) mod part_sender;
 pub(crate) mod phase;
+pub(crate) mod presence;
 pub(crate) mod reached;
 mod recheck;
 mod rendition_view;
@@ -61,6 +63,7 @@ use self::grants::Grants;
 use self::handshakes::Handshakes;
 use self::mailbox::Mail;
 use self::memory_trimmer::MemoryTrimmer;
+use self::presence::Presence;
 use self::recheck::recheck;
 use self::secure::secure;
 use self::session::{Arrival, Due, Session, Sessions};
@@ -69,6 +72,7 @@ use self::state::{Port, Shard};
 use self::status::Statuses;
 use self::wait::{Either, Place, Waiters, select};
 use crate::admin::feed::Feed;
+use crate::admin::plays::PlayFeed;
 use crate::admission::Admission;
 use crate::clock::Clock;
 use crate::close::CloseReason;
@@ -130,6 +134,8 @@ pub(crate) struct Parts {
     /// Shards that have not drained.
     pub(crate) undrained: Arc<AtomicUsize>,
     pub(crate) feed: Arc<Feed>,
+    /// Viewers that come and go.
+    pub(crate) plays: Arc<PlayFeed>,
 }
 
 /// Runs a shard, to the end of its drain.
@@ -164,6 +170,7 @@ pub(crate) async fn main(parts: Parts) -> std::io::Result<()> {
         ladders: RefCell::default(),
         slates: RefCell::new(config.slates.clone()),
         feed: parts.feed,
+        plays: parts.plays,
         refusals: Refusals::new(events::EVERY),
         faults: Refusals::new(events::FAULTS_EVERY),
         rtmp_port: parts.rtmp.local_addr().map_or(config.rtmp.port(), |address| address.port()),
@@ -185,6 +192,7 @@ pub(crate) async fn main(parts: Parts) -> std::io::Result<()> {
         grants: Grants::default(),
         said: self::said::Inbox::default(),
         grant_sessions: GrantSessions::default(),
+        presence: Presence::default(),
         outboxes,
         leaving: Budget::new(&ENDS, Time::ZERO),
         last_number: Cell::new(0),
@@ -431,6 +439,11 @@ impl Shard {
                 // Full: connections that play by it end with the grant that they have shown.
                 let _ = self.grant_sessions.renew(name, renewal, until, None, address, self.now());
             }
+            Mail::Playing { from, playing } => {
+                for too_many in self.grant_sessions.hear(from, &playing, self.now()) {
+                    too_many.end(CloseReason::GrantShared);
+                }
+            }
             Mail::Work(work) => {
                 // As with a session's task, a defect in it ends it alone; who asked finds that there is no answer.
                 if catch_unwind(AssertUnwindSafe(|| work(Rc::clone(self) as Rc<dyn std::any::Any>))).is_err() {
@@ -467,7 +480,10 @@ impl Shard {
         }
         self.admission.expire(now);
         self.grants.sweep(now);
-        self.grant_sessions.sweep(now);
+        for playing in self.grant_sessions.sweep(now) {
+            self.tell_playing(&playing);
+        }
+        self.sweep_presence(now);
         self.statuses.sweep(now);
         self.publishes.sweep(now);
         let (mut mirrors, mut bytes, mut blocks, mut hls_bytes, mut idle) = (0, 0, 0, 0, Vec::new());

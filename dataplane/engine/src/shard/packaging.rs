@@ -10,6 +10,7 @@ use millstream_hub::config::HlsConfig;
 use millstream_hub::log::Log;
 use millstream_hub::package::block::PendingTags;
 use millstream_hub::package::change::Change;
+use millstream_hub::package::marker::Said;
 use millstream_hub::package::packager::{Packager, Wall};
 use millstream_hub::package::window::Window;
 use millstream_hub::stream_message::StreamMessage;
@@ -126,19 +127,31 @@ impl Packaging {
                 _ => {}
             }
         }
-        if !changes.is_empty() {
-            for outlet in &mut *self.outlets.borrow_mut() {
-                outlet.untold.extend(changes.iter().cloned());
-            }
-            self.apply(shard, changes);
-            for outlet in &mut *self.outlets.borrow_mut() {
-                if outlet.untold.len() > CHANGES_WAITING_MAX {
-                    outlet.untold = self.window.borrow().snapshot();
-                }
-            }
-        }
+        self.take(shard, changes);
         let took = shard.now().since(wall.now);
         stats.packaging_micros.add(u64::try_from(took.as_micros()).unwrap_or(u64::MAX));
+    }
+
+    /// Puts a marker at this moment of the stream's timeline, milliseconds; the other shards are told with the next part.
+    pub(super) fn mark(self: &Rc<Self>, shard: &Rc<ShardContext>, said: &Said, timeline_ms: i64) {
+        let changes = self.window.borrow().mark(said, timeline_ms);
+        self.take(shard, changes);
+    }
+
+    /// Takes changes on the owner's shard, and notes them for the others.
+    fn take(self: &Rc<Self>, shard: &Rc<ShardContext>, changes: Vec<Change>) {
+        if changes.is_empty() {
+            return;
+        }
+        for outlet in &mut *self.outlets.borrow_mut() {
+            outlet.untold.extend(changes.iter().cloned());
+        }
+        self.apply(shard, changes);
+        for outlet in &mut *self.outlets.borrow_mut() {
+            if outlet.untold.len() > CHANGES_WAITING_MAX {
+                outlet.untold = self.window.borrow().snapshot();
+            }
+        }
     }
 
     /// Takes changes, and lets those who wait have what has come.

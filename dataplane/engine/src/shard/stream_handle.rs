@@ -14,6 +14,7 @@ use millstream_hub::findings::{Dropped, News, Repaired};
 use millstream_hub::log::{EndReason, Log, LogLimits};
 use millstream_hub::mirror::{Feed, FeedMessage, apply};
 use millstream_hub::package::change::Change;
+use millstream_hub::package::marker::Said;
 use millstream_hub::publisher_stats::Reading;
 use millstream_hub::stream::{Place as PublisherPlace, Pushed, Stream, Taken};
 use millstream_hub::stream_message::StreamMessage;
@@ -508,11 +509,12 @@ impl StreamHandle {
         notify.notify();
     }
 
-    /// Viewers of FLV and RTMP are told this, as a script tag. False: nobody publishes.
-    pub(super) fn mark(&self, body: Bytes, shard: &ShardContext) -> bool {
+    /// Viewers are told of a marker: those of FLV and RTMP by this script tag, those of HLS and DASH by their playlists. False: nobody publishes.
+    pub(super) fn mark(&self, said: &Said, body: Bytes, shard: &Rc<ShardContext>) -> bool {
         let Side::Owner { inner, notify, .. } = &self.side else { return false };
         let is_told = inner.borrow_mut().stream.mark(body, shard.now());
         if is_told {
+            self.packaging.mark(shard, said, self.newest_ms());
             notify.notify();
         }
         is_told

@@ -11,6 +11,7 @@ use millstream_control_protocol::live::{
 };
 use millstream_hub::config::{OnUnpublish, Rendition};
 use millstream_hub::log::EndReason;
+use millstream_hub::package::marker::Said;
 use millstream_hub::publisher_stats::{Coding, Reading};
 use millstream_hub::reach::Sample;
 use millstream_proto::codec::Shape;
@@ -87,10 +88,17 @@ pub(crate) fn record(shard: &Rc<Shard>, id: &Id, wanted: bool) -> bool {
     owned.inspect(|handle| handle.record(wanted, shard)).is_some()
 }
 
-/// Tells viewers of FLV and RTMP of a marker; false: this shard does not own the stream, or it is not on air.
-pub(crate) fn mark(shard: &Shard, id: &Id, pairs: &[(String, String)]) -> bool {
-    let body = flv::marker_body(unix_ms(), pairs.iter().map(|(name, value)| (name.as_str(), value.as_str())));
-    shard.live(id).is_some_and(|handle| handle.mark(body, shard))
+/// Tells viewers of a marker, those of the stream's renditions, too; false: this shard does not own the stream, or it is not on air.
+pub(crate) fn mark(shard: &Rc<Shard>, id: &Id, pairs: &Arc<[(String, String)]>) -> bool {
+    let said = Said { number: shard.number(), unix_ms: unix_ms(), pairs: Arc::clone(pairs) };
+    let body = flv::marker_body(said.unix_ms, pairs.iter().map(|(name, value)| (name.as_str(), value.as_str())));
+    let is_told = shard.live(id).is_some_and(|handle| handle.mark(&said, body.clone(), shard));
+    if is_told {
+        for rendition in held_renditions_of(shard, id) {
+            rendition.mark(&said, body.clone(), shard);
+        }
+    }
+    is_told
 }
 
 /// Has these clips from here on, also for streams that are held.

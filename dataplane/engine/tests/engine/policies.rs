@@ -379,3 +379,55 @@ fn a_session_holds_one_place_over_all_renewals_of_its_grant_and_gives_it_back_wi
     *book.answer.lock().unwrap() = Some(Denial::step(Why::Payment, "pay"));
     assert!(post_grant(&server, &format!("?grant={first}")).starts_with("HTTP/1.1 402 "));
 }
+
+#[test]
+fn a_grant_plays_over_four_connections_at_all_shards_together() {
+    let keys = Some(GrantKeys::new(&MasterKey::new([5; 32]), 1));
+    let grants = GrantConfig { keys, previews: None, life: Duration::from_mins(1), edge_secrets: Vec::new() };
+    let config = millstream_engine::config::Config { grants, ..config(IoChoice::Auto, 2) };
+    let server = Server::start(config);
+    let mut publisher = server.publish("live");
+    publisher.send(crate::harness::head());
+    publisher.send((0..20).map(crate::harness::frame));
+    let _on_air = publisher.go_on(20);
+    let path_of = |answer: &str| {
+        let (_, rest) = answer.split_once("\"path\":\"").unwrap_or_else(|| panic!("no grant in {answer}"));
+        rest.split_once('"').unwrap().0.to_owned()
+    };
+    let path = path_of(&post_grant(&server, ""));
+    // Where one is refused, its connection is closed; they come to either shard.
+    let play = |path: &str| {
+        let mut socket = connect(server.at.http);
+        write!(socket, "GET {path}live.flv HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n").unwrap();
+        socket
+    };
+    let viewers = || {
+        let at = |shard| server.metric("millstream_viewers", &format!("shard=\"{shard}\",protocol=\"http-flv\""));
+        at(0) + at(1)
+    };
+    // All at once: what two shards took at the same moment is set right.
+    let mut sockets: Vec<_> = (0..24).map(|_| play(&path)).collect();
+    eventually("four play", || {
+        std::thread::sleep(Duration::from_millis(300));
+        viewers() == 4
+    });
+    // Who leaves makes room, at whichever shard.
+    let is_open = |socket: &mut std::net::TcpStream| {
+        let (bytes, is_over) = crate::harness::read_for(socket, Duration::from_millis(200));
+        !is_over && !bytes.is_empty()
+    };
+    sockets.retain_mut(is_open);
+    assert_eq!(sockets.len(), 4);
+    sockets.pop();
+    eventually("one has left", || viewers() == 3);
+    eventually("another one plays", || {
+        let mut socket = play(&path);
+        let plays = is_open(&mut socket);
+        sockets.push(socket);
+        plays
+    });
+    // Another session has its own.
+    let other = path_of(&post_grant(&server, ""));
+    let mut socket = play(&other);
+    eventually("the other session plays", || is_open(&mut socket));
+}

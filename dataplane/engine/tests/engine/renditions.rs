@@ -283,13 +283,24 @@ fn viewers_are_told_of_a_marker() {
     let (server, _asked) = start(IoChoice::Auto, 2);
     let mut publisher = server.publish("cam");
     publisher.send(configurations());
-    publisher.send((0..20).map(frame));
-    let _on_air = publisher.go_on(20);
+    publisher.send((0..2 * SEGMENT).map(frame));
+    let _on_air = publisher.go_on(2 * SEGMENT);
     let mut viewers = [Flv::open(server.at.http, "cam", 1), Flv::open(server.at.http, "cam", 0)];
     for viewer in &mut viewers {
         viewer.until("media", |viewer| viewer.tags.iter().any(|tag| number(tag).is_some()));
     }
-    let (remote, pairs) = (server.engine().remote(), vec![("kind".to_owned(), "goal".to_owned())]);
+    // Each on another shard, with playlists of its own: they are asked for until both have what is told of.
+    let listed = |path: &str, words: &str| {
+        let mut found = 0;
+        eventually("what is in playlists", || {
+            found += usize::from(get(&server, path).contains(words));
+            found > 8
+        });
+    };
+    listed("/cam/video.m3u8", "#EXT-X-PART:");
+    listed("/cam/audio.m3u8", "#EXT-X-PART:");
+    let pairs = vec![("kind".to_owned(), "goal".to_owned()), ("uri".to_owned(), "a".to_owned())];
+    let remote = server.engine().remote();
     assert_eq!(ask(remote.mark(&cam(), pairs.clone().into())), Ok(true));
     for viewer in &mut viewers {
         viewer.until("the marker", |viewer| {
@@ -299,6 +310,9 @@ fn viewers_are_told_of_a_marker() {
             viewer.tags.iter().filter(|tag| is_marker(tag)).count() == 1
         });
     }
+    listed("/cam/video.m3u8", ",X-KIND=\"goal\",X-URI=\"a\"\n");
+    listed("/cam/audio.m3u8", ",X-KIND=\"goal\",X-URI=\"a\"\n");
+    listed("/cam/manifest.mpd", ",\"kind\",\"goal\",\"uri\",\"a\"]</Event>");
     assert_eq!(ask(remote.mark(&Id::new("nobodys").unwrap(), pairs.into())), Ok(false));
 }
 

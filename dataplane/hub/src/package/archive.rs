@@ -269,6 +269,7 @@ impl ChunkWriter {
             gap: segment.gap,
             parts: Vec::new(),
             whole: Some((u64::from(duration_ms) * 1_000, format!("{}/{msn}.m4s", self.folder).into())),
+            date_ranges: Vec::new(),
         };
         lines.push_to(&mut self.text);
         self.segments += 1;

@@ -7,6 +7,8 @@ use millstream_proto::codec::Summary;
 use millstream_proto::media::Track;
 use millstream_proto::time::Time;
 
+use super::marker::Marker;
+
 /// What stays the same for the life of a playlist.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct Session {
@@ -117,6 +119,8 @@ pub enum Change {
     Gap(Track, u64),
     /// The next part has this number: those between are never made.
     Skipped(Track, u64),
+    /// This is told at the moment up to which the track has come.
+    Marked(Track, Arc<Marker>),
     /// Nothing more comes.
     Ended,
 }

@@ -4,6 +4,7 @@ mod answers;
 mod change_cursor;
 mod clocks;
 mod fixture;
+mod markers;
 mod renditions;
 mod rules;
 mod shifted;

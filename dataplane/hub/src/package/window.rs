@@ -3,6 +3,7 @@
 mod beside;
 mod held;
 mod manifest;
+mod markers;
 mod offer;
 mod shifted;
 mod text;
@@ -179,6 +180,7 @@ impl Window {
             Change::Closed(track) => self.close(track, None),
             Change::Gap(track, us) => self.close(track, Some(us)),
             Change::Skipped(track, number) => self.held_mut(track).next_part = number,
+            Change::Marked(track, marker) => self.held_mut(track).mark(marker),
             Change::Ended => self.ended = true,
         }
         self.video.forget_texts();
@@ -264,7 +266,7 @@ impl Window {
 
     /// A segment, whole or not.
     pub(crate) fn segment(&self, track: Track, msn: u64) -> Option<SegmentView<'_>> {
-        let held::Segment { opened, parts, closed, gap_us } = self.held(track).segment(msn)?;
+        let held::Segment { opened, parts, closed, gap_us, .. } = self.held(track).segment(msn)?;
         Some(SegmentView { opened, parts, closed: *closed, gap_us: *gap_us })
     }
 

@@ -8,6 +8,7 @@ use millstream_proto::codec::{Shape, Summary};
 use super::fields::{Fields, put_bool, put_bytes, put_int, put_signed, put_track};
 use super::{WireClock, WireError};
 use crate::package::change::{Change, Guide, Header, Opened, Part, PartPromise, Session};
+use crate::package::marker::{Marker, Said};
 
 /// Writes changes in their order.
 pub(super) fn put(out: &mut BytesMut, changes: &[Change], clock: WireClock) {
@@ -54,6 +55,11 @@ pub(super) fn put(out: &mut BytesMut, changes: &[Change], clock: WireClock) {
                 put_int(out, *next);
             }
             Change::Ended => out.put_u8(8),
+            Change::Marked(track, marker) => {
+                out.put_u8(9);
+                put_track(out, *track);
+                put_marker(out, marker);
+            }
         }
     }
 }
@@ -77,6 +83,7 @@ pub(super) fn take(fields: &mut Fields, clock: WireClock) -> Result<Vec<Change>,
             6 => Change::Gap(fields.track()?, fields.int("a length")?),
             7 => Change::Skipped(fields.track()?, fields.int("a part's number")?),
             8 => Change::Ended,
+            9 => Change::Marked(fields.track()?, Arc::new(marker(fields)?)),
             _ => return Err(WireError::Invalid("the kind of a change")),
         });
     }
@@ -205,4 +212,27 @@ fn part(fields: &mut Fields, clock: WireClock) -> Result<Part, WireError> {
         arrived: clock.time(fields.signed("a time")?),
         bytes: fields.bytes("a part")?,
     })
+}
+
+fn put_marker(out: &mut BytesMut, marker: &Marker) {
+    let Marker { said: Said { number, unix_ms, pairs }, date_unix_ms, run, at_ms } = marker;
+    for int in [number, unix_ms, date_unix_ms, run, at_ms] {
+        put_int(out, *int);
+    }
+    put_int(out, pairs.len() as u64);
+    for (name, value) in &**pairs {
+        put_bytes(out, name.as_bytes());
+        put_bytes(out, value.as_bytes());
+    }
+}
+
+fn marker(fields: &mut Fields) -> Result<Marker, WireError> {
+    let (number, unix_ms) = (fields.int("a marker's number")?, fields.int("a date")?);
+    let (date_unix_ms, run, at_ms) = (fields.int("a date")?, fields.int("a run")?, fields.int("a time")?);
+    // Not reserved, as above.
+    let mut pairs = Vec::new();
+    for _ in 0..fields.int("the number of pairs")? {
+        pairs.push((fields.text("a name")?, fields.text("a value")?));
+    }
+    Ok(Marker { said: Said { number, unix_ms, pairs: pairs.into() }, date_unix_ms, run, at_ms })
 }

@@ -15,6 +15,7 @@ use crate::log::Log;
 use crate::mirror::{Feed, apply};
 use crate::package::block::Entry;
 use crate::package::change::{Change, Guide, Header, Opened, Part, PartPromise, Session};
+use crate::package::marker::{Marker, Said};
 use crate::viewer::{Start, Viewer};
 
 /// The two processes began 100 s apart.
@@ -75,6 +76,9 @@ fn changes() -> Vec<Change> {
         start_us: 77,
         date_unix_ms: 1_795_531_265_123,
     };
+    let pairs = [("kind".to_owned(), "goal".to_owned()), (String::new(), "é".to_owned())];
+    let said = Said { number: u64::MAX, unix_ms: 1_795_531_265_123, pairs: pairs.into() };
+    let marker = Marker { said, date_unix_ms: 1_795_531_265_000, run: 16, at_ms: 5 };
     vec![
         Change::Began(Arc::new(session)),
         Change::Header(Track::Video, Arc::new(header(Some(Shape::Video { width: 1920, height: 1080 })))),
@@ -86,6 +90,7 @@ fn changes() -> Vec<Change> {
         Change::Closed(Track::Video),
         Change::Gap(Track::Audio, 2_000_000),
         Change::Skipped(Track::Video, 9),
+        Change::Marked(Track::Audio, Arc::new(marker)),
         Change::Ended,
     ]
 }

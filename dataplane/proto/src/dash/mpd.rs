@@ -37,7 +37,23 @@ pub struct Period {
     pub start_ms: u64,
     /// Its tracks.
     pub tracks: Vec<Track>,
+    /// What happened in it.
+    pub events: Vec<Event>,
 }
+
+/// Something that happened at a moment (§ 5.10.2).
+#[derive(Clone, PartialEq, Debug)]
+pub struct Event {
+    /// No other one of the presentation has it.
+    pub id: u32,
+    /// When, milliseconds since the period's beginning.
+    pub at_ms: u64,
+    /// What, without markup: [`crate::marker::json`].
+    pub data: String,
+}
+
+/// What events of the manifest are: markers, as [`crate::marker::json`] writes them.
+const MARKERS: &str = "urn:millstream:marker:2026";
 
 /// An adaptation set. All of its representations have the same segments.
 #[derive(Clone, PartialEq, Debug)]
@@ -112,6 +128,13 @@ impl Mpd<'_> {
 impl Period {
     fn write(&self, out: &mut String) -> std::fmt::Result {
         writeln!(out, "<Period id=\"{}\" start=\"{}\">", self.id, Duration(self.start_ms))?;
+        if !self.events.is_empty() {
+            writeln!(out, "<EventStream schemeIdUri=\"{MARKERS}\" timescale=\"1000\">")?;
+            for Event { id, at_ms, data } in &self.events {
+                writeln!(out, "<Event id=\"{id}\" presentationTime=\"{at_ms}\">{data}</Event>")?;
+            }
+            writeln!(out, "</EventStream>")?;
+        }
         for track in &self.tracks {
             track.write(out)?;
         }

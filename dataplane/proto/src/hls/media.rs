@@ -48,6 +48,21 @@ pub struct Segment<'a> {
     pub parts: Vec<Part>,
     /// Its length in microseconds and its URI; `None` while it grows.
     pub whole: Option<(u64, std::borrow::Cow<'a, str>)>,
+    /// What was told while it grew, in order, and how many of its parts were there before.
+    pub date_ranges: Vec<(usize, DateRange)>,
+}
+
+/// Something that happened at a moment (§ 4.4.5.1).
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct DateRange {
+    /// No other one of the presentation has it.
+    pub id: String,
+    /// What kind of thing it is.
+    pub class: &'static str,
+    /// When, Unix milliseconds, as segments are dated.
+    pub start_unix_ms: u64,
+    /// Names and values as they are written: [`crate::marker::attributes`].
+    pub attributes: Vec<(String, String)>,
 }
 
 /// A part of a segment.
@@ -124,6 +139,10 @@ impl MediaPlaylist<'_> {
     }
 
     fn write_rest(&self, out: &mut String) -> std::fmt::Result {
+        // A delta update leaves out segments, and not what happened in them (§ 4.4.5.2).
+        for (_, range) in self.segments.iter().take(self.skipped).flat_map(|segment| &segment.date_ranges) {
+            range.write(out)?;
+        }
         for segment in self.segments.iter().skip(self.skipped) {
             segment.write(out)?;
         }
@@ -157,13 +176,32 @@ impl Segment<'_> {
         if self.gap {
             writeln!(out, "#EXT-X-GAP")?;
         }
-        for Part { duration_us, uri, independent } in &self.parts {
+        let mut ranges = self.date_ranges.iter().peekable();
+        for (n, Part { duration_us, uri, independent }) in self.parts.iter().enumerate() {
+            // What is new stands behind what was there: a playlist grows at its end.
+            while let Some((_, range)) = ranges.next_if(|(before, _)| *before <= n) {
+                range.write(out)?;
+            }
             let independent = if *independent { ",INDEPENDENT=YES" } else { "" };
             writeln!(out, "#EXT-X-PART:DURATION={},URI=\"{uri}\"{independent}", Seconds(*duration_us))?;
+        }
+        for (_, range) in ranges {
+            range.write(out)?;
         }
         if let Some((duration_us, uri)) = &self.whole {
             writeln!(out, "#EXTINF:{},\n{uri}", Seconds(*duration_us))?;
         }
         Ok(())
+    }
+}
+
+impl DateRange {
+    fn write(&self, out: &mut String) -> std::fmt::Result {
+        let Self { id, class, start_unix_ms, attributes } = self;
+        write!(out, "#EXT-X-DATERANGE:ID=\"{id}\",CLASS=\"{class}\",START-DATE=\"{}\"", rfc3339(*start_unix_ms))?;
+        for (name, value) in attributes {
+            write!(out, ",{name}=\"{value}\"")?;
+        }
+        writeln!(out)
     }
 }

@@ -1,5 +1,5 @@
 //! Playlists as text, and directives as they come in URLs.
-use super::media::{MediaPlaylist, Part, Report, Segment};
+use super::media::{DateRange, MediaPlaylist, Part, Report, Segment};
 use super::multivariant::{Audio, Multivariant, Variant};
 use super::request::{DirectiveError, Directives, Until};
 use super::vod::{VodHead, VodPlaylist, VodSegment};
@@ -36,6 +36,15 @@ fn part(duration_us: u64, uri: &str, independent: bool) -> Part {
     Part { duration_us, uri: uri.to_owned(), independent }
 }
 
+fn marker(id: &str, name: &str) -> DateRange {
+    DateRange {
+        id: id.to_owned(),
+        class: "millstream.marker",
+        start_unix_ms: 1_795_531_266_000,
+        attributes: vec![(name.to_owned(), "goal".to_owned())],
+    }
+}
+
 #[test]
 fn a_media_playlist() {
     let segments = vec![
@@ -46,6 +55,7 @@ fn a_media_playlist() {
             gap: false,
             parts: vec![],
             whole: Some((2_000_004, "s/x/v/7.m4s".into())),
+            date_ranges: vec![(3, marker("m1", "X-KIND"))],
         },
         Segment {
             discontinuity: false,
@@ -54,6 +64,7 @@ fn a_media_playlist() {
             gap: true,
             parts: vec![],
             whole: Some((1_999_995, "s/x/v/8.m4s".into())),
+            date_ranges: vec![],
         },
         Segment {
             discontinuity: true,
@@ -62,6 +73,7 @@ fn a_media_playlist() {
             gap: false,
             parts: vec![part(333_333, "s/x/v/p20.m4s", true), part(320_000, "s/x/v/p21.m4s", false)],
             whole: None,
+            date_ranges: vec![(1, marker("m2", "X-A")), (2, marker("m3", "X-B"))],
         },
     ];
     let playlist = MediaPlaylist {
@@ -89,6 +101,7 @@ fn a_media_playlist() {
          #EXT-X-MEDIA-SEQUENCE:7\n\
          #EXT-X-MAP:URI=\"s/x/v/init-1.mp4\"\n\
          #EXT-X-PROGRAM-DATE-TIME:2026-11-24T14:41:05.250Z\n\
+         #EXT-X-DATERANGE:ID=\"m1\",CLASS=\"millstream.marker\",START-DATE=\"2026-11-24T14:41:06.000Z\",X-KIND=\"goal\"\n\
          #EXTINF:2.00000,\n\
          s/x/v/7.m4s\n\
          #EXT-X-PROGRAM-DATE-TIME:2026-11-24T14:41:07.250Z\n\
@@ -99,7 +112,9 @@ fn a_media_playlist() {
          #EXT-X-MAP:URI=\"s/x/v/init-2.mp4\"\n\
          #EXT-X-PROGRAM-DATE-TIME:2026-11-24T14:41:09.250Z\n\
          #EXT-X-PART:DURATION=0.33333,URI=\"s/x/v/p20.m4s\",INDEPENDENT=YES\n\
+         #EXT-X-DATERANGE:ID=\"m2\",CLASS=\"millstream.marker\",START-DATE=\"2026-11-24T14:41:06.000Z\",X-A=\"goal\"\n\
          #EXT-X-PART:DURATION=0.32000,URI=\"s/x/v/p21.m4s\"\n\
+         #EXT-X-DATERANGE:ID=\"m3\",CLASS=\"millstream.marker\",START-DATE=\"2026-11-24T14:41:06.000Z\",X-B=\"goal\"\n\
          #EXT-X-PRELOAD-HINT:TYPE=PART,URI=\"s/x/v/p22.m4s\"\n\
          #EXT-X-RENDITION-REPORT:URI=\"audio.m3u8\",LAST-MSN=9,LAST-PART=1\n"
     );
@@ -114,9 +129,10 @@ fn a_media_playlist() {
     let text = delta.to_text();
     assert!(text.starts_with("#EXTM3U\n#EXT-X-VERSION:9\n#EXT-X-TARGETDURATION:2\n"), "{text}");
     assert!(text.contains("HOLD-BACK=6.000,CAN-SKIP-UNTIL=12.000\n"), "{text}");
-    let middle = "#EXT-X-MEDIA-SEQUENCE:7\n#EXT-X-DISCONTINUITY-SEQUENCE:3\n#EXT-X-SKIP:SKIPPED-SEGMENTS=2\n#EXT-X-DISCONTINUITY\n";
+    let middle = "#EXT-X-MEDIA-SEQUENCE:7\n#EXT-X-DISCONTINUITY-SEQUENCE:3\n#EXT-X-SKIP:SKIPPED-SEGMENTS=2\n#EXT-X-DATERANGE:ID=\"m1\",";
     assert!(text.contains(middle), "{text}");
-    assert!(text.ends_with("p21.m4s\"\n#EXT-X-ENDLIST\n"), "{text}");
+    assert!(text.contains("X-KIND=\"goal\"\n#EXT-X-DISCONTINUITY\n"), "{text}");
+    assert!(text.ends_with("X-B=\"goal\"\n#EXT-X-ENDLIST\n"), "{text}");
 }
 
 #[test]

@@ -271,7 +271,7 @@ impl<D: Disk> Recorder<D> {
                 self.write(&name, &writes, moment);
             }
             Change::Ended => self.finish(key, Reason::StreamEnded, moment),
-            Change::Parts(..) | Change::Skipped(..) => {}
+            Change::Parts(..) | Change::Skipped(..) | Change::Marked(..) => {}
         }
     }
 

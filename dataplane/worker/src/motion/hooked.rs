@@ -64,6 +64,14 @@ impl Hooked {
         self.every_ms
     }
 
+    /// It looks beside another one, which has taken the same picture: whether both see the same is counted. While it has no instance it sees nothing.
+    pub(crate) fn compare(&mut self, other_is_active: bool) {
+        if self.eye.is_some() {
+            let same = self.is_active() == other_is_active;
+            *(if same { &mut self.tally.agreed } else { &mut self.tally.disagreed }) += 1;
+        }
+    }
+
     /// What there is to tell of its calls.
     pub(crate) fn take_tally(&mut self) -> HookTally {
         std::mem::take(&mut self.tally)
@@ -272,6 +280,18 @@ mod tests {
         assert_eq!((tally.calls, tally.lines.len(), tally.cpu[9], tally.cpu[2]), (13, 12, 12, 1));
         assert_eq!(tally.spent_us, 120_040);
         assert!(hooked.take_tally().is_empty());
+    }
+
+    #[test]
+    fn a_shadow_is_compared_picture_by_picture_while_it_sees() {
+        let trap = || Err(Blind::Failed("trap", "unreachable".to_owned()));
+        let (mut shadow, _) = hooked(vec![Ok(None), Ok(Some(moves(true))), Ok(None), trap()]);
+        for (frame, other_is_active) in [(0, false), (1, true), (2, false), (3, true), (4, true)] {
+            shadow.push(&luma(), frame * 200, (640, 360), Instant::now());
+            shadow.compare(other_is_active);
+        }
+        let tally = shadow.take_tally();
+        assert_eq!((tally.agreed, tally.disagreed, tally.failures["trap"]), (2, 1, 1), "it is blind after that");
     }
 
     #[test]

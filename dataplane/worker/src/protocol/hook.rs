@@ -55,6 +55,10 @@ pub struct HookTally {
     pub failures: BTreeMap<String, u64>,
     /// Instances that were made in place of one that failed.
     pub restarts: u64,
+    /// Of a hook that looks beside another one, or beside the built-in detector: pictures at which both saw motion, or neither did.
+    pub agreed: u64,
+    /// Those at which one of them did.
+    pub disagreed: u64,
     /// How the last one failed; empty where none did.
     pub error: String,
     /// What it wrote to its log: how important (`debug`, `info`, `warn`, `error`) and what.

@@ -87,6 +87,7 @@ fn motion_round_trips_and_its_newer_words_cost_no_more_than_themselves() {
         source: SecretUrl::new("http://127.0.0.1/cam/live.flv?job=s3cret"),
         motion,
         hook: None,
+        shadow: Some(HookUse { hook: 7, app: "live".to_owned(), stream: "cam".to_owned() }),
     };
     assert!(!format!("{watch:?}").contains("s3cret"));
     assert_eq!(serde_json::from_str::<Order>(&serde_json::to_string(&watch).unwrap()).unwrap(), watch);

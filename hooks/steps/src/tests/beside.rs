@@ -78,6 +78,41 @@ fn notices_go_out_in_batches_and_the_oldest_are_lost_where_a_hook_lags() {
 }
 
 #[test]
+fn what_waits_goes_to_the_changed_binding_or_is_counted_as_lost() {
+    let rig = Rig::new();
+    let of = |result: &str| {
+        rig.text(&format!("millstream_hook_notices_total{{hook=\"hook-1\",version=\"1\",result=\"{result}\"}} "))
+    };
+    let bound = |binding: &Binding| hearing(&rig, binding, |_| Ok(Vec::new()));
+    let ((before, _), (after, heard)) = (bound(&of_events(Mode::Live)), bound(&of_events(Mode::Live)));
+    let (stream, notice, from) = published("cam", "192.0.2.1:5");
+    (0..3).for_each(|_| assert!(before.note(&stream, &notice, from)));
+    after.take_over(&before);
+    assert!(!before.has_news() && after.has_news());
+    drop(before);
+    after.deliver();
+    assert_eq!((heard.1.lock().unwrap().clone(), of("told")), (vec![3], 3));
+    // Of a binding that is for another stream now, and of one that is gone.
+    after.note(&stream, &notice, from);
+    let (other, _) = bound(&Binding { stream: Some("other".to_owned()), ..of_events(Mode::Live) });
+    other.take_over(&after);
+    assert!(!other.has_news());
+    after.note(&stream, &notice, from);
+    drop(after);
+    assert_eq!(of("lost"), 2);
+    // One that cannot be told yet takes nothing.
+    let (before, _) = bound(&of_events(Mode::Live));
+    before.note(&stream, &notice, from);
+    let waits = Hearing::new(&of_events(Mode::Live), None, rig.numbers.of("hook-1", 1)).unwrap();
+    waits.take_over(&before);
+    assert!(before.has_news());
+    // What was missed altogether is counted, too.
+    waits.missed(5);
+    drop((waits, before));
+    assert_eq!(of("lost"), 8);
+}
+
+#[test]
 fn a_hook_that_fails_loses_that_batch_and_each_address_in_it_is_blamed() {
     let rig = Rig::new();
     let fails = |_: &[events::Notice]| Err(Failure::Trap { cause: "unreachable".to_owned() });

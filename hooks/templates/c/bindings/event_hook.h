@@ -202,7 +202,8 @@ typedef struct {
 
 // Something that happened.
 typedef struct exports_millstream_hooks_events_notice_t {
-  // "publish-start", "publish-stop", "play-start", "play-stop", "motion", ... A hook ignores kinds that it does not know.
+  // "publish-start", "publish-stop", "play-start", "play-stop", "motion", ... A hook ignores kinds that it does not know. The last two are
+  // of single viewers, and are the first to be left out where a hook does not keep up.
   event_hook_string_t   kind;
   // Identifies the notice. A notice may come twice.
   uint64_t   id;
@@ -218,7 +219,8 @@ typedef struct exports_millstream_hooks_events_notice_t {
 
 // What the hook wants done. Orders that the server does not know are dropped and counted.
 typedef struct exports_millstream_hooks_events_order_t {
-  // "record-start", "record-stop", or "marker": timed metadata in the stream, of which `detail` has the pairs.
+  // "record-start", "record-stop", or "marker": timed metadata for the stream's viewers, each of whom gets it as its protocol has it.
+  // `detail` has its pairs, 4 KiB at most.
   event_hook_string_t   kind;
   // The stream's application.
   event_hook_string_t   app;

@@ -291,7 +291,8 @@ typedef struct exports_millstream_hooks_policy_sound_t {
 
 // One form in which viewers get the stream.
 typedef struct exports_millstream_hooks_policy_rendition_t {
-  // Its name: the stream's name, "_" and this name is where it is played. At most 32 characters out of a-z, A-Z, 0-9, `-`.
+  // Its name. It is played below the stream's path, at `/<stream>/<name>/`. This version makes renditions that are named by a height, as
+  // "360p"; others are left out.
   policy_hook_string_t   name;
   // The video.
   exports_millstream_hooks_policy_picture_t   picture;

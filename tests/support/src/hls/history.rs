@@ -5,6 +5,9 @@ use std::collections::{BTreeMap, HashMap};
 use super::playlist::{Media, Segment};
 use super::{Fault, Faults, rules};
 
+/// A date range goes with the segment that grew when it came, whose last frames may not have been cut yet then, milliseconds.
+const RANGE_SLACK_MS: i64 = 1_000;
+
 /// All that was served of one rendition.
 #[derive(Debug, Default)]
 pub struct History {
@@ -14,6 +17,8 @@ pub struct History {
     seen: BTreeMap<u64, Segment>,
     /// What each name was: it is never something else.
     names: HashMap<String, String>,
+    /// What each date range said.
+    ranges: HashMap<String, String>,
     playlists: u64,
     deltas: u64,
 }
@@ -69,6 +74,7 @@ impl History {
                 self.same(segment, &mut faults);
             }
             self.remember_names(&media, &mut faults);
+            self.same_ranges(&media, &mut faults);
             for segment in &media.segments {
                 let kept = self.seen.entry(segment.msn).or_default();
                 // Parts go from the playlist when they are old; what they were stays known.
@@ -130,6 +136,20 @@ impl History {
         faults.demand(!closed || gone || new.parts.len() == old.parts.len(), "changed part", || {
             format!("{msn} was whole with {} parts and has {}", old.parts.len(), new.parts.len())
         });
+    }
+
+    /// Date ranges stay what they were, and are there for as long as the moment is that they are of.
+    fn same_ranges(&mut self, media: &Media, faults: &mut Faults) {
+        for range in &media.date_ranges {
+            let before = self.ranges.entry(range.id.clone()).or_insert_with(|| range.text.clone());
+            faults.demand(*before == range.text, "date range", || format!("{before} is now {}", range.text));
+        }
+        let first_ms = media.segments.first().and_then(|first| first.date_ms);
+        let Some((last, first_ms)) = self.last.as_ref().zip(first_ms) else { return };
+        for old in last.date_ranges.iter().filter(|old| old.start_ms > first_ms + RANGE_SLACK_MS) {
+            let stays = media.date_ranges.iter().any(|range| range.id == old.id);
+            faults.demand(stays, "date range", || format!("{} is gone", old.text));
+        }
     }
 
     fn remember_names(&mut self, media: &Media, faults: &mut Faults) {

@@ -1,6 +1,7 @@
 //! Reloads, good and bad: each rule has a server that breaks it.
 use std::fmt::Write as _;
 
+use super::super::playlist::DateRange;
 use super::*;
 
 /// A window of whole segments from `first` on, the last of them followed by `parts` parts of an open one; all last 2 s.
@@ -198,4 +199,25 @@ fn a_recording_that_grows_becomes_final_and_is_never_cut() {
     assert_eq!(after(&[of("EVENT", 0..4, ""), of("EVENT", 0..3, "")])[..], ["goes back"]);
     let moved = changed(of("EVENT", 0..4, ""), |media| media.segments[1].range = Some((11, 9)));
     assert!(after(&[of("EVENT", 0..4, ""), moved]).contains(&"changed segment"));
+}
+
+#[test]
+fn a_date_range_that_changes_or_goes_before_its_moment_is_caught() {
+    let with = |media: Media, ranges: &[(&str, i64)]| {
+        changed(media, |m| {
+            let begun_ms = m.segments[0].date_ms.expect("a date");
+            m.date_ranges = ranges
+                .iter()
+                .map(|(id, after_ms)| {
+                    let start_ms = begun_ms + after_ms;
+                    DateRange { id: (*id).to_owned(), start_ms, text: format!("{id} at {start_ms}") }
+                })
+                .collect();
+        })
+    };
+    let first = || with(playlist(10, 6, 0), &[("a", 500), ("b", 9_000)]);
+    // The second one begins 2 s later.
+    assert_eq!(after(&[first(), with(playlist(11, 6, 0), &[("b", 7_000)])]), [] as [&str; 0]);
+    assert_eq!(after(&[first(), with(playlist(11, 6, 0), &[("b", 7_500)])])[..], ["date range"]);
+    assert_eq!(after(&[first(), with(playlist(11, 6, 0), &[])])[..], ["date range"]);
 }

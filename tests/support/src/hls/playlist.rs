@@ -82,6 +82,16 @@ pub struct Report {
     pub last_part: Option<u64>,
 }
 
+/// `EXT-X-DATERANGE` (4.4.5.1).
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct DateRange {
+    pub id: String,
+    /// Milliseconds since 1970.
+    pub start_ms: i64,
+    /// The tag's value, as it is written.
+    pub text: String,
+}
+
 #[derive(Debug, Clone, PartialEq, Default)]
 pub struct Media {
     /// `EXT-X-VERSION`; 1 where it is not said.
@@ -104,6 +114,8 @@ pub struct Media {
     pub hints: Vec<Hint>,
     /// How far other renditions are.
     pub reports: Vec<Report>,
+    /// What is told of moments, in the order of the lines.
+    pub date_ranges: Vec<DateRange>,
     /// `EXT-X-ENDLIST`.
     pub ended: bool,
     /// `EXT-X-PLAYLIST-TYPE` (4.4.3.5).
@@ -238,6 +250,14 @@ impl Reader {
             "#EXT-X-PRELOAD-HINT" => {
                 let all = Attributes::parse(value)?;
                 media.hints.push(Hint { kind: all.word("TYPE")?.to_owned(), uri: all.quoted("URI")?.to_owned() });
+            }
+            "#EXT-X-DATERANGE" => {
+                let all = Attributes::parse(value)?;
+                media.date_ranges.push(DateRange {
+                    id: all.quoted("ID")?.to_owned(),
+                    start_ms: date::parse_ms(all.quoted("START-DATE")?)?,
+                    text: value.to_owned(),
+                });
             }
             "#EXT-X-RENDITION-REPORT" => {
                 let all = Attributes::parse(value)?;

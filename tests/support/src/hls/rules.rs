@@ -31,6 +31,7 @@ pub fn check(media: &Media) -> Vec<Fault> {
         check_segment(media, segment, &mut faults);
     }
     check_dates(media, &mut faults);
+    check_date_ranges(media, &mut faults);
     check_parts(media, &mut faults);
     check_control(media, &mut faults);
     check_end(media, &mut faults);
@@ -89,6 +90,16 @@ fn check_dates(media: &Media, faults: &mut Faults) {
         faults.demand(holds, "date", || {
             format!("segment {} begins {off_ms} ms after the end of the one before it", pair[1].msn)
         });
+    }
+}
+
+/// They are dated as segments are, and told apart by their ids (4.4.5.1).
+fn check_date_ranges(media: &Media, faults: &mut Faults) {
+    let dated = media.date_ranges.is_empty() || media.segments.iter().any(|s| s.date_ms.is_some());
+    faults.demand(dated, "date range", || "no segment has a date".to_owned());
+    for (at, range) in media.date_ranges.iter().enumerate() {
+        let is_twice = media.date_ranges.iter().skip(at + 1).any(|other| other.id == range.id);
+        faults.demand(!is_twice, "date range", || format!("{} is there twice", range.id));
     }
 }
 
@@ -294,6 +305,12 @@ s/1/v/103.m4s
                 "#EXT-X-PART:DURATION=0.3,URI=\"s/1/v/99.0.m4s\"\n#EXTINF:0.3,\ns/1/v/99.m4s\n#EXTINF:2.000,\ns/1/v/100",
                 "old parts",
             ),
+            (
+                "#EXT-X-PRELOAD",
+                "#EXT-X-DATERANGE:ID=\"a\",START-DATE=\"2026-11-24T10:00:10.000Z\"\n\
+                 #EXT-X-DATERANGE:ID=\"a\",START-DATE=\"2026-11-24T10:00:10.000Z\"\n#EXT-X-PRELOAD",
+                "date range",
+            ),
             ("PART-HOLD-BACK=1.005,", "", "part hold back"),
             ("PART-HOLD-BACK=1.005", "PART-HOLD-BACK=0.7", "part hold back"),
             ("CAN-BLOCK-RELOAD=YES,", "", "block reload"),
@@ -347,6 +364,7 @@ s/1/v/103.m4s
         refused("DURATION=0.333,URI=\"s/1/v/103.0", "URI=\"s/1/v/103.0", "no DURATION");
         refused("10:00:09.867Z", "10:00:09.767", "no time zone");
         refused("LAST-MSN=104,", "", "no LAST-MSN");
+        refused("#EXT-X-PRELOAD", "#EXT-X-DATERANGE:ID=\"a\"\n#EXT-X-PRELOAD", "no START-DATE");
         refused("s/1/v/101.m4s\n", "s/1/v/101.m4s\n#EXT-X-MEDIA-SEQUENCE:7\n", "a second");
         refused("#EXT-X-VERSION:9", "#EXT-X-VERSJON:9", "not expected");
         let late = GOOD.replace("#EXT-X-MEDIA-SEQUENCE:100\n", "") + "#EXT-X-MEDIA-SEQUENCE:100\n";

@@ -29,7 +29,8 @@ fn track_of(change: &Change) -> Option<Track> {
         | Change::Part(track, _)
         | Change::Closed(track)
         | Change::Gap(track, _)
-        | Change::Skipped(track, _) => Some(*track),
+        | Change::Skipped(track, _)
+        | Change::Marked(track, _) => Some(*track),
         Change::Began(_) | Change::Ended => None,
     }
 }

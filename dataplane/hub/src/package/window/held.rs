@@ -9,7 +9,9 @@ use millstream_proto::limits::HLS_SEGMENTS_BEYOND_WINDOW_MAX;
 use millstream_proto::media::Track;
 use millstream_proto::time::Time;
 
+use super::markers::Markers;
 use crate::package::change::{Change, Header, Opened, Part, PartPromise};
+use crate::package::marker::Marker;
 use crate::package::window::{Beside, Playlist};
 
 /// Segments that stay fetchable, at least, beyond a playlist's length after they have left it (RFC 8216bis 6.2.2: as long as the longest playlist
@@ -26,6 +28,8 @@ pub(super) struct Segment {
     pub(super) closed: bool,
     /// There is nothing in it, or nothing more behind its parts; that stands for so long, microseconds.
     pub(super) gap_us: Option<u64>,
+    /// What was told while it grew, and how many parts it had before.
+    pub(super) markers: Vec<(usize, Arc<Marker>)>,
 }
 
 impl Segment {
@@ -68,7 +72,9 @@ pub(super) struct Held {
     pub(super) next_part: u64,
     /// The playlist, and the one that leaves out what is old, until the next change; each with those of other windows that it reports on.
     pub(super) texts: [Option<(Vec<Beside>, Bytes)>; 2],
-    /// The same of those that reach back, each with the version of the archive that it is for.
+    /// What is told in it.
+    pub(super) markers: Markers,
+    /// The same as `texts` of those that reach back, each with the version of the archive that it is for.
     pub(super) shifted: [Option<(u64, Playlist)>; 2],
 }
 
@@ -78,7 +84,8 @@ impl Held {
     }
 
     pub(super) fn open(&mut self, opened: Opened) {
-        self.segments.push_back(Segment { opened, parts: Vec::new(), closed: false, gap_us: None });
+        let markers = std::mem::take(&mut self.markers.early).into_iter().map(|marker| (0, marker)).collect();
+        self.segments.push_back(Segment { opened, parts: Vec::new(), closed: false, gap_us: None, markers });
     }
 
     pub(super) fn part(&mut self, mut part: Part) {
@@ -128,6 +135,7 @@ impl Held {
         }
         if let Some(segment) = self.segments.pop_front() {
             self.bytes -= segment.bytes();
+            self.markers.gone(segment.all_markers());
             self.retained = self.retained.saturating_sub(1);
         }
         let needed = self.segments.front().map_or(0, |segment| segment.opened.header);
@@ -153,6 +161,15 @@ impl Held {
     /// The segments of the playlist, the open one last.
     pub(super) fn segments(&self) -> impl DoubleEndedIterator<Item = &Segment> + Clone {
         self.segments.range(self.retained.min(self.segments.len())..)
+    }
+
+    pub(super) fn open_segment(&mut self) -> Option<&mut Segment> {
+        self.segments.back_mut().filter(|segment| !segment.closed)
+    }
+
+    /// All that are held, also those that have left the playlist.
+    pub(super) fn all_segments_mut(&mut self) -> impl Iterator<Item = &mut Segment> {
+        self.segments.iter_mut()
     }
 
     /// Those held from a number on, also where they have left the playlist; the open one last.
@@ -226,13 +243,21 @@ impl Held {
         changes.extend(self.parts.map(|parts| Change::Parts(track, parts)));
         for segment in &self.segments {
             changes.push(Change::Opened(track, segment.opened));
-            changes.extend(segment.parts.iter().map(|part| Change::Part(track, part.clone())));
+            let mut markers = segment.markers.iter().peekable();
+            for (n, part) in segment.parts.iter().enumerate() {
+                while let Some((_, marker)) = markers.next_if(|(before, _)| *before <= n) {
+                    changes.push(Change::Marked(track, Arc::clone(marker)));
+                }
+                changes.push(Change::Part(track, part.clone()));
+            }
+            changes.extend(markers.map(|(_, marker)| Change::Marked(track, Arc::clone(marker))));
             match segment.gap_us {
                 Some(us) => changes.push(Change::Gap(track, us)),
                 None if segment.closed => changes.push(Change::Closed(track)),
                 None => {}
             }
         }
+        changes.extend(self.markers.early.iter().map(|marker| Change::Marked(track, Arc::clone(marker))));
         changes.push(Change::Skipped(track, self.next_part));
     }
 }

@@ -101,7 +101,7 @@ impl Window {
                 self.add_renditions(session, renditions, run, video);
             }
             if !tracks.is_empty() {
-                periods.push(Period { id: run, start_ms, tracks });
+                periods.push(Period { id: run, start_ms, tracks, events: self.events(run) });
             }
         }
         periods

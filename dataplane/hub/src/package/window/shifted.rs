@@ -107,7 +107,9 @@ impl Window {
         let Listed { chunks, first, partial, join } = held.listed(of, reach_ms)?;
         let own = held.segments_from(join);
         let header = partial.map(|(chunk, _)| chunk).or(chunks.last().map(|chunk| &**chunk)).map(|chunk| chunk.header);
-        let (segments, own_skipped) = lines(session, track, own.clone(), header, skips);
+        let (mut segments, own_skipped) = lines(session, track, own.clone(), header, skips);
+        // The archive has no markers: what is listed is not to change when a segment goes there.
+        segments.iter_mut().for_each(|segment| segment.date_ranges.clear());
         if chunks.is_empty() && partial.is_none() && !own.clone().any(|segment| segment.closed) {
             return None;
         }

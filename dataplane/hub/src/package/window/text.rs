@@ -182,6 +182,7 @@ pub(super) fn lines<'a>(
             gap: segment.is_gap(),
             parts: parts.collect(),
             whole,
+            date_ranges: segment.markers.iter().map(|(before, marker)| (*before, marker.date_range())).collect(),
         });
     }
     (lines, skipped)
