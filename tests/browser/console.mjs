@@ -94,10 +94,12 @@ await open(async ({ context, newPage }) => {
   await go('#/streams/lobby/now');
   await page.getByRole('button', { name: 'Record', exact: true }).click();
   await page.waitForSelector('.events li[data-kind=recording_started]', { timeout: 15000 });
+  await page.getByRole('button', { name: 'Stop recording' }).waitFor();
+  check(await page.getByRole('button', { name: 'Record', exact: true }).count() === 0, 'what is recorded can be recorded once more');
   await page.waitForSelector('.quality');
   await page.waitForSelector('.renditions tr:has-text("360p") .tag');
   await accessible('the stream');
-  await picture('stream');
+  await page.screenshot({ path: join(pictures, 'stream.png'), fullPage: true });
 
   step('loads the first time with a preview');
   let first;
@@ -182,7 +184,7 @@ await open(async ({ context, newPage }) => {
   await page.fill('input[name=videoname]', 'Lobby, not saved');
   await go('#/streams/lobby/play');
   await page.waitForSelector('[data-line=HLS]');
-  check((await page.locator('[data-line=Code]').innerText()).startsWith(`<iframe src="${play}/lobby/index.html" title="Lobby"`), 'there is no code to embed');
+  check((await page.locator('[data-line=Code]').innerText()).startsWith(`<iframe src="${play}/lobby/index.html?embed=1" title="Lobby"`), 'there is no code to embed');
   await page.getByRole('button', { name: 'QR code: HLS' }).click();
   await page.waitForSelector('svg.qr path');
   await accessible('the play addresses');
@@ -316,6 +318,11 @@ await open(async ({ context, newPage }) => {
   encoder.stop();
   // A preview keeps nothing in the list that is over.
   await card.waitFor({ state: 'detached', timeout: 40000 });
+  await go('#/streams/lobby/now');
+  await page.waitForSelector('.empty:has-text("Not on air")');
+  await page.waitForSelector('.charts canvas');
+  await picture('over');
+  await go('#/live');
   await picture('refused');
 
   step('plays what was recorded, cuts a clip, and removes it');
@@ -333,6 +340,9 @@ await open(async ({ context, newPage }) => {
   await page.fill('dialog input[name=from]', 'soon');
   await page.waitForSelector('dialog .field.wrong');
   await page.fill('dialog input[name=from]', '0:01');
+  await page.fill('dialog input[name=to]', '3.5');
+  await page.fill('dialog input[name=to]', '0:00');
+  await page.waitForSelector('dialog .field.wrong');
   await page.fill('dialog input[name=to]', '3.5');
   await page.getByRole('button', { name: 'Make a clip' }).click();
   await page.waitForSelector('dialog td a', { timeout: 20000 });
@@ -381,7 +391,7 @@ await open(async ({ context, newPage }) => {
 
   step('makes a token for a viewer, who may change nothing');
   await page.click('section button.primary');
-  await page.fill('dialog input[name=name]', 'for the lobby');
+  await page.fill('dialog input[name=name]', 'for the lobby '.padEnd(128, 'x'));
   await page.click('dialog button.primary');
   await page.locator('dialog .line').getByRole('button', { name: 'Show' }).click();
   const viewers = await page.locator('dialog .line code').innerText();
@@ -394,6 +404,10 @@ await open(async ({ context, newPage }) => {
   await go('#/streams');
   await page.waitForSelector('td');
   check(await page.locator('.title button.primary').isDisabled(), 'a viewer may make streams');
+  check(await page.evaluate(() => document.querySelector('aside').scrollWidth <= document.querySelector('aside').clientWidth), 'a long name pushes the menu out of the screen');
+  await go('#/streams/none-such');
+  await page.waitForSelector('.empty:has-text("No such stream")');
+  check(await page.locator('.empty a').count() === 0, 'what does not exist can be pushed');
   check(await page.locator('nav a[href="#/access"]').count() === 0, 'a viewer sees the tokens');
   await go('#/streams/lobby/settings');
   await page.waitForSelector('input[name=videoname]:disabled');

@@ -38,7 +38,7 @@ fn base() -> String {
 fn keys(name: &str) -> Vec<String> {
     let read = |name: &str| fs::read_to_string(web().join("text").join(name)).expect("a table");
     let parts =
-        ["", "_diagnosis", "_pictures", "_webhooks"].map(|part| read(&name.replace(".js", &format!("{part}.js"))));
+        ["", "_diagnosis", "_ends", "_pictures", "_webhooks"].map(|part| read(&name.replace(".js", &format!("{part}.js"))));
     parts
         .concat()
         .lines()

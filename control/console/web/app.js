@@ -138,6 +138,7 @@ function Shell() {
     first.current = false;
     window.scrollTo(0, 0);
   }, [name, path[1]]);
+  useEffect(() => { document.querySelector('aside nav [aria-current]')?.scrollIntoView({ block: 'nearest', inline: 'nearest' }); }, [name]);
   const shown = Object.entries(VIEWS).filter(([, { needs }]) => !needs || may(needs));
   const View = path[1] && one ? one : view;
   const leave = () => {
@@ -178,6 +179,11 @@ function Console() {
   if (who === false) return html`<main class="gate"><span class="mark" aria-hidden="true"></span><h1>Millstream</h1><${LogIn} /><${Taste} /></main>`;
   return html`<${Shell} />`;
 }
+
+// Another tab may have logged in or out meanwhile.
+document.addEventListener('visibilitychange', () => {
+  if (!document.hidden && session.get() !== null) whoAmI().catch(() => { /* It is said by the next request. */ });
+});
 
 await ready;
 followEvents();

@@ -61,7 +61,10 @@ function again() {
 
 function took(login) {
   csrf = login.csrf ?? '';
-  session.set(login);
+  const before = session.get();
+  // The same person again changes nothing that is shown.
+  if (!before || before.who !== login.who || before.role !== login.role) session.set(login);
+  expired.get()?.resolve();
 }
 
 // The answer as it came, where it is a good one.

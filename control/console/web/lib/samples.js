@@ -32,6 +32,8 @@ export function sample(items) {
     const key = `${live.id}/${live.node}`;
     const kept = streams.get(key) ?? [];
     if (kept.at(-1)?.at === now) continue;
+    // What is measured of a session is not there in its first moments.
+    if (live.publisher && !live.publisher.bitrate_bps) continue;
     kept.push(figuresOf(live, now));
     if (kept.length > KEPT_MAX) kept.shift();
     streams.set(key, kept);
@@ -46,7 +48,8 @@ function columns(past, own) {
   const made = { at: [], ...Object.fromEntries(FIGURES.map((name) => [name, []])) };
   const add = (at, row) => {
     made.at.push(at / 1000);
-    FIGURES.forEach((name) => made[name].push(row ? row[name] : null));
+    // Without media there are viewers who wait, and nothing else to measure.
+    FIGURES.forEach((name) => made[name].push(row && (row.bitrate || name === 'viewers') ? row[name] : null));
   };
   rows.forEach((row, n) => {
     const before = rows[n - 1]?.at;
@@ -56,9 +59,9 @@ function columns(past, own) {
   return made;
 }
 
-// Of a stream on a node; control is asked while `wanted`.
-export function useSamples(live, wanted = true) {
-  const asked = useAsked(wanted && live ? `streams/${seg(live.id)}/time-series` : null, ASK_MS);
-  const own = (live && streams.get(`${live.id}/${live.node}`)) ?? [];
-  return useMemo(() => columns(asked.data?.items ?? [], own), [asked.data, own.at(-1)?.at, live?.id, live?.node]);
+// Of a stream, and what this page has seen of it at a node; control is asked while `wanted`.
+export function useSamples(id, node, wanted = true) {
+  const asked = useAsked(wanted ? `streams/${seg(id)}/time-series` : null, ASK_MS);
+  const own = streams.get(`${id}/${node}`) ?? [];
+  return useMemo(() => columns(asked.data?.items ?? [], own), [asked.data, own.at(-1)?.at, id, node]);
 }

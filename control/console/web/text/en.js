@@ -1,10 +1,12 @@
 // The console's words in English. `zh.js` has the same keys.
 import diagnosis from './en_diagnosis.js';
+import ends from './en_ends.js';
 import pictures from './en_pictures.js';
 import webhooks from './en_webhooks.js';
 
 export default {
   ...diagnosis,
+  ...ends,
   ...pictures,
   ...webhooks,
   actions: 'Actions',
@@ -147,7 +149,7 @@ export default {
   health_good_text: 'The stream arrives as it should: no gaps, steady timing.',
   health_notes: 'Notes: {count}',
   health_silent: 'Nothing has arrived for {time}: look at the encoder and its network.',
-  health_gaps: 'Nothing arrived for a second or longer, {count} times (longest {longest} s): the encoder\'s uplink is too slow or drops out; lower the bitrate.',
+  health_gaps: 'Nothing arrived for a second or longer ({count}×, longest {longest} s): the encoder\'s uplink is too slow or drops out; lower the bitrate.',
   health_jitter: 'Frames arrive up to {ms} ms off their time: the uplink is unsteady.',
   health_jumps: 'Timestamps jumped {count} times and were smoothed: look at the encoder\'s sources.',
   events: 'Events',

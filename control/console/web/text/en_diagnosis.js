@@ -18,7 +18,7 @@ export default {
   quality_none: 'No player has told anything in the last minutes. Our own pages do; in others switch CMCD on.',
   quality_of: '{count} values',
   most_within: '95%: {value}',
-  players_heard: 'Players heard',
+  players_heard: 'Players now',
   start_up: 'Start-up',
   stalls: 'Rebuffering',
   stalls_none: 'none',

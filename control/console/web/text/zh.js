@@ -1,10 +1,12 @@
 // The console's words in Chinese. `en.js` has the same keys.
 import diagnosis from './zh_diagnosis.js';
+import ends from './zh_ends.js';
 import pictures from './zh_pictures.js';
 import webhooks from './zh_webhooks.js';
 
 export default {
   ...diagnosis,
+  ...ends,
   ...pictures,
   ...webhooks,
   actions: '操作',
@@ -147,7 +149,7 @@ export default {
   health_good_text: '推流正常：没有中断，时间平稳。',
   health_notes: '注意：{count}',
   health_silent: '已有 {time} 没有数据到达，请检查编码器和网络。',
-  health_gaps: '有 {count} 次超过一秒没有数据（最长 {longest} 秒）：上行带宽不足或不稳定，请降低码率。',
+  health_gaps: '超过一秒没有数据（{count} 次，最长 {longest} 秒）：上行带宽不足或不稳定，请降低码率。',
   health_jitter: '帧到达时间偏差达 {ms} 毫秒：上行不稳定。',
   health_jumps: '时间戳跳变 {count} 次，已平滑处理：请检查编码器的输入源。',
   events: '事件',

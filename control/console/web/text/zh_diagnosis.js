@@ -18,7 +18,7 @@ export default {
   quality_none: '最近几分钟没有播放器上报。自带播放页会自动上报；其他播放器请开启 CMCD。',
   quality_of: '{count} 个数值',
   most_within: '95%：{value}',
-  players_heard: '上报的播放器',
+  players_heard: '当前播放器',
   start_up: '起播时间',
   stalls: '卡顿',
   stalls_none: '无',

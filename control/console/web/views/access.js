@@ -25,7 +25,7 @@ function Make({ close, made }) {
     }
   };
   if (state.token) {
-    return html`<${Dialog} title=${t('token_made')} close=${close}><p>${t('token_made_text')}</p><${Line} label=${t('token')} text=${state.token} secret />
+    return html`<${Dialog} title=${t('token_made')}><p>${t('token_made_text')}</p><${Line} label=${t('token')} text=${state.token} secret />
       <div class="row end"><button type="button" class="primary" onClick=${close}>${t('done')}</button></div><//>`;
   }
   return html`<${Dialog} title=${t('make_token')} close=${close}><form onSubmit=${submit}>

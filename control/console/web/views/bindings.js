@@ -17,11 +17,12 @@ function Edit({ hook, binding, close, changed }) {
     order: String(binding?.order ?? 0), canary_percent: String(binding?.canary_percent || 10), config: toText(PAIRS, binding?.config ?? {}), secrets: (binding?.secrets ?? []).join('\n'),
   });
   const sent = useRef({ body: '', key: '' });
-  const [state, say] = useState({ busy: false, problem: null });
+  const [etag, know] = useState(binding?.etag);
+  const [state, say] = useState({ busy: false, problem: null, theirs: null });
   const change = (name) => (event) => set({ ...given, [name]: event.target.value });
   const submit = async (event, accept = {}) => {
     event.preventDefault();
-    say({ busy: true, problem: null });
+    say({ busy: true, problem: null, theirs: null });
     const json = {
       stream: given.stream.trim(), point: given.point, mode: given.mode, version: given.version === 'newest' ? 'newest' : Number(given.version), order: Number(given.order),
       config: fromText(PAIRS, given.config), secrets: given.secrets.split(/\s+/).filter(Boolean), ...(given.mode === 'canary' && { canary_percent: Number(given.canary_percent) }), ...accept,
@@ -30,15 +31,19 @@ function Edit({ hook, binding, close, changed }) {
     const body = JSON.stringify(json);
     if (sent.current.body !== body) sent.current = { body, key: once() };
     try {
-      if (binding) await call('PATCH', `hook-bindings/${seg(binding.id)}`, { json, etag: binding.etag });
+      if (binding) await call('PATCH', `hook-bindings/${seg(binding.id)}`, { json, etag });
       else await call('POST', 'hook-bindings', { json: { ...json, hook: hook.name }, key: sent.current.key });
       changed();
       close();
     } catch (problem) {
-      say({ busy: false, problem });
+      // Somebody else was quicker: what they saved is shown, and saving again is a decision.
+      const theirs = problem.status === 412 ? await get(`hook-bindings/${seg(binding.id)}`).catch(() => null) : null;
+      if (theirs) know(theirs.etag);
+      say({ busy: false, problem: theirs ? null : problem, theirs });
     }
   };
   const wrong = (field) => state.problem?.of(field);
+  const shown = state.theirs && [t(`point_${state.theirs.point}`), state.theirs.stream ?? t('all_streams'), t(`mode_${state.theirs.mode}`), state.theirs.version, toText(PAIRS, state.theirs.config)].join(' · ');
   const known = hook.versions.find((one) => String(one.number) === given.version) ?? hook.versions.at(-1);
   const accepts = ['accept_differences', 'accept_failures'].filter((word) => state.problem?.status === 409 && state.problem.message.includes(word));
   const input = (name, more = {}) => (field) => html`<input ...${field} name=${name} value=${given[name]} onInput=${change(name)} ...${more} />`;
@@ -55,10 +60,11 @@ function Edit({ hook, binding, close, changed }) {
     <${Field} label=${t('binding_config')} hint=${t('pairs_hint')} wrong=${wrong('config')}>${(field) => html`<textarea ...${field} name="config" rows="4" spellcheck="false" value=${given.config} onInput=${change('config')}></textarea>`}<//>
     ${known?.report?.settings.length > 0 && html`<ul class="quiet">${known.report.settings.map((one) => html`<li><code>${one.name}</code>${one.required ? ' *' : ''} ${one.about}</li>`)}</ul>`}
     <${Field} label=${t('secrets')} hint=${t('secrets_hint')} wrong=${wrong('secrets')}>${input('secrets', { spellcheck: false })}<//>
+    ${state.theirs && html`<div class="why" role="alert"><p><b>${t('conflict_webhook')}</b></p><p dir="auto">${shown}</p></div>`}
     <${Why} problem=${state.problem} shown=${['point', 'stream', 'mode', 'canary_percent', 'version', 'order', 'config', 'secrets']} />
     <div class="row end"><button type="button" onClick=${close}>${t('cancel')}</button>
       ${accepts.map((word) => html`<button type="button" class="danger" onClick=${(event) => submit(event, { [word]: true })}>${t(word)}</button>`)}
-      <button class="primary" disabled=${state.busy}>${binding ? t('save') : t('make')}</button></div>
+      <button class="primary" disabled=${state.busy}>${state.theirs ? t('conflict_take') : binding ? t('save') : t('make')}</button></div>
   </form><//>`;
 }
 

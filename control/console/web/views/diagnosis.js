@@ -35,7 +35,8 @@ export function Mark({ live }) {
 export function Diagnosis({ id, publisher }) {
   const asked = useAsked(`streams/${seg(id)}/diagnosis`, 2000);
   const conditions = asked.problem?.status === 404 ? [] : asked.data?.conditions ?? [];
-  const arrives = publisher && (conditions.length === 0 || findings(publisher).length > 0);
+  const said = conditions.map((one) => one.id);
+  const arrives = publisher && (conditions.length === 0 || findings(publisher, said).length > 0);
   if (!conditions.length && !publisher) return null;
   return html`<section class="diagnosis"><h2>${t('health')}</h2>
     <p class="outside" role="status">${conditions.map(nameOf).join(', ')}</p>
@@ -45,6 +46,6 @@ export function Diagnosis({ id, publisher }) {
         <p class=${`health ${kindOf(one)}`}>${nameOf(one)} <span class="quiet">${t('condition_since', { time: lasting(Date.now() - one.since_unix_ms) })}</span></p>
         <p dir="auto">${sentence}</p><p class="quiet">${advice}</p></li>`;
     })}</ul>
-    ${arrives && html`<${Findings} publisher=${publisher} />`}
+    ${arrives && html`<${Findings} publisher=${publisher} said=${said} />`}
   </section>`;
 }

@@ -25,6 +25,7 @@ function sentence(what) {
   if (what.bytes !== undefined) given.bytes = bytes(what.bytes);
   if (what.duration_ms !== undefined) given.duration = lasting(what.duration_ms);
   if (what.action && has(`action_${what.action}`)) given.action = t(`action_${what.action}`);
+  if (what.kind === 'unpublish' && has(`ended_${what.why}`)) given.why = t(`ended_${what.why}`);
   if (what.score !== undefined) given.part = Math.round(what.score * 100);
   if (what.kind === 'motion') return what.active ? t('event_motion', given) : t('event_motion_over', given);
   if (what.kind === 'motion_clip') return what.path ? t('event_motion_clip', given) : t('event_motion_clip_failed', given);
@@ -59,6 +60,19 @@ function OfMotion({ told }) {
   return html`<${Picture} key=${url} url=${url} />`;
 }
 
+// What comes again and again: one line for those in a row that differ in nothing but their moment.
+const ROUTINE = ['recording_file', 'snapshot', 'recording_thumbnails'];
+
+function folded(all) {
+  const lines = [];
+  for (const told of all) {
+    const last = lines.at(-1);
+    if (last && ROUTINE.includes(told.what.kind) && last.told.what.kind === told.what.kind && last.told.stream === told.stream) last.times += 1;
+    else lines.push({ told, times: 1 });
+  }
+  return lines;
+}
+
 export function Events({ stream = null, heading = t('events') }) {
   const all = useValue(events);
   const [only, choose] = useState('all');
@@ -67,10 +81,10 @@ export function Events({ stream = null, heading = t('events') }) {
     <header class="row"><h2 id="events">${heading}</h2>
       <label class="check"><input type="checkbox" checked=${only !== 'all'} onChange=${(event) => choose(event.target.checked ? 'bad' : 'all')} />${t('events_bad')}</label></header>
     ${shown.length === 0 && html`<p class="quiet">${t('no_events')}</p>`}
-    <ol aria-live="polite" aria-relevant="additions">${shown.slice(0, SHOWN).map((told) => html`<li key=${told.number} class=${KINDS[told.what.kind] ?? ''} data-kind=${told.what.kind}>
+    <ol aria-live="polite" aria-relevant="additions">${folded(shown).slice(0, SHOWN).map(({ told, times }) => html`<li key=${told.number} class=${KINDS[told.what.kind] ?? ''} data-kind=${told.what.kind}>
       <${Time} ms=${told.at_unix_ms} short />
       <div>${!stream && told.stream && html`<a href=${`#/streams/${seg(told.stream)}`}>${told.stream}</a> `}
-        <span dir="auto">${sentence(told.what)}</span>${told.what.count > 1 && told.what.kind === 'refused' && html` <b>×${number(told.what.count)}</b>`}
+        <span dir="auto">${sentence(told.what)}</span>${told.what.count > 1 && told.what.kind === 'refused' && html` <b>×${number(told.what.count)}</b>`}${times > 1 && html` <b>×${number(times)}</b>`}
         ${told.peer && html`<span class="quiet"> ${told.protocol} ${told.peer}</span>`}
         ${(told.what.kind === 'motion' && told.what.active || told.what.kind === 'motion_clip') && html`<${OfMotion} told=${told} />`}</div>
     </li>`)}</ol>

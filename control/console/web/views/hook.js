@@ -87,9 +87,9 @@ export function Hook({ id: name, part = 'versions' }) {
     location.hash = '#/hooks';
   };
   return html`<header class="title"><div><p class="crumbs"><a href="#/hooks">${t('view_hooks')}</a></p><h1>${name}</h1>${hook && html`<p class="quiet"><${Tag}>${hook.kind}<//> <span dir="auto">${hook.description}</span></p>`}</div>
-      <div class="row"><${Act} needs="operator" does=${rollBack} ask=${{ title: t('roll_back'), text: t('roll_back_text') }}>${t('roll_back')}<//>
-        <${Act} kind="danger" needs="admin" does=${remove} word=${t('remove')} ask=${{ title: t('remove_what', { what: name }), text: t('remove_hook_text') }}>${t('remove')}<//></div></header>
-    <nav class="tabs" aria-label=${t('parts')}>${PARTS.filter((key) => may('operator') || !['test', 'logs'].includes(key)).map((key) => html`<a href=${`#/hooks/${seg(name)}/${key}`} aria-current=${key === shown ? 'page' : undefined}>${t(`part_${key}`)}</a>`)}</nav>
+      ${hook && html`<div class="row"><${Act} needs="operator" does=${rollBack} ask=${{ title: t('roll_back'), text: t('roll_back_text') }}>${t('roll_back')}<//>
+        <${Act} kind="danger" needs="admin" does=${remove} word=${t('remove')} ask=${{ title: t('remove_what', { what: name }), text: t('remove_hook_text') }}>${t('remove')}<//></div>`}</header>
+    ${hook && html`<nav class="tabs" aria-label=${t('parts')}>${PARTS.filter((key) => may('operator') || !['test', 'logs'].includes(key)).map((key) => html`<a href=${`#/hooks/${seg(name)}/${key}`} aria-current=${key === shown ? 'page' : undefined}>${t(`part_${key}`)}</a>`)}</nav>`}
     <${Rest} of=${asked} count=${hook ? 1 : 0} />
     ${hook && shown === 'versions' && html`
       ${may('admin') && html`<${Upload} name=${name} changed=${again} />`}

@@ -22,10 +22,19 @@ const moving = remembered('millstream.previews', matchMedia('(prefers-reduced-mo
 
 // What the cards ask once of a stream: its name.
 const known = new Map();
-session.follow((now) => { if (!now) known.clear(); });
+// The names of those that were shown, for the search.
+const names = new Map();
+session.follow((now) => {
+  if (now) return;
+  known.clear();
+  names.clear();
+});
 export async function about(id) {
   if (!known.has(id)) {
-    known.set(id, get(`streams/${seg(id)}`).catch(() => null));
+    known.set(id, get(`streams/${seg(id)}`).then((stream) => {
+      names.set(id, stream.settings.videoname);
+      return stream;
+    }, () => null));
     // A name may change, and a failure may pass.
     setTimeout(() => known.delete(id), KNOWN_MS);
   }
@@ -63,7 +72,7 @@ function Card({ live, previews }) {
   const { publisher } = live;
   const name = info?.stream?.settings.videoname || live.id;
   const state = stateOf(live);
-  const samples = useSamples(live, shown && Boolean(publisher));
+  const samples = useSamples(live.id, live.node, shown && Boolean(publisher));
   const video = publisher?.video;
   return html`<article class="card" ref=${box} aria-label=${name} data-stream=${live.id}>
     <div class="picture">
@@ -105,7 +114,8 @@ export function Live() {
   const previews = useValue(moving) === 'on';
   useEffect(watch, []);
   const items = asked.data?.items ?? [];
-  const wanted = items.filter((live) => live.id.toLowerCase().includes(find.trim().toLowerCase()));
+  const word = find.trim().toLowerCase();
+  const wanted = items.filter((live) => live.id.toLowerCase().includes(word) || names.get(live.id)?.toLowerCase().includes(word));
   const sum = (of) => items.reduce((all, live) => all + of(live), 0);
   return html`<header class="title"><h1>${t('view_live')}</h1>
       <div class="row">

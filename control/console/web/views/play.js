@@ -9,8 +9,8 @@ import { useAsked } from '../lib/use.js';
 
 const WAYS = [['page', 'play_page'], ['hls', 'HLS'], ['dash', 'DASH'], ['flv', 'HTTP-FLV'], ['rtmp', 'RTMP']];
 
-// The name may be anything, and goes into an attribute.
-const attribute = (text) => text.replace(/[&<>"]/g, (one) => ({ '&': '&amp;', '<': '&lt;', '>': '&gt;', '"': '&quot;' })[one]);
+// The name may be anything, and goes into an attribute. What turns text around would turn the code around where it is shown.
+const attribute = (text) => text.replace(/[\u202a-\u202e\u2066-\u2069]/g, '').replace(/[&<>"]/g, (one) => ({ '&': '&amp;', '<': '&lt;', '>': '&gt;', '"': '&quot;' })[one]);
 
 export function Play({ id, name }) {
   const asked = useAsked(id, 0, placesOf);
@@ -19,7 +19,7 @@ export function Play({ id, name }) {
   const items = asked.data ?? [];
   const here = items[Math.min(at, items.length - 1)];
   if (!here) return html`<${Rest} of=${asked} count=${0} empty=${t('no_node')} />`;
-  const code = here.page && `<iframe src="${here.page}" title="${attribute(name)}" width="640" height="360" allow="autoplay; fullscreen" style="border:0"></iframe>`;
+  const code = here.page && `<iframe src="${here.page}?embed=1" title="${attribute(name)}" width="640" height="360" allow="autoplay; fullscreen" style="border:0"></iframe>`;
   return html`<section>
     ${items.length > 1 && html`<${Field} label=${t('node')}>${(field) => html`<select ...${field} value=${at} onChange=${(event) => choose(Number(event.target.value))}>
       ${items.map((one, n) => html`<option value=${n}>${one.node || t('fleet')}</option>`)}</select>`}<//>`}

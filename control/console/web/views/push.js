@@ -37,6 +37,7 @@ export function Push({ id, stream, changed }) {
   const url = key.push_urls[Math.min(at, key.push_urls.length - 1)]?.push_url;
   const { server, key: secret } = url ? split(url) : {};
   const segment = stream.settings.hls_time ?? 2;
+  const isOver = key.expires_unix_s && key.expires_unix_s * 1000 < Date.now();
   return html`<section>
       ${!url && html`<p class="why">${t(stream.settings.isRtmps ? 'no_rtmps' : 'no_node')}</p>`}
       ${url && html`
@@ -46,7 +47,8 @@ export function Push({ id, stream, changed }) {
         <${Line} key=${`k${key.generation}`} label=${t('stream_key')} text=${secret} secret=${secret !== id} />
         <${Line} key=${`u${key.generation}`} label=${t('whole_url')} text=${url} secret=${secret !== id} more=${html`<button type="button" class="small" aria-expanded=${qr} onClick=${() => show(!qr)}>${t('qr')}</button>`} />
         ${qr && html`<${Qr} text=${url} label=${t('qr_push')} />`}`}
-      <p class="quiet">${key.expires_unix_s ? html`${t('key_good_until')} <${Time} ms=${key.expires_unix_s * 1000} />` : t('key_not_asked')}
+      ${isOver && html`<p class="why">${t('key_is_over')} <${Time} ms=${key.expires_unix_s * 1000} />. <a href=${`#/streams/${seg(id)}/settings`}>${t('part_settings')}</a></p>`}
+      <p class="quiet">${isOver ? '' : key.expires_unix_s ? html`${t('key_good_until')} <${Time} ms=${key.expires_unix_s * 1000} />` : t('key_not_asked')}
         ${key.previous.map((one) => html`<br />${t('key_before', { generation: one.generation })} <${Time} ms=${one.until_unix_s * 1000} />`)}</p>
       ${key.legacy_sign && html`<details><summary>${t('legacy')}</summary><p>${t('legacy_text')}</p><${Line} key=${`l${key.generation}`} label="sign=" text=${key.legacy_sign} secret /></details>`}
     </section>
@@ -58,7 +60,7 @@ export function Push({ id, stream, changed }) {
         <div><dt>${t('obs_bframes')}</dt><dd>0</dd></div>
         <div><dt>${t('obs_audio')}</dt><dd>AAC, 128–160 kbit/s, 48 kHz</dd></div>
       </dl>
-      ${url && html`<${Line} key=${`f${key.generation}`} label="ffmpeg" text=${`ffmpeg -re -i INPUT -c:v libx264 -preset veryfast -tune zerolatency -g ${segment * 30} -c:a aac -f flv '${url}'`} secret=${secret !== id} />`}
+      ${url && html`<${Line} key=${`f${key.generation}`} label="ffmpeg" text=${`ffmpeg -re -i INPUT -c:v libx264 -preset veryfast -tune zerolatency -pix_fmt yuv420p -b:v 2500k -r 30 -g ${segment * 30} -c:a aac -b:a 128k -f flv '${url}'`} secret=${secret !== id} />`}
     </section>
     ${stream.source === 'store' ? html`<${Rotate} id=${id} done=${(next) => { asked.put(next); changed(); }} />` : html`<${Why} problem=${{ message: t('of_file_text') }} />`}`;
 }

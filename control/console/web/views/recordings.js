@@ -1,18 +1,22 @@
 // Recordings: what there is, its player, its files, parts of it, and its end.
-import { useState } from 'preact/hooks';
+import { useEffect, useRef, useState } from 'preact/hooks';
 import { call, seg } from '../lib/api.js';
+import { events } from '../lib/events.js';
 import { bytes, lasting } from '../lib/format.js';
 import { html } from '../lib/html.js';
 import { baseOf } from '../lib/places.js';
 import { t } from '../lib/text.js';
 import { Act, Dialog, Field, More, Rest, Table, Tag, Time, Why } from '../lib/ui.js';
 import { useAsked, useList } from '../lib/use.js';
+import { useValue } from '../lib/value.js';
 import { Timeline } from './timeline.js';
 
 const STATES = { recording: 'live', paused: 'odd', stored: '', failed: 'bad', deleting: 'odd' };
 const CLIP_STATES = { queued: 'odd', running: 'odd', ready: '', failed: 'bad' };
 
 const DAY_MS = 86400000;
+// Longest clip.
+const WHOLE_MAX_MS = 12 * 3600000;
 
 // When it is removed by itself: so many days after all of it was stored, and one more where it lacks something and may go on.
 function untilOf(one, days) {
@@ -24,6 +28,7 @@ function untilOf(one, days) {
 export function fromClock(text) {
   const parts = text.trim().split(':');
   if (!parts.length || parts.length > 3 || parts.some((part) => !/^\d+(\.\d+)?$/.test(part))) return NaN;
+  if (parts.slice(1).some((part) => Number(part) >= 60)) return NaN;
   return Math.round(parts.reduce((sum, part) => sum * 60 + Number(part), 0) * 1000);
 }
 
@@ -33,12 +38,13 @@ function Clips({ recording, base }) {
   const [state, say] = useState({ busy: false, problem: null });
   const change = (name) => (event) => set({ ...given, [name]: event.target.value });
   const [from, to] = [fromClock(given.from), fromClock(given.to)];
-  const make = async (event) => {
+  const length = recording.duration_ms || Infinity;
+  const make = async (event, span = { from, to }) => {
     event.preventDefault();
     say({ busy: true, problem: null });
     let problem = null;
     try {
-      await call('POST', `recordings/${seg(recording.recording)}/clips`, { json: { from, to } });
+      await call('POST', `recordings/${seg(recording.recording)}/clips`, { json: span });
       asked.again();
     } catch (failed) {
       problem = failed;
@@ -46,12 +52,15 @@ function Clips({ recording, base }) {
     say({ busy: false, problem });
   };
   const items = asked.data?.items ?? [];
-  const wrong = (name, ms) => state.problem?.of?.(name) || (given[name] && Number.isNaN(ms) ? t('wrong_clock') : '');
+  const outside = (name, ms) => (name === 'to' && ms <= from ? t('wrong_span') : ms > length + 1000 ? t('wrong_past_end', { length: lasting(length) }) : '');
+  const typed = (name, ms) => (!given[name] ? '' : Number.isNaN(ms) ? t('wrong_clock') : outside(name, ms));
+  const wrong = (name, ms) => state.problem?.of?.(name) || typed(name, ms);
   return html`<h3>${t('clips')}</h3>
     <form class="row wrap end-aligned" onSubmit=${make}>
       <${Field} label=${t('from')} wrong=${wrong('from', from)}>${(field) => html`<input ...${field} name="from" size="9" placeholder="0:00" value=${given.from} onInput=${change('from')} />`}<//>
       <${Field} label=${t('to')} wrong=${wrong('to', to)}>${(field) => html`<input ...${field} name="to" size="9" placeholder="1:02:03" value=${given.to} onInput=${change('to')} />`}<//>
-      <button disabled=${state.busy || Number.isNaN(from) || Number.isNaN(to)}>${t('clip_make')}</button>
+      <button disabled=${state.busy || !given.to || Boolean(typed('from', from) || typed('to', to))}>${t('clip_make')}</button>
+      ${length < WHOLE_MAX_MS && html`<button type="button" disabled=${state.busy} onClick=${(event) => make(event, { from: 0, to: length })}>${t('clip_whole')}</button>`}
     </form>
     <${Why} problem=${state.problem} shown=${['from', 'to']} />
     ${items.length > 0 && html`<${Table} caption=${t('clips')} rows=${items} name=${(clip) => clip.clip} columns=${[
@@ -79,10 +88,22 @@ function One({ recording, close }) {
     ${now.why && html`<p class="why">${now.why}</p>`}
     <dl class="facts wide"><div><dt>${t('state')}</dt><dd>${t(`recording_${now.state}`)}</dd></div><div><dt>${t('began')}</dt><dd><${Time} ms=${now.started_unix_ms} /></dd></div>
       <div><dt>${t('lasted')}</dt><dd>${lasting(now.duration_ms)}</dd></div><div><dt>${t('size')}</dt><dd>${bytes(now.bytes)}</dd></div><div><dt>${t('kept_in')}</dt><dd>${now.store || '–'}</dd></div></dl>
-    <${Clips} recording=${recording} base=${base.url} />
+    <${Clips} recording=${now} base=${base.url} />
     ${files.length > 0 && html`<h3>${t('files')}</h3><ul class="files">${files.map((file) => html`<li>${base.url ? html`<a href=${base.url + file.path} target="_blank" rel="noopener noreferrer">${file.path}</a>` : file.path} <span class="quiet">${lasting(file.duration_ms)} · ${bytes(file.bytes)}</span></li>`)}</ul>`}
-    <details><summary>${t('export')}</summary><p>${t('export_text')}</p><pre>millstream recordings export ${recording.recording} --out ${recording.stream}.mp4</pre></details>
+    <details><summary>${t('export')}</summary><p>${t('export_text')}</p><pre>millstream recordings export ${recording.recording} --stream ${recording.stream} --api ${location.origin} --token-file TOKEN --out ${recording.stream}.mp4</pre></details>
   <//>`;
+}
+
+// Calls when something is told of recordings, of one stream or of all.
+function useTold(stream, changed) {
+  const all = useValue(events);
+  const newest = all.find((told) => told.what.kind.startsWith('recording_') && told.what.kind !== 'recording_file' && (!stream || told.stream === stream))?.number;
+  const seen = useRef(newest);
+  useEffect(() => {
+    if (seen.current === newest) return;
+    seen.current = newest;
+    changed();
+  }, [newest]);
 }
 
 // `keptDays`: for how long the stream's recordings are kept, where that is known; 0: for ever.
@@ -90,6 +111,7 @@ export function RecordingList({ stream = null, keptDays = 0 }) {
   const [state, choose] = useState('');
   const list = useList('recordings', { params: { stream, state } });
   const [open, show] = useState(null);
+  useTold(stream, list.again);
   const remove = async (one) => {
     await call('DELETE', `recordings/${seg(one.recording)}`);
     list.again();
@@ -98,7 +120,7 @@ export function RecordingList({ stream = null, keptDays = 0 }) {
     !stream && ['stream', t('stream'), (one) => html`<a href=${`#/streams/${seg(one.stream)}/recordings`}>${one.stream}</a>`],
     ['began', t('began'), (one) => html`<${Time} ms=${one.started_unix_ms} />`],
     ['state', t('state'), (one) => html`<${Tag} kind=${STATES[one.state]} title=${one.why}>${t(`recording_${one.state}`)}<//> <small>${one.why}</small>`],
-    ['lasted', t('lasted'), (one) => lasting(one.duration_ms)],
+    ['lasted', t('lasted'), (one) => lasting(one.state === 'recording' ? Date.now() - one.started_unix_ms : one.duration_ms)],
     ['bytes', t('size'), (one) => bytes(one.bytes)],
     keptDays > 0 && ['until', t('kept_until'), (one) => html`<${Time} ms=${untilOf(one, keptDays)} />`],
     ['node', t('node'), (one) => one.node],

@@ -61,6 +61,9 @@ export function check(schema, value) {
   return '';
 }
 
+// A key that has an end keeps one: the API takes an empty day for none said.
+const wrongDay = (name, value) => (name === 'outdate' && !value ? t('wrong_day') : '');
+
 const label = (name) => (has(`set_${name}`) ? t(`set_${name}`) : name);
 
 function Input({ name, schema, value, wrong, off, idle, set }) {
@@ -70,7 +73,8 @@ function Input({ name, schema, value, wrong, off, idle, set }) {
     return html`<div class=${`field switch ${wrong ? 'wrong' : ''}`}><label class="check"><input type="checkbox" name=${name} disabled=${off} checked=${Boolean(value)} onChange=${(event) => set(event.target.checked)} />${label(name)}</label>${mark}
       ${wrong && html`<small class="bad" role="alert">${wrong}</small>`}</div>`;
   }
-  const hint = has(`hint_${name}`) ? t(`hint_${name}`) : schema.minimum !== undefined ? t('range', { min: schema.minimum, max: schema.maximum }) : null;
+  const isPast = name === 'outdate' && value && Date.parse(value) + 86400000 < Date.now();
+  const hint = isPast ? t('key_is_past') : has(`hint_${name}`) ? t(`hint_${name}`) : schema.minimum !== undefined ? t('range', { min: schema.minimum, max: schema.maximum }) : null;
   const text = typeof value === 'string' ? value : toText(schema, value);
   return html`<${Field} label=${label(name)} hint=${hint} wrong=${wrong} mark=${mark}>${(field) => {
     const common = { ...field, name, disabled: off };
@@ -136,11 +140,15 @@ export function Settings({ id, stream, changed }) {
     type({ ...typed, [name]: text });
     say({ ...state, saved: false, mended: [...state.mended, name] });
   };
-  const wrongOf = (name) => (name in draft ? check(fields[name], draft[name]) : '') || (state.mended.includes(name) ? '' : state.problem?.of?.(name) ?? '');
+  const wrongOf = (name) => (name in draft ? check(fields[name], draft[name]) || wrongDay(name, draft[name]) : '') || (state.mended.includes(name) ? '' : state.problem?.of?.(name) ?? '');
   const forget = (next) => {
     begin(next);
     write({});
     type({});
+  };
+  const undo = () => {
+    forget(base);
+    say({ busy: false, problem: null, mended: [], theirs: null, saved: false });
   };
   const save = async (event) => {
     event?.preventDefault();
@@ -170,7 +178,7 @@ export function Settings({ id, stream, changed }) {
   const grouped = new Set(Object.values(GROUPS).flat(2));
   const groups = Object.entries(GROUPS).concat([['more', [Object.keys(fields).filter((name) => !grouped.has(name))]]])
     .map(([key, rows]) => [key, rows.map((names) => names.filter((name) => name in fields)).filter((names) => names.length)]).filter(([, rows]) => rows.length);
-  const bad = Object.keys(draft).some((name) => check(fields[name], draft[name]));
+  const bad = Object.keys(draft).some((name) => check(fields[name], draft[name]) || wrongDay(name, draft[name]));
   return html`<form class="settings" onSubmit=${save} novalidate>
     ${fixed && html`<p class="why">${t('of_file_text')}</p>`}
     ${!fixed && off && html`<p class="why">${t('needs_role', { role: t('role_operator') })}</p>`}
@@ -184,7 +192,7 @@ export function Settings({ id, stream, changed }) {
       <${Why} problem=${state.problem?.errors?.length ? null : state.problem} />
       ${state.problem?.errors?.length > 0 && html`<p class="why" role="alert">${t('not_saved')}</p>`}
       <div class="row end"><span role="status">${state.saved ? t('saved') : dirty ? t('changes', { count: Object.keys(draft).length }) : ''}</span>
-      <button type="button" disabled=${!dirty || state.busy} onClick=${() => forget(base)}>${t('undo')}</button>
+      <button type="button" disabled=${!dirty || state.busy} onClick=${undo}>${t('undo')}</button>
       <button class="primary" disabled=${!dirty || bad || state.busy || state.theirs}>${t('save')}</button></div>
     </div>`}
   </form>`;

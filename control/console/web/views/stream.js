@@ -1,13 +1,13 @@
 // One stream: how it is on air, what an encoder and players are given, its settings, its recordings, who published it.
-import { useEffect, useMemo, useState } from 'preact/hooks';
-import { call, get, may, seg } from '../lib/api.js';
+import { useEffect, useMemo, useRef, useState } from 'preact/hooks';
+import { call, get, may, query, seg } from '../lib/api.js';
 import { Chart } from '../lib/chart.js';
-import { bits, bytes, codec, lasting, number } from '../lib/format.js';
+import { bits, bytes, clock, codec, lasting, number } from '../lib/format.js';
 import { html } from '../lib/html.js';
 import { baseAt, filesOf } from '../lib/places.js';
 import { Preview } from '../lib/preview.js';
 import { sample, useSamples, viewersOf } from '../lib/samples.js';
-import { t } from '../lib/text.js';
+import { has, t } from '../lib/text.js';
 import { Act, More, Rest, Table, Tag, Time, Why } from '../lib/ui.js';
 import { useAsked, useList } from '../lib/use.js';
 import { Diagnosis } from './diagnosis.js';
@@ -45,16 +45,22 @@ function Viewers({ id }) {
   </section>`;
 }
 
-// Recording by hand, for as long as the session lasts.
-function ByHand({ id }) {
+const isRunning = (recording) => ['recording', 'paused'].includes(recording?.state);
+
+// Recording by hand, for as long as the session lasts. `newest`: of its recordings.
+function ByHand({ id, newest }) {
   const path = `streams/${seg(id)}/recording`;
-  return html`<div class="row">
-    <${Act} needs="operator" does=${() => call('POST', path)}>${t('record_start')}<//>
-    <${Act} needs="operator" does=${() => call('DELETE', path)} ask=${{ title: t('record_stop'), text: t('record_stop_text') }}>${t('record_stop')}<//>
-  </div>`;
+  const order = (method) => async () => {
+    await call(method, path);
+    newest.again();
+  };
+  const one = newest.data?.items[0];
+  if (!isRunning(one)) return html`<${Act} needs="operator" does=${order('POST')}>${t('record_start')}<//>`;
+  return html`<${Tag} kind=${one.state === 'paused' ? 'odd' : 'bad'} title=${one.why}>${t(`recording_${one.state}`)} ${clock(one.started_unix_ms)}<//>
+    <${Act} needs="operator" does=${order('DELETE')} ask=${{ title: t('record_stop'), text: t('record_stop_text') }}>${t('record_stop')}<//>`;
 }
 
-function Now({ id, stream }) {
+function Now({ id, stream, none }) {
   const asked = useAsked(`streams/${seg(id)}/session`, 2000);
   // Within the hour that addresses are good for.
   const files = useAsked(id, 1800000, filesOf);
@@ -66,22 +72,27 @@ function Now({ id, stream }) {
   const [past, goBack] = useState(null);
   const base = live ? baseAt(files.data ?? [], live.node) : null;
   const page = base && `${base}index.html`;
-  const samples = useSamples(live);
+  const newest = useAsked(`recordings${query({ stream: id, limit: 1 })}`, 3000);
+  const at = useRef(null);
+  if (live) at.current = live.node;
+  const samples = useSamples(id, at.current);
   const video = publisher?.video;
   const audio = publisher?.audio;
   const name = stream?.settings.videoname || id;
-  const chart = (key, label, show) => html`<figure><figcaption>${label} <b>${show(samples[key].at(-1) ?? 0)}</b></figcaption><${Chart} at=${samples.at} values=${samples[key]} show=${show} label=${label} height=${130} axes sync=${id} /></figure>`;
+  const chart = (key, label, show, whole = false) => html`<figure><figcaption>${label} <b>${show(samples[key].at(-1) ?? 0)}</b></figcaption><${Chart} at=${samples.at} values=${samples[key]} show=${show} label=${label} height=${130} axes whole=${whole} sync=${id} /></figure>`;
+  // What was is also there when the stream has ended.
+  const charts = samples.at.length > 1 && html`<div class="charts">${chart('bitrate', t('bitrate'), bits)}${chart('viewers', t('viewers'), (n) => number(n), true)}${chart('fps', t('fps'), (n) => number(n, 1))}${chart('jitter', t('jitter'), (n) => `${number(n, 1)} ms`)}</div>`;
   return html`<div class="split">
     <div>
       ${asked.problem && !off && html`<${Why} problem=${asked.problem} />`}
-      ${off && html`<${Diagnosis} key=${id} id=${id} publisher=${null} /><div class="empty"><h2>${t('not_on_air')}</h2><p>${t('not_on_air_text')}</p><p><a class="button" href=${`#/streams/${seg(id)}/push`}>${t('part_push')}</a></p></div>`}
+      ${off && html`<${Diagnosis} key=${id} id=${id} publisher=${null} /><div class="empty"><h2>${t(none ? 'no_such_stream' : 'not_on_air')}</h2><p>${t(none ? 'no_such_stream_text' : 'not_on_air_text')}</p>${may('operator') && !none && html`<p><a class="button" href=${`#/streams/${seg(id)}/push`}>${t('part_push')}</a></p>`}</div>${charts}`}
       ${live && html`
         ${stateOf(live) !== 'waiting' && (past ? html`<iframe class="past" src=${past} title=${t('player_past', { name })} allow="autoplay; fullscreen" sandbox="allow-scripts allow-same-origin"></iframe>` : html`<${Preview} stream=${id} node=${live.node} name=${name} controls />`)}
         <div class="row wrap"><${Tag} kind=${stateOf(live)}>${t(`state_${stateOf(live)}`)}<//>
-          ${(past || page && stream?.settings.isOnDemand) && html`<button type="button" aria-pressed=${Boolean(past)} onClick=${() => goBack(past ? null : page)}>${past ? t('to_live') : t('go_back')}</button>`}
-          ${publisher && html`<${Act} kind="danger" needs="operator" does=${() => kick(id)} ask=${{ title: t('kick_what', { what: name }), text: t('kick_text') }}>${t('kick')}<//><${ByHand} id=${id} />`}</div>
+          ${(past || page && stream?.settings.isOnDemand && isRunning(newest.data?.items[0])) && html`<button type="button" aria-pressed=${Boolean(past)} onClick=${() => goBack(past ? null : page)}>${past ? t('to_live') : t('go_back')}</button>`}
+          ${publisher && html`<${Act} kind="danger" needs="operator" does=${() => kick(id)} ask=${{ title: t('kick_what', { what: name }), text: t('kick_text') }}>${t('kick')}<//><${ByHand} id=${id} newest=${newest} />`}</div>
         <${Diagnosis} key=${id} id=${id} publisher=${publisher} />
-        <div class="charts">${chart('bitrate', t('bitrate'), bits)}${chart('viewers', t('viewers'), (n) => number(n))}${chart('fps', t('fps'), (n) => number(n, 1))}${chart('jitter', t('jitter'), (n) => `${number(n, 1)} ms`)}</div>
+        ${charts}
         ${publisher && html`<dl class="facts wide">
           <div><dt>${t('node')}</dt><dd>${live.node}</dd></div>
           <div><dt>${t('began')}</dt><dd><${Time} ms=${publisher.since_unix_ms} /></dd></div>
@@ -109,7 +120,7 @@ function History({ id }) {
     ${list.items.length > 0 && html`<${Table} caption=${t('part_history')} rows=${list.items} name=${(one) => `${one.node}/${one.session}/${one.since_unix_ms}`} columns=${[
       ['since', t('began'), (one) => html`<${Time} ms=${one.since_unix_ms} />`],
       ['lasted', t('lasted'), (one) => (one.ended_unix_ms ? lasting(one.ended_unix_ms - one.since_unix_ms) : html`<span class="quiet">${t('not_over')}</span>`)],
-      ['why', t('ended_by'), (one) => one.why || '–'],
+      ['why', t('ended_by'), (one) => (has(`ended_${one.why}`) ? t(`ended_${one.why}`) : one.why || '–')],
       ['received', t('received'), (one) => bytes(one.received_bytes)],
       ['peer', t('peer'), (one) => one.peer],
       ['encoder', t('encoder'), (one) => html`<span dir="auto">${one.encoder}</span>`],
@@ -139,7 +150,7 @@ export function Stream({ id, part = 'now' }) {
     </header>
     <nav class="tabs" aria-label=${t('parts')}>${PARTS.filter((key) => (key !== 'push' || may('operator')) && (!none || !['push', 'settings'].includes(key))).map((key) => html`<a href=${`#/streams/${seg(id)}/${key}`} aria-current=${key === shown ? 'page' : undefined}>${t(`part_${key}`)}</a>`)}</nav>
     ${asked.problem && (!none || !['now', 'play'].includes(shown)) && html`<${Why} problem=${asked.problem} />`}
-    ${shown === 'now' && html`<${Now} id=${id} stream=${stream} />`}
+    ${shown === 'now' && html`<${Now} id=${id} stream=${stream} none=${none} />`}
     ${stream && shown === 'push' && html`<${Push} id=${id} stream=${stream} changed=${asked.again} />`}
     ${(stream || none) && shown === 'play' && html`<${Play} id=${id} name=${name} />`}
     ${stream && shown === 'settings' && html`<${Settings} key=${id} id=${id} stream=${stream} changed=${asked.put} />`}

@@ -1,6 +1,6 @@
 // The streams that there are: search, make one.
 import { useEffect, useMemo, useState } from 'preact/hooks';
-import { call, may, once, seg } from '../lib/api.js';
+import { call, may, once, seg, session } from '../lib/api.js';
 import { day } from '../lib/format.js';
 import { html } from '../lib/html.js';
 import { live as nowLive, watch } from '../lib/live.js';
@@ -10,6 +10,16 @@ import { useList } from '../lib/use.js';
 import { useValue } from '../lib/value.js';
 
 const SEARCH_MS = 250;
+
+const SOON_MS = 7 * 86400000;
+
+// When keys stop admitting: at the end of that day.
+function Until({ day: last }) {
+  if (!last) return html`<span class="quiet">–</span>`;
+  const leftMs = Date.parse(last) + 86400000 - Date.now();
+  if (leftMs <= 0) return html`<${Tag} kind="bad" title=${t('key_is_over')}>${last}<//>`;
+  return leftMs < SOON_MS ? html`<${Tag} kind="odd">${last}<//>` : last;
+}
 
 function Make({ close }) {
   const [given, set] = useState({ name: '', id: '', days: '365' });
@@ -39,11 +49,16 @@ function Make({ close }) {
   </form><//>`;
 }
 
+// Who comes back to the list finds what they had looked for.
+let lastTyped = '';
+session.follow((now) => { if (!now) lastTyped = ''; });
+
 export function Streams() {
-  const [typed, type] = useState('');
-  const [find, look] = useState('');
+  const [typed, type] = useState(lastTyped);
+  const [find, look] = useState(lastTyped.trim().toLowerCase());
   const [making, make] = useState(false);
   useEffect(() => {
+    lastTyped = typed;
     const timer = setTimeout(() => look(typed.trim().toLowerCase()), SEARCH_MS);
     return () => clearTimeout(timer);
   }, [typed]);
@@ -64,7 +79,7 @@ export function Streams() {
         ${stream.source === 'configuration' && html` <${Tag} title=${t('of_file_text')}>${t('of_file')}<//>`}`],
       ['outputs', t('outputs'), (stream) => outputs(stream.settings)],
       ['records', t('records'), (stream) => [stream.settings.isOnDemand && 'HLS', stream.settings.isVideo && 'MP4'].filter(Boolean).join(' · ') || html`<span class="quiet">–</span>`],
-      ['expires', t('key_until'), (stream) => stream.settings.outdate || html`<span class="quiet">–</span>`],
+      ['expires', t('key_until'), (stream) => html`<${Until} day=${stream.settings.outdate} />`],
       ['changed', t('changed'), (stream) => (stream.updated_unix_ms ? html`<span title=${stream.updated_by}>${day(stream.updated_unix_ms)}</span>` : html`<span class="quiet">–</span>`)],
     ]} />`}
     <${Rest} of=${list} count=${list.items.length} empty=${find ? t('nothing_found') : html`<h2>${t('no_streams')}</h2><p>${t('no_streams_text')}</p>`} />

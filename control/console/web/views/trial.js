@@ -13,8 +13,17 @@ const EXAMPLES = {
   events: { request: { notices: [{ kind: 'publish-start', id: 1, target: { app: 'stream', name: 'lobby' } }] } },
 };
 
+// The made-up event for a binding: at its point, of its stream.
+function example(kind, binding) {
+  const text = JSON.stringify(EXAMPLES[kind] ?? {}, null, 2);
+  const event = JSON.parse(binding?.stream ? text.replaceAll('"lobby"', JSON.stringify(binding.stream)) : text);
+  if (binding && event.request?.action) event.request.action = binding.point;
+  return JSON.stringify(event, null, 2);
+}
+
 export function Trial({ hook, bindings }) {
-  const [given, set] = useState({ version: String(hook.versions.at(-1)?.number ?? ''), binding: '', event: JSON.stringify(EXAMPLES[hook.kind] ?? {}, null, 2) });
+  const first = bindings.find((one) => one.mode === 'live');
+  const [given, set] = useState({ version: String(hook.versions.at(-1)?.number ?? ''), binding: first?.id ?? '', event: example(hook.kind, first) });
   const [state, say] = useState({ busy: false, problem: null, trial: null });
   const [recorded, list] = useState(null);
   const change = (name) => (event) => set({ ...given, [name]: event.target.value });
@@ -50,7 +59,7 @@ export function Trial({ hook, bindings }) {
     <div class="row"><button class="primary" disabled=${state.busy || event === null}>${t('try')}</button><${Act} needs="operator" does=${record}>${t('recorded_events')}<//></div>
   </form>
   ${recorded && html`<div><h3>${t('recorded_events')}</h3>${!recorded.length && html`<p class="quiet">${t('no_recorded_events')}</p>`}
-    <ul class="files">${recorded.map((one, n) => html`<li key=${n}><button type="button" class="small" onClick=${() => set({ ...given, event: JSON.stringify(one, null, 2) })}>${t('take')}</button> <code>${JSON.stringify(one.request).slice(0, 160)}</code></li>`)}</ul></div>`}
+    <ul class="files">${recorded.map((one, n) => html`<li key=${n}><button type="button" class="small" onClick=${() => set({ ...given, event: JSON.stringify(one, null, 2) })}>${t('take')}</button> <code>${JSON.stringify(one.request)}</code></li>`)}</ul></div>`}
   ${trial && html`<div class="report" role="status"><p><${Tag} kind=${kind}>${said}<//> ${t('trial_cost', { used: number(trial.cpu_us), budget: number(trial.budget_us) })}</p>
     ${trial.config_refused && html`<p class="why">${trial.config_refused}</p>`}
     ${trial.failure && html`<p class="why">${trial.failure.cause}: ${trial.failure.message}</p>`}

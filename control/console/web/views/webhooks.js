@@ -55,6 +55,14 @@ function Edit({ hook, close, changed }) {
   </form><//>`;
 }
 
+// What came of the newest delivery, where that is not what it should be.
+function Last({ id }) {
+  const asked = useAsked(`webhooks/${seg(id)}/deliveries?limit=1`, 15000);
+  const one = asked.data?.items[0];
+  if (!one || one.outcome === 'delivered') return null;
+  return html`<${Tag} kind=${OUTCOMES[one.outcome] ?? ''} title=${one.error}>${t('last_delivery', { outcome: t(`outcome_${one.outcome}`) })}<//>`;
+}
+
 function Deliveries({ hook, close }) {
   const list = useList(`webhooks/${seg(hook.id)}/deliveries`);
   const [tried, tell] = useState(null);
@@ -95,9 +103,9 @@ export function Webhooks() {
     <p class="quiet">${t('webhooks_text')}</p>
     ${list.items.length > 0 && html`<${Table} caption=${t('view_webhooks')} rows=${list.items} name=${(one) => one.id} columns=${[
       ['url', t('address'), (one) => html`<code>${one.url}</code>`],
-      ['state', t('state'), (one) => html`<${Tag} kind=${one.enabled ? 'live' : ''}>${one.enabled ? t('sends') : t('sends_not')}<//>`],
+      ['state', t('state'), (one) => html`<${Tag} kind=${one.enabled ? 'live' : ''}>${one.enabled ? t('sends') : t('sends_not')}<//> <${Last} id=${one.id} />`],
       ['stream', t('stream'), (one) => one.stream ?? html`<span class="quiet">${t('all_streams')}</span>`],
-      ['events', t('events'), (one) => (one.events.length ? html`<code>${one.events.join(' ')}</code>` : html`<span class="quiet">${t('all')}</span>`)],
+      ['events', t('events'), (one) => (one.events.length ? one.events.map((kind) => html`<code class="whole">${kind}</code> `) : html`<span class="quiet">${t('all')}</span>`)],
       ['changed', t('changed'), (one) => html`<${Time} ms=${one.updated_unix_ms} />`],
       ['act', '', (one) => html`<span class="row wrap"><button type="button" class="small" aria-label=${`${t('deliveries')}: ${one.url}`} onClick=${() => show({ look: one })}>${t('deliveries')}</button>
         <${Act} small needs="admin" does=${() => edit(one)} label=${`${t('change')}: ${one.url}`}>${t('change')}<//>

@@ -1,0 +1,21 @@
+// The words of how sessions and keys end, of clips and of deliveries, in English.
+export default {
+  key_is_over: 'The key has expired: encoders are refused since',
+  key_is_past: 'That day is past: encoders will be refused.',
+  wrong_day: 'A key needs a day on which it ends.',
+  no_such_stream: 'No such stream',
+  no_such_stream_text: 'There is no stream of this name, and none is on air.',
+  wrong_span: 'The end is not behind the beginning.',
+  wrong_past_end: 'The recording is {length} long.',
+  clip_whole: 'All of it as MP4',
+  ended_unpublished: 'ended by the encoder',
+  ended_peer_closed: 'connection closed by the encoder',
+  ended_peer_gone: 'connection lost',
+  ended_timeout: 'nothing came any more',
+  ended_kicked: 'disconnected by an operator',
+  ended_replaced: 'replaced by another publisher',
+  ended_revoked: 'not allowed any more',
+  ended_expired: 'its time was over',
+  ended_shutdown: 'the server was stopped',
+  last_delivery: 'last: {outcome}',
+};

@@ -1,0 +1,21 @@
+// The words of how sessions and keys end, of clips and of deliveries, in Chinese.
+export default {
+  key_is_over: '密钥已过期，编码器被拒绝，自',
+  key_is_past: '该日期已过：编码器将被拒绝。',
+  wrong_day: '密钥必须有截止日期。',
+  no_such_stream: '没有这个直播流',
+  no_such_stream_text: '没有这个名称的直播流，也没有正在直播的。',
+  wrong_span: '结束时间不在开始时间之后。',
+  wrong_past_end: '录制时长为 {length}。',
+  clip_whole: '全部导出为 MP4',
+  ended_unpublished: '编码器正常结束',
+  ended_peer_closed: '编码器关闭了连接',
+  ended_peer_gone: '连接中断',
+  ended_timeout: '长时间没有数据',
+  ended_kicked: '被管理员断开',
+  ended_replaced: '被其他推流者取代',
+  ended_revoked: '权限被撤销',
+  ended_expired: '授权时间已到',
+  ended_shutdown: '服务器停止',
+  last_delivery: '最近一次：{outcome}',
+};
