@@ -94,7 +94,9 @@ fn fills(disk: &Path, pages: u64) {
     let filler = fill(disk, pages);
     // All of it before the recorder looks for room again: the disk itself says it.
     for part in 0..PARTS {
-        BOTH.into_iter().for_each(|track| bench.part(track, &text(1, part), 500));
+        for track in BOTH {
+            bench.part(track, &text(1, part), 500);
+        }
     }
     bench.run(1_500);
     let paused = |bench: &Bench| {
