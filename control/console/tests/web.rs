@@ -37,8 +37,8 @@ fn base() -> String {
 /// Keys of a table of words, in order.
 fn keys(name: &str) -> Vec<String> {
     let read = |name: &str| fs::read_to_string(web().join("text").join(name)).expect("a table");
-    let parts =
-        ["", "_diagnosis", "_ends", "_pictures", "_webhooks"].map(|part| read(&name.replace(".js", &format!("{part}.js"))));
+    let parts = ["", "_diagnosis", "_ends", "_pictures", "_webhooks"]
+        .map(|part| read(&name.replace(".js", &format!("{part}.js"))));
     parts
         .concat()
         .lines()
