@@ -8,6 +8,10 @@ use millstream_proto::marker::{attributes, json};
 
 /// What date ranges of markers are called.
 const CLASS: &str = "millstream.marker";
+/// Markers that a track holds: the oldest give way.
+const MARKERS_MAX: usize = 64;
+/// And their bytes: each player gets all of them with each playlist.
+const MARKERS_BYTES_MAX: usize = 32 << 10;
 
 /// A marker as it was put.
 #[derive(Clone, PartialEq, Eq, Debug)]
@@ -39,7 +43,7 @@ impl Marker {
     }
 
     /// Bytes that it takes of a playlist, about.
-    pub(super) fn bytes(&self) -> usize {
+    fn bytes(&self) -> usize {
         self.pairs().map(|(name, value)| name.len() + value.len() + 8).sum::<usize>() + 128
     }
 
@@ -56,5 +60,35 @@ impl Marker {
 
     pub(super) fn event(&self) -> Event {
         Event { id: self.said.number as u32, at_ms: self.at_ms, data: json(self.said.unix_ms, self.pairs()) }
+    }
+}
+
+/// The markers of a track that are in no segment, and the sums of all.
+#[derive(Debug, Default)]
+pub(super) struct Markers {
+    /// They came while no segment was open.
+    pub(super) early: Vec<Arc<Marker>>,
+    count: usize,
+    bytes: usize,
+}
+
+impl Markers {
+    /// Whether there are more than may be.
+    pub(super) fn is_full(&self) -> bool {
+        self.count > MARKERS_MAX || self.bytes > MARKERS_BYTES_MAX
+    }
+
+    /// One more is held.
+    pub(super) fn came(&mut self, marker: &Marker) {
+        self.count += 1;
+        self.bytes += marker.bytes();
+    }
+
+    /// These are held no longer.
+    pub(super) fn gone<'a>(&mut self, all: impl Iterator<Item = &'a Arc<Marker>>) {
+        for marker in all {
+            self.count = self.count.saturating_sub(1);
+            self.bytes = self.bytes.saturating_sub(marker.bytes());
+        }
     }
 }

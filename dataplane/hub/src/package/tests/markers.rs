@@ -15,7 +15,9 @@ fn mark(fixture: &mut PackagerFixture, number: u64, pairs: &[(&str, &str)]) -> u
     let newest_ms = fixture.source.stream.timeline().newest_ms();
     let changes = fixture.window.mark(&Said { number, unix_ms, pairs }, newest_ms);
     let count = changes.len();
-    changes.into_iter().for_each(|change| fixture.window.apply(change));
+    for change in changes {
+        fixture.window.apply(change);
+    }
     count
 }
 

@@ -9,9 +9,8 @@ use millstream_proto::limits::HLS_SEGMENTS_BEYOND_WINDOW_MAX;
 use millstream_proto::media::Track;
 use millstream_proto::time::Time;
 
-use super::markers::Markers;
 use crate::package::change::{Change, Header, Opened, Part, PartPromise};
-use crate::package::marker::Marker;
+use crate::package::marker::{Marker, Markers};
 use crate::package::window::{Beside, Playlist};
 
 /// Segments that stay fetchable, at least, beyond a playlist's length after they have left it (RFC 8216bis 6.2.2: as long as the longest playlist

@@ -10,34 +10,6 @@ use super::held::{Held, Segment};
 use crate::package::change::Change;
 use crate::package::marker::{Marker, Said};
 
-/// Markers that a track holds: the oldest give way.
-const MARKERS_MAX: usize = 64;
-/// And their bytes: each player gets all of them with each playlist.
-const MARKERS_BYTES_MAX: usize = 32 << 10;
-
-/// The markers of a track that are in no segment, and the sums of all.
-#[derive(Debug, Default)]
-pub(super) struct Markers {
-    /// They came while no segment was open.
-    pub(super) early: Vec<Arc<Marker>>,
-    count: usize,
-    bytes: usize,
-}
-
-impl Markers {
-    fn is_full(&self) -> bool {
-        self.count > MARKERS_MAX || self.bytes > MARKERS_BYTES_MAX
-    }
-
-    /// These are held no longer.
-    pub(super) fn gone<'a>(&mut self, all: impl Iterator<Item = &'a Arc<Marker>>) {
-        for marker in all {
-            self.count = self.count.saturating_sub(1);
-            self.bytes = self.bytes.saturating_sub(marker.bytes());
-        }
-    }
-}
-
 impl Window {
     /// What puts a marker at this moment of the stream's timeline, milliseconds: into every track that there is. Nothing, where nobody has asked for
     /// playlists, or they are over.
@@ -64,8 +36,7 @@ impl Window {
 impl Held {
     /// One more.
     pub(super) fn mark(&mut self, marker: Arc<Marker>) {
-        self.markers.count += 1;
-        self.markers.bytes += marker.bytes();
+        self.markers.came(&marker);
         match self.open_segment() {
             Some(segment) => segment.markers.push((segment.parts.len(), marker)),
             None => self.markers.early.push(marker),

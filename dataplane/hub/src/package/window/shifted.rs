@@ -109,7 +109,9 @@ impl Window {
         let header = partial.map(|(chunk, _)| chunk).or(chunks.last().map(|chunk| &**chunk)).map(|chunk| chunk.header);
         let (mut segments, own_skipped) = lines(session, track, own.clone(), header, skips);
         // The archive has no markers: what is listed is not to change when a segment goes there.
-        segments.iter_mut().for_each(|segment| segment.date_ranges.clear());
+        for segment in &mut segments {
+            segment.date_ranges.clear();
+        }
         if chunks.is_empty() && partial.is_none() && !own.clone().any(|segment| segment.closed) {
             return None;
         }
