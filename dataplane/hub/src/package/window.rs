@@ -413,6 +413,7 @@ impl Window {
         let held = self.held(track);
         let found = match Name::parse(name) {
             Some(Name::Header(number)) => held.header_bytes(number).map(|bytes| (vec![bytes], None)),
+            Some(Name::Segment(msn)) if !self.ended && held.is_coming(msn) => return Answer::Wait,
             Some(Name::Segment(msn)) => held.segment_pieces(msn).map(|pieces| (pieces, None)),
             Some(Name::Part(number)) if number == held.next_part && !self.ended && !held.is_unknown() => {
                 return Answer::Wait;

@@ -91,6 +91,30 @@ fn a_hinted_part_is_waited_for_and_no_other() {
     assert!(media.arrived.is_some() && media.pieces.len() == 1);
 }
 
+/// The number of the segment behind the last whole one.
+fn open_segment(fixture: &mut PackagerFixture) -> u64 {
+    let segments = fixture.parsed(Track::Video).segments;
+    let uri = segments.iter().rev().map(|segment| segment.uri.as_str()).find(|uri| !uri.is_empty()).unwrap();
+    1 + uri.trim_start_matches("s/n1/v/").trim_end_matches(".m4s").parse::<u64>().unwrap()
+}
+
+/// A playlist of another shard may list it before this one has heard of its end.
+#[test]
+fn the_segment_that_is_being_made_is_waited_for_and_none_behind_it() {
+    let mut fixture = PackagerFixture::av();
+    fixture.play(&Recording { for_ms: 5_000, ..Recording::default() }.frames());
+    let open = open_segment(&mut fixture);
+    let ask = |fixture: &PackagerFixture, msn: u64| fixture.window.media("n1", Track::Video, &format!("{msn}.m4s"));
+    assert!(matches!(ask(&fixture, open - 1), Answer::Ready(_)));
+    assert_eq!((ask(&fixture, open), ask(&fixture, open + 1)), (Answer::Wait, Answer::Refused(Refusal::NotFound)));
+    fixture.play(&Recording { from_ms: 5_000, for_ms: 2_000, ..Recording::default() }.frames());
+    assert!(matches!(ask(&fixture, open), Answer::Ready(_)));
+    let open = open_segment(&mut fixture);
+    fixture.leave();
+    fixture.pass_ms(11_000);
+    assert_eq!(ask(&fixture, open + 1), Answer::Refused(Refusal::NotFound), "nothing comes any more");
+}
+
 #[test]
 fn case_27_a_hint_that_a_new_encoder_overtakes_is_refused() {
     // Three parts of the third segment are there when the encoder leaves, or three and some frames of a fourth.

@@ -227,6 +227,11 @@ impl Held {
         self.header_of(u32::try_from(number).ok()?).map(|header| header.bytes.clone())
     }
 
+    /// Whether a segment is the one that is being made, or the next one where none is: on another shard it may be listed already.
+    pub(super) fn is_coming(&self, msn: u64) -> bool {
+        self.last().is_some_and(|last| msn == last.opened.msn + u64::from(last.closed))
+    }
+
     pub(super) fn segment_pieces(&self, msn: u64) -> Option<Vec<Bytes>> {
         let segment = self.segment(msn).filter(|segment| segment.closed && !segment.is_gap())?;
         Some(segment.parts.iter().map(|part| part.bytes.clone()).collect())
