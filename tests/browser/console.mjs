@@ -131,6 +131,10 @@ await open(async ({ context, newPage }) => {
   await page.waitForSelector('.field.wrong');
   check(await page.locator('.bar button.primary').isDisabled(), 'a wrong value can be sent');
   await page.fill('input[name=hls_time]', '');
+  await page.locator('details:has([name=relayURL])').evaluate((one) => { one.open = true; });
+  await page.fill('[name=relayURL]', 'rtmp://elsewhere');
+  await page.waitForSelector('.field.wrong:has([name=relayURL])');
+  await page.fill('[name=relayURL]', '');
   await api('PATCH', 'streams/lobby', { settings: { description: 'theirs' } }, { 'If-Match': '*' });
   await page.click('.bar button.primary');
   await page.waitForSelector('.conflict');

@@ -2,6 +2,8 @@
 export default {
   key_is_over: 'The key has expired: encoders are refused since',
   key_is_past: 'That day is past: encoders will be refused.',
+  wrong_address: 'Give an address of HTTP or HTTPS.',
+  wrong_relay: 'Give addresses such as rtmp://host/app/key, with commas between.',
   wrong_day: 'A key needs a day on which it ends.',
   no_such_stream: 'No such stream',
   no_such_stream_text: 'There is no stream of this name, and none is on air.',

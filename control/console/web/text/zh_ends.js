@@ -2,6 +2,8 @@
 export default {
   key_is_over: '密钥已过期，编码器被拒绝，自',
   key_is_past: '该日期已过：编码器将被拒绝。',
+  wrong_address: '请输入 HTTP 或 HTTPS 地址。',
+  wrong_relay: '请输入 rtmp://主机/应用/密钥 形式的地址，多个用逗号分隔。',
   wrong_day: '密钥必须有截止日期。',
   no_such_stream: '没有这个直播流',
   no_such_stream_text: '没有这个名称的直播流，也没有正在直播的。',

@@ -61,8 +61,14 @@ export function check(schema, value) {
   return '';
 }
 
-// A key that has an end keeps one: the API takes an empty day for none said.
-const wrongDay = (name, value) => (name === 'outdate' && !value ? t('wrong_day') : '');
+// What a schema does not say of a setting, as one types; the API says the rest.
+const RULES = {
+  // A key that has an end keeps one: the API takes an empty day for none said.
+  outdate: (text) => (text ? '' : t('wrong_day')),
+  ImageURL: (text) => (!text || /^https?:\/\/[^\s/]+/i.test(text.trim()) ? '' : t('wrong_address')),
+  relayURL: (text) => (!text || text.split(',').every((one) => /^rtmps?:\/\/[^\s/]+\/./i.test(one.trim())) ? '' : t('wrong_relay')),
+};
+const refused = (name, value) => (name in RULES ? RULES[name](value ?? '') : '');
 
 const label = (name) => (has(`set_${name}`) ? t(`set_${name}`) : name);
 
@@ -140,7 +146,7 @@ export function Settings({ id, stream, changed }) {
     type({ ...typed, [name]: text });
     say({ ...state, saved: false, mended: [...state.mended, name] });
   };
-  const wrongOf = (name) => (name in draft ? check(fields[name], draft[name]) || wrongDay(name, draft[name]) : '') || (state.mended.includes(name) ? '' : state.problem?.of?.(name) ?? '');
+  const wrongOf = (name) => (name in draft ? check(fields[name], draft[name]) || refused(name, draft[name]) : '') || (state.mended.includes(name) ? '' : state.problem?.of?.(name) ?? '');
   const forget = (next) => {
     begin(next);
     write({});
@@ -178,7 +184,7 @@ export function Settings({ id, stream, changed }) {
   const grouped = new Set(Object.values(GROUPS).flat(2));
   const groups = Object.entries(GROUPS).concat([['more', [Object.keys(fields).filter((name) => !grouped.has(name))]]])
     .map(([key, rows]) => [key, rows.map((names) => names.filter((name) => name in fields)).filter((names) => names.length)]).filter(([, rows]) => rows.length);
-  const bad = Object.keys(draft).some((name) => check(fields[name], draft[name]) || wrongDay(name, draft[name]));
+  const bad = Object.keys(draft).some((name) => check(fields[name], draft[name]) || refused(name, draft[name]));
   return html`<form class="settings" onSubmit=${save} novalidate>
     ${fixed && html`<p class="why">${t('of_file_text')}</p>`}
     ${!fixed && off && html`<p class="why">${t('needs_role', { role: t('role_operator') })}</p>`}

@@ -64,11 +64,12 @@ impl Presence {
         let key = (asks.stream.stream(), asks.viewer);
         let until = now + asks.target * WINDOW_TARGETS;
         if !inner.entries.contains_key(&key) {
-            let of_address = inner.of_address.entry(counted(asks.peer.ip())).or_default();
-            if *of_address >= VIEWERS_PER_ADDRESS_MAX || inner.entries.len() >= VIEWERS_LEN_MAX {
+            let address = counted(asks.peer.ip());
+            let has = inner.of_address.get(&address).copied().unwrap_or_default();
+            if has >= VIEWERS_PER_ADDRESS_MAX || inner.entries.len() >= VIEWERS_LEN_MAX {
                 return false;
             }
-            *of_address += 1;
+            inner.of_address.insert(address, has + 1);
         }
         let Asks { peer, protocol, secure, labels, .. } = *asks;
         let new = || Entry { peer, protocol, secure, labels: labels.cloned(), since: now, until, is_told: false };
@@ -220,6 +221,7 @@ mod tests {
             hear(u64::from(address) + 5_000, address + 10);
         }
         assert!(!hear(1_000_000, u32::MAX));
+        assert!(presence.0.borrow().of_address.values().all(|count| *count > 0), "who finds no room is not remembered");
         presence.forget();
         assert!(hear(1_000_000, u32::MAX));
     }
