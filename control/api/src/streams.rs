@@ -75,6 +75,14 @@ impl Api {
         kept.map(|kept| Found::stored(id, kept)).ok_or_else(|| unknown(id))
     }
 
+    /// Refuses the name of a stream that no node holds and nobody has made.
+    pub(crate) async fn must_know(&self, id: &str) -> Answer<()> {
+        if self.fleet().last_told(id).is_empty() {
+            self.stream(id).await?;
+        }
+        Ok(())
+    }
+
     /// Makes a stream, under this id or one of its own.
     pub async fn create_stream(
         &self,

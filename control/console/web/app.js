@@ -1,7 +1,7 @@
 // The console's shell: who is logged in, where one is, what control says of itself. Views are in `views/`.
 import { render } from 'preact';
 import { useEffect, useRef, useState } from 'preact/hooks';
-import { expired, link, logIn, logOut, may, session, whoAmI } from './lib/api.js';
+import { expired, link, logIn, logOut, may, session, stillIn, whoAmI } from './lib/api.js';
 import { follow as followEvents } from './lib/events.js';
 import { html } from './lib/html.js';
 import { follow as followLive } from './lib/live.js';
@@ -180,9 +180,10 @@ function Console() {
   return html`<${Shell} />`;
 }
 
-// Another tab may have logged in or out meanwhile.
+// Another tab may have logged in or out meanwhile. Who is logged in here is asked as by any request: what was typed stays.
 document.addEventListener('visibilitychange', () => {
-  if (!document.hidden && session.get() !== null) whoAmI().catch(() => { /* It is said by the next request. */ });
+  if (document.hidden || session.get() === null) return;
+  (session.get() ? stillIn() : whoAmI()).catch(() => { /* It is said by the next request. */ });
 });
 
 await ready;

@@ -62,6 +62,10 @@ impl TimeSeries {
             series.push_back(Point { at_unix_ms: now_unix_ms, ..point });
         }
         self.streams.retain(|_, series| {
+            // Of a stream that is off air, too: it would stay until the clock is there again.
+            while series.back().is_some_and(|last| last.at_unix_ms > now_unix_ms) {
+                series.pop_back();
+            }
             while series.front().is_some_and(|first| first.at_unix_ms.saturating_add(KEPT_MS) <= now_unix_ms) {
                 series.pop_front();
             }
@@ -111,8 +115,9 @@ mod tests {
         let times: Vec<u64> = series.of("cam").iter().map(|point| point.at_unix_ms).collect();
         assert_eq!(times, [10_000, 15_000, 25_000]);
         // By years: what is ahead goes, and nothing stays for ever.
+        series.take(30_000, one("gone", 1));
         series.take(1, one("cam", 1));
-        assert_eq!(series.of("cam").len(), 1);
+        assert_eq!((series.of("cam").len(), series.streams.len()), (1, 1));
     }
 
     #[test]

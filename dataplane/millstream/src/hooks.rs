@@ -423,6 +423,7 @@ impl Hooks {
         self.post.bind(hearings.clone());
         // What has come meanwhile.
         hand_over();
+        self.post.look();
         self.ladders.bind(beside.policies.iter().map(|(_, choosing)| Arc::clone(choosing)).collect());
         self.watchers.bind(beside.motions.iter().map(|(_, watcher)| Arc::clone(watcher)).collect());
     }

@@ -56,8 +56,10 @@ impl Fetcher for Upstreams {
 /// Whether a path names something that is not below where it begins, to a server that takes it apart: what a hook passes on may be a client's word.
 fn leaves(path: &str) -> bool {
     let path = path.split(['?', '#']).next().unwrap_or_default().to_ascii_lowercase().replace("%2e", ".");
-    let path = path.replace("%2f", "/").replace("%5c", "/").replace('\\', "/");
-    path.split('/').any(|segment| segment == "." || segment == "..")
+    let path = path.replace("%2f", "/").replace("%5c", "/").replace('\\', "/").replace("%3b", ";");
+    // Some servers leave out what is behind a semicolon, and some take escapes apart twice.
+    let is_up = |segment: &str| matches!(segment.split(';').next(), Some("." | ".."));
+    path.contains("%25") || path.split('/').any(is_up)
 }
 
 async fn ask(all: &BTreeMap<String, Upstream>, fetch: auth::Fetch) -> Result<auth::Reply, String> {

@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 use millstream_proto::id::Id;
-use millstream_worker::protocol::{Change, MotionSettings, Report};
+use millstream_worker::protocol::{Change, MotionSettings, Report, Why};
 use tokio::sync::mpsc::Sender;
 
 use super::hooks::{Looks, MotionHook};
@@ -200,7 +200,8 @@ impl Watches {
                 let Some(Told { stream, hooks: Looks { hook, .. }, is_seen, .. }) = self.told.get(watch) else {
                     return;
                 };
-                let never_looked = hook.as_ref().filter(|_| !is_seen);
+                // Of other ends it is the source or the worker that is to blame.
+                let never_looked = hook.as_ref().filter(|_| !is_seen && *why == Why::Unsupported);
                 let times = match (never_looked, self.failed.remove(stream)) {
                     (None, _) => 0,
                     (Some(hook), Some((before, times))) if Arc::ptr_eq(hook, &before) => times + 1,
@@ -251,7 +252,7 @@ fn tell(stream: &Id, wanted: &Wanted, seen: Seen) {
 
 #[cfg(test)]
 mod tests {
-    use millstream_worker::protocol::{HookSpec, HookTally, Why};
+    use millstream_worker::protocol::{HookSpec, HookTally};
     use tokio::sync::mpsc::{Receiver, channel};
 
     use super::*;
@@ -352,7 +353,7 @@ mod tests {
             orders.iter().find_map(watch)
         };
         let ends = |watches: &mut Watches, watch, now| {
-            let ended = Report::WatchEnded { watch, why: Why::BadOrder, error: Some("no memory".to_owned()) };
+            let ended = Report::WatchEnded { watch, why: Why::Unsupported, error: Some("no memory".to_owned()) };
             watches.heard(&ended, &Bytes::new(), now);
         };
         let mut waits = Vec::new();

@@ -90,6 +90,11 @@ impl Post {
         }
     }
 
+    /// Something waits that nobody was told of: what a changed binding has taken over.
+    pub fn look(&self) {
+        self.shared.tell();
+    }
+
     /// Those who hear now.
     pub fn hearings(&self) -> Vec<Arc<Hearing>> {
         locked(&self.shared.hearings).clone()

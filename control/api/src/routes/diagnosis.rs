@@ -105,11 +105,10 @@ fn recognised(node: &str, condition: Condition) -> Recognised {
 pub async fn diagnosis(State(api): State<Api>, Viewer(_): Viewer, InPath(id): InPath<String>) -> Answer<Response> {
     crate::streams::valid_id(&id)?;
     let told = api.fleet().conditions(&id);
-    let held = api.fleet().last_told(&id);
-    if told.is_empty() && held.is_empty() {
-        api.stream(&id).await?;
+    if told.is_empty() {
+        api.must_know(&id).await?;
     }
-    let on_air = held.iter().any(|(_, live)| live.publisher.is_some());
+    let on_air = api.fleet().last_told(&id).iter().any(|(_, live)| live.publisher.is_some());
     let mut all: Vec<(&str, Condition)> = told
         .iter()
         .flat_map(|(node, conditions)| conditions.iter().map(move |condition| (node.as_str(), condition.clone())))

@@ -118,8 +118,8 @@ fn shown(quality: Quality) -> ProtocolQuality {
 pub async fn quality(State(api): State<Api>, Viewer(_): Viewer, InPath(id): InPath<String>) -> Answer<Response> {
     crate::streams::valid_id(&id)?;
     let (told, failed) = api.fleet().quality(&id).await;
-    if told.is_empty() && api.fleet().last_told(&id).is_empty() {
-        api.stream(&id).await?;
+    if told.is_empty() {
+        api.must_know(&id).await?;
     }
     let items = told.into_iter().map(shown).collect();
     Ok(fresh(&StreamQuality { id, minutes: MINUTES, items, missing: missing(failed) }))

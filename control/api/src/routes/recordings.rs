@@ -110,25 +110,30 @@ pub async fn thumbnails(State(api): State<Api>, Viewer(_): Viewer, InPath(name):
     };
     let grant = preview::grant(&api, &id)?;
     let to = format!("{}rec/{name}/thumbnails.vtt", preview::below(&http_url, &id, grant.as_ref()));
-    let to = HeaderValue::try_from(to).map_err(|_| Problem::not_found("the node's address is none"))?;
+    let to = HeaderValue::try_from(to)
+        .map_err(|_| Problem::unavailable("node-away", "the node's address is none".to_owned(), AWAY_RETRY_S))?;
     let headers = [(header::LOCATION, to), (header::CACHE_CONTROL, HeaderValue::from_static("no-store"))];
     Ok((StatusCode::TEMPORARY_REDIRECT, headers).into_response())
 }
 
 impl Api {
-    /// Where a recording can be had: at the node that recorded it, at the address of the fleet as a whole, or at a node that keeps recordings in the same bucket.
+    /// Where a recording can be had: at the node that recorded it, at one that keeps recordings in the same bucket, or at the address of the fleet as a whole,
+    /// where one of those is behind it.
     fn place_of(&self, recording: &Recording) -> Option<Here> {
         let mut places = self.places();
         places.retain(|place| !place.http_url.is_empty());
+        if let Some(own) = places.iter().find(|place| place.node == recording.node) {
+            return Some(own.clone());
+        }
         let is_in_bucket = recording.store.starts_with("s3:");
-        let nodes = self.fleet().nodes();
-        let has_it = |place: &Here| {
-            let of_node = || nodes.iter().find(|view| view.id.name == place.node);
-            is_in_bucket && of_node().is_some_and(|view| view.status.record_store == recording.store)
-        };
-        let own = places.iter().find(|place| place.node == recording.node);
-        let found = own.or_else(|| places.iter().find(|place| place.node.is_empty()));
-        found.or_else(|| places.iter().find(|place| has_it(place))).cloned()
+        let mut nodes = self.fleet().nodes();
+        nodes.retain(|view| {
+            let has_it = is_in_bucket && view.status.record_store == recording.store;
+            !view.away && (view.id.name == recording.node || has_it)
+        });
+        let has_it = |place: &&Here| nodes.iter().any(|view| view.id.name == place.node);
+        let fleet = || places.iter().find(|place| place.node.is_empty() && !nodes.is_empty());
+        places.iter().find(has_it).or_else(fleet).cloned()
     }
 }
 

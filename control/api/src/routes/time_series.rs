@@ -63,8 +63,8 @@ impl Api {
 pub async fn time_series(State(api): State<Api>, Viewer(_): Viewer, InPath(id): InPath<String>) -> Answer<Response> {
     crate::streams::valid_id(&id)?;
     let points = api.fleet().time_series(&id);
-    if points.is_empty() && api.fleet().last_told(&id).is_empty() {
-        api.stream(&id).await?;
+    if points.is_empty() {
+        api.must_know(&id).await?;
     }
     let every_ms = SERIES_EVERY.as_millis() as u64;
     Ok(fresh(&StreamSeries { id, every_ms, items: points.into_iter().map(SeriesPoint::from).collect() }))

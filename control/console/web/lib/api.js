@@ -105,6 +105,13 @@ export async function whoAmI() {
   took(await answer.json());
 }
 
+// Asks again for who is logged in; a login that is over asks for a token.
+export async function stillIn() {
+  const answer = await send('GET', '/api/v1/login', {});
+  if (answer.ok) took(await answer.json());
+  else if (answer.status === 401 && !expired.get()) await again();
+}
+
 export async function logIn(token) {
   const answer = await send('POST', '/api/v1/login', { json: { token } });
   if (!answer.ok) throw await problemOf(answer);

@@ -14,6 +14,7 @@ const SAMPLED_MAX = 500;
 export const live = value({ data: null, problem: null, busy: true });
 
 let watched = 0;
+let quick = 0;
 let timer = 0;
 let run = 0;
 
@@ -33,7 +34,7 @@ async function all() {
 
 async function ask(mine) {
   if (!session.get()) return;
-  let wait = watched ? SHOWN_MS : ELSE_MS;
+  let wait = quick ? SHOWN_MS : ELSE_MS;
   if (!document.hidden) {
     try {
       const data = await all();
@@ -57,11 +58,15 @@ export function again() {
   ask(run);
 }
 
-// A view shows it from now on, until the function that this gives is called.
-export function watch() {
+// A view shows it from now on, until the function that this gives is called: figures that move, or who is there.
+export function watch(moves = true) {
   watched += 1;
+  quick += moves ? 1 : 0;
   again();
-  return () => { watched -= 1; };
+  return () => {
+    watched -= 1;
+    quick -= moves ? 1 : 0;
+  };
 }
 
 export function follow() {

@@ -1,9 +1,9 @@
 // How streams were on air, for charts: what control has kept of the last hour, and behind it what this page has seen since it was opened.
-import { useMemo } from 'preact/hooks';
+import { useEffect, useMemo, useRef } from 'preact/hooks';
 import { seg } from './api.js';
 import { useAsked } from './use.js';
 
-export const FIGURES = ['bitrate', 'viewers', 'fps', 'jitter'];
+const FIGURES = ['bitrate', 'viewers', 'fps', 'jitter'];
 // So many of this page's own a stream: the newest ten minutes.
 const KEPT_MAX = 300;
 // A stream that has not been seen for so long is forgotten.
@@ -20,21 +20,25 @@ export const viewersOf = (live) => live.viewers.reduce((sum, one) => sum + one.c
 const figuresOf = (live, at) => ({
   at,
   bitrate: live.publisher?.bitrate_bps ?? 0,
-  viewers: viewersOf(live),
   fps: live.publisher?.video?.fps ?? 0,
   jitter: live.publisher?.jitter_ms ?? 0,
 });
 const told = (one) => ({ at: one.at_unix_ms, bitrate: one.bitrate_bps, viewers: one.viewers, fps: one.fps, jitter: one.jitter_ms });
 
+// Viewers are those of all nodes that are among them, as control counts them.
 export function sample(items) {
   const now = Date.now();
+  const viewers = new Map();
+  for (const live of items) viewers.set(live.id, (viewers.get(live.id) ?? 0) + viewersOf(live));
   for (const live of items) {
     const key = `${live.id}/${live.node}`;
-    const kept = streams.get(key) ?? [];
+    // What a page does not see while nobody looks at it, control has.
+    const before = streams.get(key) ?? [];
+    const kept = now - (before.at(-1)?.at ?? now) > APART_MS ? [] : before;
     if (kept.at(-1)?.at === now) continue;
     // What is measured of a session is not there in its first moments.
     if (live.publisher && !live.publisher.bitrate_bps) continue;
-    kept.push(figuresOf(live, now));
+    kept.push({ ...figuresOf(live, now), viewers: viewers.get(live.id) });
     if (kept.length > KEPT_MAX) kept.shift();
     streams.set(key, kept);
   }
@@ -59,9 +63,16 @@ function columns(past, own) {
   return made;
 }
 
-// Of a stream, and what this page has seen of it at a node; control is asked while `wanted`.
+// Of a stream, and what this page has seen of it at a node; control is asked while `wanted`, and when this page begins anew.
 export function useSamples(id, node, wanted = true) {
-  const asked = useAsked(wanted ? `streams/${seg(id)}/time-series` : null, ASK_MS);
   const own = streams.get(`${id}/${node}`) ?? [];
+  const asked = useAsked(wanted ? `streams/${seg(id)}/time-series` : null, ASK_MS);
+  const began = own[0]?.at;
+  const since = useRef(began);
+  useEffect(() => {
+    // The first one is asked for anyway, and those that are dropped one by one change nothing.
+    if (since.current !== undefined && began - since.current > APART_MS && own.length === 1) asked.again();
+    since.current = began;
+  }, [began]);
   return useMemo(() => columns(asked.data?.items ?? [], own), [asked.data, own.at(-1)?.at, id, node]);
 }

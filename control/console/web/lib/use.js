@@ -75,7 +75,7 @@ export function useList(path, { params = {}, matches = null, limit = PAGE } = {}
   // `shown` is there until the first page is.
   const read = async (mine, items, cursor, shown = null) => {
     set({ ...(shown ?? { items, next: cursor }), problem: null, busy: true });
-    const wanted = items.length + limit;
+    const wanted = Math.max(items.length + limit, shown?.items.length ?? 0);
     let at = cursor;
     try {
       for (let pages = 0; pages < SEARCHED_PAGES_MAX; pages += 1) {
@@ -83,8 +83,7 @@ export function useList(path, { params = {}, matches = null, limit = PAGE } = {}
         if (run.current !== mine) return;
         items = items.concat(matches ? page.items.filter(matches) : page.items);
         at = page.next;
-        shown = null;
-        if (!at || !matches || items.length >= wanted) break;
+        if (!at || items.length >= wanted) break;
       }
       set({ items, next: at, problem: null, busy: false });
     } catch (problem) {

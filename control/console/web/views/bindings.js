@@ -60,7 +60,7 @@ function Edit({ hook, binding, close, changed }) {
     <${Field} label=${t('binding_config')} hint=${t('pairs_hint')} wrong=${wrong('config')}>${(field) => html`<textarea ...${field} name="config" rows="4" spellcheck="false" value=${given.config} onInput=${change('config')}></textarea>`}<//>
     ${known?.report?.settings.length > 0 && html`<ul class="quiet">${known.report.settings.map((one) => html`<li><code>${one.name}</code>${one.required ? ' *' : ''} ${one.about}</li>`)}</ul>`}
     <${Field} label=${t('secrets')} hint=${t('secrets_hint')} wrong=${wrong('secrets')}>${input('secrets', { spellcheck: false })}<//>
-    ${state.theirs && html`<div class="why" role="alert"><p><b>${t('conflict_webhook')}</b></p><p dir="auto">${shown}</p></div>`}
+    ${state.theirs && html`<div class="why" role="alert"><p><b>${t('conflict_binding')}</b></p><p dir="auto">${shown}</p></div>`}
     <${Why} problem=${state.problem} shown=${['point', 'stream', 'mode', 'canary_percent', 'version', 'order', 'config', 'secrets']} />
     <div class="row end"><button type="button" onClick=${close}>${t('cancel')}</button>
       ${accepts.map((word) => html`<button type="button" class="danger" onClick=${(event) => submit(event, { [word]: true })}>${t(word)}</button>`)}

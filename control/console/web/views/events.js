@@ -67,8 +67,12 @@ function folded(all) {
   const lines = [];
   for (const told of all) {
     const last = lines.at(-1);
-    if (last && ROUTINE.includes(told.what.kind) && last.told.what.kind === told.what.kind && last.told.stream === told.stream) last.times += 1;
-    else lines.push({ told, times: 1 });
+    if (last && ROUTINE.includes(told.what.kind) && last.told.what.kind === told.what.kind && last.told.stream === told.stream) {
+      last.times += 1;
+      // A line that grows stays the same line.
+      last.key = told.number;
+    }
+    else lines.push({ told, times: 1, key: told.number });
   }
   return lines;
 }
@@ -81,7 +85,7 @@ export function Events({ stream = null, heading = t('events') }) {
     <header class="row"><h2 id="events">${heading}</h2>
       <label class="check"><input type="checkbox" checked=${only !== 'all'} onChange=${(event) => choose(event.target.checked ? 'bad' : 'all')} />${t('events_bad')}</label></header>
     ${shown.length === 0 && html`<p class="quiet">${t('no_events')}</p>`}
-    <ol aria-live="polite" aria-relevant="additions">${folded(shown).slice(0, SHOWN).map(({ told, times }) => html`<li key=${told.number} class=${KINDS[told.what.kind] ?? ''} data-kind=${told.what.kind}>
+    <ol aria-live="polite" aria-relevant="additions">${folded(shown).slice(0, SHOWN).map(({ told, times, key }) => html`<li key=${key} class=${KINDS[told.what.kind] ?? ''} data-kind=${told.what.kind}>
       <${Time} ms=${told.at_unix_ms} short />
       <div>${!stream && told.stream && html`<a href=${`#/streams/${seg(told.stream)}`}>${told.stream}</a> `}
         <span dir="auto">${sentence(told.what)}</span>${told.what.count > 1 && told.what.kind === 'refused' && html` <b>×${number(told.what.count)}</b>`}${times > 1 && html` <b>×${number(times)}</b>`}

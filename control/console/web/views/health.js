@@ -16,14 +16,13 @@ const risen = new Map();
 
 // Whether a count of a session has risen lately, as far as this page has seen; of a young session it has.
 function lately(publisher, name) {
-  const count = publisher[name];
-  if (!count) return false;
+  const count = publisher[name] ?? 0;
   const key = `${name}/${publisher.session}/${publisher.since_unix_ms}`;
   const known = risen.get(key);
   const now = Date.now();
   if (known?.count !== count) {
     if (risen.size >= SESSIONS_MAX) risen.clear();
-    risen.set(key, { count, at: known || now - publisher.since_unix_ms < LATELY_MS ? now : 0 });
+    risen.set(key, { count, at: count && (known || now - publisher.since_unix_ms < LATELY_MS) ? now : 0 });
   }
   return now - risen.get(key).at < LATELY_MS;
 }

@@ -38,7 +38,8 @@ function Figures({ name }) {
       ['answers', t('answers'), (one) => words({ ...one.answers, ...one.notices, ...one.orders })],
       ['failures', t('failures'), (one) => words(one.failures)],
       ['shadow', t('shadow_differs'), (one) => (one.agreed + one.disagreed ? html`${number(one.disagreed)} / ${number(one.agreed + one.disagreed)}` : '–')],
-      ['cpu', t('cpu_of_call'), (one) => `${us(one.cpu_mean_us)} · p99 ${us(one.cpu_p99_us)}`],
+      // The largest bucket has no end.
+      ['cpu', t('cpu_of_call'), (one) => (one.cpu_mean_us === null ? '–' : `${us(one.cpu_mean_us)} · p99 ${one.cpu_p99_us === null ? t('beyond_buckets') : us(one.cpu_p99_us)}`)],
     ]} />`}
     <${Rest} of=${asked} count=${items.length} /></section>`;
 }

@@ -58,7 +58,7 @@ function Card({ live, previews }) {
     const ask = () => { if (seen && !document.hidden) about(live.id).then((said) => { if (open) tell(said); }); };
     const observer = new IntersectionObserver((entries) => {
       seen = entries.at(-1).isIntersecting;
-      if (seen) show(true);
+      show(seen);
       ask();
     }, { rootMargin: '200px' });
     observer.observe(box.current);
@@ -112,7 +112,7 @@ export function Live() {
   const [find, look] = useState('');
   const [most, show] = useState(SHOWN);
   const previews = useValue(moving) === 'on';
-  useEffect(watch, []);
+  useEffect(() => watch(), []);
   const items = asked.data?.items ?? [];
   const word = find.trim().toLowerCase();
   const wanted = items.filter((live) => live.id.toLowerCase().includes(word) || names.get(live.id)?.toLowerCase().includes(word));

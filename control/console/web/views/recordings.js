@@ -15,6 +15,7 @@ const STATES = { recording: 'live', paused: 'odd', stored: '', failed: 'bad', de
 const CLIP_STATES = { queued: 'odd', running: 'odd', ready: '', failed: 'bad' };
 
 const DAY_MS = 86400000;
+const TOLD_MS = 1000;
 // Longest clip.
 const WHOLE_MAX_MS = 12 * 3600000;
 
@@ -59,7 +60,7 @@ function Clips({ recording, base }) {
     <form class="row wrap end-aligned" onSubmit=${make}>
       <${Field} label=${t('from')} wrong=${wrong('from', from)}>${(field) => html`<input ...${field} name="from" size="9" placeholder="0:00" value=${given.from} onInput=${change('from')} />`}<//>
       <${Field} label=${t('to')} wrong=${wrong('to', to)}>${(field) => html`<input ...${field} name="to" size="9" placeholder="1:02:03" value=${given.to} onInput=${change('to')} />`}<//>
-      <button disabled=${state.busy || !given.to || Boolean(typed('from', from) || typed('to', to))}>${t('clip_make')}</button>
+      <button disabled=${state.busy || Number.isNaN(from) || Number.isNaN(to) || Boolean(typed('from', from) || typed('to', to))}>${t('clip_make')}</button>
       ${length < WHOLE_MAX_MS && html`<button type="button" disabled=${state.busy} onClick=${(event) => make(event, { from: 0, to: length })}>${t('clip_whole')}</button>`}
     </form>
     <${Why} problem=${state.problem} shown=${['from', 'to']} />
@@ -100,9 +101,11 @@ function useTold(stream, changed) {
   const newest = all.find((told) => told.what.kind.startsWith('recording_') && told.what.kind !== 'recording_file' && (!stream || told.stream === stream))?.number;
   const seen = useRef(newest);
   useEffect(() => {
-    if (seen.current === newest) return;
+    if (seen.current === newest || newest === undefined) return undefined;
     seen.current = newest;
-    changed();
+    // Of several that come together the last one counts.
+    const timer = setTimeout(changed, TOLD_MS);
+    return () => clearTimeout(timer);
   }, [newest]);
 }
 

@@ -79,7 +79,7 @@ function Input({ name, schema, value, wrong, off, idle, set }) {
     return html`<div class=${`field switch ${wrong ? 'wrong' : ''}`}><label class="check"><input type="checkbox" name=${name} disabled=${off} checked=${Boolean(value)} onChange=${(event) => set(event.target.checked)} />${label(name)}</label>${mark}
       ${wrong && html`<small class="bad" role="alert">${wrong}</small>`}</div>`;
   }
-  const isPast = name === 'outdate' && value && Date.parse(value) + 86400000 < Date.now();
+  const isPast = name === 'outdate' && value && Date.parse(value) < Date.now();
   const hint = isPast ? t('key_is_past') : has(`hint_${name}`) ? t(`hint_${name}`) : schema.minimum !== undefined ? t('range', { min: schema.minimum, max: schema.maximum }) : null;
   const text = typeof value === 'string' ? value : toText(schema, value);
   return html`<${Field} label=${label(name)} hint=${hint} wrong=${wrong} mark=${mark}>${(field) => {

@@ -13,11 +13,11 @@ const SEARCH_MS = 250;
 
 const SOON_MS = 7 * 86400000;
 
-// When keys stop admitting: at the end of that day.
+// When keys stop admitting: as that day begins, in UTC.
 function Until({ day: last }) {
   if (!last) return html`<span class="quiet">–</span>`;
-  const leftMs = Date.parse(last) + 86400000 - Date.now();
-  if (leftMs <= 0) return html`<${Tag} kind="bad" title=${t('key_is_over')}>${last}<//>`;
+  const leftMs = Date.parse(last) - Date.now();
+  if (leftMs <= 0) return html`<${Tag} kind="bad" title=${t('key_expired')}>${last}<//>`;
   return leftMs < SOON_MS ? html`<${Tag} kind="odd">${last}<//>` : last;
 }
 
@@ -66,7 +66,7 @@ export function Streams() {
     .some((text) => String(text).toLowerCase().includes(find))), [find]);
   const list = useList('streams', { matches: matches || null });
   const live = useValue(nowLive);
-  useEffect(watch, []);
+  useEffect(() => watch(false), []);
   const onAir = useMemo(() => new Set((live.data?.items ?? []).filter((one) => one.publisher).map((one) => one.id)), [live.data]);
   const outputs = (settings) => [settings.isFlv && 'FLV', settings.isHls && 'HLS', settings.isCMAF && 'DASH'].filter(Boolean).join(' · ');
   return html`<header class="title"><h1>${t('view_streams')}</h1><div class="row">

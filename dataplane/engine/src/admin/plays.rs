@@ -60,17 +60,25 @@ pub enum PlayNews {
 /// The shards' end.
 #[derive(Debug)]
 pub(crate) struct PlayFeed {
-    sender: Sender<Play>,
-    receiver: Mutex<Option<Receiver<Play>>>,
+    sender: Sender<(u64, Play)>,
+    receiver: Mutex<Option<Receiver<(u64, Play)>>>,
     wanted: AtomicBool,
+    /// How often they began to be wanted: what was known before that is told anew, and counts no more.
+    round: AtomicU64,
     lost: AtomicU64,
 }
 
 impl PlayFeed {
     pub(crate) fn new() -> Arc<Self> {
         let (sender, receiver) = mpsc::channel(PLAYS_LEN_MAX);
-        let (wanted, lost) = (AtomicBool::new(false), AtomicU64::new(0));
-        Arc::new(Self { sender, receiver: Mutex::new(Some(receiver)), wanted, lost })
+        let wanted = AtomicBool::new(false);
+        Arc::new(Self {
+            sender,
+            receiver: Mutex::new(Some(receiver)),
+            wanted,
+            round: AtomicU64::default(),
+            lost: AtomicU64::default(),
+        })
     }
 
     /// Whether somebody wants to know.
@@ -78,9 +86,14 @@ impl PlayFeed {
         self.wanted.load(Relaxed)
     }
 
+    /// Which time it is that they are wanted.
+    pub(crate) fn round(&self) -> u64 {
+        self.round.load(Relaxed)
+    }
+
     /// Tells; false: there is no room.
     pub(crate) fn put(&self, play: Play) -> bool {
-        self.sender.try_send(play).is_ok()
+        self.sender.try_send((self.round(), play)).is_ok()
     }
 
     /// Something could not be told, and is told no more.
@@ -91,15 +104,17 @@ impl PlayFeed {
     /// The outside's end, which there is one of.
     pub(crate) fn take(self: &Arc<Self>) -> Option<Plays> {
         let receiver = self.receiver.lock().unwrap_or_else(PoisonError::into_inner).take()?;
-        Some(Plays { receiver, feed: Arc::clone(self), present: HashMap::new() })
+        Some(Plays { receiver, feed: Arc::clone(self), round: 0, present: HashMap::new() })
     }
 }
 
 /// Viewers that come and go, of all shards, while they are wanted. What comes of one session is in order.
 #[derive(Debug)]
 pub struct Plays {
-    receiver: Receiver<Play>,
+    receiver: Receiver<(u64, Play)>,
     feed: Arc<PlayFeed>,
+    /// The one that the viewers below are of.
+    round: u64,
     /// Of viewers without a session, at how many shards they are, and since when. Shards bound theirs and tell each end.
     present: HashMap<(Id, u64), Present>,
 }
@@ -117,6 +132,9 @@ pub struct PlaysWanted(Arc<PlayFeed>);
 impl PlaysWanted {
     /// They are wanted from here on, or not.
     pub fn set(&self, wanted: bool) {
+        if wanted && !self.0.wanted.load(Relaxed) {
+            self.0.round.fetch_add(1, Relaxed);
+        }
         self.0.wanted.store(wanted, Relaxed);
     }
 }
@@ -130,8 +148,8 @@ impl Plays {
     /// The next one; `None` once the engine has ended.
     pub async fn next(&mut self) -> Option<Play> {
         loop {
-            let play = self.receiver.recv().await?;
-            if let Some(play) = self.once(play) {
+            let (round, play) = self.receiver.recv().await?;
+            if let Some(play) = self.once(round, play) {
                 return Some(play);
             }
         }
@@ -143,9 +161,12 @@ impl Plays {
     }
 
     /// A player's connections may come to several shards: it comes with the first one, and is gone with the last.
-    fn once(&mut self, mut play: Play) -> Option<Play> {
-        if !self.feed.is_wanted() {
-            self.present = HashMap::new();
+    fn once(&mut self, round: u64, mut play: Play) -> Option<Play> {
+        let newest = self.feed.round();
+        if self.round != newest {
+            (self.round, self.present) = (newest, HashMap::new());
+        }
+        if round != newest || !self.feed.is_wanted() {
             return None;
         }
         let PlayViewer::Named(number) = play.viewer else { return Some(play) };
@@ -201,7 +222,7 @@ mod tests {
         assert!(feed.take().is_none() && !feed.is_wanted());
         plays.wanted().set(true);
         let viewer = PlayViewer::Named(7);
-        let mut told = |at_ms, what| plays.once(play(viewer, at_ms, what)).map(|play| play.what);
+        let mut told = |at_ms, what| plays.once(1, play(viewer, at_ms, what)).map(|play| play.what);
         assert_eq!(told(5, LEFT), None, "it was there before");
         assert_eq!(told(10, PlayNews::Began), Some(PlayNews::Began));
         assert_eq!(told(11, PlayNews::Began), None);
@@ -209,11 +230,17 @@ mod tests {
         assert_eq!(told(40, LEFT), Some(PlayNews::Ended { why: "left", lasted_ms: 30 }));
         assert_eq!(told(50, PlayNews::Began), Some(PlayNews::Began), "it is back");
         let session = |what| play(PlayViewer::Session(7), 1, what);
-        assert!(plays.once(session(PlayNews::Began)).is_some() && plays.once(session(LEFT)).is_some());
+        assert!(plays.once(1, session(PlayNews::Began)).is_some() && plays.once(1, session(LEFT)).is_some());
         assert_eq!(plays.present.len(), 1);
         // Nobody wants to know for a while: what was known is out of date.
         plays.wanted().set(false);
-        assert!(plays.once(session(PlayNews::Began)).is_none() && plays.present.is_empty());
+        assert!(plays.once(1, session(PlayNews::Began)).is_none());
+        plays.wanted().set(true);
+        assert!(plays.once(1, play(viewer, 60, LEFT)).is_none() && plays.present.is_empty());
+        // Shards tell anew who is there, and it is heard of once more.
+        let told = |plays: &mut Plays, what| plays.once(2, play(viewer, 70, what)).map(|play| play.what);
+        assert_eq!(told(&mut plays, PlayNews::Began), Some(PlayNews::Began));
+        assert!(told(&mut plays, LEFT).is_some() && plays.present.is_empty());
     }
 
     #[test]

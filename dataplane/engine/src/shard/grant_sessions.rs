@@ -110,6 +110,8 @@ impl GrantSessions {
             return Vec::new();
         }
         let Some(entry) = inner.entry(name, until, address, now) else { return Vec::new() };
+        // Its connections there may have shown a newer grant.
+        entry.until = entry.until.max(until);
         entry.connections.hear(shard, joined)
     }
 

@@ -11,6 +11,7 @@ use millstream_proto::network::counted;
 use millstream_proto::time::Time;
 
 use super::context::ShardContext;
+use super::reached::WINDOW_TARGETS;
 use crate::admin::plays::{Play, PlayNews, PlayViewer};
 use crate::clock::unix_ms;
 
@@ -18,8 +19,6 @@ use crate::clock::unix_ms;
 const VIEWERS_LEN_MAX: usize = 65_536;
 /// Of those, of one address: it can call itself what it likes.
 const VIEWERS_PER_ADDRESS_MAX: usize = 256;
-/// Who has asked within so many target durations is there: as they are counted.
-const WINDOW_TARGETS: u32 = 3;
 
 /// Who asks for a playlist.
 pub(crate) struct Asks<'a> {
@@ -39,7 +38,6 @@ struct Entry {
     protocol: &'static str,
     secure: bool,
     labels: Option<Labels>,
-    since: Time,
     until: Time,
     /// Whether it was told that it is there; else there was no room.
     is_told: bool,
@@ -53,6 +51,8 @@ pub(crate) struct Presence(RefCell<Inner>);
 struct Inner {
     entries: HashMap<(Id, u64), Entry>,
     of_address: HashMap<IpAddr, usize>,
+    /// When somebody began to want to know of them.
+    round: u64,
 }
 
 /// What is to be told.
@@ -72,7 +72,7 @@ impl Presence {
             inner.of_address.insert(address, has + 1);
         }
         let Asks { peer, protocol, secure, labels, .. } = *asks;
-        let new = || Entry { peer, protocol, secure, labels: labels.cloned(), since: now, until, is_told: false };
+        let new = || Entry { peer, protocol, secure, labels: labels.cloned(), until, is_told: false };
         let entry = inner.entries.entry(key.clone()).or_insert_with(new);
         entry.until = entry.until.max(until);
         if !entry.is_told {
@@ -83,13 +83,11 @@ impl Presence {
 
     /// Those who have not asked for a while are gone. Who cannot be told of is kept for the next time: whoever listens counts on it.
     fn sweep(&self, now: Time, tell: Telling<'_>) {
-        let Inner { entries, of_address } = &mut *self.0.borrow_mut();
+        let Inner { entries, of_address, .. } = &mut *self.0.borrow_mut();
         entries.retain(|key, entry| {
-            let ended = || {
-                let lasted_ms = u64::try_from(entry.until.since(entry.since).as_millis()).unwrap_or(u64::MAX);
-                PlayNews::Ended { why: "left", lasted_ms }
-            };
-            let stays = entry.until > now || entry.is_told && !tell(key, entry, ended());
+            // How long, knows who hears of all shards.
+            let ended = PlayNews::Ended { why: "left", lasted_ms: 0 };
+            let stays = entry.until > now || entry.is_told && !tell(key, entry, ended);
             if !stays && let Some(count) = of_address.get_mut(&counted(entry.peer.ip())) {
                 *count -= 1;
                 if *count == 0 {
@@ -98,6 +96,13 @@ impl Presence {
             }
             stays
         });
+    }
+
+    /// Somebody has begun to want to know since: who is there is told anew.
+    fn of_round(&self, round: u64) {
+        if self.0.borrow().round != round {
+            self.0.replace(Inner { round, ..Inner::default() });
+        }
     }
 
     fn forget(&self) {
@@ -113,6 +118,7 @@ impl ShardContext {
         if !self.plays.is_wanted() {
             return;
         }
+        self.presence.of_round(self.plays.round());
         if !self.presence.hear(asks, self.now(), &mut |key, entry, what| self.tell_of_viewer(key, entry, what)) {
             self.plays.lose();
         }
@@ -121,6 +127,7 @@ impl ShardContext {
     /// Tells who has stopped asking.
     pub(super) fn sweep_presence(&self, now: Time) {
         if self.plays.is_wanted() {
+            self.presence.of_round(self.plays.round());
             self.presence.sweep(now, &mut |key, entry, what| self.tell_of_viewer(key, entry, what));
         } else {
             self.presence.forget();
@@ -175,7 +182,7 @@ mod tests {
             presence.sweep(at(ms), &mut tell);
         }
         let of = |what| ("cam".to_owned(), 1, what);
-        assert_eq!(told, [of(PlayNews::Began), of(PlayNews::Ended { why: "left", lasted_ms: 10_000 })]);
+        assert_eq!(told, [of(PlayNews::Began), of(PlayNews::Ended { why: "left", lasted_ms: 0 })]);
         let inner = presence.0.borrow();
         assert!(inner.entries.is_empty() && inner.of_address.is_empty());
     }

@@ -11,7 +11,7 @@ use millstream_proto::time::Time;
 use crate::output::{Formats, OutputFormat};
 
 /// Who has asked for a playlist within so many target durations is there.
-const WINDOW_TARGETS: u32 = 3;
+pub(super) const WINDOW_TARGETS: u32 = 3;
 
 /// One key for all shards, so that a viewer is the same to all of them, and of this process alone, so that nobody can choose a hash.
 static KEY: LazyLock<RandomState> = LazyLock::new(RandomState::new);

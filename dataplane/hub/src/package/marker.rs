@@ -42,9 +42,10 @@ impl Marker {
         self.said.pairs.iter().map(|(name, value)| (name.as_str(), value.as_str()))
     }
 
-    /// Bytes that it takes of a playlist, about.
+    /// Bytes that it takes of a playlist or a manifest, whichever is more, about.
     fn bytes(&self) -> usize {
-        self.pairs().map(|(name, value)| name.len() + value.len() + 8).sum::<usize>() + 128
+        let of_list: usize = attributes(self.pairs()).iter().map(|(name, value)| name.len() + value.len() + 4).sum();
+        of_list.max(json(self.said.unix_ms, self.pairs()).len()) + 128
     }
 
     pub(super) fn date_range(&self) -> DateRange {
