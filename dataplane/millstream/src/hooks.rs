@@ -131,7 +131,7 @@ impl Hooks {
             Ok((name.clone(), key))
         });
         let keys = keys.collect::<anyhow::Result<_>>()?;
-        let upstreams = Upstreams::new(settings.upstreams.clone(), runtime.clone());
+        let upstreams = Upstreams::new(&settings.upstreams, &settings.upstreams_allow, runtime.clone());
         let node = Node::new(shards, Box::new(upstreams));
         let room = usize::try_from(settings.record_bytes).unwrap_or(usize::MAX);
         let recorder = (room > 0).then(|| Recorder::new(room));
