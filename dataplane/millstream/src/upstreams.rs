@@ -16,7 +16,7 @@ use tokio::runtime::Handle;
 use tokio::sync::Semaphore;
 use tokio::time::timeout;
 
-/// Requests to one upstream at the same time.
+/// Requests to one upstream at the same time; more wait for a place as long as they would for an answer.
 const AT_ONCE_MAX: usize = 64;
 /// The longest wait for an answer; less than sessions wait for a decision.
 const WAIT_MAX: Duration = Duration::from_secs(3);
@@ -81,7 +81,6 @@ async fn ask(all: &BTreeMap<String, Upstream>, fetch: auth::Fetch) -> Result<aut
     let upstream = all.get(&name).ok_or_else(|| {
         "there is no upstream of this name; the operator adds it to [hooks] upstreams in the configuration".to_owned()
     })?;
-    let _place = upstream.places.try_acquire().map_err(|_| "the upstream has as many requests as it may".to_owned())?;
     let method = Method::from_bytes(method.as_bytes()).map_err(|_| "this is no method".to_owned())?;
     if !path.starts_with('/') || !path.bytes().all(|byte| byte.is_ascii_graphic()) {
         return Err("the path has to begin with / and to be printable ASCII".to_owned());
@@ -101,6 +100,7 @@ async fn ask(all: &BTreeMap<String, Upstream>, fetch: auth::Fetch) -> Result<aut
     let wait = if own.is_zero() { WAIT_MAX } else { own.min(WAIT_MAX) };
     let url = upstream.url.below(&path);
     let asked = async {
+        let _place = upstream.places.acquire().await.map_err(|error| error.to_string())?;
         let mut connection = Connection::open(&url, &upstream.guard).await.map_err(|error| match error {
             AskError::Private(_) => format!("{error}; the operator names its network in [hooks] upstreams_allow"),
             error => error.to_string(),
@@ -108,7 +108,10 @@ async fn ask(all: &BTreeMap<String, Upstream>, fetch: auth::Fetch) -> Result<aut
         let reply = connection.ask(method, &url, sent, Bytes::from(body), wait, REPLY_BYTES_MAX).await;
         reply.map_err(|error| error.to_string())
     };
-    let reply = timeout(wait, asked).await.map_err(|_| "the upstream did not answer in time".to_owned())??;
+    let reply = timeout(wait, asked).await.map_err(|_| match upstream.places.available_permits() {
+        0 => format!("the upstream did not answer in time: it had as many requests as it may, {AT_ONCE_MAX}"),
+        _ => "the upstream did not answer in time".to_owned(),
+    })??;
     let header = |(name, value): (&HeaderName, &HeaderValue)| {
         Some(types::Pair { name: name.as_str().to_owned(), value: value.to_str().ok()?.to_owned() })
     };
@@ -234,7 +237,7 @@ mod tests {
             match replied {
                 Ok(reply) => assert!(goes && reply.status == 200, "{host}"),
                 Err(error) => {
-                    assert!(!goes && error.contains("private") && error.contains("upstreams_allow"), "{error}")
+                    assert!(!goes && error.contains("private") && error.contains("upstreams_allow"), "{error}");
                 }
             }
             assert_eq!(requests.try_recv().is_ok(), goes, "{host}");
@@ -248,7 +251,7 @@ mod tests {
         let quick = || auth::Fetch { timeout_ms: 200, ..fetch("GET", "/") };
         assert!(ask(&all, quick()).await.unwrap_err().contains("in time"));
         requests.recv().await.unwrap();
-        // While two are asked, there is no place for a third.
+        // While two are asked, a third waits.
         let waiting: Vec<_> = (0..2)
             .map(|_| {
                 let all = Arc::clone(&all);
@@ -259,6 +262,7 @@ mod tests {
             requests.recv().await.unwrap();
         }
         assert!(ask(&all, quick()).await.unwrap_err().contains("as many requests as it may"));
+        assert!(requests.try_recv().is_err());
         for asked in waiting {
             assert!(asked.await.unwrap().is_err());
         }
