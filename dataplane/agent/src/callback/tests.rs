@@ -6,7 +6,7 @@ use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
 use axum::http::{HeaderMap, StatusCode};
 use bytes::Bytes;
 use millstream_fleet::http::client::Reply;
-use millstream_policy::{Action, Client};
+use millstream_policy::{Action, Client, Why};
 use millstream_proto::id::Id;
 use millstream_proto::query::Params;
 use millstream_proto::secret::Secret;
